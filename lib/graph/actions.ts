@@ -6,8 +6,8 @@ import { formatReasons, isRepair, type Reason } from '../reason.ts'
 import { octal } from '../wording.ts'
 import type { Outcome } from './executor.ts'
 import type { Graph } from './graph.ts'
+import type { Run } from './run.ts'
 import type { Target } from './target.ts'
-import type { Workspace } from './workspace.ts'
 
 export interface Plan {
   /** SHA-256, in hexadecimal. */
@@ -19,7 +19,7 @@ export interface Plan {
 export function planOf(
   graph: Graph,
   outcomes: ReadonlyMap<string, Outcome>,
-  { cluster }: Pick<Workspace, 'cluster'>,
+  { cluster }: Pick<Run, 'cluster'>,
 ): Plan | undefined {
   const ends = [...graph.values()].map((target) => ({ target, outcome: outcomes.get(target.id) }))
   if (ends.some(({ outcome }) => outcome?.kind !== 'fresh' && outcome?.kind !== 'stale')) return undefined
@@ -38,20 +38,20 @@ function keepTargetTo(actions: Plan['actions'], target: Target): Target {
   if (!build) return target
   return {
     ...target,
-    build: async (workspace, work) => {
+    build: async (run, work) => {
       const { reasons } = work
       const confirm = (reasons: readonly Reason[], change: Change | undefined) => {
         if (actionsOf(target, { reasons, change }).some((action) => !actions.has(action)))
-          throw otherPlan(`this is not in the plan: ${formatReasons(reasons)}`, workspace)
+          throw otherPlan(`this is not in the plan: ${formatReasons(reasons)}`, run)
       }
-      confirm(reasons, isRepair(reasons) ? undefined : await target.foresee?.(workspace, work))
-      return build(workspace, { ...work, confirm })
+      confirm(reasons, isRepair(reasons) ? undefined : await target.foresee?.(run, work))
+      return build(run, { ...work, confirm })
     },
   }
 }
 
 /** Something else would be done than what was planned. */
-export function otherPlan(what: string, { command }: Pick<Workspace, 'command'>): Failure {
+export function otherPlan(what: string, { command }: Pick<Run, 'command'>): Failure {
   const remedy = `see what would be done now: ${command('bootstrap --dry-run')}`
   return new Failure(what, { kind: 'refused', code: 'other-plan', remedy })
 }

@@ -5,8 +5,8 @@ import type { Change, Step } from '../change.ts'
 import { asFailure, Failure } from '../failure.ts'
 import { isRepair, type Look, type Reason } from '../reason.ts'
 import { edgesOf, type Graph } from './graph.ts'
+import type { Run } from './run.ts'
 import type { Force, Target, Where, Work } from './target.ts'
-import type { Workspace } from './workspace.ts'
 
 /** The result of a target; in a dry run `stale` means that it would be built. */
 export type Outcome =
@@ -29,7 +29,7 @@ export type Event =
   | { readonly type: 'ended'; readonly id: string; readonly outcome: Outcome }
 
 export interface RunOptions {
-  readonly workspace: Workspace
+  readonly run: Run
   /** Only look, and say what would be built. */
   readonly dryRun: boolean
   /** In a dry run: checks the targets that use what would be built as if it had been. */
@@ -92,9 +92,7 @@ async function attempt(target: Target, known: Known, options: RunOptions): Promi
   const [whole, building] = target.where === 'node' ? [limit, free] : [free, limit]
   try {
     return await whole(() =>
-      lookAndBuild(target, known, options, { lost, limit: building }).finally(() =>
-        target.release?.(options.workspace),
-      ),
+      lookAndBuild(target, known, options, { lost, limit: building }).finally(() => target.release?.(options.run)),
     )
   } catch (error) {
     if (options.signal.aborted)
@@ -119,12 +117,12 @@ async function lookAndBuild(
   { lost, limit }: { readonly lost: readonly string[]; readonly limit: LimitedWork },
 ): Promise<Outcome> {
   const { signal, emit } = options
-  const workspace = options.foresees ? { ...options.workspace, pending: known.pending } : options.workspace
+  const run = options.foresees ? { ...options.run, pending: known.pending } : options.run
   await turns(() => setImmediate())
   if (signal.aborted) return { kind: 'cancelled', because: [] }
   emit({ type: 'started', id: target.id })
   const force = options.forced.get(target.id)
-  const { found, ...verdict } = await checkInRun(target, known, force, workspace)
+  const { found, ...verdict } = await checkInRun(target, known, force, run)
   known.found.set(target.id, found)
   const { reasons } = verdict
   if (reasons.length === 0) return { kind: 'fresh', ...verdict }
@@ -132,7 +130,7 @@ async function lookAndBuild(
   const tell = (step: Step) => emit({ type: 'step', id: target.id, step })
   const work: Work = { found, reasons, force, signal, tell }
   if (options.dryRun || !target.build) {
-    const change = options.foresees ? await foresee(target, known, work, workspace) : undefined
+    const change = options.foresees ? await foresee(target, known, work, run) : undefined
     return { kind: 'stale', ...verdict, ...(change && { change }) }
   }
   return limit(async () => {
@@ -141,14 +139,14 @@ async function lookAndBuild(
     emit({ type: 'building', id: target.id, reasons })
     known.begun.add(target.id)
     known.found.delete(target.id)
-    const { change, warning = verdict.warning } = (await target.build?.(workspace, work)) ?? {}
+    const { change, warning = verdict.warning } = (await target.build?.(run, work)) ?? {}
     return { kind: 'built', reasons, ...(change && { change }), ...(warning !== undefined && { warning }) }
   })
 }
 
-async function foresee(target: Target, { pending }: Known, work: Work, workspace: Workspace) {
+async function foresee(target: Target, { pending }: Known, work: Work, run: Run) {
   if (isRepair(work.reasons)) return undefined
-  const change = await target.foresee?.(workspace, work)
+  const change = await target.foresee?.(run, work)
   for (const file of change?.kind === 'made' ? change.files : target.makes) pending.add(file)
   return change
 }
@@ -158,7 +156,7 @@ async function checkInRun(
   target: Target,
   { outcomes, found }: Known,
   force: Force | undefined,
-  workspace: Workspace,
+  run: Run,
 ): Promise<Look> {
   // The present file will be replaced, so it is not checked: it may be unreadable.
   if (force === 'replace') return { reasons: [{ kind: 'forced', replaces: true }] }
@@ -167,7 +165,7 @@ async function checkInRun(
     return need?.kind === 'stale' && !isRepair(need.reasons)
   })
   const { staysFresh = false, ...verdict } = await check(target, willChange.length > 0, () =>
-    target.check(workspace, force, found),
+    target.check(run, force, found),
   )
   const needs: Reason[] =
     willChange.length > 0 && !staysFresh && isRepair(verdict.reasons) ? [{ kind: 'need-rebuilt', ids: willChange }] : []
@@ -188,14 +186,14 @@ async function check({ where }: Target, willBeMade: boolean, look: () => ReturnT
 /** Refusals of irreplaceable targets and of the user's own files, collected before the first build. */
 export async function findRefusals(
   graph: Graph,
-  workspace: Workspace,
+  run: Run,
   forced: ReadonlyMap<string, Force>,
 ): Promise<[string, Failure][]> {
   const refusals: [string, Failure][] = []
   for (const target of graph.values()) {
     if (!target.irreplaceable && target.where !== 'kubeconfig') continue
     try {
-      await checkInRun(target, nothingKnown(), forced.get(target.id), workspace)
+      await checkInRun(target, nothingKnown(), forced.get(target.id), run)
     } catch (error) {
       if (error instanceof Failure && error.kind === 'refused') refusals.push([target.id, error])
     }

@@ -1,7 +1,7 @@
 /** A unit of work that can check whether it is fresh, and be built. */
 import type { Change, Step } from '../change.ts'
 import type { Look, Reason } from '../reason.ts'
-import type { Workspace } from './workspace.ts'
+import type { Run } from './run.ts'
 
 /** Where its files are: on this machine in auth/, on a node, or the user's own. Each has a limit of its own. */
 export type Where = 'auth' | 'node' | 'kubeconfig'
@@ -40,13 +40,13 @@ export interface Target<Found = unknown> {
   /** Losing it, or the key in it, breaks a running cluster: it refuses to be replaced before anything is built. */
   readonly irreplaceable?: 'whole' | 'key' | undefined
   /** Reads only. Throws a Failure where what is there may not be replaced, or can't be looked at. */
-  check(workspace: Workspace, force?: Force, foundBefore?: FoundBefore): Look<Found> | Promise<Look<Found>>
+  check(run: Run, force?: Force, foundBefore?: FoundBefore): Look<Found> | Promise<Look<Found>>
   /** Makes it; absent for targets that are only checked. */
-  build?(workspace: Workspace, work: Work<Found>): Promise<Built | undefined>
+  build?(run: Run, work: Work<Found>): Promise<Built | undefined>
   /** What a build would change, for a dry run. Reads only. */
-  foresee?(workspace: Workspace, work: Work<Found>): Change | undefined | Promise<Change | undefined>
+  foresee?(run: Run, work: Work<Found>): Change | undefined | Promise<Change | undefined>
   /** After check and build, however they ended: closes what they opened and no later target uses. Never throws. */
-  release?(workspace: Workspace): Promise<void>
+  release?(run: Run): Promise<void>
 }
 
 /** What a build is given, and what foresees it. */

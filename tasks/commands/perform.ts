@@ -3,7 +3,7 @@ import { asFailure, tryTo } from '../../lib/failure.ts'
 import type { Lock } from '../../lib/files/lock.ts'
 import { metricsFile } from '../../lib/files/names.ts'
 import { publicMode } from '../../lib/files/plain-file.ts'
-import type { Workspace } from '../../lib/graph/workspace.ts'
+import type { Run } from '../../lib/graph/run.ts'
 import { type Closing, summarise } from '../../lib/show/summary.ts'
 import { count, printable } from '../../lib/wording.ts'
 import { exitStatus, type Finding, type Reading, type Worked, type Writing } from '../request/job.ts'
@@ -42,7 +42,7 @@ async function write(request: Request, { graph, reporter, work, closing }: Writi
   const started = performance.now()
   const note = reporter?.note ?? request.printError
   const { session, close } = openSession(request, note)
-  const { workspace, signal } = session
+  const { run, signal } = session
   let lock: Lock | undefined
   let worked: Worked
   let end: Closing | undefined
@@ -50,8 +50,8 @@ async function write(request: Request, { graph, reporter, work, closing }: Writi
   const status = () => exitStatus(findings, request.endedStatus())
   try {
     try {
-      workspace.auth.make()
-      lock = await lockAuth(workspace.auth, request, note)
+      run.auth.make()
+      lock = await lockAuth(run.auth, request, note)
       worked = await work({ ...session, lost: lock.lost })
     } catch (error) {
       if (!reporter) throw error
@@ -59,9 +59,9 @@ async function write(request: Request, { graph, reporter, work, closing }: Writi
       worked = { outcomes: new Map(), findings: [failure.kind] }
       if (!signal.aborted) reporter.problem(failure)
     }
-    end = closing?.(workspace, worked.outcomes)
+    end = closing?.(run, worked.outcomes)
     findings = [...worked.findings, ...(end?.caEnds ? ['stale' as const] : [])]
-    if (reporter && lock) await recordRun(workspace, { ended: request.now(), exit: status() })
+    if (reporter && lock) await recordRun(run, { ended: request.now(), exit: status() })
   } finally {
     await close()
     lock?.release()
@@ -71,7 +71,7 @@ async function write(request: Request, { graph, reporter, work, closing }: Writi
 }
 
 /** In the metrics, if auth/ has them. Nothing is decided by it, so a run does not fail where it can't be written. */
-async function recordRun({ auth, cluster }: Workspace, run: { ended: Date; exit: number }): Promise<void> {
+async function recordRun({ auth, cluster }: Run, run: { ended: Date; exit: number }): Promise<void> {
   const metrics = tryTo(() => auth.tryBytes(metricsFile))
   if (!metrics) return
   const { replaceLastRun } = await import('./report/metrics.ts')

@@ -36,7 +36,7 @@ export function plan(request: Request): Reading {
   return {
     graph,
     read: async (session) => {
-      const refusals = await findOtherCluster(session.workspace, graph, session.limits.node)
+      const refusals = await findOtherCluster(session.run, graph, session.limits.node)
       if (refusals.length > 0) return () => refuse(request, views, refusals)
       const seen = await look(session, { graph, views, forced: selection.forced, foresees: true })
       return () => show(request, seen, { all, whole, selection })
@@ -53,21 +53,21 @@ interface Wanted {
 
 async function show(request: Request, seen: Seen, wanted: Wanted) {
   const { whole, selection } = wanted
-  const { graph, workspace, outcomes } = seen
+  const { graph, run, outcomes } = seen
   const reachesNodes = selection.ids.some((id) => graph.get(id)?.where === 'node')
   const notes = [
     // It explains much of what follows.
-    ...(await rotationsUnderWay(workspace)).map((each) => formatUnderWay(each, workspace)),
-    ...notesOnFolder(workspace.auth),
+    ...(await rotationsUnderWay(run)).map((each) => formatUnderWay(each, run)),
+    ...notesOnFolder(run.auth),
     ...notLookedAt(whole, graph),
-    ...(reachesNodes ? [...notesOnAddresses(workspace.cluster), ...formerHoldersNote(workspace)] : []),
+    ...(reachesNodes ? [...notesOnAddresses(run.cluster), ...formerHoldersNote(run)] : []),
     ...otherWays(request, wanted),
     ...nextRun(request, wanted),
-    ...noteOnValidity(workspace, outcomes),
-    ...[outageOf(workspace.cluster, restartsIn(seen)) ?? []].flat(),
+    ...noteOnValidity(run, outcomes),
+    ...[outageOf(run.cluster, restartsIn(seen)) ?? []].flat(),
   ]
-  const caEnds = graph.has(caName) && !selection.forced.has(caName) ? adviseOnCa(workspace) : undefined
-  const planHash = planOf(graph, outcomes, workspace)?.hash
+  const caEnds = graph.has(caName) && !selection.forced.has(caName) ? adviseOnCa(run) : undefined
+  const planHash = planOf(graph, outcomes, run)?.hash
   return showLook(request, seen, { isPlan: true, notes, caEnds, planHash })
 }
 
@@ -112,15 +112,14 @@ function nextRun(request: Request, { all, whole, selection: { forced } }: Wanted
 
 /** `--expect-plan`: the targets, none of which does anything else than it would do now. Throws a refusal if that is another plan. */
 export async function readPlanned(session: Session, scope: Scope, expected: string): Promise<Graph> {
-  const { workspace, outcomes } = await look(session, { ...scope, foresees: true })
-  const plan = planOf(scope.graph, outcomes, workspace)
+  const { run, outcomes } = await look(session, { ...scope, foresees: true })
+  const plan = planOf(scope.graph, outcomes, run)
   if (!plan)
     throw otherPlan(
       ['not everything could be looked at, so nothing was done:', ...formatFailures(outcomes)].join('\n'),
-      workspace,
+      run,
     )
-  if (plan.hash !== expected)
-    throw otherPlan(`what would be done is another plan, ${plan.hash}: nothing was done`, workspace)
+  if (plan.hash !== expected) throw otherPlan(`what would be done is another plan, ${plan.hash}: nothing was done`, run)
   return keepTo(plan, scope.graph)
 }
 

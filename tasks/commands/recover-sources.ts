@@ -5,7 +5,7 @@ import { Failure, refusal, runAgain } from '../../lib/failure.ts'
 import { AuthDir } from '../../lib/files/auth-dir.ts'
 import type { FileNames } from '../../lib/files/names.ts'
 import { caName } from '../../lib/files/names.ts'
-import type { Workspace } from '../../lib/graph/workspace.ts'
+import type { Run } from '../../lib/graph/run.ts'
 import { otherIdentity } from '../../lib/kubernetes/identity.ts'
 import { joinParts } from '../../lib/kubernetes/kubeconfig.ts'
 import { realPath } from '../../lib/remote/answer.ts'
@@ -41,28 +41,28 @@ export interface Sources {
  * if that one can't be read; any other is left out with a note.
  */
 export async function readNodes(
-  workspace: Workspace,
+  run: Run,
   node: ClusterNode,
   limit: LimitFunction,
   signal: AbortSignal,
 ): Promise<Sources> {
-  const nodes = workspace.cluster.nodes.filter(({ role }) => role !== 'gateway')
+  const nodes = run.cluster.nodes.filter(({ role }) => role !== 'gateway')
   const read = (each: ClusterNode) =>
-    readHolding(workspace, each).finally(() => (each === node ? undefined : workspace.disconnect(each)))
+    readHolding(run, each).finally(() => (each === node ? undefined : run.disconnect(each)))
   const results = await Promise.allSettled(nodes.map((each) => limit(() => read(each))))
   signal.throwIfAborted()
   const holdings = new Map<string, Holding>()
   for (const [i, result] of results.entries())
     if (result.status === 'fulfilled') holdings.set(result.value.where, result.value)
     else if (nodes[i] === node || !(result.reason instanceof Failure)) throw result.reason
-    else workspace.note(result.reason.message)
+    else run.note(result.reason.message)
   return { main: holdings.get(node.name) as Holding, nodes: holdings, node }
 }
 
 /** The files that its units read, which the cluster runs with; otherwise the deployed ones. */
-async function readHolding(workspace: Workspace, node: ClusterNode): Promise<Holding> {
-  const units = nodeUnits(workspace.cluster, node)
-  const look = await readNode(workspace, node)
+async function readHolding(run: Run, node: ClusterNode): Promise<Holding> {
+  const units = nodeUnits(run.cluster, node)
+  const look = await readNode(run, node)
   // What was deployed may be older than what its units read.
   const places = placesOf(look)
   const placed = units.flatMap(({ files }) => files)
@@ -72,7 +72,7 @@ async function readHolding(workspace: Workspace, node: ClusterNode): Promise<Hol
   const files = new Map<string, Buffer>()
   const unread = new Map<string, string>()
   const inPlace = new Set<string>()
-  for (const name of nodeFiles(workspace.cluster, node)) {
+  for (const name of nodeFiles(run.cluster, node)) {
     const at = realPath(places, pathOf.get(name) ?? '')
     const place = places.files.get(at)
     const pair = places.contents.get(realPath(places, pairPathOf.get(name) ?? ''))
@@ -106,24 +106,24 @@ export function readFolder(path: string, files: FileNames, names: readonly strin
 
 const again = `then ${runAgain}`
 
-export function refuseNothing(workspace: Workspace, main: Holding): void {
+export function refuseNothing(run: Run, main: Holding): void {
   if (main.files.size + main.unread.size > 0) return
   throw new Failure(`${main.where} holds no file of this cluster's auth/`, {
     remedy: [
-      ...(workspace.cluster.install ? [] : [`if the cluster runs: set install: true in cluster.yaml, ${again}`]),
-      ...elsewhere(workspace, main),
+      ...(run.cluster.install ? [] : [`if the cluster runs: set install: true in cluster.yaml, ${again}`]),
+      ...elsewhere(run, main),
     ].join('\n'),
   })
 }
 
 /** Throws a refusal if something is wrong: a clause for each. */
 export function refuseWrong(
-  workspace: Workspace,
+  run: Run,
   main: Holding,
   wrong: readonly string[],
   ways = [
     `if cluster.yaml is wrong: change cluster.yaml to what is there, ${again}`,
-    ...elsewhere(workspace, main),
+    ...elsewhere(run, main),
     `or correct what is wrong there, or move it away, ${again}: files other than those of the CA, the service accounts and the encryption key are made again`,
   ],
 ): void {
@@ -131,7 +131,7 @@ export function refuseWrong(
 }
 
 /** Nodes with different identities can't belong to one cluster; only the user knows which is right. */
-export function refuseDisagreement(found: Workspace, main: Holding, others: readonly Holding[]): void {
+export function refuseDisagreement(found: Run, main: Holding, others: readonly Holding[]): void {
   const identity = identityFiles(found.cluster)
   const labelsOf = ({ files, unread }: Holding) => {
     const differ = [...files].filter(([name, bytes]) => identity.has(name) && otherIdentity(name, found.auth, bytes))
@@ -147,26 +147,25 @@ export function refuseDisagreement(found: Workspace, main: Holding, others: read
 }
 
 /** After a run that was killed, the same command finds its own files there. */
-export function refusePresent(workspace: Workspace, main: Holding, files: ReadonlyMap<string, Buffer>): void {
-  const { auth } = workspace
+export function refusePresent(run: Run, main: Holding, files: ReadonlyMap<string, Buffer>): void {
+  const { auth } = run
   const others = [...files].filter(([name, bytes]) => auth.read(name) && !auth.tryBytes(name)?.equals(bytes))
   const path = quote(auth.path)
   const names = formatNames(others.map(([name]) => name))
   const wrong = others.length > 0 ? [`${auth.path} holds another ${names}, and nothing there is overwritten`] : []
-  refuseWrong(workspace, main, wrong, [`if it is not needed, move it away: mv ${path} ${path}.old; ${again}`])
+  refuseWrong(run, main, wrong, [`if it is not needed, move it away: mv ${path} ${path}.old; ${again}`])
 }
 
 /** Before anything is compared with it: the files of two clusters never fit together. */
-export function refuseOtherIdentity(workspace: Workspace, main: Holding): void {
-  const { auth } = workspace
+export function refuseOtherIdentity(run: Run, main: Holding): void {
+  const { auth } = run
   const others = [...main.files].filter(
-    ([name, bytes]) =>
-      identityFiles(workspace.cluster).has(name) && auth.read(name) && otherIdentity(name, auth, bytes),
+    ([name, bytes]) => identityFiles(run.cluster).has(name) && auth.read(name) && otherIdentity(name, auth, bytes),
   )
-  refusePresent(workspace, main, new Map(others))
+  refusePresent(run, main, new Map(others))
 }
 
-function elsewhere({ auth, cluster, command }: Workspace, { where }: Holding): string[] {
+function elsewhere({ auth, cluster, command }: Run, { where }: Holding): string[] {
   const others = cluster.nodes.filter(({ name, role }) => role === 'control' && name !== where)
   return [
     ...others.slice(0, 1).map(({ name }) => `take it from a control node: ${command(`recover --node ${name}`)}`),

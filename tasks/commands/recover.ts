@@ -6,8 +6,8 @@ import { AuthDir } from '../../lib/files/auth-dir.ts'
 import type { FileNames } from '../../lib/files/names.ts'
 import { caName, crossName, kubeconfigFile } from '../../lib/files/names.ts'
 import type { PlainFile } from '../../lib/files/plain-file.ts'
+import type { Run } from '../../lib/graph/run.ts'
 import type { Target } from '../../lib/graph/target.ts'
-import type { Workspace } from '../../lib/graph/workspace.ts'
 import { readEmbedded } from '../../lib/kubernetes/kubeconfig.ts'
 import { type Certificate, readCertificate, readCertificates } from '../../lib/pki/certificate.ts'
 import { tryCertificate } from '../../lib/pki/pair.ts'
@@ -42,12 +42,12 @@ export async function recover(request: Request): Promise<Writing> {
   const { pathOf, signal } = request
   const graph = clusterGraph(request.cluster)
   const targets = [...graph.values()].filter(({ where }) => where === 'auth')
-  const read = async ({ workspace, limits }: Session): Promise<Sources> => {
-    if (typeof source !== 'string') return readNodes(workspace, source, limits.node, signal)
+  const read = async ({ run, limits }: Session): Promise<Sources> => {
+    if (typeof source !== 'string') return readNodes(run, source, limits.node, signal)
     return {
-      main: readFolder(pathOf(source), workspace.auth.files, [
+      main: readFolder(pathOf(source), run.auth.files, [
         ...targets.flatMap(({ makes }) => makes),
-        ...rotationFiles(workspace.auth.files),
+        ...rotationFiles(run.auth.files),
       ]),
     }
   }
@@ -55,9 +55,9 @@ export async function recover(request: Request): Promise<Writing> {
     ...(typeof source !== 'string' && { graph }),
     reporter: await request.reporterFor([], false),
     work: async (session) => {
-      const taken = await checkFound(session.workspace, targets, await read(session))
+      const taken = await checkFound(session.run, targets, await read(session))
       signal.throwIfAborted()
-      take(session.workspace, taken)
+      take(session.run, taken)
       return { outcomes: new Map(), findings: [] }
     },
   }
@@ -80,7 +80,7 @@ function sourceOf({ options: { nodes, from }, cluster }: Request): string | Clus
 }
 
 /** Each file is complete or absent: this may be killed at any moment, and run again. */
-function take({ auth, note }: Workspace, { files, notes }: Taken): void {
+function take({ auth, note }: Run, { files, notes }: Taken): void {
   closeFolder(auth, note)
   const missing = [...files].filter(([name]) => !auth.tryBytes(name))
   for (const [name, bytes] of missing) auth.write(name, bytes, auth.files.mode(name), { durable: true })
@@ -120,22 +120,22 @@ class FilesInMemory extends AuthDir {
 }
 
 /** Throws a Failure if not all of it belongs to one cluster, or auth/ holds something else. */
-async function checkFound(workspace: Workspace, targets: readonly Target[], sources: Sources): Promise<Taken> {
+async function checkFound(run: Run, targets: readonly Target[], sources: Sources): Promise<Taken> {
   const { main, nodes, node } = sources
-  refuseNothing(workspace, main)
+  refuseNothing(run, main)
   const unread = [...main.unread].map(([file, why]): OfFile => [file, `${file} could not be read (${why})`])
-  refuseWrong(workspace, main, describeWrong(workspace.auth, unread))
-  refuseOtherIdentity(workspace, main)
-  const files = gather(workspace, targets, sources)
-  const found: Workspace = { ...workspace, auth: new FilesInMemory(main.where, workspace.auth.files, files) }
-  const others = workspace.cluster.nodes.filter(({ role, name }) => role === 'control' && name !== node?.name)
+  refuseWrong(run, main, describeWrong(run.auth, unread))
+  refuseOtherIdentity(run, main)
+  const files = gather(run, targets, sources)
+  const found: Run = { ...run, auth: new FilesInMemory(main.where, run.auth.files, files) }
+  const others = run.cluster.nodes.filter(({ role, name }) => role === 'control' && name !== node?.name)
   const holdings = others.flatMap(({ name }) => nodes?.get(name) ?? [])
   refuseDisagreement(found, main, holdings)
   const ca = tryCertificate(found.auth, caName)
   // While the next CA of a rotation signs, its leaves belong to this cluster as well.
   const cas = ca ? [ca, ...chainsIn(sources).filter(({ x509 }) => x509.verify(ca.publicKey))] : []
   const [names, wrong, remade]: [string[], OfFile[], OfFile[]] = [[], [], []]
-  for (const part of groupAlike(targets, ({ makes: [file = ''] }) => workspace.auth.files.parse(file)?.name)) {
+  for (const part of groupAlike(targets, ({ makes: [file = ''] }) => run.auth.files.parse(file)?.name)) {
     const placed = holdingOf(sources, part[0])?.placed ?? new Set()
     const { files: own, wrong: why, remade: later } = await checkPart(found, part, { cas, placed })
     if (why.length === 0) {
@@ -144,14 +144,14 @@ async function checkFound(workspace: Workspace, targets: readonly Target[], sour
     } else if (part.every((target) => holdingOf(sources, target) === main)) wrong.push(...why)
     else remade.push([part[0].makes[0] ?? '', `not taken: ${why.map(([, text]) => text).join('; ')}`])
   }
-  refuseWrong(workspace, main, describeWrong(workspace.auth, wrong))
+  refuseWrong(run, main, describeWrong(run.auth, wrong))
   const served = node && (await describeServed(found, node, cas))
-  refuseWrong(workspace, main, served?.foreign ?? [])
-  const taken = inWritingOrder(workspace, names, files)
-  refusePresent(workspace, main, taken)
+  refuseWrong(run, main, served?.foreign ?? [])
+  const taken = inWritingOrder(run, names, files)
+  refusePresent(run, main, taken)
   return {
     files: taken,
-    notes: [...(served?.notes ?? []), ...describeRemade(workspace.auth, remade), `now: ${nextOf(workspace, ca)}`],
+    notes: [...(served?.notes ?? []), ...describeRemade(run.auth, remade), `now: ${nextOf(run, ca)}`],
   }
 }
 
@@ -163,7 +163,7 @@ function holdingOf({ main, nodes }: Sources, { makes, node }: Pick<Target, 'make
 }
 
 /** Files already in auth/ complete it; the pair of a client that is nowhere else is taken from its kubeconfig. */
-function gather({ auth }: Workspace, targets: readonly Target[], sources: Sources): Map<string, Buffer> {
+function gather({ auth }: Run, targets: readonly Target[], sources: Sources): Map<string, Buffer> {
   const files = new Map<string, Buffer>()
   const add = (name: string, bytes: Buffer | undefined) => bytes && !files.has(name) && files.set(name, bytes)
   for (const target of [...targets, { makes: rotationFiles(auth.files), node: undefined }])
@@ -209,7 +209,7 @@ interface Checked {
  * A certificate with its key and its kubeconfig, or another file: taken together or not at all. A CA that has expired, or is
  * to be reissued over its key, is still the cluster's: it is checked as for its renewal.
  */
-async function checkPart(found: Workspace, part: readonly [Target, ...Target[]], signed: Signed): Promise<Checked> {
+async function checkPart(found: Run, part: readonly [Target, ...Target[]], signed: Signed): Promise<Checked> {
   const files = new Set(part.flatMap(({ makes }) => makes).filter((name) => found.auth.read(name)))
   if (files.size === 0 && !part[0].irreplaceable)
     return { files: [], wrong: [], remade: [[part[0].makes[0] ?? '', 'not found']] }
@@ -234,7 +234,7 @@ async function checkPart(found: Workspace, part: readonly [Target, ...Target[]],
 
 /** Undefined if the next run repairs it. */
 function explainWrong(
-  { auth }: Workspace,
+  { auth }: Run,
   { makes: [file = ''], irreplaceable }: Target,
   reason: Reason,
   { cas, placed }: Signed,
@@ -269,7 +269,7 @@ function explainWrong(
  * the first file is a certificate, and the last is the key of the CA.
  */
 function inWritingOrder(
-  { auth }: Workspace,
+  { auth }: Run,
   names: readonly string[],
   files: ReadonlyMap<string, Buffer>,
 ): Map<string, Buffer> {
@@ -294,7 +294,7 @@ function describeRemade({ files }: AuthDir, remade: readonly OfFile[]): string[]
   )
 }
 
-function nextOf({ command, now }: Workspace, ca: Certificate | undefined): string {
+function nextOf({ command, now }: Run, ca: Certificate | undefined): string {
   const end = ca?.notAfter ?? now
   if (end > now) return command('bootstrap')
   return `${command('ca --renew')} (the CA expired on ${formatDate(end)}), then ${command('bootstrap')}`
@@ -307,14 +307,14 @@ interface Served {
 }
 
 /** In words, for the ports where the cluster's certificate belongs and a process listens. */
-async function describeServed(found: Workspace, node: ClusterNode, cas: readonly Certificate[]): Promise<Served> {
+async function describeServed(found: Run, node: ClusterNode, cas: readonly Certificate[]): Promise<Served> {
   const { files } = found.auth
   const { api: name } = files.names
   const file = files.certificate(name)
   const units = nodeUnits(found.cluster, node)
   const ports = units.flatMap(({ serves }) => serves.filter((each) => each.name === name).map(({ port }) => port))
   const open = [...(await lookAtPorts(found, node, ports))]
-  const served = await Promise.all(open.map((port) => readShown({ workspace: found }, node, port)))
+  const served = await Promise.all(open.map((port) => readShown({ run: found }, node, port)))
   const isOurs = (der: Buffer) => cas.some(({ publicKey }) => new X509Certificate(der).verify(publicKey))
   const own = tryCertificate(found.auth, name)?.der
   const describe = (what: string, is: (each: Shown) => boolean) => {

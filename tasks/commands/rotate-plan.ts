@@ -1,7 +1,7 @@
 /** A dry run of a rotation: each stage, how far it has come, and what it does on which node. */
 import type { Cluster, ClusterNode, Install } from '../../lib/cluster/cluster.ts'
 import { tryToAwait } from '../../lib/failure.ts'
-import type { Workspace } from '../../lib/graph/workspace.ts'
+import type { Run } from '../../lib/graph/run.ts'
 import type { PlacesSeen } from '../../lib/remote/answer.ts'
 import { reloadFlag } from '../../lib/remote/look.ts'
 import { formatJsonLine } from '../../lib/show/lines.ts'
@@ -29,19 +29,15 @@ interface UnitPlan {
 export type Reloading = ReadonlyMap<string, PlacesSeen | undefined>
 
 /** Looks at nodes only where the command line of a process decides whether it is restarted. */
-export async function lookAtReloading(
-  { stages }: Rotation,
-  workspace: Workspace,
-  install: Install,
-): Promise<Reloading> {
-  const { cluster, auth } = workspace
+export async function lookAtReloading({ stages }: Rotation, run: Run, install: Install): Promise<Reloading> {
+  const { cluster, auth } = run
   const depends = (node: ClusterNode) =>
     nodeUnits(cluster, node).some(({ files }) =>
       files.some(({ file, mayReload }) => mayReload && stages.some((stage) => stage.changes(file, auth.files))),
     )
   const looks = cluster.nodes.filter(depends).map(async (node) => {
-    const found = await tryToAwait(() => lookAtUnits(workspace, node, install))
-    await workspace.disconnect(node)
+    const found = await tryToAwait(() => lookAtUnits(run, node, install))
+    await run.disconnect(node)
     return [node.name, found?.places] as const
   })
   return new Map(await Promise.all(looks))

@@ -24,7 +24,7 @@ import { phases } from '../tables/phases.ts'
 import { lookAtReloading, planRotation } from './rotate-plan.ts'
 
 /** A rotation and its run. */
-interface Run {
+interface Drive {
   readonly request: Request
   readonly rotation: Rotation
   readonly rotating: Rotating
@@ -43,7 +43,7 @@ export async function rotate(request: Request): Promise<Writing> {
     reporter: between,
     work: async (session) => {
       const rotating = {
-        workspace: { ...session.workspace, rotating: rotation.name },
+        run: { ...session.run, rotating: rotation.name },
         install,
         signal: request.signal,
         isForced: request.options.force,
@@ -52,16 +52,16 @@ export async function rotate(request: Request): Promise<Writing> {
         const started = performance.now()
         const graph = graphOf(request, rotating, stage)
         const reporter = await request.reporterFor(viewPhases([...phases, proofPhase, rewritePhase], graph), false)
-        const workspace = { ...rotating.workspace, note: reporter.note }
-        const { outcomes, findings } = await walk(graph, { ...session, workspace, forced: new Map(), reporter })
+        const run = { ...rotating.run, note: reporter.note }
+        const { outcomes, findings } = await walk(graph, { ...session, run, forced: new Map(), reporter })
         const exit = exitStatus(findings, request.endedStatus())
         const closing = { advice: adviseAfter([...graph.values()], outcomes), nextToExpire: undefined }
         await reporter.end(summarise(outcomes, (performance.now() - started) / 1000, exit, closing))
         return findings
       }
-      const run: Run = { request, rotation, rotating, walk: walkTo, say: between.note }
-      refuseOther(run)
-      return { outcomes: new Map(), findings: await (request.options.undo ? goBack(run) : goForward(run)) }
+      const drive: Drive = { request, rotation, rotating, walk: walkTo, say: between.note }
+      refuseOther(drive)
+      return { outcomes: new Map(), findings: await (request.options.undo ? goBack(drive) : goForward(drive)) }
     },
   }
 }
@@ -71,9 +71,9 @@ export function plan(request: Request): Reading {
   const { rotation, install, graph } = checked(request)
   return {
     graph,
-    read: async ({ workspace }) => {
-      const at = stageNumber(rotation, workspace)
-      const seen = await lookAtReloading(rotation, workspace, install)
+    read: async ({ run }) => {
+      const at = stageNumber(rotation, run)
+      const seen = await lookAtReloading(rotation, run, install)
       return () => planRotation(request, rotation, { install, at, seen })
     },
   }
@@ -106,19 +106,19 @@ function namedRotation({ options: { names, finish, undo, dryRun } }: Request): R
 }
 
 /** Two at once would each wait for what the other changes. If both are under way nevertheless, either may continue. */
-function refuseOther(run: Run): void {
-  const { rotation, rotating } = run
-  if (presentStage(run) > 0) return
+function refuseOther(drive: Drive): void {
+  const { rotation, rotating } = drive
+  if (presentStage(drive) > 0) return
   const others = rotations.filter((each) => each !== rotation)
-  const [other] = underWay(rotating.workspace, others)
+  const [other] = underWay(rotating.run, others)
   if (!other) return
-  throw refusalDuring(other.name, `a rotation of ${other.what} is under way: ${other.title}`, rotating.workspace)
+  throw refusalDuring(other.name, `a rotation of ${other.what} is under way: ${other.title}`, rotating.run)
 }
 
 /** Its number, from 1; 0 if none is under way. Throws a refusal if the files do not fit together, unless the undo repairs that. */
-function presentStage({ request, rotation, rotating: { workspace } }: Run): number {
+function presentStage({ request, rotation, rotating: { run } }: Drive): number {
   try {
-    return stageNumber(rotation, workspace)
+    return stageNumber(rotation, run)
   } catch (error) {
     const isUndone = request.options.undo && rotation.undoesUnclear
     if (isUndone && error instanceof Failure && error.kind === 'refused') return 1
@@ -127,28 +127,28 @@ function presentStage({ request, rotation, rotating: { workspace } }: Run): numb
 }
 
 /** Up to the last stage but one; with --finish through the last one. */
-async function goForward(run: Run): Promise<readonly Finding[]> {
-  const { request, rotation, rotating, say } = run
+async function goForward(drive: Drive): Promise<readonly Finding[]> {
+  const { request, rotation, rotating, say } = drive
   const { stages, what, name } = rotation
   const { finish } = request.options
-  const at = presentStage(run)
+  const at = presentStage(drive)
   // A --finish may have been interrupted before it was proven.
   const isOver = at === 0 && finish
   if (isOver)
     say(
-      `no rotation of ${what} is under way (${rotating.workspace.command(`rotate ${name}`)} begins one); the last stage of a finished one is proven again`,
+      `no rotation of ${what} is under way (${rotating.run.command(`rotate ${name}`)} begins one); the last stage of a finished one is proven again`,
     )
   let stage = isOver ? stages.at(-1) : stages[at - 1]
   for (const next of [...stages.slice(isOver ? stages.length : at), undefined]) {
     if (!isOver) say(heading(rotation, stage))
-    const findings = await run.walk(stage)
+    const findings = await drive.walk(stage)
     if (findings.length > 0 || request.signal.aborted || !next) return findings
-    if (next.isLast) for (const note of formerHoldersNote(rotating.workspace)) say(note)
+    if (next.isLast) for (const note of formerHoldersNote(rotating.run)) say(note)
     if (next.isLast && !finish) {
-      await sayWhatIsLeft(run, next)
+      await sayWhatIsLeft(drive, next)
       return []
     }
-    await refuseIfHeld(run, next)
+    await refuseIfHeld(drive, next)
     await next.begin(rotating)
     stage = next
   }
@@ -161,8 +161,8 @@ function heading({ stages, what }: Rotation, stage: Stage | undefined): string {
   return `${what}, stage ${stages.indexOf(stage) + 1} of ${stages.length}: ${stage.title}`
 }
 
-async function refuseIfHeld({ rotation, rotating, say }: Run, next: Stage): Promise<void> {
-  const { command } = rotating.workspace
+async function refuseIfHeld({ rotation, rotating, say }: Drive, next: Stage): Promise<void> {
+  const { command } = rotating.run
   const { unreached, unknown } = await surveyStage(rotating, rotation)
   if (unreached.length > 0) throw refuseUnreached(unreached)
   const isForced = rotating.isForced && !next.isNeverForced
@@ -184,8 +184,8 @@ async function refuseIfHeld({ rotation, rotating, say }: Run, next: Stage): Prom
   for (const each of held) say(`forced, although the old one is still used by ${each}`)
 }
 
-async function sayWhatIsLeft({ rotation, rotating, say }: Run, next: Stage): Promise<void> {
-  const { command } = rotating.workspace
+async function sayWhatIsLeft({ rotation, rotating, say }: Drive, next: Stage): Promise<void> {
+  const { command } = rotating.run
   for (const sentence of formatUses(await findUses(rotating, rotation))) say(sentence)
   say(`left to do: ${next.title}`)
   say(`    ${command(`rotate ${rotation.name} --finish`)}`)
@@ -198,10 +198,10 @@ function refuseUnreached(unreached: readonly string[]): Failure {
 }
 
 /** To the state before the rotation, as far as nothing is lost by it. Throws a refusal if not even one step is possible. */
-async function goBack(run: Run): Promise<readonly Finding[]> {
-  const { request, rotation, rotating, say } = run
-  const { command } = rotating.workspace
-  const present = presentStage(run)
+async function goBack(drive: Drive): Promise<readonly Finding[]> {
+  const { request, rotation, rotating, say } = drive
+  const { command } = rotating.run
+  const present = presentStage(drive)
   // The rest of a finished rotation is not rolled out by this.
   if (present === 0)
     throw refusal(`no rotation of ${rotation.what} is under way: there is nothing to undo`, [
@@ -216,7 +216,7 @@ async function goBack(run: Run): Promise<readonly Finding[]> {
     // Only a completed stage shows what depends on it.
     if (stage.undoHeldBy || !isFirstStep) {
       say(`back: ${heading(rotation, stage)}`)
-      const findings = await run.walk(undefined)
+      const findings = await drive.walk(undefined)
       if (findings.length > 0 || request.signal.aborted) return findings
     }
     const held = (await stage.undoHeldBy?.(rotating)) ?? []
@@ -231,7 +231,7 @@ async function goBack(run: Run): Promise<readonly Finding[]> {
     if (unreached.length > 0) throw refuseUnreached(unreached)
     await stage.undo(rotating)
   }
-  const findings = await run.walk(undefined)
+  const findings = await drive.walk(undefined)
   if (findings.length === 0) say(`the rotation of ${rotation.what} is undone`)
   return findings
 }
@@ -251,7 +251,7 @@ function proofTargets(rotating: Rotating, { prove, proof }: Stage, earlier: read
   if (!prove) return []
   const { name: phase } = proofPhase
   const after = earlier.filter(({ where }) => where === 'node').map(({ id }) => id)
-  return rotating.workspace.cluster.nodes
+  return rotating.run.cluster.nodes
     .filter(({ role }) => role !== 'gateway')
     .map((node) => ({
       id: `${phase}/${node.name}`,
@@ -266,6 +266,6 @@ function proofTargets(rotating: Rotating, { prove, proof }: Stage, earlier: read
       build: async (_, { signal }) => ({
         change: { kind: 'proven', units: await prove({ ...rotating, signal }, node) },
       }),
-      release: (workspace) => workspace.disconnect(node),
+      release: (run) => run.disconnect(node),
     }))
 }

@@ -3,8 +3,8 @@ import { caName, kubeconfigFile } from '../../lib/files/names.ts'
 import { secretMode } from '../../lib/files/plain-file.ts'
 import type { Outcome } from '../../lib/graph/executor.ts'
 import { closure, type Graph } from '../../lib/graph/graph.ts'
+import type { Run } from '../../lib/graph/run.ts'
 import { type Force, nameInPhase } from '../../lib/graph/target.ts'
-import type { Workspace } from '../../lib/graph/workspace.ts'
 import { adviseAfter, findHeld, formatHeld } from '../../lib/show/advice.ts'
 import { viewPhases } from '../../lib/show/phase-view.ts'
 import { formatNames } from '../../lib/wording.ts'
@@ -36,7 +36,7 @@ export async function run(request: Request): Promise<Writing> {
     graph: wanted,
     reporter,
     work: async (session) => {
-      const { workspace } = session
+      const { run } = session
       const scope = { graph: wanted, views, forced }
       const planned =
         expectPlan === undefined ? wanted : await (await import('./plan.ts')).readPlanned(session, scope, expectPlan)
@@ -44,34 +44,33 @@ export async function run(request: Request): Promise<Writing> {
       if (worked.outcomes.size === 0) reporter.note('no file was made or changed')
       else if (ids.some((id) => wanted.get(id)?.where === 'node')) {
         const { formerHoldersNote } = await import('../request/former-holders.ts')
-        for (const note of [...notesOnAddresses(workspace.cluster), ...formerHoldersNote(workspace)])
-          reporter.note(note)
+        for (const note of [...notesOnAddresses(run.cluster), ...formerHoldersNote(run)]) reporter.note(note)
       }
-      for (const note of noteOnValidity(workspace, worked.outcomes)) reporter.note(note)
-      for (const each of await rotationsUnderWay(workspace)) reporter.note(formatUnderWay(each, workspace))
+      for (const note of noteOnValidity(run, worked.outcomes)) reporter.note(note)
+      for (const each of await rotationsUnderWay(run)) reporter.note(formatUnderWay(each, run))
       return worked
     },
-    closing: (workspace, outcomes) => ({
+    closing: (run, outcomes) => ({
       advice: adviseAfter([...wanted.values()], outcomes),
       toDo: signal.aborted
         ? []
         : [
-            ...adviseHeld(workspace, wanted, outcomes),
-            ...adviseUsers(workspace, outcomes),
-            ...adviseOthers(workspace, { all: graph, wanted }, outcomes),
-            ...adviseNewIdentity(workspace, wanted, outcomes),
-            ...(wasWide ? adviseExposed(workspace, wanted, outcomes) : []),
+            ...adviseHeld(run, wanted, outcomes),
+            ...adviseUsers(run, outcomes),
+            ...adviseOthers(run, { all: graph, wanted }, outcomes),
+            ...adviseNewIdentity(run, wanted, outcomes),
+            ...(wasWide ? adviseExposed(run, wanted, outcomes) : []),
           ],
-      nextToExpire: nextToExpire(workspace, wanted.values()),
-      caEnds: outcomes.has(caName) && !signal.aborted ? adviseOnCa(workspace) : undefined,
-      now: workspace.now,
-      goOn: signal.aborted ? workspace.command(sameAgain(options, forced, { wanted, outcomes })) : undefined,
+      nextToExpire: nextToExpire(run, wanted.values()),
+      caEnds: outcomes.has(caName) && !signal.aborted ? adviseOnCa(run) : undefined,
+      now: run.now,
+      goOn: signal.aborted ? run.command(sameAgain(options, forced, { wanted, outcomes })) : undefined,
     }),
   }
 }
 
 /** Workers need not wait for a control node. Control nodes must: the cluster needs a majority of them. */
-function adviseHeld({ cluster, command }: Workspace, graph: Graph, outcomes: ReadonlyMap<string, Outcome>) {
+function adviseHeld({ cluster, command }: Run, graph: Graph, outcomes: ReadonlyMap<string, Outcome>) {
   const { nodes, by } = findHeld([...graph.values()], outcomes)
   const workers = new Set(cluster.nodes.flatMap(({ name, role }) => (role === 'worker' ? [name] : [])))
   const free = nodes.filter((node) => workers.has(node))
@@ -85,7 +84,7 @@ function adviseHeld({ cluster, command }: Workspace, graph: Graph, outcomes: Rea
 }
 
 /** Users hold copies of their kubeconfigs. */
-function adviseUsers({ cluster }: Workspace, outcomes: ReadonlyMap<string, Outcome>): string[] {
+function adviseUsers({ cluster }: Run, outcomes: ReadonlyMap<string, Outcome>): string[] {
   const names = cluster.users.flatMap(({ name }) =>
     outcomes.get(`kubeconfigs/${name}`)?.kind === 'built' ? [name] : [],
   )
@@ -97,7 +96,7 @@ function adviseUsers({ cluster }: Workspace, outcomes: ReadonlyMap<string, Outco
 
 /** After a phase that was run alone: other targets still hold what it replaced. */
 function adviseOthers(
-  { command }: Workspace,
+  { command }: Run,
   { all, wanted }: { all: Graph; wanted: Graph },
   outcomes: ReadonlyMap<string, Outcome>,
 ): string[] {
@@ -119,8 +118,8 @@ function isDone(outcome: Outcome | undefined): boolean {
  * A deploy refuses a node that holds another CA, service-account key or encryption key. Without one to every control node, the run
  * can't know whether the cluster has one already.
  */
-function adviseNewIdentity(workspace: Workspace, graph: Graph, outcomes: ReadonlyMap<string, Outcome>) {
-  const { auth, cluster } = workspace
+function adviseNewIdentity(run: Run, graph: Graph, outcomes: ReadonlyMap<string, Outcome>) {
+  const { auth, cluster } = run
   const made = [...graph.values()].filter(({ id, irreplaceable }) => {
     const outcome = outcomes.get(id)
     return irreplaceable && outcome?.kind === 'built' && outcome.change?.kind === 'made' && outcome.change.isNew
@@ -133,13 +132,13 @@ function adviseNewIdentity(workspace: Workspace, graph: Graph, outcomes: Readonl
     ...(hasLooked
       ? []
       : [
-          `new identity: ${formatNames(made.map(nameInPhase))}; if this cluster runs already, its auth/ was lost: ${replaceCommand(workspace)}`,
+          `new identity: ${formatNames(made.map(nameInPhase))}; if this cluster runs already, its auth/ was lost: ${replaceCommand(run)}`,
         ]),
   ]
 }
 
 /** The modes are repaired by now, but whoever has read a key still has it. */
-function adviseExposed({ auth, cluster, command }: Workspace, graph: Graph, outcomes: ReadonlyMap<string, Outcome>) {
+function adviseExposed({ auth, cluster, command }: Run, graph: Graph, outcomes: ReadonlyMap<string, Outcome>) {
   const exposed = [...graph.values()].flatMap((target) => {
     const outcome = outcomes.get(target.id)
     const files = (outcome?.kind === 'built' ? outcome.reasons : []).flatMap((reason) =>

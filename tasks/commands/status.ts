@@ -1,8 +1,8 @@
 /** `status`: everything that was made, and whether it is still right: a table for people, lines of JSON, an exit status for cron. */
 import { styleText } from 'node:util'
 import { caName } from '../../lib/files/names.ts'
+import type { Run } from '../../lib/graph/run.ts'
 import type { Target } from '../../lib/graph/target.ts'
-import type { Workspace } from '../../lib/graph/workspace.ts'
 import { formatCaAdvice } from '../../lib/show/advice.ts'
 import { formatJsonLine } from '../../lib/show/lines.ts'
 import { formatFailures, warningsOf } from '../../lib/show/reporter.ts'
@@ -50,14 +50,14 @@ async function show(request: Request, seen: Seen, rotations: readonly Rotating[]
   const inventory = takeInventory(seen)
   const items = inventory.filter(({ node }) => isWanted(request, node))
   const nodes = takeNodeInventory(seen).filter(({ node }) => isWanted(request, node))
-  const onFolder = notesOnFolder(seen.workspace.auth)
-  const wrong = [...fold(items, seen.workspace.now).wrong, ...nodes.filter((node) => !isRight(node))]
+  const onFolder = notesOnFolder(seen.run.auth)
+  const wrong = [...fold(items, seen.run.now).wrong, ...nodes.filter((node) => !isRight(node))]
   const findings: Finding[] = [
     ...wrong.map(({ state }) => (state === 'failed' ? 'failed' : 'stale')),
     ...onFolder.map(() => 'stale' as const),
     ...rotations.flatMap(({ uses }) => uses.failure?.kind ?? []),
   ]
-  const found = { items, nodes, onFolder, rotations, ways: waysOut(seen.workspace, inventory) }
+  const found = { items, nodes, onFolder, rotations, ways: waysOut(seen.run, inventory) }
   if (options.json) for (const line of asJson(seen, found, exitStatus(findings))) print(formatJsonLine(line))
   else if (!options.quiet || findings.length > 0) for (const line of asText(request, seen, found)) print(line)
   return findings
@@ -75,16 +75,16 @@ interface Rotating {
 
 async function findRotations(session: Session): Promise<Rotating[]> {
   const found: Rotating[] = []
-  for (const rotation of await rotationsUnderWay(session.workspace))
+  for (const rotation of await rotationsUnderWay(session.run))
     found.push({ rotation, uses: await usesOf(session, rotation) })
   return found
 }
 
 /** The nodes are queried only with --on-nodes. */
-async function usesOf({ workspace, cluster, options, signal }: Session, rotation: UnderWay): Promise<Uses> {
+async function usesOf({ run, cluster, options, signal }: Session, rotation: UnderWay): Promise<Uses> {
   if (!options.onNodes || !cluster.install) return { sentences: [] }
   const { findUses } = await import('../rotations/table.ts')
-  return findUses({ workspace, install: cluster.install, signal, isForced: false }, rotation)
+  return findUses({ run, install: cluster.install, signal, isForced: false }, rotation)
 }
 
 interface Found {
@@ -96,23 +96,21 @@ interface Found {
 }
 
 /** A rotation is first: it explains much of what follows. */
-function asText(request: Request, { workspace, graph, outcomes }: Seen, found: Found): string[] {
+function asText(request: Request, { run, graph, outcomes }: Seen, found: Found): string[] {
   const { options } = request
   const { items, nodes, onFolder, rotations, ways } = found
-  const { now } = workspace
+  const { now } = run
   const shown = options.quiet
     ? { items: items.filter((item) => isOurs(item) && !isRight(item)), nodes: nodes.filter((node) => !isRight(node)) }
     : { items, nodes }
   const isShown = (target?: Target) => target && isWanted(request, target.node) && (!options.quiet || isOurs(target))
   const own = new Map([...outcomes].filter(([id]) => isShown(graph.get(id))))
   const isWhole = options.nodes.length === 0
-  const former = isWhole ? formerHolders(workspace) : []
-  const caEnds = isWhole ? adviseOnCa(workspace) : undefined
+  const former = isWhole ? formerHolders(run) : []
+  const caEnds = isWhole ? adviseOnCa(run) : undefined
   const parts = [
-    noteOnLoss(workspace).map(printable),
-    rotations
-      .flatMap(({ rotation, uses }) => [formatUnderWay(rotation, workspace), ...formatUses(uses)])
-      .map(printable),
+    noteOnLoss(run).map(printable),
+    rotations.flatMap(({ rotation, uses }) => [formatUnderWay(rotation, run), ...formatUses(uses)]).map(printable),
     formatStatus({ ...shown, counted: { items, nodes }, ...ways, now, verbose: options.verbose }),
     items.length + nodes.length === 0
       ? [`auth/ has nothing that belongs to ${options.nodes.join(', ')}: --on-nodes looks there`]
@@ -120,7 +118,7 @@ function asText(request: Request, { workspace, graph, outcomes }: Seen, found: F
     [
       ...[
         ...onFolder,
-        ...(isWhole ? noteOnValidity(workspace, own) : []),
+        ...(isWhole ? noteOnValidity(run, own) : []),
         ...warningsOf(own),
         ...former.map(formatFormer),
       ].map(printable),
@@ -132,17 +130,17 @@ function asText(request: Request, { workspace, graph, outcomes }: Seen, found: F
 }
 
 /** Shown before all that is missing: in a running cluster, none of it may be made again. */
-function noteOnLoss(workspace: Workspace): string[] {
-  const { auth } = workspace
+function noteOnLoss(run: Run): string[] {
+  const { auth } = run
   if (auth.files.pair(caName).some((file) => auth.read(file) !== undefined)) return []
-  return [`${auth.path} has no CA; if this cluster runs already, restore it first: ${recoverCommand(workspace)}`]
+  return [`${auth.path} has no CA; if this cluster runs already, restore it first: ${recoverCommand(run)}`]
 }
 
-function asJson({ workspace }: Seen, { items, nodes, onFolder, rotations }: Found, exit: number): object[] {
-  const { ours, fresh, stale, failed, endsSoon, first } = fold(items, workspace.now)
+function asJson({ run }: Seen, { items, nodes, onFolder, rotations }: Found, exit: number): object[] {
+  const { ours, fresh, stale, failed, endsSoon, first } = fold(items, run.now)
   const counts = { fresh: fresh.length, stale: stale.length, failed: failed.length, endsSoon: endsSoon.length }
   return [
-    ...[...noteOnLoss(workspace), ...onFolder].map((message) => ({ type: 'note', message })),
+    ...[...noteOnLoss(run), ...onFolder].map((message) => ({ type: 'note', message })),
     ...rotations.map(({ rotation, uses: { sentences, failure } }) => ({
       type: 'rotation',
       ...rotation,

@@ -7,8 +7,8 @@ import type { AuthDir } from '../../lib/files/auth-dir.ts'
 import type { FileNames } from '../../lib/files/names.ts'
 import { caName, kubeconfigFile } from '../../lib/files/names.ts'
 import { buildGraph } from '../../lib/graph/graph.ts'
+import type { Run } from '../../lib/graph/run.ts'
 import type { Target } from '../../lib/graph/target.ts'
-import type { Workspace } from '../../lib/graph/workspace.ts'
 import { readEncryptionConfig } from '../../lib/kubernetes/encryption.ts'
 import { readEmbedded } from '../../lib/kubernetes/kubeconfig.ts'
 import { type Identity, type Party, shakeHands } from '../../lib/pki/handshake.ts'
@@ -60,7 +60,7 @@ function connectionTargets(cluster: Cluster): Target[] {
   const connections = connectionTable(cluster).map(
     (connection): Target => ({
       ...base(connection.id, connection.node),
-      check: (workspace) => checkConnection(workspace, connection),
+      check: (run) => checkConnection(run, connection),
     }),
   )
   const token: Target = { ...base('keys/service-account-token'), check: checkTokens }
@@ -75,14 +75,14 @@ function base(id: string, node?: string): Omit<Target, 'check'> {
 }
 
 async function checkConnection(
-  workspace: Workspace,
+  run: Run,
   { client, server, dialled, strict = false, expected, tolerated = [] }: Connection,
 ): Promise<Look> {
-  const { auth } = workspace
+  const { auth } = run
   const missing = missingFiles(auth, filesOf(auth.files, client, server))
   if (missing.length > 0) return { reasons: missing }
   for (const name of [server, ...(typeof client === 'object' ? [client.name] : [])]) refuseBrokenPair(auth, name)
-  const parties = { server: partyOf(auth, server), client: await clientOf(workspace, client) }
+  const parties = { server: partyOf(auth, server), client: await clientOf(run, client) }
   let seen = expected === 'refused' ? undefined : expected
   for (const name of dialled) {
     const met = await shakeHands({ ...parties, dialled: name, strict })
@@ -124,8 +124,8 @@ function partyOf(auth: AuthDir, name: string): Party {
   return { ca, certificate: auth.bytes(auth.files.certificate(name)), key: auth.bytes(auth.files.key(name)) }
 }
 
-async function clientOf(workspace: Workspace, client: Client): Promise<Party | undefined> {
-  const { auth, now, cluster } = workspace
+async function clientOf(run: Run, client: Client): Promise<Party | undefined> {
+  const { auth, now, cluster } = run
   if (client === 'nobody') return undefined
   if (typeof client === 'string') return stranger(auth, client, now, cluster)
   const pair = partyOf(auth, client.name)
@@ -134,18 +134,18 @@ async function clientOf(workspace: Workspace, client: Client): Promise<Party | u
   const embedded = readEmbedded(auth.bytes(file).toString())
   if (!embedded)
     throw new Failure(`${file} is not a kubeconfig with an embedded CA, certificate and key`, {
-      remedy: workspace.command('kubeconfigs'),
+      remedy: run.command('kubeconfigs'),
     })
   const same = embedded.certificate.equals(Buffer.from(pair.certificate)) && embedded.key.equals(Buffer.from(pair.key))
   if (!same)
     throw new Failure(`${file} does not hold the pair of ${auth.files.certificate(client.name)}`, {
-      remedy: workspace.command('kubeconfigs'),
+      remedy: run.command('kubeconfigs'),
     })
   return embedded
 }
 
 /** The user's own kubeconfig is shown and may cause a warning, but not a failure: it is not in auth/. */
-async function checkLocal({ auth, cluster, kubeconfigs, command }: Workspace): Promise<Look> {
+async function checkLocal({ auth, cluster, kubeconfigs, command }: Run): Promise<Look> {
   const { api } = auth.files.names
   const missing = missingFiles(auth, auth.files.pair(api))
   if (missing.length > 0 || !cluster.localKubeconfig) return { reasons: missing }
@@ -187,7 +187,7 @@ async function stranger(auth: AuthDir, kind: 'of another CA' | 'expired', now: D
 }
 
 /** kube-controller-manager signs tokens with the key, and kube-apiserver verifies them with the certificate. */
-function checkTokens({ auth }: Workspace): Look {
+function checkTokens({ auth }: Run): Look {
   const { tokens } = auth.files.names
   const [certificateName, keyName] = auth.files.pair(tokens)
   const missing = missingFiles(auth, [certificateName, keyName])

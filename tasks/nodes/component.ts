@@ -2,7 +2,7 @@
 import type { ClusterNode, Install } from '../../lib/cluster/cluster.ts'
 import { Failure } from '../../lib/failure.ts'
 import { caName } from '../../lib/files/names.ts'
-import type { Workspace } from '../../lib/graph/workspace.ts'
+import type { Run } from '../../lib/graph/run.ts'
 import type { Client } from '../../lib/kubernetes/client.ts'
 import type { Credentials, Server } from '../../lib/kubernetes/dial.ts'
 import { ask, type Question, readServed } from '../../lib/kubernetes/probe.ts'
@@ -10,22 +10,22 @@ import { apiServer, type Health, store, type Unit } from '../layouts/layout.ts'
 import { nodeUnits } from '../tables/places.ts'
 
 export interface Asking {
-  readonly workspace: Workspace
+  readonly run: Run
   readonly signal?: AbortSignal
   /** The node whose connection is used; by default the queried node's own. */
   readonly through?: ClusterNode
 }
 
 function wayTo(
-  { workspace, signal, through }: Asking,
+  { run, signal, through }: Asking,
   node: ClusterNode,
   { port, as, isLocal, isPlain }: Omit<Health, 'path'>,
 ): Omit<Server, 'trust'> {
   const address = isLocal ? '127.0.0.1' : addressOf(node)
   return {
-    open: async () => (await workspace.connect(isLocal ? node : (through ?? node))).tunnel(address, port),
+    open: async () => (await run.connect(isLocal ? node : (through ?? node))).tunnel(address, port),
     address,
-    as: as === undefined ? undefined : credentialsOf(workspace, as),
+    as: as === undefined ? undefined : credentialsOf(run, as),
     isPlain,
     signal,
   }
@@ -36,7 +36,7 @@ export function healthQuestion(asking: Asking, node: ClusterNode, health: Health
   return {
     ...wayTo(asking, node, health),
     path: health.path,
-    trust: health.isSelfSigned || health.isPlain ? 'anyone' : trustOf(asking.workspace),
+    trust: health.isSelfSigned || health.isPlain ? 'anyone' : trustOf(asking.run),
   }
 }
 
@@ -66,13 +66,13 @@ export function addressOf({ ips: [address = ''] }: ClusterNode): string {
 }
 
 /** Undefined if auth/ has none of that name. */
-function credentialsOf({ auth }: Pick<Workspace, 'auth'>, name: string): Credentials | undefined {
+function credentialsOf({ auth }: Pick<Run, 'auth'>, name: string): Credentials | undefined {
   const [certificate, key] = [auth.tryBytes(auth.files.certificate(name)), auth.tryBytes(auth.files.key(name))]
   return certificate && key && { certificate, key }
 }
 
 /** PEM. Throws a Failure if there is no CA. */
-function trustOf({ auth }: Pick<Workspace, 'auth'>): Buffer {
+function trustOf({ auth }: Pick<Run, 'auth'>): Buffer {
   return auth.bytes(auth.files.certificate(caName))
 }
 
@@ -85,7 +85,7 @@ export type Shown = Buffer | 'nothing'
  */
 export async function readShown(asking: Asking, node: ClusterNode, port: number, name?: string): Promise<Shown> {
   try {
-    const way = wayTo(asking, node, { port, as: asking.workspace.auth.files.names.api })
+    const way = wayTo(asking, node, { port, as: asking.run.auth.files.names.api })
     return await readServed({ ...way, address: name ?? way.address })
   } catch (error) {
     if (error instanceof Failure && error.code === 'not-answered') return 'nothing'
@@ -145,13 +145,13 @@ async function withClient<T>(
   name: string,
   work: (client: Client) => Promise<T>,
 ): Promise<T> {
-  const health = nodeUnits(serving.workspace.cluster, node).find(({ unit }) => unit === name)?.health
+  const health = nodeUnits(serving.run.cluster, node).find(({ unit }) => unit === name)?.health
   const way = health && wayTo(serving, node, health)
   if (!way || (!way.as && !health.isPlain))
     throw new Failure('no such unit is installed, or auth/ has no credentials for it', { node: node.name })
   // Loads Node's TLS and HTTP, which most runs do not need.
   const { Client } = await import('../../lib/kubernetes/client.ts')
-  const trust = health.isPlain ? 'anyone' : trustOf(serving.workspace)
+  const trust = health.isPlain ? 'anyone' : trustOf(serving.run)
   const client = new Client({ ...way, trust })
   try {
     return await work(client)

@@ -5,8 +5,8 @@ import { join } from 'node:path'
 import type { ClusterNode } from '../../lib/cluster/cluster.ts'
 import { doing, Failure, runAgain } from '../../lib/failure.ts'
 import { secretMode } from '../../lib/files/plain-file.ts'
+import type { Run } from '../../lib/graph/run.ts'
 import type { Work } from '../../lib/graph/target.ts'
-import type { Workspace } from '../../lib/graph/workspace.ts'
 import { formatReason } from '../../lib/reason.ts'
 import { type FolderSeen, readFolderRecords } from '../../lib/remote/answer.ts'
 import type { Connection } from '../../lib/remote/connection.ts'
@@ -21,12 +21,12 @@ import { nodeFailure, stopFailure } from './node-failure.ts'
 
 /** Throws a Failure unless the node reports all its files in place afterwards. */
 export async function swap(
-  workspace: Workspace,
+  run: Run,
   node: ClusterNode,
   { seen, wrong, tell }: { seen: FolderSeen; wrong: NodeReason; tell: Work['tell'] },
 ): Promise<void> {
-  const { auth, cluster } = workspace
-  const there = seen.path === undefined ? await makeFolder(workspace, node) : seen
+  const { auth, cluster } = run
+  const there = seen.path === undefined ? await makeFolder(run, node) : seen
   const { path: folder = '', uptime } = there
   const wanted = new Set(filesToCopy(wrong))
   if (wanted.size > 0) refuseOpenFolder(node, there)
@@ -37,19 +37,19 @@ export async function swap(
   const parts: Swap = {
     folder,
     files: auth.files,
-    archive: stagingName(stagingOwner(workspace), uptime, randomBytes(8).toString('hex')),
+    archive: stagingName(stagingOwner(run), uptime, randomBytes(8).toString('hex')),
     copied: files.map(({ name, mode, bytes }) => ({ name, mode, digest: sha256(bytes) })),
     modes: wrong.wrongMode.filter((name) => !wanted.has(name)).map((name) => ({ name, mode: auth.files.mode(name) })),
     pruned: wrong.pruned,
     leftovers: wrong.leftovers,
     unchanged: [...new Set([...nodeFiles(cluster, node), ...identityFiles(cluster).keys(), ...wrong.pruned])],
   }
-  const connection = await workspace.connect(node)
+  const connection = await run.connect(node)
   try {
     if (files.length > 0) tell({ doing: 'copying', files: files.length })
-    if (files.length > 0) await copyArchive(workspace, node, connection, parts, buildTar(files))
+    if (files.length > 0) await copyArchive(run, node, connection, parts, buildTar(files))
     tell({ doing: 'swapping' })
-    refuseWrong(workspace, node, await run(node, connection, parts, seen))
+    refuseWrong(run, node, await putInPlace(node, connection, parts, seen))
   } catch (error) {
     await connection.tidy(discardScript(`${folder}/${parts.archive}`))
     throw error
@@ -75,7 +75,12 @@ export function filesToCopy({ missing, differ, wrongOwner }: NodeReason): string
 }
 
 /** Returns what the node holds afterwards, as the script itself has looked. */
-async function run(node: ClusterNode, connection: Connection, parts: Swap, seen: FolderSeen): Promise<FolderSeen> {
+async function putInPlace(
+  node: ClusterNode,
+  connection: Connection,
+  parts: Swap,
+  seen: FolderSeen,
+): Promise<FolderSeen> {
   const nonce = newNonce()
   const output = await connection.run(swapScript(parts, seen, nonce))
   try {
@@ -87,8 +92,8 @@ async function run(node: ClusterNode, connection: Connection, parts: Swap, seen:
   }
 }
 
-function refuseWrong(workspace: Workspace, node: ClusterNode, seen: FolderSeen): void {
-  const wrong = compareFolder(workspace, node, seen)
+function refuseWrong(run: Run, node: ClusterNode, seen: FolderSeen): void {
+  const wrong = compareFolder(run, node, seen)
   if (isRight(wrong)) return
   throw nodeFailure(node, `its files are not right after they were put in place: ${formatReason(wrong)}`, {
     code: 'not-replaced',
@@ -97,7 +102,7 @@ function refuseWrong(workspace: Workspace, node: ClusterNode, seen: FolderSeen):
 }
 
 async function copyArchive(
-  { auth }: Workspace,
+  { auth }: Run,
   node: ClusterNode,
   connection: Connection,
   swap: Swap,

@@ -2,7 +2,7 @@
 import { randomBytes } from 'node:crypto'
 import type { ClusterNode, Install } from '../../lib/cluster/cluster.ts'
 import { Failure, runAgain } from '../../lib/failure.ts'
-import type { Workspace } from '../../lib/graph/workspace.ts'
+import type { Run } from '../../lib/graph/run.ts'
 import { namesOf, nodeFolder } from '../../lib/remote/staging.ts'
 import { excerpt, quote } from '../../lib/wording.ts'
 import { addressOf } from './component.ts'
@@ -17,13 +17,13 @@ type Change = 'drain' | 'undrain'
  * Failure, also if another run has its mark there: one of the two would undrain the node while the other restarts it.
  */
 export async function markDrained(
-  workspace: Workspace,
+  run: Run,
   node: ClusterNode,
   install: Install,
   left: readonly string[] = [],
 ): Promise<void> {
-  const own = namesOf(stagingOwner(workspace))
-  const others = await runAmongMarks(workspace, node, install, [
+  const own = namesOf(stagingOwner(run))
+  const others = await runAmongMarks(run, node, install, [
     'read -r boot < /proc/sys/kernel/random/boot_id && read -r up _ < /proc/uptime || exit',
     `mkdir -- "${own}\${boot%%-*}-\${up%%.*}-${randomBytes(8).toString('hex')}" || exit`,
     ...(left.length > 0 ? [`rm -rf -- ${left.map(quote).join(' ')} || exit`] : []),
@@ -44,35 +44,35 @@ export function drainedByAnother(node: ClusterNode, [mark = '']: readonly string
   })
 }
 
-export async function drain(workspace: Workspace, node: ClusterNode, install: Install): Promise<void> {
-  for (const gateway of gatewaysOf(workspace)) await change(workspace, gateway, node, install, 'drain')
+export async function drain(run: Run, node: ClusterNode, install: Install): Promise<void> {
+  for (const gateway of gatewaysOf(run)) await change(run, gateway, node, install, 'drain')
 }
 
 /** Undrains on all gateways even if one fails, then throws that Failure: its code is always not-undrained. `left`: marks. */
 export async function undrain(
-  workspace: Workspace,
+  run: Run,
   node: ClusterNode,
   install: Install,
   left: readonly string[] = [],
 ): Promise<void> {
   const changed = await Promise.allSettled(
-    gatewaysOf(workspace).map((gateway) => change(workspace, gateway, node, install, 'undrain')),
+    gatewaysOf(run).map((gateway) => change(run, gateway, node, install, 'undrain')),
   )
   try {
     for (const each of changed) if (each.status === 'rejected') throw each.reason
-    const own = `${namesOf(stagingOwner(workspace))}*`
-    await runAmongMarks(workspace, node, install, [`rm -rf -- ${[own, ...left.map(quote)].join(' ')}`])
+    const own = `${namesOf(stagingOwner(run))}*`
+    await runAmongMarks(run, node, install, [`rm -rf -- ${[own, ...left.map(quote)].join(' ')}`])
   } catch (error) {
     throw error instanceof Failure ? error.with({ code: 'not-undrained' }) : error
   }
 }
 
-function gatewaysOf({ cluster }: Workspace): ClusterNode[] {
+function gatewaysOf({ cluster }: Run): ClusterNode[] {
   return cluster.nodes.filter(({ role }) => role === 'gateway')
 }
 
 async function change(
-  workspace: Workspace,
+  run: Run,
   gateway: ClusterNode,
   node: ClusterNode,
   install: Install,
@@ -80,9 +80,9 @@ async function change(
 ): Promise<void> {
   const command = `NODE=${quote(node.name)} ADDRESS=${quote(addressOf(node))} sh -c ${quote(install[what])}`
   const limit = commandLimit(install)
-  const outcome = await runCommand(workspace, gateway, { sudo: '', command, limit }).catch(async (error) => {
+  const outcome = await runCommand(run, gateway, { sudo: '', command, limit }).catch(async (error) => {
     // The run was ended by a signal: tries to undrain all the same.
-    if (what === 'undrain') await (await workspace.connect(gateway)).tidy(`${command}\n`)
+    if (what === 'undrain') await (await run.connect(gateway)).tidy(`${command}\n`)
     if (error instanceof Failure && error.code === 'timed-out') return undefined
     throw error
   })
@@ -99,13 +99,13 @@ async function change(
 
 /** Returns what the script prints, among what tools there may say. */
 async function runAmongMarks(
-  workspace: Workspace,
+  run: Run,
   node: ClusterNode,
   { sudo }: Install,
   script: readonly string[],
 ): Promise<string> {
   const command = [`mkdir -p -m 700 -- ${nodeFolder} && cd -- ${nodeFolder} || exit`, ...script].join('\n')
-  const { status, said } = await runCommand(workspace, node, { sudo, command })
+  const { status, said } = await runCommand(run, node, { sudo, command })
   if (status === 0) return said
   throw nodeFailure(node, `its mark for a drain could not be changed: ${excerpt(said)}`, {
     code: 'not-marked',

@@ -3,19 +3,19 @@ import { dirname, join } from 'node:path'
 import { bracketed } from '../../lib/address.ts'
 import type { ClusterNode } from '../../lib/cluster/cluster.ts'
 import { backupTime } from '../../lib/files/auth-dir.ts'
-import type { Workspace } from '../../lib/graph/workspace.ts'
+import type { Run } from '../../lib/graph/run.ts'
 import { typedCommand } from '../../lib/remote/ssh-command.ts'
 import { formatDate, quote } from '../../lib/wording.ts'
 
 /** The command that restores all of auth/, from the given node or else the first control node. */
-export function recoverCommand({ cluster, command }: Workspace, from?: ClusterNode): string {
+export function recoverCommand({ cluster, command }: Run, from?: ClusterNode): string {
   const node = from ?? cluster.nodes.find(({ role }) => role === 'control')
   return command(`recover --node ${node?.name}`)
 }
 
 /** As `recoverCommand`, if auth/ belongs to another cluster or is not needed: recover overwrites nothing. */
-export function replaceCommand(workspace: Workspace, recover = recoverCommand(workspace)): string {
-  const { auth, now } = workspace
+export function replaceCommand(run: Run, recover = recoverCommand(run)): string {
+  const { auth, now } = run
   return `mv ${quote(auth.path)} ${quote(`${auth.path}-${formatDate(now)}`)} && ${recover}`
 }
 
@@ -23,17 +23,17 @@ export function replaceCommand(workspace: Workspace, recover = recoverCommand(wo
  * The ways out if nodes hold what auth/ has lost. What is left in auth/ is kept, since nodes do not have all of it, unless it
  * `isOfAnother` cluster.
  */
-export function waysOutOfLost(workspace: Workspace, from?: ClusterNode, isOfAnother = false): string[] {
-  const { command } = workspace
-  const typed = (recover: string) => (isOfAnother ? replaceCommand(workspace, recover) : recover)
+export function waysOutOfLost(run: Run, from?: ClusterNode, isOfAnother = false): string[] {
+  const { command } = run
+  const typed = (recover: string) => (isOfAnother ? replaceCommand(run, recover) : recover)
   return [
-    `take it over: ${typed(recoverCommand(workspace, from))}, or from a backup: ${typed(command('recover --from DIR'))}`,
+    `take it over: ${typed(recoverCommand(run, from))}, or from a backup: ${typed(command('recover --from DIR'))}`,
     `or give it up, with all that depends on it: ${command('bootstrap --replace-identity')}`,
   ]
 }
 
 /** From the given node or else the first control node. Moves existing files to backup/ first, or fetches nothing. */
-export function fetchCommand({ auth, cluster, now }: Workspace, names: readonly string[], from?: ClusterNode): string {
+export function fetchCommand({ auth, cluster, now }: Run, names: readonly string[], from?: ClusterNode): string {
   const there = names.filter((name) => auth.read(name)).map((name) => quote(join(auth.path, name)))
   const backup = quote(join(auth.path, 'backup'))
   const kept = quote(join(auth.path, 'backup', `${backupTime(now)}-fetched`))

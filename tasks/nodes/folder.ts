@@ -6,7 +6,7 @@ import type { AuthDir } from '../../lib/files/auth-dir.ts'
 import { kubeconfigFile } from '../../lib/files/names.ts'
 import { compare } from '../../lib/files/place.ts'
 import { secretMode } from '../../lib/files/plain-file.ts'
-import type { Workspace } from '../../lib/graph/workspace.ts'
+import type { Run } from '../../lib/graph/run.ts'
 import { isIssuedBy, readCertificate } from '../../lib/pki/certificate.ts'
 import { ownCas, tryCertificate } from '../../lib/pki/pair.ts'
 import type { DriftKind, Reason } from '../../lib/reason.ts'
@@ -38,27 +38,21 @@ export interface Names {
 }
 
 /** Throws a Failure if the node may not be written to. */
-export function checkNode(
-  workspace: Workspace,
-  node: ClusterNode,
-  look: NodeLook,
-  names: Names,
-  isForced: boolean,
-): NodeVerdict {
-  const unproven = guardMachine(workspace, node, look, names.together)
-  const others = guardIdentity(workspace, node, look)
-  if (!isForced) guardNewer(workspace, node, look)
+export function checkNode(run: Run, node: ClusterNode, look: NodeLook, names: Names, isForced: boolean): NodeVerdict {
+  const unproven = guardMachine(run, node, look, names.together)
+  const others = guardIdentity(run, node, look)
+  if (!isForced) guardNewer(run, node, look)
   const { folder } = look
-  const foreign = [...foreignFiles(workspace, node, folder, names), ...formerNodeFiles(workspace, folder)]
-  const neighbours = neighboursIn(workspace, folder, names)
-  const prunes = workspace.options.prune && neighbours.length === 0
-  const stagings = Map.groupBy(folder.leftovers, (each) => checkStaging(each, stagingOwner(workspace), folder.uptime))
+  const foreign = [...foreignFiles(run, node, folder, names), ...formerNodeFiles(run, folder)]
+  const neighbours = neighboursIn(run, folder, names)
+  const prunes = run.options.prune && neighbours.length === 0
+  const stagings = Map.groupBy(folder.leftovers, (each) => checkStaging(each, stagingOwner(run), folder.uptime))
   const wrong = {
-    ...compareFolder(workspace, node, folder),
+    ...compareFolder(run, node, folder),
     pruned: prunes ? foreign : [],
     leftovers: (stagings.get('left') ?? []).map(({ name }) => name),
   }
-  refuseUnseen(workspace, look, [...wrong.missing, ...wrong.differ])
+  refuseUnseen(run, look, [...wrong.missing, ...wrong.differ])
   const warnings = [
     unproven,
     others.length > 0 &&
@@ -77,7 +71,7 @@ export function checkNode(
 }
 
 /** An identity is not deployed to a node while nobody can tell which one its units read. */
-function refuseUnseen({ cluster }: Workspace, { places }: NodeLook, files: readonly string[]): void {
+function refuseUnseen({ cluster }: Run, { places }: NodeLook, files: readonly string[]): void {
   if (places instanceof Failure && files.some((name) => identityFiles(cluster).has(name))) throw places
 }
 
@@ -86,14 +80,14 @@ export function isRight({ kind, ...lists }: NodeReason): boolean {
 }
 
 /** Compares what belongs there with what is there. */
-export function compareFolder(workspace: Workspace, node: ClusterNode, seen: FolderSeen): NodeReason {
+export function compareFolder(run: Run, node: ClusterNode, seen: FolderSeen): NodeReason {
   const drifts = compare(
-    nodeFiles(workspace.cluster, node).map((name) => ({
+    nodeFiles(run.cluster, node).map((name) => ({
       path: name,
       // A file that is not in auth/ yet is compared once it is.
-      sha256: digestOf(workspace, name),
-      isPending: workspace.pending?.has(name) === true,
-      isSecret: workspace.auth.files.mode(name) === secretMode,
+      sha256: digestOf(run, name),
+      isPending: run.pending?.has(name) === true,
+      isSecret: run.auth.files.mode(name) === secretMode,
       readers: { login: seen.uid },
     })),
     seen,
@@ -112,7 +106,7 @@ export function compareFolder(workspace: Workspace, node: ClusterNode, seen: Fol
 
 /** Files of ours that do not belong on this node; a folder under such a name is not ours. */
 function foreignFiles(
-  { cluster }: Workspace,
+  { cluster }: Run,
   node: ClusterNode,
   { files }: FolderSeen,
   { known, together }: Names,
@@ -124,7 +118,7 @@ function foreignFiles(
 }
 
 /** Files of nodes that are no longer in cluster.yaml: a node was renamed, or the machine used to be another node. */
-function formerNodeFiles({ auth, cluster }: Workspace, { files, contents }: FolderSeen): string[] {
+function formerNodeFiles({ auth, cluster }: Run, { files, contents }: FolderSeen): string[] {
   const names = new Set(cluster.nodes.map(({ name }) => name))
   const cas = ownCas(auth)
   return [...contents].flatMap(([file, bytes]) => {
@@ -139,7 +133,7 @@ function formerNodeFiles({ auth, cluster }: Workspace, { files, contents }: Fold
 }
 
 /** Other nodes whose certificate and key are also there: it may be the same machine under another name. */
-function neighboursIn({ auth, cluster }: Workspace, folder: FolderSeen, { together }: Names): string[] {
+function neighboursIn({ auth, cluster }: Run, folder: FolderSeen, { together }: Names): string[] {
   const others = new Set(cluster.nodes.filter((other) => !together.includes(other)).map(({ name }) => name))
   return pairsIn(auth, folder).filter((name) => others.has(name))
 }
@@ -154,33 +148,33 @@ function formatForeign(node: ClusterNode, foreign: readonly string[], neighbours
 const thisRun = randomBytes(4).toString('hex')
 
 /** Only one run with this auth/ can work on nodes: the one that holds its lock. */
-export function stagingOwner({ auth }: Workspace): StagingOwner {
+export function stagingOwner({ auth }: Run): StagingOwner {
   return { auth: sha256(Buffer.from(auth.id())).slice(0, 12), run: thisRun }
 }
 
 /** The marks of runs that are over, and those of runs that may be restarting the node's units now. */
 export function splitMarks(
-  workspace: Workspace,
+  run: Run,
   { look, places }: { readonly look: NodeLook; readonly places: PlacesSeen },
   { timeout }: Install,
 ): { readonly left: string[]; readonly inUse: string[] } {
   // Restart, health, and on each gateway drain and undrain: each may take as long.
-  const gateways = workspace.cluster.nodes.filter(({ role }) => role === 'gateway').length
+  const gateways = run.cluster.nodes.filter(({ role }) => role === 'gateway').length
   const longest = Math.max(longestUse, ((2 + 2 * gateways) * timeout) / 1000)
   const { uptime } = look.folder
-  const marks = Map.groupBy(places.drained, (each) => checkStaging(each, stagingOwner(workspace), uptime, longest))
+  const marks = Map.groupBy(places.drained, (each) => checkStaging(each, stagingOwner(run), uptime, longest))
   const names = (use: ReturnType<typeof checkStaging>) => (marks.get(use) ?? []).map(({ name }) => name)
   return { left: [...names('of this run'), ...names('left')], inUse: names('may be in use') }
 }
 
 /** For --force: every file, whether it matches or not. */
-export function everything({ cluster }: Workspace, node: ClusterNode, wrong: NodeReason | undefined): NodeReason {
+export function everything({ cluster }: Run, node: ClusterNode, wrong: NodeReason | undefined): NodeReason {
   const none = { missing: [], wrongMode: [], wrongOwner: [], pruned: [], leftovers: [] }
   return { kind: 'on-node', ...none, ...wrong, differ: nodeFiles(cluster, node) }
 }
 
 /** `now` in seconds since 1970, by the node's clock. Throws a Failure if certificates are not valid yet by that clock. */
-export function refuseEarlyClock({ auth, cluster }: Workspace, node: ClusterNode, now: number): void {
+export function refuseEarlyClock({ auth, cluster }: Run, node: ClusterNode, now: number): void {
   const names = new Set(nodeFiles(cluster, node).flatMap((file) => auth.files.parse(file)?.name ?? []))
   const early = [...names].filter((name) => (tryCertificate(auth, name)?.notBefore.getTime() ?? 0) > now * 1000)
   if (early.length === 0) return
@@ -195,12 +189,12 @@ export function refuseEarlyClock({ auth, cluster }: Workspace, node: ClusterNode
  * that share its folder, by cluster.yaml. A host name is no proof: it may be of the image, or of the provider.
  */
 export function guardMachine(
-  workspace: Workspace,
+  run: Run,
   node: ClusterNode,
   look: NodeLook,
   together: readonly ClusterNode[],
 ): string | undefined {
-  const { cluster, options } = workspace
+  const { cluster, options } = run
   const { addresses } = look.folder
   // Every machine has each loopback address, and any control node may have the virtual address.
   const isLoopback = (address: string) => /^(127\.|::1$)/.test(address)
@@ -211,20 +205,20 @@ export function guardMachine(
   const others = cluster.nodes.filter((other) => other !== node)
   const reached = isOwn ? undefined : others.find(({ ips }) => ips.some(isProof))
   if (reached) throw otherAddress(node, reached, reached.ips.filter(isProof))
-  const holders = pairHolders(workspace, node, look)
+  const holders = pairHolders(run, node, look)
   // One machine may be several nodes: then it has the addresses of all of them.
   const isShared = (other: ClusterNode) => together.includes(other) || (isOwn && other.ips.some(isHere))
   const holder = others.find((other) => holders.has(other.name) && !isShared(other))
-  if (holder && !holders.has(node.name) && !options.replaceIdentity) throw otherPair(workspace, node, holder.name)
+  if (holder && !holders.has(node.name) && !options.replaceIdentity) throw otherPair(run, node, holder.name)
   return isOwn ? undefined : warningOf(node, look)
 }
 
 /** Names of nodes whose certificate and key are in the folder, or whose certificate of our CA the kubelet reads. */
-function pairHolders(workspace: Workspace, node: ClusterNode, look: NodeLook): Set<string> {
-  const { auth } = workspace
+function pairHolders(run: Run, node: ClusterNode, look: NodeLook): Set<string> {
+  const { auth } = run
   const files = [auth.files.certificate(node.name), kubeconfigFile(node.name)]
-  const read = heldOn(workspace, node, look).filter(({ isPlace, file }) => isPlace && files.includes(file))
-  return new Set([...pairsIn(auth, look.folder), ...read.flatMap((held) => holderOf(workspace, node, held))])
+  const read = heldOn(run, node, look).filter(({ isPlace, file }) => isPlace && files.includes(file))
+  return new Set([...pairsIn(auth, look.folder), ...read.flatMap((held) => holderOf(run, node, held))])
 }
 
 /** Names of which both certificate and key are there. */
@@ -236,10 +230,10 @@ function pairsIn(auth: AuthDir, { files }: FolderSeen): string[] {
 }
 
 /** The kubelet's kubeconfig has the same path on each node, so its certificate says whose it is. */
-function holderOf(workspace: Workspace, node: ClusterNode, { file, state, bytes }: Held): string[] {
-  if (state.sha256 !== undefined && state.sha256 === digestOf(workspace, file)) return [node.name]
-  const [leaf] = certificatesIn(workspace.auth, file, bytes)
-  if (!leaf || !ownCas(workspace.auth).some((ca) => isIssuedBy(leaf, ca))) return []
+function holderOf(run: Run, node: ClusterNode, { file, state, bytes }: Held): string[] {
+  if (state.sha256 !== undefined && state.sha256 === digestOf(run, file)) return [node.name]
+  const [leaf] = certificatesIn(run.auth, file, bytes)
+  if (!leaf || !ownCas(run.auth).some((ca) => isIssuedBy(leaf, ca))) return []
   return leaf.attributes.flatMap((attribute) => /^CN=system:node:(.+)$/.exec(attribute)?.[1] ?? [])
 }
 
@@ -251,7 +245,7 @@ function otherAddress(node: ClusterNode, { name }: ClusterNode, theirs: readonly
   ]).with({ node: node.name, code: 'other-node' })
 }
 
-function otherPair({ cluster, command }: Workspace, node: ClusterNode, other: string): Failure {
+function otherPair({ cluster, command }: Run, node: ClusterNode, other: string): Failure {
   const found = `the machine that ssh reaches as ${node.host} holds the certificate of ${other}, and none of ${node.name}`
   const overwrite = command(`${cluster.install ? 'install' : 'deploy'} --node ${node.name} --replace-identity`)
   return refusal(found, [

@@ -9,7 +9,7 @@ import { Failure, runAgain, sharedRefusal } from '../../lib/failure.ts'
 import { type AuthDir, backupFolders, backups, keepFound, readBackup } from '../../lib/files/auth-dir.ts'
 import { caName } from '../../lib/files/names.ts'
 import type { FileState } from '../../lib/files/place.ts'
-import type { Workspace } from '../../lib/graph/workspace.ts'
+import type { Run } from '../../lib/graph/run.ts'
 import { isOlder, isPreviousCa, lacksOurKey, otherIdentity } from '../../lib/kubernetes/identity.ts'
 import { readClientCertificate, readEmbeddedCa } from '../../lib/kubernetes/kubeconfig.ts'
 import { type Certificate, isIssuedBy, readCertificates } from '../../lib/pki/certificate.ts'
@@ -36,7 +36,7 @@ export interface Held {
 }
 
 /** In the folder, and where units read. The check of `install` reports places that could not be looked at. */
-export function heldOn({ cluster, options }: Workspace, node: ClusterNode, { folder, places }: NodeLook): Held[] {
+export function heldOn({ cluster, options }: Run, node: ClusterNode, { folder, places }: NodeLook): Held[] {
   // --prune would remove identity files that do not belong there.
   const names = new Set([...nodeFiles(cluster, node), ...(options.prune ? identityFiles(cluster).keys() : [])])
   const inFolder = [...names].map((file) => ({ file, at: file, isPlace: false, seen: folder }))
@@ -63,28 +63,26 @@ export interface Other {
 }
 
 /** Finds identities other than ours: components that run with them would break with ours. */
-function otherIdentities(workspace: Workspace, held: readonly Held[]): Other[] {
-  const { auth } = workspace
+function otherIdentities(run: Run, held: readonly Held[]): Other[] {
+  const { auth } = run
   return held.flatMap((each) => {
     const { file, state, bytes } = each
-    if (state.sha256 !== undefined && state.sha256 === digestOf(workspace, file)) return []
-    if (auth.files.parse(file)?.kind === 'kubeconfig') return otherTrust(workspace, each)
-    if (!identityFiles(workspace.cluster).has(file)) return []
+    if (state.sha256 !== undefined && state.sha256 === digestOf(run, file)) return []
+    if (auth.files.parse(file)?.kind === 'kubeconfig') return otherTrust(run, each)
+    if (!identityFiles(run.cluster).has(file)) return []
     const kept = (name: string) => backups(auth, name)
     // Unreadable, or behind a symbolic link: it counts as another.
     const other = bytes ? otherIdentity(file, auth, bytes, kept) : { besides: [] }
-    const isRead = each.isPlace || !workspace.cluster.install
-    if (!other) return bytes && isRead ? withoutOurKey(workspace, each, bytes) : []
+    const isRead = each.isPlace || !run.cluster.install
+    if (!other) return bytes && isRead ? withoutOurKey(run, each, bytes) : []
     const why = bytes ? [] : [whyNotCompared(state)]
     const replaced = bytes && isOlder(file, auth, bytes, kept) ? whereReplaced(auth, file, bytes) : undefined
-    return [
-      { held: each, label: identityFiles(workspace.cluster).get(file), why: [...why, ...other.besides], replaced },
-    ]
+    return [{ held: each, label: identityFiles(run.cluster).get(file), why: [...why, ...other.besides], replaced }]
   })
 }
 
 /** Only where API servers read it: one that has ours would encrypt what the others can't decrypt. Either may be out of date. */
-function withoutOurKey({ auth, cluster }: Workspace, held: Held, theirs: Buffer): Other[] {
+function withoutOurKey({ auth, cluster }: Run, held: Held, theirs: Buffer): Other[] {
   const { file } = held
   if (auth.files.parse(file)?.kind !== 'encryption-config' || !lacksOurKey(auth.tryBytes(file), theirs)) return []
   const why = ['the key that ours encrypts with is not in it']
@@ -95,7 +93,7 @@ function withoutOurKey({ auth, cluster }: Workspace, held: Held, theirs: Buffer)
  * A kubeconfig is of another cluster if it trusts none of our CAs, nor one that preceded ours: its name and its place are the same in
  * every cluster and layout. One that is larger than any of ours counts as another's; any other of which there are no bytes is as expected.
  */
-function otherTrust({ auth, cluster }: Workspace, held: Held): Other[] {
+function otherTrust({ auth, cluster }: Run, held: Held): Other[] {
   const ca = auth.files.certificate(caName)
   const other = (why: string): Other[] => [
     { held, label: identityFiles(cluster).get(ca), why: [why], replaced: undefined },
@@ -118,14 +116,14 @@ function whereReplaced(auth: AuthDir, file: string, theirs: Buffer): string | un
 }
 
 /** Throws a refusal if the node holds another identity, or returns it with --replace-identity. */
-export function guardIdentity(workspace: Workspace, node: ClusterNode, look: NodeLook): Other[] {
-  const others = otherIdentities(workspace, heldOn(workspace, node, look))
-  if (others.length > 0 && !workspace.options.replaceIdentity) throw otherIdentityRefused(workspace, node, others)
+export function guardIdentity(run: Run, node: ClusterNode, look: NodeLook): Other[] {
+  const others = otherIdentities(run, heldOn(run, node, look))
+  if (others.length > 0 && !run.options.replaceIdentity) throw otherIdentityRefused(run, node, others)
   return others
 }
 
 /** Copies what is about to be overwritten to auth/backup. Throws a Failure if a file could not be read. */
-export function keepOthers({ auth, now }: Workspace, node: ClusterNode, others: readonly Other[]): void {
+export function keepOthers({ auth, now }: Run, node: ClusterNode, others: readonly Other[]): void {
   const unread = others.filter(({ held: { bytes, state } }) => !bytes && state.kind === 'file' && state.size > 0)
   if (unread.length > 0)
     throw nodeFailure(
@@ -157,23 +155,22 @@ interface OtherPlace {
   readonly others: readonly Other[]
 }
 
-function otherIdentityRefused(workspace: Workspace, node: ClusterNode, others: readonly Other[]): Failure {
-  const { auth } = workspace
+function otherIdentityRefused(run: Run, node: ClusterNode, others: readonly Other[]): Failure {
+  const { auth } = run
   const labels = [...new Set(others.map(({ label }) => label))]
   const folders = others.map(({ replaced }) => replaced)
-  if (folders.every((folder) => folder !== undefined))
-    return earlierIdentityRefused(workspace, { node, others }, folders)
+  if (folders.every((folder) => folder !== undefined)) return earlierIdentityRefused(run, { node, others }, folders)
   return sharedRefusal<OtherPlace>(`${node.name} holds another ${formatOthers(others)} than ${auth.path}`, {
     what: `another ${labels.join(', ')} than ${auth.path}`,
     who: node.name,
     place: { node, others },
-    waysOut: (places) => waysOutOfOther(workspace, places),
+    waysOut: (places) => waysOutOfOther(run, places),
   })
 }
 
 /** A key that a rotation has replaced is never restored from a node: what was encrypted or issued since needs the present one. */
-function earlierIdentityRefused(workspace: Workspace, place: OtherPlace, folders: readonly string[]): Failure {
-  const { auth, command, cluster } = workspace
+function earlierIdentityRefused(run: Run, place: OtherPlace, folders: readonly string[]): Failure {
+  const { auth, command, cluster } = run
   const [latest = ''] = folders.toSorted().reverse()
   const replaced = `replaced on ${latest.slice(0, 10)} (${join(auth.path, 'backup', latest)})`
   const labels = [...new Set(place.others.map(({ label }) => label))].join(', ')
@@ -202,28 +199,28 @@ function lossOf(auth: AuthDir, file: string): string {
 }
 
 /** Names one node to restore the identity from: a control node has all of it, and no other node has a key. */
-function waysOutOfOther(workspace: Workspace, places: readonly OtherPlace[]): string[] {
-  const { auth, command, cluster } = workspace
+function waysOutOfOther(run: Run, places: readonly OtherPlace[]): string[] {
+  const { auth, command, cluster } = run
   const labels = new Set(places.flatMap(({ others }) => others.map(({ label }) => label)))
   const source = places.find(({ node }) => node.role === 'control')
-  const names = [...identityFiles(workspace.cluster)].flatMap(([name, label]) => (labels.has(label) ? [name] : []))
+  const names = [...identityFiles(run.cluster)].flatMap(([name, label]) => (labels.has(label) ? [name] : []))
   const isLost = (label: unknown) =>
-    names.every((name) => identityFiles(workspace.cluster).get(name) !== label || !auth.read(name))
-  if ([...labels].some(isLost)) return waysOutOfLost(workspace, source?.node)
+    names.every((name) => identityFiles(run.cluster).get(name) !== label || !auth.read(name))
+  if ([...labels].some(isLost)) return waysOutOfLost(run, source?.node)
   const nodes = nodeOptions(places.map(({ node }) => node))
   const over = command(`${cluster.install ? 'install' : 'deploy'} ${nodes} --replace-identity`)
   return [
     source
-      ? `if the node's is the right one, move ours away and take it over: ${takeOver(workspace, names, source)}`
+      ? `if the node's is the right one, move ours away and take it over: ${takeOver(run, names, source)}`
       : "if the node's is the right one, this auth/ is of another cluster: use the one that it was deployed from",
     `if ours is, overwrite the node's, which is kept in auth/backup: ${over}`,
   ]
 }
 
 /** Only root can read where units read, so `recover` does that. */
-function takeOver(workspace: Workspace, names: readonly string[], { node, others }: OtherPlace): string {
-  if (others.every(({ held }) => !held.isPlace)) return fetchCommand(workspace, names, node)
-  return replaceCommand(workspace, recoverCommand(workspace, node))
+function takeOver(run: Run, names: readonly string[], { node, others }: OtherPlace): string {
+  if (others.every(({ held }) => !held.isPlace)) return fetchCommand(run, names, node)
+  return replaceCommand(run, recoverCommand(run, node))
 }
 
 function nodeOptions(nodes: readonly ClusterNode[]): string {
@@ -237,10 +234,10 @@ export function whyNotCompared({ kind, size, sha256 }: FileState): string {
 }
 
 /** An out-of-date copy of auth/ would undo a renewal made elsewhere. */
-export function guardNewer(workspace: Workspace, node: ClusterNode, look: NodeLook): void {
-  const { auth } = workspace
+export function guardNewer(run: Run, node: ClusterNode, look: NodeLook): void {
+  const { auth } = run
   const cas = ownCas(auth)
-  const newer = heldOn(workspace, node, look).filter(({ file, bytes }) => {
+  const newer = heldOn(run, node, look).filter(({ file, bytes }) => {
     // The same as ours, or not readable.
     if (!bytes) return false
     const [[theirs, ...links] = [], [ours] = []] = [bytes, auth.tryBytes(file)].map((each) =>
@@ -263,7 +260,7 @@ export function guardNewer(workspace: Workspace, node: ClusterNode, look: NodeLo
         remedyFor: (nodes: readonly ClusterNode[]) =>
           [
             'this auth/ is out of date: use the one that they were deployed from',
-            `or overwrite them with the older ones: ${workspace.command(`${workspace.cluster.install ? 'deploy install' : 'deploy'} ${nodeOptions(nodes)} --force`)}`,
+            `or overwrite them with the older ones: ${run.command(`${run.cluster.install ? 'deploy install' : 'deploy'} ${nodeOptions(nodes)} --force`)}`,
           ].join('\n'),
       },
     },

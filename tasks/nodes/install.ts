@@ -30,29 +30,29 @@ import {
 
 /** `found` must come from a look made just now. */
 export async function bringUp(on: NodeRun, found: UnitsFound, isForced: boolean): Promise<Built> {
-  const { workspace, node, install } = on
-  const others = guardIdentity(workspace, node, found.look)
-  if (!isForced) guardNewer(workspace, node, found.look)
-  const { left, inUse } = splitMarks(workspace, found, install)
+  const { run, node, install } = on
+  const others = guardIdentity(run, node, found.look)
+  if (!isForced) guardNewer(run, node, found.look)
+  const { left, inUse } = splitMarks(run, found, install)
   if (inUse.length > 0) throw drainedByAnother(node, inUse)
-  const verdicts = checkUnitsOf(workspace, node, install, found).map((verdict) =>
+  const verdicts = checkUnitsOf(run, node, install, found).map((verdict) =>
     isForced ? asForced(verdict, install) : verdict,
   )
   const isLeftDrained = left.length > 0 && install.undrain !== ''
   // Until it is healthy it should get no requests.
   const undrainsLater =
     isLeftDrained && verdicts.some(({ unit }) => unit.isDrained && whyUnsteady(unit, found) !== undefined)
-  if (undrainsLater) await markDrained(workspace, node, install, left)
-  else if (isLeftDrained) await undrain(workspace, node, install, left)
+  if (undrainsLater) await markDrained(run, node, install, left)
+  else if (isLeftDrained) await undrain(run, node, install, left)
   const stale = verdicts.flatMap(({ reason, ...rest }): Stale[] => (reason ? [{ ...rest, reason }] : []))
   const before = await lookBefore(on, stale, found)
   const all = wantedAt(
-    workspace,
+    run,
     verdicts.map(({ unit }) => unit),
     found.places,
   )
   const wanted = changedOf(stale, all, found)
-  keepOthers(workspace, node, others)
+  keepOthers(run, node, others)
   if (wanted.length > 0) on.tell({ doing: 'installing', files: wanted.length })
   await placeFiles(on, found, { wanted, all })
   const paths = [...new Set([...wanted.map(({ path }) => path), ...before.kept])]
@@ -69,7 +69,7 @@ export async function bringUp(on: NodeRun, found: UnitsFound, isForced: boolean)
       ? error
       : await backOut(on, error, { found, paths, units: toRestart(stale, found, restarted) })
   }
-  if (undrainsLater && !restarted.some(({ isDrained }) => isDrained)) await undrain(workspace, node, install)
+  if (undrainsLater && !restarted.some(({ isDrained }) => isDrained)) await undrain(run, node, install)
   await forgetOld(on, found, digestsIn(paths, all, wanted))
   const change: Change = {
     kind: 'installed',
@@ -191,14 +191,14 @@ const reloadPause = 1000
 
 /** True if the unit has reloaded, in time, each file that its command line says it reloads. If not, it needs a restart. */
 async function waitUntilReloaded(
-  { workspace, node, install, signal, tell }: NodeRun,
+  { run, node, install, signal, tell }: NodeRun,
   { unit, files }: Unit,
 ): Promise<boolean> {
   if (!files.some(({ loads }) => loads === 'reload')) return true
   tell({ doing: 'waiting for', unit, path: '/metrics' })
   const look = async () => {
     await delay(reloadPause, undefined, { signal })
-    const checks = checkUnitsOf(workspace, node, install, await lookAtUnits(workspace, node, install))
+    const checks = checkUnitsOf(run, node, install, await lookAtUnits(run, node, install))
     return checks.find((check) => check.unit.unit === unit)?.reason?.notLoaded[0]
   }
   return (await repeat(Math.min(reloadTime, install.timeout), look, signal)) === undefined
@@ -239,13 +239,13 @@ interface Loaded {
 
 /** Finds a restart command that restarted nothing, and a unit that has failed since, in this run and not the next. */
 async function refuseUnloaded(on: NodeRun, { before, stale, restarted, paths }: Loaded): Promise<void> {
-  const { workspace, node, install } = on
+  const { run, node, install } = on
   const given = stale.flatMap(({ unit, reason }) => (reason.places.length > 0 ? [unit] : []))
   const found = await waitUntilSteady(on, before, [...restarted, ...given])
   // Ignores the old files that this run keeps beside the new ones.
   const kept = new Set(paths.flatMap(besideOf))
   const files = new Map([...found.places.files].filter(([path]) => !kept.has(path)))
-  const again = checkUnitsOf(workspace, node, install, { ...found, places: { ...found.places, files } })
+  const again = checkUnitsOf(run, node, install, { ...found, places: { ...found.places, files } })
   const isUp = new Map(again.map((each) => [each.unit.unit, each.isUp]))
   const ended = restarted.find(({ unit }) => isUp.get(unit) !== true)?.unit
   if (ended !== undefined)

@@ -4,7 +4,7 @@ import { type ClusterNode, completeInstall } from '../../lib/cluster/cluster.ts'
 import { Failure, runAgain } from '../../lib/failure.ts'
 import { clientPairFile } from '../../lib/files/names.ts'
 import { once } from '../../lib/files/plain-file.ts'
-import type { Workspace } from '../../lib/graph/workspace.ts'
+import type { Run } from '../../lib/graph/run.ts'
 import { partOf } from '../../lib/kubernetes/kubeconfig.ts'
 import {
   type FolderSeen,
@@ -32,15 +32,15 @@ import { nodeFailure } from './node-failure.ts'
 export const sha256 = once((bytes) => createHash('sha256').update(bytes).digest('hex'))
 
 /** The digest of the file in auth/; undefined if there is none. */
-export function digestOf({ auth }: Pick<Workspace, 'auth'>, name: string): string | undefined {
+export function digestOf({ auth }: Pick<Run, 'auth'>, name: string): string | undefined {
   const bytes = auth.tryBytes(name)
   return bytes && sha256(bytes)
 }
 
 /** The digest of what belongs at a place; undefined if auth/ has no such file, or a kubeconfig that has no such part. */
-export function digestAt(workspace: Pick<Workspace, 'auth'>, { file, part }: Pick<Place, 'file' | 'part'>) {
-  if (!part) return digestOf(workspace, file)
-  const bytes = workspace.auth.tryBytes(file)
+export function digestAt(run: Pick<Run, 'auth'>, { file, part }: Pick<Place, 'file' | 'part'>) {
+  if (!part) return digestOf(run, file)
+  const bytes = run.auth.tryBytes(file)
   const made = bytes && partOf(bytes.toString(), part, clientPairFile(file))
   return made && sha256(made)
 }
@@ -49,27 +49,22 @@ export function digestAt(workspace: Pick<Workspace, 'auth'>, { file, part }: Pic
  * A sudo or a unit may make the command hang, or close the connection. The folder can still be inspected, so a second look then
  * looks only at the folder.
  */
-export async function lookAtNode(workspace: Workspace, node: ClusterNode): Promise<NodeLook> {
-  const folder = folderQuery(workspace, node)
-  const places = placesQuery(workspace, node)
+export async function lookAtNode(run: Run, node: ClusterNode): Promise<NodeLook> {
+  const folder = folderQuery(run, node)
+  const places = placesQuery(run, node)
   const look = (query?: PlacesQuery) =>
-    askNode(workspace, node, { script: (nonce) => lookScript(folder, query, nonce), parse: parseLook })
+    askNode(run, node, { script: (nonce) => lookScript(folder, query, nonce), parse: parseLook })
   try {
-    return explained(workspace, node, await look(places), places !== undefined)
+    return explained(run, node, await look(places), places !== undefined)
   } catch (error) {
     if (!places || !(error instanceof Failure)) throw error
-    if (error.code !== 'connection-lost' && !(await workspace.connect(node)).wasReached) throw error
+    if (error.code !== 'connection-lost' && !(await run.connect(node)).wasReached) throw error
     return { ...(await look()), places: error }
   }
 }
 
 /** Adds a remedy if the places could not be looked at. */
-function explained(
-  { cluster: { install } }: Workspace,
-  node: ClusterNode,
-  look: NodeLook,
-  isQueried: boolean,
-): NodeLook {
+function explained({ cluster: { install } }: Run, node: ClusterNode, look: NodeLook, isQueried: boolean): NodeLook {
   const { places } = look
   if (!places && isQueried) {
     const remedy = `check what sudo prints there; then ${runAgain}`
@@ -92,36 +87,32 @@ function explained(
  * For looks that must not miss a cluster: also without `install`, what units read is looked at where that takes no sudo, since the user
  * that logs in is root.
  */
-export function withPlaces(workspace: Workspace, { user }: ClusterNode): Workspace {
-  const { cluster } = workspace
-  if (cluster.install || user !== 'root') return workspace
-  return { ...workspace, cluster: { ...cluster, install: completeInstall({}, user) } }
+export function withPlaces(run: Run, { user }: ClusterNode): Run {
+  const { cluster } = run
+  if (cluster.install || user !== 'root') return run
+  return { ...run, cluster: { ...cluster, install: completeInstall({}, user) } }
 }
 
 /** Reads the content of every file that belongs there, unless it is larger than one of ours can be. */
-export async function readNode(workspace: Workspace, node: ClusterNode): Promise<NodeLook> {
-  const all = new Map(nodeFiles(workspace.cluster, node).map((name) => [name, noDigest]))
-  const folder = { directory: node.directory, files: workspace.auth.files, expected: all }
-  const query = placesQuery(withPlaces(workspace, node), node) ?? emptyQuery
+export async function readNode(run: Run, node: ClusterNode): Promise<NodeLook> {
+  const all = new Map(nodeFiles(run.cluster, node).map((name) => [name, noDigest]))
+  const folder = { directory: node.directory, files: run.auth.files, expected: all }
+  const query = placesQuery(withPlaces(run, node), node) ?? emptyQuery
   const paths = new Map([...query.paths.keys()].map((path) => [path, noDigest]))
   const places = { ...query, paths }
   const script = (nonce: string) => lookScript(folder, places, nonce)
-  return explained(workspace, node, await askNode(workspace, node, { script, parse: parseLook }), true)
+  return explained(run, node, await askNode(run, node, { script, parse: parseLook }), true)
 }
 
 /** Those of the ports that a process on the node listens on, at its address. */
-export function lookAtPorts(
-  workspace: Workspace,
-  node: ClusterNode,
-  ports: readonly number[],
-): Promise<ReadonlySet<number>> {
+export function lookAtPorts(run: Run, node: ClusterNode, ports: readonly number[]): Promise<ReadonlySet<number>> {
   const script = (nonce: string) => portsScript(addressOf(node), ports, nonce)
-  return askNode(workspace, node, { script, parse: parsePorts })
+  return askNode(run, node, { script, parse: parsePorts })
 }
 
-export function makeFolder(workspace: Workspace, node: ClusterNode): Promise<FolderSeen> {
-  const script = (nonce: string) => makeFolderScript({ directory: node.directory, files: workspace.auth.files }, nonce)
-  return askNode(workspace, node, { script, parse: parseFolder }, { trouble: 'could not make its folder' })
+export function makeFolder(run: Run, node: ClusterNode): Promise<FolderSeen> {
+  const script = (nonce: string) => makeFolderScript({ directory: node.directory, files: run.auth.files }, nonce)
+  return askNode(run, node, { script, parse: parseFolder }, { trouble: 'could not make its folder' })
 }
 
 /** The places of a look at a node with `install`. Throws the Failure if they could not be looked at. */
@@ -146,7 +137,7 @@ interface Asking {
 
 /** Runs one command on the node's connection. Throws a Failure if its answer is incomplete. */
 export async function askNode<Answer>(
-  { connect }: Pick<Workspace, 'connect'>,
+  { connect }: Pick<Run, 'connect'>,
   node: ClusterNode,
   { script, parse }: NodeScript<Answer>,
   { trouble, limit }: Asking = {},
@@ -176,31 +167,28 @@ export function asUnknown(node: ClusterNode, error: unknown, trouble = 'could no
  * Queries the content of identity files, even if they do not belong on the node or are missing in auth/; of certificates and
  * kubeconfigs, to see whether they are newer than ours; and of all other certificates, to find those of former nodes.
  */
-function folderQuery(workspace: Workspace, node: ClusterNode): FolderQuery {
-  const { cluster, auth } = workspace
+function folderQuery(run: Run, node: ClusterNode): FolderQuery {
+  const { cluster, auth } = run
   const dated = nodeFiles(cluster, node).filter((name) => auth.files.parse(name)?.kind !== 'key')
   const expected = new Map([
     ...dated.flatMap((name): [string, string][] => {
-      const digest = digestOf(workspace, name)
+      const digest = digestOf(run, name)
       return digest === undefined ? [] : [[name, digest]]
     }),
-    ...[...identityFiles(cluster).keys()].map((name): [string, string] => [
-      name,
-      digestOf(workspace, name) ?? noDigest,
-    ]),
+    ...[...identityFiles(cluster).keys()].map((name): [string, string] => [name, digestOf(run, name) ?? noDigest]),
   ])
   return { directory: node.directory, files: auth.files, expected, hasOthers: true }
 }
 
 /** The same for places. The content of a leaf's key is never needed. */
-function placesQuery(workspace: Workspace, node: ClusterNode): PlacesQuery | undefined {
-  const { auth, cluster } = workspace
+function placesQuery(run: Run, node: ClusterNode): PlacesQuery | undefined {
+  const { auth, cluster } = run
   const { install } = cluster
   if (!install) return undefined
   const units = nodeUnits(cluster, node)
   const expected = (place: Place): [string, string] => {
     const isLeafKey = auth.files.parse(place.file)?.kind === 'key' && !identityFiles(cluster).has(place.file)
-    return [place.path, isLeafKey ? '' : (digestAt(workspace, place) ?? noDigest)]
+    return [place.path, isLeafKey ? '' : (digestAt(run, place) ?? noDigest)]
   }
   return {
     sudo: install.sudo,

@@ -5,8 +5,8 @@ import { Failure, refusal } from '../../lib/failure.ts'
 import { backups } from '../../lib/files/auth-dir.ts'
 import { caName } from '../../lib/files/names.ts'
 import type { Graph } from '../../lib/graph/graph.ts'
+import type { Run } from '../../lib/graph/run.ts'
 import type { Target } from '../../lib/graph/target.ts'
-import type { Workspace } from '../../lib/graph/workspace.ts'
 import { otherIdentity } from '../../lib/kubernetes/identity.ts'
 import { formatNames } from '../../lib/wording.ts'
 import { identityFiles } from '../tables/files.ts'
@@ -26,39 +26,35 @@ interface Part {
  * in the user's kubeconfig, and only the deploy would show that a new encryption key decrypts no Secret. A node that can't be
  * looked at stops nothing yet: its own deploy refuses it.
  */
-export async function findOtherCluster(
-  workspace: Workspace,
-  graph: Graph,
-  limit: LimitFunction,
-): Promise<[string, Failure][]> {
+export async function findOtherCluster(run: Run, graph: Graph, limit: LimitFunction): Promise<[string, Failure][]> {
   const targets = [...graph.values()]
-  const parts = partsToMake(workspace, targets)
+  const parts = partsToMake(run, targets)
   const [first] = parts
   const deploys = targets.some(({ where }) => where === 'node')
-  if (!first || !deploys || workspace.options.replaceIdentity) return []
-  const isWhole = first.files.includes(workspace.auth.files.key(caName))
-  const wanted = isWhole ? [...identityFiles(workspace.cluster).keys()] : parts.flatMap(({ files }) => files)
-  const controls = workspace.cluster.nodes.filter(({ role }) => role === 'control')
+  if (!first || !deploys || run.options.replaceIdentity) return []
+  const isWhole = first.files.includes(run.auth.files.key(caName))
+  const wanted = isWhole ? [...identityFiles(run.cluster).keys()] : parts.flatMap(({ files }) => files)
+  const controls = run.cluster.nodes.filter(({ role }) => role === 'control')
   // This may take as long as the timeout of a node that is down.
-  workspace.note(`looking for an existing ${first.label} on ${formatNames(controls.map(({ name }) => name))}`)
-  const held = await Promise.all(controls.map((node) => limit(() => filesHeld(workspace, node, wanted))))
+  run.note(`looking for an existing ${first.label} on ${formatNames(controls.map(({ name }) => name))}`)
+  const held = await Promise.all(controls.map((node) => limit(() => filesHeld(run, node, wanted))))
   const holding = controls.filter((_, i) => (held[i]?.files.length ?? 0) > 0)
   if (holding[0]) {
     const found = held.flatMap((each) => each?.files ?? [])
     const what = isWhole ? "a cluster's identity" : formatNames([...new Set(found)])
-    const ways = waysOutOfLost(workspace, holding[0], held[controls.indexOf(holding[0])]?.isOfAnother)
-    return [[first.maker, otherCluster(workspace, holding, what, ways)]]
+    const ways = waysOutOfLost(run, holding[0], held[controls.indexOf(holding[0])]?.isOfAnother)
+    return [[first.maker, otherCluster(run, holding, what, ways)]]
   }
   const unknown = controls.flatMap(({ name }, i) => (held[i] ? [] : [name]))
   if (unknown.length > 0)
-    workspace.note(
-      `${formatNames(unknown)} could not be looked at: if one is there already, the new ${first.label} will not be deployed to it, and ${workspace.command(`recover --node ${unknown[0]}`)} takes that one over`,
+    run.note(
+      `${formatNames(unknown)} could not be looked at: if one is there already, the new ${first.label} will not be deployed to it, and ${run.command(`recover --node ${unknown[0]}`)} takes that one over`,
     )
   return []
 }
 
 /** The parts of which auth/ has nothing; the CA first. */
-function partsToMake({ auth, cluster }: Workspace, targets: readonly Target[]): Part[] {
+function partsToMake({ auth, cluster }: Run, targets: readonly Target[]): Part[] {
   const parts = Map.groupBy(identityFiles(cluster), ([, label]) => label)
   return [...parts].flatMap(([label, named]) => {
     const files = named.map(([file]) => file)
@@ -75,13 +71,9 @@ interface Found {
 }
 
 /** An unreadable file counts as held, an empty one does not. Undefined if the node can't be looked at. */
-async function filesHeld(
-  workspace: Workspace,
-  node: ClusterNode,
-  names: readonly string[],
-): Promise<Found | undefined> {
-  const { auth } = workspace
-  const seen = withPlaces(workspace, node)
+async function filesHeld(run: Run, node: ClusterNode, names: readonly string[]): Promise<Found | undefined> {
+  const { auth } = run
+  const seen = withPlaces(run, node)
   try {
     const look = await lookAtNode(seen, node)
     const all = heldOn(seen, node, look).filter(({ state }) => state.size > 0)
@@ -89,8 +81,7 @@ async function filesHeld(
     const isOther = (file: string, theirs: Buffer) =>
       otherIdentity(file, auth, theirs, (name) => backups(auth, name)) !== undefined
     const isOfAnother = all.some(
-      ({ file, bytes }) =>
-        identityFiles(workspace.cluster).has(file) && auth.read(file) && bytes && isOther(file, bytes),
+      ({ file, bytes }) => identityFiles(run.cluster).has(file) && auth.read(file) && bytes && isOther(file, bytes),
     )
     if (files.length > 0) return { files, isOfAnother }
     return look.places instanceof Failure ? undefined : { files, isOfAnother }
@@ -100,7 +91,7 @@ async function filesHeld(
   }
 }
 
-function otherCluster({ auth }: Workspace, nodes: readonly ClusterNode[], what: string, ways: string[]): Failure {
+function otherCluster({ auth }: Run, nodes: readonly ClusterNode[], what: string, ways: string[]): Failure {
   const names = formatNames(nodes.map(({ name }) => name))
   const found = `${names} ${nodes.length === 1 ? 'holds' : 'hold'} ${what}, and ${auth.path} has none`
   return refusal(`${found}: nothing was made`, ways)

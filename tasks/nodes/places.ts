@@ -2,8 +2,8 @@
 import type { ClusterNode, Install } from '../../lib/cluster/cluster.ts'
 import { Failure, runAgain } from '../../lib/failure.ts'
 import { accessFor } from '../../lib/files/place.ts'
+import type { Run } from '../../lib/graph/run.ts'
 import type { Work } from '../../lib/graph/target.ts'
-import type { Workspace } from '../../lib/graph/workspace.ts'
 import { folderOf } from '../../lib/remote/look.ts'
 import { commandScript, forgetScript, type Locked, placeScript, putBackScript } from '../../lib/remote/places.ts'
 import { notWhole, readAnswer } from '../../lib/remote/shell.ts'
@@ -15,7 +15,7 @@ import type { UnitsFound, WantedPlace } from './units.ts'
 
 /** A node whose units are being changed. */
 export interface NodeRun {
-  readonly workspace: Workspace
+  readonly run: Run
   readonly node: ClusterNode
   readonly install: Install
   readonly signal: AbortSignal
@@ -24,7 +24,7 @@ export interface NodeRun {
 
 /** Throws a Failure if not all files are installed afterwards, or if the old files have changed since the look. */
 export async function placeFiles(
-  { workspace, node, install: { sudo } }: NodeRun,
+  { run, node, install: { sudo } }: NodeRun,
   { look: { folder }, places: { files: seen } }: UnitsFound,
   { wanted, all }: { readonly wanted: readonly WantedPlace[]; readonly all: readonly WantedPlace[] },
 ): Promise<void> {
@@ -36,10 +36,10 @@ export async function placeFiles(
     const { file, path, part } = each
     return { file, path, part, digest: each.sha256 ?? '', uid, gid, mode }
   })
-  const isGuarded = ({ file }: WantedPlace) => identityFiles(workspace.cluster).has(file)
+  const isGuarded = ({ file }: WantedPlace) => identityFiles(run.cluster).has(file)
   const unchanged = [...new Set([...wanted, ...all.filter(isGuarded)].map(({ path }) => path))]
   const change = { source: folder.path, sudo, files, unchanged, seen }
-  const [first = '', ...said] = await runAsRoot(workspace, node, (nonce) => placeScript(change, nonce))
+  const [first = '', ...said] = await runAsRoot(run, node, (nonce) => placeScript(change, nonce))
   if (first !== 'placed') throw whyStopped(node, first, said)
 }
 
@@ -54,20 +54,20 @@ export async function forgetOld(on: NodeRun, found: UnitsFound, files: ReadonlyM
 }
 
 async function changeOld(
-  { workspace, node, install: { sudo } }: NodeRun,
+  { run, node, install: { sudo } }: NodeRun,
   { look }: UnitsFound,
   [path]: readonly string[],
   script: (at: Locked, nonce: string) => string,
 ): Promise<void> {
   if (path === undefined) return
   const at = { source: look.folder.path ?? folderOf(path), sudo }
-  const [first = '', ...said] = await runAsRoot(workspace, node, (nonce) => script(at, nonce))
+  const [first = '', ...said] = await runAsRoot(run, node, (nonce) => script(at, nonce))
   if (first !== 'done') throw whyStopped(node, first, said)
 }
 
 /** Throws a Failure if root's shell ended early. */
 async function runAsRoot(
-  workspace: Workspace,
+  run: Run,
   node: ClusterNode,
   script: (nonce: string) => string,
   limit?: number,
@@ -77,7 +77,7 @@ async function runAsRoot(
     if (stopped) throw new Failure(`root's shell ended early: ${stopped.said}`, { code: 'other' })
     return records.map((record) => record.replace(/^said /, ''))
   }
-  return await askNode(workspace, node, { script, parse }, limit === undefined ? {} : { limit })
+  return await askNode(run, node, { script, parse }, limit === undefined ? {} : { limit })
 }
 
 export interface Outcome {
@@ -95,11 +95,11 @@ export function commandLimit({ timeout }: Install): number {
  * the code `timed-out` if the command has not ended by then.
  */
 export async function runCommand(
-  workspace: Workspace,
+  run: Run,
   node: ClusterNode,
   { sudo, command, limit }: { readonly sudo: string; readonly command: string; readonly limit?: number },
 ): Promise<Outcome> {
-  const [first = '', ...said] = await runAsRoot(workspace, node, (nonce) => commandScript(sudo, command, nonce), limit)
+  const [first = '', ...said] = await runAsRoot(run, node, (nonce) => commandScript(sudo, command, nonce), limit)
   const [, status] = /^status (\d{1,3})$/.exec(first) ?? []
   if (status === undefined) throw asUnknown(node, notWhole())
   return { status: Number(status), said: said.join('\n') }

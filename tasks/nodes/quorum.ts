@@ -19,8 +19,8 @@ import { commandLimit, type NodeRun } from './places.ts'
 import { repeat } from './repeat.ts'
 import { showsOurs, whyNotHealthy } from './restart.ts'
 
-function membersOf({ workspace, node }: NodeRun) {
-  const all = workspace.cluster.nodes.filter(({ role }) => role === node.role)
+function membersOf({ run, node }: NodeRun) {
+  const all = run.cluster.nodes.filter(({ role }) => role === node.role)
   return { all, others: all.filter(({ name }) => name !== node.name), majority: Math.floor(all.length / 2) + 1 }
 }
 
@@ -74,7 +74,7 @@ type Turn = { readonly lease: string } | Failure
 /** The lock is kept in the store itself, which is healthy. */
 async function takeTurn(on: NodeRun, unit: Unit): Promise<Turn> {
   const seconds = Math.ceil(commandLimit(on.install) / 1000) + settling
-  const owner = { owner: stagingOwner(on.workspace).auth, host: hostname(), seconds }
+  const owner = { owner: stagingOwner(on.run).auth, host: hostname(), seconds }
   const taken = await withStore(on, on.node, (etcd) =>
     takeStoreLock(etcd, { key: `harderway/restart/${unit.unit}`, ...owner }),
   ).catch((error) => {
@@ -112,7 +112,7 @@ async function whyNoTurn(on: NodeRun, unit: Unit): Promise<Failure | undefined> 
     code: 'no-quorum',
     remedy: [
       `repair it there, then ${runAgain}; where these files are what it lacks:`,
-      on.workspace.command(`install ${broken.map(([name]) => `--node ${name}`).join(' ')}`),
+      on.run.command(`install ${broken.map(([name]) => `--node ${name}`).join(' ')}`),
     ].join('\n'),
   })
 }
@@ -204,10 +204,10 @@ export async function standingOf(on: NodeRun, unit: Unit): Promise<Standing> {
 async function standingOfOther(on: NodeRun, other: ClusterNode, unit: Unit): Promise<'ready' | 'expired' | 'unknown'> {
   if (await showsOurs(on, other, unit)) return 'ready'
   if ((await whyNotHealthy(on, other, unit)) === undefined) return 'ready'
-  const look = await tryToAwait(() => lookAtNode(on.workspace, other))
-  const { auth, now } = on.workspace
+  const look = await tryToAwait(() => lookAtNode(on.run, other))
+  const { auth, now } = on.run
   const cas = ownCas(auth)
-  const held = look ? heldOn(on.workspace, other, look) : []
+  const held = look ? heldOn(on.run, other, look) : []
   const [leaf] = held
     .filter(({ file, isPlace }) => isPlace && unit.serves.some(({ name }) => file === auth.files.certificate(name)))
     .flatMap(({ bytes }) => (bytes ? readCertificates(bytes).slice(0, 1) : []))

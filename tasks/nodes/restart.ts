@@ -38,29 +38,29 @@ async function whileDrained(
   work: () => Promise<void>,
   isBackOut = false,
 ): Promise<void> {
-  const { workspace, node, install, tell } = on
+  const { run, node, install, tell } = on
   const isToUndrain = isDrained === true && install.drain !== '' && (await tryToDrain(on, isBackOut))
   try {
     await work()
   } catch (error) {
-    if (isToUndrain) await undrain(workspace, node, install).catch(() => {})
+    if (isToUndrain) await undrain(run, node, install).catch(() => {})
     throw error
   }
   if (!isToUndrain) return
   tell({ doing: 'undraining', node: node.name })
-  await undrain(workspace, node, install)
+  await undrain(run, node, install)
 }
 
 /** False if the node could not be drained, for a back-out; else throws that Failure. */
-async function tryToDrain({ workspace, node, install, tell }: NodeRun, isBackOut: boolean): Promise<boolean> {
+async function tryToDrain({ run, node, install, tell }: NodeRun, isBackOut: boolean): Promise<boolean> {
   try {
-    await markDrained(workspace, node, install)
+    await markDrained(run, node, install)
     tell({ doing: 'draining', node: node.name })
-    await drain(workspace, node, install)
+    await drain(run, node, install)
     return true
   } catch (error) {
     // Another run's mark means that it is drained for that one.
-    if (!(error instanceof Failure && error.code === 'busy')) await undrain(workspace, node, install).catch(() => {})
+    if (!(error instanceof Failure && error.code === 'busy')) await undrain(run, node, install).catch(() => {})
     if (isBackOut && error instanceof Failure) return false
     throw error
   }
@@ -112,7 +112,7 @@ function readServing(
   const look = async (port: Port) => {
     const shown = await readShown(asking(on), node, port.port, name)
     if (shown === 'nothing') return shown
-    return tryCertificate(on.workspace.auth, port.name)?.der.equals(shown) ? 'ours' : 'another'
+    return tryCertificate(on.run.auth, port.name)?.der.equals(shown) ? 'ours' : 'another'
   }
   return Promise.all(unit.serves.map(look))
 }
@@ -123,8 +123,8 @@ export async function whyNotHealthy(on: NodeRun, node: ClusterNode, { health }: 
 }
 
 /** Uses the connection of the node that is being built, whichever node is queried. */
-function asking({ workspace, signal, node }: NodeRun): Asking {
-  return { workspace, signal, through: node }
+function asking({ run, signal, node }: NodeRun): Asking {
+  return { run, signal, through: node }
 }
 
 /**
@@ -132,11 +132,11 @@ function asking({ workspace, signal, node }: NodeRun): Asking {
  * a Failure if none does.
  */
 export async function proveClient(on: NodeRun, kubeconfig: string): Promise<void> {
-  const { workspace, node, signal } = on
-  const as = readEmbedded(workspace.auth.bytes(kubeconfig).toString())
+  const { run, node, signal } = on
+  const as = readEmbedded(run.auth.bytes(kubeconfig).toString())
   const whys: string[] = []
-  for (const each of workspace.cluster.nodes) {
-    const health = nodeUnits({ ...workspace.cluster, install: false }, each).find(isApiServer)?.health
+  for (const each of run.cluster.nodes) {
+    const health = nodeUnits({ ...run.cluster, install: false }, each).find(isApiServer)?.health
     if (!health) continue
     try {
       const { status } = await ask({ ...healthQuestion({ ...asking(on), through: node }, each, health), as })
@@ -157,10 +157,10 @@ export async function proveClient(on: NodeRun, kubeconfig: string): Promise<void
 }
 
 async function runAsRoot(on: NodeRun, command: string, unit: Unit): Promise<void> {
-  const { workspace, node, install } = on
+  const { run, node, install } = on
   const limit = commandLimit(install)
   const asked = { sudo: install.sudo, command, limit }
-  const { status, said } = await runCommand(workspace, node, asked).catch(async (error) => {
+  const { status, said } = await runCommand(run, node, asked).catch(async (error) => {
     if (!(error instanceof Failure) || error.code !== 'timed-out') throw error
     throw await notHealthy(on, unit, `${command} has not ended in ${limit / 1000} s`)
   })
@@ -169,11 +169,11 @@ async function runAsRoot(on: NodeRun, command: string, unit: Unit): Promise<void
 }
 
 export async function notHealthy(on: NodeRun, { unit, bundle }: Unit, why: string): Promise<Failure> {
-  const { workspace, node, install } = on
+  const { run, node, install } = on
   const journal = `journalctl -u ${unit} -n 8 --no-pager -o cat`
   const said =
     bundle === undefined
-      ? await runCommand(workspace, node, { sudo: install.sudo, command: journal }).catch(() => undefined)
+      ? await runCommand(run, node, { sudo: install.sudo, command: journal }).catch(() => undefined)
       : undefined
   const lines = withoutKeys(printable(said?.said ?? ''))
   return new Failure(`${unit} is not healthy: ${why}`, {

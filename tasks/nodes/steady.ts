@@ -43,11 +43,11 @@ export interface Steadiness {
 
 /** Returns the last look. Throws a Failure if a unit is not healthy within install.timeout, or does not stay so. */
 export async function waitUntilSteady(on: NodeRun, before: UnitsFound, renewed: readonly Unit[]): Promise<UnitsFound> {
-  const { workspace, node, install, signal } = on
-  const units = nodeUnits(workspace.cluster, node)
+  const { run, node, install, signal } = on
+  const units = nodeUnits(run.cluster, node)
   const until = performance.now() + install.timeout
   for (let since: Watch['since'] = new Map(); ; ) {
-    const next = watch({ units, before, renewed, since }, await lookAtUnits(workspace, node, install))
+    const next = watch({ units, before, renewed, since }, await lookAtUnits(run, node, install))
     const { unsteady, left } = next
     if (unsteady === undefined && left <= 0) return next.found
     if (unsteady && performance.now() > until) throw await notHealthy(on, ...unsteady)

@@ -5,7 +5,7 @@ import { runAgain, tryToAwait } from '../../lib/failure.ts'
 import { caName, encryptionConfigFile, nextName } from '../../lib/files/names.ts'
 import { type Account, compare, type Drift, root, type Wanted } from '../../lib/files/place.ts'
 import { secretMode } from '../../lib/files/plain-file.ts'
-import type { Workspace } from '../../lib/graph/workspace.ts'
+import type { Run } from '../../lib/graph/run.ts'
 import { readClientCertificate, readServer } from '../../lib/kubernetes/kubeconfig.ts'
 import { isIssuedBy, readCertificate, readCertificates } from '../../lib/pki/certificate.ts'
 import { ownCas, tryCertificate } from '../../lib/pki/pair.ts'
@@ -48,25 +48,25 @@ export interface UnitCheck {
 
 /** Uses the node's one connection. Throws a Failure if the units could not be looked at. */
 export async function lookAtUnits(
-  workspace: Workspace,
+  run: Run,
   node: ClusterNode,
   install: Install,
   first?: NodeLook,
 ): Promise<UnitsFound> {
-  const units = nodeUnits(workspace.cluster, node)
+  const units = nodeUnits(run.cluster, node)
   try {
-    const look = await lookWhenSettled(workspace, node, install, first)
+    const look = await lookWhenSettled(run, node, install, first)
     const places = placesOf(look)
     refuseOddPaths(node, units, places)
     const asked = units.filter((unit) => isInstalled(unit, places) && mayAnswer(unit, places))
-    const { served, unhealthy } = await lookAtAnswers(workspace, node, asked)
-    await refuseUnreached(workspace, node, asked, { served, unhealthy })
+    const { served, unhealthy } = await lookAtAnswers(run, node, asked)
+    await refuseUnreached(run, node, asked, { served, unhealthy })
     return {
       look,
       places,
       served,
       unhealthy,
-      reloaded: await lookAtReload({ workspace, node, install }, asked, places),
+      reloaded: await lookAtReload({ run, node, install }, asked, places),
     }
   } catch (error) {
     throw asUnknown(node, error)
@@ -75,16 +75,16 @@ export async function lookAtUnits(
 
 /** Waits until no unit is stopping: a killed run may be restarting it, so it does not count as stopped by its owner. */
 async function lookWhenSettled(
-  workspace: Workspace,
+  run: Run,
   node: ClusterNode,
   install: Install,
   first: NodeLook | undefined,
 ): Promise<NodeLook> {
-  let look = first ?? (await lookAtNode(workspace, node))
-  const units = nodeUnits(workspace.cluster, node).map(({ unit }) => unit)
+  let look = first ?? (await lookAtNode(run, node))
+  const units = nodeUnits(run.cluster, node).map(({ unit }) => unit)
   const why = await repeat(install.timeout, async () => {
     const stopping = units.find((unit) => placesOf(look).units.get(unit)?.isStopping)
-    if (stopping !== undefined) look = await lookAtNode(workspace, node)
+    if (stopping !== undefined) look = await lookAtNode(run, node)
     return stopping
   })
   if (why === undefined) return look
@@ -121,11 +121,7 @@ function mayAnswer({ unit }: Unit, { units }: PlacesSeen): boolean {
 
 /** Its metrics are long, so they are read only where a reload may have followed the start. */
 async function lookAtReload(
-  {
-    workspace,
-    node,
-    install,
-  }: { readonly workspace: Workspace; readonly node: ClusterNode; readonly install: Install },
+  { run, node, install }: { readonly run: Run; readonly node: ClusterNode; readonly install: Install },
   units: readonly Unit[],
   places: PlacesSeen,
 ): Promise<number | undefined> {
@@ -134,7 +130,7 @@ async function lookAtReload(
   if (!units.some(waits)) return undefined
   const { signal } = new AbortController()
   // Without an answer the file counts as not loaded.
-  return await tryToAwait(() => readReloadTime({ workspace, install, signal }, node))
+  return await tryToAwait(() => readReloadTime({ run, install, signal }, node))
 }
 
 /** With what the command line of its process says. */
@@ -146,12 +142,12 @@ export function asStarted(unit: Unit, { units }: Pick<PlacesSeen, 'units'>): Uni
 
 type Answers = Pick<UnitsFound, 'served' | 'unhealthy'>
 
-async function lookAtAnswers(workspace: Workspace, node: ClusterNode, units: readonly Unit[]): Promise<Answers> {
+async function lookAtAnswers(run: Run, node: ClusterNode, units: readonly Unit[]): Promise<Answers> {
   const served = new Map<number, Shown>()
   const unhealthy = new Map<string, string>()
-  const shown = async ({ port }: Port) => served.set(port, await readShown({ workspace }, node, port))
+  const shown = async ({ port }: Port) => served.set(port, await readShown({ run }, node, port))
   const healthOf = async ({ unit, serves }: Unit, health: Health) => {
-    const seen = await readHealth({ workspace }, node, health)
+    const seen = await readHealth({ run }, node, health)
     if (seen.why !== undefined) unhealthy.set(unit, seen.why)
     const own = serves.find(({ port }) => port === health.port)
     // A server that is not trusted gives no answer, and still shows a certificate.
@@ -171,16 +167,16 @@ async function lookAtAnswers(workspace: Workspace, node: ClusterNode, units: rea
  * if no port answers through ssh, though a process listens.
  */
 async function refuseUnreached(
-  workspace: Workspace,
+  run: Run,
   node: ClusterNode,
   units: readonly Unit[],
   { served, unhealthy }: Answers,
 ): Promise<void> {
   const isReached = [...served.values()].some((shown) => shown !== 'nothing')
   if (served.size === 0 || isReached || units.some(({ unit, health }) => health && !unhealthy.has(unit))) return
-  const [port] = await lookAtPorts(workspace, node, [...served.keys()])
+  const [port] = await lookAtPorts(run, node, [...served.keys()])
   // It may listen only by now.
-  if (port === undefined || (await readShown({ workspace }, node, port)) !== 'nothing') return
+  if (port === undefined || (await readShown({ run }, node, port)) !== 'nothing') return
   const address = addressOf(node)
   throw nodeFailure(node, 'could not be looked at: what listens there shows no certificate through ssh', {
     code: 'not-looked-at',
@@ -190,25 +186,20 @@ then ${runAgain}`,
 }
 
 /** Of the units that are installed there. */
-export function checkUnitsOf(
-  workspace: Workspace,
-  node: ClusterNode,
-  install: Install,
-  found: UnitsFound,
-): UnitCheck[] {
+export function checkUnitsOf(run: Run, node: ClusterNode, install: Install, found: UnitsFound): UnitCheck[] {
   const { places } = found
-  const installed = nodeUnits(workspace.cluster, node)
+  const installed = nodeUnits(run.cluster, node)
     .filter((unit) => isInstalled(unit, places))
     .map((each) => {
-      const keepsOwn = keepsOwnClient(workspace, each, places)
+      const keepsOwn = keepsOwnClient(run, each, places)
       const unit = asStarted(each, places)
       return { unit: keepsOwn ? { ...unit, files: unit.files.filter(({ part }) => !part) } : unit, keepsOwn }
     })
   const units = installed.map(({ unit }) => unit)
-  const drifts = Map.groupBy(compare(wantedAt(workspace, units, places), places), ({ path }) => path)
+  const drifts = Map.groupBy(compare(wantedAt(run, units, places), places), ({ path }) => path)
   return installed.map(({ unit, keepsOwn }) => ({
     unit,
-    reason: checkUnit(workspace, unit, install, found, drifts),
+    reason: checkUnit(run, unit, install, found, drifts),
     isUp: isUp(unit, places),
     reloadsBy: reloadsBy(unit, places),
     keepsOwnClient: keepsOwn,
@@ -219,7 +210,7 @@ export function checkUnitsOf(
 export type WantedPlace = Wanted & Pick<Place, 'file' | 'part'> & { readonly readers: readonly Account[] }
 
 /** Each file once, even if several units read it, by several paths. */
-export function wantedAt(workspace: Workspace, units: readonly Unit[], places: PlacesSeen): WantedPlace[] {
+export function wantedAt(run: Run, units: readonly Unit[], places: PlacesSeen): WantedPlace[] {
   const all = units.flatMap(({ unit, files }) =>
     files.map((place) => ({ ...place, path: realPath(places, place.path), unit })),
   )
@@ -234,17 +225,17 @@ export function wantedAt(workspace: Workspace, units: readonly Unit[], places: P
       file,
       path,
       part,
-      sha256: digestAt(workspace, row),
-      accepted: holdsSameKeys(workspace, row, places) ? there?.sha256 : undefined,
-      isPending: isPending(workspace, row),
-      isSecret: workspace.auth.files.mode(file) === secretMode,
+      sha256: digestAt(run, row),
+      accepted: holdsSameKeys(run, row, places) ? there?.sha256 : undefined,
+      isPending: isPending(run, row),
+      isSecret: run.auth.files.mode(file) === secretMode,
       readers: [row, ...others].map(({ unit }) => accountOf(unit)),
     }
   })
 }
 
 /** True if the certificates in both are for the same keys, whoever issued them. */
-function holdsSameKeys({ auth }: Workspace, { file, path, isOfKeys }: Place, { contents }: PlacesSeen): boolean {
+function holdsSameKeys({ auth }: Run, { file, path, isOfKeys }: Place, { contents }: PlacesSeen): boolean {
   if (!isOfKeys) return false
   const [keys, others] = [auth.tryBytes(file), contents.get(path)].map((pem) => (pem ? keysOf(pem) : []))
   return keys !== undefined && keys.length > 0 && isDeepStrictEqual(keys, others)
@@ -259,7 +250,7 @@ function keysOf(pem: Buffer): string[] {
 }
 
 /** In a plan: what would change for the unit. A renewal changes the pair of a kubeconfig, and the key of none that it may keep. */
-function isPending({ auth, cluster, pending = none }: Workspace, { file, part, isOfKeys }: Place): boolean {
+function isPending({ auth, cluster, pending = none }: Run, { file, part, isOfKeys }: Place): boolean {
   if (!pending.has(file)) return false
   if (isOfKeys) return pending.has(auth.files.key(auth.files.parse(file)?.name ?? ''))
   if (part !== 'kubeconfig' || [caName, nextName(caName)].some((name) => pending.has(auth.files.certificate(name))))
@@ -276,7 +267,7 @@ const none: ReadonlySet<string> = new Set()
  * True if it gets its client certificate from the cluster by itself: its kubeconfig is its own. As long as a certificate of ours is
  * embedded there, it has got none.
  */
-function keepsOwnClient({ auth }: Pick<Workspace, 'auth'>, { unit, files }: Unit, places: PlacesSeen): boolean {
+function keepsOwnClient({ auth }: Pick<Run, 'auth'>, { unit, files }: Unit, places: PlacesSeen): boolean {
   const { process } = places.units.get(unit) ?? {}
   if (typeof process !== 'object' || !process.rotatesItself) return false
   const path = realPath(places, files.find(({ part }) => part === 'kubeconfig')?.path ?? '')
@@ -306,7 +297,7 @@ function otherPath({ unit, files }: Unit, places: PlacesSeen): string | undefine
 }
 
 /** Units that run, and have no folder for a file that they should read: that file is nowhere. */
-export function runningElsewhere({ cluster }: Workspace, node: ClusterNode, places: PlacesSeen): Unit[] {
+export function runningElsewhere({ cluster }: Run, node: ClusterNode, places: PlacesSeen): Unit[] {
   return nodeUnits(cluster, node).filter(
     (unit) => unit.bundle === undefined && isRunning(places, unit.unit) && !isInstalled(unit, places),
   )
@@ -326,7 +317,7 @@ function isUp({ unit, bundle }: Unit, places: PlacesSeen): boolean {
 }
 
 function checkUnit(
-  workspace: Workspace,
+  run: Run,
   unit: Unit,
   { drain }: Install,
   found: UnitsFound,
@@ -342,13 +333,13 @@ function checkUnit(
   const notStarted = readAtStart.filter(isOld)
   const notLoaded = [...notStarted, ...pathsBy('reload').filter((path) => isOld(path) && !isReloaded(path, found))]
   const servesAnother = ({ port, name }: Port) => {
-    const [leaf, ours] = [served.get(port), tryCertificate(workspace.auth, name)?.der]
+    const [leaf, ours] = [served.get(port), tryCertificate(run.auth, name)?.der]
     return leaf instanceof Buffer && ours !== undefined && !leaf.equals(ours)
   }
   // If a file differs, what is served will change anyway.
   const ports = up && places.length === 0 ? unit.serves : []
   const notServed = ports.filter(servesAnother).map(({ port }) => port)
-  const isReplaced = (name: string) => workspace.pending?.has(workspace.auth.files.certificate(name)) === true
+  const isReplaced = (name: string) => run.pending?.has(run.auth.files.certificate(name)) === true
   const isRenewed = (port: Port) => isReplaced(port.name) || servesAnother(port)
   // Nor do our credentials count that a plan replaces: the unit may refuse them for a good reason.
   const isAsked = places.length === 0 && !isReplaced(unit.health?.as ?? '')

@@ -6,8 +6,8 @@ import { backUp } from '../../lib/files/auth-dir.ts'
 import { caName, crossName } from '../../lib/files/names.ts'
 import { publicMode, secretMode } from '../../lib/files/plain-file.ts'
 import { authTarget } from '../../lib/graph/auth-target.ts'
+import type { Run } from '../../lib/graph/run.ts'
 import type { Built, Force, Target, Work } from '../../lib/graph/target.ts'
-import type { Workspace } from '../../lib/graph/workspace.ts'
 import { type Certificate, compareKeyKind, compareWithProfile, isIssuedBy } from '../../lib/pki/certificate.ts'
 import { oids } from '../../lib/pki/der.ts'
 import { changeOfPair, type Pair, readPair, tryCertificate, validityPeriod } from '../../lib/pki/pair.ts'
@@ -37,26 +37,26 @@ export function caTargets(cluster: Cluster): Target[] {
         restarts: unitsToRestart(cluster, files),
         where: 'auth',
         irreplaceable: irreplaceable?.part,
-        check: (workspace, force) => check(workspace, profile, force),
-        build: (workspace, work) => build(workspace, profile, work),
-        foresee: (workspace, work) => foresee(workspace, profile, work),
+        check: (run, force) => check(run, profile, force),
+        build: (run, work) => build(run, profile, work),
+        foresee: (run, work) => foresee(run, profile, work),
       }),
     )
 }
 
-function check(workspace: Workspace, wanted: Profile, force?: Force): Look {
-  const state = readCaState(workspace)
-  if (state.stage === 'finishing') return { reasons: caRotationReasons(workspace, state) }
-  const pair = readPair(workspace.auth, caName)
+function check(run: Run, wanted: Profile, force?: Force): Look {
+  const state = readCaState(run)
+  if (state.stage === 'finishing') return { reasons: caRotationReasons(run, state) }
+  const pair = readPair(run.auth, caName)
   const profile = caProfile(pair.certificate, wanted)
-  if (!isAbsent(pair)) refuseOtherCa(pair, profile, workspace, force)
-  if (!pair.certificate && !isBeingReplaced(pair, workspace)) refuseNewCa(workspace)
+  if (!isAbsent(pair)) refuseOtherCa(pair, profile, run, force)
+  if (!pair.certificate && !isBeingReplaced(pair, run)) refuseNewCa(run)
   if (isAbsent(pair) && force === 'renew')
-    throw new Failure(`${workspace.auth.path} has no CA to renew`, { remedy: `${workspace.command('ca')} makes one` })
-  if (pair.certificate && force !== 'renew') refuseNotAccepted(pair.certificate, workspace)
+    throw new Failure(`${run.auth.path} has no CA to renew`, { remedy: `${run.command('ca')} makes one` })
+  if (pair.certificate && force !== 'renew') refuseNotAccepted(pair.certificate, run)
   if (!pair.certificate || force === 'renew') return { reasons: pair.reasons }
-  refuseUntimely(pair.certificate, workspace)
-  const reasons = [...pair.reasons, ...caRotationReasons(workspace, state)]
+  refuseUntimely(pair.certificate, run)
+  const reasons = [...pair.reasons, ...caRotationReasons(run, state)]
   return { reasons, until: pair.certificate.notAfter }
 }
 
@@ -64,26 +64,26 @@ function isAbsent({ reasons }: Pair): boolean {
   return reasons.filter(({ kind }) => kind === 'missing').length === 2
 }
 
-function foresee(workspace: Workspace, wanted: Profile, { force }: Work): Change {
-  const { auth, now, cluster } = workspace
+function foresee(run: Run, wanted: Profile, { force }: Work): Change {
+  const { auth, now, cluster } = run
   const { notAfter: expires } = validityPeriod(now, cluster.certificates.caValidity)
   const isKeyKept = force !== 'replace' && auth.read(auth.files.key(caName)) !== undefined
   return changeOfPair(auth, caName, { profile: wanted, expires, isKeyKept })
 }
 
-async function build(workspace: Workspace, wanted: Profile, work: Work): Promise<Built | undefined> {
-  const { stage } = readCaState(workspace)
-  if (stage === 'finishing') return (await import('../rotations/ca.ts')).finishCa(workspace)
+async function build(run: Run, wanted: Profile, work: Work): Promise<Built | undefined> {
+  const { stage } = readCaState(run)
+  if (stage === 'finishing') return (await import('../rotations/ca.ts')).finishCa(run)
   if (stage === 'both') {
-    if (work.force === 'replace') throw refusalDuring('ca', 'a rotation of the CA is under way', workspace)
-    if (!work.force) return (await import('../rotations/ca.ts')).makeNextCa(workspace, wanted)
+    if (work.force === 'replace') throw refusalDuring('ca', 'a rotation of the CA is under way', run)
+    if (!work.force) return (await import('../rotations/ca.ts')).makeNextCa(run, wanted)
   }
-  return makeCa(workspace, wanted, work)
+  return makeCa(run, wanted, work)
 }
 
-async function makeCa(workspace: Workspace, wanted: Profile, { force, tell }: Work): Promise<Built> {
+async function makeCa(run: Run, wanted: Profile, { force, tell }: Work): Promise<Built> {
   const { generatePrivateKey, issuerNameOf, privateKeyPem, selfSign } = await import('../../lib/pki/x509.ts')
-  const { auth, now, cluster, command } = workspace
+  const { auth, now, cluster, command } = run
   const [certificate, key] = auth.files.pair(caName)
   const pair = readPair(auth, caName)
   const profile = force === 'replace' ? wanted : caProfile(pair.certificate, wanted)
@@ -98,7 +98,7 @@ async function makeCa(workspace: Workspace, wanted: Profile, { force, tell }: Wo
   if (!kept) tell({ doing: 'new key' })
   const privateKey = kept ?? (await generatePrivateKey(profile.key))
   if (!kept) auth.write(key, privateKeyPem(privateKey), secretMode, { durable: true })
-  const named = pair.certificate ?? replacedCas(workspace.auth).find((each) => isKeyOf(each, privateKey))
+  const named = pair.certificate ?? replacedCas(run.auth).find((each) => isKeyOf(each, privateKey))
   const name = kept && named && issuerNameOf(named)
   const pem = selfSign({ profile, ...period, name }, privateKey)
   auth.write(certificate, pem, publicMode, { durable: true })
@@ -110,58 +110,58 @@ async function makeCa(workspace: Workspace, wanted: Profile, { force, tell }: Wo
   return { change, warning }
 }
 
-const pairOf = ({ auth }: Workspace) => auth.files.pair(caName).join(' and ')
-const restore = (workspace: Workspace) =>
-  `restore ${pairOf(workspace)} from a backup or from a control node: ${fetchCommand(workspace, workspace.auth.files.pair(caName))}`
+const pairOf = ({ auth }: Run) => auth.files.pair(caName).join(' and ')
+const restore = (run: Run) =>
+  `restore ${pairOf(run)} from a backup or from a control node: ${fetchCommand(run, run.auth.files.pair(caName))}`
 /** For missing files: a file that exists would be in the way. */
-const recoverMissing = (workspace: Workspace) =>
-  `restore ${pairOf(workspace)} from a backup or from a control node: ${recoverCommand(workspace)}`
-const startOver = ({ command }: Workspace) =>
+const recoverMissing = (run: Run) =>
+  `restore ${pairOf(run)} from a backup or from a control node: ${recoverCommand(run)}`
+const startOver = ({ command }: Run) =>
   `or give up this cluster identity, and have every certificate reissued: ${command('ca --force')}`
-const renew = ({ command }: Workspace) => `reissue the CA certificate over the same key: ${command('ca --renew')}`
+const renew = ({ command }: Run) => `reissue the CA certificate over the same key: ${command('ca --renew')}`
 
 /** Components would not trust what this CA signs, or not all of it. */
-function refuseNotAccepted(ca: Certificate, workspace: Workspace): void {
-  const { auth } = workspace
-  if (ca.refusals.length > 0) throw refusal(`the CA in ${auth.path}: ${formatReasons(ca.refusals)}`, [renew(workspace)])
+function refuseNotAccepted(ca: Certificate, run: Run): void {
+  const { auth } = run
+  if (ca.refusals.length > 0) throw refusal(`the CA in ${auth.path}: ${formatReasons(ca.refusals)}`, [renew(run)])
   // RFC 5280, 4.2.1.10. Whether they permit the cluster's names is not evaluated.
   if (ca.fields.extensions.some(({ id }) => id === oids.nameConstraints))
-    throw refusal(`the CA in ${auth.path} has name constraints, which harderway does not support`, [renew(workspace)])
+    throw refusal(`the CA in ${auth.path} has name constraints, which harderway does not support`, [renew(run)])
 }
 
 /**
  * A run that replaces the CA was killed between its files: what is here is still of one in backup/. Of a CA that was renewed the
  * certificate can be lost, too: it gets the same name again.
  */
-function isBeingReplaced({ key }: Pair, workspace: Workspace): boolean {
-  const { auth } = workspace
+function isBeingReplaced({ key }: Pair, run: Run): boolean {
+  const { auth } = run
   const issued = tryCertificate(auth, auth.files.names.api)
-  return key !== undefined && issued !== undefined && replacedCas(workspace.auth).some((ca) => isIssuedBy(issued, ca))
+  return key !== undefined && issued !== undefined && replacedCas(run.auth).some((ca) => isIssuedBy(issued, ca))
 }
 
 /** With a new CA, or another name of it, whatever the previous one issued would stop working. */
-function refuseNewCa(workspace: Workspace): void {
-  const { auth } = workspace
+function refuseNewCa(run: Run): void {
+  const { auth } = run
   const missing = auth.files.pair(caName).filter((name) => !auth.read(name))
   const made = auth.names().filter((name) => ['certificate', 'kubeconfig'].includes(auth.files.parse(name)?.kind ?? ''))
   if (made.length > 0)
     throw refusal(`${auth.path} has no ${missing.join(' and ')}, but ${formatNames(made)}, issued by a previous CA`, [
-      recoverMissing(workspace),
-      startOver(workspace),
+      recoverMissing(run),
+      startOver(run),
     ])
 }
 
 /** A missing certificate is left to refuseNewCa. */
-function refuseOtherCa(pair: Pair, profile: Profile, workspace: Workspace, force?: Force): void {
-  const { auth } = workspace
+function refuseOtherCa(pair: Pair, profile: Profile, run: Run, force?: Force): void {
+  const { auth } = run
   const broken = pair.reasons.filter(
     (reason) =>
       reason.kind !== 'wrong-mode' && !(reason.kind === 'missing' && reason.path === auth.files.certificate(caName)),
   )
   if (broken.length > 0)
     throw refusal(`the CA in ${auth.path}: ${formatReasons(broken)}`, [
-      broken.every(({ kind }) => kind === 'missing') ? recoverMissing(workspace) : restore(workspace),
-      startOver(workspace),
+      broken.every(({ kind }) => kind === 'missing') ? recoverMissing(run) : restore(run),
+      startOver(run),
     ])
   const differences = pair.certificate
     ? compareWithProfile(pair.certificate, profile)
@@ -171,21 +171,21 @@ function refuseOtherCa(pair: Pair, profile: Profile, workspace: Workspace, force
   // Its usages are not part of the identity.
   const isRenewable = differences.every(({ kind }) => kind === 'usages-changed')
   if (differences.length === 0 || (isRenewable && force === 'renew')) return
-  if (isRenewable) throw refusal(`the CA in ${auth.path}: ${formatReasons(differences)}`, [renew(workspace)])
+  if (isRenewable) throw refusal(`the CA in ${auth.path}: ${formatReasons(differences)}`, [renew(run)])
   const keep = 'change cluster.yaml to match the CA'
   throw refusal(`the CA in ${auth.path} differs from cluster.yaml: ${formatReasons(differences)}`, [
     keep,
-    startOver(workspace),
+    startOver(run),
   ])
 }
 
 /** Nobody would accept what it issues. */
-function refuseUntimely({ notBefore, notAfter }: Certificate, workspace: Workspace): void {
-  const { now, auth } = workspace
-  if (notAfter <= now) throw refusal(`the CA in ${auth.path} expired on ${formatDate(notAfter)}`, [renew(workspace)])
+function refuseUntimely({ notBefore, notAfter }: Certificate, run: Run): void {
+  const { now, auth } = run
+  if (notAfter <= now) throw refusal(`the CA in ${auth.path} expired on ${formatDate(notAfter)}`, [renew(run)])
   if (notBefore > now)
     throw refusal(
       `the CA in ${auth.path} is not valid before ${notBefore.toISOString()}, and here it is ${now.toISOString()}`,
-      ["correct this machine's clock", `or, if the clock is right, ${renew(workspace)}`],
+      ["correct this machine's clock", `or, if the clock is right, ${renew(run)}`],
     )
 }

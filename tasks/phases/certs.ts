@@ -4,8 +4,8 @@ import type { Change } from '../../lib/change.ts'
 import type { Cluster } from '../../lib/cluster/cluster.ts'
 import { caName } from '../../lib/files/names.ts'
 import { authTarget } from '../../lib/graph/auth-target.ts'
+import type { Run } from '../../lib/graph/run.ts'
 import type { Built, Target, Work } from '../../lib/graph/target.ts'
-import type { Workspace } from '../../lib/graph/workspace.ts'
 import { verifyIssuedBy } from '../../lib/pki/certificate.ts'
 import {
   changeOfPair,
@@ -55,9 +55,9 @@ export function leafTargets(cluster: Cluster, phase: LeafPhase): Target[] {
 
 function leafPair(row: CertRow): Pick<Target, 'check' | 'build' | 'foresee'> {
   return {
-    check: (workspace) => check(workspace, row),
-    build: (workspace, work) => build(workspace, row, work),
-    foresee: (workspace, work) => foresee(workspace, row, work),
+    check: (run) => check(run, row),
+    build: (run, work) => build(run, row, work),
+    foresee: (run, work) => foresee(run, row, work),
   }
 }
 
@@ -66,14 +66,14 @@ function issuerOf(cluster: Cluster, { issuer }: CertRow): string {
 }
 
 /** The name of what signs it, and what follows it in its file. */
-function signerOf({ auth, now }: Workspace, { issuer }: CertRow): Pick<CaState, 'issuer' | 'chain'> {
+function signerOf({ auth, now }: Run, { issuer }: CertRow): Pick<CaState, 'issuer' | 'chain'> {
   return issuer === undefined ? signingCa(auth, now) : { issuer, chain: undefined }
 }
 
-async function check(workspace: Workspace, row: CertRow): Promise<Look> {
-  const { auth, now, cluster } = workspace
+async function check(run: Run, row: CertRow): Promise<Look> {
+  const { auth, now, cluster } = run
   const { name, profile, warning } = row
-  const signer = signerOf(workspace, row)
+  const signer = signerOf(run, row)
   const issuer = tryCertificate(auth, signer.issuer)
   const pair = readPair(auth, name)
   const isIssued = pair.certificate && issuer && (await verifyIssuedBy(pair.certificate, issuer))
@@ -82,21 +82,21 @@ async function check(workspace: Workspace, row: CertRow): Promise<Look> {
   return { ...verdict, warning, staysFresh: isSignedByLostCa(auth, pair) }
 }
 
-function foresee(workspace: Workspace, row: CertRow, { force, reasons }: Work): Change {
-  const { auth, now, cluster } = workspace
-  const issuer = tryCertificate(auth, signerOf(workspace, row).issuer)
+function foresee(run: Run, row: CertRow, { force, reasons }: Work): Change {
+  const { auth, now, cluster } = run
+  const issuer = tryCertificate(auth, signerOf(run, row).issuer)
   const end = issuer?.notAfter ?? validityPeriod(now, cluster.certificates.caValidity).notAfter
   const { notAfter: expires } = validityPeriod(now, row.validity, end)
   const isKeyKept = force === undefined && keptKey(readPair(auth, row.name), reasons) !== undefined
   return changeOfPair(auth, row.name, { profile: row.profile, expires, isKeyKept })
 }
 
-async function build(workspace: Workspace, row: CertRow, { force, reasons, tell }: Work): Promise<Built> {
-  const { auth, now } = workspace
+async function build(run: Run, row: CertRow, { force, reasons, tell }: Work): Promise<Built> {
+  const { auth, now } = run
   const { name, profile, validity } = row
   const pair = readPair(auth, name)
   const key = force === undefined ? keptKey(pair, reasons) : undefined
-  const { issuer, chain } = signerOf(workspace, row)
+  const { issuer, chain } = signerOf(run, row)
   const pem = chain && certificatePem(chain.der)
   const change = await makePair(auth, name, {
     profile,

@@ -3,8 +3,8 @@
 import type { Change } from '../../lib/change.ts'
 import type { ClusterNode } from '../../lib/cluster/cluster.ts'
 import { Failure, tryToAwait } from '../../lib/failure.ts'
+import type { Run } from '../../lib/graph/run.ts'
 import type { Built, Force, Work } from '../../lib/graph/target.ts'
-import type { Workspace } from '../../lib/graph/workspace.ts'
 import { prepareProbe } from '../../lib/kubernetes/probe.ts'
 import type { Look } from '../../lib/reason.ts'
 import type { NodeLook } from '../../lib/remote/answer.ts'
@@ -30,33 +30,33 @@ export interface DeployFound {
 
 /** A node, and what its target knows of others. */
 interface OfNode {
-  readonly workspace: Workspace
+  readonly run: Run
   readonly node: ClusterNode
   readonly names: Names
 }
 
-export async function checkFolder({ workspace, node, names }: OfNode, force?: Force): Promise<Look<DeployFound>> {
-  const { install } = workspace.cluster
+export async function checkFolder({ run, node, names }: OfNode, force?: Force): Promise<Look<DeployFound>> {
+  const { install } = run.cluster
   if (install) prepareProbe()
-  const look = await lookAtNode(workspace, node)
-  const checked = checkNode(workspace, node, look, names, force !== undefined)
+  const look = await lookAtNode(run, node)
+  const checked = checkNode(run, node, look, names, force !== undefined)
   const { wrong, warning } = checked
-  if (look.places && !(look.places instanceof Failure)) refuseEarlyClock(workspace, node, look.places.now)
+  if (look.places && !(look.places instanceof Failure)) refuseEarlyClock(run, node, look.places.now)
   // Here, where nodes are checked side by side: `install` checks them in the order of their restarts. Answers are of no use if
   // files are copied first.
   const units =
     install && !wrong
-      ? await tryToAwait(async () => (await import('../nodes/units.ts')).lookAtUnits(workspace, node, install, look))
+      ? await tryToAwait(async () => (await import('../nodes/units.ts')).lookAtUnits(run, node, install, look))
       : undefined
   return { reasons: wrong ? [wrong] : [], warning, found: { look, checked, units } }
 }
 
 export function foreseeCopies(
-  workspace: Workspace,
+  run: Run,
   node: ClusterNode,
   { found: { checked }, force }: Work<DeployFound>,
 ): Change | undefined {
-  return changeOf(force ? everything(workspace, node, checked.wrong) : checked.wrong)
+  return changeOf(force ? everything(run, node, checked.wrong) : checked.wrong)
 }
 
 function changeOf(wrong: NodeReason | undefined): Change | undefined {
@@ -68,25 +68,25 @@ function changeOf(wrong: NodeReason | undefined): Change | undefined {
  * shares the folder.
  */
 export async function copyFiles(
-  { workspace, node, names }: OfNode,
+  { run, node, names }: OfNode,
   { found: { look, checked }, force, tell, confirm }: Work<DeployFound>,
 ): Promise<Built> {
   const isForced = force !== undefined
   let [{ folder }, { wrong, others }] = [look, checked]
   for (let tries = 0; ; tries++) {
-    const left = isForced ? everything(workspace, node, wrong) : wrong
+    const left = isForced ? everything(run, node, wrong) : wrong
     if (!left) return {}
     try {
-      keepOthers(workspace, node, others)
-      await swap(workspace, node, { seen: folder, wrong: left, tell })
+      keepOthers(run, node, others)
+      await swap(run, node, { seen: folder, wrong: left, tell })
       return { change: changeOf(left) }
     } catch (error) {
       const isOver = tries === names.together.length
       if (isOver || !(error instanceof Failure && error.code === 'changed-meanwhile')) throw error
     }
-    const again = await lookAtNode(workspace, node)
+    const again = await lookAtNode(run, node)
     folder = again.folder
-    ;({ wrong, others } = checkNode(workspace, node, again, names, isForced))
-    confirm?.(wrong ? [wrong] : [], changeOf(isForced ? everything(workspace, node, wrong) : wrong))
+    ;({ wrong, others } = checkNode(run, node, again, names, isForced))
+    confirm?.(wrong ? [wrong] : [], changeOf(isForced ? everything(run, node, wrong) : wrong))
   }
 }

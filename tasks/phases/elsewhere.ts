@@ -31,10 +31,10 @@ export function deployTargets(cluster: Cluster, earlier: readonly Target[]): Tar
       wanted: placeOf(node),
       units: unitsOf(cluster, node.role),
       where: 'node',
-      check: async (workspace, force) => (await load()).checkFolder({ workspace, node, names }, force),
-      build: async (workspace, work) => (await load()).copyFiles({ workspace, node, names }, work),
-      foresee: async (workspace, work) => (await load()).foreseeCopies(workspace, node, work),
-      ...(!keepsConnection && { release: (workspace) => workspace.disconnect(node) }),
+      check: async (run, force) => (await load()).checkFolder({ run, node, names }, force),
+      build: async (run, work) => (await load()).copyFiles({ run, node, names }, work),
+      foresee: async (run, work) => (await load()).foreseeCopies(run, node, work),
+      ...(!keepsConnection && { release: (run) => run.disconnect(node) }),
     }
   })
 }
@@ -62,13 +62,13 @@ export function installTargets({ install, nodes }: Cluster): Target[] {
       makes: [],
       wanted: { ...placeOf(node), ...install, units: [...install.units] },
       where: 'node',
-      check: async (workspace, force, foundBefore) => {
+      check: async (run, force, foundBefore) => {
         const before = foundBefore?.get(deployId(node)) as DeployFound | undefined
-        return (await load()).checkUnits({ workspace, node, install }, { force, before })
+        return (await load()).checkUnits({ run, node, install }, { force, before })
       },
-      build: async (workspace, work) => (await load()).updateUnits({ workspace, node, install }, work),
-      foresee: async (workspace, work) => (await load()).foreseeUnits({ workspace, node, install }, work),
-      release: (workspace) => workspace.disconnect(node),
+      build: async (run, work) => (await load()).updateUnits({ run, node, install }, work),
+      foresee: async (run, work) => (await load()).foreseeUnits({ run, node, install }, work),
+      release: (run) => run.disconnect(node),
     }
   })
 }
@@ -118,9 +118,9 @@ export function localKubeconfigTargets(cluster: Cluster): Target[] {
       makes: [],
       purpose: 'your kubectl',
       where: 'kubeconfig',
-      check: async (workspace) => (await work()).check(workspace),
-      build: async (workspace, given) => (await work()).build(workspace, given),
-      foresee: async (workspace, given) => (await work()).foresee(workspace, given),
+      check: async (run) => (await work()).check(run),
+      build: async (run, given) => (await work()).build(run, given),
+      foresee: async (run, given) => (await work()).foresee(run, given),
     },
   ]
 }

@@ -6,8 +6,8 @@ import { type Failure, refusal } from '../../lib/failure.ts'
 import { backUp } from '../../lib/files/auth-dir.ts'
 import { secretMode } from '../../lib/files/plain-file.ts'
 import { authTarget } from '../../lib/graph/auth-target.ts'
+import type { Run } from '../../lib/graph/run.ts'
 import type { Built, Target, Work } from '../../lib/graph/target.ts'
-import type { Workspace } from '../../lib/graph/workspace.ts'
 import {
   addResources,
   type EncryptionConfig,
@@ -50,15 +50,15 @@ export function encryptionKeyTargets(cluster: Cluster): Target[] {
   ]
 }
 
-function check(workspace: Workspace): Look<Found> {
-  const { auth, cluster } = workspace
+function check(run: Run): Look<Found> {
+  const { auth, cluster } = run
   const { resources } = cluster.encryption
   const { value: config, reasons } = auth.checkFile(file, secretMode, 'a valid EncryptionConfiguration', (bytes) =>
     readEncryptionConfig(bytes.toString()),
   )
   if (reasons.some(({ kind }) => kind === 'missing')) return { reasons }
-  if (!config) return refuseUnreadable(workspace)
-  const warning = refuseOtherEncryption(config, workspace)
+  if (!config) return refuseUnreadable(run)
+  const warning = refuseOtherEncryption(config, run)
   const present = [...config.resources, ...config.otherResources]
   const added = resources.filter((resource) => !present.includes(resource))
   return {
@@ -68,30 +68,30 @@ function check(workspace: Workspace): Look<Found> {
   }
 }
 
-function changeOf({ auth }: Workspace): Change {
+function changeOf({ auth }: Run): Change {
   return { kind: 'made', files: [file], isNew: auth.read(file) === undefined }
 }
 
-async function build(workspace: Workspace, { found, force }: Work<Found | undefined>): Promise<Built> {
-  const { auth, cluster, now } = workspace
-  if (force === 'replace' && (readEncryptionState(workspace)?.stage ?? 'settled') !== 'settled')
+async function build(run: Run, { found, force }: Work<Found | undefined>): Promise<Built> {
+  const { auth, cluster, now } = run
+  if (force === 'replace' && (readEncryptionState(run)?.stage ?? 'settled') !== 'settled')
     throw refusalDuring(
       name,
       `${auth.path}/${file} has several keys: a rotation of the encryption key is under way`,
-      workspace,
+      run,
     )
-  const change = changeOf(workspace)
+  const change = changeOf(run)
   const { provider, resources } = cluster.encryption
   const added = found?.added ?? []
   const old = force === 'replace' ? backUp(auth, [file], now) : undefined
   const text =
     added.length > 0 ? addResources(auth.bytes(file).toString(), added) : newEncryptionConfig(provider, resources)
   auth.write(file, text, secretMode, { durable: true })
-  return { change, warning: warningAfter(workspace, { added, old }) }
+  return { change, warning: warningAfter(run, { added, old }) }
 }
 
 function warningAfter(
-  { cluster, command }: Workspace,
+  { cluster, command }: Run,
   { added, old }: { readonly added: readonly string[]; readonly old: string | undefined },
 ): string | undefined {
   const readers = unitsToRestart(cluster, [file]).join(', ')
@@ -102,25 +102,21 @@ function warningAfter(
     : undefined
 }
 
-const giveUp = ({ command }: Workspace) =>
-  `or give up every Secret that is stored: ${command('encryption-key --force')}`
+const giveUp = ({ command }: Run) => `or give up every Secret that is stored: ${command('encryption-key --force')}`
 /** It may hold the key that stored Secrets are encrypted with. */
-function refuseUnreadable(workspace: Workspace): never {
+function refuseUnreadable(run: Run): never {
   throw refusal(
-    `${workspace.auth.path}/${file} is not a valid EncryptionConfiguration, but may hold the key of stored Secrets`,
-    [
-      `fix it, or restore it from a backup or from a control node: ${fetchCommand(workspace, [file])}`,
-      giveUp(workspace),
-    ],
+    `${run.auth.path}/${file} is not a valid EncryptionConfiguration, but may hold the key of stored Secrets`,
+    [`fix it, or restore it from a backup or from a control node: ${fetchCommand(run, [file])}`, giveUp(run)],
   )
 }
 
 /** If it encrypts with another provider than cluster.yaml has, or more resources. Returns what a rotation has to say of it. */
-function refuseOtherEncryption(config: EncryptionConfig, workspace: Workspace): string | undefined {
-  const { auth, cluster, rotating } = workspace
+function refuseOtherEncryption(config: EncryptionConfig, run: Run): string | undefined {
+  const { auth, cluster, rotating } = run
   const { provider, resources } = cluster.encryption
-  const isOther = !providersOf(config, workspace).includes(provider)
-  if (isOther && rotating !== name) throw otherProvider(config, workspace)
+  const isOther = !providersOf(config, run).includes(provider)
+  if (isOther && rotating !== name) throw otherProvider(config, run)
   const removed = config.resources.filter((resource) => !resources.includes(resource))
   if (removed.length > 0)
     throw refusal(`${auth.path}/${file} encrypts ${formatNames(removed)}, which cluster.yaml no longer asks for`, [
@@ -133,26 +129,26 @@ function refuseOtherEncryption(config: EncryptionConfig, workspace: Workspace): 
 }
 
 /** While a rotation is under way: of each key, so that cluster.yaml may name the provider before it or the one after it. */
-function providersOf({ provider }: EncryptionConfig, workspace: Workspace): string[] {
-  const { stage = 'settled', keys = [] } = readEncryptionState(workspace) ?? {}
+function providersOf({ provider }: EncryptionConfig, run: Run): string[] {
+  const { stage = 'settled', keys = [] } = readEncryptionState(run) ?? {}
   return stage === 'settled' ? [provider] : keys.map((key) => key.provider)
 }
 
-function otherProvider(config: EncryptionConfig, workspace: Workspace): Failure {
-  const { auth, cluster, command } = workspace
+function otherProvider(config: EncryptionConfig, run: Run): Failure {
+  const { auth, cluster, command } = run
   const { provider } = cluster.encryption
   const what = `${auth.path}/${file} encrypts with ${config.provider}, cluster.yaml has ${provider}`
   // The first provider is identity or kms.
-  if (!readEncryptionState(workspace))
+  if (!readEncryptionState(run))
     return refusal(what, [
       `add a key of ${provider} to that file by hand, or put the file back that had one: https://kubernetes.io/docs/tasks/administer-cluster/encrypt-data/`,
-      giveUp(workspace),
+      giveUp(run),
     ])
   // A rotation needs it; its own message would name a run, which is refused here.
   const before = cluster.install ? '' : 'set install: true in cluster.yaml, then: '
   return refusal(what, [
     `keep it: encryption.provider: ${config.provider} in cluster.yaml`,
     `or change it without losing a Secret: ${before}${command('rotate encryption-key')}`,
-    giveUp(workspace),
+    giveUp(run),
   ])
 }

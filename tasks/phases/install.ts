@@ -2,8 +2,8 @@
 
 import type { Change } from '../../lib/change.ts'
 import type { ClusterNode, Install } from '../../lib/cluster/cluster.ts'
+import type { Run } from '../../lib/graph/run.ts'
 import type { Built, Force, Work } from '../../lib/graph/target.ts'
-import type { Workspace } from '../../lib/graph/workspace.ts'
 import type { Look, Reason } from '../../lib/reason.ts'
 import { nodeFolder } from '../../lib/remote/staging.ts'
 import { formatNames } from '../../lib/wording.ts'
@@ -20,37 +20,37 @@ export interface InstallFound {
 }
 
 interface OfNode {
-  readonly workspace: Workspace
+  readonly run: Run
   readonly node: ClusterNode
   readonly install: Install
 }
 
 /** `before` is what the check of the node's deploy has found, if nothing was copied since. */
 export async function checkUnits(
-  { workspace, node, install }: OfNode,
+  { run, node, install }: OfNode,
   { force, before }: { readonly force: Force | undefined; readonly before: DeployFound | undefined },
 ): Promise<Look<InstallFound>> {
   // A plan uses the same look, if files would have to be copied first.
   const look = before?.checked.wrong && before.look
-  const units = before?.units ?? (await lookAtUnits(workspace, node, install, look))
-  guardIdentity(workspace, node, units.look)
-  if (!force) guardNewer(workspace, node, units.look)
-  return { ...checkNode(workspace, node, install, units), found: { units, isCurrent: before === undefined } }
+  const units = before?.units ?? (await lookAtUnits(run, node, install, look))
+  guardIdentity(run, node, units.look)
+  if (!force) guardNewer(run, node, units.look)
+  return { ...checkNode(run, node, install, units), found: { units, isCurrent: before === undefined } }
 }
 
 export async function updateUnits(
   of: OfNode,
   { found, signal, force, tell, confirm }: Work<InstallFound>,
 ): Promise<Built> {
-  const { workspace, node, install } = of
+  const { run, node, install } = of
   // Much may have happened since, while others were restarted.
-  const units = found.isCurrent ? found.units : await lookAtUnits(workspace, node, install)
+  const units = found.isCurrent ? found.units : await lookAtUnits(run, node, install)
   if (confirm && !found.isCurrent) {
-    const { reasons } = checkNode(workspace, node, install, units)
+    const { reasons } = checkNode(run, node, install, units)
     confirm(reasons, changeOf(force ? await forcedReasons(of, units) : reasons))
   }
   const { bringUp } = await import('../nodes/install.ts')
-  return bringUp({ workspace, node, install, signal, tell }, units, force !== undefined)
+  return bringUp({ run, node, install, signal, tell }, units, force !== undefined)
 }
 
 export async function foreseeUnits(of: OfNode, { reasons, found, force }: Work<InstallFound>): Promise<Change> {
@@ -67,15 +67,15 @@ function changeOf(reasons: readonly Reason[]): Change {
 }
 
 /** Of all that is installed, as if none of it were there. */
-async function forcedReasons({ workspace, node, install }: OfNode, found: UnitsFound): Promise<Reason[]> {
+async function forcedReasons({ run, node, install }: OfNode, found: UnitsFound): Promise<Reason[]> {
   const { asForced } = await import('../nodes/install.ts')
-  const verdicts = checkUnitsOf(workspace, node, install, found).map((verdict) => asForced(verdict, install))
+  const verdicts = checkUnitsOf(run, node, install, found).map((verdict) => asForced(verdict, install))
   return verdicts.flatMap(({ reason }) => reason ?? [])
 }
 
-function checkNode(workspace: Workspace, node: ClusterNode, install: Install, found: UnitsFound): Look {
-  const installed = checkUnitsOf(workspace, node, install, found)
-  const marks = splitMarks(workspace, found, install)
+function checkNode(run: Run, node: ClusterNode, install: Install, found: UnitsFound): Look {
+  const installed = checkUnitsOf(run, node, install, found)
+  const marks = splitMarks(run, found, install)
   const reasons: Reason[] = [
     ...(marks.left.length > 0 && install.undrain !== '' ? [{ kind: 'left-drained', nodes: [node.name] } as const] : []),
     ...installed.flatMap(({ reason }) => reason ?? []),
@@ -83,7 +83,7 @@ function checkNode(workspace: Workspace, node: ClusterNode, install: Install, fo
   const names = formatNames(installed.map(({ unit }) => unit.unit))
   const reloading = installed.filter(({ reloadsBy }) => reloadsBy !== undefined)
   const rotating = installed.flatMap(({ unit, keepsOwnClient }) => (keepsOwnClient ? [unit.unit] : []))
-  const unmanaged = runningElsewhere(workspace, node, found.places)
+  const unmanaged = runningElsewhere(run, node, found.places)
   const warning = warningOf(node, installed, { rotating, unmanaged, marks, undrain: install.undrain })
   return {
     reasons,

@@ -5,8 +5,8 @@ import type { Cluster } from '../../lib/cluster/cluster.ts'
 import { caName, kubeconfigFile } from '../../lib/files/names.ts'
 import { secretMode } from '../../lib/files/plain-file.ts'
 import { authTarget } from '../../lib/graph/auth-target.ts'
+import type { Run } from '../../lib/graph/run.ts'
 import type { Target } from '../../lib/graph/target.ts'
-import type { Workspace } from '../../lib/graph/workspace.ts'
 import { type Access, compareKubeconfig, formatKubeconfig, partOf, serverUrl } from '../../lib/kubernetes/kubeconfig.ts'
 import type { Look } from '../../lib/reason.ts'
 import { signingCa } from '../rotations/ca-state.ts'
@@ -27,37 +27,37 @@ export function kubeconfigTargets(cluster: Cluster): Target[] {
         purpose: 'its kubeconfig',
         restarts: unitsToRestart(cluster, [kubeconfigFile(row.name)], row.node),
         where: 'auth',
-        check: (workspace) => check(workspace, row),
-        build: async (workspace) => {
-          const change = changeOf(workspace, row)
-          workspace.auth.write(kubeconfigFile(row.name), formatKubeconfig(readAccess(workspace, row)), secretMode)
+        check: (run) => check(run, row),
+        build: async (run) => {
+          const change = changeOf(run, row)
+          run.auth.write(kubeconfigFile(row.name), formatKubeconfig(readAccess(run, row)), secretMode)
           return { change }
         },
-        foresee: (workspace) => changeOf(workspace, row),
+        foresee: (run) => changeOf(run, row),
       }),
     )
 }
 
-function changeOf({ auth }: Workspace, { name }: CertRow): Change {
+function changeOf({ auth }: Run, { name }: CertRow): Change {
   const file = kubeconfigFile(name)
   return { kind: 'made', files: [file], isNew: auth.read(file) === undefined }
 }
 
-function check(workspace: Workspace, row: CertRow): Look {
+function check(run: Run, row: CertRow): Look {
   const path = kubeconfigFile(row.name)
   // In a dry run the certificate may not exist yet.
   const compare = (bytes: Buffer) => {
-    const what = hasAccess(workspace, row) ? compareKubeconfig(bytes.toString(), readAccess(workspace, row)) : []
+    const what = hasAccess(run, row) ? compareKubeconfig(bytes.toString(), readAccess(run, row)) : []
     // `install` splits it line by line, on the node.
-    const isSplit = !workspace.cluster.install || partOf(bytes.toString(), 'pair', '') !== undefined
+    const isSplit = !run.cluster.install || partOf(bytes.toString(), 'pair', '') !== undefined
     return what?.length === 0 && !isSplit ? ['users'] : what
   }
-  const { value: what = [], reasons } = workspace.auth.checkFile(path, secretMode, 'a valid kubeconfig', compare)
+  const { value: what = [], reasons } = run.auth.checkFile(path, secretMode, 'a valid kubeconfig', compare)
   return { reasons: what.length > 0 ? [...reasons, { kind: 'content-changed', path, what }] : reasons }
 }
 
 /** Whether everything is there that a kubeconfig is made of. */
-export function hasAccess({ auth, now }: Workspace, { name }: CertRow): boolean {
+export function hasAccess({ auth, now }: Run, { name }: CertRow): boolean {
   const { trusted } = signingCa(auth, now)
   return [...trusted.map(auth.files.certificate), ...auth.files.pair(name)].every((file) => auth.tryBytes(file))
 }
@@ -71,7 +71,7 @@ function namesIn(cluster: Cluster, { profile, dials }: CertRow) {
   }
 }
 
-export function readAccess({ auth, cluster, now }: Workspace, row: CertRow): Access {
+export function readAccess({ auth, cluster, now }: Run, row: CertRow): Access {
   const { name } = row
   const { trusted } = signingCa(auth, now)
   return {

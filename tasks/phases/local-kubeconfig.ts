@@ -7,8 +7,8 @@ import { Failure, refusal } from '../../lib/failure.ts'
 import { isStaleLock } from '../../lib/files/lock.ts'
 import { caName } from '../../lib/files/names.ts'
 import { followLinks, replaceFile, secretMode } from '../../lib/files/plain-file.ts'
+import type { Run } from '../../lib/graph/run.ts'
 import type { Built, Work } from '../../lib/graph/target.ts'
-import type { Workspace } from '../../lib/graph/workspace.ts'
 import { isPreviousCa } from '../../lib/kubernetes/identity.ts'
 import type { Access, Fields } from '../../lib/kubernetes/kubeconfig.ts'
 import {
@@ -33,29 +33,28 @@ type Names = Pick<Access, 'cluster' | 'context' | 'user'>
 
 export function localWork(names: Names, admin: CertRow) {
   // Used here, wherever admin.kubeconfig is.
-  const here = ({ cluster: { api } }: Workspace): CertRow => ({ ...admin, dials: api.host })
-  const access = (workspace: Workspace): Access => ({ ...readAccess(workspace, here(workspace)), ...names })
+  const here = ({ cluster: { api } }: Run): CertRow => ({ ...admin, dials: api.host })
+  const access = (run: Run): Access => ({ ...readAccess(run, here(run)), ...names })
   return {
-    check: (workspace: Workspace) =>
-      check(workspace, names, hasAccess(workspace, admin) ? access(workspace) : undefined),
-    build: async (workspace: Workspace, { signal, reasons }: Work): Promise<Built> => {
-      const change = changeOf(workspace, reasons)
-      const previous = await build(workspace, access(workspace), signal)
+    check: (run: Run) => check(run, names, hasAccess(run, admin) ? access(run) : undefined),
+    build: async (run: Run, { signal, reasons }: Work): Promise<Built> => {
+      const change = changeOf(run, reasons)
+      const previous = await build(run, access(run), signal)
       if (previous === undefined || previous === names.context) return { change }
-      const { localKubeconfig } = workspace.cluster
-      const file = localKubeconfig && localKubeconfig.path !== undefined ? workspace.kubeconfigs() : []
+      const { localKubeconfig } = run.cluster
+      const file = localKubeconfig && localKubeconfig.path !== undefined ? run.kubeconfigs() : []
       const back = ['kubectl config use-context', quote(previous), ...file.map((path) => `--kubeconfig ${quote(path)}`)]
       return {
         change,
         warning: `kubectl's current context is ${names.context} now; back to ${previous}: ${back.join(' ')}`,
       }
     },
-    foresee: (workspace: Workspace, { reasons }: Work) => changeOf(workspace, reasons),
+    foresee: (run: Run, { reasons }: Work) => changeOf(run, reasons),
   }
 }
 
 /** Without a reason that names a file, the entries go to the first file that exists, else to the last of the list. */
-function changeOf({ kubeconfigs }: Workspace, reasons: readonly Reason[]): Built['change'] {
+function changeOf({ kubeconfigs }: Run, reasons: readonly Reason[]): Built['change'] {
   if (reasons.every(({ kind }) => kind === 'locked')) return undefined
   const paths = kubeconfigs()
   const own = reasons.flatMap((reason) => ('path' in reason && reason.kind !== 'locked' ? [reason.path] : []))
@@ -65,22 +64,22 @@ function changeOf({ kubeconfigs }: Workspace, reasons: readonly Reason[]): Built
 }
 
 /** In a dry run the admin's pair may not exist yet: then only conflicts are checked. */
-function check(workspace: Workspace, names: Names, access: Access | undefined): Look {
-  refuseOwnFiles(workspace)
-  const locks = workspace.kubeconfigs().map((path) => `${path}.lock`)
+function check(run: Run, names: Names, access: Access | undefined): Look {
+  refuseOwnFiles(run)
+  const locks = run.kubeconfigs().map((path) => `${path}.lock`)
   const lockedBy = (path: string): Look => ({ reasons: [{ kind: 'locked', path, isStale: path === left }] })
   // A stale lock would block kubectl.
   const left = locks.find(isStaleLock)
   let files: KubeconfigFile[]
   try {
-    files = readKubeconfigs(workspace.kubeconfigs())
+    files = readKubeconfigs(run.kubeconfigs())
   } catch (error) {
     // It may be half written: checked again once we hold the lock.
     const held = error instanceof Failure ? (left ?? locks.find((path) => existsSync(path))) : undefined
     if (held === undefined) throw error
     return lockedBy(held)
   }
-  refuse(files, workspace, names, access)
+  refuse(files, run, names, access)
   const warning = warningOf(files, names)
   if (left !== undefined) return { ...lockedBy(left), warning }
   return { reasons: access ? reasonsOf(files, access) : [], warning }
@@ -108,9 +107,9 @@ function isIgnored(tree: string, path: string): boolean {
   return spawnSync('git', args, { cwd: tree, env, stdio: 'ignore', timeout: 10_000 }).status === 0
 }
 
-function refuse(files: readonly KubeconfigFile[], workspace: Workspace, names: Names, access?: Access): void {
+function refuse(files: readonly KubeconfigFile[], run: Run, names: Names, access?: Access): void {
   refuseOtherContext(files, names)
-  refuseOtherCa(files, workspace)
+  refuseOtherCa(files, run)
   if (access) refuseConflicts(files, access)
 }
 
@@ -140,11 +139,11 @@ function formatChange(change: Change, path: string, current = ''): string {
 }
 
 /** Returns the current context before. */
-async function build(workspace: Workspace, access: Access, signal: AbortSignal): Promise<string | undefined> {
-  return await whileLocked(workspace.kubeconfigs(), { signal, onWait: workspace.note }, () => {
+async function build(run: Run, access: Access, signal: AbortSignal): Promise<string | undefined> {
+  return await whileLocked(run.kubeconfigs(), { signal, onWait: run.note }, () => {
     // Read again under the lock.
-    const files = readKubeconfigs(workspace.kubeconfigs())
-    refuse(files, workspace, access, access)
+    const files = readKubeconfigs(run.kubeconfigs())
+    refuse(files, run, access, access)
     // All are computed before the first is written: one may be refused.
     const texts = new Map([...planChanges(files, access)].map(([file, changes]) => [file, changedText(file, changes)]))
     for (const file of files) if (texts.has(file) || isOpen(file, access)) write(file, texts.get(file))
@@ -171,7 +170,7 @@ function write({ real, mode, text }: KubeconfigFile, changed = text): void {
 }
 
 /** Files in auth/ contain only what cluster.yaml wants: `KUBECONFIG=auth/admin.kubeconfig` is not the user's own. */
-function refuseOwnFiles({ auth, kubeconfigs }: Workspace): void {
+function refuseOwnFiles({ auth, kubeconfigs }: Run): void {
   const own = kubeconfigs().find((path) => isInside(followLinks(path), auth.path))
   if (own === undefined) return
   throw refusal(`${own} is in ${auth.path}, and nothing is entered there`, [
@@ -217,8 +216,8 @@ function refuseConflicts(files: readonly KubeconfigFile[], access: Access): void
 }
 
 /** An entry that trusts another CA is not overwritten, not even on a new machine with an empty auth/. */
-function refuseOtherCa(files: readonly KubeconfigFile[], workspace: Workspace): void {
-  const { auth, cluster, command, options } = workspace
+function refuseOtherCa(files: readonly KubeconfigFile[], run: Run): void {
+  const { auth, cluster, command, options } = run
   const trusted = readTrusted(files, cluster.name) ?? ''
   if (options.replaceIdentity || !trusted.includes('-----BEGIN CERTIFICATE-----')) return
   const { certificate, key } = readPair(auth, caName)
@@ -226,10 +225,10 @@ function refuseOtherCa(files: readonly KubeconfigFile[], workspace: Workspace): 
   const isOurs = (key: KeyObject) => ours.some((our) => our.equals(key)) || isPreviousCa(key, auth)
   if (readCertificates(trusted).some(({ publicKey }) => isOurs(publicKey))) return
   const found = ours.length > 0 ? 'trusts another CA than the one in' : 'trusts a CA already, and there is none in'
-  const fetch = fetchCommand(workspace, auth.files.pair(caName))
+  const fetch = fetchCommand(run, auth.files.pair(caName))
   const back = `put that cluster's ${auth.files.pair(caName).join(', ')} there, from a backup or from a control node: ${fetch}`
   throw refusal(`the cluster ${cluster.name} of your kubeconfig ${found} ${auth.path}`, [
-    ours.length > 0 ? back : `take that cluster's files from a control node: ${recoverCommand(workspace)}`,
+    ours.length > 0 ? back : `take that cluster's files from a control node: ${recoverCommand(run)}`,
     'or have ours written into another file: localKubeconfig.path in cluster.yaml',
     `or overwrite it: ${command('local-kubeconfig --replace-identity')}`,
   ])

@@ -7,8 +7,8 @@ import type { Change } from '../../lib/change.ts'
 import { refusal } from '../../lib/failure.ts'
 import { backUp } from '../../lib/files/auth-dir.ts'
 import { caName, nextName } from '../../lib/files/names.ts'
+import type { Run } from '../../lib/graph/run.ts'
 import type { Built, Force, Target, Work } from '../../lib/graph/target.ts'
-import type { Workspace } from '../../lib/graph/workspace.ts'
 import { type Certificate, compareKeyKind } from '../../lib/pki/certificate.ts'
 import {
   changeOfPair,
@@ -32,17 +32,17 @@ type Irreplaceable = NonNullable<CertRow['irreplaceable']>
 
 export function tokenPair(row: CertRow, irreplaceable: Irreplaceable): Pick<Target, 'check' | 'build' | 'foresee'> {
   return {
-    check: (workspace) => check(workspace, row, irreplaceable),
-    build: (workspace, work) => build(workspace, row, work),
-    foresee: (workspace, { force }) => foresee(workspace, row, force),
+    check: (run) => check(run, row, irreplaceable),
+    build: (run, work) => build(run, row, work),
+    foresee: (run, { force }) => foresee(run, row, force),
   }
 }
 
-function check(workspace: Workspace, row: CertRow, irreplaceable: Irreplaceable): Look {
-  const { auth, now, cluster } = workspace
-  const { others, stage } = readTokenState(workspace)
+function check(run: Run, row: CertRow, irreplaceable: Irreplaceable): Look {
+  const { auth, now, cluster } = run
+  const { others, stage } = readTokenState(run)
   const pair = readTokenPair(auth)
-  refuseOtherKey(workspace, row, irreplaceable, pair)
+  refuseOtherKey(run, row, irreplaceable, pair)
   const { renewBefore } = cluster.certificates
   const demands = { profile: row.profile, issuer: tryCertificate(auth, caName), now, renewBefore }
   const verdict = pair.certificate ? checkCertificate(pair.certificate, demands) : { reasons: [] }
@@ -61,12 +61,12 @@ function certificateOf(key: KeyObject, pair: Pair): Certificate | undefined {
 
 /** Another key makes every token in the cluster invalid, and breaks whatever runs with one. */
 function refuseOtherKey(
-  workspace: Workspace,
+  run: Run,
   { id, name, profile }: CertRow,
   { label, loss }: Irreplaceable,
   { key, reasons }: Pair,
 ): void {
-  const { auth, command } = workspace
+  const { auth, command } = run
   const lost = reasons.filter(
     (reason) => reason.kind !== 'wrong-mode' && 'path' in reason && reason.path === auth.files.key(name),
   )
@@ -76,44 +76,44 @@ function refuseOtherKey(
   throw refusal(`the ${label} in ${auth.path}: ${formatReasons([...lost, ...other])}`, [
     other.length > 0
       ? 'change certificates.key in cluster.yaml to match the key'
-      : `restore ${auth.files.key(name)} and ${auth.files.certificate(name)} from a backup or from a control node: ${fetchCommand(workspace, [auth.files.key(name), auth.files.certificate(name)])}`,
+      : `restore ${auth.files.key(name)} and ${auth.files.certificate(name)} from a backup or from a control node: ${fetchCommand(run, [auth.files.key(name), auth.files.certificate(name)])}`,
     `or give up ${loss}: ${command(`${id} --force`)}`,
   ])
 }
 
-function foresee({ auth, now, cluster }: Workspace, { name, profile, validity }: CertRow, force?: Force): Change {
+function foresee({ auth, now, cluster }: Run, { name, profile, validity }: CertRow, force?: Force): Change {
   const end = tryCertificate(auth, caName)?.notAfter ?? validityPeriod(now, cluster.certificates.caValidity).notAfter
   const { notAfter: expires } = validityPeriod(now, validity, end)
   const isKeyKept = force !== 'replace' && auth.read(auth.files.key(name)) !== undefined
   return changeOfPair(auth, name, { profile, expires, isKeyKept })
 }
 
-async function build(workspace: Workspace, row: CertRow, { force, tell }: Work): Promise<Built> {
-  const { auth, cluster, now, command } = workspace
+async function build(run: Run, row: CertRow, { force, tell }: Work): Promise<Built> {
+  const { auth, cluster, now, command } = run
   const { name, profile, validity } = row
-  if (force === 'replace' && readTokenState(workspace).stage !== 'settled')
-    throw refusalDuring('service-account', `a rotation of the ${row.irreplaceable?.label} is under way`, workspace)
+  if (force === 'replace' && readTokenState(run).stage !== 'settled')
+    throw refusalDuring('service-account', `a rotation of the ${row.irreplaceable?.label} is under way`, run)
   const pair = readTokenPair(auth)
   const old = force === 'replace' ? backUp(auth, auth.files.pair(name), now) : undefined
   const key = force === 'replace' ? undefined : pair.key
   // A new key beside the old certificate would look like a lost key.
   if (!key) auth.remove(auth.files.certificate(name))
-  const chain = key ? await otherCertificates(workspace, row, pair) : ''
+  const chain = key ? await otherCertificates(run, row, pair) : ''
   const issuer = readIssuer(auth)
   const change = await makePair(auth, name, { profile, issuer, now, validity, key, chain, durable: true, tell })
-  if (readTokenState(workspace).stage === 'signing') auth.remove(auth.files.key(nextName(name)))
+  if (readTokenState(run).stage === 'signing') auth.remove(auth.files.key(nextName(name)))
   if (!old) return { change, warning: row.warning }
   const warning = `the old key is in ${old}; now: ${command('bootstrap --replace-identity')}, then restart ${unitsToRestart(cluster, auth.files.pair(name)).join(', ')} everywhere`
   return { change, warning }
 }
 
 /** PEM; those that are there stay as they are. */
-async function otherCertificates(workspace: Workspace, row: CertRow, pair: Pair): Promise<string> {
+async function otherCertificates(run: Run, row: CertRow, pair: Pair): Promise<string> {
   const { issueCertificate } = await import('../../lib/pki/x509.ts')
-  const { auth, now } = workspace
+  const { auth, now } = run
   const issuer = readIssuer(auth)
   const period = validityPeriod(now, row.validity, issuer.notAfter)
-  const pems = readTokenState(workspace).others.map((publicKey) => {
+  const pems = readTokenState(run).others.map((publicKey) => {
     const there = certificateOf(publicKey, pair)
     return there ? certificatePem(there.der) : issueCertificate({ profile: row.profile, publicKey, ...period }, issuer)
   })

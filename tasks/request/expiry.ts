@@ -2,8 +2,8 @@
 
 import { caName } from '../../lib/files/names.ts'
 import type { Outcome } from '../../lib/graph/executor.ts'
+import { endsSoon, type Run } from '../../lib/graph/run.ts'
 import type { Target } from '../../lib/graph/target.ts'
-import { endsSoon, type Workspace } from '../../lib/graph/workspace.ts'
 import { tryCertificate } from '../../lib/pki/pair.ts'
 import type { CaAdvice } from '../../lib/show/advice.ts'
 import type { Closing } from '../../lib/show/summary.ts'
@@ -15,7 +15,7 @@ const hour = 3_600_000
 const day = 24 * hour
 
 /** The next to expire of the run's own certificates. */
-export function nextToExpire({ auth, cluster }: Workspace, targets: Iterable<Target>): Closing['nextToExpire'] {
+export function nextToExpire({ auth, cluster }: Run, targets: Iterable<Target>): Closing['nextToExpire'] {
   const dated = [...targets].flatMap(({ makes: [file = ''] }) => {
     const { kind, name = '' } = auth.files.parse(file) ?? {}
     const expires = kind === 'certificate' ? tryCertificate(auth, name)?.notAfter : undefined
@@ -34,10 +34,10 @@ export function nextToExpire({ auth, cluster }: Workspace, targets: Iterable<Tar
 }
 
 /** If the CA expires within renewBefore: no run renews it, and everything stops with it. An expired one is refused. */
-export function adviseOnCa(workspace: Workspace): CaAdvice | undefined {
-  const { auth, now, command } = workspace
+export function adviseOnCa(run: Run): CaAdvice | undefined {
+  const { auth, now, command } = run
   const expires = tryCertificate(auth, caName)?.notAfter
-  if (!expires || expires <= now || !endsSoon(workspace, expires)) return undefined
+  if (!expires || expires <= now || !endsSoon(run, expires)) return undefined
   const isRotating = signingCa(auth, now).stage !== 'settled'
   return {
     expires,
@@ -47,10 +47,7 @@ export function adviseOnCa(workspace: Workspace): CaAdvice | undefined {
 }
 
 /** A sentence, if fresh certificates were issued for longer than cluster.yaml has now: no run shortens them. */
-export function noteOnValidity(
-  { auth, cluster, command }: Workspace,
-  outcomes: ReadonlyMap<string, Outcome>,
-): string[] {
+export function noteOnValidity({ auth, cluster, command }: Run, outcomes: ReadonlyMap<string, Outcome>): string[] {
   const longer = certTable(cluster).filter(({ id, phase, name, validity }) => {
     const { notBefore, notAfter } = (phase !== 'ca' && tryCertificate(auth, name)) || {}
     const isFresh = outcomes.get(id)?.kind === 'fresh'

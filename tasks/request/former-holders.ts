@@ -3,7 +3,7 @@ import { dirname } from 'node:path'
 import { tryTo } from '../../lib/failure.ts'
 import type { AuthDir } from '../../lib/files/auth-dir.ts'
 import { caName, kubeconfigFile } from '../../lib/files/names.ts'
-import type { Workspace } from '../../lib/graph/workspace.ts'
+import type { Run } from '../../lib/graph/run.ts'
 import { readClientCertificate } from '../../lib/kubernetes/kubeconfig.ts'
 import { type Certificate, isIssuedBy, readCertificate } from '../../lib/pki/certificate.ts'
 import { tryCertificate } from '../../lib/pki/pair.ts'
@@ -28,7 +28,7 @@ interface Step {
   readonly commands: readonly string[]
 }
 
-type Seen = Pick<Workspace, 'auth' | 'cluster' | 'now' | 'command'>
+type Seen = Pick<Run, 'auth' | 'cluster' | 'now' | 'command'>
 
 export function formerHolders(seen: Seen): FormerHolder[] {
   const { auth, cluster } = seen

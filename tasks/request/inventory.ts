@@ -3,8 +3,8 @@ import type { Cluster, ClusterNode } from '../../lib/cluster/cluster.ts'
 import { tryTo } from '../../lib/failure.ts'
 import { caName } from '../../lib/files/names.ts'
 import type { Outcome } from '../../lib/graph/executor.ts'
+import { endsSoon, type Run } from '../../lib/graph/run.ts'
 import { nameInPhase, type Target, type Where } from '../../lib/graph/target.ts'
-import { endsSoon, type Workspace } from '../../lib/graph/workspace.ts'
 import { readEmbedded } from '../../lib/kubernetes/kubeconfig.ts'
 import { findEntry, readKubeconfigs } from '../../lib/kubernetes/kubeconfig-files.ts'
 import { attributesIn, type Certificate, isIssuedBy, readCertificate } from '../../lib/pki/certificate.ts'
@@ -114,7 +114,7 @@ export function formatRollout(nodes: readonly NodeItem[]): string {
 }
 
 /** The commands that show what would be done, and do it. Bootstrap does not renew a CA, and all that it issued expires with it. */
-export function waysOut({ command }: Workspace, inventory: readonly Item[]): { plan: string; run: string } {
+export function waysOut({ command }: Run, inventory: readonly Item[]): { plan: string; run: string } {
   const [bootstrap, renewal] = [command('bootstrap'), command('ca --renew')]
   return inventory.some(({ phase, endsSoon }) => phase === 'ca' && endsSoon)
     ? { plan: command('ca --renew --dry-run'), run: `${renewal}, then ${bootstrap}` }
@@ -122,8 +122,8 @@ export function waysOut({ command }: Workspace, inventory: readonly Item[]): { p
 }
 
 export function takeInventory(seen: Seen): Item[] {
-  const { workspace, graph, outcomes } = seen
-  const ca = tryCertificate(workspace.auth, caName)
+  const { run, graph, outcomes } = seen
+  const ca = tryCertificate(run.auth, caName)
   const holders = findHolders(seen)
   return [...graph.values()]
     .filter(({ where }) => where !== 'node')
@@ -132,18 +132,18 @@ export function takeInventory(seen: Seen): Item[] {
       const [file = ''] = files
       const outcome = outcomes.get(id)
       const isFresh = outcome?.kind === 'fresh'
-      const { certificate, ca: itsCa = ca } = readChain(workspace, target, isFresh)
+      const { certificate, ca: itsCa = ca } = readChain(run, target, isFresh)
       const issuer = certificate && nameIssuer(certificate, ca, isFresh)
       const chain = [certificate, issuer === 'ca' ? itsCa : undefined]
       const [end] = chain.flatMap((link) => link?.notAfter ?? []).sort((a, b) => Number(a) - Number(b))
-      const isEndingSoon = end !== undefined && endsSoon(workspace, end)
+      const isEndingSoon = end !== undefined && endsSoon(run, end)
       return {
         ...{
           id,
           phase,
           where,
           node,
-          name: workspace.auth.files.parse(file)?.name ?? nameInPhase(target),
+          name: run.auth.files.parse(file)?.name ?? nameInPhase(target),
           files,
           purpose,
         },
@@ -158,13 +158,13 @@ export function takeInventory(seen: Seen): Item[] {
     })
 }
 
-function readChain(workspace: Workspace, { where, makes: [file = ''] }: Target, isFresh: boolean) {
-  const { auth } = workspace
+function readChain(run: Run, { where, makes: [file = ''] }: Target, isFresh: boolean) {
+  const { auth } = run
   const { kind, name = '' } = auth.files.parse(file) ?? {}
   // A fresh kubeconfig holds the files beside it, and need not be parsed.
   if (kind === 'certificate' || (kind === 'kubeconfig' && isFresh)) return { certificate: tryCertificate(auth, name) }
   const embedded =
-    where === 'kubeconfig' ? readLocalPair(workspace) : readEmbedded(String(tryTo(() => auth.tryBytes(file)) ?? ''))
+    where === 'kubeconfig' ? readLocalPair(run) : readEmbedded(String(tryTo(() => auth.tryBytes(file)) ?? ''))
   return {
     certificate: embedded && readCertificate(embedded.certificate),
     ca: embedded && readCertificate(embedded.ca),
@@ -209,7 +209,7 @@ function explainReasons(reasons: readonly Reason[]): string {
 /** The nodes that were inspected, by the file that belongs on them. */
 function findHolders(seen: Seen) {
   const held = inspectedNodes(seen).flatMap((each) =>
-    nodeFiles(seen.workspace.cluster, each.node).map((file) => ({ ...each, file })),
+    nodeFiles(seen.run.cluster, each.node).map((file) => ({ ...each, file })),
   )
   return Map.groupBy(held, ({ file }) => file)
 }
@@ -224,17 +224,17 @@ function compareFiles(files: readonly string[], outcome: Outcome): OnNode {
 }
 
 /** With the outcomes of their targets: deploy, and install if cluster.yaml has it. */
-function inspectedNodes({ workspace, graph, outcomes }: Seen) {
+function inspectedNodes({ run, graph, outcomes }: Seen) {
   const targets = [...graph.values()].filter(({ where }) => where === 'node')
   const byNode = Map.groupBy(targets, ({ node }) => node)
-  return workspace.cluster.nodes.flatMap((node) => {
+  return run.cluster.nodes.flatMap((node) => {
     const [deploy, install] = (byNode.get(node.name) ?? []).flatMap(({ id }) => outcomes.get(id) ?? [])
     return deploy ? [{ node, deploy, install }] : []
   })
 }
 
 export function takeNodeInventory(seen: Seen): NodeItem[] {
-  const { cluster } = seen.workspace
+  const { cluster } = seen.run
   return inspectedNodes(seen).map(({ node, deploy, install }) => {
     const states = [deploy, install].flatMap((outcome) => (outcome ? nodeState(cluster, node, outcome) : []))
     const worst = states.find(({ state }) => state === 'failed') ?? states.find(({ state }) => state === 'stale')
@@ -279,7 +279,7 @@ function nodeState(cluster: Cluster, node: ClusterNode, outcome: Outcome): Pick<
 }
 
 /** What kubectl would use as our user against our cluster; undefined unless all of it is there. */
-export function readLocalPair({ cluster, kubeconfigs }: Pick<Workspace, 'cluster' | 'kubeconfigs'>) {
+export function readLocalPair({ cluster, kubeconfigs }: Pick<Run, 'cluster' | 'kubeconfigs'>) {
   if (!cluster.localKubeconfig) return undefined
   const files = kubeconfigs().flatMap((path) => tryTo(() => readKubeconfigs([path])) ?? [])
   const find = (list: 'clusters' | 'users', name: string, field: string) => {

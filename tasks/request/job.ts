@@ -5,7 +5,7 @@
 import type { FailureKind } from '../../lib/failure.ts'
 import type { Outcome } from '../../lib/graph/executor.ts'
 import type { Graph } from '../../lib/graph/graph.ts'
-import type { Workspace } from '../../lib/graph/workspace.ts'
+import type { Run } from '../../lib/graph/run.ts'
 import type { Reporter } from '../../lib/show/reporter.ts'
 import type { Closing } from '../../lib/show/summary.ts'
 import type { Session } from './session.ts'
@@ -51,7 +51,7 @@ export interface Writing {
   readonly reporter?: Pick<Reporter, 'note' | 'problem' | 'end'>
   readonly work: (session: Locked) => Promise<Worked>
   /** After the work, whether or not it failed. */
-  readonly closing?: (workspace: Workspace, outcomes: Worked['outcomes']) => Closing
+  readonly closing?: (run: Run, outcomes: Worked['outcomes']) => Closing
 }
 
 interface Locked extends Session {

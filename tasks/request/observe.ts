@@ -1,8 +1,8 @@
 /** A read-only walk over targets: `status`, `verify`, `report` and a dry run show its outcomes. */
 import { type Event, execute, type Outcome } from '../../lib/graph/executor.ts'
 import { buildGraph, closure, type Graph } from '../../lib/graph/graph.ts'
+import type { Run } from '../../lib/graph/run.ts'
 import type { Force } from '../../lib/graph/target.ts'
-import type { Workspace } from '../../lib/graph/workspace.ts'
 import type { CaAdvice } from '../../lib/show/advice.ts'
 import { areChecks, type PhaseView, viewPhases } from '../../lib/show/phase-view.ts'
 import { summarise } from '../../lib/show/summary.ts'
@@ -21,7 +21,7 @@ export interface Scope {
 }
 
 export interface Seen {
-  readonly workspace: Workspace
+  readonly run: Run
   readonly graph: Graph
   readonly outcomes: ReadonlyMap<string, Outcome>
   readonly views: readonly PhaseView[]
@@ -47,15 +47,15 @@ export async function look(
   const { limits, signal } = session
   const started = performance.now()
   const reporter = await session.progressFor(views)
-  const workspace = { ...session.workspace, note: reporter.note }
+  const run = { ...session.run, note: reporter.note }
   const events: Event[] = []
   const emit = (event: Event) => {
     events.push(event)
     reporter.event(event)
   }
-  const outcomes = await execute(graph, { workspace, dryRun: true, foresees, forced, limits, signal, emit })
+  const outcomes = await execute(graph, { run, dryRun: true, foresees, forced, limits, signal, emit })
   await reporter.end(summarise(outcomes, 0, 0))
-  return { workspace, graph, outcomes, views, events, seconds: (performance.now() - started) / 1000 }
+  return { run, graph, outcomes, views, events, seconds: (performance.now() - started) / 1000 }
 }
 
 interface Telling {
@@ -69,7 +69,7 @@ interface Telling {
 /** Shows the events and the end as a run would. Returns the findings. */
 export async function showLook(
   { reporterFor, endedStatus }: Request,
-  { workspace, views, events, outcomes, seconds }: Seen,
+  { run, views, events, outcomes, seconds }: Seen,
   { isPlan, notes = [], toDo = [], caEnds, planHash }: Telling,
 ): Promise<readonly Finding[]> {
   const findings = [...findingsOf(outcomes.values()), ...(caEnds ? ['stale' as const] : [])]
@@ -81,7 +81,7 @@ export async function showLook(
     toDo,
     nextToExpire: undefined,
     caEnds,
-    now: workspace.now,
+    now: run.now,
     planHash,
     areChecks: views.length > 0 && views.every(areChecks),
   }

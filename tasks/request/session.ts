@@ -10,7 +10,7 @@ import { type Lock, type LockOptions, takeLock, waitUntilFree } from '../../lib/
 import { caName } from '../../lib/files/names.ts'
 import type { RunOptions } from '../../lib/graph/executor.ts'
 import type { Graph } from '../../lib/graph/graph.ts'
-import type { Workspace } from '../../lib/graph/workspace.ts'
+import type { Run } from '../../lib/graph/run.ts'
 import type { Ssh, SshRun } from '../../lib/remote/ssh.ts'
 import { configPath } from '../../lib/remote/ssh-command.ts'
 import type { PhaseView } from '../../lib/show/phase-view.ts'
@@ -48,7 +48,7 @@ export interface Request extends Call, ClusterFile {
 
 /** For its work. */
 export interface Session extends Request {
-  readonly workspace: Workspace
+  readonly run: Run
   readonly limits: RunOptions['limits']
 }
 
@@ -69,7 +69,7 @@ export function openSession(request: Request, note: (text: string) => void) {
   const { connect, disconnect, close } = connector(cluster, place)
   const session: Session = {
     ...request,
-    workspace: {
+    run: {
       cluster,
       auth: authBeside(request),
       now: request.now(),

@@ -9,7 +9,7 @@ import { joinFailures, type Reporter } from '../../lib/show/reporter.ts'
 import { formatNames } from '../../lib/wording.ts'
 import { type Finding, findingsOf } from './job.ts'
 
-interface Walking extends Pick<RunOptions, 'workspace' | 'forced' | 'limits' | 'signal'> {
+interface Walking extends Pick<RunOptions, 'run' | 'forced' | 'limits' | 'signal'> {
   /** Aborted when the lock is lost. */
   readonly lost: AbortSignal
   readonly reporter: Reporter
@@ -22,14 +22,12 @@ interface Walked {
 }
 
 export async function walk(graph: Graph, { lost, reporter, ...options }: Walking): Promise<Walked> {
-  const { workspace, forced, limits, signal } = options
-  const { auth } = workspace
+  const { run, forced, limits, signal } = options
+  const { auth } = run
   const deploys = [...graph.values()].some(({ where }) => where === 'node')
   const refusals = [
-    ...(await findRefusals(graph, workspace, forced)),
-    ...(deploys
-      ? await (await import('../nodes/other-cluster.ts')).findOtherCluster(workspace, graph, limits.node)
-      : []),
+    ...(await findRefusals(graph, run, forced)),
+    ...(deploys ? await (await import('../nodes/other-cluster.ts')).findOtherCluster(run, graph, limits.node) : []),
   ]
   for (const [id, failure] of joinFailures(refusals)) reporter.problem(failure, id)
   if (refusals.length > 0) return { outcomes: new Map(), findings: ['refused'] }

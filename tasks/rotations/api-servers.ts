@@ -64,9 +64,9 @@ export async function surveyStage(rotating: Rotating, rotation: Rotation): Promi
 
 /** Whichever files they read. */
 export async function surveyApiServers(serving: Serving): Promise<Survey> {
-  const { workspace, signal } = serving
-  const controls = workspace.cluster.nodes.filter(({ role }) => role === 'control')
-  if (!controls.some((node) => nodeUnits(workspace.cluster, node).some(isApiServer)))
+  const { run, signal } = serving
+  const controls = run.cluster.nodes.filter(({ role }) => role === 'control')
+  if (!controls.some((node) => nodeUnits(run.cluster, node).some(isApiServer)))
     return {
       unreached: ['kube-apiserver on each control node: install.units in cluster.yaml leaves it out; list it there'],
       unknown: [],
@@ -89,7 +89,7 @@ export async function surveyApiServers(serving: Serving): Promise<Survey> {
     await delay(renewalTime, undefined, { signal })
     return (await readLeases(serving, first)).leases
   })
-  const members = nodeUnits(workspace.cluster, first).some(isStore) ? await readMembers(serving, first) : []
+  const members = nodeUnits(run.cluster, first).some(isStore) ? await readMembers(serving, first) : []
   return {
     unreached: [...strangers, ...foreignMembers(members, controls)],
     unknown: silent.map(
@@ -142,8 +142,8 @@ async function readLeases(serving: Serving, node: ClusterNode): Promise<LeasesSe
 }
 
 /** As the kernel has it, where kube-apiserver reads it. */
-async function readHostname({ workspace }: Serving, node: ClusterNode): Promise<string> {
-  const { status, said } = await runCommand(workspace, node, { sudo: '', command: 'cat /proc/sys/kernel/hostname' })
+async function readHostname({ run }: Serving, node: ClusterNode): Promise<string> {
+  const { status, said } = await runCommand(run, node, { sudo: '', command: 'cat /proc/sys/kernel/hostname' })
   if (status === 0 && said.trim() !== '') return said.trim()
   throw nodeFailure(node, 'its hostname could not be read', { code: 'not-looked-at', remedy: 'see there: hostname' })
 }

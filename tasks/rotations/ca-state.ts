@@ -7,7 +7,7 @@ import { refusal } from '../../lib/failure.ts'
 import { type AuthDir, type AuthFiles, backups } from '../../lib/files/auth-dir.ts'
 import { caName, crossName, type FileNames, nextName } from '../../lib/files/names.ts'
 import { once } from '../../lib/files/plain-file.ts'
-import type { Workspace } from '../../lib/graph/workspace.ts'
+import type { Run } from '../../lib/graph/run.ts'
 import { type Certificate, isIssuedBy, readCertificate } from '../../lib/pki/certificate.ts'
 import { readPair, tryCertificate } from '../../lib/pki/pair.ts'
 import { isKeyOf, readPrivateKey } from '../../lib/pki/private-key.ts'
@@ -90,7 +90,7 @@ export function caState(auth: AuthFiles, now: Date): CaState | Unclear {
 }
 
 /** Throws a refusal if the files do not fit together. */
-export function readCaState({ auth, now, command }: Workspace): CaState {
+export function readCaState({ auth, now, command }: Run): CaState {
   const state = caState(auth, now)
   if (state.stage !== 'unclear') return state
   throw refusal(`${auth.path}: ${state.why}`, [
@@ -106,7 +106,7 @@ export function signingCa(auth: AuthDir, now: Date): CaState {
 }
 
 /** What the CA's target still has to make or remove at its stage. */
-export function caRotationReasons({ auth, now }: Workspace, { stage }: CaState): Reason[] {
+export function caRotationReasons({ auth, now }: Run, { stage }: CaState): Reason[] {
   if (stage === 'settled') return []
   if (stage === 'finishing') {
     const { next, nextKey } = caFiles(auth.files)

@@ -10,8 +10,8 @@ import { Failure, refusal, runAgain } from '../../lib/failure.ts'
 import { backUp, backups } from '../../lib/files/auth-dir.ts'
 import { caName, crossName, kubeconfigFile } from '../../lib/files/names.ts'
 import { publicMode, secretMode } from '../../lib/files/plain-file.ts'
+import type { Run } from '../../lib/graph/run.ts'
 import type { Built } from '../../lib/graph/target.ts'
-import type { Workspace } from '../../lib/graph/workspace.ts'
 import { isAnswer } from '../../lib/kubernetes/client.ts'
 import type { Credentials } from '../../lib/kubernetes/dial.ts'
 import { isPreviousCa } from '../../lib/kubernetes/identity.ts'
@@ -51,7 +51,7 @@ const both: Stage = {
     return kind === 'kubeconfig' || (kind === 'certificate' && ![caName, names.tokens].includes(name))
   },
   proof: 'a client that trusts only the present CA, and one that trusts only the next CA, connect to each server',
-  async begin({ workspace: { auth, cluster, now, command }, isForced }) {
+  async begin({ run: { auth, cluster, now, command }, isForced }) {
     const { present, cross: crossFile, nextKey } = caFiles(auth.files)
     const { certificate } = readPair(auth, caName)
     if (certificate && !maySignCas(certificate))
@@ -70,13 +70,13 @@ const both: Stage = {
     auth.write(nextKey, privateKeyPem(key), secretMode, { durable: true })
   },
   async prove(rotating, node) {
-    const { workspace } = rotating
+    const { run } = rotating
     const units = await askable(rotating, node)
     for (const unit of units)
       for (const name of [caName, caNext]) {
-        const as = ownCredentials(workspace, unit)
+        const as = ownCredentials(run, unit)
         const reply = await askHealth(rotating, node, unit, {
-          ca: workspace.auth.bytes(workspace.auth.files.certificate(name)),
+          ca: run.auth.bytes(run.auth.files.certificate(name)),
           as,
         })
         if (!isAccepted(reply))
@@ -84,7 +84,7 @@ const both: Stage = {
       }
     return units.map(({ unit }) => unit)
   },
-  async undo({ workspace: { auth, now } }) {
+  async undo({ run: { auth, now } }) {
     const { next, nextKey, cross } = caFiles(auth.files)
     backUp(auth, caRotationFiles(auth.files), now)
     // The key goes last: until then the stage stays the same.
@@ -104,11 +104,11 @@ const finished: Stage = {
   proof: 'each server that asks for a certificate refuses one of the old CA that is made for this test',
   isLast: true,
   async heldBy(rotating) {
-    const { workspace } = rotating
-    const nodes = workspace.cluster.nodes.filter(({ role }) => role !== 'gateway')
+    const { run } = rotating
+    const nodes = run.cluster.nodes.filter(({ role }) => role !== 'gateway')
     return (await Promise.all(nodes.map((node) => ownClients(rotating, node)))).flat()
   },
-  async begin({ workspace: { auth, now } }) {
+  async begin({ run: { auth, now } }) {
     const { present, next } = caFiles(auth.files)
     backUp(auth, auth.files.pair(caName), now)
     auth.write(present, auth.bytes(next), publicMode, { durable: true })
@@ -129,17 +129,14 @@ const finished: Stage = {
 }
 
 /** Units with a client certificate that is not from us: the API servers accept none of the old CA any more. */
-async function ownClients({ workspace, install }: Rotating, node: ClusterNode): Promise<string[]> {
-  const found = await lookAtUnits(workspace, node, install)
-  const unmanaged = runningElsewhere(workspace, node, found.places)
-  const own = checkUnitsOf(workspace, node, install, found).flatMap(
-    ({ unit: { unit }, isUp, keepsOwnClient, otherPath }) => {
-      if (!isUp) return []
-      if (keepsOwnClient)
-        return [`${unit} on ${node.name}, which gets its client certificate from the cluster by itself`]
-      return otherPath === undefined ? [] : [`${unit} on ${node.name}, which reads ${otherPath}`]
-    },
-  )
+async function ownClients({ run, install }: Rotating, node: ClusterNode): Promise<string[]> {
+  const found = await lookAtUnits(run, node, install)
+  const unmanaged = runningElsewhere(run, node, found.places)
+  const own = checkUnitsOf(run, node, install, found).flatMap(({ unit: { unit }, isUp, keepsOwnClient, otherPath }) => {
+    if (!isUp) return []
+    if (keepsOwnClient) return [`${unit} on ${node.name}, which gets its client certificate from the cluster by itself`]
+    return otherPath === undefined ? [] : [`${unit} on ${node.name}, which reads ${otherPath}`]
+  })
   return [...own, ...unmanaged.map(({ unit }) => `${unit} on ${node.name}, which reads nothing that is installed`)]
 }
 
@@ -148,7 +145,7 @@ export const caRotation: Rotation = {
   what: 'the CA',
   stages: [both, finished],
   undoesUnclear: true,
-  stageOf: (workspace) => readCaState(workspace).stage,
+  stageOf: (run) => readCaState(run).stage,
   unseen: ({ users, install }) => [
     ...(install === false ? [] : [...install.units].filter(([, unit]) => unit === false)).map(
       ([unit]) =>
@@ -164,7 +161,7 @@ export const caRotation: Rotation = {
 }
 
 /** While both CAs are in use, from the next CA's key. What is there already stays. */
-export async function makeNextCa({ auth, now, cluster }: Workspace, wanted: Profile): Promise<Built> {
+export async function makeNextCa({ auth, now, cluster }: Run, wanted: Profile): Promise<Built> {
   const { next: nextFile, cross: crossFile } = caFiles(auth.files)
   const { certificate: present } = readPair(auth, caName)
   const { key, certificate: there } = readPair(auth, caNext)
@@ -184,7 +181,7 @@ export async function makeNextCa({ auth, now, cluster }: Workspace, wanted: Prof
 }
 
 /** The next CA's certificate has replaced the present one, which is in backup/: the key follows. */
-export function finishCa({ auth }: Workspace): Built {
+export function finishCa({ auth }: Run): Built {
   const { certificate } = readPair(auth, caName)
   const { key } = readPair(auth, caNext)
   if (key && certificate?.publicKey.equals(createPublicKey(key)))
@@ -195,7 +192,7 @@ export function finishCa({ auth }: Workspace): Built {
   return { change: { kind: 'made', files: auth.files.pair(caName), isNew: false } }
 }
 
-function unreadable(auth: Workspace['auth']): Failure {
+function unreadable(auth: Run['auth']): Failure {
   return new Failure(`the CA in ${auth.path} can't be read any more`, { remedy: runAgain })
 }
 
@@ -213,8 +210,8 @@ interface PreviousCa {
 }
 
 /** Undefined if there was no CA before ours, or its key is gone. */
-async function signByPreviousCa({ workspace }: Rotating): Promise<PreviousCa | undefined> {
-  const { auth, cluster, now } = workspace
+async function signByPreviousCa({ run }: Rotating): Promise<PreviousCa | undefined> {
+  const { auth, cluster, now } = run
   const keys = backups(auth, auth.files.key(caName)).flatMap((pem) => readPrivateKey(pem) ?? [])
   const privateKey = keys.find((key) => isPreviousCa(createPublicKey(key), auth))
   const cross = tryCertificate(auth, crossName)
@@ -241,7 +238,7 @@ async function signByPreviousCa({ workspace }: Rotating): Promise<PreviousCa | u
 }
 
 /** A stage is proven after a run in which everything was fresh, so they are there. */
-function ownCredentials({ auth }: Workspace, { health: { as: name } }: Askable): Credentials {
+function ownCredentials({ auth }: Run, { health: { as: name } }: Askable): Credentials {
   return { certificate: auth.bytes(auth.files.certificate(name)), key: auth.bytes(auth.files.key(name)) }
 }
 
@@ -252,8 +249,8 @@ async function untilRefused(
   unit: Askable,
   previous: Credentials,
 ): Promise<boolean> {
-  const { workspace, signal } = rotating
-  const ca = workspace.auth.bytes(caFiles(workspace.auth.files).present)
+  const { run, signal } = rotating
+  const ca = run.auth.bytes(caFiles(run.auth.files).present)
   const answerTo = (as: Credentials) =>
     askHealth(rotating, node, unit, { ca, as }).then(
       (reply) => (isAccepted(reply) ? 'accepted' : 'refused'),
@@ -269,7 +266,7 @@ async function untilRefused(
   const last = await repeat(reloadTime, look, signal)
   if (last === 'accepted') return false
   // It answers our own certificate, so it was that certificate which it refused.
-  if (last === 'no answer' || (await answerTo(ownCredentials(workspace, unit))) !== 'accepted')
+  if (last === 'no answer' || (await answerTo(ownCredentials(run, unit))) !== 'accepted')
     throw new Failure(`${unit.unit} does not answer`, { node: node.name })
   return true
 }

@@ -19,13 +19,13 @@ function isAskable(unit: Unit): unit is Askable {
 }
 
 /** The checks of those that are installed there, and run. */
-export async function runningOn({ workspace, install }: Serving, node: ClusterNode): Promise<UnitCheck[]> {
-  const checks = checkUnitsOf(workspace, node, install, await lookAtUnits(workspace, node, install))
+export async function runningOn({ run, install }: Serving, node: ClusterNode): Promise<UnitCheck[]> {
+  const checks = checkUnitsOf(run, node, install, await lookAtUnits(run, node, install))
   return checks.filter(({ isUp }) => isUp)
 }
 
 export async function askable(serving: Serving, node: ClusterNode): Promise<Askable[]> {
-  if (!nodeUnits(serving.workspace.cluster, node).some(isAskable)) return []
+  if (!nodeUnits(serving.run.cluster, node).some(isAskable)) return []
   return (await runningOn(serving, node)).flatMap(({ unit }) => (isAskable(unit) ? [unit] : []))
 }
 
@@ -51,7 +51,7 @@ export async function apiServersOn(serving: Serving, node: ClusterNode): Promise
 
 /** The control nodes whose API server runs. */
 export async function apiServers(serving: Serving): Promise<ClusterNode[]> {
-  const nodes = serving.workspace.cluster.nodes.filter(({ role }) => role === 'control')
+  const nodes = serving.run.cluster.nodes.filter(({ role }) => role === 'control')
   const runs = await Promise.all(nodes.map(async (node) => (await apiServersOn(serving, node)).length > 0))
   return nodes.filter((_, i) => runs[i])
 }

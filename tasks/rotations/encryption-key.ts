@@ -7,7 +7,7 @@ import type { ClusterNode } from '../../lib/cluster/cluster.ts'
 import { Failure, tryToAwait, usageFailure } from '../../lib/failure.ts'
 import { backUp, backups } from '../../lib/files/auth-dir.ts'
 import { secretMode } from '../../lib/files/plain-file.ts'
-import type { Workspace } from '../../lib/graph/workspace.ts'
+import type { Run } from '../../lib/graph/run.ts'
 import {
   addKey,
   encryptWithNewest,
@@ -33,24 +33,24 @@ const added: Stage = {
   title: 'each API server can decrypt with the next key, and encrypts with the present one',
   changes,
   proof: 'each API server was started after the file was installed, or has reloaded it since',
-  async begin({ workspace }) {
-    const { resources = [] } = readEncryptionConfig(workspace.auth.bytes(file).toString()) ?? {}
+  async begin({ run }) {
+    const { resources = [] } = readEncryptionConfig(run.auth.bytes(file).toString()) ?? {}
     const wide = resources.filter((resource) => resource.includes('*'))
     if (wide.length > 0)
       throw usageFailure(
         `encryption.resources has ${wide.join(', ')}: what that covers can't be rewritten one by one`,
         'name each resource in cluster.yaml',
       )
-    const { provider } = workspace.cluster.encryption
-    const kept = backups(workspace.auth, file)
-    edit(workspace, (text) => addKey(text, randomBytes(32).toString('base64'), provider, kept))
+    const { provider } = run.cluster.encryption
+    const kept = backups(run.auth, file)
+    edit(run, (text) => addKey(text, randomBytes(32).toString('base64'), provider, kept))
   },
   async undoHeldBy(rotating) {
-    const { newest } = readEncryptionState(rotating.workspace) ?? {}
+    const { newest } = readEncryptionState(rotating.run) ?? {}
     return countUses(rotating, newest ? [newest] : [])
   },
-  async undo({ workspace }) {
-    edit(workspace, (text, { keys, newest }) =>
+  async undo({ run }) {
+    edit(run, (text, { keys, newest }) =>
       keepKeys(
         text,
         keys.filter((key) => key !== newest),
@@ -64,13 +64,13 @@ const first: Stage = {
   title: 'the next key encrypts, and every stored object is rewritten',
   changes,
   proof: "a Secret written through each API server, and every stored object, has the next key's prefix in etcd",
-  async begin({ workspace }) {
-    edit(workspace, encryptWithNewest)
+  async begin({ run }) {
+    edit(run, encryptWithNewest)
   },
   prove: proveEncryption,
   targets: rewriteTargets,
-  async undo({ workspace }) {
-    edit(workspace, encryptWithPrevious)
+  async undo({ run }) {
+    edit(run, encryptWithPrevious)
   },
 }
 
@@ -82,11 +82,11 @@ const finished: Stage = {
   isLast: true,
   isNeverForced: true,
   async heldBy(rotating) {
-    const { keys: [, ...old] = [] } = readEncryptionState(rotating.workspace) ?? {}
+    const { keys: [, ...old] = [] } = readEncryptionState(rotating.run) ?? {}
     return countUses(rotating, old)
   },
-  async begin({ workspace }) {
-    edit(workspace, (text, { keys: [first] }) => keepKeys(text, [first]))
+  async begin({ run }) {
+    edit(run, (text, { keys: [first] }) => keepKeys(text, [first]))
   },
   prove: proveEncryption,
 }
@@ -95,14 +95,14 @@ export const encryptionKeyRotation: Rotation = {
   name: 'encryption-key',
   what: 'the encryption key',
   stages: [added, first, finished],
-  stageOf: (workspace) => readEncryptionState(workspace)?.stage ?? 'settled',
+  stageOf: (run) => readEncryptionState(run)?.stage ?? 'settled',
   unreached: readingElsewhere,
   unseen: () => ['old snapshots of etcd: they need the old key, which stays in auth/backup'],
 }
 
 /** API servers that read another file than the one that is installed. */
 async function readingElsewhere(rotating: Rotating): Promise<string[]> {
-  const controls = rotating.workspace.cluster.nodes.filter(({ role }) => role === 'control')
+  const controls = rotating.run.cluster.nodes.filter(({ role }) => role === 'control')
   const look = async (node: ClusterNode) => {
     const other = (await runningOn(rotating, node)).find(({ unit }) => isApiServer(unit))?.otherPath
     return other === undefined ? [] : [`the API server of ${node.name} reads ${other}: set its place in install.units`]
@@ -111,7 +111,7 @@ async function readingElsewhere(rotating: Rotating): Promise<string[]> {
 }
 
 /** The old text is kept: a key that has encrypted something is never lost. */
-function edit({ auth, now }: Workspace, change: (text: string, keys: EncryptionState) => string): void {
+function edit({ auth, now }: Run, change: (text: string, keys: EncryptionState) => string): void {
   const keys = readEncryptionState({ auth })
   if (!keys)
     throw new Failure(`${auth.path}/${file}: its first provider has no key in it`, {
@@ -139,9 +139,9 @@ async function countUses(rotating: Rotating, keys: readonly NamedKey[]): Promise
  * API server has loaded the file, and no more is proven.
  */
 async function proveEncryption(rotating: Rotating, node: ClusterNode): Promise<string[]> {
-  const { auth } = rotating.workspace
+  const { auth } = rotating.run
   const units = await apiServersOn(rotating, node)
-  const { keys: [first] = [] } = readEncryptionState(rotating.workspace) ?? {}
+  const { keys: [first] = [] } = readEncryptionState(rotating.run) ?? {}
   const isProof = readEncryptionConfig(auth.bytes(file).toString())?.resources.includes('secrets')
   if (units.length === 0 || first === undefined || !isProof) return []
   const name = `harderway-proof-${node.name.toLowerCase().replaceAll('_', '-')}`

@@ -52,7 +52,7 @@ export function rewriteTargets(serving: Serving): Target[] {
   )
 }
 
-function configText({ workspace: { auth } }: Serving): string {
+function configText({ run: { auth } }: Serving): string {
   return auth.bytes(encryptionConfig.file).toString()
 }
 

@@ -5,8 +5,8 @@
 import type { Cluster, ClusterNode, Install } from '../../lib/cluster/cluster.ts'
 import type { Failure } from '../../lib/failure.ts'
 import type { FileNames } from '../../lib/files/names.ts'
+import type { Run } from '../../lib/graph/run.ts'
 import type { Target } from '../../lib/graph/target.ts'
-import type { Workspace } from '../../lib/graph/workspace.ts'
 
 /** No stage: the files do not fit together. */
 export interface Unclear {
@@ -18,7 +18,7 @@ export interface Unclear {
 
 /** `isForced`: what still uses the old one has been listed, and may break. */
 export interface Rotating {
-  readonly workspace: Workspace
+  readonly run: Run
   readonly install: Install
   readonly signal: AbortSignal
   readonly isForced: boolean
@@ -58,7 +58,7 @@ export interface Rotation {
   /** Those after the settled state, in order. */
   readonly stages: readonly Stage[]
   /** The name of the present stage; `settled` if none is under way. Throws a refusal if the files do not fit together. */
-  stageOf(workspace: Workspace): string
+  stageOf(run: Run): string
   /** True if the undo of its first stage also repairs files that do not fit together. */
   readonly undoesUnclear?: true
   /** API servers that do not read the files that it changes; each with what to do. */

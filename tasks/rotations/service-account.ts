@@ -9,7 +9,7 @@ import type { ClusterNode } from '../../lib/cluster/cluster.ts'
 import { Failure } from '../../lib/failure.ts'
 import { backUp, backups } from '../../lib/files/auth-dir.ts'
 import { secretMode } from '../../lib/files/plain-file.ts'
-import type { Workspace } from '../../lib/graph/workspace.ts'
+import type { Run } from '../../lib/graph/run.ts'
 import type { Client } from '../../lib/kubernetes/client.ts'
 import { generatePrivateKey, privateKeyPem } from '../../lib/pki/x509.ts'
 import { withApi } from '../nodes/component.ts'
@@ -26,19 +26,19 @@ const published: Stage = {
   title: 'the next key is accepted, and the present one signs',
   changes: (file, files) => file === tokenFiles(files).certificate,
   proof: 'each API server publishes both keys (/openid/v1/jwks)',
-  async begin({ workspace: { auth, cluster } }) {
+  async begin({ run: { auth, cluster } }) {
     const next = await generatePrivateKey(cluster.certificates.key)
     auth.write(tokenFiles(auth.files).nextKey, privateKeyPem(next), secretMode, { durable: true })
   },
   prove,
-  async undoHeldBy({ workspace: { auth }, isForced }) {
+  async undoHeldBy({ run: { auth }, isForced }) {
     const { key, nextKey } = tokenFiles(auth.files)
     // The undo of the stage in which it signed has kept it.
     const next = publicKeyIn(auth.tryBytes(nextKey))
     const hasSigned = next && backups(auth, key).some((pem) => publicKeyIn(pem)?.equals(next))
     return hasSigned && !isForced ? ['tokens that the next key has signed already (--force makes them invalid)'] : []
   },
-  async undo({ workspace: { auth, now } }) {
+  async undo({ run: { auth, now } }) {
     const { certificate, nextKey } = tokenFiles(auth.files)
     backUp(auth, [nextKey, certificate], now)
     // First the certificates: with the next key gone, it would count as an old key that is still accepted.
@@ -52,13 +52,13 @@ const signing: Stage = {
   title: 'the next key signs, and the old one is still accepted',
   changes: (file, files) => file === tokenFiles(files).key || file === tokenFiles(files).certificate,
   proof: 'a token that is requested from each API server is signed by the next key',
-  async begin({ workspace: { auth, now } }) {
+  async begin({ run: { auth, now } }) {
     const { key, nextKey } = tokenFiles(auth.files)
     backUp(auth, [key], now)
     auth.write(key, auth.bytes(nextKey), secretMode, { durable: true })
   },
   prove,
-  async undo({ workspace: { auth, now } }) {
+  async undo({ run: { auth, now } }) {
     const { key, nextKey } = tokenFiles(auth.files)
     const { others } = readTokenState({ auth })
     const old = backups(auth, key).find((pem) => others.some((each) => publicKeyIn(pem)?.equals(each)))
@@ -77,7 +77,7 @@ const finished: Stage = {
   proof: 'each API server publishes the one key, and it signs a token that is requested there',
   isLast: true,
   heldBy: findOldTokens,
-  async begin({ workspace: { auth, now } }) {
+  async begin({ run: { auth, now } }) {
     backUp(auth, [tokenFiles(auth.files).certificate], now)
     dropOtherKeys({ auth })
   },
@@ -88,7 +88,7 @@ export const serviceAccountRotation: Rotation = {
   name: 'service-account',
   what: 'the service-account key',
   stages: [published, signing, finished],
-  stageOf: (workspace) => readTokenState(workspace).stage,
+  stageOf: (run) => readTokenState(run).stage,
   unseen: () => [
     'processes that read their token only once: it is valid for a year, and theirs is of the old key',
     'tokens that were requested with a longer lifetime (kubectl create token --duration, expirationSeconds of a projected volume)',
@@ -97,7 +97,7 @@ export const serviceAccountRotation: Rotation = {
 }
 
 /** Undefined if auth/ has no key. */
-function signingKid({ auth }: Pick<Workspace, 'auth'>): string | undefined {
+function signingKid({ auth }: Pick<Run, 'auth'>): string | undefined {
   const present = publicKeyIn(auth.tryBytes(tokenFiles(auth.files).key))
   return present && kidOf(present)
 }
@@ -122,29 +122,26 @@ async function prove(rotating: Rotating, node: ClusterNode): Promise<string[]> {
   const units = await apiServersOn(rotating, node)
   if (units.length === 0) return []
   await withApi(rotating, node, async (api) => {
-    await refuseOtherKeys(api, rotating.workspace)
-    await refuseOtherSigner(api, rotating.workspace)
+    await refuseOtherKeys(api, rotating.run)
+    await refuseOtherSigner(api, rotating.run)
   })
   return units
 }
 
-async function refuseOtherKeys(api: Client, workspace: Workspace): Promise<void> {
-  const wanted = [signingKid(workspace), ...readTokenState(workspace).others.map(kidOf)]
+async function refuseOtherKeys(api: Client, run: Run): Promise<void> {
+  const wanted = [signingKid(run), ...readTokenState(run).others.map(kidOf)]
   const { keys } = await api.readAs(jwks, 'GET', '/openid/v1/jwks')
   const kids = keys.map(({ kid }) => kid)
   if (kids.length !== wanted.length || !wanted.every((kid) => kid !== undefined && kids.includes(kid)))
-    throw new Failure(
-      `its API server accepts other keys than those in ${tokenFiles(workspace.auth.files).certificate}`,
-      {
-        remedy: 'see its --service-account-key-file: systemctl cat kube-apiserver',
-      },
-    )
+    throw new Failure(`its API server accepts other keys than those in ${tokenFiles(run.auth.files).certificate}`, {
+      remedy: 'see its --service-account-key-file: systemctl cat kube-apiserver',
+    })
 }
 
-async function refuseOtherSigner(api: Client, workspace: Workspace): Promise<void> {
-  const wanted = signingKid(workspace)
+async function refuseOtherSigner(api: Client, run: Run): Promise<void> {
+  const wanted = signingKid(run)
   if (wanted === undefined || (await kidOfNewToken(api)) !== wanted)
-    throw new Failure(`its API server signs tokens with another key than ${tokenFiles(workspace.auth.files).key}`, {
+    throw new Failure(`its API server signs tokens with another key than ${tokenFiles(run.auth.files).key}`, {
       remedy: 'see its --service-account-signing-key-file: systemctl cat kube-apiserver',
     })
 }
@@ -170,7 +167,7 @@ async function findOldTokens(rotating: Rotating): Promise<string[]> {
 
 /** Made once, and never signed again: https://kubernetes.io/docs/concepts/configuration/secret/#serviceaccount-token-secrets */
 async function findLegacySecrets(rotating: Rotating, node: ClusterNode): Promise<string[]> {
-  const kid = signingKid(rotating.workspace)
+  const kid = signingKid(rotating.run)
   return withApi(rotating, node, async (api) => {
     const found: string[] = []
     let page = ''
@@ -195,8 +192,8 @@ const counters = new Map([
 
 /** Since its start, which was after the next key began to sign. Throws a Failure without its metrics. */
 async function findOnApiServer(rotating: Rotating, node: ClusterNode): Promise<string[]> {
-  const { workspace, install } = rotating
-  const { units, now } = (await lookAtUnits(workspace, node, install)).places
+  const { run, install } = rotating
+  const { units, now } = (await lookAtUnits(run, node, install)).places
   const { process, started = now } = units.get('kube-apiserver') ?? {}
   // The node's clock may have been set since the start.
   const age = Math.floor(typeof process === 'object' ? process.age : now - started)

@@ -1,6 +1,6 @@
 /** The rotations, one row each. */
 import { Failure } from '../../lib/failure.ts'
-import type { Workspace } from '../../lib/graph/workspace.ts'
+import type { Run } from '../../lib/graph/run.ts'
 import { surveyStage } from './api-servers.ts'
 import { caRotation } from './ca.ts'
 import { encryptionKeyRotation } from './encryption-key.ts'
@@ -10,16 +10,16 @@ import { serviceAccountRotation } from './service-account.ts'
 export const rotations: readonly Rotation[] = [caRotation, serviceAccountRotation, encryptionKeyRotation]
 
 /** The number of its stage, from 1; 0 if none is under way. Throws a refusal if its files do not fit together. */
-export function stageNumber({ stages, stageOf }: Rotation, workspace: Workspace): number {
-  const at = stageOf(workspace)
+export function stageNumber({ stages, stageOf }: Rotation, run: Run): number {
+  const at = stageOf(run)
   return stages.findIndex(({ name }) => name === at) + 1
 }
 
 /** Throws a refusal if the files of one do not fit together. */
-export function underWay(workspace: Workspace, some: readonly Rotation[] = rotations): UnderWay[] {
+export function underWay(run: Run, some: readonly Rotation[] = rotations): UnderWay[] {
   return some.flatMap((rotation) => {
     const { name, what, stages } = rotation
-    const number = stageNumber(rotation, workspace)
+    const number = stageNumber(rotation, run)
     const stage = stages[number - 1]
     const isLastNext = stages[number]?.isLast === true
     return stage ? [{ name, what, title: stage.title, stage: number, of: stages.length, isLastNext }] : []
@@ -28,10 +28,10 @@ export function underWay(workspace: Workspace, some: readonly Rotation[] = rotat
 
 /** Queries the components. Finds nothing while another stage comes before the last one. */
 export async function findUses(rotating: Rotating, { name }: Pick<Rotation, 'name'>): Promise<Uses> {
-  const { workspace } = rotating
+  const { run } = rotating
   const rotation = rotations.find((each) => each.name === name)
   try {
-    const next = rotation?.stages[stageNumber(rotation, workspace)]
+    const next = rotation?.stages[stageNumber(rotation, run)]
     if (!rotation || !next?.isLast) return { sentences: [] }
     const { unreached, unknown } = await surveyStage(rotating, rotation)
     const held = unknown.length > 0 ? [] : ((await next.heldBy?.(rotating)) ?? [])
@@ -39,7 +39,7 @@ export async function findUses(rotating: Rotating, { name }: Pick<Rotation, 'nam
       sentences: [
         ...[...unreached, ...unknown].map((each) => `holds the last stage: ${each}`),
         ...held.map((each) => `the old one is still used by ${each}`),
-        ...rotation.unseen(workspace.cluster).map((each) => `not seen from here: ${each}`),
+        ...rotation.unseen(run.cluster).map((each) => `not seen from here: ${each}`),
       ],
     }
   } catch (error) {

@@ -1,7 +1,7 @@
 /** The rotations that are under way, for commands that report them beside their own work. */
 import { type Failure, refusal, tryTo } from '../../lib/failure.ts'
+import type { Run } from '../../lib/graph/run.ts'
 import type { Target } from '../../lib/graph/target.ts'
-import type { Workspace } from '../../lib/graph/workspace.ts'
 import { readCaState } from './ca-state.ts'
 import { readEncryptionState } from './encryption-key-state.ts'
 import type { UnderWay, Uses } from './rotation.ts'
@@ -10,15 +10,15 @@ import { readTokenState } from './service-account-state.ts'
 const states = [readCaState, readTokenState, readEncryptionState]
 
 /** Loads the stages only if a rotation is under way: most runs don't need them. */
-export async function rotationsUnderWay(workspace: Workspace): Promise<UnderWay[]> {
-  const stages = states.map((read) => tryTo(() => read(workspace)?.stage) ?? 'settled')
+export async function rotationsUnderWay(run: Run): Promise<UnderWay[]> {
+  const stages = states.map((read) => tryTo(() => read(run)?.stage) ?? 'settled')
   if (stages.every((stage) => stage === 'settled')) return []
   const { underWay } = await import('./table.ts')
   // The target of files that do not fit together reports them.
-  return tryTo(() => underWay(workspace)) ?? []
+  return tryTo(() => underWay(run)) ?? []
 }
 
-export function formatUnderWay({ name, what, title, stage, of, isLastNext }: UnderWay, { command }: Workspace): string {
+export function formatUnderWay({ name, what, title, stage, of, isLastNext }: UnderWay, { command }: Run): string {
   const on = command(`rotate ${name}${isLastNext ? ' --finish' : ''}`)
   return `a rotation of ${what} is under way, stage ${stage} of ${of}: ${title}; on: ${on}; back: ${command(`rotate ${name} --undo`)}`
 }
@@ -33,7 +33,7 @@ export function rotationOf({ id, phase }: Pick<Target, 'id' | 'phase'>): string 
 }
 
 /** What is refused while the rotation of that name is under way, with each way out. */
-export function refusalDuring(name: string, what: string, { command }: Pick<Workspace, 'command'>): Failure {
+export function refusalDuring(name: string, what: string, { command }: Pick<Run, 'command'>): Failure {
   return refusal(what, [
     `finish it: ${command(`rotate ${name} --finish`)}`,
     `or take it back: ${command(`rotate ${name} --undo`)}`,

@@ -3,8 +3,8 @@ import { setImmediate } from 'node:timers/promises'
 import pLimit from 'p-limit'
 import { type Event, execute, type Outcome, type RunOptions } from '../../lib/graph/executor.ts'
 import { buildGraph } from '../../lib/graph/graph.ts'
+import type { Run } from '../../lib/graph/run.ts'
 import type { Force, Target } from '../../lib/graph/target.ts'
-import type { Workspace } from '../../lib/graph/workspace.ts'
 import type { Look } from '../../lib/reason.ts'
 
 export const stale: Look = { reasons: [{ kind: 'missing', path: 'file' }] }
@@ -26,7 +26,7 @@ export function fakeTarget(id: string, told: Partial<Target> = {}): Target {
 }
 
 /** No fake target looks at it. */
-export const nowhere = {} as Workspace
+export const nowhere = {} as Run
 
 export interface FakeRun {
   readonly events: Event[]
@@ -55,7 +55,7 @@ export function runFakes(targets: readonly Target[], options: FakeRunOptions = {
     kubeconfig: pLimit(1),
   }
   const outcomes = execute(buildGraph(targets), {
-    workspace: nowhere,
+    run: nowhere,
     dryRun: options.dryRun ?? false,
     foresees: options.foresees ?? false,
     forced: new Map(Object.entries(options.forced ?? {})),

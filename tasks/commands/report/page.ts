@@ -1,7 +1,7 @@
 /** The page of `report`: one file, without a script or a style from elsewhere, and without a secret. */
 import { readFileSync } from 'node:fs'
 import { html } from 'ghtml'
-import type { Workspace } from '../../../lib/graph/workspace.ts'
+import type { Run } from '../../../lib/graph/run.ts'
 import { formatCaAdvice } from '../../../lib/show/advice.ts'
 import { warningsOf } from '../../../lib/show/reporter.ts'
 import { count, foldAlike, formatDate, formatLeftInWords, formatNames, printable } from '../../../lib/wording.ts'
@@ -16,14 +16,14 @@ import { showCertificates, showKeys, showTimeline } from './sections.ts'
 const asset = (name: string) => readFileSync(new URL(name, import.meta.url), 'utf8')
 
 export async function formatPage(data: ReportData): Promise<string> {
-  const { workspace, items } = data
-  const { name } = workspace.cluster
+  const { run, items } = data
+  const { name } = run.cluster
   const sections = [
     { id: 'wrong', title: 'Problems', content: showWrong(data) },
     { id: 'known', title: 'Notices', content: showKnown(data) },
-    { id: 'ends', title: 'What expires when', content: showTimeline(items, workspace) },
-    { id: 'keys', title: 'Who holds which private key', content: showKeys(workspace.cluster) },
-    { id: 'certificates', title: 'Certificates', content: showCertificates(workspace.auth.files, items) },
+    { id: 'ends', title: 'What expires when', content: showTimeline(items, run) },
+    { id: 'keys', title: 'Who holds which private key', content: showKeys(run.cluster) },
+    { id: 'certificates', title: 'Certificates', content: showCertificates(run.auth.files, items) },
   ].filter(({ content }) => content !== '')
   return html`<!doctype html>
 <html lang="en">
@@ -38,7 +38,7 @@ export async function formatPage(data: ReportData): Promise<string> {
 <body>
 <header>
 <h1>${name}</h1>
-!${showNext(data)}!${showRotations(await rotationsUnderWay(workspace), workspace)}
+!${showNext(data)}!${showRotations(await rotationsUnderWay(run), run)}
 <nav aria-label="Sections">!${sections.map(({ id, title }) => html`<a href="#${id}">${title}</a> `)}</nav>
 </header>
 <main>
@@ -56,8 +56,8 @@ export async function formatPage(data: ReportData): Promise<string> {
 }
 
 /** What expires next, and whether all is well. */
-function showNext({ workspace, items, nodes }: ReportData): string {
-  const { now, cluster } = workspace
+function showNext({ run, items, nodes }: ReportData): string {
+  const { now, cluster } = run
   const { ours, wrong, first } = fold(items, now)
   const sentences = [
     wrong.length === 0
@@ -79,14 +79,14 @@ function showFirst({ end, names }: FirstToEnd, now: Date, renewBefore: number) {
 `
 }
 
-function showRotations(underWay: readonly UnderWay[], workspace: Workspace): string {
-  const texts = underWay.map((each) => formatUnderWay(each, workspace))
+function showRotations(underWay: readonly UnderWay[], run: Run): string {
+  const texts = underWay.map((each) => formatUnderWay(each, run))
   return texts.length === 0 ? '' : html`<ul class="rotations">!${texts.map((text) => html`<li>${text}</li>`)}</ul>`
 }
 
 /** Empty if there are no problems. */
-function showWrong({ workspace, items, nodes }: ReportData): string {
-  const { wrong } = fold(items, workspace.now)
+function showWrong({ run, items, nodes }: ReportData): string {
+  const { wrong } = fold(items, run.now)
   const alike = foldAlike(
     wrong,
     ({ name }) => name,
@@ -94,20 +94,20 @@ function showWrong({ workspace, items, nodes }: ReportData): string {
   )
   const folded = alike.map(({ group, shared }) => `${formatNames(group.map(({ id }) => id))}: ${shared(group[0].why)}`)
   const onNodes = nodes.filter((node) => !isRight(node)).map(({ node, why }) => `${node}: ${why}`)
-  const lines = [...notesOnFolder(workspace.auth), ...folded, ...onNodes]
+  const lines = [...notesOnFolder(run.auth), ...folded, ...onNodes]
   if (lines.length === 0) return ''
   return html`!${listLines('wrong', lines)}
-<p><code>${waysOut(workspace, items).plan}</code> says what would be done.</p>`
+<p><code>${waysOut(run, items).plan}</code> says what would be done.</p>`
 }
 
 /** Notices about things that no run changes. */
-function showKnown({ workspace, outcomes }: ReportData): string {
-  const caEnds = adviseOnCa(workspace)
+function showKnown({ run, outcomes }: ReportData): string {
+  const caEnds = adviseOnCa(run)
   const lines = [
-    ...(caEnds ? [formatCaAdvice(caEnds, workspace.now)] : []),
+    ...(caEnds ? [formatCaAdvice(caEnds, run.now)] : []),
     ...warningsOf(outcomes),
-    ...formerHolders(workspace).map((former) => formatFormer(former)),
-    ...noteOnValidity(workspace, outcomes),
+    ...formerHolders(run).map((former) => formatFormer(former)),
+    ...noteOnValidity(run, outcomes),
   ]
   return lines.length === 0 ? '' : listLines('known', lines)
 }

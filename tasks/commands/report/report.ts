@@ -40,7 +40,7 @@ export function report(request: Request): Writing {
       const data = { ...seen, items: takeInventory(seen), nodes: takeNodeInventory(seen) }
       const text = await (format === 'html' ? (await import('./page.ts')).formatPage(data) : formatMetrics(data))
       if (!signal.aborted) {
-        session.workspace.auth.write(file, text, publicMode)
+        session.run.auth.write(file, text, publicMode)
         if (copy !== undefined) replaceFile(copy, text, publicMode, { durable: false })
         for (const path of [`${auth.path}/${file}`, copy ?? []].flat())
           print(options.json ? formatJsonLine({ type: 'report', path }) : printable(path))
@@ -50,15 +50,15 @@ export function report(request: Request): Writing {
   }
 }
 
-export async function formatMetrics({ workspace, items, nodes }: ReportData): Promise<string> {
-  const cluster = workspace.cluster.name
+export async function formatMetrics({ run, items, nodes }: ReportData): Promise<string> {
+  const cluster = run.cluster.name
   const ofItems = (value: (item: Item) => Value) =>
     items.filter(isOurs).map((item) => {
       const { id, node = '', purpose } = item
       return [{ cluster, id, node, purpose }, value(item)] as const
     })
   const ofNodes = (state: keyof Rollout) => nodes.map((item) => [{ cluster, node: item.node }, item[state]] as const)
-  const underWay = await rotationsUnderWay(workspace)
+  const underWay = await rotationsUnderWay(run)
   const stages = new Map(underWay.map(({ name, stage }) => [name, stage]))
   const families = [
     family(
@@ -89,8 +89,8 @@ export async function formatMetrics({ workspace, items, nodes }: ReportData): Pr
       'Stage of the rotation that is under way; 0 where none is.',
       rotations.map(({ name }) => [{ cluster, rotation: name }, stages.get(name) ?? 0]),
     ),
-    family('report_timestamp_seconds', 'When these were read.', [[{ cluster }, workspace.now]]),
+    family('report_timestamp_seconds', 'When these were read.', [[{ cluster }, run.now]]),
   ]
-  const lastRun = readLastRun(String(workspace.auth.tryBytes(metricsFile) ?? ''))
+  const lastRun = readLastRun(String(run.auth.tryBytes(metricsFile) ?? ''))
   return formatLines([...families.flat(), ...lastRun])
 }

@@ -2,7 +2,7 @@
 import { html } from 'ghtml'
 import type { Cluster, ClusterNode } from '../../../lib/cluster/cluster.ts'
 import type { FileNames } from '../../../lib/files/names.ts'
-import type { Workspace } from '../../../lib/graph/workspace.ts'
+import type { Run } from '../../../lib/graph/run.ts'
 import { attributesIn, type Certificate } from '../../../lib/pki/certificate.ts'
 import { keyKindOf } from '../../../lib/pki/profile.ts'
 import { formatDate, formatLeft, formatNames, groupAlike, printable } from '../../../lib/wording.ts'
@@ -135,7 +135,7 @@ interface Bar {
 
 type Scale = (date: Date) => number
 
-export function showTimeline(items: readonly Item[], { now, cluster }: Workspace): string {
+export function showTimeline(items: readonly Item[], { now, cluster }: Run): string {
   const bars = barsOf(layoutOf(cluster).files, items, cluster.certificates.renewBefore)
   if (bars.length === 0) return '<p>There is no certificate.</p>'
   const times = [now, ...bars.flatMap(({ begin, ownEnd }) => [begin, ownEnd])].map((date) => date.getTime())

@@ -2,17 +2,17 @@ import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { keepTo, planOf } from '../../../lib/graph/actions.ts'
 import { buildGraph } from '../../../lib/graph/graph.ts'
+import type { Run } from '../../../lib/graph/run.ts'
 import type { Target } from '../../../lib/graph/target.ts'
-import type { Workspace } from '../../../lib/graph/workspace.ts'
 import type { Look } from '../../../lib/reason.ts'
 import { fakeCluster, missing, onNode } from '../../support/fake-plan.ts'
 import { fakeTarget, fresh, nowhere, runFakes } from '../../support/fake-target.ts'
 
-const workspace = (name: string) => ({ cluster: { name } }) as Workspace
+const run = (name: string) => ({ cluster: { name } }) as Run
 
 async function plan(targets: readonly Target[], name = 'kubenet') {
   const outcomes = await runFakes(targets, { dryRun: true, foresees: true }).outcomes
-  return planOf(buildGraph(targets), outcomes, workspace(name))
+  return planOf(buildGraph(targets), outcomes, run(name))
 }
 
 const hashOf = async (...given: Parameters<typeof plan>) => (await plan(...given))?.hash

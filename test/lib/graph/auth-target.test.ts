@@ -3,8 +3,8 @@ import { mkdirSync, statSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { type TestContext, test } from 'node:test'
 import { authTarget } from '../../../lib/graph/auth-target.ts'
+import type { Run } from '../../../lib/graph/run.ts'
 import type { Target } from '../../../lib/graph/target.ts'
-import type { Workspace } from '../../../lib/graph/workspace.ts'
 import type { Reason } from '../../../lib/reason.ts'
 import { temporaryAuth } from '../../support/cluster-auth.ts'
 import { fakeTarget, nowhere } from '../../support/fake-target.ts'
@@ -16,21 +16,21 @@ const isFolder = (path: string) => ({
 
 function setUp(t: TestContext, told: Partial<Target> = {}) {
   const auth = temporaryAuth(t)
-  const workspace: Workspace = { ...nowhere, auth }
+  const run: Run = { ...nowhere, auth }
   const built: string[] = []
   const build = async () => void built.push('built')
   const target = authTarget(fakeTarget('pair', { makes: ['a.pem', 'a-key.pem'], build, ...told } as Partial<Target>))
   const write = (name: string, mode: number) => writeFileSync(join(auth.path, name), name, { mode })
   const modeOf = (name: string) => statSync(join(auth.path, name)).mode & 0o777
-  const run = async (...reasons: Reason[]) =>
-    await target.build?.(workspace, {
+  const rebuild = async (...reasons: Reason[]) =>
+    await target.build?.(run, {
       found: undefined,
       reasons,
       force: undefined,
       signal: new AbortController().signal,
       tell: () => {},
     })
-  return { auth, workspace, built, target, write, modeOf, run }
+  return { auth, run, built, target, write, modeOf, rebuild }
 }
 
 const wrongMode = (path: string, wanted: number): Reason => ({ kind: 'wrong-mode', path, was: 0o666, wanted })
@@ -38,66 +38,66 @@ const wrongMode = (path: string, wanted: number): Reason => ({ kind: 'wrong-mode
 test('what the target says of its files stays as it is, and so does what it found', async (t) => {
   const look = { reasons: [{ kind: 'missing', path: 'a.pem' }] as const, found: 'a key' }
   const asked: unknown[] = []
-  const { workspace, target } = setUp(t, {
+  const { run, target } = setUp(t, {
     check: (_, force) => {
       asked.push(force)
       return look
     },
   })
-  assert.deepEqual([await target.check(workspace), await target.check(workspace, 'replace')], [look, look])
+  assert.deepEqual([await target.check(run), await target.check(run, 'replace')], [look, look])
   assert.deepEqual(asked, [undefined, 'replace'])
   assert.deepEqual([target.id, target.makes], ['pair', ['a.pem', 'a-key.pem']])
 })
 
 for (const name of ['a.pem', 'a-key.pem'])
   test(`a folder in the place of ${name} is refused by the check and, where it is made later, by the build`, async (t) => {
-    const { auth, workspace, built, target, run } = setUp(t)
-    await target.check(workspace)
+    const { auth, run, built, target, rebuild } = setUp(t)
+    await target.check(run)
     mkdirSync(join(auth.path, name))
     auth.beginWriting('a-run')
     const refused = isFolder(join(auth.path, name))
-    await assert.rejects(async () => await target.check(workspace), refused)
-    await assert.rejects(run({ kind: 'missing', path: name }), refused)
+    await assert.rejects(async () => await target.check(run), refused)
+    await assert.rejects(rebuild({ kind: 'missing', path: name }), refused)
     assert.deepEqual(built, [])
   })
 
 test('a folder beside its files is none of its business', async (t) => {
-  const { auth, workspace, target } = setUp(t)
+  const { auth, run, target } = setUp(t)
   mkdirSync(join(auth.path, 'a'))
-  assert.deepEqual((await target.check(workspace)).reasons.length, 1)
+  assert.deepEqual((await target.check(run)).reasons.length, 1)
 })
 
 test('where only a mode is wrong it is set, and nothing is built', async (t) => {
-  const { built, write, modeOf, run } = setUp(t)
+  const { built, write, modeOf, rebuild } = setUp(t)
   write('a.pem', 0o600)
   write('a-key.pem', 0o644)
-  assert.equal(await run(wrongMode('a.pem', 0o644), wrongMode('a-key.pem', 0o600)), undefined)
+  assert.equal(await rebuild(wrongMode('a.pem', 0o644), wrongMode('a-key.pem', 0o600)), undefined)
   assert.deepEqual([modeOf('a.pem'), modeOf('a-key.pem'), built], [0o644, 0o600, []])
 })
 
 test('where more is wrong the mode is set before it is built: a key that stays is private too', async (t) => {
   const modes: number[] = []
-  const { write, modeOf, run } = setUp(t, {
+  const { write, modeOf, rebuild } = setUp(t, {
     build: async () => {
       modes.push(modeOf('a-key.pem'))
       return { warning: 'restart it' }
     },
   })
   write('a-key.pem', 0o644)
-  const built = await run({ kind: 'missing', path: 'a.pem' }, wrongMode('a-key.pem', 0o600))
+  const built = await rebuild({ kind: 'missing', path: 'a.pem' }, wrongMode('a-key.pem', 0o600))
   assert.deepEqual(built, { warning: 'restart it' })
   assert.deepEqual(modes, [0o600])
 })
 
 test('where it is forced, with nothing wrong, it is built', async (t) => {
-  const { built, run } = setUp(t)
-  await run({ kind: 'forced' })
+  const { built, rebuild } = setUp(t)
+  await rebuild({ kind: 'forced' })
   assert.deepEqual(built, ['built'])
 })
 
 test('what is made in place of something irreplaceable is said to replace it', async (t) => {
   const change = { kind: 'made', files: ['a.pem'], isNew: false } as const
-  const { target, workspace } = setUp(t, { build: async () => ({ change }), foresee: () => change })
+  const { target, run } = setUp(t, { build: async () => ({ change }), foresee: () => change })
   const reasons = [{ kind: 'forced' }] as const
   const work = { found: undefined, reasons, signal: new AbortController().signal, tell: () => {} }
   for (const [force, told] of [
@@ -105,7 +105,7 @@ test('what is made in place of something irreplaceable is said to replace it', a
     ['renew', change],
     [undefined, change],
   ] as const) {
-    assert.deepEqual((await target.build?.(workspace, { ...work, force }))?.change, told)
-    assert.deepEqual(await target.foresee?.(workspace, { ...work, force }), told)
+    assert.deepEqual((await target.build?.(run, { ...work, force }))?.change, told)
+    assert.deepEqual(await target.foresee?.(run, { ...work, force }), told)
   }
 })

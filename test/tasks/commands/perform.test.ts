@@ -56,9 +56,9 @@ test('a writer works while auth/ is locked, after the cluster is named; its end 
   const { request, reporter, printed, lock, cluster } = requestIn(t)
   const command = writer(() => ({
     reporter,
-    work: async ({ workspace }) => {
+    work: async ({ run }) => {
       assert.ok(existsSync(lock))
-      workspace.note('working')
+      run.note('working')
       return { outcomes: new Map(), findings: ['stale'] }
     },
     closing: () => {

@@ -6,7 +6,7 @@ import { join } from 'node:path'
 import { test } from 'node:test'
 import type { Install } from '../../../lib/cluster/cluster.ts'
 import { Failure } from '../../../lib/failure.ts'
-import type { Workspace } from '../../../lib/graph/workspace.ts'
+import type { Run } from '../../../lib/graph/run.ts'
 import type { NodeLook, PlacesSeen } from '../../../lib/remote/answer.ts'
 import { markDrained, undrain } from '../../../tasks/nodes/drain.ts'
 import { splitMarks } from '../../../tasks/nodes/folder.ts'
@@ -27,13 +27,13 @@ test('an undrain that fails has one code, whatever the reason: what was restarte
     const lost = async () => {
       throw new Failure('it is away', { code })
     }
-    const workspace = {
+    const run = {
       cluster,
       auth: { id: () => 'a' },
       connect: async () => ({ run: lost, tidy: async () => {} }),
-    } as unknown as Workspace
+    } as unknown as Run
     await assert.rejects(
-      undrain(workspace, control, cluster.install as Install),
+      undrain(run, control, cluster.install as Install),
       (error) => error instanceof Failure && error.code === 'not-undrained',
       code,
     )
@@ -51,7 +51,7 @@ test('a node is marked by one run at a time, and the mark is gone once it is und
       ...{ encoding: 'utf8', env, stdio: ['ignore', 'pipe', 'ignore'] },
     })
   const runWith = (id: string) => ({ cluster, auth: { id: () => id }, connect: async () => ({ run }) })
-  const [one, other] = ['one', 'other'].map(runWith) as unknown as [Workspace, Workspace]
+  const [one, other] = ['one', 'other'].map(runWith) as unknown as [Run, Run]
   if (!control) return assert.fail()
   writeFileSync(join(folder, '.harderway-a-file'), '')
   await markDrained(one, control, install)
@@ -66,10 +66,10 @@ test('a node is marked by one run at a time, and the mark is gone once it is und
   const since = Number(marks[0]?.split('-')[4])
   // As a later process sees it.
   const names = marks.map((name) => name.replace(/-[0-9a-f]{8}-/, '-00000000-'))
-  const split = (workspace: Workspace, seconds: number) => {
+  const split = (run: Run, seconds: number) => {
     const look = { folder: { uptime: { boot, seconds } } } as NodeLook
     const places = { drained: names.map((name) => ({ name, age: 0 })) } as unknown as PlacesSeen
-    return splitMarks(workspace, { look, places }, install)
+    return splitMarks(run, { look, places }, install)
   }
   assert.deepEqual(split(other, since + 900), { left: [], inUse: names })
   assert.deepEqual(split(other, since + 901), { left: names, inUse: [] })

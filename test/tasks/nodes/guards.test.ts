@@ -6,7 +6,7 @@ import type { ClusterNode } from '../../../lib/cluster/cluster.ts'
 import { Failure } from '../../../lib/failure.ts'
 import { AuthDir, backUp, backups } from '../../../lib/files/auth-dir.ts'
 import type { FileState } from '../../../lib/files/place.ts'
-import type { Workspace } from '../../../lib/graph/workspace.ts'
+import type { Run } from '../../../lib/graph/run.ts'
 import { addKey, encryptWithNewest, keepKeys, newEncryptionConfig } from '../../../lib/kubernetes/encryption.ts'
 import { formatKubeconfig } from '../../../lib/kubernetes/kubeconfig.ts'
 import { makePair, readIssuer } from '../../../lib/pki/pair.ts'
@@ -67,11 +67,11 @@ before(async () => {
   }
 })
 
-const at = (options: Partial<Workspace['options']> = {}, of = auth): Workspace =>
+const at = (options: Partial<Run['options']> = {}, of = auth): Run =>
   ({
     ...{ cluster, auth: of, now, command: (task: string) => `npm run task -- ${task}` },
     options: { replaceIdentity: false, prune: false, ...options },
-  }) as unknown as Workspace
+  }) as unknown as Run
 
 type There = Readonly<Record<string, Buffer | Partial<FileState>>>
 
@@ -132,8 +132,8 @@ const refusalOf = (work: () => unknown) => {
   }
   return undefined
 }
-const said = (look: NodeLook, workspace = at(), node = control) =>
-  refusalOf(() => guardIdentity(workspace, node, look))?.message.replace(` than ${auth.path}`, '')
+const said = (look: NodeLook, run = at(), node = control) =>
+  refusalOf(() => guardIdentity(run, node, look))?.message.replace(` than ${auth.path}`, '')
 
 describe('the machine that ssh reaches', () => {
   const worker = nodeOf('w0')
@@ -387,13 +387,9 @@ describe('with --replace-identity', () => {
 
   test('what another identity has in the folder and in a place is kept, each as it was, and never taken for ours', (t) => {
     const own = ownAuth(t)
-    const workspace = at({ replaceIdentity: true }, own)
+    const run = at({ replaceIdentity: true }, own)
     const [inFolder, inPlace] = [bytesOf(others, name), bytesOf(others, 'service-account-key.pem')]
-    keepOthers(
-      workspace,
-      control,
-      guardIdentity(workspace, control, lookAt(control, { [name]: inFolder }, { [path]: inPlace })),
-    )
+    keepOthers(run, control, guardIdentity(run, control, lookAt(control, { [name]: inFolder }, { [path]: inPlace })))
     const [folder = '', ...more] = own.names('backup')
     assert.deepEqual(more, [])
     assert.match(folder, /^c0-2026-11-24T12-00-00-000Z$/)
@@ -411,17 +407,17 @@ describe('with --replace-identity', () => {
 
   test('what could not be read is not overwritten, and nothing is kept of the rest', (t) => {
     const own = ownAuth(t)
-    const workspace = at({ replaceIdentity: true }, own)
+    const run = at({ replaceIdentity: true }, own)
     const look = lookAt(control, { [name]: bytesOf(others, name) }, { [path]: {} })
-    const failure = refusalOf(() => keepOthers(workspace, control, guardIdentity(workspace, control, look)))
+    const failure = refusalOf(() => keepOthers(run, control, guardIdentity(run, control, look)))
     assert.match(String(failure?.message), /^c0: \/var\/lib\/kubernetes\/ca-key.pem could not be read/)
     assert.deepEqual(own.names('backup'), [])
   })
 
   test('a link in a place has nothing that could be kept', (t) => {
     const own = ownAuth(t)
-    const workspace = at({ replaceIdentity: true }, own)
-    keepOthers(workspace, control, guardIdentity(workspace, control, lookAt(control, { [name]: { kind: 'link' } })))
+    const run = at({ replaceIdentity: true }, own)
+    keepOthers(run, control, guardIdentity(run, control, lookAt(control, { [name]: { kind: 'link' } })))
     assert.deepEqual(own.names('backup'), [])
   })
 })

@@ -3,12 +3,12 @@ import { execFileSync } from 'node:child_process'
 import { test } from 'node:test'
 import type { ClusterNode } from '../../../lib/cluster/cluster.ts'
 import { Failure } from '../../../lib/failure.ts'
-import type { Workspace } from '../../../lib/graph/workspace.ts'
+import type { Run } from '../../../lib/graph/run.ts'
 import { runCommand } from '../../../tasks/nodes/places.ts'
 
 const run = (sudo: string, command: string) => {
   const connection = { run: async (script: string) => execFileSync('sh', ['-s'], { input: script, encoding: 'utf8' }) }
-  const at = { connect: async () => connection } as unknown as Workspace
+  const at = { connect: async () => connection } as unknown as Run
   return runCommand(at, { name: 'control0' } as ClusterNode, { sudo, command })
 }
 

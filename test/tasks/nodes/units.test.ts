@@ -4,7 +4,7 @@ import type { ClusterNode, Install } from '../../../lib/cluster/cluster.ts'
 import { encryptionConfigFile, kubeconfigFile } from '../../../lib/files/names.ts'
 import type { FileState } from '../../../lib/files/place.ts'
 import { secretMode } from '../../../lib/files/plain-file.ts'
-import type { Workspace } from '../../../lib/graph/workspace.ts'
+import type { Run } from '../../../lib/graph/run.ts'
 import { newEncryptionConfig } from '../../../lib/kubernetes/encryption.ts'
 import { formatKubeconfig } from '../../../lib/kubernetes/kubeconfig.ts'
 import { tryCertificate } from '../../../lib/pki/pair.ts'
@@ -49,7 +49,7 @@ const main = {
 const healthy: UnitState = { ...running, started, process: main, restarts: 0, restartsAfter: 5, account: root }
 
 describe("the check of a node's units", () => {
-  let at: Workspace
+  let at: Run
   /** As all should be, with what differs. */
   const judge = (
     name: string,
@@ -122,7 +122,7 @@ describe("the check of a node's units", () => {
   before(async () => {
     await makeEverything(auth, cluster)
     auth.write(encryptionConfigFile, newEncryptionConfig('aescbc', ['secrets']), secretMode)
-    at = { auth, cluster, now: new Date() } as unknown as Workspace
+    at = { auth, cluster, now: new Date() } as unknown as Run
     for (const row of certTable(cluster).filter(({ isClient }) => isClient))
       auth.write(kubeconfigFile(row.name), formatKubeconfig(readAccess(at, row)), secretMode)
   })
@@ -622,7 +622,7 @@ test('a unit that runs, and has no folder for what it should read, reads somethi
       ...{ folders: new Set(folders), files: new Map(), real: new Map() },
     }) as unknown as PlacesSeen
   const unmanaged = (places: PlacesSeen) =>
-    w0 ? runningElsewhere({ cluster } as Workspace, w0, places).map(({ unit }) => unit) : assert.fail()
+    w0 ? runningElsewhere({ cluster } as Run, w0, places).map(({ unit }) => unit) : assert.fail()
   assert.deepEqual(unmanaged(seen(true)), ['kube-proxy'])
   assert.deepEqual(unmanaged(seen(false)), [])
   assert.deepEqual(unmanaged(seen(true, '/var/lib/kube-proxy', '/var/lib/kubernetes')), [])

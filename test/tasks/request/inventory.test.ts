@@ -4,7 +4,7 @@ import { test } from 'node:test'
 import { Failure, refusal } from '../../../lib/failure.ts'
 import type { Outcome } from '../../../lib/graph/executor.ts'
 import { buildGraph } from '../../../lib/graph/graph.ts'
-import type { Workspace } from '../../../lib/graph/workspace.ts'
+import type { Run } from '../../../lib/graph/run.ts'
 import type { UnitReason } from '../../../lib/reason.ts'
 import { formatMetrics } from '../../../tasks/commands/report/report.ts'
 import { formatRollout, takeNodeInventory } from '../../../tasks/request/inventory.ts'
@@ -40,7 +40,7 @@ function seen(deploy: Outcome, install: Outcome | undefined, cluster = guide): S
   const target = (phase: string) => fakeTarget(`${phase}/c0`, { where: 'node', node: 'c0' })
   const outcomes = new Map([['deploy/c0', deploy], ...(install ? [['install/c0', install] as const] : [])])
   const graph = buildGraph([...outcomes.keys()].map((id) => target(id.slice(0, id.indexOf('/')))))
-  return { workspace: { cluster, now } as Workspace, graph, outcomes, views: [], events: [], seconds: 0 }
+  return { run: { cluster, now } as Run, graph, outcomes, views: [], events: [], seconds: 0 }
 }
 
 for (const [title, found, expected] of [
@@ -82,8 +82,8 @@ for (const [title, found, expected] of [
   test(`where ${title}, a node is ${expected.map((each) => each ?? 'not looked at').join(', ')}`, async (t) => {
     const [node] = takeNodeInventory(found)
     assert.deepEqual([node?.deployed, node?.installed, node?.loaded], expected)
-    const workspace = { ...found.workspace, auth: temporaryAuth(t) }
-    const text = await formatMetrics({ ...found, workspace, items: [], nodes: node ? [node] : [] })
+    const run = { ...found.run, auth: temporaryAuth(t) }
+    const text = await formatMetrics({ ...found, run, items: [], nodes: node ? [node] : [] })
     const values = ['inspected', 'deployed', 'installed', 'loaded'].map(
       (state) => new RegExp(`^harderway_node_${state}{cluster="kubenet",node="c0"} ([01])$`, 'm').exec(text)?.[1],
     )
@@ -96,8 +96,8 @@ for (const [title, found, expected] of [
 
 test('a node of which only the units could not be looked at was not inspected', async (t) => {
   const found = seen(same, { kind: 'failed', failure: new Failure('no sudo') })
-  const workspace = { ...found.workspace, auth: temporaryAuth(t) }
-  const text = await formatMetrics({ ...found, workspace, items: [], nodes: takeNodeInventory(found) })
+  const run = { ...found.run, auth: temporaryAuth(t) }
+  const text = await formatMetrics({ ...found, run, items: [], nodes: takeNodeInventory(found) })
   assert.match(text, /^harderway_node_inspected{cluster="kubenet",node="c0"} 0$/m)
   assert.match(text, /^harderway_node_deployed{cluster="kubenet",node="c0"} 1$/m)
 })

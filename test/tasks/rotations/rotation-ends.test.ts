@@ -10,7 +10,7 @@ import { type Cluster, parseCluster } from '../../../lib/cluster/cluster.ts'
 import { AuthDir } from '../../../lib/files/auth-dir.ts'
 import { execute } from '../../../lib/graph/executor.ts'
 import { closure } from '../../../lib/graph/graph.ts'
-import type { Workspace } from '../../../lib/graph/workspace.ts'
+import type { Run } from '../../../lib/graph/run.ts'
 import { readPrivateKey } from '../../../lib/pki/private-key.ts'
 import { harderWay } from '../../../tasks/layouts/harder-way.ts'
 import { clusterGraph } from '../../../tasks/phases/table.ts'
@@ -46,7 +46,7 @@ class EndingAuthDir extends AuthDir {
 }
 
 function rotatingIn(auth: AuthDir, rotating: string | undefined, cluster: Cluster): Rotating {
-  const workspace = {
+  const run = {
     cluster,
     auth,
     now,
@@ -55,19 +55,19 @@ function rotatingIn(auth: AuthDir, rotating: string | undefined, cluster: Cluste
     note: () => {},
     options: { replaceIdentity: false, prune: false },
     rotating,
-  } as unknown as Workspace
-  return { workspace, install: {} as Rotating['install'], signal: new AbortController().signal, isForced: true }
+  } as unknown as Run
+  return { run, install: {} as Rotating['install'], signal: new AbortController().signal, isForced: true }
 }
 
 /** What is in auth/ alone. Rejects where a target fails. */
-async function walk({ workspace, signal }: Rotating): Promise<void> {
-  const all = clusterGraph(workspace.cluster)
+async function walk({ run, signal }: Rotating): Promise<void> {
+  const all = clusterGraph(run.cluster)
   const graph = closure(
     all,
     [...all.values()].flatMap(({ where, id }) => (where === 'auth' ? [id] : [])),
   )
   const limits = { auth: pLimit(1), node: pLimit(1), kubeconfig: pLimit(1) }
-  const outcomes = await execute(graph, { workspace, dryRun: false, forced: new Map(), limits, signal, emit: () => {} })
+  const outcomes = await execute(graph, { run, dryRun: false, forced: new Map(), limits, signal, emit: () => {} })
   for (const [id, outcome] of outcomes)
     if (outcome.kind === 'failed') throw new Error(`${id}: ${outcome.failure.message}`, { cause: outcome.failure })
 }
@@ -137,11 +137,11 @@ for (const { rotation, title, wanted } of all)
         await walk(rotatingIn(new AuthDir(path, harderWay.files), undefined, cluster))
         const rotating = rotatingAt(new AuthDir(path, harderWay.files))
         for (const stage of rotation.stages) {
-          if (rotation.stageOf(rotating.workspace) === step.from) break
+          if (rotation.stageOf(rotating.run) === step.from) break
           await stage.begin(rotating)
           await walk(rotating)
         }
-        assert.equal(rotation.stageOf(rotating.workspace), step.from)
+        assert.equal(rotation.stageOf(rotating.run), step.from)
         return path
       }
       const ended = async (endsBefore: number) => {
@@ -164,9 +164,9 @@ for (const { rotation, title, wanted } of all)
           () => true,
           (error) => error.cause?.kind !== 'refused' && Promise.reject(error),
         )
-        if (!isClear || rotation.stageOf(again.workspace) !== step.to) await step.work(again)
+        if (!isClear || rotation.stageOf(again.run) !== step.to) await step.work(again)
         await walk(again)
-        assert.equal(rotation.stageOf(again.workspace), step.to, `ended before write ${endsBefore}`)
+        assert.equal(rotation.stageOf(again.run), step.to, `ended before write ${endsBefore}`)
         const keys = keysIn(path)
         for (const key of before) assert.ok(keys.has(key), `ended before write ${endsBefore}: a key is lost`)
         return isWhole ? auth.writes : undefined

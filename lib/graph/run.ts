@@ -3,7 +3,7 @@ import type { Cluster, ClusterNode } from '../cluster/cluster.ts'
 import type { AuthDir } from '../files/auth-dir.ts'
 import type { Connection } from '../remote/connection.ts'
 
-export interface Workspace {
+export interface Run {
   readonly cluster: Cluster
   readonly auth: AuthDir
   /** One moment for the whole run. */
@@ -26,6 +26,6 @@ export interface Workspace {
 }
 
 /** Whether less than certificates.renewBefore is left until then. */
-export function endsSoon({ now, cluster }: Pick<Workspace, 'now' | 'cluster'>, end: Date): boolean {
+export function endsSoon({ now, cluster }: Pick<Run, 'now' | 'cluster'>, end: Date): boolean {
   return end.getTime() - now.getTime() <= cluster.certificates.renewBefore
 }
