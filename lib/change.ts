@@ -29,12 +29,3 @@ export interface CertificateFacts {
   /** How many names and addresses it is for. */
   readonly names: number
 }
-
-/** What a build is doing now. */
-export type Step =
-  | { readonly doing: 'new key' | 'signing' | 'swapping' | 'checking again' }
-  | { readonly doing: 'copying' | 'installing'; readonly files: number }
-  | { readonly doing: 'restarting'; readonly unit: string }
-  | { readonly doing: 'draining' | 'undraining'; readonly node: string }
-  | { readonly doing: 'rewriting'; readonly done: number; readonly of: number }
-  | { readonly doing: 'waiting for'; readonly unit: string; readonly path: string }

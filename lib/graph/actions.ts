@@ -4,10 +4,9 @@ import type { Change } from '../change.ts'
 import { Failure } from '../failure.ts'
 import { formatReasons, isRepair, type Reason } from '../reason.ts'
 import { octal } from '../wording.ts'
-import type { Outcome } from './executor.ts'
 import type { Graph } from './graph.ts'
 import type { Run } from './run.ts'
-import type { Target } from './target.ts'
+import type { Outcome, Target } from './target.ts'
 
 export interface Plan {
   /** SHA-256, in hexadecimal. */

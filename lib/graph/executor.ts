@@ -1,32 +1,11 @@
 /** Walks a graph as wide as its edges and limits allow, building what is not fresh. Its only output is its events. */
 import { setImmediate } from 'node:timers/promises'
 import pLimit, { type LimitFunction } from 'p-limit'
-import type { Change, Step } from '../change.ts'
 import { asFailure, Failure } from '../failure.ts'
 import { isRepair, type Look, type Reason } from '../reason.ts'
 import { edgesOf, type Graph } from './graph.ts'
 import type { Run } from './run.ts'
-import type { Force, Target, Where, Work } from './target.ts'
-
-/** The result of a target; in a dry run `stale` means that it would be built. */
-export type Outcome =
-  | ({ readonly kind: 'fresh' } & Look)
-  | ({ readonly kind: 'built'; readonly change?: Change } & Look)
-  | ({ readonly kind: 'stale'; readonly change?: Change } & Look)
-  | { readonly kind: 'failed'; readonly failure: Failure }
-  /** A target that it needs or comes after failed, or the run was interrupted. */
-  | {
-      readonly kind: 'cancelled'
-      readonly because: readonly string[]
-      /** Its build had begun: the next run checks how far it came. */
-      readonly isBegun?: true
-    }
-
-export type Event =
-  | { readonly type: 'started'; readonly id: string }
-  | { readonly type: 'building'; readonly id: string; readonly reasons: readonly Reason[] }
-  | { readonly type: 'step'; readonly id: string; readonly step: Step }
-  | { readonly type: 'ended'; readonly id: string; readonly outcome: Outcome }
+import type { Event, Force, Outcome, Target, Where, Work } from './target.ts'
 
 export interface RunOptions {
   readonly run: Run
@@ -127,8 +106,7 @@ async function lookAndBuild(
   const { reasons } = verdict
   if (reasons.length === 0) return { kind: 'fresh', ...verdict }
   if (lost.length > 0 && !target.ignoresOrder?.(reasons)) return { kind: 'cancelled', because: lost }
-  const tell = (step: Step) => emit({ type: 'step', id: target.id, step })
-  const work: Work = { found, reasons, force, signal, tell }
+  const work: Work = { found, reasons, force, signal, tell: (step) => emit({ type: 'step', id: target.id, step }) }
   if (options.dryRun || !target.build) {
     const change = options.foresees ? await foresee(target, known, work, run) : undefined
     return { kind: 'stale', ...verdict, ...(change && { change }) }

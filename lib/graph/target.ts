@@ -1,5 +1,6 @@
 /** A unit of work that can check whether it is fresh, and be built. */
-import type { Change, Step } from '../change.ts'
+import type { Change } from '../change.ts'
+import type { Failure } from '../failure.ts'
 import type { Look, Reason } from '../reason.ts'
 import type { Run } from './run.ts'
 
@@ -41,8 +42,11 @@ export interface Target<Found = unknown> {
   readonly irreplaceable?: 'whole' | 'key' | undefined
   /** Reads only. Throws a Failure where what is there may not be replaced, or can't be looked at. */
   check(run: Run, force?: Force, foundBefore?: FoundBefore): Look<Found> | Promise<Look<Found>>
-  /** Makes it; absent for targets that are only checked. */
-  build?(run: Run, work: Work<Found>): Promise<Built | undefined>
+  /** Makes it; absent for targets that are only checked. The warning says what the user must do next. */
+  build?(
+    run: Run,
+    work: Work<Found>,
+  ): Promise<{ readonly change?: Change | undefined; readonly warning?: string | undefined } | undefined>
   /** What a build would change, for a dry run. Reads only. */
   foresee?(run: Run, work: Work<Found>): Change | undefined | Promise<Change | undefined>
   /** After check and build, however they ended: closes what they opened and no later target uses. Never throws. */
@@ -57,16 +61,41 @@ export interface Work<Found = unknown> {
   readonly force: Force | undefined
   readonly signal: AbortSignal
   /** Reports what it is doing now. */
-  readonly tell: (step: Step) => void
+  readonly tell: (step: (Event & { type: 'step' })['step']) => void
   /** For a build that looks again: throws a refusal if a plan is to be kept to, and this is not in it. */
   readonly confirm?: (reasons: readonly Reason[], change: Change | undefined) => void
 }
 
-export interface Built {
-  readonly change?: Change | undefined
-  /** What the user must do next. */
-  readonly warning?: string | undefined
-}
+/** The result of a target; in a dry run `stale` means that it would be built. */
+export type Outcome =
+  | ({ readonly kind: 'fresh' } & Look)
+  | ({ readonly kind: 'built'; readonly change?: Change } & Look)
+  | ({ readonly kind: 'stale'; readonly change?: Change } & Look)
+  | { readonly kind: 'failed'; readonly failure: Failure }
+  /** A target that it needs or comes after failed, or the run was interrupted. */
+  | {
+      readonly kind: 'cancelled'
+      readonly because: readonly string[]
+      /** Its build had begun: the next run checks how far it came. */
+      readonly isBegun?: true
+    }
+
+export type Event =
+  | { readonly type: 'started'; readonly id: string }
+  | { readonly type: 'building'; readonly id: string; readonly reasons: readonly Reason[] }
+  | {
+      readonly type: 'step'
+      readonly id: string
+      /** What its build is doing now. */
+      readonly step:
+        | { readonly doing: 'new key' | 'signing' | 'swapping' | 'checking again' }
+        | { readonly doing: 'copying' | 'installing'; readonly files: number }
+        | { readonly doing: 'restarting'; readonly unit: string }
+        | { readonly doing: 'draining' | 'undraining'; readonly node: string }
+        | { readonly doing: 'rewriting'; readonly done: number; readonly of: number }
+        | { readonly doing: 'waiting for'; readonly unit: string; readonly path: string }
+    }
+  | { readonly type: 'ended'; readonly id: string; readonly outcome: Outcome }
 
 export function nameInPhase({ id, phase }: Target): string {
   return id === phase ? id : id.slice(phase.length + 1)

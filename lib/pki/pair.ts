@@ -1,6 +1,6 @@
 /** A certificate and its private key as two files of auth/: checked, and made. */
 import { createPublicKey, type KeyObject } from 'node:crypto'
-import type { CertificateFacts, Change, Step } from '../change.ts'
+import type { CertificateFacts, Change } from '../change.ts'
 import { Failure, runAgain, tryTo } from '../failure.ts'
 import type { AuthDir } from '../files/auth-dir.ts'
 import { caName, nextName } from '../files/names.ts'
@@ -122,7 +122,7 @@ export interface Signing {
   /** PEM of what follows it in its file. */
   readonly chain?: string
   readonly durable?: boolean
-  readonly tell?: (step: Step) => void
+  readonly tell?: (step: { readonly doing: 'new key' | 'signing' }) => void
 }
 
 /**

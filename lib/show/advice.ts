@@ -1,7 +1,6 @@
 /** What a run leaves to do: on which nodes it replaced files, and which units read them only at their start. Pure. */
 import { isUnreached } from '../failure.ts'
-import type { Outcome } from '../graph/executor.ts'
-import type { Target } from '../graph/target.ts'
+import type { Outcome, Target } from '../graph/target.ts'
 import { foldAlike, formatDate, formatLeftInWords, formatNames } from '../wording.ts'
 
 export interface Advice {

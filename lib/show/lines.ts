@@ -1,7 +1,6 @@
 /** A run in plain lines, for logs, pipes, CI and --quiet; and with --json, one JSON object a line. */
 import { type Failure, stackOf } from '../failure.ts'
-import type { Event, Outcome } from '../graph/executor.ts'
-import type { Target } from '../graph/target.ts'
+import type { Event, Outcome, Target } from '../graph/target.ts'
 import type { Reason } from '../reason.ts'
 import { type Mistake, octal, printable } from '../wording.ts'
 import { formatCause, formatOutcome, ofKind, summariseGroup } from './outcome.ts'

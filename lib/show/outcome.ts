@@ -1,7 +1,7 @@
 /** Words for what is being done with a target, and for its outcome. Pure. */
 
-import type { Change, Step } from '../change.ts'
-import type { Outcome } from '../graph/executor.ts'
+import type { Change } from '../change.ts'
+import type { Event, Outcome } from '../graph/target.ts'
 import { formatReasons, isRepair, ownReasons, type Reason } from '../reason.ts'
 import { count, formatDate, formatDates, formatNames } from '../wording.ts'
 
@@ -13,7 +13,7 @@ export function ofKind<K extends Outcome['kind']>(outcomes: ReadonlyMap<string, 
 }
 
 /** "copying 14 files", "waiting for /readyz of kube-apiserver" */
-export function formatStep(step: Step): string {
+export function formatStep(step: (Event & { type: 'step' })['step']): string {
   switch (step.doing) {
     case 'copying':
     case 'installing':

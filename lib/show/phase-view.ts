@@ -1,8 +1,6 @@
 /** Phases as they are shown, and the states of their targets during a run. */
-import type { Step } from '../change.ts'
-import type { Event, Outcome } from '../graph/executor.ts'
 import type { Graph } from '../graph/graph.ts'
-import type { Target } from '../graph/target.ts'
+import type { Event, Outcome, Target } from '../graph/target.ts'
 
 export interface PhaseView {
   readonly name: string
@@ -22,7 +20,7 @@ export function viewPhases(phases: readonly { name: string; title: string }[], g
 }
 
 /** The outcome of a target that has ended; before that, what is being done with it. */
-export type TargetState = 'checking' | 'making' | Step | Outcome
+export type TargetState = 'checking' | 'making' | (Event & { type: 'step' })['step'] | Outcome
 
 /** What is known of a phase. A target that was not begun has no state. */
 export interface PhaseState {

@@ -1,8 +1,7 @@
 /** A dry run as a plan: what would be made, what was there, what would be restarted; its entries by phase. Pure. */
 import { styleText } from 'node:util'
 import type { CertificateFacts, Change } from '../change.ts'
-import type { Outcome } from '../graph/executor.ts'
-import { nameInPhase, type Target } from '../graph/target.ts'
+import { nameInPhase, type Outcome, type Target } from '../graph/target.ts'
 import { formatReasons, isRepair, ownReasons, type Reason } from '../reason.ts'
 import { count, foldAlike, formatDates, formatNames, octal, printable } from '../wording.ts'
 import { unitsToRestart } from './advice.ts'

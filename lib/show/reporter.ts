@@ -1,7 +1,7 @@
 /** What every view of a run has in common: the tree, plain lines and --json read the same events. */
 
 import { type Failure, stackOf } from '../failure.ts'
-import type { Event, Outcome } from '../graph/executor.ts'
+import type { Event, Outcome } from '../graph/target.ts'
 import { groupAlike, printable } from '../wording.ts'
 import { ofKind } from './outcome.ts'
 import type { Summary } from './summary.ts'

@@ -1,7 +1,7 @@
 /** The end of a run: what changed, what is left to do, what expires next, and how many targets there were. */
 import { styleText } from 'node:util'
 import type { Change } from '../change.ts'
-import type { Outcome } from '../graph/executor.ts'
+import type { Outcome } from '../graph/target.ts'
 import { isRepair } from '../reason.ts'
 import { capital, count, formatDate, formatNames, groupAlike, printable } from '../wording.ts'
 import { type Advice, type CaAdvice, formatAdvice, formatCaAdvice } from './advice.ts'

@@ -4,8 +4,7 @@
  */
 import type { Writable } from 'node:stream'
 import { color, DefaultRenderer, Listr, type ListrRendererFactory, Spinner } from 'listr2'
-import type { Outcome } from '../graph/executor.ts'
-import { nameInPhase, type Target } from '../graph/target.ts'
+import { nameInPhase, type Outcome, type Target } from '../graph/target.ts'
 import { printable } from '../wording.ts'
 import { formatOutcome, formatStep, summariseGroup } from './outcome.ts'
 import {

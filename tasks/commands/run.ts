@@ -1,10 +1,9 @@
 /** One run: a walk over the graph, and what it reports at its end. */
 import { caName, kubeconfigFile } from '../../lib/files/names.ts'
 import { secretMode } from '../../lib/files/plain-file.ts'
-import type { Outcome } from '../../lib/graph/executor.ts'
 import { closure, type Graph } from '../../lib/graph/graph.ts'
 import type { Run } from '../../lib/graph/run.ts'
-import { type Force, nameInPhase } from '../../lib/graph/target.ts'
+import { type Force, nameInPhase, type Outcome } from '../../lib/graph/target.ts'
 import { adviseAfter, findHeld, formatHeld } from '../../lib/show/advice.ts'
 import { viewPhases } from '../../lib/show/phase-view.ts'
 import { formatNames } from '../../lib/wording.ts'

@@ -1,9 +1,9 @@
 /** Installs deployed files where the units of a node read them: files, restarts, proof, and the rollback on failure. */
 import { setTimeout as delay } from 'node:timers/promises'
-import type { Change, Step } from '../../lib/change.ts'
+import type { Change } from '../../lib/change.ts'
 import type { Install } from '../../lib/cluster/cluster.ts'
 import { Failure, runAgain } from '../../lib/failure.ts'
-import type { Built, Work } from '../../lib/graph/target.ts'
+import type { Work } from '../../lib/graph/target.ts'
 import { formatReasons, type UnitReason } from '../../lib/reason.ts'
 import { type PlacesSeen, realPath } from '../../lib/remote/answer.ts'
 import { besideOf } from '../../lib/remote/look.ts'
@@ -29,7 +29,11 @@ import {
 } from './units.ts'
 
 /** `found` must come from a look made just now. */
-export async function bringUp(on: NodeRun, found: UnitsFound, isForced: boolean): Promise<Built> {
+export async function bringUp(
+  on: NodeRun,
+  found: UnitsFound,
+  isForced: boolean,
+): Promise<{ change?: Change; warning?: string }> {
   const { run, node, install } = on
   const others = guardIdentity(run, node, found.look)
   if (!isForced) guardNewer(run, node, found.look)
@@ -270,14 +274,14 @@ export function tellingTogether<T>(
   work: (tell: Work['tell'], each: T) => Promise<void>,
 ): Promise<void>[] {
   /** In order, the latest last. */
-  const steps = new Map<T, Step>()
-  let shown: Step | undefined
-  const say = (step: Step) => {
+  const steps = new Map<T, Parameters<Work['tell']>[0]>()
+  let shown: object | undefined
+  const say: Work['tell'] = (step) => {
     shown = step
     tell(step)
   }
   return all.map(async (each) => {
-    const sayOwn = (step: Step) => {
+    const sayOwn: Work['tell'] = (step) => {
       steps.delete(each)
       steps.set(each, step)
       say(step)

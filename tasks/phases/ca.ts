@@ -7,7 +7,7 @@ import { caName, crossName } from '../../lib/files/names.ts'
 import { publicMode, secretMode } from '../../lib/files/plain-file.ts'
 import { authTarget } from '../../lib/graph/auth-target.ts'
 import type { Run } from '../../lib/graph/run.ts'
-import type { Built, Force, Target, Work } from '../../lib/graph/target.ts'
+import type { Force, Target, Work } from '../../lib/graph/target.ts'
 import { type Certificate, compareKeyKind, compareWithProfile, isIssuedBy } from '../../lib/pki/certificate.ts'
 import { oids } from '../../lib/pki/der.ts'
 import { changeOfPair, type Pair, readPair, tryCertificate, validityPeriod } from '../../lib/pki/pair.ts'
@@ -71,7 +71,7 @@ function foresee(run: Run, wanted: Profile, { force }: Work): Change {
   return changeOfPair(auth, caName, { profile: wanted, expires, isKeyKept })
 }
 
-async function build(run: Run, wanted: Profile, work: Work): Promise<Built | undefined> {
+async function build(run: Run, wanted: Profile, work: Work) {
   const { stage } = readCaState(run)
   if (stage === 'finishing') return (await import('../rotations/ca.ts')).finishCa(run)
   if (stage === 'both') {
@@ -81,7 +81,7 @@ async function build(run: Run, wanted: Profile, work: Work): Promise<Built | und
   return makeCa(run, wanted, work)
 }
 
-async function makeCa(run: Run, wanted: Profile, { force, tell }: Work): Promise<Built> {
+async function makeCa(run: Run, wanted: Profile, { force, tell }: Work) {
   const { generatePrivateKey, issuerNameOf, privateKeyPem, selfSign } = await import('../../lib/pki/x509.ts')
   const { auth, now, cluster, command } = run
   const [certificate, key] = auth.files.pair(caName)

@@ -5,7 +5,7 @@ import type { Cluster } from '../../lib/cluster/cluster.ts'
 import { caName } from '../../lib/files/names.ts'
 import { authTarget } from '../../lib/graph/auth-target.ts'
 import type { Run } from '../../lib/graph/run.ts'
-import type { Built, Target, Work } from '../../lib/graph/target.ts'
+import type { Target, Work } from '../../lib/graph/target.ts'
 import { verifyIssuedBy } from '../../lib/pki/certificate.ts'
 import {
   changeOfPair,
@@ -91,7 +91,7 @@ function foresee(run: Run, row: CertRow, { force, reasons }: Work): Change {
   return changeOfPair(auth, row.name, { profile: row.profile, expires, isKeyKept })
 }
 
-async function build(run: Run, row: CertRow, { force, reasons, tell }: Work): Promise<Built> {
+async function build(run: Run, row: CertRow, { force, reasons, tell }: Work) {
   const { auth, now } = run
   const { name, profile, validity } = row
   const pair = readPair(auth, name)

@@ -4,7 +4,7 @@ import type { Change } from '../../lib/change.ts'
 import type { ClusterNode } from '../../lib/cluster/cluster.ts'
 import { Failure, tryToAwait } from '../../lib/failure.ts'
 import type { Run } from '../../lib/graph/run.ts'
-import type { Built, Force, Work } from '../../lib/graph/target.ts'
+import type { Force, Work } from '../../lib/graph/target.ts'
 import { prepareProbe } from '../../lib/kubernetes/probe.ts'
 import type { Look } from '../../lib/reason.ts'
 import type { NodeLook } from '../../lib/remote/answer.ts'
@@ -70,7 +70,7 @@ function changeOf(wrong: NodeReason | undefined): Change | undefined {
 export async function copyFiles(
   { run, node, names }: OfNode,
   { found: { look, checked }, force, tell, confirm }: Work<DeployFound>,
-): Promise<Built> {
+): Promise<{ change?: Change | undefined }> {
   const isForced = force !== undefined
   let [{ folder }, { wrong, others }] = [look, checked]
   for (let tries = 0; ; tries++) {

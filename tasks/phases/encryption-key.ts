@@ -7,7 +7,7 @@ import { backUp } from '../../lib/files/auth-dir.ts'
 import { secretMode } from '../../lib/files/plain-file.ts'
 import { authTarget } from '../../lib/graph/auth-target.ts'
 import type { Run } from '../../lib/graph/run.ts'
-import type { Built, Target, Work } from '../../lib/graph/target.ts'
+import type { Target, Work } from '../../lib/graph/target.ts'
 import {
   addResources,
   type EncryptionConfig,
@@ -72,7 +72,7 @@ function changeOf({ auth }: Run): Change {
   return { kind: 'made', files: [file], isNew: auth.read(file) === undefined }
 }
 
-async function build(run: Run, { found, force }: Work<Found | undefined>): Promise<Built> {
+async function build(run: Run, { found, force }: Work<Found | undefined>) {
   const { auth, cluster, now } = run
   if (force === 'replace' && (readEncryptionState(run)?.stage ?? 'settled') !== 'settled')
     throw refusalDuring(

@@ -3,7 +3,7 @@
 import type { Change } from '../../lib/change.ts'
 import type { ClusterNode, Install } from '../../lib/cluster/cluster.ts'
 import type { Run } from '../../lib/graph/run.ts'
-import type { Built, Force, Work } from '../../lib/graph/target.ts'
+import type { Force, Work } from '../../lib/graph/target.ts'
 import type { Look, Reason } from '../../lib/reason.ts'
 import { nodeFolder } from '../../lib/remote/staging.ts'
 import { formatNames } from '../../lib/wording.ts'
@@ -38,10 +38,7 @@ export async function checkUnits(
   return { ...checkNode(run, node, install, units), found: { units, isCurrent: before === undefined } }
 }
 
-export async function updateUnits(
-  of: OfNode,
-  { found, signal, force, tell, confirm }: Work<InstallFound>,
-): Promise<Built> {
+export async function updateUnits(of: OfNode, { found, signal, force, tell, confirm }: Work<InstallFound>) {
   const { run, node, install } = of
   // Much may have happened since, while others were restarted.
   const units = found.isCurrent ? found.units : await lookAtUnits(run, node, install)

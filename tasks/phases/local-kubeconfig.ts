@@ -8,7 +8,7 @@ import { isStaleLock } from '../../lib/files/lock.ts'
 import { caName } from '../../lib/files/names.ts'
 import { followLinks, replaceFile, secretMode } from '../../lib/files/plain-file.ts'
 import type { Run } from '../../lib/graph/run.ts'
-import type { Built, Work } from '../../lib/graph/target.ts'
+import type { Work } from '../../lib/graph/target.ts'
 import { isPreviousCa } from '../../lib/kubernetes/identity.ts'
 import type { Access, Fields } from '../../lib/kubernetes/kubeconfig.ts'
 import {
@@ -37,7 +37,7 @@ export function localWork(names: Names, admin: CertRow) {
   const access = (run: Run): Access => ({ ...readAccess(run, here(run)), ...names })
   return {
     check: (run: Run) => check(run, names, hasAccess(run, admin) ? access(run) : undefined),
-    build: async (run: Run, { signal, reasons }: Work): Promise<Built> => {
+    build: async (run: Run, { signal, reasons }: Work) => {
       const change = changeOf(run, reasons)
       const previous = await build(run, access(run), signal)
       if (previous === undefined || previous === names.context) return { change }
@@ -54,13 +54,13 @@ export function localWork(names: Names, admin: CertRow) {
 }
 
 /** Without a reason that names a file, the entries go to the first file that exists, else to the last of the list. */
-function changeOf({ kubeconfigs }: Run, reasons: readonly Reason[]): Built['change'] {
+function changeOf({ kubeconfigs }: Run, reasons: readonly Reason[]) {
   if (reasons.every(({ kind }) => kind === 'locked')) return undefined
   const paths = kubeconfigs()
   const own = reasons.flatMap((reason) => ('path' in reason && reason.kind !== 'locked' ? [reason.path] : []))
   const likely = paths.find((path) => existsSync(path)) ?? paths.at(-1)
   const files = own.length > 0 || likely === undefined ? own : [likely]
-  return { kind: 'made', files, isNew: !files.some((path) => existsSync(path)) }
+  return { kind: 'made' as const, files, isNew: !files.some((path) => existsSync(path)) }
 }
 
 /** In a dry run the admin's pair may not exist yet: then only conflicts are checked. */

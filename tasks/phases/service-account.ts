@@ -8,7 +8,7 @@ import { refusal } from '../../lib/failure.ts'
 import { backUp } from '../../lib/files/auth-dir.ts'
 import { caName, nextName } from '../../lib/files/names.ts'
 import type { Run } from '../../lib/graph/run.ts'
-import type { Built, Force, Target, Work } from '../../lib/graph/target.ts'
+import type { Force, Target, Work } from '../../lib/graph/target.ts'
 import { type Certificate, compareKeyKind } from '../../lib/pki/certificate.ts'
 import {
   changeOfPair,
@@ -88,7 +88,7 @@ function foresee({ auth, now, cluster }: Run, { name, profile, validity }: CertR
   return changeOfPair(auth, name, { profile, expires, isKeyKept })
 }
 
-async function build(run: Run, row: CertRow, { force, tell }: Work): Promise<Built> {
+async function build(run: Run, row: CertRow, { force, tell }: Work) {
   const { auth, cluster, now, command } = run
   const { name, profile, validity } = row
   if (force === 'replace' && readTokenState(run).stage !== 'settled')

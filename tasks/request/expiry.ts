@@ -1,9 +1,8 @@
 /** What expires, for the end of a run, a plan and a look: the next certificate, the CA, and what outlasts `validity`. */
 
 import { caName } from '../../lib/files/names.ts'
-import type { Outcome } from '../../lib/graph/executor.ts'
 import { endsSoon, type Run } from '../../lib/graph/run.ts'
-import type { Target } from '../../lib/graph/target.ts'
+import type { Outcome, Target } from '../../lib/graph/target.ts'
 import { tryCertificate } from '../../lib/pki/pair.ts'
 import type { CaAdvice } from '../../lib/show/advice.ts'
 import type { Closing } from '../../lib/show/summary.ts'

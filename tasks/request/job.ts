@@ -2,10 +2,11 @@
  * What a command does once its request is valid: it works while it holds auth/, or reads while nobody does. Its findings
  * decide the exit status: the numbers and their precedence are here alone.
  */
+
 import type { FailureKind } from '../../lib/failure.ts'
-import type { Outcome } from '../../lib/graph/executor.ts'
 import type { Graph } from '../../lib/graph/graph.ts'
 import type { Run } from '../../lib/graph/run.ts'
+import type { Outcome } from '../../lib/graph/target.ts'
 import type { Reporter } from '../../lib/show/reporter.ts'
 import type { Closing } from '../../lib/show/summary.ts'
 import type { Session } from './session.ts'

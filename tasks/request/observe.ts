@@ -1,8 +1,8 @@
 /** A read-only walk over targets: `status`, `verify`, `report` and a dry run show its outcomes. */
-import { type Event, execute, type Outcome } from '../../lib/graph/executor.ts'
+import { execute } from '../../lib/graph/executor.ts'
 import { buildGraph, closure, type Graph } from '../../lib/graph/graph.ts'
 import type { Run } from '../../lib/graph/run.ts'
-import type { Force } from '../../lib/graph/target.ts'
+import type { Event, Force, Outcome } from '../../lib/graph/target.ts'
 import type { CaAdvice } from '../../lib/show/advice.ts'
 import { areChecks, type PhaseView, viewPhases } from '../../lib/show/phase-view.ts'
 import { summarise } from '../../lib/show/summary.ts'

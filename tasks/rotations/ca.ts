@@ -5,13 +5,13 @@
 
 import { createPublicKey } from 'node:crypto'
 import * as v from 'valibot'
+import type { Change } from '../../lib/change.ts'
 import type { ClusterNode } from '../../lib/cluster/cluster.ts'
 import { Failure, refusal, runAgain } from '../../lib/failure.ts'
 import { backUp, backups } from '../../lib/files/auth-dir.ts'
 import { caName, crossName, kubeconfigFile } from '../../lib/files/names.ts'
 import { publicMode, secretMode } from '../../lib/files/plain-file.ts'
 import type { Run } from '../../lib/graph/run.ts'
-import type { Built } from '../../lib/graph/target.ts'
 import { isAnswer } from '../../lib/kubernetes/client.ts'
 import type { Credentials } from '../../lib/kubernetes/dial.ts'
 import { isPreviousCa } from '../../lib/kubernetes/identity.ts'
@@ -161,7 +161,7 @@ export const caRotation: Rotation = {
 }
 
 /** While both CAs are in use, from the next CA's key. What is there already stays. */
-export async function makeNextCa({ auth, now, cluster }: Run, wanted: Profile): Promise<Built> {
+export async function makeNextCa({ auth, now, cluster }: Run, wanted: Profile): Promise<{ change: Change }> {
   const { next: nextFile, cross: crossFile } = caFiles(auth.files)
   const { certificate: present } = readPair(auth, caName)
   const { key, certificate: there } = readPair(auth, caNext)
@@ -181,7 +181,7 @@ export async function makeNextCa({ auth, now, cluster }: Run, wanted: Profile): 
 }
 
 /** The next CA's certificate has replaced the present one, which is in backup/: the key follows. */
-export function finishCa({ auth }: Run): Built {
+export function finishCa({ auth }: Run): { change: Change } {
   const { certificate } = readPair(auth, caName)
   const { key } = readPair(auth, caNext)
   if (key && certificate?.publicKey.equals(createPublicKey(key)))

@@ -1,10 +1,10 @@
 /** Targets that do nothing but what a test tells them, and stop where the test wants to look. */
 import { setImmediate } from 'node:timers/promises'
 import pLimit from 'p-limit'
-import { type Event, execute, type Outcome, type RunOptions } from '../../lib/graph/executor.ts'
+import { execute, type RunOptions } from '../../lib/graph/executor.ts'
 import { buildGraph } from '../../lib/graph/graph.ts'
 import type { Run } from '../../lib/graph/run.ts'
-import type { Force, Target } from '../../lib/graph/target.ts'
+import type { Event, Force, Outcome, Target } from '../../lib/graph/target.ts'
 import type { Look } from '../../lib/reason.ts'
 
 export const stale: Look = { reasons: [{ kind: 'missing', path: 'file' }] }

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
 import { Failure } from '../../../lib/failure.ts'
-import type { Outcome } from '../../../lib/graph/executor.ts'
+import type { Outcome } from '../../../lib/graph/target.ts'
 import type { Reason } from '../../../lib/reason.ts'
 import { adviseAfter, findHeld, formatAdvice, formatHeld } from '../../../lib/show/advice.ts'
 import { fakeCluster, onNode } from '../../support/fake-plan.ts'

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import type { Change, Step } from '../../../lib/change.ts'
-import type { Outcome } from '../../../lib/graph/executor.ts'
+import type { Change } from '../../../lib/change.ts'
+import type { Outcome } from '../../../lib/graph/target.ts'
 import type { Reason } from '../../../lib/reason.ts'
 import { formatCause, formatOutcome, formatStep, summariseGroup } from '../../../lib/show/outcome.ts'
 
@@ -79,7 +79,7 @@ for (const [step, text] of [
   [{ doing: 'draining', node: 'control0' }, 'draining control0'],
   [{ doing: 'restarting', unit: 'etcd' }, 'restarting etcd'],
   [{ doing: 'waiting for', unit: 'kube-apiserver', path: '/readyz' }, 'waiting for /readyz of kube-apiserver'],
-] as const satisfies readonly [Step, string][])
+] as const satisfies readonly [Parameters<typeof formatStep>[0], string][])
   test(`a step says what is done now: ${text}`, () => {
     assert.equal(formatStep(step), text)
   })

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import type { Outcome } from '../../../lib/graph/executor.ts'
+import type { Outcome } from '../../../lib/graph/target.ts'
 import { type Closing, formatClosing, summarise } from '../../../lib/show/summary.ts'
 
 const nothing: Closing = { advice: [], nextToExpire: undefined }

@@ -1,11 +1,11 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import type { Step } from '../../../lib/change.ts'
+import type { Work } from '../../../lib/graph/target.ts'
 import { tellingTogether } from '../../../tasks/nodes/install.ts'
 
 test('of several that are worked on at once, the last step that is reported is of one that is still at work', async () => {
   const told: string[] = []
-  const tell = (step: Step) => told.push('unit' in step ? `${step.doing} ${step.unit}` : step.doing)
+  const tell: Work['tell'] = (step) => told.push('unit' in step ? `${step.doing} ${step.unit}` : step.doing)
   const units = ['a', 'b', 'c'].map((unit) => ({ unit, ...Promise.withResolvers<void>() }))
   const all = tellingTogether(tell, units, async (own, { unit, promise }) => {
     own({ doing: 'restarting', unit })

@@ -1,10 +1,11 @@
 /** Deployed, installed and loaded: what a node's outcomes come to, and the metrics of it. */
+
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { Failure, refusal } from '../../../lib/failure.ts'
-import type { Outcome } from '../../../lib/graph/executor.ts'
 import { buildGraph } from '../../../lib/graph/graph.ts'
 import type { Run } from '../../../lib/graph/run.ts'
+import type { Outcome } from '../../../lib/graph/target.ts'
 import type { UnitReason } from '../../../lib/reason.ts'
 import { formatMetrics } from '../../../tasks/commands/report/report.ts'
 import { formatRollout, takeNodeInventory } from '../../../tasks/request/inventory.ts'

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { Failure } from '../../../lib/failure.ts'
-import type { Outcome } from '../../../lib/graph/executor.ts'
+import type { Outcome } from '../../../lib/graph/target.ts'
 import { exitStatus, type Finding, findingsOf } from '../../../tasks/request/job.ts'
 
 test('where nothing was found the exit status is 0', () => {
