@@ -1,9 +1,9 @@
 /** The folder auth/: its files are the only state there is. Those about to be replaced are kept in auth/backup/. */
 import * as fs from 'node:fs'
-import { dirname, join, resolve } from 'node:path'
+import { join, resolve } from 'node:path'
 import { doing, Failure, isErrno, runAgain } from '../failure.ts'
 import type { Reason } from '../reason.ts'
-import { lostLock } from './lock.ts'
+import { thisBoot } from './lock.ts'
 import type { FileNames } from './names.ts'
 import {
   makeFolders,
@@ -14,7 +14,6 @@ import {
   secretMode,
   temporary,
 } from './plain-file.ts'
-import { thisBoot } from './process-id.ts'
 
 const folderMode = 0o700
 const gitIgnore = '.gitignore'
@@ -26,8 +25,6 @@ export class AuthDir {
   readonly path: string
   readonly files: FileNames
   readonly #read = new Map<string, PlainFile | undefined>()
-  /** The folder inside through which the holder of the lock writes. */
-  #staging: string | undefined
 
   constructor(path: string, files: FileNames) {
     this.path = path
@@ -91,9 +88,7 @@ export class AuthDir {
 
   /** `durable` waits for the disk: for what can't be made again. */
   write(name: string, data: string | Uint8Array, mode: number, { durable = false } = {}): void {
-    // What is kept in backup/ is new, and may be on another file system.
-    const staging = dirname(name) === '.' && this.#staging ? join(this.path, this.#staging) : undefined
-    this.#asHolder(() => replaceFile(join(this.path, name), data, mode, { durable, staging }))
+    replaceFile(join(this.path, name), data, mode, { durable })
     this.#read.delete(name)
   }
 
@@ -132,47 +127,14 @@ export class AuthDir {
     return isWide
   }
 
-  /**
-   * Called by the holder of the lock before it reads: removes what a killed run left. All further writes go
-   * through a folder that is named for this lock. A run that was suspended, lost its lock, and then resumes
-   * changes nothing: its own folder has been moved away, so its next rename fails.
-   */
-  beginWriting(token: string): void {
+  /** Called by the holder of the lock before it reads: removes what a killed run left. */
+  removeLeftovers(): void {
     this.#read.clear()
-    const folders = ['.', ...this.names('backup').map((name) => join('backup', name))]
-    const left = folders.flatMap((folder) =>
-      this.names(folder)
-        .filter((name) => name.startsWith(temporary))
-        .map((name) => join(folder, name)),
-    )
-    for (const [i, name] of left.entries()) this.#discard(name, join(dirname(name), `${temporary}${token}-${i}`))
-    this.#staging = temporary + token
-    this.makeFolder(this.#staging)
-  }
-
-  /** Called before the lock is released. */
-  endWriting(): void {
-    const path = join(this.path, this.#staging ?? '')
-    if (this.#staging) doing('remove', path, () => fs.rmSync(path, { recursive: true, force: true }))
-  }
-
-  /** Renamed before it is removed, so that a run that still writes to it fails at once. */
-  #discard(name: string, away: string): void {
-    const [from, to] = [join(this.path, name), join(this.path, away)]
-    doing('remove', from, () => {
-      fs.renameSync(from, to)
-      fs.rmSync(to, { recursive: true, force: true })
-    })
-  }
-
-  /** Reports a lost lock instead of the error that it causes. */
-  #asHolder<T>(work: () => T): T {
-    try {
-      return work()
-    } catch (error) {
-      if (this.#staging && !fs.existsSync(join(this.path, this.#staging))) throw lostLock(this.path)
-      throw error
-    }
+    for (const folder of ['.', ...this.names('backup').map((name) => join('backup', name))])
+      for (const name of this.names(folder).filter((each) => each.startsWith(temporary))) {
+        const path = join(this.path, folder, name)
+        doing('remove', path, () => fs.rmSync(path, { recursive: true, force: true }))
+      }
   }
 
   /** Keeps the keys out of the git repository around it; a .gitignore of the user's stays as it is. */
@@ -197,17 +159,13 @@ export class AuthDir {
 
   /** A new private folder for files on their way to a node; the next run removes one that a killed run left. */
   makeTemporaryFolder(label: string): string {
-    return this.#asHolder(() => this.makeFolder(join(this.#staging ?? '.', temporary + label)))
+    return this.makeFolder(temporary + label)
   }
 
   /** A file or a symbolic link; a folder is the user's. */
   remove(name: string): void {
     const path = join(this.path, name)
-    const stat = doing('remove', path, () => fs.lstatSync(path, { throwIfNoEntry: false }))
-    if (this.#staging && stat && !stat.isDirectory()) {
-      const away = join(this.#staging, temporary + name)
-      this.#asHolder(() => this.#discard(name, away))
-    } else doing('remove', path, () => fs.rmSync(path, { force: true }))
+    doing('remove', path, () => fs.rmSync(path, { force: true }))
     this.#read.delete(name)
   }
 

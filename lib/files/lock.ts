@@ -3,113 +3,116 @@
  * kubeconfig (`<file>.lock`), without writing into it.
  *
  * A lock is taken over only if its owner is known to be dead (livenessOf). An owner in another container or on another
- * machine can't be inspected. It touches its lock each second: a waiter waits while that goes on, else it reports for how
- * long the owner has been quiet, and leaves the removal to the user. If the user removes the lock of a run that is only
- * suspended, that run notices by `lost`, and AuthDir.beginWriting keeps it from writing.
+ * machine can't be inspected: after a short wait it is named, and the removal of its lock is left to the user.
  */
 import { randomUUID } from 'node:crypto'
-import { linkSync, readdirSync, rmSync, utimesSync, writeFileSync } from 'node:fs'
+import { linkSync, readdirSync, readFileSync, readlinkSync, rmSync, writeFileSync } from 'node:fs'
+import { hostname } from 'node:os'
 import { basename, dirname, join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
-import { doing, Failure, isErrno, runAgain, tryTo } from '../failure.ts'
+import { doing, Failure, isErrno, tryTo } from '../failure.ts'
 import { printable, quote } from '../wording.ts'
 import { readPlainFile } from './plain-file.ts'
-import { livenessOf, type ProcessId, parseProcessId, thisProcess } from './process-id.ts'
 
 export interface LockOptions {
   readonly signal: AbortSignal
-  /** Milliseconds to wait; Infinity for as long as it takes. */
+  /** Milliseconds to wait; Infinity for as long as the owner lives. */
   readonly wait: number
-  /** Milliseconds to wait for an owner that is not known to be alive, and does not touch the lock. */
-  readonly waitForQuiet: number
-  /** Called once, when the wait begins. */
+  /** Called when a wait begins. */
   readonly onWait: (message: string) => void
 }
 
 export interface Lock {
-  readonly token: string
-  /** Aborted, with a Failure, as soon as the lock is found to be another's, or gone. */
-  readonly lost: AbortSignal
   release(): void
 }
 
-interface Owner extends ProcessId {
+/** The identity of a process, for others in containers and on machines that share the folder. */
+interface ProcessId {
+  readonly pid: number
+  /** When it began, in the kernel's ticks since boot: proc_pid_stat(5), field 22. */
+  readonly start: string
+  /** The boot of the kernel, and the PID namespace, that the pid belongs to; '' without /proc, as on macOS. */
+  readonly space: string
+  /** machine-id(5); '' where there is none. */
+  readonly machine: string
+  readonly host: string
+}
+
+interface LockOwner extends ProcessId {
   /** No two locks have the same. */
   readonly token: string
   /** When it took the lock, by its own clock. */
   readonly since: string
 }
 
-interface Holder {
-  /** Undefined if the lock names nobody: it is another program's, such as kubectl's. */
-  readonly owner: Owner | undefined
-  /** When the file was last modified, in milliseconds since 1970. */
-  readonly touched: number
+/** The owner of a lock that names nobody, such as kubectl's. */
+const anotherProgram: LockOwner = { pid: 0, start: '', space: '', machine: '', host: '', token: '', since: '' }
+
+export const thisProcess: ProcessId = {
+  pid: process.pid,
+  start: startOf(process.pid) ?? '',
+  space: readSpace(),
+  machine: readMachine(),
+  host: hostname(),
 }
 
+/** The boot of this machine's kernel, or the machine's name where the system reports none. */
+export const thisBoot = bootOf(thisProcess) || thisProcess.host
+
 /** Milliseconds. */
-const [pollEvery, touchEvery] = [50, 1000]
+const pollEvery = 50
+/** Milliseconds to wait for an owner that can't be inspected. kubectl holds its lock for less than a second. */
+const longestUnknown = 10_000
 
 /** Throws a Failure where the wait is over. */
 export async function takeLock(path: string, options: LockOptions): Promise<Lock> {
-  const mine: Owner = { ...thisProcess, token: randomUUID(), since: new Date().toISOString() }
-  const untilFree = createWait(path, options)
+  const mine: LockOwner = { ...thisProcess, token: randomUUID(), since: new Date().toISOString() }
   for (;;) {
-    const dead = await untilFree()
-    if (dead) await removeStale(path, dead, options)
-    else if (claim(path, mine)) return hold(path, mine.token)
+    const dead = await waitUntilFree(path, options)
+    if (dead) await removeDead(path, dead, options)
+    else if (claim(path, mine)) break
   }
-}
-
-/** For readers: waits, but neither takes the lock nor removes a stale one. Throws as takeLock does. */
-export async function waitUntilFree(path: string, options: LockOptions): Promise<void> {
-  await createWait(path, options)()
+  tryTo(() => removeLeftovers(path))
+  return { release: () => isHeldBy(path, mine) && rmSync(path, { force: true }) }
 }
 
 /** Whether its owner is known to be dead. It would block kubectl, which can't tell. */
 export function isStaleLock(path: string): boolean {
-  const owner = readHolder(path)?.owner
+  const owner = readOwner(path)
   return owner !== undefined && livenessOf(owner) === 'dead'
 }
 
-/** Milliseconds: a live run touches its lock once a second. */
-const certainlyQuiet = 5000
-
-/** Waits until there is no lock, or only that of a dead owner, which it returns. Between calls it remembers what it has reported. */
-function createWait(path: string, options: LockOptions): () => Promise<Owner | undefined> {
+/** Waits until there is no lock, or only that of a dead owner, which it returns. Changes nothing. Throws as takeLock does. */
+export async function waitUntilFree(
+  path: string,
+  { signal, wait, onWait }: LockOptions,
+): Promise<LockOwner | undefined> {
   const begun = performance.now()
-  let [touched, quietFrom] = [0, begun]
-  let isReported = false
-  return async () => {
-    for (;;) {
-      options.signal.throwIfAborted()
-      const holder = readHolder(path)
-      const { owner } = holder ?? {}
-      const liveness = owner ? livenessOf(owner) : 'unknown'
-      if (!holder || liveness === 'dead') return owner
-      const now = performance.now()
-      // By the waiter's own clock: that of the owner's machine may differ.
-      if (holder.touched !== touched) [touched, quietFrom] = [holder.touched, now]
-      const quietFor = now - quietFrom
-      if (liveness === 'seems dead') {
-        if (quietFor >= certainlyQuiet) return owner
-      } else if ((liveness === 'unknown' && quietFor >= options.waitForQuiet) || now - begun >= options.wait)
-        throw heldBy(path, holder)
-      if (!isReported) options.onWait(formatWait(path, holder))
-      isReported = true
-      await delay(pollEvery, undefined, { signal: options.signal })
-    }
+  for (let isReported = false; ; isReported = true) {
+    signal.throwIfAborted()
+    const owner = readOwner(path)
+    const liveness = owner && livenessOf(owner)
+    if (!owner || liveness === 'dead') return owner
+    const longest = liveness === 'alive' ? wait : Math.min(wait, longestUnknown)
+    if (performance.now() - begun >= longest)
+      throw new Failure(`${path} is held by ${formatOwner(owner)}`, {
+        code: 'locked',
+        remedy: `wait for it to finish; ${formatAdvice(path, owner)}`,
+      })
+    if (!isReported)
+      onWait(printable(`waiting for ${formatOwner(owner)}, which holds ${path}; ${formatAdvice(path, owner)}`))
+    await delay(pollEvery, undefined, { signal })
   }
 }
 
 /** Creates the lock, complete with its owner; false if another was first. */
-function claim(path: string, mine: Owner): boolean {
+function claim(path: string, mine: LockOwner): boolean {
   const beside = `${path}.${mine.token}`
   return doing('make the lock', path, () => {
     try {
       writeFileSync(beside, JSON.stringify(mine), { flag: 'wx', mode: 0o600 })
-      // link(2) over NFS may succeed although its answer was lost.
-      return tryLink(beside, path) || isHeldBy(path, mine.token)
+      // Over NFS link(2) may succeed although its answer was lost: open(2), O_EXCL.
+      return tryLink(beside, path) || isHeldBy(path, mine)
     } finally {
       rmSync(beside, { force: true })
     }
@@ -128,32 +131,17 @@ function tryLink(from: string, to: string): boolean {
 }
 
 /**
- * Serialised by a second lock, named for the dead owner's token: of two waiters the second sees that the dead owner's
- * lock is gone, and leaves the next one alone. The second lock is like any other: its owner may die too.
+ * Serialised by a lock that is named for the dead owner's: of two waiters the second sees that the dead owner's lock is
+ * gone, and leaves the next one alone. Its owner may die too, so it is a lock like any other.
  */
-async function removeStale(path: string, { token }: Owner, options: LockOptions): Promise<void> {
+async function removeDead(path: string, dead: LockOwner, options: LockOptions): Promise<void> {
   // Held only briefly, so --no-lock-wait waits for it too.
-  const turn = await takeLock(`${path}.${token}`, { ...options, wait: Number.POSITIVE_INFINITY })
+  const turn = await takeLock(`${path}.${dead.token}`, { ...options, wait: Number.POSITIVE_INFINITY })
   try {
-    if (isHeldBy(path, token)) doing('remove', path, () => rmSync(path))
+    if (isHeldBy(path, dead)) doing('remove', path, () => rmSync(path))
   } finally {
     turn.release()
   }
-}
-
-function hold(path: string, token: string): Lock {
-  const lost = new AbortController()
-  const touch = () => doing('touch', path, () => utimesSync(path, new Date(), new Date()))
-  const beat = setInterval(
-    () => tryTo(() => (isHeldBy(path, token) ? touch() : lost.abort(lostLock(path)))),
-    touchEvery,
-  ).unref()
-  tryTo(() => removeLeftovers(path))
-  const release = () => {
-    clearInterval(beat)
-    if (isHeldBy(path, token)) rmSync(path, { force: true })
-  }
-  return { token, lost: lost.signal, release }
 }
 
 /** Removes what killed waiters left. A live waiter whose file is removed tries again. */
@@ -161,63 +149,104 @@ function removeLeftovers(path: string): void {
   const [folder, name] = [dirname(path), basename(path)]
   doing('tidy', folder, () => {
     for (const each of readdirSync(folder))
-      if (each.startsWith(name) && /^(\.[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12})+$/.test(each.slice(name.length)))
+      if (each.startsWith(name) && /^(\.[0-9a-f-]{36})+$/.test(each.slice(name.length)))
         rmSync(join(folder, each), { force: true })
   })
 }
 
-/**
- * Undefined where there is no lock. Opens the file each time: over NFS that queries the server, whereas a look at the path
- * alone may be a minute old (nfs(5)).
- */
-function readHolder(path: string): Holder | undefined {
+/** Undefined where there is no lock. */
+function readOwner(path: string): LockOwner | undefined {
   const file = readPlainFile(path)
-  if (file?.kind !== 'file') return file && { owner: undefined, touched: 0 }
-  return { owner: parseOwner(file.bytes.toString()), touched: file.modified }
+  return file && ((file.kind === 'file' && parseOwner(file.bytes.toString())) || anotherProgram)
 }
 
-function parseOwner(text: string): Owner | undefined {
-  const id = parseProcessId(text)
-  const { token, since } = id ? JSON.parse(text) : {}
-  // It becomes part of a file name.
-  const isToken = typeof token === 'string' && /^[0-9a-f-]{36}$/.test(token)
-  return id && isToken ? { ...id, token, since: String(since) } : undefined
+function parseOwner(text: string): LockOwner | undefined {
+  try {
+    const { pid, start, space, machine, host, token, since } = JSON.parse(text)
+    // 0 and below would be a group of processes (kill(2)); the token becomes part of a file name.
+    if (!Number.isSafeInteger(pid) || pid < 1 || !/^[0-9a-f-]{36}$/.test(token)) return undefined
+    const texts = { start, space, machine, host, token, since }
+    return Object.values(texts).every((text) => typeof text === 'string') ? { pid, ...texts } : undefined
+  } catch {
+    return undefined
+  }
 }
 
-function isHeldBy(path: string, token: string): boolean {
-  return readHolder(path)?.owner?.token === token
+function isHeldBy(path: string, { token }: LockOwner): boolean {
+  return readOwner(path)?.token === token
 }
 
-function formatWait(path: string, holder: Holder): string {
-  return printable(`waiting for ${formatHolder(holder)}, which holds ${path}; ${advice(path, holder)}`)
-}
-
-function heldBy(path: string, holder: Holder): Failure {
-  return new Failure(`${path} is held by ${formatHolder(holder)}`, {
-    code: 'locked',
-    remedy: `wait for it to finish; ${advice(path, holder)}`,
-  })
-}
-
-function formatHolder({ owner, touched }: Holder): string {
-  if (!owner) return 'another program'
-  const seconds = Math.max(0, Math.round((Date.now() - touched) / 1000))
-  const quiet = seconds < 600 ? `${seconds} s` : `${Math.round(seconds / 60)} min`
-  const isHere = livenessOf(owner) === 'alive'
-  const where = isHere ? '' : `, in another container or on another machine, no sign of life for ${quiet}`
+function formatOwner(owner: LockOwner): string {
+  if (owner === anotherProgram) return 'another program'
+  const where = livenessOf(owner) === 'alive' ? '' : ", can't be inspected from here"
   return `process ${owner.pid} on ${owner.host} (since ${owner.since}${where})`
 }
 
-function advice(path: string, { owner }: Holder): string {
-  return owner && livenessOf(owner) === 'alive'
+function formatAdvice(path: string, owner: LockOwner): string {
+  return livenessOf(owner) === 'alive'
     ? `to see what it does: ps -fp ${owner.pid}; to stop it: kill ${owner.pid}`
     : `if you are sure that it no longer runs: rm ${quote(path)}`
 }
 
-/** `path`: the lock, or the folder that it protects. */
-export function lostLock(path: string): Failure {
-  return new Failure(`${path} was removed during the run, or another run has it now`, {
-    code: 'lock-lost',
-    remedy: runAgain,
-  })
+/**
+ * `unknown`: it is in another PID namespace or on another machine, where the pid means another process, or it may not be
+ * inspected.
+ */
+export function livenessOf(other: ProcessId, me = thisProcess): 'alive' | 'dead' | 'unknown' {
+  if (me.space === '' || other.space === '') return 'unknown'
+  if (other.space !== me.space) return isOfEarlierBoot(other, me) ? 'dead' : 'unknown'
+  if (!isRunning(other.pid)) return 'dead'
+  const start = startOf(other.pid)
+  if (start === undefined) return 'unknown'
+  return start === other.start ? 'alive' : 'dead'
+}
+
+/** Of the same machine: copies of an image may share a machine-id, so the host name must match too. */
+function isOfEarlierBoot(other: ProcessId, me: ProcessId): boolean {
+  const isSameMachine = other.machine !== '' && other.machine === me.machine && other.host === me.host
+  return isSameMachine && bootOf(other) !== bootOf(me)
+}
+
+function bootOf({ space }: ProcessId): string {
+  return space.split(' ')[0] ?? ''
+}
+
+function isRunning(pid: number): boolean {
+  try {
+    return process.kill(pid, 0)
+  } catch (error) {
+    return !isErrno(error, 'ESRCH')
+  }
+}
+
+/** A namespace's number is used again only when its last process is gone: pid_namespaces(7). */
+function readSpace(): string {
+  try {
+    // /proc may belong to another PID namespace.
+    if (readlinkSync('/proc/self') !== String(process.pid)) return ''
+    const boot = readFileSync('/proc/sys/kernel/random/boot_id', 'utf8').trim()
+    return `${boot} ${readlinkSync('/proc/self/ns/pid')}`
+  } catch {
+    return ''
+  }
+}
+
+function readMachine(): string {
+  try {
+    // The file may be empty, or say "uninitialized".
+    return /^[0-9a-f]{32}$/m.exec(readFileSync('/etc/machine-id', 'utf8'))?.[0] ?? ''
+  } catch {
+    return ''
+  }
+}
+
+/** The start of the process: a reused pid has another one. '' for a zombie, which is dead; undefined if hidden (hidepid). */
+function startOf(pid: number): string | undefined {
+  try {
+    const stat = readFileSync(`/proc/${pid}/stat`, 'utf8')
+    const [state, ...fields] = stat.slice(stat.lastIndexOf(')') + 2).split(' ')
+    return state === 'Z' || state === 'X' ? '' : fields[18]
+  } catch {
+    return undefined
+  }
 }

@@ -69,8 +69,6 @@ export interface ReplaceOptions {
   readonly durable: boolean
   /** Owner, if not the current user. */
   readonly owner?: { readonly uid: number; readonly gid: number } | undefined
-  /** The folder that it is in until it is complete, on the same file system; by default that of the path. */
-  readonly staging?: string | undefined
 }
 
 /**
@@ -79,7 +77,7 @@ export interface ReplaceOptions {
  */
 export function replaceFile(path: string, data: string | Uint8Array, mode: number, options: ReplaceOptions): void {
   // Without the ending of its name, by which others pick what they read: node_exporter's collector reads *.prom.
-  const beside = join(options.staging ?? dirname(path), `${temporary}${basename(path)}~`)
+  const beside = join(dirname(path), `${temporary}${basename(path)}~`)
   doing('write', path, () => {
     try {
       fs.rmSync(beside, { force: true, recursive: true })

@@ -125,10 +125,7 @@ function mayWriteBeside(path: string): boolean {
   }
 }
 
-/** Milliseconds. */
-const [wait, waitForQuiet] = [60_000, 10_000]
-
 async function lock(path: string, options: Pick<LockOptions, 'signal' | 'onWait'>): Promise<Lock> {
   doing('make the folder', dirname(path), () => makeFolders(dirname(path), 0o700))
-  return takeLock(`${path}.lock`, { ...options, wait, waitForQuiet })
+  return takeLock(`${path}.lock`, { ...options, wait: 60_000 })
 }

@@ -52,7 +52,7 @@ async function write(request: Request, { graph, reporter, work, closing }: Writi
     try {
       run.auth.make()
       lock = await lockAuth(run.auth, request, note)
-      worked = await work({ ...session, lost: lock.lost })
+      worked = await work(session)
     } catch (error) {
       if (!reporter) throw error
       const failure = asFailure(error)

@@ -50,14 +50,9 @@ export interface Writing {
   readonly graph?: Graph
   /** Without one, a failure ends the command, and a wait for another run is reported on stderr. */
   readonly reporter?: Pick<Reporter, 'note' | 'problem' | 'end'>
-  readonly work: (session: Locked) => Promise<Worked>
+  readonly work: (session: Session) => Promise<Worked>
   /** After the work, whether or not it failed. */
   readonly closing?: (run: Run, outcomes: Worked['outcomes']) => Closing
-}
-
-interface Locked extends Session {
-  /** Aborted if the lock is lost. */
-  readonly lost: AbortSignal
 }
 
 export interface Worked {

@@ -4,7 +4,7 @@ import { availableParallelism } from 'node:os'
 import { dirname, join } from 'node:path'
 import pLimit from 'p-limit'
 import type { Cluster, ClusterNode } from '../../lib/cluster/cluster.ts'
-import { doing, Failure, refusal, tryTo } from '../../lib/failure.ts'
+import { doing, Failure, refusal } from '../../lib/failure.ts'
 import { AuthDir } from '../../lib/files/auth-dir.ts'
 import { type Lock, type LockOptions, takeLock, waitUntilFree } from '../../lib/files/lock.ts'
 import { caName } from '../../lib/files/names.ts'
@@ -107,17 +107,13 @@ export function checkConfigFile({ cluster: { ssh }, file, mistake }: Request, gr
 /** For writers. With --no-lock-wait, throws a Failure if another run holds the lock. */
 export async function lockAuth(auth: AuthDir, request: Request, onWait: (text: string) => void): Promise<Lock> {
   const lock = await takeLock(lockFile(auth), lockOptions(request, onWait))
-  const release = () => {
-    tryTo(() => auth.endWriting())
-    lock.release()
-  }
   try {
-    auth.beginWriting(lock.token)
+    auth.removeLeftovers()
+    return lock
   } catch (error) {
-    release()
+    lock.release()
     throw error
   }
-  return { ...lock, release }
 }
 
 /**
@@ -142,8 +138,7 @@ function lockFile({ path }: AuthDir): string {
 }
 
 function lockOptions({ options, signal }: Request, onWait: (text: string) => void): LockOptions {
-  const [wait, waitForQuiet] = options.noLockWait ? [0, 0] : [Number.POSITIVE_INFINITY, 20_000]
-  return { signal, wait, waitForQuiet, onWait }
+  return { signal, wait: options.noLockWait ? 0 : Number.POSITIVE_INFINITY, onWait }
 }
 
 /** zx is loaded by the first connection: most commands make none. */

@@ -1,7 +1,6 @@
 /** One walk over targets while auth/ is locked: the refusals first, then the builds. */
 import { specialUse } from '../../lib/address.ts'
 import type { Cluster } from '../../lib/cluster/cluster.ts'
-import { asFailure } from '../../lib/failure.ts'
 import type { AuthDir } from '../../lib/files/auth-dir.ts'
 import { execute, findRefusals, type RunOptions } from '../../lib/graph/executor.ts'
 import type { Graph } from '../../lib/graph/graph.ts'
@@ -11,8 +10,6 @@ import { formatNames } from '../../lib/wording.ts'
 import { type Finding, findingsOf } from './job.ts'
 
 interface Walking extends Pick<RunOptions, 'run' | 'forced' | 'limits' | 'signal'> {
-  /** Aborted when the lock is lost. */
-  readonly lost: AbortSignal
   readonly reporter: Reporter
 }
 
@@ -22,8 +19,8 @@ interface Walked {
   readonly findings: readonly Finding[]
 }
 
-export async function walk(graph: Graph, { lost, reporter, ...options }: Walking): Promise<Walked> {
-  const { run, forced, limits, signal } = options
+export async function walk(graph: Graph, { reporter, ...options }: Walking): Promise<Walked> {
+  const { run, forced, limits } = options
   const { auth } = run
   const deploys = [...graph.values()].some(({ where }) => where === 'node')
   const refusals = [
@@ -33,11 +30,8 @@ export async function walk(graph: Graph, { lost, reporter, ...options }: Walking
   for (const [id, failure] of joinFailures(refusals)) reporter.problem(failure, id)
   if (refusals.length > 0) return { outcomes: new Map(), findings: ['refused'] }
   closeFolder(auth, reporter.note)
-  const ended = AbortSignal.any([signal, lost])
-  const outcomes = await execute(graph, { ...options, dryRun: false, signal: ended, emit: reporter.event })
-  if (!lost.aborted) return { outcomes, findings: findingsOf(outcomes.values()) }
-  reporter.problem(asFailure(lost.reason))
-  return { outcomes, findings: ['failed'] }
+  const outcomes = await execute(graph, { ...options, dryRun: false, emit: reporter.event })
+  return { outcomes, findings: findingsOf(outcomes.values()) }
 }
 
 /** What a run will repair. */

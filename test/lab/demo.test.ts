@@ -16,7 +16,7 @@ test('a demo leaves the nodes of another one alone', async (t) => {
   symlinkSync(join(root, 'node_modules'), join(clone, 'node_modules'))
   const nodes = join(clone, 'demo/lab')
   mkdirSync(nodes, { recursive: true })
-  const options = { signal: t.signal, wait: 0, waitForQuiet: 0, onWait: () => {} }
+  const options = { signal: t.signal, wait: 0, onWait: () => {} }
   const other = await takeLock(join(clone, 'demo/lock'), options)
   t.after(() => other.release())
   const { status, stdout } = spawnSync(process.execPath, [join(clone, 'test/lab/demo.ts')], { encoding: 'utf8' })

@@ -37,7 +37,6 @@ async function demo(): Promise<number> {
   const lock = await takeLock(join(dir, 'lock'), {
     signal: ended.signal,
     wait: 0,
-    waitForQuiet: 0,
     onWait: () => {},
   }).catch((error) => say(`The demo needs the folder ${dir} for itself.\n${formatFailure(asFailure(error))}`))
   if (!lock) return 1

@@ -26,7 +26,8 @@ const onNode: Readonly<Record<string, readonly string[]>> = {
   gateway: ['ca.pem'],
 }
 
-const isSecret = (name: string) => !name.endsWith('.pem') || name.endsWith('-key.pem')
+/** Also by the name that it has until it is complete. */
+const isSecret = (name: string) => !/(?<!-key)\.pem~?$/.test(name)
 const isOurs = (name: string) => /\.(pem|kubeconfig)$|^encryption-config\.yaml$/.test(name) && !name.startsWith('.')
 const tryRead = (path: string) => (existsSync(path) ? readFileSync(path) : undefined)
 

@@ -15,8 +15,7 @@ import {
 import { join, resolve } from 'node:path'
 import { type TestContext, test } from 'node:test'
 import { fileURLToPath } from 'node:url'
-import { takeLock } from '../../lib/files/lock.ts'
-import { thisProcess } from '../../lib/files/process-id.ts'
+import { takeLock, thisProcess } from '../../lib/files/lock.ts'
 import { harderway } from '../support/harderway.ts'
 import { readJsonLine } from '../support/json-line.ts'
 import { type Start, start as startProcess } from '../support/process.ts'
@@ -76,7 +75,7 @@ async function startAndStop(t: TestContext, args: readonly string[] = []) {
 function lockKubeconfig(folder: string): string {
   mkdirSync(join(folder, '.kube'))
   const lock = join(folder, '.kube', 'config.lock')
-  writeFileSync(lock, JSON.stringify({ ...thisProcess, token: randomUUID() }))
+  writeFileSync(lock, JSON.stringify({ ...thisProcess, token: randomUUID(), since: '' }))
   return lock
 }
 
@@ -84,7 +83,7 @@ function lockKubeconfig(folder: string): string {
 async function holdAuth(folder: string): Promise<() => void> {
   mkdirSync(join(folder, 'auth'), { recursive: true })
   const { signal } = new AbortController()
-  const options = { signal, wait: 0, waitForQuiet: 0, onWait: () => {} }
+  const options = { signal, wait: 0, onWait: () => {} }
   return (await takeLock(join(folder, 'auth', '.lock'), options)).release
 }
 

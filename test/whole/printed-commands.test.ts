@@ -119,7 +119,7 @@ describe('a printed command, tried while another run holds auth/,', () => {
     writeCluster(place, edits)
     const made = await harderway(place, 'certs', 'kubeconfigs', 'encryption-key')
     assert.equal(made.status, 0, made.stdout + made.stderr)
-    const options = { signal: new AbortController().signal, wait: 0, waitForQuiet: 0, onWait: () => {} }
+    const options = { signal: new AbortController().signal, wait: 0, onWait: () => {} }
     ;({ release } = await takeLock(join(place, 'auth/.lock'), options))
   })
   after(() => {

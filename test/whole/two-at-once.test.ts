@@ -64,17 +64,16 @@ test('of twelve runs at once in an empty folder all exit 0, one makes everything
   assertConsistent(folder)
 })
 
-test('of two runs in two containers at once both exit 0, and one makes everything', {
+test('of two runs in two containers at once one makes everything, and the other waits or names it', {
   skip: needsNamespaces(),
 }, async (t) => {
-  for (let round = 0; round < 2; round++) {
-    const folder = makeFolder(t)
-    mkdirSync(temporaryFolder(folder), { recursive: true })
-    const once = () => start(folder, ['certs', 'kubeconfigs'], { by: inNamespace }).ended
-    for (const { status, stdout, stderr } of await Promise.all([once(), once()]))
-      assert.equal(status, 0, stdout + stderr)
-    assertConsistent(folder)
-  }
+  const folder = makeFolder(t)
+  mkdirSync(temporaryFolder(folder), { recursive: true })
+  const once = () => start(folder, ['certs', 'kubeconfigs'], { by: inNamespace }).ended
+  const runs = await Promise.all([once(), once()])
+  assert.ok(runs.some(({ status }) => status === 0))
+  for (const { status, stderr } of runs) assert.match(`${status} ${stderr}`, /^0 |^1 .*is held by process/s)
+  assertConsistent(folder)
 })
 
 test('of ten runs at once with --no-lock-wait one works, and the others exit 1 naming its process and host', async (t) => {

@@ -21,8 +21,8 @@ import { type TestContext, test } from 'node:test'
 import { pathToFileURL } from 'node:url'
 import { Failure } from '../../../lib/failure.ts'
 import { AuthDir } from '../../../lib/files/auth-dir.ts'
+import { thisBoot } from '../../../lib/files/lock.ts'
 import { once, publicMode, secretMode } from '../../../lib/files/plain-file.ts'
-import { thisBoot } from '../../../lib/files/process-id.ts'
 import { harderWay } from '../../../tasks/layouts/harder-way.ts'
 import { needs } from '../../support/parts.ts'
 import { scratch } from '../../support/scratch.ts'
@@ -268,58 +268,22 @@ test('a folder without leave to write leaves the old file whole, and a Failure n
   assert.deepEqual(auth.names(), ['key'])
 })
 
-test('the holder of the lock takes away temporary files and folders, and nothing else', (t) => {
-  const auth = folder(t)
-  auth.write('ca.pem', 'x', publicMode)
-  writeFileSync(join(auth.path, '.tmp-1234-ca.pem'), 'half')
-  writeFileSync(join(auth.path, '.gitignore'), '*')
-  const staged = auth.makeTemporaryFolder('worker0')
-  writeFileSync(join(staged, 'ca.pem'), 'x')
-  mkdirSync(join(auth.path, 'backup'))
-  auth.beginWriting('token')
-  auth.endWriting()
-  assert.deepEqual(auth.names(), ['.gitignore', 'backup', 'ca.pem'])
-})
-
-test('and does not follow a symbolic link out of the folder', (t) => {
-  const auth = folder(t)
-  const outside = folder(t)
+test('the holder of the lock removes what a killed run left, follows no link out of the folder, and reads anew', (t) => {
+  const [auth, outside] = [folder(t), folder(t)]
+  assert.equal(auth.read('ca.pem'), undefined)
+  new AuthDir(auth.path, harderWay.files).write('ca.pem', 'of another run', publicMode)
   writeFileSync(join(outside.path, 'theirs'), '')
-  symlinkSync(outside.path, join(auth.path, '.tmp-1-x'))
-  auth.beginWriting('token')
-  auth.endWriting()
-  assert.deepEqual(auth.names(), [])
+  writeFileSync(join(auth.path, '.gitignore'), '*')
+  writeFileSync(join(auth.path, '.tmp-ca.pem~'), 'half')
+  symlinkSync(outside.path, join(auth.path, '.tmp-link'))
+  writeFileSync(join(auth.makeTemporaryFolder('worker0'), 'ca.pem'), 'x')
+  mkdirSync(join(auth.path, 'backup/2026'), { recursive: true })
+  for (const name of ['ca.pem', '.tmp-ca.pem~']) writeFileSync(join(auth.path, 'backup/2026', name), 'x')
+  auth.removeLeftovers()
+  assert.deepEqual(auth.names(), ['.gitignore', 'backup', 'ca.pem'])
+  assert.deepEqual(auth.names('backup/2026'), ['ca.pem'])
   assert.deepEqual(outside.names(), ['theirs'])
-})
-
-test('a run that has lost its lock while it was stopped writes, replaces, removes and stages nothing more', (t) => {
-  const late = folder(t)
-  late.write('key', 'old', secretMode)
-  late.beginWriting('first')
-  late.write('key', 'by the first', secretMode)
-  const next = new AuthDir(late.path, harderWay.files)
-  next.beginWriting('second')
-  for (const work of [
-    () => late.write('key', 'late', secretMode),
-    () => late.write('new', 'late', secretMode),
-    () => late.remove('key'),
-    () => late.makeTemporaryFolder('worker0'),
-  ])
-    assert.throws(work, naming(late.path, /was removed during the run/))
-  late.endWriting()
-  assert.equal(next.bytes('key').toString(), 'by the first')
-  next.write('key', 'by the second', secretMode)
-  next.remove('nothing')
-  next.endWriting()
-  assert.deepEqual(next.names(), ['key'])
-})
-
-test('what was read before the lock was taken is read again', (t) => {
-  const auth = folder(t)
-  assert.equal(auth.read('key'), undefined)
-  new AuthDir(auth.path, harderWay.files).write('key', 'of another run', secretMode)
-  auth.beginWriting('token')
-  assert.equal(auth.bytes('key').toString(), 'of another run')
+  assert.equal(auth.bytes('ca.pem').toString(), 'of another run')
 })
 
 test('a .gitignore keeps git out of the folder, unless the user has one there', (t) => {

@@ -18,7 +18,7 @@ import { tmpdir } from 'node:os'
 import { delimiter, dirname, join } from 'node:path'
 import { after, before, describe, test } from 'node:test'
 import { parse } from 'yaml'
-import { thisProcess } from '../../../lib/files/process-id.ts'
+import { thisProcess } from '../../../lib/files/lock.ts'
 import type { Access } from '../../../lib/kubernetes/kubeconfig.ts'
 import { type Edit, harderway, writeCluster } from '../../support/harderway.ts'
 import { kubectl, kubectlConfig } from '../../support/kubectl.ts'
@@ -478,7 +478,7 @@ describe('local-kubeconfig', { concurrency: 4 }, () => {
       const { folder, config } = place(t)
       write(config, foreign)
       const { pid } = spawnSync('true')
-      const owner = { ...thisProcess, pid, start: '1', token: '0f0e0d0c-0b0a-4908-8706-050403020100' }
+      const owner = { ...thisProcess, pid, start: '1', token: '0f0e0d0c-0b0a-4908-8706-050403020100', since: '' }
       write(`${config}.lock`, JSON.stringify(owner))
       const ran = await run(folder, 'local-kubeconfig')
       assert.equal(ran.status, 0, ran.output)

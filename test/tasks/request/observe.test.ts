@@ -28,7 +28,6 @@ const lockNow = async (auth: string) => {
   const lock = await takeLock(lockOf(auth), {
     signal: new AbortController().signal,
     wait: 0,
-    waitForQuiet: 0,
     onWait: () => {},
   })
   return () => lock.release()
