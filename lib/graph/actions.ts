@@ -20,9 +20,12 @@ export function planOf(
   outcomes: ReadonlyMap<string, Outcome>,
   { cluster }: Pick<Run, 'cluster'>,
 ): Plan | undefined {
-  const ends = [...graph.values()].map((target) => ({ target, outcome: outcomes.get(target.id) }))
-  if (ends.some(({ outcome }) => outcome?.kind !== 'fresh' && outcome?.kind !== 'stale')) return undefined
-  const actions = ends.flatMap(({ target, outcome }) => (outcome?.kind === 'stale' ? actionsOf(target, outcome) : []))
+  const actions: string[] = []
+  for (const target of graph.values()) {
+    const outcome = outcomes.get(target.id)
+    if (outcome?.kind === 'stale') actions.push(...actionsOf(target, outcome.reasons, outcome.change))
+    else if (outcome?.kind !== 'fresh') return undefined
+  }
   const whole = JSON.stringify([cluster.name, ...actions.toSorted()])
   return { hash: createHash('sha256').update(whole).digest('hex'), actions: new Set(actions) }
 }
@@ -39,12 +42,10 @@ function keepTargetTo(actions: Plan['actions'], target: Target): Target {
     ...target,
     build: async (run, work) => {
       const { reasons } = work
-      const confirm = (reasons: readonly Reason[], change: Change | undefined) => {
-        if (actionsOf(target, { reasons, change }).some((action) => !actions.has(action)))
-          throw otherPlan(`this is not in the plan: ${formatReasons(reasons)}`, run)
-      }
-      confirm(reasons, isRepair(reasons) ? undefined : await target.foresee?.(run, work))
-      return build(run, { ...work, confirm })
+      const change = isRepair(reasons) ? undefined : await target.foresee?.(run, work)
+      if (actionsOf(target, reasons, change).some((action) => !actions.has(action)))
+        throw otherPlan(`this is not in the plan: ${formatReasons(reasons)}`, run)
+      return build(run, work)
     },
   }
 }
@@ -55,49 +56,38 @@ export function otherPlan(what: string, { command }: Pick<Run, 'command'>): Fail
   return new Failure(what, { kind: 'refused', code: 'other-plan', remedy })
 }
 
-/** The user's own kubeconfig is of one machine, and part of no plan that others review. */
-function actionsOf(
-  { id, where, wanted }: Target,
-  { reasons, change }: { readonly reasons: readonly Reason[]; readonly change?: Change | undefined },
-): string[] {
+/**
+ * The target with the values that it is to have, with each file and with each unit to restart. The user's own kubeconfig is of one
+ * machine, and part of no plan that others review.
+ */
+function actionsOf({ id, where, wanted }: Target, reasons: readonly Reason[], change: Change | undefined): string[] {
   if (where === 'kubeconfig') return []
-  const found = [['build'], ...reasons.flatMap(repairsFor), ...(change ? worksOf(change) : [])]
-  return found.map((action) => JSON.stringify([id, wanted, ...action]))
+  const done = ['', ...reasons.flatMap(repairsFor), ...(change ? worksOf(change) : [])]
+  return done.map((what) => JSON.stringify([id, wanted, what]))
 }
 
-type Action = readonly [verb: string, ...what: unknown[]]
-
-function repairsFor(reason: Reason): Action[] {
+function repairsFor(reason: Reason): string[] {
   switch (reason.kind) {
     case 'wrong-mode':
-      return [['mode', reason.path, octal(reason.wanted)]]
+      return [`${octal(reason.wanted)} ${reason.path}`]
     case 'on-node':
-      return reason.wrongMode.map((file) => ['mode', file])
+      return reason.wrongMode.map((file) => `mode ${file}`)
     case 'left-drained':
-      return [['undrain']]
+      return ['undrain']
     default:
       return []
   }
 }
 
-function worksOf(change: Change): Action[] {
+function worksOf(change: Change): string[] {
   switch (change.kind) {
     case 'made':
-      return [['make', change.files, change.isReplaced === true]]
+      return change.files.map((file) => `${change.isReplaced ? 'replace' : 'make'} ${file}`)
     case 'deployed':
-      return [
-        ...change.files.map((file): Action => ['copy', file]),
-        ...change.removed.map((file): Action => ['remove', file]),
-      ]
+      return [...change.files.map((file) => `copy ${file}`), ...change.removed.map((file) => `remove ${file}`)]
     case 'installed':
-      return [
-        ...change.paths.map((path): Action => ['install', path]),
-        ...change.restarts.map((unit): Action => ['restart', unit]),
-      ]
-    case 'proven':
-    case 'rewritten':
-      return []
+      return [...change.paths.map((path) => `install ${path}`), ...change.restarts.map((unit) => `restart ${unit}`)]
     default:
-      return change satisfies never
+      return []
   }
 }

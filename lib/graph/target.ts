@@ -62,8 +62,6 @@ export interface Work<Found = unknown> {
   readonly signal: AbortSignal
   /** Reports what it is doing now. */
   readonly tell: (step: (Event & { type: 'step' })['step']) => void
-  /** For a build that looks again: throws a refusal if a plan is to be kept to, and this is not in it. */
-  readonly confirm?: (reasons: readonly Reason[], change: Change | undefined) => void
 }
 
 /** The result of a target; in a dry run `stale` means that it would be built. */

@@ -64,12 +64,12 @@ function changeOf(wrong: NodeReason | undefined): Change | undefined {
 }
 
 /**
- * If the files changed between the look and the swap, the node is looked at and checked again: once for each node that
- * shares the folder.
+ * If the files changed between the look and the swap, the node is looked at and checked again, once for each node that shares
+ * the folder: those leave less to do. More than the check has found is the next run's.
  */
 export async function copyFiles(
   { run, node, names }: OfNode,
-  { found: { look, checked }, force, tell, confirm }: Work<DeployFound>,
+  { found: { look, checked }, force, tell }: Work<DeployFound>,
 ): Promise<{ change?: Change | undefined }> {
   const isForced = force !== undefined
   let [{ folder }, { wrong, others }] = [look, checked]
@@ -83,10 +83,19 @@ export async function copyFiles(
     } catch (error) {
       const isOver = tries === names.together.length
       if (isOver || !(error instanceof Failure && error.code === 'changed-meanwhile')) throw error
+      const again = await lookAtNode(run, node)
+      folder = again.folder
+      ;({ wrong, others } = checkNode(run, node, again, names, isForced))
+      if (wrong && !isWithin(wrong, left)) throw error
     }
-    const again = await lookAtNode(run, node)
-    folder = again.folder
-    ;({ wrong, others } = checkNode(run, node, again, names, isForced))
-    confirm?.(wrong ? [wrong] : [], changeOf(isForced ? everything(run, node, wrong) : wrong))
   }
+}
+
+function isWithin(less: NodeReason, more: NodeReason): boolean {
+  const copied = filesToCopy(more)
+  return (
+    filesToCopy(less).every((file) => copied.includes(file)) &&
+    less.wrongMode.every((file) => [...copied, ...more.wrongMode].includes(file)) &&
+    less.pruned.every((file) => more.pruned.includes(file))
+  )
 }

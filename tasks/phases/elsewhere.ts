@@ -6,11 +6,11 @@ import type { Cluster, ClusterNode } from '../../lib/cluster/cluster.ts'
 import { caName } from '../../lib/files/names.ts'
 import type { Target } from '../../lib/graph/target.ts'
 import { layoutOf } from '../layouts/table.ts'
+import type { UnitsFound } from '../nodes/units.ts'
 import { certTable } from '../tables/certs.ts'
 import { nodeFiles } from '../tables/files.ts'
 import { unitsOf } from '../tables/places.ts'
 import type { DeployFound } from './deploy.ts'
-import type { InstallFound } from './install.ts'
 
 /** `earlier`: the targets that make what is deployed. */
 export function deployTargets(cluster: Cluster, earlier: readonly Target[]): Target[] {
@@ -50,7 +50,7 @@ export function installTargets({ install, nodes }: Cluster): Target[] {
   const idsOf = (role: ClusterNode['role']) => nodes.filter((node) => node.role === role).map(installId)
   const [gateways, controls] = [idsOf('gateway'), idsOf('control')]
   const load = () => import('./install.ts')
-  return nodes.map((node): Target<InstallFound> => {
+  return nodes.map((node): Target<UnitsFound> => {
     return {
       id: installId(node),
       phase: 'install',

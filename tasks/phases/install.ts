@@ -13,12 +13,6 @@ import { guardIdentity, guardNewer } from '../nodes/guards.ts'
 import { checkUnitsOf, lookAtUnits, runningElsewhere, type UnitCheck, type UnitsFound } from '../nodes/units.ts'
 import type { DeployFound } from './deploy.ts'
 
-export interface InstallFound {
-  readonly units: UnitsFound
-  /** True if the check made the look itself, just before the build. */
-  readonly isCurrent: boolean
-}
-
 interface OfNode {
   readonly run: Run
   readonly node: ClusterNode
@@ -29,29 +23,30 @@ interface OfNode {
 export async function checkUnits(
   { run, node, install }: OfNode,
   { force, before }: { readonly force: Force | undefined; readonly before: DeployFound | undefined },
-): Promise<Look<InstallFound>> {
+): Promise<Look<UnitsFound>> {
+  // Much may have happened since, while others were restarted: what is wrong is looked at again.
+  if (before?.units && !force) {
+    const look = checkFound(run, node, install, before.units)
+    if (look.reasons.length === 0) return look
+  }
   // A plan uses the same look, if files would have to be copied first.
   const look = before?.checked.wrong && before.look
-  const units = before?.units ?? (await lookAtUnits(run, node, install, look))
-  guardIdentity(run, node, units.look)
-  if (!force) guardNewer(run, node, units.look)
-  return { ...checkNode(run, node, install, units), found: { units, isCurrent: before === undefined } }
+  return checkFound(run, node, install, await lookAtUnits(run, node, install, look), force)
 }
 
-export async function updateUnits(of: OfNode, { found, signal, force, tell, confirm }: Work<InstallFound>) {
-  const { run, node, install } = of
-  // Much may have happened since, while others were restarted.
-  const units = found.isCurrent ? found.units : await lookAtUnits(run, node, install)
-  if (confirm && !found.isCurrent) {
-    const { reasons } = checkNode(run, node, install, units)
-    confirm(reasons, changeOf(force ? await forcedReasons(of, units) : reasons))
-  }
+function checkFound(run: Run, node: ClusterNode, install: Install, found: UnitsFound, force?: Force): Look<UnitsFound> {
+  guardIdentity(run, node, found.look)
+  if (!force) guardNewer(run, node, found.look)
+  return { ...checkNode(run, node, install, found), found }
+}
+
+export async function updateUnits({ run, node, install }: OfNode, { found, signal, force, tell }: Work<UnitsFound>) {
   const { bringUp } = await import('../nodes/install.ts')
-  return bringUp({ run, node, install, signal, tell }, units, force !== undefined)
+  return bringUp({ run, node, install, signal, tell }, found, force !== undefined)
 }
 
-export async function foreseeUnits(of: OfNode, { reasons, found, force }: Work<InstallFound>): Promise<Change> {
-  return changeOf(force ? await forcedReasons(of, found.units) : reasons)
+export async function foreseeUnits(of: OfNode, { reasons, found, force }: Work<UnitsFound>): Promise<Change> {
+  return changeOf(force ? await forcedReasons(of, found) : reasons)
 }
 
 function changeOf(reasons: readonly Reason[]): Change {
