@@ -5,7 +5,7 @@ import { describe, test } from 'node:test'
 import { Failure } from '../../lib/failure.ts'
 import { spawn } from '../../lib/process.ts'
 import { joinFailures } from '../../lib/show/reporter.ts'
-import { needs } from '../support/parts.ts'
+import { asAnother, needs } from '../support/parts.ts'
 import { scratch } from '../support/scratch.ts'
 
 const { signal } = new AbortController()
@@ -25,7 +25,7 @@ describe('an ssh that can not be started is reported as such, with what to do', 
 }, () => {
   const script = join(import.meta.dirname, '../support/spawn-process.ts')
   // No limit on processes binds root.
-  const asUser = process.getuid?.() === 0 ? ['setpriv', '--reuid', '54321', '--regid', '54321', '--clear-groups'] : []
+  const asUser = process.getuid?.() === 0 ? asAnother : []
   const limited = (...words: readonly string[]) => {
     const [program = '', ...rest] = words
     return JSON.parse(execFileSync(program, rest, { encoding: 'utf8' }))

@@ -1,5 +1,8 @@
 /** Which real parts this machine has: a test that needs one it lacks says so and is skipped. */
 import { spawnSync } from 'node:child_process'
+import { statSync } from 'node:fs'
+import { dirname } from 'node:path'
+import { fileURLToPath } from 'node:url'
 import { findProgram } from '../lab/programs.ts'
 
 /** For `{ skip }`: false where every command is there. With REQUIRE_PARTS set nothing is skipped: the test fails. */
@@ -20,3 +23,31 @@ export function needsNamespaces(): false | string {
 
 /** In front of a command: it sees its own processes alone, and ends with this one. */
 export const inNamespace = ['unshare', '--pid', '--fork', '--mount-proc', '--kill-child'] as const
+
+/** Who is neither the user who runs the tests, nor root. */
+export const another = 54321
+
+const project = fileURLToPath(new URL('../..', import.meta.url)).replace(/\/$/, '')
+const foldersAround = [project]
+while (foldersAround[0] !== '/') foldersAround.unshift(dirname(String(foldersAround[0])))
+/** The outermost that others may not enter, such as root's home. */
+const closedFolder = foldersAround.find((folder) => (statSync(folder).mode & 0o001) === 0)
+
+/** The command shows the project in a closed folder to whoever it starts, and nothing else of that folder. */
+const show = `mount --bind "$0" /mnt && mount -t tmpfs -o mode=755 tmpfs "$1" && mkdir -p "$0" && mount --move /mnt "$0" &&
+  cd "$PWD" && shift && exec "$@"`
+const shown = closedFolder === undefined ? [] : ['unshare', '--mount', 'sh', '-c', show, project, closedFolder]
+
+/** In front of a command: another user carries it out, where root runs the tests. */
+export const asAnother: readonly string[] = [
+  ...shown,
+  ...['setpriv', '--reuid', String(another), '--regid', String(another), '--clear-groups'],
+]
+
+/** For `{ skip }`. */
+export function needsAnother(): false | string {
+  if (process.getuid?.() !== 0) return 'only root can start what another user does'
+  const [program = '', ...words] = [...asAnother, process.execPath, '--version']
+  const isThere = spawnSync(program, words).status === 0
+  return !isThere && !process.env.REQUIRE_PARTS && 'another user may not read the project, or there is no setpriv'
+}

@@ -5,20 +5,18 @@ import { chownSync, mkdirSync } from 'node:fs'
 import { join } from 'node:path'
 import { type TestContext, test } from 'node:test'
 import { type Edit, harderway, writeCluster } from '../support/harderway.ts'
-import { needs } from '../support/parts.ts'
+import { another, asAnother, needsAnother } from '../support/parts.ts'
 import { start } from '../support/process.ts'
 import { scratch } from '../support/scratch.ts'
 
-const skip = needs('setpriv') || (process.getuid?.() !== 0 && 'only root can make what is root’s')
-const user = 54321
-const asUser = ['setpriv', '--reuid', String(user), '--regid', String(user), '--clear-groups']
+const skip = needsAnother()
 const quickKeys: Edit = [['certificates', 'key'], 'ecdsa-p256']
 
 function place(t: TestContext): string {
   const folder = scratch(t)
   mkdirSync(join(folder, 'home'))
   writeCluster(folder, [quickKeys])
-  for (const path of [folder, join(folder, 'home'), join(folder, 'cluster.yaml')]) chownSync(path, user, user)
+  for (const path of [folder, join(folder, 'home'), join(folder, 'cluster.yaml')]) chownSync(path, another, another)
   return folder
 }
 
@@ -32,22 +30,22 @@ for (const args of [['certs'], ['status'], ['local-kubeconfig', '--dry-run']])
   test(`an auth/ of root is refused by ${args.join(' ')}, with the command that shows it`, { skip }, async (t) => {
     const folder = place(t)
     assert.equal((await harderway(folder, 'certs')).status, 0)
-    const refused = await start(folder, args, { by: asUser }).ended
+    const refused = await start(folder, args, { by: asAnother }).ended
     assert.notEqual(refused.status, 0)
     const told = refused.stdout + refused.stderr
     assert.match(told, /permission denied/)
     assert.match(told, /if a run by sudo made it, give it back to its user with chown/)
     assert.match(shownOwners(told).join(''), /^d\S+ +\d+ root .*\/auth$/m)
-    execFileSync('chown', ['-R', `${user}:${user}`, join(folder, 'auth')])
-    const again = await start(folder, ['certs'], { by: asUser }).ended
+    execFileSync('chown', ['-R', `${another}:${another}`, join(folder, 'auth')])
+    const again = await start(folder, ['certs'], { by: asAnother }).ended
     assert.equal(again.status, 0, again.stderr)
   })
 
 test('a single file of root in a folder of the user is named so too', { skip }, async (t) => {
   const folder = place(t)
-  assert.equal((await start(folder, ['certs'], { by: asUser }).ended).status, 0)
+  assert.equal((await start(folder, ['certs'], { by: asAnother }).ended).status, 0)
   assert.equal((await harderway(folder, 'node-certs', '--force')).status, 0)
-  const refused = await start(folder, ['node-certs'], { by: asUser }).ended
+  const refused = await start(folder, ['node-certs'], { by: asAnother }).ended
   assert.equal(refused.status, 1)
   assert.match(shownOwners(refused.stdout + refused.stderr).join(''), /^-\S+ +\d+ root .*\/auth\/worker0-key\.pem$/m)
 })

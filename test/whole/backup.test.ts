@@ -5,7 +5,7 @@ import { chownSync, cpSync, lstatSync, mkdirSync, readdirSync, readFileSync, rmS
 import { dirname, join } from 'node:path'
 import { test } from 'node:test'
 import { entry, harderway, makePlace, oneOfEach, writeCluster } from '../support/harderway.ts'
-import { needs } from '../support/parts.ts'
+import { another, asAnother, needs } from '../support/parts.ts'
 
 const root = join(dirname(entry), '..')
 const page = readFileSync(join(root, 'docs/backup.md'), 'utf8')
@@ -18,12 +18,12 @@ function commandUnder(heading: string): string {
   return command
 }
 
-/** Nobody's, where the tests are root's. */
-const other = process.getuid?.() === 0 ? { uid: 65534, gid: 65534 } : {}
+const isRoot = process.getuid?.() === 0
 
-function run(command: string, home: string, user: { readonly uid?: number; readonly gid?: number } = {}): string {
+function run(command: string, home: string, by: readonly string[] = []): string {
   const env = { PATH: process.env.PATH, HOME: home }
-  return execFileSync('/bin/sh', ['-c', command], { cwd: root, env, encoding: 'utf8', ...user })
+  const [program = '', ...words] = [...by, '/bin/sh', '-c', command]
+  return execFileSync(program, words, { cwd: root, env, encoding: 'utf8' })
 }
 
 test('the commands that encrypt and restore auth/ work, in another home and as another user', {
@@ -48,17 +48,16 @@ test('the commands that encrypt and restore auth/ work, in another home and as a
   run(commandUnder('Encrypt a backup'), home)
   cpSync(join(home, 'kubenet.tar.gz.age'), join(elsewhere, 'kubenet.tar.gz.age'))
 
-  const { uid, gid } = other
-  if (uid !== undefined && gid !== undefined)
+  if (isRoot)
     for (const name of ['.', ...readdirSync(elsewhere, { recursive: true, encoding: 'utf8' })])
-      chownSync(join(elsewhere, name), uid, gid)
-  const told = run(commandUnder('Restore a backup'), elsewhere, other)
+      chownSync(join(elsewhere, name), another, another)
+  const told = run(commandUnder('Restore a backup'), elsewhere, isRoot ? asAnother : [])
   assert.match(told, /restored 25 files; 0 were already present/)
   const [before, after] = [join(ours, 'auth'), join(theirs, 'auth')]
   assert.deepEqual(readdirSync(after), readdirSync(before))
   for (const name of readdirSync(before)) {
     assert.ok(readFileSync(join(after, name)).equals(readFileSync(join(before, name))), name)
     const { mode, uid = 0 } = lstatSync(join(after, name))
-    assert.deepEqual([mode, uid], [lstatSync(join(before, name)).mode, other.uid ?? process.getuid?.()], name)
+    assert.deepEqual([mode, uid], [lstatSync(join(before, name)).mode, isRoot ? another : process.getuid?.()], name)
   }
 })
