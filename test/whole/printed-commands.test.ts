@@ -46,7 +46,7 @@ function literalsIn(text: string): string[] {
 
 /** What an expression in a printed command may stand for. Where it chooses between texts: each of them. */
 function samplesOf(code: string): string[] {
-  if (/--node/.test(code) || /^(nodes|nodeOptions\(.*\))$/.test(code)) return ['--node control0']
+  if (/--node/.test(code) || /^(nodes|options|nodeOptions\(.*\))$/.test(code)) return ['--node control0']
   const choices = literalsIn(code)
   if (code.includes(' ? ') && choices.length > 0) return choices
   if (/(^|\.)name$/.test(code)) return ['ca']
