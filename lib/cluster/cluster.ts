@@ -1,14 +1,24 @@
 /** Reads the text of cluster.yaml into a Cluster with every default filled in, or into its problems. Pure. */
+import { isUtf8 } from 'node:buffer'
 import * as v from 'valibot'
-import { type Document, isNode, isScalar, isSeq, LineCounter, type Pair, type YAMLMap, isMap as yamlIsMap } from 'yaml'
+import {
+  type Document,
+  isNode,
+  isScalar,
+  isSeq,
+  LineCounter,
+  type Pair,
+  visit,
+  type YAMLMap,
+  isMap as yamlIsMap,
+} from 'yaml'
 import { parseCidr } from '../address.ts'
 import { once } from '../files/plain-file.ts'
-import { type Explained, formatExplained, type Mistake } from '../wording.ts'
+import { type Explained, excerpt, type Mistake } from '../wording.ts'
 import { parseYaml } from '../yaml.ts'
 import { isMap, map, type Path, type Problem, type Raw, shown } from './problem.ts'
-import { clusterProblems, type Known } from './rules.ts'
+import { clusterProblems, type LayoutRules } from './rules.ts'
 import { type ClusterInput, clusterSchema, type keyKinds, layoutNames, type providers, usualLayout } from './schema.ts'
-import { type SyntaxProblem, syntaxProblems } from './syntax.ts'
 
 export type KeyKind = (typeof keyKinds)[number]
 export type Provider = (typeof providers)[number]
@@ -29,7 +39,7 @@ export type ParsedCluster =
     }
   | { readonly problems: readonly PlacedProblem[] }
 
-export function parseCluster(bytes: Uint8Array, known: (layout: LayoutName) => Known): ParsedCluster {
+export function parseCluster(bytes: Uint8Array, known: (layout: LayoutName) => LayoutRules): ParsedCluster {
   const lines = new LineCounter()
   const placed = (offset: number, { message, remedy }: Explained): PlacedProblem => {
     const { line, col } = lines.linePos(offset)
@@ -45,25 +55,20 @@ export function parseCluster(bytes: Uint8Array, known: (layout: LayoutName) => K
   }
   const problemAt = (path: Path, message: string) => place({ path, message })
   if (result.success && problems.length === 0) return { cluster: complete(result.output), problemAt }
-  const all = problems.map(place)
-  // Two checks of one value may report the same problem.
-  const unique = new Map(
-    all.map((problem) => [`${problem.line}:${problem.column}: ${formatExplained(problem)}`, problem]),
-  )
-  return { problems: [...unique.values()].sort((a, b) => a.line - b.line || a.column - b.column) }
+  return { problems: problems.map(place).sort((a, b) => a.line - b.line || a.column - b.column) }
 }
 
 /** Every problem in the parsed content of a cluster.yaml. */
-export function findProblems(value: unknown, known: (layout: LayoutName) => Known): Problem[] {
+export function findProblems(value: unknown, known: (layout: LayoutName) => LayoutRules): Problem[] {
   return validate(value, known).problems
 }
 
-function validate(written: unknown, known: (layout: LayoutName) => Known) {
+function validate(written: unknown, known: (layout: LayoutName) => LayoutRules) {
   const { layout: named = usualLayout } = map(written)
   const name = layoutNames.find((each) => each === named)
   const layout = known(name ?? usualLayout)
   const value = withDefaults(written, layout.defaults)
-  const result = v.safeParse(clusterSchema, value)
+  const result = v.safeParse(clusterSchema, value, { abortPipeEarly: true })
   const problems = [
     ...(result.issues ?? []).flatMap((issue) => issueProblems(issue)),
     // By the rules of another layout everything could be wrong.
@@ -83,50 +88,76 @@ function withDefaults(value: unknown, defaults: Raw): unknown {
 
 const needed = 'write name, api.virtualIP and nodes; docs/cluster-yaml.md begins with an example'
 
-type ParsedYaml =
-  | { readonly document: Document; readonly value: unknown }
-  | { readonly errors: readonly SyntaxProblem[] }
+/** `offset` counts characters from the start of the text. */
+interface SyntaxError extends Explained {
+  readonly offset: number
+}
 
-function parseBytes(bytes: Uint8Array, lineCounter: LineCounter): ParsedYaml {
+function parseBytes(
+  bytes: Uint8Array,
+  lineCounter: LineCounter,
+): { readonly document: Document; readonly value: unknown } | { readonly errors: readonly SyntaxError[] } {
+  const wrong = (message: string, remedy: string) => ({ errors: [{ offset: 0, message, remedy }] })
+  if (!isUtf8(bytes)) return wrong('the file is not UTF-8 text', 'save it as UTF-8')
   try {
-    const text = new TextDecoder('utf-8', { fatal: true }).decode(bytes)
-    const document = parseYaml(text, { lineCounter })
-    const errors = syntaxProblems(text, document)
+    const document = parseYaml(new TextDecoder().decode(bytes), { lineCounter })
+    const errors = syntaxErrors(document)
     if (errors.length > 0) return { errors }
     const { contents } = document
     // The content is not quoted: with a wrong --config it may be a key.
     if (!yamlIsMap(contents)) {
       const isEmpty = contents === null || (isScalar(contents) && contents.value === null)
-      const what = isEmpty ? 'is empty' : 'has no keys (a key ends with a colon and a blank)'
-      return { errors: [{ offset: 0, message: `the file ${what}`, remedy: needed }] }
+      return wrong(`the file ${isEmpty ? 'is empty' : 'has no keys (a key ends with a colon and a blank)'}`, needed)
     }
-    return { document, value: withoutNulls(document.toJS({ maxAliasCount: 1000 })) }
+    return { document, value: document.toJS({ maxAliasCount: 1000, reviver: withoutNull }) }
   } catch (error) {
-    if (error instanceof TypeError)
-      return { errors: [{ offset: 0, message: 'the file is not UTF-8 text', remedy: 'save it as UTF-8' }] }
-    // Thrown for aliases that multiply.
-    if (error instanceof ReferenceError)
-      return { errors: [{ offset: 0, message: 'aliases (*) repeat too much here', remedy: 'write the values out' }] }
-    if (error instanceof RangeError)
-      return {
-        errors: [
-          {
-            offset: 0,
-            message: 'the file is nested too deeply, or an alias (*) is inside its own anchor',
-            remedy: 'write the value out',
-          },
-        ],
-      }
+    // Thrown for aliases that multiply, and for too many calls.
+    if (error instanceof ReferenceError || error instanceof RangeError)
+      return wrong('the file is nested too deeply, or its aliases (*) repeat too much', 'write the values out')
     throw error
   }
 }
 
+/** Where the parser's own message does not say it: https://eemeli.org/yaml/#errors */
+const remedies = new Map<string, string>([
+  ['BAD_ALIAS', 'put a value that begins with * in quotes'],
+  ['BAD_SCALAR_START', 'put the value in quotes'],
+  ['BLOCK_AS_IMPLICIT_KEY', 'check the indentation; a value with ": " in it needs quotes'],
+  ['BLOCK_IN_FLOW', 'a comma ends each entry; a value with ": " in it needs quotes'],
+  ['DUPLICATE_KEY', 'remove one of the two'],
+  ['MULTIPLE_DOCS', 'a file holds one cluster'],
+  ['NON_STRING_KEY', 'put a value that begins with { in quotes'],
+  ['TAB_AS_INDENT', 'indent with blanks'],
+])
+
+function syntaxErrors(document: Document.Parsed): SyntaxError[] {
+  const [error] = document.errors
+  // Those after the first follow from it.
+  if (error)
+    return [
+      { offset: error.pos[0], message: excerpt(error.message.split(';')[0] ?? ''), remedy: remedies.get(error.code) },
+    ]
+  const anchors = new Set<string>()
+  const found: SyntaxError[] = []
+  visit(document, {
+    Node: (_, node) => {
+      if ('anchor' in node && node.anchor !== undefined) anchors.add(node.anchor)
+    },
+    Alias: (_, { source, range }) => {
+      if (!anchors.has(source))
+        found.push({
+          offset: range?.[0] ?? 0,
+          message: 'this is an alias (*), and its anchor (&) is not above it',
+          remedy: remedies.get('BAD_ALIAS'),
+        })
+    },
+  })
+  return found
+}
+
 /** A key without a value (`subject:` with everything below it commented out) counts as absent. */
-function withoutNulls(value: unknown): unknown {
-  if (Array.isArray(value)) return value.map(withoutNulls)
-  if (value === null || typeof value !== 'object') return value
-  const entries = Object.entries(value).filter(([, inner]) => inner !== null)
-  return Object.fromEntries(entries.map(([key, inner]) => [key, withoutNulls(inner)]))
+function withoutNull(this: unknown, _key: unknown, value: unknown): unknown {
+  return value === null && !Array.isArray(this) ? undefined : value
 }
 
 /** For a union, the errors inside the variant that was meant say more than "none matches". */
@@ -143,23 +174,18 @@ const pairsOf = once<Map<string, Pair>, YAMLMap>(
 )
 
 /** The offset of the value at the path, or of its key; of the enclosing value if it does not exist. */
-function offsetOf(document: Document, path: Path, at: 'key' | 'value' = 'value'): number {
-  for (let length = path.length; length > 0; length--) {
-    const above = length === 1 ? document.contents : document.getIn(path.slice(0, length - 1), true)
-    const key = path[length - 1]
-    if (yamlIsMap(above)) {
-      const pair = pairsOf(above as YAMLMap).get(String(key))
-      const keyAsked = at === 'key' && length === path.length
-      const found =
-        keyAsked || !isNode(pair?.value) || pair.value.range?.[0] === pair.value.range?.[1] ? pair?.key : pair?.value
-      if (isNode(found) && found.range) return found.range[0]
-    }
-    if (isSeq(above)) {
-      const item = above.items[Number(key)]
-      if (isNode(item) && item.range) return item.range[0]
-    }
+function offsetOf({ contents }: Document, path: Path, at: 'key' | 'value' = 'value'): number {
+  let node: unknown = contents
+  let offset = isNode(contents) ? (contents.range?.[0] ?? 0) : 0
+  for (const [i, key] of path.entries()) {
+    const pair = yamlIsMap(node) ? pairsOf(node as YAMLMap).get(String(key)) : undefined
+    node = isSeq(node) ? node.items[Number(key)] : pair?.value
+    const hasNoText = !isNode(node) || node.range?.[0] === node.range?.[1]
+    const place = pair && (hasNoText || (at === 'key' && i === path.length - 1)) ? pair.key : node
+    if (!isNode(place) || !place.range) break
+    offset = place.range[0]
   }
-  return isNode(document.contents) ? (document.contents.range?.[0] ?? 0) : 0
+  return offset
 }
 
 /** nodes[3].role; a key that is not a plain word is quoted. */

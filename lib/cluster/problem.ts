@@ -22,16 +22,6 @@ export function list(value: unknown): readonly unknown[] {
   return Array.isArray(value) ? value : []
 }
 
-/** A problem for each value that occurs before in the list, at its own place. */
-export function duplicates(values: readonly { value: string; path: Path }[], what: string): Problem[] {
-  const seen = new Set<string>()
-  return values.flatMap(({ value, path }) => {
-    if (seen.has(value)) return [{ path, message: `"${value}" ${what}` }]
-    seen.add(value)
-    return []
-  })
-}
-
 /** The value as the message shows it: short, on one line, its kind visible. */
 export function shown(value: unknown): string {
   if (value === undefined || value === null) return 'nothing'
@@ -42,13 +32,9 @@ export function shown(value: unknown): string {
   return typeof value === 'string' ? short : String(value).slice(0, 40)
 }
 
-/** A map from the file may have a key `toString`, so it can't be converted to text. */
+/** Empty for what is no text. */
 export function textOf(value: unknown): string {
-  try {
-    return String(value)
-  } catch {
-    return '[object Object]'
-  }
+  return typeof value === 'string' ? value : ''
 }
 
 /** The parts of a valibot schema that say which keys are allowed where. */
@@ -66,6 +52,8 @@ export function unknownKeys(schema: SchemaShape, value: unknown, path: Path): Pr
   if (schema.wrapped) return unknownKeys(schema.wrapped, value, path)
   if (schema.type === 'union') return (schema.options ?? []).flatMap((option) => unknownKeys(option, value, path))
   const { item, entries, value: each } = schema
+  // To valibot a list is an object too.
+  if (Array.isArray(value) && !item) return entries || each ? [{ path, message: 'a list is not a map of keys' }] : []
   if (each) return Object.entries(map(value)).flatMap(([key, inner]) => unknownKeys(each, inner, [...path, key]))
   if (item) return list(value).flatMap((each, i) => unknownKeys(item, each, [...path, i]))
   if (!entries) return []

@@ -19,28 +19,19 @@ import {
   isHost,
   kubeconfigName,
   list,
-  mapMessage,
   nodeDirectory,
   nodeName,
-  noList,
   object,
   oneOf,
   path,
   printable,
+  record,
   san,
-  text,
   wait,
 } from './values.ts'
 
 export const keyKinds = ['rsa-2048', 'rsa-3072', 'rsa-4096', 'ecdsa-p256', 'ecdsa-p384'] as const
 const roles = ['control', 'worker', 'gateway'] as const
-const roleSynonyms = new Map<string, (typeof roles)[number]>([
-  ['master', 'control'],
-  ['control-plane', 'control'],
-  ['controlplane', 'control'],
-  ['node', 'worker'],
-  ['loadbalancer', 'gateway'],
-])
 export const providers = ['aescbc', 'aesgcm', 'secretbox'] as const
 export const layoutNames = ['harder-way', 'hard-way'] as const
 /** Where cluster.yaml names none. */
@@ -53,12 +44,15 @@ export const defaults = {
   serviceCIDR: '10.32.0.0/16',
 } as const
 
+/** At most one block of each family. */
+const isDualStack = (blocks: string[]) => new Set(blocks.map((block) => block.includes(':'))).size === blocks.length
+
 /** Who logs in on a node. */
 const login = checked('a user name, such as ubuntu', (s) => /^[A-Za-z0-9_][\w.@-]{0,63}\$?$/.test(s))
 
 const node = object({
   name: nodeName,
-  role: oneOf('role', roles, roleSynonyms),
+  role: oneOf('role', roles),
   ip: v.optional(address),
   ips: v.optional(list(address, 1)),
   sans: v.optional(list(san), []),
@@ -73,15 +67,9 @@ const node = object({
 })
 
 /** At most 64 characters, the limit of a CN in RFC 5280, A.1; lower case, for file systems that ignore case. */
-const userName = v.pipe(
-  text("a user's name, such as jane"),
-  v.check(
-    (s) => /^[a-z0-9]([a-z0-9._@-]{0,62}[a-z0-9])?$/.test(s),
-    ({ input }) =>
-      input.startsWith('system:')
-        ? `${shown(input)} begins with system:, which Kubernetes keeps for its own components`
-        : `${shown(input)} is not a user's name: 1 to 64 lower-case letters, digits and . _ - @, a letter or digit at both ends`,
-  ),
+const userName = checked(
+  "a user's name: 1 to 64 lower-case letters, digits and . _ - @, a letter or digit at both ends",
+  (s) => /^[a-z0-9]([a-z0-9._@-]{0,62}[a-z0-9])?$/.test(s),
 )
 const user = object({
   name: userName,
@@ -100,20 +88,10 @@ const install = v.union(
       undrain: v.optional(command, ''),
       timeout: v.optional(wait, '2m'),
       units: v.optional(
-        noList(
-          v.record(
-            v.string(),
-            v.union(
-              [
-                v.literal(false),
-                object({
-                  restart: v.optional(command),
-                  files: v.optional(noList(v.record(v.string(), absolutePath, mapMessage)), {}),
-                }),
-              ],
-              ({ input }) => `${shown(input)} is neither false nor a map of restart and files`,
-            ),
-            mapMessage,
+        record(
+          v.union(
+            [v.literal(false), object({ restart: v.optional(command), files: v.optional(record(absolutePath), {}) })],
+            ({ input }) => `${shown(input)} is neither false nor a map of restart and files`,
           ),
         ),
         {},
@@ -164,7 +142,10 @@ export const clusterSchema = object({
   network: v.optional(
     object({
       serviceCIDR: v.optional(
-        v.union([cidr, list(cidr, 1)], ({ input }) => `${shown(input)} is neither an address block nor a list of two`),
+        v.union(
+          [cidr, v.pipe(list(cidr, 1), v.check(isDualStack, 'is more than one IPv4 and one IPv6 block'))],
+          ({ input }) => `${shown(input)} is neither an address block nor a list of two`,
+        ),
         defaults.serviceCIDR,
       ),
       clusterDomain: v.optional(dns, 'cluster.local'),
@@ -191,14 +172,10 @@ export const clusterSchema = object({
       concurrency: v.optional(integer(1, 1000), 16),
       configFile: v.optional(path),
       options: v.optional(
-        noList(
-          v.record(
-            v.string(),
-            v.pipe(
-              v.union([v.string(), v.number(), v.boolean()], ({ input }) => `${shown(input)} is not one value`),
-              v.transform((value) => (typeof value === 'boolean' ? (value ? 'yes' : 'no') : String(value))),
-            ),
-            mapMessage,
+        record(
+          v.pipe(
+            v.union([command, v.number(), v.boolean()], ({ input }) => `${shown(input)} is not one value`),
+            v.transform((value) => (typeof value === 'boolean' ? (value ? 'yes' : 'no') : String(value))),
           ),
         ),
         {},

@@ -16,22 +16,14 @@ export const isAddress = (text: string): boolean => addressBytes(text) !== undef
 
 const longest = parseDuration('1000y')
 
-export const text = (what: string) => v.string(({ input }) => `${shown(input)} is not text: ${what}`)
+const text = (what: string) => v.string(({ input }) => `${shown(input)} is not text: ${what}`)
 export const checked = (what: string, right: (text: string) => boolean) =>
   v.pipe(
     text(what),
     v.check(right, ({ input }) => `${shown(input)} is not ${what}`),
   )
-/** `synonyms`: words that others use, and the option that is meant. */
-export const oneOf = <const T extends readonly string[]>(
-  what: string,
-  options: T,
-  synonyms: ReadonlyMap<string, T[number]> = new Map(),
-) =>
-  v.picklist(options, ({ input }) => {
-    const meant = synonyms.get(textOf(input).toLowerCase())
-    return `${shown(input)} is not a ${what}: ${meant ? `did you mean ${meant}?` : suggest(textOf(input), options)}`
-  })
+export const oneOf = <const T extends readonly string[]>(what: string, options: T) =>
+  v.picklist(options, ({ input }) => `${shown(input)} is not a ${what}: ${suggest(textOf(input), options)}`)
 export const integer = (low: number, high: number) => {
   const message = ({ input }: { input: unknown }) => `${shown(input)} is not a whole number from ${low} to ${high}`
   return v.pipe(v.number(message), v.integer(message), v.minValue(low, message), v.maxValue(high, message))
@@ -41,21 +33,16 @@ export const list = <T extends v.GenericSchema>(item: T, least = 0) => {
     Array.isArray(input) ? 'is empty: at least one is needed' : `${shown(input)} is not a list`
   return v.pipe(v.array(item, message), v.minLength(least, message))
 }
-export const mapMessage = ({ input, received }: { input: unknown; received: string }) =>
+const mapMessage = ({ input, received }: { input: unknown; received: string }) =>
   received === 'undefined' ? 'is missing' : `${shown(input)} is not a map of keys`
-/** To valibot a list is an object too. */
-export const noList = <T extends v.GenericSchema>(schema: T): T => {
-  const never = v.never(mapMessage)
-  const run: v.GenericSchema['~run'] = (dataset, config) =>
-    (Array.isArray(dataset.value) ? never : schema)['~run'](dataset, config)
-  return { ...schema, '~run': run }
-}
-export const object = <T extends v.ObjectEntries>(entries: T) => noList(v.object(entries, mapMessage))
+export const object = <T extends v.ObjectEntries>(entries: T) => v.object(entries, mapMessage)
+export const record = <T extends v.GenericSchema>(value: T) => v.record(v.string(), value, mapMessage)
 
+const isOneLine = (s: string) => !/[\p{Cc}\p{Cs}\u2028\u2029]/u.test(s)
 export const printable = (most: number) =>
   checked(`1 to ${most} characters, none of them a control character, and no space at either end`, (s) => {
     const length = [...s].length
-    return length >= 1 && length <= most && !/[\p{Cc}\p{Cs}\u2028\u2029]/u.test(s) && s.trim() === s
+    return length >= 1 && length <= most && isOneLine(s) && s.trim() === s
   })
 export const domain = checked(
   'a DNS name with a letter (lower-case letters, digits and hyphens, such as kubenet or example.org)',
@@ -94,37 +81,31 @@ export const kubeconfigName = checked(
   'a kubeconfig name (letters, digits and . _ - : / @, beginning with a letter or digit)',
   (s) => /^[A-Za-z0-9][\w.:/@-]{0,252}$/.test(s),
 )
-export const path = checked('a path', (s) => s !== '' && !/[\p{Cc}\p{Cs}\u2028\u2029]/u.test(s))
-export const command = checked('a command on one line', (s) => !/[\p{Cc}\p{Cs}\u2028\u2029]/u.test(s) && s.trim() === s)
+export const path = checked('a path', (s) => s !== '' && isOneLine(s))
+export const command = checked('a command on one line', (s) => isOneLine(s) && s.trim() === s)
 export const absolutePath = checked(
   'an absolute path of plain characters, without .. in it',
   (s) => /^(\/[\w@%+=:,.-]+)+$/.test(s) && !/\/\.\.?(\/|$)/.test(s),
 )
 export const nodeDirectory = checked(
   'a folder on the node: ~, ~/folder or /folder, without .. in it',
-  (s) => /^(~|\/)(\/|$)|^\/[^/]/.test(s) && !/(^|\/)\.\.(\/|$)|[\p{Cc}\p{Cs}\u2028\u2029]/u.test(s),
+  (s) => /^(~|\/)(\/|$)|^\/[^/]/.test(s) && !/(^|\/)\.\.(\/|$)/.test(s) && isOneLine(s),
 )
 export const cidr = v.pipe(
   text('an address block, such as 10.32.0.0/16'),
-  v.rawCheck(({ dataset, addIssue }) => {
-    if (!dataset.typed) return
-    const parsed = parseCidr(dataset.value)
-    if (typeof parsed === 'string') addIssue({ message: `${shown(dataset.value)} ${parsed}` })
-    else if (parsed.network.length * 8 - parsed.prefix < 3)
-      addIssue({ message: `${shown(dataset.value)} is too small: kube-apiserver needs at least 8 addresses (a /29)` })
-  }),
+  v.check(
+    (s) => wrongBlock(s) === undefined,
+    ({ input }) => `${shown(input)} ${wrongBlock(input)}`,
+  ),
 )
-export const nodeName = v.pipe(
-  text('a node name, such as worker0'),
-  v.check(
-    (s) => new RegExp(`^${label}$`).test(s),
-    ({ input }) =>
-      /[A-Z]/.test(input) && new RegExp(`^${label}$`).test(input.toLowerCase())
-        ? `"${input}" has capitals, which Kubernetes refuses in a node name: write ${input.toLowerCase()}`
-        : `${shown(input)} is not a node name: one DNS label of lower-case letters, digits and hyphens`,
-  ),
-  v.check(
-    (s) => s.length <= 52 || !new RegExp(`^${label}$`).test(s),
-    'is longer than 52 characters, so that its CN, system:node:<name>, would pass the 64 of RFC 5280',
-  ),
+function wrongBlock(text: string): string | undefined {
+  const parsed = parseCidr(text)
+  if (typeof parsed === 'string') return parsed
+  const isTooSmall = parsed.network.length * 8 - parsed.prefix < 3
+  return isTooSmall ? 'is too small: kube-apiserver needs at least 8 addresses (a /29)' : undefined
+}
+/** A CN, system:node:<name>, has at most 64 characters: RFC 5280, A.1. */
+export const nodeName = checked(
+  'a node name: one DNS label of at most 52 lower-case letters, digits and hyphens',
+  (s) => s.length <= 52 && new RegExp(`^${label}$`).test(s),
 )

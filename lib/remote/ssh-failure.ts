@@ -52,7 +52,7 @@ const causes: readonly Cause[] = [
       [
         "compare the fingerprint that ssh shows with the machine's own (on it: ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub):",
         asking(places.map(({ host }) => host)),
-        'or trust the key of each node on first use: ssh.options: {StrictHostKeyChecking: accept-new} in cluster.yaml',
+        'or trust the key of each node on first use: StrictHostKeyChecking accept-new in the file of ssh.configFile',
       ].join('\n'),
   },
   {
@@ -67,7 +67,7 @@ const causes: readonly Cause[] = [
     by: 'ssh',
     pattern: /Unable to negotiate|no matching (host key|key exchange|cipher|MAC)/i,
     remedy: () =>
-      'update the older of the two OpenSSH versions; until then allow what it offers: ssh.options in cluster.yaml, such as {HostKeyAlgorithms: +ssh-rsa} (man ssh_config: KexAlgorithms, Ciphers, MACs)',
+      'update the older of the two OpenSSH versions; until then allow what it offers in the file of ssh.configFile, such as HostKeyAlgorithms +ssh-rsa (man ssh_config: KexAlgorithms, Ciphers, MACs)',
   },
   {
     name: 'name unknown',

@@ -18,7 +18,7 @@ import { look, type Scope, type Seen, showLook } from '../request/observe.ts'
 import { usage } from '../request/options.ts'
 import { type Selection, select } from '../request/selection.ts'
 import type { Request, Session } from '../request/session.ts'
-import { notesOnAddresses, notesOnFolder } from '../request/walk.ts'
+import { notesOnAddresses, notesOnFolder, notesOnOptions } from '../request/walk.ts'
 import { formatUnderWay, rotationOf, rotationsUnderWay } from '../rotations/under-way.ts'
 import { phases } from '../tables/phases.ts'
 import { outageOf } from '../tables/places.ts'
@@ -59,6 +59,7 @@ async function show(request: Request, seen: Seen, wanted: Wanted) {
     // It explains much of what follows.
     ...(await rotationsUnderWay(run)).map((each) => formatUnderWay(each, run)),
     ...notesOnFolder(run.auth),
+    ...notesOnOptions(run.cluster),
     ...notLookedAt(whole, graph),
     ...(reachesNodes ? [...notesOnAddresses(run.cluster), ...formerHoldersNote(run)] : []),
     ...otherWays(request, wanted),

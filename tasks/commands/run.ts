@@ -15,7 +15,7 @@ import { commandsAfterLeak } from '../request/leak.ts'
 import { usage } from '../request/options.ts'
 import { select } from '../request/selection.ts'
 import { authBeside, type Request } from '../request/session.ts'
-import { notesOnAddresses, walk } from '../request/walk.ts'
+import { notesOnAddresses, notesOnOptions, walk } from '../request/walk.ts'
 import { formatUnderWay, rotationOf, rotationsUnderWay } from '../rotations/under-way.ts'
 import { phases } from '../tables/phases.ts'
 
@@ -45,7 +45,7 @@ export async function run(request: Request): Promise<Writing> {
         const { formerHoldersNote } = await import('../request/former-holders.ts')
         for (const note of [...notesOnAddresses(run.cluster), ...formerHoldersNote(run)]) reporter.note(note)
       }
-      for (const note of noteOnValidity(run, worked.outcomes)) reporter.note(note)
+      for (const note of [...notesOnOptions(run.cluster), ...noteOnValidity(run, worked.outcomes)]) reporter.note(note)
       for (const each of await rotationsUnderWay(run)) reporter.note(formatUnderWay(each, run))
       return worked
     },

@@ -24,7 +24,7 @@ import { exitStatus, type Finding, type Reading } from '../request/job.ts'
 import { look, type Seen, wholeCluster } from '../request/observe.ts'
 import { checkNodes } from '../request/selection.ts'
 import type { Request, Session } from '../request/session.ts'
-import { notesOnFolder } from '../request/walk.ts'
+import { notesOnFolder, notesOnOptions } from '../request/walk.ts'
 import type { UnderWay, Uses } from '../rotations/rotation.ts'
 import { formatUnderWay, formatUses, rotationsUnderWay } from '../rotations/under-way.ts'
 import { formatStatus } from './status-table.ts'
@@ -118,6 +118,7 @@ function asText(request: Request, { run, graph, outcomes }: Seen, found: Found):
     [
       ...[
         ...onFolder,
+        ...notesOnOptions(run.cluster),
         ...(isWhole ? noteOnValidity(run, own) : []),
         ...warningsOf(own),
         ...former.map(formatFormer),
@@ -140,7 +141,7 @@ function asJson({ run }: Seen, { items, nodes, onFolder, rotations }: Found, exi
   const { ours, fresh, stale, failed, endsSoon, first } = fold(items, run.now)
   const counts = { fresh: fresh.length, stale: stale.length, failed: failed.length, endsSoon: endsSoon.length }
   return [
-    ...[...noteOnLoss(run), ...onFolder].map((message) => ({ type: 'note', message })),
+    ...[...noteOnLoss(run), ...onFolder, ...notesOnOptions(run.cluster)].map((message) => ({ type: 'note', message })),
     ...rotations.map(({ rotation, uses: { sentences, failure } }) => ({
       type: 'rotation',
       ...rotation,

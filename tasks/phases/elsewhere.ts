@@ -28,7 +28,7 @@ export function deployTargets(cluster: Cluster, earlier: readonly Target[]): Tar
       node: node.name,
       needs: [...new Set(nodeFiles(cluster, node).flatMap((file) => makers.get(file) ?? []))],
       makes: [],
-      wanted: placeOf(node),
+      wanted: placeOf(cluster, node),
       units: unitsOf(cluster, node.role),
       where: 'node',
       check: async (run, force) => (await load()).checkFolder({ run, node, names }, force),
@@ -45,7 +45,8 @@ function folderOf({ host, port = 22, user, directory }: ClusterNode): string {
   return [host, port, home, directory.replace(/(.)\/$/, '$1')].join(' ')
 }
 
-export function installTargets({ install, nodes }: Cluster): Target[] {
+export function installTargets(cluster: Cluster): Target[] {
+  const { install, nodes } = cluster
   if (!install) return []
   const idsOf = (role: ClusterNode['role']) => nodes.filter((node) => node.role === role).map(installId)
   const [gateways, controls] = [idsOf('gateway'), idsOf('control')]
@@ -60,7 +61,7 @@ export function installTargets({ install, nodes }: Cluster): Target[] {
       // The order is that of restarts: a renewal, which needs none, does not wait for a node that is down.
       ignoresOrder: (reasons) => reasons.every((reason) => reason.kind === 'unit' && !reason.restarts),
       makes: [],
-      wanted: { ...placeOf(node), ...install, units: [...install.units] },
+      wanted: { ...placeOf(cluster, node), ...install, units: [...install.units] },
       where: 'node',
       check: async (run, force, foundBefore) => {
         const before = foundBefore?.get(deployId(node)) as DeployFound | undefined
@@ -73,9 +74,9 @@ export function installTargets({ install, nodes }: Cluster): Target[] {
   })
 }
 
-/** Where its files go. */
-function placeOf({ host, port, user, directory }: ClusterNode) {
-  return { host, port, user, directory }
+/** Where its files go; options may name a proxy, and so another machine. */
+function placeOf({ ssh: { options } }: Cluster, { host, port, user, directory }: ClusterNode) {
+  return { host, port, user, directory, ...(options.size > 0 && { options: [...options] }) }
 }
 
 function deployId({ name }: ClusterNode): string {

@@ -55,6 +55,14 @@ export function notesOnAddresses({ api, nodes }: Cluster): string[] {
   return [`warning: no other machine reaches a loopback address: ${formatNames(found)}`]
 }
 
+/** Both forms work for one release: docs/compatibility.md. */
+export function notesOnOptions({ ssh }: Cluster): string[] {
+  if (ssh.options.size === 0) return []
+  return [
+    'warning: ssh.options in cluster.yaml is deprecated: put them into the file of ssh.configFile (docs/cluster-yaml.md)',
+  ]
+}
+
 /** Before anything is written there. */
 export function closeFolder(auth: AuthDir, note: (text: string) => void): void {
   auth.keepOutOfGit()

@@ -1,6 +1,6 @@
 /** Which files of auth/ belong on a node, and which of them carry the cluster's identity. */
 import type { Cluster, ClusterNode, LayoutName } from '../../lib/cluster/cluster.ts'
-import type { Known } from '../../lib/cluster/rules.ts'
+import type { LayoutRules } from '../../lib/cluster/rules.ts'
 import { crossName, encryptionConfigFile, type FileNames, kubeconfigFile, nextName } from '../../lib/files/names.ts'
 import { once } from '../../lib/files/plain-file.ts'
 import type { CertUse, Layout, OfCert } from '../layouts/layout.ts'
@@ -59,7 +59,7 @@ function isReserved({ files, certs }: Layout, name: string): boolean {
 }
 
 /** Facts that cluster.yaml must not contradict. */
-export function known(name: LayoutName): Known {
+export function known(name: LayoutName): LayoutRules {
   const layout = layouts[name]
   return {
     name,

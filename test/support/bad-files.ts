@@ -12,6 +12,9 @@ nodes:
   - { name: c0, role: control, ip: 10.0.0.2 }
 `
 
+/** The minimal file with something behind it. */
+export const and = (text: string): string => `${minimal}${text}\n`
+
 /** The minimal file with one part of it replaced. */
 export function edited(from: string, to: string): string {
   assert.ok(minimal.includes(from), `${from} is not in the minimal file`)
@@ -32,10 +35,17 @@ export function problemsOf(text: string | Uint8Array): string[] {
     : []
 }
 
-export type BadFiles = Readonly<Record<string, readonly [text: string | Uint8Array, ...problems: string[]]>>
+/** With no problem, or with these and no others: `line:column` and words of each message. */
+export type Checked = readonly [text: string | Uint8Array, ...problems: string[]]
 
-/** A test for each file: all that is said of it, nothing else. */
-export function testBadFiles(files: BadFiles): void {
-  for (const [title, [text, ...problems]] of Object.entries(files))
-    test(title, () => assert.deepEqual(problemsOf(text), problems))
+export function testFiles(title: string, files: readonly Checked[]): void {
+  test(title, () => {
+    for (const [text, ...expected] of files) {
+      const found = problemsOf(text).map((said, i) => {
+        const [, place = '', words = ''] = /^(\S+) (.*)$/.exec(expected[i] ?? '') ?? []
+        return said.startsWith(`${place}: `) && said.includes(words) ? expected[i] : said
+      })
+      assert.deepEqual(found, expected, text.toString())
+    }
+  })
 }

@@ -202,14 +202,19 @@ describe('--expect-plan with nodes', { skip: needs('sshd', 'ssh', 'scp') }, () =
     assert.ok(!existsSync(onNode('control0', 'admin.kubeconfig')))
   })
 
-  test('the place on a node is part of the plan', async () => {
-    const hashFor = async (directory: string) => {
-      writeCluster(place, [...oneOfEach, ...labEdits(lab), [['ssh', 'directory'], directory]])
+  test('the place on a node is part of the plan, and so is the way there', async () => {
+    const hashFor = async (directory: string, options = {}) => {
+      writeCluster(place, [
+        ...oneOfEach,
+        ...labEdits(lab),
+        [['ssh', 'directory'], directory],
+        [['ssh', 'options'], options],
+      ])
       return planned()
     }
-    const [one, other, again] = [await hashFor('~/one'), await hashFor('~/other'), await hashFor('~/one')]
-    assert.notEqual(one, other)
-    assert.equal(one, again)
+    const [one, again] = [await hashFor('~/one'), await hashFor('~/one')]
+    const [other, byOptions] = [await hashFor('~/other'), await hashFor('~/one', { ConnectTimeout: 9 })]
+    assert.deepEqual([one === again, new Set([one, other, byOptions]).size], [true, 3])
   })
 
   test('a node that can not be looked at makes the plan unknown: refused, and nothing is made', async () => {

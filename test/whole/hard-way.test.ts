@@ -300,7 +300,7 @@ test('mistakes in a cluster.yaml of layout hard-way', () => {
   )
   only(
     { nodes: [...nodes, { name: 'kube-proxy', role: 'worker', ip: '192.168.1.19' }] },
-    /"kube-proxy" can't be a node's name/,
+    /"kube-proxy" is the name of one of the cluster's own files/,
   )
 })
 

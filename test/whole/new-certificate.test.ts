@@ -213,7 +213,10 @@ for (const [layout, guide] of Object.entries(guides))
       write()
       assert.equal(status, 2)
       const where = `${yaml}:${line + 1}:${column + 1}: `
-      assert.ok(stderr.startsWith(`${where}nodes[1].name "front-proxy" can't be a node's name`), stderr)
+      assert.ok(
+        stderr.startsWith(`${where}nodes[1].name "front-proxy" is the name of one of the cluster's own files`),
+        stderr,
+      )
     })
   })
 

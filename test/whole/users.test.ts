@@ -13,7 +13,7 @@ import { certificatePem } from '../../lib/pki/pem.ts'
 import { selfSign } from '../../lib/pki/x509.ts'
 import { formatFormer, formerHolders } from '../../tasks/request/former-holders.ts'
 import { nodeFiles } from '../../tasks/tables/files.ts'
-import { minimal, parsed, testBadFiles } from '../support/bad-files.ts'
+import { minimal, parsed } from '../support/bad-files.ts'
 import { caProfile, leafProfile, makeEverything, now, temporaryAuth } from '../support/cluster-auth.ts'
 import { copyPlace, type Edit, harderway, idsOf, makePlace, messageOf, writeCluster } from '../support/harderway.ts'
 import { needs } from '../support/parts.ts'
@@ -21,35 +21,6 @@ import { freePorts, startServer } from '../support/server.ts'
 
 const run = promisify(execFile)
 const day = 86_400_000
-
-testBadFiles({
-  'the group that nothing can hold back is refused, with the reason': [
-    `${minimal}users: [{ name: jane, groups: [devs, "system:masters"] }]\n`,
-    '5:38: users[0].groups[1] "system:masters" bypasses RBAC, and nothing can revoke it before it expires: bind a group of your own to the ClusterRole cluster-admin',
-  ],
-  'a user is none of the components': [
-    `${minimal}users: [{ name: "system:kube-scheduler" }]\n`,
-    '5:17: users[0].name "system:kube-scheduler" begins with system:, which Kubernetes keeps for its own components',
-  ],
-  'a user has no name of another file, of a node or of another user': [
-    `${minimal}users: [{ name: admin }, { name: c0 }, { name: joe-key }, { name: joe }, { name: joe }]\n`,
-    `5:17: users[0].name "admin" can't be a user's name: its files would collide with the cluster's own`,
-    '5:34: users[1].name "c0" is the name of a node, whose files have that name',
-    `5:48: users[2].name "joe-key" can't be a user's name: its files would collide with the cluster's own`,
-    '5:82: users[4].name "joe" is the name of another user too',
-  ],
-  "a user's certificate outlives the time in which it is stale": [
-    `${minimal}users: [{ name: jane, validity: 30d }]\n`,
-    '5:33: users[0].validity "30d" must be longer than renewBefore (30d), or every certificate would be stale at once',
-  ],
-  'what is no name of a user, no group and no key is told at once': [
-    `${minimal}users: [{ name: Jane, groups: [devs, devs] }, { name: a, groups: [""], valid: 1y }]\n`,
-    `5:17: users[0].name "Jane" is not a user's name: 1 to 64 lower-case letters, digits and . _ - @, a letter or digit at both ends`,
-    '5:38: users[0].groups[1] "devs" is given as a group already',
-    '5:67: users[1].groups[0] "" is not 1 to 64 characters, none of them a control character, and no space at either end',
-    '5:72: users[1].valid is an unknown key in a user: known are name, groups, validity',
-  ],
-})
 
 test("no user's file belongs on a node", () => {
   const cluster = parsed(`${minimal}users: [{ name: jane, groups: [devs] }]\n`)

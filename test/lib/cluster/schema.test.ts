@@ -1,240 +1,134 @@
-import { edited, minimal, testBadFiles } from '../../support/bad-files.ts'
+import { and, edited, minimal, testFiles } from '../../support/bad-files.ts'
 
-const x65 = 'x'.repeat(65)
+const api = (text: string) => edited('virtualIP: 10.0.0.1', text)
+const node = (text: string) => edited('role: control, ip: 10.0.0.2', text)
 
-testBadFiles({
-  'a key with another kind of value is told what kind it has': [
-    `${edited('name: kubenet', 'name: [a]\ndomain: kubenet').replace('{ virtualIP: 10.0.0.1 }', 'here')}subject: 5\n`,
-    '1:7: name a list is not text: a kubeconfig name (letters, digits and . _ - : / @, beginning with a letter or digit)',
-    '3:6: api "here" is not a map of keys',
-    '6:10: subject 5 is not a map of keys',
+testFiles('each kind of value is told what it should be', [
+  [edited('name: kubenet', 'name: [a]\ndomain: a'), '1:7 name a list is not text: a kubeconfig name'],
+  [edited('{ virtualIP: 10.0.0.1 }', 'here'), '2:6 api "here" is not a map of keys'],
+  [edited('\n  - { name: c0, role: control, ip: 10.0.0.2 }', ' {c0: control}'), '3:8 nodes a map is not a list'],
+  [edited('\n  - { name: c0, role: control, ip: 10.0.0.2 }', ' []'), '3:8 nodes is empty: at least one is needed'],
+  [and('subject: [a]'), '5:10 subject a list is not a map of keys'],
+  [and('ssh: { options: -4 }'), '5:17 ssh.options -4 is not a map of keys'],
+  [and('ssh: { options: { ProxyJump: [a, b] } }'), '5:30 a list is not one value'],
+  [and('localKubeconfig: true'), '5:18 neither false nor a map of path, context and user'],
+])
+
+testFiles('what is missing is named', [
+  ['{}\n', '1:1 name is missing', '1:1 nodes is missing', '1:1 api.virtualIP is missing'],
+  [edited('name: kubenet', 'name:'), '1:1 name is missing'],
+  [api(''), '2:6 api.virtualIP is missing'],
+  [and('  - { ip: 10.0.0.3 }'), '5:5 nodes[1].name is missing', '5:5 nodes[1].role is missing'],
+])
+
+testFiles('names', [
+  [edited('name: kubenet', 'name: "kube net"\ndomain: kubenet'), '1:7 is not a kubeconfig name'],
+  [and('localKubeconfig: { context: "a b" }'), '5:29 is not a kubeconfig name'],
+  [and('domain: Kube_net'), '5:9 is not a DNS name with a letter'],
+  [and('domain: kubenet.'), '5:9 is not a DNS name with a letter'],
+  [and('network: { clusterDomain: a_b }'), '5:27 is not a DNS name'],
+  [and('subject: { country: Poland }'), '5:21 two capital letters, such as PL'],
+  [
+    and(`subject: { state: "a\\tb", locality: "", organization: ${'x'.repeat(65)}, organizationalUnit: " x" }`),
+    '5:19 state "a\\tb" is not 1 to 128 characters',
+    '5:37 locality "" is not 1 to 128 characters',
+    `5:55 organization "${'x'.repeat(59)}…" is not 1 to 64 characters`,
+    '5:142 organizationalUnit " x" is not 1 to 64 characters',
   ],
-  'a cluster without an address of its API is incomplete': [
-    edited('{ virtualIP: 10.0.0.1 }', '{}'),
-    '2:6: api.virtualIP is missing',
+  [edited('c0', 'Control0'), '4:13 is not a node name: one DNS label'],
+  [edited('c0', '5'), '4:13 5 is not text: a node name'],
+  [edited('c0', 'c'.repeat(52))],
+  [edited('c0', 'c'.repeat(53)), '4:13 at most 52'],
+])
+
+testFiles('one of several is answered with the nearest, or with all', [
+  [and('certificates: { key: RSA-2048 }'), '5:22 is not a kind of key: did you mean rsa-2048?'],
+  [and('certificates: { key: ed25519 }'), '5:22 known are rsa-2048, rsa-3072, rsa-4096, ecdsa-p256, ecdsa-p384'],
+  [and('encryption: { provider: kms }'), '5:25 known are aescbc, aesgcm, secretbox'],
+  [edited('role: control', 'role: contorl'), '3:1 has no node', '4:23 is not a role: did you mean control?'],
+  [and('  - { name: w0, role: minion, ip: 10.0.0.3 }'), '5:23 known are control, worker, gateway'],
+  [and('layout: hardway'), '5:9 is not a layout: did you mean hard-way?'],
+])
+
+testFiles('durations', [
+  [and('certificates: { validity: 10 }'), '5:27 10 is not text: a duration'],
+  [
+    and('certificates: { validity: 10m, caValidity: 1y6d, renewBefore: -1d }'),
+    ...['5:27 "10m" is not a duration', '5:44 "1y6d" is not a duration', '5:63 "-1d" is not a duration'],
   ],
-  'a cluster has a list of nodes': [
-    edited('\n  - { name: c0, role: control, ip: 10.0.0.2 }', ' {c0: control}'),
-    '3:8: nodes a map is not a list',
+  [and('certificates: { caValidity: 1001y, renewBefore: 0d }'), '5:29 (up to 1000y)', '5:49 is not a duration'],
+])
+
+testFiles('numbers', [
+  [api('port: "6443", virtualIP: 10.0.0.1'), '2:14 "6443" is not a whole number from 1 to 65535'],
+  [api('port: 70000, virtualIP: 10.0.0.1'), '2:14 70000 is not a whole number'],
+  [node('port: 22.5, role: control, ip: 10.0.0.2'), '4:23 22.5 is not a whole number'],
+  [and('ssh: { concurrency: 0 }'), '5:21 0 is not a whole number from 1 to 1000'],
+])
+
+testFiles('addresses and SANs', [
+  [api('host: kube_api, virtualIP: 10.0.0.1'), '2:14 is not a DNS name or an IP address'],
+  [api('virtualIP: balancer'), '2:19 is not an IP address, such as 192.168.1.11'],
+  [
+    node('role: control, ips: [10.0.0.2/24, "fe80::1%eth0", 10.0.0.02]'),
+    ...['4:38 ips[0] "10.0.0.2/24" is not', '4:51 ips[1] "fe80::1%eth0" is not', '4:67 ips[2] "10.0.0.02" is not'],
   ],
-  'a cluster has at least one node': [
-    edited('\n  - { name: c0, role: control, ip: 10.0.0.2 }', ' []'),
-    '3:8: nodes is empty: at least one is needed',
+  [node('role: control, ips: []'), '4:37 is empty: at least one is needed'],
+  [
+    api('extraSANs: [a_b, "*.ok.org", "x.*.org", 1, 10.0.0.0/8, "a b"], virtualIP: 10.0.0.1'),
+    ...['2:20 [0] "a_b" is not a DNS name', '2:37 [2] "x.*.org" is not', '2:48 [3] 1 is not text'],
+    ...['2:51 [4] "10.0.0.0/8" is not', '2:63 [5] "a b" is not'],
   ],
-  'a node has a name and a role': [
-    `${minimal}  - { ip: 10.0.0.3 }\n`,
-    '5:5: nodes[1].name is missing',
-    '5:5: nodes[1].role is missing',
-  ],
-  'the name is one that kubectl can use': [
-    edited('name: kubenet', 'name: "kube net"\ndomain: kubenet'),
-    '1:7: name "kube net" is not a kubeconfig name (letters, digits and . _ - : / @, beginning with a letter or digit)',
-  ],
-  'a domain has neither capitals nor underscores': [
-    `${minimal}domain: Kube_net\n`,
-    '5:9: domain "Kube_net" is not a DNS name with a letter (lower-case letters, digits and hyphens, such as kubenet or example.org)',
-  ],
-  'a domain does not end in a dot': [
-    `${minimal}domain: kubenet.\n`,
-    '5:9: domain "kubenet." is not a DNS name with a letter (lower-case letters, digits and hyphens, such as kubenet or example.org)',
-  ],
-  'a country is its two letters': [
-    `${minimal}subject: { country: Poland }\n`,
-    '5:21: subject.country "Poland" is not a country: two capital letters, such as PL',
-  ],
-  'a subject has no control characters, no empty and no overlong values': [
-    `${minimal}subject: { state: "a\\tb", locality: "", organization: ${x65}, organizationalUnit: " x" }\n`,
-    '5:19: subject.state "a\\tb" is not 1 to 128 characters, none of them a control character, and no space at either end',
-    '5:37: subject.locality "" is not 1 to 128 characters, none of them a control character, and no space at either end',
-    `5:55: subject.organization "${'x'.repeat(59)}…" is not 1 to 64 characters, none of them a control character, and no space at either end`,
-    '5:142: subject.organizationalUnit " x" is not 1 to 64 characters, none of them a control character, and no space at either end',
-  ],
-  'a kind of key nearly right is answered with the right one': [
-    `${minimal}certificates: { key: RSA-2048 }\n`,
-    '5:22: certificates.key "RSA-2048" is not a kind of key: did you mean rsa-2048?',
-  ],
-  'a kind of key that is not offered is answered with those that are': [
-    `${minimal}certificates: { key: ed25519 }\n`,
-    '5:22: certificates.key "ed25519" is not a kind of key: known are rsa-2048, rsa-3072, rsa-4096, ecdsa-p256, ecdsa-p384',
-  ],
-  'a duration has a unit': [
-    `${minimal}certificates: { validity: 10 }\n`,
-    '5:27: certificates.validity 10 is not text: a duration, such as 10y, 365d or 87600h (up to 1000y)',
-  ],
-  'minutes, sums and negative numbers are no durations': [
-    `${minimal}certificates: { validity: 10m, caValidity: 1y6d, renewBefore: -1d }\n`,
-    '5:27: certificates.validity "10m" is not a duration, such as 10y, 365d or 87600h (up to 1000y)',
-    '5:44: certificates.caValidity "1y6d" is not a duration, such as 10y, 365d or 87600h (up to 1000y)',
-    '5:63: certificates.renewBefore "-1d" is not a duration, such as 10y, 365d or 87600h (up to 1000y)',
-  ],
-  'a duration is more than nothing and at most 1000 years': [
-    `${minimal}certificates: { caValidity: 1001y, renewBefore: 0d }\n`,
-    '5:29: certificates.caValidity "1001y" is not a duration, such as 10y, 365d or 87600h (up to 1000y)',
-    '5:49: certificates.renewBefore "0d" is not a duration, such as 10y, 365d or 87600h (up to 1000y)',
-  ],
-  'the API has a host name or an address': [
-    edited('virtualIP:', 'host: kube_api, virtualIP:'),
-    '2:14: api.host "kube_api" is not a DNS name or an IP address',
-  ],
-  'a port is a number': [
-    edited('virtualIP:', 'port: "6443", virtualIP:'),
-    '2:14: api.port "6443" is not a whole number from 1 to 65535',
-  ],
-  'a port is whole and has 16 bits': [
-    edited('virtualIP:', 'port: 70000, virtualIP:').replace('role:', 'port: 22.5, role:'),
-    '2:14: api.port 70000 is not a whole number from 1 to 65535',
-    '4:23: nodes[0].port 22.5 is not a whole number from 1 to 65535',
-  ],
-  'what is no address is shown one': [
-    edited('10.0.0.1', 'balancer').replace('10.0.0.2', '10.0.0.256'),
-    '2:19: api.virtualIP "balancer" is not an IP address, such as 192.168.1.11',
-    '4:36: nodes[0].ip "10.0.0.256" is not an IP address, such as 192.168.1.11',
-  ],
-  'an address has no prefix, no zone and no leading zeros': [
-    edited('ip: 10.0.0.2', 'ips: [10.0.0.2/24, "fe80::1%eth0", 10.0.0.02]'),
-    '4:38: nodes[0].ips[0] "10.0.0.2/24" is not an IP address, such as 192.168.1.11',
-    '4:51: nodes[0].ips[1] "fe80::1%eth0" is not an IP address, such as 192.168.1.11',
-    '4:67: nodes[0].ips[2] "10.0.0.02" is not an IP address, such as 192.168.1.11',
-  ],
-  'ips has at least one address': [
-    edited('ip: 10.0.0.2', 'ips: []'),
-    '4:37: nodes[0].ips is empty: at least one is needed',
-  ],
-  'a SAN is a DNS name, a wildcard at its left or an address': [
-    edited('virtualIP:', 'extraSANs: [a_b, "*.ok.org", "x.*.org", 1, 10.0.0.0/8, "a b"], virtualIP:'),
-    '2:20: api.extraSANs[0] "a_b" is not a DNS name, such as example.org or *.example.org, or an IP address',
-    '2:37: api.extraSANs[2] "x.*.org" is not a DNS name, such as example.org or *.example.org, or an IP address',
-    '2:48: api.extraSANs[3] 1 is not text: a DNS name, such as example.org or *.example.org, or an IP address',
-    '2:51: api.extraSANs[4] "10.0.0.0/8" is not a DNS name, such as example.org or *.example.org, or an IP address',
-    '2:63: api.extraSANs[5] "a b" is not a DNS name, such as example.org or *.example.org, or an IP address',
-  ],
-  'SANs are a list, for the API and for a node': [
-    edited('virtualIP:', 'extraSANs: api.example.org, virtualIP:').replace('role:', 'sans: c0.example.org, role:'),
-    '2:19: api.extraSANs "api.example.org" is not a list',
-    '4:23: nodes[0].sans "c0.example.org" is not a list',
-  ],
-  'a service block needs 8 addresses': [
-    `${minimal}network: { serviceCIDR: 10.32.0.0/30 }\n`,
-    '5:25: network.serviceCIDR "10.32.0.0/30" is too small: kube-apiserver needs at least 8 addresses (a /29)',
-  ],
-  'a service block is the block, not an address in it': [
-    `${minimal}network: { serviceCIDR: 10.32.0.1/16 }\n`,
-    '5:25: network.serviceCIDR "10.32.0.1/16" is an address inside a block: write it as 10.32.0.0/16',
-  ],
-  'a service block has a prefix': [
-    `${minimal}network: { serviceCIDR: 10.32.0.0 }\n`,
-    '5:25: network.serviceCIDR "10.32.0.0" is not an address block: write it as 10.32.0.0/16',
-  ],
-  'a prefix is no longer than its address': [
-    `${minimal}network: { serviceCIDR: [10.32.0.0/33, "fd00::/108"] }\n`,
-    '5:26: network.serviceCIDR[0] "10.32.0.0/33" has a prefix of more than 32 bits',
-  ],
-  'a service block is text': [
-    `${minimal}network: { serviceCIDR: 10 }\n`,
-    '5:25: network.serviceCIDR 10 is neither an address block nor a list of two',
-  ],
-  'there is at least one service block': [
-    `${minimal}network: { serviceCIDR: [] }\n`,
-    '5:25: network.serviceCIDR is empty: at least one is needed',
-  ],
-  'an encryption provider is one of three': [
-    `${minimal}encryption: { provider: kms }\n`,
-    '5:25: encryption.provider "kms" is not a provider: known are aescbc, aesgcm, secretbox',
-  ],
-  'at least one resource is encrypted': [
-    `${minimal}encryption: { resources: [] }\n`,
-    '5:26: encryption.resources is empty: at least one is needed',
-  ],
-  'resources are a list, in small letters': [
-    `${minimal}encryption: { resources: [Secrets] }\n`,
-    '5:27: encryption.resources[0] "Secrets" is not a resource, such as secrets, configmaps or *.apps',
-  ],
-  'a role nearly right is answered with the right one': [
-    `${minimal}  - { name: w0, role: wroker, ip: 10.0.0.3 }\n`,
-    '5:23: nodes[1].role "wroker" is not a role: did you mean worker?',
-  ],
-  'a role by the name that others give it is answered with ours': [
-    `${minimal}${['master', 'control-plane', 'controlplane', 'node', 'loadbalancer'].map((role, i) => `  - { name: n${i}, role: ${role}, ip: 10.0.1.${i} }\n`).join('')}`,
-    '5:23: nodes[1].role "master" is not a role: did you mean control?',
-    '6:23: nodes[2].role "control-plane" is not a role: did you mean control?',
-    '7:23: nodes[3].role "controlplane" is not a role: did you mean control?',
-    '8:23: nodes[4].role "node" is not a role: did you mean worker?',
-    '9:23: nodes[5].role "loadbalancer" is not a role: did you mean gateway?',
-  ],
-  'a role that does not exist is answered with those that do': [
-    `${minimal}  - { name: w0, role: minion, ip: 10.0.0.3 }\n`,
-    '5:23: nodes[1].role "minion" is not a role: known are control, worker, gateway',
-  ],
-  'a node name has no capitals': [
-    edited('c0', 'Control0'),
-    '4:13: nodes[0].name "Control0" has capitals, which Kubernetes refuses in a node name: write control0',
-  ],
-  'a node name is one DNS label': [
-    edited('c0', 'c_0').replace('\n  -', '\n  - { name: c0.example.org, role: worker, ip: 10.0.0.3 }\n  -'),
-    '4:13: nodes[0].name "c0.example.org" is not a node name: one DNS label of lower-case letters, digits and hyphens',
-    '5:13: nodes[1].name "c_0" is not a node name: one DNS label of lower-case letters, digits and hyphens',
-  ],
-  'a node name of 52 characters is one, of 53 is none': [
-    edited('c0', 'c'.repeat(52)).replace('\n  -', `\n  - { name: ${'c'.repeat(53)}, role: worker, ip: 10.0.0.3 }\n  -`),
-    '4:13: nodes[0].name is longer than 52 characters, so that its CN, system:node:<name>, would pass the 64 of RFC 5280',
-  ],
-  'a node name that YAML reads as a number is none': [
-    edited('c0', '5'),
-    '4:13: nodes[0].name 5 is not text: a node name, such as worker0',
-  ],
-  'a host for ssh can not be an option': [
-    edited('role:', 'host: -oProxyCommand=x, role:'),
-    '4:23: nodes[0].host "-oProxyCommand=x" is not a host for ssh: a name, an alias of your ssh_config or an address',
-  ],
-  'a host for ssh does not begin as an option does': [
-    edited('role:', 'host: -v, role:'),
-    '4:23: nodes[0].host "-v" is not a host for ssh: a name, an alias of your ssh_config or an address',
-  ],
-  'a host for ssh has no user and no spaces': [
-    edited('role:', 'host: root@c0, role:').replace(
-      '\n  -',
-      '\n  - { name: w0, role: worker, host: "a b", ip: 10.0.0.3 }\n  -',
-    ),
-    '4:37: nodes[0].host "a b" is not a host for ssh: a name, an alias of your ssh_config or an address',
-    '5:23: nodes[1].host "root@c0" is not a host for ssh: a name, an alias of your ssh_config or an address',
-  ],
-  'a folder on a node is not relative': [
-    `${minimal}ssh: { directory: files }\n`,
-    '5:19: ssh.directory "files" is not a folder on the node: ~, ~/folder or /folder, without .. in it',
-  ],
-  'a folder on a node does not lead upwards': [
-    `${edited('role:', 'directory: ~/.., role:')}ssh: { directory: /a/../b }\n`,
-    '4:28: nodes[0].directory "~/.." is not a folder on the node: ~, ~/folder or /folder, without .. in it',
-    '5:19: ssh.directory "/a/../b" is not a folder on the node: ~, ~/folder or /folder, without .. in it',
-  ],
-  'a folder on a node is one line, and of no other user': [
-    `${edited('role:', 'directory: ~root/x, role:')}ssh: { directory: "/a\\nb" }\n`,
-    '4:28: nodes[0].directory "~root/x" is not a folder on the node: ~, ~/folder or /folder, without .. in it',
-    '5:19: ssh.directory "/a\\nb" is not a folder on the node: ~, ~/folder or /folder, without .. in it',
-  ],
-  'a user for ssh can not be an option': [
-    `${minimal}ssh: { user: -lroot }\n`,
-    '5:14: ssh.user "-lroot" is not a user name, such as ubuntu',
-  ],
-  'at least one node is looked at': [
-    `${minimal}ssh: { concurrency: 0 }\n`,
-    '5:21: ssh.concurrency 0 is not a whole number from 1 to 1000',
-  ],
-  'paths are neither empty nor more than one line': [
-    `${minimal}ssh: { configFile: "a\\nb" }\n`,
-    '5:20: ssh.configFile "a\\nb" is not a path',
-  ],
-  'an ssh option has one value': [
-    `${minimal}ssh:\n  options: { ProxyJump: [a, b] }\n`,
-    '6:25: ssh.options.ProxyJump a list is not one value',
-  ],
-  'ssh options are a map': [`${minimal}ssh: { options: -4 }\n`, '5:17: ssh.options -4 is not a map of keys'],
-  'localKubeconfig is not switched on': [
-    `${minimal}localKubeconfig: true\n`,
-    '5:18: localKubeconfig true is neither false nor a map of path, context and user',
-  ],
-  'a kubeconfig context is one that kubectl can use': [
-    `${minimal}localKubeconfig: { context: "a b" }\n`,
-    '5:29: localKubeconfig.context "a b" is not a kubeconfig name (letters, digits and . _ - : / @, beginning with a letter or digit)',
-  ],
-})
+  [api('extraSANs: a.org, virtualIP: 10.0.0.1'), '2:19 "a.org" is not a list'],
+  [node('sans: a.org, role: control, ip: 10.0.0.2'), '4:23 "a.org" is not a list'],
+])
+
+testFiles('service blocks', [
+  [and('network: { serviceCIDR: 10.32.0.0/29 }')],
+  [and('network: { serviceCIDR: 10.32.0.0/30 }'), '5:25 at least 8 addresses (a /29)'],
+  [and('network: { serviceCIDR: 10.32.0.1/16 }'), '5:25 write it as 10.32.0.0/16'],
+  [and('network: { serviceCIDR: 10.32.0.0 }'), '5:25 is not an address block'],
+  [and('network: { serviceCIDR: [10.32.0.0/33, "fd00::/108"] }'), '5:26 serviceCIDR[0] "10.32.0.0/33"'],
+  [and('network: { serviceCIDR: 10 }'), '5:25 is neither an address block nor a list of two'],
+  [and('network: { serviceCIDR: [] }'), '5:25 is empty: at least one is needed'],
+  [and('network: { serviceCIDR: [10.32.0.0/16, 10.33.0.0/16] }'), '5:25 more than one IPv4 and one IPv6 block'],
+  [and('network: { serviceCIDR: [10.32.0.0/16, "fd00::/108", "fd01::/108"] }'), '5:25 more than one IPv4'],
+])
+
+testFiles('what is encrypted', [
+  [and('encryption: { resources: [] }'), '5:26 is empty: at least one is needed'],
+  [and('encryption: { resources: [Secrets] }'), '5:27 is not a resource, such as secrets'],
+])
+
+testFiles('paths and what ssh is given', [
+  [and('ssh: { directory: files }'), '5:19 is not a folder on the node: ~, ~/folder or /folder'],
+  [node('directory: ~/.., role: control, ip: 10.0.0.2'), '4:28 without .. in it'],
+  [and('ssh: { user: -lroot }'), '5:14 is not a user name, such as ubuntu'],
+  [node('host: -v, role: control, ip: 10.0.0.2'), '4:23 is not a host for ssh'],
+  [and('ssh: { configFile: "a\\nb" }'), '5:20 is not a path'],
+  [and('ssh: { options: { ProxyCommand: "nc\\nid" } }'), '5:33 is not a command on one line'],
+])
+
+testFiles('install', [
+  [and('install: yes'), '5:10 "yes" is neither true nor false nor a map of sudo, drain, undrain, timeout, units'],
+  [and('install: { layout: kubeadm }'), '5:20 is not a layout: known are guide'],
+  [and('install: { timeout: 2d }'), '5:21 is not a time to wait, such as 90s or 2m (up to 1h)'],
+  [and('install: { timeout: 61m }'), '5:21 is not a time to wait'],
+  [and('install: { sudo: "sudo\\n-n" }'), '5:18 is not a command on one line'],
+  [and('install: { sudo: " sudo" }'), '5:18 is not a command on one line'],
+  [and('install: { units: { etcd: { files: { ca.pem: /etc/../x } } } }'), '5:46 is not an absolute path'],
+  [and('install: { units: { etcd: true } }'), '5:27 is neither false nor a map of restart and files'],
+])
+
+const user = (text: string) => and(`users: [{ ${text} }]`)
+
+testFiles('users', [
+  [user('name: a.b_c@d-e, groups: [devs], validity: 31d')],
+  [user('name: Jane'), "5:17 is not a user's name: 1 to 64 lower-case letters"],
+  [user('name: "system:kube-scheduler"'), "5:17 is not a user's name"],
+  [user(`name: ${'a'.repeat(65)}`), "5:17 is not a user's name"],
+  [user('name: a, groups: [""]'), '5:29 is not 1 to 64 characters'],
+  [user('name: a, valid: 1y'), '5:20 is an unknown key in a user: known are name, groups, validity'],
+])
+
+testFiles('what may be written', [[minimal], [and('localKubeconfig: false')], [and('install: guide')]])

@@ -54,6 +54,8 @@ describe('an impostor with another host key is given nothing', { skip }, () => {
   test('with an unknown name and StrictHostKeyChecking no', async () => {
     const config = at.host('node', 'HostKeyAlias nobody', 'StrictHostKeyChecking no', 'UserKnownHostsFile /dev/null')
     assertFails(await at.run('node', 'echo in', { config }), 'host-key-unknown')
+    const options = { HostKeyAlias: 'nobody', StrictHostKeyChecking: 'no', UserKnownHostsFile: '/dev/null' }
+    assertFails(await at.run('node', 'echo in', { config: at.host('node'), options }), 'host-key-unknown')
   })
 
   test('with a KnownHostsCommand that confirms every key', async () => {

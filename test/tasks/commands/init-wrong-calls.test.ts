@@ -22,7 +22,7 @@ Host worker0 worker1
   HostName 10.0.0.12
   User b
 `
-const label = 'is not a node name: one DNS label of lower-case letters, digits and hyphens'
+const label = 'is not a node name: one DNS label of at most 52 lower-case letters, digits and hyphens'
 const rest = ['--control', 'control0', '--virtual-ip', '10.0.0.21']
 
 const rows: readonly (readonly [what: string, args: readonly string[], said: string | RegExp])[] = [
@@ -33,7 +33,7 @@ const rows: readonly (readonly [what: string, args: readonly string[], said: str
   ['no control node', ['a', '--worker', 'w'], 'nodes: has no node with role: control'],
   ['a comma at the end', ['a', '--control', 'x,'], '--control x,: a name is empty between the commas'],
   ['a blank between names', ['a', '--control', 'x, y'], `nodes[1].name: " y" ${label}`],
-  ['a name in capitals', ['a', '--control', 'Control0'], /^nodes\[0\]\.name: .* capitals, .*: write control0$/],
+  ['a name in capitals', ['a', '--control', 'Control0'], `nodes[0].name: "Control0" ${label}`],
   ['a full name', ['a', '--control', 'c0.example.org'], `nodes[0].name: "c0.example.org" ${label}`],
   ['a user before the name', ['a', '--control', 'me@c0'], `nodes[0].name: "me@c0" ${label}`],
   ['an address as a name', ['a', '--control', '10.0.0.11'], `nodes[0].name: "10.0.0.11" ${label}`],
@@ -49,8 +49,12 @@ const rows: readonly (readonly [what: string, args: readonly string[], said: str
   ],
   ['a command in a host', ['a', '--control', 'c=$(touch x)'], /^nodes\[0\]\.host: .* is not a host for ssh/],
   ['an empty host', ['a', '--control', 'c='], '--control c=: a name is empty between the commas'],
-  ['a name twice', ['a', '--control', 'c', '--worker', 'c'], 'nodes[1].name: "c" is the name of another node too'],
-  ['a name of our files', ['a', '--control', 'admin'], /^nodes\[0\]\.name: .* would collide with the cluster's own$/],
+  ['a name twice', ['a', '--control', 'c', '--worker', 'c'], 'nodes[1].name: "c" is the name of another node or user'],
+  [
+    'a name of our files',
+    ['a', '--control', 'admin'],
+    /^nodes\[0\]\.name: .* is the name of one of the cluster's own files$/,
+  ],
   ['a virtual IP that is a name', ['a', '--control', 'c', '--virtual-ip', 'lb'], /^api\.virtualIP: "lb" is not an IP/],
   [
     'a service as virtual IP',
