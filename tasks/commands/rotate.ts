@@ -6,7 +6,6 @@ import type { Target } from '../../lib/graph/target.ts'
 import { adviseAfter } from '../../lib/show/advice.ts'
 import { viewPhases } from '../../lib/show/phase-view.ts'
 import { summarise } from '../../lib/show/summary.ts'
-import { suggest } from '../../lib/suggest.ts'
 import { formatNames } from '../../lib/wording.ts'
 import { clusterGraph } from '../phases/table.ts'
 import { formerHoldersNote } from '../request/former-holders.ts'
@@ -23,14 +22,16 @@ import { formatUses, refusalDuring } from '../rotations/under-way.ts'
 import { phases } from '../tables/phases.ts'
 import { lookAtReloading, planRotation } from './rotate-plan.ts'
 
-/** A rotation and its run. */
+/** A rotation that is carried out. */
 interface Drive {
   readonly request: Request
   readonly rotation: Rotation
   readonly rotating: Rotating
   /** Walks to the end of a stage, or of the settled state. Finds nothing if everything matches cluster.yaml. */
-  readonly walk: (stage: Stage | undefined) => Promise<readonly Finding[]>
+  readonly walk: (stage?: Stage) => Promise<readonly Finding[]>
   readonly say: (text: string) => void
+  /** As it is typed, with these options. */
+  readonly typed: (options?: string) => string
 }
 
 /** Throws a usage Failure before anything is printed or changed. */
@@ -48,7 +49,7 @@ export async function rotate(request: Request): Promise<Writing> {
         signal: request.signal,
         isForced: request.options.force,
       }
-      const walkTo = async (stage: Stage | undefined) => {
+      const walkTo = async (stage?: Stage) => {
         const started = performance.now()
         const graph = graphOf(request, rotating, stage)
         const reporter = await request.reporterFor(viewPhases([...phases, proofPhase, rewritePhase], graph), false)
@@ -59,7 +60,9 @@ export async function rotate(request: Request): Promise<Writing> {
         await reporter.end(summarise(outcomes, (performance.now() - started) / 1000, exit, closing))
         return findings
       }
-      const drive: Drive = { request, rotation, rotating, walk: walkTo, say: between.note }
+      const { command } = session.run
+      const typed = (options = '') => command(`rotate ${rotation.name} ${options}`.trim())
+      const drive: Drive = { request, rotation, rotating, walk: walkTo, say: between.note, typed }
       refuseOther(drive)
       return { outcomes: new Map(), findings: await (request.options.undo ? goBack(drive) : goForward(drive)) }
     },
@@ -94,14 +97,12 @@ function checked(request: Request) {
 }
 
 function namedRotation({ options: { names, finish, undo, dryRun } }: Request): Rotation {
-  const [, name = '', ...more] = names
-  const known = rotations.map((each) => each.name)
-  if (name === '') throw usage(`rotate needs a name: ${known.join(', ')}`, 'rotate')
-  if (more.length > 0) throw usage(`rotate takes one name at a time, not ${[name, ...more].join(', ')}`, 'rotate')
-  const rotation = rotations.find((each) => each.name === name)
-  if (!rotation) throw usage(`rotate ${name}: ${suggest(name, known) || `it can be ${known.join(', ')}`}`, 'rotate')
-  if (finish && undo) throw usage("--finish and --undo can't be combined", 'rotate')
-  if (dryRun && undo) throw usage("--undo and --dry-run can't be combined", 'rotate')
+  const typed = names.slice(1).join(' ')
+  const known = rotations.map(({ name }) => name)
+  const rotation = rotations.find(({ name }) => name === typed)
+  if (!rotation) throw usage(`rotate takes one of ${known.join(', ')}, not ${typed || 'none'}`, 'rotate')
+  const other = finish ? '--finish' : dryRun ? '--dry-run' : undefined
+  if (undo && other) throw usage(`--undo and ${other} can't be combined`, 'rotate')
   return rotation
 }
 
@@ -128,24 +129,30 @@ function presentStage({ request, rotation, rotating: { run } }: Drive): number {
 
 /** Up to the last stage but one; with --finish through the last one. */
 async function goForward(drive: Drive): Promise<readonly Finding[]> {
-  const { request, rotation, rotating, say } = drive
-  const { stages, what, name } = rotation
+  const { request, rotation, rotating, say, typed } = drive
+  const { stages, what } = rotation
   const { finish } = request.options
   const at = presentStage(drive)
-  // A --finish may have been interrupted before it was proven.
-  const isOver = at === 0 && finish
-  if (isOver)
-    say(
-      `no rotation of ${what} is under way (${rotating.run.command(`rotate ${name}`)} begins one); the last stage of a finished one is proven again`,
-    )
-  let stage = isOver ? stages.at(-1) : stages[at - 1]
-  for (const next of [...stages.slice(isOver ? stages.length : at), undefined]) {
-    if (!isOver) say(heading(rotation, stage))
+  if (at === 0 && finish) {
+    // A --finish may have been interrupted before it was proven.
+    say(`no rotation of ${what} is under way (${typed()} begins one); the last stage of a finished one is proven again`)
+    return drive.walk(stages.at(-1))
+  }
+  let stage = stages[at - 1]
+  for (const next of [...stages.slice(at), undefined]) {
+    say(heading(rotation, stage))
     const findings = await drive.walk(stage)
     if (findings.length > 0 || request.signal.aborted || !next) return findings
     if (next.isLast) for (const note of formerHoldersNote(rotating.run)) say(note)
     if (next.isLast && !finish) {
-      await sayWhatIsLeft(drive, next)
+      for (const sentence of formatUses(await findUses(rotating, rotation))) say(sentence)
+      for (const line of [
+        `left to do: ${next.title}`,
+        `    ${typed('--finish')}`,
+        'or back:',
+        `    ${typed('--undo')}`,
+      ])
+        say(line)
       return []
     }
     await refuseIfHeld(drive, next)
@@ -161,77 +168,60 @@ function heading({ stages, what }: Rotation, stage: Stage | undefined): string {
   return `${what}, stage ${stages.indexOf(stage) + 1} of ${stages.length}: ${stage.title}`
 }
 
-async function refuseIfHeld({ rotation, rotating, say }: Drive, next: Stage): Promise<void> {
-  const { command } = rotating.run
+async function refuseIfHeld({ rotation, rotating, say, typed }: Drive, next: Stage): Promise<void> {
   const { unreached, unknown } = await surveyStage(rotating, rotation)
-  if (unreached.length > 0) throw refuseUnreached(unreached)
-  const isForced = rotating.isForced && !next.isNeverForced
-  const force = next.isNeverForced ? [] : [command(`rotate ${rotation.name}${next.isLast ? ' --finish' : ''} --force`)]
+  refuseUnreached(unreached)
+  const hold = (found: readonly string[], what: string, remedy: string, force: string) => {
+    if (found.length === 0) return
+    const reason = `${what} ${found.join('; ')}`
+    const forced = `or ${force}: ${typed(next.isLast ? '--finish --force' : '--force')}`
+    if (!rotating.isForced || next.isNeverForced)
+      throw refusal(reason, [`${remedy}, then ${runAgain}`, ...(next.isNeverForced ? [] : [forced])])
+    say(`forced, although ${reason}`)
+  }
   // The first stage only adds, so it breaks nothing.
   const unproven = next === rotation.stages[0] ? [] : unknown
-  if (unproven.length > 0 && !isForced)
-    throw refusal(`whether each API server has loaded this stage is not known: ${unproven.join('; ')}`, [
-      `start or repair it, then ${runAgain}`,
-      ...force.map((each) => `or begin the next stage anyway: ${each}`),
-    ])
+  const what = 'whether each API server has loaded this stage is not known:'
+  hold(unproven, what, 'start or repair it', 'begin the next stage anyway')
   const held = (await next.heldBy?.(rotating)) ?? []
-  if (held.length > 0 && !isForced)
-    throw refusal(`the old one is still used by ${held.join('; ')}`, [
-      `have them use the new one, then ${runAgain}`,
-      ...force.map((each) => `or cut them off: ${each}`),
-    ])
-  for (const each of unproven) say(`forced, although which API servers have loaded this stage is not known: ${each}`)
-  for (const each of held) say(`forced, although the old one is still used by ${each}`)
+  hold(held, 'the old one is still used by', 'have them use the new one', 'cut them off')
 }
 
-async function sayWhatIsLeft({ rotation, rotating, say }: Drive, next: Stage): Promise<void> {
-  const { command } = rotating.run
-  for (const sentence of formatUses(await findUses(rotating, rotation))) say(sentence)
-  say(`left to do: ${next.title}`)
-  say(`    ${command(`rotate ${rotation.name} --finish`)}`)
-  say('or back:')
-  say(`    ${command(`rotate ${rotation.name} --undo`)}`)
-}
-
-function refuseUnreached(unreached: readonly string[]): Failure {
-  return refusal(`the rotation does not reach every API server of the cluster: ${unreached.join('; ')}`, [runAgain])
+function refuseUnreached(unreached: readonly string[]): void {
+  if (unreached.length > 0)
+    throw refusal(`the rotation does not reach every API server of the cluster: ${unreached.join('; ')}`, [runAgain])
 }
 
 /** To the state before the rotation, as far as nothing is lost by it. Throws a refusal if not even one step is possible. */
 async function goBack(drive: Drive): Promise<readonly Finding[]> {
-  const { request, rotation, rotating, say } = drive
-  const { command } = rotating.run
+  const { request, rotation, rotating, say, typed } = drive
   const present = presentStage(drive)
   // The rest of a finished rotation is not rolled out by this.
   if (present === 0)
     throw refusal(`no rotation of ${rotation.what} is under way: there is nothing to undo`, [
-      `to complete one that was finished or undone: ${command('bootstrap')}`,
+      `to complete one that was finished or undone: ${commandOf(request, 'bootstrap')}`,
     ])
   for (const stage of rotation.stages.slice(0, present).toReversed()) {
-    if (!stage.undo)
-      throw refusal(`there is no way back: ${stage.title}`, [
-        `finish it: ${command(`rotate ${rotation.name} --finish`)}`,
-      ])
+    if (!stage.undo) throw refusal(`there is no way back: ${stage.title}`, [`finish it: ${typed('--finish')}`])
     const isFirstStep = stage === rotation.stages[present - 1]
     // Only a completed stage shows what depends on it.
     if (stage.undoHeldBy || !isFirstStep) {
       say(`back: ${heading(rotation, stage)}`)
-      const findings = await drive.walk(undefined)
+      const findings = await drive.walk()
       if (findings.length > 0 || request.signal.aborted) return findings
     }
     const held = (await stage.undoHeldBy?.(rotating)) ?? []
     if (held.length > 0) {
       const remains = `both stay in use, because of ${formatNames(held)}`
-      const on = `continue: ${command(`rotate ${rotation.name}`)}`
+      const on = `continue: ${typed()}`
       if (isFirstStep) throw refusal(remains, [on])
       say(`${remains}; ${on}`)
       return []
     }
-    const { unreached } = await surveyApiServers(rotating)
-    if (unreached.length > 0) throw refuseUnreached(unreached)
+    refuseUnreached((await surveyApiServers(rotating)).unreached)
     await stage.undo(rotating)
   }
-  const findings = await drive.walk(undefined)
+  const findings = await drive.walk()
   if (findings.length === 0) say(`the rotation of ${rotation.what} is undone`)
   return findings
 }
@@ -245,7 +235,7 @@ function graphOf(request: Request, rotating: Rotating, stage: Stage | undefined)
   return buildGraph([...targets, ...proofs, ...more])
 }
 
-const proofPhase = { name: 'proof', title: 'Proof', makes: 'an answer of each component' }
+const proofPhase = { name: 'proof', title: 'Proof' }
 
 function proofTargets(rotating: Rotating, { prove, proof }: Stage, earlier: readonly Target[]): Target[] {
   if (!prove) return []

@@ -13,84 +13,56 @@ import { authBeside, type Request } from '../request/session.ts'
 /** Where the textfile collector of Debian's prometheus-node-exporter reads. */
 const collectorFolder = '/var/lib/prometheus/node-exporter'
 
-/** What is run, and as whom. */
-interface Job {
-  /** Of the units and of the file with metrics. */
-  readonly name: string
-  readonly cluster: string
-  readonly user: string
-  /** In which the commands that a run prints work as typed. */
-  readonly folder: string
-  /** The user's KUBECONFIG, if bootstrap reads it. */
-  readonly kubeconfig: string | undefined
-  readonly run: readonly string[]
-  readonly report: readonly string[]
-  /** The CA's certificate: without it, it would be made. */
-  readonly ca: string
-}
-
-interface File {
-  readonly name: string
-  readonly text: string
-}
-
 export function schedule(request: Request): readonly Finding[] {
-  const { options, print, pathOf } = request
-  const job = createJob(request)
-  const files = [formatService(job), formatTimer(job), formatCrontab(job)]
+  const { cluster, options, print, pathOf } = request
+  // Of the units and of the file with metrics.
+  const name = `harderway-${cluster.name.replace(/[^\w.-]/g, '-')}`
+  const files = Object.entries(formatFiles(request, name))
   if (options.write === undefined) {
-    for (const { name, text } of files)
-      print(options.json ? formatJsonLine({ type: 'file', name, text }) : `# ${name}\n${text}`)
+    for (const [file, text] of files)
+      print(options.json ? formatJsonLine({ type: 'file', name: file, text }) : `# ${file}\n${text}`)
     return []
   }
   const folder = pathOf(options.write)
   makeFolders(folder)
-  for (const { name, text } of files) {
-    const path = join(folder, name)
+  for (const [file, text] of files) {
+    const path = join(folder, file)
     replaceFile(path, text, publicMode, { durable: false })
-    print(options.json ? formatJsonLine({ type: 'file', name, path }) : printable(path))
+    print(options.json ? formatJsonLine({ type: 'file', name: file, path }) : printable(path))
   }
   if (options.json || options.quiet) return []
-  for (const line of nextSteps(folder, job)) print(printable(line))
-  if (!request.cluster.install)
+  for (const line of nextSteps(folder, name)) print(printable(line))
+  if (!cluster.install)
     print('cluster.yaml has no install: what is renewed is deployed, and you copy it to its units and restart them')
   return []
 }
 
-function createJob(request: Request): Job {
+/** By their names. */
+function formatFiles(request: Request, name: string): Record<string, string> {
   const { cluster, file, options, env, cwd, kubeconfigs, pathOf } = request
-  const { localKubeconfig } = cluster
   refuseOddPaths([file, cwd(), ...kubeconfigs(), options.output ?? '', env.KUBECONFIG ?? ''])
-  const name = `harderway-${cluster.name.replace(/[^\w.-]/g, '-')}`
-  const output = options.output === undefined ? join(collectorFolder, `${name}.prom`) : pathOf(options.output)
   const config = ['--config', file]
+  const output = options.output === undefined ? join(collectorFolder, `${name}.prom`) : pathOf(options.output)
+  const run = [...program, 'bootstrap', ...config]
+  const report = [...program, 'report', '--format', 'prometheus', '--on-nodes', ...config, '--output', output]
   const auth = authBeside(request)
-  const isRead = localKubeconfig && localKubeconfig.path === undefined && env.KUBECONFIG
-  return {
-    name,
-    cluster: cluster.name,
-    user: userInfo().username,
-    folder: cwd(),
-    kubeconfig: isRead ? kubeconfigs().join(delimiter) : undefined,
-    run: [...program, 'bootstrap', ...config],
-    report: [...program, 'report', '--format', 'prometheus', '--on-nodes', ...config, '--output', output],
-    ca: join(auth.path, auth.files.certificate(caName)),
-  }
-}
-
-/** More than these directives could break what ssh needs on this machine: docs/monitoring.md has an example. */
-function formatService({ name, cluster, user, folder, kubeconfig, run, report, ca }: Job): File {
-  const text = `[Unit]
-Description=harderway bootstrap of ${specifiers(cluster)}
+  // Unattended no new identity is made: auth/ may be on a disk that is not mounted.
+  const ca = join(auth.path, auth.files.certificate(caName))
+  // If bootstrap reads it.
+  const isRead = cluster.localKubeconfig && cluster.localKubeconfig.path === undefined && env.KUBECONFIG
+  const kubeconfig = isRead ? kubeconfigs().join(delimiter) : undefined
+  const description = `Description=harderway bootstrap of ${specifiers(cluster.name)}`
+  // More than these directives could break what ssh needs on this machine: docs/monitoring.md has an example.
+  const service = `[Unit]
+${description}
 Wants=network-online.target
 After=network-online.target
-# Unattended no new identity is made: auth/ may be on a disk that is not mounted.
 AssertPathExists=${specifiers(ca)}
 
 [Service]
 Type=oneshot
-User=${user}
-WorkingDirectory=${specifiers(folder)}
+User=${userInfo().username}
+WorkingDirectory=${specifiers(cwd())}
 ${kubeconfig === undefined ? '' : `Environment=${word(`KUBECONFIG=${kubeconfig}`)}\n`}ExecStart=${formatExec(run)}
 # The metrics of the nodes, and how the run ended. A failure of this one does not count.
 ExecStopPost=-${formatExec(report)}
@@ -100,12 +72,8 @@ NoNewPrivileges=yes
 PrivateTmp=yes
 UMask=0077
 `
-  return { name: `${name}.service`, text }
-}
-
-function formatTimer({ name, cluster }: Job): File {
-  const text = `[Unit]
-Description=harderway bootstrap of ${specifiers(cluster)}, every day
+  const timer = `[Unit]
+${description}, every day
 
 [Timer]
 OnCalendar=daily
@@ -116,24 +84,19 @@ Persistent=true
 [Install]
 WantedBy=timers.target
 `
-  return { name: `${name}.timer`, text }
-}
-
-/** crontab(5): cron mails what is printed, and an unescaped % would be a new line. */
-function formatCrontab({ name, folder, kubeconfig, run, report, ca }: Job): File {
   const typed = (words: readonly string[]) => words.map(quote).join(' ')
   const steps = [
     `test -e ${quote(ca)}`,
-    `cd ${quote(folder)}`,
+    `cd ${quote(cwd())}`,
     ...(kubeconfig === undefined ? [] : [`export KUBECONFIG=${quote(kubeconfig)}`]),
     `{ ${typed([...run, '--quiet'])}; ${typed(report)} >/dev/null; }`,
   ]
-  // By its name at the end it is found again, and replaced.
-  const file = `${name}.crontab`
-  return { name: file, text: `17 0 * * * ${steps.join(' && ').replaceAll('%', '\\%')} # ${file}\n` }
+  // crontab(5): cron mails what is printed, and an unescaped % would be a new line. By its name at the end it is found again.
+  const line = `17 0 * * * ${steps.join(' && ').replaceAll('%', '\\%')} # ${name}.crontab\n`
+  return { [`${name}.service`]: service, [`${name}.timer`]: timer, [`${name}.crontab`]: line }
 }
 
-function nextSteps(folder: string, { name }: Job): string[] {
+function nextSteps(folder: string, name: string): string[] {
   const [service, timer, crontab] = ['service', 'timer', 'crontab'].map((end) => quote(join(folder, `${name}.${end}`)))
   return [
     'now, with systemd:',

@@ -18,8 +18,8 @@ import { formatReasons, type Look, type Reason } from '../../lib/reason.ts'
 import { viewPhases } from '../../lib/show/phase-view.ts'
 import { commandOf } from '../request/host.ts'
 import { readLocalPair } from '../request/inventory.ts'
-import type { Finding, Reading } from '../request/job.ts'
-import { look, type Seen, showLook } from '../request/observe.ts'
+import type { Reading } from '../request/job.ts'
+import { look, showLook } from '../request/observe.ts'
 import { selectNodes } from '../request/selection.ts'
 import type { Request } from '../request/session.ts'
 import { certTable } from '../tables/certs.ts'
@@ -34,21 +34,17 @@ export function verify(request: Request): Reading {
     graph,
     read: async (session) => {
       const seen = await look(session, { graph, views: viewPhases(connectionKinds, graph) })
-      return () => show(request, seen)
+      const isAllRight = [...seen.outcomes.values()].every(({ kind }) => kind === 'fresh' || kind === 'cancelled')
+      const toDo = isAllRight ? [] : [`${commandOf(request, 'status')}: what is wrong with a file, and what repairs it`]
+      return () => showLook(request, seen, { isPlan: false, toDo })
     },
   }
-}
-
-async function show(request: Request, seen: Seen): Promise<readonly Finding[]> {
-  const isAllRight = [...seen.outcomes.values()].every(({ kind }) => kind === 'fresh' || kind === 'cancelled')
-  const toDo = isAllRight ? [] : [`${commandOf(request, 'status')}: what is wrong with a file, and what repairs it`]
-  return showLook(request, seen, { isPlan: false, toDo })
 }
 
 const day = 86_400_000
 
 /** The part of a target's id before the slash, in display order. */
-const connectionKinds: readonly { readonly name: string; readonly title: string }[] = [
+const connectionKinds = [
   { name: 'etcd', title: 'etcd: peers and API server' },
   { name: 'kubelets', title: 'API server to kubelets' },
   { name: 'clients', title: 'Clients to API server' },
@@ -57,21 +53,16 @@ const connectionKinds: readonly { readonly name: string; readonly title: string 
 ]
 
 function connectionTargets(cluster: Cluster): Target[] {
-  const connections = connectionTable(cluster).map(
-    (connection): Target => ({
-      ...base(connection.id, connection.node),
-      check: (run) => checkConnection(run, connection),
-    }),
-  )
-  const token: Target = { ...base('keys/service-account-token'), check: checkTokens }
-  const encryption: Target = { ...base('keys/encryption'), check: ({ auth }) => checkEncryption(auth) }
-  const local: Target[] = cluster.localKubeconfig ? [{ ...base('clients/local-kubeconfig'), check: checkLocal }] : []
-  return [...connections, ...local, token, encryption]
-}
-
-function base(id: string, node?: string): Omit<Target, 'check'> {
-  const [phase = id] = id.split('/')
-  return { id, phase, node, needs: [], makes: [], where: 'auth' }
+  const target = (id: string, check: Target['check'], node?: string): Target => {
+    const [phase = id] = id.split('/')
+    return { id, phase, node, needs: [], makes: [], where: 'auth', check }
+  }
+  return [
+    ...connectionTable(cluster).map((each) => target(each.id, (run) => checkConnection(run, each), each.node)),
+    ...(cluster.localKubeconfig ? [target('clients/local-kubeconfig', checkLocal)] : []),
+    target('keys/service-account-token', checkTokens),
+    target('keys/encryption', checkEncryption),
+  ]
 }
 
 async function checkConnection(
@@ -83,19 +74,20 @@ async function checkConnection(
   if (missing.length > 0) return { reasons: missing }
   for (const name of [server, ...(typeof client === 'object' ? [client.name] : [])]) refuseBrokenPair(auth, name)
   const parties = { server: partyOf(auth, server), client: await clientOf(run, client) }
-  let seen = expected === 'refused' ? undefined : expected
+  const isRefusal = expected === 'refused'
+  const right = isRefusal ? ['refused, as it must be'] : [expected, ...tolerated].map(formatSeen)
+  let note = right[0]
   for (const name of dialled) {
     const met = await shakeHands({ ...parties, dialled: name, strict })
-    const isRight =
-      expected === 'refused'
-        ? 'refused' in met
-        : 'seen' in met && [expected, ...tolerated].some((each) => formatSeen(met.seen) === formatSeen(each))
-    const found = 'refused' in met ? `refused: ${met.refused}` : formatSeen(met.seen) + (met.why && ` (${met.why})`)
-    const due = expected === 'refused' ? 'it had to be refused' : `it had to be ${formatSeen(expected)}`
-    if (!isRight) throw new Failure(`dialled as ${name}: ${found}, where ${due}`)
-    if ('seen' in met) seen = met.seen
+    if (isRefusal && 'refused' in met) continue
+    const found = 'refused' in met ? `refused: ${met.refused}` : formatSeen(met.seen)
+    if (!right.includes(found)) {
+      const why = 'seen' in met && met.why ? ` (${met.why})` : ''
+      throw new Failure(`dialled as ${name}: ${found}${why}, where it had to be ${isRefusal ? 'refused' : right[0]}`)
+    }
+    note = found
   }
-  return { reasons: [], note: expected === 'refused' ? 'refused, as it must be' : formatSeen(seen) }
+  return { reasons: [], note }
 }
 
 function refuseBrokenPair(auth: AuthDir, name: string): void {
@@ -132,40 +124,26 @@ async function clientOf(run: Run, client: Client): Promise<Party | undefined> {
   if (client.in === 'files') return pair
   const file = kubeconfigFile(client.name)
   const embedded = readEmbedded(auth.bytes(file).toString())
-  if (!embedded)
-    throw new Failure(`${file} is not a kubeconfig with an embedded CA, certificate and key`, {
-      remedy: run.command('kubeconfigs'),
-    })
-  const same = embedded.certificate.equals(Buffer.from(pair.certificate)) && embedded.key.equals(Buffer.from(pair.key))
-  if (!same)
-    throw new Failure(`${file} does not hold the pair of ${auth.files.certificate(client.name)}`, {
-      remedy: run.command('kubeconfigs'),
-    })
-  return embedded
+  const isSame = (['certificate', 'key'] as const).every((part) => embedded?.[part].equals(Buffer.from(pair[part])))
+  if (embedded && isSame) return embedded
+  throw new Failure(`${file} does not hold the pair of ${auth.files.certificate(client.name)}`, {
+    remedy: run.command('kubeconfigs'),
+  })
 }
 
 /** The user's own kubeconfig is shown and may cause a warning, but not a failure: it is not in auth/. */
 async function checkLocal({ auth, cluster, kubeconfigs, command }: Run): Promise<Look> {
   const { api } = auth.files.names
   const missing = missingFiles(auth, auth.files.pair(api))
-  if (missing.length > 0 || !cluster.localKubeconfig) return { reasons: missing }
-  const { user } = cluster.localKubeconfig
+  if (missing.length > 0) return { reasons: missing }
   const client = readLocalPair({ cluster, kubeconfigs })
   if (!client) return { reasons: [], note: 'not in your kubeconfig' }
-  if (readPair(auth, api).reasons.some(({ kind }) => kind !== 'wrong-mode')) return { reasons: [], note: 'not tried' }
-  const met = await shakeHands({
-    server: partyOf(auth, api),
-    client,
-    dialled: cluster.api.host,
-    strict: false,
-  })
+  refuseBrokenPair(auth, api)
+  const met = await shakeHands({ server: partyOf(auth, api), client, dialled: cluster.api.host, strict: false })
   if ('seen' in met && met.seen) return { reasons: [], note: formatSeen(met.seen) }
   const why = 'refused' in met ? met.refused : met.why
-  return {
-    reasons: [],
-    note: 'not accepted',
-    warning: `your kubeconfig's ${user} is not accepted (${why}): ${command('local-kubeconfig')}`,
-  }
+  const warning = `your kubeconfig's user is not accepted (${why}): ${command('local-kubeconfig')}`
+  return { reasons: [], note: 'not accepted', warning }
 }
 
 /** An admin made in memory: signed by another CA of the same name, or by ours but expired yesterday. */
@@ -175,14 +153,10 @@ async function stranger(auth: AuthDir, kind: 'of another CA' | 'expired', now: D
   const [key, otherCaKey] = await Promise.all([generatePrivateKey('ecdsa-p256'), generatePrivateKey('ecdsa-p256')])
   const ours = readIssuer(auth)
   const issuer = kind === 'expired' ? ours : { ...ours, privateKey: otherCaKey }
-  const period = {
-    notBefore: new Date(now.getTime() - 2 * day),
-    notAfter: new Date(now.getTime() + (kind === 'expired' ? -day : day)),
-  }
-  const certificate = issueCertificate(
-    { profile: { ...admin, key: 'ecdsa-p256' }, publicKey: createPublicKey(key), ...period },
-    issuer,
-  )
+  const notBefore = new Date(now.getTime() - 2 * day)
+  const notAfter = new Date(now.getTime() + (kind === 'expired' ? -day : day))
+  const profile = { ...admin, key: 'ecdsa-p256' as const }
+  const certificate = issueCertificate({ profile, publicKey: createPublicKey(key), notBefore, notAfter }, issuer)
   return { ca: auth.bytes(auth.files.certificate(caName)), certificate, key: privateKeyPem(key) }
 }
 
@@ -198,7 +172,7 @@ function checkTokens({ auth }: Run): Look {
   return { reasons: [], note: `a token that ${keyName} signs verifies with ${certificateName}` }
 }
 
-function checkEncryption(auth: AuthDir): Look {
+function checkEncryption({ auth }: Run): Look {
   const { file: name } = encryptionConfig
   const file = auth.tryBytes(name)
   if (!file) return { reasons: [{ kind: 'missing', path: name }] }

@@ -3,12 +3,12 @@ import type { Cluster, ClusterNode } from '../../lib/cluster/cluster.ts'
 import { tryTo } from '../../lib/failure.ts'
 import { caName } from '../../lib/files/names.ts'
 import { endsSoon, type Run } from '../../lib/graph/run.ts'
-import { nameInPhase, type Outcome, type Target, type Where } from '../../lib/graph/target.ts'
+import { nameInPhase, type Outcome, type Target } from '../../lib/graph/target.ts'
 import { readEmbedded } from '../../lib/kubernetes/kubeconfig.ts'
 import { findEntry, readKubeconfigs } from '../../lib/kubernetes/kubeconfig-files.ts'
 import { attributesIn, type Certificate, isIssuedBy, readCertificate } from '../../lib/pki/certificate.ts'
 import { tryCertificate } from '../../lib/pki/pair.ts'
-import { formatReasons, type Look, ownReasons, type Reason, type UnitReason } from '../../lib/reason.ts'
+import { formatReasons, type Look, ownReasons, type UnitReason } from '../../lib/reason.ts'
 import { count, formatNames } from '../../lib/wording.ts'
 import { nodeFiles } from '../tables/files.ts'
 import { nodeUnits } from '../tables/places.ts'
@@ -16,18 +16,10 @@ import type { Seen } from './observe.ts'
 
 export type State = 'fresh' | 'stale' | 'failed'
 
-/** A state, and the reason for it. */
-interface Row {
+export interface Item extends Pick<Target, 'id' | 'phase' | 'where' | 'node'> {
   readonly state: State
   /** Why it is not fresh, or a note about it. */
   readonly why: string
-}
-
-export interface Item extends Row {
-  readonly id: string
-  readonly phase: string
-  readonly where: Where
-  readonly node: string | undefined
   /** Without the ending of its file. */
   readonly name: string
   readonly files: readonly string[]
@@ -41,31 +33,29 @@ export interface Item extends Row {
   /** Whether it expires within certificates.renewBefore. */
   readonly endsSoon: boolean
   /** Its state on each node that has it, by the node's name; empty if no node was inspected. */
-  readonly onNodes: ReadonlyMap<string, OnNode>
+  readonly onNodes: ReadonlyMap<string, 'same' | 'differs' | 'missing' | 'unknown'>
 }
 
-type OnNode = 'same' | 'differs' | 'missing' | 'unknown'
+/** What was not looked at is undefined, as without install in cluster.yaml. */
+export interface NodeItem extends Pick<Item, 'state' | 'why'> {
+  readonly node: string
+  readonly deployed: boolean | undefined
+  readonly installed: boolean | undefined
+  readonly loaded: boolean | undefined
+}
 
-/** What a report is made of. */
-export interface ReportData extends Seen {
+export interface Inventory extends Seen {
   readonly items: readonly Item[]
   /** Empty if no node was inspected. */
   readonly nodes: readonly NodeItem[]
 }
 
-/** Undefined if it was not looked at, as without install in cluster.yaml. */
-export type Rollout = Readonly<Record<'deployed' | 'installed' | 'loaded', boolean | undefined>>
-
-export interface NodeItem extends Row, Rollout {
-  readonly node: string
-}
-
 /** The user's own kubeconfig is shown, and does not count. */
-export function isOurs({ where }: { readonly where?: Where }): boolean {
+export function isOurs({ where }: Pick<Target, 'where'>): boolean {
   return where !== 'kubeconfig'
 }
 
-export function isRight({ state, endsSoon = false }: Pick<Row, 'state'> & { readonly endsSoon?: boolean }): boolean {
+export function isRight({ state, endsSoon = false }: { readonly state: State; readonly endsSoon?: boolean }): boolean {
   return state === 'fresh' && !endsSoon
 }
 
@@ -73,9 +63,6 @@ export function isRight({ state, endsSoon = false }: Pick<Row, 'state'> & { read
 export function fold(items: readonly Item[], now: Date) {
   const ours = items.filter(isOurs)
   const of = (state: State) => ours.filter((item) => item.state === state)
-  const dated = ours.filter(({ end }) => end !== undefined)
-  const expired = dated.filter(({ end }) => end && end <= now)
-  const left = dated.filter(({ end }) => end && end > now)
   return {
     ours,
     fresh: of('fresh'),
@@ -83,44 +70,69 @@ export function fold(items: readonly Item[], now: Date) {
     failed: of('failed'),
     wrong: ours.filter((item) => !isRight(item)),
     endsSoon: ours.filter(({ endsSoon }) => endsSoon),
-    expired,
+    expired: ours.filter(({ end }) => end && end <= now),
     /** Of all, expired or not. */
-    first: firstToEnd(dated),
+    first: firstToEnd(ours),
     /** Of those that have not expired. */
-    next: firstToEnd(left),
+    next: firstToEnd(ours.filter(({ end }) => end && end > now)),
   }
 }
 
-export type FirstToEnd = NonNullable<ReturnType<typeof firstToEnd>>
+function firstToEnd(items: readonly Item[]): { readonly end: Date; readonly names: readonly string[] } | undefined {
+  const ends = items
+    .flatMap(({ name, end }) => (end ? [{ name, end }] : []))
+    .sort((a, b) => Number(a.end) - Number(b.end))
+  const [first] = ends
+  const names = ends.flatMap(({ name, end }) => (Number(end) === Number(first?.end) ? name : []))
+  return first && { end: first.end, names: [...new Set(names)] }
+}
 
-function firstToEnd(dated: readonly Item[]) {
-  if (dated.length === 0) return undefined
-  const least = dated.reduce((least, { end }) => Math.min(least, Number(end)), Number.POSITIVE_INFINITY)
-  const first = dated.filter(({ end }) => Number(end) === least)
-  return { end: new Date(least), names: [...new Set(first.map(({ name }) => name))] }
+/** "1 of 24 items differs from cluster.yaml; deployed on 6 of 7 nodes" */
+export function formatTotals({ items, nodes }: Pick<Inventory, 'items' | 'nodes'>, now: Date): string {
+  const { ours, stale, fresh, failed, wrong } = fold(items, now)
+  const all = count(ours.length, 'item')
+  const part = (number: number, one: string, more: string, what: string) =>
+    number > 0 && `${number} of ${all} ${number === 1 ? one : more} ${what}`
+  const soon = fresh.filter(({ endsSoon, end }) => endsSoon && end && end > now).length
+  return [
+    wrong.length === 0 &&
+      ours.length > 0 &&
+      `${ours.length === 1 ? `${all} matches` : `All ${all} match`} cluster.yaml`,
+    part(stale.length, 'differs', 'differ', 'from cluster.yaml'),
+    part(soon, 'expires', 'expire', 'within renewBefore'),
+    part(failed.length, 'was', 'were', 'not readable'),
+    formatRollout(nodes),
+  ]
+    .filter(Boolean)
+    .join('; ')
 }
 
 /** "deployed on 6 of 6 nodes, installed on 3 of 6, loaded on 3 of 6; 1 node could not be looked at" */
-export function formatRollout(nodes: readonly NodeItem[]): string {
+function formatRollout(nodes: readonly NodeItem[]): string {
   const counts = (['deployed', 'installed', 'loaded'] as const).flatMap((state) => {
     const known = nodes.filter((node) => node[state] !== undefined)
     const of = state === 'deployed' ? count(known.length, 'node') : known.length
     return known.length > 0 ? [`${state} on ${known.filter((node) => node[state]).length} of ${of}`] : []
   })
   const unknown = nodes.filter(({ deployed }) => deployed === undefined).length
-  const rest = unknown > 0 ? `${count(unknown, 'node')} could not be looked at` : ''
-  return [counts.join(', '), rest].filter(Boolean).join('; ')
+  return [counts.join(', '), unknown > 0 && `${count(unknown, 'node')} could not be looked at`]
+    .filter(Boolean)
+    .join('; ')
 }
 
 /** The commands that show what would be done, and do it. Bootstrap does not renew a CA, and all that it issued expires with it. */
-export function waysOut({ command }: Run, inventory: readonly Item[]): { plan: string; run: string } {
+export function waysOut({ command }: Run, inventory: readonly Item[]): { plan: string; repair: string } {
   const [bootstrap, renewal] = [command('bootstrap'), command('ca --renew')]
   return inventory.some(({ phase, endsSoon }) => phase === 'ca' && endsSoon)
-    ? { plan: command('ca --renew --dry-run'), run: `${renewal}, then ${bootstrap}` }
-    : { plan: command('bootstrap --dry-run'), run: bootstrap }
+    ? { plan: command('ca --renew --dry-run'), repair: `${renewal}, then ${bootstrap}` }
+    : { plan: command('bootstrap --dry-run'), repair: bootstrap }
 }
 
-export function takeInventory(seen: Seen): Item[] {
+export function takeInventory(seen: Seen): Inventory {
+  return { ...seen, items: takeItems(seen), nodes: takeNodes(seen) }
+}
+
+function takeItems(seen: Seen): Item[] {
   const { run, graph, outcomes } = seen
   const ca = tryCertificate(run.auth, caName)
   const holders = findHolders(seen)
@@ -129,6 +141,7 @@ export function takeInventory(seen: Seen): Item[] {
     .map((target) => {
       const { id, phase, where, node, makes: files, purpose = '' } = target
       const [file = ''] = files
+      const name = run.auth.files.parse(file)?.name ?? nameInPhase(target)
       const outcome = outcomes.get(id)
       const isFresh = outcome?.kind === 'fresh'
       const { certificate, ca: itsCa = ca } = readChain(run, target, isFresh)
@@ -137,18 +150,7 @@ export function takeInventory(seen: Seen): Item[] {
       const [end] = chain.flatMap((link) => link?.notAfter ?? []).sort((a, b) => Number(a) - Number(b))
       const isEndingSoon = end !== undefined && endsSoon(run, end)
       return {
-        ...{
-          id,
-          phase,
-          where,
-          node,
-          name: run.auth.files.parse(file)?.name ?? nameInPhase(target),
-          files,
-          purpose,
-        },
-        certificate,
-        issuer,
-        end,
+        ...{ id, phase, where, node, name, files, purpose, certificate, issuer, end },
         endsSoon: isEndingSoon,
         state: stateOf(outcome),
         why: explain(outcome) || (isEndingSoon ? 'expires within renewBefore' : ''),
@@ -187,22 +189,24 @@ function stateOf(outcome: Outcome | undefined): State {
 function explain(outcome: Outcome | undefined): string {
   switch (outcome?.kind) {
     case 'stale':
-      return explainReasons(outcome.reasons)
+      // Nothing is built here, so a dry run's "will be made" is shown as "depends on".
+      return [
+        formatReasons(ownReasons(outcome.reasons)),
+        ...outcome.reasons.flatMap((each) => (each.kind === 'need-rebuilt' ? dependsOn(each.ids) : [])),
+      ]
+        .filter(Boolean)
+        .join('; ')
     case 'failed':
       return outcome.failure.message
     case 'cancelled':
-      return outcome.because.length === 0 ? 'not inspected' : `depends on ${formatNames(outcome.because)}`
+      return outcome.because.length === 0 ? 'not inspected' : dependsOn(outcome.because)
     default:
       return ''
   }
 }
 
-/** status builds nothing, so a dry run's "will be made" is shown as "depends on". */
-function explainReasons(reasons: readonly Reason[]): string {
-  const needs = reasons.flatMap((reason) => (reason.kind === 'need-rebuilt' ? reason.ids : []))
-  return [formatReasons(ownReasons(reasons)), needs.length > 0 && `depends on ${formatNames(needs)}`]
-    .filter(Boolean)
-    .join('; ')
+function dependsOn(ids: readonly string[]): string {
+  return `depends on ${formatNames(ids)}`
 }
 
 /** The nodes that were inspected, by the file that belongs on them. */
@@ -213,7 +217,7 @@ function findHolders(seen: Seen) {
   return Map.groupBy(held, ({ file }) => file)
 }
 
-function compareFiles(files: readonly string[], outcome: Outcome): OnNode {
+function compareFiles(files: readonly string[], outcome: Outcome) {
   if (outcome.kind !== 'fresh' && outcome.kind !== 'stale') return 'unknown'
   const found = outcome.reasons.find((reason) => reason.kind === 'on-node')
   if (!found) return 'same'
@@ -232,7 +236,7 @@ function inspectedNodes({ run, graph, outcomes }: Seen) {
   })
 }
 
-export function takeNodeInventory(seen: Seen): NodeItem[] {
+function takeNodes(seen: Seen): NodeItem[] {
   const { cluster } = seen.run
   return inspectedNodes(seen).map(({ node, deploy, install }) => {
     const states = [deploy, install].flatMap((outcome) => (outcome ? nodeState(cluster, node, outcome) : []))
@@ -240,24 +244,20 @@ export function takeNodeInventory(seen: Seen): NodeItem[] {
     const shown = states.filter(({ state }) => !worst || state !== 'fresh')
     // Where no unit is due, nothing is there to be installed or loaded.
     const isDue = cluster.install !== false && nodeUnits(cluster, node).length > 0
+    const isInstalled = (isWrong: (reason: UnitReason) => boolean) =>
+      answerOf(
+        isDue ? install : undefined,
+        ({ reasons, units = [] }) => units.length > 0 && !reasons.some((each) => each.kind === 'unit' && isWrong(each)),
+      )
     return {
       node: node.name,
       state: worst?.state ?? 'fresh',
       why: [...new Set(shown.map(({ why }) => why))].join('; '),
       deployed: answerOf(deploy, ({ reasons }) => ownReasons(reasons).length === 0),
-      ...(isDue ? unitsOf(install) : { installed: undefined, loaded: undefined }),
+      installed: isInstalled(({ places }) => places.length > 0),
+      loaded: isInstalled(() => true),
     }
   })
-}
-
-function unitsOf(install: Outcome | undefined): Omit<Rollout, 'deployed'> {
-  const answer = (isWrong: (reason: UnitReason) => boolean) =>
-    answerOf(
-      install,
-      ({ reasons, units = [] }) =>
-        units.length > 0 && !reasons.some((reason) => reason.kind === 'unit' && isWrong(reason)),
-    )
-  return { installed: answer(({ places }) => places.length > 0), loaded: answer(() => true) }
 }
 
 /** A refusal is an answer: the files there are not ours. So is that they are newer. */
@@ -272,9 +272,8 @@ function nodeState(cluster: Cluster, node: ClusterNode, outcome: Outcome): Pick<
   if (outcome.kind === 'cancelled') return { state: 'stale', why: 'not inspected' }
   if (outcome.kind === 'failed') return { state: stateOf(outcome), why: outcome.failure.what }
   const reasons = ownReasons(outcome.reasons)
-  if (reasons.length === 0 && outcome.note !== undefined) return { state: 'fresh', why: outcome.note }
   if (reasons.length > 0) return { state: 'stale', why: formatReasons(reasons) }
-  return { state: 'fresh', why: `${count(nodeFiles(cluster, node).length, 'file')}, as in auth/` }
+  return { state: 'fresh', why: outcome.note ?? `${count(nodeFiles(cluster, node).length, 'file')}, as in auth/` }
 }
 
 /** What kubectl would use as our user against our cluster; undefined unless all of it is there. */

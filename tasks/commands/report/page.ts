@@ -1,21 +1,19 @@
 /** The page of `report`: one file, without a script or a style from elsewhere, and without a secret. */
 import { readFileSync } from 'node:fs'
 import { html } from 'ghtml'
-import type { Run } from '../../../lib/graph/run.ts'
 import { formatCaAdvice } from '../../../lib/show/advice.ts'
 import { warningsOf } from '../../../lib/show/reporter.ts'
-import { count, foldAlike, formatDate, formatLeftInWords, formatNames, printable } from '../../../lib/wording.ts'
+import { foldAlike, formatDate, formatLeftInWords, formatNames, printable } from '../../../lib/wording.ts'
 import { adviseOnCa, noteOnValidity } from '../../request/expiry.ts'
 import { formatFormer, formerHolders } from '../../request/former-holders.ts'
-import { type FirstToEnd, fold, formatRollout, isRight, type ReportData, waysOut } from '../../request/inventory.ts'
+import { fold, formatTotals, type Inventory, isRight, waysOut } from '../../request/inventory.ts'
 import { notesOnFolder } from '../../request/walk.ts'
-import type { UnderWay } from '../../rotations/rotation.ts'
 import { formatUnderWay, rotationsUnderWay } from '../../rotations/under-way.ts'
 import { showCertificates, showKeys, showTimeline } from './sections.ts'
 
 const asset = (name: string) => readFileSync(new URL(name, import.meta.url), 'utf8')
 
-export async function formatPage(data: ReportData): Promise<string> {
+export async function formatPage(data: Inventory): Promise<string> {
   const { run, items } = data
   const { name } = run.cluster
   const sections = [
@@ -38,7 +36,7 @@ export async function formatPage(data: ReportData): Promise<string> {
 <body>
 <header>
 <h1>${name}</h1>
-!${showNext(data)}!${showRotations(await rotationsUnderWay(run), run)}
+!${showNext(data)}!${await showRotations(data)}
 <nav aria-label="Sections">!${sections.map(({ id, title }) => html`<a href="#${id}">${title}</a> `)}</nav>
 </header>
 <main>
@@ -56,36 +54,26 @@ export async function formatPage(data: ReportData): Promise<string> {
 }
 
 /** What expires next, and whether all is well. */
-function showNext({ run, items, nodes }: ReportData): string {
+function showNext({ run, items, nodes }: Inventory): string {
   const { now, cluster } = run
-  const { ours, wrong, first } = fold(items, now)
-  const sentences = [
-    wrong.length === 0
-      ? `All ${count(ours.length, 'item')} match cluster.yaml`
-      : `${wrong.length} of ${count(ours.length, 'item')} ${wrong.length === 1 ? 'has a problem' : 'have problems'}`,
-    ...(nodes.length > 0 ? [formatRollout(nodes)] : []),
-    `read on ${now.toISOString().slice(0, 16).replace('T', ' ')} UTC`,
-  ]
+  const { wrong, first } = fold(items, now)
   const state = wrong.length > 0 || nodes.some((node) => !isRight(node)) ? 'bad' : 'good'
+  const read = `read on ${now.toISOString().slice(0, 16).replace('T', ' ')} UTC`
+  const left = Number(first?.end) - now.getTime()
+  const urgency = left <= 0 ? 'bad' : left <= cluster.certificates.renewBefore ? 'soon' : 'good'
   return html`<div class="next ${state}">
-!${first ? showFirst(first, now, cluster.certificates.renewBefore) : ''}<p>${sentences.join('; ')}.</p>
+!${first ? html`<p class="${urgency}"><b>${formatLeftInWords(left)}</b> <span>${left <= 0 ? 'on' : 'until the next expiry, on'} <time>${formatDate(first.end, now)}</time>: ${formatNames(first.names)}</span></p>` : ''}
+<p>${formatTotals({ items, nodes }, now)}; ${read}.</p>
 </div>`
 }
 
-function showFirst({ end, names }: FirstToEnd, now: Date, renewBefore: number) {
-  const left = end.getTime() - now.getTime()
-  const urgency = left <= 0 ? 'bad' : left <= renewBefore ? 'soon' : 'good'
-  return html`<p class="${urgency}"><b>${formatLeftInWords(left)}</b> <span>${left <= 0 ? 'on' : 'until the next expiry, on'} <time>${formatDate(end, now)}</time>: ${formatNames(names)}</span></p>
-`
-}
-
-function showRotations(underWay: readonly UnderWay[], run: Run): string {
-  const texts = underWay.map((each) => formatUnderWay(each, run))
+async function showRotations({ run }: Inventory): Promise<string> {
+  const texts = (await rotationsUnderWay(run)).map((each) => formatUnderWay(each, run))
   return texts.length === 0 ? '' : html`<ul class="rotations">!${texts.map((text) => html`<li>${text}</li>`)}</ul>`
 }
 
 /** Empty if there are no problems. */
-function showWrong({ run, items, nodes }: ReportData): string {
+function showWrong({ run, items, nodes }: Inventory): string {
   const { wrong } = fold(items, run.now)
   const alike = foldAlike(
     wrong,
@@ -101,12 +89,12 @@ function showWrong({ run, items, nodes }: ReportData): string {
 }
 
 /** Notices about things that no run changes. */
-function showKnown({ run, outcomes }: ReportData): string {
+function showKnown({ run, outcomes }: Inventory): string {
   const caEnds = adviseOnCa(run)
   const lines = [
     ...(caEnds ? [formatCaAdvice(caEnds, run.now)] : []),
     ...warningsOf(outcomes),
-    ...formerHolders(run).map((former) => formatFormer(former)),
+    ...formerHolders(run).map(formatFormer),
     ...noteOnValidity(run, outcomes),
   ]
   return lines.length === 0 ? '' : listLines('known', lines)

@@ -3,7 +3,7 @@ import { html } from 'ghtml'
 import type { Cluster, ClusterNode } from '../../../lib/cluster/cluster.ts'
 import type { FileNames } from '../../../lib/files/names.ts'
 import type { Run } from '../../../lib/graph/run.ts'
-import { attributesIn, type Certificate } from '../../../lib/pki/certificate.ts'
+import { attributesIn } from '../../../lib/pki/certificate.ts'
 import { keyKindOf } from '../../../lib/pki/profile.ts'
 import { formatDate, formatLeft, formatNames, groupAlike, printable } from '../../../lib/wording.ts'
 import { layoutOf } from '../../layouts/table.ts'
@@ -12,12 +12,12 @@ import { certTable } from '../../tables/certs.ts'
 import { encryptionConfig, nodeFiles } from '../../tables/files.ts'
 import { phaseTitles } from '../../tables/phases.ts'
 
-type Certified = Item & { readonly certificate: Certificate }
-
-function certified(files: FileNames, items: readonly Item[]): Certified[] {
-  return items.filter(
-    (item): item is Certified =>
-      item.certificate !== undefined && item.files.some((file) => files.parse(file)?.kind === 'certificate'),
+/** With its certificate, if that is a file of its own: a kubeconfig's is listed with it. */
+function certified(files: FileNames, items: readonly Item[]) {
+  return items.flatMap(({ certificate, ...item }) =>
+    certificate && item.files.some((file) => files.parse(file)?.kind === 'certificate')
+      ? [{ ...item, certificate }]
+      : [],
   )
 }
 
@@ -31,7 +31,10 @@ export function showCertificates(files: FileNames, items: readonly Item[]): stri
 /** RFC 5280, 4.2.1.12. */
 const usageNames: Readonly<Record<string, string>> = { '1.3.6.1.5.5.7.3.1': 'server', '1.3.6.1.5.5.7.3.2': 'client' }
 
-function showCertificate(files: FileNames, { name, purpose, certificate, issuer, end, state, why }: Certified): string {
+function showCertificate(
+  files: FileNames,
+  { name, purpose, certificate, issuer, end, state, why }: ReturnType<typeof certified>[number],
+): string {
   const { x509, attributes, sans, isCa, publicKey, notBefore, notAfter } = certificate
   const usages = x509.keyUsage?.map((oid) => usageNames[oid] ?? oid) ?? []
   const facts: [string, string][] = [
@@ -54,24 +57,17 @@ function showCertificate(files: FileNames, { name, purpose, certificate, issuer,
 const own = 'its own node'
 const encryption = encryptionConfig.label
 
-interface Key {
-  readonly name: string
-  readonly power: string
-  readonly isCritical?: boolean
-}
-
 /** The critical ones first, then a node's own, then the rest, in the order of the tables. */
-function keyColumns(cluster: Cluster): Key[] {
-  const keys: Key[] = certTable(cluster).map((row) => ({ ...row, name: row.node ? own : row.name }))
+function keyColumns(cluster: Cluster) {
+  const keys = certTable(cluster).map(({ power, isCritical, node, name }) => ({
+    power,
+    isCritical,
+    name: node ? own : name,
+  }))
   const all = [...keys, { name: encryption, power: 'reads the Secrets in a copy of etcd', isCritical: true }]
   const unique = [...new Map(all.map((key) => [key.name, key])).values()]
-  const rank = ({ name, isCritical }: Key) => (isCritical ? 0 : name === own ? 1 : 2)
+  const rank = ({ name, isCritical }: (typeof all)[number]) => (isCritical ? 0 : name === own ? 1 : 2)
   return unique.sort((a, b) => rank(a) - rank(b))
-}
-
-interface Holder {
-  readonly name: string
-  readonly keys: ReadonlySet<string>
 }
 
 function keysOn(cluster: Cluster, node: ClusterNode): Set<string> {
@@ -84,23 +80,18 @@ function keysOn(cluster: Cluster, node: ClusterNode): Set<string> {
   return new Set(names.map((name) => (name === node.name ? own : name)))
 }
 
-function holders(cluster: Cluster, columns: readonly Key[]): Holder[] {
-  const all = new Set(columns.map(({ name }) => name))
-  const local = cluster.localKubeconfig
-    ? [{ name: 'your kubeconfig', keys: new Set([layoutOf(cluster).files.names.admin]) }]
-    : []
-  const nodes = cluster.nodes.map((node) => ({
-    name: node.name,
-    keys: keysOn(cluster, node),
-  }))
+function holders(cluster: Cluster, all: readonly string[]) {
+  const local = { name: 'your kubeconfig', keys: new Set([layoutOf(cluster).files.names.admin]) }
+  const nodes = cluster.nodes.map((node) => ({ name: node.name, keys: keysOn(cluster, node) }))
   const alike = groupAlike(nodes, ({ keys }) => [...keys].sort().join(' '))
   const folded = alike.map((group) => ({ name: formatNames(group.map(({ name }) => name)), keys: group[0].keys }))
-  return [{ name: 'auth/ on this machine', keys: all }, ...local, ...folded]
+  return [{ name: 'auth/ on this machine', keys: new Set(all) }, ...(cluster.localKubeconfig ? [local] : []), ...folded]
 }
 
 export function showKeys(cluster: Cluster): string {
   const columns = keyColumns(cluster)
-  const rows = holders(cluster, columns).map(({ name, keys }) => {
+  const names = columns.map(({ name }) => name)
+  const rows = holders(cluster, names).map(({ name, keys }) => {
     const worst = columns.find((key) => keys.has(key.name))?.power ?? 'nothing'
     const cells = columns.map((key) =>
       keys.has(key.name)
@@ -113,7 +104,7 @@ export function showKeys(cluster: Cluster): string {
   return html`<p>By the roles in cluster.yaml. Below each machine is the worst that an attacker who has it could do; each key that it holds adds to that. Red: the whole cluster is lost.</p>
 <div class="scroll" role="region" aria-label="Keys by machine" tabindex="0">
 <table class="keys">
-<thead><tr><th scope="col">Machine</th>!${columns.map(({ name }) => html`<th scope="col"><span>${name}</span></th>`)}</tr></thead>
+<thead><tr><th scope="col">Machine</th>!${names.map((name) => html`<th scope="col"><span>${name}</span></th>`)}</tr></thead>
 <tbody>
 !${rows}</tbody>
 </table>
@@ -123,22 +114,10 @@ export function showKeys(cluster: Cluster): string {
 </details>`
 }
 
-interface Bar {
-  readonly phase: string
-  readonly names: readonly string[]
-  readonly begin: Date
-  readonly ownEnd: Date
-  /** The effective expiry: the earliest along the chain. */
-  readonly end: Date
-  readonly renewal: Date
-}
-
-type Scale = (date: Date) => number
-
 export function showTimeline(items: readonly Item[], { now, cluster }: Run): string {
   const bars = barsOf(layoutOf(cluster).files, items, cluster.certificates.renewBefore)
   if (bars.length === 0) return '<p>There is no certificate.</p>'
-  const times = [now, ...bars.flatMap(({ begin, ownEnd }) => [begin, ownEnd])].map((date) => date.getTime())
+  const times = [now, ...bars.flatMap(({ begin, end }) => [begin, end])].map((date) => date.getTime())
   const first = Math.min(...times)
   const span = Math.max(...times) - first
   const scale = (date: Date) => (date.getTime() - first) / span
@@ -157,32 +136,29 @@ export function showTimeline(items: readonly Item[], { now, cluster }: Run): str
 </div>`
 }
 
-/** Earliest expiry first. */
-function barsOf(files: FileNames, items: readonly Item[], renewBefore: number): Bar[] {
-  const alike = groupAlike(certified(files, items), ({ phase, certificate: { notBefore, notAfter }, end = notAfter }) =>
-    [phase, ...[notBefore, notAfter, end].map((date) => formatDate(date))].join(' '),
+/** By the effective expiry, the earliest first. */
+function barsOf(files: FileNames, items: readonly Item[], renewBefore: number) {
+  const bars = certified(files, items).map(
+    ({ phase, name, certificate: { notBefore: begin, notAfter }, end = notAfter }) => ({
+      ...{ phase, name, begin, end },
+      renewal: new Date(Math.max(end.getTime() - renewBefore, begin.getTime())),
+    }),
   )
-  return alike
-    .map((group) => {
-      const [{ phase, certificate, end = certificate.notAfter }] = group
-      const { notBefore: begin, notAfter: ownEnd } = certificate
-      const renewal = new Date(Math.max(end.getTime() - renewBefore, begin.getTime()))
-      return { phase, names: group.map(({ name }) => name), begin, ownEnd, end, renewal }
-    })
+  return groupAlike(bars, ({ phase, begin, end }) => [phase, formatDate(begin), formatDate(end)].join(' '))
+    .map((group) => ({ ...group[0], names: group.map(({ name }) => name) }))
     .sort((a, b) => a.end.getTime() - b.end.getTime())
 }
 
-function showBar({ phase, names, begin, ownEnd, end, renewal }: Bar, scale: Scale, now: Date): string {
-  const own = ownEnd > end ? `\n(its own is ${formatDate(ownEnd)})` : ''
-  const cells = [formatDate(end, now) + own, formatLeft(end.getTime() - now.getTime())]
+function showBar(
+  { phase, names, begin, end, renewal }: ReturnType<typeof barsOf>[number],
+  scale: (date: Date) => number,
+  now: Date,
+): string {
+  const cells = [formatDate(end, now), formatLeft(end.getTime() - now.getTime())]
   // As narrow as 4px, and within the track even where it begins at its end.
   const segment = (kind: string, from: number, to: number) =>
     html`<i class="${kind}" style="left:min(${percent(from)},100% - 4px);width:${percent(to - from)}"></i>`
-  const segments = [
-    segment('valid', scale(begin), scale(renewal)),
-    segment('renewal', scale(renewal), scale(end)),
-    own && segment('worthless', scale(end), scale(ownEnd)),
-  ]
+  const segments = [segment('valid', scale(begin), scale(renewal)), segment('renewal', scale(renewal), scale(end))]
   const state = end <= now ? ' class="over"' : renewal <= now ? ' class="marked"' : ''
   return html`<tr role="row"!${state}><th scope="row" role="rowheader">${phaseTitles.get(phase) ?? phase}<small>${formatNames(names)}</small></th>!${cells.map(
     (cell) => html`<td role="cell">${cell}</td>`,

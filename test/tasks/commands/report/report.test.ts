@@ -59,11 +59,12 @@ describe('report', { concurrency: 2 }, () => {
       const [, header = ''] = /<header>(.*?)<nav/s.exec(page) ?? []
       return header.replace(/<[^>]+>/g, '').replace(/\s+/g, ' ')
     }
-    const all =
-      /^ kubenet 3649 days until the next expiry, on \d{4}-\d\d-\d\d: .*All 24 items match cluster\.yaml; read on /
-    assert.match(await textOf(), all)
+    assert.match(
+      await textOf(),
+      /^ kubenet 3649 days until the next expiry, on .*All 24 items match cluster\.yaml; read on /,
+    )
     rmSync(join(auth, 'admin.kubeconfig'))
-    assert.match(await textOf(), /1 of 24 items has a problem; read on /)
+    assert.match(await textOf(), /1 of 24 items differs from cluster\.yaml; read on /)
   })
 
   test('draws its timeline to scale: today, a third of the way, is where the second date of the axis stands', async (t) => {
@@ -118,37 +119,33 @@ describe('report', { concurrency: 2 }, () => {
     }
   })
 
-  test('tells its path as one object with --json', async (t) => {
+  test('tells its path as one object with --json; with what it has not it is bad usage, and writes nothing', async (t) => {
     const { place, auth } = copied(t)
+    for (const args of [
+      ['--format', 'pdf'],
+      ['--format', 'constructor'],
+      ['--node', 'worker0'],
+    ]) {
+      const before = stateOf(place)
+      assert.equal((await harderway(place, 'report', ...args)).status, 2)
+      assert.deepEqual(stateOf(place), before)
+    }
     const { status, events } = await harderway(place, 'report', '--json')
     assert.deepEqual([status, events], [0, [{ type: 'report', path: join(auth, 'report.html') }]])
   })
 
-  for (const [args, word] of [
-    [['--format', 'pdf'], /^--format pdf: report has html, prometheus$/m],
-    [['--format', 'constructor'], /^--format constructor: report has/m],
-    [['--node', 'worker0'], /^--node is not an option of report, /],
-  ] as const)
-    test(`with ${args.join(' ')} is bad usage, and writes nothing`, async (t) => {
-      const { place } = copied(t)
-      const before = stateOf(place)
-      const ran = await harderway(place, 'report', ...args)
-      assert.equal(ran.status, 2)
-      assert.match(ran.stderr, word)
-      assert.deepEqual(stateOf(place), before)
-    })
-
-  for (const what of ['no auth/', 'an empty auth/'])
-    test(`with ${what} says what to do, exits 1 and makes nothing`, async (t) => {
-      const { place, auth } = copied(t)
-      rmSync(auth, { recursive: true })
-      if (what.startsWith('an')) mkdirSync(auth)
+  test('with no auth/, or an empty one, says what to do, exits 1 and makes nothing', async (t) => {
+    const { place, auth } = copied(t)
+    rmSync(auth, { recursive: true })
+    for (const prepare of [() => {}, () => mkdirSync(auth)]) {
+      prepare()
       const before = stateOf(place)
       const ran = await harderway(place, 'report')
       assert.deepEqual([ran.status, ran.stdout], [1, ''])
-      assert.equal(ran.stderr, `there is nothing in ${auth} yet\n    npm run bootstrap\n`)
+      assert.match(ran.stderr, /\n {4}npm run bootstrap\n$/)
       assert.deepEqual(stateOf(place), before)
-    })
+    }
+  })
 
   const truncate = (path: string) => writeFileSync(path, readFileSync(path).subarray(0, lstatSync(path).size / 2))
   const nameless = (auth: string, name: string) =>
@@ -156,37 +153,18 @@ describe('report', { concurrency: 2 }, () => {
       ...['req', '-x509', '-new', '-key', join(auth, `${name}-key.pem`), '-subj', '/', '-days', '99'],
       ...['-out', join(auth, `${name}.pem`)],
     )
-  interface More {
-    readonly skip?: false | string
-    /** Of `status`. */
-    readonly status: number
-  }
-  for (const [what, spoil, said, { skip = false, status } = {}] of [
+  for (const [what, spoil, said, status] of [
     [
-      'files are missing',
+      'files are missing, cut short or garbage',
       (auth) => {
-        for (const name of ['worker0.pem', 'admin.kubeconfig', 'encryption-config.yaml']) rmSync(join(auth, name))
+        for (const name of ['worker1.pem', 'encryption-config.yaml']) rmSync(join(auth, name))
+        for (const name of ['worker2-key.pem', 'admin.kubeconfig']) truncate(join(auth, name))
+        writeFileSync(join(auth, 'worker0.pem'), Buffer.from([0, 255, 60, 105, 109, 103, 62, 27]))
       },
-      /worker0\.pem missing/,
-    ],
-    ['the key of the CA is missing', (auth) => rmSync(join(auth, 'ca-key.pem')), /ca-key\.pem missing/],
-    ['ca.pem is missing', (auth) => rmSync(join(auth, 'ca.pem')), /has no ca\.pem, but/],
-    [
-      'a certificate is cut short',
-      (auth) => truncate(join(auth, 'worker0.pem')),
       /worker0\.pem is not a valid certificate/,
+      4,
     ],
-    [
-      'a key is cut short',
-      (auth) => truncate(join(auth, 'worker0-key.pem')),
-      /worker0-key\.pem is not an unencrypted private key/,
-    ],
-    ['a kubeconfig is cut short', (auth) => truncate(join(auth, 'admin.kubeconfig')), /kubeconfigs\/admin: /],
-    [
-      'garbage stands in place of a certificate',
-      (auth) => writeFileSync(join(auth, 'worker0.pem'), Buffer.from([0, 255, 60, 105, 109, 103, 62, 27])),
-      /worker0\.pem is not a valid certificate/,
-    ],
+    ['ca.pem is missing', (auth) => rmSync(join(auth, 'ca.pem')), /has no ca\.pem, but/, 4],
     [
       'a folder stands in place of a certificate',
       (auth) => {
@@ -194,13 +172,13 @@ describe('report', { concurrency: 2 }, () => {
         mkdirSync(join(auth, 'worker0.pem'))
       },
       /a folder is in the place of \S+worker0\.pem/,
-      { status: 1 },
+      1,
     ],
     [
       "a certificate has no name, neither its own nor an issuer's",
       (auth) => nameless(auth, 'admin'),
       /subject added/,
-      { skip: needs('openssl'), status: 4 },
+      4,
     ],
     [
       'a certificate has a name that turns the text round',
@@ -210,21 +188,12 @@ describe('report', { concurrency: 2 }, () => {
           ...['-days', '99', '-out', join(auth, 'admin.pem')],
         ),
       /a\uFFFDb/,
-      { skip: needs('openssl'), status: 4 },
-    ],
-    [
-      "ca.pem has no name, neither its own nor an issuer's",
-      (auth) => nameless(auth, 'ca'),
-      /subject added/,
-      { skip: needs('openssl'), status: 4 },
+      4,
     ],
     [
       'the issuer of a certificate has no name',
       (auth) => {
-        const [request, issuer] = ['request.pem', 'issuer.pem'].map((name) => join(auth, '..', name)) as [
-          string,
-          string,
-        ]
+        const [request, issuer] = [join(auth, '..', 'request.pem'), join(auth, '..', 'issuer.pem')]
         const keyOf = (name: string) => join(auth, `${name}-key.pem`)
         openssl('req', '-x509', '-new', '-key', keyOf('ca'), '-subj', '/', '-out', issuer)
         openssl('req', '-new', '-key', keyOf('worker0'), '-subj', '/CN=worker0', '-out', request)
@@ -234,7 +203,7 @@ describe('report', { concurrency: 2 }, () => {
         )
       },
       /node-certs\/worker0: .*not issued by the current CA/,
-      { skip: needs('openssl'), status: 4 },
+      4,
     ],
     [
       'a certificate ends at a time that there is not',
@@ -246,10 +215,10 @@ describe('report', { concurrency: 2 }, () => {
         writeFileSync(file, `-----BEGIN CERTIFICATE-----\n${lines}\n-----END CERTIFICATE-----\n`)
       },
       /admin\.pem is not a valid certificate/,
-      { status: 4 },
+      4,
     ],
-  ] as readonly (readonly [what: string, spoil: (auth: string) => void, said: RegExp, more?: More])[])
-    test(`is written where ${what}, and changes nothing`, { skip }, async (t) => {
+  ] as readonly (readonly [what: string, spoil: (auth: string) => void, said: RegExp, ofStatus: number])[])
+    test(`is written where ${what}, and changes nothing`, { skip: needs('openssl') }, async (t) => {
       const { place, auth } = copied(t)
       spoil(auth)
       const before = stateOf(auth)
@@ -262,53 +231,22 @@ describe('report', { concurrency: 2 }, () => {
         rmSync(join(auth, file))
       }
       assert.deepEqual(stateOf(auth), before)
-      if (status === undefined) return
       const shown = await harderway(place, 'status')
       assert.equal(shown.status, status, shown.stdout)
       assert.doesNotMatch(shown.stdout + shown.stderr, /mistake in harderway/)
     })
 
-  test('is written where a folder has the name that it is to have until it is whole', async (t) => {
+  test('waits while another run holds auth/, and SIGTERM ends it with 143, without a word more', async (t) => {
     const { place, auth } = copied(t)
-    mkdirSync(join(auth, '.tmp-report.html~/inside'), { recursive: true })
-    const ran = await harderway(place, 'report')
-    assert.deepEqual(ran, { status: 0, stdout: `${join(auth, 'report.html')}\n`, stderr: '', events: [] })
-    assert.ok(!readdirSync(auth).includes('.tmp-report.html~'))
-  })
-
-  describe('while another run holds auth/', () => {
-    const held = async (t: { after(work: () => void): void }) => {
-      const { place, auth } = copied(t)
-      const { signal } = new AbortController()
-      const lock = join(auth, '.lock')
-      await takeLock(lock, { signal, wait: 0, onWait: () => {} })
-      return { place, auth, lock, before: stateOf(auth) }
-    }
-
-    for (const [signal, status] of [
-      ['SIGINT', 130],
-      ['SIGTERM', 143],
-    ] as const)
-      for (const args of [[], ['--json']])
-        test(`${['report', ...args].join(' ')} waits, and ${signal} ends it with ${status}, without a word more`, async (t) => {
-          const { place, auth, lock, before } = await held(t)
-          const waiting = start(place, ['report', ...args])
-          await waiting.told(`waiting for process ${process.pid}`)
-          waiting.child.kill(signal)
-          const { stderr, ...ended } = await waiting.ended
-          assert.deepEqual([ended.status, ended.stdout], [status, ''])
-          assert.match(stderr, /^waiting for process [^\n]*\n$/)
-          assert.ok(stderr.includes(lock))
-          assert.deepEqual(stateOf(auth), before)
-        })
-
-    test('report --no-lock-wait stops at once, and names who holds it', async (t) => {
-      const { place, auth, lock, before } = await held(t)
-      const ran = await harderway(place, 'report', '--no-lock-wait')
-      assert.deepEqual([ran.status, ran.stdout], [1, ''])
-      assert.ok(ran.stderr.startsWith(`${lock} is held by process ${process.pid} on `), ran.stderr)
-      assert.deepEqual(stateOf(auth), before)
-    })
+    await takeLock(join(auth, '.lock'), { signal: new AbortController().signal, wait: 0, onWait: () => {} })
+    const before = stateOf(auth)
+    const waiting = start(place, ['report'])
+    await waiting.told(`waiting for process ${process.pid}`)
+    waiting.child.kill('SIGTERM')
+    const { stderr, ...ended } = await waiting.ended
+    assert.deepEqual([ended.status, ended.stdout], [143, ''])
+    assert.match(stderr, /^waiting for process [^\n]*\n$/)
+    assert.deepEqual(stateOf(auth), before)
   })
 
   test('shows HTML in a certificate of another CA as text: no browser runs it', {
