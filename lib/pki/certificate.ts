@@ -1,13 +1,12 @@
 /** Reads a certificate, and compares it with the wanted profile. Pure. */
-import { createPublicKey, type KeyObject, X509Certificate } from 'node:crypto'
+import { type KeyObject, X509Certificate } from 'node:crypto'
 import { addressBytes, canonicalAddress, formatAddress } from '../address.ts'
 import type { Reason } from '../reason.ts'
-import { bitsOf, type Der, expect, hex, inside, oids } from './der.ts'
-import { plainAttributes, readTime } from './encodings.ts'
-import { extensionOf, type Fields, isCaIn, listedIn, readFields, verifySignature } from './fields.ts'
+import { bitsOf, type Der, expect, hex, oids } from './der.ts'
+import { extensionOf, type Fields, listedIn, readFields } from './fields.ts'
 import { blocksIn } from './pem.ts'
 import { keyKindOf, type Profile, type Subject, subjectOrder, usagesOf } from './profile.ts'
-import { findRefusals, isKnown } from './strictness.ts'
+import { findRefusals } from './strictness.ts'
 
 // Bits of the first byte of the key usage: RFC 5280, 4.2.1.3.
 const digitalSignature = 0x80
@@ -15,7 +14,6 @@ const leafUsages = 0xa0
 
 export interface Certificate {
   readonly der: Buffer
-  /** As OpenSSL reads it, when it is first used: 0.03 ms each. */
   readonly x509: X509Certificate
   readonly fields: Fields
   /** Why Go, and so every Kubernetes component, would refuse it, whatever the profile. */
@@ -24,18 +22,17 @@ export interface Certificate {
   readonly subject: Buffer
   /** DER of the issuer's subject, as it stands here. */
   readonly issuer: Buffer
-  /** `CN=kubernetes`, … : attributes of a known OID by name, others by OID. */
+  /** `CN=kubernetes`, … */
   readonly attributes: readonly string[]
   /** DNS names and IP addresses; what is neither, or a name that is an address, says its type: `DNS:10.0.0.1`. */
   readonly sans: readonly string[]
-  /** Whether it may sign certificates, also by its key usage: no if OpenSSL finds an extension malformed. */
+  /** Whether it may sign certificates, also by its key usage. */
   readonly isCa: boolean
   /** The first eight bits; undefined where it names none. */
   readonly keyUsage: number | undefined
   /** As in `oids` of der.ts. */
   readonly extKeyUsages: readonly string[]
   readonly subjectKeyId: Buffer | undefined
-  readonly authorityKeyId: Buffer | undefined
   readonly publicKey: KeyObject
   readonly notBefore: Date
   readonly notAfter: Date
@@ -53,50 +50,33 @@ export function readCertificates(pem: Uint8Array | string): Certificate[] {
   return all.every((each) => each !== undefined) ? all : []
 }
 
-/** Undefined where it can't be read. */
+/** As OpenSSL reads it; undefined where it can't, or where it is more than one certificate. */
 export function readDerCertificate(der: Buffer): Certificate | undefined {
   try {
+    const x509 = new X509Certificate(der)
     const fields = readFields(der)
-    const refusals = findRefusals(fields)
-    let parsed: X509Certificate | undefined
-    const parse = () => {
-      parsed ??= new X509Certificate(der)
-      return parsed
-    }
-    if (refusals.length > 0 || !isPlainLeaf(fields)) parse()
-    const [notBefore, notAfter, ...more] = inside(fields.validity).map(readTime)
-    if (!notBefore || !notAfter || more.length > 0) return undefined
     const usage = extensionOf(fields, oids.keyUsage)
-    const keyUsage = usage && (bitsOf(usage)[0] ?? 0)
     return {
       der,
-      get x509() {
-        return parse()
-      },
+      x509,
       fields,
-      refusals: refusals.map((what) => ({ kind: 'not-accepted', what })),
+      refusals: findRefusals(fields, x509).map((what) => ({ kind: 'not-accepted', what })),
       subject: fields.subject.bytes,
       issuer: fields.issuer.bytes,
-      attributes: plainAttributes(fields.subject) ?? attributesIn(parse().subject),
+      attributes: attributesIn(x509.subject),
       sans: listedIn(fields, oids.subjectAltName).map(formatSan),
-      isCa: isCaIn(fields) && parse().ca,
-      keyUsage,
-      extKeyUsages: listedIn(fields, oids.extKeyUsage).map((usage) => hex(expect(usage, 0x06))),
+      isCa: x509.ca,
+      keyUsage: usage && (bitsOf(usage)[0] ?? 0),
+      extKeyUsages: listedIn(fields, oids.extKeyUsage).map((each) => hex(expect(each, 0x06))),
       subjectKeyId: extensionOf(fields, oids.subjectKeyIdentifier)?.content,
-      authorityKeyId: listedIn(fields, oids.authorityKeyIdentifier).find(({ tag }) => tag === 0x80)?.content,
-      publicKey: createPublicKey({ key: fields.publicKey.bytes, format: 'der', type: 'spki' }),
-      notBefore,
-      notAfter,
+      publicKey: x509.publicKey,
+      notBefore: x509.validFromDate,
+      notAfter: x509.validToDate,
     }
   } catch {
     // Any parse error means that the file holds no valid certificate.
     return undefined
   }
-}
-
-/** OpenSSL reads each of these, if nothing in it is refused: test/lib/pki/reading.test.ts. */
-function isPlainLeaf(fields: Fields): boolean {
-  return !isCaIn(fields) && fields.extensions.every(isKnown) && plainAttributes(fields.issuer) !== undefined
 }
 
 /** GeneralName of RFC 5280, 4.2.1.6, by the number of its tag. */
@@ -118,24 +98,8 @@ export function attributesIn(name: string | undefined): string[] {
 }
 
 /** The issuer name equals the subject byte for byte (as Go requires), the key identifiers match, and the signature verifies. */
-export function isIssuedBy(certificate: Certificate, by: Certificate): boolean {
-  return namesAsIssuer(certificate, by) && certificate.x509.verify(by.publicKey)
-}
-
-/** The same, with the signature verified on libuv's threads: for the many leaves of a cluster. */
-export async function verifyIssuedBy(certificate: Certificate, by: Certificate): Promise<boolean> {
-  return namesAsIssuer(certificate, by) && (await verifySignature(certificate, by.publicKey))
-}
-
-function namesAsIssuer(certificate: Certificate, by: Certificate): boolean {
-  return certificate.issuer.equals(by.subject) && (hasKeyIdOf(certificate, by) || certificate.x509.checkIssued(by.x509))
-}
-
-/** As OpenSSL's X509_check_issued requires if only a key identifier names the issuer: it is that of a certificate that may sign. */
-function hasKeyIdOf({ fields, refusals, authorityKeyId }: Certificate, by: Certificate): boolean {
-  const named = extensionOf(fields, oids.authorityKeyIdentifier)
-  const isAlone = refusals.length + by.refusals.length === 0 && named !== undefined && inside(named).length === 1
-  return isAlone && by.isCa && by.subjectKeyId !== undefined && authorityKeyId?.equals(by.subjectKeyId) === true
+export function isIssuedBy({ issuer, x509 }: Certificate, by: Certificate): boolean {
+  return issuer.equals(by.subject) && x509.checkIssued(by.x509) && x509.verify(by.publicKey)
 }
 
 /** How the certificate differs from the profile, apart from validity and issuer. */

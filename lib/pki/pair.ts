@@ -9,7 +9,7 @@ import type { Look, Reason } from '../reason.ts'
 import { isNear } from '../wording.ts'
 import { type Certificate, compareWithProfile, isIssuedBy, readDerCertificate } from './certificate.ts'
 import { blocksIn } from './pem.ts'
-import { readHeldKey } from './private-key.ts'
+import { isKeyOf, readPrivateKey } from './private-key.ts'
 import { keyKindOf, type Profile } from './profile.ts'
 import type { Issuer } from './x509.ts'
 
@@ -20,7 +20,6 @@ export interface Pair {
   readonly certificate: Certificate | undefined
   /** DER of the certificates that follow it in its file. */
   readonly chain: readonly Buffer[]
-  /** Computed on first use. */
   readonly key: KeyObject | undefined
   /** What is wrong with the files themselves. */
   readonly reasons: readonly Reason[]
@@ -31,16 +30,9 @@ export function readPair(auth: AuthDir, name: string): Pair {
   const { certificate, chain } = held.value ?? { certificate: undefined, chain: [] }
   const key = auth.checkFile(auth.files.key(name), secretMode, 'an unencrypted private key', readKeyOnce)
   const reasons = [...held.reasons, ...key.reasons]
-  if (certificate && key.value?.isOf(certificate) === false)
+  if (certificate && key.value && !isKeyOf(certificate, key.value))
     reasons.push({ kind: 'key-mismatch', path: auth.files.key(name) })
-  return {
-    certificate,
-    chain,
-    get key() {
-      return key.value?.key
-    },
-    reasons,
-  }
+  return { certificate, chain, key: key.value, reasons }
 }
 
 /** For a CA that lost its certificate but not its key: another certificate for that key changes nothing for what it signed. */
@@ -54,8 +46,6 @@ export interface Demands {
   readonly profile: Profile
   /** Undefined before there is a CA. */
   readonly issuer: Certificate | undefined
-  /** Whether it issued the certificate, if that is known already. */
-  readonly isIssued?: boolean | undefined
   /** What follows it in its file. */
   readonly chain?: Certificate | undefined
   readonly now: Date
@@ -75,8 +65,7 @@ export function checkPair({ certificate, chain, reasons }: Pair, demands: Demand
 export function checkCertificate(certificate: Certificate, demands: Demands): Look {
   const { profile, issuer } = demands
   // Before there is a CA, a dry run says that it will be made.
-  const { isIssued = !issuer || isIssuedBy(certificate, issuer) } = demands
-  const issued: Reason[] = isIssued ? [] : [{ kind: 'other-issuer' }]
+  const issued: Reason[] = !issuer || isIssuedBy(certificate, issuer) ? [] : [{ kind: 'other-issuer' }]
   const differences = [...compareWithProfile(certificate, profile), ...issued, ...certificate.refusals]
   const { notAfter: until } = certificate
   const renewsFrom = isCutToIssuer(certificate, demands) ? undefined : new Date(until.getTime() - demands.renewBefore)
@@ -174,7 +163,7 @@ const readHeld = once((pem) => {
   const certificate = first && readDerCertificate(first)
   return certificate && { certificate, chain }
 })
-const readKeyOnce = once(readHeldKey)
+const readKeyOnce = once(readPrivateKey)
 
 /** Undefined if there is none that can be read; its mode and key are not checked. */
 export function tryCertificate(auth: AuthDir, name: string): Certificate | undefined {
@@ -190,7 +179,7 @@ export function ownCas(auth: AuthDir): Certificate[] {
 /** A CA with its key, which a target has just made or checked. */
 export function readIssuer(auth: AuthDir, name = caName): SigningIssuer {
   const certificate = readHeld(auth.bytes(auth.files.certificate(name)))?.certificate
-  const privateKey = readKeyOnce(auth.bytes(auth.files.key(name)))?.key
+  const privateKey = readKeyOnce(auth.bytes(auth.files.key(name)))
   if (!certificate || !privateKey)
     throw new Failure(`the CA in ${auth.path} can't be read any more`, { remedy: runAgain })
   const { subject, subjectKeyId: keyId, notAfter } = certificate

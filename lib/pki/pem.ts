@@ -15,13 +15,9 @@ export function blocksIn(pem: Uint8Array | string, label: 'CERTIFICATE' | 'PRIVA
 }
 
 /** As OpenSSL and Go write it. */
-export function pemOf(label: string, der: Buffer): string {
-  const lines = der.toString('base64').match(/.{1,64}/g) ?? []
-  return `-----BEGIN ${label}-----\n${lines.join('\n')}\n-----END ${label}-----\n`
-}
-
 export function certificatePem(der: Buffer): string {
-  return pemOf('CERTIFICATE', der)
+  const lines = der.toString('base64').match(/.{1,64}/g) ?? []
+  return `-----BEGIN CERTIFICATE-----\n${lines.join('\n')}\n-----END CERTIFICATE-----\n`
 }
 
 /** `EC PRIVATE KEY` is a private key; Go ignores an `X509 CERTIFICATE`. */

@@ -10,7 +10,6 @@ import { addressBytes } from '../address.ts'
 import type { KeyKind } from '../cluster/cluster.ts'
 import type { Certificate } from './certificate.ts'
 import { bitsOf, inside, oids, readDer } from './der.ts'
-import { isName } from './encodings.ts'
 import { certificatePem } from './pem.ts'
 import { ellipticCurves, keyKindOf, type Profile, type Subject, subjectOrder, usagesOf } from './profile.ts'
 
@@ -36,9 +35,8 @@ export interface CertificateRequest {
   readonly name?: IssuerName | undefined
 }
 
-/** The issuer name in the CA's certificate; undefined if Go would not read it. */
-export function issuerNameOf({ fields, subject, subjectKeyId }: Certificate): IssuerName | undefined {
-  return isName(fields.subject) ? { subject, keyId: subjectKeyId } : undefined
+export function issuerNameOf({ subject, subjectKeyId }: Certificate): IssuerName {
+  return { subject, keyId: subjectKeyId }
 }
 
 const rsaBits = { 'rsa-2048': 2048, 'rsa-3072': 3072, 'rsa-4096': 4096 } as const

@@ -6,7 +6,6 @@ import { caName } from '../../lib/files/names.ts'
 import { authTarget } from '../../lib/graph/auth-target.ts'
 import type { Run } from '../../lib/graph/run.ts'
 import type { Target, Work } from '../../lib/graph/target.ts'
-import { verifyIssuedBy } from '../../lib/pki/certificate.ts'
 import {
   changeOfPair,
   checkPair,
@@ -70,15 +69,14 @@ function signerOf({ auth, now }: Run, { issuer }: CertRow): Pick<CaState, 'issue
   return issuer === undefined ? signingCa(auth, now) : { issuer, chain: undefined }
 }
 
-async function check(run: Run, row: CertRow): Promise<Look> {
+function check(run: Run, row: CertRow): Look {
   const { auth, now, cluster } = run
   const { name, profile, warning } = row
   const signer = signerOf(run, row)
   const issuer = tryCertificate(auth, signer.issuer)
   const pair = readPair(auth, name)
-  const isIssued = pair.certificate && issuer && (await verifyIssuedBy(pair.certificate, issuer))
   const { renewBefore } = cluster.certificates
-  const verdict = checkPair(pair, { profile, issuer, isIssued, chain: signer.chain, now, renewBefore })
+  const verdict = checkPair(pair, { profile, issuer, chain: signer.chain, now, renewBefore })
   return { ...verdict, warning, staysFresh: isSignedByLostCa(auth, pair) }
 }
 

@@ -171,10 +171,9 @@ export async function makeNextCa({ auth, now, cluster }: Run, wanted: Profile): 
   if (!there || there.notBefore > now)
     auth.write(nextFile, selfSign({ profile, ...periodUntil() }, key), publicMode, { durable: true })
   const next = tryCertificate(auth, caNext)
-  const name = next && issuerNameOf(next)
-  if (!next || !name) throw unreadable(auth)
+  if (!next) throw unreadable(auth)
   const end = new Date(Math.min(next.notAfter.getTime(), present.notAfter.getTime()))
-  const request = { profile, publicKey: createPublicKey(key), ...periodUntil(end), name }
+  const request = { profile, publicKey: createPublicKey(key), ...periodUntil(end), name: issuerNameOf(next) }
   auth.write(crossFile, issueCertificate(request, readIssuer(auth)), publicMode, { durable: true })
   const is = { key: cluster.certificates.key, expires: next.notAfter, names: 0 }
   return { change: { kind: 'made', files: [nextFile, crossFile], isNew: there === undefined, is } }

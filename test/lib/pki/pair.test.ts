@@ -71,21 +71,6 @@ test('a key of another certificate is named', async (t) => {
   assert.deepEqual(reasons(auth), ["w0-key.pem is not the certificate's key"])
 })
 
-test('a subject, names and a kind of key that are no longer wanted are named', async (t) => {
-  const auth = await freshAuth(t)
-  const profile = leafProfile({ subject: { O: 'system:nodes', CN: 'system:node:w0' }, sans: ['w0'], key: 'rsa-2048' })
-  assert.deepEqual(reasons(auth, { profile }), [
-    'subject removed: C=PL',
-    'SAN removed: 10.0.0.3',
-    'key is ecdsa-p256, not rsa-2048',
-  ])
-})
-
-test('usages that are no longer wanted are named', async (t) => {
-  const auth = await freshAuth(t)
-  assert.deepEqual(reasons(auth, { profile: leafProfile({ isCa: true }) }), ['usages are not the wanted ones'])
-})
-
 test('another CA of the same name has not issued it', async (t) => {
   const auth = await freshAuth(t)
   await makeCa(auth, caProfile)
