@@ -1,5 +1,5 @@
 /** Reads from the files of an auth/ the cluster that they were made for. Reads only. */
-import { addressBytes, firstAddress, formatAddress, isInside, parseCidr } from '../../lib/address.ts'
+import { addressBytes, firstAddress, isInside, parseCidr } from '../../lib/address.ts'
 import { usageFailure } from '../../lib/failure.ts'
 import { AuthDir } from '../../lib/files/auth-dir.ts'
 import { caName, kubeconfigFile } from '../../lib/files/names.ts'
@@ -12,7 +12,7 @@ import { parseDuration } from '../../lib/wording.ts'
 import { type Layout, nodeUser } from '../layouts/layout.ts'
 import { layouts } from '../layouts/table.ts'
 import { encryptionConfig } from '../tables/files.ts'
-import { type Draft, type DraftNode, newDraft } from './init-draft.ts'
+import { type ClusterDraft, type DraftNode, newDraft } from './init-draft.ts'
 
 /** The layouts by whose names there is a CA's certificate. */
 export function layoutsIn(path: string): Layout[] {
@@ -20,7 +20,7 @@ export function layoutsIn(path: string): Layout[] {
 }
 
 /** Undefined if it has no CA certificate. What the files do not show has its default. */
-export function adopt(path: string, layout: Layout): Draft | undefined {
+export function adopt(path: string, layout: Layout): ClusterDraft | undefined {
   const { certs, files } = layout
   const auth = new AuthDir(path, files)
   const clients = certs.flatMap(({ name, isClient, dials }) => (isClient && dials === undefined ? [name] : []))
@@ -89,22 +89,18 @@ function valuesOf({ attributes }: Certificate, name: string): string[] {
 
 const subjectKeys = { country: 'C', state: 'ST', locality: 'L', organization: 'O', organizationalUnit: 'OU' }
 
-function readSubject(ca: Certificate, { without }: Layout): Draft['subject'] {
+function readSubject(ca: Certificate, { without }: Layout): ClusterDraft['subject'] {
   const keys = Object.entries(subjectKeys).filter(([key]) => !without.has(`subject.${key}`))
   return Object.fromEntries(keys.map(([key, name]) => [key, valuesOf(ca, name)[0]]))
 }
 
 const hour = 3_600_000
 
-interface Issued {
-  readonly ca: Certificate
-  /** Without those of users. */
-  readonly leaves: readonly Certificate[]
-  readonly users: readonly Certificate[]
-}
-
 /** Leaves that were limited by their CA's expiry are valid for less than was requested: the longest counts. */
-function readValidity({ ca, leaves, users }: Issued, usual: Draft['certificates']) {
+function readValidity(
+  { ca, leaves, users }: Readonly<{ ca: Certificate; leaves: readonly Certificate[]; users: readonly Certificate[] }>,
+  usual: ClusterDraft['certificates'],
+) {
   const longest = Math.max(...(leaves.length > 0 ? leaves : [ca]).map(hoursOf))
   const shortest = Math.min(longest, ...[ca, ...users].map(hoursOf))
   return {
@@ -127,7 +123,7 @@ function format(hours: number): string {
   return whole % (365 * 24) === 0 ? `${whole / 365 / 24}y` : `${whole / 24}d`
 }
 
-interface Names {
+interface ApiNames {
   /** As in the kubeconfigs. */
   readonly server: { readonly host: string; readonly port: number } | undefined
   /** The SANs of the API server's certificate. */
@@ -140,9 +136,9 @@ const service = 'kubernetes.default.svc'
 
 export function readApiNames(
   layout: Layout,
-  draft: Draft,
-  { server, sans, nodes: found }: Names,
-): Pick<Draft, 'domain' | 'api' | 'network' | 'nodes'> {
+  draft: ClusterDraft,
+  { server, sans, nodes: found }: ApiNames,
+): Pick<ClusterDraft, 'domain' | 'api' | 'network' | 'nodes'> {
   const { host, port } = server ?? draft.api
   const guess = layout.guess({ host, sans })
   if (found.some(({ name }) => name === guess.control))
@@ -180,8 +176,8 @@ export function readApiNames(
 }
 
 /** The domain that follows the name of each node. */
-function readDomain(nodes: Names['nodes']): string | undefined {
-  const domainsOf = ({ name, sans }: Names['nodes'][number]) =>
+function readDomain(nodes: ApiNames['nodes']): string | undefined {
+  const domainsOf = ({ name, sans }: ApiNames['nodes'][number]) =>
     sans.filter((san) => san.startsWith(`${name}.`)).map((san) => san.slice(name.length + 1))
   const [first, ...others] = nodes.map(domainsOf)
   return first?.find((domain) => others.every((each) => each.includes(domain)))
@@ -190,7 +186,7 @@ function readDomain(nodes: Names['nodes']): string | undefined {
 /** A control node is one that the API server's certificate names; its addresses are those that the certificate has too. */
 function readNode(
   { nodeSans }: Layout,
-  { name, sans }: Names['nodes'][number],
+  { name, sans }: ApiNames['nodes'][number],
   { domain, api }: { readonly domain: string; readonly api: readonly string[] },
 ): DraftNode {
   const isControl = api.includes(name)
@@ -213,25 +209,19 @@ function readClusterDomain(sans: readonly string[]): string | undefined {
  */
 function readServiceBlocks(left: readonly string[], nodes: readonly DraftNode[], usual: string): string[] {
   const others = [...left, ...nodes.flatMap(({ ips }) => ips)]
-  const isFree = (block: string) => {
+  const isFree = (block: string, first: string) => {
     const cidr = parseCidr(block)
-    return typeof cidr !== 'string' && others.every((each) => each === firstAddress(cidr) || !isInside(each, cidr))
+    return typeof cidr !== 'string' && others.every((each) => each === first || !isInside(each, cidr))
   }
-  const blocks = left.flatMap((address) =>
-    [usual, ...blocksWithFirst(address)].filter((block) => firstOf(block) === address),
+  const free = left.flatMap((address) =>
+    [
+      usual,
+      address.replace(/\.\d+\.1$/, '.0.0/16'),
+      address.replace(/\.1$/, '.0/24'),
+      address.replace(/::1$/, '::/112'),
+    ].filter((block) => firstOf(block) === address && isFree(block, address)),
   )
-  const free = blocks.filter(isFree)
-  return [free.find((block) => !block.includes(':')), free.find((block) => block.includes(':'))].filter(
-    (block) => block !== undefined,
-  )
-}
-
-function blocksWithFirst(address: string): string[] {
-  const bytes = Buffer.from(addressBytes(address) ?? [])
-  const last = bytes.length - 1
-  bytes[last] = (bytes[last] ?? 0) - 1
-  const prefixes = bytes.length === 4 ? [16, 24] : [112]
-  return bytes.length === 0 ? [] : prefixes.map((prefix) => `${formatAddress(bytes)}/${prefix}`)
+  return [false, true].flatMap((isIPv6) => free.find((block) => block.includes(':') === isIPv6) ?? [])
 }
 
 function firstOf(block: string): string | undefined {

@@ -1,36 +1,27 @@
 /** `init`: the folder of a new cluster, with a cluster.yaml for its nodes. */
-import { accessSync, constants, lstatSync, realpathSync, rmSync, statSync, writeFileSync } from 'node:fs'
+import { lstatSync, realpathSync, rmSync, statSync, writeFileSync } from 'node:fs'
 import { findPackageJSON } from 'node:module'
 import { basename, dirname, isAbsolute, join, relative, sep } from 'node:path'
 import { findProblems, formatPath } from '../../lib/cluster/cluster.ts'
 import type { Problem } from '../../lib/cluster/problem.ts'
-import { usualLayout } from '../../lib/cluster/schema.ts'
+import { layoutNames, usualLayout } from '../../lib/cluster/schema.ts'
 import { isDnsName } from '../../lib/cluster/values.ts'
 import { doing, isErrno, usageFailure } from '../../lib/failure.ts'
 import { caName } from '../../lib/files/names.ts'
 import { makeFolders } from '../../lib/files/plain-file.ts'
 import { formatJsonLine } from '../../lib/show/lines.ts'
-import { formatExplained, formatNames, groupAlike, printable, quote } from '../../lib/wording.ts'
+import { suggest } from '../../lib/suggest.ts'
+import { formatExplained, formatNames, printable, quote } from '../../lib/wording.ts'
 import type { Layout } from '../layouts/layout.ts'
 import { layouts } from '../layouts/table.ts'
 import { formatCommand } from '../request/host.ts'
 import type { Finding } from '../request/job.ts'
-import type { Options } from '../request/options.ts'
+import { type Options, usage } from '../request/options.ts'
 import type { Call } from '../request/session.ts'
 import { known } from '../tables/files.ts'
 import { adopt, layoutsIn } from './init-adoption.ts'
-import {
-  type Draft,
-  type DraftNode,
-  findHosts,
-  findMissing,
-  formatCluster,
-  newDraft,
-  parseRequested,
-  plainCluster,
-  type Requested,
-  wrong,
-} from './init-draft.ts'
+import { type ClusterDraft, type DraftNode, formatCluster, newDraft, plainCluster } from './init-draft.ts'
+import { findHosts } from './init-hosts.ts'
 
 /** Throws a Failure before anything is written. */
 export async function init(call: Call): Promise<readonly Finding[]> {
@@ -39,58 +30,49 @@ export async function init(call: Call): Promise<readonly Finding[]> {
   const begun = beginDraft(requested, call.options)
   // Before a name from it is passed to ssh.
   checkDraft(begun)
-  const draft = await findHosts(begun, requested, call)
+  const draft = await findHosts(begun, requested.sshConfig, call)
   checkDraft(draft)
   call.signal.throwIfAborted()
   return report(draft, write(draft, requested), requested, call)
 }
 
-/** cluster.yaml is written last: until it exists, the same command may be run again. */
-function write(draft: Draft, { folder, file }: Requested): string {
-  doing('make', folder, () => makeFolders(folder), 'usage')
-  addFile(join(folder, '.gitignore'), 'auth/\n')
-  const text = formatCluster(draft, schemaPath(folder))
-  if (!addFile(file, text)) throw exists(file)
-  return text
+/** With init's own help. */
+function wrong(message: string) {
+  return usage(message, 'init')
 }
 
-function report(draft: Draft, text: string, { file }: Requested, call: Call): Finding[] {
-  const { options, print } = call
-  const say = (message: string) => print(options.json ? formatJsonLine({ type: 'note', message }) : printable(message))
-  const missing = findMissing(text)
-  if (!options.quiet) {
-    for (const { name, role, ips } of draft.nodes)
-      say(`${name.padEnd(12)} ${role.padEnd(8)} ${ips.join(', ') || 'address unknown'}`)
-    if (options.json) print(formatJsonLine({ type: 'file', name: basename(file), path: file }))
-    else say(`${file} is written, for ${layouts[draft.layout].guide}; ssh logs in as ${formatLogins(draft)}`)
+type Requested = ReturnType<typeof parseRequested>
+
+/** Absolute paths: the folder and its cluster.yaml, an auth/ that may be there. Throws a usage Failure. */
+function parseRequested({ options, pathOf }: Pick<Call, 'options' | 'pathOf'>) {
+  const { names, config, from, sshConfig } = options
+  const [, typed, ...more] = names
+  if (!typed || more.length > 0) throw wrong('give one folder, which gets a cluster.yaml')
+  if (config !== undefined) throw wrong('--config names a cluster.yaml that is there: init writes one into its folder')
+  const folder = pathOf(typed)
+  const roles = ['control', 'worker', 'gateway'] as const
+  return {
+    folder,
+    file: join(folder, 'cluster.yaml'),
+    auth: from === undefined ? join(folder, 'auth') : pathOf(from),
+    nodes: roles.flatMap((role) => options[role].flatMap((list) => parseNodes(role, list))),
+    sshConfig: sshConfig === undefined ? undefined : pathOf(sshConfig),
   }
-  for (const { line, what } of missing) say(`${file}:${line}: missing: ${what}`)
-  if (!options.quiet) say(`${missing.length > 0 ? 'fill that in, then' : 'now'}: ${nextCommand(file, call)}`)
-  return missing.length > 0 ? ['stale'] : []
 }
 
-/** "admin, as root on worker0" */
-function formatLogins({ ssh, nodes }: Draft): string {
-  const others = groupAlike(
-    nodes.filter(({ user }) => user !== undefined),
-    ({ user }) => user,
-  )
-  return [
-    ssh.user,
-    ...others.map((group) => `as ${group[0].user} on ${formatNames(group.map(({ name }) => name))}`),
-  ].join(', ')
-}
-
-function nextCommand(file: string, { options: { names, from }, cwd, clone }: Call): string {
-  const [, folder = ''] = names
-  const config = file === join(cwd(), 'cluster.yaml') ? undefined : join(folder, 'cluster.yaml')
-  const task = from === undefined ? 'bootstrap --dry-run' : `recover --from ${quote(from)}`
-  return formatCommand(task, { config, clone })
+/** `control0,control1`; `NAME=HOST` for a node that ssh knows by another name than Kubernetes. */
+function parseNodes(role: DraftNode['role'], list: string): DraftNode[] {
+  return list.split(',').map((word) => {
+    const [, name = '', host] = /^([^=]*)(?:=(.*))?$/s.exec(word) ?? []
+    if (name === '' || host === '') throw wrong(`--${role} ${list}: a name is empty between the commas`)
+    return { name, role, host: host === name ? undefined : host, ips: [], sans: [] }
+  })
 }
 
 /** Throws a usage Failure. */
-function beginDraft(requested: Requested, { from, name: given, user, virtualIP }: Options): Draft {
-  const layout = chooseLayout(requested)
+function beginDraft(requested: Requested, options: Options): ClusterDraft {
+  const { from, name: given, user, virtualIP } = options
+  const layout = chooseLayout(requested.auth, options)
   const adopted = adopt(requested.auth, layout)
   if (!adopted && from !== undefined)
     throw usageFailure(`--from ${from}: it has no ${layout.files.certificate(caName)} that can be read`)
@@ -109,9 +91,11 @@ function beginDraft(requested: Requested, { from, name: given, user, virtualIP }
   }
 }
 
-/** Throws a usage Failure if the files do not tell. */
-function chooseLayout({ auth, layout }: Requested): Layout {
-  if (layout) return layouts[layout]
+/** Throws a usage Failure if neither the option nor the files tell. */
+function chooseLayout(auth: string, { layout: given }: Options): Layout {
+  const named = layoutNames.find((name) => name === given)
+  if (named) return layouts[named]
+  if (given !== undefined) throw wrong(`--layout ${given}: ${suggest(given, layoutNames)}`)
   const [found, ...more] = layoutsIn(auth)
   if (found && more.length > 0)
     throw wrong(`${auth} has a CA of ${formatNames([found, ...more].map(({ name }) => name))}: give --layout`)
@@ -120,9 +104,13 @@ function chooseLayout({ auth, layout }: Requested): Layout {
 
 /** No certificate has a node's role: the command line decides. A gateway has no certificate. */
 function mergeNodes(known: readonly DraftNode[], requested: readonly DraftNode[]): DraftNode[] {
-  const named = (name: string) => requested.find((node) => node.name === name)
+  const named = new Map(requested.map((node) => [node.name, node]))
   return [
-    ...known.map((node) => ({ ...node, host: named(node.name)?.host, role: named(node.name)?.role ?? node.role })),
+    ...known.map((node) => ({
+      ...node,
+      host: named.get(node.name)?.host,
+      role: named.get(node.name)?.role ?? node.role,
+    })),
     ...requested.filter(({ name }) => known.every((node) => node.name !== name)),
   ]
 }
@@ -130,26 +118,60 @@ function mergeNodes(known: readonly DraftNode[], requested: readonly DraftNode[]
 /** Relative if it is inside the folder, so that both can be moved together. */
 function configFile({ folder, sshConfig }: Requested): string | undefined {
   if (sshConfig === undefined) return undefined
-  doing('read', sshConfig, () => accessSync(sshConfig, constants.R_OK), 'usage')
-  if (!statSync(sshConfig).isFile()) throw usageFailure(`--ssh-config ${sshConfig} is not a plain file`)
+  if (!doing('read', sshConfig, () => statSync(sshConfig), 'usage').isFile())
+    throw usageFailure(`--ssh-config ${sshConfig} is not a plain file`)
   const path = relative(folder, sshConfig)
   return path.startsWith('..') || isAbsolute(path) ? sshConfig : `./${path}`
 }
 
 /** Throws a usage Failure with every problem, by its key in cluster.yaml, except values that are not known yet. */
-function checkDraft(draft: Draft): void {
+function checkDraft(draft: ClusterDraft): void {
   const problems = findProblems(plainCluster(draft), known).filter((problem) => !isBlank(problem, draft))
   if (problems.length === 0) return
   const lines = problems.map((problem) => `${formatPath(problem.path)}: ${formatExplained(problem)}`)
   throw wrong(
-    ['cluster.yaml would not be valid with these options and the files that were found:', ...new Set(lines)].join('\n'),
+    ['cluster.yaml would not be valid with these options and the files that were found:', ...lines].join('\n'),
   )
 }
 
-function isBlank({ path: [section, key, ...more] }: Problem, { api, nodes }: Draft): boolean {
+function isBlank({ path: [section, key, ...more] }: Problem, { api, nodes }: ClusterDraft): boolean {
   if (more.length > 0) return false
   if (section === 'api' && key === 'virtualIP') return api.virtualIP === undefined
   return section === 'nodes' && typeof key === 'number' && nodes[key]?.ips.length === 0
+}
+
+/** cluster.yaml is written last: until it exists, the same command may be run again. */
+function write(draft: ClusterDraft, { folder, file }: Requested): string {
+  doing('make', folder, () => makeFolders(folder), 'usage')
+  addFile(join(folder, '.gitignore'), 'auth/\n')
+  const text = formatCluster(draft, schemaPath(folder))
+  if (!addFile(file, text)) throw exists(file)
+  return text
+}
+
+function report(draft: ClusterDraft, text: string, { file }: Requested, call: Call): Finding[] {
+  const { options, print } = call
+  const say = (message: string) => print(options.json ? formatJsonLine({ type: 'note', message }) : printable(message))
+  const missing = text.split('\n').flatMap((line, i) => {
+    const [, what] = / # MISSING: (.*)$/.exec(line) ?? []
+    return what === undefined ? [] : [`${file}:${i + 1}: missing: ${what}`]
+  })
+  if (!options.quiet) {
+    for (const { name, role, ips } of draft.nodes)
+      say(`${name.padEnd(12)} ${role.padEnd(8)} ${ips.join(', ') || 'address unknown'}`)
+    if (options.json) print(formatJsonLine({ type: 'file', name: basename(file), path: file }))
+    else say(`${file} is written, for ${layouts[draft.layout].guide}; ssh logs in as ${draft.ssh.user}`)
+  }
+  for (const line of missing) say(line)
+  if (!options.quiet) say(`${missing.length > 0 ? 'fill that in, then' : 'now'}: ${nextCommand(file, call)}`)
+  return missing.length > 0 ? ['stale'] : []
+}
+
+function nextCommand(file: string, { options: { names, from }, cwd, clone }: Call): string {
+  const [, folder = ''] = names
+  const config = file === join(cwd(), 'cluster.yaml') ? undefined : join(folder, 'cluster.yaml')
+  const task = from === undefined ? 'bootstrap --dry-run' : `recover --from ${quote(from)}`
+  return formatCommand(task, { config, clone })
 }
 
 /** Throws a usage Failure if anything has that name, even a symbolic link. */

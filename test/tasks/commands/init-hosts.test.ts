@@ -27,8 +27,6 @@ async function make(t: TestContext, args: readonly string[], config = ''): Promi
   return { ...inited, text: bytes.toString(), folder, cluster: () => readCluster(bytes) }
 }
 
-const addresses = ({ nodes }: Cluster) => Object.fromEntries(nodes.map(({ name, ips }) => [name, ips]))
-
 const behindJump = `Host jump
   HostName jump.example.org
   User me
@@ -77,30 +75,24 @@ test('the folder gets a cluster.yaml and a .gitignore, and nothing else; the fir
 
 test('one node needs no more than its name', { skip }, async (t) => {
   const { status, cluster } = await make(t, ['--control', 'only'], 'Host only\n  HostName 10.0.0.1\n')
-  assert.equal(status, 0)
   const { api, nodes, ssh } = cluster()
-  assert.deepEqual([api.virtualIP, nodes.length, ssh.user], ['10.0.0.1', 1, userInfo().username])
+  assert.deepEqual([status, api.virtualIP, nodes.length, ssh.user], [0, '10.0.0.1', 1, userInfo().username])
 })
 
-test('IPv6 addresses are written in one spelling, and a virtual IP of that family is taken', { skip }, async (t) => {
-  const config = 'Host c0\n  HostName fd00:0:0::11\nHost c1\n  HostName FD00::\n'
-  const { cluster } = await make(t, ['--control', 'c0,c1', '--virtual-ip', 'FD00::21', '--user', 'u'], config)
-  assert.deepEqual(addresses(cluster()), { c0: ['fd00::11'], c1: ['fd00::'] })
-  assert.equal(cluster().api.virtualIP, 'fd00::21')
-})
-
-test('a node that ssh knows by another name keeps that as its host', { skip }, async (t) => {
-  const config = 'Host k8s_C.0\n  HostName 10.0.0.1\n'
-  const { cluster } = await make(
-    t,
-    ['--control', 'c0=k8s_C.0', '--worker', 'w0=10.0.0.2', '--virtual-ip', '10.0.0.9'],
-    config,
-  )
+test('a node that ssh knows by another name keeps that as its host; IPv6 is written in one spelling', {
+  skip,
+}, async (t) => {
+  const config = 'Host k8s_C.0\n  HostName FD00:0:0::11\n'
+  const args = ['--control', 'c0=k8s_C.0', '--worker', 'w0=10.0.0.2', '--virtual-ip', 'FD00::21', '--user', 'u']
+  const { api, nodes } = (await make(t, args, config)).cluster()
   assert.deepEqual(
-    cluster().nodes.map(({ name, host, ips }) => [name, host, ips]),
+    [api.virtualIP, nodes.map(({ name, host, ips }) => [name, host, ips])],
     [
-      ['c0', 'k8s_C.0', ['10.0.0.1']],
-      ['w0', '10.0.0.2', ['10.0.0.2']],
+      'fd00::21',
+      [
+        ['c0', 'k8s_C.0', ['fd00::11']],
+        ['w0', '10.0.0.2', ['10.0.0.2']],
+      ],
     ],
   )
 })
@@ -142,22 +134,14 @@ test('--quiet lists only what is missing, --json a line for each thing', { skip 
 })
 
 test('a loopback address that is given itself is what is meant', { skip }, async (t) => {
-  for (const [given, written] of [
-    ['127.0.0.1', '127.0.0.1'],
-    ['0:0::1', '::1'],
-  ] as const) {
-    const { cluster } = await make(t, ['--control', `c=${given}`])
-    assert.deepEqual(addresses(cluster()), { c: [written] })
-  }
+  const { cluster } = await make(t, ['--control', 'c=0:0::1'])
+  assert.deepEqual(cluster().nodes[0]?.ips, ['::1'])
 })
 
-test('who logs in is the one whom ssh names for all of them, else whom --user names, else ubuntu', {
-  skip,
-}, async (t) => {
+test('who logs in is whom --user names, else whom ssh names for most of them, else ubuntu', { skip }, async (t) => {
   const config = 'Host a\n  HostName 10.0.0.1\n  User one\nHost b\n  HostName 10.0.0.2\n  User two\n'
-  const userOf = async (args: readonly string[], config: string) => (await make(t, args, config)).cluster().ssh.user
-  assert.equal(await userOf(['--control', 'a'], config), 'one')
-  assert.equal(await userOf(['--control', 'a', '--worker', 'b', '--user', 'three'], config), 'three')
+  const { cluster } = await make(t, ['--control', 'a', '--worker', 'b', '--user', 'three'], config)
+  assert.deepEqual([cluster().ssh.user, cluster().nodes.map(({ user }) => user)], ['three', ['three', 'three']])
   for (const host of ['10.0.0.1', 'FD00:0::1', 'No-Such-Host.Invalid'])
     assert.match((await make(t, ['--control', `a=${host}`])).text, /^ {2}user: ubuntu$/m, host)
 })
@@ -167,15 +151,13 @@ test('users that differ become users of the nodes: the most common is that of th
     .map((user, i) => `Host ${'abcd'[i]}\n  HostName 10.0.0.${i + 1}\n  User ${user}\n`)
     .join('')
   const args = ['--control', 'a', '--worker', 'b,c,d,e=10.0.0.5']
-  const { status, text, printed, cluster } = await make(t, args, config)
-  assert.equal(status, 0)
+  const { text, cluster } = await make(t, args, config)
   assert.deepEqual(
     [cluster().ssh.user, cluster().nodes.map(({ user }) => user)],
     ['two', ['one', 'two', 'two', 'three', 'two']],
   )
   assert.match(text, /^ {2}- \{ name: a, role: control, ip: 10\.0\.0\.1, user: one \}$/m)
   assert.match(text, /^ {2}- \{ name: b, role: worker, ip: 10\.0\.0\.2 \}$/m)
-  assert.match(printed.join('\n'), /ssh logs in as two, as one on a, as three on d$/m)
 })
 
 test('an ssh_config in the folder is named relative to it, so that both can be moved', { skip }, async (t) => {
