@@ -50,13 +50,7 @@ interface YamlUse {
   readonly schema?: 'core' | 'failsafe'
 }
 
-/** The text with the change; comments, order and everything else stay, and long lines are not broken. */
-export function editYaml(text: string, change: (document: Document.Parsed) => void): string {
-  const document = parseYaml(text)
-  change(document)
-  return formatYaml(document)
-}
-
+/** Long lines are not broken. */
 export function formatYaml(document: Document, options: ToStringOptions = {}): string {
   return document.toString({ indentSeq: false, lineWidth: 0, ...options })
 }

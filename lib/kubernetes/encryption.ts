@@ -6,33 +6,26 @@
 import { randomBytes } from 'node:crypto'
 import { isDeepStrictEqual } from 'node:util'
 import * as v from 'valibot'
-import { isMap, isScalar, isSeq, stringify, type YAMLSeq } from 'yaml'
+import { stringify } from 'yaml'
 import type { Provider } from '../cluster/cluster.ts'
-import { editYaml, parseYaml } from '../yaml.ts'
+import { parseYaml } from '../yaml.ts'
 
 export interface EncryptionConfig {
   /** Of the first entry: what is encrypted with its first provider. */
   readonly resources: readonly string[]
-  /** Of the entries after it, which are not ours. */
-  readonly otherResources: readonly string[]
   /** Of the first entry: `aescbc`, `aesgcm`, `secretbox`, `kms` or `identity`. The first provider encrypts. */
   readonly provider: string
   /** Of its providers, in order: the first one encrypts, where the first provider has its keys in the file. */
-  readonly keys: readonly Buffer[]
-  /** Every entry, with every key that its resources may be encrypted with. */
-  readonly entries: readonly EncryptionEntry[]
-}
-
-interface EncryptionEntry {
-  readonly resources: readonly string[]
   readonly keys: readonly EncryptionKey[]
+  /** Every entry, with every key that its resources may be encrypted with. */
+  readonly entries: readonly { readonly resources: readonly string[]; readonly keys: readonly EncryptionKey[] }[]
 }
 
 /** A stored value names its provider and key (`k8s:enc:aescbc:v1:key1:`): the same secret under another name decrypts nothing. */
-interface EncryptionKey {
+export interface EncryptionKey {
   readonly provider: string
   readonly name: string
-  /** Of a KMS, where it is. */
+  /** In base64; of a KMS, where it is. */
   readonly secret: string
 }
 
@@ -57,67 +50,91 @@ const provider = v.union([
   v.strictObject({ identity: v.strictObject({}) }),
   v.strictObject({ kms: v.strictObject(kms) }),
 ])
-const config = v.strictObject({
+const schema = v.strictObject({
   apiVersion: v.string(),
   kind: v.string(),
   resources: some(v.strictObject({ resources: some(v.string()), providers: some(provider) })),
 })
 
-export function newEncryptionConfig(provider: Provider, resources: readonly string[]): string {
-  const keys = [{ name: 'key1', secret: randomBytes(32).toString('base64') }]
-  return stringify(
-    {
-      apiVersion: 'apiserver.config.k8s.io/v1',
-      kind: 'EncryptionConfiguration',
-      resources: [{ resources, providers: [{ [provider]: { keys } }, { identity: {} }] }],
-    },
-    { indentSeq: false, lineWidth: 0, version: '1.1' },
-  )
+/** What the schema lets pass. */
+interface Content {
+  readonly apiVersion: string
+  readonly kind: string
+  readonly resources: readonly [Entry, ...Entry[]]
 }
 
-type Inner = {
-  readonly keys?: readonly { readonly name: string; readonly secret: string }[]
+interface Entry {
+  readonly resources: readonly string[]
+  readonly providers: readonly Readonly<Record<string, Inner>>[]
+}
+
+interface Inner {
+  readonly keys?: readonly Omit<EncryptionKey, 'provider'>[]
   readonly name?: unknown
   readonly endpoint?: unknown
 }
-type Providers = readonly Readonly<Record<string, Inner>>[]
 
-function keysOf(providers: Providers): EncryptionKey[] {
-  return providers
-    .flatMap(Object.entries)
-    .flatMap(([provider, { keys = [], name, endpoint }]: [string, Inner]) =>
-      provider === 'kms'
-        ? [{ provider, name: String(name), secret: String(endpoint) }]
-        : keys.map((key) => ({ provider, name: key.name, secret: key.secret })),
-    )
+export function newEncryptionConfig(provider: Provider, resources: readonly string[]): string {
+  const keys = [{ name: 'key1', secret: randomBytes(32).toString('base64') }]
+  return format({
+    apiVersion: 'apiserver.config.k8s.io/v1',
+    kind: 'EncryptionConfiguration',
+    resources: [{ resources, providers: [{ [provider]: { keys } }, { identity: {} }] }],
+  })
+}
+
+function format(content: Content): string {
+  return stringify(content, { indentSeq: false, lineWidth: 0, version: '1.1' })
+}
+
+/** As kube-apiserver decodes it, strictly: undefined where it would refuse the file. */
+function parse(text: string): Content | undefined {
+  const content = parseOrNothing(text)
+  if (!v.is(schema, content)) return undefined
+  // The second is what the guide writes: an alias "due to a docs bug", still read by Kubernetes 1.34.
+  const versions = ['apiserver.config.k8s.io/v1 EncryptionConfiguration', 'v1 EncryptionConfig']
+  return versions.includes(`${content.apiVersion} ${content.kind}`) ? (content as unknown as Content) : undefined
+}
+
+/** Errors are dropped: they could quote a key. */
+function parseOrNothing(text: string): unknown {
+  if (text.length > longest) return undefined
+  try {
+    const document = parseYaml(text)
+    return document.errors.length > 0 ? undefined : document.toJS({ maxAliasCount: 0 })
+  } catch {
+    return undefined
+  }
 }
 
 let last: { readonly text: string; readonly config: EncryptionConfig | undefined } | undefined
 
-/** As kube-apiserver decodes it, strictly: undefined where it would refuse the file. A run reads the same text several times. */
+/** Undefined where kube-apiserver would refuse the file. A run reads the same text several times. */
 export function readEncryptionConfig(text: string): EncryptionConfig | undefined {
-  if (last?.text !== text) last = { text, config: decode(text) }
+  if (last?.text !== text) {
+    const content = parse(text)
+    last = { text, config: content && configOf(content) }
+  }
   return last.config
 }
 
-function decode(text: string): EncryptionConfig | undefined {
-  const { success, output } = v.safeParse(config, parseOrNothing(text))
-  // The second is what the guide writes: an alias "due to a docs bug", still read by Kubernetes 1.34.
-  const versions = ['apiserver.config.k8s.io/v1 EncryptionConfiguration', 'v1 EncryptionConfig']
-  if (!success || !versions.includes(`${output.apiVersion} ${output.kind}`)) return undefined
-  const entries = output.resources.map(({ resources, providers }) => ({
-    resources,
-    keys: keysOf(providers as Providers),
-  }))
-  const [first, ...others] = entries
+function configOf({ resources: [first, ...others] }: Content): EncryptionConfig {
   return {
-    resources: first?.resources ?? [],
-    otherResources: others.flatMap(({ resources }) => resources),
-    provider: Object.keys(output.resources[0]?.providers[0] ?? {})[0] ?? '',
-    keys:
-      first?.keys.filter(({ provider }) => provider !== 'kms').map(({ secret }) => Buffer.from(secret, 'base64')) ?? [],
-    entries,
+    resources: first.resources,
+    provider: Object.keys(first.providers[0] ?? {})[0] ?? '',
+    keys: keysOf(first).filter(({ provider }) => provider !== 'kms'),
+    entries: [first, ...others].map((entry) => ({ resources: entry.resources, keys: keysOf(entry) })),
   }
+}
+
+function keysOf({ providers }: Entry): EncryptionKey[] {
+  return providers
+    .flatMap((each) => Object.entries(each))
+    .flatMap(([provider, { keys = [], name, endpoint }]) =>
+      provider === 'kms'
+        ? [{ provider, name: String(name), secret: String(endpoint) }]
+        : keys.map((key) => ({ provider, ...key })),
+    )
 }
 
 /** What theirs encrypts and none of ours could decrypt: keys by name, or resources. */
@@ -145,56 +162,31 @@ function covers(pattern: string, resource: string): boolean {
   return pattern === `*.${group}`
 }
 
-/** Errors are dropped: they could quote a key. */
-function parseOrNothing(text: string): unknown {
-  if (text.length > longest) return undefined
-  try {
-    const document = parseYaml(text)
-    return document.errors.length > 0 ? undefined : document.toJS({ maxAliasCount: 0 })
-  } catch {
-    return undefined
-  }
-}
-
-/** The same text with resources added to the first entry; every provider and key stays. */
-export function addResources(text: string, resources: readonly string[]): string {
-  return editYaml(text, (document) => {
-    for (const resource of resources) document.addIn(['resources', 0, 'resources'], resource)
-  })
-}
-
 /** The keys that may encrypt what the first entry names. */
 export interface EncryptionKeys {
   /** In order: the first one encrypts; all of them decrypt. */
-  readonly keys: readonly [NamedKey, ...NamedKey[]]
+  readonly keys: readonly [EncryptionKey, ...EncryptionKey[]]
   /** The key with the highest number: a rotation names keys `key2`, `key3`, … */
-  readonly newest: NamedKey
-}
-
-export interface NamedKey {
-  /** Such as aescbc. */
-  readonly provider: string
-  readonly name: string
-  /** 0 if its name is not `key<number>`. */
-  readonly number: number
+  readonly newest: EncryptionKey
 }
 
 /** Undefined for a text that is no EncryptionConfiguration, or whose first provider has no key in it. */
 export function readEncryptionKeys(text: string): EncryptionKeys | undefined {
-  const config = readEncryptionConfig(text)
-  const keys = (config?.entries[0]?.keys ?? [])
-    .filter(({ provider }) => provider !== 'kms')
-    .map(({ provider, name }) => ({ provider, name, number: numberOf(name) }))
+  const { provider, keys = [] } = readEncryptionConfig(text) ?? {}
   const [first, ...others] = keys
-  if (first?.provider !== config?.provider || first === undefined) return undefined
-  return {
-    keys: [first, ...others],
-    newest: others.reduce((newest, key) => (key.number > newest.number ? key : newest), first),
-  }
+  if (first?.provider !== provider || first === undefined) return undefined
+  const newest = others.reduce((newest, key) => (numberOf(key) > numberOf(newest) ? key : newest), first)
+  return { keys: [first, ...others], newest }
 }
 
-function numberOf(name: string): number {
-  return Number(/^key(\d{1,6})$/.exec(name)?.[1] ?? 0)
+/** 0 if its name is not `key<number>`. */
+export function numberOf(key: Pick<EncryptionKey, 'name'> | undefined): number {
+  return Number(/^key(\d{1,6})$/.exec(key?.name ?? '')?.[1] ?? 0)
+}
+
+/** The text with resources added to the first entry; every provider and key stays. */
+export function addResources(text: string, added: readonly string[]): string {
+  return editFirst(text, (entry) => ({ ...entry, resources: [...entry.resources, ...added] }))
 }
 
 /**
@@ -203,91 +195,69 @@ function numberOf(name: string): number {
  */
 export function addKey(text: string, secret: string, provider?: string, kept: readonly Buffer[] = []): string {
   const { keys: [first] = [], newest } = readEncryptionKeys(text) ?? {}
-  const kind = provider ?? first?.provider
-  const numbers = kept.map((each) => readEncryptionKeys(each.toString())?.newest.number ?? 0)
-  const key = { name: `key${Math.max(1, newest?.number ?? 0, ...numbers) + 1}`, secret }
-  return editProviders(text, (providers, create) => {
-    const own = providers.findIndex((each) => each.kind === kind)
-    if (own >= 0) return providers.map((each, i) => (i === own ? { ...each, keys: [...each.keys, create(key)] } : each))
+  const kind = provider ?? first?.provider ?? ''
+  const numbers = kept.map((each) => numberOf(readEncryptionKeys(each.toString())?.newest))
+  const key = { name: `key${Math.max(1, numberOf(newest), ...numbers) + 1}`, secret }
+  return editProviders(text, (providers) => {
+    if (providers.some((each) => each.kind === kind))
+      return providers.map((each) => (each.kind === kind ? { ...each, keys: [...each.keys, key] } : each))
     const last = providers.findLastIndex(({ keys }) => keys.length > 0)
-    return providers.toSpliced(last + 1, 0, { kind, node: create({ [`${kind}`]: { keys: [] } }), keys: [create(key)] })
+    return providers.toSpliced(last + 1, 0, { kind, keys: [key] })
   })
 }
 
 export function encryptWithNewest(text: string): string {
-  return sortKeys(text, (one, other) => other - one)
+  return sortKeys(text, -1)
 }
 
 /** The newest key comes last: what it has encrypted can still be decrypted. */
 export function encryptWithPrevious(text: string): string {
-  return sortKeys(text, (one, other) => one - other)
+  return sortKeys(text, 1)
 }
 
 /** Of a provider, the key that would come first counts. Providers without keys, such as identity, stay behind. */
-function sortKeys(text: string, compare: (one: number, other: number) => number): string {
+function sortKeys(text: string, direction: 1 | -1): string {
+  const byNumber = (one: Parameters<typeof numberOf>[0], other: typeof one) =>
+    direction * (numberOf(one) - numberOf(other))
   return editProviders(text, (providers) => {
-    const sorted = providers.map(({ keys, ...each }) => ({
-      ...each,
-      keys: keys.toSorted((one, other) => compare(numberOf(nameOf(one)), numberOf(nameOf(other)))),
-    }))
-    const keyed = sorted.filter(({ keys }) => keys.length > 0)
-    const first = ({ keys: [key] }: ProviderNode) => numberOf(nameOf(key))
-    return [
-      ...keyed.toSorted((one, other) => compare(first(one), first(other))),
-      ...sorted.filter((each) => !keyed.includes(each)),
-    ]
+    const sorted = providers.map((each) => ({ ...each, keys: each.keys.toSorted(byNumber) }))
+    const { keyed = [], others = [] } = Object.groupBy(sorted, ({ keys }) => (keys.length > 0 ? 'keyed' : 'others'))
+    return [...keyed.toSorted((one, other) => byNumber(one.keys[0], other.keys[0])), ...others]
   })
 }
 
 /** Removes every other key, and a provider whose keys are all removed. */
-export function keepKeys(text: string, kept: readonly Pick<NamedKey, 'provider' | 'name'>[]): string {
+export function keepKeys(text: string, kept: readonly Pick<EncryptionKey, 'provider' | 'name'>[]): string {
   return editProviders(text, (providers) =>
     providers.flatMap((each) => {
-      if (each.keys.length === 0) return [each]
-      const keys = each.keys.filter((key) =>
-        kept.some(({ provider, name }) => provider === each.kind && name === nameOf(key)),
-      )
-      return keys.length > 0 ? [{ ...each, keys }] : []
+      const keys = each.keys.filter(({ name }) => kept.some((key) => key.provider === each.kind && key.name === name))
+      return each.keys.length > 0 && keys.length === 0 ? [] : [{ ...each, keys }]
     }),
   )
 }
 
-function nameOf(key: unknown): string {
-  return isMap(key) ? String(key.get('name')) : ''
+/** A provider of the first entry; `keys` are empty for one without. */
+interface ProviderKeys {
+  readonly kind: string
+  readonly keys: NonNullable<Inner['keys']>
+  readonly inner?: Inner
 }
 
-/** A provider of the first entry, as it stands in the text. */
-interface ProviderNode {
-  readonly kind: string | undefined
-  readonly node: unknown
-  /** Empty for a provider without keys. */
-  readonly keys: readonly unknown[]
-}
-
-type EditProviders = (providers: readonly ProviderNode[], create: (value: object) => unknown) => readonly ProviderNode[]
-
-function editProviders(text: string, change: EditProviders): string {
-  return editYaml(text, (document) => {
-    const list = document.getIn(['resources', 0, 'providers'])
-    if (!isSeq(list)) throw new Error('there are no providers')
-    const providers = list.items.map(
-      (node): ProviderNode => ({ kind: kindOf(node), node, keys: keysIn(node)?.items ?? [] }),
-    )
-    list.items = change(providers, (value) => document.createNode(value)).map(({ node, keys }) => {
-      const own = keysIn(node)
-      if (own) own.items = [...keys]
-      return node
-    })
+function editProviders(text: string, change: (all: readonly ProviderKeys[]) => readonly ProviderKeys[]): string {
+  return editFirst(text, (entry) => {
+    const all = entry.providers.flatMap((each) => Object.entries(each))
+    const changed = change(all.map(([kind, inner]) => ({ kind, keys: inner.keys ?? [], inner })))
+    const providers = changed.map(({ kind, keys, inner }) => ({
+      [kind]: { ...inner, ...(keys.length > 0 && { keys }) },
+    }))
+    return { ...entry, providers }
   })
 }
 
-function kindOf(provider: unknown): string | undefined {
-  const key = isMap(provider) ? provider.items[0]?.key : undefined
-  return isScalar(key) ? String(key.value) : undefined
-}
-
-function keysIn(provider: unknown): YAMLSeq | undefined {
-  const inner = isMap(provider) ? provider.items[0]?.value : undefined
-  const keys = isMap(inner) ? inner.get('keys') : undefined
-  return isSeq(keys) ? keys : undefined
+/** Written in the form of a new file: whoever made it, it means the same, and its comments go. */
+function editFirst(text: string, change: (first: Entry) => Entry): string {
+  const content = parse(text)
+  if (!content) throw new Error('this is no EncryptionConfiguration')
+  const [first, ...others] = content.resources
+  return format({ ...content, resources: [change(first), ...others] })
 }

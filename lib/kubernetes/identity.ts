@@ -6,7 +6,7 @@ import { caName, crossName, type FileNames } from '../files/names.ts'
 import { readCertificate, readCertificates } from '../pki/certificate.ts'
 import { readPrivateKey } from '../pki/private-key.ts'
 import { formatDate, printable } from '../wording.ts'
-import { readEncryptionConfig, readEncryptionKeys, unopenedBy } from './encryption.ts'
+import { numberOf, readEncryptionConfig, readEncryptionKeys, unopenedBy } from './encryption.ts'
 
 /** What would be lost if ours replaced theirs. */
 export interface OtherIdentity {
@@ -55,7 +55,8 @@ export function isOlder(file: string, our: AuthFiles, theirs: Buffer, kept: Kept
 function otherEncryption(our: Buffer | undefined, their: Buffer, kept: readonly Buffer[]): OtherIdentity | undefined {
   const [ours, theirs] = [our, their].map((text) => readEncryptionConfig(String(text ?? '')))
   const encrypting = theirs?.keys[0]
-  if (!ours || !theirs || !encrypting || !ours.keys.some((key) => key.equals(encrypting))) return { besides: [] }
+  if (!ours || !theirs || !encrypting || !ours.keys.some(({ secret }) => secret === encrypting.secret))
+    return { besides: [] }
   const counted = isBehind(our, their) ? kept.slice(0, 1).filter((text) => haveSameOrder(text, their)) : kept
   const earlier = counted.flatMap((text) => readEncryptionConfig(text.toString()) ?? [])
   const besides = unopenedBy([ours, ...earlier], theirs)
@@ -66,7 +67,7 @@ function otherEncryption(our: Buffer | undefined, their: Buffer, kept: readonly 
 export function lacksOurKey(ours: Buffer | undefined, theirs: Buffer): boolean {
   const [first] = readEncryptionConfig(String(ours ?? ''))?.keys ?? []
   const keys = readEncryptionConfig(String(theirs))?.keys ?? []
-  return first !== undefined && keys.length > 0 && !keys.some((key) => key.equals(first))
+  return first !== undefined && keys.length > 0 && !keys.some(({ secret }) => secret === first.secret)
 }
 
 /**
@@ -74,8 +75,8 @@ export function lacksOurKey(ours: Buffer | undefined, theirs: Buffer): boolean {
  * whatever is kept; or the newest key was just removed here, and the file that was kept last is what the node still holds.
  */
 function isBehind(our: Buffer | undefined, their: Buffer | undefined): boolean {
-  const [ours, theirs] = [our, their].map((text) => readEncryptionKeys(String(text ?? ''))?.newest.number)
-  return theirs !== undefined && ours !== undefined && theirs > ours
+  const [ours, theirs] = [our, their].map((text) => readEncryptionKeys(String(text ?? '')))
+  return theirs !== undefined && ours !== undefined && numberOf(theirs.newest) > numberOf(ours.newest)
 }
 
 function haveSameOrder(one: Buffer, other: Buffer): boolean {

@@ -59,7 +59,7 @@ function check(run: Run): Look<Found> {
   if (reasons.some(({ kind }) => kind === 'missing')) return { reasons }
   if (!config) return refuseUnreadable(run)
   const warning = refuseOtherEncryption(config, run)
-  const present = [...config.resources, ...config.otherResources]
+  const present = config.entries.flatMap((entry) => entry.resources)
   const added = resources.filter((resource) => !present.includes(resource))
   return {
     reasons: added.length > 0 ? [...reasons, { kind: 'resources-added', added }] : reasons,

@@ -3,7 +3,7 @@
  * reads this; the stages are in encryption-key.ts.
  */
 import type { AuthDir } from '../../lib/files/auth-dir.ts'
-import { type EncryptionKeys, readEncryptionKeys } from '../../lib/kubernetes/encryption.ts'
+import { type EncryptionKeys, numberOf, readEncryptionKeys } from '../../lib/kubernetes/encryption.ts'
 import { encryptionConfig } from '../tables/files.ts'
 
 export interface EncryptionState extends EncryptionKeys {
@@ -23,5 +23,5 @@ export function readEncryptionState({ auth }: { readonly auth: AuthDir }): Encry
 
 function stageOf({ keys, newest }: EncryptionKeys): EncryptionState['stage'] {
   if (keys.length === 1) return 'settled'
-  return newest.number > keys[0].number ? 'added' : 'first'
+  return numberOf(newest) > numberOf(keys[0]) ? 'added' : 'first'
 }

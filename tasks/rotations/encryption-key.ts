@@ -10,10 +10,10 @@ import { secretMode } from '../../lib/files/plain-file.ts'
 import type { Run } from '../../lib/graph/run.ts'
 import {
   addKey,
+  type EncryptionKey,
   encryptWithNewest,
   encryptWithPrevious,
   keepKeys,
-  type NamedKey,
   readEncryptionConfig,
   readEncryptionKeys,
 } from '../../lib/kubernetes/encryption.ts'
@@ -124,7 +124,7 @@ function edit({ auth, now }: Run, change: (text: string, keys: EncryptionState) 
 }
 
 /** How much in all of etcd each of the keys has encrypted, in words. */
-async function countUses(rotating: Rotating, keys: readonly NamedKey[]): Promise<string[]> {
+async function countUses(rotating: Rotating, keys: readonly EncryptionKey[]): Promise<string[]> {
   if (keys.length === 0) return []
   const counts = await withStore(rotating, await someApiServer(rotating), countEncrypted)
   return keys.flatMap((key) => {

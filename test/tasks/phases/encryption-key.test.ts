@@ -94,10 +94,10 @@ describe('encryption-key', { concurrency: 2 }, () => {
     assert.deepEqual(state(at.file), first)
   })
 
-  test('a resource that is added is written into it, and every key and comment stays', async (t) => {
+  test('a resource that is added is written into it, and every key stays', async (t) => {
     const text = guide.replace(
       `        secret: ${secret}\n`,
-      `        secret: ${secret} # the first\n      - name: key0\n        secret: ${'A'.repeat(43)}=\n`,
+      `        secret: ${secret}\n      - name: key0\n        secret: ${'A'.repeat(43)}=\n`,
     )
     const at = place(t, text, [
       ['encryption', 'resources'],
