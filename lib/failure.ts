@@ -4,51 +4,39 @@ import { dirname } from 'node:path'
 import { getSystemErrorMessage } from 'node:util'
 import { type Mistake, quote } from './wording.ts'
 
-export type FailureKind =
-  /** Bad usage or a bad cluster.yaml: exit 2. */
-  | 'usage'
-  /** Something irreplaceable would have been replaced: exit 3. */
-  | 'refused'
-  /** Everything else: exit 1. */
-  | 'failed'
-
-/** A cause that several targets may share: reported once, with one remedy for all of them. */
-export interface SharedCause<Place = unknown> {
-  /** Failures with equal `what` are reported together: "host key unknown". */
-  readonly what: string
-  /** The node, or whatever else has it. */
-  readonly who: string
-  /** What the remedy needs to know about it. */
-  readonly place: Place
-  /** A method, so that each cause may have its own kind of place. */
-  remedyFor(places: readonly Place[]): string
-}
-
-interface FailureDetails {
-  readonly kind?: FailureKind
-  readonly node?: string | undefined
-  readonly remedy?: string | undefined
-  readonly code?: string | undefined
-  readonly shared?: SharedCause
-  readonly mistakes?: readonly Mistake[]
-  readonly cause?: unknown
-}
+/** What `Failure` is made with. */
+type Details = Partial<Pick<Failure, 'kind' | 'node' | 'remedy' | 'code' | 'shared' | 'mistakes' | 'cause'>>
 
 export class Failure extends Error {
-  readonly kind: FailureKind
+  /**
+   * `usage`: bad usage or a bad cluster.yaml, exit 2. `refused`: something irreplaceable would have been replaced, exit 3. `failed`:
+   * everything else, exit 1.
+   */
+  readonly kind: 'usage' | 'refused' | 'failed'
   /** What happened, without where; `message` has both. */
   readonly what: string
   /** The name of the node where it happened. */
   readonly node: string | undefined
-  /** What to do now: a sentence, or lines with a command each. By default the shared cause's remedy for one place. */
+  /** What to do now: a sentence, or lines with a command each. By default the shared remedy for one place. */
   readonly remedy: string | undefined
   /** A stable word for scripts, such as `connection-refused`. */
   readonly code: string | undefined
-  readonly shared: SharedCause | undefined
+  /**
+   * A cause that several targets may share: those with equal `what` are reported once, with one remedy. `who` has it: a node, a
+   * folder. `place` is what the remedy needs to know about it; a method, so that each cause may have its own kind of place.
+   */
+  readonly shared:
+    | {
+        readonly what: string
+        readonly who: string
+        readonly place: unknown
+        remedyFor(places: readonly unknown[]): string
+      }
+    | undefined
   /** Mistakes in a file that the user wrote; the message has them too. */
   readonly mistakes: readonly Mistake[]
 
-  constructor(what: string, options: FailureDetails = {}) {
+  constructor(what: string, options: Details = {}) {
     const { node, cause } = options
     super(node === undefined ? what : `${node}: ${what}`, cause === undefined ? undefined : { cause })
     this.name = 'Failure'
@@ -62,7 +50,7 @@ export class Failure extends Error {
   }
 
   /** A copy with these details changed. */
-  with({ what = this.what, ...details }: FailureDetails & { readonly what?: string }): Failure {
+  with({ what = this.what, ...details }: Details & { readonly what?: string }): Failure {
     const { kind, node, remedy, code, cause } = this
     return new Failure(what, { kind, node, remedy, code, cause, ...details })
   }
@@ -87,7 +75,7 @@ export function refusal(found: string, waysOut: readonly string[]): Failure {
 /** A refusal that several targets may share: what is there, whose it is, and each way out for any number of them. */
 export function sharedRefusal<Place>(
   found: string,
-  { waysOut, ...cause }: Omit<SharedCause<Place>, 'remedyFor'> & { waysOut(places: readonly Place[]): string[] },
+  { waysOut, ...cause }: { what: string; who: string; place: Place; waysOut(places: readonly Place[]): string[] },
 ): Failure {
   const remedyFor = (places: readonly Place[]) => formatWays(waysOut(places))
   return new Failure(found, { kind: 'refused', code: 'irreplaceable', shared: { ...cause, remedyFor } })
@@ -113,7 +101,7 @@ export function isUnreached({ code = '' }: Failure): boolean {
 }
 
 /** Runs the work, and turns an error of the file system into a Failure that names the path. */
-export function doing<T>(what: string, path: string, work: () => T, kind: FailureKind = 'failed'): T {
+export function doing<T>(what: string, path: string, work: () => T, kind: Failure['kind'] = 'failed'): T {
   try {
     return work()
   } catch (error) {
@@ -140,7 +128,7 @@ function seeOwner(path: string): string | undefined {
 }
 
 /** A full or read-only disk affects every file: reported once for the folder. */
-function sharedByFolder(folder: string, what: string): SharedCause {
+function sharedByFolder(folder: string, what: string): Failure['shared'] {
   return { what, who: folder, place: folder, remedyFor: () => `see the disk: df -h ${quote(folder)}; then ${runAgain}` }
 }
 

@@ -5,7 +5,7 @@ import { Failure } from '../failure.ts'
 import { type Account, type FileState, root, type Seen } from '../files/place.ts'
 import { encryptionFlag, reloadFlag, shownProperties } from './look.ts'
 import { notWhole, readAnswer } from './shell.ts'
-import type { Leftover, Uptime } from './staging.ts'
+import type { Leftover } from './staging.ts'
 
 /** A node's folder, as the login user sees it. */
 export interface FolderSeen extends Seen {
@@ -17,8 +17,6 @@ export interface FolderSeen extends Seen {
   readonly uid: number
   /** Archives of runs in it, and folders that they are unpacked in. */
   readonly leftovers: readonly Leftover[]
-  /** Undefined where the node does not report it. */
-  readonly uptime: Uptime | undefined
   /** The machine's own addresses, in one spelling; empty where it does not list them, and after a change of the folder. */
   readonly addresses: ReadonlySet<string>
 }
@@ -101,7 +99,7 @@ export interface NodeLook {
   readonly places: PlacesSeen | Failure | undefined
 }
 
-interface Draft {
+interface Records {
   readonly single: Map<string, string>
   readonly files: Map<string, FileState>
   /** `other`: of a file that is not ours, which somebody may be writing. */
@@ -125,13 +123,12 @@ const name = String.raw`([\w.-]+|(?:\/[\w@%+=:,.-]+)+)`
 const path = String.raw`((?:\/[\w@%+=:,.-]+)+)`
 
 /** How each kind of record is read; throws if a record is repeated or out of place. */
-const readers: readonly (readonly [RegExp, (draft: Draft, record: string, ...parts: string[]) => void])[] = [
+const readers: readonly (readonly [RegExp, (draft: Records, record: string, ...parts: string[]) => void])[] = [
   [/^(uid|now) (\d{1,12})$/, ({ single }, _, key = '', value = '') => setOnce(single, key, value)],
   [/^(folder|open) (\/.*)$/, ({ single }, _, key = '', value = '') => setOnce(single, key, value)],
   [/^address ([\d.]{7,15}|[0-9a-f]{32})$/, addAddress],
   [/^exists (\/.*)$/, ({ folders }, _, folder = '') => folders.add(folder)],
   [/^(absent)()$/, ({ single }, _, key = '', value = '') => setOnce(single, key, value)],
-  [/^(uptime) ([0-9a-f-]{36} \d{1,12})$/, ({ single }, _, key = '', value = '') => setOnce(single, key, value)],
   [/^leftover (-?\d{1,12}) (\.harderway-[\w.-]+)$/, addLeftover],
   [
     new RegExp(
@@ -168,15 +165,15 @@ const readers: readonly (readonly [RegExp, (draft: Draft, record: string, ...par
   [/^rows \d+$/, () => {}],
 ]
 
-function addAddress({ addresses }: Draft, _: string, text = ''): void {
+function addAddress({ addresses }: Records, _: string, text = ''): void {
   addresses.add(text.includes('.') ? text : formatAddress(Buffer.from(text, 'hex')))
 }
 
-function addLeftover({ leftovers }: Draft, _: string, age?: string, leftover = ''): void {
+function addLeftover({ leftovers }: Records, _: string, age?: string, leftover = ''): void {
   leftovers.push({ name: leftover, age: Number(age) })
 }
 
-function addFile({ files }: Draft, lines: string, ...parts: string[]): void {
+function addFile({ files }: Records, lines: string, ...parts: string[]): void {
   const [mode = '', uid, gid, type = '', size, changed = '', file = ''] = parts
   const numbers = { mode: Number.parseInt(mode, 8), uid: Number(uid), gid: Number(gid), size: Number(size) }
   setOnce(files, file, { kind: kindOf(type), ...numbers, changed: readTime(changed), sha256: undefined, lines })
@@ -196,13 +193,13 @@ function kindOf(type: string): FileState['kind'] {
   }
 }
 
-function addSum({ files }: Draft, line: string, sha256 = '', file = ''): void {
+function addSum({ files }: Records, line: string, sha256 = '', file = ''): void {
   const there = present(files.get(file))
   if (there.kind !== 'file' || there.sha256 !== undefined) throw notWhole()
   files.set(file, { ...there, sha256, lines: `${there.lines}\n${line}` })
 }
 
-function addAccount({ accounts }: Draft, _: string, uid?: string, gids = '', key = ''): void {
+function addAccount({ accounts }: Records, _: string, uid?: string, gids = '', key = ''): void {
   const [first = 0, ...others] = gids.split(' ').map(Number)
   setOnce(accounts, key, { uid: Number(uid), gids: [first, ...others] })
 }
@@ -224,13 +221,11 @@ export function readFolderRecords(records: readonly string[]): FolderSeen {
   const draft = readRecords(records)
   const { single, leftovers, addresses } = draft
   if (single.has('folder') === single.has('absent')) throw notWhole()
-  const [boot, seconds] = single.get('uptime')?.split(' ') ?? []
   return {
     path: single.get('folder'),
     open: single.get('open'),
     uid: Number(present(single.get('uid'))),
     leftovers,
-    uptime: boot === undefined ? undefined : { boot, seconds: Number(seconds) },
     addresses,
     ...seen(draft),
   }
@@ -270,8 +265,8 @@ export function parsePorts(output: string, nonce: string): ReadonlySet<number> {
   return new Set(records.map((record) => Number(present(/^port (\d{1,5})$/.exec(record)?.[1]))))
 }
 
-function readRecords(records: readonly string[]): Draft {
-  const draft: Draft = {
+function readRecords(records: readonly string[]): Records {
+  const draft: Records = {
     ...{ single: new Map(), files: new Map(), content: [], leftovers: [], addresses: new Set(), folders: new Set() },
     ...{ real: new Map(), links: [], odd: [], accounts: new Map(), shown: [] },
     ...{ processes: new Map(), flags: [], settings: [] },
@@ -285,7 +280,7 @@ function readRecords(records: readonly string[]): Draft {
   return draft
 }
 
-function seen({ files, content }: Draft): Seen {
+function seen({ files, content }: Records): Seen {
   const contents = new Map<string, Buffer>()
   for (const { word, file, lines } of content) {
     const bytes = Buffer.from(lines.join('').replaceAll(' ', ''), 'hex')
@@ -298,7 +293,7 @@ function seen({ files, content }: Draft): Seen {
 }
 
 /** systemd prints the properties of one unit after the other, in its own order. */
-function readStates(draft: Draft): Map<string, UnitState> {
+function readStates(draft: Records): Map<string, UnitState> {
   const { shown } = draft
   const size = shownProperties.length
   const blocks = Array.from({ length: Math.ceil(shown.length / size) }, (_, i) =>
@@ -309,7 +304,7 @@ function readStates(draft: Draft): Map<string, UnitState> {
 
 type Block = Readonly<Partial<Record<(typeof shownProperties)[number], string>>>
 
-function readState(block: Block, draft: Draft): [string, UnitState] {
+function readState(block: Block, draft: Records): [string, UnitState] {
   const { Id, LoadState, ActiveState, SubState, Job, ExecMainStartTimestamp, MainPID, NRestarts, RestartUSec } = block
   const { User, Group, SupplementaryGroups } = block
   if (!Id?.endsWith('.service') || !LoadState || !ActiveState || !SubState) throw notWhole()
@@ -335,7 +330,7 @@ function readState(block: Block, draft: Draft): [string, UnitState] {
 /** USER_HZ, which is the same wherever the components run: proc_pid_stat(5). */
 const ticksPerSecond = 100
 
-function readProcess(id: string, draft: Draft): UnitState['process'] {
+function readProcess(id: string, draft: Records): UnitState['process'] {
   const { single, processes } = draft
   if (!/^\d{1,10}$/.test(id)) throw notWhole()
   if (id === '0') return undefined
@@ -347,7 +342,7 @@ function readProcess(id: string, draft: Draft): UnitState['process'] {
   return { id: Number(id), isStopped: 'Tt'.includes(state), age, started: now - age, ...readCredentials(id, draft) }
 }
 
-function readCredentials(id: string, { flags, settings }: Draft) {
+function readCredentials(id: string, { flags, settings }: Records) {
   const own = flags.filter(({ process }) => process === id)
   const configured = settings.filter(({ config }) =>
     own.some(({ name, value }) => name === 'config' && value === config),

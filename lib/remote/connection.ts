@@ -167,24 +167,15 @@ export class Connection {
     signal.throwIfAborted()
     // 255 is ssh's own status (ssh(1)), unless a program there exited with it: then the connection is still up.
     const by = exitCode === 255 && !timedOut && !(await this.#isUp()) ? 'ssh' : 'node'
-    const isSilent = by === 'ssh' && stderr.trim() === '' && !this.#isOpen
-    const said = isSilent ? await this.#askAgain() : stderr
     signal.throwIfAborted()
     const ended = killed ?? `status ${exitCode}`
-    return sshFailure({ node: node.name, host: route.host, by, stderr: said, folder, ended, timedOut })
+    return sshFailure({ node: node.name, host: route.host, by, stderr, folder, ended, timedOut })
   }
 
   async #isUp(): Promise<boolean> {
     const isUp = (await this.#spawnLast(this.#ssh(['-O', 'check'])))?.exitCode === 0
     this.#isOpen ||= isUp
     return isUp
-  }
-
-  /** ssh's full stderr: a persistent master hides what its jump host's ssh prints. */
-  async #askAgain(): Promise<string> {
-    const alone = formatOptions(Object.entries({ ControlMaster: 'no', ControlPath: 'none', LogLevel: 'INFO' }))
-    const { exitCode, stderr } = (await this.#parts.limit(() => this.#spawn(this.#ssh(alone, 'true'), ''))).output
-    return exitCode === 255 ? stderr : ''
   }
 }
 

@@ -118,11 +118,7 @@ export function unchangedLines(
   ]
 }
 
-const folderFunctions = `say_uptime() {
-  { read -r boot < /proc/sys/kernel/random/boot_id && read -r up _ < /proc/uptime; } 2>/dev/null || return 0
-  say uptime "$boot" "\${up%%.*}"
-}
-say_open() {
+const folderFunctions = `say_open() {
   up=$1
   set -- /
   while [ -n "$up" ]; do set -- "$@" "$up"; up=\${up%/*}; done
@@ -142,7 +138,6 @@ ABOVE
 say_folder() {
   uid=$(id -u)
   say uid "$uid"
-  say_uptime
   folder=$(pwd -P)
   say folder "$folder"
   say_open "$folder"

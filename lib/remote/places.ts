@@ -4,7 +4,7 @@ import type { Access, FileState } from '../files/place.ts'
 import type { Part } from '../kubernetes/kubeconfig.ts'
 import { quote } from '../wording.ts'
 import { asRoot, besideOf, fileFunctions, folderOf, newSuffix, oldSuffix, unchangedLines } from './look.ts'
-import { closeAnswer, lockFunction, openAnswer, type Stop, shellStart, syncFolders, wholeScript } from './shell.ts'
+import { closeAnswer, lockFunction, openAnswer, shellStart, syncFolders, wholeScript } from './shell.ts'
 import { nodeFolder } from './staging.ts'
 
 export interface PlacesChange {
@@ -26,18 +26,12 @@ export interface PlacesChange {
   readonly seen: ReadonlyMap<string, FileState>
 }
 
-/** Why a change stopped. Nothing was changed, except with `half`. */
-export type PlacesStop =
-  | Stop
-  /** A file in the source is not the one that was deployed. */
-  | 'source'
-
 /**
  * First each new file is written beside its place, accessible only to root until its digest is that of the deployed file, and all are
  * synced. Then a second link keeps each old file; this fails for a file that can't be replaced. Then all new files are renamed into
  * place, one directly after the other, so at every moment each file is either the old one or the new one. An old file that is
  * kept already is what the units were last healthy with, and stays. The script answers `placed`,
- * or a PlacesStop.
+ * or why it stopped.
  */
 export function placeScript({ source, sudo, files, unchanged, seen }: PlacesChange, nonce: string): string {
   const each = (line: (file: PlacesChange['files'][number]) => string) => files.map(line)
@@ -123,14 +117,12 @@ const placeFunctions = [
   '}',
 ]
 
-export interface Locked {
-  /** Absolute: the folder that is deployed to. */
-  readonly source: string
-  readonly sudo: string
-}
-
-/** Puts the old files back; a file without an old one stays. It answers `done`, or a Stop. */
-export function putBackScript(at: Locked, paths: readonly string[], nonce: string): string {
+/** Puts the old files back; a file without an old one stays. It answers `done`, or why it stopped. */
+export function putBackScript(
+  at: Pick<PlacesChange, 'source' | 'sudo'>,
+  paths: readonly string[],
+  nonce: string,
+): string {
   const back = paths
     .toReversed()
     .map(
@@ -142,13 +134,21 @@ export function putBackScript(at: Locked, paths: readonly string[], nonce: strin
 
 /**
  * Removes the old files, once all units are healthy: of each path that still has the digest (SHA-256 in hex), since another
- * run may be working there by now. It answers `done`, or a Stop.
+ * run may be working there by now. It answers `done`, or why it stopped.
  */
-export function forgetScript(at: Locked, files: ReadonlyMap<string, string>, nonce: string): string {
+export function forgetScript(
+  at: Pick<PlacesChange, 'source' | 'sudo'>,
+  files: ReadonlyMap<string, string>,
+  nonce: string,
+): string {
   return lockedScript(at, removeWhere(files, besideOf), nonce)
 }
 
-function lockedScript({ source, sudo }: Locked, lines: readonly string[], nonce: string): string {
+function lockedScript(
+  { source, sudo }: Pick<PlacesChange, 'source' | 'sudo'>,
+  lines: readonly string[],
+  nonce: string,
+): string {
   return answering(sudo, [shellStart, answerFunction, ...lockLines(source), ...lines, 'answer done'].join('\n'), nonce)
 }
 

@@ -9,8 +9,15 @@ import type { ClusterNode } from '../cluster/cluster.ts'
 import { doing, Failure, runAgain, tryTo } from '../failure.ts'
 import { type Spawning, spawn } from '../process.ts'
 import { quote } from '../wording.ts'
-import { type ConfigUse, fileWords, type SshUse, typedCommand } from './ssh-command.ts'
-import { first, parseSshConfig, type SshConfig } from './ssh-config.ts'
+import {
+  type ConfigUse,
+  fileWords,
+  first,
+  parseSshConfig,
+  type SshConfig,
+  type SshUse,
+  typedCommand,
+} from './ssh-config.ts'
 
 /** The node, for commands to type. */
 export interface SshHost {

@@ -1,5 +1,5 @@
 /**
- * Text for a node's POSIX sh (with coreutils or busybox), small scripts (lock, try a copy, discard one), and the frame around
+ * Text for a node's POSIX sh (with coreutils or busybox), small scripts (lock, discard a copy), and the frame around
  * a script's answer: two lines with a nonce, the last with the number of records. Whatever a login prints before or after is
  * ignored; a truncated, repeated or missing answer is an error. Pure.
  */
@@ -42,18 +42,6 @@ export function syncFolders(words: string): string {
   return `sync -- ${words} 2>/dev/null || sync`
 }
 
-/** Why a script that replaces files stopped. Nothing has changed, except with `half`. */
-export type Stop =
-  /** The files have changed since the look. */
-  | 'changed'
-  /** Another run is replacing files. */
-  | 'busy'
-  | 'no-flock'
-  /** A file could not be replaced; the others were rolled back. */
-  | 'undone'
-  /** As `undone`, but a file could not be rolled back. */
-  | 'half'
-
 /**
  * `lock DESCRIPTOR` is a lock by flock(2) on the current folder of the shell: it leaves nothing behind, and is released when the last process that
  * holds it exits. On NFS it covers that machine only. `stop` is a function that ends the script with a word. The wait is
@@ -73,11 +61,6 @@ export function lockFunction(stop: string): string {
     sleep 1
   done
 }`
-}
-
-/** Writes a file of that size there, to learn why a copy fails. */
-export function tryScript(path: string, size: number): string {
-  return wholeScript(`head -c ${size} /dev/zero > ${quote(path)}`, `rm -- ${quote(path)}`)
 }
 
 /** Of an archive: where it is unpacked, where that is while it replaces files, and where it is before it is removed. */

@@ -17,30 +17,24 @@ export interface SshResult {
   readonly timedOut: boolean
 }
 
-/** What remedies are made of. */
-type Place = Pick<SshResult, 'host' | 'stderr' | 'folder'>
+const again = `then ${runAgain}`
 
-interface Cause {
-  /** Shown to people; with hyphens it is the failure's code. */
+/** The causes that people meet; the first that matches applies. With hyphens a name is the failure's code. */
+const causes: readonly {
   readonly name: string
   readonly by: SshResult['by']
   readonly pattern: RegExp
-  /** One remedy for all places. */
-  readonly remedy: (places: readonly Place[]) => string
-}
-
-const again = `then ${runAgain}`
-
-/** The first that matches applies. */
-const causes: readonly Cause[] = [
+  /** One remedy for all that have it. */
+  readonly remedy: (results: readonly SshResult[]) => string
+}[] = [
   {
     name: 'host key changed',
     by: 'ssh',
     pattern: /host key for \S+ has changed/i,
-    remedy: (places) =>
+    remedy: (results) =>
       [
         'if the machine was reinstalled, compare its fingerprint (on it: ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub), then:',
-        ...unique(places.map(forgetKey)),
+        ...unique(results.map(forgetKey)),
         'if it was not, another machine may be impersonating it',
       ].join('\n'),
   },
@@ -48,10 +42,10 @@ const causes: readonly Cause[] = [
     name: 'host key unknown',
     by: 'ssh',
     pattern: /host key is known for|Host key verification failed/,
-    remedy: (places) =>
+    remedy: (results) =>
       [
         "compare the fingerprint that ssh shows with the machine's own (on it: ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub):",
-        asking(places.map(({ host }) => host)),
+        asking(results.map(({ host }) => host)),
         'or trust the key of each node on first use: StrictHostKeyChecking accept-new in the file of ssh.configFile',
       ].join('\n'),
   },
@@ -59,28 +53,14 @@ const causes: readonly Cause[] = [
     name: 'authentication refused',
     by: 'ssh',
     pattern: /Permission denied \(|Too many authentication failures|no mutual signature|incorrect passphrase/,
-    remedy: ([place]) =>
-      `check that this works without a prompt (a key with a passphrase belongs in ssh-agent: ssh-add):\n${place?.host.ssh(['-o', 'BatchMode=yes'])}`,
-  },
-  {
-    name: 'no common algorithm',
-    by: 'ssh',
-    pattern: /Unable to negotiate|no matching (host key|key exchange|cipher|MAC)/i,
-    remedy: () =>
-      'update the older of the two OpenSSH versions; until then allow what it offers in the file of ssh.configFile, such as HostKeyAlgorithms +ssh-rsa (man ssh_config: KexAlgorithms, Ciphers, MACs)',
+    remedy: ([result]) =>
+      `check that this works without a prompt (a key with a passphrase belongs in ssh-agent: ssh-add):\n${result?.host.ssh(['-o', 'BatchMode=yes'])}`,
   },
   {
     name: 'name unknown',
     by: 'ssh',
-    pattern: /Could not resolve hostname|connect failed: (Name|Temporary failure in name|nodename)/,
-    remedy: () =>
-      'add it to DNS or /etc/hosts, or correct host in cluster.yaml (of a jump host: HostName in the ssh configuration)',
-  },
-  {
-    name: 'forwarding refused',
-    by: 'ssh',
-    pattern: /administratively prohibited/,
-    remedy: () => `allow it in sshd_config of the jump host (AllowTcpForwarding, PermitOpen); ${again}`,
+    pattern: /Could not resolve hostname/,
+    remedy: () => 'add it to DNS or /etc/hosts, or correct host in cluster.yaml',
   },
   {
     name: 'connection refused',
@@ -95,18 +75,6 @@ const causes: readonly Cause[] = [
     remedy: () => `check that the machine is up and reachable; ${again}`,
   },
   {
-    name: 'no space',
-    by: 'node',
-    pattern: /No space left|Disk quota exceeded/i,
-    remedy: () => `free some space there; ${again}`,
-  },
-  {
-    name: 'read-only',
-    by: 'node',
-    pattern: /Read-only file system/i,
-    remedy: () => `see why the file system is read-only; ${again}`,
-  },
-  {
     name: 'no sftp',
     by: 'node',
     // On a shared connection ssh reports a closed sftp subsystem as a closed connection.
@@ -116,35 +84,26 @@ const causes: readonly Cause[] = [
   {
     name: 'connection lost',
     by: 'ssh',
+    // It says nothing when a connection is closed before authentication, nor what a jump host's ssh says (ControlPersist).
     pattern:
-      /kex_exchange_identification|Connection (reset|closed|to .* closed)|Broken pipe|lost connection|client_loop|mux_client|banner exchange/i,
-    remedy: () => runAgain,
+      /^\s*$|kex_exchange_identification|Connection (reset|closed|to .* closed)|Broken pipe|lost connection|client_loop|mux_client|banner exchange/i,
+    remedy: ([result]) => `${runAgain}; if it goes on, see why: ${result?.host.ssh(['-v'])}`,
   },
-]
-
-/** Hints for messages of a node's tools that match no cause. */
-const hints: readonly (readonly [RegExp, string])[] = [
-  [/Permission denied|not permitted/i, 'check there who may change it: ls -ld, lsattr -d, id'],
-  [/not found|No such file/i, 'check that it is there, on the PATH of a login without a terminal'],
-  [/Input\/output error|Stale file handle|needs cleaning/i, 'check the kernel log there for disk errors: dmesg'],
 ]
 
 export function sshFailure(result: SshResult): Failure {
   const { node, host, by, stderr, ended, timedOut } = result
-  // ssh prints nothing when a connection is closed before authentication.
-  const text = by === 'ssh' && stderr.trim() === '' ? 'Connection closed' : stderr
   const cause = causes.find((each) =>
-    timedOut ? each.name === 'timed out' : each.by === by && each.pattern.test(text),
+    timedOut ? each.name === 'timed out' : each.by === by && each.pattern.test(stderr),
   )
-  const said = cause && !timedOut ? excerpt(lineOf(text, cause.pattern)) : excerpt(lastLine(text))
   if (!cause) {
-    const what = said || `ssh ended with ${ended}`
-    const hint = hints.find(([pattern]) => pattern.test(said))?.[1] ?? 'see why there'
+    const what = excerpt(lastLine(stderr)) || `ssh ended with ${ended}`
     const remedyFor = ([one = host]: readonly SshHost[]) =>
-      by === 'ssh' ? `see why: ${one.ssh(['-v'])}` : `${hint}; ${again}`
+      by === 'ssh' ? `see why: ${one.ssh(['-v'])}` : `see why there (df, ls -l, lsattr, dmesg); ${again}`
     return new Failure(what, { node, code: 'other', shared: { what, who: node, place: host, remedyFor } })
   }
-  return new Failure(`${cause.name}${said && !timedOut ? ` (${said})` : ''}`, {
+  const said = timedOut ? '' : excerpt(lineOf(stderr, cause.pattern))
+  return new Failure(said === '' ? cause.name : `${cause.name} (${said})`, {
     node,
     code: cause.name.replaceAll(' ', '-'),
     shared: { what: cause.name, who: node, place: result, remedyFor: cause.remedy },
@@ -152,7 +111,7 @@ export function sshFailure(result: SshResult): Failure {
 }
 
 /** A command that removes the key: ssh names the host, which may be a jump host, as known_hosts does, and that file. */
-function forgetKey({ stderr, folder }: Place): string {
+function forgetKey({ stderr, folder }: SshResult): string {
   const [, name = ''] = /host key for (\S+) has changed/i.exec(stderr) ?? []
   const [, file] = /^Offending .* key in (.*):\d+\r?$/m.exec(stderr) ?? []
   return ['ssh-keygen', '-R', name, ...(file ? ['-f', resolve(folder, file)] : [])].map(quote).join(' ')

@@ -9,8 +9,15 @@ import { doing } from '../failure.ts'
 import type { Spawning } from '../process.ts'
 import { Connection } from './connection.ts'
 import { findRoute } from './route.ts'
-import { fileWords, type SshUse } from './ssh-command.ts'
-import { connectionOptions, first, type SshConfig, strictOptions, unsentEnvironment } from './ssh-config.ts'
+import {
+  connectionOptions,
+  fileWords,
+  first,
+  type SshConfig,
+  type SshUse,
+  strictOptions,
+  unsentEnvironment,
+} from './ssh-config.ts'
 
 /** Connections to one host that are not authenticated yet: sshd begins to drop them at 10 (MaxStartups). */
 const halfOpen = 8

@@ -10,14 +10,14 @@ import type { Work } from '../../lib/graph/target.ts'
 import { formatReason } from '../../lib/reason.ts'
 import { type FolderSeen, readFolderRecords } from '../../lib/remote/answer.ts'
 import type { Connection } from '../../lib/remote/connection.ts'
-import { discardScript, readAnswer, tryScript } from '../../lib/remote/shell.ts'
-import { stagingName } from '../../lib/remote/staging.ts'
+import { discardScript, readAnswer } from '../../lib/remote/shell.ts'
+import { namesOf } from '../../lib/remote/staging.ts'
 import { buildTar, type Swap, swapScript } from '../../lib/remote/swap.ts'
 import { quote } from '../../lib/wording.ts'
 import { identityFiles, nodeFiles } from '../tables/files.ts'
 import { compareFolder, isRight, type NodeReason, stagingOwner } from './folder.ts'
 import { asUnknown, makeFolder, newNonce, sha256 } from './look.ts'
-import { nodeFailure, stopFailure } from './node-failure.ts'
+import { stopFailure } from './places.ts'
 
 /** Throws a Failure unless the node reports all its files in place afterwards. */
 export async function swap(
@@ -27,7 +27,7 @@ export async function swap(
 ): Promise<void> {
   const { auth, cluster } = run
   const there = seen.path === undefined ? await makeFolder(run, node) : seen
-  const { path: folder = '', uptime } = there
+  const { path: folder = '' } = there
   const wanted = new Set(filesToCopy(wrong))
   if (wanted.size > 0) refuseOpenFolder(node, there)
   // In the order of the table: a certificate and its key are next to each other.
@@ -37,7 +37,7 @@ export async function swap(
   const parts: Swap = {
     folder,
     files: auth.files,
-    archive: stagingName(stagingOwner(run), uptime, randomBytes(8).toString('hex')),
+    archive: `${namesOf(stagingOwner(run))}${randomBytes(8).toString('hex')}`,
     copied: files.map(({ name, mode, bytes }) => ({ name, mode, digest: sha256(bytes) })),
     modes: wrong.wrongMode.filter((name) => !wanted.has(name)).map((name) => ({ name, mode: auth.files.mode(name) })),
     pruned: wrong.pruned,
@@ -60,10 +60,10 @@ export async function swap(
 function refuseOpenFolder(node: ClusterNode, { open }: FolderSeen): void {
   if (open === undefined) return
   const { user } = node
-  throw nodeFailure(
-    node,
+  throw new Failure(
     `${open} there may be changed by others than ${user}: keys are not copied to where they could be taken`,
     {
+      node: node.name,
       code: 'open-folder',
       remedy: `there, as root: chown ${user} ${quote(open)} && chmod go-w ${quote(open)}; or name another directory in cluster.yaml`,
     },
@@ -95,7 +95,8 @@ async function putInPlace(
 function refuseWrong(run: Run, node: ClusterNode, seen: FolderSeen): void {
   const wrong = compareFolder(run, node, seen)
   if (isRight(wrong)) return
-  throw nodeFailure(node, `its files are not right after they were put in place: ${formatReason(wrong)}`, {
+  throw new Failure(`its files are not right after they were put in place: ${formatReason(wrong)}`, {
+    node: node.name,
     code: 'not-replaced',
     remedy: `see what mv, chmod and touch do there; then ${runAgain}`,
   })
@@ -113,11 +114,7 @@ async function copyArchive(
   try {
     const path = join(local, 'files.tar')
     doing('write', path, () => writeFileSync(path, archive, { flag: 'wx', mode: secretMode }))
-    await connection.copyFile(path, there).catch(async (error) => {
-      // SFTP only says "failure", so a shell tries the same write to learn the reason.
-      if (error instanceof Failure && error.code === 'other') await connection.run(tryScript(there, archive.length))
-      throw error
-    })
+    await connection.copyFile(path, there)
   } finally {
     rmSync(local, { recursive: true, force: true })
   }

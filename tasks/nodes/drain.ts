@@ -7,10 +7,7 @@ import { namesOf, nodeFolder } from '../../lib/remote/staging.ts'
 import { excerpt, quote } from '../../lib/wording.ts'
 import { addressOf } from './component.ts'
 import { stagingOwner } from './folder.ts'
-import { nodeFailure } from './node-failure.ts'
 import { commandLimit, runCommand } from './places.ts'
-
-type Change = 'drain' | 'undrain'
 
 /**
  * Marks the node, so that the next run knows if this one is killed before it undrains, and takes over the marks in `left`. Throws a
@@ -24,8 +21,7 @@ export async function markDrained(
 ): Promise<void> {
   const own = namesOf(stagingOwner(run))
   const others = await runAmongMarks(run, node, install, [
-    'read -r boot < /proc/sys/kernel/random/boot_id && read -r up _ < /proc/uptime || exit',
-    `mkdir -- "${own}\${boot%%-*}-\${up%%.*}-${randomBytes(8).toString('hex')}" || exit`,
+    `mkdir -- ${own}${randomBytes(8).toString('hex')} || exit`,
     ...(left.length > 0 ? [`rm -rf -- ${left.map(quote).join(' ')} || exit`] : []),
     'others=',
     'for each in .harderway-*; do',
@@ -38,7 +34,8 @@ export async function markDrained(
 }
 
 export function drainedByAnother(node: ClusterNode, [mark = '']: readonly string[]): Failure {
-  return nodeFailure(node, 'another run is restarting its units, or was killed meanwhile', {
+  return new Failure('another run is restarting its units, or was killed meanwhile', {
+    node: node.name,
     code: 'busy',
     remedy: `${runAgain} when that one has ended; if none is at work, undrain it, and remove there: ${nodeFolder}/${mark}`,
   })
@@ -76,7 +73,7 @@ async function change(
   gateway: ClusterNode,
   node: ClusterNode,
   install: Install,
-  what: Change,
+  what: 'drain' | 'undrain',
 ): Promise<void> {
   const command = `NODE=${quote(node.name)} ADDRESS=${quote(addressOf(node))} sh -c ${quote(install[what])}`
   const limit = commandLimit(install)
@@ -107,7 +104,8 @@ async function runAmongMarks(
   const command = [`mkdir -p -m 700 -- ${nodeFolder} && cd -- ${nodeFolder} || exit`, ...script].join('\n')
   const { status, said } = await runCommand(run, node, { sudo, command })
   if (status === 0) return said
-  throw nodeFailure(node, `its mark for a drain could not be changed: ${excerpt(said)}`, {
+  throw new Failure(`its mark for a drain could not be changed: ${excerpt(said)}`, {
+    node: node.name,
     code: 'not-marked',
     remedy: `see what mkdir and rm say in ${nodeFolder} there; then ${runAgain}`,
   })

@@ -1,11 +1,9 @@
 /** Commands that copy lost files of auth/ back from a node. */
-import { dirname, join } from 'node:path'
-import { bracketed } from '../../lib/address.ts'
+import { join } from 'node:path'
 import type { ClusterNode } from '../../lib/cluster/cluster.ts'
 import { backupTime } from '../../lib/files/auth-dir.ts'
 import type { Run } from '../../lib/graph/run.ts'
-import { typedCommand } from '../../lib/remote/ssh-command.ts'
-import { formatDate, quote } from '../../lib/wording.ts'
+import { quote } from '../../lib/wording.ts'
 
 /** The command that restores all of auth/, from the given node or else the first control node. */
 export function recoverCommand({ cluster, command }: Run, from?: ClusterNode): string {
@@ -16,7 +14,7 @@ export function recoverCommand({ cluster, command }: Run, from?: ClusterNode): s
 /** As `recoverCommand`, if auth/ belongs to another cluster or is not needed: recover overwrites nothing. */
 export function replaceCommand(run: Run, recover = recoverCommand(run)): string {
   const { auth, now } = run
-  return `mv ${quote(auth.path)} ${quote(`${auth.path}-${formatDate(now)}`)} && ${recover}`
+  return `mv ${quote(auth.path)} ${quote(`${auth.path}-${backupTime(now)}`)} && ${recover}`
 }
 
 /**
@@ -32,20 +30,11 @@ export function waysOutOfLost(run: Run, from?: ClusterNode, isOfAnother = false)
   ]
 }
 
-/** From the given node or else the first control node. Moves existing files to backup/ first, or fetches nothing. */
-export function fetchCommand({ auth, cluster, now }: Run, names: readonly string[], from?: ClusterNode): string {
+/** Of these files of auth/. Those that are there are moved to backup/ first: recover overwrites nothing. */
+export function fetchCommand(run: Run, names: readonly string[]): string {
+  const { auth, now } = run
   const there = names.filter((name) => auth.read(name)).map((name) => quote(join(auth.path, name)))
-  const backup = quote(join(auth.path, 'backup'))
-  const kept = quote(join(auth.path, 'backup', `${backupTime(now)}-fetched`))
-  const move =
-    there.length > 0 ? `mkdir -m 700 -p ${backup} && mkdir -m 700 ${kept} && mv ${there.join(' ')} ${kept} && ` : ''
-  const node = from ?? cluster.nodes.find(({ role }) => role === 'control')
-  const words = [
-    // The node has just been queried, so its key is known. Never fetch from an impostor, whatever is configured.
-    ...['-o', 'StrictHostKeyChecking=yes'],
-    ...(node?.port === undefined ? [] : ['-P', String(node.port)]),
-    ...names.map((name) => `${node?.user}@${bracketed(node?.host ?? '')}:${node?.directory}/${name}`),
-    auth.path,
-  ]
-  return move + typedCommand('scp', { folder: dirname(auth.path), ssh: cluster.ssh }, words)
+  const kept = quote(join(auth.path, 'backup', `${backupTime(now)}-replaced`))
+  const move = there.length > 0 ? `mkdir -m 700 -p ${kept} && mv ${there.join(' ')} ${kept} && ` : ''
+  return move + recoverCommand(run)
 }

@@ -15,9 +15,8 @@ import { checkStaging, longestUse, type StagingOwner } from '../../lib/remote/st
 import { formatNames } from '../../lib/wording.ts'
 import { nodeUser } from '../layouts/layout.ts'
 import { identityFiles, nodeFiles } from '../tables/files.ts'
-import { certificatesIn, formatOthers, guardIdentity, guardNewer, type Held, heldOn, type Other } from './guards.ts'
+import { certificatesIn, formatOthers, guardIdentity, guardNewer, type HeldFile, heldOn, type Other } from './guards.ts'
 import { digestOf, sha256 } from './look.ts'
-import { nodeFailure } from './node-failure.ts'
 
 export type NodeReason = Reason & { kind: 'on-node' }
 
@@ -30,7 +29,7 @@ export interface NodeVerdict {
 }
 
 /** The file names that may be in a node's folder. */
-export interface Names {
+export interface FolderNames {
   /** Files of ours, wherever they belong. */
   readonly known: ReadonlySet<string>
   /** Nodes that share the folder on the same machine, including this one. */
@@ -38,7 +37,13 @@ export interface Names {
 }
 
 /** Throws a Failure if the node may not be written to. */
-export function checkNode(run: Run, node: ClusterNode, look: NodeLook, names: Names, isForced: boolean): NodeVerdict {
+export function checkNode(
+  run: Run,
+  node: ClusterNode,
+  look: NodeLook,
+  names: FolderNames,
+  isForced: boolean,
+): NodeVerdict {
   const unproven = guardMachine(run, node, look, names.together)
   const others = guardIdentity(run, node, look)
   if (!isForced) guardNewer(run, node, look)
@@ -46,7 +51,7 @@ export function checkNode(run: Run, node: ClusterNode, look: NodeLook, names: Na
   const foreign = [...foreignFiles(run, node, folder, names), ...formerNodeFiles(run, folder)]
   const neighbours = neighboursIn(run, folder, names)
   const prunes = run.options.prune && neighbours.length === 0
-  const stagings = Map.groupBy(folder.leftovers, (each) => checkStaging(each, stagingOwner(run), folder.uptime))
+  const stagings = Map.groupBy(folder.leftovers, (each) => checkStaging(each, stagingOwner(run)))
   const wrong = {
     ...compareFolder(run, node, folder),
     pruned: prunes ? foreign : [],
@@ -109,7 +114,7 @@ function foreignFiles(
   { cluster }: Run,
   node: ClusterNode,
   { files }: FolderSeen,
-  { known, together }: Names,
+  { known, together }: FolderNames,
 ): string[] {
   const belongs = new Set([node, ...together].flatMap((each) => nodeFiles(cluster, each)))
   return [...files].flatMap(([name, { kind }]) =>
@@ -133,7 +138,7 @@ function formerNodeFiles({ auth, cluster }: Run, { files, contents }: FolderSeen
 }
 
 /** Other nodes whose certificate and key are also there: it may be the same machine under another name. */
-function neighboursIn({ auth, cluster }: Run, folder: FolderSeen, { together }: Names): string[] {
+function neighboursIn({ auth, cluster }: Run, folder: FolderSeen, { together }: FolderNames): string[] {
   const others = new Set(cluster.nodes.filter((other) => !together.includes(other)).map(({ name }) => name))
   return pairsIn(auth, folder).filter((name) => others.has(name))
 }
@@ -155,14 +160,13 @@ export function stagingOwner({ auth }: Run): StagingOwner {
 /** The marks of runs that are over, and those of runs that may be restarting the node's units now. */
 export function splitMarks(
   run: Run,
-  { look, places }: { readonly look: NodeLook; readonly places: PlacesSeen },
+  { places }: { readonly places: Pick<PlacesSeen, 'drained'> },
   { timeout }: Install,
 ): { readonly left: string[]; readonly inUse: string[] } {
   // Restart, health, and on each gateway drain and undrain: each may take as long.
   const gateways = run.cluster.nodes.filter(({ role }) => role === 'gateway').length
   const longest = Math.max(longestUse, ((2 + 2 * gateways) * timeout) / 1000)
-  const { uptime } = look.folder
-  const marks = Map.groupBy(places.drained, (each) => checkStaging(each, stagingOwner(run), uptime, longest))
+  const marks = Map.groupBy(places.drained, (each) => checkStaging(each, stagingOwner(run), longest))
   const names = (use: ReturnType<typeof checkStaging>) => (marks.get(use) ?? []).map(({ name }) => name)
   return { left: [...names('of this run'), ...names('left')], inUse: names('may be in use') }
 }
@@ -178,7 +182,8 @@ export function refuseEarlyClock({ auth, cluster }: Run, node: ClusterNode, now:
   const names = new Set(nodeFiles(cluster, node).flatMap((file) => auth.files.parse(file)?.name ?? []))
   const early = [...names].filter((name) => (tryCertificate(auth, name)?.notBefore.getTime() ?? 0) > now * 1000)
   if (early.length === 0) return
-  throw nodeFailure(node, `by its clock these are not valid yet: ${formatNames(early.map(auth.files.certificate))}`, {
+  throw new Failure(`by its clock these are not valid yet: ${formatNames(early.map(auth.files.certificate))}`, {
+    node: node.name,
     code: 'clock',
     remedy: `compare date -u there and here, and set the clock that is wrong; then ${runAgain}`,
   })
@@ -230,7 +235,7 @@ function pairsIn(auth: AuthDir, { files }: FolderSeen): string[] {
 }
 
 /** The kubelet's kubeconfig has the same path on each node, so its certificate says whose it is. */
-function holderOf(run: Run, node: ClusterNode, { file, state, bytes }: Held): string[] {
+function holderOf(run: Run, node: ClusterNode, { file, state, bytes }: HeldFile): string[] {
   if (state.sha256 !== undefined && state.sha256 === digestOf(run, file)) return [node.name]
   const [leaf] = certificatesIn(run.auth, file, bytes)
   if (!leaf || !ownCas(run.auth).some((ca) => isIssuedBy(leaf, ca))) return []

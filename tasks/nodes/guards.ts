@@ -19,12 +19,11 @@ import { largestFile } from '../../lib/remote/look.ts'
 import { formatNames } from '../../lib/wording.ts'
 import { identityFiles, nodeFiles } from '../tables/files.ts'
 import { nodeUnits } from '../tables/places.ts'
-import { fetchCommand, recoverCommand, replaceCommand, waysOutOfLost } from './fetch-command.ts'
+import { recoverCommand, replaceCommand, waysOutOfLost } from './fetch-command.ts'
 import { digestOf } from './look.ts'
-import { nodeFailure } from './node-failure.ts'
 
 /** A file of ours on a node. */
-export interface Held {
+export interface HeldFile {
   /** Its name in auth/. */
   readonly file: string
   /** Its name in the node's folder, or its absolute path. */
@@ -36,7 +35,7 @@ export interface Held {
 }
 
 /** In the folder, and where units read. The check of `install` reports places that could not be looked at. */
-export function heldOn({ cluster, options }: Run, node: ClusterNode, { folder, places }: NodeLook): Held[] {
+export function heldOn({ cluster, options }: Run, node: ClusterNode, { folder, places }: NodeLook): HeldFile[] {
   // --prune would remove identity files that do not belong there.
   const names = new Set([...nodeFiles(cluster, node), ...(options.prune ? identityFiles(cluster).keys() : [])])
   const inFolder = [...names].map((file) => ({ file, at: file, isPlace: false, seen: folder }))
@@ -55,7 +54,7 @@ export function heldOn({ cluster, options }: Run, node: ClusterNode, { folder, p
 }
 
 export interface Other {
-  readonly held: Held
+  readonly held: HeldFile
   readonly label: string | undefined
   readonly why: readonly string[]
   /** The folder of auth/backup that has it, if ours has replaced it: the node is back from an old snapshot. */
@@ -63,7 +62,7 @@ export interface Other {
 }
 
 /** Finds identities other than ours: components that run with them would break with ours. */
-function otherIdentities(run: Run, held: readonly Held[]): Other[] {
+function otherIdentities(run: Run, held: readonly HeldFile[]): Other[] {
   const { auth } = run
   return held.flatMap((each) => {
     const { file, state, bytes } = each
@@ -82,7 +81,7 @@ function otherIdentities(run: Run, held: readonly Held[]): Other[] {
 }
 
 /** Only where API servers read it: one that has ours would encrypt what the others can't decrypt. Either may be out of date. */
-function withoutOurKey({ auth, cluster }: Run, held: Held, theirs: Buffer): Other[] {
+function withoutOurKey({ auth, cluster }: Run, held: HeldFile, theirs: Buffer): Other[] {
   const { file } = held
   if (auth.files.parse(file)?.kind !== 'encryption-config' || !lacksOurKey(auth.tryBytes(file), theirs)) return []
   const why = ['the key that ours encrypts with is not in it']
@@ -93,7 +92,7 @@ function withoutOurKey({ auth, cluster }: Run, held: Held, theirs: Buffer): Othe
  * A kubeconfig is of another cluster if it trusts none of our CAs, nor one that preceded ours: its name and its place are the same in
  * every cluster and layout. One that is larger than any of ours counts as another's; any other of which there are no bytes is as expected.
  */
-function otherTrust({ auth, cluster }: Run, held: Held): Other[] {
+function otherTrust({ auth, cluster }: Run, held: HeldFile): Other[] {
   const ca = auth.files.certificate(caName)
   const other = (why: string): Other[] => [
     { held, label: identityFiles(cluster).get(ca), why: [why], replaced: undefined },
@@ -126,13 +125,9 @@ export function guardIdentity(run: Run, node: ClusterNode, look: NodeLook): Othe
 export function keepOthers({ auth, now }: Run, node: ClusterNode, others: readonly Other[]): void {
   const unread = others.filter(({ held: { bytes, state } }) => !bytes && state.kind === 'file' && state.size > 0)
   if (unread.length > 0)
-    throw nodeFailure(
-      node,
+    throw new Failure(
       `${formatNames(unread.map(({ held }) => held.at))} could not be read, to be kept in auth/backup`,
-      {
-        code: 'not-kept',
-        remedy: `move it away there, then ${runAgain}`,
-      },
+      { node: node.name, code: 'not-kept', remedy: `move it away there, then ${runAgain}` },
     )
   const files = others.flatMap(({ held: { at, bytes } }): [string, Buffer][] =>
     bytes ? [[at.replace(/^\//, '').replaceAll('/', '%2F'), bytes]] : [],
@@ -211,16 +206,10 @@ function waysOutOfOther(run: Run, places: readonly OtherPlace[]): string[] {
   const over = command(`${cluster.install ? 'install' : 'deploy'} ${nodes} --replace-identity`)
   return [
     source
-      ? `if the node's is the right one, move ours away and take it over: ${takeOver(run, names, source)}`
+      ? `if the node's is the right one, move ours away and take it over: ${replaceCommand(run, recoverCommand(run, source.node))}`
       : "if the node's is the right one, this auth/ is of another cluster: use the one that it was deployed from",
     `if ours is, overwrite the node's, which is kept in auth/backup: ${over}`,
   ]
-}
-
-/** Only root can read where units read, so `recover` does that. */
-function takeOver(run: Run, names: readonly string[], { node, others }: OtherPlace): string {
-  if (others.every(({ held }) => !held.isPlace)) return fetchCommand(run, names, node)
-  return replaceCommand(run, recoverCommand(run, node))
 }
 
 function nodeOptions(nodes: readonly ClusterNode[]): string {

@@ -3,7 +3,6 @@ import { setTimeout as delay } from 'node:timers/promises'
 import type { Change } from '../../lib/change.ts'
 import type { Install } from '../../lib/cluster/cluster.ts'
 import { Failure, runAgain } from '../../lib/failure.ts'
-import type { Work } from '../../lib/graph/target.ts'
 import { formatReasons, type UnitReason } from '../../lib/reason.ts'
 import { type PlacesSeen, realPath } from '../../lib/remote/answer.ts'
 import { besideOf } from '../../lib/remote/look.ts'
@@ -12,9 +11,9 @@ import { backOut } from './back-out.ts'
 import { drainedByAnother, markDrained, undrain } from './drain.ts'
 import { splitMarks } from './folder.ts'
 import { guardIdentity, guardNewer, keepOthers } from './guards.ts'
+import { reloadTime, repeat } from './look.ts'
 import { forgetOld, type NodeRun, placeFiles } from './places.ts'
 import { guarded, type Standing, standingOf } from './quorum.ts'
-import { reloadTime, repeat } from './repeat.ts'
 import { proveClient, restart, restartUnproven, waitUntilHealthy, waitUntilServed, waitUntilShown } from './restart.ts'
 import { waitUntilSteady } from './steady.ts'
 import {
@@ -48,7 +47,7 @@ export async function bringUp(
     isLeftDrained && verdicts.some(({ unit }) => unit.isDrained && whyUnsteady(unit, found) !== undefined)
   if (undrainsLater) await markDrained(run, node, install, left)
   else if (isLeftDrained) await undrain(run, node, install, left)
-  const stale = verdicts.flatMap(({ reason, ...rest }): Stale[] => (reason ? [{ ...rest, reason }] : []))
+  const stale = verdicts.flatMap(({ reason, ...rest }): StaleUnit[] => (reason ? [{ ...rest, reason }] : []))
   const before = await lookBefore(on, stale, found)
   const all = wantedAt(
     run,
@@ -98,7 +97,7 @@ export function asForced({ reason, ...check }: UnitCheck, { drain }: Install): U
 }
 
 /** A unit that differs from what is wanted. */
-type Stale = UnitCheck & { readonly reason: UnitReason }
+type StaleUnit = UnitCheck & { readonly reason: UnitReason }
 
 /** The state of the node's units before anything was changed. */
 interface Before {
@@ -111,7 +110,7 @@ interface Before {
   readonly kept: readonly string[]
 }
 
-async function lookBefore(on: NodeRun, stale: readonly Stale[], found: UnitsFound): Promise<Before> {
+async function lookBefore(on: NodeRun, stale: readonly StaleUnit[], found: UnitsFound): Promise<Before> {
   const quorum = stale.find(({ unit }) => unit.isQuorum)
   const isKnown = !quorum || (quorum.isUp && wereHealthy([quorum], found))
   return {
@@ -132,19 +131,19 @@ function digestsIn(paths: readonly string[], all: readonly WantedPlace[], placed
 }
 
 /** A unit that was not healthy gains nothing from its old files. */
-function wereHealthy(stale: readonly Stale[], found: UnitsFound): boolean {
+function wereHealthy(stale: readonly StaleUnit[], found: UnitsFound): boolean {
   return stale.every(({ unit, reason, isUp }) => !isUp || (reason.state ?? whyUnsteady(unit, found)) === undefined)
 }
 
 /** Each file once, even if several units read it. A certificate and its key are adjacent, as in the table. */
-function changedOf(stale: readonly Stale[], all: readonly WantedPlace[], { places }: UnitsFound): WantedPlace[] {
+function changedOf(stale: readonly StaleUnit[], all: readonly WantedPlace[], { places }: UnitsFound): WantedPlace[] {
   const drifting = stale.flatMap(({ reason }) => reason.places)
   const paths = new Set(drifting.map(({ path }) => realPath(places, path)))
   return all.filter(({ path }) => paths.has(path))
 }
 
 /** A previous run may have restarted a unit with the files that are put back now. */
-function toRestart(stale: readonly Stale[], { places }: UnitsFound, restarted: readonly Unit[]): Unit[] {
+function toRestart(stale: readonly StaleUnit[], { places }: UnitsFound, restarted: readonly Unit[]): Unit[] {
   const left = stale.filter(({ unit, isUp }) => isUp && keptFor(unit, places).length > 0).map(({ unit }) => unit)
   return [...new Set([...restarted, ...left.filter(({ files }) => files.some(({ loads }) => loads === 'restart'))])]
 }
@@ -152,28 +151,28 @@ function toRestart(stale: readonly Stale[], { places }: UnitsFound, restarted: r
 /** All at once, unless one restarts: then first, one by one, those that others on the node query. */
 async function loadAll(
   on: NodeRun,
-  stale: readonly Stale[],
+  stale: readonly StaleUnit[],
   { places }: UnitsFound,
   standing: Standing,
   restarted: Unit[],
 ): Promise<void> {
-  const load = async (own: NodeRun, { unit, reason, isUp }: Stale) => {
+  const load = async ({ unit, reason, isUp }: StaleUnit) => {
     if (!isUp) return
     // Nothing that it has to load: the unit is only waited for.
     if (!reason.restarts && reason.places.length + reason.notServed.length + reason.notLoaded.length === 0)
-      await waitUntilHealthy(own, unit)
-    else if (!(await isReloaded(own, unit, reason)))
-      await guarded(own, unit, standing === 'healthy', async () => {
+      await waitUntilHealthy(on, unit)
+    else if (!(await isReloaded(on, unit, reason)))
+      await guarded(on, unit, standing === 'healthy', async () => {
         restarted.push(unit)
-        await restart(own, unit)
-        if (!(await waitUntilServed(own, unit, 'restart'))) throw notServed(own, unit)
+        await restart(on, unit)
+        if (!(await waitUntilServed(on, unit, 'restart'))) throw notServed(on, unit)
       })
-    for (const kubeconfig of unprovenClients(unit, reason, places)) await proveClient(own, kubeconfig)
+    for (const kubeconfig of unprovenClients(unit, reason, places)) await proveClient(on, kubeconfig)
   }
   const first = stale.some(({ reason }) => reason.restarts) ? stale.filter(({ unit }) => unit.isQueried) : []
-  for (const verdict of first) await load(on, verdict)
+  for (const verdict of first) await load(verdict)
   const others = stale.filter((verdict) => !first.includes(verdict))
-  await allOrFailure(tellingTogether(on.tell, others, (tell, verdict) => load({ ...on, tell }, verdict)))
+  await allOrFailure(others.map(load))
 }
 
 /** Kubeconfigs whose pair is new, or was installed by a run that was killed before it removed the old files. */
@@ -209,7 +208,7 @@ async function waitUntilReloaded(
 }
 
 /** The store has to serve its new certificate, so that the next member can find a quorum. */
-async function loadUnproven(on: NodeRun, stale: readonly Stale[], restarted: Unit[]): Promise<void> {
+async function loadUnproven(on: NodeRun, stale: readonly StaleUnit[], restarted: Unit[]): Promise<void> {
   for (const { unit, reason, isUp } of stale) {
     if (!isUp) continue
     if (reason.restarts) {
@@ -235,7 +234,7 @@ function isKept(error: unknown): boolean {
 
 interface Loaded {
   readonly before: UnitsFound
-  readonly stale: readonly Stale[]
+  readonly stale: readonly StaleUnit[]
   readonly restarted: readonly Unit[]
   /** Real paths of the files that were replaced. */
   readonly paths: readonly string[]
@@ -264,35 +263,6 @@ async function refuseUnloaded(on: NodeRun, { before, stale, restarted, paths }: 
     node: node.name,
     code: 'not-loaded',
     remedy: `see there: ${left.map(({ unit }) => `systemctl status ${unit}`).join('; ')}; then ${runAgain}`,
-  })
-}
-
-/** Works on all at once. When one ends, the latest step of those still at work is reported again. */
-export function tellingTogether<T>(
-  tell: Work['tell'],
-  all: readonly T[],
-  work: (tell: Work['tell'], each: T) => Promise<void>,
-): Promise<void>[] {
-  /** In order, the latest last. */
-  const steps = new Map<T, Parameters<Work['tell']>[0]>()
-  let shown: object | undefined
-  const say: Work['tell'] = (step) => {
-    shown = step
-    tell(step)
-  }
-  return all.map(async (each) => {
-    const sayOwn: Work['tell'] = (step) => {
-      steps.delete(each)
-      steps.set(each, step)
-      say(step)
-    }
-    try {
-      await work(sayOwn, each)
-    } finally {
-      steps.delete(each)
-      const left = [...steps.values()].at(-1)
-      if (left && left !== shown) say(left)
-    }
   })
 }
 

@@ -1,5 +1,6 @@
 /** Looks at a node: its folder, and with `install` the places of its units, by one command. */
 import { createHash, randomBytes } from 'node:crypto'
+import { setTimeout as delay } from 'node:timers/promises'
 import { type ClusterNode, completeInstall } from '../../lib/cluster/cluster.ts'
 import { Failure, runAgain } from '../../lib/failure.ts'
 import { clientPairFile } from '../../lib/files/names.ts'
@@ -27,7 +28,6 @@ import type { Place } from '../layouts/layout.ts'
 import { identityFiles, nodeFiles } from '../tables/files.ts'
 import { nodeUnits } from '../tables/places.ts'
 import { addressOf } from './component.ts'
-import { nodeFailure } from './node-failure.ts'
 
 export const sha256 = once((bytes) => createHash('sha256').update(bytes).digest('hex'))
 
@@ -68,7 +68,8 @@ function explained({ cluster: { install } }: Run, node: ClusterNode, look: NodeL
   const { places } = look
   if (!places && isQueried) {
     const remedy = `check what sudo prints there; then ${runAgain}`
-    const failure = nodeFailure(node, 'the places of its units could not be looked at', {
+    const failure = new Failure('the places of its units could not be looked at', {
+      node: node.name,
       code: 'not-looked-at',
       remedy,
     })
@@ -76,7 +77,8 @@ function explained({ cluster: { install } }: Run, node: ClusterNode, look: NodeL
   }
   if (!(places instanceof Failure)) return look
   if (!install || places.code !== 'no-root') return { ...look, places: asUnknown(node, places) as Failure }
-  const failure = nodeFailure(node, `can't become root (${install.sudo}): ${places.what}`, {
+  const failure = new Failure(`can't become root (${install.sudo}): ${places.what}`, {
+    node: node.name,
     code: 'no-root',
     remedy: `let ${node.user} run sh as root there without a password (sudoers: NOPASSWD), or set install.sudo in cluster.yaml to what does; or install: false`,
   })
@@ -128,19 +130,15 @@ interface NodeScript<Answer> {
   readonly parse: (output: string, nonce: string) => Answer
 }
 
-interface Asking {
-  /** What to say if there is no answer: 'could not be looked at'. */
-  readonly trouble?: string
-  /** Milliseconds. */
-  readonly limit?: number
-}
-
-/** Runs one command on the node's connection. Throws a Failure if its answer is incomplete. */
+/**
+ * Runs one command on the node's connection. Throws a Failure if its answer is incomplete, which says `trouble`: 'could not be
+ * looked at'. `limit` in milliseconds.
+ */
 export async function askNode<Answer>(
   { connect }: Pick<Run, 'connect'>,
   node: ClusterNode,
   { script, parse }: NodeScript<Answer>,
-  { trouble, limit }: Asking = {},
+  { trouble, limit }: { readonly trouble?: string; readonly limit?: number } = {},
 ): Promise<Answer> {
   const connection = await connect(node)
   const nonce = newNonce()
@@ -160,7 +158,7 @@ export function newNonce(): string {
 export function asUnknown(node: ClusterNode, error: unknown, trouble = 'could not be inspected'): unknown {
   if (!(error instanceof Failure) || !(error.code === 'other' || error.code === 'no-answer')) return error
   const remedy = error.remedy ?? `fix that there, then ${runAgain}`
-  return nodeFailure(node, `${trouble}: ${error.what}`, { code: 'not-looked-at', remedy })
+  return new Failure(`${trouble}: ${error.what}`, { node: node.name, code: 'not-looked-at', remedy })
 }
 
 /**
@@ -206,3 +204,23 @@ function placesQuery(run: Run, node: ClusterNode): PlacesQuery | undefined {
 
 /** A query without `install`: nothing is done as root. */
 const emptyQuery: PlacesQuery = { sudo: '', units: [], paths: new Map(), alsoIfPresent: [] }
+
+/** Milliseconds: without a file event, kubelets and API servers check their files only once a minute. */
+export const reloadTime = 90_000
+/** Milliseconds from one look to the next. The pause grows with the time waited. */
+const pauseAfter = (waited: number) => Math.min(50 + waited / 10, 500)
+
+/** Repeats a look until its time is over. Returns undefined once it finds no reason; otherwise the last reason. */
+export async function repeat(
+  milliseconds: number,
+  look: () => Promise<string | undefined>,
+  signal?: AbortSignal,
+): Promise<string | undefined> {
+  const begun = performance.now()
+  const until = begun + milliseconds
+  for (;;) {
+    const why = await look()
+    if (why === undefined || performance.now() > until) return why
+    await delay(pauseAfter(performance.now() - begun), undefined, { signal })
+  }
+}

@@ -15,7 +15,7 @@ import { heldOn } from './guards.ts'
 import { lookAtNode, withPlaces } from './look.ts'
 
 /** A part of the identity, such as the CA. */
-interface Part {
+interface IdentityPart {
   readonly label: string
   readonly files: readonly string[]
   readonly maker: string
@@ -54,7 +54,7 @@ export async function findOtherCluster(run: Run, graph: Graph, limit: LimitFunct
 }
 
 /** The parts of which auth/ has nothing; the CA first. */
-function partsToMake({ auth, cluster }: Run, targets: readonly Target[]): Part[] {
+function partsToMake({ auth, cluster }: Run, targets: readonly Target[]): IdentityPart[] {
   const parts = Map.groupBy(identityFiles(cluster), ([, label]) => label)
   return [...parts].flatMap(([label, named]) => {
     const files = named.map(([file]) => file)
@@ -63,15 +63,15 @@ function partsToMake({ auth, cluster }: Run, targets: readonly Target[]): Part[]
   })
 }
 
-interface Found {
-  /** Where they are on the node. */
-  readonly files: readonly string[]
-  /** It holds another identity than what is left in auth/. */
-  readonly isOfAnother: boolean
-}
-
-/** An unreadable file counts as held, an empty one does not. Undefined if the node can't be looked at. */
-async function filesHeld(run: Run, node: ClusterNode, names: readonly string[]): Promise<Found | undefined> {
+/**
+ * Where they are on the node, and whether it holds another identity than what is left in auth/. An unreadable file counts as held, an
+ * empty one does not. Undefined if the node can't be looked at.
+ */
+async function filesHeld(
+  run: Run,
+  node: ClusterNode,
+  names: readonly string[],
+): Promise<{ readonly files: readonly string[]; readonly isOfAnother: boolean } | undefined> {
   const { auth } = run
   const seen = withPlaces(run, node)
   try {

@@ -5,12 +5,11 @@ import { accessFor } from '../../lib/files/place.ts'
 import type { Run } from '../../lib/graph/run.ts'
 import type { Work } from '../../lib/graph/target.ts'
 import { folderOf } from '../../lib/remote/look.ts'
-import { commandScript, forgetScript, type Locked, placeScript, putBackScript } from '../../lib/remote/places.ts'
+import { commandScript, forgetScript, placeScript, putBackScript } from '../../lib/remote/places.ts'
 import { notWhole, readAnswer } from '../../lib/remote/shell.ts'
 import { excerpt } from '../../lib/wording.ts'
 import { identityFiles } from '../tables/files.ts'
 import { askNode, asUnknown } from './look.ts'
-import { nodeFailure, stopFailure } from './node-failure.ts'
 import type { UnitsFound, WantedPlace } from './units.ts'
 
 /** A node whose units are being changed. */
@@ -30,7 +29,11 @@ export async function placeFiles(
 ): Promise<void> {
   if (wanted.length === 0) return
   if (folder.path === undefined)
-    throw nodeFailure(node, `${node.directory} does not exist there`, { code: 'changed-meanwhile', remedy: runAgain })
+    throw new Failure(`${node.directory} does not exist there`, {
+      node: node.name,
+      code: 'changed-meanwhile',
+      remedy: runAgain,
+    })
   const files = wanted.map((each) => {
     const { uid, gid, mode } = accessFor(each, seen.get(each.path))
     const { file, path, part } = each
@@ -57,7 +60,7 @@ async function changeOld(
   { run, node, install: { sudo } }: NodeRun,
   { look }: UnitsFound,
   [path]: readonly string[],
-  script: (at: Locked, nonce: string) => string,
+  script: (at: { source: string; sudo: string }, nonce: string) => string,
 ): Promise<void> {
   if (path === undefined) return
   const at = { source: look.folder.path ?? folderOf(path), sudo }
@@ -80,11 +83,6 @@ async function runAsRoot(
   return await askNode(run, node, { script, parse }, limit === undefined ? {} : { limit })
 }
 
-export interface Outcome {
-  readonly status: number
-  readonly said: string
-}
-
 /** Milliseconds for a restart or a drain: install.timeout, but at least two minutes. */
 export function commandLimit({ timeout }: Install): number {
   return Math.max(timeout, 120_000)
@@ -98,7 +96,7 @@ export async function runCommand(
   run: Run,
   node: ClusterNode,
   { sudo, command, limit }: { readonly sudo: string; readonly command: string; readonly limit?: number },
-): Promise<Outcome> {
+): Promise<{ status: number; said: string }> {
   const [first = '', ...said] = await runAsRoot(run, node, (nonce) => commandScript(sudo, command, nonce), limit)
   const [, status] = /^status (\d{1,3})$/.exec(first) ?? []
   if (status === undefined) throw asUnknown(node, notWhole())
@@ -108,4 +106,46 @@ export async function runCommand(
 function whyStopped(node: ClusterNode, first: string, said: readonly string[]): Failure {
   const [word = '', ...words] = first.split(' ')
   return stopFailure(node, word, excerpt([words.join(' '), ...said].join(' ')))
+}
+
+/** Nothing was changed, unless it says otherwise. */
+const stops: Readonly<Record<string, { what: string; code: string; remedy: string }>> = {
+  changed: {
+    what: 'its files were changed by another run, or by somebody else, meanwhile; this one changed nothing',
+    code: 'changed-meanwhile',
+    remedy: runAgain,
+  },
+  source: {
+    what: 'a file there is not what was deployed; nothing was installed',
+    code: 'changed-meanwhile',
+    remedy: runAgain,
+  },
+  busy: {
+    what: 'another run is deploying there, and does not finish',
+    code: 'busy',
+    remedy: `${runAgain}; if it goes on, see there which process locks the folder: lslocks`,
+  },
+  'no-flock': {
+    what: 'has no flock, which is needed to lock out other runs',
+    code: 'no-flock',
+    remedy: `install util-linux there; then ${runAgain}`,
+  },
+  undone: {
+    what: 'a file could not be replaced, so every file is as it was',
+    code: 'not-replaced',
+    remedy: `see why (df, lsattr, mount, ls -l); then ${runAgain}`,
+  },
+  half: {
+    what: 'a file could not be replaced, and another could not be put back',
+    code: 'not-replaced',
+    remedy: `see why (df, lsattr, mount, ls -l), then ${runAgain}; until then old and new files are mixed there`,
+  },
+}
+
+/** Why a script that replaces files on a node stopped: its word, and the message of the tool that failed. */
+export function stopFailure(node: ClusterNode, word: string, said: string): Failure {
+  const stop = stops[word]
+  if (!stop) return notWhole().with({ node: node.name })
+  const { what, code, remedy } = stop
+  return new Failure(said === '' ? what : `${what} (${said})`, { node: node.name, code, remedy })
 }

@@ -13,10 +13,8 @@ import type { Unit } from '../layouts/layout.ts'
 import { type Serving, withStore } from './component.ts'
 import { stagingOwner } from './folder.ts'
 import { heldOn } from './guards.ts'
-import { lookAtNode } from './look.ts'
-import { nodeFailure } from './node-failure.ts'
+import { lookAtNode, repeat } from './look.ts'
 import { commandLimit, type NodeRun } from './places.ts'
-import { repeat } from './repeat.ts'
 import { showsOurs, whyNotHealthy } from './restart.ts'
 
 function membersOf({ run, node }: NodeRun) {
@@ -81,7 +79,8 @@ async function takeTurn(on: NodeRun, unit: Unit): Promise<Turn> {
     throw error instanceof Failure && error.code === 'http-404' ? withoutGateway(on.node, unit.unit) : error
   })
   if ('host' in taken)
-    return nodeFailure(on.node, `a run on ${printable(taken.host)} is restarting ${unit.unit}, one after the other`, {
+    return new Failure(`a run on ${printable(taken.host)} is restarting ${unit.unit}, one after the other`, {
+      node: on.node.name,
       code: 'busy',
       remedy: `${runAgain} when that one has ended`,
     })
@@ -100,7 +99,8 @@ async function takeTurn(on: NodeRun, unit: Unit): Promise<Turn> {
 async function whyNoTurn(on: NodeRun, unit: Unit): Promise<Failure | undefined> {
   const [stranger] = foreignMembers(await readMembers(on, on.node), membersOf(on).all)
   if (stranger !== undefined)
-    throw nodeFailure(on.node, `${unit.unit} is not restarted while nothing is known of ${stranger}`, {
+    throw new Failure(`${unit.unit} is not restarted while nothing is known of ${stranger}`, {
+      node: on.node.name,
       code: 'no-quorum',
       remedy: `${runAgain} after that`,
     })
@@ -162,7 +162,8 @@ function hostIn(url: string): string | undefined {
 }
 
 function withoutGateway(node: ClusterNode, unit: string): Failure {
-  return nodeFailure(node, `${unit} has no JSON gateway, by which one run at a time restarts a member`, {
+  return new Failure(`${unit} has no JSON gateway, by which one run at a time restarts a member`, {
+    node: node.name,
     code: 'no-gateway',
     remedy: 'take --enable-grpc-gateway=false out of its command line, and restart it',
   })
@@ -195,7 +196,8 @@ export async function standingOf(on: NodeRun, unit: Unit): Promise<Standing> {
   const expired = standings.filter((each) => each === 'expired').length
   if (ready + expired >= majority) return 'without a quorum'
   const lost = others.flatMap(({ name }, i) => (standings[i] === 'unknown' ? [name] : []))
-  throw nodeFailure(on.node, `${unit.unit} has no quorum: it is not healthy here, nor on ${formatNames(lost)}`, {
+  throw new Failure(`${unit.unit} has no quorum: it is not healthy here, nor on ${formatNames(lost)}`, {
+    node: on.node.name,
     code: 'no-quorum',
     remedy: `start it there, then ${runAgain}: systemctl status ${unit.unit}`,
   })

@@ -1,7 +1,7 @@
 /** The check of a node's units: which files differ where they read them, and what they have not loaded. */
 import { isDeepStrictEqual } from 'node:util'
 import type { ClusterNode, Install } from '../../lib/cluster/cluster.ts'
-import { runAgain, tryToAwait } from '../../lib/failure.ts'
+import { Failure, runAgain, tryToAwait } from '../../lib/failure.ts'
 import { caName, encryptionConfigFile, nextName } from '../../lib/files/names.ts'
 import { type Account, compare, type Drift, root, type Wanted } from '../../lib/files/place.ts'
 import { secretMode } from '../../lib/files/plain-file.ts'
@@ -16,9 +16,7 @@ import { apiServer, type Health, type Place, type Port, type Unit } from '../lay
 import { certTable } from '../tables/certs.ts'
 import { nodeUnits } from '../tables/places.ts'
 import { addressOf, readHealth, readReloadTime, readShown, type Shown } from './component.ts'
-import { asUnknown, digestAt, lookAtNode, lookAtPorts, placesOf } from './look.ts'
-import { nodeFailure } from './node-failure.ts'
-import { repeat } from './repeat.ts'
+import { asUnknown, digestAt, lookAtNode, lookAtPorts, placesOf, repeat } from './look.ts'
 
 export interface UnitsFound {
   readonly look: NodeLook
@@ -88,7 +86,8 @@ async function lookWhenSettled(
     return stopping
   })
   if (why === undefined) return look
-  throw nodeFailure(node, `${why} has been stopping for all of install.timeout`, {
+  throw new Failure(`${why} has been stopping for all of install.timeout`, {
+    node: node.name,
     code: 'not-looked-at',
     remedy: `see there what it waits for: systemctl status ${why}; then ${runAgain}`,
   })
@@ -98,7 +97,7 @@ async function lookWhenSettled(
 function refuseOddPaths(node: ClusterNode, units: readonly Unit[], { links: [link], odd, real }: PlacesSeen): void {
   const remedy = 'name the real paths in cluster.yaml: install.units'
   const refuse = (what: string, more = '') =>
-    nodeFailure(node, `${what}: nothing is installed there`, { code: 'odd-path', remedy: more + remedy })
+    new Failure(`${what}: nothing is installed there`, { node: node.name, code: 'odd-path', remedy: more + remedy })
   if (link !== undefined)
     throw refuse(
       `${link}, on the way of a link to files of its units, belongs to another user than root`,
@@ -178,7 +177,8 @@ async function refuseUnreached(
   // It may listen only by now.
   if (port === undefined || (await readShown({ run }, node, port)) !== 'nothing') return
   const address = addressOf(node)
-  throw nodeFailure(node, 'could not be looked at: what listens there shows no certificate through ssh', {
+  throw new Failure('could not be looked at: what listens there shows no certificate through ssh', {
+    node: node.name,
     code: 'not-looked-at',
     remedy: `let sshd there through to ${address} (AllowTcpForwarding, PermitOpen in sshd_config); if it does, see what answers: openssl s_client -connect ${address}:${port}
 then ${runAgain}`,
@@ -417,8 +417,8 @@ function stateOf(unit: Unit, found: UnitsFound): string | undefined {
 
 /** Seconds: a unit that systemd restarted later than that may be about to end again. */
 export const settlingTime = 300
-/** Seconds: the same for a client of an API server that was restarted meanwhile, and for a unit whose files were replaced. */
-export const settlingTimeOfClients = 30
+/** Seconds: the same for a client of an API server that was restarted meanwhile. */
+const settlingTimeOfClients = 30
 
 /** Why a unit that runs, or tries to, is not healthy, or may not stay so. Only time, or its owner, changes that. */
 export function whyUnsteady(unit: Unit, { places, served, unhealthy }: UnitsFound): string | undefined {

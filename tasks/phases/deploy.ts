@@ -12,7 +12,7 @@ import { filesToCopy, swap } from '../nodes/deploy.ts'
 import {
   checkNode,
   everything,
-  type Names,
+  type FolderNames,
   type NodeReason,
   type NodeVerdict,
   refuseEarlyClock,
@@ -32,7 +32,7 @@ export interface DeployFound {
 interface OfNode {
   readonly run: Run
   readonly node: ClusterNode
-  readonly names: Names
+  readonly names: FolderNames
 }
 
 export async function checkFolder({ run, node, names }: OfNode, force?: Force): Promise<Look<DeployFound>> {

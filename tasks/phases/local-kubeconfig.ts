@@ -25,7 +25,7 @@ import { readCertificates } from '../../lib/pki/certificate.ts'
 import { readPair } from '../../lib/pki/pair.ts'
 import type { Look, Reason } from '../../lib/reason.ts'
 import { quote } from '../../lib/wording.ts'
-import { fetchCommand, recoverCommand } from '../nodes/fetch-command.ts'
+import { recoverCommand, replaceCommand } from '../nodes/fetch-command.ts'
 import type { CertRow } from '../tables/certs.ts'
 import { hasAccess, readAccess } from './kubeconfigs.ts'
 
@@ -225,8 +225,8 @@ function refuseOtherCa(files: readonly KubeconfigFile[], run: Run): void {
   const isOurs = (key: KeyObject) => ours.some((our) => our.equals(key)) || isPreviousCa(key, auth)
   if (readCertificates(trusted).some(({ publicKey }) => isOurs(publicKey))) return
   const found = ours.length > 0 ? 'trusts another CA than the one in' : 'trusts a CA already, and there is none in'
-  const fetch = fetchCommand(run, auth.files.pair(caName))
-  const back = `put that cluster's ${auth.files.pair(caName).join(', ')} there, from a backup or from a control node: ${fetch}`
+  const fetch = replaceCommand(run)
+  const back = `move ours away, and take that cluster's from a backup or from a control node: ${fetch}`
   throw refusal(`the cluster ${cluster.name} of your kubeconfig ${found} ${auth.path}`, [
     ours.length > 0 ? back : `take that cluster's files from a control node: ${recoverCommand(run)}`,
     'or have ours written into another file: localKubeconfig.path in cluster.yaml',

@@ -3,7 +3,7 @@
  * decide the exit status: the numbers and their precedence are here alone.
  */
 
-import type { FailureKind } from '../../lib/failure.ts'
+import type { Failure } from '../../lib/failure.ts'
 import type { Graph } from '../../lib/graph/graph.ts'
 import type { Run } from '../../lib/graph/run.ts'
 import type { Outcome } from '../../lib/graph/target.ts'
@@ -12,7 +12,7 @@ import type { Closing } from '../../lib/show/summary.ts'
 import type { Session } from './session.ts'
 
 /** A problem that was found. Without one, the status is 0. */
-export type Finding = FailureKind | 'stale'
+export type Finding = Failure['kind'] | 'stale'
 
 /** In order of precedence. */
 export const statuses: Readonly<Record<Finding, number>> = { usage: 2, refused: 3, failed: 1, stale: 4 }

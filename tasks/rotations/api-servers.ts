@@ -7,12 +7,12 @@
 import { setTimeout as delay } from 'node:timers/promises'
 import * as v from 'valibot'
 import type { ClusterNode } from '../../lib/cluster/cluster.ts'
+import { Failure } from '../../lib/failure.ts'
 import { printable } from '../../lib/wording.ts'
 import { isApiServer, isStore, type Serving, withApi } from '../nodes/component.ts'
-import { nodeFailure } from '../nodes/node-failure.ts'
+import { reloadTime, repeat } from '../nodes/look.ts'
 import { runCommand } from '../nodes/places.ts'
 import { foreignMembers, readMembers } from '../nodes/quorum.ts'
-import { reloadTime, repeat } from '../nodes/repeat.ts'
 import { nodeUnits } from '../tables/places.ts'
 import { apiServers } from './components.ts'
 import type { Rotating, Rotation } from './rotation.ts'
@@ -145,5 +145,9 @@ async function readLeases(serving: Serving, node: ClusterNode): Promise<LeasesSe
 async function readHostname({ run }: Serving, node: ClusterNode): Promise<string> {
   const { status, said } = await runCommand(run, node, { sudo: '', command: 'cat /proc/sys/kernel/hostname' })
   if (status === 0 && said.trim() !== '') return said.trim()
-  throw nodeFailure(node, 'its hostname could not be read', { code: 'not-looked-at', remedy: 'see there: hostname' })
+  throw new Failure('its hostname could not be read', {
+    node: node.name,
+    code: 'not-looked-at',
+    remedy: 'see there: hostname',
+  })
 }

@@ -25,7 +25,7 @@ import type { Profile } from '../../lib/pki/profile.ts'
 import { generatePrivateKey, issueCertificate, issuerNameOf, privateKeyPem, selfSign } from '../../lib/pki/x509.ts'
 import { formatDate, formatNames } from '../../lib/wording.ts'
 import { isApiServer, type Serving, withApi } from '../nodes/component.ts'
-import { reloadTime, repeat } from '../nodes/repeat.ts'
+import { reloadTime, repeat } from '../nodes/look.ts'
 import { checkUnitsOf, lookAtUnits, runningElsewhere } from '../nodes/units.ts'
 import { certTable } from '../tables/certs.ts'
 import {

@@ -41,16 +41,15 @@ describe('restarts on six machines', { skip }, () => {
     const serving = '/var/lib/kubernetes/service-account.pem'
     const told = (word: string) => `echo ${word} "$NODE" >>told`
     const commands = { drain: told('drain'), undrain: told('undrain') }
-    const mark = (since: string) =>
-      `mkdir -p /var/lib/harderway/.harderway-${'a'.repeat(12)}-${'b'.repeat(8)}-${since}-${'c'.repeat(16)}`
-    const now = '$(cut -c1-8 /proc/sys/kernel/random/boot_id)-$(cut -d. -f1 /proc/uptime)'
+    const marked = `/var/lib/harderway/.harderway-${'a'.repeat(12)}-${'b'.repeat(8)}-${'c'.repeat(16)}`
+    const mark = (since: string) => `mkdir -p ${marked} && touch -d '${since}' ${marked}`
     const unmark = () => on('control0', 'rm -rf /var/lib/harderway/.harderway-*')
     const saidThere = () => on('gateway', 'cat /home/ubuntu/told 2>/dev/null || true')
     const saying = (...words: string[]) => words.map((word) => `${word} control0\n`).join('')
 
     test('is neither undrained nor restarted while that run may be at work', async () => {
       lab.write(...running(commands))
-      await on('control0', mark(now))
+      await on('control0', mark('now'))
       const looked = await must(0, 'install', '--dry-run')
       assert.match(JSON.stringify(looked.events), /another run is restarting its units, or was killed meanwhile/)
       await must(0, 'install')
@@ -64,7 +63,7 @@ describe('restarts on six machines', { skip }, () => {
     })
 
     test('keeps its new files where that run comes in between: it may be installing the same', async () => {
-      const etcd = { restart: `systemctl restart etcd; ${mark(now)}` }
+      const etcd = { restart: `systemctl restart etcd; ${mark('now')}` }
       lab.write(...running({ ...commands, units: { etcd } }))
       const ran = await must(1, 'install', '--node', 'control0', '--force')
       assert.match(JSON.stringify(ran.events), /another run is restarting its units/)
@@ -79,10 +78,10 @@ describe('restarts on six machines', { skip }, () => {
     test('is undrained if that run was killed: at once, or where the API server is not healthy when it is', async () => {
       await on('gateway', 'rm -f /home/ubuntu/told')
       await unload(lab, 'control0', serving)
-      await on('control0', mark('00000000-1'))
+      await on('control0', mark('1 hour ago'))
       await must(0, 'install')
       assert.equal(await saidThere(), saying('undrain', 'drain', 'undrain'))
-      await on('control0', `${mark('00000000-1')}; systemctl kill -s STOP --kill-whom=main kube-apiserver`)
+      await on('control0', `${mark('1 hour ago')}; systemctl kill -s STOP --kill-whom=main kube-apiserver`)
       await unload(lab, 'control0', serving)
       await on('gateway', 'rm -f /home/ubuntu/told')
       await must(0, 'install')
@@ -91,7 +90,7 @@ describe('restarts on six machines', { skip }, () => {
     })
 
     test('stays so where cluster.yaml has no command that undrains, which is said', async () => {
-      await on('control0', mark('00000000-1'))
+      await on('control0', mark('1 hour ago'))
       lab.write(...running({ drain: '', undrain: '' }))
       const ran = await must(0, 'install')
       assert.match(JSON.stringify(ran.events), /control0 may be left drained, and cluster.yaml has no install.undrain/)

@@ -1,6 +1,6 @@
 /**
  * For disk.test.ts, in a mount namespace of its own: the home of control0 is a small disk that gets full, and has more
- * and more room at each further try. Prints what each try said of it; ends with an AssertionError where something is lost.
+ * and more room at each further try, and is read-only at last. Prints what each try said of it; ends with an AssertionError where something is lost.
  */
 import assert from 'node:assert/strict'
 import { execFileSync } from 'node:child_process'
@@ -19,10 +19,11 @@ const place = await makeThreeNodes((path) => {
   return { name: 'control0' }
 })
 try {
-  for (const pages of [0, 1, 2, 6, 10, 14, 18]) {
+  for (const pages of [0, 1, 2, 6, 10, 14, 18, 'read-only'] as const) {
     place.reset('changed')
     const identity = readIdentity(place)
-    fill(join(home, 'theirs'), pages)
+    if (pages !== 'read-only') fill(join(home, 'theirs'), pages)
+    else execFileSync('/bin/sh', ['-c', `exec mount -o remount,ro ${home}`])
     const { status, stdout, stderr } = await start(place.path, ['bootstrap', '--json']).ended
     const failed = stdout.split('\n').find((line) => line.startsWith('{"type":"failed"'))
     const said = failed === undefined ? undefined : JSON.parse(failed)
@@ -34,7 +35,8 @@ try {
       [],
       `with ${pages} pages left`,
     )
-    rmSync(join(home, 'theirs'))
+    if (pages !== 'read-only') rmSync(join(home, 'theirs'))
+    else execFileSync('/bin/sh', ['-c', `exec mount -o remount,rw ${home}`])
     const next = await start(place.path, ['bootstrap']).ended
     assert.equal(next.status, 0, next.stdout + next.stderr)
     assertComplete(place)

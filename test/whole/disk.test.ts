@@ -156,7 +156,7 @@ test('on a full disk the kubeconfig stays as it was, without a lock, and is name
   assert.equal(statuses.at(-1), 0)
 })
 
-test("a full disk on a node is reported with the node's name, its files stay, and the next run with room completes", {
+test("a full or read-only disk on a node is reported with the node's name, its files stay, and the next run with room completes", {
   skip: mounted.skip || needs('sshd', 'ssh', 'scp'),
 }, () => {
   const program = join(import.meta.dirname, '../support/full-node.ts')
@@ -167,10 +167,10 @@ test("a full disk on a node is reported with the node's name, its files stay, an
     .split('\n')
     .map((line) => JSON.parse(line))
   const failed = tries.filter(({ status }) => status !== 0)
-  assert.ok(failed.length >= 3 && failed.length < tries.length, run.stdout)
+  assert.ok(failed.length >= 4 && failed.length < tries.length && failed.at(-1)?.pages === 'read-only', run.stdout)
   for (const { pages, ...said } of failed) {
     assert.deepEqual([said.status, said.id], [1, 'deploy/control0'], `with ${pages} pages`)
-    assert.match(said.message, /^control0: .*(no space|disk is full)/i)
+    assert.match(said.message, /^control0: /)
   }
 })
 

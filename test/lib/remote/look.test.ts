@@ -3,11 +3,9 @@ import { execFileSync } from 'node:child_process'
 import {
   chmodSync,
   chownSync,
-  existsSync,
   lstatSync,
   mkdirSync,
   readdirSync,
-  readFileSync,
   symlinkSync,
   utimesSync,
   writeFileSync,
@@ -372,14 +370,6 @@ fe8000000000000000fc00fffe000001 02 40 20 80     eth0`
     assert.ok([...files.values()].every(({ sha256 }) => sha256))
   })
 
-  test('how long the kernel has run is reported, and since which boot', {
-    skip: !existsSync('/proc/uptime') && 'there is no /proc',
-  }, (t) => {
-    const { boot, seconds = 0 } = look(scratch(t)).uptime ?? {}
-    assert.equal(boot, readFileSync('/proc/sys/kernel/random/boot_id', 'utf8').trim())
-    assert.ok(Math.abs(seconds - Number.parseFloat(readFileSync('/proc/uptime', 'utf8'))) < 600)
-  })
-
   test('what a run has left is reported with its age, and nothing else that is called like it', (t) => {
     const home = scratch(t)
     for (const name of ['.harderway-old', '.harderway-new', '.harderway-b ad', '.harder']) mkdirSync(join(home, name))
@@ -397,7 +387,6 @@ describe('the answer of a look', () => {
   const digest = sha256('x')
   const frame = (...records: string[]) =>
     `${nonce}1 begin\n${records.map((each) => `${each}\n`).join('')}${nonce}1 end ${records.filter((each) => !each.startsWith(' ')).length}\n`
-  const boot = '01234567-89ab-cdef-0123-456789abcdef'
   const whole = [
     'uid 0',
     'folder /root',
@@ -452,8 +441,6 @@ describe('the answer of a look', () => {
     'a content of another digest': frame(...whole.slice(0, -1), ' 79'),
     'a content that is cut off': frame(...whole.slice(0, -1)),
     'bytes of nothing': frame('uid 0', ' 78', 'folder /'),
-    'two uptimes': frame(`uptime ${boot} 7`, `uptime ${boot} 8`, ...whole),
-    'a boot that is none': frame('uptime x 7', ...whole),
   }
   for (const [title, text] of Object.entries(broken))
     test(`with ${title} is none`, () => assert.throws(() => read(text), Failure))

@@ -1,13 +1,12 @@
 import assert from 'node:assert/strict'
 import { execFileSync } from 'node:child_process'
-import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { test } from 'node:test'
 import type { Install } from '../../../lib/cluster/cluster.ts'
 import { Failure } from '../../../lib/failure.ts'
 import type { Run } from '../../../lib/graph/run.ts'
-import type { NodeLook, PlacesSeen } from '../../../lib/remote/answer.ts'
 import { markDrained, undrain } from '../../../tasks/nodes/drain.ts'
 import { splitMarks } from '../../../tasks/nodes/folder.ts'
 import { parsed } from '../../support/bad-files.ts'
@@ -62,18 +61,13 @@ test('a node is marked by one run at a time, and the mark is gone once it is und
     (error) => error instanceof Failure && error.code === 'busy',
   )
   assert.deepEqual(readdirSync(folder).toSorted(), ['.harderway-a-file', ...marks].toSorted())
-  const boot = readFileSync('/proc/sys/kernel/random/boot_id', 'utf8').trim()
-  const since = Number(marks[0]?.split('-')[4])
   // As a later process sees it.
   const names = marks.map((name) => name.replace(/-[0-9a-f]{8}-/, '-00000000-'))
-  const split = (run: Run, seconds: number) => {
-    const look = { folder: { uptime: { boot, seconds } } } as NodeLook
-    const places = { drained: names.map((name) => ({ name, age: 0 })) } as unknown as PlacesSeen
-    return splitMarks(run, { look, places }, install)
-  }
-  assert.deepEqual(split(other, since + 900), { left: [], inUse: names })
-  assert.deepEqual(split(other, since + 901), { left: names, inUse: [] })
-  assert.deepEqual(split(one, since), { left: names, inUse: [] })
+  const split = (run: Run, age: number) =>
+    splitMarks(run, { places: { drained: names.map((name) => ({ name, age })) } }, install)
+  assert.deepEqual(split(other, 900), { left: [], inUse: names })
+  assert.deepEqual(split(other, 901), { left: names, inUse: [] })
+  assert.deepEqual(split(one, 0), { left: names, inUse: [] })
   await undrain(one, control, install)
   assert.deepEqual(readdirSync(folder), ['.harderway-a-file'])
   mkdirSync(join(folder, names[0] ?? ''))
