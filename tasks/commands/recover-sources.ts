@@ -7,7 +7,6 @@ import type { FileNames } from '../../lib/files/names.ts'
 import { caName } from '../../lib/files/names.ts'
 import type { Run } from '../../lib/graph/run.ts'
 import { otherIdentity } from '../../lib/kubernetes/identity.ts'
-import { joinParts } from '../../lib/kubernetes/kubeconfig.ts'
 import { realPath } from '../../lib/remote/answer.ts'
 import { formatNames, quote } from '../../lib/wording.ts'
 import { whyNotCompared } from '../nodes/guards.ts'
@@ -15,7 +14,7 @@ import { placesOf, readNode } from '../nodes/look.ts'
 import { identityFiles, nodeFiles } from '../tables/files.ts'
 import { nodeUnits } from '../tables/places.ts'
 
-interface Holding {
+export interface Holding {
   /** A node's name, or the folder. */
   readonly where: string
   readonly files: ReadonlyMap<string, Buffer>
@@ -25,20 +24,20 @@ interface Holding {
   readonly placed: ReadonlySet<string>
 }
 
-/** Bytes; ours have some ten thousand. It bounds the time that the YAML parser spends on a node's kubeconfig. */
+/** Bytes; ours have some ten thousand. It bounds the time that the YAML parser spends on a node's file. */
 const largest = 32 * 1024
 
 export interface Sources {
-  /** The holding with all files that belong to no single node; without nodes, the only one. */
   readonly main: Holding
-  readonly nodes?: ReadonlyMap<string, Holding>
+  /** The other control nodes. */
+  readonly others: readonly Holding[]
   /** The node that `main` is from. */
   readonly node?: ClusterNode
 }
 
 /**
- * Reads every node that has a certificate. The connection to `node` stays open: its components are queried next. Throws a Failure
- * if that one can't be read; any other is left out with a note.
+ * Reads the control nodes. The connection to `node` stays open: its components are queried next. Throws a Failure if that one
+ * can't be read; any other is left out with a note.
  */
 export async function readNodes(
   run: Run,
@@ -46,17 +45,21 @@ export async function readNodes(
   limit: LimitFunction,
   signal: AbortSignal,
 ): Promise<Sources> {
-  const nodes = run.cluster.nodes.filter(({ role }) => role !== 'gateway')
-  const read = (each: ClusterNode) =>
-    readHolding(run, each).finally(() => (each === node ? undefined : run.disconnect(each)))
-  const results = await Promise.allSettled(nodes.map((each) => limit(() => read(each))))
+  const rest = run.cluster.nodes.filter(({ role, name }) => role === 'control' && name !== node.name)
+  const read = (each: ClusterNode) => limit(() => readHolding(run, each))
+  const [main, ...results] = await Promise.allSettled([
+    read(node),
+    ...rest.map((each) => read(each).finally(() => run.disconnect(each))),
+  ])
   signal.throwIfAborted()
-  const holdings = new Map<string, Holding>()
-  for (const [i, result] of results.entries())
-    if (result.status === 'fulfilled') holdings.set(result.value.where, result.value)
-    else if (nodes[i] === node || !(result.reason instanceof Failure)) throw result.reason
-    else run.note(result.reason.message)
-  return { main: holdings.get(node.name) as Holding, nodes: holdings, node }
+  if (main.status === 'rejected') throw main.reason
+  const others = results.flatMap((result) => {
+    if (result.status === 'fulfilled') return [result.value]
+    if (!(result.reason instanceof Failure)) throw result.reason
+    run.note(result.reason.message)
+    return []
+  })
+  return { main: main.value, others, node }
 }
 
 /** The files that its units read, which the cluster runs with; otherwise the deployed ones. */
@@ -65,31 +68,21 @@ async function readHolding(run: Run, node: ClusterNode): Promise<Holding> {
   const look = await readNode(run, node)
   // What was deployed may be older than what its units read.
   const places = placesOf(look)
-  const placed = units.flatMap(({ files }) => files)
-  const pathsOf = (isPair: boolean) =>
-    new Map(placed.filter(({ part }) => (part === 'pair') === isPair).map(({ file, path }) => [file, path]))
-  const [pathOf, pairPathOf] = [pathsOf(false), pathsOf(true)]
+  const pathOf = new Map(units.flatMap(({ files }) => files.map(({ file, path }) => [file, path])))
   const files = new Map<string, Buffer>()
   const unread = new Map<string, string>()
-  const inPlace = new Set<string>()
+  const placed = new Set<string>()
   for (const name of nodeFiles(run.cluster, node)) {
+    if (run.auth.files.parse(name)?.kind === 'kubeconfig') continue
     const at = realPath(places, pathOf.get(name) ?? '')
     const place = places.files.get(at)
-    const pair = places.contents.get(realPath(places, pairPathOf.get(name) ?? ''))
-    const deployed = look.folder.contents.get(name)
-    const bytes = place ? whole(places.contents.get(at), pair) : deployed
-    if (place) inPlace.add(name)
+    if (place) placed.add(name)
+    const bytes = place ? places.contents.get(at) : look.folder.contents.get(name)
     const there = place ?? look.folder.files.get(name)
     if (bytes && bytes.length <= largest) files.set(name, bytes)
     else if (there) unread.set(name, whyNotCompared(there))
   }
-  return { where: node.name, files, unread, placed: inPlace }
-}
-
-/** A kubeconfig with its pair, which units read from a file of its own. */
-function whole(text: Buffer | undefined, pair: Buffer | undefined): Buffer | undefined {
-  const joined = text && pair && joinParts(text.toString(), pair)
-  return joined === undefined ? text : Buffer.from(joined)
+  return { where: node.name, files, unread, placed }
 }
 
 export function readFolder(path: string, files: FileNames, names: readonly string[]): Holding {
@@ -124,7 +117,7 @@ export function refuseWrong(
   ways = [
     `if cluster.yaml is wrong: change cluster.yaml to what is there, ${again}`,
     ...elsewhere(run, main),
-    `or correct what is wrong there, or move it away, ${again}: files other than those of the CA, the service accounts and the encryption key are made again`,
+    `or correct what is wrong there, ${again}`,
   ],
 ): void {
   if (wrong.length > 0) throw refusal(`nothing was taken from ${main.where}: ${wrong.join('; ')}`, ways)
@@ -147,22 +140,16 @@ export function refuseDisagreement(found: Run, main: Holding, others: readonly H
 }
 
 /** After a run that was killed, the same command finds its own files there. */
-export function refusePresent(run: Run, main: Holding, files: ReadonlyMap<string, Buffer>): void {
+export function refusePresent(run: Run, main: Holding, names: readonly string[]): void {
   const { auth } = run
-  const others = [...files].filter(([name, bytes]) => auth.read(name) && !auth.tryBytes(name)?.equals(bytes))
-  const path = quote(auth.path)
-  const names = formatNames(others.map(([name]) => name))
-  const wrong = others.length > 0 ? [`${auth.path} holds another ${names}, and nothing there is overwritten`] : []
-  refuseWrong(run, main, wrong, [`if it is not needed, move it away: mv ${path} ${path}.old; ${again}`])
-}
-
-/** Before anything is compared with it: the files of two clusters never fit together. */
-export function refuseOtherIdentity(run: Run, main: Holding): void {
-  const { auth } = run
-  const others = [...main.files].filter(
-    ([name, bytes]) => identityFiles(run.cluster).has(name) && auth.read(name) && otherIdentity(name, auth, bytes),
+  const others = names.filter(
+    (name) =>
+      main.files.has(name) && auth.read(name) && !auth.tryBytes(name)?.equals(main.files.get(name) ?? Buffer.of()),
   )
-  refusePresent(run, main, new Map(others))
+  const path = quote(auth.path)
+  const wrong =
+    others.length > 0 ? [`${auth.path} holds another ${formatNames(others)}, and nothing there is overwritten`] : []
+  refuseWrong(run, main, wrong, [`if it is not needed, move it away: mv ${path} ${path}.old; ${again}`])
 }
 
 function elsewhere({ auth, cluster, command }: Run, { where }: Holding): string[] {

@@ -59,13 +59,13 @@ describe('the files of a control node and what runs there', { skip }, () => {
   }
   const recover = () => harderway(place, 'recover', '--node', 'control0')
 
-  test('are taken where what is served is the certificate among them, by etcd to its own clients alone', async () => {
+  test('are taken where their CA signed what is served, by etcd to its own clients alone', async () => {
     await serve(made, 'kubernetes', 6443)
     const ca = readFileSync(join(made, 'ca.pem'))
     await serve(made, 'kubernetes', 2379, { ca, requestCert: true, rejectUnauthorized: true, maxVersion: 'TLSv1.2' })
     const ran = await recover()
     assert.equal(ran.status, 0, told(ran))
-    assert.doesNotMatch(told(ran), /serves another|did not sign|port (2379|6443)/)
+    assert.doesNotMatch(told(ran), /did not sign|port (2379|6443)/)
   })
 
   test('are not taken where another CA signed what is served: they are not what the cluster runs with', async () => {
@@ -80,16 +80,6 @@ describe('the files of a control node and what runs there', { skip }, () => {
     assert.equal(existsSync(join(place, 'auth/ca.pem')), false)
   })
 
-  test('are taken where the same CA signed another one, which is reported: the file was not loaded', async () => {
-    await serve(made, 'admin', 6443)
-    const ran = await recover()
-    assert.equal(ran.status, 0, told(ran))
-    assert.match(
-      told(ran),
-      /control0: what runs there on port 6443 serves another certificate of its CA than kubernetes\.pem/,
-    )
-  })
-
   test('are taken where what listens serves none, which is reported', async () => {
     await listen(
       createPlain((socket) => socket.end('no TLS')),
@@ -97,9 +87,6 @@ describe('the files of a control node and what runs there', { skip }, () => {
     )
     const ran = await recover()
     assert.equal(ran.status, 0, told(ran))
-    assert.match(
-      told(ran),
-      /control0: what runs there on port 2380 serves no certificate through ssh, to compare kubernetes\.pem with/,
-    )
+    assert.match(told(ran), /control0: what runs there on port 2380 serves no certificate through ssh/)
   })
 })

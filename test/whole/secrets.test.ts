@@ -161,13 +161,7 @@ describe('a bootstrap, watched call by call under a umask of 000', {
     const { modes, text } = readTrace(join(place, 'traces/recover'))
     const ours = modes.filter(({ path }) => inFolder(path, auth) || /\/harderway-\d+-/.test(path))
     assertNarrow(ours)
-    for (const pattern of [
-      /ca-key\.pem$/,
-      /admin-key\.pem$/,
-      /worker0\.kubeconfig$/,
-      /encryption-config\.yaml$/,
-      /auth$/,
-    ])
+    for (const pattern of [/ca-key\.pem$/, /service-account-key\.pem$/, /encryption-config\.yaml$/, /auth$/])
       assert.ok(
         ours.some(({ path }) => pattern.test(path)),
         String(pattern),
