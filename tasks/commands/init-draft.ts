@@ -67,23 +67,28 @@ export function plainCluster(draft: ClusterDraft): object {
 }
 
 const forGood = "can't be changed once there is a CA"
-/** What stands beside a key. */
-const notes: Readonly<Record<string, string>> = {
-  name: 'of the cluster, in every kubeconfig',
-  domain: 'nodes are also <node>.<domain>',
-  subject: `of every certificate; ${forGood}`,
-  'certificates.key': `${keyKinds.join(' | ')}; ${forGood}`,
-  'certificates.validity': 'also 365d, 8760h',
-  'certificates.renewBefore': 'with less than this left, a certificate is issued again',
-  'api.host': 'https://<host>:<port> in every kubeconfig',
-  'api.extraSANs': 'more names or addresses of the API',
-  'network.serviceCIDR': "has to be kube-apiserver's --service-cluster-ip-range",
-  encryption: 'of what is in etcd',
-  'encryption.provider': `${providers.join(' | ')}; once there are Secrets, only rotate encryption-key changes it`,
-  ssh: 'aliases, ports and jump hosts are those of your ssh configuration',
-  'ssh.configFile': 'ssh -F',
-  'ssh.directory': 'where files go on a node',
-  users: 'besides admin',
+/** What stands beside a key; that of a section itself is under ''. */
+const notes: Readonly<Record<string, Readonly<Record<string, string>>>> = {
+  name: { '': 'of the cluster, in every kubeconfig' },
+  domain: { '': 'nodes are also <node>.<domain>' },
+  subject: { '': `of every certificate; ${forGood}` },
+  certificates: {
+    key: `${keyKinds.join(' | ')}; ${forGood}`,
+    validity: 'also 365d, 8760h',
+    renewBefore: 'with less than this left, a certificate is issued again',
+  },
+  api: { host: 'https://<host>:<port> in every kubeconfig', extraSANs: 'more names or addresses of the API' },
+  network: { serviceCIDR: "has to be kube-apiserver's --service-cluster-ip-range" },
+  encryption: {
+    '': 'of what is in etcd',
+    provider: `${providers.join(' | ')}; once there are Secrets, only rotate encryption-key changes it`,
+  },
+  ssh: {
+    '': 'aliases, ports and jump hosts are those of your ssh configuration',
+    configFile: 'ssh -F',
+    directory: 'where files go on a node',
+  },
+  users: { '': 'besides admin' },
 }
 
 /** `schema` is a path or an address for the editor: https://github.com/redhat-developer/yaml-language-server#using-inlined-schema */
@@ -96,7 +101,7 @@ export function formatCluster({ nodes, users, layout, ...draft }: ClusterDraft, 
       ...own.map(([key, value]) => {
         if (name === 'api' && key === 'virtualIP' && value === undefined)
           return `  ${key}: # MISSING: where the load balancer is`
-        return `  ${value === undefined ? '# ' : ''}${line(key, value, `${name}.${key}`)}`
+        return `  ${value === undefined ? '# ' : ''}${line(key, value, notes[name]?.[key] ?? '')}`
       }),
     ]
   }
@@ -124,8 +129,8 @@ export function formatCluster({ nodes, users, layout, ...draft }: ClusterDraft, 
   ].join('\n')
 }
 
-function line(key: string, value: unknown, path = key): string {
-  return [`${key}:`, text(value), notes[path] && `# ${notes[path]}`].filter(Boolean).join(' ')
+function line(key: string, value: unknown, note = notes[key]?.['']): string {
+  return [`${key}:`, text(value), note && `# ${note}`].filter(Boolean).join(' ')
 }
 
 /** On one line. */
