@@ -201,10 +201,15 @@ export function livenessOf(other: ProcessId, me = thisProcess): 'alive' | 'dead'
   return start === other.start ? 'alive' : 'dead'
 }
 
+/** The PID namespace outside of all containers: PID_NS_INIT_INO in linux/nsfs.h. */
+const outermost = / pid:\[4026531836\]$/
+
 /** Of the same machine: copies of an image may share a machine-id, so the host name must match too. */
 function isOfEarlierBoot(other: ProcessId, me: ProcessId): boolean {
+  // systemd-nspawn makes up a boot_id for a container, and a container within that one reads the kernel's.
+  const areOutermost = outermost.test(other.space) && outermost.test(me.space)
   const isSameMachine = other.machine !== '' && other.machine === me.machine && other.host === me.host
-  return isSameMachine && bootOf(other) !== bootOf(me)
+  return areOutermost && isSameMachine && bootOf(other) !== bootOf(me)
 }
 
 function bootOf({ space }: ProcessId): string {
