@@ -33,6 +33,7 @@ const tests: readonly Part[] = [
   { command: 'tar', debian: 'tar', brew: '' },
   { command: 'bsdtar', debian: 'libarchive-tools', brew: 'libarchive' },
   { command: 'script', debian: 'bsdutils', brew: '' },
+  { command: 'chattr', debian: 'e2fsprogs', brew: '' },
   { command: 'strace', debian: 'strace', brew: '' },
   { command: 'faketime', debian: 'faketime', brew: 'libfaketime' },
   { command: 'busybox', debian: 'busybox', brew: '' },

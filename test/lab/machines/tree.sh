@@ -2,6 +2,7 @@
 # computer's release, from where its apt gets them, and nothing else of this computer. It is made once, by whoever needs it
 # first, and another one when this file changes. Needs root.
 set -eu
+# shellcheck source=/dev/null
 . /etc/os-release
 cache=/var/cache/harderway
 tree=$cache/machine-$(echo "$VERSION_CODENAME" | cat "$0" - | sha256sum | head -c 12)
@@ -15,9 +16,7 @@ if [ ! -d "$tree" ]; then
   # libatomic1 and libstdc++6 are Node's. containerd, runc and iptables are for a real kubelet and kube-proxy.
   packages=systemd-sysv,openssh-server,sudo,procps,iproute2,ca-certificates,openssl,haproxy,etcd-server,libatomic1,libstdc++6
   packages=$packages,containerd,runc,iptables
-  # Of each source its release's own packages alone; a field that a source does not have is printed as its name.
-  apt-get indextargets --format 'deb [signed-by=$(SIGNED_BY)] $(REPO_URI) $(RELEASE) $(COMPONENT)' 'Created-By: Packages' |
-    sed -nE "s/\[signed-by=\\$.*\] //; / $VERSION_CODENAME(-updates|-security)? (main|universe)\$/p" |
+  sh "$(dirname "$0")/../sources.sh" |
     mmdebstrap --quiet --mode=root --variant=essential --format=directory --include="$packages" \
       --dpkgopt='path-exclude=/usr/share/doc/*' --dpkgopt='path-exclude=/usr/share/man/*' \
       --dpkgopt='path-exclude=/usr/share/locale/*' --dpkgopt=force-unsafe-io "$VERSION_CODENAME" "$part" - >&2
