@@ -2,10 +2,10 @@
 import { type KeyObject, X509Certificate } from 'node:crypto'
 import { addressBytes, canonicalAddress, formatAddress } from '../address.ts'
 import type { Reason } from '../reason.ts'
+import { type CertSpec, keyKindOf, type Subject, subjectOrder, usagesOf } from './cert-spec.ts'
 import { bitsOf, type Der, expect, hex, oids } from './der.ts'
-import { extensionOf, type Fields, listedIn, readFields } from './fields.ts'
+import { type Extension, extensionOf, listedIn, readFields } from './fields.ts'
 import { blocksIn } from './pem.ts'
-import { keyKindOf, type Profile, type Subject, subjectOrder, usagesOf } from './profile.ts'
 import { findRefusals } from './strictness.ts'
 
 // Bits of the first byte of the key usage: RFC 5280, 4.2.1.3.
@@ -15,7 +15,11 @@ const leafUsages = 0xa0
 export interface Certificate {
   readonly der: Buffer
   readonly x509: X509Certificate
-  readonly fields: Fields
+  /** Of its signature, with its parameters. */
+  readonly algorithm: Der
+  /** The SubjectPublicKeyInfo. */
+  readonly keyInfo: Der
+  readonly extensions: readonly Extension[]
   /** Why Go, and so every Kubernetes component, would refuse it, whatever the profile. */
   readonly refusals: readonly Reason[]
   /** DER of the subject, as it stands there. */
@@ -54,15 +58,11 @@ export function readCertificates(pem: Uint8Array | string): Certificate[] {
 export function readDerCertificate(der: Buffer): Certificate | undefined {
   try {
     const x509 = new X509Certificate(der)
-    const fields = readFields(der)
+    const fields = { der, x509, ...readFields(der) }
     const usage = extensionOf(fields, oids.keyUsage)
     return {
-      der,
-      x509,
-      fields,
-      refusals: findRefusals(fields, x509).map((what) => ({ kind: 'not-accepted', what })),
-      subject: fields.subject.bytes,
-      issuer: fields.issuer.bytes,
+      ...fields,
+      refusals: findRefusals(fields).map((what) => ({ kind: 'not-accepted', what })),
       attributes: attributesIn(x509.subject),
       sans: listedIn(fields, oids.subjectAltName).map(formatSan),
       isCa: x509.ca,
@@ -103,7 +103,7 @@ export function isIssuedBy({ issuer, x509 }: Certificate, by: Certificate): bool
 }
 
 /** How the certificate differs from the profile, apart from validity and issuer. */
-export function compareWithProfile(certificate: Certificate, profile: Profile): Reason[] {
+export function compareWithProfile(certificate: Certificate, profile: CertSpec): Reason[] {
   const isTolerated = profile.tolerated?.some((each) => compareSubject(certificate.attributes, each).length === 0)
   const reasons = isTolerated ? [] : compareSubject(certificate.attributes, profile.subject)
   const sans = difference(certificate.sans, [...new Set(profile.sans.map(canonicalAddress))])
@@ -117,13 +117,13 @@ function compareSubject(attributes: readonly string[], wanted: Subject): Reason[
   return changed ? [{ kind: 'subject-changed', ...changed }] : []
 }
 
-export function compareKeyKind(key: KeyObject, { key: wanted }: Profile): Reason[] {
+export function compareKeyKind(key: KeyObject, { key: wanted }: CertSpec): Reason[] {
   const was = keyKindOf(key)
   return was === wanted ? [] : [{ kind: 'key-kind-changed', was, wanted }]
 }
 
 /** A leaf has digitalSignature and, with RSA, keyEncipherment, and both sides of TLS; no more. */
-function hasUsages({ isCa, keyUsage, extKeyUsages, publicKey }: Certificate, wanted: Profile): boolean {
+function hasUsages({ isCa, keyUsage, extKeyUsages, publicKey }: Certificate, wanted: CertSpec): boolean {
   if (isCa !== wanted.isCa) return false
   if (isCa) return true
   const needed = publicKey.asymmetricKeyType === 'rsa' ? leafUsages : digitalSignature

@@ -1,14 +1,6 @@
 /** What OpenSSL does not say of a certificate (RFC 5280, 4.1), from its DER: names as they stand there, and its extensions. */
 import { type Der, expect, hex, inside, readDer } from './der.ts'
 
-export interface Fields {
-  readonly algorithm: Der
-  readonly issuer: Der
-  readonly subject: Der
-  readonly publicKey: Der
-  readonly extensions: readonly Extension[]
-}
-
 export interface Extension {
   /** Its OID, as in `oids` of der.ts. */
   readonly id: string
@@ -18,16 +10,16 @@ export interface Extension {
 }
 
 /** Throws a RangeError unless the bytes are exactly one certificate. Unique identifiers, which RFC 5280 forbids, are not read. */
-export function readFields(bytes: Buffer): Fields {
+export function readFields(bytes: Buffer) {
   const [tbs] = inside(onlyOne(readDer(bytes)), 0x30)
   const all = inside(tbs, 0x30)
   if (all[0]?.tag === 0xa0) all.shift()
   const [, algorithm, issuer, , subject, publicKey, extensions] = all
   return {
     algorithm: expect(algorithm, 0x30),
-    issuer: expect(issuer, 0x30),
-    subject: expect(subject, 0x30),
-    publicKey: expect(publicKey, 0x30),
+    issuer: expect(issuer, 0x30).bytes,
+    subject: expect(subject, 0x30).bytes,
+    keyInfo: expect(publicKey, 0x30),
     extensions: extensions ? inside(onlyOne(inside(extensions, 0xa3)), 0x30).map(readExtension) : [],
   }
 }
@@ -43,14 +35,18 @@ function readExtension(extension: Der): Extension {
   return { id: hex(expect(oid, 0x06)), isCritical, value: expect(rest.at(-1), 0x04) }
 }
 
+interface Extended {
+  readonly extensions: readonly Extension[]
+}
+
 /** The value of an extension; undefined where there is none of that kind. */
-export function extensionOf({ extensions }: Pick<Fields, 'extensions'>, wanted: string): Der | undefined {
+export function extensionOf({ extensions }: Extended, wanted: string): Der | undefined {
   const found = extensions.find(({ id }) => id === wanted)
   return found && onlyOne(inside(found.value))
 }
 
 /** The elements of the value of an extension that is a list; none where there is none of that kind. */
-export function listedIn(fields: Fields, id: string): Der[] {
-  const list = extensionOf(fields, id)
+export function listedIn(of: Extended, id: string): Der[] {
+  const list = extensionOf(of, id)
   return list ? inside(list, 0x30) : []
 }

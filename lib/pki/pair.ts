@@ -7,10 +7,10 @@ import { caName, nextName } from '../files/names.ts'
 import { once, publicMode, secretMode } from '../files/plain-file.ts'
 import type { Look, Reason } from '../reason.ts'
 import { isNear } from '../wording.ts'
+import { type CertSpec, keyKindOf } from './cert-spec.ts'
 import { type Certificate, compareWithProfile, isIssuedBy, readDerCertificate } from './certificate.ts'
 import { blocksIn } from './pem.ts'
 import { isKeyOf, readPrivateKey } from './private-key.ts'
-import { keyKindOf, type Profile } from './profile.ts'
 import type { Issuer } from './x509.ts'
 
 /** Certificates are valid from five minutes ago, for clocks that are a little behind. */
@@ -42,49 +42,41 @@ export function isSignedByLostCa(auth: AuthDir, { certificate }: Pair): boolean 
   return key !== undefined && certificate.x509.verify(createPublicKey(key))
 }
 
-export interface Demands {
-  readonly profile: Profile
-  /** Undefined before there is a CA. */
-  readonly issuer: Certificate | undefined
-  /** What follows it in its file. */
-  readonly chain?: Certificate | undefined
-  readonly now: Date
-  /** Milliseconds. */
-  readonly renewBefore: number
-}
-
-export function checkPair({ certificate, chain, reasons }: Pair, demands: Demands): Look {
+/** `chain`: what follows the certificate in its file. */
+export function checkPair(
+  { certificate, chain, reasons }: Pair,
+  wanted: Parameters<typeof checkCertificate>[1] & { readonly chain?: Certificate | undefined },
+): Look {
   if (!certificate) return { reasons }
-  const wanted = demands.chain ? [demands.chain.der] : []
-  const isChained = chain.length === wanted.length && wanted.every((der, i) => chain[i]?.equals(der))
-  const { reasons: own, ...verdict } = checkCertificate(certificate, demands)
+  const following = wanted.chain ? [wanted.chain.der] : []
+  const isChained = chain.length === following.length && following.every((der, i) => chain[i]?.equals(der))
+  const { reasons: own, ...verdict } = checkCertificate(certificate, wanted)
   return { ...verdict, reasons: [...reasons, ...own, ...(isChained ? [] : [{ kind: 'chain-changed' } as const])] }
 }
 
-/** Checks the certificate alone, without its key and chain. */
-export function checkCertificate(certificate: Certificate, demands: Demands): Look {
-  const { profile, issuer } = demands
+/** Checks the certificate alone, without its key and chain. Undefined as its issuer: there is no CA yet; `renewBefore` in milliseconds. */
+export function checkCertificate(
+  certificate: Certificate,
+  wanted: {
+    readonly profile: CertSpec
+    readonly issuer: Certificate | undefined
+    readonly now: Date
+    readonly renewBefore: number
+  },
+): Look {
+  const { profile, issuer, now, renewBefore } = wanted
+  const { notBefore, notAfter: until } = certificate
+  // A leaf limited by its CA's expiry would not last longer if it were reissued.
+  const isCut = issuer !== undefined && until >= issuer.notAfter
+  const left = until.getTime() - now.getTime()
+  const reasons = [...compareWithProfile(certificate, profile)]
   // Before there is a CA, a dry run says that it will be made.
-  const issued: Reason[] = !issuer || isIssuedBy(certificate, issuer) ? [] : [{ kind: 'other-issuer' }]
-  const differences = [...compareWithProfile(certificate, profile), ...issued, ...certificate.refusals]
-  const { notAfter: until } = certificate
-  const renewsFrom = isCutToIssuer(certificate, demands) ? undefined : new Date(until.getTime() - demands.renewBefore)
-  return { reasons: [...differences, ...timeReasons(certificate, demands)], until, renewsFrom }
-}
-
-/** A leaf limited by its CA's expiry would not last longer if it were reissued. */
-function isCutToIssuer({ notAfter }: Certificate, { issuer }: Demands): boolean {
-  return issuer !== undefined && notAfter >= issuer.notAfter
-}
-
-function timeReasons(certificate: Certificate, demands: Demands): Reason[] {
-  const { notBefore, notAfter } = certificate
-  const { now, renewBefore } = demands
-  if (notBefore > now) return [{ kind: 'not-yet-valid', notBefore }]
-  const left = notAfter.getTime() - now.getTime()
-  return left <= 0 || (left <= renewBefore && !isCutToIssuer(certificate, demands))
-    ? [{ kind: 'expires', notAfter, expired: left <= 0, ...(isNear(notAfter, now) && { isNear: true }) }]
-    : []
+  if (issuer && !isIssuedBy(certificate, issuer)) reasons.push({ kind: 'other-issuer' })
+  reasons.push(...certificate.refusals)
+  if (notBefore > now) reasons.push({ kind: 'not-yet-valid', notBefore })
+  else if (left <= 0 || (left <= renewBefore && !isCut))
+    reasons.push({ kind: 'expires', notAfter: until, expired: left <= 0, ...(isNear(until, now) && { isNear: true }) })
+  return { reasons, until, renewsFrom: isCut ? undefined : new Date(until.getTime() - renewBefore) }
 }
 
 const aboutNames: ReadonlySet<Reason['kind']> = new Set([
@@ -100,25 +92,27 @@ export function keptKey({ key }: Pair, reasons: readonly Reason[]): KeyObject | 
   return reasons.every(({ kind }) => aboutNames.has(kind)) ? key : undefined
 }
 
-export interface Signing {
-  readonly profile: Profile
-  readonly issuer: SigningIssuer
-  readonly now: Date
-  /** Milliseconds. */
-  readonly validity: number
-  /** A key to keep; else a new one is made. */
-  readonly key?: KeyObject | undefined
-  /** PEM of what follows it in its file. */
-  readonly chain?: string
-  readonly durable?: boolean
-  readonly tell?: (step: { readonly doing: 'new key' | 'signing' }) => void
-}
-
 /**
  * Writes a new certificate, with a new key unless one is kept. The key comes first: a certificate never lacks its key. It is
  * valid from no earlier than the one in its place: of two, the later notBefore tells the newer (cfssl rounds it up).
  */
-export async function makePair(auth: AuthDir, name: string, signing: Signing): Promise<Change> {
+export async function makePair(
+  auth: AuthDir,
+  name: string,
+  signing: {
+    readonly profile: CertSpec
+    readonly issuer: SigningIssuer
+    readonly now: Date
+    /** Milliseconds. */
+    readonly validity: number
+    /** A key to keep; else a new one is made. */
+    readonly key?: KeyObject | undefined
+    /** PEM of what follows it in its file. */
+    readonly chain?: string
+    readonly durable?: boolean
+    readonly tell?: (step: { readonly doing: 'new key' | 'signing' }) => void
+  },
+): Promise<Change> {
   // It loads node-forge's ASN.1, which a run that makes nothing does not need.
   const { generatePrivateKey, issueCertificate, privateKeyPem } = await import('./x509.ts')
   const { profile, issuer, now, validity, chain = '', durable = false, tell = () => {} } = signing
@@ -139,7 +133,7 @@ export async function makePair(auth: AuthDir, name: string, signing: Signing): P
 export function changeOfPair(
   auth: AuthDir,
   name: string,
-  { profile, expires, isKeyKept }: { profile: Profile; expires: Date; isKeyKept: boolean },
+  { profile, expires, isKeyKept }: { profile: CertSpec; expires: Date; isKeyKept: boolean },
 ): Change {
   const was = tryCertificate(auth, name)
   return {

@@ -2,26 +2,27 @@
  * What Go's crypto/x509, and so every component of Kubernetes and etcd, refuses in a certificate that options of openssl, cfssl or
  * easy-rsa can produce, and OpenSSL lets pass: parser.go and verify.go since Go 1.23 (Kubernetes 1.32). Pure.
  */
-import type { X509Certificate } from 'node:crypto'
+import type { Certificate } from './certificate.ts'
 import { expect, hex, inside, oids } from './der.ts'
-import { type Extension, type Fields, listedIn } from './fields.ts'
+import { type Extension, listedIn } from './fields.ts'
 
 /** Each is a clause about the certificate. */
-export function findRefusals(fields: Fields, { ca, serialNumber }: X509Certificate): string[] {
-  const ids = fields.extensions.map(({ id }) => id)
+export function findRefusals(of: Pick<Certificate, 'x509' | 'algorithm' | 'keyInfo' | 'extensions'>): string[] {
+  const { ca, serialNumber } = of.x509
+  const ids = of.extensions.map(({ id }) => id)
   const broken: readonly [what: string, isBroken: boolean][] = [
     ['its serial number is negative', serialNumber.startsWith('-')],
     // The signature of a CA that is trusted itself is never verified.
-    ['it is not signed with SHA-256, 384 or 512', !ca && !isSignedBySha2(fields)],
-    ['its public key is encoded in an unusual form', isUnusualKey(fields)],
+    ['it is not signed with SHA-256, 384 or 512', !ca && !isSignedBySha2(of)],
+    ['its public key is encoded in an unusual form', isUnusualKey(of)],
     ['it has the same extension twice', new Set(ids).size < ids.length],
-    ['it has a critical extension that Go does not accept', fields.extensions.some(isWronglyCritical)],
-    ['it may not issue for both servers and clients', ca && !issuesForBoth(fields)],
+    ['it has a critical extension that Go does not accept', of.extensions.some(isWronglyCritical)],
+    ['it may not issue for both servers and clients', ca && !issuesForBoth(of)],
   ]
   return broken.flatMap(([what, isBroken]) => (isBroken ? [what] : []))
 }
 
-function isSignedBySha2({ algorithm }: Fields): boolean {
+function isSignedBySha2({ algorithm }: Pick<Certificate, 'algorithm'>): boolean {
   const [id] = inside(algorithm)
   const known = (['rsa', 'ecdsa'] as const).flatMap((key) =>
     ([256, 384, 512] as const).map((bits): string => oids[`${key}WithSha${bits}`]),
@@ -30,8 +31,8 @@ function isSignedBySha2({ algorithm }: Fields): boolean {
 }
 
 /** Go reads a named curve and an uncompressed point: not what openssl's -param_enc and -conv_form choose. */
-function isUnusualKey({ publicKey }: Fields): boolean {
-  const [identifier, bits] = inside(publicKey)
+function isUnusualKey({ keyInfo }: Pick<Certificate, 'keyInfo'>): boolean {
+  const [identifier, bits] = inside(keyInfo)
   const [algorithm, parameters] = inside(identifier)
   return hex(expect(algorithm, 0x06)) === oids.ecPublicKey && (parameters?.tag !== 0x06 || bits?.content[1] !== 0x04)
 }
@@ -47,8 +48,8 @@ function isWronglyCritical({ id, isCritical }: Extension): boolean {
 }
 
 /** A CA with extended key usages issues for these alone. */
-function issuesForBoth(fields: Fields): boolean {
-  const usages = listedIn(fields, oids.extKeyUsage).map(hex)
+function issuesForBoth(of: Pick<Certificate, 'extensions'>): boolean {
+  const usages = listedIn(of, oids.extKeyUsage).map(hex)
   return (
     usages.length === 0 ||
     usages.includes(oids.anyExtendedKeyUsage) ||

@@ -8,10 +8,10 @@ import type { asn1 as Asn1Module } from 'node-forge'
 import asn1 from 'node-forge/lib/asn1.js'
 import { addressBytes } from '../address.ts'
 import type { KeyKind } from '../cluster/cluster.ts'
+import { type CertSpec, ellipticCurves, keyKindOf, type Subject, subjectOrder, usagesOf } from './cert-spec.ts'
 import type { Certificate } from './certificate.ts'
 import { bitsOf, inside, oids, readDer } from './der.ts'
 import { certificatePem } from './pem.ts'
-import { ellipticCurves, keyKindOf, type Profile, type Subject, subjectOrder, usagesOf } from './profile.ts'
 
 type Asn1 = Asn1Module.Asn1
 
@@ -27,7 +27,7 @@ export interface Issuer extends IssuerName {
 }
 
 export interface CertificateRequest {
-  readonly profile: Profile
+  readonly profile: CertSpec
   readonly publicKey: KeyObject
   readonly notBefore: Date
   readonly notAfter: Date
@@ -115,7 +115,7 @@ export function encodeSubject(subject: Subject): Buffer {
   return bytesOf(sequence(...attributes))
 }
 
-function extensions(profile: Profile, keyId: Uint8Array, authorityKeyId: Uint8Array | undefined): Asn1[] {
+function extensions(profile: CertSpec, keyId: Uint8Array, authorityKeyId: Uint8Array | undefined): Asn1[] {
   const extension = (id: string, value: Asn1, critical = false) =>
     sequence(oid(id), ...(critical ? [boolean(true)] : []), octets(bytesOf(value)))
   const { sans, isCa, key } = profile

@@ -3,7 +3,7 @@ import type { Cluster, ClusterNode, ClusterUser, LayoutName } from '../../lib/cl
 import type { Problem, Raw } from '../../lib/cluster/problem.ts'
 import { clientPairFile, type FileKind, type FileNames } from '../../lib/files/names.ts'
 import type { Part } from '../../lib/kubernetes/kubeconfig.ts'
-import type { Profile, Subject } from '../../lib/pki/profile.ts'
+import type { CertSpec, Subject } from '../../lib/pki/cert-spec.ts'
 
 type Role = ClusterNode['role']
 
@@ -44,8 +44,8 @@ export type CertPhase = 'ca' | 'cluster-cert' | 'component-certs' | 'node-certs'
 /** The files of one certificate. */
 export type OfCert = Exclude<FileKind, 'encryption-config'>
 
-/** What does not depend on the cluster. */
-export interface CertUse {
+/** A certificate of the guide's: what is the same in every cluster, and functions of the cluster. */
+export interface CertKind {
   readonly phase: CertPhase
   /** The base of its file names. No node may have that name. */
   readonly name: string
@@ -63,15 +63,12 @@ export interface CertUse {
   readonly isCritical?: true
   /** Replacing it, or its key, breaks a running cluster: it is done only if the target itself is named. */
   readonly irreplaceable?: { readonly part: 'whole' | 'key'; readonly label: string; readonly loss: string }
-}
-
-export interface CertKind extends CertUse {
   /** CN is the user, as Kubernetes sees it; O its groups. */
   subject(cluster: Cluster): Subject
   /** Subjects that are not made, and left where they are. */
   tolerated?(cluster: Cluster): readonly Subject[]
   /** By default both. */
-  readonly usages?: Profile['usages']
+  readonly usages?: CertSpec['usages']
   /** It signs others, which name it as their issuer. */
   readonly isCa?: true
   /** The row that signs it, before it in the table; by default the CA of the cluster. */

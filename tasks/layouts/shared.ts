@@ -1,9 +1,9 @@
 /** What the guides have in common: what certificates are for, and where units read them. */
 import type { Cluster, ClusterUser } from '../../lib/cluster/cluster.ts'
 import { caName, encryptionConfigFile, type FileNames, kubeconfigFile } from '../../lib/files/names.ts'
-import type { Subject } from '../../lib/pki/profile.ts'
+import type { Subject } from '../../lib/pki/cert-spec.ts'
 import { formatNames } from '../../lib/wording.ts'
-import { byFile, type CertUse, inFolder, NODE, type OfCert, type Place, type Port, type UnitRow } from './layout.ts'
+import { byFile, type CertKind, inFolder, NODE, type OfCert, type Place, type Port, type UnitRow } from './layout.ts'
 
 export const pair: readonly OfCert[] = ['certificate', 'key']
 export const kubeconfig: readonly OfCert[] = ['kubeconfig']
@@ -18,7 +18,7 @@ export const withLocation =
     ...named,
   })
 
-export const ca: Omit<CertUse, 'on'> = {
+export const ca = {
   phase: 'ca',
   name: caName,
   isClient: false,
@@ -26,55 +26,55 @@ export const ca: Omit<CertUse, 'on'> = {
   power: 'becomes anyone: signs certificates for any user and any server',
   isCritical: true,
   irreplaceable: { part: 'whole', label: 'CA', loss: 'this cluster identity, and have every certificate reissued' },
-}
+} satisfies Partial<CertKind>
 
 /** As a client of etcd and the kubelets the API server is the user "kubernetes": roles are bound to that name. */
-export const api: Omit<CertUse, 'name'> = {
+export const api = {
   phase: 'cluster-cert',
   isClient: false,
   on: { control: pair },
   purpose: 'API, etcd',
   power: 'reads and changes all of etcd, commands every kubelet, stands in for the API',
   isCritical: true,
-}
+} satisfies Partial<CertKind>
 
-export const admin: Omit<CertUse, 'name'> = {
+export const admin = {
   phase: 'component-certs',
   isClient: true,
   on: { control: kubeconfig },
   purpose: 'administrators',
   power: 'does everything through the API, bypassing RBAC',
   isCritical: true,
-}
+} satisfies Partial<CertKind>
 
-export const scheduler: CertUse = {
+export const scheduler = {
   phase: 'component-certs',
   name: 'kube-scheduler',
   isClient: true,
   on: { control: kubeconfig },
   purpose: 'scheduler',
   power: 'places pods on nodes',
-}
+} satisfies Partial<CertKind>
 
-export const controllerManager: CertUse = {
+export const controllerManager = {
   phase: 'component-certs',
   name: 'kube-controller-manager',
   isClient: true,
   on: { control: kubeconfig },
   purpose: 'controllers',
   power: 'reads Secrets and makes tokens through the API',
-}
+} satisfies Partial<CertKind>
 
-export const proxy: Omit<CertUse, 'on'> = {
+export const proxy = {
   phase: 'component-certs',
   name: 'kube-proxy',
   isClient: true,
   purpose: 'proxies',
   power: 'reads services, endpoints and nodes',
-}
+} satisfies Partial<CertKind>
 
 /** Its key signs the tokens of every service account: it stays when the certificate is issued again. */
-export const tokens: Omit<CertUse, 'name'> = {
+export const tokens = {
   phase: 'component-certs',
   isClient: false,
   on: { control: pair },
@@ -82,16 +82,16 @@ export const tokens: Omit<CertUse, 'name'> = {
   power: 'signs a token for any service account',
   isCritical: true,
   irreplaceable: { part: 'key', label: 'service-account key', loss: 'every service-account token there is' },
-}
+} satisfies Partial<CertKind>
 
-export const kubelet: Omit<CertUse, 'name' | 'on'> = {
+export const kubelet = {
   phase: 'node-certs',
   isClient: true,
   purpose: 'kubelet',
   power: 'acts as this node, and reads the Secrets of its pods',
-}
+} satisfies Partial<CertKind>
 
-export function user({ name, groups }: ClusterUser): CertUse {
+export function user({ name, groups }: ClusterUser): Omit<CertKind, 'subject'> {
   const system = groups.filter((group) => group.startsWith('system:'))
   return {
     phase: 'user-certs',

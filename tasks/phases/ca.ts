@@ -8,11 +8,11 @@ import { publicMode, secretMode } from '../../lib/files/plain-file.ts'
 import { authTarget } from '../../lib/graph/auth-target.ts'
 import type { Run } from '../../lib/graph/run.ts'
 import type { Force, Target, Work } from '../../lib/graph/target.ts'
+import type { CertSpec } from '../../lib/pki/cert-spec.ts'
 import { type Certificate, compareKeyKind, compareWithProfile, isIssuedBy } from '../../lib/pki/certificate.ts'
 import { oids } from '../../lib/pki/der.ts'
 import { changeOfPair, type Pair, readPair, tryCertificate, validityPeriod } from '../../lib/pki/pair.ts'
 import { isKeyOf } from '../../lib/pki/private-key.ts'
-import type { Profile } from '../../lib/pki/profile.ts'
 import { formatReasons, type Look } from '../../lib/reason.ts'
 import { formatDate, formatNames } from '../../lib/wording.ts'
 import { layoutOf } from '../layouts/table.ts'
@@ -44,7 +44,7 @@ export function caTargets(cluster: Cluster): Target[] {
     )
 }
 
-function check(run: Run, wanted: Profile, force?: Force): Look {
+function check(run: Run, wanted: CertSpec, force?: Force): Look {
   const state = readCaState(run)
   if (state.stage === 'finishing') return { reasons: caRotationReasons(run, state) }
   const pair = readPair(run.auth, caName)
@@ -64,14 +64,14 @@ function isAbsent({ reasons }: Pair): boolean {
   return reasons.filter(({ kind }) => kind === 'missing').length === 2
 }
 
-function foresee(run: Run, wanted: Profile, { force }: Work): Change {
+function foresee(run: Run, wanted: CertSpec, { force }: Work): Change {
   const { auth, now, cluster } = run
   const { notAfter: expires } = validityPeriod(now, cluster.certificates.caValidity)
   const isKeyKept = force !== 'replace' && auth.read(auth.files.key(caName)) !== undefined
   return changeOfPair(auth, caName, { profile: wanted, expires, isKeyKept })
 }
 
-async function build(run: Run, wanted: Profile, work: Work) {
+async function build(run: Run, wanted: CertSpec, work: Work) {
   const { stage } = readCaState(run)
   if (stage === 'finishing') return (await import('../rotations/ca.ts')).finishCa(run)
   if (stage === 'both') {
@@ -81,7 +81,7 @@ async function build(run: Run, wanted: Profile, work: Work) {
   return makeCa(run, wanted, work)
 }
 
-async function makeCa(run: Run, wanted: Profile, { force, tell }: Work) {
+async function makeCa(run: Run, wanted: CertSpec, { force, tell }: Work) {
   const { generatePrivateKey, issuerNameOf, privateKeyPem, selfSign } = await import('../../lib/pki/x509.ts')
   const { auth, now, cluster, command } = run
   const [certificate, key] = auth.files.pair(caName)
@@ -125,7 +125,7 @@ function refuseNotAccepted(ca: Certificate, run: Run): void {
   const { auth } = run
   if (ca.refusals.length > 0) throw refusal(`the CA in ${auth.path}: ${formatReasons(ca.refusals)}`, [renew(run)])
   // RFC 5280, 4.2.1.10. Whether they permit the cluster's names is not evaluated.
-  if (ca.fields.extensions.some(({ id }) => id === oids.nameConstraints))
+  if (ca.extensions.some(({ id }) => id === oids.nameConstraints))
     throw refusal(`the CA in ${auth.path} has name constraints, which harderway does not support`, [renew(run)])
 }
 
@@ -152,7 +152,7 @@ function refuseNewCa(run: Run): void {
 }
 
 /** A missing certificate is left to refuseNewCa. */
-function refuseOtherCa(pair: Pair, profile: Profile, run: Run, force?: Force): void {
+function refuseOtherCa(pair: Pair, profile: CertSpec, run: Run, force?: Force): void {
   const { auth } = run
   const broken = pair.reasons.filter(
     (reason) =>

@@ -8,10 +8,10 @@ import { type AuthDir, type AuthFiles, backups } from '../../lib/files/auth-dir.
 import { caName, crossName, type FileNames, nextName } from '../../lib/files/names.ts'
 import { once } from '../../lib/files/plain-file.ts'
 import type { Run } from '../../lib/graph/run.ts'
+import type { CertSpec } from '../../lib/pki/cert-spec.ts'
 import { type Certificate, isIssuedBy, readCertificate } from '../../lib/pki/certificate.ts'
 import { readPair, tryCertificate } from '../../lib/pki/pair.ts'
 import { isKeyOf, readPrivateKey } from '../../lib/pki/private-key.ts'
-import type { Profile } from '../../lib/pki/profile.ts'
 import type { Reason } from '../../lib/reason.ts'
 import type { Unclear } from './rotation.ts'
 
@@ -136,7 +136,7 @@ export function replacedCas(auth: AuthDir): Certificate[] {
 }
 
 /** The wanted profile; a CA that a rotation has made keeps the number in its name. */
-export function caProfile(certificate: Certificate | undefined, wanted: Profile): Profile {
+export function caProfile(certificate: Certificate | undefined, wanted: CertSpec): CertSpec {
   const name = certificate && commonNameOf(certificate)
   const isOurs = name !== undefined && isCaCommonName(name, wanted.subject.CN)
   return isOurs ? { ...wanted, subject: { ...wanted.subject, CN: name } } : wanted

@@ -15,13 +15,13 @@ import type { Run } from '../../lib/graph/run.ts'
 import { isAnswer } from '../../lib/kubernetes/client.ts'
 import type { Credentials } from '../../lib/kubernetes/dial.ts'
 import { isPreviousCa } from '../../lib/kubernetes/identity.ts'
+import type { CertSpec } from '../../lib/pki/cert-spec.ts'
 import { type Certificate, isIssuedBy, readDerCertificate } from '../../lib/pki/certificate.ts'
 import { inside, oids } from '../../lib/pki/der.ts'
 import { extensionOf } from '../../lib/pki/fields.ts'
 import { readIssuer, readPair, tryCertificate, validityPeriod } from '../../lib/pki/pair.ts'
 import { blocksIn, certificatePem } from '../../lib/pki/pem.ts'
 import { readPrivateKey } from '../../lib/pki/private-key.ts'
-import type { Profile } from '../../lib/pki/profile.ts'
 import { generatePrivateKey, issueCertificate, issuerNameOf, privateKeyPem, selfSign } from '../../lib/pki/x509.ts'
 import { formatDate, formatNames } from '../../lib/wording.ts'
 import { isApiServer, type Serving, withApi } from '../nodes/component.ts'
@@ -161,7 +161,7 @@ export const caRotation: Rotation = {
 }
 
 /** While both CAs are in use, from the next CA's key. What is there already stays. */
-export async function makeNextCa({ auth, now, cluster }: Run, wanted: Profile): Promise<{ change: Change }> {
+export async function makeNextCa({ auth, now, cluster }: Run, wanted: CertSpec): Promise<{ change: Change }> {
   const { next: nextFile, cross: crossFile } = caFiles(auth.files)
   const { certificate: present } = readPair(auth, caName)
   const { key, certificate: there } = readPair(auth, caNext)
@@ -196,8 +196,8 @@ function unreadable(auth: Run['auth']): Failure {
 }
 
 /** False with a path length of 0, which leaves no room for another CA: RFC 5280, 4.2.1.9. */
-function maySignCas({ fields }: Certificate): boolean {
-  const constraints = extensionOf(fields, oids.basicConstraints)
+function maySignCas(ca: Certificate): boolean {
+  const constraints = extensionOf(ca, oids.basicConstraints)
   const limit = constraints && inside(constraints).find(({ tag }) => tag === 0x02)
   return limit === undefined || limit.content.some((byte) => byte !== 0)
 }
@@ -224,7 +224,7 @@ async function signByPreviousCa({ run }: Rotating): Promise<PreviousCa | undefin
   const as = (name: string) => {
     const row = certTable(cluster).find((each) => each.name === name)
     if (!row) throw new Error(`the table has no ${name}`)
-    const profile: Profile = { ...row.profile, key: 'ecdsa-p256' }
+    const profile: CertSpec = { ...row.profile, key: 'ecdsa-p256' }
     // The node's clock may be wrong: a certificate that has expired there is refused whoever issued it.
     const at = Date.now()
     const notBefore = new Date(Math.max(at - day, ca.notBefore.getTime()))

@@ -1,21 +1,17 @@
 /** Every certificate of the cluster, one row each: everything else is derived from the row. */
 import type { Cluster } from '../../lib/cluster/cluster.ts'
 import { once } from '../../lib/files/plain-file.ts'
-import type { Profile } from '../../lib/pki/profile.ts'
-import type { CertKind, CertUse } from '../layouts/layout.ts'
+import type { CertSpec } from '../../lib/pki/cert-spec.ts'
+import type { CertKind } from '../layouts/layout.ts'
 import { layoutOf } from '../layouts/table.ts'
 
-export interface CertRow extends CertUse {
+export interface CertRow extends Omit<CertKind, 'subject' | 'tolerated' | 'usages' | 'isCa' | 'sans'> {
   /** The id of the target that makes it. */
   readonly id: string
   readonly node?: string
-  readonly profile: Profile
-  /** Milliseconds. */
+  readonly profile: CertSpec
   readonly validity: number
-  /** The host in its kubeconfig. */
   readonly dials: string
-  /** The name of the row that signs it, if it is not the CA of the cluster. */
-  readonly issuer?: string | undefined
 }
 
 export const certTable = once<readonly CertRow[], Cluster>((cluster) => {

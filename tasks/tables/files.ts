@@ -3,7 +3,7 @@ import type { Cluster, ClusterNode, LayoutName } from '../../lib/cluster/cluster
 import type { LayoutRules } from '../../lib/cluster/rules.ts'
 import { crossName, encryptionConfigFile, type FileNames, kubeconfigFile, nextName } from '../../lib/files/names.ts'
 import { once } from '../../lib/files/plain-file.ts'
-import type { CertUse, Layout, OfCert } from '../layouts/layout.ts'
+import type { CertKind, Layout, OfCert } from '../layouts/layout.ts'
 import { layoutOf, layouts } from '../layouts/table.ts'
 
 /** The only file that does not belong to a certificate. */
@@ -23,7 +23,7 @@ function fileOf(files: FileNames, kind: OfCert, name: string): string {
 /** In the order of the tables; what is the node's own comes last. */
 export function nodeFiles(cluster: Pick<Cluster, 'layout'>, node: ClusterNode): string[] {
   const { files, certs, nodeCert } = layoutOf(cluster)
-  const filesOf = ({ name, on }: CertUse) => (on[node.role] ?? []).map((kind) => fileOf(files, kind, name))
+  const filesOf = ({ name, on }: CertKind) => (on[node.role] ?? []).map((kind) => fileOf(files, kind, name))
   return [
     ...certs.flatMap(filesOf),
     ...(node.role === encryptionConfig.on ? [encryptionConfig.file] : []),

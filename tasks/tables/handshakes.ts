@@ -1,8 +1,8 @@
 /** Connections in the cluster, one row each: the client's file, the names dialled, the identity that the server sees. */
 import { addressBytes } from '../../lib/address.ts'
 import type { Cluster } from '../../lib/cluster/cluster.ts'
+import type { Subject } from '../../lib/pki/cert-spec.ts'
 import type { Identity } from '../../lib/pki/handshake.ts'
-import type { Subject } from '../../lib/pki/profile.ts'
 import { store } from '../layouts/layout.ts'
 import { layoutOf } from '../layouts/table.ts'
 import { certTable } from './certs.ts'

@@ -6,8 +6,8 @@ import type { TestContext } from 'node:test'
 import type { Cluster } from '../../lib/cluster/cluster.ts'
 import { AuthDir } from '../../lib/files/auth-dir.ts'
 import { publicMode, secretMode } from '../../lib/files/plain-file.ts'
+import type { CertSpec } from '../../lib/pki/cert-spec.ts'
 import { makePair, readIssuer, validityPeriod } from '../../lib/pki/pair.ts'
-import type { Profile } from '../../lib/pki/profile.ts'
 import { generatePrivateKey, privateKeyPem, selfSign } from '../../lib/pki/x509.ts'
 import { harderWay } from '../../tasks/layouts/harder-way.ts'
 import { type CertRow, certTable } from '../../tasks/tables/certs.ts'
@@ -22,7 +22,7 @@ export function temporaryAuth(t: TestContext): AuthDir {
   return new AuthDir(folder, harderWay.files)
 }
 
-export async function makeCa(auth: AuthDir, profile: Profile, validity = 10 * year, at = now): Promise<void> {
+export async function makeCa(auth: AuthDir, profile: CertSpec, validity = 10 * year, at = now): Promise<void> {
   const privateKey = await generatePrivateKey(profile.key)
   auth.write(auth.files.key('ca'), privateKeyPem(privateKey), secretMode)
   auth.write(
@@ -44,7 +44,7 @@ export async function makeEverything(auth: AuthDir, cluster: Cluster, at = now):
 }
 
 /** A leaf under a CA, both on P-256 unless another kind is asked for. */
-export function leafProfile(change: Partial<Profile> = {}): Profile {
+export function leafProfile(change: Partial<CertSpec> = {}): CertSpec {
   return {
     subject: { C: 'PL', O: 'system:nodes', CN: 'system:node:w0' },
     sans: ['w0', '10.0.0.3'],
@@ -54,7 +54,7 @@ export function leafProfile(change: Partial<Profile> = {}): Profile {
   }
 }
 
-export const caProfile: Profile = {
+export const caProfile: CertSpec = {
   subject: { C: 'PL', O: 'Kubernetes', CN: 'Kubernetes' },
   sans: [],
   isCa: true,

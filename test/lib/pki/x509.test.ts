@@ -4,8 +4,8 @@ import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { type TestContext, test } from 'node:test'
 import type { AuthDir } from '../../../lib/files/auth-dir.ts'
+import type { CertSpec, Subject } from '../../../lib/pki/cert-spec.ts'
 import { makePair, readIssuer } from '../../../lib/pki/pair.ts'
-import type { Profile, Subject } from '../../../lib/pki/profile.ts'
 import { generatePrivateKey, issueCertificate } from '../../../lib/pki/x509.ts'
 import { parsed } from '../../support/bad-files.ts'
 import { caProfile, leafProfile, makeCa, makeEverything, now, temporaryAuth, year } from '../../support/cluster-auth.ts'
@@ -141,7 +141,7 @@ test("the guide's cluster has the certificates of the guide's requests", async (
 /** Paths of a CA and of a leaf that it signed. */
 async function issue(
   t: TestContext,
-  leaf: Profile,
+  leaf: CertSpec,
   { ca = caProfile, caValidity = 10 * year, validity = 10 * year, at = now } = {},
 ) {
   const auth = temporaryAuth(t)

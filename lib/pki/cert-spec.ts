@@ -17,7 +17,7 @@ export interface Subject {
 export const subjectOrder = ['C', 'ST', 'L', 'O', 'OU', 'CN'] as const
 
 /** The wanted content of a certificate, apart from its key and its times. */
-export interface Profile {
+export interface CertSpec {
   readonly subject: Subject
   /** Others that are left where they are. */
   readonly tolerated?: readonly Subject[] | undefined
@@ -30,7 +30,7 @@ export interface Profile {
 }
 
 /** The extended key usages of a leaf. */
-export function usagesOf({ usages = ['server', 'client'] }: Profile): string[] {
+export function usagesOf({ usages = ['server', 'client'] }: CertSpec): string[] {
   return usages.map((usage) => oids[`${usage}Auth`])
 }
 
