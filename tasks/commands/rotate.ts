@@ -30,8 +30,6 @@ interface Drive {
   /** Walks to the end of a stage, or of the settled state. Finds nothing if everything matches cluster.yaml. */
   readonly walk: (stage?: Stage) => Promise<readonly Finding[]>
   readonly say: (text: string) => void
-  /** As it is typed, with these options. */
-  readonly typed: (options?: string) => string
 }
 
 /** Throws a usage Failure before anything is printed or changed. */
@@ -60,9 +58,7 @@ export async function rotate(request: Request): Promise<Writing> {
         await reporter.end(summarise(outcomes, (performance.now() - started) / 1000, exit, closing))
         return findings
       }
-      const { command } = session.run
-      const typed = (options = '') => command(`rotate ${rotation.name} ${options}`.trim())
-      const drive: Drive = { request, rotation, rotating, walk: walkTo, say: between.note, typed }
+      const drive: Drive = { request, rotation, rotating, walk: walkTo, say: between.note }
       refuseOther(drive)
       return { outcomes: new Map(), findings: await (request.options.undo ? goBack(drive) : goForward(drive)) }
     },
@@ -129,13 +125,16 @@ function presentStage({ request, rotation, rotating: { run } }: Drive): number {
 
 /** Up to the last stage but one; with --finish through the last one. */
 async function goForward(drive: Drive): Promise<readonly Finding[]> {
-  const { request, rotation, rotating, say, typed } = drive
+  const { request, rotation, rotating, say } = drive
+  const { command } = rotating.run
   const { stages, what } = rotation
   const { finish } = request.options
   const at = presentStage(drive)
   if (at === 0 && finish) {
     // A --finish may have been interrupted before it was proven.
-    say(`no rotation of ${what} is under way (${typed()} begins one); the last stage of a finished one is proven again`)
+    say(
+      `no rotation of ${what} is under way (${command(`rotate ${rotation.name}`)} begins one); the last stage of a finished one is proven again`,
+    )
     return drive.walk(stages.at(-1))
   }
   let stage = stages[at - 1]
@@ -146,13 +145,9 @@ async function goForward(drive: Drive): Promise<readonly Finding[]> {
     if (next.isLast) for (const note of formerHoldersNote(rotating.run)) say(note)
     if (next.isLast && !finish) {
       for (const sentence of formatUses(await findUses(rotating, rotation))) say(sentence)
-      for (const line of [
-        `left to do: ${next.title}`,
-        `    ${typed('--finish')}`,
-        'or back:',
-        `    ${typed('--undo')}`,
-      ])
-        say(line)
+      say(`left to do: ${next.title}`)
+      say(`    ${command(`rotate ${rotation.name} --finish`)}`)
+      say(`or back: ${command(`rotate ${rotation.name} --undo`)}`)
       return []
     }
     await refuseIfHeld(drive, next)
@@ -168,13 +163,14 @@ function heading({ stages, what }: Rotation, stage: Stage | undefined): string {
   return `${what}, stage ${stages.indexOf(stage) + 1} of ${stages.length}: ${stage.title}`
 }
 
-async function refuseIfHeld({ rotation, rotating, say, typed }: Drive, next: Stage): Promise<void> {
+async function refuseIfHeld({ rotation, rotating, say }: Drive, next: Stage): Promise<void> {
+  const { command } = rotating.run
   const { unreached, unknown } = await surveyStage(rotating, rotation)
   refuseUnreached(unreached)
   const hold = (found: readonly string[], what: string, remedy: string, force: string) => {
     if (found.length === 0) return
     const reason = `${what} ${found.join('; ')}`
-    const forced = `or ${force}: ${typed(next.isLast ? '--finish --force' : '--force')}`
+    const forced = `or ${force}: ${command(`rotate ${rotation.name}${next.isLast ? ' --finish' : ''} --force`)}`
     if (!rotating.isForced || next.isNeverForced)
       throw refusal(reason, [`${remedy}, then ${runAgain}`, ...(next.isNeverForced ? [] : [forced])])
     say(`forced, although ${reason}`)
@@ -194,15 +190,19 @@ function refuseUnreached(unreached: readonly string[]): void {
 
 /** To the state before the rotation, as far as nothing is lost by it. Throws a refusal if not even one step is possible. */
 async function goBack(drive: Drive): Promise<readonly Finding[]> {
-  const { request, rotation, rotating, say, typed } = drive
+  const { request, rotation, rotating, say } = drive
+  const { command } = rotating.run
   const present = presentStage(drive)
   // The rest of a finished rotation is not rolled out by this.
   if (present === 0)
     throw refusal(`no rotation of ${rotation.what} is under way: there is nothing to undo`, [
-      `to complete one that was finished or undone: ${commandOf(request, 'bootstrap')}`,
+      `to complete one that was finished or undone: ${command('bootstrap')}`,
     ])
   for (const stage of rotation.stages.slice(0, present).toReversed()) {
-    if (!stage.undo) throw refusal(`there is no way back: ${stage.title}`, [`finish it: ${typed('--finish')}`])
+    if (!stage.undo)
+      throw refusal(`there is no way back: ${stage.title}`, [
+        `finish it: ${command(`rotate ${rotation.name} --finish`)}`,
+      ])
     const isFirstStep = stage === rotation.stages[present - 1]
     // Only a completed stage shows what depends on it.
     if (stage.undoHeldBy || !isFirstStep) {
@@ -213,7 +213,7 @@ async function goBack(drive: Drive): Promise<readonly Finding[]> {
     const held = (await stage.undoHeldBy?.(rotating)) ?? []
     if (held.length > 0) {
       const remains = `both stay in use, because of ${formatNames(held)}`
-      const on = `continue: ${typed()}`
+      const on = `continue: ${command(`rotate ${rotation.name}`)}`
       if (isFirstStep) throw refusal(remains, [on])
       say(`${remains}; ${on}`)
       return []
