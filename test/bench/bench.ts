@@ -6,120 +6,69 @@
 import { execFileSync } from 'node:child_process'
 import { readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { availableParallelism, loadavg } from 'node:os'
-import { join, resolve } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { parseArgs } from 'node:util'
 import { makePlace } from '../support/harderway.ts'
 import { needs } from '../support/parts.ts'
-import { ansibleRows, compareAnsible } from './ansible.ts'
-import { besideGroup, besideRows, checkOut, compareBeside } from './beside.ts'
-import { compare, deployRows } from './deploy.ts'
-import { median } from './figures.ts'
+import { besideGroups } from './beside.ts'
 import { type Group, groups, type Row } from './groups.ts'
-import { compareInstall, installRows } from './install.ts'
-import { updatePage } from './page.ts'
+import { installGroup } from './install.ts'
+import { ansibleGroup, deployGroup } from './nodes.ts'
 import type { Sample } from './process.ts'
-
-interface Outcome {
-  readonly what: string
-  readonly unit: string
-  /** One of each pair. */
-  readonly ours: readonly number[]
-  readonly theirs?: readonly number[]
-  readonly goal: number
-}
 
 const { values } = parseArgs({ options: { only: { type: 'string', default: '' }, beside: { type: 'string' } } })
 const only = new RegExp(values.only, 'i')
 const load = loadavg().map((each) => Number(each.toFixed(2)))
+const all = [...groups, deployGroup, ansibleGroup, installGroup]
 const outcomes: Outcome[] = []
-const left: string[] = []
-
-const lab = ['sshd', 'ssh', 'scp']
-for (const group of groups) await measureChosen(group)
-await onNodes(chosen(deployRows, lab), compare)
-await onNodes(chosen(ansibleRows, [...lab, 'ansible-playbook']), compareAnsible)
-await onNodes(chosen(installRows, ['systemd-nspawn', 'mmdebstrap', 'ip', 'etcdctl', 'curl']), compareInstall)
+for (const group of [...all, ...(values.beside === undefined ? [] : besideGroups(values.beside))])
+  outcomes.push(...(await measure(group)))
 writePage()
-if (values.beside !== undefined) await measureBeside(values.beside)
 report()
 
-async function measureChosen(group: Group): Promise<void> {
-  const rows = chosen(group.rows, group.parts)
-  if (rows.length > 0) outcomes.push(...(await measure(group, rows)))
-}
-
-async function measureBeside(commit: string): Promise<void> {
-  const place = makePlace()
-  try {
-    const before = checkOut(commit, join(place, 'before'))
-    await measureChosen(besideGroup(commit, before))
-    await onNodes(chosen(besideRows(commit), lab), (pairs) => compareBeside(commit, before, pairs))
-  } finally {
-    rmSync(place, { recursive: true, force: true })
-  }
-}
-
-async function onNodes(rows: readonly { readonly what: string }[], work: typeof compare): Promise<void> {
-  if (rows.length === 0) return
-  progress(rows)
-  for (const { what, ours, guide, goal } of await work(3))
-    if (rows.some((row) => row.what === what)) outcomes.push({ what, unit: 's', ours, theirs: guide, goal })
-}
-
-function chosen<T extends { readonly what: string }>(rows: readonly T[], parts: readonly string[]): T[] {
-  const wanted = rows.filter(({ what }) => only.test(what))
-  const why = needs(...parts)
-  if (why === false) return wanted
-  left.push(...wanted.map(({ what }) => `left out: ${what} (${why})`))
-  return []
-}
+type Outcome = ReturnType<typeof toOutcome>
 
 /** Who begins changes from pair to pair. */
-async function measure(group: Group, rows: readonly Row[]): Promise<Outcome[]> {
-  progress(rows)
+async function measure(group: Group): Promise<Outcome[]> {
+  const rows = group.rows.filter(({ what }) => only.test(what))
+  const lacking = needs(...group.parts)
+  const named = rows.map(({ what }) => what).join('; ')
+  if (rows.length === 0) return []
+  process.stderr.write(
+    `${(performance.now() / 1000).toFixed(0)} s: ${lacking ? `left out (${lacking}): ` : ''}${named}\n`,
+  )
+  if (lacking) return []
+  await using cleanUp = new AsyncDisposableStack()
   const place = makePlace()
-  try {
-    const sides = Object.entries(await group.prepare(place)).flatMap(([name, run]) =>
-      rows.some(({ ours, theirs }) => name === ours || name === theirs) ? [{ name, run, samples: [] as Sample[] }] : [],
-    )
-    for (let pair = 0; pair < group.pairs; pair++)
-      for (const { run, samples } of pair % 2 === 0 ? sides : sides.toReversed()) samples.push(await run())
-    return rows.map((row) => toOutcome(row, new Map(sides.map(({ name, samples }) => [name, samples]))))
-  } finally {
-    rmSync(place, { recursive: true, force: true })
-  }
-}
-
-function toOutcome(row: Row, samples: ReadonlyMap<string, readonly Sample[]>): Outcome {
-  const { what, goal, nodes } = row
-  const column = (side: string, count = 1) =>
-    (samples.get(side) ?? []).map((sample) => (sample[row.of] / count) * (nodes ? 1000 : 1))
-  return {
-    what,
-    unit: nodes ? 'ms' : row.of === 'mebibytes' ? 'MiB' : 's',
-    ours: column(row.ours, nodes?.[0]),
-    ...(row.theirs !== undefined && { theirs: column(row.theirs, nodes?.[1]) }),
-    goal,
-  }
+  cleanUp.defer(() => rmSync(place, { recursive: true, force: true }))
+  const sides = Object.entries(await group.prepare(place, cleanUp)).flatMap(([name, run]) =>
+    rows.some(({ ours, theirs }) => name === ours || name === theirs) ? [{ name, run, samples: [] as Sample[] }] : [],
+  )
+  for (let pair = 0; pair < group.pairs; pair++)
+    for (const { run, samples } of pair % 2 === 0 ? sides : sides.toReversed()) samples.push(await run())
+  return rows.map((row) => toOutcome(row, new Map(sides.map(({ name, samples }) => [name, samples]))))
 }
 
 /** The ratio is that of the medians. A goal without a ratio is the most that any run may have. */
-function figures({ ours, theirs, goal }: Outcome) {
-  if (theirs === undefined) return { ours: Math.max(...ours), isMet: Math.max(...ours) <= goal }
-  const medians = { ours: median(ours), theirs: median(theirs) }
-  const ratio = medians.ours / medians.theirs
-  return { ...medians, ratio, isMet: ratio <= goal }
+function toOutcome({ what, ours, theirs, of, goal, nodes }: Row, samples: ReadonlyMap<string, readonly Sample[]>) {
+  const unit = nodes ? 'ms' : of === 'mebibytes' ? 'MiB' : 's'
+  const column = (side: string, count = 1) =>
+    (samples.get(side) ?? []).map((sample) => (sample[of] / count) * (nodes ? 1000 : 1))
+  const pairs = { ours: column(ours, nodes?.[0]), theirs: theirs && column(theirs, nodes?.[1]) }
+  const shown = (value: number) => `${value.toPrecision(3)} ${unit}`
+  const most = Math.max(...pairs.ours)
+  if (!pairs.theirs) return { what, ...pairs, cells: [shown(most), '', ''], goal: shown(goal), isMet: most <= goal }
+  const [a, b] = [median(pairs.ours), median(pairs.theirs)]
+  return { what, ...pairs, cells: [shown(a), shown(b), (a / b).toFixed(2)], goal: String(goal), isMet: a / b <= goal }
 }
 
-function cellsOf(outcome: Outcome) {
-  const { ours, theirs, ratio, isMet } = { theirs: undefined, ratio: undefined, ...figures(outcome) }
-  const shown = (value: number | undefined) => (value === undefined ? '' : `${value.toPrecision(3)} ${outcome.unit}`)
-  const goal = ratio === undefined ? shown(outcome.goal) : String(outcome.goal)
-  return { what: outcome.what, ours: shown(ours), theirs: shown(theirs), ratio: ratio?.toFixed(2) ?? '', goal, isMet }
+function median(numbers: readonly number[]): number {
+  const sorted = numbers.toSorted((a, b) => a - b)
+  const at = (i: number) => sorted[Math.floor(i)] ?? Number.NaN
+  return (at((sorted.length - 1) / 2) + at(sorted.length / 2)) / 2
 }
 
-/** Only what was measured is written anew. */
+/** Only what was measured is written anew; in order, and without rows that there are no more. A goal that is missed is bold. */
 function writePage(): void {
   const path = fileURLToPath(new URL('../../docs/performance.md', import.meta.url))
   const git = (...args: readonly string[]) => execFileSync('git', args, { encoding: 'utf8' }).trim()
@@ -127,33 +76,27 @@ function writePage(): void {
   const commit = git('rev-parse', '--short', 'HEAD') + changes
   const date = new Date().toISOString().slice(0, 10)
   const measured = `${date}, ${commit}, ${availableParallelism()} cores, Node ${process.versions.node}`
-  const order = [...groups.flatMap(({ rows }) => rows), ...deployRows, ...ansibleRows, ...installRows]
-  const page = readFileSync(path, 'utf8')
-  const names = order.map(({ what }) => what)
-  writeFileSync(path, updatePage(page, outcomes.map(cellsOf), measured, names))
+  const [before = '', inside = '', after = ''] = readFileSync(path, 'utf8').split(
+    /(?<=figures: begin -->\n)|(?=<!-- figures: end)/,
+  )
+  const head = ['| what | ours | beside | ratio | goal | measured |', '| --- | --- | --- | --- | --- | --- |']
+  const table = all
+    .flatMap(({ rows }) => rows)
+    .flatMap(({ what }) => {
+      const found = outcomes.find((outcome) => outcome.what === what)
+      if (!found) return inside.split('\n').find((line) => line.split('|')[1]?.trim() === what) ?? []
+      const { cells, goal, isMet } = found
+      return `| ${[what, ...cells, isMet ? goal : `**${goal}**`, measured].join(' | ')} |`
+    })
+  writeFileSync(path, `${before}${[...head, ...table].join('\n')}\n${after}`)
   execFileSync('biome', ['check', '--write', path], { stdio: 'pipe' })
 }
 
 function report(): void {
-  say('| what | ours | theirs | ratio | goal | met |')
-  say('| --- | --- | --- | --- | --- | --- |')
-  for (const outcome of outcomes) {
-    const { what, ours, theirs, ratio, goal, isMet } = cellsOf(outcome)
-    say(`| ${[what, ours, theirs, ratio, goal, isMet ? 'yes' : 'no'].join(' | ')} |`)
-  }
-  for (const line of left) say(line)
+  const rows = outcomes.map(({ what, cells, goal, isMet }) => [what, ...cells, goal, isMet ? 'yes' : 'no'])
+  for (const row of [['what', 'ours', 'theirs', 'ratio', 'goal', 'met'], Array(6).fill('---'), ...rows])
+    process.stdout.write(`| ${row.join(' | ')} |\n`)
   const machine = { node: process.version, cores: availableParallelism(), load, seconds: performance.now() / 1000 }
-  const path = resolve('bench.json')
-  const rows = outcomes.map((outcome) => ({ ...outcome, figures: figures(outcome) }))
-  writeFileSync(path, `${JSON.stringify({ ...machine, rows, left }, null, 2)}\n`)
-  say(`${machine.seconds.toFixed(0)} s, load at the start ${load.join(' ')}; ${path}`)
-}
-
-function progress(rows: readonly { readonly what: string }[]): void {
-  const at = (performance.now() / 1000).toFixed(0)
-  process.stderr.write(`${at} s: ${rows.map(({ what }) => what).join('; ')}\n`)
-}
-
-function say(text: string): void {
-  process.stdout.write(`${text}\n`)
+  writeFileSync('bench.json', `${JSON.stringify({ ...machine, rows: outcomes }, null, 2)}\n`)
+  process.stdout.write(`${machine.seconds.toFixed(0)} s, load at the start ${load.join(' ')}; bench.json\n`)
 }

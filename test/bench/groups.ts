@@ -36,7 +36,7 @@ export interface Group {
   readonly parts: readonly string[]
   readonly rows: readonly Row[]
   /** What it makes first is not measured. */
-  prepare(place: string): Promise<Readonly<Record<string, () => Promise<Sample>>>>
+  prepare(place: string, cleanUp: AsyncDisposableStack): Promise<Readonly<Record<string, () => Promise<Sample>>>>
 }
 
 const here = (name: string) => fileURLToPath(new URL(name, import.meta.url))

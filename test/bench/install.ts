@@ -1,6 +1,6 @@
 /**
- * How long `install` takes on the guide's machines: renewed files beside a bare script that copies the same and restarts
- * nothing either; and a look, with 20 ms round trips, beside the same look without `install`. `node test/bench/install.ts`.
+ * `install` on the guide's machines: renewed files beside a bare script that copies the same and restarts nothing either;
+ * and a look, with 20 ms round trips, beside the same look without `install`.
  */
 import assert from 'node:assert/strict'
 import { spawn } from 'node:child_process'
@@ -12,86 +12,83 @@ import { installAll } from '../lab/machines/components.ts'
 import { type Machines, startMachines } from '../lab/machines/machines.ts'
 import type { Edit } from '../support/harderway.ts'
 import { running, startKubeletsOf } from '../support/running.ts'
-import type { Comparison } from './deploy.ts'
-import { median } from './figures.ts'
+import type { Group } from './groups.ts'
+import { timed } from './process.ts'
 
 const here = (name: string) => fileURLToPath(new URL(name, import.meta.url))
+const bare = 'beside a bare script'
+const seconds = { of: 'seconds' } as const
 
-/** Goals as parts of the time beside. */
-export const installRows = [
-  { what: 'install, all of it renewed, six machines, kubelets of 1.36, beside a bare script', goal: 1 },
-  { what: 'install, all of it renewed, 20 ms round trips, beside a bare script', goal: 1 },
-  { what: 'install, nothing to do, 20 ms round trips, beside deploy alone', goal: 1.35 },
-] as const
-
-export async function compareInstall(pairs: number): Promise<Comparison[]> {
-  await using lab = await startMachines()
-  // No drain: the script has none.
-  const edits = running({ drain: '', undrain: '' })
-  lab.write(...edits)
-  await must(lab, 'bootstrap')
-  await installAll(lab)
-  // Once, so that kubeconfigs name their pairs by file. The script restarts no kubelets, so none may need it.
-  await must(lab, 'install')
-  await startKubeletsOf(lab, '1.36')
-  const [renewed, farRenewed, look] = installRows
-  const bare = (config: string) => () => lab.exec(`sh ${here('bare-install.sh')} ${config}`)
-  const renew = async () => must(lab, 'certs', 'kubeconfigs', '--force')
-  const update = () => must(lab, 'deploy', 'install')
-  const first = await inPairs(pairs, renew, update, bare('lab/ssh_config'))
-  await must(lab, 'install')
-  await using far = await startRelays(lab, 10)
-  lab.write(...edits, [['nodes'], far.nodes])
-  const second = await inPairs(pairs, renew, update, bare(far.config))
-  const deploy = async () => {
-    lab.write(...edits, [['nodes'], far.nodes], [['install'], undefined])
-    await must(lab, 'deploy')
-  }
-  const install = async () => {
-    lab.write(...edits, [['nodes'], far.nodes])
-    await must(lab, 'install')
-  }
-  const third = await inPairs(pairs, async () => {}, install, deploy)
-  return [
-    { ...renewed, ours: first.ours, guide: first.theirs },
-    { ...farRenewed, ours: second.ours, guide: second.theirs },
-    { ...look, ours: third.ours, guide: third.theirs },
-  ]
-}
-
-async function must(lab: Machines, ...args: string[]): Promise<void> {
-  const { status, stdout, stderr } = await lab.run(...args, '--quiet')
-  assert.equal(status, 0, stdout + stderr)
-}
-
-/** Who begins changes from pair to pair; the first, which warms up what is cached, is not counted. */
-async function inPairs(
-  pairs: number,
-  prepare: () => Promise<unknown>,
-  ours: () => Promise<unknown>,
-  theirs: () => Promise<unknown>,
-) {
-  const times = { ours: [] as number[], theirs: [] as number[] }
-  const timed = async (side: keyof typeof times, work: () => Promise<unknown>, counts: boolean) => {
-    await prepare()
-    const begun = performance.now()
-    await work()
-    if (counts) times[side].push((performance.now() - begun) / 1000)
-  }
-  for (let pair = 0; pair <= pairs; pair++) {
-    const sides = [() => timed('ours', ours, pair > 0), () => timed('theirs', theirs, pair > 0)]
-    for (const side of pair % 2 === 0 ? sides : sides.toReversed()) await side()
-  }
-  return times
+export const installGroup: Group = {
+  pairs: 3,
+  parts: ['systemd-nspawn', 'mmdebstrap', 'ip', 'etcdctl', 'curl'],
+  rows: [
+    {
+      what: `install, all of it renewed, six machines, kubelets of 1.36, ${bare}`,
+      ...{ ours: 'renewed', theirs: 'script', ...seconds, goal: 1 },
+    },
+    {
+      what: `install, all of it renewed, 20 ms round trips, ${bare}`,
+      ...{ ours: 'farRenewed', theirs: 'farScript', ...seconds, goal: 1 },
+    },
+    {
+      what: 'install, nothing to do, 20 ms round trips, beside deploy alone',
+      ...{ ours: 'look', theirs: 'deploy', ...seconds, goal: 1.35 },
+    },
+  ],
+  async prepare(_, cleanUp) {
+    const lab = cleanUp.use(await startMachines())
+    const run = async (...args: string[]) => {
+      const { status, stdout, stderr } = await lab.run(...args, '--quiet')
+      assert.equal(status, 0, stdout + stderr)
+    }
+    // No drain: the script has none.
+    const edits = running({ drain: '', undrain: '' })
+    lab.write(...edits)
+    await run('bootstrap')
+    await installAll(lab)
+    // Once, so that kubeconfigs name their pairs by file. The script restarts no kubelets, so none may need it.
+    await run('install')
+    await startKubeletsOf(lab, '1.36')
+    const far = await startRelays(lab, 10, cleanUp)
+    const renewed = (nodes: readonly Edit[], work: () => Promise<unknown>) => async () => {
+      lab.write(...edits, ...nodes)
+      await run('certs', 'kubeconfigs', '--force')
+      return timed(work)
+    }
+    /** After once that is not measured, so that there is nothing to do. */
+    const idle =
+      (phase: string, ...more: readonly Edit[]) =>
+      async () => {
+        lab.write(...edits, far.nodes, ...more)
+        await run(phase)
+        return timed(() => run(phase))
+      }
+    const update = () => run('deploy', 'install')
+    const script = (config: string) => () => lab.exec(`sh ${here('bare-install.sh')} ${config}`)
+    return {
+      renewed: renewed([], update),
+      script: renewed([], script('lab/ssh_config')),
+      farRenewed: renewed([far.nodes], update),
+      farScript: renewed([far.nodes], script(far.config)),
+      look: idle('install'),
+      deploy: idle('deploy', [['install'], undefined]),
+    }
+  },
 }
 
 /** In the machines' network, where the runs are too. */
 async function startRelays(
   lab: Machines,
   delayMs: number,
-): Promise<AsyncDisposable & { readonly nodes: Edit[1]; readonly config: string }> {
+  cleanUp: AsyncDisposableStack,
+): Promise<{ readonly nodes: Edit; readonly config: string }> {
   const [first = '', ...args] = [...lab.within, process.execPath, here('relays.ts'), String(delayMs)]
   const child = spawn(first, [...args, ...lab.all.map(({ ip }) => ip)], { stdio: ['pipe', 'pipe', 'inherit'] })
+  cleanUp.defer(async () => {
+    child.stdin.end()
+    await once(child, 'exit')
+  })
   const [line] = await once(child.stdout.setEncoding('utf8'), 'data')
   const ports: number[] = JSON.parse(line)
   const known = join(lab.place, 'lab/known_hosts')
@@ -104,18 +101,5 @@ async function startRelays(
   const config = 'lab/far_config'
   const hosts = lab.all.map(({ name }, i) => `Host ${name}\n  HostName 127.0.0.1\n  Port ${ports[i]}\n`)
   writeFileSync(join(lab.place, config), hosts.join('') + readFileSync(join(lab.place, 'lab/ssh_config'), 'utf8'))
-  return {
-    nodes,
-    config,
-    async [Symbol.asyncDispose]() {
-      child.stdin.end()
-      await once(child, 'exit')
-    },
-  }
+  return { nodes: [['nodes'], nodes], config }
 }
-
-if (import.meta.main)
-  for (const { what, ours, guide, goal } of await compareInstall(Number(process.argv[2] ?? 3))) {
-    const [a, b] = [median(ours), median(guide)]
-    process.stdout.write(`${what}: ${a.toFixed(2)} s, ${b.toFixed(2)} s, ${(a / b).toFixed(2)} (goal ${goal})\n`)
-  }

@@ -1,4 +1,4 @@
-/** Whole processes, from the start to the end. */
+/** What is measured: whole processes from the start to the end, and other work by its time. */
 import assert from 'node:assert/strict'
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
@@ -11,9 +11,17 @@ const usageModule = new URL('usage.js', import.meta.url).href
 
 export interface Sample {
   readonly seconds: number
-  /** Seconds of all its threads; NaN of a process that is no Node of ours, as is the next. */
+  /** Seconds of all its threads; NaN of what is no Node of ours, as is the next. */
   readonly cpu: number
   readonly mebibytes: number
+}
+
+const unknown = { cpu: Number.NaN, mebibytes: Number.NaN }
+
+export async function timed(work: () => Promise<unknown>): Promise<Sample> {
+  const begun = performance.now()
+  await work()
+  return { seconds: (performance.now() - begun) / 1000, ...unknown }
 }
 
 /** In the repository, with a home of its own; throws where it fails. */
@@ -24,16 +32,20 @@ export async function runProcess(place: string, program: string, ...args: readon
     PATH: process.env.PATH,
     HOME: join(place, 'home'),
     TERM: 'xterm',
+    LC_ALL: 'C.UTF-8',
     BENCH_USAGE: usage,
     // A look at the registry is no part of `npm run`: it is once a day, and of a new home each time.
     npm_config_update_notifier: 'false',
   }
-  const begun = performance.now()
-  const child = spawn(program, args, { cwd: root, env, stdio: 'ignore' })
-  const [status] = await once(child, 'close')
-  const seconds = (performance.now() - begun) / 1000
-  assert.equal(status, 0, `${program} ${args.join(' ')}`)
-  return { seconds, ...readUsage(usage) }
+  const sample = await timed(async () => {
+    const [status] = await once(spawn(program, args, { cwd: root, env, stdio: 'ignore' }), 'close')
+    assert.equal(status, 0, `${program} ${args.join(' ')}`)
+  })
+  try {
+    return { ...sample, ...JSON.parse(readFileSync(usage, 'utf8')) }
+  } catch {
+    return sample
+  }
 }
 
 /** The Node that runs this, which is then asked what it used. */
@@ -45,15 +57,5 @@ export function runNode(place: string, ...args: readonly string[]): Promise<Samp
 export function runNodeOnTerminal(place: string, ...args: readonly string[]): Promise<Sample> {
   const words = [process.execPath, '--import', usageModule, ...args]
   const command = `stty rows 24 cols 80; exec ${words.map((word) => `'${word}'`).join(' ')}`
-  return process.platform === 'linux'
-    ? runProcess(place, 'script', '-qec', command, '/dev/null')
-    : runProcess(place, 'script', '-q', '/dev/null', 'sh', '-c', command)
-}
-
-function readUsage(path: string): Omit<Sample, 'seconds'> {
-  try {
-    return JSON.parse(readFileSync(path, 'utf8'))
-  } catch {
-    return { cpu: Number.NaN, mebibytes: Number.NaN }
-  }
+  return runProcess(place, 'script', '-qec', command, '/dev/null')
 }

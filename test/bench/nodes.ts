@@ -1,0 +1,119 @@
+/** Deploys to the guide's seven nodes, beside the guide's scp calls, and beside Ansible's copy module. */
+import { mkdirSync, readdirSync, rmSync, statSync, writeFileSync } from 'node:fs'
+import { userInfo } from 'node:os'
+import { join } from 'node:path'
+import { stringify } from 'yaml'
+import { command } from '../guide/command.ts'
+import { deployauth } from '../guide/deployauth.ts'
+import { guideNodes } from '../guide/requests.ts'
+import { type Lab, startLab } from '../lab/lab.ts'
+import { entry, gateway, labEdits, writeCluster } from '../support/harderway.ts'
+import { shellFiles } from '../support/three-nodes.ts'
+import { type Group, local, quietly } from './groups.ts'
+import { runProcess, type Sample, timed } from './process.ts'
+
+export const nodeParts = ['sshd', 'ssh', 'scp']
+
+/** With a folder whose auth/ is made, and deployed. */
+export async function startNodes(place: string, cleanUp: AsyncDisposableStack, name: string, delayMs?: number) {
+  const names = [...guideNodes().map((node) => node.name), 'gateway']
+  const nodes = names.map((node) => ({ name: node, ...(delayMs !== undefined && { relay: { delayMs } }) }))
+  const folder = join(place, name)
+  mkdirSync(folder)
+  const lab = await startLab({ dir: join(folder, 'lab'), nodes })
+  cleanUp.defer(() => lab.stop())
+  writeCluster(folder, [...labEdits(lab), gateway])
+  await runProcess(place, process.execPath, entry, ...local, 'deploy', ...quietly(folder))
+  return { place, lab, folder }
+}
+
+type Nodes = Awaited<ReturnType<typeof startNodes>>
+
+const isOurs = (file: string) => !shellFiles.includes(file)
+
+function empty({ nodes }: Lab): void {
+  for (const { home } of nodes)
+    for (const name of readdirSync(home).filter(isOurs)) rmSync(join(home, name), { recursive: true })
+}
+
+/** Cold, and once more after that. */
+function bothOf({ lab }: Nodes, work: () => Promise<Sample>) {
+  const cold = () => {
+    empty(lab)
+    return work()
+  }
+  const idle = async () => {
+    await work()
+    return work()
+  }
+  return { cold, idle }
+}
+
+export function deploys(nodes: Nodes, program = entry) {
+  return bothOf(nodes, () => runProcess(nodes.place, process.execPath, program, 'deploy', ...quietly(nodes.folder)))
+}
+
+/** The guide's scp calls alone, without the shell that would start them. */
+function scp({ lab, folder }: Nodes): Promise<Sample> {
+  const [auth, user] = [join(folder, 'auth'), userInfo().username]
+  empty(lab)
+  return timed(async () => {
+    await deployauth(auth, guideNodes(), { sshConfig: lab.sshConfig, user })
+    await command({ cwd: auth }, 'scp', '-F', lab.sshConfig, 'ca.pem', `${user}@gateway:~`)
+  })
+}
+
+export const deployGroup: Group = {
+  pairs: 3,
+  parts: nodeParts,
+  rows: [
+    { what: 'deploy, cold, loopback', ours: 'near', theirs: 'nearScp', of: 'seconds', goal: 1 },
+    { what: 'deploy, cold, 20 ms round trips', ours: 'cold', theirs: 'scp', of: 'seconds', goal: 0.11 },
+    { what: 'deploy, nothing to do, 20 ms round trips', ours: 'idle', theirs: 'scp', of: 'seconds', goal: 0.06 },
+  ],
+  async prepare(place, cleanUp) {
+    const near = await startNodes(place, cleanUp, 'near')
+    const far = await startNodes(place, cleanUp, 'far', 10)
+    return { near: deploys(near).cold, nearScp: () => scp(near), ...deploys(far), scp: () => scp(far) }
+  },
+}
+
+/** The same files on the same nodes, with the best settings there are for that. */
+export const ansibleGroup: Group = {
+  pairs: 3,
+  parts: [...nodeParts, 'ansible-playbook'],
+  rows: (['cold', 'nothing to do'] as const).map((how) => ({
+    what: `deploy, ${how}, 20 ms round trips, beside Ansible`,
+    ...(how === 'cold' ? { ours: 'cold', theirs: 'ansible' } : { ours: 'idle', theirs: 'ansibleIdle' }),
+    ...{ of: 'seconds', goal: 0.1 },
+  })),
+  async prepare(place, cleanUp) {
+    const nodes = await startNodes(place, cleanUp, 'far', 10)
+    const play = writePlaybook(nodes)
+    const { cold: ansible, idle: ansibleIdle } = bothOf(nodes, () => runProcess(place, 'env', ...play))
+    return { ...deploys(nodes), ansible, ansibleIdle }
+  },
+}
+
+/** Of the files that are on each node now, with their modes. Returns what runs it. */
+function writePlaybook({ folder, lab }: Nodes): string[] {
+  const at = (name: string) => join(folder, name)
+  // In quotes, so that YAML does not take it for a decimal number.
+  const modeOf = (path: string) => (statSync(path).mode & 0o7777).toString(8).padStart(4, '0')
+  const files = lab.nodes.map(({ name, home }) => {
+    const there = readdirSync(home).filter(isOurs)
+    return [name, { files: there.map((file) => ({ file, mode: modeOf(join(home, file)) })) }]
+  })
+  const vars = { ansible_user: userInfo().username, ansible_python_interpreter: '/usr/bin/python3' }
+  writeFileSync(at('inventory.yaml'), stringify({ all: { hosts: Object.fromEntries(files), vars } }))
+  const copy = { src: `${at('auth')}/{{ item.file }}`, dest: '~/{{ item.file }}', mode: '{{ item.mode }}' }
+  const tasks = [{ 'ansible.builtin.copy': copy, loop: '{{ files }}', loop_control: { label: '{{ item.file }}' } }]
+  writeFileSync(at('deploy.yaml'), stringify([{ hosts: 'all', gather_facts: false, strategy: 'free', tasks }]))
+  const settings = [
+    ...['[defaults]', `inventory=${at('inventory.yaml')}`, 'forks=16', 'stdout_callback=minimal'],
+    ...['[ssh_connection]', 'pipelining=True', `control_path_dir=${at('cp')}`],
+    `ssh_args=-F ${lab.sshConfig} -o ControlMaster=auto -o ControlPersist=60s`,
+  ]
+  writeFileSync(at('ansible.cfg'), `${settings.join('\n')}\n`)
+  return [`ANSIBLE_CONFIG=${at('ansible.cfg')}`, 'ansible-playbook', at('deploy.yaml')]
+}
