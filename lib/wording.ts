@@ -121,16 +121,6 @@ export function quote(text: string): string {
 }
 
 /**
- * A mistake as GitHub shows it beside the line, on the summary of the run and in a pull request:
- * https://docs.github.com/actions/reference/workflows-and-actions/workflow-commands#setting-an-error-message
- */
-export function formatAnnotation({ file, line, column, ...explained }: Mistake): string {
-  const data = (text: string) => text.replaceAll('%', '%25').replaceAll('\r', '%0D').replaceAll('\n', '%0A')
-  const property = (text: string) => data(text).replaceAll(':', '%3A').replaceAll(',', '%2C')
-  return `::error file=${property(file)},line=${line},col=${column}::${data(printable(formatExplained(explained)))}`
-}
-
-/**
  * Text from a node or a file may look like a command to the runner, which accepts one at the start of any line:
  * https://docs.github.com/actions/reference/workflows-and-actions/workflow-commands
  */

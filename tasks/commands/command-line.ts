@@ -44,7 +44,7 @@ export function parseCommandLine(args: readonly string[]): CommandLine {
 }
 
 function refuseOtherTools({ names, config }: Options): void {
-  const command = (task: string) => formatCommand(task, { config })
+  const command = (task: string) => formatCommand(task, config)
   for (const name of names) {
     const instead = Object.hasOwn(otherTools, name) ? otherTools[name] : undefined
     if (instead) throw usageFailure(`"${name}" is not a command: ${instead(command)}`)

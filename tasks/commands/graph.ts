@@ -3,16 +3,17 @@ import { drawBoxes, formatDot, formatMermaid } from '../../lib/graph/diagram.ts'
 import { closure } from '../../lib/graph/graph.ts'
 import { formatJsonLine } from '../../lib/show/lines.ts'
 import { clusterGraph } from '../phases/table.ts'
+import type { CommandRun } from '../request/command-run.ts'
 import type { Finding } from '../request/job.ts'
 import { usage } from '../request/options.ts'
 import { selectNodes } from '../request/selection.ts'
-import type { Request } from '../request/session.ts'
 import { phaseTitles } from '../tables/phases.ts'
 
 /** Throws a usage Failure for an unknown format. */
-export async function graph({ cluster, options, print }: Request): Promise<readonly Finding[]> {
+export async function graph(run: CommandRun): Promise<readonly Finding[]> {
+  const { cluster, options, print } = run
   const all = clusterGraph(cluster)
-  const chosen = selectNodes(cluster, [...all.values()], options)
+  const chosen = selectNodes(run, [...all.values()])
   const wanted = closure(
     all,
     chosen.map(({ id }) => id),

@@ -13,7 +13,7 @@ export function helpText(): string {
   const rows: [string, string][] = [
     everyPhase,
     ...commands.map((command): [string, string] => [usageOf(command), command.does]),
-    [formatCommand('COMMAND --help', {}), 'what that command does, its options and exit statuses'],
+    [formatCommand('COMMAND --help'), 'what that command does, its options and exit statuses'],
   ]
   return [
     'harderway: the security set-up of a Kubernetes cluster, from cluster.yaml',
@@ -38,10 +38,10 @@ export function helpOf(command: Command): string {
   ].join('\n')
 }
 
-const everyPhase: [string, string] = [formatCommand('bootstrap', {}), 'every phase, in order']
+const everyPhase: [string, string] = [formatCommand('bootstrap'), 'every phase, in order']
 
 function usageOf({ name, operands = '' }: Command): string {
-  return formatCommand([name, operands].filter(Boolean).join(' '), {})
+  return formatCommand([name, operands].filter(Boolean).join(' '))
 }
 
 function formatPhases(): string[] {
@@ -57,10 +57,10 @@ function formatOption(name: OptionName, { means }: Command): string[] {
   )
 }
 
-function formatCommon({ auth }: Command): string {
-  const known = commonOptions.filter((name) => name !== 'config' || auth !== 'has none yet')
+function formatCommon({ isWithoutCluster }: Command): string {
+  const known = commonOptions.filter((name) => name !== 'config' || !isWithoutCluster)
   const names = new Intl.ListFormat('en').format(known.map((name) => `--${name}`))
-  return `Also ${names.replace(', and', ' and')}: see ${formatCommand('--help', {})}`
+  return `Also ${names.replace(', and', ' and')}: see ${formatCommand('--help')}`
 }
 
 /** Each phase and each command. */

@@ -9,7 +9,7 @@ import type { ConfigUse } from '../../lib/remote/ssh-config.ts'
 import { first, parseSshConfig } from '../../lib/remote/ssh-config.ts'
 import { groupAlike } from '../../lib/wording.ts'
 import { layouts } from '../layouts/table.ts'
-import type { Call } from '../request/session.ts'
+import type { CommandRun } from '../request/command-run.ts'
 import type { ClusterDraft } from './init-draft.ts'
 
 /** Processes at once. */
@@ -19,12 +19,13 @@ const concurrency = 16
 export async function findHosts(
   draft: ClusterDraft,
   configFile: string | undefined,
-  call: Call,
+  given: Pick<CommandRun, 'host' | 'options' | 'signal'>,
 ): Promise<ClusterDraft> {
-  const { user } = call.options
+  const { user } = given.options
   const limit = pLimit(concurrency)
-  const use = { folder: call.cwd(), ssh: { configFile } }
-  const found = await Promise.all(draft.nodes.map(({ name, host = name }) => limit(() => findHost(host, use, call))))
+  const use = { folder: given.host.cwd(), ssh: { configFile } }
+  const at = { env: given.host.env, signal: given.signal }
+  const found = await Promise.all(draft.nodes.map(({ name, host = name }) => limit(() => findHost(host, use, at))))
   const login = user ?? mostCommon(found.flatMap((host) => host.user ?? [])) ?? draft.ssh.user
   const nodes = draft.nodes.map((node, i) => {
     const { addresses = [], user: own = login } = found[i] ?? {}
@@ -47,8 +48,8 @@ function mostCommon(names: readonly string[]): string | undefined {
 }
 
 /** The name has been checked: ssh can't take it for an option. `user` is undefined if ssh has no setting for this host. */
-async function findHost(host: string, use: ConfigUse, call: Call) {
-  const { exitCode, stdout, stderr } = await printConfig(use, ['--', host], call)
+async function findHost(host: string, use: ConfigUse, at: Parameters<typeof printConfig>[2]) {
+  const { exitCode, stdout, stderr } = await printConfig(use, ['--', host], at)
   if (exitCode !== 0)
     throw usageFailure(`${host}: ssh can't be used (${stderr.trim().split(/\r?\n/)[0]?.slice(0, 300)})`)
   const config = parseSshConfig(stdout)

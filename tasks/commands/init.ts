@@ -14,26 +14,28 @@ import { suggest } from '../../lib/suggest.ts'
 import { formatExplained, formatNames, printable, quote } from '../../lib/wording.ts'
 import type { Layout } from '../layouts/layout.ts'
 import { layouts } from '../layouts/table.ts'
-import { formatCommand } from '../request/host.ts'
+import type { CommandRun } from '../request/command-run.ts'
+import { formatCommand, type Host, pathOf } from '../request/host.ts'
 import type { Finding } from '../request/job.ts'
 import { type Options, usage } from '../request/options.ts'
-import type { Call } from '../request/session.ts'
 import { known } from '../tables/files.ts'
 import { adopt, layoutsIn } from './init-adoption.ts'
 import { type ClusterDraft, type DraftNode, formatCluster, newDraft, plainCluster } from './init-draft.ts'
 import { findHosts } from './init-hosts.ts'
 
 /** Throws a Failure before anything is written. */
-export async function init(call: Call): Promise<readonly Finding[]> {
-  const requested = parseRequested(call)
+export async function init(
+  given: Pick<CommandRun, 'host' | 'options' | 'signal' | 'print'>,
+): Promise<readonly Finding[]> {
+  const requested = parseRequested(given)
   refuseExisting(requested.file)
-  const begun = beginDraft(requested, call.options)
+  const begun = beginDraft(requested, given.options)
   // Before a name from it is passed to ssh.
   checkDraft(begun)
-  const draft = await findHosts(begun, requested.sshConfig, call)
+  const draft = await findHosts(begun, requested.sshConfig, given)
   checkDraft(draft)
-  call.signal.throwIfAborted()
-  return report(draft, write(draft, requested), requested, call)
+  given.signal.throwIfAborted()
+  return report(draft, write(draft, requested), requested, given)
 }
 
 /** With init's own help. */
@@ -44,19 +46,19 @@ function wrong(message: string) {
 type Requested = ReturnType<typeof parseRequested>
 
 /** Absolute paths: the folder and its cluster.yaml, an auth/ that may be there. Throws a usage Failure. */
-function parseRequested({ options, pathOf }: Pick<Call, 'options' | 'pathOf'>) {
+function parseRequested({ host, options }: Pick<CommandRun, 'host' | 'options'>) {
   const { names, config, from, sshConfig } = options
   const [, typed, ...more] = names
   if (!typed || more.length > 0) throw wrong('give one folder, which gets a cluster.yaml')
   if (config !== undefined) throw wrong('--config names a cluster.yaml that is there: init writes one into its folder')
-  const folder = pathOf(typed)
+  const folder = pathOf(host, typed)
   const roles = ['control', 'worker', 'gateway'] as const
   return {
     folder,
     file: join(folder, 'cluster.yaml'),
-    auth: from === undefined ? join(folder, 'auth') : pathOf(from),
+    auth: from === undefined ? join(folder, 'auth') : pathOf(host, from),
     nodes: roles.flatMap((role) => options[role].flatMap((list) => parseNodes(role, list))),
-    sshConfig: sshConfig === undefined ? undefined : pathOf(sshConfig),
+    sshConfig: sshConfig === undefined ? undefined : pathOf(host, sshConfig),
   }
 }
 
@@ -149,8 +151,12 @@ function write(draft: ClusterDraft, { folder, file }: Requested): string {
   return text
 }
 
-function report(draft: ClusterDraft, text: string, { file }: Requested, call: Call): Finding[] {
-  const { options, print } = call
+function report(
+  draft: ClusterDraft,
+  text: string,
+  { file }: Requested,
+  { host, options, print }: Pick<CommandRun, 'host' | 'options' | 'print'>,
+): Finding[] {
   const say = (message: string) => print(options.json ? formatJsonLine({ type: 'note', message }) : printable(message))
   const missing = text.split('\n').flatMap((line, i) => {
     const [, what] = / # MISSING: (.*)$/.exec(line) ?? []
@@ -163,15 +169,15 @@ function report(draft: ClusterDraft, text: string, { file }: Requested, call: Ca
     else say(`${file} is written, for ${layouts[draft.layout].guide}; ssh logs in as ${draft.ssh.user}`)
   }
   for (const line of missing) say(line)
-  if (!options.quiet) say(`${missing.length > 0 ? 'fill that in, then' : 'now'}: ${nextCommand(file, call)}`)
+  if (!options.quiet) say(`${missing.length > 0 ? 'fill that in, then' : 'now'}: ${nextCommand(file, options, host)}`)
   return missing.length > 0 ? ['stale'] : []
 }
 
-function nextCommand(file: string, { options: { names, from }, cwd, clone }: Call): string {
+function nextCommand(file: string, { names, from }: Options, { cwd }: Host): string {
   const [, folder = ''] = names
   const config = file === join(cwd(), 'cluster.yaml') ? undefined : join(folder, 'cluster.yaml')
   const task = from === undefined ? 'bootstrap --dry-run' : `recover --from ${quote(from)}`
-  return formatCommand(task, { config, clone })
+  return formatCommand(task, config)
 }
 
 /** Throws a usage Failure if anything has that name, even a symbolic link. */

@@ -3,6 +3,7 @@ import type { Failure } from '../../lib/failure.ts'
 import { caName } from '../../lib/files/names.ts'
 import { keepTo, otherPlan, planOf } from '../../lib/graph/actions.ts'
 import { closure, type Graph } from '../../lib/graph/graph.ts'
+import type { Run } from '../../lib/graph/run.ts'
 import { nameInPhase } from '../../lib/graph/target.ts'
 import { type PhaseView, viewPhases } from '../../lib/show/phase-view.ts'
 import { formatFailures } from '../../lib/show/reporter.ts'
@@ -10,38 +11,36 @@ import { summarise } from '../../lib/show/summary.ts'
 import { formatNames } from '../../lib/wording.ts'
 import { findOtherCluster } from '../nodes/other-cluster.ts'
 import { clusterGraph } from '../phases/table.ts'
+import { readAuth } from '../request/access.ts'
+import type { CommandRun } from '../request/command-run.ts'
 import { adviseOnCa, noteOnValidity } from '../request/expiry.ts'
 import { formerHoldersNote } from '../request/former-holders.ts'
-import { commandOf } from '../request/host.ts'
-import { exitStatus, type Finding, type Reading } from '../request/job.ts'
+import { exitStatus, type Finding } from '../request/job.ts'
 import { look, type Scope, type Seen, showLook } from '../request/observe.ts'
 import { usage } from '../request/options.ts'
 import { type Selection, select } from '../request/selection.ts'
-import type { Request, Session } from '../request/session.ts'
 import { notesOnAddresses, notesOnFolder, notesOnOptions } from '../request/walk.ts'
 import { formatUnderWay, rotationOf, rotationsUnderWay } from '../rotations/under-way.ts'
 import { phases } from '../tables/phases.ts'
 import { outageOf } from '../tables/places.ts'
 
 /** Throws a usage Failure before anything is printed. */
-export function plan(request: Request): Reading {
-  const { format, expectPlan } = request.options
+export async function plan(given: CommandRun): Promise<readonly Finding[]> {
+  const { format, expectPlan, offline } = given.options
   if (expectPlan !== undefined) throw usage("--expect-plan and --dry-run can't be combined")
   if (format !== undefined && format !== 'markdown') throw usage(`--format ${format}: a plan has markdown`)
-  const all = clusterGraph(request.cluster)
-  const selection = select(request, all)
+  const all = clusterGraph(given.cluster)
+  const selection = select(given, all)
   const whole = closure(all, selection.ids)
-  const graph = request.options.offline ? withoutLooks(whole) : whole
+  const graph = offline ? withoutLooks(whole) : whole
   const views = viewPhases(phases, graph)
-  return {
-    graph,
-    read: async (session) => {
-      const refusals = await findOtherCluster(session.run, graph, session.limits.node)
-      if (refusals.length > 0) return () => refuse(request, views, refusals)
-      const seen = await look(session, { graph, views, forced: selection.forced, foresees: true })
-      return () => show(request, seen, { all, whole, selection })
-    },
+  const read = async (run: CommandRun) => {
+    const refusals = await findOtherCluster(run, graph, run.limits.node)
+    if (refusals.length > 0) return () => refuse(run, views, refusals)
+    const seen = await look(run, { graph, views, forced: selection.forced, foresees: true })
+    return () => show(run, seen, { all, whole, selection })
   }
+  return readAuth(given, graph, read, { isPlan: true })
 }
 
 interface Wanted {
@@ -51,7 +50,7 @@ interface Wanted {
   readonly selection: Selection
 }
 
-async function show(request: Request, seen: Seen, wanted: Wanted) {
+async function show(given: CommandRun, seen: Seen, wanted: Wanted) {
   const { whole, selection } = wanted
   const { graph, run, outcomes } = seen
   const reachesNodes = selection.ids.some((id) => graph.get(id)?.where === 'node')
@@ -62,14 +61,14 @@ async function show(request: Request, seen: Seen, wanted: Wanted) {
     ...notesOnOptions(run.cluster),
     ...notLookedAt(whole, graph),
     ...(reachesNodes ? [...notesOnAddresses(run.cluster), ...formerHoldersNote(run)] : []),
-    ...otherWays(request, wanted),
-    ...nextRun(request, wanted),
+    ...otherWays(run, wanted),
+    ...nextRun(run, wanted),
     ...noteOnValidity(run, outcomes),
     ...[outageOf(run.cluster, restartsIn(seen)) ?? []].flat(),
   ]
   const caEnds = graph.has(caName) && !selection.forced.has(caName) ? adviseOnCa(run) : undefined
   const planHash = planOf(graph, outcomes, run)?.hash
-  return showLook(request, seen, { isPlan: true, notes, caEnds, planHash })
+  return showLook(given, seen, { isPlan: true, notes, caEnds, planHash })
 }
 
 function restartsIn({ outcomes }: Seen): string[] {
@@ -93,27 +92,27 @@ function notLookedAt(whole: Graph, graph: Graph): string[] {
 }
 
 /** Whatever is replaced could be rotated instead. */
-function otherWays(request: Request, { whole, selection: { forced } }: Wanted): string[] {
+function otherWays({ command }: Run, { whole, selection: { forced } }: Wanted): string[] {
   const replaced = [...forced].flatMap(([id, force]) => (force === 'replace' ? (whole.get(id) ?? []) : []))
   return replaced.map((target) => {
     const name = nameInPhase(target)
-    return `what was made with the present ${name} stops working then; without an outage: ${commandOf(request, `rotate ${rotationOf(target)}`)}`
+    return `what was made with the present ${name} stops working then; without an outage: ${command(`rotate ${rotationOf(target)}`)}`
   })
 }
 
 /** The run that makes what depends on the forced targets, unless this one does. */
-function nextRun(request: Request, { all, whole, selection: { forced } }: Wanted): string[] {
+function nextRun({ command }: Run, { all, whole, selection: { forced } }: Wanted): string[] {
   const isMade = (id: string) => forced.has(id) && all.get(id)?.where === 'auth'
   const isLeft = [...all.values()].some(({ id, needs }) => !whole.has(id) && needs.some(isMade))
   if (!isLeft) return []
   const isReplaced = [...forced.values()].includes('replace')
-  const command = commandOf(request, isReplaced ? 'bootstrap --replace-identity' : 'bootstrap')
-  return [`kubeconfigs and nodes keep the old files until you run: ${command}`]
+  const next = command(isReplaced ? 'bootstrap --replace-identity' : 'bootstrap')
+  return [`kubeconfigs and nodes keep the old files until you run: ${next}`]
 }
 
 /** `--expect-plan`: the targets, none of which does anything else than it would do now. Throws a refusal if that is another plan. */
-export async function readPlanned(session: Session, scope: Scope, expected: string): Promise<Graph> {
-  const { run, outcomes } = await look(session, { ...scope, foresees: true })
+export async function readPlanned(given: CommandRun, scope: Scope, expected: string): Promise<Graph> {
+  const { run, outcomes } = await look(given, { ...scope, foresees: true })
   const plan = planOf(scope.graph, outcomes, run)
   if (!plan)
     throw otherPlan(
@@ -126,7 +125,7 @@ export async function readPlanned(session: Session, scope: Scope, expected: stri
 
 /** The run would make nothing, so there is no plan. */
 async function refuse(
-  { reporterFor, endedStatus }: Request,
+  { reporterFor, endedStatus }: CommandRun,
   views: readonly PhaseView[],
   refusals: readonly [string, Failure][],
 ): Promise<readonly Finding[]> {

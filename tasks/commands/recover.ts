@@ -18,10 +18,12 @@ import { formatDate, formatNames } from '../../lib/wording.ts'
 import { readShown, type Shown } from '../nodes/component.ts'
 import { lookAtPorts } from '../nodes/look.ts'
 import { clusterGraph } from '../phases/table.ts'
-import type { Writing } from '../request/job.ts'
+import { writeAuth } from '../request/access.ts'
+import type { CommandRun } from '../request/command-run.ts'
+import { pathOf } from '../request/host.ts'
+import type { Finding } from '../request/job.ts'
 import { usage } from '../request/options.ts'
 import { checkNodes } from '../request/selection.ts'
-import type { Request } from '../request/session.ts'
 import { closeFolder } from '../request/walk.ts'
 import { caRotationFiles } from '../rotations/ca-state.ts'
 import { tokenFiles } from '../rotations/service-account-state.ts'
@@ -39,19 +41,19 @@ import {
 } from './recover-sources.ts'
 
 /** Throws a usage Failure before anything is changed. */
-export async function recover(request: Request): Promise<Writing> {
-  const source = sourceOf(request)
-  const { pathOf, signal } = request
-  const graph = clusterGraph(request.cluster)
+export async function recover(given: CommandRun): Promise<readonly Finding[]> {
+  const source = sourceOf(given)
+  const { host, limits, signal } = given
+  const graph = clusterGraph(given.cluster)
   const targets = [...graph.values()].filter(({ where }) => where === 'auth')
-  return {
+  return writeAuth(given, {
     ...(typeof source !== 'string' && { graph }),
-    reporter: await request.reporterFor([], false),
-    work: async ({ run, limits }) => {
+    reporter: await given.reporterFor([], false),
+    work: async (run) => {
       const names = () => [...targets.flatMap(({ makes }) => makes), ...identityNames(run)]
       const sources =
         typeof source === 'string'
-          ? { main: readFolder(pathOf(source), run.auth.files, names()), others: [] }
+          ? { main: readFolder(pathOf(host, source), run.auth.files, names()), others: [] }
           : await readNodes(run, source, limits.node, signal)
       const { files, notes } = await checkFound(run, targets, sources)
       signal.throwIfAborted()
@@ -59,11 +61,11 @@ export async function recover(request: Request): Promise<Writing> {
       for (const note of notes) run.note(note)
       return { outcomes: new Map(), findings: [] }
     },
-  }
+  })
 }
 
 /** The folder, or the control node. Throws a usage Failure unless there is exactly one. */
-function sourceOf({ options: { nodes, from }, cluster }: Request): string | ClusterNode {
+function sourceOf({ options: { nodes, from }, cluster }: CommandRun): string | ClusterNode {
   const [name, ...more] = nodes
   if (more.length > 0 || (name === undefined) === (from === undefined))
     throw usage('recover needs one place to recover from: --node NAME or --from DIR', 'recover')

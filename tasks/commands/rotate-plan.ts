@@ -8,9 +8,8 @@ import { formatJsonLine } from '../../lib/show/lines.ts'
 import { formatNames, groupAlike, withoutOwnName } from '../../lib/wording.ts'
 import { layoutOf } from '../layouts/table.ts'
 import { asStarted, lookAtUnits } from '../nodes/units.ts'
-import { commandOf } from '../request/host.ts'
+import type { CommandRun } from '../request/command-run.ts'
 import type { Finding } from '../request/job.ts'
-import type { Request } from '../request/session.ts'
 import type { Rotation, Stage } from '../rotations/rotation.ts'
 import { nodeFiles } from '../tables/files.ts'
 import { nodeUnits, outageOf } from '../tables/places.ts'
@@ -44,11 +43,11 @@ export async function lookAtReloading({ stages }: Rotation, run: Run, install: I
 }
 
 export async function planRotation(
-  request: Request,
+  run: CommandRun,
   rotation: Rotation,
   { install, at, seen }: { readonly install: Install; readonly at: number; readonly seen: Reloading },
 ): Promise<readonly Finding[]> {
-  const { options, cluster, print } = request
+  const { options, cluster, print } = run
   const { stages } = rotation
   const end = options.finish ? stages.length : stages.length - 1
   const say = (text: string, indent = 0) => print(' '.repeat(indent) + text)
@@ -79,7 +78,7 @@ export async function planRotation(
     const outage = outageOf(cluster, restarted)
     if (outage) say(outage, 2)
     say(`proof: ${proof}`, 2)
-    print(`  way back: ${undo ? commandOf(request, `rotate ${rotation.name} --undo`) : 'none'}`)
+    print(`  way back: ${undo ? run.command(`rotate ${rotation.name} --undo`) : 'none'}`)
   }
   return at < end || stages[at - 1]?.isLast ? ['stale'] : []
 }

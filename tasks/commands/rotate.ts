@@ -8,11 +8,11 @@ import { viewPhases } from '../../lib/show/phase-view.ts'
 import { summarise } from '../../lib/show/summary.ts'
 import { formatNames } from '../../lib/wording.ts'
 import { clusterGraph } from '../phases/table.ts'
+import { readAuth, writeAuth } from '../request/access.ts'
+import type { CommandRun } from '../request/command-run.ts'
 import { formerHoldersNote } from '../request/former-holders.ts'
-import { commandOf } from '../request/host.ts'
-import { exitStatus, type Finding, type Reading, type Writing } from '../request/job.ts'
-import { usage } from '../request/options.ts'
-import { authBeside, type Request } from '../request/session.ts'
+import { exitStatus, type Finding } from '../request/job.ts'
+import { type Options, usage } from '../request/options.ts'
 import { walk } from '../request/walk.ts'
 import { surveyApiServers, surveyStage } from '../rotations/api-servers.ts'
 import { rewritePhase } from '../rotations/rewrite.ts'
@@ -24,7 +24,7 @@ import { lookAtReloading, planRotation } from './rotate-plan.ts'
 
 /** A rotation that is carried out. */
 interface Drive {
-  readonly request: Request
+  readonly options: Options
   readonly rotation: Rotation
   readonly rotating: Rotating
   /** Walks to the end of a stage, or of the settled state. Finds nothing if everything matches cluster.yaml. */
@@ -33,66 +33,64 @@ interface Drive {
 }
 
 /** Throws a usage Failure before anything is printed or changed. */
-export async function rotate(request: Request): Promise<Writing> {
-  const { rotation, install, graph } = checked(request)
+export async function rotate(given: CommandRun): Promise<readonly Finding[]> {
+  const { rotation, install, graph } = checked(given)
+  const { limits, options, signal } = given
   // For what is said between the walks: each walk has a reporter of its own.
-  const between = await request.reporterFor([], false)
-  return {
+  const between = await given.reporterFor([], false)
+  return writeAuth(given, {
     graph,
     reporter: between,
-    work: async (session) => {
+    work: async (locked) => {
       const rotating = {
-        run: { ...session.run, rotating: rotation.name },
+        run: { ...locked, rotating: rotation.name },
         install,
-        signal: request.signal,
-        isForced: request.options.force,
+        signal,
+        isForced: options.force,
       }
       const walkTo = async (stage?: Stage) => {
         const started = performance.now()
-        const graph = graphOf(request, rotating, stage)
-        const reporter = await request.reporterFor(viewPhases([...phases, proofPhase, rewritePhase], graph), false)
+        const graph = graphOf(rotating, stage)
+        const reporter = await given.reporterFor(viewPhases([...phases, proofPhase, rewritePhase], graph), false)
         const run = { ...rotating.run, note: reporter.note }
-        const { outcomes, findings } = await walk(graph, { ...session, run, forced: new Map(), reporter })
-        const exit = exitStatus(findings, request.endedStatus())
+        const { outcomes, findings } = await walk(graph, { run, forced: new Map(), limits, signal, reporter })
+        const exit = exitStatus(findings, given.endedStatus())
         const closing = { advice: adviseAfter([...graph.values()], outcomes), nextToExpire: undefined }
         await reporter.end(summarise(outcomes, (performance.now() - started) / 1000, exit, closing))
         return findings
       }
-      const drive: Drive = { request, rotation, rotating, walk: walkTo, say: between.note }
+      const drive: Drive = { options, rotation, rotating, walk: walkTo, say: between.note }
       refuseOther(drive)
-      return { outcomes: new Map(), findings: await (request.options.undo ? goBack(drive) : goForward(drive)) }
+      return { outcomes: new Map(), findings: await (options.undo ? goBack(drive) : goForward(drive)) }
     },
-  }
+  })
 }
 
 /** The same, with --dry-run. */
-export function plan(request: Request): Reading {
-  const { rotation, install, graph } = checked(request)
-  return {
-    graph,
-    read: async ({ run }) => {
-      const at = stageNumber(rotation, run)
-      const seen = await lookAtReloading(rotation, run, install)
-      return () => planRotation(request, rotation, { install, at, seen })
-    },
+export async function plan(given: CommandRun): Promise<readonly Finding[]> {
+  const { rotation, install, graph } = checked(given)
+  const read = async (run: CommandRun) => {
+    const at = stageNumber(rotation, run)
+    const seen = await lookAtReloading(rotation, run, install)
+    return () => planRotation(run, rotation, { install, at, seen })
   }
+  return readAuth(given, graph, read, { isPlan: true })
 }
 
-function checked(request: Request) {
-  const rotation = namedRotation(request)
-  const { install } = request.cluster
+function checked({ auth, cluster, command, options }: CommandRun) {
+  const rotation = namedRotation(options)
+  const { install } = cluster
   if (!install)
     throw usageFailure(
       'a rotation needs install in cluster.yaml: what runs must have loaded one stage before the next begins',
-      `set install: true, then: ${commandOf(request, 'bootstrap')}`,
+      `set install: true, then: ${command('bootstrap')}`,
     )
-  const auth = authBeside(request)
   if (!auth.read(auth.files.certificate(caName)))
-    throw usageFailure(`${auth.path} has no CA yet: there is nothing to rotate`, commandOf(request, 'bootstrap'))
-  return { rotation, install, graph: clusterGraph(request.cluster) }
+    throw usageFailure(`${auth.path} has no CA yet: there is nothing to rotate`, command('bootstrap'))
+  return { rotation, install, graph: clusterGraph(cluster) }
 }
 
-function namedRotation({ options: { names, finish, undo, dryRun } }: Request): Rotation {
+function namedRotation({ names, finish, undo, dryRun }: Options): Rotation {
   const typed = names.slice(1).join(' ')
   const known = rotations.map(({ name }) => name)
   const rotation = rotations.find(({ name }) => name === typed)
@@ -113,11 +111,11 @@ function refuseOther(drive: Drive): void {
 }
 
 /** Its number, from 1; 0 if none is under way. Throws a refusal if the files do not fit together, unless the undo repairs that. */
-function presentStage({ request, rotation, rotating: { run } }: Drive): number {
+function presentStage({ options, rotation, rotating: { run } }: Drive): number {
   try {
     return stageNumber(rotation, run)
   } catch (error) {
-    const isUndone = request.options.undo && rotation.undoesUnclear
+    const isUndone = options.undo && rotation.undoesUnclear
     if (isUndone && error instanceof Failure && error.kind === 'refused') return 1
     throw error
   }
@@ -125,10 +123,10 @@ function presentStage({ request, rotation, rotating: { run } }: Drive): number {
 
 /** Up to the last stage but one; with --finish through the last one. */
 async function goForward(drive: Drive): Promise<readonly Finding[]> {
-  const { request, rotation, rotating, say } = drive
+  const { options, rotation, rotating, say } = drive
   const { command } = rotating.run
   const { stages, what } = rotation
-  const { finish } = request.options
+  const { finish } = options
   const at = presentStage(drive)
   if (at === 0 && finish) {
     // A --finish may have been interrupted before it was proven.
@@ -141,7 +139,7 @@ async function goForward(drive: Drive): Promise<readonly Finding[]> {
   for (const next of [...stages.slice(at), undefined]) {
     say(heading(rotation, stage))
     const findings = await drive.walk(stage)
-    if (findings.length > 0 || request.signal.aborted || !next) return findings
+    if (findings.length > 0 || rotating.signal.aborted || !next) return findings
     if (next.isLast) for (const note of formerHoldersNote(rotating.run)) say(note)
     if (next.isLast && !finish) {
       for (const sentence of formatUses(await findUses(rotating, rotation))) say(sentence)
@@ -190,7 +188,7 @@ function refuseUnreached(unreached: readonly string[]): void {
 
 /** To the state before the rotation, as far as nothing is lost by it. Throws a refusal if not even one step is possible. */
 async function goBack(drive: Drive): Promise<readonly Finding[]> {
-  const { request, rotation, rotating, say } = drive
+  const { rotation, rotating, say } = drive
   const { command } = rotating.run
   const present = presentStage(drive)
   // The rest of a finished rotation is not rolled out by this.
@@ -208,7 +206,7 @@ async function goBack(drive: Drive): Promise<readonly Finding[]> {
     if (stage.undoHeldBy || !isFirstStep) {
       say(`back: ${heading(rotation, stage)}`)
       const findings = await drive.walk()
-      if (findings.length > 0 || request.signal.aborted) return findings
+      if (findings.length > 0 || rotating.signal.aborted) return findings
     }
     const held = (await stage.undoHeldBy?.(rotating)) ?? []
     if (held.length > 0) {
@@ -226,8 +224,8 @@ async function goBack(drive: Drive): Promise<readonly Finding[]> {
   return findings
 }
 
-function graphOf(request: Request, rotating: Rotating, stage: Stage | undefined): Graph {
-  const targets = [...clusterGraph(request.cluster).values()]
+function graphOf(rotating: Rotating, stage: Stage | undefined): Graph {
+  const targets = [...clusterGraph(rotating.run.cluster).values()]
   const proofs = stage ? proofTargets(rotating, stage, targets) : []
   const after = proofs.map(({ id }) => id)
   const work = stage?.targets?.(rotating) ?? []

@@ -9,37 +9,37 @@ import { viewPhases } from '../../lib/show/phase-view.ts'
 import { formatNames } from '../../lib/wording.ts'
 import { replaceCommand } from '../nodes/fetch-command.ts'
 import { clusterGraph } from '../phases/table.ts'
+import { writeAuth } from '../request/access.ts'
+import type { CommandRun } from '../request/command-run.ts'
 import { adviseOnCa, nextToExpire, noteOnValidity } from '../request/expiry.ts'
-import type { Writing } from '../request/job.ts'
+import type { Finding } from '../request/job.ts'
 import { commandsAfterLeak } from '../request/leak.ts'
-import { usage } from '../request/options.ts'
+import { type Options, usage } from '../request/options.ts'
 import { select } from '../request/selection.ts'
-import { authBeside, type Request } from '../request/session.ts'
 import { notesOnAddresses, notesOnOptions, walk } from '../request/walk.ts'
 import { formatUnderWay, rotationOf, rotationsUnderWay } from '../rotations/under-way.ts'
 import { phases } from '../tables/phases.ts'
 
 /** Throws a usage Failure before anything is printed or changed. */
-export async function run(request: Request): Promise<Writing> {
-  const { options, signal } = request
+export async function run(given: CommandRun): Promise<readonly Finding[]> {
+  const { auth, command, now, options, signal } = given
   if (options.offline) throw usage('--offline can only be used with --dry-run')
   if (options.format !== undefined) throw usage('--format can only be used with --dry-run')
-  const graph = clusterGraph(request.cluster)
-  const { ids, forced } = select(request, graph)
+  const graph = clusterGraph(given.cluster)
+  const { ids, forced } = select(given, graph)
   const wanted = closure(graph, ids)
-  const wasWide = authBeside(request).isWide()
+  const wasWide = auth.isWide()
   const views = viewPhases(phases, wanted)
-  const reporter = await request.reporterFor(views, false)
+  const reporter = await given.reporterFor(views, false)
   const { expectPlan } = options
-  return {
+  return writeAuth(given, {
     graph: wanted,
     reporter,
-    work: async (session) => {
-      const { run } = session
+    work: async (run) => {
       const scope = { graph: wanted, views, forced }
       const planned =
-        expectPlan === undefined ? wanted : await (await import('./plan.ts')).readPlanned(session, scope, expectPlan)
-      const worked = await walk(planned, { ...session, forced, reporter })
+        expectPlan === undefined ? wanted : await (await import('./plan.ts')).readPlanned(run, scope, expectPlan)
+      const worked = await walk(planned, { run, limits: run.limits, signal, forced, reporter })
       if (worked.outcomes.size === 0) reporter.note('no file was made or changed')
       else if (ids.some((id) => wanted.get(id)?.where === 'node')) {
         const { formerHoldersNote } = await import('../request/former-holders.ts')
@@ -49,23 +49,23 @@ export async function run(request: Request): Promise<Writing> {
       for (const each of await rotationsUnderWay(run)) reporter.note(formatUnderWay(each, run))
       return worked
     },
-    closing: (run, outcomes) => ({
+    closing: (outcomes) => ({
       advice: adviseAfter([...wanted.values()], outcomes),
       toDo: signal.aborted
         ? []
         : [
-            ...adviseHeld(run, wanted, outcomes),
-            ...adviseUsers(run, outcomes),
-            ...adviseOthers(run, { all: graph, wanted }, outcomes),
-            ...adviseNewIdentity(run, wanted, outcomes),
-            ...(wasWide ? adviseExposed(run, wanted, outcomes) : []),
+            ...adviseHeld(given, wanted, outcomes),
+            ...adviseUsers(given, outcomes),
+            ...adviseOthers(given, { all: graph, wanted }, outcomes),
+            ...adviseNewIdentity(given, wanted, outcomes),
+            ...(wasWide ? adviseExposed(given, wanted, outcomes) : []),
           ],
-      nextToExpire: nextToExpire(run, wanted.values()),
-      caEnds: outcomes.has(caName) && !signal.aborted ? adviseOnCa(run) : undefined,
-      now: run.now,
-      goOn: signal.aborted ? run.command(sameAgain(options, forced, { wanted, outcomes })) : undefined,
+      nextToExpire: nextToExpire(given, wanted.values()),
+      caEnds: outcomes.has(caName) && !signal.aborted ? adviseOnCa(given) : undefined,
+      now,
+      goOn: signal.aborted ? command(sameAgain(options, forced, { wanted, outcomes })) : undefined,
     }),
-  }
+  })
 }
 
 /** Workers need not wait for a control node. Control nodes must: the cluster needs a majority of them. */
@@ -160,7 +160,7 @@ function adviseExposed({ auth, cluster, command }: Run, graph: Graph, outcomes: 
 
 /** The same command, but no replacement or renewal twice; where all forced files are made, a plain run does the rest. */
 function sameAgain(
-  { names, nodes, prune, replaceIdentity }: Request['options'],
+  { names, nodes, prune, replaceIdentity }: Options,
   forced: ReadonlyMap<string, Force>,
   { wanted, outcomes }: { readonly wanted: Graph; readonly outcomes: ReadonlyMap<string, Outcome> },
 ): string {

@@ -6,24 +6,24 @@ import { caName } from '../../lib/files/names.ts'
 import { makeFolders, publicMode, replaceFile } from '../../lib/files/plain-file.ts'
 import { formatJsonLine } from '../../lib/show/lines.ts'
 import { printable, quote } from '../../lib/wording.ts'
-import { program } from '../request/host.ts'
+import type { CommandRun } from '../request/command-run.ts'
+import { pathOf, program } from '../request/host.ts'
 import type { Finding } from '../request/job.ts'
-import { authBeside, type Request } from '../request/session.ts'
 
 /** Where the textfile collector of Debian's prometheus-node-exporter reads. */
 const collectorFolder = '/var/lib/prometheus/node-exporter'
 
-export function schedule(request: Request): readonly Finding[] {
-  const { cluster, options, print, pathOf } = request
+export async function schedule(given: CommandRun): Promise<readonly Finding[]> {
+  const { cluster, host, options, print } = given
   // Of the units and of the file with metrics.
   const name = `harderway-${cluster.name.replace(/[^\w.-]/g, '-')}`
-  const files = Object.entries(formatFiles(request, name))
+  const files = Object.entries(formatFiles(given, name))
   if (options.write === undefined) {
     for (const [file, text] of files)
       print(options.json ? formatJsonLine({ type: 'file', name: file, text }) : `# ${file}\n${text}`)
     return []
   }
-  const folder = pathOf(options.write)
+  const folder = pathOf(host, options.write)
   makeFolders(folder)
   for (const [file, text] of files) {
     const path = join(folder, file)
@@ -38,14 +38,14 @@ export function schedule(request: Request): readonly Finding[] {
 }
 
 /** By their names. */
-function formatFiles(request: Request, name: string): Record<string, string> {
-  const { cluster, file, options, env, cwd, kubeconfigs, pathOf } = request
+function formatFiles(given: CommandRun, name: string): Record<string, string> {
+  const { auth, cluster, file, host, kubeconfigs, options } = given
+  const { env, cwd } = host
   refuseOddPaths([file, cwd(), ...kubeconfigs(), options.output ?? '', env.KUBECONFIG ?? ''])
   const config = ['--config', file]
-  const output = options.output === undefined ? join(collectorFolder, `${name}.prom`) : pathOf(options.output)
+  const output = options.output === undefined ? join(collectorFolder, `${name}.prom`) : pathOf(host, options.output)
   const run = [...program, 'bootstrap', ...config]
   const report = [...program, 'report', '--format', 'prometheus', '--on-nodes', ...config, '--output', output]
-  const auth = authBeside(request)
   // Unattended no new identity is made: auth/ may be on a disk that is not mounted.
   const ca = join(auth.path, auth.files.certificate(caName))
   // If bootstrap reads it.

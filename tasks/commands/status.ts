@@ -7,35 +7,34 @@ import { formatJsonLine } from '../../lib/show/lines.ts'
 import { formatFailures, warningsOf } from '../../lib/show/reporter.ts'
 import { printable } from '../../lib/wording.ts'
 import { recoverCommand } from '../nodes/fetch-command.ts'
+import { readAuth } from '../request/access.ts'
+import type { CommandRun } from '../request/command-run.ts'
 import { adviseOnCa, noteOnValidity } from '../request/expiry.ts'
 import { formatFormer, formerHolders } from '../request/former-holders.ts'
 import { fold, type Inventory, isOurs, isRight, takeInventory, waysOut } from '../request/inventory.ts'
-import { exitStatus, type Finding, type Reading } from '../request/job.ts'
+import { exitStatus, type Finding } from '../request/job.ts'
 import { look, wholeCluster } from '../request/observe.ts'
 import { checkNodes } from '../request/selection.ts'
-import type { Request, Session } from '../request/session.ts'
 import { notesOnFolder, notesOnOptions } from '../request/walk.ts'
 import type { UnderWay, Uses } from '../rotations/rotation.ts'
 import { formatUnderWay, formatUses, rotationsUnderWay } from '../rotations/under-way.ts'
 import { formatStatus } from './status-table.ts'
 
 /** Throws a usage Failure for a node that cluster.yaml does not have. */
-export function status(request: Request): Reading {
-  checkNodes(request.cluster, request.options.nodes)
-  const scope = wholeCluster(request)
-  return {
-    graph: scope.graph,
-    read: async (session) => {
-      const inventory = takeInventory(await look(session, scope))
-      const rotations = await findRotations(session)
-      return () => show(request, inventory, rotations)
-    },
-  }
+export async function status(given: CommandRun): Promise<readonly Finding[]> {
+  checkNodes(given.cluster, given.options.nodes)
+  const scope = wholeCluster(given)
+  return readAuth(given, scope.graph, async (run) => {
+    const inventory = takeInventory(await look(run, scope))
+    const rotations = await findRotations(run)
+    return () => show(given, inventory, rotations)
+  })
 }
 
 /** With who still uses what is rotated: the nodes are queried only with --on-nodes. */
-async function findRotations({ run, cluster, options, signal }: Session): Promise<(UnderWay & Uses)[]> {
+async function findRotations(run: CommandRun): Promise<(UnderWay & Uses)[]> {
   const found = await rotationsUnderWay(run)
+  const { cluster, options, signal } = run
   const { install } = cluster
   if (found.length === 0 || !options.onNodes || !install) return found.map((each) => ({ ...each, sentences: [] }))
   const { findUses } = await import('../rotations/table.ts')
@@ -51,11 +50,11 @@ interface Status extends Inventory, ReturnType<typeof waysOut> {
 
 /** Returns `stale` for what differs from cluster.yaml or expires soon, `failed` for what could not be inspected. */
 async function show(
-  request: Request,
+  given: CommandRun,
   inventory: Inventory,
   rotations: Status['rotations'],
 ): Promise<readonly Finding[]> {
-  const { options, signal, print } = request
+  const { options, signal, print } = given
   if (signal.aborted) return []
   const { run, outcomes, graph } = inventory
   const isWanted = ({ node = '' }: { node?: string | undefined } = {}) =>
@@ -81,12 +80,12 @@ async function show(
     rotations,
   }
   if (options.json) for (const line of asJson(found, exitStatus(findings))) print(formatJsonLine(line))
-  else if (!options.quiet || findings.length > 0) for (const line of asText(request, found)) print(line)
+  else if (!options.quiet || findings.length > 0) for (const line of asText(given, found)) print(line)
   return findings
 }
 
 /** A rotation is first: it explains much of what follows. */
-function asText({ options: { nodes, verbose, quiet } }: Request, found: Status): string[] {
+function asText({ options: { nodes, verbose, quiet } }: CommandRun, found: Status): string[] {
   const { run, graph, outcomes, onFolder, rotations } = found
   const { now } = run
   const shown = new Map([...outcomes].filter(([id]) => !quiet || isOurs(graph.get(id) ?? { where: 'auth' })))

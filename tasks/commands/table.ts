@@ -1,7 +1,7 @@
 /** The commands, one row each, read by the parser, its errors and --help. To add a command, add a row and a file. */
-import type { Finding, Reading, Writing } from '../request/job.ts'
+import type { CommandRun } from '../request/command-run.ts'
+import type { Finding } from '../request/job.ts'
 import type { OptionName } from '../request/options.ts'
-import type { Call, Request } from '../request/session.ts'
 
 interface Row {
   /** The word that is typed for it; '' for the run, whose words are phases and targets. */
@@ -18,26 +18,23 @@ interface Row {
   readonly findings: Readonly<Partial<Record<Finding, string>>>
 }
 
-type Load<Given, Answer> = () => Promise<(given: Given) => Answer | Promise<Answer>>
-type Findings = readonly Finding[]
+type Load<Given> = () => Promise<(given: Given) => Promise<readonly Finding[]>>
 
-/** What a command does with auth/ decides what it is given: writers lock it, readers wait until it is unlocked. */
-export type ClusterCommand = Row &
+export type Command = Row &
   (
     | {
-        readonly auth: 'writes'
-        readonly load: Load<Request, Writing>
+        readonly isWithoutCluster?: false
+        readonly load: Load<CommandRun>
         /** Instead, with --dry-run. */
-        readonly loadPlan?: Load<Request, Reading>
+        readonly loadPlan?: Load<CommandRun>
       }
-    | { readonly auth: 'reads'; readonly load: Load<Request, Reading> }
-    | { readonly auth: 'leaves alone'; readonly load: Load<Request, Findings> }
+    /** Before there is a cluster.yaml. */
+    | {
+        readonly isWithoutCluster: true
+        readonly load: Load<Pick<CommandRun, 'host' | 'options' | 'signal' | 'print'>>
+        readonly loadPlan?: undefined
+      }
   )
-
-export type Command =
-  | ClusterCommand
-  /** Before there is a cluster.yaml. */
-  | (Row & { readonly auth: 'has none yet'; readonly load: Load<Call, Findings> })
 
 /** Every command takes these. */
 export const commonOptions: readonly OptionName[] = ['config', 'json', 'verbose', 'quiet']
@@ -62,7 +59,6 @@ export const run: Command = {
       'overwrite a node that holds another CA, service-account key or encryption key, and a kubeconfig that trusts another CA',
     prune: 'remove files of ours that no longer belong on a node',
   },
-  auth: 'writes',
   findings: {
     refused: 'refused to replace something irreplaceable, or to do something else than --expect-plan',
     failed: 'a target failed; the others ran as far as their needs allow',
@@ -78,7 +74,6 @@ export const commands: readonly Command[] = [
     name: 'verify',
     does: 'every TLS handshake of the cluster, made between the files in auth/',
     options: ['node', 'no-lock-wait'],
-    auth: 'reads',
     findings: { failed: 'a handshake did not have the expected result', stale: 'a file is missing' },
     load: async () => (await import('./verify.ts')).verify,
   },
@@ -86,7 +81,6 @@ export const commands: readonly Command[] = [
     name: 'status',
     does: 'what was made: is it right, when does it expire',
     options: ['node', 'on-nodes', 'wait-nodes', 'concurrency', 'no-lock-wait'],
-    auth: 'reads',
     findings: { failed: 'something could not be read', stale: 'something is missing, stale, or about to expire' },
     load: async () => (await import('./status.ts')).status,
   },
@@ -95,7 +89,6 @@ export const commands: readonly Command[] = [
     does: 'what is made from what, as a picture; SVG: --format dot | dot -Tsvg',
     options: ['node', 'format'],
     means: { format: 'mermaid or dot' },
-    auth: 'leaves alone',
     findings: {},
     load: async () => (await import('./graph.ts')).graph,
   },
@@ -104,7 +97,6 @@ export const commands: readonly Command[] = [
     does: 'auth/report.html: what expires when, who holds which key, each certificate',
     options: ['format', 'output', 'on-nodes', 'wait-nodes', 'concurrency', 'no-lock-wait'],
     means: { format: 'html or prometheus', output: 'also write it there, for others to read: mode 0644' },
-    auth: 'writes',
     findings: { failed: 'it could not be written' },
     load: async () => (await import('./report/report.ts')).report,
   },
@@ -116,7 +108,6 @@ export const commands: readonly Command[] = [
       write: 'write them there, instead of printing them',
       output: 'where node_exporter reads the metrics of each run',
     },
-    auth: 'leaves alone',
     findings: { failed: 'a file could not be written' },
     load: async () => (await import('./schedule.ts')).schedule,
   },
@@ -130,7 +121,6 @@ export const commands: readonly Command[] = [
       undo: 'back to the state before it, as long as it is not finished',
       force: 'finish although something still uses the old one',
     },
-    auth: 'writes',
     findings: {
       refused: 'another rotation is under way, something still uses the old one, or there is no way back',
       failed: 'a node does not match cluster.yaml, or did not prove it: the same command continues from there',
@@ -144,7 +134,6 @@ export const commands: readonly Command[] = [
     does: 'an auth/ that was lost: from a control node (--node), or from a backup (--from)',
     options: ['node', 'from', 'wait-nodes', 'concurrency', 'no-lock-wait'],
     means: { node: 'from this control node', from: 'from this backup of auth/' },
-    auth: 'writes',
     findings: {
       refused: 'auth/ holds something else, or what was found does not fit together; nothing was taken',
       failed: 'the node or the folder could not be read',
@@ -170,7 +159,7 @@ export const commands: readonly Command[] = [
       layout: 'the guide that the cluster follows: harder-way or hard-way (default: what the files tell)',
       from: 'read the rest from this auth/',
     },
-    auth: 'has none yet',
+    isWithoutCluster: true,
     findings: {
       failed: 'the folder could not be written',
       stale: 'cluster.yaml is written, and what is missing in it is listed',
@@ -182,11 +171,11 @@ export const commands: readonly Command[] = [
     operands: 'bash | zsh',
     does: 'a script for your shell: the command harderway, completed with tab',
     options: [],
-    auth: 'has none yet',
+    isWithoutCluster: true,
     findings: {},
     load: async () => {
       const { completion } = await import('./completion.ts')
-      return (call) => completion(call, { run, commands, commonOptions, questions })
+      return (given) => completion(given, commands, [...commonOptions, ...questions])
     },
   },
 ]

@@ -16,29 +16,25 @@ import { readIssuer, readPair, tryCertificate } from '../../lib/pki/pair.ts'
 import { generatePrivateKey, issueCertificate, privateKeyPem } from '../../lib/pki/x509.ts'
 import { formatReasons, type Look, type Reason } from '../../lib/reason.ts'
 import { viewPhases } from '../../lib/show/phase-view.ts'
-import { commandOf } from '../request/host.ts'
+import { readAuth } from '../request/access.ts'
+import type { CommandRun } from '../request/command-run.ts'
 import { readLocalPair } from '../request/inventory.ts'
-import type { Reading } from '../request/job.ts'
+import type { Finding } from '../request/job.ts'
 import { look, showLook } from '../request/observe.ts'
 import { selectNodes } from '../request/selection.ts'
-import type { Request } from '../request/session.ts'
 import { certTable } from '../tables/certs.ts'
 import { encryptionConfig } from '../tables/files.ts'
 import { type Client, type Connection, connectionTable } from '../tables/handshakes.ts'
 
 /** Throws a usage Failure for a node without connections. */
-export function verify(request: Request): Reading {
-  const { cluster, options } = request
-  const graph = buildGraph(selectNodes(cluster, connectionTargets(cluster), options))
-  return {
-    graph,
-    read: async (session) => {
-      const seen = await look(session, { graph, views: viewPhases(connectionKinds, graph) })
-      const isAllRight = [...seen.outcomes.values()].every(({ kind }) => kind === 'fresh' || kind === 'cancelled')
-      const toDo = isAllRight ? [] : [`${commandOf(request, 'status')}: what is wrong with a file, and what repairs it`]
-      return () => showLook(request, seen, { isPlan: false, toDo })
-    },
-  }
+export async function verify(given: CommandRun): Promise<readonly Finding[]> {
+  const graph = buildGraph(selectNodes(given, connectionTargets(given.cluster)))
+  return readAuth(given, graph, async (run) => {
+    const seen = await look(run, { graph, views: viewPhases(connectionKinds, graph) })
+    const isAllRight = [...seen.outcomes.values()].every(({ kind }) => kind === 'fresh' || kind === 'cancelled')
+    const toDo = isAllRight ? [] : [`${run.command('status')}: what is wrong with a file, and what repairs it`]
+    return () => showLook(run, seen, { isPlan: false, toDo })
+  })
 }
 
 const day = 86_400_000

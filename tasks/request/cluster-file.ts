@@ -1,6 +1,5 @@
 /** Reads the cluster.yaml in use, and formats the mistakes in it. */
 import { readFileSync, statSync } from 'node:fs'
-import { join } from 'node:path'
 import { type Cluster, type PlacedProblem, parseCluster } from '../../lib/cluster/cluster.ts'
 import type { Path } from '../../lib/cluster/problem.ts'
 import { doing, Failure, usageFailure } from '../../lib/failure.ts'
@@ -12,17 +11,6 @@ export interface ClusterFile {
   readonly cluster: Cluster
   /** For a mistake that is found only when a value is used. */
   readonly mistake: (path: Path, message: string) => Failure
-}
-
-interface Places {
-  cwd(): string
-  /** The absolute path of one that was typed. */
-  pathOf(typed: string): string
-}
-
-/** The path of the cluster.yaml in use; `config`: as it was typed, if it was. */
-export function clusterPath({ cwd, pathOf }: Places, config: string | undefined): string {
-  return config === undefined ? join(cwd(), 'cluster.yaml') : pathOf(config)
 }
 
 /** Throws a usage Failure with every problem. */
@@ -51,7 +39,7 @@ export function readCluster(file: string): ClusterFile {
 /** Reading a pipe would block until somebody writes into it; a device may have no end. */
 function readWhole(file: string): Buffer {
   const stat = statSync(file, { throwIfNoEntry: false })
-  if (!stat) throw usageFailure(`there is no ${file}`, `make one, with its folder: ${formatCommand('init DIR', {})}`)
+  if (!stat) throw usageFailure(`there is no ${file}`, `make one, with its folder: ${formatCommand('init DIR')}`)
   if (!stat.isFile()) throw usageFailure(`${file} is not a plain file`)
   return readFileSync(file)
 }

@@ -1,6 +1,7 @@
 /** The environment of a call of the program, and what ends it early. The entry passes the process; tests pass their own. */
+import { findPackageJSON } from 'node:module'
 import { constants } from 'node:os'
-import { join } from 'node:path'
+import { dirname, join, relative, resolve } from 'node:path'
 import type { Writable } from 'node:stream'
 import { getSystemErrorMessage } from 'node:util'
 import { Failure, isErrno } from '../../lib/failure.ts'
@@ -35,17 +36,11 @@ export const processHost: Host = {
   },
 }
 
-/** A signal, or a stdout that can no longer be written to. */
-export interface Ending {
-  /** Aborted by the first cause. */
-  readonly signal: AbortSignal
-  /** 128 + signal; undefined if none has ended the run. */
-  status(): number | undefined
-  /** Why stdout could not be written, unless its reader closed it. */
-  failure(): Failure | undefined
-}
-
-export function watchEndings(host: Host): Ending {
+/**
+ * What ends a run early: a signal, or a stdout that can no longer be written to. `signal` is aborted by the first cause, `endedStatus`
+ * is 128 + the signal, and `failure` is why stdout could not be written, unless its reader closed it.
+ */
+export function watchEndings(host: Host) {
   const controller = new AbortController()
   let [first, failure]: [NodeJS.Signals?, Failure?] = []
   const end = (signal: NodeJS.Signals) => {
@@ -61,7 +56,11 @@ export function watchEndings(host: Host): Ending {
   }
   host.onSignal(end)
   for (const name of ['stdout', 'stderr'] as const) host[name].on('error', cannotWrite(name))
-  return { signal: controller.signal, status: () => first && 128 + constants.signals[first], failure: () => failure }
+  return {
+    signal: controller.signal,
+    endedStatus: () => first && 128 + constants.signals[first],
+    failure: () => failure,
+  }
 }
 
 function outputFailure(name: string, error: unknown): Failure {
@@ -83,28 +82,25 @@ export const program: readonly [node: string, entry: string] = [
   join(import.meta.dirname, ownForm === 'clone' ? '../main.js' : 'main.js'),
 ]
 
-/**
- * For the cluster.yaml in use, in the form in which harderway was called: `npm run task -- ca --force`. `clone` is the
- * clone's folder, if npm was called from another one.
- */
-export function formatCommand(
-  task: string,
-  { config, clone }: { readonly config?: string | undefined; readonly clone?: string | undefined },
-  form = ownForm,
-): string {
+/** How harderway was started: what the commands that it prints begin with. */
+const start = ownForm === 'package' ? 'npx harderway' : `${['npm', ...prefix()].join(' ')} run`
+
+/** If npm was called from another folder than the clone: npm --prefix. */
+function prefix(): string[] {
+  const clone = dirname(String(findPackageJSON(import.meta.url)))
+  const { INIT_CWD } = process.env
+  return INIT_CWD !== undefined && relative(clone, INIT_CWD).startsWith('..') ? ['--prefix', quote(clone)] : []
+}
+
+/** To type in the folder of this call, for the cluster.yaml in use: `npm run task -- ca --force`. */
+export function formatCommand(task: string, config?: string): string {
   const whole = task + (config === undefined ? '' : ` --config ${quote(config)}`)
-  if (form === 'package') return `npx harderway ${whole}`
-  const npm = clone === undefined ? 'npm' : `npm --prefix ${quote(clone)}`
+  if (ownForm === 'package') return `${start} ${whole}`
   const [, words] = /^bootstrap ?(.*)$/.exec(whole) ?? []
-  return words === undefined ? `${npm} run task -- ${whole}` : `${npm} run bootstrap${words && ` -- ${words}`}`
+  return words === undefined ? `${start} task -- ${whole}` : `${start} bootstrap${words && ` -- ${words}`}`
 }
 
-/** To type in the folder of this call, for the same cluster.yaml. */
-export function commandOf({ options: { config }, clone }: CalledAs, task: string): string {
-  return formatCommand(task, { config, clone })
-}
-
-interface CalledAs {
-  readonly options: { readonly config?: string | undefined }
-  readonly clone: string | undefined
+/** Makes a path on the command line absolute. npm runs scripts in the package's folder; INIT_CWD is the user's. */
+export function pathOf({ env, cwd }: Host, typed: string): string {
+  return resolve(env.INIT_CWD ?? cwd(), typed)
 }

@@ -1,15 +1,6 @@
-/**
- * What a command does once its request is valid: it works while it holds auth/, or reads while nobody does. Its findings
- * decide the exit status: the numbers and their precedence are here alone.
- */
-
+/** What a command found, and the exit status that follows: the numbers and their precedence are here alone. */
 import type { Failure } from '../../lib/failure.ts'
-import type { Graph } from '../../lib/graph/graph.ts'
-import type { Run } from '../../lib/graph/run.ts'
 import type { Outcome } from '../../lib/graph/target.ts'
-import type { Reporter } from '../../lib/show/reporter.ts'
-import type { Closing } from '../../lib/show/summary.ts'
-import type { Session } from './session.ts'
 
 /** A problem that was found. Without one, the status is 0. */
 export type Finding = Failure['kind'] | 'stale'
@@ -42,28 +33,4 @@ function findingOf(outcome: Outcome): Finding | undefined {
     default:
       return outcome satisfies never
   }
-}
-
-/** Works while no other run can change auth/. */
-export interface Writing {
-  /** With the nodes that may be contacted. */
-  readonly graph?: Graph
-  /** Without one, a failure ends the command, and a wait for another run is reported on stderr. */
-  readonly reporter?: Pick<Reporter, 'note' | 'problem' | 'end'>
-  readonly work: (session: Session) => Promise<Worked>
-  /** After the work, whether or not it failed. */
-  readonly closing?: (run: Run, outcomes: Worked['outcomes']) => Closing
-}
-
-export interface Worked {
-  readonly outcomes: ReadonlyMap<string, Outcome>
-  readonly findings: readonly Finding[]
-}
-
-/** Reads while no run holds auth/, and once more if one began meanwhile. */
-export interface Reading {
-  /** With the nodes that may be contacted. */
-  readonly graph?: Graph
-  /** Returns what shows the findings: it is called when they are certain. */
-  readonly read: (session: Session) => Promise<() => Promise<readonly Finding[]>>
 }

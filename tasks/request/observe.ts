@@ -8,8 +8,8 @@ import { areChecks, type PhaseView, viewPhases } from '../../lib/show/phase-view
 import { summarise } from '../../lib/show/summary.ts'
 import { clusterGraph } from '../phases/table.ts'
 import { phases } from '../tables/phases.ts'
+import type { CommandRun } from './command-run.ts'
 import { exitStatus, type Finding, findingsOf } from './job.ts'
-import type { Request, Session } from './session.ts'
 
 export interface Scope {
   readonly graph: Graph
@@ -31,7 +31,7 @@ export interface Seen {
 }
 
 /** All of auth/; with --on-nodes the nodes too, or those of --node. */
-export function wholeCluster({ cluster, options: { onNodes, nodes } }: Request): Scope {
+export function wholeCluster({ cluster, options: { onNodes, nodes } }: CommandRun): Scope {
   // Targets that a run would not reach are read too.
   const all = buildGraph([...clusterGraph(cluster).values()].map((target) => ({ ...target, after: [] })))
   const isWanted = (node = '') => onNodes && (nodes.length === 0 || nodes.includes(node))
@@ -41,13 +41,13 @@ export function wholeCluster({ cluster, options: { onNodes, nodes } }: Request):
 }
 
 export async function look(
-  session: Session,
+  given: CommandRun,
   { graph, views, forced = new Map(), foresees = false }: Scope,
 ): Promise<Seen> {
-  const { limits, signal } = session
+  const { limits, signal } = given
   const started = performance.now()
-  const reporter = await session.progressFor(views)
-  const run = { ...session.run, note: reporter.note }
+  const reporter = await given.progressFor(views)
+  const run = { ...given, note: reporter.note }
   const events: Event[] = []
   const emit = (event: Event) => {
     events.push(event)
@@ -68,7 +68,7 @@ interface Telling {
 
 /** Shows the events and the end as a run would. Returns the findings. */
 export async function showLook(
-  { reporterFor, endedStatus }: Request,
+  { reporterFor, endedStatus }: CommandRun,
   { run, views, events, outcomes, seconds }: Seen,
   { isPlan, notes = [], toDo = [], caEnds, planHash }: Telling,
 ): Promise<readonly Finding[]> {

@@ -5,30 +5,23 @@ import type { Graph } from '../../lib/graph/graph.ts'
 import type { Force, Target } from '../../lib/graph/target.ts'
 import { suggest } from '../../lib/suggest.ts'
 import { groups, phases } from '../tables/phases.ts'
-import { formatCommand } from './host.ts'
-import type { Options } from './options.ts'
+import type { CommandRun } from './command-run.ts'
 
 export interface Selection {
   readonly ids: readonly string[]
   readonly forced: ReadonlyMap<string, Force>
 }
 
-/** The part of a Request that selects targets. */
-export interface SelectionRequest {
-  readonly cluster: Cluster
-  readonly options: Pick<Options, 'names' | 'nodes' | 'force' | 'renew' | 'config'>
-  /** Candidates for "did you mean", besides phases and targets. */
-  readonly commandNames: readonly string[]
-}
+type Selecting = Pick<CommandRun, 'cluster' | 'options' | 'commandNames' | 'command'>
 
 /** Throws a usage Failure for an unknown name, and for an empty selection. */
-export function select({ cluster, options, commandNames }: SelectionRequest, graph: Graph): Selection {
-  const { names, force, renew } = options
-  refuseNodeNames(cluster, options)
-  const targets = names.flatMap((name) => named(graph, name, commandNames, options))
-  const chosen = selectNodes(cluster, targets, options)
+export function select(run: Selecting, graph: Graph): Selection {
+  const { names, force, renew } = run.options
+  refuseNodeNames(run)
+  const targets = names.flatMap((name) => named(graph, name, run))
+  const chosen = selectNodes(run, targets)
   if (renew && (names.length !== 1 || names[0] !== 'ca' || force))
-    throw usageFailure(`--renew can only be used with ca: ${formatCommand('ca --renew', options)}`)
+    throw usageFailure(`--renew can only be used with ca: ${run.command('ca --renew')}`)
   const forced = new Map<string, Force>()
   for (const { id, irreplaceable } of chosen) {
     const isNamed = names.includes(id)
@@ -40,43 +33,33 @@ export function select({ cluster, options, commandNames }: SelectionRequest, gra
 }
 
 /** `deploy worker0` */
-function refuseNodeNames({ nodes }: Cluster, options: SelectionRequest['options']): void {
-  const isNode = (word: string) => nodes.some(({ name }) => name === word)
+function refuseNodeNames({ cluster, options, command }: Selecting): void {
+  const isNode = (word: string) => cluster.nodes.some(({ name }) => name === word)
   const found = options.names.find((word) => isNode(word) && !isPhase(word))
   if (found === undefined) return
   const task = [
     options.names.filter((word) => !isNode(word)).join(' ') || 'bootstrap',
     ...options.names.filter(isNode).map((name) => `--node ${name}`),
   ].join(' ')
-  throw usageFailure(`${found} is a node, which --node selects: ${formatCommand(task, options)}`)
+  throw usageFailure(`${found} is a node, which --node selects: ${command(task)}`)
 }
 
 function isPhase(word: string): boolean {
   return Object.hasOwn(groups, word) || phases.some(({ name }) => name === word)
 }
 
-function named(
-  graph: Graph,
-  name: string,
-  commandNames: readonly string[],
-  options: SelectionRequest['options'],
-): Target[] {
+function named(graph: Graph, name: string, { commandNames, command }: Selecting): Target[] {
   const wanted = Object.hasOwn(groups, name) ? groups[name] : undefined
   if (isPhase(name)) return [...graph.values()].filter(({ phase }) => (wanted ?? [name]).includes(phase))
   const target = graph.get(name)
   if (target) return [target]
   const known = [...Object.keys(groups), ...commandNames, ...phases.map((phase) => phase.name), ...graph.keys()]
-  throw usageFailure(
-    `unknown phase or target "${name}": ${suggest(name, known) || `${formatCommand('--list', options)} shows them`}`,
-  )
+  throw usageFailure(`unknown phase or target "${name}": ${suggest(name, known) || `${command('--list')} shows them`}`)
 }
 
 /** The targets of the nodes that --node names; without it all. Throws a usage Failure if none is left. */
-export function selectNodes(
-  cluster: Cluster,
-  targets: readonly Target[],
-  { names, nodes }: Pick<Options, 'names' | 'nodes'>,
-): readonly Target[] {
+export function selectNodes({ cluster, options }: Selecting, targets: readonly Target[]): readonly Target[] {
+  const { names, nodes } = options
   checkNodes(cluster, nodes)
   const chosen = nodes.length === 0 ? targets : targets.filter(({ node }) => node !== undefined && nodes.includes(node))
   if (chosen.length > 0) return chosen

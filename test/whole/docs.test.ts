@@ -112,7 +112,7 @@ describe('docs/commands.md', () => {
 
 describe('docs/monitoring.md', () => {
   test('has a row for each metric, and the alerts use no other', () => {
-    const code = ['report', 'metrics'].map((name) => read(`tasks/commands/report/${name}.ts`)).join('')
+    const code = ['commands/report/report', 'request/metrics'].map((name) => read(`tasks/${name}.ts`)).join('')
     const known = [...code.matchAll(/\bfamily\(\s*'(\w+)'/g)].map(([, name]) => `harderway_${name}`)
     assert.ok(known.length > 10)
     const rows = rowsIn('docs/monitoring.md', '## Metrics')

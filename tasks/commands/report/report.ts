@@ -4,43 +4,43 @@ import { metricsFile } from '../../../lib/files/names.ts'
 import { publicMode, replaceFile } from '../../../lib/files/plain-file.ts'
 import { formatJsonLine } from '../../../lib/show/lines.ts'
 import { printable } from '../../../lib/wording.ts'
-import { commandOf } from '../../request/host.ts'
+import { writeAuth } from '../../request/access.ts'
+import type { CommandRun } from '../../request/command-run.ts'
+import { pathOf } from '../../request/host.ts'
 import { type Inventory, isOurs, type NodeItem, takeInventory } from '../../request/inventory.ts'
-import type { Writing } from '../../request/job.ts'
+import type { Finding } from '../../request/job.ts'
+import { family, formatLines, isOfLastRun } from '../../request/metrics.ts'
 import { look, wholeCluster } from '../../request/observe.ts'
 import { usage } from '../../request/options.ts'
-import { authBeside, type Request } from '../../request/session.ts'
 import { rotations } from '../../rotations/table.ts'
 import { rotationsUnderWay } from '../../rotations/under-way.ts'
-import { family, formatLines, isOfLastRun } from './metrics.ts'
 
 /** Throws a usage Failure for an unknown format, and a Failure if auth/ does not exist. */
-export function report(request: Request): Writing {
-  const { options, print, signal } = request
+export async function report(given: CommandRun): Promise<readonly Finding[]> {
+  const { auth, command, host, options, print, signal } = given
   const { format = 'html' } = options
   if (format !== 'html' && format !== 'prometheus')
     throw usage(`--format ${format}: report has html, prometheus`, 'report')
   const file = format === 'html' ? 'report.html' : metricsFile
-  const auth = authBeside(request)
   if (auth.names().every((name) => name.startsWith('.')))
-    throw new Failure(`there is nothing in ${auth.path} yet`, { remedy: commandOf(request, 'bootstrap') })
-  const scope = wholeCluster(request)
-  const copy = options.output === undefined ? undefined : request.pathOf(options.output)
-  return {
+    throw new Failure(`there is nothing in ${auth.path} yet`, { remedy: command('bootstrap') })
+  const scope = wholeCluster(given)
+  const copy = options.output === undefined ? undefined : pathOf(host, options.output)
+  return writeAuth(given, {
     graph: scope.graph,
-    work: async (session) => {
-      const inventory = takeInventory(await look(session, scope))
+    work: async (run) => {
+      const inventory = takeInventory(await look(run, scope))
       const text =
         format === 'html' ? await (await import('./page.ts')).formatPage(inventory) : await formatMetrics(inventory)
       if (!signal.aborted) {
-        session.run.auth.write(file, text, publicMode)
+        auth.write(file, text, publicMode)
         if (copy !== undefined) replaceFile(copy, text, publicMode, { durable: false })
         for (const path of [`${auth.path}/${file}`, copy ?? []].flat())
           print(options.json ? formatJsonLine({ type: 'report', path }) : printable(path))
       }
       return { outcomes: inventory.outcomes, findings: [] }
     },
-  }
+  })
 }
 
 export async function formatMetrics({ run, items, nodes }: Inventory): Promise<string> {

@@ -139,7 +139,7 @@ test('the help of a command explains its own options, and points at the common o
   for (const command of commands) {
     const help = helpOf(command)
     assert.deepEqual(optionsIn(help), command.options)
-    const common = command.auth === 'has none yet' ? '' : '--config, '
+    const common = command.isWithoutCluster ? '' : '--config, '
     assert.ok(
       help.split('\n').includes(`Also ${common}--json, --verbose and --quiet: see npm run task -- --help`),
       help,

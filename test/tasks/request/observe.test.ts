@@ -4,7 +4,8 @@ import { chmodSync, mkdirSync, readdirSync, rmSync, writeFileSync } from 'node:f
 import { join } from 'node:path'
 import { after, before, describe, type TestContext, test } from 'node:test'
 import { takeLock } from '../../../lib/files/lock.ts'
-import { type Request, readUnlocked } from '../../../tasks/request/session.ts'
+import { readUnlocked } from '../../../tasks/request/access.ts'
+import type { CommandRun } from '../../../tasks/request/command-run.ts'
 import { copyPlace, type Edit, harderway, makePlace, writeCluster } from '../../support/harderway.ts'
 import { needsModes, obeysModes, start } from '../../support/process.ts'
 import { scratch } from '../../support/scratch.ts'
@@ -148,13 +149,13 @@ describe('a look', { concurrency: 2 }, () => {
     })
 })
 
-/** As much of a Request as a read needs. */
-function requestIn(place: string, noLockWait: boolean, told: string[] = []): Request {
+/** As much of a CommandRun as a read needs. */
+function requestIn(place: string, noLockWait: boolean, told: string[] = []): CommandRun {
   const options = { noLockWait, quiet: false }
   const { signal } = new AbortController()
   const printError = (text: string) => told.push(text)
   const cluster = { layout: 'harder-way' }
-  return { file: join(place, 'cluster.yaml'), cluster, options, signal, printError } as unknown as Request
+  return { file: join(place, 'cluster.yaml'), cluster, options, signal, printError } as unknown as CommandRun
 }
 
 test('what was read while a run began and ended is read again', async (t) => {

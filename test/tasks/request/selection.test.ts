@@ -4,6 +4,7 @@ import { type Cluster, parseCluster } from '../../../lib/cluster/cluster.ts'
 import { Failure } from '../../../lib/failure.ts'
 import type { Force } from '../../../lib/graph/target.ts'
 import { clusterGraph } from '../../../tasks/phases/table.ts'
+import { formatCommand } from '../../../tasks/request/host.ts'
 import { parseOptions } from '../../../tasks/request/options.ts'
 import { type Selection, select } from '../../../tasks/request/selection.ts'
 import { known } from '../../../tasks/tables/files.ts'
@@ -30,6 +31,7 @@ const asked = (line: string) => ({
   cluster,
   options: parseOptions(line.split(' ')),
   commandNames: ['status', 'verify'],
+  command: (task: string) => formatCommand(task, parseOptions(line.split(' ')).config),
 })
 const selected = (line: string): Selection => select(asked(line), graph)
 

@@ -1,0 +1,136 @@
+/** How every command has its access to auth/: the lock, the connections, how a failure and the end are reported. */
+import { join } from 'node:path'
+import { asFailure, tryTo } from '../../lib/failure.ts'
+import type { AuthDir } from '../../lib/files/auth-dir.ts'
+import { type Lock, type LockOptions, takeLock, waitUntilFree } from '../../lib/files/lock.ts'
+import { metricsFile } from '../../lib/files/names.ts'
+import { publicMode } from '../../lib/files/plain-file.ts'
+import type { Graph } from '../../lib/graph/graph.ts'
+import type { Outcome } from '../../lib/graph/target.ts'
+import type { Reporter } from '../../lib/show/reporter.ts'
+import { type Closing, summarise } from '../../lib/show/summary.ts'
+import { count, printable } from '../../lib/wording.ts'
+import { authBeside, type CommandRun, checkConfigFile } from './command-run.ts'
+import { exitStatus, type Finding } from './job.ts'
+
+/**
+ * Reads while no run holds auth/, and once more if one began meanwhile. `read` returns what shows the findings: it is called
+ * when they are certain. `graph` has the nodes that may be contacted.
+ */
+export async function readAuth(
+  run: CommandRun,
+  graph: Graph,
+  read: (run: CommandRun) => Promise<() => Promise<readonly Finding[]>>,
+  { isPlan = false } = {},
+): Promise<readonly Finding[]> {
+  checkConfigFile(run, graph)
+  if (isPlan) await announce(run)
+  const show = await readUnlocked(run, () =>
+    read({ ...run, auth: authBeside(run), now: run.host.now(), note: () => {} }),
+  )
+  return show()
+}
+
+interface Writer {
+  /** With the nodes that may be contacted. */
+  readonly graph?: Graph
+  /** Without one, a failure ends the command, and a wait for another run is reported on stderr. */
+  readonly reporter?: Pick<Reporter, 'note' | 'problem' | 'end'>
+  readonly work: (
+    run: CommandRun,
+  ) => Promise<{ readonly outcomes: ReadonlyMap<string, Outcome>; readonly findings: readonly Finding[] }>
+  /** After the work, whether or not it failed. */
+  readonly closing?: (outcomes: ReadonlyMap<string, Outcome>) => Closing
+}
+
+/** Works while no other run can change auth/. */
+export async function writeAuth(
+  given: CommandRun,
+  { graph, reporter, work, closing }: Writer,
+): Promise<readonly Finding[]> {
+  if (graph) checkConfigFile(given, graph)
+  if (reporter) await announce(given)
+  const started = performance.now()
+  const run = { ...given, now: given.host.now(), note: reporter?.note ?? given.note }
+  const { auth, signal } = run
+  let lock: Lock | undefined
+  let worked: Awaited<ReturnType<Writer['work']>>
+  let end: Closing | undefined
+  let findings: readonly Finding[]
+  const status = () => exitStatus(findings, run.endedStatus())
+  try {
+    try {
+      auth.make()
+      lock = await lockAuth(auth, run, run.note)
+      worked = await work(run)
+    } catch (error) {
+      if (!reporter) throw error
+      const failure = asFailure(error)
+      worked = { outcomes: new Map(), findings: [failure.kind] }
+      if (!signal.aborted) reporter.problem(failure)
+    }
+    end = closing?.(worked.outcomes)
+    findings = [...worked.findings, ...(end?.caEnds ? ['stale' as const] : [])]
+    if (reporter && lock) await recordRun(run, status())
+  } finally {
+    lock?.release()
+  }
+  await reporter?.end(summarise(worked.outcomes, (performance.now() - started) / 1000, status(), end))
+  return findings
+}
+/** For writers. With --no-lock-wait, throws a Failure if another run holds the lock. */
+async function lockAuth(auth: AuthDir, run: CommandRun, onWait: (text: string) => void): Promise<Lock> {
+  const lock = await takeLock(lockFile(auth), lockOptions(run, onWait))
+  try {
+    auth.removeLeftovers()
+    return lock
+  } catch (error) {
+    lock.release()
+    throw error
+  }
+}
+
+/**
+ * For readers: reads while no run holds auth/, and again if one began meanwhile. Writes nothing, so auth/ may be read-only
+ * and no run waits for a reader. Throws as lockAuth does.
+ */
+export async function readUnlocked<T>(run: CommandRun, read: () => Promise<T>): Promise<T> {
+  const auth = authBeside(run)
+  const { options, printError, signal } = run
+  const onWait = options.quiet ? () => {} : printError
+  for (;;) {
+    // Before the lock is checked, so that a run that begins in between is noticed.
+    const version = auth.version()
+    await waitUntilFree(lockFile(auth), lockOptions(run, onWait))
+    const found = await read()
+    if (signal.aborted || auth.version() === version) return found
+  }
+}
+
+function lockFile({ path }: AuthDir): string {
+  return join(path, '.lock')
+}
+
+function lockOptions({ options, signal }: CommandRun, onWait: (text: string) => void): LockOptions {
+  return { signal, wait: options.noLockWait ? 0 : Number.POSITIVE_INFINITY, onWait }
+}
+
+/** In the metrics, if auth/ has them. Nothing is decided by it, so a run does not fail where it can't be written. */
+async function recordRun({ auth, cluster, host }: CommandRun, exit: number): Promise<void> {
+  const metrics = tryTo(() => auth.tryBytes(metricsFile))
+  if (!metrics) return
+  const { replaceLastRun } = await import('./metrics.ts')
+  const text = replaceLastRun(String(metrics), { cluster: cluster.name, ended: host.now(), exit })
+  tryTo(() => auth.write(metricsFile, text, publicMode))
+}
+
+/** Printed first, so that a wrong folder is noticed before anything is done to its cluster. */
+async function announce({ cluster, file, options, print }: CommandRun): Promise<void> {
+  const { name, nodes } = cluster
+  const size = count(nodes.length, 'node')
+  if (options.json) {
+    const { formatJsonLine } = await import('../../lib/show/lines.ts')
+    print(formatJsonLine({ type: 'cluster', name, file, nodes: nodes.length }))
+  } else if (options.format === 'markdown') print(`### Plan for \`${name}\`, ${size}\n`)
+  else if (!options.quiet) print(printable(`${name}: ${file}, ${size}`))
+}

@@ -1,0 +1,130 @@
+/** What a command is given: a run, and what only the command needs of it. */
+import { accessSync, constants, statSync } from 'node:fs'
+import { availableParallelism, homedir } from 'node:os'
+import { delimiter, dirname, isAbsolute, join, resolve } from 'node:path'
+import pLimit from 'p-limit'
+import type { Cluster, ClusterNode } from '../../lib/cluster/cluster.ts'
+import { doing, Failure, refusal, usageFailure } from '../../lib/failure.ts'
+import { AuthDir } from '../../lib/files/auth-dir.ts'
+import { caName } from '../../lib/files/names.ts'
+import type { RunOptions } from '../../lib/graph/executor.ts'
+import type { Graph } from '../../lib/graph/graph.ts'
+import type { Run } from '../../lib/graph/run.ts'
+import type { Ssh, SshRun } from '../../lib/remote/ssh.ts'
+import { configPath } from '../../lib/remote/ssh-config.ts'
+import type { PhaseView } from '../../lib/show/phase-view.ts'
+import type { Reporter } from '../../lib/show/reporter.ts'
+import { layoutOf, layouts } from '../layouts/table.ts'
+import { type ClusterFile, readCluster } from './cluster-file.ts'
+import { formatCommand, type Host, pathOf } from './host.ts'
+import type { Options } from './options.ts'
+
+export interface CommandRun extends Run, ClusterFile {
+  readonly host: Host
+  readonly options: Options
+  /** The cluster.yaml in use: auth/ is beside it. */
+  readonly file: string
+  /** Candidates for "did you mean", besides phases and targets. */
+  readonly commandNames: readonly string[]
+  readonly limits: RunOptions['limits']
+  readonly signal: AbortSignal
+  /** 128 + signal, if a signal has ended the run. */
+  readonly endedStatus: () => number | undefined
+  readonly reporterFor: (phases: readonly PhaseView[], isPlan: boolean) => Promise<Reporter>
+  /** Shows progress only. */
+  readonly progressFor: (phases: readonly PhaseView[]) => Promise<Reporter>
+  readonly print: (line: string) => void
+  readonly printError: (text: string) => void
+}
+
+/** Throws a usage Failure for mistakes in cluster.yaml, and a refusal for an auth/ of another layout. */
+export function openRun(
+  given: Omit<CommandRun, keyof Run | keyof ClusterFile | 'file' | 'limits'> & Pick<CommandRun, 'options'>,
+): CommandRun & { close(): Promise<void> } {
+  const { host, options, signal, printError } = given
+  const file = options.config === undefined ? join(host.cwd(), 'cluster.yaml') : pathOf(host, options.config)
+  const { cluster: read, mistake } = readCluster(file)
+  const cluster = { ...read, ssh: { ...read.ssh, concurrency: options.concurrency ?? read.ssh.concurrency } }
+  return {
+    ...given,
+    ...connector(cluster, { folder: dirname(file), env: host.env, signal, waitNodes: options.waitNodes ?? 0 }),
+    cluster,
+    mistake,
+    file,
+    auth: authBeside({ file, cluster }),
+    now: host.now(),
+    kubeconfigs: () => kubeconfigPaths(cluster, dirname(file), host),
+    command: (task) => formatCommand(task, options.config),
+    note: printError,
+    limits: {
+      // One more than there are cores: while a certificate is signed, every core goes on making keys.
+      auth: pLimit(availableParallelism() + 1),
+      node: pLimit(cluster.ssh.concurrency),
+      kubeconfig: pLimit(1),
+    },
+  }
+}
+
+/** Throws a refusal if it is an auth/ of another layout: whatever was done would be done beside that identity. */
+export function authBeside({ file, cluster }: Pick<CommandRun, 'file' | 'cluster'>): AuthDir {
+  const auth = new AuthDir(join(dirname(file), 'auth'), layoutOf(cluster).files)
+  const other = Object.values(layouts).find(({ files }) => files !== auth.files && auth.read(files.certificate(caName)))
+  if (!other || auth.read(auth.files.certificate(caName))) return auth
+  const its = other.files.certificate(caName)
+  throw refusal(`${auth.path} has ${its}, as layout ${other.name} names it, and cluster.yaml is of ${cluster.layout}`, [
+    `correct layout in ${file}`,
+  ])
+}
+
+/** localKubeconfig.path, else kubectl's rule: $KUBECONFIG, a list, else ~/.kube/config. */
+function kubeconfigPaths({ localKubeconfig }: Cluster, folder: string, host: Host): string[] {
+  const path = localKubeconfig ? localKubeconfig.path : undefined
+  if (path !== undefined)
+    return [
+      resolve(
+        folder,
+        path.replace(/^~(?=\/)/, () => home(host)),
+      ),
+    ]
+  const list = (host.env.KUBECONFIG ?? '').split(delimiter).filter(Boolean)
+  return list.length > 0 ? [...new Set(list.map((each) => pathOf(host, each)))] : [join(home(host), '.kube', 'config')]
+}
+
+/** Throws a usage Failure if it is not absolute: the admin's key would be written to the current folder. */
+function home({ env: { HOME: folder = homedir() } }: Host): string {
+  if (isAbsolute(folder)) return folder
+  throw usageFailure(
+    `HOME is ${JSON.stringify(folder)}, which is not an absolute path to find a kubeconfig in`,
+    'set HOME, or localKubeconfig.path in cluster.yaml',
+  )
+}
+
+/** ssh.configFile is checked only if a node is contacted. Throws a usage Failure. */
+export function checkConfigFile({ cluster: { ssh }, file, mistake }: CommandRun, graph: Graph): void {
+  const path = configPath({ folder: dirname(file), ssh })
+  if (path === undefined || ![...graph.values()].some(({ where }) => where === 'node')) return
+  const wrong = (why: string) => mistake(['ssh', 'configFile'], why)
+  try {
+    doing('read', path, () => accessSync(path, constants.R_OK))
+  } catch (error) {
+    throw error instanceof Failure ? wrong(`can't be used: ${error.message}`) : error
+  }
+  // ssh would take it for an empty file.
+  if (statSync(path).isDirectory()) throw wrong(`is a folder: ${path}`)
+}
+
+/** zx is loaded by the first connection: most commands make none. */
+function connector(cluster: Cluster, place: SshRun) {
+  let ssh: Promise<Ssh> | undefined
+  const open = async () => new (await import('../../lib/remote/ssh.ts')).Ssh(cluster, place)
+  // A failure to open it has already been reported.
+  const opened = async () => ssh?.catch(() => undefined)
+  return {
+    connect: async (node: ClusterNode) => {
+      ssh ??= open()
+      return (await ssh).connection(node)
+    },
+    disconnect: async (node: ClusterNode) => (await opened())?.disconnect(node),
+    close: async () => (await opened())?.close(),
+  }
+}

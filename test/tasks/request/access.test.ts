@@ -1,0 +1,115 @@
+/** The access to auth/: the lock, the report of a failure and the end are the same for all commands. */
+import assert from 'node:assert/strict'
+import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { type TestContext, test } from 'node:test'
+import { Failure } from '../../../lib/failure.ts'
+import type { CaAdvice } from '../../../lib/show/advice.ts'
+import type { Summary } from '../../../lib/show/summary.ts'
+import { readAuth, writeAuth } from '../../../tasks/request/access.ts'
+import { authBeside, type CommandRun } from '../../../tasks/request/command-run.ts'
+import { parseOptions } from '../../../tasks/request/options.ts'
+import { scratch } from '../../support/scratch.ts'
+
+const nothing = { outcomes: new Map(), findings: [] }
+
+/** As much of a CommandRun as it takes, and what is printed. */
+function runIn(t: TestContext) {
+  const place = scratch(t)
+  const lock = join(place, 'auth/.lock')
+  const printed: string[] = []
+  const at = {
+    cluster: { name: 'kubenet', layout: 'harder-way', nodes: [{}], ssh: {} },
+    file: join(place, 'cluster.yaml'),
+  } as unknown as CommandRun
+  const run = {
+    ...at,
+    auth: authBeside(at),
+    options: parseOptions([]),
+    signal: new AbortController().signal,
+    host: { now: () => new Date(5_000) },
+    endedStatus: () => undefined,
+    print: (line: string) => printed.push(line),
+    printError: (line: string) => printed.push(line),
+  } as unknown as CommandRun
+  const reporter = {
+    note: (text: string) => printed.push(`note: ${text}`),
+    problem: ({ message }: Failure) => printed.push(`problem: ${message}`),
+    end: async ({ exit, toDo }: Summary) => {
+      assert.ok(!existsSync(lock))
+      printed.push(`exit ${exit}${toDo ? `, to do: ${toDo}` : ''}`)
+    },
+  }
+  return { run, reporter, printed, lock, cluster: `kubenet: ${run.file}, 1 node` }
+}
+
+test('a writer works while auth/ is locked, after the cluster is named; its end is reported without the lock', async (t) => {
+  const { run, reporter, printed, lock, cluster } = runIn(t)
+  const findings = await writeAuth(run, {
+    reporter,
+    work: async ({ note }) => {
+      assert.ok(existsSync(lock))
+      note('working')
+      return { outcomes: new Map(), findings: ['stale'] }
+    },
+    closing: () => {
+      assert.ok(existsSync(lock))
+      return { advice: [], nextToExpire: undefined, toDo: ['this'] }
+    },
+  })
+  assert.deepEqual(findings, ['stale'])
+  assert.deepEqual(printed, [cluster, 'note: working', 'exit 4, to do: this'])
+})
+
+test('a failure of the work is reported, gives the lock back, and is the exit status', async (t) => {
+  const { run, reporter, printed, lock, cluster } = runIn(t)
+  const work = async () => {
+    throw new Failure('no', { kind: 'refused' })
+  }
+  assert.deepEqual(await writeAuth(run, { reporter, work }), ['refused'])
+  assert.deepEqual(printed, [cluster, 'problem: no', 'exit 3'])
+  assert.ok(!existsSync(lock))
+  await assert.rejects(writeAuth(run, { work }), { message: 'no' })
+  assert.ok(!existsSync(lock))
+})
+
+test('a writer that reports its end leaves it in the metrics, if there are any and however it ends', async (t) => {
+  const { run, reporter, lock } = runIn(t)
+  const metrics = join(lock, '../report.prom')
+  const linesAfter = async (work: Parameters<typeof writeAuth>[1]) => {
+    await writeAuth({ ...run, auth: authBeside(run) }, work)
+    const lines = existsSync(metrics) ? readFileSync(metrics, 'utf8').split('\n') : []
+    return lines.filter((line) => line && !line.startsWith('#'))
+  }
+  const lines = (exit: number) => [
+    'other 1',
+    'harderway_last_run_timestamp_seconds{cluster="kubenet"} 5',
+    `harderway_last_run_exit_status{cluster="kubenet"} ${exit}`,
+  ]
+  const work = async () => nothing
+  assert.deepEqual(await linesAfter({ reporter, work }), [])
+  writeFileSync(metrics, 'other 1\n')
+  assert.deepEqual(await linesAfter({ work }), ['other 1'])
+  assert.deepEqual(await linesAfter({ reporter, work }), lines(0))
+  assert.deepEqual(await linesAfter({ reporter, work: () => Promise.reject(new Failure('no')) }), lines(1))
+  const caEnds = { at: new Date(), commands: [] } as unknown as CaAdvice
+  const closing = () => ({ advice: [], nextToExpire: undefined, caEnds })
+  assert.deepEqual(await linesAfter({ reporter, closing, work }), lines(4))
+})
+
+test('what a reader found while a run began is not shown, and a plan names its cluster first', async (t) => {
+  const { run, printed, lock, cluster } = runIn(t)
+  const auth = join(lock, '..')
+  let reads = 0
+  const read = async () => {
+    reads += 1
+    const found = `read ${reads}`
+    if (reads === 1) mkdirSync(auth)
+    return async () => {
+      run.print(found)
+      return ['stale' as const]
+    }
+  }
+  assert.deepEqual(await readAuth(run, new Map(), read, { isPlan: true }), ['stale'])
+  assert.deepEqual([printed, readdirSync(auth)], [[cluster, 'read 2'], []])
+})
