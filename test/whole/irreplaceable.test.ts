@@ -51,26 +51,15 @@ const small: Edit = [
 const edits = [quick, small]
 const day = 86_400_000
 const config = 'encryption-config.yaml'
-const giveUp = {
-  ca: 'npm run task -- ca --force',
-  account: 'npm run task -- component-certs/service-account --force',
-  encryption: 'npm run task -- encryption-key --force',
-  renew: 'npm run task -- ca --renew',
-}
 
-interface Row {
-  readonly title: string
-  readonly spoil: (auth: string) => void
-  readonly edits?: readonly Edit[]
-  readonly id: string
-  readonly said: RegExp
-  /** Every npm command in the ways out. */
-  readonly ways: readonly string[]
-  /** What its user may do instead of a command. */
-  readonly byHand: RegExp
-}
+/** What is wrong with auth/, or with cluster.yaml, and what may be typed, or done by hand, instead of the row's usual ways out. */
+type Row = readonly [
+  title: string,
+  spoil: (auth: string) => void,
+  differs?: { readonly edits?: readonly Edit[]; readonly way?: string; readonly byHand?: RegExp },
+]
 
-const spoilFile = (name: string, spoil: (path: string, auth: string) => void) => (auth: string) =>
+const on = (name: string, spoil: (path: string, auth: string) => void) => (auth: string) =>
   spoil(join(auth, name), auth)
 const garbage = (path: string) => writeFileSync(path, 'garbage\n')
 const empty = (path: string) => writeFileSync(path, '')
@@ -81,234 +70,92 @@ const linked = (path: string) => {
   symlinkSync(`${path}.behind`, path)
 }
 const removed = (path: string) => rmSync(path)
+const unchanged = () => {}
+const all = (...spoils: readonly ((auth: string) => void)[]) => {
+  return (auth: string) => {
+    for (const spoil of spoils) spoil(auth)
+  }
+}
+const noCa = all(on('ca.pem', removed), on('ca-key.pem', removed))
+const otherAccount = all(
+  on('service-account-key.pem', (path) => openssl('ecparam', '-name', 'secp384r1', '-genkey', '-noout', '-out', path)),
+  on('service-account.pem', removed),
+)
 
 /** It needs a node: recover.test.ts follows it. */
 const recover = 'npm run task -- recover --node control0'
 /** Run with machines: test/long/rotate-provider.test.ts. */
 const rotate = 'npm run task -- rotate encryption-key'
-const ca = { id: 'ca', ways: [giveUp.ca], byHand: /restore ca\.pem and ca-key\.pem from a backup/ }
-const account = {
-  id: 'component-certs/service-account',
-  ways: [giveUp.account],
-  byHand: /restore service-account-key\.pem and service-account\.pem from a backup/,
-}
-const encryption = { id: 'encryption-key', ways: [giveUp.encryption], byHand: /restore it from a backup/ }
+const renew = { way: 'npm run task -- ca --renew', byHand: /reissue the CA certificate over the same key/ }
 
-const rows: readonly Row[] = [
-  {
-    ...ca,
-    title: 'a CA that is missing while certificates made under it are there',
-    spoil: (auth) => ['ca.pem', 'ca-key.pem'].map((name) => rmSync(join(auth, name))),
-    said: /has no ca\.pem and ca-key\.pem, but admin\.kubeconfig, admin\.pem, .* and \d+ more, issued by a previous CA$/,
-  },
-  {
-    ...ca,
-    title: 'a CA that is missing while one certificate is there',
-    spoil: (auth) => keepOnly(auth, 'control0.pem'),
-    said: /has no ca\.pem and ca-key\.pem, but control0\.pem, issued by a previous CA$/,
-  },
-  {
-    ...ca,
-    title: 'a CA that is missing while one kubeconfig is there',
-    spoil: (auth) => keepOnly(auth, 'kube-proxy.kubeconfig'),
-    said: /has no ca\.pem and ca-key\.pem, but kube-proxy\.kubeconfig, issued by a previous CA$/,
-  },
-  {
-    ...ca,
-    title: 'a CA without its certificate',
-    spoil: spoilFile('ca.pem', removed),
-    said: /has no ca\.pem, but admin\.kubeconfig, admin\.pem, .* and \d+ more, issued by a previous CA$/,
-  },
-  {
-    ...ca,
-    title: 'a CA of which only a foreign key is left',
-    spoil: (auth) => {
-      foreign(join(auth, 'ca-key.pem'), auth)
-      rmSync(join(auth, 'ca.pem'))
-    },
-    said: /has no ca\.pem, but admin\.kubeconfig, /,
-  },
-  { ...ca, title: 'a CA without its key', spoil: spoilFile('ca-key.pem', removed), said: /: ca-key\.pem missing$/ },
-  {
-    ...ca,
-    title: 'a CA certificate that is unreadable',
-    spoil: spoilFile('ca.pem', garbage),
-    said: /: ca\.pem is not a valid certificate$/,
-  },
-  {
-    ...ca,
-    title: 'a CA certificate that is truncated',
-    spoil: spoilFile('ca.pem', truncated),
-    said: /: ca\.pem is not a valid certificate$/,
-  },
-  {
-    ...ca,
-    title: 'a CA certificate that is empty',
-    spoil: spoilFile('ca.pem', empty),
-    said: /ca\.pem is not a valid certificate$/,
-  },
-  {
-    ...ca,
-    title: 'a CA certificate that is a symbolic link',
-    spoil: spoilFile('ca.pem', linked),
-    said: /: ca\.pem is not a plain file$/,
-  },
-  {
-    ...ca,
-    title: 'a CA key that is unreadable',
-    spoil: spoilFile('ca-key.pem', garbage),
-    said: /: ca-key\.pem is not an unencrypted private key$/,
-  },
-  {
-    ...ca,
-    title: 'a CA key that is truncated',
-    spoil: spoilFile('ca-key.pem', truncated),
-    said: /: ca-key\.pem is not an unencrypted private key$/,
-  },
-  {
-    ...ca,
-    title: 'a CA key that is empty',
-    spoil: spoilFile('ca-key.pem', empty),
-    said: /ca-key\.pem is not an unencrypted private key/,
-  },
-  {
-    ...ca,
-    title: 'a CA key that is another',
-    spoil: spoilFile('ca-key.pem', foreign),
-    said: /: ca-key\.pem is not the certificate's key$/,
-  },
-  {
-    ...ca,
-    title: 'a CA with another subject',
-    spoil: () => {},
-    edits: [[['subject', 'organization'], 'Elsewhere']],
-    said: /differs from cluster\.yaml: subject added: O=Elsewhere; subject removed: O=Kubernetes$/,
-    byHand: /change cluster\.yaml to match the CA/,
-  },
-  {
-    ...ca,
-    title: 'a CA with another kind of key',
-    spoil: (auth) => {
-      // The service-account key is of the kind that is asked for.
-      openssl('ecparam', '-name', 'secp384r1', '-genkey', '-noout', '-out', join(auth, 'service-account-key.pem'))
-      rmSync(join(auth, 'service-account.pem'))
-    },
-    edits: [[['certificates', 'key'], 'ecdsa-p384']],
-    said: /differs from cluster\.yaml: key is ecdsa-p256, not ecdsa-p384$/,
-    byHand: /change cluster\.yaml to match the CA/,
-  },
+const refused: readonly { id: string; byHand: RegExp; rows: readonly Row[] }[] = [
   {
     id: 'ca',
-    title: 'a certificate of the CA that may not sign',
-    spoil: (auth) => {
-      const [key, out] = [join(auth, 'ca-key.pem'), join(auth, 'ca.pem')]
-      const subject = '/C=PL/ST=Lesser Poland/L=Krakow/O=Kubernetes/OU=kubenet/CN=Kubernetes'
-      const extension = 'basicConstraints=critical,CA:FALSE'
-      openssl('req', '-x509', '-new', '-key', key, '-out', out, '-subj', subject, '-days', '90', '-addext', extension)
-    },
-    said: /auth: usages are not the wanted ones$/,
-    ways: [giveUp.renew],
-    byHand: /reissue the CA certificate over the same key/,
+    byHand: /restore ca\.pem and ca-key\.pem from a backup/,
+    rows: [
+      ['a CA that is missing while certificates made under it are there', noCa],
+      ['a CA that is missing while one certificate is there', (auth) => keepOnly(auth, 'control0.pem')],
+      ['a CA that is missing while one kubeconfig is there', (auth) => keepOnly(auth, 'kube-proxy.kubeconfig')],
+      ['a CA without its certificate', on('ca.pem', removed)],
+      ['a CA of which only a foreign key is left', all(on('ca-key.pem', foreign), on('ca.pem', removed))],
+      ['a lone certificate of the CA', on('ca-key.pem', removed)],
+      ['a CA certificate that is truncated', on('ca.pem', truncated)],
+      ['a CA certificate that is empty', on('ca.pem', empty)],
+      ['a CA certificate that is a symbolic link', on('ca.pem', linked)],
+      ['a CA key that is unreadable', on('ca-key.pem', garbage)],
+      ['a CA key that is empty', on('ca-key.pem', empty)],
+      ['a CA key that is another', on('ca-key.pem', foreign)],
+      [
+        'a CA with another subject',
+        unchanged,
+        { edits: [[['subject', 'organization'], 'Elsewhere']], byHand: /change cluster\.yaml to match the CA/ },
+      ],
+      [
+        'a CA with another kind of key',
+        // The service-account key is of the kind that is asked for.
+        otherAccount,
+        { edits: [[['certificates', 'key'], 'ecdsa-p384']], byHand: /change cluster\.yaml to match the CA/ },
+      ],
+      [
+        'a certificate of the CA that may not sign',
+        (auth) => certifyCa(auth, 'basicConstraints=critical,CA:FALSE'),
+        renew,
+      ],
+      ['a CA that has expired', (auth) => recertify(auth, -400, -1), renew],
+    ],
   },
   {
-    id: 'ca',
-    title: 'a CA that has expired',
-    spoil: (auth) => recertify(auth, -400, -1),
-    // A day later where midnight is between this line and the test.
-    said: new RegExp(`expired on (${daysFromNow(-1)}|${daysFromNow(0)})$`),
-    ways: [giveUp.renew],
-    byHand: /reissue the CA certificate over the same key/,
-  },
-  {
-    ...account,
-    title: 'a service-account key that is missing while its certificate is there',
-    spoil: spoilFile('service-account-key.pem', removed),
-    said: /service-account key in .*: service-account-key\.pem missing$/,
-  },
-  {
-    ...account,
-    title: 'a service-account key that is unreadable',
-    spoil: spoilFile('service-account-key.pem', garbage),
-    said: /: service-account-key\.pem is not an unencrypted private key/,
-  },
-  {
-    ...account,
-    title: 'a service-account key that is truncated',
-    spoil: spoilFile('service-account-key.pem', truncated),
-    said: /: service-account-key\.pem is not an unencrypted private key/,
-  },
-  {
-    ...account,
-    title: 'a service-account key that is another',
-    spoil: spoilFile('service-account-key.pem', foreign),
-    said: /: service-account-key\.pem is not the certificate's key$/,
-  },
-  {
-    ...account,
-    title: 'a service-account key that is unreadable and alone',
-    spoil: (auth) => {
-      garbage(join(auth, 'service-account-key.pem'))
-      rmSync(join(auth, 'service-account.pem'))
-    },
-    said: /: service-account-key\.pem is not an unencrypted private key/,
-  },
-  {
-    ...account,
-    title: 'a service-account key that is a symbolic link',
-    spoil: spoilFile('service-account-key.pem', linked),
-    said: /: service-account-key\.pem is not a plain file$/,
-  },
-  {
-    ...account,
-    title: 'a service-account key of another kind',
-    spoil: (auth) => {
-      openssl('ecparam', '-name', 'secp384r1', '-genkey', '-noout', '-out', join(auth, 'service-account-key.pem'))
-      rmSync(join(auth, 'service-account.pem'))
-    },
-    said: /: key is ecdsa-p384, not ecdsa-p256$/,
-    byHand: /change certificates\.key in cluster\.yaml to match the key/,
-  },
-  {
-    ...encryption,
-    title: 'an encryption config that is unreadable',
-    spoil: spoilFile(config, garbage),
-    said: /is not a valid EncryptionConfiguration, but may hold the key of stored Secrets$/,
-  },
-  {
-    ...encryption,
-    title: 'an encryption config that is truncated',
-    spoil: spoilFile(config, truncated),
-    said: /is not a valid EncryptionConfiguration/,
-  },
-  {
-    ...encryption,
-    title: 'an encryption config with a field that kube-apiserver does not know',
-    spoil: spoilFile(config, (path) => writeFileSync(path, `${readFileSync(path, 'utf8')}more: 1\n`)),
-    said: /is not a valid EncryptionConfiguration/,
-  },
-  {
-    ...encryption,
-    title: 'an encryption config that is a symbolic link',
-    spoil: spoilFile(config, linked),
-    said: /is not a valid EncryptionConfiguration/,
-  },
-  {
-    ...encryption,
-    title: 'an encryption config with another provider',
-    spoil: () => {},
-    edits: [[['encryption', 'provider'], 'secretbox']],
-    said: /encrypts with aescbc, cluster\.yaml has secretbox$/,
-    byHand:
-      /keep it: encryption\.provider: aescbc[\s\S]*without losing a Secret: set install: true in cluster\.yaml, then: .*rotate encryption-key/,
+    id: 'component-certs/service-account',
+    byHand: /restore service-account-key\.pem and service-account\.pem from a backup/,
+    rows: [
+      ['a service-account key that is missing while its certificate is there', on('service-account-key.pem', removed)],
+      ['a service-account key that is truncated', on('service-account-key.pem', truncated)],
+      ['a service-account key that is another', on('service-account-key.pem', foreign)],
+      [
+        'a service-account key that is unreadable and alone',
+        all(on('service-account-key.pem', garbage), on('service-account.pem', removed)),
+      ],
+      ['a service-account key that is a symbolic link', on('service-account-key.pem', linked)],
+      ['a service-account key of another kind', otherAccount, { byHand: /change certificates\.key in cluster\.yaml/ }],
+    ],
   },
   {
     id: 'encryption-key',
-    title: 'an encryption config that encrypts more than is asked for',
-    spoil: spoilFile(config, (path) => replaceIn(path, '- secrets\n', '- secrets\n  - configmaps\n')),
-    said: /encrypts configmaps, which cluster\.yaml no longer asks for$/,
-    ways: [],
-    byHand:
-      /keep it: add configmaps to encryption\.resources[\s\S]*make identity the first provider .*deploy, restart .*rewrite/,
+    byHand: /restore it from a backup/,
+    rows: [
+      ['an encryption config that is truncated', on(config, truncated)],
+      ['an encryption config that is a symbolic link', on(config, linked)],
+      [
+        'an encryption config with another provider',
+        unchanged,
+        { edits: [[['encryption', 'provider'], 'secretbox']], byHand: /keep it: encryption\.provider: aescbc/ },
+      ],
+      [
+        'an encryption config that encrypts more than is asked for',
+        on(config, (path) => replaceIn(path, '- secrets\n', '- secrets\n  - configmaps\n')),
+        { way: '', byHand: /keep it: add configmaps to encryption\.resources[\s\S]*make identity the first provider/ },
+      ],
+    ],
   },
 ]
 
@@ -333,45 +180,34 @@ describe('what can not be made again', { skip: needs('openssl'), concurrency: 2 
     return { place, auth }
   }
 
-  for (const row of rows) {
-    test(`${row.title} is refused before anything is built, and nothing is touched`, async (t) => {
-      const { place, auth } = spoiled(t, row.spoil, row.edits)
-      const state = stateOf(auth)
-      const secrets = [...secretsIn(origin), ...secretsIn(place)]
-      for (const args of [[], ['--dry-run']]) {
-        const ran = await harderway(place, ...phases, ...args, '--json')
-        assertStatus(ran, 3)
-        const told = refusalsOf(ran)
-        assert.deepEqual([...told.keys()], [row.id])
-        const { message, remedy } = told.get(row.id) ?? {}
-        assert.match(String(message), row.said)
-        assert.match(String(remedy), row.byHand)
-        const commands = commandsIn(String(remedy))
-        assert.deepEqual(
-          commands.filter((command) => ![recover, rotate].includes(command)),
-          row.ways,
-        )
-        if (!args.includes('--dry-run')) {
-          assert.deepEqual(typesOf(ran), [], 'it began to work')
-          assert.ok(
-            ran.events.some(({ type, message }) => type === 'note' && message === 'no file was made or changed'),
-          )
+  for (const { id, byHand, rows } of refused)
+    for (const [title, spoil, differs] of rows)
+      test(`${title} is refused before anything is built, nothing is touched, and the printed command is a way out`, async (t) => {
+        const { place, auth } = spoiled(t, spoil, differs?.edits)
+        const state = stateOf(auth)
+        const secrets = [...secretsIn(origin), ...secretsIn(place)]
+        const way = differs?.way ?? `npm run task -- ${id} --force`
+        for (const args of [[], ['--dry-run']]) {
+          const ran = await harderway(place, ...phases, ...args, '--json')
+          assertStatus(ran, 3)
+          const told = refusalsOf(ran)
+          assert.deepEqual([...told.keys()], [id])
+          const remedy = String(told.get(id)?.remedy)
+          assert.match(remedy, differs?.byHand ?? byHand)
+          const commands = commandsIn(remedy)
+          const others = commands.filter((command) => ![recover, rotate].includes(command))
+          assert.deepEqual(others, way === '' ? [] : [way])
+          if (args.length === 0) assert.deepEqual(typesOf(ran), [], 'it began to work')
+          assertShowsNone(ran, secrets)
         }
-        assertShowsNone(ran, secrets)
-      }
-      assert.deepEqual(stateOf(auth), state)
-    })
-
-    for (const way of row.ways)
-      test(`${row.title}: "${way}" is a way out`, {}, async (t) => {
-        const { place, auth } = spoiled(t, row.spoil, row.edits)
+        assert.deepEqual(stateOf(auth), state)
+        if (way === '') return
         const followed = await follow(place, way)
         assertStatus(followed, 0)
         assert.deepEqual(idsOf(followed, 'failed'), [])
-        assert.ok(!refusalsOf(await harderway(place, row.id, '--dry-run', '--json')).has(row.id))
-        if (row.id === 'ca') assertCaSigns(auth)
+        assert.ok(!refusalsOf(await harderway(place, id, '--dry-run', '--json')).has(id))
+        if (id === 'ca') assertCaSigns(auth)
       })
-  }
 
   test('a CA put back after it was refused is fresh', async (t) => {
     const { place, auth } = spoiled(t, (folder) => ['ca.pem', 'ca-key.pem'].map((name) => rmSync(join(folder, name))))
@@ -407,17 +243,6 @@ describe('what can not be made again', { skip: needs('openssl'), concurrency: 2 
     assert.deepEqual(stateOf(auth), state)
   })
 
-  test('a way out says which cluster.yaml it is for', {}, async (t) => {
-    const { place } = spoiled(t, spoilFile('ca-key.pem', garbage))
-    const elsewhere = scratch(t)
-    const ran = await harderway(elsewhere, ...phases, '--config', join(place, 'cluster.yaml'), '--json')
-    assertStatus(ran, 3)
-    assert.match(
-      String(refusalsOf(ran).get('ca')?.remedy),
-      /--force --config .*cluster\.yaml|--config .*cluster\.yaml .*--force/,
-    )
-  })
-
   describe('is made', () => {
     test('where nothing is', async (t) => {
       const place = scratch(t)
@@ -443,23 +268,19 @@ describe('what can not be made again', { skip: needs('openssl'), concurrency: 2 
       assert.deepEqual(stateOf(join(auth, 'backup')), backup)
     })
 
-    test('the service-account key, where neither it nor its certificate is', async (t) => {
-      const { place, auth } = spoiled(t, (folder) => {
-        for (const name of ['service-account.pem', 'service-account-key.pem']) rmSync(join(folder, name))
+    for (const [id, ...files] of [
+      ['component-certs/service-account', 'service-account.pem', 'service-account-key.pem'],
+      // The certificates tell nothing of an encryption key.
+      ['encryption-key', config],
+    ])
+      test(`${id}, where there is none`, async (t) => {
+        const { place, auth } = spoiled(t, all(...files.map((name) => on(name, removed))))
+        const identity = publicKeyIn(auth, 'ca')
+        const ran = await harderway(place, ...phases, '--json')
+        assertStatus(ran, 0)
+        assert.deepEqual(idsOf(ran, 'built'), [id, 'kubeconfigs/worker0'])
+        assert.equal(publicKeyIn(auth, 'ca'), identity)
       })
-      const identity = publicKeyIn(auth, 'ca')
-      const ran = await harderway(place, ...phases, '--json')
-      assertStatus(ran, 0)
-      assert.deepEqual(idsOf(ran, 'built'), ['component-certs/service-account', 'kubeconfigs/worker0'])
-      assert.equal(publicKeyIn(auth, 'ca'), identity)
-    })
-
-    test('the encryption key, where there is none, for the certificates tell nothing of one', async (t) => {
-      const { place } = spoiled(t, spoilFile(config, removed))
-      const ran = await harderway(place, ...phases, '--json')
-      assertStatus(ran, 0)
-      assert.deepEqual(idsOf(ran, 'built'), ['encryption-key', 'kubeconfigs/worker0'])
-    })
   })
 
   describe('--force', () => {
@@ -498,77 +319,37 @@ describe('what can not be made again', { skip: needs('openssl'), concurrency: 2 
       }
     })
 
-    test('of the CA by its name replaces it, keeps the old one for its user alone, and says what must follow', async (t) => {
-      const { place, auth } = spoiled(t)
-      const old = filesIn(auth, ['ca.pem', 'ca-key.pem'])
-      const others = stateOf(auth, (name) => !name.startsWith('ca'))
-      const ran = await harderway(place, 'ca', '--force', '--json')
-      assertStatus(ran, 0)
-      const { folder, files } = backupIn(auth)
-      assert.deepEqual(files, old)
-      assert.deepEqual(
-        stateOf(auth, (name) => !/^(ca|backup)/.test(name)),
-        others,
-      )
-      const [built] = ran.events.filter(({ type }) => type === 'built')
-      assert.match(
-        String(built?.warning),
-        /npm run bootstrap -- --replace-identity, then restart every component on every node/,
-      )
-      assert.ok(String(built?.warning).includes(folder))
-      assert.notEqual(publicKeyIn(auth, 'ca'), createPublicKeyText(old['ca-key.pem']))
-      const next = await harderway(place, ...phases, '--json')
-      assertStatus(next, 0)
-      assert.ok(idsOf(next, 'built').includes('component-certs/service-account'))
-      assert.equal(publicKeyIn(auth, 'service-account'), publicKeyIn(join(origin, 'auth'), 'service-account'))
-      assertVerify(auth)
-    })
-
-    test('of the service-account key by its name replaces it alone', async (t) => {
-      const { place, auth } = spoiled(t)
-      const old = filesIn(auth, ['service-account.pem', 'service-account-key.pem'])
-      const others = stateOf(auth, (name) => !name.startsWith('service-account'))
-      const ran = await harderway(place, 'component-certs/service-account', '--force', '--json')
-      assertStatus(ran, 0)
-      assert.deepEqual(idsOf(ran, 'built'), ['component-certs/service-account'])
-      assert.deepEqual(
-        stateOf(auth, (name) => !/^(service-account|backup)/.test(name)),
-        others,
-      )
-      const { folder, files } = backupIn(auth)
-      assert.deepEqual(files, old)
-      const warning = String(ran.events.find(({ type }) => type === 'built')?.warning)
-      assert.match(
-        warning,
-        /npm run bootstrap -- --replace-identity, then restart kube-apiserver, kube-controller-manager everywhere/,
-      )
-      assert.ok(warning.includes(folder))
-      assert.notEqual(publicKeyIn(auth, 'service-account'), createPublicKeyText(old['service-account-key.pem']))
-      assertVerify(auth)
-    })
-
-    test('of the encryption key by its name replaces it alone', async (t) => {
-      const { place, auth } = spoiled(t)
-      const old = filesIn(auth, [config])
-      const others = stateOf(auth, (name) => name !== config)
-      const ran = await harderway(place, 'encryption-key', '--force')
-      assertStatus(ran, 0)
-      assert.deepEqual(
-        stateOf(auth, (name) => name !== config && !name.startsWith('backup')),
-        others,
-      )
-      const { folder, files } = backupIn(auth)
-      assert.deepEqual(files, old)
-      assert.match(
-        ran.stdout,
-        /Secrets encrypted with it can't be read.*npm run bootstrap -- --replace-identity, then restart kube-apiserver everywhere/,
-      )
-      assert.ok(ran.stdout.includes(folder))
-      assert.ok(otherIdentity(config, new AuthDir(auth, harderWay.files), Buffer.from(old[config] ?? '')))
-    })
+    for (const [id, ...files] of [
+      ['ca', 'ca.pem', 'ca-key.pem'],
+      ['component-certs/service-account', 'service-account.pem', 'service-account-key.pem'],
+      ['encryption-key', config],
+    ] as const)
+      test(`of ${id} replaces it alone, keeps the old one for its user alone, and says what must follow`, async (t) => {
+        const { place, auth } = spoiled(t)
+        const old = filesIn(auth, files)
+        const others = stateOf(auth, (name) => !files.some((file) => file === name))
+        const ran = await harderway(place, id, '--force', '--json')
+        assertStatus(ran, 0)
+        assert.deepEqual(idsOf(ran, 'built'), [id])
+        const { folder, files: kept } = backupIn(auth)
+        assert.deepEqual(kept, old)
+        const now = stateOf(auth, (name) => !files.some((file) => file === name) && !name.startsWith('backup'))
+        assert.deepEqual(now, others)
+        const warning = String(ran.events.find(({ type }) => type === 'built')?.warning)
+        assert.match(warning, /npm run bootstrap -- --replace-identity, then restart .* (everywhere|on every node)/)
+        assert.ok(warning.includes(folder))
+        const secret = files.at(-1) ?? ''
+        assert.ok(otherIdentity(secret, new AuthDir(auth, harderWay.files), Buffer.from(old[secret] ?? '')))
+        const next = await harderway(place, ...phases, '--json')
+        assertStatus(next, 0)
+        assertVerify(auth)
+        if (id !== 'ca') return
+        assert.ok(idsOf(next, 'built').includes('component-certs/service-account'))
+        assert.equal(publicKeyIn(auth, 'service-account'), publicKeyIn(join(origin, 'auth'), 'service-account'))
+      })
 
     test('of one of the three does not replace another that is damaged', async (t) => {
-      const { place, auth } = spoiled(t, spoilFile('ca-key.pem', garbage))
+      const { place, auth } = spoiled(t, on('ca-key.pem', garbage))
       const state = stateOf(auth)
       assertStatus(await harderway(place, 'component-certs/service-account', '--force'), 3)
       assertStatus(await harderway(place, 'certs', 'encryption-key', '--force'), 3)
@@ -586,7 +367,7 @@ describe('what can not be made again', { skip: needs('openssl'), concurrency: 2 
 
   describe('a certificate issued again', () => {
     test('gets a new key, and the kubeconfig with it', async (t) => {
-      const { place, auth } = spoiled(t, spoilFile('admin.pem', removed))
+      const { place, auth } = spoiled(t, on('admin.pem', removed))
       const key = publicKeyIn(join(origin, 'auth'), 'admin')
       const ran = await harderway(place, ...phases, '--json')
       assert.deepEqual(idsOf(ran, 'built'), ['component-certs/admin', 'kubeconfigs/admin', 'kubeconfigs/worker0'])
@@ -596,7 +377,7 @@ describe('what can not be made again', { skip: needs('openssl'), concurrency: 2 
 
     for (const [title, spoil] of Object.entries({ missing: removed, unreadable: garbage }))
       test(`keeps the service-account key where its certificate is ${title}`, async (t) => {
-        const { place, auth } = spoiled(t, spoilFile('service-account.pem', spoil))
+        const { place, auth } = spoiled(t, on('service-account.pem', spoil))
         const key = stateOf(auth, (name) => name === 'service-account-key.pem')
         const ran = await harderway(place, ...phases, '--json')
         assert.deepEqual(idsOf(ran, 'built'), ['component-certs/service-account', 'kubeconfigs/worker0'])
@@ -648,80 +429,31 @@ describe('what can not be made again', { skip: needs('openssl'), concurrency: 2 
     })
 
     test('keeps the bytes of a subject that another tool wrote', async (t) => {
-      const { place, auth } = spoiled(t, (folder) => {
-        const [key, out] = [join(folder, 'ca-key.pem'), join(folder, 'ca.pem')]
-        const subject = '/C=PL/ST=Lesser Poland/L=Krakow/O=Kubernetes/OU=kubenet/CN=Kubernetes'
-        openssl(
-          'req',
-          '-x509',
-          '-new',
-          '-key',
-          key,
-          '-out',
-          out,
-          '-subj',
-          subject,
-          '-days',
-          '90',
-          '-addext',
-          'keyUsage=critical,keyCertSign,cRLSign',
-        )
-        assert.notDeepEqual(certificateIn(folder, 'ca').subject, certificateIn(join(origin, 'auth'), 'ca').subject)
-      })
+      const { place, auth } = spoiled(t, (folder) => certifyCa(folder, 'keyUsage=critical,keyCertSign,cRLSign'))
       const subject = certificateIn(auth, 'ca').subject
+      assert.notDeepEqual(subject, certificateIn(join(origin, 'auth'), 'ca').subject)
       assertStatus(await harderway(place, ...phases), 0)
-      const leaves = Object.entries(
-        filesIn(
-          auth,
-          readdirSync(auth).filter((name) => /^(?!ca)[^-]*\.pem$/.test(name)),
-        ),
-      )
+      const isLeaf = (name: string) => /^(?!ca)[^-]*\.pem$/.test(name)
+      const leaves = stateOf(auth, isLeaf)
       assertStatus(await harderway(place, 'ca', '--renew'), 0)
       assert.deepEqual(certificateIn(auth, 'ca').subject, subject)
       assertVerify(auth)
       assertStatus(await harderway(place, ...phases), 0)
-      for (const [name, text] of leaves) assert.equal(readFileSync(join(auth, name), 'utf8'), text, name)
+      assert.deepEqual(stateOf(auth, isLeaf), leaves)
     })
 
-    for (const args of [
-      'certs --renew',
-      'ca node-certs --renew',
-      'ca ca --renew',
-      'ca --renew --force',
-      'bootstrap --renew',
-      '--renew',
-      'ca --renew --node worker0',
-    ])
-      test(`"${args}" is bad usage`, async (t) => {
-        const { place, auth } = spoiled(t)
-        const state = stateOf(auth)
-        assertStatus(await harderway(place, ...args.split(' ')), 2)
-        assert.deepEqual(stateOf(auth), state)
-      })
-
     for (const [title, spoil] of Object.entries({
-      'with a key that is another': spoilFile('ca-key.pem', foreign),
-      'without its key': spoilFile('ca-key.pem', removed),
-      'that is unreadable': spoilFile('ca.pem', garbage),
+      'with a key that is another': on('ca-key.pem', foreign),
+      'without its key': on('ca-key.pem', removed),
+      'that is unreadable': on('ca.pem', garbage),
+      'that is gone, while certificates are there,': noCa,
     }))
       test(`of a CA ${title} is refused, and nothing is touched`, async (t) => {
         const { place, auth } = spoiled(t, spoil)
         const state = stateOf(auth)
-        const ran = await harderway(place, 'ca', '--renew')
-        assertStatus(ran, 3)
+        for (const args of [[], ['--dry-run']]) assertStatus(await harderway(place, 'ca', '--renew', ...args), 3)
         assert.deepEqual(stateOf(auth), state)
       })
-
-    test('of a CA that is refused is refused in a dry run too', async (t) => {
-      const { place } = spoiled(t, spoilFile('ca-key.pem', garbage))
-      assertStatus(await harderway(place, 'ca', '--renew', '--dry-run'), 3)
-    })
-
-    test('of a CA that is gone, while certificates are there, gives a way out that works', {}, async (t) => {
-      const { place } = spoiled(t, (folder) => ['ca.pem', 'ca-key.pem'].map((name) => rmSync(join(folder, name))))
-      const ran = await harderway(place, 'ca', '--renew')
-      assertStatus(ran, 3)
-    })
 
     test('of a CA that never was makes nothing', async (t) => {
       const place = scratch(t)
@@ -729,61 +461,6 @@ describe('what can not be made again', { skip: needs('openssl'), concurrency: 2 
       assertStatus(await harderway(place, 'ca', '--renew'), 1)
       assert.deepEqual(readdirSync(join(place, 'auth')), ['.gitignore'])
     })
-  })
-
-  describe('a CA near its end', () => {
-    test('is warned about, and leaves are cut to it, but not issued again and again', async (t) => {
-      const earlier = daysFromNow(20)
-      const { place, auth } = spoiled(t, (folder) => {
-        recertify(folder, -4000, 20)
-        rmSync(join(folder, 'admin.pem'))
-      })
-      const first = await harderway(place, ...phases, '--json')
-      assertStatus(first, 4)
-      const { expires, commands } = [first.events.at(-1)?.advice].flat()[0] as Record<string, unknown>
-      assert.ok([earlier, daysFromNow(20)].includes(String(expires).slice(0, 10)), String(expires))
-      assert.deepEqual(commands, ['npm run task -- ca --renew', 'npm run bootstrap'])
-      assert.deepEqual(certificateIn(auth, 'admin').notAfter, certificateIn(auth, 'ca').notAfter)
-      const state = stateOf(auth)
-      for (const args of [[], ['--dry-run']]) {
-        const again = await harderway(place, ...phases, ...args, '--json')
-        assertStatus(again, 4)
-        assert.deepEqual(idsOf(again, 'built'), [])
-      }
-      assert.deepEqual(stateOf(auth), state)
-    })
-
-    test('that has expired is renewed, and everything is issued again over it', async (t) => {
-      const { place, auth } = spoiled(t, (folder) => recertify(folder, -4000, -1))
-      assertStatus(await harderway(place, ...phases), 3)
-      assertStatus(await harderway(place, 'ca', '--renew'), 0)
-      assertStatus(await harderway(place, ...phases), 0)
-      assertVerify(auth)
-      assert.equal(publicKeyIn(auth, 'ca'), publicKeyIn(join(origin, 'auth'), 'ca'))
-    })
-  })
-
-  test('an encryption config to which resources are added keeps every key', async (t) => {
-    const { place, auth } = spoiled(
-      t,
-      spoilFile(config, (path) => {
-        const second = `      - name: key0\n        secret: ${Buffer.alloc(32, 9).toString('base64')}\n`
-        replaceIn(path, /( +secret: \S+\n)/, `$1${second}`)
-      }),
-      [
-        [
-          ['encryption', 'resources'],
-          ['secrets', 'configmaps'],
-        ],
-      ],
-    )
-    const before = secretsIn(auth).toSorted()
-    const ran = await harderway(place, ...phases, '--json')
-    assertStatus(ran, 0)
-    assert.deepEqual(idsOf(ran, 'built'), ['encryption-key', 'kubeconfigs/worker0'])
-    const after = secretsIn(auth)
-    for (const secret of before) assert.ok(after.includes(secret))
-    assert.match(readFileSync(join(auth, config), 'utf8'), /- configmaps\n/)
   })
 })
 
@@ -815,45 +492,19 @@ describe('a node', { skip: needs('sshd', 'ssh', 'scp', 'openssl') }, () => {
 
   beforeEach(async () => assertStatus(await harderway(place, 'deploy', '--replace-identity'), 0))
 
-  const strangers: readonly { title: string; node?: string; spoil: () => void; said: RegExp }[] = [
-    {
-      title: 'another CA',
-      spoil: () => cpSync(join(others(), 'ca.pem'), join(home(), 'ca.pem')),
-      said: /^control0 holds another CA \(ca\.pem\) than /,
+  const strangers: Readonly<Record<string, () => void>> = {
+    'another CA, service-account key and encryption key': () => {
+      for (const name of ['ca.pem', 'service-account.pem', config]) cpSync(join(others(), name), join(home(), name))
     },
-    {
-      title: 'another service-account key',
-      spoil: () => cpSync(join(others(), 'service-account.pem'), join(home(), 'service-account.pem')),
-      said: /^control0 holds another service-account (key|certificate) \(service-account\.pem\) than /,
+    'an encryption config that no one can read': () =>
+      writeFileSync(join(home(), config), `secret: ${Buffer.alloc(32, 3).toString('base64')}\n`),
+    'a CA behind a symbolic link': () => {
+      rmSync(join(home(), 'ca.pem'))
+      symlinkSync(join(others(), 'ca.pem'), join(home(), 'ca.pem'))
     },
-    {
-      title: 'another encryption key',
-      spoil: () => cpSync(join(others(), config), join(home(), config)),
-      said: /^control0 holds another encryption key \(encryption-config\.yaml\) than /,
-    },
-    {
-      title: 'another of all three',
-      spoil: () => {
-        for (const name of ['ca.pem', 'service-account.pem', config]) cpSync(join(others(), name), join(home(), name))
-      },
-      said: /^control0 holds another CA \(ca\.pem\), service-account \w+ \(.*\), encryption key \(.*\) than /,
-    },
-    {
-      title: 'an encryption config that no one can read',
-      spoil: () => writeFileSync(join(home(), config), `secret: ${Buffer.alloc(32, 3).toString('base64')}\n`),
-      said: /^control0 holds another encryption key/,
-    },
-    {
-      title: 'a CA behind a symbolic link',
-      spoil: () => {
-        rmSync(join(home(), 'ca.pem'))
-        symlinkSync(join(others(), 'ca.pem'), join(home(), 'ca.pem'))
-      },
-      said: /^control0 holds another CA/,
-    },
-  ]
+  }
 
-  for (const { title, spoil, said } of strangers)
+  for (const [title, spoil] of Object.entries(strangers))
     test(`that holds ${title} is left alone, the others are finished; --replace-identity goes over it`, async () => {
       spoil()
       rmSync(join(home(), 'admin.kubeconfig'))
@@ -872,7 +523,6 @@ describe('a node', { skip: needs('sshd', 'ssh', 'scp', 'openssl') }, () => {
       assert.deepEqual(idsOf(ran, 'built'), ['deploy/gateway', 'deploy/worker0'])
       const failed = ran.events.find(({ type }) => type === 'failed')
       assert.equal(failed?.refused, true)
-      assert.match(String(failed?.message), said)
       assert.deepEqual(commandsIn(String(failed?.remedy)), [
         recover,
         'npm run task -- deploy --node control0 --replace-identity',
@@ -919,170 +569,38 @@ describe('a node', { skip: needs('sshd', 'ssh', 'scp', 'openssl') }, () => {
     assertStatus(await harderway(place, 'deploy', '--replace-identity'), 0)
   })
 
-  test('that is one of several with another identity is reported with them, once, with each way out for all', async () => {
+  test('that is one of several with another identity is reported with them, with one command for all', async () => {
     for (const { home: folder } of lab.nodes) cpSync(join(others(), 'ca.pem'), join(folder, 'ca.pem'))
     const ran = await harderway(place, 'deploy', '--quiet')
     assertStatus(ran, 3)
-    const lines = (ran.stdout + ran.stderr).trim().split('\n')
-    assert.equal(lines.length, 3, lines.join('\n'))
-    assert.match(lines[0] ?? '', /^3 nodes, another CA than \S+: control0, worker0, gateway$/)
-    assert.match(
-      lines[1] ?? '',
-      /move ours away and take it over: mv \S+ \S+ && npm run task -- recover --node control0$/,
-    )
-    const [, command = '', ...more] = commandsIn(lines.slice(1).join('\n'))
-    assert.deepEqual(more, [])
-    assert.match(command, /deploy --node control0 --node worker0 --node gateway --replace-identity$/)
+    const said = ran.stdout + ran.stderr
+    assert.match(said, /^3 nodes, another CA than \S+: control0, worker0, gateway$/m)
+    const command = 'npm run task -- deploy --node control0 --node worker0 --node gateway --replace-identity'
+    assert.deepEqual(commandsIn(said), [recover, command])
     assertStatus(await follow(place, command), 0)
     assertStatus(await harderway(place, 'bootstrap', '--dry-run'), 0)
   })
 
-  test('that holds an identity where there is none of ours tells nobody to move ours away', async (t) => {
-    const empty = scratch(t)
-    writeCluster(empty, [...edits, ...labEdits(lab)])
-    const ran = await harderway(empty, 'deploy', '--dry-run', '--quiet')
-    assertStatus(ran, 3)
-    const said = ran.stdout + ran.stderr
-    assert.match(said, /take it over: npm run task -- recover --node control0/)
-    assert.doesNotMatch(said, /move ours/)
-  })
-
-  test('that has the renewed or the old certificate of the same CA has the same identity', async () => {
-    assertStatus(await harderway(place, 'ca', '--renew'), 0)
+  test('that was a control node and is a worker keeps what does not belong there until --prune removes it, and only that', async () => {
+    const roles = { control0: 'worker', worker0: 'control' }
+    const nodes = Object.entries(roles).map(([name, role], i) => ({ name, role, ip: `192.168.1.1${1 + 3 * i}` }))
+    const theirs = ['mine.pem', 'mine-key.pem', 'mine.kubeconfig', 'notes.txt']
+    for (const name of theirs) writeFileSync(join(home(), name), name)
+    const before = readdirSync(home())
+    writeCluster(place, [...edits, ...labEdits(lab), [['nodes'], [...nodes, gateway[1]]]])
     const ran = await harderway(place, 'bootstrap', '--json')
     assertStatus(ran, 0)
-    assert.equal(idsOf(ran, 'built').filter((id) => id.startsWith('deploy')).length, 3)
-    rmSync(join(auth(), 'backup'), { recursive: true })
-  })
-
-  test('whose encryption config means the same as ours has the same identity', async () => {
-    const ours = readFileSync(join(home(), config), 'utf8')
-    writeFileSync(join(home(), config), `# by hand\n${ours}`)
-    const ran = await harderway(place, 'deploy', '--json')
-    assertStatus(ran, 0)
-    assert.deepEqual(idsOf(ran, 'built'), ['deploy/control0'])
-    assert.equal(readFileSync(join(home(), config), 'utf8'), ours)
-  })
-
-  test('whose encryption config has one more key, to decrypt alone, has another identity', async () => {
-    const ours = readFileSync(join(home(), config), 'utf8')
-    const second = `      - name: key0\n        secret: ${Buffer.alloc(32, 9).toString('base64')}\n`
-    const theirs = ours.replace(/( +secret: \S+\n)/, `$1${second}`)
-    writeFileSync(join(home(), config), theirs)
-    assertStatus(await harderway(place, 'deploy'), 3)
-    assert.equal(readFileSync(join(home(), config), 'utf8'), theirs)
-    assertStatus(await harderway(place, 'deploy', '--replace-identity'), 0)
-    assert.equal(readFileSync(join(home(), config), 'utf8'), ours)
-  })
-
-  test('whose encryption config encrypts with another key first has another identity', async () => {
-    const ours = readFileSync(join(home(), config), 'utf8')
-    const first = `      - name: key0\n        secret: ${Buffer.alloc(32, 9).toString('base64')}\n`
-    writeFileSync(join(home(), config), ours.replace(/( +- name: key1\n)/, `${first}$1`))
-    assertStatus(await harderway(place, 'deploy'), 3)
-    writeFileSync(join(home(), config), ours)
-  })
-
-  test('whose service-account key is another, without its certificate, has another identity', async () => {
-    rmSync(join(home(), 'service-account.pem'))
-    cpSync(join(others(), 'service-account-key.pem'), join(home(), 'service-account-key.pem'))
-    const ran = await harderway(place, 'deploy')
-    await harderway(place, 'deploy', '--replace-identity')
-    assertStatus(ran, 3)
-  })
-
-  test('whose CA key is another, without its certificate, has another identity', async () => {
-    rmSync(join(home(), 'ca.pem'))
-    cpSync(join(others(), 'ca-key.pem'), join(home(), 'ca-key.pem'))
-    const ran = await harderway(place, 'deploy')
-    await harderway(place, 'deploy', '--replace-identity')
-    assertStatus(ran, 3)
-  })
-
-  test('keeps the encryption key that auth/ has lost: no new one is made', async () => {
-    const kept = readFileSync(join(auth(), config))
-    rmSync(join(auth(), config))
-    const state = stateOfHome()
-    const ran = await harderway(place, 'bootstrap', '--json')
-    assertStatus(ran, 3)
-    assert.match(
-      JSON.stringify(ran.events),
-      /control0 holds encryption-config\.yaml, and \S+ has none: nothing was made/,
+    assert.deepEqual(
+      before.filter((name) => !readdirSync(home()).includes(name)),
+      [],
     )
-    assert.ok(!readdirSync(auth()).includes(config))
-    // Made by itself, it is not put over that of the node.
-    assertStatus(await harderway(place, 'encryption-key'), 0)
-    assert.deepEqual(idsOf(await harderway(place, 'bootstrap', '--json'), 'failed'), ['deploy/control0'])
-    assert.deepEqual(stateOfHome(), state)
-    writeFileSync(join(auth(), config), kept, { mode: 0o600 })
-    assertStatus(await harderway(place, 'bootstrap', '--dry-run'), 0)
-  })
-
-  test('bootstrap --force replaces none of the three, here or on a node', async () => {
-    const identity = () => [
-      publicKeyIn(auth(), 'ca'),
-      publicKeyIn(auth(), 'service-account'),
-      readFileSync(join(auth(), config), 'utf8'),
-    ]
-    // Of nodes that were overwritten on purpose before.
-    const kept = () => readdirSync(join(auth(), 'backup'))
-    const [three, admin, before] = [identity(), publicKeyIn(auth(), 'admin'), kept()]
-    assertStatus(await harderway(place, 'bootstrap', '--force'), 0)
-    assert.deepEqual(identity(), three)
-    assert.notEqual(publicKeyIn(auth(), 'admin'), admin)
-    assert.deepEqual(kept(), before)
-  })
-
-  describe('that was a control node and is a worker', () => {
-    const asWorker: Edit = [
-      ['nodes'],
-      [
-        { name: 'control0', role: 'worker', ip: '192.168.1.11' },
-        { name: 'worker0', role: 'control', ip: '192.168.1.14' },
-        gateway[1],
-      ],
-    ]
-    const left = [
-      'admin.kubeconfig',
-      'ca-key.pem',
-      config,
-      'kube-controller-manager.kubeconfig',
-      'kube-scheduler.kubeconfig',
-      'kubernetes-key.pem',
-      'kubernetes.pem',
-      'service-account-key.pem',
-      'service-account.pem',
-    ]
-
-    test('keeps what does not belong there, and is warned about, until --prune removes it, and only that', async () => {
-      const theirs = ['mine.pem', 'mine-key.pem', 'mine.kubeconfig', 'notes.txt']
-      for (const name of theirs) writeFileSync(join(home(), name), name)
-      writeCluster(place, [...edits, ...labEdits(lab), asWorker])
-      const ran = await harderway(place, 'bootstrap', '--json')
-      assertStatus(ran, 0)
-      for (const name of left) assert.ok(readdirSync(home()).includes(name), name)
-      const warning = ran.events.find(({ id, warning }) => id === 'deploy/control0' && warning)?.warning
-      assert.match(String(warning), /^control0 holds .*ca-key\.pem.*--prune removes it from that folder$/)
-      assertStatus(await harderway(place, 'bootstrap', '--prune', '--dry-run'), 4)
-      const pruned = await harderway(place, 'bootstrap', '--prune', '--json')
-      assertStatus(pruned, 0)
-      assert.deepEqual(idsOf(pruned, 'built'), ['deploy/control0'])
-      assert.deepEqual(
-        readdirSync(home())
-          .filter((name) => !name.startsWith('.'))
-          .toSorted(),
-        [
-          'ca.pem',
-          'kube-proxy.kubeconfig',
-          'control0.pem',
-          'control0-key.pem',
-          'control0.kubeconfig',
-          ...theirs,
-        ].toSorted(),
-      )
-      for (const name of theirs) assert.equal(readFileSync(join(home(), name), 'utf8'), name)
-      assertStatus(await harderway(place, 'bootstrap', '--prune', '--dry-run'), 0)
-    })
+    assert.match(ran.stdout, /control0 holds [^"]*ca-key\.pem[^"]*--prune removes it/)
+    const pruned = await harderway(place, 'bootstrap', '--prune', '--json')
+    assert.deepEqual([pruned.status, idsOf(pruned, 'built')], [0, ['deploy/control0']], pruned.stdout)
+    const belong = ['ca.pem', 'kube-proxy.kubeconfig', 'control0.pem', 'control0-key.pem', 'control0.kubeconfig']
+    assert.deepEqual(Object.keys(stateOfHome()).toSorted(), [...belong, ...theirs].toSorted())
+    for (const name of theirs) assert.equal(readFileSync(join(home(), name), 'utf8'), name)
+    assertStatus(await harderway(place, 'bootstrap', '--prune', '--dry-run'), 0)
   })
 })
 
@@ -1182,14 +700,17 @@ function recertify(auth: string, from: number, to: number): void {
   writeFileSync(join(auth, 'ca.pem'), selfSign({ profile, ...period }, key))
 }
 
+/** The CA's key certified by openssl, whose subject has other string types, with one more extension. */
+function certifyCa(auth: string, extension: string): void {
+  const [key, out] = [join(auth, 'ca-key.pem'), join(auth, 'ca.pem')]
+  const subject = '/C=PL/ST=Lesser Poland/L=Krakow/O=Kubernetes/OU=kubenet/CN=Kubernetes'
+  openssl('req', '-x509', '-new', '-key', key, '-out', out, '-subj', subject, '-days', '90', '-addext', extension)
+}
+
 function keepOnly(auth: string, ...names: string[]): void {
   for (const name of readdirSync(auth)) if (!names.includes(name)) rmSync(join(auth, name))
 }
 
 function replaceIn(path: string, from: string | RegExp, to: string): void {
   writeFileSync(path, readFileSync(path, 'utf8').replace(from, to))
-}
-
-function daysFromNow(days: number): string {
-  return new Date(Date.now() + days * day).toISOString().slice(0, 10)
 }
