@@ -60,10 +60,10 @@ const schema = v.strictObject({
 interface Content {
   readonly apiVersion: string
   readonly kind: string
-  readonly resources: readonly [Entry, ...Entry[]]
+  readonly resources: readonly [ConfigEntry, ...ConfigEntry[]]
 }
 
-interface Entry {
+interface ConfigEntry {
   readonly resources: readonly string[]
   readonly providers: readonly Readonly<Record<string, Inner>>[]
 }
@@ -127,7 +127,7 @@ function configOf({ resources: [first, ...others] }: Content): EncryptionConfig 
   }
 }
 
-function keysOf({ providers }: Entry): EncryptionKey[] {
+function keysOf({ providers }: ConfigEntry): EncryptionKey[] {
   return providers
     .flatMap((each) => Object.entries(each))
     .flatMap(([provider, { keys = [], name, endpoint }]) =>
@@ -255,7 +255,7 @@ function editProviders(text: string, change: (all: readonly ProviderKeys[]) => r
 }
 
 /** Written in the form of a new file: whoever made it, it means the same, and its comments go. */
-function editFirst(text: string, change: (first: Entry) => Entry): string {
+function editFirst(text: string, change: (first: ConfigEntry) => ConfigEntry): string {
   const content = parse(text)
   if (!content) throw new Error('this is no EncryptionConfiguration')
   const [first, ...others] = content.resources

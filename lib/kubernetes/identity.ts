@@ -47,7 +47,7 @@ export function isOlder(file: string, our: AuthFiles, theirs: Buffer, kept: Kept
   const [ours] = readCertificates(our.tryBytes(files.certificate(name)) ?? '')
   const earlier = kept(files.certificate(name)).flatMap((pem) => readCertificates(pem))
   const keys = keysIn(files, file, theirs) ?? []
-  const isDated = ({ key }: Held) =>
+  const isDated = ({ key }: HeldKey) =>
     earlier.some(({ publicKey, notBefore }) => ours && publicKey.equals(key) && notBefore < ours.notBefore)
   return keys.length > 0 && keys.every(isDated)
 }
@@ -94,7 +94,7 @@ function otherKeys(
   const { files } = our
   const ours = pair.flatMap((each) => keysIn(files, each, our.tryBytes(each)) ?? [])
   const theirs = keysIn(files, file, their)
-  const isIn = (held: readonly Held[], { key }: Held) => held.some((each) => each.key.equals(key))
+  const isIn = (held: readonly HeldKey[], { key }: HeldKey) => held.some((each) => each.key.equals(key))
   const isShared = theirs?.some((each) => isIn(ours, each)) === true
   const earlier = isShared ? pair.flatMap((each) => kept(each).flatMap((pem) => keysIn(files, each, pem) ?? [])) : []
   const isEarlier = (key: KeyObject) => pair.includes(files.certificate(caName)) && isPreviousCa(key, our)
@@ -116,7 +116,7 @@ export function isPreviousCa(key: KeyObject, ours: AuthFiles): boolean {
   )
 }
 
-interface Held {
+interface HeldKey {
   readonly key: KeyObject
   readonly words: string
 }
@@ -124,7 +124,7 @@ interface Held {
 const block = /-----BEGIN ([A-Z0-9 ]{1,40})-----[^-]*-----END \1-----/g
 
 /** The public keys of all certificates, or of all private keys, in the file; undefined if it holds something else. */
-function keysIn(files: FileNames, file: string, pem: Buffer | undefined): Held[] | undefined {
+function keysIn(files: FileNames, file: string, pem: Buffer | undefined): HeldKey[] | undefined {
   const text = pem?.toString('latin1') ?? ''
   const blocks = [...text.matchAll(block)]
   if (text.split('-----BEGIN ').length !== blocks.length + 1) return undefined
@@ -134,7 +134,7 @@ function keysIn(files: FileNames, file: string, pem: Buffer | undefined): Held[]
   return held.every((each) => each !== undefined) ? held : undefined
 }
 
-function readHeldCertificate(pem: string, type: string): Held | undefined {
+function readHeldCertificate(pem: string, type: string): HeldKey | undefined {
   const certificate = type === 'CERTIFICATE' ? readCertificate(pem) : undefined
   const name = certificate?.attributes.findLast((attribute) => attribute.startsWith('CN=')) ?? 'without a name'
   return (
@@ -145,7 +145,7 @@ function readHeldCertificate(pem: string, type: string): Held | undefined {
   )
 }
 
-function readHeldKey(pem: string): Held | undefined {
+function readHeldKey(pem: string): HeldKey | undefined {
   const key = readPrivateKey(pem)
   return key && { key: createPublicKey(key), words: 'a private key' }
 }

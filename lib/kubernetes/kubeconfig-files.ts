@@ -5,12 +5,12 @@ import { dirname, resolve } from 'node:path'
 import { doing, refusal } from '../failure.ts'
 import { type Lock, type LockOptions, takeLock } from '../files/lock.ts'
 import { followLinks, makeFolders, type PlainFile, readPlainFile } from '../files/plain-file.ts'
-import type { Access, Fields } from './kubeconfig.ts'
+import type { Fields, KubeconfigAccess } from './kubeconfig.ts'
 import {
-  type Change,
-  type Entry,
+  type EntryChange,
   entriesOf,
   isCurrent,
+  type NamedEntry,
   type ReadKubeconfig,
   readKubeconfig,
 } from './kubeconfig-merge.ts'
@@ -55,11 +55,15 @@ function textOf(file: PlainFile): string | undefined {
 }
 
 /** The first file that has the entry counts. */
-function fileOf(files: readonly KubeconfigFile[], list: Entry['list'], name: string) {
+function fileOf(files: readonly KubeconfigFile[], list: NamedEntry['list'], name: string) {
   return files.find(({ content }) => content[list].has(name))
 }
 
-export function findEntry(files: readonly KubeconfigFile[], list: Entry['list'], name: string): Fields | undefined {
+export function findEntry(
+  files: readonly KubeconfigFile[],
+  list: NamedEntry['list'],
+  name: string,
+): Fields | undefined {
   return fileOf(files, list, name)?.content[list].get(name)
 }
 
@@ -69,11 +73,14 @@ export function currentContextIn(files: readonly KubeconfigFile[]): string | und
 }
 
 /** The changes that are needed, by file. */
-export function planChanges(files: readonly KubeconfigFile[], access: Access): Map<KubeconfigFile, Change[]> {
+export function planChanges(
+  files: readonly KubeconfigFile[],
+  access: KubeconfigAccess,
+): Map<KubeconfigFile, EntryChange[]> {
   // A new entry and the current context go to the first file that exists, else to the last of the list.
   const target = files.find(({ mode }) => mode !== undefined) ?? files.at(-1)
-  const changes = new Map<KubeconfigFile, Change[]>()
-  const add = (file: KubeconfigFile | undefined, change: Change) =>
+  const changes = new Map<KubeconfigFile, EntryChange[]>()
+  const add = (file: KubeconfigFile | undefined, change: EntryChange) =>
     file && changes.set(file, [...(changes.get(file) ?? []), change])
   for (const entry of entriesOf(access)) {
     const { list, name } = entry

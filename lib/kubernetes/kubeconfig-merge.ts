@@ -5,13 +5,13 @@
 import { isDeepStrictEqual } from 'node:util'
 import { isAlias, isMap, isScalar, isSeq, Scalar, YAMLMap, YAMLSeq } from 'yaml'
 import { formatYaml, parseYaml } from '../yaml.ts'
-import { type Access, type Fields, isFields, parseFields, scalarText } from './kubeconfig.ts'
+import { type Fields, isFields, type KubeconfigAccess, parseFields, scalarText } from './kubeconfig.ts'
 
 const listKeys = { clusters: 'cluster', users: 'user', contexts: 'context' } as const
 type List = keyof typeof listKeys
 
 /** One of the three named entries. */
-export interface Entry {
+export interface NamedEntry {
   readonly list: List
   readonly key: (typeof listKeys)[List]
   readonly name: string
@@ -20,9 +20,9 @@ export interface Entry {
   readonly dropped: readonly string[]
 }
 
-export type Change = Entry | { readonly currentContext: string }
+export type EntryChange = NamedEntry | { readonly currentContext: string }
 
-export function entriesOf({ cluster, server, user, context, ca, certificate, key }: Access): Entry[] {
+export function entriesOf({ cluster, server, user, context, ca, certificate, key }: KubeconfigAccess): NamedEntry[] {
   return [
     {
       list: 'clusters',
@@ -76,7 +76,7 @@ function readList(root: Fields, list: List): Map<string, Fields> | undefined {
 }
 
 /** Whether the entry has our values; other fields in it are the user's. */
-export function isCurrent(found: Fields | undefined, { values, dropped }: Entry): boolean {
+export function isCurrent(found: Fields | undefined, { values, dropped }: NamedEntry): boolean {
   return (
     found !== undefined &&
     Object.entries(values).every(([key, value]) => found[key] === value) &&
@@ -91,7 +91,7 @@ const emptyKubeconfig = 'apiVersion: v1\nclusters: []\ncontexts: []\ncurrent-con
  * The changed text; undefined if it can't be read, or if something else would change its meaning too, as when an
  * alias leads into an entry of ours.
  */
-export function applyChanges(text: string, changes: readonly Change[]): string | undefined {
+export function applyChanges(text: string, changes: readonly EntryChange[]): string | undefined {
   const before = parseFields(text, mostAliases)
   // The parser leaves the carriage return in a comment.
   const document = parseYaml(text.replaceAll('\r\n', '\n'), { schema: 'failsafe' })
@@ -104,7 +104,7 @@ export function applyChanges(text: string, changes: readonly Change[]): string |
   return isDeepStrictEqual(parseFields(changed, mostAliases), expected) ? changed : undefined
 }
 
-function applyChange(root: YAMLMap, change: Change): void {
+function applyChange(root: YAMLMap, change: EntryChange): void {
   if ('currentContext' in change) {
     setText(root, currentKey, change.currentContext, root.flow)
     return
@@ -142,7 +142,7 @@ function setText(map: YAMLMap, key: string, text: string, isFlow = false): void 
 }
 
 /** The same change, applied to the parsed content. */
-function changeFields(root: Fields, change: Change): Fields {
+function changeFields(root: Fields, change: EntryChange): Fields {
   if ('currentContext' in change) return { ...root, [currentKey]: change.currentContext }
   const { list, key, name, values, dropped } = change
   const entries = Array.isArray(root[list]) ? root[list] : []

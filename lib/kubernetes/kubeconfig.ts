@@ -3,7 +3,7 @@ import { isDeepStrictEqual } from 'node:util'
 import { bracketed } from '../address.ts'
 import { parseYaml } from '../yaml.ts'
 
-export interface Access {
+export interface KubeconfigAccess {
   /** Name of the cluster entry. */
   readonly cluster: string
   readonly server: string
@@ -19,7 +19,7 @@ export function serverUrl(host: string, port: number): string {
   return `https://${bracketed(host)}:${port}`
 }
 
-export function formatKubeconfig({ ca, certificate, key, ...access }: Access): string {
+export function formatKubeconfig({ ca, certificate, key, ...access }: KubeconfigAccess): string {
   const [cluster, server, user, context] = [access.cluster, access.server, access.user, access.context].map(scalarText)
   return `apiVersion: v1
 clusters:
@@ -51,7 +51,7 @@ export function scalarText(text: string): string {
 }
 
 /** Top-level keys whose meaning differs; undefined if the text is not a kubeconfig. */
-export function compareKubeconfig(text: string, access: Access): string[] | undefined {
+export function compareKubeconfig(text: string, access: KubeconfigAccess): string[] | undefined {
   const wantedText = formatKubeconfig(access)
   if (text === wantedText) return []
   const [found, wanted] = [parseFields(text), parseFields(wantedText)]
@@ -71,7 +71,7 @@ export function readEmbeddedCa(text: string): string | undefined {
 }
 
 /** The three PEM files in the text of a kubeconfig for one client; undefined where they are not all there. */
-export function readEmbedded(text: string): Pick<Access, 'ca' | 'certificate' | 'key'> | undefined {
+export function readEmbedded(text: string): Pick<KubeconfigAccess, 'ca' | 'certificate' | 'key'> | undefined {
   const { clusters, users } = (parseFields(text) ?? {}) as {
     clusters?: [{ cluster?: Fields }]
     users?: [{ user?: Fields }]
@@ -118,15 +118,8 @@ export function joinParts(text: string, pair: Buffer): string | undefined {
   )
 }
 
-export interface Server {
-  /** Name of the cluster entry. */
-  readonly cluster: string
-  readonly host: string
-  readonly port: number
-}
-
-/** The server of its first cluster; undefined if it is not written as in ours. */
-export function readServer(text: string): Server | undefined {
+/** The name and the server of its first cluster; undefined if it is not written as in ours. */
+export function readServer(text: string): { cluster: string; host: string; port: number } | undefined {
   const { clusters } = (parseFields(text) ?? {}) as { clusters?: [{ name?: unknown; cluster?: Fields }] }
   const { name, cluster } = clusters?.[0] ?? {}
   const url = URL.parse(String(cluster?.server))

@@ -58,11 +58,13 @@ export function readCertificates(pem: Uint8Array | string): Certificate[] {
 export function readDerCertificate(der: Buffer): Certificate | undefined {
   try {
     const x509 = new X509Certificate(der)
-    const fields = { der, x509, ...readFields(der) }
+    const fields = readFields(der)
     const usage = extensionOf(fields, oids.keyUsage)
     return {
+      der,
+      x509,
       ...fields,
-      refusals: findRefusals(fields).map((what) => ({ kind: 'not-accepted', what })),
+      refusals: findRefusals(x509, fields).map((what) => ({ kind: 'not-accepted', what })),
       attributes: attributesIn(x509.subject),
       sans: listedIn(fields, oids.subjectAltName).map(formatSan),
       isCa: x509.ca,

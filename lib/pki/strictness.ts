@@ -2,27 +2,26 @@
  * What Go's crypto/x509, and so every component of Kubernetes and etcd, refuses in a certificate that options of openssl, cfssl or
  * easy-rsa can produce, and OpenSSL lets pass: parser.go and verify.go since Go 1.23 (Kubernetes 1.32). Pure.
  */
-import type { Certificate } from './certificate.ts'
-import { expect, hex, inside, oids } from './der.ts'
-import { type Extension, listedIn } from './fields.ts'
+import type { X509Certificate } from 'node:crypto'
+import { type Der, expect, hex, inside, oids } from './der.ts'
+import { type Extension, listedIn, type readFields } from './fields.ts'
 
 /** Each is a clause about the certificate. */
-export function findRefusals(of: Pick<Certificate, 'x509' | 'algorithm' | 'keyInfo' | 'extensions'>): string[] {
-  const { ca, serialNumber } = of.x509
+export function findRefusals({ ca, serialNumber }: X509Certificate, of: ReturnType<typeof readFields>): string[] {
   const ids = of.extensions.map(({ id }) => id)
   const broken: readonly [what: string, isBroken: boolean][] = [
     ['its serial number is negative', serialNumber.startsWith('-')],
     // The signature of a CA that is trusted itself is never verified.
-    ['it is not signed with SHA-256, 384 or 512', !ca && !isSignedBySha2(of)],
-    ['its public key is encoded in an unusual form', isUnusualKey(of)],
+    ['it is not signed with SHA-256, 384 or 512', !ca && !isSignedBySha2(of.algorithm)],
+    ['its public key is encoded in an unusual form', isUnusualKey(of.keyInfo)],
     ['it has the same extension twice', new Set(ids).size < ids.length],
     ['it has a critical extension that Go does not accept', of.extensions.some(isWronglyCritical)],
-    ['it may not issue for both servers and clients', ca && !issuesForBoth(of)],
+    ['it may not issue for both servers and clients', ca && !issuesForBoth(listedIn(of, oids.extKeyUsage).map(hex))],
   ]
   return broken.flatMap(([what, isBroken]) => (isBroken ? [what] : []))
 }
 
-function isSignedBySha2({ algorithm }: Pick<Certificate, 'algorithm'>): boolean {
+function isSignedBySha2(algorithm: Der): boolean {
   const [id] = inside(algorithm)
   const known = (['rsa', 'ecdsa'] as const).flatMap((key) =>
     ([256, 384, 512] as const).map((bits): string => oids[`${key}WithSha${bits}`]),
@@ -31,7 +30,7 @@ function isSignedBySha2({ algorithm }: Pick<Certificate, 'algorithm'>): boolean 
 }
 
 /** Go reads a named curve and an uncompressed point: not what openssl's -param_enc and -conv_form choose. */
-function isUnusualKey({ keyInfo }: Pick<Certificate, 'keyInfo'>): boolean {
+function isUnusualKey(keyInfo: Der): boolean {
   const [identifier, bits] = inside(keyInfo)
   const [algorithm, parameters] = inside(identifier)
   return hex(expect(algorithm, 0x06)) === oids.ecPublicKey && (parameters?.tag !== 0x06 || bits?.content[1] !== 0x04)
@@ -48,8 +47,7 @@ function isWronglyCritical({ id, isCritical }: Extension): boolean {
 }
 
 /** A CA with extended key usages issues for these alone. */
-function issuesForBoth(of: Pick<Certificate, 'extensions'>): boolean {
-  const usages = listedIn(of, oids.extKeyUsage).map(hex)
+function issuesForBoth(usages: readonly string[]): boolean {
   return (
     usages.length === 0 ||
     usages.includes(oids.anyExtendedKeyUsage) ||

@@ -10,18 +10,15 @@ import { formatNames } from '../../lib/wording.ts'
 import type { Unit } from '../layouts/layout.ts'
 import { splitMarks } from '../nodes/folder.ts'
 import { guardIdentity, guardNewer } from '../nodes/guards.ts'
+import type { NodeRun } from '../nodes/places.ts'
 import { checkUnitsOf, lookAtUnits, runningElsewhere, type UnitCheck, type UnitsFound } from '../nodes/units.ts'
 import type { DeployFound } from './deploy.ts'
 
-interface OfNode {
-  readonly run: Run
-  readonly node: ClusterNode
-  readonly install: Install
-}
+type InstallOn = Pick<NodeRun, 'run' | 'node' | 'install'>
 
 /** `before` is what the check of the node's deploy has found, if nothing was copied since. */
 export async function checkUnits(
-  { run, node, install }: OfNode,
+  { run, node, install }: InstallOn,
   { force, before }: { readonly force: Force | undefined; readonly before: DeployFound | undefined },
 ): Promise<Look<UnitsFound>> {
   // Much may have happened since, while others were restarted: what is wrong is looked at again.
@@ -40,12 +37,12 @@ function checkFound(run: Run, node: ClusterNode, install: Install, found: UnitsF
   return { ...checkNode(run, node, install, found), found }
 }
 
-export async function updateUnits({ run, node, install }: OfNode, { found, signal, force, tell }: Work<UnitsFound>) {
+export async function updateUnits({ run, node, install }: InstallOn, { found, signal, force, tell }: Work<UnitsFound>) {
   const { bringUp } = await import('../nodes/install.ts')
   return bringUp({ run, node, install, signal, tell }, found, force !== undefined)
 }
 
-export async function foreseeUnits(of: OfNode, { reasons, found, force }: Work<UnitsFound>): Promise<Change> {
+export async function foreseeUnits(of: InstallOn, { reasons, found, force }: Work<UnitsFound>): Promise<Change> {
   return changeOf(force ? await forcedReasons(of, found) : reasons)
 }
 
@@ -59,7 +56,7 @@ function changeOf(reasons: readonly Reason[]): Change {
 }
 
 /** Of all that is installed, as if none of it were there. */
-async function forcedReasons({ run, node, install }: OfNode, found: UnitsFound): Promise<Reason[]> {
+async function forcedReasons({ run, node, install }: InstallOn, found: UnitsFound): Promise<Reason[]> {
   const { asForced } = await import('../nodes/install.ts')
   const verdicts = checkUnitsOf(run, node, install, found).map((verdict) => asForced(verdict, install))
   return verdicts.flatMap(({ reason }) => reason ?? [])

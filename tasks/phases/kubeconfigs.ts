@@ -7,7 +7,13 @@ import { secretMode } from '../../lib/files/plain-file.ts'
 import { authTarget } from '../../lib/graph/auth-target.ts'
 import type { Run } from '../../lib/graph/run.ts'
 import type { Target } from '../../lib/graph/target.ts'
-import { type Access, compareKubeconfig, formatKubeconfig, partOf, serverUrl } from '../../lib/kubernetes/kubeconfig.ts'
+import {
+  compareKubeconfig,
+  formatKubeconfig,
+  type KubeconfigAccess,
+  partOf,
+  serverUrl,
+} from '../../lib/kubernetes/kubeconfig.ts'
 import type { Look } from '../../lib/reason.ts'
 import { signingCa } from '../rotations/ca-state.ts'
 import { type CertRow, certTable } from '../tables/certs.ts'
@@ -71,7 +77,7 @@ function namesIn(cluster: Cluster, { profile, dials }: CertRow) {
   }
 }
 
-export function readAccess({ auth, cluster, now }: Run, row: CertRow): Access {
+export function readAccess({ auth, cluster, now }: Run, row: CertRow): KubeconfigAccess {
   const { name } = row
   const { trusted } = signingCa(auth, now)
   return {

@@ -10,7 +10,7 @@ import { followLinks, replaceFile, secretMode } from '../../lib/files/plain-file
 import type { Run } from '../../lib/graph/run.ts'
 import type { Work } from '../../lib/graph/target.ts'
 import { isPreviousCa } from '../../lib/kubernetes/identity.ts'
-import type { Access, Fields } from '../../lib/kubernetes/kubeconfig.ts'
+import type { Fields, KubeconfigAccess } from '../../lib/kubernetes/kubeconfig.ts'
 import {
   currentContextIn,
   findEntry,
@@ -20,7 +20,7 @@ import {
   readTrusted,
   whileLocked,
 } from '../../lib/kubernetes/kubeconfig-files.ts'
-import { applyChanges, type Change, entriesOf, isCurrent } from '../../lib/kubernetes/kubeconfig-merge.ts'
+import { applyChanges, type EntryChange, entriesOf, isCurrent } from '../../lib/kubernetes/kubeconfig-merge.ts'
 import { readCertificates } from '../../lib/pki/certificate.ts'
 import { readPair } from '../../lib/pki/pair.ts'
 import type { Look, Reason } from '../../lib/reason.ts'
@@ -29,12 +29,12 @@ import { recoverCommand, replaceCommand } from '../nodes/fetch-command.ts'
 import type { CertRow } from '../tables/certs.ts'
 import { hasAccess, readAccess } from './kubeconfigs.ts'
 
-type Names = Pick<Access, 'cluster' | 'context' | 'user'>
+type Names = Pick<KubeconfigAccess, 'cluster' | 'context' | 'user'>
 
 export function localWork(names: Names, admin: CertRow) {
   // Used here, wherever admin.kubeconfig is.
   const here = ({ cluster: { api } }: Run): CertRow => ({ ...admin, dials: api.host })
-  const access = (run: Run): Access => ({ ...readAccess(run, here(run)), ...names })
+  const access = (run: Run): KubeconfigAccess => ({ ...readAccess(run, here(run)), ...names })
   return {
     check: (run: Run) => check(run, names, hasAccess(run, admin) ? access(run) : undefined),
     build: async (run: Run, { signal, reasons }: Work) => {
@@ -64,7 +64,7 @@ function changeOf({ kubeconfigs }: Run, reasons: readonly Reason[]) {
 }
 
 /** In a dry run the admin's pair may not exist yet: then only conflicts are checked. */
-function check(run: Run, names: Names, access: Access | undefined): Look {
+function check(run: Run, names: Names, access: KubeconfigAccess | undefined): Look {
   refuseOwnFiles(run)
   const locks = run.kubeconfigs().map((path) => `${path}.lock`)
   const lockedBy = (path: string): Look => ({ reasons: [{ kind: 'locked', path, isStale: path === left }] })
@@ -107,13 +107,13 @@ function isIgnored(tree: string, path: string): boolean {
   return spawnSync('git', args, { cwd: tree, env, stdio: 'ignore', timeout: 10_000 }).status === 0
 }
 
-function refuse(files: readonly KubeconfigFile[], run: Run, names: Names, access?: Access): void {
+function refuse(files: readonly KubeconfigFile[], run: Run, names: Names, access?: KubeconfigAccess): void {
   refuseOtherContext(files, names)
   refuseOtherCa(files, run)
   if (access) refuseConflicts(files, access)
 }
 
-function reasonsOf(files: readonly KubeconfigFile[], access: Access): Reason[] {
+function reasonsOf(files: readonly KubeconfigFile[], access: KubeconfigAccess): Reason[] {
   const current = currentContextIn(files)
   const changed = [...planChanges(files, access)].map(([file, changes]): Reason => {
     const { path, mode } = file
@@ -129,17 +129,17 @@ function reasonsOf(files: readonly KubeconfigFile[], access: Access): Reason[] {
 }
 
 /** Whether others can read our key in it; a file without our key is up to the user. */
-function isOpen({ mode = 0, content }: KubeconfigFile, { user }: Access): boolean {
+function isOpen({ mode = 0, content }: KubeconfigFile, { user }: KubeconfigAccess): boolean {
   return (mode & 0o077) !== 0 && content.users.has(user)
 }
 
-function formatChange(change: Change, path: string, current = ''): string {
+function formatChange(change: EntryChange, path: string, current = ''): string {
   if ('currentContext' in change) return `current-context${current && ` (was ${current})`} in ${path}`
   return `${change.key} ${change.name} in ${path}`
 }
 
 /** Returns the current context before. */
-async function build(run: Run, access: Access, signal: AbortSignal): Promise<string | undefined> {
+async function build(run: Run, access: KubeconfigAccess, signal: AbortSignal): Promise<string | undefined> {
   return await whileLocked(run.kubeconfigs(), { signal, onWait: run.note }, () => {
     // Read again under the lock.
     const files = readKubeconfigs(run.kubeconfigs())
@@ -152,7 +152,7 @@ async function build(run: Run, access: Access, signal: AbortSignal): Promise<str
 }
 
 /** Throws a refusal if it can't be changed without touching entries that are not ours. */
-function changedText({ path, text }: KubeconfigFile, changes: readonly Change[]): string {
+function changedText({ path, text }: KubeconfigFile, changes: readonly EntryChange[]): string {
   const changed = applyChanges(text, changes)
   if (changed !== undefined) return changed
   throw refusal(`${path} can't be changed without touching entries that are not ours`, [
@@ -187,7 +187,7 @@ function isInside(path: string, folder: string): boolean {
 /** The user's own context of that name, for another cluster, is not overwritten. */
 function refuseOtherContext(
   files: readonly KubeconfigFile[],
-  { cluster, context }: Pick<Access, 'cluster' | 'context'>,
+  { cluster, context }: Pick<KubeconfigAccess, 'cluster' | 'context'>,
 ): void {
   const own = findEntry(files, 'contexts', context)
   if (own && own.cluster !== cluster)
@@ -197,7 +197,7 @@ function refuseOtherContext(
 }
 
 /** Entries that another context of the user's uses are not overwritten. */
-function refuseConflicts(files: readonly KubeconfigFile[], access: Access): void {
+function refuseConflicts(files: readonly KubeconfigFile[], access: KubeconfigAccess): void {
   const others = files.flatMap(({ content }) => [...content.contexts]).filter(([name]) => name !== access.context)
   for (const entry of entriesOf(access)) {
     const found = findEntry(files, entry.list, entry.name)

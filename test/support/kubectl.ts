@@ -2,7 +2,7 @@
 import { execFileSync } from 'node:child_process'
 import { mkdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
-import type { Access } from '../../lib/kubernetes/kubeconfig.ts'
+import type { KubeconfigAccess } from '../../lib/kubernetes/kubeconfig.ts'
 
 /** Its stdout; neither the user's home nor his kubeconfig are touched. */
 export function kubectl(home: string, args: readonly string[], env: Readonly<Record<string, string>> = {}): string {
@@ -16,7 +16,7 @@ export function kubectl(home: string, args: readonly string[], env: Readonly<Rec
 /** The guide's four commands; to the file given, else by kubectl's own rule. */
 export function kubectlConfig(
   home: string,
-  access: Access,
+  access: KubeconfigAccess,
   { file, list }: { file?: string; list?: string } = {},
 ): void {
   const pems = join(home, 'pems')

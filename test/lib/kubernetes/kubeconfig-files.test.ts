@@ -2,11 +2,11 @@ import assert from 'node:assert/strict'
 import { symlinkSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { describe, test } from 'node:test'
-import type { Access } from '../../../lib/kubernetes/kubeconfig.ts'
+import type { KubeconfigAccess } from '../../../lib/kubernetes/kubeconfig.ts'
 import { planChanges, readKubeconfigs, readTrusted } from '../../../lib/kubernetes/kubeconfig-files.ts'
 import { scratch } from '../../support/scratch.ts'
 
-const access: Access = {
+const access: KubeconfigAccess = {
   cluster: 'kubenet',
   server: 'https://kubernetes:6443',
   user: 'admin',

@@ -4,10 +4,10 @@ import { join } from 'node:path'
 import { describe, test } from 'node:test'
 import fc from 'fast-check'
 import { parse, stringify } from 'yaml'
-import type { Access } from '../../../lib/kubernetes/kubeconfig.ts'
+import type { KubeconfigAccess } from '../../../lib/kubernetes/kubeconfig.ts'
 import {
   applyChanges,
-  type Change,
+  type EntryChange,
   entriesOf,
   isCurrent,
   readKubeconfig,
@@ -16,7 +16,7 @@ import { kubectl, kubectlConfig } from '../../support/kubectl.ts'
 import { needs } from '../../support/parts.ts'
 import { scratch } from '../../support/scratch.ts'
 
-const access: Access = {
+const access: KubeconfigAccess = {
   cluster: 'kubenet',
   server: 'https://kubernetes:6443',
   user: 'admin',
@@ -25,7 +25,7 @@ const access: Access = {
   certificate: Buffer.from('the certificate '.repeat(40)),
   key: Buffer.from('the key '.repeat(40)),
 }
-const changes: readonly Change[] = [...entriesOf(access), { currentContext: 'kubenet' }]
+const changes: readonly EntryChange[] = [...entriesOf(access), { currentContext: 'kubenet' }]
 
 function applied(text: string): string {
   return applyChanges(text, changes) ?? assert.fail('it was refused')
@@ -223,7 +223,7 @@ test('a value that could be read as another type stays as it is written', () => 
 
 for (const name of ['true', '123', 'yes', '1:30', 'a: b', '#', ''])
   test(`our entries may have the name ${JSON.stringify(name)}`, () => {
-    const odd: Access = { ...access, cluster: name, user: name, context: name }
+    const odd: KubeconfigAccess = { ...access, cluster: name, user: name, context: name }
     const all = [...entriesOf(odd), { currentContext: name }]
     for (const text of [commented, json]) {
       const data = parse(applyChanges(text, all) ?? assert.fail(), { version: '1.1' })

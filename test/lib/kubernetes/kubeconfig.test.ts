@@ -5,10 +5,10 @@ import { describe, test } from 'node:test'
 import fc from 'fast-check'
 import { parse, stringify } from 'yaml'
 import {
-  type Access,
   compareKubeconfig,
   formatKubeconfig,
   joinParts,
+  type KubeconfigAccess,
   partOf,
   readServer,
   scalarText,
@@ -18,7 +18,7 @@ import { kubectl, kubectlConfig } from '../../support/kubectl.ts'
 import { needs } from '../../support/parts.ts'
 import { scratch } from '../../support/scratch.ts'
 
-const access: Access = {
+const access: KubeconfigAccess = {
   cluster: 'kubenet',
   server: 'https://kubernetes:6443',
   user: 'admin',
@@ -50,7 +50,7 @@ const oddNames = [
 
 describe('as kubectl writes it', { skip: needs('kubectl') }, () => {
   /** kubectl's file for the guide's four commands, without the line that 1.34 no longer writes. */
-  const written = (home: string, asked: Access) => {
+  const written = (home: string, asked: KubeconfigAccess) => {
     const file = join(home, 'kubeconfig')
     kubectlConfig(home, asked, { file })
     return readFileSync(file, 'utf8').replace('preferences: {}\n', '')
@@ -174,7 +174,7 @@ describe('what it means is compared, not how it is written', () => {
 })
 
 describe('what changed is named', () => {
-  const changes: readonly (readonly [title: string, changed: Partial<Access>, named: string[]])[] = [
+  const changes: readonly (readonly [title: string, changed: Partial<KubeconfigAccess>, named: string[]])[] = [
     ['another CA', { ca: Buffer.from('another') }, ['clusters']],
     ['another server', { server: 'https://kubernetes:7443' }, ['clusters']],
     ['another cluster name', { cluster: 'other' }, ['clusters', 'contexts']],

@@ -19,7 +19,7 @@ import { delimiter, dirname, join } from 'node:path'
 import { after, before, describe, test } from 'node:test'
 import { parse } from 'yaml'
 import { thisProcess } from '../../../lib/files/lock.ts'
-import type { Access } from '../../../lib/kubernetes/kubeconfig.ts'
+import type { KubeconfigAccess } from '../../../lib/kubernetes/kubeconfig.ts'
 import { type Edit, harderway, writeCluster } from '../../support/harderway.ts'
 import { kubectl, kubectlConfig } from '../../support/kubectl.ts'
 import { needs } from '../../support/parts.ts'
@@ -45,7 +45,7 @@ interface Place {
   readonly folder: string
   /** The user's kubeconfig where $KUBECONFIG names none. */
   readonly config: string
-  readonly access: Access
+  readonly access: KubeconfigAccess
 }
 
 interface Ran {
@@ -426,7 +426,7 @@ describe('local-kubeconfig', { concurrency: 4 }, () => {
       })
 
       for (const [what, ca] of [
-        ['the same CA beside another', (access: Access) => dataOf(Buffer.concat([otherCa, access.ca]))],
+        ['the same CA beside another', (access: KubeconfigAccess) => dataOf(Buffer.concat([otherCa, access.ca]))],
         [
           'a file that does not exist: kubectl reports it only when it connects, and overwrites it',
           () => 'certificate-authority: gone.pem',
