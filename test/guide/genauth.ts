@@ -1,11 +1,12 @@
 /**
- * The guide's genauth.sh and genenckey.sh: what makes an auth/ by cfssl, cfssljson, kubectl and base64, a step after the
- * other as the scripts do, and with the processes that they start. A measurement of it is one of them:
- * `node test/guide/genauth.ts FOLDER [NODES] [rsa|ecdsa]`, where FOLDER is new.
+ * The guide's genauth.sh, genenckey.sh, deployauth.sh and setuplocalkubeconfig.sh: cfssl, cfssljson, kubectl, base64 and scp, a
+ * step after the other as the scripts do, and with the processes that they start. What is measured is
+ * `node test/guide/genauth.ts FOLDER`, where FOLDER is new.
  */
+import { execFile } from 'node:child_process'
 import { mkdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { command } from './command.ts'
+import { promisify } from 'node:util'
 import {
   caRequest,
   components,
@@ -21,13 +22,21 @@ import {
 
 export const ecdsa: RequestedKey = { algo: 'ecdsa', size: 256 }
 
-export interface Genauth {
-  readonly nodes?: readonly GuideNode[]
-  readonly key?: RequestedKey
+/** Its stdout; throws with what it said on stderr. The home is not the user's. */
+export async function command(
+  { cwd, home = cwd }: { readonly cwd: string; readonly home?: string },
+  program: string,
+  ...args: readonly string[]
+): Promise<string> {
+  const env = { PATH: process.env.PATH, HOME: home }
+  return (await promisify(execFile)(program, args, { cwd, env })).stdout
 }
 
 /** Makes the folder, with everything in it that the chapter's scripts leave there. */
-export async function genauth(auth: string, { nodes = guideNodes(), key = rsa }: Genauth = {}): Promise<void> {
+export async function genauth(
+  auth: string,
+  { nodes = guideNodes(), key = rsa }: { readonly nodes?: readonly GuideNode[]; readonly key?: RequestedKey } = {},
+): Promise<void> {
   mkdirSync(auth)
   writeJson(auth, 'ca-config', signingConfig)
   await initCa(auth, key)
@@ -64,35 +73,53 @@ async function genkubeconfig(auth: string, name: string, user: string, file: str
 }
 
 /** Of kubectl's set-cluster and set-credentials, run in auth/. */
-export const clusterOptions = [
-  '--certificate-authority=ca.pem',
-  '--embed-certs=true',
-  '--server=https://kubernetes:6443',
-]
-export const credentialOptions = (name: string): string[] => [
-  `--client-certificate=${name}.pem`,
-  `--client-key=${name}-key.pem`,
-  '--embed-certs=true',
-]
+const embed = '--embed-certs=true'
+const clusterOptions = ['--certificate-authority=ca.pem', embed, '--server=https://kubernetes:6443']
+const credentialOptions = (name: string) => [`--client-certificate=${name}.pem`, `--client-key=${name}-key.pem`, embed]
+
+/** Into the kubeconfig of that home. */
+export async function setuplocalkubeconfig(auth: string, home: string): Promise<void> {
+  const config = (...args: string[]) => command({ cwd: auth, home }, 'kubectl', 'config', ...args)
+  await config('set-cluster', 'kubenet', ...clusterOptions)
+  await config('set-credentials', 'admin', ...credentialOptions('admin'))
+  await config('set-context', 'kubenet', '--cluster=kubenet', '--user=admin')
+  await config('use-context', 'kubenet')
+}
 
 /** A new key at each run. */
 export async function genenckey(auth: string): Promise<void> {
   const secret = await command({ cwd: auth }, 'sh', '-c', 'head -c 32 /dev/urandom | base64')
-  const lines = [
-    'kind: EncryptionConfig',
-    'apiVersion: v1',
-    'resources:',
-    '- resources:',
-    '  - secrets',
-    '  providers:',
-    '  - aescbc:',
-    '      keys:',
-    '      - name: key1',
-    `        secret: ${secret.trim()}`,
-    '  - identity: {}',
-    '',
-  ]
-  writeFileSync(join(auth, 'encryption-config.yaml'), lines.join('\n'))
+  const text = `kind: EncryptionConfig
+apiVersion: v1
+resources:
+- resources:
+  - secrets
+  providers:
+  - aescbc:
+      keys:
+      - name: key1
+        secret: ${secret.trim()}
+  - identity: {}
+`
+  writeFileSync(join(auth, 'encryption-config.yaml'), text)
+}
+
+const controlFiles = [
+  ...['ca.pem', 'ca-key.pem', 'kubernetes-key.pem', 'kubernetes.pem', 'service-account-key.pem', 'service-account.pem'],
+  ...['admin.kubeconfig', 'kube-controller-manager.kubeconfig', 'kube-scheduler.kubeconfig', 'encryption-config.yaml'],
+]
+
+/** With the sshConfig of `scp -F`. */
+export async function deployauth(
+  auth: string,
+  nodes: readonly GuideNode[],
+  { sshConfig, user }: { readonly sshConfig: string; readonly user: string },
+): Promise<void> {
+  for (const { name, role } of nodes) {
+    const own = [`${name}.pem`, `${name}-key.pem`, `${name}.kubeconfig`, 'kube-proxy.kubeconfig']
+    const files = role === 'control' ? [...controlFiles, ...own] : ['ca.pem', ...own]
+    await command({ cwd: auth }, 'scp', '-F', sshConfig, ...files, `${user}@${name}:~`)
+  }
 }
 
 export function writeJson(auth: string, name: string, value: unknown): void {
@@ -103,8 +130,4 @@ async function pipe(cwd: string, name: string, ...args: readonly string[]): Prom
   await command({ cwd }, 'sh', '-c', 'cfssl gencert "$@" | cfssljson -bare "$0"', name, ...args)
 }
 
-if (import.meta.main) {
-  const [folder, count = '6', algo = 'rsa'] = process.argv.slice(2)
-  if (folder === undefined) throw new Error('genauth.ts FOLDER [NODES] [rsa|ecdsa]')
-  await genauth(folder, { nodes: guideNodes(Number(count)), key: algo === 'rsa' ? rsa : ecdsa })
-}
+if (import.meta.main) await genauth(process.argv[2] ?? '')

@@ -6,7 +6,7 @@ import { randomBytes } from 'node:crypto'
 import { mkdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { clock } from '../support/process.ts'
-import { command } from './command.ts'
+import { command } from './genauth.ts'
 
 export interface Follower {
   /** Of RSA; the guide has 4096. */
@@ -117,11 +117,7 @@ export async function followHardWay(folder: string, follower: Follower = {}): Pr
     await config('set-context', 'default', `--cluster=${cluster}`, `--user=${user}`)
     await config('use-context', 'default')
   }
-  writeFileSync(join(folder, 'encryption-config.yaml'), encryptionConfig(randomBytes(32).toString('base64')))
-}
-
-function encryptionConfig(secret: string): string {
-  return `kind: EncryptionConfiguration
+  const encryption = `kind: EncryptionConfiguration
 apiVersion: apiserver.config.k8s.io/v1
 resources:
   - resources:
@@ -130,7 +126,8 @@ resources:
       - aescbc:
           keys:
             - name: key1
-              secret: ${secret}
+              secret: ${randomBytes(32).toString('base64')}
       - identity: {}
 `
+  writeFileSync(join(folder, 'encryption-config.yaml'), encryption)
 }
