@@ -15,7 +15,7 @@ import { tryCertificate } from '../../lib/pki/pair.ts'
 import { certificatePem } from '../../lib/pki/pem.ts'
 import { formatReason, type Reason } from '../../lib/reason.ts'
 import { formatDate, formatNames } from '../../lib/wording.ts'
-import { readShown, type Shown } from '../nodes/component.ts'
+import { readShown } from '../nodes/component.ts'
 import { lookAtPorts } from '../nodes/look.ts'
 import { clusterGraph } from '../phases/table.ts'
 import { writeAuth } from '../request/access.ts'
@@ -55,10 +55,10 @@ export async function recover(given: CommandRun): Promise<readonly Finding[]> {
         typeof source === 'string'
           ? { main: readFolder(pathOf(host, source), run.auth.files, names()), others: [] }
           : await readNodes(run, source, limits.node, signal)
-      const { files, notes } = await checkFound(run, targets, sources)
+      const { files, next } = await checkFound(run, targets, sources)
       signal.throwIfAborted()
       take(run, files)
-      for (const note of notes) run.note(note)
+      run.note(`now: ${next}`)
       return { outcomes: new Map(), findings: [] }
     },
   })
@@ -137,22 +137,16 @@ async function checkFound(run: Run, targets: readonly Target[], { main, others, 
   const ca = tryCertificate(found.auth, caName)
   // While the next CA of a rotation signs, its leaves belong to this cluster as well.
   const cas = ca ? [ca, ...chainsIn(files, run.auth.files).filter(({ x509 }) => x509.verify(ca.publicKey))] : []
-  const important = targets.filter(({ irreplaceable }) => irreplaceable)
-  const wrong = await Promise.all(important.map((target) => findWrong(found, target, cas, main)))
+  const identityTargets = targets.filter(({ irreplaceable }) => irreplaceable)
+  const wrong = await Promise.all(identityTargets.map((target) => findWrong(found, target, cas, main)))
   refuseWrong(run, main, wrong.flat())
-  const { foreign, notes } = node ? await describeServed(found, node, cas) : { foreign: [], notes: [] }
-  refuseWrong(run, main, foreign)
-  const fresh = node
-    ? []
-    : await findFresh(
-        found,
-        targets.filter(({ irreplaceable }) => !irreplaceable),
-      )
+  refuseWrong(run, main, node ? await findForeign(found, node, cas) : [])
+  const fresh = node ? [] : await findFresh(found, targets)
   const taken = [...fresh, ...identity].flatMap((name): [string, Buffer][] => {
     const bytes = files.get(name)
     return bytes ? [[name, bytes]] : []
   })
-  return { files: new Map(taken), notes: [...notes, `now: ${nextOf(run, ca)}`] }
+  return { files: new Map(taken), next: nextOf(run, ca) }
 }
 
 /** Once a rotation of the CA is finished, its cross certificate follows every leaf. */
@@ -195,8 +189,9 @@ async function findWrong(found: Run, target: Target, cas: readonly Certificate[]
 
 /** Of a backup, also the files that a run would not touch. Any other kubeconfig may name a program that kubectl would run here. */
 async function findFresh(found: Run, targets: readonly Target[]): Promise<string[]> {
-  const looks = await Promise.all(targets.map((target) => tryToAwait(async () => await target.check(found))))
-  return targets.flatMap(({ makes }, i) => (looks[i]?.reasons.length === 0 ? makes : []))
+  const leaves = targets.filter(({ irreplaceable }) => !irreplaceable)
+  const looks = await Promise.all(leaves.map((target) => tryToAwait(async () => await target.check(found))))
+  return leaves.flatMap(({ makes }, i) => (looks[i]?.reasons.length === 0 ? makes : []))
 }
 
 function nextOf({ command, now }: Run, ca: Certificate | undefined): string {
@@ -205,21 +200,20 @@ function nextOf({ command, now }: Run, ca: Certificate | undefined): string {
   return `${renew}${command('bootstrap')}, which issues what is not there yet`
 }
 
-/** In words, for the ports where the cluster's certificate belongs and a process listens. `foreign`: no CA of `cas` has signed it. */
-async function describeServed(found: Run, node: ClusterNode, cas: readonly Certificate[]) {
+/** In words: what is served by no CA of `cas`, on the ports where the cluster's certificate belongs. */
+async function findForeign(found: Run, node: ClusterNode, cas: readonly Certificate[]): Promise<string[]> {
   const { api: name } = found.auth.files.names
   const units = nodeUnits(found.cluster, node)
   const ports = units.flatMap(({ serves }) => serves.filter((each) => each.name === name).map(({ port }) => port))
   const open = [...(await lookAtPorts(found, node, ports))]
   const served = await Promise.all(open.map((port) => readShown({ run: found }, node, port)))
   const isOurs = (der: Buffer) => cas.some(({ publicKey }) => new X509Certificate(der).verify(publicKey))
-  const describe = (what: string, is: (each: Shown) => boolean) => {
-    const some = open.filter((_, i) => is(served[i] ?? 'nothing'))
-    const at = formatNames(some.map(String))
-    return some.length > 0 ? [`${node.name}: what runs there on port ${at} serves ${what}`] : []
-  }
-  return {
-    foreign: describe('a certificate that its CA did not sign', (each) => each !== 'nothing' && !isOurs(each)),
-    notes: describe('no certificate through ssh: its CA could not be compared', (each) => each === 'nothing'),
-  }
+  const foreign = open.filter((_, i) => {
+    const shown = served[i] ?? 'nothing'
+    return shown !== 'nothing' && !isOurs(shown)
+  })
+  const at = formatNames(foreign.map(String))
+  return foreign.length > 0
+    ? [`${node.name}: what runs there on port ${at} serves a certificate that its CA did not sign`]
+    : []
 }

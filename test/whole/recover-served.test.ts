@@ -80,13 +80,12 @@ describe('the files of a control node and what runs there', { skip }, () => {
     assert.equal(existsSync(join(place, 'auth/ca.pem')), false)
   })
 
-  test('are taken where what listens serves none, which is reported', async () => {
+  test('are taken where what listens serves none', async () => {
     await listen(
       createPlain((socket) => socket.end('no TLS')),
       2380,
     )
     const ran = await recover()
     assert.equal(ran.status, 0, told(ran))
-    assert.match(told(ran), /control0: what runs there on port 2380 serves no certificate through ssh/)
   })
 })
