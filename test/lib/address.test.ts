@@ -73,17 +73,9 @@ test('what is no IPv6 address has no other form', () => {
 })
 
 test('names, zones, ports, prefixes and half addresses are no addresses', () => {
-  const texts = ['', 'localhost', '10.0.0', '10.0.0.256', '10.0.0.01', '10.0.0.1:80', '10.0.0.0/8', '[::1]']
   for (const text of [
-    ...texts,
-    'fe80::1%eth0',
-    '1::2::3',
-    ':',
-    ':::',
-    '::fffff',
-    ' ::1',
-    '0x7f.0.0.1',
-    '1:2:3:4:5:6:7:8:9',
+    ...['', 'localhost', '10.0.0', '10.0.0.256', '10.0.0.01', '10.0.0.1:80', '10.0.0.0/8', '[::1]', 'fe80::1%eth0'],
+    ...['1::2::3', ':', ':::', '::fffff', ' ::1', '0x7f.0.0.1', '1:2:3:4:5:6:7:8:9'],
   ])
     assert.equal(addressBytes(text), undefined, text)
 })
@@ -137,20 +129,17 @@ function block(text: string): Cidr {
   return cidr
 }
 
-for (const [cidr, inside, outside] of [
-  ['10.32.0.0/16', ['10.32.0.0', '10.32.0.1', '10.32.255.255'], ['10.31.255.255', '10.33.0.0', '11.32.0.1']],
-  ['10.96.0.0/12', ['10.96.0.0', '10.111.255.255'], ['10.95.255.255', '10.112.0.0']],
-  ['172.20.7.248/29', ['172.20.7.248', '172.20.7.255'], ['172.20.7.247', '172.20.8.0']],
-  ['10.0.0.1/32', ['10.0.0.1'], ['10.0.0.0', '10.0.0.2']],
-  ['0.0.0.0/0', ['0.0.0.0', '255.255.255.255'], ['::', '::1']],
-  ['fd00:10:96::/112', ['fd00:10:96::', 'FD00:10:96:0::ffff'], ['fd00:10:96::1:0', 'fd00:10:95:ffff::1']],
-  ['fd00::/108', ['fd00::f:ffff', 'fd00::0.15.255.255'], ['fd00::10:0', 'fd01::']],
-  ['::/0', ['::', 'ffff::'], ['10.0.0.1', '0.0.0.0']],
-] as const)
-  test(`what lies in ${cidr}, from its first address to its last, and nothing beside it`, () => {
+test('what lies in a block, from its first address to its last, and nothing beside it or of the other family', () => {
+  for (const [cidr, inside, outside] of [
+    ['172.20.7.248/29', ['172.20.7.248', '172.20.7.255'], ['172.20.7.247', '172.20.8.0']],
+    ['0.0.0.0/0', ['0.0.0.0', '255.255.255.255'], ['::', '::1']],
+    ['fd00::/108', ['fd00::f:ffff', 'fd00::0.15.255.255'], ['fd00::10:0', 'fd01::']],
+    ['::/0', ['::', 'ffff::'], ['10.0.0.1', '0.0.0.0']],
+  ] as const) {
     for (const text of inside) assert.ok(isInside(text, block(cidr)), text)
     for (const text of outside) assert.ok(!isInside(text, block(cidr)), text)
-  })
+  }
+})
 
 test('an IPv4 address in the notation of IPv6 lies in the block of IPv4', () => {
   assert.ok(isInside('::ffff:10.32.0.1', block('10.32.0.0/16')))

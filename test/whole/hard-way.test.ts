@@ -67,6 +67,7 @@ describe("a follower's folder", { skip }, () => {
       inited.printed.join('\n'),
       /cluster\.yaml is written, for Kubernetes The Hard Way; ssh logs in as root/,
     )
+    assert.equal(inited.printed.at(-1), 'now: npm run task -- recover --from follower --config new/cluster.yaml')
     assert.equal(ran.status, 0, ran.stdout)
     assert.deepEqual([idsOf(ran, 'fresh').length, idsOf(ran, 'stale')], [16, []])
     const found = readCluster(readFileSync(join(at, 'cluster.yaml')))
@@ -208,29 +209,23 @@ describe("what is made here, beside what the guide's commands make", { skip }, (
       days: Math.round(((times[1] ?? 0) - (times[0] ?? 0)) / 86_400_000),
     }
   }
-  for (const name of [
-    'ca',
-    'admin',
-    'node-0',
-    'node-1',
-    'kube-proxy',
-    'kube-controller-manager',
-    'kube-api-server',
-    'service-accounts',
-  ])
-    test(`${name}.crt means the same`, () =>
-      assert.deepEqual(meaningOf(auth(`${name}.crt`)), meaningOf(theirs(`${name}.crt`))))
+  test('the other certificates mean the same', () => {
+    for (const name of 'ca admin node-0 node-1 kube-proxy kube-controller-manager kube-api-server service-accounts'.split(
+      ' ',
+    ))
+      assert.deepEqual(meaningOf(auth(`${name}.crt`)), meaningOf(theirs(`${name}.crt`)), name)
+  })
   test("kube-scheduler.crt means the same, but for the guide's slip", () => {
     const { subject, ...rest } = meaningOf(theirs('kube-scheduler.crt'))
     const corrected = subject.map((line) => line.replace('system:system:', 'system:'))
     assert.deepEqual(meaningOf(auth('kube-scheduler.crt')), { subject: corrected, ...rest })
   })
 
-  for (const name of ['admin', 'node-0', 'node-1', 'kube-proxy', 'kube-controller-manager', 'kube-scheduler'])
-    test(`${name}.kubeconfig means the same to kubectl`, () => {
-      const view = (file: string) => kubectl(place, ['config', 'view', `--kubeconfig=${file}`])
-      assert.equal(view(auth(`${name}.kubeconfig`)), view(theirs(`${name}.kubeconfig`)))
-    })
+  test('kubeconfigs mean the same to kubectl', () => {
+    const view = (file: string) => kubectl(place, ['config', 'view', `--kubeconfig=${file}`])
+    for (const name of ['admin', 'node-0', 'node-1', 'kube-proxy', 'kube-controller-manager', 'kube-scheduler'])
+      assert.equal(view(auth(`${name}.kubeconfig`)), view(theirs(`${name}.kubeconfig`)), name)
+  })
 
   test('encryption-config.yaml means the same, but for the key', () => {
     const [ours, other] = [auth, theirs].map((of) => {
@@ -242,66 +237,38 @@ describe("what is made here, beside what the guide's commands make", { skip }, (
   })
 
   test('each machine gets what the documents copy to it', () => {
+    const { nodes } = readCluster(readFileSync(join(place, 'cluster.yaml')))
     const of = (name: string) =>
-      nodeFiles(
-        { layout: 'hard-way' },
-        readCluster(readFileSync(join(place, 'cluster.yaml'))).nodes.find((node) => node.name === name) ??
-          assert.fail(),
-      )
-    assert.deepEqual(of('node-0').toSorted(), [
-      'ca.crt',
-      'kube-proxy.kubeconfig',
-      'node-0.crt',
-      'node-0.key',
-      'node-0.kubeconfig',
-    ])
-    assert.deepEqual(of('server').toSorted(), [
-      ...[
-        'admin.kubeconfig',
-        'ca.crt',
-        'ca.key',
-        'encryption-config.yaml',
-        'kube-api-server.crt',
-        'kube-api-server.key',
-      ],
-      ...[
-        'kube-controller-manager.kubeconfig',
-        'kube-scheduler.kubeconfig',
-        'service-accounts.crt',
-        'service-accounts.key',
-      ],
+      nodes.filter((node) => node.name === name).flatMap((node) => nodeFiles({ layout: 'hard-way' }, node).toSorted())
+    assert.deepEqual(of('node-0'), 'ca.crt kube-proxy.kubeconfig node-0.crt node-0.key node-0.kubeconfig'.split(' '))
+    assert.deepEqual(of('server'), [
+      ...['admin.kubeconfig', 'ca.crt', 'ca.key', 'encryption-config.yaml', 'kube-api-server.crt'],
+      ...['kube-api-server.key', 'kube-controller-manager.kubeconfig', 'kube-scheduler.kubeconfig'],
+      ...['service-accounts.crt', 'service-accounts.key'],
     ])
   })
 })
 
 test('mistakes in a cluster.yaml of layout hard-way', () => {
   const written = (more: object) => problemsOf(stringify({ ...cluster, nodes, ...more }))
-  const only = (more: object, expected: RegExp) => {
+  assert.deepEqual(written({}), [])
+  const node = (name: string, role: string) => ({ nodes: [...nodes, { name, role, ip: '192.168.1.19' }] })
+  for (const [more, expected] of [
+    [
+      { api: { virtualIP: '10.0.0.1' } },
+      /api\.virtualIP is no key of layout hard-way: that guide has no load balancer/,
+    ],
+    [{ subject: { organization: 'x' } }, /subject\.organization is no key of layout hard-way/],
+    [{ install: 'guide' }, /install is of the other guide: install: true copies files/],
+    [{ install: { layout: 'guide' } }, /install\.layout is of the other guide/],
+    [node('b', 'control'), /nodes\[3\]\.role layout hard-way has one control node: its etcd/],
+    [node('g', 'gateway'), /nodes\[3\]\.role layout hard-way has no load balancer/],
+    [node('kube-proxy', 'worker'), /"kube-proxy" is the name of one of the cluster's own files/],
+  ] as const) {
     const [first, ...others] = written(more)
     assert.match(String(first), expected)
     assert.deepEqual(others, [])
   }
-  assert.deepEqual(written({}), [])
-  only({ layout: 'hardway' }, /layout "hardway" is not a layout: did you mean hard-way\?/)
-  only(
-    { api: { virtualIP: '10.0.0.1' } },
-    /api\.virtualIP is no key of layout hard-way: that guide has no load balancer/,
-  )
-  only({ subject: { organization: 'x' } }, /subject\.organization is no key of layout hard-way/)
-  only({ install: 'guide' }, /install is of the other guide: install: true copies files/)
-  only({ install: { layout: 'guide' } }, /install\.layout is of the other guide: install: true copies files/)
-  only(
-    { nodes: [...nodes, { name: 'b', role: 'control', ip: '192.168.1.19' }] },
-    /nodes\[3\]\.role layout hard-way has one control node: its etcd/,
-  )
-  only(
-    { nodes: [...nodes, { name: 'g', role: 'gateway', ip: '192.168.1.10' }] },
-    /nodes\[3\]\.role layout hard-way has no load balancer/,
-  )
-  only(
-    { nodes: [...nodes, { name: 'kube-proxy', role: 'worker', ip: '192.168.1.19' }] },
-    /"kube-proxy" is the name of one of the cluster's own files/,
-  )
 })
 
 test('a file of the other guide is none of ours', () => {
@@ -324,16 +291,9 @@ describe('files of both guides', { skip: needs('sshd', 'ssh', 'scp') }, () => {
     assert.equal((await harderway(place, ...phases)).status, 0)
     write(place, of('hard-way', 'one'))
     const before = readdirSync(join(place, 'auth'))
-    for (const args of [
-      ['bootstrap'],
-      ['status'],
-      ['verify'],
-      ['ca', '--force'],
-      ['recover', '--node', 'c'],
-      ['report'],
-    ]) {
-      const { status, stdout, stderr } = await harderway(place, ...args)
-      assert.equal(status, 3, args.join(' '))
+    for (const task of ['bootstrap', 'status', 'verify', 'ca --force', 'recover --node c', 'report']) {
+      const { status, stdout, stderr } = await harderway(place, ...task.split(' '))
+      assert.equal(status, 3, task)
       assert.match(
         stderr,
         /auth has ca\.pem, as layout harder-way names it, and cluster\.yaml is of hard-way\n +- correct layout in/,

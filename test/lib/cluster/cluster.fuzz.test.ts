@@ -3,6 +3,7 @@ import { readFileSync } from 'node:fs'
 import { test } from 'node:test'
 import fc from 'fast-check'
 import { parseCluster } from '../../../lib/cluster/cluster.ts'
+import { clusterSchema } from '../../../lib/cluster/schema.ts'
 import { known } from '../../../tasks/tables/files.ts'
 
 const numRuns = Number(process.env.FUZZ_RUNS ?? 500)
@@ -20,60 +21,33 @@ const tokens = [
 const place = fc.double({ min: 0, max: 1, maxExcluded: true, noNaN: true })
 const scrap = fc.oneof(fc.constantFrom(...tokens), fc.string({ maxLength: 3, unit: 'binary' }))
 
-type Mutation = (text: string) => string
-
-const mutation: fc.Arbitrary<Mutation> = fc.oneof(
-  fc.tuple(place, scrap).map(([at, what]): Mutation => splice(at, 0, what)),
-  fc.tuple(place, fc.integer({ min: 1, max: 5 }), scrap).map(([at, count, what]): Mutation => splice(at, count, what)),
-  fc.tuple(place, fc.integer({ min: 1, max: 40 })).map(([at, count]): Mutation => splice(at, count, '')),
-  place.map((at): Mutation => onLines((lines) => lines.toSpliced(index(at, lines), 1))),
-  fc
-    .tuple(place, place)
-    .map(
-      ([from, to]): Mutation =>
-        onLines((lines) => lines.toSpliced(index(to, lines), 0, lines[index(from, lines)] ?? '')),
-    ),
-  fc.tuple(place, place).map(
-    ([one, other]): Mutation =>
-      (text) =>
-        swapScalars(text, one, other),
-  ),
-  fc.tuple(place, scrap).map(
-    ([at, what]): Mutation =>
-      (text) =>
-        replaceScalar(text, at, what),
-  ),
-)
-
-function index(at: number, items: { readonly length: number }): number {
-  return Math.floor(at * items.length)
-}
-
-function splice(at: number, count: number, what: string): Mutation {
-  return (text) => text.slice(0, index(at, text)) + what + text.slice(index(at, text) + count)
-}
-
-function onLines(change: (lines: string[]) => string[]): Mutation {
-  return (text) => change(text.split('\n')).join('\n')
-}
-
 /** Whatever stands behind a colon, up to a comma, a bracket or the end of its line. */
 const scalar = /(?<=: )[^\s,{}[\]#][^,{}[\]#\n]*/g
 
-function replaceScalar(text: string, at: number, what: string): string {
-  const chosen = index(at, text.match(scalar) ?? [])
-  let i = -1
-  return text.replace(scalar, (old) => {
-    i += 1
-    return i === chosen ? what : old
-  })
-}
+const index = (at: number, { length }: { readonly length: number }) => Math.floor(at * length)
 
-function swapScalars(text: string, one: number, other: number): string {
-  const all = text.match(scalar) ?? []
-  const first = all[index(one, all)] ?? ''
-  return replaceScalar(replaceScalar(text, one, all[index(other, all)] ?? ''), other, first)
-}
+/** One change: of a part of the text, of its lines, of a value; `at` and `other` are between 0 and 1. */
+const mutation = fc
+  .record({ kind: fc.nat(4), at: place, other: place, count: fc.nat(40), what: fc.oneof(scrap, fc.constant('')) })
+  .map(({ kind, at, other, count, what }) => (text: string) => {
+    const lines = text.split('\n')
+    const values = [...text.matchAll(scalar)]
+    const [value, another] = [at, other].map((each) => values[index(each, values)])
+    switch (kind) {
+      case 0:
+        return text.slice(0, index(at, text)) + what + text.slice(index(at, text) + Math.floor(count / 8))
+      case 1:
+        return text.slice(0, index(at, text)) + text.slice(index(at, text) + count)
+      case 2:
+        return lines.toSpliced(index(at, lines), 1).join('\n')
+      case 3:
+        return lines.toSpliced(index(at, lines), 0, lines[index(other, lines)] ?? '').join('\n')
+      default: {
+        const { index: start = 0, 0: old = '' } = value ?? {}
+        return text.slice(0, start) + (count % 2 ? what : (another?.[0] ?? '')) + text.slice(start + old.length)
+      }
+    }
+  })
 
 /** Either a cluster or problems, each with a place inside the file. */
 function judge(bytes: Uint8Array): void {
@@ -113,8 +87,8 @@ test('foreign bytes inside a cluster.yaml leave it a cluster or give problems wi
 
 test('values of any shape in the place of any section are a cluster or have problems with a place', () => {
   const value = fc.jsonValue({ maxDepth: 3 })
-  const keys = ['name', 'domain', 'subject', 'certificates', 'api', 'network', 'encryption', 'ssh', 'localKubeconfig']
-  const sections = fc.dictionary(fc.constantFrom(...keys, 'nodes', 'other'), value)
+  const keys = Object.keys(clusterSchema.entries)
+  const sections = fc.dictionary(fc.constantFrom(...keys, 'other'), value)
   fc.assert(
     fc.property(sections, (document) => judge(Buffer.from(JSON.stringify(document)))),
     { numRuns },

@@ -54,16 +54,6 @@ describe("an auth/ of the guide's scripts", { skip: needs('cfssl', 'cfssljson', 
     await assertFresh(join(place, 'old'), 24)
   })
 
-  test('elsewhere: recover takes it over into the new folder, and all of it is fresh there', async (t) => {
-    const place = copy(t)
-    const { printed } = await callInit(place, ['new', '--from', 'old/auth'])
-    assert.equal(printed.at(-1), 'now: npm run task -- recover --from old/auth --config new/cluster.yaml')
-    mkdirSync(join(place, 'home'))
-    const recovered = await harderway(place, 'recover', '--from', 'old/auth', '--config', 'new/cluster.yaml')
-    assert.equal(recovered.status, 0, recovered.stdout + recovered.stderr)
-    await assertFresh(join(place, 'new'), 24)
-  })
-
   test('what is named beside it is added: a gateway, and the name that ssh has for a node', async (t) => {
     const place = copy(t)
     await callInit(place, ['old', '--gateway', 'lb=10.0.0.1', '--worker', 'worker0=10.0.0.9,worker3=10.0.0.3'])

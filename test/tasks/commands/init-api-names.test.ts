@@ -6,15 +6,8 @@ import { newDraft } from '../../../tasks/commands/init-draft.ts'
 import { harderWay } from '../../../tasks/layouts/harder-way.ts'
 
 const inside = ['kubernetes', 'kubernetes.default', 'kubernetes.default.svc', 'kubernetes.default.svc.cluster']
-const usual = [
-  ...inside,
-  'kubernetes.default.svc.cluster.local',
-  'kubernetes.lan',
-  'c0',
-  'c0.lan',
-  '10.0.0.11',
-  '127.0.0.1',
-]
+const outside = ['kubernetes.lan', 'c0', 'c0.lan', '10.0.0.11', '127.0.0.1']
+const usual = [...inside, 'kubernetes.default.svc.cluster.local', ...outside]
 const nodes = [
   { name: 'c0', sans: ['c0', 'c0.lan', '10.0.0.11'] },
   { name: 'w0', sans: ['w0', 'w0.lan', '10.0.0.12'] },
@@ -23,36 +16,21 @@ const nodes = [
 const read = (more: readonly string[], names = nodes, server = { host: 'kubernetes', port: 6443 }) =>
   readApiNames(harderWay, newDraft('k', harderWay), { server, sans: [...usual, ...more], nodes: names })
 
-const rows: readonly (readonly [
-  what: string,
-  more: readonly string[],
-  block: unknown,
-  virtualIP: unknown,
-  extra: unknown,
-])[] = [
-  ["the guide's block", ['10.32.0.1', '10.0.0.21'], '10.32.0.0/16', '10.0.0.21', []],
-  ["kubeadm's block", ['10.0.0.21', '10.96.0.1'], '10.96.0.0/16', '10.0.0.21', []],
-  ['a small block', ['10.96.7.1', '10.0.0.21'], '10.96.7.0/24', '10.0.0.21', []],
-  ['a virtual IP that ends in 1 too', ['10.0.0.1', '10.96.0.1'], '10.96.0.0/16', '10.0.0.1', []],
-  ['a block beside the nodes', ['10.0.7.1', '10.0.0.21'], '10.0.7.0/24', '10.0.0.21', []],
-  ['two families', ['10.32.0.1', 'fd00::1', 'fd00:1::21'], ['10.32.0.0/16', 'fd00::/112'], 'fd00:1::21', []],
-  [
-    'more names and addresses',
-    ['10.32.0.1', '10.0.0.21', 'a.org', '1.2.3.4'],
-    '10.32.0.0/16',
-    '10.0.0.21',
-    ['a.org', '1.2.3.4'],
-  ],
-  ['a name of another type', ['10.32.0.1', '10.0.0.21', 'email:a@b'], '10.32.0.0/16', '10.0.0.21', []],
-  ['no address of a load balancer', ['10.32.0.1'], '10.32.0.0/16', undefined, []],
-  ['no address inside the cluster', ['10.0.0.21'], '10.32.0.0/16', '10.0.0.21', []],
-]
-
-for (const [what, more, block, virtualIP, extra] of rows)
+for (const [what, more, block, virtualIP = undefined, extra = []] of [
+  ["the guide's block", ['10.32.0.1', '10.0.0.21'], '10.32.0.0/16', '10.0.0.21'],
+  ["kubeadm's block", ['10.0.0.21', '10.96.0.1'], '10.96.0.0/16', '10.0.0.21'],
+  ['a small block', ['10.96.7.1', '10.0.0.21'], '10.96.7.0/24', '10.0.0.21'],
+  ['a virtual IP that ends in 1 too', ['10.0.0.1', '10.96.0.1'], '10.96.0.0/16', '10.0.0.1'],
+  ['a block beside the nodes', ['10.0.7.1', '10.0.0.21'], '10.0.7.0/24', '10.0.0.21'],
+  ['two families', ['10.32.0.1', 'fd00::1', 'fd00:1::21'], ['10.32.0.0/16', 'fd00::/112'], 'fd00:1::21'],
+  ['more names', ['10.32.0.1', '10.0.0.21', 'a.org', '1.2.3.4'], '10.32.0.0/16', '10.0.0.21', ['a.org', '1.2.3.4']],
+  ['a name of another type', ['10.32.0.1', '10.0.0.21', 'email:a@b'], '10.32.0.0/16', '10.0.0.21'],
+  ['no address of a load balancer', ['10.32.0.1'], '10.32.0.0/16'],
+  ['no address inside the cluster', ['10.0.0.21'], '10.32.0.0/16', '10.0.0.21'],
+] as const)
   test(`${what}: ${more.join(' ')}`, () => {
     const { network, api, domain, nodes } = read(more)
-    assert.deepEqual([network.serviceCIDR, api.virtualIP, api.extraSANs], [block, virtualIP, extra])
-    assert.equal(domain, 'lan')
+    assert.deepEqual([network.serviceCIDR, api.virtualIP, api.extraSANs, domain], [block, virtualIP, extra, 'lan'])
     assert.deepEqual(
       nodes.map(({ role, ips, sans }) => [role, ips, sans]),
       [
