@@ -61,7 +61,9 @@ testFiles('durations', [
 
 testFiles('numbers', [
   [api('port: "6443", virtualIP: 10.0.0.1'), '2:14 "6443" is not a whole number from 1 to 65535'],
-  [api('port: 70000, virtualIP: 10.0.0.1'), '2:14 70000 is not a whole number'],
+  [api('port: 65536, virtualIP: 10.0.0.1'), '2:14 65536 is not a whole number'],
+  [node('port: 65535, role: control, ip: 10.0.0.2')],
+  [node('port: 1, role: control, ip: 10.0.0.2')],
   [node('port: 22.5, role: control, ip: 10.0.0.2'), '4:23 22.5 is not a whole number'],
   [and('ssh: { concurrency: 0 }'), '5:21 0 is not a whole number from 1 to 1000'],
 ])
@@ -131,4 +133,8 @@ testFiles('users', [
   [user('name: a, valid: 1y'), '5:20 is an unknown key in a user: known are name, groups, validity'],
 ])
 
-testFiles('what may be written', [[minimal], [and('localKubeconfig: false')], [and('install: guide')]])
+testFiles('what may be written', [
+  [minimal],
+  [and('localKubeconfig: false\ninstall: guide')],
+  [and(`subject: { state: a, organization: ${'x'.repeat(64)} }\nssh: { user: a }`)],
+])
