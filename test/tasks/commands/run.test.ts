@@ -152,7 +152,7 @@ test('a run that makes a CA is followed by a backup, and where no node was looke
   const [backup, lost, ...more] = toDo((await harderway(place, 'certs')).stdout)
   assert.equal(backup, `To do      back up ${auth} (docs/backup.md): it is the only copy`)
   const [, recover] = /^To do {6}new identity: ca, service-account; if .* was lost: (.*)$/.exec(lost ?? '') ?? []
-  assert.match(recover ?? '', /^mv (\S+) \1-\d{4}-\d\d-\d\d && npm run task -- recover --node control0$/)
+  assert.match(recover ?? '', /^mv (\S+) \1-\d{4}-\d\d-\d\dT[\dZ-]+ && npm run task -- recover --node control0$/)
   assert.deepEqual(more, [])
   const key = toDo((await harderway(place, 'encryption-key', '--quiet')).stdout)
   assert.match(key.join('\n'), /^To do {6}back up .*\nTo do {6}new identity: encryption-key; /)
