@@ -10,12 +10,6 @@ export function formatDate(date: Date, near?: Date): string {
   return near !== undefined && isNear(date, near) ? `${on} ${at}Z` : on
 }
 
-/** Two dates that can be distinguished: with their times if they are near each other. */
-export function formatDates(is: Date, was: Date | undefined): [is: string, was: string | undefined] {
-  const [now, before] = [formatDate(is, was), was && formatDate(was, is)]
-  return now === before ? [formatDate(is), formatDate(is)] : [now, before]
-}
-
 /** Less than two days apart. */
 export function isNear(one: Date, other: Date): boolean {
   return Math.abs(one.getTime() - other.getTime()) < 2 * day

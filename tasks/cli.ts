@@ -2,8 +2,7 @@
 import { readFileSync } from 'node:fs'
 import { findPackageJSON } from 'node:module'
 import { asFailure, type Failure, usageFailure } from '../lib/failure.ts'
-import type { PhaseView } from '../lib/show/phase-view.ts'
-import type { Reporter } from '../lib/show/reporter.ts'
+import type { Phases, Reporter } from '../lib/show/reporter.ts'
 import { withoutCommands } from '../lib/wording.ts'
 import { type CommandLine, parseCommandLine } from './commands/command-line.ts'
 import { commands } from './commands/table.ts'
@@ -22,7 +21,7 @@ export async function main(args: readonly string[], host: Host): Promise<number>
   // A closed stdout is noticed only when something is written to it.
   await new Promise<void>((resolve) => stdout.write('', () => resolve()))
   const failure = ending.failure()
-  if (failure) createPrinter(host).printError((await import('../lib/show/reporter.ts')).formatFailure(failure))
+  if (failure) createPrinter(host).printError((await import('../lib/show/words.ts')).formatFailure(failure))
   return exitStatus([...findings, ...(failure ? ['failed' as const] : [])], ending.endedStatus())
 }
 
@@ -75,44 +74,38 @@ async function answer({ command, options }: CommandLine): Promise<string | undef
 
 async function reportFailure(failure: Failure, args: readonly string[], { print, printError }: Printer): Promise<void> {
   if (args.includes('--json')) (await import('../lib/show/lines.ts')).createJsonLines(print).problem(failure)
-  else printError((await import('../lib/show/reporter.ts')).formatProblem(failure, args.includes('--verbose')))
+  else printError((await import('../lib/show/words.ts')).formatFailure(failure, undefined, args.includes('--verbose')))
 }
 
-async function createReporter(
-  options: Options,
-  views: readonly PhaseView[],
-  isPlan: boolean,
-  host: Host,
-): Promise<Reporter> {
-  const { print } = createPrinter(host)
+async function createReporter(options: Options, phases: Phases, isPlan: boolean, host: Host): Promise<Reporter> {
+  const { print: write, printError: writeError } = createPrinter(host)
   if (options.json) {
-    const lines = (await import('../lib/show/lines.ts')).createJsonLines(print)
-    return isPlan ? (await import('../lib/show/plan.ts')).createPlanJson(print, views, lines) : lines
+    const lines = (await import('../lib/show/lines.ts')).createJsonLines(write)
+    return isPlan ? (await import('../lib/show/plan.ts')).createPlanJson(write, phases, lines) : lines
   }
-  const plan = { phases: views, detail: detailOf(options), write: print }
-  if (options.format === 'markdown') return (await import('../lib/show/plan-markdown.ts')).createPlanMarkdown(plan)
-  const progress = await createProgress(options, views, isPlan, host)
-  return isPlan ? (await import('../lib/show/plan.ts')).createPlanLines(plan, progress) : progress
+  if (!isPlan) return createProgress(options, phases, false, host)
+  const { createPlanLines, createPlanMarkdown } = await import('../lib/show/plan.ts')
+  const createPlan = options.format === 'markdown' ? createPlanMarkdown : createPlanLines
+  return createPlan({ phases, detail: detailOf(options), write, writeError })
 }
 
-/** Progress during a run; `isTransient`: before a plan or a table, without outcomes. */
+/** Progress during a run; `transient`: before a plan or a table, without outcomes. */
 async function createProgress(
   { json, format, quiet, verbose }: Options,
-  views: readonly PhaseView[],
-  isTransient: boolean,
+  phases: Phases,
+  transient: boolean,
   host: Host,
 ): Promise<Reporter> {
-  const { print, printError } = createPrinter(host)
+  const { print: write, printError: writeError } = createPrinter(host)
   const { stdout, env } = host
   const isQuiet = quiet || json || format === 'markdown'
   if (stdout.isTTY && env.TERM !== 'dumb' && !isQuiet) {
     const { createTree } = await import('../lib/show/tree.ts')
-    return createTree({ phases: views, verbose, transient: isTransient, stdout, writeError: printError })
+    return createTree({ phases, verbose, transient, stdout, writeError })
   }
   const { createLines } = await import('../lib/show/lines.ts')
-  const detail = detailOf({ verbose, quiet: isQuiet })
-  const lines = createLines({ phases: views, detail, write: print, writeError: printError })
-  return isTransient ? { ...lines, event: () => {}, end: async () => {} } : lines
+  const lines = createLines({ phases, detail: detailOf({ verbose, quiet: isQuiet }), write, writeError })
+  return transient ? { ...lines, event: () => {}, end: async () => {} } : lines
 }
 
 function detailOf({ verbose, quiet }: Pick<Options, 'verbose' | 'quiet'>): 'verbose' | 'normal' | 'quiet' {

@@ -1,26 +1,13 @@
-/** What a run leaves to do: on which nodes it replaced files, and which units read them only at their start. Pure. */
-import { isUnreached } from '../failure.ts'
+/** On which nodes a run replaced files, and which units read them only at their start. Pure. */
 import type { Outcome, Target } from '../graph/target.ts'
-import { foldAlike, formatDate, formatLeftInWords, formatNames } from '../wording.ts'
-
-export interface Advice {
-  readonly nodes: readonly string[]
-  /** Files that were replaced there; `<name>` stands for the node's own name where there are several nodes. */
-  readonly files: readonly string[]
-  readonly restart: readonly string[]
-}
-
-/** The CA expires within renewBefore, and no run renews it. */
-export interface CaAdvice {
-  readonly expires: Date
-  /** Left, rounded down. */
-  readonly days: number
-  /** To type, one after the other. */
-  readonly commands: readonly string[]
-}
+import { foldAlike } from '../wording.ts'
+import type { Summary } from './reporter.ts'
 
 /** Only for files that were replaced, and only if no later target (install) takes them further. */
-export function adviseAfter(targets: readonly Target[], outcomes: ReadonlyMap<string, Outcome>): Advice[] {
+export function adviseAfter(
+  targets: readonly Target[],
+  outcomes: ReadonlyMap<string, Outcome>,
+): NonNullable<Summary['advice']> {
   const restartsFor = unitsToRestart(targets)
   const replaced = targets.flatMap((target) => {
     const outcome = outcomes.get(target.id)
@@ -48,48 +35,4 @@ export function unitsToRestart(targets: readonly Target[]) {
     const all = new Set(files.flatMap((file) => restarts.get(file) ?? []))
     return [...all].filter((unit) => units?.includes(unit) ?? true)
   }
-}
-
-/** Nodes that were not worked on because others, which come first, could not be reached. */
-export interface Held {
-  readonly nodes: readonly string[]
-  readonly by: readonly string[]
-}
-
-/** None if anything else has failed: what was done to that node may be wrong for the others too. */
-export function findHeld(targets: readonly Target[], outcomes: ReadonlyMap<string, Outcome>): Held {
-  const nodesWith = (isSo: (outcome: Outcome) => boolean) => {
-    const found = targets.flatMap(({ id, node = '' }) => {
-      const outcome = outcomes.get(id)
-      return outcome && isSo(outcome) ? [node] : []
-    })
-    return [...new Set(found)]
-  }
-  const failed = nodesWith(({ kind }) => kind === 'failed')
-  const by = nodesWith((outcome) => outcome.kind === 'failed' && isUnreached(outcome.failure))
-  const waiting = nodesWith(({ kind }) => kind === 'cancelled').filter((node) => !failed.includes(node))
-  return { nodes: by.length > 0 && failed.length === by.length ? waiting : [], by }
-}
-
-/** "control0, control1: kubernetes.pem replaced: where its units read a copy, copy it again" */
-export function formatAdvice({ nodes, files, restart }: Advice): string {
-  const copies = files.length === 1 ? 'it' : 'them'
-  const inTurn = nodes.length > 1 ? ', one node at a time' : ''
-  const then = restart.length > 0 ? `, then restart ${restart.join(', ')}${inTurn}` : ''
-  return `${formatNames(nodes)}: ${formatNames(files)} replaced: copy ${copies} to where the units read ${copies}${then}`
-}
-
-/** "The CA expires in 19 days, on 2036-11-23, and every certificate with it: npm run task -- ca --renew, then …" */
-export function formatCaAdvice({ expires, commands }: CaAdvice, now: Date): string {
-  const left = formatLeftInWords(expires.getTime() - now.getTime())
-  return `The CA expires in ${left}, on ${formatDate(expires, now)}, and every certificate with it: ${commands.join(', then ')}`
-}
-
-/** "worker0, worker1 wait for control0; without it: npm run task -- install --node worker0 --node worker1" */
-export function formatHeld({ nodes, by }: Held, commandFor: (options: string) => string): string {
-  const shown = nodes.length > 3 ? nodes.slice(0, 1) : nodes
-  const typed = commandFor(shown.map((node) => `--node ${node}`).join(' '))
-  const [wait, it] = [nodes.length === 1 ? 'waits' : 'wait', by.length === 1 ? 'it' : 'them']
-  const more = nodes.length > shown.length ? ', and so on' : ''
-  return `${formatNames(nodes)} ${wait} for ${formatNames(by)}; without ${it}: ${typed}${more}`
 }

@@ -2,17 +2,25 @@
 import { type Failure, stackOf } from '../failure.ts'
 import type { Event, Outcome, Target } from '../graph/target.ts'
 import type { Reason } from '../reason.ts'
-import { type Mistake, octal, printable } from '../wording.ts'
-import { formatCause, formatOutcome, ofKind, summariseGroup } from './outcome.ts'
-import { areChecks, type PhaseState, type PhaseView, trackPhases } from './phase-view.ts'
-import { formatFailures, formatProblem, formatStacks, type Reporter, warningsOf } from './reporter.ts'
-import { formatClosing, formatLast, formatSummary, formatToDo } from './summary.ts'
+import { octal, printable } from '../wording.ts'
+import { areChecks, countOutcomes, ofKind, type Phases, type Reporter } from './reporter.ts'
+import {
+  formatCause,
+  formatClosing,
+  formatFailure,
+  formatFailures,
+  formatOutcome,
+  formatSummary,
+  formatToDo,
+  summariseGroup,
+  warningsOf,
+} from './words.ts'
 
 /** After so many lines, targets that succeeded are counted by phase. */
 const mostLines = 60
 
 export interface LinesOptions {
-  readonly phases: readonly PhaseView[]
+  readonly phases: Phases
   readonly detail: 'verbose' | 'normal' | 'quiet'
   readonly write: (line: string) => void
   readonly writeError: (text: string) => void
@@ -20,48 +28,44 @@ export interface LinesOptions {
 
 /** A line for each target that changed or failed; fresh targets are counted by phase. */
 export function createLines({ phases, detail, write, writeError }: LinesOptions): Reporter {
-  const progress = trackPhases(phases)
-  /** Without a line of their own, by phase. */
-  const counted = new Map(progress.phases.map((phase): [PhaseState, Outcome[]] => [phase, []]))
+  const isVerbose = detail === 'verbose'
+  const places = new Map(
+    [...phases].flatMap(([title, targets]) => {
+      /** `left`: targets without an outcome. */
+      const phase = { title, targets, left: targets.length, counted: [] as Outcome[] }
+      return targets.map((target) => [target.id, { target, phase }] as const)
+    }),
+  )
   const say = (text: string) => {
     if (detail !== 'quiet') write(printable(text))
   }
   let room = mostLines
-  const isTold = ({ build }: Target, { kind }: Outcome) => {
-    if (detail === 'verbose' || kind === 'failed') return true
-    return (kind !== 'fresh' || !build) && room-- > 0
-  }
-  const tell = (target: Target, outcome: Outcome, others: Outcome[]) => {
-    if (isTold(target, outcome)) say(formatEnd(target.id, outcome))
-    else others.push(outcome)
-    if ('warning' in outcome && outcome.warning) say(`warning ${target.id}: ${outcome.warning}`)
-  }
+  const hasLine = ({ build }: Target, { kind }: Outcome) =>
+    isVerbose || kind === 'failed' || ((kind !== 'fresh' || !build) && room-- > 0)
   return {
     event: (event) => {
-      const { target, phase } = progress.apply(event) ?? {}
+      const { target, phase } = places.get(event.id) ?? {}
       if (event.type !== 'ended' || !target || !phase) return
-      const others = counted.get(phase) ?? []
-      tell(target, event.outcome, others)
-      if (phase.left === 0 && others.length > 0)
-        say(`${phase.view.title}: ${summariseGroup(others, areChecks(phase.view))}`)
+      const { id, outcome } = event
+      if (hasLine(target, outcome)) say(formatEnd(id, outcome))
+      else phase.counted.push(outcome)
+      if ('warning' in outcome && outcome.warning) say(`warning ${id}: ${outcome.warning}`)
+      phase.left--
+      if (phase.left === 0 && phase.counted.length > 0)
+        say(`${phase.title}: ${summariseGroup(phase.counted, areChecks(phase.targets))}`)
     },
     note: say,
-    problem: (failure, id) => writeError(formatProblem(failure, detail === 'verbose', id)),
+    problem: (failure, id) => writeError(formatFailure(failure, id, isVerbose)),
     end: async (summary) => {
+      const { outcomes } = summary
       if (detail === 'quiet') {
-        for (const text of [
-          // Targets that were checked and are stale.
-          ...ofKind(summary.outcomes, 'stale').map((entry) => formatEnd(...entry)),
-          ...warningsOf(summary.outcomes).map((each) => `warning ${each}`),
-        ])
-          write(printable(text))
-        for (const line of formatToDo(summary)) write(line)
+        // Targets that were checked and are stale.
+        for (const entry of ofKind(outcomes, 'stale')) write(printable(formatEnd(...entry)))
+        for (const each of warningsOf(outcomes)) write(printable(`warning ${each}`))
       }
-      for (const text of formatFailures(summary.outcomes)) write(text)
-      if (detail === 'verbose') for (const text of formatStacks(summary.outcomes)) write(text)
-      if (detail !== 'quiet') for (const line of formatClosing(summary)) write(line)
-      if (summary.targets > 0) say(formatSummary(summary))
-      for (const line of formatLast(summary)) write(line)
+      for (const text of formatFailures(outcomes, isVerbose)) write(text)
+      for (const line of detail === 'quiet' ? formatToDo(summary) : formatClosing(summary)) write(line)
+      if (outcomes.size > 0) say(formatSummary(summary, [...phases.values()].every(areChecks)))
     },
   }
 }
@@ -94,13 +98,13 @@ export function createJsonLines(write: (line: string) => void): Reporter {
     note: (message) => say({ type: 'note', message }),
     problem: (failure, id) => {
       const type = failure.kind === 'usage' ? 'error' : failure.kind
-      for (const mistake of failure.mistakes) say({ type, ...plainMistake(mistake) })
+      for (const { file, line, column, message, remedy } of failure.mistakes)
+        say({ type, file, line, column, message, remedy })
       if (failure.mistakes.length === 0) say({ type, id, ...plainFailure(failure) })
     },
-    end: async ({ outcomes, areChecks, planHash, advice, caEnds, now, ...counts }) => {
-      const seconds = Math.round(counts.seconds * 1000) / 1000
-      const all = [...advice, ...(caEnds ? [caEnds] : [])]
-      say({ type: 'summary', ...counts, seconds, advice: all })
+    end: async ({ outcomes, seconds, exit, advice = [], toDo, nextToExpire, caEnds, goOn }) => {
+      const counts = { ...countOutcomes(outcomes), seconds: Math.round(seconds * 1000) / 1000, exit }
+      say({ type: 'summary', ...counts, advice: [...advice, ...(caEnds ? [caEnds] : [])], toDo, nextToExpire, goOn })
     },
   }
 }
@@ -122,11 +126,6 @@ function plainOutcome(outcome: Outcome): object {
 /** With modes as they are typed: "0600". */
 function plainReason(reason: Reason): object {
   return reason.kind === 'wrong-mode' ? { ...reason, was: octal(reason.was), wanted: octal(reason.wanted) } : reason
-}
-
-/** The order of a compiler's message. */
-function plainMistake({ file, line, column, message, remedy }: Mistake): object {
-  return { file, line, column, message, remedy }
 }
 
 function plainFailure(failure: Failure): object {

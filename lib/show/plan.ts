@@ -1,25 +1,23 @@
 /** A dry run as a plan: what would be made, what was there, what would be restarted; its entries by phase. Pure. */
-import { styleText } from 'node:util'
-import type { CertificateFacts, Change } from '../change.ts'
+import { stripVTControlCharacters, styleText } from 'node:util'
+import type { Change } from '../change.ts'
 import { nameInPhase, type Outcome, type Target } from '../graph/target.ts'
-import { formatReasons, isRepair, ownReasons, type Reason } from '../reason.ts'
-import { count, foldAlike, formatDates, formatNames, octal, printable } from '../wording.ts'
+import { formatReasons, ownReasons, type Reason } from '../reason.ts'
+import { count, foldAlike, formatNames, printable } from '../wording.ts'
 import { unitsToRestart } from './advice.ts'
 import { formatJsonLine } from './lines.ts'
-import type { PhaseView } from './phase-view.ts'
-import { formatFailures, formatStacks, type Reporter, warningsOf } from './reporter.ts'
-import { formatLast, formatSummary, type Summary } from './summary.ts'
-
-/** New, changed, removed. */
-type Mark = '+' | '~' | '-'
+import type { Phases, Reporter, Summary } from './reporter.ts'
+import { formatExpiry, formatFailure, formatFailures, formatSummary, formatToDo, warningsOf } from './words.ts'
 
 /** Targets of one phase with which the same is done. */
-interface Entry {
-  readonly phase: PhaseView
+export interface PlanEntry {
+  /** Of the phase. */
+  readonly title: string
   readonly targets: readonly Target[]
   /** The files that they make; without files, the targets. */
   readonly names: readonly string[]
-  readonly mark: Mark
+  /** New, changed, removed. */
+  readonly mark: '+' | '~' | '-'
   /** Why; empty where nothing was there. */
   readonly why: string
   /** Facts about what there would be, and what there was. */
@@ -35,107 +33,67 @@ interface Entry {
   readonly yours: readonly string[]
 }
 
-type Stale = Extract<Outcome, { kind: 'stale' }>
-
-export function planEntries(
-  phases: readonly PhaseView[],
-  outcomes: ReadonlyMap<string, Outcome>,
-  isFolded = true,
-): Entry[] {
-  const targets = phases.flatMap((phase) => phase.targets)
-  const byId = new Map(targets.map((target) => [target.id, target]))
+export function planEntries(phases: Phases, outcomes: ReadonlyMap<string, Outcome>, isFolded = true): PlanEntry[] {
+  const targets = [...phases.values()].flat()
+  const makers = new Map(targets.map(({ id, makes: [file = id] }) => [id, file]))
   const restartsFor = unitsToRestart(targets)
-  return phases.flatMap((phase) => {
-    const entries = phase.targets.flatMap((target) => {
+  return [...phases].flatMap(([title, own]) => {
+    const entries = own.flatMap((target): PlanEntry[] => {
       const outcome = outcomes.get(target.id)
       if (outcome?.kind !== 'stale') return []
-      const entry = entryOf(phase, target, outcome, formatWhy(outcome.reasons, byId))
-      return { ...entry, yours: restartsFor(target, without(entry.copied, missingIn(outcome))) ?? [] }
+      const { reasons, change } = outcome
+      const shown = { ...nothing, why: formatWhy(reasons, makers), ...shownOf(reasons, change) }
+      const yours = restartsFor(target, without(shown.copied, missingIn(reasons))) ?? []
+      const [file = nameInPhase(target)] = change?.kind === 'made' ? change.files : target.makes
+      return [{ title, targets: [target], names: [file], ...shown, yours }]
     })
     return isFolded ? fold(entries) : entries
   })
 }
 
-export function countEntries(entries: readonly Entry[]) {
-  /** An entry's number counts for each of its targets. */
-  const sum = (each: (entry: Entry) => number) =>
-    entries.reduce((all, entry) => all + each(entry) * entry.targets.length, 0)
-  return {
-    added: sum(({ mark }) => Number(mark === '+')),
-    changed: sum(({ mark }) => Number(mark === '~')),
-    removed: sum(({ removed }) => removed.length),
-    restarts: sum(({ restarts }) => restarts.length),
-  }
-}
+const nothing = { mark: '~', facts: '', copied: [], installed: [], removed: [], restarts: [] } as const
 
-function entryOf(phase: PhaseView, target: Target, { reasons, change }: Stale, why: string): Entry {
-  const none = { copied: [], installed: [], removed: [], restarts: [], yours: [], facts: '' }
-  const names = namesOf(target, reasons, change)
-  const entry: Entry = { ...none, phase, targets: [target], names, mark: '~', why }
+function shownOf(reasons: readonly Reason[], change: Change | undefined): Partial<PlanEntry> {
   switch (change?.kind) {
     case 'made': {
       const { is, was, isNew, files } = change
-      const facts = is ? formatFacts(is, was, !isNew && files.length > 1) : ''
-      return { ...entry, facts, ...(isNew && { mark: '+', why: '' }) }
+      const wasOther = (before: unknown, now: unknown) =>
+        before === undefined || before === now ? '' : ` (was ${before})`
+      const facts = is && [
+        `${!isNew && files.length > 1 ? 'new key, ' : ''}${is.key}${wasOther(was?.key, is.key)}`,
+        formatExpiry(is, was),
+        ...(is.names > 0 ? [`${count(is.names, 'name')}${wasOther(was?.names, is.names)}`] : []),
+      ]
+      return { facts: facts?.join(', ') ?? '', ...(isNew && { mark: '+', why: '' }) }
     }
     case 'deployed': {
       const { files: copied, removed } = change
-      if (copied.length + removed.length === 0) return entry
-      const isNew = without(copied, missingIn({ reasons })).length === 0
-      return { ...entry, mark: copied.length === 0 ? '-' : isNew ? '+' : '~', why: '', copied, removed }
+      if (copied.length + removed.length === 0) return {}
+      const isNew = without(copied, missingIn(reasons)).length === 0
+      return { mark: copied.length === 0 ? '-' : isNew ? '+' : '~', why: '', copied, removed }
     }
     case 'installed': {
       const { paths: installed, restarts } = change
-      if (installed.length + restarts.length === 0) return entry
-      return { ...entry, why: whyRestarted(reasons), installed, restarts }
+      if (installed.length + restarts.length === 0) return {}
+      // Why a unit is restarted for which nothing is installed; and which may be, though it reloads.
+      const why = reasons.filter(
+        (reason) => reason.kind === 'unit' && (reason.places.length === 0 || reason.restartsBefore !== undefined),
+      )
+      return { why: formatReasons(why), installed, restarts }
     }
     default:
-      return entry
+      return {}
   }
 }
 
-/** The files that are written, or whose mode is set. */
-function namesOf(target: Target, reasons: readonly Reason[], change: Change | undefined): string[] {
-  if (target.where === 'auth' && isRepair(reasons)) return reasons.map(({ path }) => path)
-  return [(change?.kind === 'made' ? change.files[0] : target.makes[0]) ?? nameInPhase(target)]
-}
-
-function formatWhy(reasons: readonly Reason[], byId: ReadonlyMap<string, Target>): string {
-  const own: readonly Reason[] = ownReasons(reasons)
-  if (own.length > 0 && isRepair(own))
-    return [...new Set(own.map(({ was, wanted }) => `mode ${octal(wanted)} (was ${octal(was)})`))].join('; ')
+function formatWhy(reasons: readonly Reason[], makers: ReadonlyMap<string, string>): string {
+  const own = ownReasons(reasons)
   if (own.length > 0) return formatReasons(own)
   const needs = reasons.flatMap((reason) => (reason.kind === 'need-rebuilt' ? reason.ids : []))
-  return `follows ${needs.map((id) => byId.get(id)?.makes[0] ?? id).join(', ')}`
+  return `follows ${needs.map((id) => makers.get(id) ?? id).join(', ')}`
 }
 
-/** Why a unit is restarted for which nothing is installed; and which may be, though it reloads. */
-function whyRestarted(reasons: readonly Reason[]): string {
-  const units = reasons.filter((reason) => reason.kind === 'unit')
-  const unloaded = formatReasons(units.filter(({ places }) => places.length === 0))
-  const others = units.flatMap(({ unit, places, restartsBefore }) =>
-    restartsBefore && places.length > 0 ? [`${unit} restarted before Kubernetes ${restartsBefore}`] : [],
-  )
-  return [unloaded, ...others].filter(Boolean).join('; ')
-}
-
-/** "new key, rsa-2048, expires 2037-02-25 (was 2027-03-20), 20 names" */
-function formatFacts(
-  { key, expires, names }: CertificateFacts,
-  was: CertificateFacts | undefined,
-  isNewKey: boolean,
-): string {
-  const changed = (before: string | undefined, now: string) =>
-    before === undefined || before === now ? '' : ` (was ${before})`
-  const [date, before] = formatDates(expires, was?.expires)
-  return [
-    `${isNewKey ? 'new key, ' : ''}${key}${changed(was?.key, key)}`,
-    `expires ${date}${changed(before, date)}`,
-    ...(names > 0 ? [`${count(names, 'name')}${changed(was && String(was.names), String(names))}`] : []),
-  ].join(', ')
-}
-
-function missingIn({ reasons }: Pick<Stale, 'reasons'>): readonly string[] {
+function missingIn(reasons: readonly Reason[]): readonly string[] {
   return reasons.flatMap((reason) => (reason.kind === 'on-node' ? reason.missing : []))
 }
 
@@ -143,9 +101,9 @@ function without(names: readonly string[], others: readonly string[]): string[] 
   return names.filter((name) => !others.includes(name))
 }
 
-function fold(entries: readonly Entry[]): Entry[] {
-  const nameOf = ({ targets: [target] }: Entry) => (target ? nameInPhase(target) : '')
-  const textOf = ({ phase, targets, names, ...shown }: Entry) => JSON.stringify(shown)
+function fold(entries: readonly PlanEntry[]): PlanEntry[] {
+  const nameOf = ({ targets: [target] }: PlanEntry) => (target ? nameInPhase(target) : '')
+  const textOf = ({ targets, names, ...shown }: PlanEntry) => JSON.stringify(shown)
   return foldAlike(entries, nameOf, textOf).map(({ group, shared }) => ({
     ...group[0],
     targets: group.flatMap(({ targets }) => targets),
@@ -157,104 +115,122 @@ function fold(entries: readonly Entry[]): Entry[] {
   }))
 }
 
-export function createPlanJson(
-  write: (line: string) => void,
-  phases: readonly PhaseView[],
-  progress: Reporter,
-): Reporter {
+export function countEntries(entries: readonly PlanEntry[]) {
+  /** An entry's number counts for each of its targets. */
+  const sum = (each: (entry: PlanEntry) => number) =>
+    entries.reduce((all, entry) => all + each(entry) * entry.targets.length, 0)
   return {
-    ...progress,
+    added: sum(({ mark }) => Number(mark === '+')),
+    changed: sum(({ mark }) => Number(mark === '~')),
+    removed: sum(({ removed }) => removed.length),
+    restarts: sum(({ restarts }) => restarts.length),
+  }
+}
+
+/** `lines` prints the rest. */
+export function createPlanJson(write: (line: string) => void, phases: Phases, lines: Reporter): Reporter {
+  return {
+    ...lines,
     end: async (summary) => {
       const entries = planEntries(phases, summary.outcomes)
-      for (const { phase, targets, names, ...shown } of entries)
+      for (const { title, targets, names, ...shown } of entries)
         write(formatJsonLine({ type: 'planned', ids: targets.map(({ id }) => id), ...shown }))
       if (summary.planHash !== undefined)
         write(formatJsonLine({ type: 'plan', hash: summary.planHash, ...countEntries(entries) }))
-      await progress.end(summary)
+      await lines.end(summary)
     },
   }
 }
 
-export interface PlanLinesOptions {
-  readonly phases: readonly PhaseView[]
+interface PlanOptions {
+  readonly phases: Phases
   readonly detail: 'verbose' | 'normal' | 'quiet'
   readonly write: (text: string) => void
+  readonly writeError: (text: string) => void
 }
 
-const colours = { '+': 'green', '~': 'yellow', '-': 'red', '↻': 'magenta' } as const
-
-/** `progress` reports until the plan is printed: a transient tree, or notes alone. */
-export function createPlanLines(options: PlanLinesOptions, progress: Reporter): Reporter {
-  const { detail, write } = options
+export function createPlanLines({ phases, detail, write, writeError }: PlanOptions): Reporter {
+  const [isVerbose, isQuiet] = [detail === 'verbose', detail === 'quiet']
   let isNoted = false
   return {
-    ...progress,
+    event: () => {},
     note: (text) => {
       isNoted = true
-      progress.note(text)
+      if (!isQuiet) write(styleText('dim', printable(text)))
     },
+    problem: (failure, id) => writeError(formatFailure(failure, id, isVerbose)),
     end: async (summary) => {
-      await progress.end(summary)
-      if (detail !== 'quiet') for (const line of formatPlan(summary, options, isNoted)) write(line)
-      for (const text of formatFailures(summary.outcomes)) write(text)
-      if (detail === 'verbose') for (const text of formatStacks(summary.outcomes)) write(text)
-      if (detail !== 'quiet' && summary.targets > 0) write(formatSummary(summary))
-      for (const line of formatLast(summary)) write(line)
-      if (detail !== 'quiet' && summary.planHash !== undefined) write(`Plan hash: ${summary.planHash}`)
+      const { outcomes, planHash } = summary
+      if (!isQuiet) for (const line of formatPlan(phases, outcomes, isVerbose, isNoted)) write(line)
+      for (const text of [...formatFailures(outcomes, isVerbose), ...formatToDo(summary)]) write(text)
+      if (!isQuiet && outcomes.size > 0) write(formatSummary(summary))
+      if (!isQuiet && planHash !== undefined) write(`Plan hash: ${planHash}`)
     },
   }
 }
 
-type ListNames = (names: readonly string[]) => string
+/** As a comment on a pull request: in a block, where nothing in it is markup. */
+export function createPlanMarkdown({ write, ...options }: Omit<PlanOptions, 'writeError'>): Reporter {
+  const lines: string[] = []
+  const add = (text: string) => void lines.push(stripVTControlCharacters(text))
+  const plan = createPlanLines({ ...options, write: add, writeError: add })
+  return {
+    ...plan,
+    end: async (summary) => {
+      await plan.end(summary)
+      const text = lines.join('\n')
+      const longest = Math.max(2, ...[...text.matchAll(/`+/g)].map(([{ length }]) => length))
+      const fence = '`'.repeat(longest + 1)
+      for (const line of [`${fence}text`, text, fence]) write(line)
+    },
+  }
+}
 
-function formatPlan({ outcomes }: Summary, { phases, detail }: PlanLinesOptions, isNoted: boolean): string[] {
-  const list: ListNames = detail === 'verbose' ? (names) => names.join(', ') : formatNames
-  const entries = planEntries(phases, outcomes, detail !== 'verbose')
-  const lines = [...Map.groupBy(entries, ({ phase }) => phase)].flatMap(([{ title }, some]) => [
+function formatPlan(phases: Phases, outcomes: Summary['outcomes'], isVerbose: boolean, isNoted: boolean): string[] {
+  const list = isVerbose ? (names: readonly string[]) => names.join(', ') : formatNames
+  const entries = planEntries(phases, outcomes, !isVerbose)
+  const lines = [...Map.groupBy(entries, ({ title }) => title)].flatMap(([title, some]) => [
     styleText('bold', title),
     ...some.flatMap((entry) => formatEntry(entry, list)),
   ])
-  const nothing = isNoted ? 'Nothing else to do.' : 'Nothing to do.'
+  const isFresh = outcomes.size > 0 && [...outcomes.values()].every(({ kind }) => kind === 'fresh')
   return [
     ...lines,
     ...(lines.length > 0 ? [''] : []),
     ...warningsOf(outcomes).map(printable),
-    ...(entries.length > 0 ? [formatCounts(entries)] : isAllFresh(outcomes) ? [nothing] : []),
+    ...(lines.length > 0 ? [formatCounts(entries)] : []),
+    ...(isFresh ? [isNoted ? 'Nothing else to do.' : 'Nothing to do.'] : []),
   ]
 }
 
-function isAllFresh(outcomes: Summary['outcomes']): boolean {
-  return outcomes.size > 0 && [...outcomes.values()].every(({ kind }) => kind === 'fresh')
-}
-
-function formatEntry(entry: Entry, list: ListNames): string[] {
+function formatEntry(entry: PlanEntry, list: (names: readonly string[]) => string): string[] {
   const { mark, names, why, facts, copied, installed, removed, restarts, yours } = entry
   const [first = '', ...more] = [
-    printable(why),
-    printable(facts),
-    copied.length > 0 && `copy ${printable(list(copied))}`,
-    installed.length > 0 && `install ${printable(list(installed))}`,
-    removed.length > 0 && `${paint('-')} remove ${printable(list(removed))}`,
-    restarts.length > 0 && `${paint('↻')} restart ${restarts.join(', ')}`,
-    yours.length > 0 && `${paint('↻')} yours to restart: ${yours.join(', ')}`,
-  ].flatMap((text) => (text ? [text] : []))
+    why,
+    facts,
+    copied.length > 0 && `copy ${list(copied)}`,
+    installed.length > 0 && `install ${list(installed)}`,
+    removed.length > 0 && `- remove ${list(removed)}`,
+    restarts.length > 0 && `↻ restart ${restarts.join(', ')}`,
+    yours.length > 0 && `↻ yours to restart: ${yours.join(', ')}`,
+  ].flatMap((text) => (text ? [paint(text)] : []))
   return [`  ${paint(mark)} ${printable(list(names))}  ${first}`.trimEnd(), ...more.map((text) => `      ${text}`)]
 }
 
-function paint(mark: keyof typeof colours, text: string = mark): string {
-  return styleText(colours[mark], text)
+/** A mark at its beginning is in colour. */
+function paint(text: string): string {
+  const colours = { '+': 'green', '~': 'yellow', '-': 'red', '↻': 'magenta' } as const
+  return printable(text).replace(/^[+~↻-](?= |$)/, (mark) => styleText(colours[mark as keyof typeof colours], mark))
 }
 
 /** "Plan: + 22 new, ~ 3 changed, ↻ 5 restarts" */
-function formatCounts(entries: readonly Entry[]): string {
+function formatCounts(entries: readonly PlanEntry[]): string {
   const { added, changed, removed, restarts } = countEntries(entries)
-  const part = (mark: keyof typeof colours, number: number, text: string) =>
-    number > 0 ? [paint(mark, `${mark} ${text}`)] : []
   const parts = [
-    ...part('+', added, `${added} new`),
-    ...part('~', changed, `${changed} changed`),
-    ...part('-', removed, `${count(removed, 'file')} removed`),
-    ...part('↻', restarts, count(restarts, 'restart')),
+    added > 0 && `+ ${added} new`,
+    changed > 0 && `~ ${changed} changed`,
+    removed > 0 && `- ${count(removed, 'file')} removed`,
+    restarts > 0 && `↻ ${count(restarts, 'restart')}`,
   ]
-  return `Plan: ${parts.join(', ')}`
+  return `Plan: ${parts.flatMap((text) => (text ? [paint(text)] : [])).join(', ')}`
 }

@@ -1,10 +1,7 @@
-/** What every view of a run has in common: the tree, plain lines and --json read the same events. */
-
-import { type Failure, stackOf } from '../failure.ts'
-import type { Event, Outcome } from '../graph/target.ts'
-import { groupAlike, printable } from '../wording.ts'
-import { ofKind } from './outcome.ts'
-import type { Summary } from './summary.ts'
+/** What every view of a run has in common: the tree, plain lines, --json and the plan read the same events. */
+import type { Failure } from '../failure.ts'
+import type { Graph } from '../graph/graph.ts'
+import type { Event, Outcome, Target } from '../graph/target.ts'
 
 export interface Reporter {
   event(event: Event): void
@@ -15,55 +12,66 @@ export interface Reporter {
   end(summary: Summary): Promise<void>
 }
 
-/** The message, prefixed with the target's id if there is one, and the remedy below it. */
-export function formatFailure({ message, remedy }: Failure, id?: string): string {
-  const lines = remedy?.split('\n').map((line) => `\n    ${line}`) ?? []
-  return printable(`${id === undefined ? '' : `${id}: `}${message}${lines.join('')}`)
+/** The end of a run. */
+export interface Summary {
+  /** Empty if it could not begin. */
+  readonly outcomes: ReadonlyMap<string, Outcome>
+  readonly seconds: number
+  readonly exit: number
+  /** On which nodes files were replaced (`<name>` is the node's own name), and which units read them only at their start. */
+  readonly advice?: readonly {
+    readonly nodes: readonly string[]
+    readonly files: readonly string[]
+    readonly restart: readonly string[]
+  }[]
+  /** What else is left to the user: a sentence each. */
+  readonly toDo?: readonly string[]
+  /** The certificate of auth/ that expires first, and when a run begins to renew it; undefined where none does. */
+  readonly nextToExpire?:
+    | { readonly name: string; readonly expires: Date; readonly renewsFrom?: Date | undefined }
+    | undefined
+  /** The CA expires within renewBefore, and no run renews it: the days left, rounded down, and the commands to type. */
+  readonly caEnds?: { readonly expires: Date; readonly days: number; readonly commands: readonly string[] } | undefined
+  /** Dates near it are shown with their time. */
+  readonly now?: Date
+  /** The command that continues an interrupted run. */
+  readonly goOn?: string | undefined
+  /** Of a plan whose targets could all be looked at. */
+  readonly planHash?: string | undefined
 }
 
-/** With --verbose, a bug's stack trace is added. */
-export function formatProblem(failure: Failure, isVerbose: boolean, id?: string): string {
-  const stack = isVerbose ? stackOf(failure) : undefined
-  return [formatFailure(failure, id), ...(stack === undefined ? [] : [printable(stack)])].join('\n')
-}
+/** The targets of each phase, by its title. */
+export type Phases = ReadonlyMap<string, readonly Target[]>
 
-/** All failures at the end of a run, each with its target's id, unless several have one cause. */
-export function formatFailures(outcomes: ReadonlyMap<string, Outcome>): string[] {
-  const failures = ofKind(outcomes, 'failed').map(([id, { failure }]): [string, Failure] => [id, failure])
-  return joinFailures(failures).map(([id, failure]) => formatFailure(failure, id))
-}
-
-/** Failures with the same cause become one, with one remedy and no target. */
-export function joinFailures(failures: readonly [string, Failure][]): [string | undefined, Failure][] {
-  return groupAlike(failures, ([id, failure]) => causeOf(failure) ?? id).map((group) => {
-    const [first] = group
-    if (group.length === 1) return first
-    const [, failure] = first
-    const places = new Map(group.map(([, { node = '', shared }]) => [shared?.who ?? node, shared?.place]))
-    const who = [...places.keys()]
-    const remedy = failure.shared?.remedyFor([...places.values()]) ?? failure.remedy
-    const what = failure.shared?.what ?? failure.what
-    const counted = `${who.length === 1 ? '' : `${who.length} nodes, `}${what}: ${who.join(', ')}`
-    return [undefined, failure.with({ what: counted, node: undefined, remedy })]
-  })
-}
-
-/** The key by which failures are joined; undefined if the failure belongs to no node. */
-function causeOf({ shared, node, what, remedy }: Failure): string | undefined {
-  return shared?.what ?? (node === undefined ? undefined : `${what}\n${remedy}`)
-}
-
-/** Stack traces of the targets that failed because of a bug in harderway. */
-export function formatStacks(outcomes: ReadonlyMap<string, Outcome>): string[] {
-  return ofKind(outcomes, 'failed').flatMap(([id, { failure }]) => {
-    const stack = stackOf(failure)
-    return stack === undefined ? [] : [printable(`${id}: ${stack}`)]
-  })
-}
-
-/** The warnings of all targets, each with its target's id. */
-export function warningsOf(outcomes: ReadonlyMap<string, Outcome>): string[] {
-  return [...outcomes].flatMap(([id, outcome]) =>
-    'warning' in outcome && outcome.warning ? [`${id}: ${outcome.warning}`] : [],
+export function byPhase(phases: readonly { name: string; title: string }[], graph: Graph): Phases {
+  const targets = Map.groupBy(graph.values(), ({ phase }) => phase)
+  return new Map(
+    phases.flatMap(({ name, title }): [string, Target[]][] => {
+      const own = targets.get(name)
+      return own ? [[title, own]] : []
+    }),
   )
+}
+
+/** True if they are only checked. */
+export function areChecks(targets: readonly Target[]): boolean {
+  return targets.every(({ build }) => !build)
+}
+
+/** The outcomes of one kind, with their targets. */
+export function ofKind<K extends Outcome['kind']>(outcomes: ReadonlyMap<string, Outcome>, kind: K) {
+  return [...outcomes].filter((entry): entry is [string, Extract<Outcome, { kind: K }>] => entry[1].kind === kind)
+}
+
+export function countOutcomes(outcomes: ReadonlyMap<string, Outcome>) {
+  const number = (kind: Outcome['kind']) => ofKind(outcomes, kind).length
+  return {
+    targets: outcomes.size,
+    made: number('built'),
+    fresh: number('fresh'),
+    /** In a dry run: targets that would be built. */
+    stale: number('stale'),
+    failed: number('failed'),
+    cancelled: number('cancelled'),
+  }
 }

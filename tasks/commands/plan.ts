@@ -5,9 +5,8 @@ import { keepTo, otherPlan, planOf } from '../../lib/graph/actions.ts'
 import { closure, type Graph } from '../../lib/graph/graph.ts'
 import type { Run } from '../../lib/graph/run.ts'
 import { nameInPhase } from '../../lib/graph/target.ts'
-import { type PhaseView, viewPhases } from '../../lib/show/phase-view.ts'
-import { formatFailures } from '../../lib/show/reporter.ts'
-import { summarise } from '../../lib/show/summary.ts'
+import { byPhase } from '../../lib/show/reporter.ts'
+import { formatFailures } from '../../lib/show/words.ts'
 import { formatNames } from '../../lib/wording.ts'
 import { findOtherCluster } from '../nodes/other-cluster.ts'
 import { clusterGraph } from '../phases/table.ts'
@@ -16,7 +15,7 @@ import type { CommandRun } from '../request/command-run.ts'
 import { adviseOnCa, noteOnValidity } from '../request/expiry.ts'
 import { formerHoldersNote } from '../request/former-holders.ts'
 import { exitStatus, type Finding } from '../request/job.ts'
-import { look, type Scope, type Seen, showLook } from '../request/observe.ts'
+import { type Observation, observe, showObservation } from '../request/observe.ts'
 import { usage } from '../request/options.ts'
 import { type Selection, select } from '../request/selection.ts'
 import { notesOnAddresses, notesOnFolder, notesOnOptions } from '../request/walk.ts'
@@ -33,11 +32,10 @@ export async function plan(given: CommandRun): Promise<readonly Finding[]> {
   const selection = select(given, all)
   const whole = closure(all, selection.ids)
   const graph = offline ? withoutLooks(whole) : whole
-  const views = viewPhases(phases, graph)
   const read = async (run: CommandRun) => {
     const refusals = await findOtherCluster(run, graph, run.limits.node)
-    if (refusals.length > 0) return () => refuse(run, views, refusals)
-    const seen = await look(run, { graph, views, forced: selection.forced, foresees: true })
+    if (refusals.length > 0) return () => refuse(run, graph, refusals)
+    const seen = await observe(run, graph, { forced: selection.forced, foresees: true })
     return () => show(run, seen, { all, whole, selection })
   }
   return readAuth(given, graph, read, { isPlan: true })
@@ -50,7 +48,7 @@ interface Wanted {
   readonly selection: Selection
 }
 
-async function show(given: CommandRun, seen: Seen, wanted: Wanted) {
+async function show(given: CommandRun, seen: Observation, wanted: Wanted) {
   const { whole, selection } = wanted
   const { graph, run, outcomes } = seen
   const reachesNodes = selection.ids.some((id) => graph.get(id)?.where === 'node')
@@ -68,10 +66,10 @@ async function show(given: CommandRun, seen: Seen, wanted: Wanted) {
   ]
   const caEnds = graph.has(caName) && !selection.forced.has(caName) ? adviseOnCa(run) : undefined
   const planHash = planOf(graph, outcomes, run)?.hash
-  return showLook(given, seen, { isPlan: true, notes, caEnds, planHash })
+  return showObservation(given, seen, { isPlan: true, notes, caEnds, planHash })
 }
 
-function restartsIn({ outcomes }: Seen): string[] {
+function restartsIn({ outcomes }: Observation): string[] {
   const reasons = [...outcomes.values()].flatMap((outcome) => (outcome.kind === 'stale' ? outcome.reasons : []))
   return reasons.flatMap((reason) => (reason.kind === 'unit' && reason.restarts ? [reason.unit] : []))
 }
@@ -111,26 +109,30 @@ function nextRun({ command }: Run, { all, whole, selection: { forced } }: Wanted
 }
 
 /** `--expect-plan`: the targets, none of which does anything else than it would do now. Throws a refusal if that is another plan. */
-export async function readPlanned(given: CommandRun, scope: Scope, expected: string): Promise<Graph> {
-  const { run, outcomes } = await look(given, { ...scope, foresees: true })
-  const plan = planOf(scope.graph, outcomes, run)
+export async function readPlanned(
+  given: CommandRun,
+  graph: Graph,
+  { forced, hash }: { readonly forced: Selection['forced']; readonly hash: string },
+): Promise<Graph> {
+  const { run, outcomes } = await observe(given, graph, { forced, foresees: true })
+  const plan = planOf(graph, outcomes, run)
   if (!plan)
     throw otherPlan(
       ['not everything could be looked at, so nothing was done:', ...formatFailures(outcomes)].join('\n'),
       run,
     )
-  if (plan.hash !== expected) throw otherPlan(`what would be done is another plan, ${plan.hash}: nothing was done`, run)
-  return keepTo(plan, scope.graph)
+  if (plan.hash !== hash) throw otherPlan(`what would be done is another plan, ${plan.hash}: nothing was done`, run)
+  return keepTo(plan, graph)
 }
 
 /** The run would make nothing, so there is no plan. */
 async function refuse(
   { reporterFor, endedStatus }: CommandRun,
-  views: readonly PhaseView[],
+  graph: Graph,
   refusals: readonly [string, Failure][],
 ): Promise<readonly Finding[]> {
-  const reporter = await reporterFor(views, true)
+  const reporter = await reporterFor(byPhase(phases, graph), true)
   for (const [id, failure] of refusals) reporter.problem(failure, id)
-  await reporter.end(summarise(new Map(), 0, exitStatus(['refused'], endedStatus())))
+  await reporter.end({ outcomes: new Map(), seconds: 0, exit: exitStatus(['refused'], endedStatus()) })
   return ['refused']
 }

@@ -48,7 +48,7 @@ export async function recover(given: CommandRun): Promise<readonly Finding[]> {
   const targets = [...graph.values()].filter(({ where }) => where === 'auth')
   return writeAuth(given, {
     ...(typeof source !== 'string' && { graph }),
-    reporter: await given.reporterFor([], false),
+    reporter: await given.reporterFor(new Map(), false),
     work: async (run) => {
       const names = () => [...targets.flatMap(({ makes }) => makes), ...identityNames(run)]
       const sources =

@@ -4,8 +4,7 @@ import { caName } from '../../lib/files/names.ts'
 import { buildGraph, type Graph } from '../../lib/graph/graph.ts'
 import type { Target } from '../../lib/graph/target.ts'
 import { adviseAfter } from '../../lib/show/advice.ts'
-import { viewPhases } from '../../lib/show/phase-view.ts'
-import { summarise } from '../../lib/show/summary.ts'
+import { byPhase } from '../../lib/show/reporter.ts'
 import { formatNames } from '../../lib/wording.ts'
 import { clusterGraph } from '../phases/table.ts'
 import { readAuth, writeAuth } from '../request/access.ts'
@@ -37,7 +36,7 @@ export async function rotate(given: CommandRun): Promise<readonly Finding[]> {
   const { rotation, install, graph } = checked(given)
   const { limits, options, signal } = given
   // For what is said between the walks: each walk has a reporter of its own.
-  const between = await given.reporterFor([], false)
+  const between = await given.reporterFor(new Map(), false)
   return writeAuth(given, {
     graph,
     reporter: between,
@@ -51,12 +50,12 @@ export async function rotate(given: CommandRun): Promise<readonly Finding[]> {
       const walkTo = async (stage?: Stage) => {
         const started = performance.now()
         const graph = graphOf(rotating, stage)
-        const reporter = await given.reporterFor(viewPhases([...phases, proofPhase, rewritePhase], graph), false)
+        const reporter = await given.reporterFor(byPhase([...phases, proofPhase, rewritePhase], graph), false)
         const run = { ...rotating.run, note: reporter.note }
         const { outcomes, findings } = await walk(graph, { run, forced: new Map(), limits, signal, reporter })
         const exit = exitStatus(findings, given.endedStatus())
-        const closing = { advice: adviseAfter([...graph.values()], outcomes), nextToExpire: undefined }
-        await reporter.end(summarise(outcomes, (performance.now() - started) / 1000, exit, closing))
+        const seconds = (performance.now() - started) / 1000
+        await reporter.end({ outcomes, seconds, exit, advice: adviseAfter([...graph.values()], outcomes) })
         return findings
       }
       const drive: Drive = { options, rotation, rotating, walk: walkTo, say: between.note }

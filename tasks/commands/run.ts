@@ -4,8 +4,8 @@ import { secretMode } from '../../lib/files/plain-file.ts'
 import { closure, type Graph } from '../../lib/graph/graph.ts'
 import type { Run } from '../../lib/graph/run.ts'
 import { type Force, nameInPhase, type Outcome } from '../../lib/graph/target.ts'
-import { adviseAfter, findHeld, formatHeld } from '../../lib/show/advice.ts'
-import { viewPhases } from '../../lib/show/phase-view.ts'
+import { adviseAfter } from '../../lib/show/advice.ts'
+import { byPhase } from '../../lib/show/reporter.ts'
 import { formatNames } from '../../lib/wording.ts'
 import { replaceCommand } from '../nodes/fetch-command.ts'
 import { clusterGraph } from '../phases/table.ts'
@@ -29,16 +29,16 @@ export async function run(given: CommandRun): Promise<readonly Finding[]> {
   const { ids, forced } = select(given, graph)
   const wanted = closure(graph, ids)
   const wasWide = auth.isWide()
-  const views = viewPhases(phases, wanted)
-  const reporter = await given.reporterFor(views, false)
+  const reporter = await given.reporterFor(byPhase(phases, wanted), false)
   const { expectPlan } = options
   return writeAuth(given, {
     graph: wanted,
     reporter,
     work: async (run) => {
-      const scope = { graph: wanted, views, forced }
       const planned =
-        expectPlan === undefined ? wanted : await (await import('./plan.ts')).readPlanned(run, scope, expectPlan)
+        expectPlan === undefined
+          ? wanted
+          : await (await import('./plan.ts')).readPlanned(run, wanted, { forced, hash: expectPlan })
       const worked = await walk(planned, { run, limits: run.limits, signal, forced, reporter })
       if (worked.outcomes.size === 0) reporter.note('no file was made or changed')
       else if (ids.some((id) => wanted.get(id)?.where === 'node')) {
@@ -54,7 +54,6 @@ export async function run(given: CommandRun): Promise<readonly Finding[]> {
       toDo: signal.aborted
         ? []
         : [
-            ...adviseHeld(given, wanted, outcomes),
             ...adviseUsers(given, outcomes),
             ...adviseOthers(given, { all: graph, wanted }, outcomes),
             ...adviseNewIdentity(given, wanted, outcomes),
@@ -66,20 +65,6 @@ export async function run(given: CommandRun): Promise<readonly Finding[]> {
       goOn: signal.aborted ? command(sameAgain(options, forced, { wanted, outcomes })) : undefined,
     }),
   })
-}
-
-/** Workers need not wait for a control node. Control nodes must: the cluster needs a majority of them. */
-function adviseHeld({ cluster, command }: Run, graph: Graph, outcomes: ReadonlyMap<string, Outcome>) {
-  const { nodes, by } = findHeld([...graph.values()], outcomes)
-  const workers = new Set(cluster.nodes.flatMap(({ name, role }) => (role === 'worker' ? [name] : [])))
-  const free = nodes.filter((node) => workers.has(node))
-  return free.length > 0
-    ? [
-        formatHeld({ nodes: free, by: by.filter((node) => !workers.has(node)) }, (options) =>
-          command(`install ${options}`),
-        ),
-      ]
-    : []
 }
 
 /** Users hold copies of their kubeconfigs. */

@@ -2,9 +2,8 @@
 import { styleText } from 'node:util'
 import { caName } from '../../lib/files/names.ts'
 import type { Run } from '../../lib/graph/run.ts'
-import { formatCaAdvice } from '../../lib/show/advice.ts'
 import { formatJsonLine } from '../../lib/show/lines.ts'
-import { formatFailures, warningsOf } from '../../lib/show/reporter.ts'
+import { formatCaEnds, formatFailures, warningsOf } from '../../lib/show/words.ts'
 import { printable } from '../../lib/wording.ts'
 import { recoverCommand } from '../nodes/fetch-command.ts'
 import { readAuth } from '../request/access.ts'
@@ -13,7 +12,7 @@ import { adviseOnCa, noteOnValidity } from '../request/expiry.ts'
 import { formatFormer, formerHolders } from '../request/former-holders.ts'
 import { fold, type Inventory, isOurs, isRight, takeInventory, waysOut } from '../request/inventory.ts'
 import { exitStatus, type Finding } from '../request/job.ts'
-import { look, wholeCluster } from '../request/observe.ts'
+import { observe, wholeCluster } from '../request/observe.ts'
 import { checkNodes } from '../request/selection.ts'
 import { notesOnFolder, notesOnOptions } from '../request/walk.ts'
 import type { UnderWay, Uses } from '../rotations/rotation.ts'
@@ -23,9 +22,9 @@ import { formatStatus } from './status-table.ts'
 /** Throws a usage Failure for a node that cluster.yaml does not have. */
 export async function status(given: CommandRun): Promise<readonly Finding[]> {
   checkNodes(given.cluster, given.options.nodes)
-  const scope = wholeCluster(given)
-  return readAuth(given, scope.graph, async (run) => {
-    const inventory = takeInventory(await look(run, scope))
+  const graph = wholeCluster(given)
+  return readAuth(given, graph, async (run) => {
+    const inventory = takeInventory(await observe(run, graph))
     const rotations = await findRotations(run)
     return () => show(given, inventory, rotations)
   })
@@ -103,7 +102,7 @@ function asText({ options: { nodes, verbose, quiet } }: CommandRun, found: Statu
       ...[...onFolder, ...notesOnOptions(run.cluster), ...warningsOf(shown), ...notices].map(printable),
       ...formatFailures(shown),
     ],
-    caEnds ? [styleText('bold', formatCaAdvice(caEnds, now))] : [],
+    caEnds ? [styleText('bold', formatCaEnds(caEnds, now))] : [],
   ]
   return parts.filter((part) => part.length > 0).flatMap((part, i) => (i === 0 ? part : ['', ...part]))
 }

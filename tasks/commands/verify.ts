@@ -15,12 +15,12 @@ import { type Identity, type Party, shakeHands } from '../../lib/pki/handshake.t
 import { readIssuer, readPair, tryCertificate } from '../../lib/pki/pair.ts'
 import { generatePrivateKey, issueCertificate, privateKeyPem } from '../../lib/pki/x509.ts'
 import { formatReasons, type Look, type Reason } from '../../lib/reason.ts'
-import { viewPhases } from '../../lib/show/phase-view.ts'
+import { byPhase } from '../../lib/show/reporter.ts'
 import { readAuth } from '../request/access.ts'
 import type { CommandRun } from '../request/command-run.ts'
 import { readLocalPair } from '../request/inventory.ts'
 import type { Finding } from '../request/job.ts'
-import { look, showLook } from '../request/observe.ts'
+import { observe, showObservation } from '../request/observe.ts'
 import { selectNodes } from '../request/selection.ts'
 import { certTable } from '../tables/certs.ts'
 import { encryptionConfig } from '../tables/files.ts'
@@ -30,10 +30,10 @@ import { type Client, type Connection, connectionTable } from '../tables/handsha
 export async function verify(given: CommandRun): Promise<readonly Finding[]> {
   const graph = buildGraph(selectNodes(given, connectionTargets(given.cluster)))
   return readAuth(given, graph, async (run) => {
-    const seen = await look(run, { graph, views: viewPhases(connectionKinds, graph) })
+    const seen = await observe(run, graph, { phases: byPhase(connectionKinds, graph) })
     const isAllRight = [...seen.outcomes.values()].every(({ kind }) => kind === 'fresh' || kind === 'cancelled')
     const toDo = isAllRight ? [] : [`${run.command('status')}: what is wrong with a file, and what repairs it`]
-    return () => showLook(run, seen, { isPlan: false, toDo })
+    return () => showObservation(run, seen, { toDo })
   })
 }
 

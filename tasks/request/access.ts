@@ -7,8 +7,7 @@ import { metricsFile } from '../../lib/files/names.ts'
 import { publicMode } from '../../lib/files/plain-file.ts'
 import type { Graph } from '../../lib/graph/graph.ts'
 import type { Outcome } from '../../lib/graph/target.ts'
-import type { Reporter } from '../../lib/show/reporter.ts'
-import { type Closing, summarise } from '../../lib/show/summary.ts'
+import type { Reporter, Summary } from '../../lib/show/reporter.ts'
 import { count, printable } from '../../lib/wording.ts'
 import { authBeside, type CommandRun, checkConfigFile } from './command-run.ts'
 import { exitStatus, type Finding } from './job.ts'
@@ -40,7 +39,7 @@ interface Writer {
     run: CommandRun,
   ) => Promise<{ readonly outcomes: ReadonlyMap<string, Outcome>; readonly findings: readonly Finding[] }>
   /** After the work, whether or not it failed. */
-  readonly closing?: (outcomes: ReadonlyMap<string, Outcome>) => Closing
+  readonly closing?: (outcomes: ReadonlyMap<string, Outcome>) => Partial<Summary>
 }
 
 /** Works while no other run can change auth/. */
@@ -55,7 +54,7 @@ export async function writeAuth(
   const { auth, signal } = run
   let lock: Lock | undefined
   let worked: Awaited<ReturnType<Writer['work']>>
-  let end: Closing | undefined
+  let end: Partial<Summary> | undefined
   let findings: readonly Finding[]
   const status = () => exitStatus(findings, run.endedStatus())
   try {
@@ -75,7 +74,8 @@ export async function writeAuth(
   } finally {
     lock?.release()
   }
-  await reporter?.end(summarise(worked.outcomes, (performance.now() - started) / 1000, status(), end))
+  const seconds = (performance.now() - started) / 1000
+  await reporter?.end({ outcomes: worked.outcomes, seconds, exit: status(), ...end })
   return findings
 }
 /** For writers. With --no-lock-wait, throws a Failure if another run holds the lock. */

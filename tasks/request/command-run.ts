@@ -12,8 +12,7 @@ import type { Graph } from '../../lib/graph/graph.ts'
 import type { Run } from '../../lib/graph/run.ts'
 import type { Ssh, SshRun } from '../../lib/remote/ssh.ts'
 import { configPath } from '../../lib/remote/ssh-config.ts'
-import type { PhaseView } from '../../lib/show/phase-view.ts'
-import type { Reporter } from '../../lib/show/reporter.ts'
+import type { Phases, Reporter } from '../../lib/show/reporter.ts'
 import { layoutOf, layouts } from '../layouts/table.ts'
 import { type ClusterFile, readCluster } from './cluster-file.ts'
 import { formatCommand, type Host, pathOf } from './host.ts'
@@ -30,9 +29,9 @@ export interface CommandRun extends Run, ClusterFile {
   readonly signal: AbortSignal
   /** 128 + signal, if a signal has ended the run. */
   readonly endedStatus: () => number | undefined
-  readonly reporterFor: (phases: readonly PhaseView[], isPlan: boolean) => Promise<Reporter>
+  readonly reporterFor: (phases: Phases, isPlan: boolean) => Promise<Reporter>
   /** Shows progress only. */
-  readonly progressFor: (phases: readonly PhaseView[]) => Promise<Reporter>
+  readonly progressFor: (phases: Phases) => Promise<Reporter>
   readonly print: (line: string) => void
   readonly printError: (text: string) => void
 }

@@ -4,8 +4,7 @@ import { caName } from '../../lib/files/names.ts'
 import { endsSoon, type Run } from '../../lib/graph/run.ts'
 import type { Outcome, Target } from '../../lib/graph/target.ts'
 import { tryCertificate } from '../../lib/pki/pair.ts'
-import type { CaAdvice } from '../../lib/show/advice.ts'
-import type { Closing } from '../../lib/show/summary.ts'
+import type { Summary } from '../../lib/show/reporter.ts'
 import { count, formatDuration } from '../../lib/wording.ts'
 import { signingCa } from '../rotations/ca-state.ts'
 import { certTable } from '../tables/certs.ts'
@@ -14,7 +13,7 @@ const hour = 3_600_000
 const day = 24 * hour
 
 /** The next to expire of the run's own certificates. */
-export function nextToExpire({ auth, cluster }: Run, targets: Iterable<Target>): Closing['nextToExpire'] {
+export function nextToExpire({ auth, cluster }: Run, targets: Iterable<Target>): Summary['nextToExpire'] {
   const dated = [...targets].flatMap(({ makes: [file = ''] }) => {
     const { kind, name = '' } = auth.files.parse(file) ?? {}
     const expires = kind === 'certificate' ? tryCertificate(auth, name)?.notAfter : undefined
@@ -33,7 +32,7 @@ export function nextToExpire({ auth, cluster }: Run, targets: Iterable<Target>):
 }
 
 /** If the CA expires within renewBefore: no run renews it, and everything stops with it. An expired one is refused. */
-export function adviseOnCa(run: Run): CaAdvice | undefined {
+export function adviseOnCa(run: Run): Summary['caEnds'] {
   const { auth, now, command } = run
   const expires = tryCertificate(auth, caName)?.notAfter
   if (!expires || expires <= now || !endsSoon(run, expires)) return undefined

@@ -12,7 +12,7 @@ import { formatReasons, type Look, ownReasons, type UnitReason } from '../../lib
 import { count, formatNames } from '../../lib/wording.ts'
 import { nodeFiles } from '../tables/files.ts'
 import { nodeUnits } from '../tables/places.ts'
-import type { Seen } from './observe.ts'
+import type { Observation } from './observe.ts'
 
 export type State = 'fresh' | 'stale' | 'failed'
 
@@ -44,7 +44,7 @@ export interface NodeItem extends Pick<Item, 'state' | 'why'> {
   readonly loaded: boolean | undefined
 }
 
-export interface Inventory extends Seen {
+export interface Inventory extends Observation {
   readonly items: readonly Item[]
   /** Empty if no node was inspected. */
   readonly nodes: readonly NodeItem[]
@@ -128,11 +128,11 @@ export function waysOut({ command }: Run, inventory: readonly Item[]): { plan: s
     : { plan: command('bootstrap --dry-run'), repair: bootstrap }
 }
 
-export function takeInventory(seen: Seen): Inventory {
+export function takeInventory(seen: Observation): Inventory {
   return { ...seen, items: takeItems(seen), nodes: takeNodes(seen) }
 }
 
-function takeItems(seen: Seen): Item[] {
+function takeItems(seen: Observation): Item[] {
   const { run, graph, outcomes } = seen
   const ca = tryCertificate(run.auth, caName)
   const holders = findHolders(seen)
@@ -210,7 +210,7 @@ function dependsOn(ids: readonly string[]): string {
 }
 
 /** The nodes that were inspected, by the file that belongs on them. */
-function findHolders(seen: Seen) {
+function findHolders(seen: Observation) {
   const held = inspectedNodes(seen).flatMap((each) =>
     nodeFiles(seen.run.cluster, each.node).map((file) => ({ ...each, file })),
   )
@@ -227,7 +227,7 @@ function compareFiles(files: readonly string[], outcome: Outcome) {
 }
 
 /** With the outcomes of their targets: deploy, and install if cluster.yaml has it. */
-function inspectedNodes({ run, graph, outcomes }: Seen) {
+function inspectedNodes({ run, graph, outcomes }: Observation) {
   const targets = [...graph.values()].filter(({ where }) => where === 'node')
   const byNode = Map.groupBy(targets, ({ node }) => node)
   return run.cluster.nodes.flatMap((node) => {
@@ -236,7 +236,7 @@ function inspectedNodes({ run, graph, outcomes }: Seen) {
   })
 }
 
-function takeNodes(seen: Seen): NodeItem[] {
+function takeNodes(seen: Observation): NodeItem[] {
   const { cluster } = seen.run
   return inspectedNodes(seen).map(({ node, deploy, install }) => {
     const states = [deploy, install].flatMap((outcome) => (outcome ? nodeState(cluster, node, outcome) : []))

@@ -3,50 +3,44 @@ import { execute } from '../../lib/graph/executor.ts'
 import { buildGraph, closure, type Graph } from '../../lib/graph/graph.ts'
 import type { Run } from '../../lib/graph/run.ts'
 import type { Event, Force, Outcome } from '../../lib/graph/target.ts'
-import type { CaAdvice } from '../../lib/show/advice.ts'
-import { areChecks, type PhaseView, viewPhases } from '../../lib/show/phase-view.ts'
-import { summarise } from '../../lib/show/summary.ts'
+import { byPhase, type Phases, type Summary } from '../../lib/show/reporter.ts'
 import { clusterGraph } from '../phases/table.ts'
-import { phases } from '../tables/phases.ts'
+import { phases as allPhases } from '../tables/phases.ts'
 import type { CommandRun } from './command-run.ts'
 import { exitStatus, type Finding, findingsOf } from './job.ts'
 
-export interface Scope {
-  readonly graph: Graph
-  /** As progress shows them. */
-  readonly views: readonly PhaseView[]
-  readonly forced?: ReadonlyMap<string, Force>
-  /** For a plan. */
-  readonly foresees?: boolean
-}
-
-export interface Seen {
+export interface Observation {
   readonly run: Run
   readonly graph: Graph
   readonly outcomes: ReadonlyMap<string, Outcome>
-  readonly views: readonly PhaseView[]
+  readonly phases: Phases
   /** In the order in which they happened. */
   readonly events: readonly Event[]
   readonly seconds: number
 }
 
 /** All of auth/; with --on-nodes the nodes too, or those of --node. */
-export function wholeCluster({ cluster, options: { onNodes, nodes } }: CommandRun): Scope {
+export function wholeCluster({ cluster, options: { onNodes, nodes } }: CommandRun): Graph {
   // Targets that a run would not reach are read too.
   const all = buildGraph([...clusterGraph(cluster).values()].map((target) => ({ ...target, after: [] })))
   const isWanted = (node = '') => onNodes && (nodes.length === 0 || nodes.includes(node))
   const ids = [...all.values()].filter(({ where, node }) => where !== 'node' || isWanted(node)).map(({ id }) => id)
-  const graph = closure(all, ids)
-  return { graph, views: viewPhases(phases, graph) }
+  return closure(all, ids)
 }
 
-export async function look(
+/** `foresees`: for a plan. */
+export async function observe(
   given: CommandRun,
-  { graph, views, forced = new Map(), foresees = false }: Scope,
-): Promise<Seen> {
+  graph: Graph,
+  {
+    phases = byPhase(allPhases, graph),
+    forced = new Map(),
+    foresees = false,
+  }: { phases?: Phases; forced?: ReadonlyMap<string, Force>; foresees?: boolean } = {},
+): Promise<Observation> {
   const { limits, signal } = given
   const started = performance.now()
-  const reporter = await given.progressFor(views)
+  const reporter = await given.progressFor(phases)
   const run = { ...given, note: reporter.note }
   const events: Event[] = []
   const emit = (event: Event) => {
@@ -54,37 +48,24 @@ export async function look(
     reporter.event(event)
   }
   const outcomes = await execute(graph, { run, dryRun: true, foresees, forced, limits, signal, emit })
-  await reporter.end(summarise(outcomes, 0, 0))
-  return { run, graph, outcomes, views, events, seconds: (performance.now() - started) / 1000 }
+  await reporter.end({ outcomes, seconds: 0, exit: 0 })
+  return { run, graph, outcomes, phases, events, seconds: (performance.now() - started) / 1000 }
 }
 
-interface Telling {
-  readonly isPlan: boolean
-  readonly notes?: readonly string[]
-  readonly toDo?: readonly string[]
-  readonly caEnds?: CaAdvice | undefined
-  readonly planHash?: string | undefined
-}
-
-/** Shows the events and the end as a run would. Returns the findings. */
-export async function showLook(
+/** Shows the events, the notes and the end as a run would. Returns the findings. */
+export async function showObservation(
   { reporterFor, endedStatus }: CommandRun,
-  { run, views, events, outcomes, seconds }: Seen,
-  { isPlan, notes = [], toDo = [], caEnds, planHash }: Telling,
+  { run, phases, events, outcomes, seconds }: Observation,
+  {
+    isPlan = false,
+    notes = [],
+    ...closing
+  }: Pick<Summary, 'toDo' | 'caEnds' | 'planHash'> & { isPlan?: boolean; notes?: readonly string[] },
 ): Promise<readonly Finding[]> {
-  const findings = [...findingsOf(outcomes.values()), ...(caEnds ? ['stale' as const] : [])]
-  const reporter = await reporterFor(views, isPlan)
+  const findings = [...findingsOf(outcomes.values()), ...(closing.caEnds ? ['stale' as const] : [])]
+  const reporter = await reporterFor(phases, isPlan)
   for (const event of events) reporter.event(event)
   for (const note of notes) reporter.note(note)
-  const closing = {
-    advice: [],
-    toDo,
-    nextToExpire: undefined,
-    caEnds,
-    now: run.now,
-    planHash,
-    areChecks: views.length > 0 && views.every(areChecks),
-  }
-  await reporter.end(summarise(outcomes, seconds, exitStatus(findings, endedStatus()), closing))
+  await reporter.end({ outcomes, seconds, exit: exitStatus(findings, endedStatus()), now: run.now, ...closing })
   return findings
 }

@@ -5,21 +5,16 @@ import type { AuthDir } from '../../lib/files/auth-dir.ts'
 import { execute, findRefusals, type RunOptions } from '../../lib/graph/executor.ts'
 import type { Graph } from '../../lib/graph/graph.ts'
 import type { Outcome } from '../../lib/graph/target.ts'
-import { joinFailures, type Reporter } from '../../lib/show/reporter.ts'
+import type { Reporter } from '../../lib/show/reporter.ts'
+import { joinFailures } from '../../lib/show/words.ts'
 import { formatNames } from '../../lib/wording.ts'
 import { type Finding, findingsOf } from './job.ts'
 
-interface Walking extends Pick<RunOptions, 'run' | 'forced' | 'limits' | 'signal'> {
-  readonly reporter: Reporter
-}
-
-interface Walked {
-  /** Empty if the walk was refused. */
-  readonly outcomes: ReadonlyMap<string, Outcome>
-  readonly findings: readonly Finding[]
-}
-
-export async function walk(graph: Graph, { reporter, ...options }: Walking): Promise<Walked> {
+/** Without an outcome if it was refused. */
+export async function walk(
+  graph: Graph,
+  { reporter, ...options }: Pick<RunOptions, 'run' | 'forced' | 'limits' | 'signal'> & { readonly reporter: Reporter },
+): Promise<{ outcomes: ReadonlyMap<string, Outcome>; findings: readonly Finding[] }> {
   const { run, forced, limits } = options
   const { auth } = run
   const deploys = [...graph.values()].some(({ where }) => where === 'node')

@@ -3,7 +3,7 @@ import assert from 'node:assert/strict'
 import { spawnSync } from 'node:child_process'
 import { readFileSync } from 'node:fs'
 import { test } from 'node:test'
-import { viewPhases } from '../../lib/show/phase-view.ts'
+import { byPhase } from '../../lib/show/reporter.ts'
 import { clusterGraph } from '../../tasks/phases/table.ts'
 import { phases } from '../../tasks/tables/phases.ts'
 import { parsed } from '../support/bad-files.ts'
@@ -138,7 +138,7 @@ test('docs/bootstrap.svg is well formed', { skip: needs('xmllint') }, () => {
 test('docs/bootstrap.svg is small, shows every phase, and nothing of the machine that made it', () => {
   assert.ok(Buffer.byteLength(committed) < 300_000)
   const graph = clusterGraph(parsed(readFileSync(new URL('../../cluster.yaml', import.meta.url))))
-  const titles = viewPhases(phases, graph).map(({ title }) => title)
+  const titles = byPhase(phases, graph).keys()
   for (const text of [...titles, '$ npm run bootstrap', 'Deployed', 'Installed', 'Plan:'])
     assert.ok(committed.includes(`>${text}`), `it does not show ${text}: npm run record`)
   assert.doesNotMatch(committed, />[^<]*restart(ing|ed) [^<]*</)

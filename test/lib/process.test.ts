@@ -4,7 +4,7 @@ import { join } from 'node:path'
 import { describe, test } from 'node:test'
 import { Failure } from '../../lib/failure.ts'
 import { spawn } from '../../lib/process.ts'
-import { joinFailures } from '../../lib/show/reporter.ts'
+import { joinFailures } from '../../lib/show/words.ts'
 import { asAnother, needs } from '../support/parts.ts'
 import { scratch } from '../support/scratch.ts'
 

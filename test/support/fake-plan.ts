@@ -4,10 +4,8 @@ import type { Change } from '../../lib/change.ts'
 import { buildGraph } from '../../lib/graph/graph.ts'
 import type { Target, Work } from '../../lib/graph/target.ts'
 import type { Look, Reason } from '../../lib/reason.ts'
-import { viewPhases } from '../../lib/show/phase-view.ts'
-import { createPlanLines, type PlanLinesOptions, planEntries } from '../../lib/show/plan.ts'
-import type { Reporter } from '../../lib/show/reporter.ts'
-import { type Closing, summarise } from '../../lib/show/summary.ts'
+import { createPlanLines, planEntries } from '../../lib/show/plan.ts'
+import { byPhase, type Summary } from '../../lib/show/reporter.ts'
 import { fakeTarget, fresh, runFakes } from './fake-target.ts'
 
 export const changed: Look = { reasons: [{ kind: 'san-changed', added: ['192.168.1.22'], removed: [] }] }
@@ -27,22 +25,22 @@ function change({ reasons }: Work, files: readonly string[]): Change {
 }
 
 /** What would be written anew differs there, unless it is missing. */
-function checkNode(verdict: Look | undefined, pending: ReadonlySet<string>): Look {
-  const [told] = verdict?.reasons ?? onNode({}).reasons
+function checkNode(look: Look | undefined, pending: ReadonlySet<string>): Look {
+  const [told] = look?.reasons ?? onNode({}).reasons
   if (told?.kind !== 'on-node') return fresh
   const differ = [...new Set([...told.differ, ...pending])].filter((file) => !told.missing.includes(file))
-  return verdict || differ.length > 0 ? onNode({ ...told, differ }) : fresh
+  return look || differ.length > 0 ? onNode({ ...told, differ }) : fresh
 }
 
 /** All of them fresh unless told otherwise, or made of what would change. */
-export function fakeCluster(verdicts: Readonly<Record<string, Look>>): Target[] {
-  const target = (id: string, told: Partial<Target>) => fakeTarget(id, { check: () => verdicts[id] ?? fresh, ...told })
+export function fakeCluster(looks: Readonly<Record<string, Look>>): Target[] {
+  const target = (id: string, told: Partial<Target>) => fakeTarget(id, { check: () => looks[id] ?? fresh, ...told })
   const node = (name: string) =>
     target(`deploy/${name}`, {
       needs: ['leaf', 'config/a'],
       where: 'node',
       node: name,
-      check: ({ pending = new Set() }) => checkNode(verdicts[`deploy/${name}`], pending),
+      check: ({ pending = new Set() }) => checkNode(looks[`deploy/${name}`], pending),
       foresee: (_, { reasons: [reason] }) =>
         reason?.kind === 'on-node'
           ? { kind: 'deployed', files: [...reason.missing, ...reason.differ], removed: reason.pruned }
@@ -66,25 +64,15 @@ export function fakeCluster(verdicts: Readonly<Record<string, Look>>): Target[] 
 }
 
 export async function planFakes(all: readonly Target[]) {
-  const views = viewPhases(phases, buildGraph(all))
+  const shown = byPhase(phases, buildGraph(all))
   const outcomes = await runFakes(all, { dryRun: true, foresees: true }).outcomes
-  const entries = planEntries(views, outcomes).map(({ phase, targets, ...rest }) => ({
-    ids: targets.map(({ id }) => id),
-    ...rest,
-  }))
-  /** As they are written, without a colour; progress says when it ends. */
-  const tell = async (
-    options: Partial<Pick<PlanLinesOptions, 'detail'>> = {},
-    closing: Closing = { advice: [], nextToExpire: undefined },
-  ) => {
-    const told: string[] = []
-    const nothing = () => {}
-    const end = async () => void told.push('the progress ends')
-    const progress: Reporter = { event: nothing, note: nothing, problem: nothing, end }
-    const write = (text: string) => void told.push(text)
-    const plan = createPlanLines({ phases: views, detail: 'normal', write, ...options }, progress)
-    await plan.end(summarise(outcomes, 0.3, 4, closing))
-    return told.map(stripVTControlCharacters)
+  /** As it is written, without a colour. */
+  const lines = async (detail: 'verbose' | 'normal' | 'quiet' = 'normal', closing: Partial<Summary> = {}) => {
+    const written: string[] = []
+    const write = (text: string) => void written.push(stripVTControlCharacters(text))
+    const plan = createPlanLines({ phases: shown, detail, write, writeError: write })
+    await plan.end({ outcomes, seconds: 0.3, exit: 4, ...closing })
+    return written
   }
-  return { views, outcomes, entries, tell }
+  return { phases: shown, outcomes, entries: planEntries(shown, outcomes), lines }
 }

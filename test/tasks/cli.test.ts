@@ -665,7 +665,7 @@ test('on a terminal a failure is reported below the tree, with what to do', onTe
   assert.equal(status, 1)
   const { lines } = showOn({ rows: 24, columns: 1000 }, stdout)
   assert.ok(
-    lines.some((line) => line.startsWith('✖ Kubeconfigs  5 new, 1 failed')),
+    lines.some((line) => line.startsWith('✖ Kubeconfigs  1 failed, 5 new')),
     lines.join('\n'),
   )
   assert.ok(lines.some((line) => line.startsWith('  ✖ admin  ')))

@@ -1,8 +1,7 @@
 /** The page of `report`: one file, without a script or a style from elsewhere, and without a secret. */
 import { readFileSync } from 'node:fs'
 import { html } from 'ghtml'
-import { formatCaAdvice } from '../../../lib/show/advice.ts'
-import { warningsOf } from '../../../lib/show/reporter.ts'
+import { formatCaEnds, warningsOf } from '../../../lib/show/words.ts'
 import { foldAlike, formatDate, formatLeftInWords, formatNames, printable } from '../../../lib/wording.ts'
 import { adviseOnCa, noteOnValidity } from '../../request/expiry.ts'
 import { formatFormer, formerHolders } from '../../request/former-holders.ts'
@@ -92,7 +91,7 @@ function showWrong({ run, items, nodes }: Inventory): string {
 function showKnown({ run, outcomes }: Inventory): string {
   const caEnds = adviseOnCa(run)
   const lines = [
-    ...(caEnds ? [formatCaAdvice(caEnds, run.now)] : []),
+    ...(caEnds ? [formatCaEnds(caEnds, run.now)] : []),
     ...warningsOf(outcomes),
     ...formerHolders(run).map(formatFormer),
     ...noteOnValidity(run, outcomes),

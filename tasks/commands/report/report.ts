@@ -10,7 +10,7 @@ import { pathOf } from '../../request/host.ts'
 import { type Inventory, isOurs, type NodeItem, takeInventory } from '../../request/inventory.ts'
 import type { Finding } from '../../request/job.ts'
 import { family, formatLines, isOfLastRun } from '../../request/metrics.ts'
-import { look, wholeCluster } from '../../request/observe.ts'
+import { observe, wholeCluster } from '../../request/observe.ts'
 import { usage } from '../../request/options.ts'
 import { rotations } from '../../rotations/table.ts'
 import { rotationsUnderWay } from '../../rotations/under-way.ts'
@@ -24,12 +24,12 @@ export async function report(given: CommandRun): Promise<readonly Finding[]> {
   const file = format === 'html' ? 'report.html' : metricsFile
   if (auth.names().every((name) => name.startsWith('.')))
     throw new Failure(`there is nothing in ${auth.path} yet`, { remedy: command('bootstrap') })
-  const scope = wholeCluster(given)
+  const graph = wholeCluster(given)
   const copy = options.output === undefined ? undefined : pathOf(host, options.output)
   return writeAuth(given, {
-    graph: scope.graph,
+    graph,
     work: async (run) => {
-      const inventory = takeInventory(await look(run, scope))
+      const inventory = takeInventory(await observe(run, graph))
       const text =
         format === 'html' ? await (await import('./page.ts')).formatPage(inventory) : await formatMetrics(inventory)
       if (!signal.aborted) {

@@ -1,9 +1,8 @@
 import assert from 'node:assert/strict'
-import { describe, test } from 'node:test'
-import { Failure } from '../../../lib/failure.ts'
+import { test } from 'node:test'
 import type { Outcome } from '../../../lib/graph/target.ts'
 import type { Reason } from '../../../lib/reason.ts'
-import { adviseAfter, findHeld, formatAdvice, formatHeld } from '../../../lib/show/advice.ts'
+import { adviseAfter } from '../../../lib/show/advice.ts'
 import { fakeCluster, onNode } from '../../support/fake-plan.ts'
 import { fakeTarget } from '../../support/fake-target.ts'
 
@@ -55,16 +54,15 @@ test('a node is told of its own units alone', () => {
   )
 })
 
-for (const [what, outcome] of [
-  ['what was not there before has been read by nobody', built(onNode({ missing: ['leaf.pem', 'a.config'] }).reasons)],
-  ['a mode is nothing to restart for', built(onNode({ wrongMode: ['leaf.pem'] }).reasons)],
-  ['a fresh node has nothing new', { kind: 'fresh', reasons: [] }],
-  ['what a dry run would replace is the plan’s', { kind: 'stale', reasons: onNode({ differ: ['leaf.pem'] }).reasons }],
-  ['what was not reached is as it was', { kind: 'cancelled', because: ['leaf'] }],
-] as const satisfies readonly (readonly [string, Outcome])[])
-  test(`no advice: ${what}`, () => {
+test('no advice for what nobody has read, for a mode, and for what was not replaced by this run', () => {
+  for (const outcome of [
+    built(onNode({ missing: ['leaf.pem', 'a.config'] }).reasons),
+    built(onNode({ wrongMode: ['leaf.pem'] }).reasons),
+    { kind: 'stale', reasons: onNode({ differ: ['leaf.pem'] }).reasons },
+    { kind: 'cancelled', because: ['leaf'] },
+  ] as const satisfies readonly Outcome[])
     assert.deepEqual(advise({ 'deploy/one': outcome }), [])
-  })
+})
 
 test('no advice where a further target takes the files on from there', () => {
   const install = fakeTarget('install/one', { needs: ['deploy/one'], where: 'node', node: 'one' })
@@ -73,53 +71,4 @@ test('no advice where a further target takes the files on from there', () => {
     advise({ 'deploy/one': replaced, 'deploy/two': replaced }, [...targets, install]).map(({ nodes }) => nodes),
     [['two']],
   )
-})
-
-test('an advice is one line: the nodes, the files, what to do with them', () => {
-  const files = ['a.pem', 'b.pem']
-  assert.equal(
-    formatAdvice({ nodes: ['one', 'two'], files, restart: ['server', 'store'] }),
-    'one, two: a.pem, b.pem replaced: copy them to where the units read them, then restart server, store, one node at a time',
-  )
-  assert.equal(
-    formatAdvice({ nodes: ['one'], files: ['a.pem'], restart: [] }),
-    'one: a.pem replaced: copy it to where the units read it',
-  )
-})
-
-describe('what waits for nodes that could not be reached', () => {
-  const all = [...targets, fakeTarget('install/two', { needs: ['deploy/two'], where: 'node', node: 'two' })]
-  const held = (outcomes: Readonly<Record<string, Outcome>>) => findHeld(all, new Map(Object.entries(outcomes)))
-  const failed = (code: string): Outcome => ({ kind: 'failed', failure: new Failure('a failure', { code }) })
-  const waits: Outcome = { kind: 'cancelled', because: ['deploy/one'] }
-
-  test('can be done without them', () => {
-    assert.deepEqual(held({ 'deploy/one': failed('timed-out'), 'install/two': waits }), { nodes: ['two'], by: ['one'] })
-  })
-
-  for (const [title, outcomes] of [
-    [
-      'a node could be reached, and something else went wrong',
-      { 'deploy/one': failed('no-space'), 'install/two': waits },
-    ],
-    ['a file could not be made', { leaf: failed('damaged'), 'deploy/one': failed('timed-out'), 'install/two': waits }],
-    ['it could not be reached itself', { 'deploy/two': failed('timed-out'), 'install/two': waits }],
-    ['nothing failed', { 'deploy/one': { kind: 'fresh', reasons: [] }, 'install/two': waits }],
-    ['nothing was begun', {}],
-  ] as const satisfies readonly (readonly [string, Readonly<Record<string, Outcome>>])[])
-    test(`is not told where ${title}`, () => {
-      assert.deepEqual(held(outcomes).nodes, [])
-    })
-
-  test('is one line, with what to type: all nodes of it, or the first of many', () => {
-    const command = (options: string) => `npm run task -- install ${options}`
-    assert.equal(
-      formatHeld({ nodes: ['two', 'three'], by: ['one'] }, command),
-      'two, three wait for one; without it: npm run task -- install --node two --node three',
-    )
-    assert.equal(
-      formatHeld({ nodes: ['c', 'd', 'e', 'f'], by: ['a', 'b'] }, command),
-      'c, d, e, f wait for a, b; without them: npm run task -- install --node c, and so on',
-    )
-  })
 })

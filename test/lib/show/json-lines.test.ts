@@ -4,7 +4,6 @@ import fc from 'fast-check'
 import { Failure } from '../../../lib/failure.ts'
 import type { Event, Outcome } from '../../../lib/graph/target.ts'
 import { createJsonLines } from '../../../lib/show/lines.ts'
-import { summarise } from '../../../lib/show/summary.ts'
 import { readJsonLine } from '../../support/json-line.ts'
 
 function json() {
@@ -60,18 +59,14 @@ for (const [event, value] of [
     assert.deepEqual(values(), [value])
   })
 
-test('a note is an object', () => {
+test('a note is an object, and so is a problem, whose type tells how bad it is', () => {
   const { reporter, values } = json()
   reporter.note('waiting')
-  assert.deepEqual(values(), [{ type: 'note', message: 'waiting' }])
-})
-
-test('a problem is an object whose type tells how bad it is', () => {
-  const { reporter, values } = json()
   reporter.problem(new Failure('what?', { kind: 'usage' }))
   reporter.problem(new Failure('another CA', { kind: 'refused', code: 'irreplaceable' }), 'ca')
   reporter.problem(failure)
   assert.deepEqual(values(), [
+    { type: 'note', message: 'waiting' },
     { type: 'error', message: 'what?' },
     { type: 'refused', id: 'ca', message: 'another CA', cause: 'irreplaceable' },
     { type: 'failed', message: 'no room', remedy: 'make room', cause: 'enospc' },
@@ -100,7 +95,7 @@ test('modes are written as chmod takes them', () => {
     assert.deepEqual(reasons, [{ kind: 'wrong-mode', path: 'ca-key.pem', was: '0644', wanted: '0600' }])
 })
 
-test('a run ends with a summary of numbers', async () => {
+test('a run ends with a summary of numbers, what is left to do, and what expires next', async () => {
   const { reporter, values } = json()
   const outcomes = new Map<string, Outcome>([
     ['a', { kind: 'built', reasons }],
@@ -109,34 +104,28 @@ test('a run ends with a summary of numbers', async () => {
     ['d', { kind: 'stale', reasons }],
     ['e', { kind: 'fresh', reasons: [] }],
   ])
-  const numbers = { targets: 5, made: 1, fresh: 1, stale: 1, failed: 1, cancelled: 1, seconds: 1.5, exit: 1 }
-  await reporter.end(summarise(outcomes, 1.4999876, 1))
-  assert.deepEqual(values(), [{ type: 'summary', ...numbers, advice: [] }])
-})
-
-test('the summary has what is left to do, and what expires next', async () => {
-  const { reporter, values } = json()
+  const numbers = { targets: 5, made: 1, fresh: 1, stale: 1, failed: 1, cancelled: 1, exit: 1 }
   const advice = [{ nodes: ['control0'], files: ['ca.pem'], restart: ['etcd'] }]
-  await reporter.end(summarise(new Map(), 0, 0, { advice, nextToExpire: { name: 'admin', expires: until } }))
-  const [summary] = values()
-  assert.deepEqual(summary?.advice, advice)
-  assert.deepEqual(summary?.nextToExpire, { name: 'admin', expires: '2036-11-21T10:00:00Z' })
+  const caEnds = { expires: until, days: 3, commands: ['renew'] }
+  const rest = { toDo: ['look'], goOn: 'again' }
+  const nextToExpire = { name: 'admin', expires: until }
+  const internal = { now: until, planHash: 'abc' }
+  await reporter.end({ outcomes, seconds: 1.4999876, exit: 1, advice, caEnds, nextToExpire, ...rest, ...internal })
+  await reporter.end({ outcomes: new Map(), seconds: 0, exit: 3 })
+  const expires = '2036-11-21T10:00:00Z'
+  const none = { targets: 0, made: 0, fresh: 0, stale: 0, failed: 0, cancelled: 0, exit: 3 }
+  assert.deepEqual(values(), [
+    {
+      ...{ type: 'summary', ...numbers, seconds: 1.5, advice: [...advice, { ...caEnds, expires }], ...rest },
+      nextToExpire: { name: 'admin', expires },
+    },
+    { type: 'summary', ...none, seconds: 0, advice: [] },
+  ])
 })
 
 test('whatever a message holds, it is one line that gives it back, and nothing that moves the cursor or turns the text round', () => {
   const control = fc.constantFrom(
-    '\x1b[2J',
-    '\x9b2J',
-    '\u2028',
-    '\u202e',
-    '\u2066',
-    '\u200f',
-    '\n',
-    '\r\n',
-    '\x08',
-    '\0',
-    '"',
-    '\\',
+    ...['\x1b[2J', '\x9b2J', '\u2028', '\u202e', '\u2066', '\u200f', '\n', '\r\n', '\x08', '\0', '"', '\\'],
   )
   const text = fc.array(fc.oneof(control, fc.string()), { maxLength: 5 }).map((parts) => parts.join(''))
   fc.assert(

@@ -1,90 +1,93 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import type { Change } from '../../../lib/change.ts'
+import { Failure } from '../../../lib/failure.ts'
 import type { Look, Reason } from '../../../lib/reason.ts'
-import { countEntries, planEntries } from '../../../lib/show/plan.ts'
+import { countEntries, type PlanEntry, planEntries } from '../../../lib/show/plan.ts'
 import { changed, fakeCluster, missing, onNode, planFakes } from '../../support/fake-plan.ts'
-import { fakeTarget } from '../../support/fake-target.ts'
+import { fakeTarget, fresh } from '../../support/fake-target.ts'
 
-const openMode: Look = { reasons: [{ kind: 'wrong-mode', path: 'leaf.pem', was: 0o644, wanted: 0o600 }] }
-const plan = async (verdicts: Readonly<Record<string, Look>>) => await planFakes(fakeCluster(verdicts))
+const plan = async (looks: Readonly<Record<string, Look>>) => await planFakes(fakeCluster(looks))
+const idsOf = ({ targets }: PlanEntry) => targets.map(({ id }) => id).join()
 /** The ids of an entry, its mark, what is copied, and what is left to its user to restart. */
-const short = (entries: Awaited<ReturnType<typeof plan>>['entries']) =>
-  entries.map(({ ids, mark, copied, yours }) => [ids.join(), mark, copied.join(), yours.join()])
-
-test('without stale targets there are no entries', async () => {
-  assert.deepEqual((await plan({})).entries, [])
-})
+const short = (entries: readonly PlanEntry[]) =>
+  entries.map((entry) => [idsOf(entry), entry.mark, entry.copied.join(), entry.yours.join()])
 
 test('what is made of a change has an entry of its own, and so have the nodes, with what is copied there', async () => {
-  assert.deepEqual(short((await plan({ leaf: changed })).entries), [
+  const { entries, lines, outcomes } = await plan({ leaf: changed })
+  assert.deepEqual(short(entries), [
     ['leaf', '~', '', ''],
     ['config/a', '~', '', ''],
     ['deploy/one,deploy/two', '~', 'leaf.pem,a.config', 'server,store,client'],
   ])
-})
-
-test('what has no reason of its own follows from the files that would be made', async () => {
-  const { entries } = await plan({ leaf: changed })
-  assert.deepEqual(
-    entries.map(({ why }) => why),
-    ['SAN added: 192.168.1.22', 'follows leaf.pem', ''],
-  )
-})
-
-test('a mode alone has its file for a name, and nothing follows from it', async () => {
-  const { entries } = await plan({ leaf: openMode })
-  assert.deepEqual(
-    entries.map(({ ids, names, mark, why }) => [ids, names, mark, why]),
-    [[['leaf'], ['leaf.pem'], '~', 'mode 0600 (was 0644)']],
-  )
-})
-
-test('what is not there is new, and needs no reason; half a pair is not new', async () => {
-  const [first] = (await plan({ leaf: missing('leaf.pem', 'leaf-key.pem') })).entries
-  assert.deepEqual([first?.mark, first?.why], ['+', ''])
-})
-
-test('every target that would be made is in the plan once', async () => {
-  const { entries, outcomes } = await plan({ leaf: changed, 'deploy/one': onNode({ differ: ['a.config'] }) })
+  assert.deepEqual(await lines(), [
+    'The leafs',
+    '  ~ leaf.pem  SAN added: 192.168.1.22',
+    'The configs',
+    '  ~ a.config  follows leaf.pem',
+    'The deploys',
+    '  ~ one, two  copy leaf.pem, a.config',
+    '      ↻ yours to restart: server, store, client',
+    '',
+    'Plan: ~ 4 changed',
+    '4 targets: 4 to make, 0 fresh, 0 failed in 0.3 s',
+  ])
+  assert.deepEqual(await lines('quiet'), [])
   const stale = [...outcomes].filter(([, { kind }]) => kind === 'stale').map(([id]) => id)
-  assert.deepEqual(entries.flatMap(({ ids }) => ids).toSorted(), stale.toSorted())
+  assert.deepEqual(entries.flatMap(({ targets }) => targets.map(({ id }) => id)).toSorted(), stale.toSorted())
 })
 
-test('a node with something else wrong has an entry of its own, with all that is copied there', async () => {
-  const absent = onNode({ missing: ['a.config'] })
-  assert.deepEqual(short((await plan({ leaf: changed, 'deploy/one': absent })).entries).slice(2), [
-    ['deploy/one', '~', 'a.config,leaf.pem', 'server,store'],
-    ['deploy/two', '~', 'leaf.pem,a.config', 'server,store,client'],
+test('a first run is all new, needs no reason, and leaves nothing to restart', async () => {
+  const absent = onNode({ missing: ['leaf.pem', 'leaf-key.pem', 'a.config'] })
+  const first = { leaf: missing('leaf.pem', 'leaf-key.pem'), 'config/a': missing('a.config') }
+  const { lines } = await plan({ ...first, 'deploy/one': absent, 'deploy/two': absent })
+  assert.deepEqual((await lines()).slice(0, -1), [
+    'The leafs',
+    '  + leaf.pem',
+    'The configs',
+    '  + a.config',
+    'The deploys',
+    '  + one, two  copy leaf.pem, leaf-key.pem, a.config',
+    '',
+    'Plan: + 4 new',
   ])
 })
 
-test('a node that has none of the files is new, and nothing there has them open', async () => {
-  const absent = onNode({ missing: ['leaf.pem', 'leaf-key.pem', 'a.config'] })
-  const { entries } = await plan({ leaf: changed, 'deploy/one': absent })
-  assert.deepEqual(short(entries)[2], ['deploy/one', '+', 'leaf.pem,leaf-key.pem,a.config', ''])
+test('a node with something else to do has an entry of its own, with all that is copied there', async () => {
+  const entriesOf = async (one: Look) => short((await plan({ leaf: changed, 'deploy/one': one })).entries).slice(2)
+  const two = ['deploy/two', '~', 'leaf.pem,a.config', 'server,store,client']
+  assert.deepEqual(await entriesOf(onNode({ missing: ['a.config'] })), [
+    ['deploy/one', '~', 'a.config,leaf.pem', 'server,store'],
+    two,
+  ])
+  // Nobody there has open what it does not have.
+  const none = onNode({ missing: ['leaf.pem', 'leaf-key.pem', 'a.config'] })
+  assert.deepEqual(await entriesOf(none), [['deploy/one', '+', 'leaf.pem,leaf-key.pem,a.config', ''], two])
 })
 
-test('nothing is to be restarted for a mode or an owner on a node, nor where a further target takes the files on', async () => {
+test('files that are only removed from a node are marked so', async () => {
+  const { entries, lines } = await plan({ 'deploy/one': onNode({ pruned: ['old.pem', 'old-key.pem'] }) })
+  assert.deepEqual([entries[0]?.mark, entries[0]?.removed], ['-', ['old.pem', 'old-key.pem']])
+  assert.deepEqual((await lines()).slice(1, 4), [
+    '  - one  - remove old.pem, old-key.pem',
+    '',
+    'Plan: - 2 files removed',
+  ])
+})
+
+test('nothing follows from a mode, nothing is to be restarted for it, nor where a further target takes files on', async () => {
+  const openMode: Look = { reasons: [{ kind: 'wrong-mode', path: 'leaf.pem', was: 0o644, wanted: 0o600 }] }
+  assert.deepEqual(short((await plan({ leaf: openMode })).entries), [['leaf', '~', '', '']])
   const [modes] = (await plan({ 'deploy/two': onNode({ wrongMode: ['a.config'] }) })).entries
   assert.deepEqual([modes?.yours, modes?.why], [[], 'a.config with a wrong mode'])
   const install = fakeTarget('install/one', { needs: ['deploy/one'], where: 'node', node: 'one' })
   const { entries } = await planFakes([...fakeCluster({ leaf: changed }), install])
-  assert.deepEqual(
-    entries.flatMap(({ ids, yours }) => (yours.length > 0 ? ids : [])),
-    ['deploy/two'],
-  )
-})
-
-test('files that are only removed from a node are marked so', async () => {
-  const [entry] = (await plan({ 'deploy/one': onNode({ pruned: ['old.pem', 'old-key.pem'] }) })).entries
-  assert.deepEqual([entry?.mark, entry?.removed], ['-', ['old.pem', 'old-key.pem']])
+  assert.deepEqual(entries.filter(({ yours }) => yours.length > 0).map(idsOf), ['deploy/two'])
 })
 
 const facts = (key: string, expires: string, names: number) => ({ key, expires: new Date(expires), names })
 for (const [is, was, text, files = ['leaf.pem']] of [
   [facts('rsa-2048', '2036-11-22', 0), undefined, 'rsa-2048, expires 2036-11-22'],
-  [facts('rsa-2048', '2036-11-22', 19), facts('rsa-2048', '2036-11-22', 19), 'rsa-2048, expires 2036-11-22, 19 names'],
   [
     facts('ecdsa-p256', '2036-11-22', 2),
     facts('rsa-2048', '2027-03-20', 1),
@@ -100,36 +103,59 @@ for (const [is, was, text, files = ['leaf.pem']] of [
   test(`a certificate is shown with what was, where that was another: ${text}`, async () => {
     const change: Change = { kind: 'made', files, isNew: was === undefined, is, was }
     const { entries } = await planFakes([fakeTarget('leaf', { check: () => changed, foresee: () => change })])
-    assert.deepEqual(
-      entries.map((entry) => entry.facts),
-      [text],
-    )
+    assert.deepEqual([entries.length, entries[0]?.facts], [1, text])
   })
 
-test('units that are restarted are counted on every node, whatever is folded; and so is what is removed', async () => {
-  const unit = (name: string): Reason => ({
-    ...{ kind: 'unit', unit: name, places: [], notLoaded: ['/etc/a'], notServed: [], restarts: true, isDrained: false },
+test('units that are restarted are counted on every node, whatever is folded, with why where nothing is installed', async () => {
+  const reasons = ['store', 'server'].map((unit): Reason => {
+    const none = { places: [], notServed: [], isDrained: false }
+    return { kind: 'unit', unit, ...none, notLoaded: ['/etc/a'], restarts: true }
   })
   const change: Change = { kind: 'installed', paths: [], restarts: ['store', 'server'] }
-  const node = (name: string) =>
-    fakeTarget(`deploy/${name}`, {
-      node: name,
-      where: 'node',
-      check: () => ({ reasons: [unit('store'), unit('server')] }),
-      foresee: () => change,
-    })
-  const { views, outcomes, entries } = await planFakes([node('one'), node('two')])
-  assert.deepEqual(
-    entries.map(({ ids, restarts }) => [ids, restarts]),
-    [
-      [
-        ['deploy/one', 'deploy/two'],
-        ['store', 'server'],
-      ],
-    ],
+  const nodes = ['one', 'two'].map((node) =>
+    fakeTarget(`deploy/${node}`, { node, where: 'node', check: () => ({ reasons }), foresee: () => change }),
   )
+  const { phases, outcomes, entries } = await planFakes(nodes)
+  assert.deepEqual([entries.length, entries[0]?.restarts], [1, ['store', 'server']])
   assert.match(entries[0]?.why ?? '', /^store: a written but not loaded/)
   const counts = { added: 0, changed: 2, removed: 0, restarts: 4 }
-  assert.deepEqual(countEntries(planEntries(views, outcomes)), counts)
-  assert.deepEqual(countEntries(planEntries(views, outcomes, false)), counts)
+  assert.deepEqual(countEntries(entries), counts)
+  assert.deepEqual(countEntries(planEntries(phases, outcomes, false)), counts)
+})
+
+test('with nothing stale the plan is the counts alone, with warnings, failures and what is left to do', async () => {
+  const last = '4 targets: 0 made, 4 fresh, 0 failed in 0.3 s'
+  const { entries, lines } = await plan({ leaf: { ...fresh, warning: 'it is odd' } })
+  assert.deepEqual(entries, [])
+  const caEnds = { expires: new Date('2036-11-21'), days: 1, commands: ['renew it'] }
+  const [warning, nothing, toDo, ...rest] = await lines('normal', {
+    caEnds,
+    now: new Date('2036-11-20'),
+    planHash: 'abc',
+  })
+  assert.deepEqual([warning, nothing, rest], ['leaf: it is odd', 'Nothing to do.', [last, 'Plan hash: abc']])
+  assert.match(String(toDo), /^To do {6}The CA .* renew it$/)
+  const check = () => {
+    throw new Failure('the disk is gone', { remedy: 'bring it back' })
+  }
+  const failing = await planFakes([fakeTarget('leaf', { check })])
+  assert.deepEqual(await failing.lines('quiet'), ['leaf: the disk is gone\n    bring it back'])
+})
+
+test('of many targets the first few are named; with all detail each has an entry of its own', async () => {
+  const names = Array.from({ length: 30 }, (_, i) => `node-${i}`)
+  const { lines } = await planFakes([
+    fakeTarget('leaf', { makes: ['leaf.pem'], check: () => changed }),
+    ...names.map((name) => fakeTarget(`deploy/${name}`, { needs: ['leaf'], where: 'node', check: () => fresh })),
+  ])
+  assert.ok((await lines()).includes('  ~ node-0, node-1, node-2 and 27 more  follows leaf.pem'))
+  const all = await lines('verbose')
+  for (const name of names) assert.ok(all.includes(`  ~ ${name}  follows leaf.pem`), name)
+})
+
+test('no control character of a file that is read is shown', async () => {
+  const odd: Look = { reasons: [{ kind: 'san-changed', added: [], removed: ['\x1b[2J'] }] }
+  const text = (await (await plan({ leaf: odd })).lines()).join('\n')
+  assert.doesNotMatch(text, /\x1b|\[2J(?<!\uFFFD\[2J)/)
+  assert.match(text, /SAN removed: /)
 })

@@ -4,8 +4,7 @@ import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 
 import { join } from 'node:path'
 import { type TestContext, test } from 'node:test'
 import { Failure } from '../../../lib/failure.ts'
-import type { CaAdvice } from '../../../lib/show/advice.ts'
-import type { Summary } from '../../../lib/show/summary.ts'
+import type { Summary } from '../../../lib/show/reporter.ts'
 import { readAuth, writeAuth } from '../../../tasks/request/access.ts'
 import { authBeside, type CommandRun } from '../../../tasks/request/command-run.ts'
 import { parseOptions } from '../../../tasks/request/options.ts'
@@ -92,8 +91,7 @@ test('a writer that reports its end leaves it in the metrics, if there are any a
   assert.deepEqual(await linesAfter({ work }), ['other 1'])
   assert.deepEqual(await linesAfter({ reporter, work }), lines(0))
   assert.deepEqual(await linesAfter({ reporter, work: () => Promise.reject(new Failure('no')) }), lines(1))
-  const caEnds = { at: new Date(), commands: [] } as unknown as CaAdvice
-  const closing = () => ({ advice: [], nextToExpire: undefined, caEnds })
+  const closing = () => ({ caEnds: { expires: new Date(), days: 0, commands: [] } })
   assert.deepEqual(await linesAfter({ reporter, closing, work }), lines(4))
 })
 

@@ -9,7 +9,7 @@ import type { Outcome } from '../../../lib/graph/target.ts'
 import type { UnitReason } from '../../../lib/reason.ts'
 import { formatMetrics } from '../../../tasks/commands/report/report.ts'
 import { takeInventory } from '../../../tasks/request/inventory.ts'
-import type { Seen } from '../../../tasks/request/observe.ts'
+import type { Observation } from '../../../tasks/request/observe.ts'
 import { parsed } from '../../support/bad-files.ts'
 import { now, temporaryAuth } from '../../support/cluster-auth.ts'
 import { onNode } from '../../support/fake-plan.ts'
@@ -37,11 +37,11 @@ const unit = (told: Partial<UnitReason>): Outcome => ({
   ],
 })
 
-function seen(deploy: Outcome, install: Outcome | undefined, cluster = guide): Seen {
+function seen(deploy: Outcome, install: Outcome | undefined, cluster = guide): Observation {
   const target = (phase: string) => fakeTarget(`${phase}/c0`, { where: 'node', node: 'c0' })
   const outcomes = new Map([['deploy/c0', deploy], ...(install ? [['install/c0', install] as const] : [])])
   const graph = buildGraph([...outcomes.keys()].map((id) => target(id.slice(0, id.indexOf('/')))))
-  return { run: { cluster, now } as Run, graph, outcomes, views: [], events: [], seconds: 0 }
+  return { run: { cluster, now } as Run, graph, outcomes, phases: new Map(), events: [], seconds: 0 }
 }
 
 for (const [title, found, expected] of [

@@ -1,0 +1,234 @@
+/** Events, outcomes, failures and the end of a run in words, for the tree, lines, --json, the plan and `status`. Pure. */
+import { styleText } from 'node:util'
+import type { CertificateFacts } from '../change.ts'
+import { type Failure, stackOf } from '../failure.ts'
+import type { Event, Outcome } from '../graph/target.ts'
+import { formatReasons, isRepair, ownReasons } from '../reason.ts'
+import { capital, count, formatDate, formatLeftInWords, formatNames, groupAlike, printable } from '../wording.ts'
+import { countOutcomes, ofKind, type Summary } from './reporter.ts'
+
+/** What is being done with a target: "copying 14 files"; at its end, its outcome. */
+export function formatEvent(event: Event): string {
+  switch (event.type) {
+    case 'started':
+      return 'checking'
+    case 'building':
+      return 'making'
+    case 'step':
+      return formatStep(event.step)
+    case 'ended':
+      return formatOutcome(event.outcome)
+    default:
+      return event satisfies never
+  }
+}
+
+function formatStep(step: (Event & { type: 'step' })['step']): string {
+  if ('files' in step) return `${step.doing} ${count(step.files, 'file')}`
+  if ('path' in step) return `waiting for ${step.path} of ${step.unit}`
+  if ('of' in step) return `${step.doing} ${step.done} of ${step.of}`
+  const { doing, ...what } = step
+  return [doing, ...Object.values(what)].join(' ')
+}
+
+export function formatOutcome(outcome: Outcome): string {
+  return describe(outcome).text
+}
+
+/** Why it was made, or would be: "made: SAN added: 192.168.1.22"; any other outcome as above. */
+export function formatCause(outcome: Outcome): string {
+  if (outcome.kind !== 'built') return formatOutcome(outcome)
+  return `${isRepair(outcome.reasons) ? 'repaired' : 'made'}: ${formatReasons(outcome.reasons)}`
+}
+
+/** The outcome in one word, to count targets by; and what there is now, or why it is not so: "new, expires 2036-11-21". */
+function describe(outcome: Outcome): { readonly label: string; readonly text: string } {
+  switch (outcome.kind) {
+    case 'fresh': {
+      const { note, until, renewsFrom } = outcome
+      const date = renewsFrom ? `renews from ${formatDate(renewsFrom)}` : until && `expires ${formatDate(until)}`
+      return { label: 'fresh', text: note ?? date ?? 'fresh' }
+    }
+    case 'built':
+      return describeBuilt(outcome)
+    case 'stale':
+      return { label: 'to make', text: `to make: ${formatReasons(outcome.reasons)}` }
+    case 'failed':
+      return { label: 'failed', text: outcome.failure.message }
+    case 'cancelled': {
+      const why = outcome.because.length > 0 ? `: it comes after ${formatNames(outcome.because)}` : ''
+      const text = outcome.isBegun ? 'interrupted: the next run checks how far it came' : `skipped${why}`
+      return { label: 'skipped', text }
+    }
+    default:
+      return outcome satisfies never
+  }
+}
+
+function describeBuilt({ reasons, change }: Outcome & { kind: 'built' }) {
+  const own = ownReasons(reasons)
+  const why = formatReasons(own)
+  const as = (label: string, text = `${label}: ${why}`) => ({ label, text })
+  switch (change?.kind) {
+    case 'made': {
+      const { isReplaced, isNew, is, was } = change
+      const now = is ? `, ${formatExpiry(is, was)}` : ''
+      if (isReplaced || isNew) return as(isReplaced ? 'replaced' : 'new', `${isReplaced ? 'replaced' : 'new'}${now}`)
+      // Only its time was up, or it was requested by name.
+      const isRenewal = is && own.every(({ kind }) => kind === 'expires' || kind === 'forced')
+      return isRenewal ? as('renewed', `renewed${now}`) : as('changed', `changed${now}: ${why}`)
+    }
+    case 'deployed': {
+      const { files, removed } = change
+      if (files.length + removed.length === 0) return as('repaired')
+      return as(files.length > 0 ? 'deployed' : 'changed', listDone({ deployed: files, removed }))
+    }
+    case 'installed': {
+      const { paths, restarts } = change
+      const files = paths.length > 0 ? [count(paths.length, 'file')] : []
+      if (paths.length + restarts.length === 0) return as('installed', why)
+      return as(restarts.length > 0 ? 'restarted' : 'installed', listDone({ installed: files, restarted: restarts }))
+    }
+    case 'proven':
+      return change.units.length > 0 ? as('proven', `proven by ${formatNames(change.units)}`) : as('nothing to query')
+    case 'rewritten':
+      return as('rewritten', `${change.objects} rewritten`)
+    case undefined:
+      return as(isRepair(reasons) ? 'repaired' : 'done')
+    default:
+      return change satisfies never
+  }
+}
+
+/** "ca.pem deployed; old.pem removed" */
+function listDone(done: Readonly<Record<string, readonly string[]>>): string {
+  const parts = Object.entries(done).filter(([, names]) => names.length > 0)
+  return parts.map(([what, names]) => `${formatNames(names)} ${what}`).join('; ')
+}
+
+/** "expires 2028-10-30 (was 2027-11-25)" */
+export function formatExpiry({ expires }: CertificateFacts, was: CertificateFacts | undefined): string {
+  const [date, before] = [formatDate(expires, was?.expires), was && formatDate(was.expires, expires)]
+  if (before === undefined || before === date) return `expires ${formatDate(expires)}`
+  return `expires ${date} (was ${before})`
+}
+
+/** "5 new, 1 failed", "12 passed", "3 not installed yet"; of a single one, its outcome. */
+export function summariseGroup(outcomes: readonly Outcome[], areChecks = false): string {
+  const [only, ...others] = outcomes
+  if (only && others.length === 0) return formatOutcome(only)
+  const [note, ...more] = new Set(outcomes.map((outcome) => (outcome.kind === 'fresh' ? outcome.note : undefined)))
+  if (note !== undefined && more.length === 0) return `${outcomes.length} ${note}`
+  const counts = groupAlike(outcomes, (outcome) => describe(outcome).label).map((group) => {
+    const { label } = describe(group[0])
+    return `${group.length} ${areChecks && label === 'fresh' ? 'passed' : label}`
+  })
+  return counts.join(', ')
+}
+
+/** The message, prefixed with the target's id if there is one, and the remedy below it. With --verbose, a bug's stack trace. */
+export function formatFailure(failure: Failure, id?: string, isVerbose = false): string {
+  const { message, remedy } = failure
+  const lines = remedy?.split('\n').map((line) => `    ${line}`) ?? []
+  const stack = isVerbose ? (stackOf(failure) ?? []) : []
+  return printable([`${id === undefined ? '' : `${id}: `}${message}`, ...lines, ...[stack].flat()].join('\n'))
+}
+
+/** All failures at the end of a run, each with its target's id, unless several have one cause. */
+export function formatFailures(outcomes: ReadonlyMap<string, Outcome>, isVerbose = false): string[] {
+  const failures = ofKind(outcomes, 'failed').map(([id, { failure }]): [string, Failure] => [id, failure])
+  return joinFailures(failures).map(([id, failure]) => formatFailure(failure, id, isVerbose))
+}
+
+/** Failures with the same cause become one, with one remedy and no target. */
+export function joinFailures(failures: readonly [string, Failure][]): [string | undefined, Failure][] {
+  return groupAlike(failures, ([id, failure]) => causeOf(failure) ?? id).map((group) => {
+    const [first] = group
+    if (group.length === 1) return first
+    const [, failure] = first
+    const places = new Map(group.map(([, { node = '', shared }]) => [shared?.who ?? node, shared?.place]))
+    const who = [...places.keys()]
+    const remedy = failure.shared?.remedyFor([...places.values()]) ?? failure.remedy
+    const what = failure.shared?.what ?? failure.what
+    const counted = `${who.length === 1 ? '' : `${who.length} nodes, `}${what}: ${who.join(', ')}`
+    return [undefined, failure.with({ what: counted, node: undefined, remedy })]
+  })
+}
+
+/** The key by which failures are joined; undefined if the failure belongs to no node. */
+function causeOf({ shared, node, what, remedy }: Failure): string | undefined {
+  return shared?.what ?? (node === undefined ? undefined : `${what}\n${remedy}`)
+}
+
+/** The warnings of all targets, each with its target's id. */
+export function warningsOf(outcomes: ReadonlyMap<string, Outcome>): string[] {
+  return [...outcomes].flatMap(([id, outcome]) =>
+    'warning' in outcome && outcome.warning ? [`${id}: ${outcome.warning}`] : [],
+  )
+}
+
+/** "36 targets: 30 made, 6 fresh, 0 failed in 1.9 s", "32 checks: 32 passed, 0 failed in 1.3 s" */
+export function formatSummary({ outcomes, seconds }: Summary, areChecks = false): string {
+  const { targets, made, fresh, stale, failed, cancelled } = countOutcomes(outcomes)
+  const toMake = stale > 0 ? [`${stale} to make`] : []
+  const counts = [
+    ...(areChecks ? [`${fresh} passed`, ...toMake] : [toMake[0] ?? `${made} made`, `${fresh} fresh`]),
+    `${failed} failed`,
+    ...(cancelled > 0 ? [`${cancelled} skipped`] : []),
+  ]
+  return `${count(targets, areChecks ? 'check' : 'target')}: ${counts.join(', ')} in ${seconds.toFixed(1)} s`
+}
+
+/** What changed, what is left to do, what expires next: a row each, its label in a column of its own. */
+export function formatClosing(summary: Summary): string[] {
+  const { outcomes, nextToExpire, now, goOn } = summary
+  // A command that only checks has nothing that expires next.
+  const isIdle = nextToExpire && [...outcomes.values()].every(({ kind }) => kind === 'fresh')
+  const renewed = nextToExpire?.renewsFrom
+    ? `; a run from ${formatDate(nextToExpire.renewsFrom, now)} on renews it`
+    : ''
+  const last = [
+    nextToExpire && `Next       ${nextToExpire.name} expires on ${formatDate(nextToExpire.expires, now)}${renewed}`,
+    goOn && `Stopped    early: no file is left half written; continue with: ${goOn}`,
+  ]
+  return [
+    ...formatChanged(outcomes),
+    ...(isIdle && outcomes.size > 0 ? ['Changed    nothing: everything matches cluster.yaml'] : []),
+    ...formatToDo(summary),
+    ...last.flatMap((text) => (text && outcomes.size > 0 ? [printable(text)] : [])),
+  ]
+}
+
+/** "New        ca.pem", "Restarted  etcd, kubelet on control0, control1" */
+function formatChanged(outcomes: ReadonlyMap<string, Outcome>): string[] {
+  const units = ({ change }: Outcome & { kind: 'built' }) => (change?.kind === 'installed' ? change.restarts : [])
+  const changed = ofKind(outcomes, 'built').map(([id, outcome]) => {
+    const { change } = outcome
+    const name = change?.kind === 'made' ? change.files[0] : id.slice(id.indexOf('/') + 1)
+    const of = units(outcome).length > 0 ? `${units(outcome).join(', ')} on ` : ''
+    return { name: name ?? id, start: `${capital(describe(outcome).label).padEnd(10)} ${of}` }
+  })
+  return groupAlike(changed, ({ start }) => start).map((group) =>
+    printable(group[0].start + formatNames(group.map(({ name }) => name))),
+  )
+}
+
+/** What is left to the user, in bold: it must not be missed. */
+export function formatToDo({ advice = [], toDo = [], caEnds, now }: Summary): string[] {
+  const texts = [...advice.map(formatAdvice), ...toDo, ...(caEnds && now ? [formatCaEnds(caEnds, now)] : [])]
+  return texts.flatMap((text) => `To do      ${printable(text)}`.split('\n').map((line) => styleText('bold', line)))
+}
+
+/** "control0, control1: kubernetes.pem replaced: where its units read a copy, copy it again" */
+function formatAdvice({ nodes, files, restart }: NonNullable<Summary['advice']>[number]): string {
+  const copies = files.length === 1 ? 'it' : 'them'
+  const inTurn = nodes.length > 1 ? ', one node at a time' : ''
+  const then = restart.length > 0 ? `, then restart ${restart.join(', ')}${inTurn}` : ''
+  return `${formatNames(nodes)}: ${formatNames(files)} replaced: copy ${copies} to where the units read ${copies}${then}`
+}
+
+/** "The CA expires in 19 days, on 2036-11-23, and every certificate with it: npm run task -- ca --renew, then …" */
+export function formatCaEnds({ expires, commands }: NonNullable<Summary['caEnds']>, now: Date): string {
+  const left = formatLeftInWords(expires.getTime() - now.getTime())
+  return `The CA expires in ${left}, on ${formatDate(expires, now)}, and every certificate with it: ${commands.join(', then ')}`
+}

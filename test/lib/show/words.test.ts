@@ -1,0 +1,193 @@
+import assert from 'node:assert/strict'
+import { test } from 'node:test'
+import type { Change } from '../../../lib/change.ts'
+import { Failure, sharedRefusal } from '../../../lib/failure.ts'
+import type { Event, Outcome } from '../../../lib/graph/target.ts'
+import type { Reason } from '../../../lib/reason.ts'
+import type { Summary } from '../../../lib/show/reporter.ts'
+import {
+  formatClosing,
+  formatEvent,
+  formatFailures,
+  formatOutcome,
+  joinFailures,
+  summariseGroup,
+} from '../../../lib/show/words.ts'
+
+const at = (day: string) => new Date(`${day}T10:00:00Z`)
+const facts = (day: string) => ({ key: 'rsa-2048', expires: at(day), names: 3 })
+const missing: Reason = { kind: 'missing', path: 'a.pem' }
+const expires: Reason = { kind: 'expires', notAfter: at('2027-11-25'), expired: false }
+const moreNames: Reason = { kind: 'san-changed', added: ['192.168.1.22'], removed: [] }
+const openMode: Reason = { kind: 'wrong-mode', path: 'a.pem', was: 0o644, wanted: 0o600 }
+const built = (reason: Reason, change?: Change): Outcome => ({
+  ...{ kind: 'built', reasons: [reason] },
+  ...(change && { change }),
+})
+const made = (isNew: boolean, is?: string, was?: string): Change & { kind: 'made' } => ({
+  ...{ kind: 'made', files: ['a.pem'], isNew },
+  ...{ is: is === undefined ? undefined : facts(is), was: was === undefined ? undefined : facts(was) },
+})
+const deployed = (files: readonly string[], removed: readonly string[] = []): Change => ({
+  ...{ kind: 'deployed', files, removed },
+})
+const installed = (paths: readonly string[], restarts: readonly string[]): Change => ({
+  ...{ kind: 'installed', paths, restarts },
+})
+const fresh: Outcome = { kind: 'fresh', reasons: [] }
+const notYet: Outcome = { ...fresh, note: 'not installed yet' }
+
+test('an outcome says what there is now, or why', () => {
+  for (const [outcome, text] of [
+    [built(missing, made(true, '2036-11-22')), 'new, expires 2036-11-22'],
+    [built(missing, made(true)), 'new'],
+    [built(expires, made(false, '2028-10-30', '2027-11-25')), 'renewed, expires 2028-10-30 (was 2027-11-25)'],
+    [
+      built(expires, made(false, '2036-11-23', '2036-11-22')),
+      'renewed, expires 2036-11-23 10:00Z (was 2036-11-22 10:00Z)',
+    ],
+    [built({ kind: 'forced' }, made(false, '2036-11-23', '2036-11-23')), 'renewed, expires 2036-11-23'],
+    [built({ kind: 'forced' }, { ...made(false), isReplaced: true }), 'replaced'],
+    [built(moreNames, made(false, '2028-10-30')), 'changed, expires 2028-10-30: SAN added: 192.168.1.22'],
+    [built(openMode), 'repaired: a.pem has mode 0644, not 0600'],
+    [built(missing, deployed(['a.pem'], ['old.pem'])), 'a.pem deployed; old.pem removed'],
+    [built(openMode, deployed([])), 'repaired: a.pem has mode 0644, not 0600'],
+    [built(missing, installed(['/a', '/b'], ['etcd', 'kubelet'])), '2 files installed; etcd, kubelet restarted'],
+    [built(missing, { kind: 'proven', units: ['etcd', 'kubelet'] }), 'proven by etcd, kubelet'],
+    [built(missing, { kind: 'rewritten', objects: 120 }), '120 rewritten'],
+    [{ kind: 'stale', reasons: [missing] }, 'to make: a.pem missing'],
+    [{ kind: 'stale', reasons: [{ ...expires, isNear: true }] }, 'to make: expires 2027-11-25 10:00Z'],
+    [{ ...fresh, until: at('2036-11-22') }, 'expires 2036-11-22'],
+    [{ ...fresh, until: at('2036-11-22'), renewsFrom: at('2036-10-23') }, 'renews from 2036-10-23'],
+    [notYet, 'not installed yet'],
+    [{ kind: 'cancelled', because: ['ca'] }, 'skipped: it comes after ca'],
+    [{ kind: 'cancelled', because: [], isBegun: true }, 'interrupted: the next run checks how far it came'],
+  ] as const satisfies readonly [Outcome, string][])
+    assert.equal(formatOutcome(outcome), text)
+})
+
+test('a step says what is done now', () => {
+  for (const [step, text] of [
+    [{ doing: 'new key' }, 'new key'],
+    [{ doing: 'copying', files: 14 }, 'copying 14 files'],
+    [{ doing: 'draining', node: 'control0' }, 'draining control0'],
+    [{ doing: 'rewriting', done: 20, of: 120 }, 'rewriting 20 of 120'],
+    [{ doing: 'waiting for', unit: 'kube-apiserver', path: '/readyz' }, 'waiting for /readyz of kube-apiserver'],
+  ] as const satisfies readonly [(Event & { type: 'step' })['step'], string][])
+    assert.equal(formatEvent({ type: 'step', id: 'a', step }), text)
+})
+
+test('a group is summed up in a line', () => {
+  const renewed = built(expires, made(false, '2028-10-30'))
+  for (const [outcomes, text] of [
+    [[fresh, { ...fresh, note: 'odd' }], '2 fresh'],
+    [[notYet, notYet], '2 not installed yet'],
+    [[notYet, built(missing, deployed(['a']))], '1 fresh, 1 deployed'],
+    [[built(missing, installed([], ['etcd'])), built(missing, installed(['/a'], []))], '1 restarted, 1 installed'],
+    [[renewed, renewed, built(missing, made(true)), built(openMode)], '2 renewed, 1 new, 1 repaired'],
+  ] as const satisfies readonly [readonly Outcome[], string][]) {
+    assert.equal(summariseGroup(outcomes), text)
+    assert.equal(summariseGroup(outcomes, true), text.replace(' fresh', ' passed'))
+  }
+})
+
+const closing = (outcomes: Readonly<Record<string, Outcome>>, more: Partial<Summary> = {}) =>
+  formatClosing({ outcomes: new Map(Object.entries(outcomes)), seconds: 0, exit: 0, ...more })
+const nextToExpire = { name: 'ca', expires: at('2036-11-21') }
+
+test('a run ends with what changed, what is left to do and what expires next', () => {
+  const outcomes = {
+    ...{
+      ca: built(missing, made(true)),
+      'certs/a': built(moreNames, { ...made(false), files: ['b.pem', 'b-key.pem'] }),
+    },
+    ...{ 'deploy/one': built(missing, deployed(['ca.pem'])), 'deploy/two': built(missing, deployed(['ca.pem'])) },
+    ...{
+      'install/one': built(missing, installed([], ['etcd'])),
+      'install/two': built(missing, installed([], ['etcd'])),
+    },
+  }
+  const advice = [
+    { nodes: ['one', 'two'], files: ['a.pem', 'b.pem'], restart: ['server'] },
+    { nodes: ['three'], files: ['a.pem'], restart: [] },
+  ]
+  assert.deepEqual(closing(outcomes, { advice, toDo: ['look:\n    at it'], nextToExpire, goOn: 'go on' }), [
+    'New        a.pem',
+    'Changed    b.pem',
+    'Deployed   one, two',
+    'Restarted  etcd on one, two',
+    'To do      one, two: a.pem, b.pem replaced: copy them to where the units read them, then restart server, one node at a time',
+    'To do      three: a.pem replaced: copy it to where the units read it',
+    'To do      look:',
+    '    at it',
+    'Next       ca expires on 2036-11-21',
+    'Stopped    early: no file is left half written; continue with: go on',
+  ])
+})
+
+test('on a terminal with colours, what is left to do is in bold, and nothing else is', (t) => {
+  process.env.FORCE_COLOR = '1'
+  t.after(() => delete process.env.FORCE_COLOR)
+  const caEnds = { expires: at('2036-11-21'), days: 1, commands: ['one', 'other'] }
+  const rows = closing(
+    { ca: fresh },
+    { toDo: ['others could read it:\n    replace'], nextToExpire, caEnds, now: at('2036-11-20') },
+  )
+  const isBold = (row: string) => /^\x1b\[1m.*\x1b\[22m$/.test(row)
+  assert.deepEqual(rows.map(isBold), [false, true, true, true, false])
+  assert.match(rows[3] ?? '', /The CA expires in 24 hours, on 2036-11-21 10:00Z, .*: one, then other/)
+})
+
+test('a run that found everything fresh says so; one that only looks, or could not begin, has no such end', () => {
+  const next = 'Next       ca expires on 2036-11-21'
+  const nothing = 'Changed    nothing: everything matches cluster.yaml'
+  assert.deepEqual(closing({ ca: fresh }, { nextToExpire }), [nothing, next])
+  assert.deepEqual(closing({ ca: { kind: 'cancelled', because: [] } }, { nextToExpire }), [next])
+  assert.deepEqual(closing({ ca: fresh }), [])
+  assert.deepEqual(closing({}, { nextToExpire }), [])
+})
+
+const names = ['control0', 'worker0', 'worker1']
+const down = (name: string) =>
+  new Failure(`${name}: connection refused`, {
+    code: 'connection-refused',
+    shared: {
+      what: 'connection refused',
+      who: name,
+      place: { host: `${name}.lan` },
+      remedyFor: (places: readonly { host: string }[]) => `ping ${places.map(({ host }) => host).join(' ')}`,
+    },
+  })
+const refused = (name: string, what = 'another CA than auth') =>
+  sharedRefusal(`${name} holds ${what}`, {
+    what,
+    who: name,
+    place: name,
+    waysOut: (places) => ['fetch it', `deploy ${places.map((each) => `--node ${each}`).join(' ')}`],
+  })
+const failed = (failures: Record<string, Failure>) =>
+  formatFailures(new Map(Object.entries(failures).map(([id, failure]) => [id, { kind: 'failed', failure }])))
+
+test('failures with one cause are reported once, with one remedy for all, where the first stood', () => {
+  const all = (failure: (name: string) => Failure) =>
+    Object.fromEntries(names.map((name) => [`deploy/${name}`, failure(name)]))
+  const noRoom = { ca: new Failure('no room') }
+  assert.deepEqual(failed({ 'deploy/a': down('a'), ...noRoom }), [
+    'deploy/a: a: connection refused\n    ping a.lan',
+    'ca: no room',
+  ])
+  assert.deepEqual(failed({ ...all(down), ...noRoom }), [
+    '3 nodes, connection refused: control0, worker0, worker1\n    ping control0.lan worker0.lan worker1.lan',
+    'ca: no room',
+  ])
+  assert.deepEqual(failed({ ...all(refused), 'deploy/x': refused('x', 'another key') }), [
+    '3 nodes, another CA than auth: control0, worker0, worker1\n    - fetch it\n    - deploy --node control0 --node worker0 --node worker1',
+    'deploy/x: x holds another key\n    - fetch it\n    - deploy --node x',
+  ])
+  assert.deepEqual(failed({ 'deploy/a': down('a'), 'install/a': down('a') }), ['connection refused: a\n    ping a.lan'])
+})
+
+test('what is joined is still a refusal, and has its code', () => {
+  const [[id, failure] = []] = joinFailures(names.map((name) => [`deploy/${name}`, refused(name)]))
+  assert.deepEqual([id, failure?.kind, failure?.code], [undefined, 'refused', 'irreplaceable'])
+})
