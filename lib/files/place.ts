@@ -22,7 +22,7 @@ export interface FileState {
 }
 
 /** What a look found. */
-export interface Seen {
+export interface FilesSeen {
   /** By name in the node's folder, by absolute path elsewhere. */
   readonly files: ReadonlyMap<string, FileState>
   /** The contents of files that differ from what was expected, unless they are too large. */
@@ -39,7 +39,7 @@ export interface Account {
 export const root: Account = { uid: 0, gids: [0] }
 
 export interface Wanted {
-  /** A key of `Seen.files`. */
+  /** A key of `FilesSeen.files`. */
   readonly path: string
   /** In hex; undefined if auth/ does not have the file yet. It is compared once auth/ does. */
   readonly sha256: string | undefined
@@ -58,7 +58,7 @@ export interface Drift {
 }
 
 /** At most one per file, except that owner and mode may both be wrong. */
-export function compare(wanted: readonly Wanted[], { files }: Pick<Seen, 'files'>): Drift[] {
+export function compare(wanted: readonly Wanted[], { files }: Pick<FilesSeen, 'files'>): Drift[] {
   return wanted.flatMap((file) => driftsOf(file, files.get(file.path)).map((what) => ({ path: file.path, what })))
 }
 

@@ -2,13 +2,13 @@
 import { createHash } from 'node:crypto'
 import { formatAddress } from '../address.ts'
 import { Failure } from '../failure.ts'
-import { type Account, type FileState, root, type Seen } from '../files/place.ts'
+import { type Account, type FileState, type FilesSeen, root } from '../files/place.ts'
 import { encryptionFlag, reloadFlag, shownProperties } from './look.ts'
 import { notWhole, readAnswer } from './shell.ts'
 import type { Leftover } from './staging.ts'
 
 /** A node's folder, as the login user sees it. */
-export interface FolderSeen extends Seen {
+export interface FolderSeen extends FilesSeen {
   /** Its absolute path; undefined where it does not exist. */
   readonly path: string | undefined
   /** The folder, or one above it, in which users other than that one and root may rename or replace folders. */
@@ -62,7 +62,7 @@ interface UnitProcess {
 }
 
 /** The places where the units of a node read our files, as root sees them. */
-export interface PlacesSeen extends Seen {
+export interface PlacesSeen extends FilesSeen {
   /** Seconds since 1970 by the node's clock. */
   readonly now: number
   /** Empty where the node has no systemd, or knows none of them. */
@@ -280,7 +280,7 @@ function readRecords(records: readonly string[]): Records {
   return draft
 }
 
-function seen({ files, content }: Records): Seen {
+function seen({ files, content }: Records): FilesSeen {
   const contents = new Map<string, Buffer>()
   for (const { word, file, lines } of content) {
     const bytes = Buffer.from(lines.join('').replaceAll(' ', ''), 'hex')

@@ -41,14 +41,14 @@ export async function plan(given: CommandRun): Promise<readonly Finding[]> {
   return readAuth(given, graph, read, { isPlan: true })
 }
 
-interface Wanted {
+interface PlanScope {
   readonly all: Graph
   /** What a run would reach. */
   readonly whole: Graph
   readonly selection: Selection
 }
 
-async function show(given: CommandRun, seen: Observation, wanted: Wanted) {
+async function show(given: CommandRun, seen: Observation, wanted: PlanScope) {
   const { whole, selection } = wanted
   const { graph, run, outcomes } = seen
   const reachesNodes = selection.ids.some((id) => graph.get(id)?.where === 'node')
@@ -90,7 +90,7 @@ function notLookedAt(whole: Graph, graph: Graph): string[] {
 }
 
 /** Whatever is replaced could be rotated instead. */
-function otherWays({ command }: Run, { whole, selection: { forced } }: Wanted): string[] {
+function otherWays({ command }: Run, { whole, selection: { forced } }: PlanScope): string[] {
   const replaced = [...forced].flatMap(([id, force]) => (force === 'replace' ? (whole.get(id) ?? []) : []))
   return replaced.map((target) => {
     const name = nameInPhase(target)
@@ -99,7 +99,7 @@ function otherWays({ command }: Run, { whole, selection: { forced } }: Wanted): 
 }
 
 /** The run that makes what depends on the forced targets, unless this one does. */
-function nextRun({ command }: Run, { all, whole, selection: { forced } }: Wanted): string[] {
+function nextRun({ command }: Run, { all, whole, selection: { forced } }: PlanScope): string[] {
   const isMade = (id: string) => forced.has(id) && all.get(id)?.where === 'auth'
   const isLeft = [...all.values()].some(({ id, needs }) => !whole.has(id) && needs.some(isMade))
   if (!isLeft) return []

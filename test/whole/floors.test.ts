@@ -79,9 +79,6 @@ test('no file imports itself, by whatever way', () => {
   assert.deepEqual(findCircle(imports), [])
 })
 
-/** Until each of them stands once. */
-const several = ['Access', 'Change', 'Entry', 'Held', 'Mark', 'OfNode', 'Row', 'Seen', 'Server', 'Table', 'Wanted']
-
 test('each name of a type has one definition in lib/ and tasks/', () => {
   const definitions = globSync('{lib,tasks}/**/*.ts', { cwd: root }).flatMap((file) =>
     [...readFileSync(join(root, file), 'utf8').matchAll(/^ *(?:export )?(?:interface|type) (\w+).*[{=|]/gm)].map(
@@ -90,8 +87,5 @@ test('each name of a type has one definition in lib/ and tasks/', () => {
   )
   assert.ok(definitions.length > 100, `${definitions.length} definitions`)
   const twice = [...Map.groupBy(definitions, ({ name }) => name).values()].filter(({ length }) => length > 1)
-  assert.deepEqual(
-    twice.flat().filter(({ name }) => !several.includes(name)),
-    [],
-  )
+  assert.deepEqual(twice.flat(), [])
 })
