@@ -13,7 +13,7 @@ import { clusterGraph } from '../phases/table.ts'
 import { readAuth } from '../request/access.ts'
 import type { CommandRun } from '../request/command-run.ts'
 import { adviseOnCa, noteOnValidity } from '../request/expiry.ts'
-import { formerHoldersNote } from '../request/former-holders.ts'
+import { noteOnFormerHolders } from '../request/former-holders.ts'
 import { exitStatus, type Finding } from '../request/job.ts'
 import { type Observation, observe, showObservation } from '../request/observe.ts'
 import { usage } from '../request/options.ts'
@@ -58,7 +58,7 @@ async function show(given: CommandRun, seen: Observation, wanted: PlanScope) {
     ...notesOnFolder(run.auth),
     ...notesOnOptions(run.cluster),
     ...notLookedAt(whole, graph),
-    ...(reachesNodes ? [...notesOnAddresses(run.cluster), ...formerHoldersNote(run)] : []),
+    ...(reachesNodes ? [...notesOnAddresses(run.cluster), ...noteOnFormerHolders(run)] : []),
     ...otherWays(run, wanted),
     ...nextRun(run, wanted),
     ...noteOnValidity(run, outcomes),

@@ -9,7 +9,7 @@ import { formatNames } from '../../lib/wording.ts'
 import { clusterGraph } from '../phases/table.ts'
 import { readAuth, writeAuth } from '../request/access.ts'
 import type { CommandRun } from '../request/command-run.ts'
-import { formerHoldersNote } from '../request/former-holders.ts'
+import { noteOnFormerHolders } from '../request/former-holders.ts'
 import { exitStatus, type Finding } from '../request/job.ts'
 import { type Options, usage } from '../request/options.ts'
 import { walk } from '../request/walk.ts'
@@ -139,7 +139,7 @@ async function goForward(drive: Drive): Promise<readonly Finding[]> {
     say(heading(rotation, stage))
     const findings = await drive.walk(stage)
     if (findings.length > 0 || rotating.signal.aborted || !next) return findings
-    if (next.isLast) for (const note of formerHoldersNote(rotating.run)) say(note)
+    if (next.isLast) for (const note of noteOnFormerHolders(rotating.run)) say(note)
     if (next.isLast && !finish) {
       for (const sentence of formatUses(await findUses(rotating, rotation))) say(sentence)
       say(`left to do: ${next.title}`)

@@ -13,11 +13,10 @@ import { writeAuth } from '../request/access.ts'
 import type { CommandRun } from '../request/command-run.ts'
 import { adviseOnCa, nextToExpire, noteOnValidity } from '../request/expiry.ts'
 import type { Finding } from '../request/job.ts'
-import { commandsAfterLeak } from '../request/leak.ts'
 import { type Options, usage } from '../request/options.ts'
 import { select } from '../request/selection.ts'
 import { notesOnAddresses, notesOnOptions, walk } from '../request/walk.ts'
-import { formatUnderWay, rotationOf, rotationsUnderWay } from '../rotations/under-way.ts'
+import { formatUnderWay, rotationsUnderWay } from '../rotations/under-way.ts'
 import { phases } from '../tables/phases.ts'
 
 /** Throws a usage Failure before anything is printed or changed. */
@@ -42,8 +41,8 @@ export async function run(given: CommandRun): Promise<readonly Finding[]> {
       const worked = await walk(planned, { run, limits: run.limits, signal, forced, reporter })
       if (worked.outcomes.size === 0) reporter.note('no file was made or changed')
       else if (ids.some((id) => wanted.get(id)?.where === 'node')) {
-        const { formerHoldersNote } = await import('../request/former-holders.ts')
-        for (const note of [...notesOnAddresses(run.cluster), ...formerHoldersNote(run)]) reporter.note(note)
+        const { noteOnFormerHolders } = await import('../request/former-holders.ts')
+        for (const note of [...notesOnAddresses(run.cluster), ...noteOnFormerHolders(run)]) reporter.note(note)
       }
       for (const note of [...notesOnOptions(run.cluster), ...noteOnValidity(run, worked.outcomes)]) reporter.note(note)
       for (const each of await rotationsUnderWay(run)) reporter.note(formatUnderWay(each, run))
@@ -57,12 +56,12 @@ export async function run(given: CommandRun): Promise<readonly Finding[]> {
             ...adviseUsers(given, outcomes),
             ...adviseOthers(given, { all: graph, wanted }, outcomes),
             ...adviseNewIdentity(given, wanted, outcomes),
-            ...(wasWide ? adviseExposed(given, wanted, outcomes) : []),
+            ...(wasWide ? adviseExposed(given, outcomes) : []),
           ],
       nextToExpire: nextToExpire(given, wanted.values()),
       caEnds: outcomes.has(caName) && !signal.aborted ? adviseOnCa(given) : undefined,
       now,
-      goOn: signal.aborted ? command(sameAgain(options, forced, { wanted, outcomes })) : undefined,
+      goOn: signal.aborted ? command(sameAgain(options, [...forced.values()])) : undefined,
     }),
   })
 }
@@ -122,51 +121,24 @@ function adviseNewIdentity(run: Run, graph: Graph, outcomes: ReadonlyMap<string,
 }
 
 /** The modes are repaired by now, but whoever has read a key still has it. */
-function adviseExposed({ auth, cluster, command }: Run, graph: Graph, outcomes: ReadonlyMap<string, Outcome>) {
-  const exposed = [...graph.values()].flatMap((target) => {
-    const outcome = outcomes.get(target.id)
-    const files = (outcome?.kind === 'built' ? outcome.reasons : []).flatMap((reason) =>
+function adviseExposed({ auth }: Run, outcomes: ReadonlyMap<string, Outcome>): string[] {
+  const files = [...outcomes.values()].flatMap((outcome) =>
+    (outcome.kind === 'built' ? outcome.reasons : []).flatMap((reason) =>
       reason.kind === 'wrong-mode' && reason.wanted === secretMode && (reason.was & 0o044) !== 0 ? [reason.path] : [],
-    )
-    // Nothing revokes what a CA has signed: where a leaf's key has leaked, the CA is replaced too.
-    return files.length > 0 ? [{ files, identity: target.irreplaceable ? rotationOf(target) : caName }] : []
-  })
-  if (exposed.length === 0) return []
-  const identities = [...new Set(exposed.map(({ identity }) => identity))]
-  const files = formatNames(exposed.flatMap((each) => each.files))
-  const first = cluster.install ? '' : 'set install: true in cluster.yaml (docs/rotation.md), then '
+    ),
+  )
+  if (files.length === 0) return []
   return [
-    [
-      `others on this machine could read ${files} in ${auth.path}; if anybody else logs in here, ${first}replace them:`,
-      ...commandsAfterLeak(command, identities).map((line) => `    ${line}`),
-    ].join('\n'),
+    `others on this machine could read ${formatNames(files)} in ${auth.path}; if anybody else logs in here, replace them: docs/rotation.md, "A key that may have leaked"`,
   ]
 }
 
-/** The same command, but no replacement or renewal twice; where all forced files are made, a plain run does the rest. */
-function sameAgain(
-  { names, nodes, prune, replaceIdentity }: Options,
-  forced: ReadonlyMap<string, Force>,
-  { wanted, outcomes }: { readonly wanted: Graph; readonly outcomes: ReadonlyMap<string, Outcome> },
-): string {
-  const isBuilt = (id: string) => outcomes.get(id)?.kind === 'built'
-  const isLeft = ([id, force]: [string, Force]) => {
-    const outcome = outcomes.get(id)
-    // It may have been replaced already.
-    const isBegun = outcome?.kind === 'cancelled' && outcome.isBegun
-    return force === 'rebuild' || (!isBuilt(id) && (force === 'renew' || !isBegun))
-  }
-  const isForcedAgain = forced.size > 0 && [...forced].every(isLeft)
-  const files = [...forced.keys()].filter((id) => wanted.get(id)?.where === 'auth')
-  // Nodes and kubeconfigs that have the old files are stale.
-  const areAllMade = isForcedAgain && files.length > 0 && files.every(isBuilt)
-  const again = [
-    names.join(' ') || 'bootstrap',
-    ...nodes.map((node) => `--node ${node}`),
-    ...(isForcedAgain ? [[...forced.values()].includes('renew') ? '--renew' : '--force'] : []),
-  ]
+/** The same command, but nothing is replaced or renewed twice. */
+function sameAgain({ names, nodes, prune, replaceIdentity }: Options, forced: readonly Force[]): string {
   return [
-    ...(areAllMade ? ['bootstrap'] : again),
+    names.join(' '),
+    ...nodes.map((node) => `--node ${node}`),
+    ...(forced.length > 0 && forced.every((each) => each === 'rebuild') ? ['--force'] : []),
     ...(prune ? ['--prune'] : []),
     ...(replaceIdentity ? ['--replace-identity'] : []),
   ].join(' ')

@@ -9,7 +9,7 @@ import { recoverCommand } from '../nodes/fetch-command.ts'
 import { readAuth } from '../request/access.ts'
 import type { CommandRun } from '../request/command-run.ts'
 import { adviseOnCa, noteOnValidity } from '../request/expiry.ts'
-import { formatFormer, formerHolders } from '../request/former-holders.ts'
+import { noteOnFormerHolders } from '../request/former-holders.ts'
 import { fold, type Inventory, isOurs, isRight, takeInventory, waysOut } from '../request/inventory.ts'
 import { exitStatus, type Finding } from '../request/job.ts'
 import { observe, wholeCluster } from '../request/observe.ts'
@@ -90,7 +90,7 @@ function asText({ options: { nodes, verbose, quiet } }: CommandRun, found: Statu
   const shown = new Map([...outcomes].filter(([id]) => !quiet || isOurs(graph.get(id) ?? { where: 'auth' })))
   const isWhole = nodes.length === 0
   const caEnds = isWhole ? adviseOnCa(run) : undefined
-  const notices = isWhole ? [...noteOnValidity(run, shown), ...formerHolders(run).map(formatFormer)] : []
+  const notices = isWhole ? [...noteOnValidity(run, shown), ...noteOnFormerHolders(run)] : []
   const parts = [
     noteOnLoss(run).map(printable),
     rotations.flatMap((each) => [formatUnderWay(each, run), ...formatUses(each)]).map(printable),

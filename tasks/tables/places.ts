@@ -23,12 +23,6 @@ export function nodeUnits(cluster: Placing, { name, role }: Pick<ClusterNode, 'n
   })
 }
 
-/** Where a node of that name had files of its own, if the layout names them so. */
-export function namedPlaces(cluster: Placing, name: string): string[] {
-  const paths = layoutOf(cluster).units.flatMap(({ files }) => files.map(({ path }) => path))
-  return [...new Set(paths.filter((path) => path.includes(NODE)).map((path) => path.replace(NODE, name)))]
-}
-
 /** Even those that cluster.yaml leaves out. */
 export function unitsOf(cluster: Placing, role: ClusterNode['role']): string[] {
   return layoutOf(cluster)

@@ -4,7 +4,7 @@ import { html } from 'ghtml'
 import { formatCaEnds, warningsOf } from '../../../lib/show/words.ts'
 import { foldAlike, formatDate, formatLeftInWords, formatNames, printable } from '../../../lib/wording.ts'
 import { adviseOnCa, noteOnValidity } from '../../request/expiry.ts'
-import { formatFormer, formerHolders } from '../../request/former-holders.ts'
+import { noteOnFormerHolders } from '../../request/former-holders.ts'
 import { fold, formatTotals, type Inventory, isRight, waysOut } from '../../request/inventory.ts'
 import { notesOnFolder } from '../../request/walk.ts'
 import { formatUnderWay, rotationsUnderWay } from '../../rotations/under-way.ts'
@@ -93,7 +93,7 @@ function showKnown({ run, outcomes }: Inventory): string {
   const lines = [
     ...(caEnds ? [formatCaEnds(caEnds, run.now)] : []),
     ...warningsOf(outcomes),
-    ...formerHolders(run).map(formatFormer),
+    ...noteOnFormerHolders(run),
     ...noteOnValidity(run, outcomes),
   ]
   return lines.length === 0 ? '' : listLines('known', lines)

@@ -166,36 +166,16 @@ test('keys that others could read are repaired, and replacing them is left to do
   const exposed = async () => {
     const { status, stdout } = await harderway(place, ...phases)
     assert.equal(status, 0)
-    return stdout.split('\n').filter((line) => /^To do|^ {4}npm/.test(line))
+    return stdout.split('\n').filter((line) => line.startsWith('To do'))
   }
   chmodSync(join(auth, 'ca-key.pem'), 0o644)
   assert.deepEqual(await exposed(), [])
   for (const file of ['ca-key.pem', 'worker0-key.pem', 'worker0.pem', 'encryption-config.yaml'])
     chmodSync(join(auth, file), 0o777)
   chmodSync(auth, 0o777)
-  const files = `ca-key.pem, worker0-key.pem, encryption-config.yaml in ${auth}`
-  const [withoutInstall, ...more] = await exposed()
-  assert.ok(
-    withoutInstall?.startsWith(`To do      others on this machine could read ${files}; `) === true,
-    withoutInstall ?? '',
-  )
-  assert.match(withoutInstall, /set install: true in cluster\.yaml \(docs\/rotation\.md\), then replace them:$/)
-  assert.deepEqual(more, [
-    '    npm run task -- certs --force',
-    '    npm run bootstrap',
-    ...['', ' --finish'].map((finish) => `    npm run task -- rotate ca${finish}`),
-    ...['', ' --finish'].map((finish) => `    npm run task -- rotate encryption-key${finish}`),
-  ])
-  assert.deepEqual(await exposed(), [])
-  writeCluster(place, [...edits, [['install'], 'guide']])
-  chmodSync(join(auth, 'encryption-config.yaml'), 0o640)
-  chmodSync(auth, 0o750)
-  const [withInstall, ...commands] = await exposed()
-  assert.match(withInstall ?? '', /logs in here, replace them:$/)
-  assert.deepEqual(
-    commands,
-    ['', ' --finish'].map((finish) => `    npm run task -- rotate encryption-key${finish}`),
-  )
+  const [toDo = '', ...more] = await exposed()
+  assert.match(toDo, /could read ca-key\.pem, worker0-key\.pem, encryption-config\.yaml in .*docs\/rotation\.md/)
+  assert.deepEqual([more, await exposed()], [[], []])
 })
 
 test('a run that deploys, and its plan, warn once of loopback addresses, which no other machine reaches, and all of ssh.options; a new CA that no control node was checked for is reported', {

@@ -377,47 +377,19 @@ function assertStatus(ran: Ran, status: number): void {
   assert.equal(ran.status, status, ran.stdout + ran.stderr)
 }
 
-test('a node that was taken out of cluster.yaml is named, with what is still held of it', async () => {
+test('a node that was taken out of cluster.yaml is named', async () => {
   const place = makePlace()
   writeCluster(place, [[['certificates', 'key'], 'ecdsa-p256']])
   await harderway(place, 'node-certs', 'kubeconfigs')
-  const edits: Edit[] = [
+  writeCluster(place, [
     [['nodes', 5], undefined],
     [['ssh', 'options'], { ConnectTimeout: 1 }],
     [['certificates', 'key'], 'ecdsa-p256'],
-  ]
-  writeCluster(place, edits)
-  const ran = await harderway(place, 'deploy')
-  const note = /^not in cluster\.yaml any more: worker2; what is left to do about that: npm run task -- status$/m
-  assert.match(ran.stdout, note)
-  assert.doesNotMatch(ran.stdout, /kubectl delete/)
-  assert.match((await harderway(place, 'deploy', '--dry-run')).stdout.replaceAll(/\s+/g, ' '), /any more: worker2; /)
-  const auth = join(place, 'auth')
-  const { stdout } = await harderway(place, 'status')
-  const lines = stdout.slice(stdout.indexOf('worker2 is')).trimEnd().split('\n')
-  assert.match(
-    lines.slice(0, 2).join(''),
-    /^worker2 is no longer in cluster\.yaml, and its certificate is valid until +\d{4}-/,
-  )
-  assert.deepEqual(
-    lines.filter((line) => line.startsWith('      ')).map((line) => line.trim()),
-    [
-      `(cd ${place} && ssh -o ConnectTimeout=1 ubuntu@worker2 'rm -f worker2.pem worker2-key.pem worker2.kubeconfig')`,
-      'npm run task -- deploy --prune',
-      'kubectl delete node worker2',
-      `rm ${auth}/worker2.pem ${auth}/worker2-key.pem ${auth}/worker2.kubeconfig`,
-      'npm run task -- certs --force',
-      'npm run bootstrap',
-      ...['ca', 'service-account', 'encryption-key'].flatMap((name) => [
-        `npm run task -- rotate ${name}`,
-        `npm run task -- rotate ${name} --finish`,
-      ]),
-    ],
-  )
-  // Where its units read them, under its name.
-  writeCluster(place, [...edits, [['install'], true]])
-  const named = ['.pem', '-key.pem', '-client.pem'].map((end) => `/var/lib/kubelet/worker2${end}`)
-  const installed = (await harderway(place, 'status')).stdout
-  assert.ok(installed.includes(`worker2.kubeconfig; sudo -n rm -f ${named.join(' ')}'`), installed)
+  ])
+  for (const args of [['deploy'], ['deploy', '--dry-run'], ['status']])
+    assert.match(
+      (await harderway(place, ...args)).stdout.replaceAll(/\s+/g, ' '),
+      /not in cluster\.yaml any more, .*: worker2 \(valid until \d{4}-\d\d-\d\d\); what to do: docs\//,
+    )
   rmSync(place, { recursive: true, force: true })
 })
