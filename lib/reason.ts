@@ -1,5 +1,6 @@
 /** Why a target is not fresh: data where it is found, text where it is shown. */
-import { formatDate, formatNames, octal } from './wording.ts'
+import { basename, dirname } from 'node:path'
+import { formatDate, formatNames, groupAlike, octal } from './wording.ts'
 
 export type Reason =
   | { readonly kind: 'missing'; readonly path: string }
@@ -105,105 +106,77 @@ export function ownReasons(reasons: readonly Reason[]): Reason[] {
   return reasons.filter(({ kind }) => kind !== 'need-rebuilt')
 }
 
-/** One clause, without a full stop: "SAN added: 192.168.1.22". */
-export function formatReason(reason: Reason): string {
-  switch (reason.kind) {
-    case 'missing':
-      return `${reason.path} is missing`
-    case 'unreadable':
-      return `${reason.path} is not ${reason.what}`
-    case 'not-a-file':
-      return `${reason.path} is not a plain file`
-    case 'wrong-mode':
-      return `${reason.path} has mode ${octal(reason.was)}, not ${octal(reason.wanted)}`
-    case 'key-mismatch':
-      return `${reason.path} is not the certificate's key`
-    case 'subject-changed':
-      return formatChange('subject', reason)
-    case 'san-changed':
-      return formatChange('SAN', reason)
-    case 'usages-changed':
-      return 'usages are not the wanted ones'
-    case 'key-kind-changed':
-      return `key is ${reason.was}, not ${reason.wanted}`
-    case 'chain-changed':
-      return 'chain is not the wanted one'
-    case 'rotation':
-      return reason.what
-    case 'other-issuer':
-      return 'not issued by the current CA'
-    case 'not-accepted':
-      return `Kubernetes would refuse it: ${reason.what}`
-    case 'expires':
-      return `${reason.expired ? 'expired' : 'expires'} ${formatDate(reason.notAfter, reason.isNear && reason.notAfter)}`
-    case 'not-yet-valid':
-      return `not valid before ${reason.notBefore.toISOString().slice(0, 16)}Z`
-    case 'content-changed':
-      return `${reason.what.join(', ')} changed`
-    case 'resources-added':
-      return `resource added: ${formatNames(reason.added)}`
-    case 'on-node':
-      return [
-        formatList(reason.missing, 'missing'),
-        formatList(reason.differ, reason.differ.length === 1 ? 'differs' : 'differ'),
-        formatList(reason.wrongMode, 'with a wrong mode'),
-        formatList(reason.wrongOwner, 'with a wrong owner'),
-        formatList(reason.pruned, 'removed'),
-        formatList(reason.leftovers, 'left by a killed run'),
-      ]
-        .filter(Boolean)
-        .join('; ')
-    case 'unit':
-      return formatUnit(reason)
-    case 'left-drained':
-      return `${formatNames(reason.nodes)} may be left drained by an interrupted run`
-    case 'need-rebuilt':
-      return `${formatNames(reason.ids)} will be made`
-    case 'locked':
-      return reason.isStale ? `stale lock ${reason.path}` : `${reason.path} exists`
-    case 'forced':
-      return reason.replaces ? 'replaced with a new one; the old is kept in backup/' : 'forced'
-    default:
-      return reason satisfies never
-  }
+type Words = { readonly [K in Reason['kind']]: (reason: Extract<Reason, { kind: K }>) => string }
+
+/** One clause each, without a full stop: "SAN added: 192.168.1.22". */
+const words: Words = {
+  missing: ({ path }) => `${path} is missing`,
+  unreadable: ({ path, what }) => `${path} is not ${what}`,
+  'not-a-file': ({ path }) => `${path} is not a plain file`,
+  'wrong-mode': ({ path, was, wanted }) => `${path} has mode ${octal(was)}, not ${octal(wanted)}`,
+  'key-mismatch': ({ path }) => `${path} is not the certificate's key`,
+  'subject-changed': ({ added, removed }) => join(list('subject added: ', added), list('subject removed: ', removed)),
+  'san-changed': ({ added, removed }) => join(list('SAN added: ', added), list('SAN removed: ', removed)),
+  'usages-changed': () => 'usages are not the wanted ones',
+  'key-kind-changed': ({ was, wanted }) => `key is ${was}, not ${wanted}`,
+  'chain-changed': () => 'chain is not the wanted one',
+  rotation: ({ what }) => what,
+  'other-issuer': () => 'not issued by the current CA',
+  'not-accepted': ({ what }) => `Kubernetes would refuse it: ${what}`,
+  expires: ({ notAfter, expired, isNear }) =>
+    `${expired ? 'expired' : 'expires'} ${formatDate(notAfter, isNear && notAfter)}`,
+  'not-yet-valid': ({ notBefore }) => `not valid before ${notBefore.toISOString().slice(0, 16)}Z`,
+  'content-changed': ({ what }) => `${what.join(', ')} changed`,
+  'resources-added': ({ added }) => list('resource added: ', added),
+  'on-node': ({ missing, differ, wrongMode, wrongOwner, pruned, leftovers }) =>
+    join(
+      list('', missing, ' missing'),
+      list('', differ, differ.length === 1 ? ' differs' : ' differ'),
+      list('', wrongMode, ' with a wrong mode'),
+      list('', wrongOwner, ' with a wrong owner'),
+      list('', pruned, ' removed'),
+      list('', leftovers, ' left by a killed run'),
+    ),
+  unit: formatUnit,
+  'left-drained': ({ nodes }) => `${formatNames(nodes)} may be left drained by an interrupted run`,
+  'need-rebuilt': ({ ids }) => `${formatNames(ids)} will be made`,
+  locked: ({ path, isStale }) => (isStale ? `stale lock ${path}` : `${path} exists`),
+  forced: ({ replaces }) => (replaces ? 'replaced with a new one; the old is kept in backup/' : 'forced'),
+}
+
+function list(before: string, names: readonly string[], after = ''): string {
+  return names.length === 0 ? '' : before + formatNames(names) + after
+}
+
+function join(...clauses: readonly string[]): string {
+  return clauses.filter(Boolean).join('; ')
+}
+
+export function formatReason<K extends Reason['kind']>(reason: Extract<Reason, { kind: K }>): string {
+  return words[reason.kind as K](reason)
 }
 
 export function formatReasons(reasons: readonly Reason[]): string {
   const missing = reasons.flatMap((reason) => (reason.kind === 'missing' ? [reason.path] : []))
   const others = reasons.filter(({ kind }) => kind !== 'missing').map(formatReason)
-  return [...(missing.length > 0 ? [`${formatNames(missing)} missing`] : []), ...others].join('; ')
+  return join(list('', missing, ' missing'), ...others)
 }
 
 /** "etcd: ca.pem differs in /etc/etcd: restart" */
 function formatUnit(reason: UnitReason): string {
   const { unit, places, notLoaded, notServed, state, restarts, restartsBefore, isDrained } = reason
-  const split = (path: string) => [path.replace(/^.*\//, ''), path.replace(/\/[^/]*$/, '')] as const
-  const alike = Map.groupBy(places, ({ path, what }) => `${what} in ${split(path)[1]}`)
-  const wrong = [...alike].map(([how, some]) => {
-    const verb = some.length > 1 ? how.replace(/^differs /, 'differ ') : how
-    return `${formatNames(some.map(({ path }) => split(path)[0]))} ${verb}`
+  const names = (paths: readonly string[]) => formatNames(paths.map((path) => basename(path)))
+  const alike = groupAlike(places, ({ path, what }) => `${what} in ${dirname(path)}`).map((group) => {
+    const [{ path, what }] = group
+    return `${names(group.map((each) => each.path))} ${what === 'differs' && group.length > 1 ? 'differ' : what} in ${dirname(path)}`
   })
-  const unloaded =
-    notLoaded.length > 0 && `${formatNames(notLoaded.map((path) => split(path)[0]))} written but not loaded`
+  const unloaded = notLoaded.length > 0 && `${names(notLoaded)} written but not loaded`
   const ports = notServed.length > 0 && `another certificate is served on ${notServed.join(', ')}`
-  const found = [...wrong, unloaded, ports, state].filter(Boolean).join(', ')
+  const found = [...alike, unloaded, ports, state].filter(Boolean).join(', ')
   const isReloaded = places.length + notServed.length + notLoaded.length > 0
   const reload = restartsBefore
     ? `reloaded, or restarted before Kubernetes ${restartsBefore}`
     : 'reloaded without a restart'
   const way = isReloaded ? reload : 'looked at again'
   return `${unit}: ${found}: ${restarts ? `restart${isDrained ? ', drained' : ''}` : way}`
-}
-
-function formatChange(
-  what: string,
-  { added, removed }: { added: readonly string[]; removed: readonly string[] },
-): string {
-  const list = (change: string, names: readonly string[]) =>
-    names.length === 0 ? '' : `${what} ${change}: ${formatNames(names)}`
-  return [list('added', added), list('removed', removed)].filter(Boolean).join('; ')
-}
-
-function formatList(names: readonly string[], what: string): string {
-  return names.length === 0 ? '' : `${formatNames(names)} ${what}`
 }
