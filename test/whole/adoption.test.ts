@@ -36,60 +36,33 @@ for (const [kind, requested] of kinds)
     })
     after(() => rmSync(place, { recursive: true, force: true }))
 
-    test('is found fresh, modes aside', () => {
+    test('is found fresh and left as it is, file for file, but for modes that are open to others', async () => {
       assert.equal(ran.status, 0, ran.stdout + ran.stderr)
       assert.equal(ran.events.at(-1)?.targets, 24)
       assertOnlyRepairs(ran)
-    })
-
-    test('is left as it is, every file with its inode, its time and its bytes', () => {
-      assert.deepEqual(filesOf(auth), made)
-    })
-
-    test('is closed to others where it was not', () => {
-      assert.equal(lstatSync(auth).mode & 0o777, 0o700)
-      assert.equal(lstatSync(join(auth, 'encryption-config.yaml')).mode & 0o777, 0o600)
-      assert.equal(lstatSync(join(auth, 'ca.pem')).mode & 0o777, 0o644)
-    })
-
-    test('has a CA that expires before what it issued, which neither a run nor status --quiet reports years ahead', async () => {
-      const [ca, worker0] = ['ca', 'worker0'].map((name) => certificate(auth, name))
-      assert.ok(ca && worker0 && ca.validToDate < worker0.validToDate)
-      assert.equal(ran.events.find(({ type, id }) => type === 'fresh' && id === 'ca')?.warning, undefined)
-      const { status, stdout } = await harderway(place, 'status', '--quiet')
-      assert.deepEqual([status, stdout], [0, ''])
-    })
-
-    test('is then fresh without a word about modes', async () => {
+      const modes = ['', 'encryption-config.yaml', 'ca.pem'].map((name) => lstatSync(join(auth, name)).mode & 0o777)
+      assert.deepEqual(modes, [0o700, 0o600, 0o644])
       const again = await harderway(place, ...phases, '--json')
-      assert.equal(again.status, 0, again.stdout)
-      assert.equal(again.events.at(-1)?.fresh, 24)
+      assert.deepEqual([again.status, again.events.at(-1)?.fresh], [0, 24], again.stdout)
       assert.deepEqual(filesOf(auth), made)
     })
 
-    test('is shown by status to end with its CA, whatever the certificates say', {
+    test('expires with its CA, as status shows, years before anything has to be said', {
       skip: needs('openssl'),
     }, async () => {
-      const endOf = (name: string) =>
-        new Date(
-          openssl('x509', '-in', join(auth, `${name}.pem`), '-noout', '-enddate')
-            .trim()
-            .replace('notAfter=', ''),
-        )
-      const [ca, worker0] = [endOf('ca'), endOf('worker0')].map((end) => end.toISOString().replace('.000', ''))
+      const [ca, worker0] = ['ca', 'worker0'].map((name) => {
+        const [, end = ''] = openssl('x509', '-in', join(auth, `${name}.pem`), '-noout', '-enddate').split('=')
+        return new Date(end).toISOString().replace('.000', '')
+      })
       assert.ok(ca && worker0 && ca < worker0)
+      const quiet = await harderway(place, 'status', '--quiet')
+      assert.deepEqual([quiet.status, quiet.stdout], [0, ''])
       const json = await harderway(place, 'status', '--json')
-      assert.equal(json.status, 0, json.stdout)
-      const items = new Map(json.events.map((event) => [event.id, event]))
       for (const id of ['node-certs/worker0', 'kubeconfigs/worker0']) {
-        const { notAfter, end, issuer, state } = items.get(id) ?? {}
+        const { notAfter, end, issuer, state } = json.events.find((event) => event.id === id) ?? {}
         assert.deepEqual([notAfter, end, issuer, state], [worker0, ca, 'ca', 'fresh'], id)
       }
       assert.equal(json.events.at(-1)?.firstEnd, ca)
-      const { stdout } = await harderway(place, 'status', '--verbose')
-      const rows = stdout.split('\n').filter((line) => /^✔ (ca|worker0) /.test(line))
-      assert.equal(rows.length, 3, stdout)
-      for (const row of rows) assert.ok(row.includes(`  ${ca.slice(0, 10)}  `), row)
     })
 
     test('passes verify', async () => {
@@ -112,32 +85,30 @@ for (const [kind, requested] of kinds)
     })
   })
 
-for (const [kind, requested] of kinds)
-  test(`cfssl signs with a CA of ${kind} that was made here, and openssl takes its certificate beside ours`, {
-    skip: needs('cfssl', 'cfssljson', 'openssl'),
-  }, async () => {
-    const place = makePlace()
-    const auth = join(place, 'auth')
-    writeCluster(place, [keyKind(kind)])
-    const ours = await harderway(place, 'certs')
-    assert.equal(ours.status, 0, ours.stdout + ours.stderr)
-    writeJson(auth, 'ca-config', signingConfig)
-    const node: GuideNode = { name: 'worker3', role: 'worker', ip: '192.168.1.17' }
-    const asked = requests([node], requested).get(node.name)
-    assert.ok(asked)
-    await gencert(auth, node.name, asked)
-    const [theirs, our, ca] = ['worker3', 'worker0', 'ca'].map((name) => join(auth, `${name}.pem`))
-    assert.ok(theirs && our && ca)
-    for (const purpose of ['sslserver', 'sslclient'])
-      openssl('verify', '-x509_strict', '-purpose', purpose, '-CAfile', ca, theirs, our)
-    openssl('verify', '-verify_hostname', 'worker3.kubenet', '-CAfile', ca, theirs)
-    const adopted = await harderway(place, 'certs', '--json')
-    assert.equal(adopted.events.at(-1)?.fresh, 13, 'a certificate that is not ours disturbs nothing')
-    writeCluster(place, [keyKind(kind), [['nodes', 6], node]])
-    const grown = await harderway(place, 'certs', '--json')
-    assert.deepEqual([grown.status, grown.events.at(-1)?.fresh], [0, 14], grown.stdout)
-    rmSync(place, { recursive: true, force: true })
-  })
+test('cfssl signs with a CA that was made here, and openssl takes its certificate beside ours', {
+  skip: needs('cfssl', 'cfssljson', 'openssl'),
+}, async () => {
+  const place = makePlace()
+  const auth = join(place, 'auth')
+  writeCluster(place, [keyKind('ecdsa-p256')])
+  const ours = await harderway(place, 'certs')
+  assert.equal(ours.status, 0, ours.stdout + ours.stderr)
+  writeJson(auth, 'ca-config', signingConfig)
+  const node: GuideNode = { name: 'worker3', role: 'worker', ip: '192.168.1.17' }
+  const asked = requests([node], ecdsa).get(node.name)
+  assert.ok(asked)
+  await gencert(auth, node.name, asked)
+  const [theirs = '', our = '', ca = ''] = ['worker3', 'worker0', 'ca'].map((name) => join(auth, `${name}.pem`))
+  for (const purpose of ['sslserver', 'sslclient'])
+    openssl('verify', '-x509_strict', '-purpose', purpose, '-CAfile', ca, theirs, our)
+  openssl('verify', '-verify_hostname', 'worker3.kubenet', '-CAfile', ca, theirs)
+  const adopted = await harderway(place, 'certs', '--json')
+  assert.equal(adopted.events.at(-1)?.fresh, 13, 'a certificate that is not ours disturbs nothing')
+  writeCluster(place, [keyKind('ecdsa-p256'), [['nodes', 6], node]])
+  const grown = await harderway(place, 'certs', '--json')
+  assert.deepEqual([grown.status, grown.events.at(-1)?.fresh], [0, 14], grown.stdout)
+  rmSync(place, { recursive: true, force: true })
+})
 
 describe("the guide's deployauth and setuplocalkubeconfig", {
   skip: needs('sshd', 'ssh', 'scp', 'kubectl', 'cfssl', 'cfssljson'),

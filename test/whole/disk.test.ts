@@ -174,30 +174,18 @@ test("a full or read-only disk on a node is reported with the node's name, its f
   }
 })
 
-test('a read-only auth/ is named, and exits with 1 where something is to be made', mounted, async (t) => {
-  const folder = makeFolder(t)
-  const run = await runOnDisk({ folder, mount: folder.auth, prepare: readOnlyDisk(folder.auth) }, local)
-  assert.equal(run.status, 1)
-  assertNoTrace(run)
-  assert.match(run.stdout + run.stderr, new RegExp(`${folder.auth}\\S*: .*read-only`))
-  assert.deepEqual(run.after, run.before)
-})
-
-test(
-  'a read-only folder of the kubeconfig is named, exits with 1, and auth/ is made all the same',
-  mounted,
-  async (t) => {
+for (const where of ['auth', 'kube'] as const)
+  test(`a read-only folder (${where}) is named, exits with 1, and keeps what it holds`, mounted, async (t) => {
     const folder = makeFolder(t)
-    const run = await runOnDisk({ folder, mount: folder.kube, prepare: readOnlyDisk(folder.kube) }, [
-      ...['cluster-cert', 'local-kubeconfig'],
-    ])
+    const mount = folder[where]
+    const args = ['cluster-cert', 'local-kubeconfig']
+    const run = await runOnDisk({ folder, mount, prepare: readOnlyDisk(mount) }, args)
     assert.equal(run.status, 1)
     assertNoTrace(run)
-    assert.match(run.stdout + run.stderr, new RegExp(`${folder.kube}/config\\S*: .*read-only`))
-    assert.match(run.stdout, /^cluster-cert: reissued, /m)
+    assert.match(run.stdout + run.stderr, new RegExp(`${mount}\\S*: .*read-only`))
+    if (where === 'kube') assert.match(run.stdout, /^cluster-cert: reissued, /m)
     assert.deepEqual(run.after, run.before)
-  },
-)
+  })
 
 test('an auth that is a file is named, exits with 1 and is left as it is', async (t) => {
   const folder = makeFolder(t)
@@ -228,20 +216,18 @@ test('a backup folder that is a symbolic link is not followed: the identity that
   }
 })
 
-for (const inTheWay of ['admin.pem', 'admin-key.pem', 'admin.kubeconfig'])
-  test(`a folder where ${inTheWay} should be is named, exits with 1, and all else is made`, async (t) => {
-    const folder = makeFolder(t)
-    rmSync(join(folder.auth, inTheWay))
-    mkdirSync(join(folder.auth, inTheWay))
-    writeFileSync(join(folder.auth, inTheWay, 'theirs'), '')
-    const run = await harderway(folder.path, ...local)
-    assert.equal(run.status, 1)
-    assertNoTrace(run)
-    assert.ok(`${run.stdout}${run.stderr}`.includes(join(folder.auth, inTheWay)), run.stdout)
-    assert.match(run.stdout, /^cluster-cert: reissued, /m)
-    assert.ok(existsSync(join(folder.auth, inTheWay, 'theirs')))
-    assert.deepEqual(
-      readdirSync(folder.auth).filter((name) => name.startsWith('.')),
-      ['.gitignore'],
-    )
-  })
+test('a folder where admin-key.pem should be is named, exits with 1, and all else is made', async (t) => {
+  const folder = makeFolder(t)
+  const inTheWay = join(folder.auth, 'admin-key.pem')
+  rmSync(inTheWay)
+  mkdirSync(inTheWay)
+  writeFileSync(join(inTheWay, 'theirs'), '')
+  const run = await harderway(folder.path, ...local)
+  assert.equal(run.status, 1)
+  assertNoTrace(run)
+  assert.ok(`${run.stdout}${run.stderr}`.includes(inTheWay), run.stdout)
+  assert.match(run.stdout, /^cluster-cert: reissued, /m)
+  assert.ok(existsSync(join(inTheWay, 'theirs')))
+  const hidden = readdirSync(folder.auth).filter((name) => name.startsWith('.'))
+  assert.deepEqual(hidden, ['.gitignore'])
+})
