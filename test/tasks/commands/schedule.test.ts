@@ -85,7 +85,7 @@ test('the line does under cron what bootstrap and report do, and leaves the metr
   assert.match(metrics, /^harderway_node_inspected\{cluster="kubenet",node="control0"\} 0$/m)
 })
 
-test('the units run this Node and this entry as this user', async (t) => {
+test('the units run this Node and this entry as this user, with the KUBECONFIG that bootstrap reads', async (t) => {
   const place = scratch(t)
   writeCluster(place)
   const { text } = await written(place)
@@ -100,6 +100,14 @@ test('the units run this Node and this entry as this user', async (t) => {
   )
   assert.ok(service.includes(`\nUser=${userInfo().username}\nWorkingDirectory=${place}\n`), service)
   assert.doesNotMatch(service, /KUBECONFIG/)
+  const env = { KUBECONFIG: 'a/config:b/config' }
+  const kept = await written(place, env)
+  const both = `KUBECONFIG=${place}/a/config:${place}/b/config`
+  assert.match(kept.text('service'), new RegExp(`^Environment=${both}$`, 'm'))
+  assert.ok(kept.text('crontab').includes(` && export ${both} && `))
+  // Where bootstrap does not read it.
+  writeCluster(place, [[['localKubeconfig'], { path: './kubeconfig' }]])
+  assert.doesNotMatch((await written(place, env)).text('service'), /KUBECONFIG/)
 })
 
 test('a path that would begin another line, or join two, is refused', async (t) => {
@@ -109,19 +117,6 @@ test('a path that would begin another line, or join two, is refused', async (t) 
     writeCluster(place)
     const { status, stdout } = await harderway(place, 'schedule')
     assert.deepEqual([status, stdout], [2, ''])
-  }
-})
-
-test("the user's KUBECONFIG is kept, where bootstrap reads it", async (t) => {
-  const place = scratch(t)
-  writeCluster(place)
-  const env = { KUBECONFIG: 'a/config:b/config' }
-  const kept = await written(place, env)
-  assert.match(kept.text('service'), new RegExp(`^Environment=KUBECONFIG=${place}/a/config:${place}/b/config$`, 'm'))
-  assert.match(kept.text('crontab'), new RegExp(` && export KUBECONFIG=${place}/a/config:${place}/b/config && `))
-  for (const localKubeconfig of [false, { path: './kubeconfig' }]) {
-    writeCluster(place, [[['localKubeconfig'], localKubeconfig]])
-    assert.doesNotMatch((await written(place, env)).text('service'), /KUBECONFIG/)
   }
 })
 

@@ -6,12 +6,10 @@ import { after, before, describe, test } from 'node:test'
 import { pathToFileURL } from 'node:url'
 import axe from 'axe-core'
 import type { Browser, BrowserContextOptions, Page } from 'playwright-core'
-import { bigCluster } from '../../../bench/cluster-folder.ts'
 import { startBrowser } from '../../../support/browser.ts'
 import { type Edit, gateway, harderway, makePlace, writeCluster } from '../../../support/harderway.ts'
 import { openssl } from '../../../support/openssl.ts'
 import { needs } from '../../../support/parts.ts'
-import { scratch } from '../../../support/scratch.ts'
 
 const phases = ['certs', 'kubeconfigs', 'encryption-key']
 const p256: Edit = [['certificates', 'key'], 'ecdsa-p256']
@@ -211,23 +209,4 @@ describe("the report of the guide's cluster", { skip: needs('chromium', 'openssl
     assert.equal(await page.getByRole('searchbox').isVisible(), false, 'a search that would do nothing')
     await page.close()
   })
-})
-
-test('the report of 1,000 nodes opens, has every certificate and finds one', { skip: needs('chromium') }, async (t) => {
-  const place = scratch(t)
-  mkdirSync(join(place, 'home'))
-  bigCluster(999, 'ecdsa-p256')(place)
-  for (const names of [phases, ['report']]) {
-    const ran = await harderway(place, ...names)
-    assert.equal(ran.status, 0, ran.stdout + ran.stderr)
-  }
-  const files = readdirSync(join(place, 'auth')).filter((name) => name.endsWith('.pem') && !name.endsWith('-key.pem'))
-  assert.equal(files.length, 1007)
-  await using browser = await startBrowser(join(place, 'home'))
-  const page = await browser.newPage()
-  await page.goto(pathToFileURL(join(place, 'auth/report.html')).href)
-  assert.equal(await page.locator('#list details').count(), files.length)
-  await page.getByRole('searchbox').fill('10.0.3.77')
-  await page.getByText(`1 of ${files.length}`, { exact: true }).waitFor()
-  assert.deepEqual(await page.locator('#list details:visible b').allInnerTexts(), ['worker844.pem'])
 })
