@@ -5,7 +5,7 @@ import type { Run } from '../../lib/graph/run.ts'
 import type { PlacesSeen } from '../../lib/remote/answer.ts'
 import { reloadFlag } from '../../lib/remote/look.ts'
 import { formatJsonLine } from '../../lib/show/lines.ts'
-import { formatNames, groupAlike, withoutOwnName } from '../../lib/wording.ts'
+import { foldAlike, formatNames } from '../../lib/wording.ts'
 import { layoutOf } from '../layouts/table.ts'
 import { asStarted, lookAtUnits } from '../nodes/units.ts'
 import type { CommandRun } from '../request/command-run.ts'
@@ -66,14 +66,13 @@ export async function planRotation(
     }
     if (i > 0) print('')
     say(`Stage ${position.number} of ${position.of} (${state}): ${title}`)
-    for (const group of groupAlike(nodes, ({ units }) => JSON.stringify(units.map(withoutPaths)))) {
-      const [{ node, units }] = group
-      if (units.length === 0) continue
+    const changing = nodes.filter(({ units }) => units.length > 0)
+    const format = (unit: UnitPlan) => formatUnit(unit, options.verbose)
+    const textOf = ({ units }: (typeof nodes)[number]) => units.map(format).join('\n')
+    for (const { group, shared } of foldAlike(changing, ({ node }) => node, textOf)) {
       say(formatNames(group.map(({ node }) => node)), 2)
-      const shared = (text: string) => (group.length === 1 ? text : withoutOwnName(text, node))
-      for (const unit of units) say(shared(formatUnit(unit, options.verbose)), 4)
+      for (const unit of group[0].units) say(shared(format(unit)), 4)
     }
-    sayFlags(say, nodes, seen)
     const restarted = nodes.flatMap(({ units }) => units.flatMap(({ unit, restarts }) => (restarts ? [unit] : [])))
     const outage = outageOf(cluster, restarted)
     if (outage) say(outage, 2)
@@ -81,24 +80,6 @@ export async function planRotation(
     print(`  way back: ${undo ? run.command(`rotate ${rotation.name} --undo`) : 'none'}`)
   }
   return at < end || stages[at - 1]?.isLast ? ['stale'] : []
-}
-
-/** What would spare restarts, and where that could not be seen. */
-function sayFlags(
-  say: (text: string, indent: number) => void,
-  nodes: readonly { readonly node: string; readonly units: readonly UnitPlan[] }[],
-  seen: Reloading,
-): void {
-  const restarting = nodes.flatMap(({ node, units }) =>
-    units.flatMap(({ flag, unit }) => (flag ? [{ node, flag, unit }] : [])),
-  )
-  for (const [flag, some] of Map.groupBy(restarting, ({ flag }) => flag)) {
-    const units = formatNames([...new Set(some.map(({ unit }) => unit))])
-    say(`with ${flag} in its command line, ${units} reloads the file without a restart`, 2)
-  }
-  const unseen = restarting.filter(({ node }) => seen.has(node) && seen.get(node) === undefined)
-  if (unseen.length > 0)
-    say(`whether it has that on ${formatNames(unseen.map(({ node }) => node))} could not be looked at`, 2)
 }
 
 function plannedUnits(
@@ -130,12 +111,8 @@ function plannedUnits(
   })
 }
 
-/** Nodes of one role differ only in the paths with their names. */
-function withoutPaths({ files, ...unit }: UnitPlan): object {
-  return { ...unit, files: files.length }
-}
-
-function formatUnit({ unit, files, restarts, isDrained }: UnitPlan, isVerbose: boolean): string {
+function formatUnit({ unit, files, restarts, isDrained, flag }: UnitPlan, isVerbose: boolean): string {
   const what = files.map(({ file, path }) => (isVerbose ? `${file} → ${path}` : file)).join(', ')
-  return `${unit}: ${restarts ? 'by restart' : 'by itself'}${isDrained ? ', drained' : ''} (${what})`
+  const unless = flag ? `, unless it has ${flag} in its command line` : ''
+  return `${unit}: ${restarts ? 'by restart' : 'by itself'}${isDrained ? ', drained' : ''}${unless} (${what})`
 }
