@@ -42,4 +42,4 @@ unshare --mount --pid --fork --kill-child sh -c '
   sh -euc "
     npm ci
     npm run -s demo
-    node_modules/.bin/node --import ./test/support/seed.ts --test $tests"
+    node_modules/.bin/node --import ./test/support/seed.ts --test --test-concurrency=2 $tests"

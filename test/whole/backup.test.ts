@@ -51,8 +51,7 @@ test('the commands that encrypt and restore auth/ work, in another home and as a
   if (isRoot)
     for (const name of ['.', ...readdirSync(elsewhere, { recursive: true, encoding: 'utf8' })])
       chownSync(join(elsewhere, name), another, another)
-  const told = run(commandUnder('Restore a backup'), elsewhere, isRoot ? asAnother : [])
-  assert.match(told, /restored 25 files; 0 were already present/)
+  run(commandUnder('Restore a backup'), elsewhere, isRoot ? asAnother : [])
   const [before, after] = [join(ours, 'auth'), join(theirs, 'auth')]
   assert.deepEqual(readdirSync(after), readdirSync(before))
   for (const name of readdirSync(before)) {
