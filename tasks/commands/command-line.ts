@@ -1,6 +1,4 @@
 /** Finds the command of a command line, and refuses what the command does not take. Pure. */
-import { usageFailure } from '../../lib/failure.ts'
-import { formatCommand } from '../request/host.ts'
 import { type OptionName, type Options, parseOptions, usage } from '../request/options.ts'
 import { type Command, commands, commonOptions, questions, run } from './table.ts'
 
@@ -12,25 +10,6 @@ export interface CommandLine {
 /** Each works with and without its dashes. */
 const questionWords: ReadonlySet<string> = new Set(questions)
 
-/** Words of other tools, and what to type instead. */
-const otherTools: Readonly<Record<string, (command: (task: string) => string) => string>> = {
-  plan: (command) => command('bootstrap --dry-run'),
-  diff: (command) => command('bootstrap --dry-run'),
-  apply: (command) => command('bootstrap'),
-  up: (command) => command('bootstrap'),
-  'deploy-all': (command) => command('bootstrap'),
-  restore: (command) => `${command('recover --from DIR')}, or from a control node: ${command('recover --node NAME')}`,
-  backup: () => 'copy auth/ to a safe place (docs/backup.md)',
-  check: (command) => `${command('bootstrap --dry-run')}; the TLS handshakes: ${command('verify')}`,
-  delete: removal,
-  destroy: removal,
-  renew: (command) => `${command('bootstrap')} renews what expires soon; the CA: ${command('ca --renew')}`,
-}
-
-function removal(command: (task: string) => string): string {
-  return `no cluster is removed; take a node out of cluster.yaml, then ${command('status')} lists what is left to do`
-}
-
 /** Throws a usage Failure. */
 export function parseCommandLine(args: readonly string[]): CommandLine {
   const options = parseOptions(args)
@@ -39,16 +18,7 @@ export function parseCommandLine(args: readonly string[]): CommandLine {
   const command = commandFor(options.names)
   if (options.help) return { command, options }
   checkCombination(command, options)
-  if (command === run) refuseOtherTools(options)
   return { command, options }
-}
-
-function refuseOtherTools({ names, config }: Options): void {
-  const command = (task: string) => formatCommand(task, config)
-  for (const name of names) {
-    const instead = Object.hasOwn(otherTools, name) ? otherTools[name] : undefined
-    if (instead) throw usageFailure(`"${name}" is not a command: ${instead(command)}`)
-  }
 }
 
 /** The first word decides, since others may have any name. A command in another position is then refused. */

@@ -161,8 +161,8 @@ export function usage(message: string, command = ''): Failure {
   return usageFailure(message, formatCommand([command, '--help'].filter(Boolean).join(' ')))
 }
 
-/** Of npm's own options, those that an .npmrc may have: no run does more for want of them. */
-const optionsOfNpm: readonly OptionName[] = ['force', 'json', 'offline']
+/** Of npm's own options, those that an .npmrc may have. No run does more for want of them, as it would without --dry-run or --offline. */
+const optionsOfNpm: readonly OptionName[] = ['force', 'json']
 
 /**
  * `npm run bootstrap --dry-run`: without the `--`, npm takes the option for its own, and the script gets an environment variable
@@ -177,7 +177,7 @@ export function refuseTakenByNpm(env: NodeJS.ProcessEnv): void {
   const lost = optionNames.filter((name) => taken.has(bare(name)) && !optionsOfNpm.includes(name))
   if (lost.length > 0)
     throw usageFailure(
-      `npm took --${lost.join(', --')}: options of harderway come after a --, as in`,
+      `npm took --${lost.join(', --')}, or an .npmrc has it: options of harderway come after a --, as in`,
       formatCommand('bootstrap --dry-run'),
     )
 }

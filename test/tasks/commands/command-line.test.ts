@@ -7,10 +7,6 @@ import { commands, commonOptions, questions, run } from '../../../tasks/commands
 import { optionNames, optionTable } from '../../../tasks/request/options.ts'
 import { phases } from '../../../tasks/tables/phases.ts'
 
-const looks = ['verify', 'status', 'graph', 'report']
-const ofRunAlone = ['--renew', '--prune', '--replace-identity', '--offline']
-const ofRotate = ['--force', '--dry-run']
-
 const understood: readonly [string, string][] = [
   ['certs', ''],
   ['bootstrap --dry-run --node worker0 --force --concurrency 4 --wait-nodes 2m --no-lock-wait', ''],
@@ -37,61 +33,16 @@ for (const word of ['help', 'list', 'version'] as const)
     assert.deepEqual(parseCommandLine([word, 'status']).options.names, ['status'])
   })
 
-for (const [line, message] of [
-  ['plan', '"plan" is not a command: npm run bootstrap -- --dry-run'],
-  ['bootstrap diff', '"diff" is not a command: npm run bootstrap -- --dry-run'],
-  ['apply --config a.yaml', '"apply" is not a command: npm run bootstrap -- --config a.yaml'],
-  ['up', '"up" is not a command: npm run bootstrap'],
-  ['deploy-all', '"deploy-all" is not a command: npm run bootstrap'],
-  [
-    'restore',
-    '"restore" is not a command: npm run task -- recover --from DIR, or from a control node: npm run task -- recover --node NAME',
-  ],
-  ['backup', '"backup" is not a command: copy auth/ to a safe place (docs/backup.md)'],
-  ['check', '"check" is not a command: npm run bootstrap -- --dry-run; the TLS handshakes: npm run task -- verify'],
-  ...(['delete', 'destroy'] as const).map(
-    (word) =>
-      [
-        word,
-        `"${word}" is not a command: no cluster is removed; take a node out of cluster.yaml, then npm run task -- status lists what is left to do`,
-      ] as const,
-  ),
-  ['renew', '"renew" is not a command: npm run bootstrap renews what expires soon; the CA: npm run task -- ca --renew'],
-] as const)
-  test(`"${line}", a word of other tools, gets the command in one line`, () => {
-    assert.throws(() => parseCommandLine(line.split(' ')), { kind: 'usage', message, remedy: undefined })
-  })
-
-const refused: readonly (readonly [string, string])[] = [
-  ['bootstrap graph', "graph can't be combined with bootstrap"],
-  ['status verify', "status can't be combined with verify"],
-  ['ca rotate', "rotate can't be combined with ca"],
-  ['status status', "status can't be combined with status"],
-  ...looks.flatMap((look) => [
-    [`${look} certs`, `${look} can't be combined with certs`] as const,
-    ...ofRunAlone.map(
-      (option) => [`${look} ${option}`, `${option} is not an option of ${look}, only of runs`] as const,
-    ),
-    ...ofRotate.map(
-      (option) => [`${look} ${option}`, `${option} is not an option of ${look}, only of runs and rotate`] as const,
-    ),
-  ]),
-  ['certs --on-nodes', '--on-nodes is not an option of runs, only of status and report'],
-  ['graph --on-nodes', '--on-nodes is not an option of graph, only of status and report'],
-  ['verify --write DIR', '--write is not an option of verify, only of schedule'],
-  ['status --format dot', '--format is not an option of status, only of runs, graph, and report'],
-  [
-    'verify --concurrency 2',
-    '--concurrency is not an option of verify, only of runs, status, report, rotate, and recover',
-  ],
-  ['certs --from ../backup', '--from is not an option of runs, only of recover and init'],
-  ['recover --node control0 --force', '--force is not an option of recover, only of runs and rotate'],
-  ['status --offline', '--offline is not an option of status, only of runs'],
-  ['report --node worker0', '--node is not an option of report, only of runs, verify, status, graph, and recover'],
-]
-
-for (const [line, message] of refused)
-  test(`"${line}" is bad usage: ${message}`, () => {
+test('a command takes no other command beside it, and no option of others: the message says which take it', () => {
+  for (const [line, message] of [
+    ['bootstrap graph', "graph can't be combined with bootstrap"],
+    ['status verify', "status can't be combined with verify"],
+    ['ca rotate', "rotate can't be combined with ca"],
+    ['status certs', "status can't be combined with certs"],
+    ['certs --on-nodes', '--on-nodes is not an option of runs, only of status and report'],
+    ['verify --prune', '--prune is not an option of verify, only of runs'],
+    ['recover --node control0 --force', '--force is not an option of recover, only of runs and rotate'],
+  ] as const)
     assert.throws(
       () => parseCommandLine(line.split(' ')),
       (error: unknown) => {
@@ -101,7 +52,24 @@ for (const [line, message] of refused)
         return true
       },
     )
-  })
+  for (const command of commands)
+    for (const option of optionNames) {
+      const isTaken = [...command.options, ...commonOptions, ...questions].includes(option)
+      const value = optionTable[option].type === 'string' ? sampleOf(option) : []
+      const parse = () => parseCommandLine([command.name || 'ca', `--${option}`, ...value].filter(Boolean))
+      if (isTaken || option === 'help') assert.equal(parse().command, command, `${command.name} --${option}`)
+      else assert.throws(parse, { kind: 'usage' }, `${command.name} --${option}`)
+    }
+})
+
+function sampleOf(option: string): string[] {
+  const samples: Readonly<Record<string, string>> = {
+    'wait-nodes': '2m',
+    concurrency: '2',
+    'expect-plan': 'a'.repeat(64),
+  }
+  return [samples[option] ?? 'x']
+}
 
 test('each row of the table has a command behind it, and a name and options of its own', async () => {
   assert.equal(new Set(commands.map(({ name }) => name)).size, commands.length)
@@ -122,67 +90,42 @@ test('each row of the table has a command behind it, and a name and options of i
 
 const optionsIn = (help: string) => [...help.matchAll(/^ {2}--([a-z-]+)/gm)].map(([, name]) => name)
 
-test('the help fits 80 columns, and so does that of each command', () => {
-  for (const text of [helpText(), ...commands.map((command) => helpOf(command))])
+const helps = commands.map((command) => [command, helpOf(command)] as const)
+
+test('the help fits 80 columns, and so do the list and the help of each command', () => {
+  for (const text of [helpText(), listText(), ...helps.map(([, help]) => help)])
     for (const line of text.split('\n')) assert.ok(line.length <= 80, line)
 })
 
-test('the help names the options of every command, every phase and every command', () => {
+test('the help and the list name every phase and every command, and the help the options of every command', () => {
   const help = helpText()
   assert.deepEqual(optionsIn(help), [...commonOptions, ...questions])
-  for (const look of looks) assert.match(help, new RegExp(`^  npm run task -- ${look} +\\S`, 'm'))
+  for (const { name } of commands) if (name) assert.match(help, new RegExp(`^  npm run task -- ${name}\\b`, 'm'))
   assert.match(help, /^ {2}npm run bootstrap +\S/m)
   assert.ok(help.replace(/\s+/g, ' ').includes(phases.map(({ name }) => name).join(', ')))
-})
-
-test('the help of a command explains its own options, and points at the common ones in one line', () => {
-  for (const command of commands) {
-    const help = helpOf(command)
-    assert.deepEqual(optionsIn(help), command.options)
-    const common = command.isWithoutCluster ? '' : '--config, '
-    assert.ok(
-      help.split('\n').includes(`Also ${common}--json, --verbose and --quiet: see npm run task -- --help`),
-      help,
-    )
-  }
-})
-
-test('each option has an explanation in the help of every command that takes it', () => {
-  for (const command of commands)
-    for (const name of command.options) {
-      const { value } = optionTable[name]
-      const typed = `--${name}${value === undefined ? '' : ` ${value}`}`
-      assert.match(helpOf(command), new RegExp(`^ {2}${typed} +\\w`, 'm'))
-    }
-})
-
-test('the list names every phase and every command, and fits 80 columns', () => {
-  const lines = listText().split('\n')
-  const named = lines.flatMap((line) => /^ {2}(\S+)/.exec(line)?.[1] ?? [])
+  const named = [...listText().matchAll(/^ {2}(\S+)/gm)].map(([, name]) => name)
   assert.deepEqual(named, [...phases, ...commands].map(({ name }) => name).filter(Boolean))
-  for (const line of lines) assert.ok(line.length <= 80, line)
 })
 
-test('the help of a command says nothing of others', () => {
-  for (const command of commands) {
-    const help = helpOf(command)
-    for (const { name } of commands) if (name !== '') assert.doesNotMatch(help, new RegExp(`^ {2}--.* ${name}: `, 'm'))
+test('the help of a command explains its options, and points at the common ones in one line', () => {
+  for (const [{ options, isWithoutCluster }, help] of helps) {
+    assert.deepEqual(optionsIn(help), options)
+    for (const name of options) {
+      const { value } = optionTable[name]
+      assert.match(help, new RegExp(`^ {2}--${name}${value === undefined ? '' : ` ${value}`} +\\w`, 'm'))
+    }
+    const common = isWithoutCluster ? '' : '--config, '
+    assert.ok(help.includes(`\nAlso ${common}--json, --verbose and --quiet: see npm run task -- --help\n`), help)
   }
 })
 
-test('the help of a command lists its exit statuses, and no others', () => {
-  const statuses = (help: string) => [...help.matchAll(/(\d+)(?= [^;]+[;.])/g)].map(([, number]) => number)
-  const told = (name: string) => {
-    const help = helpOf(commands.find((command) => command.name === name) ?? run).replace(/\s+/g, ' ')
-    return statuses(help.slice(help.indexOf('Exit status:')))
-  }
-  assert.deepEqual(told(''), ['0', '1', '2', '3', '4', '128'])
-  assert.deepEqual(told('verify'), ['0', '1', '2', '4', '128'])
-  assert.deepEqual(told('graph'), ['0', '2', '128'])
-})
-
-test('the help loses no word of a long explanation', () => {
-  const words = helpOf(run).replace(/\s+/g, ' ')
-  assert.match(words, /the CA, the service-account key and the encryption key only if that very target is named/)
-  assert.match(words, /overwrite a node that holds another CA, service-account key or encryption key/)
+test('the help of a command lists its exit statuses, and no others, and loses no word', () => {
+  const told = helps.map(([, help]) => {
+    const text = help.replace(/\s+/g, ' ')
+    return [...text.slice(text.indexOf('Exit status:')).matchAll(/(\d+)(?= [^;]+[;.])/g)].map(([, number]) => number)
+  })
+  assert.deepEqual(told[commands.indexOf(run)], ['0', '1', '2', '3', '4', '128'])
+  assert.deepEqual(told[commands.findIndex(({ name }) => name === 'graph')], ['0', '2', '128'])
+  const { force = '' } = run.means ?? {}
+  assert.ok(helpOf(run).replace(/\s+/g, ' ').includes(force))
 })
