@@ -45,7 +45,11 @@ function keepTargetTo(actions: Plan['actions'], target: Target): Target {
       const change = isRepair(reasons) ? undefined : await target.foresee?.(run, work)
       if (actionsOf(target, reasons, change).some((action) => !actions.has(action)))
         throw otherPlan(`this is not in the plan: ${formatReasons(reasons)}`, run)
-      return build(run, work)
+      try {
+        return await build(run, work)
+      } catch (error) {
+        throw error instanceof Failure && error.code === 'changed-meanwhile' ? otherPlan(error.message, run) : error
+      }
     },
   }
 }

@@ -171,6 +171,8 @@ describe('--expect-plan with nodes', { skip: needs('sshd', 'ssh', 'scp') }, () =
   })
 
   const onNode = (name: string, file: string) => join(lab.node(name).home, file)
+  const plannedOf = async (node: string) =>
+    hashIn(await harderway(place, 'deploy', '--node', node, '--dry-run', '--json'))
   const planned = async () => hashIn(await harderway(place, 'bootstrap', '--dry-run', '--json'))
 
   test('a node that changed between the plan and the run is refused, and is left as it is', async () => {
@@ -200,6 +202,23 @@ describe('--expect-plan with nodes', { skip: needs('sshd', 'ssh', 'scp') }, () =
     assert.deepEqual([id, refused], ['deploy/control0', true])
     assert.match(String(message), /^this is not in the plan: admin\.kubeconfig missing; kubernetes\.pem differs$/)
     assert.ok(!existsSync(onNode('control0', 'admin.kubeconfig')))
+  })
+
+  test('so it is with what a node lost after it was looked at', async () => {
+    writeCluster(place, [...oneOfEach, ...labEdits(lab), [['users'], []]])
+    rmSync(onNode('control0', 'kubernetes.pem'))
+    const go = join(place, 'go-on')
+    const at = { event: 'write files.tar#1', do: 'hold', go } as const
+    const run = start(place, ['deploy', '--node', 'control0', '--json', '--expect-plan', await plannedOf('control0')], {
+      at,
+    })
+    await run.told('"doing":"copying"')
+    rmSync(onNode('control0', 'encryption-config.yaml'))
+    writeFileSync(go, '')
+    const ended = await run.ended
+    assertStatus(ended, 3)
+    assert.ok(!existsSync(onNode('control0', 'encryption-config.yaml')))
+    assert.ok(!existsSync(onNode('control0', 'kubernetes.pem')))
   })
 
   test('the place on a node is part of the plan, and so is the way there', async () => {
