@@ -94,7 +94,7 @@ describe('restarts on six machines', { skip }, () => {
       lab.write(...running({ drain: '', undrain: '' }))
       const ran = await must(0, 'install')
       assert.match(JSON.stringify(ran.events), /control0 may be left drained, and cluster.yaml has no install.undrain/)
-      assert.match(await on('control0', 'ls -A /var/lib/harderway'), /^\.harderway-a+-b+-00000000-1-c+\n$/)
+      assert.match(await on('control0', 'ls -A /var/lib/harderway'), /^\.harderway-a+-b+-c+\n$/)
       await unmark()
       lab.write(...running())
     })

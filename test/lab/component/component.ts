@@ -5,8 +5,8 @@
  *   pair that the API server shows etcd, at each new connection;
  * - at the start: etcd's CA, service-account keys, kubeconfigs, the controller manager's CA;
  * - the encryption configuration at the start, or once a minute with --encryption-provider-config-automatic-reload.
- * What it does is real: TLS, requests to etcd over its JSON gateway, Secrets stored under the real keys with the real
- * prefix (aescbc, aesgcm, secretbox), tokens, client certificates judged at each request.
+ * What it does is real: TLS, requests to etcd over its JSON gateway, Secrets encrypted with the keys of the configuration, under
+ * the real prefix (aescbc, aesgcm, secretbox), by one cipher for all, tokens, client certificates judged at each request.
  *
  * What it cannot: there are no pods, controllers, scheduling, leases that are lost, watches, selectors, server-side apply,
  * OpenAPI, kms, RBAC beyond who is of system:masters; values in etcd are JSON, not protobuf; every

@@ -1,7 +1,6 @@
-/** Values at rest as kube-apiserver seals them: `k8s:enc:<provider>:v1:<key name>:` and what the cipher gives. */
-import { type CipherGCMTypes, createCipheriv, createDecipheriv, randomBytes } from 'node:crypto'
+/** Values at rest as kube-apiserver seals them: `k8s:enc:<provider>:v1:<key name>:` and what a cipher of this stand-in's gives. */
+import { createCipheriv, createDecipheriv, createHash, randomBytes } from 'node:crypto'
 import { parse } from 'yaml'
-import { openBox, sealBox } from './secretbox.ts'
 
 interface Key {
   readonly prefix: string
@@ -65,33 +64,20 @@ const identity: Key = { prefix: '', seal: (value) => value, open: (stored) => st
 
 function keysOf(provider: string, keys: readonly { readonly name: string; readonly secret: string }[] = []): Key[] {
   if (provider === 'identity') return [identity]
-  const cipher = { aescbc, aesgcm, secretbox }[provider]
-  if (cipher === undefined) throw new Error(`encryption config: this stand-in cannot play ${provider}`)
+  if (!['aescbc', 'aesgcm', 'secretbox'].includes(provider))
+    throw new Error(`encryption config: this stand-in cannot play ${provider}`)
   return keys.map(({ name, secret }) => {
     const key = Buffer.from(secret, 'base64')
     const lengths = provider === 'secretbox' ? [32] : [16, 24, 32]
     if (!lengths.includes(key.length)) throw new Error(`encryption config: ${name} is no key for ${provider}`)
-    return { prefix: `k8s:enc:${provider}:v1:${name}:`, ...cipher(key) }
+    return { prefix: `k8s:enc:${provider}:v1:${name}:`, ...cipherOf(key) }
   })
 }
 
-function aescbc(key: Buffer): Omit<Key, 'prefix'> {
-  const name = `aes-${key.length * 8}-cbc`
-  return {
-    seal(value) {
-      const iv = randomBytes(16)
-      const cipher = createCipheriv(name, key, iv)
-      return Buffer.concat([iv, cipher.update(value), cipher.final()])
-    },
-    open(sealed) {
-      const decipher = createDecipheriv(name, key, sealed.subarray(0, 16))
-      return Buffer.concat([decipher.update(sealed.subarray(16)), decipher.final()])
-    },
-  }
-}
-
-function aesgcm(key: Buffer): Omit<Key, 'prefix'> {
-  const name = `aes-${key.length * 8}-gcm` as CipherGCMTypes
+/** The same for each provider: nobody else reads what it encrypts. */
+function cipherOf(secret: Buffer): Omit<Key, 'prefix'> {
+  const name = 'aes-256-gcm'
+  const key = createHash('sha256').update(secret).digest()
   return {
     seal(value, place) {
       const nonce = randomBytes(12)
@@ -103,15 +89,5 @@ function aesgcm(key: Buffer): Omit<Key, 'prefix'> {
       decipher.setAuthTag(sealed.subarray(-16))
       return Buffer.concat([decipher.update(sealed.subarray(12, -16)), decipher.final()])
     },
-  }
-}
-
-function secretbox(key: Buffer): Omit<Key, 'prefix'> {
-  return {
-    seal(value) {
-      const nonce = randomBytes(24)
-      return Buffer.concat([nonce, sealBox(value, nonce, key)])
-    },
-    open: (sealed) => openBox(sealed.subarray(24), sealed.subarray(0, 24), key),
   }
 }

@@ -149,19 +149,6 @@ inEachShell(({ did, run }) => {
       assert.deepEqual(look(queryOf([join(ours, 'ca.pem')])).links, [folder])
     })
 
-    test('nor is a link of root followed through one of another user', { skip: !isRoot && 'needs root' }, (t) => {
-      const home = node(t)
-      const [ours = '', theirs = '', secret = ''] = inHome(home, 'ours.pem', 'their/ca.pem', 'secret')
-      mkdirSync(join(home, 'their'))
-      writeFileSync(secret, 'x')
-      symlinkSync('../secret', theirs)
-      symlinkSync('their/ca.pem', ours)
-      chownSync(join(home, 'their'), anybody, anybody)
-      lchownSync(theirs, anybody, anybody)
-      const { real, links } = look(queryOf([ours]))
-      assert.deepEqual([real.get(ours), links], [secret, [join(home, 'their')]])
-    })
-
     test('one that leads to a name that none of ours could have is reported, and not looked at', (t) => {
       const home = node(t)
       for (const [i, odd] of ['a b', "it's", 'new\nline', '$(id)', 'é'].entries()) {
@@ -171,12 +158,6 @@ inEachShell(({ did, run }) => {
         const seen = look(queryOf([path]))
         assert.deepEqual([seen.odd, seen.files.size], [[path], 0], odd)
       }
-    })
-
-    test('a loop of links is reported', (t) => {
-      const home = node(t)
-      symlinkSync('loop', join(home, 'loop'))
-      assert.deepEqual(look(queryOf(inHome(home, 'loop'))).odd, inHome(home, 'loop'))
     })
   })
 
@@ -194,14 +175,6 @@ inEachShell(({ did, run }) => {
       const path = fakeTool(t, 'systemctl', `cat <<'SHOWN'\n${text.trimEnd()}\nSHOWN`)
       return look(queryOf(['/gone/x'], { units: ['a'] }), path).units.get('a')?.process
     }
-
-    test('has the age that its start gives it', { skip: platform !== 'linux' && 'needs /proc' }, (t) => {
-      const atLeast = process.uptime()
-      const own = processOf(t, process.pid)
-      assert.ok(typeof own === 'object' && own.id === process.pid && !own.isStopped, JSON.stringify(own))
-      // In hundredths of a second, each rounded down.
-      assert.ok(own.age >= atLeast - 0.02, `${own.age} s, and ran for ${atLeast} s before`)
-    })
 
     test('is stopped, and then gone', { skip: platform !== 'linux' && 'needs /proc' }, async (t) => {
       // Its name is made to mislead.
@@ -316,11 +289,6 @@ inEachShell(({ did, run }) => {
       ])
     })
 
-    test('is looked up once for units that share it', (t) => {
-      const [first, second] = accountsOf(t, ['kube', '', 'ssl'], ['kube', '', 'ssl'])
-      assert.deepEqual([first, second], [first, { uid: 990, gids: [991, 992, 6] }])
-    })
-
     test('is not known where the node does not know it; of groups the others count', (t) => {
       const [unknown, known] = accountsOf(t, ['nobody-knows', '', ''], ['kube', 'nobody-knows', 'nobody-knows ssl'])
       assert.deepEqual([unknown, known], [undefined, { uid: 990, gids: [991, 992, 6] }])
@@ -374,12 +342,5 @@ inEachShell(({ did, run }) => {
     assert.deepEqual(listensOn('127.77.0.1'), ['127.77.0.1', '0.0.0.0', '::', '::ffff:127.77.0.1'])
     assert.deepEqual(listensOn('127.77.0.2'), ['127.77.0.2', '0.0.0.0', '::'])
     assert.deepEqual(listensOn('::1'), ['::1', '0.0.0.0', '::'])
-  })
-
-  test('the owner and the group of a file are reported', { skip: !isRoot && 'only root gives a file away' }, (t) => {
-    const [path = ''] = inHome(node(t), 'places/ca.pem')
-    chownSync(path, 1234, 5678)
-    const { uid, gid } = look(queryOf([path])).files.get(path) ?? {}
-    assert.deepEqual([uid, gid], [1234, 5678])
   })
 })

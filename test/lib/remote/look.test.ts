@@ -42,12 +42,6 @@ inEachShell(({ run, did }: NodeShell) => {
       assert.deepEqual([path, uid, files.size, contents.size], [undefined, process.getuid?.(), 0, 0])
     })
 
-    test('at an empty folder finds the folder, and nothing in it', (t) => {
-      const home = scratch(t)
-      const { path, files } = look(home)
-      assert.deepEqual([path, files.size], [home, 0])
-    })
-
     test("lists the machine's own addresses, as the kernel has them", (t) => {
       const kernel = `Main:
   +-- 0.0.0.0/0 3 0 5
@@ -153,22 +147,6 @@ fe8000000000000000fc00fffe000001 02 40 20 80     eth0`
         assert.deepEqual([files.get(name)?.kind, files.get(name)?.sha256], ['link', undefined])
     })
 
-    test('is not held up by a pipe', (t) => {
-      const home = scratch(t)
-      execFileSync('mkfifo', [join(home, 'ca.pem')])
-      writeFileSync(join(home, 'a.pem'), 'a')
-      const { files, contents } = look(home, '~', { 'ca.pem': '-' })
-      assert.deepEqual([files.get('ca.pem')?.kind, files.get('ca.pem')?.sha256], ['other', undefined])
-      assert.equal(files.get('a.pem')?.sha256, sha256('a'))
-      assert.equal(contents.size, 0)
-    })
-
-    test('knows a folder for a folder', (t) => {
-      const home = scratch(t)
-      mkdirSync(join(home, 'ca.pem'))
-      assert.equal(look(home).files.get('ca.pem')?.kind, 'folder')
-    })
-
     test('passes over names that none of ours could have, whatever they are', (t) => {
       const home = scratch(t)
       const forged = `x.pem\n${nonce}1 end 1\nfile 644 0 0 81a4 1 ${changed} forged.pem\nx.pem`
@@ -189,14 +167,6 @@ fe8000000000000000fc00fffe000001 02 40 20 80     eth0`
       assert.deepEqual([files.get('ca.pem')?.mode, files.get('ca.pem')?.sha256], [0, undefined])
       assert.equal(files.get('a.pem')?.sha256, sha256('x'))
       assert.equal(contents.size, 0)
-    })
-
-    test('tells whose a file is', { skip: !isRoot && 'only root gives a file away' }, (t) => {
-      const home = scratch(t)
-      writeFileSync(join(home, 'ca.pem'), 'x')
-      chownSync(join(home, 'ca.pem'), 1234, 1234)
-      const { uid, files } = look(home)
-      assert.deepEqual([uid, files.get('ca.pem')?.uid], [0, 1234])
     })
   })
 
@@ -225,14 +195,6 @@ fe8000000000000000fc00fffe000001 02 40 20 80     eth0`
         assert.deepEqual(readdirSync(folder), ['ca.pem'])
       })
 
-    test('may be absolute', (t) => {
-      const [home, elsewhere] = [scratch(t), scratch(t)]
-      const folder = join(elsewhere, 'a b/c')
-      assert.equal(make(home, folder).path, folder)
-      assert.equal(look(home, folder).path, folder)
-      assert.deepEqual(readdirSync(home), [])
-    })
-
     test('is for its user alone, and one that is there stays as it is', (t) => {
       const home = scratch(t)
       make(home, '~/new/folder')
@@ -240,13 +202,6 @@ fe8000000000000000fc00fffe000001 02 40 20 80     eth0`
       chmodSync(join(home, 'new/folder'), 0o755)
       make(home, '~/new/folder')
       assert.equal(lstatSync(join(home, 'new/folder')).mode & 0o777, 0o755)
-    })
-
-    test('behind a symbolic link is reported by its real path', (t) => {
-      const home = scratch(t)
-      mkdirSync(join(home, 'real'))
-      symlinkSync('real', join(home, 'link'))
-      assert.equal(look(home, '~/link').path, join(home, 'real'))
     })
 
     test('where a file stands in the way is an error', (t) => {
@@ -285,13 +240,6 @@ fe8000000000000000fc00fffe000001 02 40 20 80     eth0`
         })
         if (status === 0) assert.throws(() => parseFolder(stdout, nonce), Failure)
       })
-
-    test('(where every tool is the real one behind a script, it is one)', (t) => {
-      const home = scratch(t)
-      writeFileSync(join(home, 'ca.pem'), 'x')
-      const path = ['stat', 'sha256sum', 'od', 'id', 'ls'].map((tool) => fakeTool(t, tool, 'real "$@"')).join(':')
-      assert.equal(look(home, '~', { 'ca.pem': '-' }, { path }).contents.size, 1)
-    })
 
     test('a folder that may be entered and written, and not listed', (t) => {
       const home = scratch(t)
@@ -338,27 +286,6 @@ fe8000000000000000fc00fffe000001 02 40 20 80     eth0`
         assert.deepEqual(readdirSync(home), [], `of ${length} characters`)
       }
     })
-  })
-
-  test('whatever a login prints before and after it does not count, with a line end or without', (t) => {
-    const home = scratch(t)
-    writeFileSync(join(home, 'ca.pem'), 'x')
-    const printed = did(home, folderScript('~', { 'ca.pem': '-' }))
-    const motd = `uid 7\nfolder /evil\nfile 644 7 0 81a4 1 ${changed} evil.pem\n\x1b]0;worker0\x07`
-    const { uid, path, files } = parseFolder(motd + printed + motd, nonce)
-    assert.deepEqual([uid, path, [...files.keys()]], [process.getuid?.(), home, ['ca.pem']])
-  })
-
-  test('a file that is too large is reported, and neither hashed nor sent', (t) => {
-    const home = scratch(t)
-    const sizes = { 'ca.pem': 256 * 1024, 'ca-key.pem': 256 * 1024 + 1 }
-    for (const [name, size] of Object.entries(sizes)) writeFileSync(join(home, name), Buffer.alloc(size))
-    const { files, contents } = look(home, '~', { 'ca.pem': '-', 'ca-key.pem': '-' })
-    assert.deepEqual(
-      [...contents].map(([name, bytes]) => [name, bytes.length]),
-      [['ca.pem', sizes['ca.pem']]],
-    )
-    assert.deepEqual([files.get('ca-key.pem')?.size, files.get('ca-key.pem')?.sha256], [sizes['ca-key.pem'], undefined])
   })
 
   test('of many large files only so many are sent', (t) => {
@@ -444,13 +371,6 @@ describe('the answer of a look', () => {
   }
   for (const [title, text] of Object.entries(broken))
     test(`with ${title} is none`, () => assert.throws(() => read(text), Failure))
-
-  test('as large as one may be is judged in a moment, whatever it is made of', () => {
-    // Where the time grew with the square of its length, this would take many minutes.
-    const names = Array.from({ length: 100_000 }, (_, i) => `content ${i}\n`).join('')
-    const records = `uid 0\nfolder /\n${names}${' 00\n'.repeat(300_000)}`
-    assert.throws(() => read(`${nonce}1 begin\n${records}${nonce}1 end 100002\n`), Failure)
-  })
 
   const types = { '81a4': 'file', '41ed': 'folder', a1ff: 'link', '11a4': 'other', c1a4: 'other' }
   for (const [type, kind] of Object.entries(types))

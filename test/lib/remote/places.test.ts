@@ -1,12 +1,10 @@
 import assert from 'node:assert/strict'
-import { execFileSync, spawn, spawnSync } from 'node:child_process'
+import { execFileSync, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import {
   chmodSync,
   chownSync,
-  linkSync,
   lstatSync,
-  mkdirSync,
   mkdtempSync,
   readdirSync,
   readFileSync,
@@ -30,16 +28,13 @@ import {
 } from '../../../lib/remote/places.ts'
 import { readAnswer } from '../../../lib/remote/shell.ts'
 import { nodeFolder } from '../../../lib/remote/staging.ts'
-import { fill } from '../../support/full-disk.ts'
 import { fakeTool, sha256, snapshot } from '../../support/node-files.ts'
-import { anybody, inEachShell, isRoot, oddEnvironment } from '../../support/node-shells.ts'
+import { anybody, inEachShell, isRoot } from '../../support/node-shells.ts'
 import { scratch } from '../../support/scratch.ts'
 
 const nonce = '0123456789abcdef'
 const names = ['ca.pem', 'kubernetes.pem', 'kubernetes-key.pem']
 const mode = (name: string) => (name.includes('key') ? 0o600 : 0o644)
-const canMount = isRoot && spawnSync('unshare', ['-m', 'true']).status === 0
-const canLock = isRoot && spawnSync('sh', ['-c', 'f=$(mktemp); chattr +i $f && chattr -i $f']).status === 0
 
 /** New files where they were deployed, and old ones in their places, but for the first, which is new there. */
 function folders(t: TestContext) {
@@ -88,20 +83,6 @@ inEachShell(({ run }) => {
         ...Object.fromEntries(names.map((name) => [name, `new ${name}\n`])),
         ...Object.fromEntries(names.slice(1).map((name) => [`${name}${oldSuffix}`, `old ${name}\n`])),
       })
-    })
-
-    test('is the same whatever tools would read from the environment', (t) => {
-      const { place: folder, change } = folders(t)
-      assert.deepEqual(answer(oddEnvironment + placeScript(change, nonce)), ['placed'])
-      for (const name of names) {
-        const { uid, mode: found } = lstatSync(join(folder, name))
-        assert.deepEqual(
-          [uid, found & 0o7777, readFileSync(join(folder, name), 'utf8')],
-          [0, mode(name), `new ${name}\n`],
-        )
-      }
-      answer(oddEnvironment + forgetOf(change))
-      assert.deepEqual(readdirSync(folder).toSorted(), names.toSorted())
     })
 
     test('is on the disk before it takes its place, and the rename is before it is reported', (t) => {
@@ -281,38 +262,6 @@ inEachShell(({ run }) => {
           assert.deepEqual(place(seen), ['changed'])
           assert.deepEqual(snapshot(folder), before)
         })
-
-      test('is none where nothing has', (t) => {
-        const { place: folder, change } = folders(t)
-        const seen = seenAt(change)
-        writeFileSync(join(folder, 'theirs'), 'not ours')
-        assert.deepEqual(place(seen), ['placed'])
-      })
-    })
-
-    test('changes nothing where a folder stands in a place, or its folder does not exist', (t) => {
-      const { place: folder, change } = folders(t)
-      mkdirSync(join(folder, 'ca.pem'))
-      const before = snapshot(folder)
-      assert.match(place(change)[0] ?? '', /^undone /)
-      const [first, ...rest] = change.files
-      const far = { ...(first ?? assert.fail()), path: join(folder, 'gone/ca.pem') }
-      assert.match(place({ ...change, files: [far, ...rest] })[0] ?? '', /^undone /)
-      assert.deepEqual(contents(join(folder, 'ca.pem')), {})
-      assert.deepEqual(Object.keys(snapshot(folder)), Object.keys(before))
-    })
-
-    test('changes nothing where a file is immutable', { skip: !canLock && 'no chattr' }, (t) => {
-      const { place: folder, change } = folders(t)
-      const before = contents(folder)
-      const last = join(folder, 'kubernetes-key.pem')
-      execFileSync('chattr', ['+i', last])
-      try {
-        assert.match(place(change)[0] ?? '', /^undone .*not permitted/)
-      } finally {
-        execFileSync('chattr', ['-i', last])
-      }
-      assert.deepEqual(contents(folder), before)
     })
 
     test('undoes all where one can not be renamed', (t) => {
@@ -340,15 +289,6 @@ inEachShell(({ run }) => {
       assert.deepEqual(place(change), ['placed'])
     })
 
-    test('waits for another that is at work there', (t) => {
-      const { source, place: folder, change } = folders(t)
-      const before = snapshot(folder)
-      const flock = fakeTool(t, 'flock', `echo >> ${join(source, 'asked')}; exit 1`)
-      assert.deepEqual(place(change, { path: `${flock}:${fakeTool(t, 'sleep', 'exit 0')}` }), ['busy'])
-      assert.equal(readFileSync(join(source, 'asked'), 'utf8').length, 30)
-      assert.deepEqual(snapshot(folder), before)
-    })
-
     const link = 'ln -s "$VICTIM" "$f" 2>/dev/null || :'
     for (const [when, tool, script] of [
       ['before it is written', 'rm', `real "$@"; for f; do :; done; ${link}`],
@@ -366,23 +306,6 @@ inEachShell(({ run }) => {
       })
   })
 
-  test('placing changes nothing on a full disk', { skip: !canMount && 'no leave to mount' }, (t) => {
-    const { place: folder, change } = folders(t)
-    const sh = `mount -t tmpfs -o size=16k tmpfs ${folder}; for f in kubernetes kubernetes-key; do echo old >${folder}/$f.pem; done
-      ${process.execPath} ${new URL('../../support/full-disk.ts', import.meta.url).pathname} ${folder}/full 1
-      ls -A ${folder}; sh; ls -A ${folder}; cat ${folder}/kubernetes.pem ${folder}/kubernetes-key.pem`
-    const { stdout } = spawnSync('unshare', ['-m', 'sh', '-c', sh], {
-      input: ownNodeFolder(placeScript(change, nonce)),
-      encoding: 'utf8',
-    })
-    const listed = 'full\nkubernetes-key.pem\nkubernetes.pem\n'
-    const [before, ...rest] = stdout.split(`\n${nonce} `)
-    assert.equal(before, listed)
-    assert.match(rest.join(''), /said undone .*No space left/)
-    assert.ok(stdout.endsWith(`${listed}old\nold\n`), stdout)
-    assert.equal(typeof fill, 'function')
-  })
-
   test("a command's status and its output are reported, whatever it prints and reads", () => {
     assert.deepEqual(answer(commandScript('', 'cat; echo one; echo two >&2; exit 7', nonce)), [
       'status 7',
@@ -396,13 +319,5 @@ inEachShell(({ run }) => {
   test('a shell of root that does not start is reported', () => {
     const { stdout } = run('/', commandScript('false', 'echo one', nonce))
     assert.equal(readAnswer(stdout, nonce).stopped?.why, 'root')
-  })
-
-  test('what is linked elsewhere too is replaced in its place alone', { skip: !isRoot && 'needs root' }, (t) => {
-    const { place: folder, change } = folders(t)
-    linkSync(join(folder, 'kubernetes.pem'), join(folder, 'elsewhere'))
-    chmodSync(join(folder, 'elsewhere'), 0o640)
-    place(change)
-    assert.equal(readFileSync(join(folder, 'elsewhere'), 'utf8'), 'old kubernetes.pem\n')
   })
 })

@@ -1,6 +1,4 @@
 import assert from 'node:assert/strict'
-import { execFileSync, spawn, spawnSync } from 'node:child_process'
-import { once } from 'node:events'
 import {
   chmodSync,
   chownSync,
@@ -11,7 +9,6 @@ import {
   readFileSync,
   rmSync,
   symlinkSync,
-  utimesSync,
   writeFileSync,
 } from 'node:fs'
 import { join } from 'node:path'
@@ -157,15 +154,6 @@ inEachShell(({ run, did }: NodeShell) => {
       assert.deepEqual(snapshot(elsewhere), old)
     })
 
-    test('replaces a pipe', (t) => {
-      const home = oldHome(t)
-      rmSync(join(home, 'ca.pem'))
-      execFileSync('mkfifo', [join(home, 'ca.pem')])
-      stage(home)
-      swapped(home)
-      assert.equal(readFileSync(join(home, 'ca.pem'), 'utf8'), 'the new CA\n')
-    })
-
     test('puts no file into a folder that stands in its way, and undoes the rest', (t) => {
       const home = oldHome(t)
       rmSync(join(home, 'worker0.kubeconfig'))
@@ -230,28 +218,6 @@ inEachShell(({ run, did }: NodeShell) => {
         'worker0.kubeconfig',
       ])
     })
-
-    test('copies, sets modes and prunes in one go', (t) => {
-      const home = oldHome(t)
-      writeFileSync(join(home, 'old.pem'), 'x', { mode: 0o644 })
-      stage(home)
-      did(home, scriptFor(home, swapOf(home, { modes: [{ name: 'notes.txt', mode: 0o600 }], pruned: ['old.pem'] })))
-      assert.equal(lstatSync(join(home, 'notes.txt')).mode & 0o7777, 0o600)
-      assert.ok(!existsSync(join(home, 'old.pem')))
-      assert.equal(readFileSync(join(home, 'ca.pem'), 'utf8'), 'the new CA\n')
-    })
-
-    test('in a folder that can not be written leaves the old set', (t) => {
-      const home = oldHome(t)
-      stage(home)
-      if (isRoot) chownSync(join(home, staging), anybody, anybody)
-      chmodSync(home, 0o555)
-      const { [staging]: _, ...old } = snapshot(home)
-      assert.notEqual(run(home, scriptFor(home, swapOf(home)), { who: asAnybody }).status, 0)
-      const { [staging]: __, ...now } = snapshot(home)
-      chmodSync(home, 0o700)
-      assert.deepEqual(now, old)
-    })
   })
 
   describe('a swap that fails is undone', () => {
@@ -279,14 +245,6 @@ exit 1`,
         )
         assert.match(String(assertUndone(home, old, mv)?.said), /Operation not permitted$/)
       })
-
-    test('and where nothing was there before, nothing is there after', (t) => {
-      const home = scratch(t)
-      stage(home)
-      const mv = fakeTool(t, 'mv', 'real "$@"; case "$*" in *" ..") exit 1 ;; esac')
-      // The folder did not exist when it was looked at.
-      assertUndone(home, {}, mv)
-    })
 
     test('and says so where a file can not be put back, and keeps it', (t) => {
       const home = oldHome(t)
@@ -317,34 +275,6 @@ exit 1`,
       const tools = `${fakeTool(t, 'ln', 'exit 1')}:${fakeTool(t, 'mv', 'case "$*" in *" ..") real "$@"; [ "$#" -eq 4 ]; exit ;; esac; real "$@"')}`
       assertUndone(home, old, tools)
     })
-
-    const canChattr = isRoot && spawnSync('chattr', ['-i', '/tmp']).status === 0
-    test('where a file is immutable, before anything was changed', {
-      skip: !canChattr && 'needs root, and a file system that has it',
-    }, (t) => {
-      const home = oldHome(t)
-      const path = join(home, 'worker0-key.pem')
-      const renames = join(scratch(t), 'renames')
-      stage(home)
-      execFileSync('chattr', ['+i', path])
-      const { [staging]: _, ...old } = snapshot(home)
-      const mv = fakeTool(t, 'mv', `case "$*" in *" ..") echo "$*" >> ${renames} ;; esac; real "$@"`)
-      try {
-        assertUndone(home, old, mv)
-      } finally {
-        execFileSync('chattr', ['-i', path])
-      }
-      assert.ok(!existsSync(renames) || !readFileSync(renames, 'utf8').includes('-- ca.pem '))
-    })
-  })
-
-  test('a swap without second links puts every file in its place all the same', (t) => {
-    const home = oldHome(t)
-    stage(home)
-    const { stdout } = run(home, scriptFor(home, swapOf(home)), { path: fakeTool(t, 'ln', 'exit 1') })
-    const { files } = readSwapped(stdout)
-    for (const { name, bytes } of newFiles) assert.equal(files.get(name)?.sha256, sha256(bytes), name)
-    assert.ok(readdirSync(home).every((name) => !name.startsWith('.')))
   })
 
   test('a file of another owner, to which no second link may be made, is replaced', {
@@ -361,26 +291,6 @@ exit 1`,
     const { files } = readSwapped(stdout)
     for (const { name, bytes } of newFiles)
       assert.deepEqual([files.get(name)?.sha256, files.get(name)?.uid], [sha256(bytes), anybody], name)
-  })
-
-  test('a swap whose mv does nothing and exits 0 is seen by the look that follows', (t) => {
-    const home = oldHome(t)
-    const before = look(home)
-    stage(home)
-    const mv = fakeTool(t, 'mv', 'case "$*" in *" ..") exit 0 ;; esac; real "$@"')
-    const { stdout } = run(home, scriptFor(home, swapOf(home)), { path: mv })
-    assert.equal(readSwapped(stdout).files.get('ca.pem')?.sha256, before.files.get('ca.pem')?.sha256)
-  })
-
-  test('new files have the time of the node, though the archive carries none', (t) => {
-    const home = oldHome(t)
-    for (const { name } of newFiles) if (existsSync(join(home, name))) utimesSync(join(home, name), 1e9, 1e9)
-    stage(home)
-    swapped(home)
-    for (const { name } of newFiles) {
-      const age = Date.now() - lstatSync(join(home, name)).mtimeMs
-      assert.ok(Math.abs(age) < 600_000, `${name} is ${age} ms old`)
-    }
   })
 
   describe('what has changed since the look', () => {
@@ -416,37 +326,12 @@ exit 1`,
     })
   })
 
-  test('a lock that another holds is waited for, and ends with its process', async (t) => {
-    const home = oldHome(t)
-    const seen = look(home)
-    stage(home)
-    const holder = spawn('sh', ['-c', 'exec 9<.; flock 9; echo held; exec sleep 60'], {
-      cwd: home,
-      stdio: ['ignore', 'pipe', 'ignore'],
-    })
-    t.after(() => holder.kill('SIGKILL'))
-    await once(holder.stdout, 'data')
-    // It is asked for the first time, and then the holder is killed.
-    const flock = fakeTool(t, 'flock', `real "$@" || { kill -9 ${holder.pid} 2>/dev/null; exit 1; }`)
-    const { stdout } = run(home, scriptFor(home, swapOf(home), seen), { path: flock })
-    assert.equal(readSwapped(stdout).files.get('ca.pem')?.sha256, sha256('the new CA\n'))
-  })
-
   test('a lock that another keeps stops the swap with nothing changed', (t) => {
     const home = oldHome(t)
     const old = snapshot(home)
     stage(home)
     const tools = `${fakeTool(t, 'flock', 'exit 1')}:${fakeTool(t, 'sleep', 'exit 0')}`
     assert.equal(stops(home, scriptFor(home, swapOf(home)), { path: tools })?.why, 'busy')
-    assert.deepEqual(snapshot(home), old)
-  })
-
-  test('a lock that can not be taken is an error, and nothing is changed', (t) => {
-    const home = oldHome(t)
-    const old = snapshot(home)
-    stage(home)
-    const { status } = run(home, scriptFor(home, swapOf(home)), { path: fakeTool(t, 'flock', 'exit 65') })
-    assert.notEqual(status, 0)
     assert.deepEqual(snapshot(home), old)
   })
 
@@ -459,14 +344,6 @@ exit 1`,
       run(home, script.slice(0, length))
       assert.deepEqual(snapshot(home), old, `of ${length} characters`)
     }
-  })
-
-  test('a folder is never pruned', (t) => {
-    const home = oldHome(t)
-    mkdirSync(join(home, 'old.pem'))
-    writeFileSync(join(home, 'old.pem/notes.txt'), 'x')
-    assert.notEqual(run(home, scriptFor(home, swapOf(home, { copied: [], pruned: ['old.pem'] }))).status, 0)
-    assert.deepEqual(readdirSync(join(home, 'old.pem')), ['notes.txt'])
   })
 
   test('what other runs have left is removed if it is named, and nothing else', (t) => {

@@ -1,0 +1,273 @@
+/** Rotations in a live cluster, on real machines, while a client sends requests all the time: none fails. */
+import assert from 'node:assert/strict'
+import { after, before, describe, test } from 'node:test'
+import type { Machines } from '../lab/machines/machines.ts'
+import { realBinaries } from '../lab/machines/shared.ts'
+import { eventually } from '../support/eventually.ts'
+import {
+  assertNothingLeft,
+  everywhere,
+  fingerprint,
+  getObject,
+  mustRun,
+  readStarts,
+  removeDeployed,
+  running,
+  shownBy,
+  shutdownDelay,
+  skip,
+  startedSince,
+  startRunning,
+  statusOf,
+  unnoticed,
+} from '../support/running.ts'
+
+const controls = ['control0', 'control1', 'control2']
+const clients = ['kube-controller-manager', 'kube-scheduler', 'kubelet', 'kube-proxy']
+const ofClients = [...clients.flatMap((unit) => everywhere(unit)), ...everywhere('kubelet', 'worker')]
+const allClients = [...ofClients, ...everywhere('kube-proxy', 'worker')].toSorted()
+
+describe('rotations on six machines', { skip }, () => {
+  let lab: Machines
+  const ip = (name: string) => lab.machine(name).ip
+  const on = (name: string, command: string) => lab.machine(name).exec(command)
+  const json = "-H 'Content-Type: application/json'"
+  const etcdctl = (command: string) =>
+    lab.exec(
+      `etcdctl --endpoints=https://${ip('control0')}:2379 --cacert=auth/ca.pem --cert=auth/kubernetes.pem --key=auth/kubernetes-key.pem ${command}`,
+    )
+  /** `k8s:enc:aescbc:v1:key1` → how many Secrets begin so in etcd. */
+  const seals = async () => {
+    const told = await etcdctl(
+      `get --prefix /registry/secrets/ --print-value-only | grep -ao 'k8s:enc:[a-z]*:v1:[a-z0-9]*' | sort | uniq -c`,
+    )
+    return new Map(
+      told
+        .split('\n')
+        .filter(Boolean)
+        .map((line) => line.trim().split(' ').reverse() as [string, string]),
+    )
+  }
+
+  /** What the stand-in does not play: the controller manager signs with the CA, and publishes it to pods. */
+  const assertControllersKnowCA = async () => {
+    const request = await lab.exec(
+      'openssl req -new -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -keyout csr-key.pem -subj /CN=someone 2>/dev/null | base64 -w0',
+    )
+    const spec = { request, signerName: 'kubernetes.io/kube-apiserver-client', usages: ['client auth'] }
+    const csr = {
+      apiVersion: 'certificates.k8s.io/v1',
+      kind: 'CertificateSigningRequest',
+      metadata: { name: 'one' },
+      spec,
+    }
+    await lab.exec(`echo '${JSON.stringify(csr)}' | kubectl create -f - && kubectl certificate approve one`)
+    await eventually(() =>
+      lab.exec(
+        'kubectl get csr one -o jsonpath={.status.certificate} | base64 -d >csr.pem && openssl verify -CAfile auth/ca.pem csr.pem',
+      ),
+    )
+    await eventually(async () => {
+      const { data } = await getObject(lab, 'control1', '/api/v1/namespaces/default/configmaps/kube-root-ca.crt')
+      assert.equal(data['ca.crt'], await lab.exec('cat auth/ca.pem'))
+    })
+  }
+
+  before(async () => {
+    lab = await startRunning(shutdownDelay)
+  })
+  after(() => lab?.stop())
+
+  test('the next service-account key is accepted before it signs; tokens of the old one are valid until --finish', async () => {
+    const kidsOf = async (name: string) => (await getObject(lab, name, '/openid/v1/jwks')).keys.length
+    const token = async () => {
+      const { status } = await getObject(
+        lab,
+        'control1',
+        '/api/v1/namespaces/default/serviceaccounts/default/token',
+        '-X POST -d {}',
+      )
+      return status.token as string
+    }
+    const ask = async (name: string, bearer: string) =>
+      lab.exec(
+        `curl -s -o /dev/null -w '%{http_code}' --cacert auth/ca.pem -H 'authorization: Bearer ${bearer}' https://${ip(name)}:6443/openid/v1/jwks`,
+      )
+    const early = await token()
+    await unnoticed(lab, async () => {
+      const starts = await readStarts(lab)
+      await mustRun(lab, 0, 'rotate', 'service-account')
+      assert.deepEqual(
+        await startedSince(lab, starts),
+        [...everywhere('kube-apiserver'), ...everywhere('kube-controller-manager')].toSorted(),
+      )
+      for (const name of controls) assert.equal(await kidsOf(name), 2)
+    })
+    const late = await token()
+    for (const name of controls) for (const each of [early, late]) assert.equal(await ask(name, each), '200')
+    // What was signed by it stays good: only one step back can be made.
+    await mustRun(lab, 0, 'rotate', 'service-account', '--undo')
+    for (const name of controls) assert.equal(await ask(name, late), '200')
+    assert.match((await mustRun(lab, 3, 'rotate', 'service-account', '--undo')).stderr, /has signed already/)
+    await mustRun(lab, 0, 'rotate', 'service-account')
+    const legacy = {
+      metadata: { name: 'legacy', annotations: { 'kubernetes.io/service-account.name': 'default' } },
+      type: 'kubernetes.io/service-account-token',
+      data: { token: Buffer.from(early).toString('base64') },
+    }
+    await getObject(lab, 'control0', '/api/v1/namespaces/default/secrets', `-X POST -d '${JSON.stringify(legacy)}'`)
+    assert.doesNotMatch((await mustRun(lab, 0, 'status')).stdout, /still used by/)
+    const told = (await mustRun(lab, 0, 'status', '--on-nodes')).stdout.replace(/\s+/g, ' ')
+    assert.match(told, /still used by the token in Secret default\/legacy.*not seen from here: processes that read/)
+    const held = await mustRun(lab, 3, 'rotate', 'service-account', '--finish')
+    assert.match(held.stderr, /Secret default\/legacy.*has signed with the next key for/s)
+    await mustRun(lab, 0, 'rotate', 'service-account', '--finish', '--force')
+    for (const name of controls) {
+      assert.equal(await kidsOf(name), 1)
+      assert.equal(await ask(name, early), '401')
+      assert.equal(await ask(name, late), '200')
+    }
+    await mustRun(lab, 0, 'bootstrap', '--dry-run')
+  })
+
+  test('the plan tells each stage, what it does to which unit, the proof and the way back, and touches nothing', async () => {
+    const before = await lab.exec('ls auth')
+    const { stdout } = await mustRun(lab, 4, 'rotate', 'ca', '--dry-run')
+    assert.match(
+      stdout,
+      /Stage 1 of 2 \(to do\)[\s\S]*control0, control1, control2\n +etcd: by itself \(kubernetes\.pem\)/,
+    )
+    assert.match(stdout, /Stage 2 of 2 \(with --finish\)[\s\S]*kube-apiserver: by restart, drained/)
+    assert.equal(await lab.exec('ls auth'), before)
+  })
+
+  test('the CA goes over to the next by a cross certificate; every unit starts as often as is said', async () => {
+    await lab.exec('mkdir old; cp auth/*.pem old')
+    await unnoticed(lab, async () => {
+      const starts = await readStarts(lab)
+      assert.match((await mustRun(lab, 0, 'rotate', 'ca')).stdout, /rotate ca --finish/)
+      assert.deepEqual(await startedSince(lab, starts), allClients)
+      for (const file of ['kubernetes', 'control0', 'worker0', 'admin'])
+        for (const trusted of ['old/ca.pem', 'auth/ca-next.pem'])
+          await lab.exec(`openssl verify -CAfile ${trusted} -untrusted auth/ca-cross.pem auth/${file}.pem`)
+      assert.match((await mustRun(lab, 0, 'status')).stdout, /rotation of the CA is under way/)
+      const again = await readStarts(lab)
+      await mustRun(lab, 0, 'rotate', 'ca')
+      assert.deepEqual(await startedSince(lab, again), [])
+      await mustRun(lab, 0, 'rotate', 'ca', '--finish')
+      const servers = [...everywhere('etcd'), ...everywhere('kube-apiserver'), 'gateway ldirectord']
+      assert.deepEqual(await startedSince(lab, again), [...allClients, ...servers].toSorted())
+    })
+    for (const name of controls) {
+      assert.equal(await statusOf(lab, `https://${ip(name)}:6443/api/v1/nodes`, 'old/admin'), '401', name)
+      assert.equal(await statusOf(lab, `https://${ip(name)}:6443/api/v1/nodes`, 'auth/admin'), '200', name)
+      assert.equal(await statusOf(lab, `https://${ip(name)}:2379/health`, 'old/kubernetes'), '000', name)
+      assert.equal(await statusOf(lab, `https://${ip(name)}:2379/health`, 'auth/kubernetes'), '200', name)
+    }
+    assert.equal(await statusOf(lab, `https://${ip('worker0')}:10250/healthz`, 'old/kubernetes'), '401')
+    const { data } = await getObject(
+      lab,
+      'control0',
+      '/api/v1/namespaces/kube-system/configmaps/extension-apiserver-authentication',
+    )
+    assert.equal(data['client-ca-file'], await lab.exec('cat auth/ca.pem'))
+    if (realBinaries) await assertControllersKnowCA()
+    assert.equal((await mustRun(lab, 0, 'bootstrap', '--dry-run')).status, 0)
+    await mustRun(lab, 0, 'verify')
+    assert.match((await mustRun(lab, 0, 'rotate', 'ca', '--finish')).stdout, /no rotation of the CA is under way/)
+    await assertNothingLeft(lab)
+  })
+
+  test('a next CA, also to a node that comes in the middle, can be undone: the same certificates are accepted', async () => {
+    await unnoticed(lab, async () => {
+      const nodes = lab.all.map(({ name, role, ip: address }) => ({ name, role, ip: address }))
+      lab.write(...running(), [['nodes'], nodes.filter(({ name }) => name !== 'worker1')])
+      await mustRun(lab, 0, 'rotate', 'ca', '--force')
+      const earlier = await shownBy(lab, 'worker1', 10250)
+      // A node that comes in the middle is brought to the present stage before anything else begins.
+      lab.write(...running())
+      await mustRun(lab, 0, 'rotate', 'ca')
+      assert.notEqual(await shownBy(lab, 'worker1', 10250), earlier)
+      assert.equal(await shownBy(lab, 'worker1', 10250), await fingerprint(lab, 'worker1'))
+      const refused = await mustRun(lab, 3, 'rotate', 'encryption-key')
+      assert.match(refused.stderr, /a rotation of the CA is under way/)
+      await mustRun(lab, 0, 'rotate', 'ca', '--undo')
+    })
+    await lab.exec('test ! -e auth/ca-next.pem -a ! -e auth/ca-next-key.pem -a ! -e auth/ca-cross.pem')
+    await mustRun(lab, 0, 'bootstrap', '--dry-run')
+    for (const name of controls)
+      assert.equal(await statusOf(lab, `https://${ip(name)}:6443/api/v1/nodes`, 'auth/admin'), '200', name)
+  })
+
+  test('an API server that reads another file than the installed one is named, and holds the rotation', async () => {
+    const [place, other] = ['/var/lib/kubernetes/encryption-config.yaml', '/etc/enc.yaml']
+    const read = (from: string, to: string) =>
+      on(
+        'control1',
+        `sed -i 's,--encryption-provider-config=${from},--encryption-provider-config=${to},' /etc/systemd/system/kube-apiserver.service && systemctl daemon-reload && systemctl restart kube-apiserver`,
+      )
+    await on('control1', `cp -p ${place} ${other}`)
+    await read(place, other)
+    assert.match((await mustRun(lab, 0, 'bootstrap')).stdout, /control1: kube-apiserver reads \/etc\/enc\.yaml/)
+    const { stderr } = await mustRun(lab, 3, 'rotate', 'encryption-key')
+    assert.match(stderr, /the API server of control1 reads \/etc\/enc\.yaml: set its place in install\.units/)
+    assert.doesNotMatch(await lab.exec('cat auth/encryption-config.yaml'), /key2/)
+    await read(other, place)
+  })
+
+  test('the next encryption key decrypts before it encrypts, and every stored Secret is encrypted with it in the end', async () => {
+    const admin = '--cacert auth/ca.pem --cert auth/admin.pem --key auth/admin-key.pem'
+    const url = `https://${ip('control0')}:6443/api/v1/namespaces/default/secrets`
+    // More than are read at once.
+    await lab.exec(
+      `for s in $(seq 120); do curl -sf ${json} -o /dev/null ${admin} -d '{"metadata":{"name":"s'$s'"},"stringData":{"a":"s'$s'"}}' ${url} || exit 1; done`,
+    )
+    await lab.exec('cp -a auth earlier')
+    const count = (await seals()).get('k8s:enc:aescbc:v1:key1')
+    assert.ok(Number(count) >= 120)
+    await etcdctl('get --print-value-only /registry/secrets/default/s1 >sealed-before')
+    await unnoticed(lab, async () => {
+      await mustRun(lab, 0, 'rotate', 'encryption-key')
+    })
+    assert.deepEqual([...(await seals())], [['k8s:enc:aescbc:v1:key2', count]])
+    // Objects are sealed by it: it stays in the list.
+    assert.match(
+      (await mustRun(lab, 0, 'rotate', 'encryption-key', '--undo')).stdout,
+      /both stay in use.*encrypted with key2/,
+    )
+    assert.match(await lab.exec('cat auth/encryption-config.yaml'), /key1[\s\S]*key2/)
+    await lab.exec('cp -a auth half')
+    await unnoticed(lab, async () => {
+      await mustRun(lab, 0, 'rotate', 'encryption-key')
+      // What is of none of encryption.resources is nobody's to write anew, and may be of worth all the same.
+      await etcdctl('put /registry/leftover/s1 <sealed-before')
+      assert.match(
+        (await mustRun(lab, 3, 'rotate', 'encryption-key', '--finish')).stderr,
+        /still used by 1 stored object encrypted with key1/,
+      )
+      await etcdctl('del /registry/leftover/s1')
+      await mustRun(lab, 0, 'rotate', 'encryption-key', '--finish')
+    })
+    assert.doesNotMatch(await on('control2', 'cat /var/lib/kubernetes/encryption-config.yaml'), /key1/)
+    const { data } = await getObject(lab, 'control2', '/api/v1/namespaces/default/secrets/s7')
+    assert.equal(Buffer.from(data.a, 'base64').toString(), 's7')
+    await mustRun(lab, 0, 'bootstrap', '--dry-run')
+    await assertNothingLeft(lab)
+  })
+
+  test('an auth/ from a stage of the finished rotation, or from before it, and tidy homes: nothing is overwritten', async () => {
+    await removeDeployed(lab)
+    await lab.exec('mv auth current')
+    const config = () => on('control0', 'cat /var/lib/kubernetes/encryption-config.yaml')
+    const [before, starts] = [await config(), await readStarts(lab)]
+    for (const auth of ['half', 'earlier']) {
+      await lab.exec(`rm -rf auth && mv ${auth} auth`)
+      for (const args of [['bootstrap', '--dry-run'], ['bootstrap']]) {
+        const { stdout, stderr } = await mustRun(lab, 3, ...args)
+        assert.match(stdout + stderr, /another encryption key than /)
+      }
+    }
+    assert.equal(await config(), before)
+    assert.deepEqual(await startedSince(lab, starts), [])
+  })
+})
