@@ -38,7 +38,7 @@ export interface Account {
 
 export const root: Account = { uid: 0, gids: [0] }
 
-export interface Wanted {
+export interface WantedFile {
   /** A key of `FilesSeen.files`. */
   readonly path: string
   /** In hex; undefined if auth/ does not have the file yet. It is compared once auth/ does. */
@@ -58,11 +58,11 @@ export interface Drift {
 }
 
 /** At most one per file, except that owner and mode may both be wrong. */
-export function compare(wanted: readonly Wanted[], { files }: Pick<FilesSeen, 'files'>): Drift[] {
+export function compare(wanted: readonly WantedFile[], { files }: Pick<FilesSeen, 'files'>): Drift[] {
   return wanted.flatMap((file) => driftsOf(file, files.get(file.path)).map((what) => ({ path: file.path, what })))
 }
 
-function driftsOf(file: Wanted, there: FileState | undefined): DriftKind[] {
+function driftsOf(file: WantedFile, there: FileState | undefined): DriftKind[] {
   if (!there) return ['missing']
   if (there.kind !== 'file') return ['not a file']
   const isRight = there.sha256 !== undefined && [file.sha256, file.accepted].includes(there.sha256)
@@ -70,7 +70,7 @@ function driftsOf(file: Wanted, there: FileState | undefined): DriftKind[] {
   return accessDrifts(file, there)
 }
 
-function accessDrifts({ readers, isSecret }: Wanted, there: FileState): DriftKind[] {
+function accessDrifts({ readers, isSecret }: WantedFile, there: FileState): DriftKind[] {
   if ('login' in readers) {
     const wrong: DriftKind[] = there.uid === readers.login ? [] : ['wrong owner']
     return there.mode === modeOf(isSecret) ? wrong : [...wrong, 'wrong mode']
@@ -97,7 +97,7 @@ function isOpen(readers: readonly Account[], isSecret: boolean, { uid, gid, mode
   return !isOurs || (ofOthers & forbidden) !== 0
 }
 
-export interface Access {
+export interface FileAccess {
   readonly uid: number
   readonly gid: number
   readonly mode: number
@@ -105,9 +105,9 @@ export interface Access {
 
 /** An existing file without a drift keeps its access; any other gets the least that its readers need. */
 export function accessFor(
-  file: Wanted & { readonly readers: readonly Account[] },
+  file: WantedFile & { readonly readers: readonly Account[] },
   there: FileState | undefined,
-): Access {
+): FileAccess {
   if (there?.kind === 'file' && accessDrifts(file, there).length === 0) return there
   const [first, second] = file.readers.filter(({ uid }) => uid !== 0)
   if (!first) return { uid: 0, gid: 0, mode: modeOf(file.isSecret) }

@@ -1,6 +1,6 @@
 /** Scripts that change the files where units of a node read them, as root. Pure. */
 import { clientPairFile } from '../files/names.ts'
-import type { Access, FileState } from '../files/place.ts'
+import type { FileAccess, FileState } from '../files/place.ts'
 import type { Part } from '../kubernetes/kubeconfig.ts'
 import { quote } from '../wording.ts'
 import { asRoot, besideOf, fileFunctions, folderOf, newSuffix, oldSuffix, unchangedLines } from './look.ts'
@@ -20,7 +20,7 @@ export interface PlacesChange {
     readonly part?: Part | undefined
     /** SHA-256 of what belongs there, in hex. */
     readonly digest: string
-  } & Access)[]
+  } & FileAccess)[]
   /** Absolute: files that must not have changed since the look. */
   readonly unchanged: readonly string[]
   readonly seen: ReadonlyMap<string, FileState>

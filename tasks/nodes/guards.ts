@@ -177,20 +177,10 @@ function earlierIdentityRefused(run: Run, place: OtherPlace, folders: readonly s
       place,
       waysOut: (places) => [
         `as after an old snapshot of the machine: overwrite it: ${command(`${cluster.install ? 'install' : 'deploy'} ${nodeOptions(places.map(({ node }) => node))} --replace-identity`)}`,
-        ...new Set(places.flatMap(({ others }) => others.map(({ held }) => lossOf(auth, held.file)))),
+        'what that key has encrypted or signed there since then is lost with it: read those Secrets through that API server first, and create them again afterwards',
       ],
     },
   )
-}
-
-/** What stops working when an old key that was in use again is overwritten. */
-function lossOf(auth: AuthDir, file: string): string {
-  const { kind, name } = auth.files.parse(file) ?? {}
-  if (kind === 'encryption-config')
-    return 'what its API server has encrypted with that key since then is lost with it: read those Secrets through that API server first, and create them again afterwards'
-  return name === caName
-    ? 'certificates issued there since then will be refused'
-    : 'tokens signed there since then will be refused'
 }
 
 /** Names one node to restore the identity from: a control node has all of it, and no other node has a key. */

@@ -266,16 +266,9 @@ async function refuseUnloaded(on: NodeRun, { before, stale, restarted, paths }: 
   })
 }
 
-/** Throws once all have ended: one Failure with all of theirs. A bug is thrown unchanged. */
+/** Throws once all have ended: the first error, but with another beside it, `busy` is no reason to keep the new files. */
 async function allOrFailure(work: readonly Promise<void>[]): Promise<void> {
   const errors = (await Promise.allSettled(work)).flatMap((each) => (each.status === 'rejected' ? [each.reason] : []))
-  const failures = errors.filter((error) => error instanceof Failure)
-  const [first, ...more] = failures
-  if (first === undefined && errors.length > 0) throw errors[0]
-  if (first === undefined) return
-  if (more.length === 0) throw first
-  const remedy = failures.flatMap((failure) => failure.remedy ?? []).join('\n')
-  // With another failure beside it, `busy` is no reason to keep the new files.
-  const code = failures.find((failure) => !isKept(failure))?.code ?? first.code
-  throw first.with({ what: failures.map(({ what }) => what).join('; '), remedy, code, cause: first })
+  const [first] = [...errors.filter((error) => !isKept(error)), ...errors]
+  if (first !== undefined) throw first
 }

@@ -3,7 +3,7 @@ import { isDeepStrictEqual } from 'node:util'
 import type { ClusterNode, Install } from '../../lib/cluster/cluster.ts'
 import { Failure, runAgain, tryToAwait } from '../../lib/failure.ts'
 import { caName, encryptionConfigFile, nextName } from '../../lib/files/names.ts'
-import { type Account, compare, type Drift, root, type Wanted } from '../../lib/files/place.ts'
+import { type Account, compare, type Drift, root, type WantedFile } from '../../lib/files/place.ts'
 import { secretMode } from '../../lib/files/plain-file.ts'
 import type { Run } from '../../lib/graph/run.ts'
 import { readClientCertificate, readServer } from '../../lib/kubernetes/kubeconfig.ts'
@@ -207,7 +207,7 @@ export function checkUnitsOf(run: Run, node: ClusterNode, install: Install, foun
   }))
 }
 
-export type WantedPlace = Wanted & Pick<Place, 'file' | 'part'> & { readonly readers: readonly Account[] }
+export type WantedPlace = WantedFile & Pick<Place, 'file' | 'part'> & { readonly readers: readonly Account[] }
 
 /** Each file once, even if several units read it, by several paths. */
 export function wantedAt(run: Run, units: readonly Unit[], places: PlacesSeen): WantedPlace[] {

@@ -2,13 +2,13 @@ import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
 import fc from 'fast-check'
 import {
-  type Access,
   type Account,
   accessFor,
   compare,
   type Drift,
+  type FileAccess,
   type FileState,
-  type Wanted,
+  type WantedFile,
 } from '../../../lib/files/place.ts'
 
 const path = '/etc/etcd/x.pem'
@@ -16,11 +16,11 @@ const file = (change: Partial<FileState> = {}): FileState => ({
   ...{ kind: 'file', mode: 0o644, uid: 0, gid: 0, size: 1, changed: 0, sha256: 'ours', lines: '' },
   ...change,
 })
-const wanted = (change: Partial<Wanted> = {}): Wanted => ({
+const wanted = (change: Partial<WantedFile> = {}): WantedFile => ({
   ...{ path, sha256: 'ours', isSecret: false, readers: [root] },
   ...change,
 })
-const driftsOf = (of: Wanted, there: FileState | undefined): Drift['what'][] =>
+const driftsOf = (of: WantedFile, there: FileState | undefined): Drift['what'][] =>
   compare([of], { files: new Map(there ? [[path, there]] : []) }).map((drift) => {
     assert.equal(drift.path, path)
     return drift.what
@@ -31,7 +31,7 @@ const kube: Account = { uid: 990, gids: [991, 5] }
 const etcd: Account = { uid: 980, gids: [981] }
 
 describe('a file differs from what is wanted', () => {
-  const rows: Readonly<Record<string, readonly [Partial<Wanted>, FileState | undefined, ...Drift['what'][]]>> = {
+  const rows: Readonly<Record<string, readonly [Partial<WantedFile>, FileState | undefined, ...Drift['what'][]]>> = {
     'where it is not there': [{}, undefined, 'missing'],
     'where a folder stands there': [{}, file({ kind: 'folder', sha256: undefined }), 'not a file'],
     'where a link stands there': [{}, file({ kind: 'link', sha256: undefined }), 'not a file'],
@@ -185,7 +185,7 @@ describe('owner and mode of', () => {
       [undefined, file({ kind: 'other', gid: 7, mode: 0o440 })].map((there) =>
         accessFor({ ...wanted({ isSecret }), readers }, there),
       )
-    const twice = (each: Access) => [each, each]
+    const twice = (each: FileAccess) => [each, each]
     assert.deepEqual(given(true, root), twice({ mode: 0o600, uid: 0, gid: 0 }))
     assert.deepEqual(given(false, root), twice({ mode: 0o644, uid: 0, gid: 0 }))
     assert.deepEqual(given(true, root, kube), twice({ mode: 0o600, uid: 990, gid: 991 }))
