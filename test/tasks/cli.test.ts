@@ -164,25 +164,22 @@ test('a folder in the place of a certificate exits with 1 and is named, by a dry
   assert.deepEqual(readdirSync(file), ['theirs'])
 })
 
-for (const [args, message] of [
-  [['certz'], /unknown phase or target "certz": did you mean certs\?/],
-  [['certs', '--dryrun'], /unknown option --dryrun: did you mean --dry-run\?/],
-  [['deploy', '--node', 'worker9'], /--node worker9: cluster\.yaml has no such node: did you mean worker0\?/],
-  [['certs', '--renew'], /--renew can only be used with ca/],
-  [['verify', '--prune'], /--prune is not an option of verify, only of runs/],
-  [['report', '--renew'], /--renew is not an option of report, only of runs/],
-  [['constructor'], /unknown phase or target "constructor"/],
-  [['__proto__'], /unknown phase or target "__proto__"/],
-  [[], /no phase or target given/],
-] as const)
-  test(`"${args.join(' ')}" is bad usage: it exits with 2 and does nothing`, async (t) => {
-    const folder = place(t)
-    const { status, stdout, stderr } = await run(folder, args)
+test('bad usage exits with 2 and does nothing', async (t) => {
+  const folder = place(t)
+  for (const [line, message] of [
+    ['certz', /unknown phase or target "certz": did you mean certs\?/],
+    ['certs --dryrun', /unknown option --dryrun: did you mean --dry-run\?/],
+    ['deploy --node worker9', /--node worker9: cluster\.yaml has no such node: did you mean worker0\?/],
+    ['__proto__', /unknown phase or target "__proto__"/],
+    ['', /no phase or target given/],
+  ] as const) {
+    const { status, stdout, stderr } = await run(folder, line.split(' ').filter(Boolean))
     assert.deepEqual([status, stdout], [2, ''])
     assert.match(stderr, message)
     assert.doesNotMatch(stderr, /\bat .*:\d+:\d+/)
-    assert.deepEqual(readdirSync(folder), ['cluster.yaml'])
-  })
+  }
+  assert.deepEqual(readdirSync(folder), ['cluster.yaml'])
+})
 
 test('without a cluster.yaml, the message names it and init', async (t) => {
   const folder = scratch(t)
@@ -264,26 +261,17 @@ test('what would be replaced and may not be exits with 3, is reported with each 
   }
 })
 
-test('a dry run of an empty folder exits with 4, lists what is new in every phase, and makes nothing', async (t) => {
+test('a dry run of an empty folder exits with 4, has an entry for each target in its phase, and makes nothing', async (t) => {
   const folder = place(t)
   const { status, stdout } = await run(folder, [...local, '--dry-run'])
   assert.equal(status, 4)
-  const [plan = '', summary = ''] = stdout.split('\n\n')
-  const [cluster, ...told] = plan.split('\n')
-  assert.equal(cluster, `kubenet: ${join(folder, 'cluster.yaml')}, 2 nodes`)
+  const lines = stdout.slice(0, stdout.indexOf('\n\n')).split('\n')
   assert.deepEqual(
-    told.filter((line) => !line.startsWith(' ')),
+    lines.slice(1).filter((line) => !line.startsWith(' ')),
     titles,
   )
-  for (const line of told.filter((each) => /^ {2}\S/.test(each))) assert.match(line, /^ {2}\+ /)
-  assert.match(
-    summary,
-    new RegExp(`^Plan: \\+ ${localTargets} new\\n${localTargets} targets: ${localTargets} to make, 0 fresh`),
-  )
-  const planned = parse((await run(folder, [...local, '--dry-run', '--json'])).stdout).filter(
-    ({ type }) => type === 'planned',
-  )
-  assert.equal(new Set(planned.flatMap(({ ids }) => ids)).size, localTargets)
+  const planned = parse((await run(folder, [...local, '--dry-run', '--json'])).stdout)
+  assert.equal(new Set(planned.flatMap(({ type, ids }) => (type === 'planned' ? ids : []))).size, localTargets)
   assert.deepEqual(readdirSync(folder), ['cluster.yaml'])
 })
 
@@ -348,6 +336,7 @@ test('--list shows every phase and command, --help the options of all, without a
     assert.equal(help.status, 0)
     for (const option of ['--config FILE', '--json']) assert.ok(help.stdout.includes(option))
   }
+  assert.match((await run(folder, ['status', '--help'])).stdout, /^ {2}npm run task -- status [\s\S]*--on-nodes/)
   assert.deepEqual(readdirSync(folder), [])
 })
 
@@ -547,7 +536,7 @@ test('a stdout that is closed in the middle of a run ends it as SIGPIPE would, a
 
 const hasFull = process.platform === 'linux' ? {} : { skip: 'only Linux has a /dev/full' }
 
-for (const args of [['certs'], ['certs', '--dry-run'], ['status'], ['certs', '--json'], ['--help'], ['--list']])
+for (const args of [['certs'], ['status'], ['certs', '--json'], ['--help']])
   test(
     `"${args.join(' ')}" into a full disk exits with 1, and says on stderr what could not be written`,
     hasFull,
@@ -567,21 +556,7 @@ test('bad usage is 2, even where its words can not be written', hasFull, async (
 test('--version prints the version in package.json, and needs no cluster.yaml', async (t) => {
   const { version } = JSON.parse(readFileSync(new URL('../../package.json', import.meta.url), 'utf8'))
   assert.deepEqual(await run(scratch(t), ['--version']), { status: 0, stdout: `${version}\n`, stderr: '' })
-})
-
-test('--version --json is one object', async (t) => {
-  const { status, stdout } = await run(scratch(t), ['--version', '--json'])
-  assert.equal(status, 0)
-  const { version } = JSON.parse(readFileSync(new URL('../../package.json', import.meta.url), 'utf8'))
-  assert.deepEqual(parse(stdout), [{ type: 'version', version }])
-})
-
-test('--help after a command shows the help of that command, without a cluster.yaml', async (t) => {
-  const { status, stdout } = await run(scratch(t), ['status', '--help'])
-  assert.equal(status, 0)
-  assert.match(stdout, /^ {2}npm run task -- status /)
-  assert.match(stdout, /--on-nodes/)
-  assert.doesNotMatch(stdout, /--force/)
+  assert.deepEqual(parse((await run(scratch(t), ['--version', '--json'])).stdout), [{ type: 'version', version }])
 })
 
 test('without a terminal there is no escape sequence, whatever TERM says', async (t) => {
@@ -600,58 +575,48 @@ function startOnTerminal(folder: string, args: readonly string[], env?: Env, { r
   return start(folder, args, env, (run) => ['script', '-qec', `${sized} ${run}`, '/dev/null'])
 }
 
-for (const workers of [1, 15, 50])
+for (const [workers, given] of [
+  [1, size],
+  [50, size],
+  // As a pseudo-terminal without a size says.
+  [1, { rows: 0, columns: 0 }],
+] as const)
   test(
-    `on a terminal the tree of ${workers + 1} nodes ends with a whole last frame, drawn once`,
+    `on a terminal of ${given.rows} rows the tree of ${workers + 1} nodes ends with a whole last frame, drawn once`,
     onTerminal,
     async (t) => {
-      const { status, stdout } = await startOnTerminal(place(t, clusterOf(workers)), local).ended
+      const { status, stdout } = await startOnTerminal(place(t, clusterOf(workers)), local, {}, given).ended
       assert.equal(status, 0)
       const { lines, isCursorShown, isStyled } = showOn(size, stdout)
       const phases = lines.filter((line) => /^\S /.test(line))
       assert.deepEqual(
-        phases.map((line) => line.slice(2).split('  ')[0]),
-        titles,
-      )
-      assert.ok(
-        phases.every((line) => line.startsWith('✔')),
-        phases.join('\n'),
+        phases.map((line) => line.split('  ')[0]),
+        titles.map((title) => `✔ ${title}`),
       )
       assert.ok(lines.length <= size.rows, lines.join('\n'))
       assert.match(lines.findLast(Boolean) ?? '', /^\d+ targets: \d+ made, 0 fresh, 0 failed in .* s$/)
-      assert.equal(isCursorShown, true)
-      assert.equal(isStyled, true)
+      assert.deepEqual([isCursorShown, isStyled], [true, true])
     },
   )
 
-test('a terminal that says it has 0 rows of 0 columns shows what one of 24 and 80 does', onTerminal, async (t) => {
-  const folder = place(t)
-  const { status, stdout } = await startOnTerminal(folder, local, {}, { rows: 0, columns: 0 }).ended
-  assert.equal(status, 0)
-  const { lines } = showOn(size, stdout)
-  const phases = lines.filter((line) => line.startsWith('✔ '))
-  assert.deepEqual(
-    phases.map((line) => line.slice(2).split('  ')[0]),
-    titles,
-  )
-  const table = showOn(size, (await startOnTerminal(folder, ['status'], {}, { rows: 0, columns: 0 }).ended).stdout)
-  assert.match(table.lines[3] ?? '', /^ {2}NAME +FOR +ISSUER +EXPIRES +LEFT$/)
-})
-
-test('on a terminal a failure is reported below the tree, with what to do', onTerminal, async (t) => {
+test('on a terminal a failure, with what to do, and a warning are reported below the tree', onTerminal, async (t) => {
   const folder = place(t)
   await run(folder, ['certs'])
-  mkdirSync(join(folder, 'auth', 'admin.kubeconfig'))
-  writeFileSync(join(folder, 'auth', 'admin.kubeconfig', 'theirs'), '')
-  const { status, stdout } = await startOnTerminal(folder, local).ended
+  mkdirSync(join(folder, 'auth/admin.kubeconfig/theirs'), { recursive: true })
+  const args = ['component-certs/service-account', 'kubeconfigs', '--force']
+  const { status, stdout } = await startOnTerminal(folder, args).ended
   assert.equal(status, 1)
   const { lines } = showOn({ rows: 24, columns: 1000 }, stdout)
-  assert.ok(
-    lines.some((line) => line.startsWith('✖ Kubeconfigs  1 failed, 5 new')),
-    lines.join('\n'),
-  )
-  assert.ok(lines.some((line) => line.startsWith('  ✖ admin  ')))
-  assert.ok(lines.some((line) => line.startsWith('kubeconfigs/admin: ')))
+  for (const begin of [
+    '✖ Kubeconfigs  ',
+    '  ✖ admin  ',
+    'kubeconfigs/admin: ',
+    'component-certs/service-account: the old key is in',
+  ])
+    assert.ok(
+      lines.some((line) => line.startsWith(begin)),
+      `${begin}\n${lines.join('\n')}`,
+    )
 })
 
 test('on a terminal a dry run leaves the plan, and nothing of a tree', onTerminal, async (t) => {
@@ -691,18 +656,6 @@ test(
     )
   },
 )
-
-test('on a terminal a warning is reported below the tree', onTerminal, async (t) => {
-  const folder = place(t)
-  await run(folder, ['certs'])
-  const { status, stdout } = await startOnTerminal(folder, ['component-certs/service-account', '--force']).ended
-  assert.equal(status, 0)
-  const { lines } = showOn({ rows: 24, columns: 1000 }, stdout)
-  assert.ok(
-    lines.some((line) => line.startsWith('component-certs/service-account: the old key is in')),
-    lines.join('\n'),
-  )
-})
 
 test('NO_COLOR leaves the tree without a colour', onTerminal, async (t) => {
   const { status, stdout } = await startOnTerminal(place(t), local, { NO_COLOR: '1' }).ended

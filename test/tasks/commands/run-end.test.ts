@@ -149,18 +149,12 @@ describe('a mistake of ours, made by what is loaded before the program', { concu
   for (const [where, name] of [
     ['in a target', 'renameSync'],
     ['before there is a target', 'mkdirSync'],
-  ] as const) {
-    test(`${where}: one line, without a stack`, async (t) => {
+  ] as const)
+    test(`${where}: one line, and the stack with that of its cause with --verbose and with --json`, async (t) => {
       const { said } = await ran(t, name)
       assert.ok(said.includes(message), said)
       assert.doesNotMatch(said, /\n +at .*:\d+|caused by/)
-    })
-
-    test(`${where}: with --verbose the stack, and that of its cause`, async (t) => {
       assert.match((await ran(t, name, '--verbose')).said, stack)
-    })
-
-    test(`${where}: with --json the stack, always`, async (t) => {
       const { events } = await ran(t, name, '--json')
       const told = events.map((line) => JSON.parse(line)).filter((event) => event.message === message)
       assert.deepEqual(
@@ -169,5 +163,4 @@ describe('a mistake of ours, made by what is loaded before the program', { concu
       )
       assert.match(told[0].stack, stack)
     })
-  }
 })
