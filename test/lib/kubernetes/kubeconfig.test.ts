@@ -136,110 +136,63 @@ describe('the parts that a component reads', () => {
   })
 })
 
-describe('names that YAML would read as another type', () => {
-  for (const name of [...oddNames, 'a:', 'a:b:', 'e1', 'E2', 'e-1'])
-    test(`${name} stays a text for readers of YAML 1.1 and of 1.2`, () => {
-      const named = formatKubeconfig({ ...access, cluster: name, user: name, context: name })
-      for (const version of ['1.1', '1.2'] as const) {
-        const data = parse(named, { version })
-        assert.deepEqual(
-          [data.clusters[0].name, data.users[0].name, data.contexts[0].name, data['current-context']],
-          [name, name, name, name],
-        )
-        assert.deepEqual(data.contexts[0].context, { cluster: name, user: name })
-      }
-    })
-})
-
 test('no line is folded, however long the certificate is', () => {
   assert.equal(text.split('\n').length, 19)
 })
 
-describe('what it means is compared, not how it is written', () => {
+test('what it means is compared, not how it is written', () => {
   const data = parse(text)
   const cases: Readonly<Record<string, string>> = {
-    'its own text': text,
-    JSON: JSON.stringify(data),
-    'JSON with indents': JSON.stringify(data, null, 2),
+    JSON: JSON.stringify(data, null, 2),
     'another order of keys': stringify(Object.fromEntries(Object.entries(data).reverse())),
-    'flow style': stringify(data, { collectionStyle: 'flow' }),
-    'quoted texts': stringify(data, { defaultStringType: 'QUOTE_SINGLE' }),
+    'quoted texts in flow style': stringify(data, { collectionStyle: 'flow', defaultStringType: 'QUOTE_SINGLE' }),
     comments: text.replaceAll(/^(.*)$/gm, '$1 # a comment').replace(/^/, '# the admin\n\n'),
     'line ends of Windows': text.replaceAll('\n', '\r\n'),
-    'an indent before dashes': stringify(data, { indentSeq: true, indent: 4, lineWidth: 0 }),
     "kubectl 1.32's preferences": `${text}preferences: {}\n`,
   }
-  for (const [title, other] of Object.entries(cases))
-    test(`${title}: no difference`, () => assert.deepEqual(compareKubeconfig(other, access), []))
+  for (const [title, other] of Object.entries(cases)) assert.deepEqual(compareKubeconfig(other, access), [], title)
 })
 
-describe('what changed is named', () => {
-  const changes: readonly (readonly [title: string, changed: Partial<KubeconfigAccess>, named: string[]])[] = [
-    ['another CA', { ca: Buffer.from('another') }, ['clusters']],
-    ['another server', { server: 'https://kubernetes:7443' }, ['clusters']],
-    ['another cluster name', { cluster: 'other' }, ['clusters', 'contexts']],
-    ['another certificate', { certificate: Buffer.from('another') }, ['users']],
-    ['another key', { key: Buffer.from('another') }, ['users']],
-    ['another user name', { user: 'root' }, ['contexts', 'users']],
-    ['another context name', { context: 'other' }, ['contexts', 'current-context']],
+test('what changed is named', () => {
+  const changes: readonly (readonly [changed: Partial<KubeconfigAccess>, named: string[]])[] = [
+    [{ ca: Buffer.from('another') }, ['clusters']],
+    [{ server: 'https://kubernetes:7443' }, ['clusters']],
+    [{ cluster: 'other' }, ['clusters', 'contexts']],
+    [{ certificate: Buffer.from('another') }, ['users']],
+    [{ key: Buffer.from('another') }, ['users']],
+    [{ user: 'root' }, ['contexts', 'users']],
+    [{ context: 'other' }, ['contexts', 'current-context']],
   ]
-  for (const [title, changed, named] of changes)
-    test(title, () => assert.deepEqual(compareKubeconfig(text, { ...access, ...changed }), named))
-
-  const edits: readonly (readonly [title: string, edit: (data: ReturnType<typeof parse>) => void, named: string[]])[] =
-    [
-      ['a key that is not ours', (data) => Object.assign(data, { extensions: [] }), ['extensions']],
-      ['a second user', (data) => data.users.push({ name: 'other', user: {} }), ['users']],
-      [
-        'a proxy for the cluster',
-        (data) => Object.assign(data.clusters[0].cluster, { 'proxy-url': 'x' }),
-        ['clusters'],
-      ],
-      ['no current context', (data) => Object.assign(data, { 'current-context': '' }), ['current-context']],
-      ['a part that is missing', (data) => delete data.users, ['users']],
-      ['another kind', (data) => Object.assign(data, { kind: 'Pod' }), ['kind']],
-    ]
-  for (const [title, edit, named] of edits)
-    test(title, () => {
-      const data = parse(text)
-      edit(data)
-      assert.deepEqual(compareKubeconfig(stringify(data), access), named)
-    })
-})
-
-test('of a file that was cut off, the parts that are gone are named', () => {
+  for (const [changed, named] of changes) assert.deepEqual(compareKubeconfig(text, { ...access, ...changed }), named)
+  const edits: readonly (readonly [edit: (data: ReturnType<typeof parse>) => void, named: string[]])[] = [
+    [(data) => Object.assign(data, { extensions: [] }), ['extensions']],
+    [(data) => data.users.push({ name: 'other', user: {} }), ['users']],
+    [(data) => Object.assign(data.clusters[0].cluster, { 'proxy-url': 'x' }), ['clusters']],
+    [(data) => delete data.users, ['users']],
+    [(data) => Object.assign(data, { kind: 'Pod' }), ['kind']],
+  ]
+  for (const [edit, named] of edits) {
+    const data = parse(text)
+    edit(data)
+    assert.deepEqual(compareKubeconfig(stringify(data), access), named)
+  }
   const half = text.slice(0, text.indexOf('current-context'))
   assert.deepEqual(compareKubeconfig(half, access), ['current-context', 'kind', 'users'])
 })
 
-describe('what is no kubeconfig has no parts to compare', () => {
-  for (const garbage of [
-    '',
-    '\n',
-    '# nothing',
-    'a word',
-    '42',
-    'null',
-    '"',
-    '{',
-    'a: [',
-    'a: 1\na: 2',
-    '\u0000',
-    '---\na: 1\n---\nb: 2\n',
-    '\t- x',
-  ])
-    test(JSON.stringify(garbage), () => assert.equal(compareKubeconfig(garbage, access), undefined))
+test('what is no kubeconfig has no parts to compare', () => {
+  const garbage = ['', '# nothing', 'a word', '42', 'null', '"', 'a: [', 'a: 1\na: 2', '\u0000', 'a: 1\n---\nb: 2\n']
+  for (const each of garbage) assert.equal(compareKubeconfig(each, access), undefined, each)
 })
 
-describe('the URL of the API', () => {
-  test('is the host and the port', () => assert.equal(serverUrl('kubernetes', 443), 'https://kubernetes:443'))
-  test('has an IPv4 address as it is', () => assert.equal(serverUrl('10.0.0.1', 6443), 'https://10.0.0.1:6443'))
-  test('has an IPv6 address in brackets', () => assert.equal(serverUrl('fd00::1', 6443), 'https://[fd00::1]:6443'))
-  test('is read from the first cluster, and from none that is not there', () => {
-    assert.deepEqual(readServer(text), { cluster: 'kubenet', host: 'kubernetes', port: 6443 })
-    for (const clusters of ['', '[]', '[null]', '{}', 'a', '[{name: a}]'])
-      assert.equal(readServer(`clusters: ${clusters}`), undefined, clusters)
-  })
+test('the URL of the API has an IPv6 address in brackets, and is read from the first cluster', () => {
+  assert.deepEqual(
+    [serverUrl('10.0.0.1', 443), serverUrl('fd00::1', 6443)],
+    ['https://10.0.0.1:443', 'https://[fd00::1]:6443'],
+  )
+  assert.deepEqual(readServer(text), { cluster: 'kubenet', host: 'kubernetes', port: 6443 })
+  for (const clusters of ['', '[]', '[null]', '{}', 'a', '[{name: a}]'])
+    assert.equal(readServer(`clusters: ${clusters}`), undefined, clusters)
 })
 
 test('whatever the name, it stays a text for readers of YAML 1.1 and of 1.2', () => {

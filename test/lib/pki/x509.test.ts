@@ -13,42 +13,21 @@ import { describe, encodedTimes, openssl, verify } from '../../support/openssl.t
 
 const guide = parsed(readFileSync(new URL('../../../cluster.yaml', import.meta.url)))
 
-/** CN, O and hosts of the guide's certificate requests. */
-const requests: Readonly<Record<string, readonly [CN: string, O: string, ...hosts: string[]]>> = {
+const nodes = ['control0', 'control1', 'control2', 'worker0', 'worker1', 'worker2']
+const addressOf = (i: number) => `192.168.1.${11 + i}`
+/** The hosts of the guide's certificate requests; what else they say is compared by test/whole/originals.test.ts. */
+const requests: Readonly<Record<string, readonly string[]>> = {
   kubernetes: [
-    ...(['kubernetes', 'Kubernetes'] as const),
     ...['kubernetes', 'kubernetes.default', 'kubernetes.default.svc', 'kubernetes.default.svc.cluster'],
-    ...['kubernetes.default.svc.cluster.local', '10.32.0.1', 'kubernetes.kubenet', '192.168.1.21'],
-    ...['control0', 'control0.kubenet', '192.168.1.11', 'control1', 'control1.kubenet', '192.168.1.12'],
-    ...['control2', 'control2.kubenet', '192.168.1.13', '127.0.0.1'],
+    ...['kubernetes.default.svc.cluster.local', '10.32.0.1', 'kubernetes.kubenet', '192.168.1.21', '127.0.0.1'],
+    ...nodes.slice(0, 3).flatMap((name, i) => [name, `${name}.kubenet`, addressOf(i)]),
   ],
-  admin: ['admin', 'system:masters'],
-  'kube-scheduler': ['system:kube-scheduler', 'system:kube-scheduler'],
-  'kube-controller-manager': ['system:kube-controller-manager', 'system:kube-controller-manager'],
-  'kube-proxy': ['system:kube-proxy', 'system:node-proxier'],
-  'service-account': ['service-accounts', 'Kubernetes'],
-  control0: ['system:node:control0', 'system:nodes', 'control0', 'control0.kubenet', '192.168.1.11'],
-  control1: ['system:node:control1', 'system:nodes', 'control1', 'control1.kubenet', '192.168.1.12'],
-  control2: ['system:node:control2', 'system:nodes', 'control2', 'control2.kubenet', '192.168.1.13'],
-  worker0: ['system:node:worker0', 'system:nodes', 'worker0', 'worker0.kubenet', '192.168.1.14'],
-  worker1: ['system:node:worker1', 'system:nodes', 'worker1', 'worker1.kubenet', '192.168.1.15'],
-  worker2: ['system:node:worker2', 'system:nodes', 'worker2', 'worker2.kubenet', '192.168.1.16'],
+  ...{ admin: [], 'kube-scheduler': [], 'kube-controller-manager': [], 'kube-proxy': [], 'service-account': [] },
+  ...Object.fromEntries(nodes.map((name, i) => [name, [name, `${name}.kubenet`, addressOf(i)]])),
 }
 
 const isAddress = (host: string) => /^[\d.]+$/.test(host)
 const certificatePath = (auth: AuthDir, name: string) => join(auth.path, `${name}.pem`)
-
-/** DNS names before addresses, otherwise as the guide has them. */
-function sanLines(hosts: readonly string[]): string[] {
-  const names = hosts.filter((host) => !isAddress(host)).map((host) => `DNS:${host}`)
-  const all = [...names, ...hosts.filter(isAddress).map((host) => `IP Address:${host}`)]
-  return all.length === 0 ? [] : ['X509v3 Subject Alternative Name:', all.sort().join(', ')]
-}
-
-/** The names of the last line in one order: what counts is the set. */
-function withSortedSans(lines: readonly string[]): string[] {
-  return lines.map((line) => (/^(DNS|IP Address):/.test(line) ? line.split(', ').sort().join(', ') : line))
-}
 
 test("the guide's cluster has the certificates of the guide's requests", async (t) => {
   const auth = temporaryAuth(t)
@@ -60,52 +39,14 @@ test("the guide's cluster has the certificates of the guide's requests", async (
     assert.deepEqual(leaves.map(({ name }) => name).sort(), Object.keys(requests).sort())
   })
 
-  const place = 'C=PL,ST=Lesser Poland,L=Krakow'
-  const head = [
-    ...['Certificate:', 'Data:', 'Version: 3 (0x2)', 'Signature Algorithm: sha256WithRSAEncryption'],
-    `Issuer: ${place},O=Kubernetes,OU=kubenet,CN=Kubernetes`,
-  ]
-
-  await t.test('the CA says what cfssl makes it say', () => {
-    assert.deepEqual(describe(ca), [
-      ...head,
-      `Subject: ${place},O=Kubernetes,OU=kubenet,CN=Kubernetes`,
-      'X509v3 extensions:',
-      'X509v3 Key Usage: critical',
-      'Certificate Sign, CRL Sign',
-      'X509v3 Basic Constraints: critical',
-      'CA:TRUE',
-      'X509v3 Subject Key Identifier:',
-      '<key id>',
-    ])
-  })
-
-  for (const [name, [CN, O, ...hosts]] of Object.entries(requests)) {
-    await t.test(`${name} says what the guide asks for`, () => {
-      assert.deepEqual(withSortedSans(describe(certificatePath(auth, name))), [
-        ...head,
-        `Subject: ${place},O=${O},OU=kubenet,CN=${CN}`,
-        'X509v3 extensions:',
-        'X509v3 Key Usage: critical',
-        'Digital Signature, Key Encipherment',
-        'X509v3 Extended Key Usage:',
-        'TLS Web Server Authentication, TLS Web Client Authentication',
-        'X509v3 Basic Constraints: critical',
-        'CA:FALSE',
-        'X509v3 Subject Key Identifier:',
-        '<key id>',
-        'X509v3 Authority Key Identifier:',
-        '<key id>',
-        ...sanLines(hosts),
-      ])
-    })
-    await t.test(`${name} is accepted under each of its names and no other`, () => {
+  await t.test('each is accepted under each of its names and no other', () => {
+    for (const [name, hosts] of Object.entries(requests)) {
       for (const host of hosts)
         verify(ca, [certificatePath(auth, name)], isAddress(host) ? '-verify_ip' : '-verify_hostname', host)
       assert.throws(() => verify(ca, [certificatePath(auth, name)], '-verify_hostname', 'other.kubenet'))
       assert.throws(() => verify(ca, [certificatePath(auth, name)], '-verify_ip', '192.168.1.99'))
-    })
-  }
+    }
+  })
 
   await t.test('openssl accepts each of them as a server and as a client', () => {
     verify(ca, paths, '-purpose', 'sslserver')
