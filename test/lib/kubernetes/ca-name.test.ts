@@ -2,7 +2,14 @@ import assert from 'node:assert/strict'
 import { createPublicKey, type KeyObject } from 'node:crypto'
 import { test } from 'node:test'
 import { type Certificate, isIssuedBy, readCertificate } from '../../../lib/pki/certificate.ts'
-import { generatePrivateKey, type IssuerName, issueCertificate, issuerNameOf, selfSign } from '../../../lib/pki/x509.ts'
+import {
+  encodeSubject,
+  generatePrivateKey,
+  type IssuerName,
+  issueCertificate,
+  issuerNameOf,
+  selfSign,
+} from '../../../lib/pki/x509.ts'
 import { attribute, sequence } from '../../support/altered.ts'
 import { caProfile, leafProfile, now, year } from '../../support/cluster-auth.ts'
 
@@ -34,5 +41,7 @@ test('certificates name their CA by its bytes, and so does the CA certificate th
   assert.deepEqual([anew.subject, anew.issuer, anew.subjectKeyId], [utf8, utf8, keyId])
   assert.deepEqual(issuerNameOf(anew), { subject: utf8, keyId })
   assert.equal(isIssuedBy(issued, anew), true)
-  assert.equal(isIssuedBy(issued, read(selfSign({ profile: caProfile, ...times }, key))), false)
+  assert.equal(isIssuedBy(leaf({ subject: utf8, keyId: Buffer.from('another') }), anew), false)
+  const printable = { subject: encodeSubject(caProfile.subject), keyId }
+  assert.equal(isIssuedBy(issued, read(selfSign({ profile: caProfile, ...times, name: printable }, key))), false)
 })

@@ -94,7 +94,7 @@ test('a CA where a leaf is asked for has other usages, and the other way round',
   assert.deepEqual(changes({ isCa: true }), ['usages are not the wanted ones'])
 })
 
-test('a server certificate that is none of a client has other usages', (t) => {
+test('a server certificate that is none of a client has other usages, and an address as a DNS name is none', (t) => {
   const auth = temporaryAuth(t)
   auth.write('key.pem', leafKey.export({ type: 'sec1', format: 'pem' }), 0o600)
   const extensions = [
@@ -119,6 +119,8 @@ test('a server certificate that is none of a client has other usages', (t) => {
   assert.deepEqual(said('extendedKeyUsage=serverAuth'), ['usages are not the wanted ones'])
   assert.deepEqual(said(), ['usages are not the wanted ones'])
   assert.deepEqual(said('extendedKeyUsage=serverAuth,clientAuth'), [])
+  extensions[2] = 'subjectAltName=DNS:w0,DNS:10.0.0.3'
+  assert.deepEqual(said('extendedKeyUsage=serverAuth,clientAuth'), ['SAN added: 10.0.0.3; SAN removed: DNS:10.0.0.3'])
 })
 
 test('several changes are all named', () => {

@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict'
-import { createPublicKey, sign, verify } from 'node:crypto'
+import { createPublicKey, generateKeyPairSync, sign, verify } from 'node:crypto'
 import { test } from 'node:test'
 import { readCertificate } from '../../../lib/pki/certificate.ts'
 import { isKeyOf, readPrivateKey } from '../../../lib/pki/private-key.ts'
@@ -22,6 +22,12 @@ test('a key is read without a passphrase or not at all', () => {
   assert.ok(readPrivateKey(sec1)?.equals(leafKey))
   assert.ok(readPrivateKey(leafKey.export({ type: 'pkcs8', format: 'pem' }))?.equals(leafKey))
   for (const pem of ['', 'hello', encrypted, caPem, sec1.slice(0, 100)]) assert.equal(readPrivateKey(pem), undefined)
+})
+
+test('a key with the parameters of its curve is not read, as Go does not', () => {
+  const parameters = { namedCurve: 'P-256', paramEncoding: 'explicit' } as const
+  const pem = generateKeyPairSync('ec', parameters).privateKey.export({ type: 'sec1', format: 'pem' })
+  assert.equal(readPrivateKey(pem.toString()), undefined)
 })
 
 test('a key is read by its label: Kubernetes takes what stands under it for that, and for nothing else', () => {
