@@ -71,16 +71,12 @@ describe('requests to a server on a node', () => {
     assert.equal(ports.size, 1)
   })
 
-  for (const [title, body] of Object.entries({
-    'is cut short': `{"data":{"password":"${secret}"`,
-    'is a word': `"${secret}"`,
-    'is null': 'null',
-    'is nested without an end': '['.repeat(1_000_000),
-  }))
-    test(`fail where the answer ${title}, and quote nothing of it`, async (t) => {
+  test('fail where the answer is no object, and quote nothing of it', async (t) => {
+    for (const body of [`{"data":{"password":"${secret}"`, `"${secret}"`, 'null', '['.repeat(1_000_000)]) {
       const client = await clientOf(t, (_, response) => response.end(body))
       await assert.rejects(client.read('GET', '/'), failure(/GET \/ does not answer with a JSON object/))
-    })
+    }
+  })
 
   test('fail with the status of any other answer than 2xx, and quote nothing of it', async (t) => {
     const client = await clientOf(t, (_, response) => response.writeHead(403).end(secret))

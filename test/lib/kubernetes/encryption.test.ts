@@ -104,8 +104,6 @@ describe('what kube-apiserver reads is read', () => {
 describe('what kube-apiserver refuses is no config', () => {
   const bad: Readonly<Record<string, object | string>> = {
     'an empty file': '',
-    'a list': '[]',
-    'a word': 'word',
     'YAML that is cut off': guide.slice(0, 60),
     'a broken line': guide.replace('  providers:', ' providers:'),
     'a key that stands twice': `${guide}kind: EncryptionConfig\n`,
@@ -116,9 +114,7 @@ describe('what kube-apiserver refuses is no config', () => {
     'the old version with the new kind': { ...header, apiVersion: 'v1', resources: [entry] },
     'a beta version': { ...header, apiVersion: 'apiserver.config.k8s.io/v1beta1', resources: [entry] },
     'an unknown field': { ...header, resources: [entry], metadata: {} },
-    'no resources': header,
     'resources that are empty': { ...header, resources: [] },
-    'resources that are a map': { ...header, resources: entry },
     'a second entry that is wrong': { ...header, resources: [entry, { resources: ['configmaps'] }] },
   }
   test('as a whole', () => {
@@ -129,10 +125,8 @@ describe('what kube-apiserver refuses is no config', () => {
   const entries: Readonly<Record<string, Entry>> = {
     'an unknown field in an entry': { comment: 'x' },
     'an entry without providers': { providers: undefined },
-    'an entry whose providers are empty': { providers: [] },
     'an entry that names no resource': { resources: [] },
     'a resource that is a number': { resources: [1] },
-    'a resource that is a word': { resources: 'secrets' },
   }
   test('for an entry', () => {
     for (const [title, changed] of Object.entries(entries)) assert.equal(withEntry(changed), undefined, title)
@@ -140,17 +134,13 @@ describe('what kube-apiserver refuses is no config', () => {
 
   const providers: Readonly<Record<string, unknown>> = {
     'two kinds in one provider': { aescbc: { keys: [key1] }, identity: {} },
-    'two kinds of key in one provider': { aescbc: { keys: [key1] }, aesgcm: { keys: [key1] } },
     'a provider without a kind': {},
     'an unknown kind': { aesctr: { keys: [key1] } },
     'a kind in capitals': { AESCBC: { keys: [key1] } },
-    'a provider that is null': null,
     'identity with a field': { identity: { keys: [] } },
-    'identity that is null': { identity: null },
     'kms with an unknown field': { kms: { name: 'vault', endpoint: 'unix:///x', keys: [] } },
     'a kind with an unknown field': { aescbc: { keys: [key1], iv: 1 } },
     'a kind with no keys': { aescbc: { keys: [] } },
-    'a kind with keys that are null': { aescbc: { keys: null } },
     'a kind with nothing': { aescbc: {} },
   }
   test('for a provider, the first or the second', () => {
@@ -164,12 +154,8 @@ describe('what kube-apiserver refuses is no config', () => {
     'a key with an empty name': { name: '', secret },
     'a key whose name is a number': { name: 1, secret },
     'a key without a secret': { name: 'key1' },
-    'a key with an empty secret': { name: 'key1', secret: '' },
     'a key with an unknown field': { ...key1, created: 'today' },
-    'a key that is a text': secret,
-    'a secret that is a number': { name: 'key1', secret: 1234 },
     'a secret without its padding': { name: 'key1', secret: secret.replace('=', '') },
-    'a secret with a blank': { name: 'key1', secret: ` ${secret}` },
     'a secret in the alphabet for URLs': { name: 'key1', secret: `${'_-'.repeat(21)}8=` },
     'a secret with a character that is none of base64': { name: 'key1', secret: `*${secret.slice(1)}` },
     'a secret with bits behind its last byte': { name: 'key1', secret: secret.replace('E=', 'F=') },

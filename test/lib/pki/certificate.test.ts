@@ -67,10 +67,6 @@ test('letters of any script are read as they were written', () => {
   assert.deepEqual(changes({ subject }, { subject }), [])
 })
 
-test('names in another order are the same names', () => {
-  assert.deepEqual(changes({ sans: ['10.0.0.3', 'w0'] }), [])
-})
-
 test('an IPv6 address in another spelling is the same address', () => {
   assert.deepEqual(changes({ sans: ['FD00:0:0::0003'] }, { sans: ['fd00::3'] }), [])
 })
@@ -78,12 +74,6 @@ test('an IPv6 address in another spelling is the same address', () => {
 test('names and addresses that are added and removed are named', () => {
   assert.deepEqual(changes({ sans: ['w0', 'w0.kubenet', '10.0.0.4'] }), [
     'SAN added: w0.kubenet, 10.0.0.4; SAN removed: 10.0.0.3',
-  ])
-})
-
-test('a subject that changes is named', () => {
-  assert.deepEqual(changes({ subject: { C: 'DE', O: 'system:nodes', OU: 'kubenet', CN: 'system:node:w0' } }), [
-    'subject added: C=DE, OU=kubenet; subject removed: C=PL',
   ])
 })
 
@@ -128,25 +118,12 @@ test('several changes are all named', () => {
   assert.deepEqual(kinds, ['subject-changed', 'san-changed', 'usages-changed', 'key-kind-changed'])
 })
 
-test("a certificate is its issuer's by signature, not by name", async () => {
-  const impostor = read(selfSign({ profile: caProfile, ...times }, await generatePrivateKey('ecdsa-p256')))
-  const leaf = read(leafPem())
-  assert.equal(isIssuedBy(leaf, ca), true)
-  assert.equal(isIssuedBy(leaf, impostor), false)
-  assert.equal(isIssuedBy(leaf, leaf), false)
-})
-
 test('naming the CA and its key identifier does not prove its signature', async () => {
   assert.ok(ca.subjectKeyId)
   const forger = { subject: ca.subject, keyId: ca.subjectKeyId, privateKey: await generatePrivateKey('ecdsa-p256') }
   const request = { profile: leafProfile(), publicKey: createPublicKey(leafKey), ...times }
   assert.equal(isIssuedBy(read(issueCertificate(request, forger)), ca), false)
-})
-
-test('a CA that is reissued over the same key has issued what the old one issued', () => {
-  const renewed = read(selfSign({ profile: caProfile, ...times }, caKey))
-  assert.notEqual(renewed.x509.serialNumber, ca.x509.serialNumber)
-  assert.equal(isIssuedBy(read(leafPem()), renewed), true)
+  assert.equal(isIssuedBy(read(leafPem()), ca), true)
 })
 
 test('the first of several certificates in a file is the one that counts', () => {

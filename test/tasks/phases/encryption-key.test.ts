@@ -190,12 +190,6 @@ describe('encryption-key', { concurrency: 2 }, () => {
     })
   })
 
-  test('nothing of a run is built where it is refused', async (t) => {
-    const at = place(t, guide, [['encryption', 'provider'], 'secretbox'])
-    assert.equal((await harderway(at.folder, 'certs', 'encryption-key')).status, 3)
-    assert.deepEqual(readdirSync(join(at.folder, 'auth')), ['encryption-config.yaml'])
-  })
-
   test('--force makes another key and keeps the old one in a folder of its own, for its user alone', async (t) => {
     const at = place(t, guide, [['encryption', 'provider'], 'secretbox'])
     const ran = await run(at, '--force', '--json')
@@ -222,18 +216,5 @@ describe('encryption-key', { concurrency: 2 }, () => {
     const backup = join(at.folder, 'auth/backup')
     const [time = ''] = readdirSync(backup)
     assert.equal(readFileSync(join(backup, time, 'encryption-config.yaml'), 'utf8'), 'half a fi')
-  })
-
-  test('--force twice keeps both old keys', async (t) => {
-    const at = place(t, guide)
-    await run(at, '--force')
-    await run(at, '--force')
-    assert.equal(readdirSync(join(at.folder, 'auth/backup')).length, 2)
-  })
-
-  test('--force without a key yet makes one, and no backup', async (t) => {
-    const at = place(t)
-    assert.equal((await run(at, '--force')).status, 0)
-    assert.deepEqual(readdirSync(join(at.folder, 'auth')), ['.gitignore', 'encryption-config.yaml'])
   })
 })
