@@ -5,7 +5,7 @@ import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { entry } from '../support/harderway.ts'
 import { guideCluster, inNewFolder, makeFolder } from './cluster-folder.ts'
-import { type Group, local, quietly } from './groups.ts'
+import { type Group, inSeconds, local, quietly } from './groups.ts'
 import { deploys, nodeParts, startNodes } from './nodes.ts'
 import { runProcess } from './process.ts'
 
@@ -32,8 +32,7 @@ function linkPackages(to: string): void {
 
 export function besideGroups(commit: string): Group[] {
   // Not slower, but for what swings from run to run.
-  const row = (what: string, name: string) =>
-    ({ what: `${what}, beside ${commit}`, ours: name, theirs: `${name} before`, of: 'seconds', goal: 1.05 }) as const
+  const row = (what: string, name: string) => inSeconds(`${what}, beside ${commit}`, name, `${name} before`, 1.05)
   const before = (sides: Awaited<ReturnType<Group['prepare']>>) =>
     Object.fromEntries(Object.entries(sides).map(([name, side]) => [`${name} before`, side]))
   return [

@@ -39,6 +39,9 @@ export interface Group {
   prepare(place: string, cleanUp: AsyncDisposableStack): Promise<Readonly<Record<string, () => Promise<Sample>>>>
 }
 
+export const inSeconds = (what: string, ours: string, theirs: string, goal: number): Row => {
+  return { what, ours, theirs, of: 'seconds', goal }
+}
 const here = (name: string) => fileURLToPath(new URL(name, import.meta.url))
 /** What is made in auth/. */
 export const local = ['certs', 'kubeconfigs', 'encryption-key']
@@ -56,8 +59,8 @@ const guide: Group = {
   pairs: 5,
   parts: ['cfssl', 'cfssljson', 'kubectl'],
   rows: [
-    { what: "the guide's cluster, cold, npm run", ours: 'npm', theirs: 'guide', of: 'seconds', goal: 0.15 },
-    { what: "the guide's cluster, cold, node", ours: 'node', theirs: 'guide', of: 'seconds', goal: 0.11 },
+    inSeconds("the guide's cluster, cold, npm run", 'npm', 'guide', 0.15),
+    inSeconds("the guide's cluster, cold, node", 'node', 'guide', 0.11),
   ],
   async prepare(place) {
     const task = ['run', '-s', 'task', '--', ...local]
@@ -79,15 +82,7 @@ const guide: Group = {
 const openssl: Group = {
   pairs: 5,
   parts: ['openssl'],
-  rows: [
-    {
-      what: "the guide's certificates, cold, beside openssl in a loop",
-      ours: 'ours',
-      theirs: 'loop',
-      of: 'seconds',
-      goal: 0.6,
-    },
-  ],
+  rows: [inSeconds("the guide's certificates, cold, beside openssl in a loop", 'ours', 'loop', 0.6)],
   async prepare(place) {
     const folder = await made(place, guideCluster, 'certs')
     const names = readdirSync(join(folder, 'auth')).flatMap((file) => /^(.*)-key\.pem$/.exec(file)?.[1] ?? [])
@@ -106,8 +101,8 @@ const idle: Group = {
   pairs: 11,
   parts: [],
   rows: [
-    { what: "the guide's cluster, nothing to do, node", ours: 'idle', theirs: 'bare', of: 'seconds', goal: 4 },
-    { what: '--version, node', ours: 'version', theirs: 'bare', of: 'seconds', goal: 2 },
+    inSeconds("the guide's cluster, nothing to do, node", 'idle', 'bare', 4),
+    inSeconds('--version, node', 'version', 'bare', 2),
   ],
   async prepare(place) {
     const folder = await made(place, guideCluster, ...local)
@@ -122,9 +117,7 @@ const idle: Group = {
 const rsa: Group = {
   pairs: 3,
   parts: [],
-  rows: [
-    { what: '200 workers, cold, RSA, beside the keys alone', ours: 'ours', theirs: 'bare', of: 'seconds', goal: 1.1 },
-  ],
+  rows: [inSeconds('200 workers, cold, RSA, beside the keys alone', 'ours', 'bare', 1.1)],
   async prepare(place) {
     const keys = keyCount(await made(place, bigCluster(200, 'ecdsa-p256'), 'certs'))
     return {
@@ -138,15 +131,14 @@ const large: Group = {
   pairs: 3,
   parts: [],
   rows: [
-    { what: '5,000 nodes, cold, P-256, beside a bare script', ours: 'cold', theirs: 'make', of: 'seconds', goal: 3 },
-    { what: '5,000 nodes, nothing to do, beside a bare look', ours: 'idle', theirs: 'read', of: 'seconds', goal: 1.5 },
-    {
-      what: '5,000 nodes, nothing to do, beside a bare look with cluster.yaml and whole keys',
-      ours: 'idle',
-      theirs: 'readAll',
-      of: 'seconds',
-      goal: 1.5,
-    },
+    inSeconds('5,000 nodes, cold, P-256, beside a bare script', 'cold', 'make', 3),
+    inSeconds('5,000 nodes, nothing to do, beside a bare look', 'idle', 'read', 1.5),
+    inSeconds(
+      '5,000 nodes, nothing to do, beside a bare look with cluster.yaml and whole keys',
+      'idle',
+      'readAll',
+      1.5,
+    ),
     ...(['cold', 'idle'] as const).map((name): Row => {
       const what = `CPU a node, 5,000 beside 500, ${name === 'idle' ? 'nothing to do' : name}`
       return { what, ours: name, theirs: `${name}500`, of: 'cpu', goal: 1.15, nodes: [5000, 500] }

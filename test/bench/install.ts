@@ -12,29 +12,19 @@ import { installAll } from '../lab/machines/components.ts'
 import { type Machines, startMachines } from '../lab/machines/machines.ts'
 import type { Edit } from '../support/harderway.ts'
 import { running, startKubeletsOf } from '../support/running.ts'
-import type { Group } from './groups.ts'
+import { type Group, inSeconds } from './groups.ts'
 import { timed } from './process.ts'
 
 const here = (name: string) => fileURLToPath(new URL(name, import.meta.url))
 const bare = 'beside a bare script'
-const seconds = { of: 'seconds' } as const
 
 export const installGroup: Group = {
   pairs: 3,
   parts: ['systemd-nspawn', 'mmdebstrap', 'ip', 'etcdctl', 'curl'],
   rows: [
-    {
-      what: `install, all of it renewed, six machines, kubelets of 1.36, ${bare}`,
-      ...{ ours: 'renewed', theirs: 'script', ...seconds, goal: 1 },
-    },
-    {
-      what: `install, all of it renewed, 20 ms round trips, ${bare}`,
-      ...{ ours: 'farRenewed', theirs: 'farScript', ...seconds, goal: 1 },
-    },
-    {
-      what: 'install, nothing to do, 20 ms round trips, beside deploy alone',
-      ...{ ours: 'look', theirs: 'deploy', ...seconds, goal: 1.35 },
-    },
+    inSeconds(`install, all of it renewed, six machines, kubelets of 1.36, ${bare}`, 'renewed', 'script', 1),
+    inSeconds(`install, all of it renewed, 20 ms round trips, ${bare}`, 'farRenewed', 'farScript', 1),
+    inSeconds('install, nothing to do, 20 ms round trips, beside deploy alone', 'look', 'deploy', 1.35),
   ],
   async prepare(_, cleanUp) {
     const lab = cleanUp.use(await startMachines())

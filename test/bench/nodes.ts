@@ -8,7 +8,7 @@ import { guideNodes } from '../guide/requests.ts'
 import { type Lab, startLab } from '../lab/lab.ts'
 import { entry, gateway, labEdits, writeCluster } from '../support/harderway.ts'
 import { shellFiles } from '../support/three-nodes.ts'
-import { type Group, local, quietly } from './groups.ts'
+import { type Group, inSeconds, local, quietly } from './groups.ts'
 import { runProcess, type Sample, timed } from './process.ts'
 
 export const nodeParts = ['sshd', 'ssh', 'scp']
@@ -66,9 +66,9 @@ export const deployGroup: Group = {
   pairs: 3,
   parts: nodeParts,
   rows: [
-    { what: 'deploy, cold, loopback', ours: 'near', theirs: 'nearScp', of: 'seconds', goal: 1 },
-    { what: 'deploy, cold, 20 ms round trips', ours: 'cold', theirs: 'scp', of: 'seconds', goal: 0.11 },
-    { what: 'deploy, nothing to do, 20 ms round trips', ours: 'idle', theirs: 'scp', of: 'seconds', goal: 0.06 },
+    inSeconds('deploy, cold, loopback', 'near', 'nearScp', 1),
+    inSeconds('deploy, cold, 20 ms round trips', 'cold', 'scp', 0.11),
+    inSeconds('deploy, nothing to do, 20 ms round trips', 'idle', 'scp', 0.06),
   ],
   async prepare(place, cleanUp) {
     const near = await startNodes(place, cleanUp, 'near')
@@ -81,11 +81,10 @@ export const deployGroup: Group = {
 export const ansibleGroup: Group = {
   pairs: 3,
   parts: [...nodeParts, 'ansible-playbook'],
-  rows: (['cold', 'nothing to do'] as const).map((how) => ({
-    what: `deploy, ${how}, 20 ms round trips, beside Ansible`,
-    ...(how === 'cold' ? { ours: 'cold', theirs: 'ansible' } : { ours: 'idle', theirs: 'ansibleIdle' }),
-    ...{ of: 'seconds', goal: 0.1 },
-  })),
+  rows: [
+    inSeconds('deploy, cold, 20 ms round trips, beside Ansible', 'cold', 'ansible', 0.1),
+    inSeconds('deploy, nothing to do, 20 ms round trips, beside Ansible', 'idle', 'ansibleIdle', 0.1),
+  ],
   async prepare(place, cleanUp) {
     const nodes = await startNodes(place, cleanUp, 'far', 10)
     const play = writePlaybook(nodes)
