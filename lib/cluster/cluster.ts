@@ -89,14 +89,12 @@ function withDefaults(value: unknown, defaults: Raw): unknown {
 const needed = 'write name, api.virtualIP and nodes; docs/cluster-yaml.md begins with an example'
 
 /** `offset` counts characters from the start of the text. */
-interface SyntaxError extends Explained {
-  readonly offset: number
-}
+type TextProblem = Explained & { readonly offset: number }
 
 function parseBytes(
   bytes: Uint8Array,
   lineCounter: LineCounter,
-): { readonly document: Document; readonly value: unknown } | { readonly errors: readonly SyntaxError[] } {
+): { readonly document: Document; readonly value: unknown } | { readonly errors: readonly TextProblem[] } {
   const wrong = (message: string, remedy: string) => ({ errors: [{ offset: 0, message, remedy }] })
   if (!isUtf8(bytes)) return wrong('the file is not UTF-8 text', 'save it as UTF-8')
   try {
@@ -130,7 +128,7 @@ const remedies = new Map<string, string>([
   ['TAB_AS_INDENT', 'indent with blanks'],
 ])
 
-function syntaxErrors(document: Document.Parsed): SyntaxError[] {
+function syntaxErrors(document: Document.Parsed): TextProblem[] {
   const [error] = document.errors
   // Those after the first follow from it.
   if (error)
@@ -138,7 +136,7 @@ function syntaxErrors(document: Document.Parsed): SyntaxError[] {
       { offset: error.pos[0], message: excerpt(error.message.split(';')[0] ?? ''), remedy: remedies.get(error.code) },
     ]
   const anchors = new Set<string>()
-  const found: SyntaxError[] = []
+  const found: TextProblem[] = []
   visit(document, {
     Node: (_, node) => {
       if ('anchor' in node && node.anchor !== undefined) anchors.add(node.anchor)

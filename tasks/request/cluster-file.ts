@@ -18,22 +18,16 @@ export function readCluster(file: string): ClusterFile {
   const bytes = doing('read', file, () => readWhole(file), 'usage')
   const parsed = parseCluster(bytes, known)
   const text = new TextDecoder().decode(bytes)
-  const format = (problem: PlacedProblem, next?: PlacedProblem) => {
-    const { line, column } = problem
-    const isLastThere = line !== next?.line || column !== next.column
-    const excerpt = isLastThere && formatExcerpt(text, problem)
-    return [`${file}:${line}:${column}: ${formatExplained(problem)}`, excerpt].filter(Boolean).join('\n')
+  const wrong = (problems: readonly PlacedProblem[]) => {
+    const lines = problems.flatMap((problem) => [
+      `${file}:${problem.line}:${problem.column}: ${formatExplained(problem)}`,
+      formatExcerpt(text, problem) ?? [],
+    ])
+    const mistakes = problems.map((problem) => ({ file, ...problem }))
+    return new Failure(lines.flat().join('\n'), { kind: 'usage', mistakes })
   }
-  const wrong = (said: string, problems: readonly PlacedProblem[]) =>
-    new Failure(said, { kind: 'usage', mistakes: problems.map((problem) => ({ file, ...problem })) })
-  if ('problems' in parsed)
-    throw wrong(parsed.problems.map((problem, i, all) => format(problem, all[i + 1])).join('\n'), parsed.problems)
-  const { cluster, problemAt } = parsed
-  const mistake = (path: Path, message: string) => {
-    const problem = problemAt(path, message)
-    return wrong(format(problem), [problem])
-  }
-  return { cluster, mistake }
+  if ('problems' in parsed) throw wrong(parsed.problems)
+  return { cluster: parsed.cluster, mistake: (path, message) => wrong([parsed.problemAt(path, message)]) }
 }
 
 /** Reading a pipe would block until somebody writes into it; a device may have no end. */
@@ -50,13 +44,10 @@ const mostColumns = 200
 /** The line with a caret below the column. Undefined if the line is blank or too long. */
 export function formatExcerpt(text: string, { line, column }: PlacedProblem): string | undefined {
   // A tab's width depends on the terminal: as a blank it keeps the caret in its place.
-  const whole = withoutSecrets((text.split('\n')[line - 1] ?? '').trimEnd().replaceAll('\t', ' '))
+  const written = (text.split('\n')[line - 1] ?? '').trimEnd().replaceAll('\t', ' ')
+  // With a wrong --config the line may be a kubeconfig's.
+  const whole = withoutKeys(written, (word) => '…'.repeat(word.length))
   if (whole === '' || column > mostColumns) return undefined
   const before = Math.min(column - 1, whole.length)
   return `    ${whole.slice(0, mostColumns)}\n    ${' '.repeat(before)}^`
-}
-
-/** With a wrong --config the line may be a kubeconfig's. */
-function withoutSecrets(line: string): string {
-  return withoutKeys(line, (word) => '…'.repeat(word.length))
 }
