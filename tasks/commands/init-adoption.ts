@@ -1,6 +1,5 @@
 /** Reads from the files of an auth/ the cluster that they were made for. Reads only. */
 import { addressBytes, firstAddress, isInside, parseCidr } from '../../lib/address.ts'
-import { usageFailure } from '../../lib/failure.ts'
 import { AuthDir } from '../../lib/files/auth-dir.ts'
 import { caName, kubeconfigFile } from '../../lib/files/names.ts'
 import { readEncryptionConfig } from '../../lib/kubernetes/encryption.ts'
@@ -141,11 +140,6 @@ export function readApiNames(
 ): Pick<ClusterDraft, 'domain' | 'api' | 'network' | 'nodes'> {
   const { host, port } = server ?? draft.api
   const guess = layout.guess({ host, sans })
-  if (found.some(({ name }) => name === guess.control))
-    throw usageFailure(
-      `${layout.files.certificate(guess.control ?? '')} is a kubelet's, and ${guess.control} is the control node, on which layout ${layout.name} has none`,
-      'move its files out of the folder: harderway would not renew them',
-    )
   const domain = guess.domain ?? readDomain(found) ?? draft.domain ?? draft.name
   const nodes: DraftNode[] = [
     ...(guess.control === undefined ? [] : [{ name: guess.control, role: 'control' as const, ips: [], sans: [] }]),

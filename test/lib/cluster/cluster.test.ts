@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict'
 import { readFileSync } from 'node:fs'
 import { test } from 'node:test'
+import type { Cluster } from '../../../lib/cluster/cluster.ts'
 import { and, edited, minimal, parsed, problemsOf, testFiles } from '../../support/bad-files.ts'
 
 const guide = readFileSync(new URL('../../../cluster.yaml', import.meta.url), 'utf8')
@@ -64,61 +65,47 @@ test('a section with everything in it commented out has its defaults', () => {
   assert.deepEqual(parsed(`${minimal}subject:\n  # country: PL\nssh:\n`), parsed(minimal))
 })
 
-test('a node may say where ssh finds it, who logs in, in which folder, and under what other names it is known', () => {
-  const node =
-    '{ name: c0, role: control, ips: [10.0.0.2, "FD00:0::2"], sans: [c0.example.org], host: c0-ssh, port: 22022, user: root, directory: /srv/c0 }'
-  assert.deepEqual(parsed(edited('{ name: c0, role: control, ip: 10.0.0.2 }', node)).nodes, [
-    {
-      name: 'c0',
-      role: 'control',
-      ips: ['10.0.0.2', 'fd00::2'],
-      sans: ['c0.example.org'],
-      host: 'c0-ssh',
-      port: 22022,
-      user: 'root',
-      directory: '/srv/c0',
-    },
-  ])
-})
+const wholeNode =
+  'ips: [10.0.0.2, "FD00:0::2"], sans: [c0.example.org], host: c0-ssh, port: 22022, user: root, directory: /srv/c0'
 
-test('files go into ssh.directory on every node that names no folder of its own', () => {
-  assert.equal(parsed(`${minimal}ssh: { directory: /etc/kubernetes }\n`).nodes[0]?.directory, '/etc/kubernetes')
-})
-
-test('ssh options become the words that ssh reads', () => {
-  const { options } = parsed(and('ssh: { options: { ConnectTimeout: 5, Compression: true, CheckHostIP: false } }')).ssh
-  assert.deepEqual(Object.fromEntries(options), { ConnectTimeout: '5', Compression: 'yes', CheckHostIP: 'no' })
-})
-
-test('localKubeconfig and install may be left out, and install has a command to become root where that is needed', () => {
-  assert.equal(parsed(and('localKubeconfig: false')).localKubeconfig, false)
-  const install = (text: string) => parsed(and(text)).install
-  assert.deepEqual(install('ssh: { user: root }\ninstall: guide'), {
-    ...{ sudo: '', drain: '', undrain: '', timeout: 120_000, units: new Map() },
-  })
-  assert.equal(install('install: false'), false)
-})
-
-test('a dual-stack cluster has a service block of each family', () => {
-  const { serviceCIDRs } = parsed(`${minimal}network: { serviceCIDR: [10.32.0.0/16, "fd00:32::/108"] }\n`).network
-  assert.deepEqual(
-    serviceCIDRs.map(({ network, prefix }) => [network.length, prefix]),
+test('what is written is what is read', () => {
+  const rows: readonly (readonly [text: string, read: (cluster: Cluster) => unknown, value: unknown])[] = [
     [
-      [4, 16],
-      [16, 108],
+      edited('ip: 10.0.0.2', wholeNode),
+      ({ nodes: [first] }) => first,
+      {
+        ...{ name: 'c0', role: 'control', ips: ['10.0.0.2', 'fd00::2'], sans: ['c0.example.org'] },
+        ...{ host: 'c0-ssh', port: 22022, user: 'root', directory: '/srv/c0' },
+      },
     ],
-  )
-})
-
-test('hours, days and years of 365 days are durations', () => {
-  const { validity, caValidity, renewBefore } = parsed(
-    `${minimal}certificates: { validity: 87600h, caValidity: 2y, renewBefore: 1d }\n`,
-  ).certificates
-  assert.deepEqual([validity, caValidity, renewBefore], [3650 * day, 730 * day, day])
-})
-
-test('NO is the country Norway, not a boolean', () => {
-  assert.equal(parsed(`${minimal}subject: { country: NO }\n`).subject.country, 'NO')
+    [and('ssh: { directory: /etc/kubernetes }'), ({ nodes }) => nodes[0]?.directory, '/etc/kubernetes'],
+    [
+      and('ssh: { options: { ConnectTimeout: 5, Compression: true, CheckHostIP: false } }'),
+      ({ ssh }) => Object.fromEntries(ssh.options),
+      { ConnectTimeout: '5', Compression: 'yes', CheckHostIP: 'no' },
+    ],
+    [and('localKubeconfig: false'), ({ localKubeconfig }) => localKubeconfig, false],
+    [and('install: false'), ({ install }) => install, false],
+    [
+      and('ssh: { user: root }\ninstall: guide'),
+      ({ install }) => install,
+      { sudo: '', drain: '', undrain: '', timeout: 120_000, units: new Map() },
+    ],
+    [
+      and('network: { serviceCIDR: [10.32.0.0/16, "fd00:32::/108"] }'),
+      ({ network }) => network.serviceCIDRs.map(({ network, prefix }) => `${network.length} ${prefix}`),
+      ['4 16', '16 108'],
+    ],
+    [
+      and('certificates: { validity: 87600h, caValidity: 2y, renewBefore: 1d }'),
+      ({ certificates }) => certificates,
+      { key: 'rsa-2048', validity: 3650 * day, caValidity: 730 * day, renewBefore: day },
+    ],
+    // Not a boolean.
+    [and('subject: { country: NO }'), ({ subject }) => subject.country, 'NO'],
+    [edited('name: kubenet', 'name: &n kubenet\ndomain: *n'), ({ domain }) => domain, 'kubenet'],
+  ]
+  for (const [text, read, value] of rows) assert.deepEqual(read(parsed(text)), value, text)
 })
 
 test('line ends of Windows, a byte order mark and document markers make no difference', () => {
@@ -126,10 +113,6 @@ test('line ends of Windows, a byte order mark and document markers make no diffe
   assert.deepEqual(parsed(minimal.replaceAll('\n', '\r\n')), cluster)
   assert.deepEqual(parsed(`\u{feff}${minimal}`), cluster)
   assert.deepEqual(parsed(`---\n${minimal}...\n`), cluster)
-})
-
-test('an anchor stands for its value', () => {
-  assert.equal(parsed(edited('name: kubenet', 'name: &n kubenet\ndomain: *n')).domain, 'kubenet')
 })
 
 test('several mistakes are all named, in the order of the file', () => {

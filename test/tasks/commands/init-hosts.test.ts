@@ -27,46 +27,35 @@ async function make(t: TestContext, args: readonly string[], config = ''): Promi
   return { ...inited, text: bytes.toString(), folder, cluster: () => readCluster(bytes) }
 }
 
-const behindJump = `Host jump
+test('aliases behind a jump host: all that cluster.yaml needs, nothing that ssh knows itself, and no other file', {
+  skip,
+}, async (t) => {
+  const config = `Host jump
   HostName jump.example.org
   User me
 Host control? worker? gateway
   User admin
   ProxyJump jump
   Port 2222
-${['control0', 'control1', 'control2', 'worker0', 'worker1', 'worker2', 'gateway']
-  .map((name, i) => `Host ${name}\n  HostName 10.0.0.${11 + i}\n`)
-  .join('')}`
-
-test('seven aliases behind a jump host: all that cluster.yaml needs, and nothing that ssh knows itself', {
-  skip,
-}, async (t) => {
-  const all = ['--control', 'control0,control1,control2', '--worker', 'worker0,worker1,worker2', '--gateway', 'gateway']
-  const { status, printed, text, cluster, folder } = await make(t, [...all, '--virtual-ip', '10.0.0.21'], behindJump)
-  assert.equal(status, 0)
+${['control0', 'worker0', 'gateway'].map((name, i) => `Host ${name}\n  HostName 10.0.0.${11 + i}\n`).join('')}`
+  const all = ['--control', 'control0', '--worker', 'worker0', '--gateway', 'gateway', '--virtual-ip', '10.0.0.21']
+  const { status, printed, text, cluster, folder } = await make(t, all, config)
   const { name, domain, api, ssh, nodes } = cluster()
-  assert.deepEqual([name, domain, api.virtualIP], ['kubenet', 'kubenet', '10.0.0.21'])
+  assert.deepEqual([status, name, domain, api.virtualIP], [0, 'kubenet', 'kubenet', '10.0.0.21'])
   assert.deepEqual([ssh.user, ssh.configFile], ['admin', join(folder, 'cfg')])
   assert.deepEqual(
     nodes.map(({ name, role, ips, host, port }) => [name, role, ips[0], host, port]),
     [
-      ...[0, 1, 2].map((i) => [`control${i}`, 'control', `10.0.0.${11 + i}`, `control${i}`, undefined]),
-      ...[0, 1, 2].map((i) => [`worker${i}`, 'worker', `10.0.0.${14 + i}`, `worker${i}`, undefined]),
-      ['gateway', 'gateway', '10.0.0.17', 'gateway', undefined],
+      ['control0', 'control', '10.0.0.11', 'control0', undefined],
+      ['worker0', 'worker', '10.0.0.12', 'worker0', undefined],
+      ['gateway', 'gateway', '10.0.0.13', 'gateway', undefined],
     ],
   )
-  assert.match(text, /^ {2}- \{ name: control0, role: control, ip: 10\.0\.0\.11 \}$/m)
+  const made = join(folder, 'kubenet')
   assert.deepEqual(printed.slice(-2), [
-    `${join(folder, 'kubenet/cluster.yaml')} is written, for Kubernetes the Harder Way; ssh logs in as admin`,
+    `${made}/cluster.yaml is written, for Kubernetes the Harder Way; ssh logs in as admin`,
     'now: npm run bootstrap -- --dry-run --config kubenet/cluster.yaml',
   ])
-})
-
-test('the folder gets a cluster.yaml and a .gitignore, and nothing else; the first line leads to the schema', {
-  skip,
-}, async (t) => {
-  const { folder, text } = await make(t, ['--control', 'c=10.0.0.1'])
-  const made = join(folder, 'kubenet')
   assert.deepEqual(readdirSync(made).toSorted(), ['.gitignore', 'cluster.yaml'])
   assert.equal(readFileSync(join(made, '.gitignore'), 'utf8'), 'auth/\n')
   const [, schema = ''] = /^# yaml-language-server: \$schema=(\S+)\n/.exec(text) ?? []
