@@ -164,6 +164,11 @@ function covers(pattern: string, resource: string): boolean {
 
 /** The keys that may encrypt what the first entry names. */
 export interface EncryptionKeys {
+  /**
+   * How far a rotation has come. `settled`: one key. `added`: the newest key decrypts, and does not encrypt yet. `first`: the newest
+   * key encrypts, and the previous ones decrypt. The keys may be of different providers.
+   */
+  readonly stage: 'settled' | 'added' | 'first'
   /** In order: the first one encrypts; all of them decrypt. */
   readonly keys: readonly [EncryptionKey, ...EncryptionKey[]]
   /** The key with the highest number: a rotation names keys `key2`, `key3`, … */
@@ -176,7 +181,8 @@ export function readEncryptionKeys(text: string): EncryptionKeys | undefined {
   const [first, ...others] = keys
   if (first?.provider !== provider || first === undefined) return undefined
   const newest = others.reduce((newest, key) => (numberOf(key) > numberOf(newest) ? key : newest), first)
-  return { keys: [first, ...others], newest }
+  const stage = others.length === 0 ? 'settled' : numberOf(newest) > numberOf(first) ? 'added' : 'first'
+  return { keys: [first, ...others], newest, stage }
 }
 
 /** 0 if its name is not `key<number>`. */

@@ -63,25 +63,23 @@ export function compareKubeconfig(text: string, access: KubeconfigAccess): strin
   )
 }
 
-/** The CA that it trusts, as PEM; undefined where none is embedded. */
-export function readEmbeddedCa(text: string): string | undefined {
-  const { clusters } = (parseFields(text) ?? {}) as { clusters?: [{ cluster?: Fields }] }
-  const data = clusters?.[0]?.cluster?.['certificate-authority-data']
-  return typeof data === 'string' ? Buffer.from(data, 'base64').toString() : undefined
-}
-
 /** The three PEM files in the text of a kubeconfig for one client; undefined where they are not all there. */
 export function readEmbedded(text: string): Pick<KubeconfigAccess, 'ca' | 'certificate' | 'key'> | undefined {
-  const { clusters, users } = (parseFields(text) ?? {}) as {
-    clusters?: [{ cluster?: Fields }]
-    users?: [{ user?: Fields }]
-  }
-  const [ca, certificate, key] = [
-    clusters?.[0]?.cluster?.['certificate-authority-data'],
-    users?.[0]?.user?.['client-certificate-data'],
-    users?.[0]?.user?.['client-key-data'],
-  ].map((data) => (typeof data === 'string' ? Buffer.from(data, 'base64') : undefined))
+  const ca = readEmbeddedCa(text)
+  const { users } = (parseFields(text) ?? {}) as { users?: [{ user?: Fields }] }
+  const user = users?.[0]?.user
+  const [certificate, key] = [user?.['client-certificate-data'], user?.['client-key-data']].map(decode)
   return ca && certificate && key && { ca, certificate, key }
+}
+
+/** The CA that it trusts, in PEM; undefined where none is embedded. */
+export function readEmbeddedCa(text: string): Buffer | undefined {
+  const { clusters } = (parseFields(text) ?? {}) as { clusters?: [{ cluster?: Fields }] }
+  return decode(clusters?.[0]?.cluster?.['certificate-authority-data'])
+}
+
+function decode(data: unknown): Buffer | undefined {
+  return typeof data === 'string' ? Buffer.from(data, 'base64') : undefined
 }
 
 /**

@@ -11,6 +11,7 @@ import type { Run } from '../../lib/graph/run.ts'
 import {
   addKey,
   type EncryptionKey,
+  type EncryptionKeys,
   encryptWithNewest,
   encryptWithPrevious,
   keepKeys,
@@ -21,7 +22,7 @@ import { countEncrypted, encryptedPrefix, readEncryptedBy, registry } from '../.
 import { isApiServer, withApi, withStore } from '../nodes/component.ts'
 import { encryptionConfig } from '../tables/files.ts'
 import { apiServersOn, runningOn, someApiServer } from './components.ts'
-import { type EncryptionState, readEncryptionState } from './encryption-key-state.ts'
+import { readEncryptionState } from './encryption-key-state.ts'
 import { rewriteTargets } from './rewrite.ts'
 import type { Rotating, Rotation, Stage } from './rotation.ts'
 
@@ -111,7 +112,7 @@ async function readingElsewhere(rotating: Rotating): Promise<string[]> {
 }
 
 /** The old text is kept: a key that has encrypted something is never lost. */
-function edit({ auth, now }: Run, change: (text: string, keys: EncryptionState) => string): void {
+function edit({ auth, now }: Run, change: (text: string, keys: EncryptionKeys) => string): void {
   const keys = readEncryptionState({ auth })
   if (!keys)
     throw new Failure(`${auth.path}/${file}: its first provider has no key in it`, {
