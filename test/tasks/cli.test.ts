@@ -193,25 +193,21 @@ test('a bad cluster.yaml exits with 2, shows each place in it with a caret, and 
     clusterOf(1).replace('virtualIP: 192.168.1.21', 'virtualIP: 192.168.1.321').concat('nodez: 1\n'),
   )
   const file = join(folder, 'cluster.yaml')
-  const address = `${file}:3:18: api.virtualIP "192.168.1.321" is not an IP address, such as 192.168.1.11`
-  const key = `${file}:7:1: nodez is an unknown key in cluster.yaml: did you mean nodes?`
-  const shown = [address, '    api: {virtualIP: 192.168.1.321}', '                     ^', key, '    nodez: 1', '    ^']
-  for (const args of [['certs'], ['certs', '--dry-run']]) {
-    assert.deepEqual(await run(folder, args), { status: 2, stdout: '', stderr: `${shown.join('\n')}\n` })
-    assert.deepEqual(readdirSync(folder), ['cluster.yaml'])
-  }
+  const virtualIP = 'api.virtualIP "192.168.1.321" is not an IP address, such as 192.168.1.11'
+  const nodez = 'nodez is an unknown key in cluster.yaml'
+  const shown = [
+    ...[`${file}:3:18: ${virtualIP}`, '    api: {virtualIP: 192.168.1.321}', '                     ^'],
+    ...[`${file}:7:1: ${nodez}: did you mean nodes?`, '    nodez: 1', '    ^', ''],
+  ]
+  for (const args of [['certs'], ['certs', '--dry-run']])
+    assert.deepEqual(await run(folder, args), { status: 2, stdout: '', stderr: shown.join('\n') })
   const json = await run(folder, ['certs', '--json'])
   assert.deepEqual([json.status, json.stderr], [2, ''])
-  const error = { type: 'error', file }
   assert.deepEqual(parse(json.stdout), [
-    {
-      ...error,
-      line: 3,
-      column: 18,
-      message: 'api.virtualIP "192.168.1.321" is not an IP address, such as 192.168.1.11',
-    },
-    { ...error, line: 7, column: 1, message: 'nodez is an unknown key in cluster.yaml', remedy: 'did you mean nodes?' },
+    { type: 'error', file, line: 3, column: 18, message: virtualIP },
+    { type: 'error', file, line: 7, column: 1, message: nodez, remedy: 'did you mean nodes?' },
   ])
+  assert.deepEqual(readdirSync(folder), ['cluster.yaml'])
 })
 
 test('what is no plain file, or no cluster.yaml, is not waited for, and nothing of it is shown', async (t) => {
@@ -237,15 +233,12 @@ test('what is no plain file, or no cluster.yaml, is not waited for, and nothing 
   }
 })
 
-test('problems at one place of cluster.yaml are reported with one caret, and what is in the line can not move the cursor', async (t) => {
+test('problems at one place of cluster.yaml have one caret, and what is in the line can not move the cursor', async (t) => {
   const folder = place(t, 'a: "\x1b[2J\u202e"\n')
   const { status, stderr } = await run(folder, ['certs'])
   assert.equal(status, 2)
-  const lines = stderr.trimEnd().split('\n')
-  const where = `${join(folder, 'cluster.yaml')}:1:1: `
-  assert.deepEqual(lines.slice(0, 2), [`${where}name is missing`, `${where}nodes is missing`])
-  assert.ok(lines[2]?.startsWith(`${where}a is an unknown key in cluster.yaml`), stderr)
-  assert.deepEqual(lines.slice(3), [`${where}api.virtualIP is missing`, '    a: "\uFFFD[2J\uFFFD"', '    ^'])
+  assert.equal(stderr.match(/cluster\.yaml:1:1: /g)?.length, 4)
+  assert.ok(stderr.endsWith('\n    a: "\uFFFD[2J\uFFFD"\n    ^\n'), stderr)
 })
 
 test('what would be replaced and may not be exits with 3, is reported with each way out, and nothing is built', async (t) => {
