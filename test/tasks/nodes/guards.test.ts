@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict'
-import { cpSync, lstatSync, readFileSync } from 'node:fs'
+import { execFileSync } from 'node:child_process'
+import { cpSync, existsSync, lstatSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { after, before, describe, type TestContext, test } from 'node:test'
 import type { ClusterNode } from '../../../lib/cluster/cluster.ts'
@@ -12,6 +13,7 @@ import { formatKubeconfig } from '../../../lib/kubernetes/kubeconfig.ts'
 import { makePair, readIssuer } from '../../../lib/pki/pair.ts'
 import type { FolderSeen, NodeLook, PlacesSeen } from '../../../lib/remote/answer.ts'
 import { harderWay } from '../../../tasks/layouts/harder-way.ts'
+import { fetchCommand } from '../../../tasks/nodes/fetch-command.ts'
 import { guardMachine } from '../../../tasks/nodes/folder.ts'
 import { guardIdentity, guardNewer, keepOthers } from '../../../tasks/nodes/guards.ts'
 import { sha256 } from '../../../tasks/nodes/look.ts'
@@ -264,6 +266,20 @@ const ownAuth = (t: TestContext) => {
   cpSync(auth.path, own.path, { recursive: true })
   return new AuthDir(own.path, harderWay.files)
 }
+
+test('a file of auth/ that can not be used is moved to backup/ by the command that restores it: recover overwrites nothing', (t) => {
+  const own = ownAuth(t)
+  const command = fetchCommand(at({}, own), ['ca.pem', 'lost.pem'])
+  const [, move = '', kept = ''] =
+    /^(mkdir -m 700 -p (\S+) .*) && npm run task -- recover --node c0$/.exec(command) ?? []
+  execFileSync('sh', ['-c', move])
+  assert.ok(!existsSync(join(own.path, 'ca.pem')))
+  assert.ok(existsSync(join(kept, 'ca.pem')))
+  assert.equal(
+    fetchCommand(at({}, new AuthDir(own.path, harderWay.files)), ['ca.pem']),
+    'npm run task -- recover --node c0',
+  )
+})
 
 describe('an old identity of ours', () => {
   const lost = /^- what that key has encrypted or signed there since then is lost/m

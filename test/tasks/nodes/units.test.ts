@@ -113,10 +113,16 @@ describe("the check of a node's units", () => {
     served: Map<number, Buffer | 'nothing'>
     unhealthy: Map<string, string>
   }
-  const file = (found: Mutable, path: string, change: Partial<FileState>) =>
-    found.places.files.set(path, { ...(found.places.files.get(path) as FileState), ...change })
-  const state = (found: Mutable, unit: string, change: Partial<UnitState>) =>
-    found.places.units.set(unit, { ...healthy, ...change })
+  const file = (path: string, change: Partial<FileState>) => (found: Mutable) =>
+    void found.places.files.set(path, { ...(found.places.files.get(path) as FileState), ...change })
+  const state = (unit: string, change: Partial<UnitState>) => (found: Mutable) =>
+    void found.places.units.set(unit, { ...healthy, ...change })
+
+  const all =
+    (...changes: readonly ((found: Mutable) => void)[]) =>
+    (found: Mutable) => {
+      for (const each of changes) each(found)
+    }
 
   const auth = temporaryAuth({ after } as unknown as TestContext)
   before(async () => {
@@ -166,7 +172,7 @@ describe("the check of a node's units", () => {
       judge(
         'w0',
         (found) => {
-          file(found, pair, { changed })
+          file(pair, { changed })(found)
           change(found)
         },
         (checks) => {
@@ -185,7 +191,7 @@ describe("the check of a node's units", () => {
 
     test('by the clock of the start, too, if it was set since', () => {
       const step = (seconds: number) => (found: Mutable) =>
-        state(found, 'kubelet', { process: { ...main, age: now - started - seconds, started: started + seconds } })
+        state('kubelet', { process: { ...main, age: now - started - seconds, started: started + seconds } })(found)
       assert.equal(reloadsBy(now - 400, step(0)), undefined)
       assert.equal(reloadsBy(now - 400, step(300)), now + 230)
       assert.equal(reloadsBy(now - 400, step(-300)), undefined)
@@ -193,9 +199,9 @@ describe("the check of a node's units", () => {
 
     test('by no unit that gets its certificate by itself, whose kubeconfig is left alone', () => {
       const rotates = (found: Mutable) => {
-        state(found, 'kubelet', { process: { ...main, rotatesItself: true } })
-        file(found, '/var/lib/kubelet/kubeconfig', { sha256: 'x' })
-        file(found, pair, { sha256: 'x' })
+        state('kubelet', { process: { ...main, rotatesItself: true } })(found)
+        file('/var/lib/kubelet/kubeconfig', { sha256: 'x' })(found)
+        file(pair, { sha256: 'x' })(found)
       }
       const own = 'users: [{user: {client-certificate: /var/lib/kubelet/pki/kubelet-client-current.pem}}]'
       const hasItsOwn = (found: Mutable) => {
@@ -208,7 +214,7 @@ describe("the check of a node's units", () => {
       const hasOurs = (found: Mutable) => {
         rotates(found)
         found.places.contents.set('/var/lib/kubelet/kubeconfig', auth.bytes('w0.kubeconfig'))
-        file(found, '/var/lib/kubelet/kubeconfig', { sha256: 'x' })
+        file('/var/lib/kubelet/kubeconfig', { sha256: 'x' })(found)
       }
       assert.deepEqual(judge('w0', hasOurs), ['kubelet: w0-client.pem, kubeconfig differ in /var/lib/kubelet: restart'])
     })
@@ -224,10 +230,7 @@ describe("the check of a node's units", () => {
       }
       const copy = (found: Mutable, from: string, to: string) =>
         found.places.files.set(to, found.places.files.get(from) as FileState)
-      assert.deepEqual(
-        unproven((found) => file(found, pair, { sha256: 'x' })),
-        ['w0.kubeconfig'],
-      )
+      assert.deepEqual(unproven(file(pair, { sha256: 'x' })), ['w0.kubeconfig'])
       assert.deepEqual(
         unproven((found) => copy(found, pair, `${pair}${oldSuffix}`)),
         ['w0.kubeconfig'],
@@ -238,36 +241,29 @@ describe("the check of a node's units", () => {
         unproven((found) => copy(found, kubeconfig, `${kubeconfig}${oldSuffix}`)),
         ['w0.kubeconfig'],
       )
-      assert.deepEqual(
-        unproven((found) => file(found, '/var/lib/kubelet/w0.pem', { sha256: 'x' })),
-        [],
-      )
+      assert.deepEqual(unproven(file('/var/lib/kubelet/w0.pem', { sha256: 'x' })), [])
     })
 
     test('by no unit that its owner has stopped', () => {
-      const stop = (found: Mutable) => state(found, 'kubelet', { active: 'inactive', sub: 'dead' })
+      const stop = (found: Mutable) => state('kubelet', { active: 'inactive', sub: 'dead' })(found)
       assert.equal(reloadsBy(now, stop), undefined)
     })
 
     test('without a restart, and not before its place has it', () => {
-      assert.deepEqual(
-        judge('w0', (found) => file(found, pair, { changed: now })),
-        [],
-      )
-      assert.deepEqual(
-        judge('w0', (found) => file(found, pair, { sha256: 'x' })),
-        ['kubelet: w0-client.pem differs in /var/lib/kubelet: reloaded without a restart'],
-      )
+      assert.deepEqual(judge('w0', file(pair, { changed: now })), [])
+      assert.deepEqual(judge('w0', file(pair, { sha256: 'x' })), [
+        'kubelet: w0-client.pem differs in /var/lib/kubelet: reloaded without a restart',
+      ])
     })
   })
 
   describe('an encryption config that its API server reloads', () => {
     const path = '/var/lib/kubernetes/encryption-config.yaml'
     const reloads = (found: Mutable) =>
-      state(found, 'kube-apiserver', { process: { ...main, reloadsEncryption: true } })
+      state('kube-apiserver', { process: { ...main, reloadsEncryption: true } })(found)
     const changed = (reloaded?: number) => (found: Mutable) => {
       reloads(found)
-      file(found, path, { changed: started + 10 })
+      file(path, { changed: started + 10 })(found)
       Object.assign(found, { reloaded })
     }
 
@@ -283,7 +279,7 @@ describe("the check of a node's units", () => {
       const setBack = (reloaded: number) => (found: Mutable) => {
         changed(reloaded)(found)
         const process = { ...main, reloadsEncryption: true, started: started - 60, age: now - started + 60 }
-        state(found, 'kube-apiserver', { process })
+        state('kube-apiserver', { process })(found)
       }
       assert.equal(judge('c0', setBack(started + 50)).length, 1)
       assert.deepEqual(judge('c0', setBack(started + 80)), [])
@@ -294,7 +290,7 @@ describe("the check of a node's units", () => {
         let other: string | undefined
         const read = (found: Mutable) => {
           change(found)
-          state(found, 'kube-apiserver', { process: { ...main, encryptionConfig } })
+          state('kube-apiserver', { process: { ...main, encryptionConfig } })(found)
         }
         judge('c0', read, (checks) => {
           other = checks.find(({ unit }) => unit.unit === 'kube-apiserver')?.otherPath
@@ -313,7 +309,7 @@ describe("the check of a node's units", () => {
     test('needs a restart without the flag, whatever the metric says', () => {
       const without = (found: Mutable) => {
         changed(started + 11)(found)
-        state(found, 'kube-apiserver', {})
+        state('kube-apiserver', {})(found)
       }
       assert.deepEqual(judge('c0', without), [
         'kube-apiserver: encryption-config.yaml written but not loaded: restart, drained',
@@ -325,7 +321,7 @@ describe("the check of a node's units", () => {
         (...paths: string[]) =>
         (found: Mutable) => {
           reloads(found)
-          for (const each of paths) file(found, each, { sha256: 'x' })
+          for (const each of paths) file(each, { sha256: 'x' })(found)
         }
       assert.deepEqual(judge('c0', differs(path)), [
         'kube-apiserver: encryption-config.yaml differs in /var/lib/kubernetes: reloaded without a restart',
@@ -342,7 +338,7 @@ describe("the check of a node's units", () => {
   const rows: Readonly<Record<string, readonly [node: string, change: (found: Mutable) => void, ...told: string[]]>> = {
     'a file that is read at each handshake differs': [
       'c0',
-      (found) => file(found, `${etcd}kubernetes.pem`, { sha256: 'x' }),
+      file(`${etcd}kubernetes.pem`, { sha256: 'x' }),
       'etcd: kubernetes.pem differs in /etc/etcd: reloaded without a restart',
     ],
     'a file that is read at the start is missing': [
@@ -352,49 +348,43 @@ describe("the check of a node's units", () => {
     ],
     'a symbolic link stands in a place': [
       'w0',
-      (found) => file(found, `${kubelet}kubeconfig`, { kind: 'link', sha256: undefined }),
+      file(`${kubelet}kubeconfig`, { kind: 'link', sha256: undefined }),
       'kubelet: kubeconfig not a file in /var/lib/kubelet: restart',
     ],
     'others may read a key, or change a certificate': [
       'w0',
-      (found) => {
-        file(found, `${kubelet}w0-key.pem`, { mode: 0o644 })
-        file(found, `${kubelet}w0.pem`, { uid: 5 })
-      },
+      all(file(`${kubelet}w0-key.pem`, { mode: 0o644 }), file(`${kubelet}w0.pem`, { uid: 5 })),
       'kubelet: w0.pem, w0-key.pem open to others in /var/lib/kubelet: reloaded without a restart',
     ],
-    'a certificate is of another group, that may only read it': [
-      'w0',
-      (found) => file(found, `${kubelet}w0.pem`, { gid: 5 }),
-    ],
+    'a certificate is of another group, that may only read it': ['w0', file(`${kubelet}w0.pem`, { gid: 5 })],
     'a unit runs as another user, who may not read its key': [
       'c0',
-      (found) => state(found, 'etcd', { account: { uid: 990, gids: [991] } }),
+      state('etcd', { account: { uid: 990, gids: [991] } }),
       'etcd: kubernetes-key.pem unreadable for its unit in /etc/etcd: reloaded without a restart',
     ],
     'it may, by its group': [
       'c0',
-      (found) => {
-        state(found, 'etcd', { account: { uid: 990, gids: [991] } })
-        file(found, `${etcd}kubernetes-key.pem`, { gid: 991, mode: 0o640 })
-      },
+      all(
+        state('etcd', { account: { uid: 990, gids: [991] } }),
+        file(`${etcd}kubernetes-key.pem`, { gid: 991, mode: 0o640 }),
+      ),
     ],
     'of two units one may not read the key that they share': [
       'c0',
       (found) => {
-        state(found, 'kube-controller-manager', { account: { uid: 990, gids: [991] } })
+        state('kube-controller-manager', { account: { uid: 990, gids: [991] } })(found)
         const own = ['ca-key.pem', 'kube-controller-manager.kubeconfig', 'kube-controller-manager-client.pem']
-        for (const name of own) file(found, `/var/lib/kubernetes/${name}`, { uid: 990 })
+        for (const name of own) file(`/var/lib/kubernetes/${name}`, { uid: 990 })(found)
       },
       'kube-apiserver: service-account-key.pem unreadable for its unit in /var/lib/kubernetes: restart, drained',
       'kube-controller-manager: service-account-key.pem unreadable for its unit in /var/lib/kubernetes: restart',
     ],
     'the node does not know the user of a unit, the owner that a key has is not doubted': [
       'c0',
-      (found) => {
-        state(found, 'etcd', { account: undefined })
-        file(found, `${etcd}kubernetes-key.pem`, { uid: 990, gid: 991, mode: 0o640 })
-      },
+      all(
+        state('etcd', { account: undefined }),
+        file(`${etcd}kubernetes-key.pem`, { uid: 990, gid: 991, mode: 0o640 }),
+      ),
     ],
     'a folder of its places is a link, and a file differs where it leads': [
       'c0',
@@ -403,14 +393,14 @@ describe("the check of a node's units", () => {
           found.places.files.delete(`${etcd}${name}`)
           found.places.real.set(`${etcd}${name}`, `/var/lib/kubernetes/${name}`)
         }
-        file(found, '/var/lib/kubernetes/kubernetes.pem', { sha256: 'x' })
+        file('/var/lib/kubernetes/kubernetes.pem', { sha256: 'x' })(found)
       },
       'etcd: kubernetes.pem differs in /etc/etcd: reloaded without a restart',
       'kube-apiserver: kubernetes.pem differs in /var/lib/kubernetes: reloaded without a restart',
     ],
     'one was changed since the start': [
       'w0',
-      (found) => file(found, `${kubelet}kubeconfig`, { changed: started + 0.001 }),
+      file(`${kubelet}kubeconfig`, { changed: started + 0.001 }),
       'kubelet: kubeconfig written but not loaded: restart',
     ],
     'a kubeconfig is still the one that the guide copies': [
@@ -418,7 +408,7 @@ describe("the check of a node's units", () => {
       (found) => {
         const bytes = auth.bytes('kube-proxy.kubeconfig')
         found.places.contents.set('/var/lib/kube-proxy/kubeconfig', bytes)
-        file(found, '/var/lib/kube-proxy/kubeconfig', { sha256: 'x' })
+        file('/var/lib/kube-proxy/kubeconfig', { sha256: 'x' })(found)
         found.places.files.delete('/var/lib/kube-proxy/kube-proxy-client.pem')
       },
       'kube-proxy: kube-proxy-client.pem missing in /var/lib/kube-proxy, kubeconfig differs in /var/lib/kube-proxy: restart',
@@ -428,49 +418,45 @@ describe("the check of a node's units", () => {
       (found) => {
         const bytes = Buffer.concat([auth.bytes('service-account.pem'), Buffer.from('\n')])
         found.places.contents.set('/var/lib/kubernetes/service-account.pem', bytes)
-        file(found, '/var/lib/kubernetes/service-account.pem', { sha256: 'x' })
+        file('/var/lib/kubernetes/service-account.pem', { sha256: 'x' })(found)
       },
     ],
     'they are other keys': [
       'c0',
       (found) => {
         found.places.contents.set('/var/lib/kubernetes/service-account.pem', auth.bytes('kubernetes.pem'))
-        file(found, '/var/lib/kubernetes/service-account.pem', { sha256: 'x' })
+        file('/var/lib/kubernetes/service-account.pem', { sha256: 'x' })(found)
       },
       'kube-apiserver: service-account.pem differs in /var/lib/kubernetes: restart, drained',
     ],
-    'one was changed since, that is read anew': [
-      'w0',
-      (found) => file(found, `${kubelet}w0.pem`, { changed: started + 1 }),
-    ],
+    'one was changed since, that is read anew': ['w0', file(`${kubelet}w0.pem`, { changed: started + 1 })],
     'a file is dated in the future: the clock was set back': [
       'w0',
-      (found) => file(found, `${kubelet}kubeconfig`, { changed: now + 3600 }),
+      file(`${kubelet}kubeconfig`, { changed: now + 3600 }),
       'kubelet: kubeconfig dated in the future in /var/lib/kubelet: restart',
     ],
     // The clock was two hours ahead at the start, and is right again; the file was changed after that.
     'one was changed since the start, by the present clock alone': [
       'w0',
-      (found) =>
-        state(found, 'kubelet', {
-          started: placed + 1,
-          process: { ...main, age: now - placed + 7199, started: placed - 7199 },
-        }),
+      state('kubelet', {
+        started: placed + 1,
+        process: { ...main, age: now - placed + 7199, started: placed - 7199 },
+      }),
       'kubelet: kubeconfig written but not loaded: restart',
     ],
     // The clock was behind at the start and at the change, and has been set forward.
     'one was changed since the start, by the clock of the start alone': [
       'w0',
-      (found) => state(found, 'kubelet', { started: placed - 1, process: { ...main, started: placed + 7199 } }),
+      state('kubelet', { started: placed - 1, process: { ...main, started: placed + 7199 } }),
       'kubelet: kubeconfig written but not loaded: restart',
     ],
     'the clock was set since the start, and the file was there before it by both clocks': [
       'w0',
-      (found) => state(found, 'kubelet', { started: placed + 5, process: { ...main, started: placed + 7205 } }),
+      state('kubelet', { started: placed + 5, process: { ...main, started: placed + 7205 } }),
     ],
     'the clocks differ by no more than the second in which they are read': [
       'w0',
-      (found) => state(found, 'kubelet', { started: placed + 0.5, process: { ...main, started: placed - 0.6 } }),
+      state('kubelet', { started: placed + 0.5, process: { ...main, started: placed - 0.6 } }),
     ],
     'another certificate is served': [
       'w0',
@@ -484,46 +470,46 @@ describe("the check of a node's units", () => {
     ],
     'systemd has given it up, or starts it again and again': [
       'w0',
-      (found) => {
-        state(found, 'kubelet', { active: 'failed', sub: 'failed' })
-        state(found, 'kube-proxy', { active: 'activating', sub: 'auto-restart' })
-      },
+      all(
+        state('kubelet', { active: 'failed', sub: 'failed' }),
+        state('kube-proxy', { active: 'activating', sub: 'auto-restart' }),
+      ),
       'kubelet: it is failed (failed): restart',
       'kube-proxy: it is activating (auto-restart): looked at again',
     ],
     'systemd starts it again and again, with an old file': [
       'w0',
-      (found) => {
-        state(found, 'kubelet', { active: 'activating', sub: 'auto-restart', process: undefined })
-        file(found, `${kubelet}w0.pem`, { sha256: 'x' })
-      },
+      all(
+        state('kubelet', { active: 'activating', sub: 'auto-restart', process: undefined }),
+        file(`${kubelet}w0.pem`, { sha256: 'x' }),
+      ),
       'kubelet: w0.pem differs in /var/lib/kubelet, it is activating (auto-restart): restart',
     ],
     'systemd restarted it less than five minutes ago': [
       'w0',
-      (found) => {
-        state(found, 'kubelet', { restarts: 3, process: { ...main, age: 299.5 } })
-        state(found, 'kube-proxy', { restarts: 1, process: { ...main, age: 300 } })
-      },
+      all(
+        state('kubelet', { restarts: 3, process: { ...main, age: 299.5 } }),
+        state('kube-proxy', { restarts: 1, process: { ...main, age: 300 } }),
+      ),
       'kubelet: it ended, and systemd restarted it 299 s ago (restarts: 3): looked at again',
     ],
     'it ended while its API server was away, and came back less than half a minute ago': [
       'c0',
-      (found) => {
-        state(found, 'kube-apiserver', { process: { ...main, age: 70 } })
-        state(found, 'kube-controller-manager', { restarts: 1, process: { ...main, age: 31 } })
-        state(found, 'kube-scheduler', { restarts: 1, process: { ...main, age: 29 } })
-      },
+      all(
+        state('kube-apiserver', { process: { ...main, age: 70 } }),
+        state('kube-controller-manager', { restarts: 1, process: { ...main, age: 31 } }),
+        state('kube-scheduler', { restarts: 1, process: { ...main, age: 29 } }),
+      ),
       'kube-scheduler: it ended, and systemd restarted it 29 s ago (restarts: 1): looked at again',
     ],
     'it ended long after its API server was back; or is the API server, or no client of it': [
       'c0',
       (found) => {
         for (const unit of ['kube-apiserver', 'etcd'])
-          state(found, unit, { restarts: 1, process: { ...main, age: 131 } })
+          state(unit, { restarts: 1, process: { ...main, age: 131 } })(found)
         // The API server may have been restarted twice since.
-        state(found, 'kube-controller-manager', { restarts: 1, process: { ...main, age: 252 } })
-        state(found, 'kube-scheduler', { restarts: 1, process: { ...main, age: 70 } })
+        state('kube-controller-manager', { restarts: 1, process: { ...main, age: 252 } })(found)
+        state('kube-scheduler', { restarts: 1, process: { ...main, age: 70 } })(found)
       },
       'etcd: it ended, and systemd restarted it 131 s ago (restarts: 1): looked at again',
       'kube-apiserver: it ended, and systemd restarted it 131 s ago (restarts: 1): looked at again',
@@ -531,15 +517,12 @@ describe("the check of a node's units", () => {
     ],
     'systemd restarted it, and it has no process of its own': [
       'w0',
-      (found) => state(found, 'kubelet', { restarts: 3, process: undefined, started: now - 20 }),
+      state('kubelet', { restarts: 3, process: undefined, started: now - 20 }),
       'kubelet: it ended, and systemd restarted it 20 s ago (restarts: 3): looked at again',
     ],
     'its process is stopped, or has just ended': [
       'w0',
-      (found) => {
-        state(found, 'kubelet', { process: { ...main, isStopped: true } })
-        state(found, 'kube-proxy', { process: 'gone' })
-      },
+      all(state('kubelet', { process: { ...main, isStopped: true } }), state('kube-proxy', { process: 'gone' })),
       'kubelet: its main process is stopped (SIGSTOP): looked at again',
       'kube-proxy: its main process has just ended: looked at again',
     ],
@@ -552,15 +535,15 @@ describe("the check of a node's units", () => {
       'w0',
       (found) => {
         found.unhealthy.set('kubelet', '/healthz answers 500')
-        file(found, `${kubelet}w0.pem`, { sha256: 'x' })
+        file(`${kubelet}w0.pem`, { sha256: 'x' })(found)
       },
       'kubelet: w0.pem differs in /var/lib/kubelet: reloaded without a restart',
     ],
     'its owner has stopped it: what is not loaded does not matter': [
       'w0',
       (found) => {
-        state(found, 'kubelet', { active: 'inactive', sub: 'dead' })
-        file(found, `${kubelet}kubeconfig`, { changed: started + 1 })
+        state('kubelet', { active: 'inactive', sub: 'dead' })(found)
+        file(`${kubelet}kubeconfig`, { changed: started + 1 })(found)
         found.served.delete(10250)
       },
     ],
@@ -579,7 +562,7 @@ describe("the check of a node's units", () => {
     'systemd does not know it, or its folder is not there': [
       'w0',
       (found) => {
-        state(found, 'kube-proxy', { isLoaded: false, active: 'inactive', sub: 'dead' })
+        state('kube-proxy', { isLoaded: false, active: 'inactive', sub: 'dead' })(found)
         found.places.folders.delete('/var/lib/kubernetes')
       },
       'not installed',
@@ -587,17 +570,17 @@ describe("the check of a node's units", () => {
     ],
     'it runs, and its unit file is gone, masked or a bad one': [
       'w0',
-      (found) => state(found, 'kube-proxy', { isLoaded: false }),
+      state('kube-proxy', { isLoaded: false }),
       'kube-proxy: it runs, and systemd can not use its unit file: looked at again',
     ],
     'it was started in the future, by its clock then': [
       'w0',
-      (found) => state(found, 'kube-proxy', { started: now + 3600 }),
+      state('kube-proxy', { started: now + 3600 }),
       'kube-proxy: kubeconfig written but not loaded: restart',
     ],
     'an API server is drained for a restart': [
       'c0',
-      (found) => file(found, '/var/lib/kubernetes/service-account.pem', { changed: started + 1 }),
+      file('/var/lib/kubernetes/service-account.pem', { changed: started + 1 }),
       'kube-apiserver: service-account.pem written but not loaded: restart, drained',
     ],
     'the bundle that a gateway trusts is older than the CA': [
