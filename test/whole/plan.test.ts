@@ -106,7 +106,7 @@ describe('the plan of a dry run', { skip: needs('sshd', 'ssh', 'scp', 'openssl')
   test('for a mode alone has nothing that follows', async () => {
     chmodSync(join(seven.path, 'auth/kubernetes-key.pem'), 0o644)
     const { plan, planned } = await planAndRun()
-    assert.deepEqual(plan, ['Cluster certificate', '  ~ kubernetes-key.pem  mode 0600 (was 0644)'])
+    assert.deepEqual(plan, ['Cluster certificate', '  ~ kubernetes.pem  kubernetes-key.pem has mode 0644, not 0600'])
     assert.equal(planned.length, 1)
   })
 
