@@ -156,8 +156,14 @@ test('keys that others could read are repaired, and replacing them is left to do
   }
   chmodSync(join(auth, 'ca-key.pem'), 0o644)
   assert.deepEqual(await exposed(), [])
-  for (const file of ['ca-key.pem', 'worker0-key.pem', 'worker0.pem', 'encryption-config.yaml'])
-    chmodSync(join(auth, file), 0o777)
+  for (const [file, mode] of [
+    ['ca-key.pem', 0o777],
+    ['worker0-key.pem', 0o640],
+    ['worker0.pem', 0o777],
+    ['admin-key.pem', 0o711],
+    ['encryption-config.yaml', 0o604],
+  ] as const)
+    chmodSync(join(auth, file), mode)
   chmodSync(auth, 0o777)
   const [toDo = '', ...more] = await exposed()
   assert.match(toDo, /could read ca-key\.pem, worker0-key\.pem, encryption-config\.yaml in .*docs\/rotation\.md/)
