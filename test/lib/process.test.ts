@@ -5,7 +5,7 @@ import { describe, test } from 'node:test'
 import { Failure } from '../../lib/failure.ts'
 import { spawn } from '../../lib/process.ts'
 import { joinFailures } from '../../lib/show/words.ts'
-import { asAnother, needs } from '../support/parts.ts'
+import { needs } from '../support/parts.ts'
 import { scratch } from '../support/scratch.ts'
 
 const { signal } = new AbortController()
@@ -21,26 +21,8 @@ async function failureOf(cwd: string, env: NodeJS.ProcessEnv): Promise<Failure> 
 }
 
 describe('an ssh that can not be started is reported as such, with what to do', {
-  skip: needs('ssh', 'prlimit', 'setpriv'),
+  skip: needs('ssh'),
 }, () => {
-  const script = join(import.meta.dirname, '../support/spawn-process.ts')
-  // No limit on processes binds root.
-  const asUser = process.getuid?.() === 0 ? asAnother : []
-  const limited = (...words: readonly string[]) => {
-    const [program = '', ...rest] = words
-    return JSON.parse(execFileSync(program, rest, { encoding: 'utf8' }))
-  }
-
-  test('where no more files may be open', () => {
-    const told = { message: "can't start ssh: too many open files", code: 'ssh-not-started' }
-    assert.deepEqual(limited('prlimit', '--nofile=60', process.execPath, script, 'files'), told)
-  })
-
-  test('where there may be no more processes', () => {
-    const told = { message: "can't start ssh: resource temporarily unavailable", code: 'ssh-not-started' }
-    assert.deepEqual(limited(...asUser, process.execPath, script, 'processes'), told)
-  })
-
   test('where there is none', async (t) => {
     const { message, remedy } = await failureOf('/', { PATH: scratch(t) })
     assert.equal(message, "can't start ssh: it is not on the PATH")

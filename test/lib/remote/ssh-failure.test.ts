@@ -167,14 +167,6 @@ test("a program's words on a node are never taken for ssh's, whatever they are",
     assert.ok(['other', 'no-sftp'].includes(failed(stderr, { by: 'node' }).code ?? ''), stderr)
 })
 
-test('what ssh says of a jump host is quoted, and what is advised names that host', () => {
-  const unknown = failed('No ED25519 host key is known for bastion.lan and you have requested strict checking.\r\n')
-  assert.match(unknown.message, /^worker0: host key unknown \(No ED25519 host key is known for bastion\.lan/)
-  const { message, remedy } = failed(changed.replaceAll('worker0.lan', 'bastion.lan'))
-  assert.match(message, /^worker0: host key changed \(Host key for bastion\.lan has changed/)
-  assert.match(remedy ?? '', /^ssh-keygen -R bastion.lan -f \/home\/me\/.ssh\/known_hosts$/m)
-})
-
 test('several nodes without a known key are one line to type, and each of them once', () => {
   const { shared } = failed('No ED25519 host key is known for worker0.lan and you have\r\n')
   const places = ['a', 'b', 'a'].map((name) => ({ host: hostOf(name), stderr: '', folder: '/home/me' }))
