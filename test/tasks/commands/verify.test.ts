@@ -55,6 +55,7 @@ const rows: readonly (readonly [
     'a kubeconfig with another key than the .pem file',
     (auth) => embed(auth, 'worker0', { key: 'worker1' }),
     ['clients/worker0'],
+    /^worker0\.kubeconfig does not hold the pair of worker0\.pem/,
   ],
   [
     'a kubeconfig with the certificate of another client',
@@ -89,6 +90,12 @@ const rows: readonly (readonly [
     (auth) => issue(auth, 'worker0', { without: 'IP:192.168.1.14', embedded: true }),
     ['kubelets/worker0'],
     /192\.168\.1\.14 is not in the server certificate's SANs/,
+  ],
+  [
+    'an API certificate with a name that is nowhere dialled',
+    (auth) => issue(auth, 'kubernetes', { more: ['DNS:elsewhere.invalid'] }),
+    ['strangers/name-not-in-sans'],
+    /where it had to be refused/,
   ],
   [
     'an API certificate for another user',
@@ -308,17 +315,22 @@ function embed(auth: string, name: string, files: { ca?: string; certificate?: s
   }
 }
 
-/** `without` one of its SANs, `expired` last year, `embedded` in its kubeconfig too. */
+/** `without` one of its SANs, or with `more`, `expired` last year, `embedded` in its kubeconfig too. */
 interface Issue {
   readonly subject?: string
   readonly without?: string
+  readonly more?: readonly string[]
   readonly extendedKeyUsage?: string
   readonly expired?: boolean
   readonly embedded?: boolean
 }
 
 /** Has openssl issue the certificate of a name under the CA in auth/, for the key that is there. */
-function issue(auth: string, name: string, { subject, without, extendedKeyUsage, expired, embedded }: Issue): void {
+function issue(
+  auth: string,
+  name: string,
+  { subject, without, more = [], extendedKeyUsage, expired, embedded }: Issue,
+): void {
   const folder = join(auth, '..', 'openssl-ca')
   mkdirSync(folder)
   const file = (each: string) => join(folder, each)
@@ -328,7 +340,7 @@ function issue(auth: string, name: string, { subject, without, extendedKeyUsage,
   const extensions = [
     'keyUsage=critical,digitalSignature',
     `extendedKeyUsage=${extendedKeyUsage ?? 'serverAuth,clientAuth'}`,
-    ...(sans ? [`subjectAltName=${sans.filter((san) => san !== without)}`] : []),
+    ...(sans ? [`subjectAltName=${[...sans.filter((san) => san !== without), ...more]}`] : []),
   ]
   writeFileSync(file('index'), '')
   writeFileSync(
