@@ -25,11 +25,10 @@ export async function completion(
   if (shell !== 'bash' && shell !== 'zsh') throw usage('completion needs a shell: bash or zsh', 'completion')
   const typed = (names: readonly OptionName[]) => names.map((name) => `--${name}`)
   const names = [...Object.keys(groups), ...phases.map(({ name }) => name), ...commands.map(({ name }) => name)]
-  // `ca | service-account | encryption-key` are words, `DIR` is not.
-  const wordsOf = ({ operands = '' }: Completed) => (operands.includes(' | ') ? operands.replaceAll(' | ', ' ') : '')
-  const cases = commands.map((command) => {
-    const words = command.name === '' ? names.join(' ') : wordsOf(command)
-    return `    ${command.name || '*'}) words='${words}' options='${typed([...command.options, ...common]).join(' ')}' ;;`
+  const cases = commands.map(({ name, operands = '', options }) => {
+    // `ca | service-account | encryption-key` are words, `DIR` is not.
+    const words = name === '' ? names.join(' ') : operands.includes(' | ') ? operands.replaceAll(' | ', ' ') : ''
+    return `    ${name || '*'}) words='${words}' options='${typed([...options, ...common]).join(' ')}' ;;`
   })
   const text = `${formatFunction()}
 _harderway() {
@@ -52,9 +51,6 @@ ${shell === 'zsh' ? 'autoload -U +X bashcompinit && bashcompinit\n' : ''}complet
 function formatFunction(): string {
   const [, entry] = program
   const start = `${program.map(quote).join(' ')} "$@"`
-  const body =
-    ownForm === 'clone'
-      ? `(export INIT_CWD="$PWD" && cd ${quote(join(dirname(entry), '..'))} && exec ${start})`
-      : `{ ${start}; }`
-  return `harderway() ${body}`
+  if (ownForm === 'package') return `harderway() { ${start}; }`
+  return `harderway() (export INIT_CWD="$PWD" && cd ${quote(join(dirname(entry), '..'))} && exec ${start})`
 }
