@@ -5,8 +5,8 @@
 import { readdirSync } from 'node:fs'
 import { join } from 'node:path'
 import { fileURLToPath, pathToFileURL } from 'node:url'
-import { startBrowser } from '../support/browser.ts'
 import { entry } from '../support/harderway.ts'
+import { startBrowser } from '../support/programs.ts'
 import {
   bigCluster,
   type Fill,

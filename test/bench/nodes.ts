@@ -7,7 +7,7 @@ import { command, deployauth } from '../guide/genauth.ts'
 import { guideNodes } from '../guide/requests.ts'
 import { type Lab, startLab } from '../lab/lab.ts'
 import { entry, gateway, labEdits, writeCluster } from '../support/harderway.ts'
-import { shellFiles } from '../support/three-nodes.ts'
+import { shellFiles } from '../support/labs.ts'
 import { type Group, inSeconds, local, quietly } from './groups.ts'
 import { runProcess, type Sample, timed } from './process.ts'
 

@@ -5,7 +5,7 @@ import { join } from 'node:path'
 import { test } from 'node:test'
 import { fileURLToPath } from 'node:url'
 import { takeLock } from '../../lib/files/lock.ts'
-import { scratch } from '../support/scratch.ts'
+import { scratch } from '../support/files.ts'
 
 const root = fileURLToPath(new URL('../../', import.meta.url))
 

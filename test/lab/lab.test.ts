@@ -7,7 +7,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { type TestContext, test } from 'node:test'
 import { promisify } from 'node:util'
-import { needs } from '../support/parts.ts'
+import { needs } from '../support/programs.ts'
 import { type LabNodeOptions, startLab } from './lab.ts'
 import { descendants, readProcesses } from './processes.ts'
 

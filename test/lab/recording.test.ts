@@ -6,8 +6,8 @@ import { test } from 'node:test'
 import { byPhase } from '../../lib/show/reporter.ts'
 import { clusterGraph } from '../../tasks/phases/table.ts'
 import { phases } from '../../tasks/tables/phases.ts'
-import { parsed } from '../support/bad-files.ts'
-import { needs } from '../support/parts.ts'
+import { parsed } from '../support/files.ts'
+import { needs } from '../support/programs.ts'
 
 const committed = readFileSync(new URL('../../docs/bootstrap.svg', import.meta.url), 'utf8')
 

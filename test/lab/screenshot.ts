@@ -3,8 +3,8 @@ import { mkdtempSync, realpathSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath, pathToFileURL } from 'node:url'
-import { startBrowser } from '../support/browser.ts'
 import { harderway } from '../support/harderway.ts'
+import { startBrowser } from '../support/programs.ts'
 import { startGuideLab } from './guide-lab.ts'
 
 const path = fileURLToPath(new URL('../../docs/report.png', import.meta.url))

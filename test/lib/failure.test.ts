@@ -7,8 +7,8 @@ import { asFailure, doing, Failure, stackOf } from '../../lib/failure.ts'
 import { createJsonLines, createLines, type LinesOptions } from '../../lib/show/lines.ts'
 import { formatFailures } from '../../lib/show/words.ts'
 import { quote } from '../../lib/wording.ts'
-import { fakeTarget, runFakes } from '../support/fake-target.ts'
-import { scratch } from '../support/scratch.ts'
+import { fakeTarget, runFakes } from '../support/fakes.ts'
+import { scratch } from '../support/files.ts'
 
 function readDeep(): never {
   throw new RangeError('deep\x1b[2J')

@@ -5,8 +5,8 @@ import { describe, test } from 'node:test'
 import { Failure } from '../../lib/failure.ts'
 import { spawn } from '../../lib/process.ts'
 import { joinFailures } from '../../lib/show/words.ts'
-import { needs } from '../support/parts.ts'
-import { scratch } from '../support/scratch.ts'
+import { scratch } from '../support/files.ts'
+import { needs } from '../support/programs.ts'
 
 const { signal } = new AbortController()
 

@@ -6,7 +6,6 @@ import assert from 'node:assert/strict'
 import { readdirSync, readFileSync } from 'node:fs'
 import { rm } from 'node:fs/promises'
 import { join } from 'node:path'
-import { eventuallyNone } from '../support/eventually.ts'
 import { harderway } from '../support/harderway.ts'
 import {
   assertComplete,
@@ -16,8 +15,9 @@ import {
   type Identity,
   readIdentity,
 } from '../support/invariants.ts'
+import { makeThreeNodes, type State, states, stoppedCommand, type ThreeNodes } from '../support/labs.ts'
 import { type Ended, type Start, type Started, sshProcesses, start, temporaryFolder } from '../support/process.ts'
-import { makeThreeNodes, type State, states, stoppedCommand, type ThreeNodes } from '../support/three-nodes.ts'
+import { eventuallyNone } from '../support/programs.ts'
 
 /** At an event, as at-event.ts names it, or so many milliseconds after the start. */
 type Moment = { readonly event: string } | { readonly after: number }

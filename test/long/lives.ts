@@ -1,7 +1,6 @@
 /** More looks at units that end again and again than the tests on machines have time for: `npm run test:long`. */
 import { startMachines } from '../lab/machines/machines.ts'
-import { sweepLives } from '../support/lives.ts'
-import { running } from '../support/running.ts'
+import { running, sweepLives } from '../support/running.ts'
 
 const looks = 200
 await using lab = await startMachines()

@@ -2,8 +2,8 @@
 import assert from 'node:assert/strict'
 import { after, before, describe, test } from 'node:test'
 import type { Machines } from '../lab/machines/machines.ts'
-import { eventually } from '../support/eventually.ts'
 import { clock, start } from '../support/process.ts'
+import { eventually } from '../support/programs.ts'
 import { mustRun, running, shutdownDelay, skip, startRunning, toldOf, unnoticed } from '../support/running.ts'
 
 describe('a rotation of the CA that is stopped, on six machines', { skip }, () => {

@@ -1,5 +1,107 @@
 /** More kills of rotations than `npm test` has time for: `npm run test:long`. */
-import { sweepRotations } from '../support/rotation-sweep.ts'
+import assert from 'node:assert/strict'
+import { createPrivateKey, createPublicKey } from 'node:crypto'
+import { readdirSync, readFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { allWell } from '../lab/machines/components.ts'
+import type { Machines } from '../lab/machines/machines.ts'
+import { type Ended, sshProcesses, start } from '../support/process.ts'
+import { assertNothingLeft, mustRun, probe, running, shutdownDelay, startRunning } from '../support/running.ts'
+
+/**
+ * Rotations of a live cluster that are killed with SIGKILL, and all of their ssh with them; the same command goes on each
+ * time, to the end. Nothing that somebody asks all the time fails, and no key is lost.
+ */
+
+const rotations = ['ca', 'service-account', 'encryption-key']
+/** Each is the second, the third … of its cluster. */
+const ends = [['--force'], ['--finish', '--force']]
+
+interface Swept {
+  readonly kills: number
+  /** What was wrong, and after which kills. */
+  readonly failures: readonly string[]
+}
+
+/** So many events of a run are let happen, one more time so many in each next; the first of them `offset` sooner. */
+interface Pace {
+  readonly every: number
+  readonly offset: number
+}
+
+/** Each rotation from end to end, once for each pace. */
+async function sweepRotations(paces: readonly Pace[]): Promise<Swept> {
+  await using lab = await startRunning(shutdownDelay)
+  let kills = 0
+  const failures: string[] = []
+  for (const [round, pace] of paces.entries())
+    for (const rotation of rotations) {
+      // The next key is one of the other provider each time.
+      const provider = round % 2 === 0 ? 'secretbox' : 'aescbc'
+      if (rotation === 'encryption-key') lab.write(...running({}, [['encryption', 'provider'], provider]))
+      for (const end of ends) {
+        const killedAt: string[] = []
+        try {
+          await killAllAlong(lab, ['rotate', rotation, ...end], pace, killedAt)
+        } catch (error) {
+          failures.push(`rotate ${rotation} ${end.join(' ')}, killed at ${killedAt.join(', ')}: ${error}`)
+        }
+        kills += killedAt.length
+      }
+    }
+  return { kills, failures }
+}
+
+/** Each run gets further than the one before, until one is not killed any more. */
+async function killAllAlong(lab: Machines, command: string[], { every, offset }: Pace, killedAt: string[]) {
+  await using probing = probe(lab)
+  const kept = keysIn(lab)
+  const eventsTo = join(lab.place, 'events')
+  for (let event = every - offset; ; event += every) {
+    const { status, signal, stdout, stderr } = await runKilled(lab, command, `#${event}`, eventsTo)
+    for (const key of kept) assert.ok(keysIn(lab).has(key), 'a key is lost')
+    if (status === 0) break
+    assert.ok(status === 137 || signal === 'SIGKILL', `${status} ${signal} ${stdout} ${stderr}`)
+    killedAt.push(readFileSync(eventsTo, 'utf8').split('\n').at(-1) ?? '')
+  }
+  const { failures } = await probing.end()
+  assert.deepEqual(failures, [])
+  await mustRun(lab, 0, 'bootstrap', '--dry-run')
+  await assertNothingLeft(lab)
+  await allWell(lab)
+}
+
+async function runKilled(lab: Machines, command: string[], event: string, eventsTo: string): Promise<Ended> {
+  const ended = await start(lab.place, command, {
+    at: { event, do: 'kill', eventsTo },
+    through: (line) => [lab.within[0] ?? '', ...lab.within.slice(1), 'sh', '-c', `exec ${line}`],
+  }).ended
+  for (const pid of sshProcesses(lab.place))
+    try {
+      process.kill(pid, 'SIGKILL')
+    } catch {
+      // It has ended by itself.
+    }
+  return ended
+}
+
+/** Of every key in auth/ and its backups, by what it opens. */
+function keysIn({ place }: Machines): Set<string> {
+  const path = join(place, 'auth')
+  const found = readdirSync(path, { recursive: true }).map(String)
+  const read = (file: string) => readFileSync(join(path, file), 'utf8')
+  const signing = found
+    .filter((file) => /(^|\/)(ca|service-account)-key\.pem$/.test(file))
+    .map((file) =>
+      createPublicKey(createPrivateKey(read(file)))
+        .export({ type: 'spki', format: 'der' })
+        .toString('hex'),
+    )
+  const sealing = found
+    .filter((file) => /(^|\/)encryption-config\.yaml$/.test(file))
+    .flatMap((file) => [...read(file).matchAll(/secret: (\S+)/g)].map(([, secret = '']) => secret))
+  return new Set([...signing, ...sealing])
+}
 
 const { failures, kills } = await sweepRotations([90, 50, 10].map((offset) => ({ every: 110, offset })))
 process.stdout.write([`${kills} kills of rotations`, ...failures, ''].join('\n'))

@@ -11,8 +11,8 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { forgetScript, placeScript } from '../../lib/remote/places.ts'
 import { nodeFolder } from '../../lib/remote/staging.ts'
-import { eventually } from '../support/eventually.ts'
-import { shakeHands } from '../support/handshakes.ts'
+import { eventually } from '../support/programs.ts'
+import { shakeHands } from './handshakes.ts'
 
 const renewals = Number(process.argv[2] ?? 1000)
 const port = 23_790
@@ -22,7 +22,7 @@ for (const folder of [source, etcd]) mkdirSync(folder)
 const openssl = (...args: string[]) =>
   execFileSync('openssl', args, { cwd: place, stdio: ['ignore', 'pipe', 'ignore'] })
 const p256 = ['-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:prime256v1', '-nodes']
-const client = join(import.meta.dirname, '../support/handshakes.ts')
+const client = join(import.meta.dirname, 'handshakes.ts')
 const ca = join(place, 'ca.pem')
 openssl('req', '-x509', ...p256, '-subj', '/CN=ca', '-days', '2', '-keyout', 'ca-key.pem', '-out', 'ca.pem')
 

@@ -5,8 +5,8 @@ import { join } from 'node:path'
 import { after, before, describe, test } from 'node:test'
 import { allWell } from '../lab/machines/components.ts'
 import type { Machines } from '../lab/machines/machines.ts'
-import { eventually } from '../support/eventually.ts'
 import { idsOf, messageOf, type Ran } from '../support/harderway.ts'
+import { eventually } from '../support/programs.ts'
 import {
   assertNothingLeft,
   fingerprint,

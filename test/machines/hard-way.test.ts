@@ -8,8 +8,8 @@ import { allWell, startAll } from '../lab/machines/components.ts'
 import { hardWay, jumpbox, placeFiles } from '../lab/machines/hard-way.ts'
 import { type Machines, startMachines } from '../lab/machines/machines.ts'
 import { realBinaries } from '../lab/machines/shared.ts'
-import { eventually } from '../support/eventually.ts'
 import { idsOf, writeCluster } from '../support/harderway.ts'
+import { eventually } from '../support/programs.ts'
 import {
   assertNothingLeft,
   mustRun,

@@ -4,8 +4,8 @@ import { after, before, describe, test } from 'node:test'
 import { allWell } from '../lab/machines/components.ts'
 import type { Machines } from '../lab/machines/machines.ts'
 import { realBinaries } from '../lab/machines/shared.ts'
-import { eventually } from '../support/eventually.ts'
 import { idsOf, messageOf, type Ran } from '../support/harderway.ts'
+import { eventually } from '../support/programs.ts'
 import {
   assertNothingLeft,
   everywhere,

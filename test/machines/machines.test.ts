@@ -7,7 +7,7 @@ import { join } from 'node:path'
 import { after, before, describe, test } from 'node:test'
 import { installAll } from '../lab/machines/components.ts'
 import { type Machines, startMachines } from '../lab/machines/machines.ts'
-import { eventually } from '../support/eventually.ts'
+import { eventually } from '../support/programs.ts'
 import { skip } from '../support/running.ts'
 
 describe('six machines', { skip }, () => {

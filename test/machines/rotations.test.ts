@@ -3,7 +3,7 @@ import assert from 'node:assert/strict'
 import { after, before, describe, test } from 'node:test'
 import type { Machines } from '../lab/machines/machines.ts'
 import { realBinaries } from '../lab/machines/shared.ts'
-import { eventually } from '../support/eventually.ts'
+import { eventually } from '../support/programs.ts'
 import {
   assertNothingLeft,
   everywhere,

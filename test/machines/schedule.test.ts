@@ -10,10 +10,10 @@ import { after, before, describe, test } from 'node:test'
 import { harderWay } from '../lab/machines/harder-way.ts'
 import type { Machine } from '../lab/machines/machine.ts'
 import { type Machines, onlyMachines, startMachines } from '../lab/machines/machines.ts'
-import { eventually } from '../support/eventually.ts'
+import { copySource } from '../support/files.ts'
 import { writeCluster } from '../support/harderway.ts'
+import { eventually } from '../support/programs.ts'
 import { skip } from '../support/running.ts'
-import { copySource } from '../support/source.ts'
 
 /** Each character of it means something to systemd or to a shell. */
 const folder = '/home/ubuntu/my %n $HOME'

@@ -4,8 +4,7 @@ import { after, before, describe, test } from 'node:test'
 import fc from 'fast-check'
 import { type Machines, startMachines } from '../lab/machines/machines.ts'
 import { messageOf, type Ran } from '../support/harderway.ts'
-import { live, restartsOf, sweepLives, untilRestarted } from '../support/lives.ts'
-import { running, skip } from '../support/running.ts'
+import { live, restartsOf, running, skip, sweepLives, untilRestarted } from '../support/running.ts'
 
 describe('a unit that does not stay up', { skip }, () => {
   let lab: Machines

@@ -8,8 +8,8 @@ import { mkdirSync, readdirSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
 import { fill } from './full-disk.ts'
 import { assertComplete, assertKept, assertNothingHalf, readIdentity } from './invariants.ts'
+import { makeThreeNodes } from './labs.ts'
 import { start } from './process.ts'
-import { makeThreeNodes } from './three-nodes.ts'
 
 let home = ''
 const place = await makeThreeNodes((path) => {

@@ -1,5 +1,8 @@
 /** Runs the command line in the test's own process. Where it takes a process of its own: process.ts. */
+
+import assert from 'node:assert/strict'
 import { cpSync, mkdirSync, mkdtempSync, readFileSync, realpathSync, writeFileSync } from 'node:fs'
+import { createRequire } from 'node:module'
 import { tmpdir, userInfo } from 'node:os'
 import { join } from 'node:path'
 import { PassThrough } from 'node:stream'
@@ -7,10 +10,12 @@ import { text } from 'node:stream/consumers'
 import type { TestContext } from 'node:test'
 import { fileURLToPath } from 'node:url'
 import { parseDocument } from 'yaml'
+import { parseCluster } from '../../lib/cluster/cluster.ts'
+import { formatExplained } from '../../lib/wording.ts'
 import { main } from '../../tasks/cli.ts'
+import { known } from '../../tasks/tables/files.ts'
 import type { Lab } from '../lab/lab.ts'
-import { readJsonLine } from './json-line.ts'
-import { scratch } from './scratch.ts'
+import { scratch } from './files.ts'
 
 const root = fileURLToPath(new URL('../../', import.meta.url))
 export const entry = fileURLToPath(new URL('../../tasks/main.js', import.meta.url))
@@ -119,4 +124,55 @@ export function copyPlace(t: TestContext, origin: string, edits: readonly Edit[]
   cpSync(origin, place, { recursive: true, preserveTimestamps: true })
   writeCluster(place, edits)
   return { place, auth: join(place, 'auth') }
+}
+
+/** A line of --json, held to output.schema.json. */
+
+/** ajv is loaded by the first line: most tests have none. */
+const require = createRequire(import.meta.url)
+let compiled: ReturnType<typeof compile> | undefined
+
+function compile() {
+  const { Ajv } = require('ajv') as typeof import('ajv')
+  const schema = JSON.parse(readFileSync(new URL('../../output.schema.json', import.meta.url), 'utf8'))
+  const ajv = new Ajv({ allErrors: true })
+  return { ajv, schema, validate: ajv.compile<Record<string, unknown>>(schema) }
+}
+
+/** Its fields but for `format`, which each line has. Fails where the schema does not have it. */
+export function readJsonLine(line: string): Record<string, unknown> {
+  compiled ??= compile()
+  const { ajv, schema, validate } = compiled
+  const value = JSON.parse(line)
+  if (validate(value)) {
+    const { format, ...rest } = value
+    return rest
+  }
+  // Of its own type alone: the errors of all others say nothing.
+  ajv.validate({ $defs: schema.$defs, $ref: `#/$defs/${value.type}` }, value)
+  assert.fail(`output.schema.json does not have ${line}\n${ajv.errorsText(ajv.errors, { separator: '\n' })}`)
+}
+
+/** `init`, with an ssh_config of the test's alone. */
+
+export interface Inited {
+  readonly status: number | null
+  /** Lines. */
+  readonly printed: readonly string[]
+  readonly stderr: string
+}
+
+/** The name of an ssh_config is `cfg`. */
+export async function callInit(folder: string, args: readonly string[], config = ''): Promise<Inited> {
+  writeFileSync(join(folder, 'cfg'), config)
+  const more = args.includes('--ssh-config') ? [] : ['--ssh-config', 'cfg']
+  const { status, stdout, stderr } = await harderway(folder, 'init', ...args, ...more)
+  return { status, printed: stdout.split('\n').slice(0, -1), stderr }
+}
+
+/** Throws where it is none. */
+export function readCluster(bytes: Uint8Array) {
+  const parsed = parseCluster(bytes, known)
+  if ('problems' in parsed) throw new Error(parsed.problems.map(formatExplained).join('\n'))
+  return parsed.cluster
 }

@@ -4,8 +4,8 @@ import { createPrivateKey, createPublicKey, X509Certificate } from 'node:crypto'
 import { existsSync, lstatSync, readdirSync, readFileSync } from 'node:fs'
 import { basename, dirname, join } from 'node:path'
 import { parse } from 'yaml'
+import { foreignKubeconfig, foreignParts, type State, shellFiles, type ThreeNodes } from './labs.ts'
 import { temporaryFolder } from './process.ts'
-import { foreignKubeconfig, foreignParts, type State, shellFiles, type ThreeNodes } from './three-nodes.ts'
 
 const signed = [
   ...['kubernetes', 'admin', 'kube-scheduler', 'kube-controller-manager', 'kube-proxy', 'service-account'],

@@ -5,7 +5,7 @@ import { chmodSync, existsSync, mkdtempSync, rmSync, symlinkSync } from 'node:fs
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, before, describe } from 'node:test'
-import { needs } from './parts.ts'
+import { needs } from './programs.ts'
 
 interface Kind {
   /** Of busybox there is nothing but busybox on the PATH. */

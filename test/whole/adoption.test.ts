@@ -8,9 +8,9 @@ import { after, before, describe, test } from 'node:test'
 import { deployauth, ecdsa, genauth, gencert, setuplocalkubeconfig, writeJson } from '../guide/genauth.ts'
 import { type GuideNode, guideNodes, type RequestedKey, requests, rsa, signingConfig } from '../guide/requests.ts'
 import { type Lab, startLab } from '../lab/lab.ts'
+import { openssl } from '../support/certificates.ts'
 import { type Edit, harderway, labEdits, makePlace, type Ran, writeCluster } from '../support/harderway.ts'
-import { openssl } from '../support/openssl.ts'
-import { needs } from '../support/parts.ts'
+import { needs } from '../support/programs.ts'
 
 const phases = ['certs', 'kubeconfigs', 'encryption-key']
 const kinds: readonly (readonly [kind: string, requested: RequestedKey])[] = [

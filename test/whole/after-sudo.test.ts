@@ -4,10 +4,10 @@ import { execFileSync } from 'node:child_process'
 import { chownSync, mkdirSync } from 'node:fs'
 import { join } from 'node:path'
 import { type TestContext, test } from 'node:test'
+import { scratch } from '../support/files.ts'
 import { type Edit, harderway, writeCluster } from '../support/harderway.ts'
-import { another, asAnother, needsAnother } from '../support/parts.ts'
 import { start } from '../support/process.ts'
-import { scratch } from '../support/scratch.ts'
+import { another, asAnother, needsAnother } from '../support/programs.ts'
 
 const skip = needsAnother()
 const quickKeys: Edit = [['certificates', 'key'], 'ecdsa-p256']

@@ -6,8 +6,8 @@ import { join } from 'node:path'
 import { describe, type TestContext, test } from 'node:test'
 import { fileURLToPath } from 'node:url'
 import { parse, parseDocument } from 'yaml'
-import { needs } from '../support/parts.ts'
-import { scratch } from '../support/scratch.ts'
+import { scratch } from '../support/files.ts'
+import { needs } from '../support/programs.ts'
 
 const root = fileURLToPath(new URL('../../', import.meta.url))
 const rulesFile = 'docs/alerts.yaml'

@@ -5,7 +5,7 @@ import { chownSync, cpSync, lstatSync, mkdirSync, readdirSync, readFileSync, rmS
 import { dirname, join } from 'node:path'
 import { test } from 'node:test'
 import { entry, harderway, makePlace, oneOfEach, writeCluster } from '../support/harderway.ts'
-import { another, asAnother, needs } from '../support/parts.ts'
+import { another, asAnother, needs } from '../support/programs.ts'
 
 const root = join(dirname(entry), '..')
 const page = readFileSync(join(root, 'docs/backup.md'), 'utf8')

@@ -5,8 +5,7 @@ import { join } from 'node:path'
 import { after, before, describe, test } from 'node:test'
 import { type Lab, startLab } from '../lab/lab.ts'
 import { gateway, harderway, idsOf, labEdits, makePlace, type Ran, writeCluster } from '../support/harderway.ts'
-import { needs } from '../support/parts.ts'
-import { freePorts } from '../support/server.ts'
+import { freePorts, needs } from '../support/programs.ts'
 
 const names = ['control0', 'control1', 'control2', 'worker0', 'worker1', 'worker2', 'gateway']
 const own = (name: string) => [`${name}-key.pem`, `${name}.kubeconfig`, `${name}.pem`]

@@ -7,7 +7,7 @@ import { after, before, describe, test } from 'node:test'
 import { parse } from 'yaml'
 import { type Lab, startLab } from '../lab/lab.ts'
 import { type Edit, entry, harderway, makePlace, oneOfEach, writeCluster } from '../support/harderway.ts'
-import { needs } from '../support/parts.ts'
+import { needs } from '../support/programs.ts'
 
 interface Step {
   readonly name?: string

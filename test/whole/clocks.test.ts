@@ -6,6 +6,8 @@ import { join } from 'node:path'
 import { after, before, describe, type TestContext, test } from 'node:test'
 import { type Certificate, readCertificate } from '../../lib/pki/certificate.ts'
 import { selfSign } from '../../lib/pki/x509.ts'
+import { openssl } from '../support/certificates.ts'
+import { scratch, stateOf } from '../support/files.ts'
 import {
   copyPlace,
   type Edit,
@@ -17,11 +19,8 @@ import {
   type Ran,
   writeCluster,
 } from '../support/harderway.ts'
-import { openssl } from '../support/openssl.ts'
-import { needs } from '../support/parts.ts'
 import { clock, start } from '../support/process.ts'
-import { scratch } from '../support/scratch.ts'
-import { stateOf } from '../support/state.ts'
+import { needs } from '../support/programs.ts'
 
 const phases = ['certs', 'kubeconfigs', 'encryption-key']
 const day = 86_400_000

@@ -4,8 +4,8 @@ import { readFileSync, writeFileSync } from 'node:fs'
 import { createServer } from 'node:net'
 import { after, before, beforeEach, describe, test } from 'node:test'
 import type { RelayBehaviour } from '../lab/relay.ts'
-import { needs } from '../support/parts.ts'
-import { assertTwoFail, makeSevenNodes, type SevenNodes, sevenNames } from '../support/seven-nodes.ts'
+import { assertTwoFail, makeSevenNodes, type SevenNodes, sevenNames } from '../support/labs.ts'
+import { needs } from '../support/programs.ts'
 
 describe('deploy onto seven nodes of which two fail', { skip: needs('sshd', 'ssh', 'scp') }, () => {
   let seven: SevenNodes

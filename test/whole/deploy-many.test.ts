@@ -4,7 +4,7 @@ import { join } from 'node:path'
 import { test } from 'node:test'
 import { startLab } from '../lab/lab.ts'
 import { harderway, labEdits, makePlace, writeCluster } from '../support/harderway.ts'
-import { needs } from '../support/parts.ts'
+import { needs } from '../support/programs.ts'
 
 /** The most connections at once that sshd had not let in yet, by the order of its log. */
 function mostHalfOpen(log: string): number {

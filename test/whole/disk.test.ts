@@ -4,8 +4,8 @@ import { cpSync, existsSync, mkdirSync, readdirSync, readFileSync, rmSync, symli
 import { join } from 'node:path'
 import { after, before, type TestContext, test } from 'node:test'
 import { copyPlace, type Edit, harderway, makePlace, type Ran, writeCluster } from '../support/harderway.ts'
-import { needs } from '../support/parts.ts'
 import { start } from '../support/process.ts'
+import { needs } from '../support/programs.ts'
 
 const isRoot = process.getuid?.() === 0 && process.platform === 'linux'
 const canMount = isRoot && spawnSync('unshare', ['-m', 'true']).status === 0

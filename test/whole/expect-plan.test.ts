@@ -4,6 +4,7 @@ import { existsSync, readdirSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { after, before, describe, type TestContext, test } from 'node:test'
 import { type Lab, startLab } from '../lab/lab.ts'
+import { scratch, stateOf } from '../support/files.ts'
 import {
   copyPlace,
   type Edit,
@@ -15,10 +16,8 @@ import {
   type Ran,
   writeCluster,
 } from '../support/harderway.ts'
-import { needs } from '../support/parts.ts'
 import { start } from '../support/process.ts'
-import { scratch } from '../support/scratch.ts'
-import { stateOf } from '../support/state.ts'
+import { needs } from '../support/programs.ts'
 
 const local = ['certs', 'kubeconfigs', 'encryption-key'] as const
 const day = 86_400_000

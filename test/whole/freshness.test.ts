@@ -2,9 +2,9 @@ import assert from 'node:assert/strict'
 import { chmodSync, cpSync, lstatSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { after, before, describe, test } from 'node:test'
+import { openssl } from '../support/certificates.ts'
 import { type Edit, harderway, idsOf, makePlace, writeCluster } from '../support/harderway.ts'
-import { openssl } from '../support/openssl.ts'
-import { needs } from '../support/parts.ts'
+import { needs } from '../support/programs.ts'
 
 const phases = ['certs', 'kubeconfigs', 'encryption-key']
 const quick: Edit = [['certificates', 'key'], 'ecdsa-p256']

@@ -10,12 +10,20 @@ import { join } from 'node:path'
 import { after, before, beforeEach, describe, test } from 'node:test'
 import { promisify } from 'node:util'
 import { certificatePem } from '../../lib/pki/pem.ts'
-import { altered, attribute, bytes, element, instead, more, oid, type Parts, sequence } from '../support/altered.ts'
-import { elements } from '../support/der.ts'
+import {
+  altered,
+  attribute,
+  bytes,
+  element,
+  elements,
+  instead,
+  more,
+  oid,
+  type Parts,
+  sequence,
+} from '../support/certificates.ts'
 import { type Edit, harderway, idsOf, makePlace, messageOf, type Ran, writeCluster } from '../support/harderway.ts'
-import { kubectl } from '../support/kubectl.ts'
-import { needs } from '../support/parts.ts'
-import { freePorts, startServer } from '../support/server.ts'
+import { freePorts, kubectl, needs, startServer } from '../support/programs.ts'
 
 const run = promisify(execFile)
 

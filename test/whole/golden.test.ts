@@ -8,7 +8,7 @@ import { join } from 'node:path'
 import { test } from 'node:test'
 import { type Lab, startLab } from '../lab/lab.ts'
 import { type Edit, harderway, labEdits, makePlace, writeCluster } from '../support/harderway.ts'
-import { needs } from '../support/parts.ts'
+import { needs } from '../support/programs.ts'
 
 const folder = join(import.meta.dirname, 'golden')
 /** When everything is made; it is looked at noon of the next day. */

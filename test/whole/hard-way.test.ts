@@ -9,13 +9,10 @@ import { harderWay } from '../../tasks/layouts/harder-way.ts'
 import { nodeFiles } from '../../tasks/tables/files.ts'
 import { type Follower, followHardWay } from '../guide/hard-way.ts'
 import { startLab } from '../lab/lab.ts'
-import { problemsOf } from '../support/bad-files.ts'
-import { harderway, idsOf, makePlace, messageOf } from '../support/harderway.ts'
-import { callInit, readCluster } from '../support/init-call.ts'
-import { kubectl } from '../support/kubectl.ts'
-import { openssl } from '../support/openssl.ts'
-import { needs } from '../support/parts.ts'
-import { scratch } from '../support/scratch.ts'
+import { openssl } from '../support/certificates.ts'
+import { problemsOf, scratch } from '../support/files.ts'
+import { callInit, harderway, idsOf, makePlace, messageOf, readCluster } from '../support/harderway.ts'
+import { kubectl, needs } from '../support/programs.ts'
 
 const phases = ['certs', 'kubeconfigs', 'encryption-key']
 const skip = needs('openssl', 'kubectl', 'ssh')

@@ -27,6 +27,7 @@ import { harderWay } from '../../tasks/layouts/harder-way.ts'
 import { certTable } from '../../tasks/tables/certs.ts'
 import { known } from '../../tasks/tables/files.ts'
 import { type Lab, startLab } from '../lab/lab.ts'
+import { fakeTool, scratch, stateOf } from '../support/files.ts'
 import {
   type Edit,
   harderway,
@@ -38,10 +39,7 @@ import {
   type Ran,
   writeCluster,
 } from '../support/harderway.ts'
-import { fakeTool } from '../support/node-files.ts'
-import { needs } from '../support/parts.ts'
-import { scratch } from '../support/scratch.ts'
-import { stateOf } from '../support/state.ts'
+import { needs } from '../support/programs.ts'
 
 const names = ['control0', 'worker0', 'gateway'] as const
 const config = 'encryption-config.yaml'

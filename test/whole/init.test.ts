@@ -6,7 +6,7 @@ import { join } from 'node:path'
 import { after, before, describe, test } from 'node:test'
 import { type Lab, startLab } from '../lab/lab.ts'
 import { harderway, makePlace } from '../support/harderway.ts'
-import { needs } from '../support/parts.ts'
+import { needs } from '../support/programs.ts'
 
 describe('a cluster behind a jump host', { skip: needs('sshd', 'ssh', 'scp') }, () => {
   const names = ['control0', 'worker0', 'gateway'] as const

@@ -16,11 +16,10 @@ import {
 import { join } from 'node:path'
 import { after, before, beforeEach, describe, test } from 'node:test'
 import { isErrno } from '../../lib/failure.ts'
-import { eventually, eventuallyNone } from '../support/eventually.ts'
 import { assertComplete, assertKept, assertNothingHalf, readIdentity } from '../support/invariants.ts'
-import { needs } from '../support/parts.ts'
+import { makeThreeNodes, stoppedCommand, type ThreeNodes } from '../support/labs.ts'
 import { type Start, type Started, sshProcesses, start } from '../support/process.ts'
-import { makeThreeNodes, stoppedCommand, type ThreeNodes } from '../support/three-nodes.ts'
+import { eventually, eventuallyNone, needs } from '../support/programs.ts'
 
 const skip = process.platform === 'linux' ? needs('sshd', 'ssh', 'scp', 'mkfifo') : 'finds processes in /proc'
 const names = ['control0', 'worker0', 'gateway']

@@ -21,6 +21,8 @@ import { type Certificate, readCertificate } from '../../lib/pki/certificate.ts'
 import { selfSign } from '../../lib/pki/x509.ts'
 import { harderWay } from '../../tasks/layouts/harder-way.ts'
 import { type Lab, startLab } from '../lab/lab.ts'
+import { openssl } from '../support/certificates.ts'
+import { digest, scratch, secretsIn, stateOf } from '../support/files.ts'
 import {
   type Edit,
   gateway,
@@ -31,11 +33,8 @@ import {
   type Ran,
   writeCluster,
 } from '../support/harderway.ts'
-import { openssl } from '../support/openssl.ts'
-import { needs } from '../support/parts.ts'
 import { start } from '../support/process.ts'
-import { scratch } from '../support/scratch.ts'
-import { digest, secretsIn, stateOf } from '../support/state.ts'
+import { needs } from '../support/programs.ts'
 
 const phases = ['certs', 'kubeconfigs', 'encryption-key']
 const quick: Edit = [['certificates', 'key'], 'ecdsa-p256']

@@ -7,7 +7,7 @@ import { after, before, describe, test } from 'node:test'
 import { promisify } from 'node:util'
 import { type Lab, startLab } from '../lab/lab.ts'
 import { entry, harderway, labEdits, makePlace, oneOfEach, writeCluster } from '../support/harderway.ts'
-import { needs } from '../support/parts.ts'
+import { needs } from '../support/programs.ts'
 
 const page = readFileSync(join(dirname(entry), '../docs/json.md'), 'utf8')
 

@@ -4,6 +4,7 @@ import { chmodSync, cpSync, lstatSync, mkdirSync, readFileSync, renameSync, rmSy
 import { join } from 'node:path'
 import { after, before, describe, test } from 'node:test'
 import { type Certificate, readCertificate } from '../../lib/pki/certificate.ts'
+import { openssl } from '../support/certificates.ts'
 import {
   copyPlace,
   type Edit,
@@ -15,10 +16,7 @@ import {
   type Ran,
   writeCluster,
 } from '../support/harderway.ts'
-import { kubectl } from '../support/kubectl.ts'
-import { openssl } from '../support/openssl.ts'
-import { needs } from '../support/parts.ts'
-import { startServer } from '../support/server.ts'
+import { kubectl, needs, startServer } from '../support/programs.ts'
 
 const leaves = [
   'admin',

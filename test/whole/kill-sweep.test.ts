@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { formatSwept, sweep } from '../long/kill-sweep.ts'
-import { needs } from '../support/parts.ts'
+import { needs } from '../support/programs.ts'
 
 const skip = process.platform === 'linux' ? needs('sshd', 'ssh', 'scp') : 'finds processes in /proc'
 

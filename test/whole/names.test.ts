@@ -6,11 +6,10 @@ import { after, before, describe, type TestContext, test } from 'node:test'
 import { parseCluster } from '../../lib/cluster/cluster.ts'
 import { known } from '../../tasks/tables/files.ts'
 import { type Lab, startLab } from '../lab/lab.ts'
+import { openssl } from '../support/certificates.ts'
+import { scratch } from '../support/files.ts'
 import { type Edit, harderway, idsOf, labEdits, makePlace, type Ran, writeCluster } from '../support/harderway.ts'
-import { kubectl } from '../support/kubectl.ts'
-import { openssl } from '../support/openssl.ts'
-import { needs } from '../support/parts.ts'
-import { scratch } from '../support/scratch.ts'
+import { kubectl, needs } from '../support/programs.ts'
 
 const control = { name: 'control0', role: 'control', ip: '192.168.1.11' }
 const edits: Edit[] = [

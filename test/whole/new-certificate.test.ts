@@ -5,10 +5,10 @@ import { join } from 'node:path'
 import { after, before, describe, test } from 'node:test'
 import { fileURLToPath } from 'node:url'
 import { type Lab, startLab } from '../lab/lab.ts'
+import { openssl } from '../support/certificates.ts'
 import { type Edit, idsOf, labEdits, makePlace, oneOfEach, type Ran, writeCluster } from '../support/harderway.ts'
-import { openssl } from '../support/openssl.ts'
-import { needs } from '../support/parts.ts'
 import { start } from '../support/process.ts'
+import { needs } from '../support/programs.ts'
 
 const root = fileURLToPath(new URL('../../', import.meta.url))
 const id = 'component-certs/front-proxy'

@@ -3,9 +3,9 @@ import assert from 'node:assert/strict'
 import { existsSync, mkdirSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { test } from 'node:test'
+import { scratch } from '../support/files.ts'
 import { type Edit, harderway, idsOf, oneOfEach, type Ran, writeCluster } from '../support/harderway.ts'
-import { needs } from '../support/parts.ts'
-import { scratch } from '../support/scratch.ts'
+import { needs } from '../support/programs.ts'
 
 const assertStatus = (ran: Ran, status: number) => assert.equal(ran.status, status, ran.stdout + ran.stderr)
 const notes = ({ events }: Ran) => events.flatMap(({ type, message }) => (type === 'note' ? [String(message)] : []))

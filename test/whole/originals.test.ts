@@ -8,9 +8,9 @@ import { parse } from 'yaml'
 import { readCertificate } from '../../lib/pki/certificate.ts'
 import { ecdsa, genauth, genenckey, genkubeconfigs, initCa } from '../guide/genauth.ts'
 import { components, guideNodes, requests, rsa } from '../guide/requests.ts'
-import { elementAt, elements, extensions } from '../support/der.ts'
+import { elementAt, elements, extensions } from '../support/certificates.ts'
 import { type Edit, harderway, makePlace, writeCluster } from '../support/harderway.ts'
-import { needs } from '../support/parts.ts'
+import { needs } from '../support/programs.ts'
 
 const phases = ['certs', 'kubeconfigs', 'encryption-key']
 const nodes = guideNodes()

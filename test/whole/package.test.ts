@@ -5,9 +5,9 @@ import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync } from 'node:f
 import { delimiter, dirname, join } from 'node:path'
 import { after, before, describe, test } from 'node:test'
 import { type Lab, startLab } from '../lab/lab.ts'
+import { copySource } from '../support/files.ts'
 import { entry, labEdits, makePlace, oneOfEach, writeCluster } from '../support/harderway.ts'
-import { needs } from '../support/parts.ts'
-import { copySource } from '../support/source.ts'
+import { needs } from '../support/programs.ts'
 
 const root = join(dirname(entry), '..')
 const { version, dependencies } = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8'))

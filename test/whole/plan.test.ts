@@ -3,10 +3,10 @@ import assert from 'node:assert/strict'
 import { chmodSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { after, before, describe, test } from 'node:test'
+import { openssl } from '../support/certificates.ts'
 import { type Edit, idsOf } from '../support/harderway.ts'
-import { openssl } from '../support/openssl.ts'
-import { needs } from '../support/parts.ts'
-import { makeSevenNodes, type SevenNodes, sevenNames } from '../support/seven-nodes.ts'
+import { makeSevenNodes, type SevenNodes, sevenNames } from '../support/labs.ts'
+import { needs } from '../support/programs.ts'
 
 const controls = sevenNames.slice(0, 3)
 const moreResources: Edit = [

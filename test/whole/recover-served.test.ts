@@ -8,7 +8,7 @@ import { after, afterEach, before, beforeEach, describe, test } from 'node:test'
 import { createServer } from 'node:tls'
 import { type Lab, startLab } from '../lab/lab.ts'
 import { type Edit, harderway, labEdits, makePlace, type Ran, writeCluster } from '../support/harderway.ts'
-import { needs } from '../support/parts.ts'
+import { needs } from '../support/programs.ts'
 
 /** Of this process alone: what other tests listen on is elsewhere. */
 const address = `127.${10 + (process.pid % 200)}.${(process.pid >> 8) % 256}.11`

@@ -15,11 +15,11 @@ import {
 import { join } from 'node:path'
 import { after, afterEach, before, beforeEach, describe, test } from 'node:test'
 import { type Lab, startLab } from '../lab/lab.ts'
+import { openssl } from '../support/certificates.ts'
+import { secretsIn, stateOf } from '../support/files.ts'
 import { type Edit, harderway, idsOf, labEdits, makePlace, type Ran, writeCluster } from '../support/harderway.ts'
-import { openssl } from '../support/openssl.ts'
-import { needs } from '../support/parts.ts'
 import { start } from '../support/process.ts'
-import { secretsIn, stateOf } from '../support/state.ts'
+import { needs } from '../support/programs.ts'
 
 const roles = { control0: 'control', control1: 'control', worker0: 'worker', worker1: 'worker' }
 const nodes = Object.entries(roles).map(([name, role], i) => ({ name, role, ip: `192.168.1.${11 + i}` }))

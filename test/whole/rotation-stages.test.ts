@@ -7,10 +7,9 @@ import { after, before, describe, test } from 'node:test'
 import { ecdsa, genauth } from '../guide/genauth.ts'
 import { type GuideNode, guideNodes } from '../guide/requests.ts'
 import { type Lab, startLab } from '../lab/lab.ts'
+import { openssl } from '../support/certificates.ts'
 import { harderway, labEdits, makePlace, writeCluster } from '../support/harderway.ts'
-import { kubectl } from '../support/kubectl.ts'
-import { openssl } from '../support/openssl.ts'
-import { needs } from '../support/parts.ts'
+import { kubectl, needs } from '../support/programs.ts'
 
 const later = 'control1'
 const all = guideNodes().filter(({ name }) => ['control0', later, 'worker0'].includes(name))

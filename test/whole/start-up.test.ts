@@ -3,11 +3,11 @@ import assert from 'node:assert/strict'
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { type TestContext, test } from 'node:test'
+import { scratch } from '../support/files.ts'
 import { oneOfEach, writeCluster } from '../support/harderway.ts'
 import { start } from '../support/process.ts'
-import { scratch } from '../support/scratch.ts'
 
-const counter = new URL('../support/loaded.ts', import.meta.url).href
+const counter = new URL('./loaded.ts', import.meta.url).href
 const local = ['certs', 'kubeconfigs', 'encryption-key', '--quiet']
 
 /** The files of ours, from lib/ or tasks/ on, and the packages that the others are of. */

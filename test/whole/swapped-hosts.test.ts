@@ -4,6 +4,7 @@ import { readdirSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
 import { after, before, beforeEach, describe, type TestContext, test } from 'node:test'
 import { type Lab, startLab } from '../lab/lab.ts'
+import { fakeTool, stateOf } from '../support/files.ts'
 import {
   type Edit,
   harderway,
@@ -14,9 +15,7 @@ import {
   type Ran,
   writeCluster,
 } from '../support/harderway.ts'
-import { fakeTool } from '../support/node-files.ts'
-import { needs } from '../support/parts.ts'
-import { stateOf } from '../support/state.ts'
+import { needs } from '../support/programs.ts'
 
 const addresses = { control0: '192.168.1.11', worker0: '192.168.1.14', worker1: 'fd00::15' }
 type Name = keyof typeof addresses

@@ -7,8 +7,7 @@ import { join } from 'node:path'
 import { after, before, describe, test } from 'node:test'
 import { promisify } from 'node:util'
 import { type Edit, harderway, makePlace, writeCluster } from '../support/harderway.ts'
-import { needs } from '../support/parts.ts'
-import { freePorts, type Server, startServer } from '../support/server.ts'
+import { freePorts, needs, type Server, startServer } from '../support/programs.ts'
 
 const run = promisify(execFile)
 

@@ -7,10 +7,10 @@ import { join } from 'node:path'
 import { type TestContext, test } from 'node:test'
 import { promisify } from 'node:util'
 import { parse } from 'yaml'
+import { scratch } from '../support/files.ts'
 import { type Edit, harderway, writeCluster } from '../support/harderway.ts'
-import { inNamespace, needs, needsNamespaces } from '../support/parts.ts'
 import { type Ended, start, temporaryFolder } from '../support/process.ts'
-import { scratch } from '../support/scratch.ts'
+import { inNamespace, needs, needsNamespaces } from '../support/programs.ts'
 
 const ecdsa: Edit = [['certificates', 'key'], 'ecdsa-p256']
 const names = [

@@ -11,11 +11,10 @@ import { makePair, readIssuer, validityPeriod } from '../../lib/pki/pair.ts'
 import { selfSign } from '../../lib/pki/x509.ts'
 import { noteOnFormerHolders } from '../../tasks/request/former-holders.ts'
 import { nodeFiles } from '../../tasks/tables/files.ts'
-import { minimal, parsed } from '../support/bad-files.ts'
-import { caProfile, leafProfile, makeEverything, now, temporaryAuth } from '../support/cluster-auth.ts'
+import { caProfile, leafProfile, makeEverything, now, temporaryAuth } from '../support/certificates.ts'
+import { minimal, parsed } from '../support/files.ts'
 import { copyPlace, type Edit, harderway, idsOf, makePlace, messageOf, writeCluster } from '../support/harderway.ts'
-import { needs } from '../support/parts.ts'
-import { freePorts, startServer } from '../support/server.ts'
+import { freePorts, needs, startServer } from '../support/programs.ts'
 
 const run = promisify(execFile)
 const day = 86_400_000

@@ -1,7 +1,7 @@
 /** A guide's next chapters on a machine: what its setupcontrol.sh, setupnode.sh and setupgateway.sh do. */
 import { existsSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { eventually } from '../../support/eventually.ts'
+import { eventually } from '../../support/programs.ts'
 import { balancerConfig, balancerScript, directorUnit } from './balancer.ts'
 import type { Guide } from './guide.ts'
 import type { Machine } from './machine.ts'

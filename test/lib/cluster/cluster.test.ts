@@ -2,7 +2,7 @@ import assert from 'node:assert/strict'
 import { readFileSync } from 'node:fs'
 import { test } from 'node:test'
 import type { Cluster } from '../../../lib/cluster/cluster.ts'
-import { and, edited, minimal, parsed, problemsOf, testFiles } from '../../support/bad-files.ts'
+import { and, edited, minimal, parsed, problemsOf, testFiles } from '../../support/files.ts'
 
 const guide = readFileSync(new URL('../../../cluster.yaml', import.meta.url), 'utf8')
 const day = 86_400_000

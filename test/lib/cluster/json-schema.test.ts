@@ -5,7 +5,7 @@ import { test } from 'node:test'
 import { fileURLToPath } from 'node:url'
 import { Ajv } from 'ajv'
 import { parse } from 'yaml'
-import { minimal } from '../../support/bad-files.ts'
+import { minimal } from '../../support/files.ts'
 
 const file = (path: string) => fileURLToPath(new URL(`../../../${path}`, import.meta.url))
 const schema = readFileSync(file('cluster.schema.json'), 'utf8')

@@ -1,4 +1,4 @@
-import { and, edited, testFiles } from '../../support/bad-files.ts'
+import { and, edited, testFiles } from '../../support/files.ts'
 
 const known =
   'known are name, layout, domain, subject, certificates, api, network, encryption, ssh, install, users, localKubeconfig, nodes'

@@ -1,4 +1,4 @@
-import { and, edited, minimal, testFiles } from '../../support/bad-files.ts'
+import { and, edited, minimal, testFiles } from '../../support/files.ts'
 
 const api = (text: string) => edited('virtualIP: 10.0.0.1', text)
 const node = (text: string) => edited('role: control, ip: 10.0.0.2', text)

@@ -23,8 +23,8 @@ import { AuthDir } from '../../../lib/files/auth-dir.ts'
 import { thisBoot } from '../../../lib/files/lock.ts'
 import { once, publicMode, secretMode } from '../../../lib/files/plain-file.ts'
 import { harderWay } from '../../../tasks/layouts/harder-way.ts'
-import { needs } from '../../support/parts.ts'
-import { scratch } from '../../support/scratch.ts'
+import { scratch } from '../../support/files.ts'
+import { needs } from '../../support/programs.ts'
 
 const isRoot = process.getuid?.() === 0
 const folder = (t: TestContext) => new AuthDir(scratch(t), harderWay.files)

@@ -11,8 +11,8 @@ import { describe, type TestContext, test } from 'node:test'
 import { pathToFileURL } from 'node:url'
 import { Failure } from '../../../lib/failure.ts'
 import { type LockOptions, livenessOf, takeLock, thisProcess } from '../../../lib/files/lock.ts'
-import { asAnother, inNamespace, needsNamespaces } from '../../support/parts.ts'
-import { scratch } from '../../support/scratch.ts'
+import { scratch } from '../../support/files.ts'
+import { asAnother, inNamespace, needsNamespaces } from '../../support/programs.ts'
 
 const onLinux = process.platform === 'linux' ? {} : { skip: 'only Linux tells when a process began' }
 

@@ -3,7 +3,7 @@ import { mkdirSync, statSync, symlinkSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { test } from 'node:test'
 import { makeFolders } from '../../../lib/files/plain-file.ts'
-import { scratch } from '../../support/scratch.ts'
+import { scratch } from '../../support/files.ts'
 
 test('a folder is made with what is above it, each with the mode', (t) => {
   const place = scratch(t)

@@ -5,8 +5,7 @@ import { buildGraph } from '../../../lib/graph/graph.ts'
 import type { Run } from '../../../lib/graph/run.ts'
 import type { Target } from '../../../lib/graph/target.ts'
 import type { Look } from '../../../lib/reason.ts'
-import { fakeCluster, missing, onNode } from '../../support/fake-plan.ts'
-import { fakeTarget, fresh, nowhere, runFakes } from '../../support/fake-target.ts'
+import { fakeCluster, fakeTarget, fresh, missing, nowhere, onNode, runFakes } from '../../support/fakes.ts'
 
 const run = (name: string) => ({ cluster: { name } }) as Run
 

@@ -6,8 +6,8 @@ import { authTarget } from '../../../lib/graph/auth-target.ts'
 import type { Run } from '../../../lib/graph/run.ts'
 import type { Target } from '../../../lib/graph/target.ts'
 import type { Reason } from '../../../lib/reason.ts'
-import { temporaryAuth } from '../../support/cluster-auth.ts'
-import { fakeTarget, nowhere } from '../../support/fake-target.ts'
+import { temporaryAuth } from '../../support/certificates.ts'
+import { fakeTarget, nowhere } from '../../support/fakes.ts'
 
 const isFolder = (path: string) => ({
   message: `a folder is in the place of ${path}`,

@@ -4,7 +4,7 @@ import fc from 'fast-check'
 import { drawBoxes, formatDot, formatMermaid } from '../../../lib/graph/diagram.ts'
 import { buildGraph } from '../../../lib/graph/graph.ts'
 import type { Target } from '../../../lib/graph/target.ts'
-import { fakeTarget } from '../../support/fake-target.ts'
+import { fakeTarget } from '../../support/fakes.ts'
 
 const titles = new Map([
   ['root', 'The root'],

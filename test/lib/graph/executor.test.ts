@@ -7,7 +7,7 @@ import { findRefusals } from '../../../lib/graph/executor.ts'
 import { buildGraph } from '../../../lib/graph/graph.ts'
 import type { Force, Outcome, Target, Work } from '../../../lib/graph/target.ts'
 import type { Look, Reason } from '../../../lib/reason.ts'
-import { fakeTarget, fresh, nowhere, runFakes, settled, stale } from '../../support/fake-target.ts'
+import { fakeTarget, fresh, nowhere, runFakes, settled, stale } from '../../support/fakes.ts'
 
 const refused = (message: string) => new Failure(message, { kind: 'refused' })
 const throws = (error: unknown) => () => {

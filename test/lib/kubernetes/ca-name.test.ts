@@ -10,8 +10,7 @@ import {
   issuerNameOf,
   selfSign,
 } from '../../../lib/pki/x509.ts'
-import { attribute, sequence } from '../../support/altered.ts'
-import { caProfile, leafProfile, now, year } from '../../support/cluster-auth.ts'
+import { attribute, caProfile, leafProfile, now, sequence, year } from '../../support/certificates.ts'
 
 const times = { notBefore: now, notAfter: new Date(now.getTime() + year) }
 const [key, leafKey] = await Promise.all([1, 2].map(() => generatePrivateKey('ecdsa-p256')))

@@ -10,8 +10,8 @@ import { AuthDir } from '../../../lib/files/auth-dir.ts'
 import { Client } from '../../../lib/kubernetes/client.ts'
 import { makePair, readIssuer } from '../../../lib/pki/pair.ts'
 import { harderWay } from '../../../tasks/layouts/harder-way.ts'
-import { caProfile, leafProfile, makeCa, year } from '../../support/cluster-auth.ts'
-import { scratch } from '../../support/scratch.ts'
+import { caProfile, leafProfile, makeCa, year } from '../../support/certificates.ts'
+import { scratch } from '../../support/files.ts'
 
 const secret = 'bXkgcGFzc3dvcmQ='
 

@@ -7,11 +7,9 @@ import { join } from 'node:path'
 import { type TestContext, test } from 'node:test'
 import { createServer } from 'node:tls'
 import { dial } from '../../../lib/kubernetes/dial.ts'
-import { eventually } from '../../support/eventually.ts'
-import { openssl } from '../../support/openssl.ts'
-import { needs } from '../../support/parts.ts'
-import { scratch } from '../../support/scratch.ts'
-import { freePorts } from '../../support/server.ts'
+import { openssl } from '../../support/certificates.ts'
+import { scratch } from '../../support/files.ts'
+import { eventually, freePorts, needs } from '../../support/programs.ts'
 
 const skip = needs('openssl')
 const ec = ['-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:P-256', '-noenc']

@@ -4,7 +4,7 @@ import { join } from 'node:path'
 import { describe, test } from 'node:test'
 import type { KubeconfigAccess } from '../../../lib/kubernetes/kubeconfig.ts'
 import { planChanges, readKubeconfigs, readTrusted } from '../../../lib/kubernetes/kubeconfig-files.ts'
-import { scratch } from '../../support/scratch.ts'
+import { scratch } from '../../support/files.ts'
 
 const access: KubeconfigAccess = {
   cluster: 'kubenet',

@@ -14,9 +14,8 @@ import {
   scalarText,
   serverUrl,
 } from '../../../lib/kubernetes/kubeconfig.ts'
-import { kubectl, kubectlConfig } from '../../support/kubectl.ts'
-import { needs } from '../../support/parts.ts'
-import { scratch } from '../../support/scratch.ts'
+import { scratch } from '../../support/files.ts'
+import { kubectl, kubectlConfig, needs } from '../../support/programs.ts'
 
 const access: KubeconfigAccess = {
   cluster: 'kubenet',

@@ -11,8 +11,8 @@ import type { Credentials } from '../../../lib/kubernetes/dial.ts'
 import { ask, readServed } from '../../../lib/kubernetes/probe.ts'
 import { makePair, readIssuer } from '../../../lib/pki/pair.ts'
 import { harderWay } from '../../../tasks/layouts/harder-way.ts'
-import { caProfile, leafProfile, makeCa, year } from '../../support/cluster-auth.ts'
-import { scratch } from '../../support/scratch.ts'
+import { caProfile, leafProfile, makeCa, year } from '../../support/certificates.ts'
+import { scratch } from '../../support/files.ts'
 
 describe('a question to a component, through a stream of its own', () => {
   const folder = scratch({ after })

@@ -3,9 +3,8 @@ import { execFileSync } from 'node:child_process'
 import { after, before, describe, test } from 'node:test'
 import { Failure } from '../../../lib/failure.ts'
 import { type Etcd, giveBackStoreLock, takeStoreLock } from '../../../lib/kubernetes/stored.ts'
-import { needs } from '../../support/parts.ts'
-import { scratch } from '../../support/scratch.ts'
-import { freePorts, type Server, startServer } from '../../support/server.ts'
+import { scratch } from '../../support/files.ts'
+import { freePorts, needs, type Server, startServer } from '../../support/programs.ts'
 
 const key = 'harderway/restart/etcd'
 const ours = { key, owner: 'ours', host: 'here', seconds: 600 }

@@ -13,8 +13,7 @@ import {
   selfSign,
 } from '../../../lib/pki/x509.ts'
 import { formatReason } from '../../../lib/reason.ts'
-import { caProfile, leafProfile, now, temporaryAuth, year } from '../../support/cluster-auth.ts'
-import { openssl } from '../../support/openssl.ts'
+import { caProfile, leafProfile, now, openssl, temporaryAuth, year } from '../../support/certificates.ts'
 
 const times = { notBefore: now, notAfter: new Date(now.getTime() + year) }
 const caKey = await generatePrivateKey('ecdsa-p256')

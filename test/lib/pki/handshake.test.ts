@@ -9,8 +9,16 @@ import { promisify } from 'node:util'
 import type { Met } from '../../../lib/pki/handshake.ts'
 import { makePair, readIssuer } from '../../../lib/pki/pair.ts'
 import { certificatePem } from '../../../lib/pki/pem.ts'
-import { altered, bytes, element } from '../../support/altered.ts'
-import { caProfile, leafProfile, makeCa, temporaryAuth, year } from '../../support/cluster-auth.ts'
+import {
+  altered,
+  bytes,
+  caProfile,
+  element,
+  leafProfile,
+  makeCa,
+  temporaryAuth,
+  year,
+} from '../../support/certificates.ts'
 
 const run = promisify(execFile)
 const module = new URL('../../../lib/pki/handshake.ts', import.meta.url)

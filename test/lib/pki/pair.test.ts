@@ -5,7 +5,7 @@ import { type TestContext, test } from 'node:test'
 import type { AuthDir } from '../../../lib/files/auth-dir.ts'
 import { checkPair, makePair, readIssuer, readPair, tryCertificate, validityPeriod } from '../../../lib/pki/pair.ts'
 import { formatReason, isRepair } from '../../../lib/reason.ts'
-import { caProfile, leafProfile, makeCa, now, temporaryAuth, year } from '../../support/cluster-auth.ts'
+import { caProfile, leafProfile, makeCa, now, temporaryAuth, year } from '../../support/certificates.ts'
 
 const day = year / 365
 const after = (days: number) => new Date(now.getTime() + days * day)

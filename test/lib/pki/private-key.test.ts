@@ -4,7 +4,7 @@ import { test } from 'node:test'
 import { readCertificate } from '../../../lib/pki/certificate.ts'
 import { isKeyOf, readPrivateKey } from '../../../lib/pki/private-key.ts'
 import { generatePrivateKey, privateKeyPem, selfSign } from '../../../lib/pki/x509.ts'
-import { caProfile, now, year } from '../../support/cluster-auth.ts'
+import { caProfile, now, year } from '../../support/certificates.ts'
 
 const leafKey = await generatePrivateKey('ecdsa-p256')
 const caKey = await generatePrivateKey('ecdsa-p256')

@@ -6,8 +6,7 @@ import { join } from 'node:path'
 import { test } from 'node:test'
 import { isIssuedBy, readCertificate, readDerCertificate } from '../../../lib/pki/certificate.ts'
 import { encodeSubject, generatePrivateKey, issueCertificate } from '../../../lib/pki/x509.ts'
-import { caProfile, leafProfile, now, temporaryAuth, year } from '../../support/cluster-auth.ts'
-import { openssl } from '../../support/openssl.ts'
+import { caProfile, leafProfile, now, openssl, temporaryAuth, year } from '../../support/certificates.ts'
 
 /** Lines of an extension file, as guides have them; the first is of OpenSSL's own openssl.cnf. */
 const extensionFiles: readonly string[] = [

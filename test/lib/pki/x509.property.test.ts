@@ -11,9 +11,8 @@ import { keyKinds } from '../../../lib/cluster/schema.ts'
 import { compareWithProfile, isIssuedBy, readCertificate } from '../../../lib/pki/certificate.ts'
 import { encodeSubject, generatePrivateKey, issueCertificate, selfSign, subjectKeyId } from '../../../lib/pki/x509.ts'
 import { certTable } from '../../../tasks/tables/certs.ts'
-import { parsed } from '../../support/bad-files.ts'
-import { now, temporaryAuth, year } from '../../support/cluster-auth.ts'
-import { verify } from '../../support/openssl.ts'
+import { now, temporaryAuth, verify, year } from '../../support/certificates.ts'
+import { parsed } from '../../support/files.ts'
 
 const times = { notBefore: now, notAfter: new Date(now.getTime() + 10 * year) }
 

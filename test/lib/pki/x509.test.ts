@@ -7,9 +7,20 @@ import type { AuthDir } from '../../../lib/files/auth-dir.ts'
 import type { CertSpec, Subject } from '../../../lib/pki/cert-spec.ts'
 import { makePair, readIssuer } from '../../../lib/pki/pair.ts'
 import { generatePrivateKey, issueCertificate } from '../../../lib/pki/x509.ts'
-import { parsed } from '../../support/bad-files.ts'
-import { caProfile, leafProfile, makeCa, makeEverything, now, temporaryAuth, year } from '../../support/cluster-auth.ts'
-import { describe, encodedTimes, openssl, verify } from '../../support/openssl.ts'
+import {
+  caProfile,
+  describe,
+  encodedTimes,
+  leafProfile,
+  makeCa,
+  makeEverything,
+  now,
+  openssl,
+  temporaryAuth,
+  verify,
+  year,
+} from '../../support/certificates.ts'
+import { parsed } from '../../support/files.ts'
 
 const guide = parsed(readFileSync(new URL('../../../cluster.yaml', import.meta.url)))
 

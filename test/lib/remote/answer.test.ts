@@ -3,7 +3,7 @@ import { describe, test } from 'node:test'
 import fc from 'fast-check'
 import { Failure } from '../../../lib/failure.ts'
 import { parseLook, parsePlaces, parsePorts } from '../../../lib/remote/answer.ts'
-import { sha256 } from '../../support/node-files.ts'
+import { sha256 } from '../../support/files.ts'
 
 const nonce = '0123456789abcdef'
 const shown = (unit: string, more: Record<string, string> = {}) =>

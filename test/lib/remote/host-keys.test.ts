@@ -5,8 +5,8 @@ import { join } from 'node:path'
 import { after, before, beforeEach, describe, test } from 'node:test'
 import { Failure } from '../../../lib/failure.ts'
 import { fill } from '../../support/full-disk.ts'
-import { needs } from '../../support/parts.ts'
-import { openSshLab, type SshLab } from '../../support/ssh-lab.ts'
+import { openSshLab, type SshLab } from '../../support/labs.ts'
+import { needs } from '../../support/programs.ts'
 
 const skip = needs('sshd', 'ssh', 'ssh-keygen')
 

@@ -27,10 +27,9 @@ import {
   portsScript,
 } from '../../../lib/remote/look.ts'
 import { harderWay } from '../../../tasks/layouts/harder-way.ts'
-import { eventually } from '../../support/eventually.ts'
-import { fakeTool, sha256 } from '../../support/node-files.ts'
+import { fakeTool, scratch, sha256 } from '../../support/files.ts'
 import { anybody, inEachShell, isRoot, oddEnvironment } from '../../support/node-shells.ts'
-import { scratch } from '../../support/scratch.ts'
+import { eventually } from '../../support/programs.ts'
 
 const nonce = '0123456789abcdef'
 const digest = sha256('x')

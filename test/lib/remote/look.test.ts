@@ -16,9 +16,8 @@ import { Failure } from '../../../lib/failure.ts'
 import { type FolderSeen, parseFolder } from '../../../lib/remote/answer.ts'
 import { lookScript, makeFolderScript } from '../../../lib/remote/look.ts'
 import { harderWay } from '../../../tasks/layouts/harder-way.ts'
-import { fakeTool, sha256 } from '../../support/node-files.ts'
+import { fakeTool, scratch, sha256 } from '../../support/files.ts'
 import { anybody, asAnybody, inEachShell, isRoot, type NodeShell } from '../../support/node-shells.ts'
-import { scratch } from '../../support/scratch.ts'
 
 const { files } = harderWay
 const nonce = '0123456789abcdef'

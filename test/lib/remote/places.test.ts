@@ -28,9 +28,8 @@ import {
 } from '../../../lib/remote/places.ts'
 import { readAnswer } from '../../../lib/remote/shell.ts'
 import { nodeFolder } from '../../../lib/remote/staging.ts'
-import { fakeTool, sha256, snapshot } from '../../support/node-files.ts'
+import { fakeTool, scratch, sha256, snapshot } from '../../support/files.ts'
 import { anybody, inEachShell, isRoot } from '../../support/node-shells.ts'
-import { scratch } from '../../support/scratch.ts'
 
 const nonce = '0123456789abcdef'
 const names = ['ca.pem', 'kubernetes.pem', 'kubernetes-key.pem']

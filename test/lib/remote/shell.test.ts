@@ -2,8 +2,8 @@ import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { forgetScript } from '../../../lib/remote/places.ts'
 import { bothScripts, readAnswer, wholeScript } from '../../../lib/remote/shell.ts'
+import { scratch } from '../../support/files.ts'
 import { inEachShell, oddEnvironment } from '../../support/node-shells.ts'
-import { scratch } from '../../support/scratch.ts'
 
 inEachShell(({ did, run }) => {
   test('a script leaves no core file, writes for its user alone, and finds every file, whatever its login set', (t) => {

@@ -3,7 +3,7 @@ import { lstatSync, readdirSync } from 'node:fs'
 import { basename, join } from 'node:path'
 import { test } from 'node:test'
 import { makeSocketFolder } from '../../../lib/remote/ssh.ts'
-import { scratch } from '../../support/scratch.ts'
+import { scratch } from '../../support/files.ts'
 
 test('each run has a folder of its own, which nobody else can enter', (t) => {
   const folder = scratch(t)

@@ -6,11 +6,9 @@ import { userInfo } from 'node:os'
 import { join } from 'node:path'
 import { after, afterEach, before, beforeEach, describe, test } from 'node:test'
 import { type Ssh, socketBase } from '../../../lib/remote/ssh.ts'
-import { eventuallyNone } from '../../support/eventually.ts'
-import { needs } from '../../support/parts.ts'
+import { openSshLab, type SshLab } from '../../support/labs.ts'
 import { sshProcesses, temporaryFolder } from '../../support/process.ts'
-import { freePorts } from '../../support/server.ts'
-import { openSshLab, type SshLab } from '../../support/ssh-lab.ts'
+import { eventuallyNone, freePorts, needs } from '../../support/programs.ts'
 
 const skip = needs('sshd', 'ssh', 'scp')
 

@@ -18,9 +18,8 @@ import { lookScript } from '../../../lib/remote/look.ts'
 import { discardScript, readAnswer } from '../../../lib/remote/shell.ts'
 import { buildTar, type Swap, swapScript } from '../../../lib/remote/swap.ts'
 import { harderWay } from '../../../tasks/layouts/harder-way.ts'
-import { fakeTool, newFiles, oldHome, sha256, snapshot, stage, staging } from '../../support/node-files.ts'
+import { fakeTool, newFiles, oldHome, scratch, sha256, snapshot, stage, staging } from '../../support/files.ts'
 import { anybody, asAnybody, inEachShell, isRoot, type NodeShell, oddEnvironment } from '../../support/node-shells.ts'
-import { scratch } from '../../support/scratch.ts'
 
 const { files } = harderWay
 const nonce = '0123456789abcdef'

@@ -4,8 +4,8 @@ import { lstatSync, readdirSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { describe, test } from 'node:test'
 import { type ArchivedFile, buildTar } from '../../../lib/remote/swap.ts'
-import { needs } from '../../support/parts.ts'
-import { scratch } from '../../support/scratch.ts'
+import { scratch } from '../../support/files.ts'
+import { needs } from '../../support/programs.ts'
 
 const bytesOf = (length: number) => Buffer.from(Array.from({ length }, (_, i) => (i * 31 + length) & 0xff))
 const longest = `${'a'.repeat(89)}.kubeconfig`

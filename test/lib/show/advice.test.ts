@@ -3,8 +3,7 @@ import { test } from 'node:test'
 import type { Outcome } from '../../../lib/graph/target.ts'
 import type { Reason } from '../../../lib/reason.ts'
 import { adviseAfter } from '../../../lib/show/advice.ts'
-import { fakeCluster, onNode } from '../../support/fake-plan.ts'
-import { fakeTarget } from '../../support/fake-target.ts'
+import { fakeCluster, fakeTarget, onNode } from '../../support/fakes.ts'
 
 const targets = fakeCluster({})
 const built = (reasons: readonly Reason[]): Outcome => ({ kind: 'built', reasons })

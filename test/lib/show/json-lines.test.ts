@@ -4,7 +4,7 @@ import fc from 'fast-check'
 import { Failure } from '../../../lib/failure.ts'
 import type { Event, Outcome } from '../../../lib/graph/target.ts'
 import { createJsonLines } from '../../../lib/show/lines.ts'
-import { readJsonLine } from '../../support/json-line.ts'
+import { readJsonLine } from '../../support/harderway.ts'
 
 function json() {
   const written: string[] = []

@@ -4,7 +4,7 @@ import fc from 'fast-check'
 import { Failure } from '../../../lib/failure.ts'
 import type { Event, Outcome, Target } from '../../../lib/graph/target.ts'
 import { type Line, layOut } from '../../../lib/show/tree.ts'
-import { fakeTarget } from '../../support/fake-target.ts'
+import { fakeTarget } from '../../support/fakes.ts'
 
 /** What is left of a terminal of 24 rows when the tree has been given its own. */
 const rows = 21

@@ -5,7 +5,7 @@ import { Failure } from '../../../lib/failure.ts'
 import type { Outcome, Target } from '../../../lib/graph/target.ts'
 import { createLines, type LinesOptions } from '../../../lib/show/lines.ts'
 import type { Summary } from '../../../lib/show/reporter.ts'
-import { fakeTarget } from '../../support/fake-target.ts'
+import { fakeTarget } from '../../support/fakes.ts'
 
 function phase(name: string, size: number): Target[] {
   return Array.from({ length: size }, (_, i) => fakeTarget(`${name}/${i}`))

@@ -4,7 +4,7 @@ import { readFileSync } from 'node:fs'
 import { test } from 'node:test'
 import { fileURLToPath } from 'node:url'
 import { formatJsonLine } from '../../../lib/show/lines.ts'
-import { readJsonLine } from '../../support/json-line.ts'
+import { readJsonLine } from '../../support/harderway.ts'
 
 const file = (path: string) => fileURLToPath(new URL(`../../../${path}`, import.meta.url))
 const schema = readFileSync(file('output.schema.json'), 'utf8')

@@ -4,8 +4,7 @@ import type { Change } from '../../../lib/change.ts'
 import { Failure } from '../../../lib/failure.ts'
 import type { Look, Reason } from '../../../lib/reason.ts'
 import { countEntries, type PlanEntry, planEntries } from '../../../lib/show/plan.ts'
-import { changed, fakeCluster, missing, onNode, planFakes } from '../../support/fake-plan.ts'
-import { fakeTarget, fresh } from '../../support/fake-target.ts'
+import { changed, fakeCluster, fakeTarget, fresh, missing, onNode, planFakes } from '../../support/fakes.ts'
 
 const plan = async (looks: Readonly<Record<string, Look>>) => await planFakes(fakeCluster(looks))
 const idsOf = ({ targets }: PlanEntry) => targets.map(({ id }) => id).join()

@@ -4,9 +4,9 @@ import { execFileSync } from 'node:child_process'
 import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { test } from 'node:test'
+import { scratch } from '../../support/files.ts'
 import { harderway } from '../../support/harderway.ts'
-import { needs } from '../../support/parts.ts'
-import { scratch } from '../../support/scratch.ts'
+import { needs } from '../../support/programs.ts'
 
 const offered: readonly (readonly [words: readonly string[], offers: readonly string[]])[] = [
   [['stat'], ['status']],

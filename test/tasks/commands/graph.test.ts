@@ -4,9 +4,9 @@ import { execFileSync } from 'node:child_process'
 import { readFileSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import { describe, type TestContext, test } from 'node:test'
+import { scratch } from '../../support/files.ts'
 import { type Edit, entry, gateway, harderway, writeCluster } from '../../support/harderway.ts'
-import { needs } from '../../support/parts.ts'
-import { scratch } from '../../support/scratch.ts'
+import { needs } from '../../support/programs.ts'
 
 interface Told {
   readonly id: string

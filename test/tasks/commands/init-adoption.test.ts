@@ -4,11 +4,18 @@ import { cpSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync, write
 import { join } from 'node:path'
 import { after, before, describe, type TestContext, test } from 'node:test'
 import { ecdsa, genauth } from '../../guide/genauth.ts'
-import { type Edit, harderway, makePlace, oneOfEach, writeCluster } from '../../support/harderway.ts'
-import { callInit, readCluster } from '../../support/init-call.ts'
-import { openssl } from '../../support/openssl.ts'
-import { needs } from '../../support/parts.ts'
-import { scratch } from '../../support/scratch.ts'
+import { openssl } from '../../support/certificates.ts'
+import { scratch } from '../../support/files.ts'
+import {
+  callInit,
+  type Edit,
+  harderway,
+  makePlace,
+  oneOfEach,
+  readCluster,
+  writeCluster,
+} from '../../support/harderway.ts'
+import { needs } from '../../support/programs.ts'
 
 const phases = ['certs', 'kubeconfigs', 'encryption-key']
 const skip = needs('ssh')

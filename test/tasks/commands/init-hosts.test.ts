@@ -6,11 +6,9 @@ import { userInfo } from 'node:os'
 import { join } from 'node:path'
 import { type TestContext, test } from 'node:test'
 import type { Cluster } from '../../../lib/cluster/cluster.ts'
-import { entry } from '../../support/harderway.ts'
-import { callInit, type Inited, readCluster } from '../../support/init-call.ts'
-import { readJsonLine } from '../../support/json-line.ts'
-import { needs } from '../../support/parts.ts'
-import { scratch } from '../../support/scratch.ts'
+import { scratch } from '../../support/files.ts'
+import { callInit, entry, type Inited, readCluster, readJsonLine } from '../../support/harderway.ts'
+import { needs } from '../../support/programs.ts'
 
 const skip = needs('ssh')
 

@@ -6,7 +6,7 @@ import { findProblems } from '../../../lib/cluster/cluster.ts'
 import { type ClusterDraft, formatCluster, newDraft, plainCluster } from '../../../tasks/commands/init-draft.ts'
 import { harderWay } from '../../../tasks/layouts/harder-way.ts'
 import { known } from '../../../tasks/tables/files.ts'
-import { readCluster } from '../../support/init-call.ts'
+import { readCluster } from '../../support/harderway.ts'
 
 const begun = newDraft('kubenet', harderWay)
 const draft: ClusterDraft = {

@@ -3,9 +3,9 @@ import assert from 'node:assert/strict'
 import { mkdirSync, readdirSync, symlinkSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { test } from 'node:test'
-import { callInit } from '../../support/init-call.ts'
-import { needs } from '../../support/parts.ts'
-import { scratch } from '../../support/scratch.ts'
+import { scratch } from '../../support/files.ts'
+import { callInit } from '../../support/harderway.ts'
+import { needs } from '../../support/programs.ts'
 
 /** What is said of it, with what to do in lines of its own. */
 async function refused(...given: Parameters<typeof callInit>) {

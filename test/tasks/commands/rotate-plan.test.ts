@@ -3,8 +3,8 @@ import { readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { test } from 'node:test'
 import { parse, stringify } from 'yaml'
+import { scratch } from '../../support/files.ts'
 import { type Edit, harderway, writeCluster } from '../../support/harderway.ts'
-import { scratch } from '../../support/scratch.ts'
 
 const edits: Edit[] = [
   [['certificates', 'key'], 'ecdsa-p256'],

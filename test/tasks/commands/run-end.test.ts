@@ -9,10 +9,10 @@ import { adviseAfter } from '../../../lib/show/advice.ts'
 import { clusterGraph } from '../../../tasks/phases/table.ts'
 import { known } from '../../../tasks/tables/files.ts'
 import { type Lab, startLab } from '../../lab/lab.ts'
+import { scratch } from '../../support/files.ts'
 import { type Edit, harderway, labEdits, makePlace, oneOfEach, writeCluster } from '../../support/harderway.ts'
-import { needs } from '../../support/parts.ts'
 import { start } from '../../support/process.ts'
-import { scratch } from '../../support/scratch.ts'
+import { needs } from '../../support/programs.ts'
 
 const moreResources: Edit = [
   ['encryption', 'resources'],

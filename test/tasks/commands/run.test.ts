@@ -3,12 +3,10 @@ import assert from 'node:assert/strict'
 import { chmodSync, existsSync, mkdirSync, readdirSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { describe, type TestContext, test } from 'node:test'
+import { scratch, stateOf } from '../../support/files.ts'
 import { type Edit, harderway, idsOf, writeCluster } from '../../support/harderway.ts'
-import { needs } from '../../support/parts.ts'
 import { start } from '../../support/process.ts'
-import { scratch } from '../../support/scratch.ts'
-import { freePorts } from '../../support/server.ts'
-import { stateOf } from '../../support/state.ts'
+import { freePorts, needs } from '../../support/programs.ts'
 
 const phases = ['certs', 'kubeconfigs', 'encryption-key']
 const nodes = [

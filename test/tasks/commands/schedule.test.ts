@@ -5,9 +5,9 @@ import { appendFileSync, existsSync, mkdirSync, readdirSync, readFileSync, statS
 import { userInfo } from 'node:os'
 import { join } from 'node:path'
 import { test } from 'node:test'
+import { scratch } from '../../support/files.ts'
 import { type Edit, entry, harderway, writeCluster } from '../../support/harderway.ts'
-import { needs } from '../../support/parts.ts'
-import { scratch } from '../../support/scratch.ts'
+import { needs } from '../../support/programs.ts'
 
 /** Nothing listens there. */
 const closed: readonly Edit[] = [

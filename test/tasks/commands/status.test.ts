@@ -5,6 +5,8 @@ import { join } from 'node:path'
 import { after, before, describe, type TestContext, test } from 'node:test'
 import { parse } from 'yaml'
 import { type Lab, startLab } from '../../lab/lab.ts'
+import { openssl } from '../../support/certificates.ts'
+import { scratch, secretsIn, stateOf } from '../../support/files.ts'
 import {
   copyPlace,
   type Edit,
@@ -16,10 +18,7 @@ import {
   type Ran,
   writeCluster,
 } from '../../support/harderway.ts'
-import { openssl } from '../../support/openssl.ts'
-import { needs } from '../../support/parts.ts'
-import { scratch } from '../../support/scratch.ts'
-import { secretsIn, stateOf } from '../../support/state.ts'
+import { needs } from '../../support/programs.ts'
 
 const day = 86_400_000
 /** When everything is made; leaves end a year later, and the CA ten years. */

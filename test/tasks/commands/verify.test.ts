@@ -4,10 +4,9 @@ import { X509Certificate } from 'node:crypto'
 import { cpSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { after, before, describe, type TestContext, test } from 'node:test'
+import { scratch, stateOf } from '../../support/files.ts'
 import { copyPlace, type Edit, gateway, harderway, idsOf, makePlace, writeCluster } from '../../support/harderway.ts'
-import { needs } from '../../support/parts.ts'
-import { scratch } from '../../support/scratch.ts'
-import { stateOf } from '../../support/state.ts'
+import { needs } from '../../support/programs.ts'
 
 const phases = ['certs', 'kubeconfigs', 'encryption-key']
 const controls = ['control0', 'control1', 'control2']

@@ -9,7 +9,7 @@ import { Failure } from '../../../lib/failure.ts'
 import type { Run } from '../../../lib/graph/run.ts'
 import { markDrained, undrain } from '../../../tasks/nodes/drain.ts'
 import { splitMarks } from '../../../tasks/nodes/folder.ts'
-import { parsed } from '../../support/bad-files.ts'
+import { parsed } from '../../support/files.ts'
 
 const cluster = parsed(`name: kubenet
 api: { virtualIP: 10.0.0.1 }

@@ -19,8 +19,8 @@ import { guardIdentity, guardNewer, keepOthers } from '../../../tasks/nodes/guar
 import { sha256 } from '../../../tasks/nodes/look.ts'
 import { nodeFiles } from '../../../tasks/tables/files.ts'
 import { nodeUnits } from '../../../tasks/tables/places.ts'
-import { parsed } from '../../support/bad-files.ts'
-import { leafProfile, makeEverything, now, temporaryAuth, year } from '../../support/cluster-auth.ts'
+import { leafProfile, makeEverything, now, temporaryAuth, year } from '../../support/certificates.ts'
+import { parsed } from '../../support/files.ts'
 
 const cluster = parsed(`name: kubenet
 api: { virtualIP: 10.0.0.1 }

@@ -18,8 +18,8 @@ import { checkUnitsOf, runningElsewhere, type UnitCheck } from '../../../tasks/n
 import { readAccess } from '../../../tasks/phases/kubeconfigs.ts'
 import { certTable } from '../../../tasks/tables/certs.ts'
 import { nodeUnits } from '../../../tasks/tables/places.ts'
-import { parsed } from '../../support/bad-files.ts'
-import { makeEverything, temporaryAuth } from '../../support/cluster-auth.ts'
+import { makeEverything, temporaryAuth } from '../../support/certificates.ts'
+import { parsed } from '../../support/files.ts'
 
 const cluster = parsed(`name: kubenet
 api: { virtualIP: 10.0.0.1 }

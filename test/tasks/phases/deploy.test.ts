@@ -14,6 +14,7 @@ import {
 import { join } from 'node:path'
 import { after, before, beforeEach, describe, test } from 'node:test'
 import { type Lab, startLab } from '../../lab/lab.ts'
+import { stateOf } from '../../support/files.ts'
 import {
   type Edit,
   harderway,
@@ -24,8 +25,7 @@ import {
   type Ran,
   writeCluster,
 } from '../../support/harderway.ts'
-import { needs } from '../../support/parts.ts'
-import { stateOf } from '../../support/state.ts'
+import { needs } from '../../support/programs.ts'
 
 const names = ['control0', 'control1', 'worker0', 'worker1', 'gateway', 'late', 'third']
 const machine = (name: string, role: string, i: number) => ({ name, role, ip: `192.168.1.${11 + i}` })

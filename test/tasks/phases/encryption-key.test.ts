@@ -3,8 +3,8 @@ import { chmodSync, lstatSync, mkdirSync, readdirSync, readFileSync, symlinkSync
 import { join } from 'node:path'
 import { describe, test } from 'node:test'
 import { addKey, encryptWithNewest, keepKeys, readEncryptionConfig } from '../../../lib/kubernetes/encryption.ts'
+import { scratch } from '../../support/files.ts'
 import { type Edit, harderway, type Ran, writeCluster } from '../../support/harderway.ts'
-import { scratch } from '../../support/scratch.ts'
 
 const secret = Buffer.alloc(32, 7).toString('base64')
 

@@ -20,10 +20,9 @@ import { after, before, describe, test } from 'node:test'
 import { parse } from 'yaml'
 import { thisProcess } from '../../../lib/files/lock.ts'
 import type { KubeconfigAccess } from '../../../lib/kubernetes/kubeconfig.ts'
+import { scratch } from '../../support/files.ts'
 import { type Edit, harderway, writeCluster } from '../../support/harderway.ts'
-import { kubectl, kubectlConfig } from '../../support/kubectl.ts'
-import { needs } from '../../support/parts.ts'
-import { scratch } from '../../support/scratch.ts'
+import { kubectl, kubectlConfig, needs } from '../../support/programs.ts'
 
 const foreign = `# mine
 apiVersion: v1

@@ -8,7 +8,7 @@ import type { Summary } from '../../../lib/show/reporter.ts'
 import { readAuth, writeAuth } from '../../../tasks/request/access.ts'
 import { authBeside, type CommandRun } from '../../../tasks/request/command-run.ts'
 import { parseOptions } from '../../../tasks/request/options.ts'
-import { scratch } from '../../support/scratch.ts'
+import { scratch } from '../../support/files.ts'
 
 const nothing = { outcomes: new Map(), findings: [] }
 

@@ -2,9 +2,9 @@ import assert from 'node:assert/strict'
 import { mkdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { test } from 'node:test'
+import { scratch } from '../../support/files.ts'
 import { harderway, oneOfEach, writeCluster } from '../../support/harderway.ts'
-import { needs } from '../../support/parts.ts'
-import { scratch } from '../../support/scratch.ts'
+import { needs } from '../../support/programs.ts'
 
 test('an ssh.configFile that does not exist is a mistake in cluster.yaml, wherever a node is contacted', async (t) => {
   const place = scratch(t)

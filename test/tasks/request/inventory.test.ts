@@ -10,10 +10,9 @@ import type { UnitReason } from '../../../lib/reason.ts'
 import { formatMetrics } from '../../../tasks/commands/report/report.ts'
 import { takeInventory } from '../../../tasks/request/inventory.ts'
 import type { Observation } from '../../../tasks/request/observe.ts'
-import { parsed } from '../../support/bad-files.ts'
-import { now, temporaryAuth } from '../../support/cluster-auth.ts'
-import { onNode } from '../../support/fake-plan.ts'
-import { fakeTarget } from '../../support/fake-target.ts'
+import { now, temporaryAuth } from '../../support/certificates.ts'
+import { fakeTarget, onNode } from '../../support/fakes.ts'
+import { parsed } from '../../support/files.ts'
 
 const clusterWith = (install: string) =>
   parsed(`name: kubenet

@@ -5,9 +5,9 @@ import { mkdirSync, readdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { type TestContext, test } from 'node:test'
 import { refuseTakenByNpm } from '../../../tasks/request/options.ts'
+import { scratch } from '../../support/files.ts'
 import { entry, oneOfEach, writeCluster } from '../../support/harderway.ts'
-import { needs } from '../../support/parts.ts'
-import { scratch } from '../../support/scratch.ts'
+import { needs } from '../../support/programs.ts'
 
 test('an option that npm took is refused, however it is spelt; what npm sets itself is not', () => {
   for (const [name, value] of [

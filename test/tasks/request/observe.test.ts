@@ -6,10 +6,9 @@ import { after, before, describe, type TestContext, test } from 'node:test'
 import { takeLock } from '../../../lib/files/lock.ts'
 import { readUnlocked } from '../../../tasks/request/access.ts'
 import type { CommandRun } from '../../../tasks/request/command-run.ts'
+import { scratch, stateOf } from '../../support/files.ts'
 import { copyPlace, type Edit, harderway, makePlace, writeCluster } from '../../support/harderway.ts'
 import { needsModes, obeysModes, start } from '../../support/process.ts'
-import { scratch } from '../../support/scratch.ts'
-import { stateOf } from '../../support/state.ts'
 
 const local = ['certs', 'kubeconfigs', 'encryption-key']
 const looks = [['status'], ['verify'], [...local, '--dry-run']]

@@ -9,7 +9,7 @@ import { encodeSubject, generatePrivateKey, issueCertificate, privateKeyPem, sel
 import { harderWay } from '../../../tasks/layouts/harder-way.ts'
 import { caState, isCaCommonName, nextCaCommonName } from '../../../tasks/rotations/ca-state.ts'
 import { tokenState } from '../../../tasks/rotations/service-account-state.ts'
-import { caProfile, leafProfile, now, year } from '../../support/cluster-auth.ts'
+import { caProfile, leafProfile, now, year } from '../../support/certificates.ts'
 
 type Files = Readonly<Record<string, Buffer>>
 

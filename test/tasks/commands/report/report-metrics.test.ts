@@ -6,10 +6,10 @@ import { join } from 'node:path'
 import { test } from 'node:test'
 import { parse } from 'yaml'
 import { ecdsa, genauth } from '../../../guide/genauth.ts'
+import { openssl } from '../../../support/certificates.ts'
+import { scratch } from '../../../support/files.ts'
 import { type Edit, gateway, harderway, writeCluster } from '../../../support/harderway.ts'
-import { openssl } from '../../../support/openssl.ts'
-import { needs } from '../../../support/parts.ts'
-import { scratch } from '../../../support/scratch.ts'
+import { needs } from '../../../support/programs.ts'
 
 const phases = ['certs', 'kubeconfigs', 'encryption-key']
 const p256: Edit = [['certificates', 'key'], 'ecdsa-p256']

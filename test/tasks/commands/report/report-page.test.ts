@@ -6,10 +6,9 @@ import { after, before, describe, test } from 'node:test'
 import { pathToFileURL } from 'node:url'
 import axe from 'axe-core'
 import type { Browser, BrowserContextOptions, Page } from 'playwright-core'
-import { startBrowser } from '../../../support/browser.ts'
+import { openssl } from '../../../support/certificates.ts'
 import { type Edit, gateway, harderway, makePlace, writeCluster } from '../../../support/harderway.ts'
-import { openssl } from '../../../support/openssl.ts'
-import { needs } from '../../../support/parts.ts'
+import { needs, startBrowser } from '../../../support/programs.ts'
 
 const phases = ['certs', 'kubeconfigs', 'encryption-key']
 const p256: Edit = [['certificates', 'key'], 'ecdsa-p256']

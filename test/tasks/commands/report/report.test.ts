@@ -5,13 +5,11 @@ import { appendFileSync, cpSync, lstatSync, mkdirSync, readdirSync, readFileSync
 import { join } from 'node:path'
 import { after, before, describe, test } from 'node:test'
 import { takeLock } from '../../../../lib/files/lock.ts'
-import { startBrowser } from '../../../support/browser.ts'
+import { openssl } from '../../../support/certificates.ts'
+import { scratch, stateOf } from '../../../support/files.ts'
 import { type Edit, gateway, harderway, makePlace, writeCluster } from '../../../support/harderway.ts'
-import { openssl } from '../../../support/openssl.ts'
-import { needs } from '../../../support/parts.ts'
 import { start } from '../../../support/process.ts'
-import { scratch } from '../../../support/scratch.ts'
-import { stateOf } from '../../../support/state.ts'
+import { needs, startBrowser } from '../../../support/programs.ts'
 
 const phases = ['certs', 'kubeconfigs', 'encryption-key']
 const keyKind = (kind: string): Edit => [['certificates', 'key'], kind]

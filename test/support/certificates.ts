@@ -1,0 +1,215 @@
+import { execFileSync } from 'node:child_process'
+import { type KeyObject, sign } from 'node:crypto'
+import { mkdtempSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import type { TestContext } from 'node:test'
+import type { Cluster } from '../../lib/cluster/cluster.ts'
+import { AuthDir } from '../../lib/files/auth-dir.ts'
+import { publicMode, secretMode } from '../../lib/files/plain-file.ts'
+import type { CertSpec } from '../../lib/pki/cert-spec.ts'
+import { makePair, readIssuer, validityPeriod } from '../../lib/pki/pair.ts'
+import { generatePrivateKey, privateKeyPem, selfSign } from '../../lib/pki/x509.ts'
+import { harderWay } from '../../tasks/layouts/harder-way.ts'
+import { type CertRow, certTable } from '../../tasks/tables/certs.ts'
+
+/** An auth/ of its own for a test, with certificates made straight from the table: no phase, no executor. */
+
+export const now = new Date('2026-11-24T12:00:00Z')
+export const year = 365 * 86_400_000
+
+/** An empty one, removed after the test. */
+export function temporaryAuth(t: TestContext): AuthDir {
+  const folder = mkdtempSync(join(tmpdir(), 'harderway-'))
+  t.after(() => rmSync(folder, { recursive: true, force: true }))
+  return new AuthDir(folder, harderWay.files)
+}
+
+export async function makeCa(auth: AuthDir, profile: CertSpec, validity = 10 * year, at = now): Promise<void> {
+  const privateKey = await generatePrivateKey(profile.key)
+  auth.write(auth.files.key('ca'), privateKeyPem(privateKey), secretMode)
+  auth.write(
+    auth.files.certificate('ca'),
+    selfSign({ profile, ...validityPeriod(at, validity) }, privateKey),
+    publicMode,
+  )
+}
+
+/** Every certificate of the cluster; what is returned is its table without the CA. */
+export async function makeEverything(auth: AuthDir, cluster: Cluster, at = now): Promise<CertRow[]> {
+  const [ca, ...leaves] = certTable(cluster)
+  if (ca?.name !== 'ca') throw new Error('the first row is not the CA')
+  const { validity, caValidity } = cluster.certificates
+  await makeCa(auth, ca.profile, caValidity, at)
+  const issuer = readIssuer(auth)
+  await Promise.all(leaves.map(({ name, profile }) => makePair(auth, name, { profile, issuer, now: at, validity })))
+  return leaves
+}
+
+/** A leaf under a CA, both on P-256 unless another kind is asked for. */
+export function leafProfile(change: Partial<CertSpec> = {}): CertSpec {
+  return {
+    subject: { C: 'PL', O: 'system:nodes', CN: 'system:node:w0' },
+    sans: ['w0', '10.0.0.3'],
+    isCa: false,
+    key: 'ecdsa-p256',
+    ...change,
+  }
+}
+
+export const caProfile: CertSpec = {
+  subject: { C: 'PL', O: 'Kubernetes', CN: 'Kubernetes' },
+  sans: [],
+  isCa: true,
+  key: 'ecdsa-p256',
+}
+
+/** The openssl on the PATH: another reader of certificates than the one that made them. */
+
+/** The certificates are made by the clock of the tests: openssl is to judge by it too. */
+const at = String(now.getTime() / 1000)
+
+/** What it prints; throws with what it says on stderr where it fails. */
+export function openssl(...args: readonly string[]): string {
+  return execFileSync('openssl', args, { encoding: 'utf8', stdio: ['ignore', 'pipe', 'pipe'] })
+}
+
+/** Throws unless all of them are good for the purpose (and the name or address, where one is given). */
+export function verify(ca: string, certificates: readonly string[], ...options: readonly string[]): void {
+  openssl('verify', '-x509_strict', '-attime', at, '-CAfile', ca, ...options, ...certificates)
+}
+
+/** The certificate as text, a line each, key, signature, serial number and key identifiers left out. */
+export function describe(certificate: string): string[] {
+  const options = 'no_pubkey,no_sigdump,no_serial,no_validity'
+  return openssl(
+    'x509',
+    '-in',
+    certificate,
+    '-noout',
+    '-text',
+    '-certopt',
+    options,
+    '-nameopt',
+    'sep_comma_plus,sname,utf8',
+  )
+    .split('\n')
+    .map((line) => line.trim().replace(/^([0-9A-F]{2}:){19}[0-9A-F]{2}$/, '<key id>'))
+    .filter((line) => line !== '')
+}
+
+/** `UTCTIME :261124223000Z`, … : every time in the certificate, as its DER has it. */
+export function encodedTimes(certificate: string): string[] {
+  return openssl('asn1parse', '-in', certificate).match(/(UTCTIME|GENERALIZEDTIME) +:\w+/g) ?? []
+}
+
+/** Takes DER apart, apart from lib's own reader: what is compared must not hang on the code that is judged. */
+export interface Element {
+  readonly tag: number
+  readonly content: Buffer
+  /** With tag and length. */
+  readonly whole: Buffer
+}
+
+/** The elements one after the other; throws where the bytes end within one. */
+export function elements(bytes: Buffer): Element[] {
+  if (bytes.length === 0) return []
+  const short = bytes.readUInt8(1)
+  const lengthBytes = short < 0x80 ? 0 : short - 0x80
+  const start = 2 + lengthBytes
+  const end = start + (lengthBytes === 0 ? short : bytes.readUIntBE(2, lengthBytes))
+  if (end > bytes.length) throw new RangeError('DER that is cut short')
+  const first = { tag: bytes.readUInt8(0), content: bytes.subarray(start, end), whole: bytes.subarray(0, end) }
+  return [first, ...elements(bytes.subarray(end))]
+}
+
+/** The element at the end of a path of positions: [0, 3] is the fourth one inside the first. */
+export function elementAt(bytes: Buffer, ...path: readonly number[]): Element {
+  const [position = 0, ...rest] = path
+  const found = elements(bytes).at(position)
+  if (!found) throw new RangeError('DER without such an element')
+  return rest.length === 0 ? found : elementAt(found.content, ...rest)
+}
+
+/** The extensions of an X.509 certificate, in its order. */
+export function extensions(certificate: Buffer): { id: string; isCritical: boolean; value: Buffer }[] {
+  return elements(elementAt(certificate, 0, 0, -1, 0).content).map(({ content }) => {
+    const [id, ...rest] = elements(content)
+    const value = rest.at(-1)
+    if (!id || !value) throw new RangeError('an extension without an id or a value')
+    return { id: id.content.toString('hex'), isCritical: rest.length > 1, value: value.content }
+  })
+}
+
+/** Certificates with one thing altered, byte for byte, and then signed again: as another tool, or an attacker, may have made them. */
+
+/** DER of the fields inside the tbsCertificate, in their order. */
+export interface Parts {
+  version: Buffer
+  serialNumber: Buffer
+  algorithm: Buffer
+  issuer: Buffer
+  validity: Buffer
+  subject: Buffer
+  publicKey: Buffer
+  /** One a row, without the list around them. */
+  extensions: Buffer[]
+}
+
+export interface Signed {
+  readonly key: KeyObject
+  readonly hash?: string
+}
+
+export function element(tag: number, ...contents: readonly (Buffer | string)[]): Buffer {
+  const content = Buffer.concat(contents.map((each) => (typeof each === 'string' ? Buffer.from(each, 'latin1') : each)))
+  const { length } = content
+  const head = length < 0x80 ? [length] : length < 0x100 ? [0x81, length] : [0x82, length >> 8, length & 0xff]
+  return Buffer.concat([Buffer.from([tag, ...head]), content])
+}
+
+export const bytes = (text: string): Buffer => Buffer.from(text.replaceAll(' ', ''), 'hex')
+export const sequence = (...contents: readonly Buffer[]): Buffer => element(0x30, ...contents)
+export const oid = (hex: string): Buffer => element(0x06, bytes(hex))
+
+/** Of a name: one set with one attribute. */
+export const attribute = (id: string, tag: number, value: string): Buffer =>
+  element(0x31, sequence(oid(id), element(tag, Buffer.from(value))))
+
+export function extension(id: string, value: Buffer, critical?: string): Buffer {
+  return sequence(oid(id), ...(critical ? [element(0x01, bytes(critical))] : []), element(0x04, value))
+}
+
+/** Another value of an extension that is there, and whether it is critical. */
+export const instead = (id: string, value: (old: Buffer) => Buffer, critical?: string) => (parts: Parts) => ({
+  extensions: parts.extensions.map((each) => {
+    const all = elements(elements(each)[0]?.content ?? Buffer.alloc(0))
+    if (!all[0]?.whole.equals(oid(id))) return each
+    return extension(
+      id,
+      value(all.at(-1)?.content ?? Buffer.alloc(0)),
+      critical ?? (all.length > 2 ? all[1]?.content.toString('hex') : undefined),
+    )
+  }),
+})
+/** One more extension. */
+export const more = (id: string, value: Buffer, critical?: string) => (parts: Parts) => ({
+  extensions: [...parts.extensions, extension(id, value, critical)],
+})
+
+/** DER of the certificate with what `alter` changed in its parts. */
+export function altered(certificate: Buffer, alter: (parts: Parts) => Partial<Parts>, signed: Signed): Buffer {
+  const [tbs] = elements(elements(certificate)[0]?.content ?? Buffer.alloc(0))
+  const [version, serialNumber, algorithm, issuer, validity, subject, publicKey, tagged] = elements(
+    tbs?.content ?? Buffer.alloc(0),
+  ).map(({ whole }) => whole)
+  if (!version || !serialNumber || !algorithm || !issuer || !validity || !subject || !publicKey || !tagged)
+    throw new RangeError('not a certificate of version 3')
+  const list = elements(elements(tagged)[0]?.content ?? Buffer.alloc(0))[0]
+  const extensions = elements(list?.content ?? Buffer.alloc(0)).map(({ whole }) => whole)
+  const parts: Parts = { version, serialNumber, algorithm, issuer, validity, subject, publicKey, extensions }
+  const { extensions: last, ...first } = { ...parts, ...alter(parts) }
+  const whole = sequence(...Object.values(first), element(0xa3, sequence(...last)))
+  const signature = sign(signed.hash ?? 'sha256', whole, signed.key)
+  return sequence(whole, first.algorithm, element(0x03, bytes('00'), signature))
+}

@@ -1,0 +1,314 @@
+import assert from 'node:assert/strict'
+import { cpSync, existsSync, lstatSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { userInfo } from 'node:os'
+import { join } from 'node:path'
+import { type Cluster, parseCluster } from '../../lib/cluster/cluster.ts'
+import { Failure } from '../../lib/failure.ts'
+import { Ssh } from '../../lib/remote/ssh.ts'
+import { known } from '../../tasks/tables/files.ts'
+import { type Lab, type LabNodeOptions, startLab } from '../lab/lab.ts'
+import { type Edit, gateway, harderway, labEdits, makePlace, type Ran, writeCluster } from './harderway.ts'
+
+/** Where runs are killed and ended: three real nodes, a kubeconfig that others use too, and states to begin from. */
+
+/** Each of these stays as it is, whatever is added around it: as the YAML library writes it. */
+export const foreignParts = [
+  '# kept by hand: do not sort\n',
+  `- cluster:
+    server: https://10.9.8.7:6443 # the old one
+    certificate-authority-data: Zm9yZWlnbg==
+  name: elsewhere
+`,
+  `- name: somebody
+  user:
+    token: "a token: not ours"
+`,
+  `- { name: elsewhere, context: { cluster: elsewhere, user: somebody, namespace: theirs } }
+`,
+]
+const [comment, cluster, user, context] = foreignParts
+export const foreignKubeconfig = `apiVersion: v1
+kind: Config
+${comment}clusters:
+${cluster}users:
+${user}contexts:
+${context}current-context: elsewhere
+preferences: {}
+`
+
+const roles = { control0: 'control', worker0: 'worker', gateway: 'gateway' }
+const change: readonly Edit[] = [
+  [['api', 'extraSANs'], ['192.168.1.22']],
+  [
+    ['encryption', 'resources'],
+    ['secrets', 'configmaps'],
+  ],
+]
+
+/** `empty`: nothing was ever made. `changed`: all was made, and cluster.yaml asks for more since then. */
+export type State = 'empty' | 'changed'
+export const states: readonly State[] = ['empty', 'changed']
+
+/** What the run does that is stopped; the next is a plain bootstrap. */
+export const stoppedCommand: Readonly<Record<State, readonly string[]>> = {
+  empty: ['bootstrap', '--json'],
+  changed: ['bootstrap', '--force', '--json'],
+}
+
+export interface ThreeNodes extends AsyncDisposable {
+  readonly path: string
+  readonly auth: string
+  readonly kubeconfig: string
+  readonly lab: Lab
+  /** The auth/ that the state begins with. */
+  oldAuth(state: State): string | undefined
+  reset(state: State): void
+}
+
+/** One of the nodes may have something special. */
+export async function makeThreeNodes(
+  special: (place: string) => LabNodeOptions = () => ({ name: 'gateway' }),
+): Promise<ThreeNodes> {
+  const path = makePlace()
+  const one = special(path)
+  const options = Object.keys(roles).map((name) => (name === one.name ? one : { name }))
+  const lab = await startLab({ dir: join(path, 'lab'), nodes: options })
+  const nodes = Object.entries(roles).map(([name, role], i) => ({ name, role, ip: `192.168.1.${11 + i}` }))
+  const edits: Edit[] = [...labEdits(lab), [['certificates', 'key'], 'ecdsa-p256'], [['nodes'], nodes]]
+  const auth = join(path, 'auth')
+  const kube = join(path, 'home/.kube')
+  const made = join(path, 'made')
+  const folders = [auth, kube, ...lab.nodes.map(({ home }) => home)]
+  const keptAs = (folder: string) => join(made, folder.slice(path.length + 1).replaceAll('/', '-'))
+  const clear = () => {
+    for (const folder of [auth, kube]) rmSync(folder, { recursive: true, force: true })
+    for (const { home } of lab.nodes)
+      for (const name of readdirSync(home).filter((each) => !shellFiles.includes(each)))
+        rmSync(join(home, name), { recursive: true })
+  }
+  const reset = (state: State) => {
+    clear()
+    writeCluster(path, state === 'empty' ? edits : [...edits, ...change])
+    if (state === 'changed')
+      for (const folder of folders) cpSync(keptAs(folder), folder, { recursive: true, preserveTimestamps: true })
+    else {
+      mkdirSync(kube)
+      writeFileSync(join(kube, 'config'), foreignKubeconfig, { mode: 0o600 })
+    }
+  }
+  reset('empty')
+  const first = await harderway(path, 'bootstrap')
+  assert.equal(first.status, 0, first.stdout + first.stderr)
+  for (const folder of folders) cpSync(folder, keptAs(folder), { recursive: true, preserveTimestamps: true })
+  assert.ok(existsSync(join(keptAs(auth), 'ca.pem')))
+  return {
+    path,
+    auth,
+    kubeconfig: join(kube, 'config'),
+    lab,
+    oldAuth: (state) => (state === 'changed' ? keptAs(auth) : undefined),
+    reset,
+    [Symbol.asyncDispose]: async () => {
+      await lab.stop()
+      rmSync(path, { recursive: true, force: true })
+    },
+  }
+}
+
+/** The lab's own, in each home. */
+export const shellFiles = ['.bashrc', '.zshenv']
+
+/** Where nodes are made to fail: the guide's seven, bootstrapped once, and what a run left on each. */
+
+export const sevenNames = ['control0', 'control1', 'control2', 'worker0', 'worker1', 'worker2', 'gateway']
+
+export interface SevenNodes extends AsyncDisposable {
+  readonly path: string
+  readonly lab: Lab
+  /** cluster.yaml with changes to what it was at first. */
+  write(...edits: Edit[]): void
+  run(...args: string[]): Promise<Ran>
+  /** Takes everything from the nodes that a run puts there. */
+  empty(): void
+  /** Nodes that have all their files, each with the bytes of auth/ and its mode, and nothing else. */
+  rightNodes(): string[]
+  /** What stands in the node's home, but for the lab's own. */
+  filesOn(name: string): string[]
+}
+
+export async function makeSevenNodes(
+  special: (place: string) => readonly LabNodeOptions[] = () => [],
+): Promise<SevenNodes> {
+  const path = makePlace()
+  const specials = special(path)
+  const nodes = sevenNames.map((name) => specials.find((one) => one.name === name) ?? { name })
+  const lab = await startLab({ dir: join(path, 'lab'), nodes })
+  const write = (...edits: Edit[]) =>
+    writeCluster(path, [[['certificates', 'key'], 'ecdsa-p256'], ...labEdits(lab), gateway, ...edits])
+  const run = (...args: string[]) => harderway(path, ...args)
+  const filesOn = (name: string) => readdirSync(lab.node(name).home).filter((file) => !shellFiles.includes(file))
+  const dispose = async () => {
+    await lab.stop()
+    rmSync(path, { recursive: true, force: true })
+  }
+  try {
+    write()
+    const first = await run('bootstrap')
+    assert.equal(first.status, 0, first.stdout + first.stderr)
+  } catch (error) {
+    await dispose()
+    throw error
+  }
+  const expected = new Map(sevenNames.map((name) => [name, filesOn(name).toSorted()]))
+  const isRight = (name: string) => {
+    const files = filesOn(name).toSorted()
+    return (
+      files.join() === expected.get(name)?.join() &&
+      files.every((file) => {
+        const there = join(lab.node(name).home, file)
+        const mode = file.endsWith('.pem') && !file.endsWith('-key.pem') ? 0o644 : 0o600
+        return (
+          (lstatSync(there).mode & 0o777) === mode && readFileSync(there).equals(readFileSync(join(path, 'auth', file)))
+        )
+      })
+    )
+  }
+  return {
+    path,
+    lab,
+    write,
+    run,
+    empty: () => {
+      for (const name of sevenNames)
+        for (const file of filesOn(name)) rmSync(join(lab.node(name).home, file), { recursive: true })
+    },
+    rightNodes: () => sevenNames.filter((name) => existsSync(lab.node(name).home) && isRight(name)),
+    filesOn,
+    [Symbol.asyncDispose]: dispose,
+  }
+}
+
+/** Two nodes that fail for one reason. */
+export interface TwoFail {
+  readonly two: readonly [string, string]
+  /** As it is told to people; with hyphens it is the word for scripts. */
+  readonly words: string
+  readonly remedy: RegExp
+  readonly mend: () => Promise<unknown> | unknown
+  /** Looked at between the first run and the others. */
+  readonly meanwhile?: () => Promise<void>
+}
+
+/** On a fault that is there already, with empty nodes. */
+export async function assertTwoFail(seven: SevenNodes, { two, words, remedy, mend, meanwhile }: TwoFail) {
+  const others = sevenNames.filter((name) => !two.includes(name))
+  const told = await seven.run('deploy')
+  assert.equal(told.status, 1, told.stdout + told.stderr)
+  assert.deepEqual(seven.rightNodes(), others)
+  const end = told.stdout + told.stderr
+  const heading = `2 nodes, ${words}: ${two.join(', ')}\n`
+  assert.equal(end.split(heading).length, 2, end)
+  assert.match(end.split(heading)[1] ?? '', remedy)
+  assert.equal(end.match(new RegExp(remedy, 'g'))?.length, 1, end)
+  await meanwhile?.()
+
+  const events = await seven.run('deploy', '--json')
+  assert.equal(events.status, 1)
+  const failed = events.events.filter(({ type }) => type === 'failed').toSorted(byId)
+  assert.deepEqual(
+    failed.map(({ id, cause }) => [id, cause]),
+    two.map((name) => [`deploy/${name}`, words.replaceAll(' ', '-')]),
+  )
+  for (const [i, { message }] of failed.entries())
+    assert.match(String(message), new RegExp(`^${two[i]}: (?=.*${words})`))
+  assert.deepEqual(idsOf(events, 'fresh'), idsFor(others))
+
+  await mend()
+  const mended = await seven.run('deploy', '--json')
+  assert.equal(mended.status, 0, mended.stdout)
+  assert.deepEqual(idsOf(mended, 'built'), idsFor(two))
+  assert.deepEqual(seven.rightNodes(), sevenNames)
+}
+
+const byId = (a: Record<string, unknown>, b: Record<string, unknown>) => String(a.id).localeCompare(String(b.id))
+const idsFor = (names: readonly string[]) => names.map((name) => `deploy/${name}`).toSorted()
+
+/** Of the nodes alone. */
+function idsOf(ran: Ran, type: string): string[] {
+  const ids = ran.events.filter((event) => event.type === type).map(({ id }) => String(id))
+  return ids.filter((id) => id.startsWith('deploy/')).toSorted()
+}
+
+/** Connections of lib/ to a lab's nodes, by an ssh_config that the test writes. */
+
+export interface SshLab extends AsyncDisposable {
+  /** Where cluster.yaml would be. */
+  readonly folder: string
+  readonly lab: Lab
+  /** A stanza for ssh_config: without more, nothing is said of host keys. */
+  host(name: string, ...lines: readonly string[]): string
+  /** By a run of its own: what the script prints on the node, or the Failure. */
+  run(name: string, script: string, use: SshUse): Promise<string | Failure>
+  /** For what else may be done with a connection. */
+  connect<T>(
+    name: string,
+    use: SshUse,
+    work: (connection: Awaited<ReturnType<Ssh['connection']>>) => Promise<T>,
+  ): Promise<T>
+}
+
+export interface SshUse {
+  /** The text of ssh_config. */
+  readonly config: string
+  readonly options?: Readonly<Record<string, string>>
+  readonly signal?: AbortSignal
+}
+
+export async function openSshLab(...nodes: readonly LabNodeOptions[]): Promise<SshLab> {
+  const folder = makePlace()
+  const lab = await startLab({ dir: join(folder, 'lab'), nodes })
+  mkdirSync(join(folder, 'out'))
+  const host: SshLab['host'] = (name, ...lines) => {
+    const { port } = lab.node(name)
+    const key = join(folder, 'lab/client_key')
+    const address = lines.some((line) => line.startsWith('HostName ')) ? [] : ['HostName 127.0.0.1']
+    const own = [...address, `Port ${port}`, `IdentityFile ${key}`, 'IdentitiesOnly yes', ...lines]
+    // The first value counts.
+    return [`Host ${name}`, ...own, `UserKnownHostsFile ${lab.knownHosts}`, 'GlobalKnownHostsFile none', ''].join('\n')
+  }
+  const connect: SshLab['connect'] = async (name, { config, options, signal = new AbortController().signal }, work) => {
+    writeFileSync(join(folder, 'ssh_config'), config)
+    const cluster = clusterOf(name, options)
+    const ssh = new Ssh(cluster, { folder, env: process.env, signal, waitNodes: 0 })
+    const [node] = cluster.nodes
+    try {
+      if (!node) throw new Error('no node')
+      return await work(await ssh.connection(node))
+    } finally {
+      await ssh.close()
+    }
+  }
+  const run: SshLab['run'] = (name, script, use) =>
+    connect(name, use, (connection) => connection.run(script)).catch((error: unknown) => {
+      if (error instanceof Failure) return error
+      throw error
+    })
+  const dispose = async () => {
+    await lab.stop()
+    rmSync(folder, { recursive: true, force: true })
+  }
+  return { folder, lab, host, run, connect, [Symbol.asyncDispose]: dispose }
+}
+
+function clusterOf(name: string, options: Readonly<Record<string, string>> = {}): Cluster {
+  const value = {
+    name: 'kubenet',
+    api: { virtualIP: '192.168.1.21' },
+    // No node lets this user in: the node's own counts.
+    ssh: { configFile: './ssh_config', user: 'stranger', options },
+    nodes: [{ name, role: 'control', ip: '192.168.1.11', user: userInfo().username }],
+  }
+  const parsed = parseCluster(Buffer.from(JSON.stringify(value)), known)
+  if ('problems' in parsed) throw new Error(JSON.stringify(parsed.problems))
+  return parsed.cluster
+}
