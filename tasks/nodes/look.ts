@@ -85,25 +85,28 @@ function explained({ cluster: { install } }: Run, node: ClusterNode, look: NodeL
   return { ...look, places: failure }
 }
 
-/**
- * For looks that must not miss a cluster: also without `install`, what units read is looked at where that takes no sudo, since the user
- * that logs in is root.
- */
-export function withPlaces(run: Run, { user }: ClusterNode): Run {
+/** For looks that must not miss a cluster: without `install` too, where units read, as far as the login user may. */
+export function withPlaces(run: Run, sudo = ''): Run {
   const { cluster } = run
-  if (cluster.install || user !== 'root') return run
-  return { ...run, cluster: { ...cluster, install: completeInstall({}, user) } }
+  return cluster.install ? run : { ...run, cluster: { ...cluster, install: { ...completeInstall({}, ''), sudo } } }
 }
 
-/** Reads the content of every file that belongs there, unless it is larger than one of ours can be. */
+/**
+ * Reads the content of every file that belongs there, unless it is larger than one of ours can be. Without `install`, where root may
+ * not be had, what units read is left out.
+ */
 export async function readNode(run: Run, node: ClusterNode): Promise<NodeLook> {
   const all = new Map(nodeFiles(run.cluster, node).map((name) => [name, noDigest]))
   const folder = { directory: node.directory, files: run.auth.files, expected: all }
-  const query = placesQuery(withPlaces(run, node), node) ?? emptyQuery
-  const paths = new Map([...query.paths.keys()].map((path) => [path, noDigest]))
-  const places = { ...query, paths }
-  const script = (nonce: string) => lookScript(folder, places, nonce)
-  return explained(run, node, await askNode(run, node, { script, parse: parseLook }), true)
+  const seen = withPlaces(run, node.user === 'root' ? '' : 'sudo -n')
+  const query = placesQuery(seen, node) ?? emptyQuery
+  const read = async (places: PlacesQuery) => {
+    const script = (nonce: string) => lookScript(folder, places, nonce)
+    return explained(seen, node, await askNode(run, node, { script, parse: parseLook }), true)
+  }
+  const look = await read({ ...query, paths: new Map([...query.paths.keys()].map((path) => [path, noDigest])) })
+  const isWithoutRoot = look.places instanceof Failure && look.places.code === 'no-root'
+  return isWithoutRoot && !run.cluster.install ? await read(emptyQuery) : look
 }
 
 /** Those of the ports that a process on the node listens on, at its address. */

@@ -1,4 +1,5 @@
-/** Checks the control nodes for an existing identity, in their folders and where units read, before a new one is made. */
+/** Checks every node for a running cluster, by its files and by what serves there, before a new identity is made. */
+import { X509Certificate } from 'node:crypto'
 import type { LimitFunction } from 'p-limit'
 import type { ClusterNode } from '../../lib/cluster/cluster.ts'
 import { Failure, refusal } from '../../lib/failure.ts'
@@ -8,11 +9,14 @@ import type { Graph } from '../../lib/graph/graph.ts'
 import type { Run } from '../../lib/graph/run.ts'
 import type { Target } from '../../lib/graph/target.ts'
 import { otherIdentity } from '../../lib/kubernetes/identity.ts'
-import { formatNames } from '../../lib/wording.ts'
+import { ownCas } from '../../lib/pki/pair.ts'
+import { formatNames, groupAlike } from '../../lib/wording.ts'
+import { layoutOf } from '../layouts/table.ts'
 import { identityFiles } from '../tables/files.ts'
+import { readShown } from './component.ts'
 import { waysOutOfLost } from './fetch-command.ts'
 import { heldOn } from './guards.ts'
-import { lookAtNode, withPlaces } from './look.ts'
+import { lookAtNode, lookAtPorts, withPlaces } from './look.ts'
 
 /** A part of the identity, such as the CA. */
 interface IdentityPart {
@@ -27,28 +31,30 @@ interface IdentityPart {
  * looked at stops nothing yet: its own deploy refuses it.
  */
 export async function findOtherCluster(run: Run, graph: Graph, limit: LimitFunction): Promise<[string, Failure][]> {
+  const { cluster, auth, options, note, command } = run
   const targets = [...graph.values()]
   const parts = partsToMake(run, targets)
   const [first] = parts
   const deploys = targets.some(({ where }) => where === 'node')
-  if (!first || !deploys || run.options.replaceIdentity) return []
-  const isWhole = first.files.includes(run.auth.files.key(caName))
-  const wanted = isWhole ? [...identityFiles(run.cluster).keys()] : parts.flatMap(({ files }) => files)
-  const controls = run.cluster.nodes.filter(({ role }) => role === 'control')
+  if (!first || !deploys || options.replaceIdentity) return []
+  const isWhole = first.files.includes(auth.files.key(caName))
+  const wanted = isWhole ? [...identityFiles(cluster).keys()] : parts.flatMap(({ files }) => files)
   // This may take as long as the timeout of a node that is down.
-  run.note(`looking for an existing ${first.label} on ${formatNames(controls.map(({ name }) => name))}`)
-  const held = await Promise.all(controls.map((node) => limit(() => filesHeld(run, node, wanted))))
-  const holding = controls.filter((_, i) => (held[i]?.files.length ?? 0) > 0)
-  if (holding[0]) {
-    const found = held.flatMap((each) => each?.files ?? [])
-    const what = isWhole ? "a cluster's identity" : formatNames([...new Set(found)])
-    const ways = waysOutOfLost(run, holding[0], held[controls.indexOf(holding[0])]?.isOfAnother)
-    return [[first.maker, otherCluster(run, holding, what, ways)]]
+  note(`looking for an existing ${first.label} on ${formatNames(cluster.nodes.map(({ name }) => name))}`)
+  const traces = await Promise.all(cluster.nodes.map((node) => limit(() => findTrace(run, node, wanted))))
+  const found = traces.filter((each) => each !== undefined && each !== 'unknown')
+  if (found.length > 0) {
+    // Others have no key of the CA.
+    const source = found.find(({ node }) => node.role === 'control')?.node
+    const isOfAnother = found.some((each) => each.isOfAnother)
+    return [[first.maker, otherCluster(run, found, isWhole, waysOutOfLost(run, source, isOfAnother))]]
   }
-  const unknown = controls.flatMap(({ name }, i) => (held[i] ? [] : [name]))
+  const unknown = cluster.nodes.filter((_, i) => traces[i] === 'unknown')
+  const control = unknown.find(({ role }) => role === 'control')
+  const takeOver = control ? `, and ${command(`recover --node ${control.name}`)} takes that one over` : ''
   if (unknown.length > 0)
-    run.note(
-      `${formatNames(unknown)} could not be looked at: if one is there already, the new ${first.label} will not be deployed to it, and ${run.command(`recover --node ${unknown[0]}`)} takes that one over`,
+    note(
+      `${formatNames(unknown.map(({ name }) => name))} could not be looked at: if one is there already, the new ${first.label} will not be deployed to it${takeOver}`,
     )
   return []
 }
@@ -63,36 +69,70 @@ function partsToMake({ auth, cluster }: Run, targets: readonly Target[]): Identi
   })
 }
 
-/**
- * Where they are on the node, and whether it holds another identity than what is left in auth/. An unreadable file counts as held, an
- * empty one does not. Undefined if the node can't be looked at.
- */
-async function filesHeld(
+/** What shows that a node is one of a cluster that runs, or did. */
+interface Trace {
+  readonly node: ClusterNode
+  /** Where they are on the node. */
+  readonly files: readonly string[]
+  /** Ports where it serves a certificate. */
+  readonly ports: readonly number[]
+  /** It is of another identity than what is left in auth/. */
+  readonly isOfAnother: boolean
+}
+
+/** An unreadable file counts as held, an empty one does not. */
+async function findTrace(
   run: Run,
   node: ClusterNode,
   names: readonly string[],
-): Promise<{ readonly files: readonly string[]; readonly isOfAnother: boolean } | undefined> {
-  const { auth } = run
-  const seen = withPlaces(run, node)
+): Promise<Trace | 'unknown' | undefined> {
+  const { auth, cluster } = run
+  const seen = withPlaces(run)
   try {
     const look = await lookAtNode(seen, node)
     const all = heldOn(seen, node, look).filter(({ state }) => state.size > 0)
     const files = all.flatMap(({ file, at }) => (names.includes(file) ? [at] : []))
+    const served = await readAllServed(run, node)
+    if (files.length === 0 && served.length === 0) return look.places instanceof Failure ? 'unknown' : undefined
     const isOther = (file: string, theirs: Buffer) =>
       otherIdentity(file, auth, theirs, (name) => backups(auth, name)) !== undefined
-    const isOfAnother = all.some(
-      ({ file, bytes }) => identityFiles(run.cluster).has(file) && auth.read(file) && bytes && isOther(file, bytes),
-    )
-    if (files.length > 0) return { files, isOfAnother }
-    return look.places instanceof Failure ? undefined : { files, isOfAnother }
+    const cas = ownCas(auth)
+    const isOfAnother =
+      all.some(
+        ({ file, bytes }) => identityFiles(cluster).has(file) && auth.read(file) && bytes && isOther(file, bytes),
+      ) ||
+      (cas.length > 0 && served.some(({ der }) => !cas.some((ca) => new X509Certificate(der).verify(ca.publicKey))))
+    return { node, files, ports: served.map(({ port }) => port), isOfAnother }
   } catch (error) {
-    if (error instanceof Failure) return undefined
+    if (error instanceof Failure) return 'unknown'
     throw error
   }
 }
 
-function otherCluster({ auth }: Run, nodes: readonly ClusterNode[], what: string, ways: string[]): Failure {
-  const names = formatNames(nodes.map(({ name }) => name))
-  const found = `${names} ${nodes.length === 1 ? 'holds' : 'hold'} ${what}, and ${auth.path} has none`
-  return refusal(`${found}: nothing was made`, ways)
+/** Needs no root: a node's folder may be tidied, and what its units read closed to the login user. */
+async function readAllServed(run: Run, node: ClusterNode): Promise<{ port: number; der: Buffer }[]> {
+  const units = layoutOf(run.cluster).units
+  const ports = [...new Set(units.flatMap(({ serves }) => serves.map(({ port }) => port)))]
+  const open = [...(await lookAtPorts(run, node, ports))]
+  const shown = await Promise.all(open.map((port) => readShown({ run }, node, port)))
+  return open.flatMap((port, i) => {
+    const der = shown[i] ?? 'nothing'
+    return der === 'nothing' ? [] : [{ port, der }]
+  })
+}
+
+/** "control0, control1 hold a cluster's identity; worker0 serves a certificate on 10250, and auth/ has none" */
+function otherCluster({ auth }: Run, traces: readonly Trace[], isWhole: boolean, ways: string[]): Failure {
+  const textOf = (verb: (one: string, many: string) => string, { files, ports }: Trace) =>
+    [
+      files.length > 0 && `${verb('holds', 'hold')} ${isWhole ? "a cluster's identity" : formatNames(files)}`,
+      ports.length > 0 && `${verb('serves', 'serve')} a certificate on ${formatNames(ports.map(String))}`,
+    ]
+      .filter(Boolean)
+      .join(' and ')
+  const found = groupAlike(traces, (trace) => textOf((one) => one, trace)).map(
+    (group) =>
+      `${formatNames(group.map(({ node }) => node.name))} ${textOf((one, many) => (group.length === 1 ? one : many), group[0])}`,
+  )
+  return refusal(`${found.join('; ')}, and ${auth.path} has none: nothing was made`, ways)
 }

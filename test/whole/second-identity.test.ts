@@ -1,0 +1,105 @@
+/** What auth/ has lost is never made a second time while a node shows that a cluster is there: without `install`, by any node. */
+import assert from 'node:assert/strict'
+import { cpSync, readdirSync, readFileSync, rmSync } from 'node:fs'
+import { join } from 'node:path'
+import { after, before, describe, type TestContext, test } from 'node:test'
+import { createServer } from 'node:tls'
+import { type Lab, startLab } from '../lab/lab.ts'
+import { harderway, labEdits, makePlace, oneOfEach, writeCluster } from '../support/harderway.ts'
+import { needs } from '../support/parts.ts'
+
+/** Addresses of this machine where nothing else listens. */
+const addresses = { control0: '127.77.0.11', worker0: '127.77.0.14', gateway: '127.77.0.10' }
+
+describe('a second identity is not made', { skip: needs('sshd', 'ssh', 'scp') }, () => {
+  let place: string
+  let saved: string
+  let lab: Lab
+  const at = (name: string) => join(place, 'auth', name)
+  const made = () => readdirSync(join(place, 'auth')).filter((name) => !name.startsWith('.'))
+  const tidy = (...nodes: string[]) => {
+    for (const node of nodes)
+      for (const name of readdirSync(lab.node(node).home))
+        if (!name.startsWith('.')) rmSync(join(lab.node(node).home, name), { recursive: true })
+  }
+  /** A component of the cluster that auth/ was of. */
+  const serve = async (t: TestContext, address: string, port: number, requestCert = false) => {
+    const [cert, key] = ['kubernetes.pem', 'kubernetes-key.pem'].map((name) => readFileSync(join(saved, name)))
+    const server = createServer({ cert, key, requestCert, rejectUnauthorized: requestCert })
+    server.on('tlsClientError', () => {})
+    await new Promise<void>((ready) => server.listen(port, address, ready))
+    t.after(() => server.close())
+  }
+  /** A plan and a run say the same: refused, with the command that takes the cluster over. */
+  const assertRefused = async (lost: readonly string[], found: RegExp) => {
+    for (const name of lost) rmSync(at(name), { recursive: true, force: true })
+    const before = made()
+    for (const args of [['--dry-run'], []]) {
+      const ran = await harderway(place, 'bootstrap', '--json', ...args)
+      assert.equal(ran.status, 3, JSON.stringify(ran.events))
+      const said = JSON.stringify(ran.events)
+      assert.match(said, found)
+      assert.match(said, /recover --node control0/)
+      assert.deepEqual(made(), before)
+    }
+  }
+
+  before(async () => {
+    place = makePlace()
+    lab = await startLab({ dir: join(place, 'lab'), nodes: Object.keys(addresses).map((name) => ({ name })) })
+    const nodes = Object.entries(addresses).map(([name, ip]) => ({
+      ...{ name, ip },
+      role: name.replace(/\d/, ''),
+    }))
+    writeCluster(place, [...oneOfEach, [['nodes'], nodes], ...labEdits(lab)])
+    assert.equal((await harderway(place, 'bootstrap')).status, 0)
+    saved = join(place, 'saved')
+    cpSync(join(place, 'auth'), saved, { recursive: true })
+  })
+  after(async () => {
+    await lab.stop()
+    rmSync(place, { recursive: true, force: true })
+  })
+  const restore = (t: TestContext) => {
+    t.after(async () => {
+      rmSync(join(place, 'auth'), { recursive: true, force: true })
+      cpSync(saved, join(place, 'auth'), { recursive: true, preserveTimestamps: true })
+      assert.equal((await harderway(place, 'deploy')).status, 0)
+    })
+  }
+  const everything = () => made()
+
+  test('where workers alone have kept files of it', async (t) => {
+    restore(t)
+    tidy('control0', 'gateway')
+    await assertRefused(everything(), /worker0 holds a cluster's identity, and /)
+  })
+
+  for (const [node, port, requestCert] of [
+    ['control0', 6443, false],
+    ['control0', 2379, true],
+    ['worker0', 10250, false],
+  ] as const)
+    test(`where nothing but a server on port ${port} of ${node} shows it`, async (t) => {
+      restore(t)
+      tidy('control0', 'worker0', 'gateway')
+      await serve(t, addresses[node], port, requestCert)
+      await assertRefused(everything(), new RegExp(`${node} serves a certificate on ${port}, and `))
+    })
+
+  test('nor an encryption key for an API server that runs', async (t) => {
+    restore(t)
+    tidy('control0')
+    await serve(t, addresses.control0, 6443)
+    await assertRefused(['encryption-config.yaml'], /control0 serves a certificate on 6443, and /)
+  })
+
+  test('and is, where no node shows a cluster', async (t) => {
+    restore(t)
+    tidy('control0', 'worker0', 'gateway')
+    rmSync(join(place, 'home', '.kube'), { recursive: true, force: true })
+    rmSync(join(place, 'auth'), { recursive: true })
+    assert.equal((await harderway(place, 'bootstrap')).status, 0)
+    tidy('control0', 'worker0', 'gateway')
+  })
+})
