@@ -86,7 +86,10 @@ export function planChanges(
     const { list, name } = entry
     if (!isCurrent(findEntry(files, list, name), entry)) add(fileOf(files, list, name) ?? target, entry)
   }
-  if (currentContextIn(files) !== access.context) add(target, { currentContext: access.context })
+  // Made once: after that the choice is the user's.
+  const current = currentContextIn(files)
+  const isNew = findEntry(files, 'contexts', access.context) === undefined
+  if (current === undefined || (isNew && current !== access.context)) add(target, { currentContext: access.context })
   return changes
 }
 

@@ -38,6 +38,14 @@ const lists: Readonly<Record<string, readonly [readonly (string | undefined)[], 
     { 1: ['cluster', 'user', 'context'] },
   ],
   'with another current context before ours': [[foreign, currentContext], { 0: all }],
+  'with a current context that was chosen after ours was made': [
+    [foreign, clusters + users + contexts],
+    { 1: ['cluster', 'user', 'context'] },
+  ],
+  'with our entries and no current context: the first that exists': [
+    ['', clusters + users + contexts],
+    { 0: ['current'], 1: ['cluster', 'user', 'context'] },
+  ],
   'with a gap between two that exist': [
     [foreign, undefined, users],
     { 0: ['cluster', 'context', 'current'], 2: ['user'] },

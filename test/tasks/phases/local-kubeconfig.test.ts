@@ -169,6 +169,11 @@ describe('local-kubeconfig', { concurrency: 4 }, () => {
       assert.notEqual(back, '', output)
       kubectl(join(folder, 'home'), [...back.split(' ').slice(1), `--kubeconfig=${config}`])
       assert.match(readFileSync(config, 'utf8'), /^current-context: one$/m)
+      // And stays: no run takes it over.
+      const state = readFileSync(config, 'utf8')
+      assert.equal((await run(folder, 'local-kubeconfig', '--dry-run')).status, 0)
+      await run(folder, 'local-kubeconfig', '--force')
+      assert.equal(readFileSync(config, 'utf8'), state)
     })
 
     test('a mode that lets others read our key is reported and repaired, and nothing else changes', async (t) => {
