@@ -19,11 +19,15 @@ export function authTarget<Found>(target: Target<Found>): Target<Found> {
       refuseFolders(target, run)
       for (const reason of work.reasons) if (reason.kind === 'wrong-mode') run.auth.setMode(reason.path, reason.wanted)
       if (isRepair(work.reasons)) return undefined
+      await run.checkClocks?.()
       const built = await target.build?.(run, work)
       return built?.change ? { ...built, change: asReplaced(built.change, work) } : built
     },
     ...(target.foresee && {
-      foresee: async (run, work) => asReplaced(await target.foresee?.(run, work), work),
+      foresee: async (run, work) => {
+        await run.checkClocks?.()
+        return asReplaced(await target.foresee?.(run, work), work)
+      },
     }),
   }
 }

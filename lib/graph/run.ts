@@ -8,6 +8,8 @@ export interface Run {
   readonly auth: AuthDir
   /** One moment for the whole run. */
   readonly now: Date
+  /** This machine's. */
+  clock(): Date
   /** The user's kubeconfig, or kubectl's list of them, in kubectl's order. */
   readonly kubeconfigs: () => readonly string[]
   /** The connection to the node, opened by its first command. */
@@ -20,6 +22,11 @@ export interface Run {
   note(text: string): void
   /** In a plan: files of auth/ that would be written, so that every copy of them counts as different. */
   readonly pending?: ReadonlySet<string>
+  /**
+   * Throws a Failure if this machine's clock, by which certificates are dated, is not that of the nodes which the run deploys to. They
+   * are asked once, and only if something is made.
+   */
+  readonly checkClocks?: () => Promise<void>
   /** The rotation that this run drives, as it is typed: what that replaces need not match cluster.yaml yet. */
   readonly rotating?: string
   readonly options: { readonly replaceIdentity: boolean; readonly prune: boolean }

@@ -81,7 +81,8 @@ export function checkCertificate(
 
 const aboutNames: ReadonlySet<Reason['kind']> = new Set([
   ...(['subject-changed', 'san-changed', 'usages-changed', 'other-issuer', 'not-accepted', 'chain-changed'] as const),
-  ...(['wrong-mode', 'need-rebuilt'] as const),
+  // The last: it was made by a wrong clock.
+  ...(['wrong-mode', 'need-rebuilt', 'not-yet-valid'] as const),
 ])
 
 /**

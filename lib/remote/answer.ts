@@ -259,10 +259,17 @@ export function parsePlaces(output: string, nonce: string): PlacesSeen {
   }
 }
 
-/** Throws a Failure if the answer is incomplete. */
-export function parsePorts(output: string, nonce: string): ReadonlySet<number> {
-  const { records } = readAnswer(output, nonce)
-  return new Set(records.map((record) => Number(present(/^port (\d{1,5})$/.exec(record)?.[1]))))
+/** `now` in seconds since 1970, by the node's clock; the ports that a process listens on. Throws a Failure if the answer is incomplete. */
+export function parseMachine(
+  output: string,
+  nonce: string,
+): { readonly now: number; readonly ports: ReadonlySet<number> } {
+  const [first = '', ...rest] = readAnswer(output, nonce).records
+  const numberIn = (pattern: RegExp, record: string) => Number(present(pattern.exec(record)?.[1]))
+  return {
+    now: numberIn(/^now (\d{1,12})$/, first),
+    ports: new Set(rest.map((record) => numberIn(/^port (\d{1,5})$/, record))),
+  }
 }
 
 function readRecords(records: readonly string[]): Records {

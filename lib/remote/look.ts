@@ -289,11 +289,15 @@ export function placesScript(query: PlacesQuery, nonce: string): string {
   )
 }
 
-/** Lists those of the ports of that address on which a process listens. No part of a look: the kernel goes through all its sockets. */
-export function portsScript(address: string, ports: readonly number[], nonce: string): string {
+/**
+ * Reports the clock, and those of the ports of that address on which a process listens. No part of a look: the kernel goes through
+ * all its sockets.
+ */
+export function machineScript(address: string, ports: readonly number[], nonce: string): string {
   return wholeScript(
     openAnswer(nonce),
-    'listening=$(cat /proc/net/tcp /proc/net/tcp6 2>/dev/null) || :',
+    'say now "$(date +%s)"',
+    ...(ports.length > 0 ? ['listening=$(cat /proc/net/tcp /proc/net/tcp6 2>/dev/null) || :'] : []),
     ...ports.map((port) => `case $listening in ${listeningPattern(address, port)}) say port ${port} ;; esac`),
     closeAnswer(nonce),
   )

@@ -16,7 +16,7 @@ import { certificatePem } from '../../lib/pki/pem.ts'
 import { formatReason, type Reason } from '../../lib/reason.ts'
 import { formatDate, formatNames } from '../../lib/wording.ts'
 import { readShown } from '../nodes/component.ts'
-import { lookAtPorts } from '../nodes/look.ts'
+import { lookAtMachine } from '../nodes/look.ts'
 import { clusterGraph } from '../phases/table.ts'
 import { writeAuth } from '../request/access.ts'
 import type { CommandRun } from '../request/command-run.ts'
@@ -205,7 +205,7 @@ async function findForeign(found: Run, node: ClusterNode, cas: readonly Certific
   const { api: name } = found.auth.files.names
   const units = nodeUnits(found.cluster, node)
   const ports = units.flatMap(({ serves }) => serves.filter((each) => each.name === name).map(({ port }) => port))
-  const open = [...(await lookAtPorts(found, node, ports))]
+  const open = [...(await lookAtMachine(found, node, ports)).ports]
   const served = await Promise.all(open.map((port) => readShown({ run: found }, node, port)))
   const isOurs = (der: Buffer) => cas.some(({ publicKey }) => new X509Certificate(der).verify(publicKey))
   const foreign = open.filter((_, i) => {

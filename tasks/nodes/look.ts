@@ -13,16 +13,16 @@ import {
   type PlacesSeen,
   parseFolder,
   parseLook,
-  parsePorts,
+  parseMachine,
 } from '../../lib/remote/answer.ts'
 import {
   type FolderQuery,
   folderOf,
   lookScript,
+  machineScript,
   makeFolderScript,
   noDigest,
   type PlacesQuery,
-  portsScript,
 } from '../../lib/remote/look.ts'
 import type { Place } from '../layouts/layout.ts'
 import { identityFiles, nodeFiles } from '../tables/files.ts'
@@ -109,10 +109,10 @@ export async function readNode(run: Run, node: ClusterNode): Promise<NodeLook> {
   return isWithoutRoot && !run.cluster.install ? await read(emptyQuery) : look
 }
 
-/** Those of the ports that a process on the node listens on, at its address. */
-export function lookAtPorts(run: Run, node: ClusterNode, ports: readonly number[]): Promise<ReadonlySet<number>> {
-  const script = (nonce: string) => portsScript(addressOf(node), ports, nonce)
-  return askNode(run, node, { script, parse: parsePorts })
+/** The node's clock, and those of the ports that a process there listens on, at its address. */
+export function lookAtMachine(run: Run, node: ClusterNode, ports: readonly number[]) {
+  const script = (nonce: string) => machineScript(addressOf(node), ports, nonce)
+  return askNode(run, node, { script, parse: parseMachine })
 }
 
 export function makeFolder(run: Run, node: ClusterNode): Promise<FolderSeen> {

@@ -16,7 +16,7 @@ import { identityFiles } from '../tables/files.ts'
 import { readShown } from './component.ts'
 import { waysOutOfLost } from './fetch-command.ts'
 import { heldOn } from './guards.ts'
-import { lookAtNode, lookAtPorts, withPlaces } from './look.ts'
+import { lookAtMachine, lookAtNode, withPlaces } from './look.ts'
 
 /** A part of the identity, such as the CA. */
 interface IdentityPart {
@@ -113,7 +113,7 @@ async function findTrace(
 async function readAllServed(run: Run, node: ClusterNode): Promise<{ port: number; der: Buffer }[]> {
   const units = layoutOf(run.cluster).units
   const ports = [...new Set(units.flatMap(({ serves }) => serves.map(({ port }) => port)))]
-  const open = [...(await lookAtPorts(run, node, ports))]
+  const open = [...(await lookAtMachine(run, node, ports)).ports]
   const shown = await Promise.all(open.map((port) => readShown({ run }, node, port)))
   return open.flatMap((port, i) => {
     const der = shown[i] ?? 'nothing'

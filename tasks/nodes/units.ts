@@ -16,7 +16,7 @@ import { apiServer, type Health, type Place, type Port, type Unit } from '../lay
 import { certTable } from '../tables/certs.ts'
 import { nodeUnits } from '../tables/places.ts'
 import { addressOf, readHealth, readReloadTime, readShown, type Shown } from './component.ts'
-import { asUnknown, digestAt, lookAtNode, lookAtPorts, placesOf, repeat } from './look.ts'
+import { asUnknown, digestAt, lookAtMachine, lookAtNode, placesOf, repeat } from './look.ts'
 
 export interface UnitsFound {
   readonly look: NodeLook
@@ -173,7 +173,7 @@ async function refuseUnreached(
 ): Promise<void> {
   const isReached = [...served.values()].some((shown) => shown !== 'nothing')
   if (served.size === 0 || isReached || units.some(({ unit, health }) => health && !unhealthy.has(unit))) return
-  const [port] = await lookAtPorts(run, node, [...served.keys()])
+  const [port] = (await lookAtMachine(run, node, [...served.keys()])).ports
   // It may listen only by now.
   if (port === undefined || (await readShown({ run }, node, port)) !== 'nothing') return
   const address = addressOf(node)

@@ -52,6 +52,7 @@ export function openRun(
     file,
     auth: authBeside({ file, cluster }),
     now: host.now(),
+    clock: host.now,
     kubeconfigs: () => kubeconfigPaths(cluster, dirname(file), host),
     command: (task) => formatCommand(task, options.config),
     note: printError,

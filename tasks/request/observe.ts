@@ -8,6 +8,7 @@ import { clusterGraph } from '../phases/table.ts'
 import { phases as allPhases } from '../tables/phases.ts'
 import type { CommandRun } from './command-run.ts'
 import { exitStatus, type Finding, findingsOf } from './job.ts'
+import { withClockCheck } from './walk.ts'
 
 export interface Observation {
   readonly run: Run
@@ -41,7 +42,8 @@ export async function observe(
   const { limits, signal } = given
   const started = performance.now()
   const reporter = await given.progressFor(phases)
-  const run = { ...given, note: reporter.note }
+  const noting = { ...given, note: reporter.note }
+  const run = foresees ? withClockCheck(noting, graph, limits) : noting
   const events: Event[] = []
   const emit = (event: Event) => {
     events.push(event)

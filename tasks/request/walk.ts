@@ -4,6 +4,7 @@ import type { Cluster } from '../../lib/cluster/cluster.ts'
 import type { AuthDir } from '../../lib/files/auth-dir.ts'
 import { execute, findRefusals, type RunOptions } from '../../lib/graph/executor.ts'
 import type { Graph } from '../../lib/graph/graph.ts'
+import type { Run } from '../../lib/graph/run.ts'
 import type { Outcome } from '../../lib/graph/target.ts'
 import type { Reporter } from '../../lib/show/reporter.ts'
 import { joinFailures } from '../../lib/show/words.ts'
@@ -15,7 +16,8 @@ export async function walk(
   graph: Graph,
   { reporter, ...options }: Pick<RunOptions, 'run' | 'forced' | 'limits' | 'signal'> & { readonly reporter: Reporter },
 ): Promise<{ outcomes: ReadonlyMap<string, Outcome>; findings: readonly Finding[] }> {
-  const { run, forced, limits } = options
+  const { forced, limits } = options
+  const run = withClockCheck(options.run, graph, limits)
   const { auth } = run
   const deploys = [...graph.values()].some(({ where }) => where === 'node')
   const refusals = [
@@ -25,8 +27,21 @@ export async function walk(
   for (const [id, failure] of joinFailures(refusals)) reporter.problem(failure, id)
   if (refusals.length > 0) return { outcomes: new Map(), findings: ['refused'] }
   closeFolder(auth, reporter.note)
-  const outcomes = await execute(graph, { ...options, dryRun: false, emit: reporter.event })
+  const outcomes = await execute(graph, { ...options, run, dryRun: false, emit: reporter.event })
   return { outcomes, findings: findingsOf(outcomes.values()) }
+}
+
+/** For a walk that makes something, or foresees it. */
+export function withClockCheck<Given extends Run>(given: Given, graph: Graph, limits: RunOptions['limits']): Given {
+  let checked: Promise<void> | undefined
+  const check = async () => (await import('../nodes/clocks.ts')).refuseWrongClocks(given, graph, limits.node)
+  return {
+    ...given,
+    checkClocks: () => {
+      checked ??= check()
+      return checked
+    },
+  }
 }
 
 /** What a run will repair. */

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
 import fc from 'fast-check'
 import { Failure } from '../../../lib/failure.ts'
-import { parseLook, parsePlaces, parsePorts } from '../../../lib/remote/answer.ts'
+import { parseLook, parsePlaces, parseMachine } from '../../../lib/remote/answer.ts'
 import { sha256 } from '../../support/files.ts'
 
 const nonce = '0123456789abcdef'
@@ -71,10 +71,10 @@ const framed = (lines: readonly string[], mark = nonce) =>
   ].join('\n')
 const isFailure = (code: string) => (error: unknown) => error instanceof Failure && error.code === code
 
-test('the ports on which a process listens are read from a whole answer alone', () => {
-  const output = framed(['port 2379', 'port 6443'])
-  assert.deepEqual([...parsePorts(output, nonce)], [2379, 6443])
-  assert.throws(() => parsePorts(output.replace('port 6443\n', ''), nonce), isFailure('no-answer'))
+test('the clock, and the ports on which a process listens, are read from a whole answer alone', () => {
+  const output = framed(['now 1795866000', 'port 2379', 'port 6443'])
+  assert.deepEqual(parseMachine(output, nonce), { now: 1_795_866_000, ports: new Set([2379, 6443]) })
+  assert.throws(() => parseMachine(output.replace('port 6443\n', ''), nonce), isFailure('no-answer'))
 })
 
 describe('the answer to a look at places', () => {

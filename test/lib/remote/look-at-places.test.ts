@@ -17,14 +17,14 @@ import { join } from 'node:path'
 import { platform } from 'node:process'
 import { describe, type TestContext, test } from 'node:test'
 import { Failure } from '../../../lib/failure.ts'
-import { parseLook, parsePlaces, parsePorts } from '../../../lib/remote/answer.ts'
+import { parseLook, parseMachine, parsePlaces } from '../../../lib/remote/answer.ts'
 import {
   lookScript,
+  machineScript,
   newSuffix,
   oldSuffix,
   type PlacesQuery,
   placesScript,
-  portsScript,
 } from '../../../lib/remote/look.ts'
 import { harderWay } from '../../../tasks/layouts/harder-way.ts'
 import { fakeTool, scratch, sha256 } from '../../support/files.ts'
@@ -335,8 +335,8 @@ inEachShell(({ did, run }) => {
     await Promise.all(servers.map((server) => once(server, 'listening')))
     const ports = new Map(servers.map((server, i) => [(server.address() as AddressInfo).port, hosts[i]]))
     const listensOn = (address: string) => {
-      const output = did('/', portsScript(address, [1, ...ports.keys()], nonce), {})
-      return [...parsePorts(output, nonce)].map((port) => ports.get(port))
+      const output = did('/', machineScript(address, [1, ...ports.keys()], nonce), {})
+      return [...parseMachine(output, nonce).ports].map((port) => ports.get(port))
     }
     assert.deepEqual(listensOn('127.77.0.1'), ['127.77.0.1', '0.0.0.0', '::', '::ffff:127.77.0.1'])
     assert.deepEqual(listensOn('127.77.0.2'), ['127.77.0.2', '0.0.0.0', '::'])
