@@ -55,8 +55,11 @@ interface UnitProcess {
   readonly kubeconfigs: readonly string[]
   /** Of an API server: the absolute path that --encryption-provider-config names; undefined as above. */
   readonly encryptionConfig: string | undefined
-  /** It requests its client certificate from the cluster itself: a kubelet with --bootstrap-kubeconfig or rotateCertificates. */
-  readonly rotatesItself: boolean
+  /**
+   * It requests its client certificate from the cluster itself: a kubelet with --bootstrap-kubeconfig or rotateCertificates.
+   * Undefined if its settings can't be read for sure.
+   */
+  readonly rotatesItself: boolean | undefined
   /** An API server with --encryption-provider-config-automatic-reload. */
   readonly reloadsEncryption: boolean
 }
@@ -153,13 +156,14 @@ const readers: readonly (readonly [RegExp, (draft: Records, record: string, ...p
   ],
   [
     new RegExp(
-      String.raw`^flag (\d{1,10}) (config|kubeconfig|bootstrap-kubeconfig|${encryptionFlag}|${reloadFlag}) ([\w./-]*)$`,
+      String.raw`^flag (\d{1,10}) (config|kubeconfig|bootstrap-kubeconfig|rotate-certificates|${encryptionFlag}|${reloadFlag}) ([\w./-]*)$`,
     ),
     ({ flags }, _, process = '', name = '', value = '') => flags.push({ process, name, value }),
   ],
   [
-    /^setting ([\w./-]+):\s*(kubeconfig|rotateCertificates):\s*"?([\w./-]+)"?\s*$/,
-    ({ settings }, _, config = '', name = '', value = '') => settings.push({ config, name, value }),
+    // YAML, with or without quotes and a comment; what is read otherwise is not known.
+    /^setting ([\w./-]+):(?: *["']?(kubeconfig|rotateCertificates)["']? *: *["']?([\w./-]+)["']? *(?:#.*)?|.*)$/,
+    ({ settings }, _, config = '', name = 'unread', value = '') => settings.push({ config, name, value }),
   ],
   [/^show (\w+)=(.*)$/, ({ shown }, _, key = '', value = '') => shown.push([key, value])],
   [/^rows \d+$/, () => {}],
@@ -306,32 +310,32 @@ function readStates(draft: Records): Map<string, UnitState> {
   const blocks = Array.from({ length: Math.ceil(shown.length / size) }, (_, i) =>
     Object.fromEntries(shown.slice(i * size, (i + 1) * size)),
   )
-  return new Map(blocks.map((block) => readState(block, draft)))
+  return new Map(blocks.flatMap((block) => readState(block, draft)))
 }
 
 type Block = Readonly<Partial<Record<(typeof shownProperties)[number], string>>>
 
-function readState(block: Block, draft: Records): [string, UnitState] {
-  const { Id, LoadState, ActiveState, SubState, Job, ExecMainStartTimestamp, MainPID, NRestarts, RestartUSec } = block
+/** By each name: an alias is the unit. */
+function readState(block: Block, draft: Records): (readonly [string, UnitState])[] {
+  const { Id, Names, LoadState, ActiveState, SubState, Job, ExecMainStartTimestamp, MainPID, NRestarts, RestartUSec } =
+    block
   const { User, Group, SupplementaryGroups } = block
-  if (!Id?.endsWith('.service') || !LoadState || !ActiveState || !SubState) throw notWhole()
+  if (!Id?.endsWith('.service') || Names === undefined || !LoadState || !ActiveState || !SubState) throw notWhole()
   if (Object.values({ Job, ExecMainStartTimestamp, User, Group, SupplementaryGroups }).includes(undefined))
     throw notWhole()
   if (!/^\d{1,10}$/.test(NRestarts ?? '')) throw notWhole()
-  return [
-    Id.slice(0, -'.service'.length),
-    {
-      isLoaded: LoadState === 'loaded',
-      active: ActiveState,
-      sub: SubState,
-      isStopping: ActiveState === 'deactivating' || (ActiveState === 'inactive' && Job !== ''),
-      started: readStart(ExecMainStartTimestamp ?? ''),
-      process: readProcess(MainPID ?? '', draft),
-      restarts: Number(NRestarts),
-      restartsAfter: readSpan(RestartUSec ?? ''),
-      account: User === '' ? root : draft.accounts.get(`${User}:${Group}:${SupplementaryGroups}`),
-    },
-  ]
+  const state = {
+    isLoaded: LoadState === 'loaded',
+    active: ActiveState,
+    sub: SubState,
+    isStopping: ActiveState === 'deactivating' || (ActiveState === 'inactive' && Job !== ''),
+    started: readStart(ExecMainStartTimestamp ?? ''),
+    process: readProcess(MainPID ?? '', draft),
+    restarts: Number(NRestarts),
+    restartsAfter: readSpan(RestartUSec ?? ''),
+    account: User === '' ? root : draft.accounts.get(`${User}:${Group}:${SupplementaryGroups}`),
+  }
+  return [...new Set([Id, ...Names.split(' ')])].map((name) => [name.replace(/\.service$/, ''), state])
 }
 
 /** USER_HZ, which is the same wherever the components run: proc_pid_stat(5). */
@@ -357,13 +361,18 @@ function readCredentials(id: string, { flags, settings }: Records) {
   const named = [...own, ...configured]
   // Of flags that are given twice, the last one counts.
   const last = (flag: string) => own.findLast(({ name }) => name === flag)?.value ?? ''
-  const isFlag = ({ name, value }: { name: string; value: string }) => name === 'bootstrap-kubeconfig' && value !== ''
+  // Go's strconv.ParseBool.
+  const isTrue = (value: string) => /^(1|t|T|true|TRUE|True)$/.test(value)
+  const rotates = ({ name, value }: { name: string; value: string }) =>
+    (name === 'bootstrap-kubeconfig' && value !== '') ||
+    (['rotateCertificates', 'rotate-certificates'].includes(name) && isTrue(value))
+  const isUnread = ({ name, value }: { name: string; value: string }) =>
+    name === 'unread' || (name === 'config' && value === '')
   return {
     kubeconfigs: named.flatMap(({ name, value }) => (name === 'kubeconfig' && value.startsWith('/') ? [value] : [])),
-    rotatesItself: named.some((each) => isFlag(each) || (each.name === 'rotateCertificates' && each.value === 'true')),
+    rotatesItself: named.some(rotates) || (named.some(isUnread) ? undefined : false),
     encryptionConfig: last(encryptionFlag).startsWith('/') ? last(encryptionFlag) : undefined,
-    // The values are those of Go's strconv.ParseBool.
-    reloadsEncryption: /^(1|t|T|true|TRUE|True)$/.test(last(reloadFlag)),
+    reloadsEncryption: isTrue(last(reloadFlag)),
   }
 }
 

@@ -320,7 +320,7 @@ function kernelAddresses(address: string): string[] {
 
 /** The properties that `systemctl show` prints for each unit: systemctl(1). */
 export const shownProperties = [
-  ...['Id', 'LoadState', 'ActiveState', 'SubState', 'Job', 'ExecMainStartTimestamp'],
+  ...['Id', 'Names', 'LoadState', 'ActiveState', 'SubState', 'Job', 'ExecMainStartTimestamp'],
   ...['MainPID', 'NRestarts', 'RestartUSec', 'User', 'Group', 'SupplementaryGroups'],
 ] as const
 
@@ -413,13 +413,14 @@ export const reloadFlag = 'encryption-provider-config-automatic-reload'
 const argumentFunctions = `say_flag() {
   # What answer.ts does not read, or where the comma is not the one between the two.
   case $1,$2 in
-    *,*,*|*[!A-Za-z0-9,./_-]*) ;;
+    *,*,*|*[!A-Za-z0-9,./_-]*) [ "$1" != --config ] || say flag "$process" config '' ;;
     --config,/*) configs="$configs $2"; say flag "$process" config "$2" ;;
     --${encryptionFlag},/*)
       # It may be a link to ours.
       at=$(readlink -f -- "$2") || at=$2
       case $at in *[!A-Za-z0-9./_-]*) ;; *) say flag "$process" ${encryptionFlag} "$at" ;; esac ;;
-    --kubeconfig,*|--bootstrap-kubeconfig,*|--${reloadFlag},*) say flag "$process" "\${1#--}" "$2" ;;
+    --config,*) say flag "$process" config '' ;;
+    --kubeconfig,*|--bootstrap-kubeconfig,*|--rotate-certificates,*|--${reloadFlag},*) say flag "$process" "\${1#--}" "$2" ;;
   esac
 }
 say_flags() {
@@ -431,7 +432,7 @@ say_flags() {
     case $line in
       '==> /proc/'*) process=\${line#==> /proc/} process=\${process%%/*} name= ;;
       # Without a value, a flag for yes or no is a yes.
-      --${reloadFlag}) say_flag "$line" true; name= ;;
+      --rotate-certificates|--${reloadFlag}) say_flag "$line" true; name= ;;
       --*=*) say_flag "\${line%%=*}" "\${line#*=}"; name= ;;
       --*) name=$line ;;
       *) [ -z "$name" ] || say_flag "$name" "$line"; name= ;;
@@ -439,13 +440,15 @@ say_flags() {
   done
   set --
   # A process may name a pipe, or a file of /proc (of no size) whose read waits: root opens neither.
-  for f in $configs; do if [ -f "$f" ] && [ -s "$f" ]; then set -- "$@" "$f"; fi; done
+  for f in $configs; do if [ -f "$f" ] && [ -s "$f" ]; then set -- "$@" "$f"; else say setting "$f:unread"; fi; done
   [ $# -gt 0 ] || return 0
   settings=$(head -v -c 65536 -- "$@" /dev/null 2>/dev/null | tr '\\0' '\\n' |
-    grep -E '^==> /[A-Za-z0-9,./_-]+ <==$|^ *(kubeconfig|rotateCertificates): *"?[A-Za-z0-9./_-]+"? *$')
+    grep -E '^==> /[A-Za-z0-9,./_-]+ <==$|^[^#]*rotateCertificates|^ *kubeconfig: *"?[A-Za-z0-9./_-]+"? *$')
   ${eachLine('$settings')}
     case $line in
       '==> '*) config=\${line#==> } config=\${config% <==} ;;
+      # As in a line of JSON: it may say anything.
+      *[!A-Za-z0-9./_:\\"\\'#\\ -]*) say setting "$config:unread" ;;
       *) say setting "$config:$line" ;;
     esac
   done

@@ -269,7 +269,7 @@ const none: ReadonlySet<string> = new Set()
  */
 function keepsOwnClient({ auth }: Pick<Run, 'auth'>, { unit, files }: Unit, places: PlacesSeen): boolean {
   const { process } = places.units.get(unit) ?? {}
-  if (typeof process !== 'object' || !process.rotatesItself) return false
+  if (typeof process !== 'object' || process.rotatesItself === false) return false
   const path = realPath(places, files.find(({ part }) => part === 'kubeconfig')?.path ?? '')
   const content = places.contents.get(path)
   // The same as ours, if it is there and its content is not in the answer.

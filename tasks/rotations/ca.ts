@@ -134,6 +134,9 @@ async function ownClients({ run, install }: Rotating, node: ClusterNode): Promis
   const unmanaged = runningElsewhere(run, node, found.places)
   const own = checkUnitsOf(run, node, install, found).flatMap(({ unit: { unit }, isUp, keepsOwnClient, otherPath }) => {
     if (!isUp) return []
+    const { process } = found.places.units.get(unit) ?? {}
+    if (typeof process === 'object' && process.rotatesItself === undefined)
+      return [`${unit} on ${node.name}, whose --config can't be read: it may get its client certificate by itself`]
     if (keepsOwnClient) return [`${unit} on ${node.name}, which gets its client certificate from the cluster by itself`]
     return otherPath === undefined ? [] : [`${unit} on ${node.name}, which reads ${otherPath}`]
   })

@@ -9,6 +9,7 @@ const nonce = '0123456789abcdef'
 const shown = (unit: string, more: Record<string, string> = {}) =>
   Object.entries({
     Id: `${unit}.service`,
+    Names: `${unit}.service`,
     LoadState: 'loaded',
     ActiveState: 'active',
     SubState: 'running',

@@ -163,6 +163,7 @@ inEachShell(({ did, run }) => {
   const properties = (unit: string, [user, group, others]: readonly string[], pid = 0) =>
     [
       `Id=${unit}.service`,
+      `Names=${unit}.service`,
       ...['LoadState=loaded', 'ActiveState=active', 'SubState=running', 'Job=', 'ExecMainStartTimestamp='],
       ...[`MainPID=${pid}`, 'NRestarts=0', 'RestartUSec=100ms'],
       ...[`User=${user}`, `Group=${group}`, `SupplementaryGroups=${others}`, ''],
@@ -220,18 +221,35 @@ inEachShell(({ did, run }) => {
     assert.deepEqual(await credentialsOf('--v', '2', '--kubeconfig', '/a/k'), [['/a/k'], false])
     assert.deepEqual(await credentialsOf('--kubeconfig', '/*'), [[], false])
     assert.deepEqual(await credentialsOf('--kubeconfig=', '--bootstrap-kubeconfig=/a/b'), [[], true])
-    assert.deepEqual(await credentialsOf('--config=/none', '--kubeconfig=$(x) y'), [[], false])
-    writeFileSync(config, 'rotateCertificates: true\n')
-    assert.deepEqual(await credentialsOf('--config', config), [[], true])
+    assert.deepEqual(await credentialsOf('--config=/none', '--kubeconfig=$(x) y'), [[], undefined])
+    for (const yes of [
+      'rotateCertificates: true',
+      '\'rotateCertificates\' : "true" # CIS',
+      '  rotateCertificates: true',
+    ])
+      for (const [text, expected] of [
+        [yes, true],
+        [yes.replace('true', 'false'), false],
+        [`# ${yes}`, false],
+        [`{ ${yes} }`, undefined],
+        [yes.replace('true', '!!bool yes'), undefined],
+      ] as const) {
+        writeFileSync(config, `a: b\n${text}\n`)
+        assert.deepEqual(await credentialsOf('--config', config), [[], expected], text)
+      }
+    assert.deepEqual(await credentialsOf('--rotate-certificates'), [[], true])
+    assert.deepEqual(await credentialsOf('--rotate-certificates=false', '--v=2'), [[], false])
     // A comma in a value, or in a flag's name.
-    for (const flag of ['--kubeconfig=/a,/b', '--kubeconfig,x=/a', '--config,/x=y', `--config=${config},x`])
+    for (const flag of ['--kubeconfig=/a,/b', '--kubeconfig,x=/a', '--config,/x=y'])
       assert.deepEqual(await credentialsOf(flag), [[], false], flag)
+    for (const flag of [`--config=${config},x`, '--config=kubelet.yaml', '--config=/a b'])
+      assert.deepEqual(await credentialsOf(flag), [[], undefined], flag)
     writeFileSync(config, `${'# a comment\n'.repeat(6000)}rotateCertificates: true\n`)
     assert.deepEqual(await credentialsOf('--config', config), [[], false], 'beyond what is read of a file')
     const pipe = join(scratch(t), 'pipe')
     execFileSync('mkfifo', [pipe])
     for (const unread of [pipe, '/dev/zero', '/proc/kmsg', '/'])
-      assert.deepEqual(await credentialsOf('--config', unread, '--kubeconfig=/a/k'), [['/a/k'], false], unread)
+      assert.deepEqual(await credentialsOf('--config', unread, '--kubeconfig=/a/k'), [['/a/k'], undefined], unread)
   })
 
   test('whether a process reloads its encryption config is read, and the last flag counts', {
