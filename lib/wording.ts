@@ -115,11 +115,11 @@ export function quote(text: string): string {
 }
 
 /**
- * Text from a node or a file may look like a command to the runner, which accepts one at the start of any line:
- * https://docs.github.com/actions/reference/workflows-and-actions/workflow-commands
+ * Text from a node or a file may look like a command to GitHub's runner, which accepts `::` at the start of any line, and the older
+ * `##[` anywhere in one: https://docs.github.com/actions/reference/workflows-and-actions/workflow-commands
  */
 export function withoutCommands(text: string): string {
-  return text.replace(/^(\s*)(?=::|##\[)/gm, '$1| ')
+  return text.replace(/^(\s*)(?=::)/gm, '$1| ').replaceAll('##[', '# #[')
 }
 
 const units = { y: 365 * day, d: day, h: hour, m: minute, s: 1000 }

@@ -129,10 +129,9 @@ async function version(json: boolean): Promise<string> {
 type Printer = ReturnType<typeof createPrinter>
 
 /** On a runner of GitHub, text from a file or a node is no command to it. */
-function createPrinter({ env, stdout, stderr }: Host) {
-  const safe = (text: string) => (env.GITHUB_ACTIONS === 'true' ? withoutCommands(text) : text)
+function createPrinter({ stdout, stderr }: Host) {
   return {
-    print: (line: string): void => void stdout.write(`${safe(line)}\n`),
-    printError: (text: string): void => void stderr.write(`${safe(text)}\n`),
+    print: (line: string): void => void stdout.write(`${withoutCommands(line)}\n`),
+    printError: (text: string): void => void stderr.write(`${withoutCommands(text)}\n`),
   }
 }
