@@ -1,7 +1,8 @@
 /** `schedule`: what runs bootstrap every day, unattended: a systemd service and timer, or a line for cron. */
+import { existsSync, readFileSync } from 'node:fs'
 import { userInfo } from 'node:os'
 import { delimiter, join } from 'node:path'
-import { usageFailure } from '../../lib/failure.ts'
+import { doing, usageFailure } from '../../lib/failure.ts'
 import { caName } from '../../lib/files/names.ts'
 import { makeFolders, publicMode, replaceFile } from '../../lib/files/plain-file.ts'
 import { formatJsonLine } from '../../lib/show/lines.ts'
@@ -12,6 +13,8 @@ import type { Finding } from '../request/job.ts'
 
 /** Where the textfile collector of Debian's prometheus-node-exporter reads. */
 const collectorFolder = '/var/lib/prometheus/node-exporter'
+
+const unitFolder = '/etc/systemd/system'
 
 export async function schedule(given: CommandRun): Promise<readonly Finding[]> {
   const { cluster, host, options, print } = given
@@ -24,6 +27,7 @@ export async function schedule(given: CommandRun): Promise<readonly Finding[]> {
     return []
   }
   const folder = pathOf(host, options.write)
+  for (const each of [folder, unitFolder]) refuseOther(join(each, `${name}.service`), given.file)
   makeFolders(folder)
   for (const [file, text] of files) {
     const path = join(folder, file)
@@ -31,7 +35,7 @@ export async function schedule(given: CommandRun): Promise<readonly Finding[]> {
     print(options.json ? formatJsonLine({ type: 'file', name: file, path }) : printable(path))
   }
   if (options.json || options.quiet) return []
-  for (const line of nextSteps(folder, name)) print(printable(line))
+  for (const line of nextSteps(folder, name, given.file)) print(printable(line))
   if (!cluster.install)
     print('cluster.yaml has no install: what is renewed is deployed, and you copy it to its units and restart them')
   return []
@@ -55,8 +59,8 @@ function formatFiles(given: CommandRun, name: string): Record<string, string> {
   // More than these directives could break what ssh needs on this machine: docs/monitoring.md has an example.
   const service = `[Unit]
 ${description}
-Wants=network-online.target
-After=network-online.target
+Wants=network-online.target time-sync.target
+After=network-online.target time-sync.target
 AssertPathExists=${specifiers(ca)}
 
 [Service]
@@ -91,19 +95,34 @@ WantedBy=timers.target
     ...(kubeconfig === undefined ? [] : [`export KUBECONFIG=${quote(kubeconfig)}`]),
     `{ ${typed([...run, '--quiet'])}; ${typed(report)} >/dev/null; }`,
   ]
-  // crontab(5): cron mails what is printed, and an unescaped % would be a new line. By its name at the end it is found again.
-  const line = `17 0 * * * ${steps.join(' && ').replaceAll('%', '\\%')} # ${name}.crontab\n`
+  // crontab(5): cron mails what is printed, and an unescaped % would be a new line. By its end it is found again.
+  const line = `17 0 * * * ${steps.join(' && ').replaceAll('%', '\\%')} ${cronMark(name, file)}\n`
   return { [`${name}.service`]: service, [`${name}.timer`]: timer, [`${name}.crontab`]: line }
 }
 
-function nextSteps(folder: string, name: string): string[] {
+/** Two clusters may have one name, or names that differ only by what a unit's name can't have. */
+function cronMark(name: string, file: string): string {
+  return `# ${name}.crontab of ${file.replaceAll('%', '\\%')}`
+}
+
+/** Throws a usage Failure if it is the unit of another cluster.yaml. */
+function refuseOther(path: string, file: string): void {
+  const text = existsSync(path) ? doing('read', path, () => readFileSync(path, 'utf8')) : ''
+  if (text === '' || text.includes(formatExec(['--config', file]))) return
+  throw usageFailure(
+    `${path} is the unit of another cluster.yaml: ${/--config (".*?"|\S+)/.exec(text)?.[1] ?? 'see there'}`,
+    `give one of the clusters another name; if that one is no more: sudo rm ${quote(path)}`,
+  )
+}
+
+function nextSteps(folder: string, name: string, file: string): string[] {
   const [service, timer, crontab] = ['service', 'timer', 'crontab'].map((end) => quote(join(folder, `${name}.${end}`)))
   return [
     'now, with systemd:',
-    `    sudo cp ${service} ${timer} /etc/systemd/system/`,
+    `    sudo cp ${service} ${timer} ${unitFolder}/`,
     `    sudo systemctl enable --now ${name}.timer`,
     'or with cron:',
-    `    (crontab -l | grep -vF ${quote(`${name}.crontab`)}; cat ${crontab}) | crontab -`,
+    `    (crontab -l | grep -vF ${quote(cronMark(name, file))}; cat ${crontab}) | crontab -`,
   ]
 }
 

@@ -139,7 +139,19 @@ test('it is printed if no folder is given, under a name that systemd allows, and
   const { stdout, folder } = await written(place)
   const file = `${folder}/harderway-kubenet`
   assert.ok(stdout.includes(`sudo cp ${file}.service ${file}.timer /etc/systemd/system/\n`), stdout)
-  assert.ok(stdout.includes(`(crontab -l | grep -vF harderway-kubenet.crontab; cat ${file}.crontab) | crontab -\n`))
+  assert.ok(
+    stdout.includes(
+      `(crontab -l | grep -vF '# harderway-kubenet.crontab of ${place}/cluster.yaml'; cat ${file}.crontab) | crontab -\n`,
+    ),
+  )
+  // Another cluster of that name, or of one that differs only by what a unit's name can't have.
+  const other = scratch(t)
+  writeCluster(other, [[['name'], 'kubenet']])
+  const units = readFileSync(`${file}.service`, 'utf8')
+  const refused = await harderway(other, 'schedule', '--write', folder)
+  assert.deepEqual([refused.status, refused.stdout], [2, ''])
+  assert.ok(refused.stderr.includes(`${file}.service is the unit of another cluster.yaml: ${place}/cluster.yaml`))
+  assert.equal(readFileSync(`${file}.service`, 'utf8'), units)
   writeFileSync(join(place, 'file'), '')
   assert.equal((await harderway(place, 'schedule', '--write', 'file')).status, 1)
 })
