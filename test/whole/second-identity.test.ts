@@ -6,7 +6,7 @@ import { after, before, describe, type TestContext, test } from 'node:test'
 import { createServer } from 'node:tls'
 import { type Lab, startLab } from '../lab/lab.ts'
 import { harderway, labEdits, makePlace, oneOfEach, writeCluster } from '../support/harderway.ts'
-import { needs } from '../support/parts.ts'
+import { needs } from '../support/programs.ts'
 
 /** Addresses of this machine where nothing else listens. */
 const addresses = { control0: '127.77.0.11', worker0: '127.77.0.14', gateway: '127.77.0.10' }
