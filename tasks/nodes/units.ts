@@ -408,7 +408,7 @@ function reloadsBy(unit: Unit, places: PlacesSeen): number | undefined {
 /** Undefined if there is nothing to report. */
 function stateOf(unit: Unit, found: UnitsFound): string | undefined {
   const { places } = found
-  if (unit.bundle === undefined && !places.units.get(unit.unit)?.isLoaded)
+  if (unit.bundle === undefined && isUp(unit, places) && !places.units.get(unit.unit)?.isLoaded)
     return 'it runs, and systemd can not use its unit file'
   return (
     whyUnsteady(unit, found) ?? (keptFor(unit, places).length > 0 ? 'a previous run did not see it healthy' : undefined)

@@ -128,7 +128,7 @@ function warningOf(
       `${name} may be left drained, and cluster.yaml has no install.undrain: undrain it, then remove ${nodeFolder} there`,
     rotating.length > 0 &&
       `${name}: ${formatNames(rotating)} rotates its client certificate itself: its kubeconfig is left alone`,
-    stopped.length > 0 && `${name}: ${formatNames(stopped)} is installed, and does not run`,
+    stopped.length > 0 && `${name}: ${formatNames(stopped)} does not run; its files are installed`,
   ].filter(Boolean)
   return warnings.length > 0 ? warnings.join('; ') : undefined
 }

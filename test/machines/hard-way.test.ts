@@ -6,7 +6,7 @@ import { after, before, describe, test } from 'node:test'
 import { type Follower, followHardWay } from '../guide/hard-way.ts'
 import { allWell, startAll } from '../lab/machines/components.ts'
 import { hardWay, jumpbox, placeFiles } from '../lab/machines/hard-way.ts'
-import { type Machines, startMachines } from '../lab/machines/machines.ts'
+import { type Machines, onlyMachines, startMachines } from '../lab/machines/machines.ts'
 import { realBinaries } from '../lab/machines/shared.ts'
 import { idsOf, writeCluster } from '../support/harderway.ts'
 import { eventually } from '../support/programs.ts'
@@ -167,6 +167,20 @@ describe('Kubernetes The Hard Way on three machines', { skip }, () => {
     await assertSettled()
     for (const file of ['ca.key', 'service-accounts.key', 'encryption-config.yaml'])
       await lab.exec(`cmp auth/${file} lost/${file}`)
+  })
+})
+
+describe('Kubernetes The Hard Way on its first day', { skip }, () => {
+  test('a worker with folders and no units gets its files, and then there is nothing to do', async () => {
+    await using lab = await startMachines(preload, onlyMachines(hardWay, 'server', 'node-0'))
+    lab.write([['certificates', 'key'], 'ecdsa-p256'], [['install'], true])
+    await lab.machine('node-0').exec('mkdir -p /var/lib/kubelet /var/lib/kube-proxy')
+    await mustRun(lab, 0, 'bootstrap')
+    const placed = ['kubelet/kubelet.crt', 'kubelet/kubelet.key', 'kubelet/kubeconfig', 'kube-proxy/kubeconfig']
+    await lab.machine('node-0').exec(`cd /var/lib && ls -- ${placed.join(' ')}`)
+    assert.deepEqual(idsOf(await mustRun(lab, 0, 'bootstrap', '--json'), 'built'), [])
+    await mustRun(lab, 0, 'status', '--on-nodes')
+    await assertNothingLeft(lab)
   })
 })
 

@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict'
 import { after, before, describe, type TestContext, test } from 'node:test'
-import type { ClusterNode, Install } from '../../../lib/cluster/cluster.ts'
+import type { Cluster, ClusterNode, Install } from '../../../lib/cluster/cluster.ts'
+import { AuthDir } from '../../../lib/files/auth-dir.ts'
 import { encryptionConfigFile, kubeconfigFile } from '../../../lib/files/names.ts'
 import type { FileState } from '../../../lib/files/place.ts'
 import { secretMode } from '../../../lib/files/plain-file.ts'
@@ -11,6 +12,7 @@ import { tryCertificate } from '../../../lib/pki/pair.ts'
 import { formatReason } from '../../../lib/reason.ts'
 import type { FolderSeen, PlacesSeen, UnitState } from '../../../lib/remote/answer.ts'
 import { newSuffix, oldSuffix } from '../../../lib/remote/look.ts'
+import { hardWay } from '../../../tasks/layouts/hard-way.ts'
 import { harderWay } from '../../../tasks/layouts/harder-way.ts'
 import { unprovenClients } from '../../../tasks/nodes/install.ts'
 import { digestAt } from '../../../tasks/nodes/look.ts'
@@ -19,7 +21,7 @@ import { readAccess } from '../../../tasks/phases/kubeconfigs.ts'
 import { certTable } from '../../../tasks/tables/certs.ts'
 import { nodeUnits } from '../../../tasks/tables/places.ts'
 import { makeEverything, temporaryAuth } from '../../support/certificates.ts'
-import { parsed } from '../../support/files.ts'
+import { parsed, scratch } from '../../support/files.ts'
 
 const cluster = parsed(`name: kubenet
 api: { virtualIP: 10.0.0.1 }
@@ -31,7 +33,15 @@ nodes:
   - { name: w0, role: worker, ip: 10.0.0.3 }
 `)
 const install = cluster.install as Install
-const nodeOf = (name: string) => cluster.nodes.find((node) => node.name === name) as ClusterNode
+const nodeOf = (name: string, of = cluster) => of.nodes.find((node) => node.name === name) as ClusterNode
+const otherGuide = parsed(`name: kubernetes-the-hard-way
+layout: hard-way
+certificates: { key: ecdsa-p256 }
+install: true
+nodes:
+  - { name: server, role: control, ip: 10.0.0.2 }
+  - { name: node-0, role: worker, ip: 10.0.0.3 }
+`)
 /** Seconds. */
 const [placed, started, now] = [1000, 2000, 3000]
 const root = { uid: 0, gids: [0] } as const
@@ -55,20 +65,21 @@ describe("the check of a node's units", () => {
     name: string,
     change: (found: Mutable) => void = () => {},
     inspect: (checks: readonly UnitCheck[], places: PlacesSeen) => void = () => {},
+    run = at,
   ) => {
-    const node = nodeOf(name)
-    const units = nodeUnits(cluster, node)
+    const node = nodeOf(name, run.cluster)
+    const units = nodeUnits(run.cluster, node)
     const files = units
       .flatMap(({ files: places }) => places)
       .map((place) => {
         const placedFile = {
           kind: 'file' as const,
-          mode: at.auth.files.mode(place.file),
+          mode: run.auth.files.mode(place.file),
           uid: 0,
           gid: 0,
           size: 1,
           changed: placed,
-          sha256: digestAt(at, place),
+          sha256: digestAt(run, place),
           lines: '',
         }
         return [place.path, placedFile] as const
@@ -87,14 +98,14 @@ describe("the check of a node's units", () => {
       },
       served: new Map(
         units.flatMap(({ serves }) =>
-          serves.map(({ port, name: leaf }) => [port, tryCertificate(at.auth, leaf)?.x509.raw ?? 'nothing']),
+          serves.map(({ port, name: leaf }) => [port, tryCertificate(run.auth, leaf)?.x509.raw ?? 'nothing']),
         ),
       ),
       unhealthy: new Map(),
     }
     change(found)
     const look = { folder: {} as FolderSeen, places: found.places }
-    const all = checkUnitsOf(at, node, install, { ...found, look })
+    const all = checkUnitsOf(run, node, install, { ...found, look })
     inspect(all, found.places)
     const checks = new Map(all.map(({ unit, reason }) => [unit.unit, reason]))
     return units.flatMap(({ unit }) => {
@@ -125,16 +136,37 @@ describe("the check of a node's units", () => {
     }
 
   const auth = temporaryAuth({ after } as unknown as TestContext)
-  before(async () => {
+  const makeRun = async (auth: AuthDir, cluster: Cluster) => {
     await makeEverything(auth, cluster)
     auth.write(encryptionConfigFile, newEncryptionConfig('aescbc', ['secrets']), secretMode)
-    at = { auth, cluster, now: new Date() } as unknown as Run
+    const run = { auth, cluster, now: new Date() } as unknown as Run
     for (const row of certTable(cluster).filter(({ isClient }) => isClient))
-      auth.write(kubeconfigFile(row.name), formatKubeconfig(readAccess(at, row)), secretMode)
+      auth.write(kubeconfigFile(row.name), formatKubeconfig(readAccess(run, row)), secretMode)
+    return run
+  }
+  before(async () => {
+    at = await makeRun(auth, cluster)
   })
 
   test('finds nothing where all matches', () => {
     for (const { name } of cluster.nodes.filter(({ role }) => role !== 'gateway')) assert.deepEqual(judge(name), [])
+  })
+
+  test('finds nothing where a guide has files before it has units, and they match; else they are put there', async (t) => {
+    const run = await makeRun(new AuthDir(scratch(t), hardWay.files), otherGuide)
+    const none = { isLoaded: false, active: 'inactive', sub: 'dead', started: undefined, process: undefined } as const
+    const early = all(state('kubelet', none), state('kube-proxy', none))
+    assert.deepEqual(judge('node-0', early, undefined, run), [])
+    const without = (found: Mutable) => found.places.files.delete('/var/lib/kubelet/kubelet.key')
+    const check = (checks: readonly UnitCheck[]) =>
+      assert.deepEqual(
+        checks.map(({ isUp, reason }) => [isUp, reason?.places.length, reason?.restarts, reason?.state]),
+        [
+          [false, 1, false, undefined],
+          [false, undefined, undefined, undefined],
+        ],
+      )
+    assert.equal(judge('node-0', all(early, without), check, run).length, 1)
   })
 
   test('finds in a plan what would be written again, with the restarts', () => {
