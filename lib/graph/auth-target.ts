@@ -32,6 +32,11 @@ export function authTarget<Found>(target: Target<Found>): Target<Found> {
   }
 }
 
+/** The change that writing one file is. */
+export function changeOfFile({ auth }: Pick<Run, 'auth'>, file: string): Change {
+  return { kind: 'made', files: [file], isNew: auth.read(file) === undefined }
+}
+
 function asReplaced(change: Change | undefined, { force }: Pick<Work, 'force'>): Change | undefined {
   const isReplaced = change?.kind === 'made' && !change.isNew && force === 'replace'
   return isReplaced ? { ...change, isReplaced } : change

@@ -28,7 +28,7 @@ export interface Pair {
 export function readPair(auth: AuthDir, name: string): Pair {
   const held = auth.checkFile(auth.files.certificate(name), publicMode, 'a valid certificate', readHeld)
   const { certificate, chain } = held.value ?? { certificate: undefined, chain: [] }
-  const key = auth.checkFile(auth.files.key(name), secretMode, 'an unencrypted private key', readKeyOnce)
+  const key = auth.checkFile(auth.files.key(name), secretMode, 'an unencrypted private key', keyIn)
   const reasons = [...held.reasons, ...key.reasons]
   if (certificate && key.value && !isKeyOf(certificate, key.value))
     reasons.push({ kind: 'key-mismatch', path: auth.files.key(name) })
@@ -158,7 +158,7 @@ const readHeld = once((pem) => {
   const certificate = first && readDerCertificate(first)
   return certificate && { certificate, chain }
 })
-const readKeyOnce = once(readPrivateKey)
+export const keyIn = once(readPrivateKey)
 
 /** Undefined if there is none that can be read; its mode and key are not checked. */
 export function tryCertificate(auth: AuthDir, name: string): Certificate | undefined {
@@ -174,7 +174,7 @@ export function ownCas(auth: AuthDir): Certificate[] {
 /** A CA with its key, which a target has just made or checked. */
 export function readIssuer(auth: AuthDir, name = caName): SigningIssuer {
   const certificate = readHeld(auth.bytes(auth.files.certificate(name)))?.certificate
-  const privateKey = readKeyOnce(auth.bytes(auth.files.key(name)))
+  const privateKey = keyIn(auth.bytes(auth.files.key(name)))
   if (!certificate || !privateKey)
     throw new Failure(`the CA in ${auth.path} can't be read any more`, { remedy: runAgain })
   const { subject, subjectKeyId: keyId, notAfter } = certificate

@@ -71,7 +71,7 @@ export interface CertKind {
   readonly usages?: CertSpec['usages']
   /** It signs others, which name it as their issuer. */
   readonly isCa?: true
-  /** The row that signs it, before it in the table; by default the CA of the cluster. */
+  /** The row that signs it, before it in the table; by default the CA of the cluster, or the next one during its rotation. */
   readonly issuer?: string
   /** Milliseconds; by default the cluster's. */
   readonly validity?: number

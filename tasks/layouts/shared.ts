@@ -77,6 +77,8 @@ export const proxy = {
 export const tokens = {
   phase: 'component-certs',
   isClient: false,
+  // API servers read only its key: a rotation of the CA leaves it alone.
+  issuer: caName,
   on: { control: pair },
   purpose: 'signs tokens',
   power: 'signs a token for any service account',

@@ -46,18 +46,12 @@ export function leafTargets(cluster: Cluster, phase: LeafPhase): Target[] {
         restarts: unitsToRestart(cluster, files, row.node),
         where: 'auth',
         irreplaceable: row.irreplaceable?.part,
-        ...leafPair(row),
+        check: (run) => check(run, row),
+        build: (run, work) => build(run, row, work),
+        foresee: (run, work) => foresee(run, row, work),
         ...(row.irreplaceable && tokenPair(row, row.irreplaceable)),
       })
     })
-}
-
-function leafPair(row: CertRow): Pick<Target, 'check' | 'build' | 'foresee'> {
-  return {
-    check: (run) => check(run, row),
-    build: (run, work) => build(run, row, work),
-    foresee: (run, work) => foresee(run, row, work),
-  }
 }
 
 function issuerOf(cluster: Cluster, { issuer }: CertRow): string {
@@ -85,7 +79,9 @@ function foresee(run: Run, row: CertRow, { force, reasons }: Work): Change {
   const issuer = tryCertificate(auth, signerOf(run, row).issuer)
   const end = issuer?.notAfter ?? validityPeriod(now, cluster.certificates.caValidity).notAfter
   const { notAfter: expires } = validityPeriod(now, row.validity, end)
-  const isKeyKept = force === undefined && keptKey(readPair(auth, row.name), reasons) !== undefined
+  const isKeyKept = row.irreplaceable
+    ? force !== 'replace' && auth.read(auth.files.key(row.name)) !== undefined
+    : force === undefined && keptKey(readPair(auth, row.name), reasons) !== undefined
   return changeOfPair(auth, row.name, { profile: row.profile, expires, isKeyKept })
 }
 

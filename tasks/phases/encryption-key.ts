@@ -1,11 +1,10 @@
 /** Phase `encryption-key`: what encrypts Secrets in etcd, made once. */
 
-import type { Change } from '../../lib/change.ts'
 import type { Cluster } from '../../lib/cluster/cluster.ts'
 import { type Failure, refusal } from '../../lib/failure.ts'
 import { backUp } from '../../lib/files/auth-dir.ts'
 import { secretMode } from '../../lib/files/plain-file.ts'
-import { authTarget } from '../../lib/graph/auth-target.ts'
+import { authTarget, changeOfFile } from '../../lib/graph/auth-target.ts'
 import type { Run } from '../../lib/graph/run.ts'
 import type { Target, Work } from '../../lib/graph/target.ts'
 import {
@@ -45,7 +44,7 @@ export function encryptionKeyTargets(cluster: Cluster): Target[] {
       irreplaceable: 'whole',
       check,
       build,
-      foresee: changeOf,
+      foresee: (run) => changeOfFile(run, file),
     }),
   ]
 }
@@ -68,10 +67,6 @@ function check(run: Run): Look<Found> {
   }
 }
 
-function changeOf({ auth }: Run): Change {
-  return { kind: 'made', files: [file], isNew: auth.read(file) === undefined }
-}
-
 async function build(run: Run, { found, force }: Work<Found | undefined>) {
   const { auth, cluster, now } = run
   if (force === 'replace' && (readEncryptionState(run)?.stage ?? 'settled') !== 'settled')
@@ -80,7 +75,7 @@ async function build(run: Run, { found, force }: Work<Found | undefined>) {
       `${auth.path}/${file} has several keys: a rotation of the encryption key is under way`,
       run,
     )
-  const change = changeOf(run)
+  const change = changeOfFile(run, file)
   const { provider, resources } = cluster.encryption
   const added = found?.added ?? []
   const old = force === 'replace' ? backUp(auth, [file], now) : undefined

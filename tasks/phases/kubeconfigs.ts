@@ -1,10 +1,9 @@
 /** Phase `kubeconfigs`: for each client of the API, its certificate, its key and the CA in one file. */
 
-import type { Change } from '../../lib/change.ts'
 import type { Cluster } from '../../lib/cluster/cluster.ts'
 import { caName, kubeconfigFile } from '../../lib/files/names.ts'
 import { secretMode } from '../../lib/files/plain-file.ts'
-import { authTarget } from '../../lib/graph/auth-target.ts'
+import { authTarget, changeOfFile } from '../../lib/graph/auth-target.ts'
 import type { Run } from '../../lib/graph/run.ts'
 import type { Target } from '../../lib/graph/target.ts'
 import {
@@ -35,18 +34,13 @@ export function kubeconfigTargets(cluster: Cluster): Target[] {
         where: 'auth',
         check: (run) => check(run, row),
         build: async (run) => {
-          const change = changeOf(run, row)
+          const change = changeOfFile(run, kubeconfigFile(row.name))
           run.auth.write(kubeconfigFile(row.name), formatKubeconfig(readAccess(run, row)), secretMode)
           return { change }
         },
-        foresee: (run) => changeOf(run, row),
+        foresee: (run) => changeOfFile(run, kubeconfigFile(row.name)),
       }),
     )
-}
-
-function changeOf({ auth }: Run, { name }: CertRow): Change {
-  const file = kubeconfigFile(name)
-  return { kind: 'made', files: [file], isNew: auth.read(file) === undefined }
 }
 
 function check(run: Run, row: CertRow): Look {

@@ -3,15 +3,13 @@
  * signing key first; API servers read only the keys out of them.
  */
 import type { KeyObject } from 'node:crypto'
-import type { Change } from '../../lib/change.ts'
 import { refusal } from '../../lib/failure.ts'
 import { backUp } from '../../lib/files/auth-dir.ts'
 import { caName, nextName } from '../../lib/files/names.ts'
 import type { Run } from '../../lib/graph/run.ts'
-import type { Force, Target, Work } from '../../lib/graph/target.ts'
+import type { Target, Work } from '../../lib/graph/target.ts'
 import { type Certificate, compareKeyKind } from '../../lib/pki/certificate.ts'
 import {
-  changeOfPair,
   checkCertificate,
   isSignedByLostCa,
   makePair,
@@ -30,11 +28,10 @@ import { unitsToRestart } from '../tables/places.ts'
 
 type Irreplaceable = NonNullable<CertRow['irreplaceable']>
 
-export function tokenPair(row: CertRow, irreplaceable: Irreplaceable): Pick<Target, 'check' | 'build' | 'foresee'> {
+export function tokenPair(row: CertRow, irreplaceable: Irreplaceable): Pick<Target, 'check' | 'build'> {
   return {
     check: (run) => check(run, row, irreplaceable),
     build: (run, work) => build(run, row, work),
-    foresee: (run, { force }) => foresee(run, row, force),
   }
 }
 
@@ -79,13 +76,6 @@ function refuseOtherKey(
       : `restore ${auth.files.key(name)} and ${auth.files.certificate(name)} from a backup or from a control node: ${fetchCommand(run, [auth.files.key(name), auth.files.certificate(name)])}`,
     `or give up ${loss}: ${command(`${id} --force`)}`,
   ])
-}
-
-function foresee({ auth, now, cluster }: Run, { name, profile, validity }: CertRow, force?: Force): Change {
-  const end = tryCertificate(auth, caName)?.notAfter ?? validityPeriod(now, cluster.certificates.caValidity).notAfter
-  const { notAfter: expires } = validityPeriod(now, validity, end)
-  const isKeyKept = force !== 'replace' && auth.read(auth.files.key(name)) !== undefined
-  return changeOfPair(auth, name, { profile, expires, isKeyKept })
 }
 
 async function build(run: Run, row: CertRow, { force, tell }: Work) {

@@ -10,8 +10,8 @@ import { once } from '../../lib/files/plain-file.ts'
 import type { Run } from '../../lib/graph/run.ts'
 import type { CertSpec } from '../../lib/pki/cert-spec.ts'
 import { type Certificate, isIssuedBy, readCertificate } from '../../lib/pki/certificate.ts'
-import { readPair, tryCertificate } from '../../lib/pki/pair.ts'
-import { isKeyOf, readPrivateKey } from '../../lib/pki/private-key.ts'
+import { keyIn, readPair, tryCertificate } from '../../lib/pki/pair.ts'
+import { isKeyOf } from '../../lib/pki/private-key.ts'
 import type { Reason } from '../../lib/reason.ts'
 import type { Unclear } from './rotation.ts'
 
@@ -60,7 +60,6 @@ function isSame(one: Certificate, other: Certificate): boolean {
 }
 
 const certificateIn = once(readCertificate)
-const keyIn = once(readPrivateKey)
 
 /** `now`: an expired chain is left out. A condition may rely on what those before it have ruled out. */
 export function caState(auth: AuthFiles, now: Date): CaState | Unclear {

@@ -8,9 +8,8 @@ import type { AuthDir, AuthFiles } from '../../lib/files/auth-dir.ts'
 import { type FileNames, nextName } from '../../lib/files/names.ts'
 import { once, publicMode } from '../../lib/files/plain-file.ts'
 import { type Certificate, readDerCertificate } from '../../lib/pki/certificate.ts'
-import { type Pair, readPair } from '../../lib/pki/pair.ts'
+import { keyIn, type Pair, readPair } from '../../lib/pki/pair.ts'
 import { blocksIn, certificatePem } from '../../lib/pki/pem.ts'
-import { readPrivateKey } from '../../lib/pki/private-key.ts'
 import type { Unclear } from './rotation.ts'
 
 interface TokenFiles {
@@ -35,7 +34,6 @@ export interface TokenState {
   readonly others: readonly KeyObject[]
 }
 
-const keyIn = once(readPrivateKey)
 const keysIn = once<KeyObject[]>((pem) =>
   blocksIn(pem, 'CERTIFICATE').flatMap((der) => readDerCertificate(der)?.publicKey ?? []),
 )
