@@ -151,6 +151,11 @@ export function inShape<Schema extends v.GenericSchema>(
   throw new Failure(`${source} answers in an unexpected form`, { code: 'not-answered' })
 }
 
+/** The items of a list: Go writes null for an empty one. */
+export function itemsOf<Item extends v.GenericSchema>(item: Item) {
+  return v.nullish(v.array(item), [])
+}
+
 /** True if a server answered with one of these statuses, where another was expected. */
 export function isAnswer(error: unknown, ...statuses: readonly number[]): boolean {
   return error instanceof Failure && statuses.some((status) => error.code === `http-${status}`)

@@ -118,12 +118,17 @@ const reloadMetric = 'apiserver_encryption_config_controller_automatic_reload_la
  * its start. Throws a Failure without its metrics.
  */
 export async function readReloadTime(serving: Serving, node: ClusterNode): Promise<number | undefined> {
-  const { status, body } = await withApi(serving, node, (api) => api.ask('GET', '/metrics'))
-  if (status !== 200) throw new Failure(`GET /metrics answers ${status}`, { node: node.name, code: 'not-answered' })
-  return parseReloadTime(body)
+  return parseReloadTime(await readMetrics(serving, node))
 }
 
-/** The time of the last success, in the text format of Prometheus. */
+/** The API server's, in the text format of Prometheus. */
+export async function readMetrics(serving: Serving, node: ClusterNode): Promise<string> {
+  const { status, body } = await withApi(serving, node, (api) => api.ask('GET', '/metrics'))
+  if (status === 200) return body
+  throw new Failure(`GET /metrics answers ${status}`, { node: node.name, code: 'not-answered' })
+}
+
+/** The time of the last success. */
 export function parseReloadTime(metrics: string): number | undefined {
   const rows = metrics.matchAll(new RegExp(`^${reloadMetric}\\{[^}]*status="success"[^}]*\\} (\\S+)$`, 'gm'))
   const times = [...rows].map(([, time]) => Number(time)).filter((time) => time > 0)

@@ -8,6 +8,7 @@ import { setTimeout as delay } from 'node:timers/promises'
 import * as v from 'valibot'
 import type { ClusterNode } from '../../lib/cluster/cluster.ts'
 import { Failure } from '../../lib/failure.ts'
+import { itemsOf } from '../../lib/kubernetes/client.ts'
 import { printable } from '../../lib/wording.ts'
 import { isApiServer, isStore, type Serving, withApi } from '../nodes/component.ts'
 import { reloadTime, repeat } from '../nodes/look.ts'
@@ -31,19 +32,13 @@ const renewalTime = 12_000
 /** Milliseconds after which Kubernetes removes the lease of an API server that has stopped. */
 const keptTime = 3_600_000
 
-const leaseList = v.object({
-  // Go writes null for an empty list.
-  items: v.nullish(
-    v.array(
-      v.object({
-        metadata: v.object({ name: v.string(), labels: v.optional(v.record(v.string(), v.string()), {}) }),
-        spec: v.optional(v.object({ renewTime: v.nullish(v.string()) }), {}),
-      }),
-    ),
-  ),
+const lease = v.object({
+  metadata: v.object({ name: v.string(), labels: v.optional(v.record(v.string(), v.string()), {}) }),
+  spec: v.optional(v.object({ renewTime: v.nullish(v.string()) }), {}),
 })
+const leaseList = v.object({ items: itemsOf(lease) })
 
-export type Lease = NonNullable<v.InferOutput<typeof leaseList>['items']>[number]
+export type Lease = v.InferOutput<typeof lease>
 export interface LeasesSeen {
   readonly leases: readonly Lease[]
   /** By the clock of the API server that answered. */
@@ -137,7 +132,7 @@ async function readLeases(serving: Serving, node: ClusterNode): Promise<LeasesSe
   return withApi(serving, node, async (api) => {
     const now = await api.time()
     const { items } = await api.readAs(leaseList, 'GET', path)
-    return { leases: items ?? [], now }
+    return { leases: items, now }
   })
 }
 

@@ -10,9 +10,9 @@ import { Failure } from '../../lib/failure.ts'
 import { backUp, backups } from '../../lib/files/auth-dir.ts'
 import { secretMode } from '../../lib/files/plain-file.ts'
 import type { Run } from '../../lib/graph/run.ts'
-import type { Client } from '../../lib/kubernetes/client.ts'
+import { type Client, itemsOf } from '../../lib/kubernetes/client.ts'
 import { generatePrivateKey, privateKeyPem } from '../../lib/pki/x509.ts'
-import { withApi } from '../nodes/component.ts'
+import { readMetrics, withApi } from '../nodes/component.ts'
 import { lookAtUnits } from '../nodes/units.ts'
 import { apiServers, apiServersOn } from './components.ts'
 import type { Rotating, Rotation, Stage } from './rotation.ts'
@@ -106,14 +106,11 @@ const jwks = v.object({ keys: v.array(v.object({ kid: v.string() })) })
 const tokenRequest = v.object({ status: v.object({ token: v.string() }) })
 const secretList = v.object({
   metadata: v.object({ continue: v.optional(v.string(), '') }),
-  // Go writes null for an empty list.
-  items: v.nullish(
-    v.array(
-      v.object({
-        metadata: v.object({ namespace: v.string(), name: v.string() }),
-        data: v.nullish(v.object({ token: v.optional(v.string(), '') }), { token: '' }),
-      }),
-    ),
+  items: itemsOf(
+    v.object({
+      metadata: v.object({ namespace: v.string(), name: v.string() }),
+      data: v.nullish(v.object({ token: v.optional(v.string(), '') }), { token: '' }),
+    }),
   ),
 })
 
@@ -174,7 +171,7 @@ async function findLegacySecrets(rotating: Rotating, node: ClusterNode): Promise
     do {
       const query = `fieldSelector=type%3Dkubernetes.io%2Fservice-account-token&limit=500${page && `&continue=${encodeURIComponent(page)}`}`
       const list = await api.readAs(secretList, 'GET', `/api/v1/secrets?${query}`)
-      for (const { metadata, data } of list.items ?? [])
+      for (const { metadata, data } of list.items)
         if (kidIn(Buffer.from(data.token, 'base64').toString()) !== kid)
           found.push(
             `the token in Secret ${metadata.namespace}/${metadata.name}: remove data.token from it, and it is made again`,
@@ -203,11 +200,7 @@ async function findOnApiServer(rotating: Rotating, node: ClusterNode): Promise<s
           `pods, whose tokens kubelets renew within 50 minutes: ${node.name} has signed with the next key for ${Math.floor(age / 60)} minutes`,
         ]
       : []
-  const metrics = await withApi(rotating, node, async (api) => {
-    const { status, body } = await api.ask('GET', '/metrics')
-    if (status === 200) return body
-    throw new Failure(`GET /metrics answers ${status}: who still uses the old key is not known`)
-  })
+  const metrics = await readMetrics(rotating, node)
   const counted = [...counters].flatMap(([metric, words]) => {
     const [, count] = new RegExp(`^${metric} (\\d+)`, 'm').exec(metrics) ?? []
     if (count === undefined) return [`unknown clients: ${node.name} does not count requests ${words}`]
