@@ -205,8 +205,9 @@ export function addKey(text: string, secret: string, provider?: string, kept: re
   const numbers = kept.map((each) => numberOf(readEncryptionKeys(each.toString())?.newest))
   const key = { name: `key${Math.max(1, numberOf(newest), ...numbers) + 1}`, secret }
   return editProviders(text, (providers) => {
-    if (providers.some((each) => each.kind === kind))
-      return providers.map((each) => (each.kind === kind ? { ...each, keys: [...each.keys, key] } : each))
+    // An entry may have several of one kind.
+    const same = providers.findLastIndex((each) => each.kind === kind)
+    if (same >= 0) return providers.map((each, i) => (i === same ? { ...each, keys: [...each.keys, key] } : each))
     const last = providers.findLastIndex(({ keys }) => keys.length > 0)
     return providers.toSpliced(last + 1, 0, { kind, keys: [key] })
   })

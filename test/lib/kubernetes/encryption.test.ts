@@ -269,6 +269,13 @@ describe('a next key', () => {
     ])
   })
 
+  test('goes to the last of several providers of its kind, and is read again', () => {
+    const [one, two] = [1, 2].map((n) => ({ aescbc: { keys: [{ name: `key${n}`, secret: secretOf(32, n) }] } }))
+    const { resources, ...rest } = parse(guide)
+    const old = JSON.stringify({ ...rest, resources: [{ ...resources[0], providers: [one, two] }] })
+    assert.deepEqual(keysOf(addKey(old, next, 'aescbc')), ['aescbc:key1', 'aescbc:key2', 'aescbc:key3'])
+  })
+
   test('of another name with the same words is kept apart by its provider', () => {
     const both = addKey(guide, next, 'secretbox').replace('key2', 'key1')
     assert.deepEqual(keysOf(keepKeys(both, [{ provider: 'secretbox', name: 'key1' }])), ['secretbox:key1'])
