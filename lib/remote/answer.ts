@@ -366,8 +366,11 @@ function readCredentials(id: string, { flags, settings }: Records) {
   const rotates = ({ name, value }: { name: string; value: string }) =>
     (name === 'bootstrap-kubeconfig' && value !== '') ||
     (['rotateCertificates', 'rotate-certificates'].includes(name) && isTrue(value))
+  // The kubelet's YAML has other words for true as well: yes, on.
   const isUnread = ({ name, value }: { name: string; value: string }) =>
-    name === 'unread' || (name === 'config' && value === '')
+    name === 'unread' ||
+    (name === 'config' && value === '') ||
+    (name === 'rotateCertificates' && !/^(true|false)$/i.test(value))
   return {
     kubeconfigs: named.flatMap(({ name, value }) => (name === 'kubeconfig' && value.startsWith('/') ? [value] : [])),
     rotatesItself: named.some(rotates) || (named.some(isUnread) ? undefined : false),

@@ -413,13 +413,14 @@ export const reloadFlag = 'encryption-provider-config-automatic-reload'
 const argumentFunctions = `say_flag() {
   # What answer.ts does not read, or where the comma is not the one between the two.
   case $1,$2 in
-    *,*,*|*[!A-Za-z0-9,./_-]*) [ "$1" != --config ] || say flag "$process" config '' ;;
+    *,*,*|*[!A-Za-z0-9,./_-]*) case $1 in --config|--config-dir) say flag "$process" config '' ;; esac ;;
     --config,/*) configs="$configs $2"; say flag "$process" config "$2" ;;
     --${encryptionFlag},/*)
       # It may be a link to ours.
       at=$(readlink -f -- "$2") || at=$2
       case $at in *[!A-Za-z0-9./_-]*) ;; *) say flag "$process" ${encryptionFlag} "$at" ;; esac ;;
-    --config,*) say flag "$process" config '' ;;
+    # Files in it may say otherwise.
+    --config,*|--config-dir,*) say flag "$process" config '' ;;
     --kubeconfig,*|--bootstrap-kubeconfig,*|--rotate-certificates,*|--${reloadFlag},*) say flag "$process" "\${1#--}" "$2" ;;
   esac
 }
@@ -443,7 +444,7 @@ say_flags() {
   for f in $configs; do if [ -f "$f" ] && [ -s "$f" ]; then set -- "$@" "$f"; else say setting "$f:unread"; fi; done
   [ $# -gt 0 ] || return 0
   settings=$(head -v -c 65536 -- "$@" /dev/null 2>/dev/null | tr '\\0' '\\n' |
-    grep -E '^==> /[A-Za-z0-9,./_-]+ <==$|^[^#]*rotateCertificates|^ *kubeconfig: *"?[A-Za-z0-9./_-]+"? *$')
+    grep -E '^==> /[A-Za-z0-9,./_-]+ <==$|^([^#]|[^ #]#)*rotateCertificates|^ *kubeconfig: *"?[A-Za-z0-9./_-]+"? *$')
   ${eachLine('$settings')}
     case $line in
       '==> '*) config=\${line#==> } config=\${config% <==} ;;

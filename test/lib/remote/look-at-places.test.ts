@@ -233,6 +233,11 @@ inEachShell(({ did, run }) => {
         [`# ${yes}`, false],
         [`{ ${yes} }`, undefined],
         [yes.replace('true', '!!bool yes'), undefined],
+        // The kubelet's YAML is 1.1: these are true.
+        [yes.replace('true', 'yes'), undefined],
+        [yes.replace('true', 'On'), undefined],
+        [yes.replace('true', '\n  true'), undefined],
+        [`{"clusterDomain":"a#b", "rotateCertificates": true}`, undefined],
       ] as const) {
         writeFileSync(config, `a: b\n${text}\n`)
         assert.deepEqual(await credentialsOf('--config', config), [[], expected], text)
@@ -242,7 +247,7 @@ inEachShell(({ did, run }) => {
     // A comma in a value, or in a flag's name.
     for (const flag of ['--kubeconfig=/a,/b', '--kubeconfig,x=/a', '--config,/x=y'])
       assert.deepEqual(await credentialsOf(flag), [[], false], flag)
-    for (const flag of [`--config=${config},x`, '--config=kubelet.yaml', '--config=/a b'])
+    for (const flag of [`--config=${config},x`, '--config=kubelet.yaml', '--config=/a b', '--config-dir=/a'])
       assert.deepEqual(await credentialsOf(flag), [[], undefined], flag)
     writeFileSync(config, `${'# a comment\n'.repeat(6000)}rotateCertificates: true\n`)
     assert.deepEqual(await credentialsOf('--config', config), [[], false], 'beyond what is read of a file')
