@@ -188,7 +188,7 @@ function offsetOf({ contents }: Document, path: Path, at: 'key' | 'value' = 'val
 
 /** nodes[3].role; a key that is not a plain word is quoted. */
 export function formatPath(path: Path): string {
-  const part = (key: string | number) => (/^[\w.-]{1,60}$/.test(String(key)) ? String(key) : shown(key))
+  const part = (key: string | number) => (/^[\w.-]{1,39}$/.test(String(key)) ? String(key) : shown(key))
   return path.map((key, i) => (typeof key === 'number' ? `[${key}]` : `${i === 0 ? '' : '.'}${part(key)}`)).join('')
 }
 

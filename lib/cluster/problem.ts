@@ -1,6 +1,6 @@
 /** Problems in cluster.yaml, and how values of YAML that may hold anything are read and shown in messages. Pure. */
 import { suggest } from '../suggest.ts'
-import type { Explained } from '../wording.ts'
+import { type Explained, withoutKeys } from '../wording.ts'
 
 export type Path = readonly (string | number)[]
 export interface Problem extends Explained {
@@ -22,12 +22,12 @@ export function list(value: unknown): readonly unknown[] {
   return Array.isArray(value) ? value : []
 }
 
-/** The value as the message shows it: short, on one line, its kind visible. */
+/** The value as the message shows it: short, on one line, its kind visible. With a wrong --config it may be a key. */
 export function shown(value: unknown): string {
   if (value === undefined || value === null) return 'nothing'
   if (Array.isArray(value)) return 'a list'
   if (typeof value === 'object') return 'a map'
-  const json = JSON.stringify(String(value)) ?? ''
+  const json = withoutKeys(JSON.stringify(String(value)) ?? '')
   const short = json.length > 62 ? `${json.slice(0, 60)}…"` : json
   return typeof value === 'string' ? short : String(value).slice(0, 40)
 }
