@@ -100,15 +100,15 @@ WantedBy=timers.target
   return { [`${name}.service`]: service, [`${name}.timer`]: timer, [`${name}.crontab`]: line }
 }
 
-/** Two clusters may have one name, or names that differ only by what a unit's name can't have. */
+/** Two clusters may have one name, or names that differ only by what a unit's name can't have; and one file's path may begin as another's. */
 function cronMark(name: string, file: string): string {
-  return `# ${name}.crontab of ${file.replaceAll('%', '\\%')}`
+  return `# ${name}.crontab of ${file.replaceAll('%', '\\%')} every day`
 }
 
 /** Throws a usage Failure if it is the unit of another cluster.yaml. */
 function refuseOther(path: string, file: string): void {
   const text = existsSync(path) ? doing('read', path, () => readFileSync(path, 'utf8')) : ''
-  if (text === '' || text.includes(formatExec(['--config', file]))) return
+  if (text === '' || text.includes(`${formatExec(['--config', file])}\n`)) return
   throw usageFailure(
     `${path} is the unit of another cluster.yaml: ${/--config (".*?"|\S+)/.exec(text)?.[1] ?? 'see there'}`,
     `give one of the clusters another name; if that one is no more: sudo rm ${quote(path)}`,

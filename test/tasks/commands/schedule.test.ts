@@ -1,7 +1,16 @@
 /** `schedule`: systemd accepts the units, and the line does under cron's conditions what a run by hand does. */
 import assert from 'node:assert/strict'
 import { spawnSync } from 'node:child_process'
-import { appendFileSync, existsSync, mkdirSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs'
+import {
+  appendFileSync,
+  copyFileSync,
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs'
 import { userInfo } from 'node:os'
 import { join } from 'node:path'
 import { test } from 'node:test'
@@ -141,7 +150,7 @@ test('it is printed if no folder is given, under a name that systemd allows, and
   assert.ok(stdout.includes(`sudo cp ${file}.service ${file}.timer /etc/systemd/system/\n`), stdout)
   assert.ok(
     stdout.includes(
-      `(crontab -l | grep -vF '# harderway-kubenet.crontab of ${place}/cluster.yaml'; cat ${file}.crontab) | crontab -\n`,
+      `(crontab -l | grep -vF '# harderway-kubenet.crontab of ${place}/cluster.yaml every day'; cat ${file}.crontab) | crontab -\n`,
     ),
   )
   // Another cluster of that name, or of one that differs only by what a unit's name can't have.
@@ -152,6 +161,10 @@ test('it is printed if no folder is given, under a name that systemd allows, and
   assert.deepEqual([refused.status, refused.stdout], [2, ''])
   assert.ok(refused.stderr.includes(`${file}.service is the unit of another cluster.yaml: ${place}/cluster.yaml`))
   assert.equal(readFileSync(`${file}.service`, 'utf8'), units)
+  // Its path begins as that of the other.
+  copyFileSync(join(place, 'cluster.yaml'), join(place, 'cluster.yam'))
+  const shorter = await harderway(place, 'schedule', '--config', 'cluster.yam', '--write', folder)
+  assert.deepEqual([shorter.status, readFileSync(`${file}.service`, 'utf8')], [2, units])
   writeFileSync(join(place, 'file'), '')
   assert.equal((await harderway(place, 'schedule', '--write', 'file')).status, 1)
 })
