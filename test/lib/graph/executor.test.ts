@@ -7,12 +7,13 @@ import { findRefusals } from '../../../lib/graph/executor.ts'
 import { buildGraph } from '../../../lib/graph/graph.ts'
 import type { Force, Outcome, Target, Work } from '../../../lib/graph/target.ts'
 import type { Look, Reason } from '../../../lib/reason.ts'
-import { fakeTarget, fresh, nowhere, runFakes, settled, stale } from '../../support/fakes.ts'
+import { type FakeRunOptions, fakeTarget, fresh, nowhere, runFakes, settled, stale } from '../../support/fakes.ts'
 
 const refused = (message: string) => new Failure(message, { kind: 'refused' })
 const throws = (error: unknown) => () => {
   throw error
 }
+const notBuilt = async () => assert.fail('built')
 const kinds = (outcomes: ReadonlyMap<string, Outcome>) =>
   Object.fromEntries([...outcomes].map(([id, { kind }]) => [id, kind]))
 
@@ -22,37 +23,27 @@ function gate() {
   return { build: () => promise, open: () => resolve(undefined), fail: reject }
 }
 
-test('a target is checked only when all its needs have ended', async () => {
-  const a = gate()
-  const b = gate()
+test('a target is checked only when all its needs have ended, even if one of them failed', async () => {
+  const [a, b] = [gate(), gate()]
   const run = runFakes([
     fakeTarget('a', { build: a.build }),
     fakeTarget('b', { build: b.build }),
+    fakeTarget('broken', { check: throws(new Failure('no')) }),
     fakeTarget('c', { needs: ['a', 'b'] }),
+    fakeTarget('child', { needs: ['broken', 'b'], check: () => assert.fail('looked at') }),
   ])
   await settled()
   a.open()
   await settled()
-  assert.ok(!run.told.includes('started c'), run.told.join(', '))
+  assert.ok(!run.told.some((line) => line.endsWith(' c') || line.endsWith(' child')), run.told.join(', '))
   b.open()
-  assert.deepEqual(kinds(await run.outcomes), { a: 'built', b: 'built', c: 'built' })
+  const outcomes = await run.outcomes
+  assert.deepEqual(kinds(outcomes), { a: 'built', b: 'built', broken: 'failed', c: 'built', child: 'cancelled' })
+  assert.deepEqual(outcomes.get('child'), { kind: 'cancelled', because: ['broken'] })
   assert.deepEqual(run.told.slice(-3), ['started c', 'building c', 'built c'])
 })
 
-test('builds without an edge between them run at once', async () => {
-  const a = gate()
-  const b = gate()
-  const run = runFakes([fakeTarget('a', { build: a.build }), fakeTarget('b', { build: b.build })])
-  await settled()
-  assert.deepEqual(run.told, ['started a', 'started b', 'building a', 'building b'])
-  b.open()
-  await settled()
-  assert.equal(run.told.at(-1), 'built b')
-  a.open()
-  await run.outcomes
-})
-
-test('one slow target holds up nobody but those that need it', async () => {
+test('builds without an edge between them run at once, and a slow one holds up only those that need it', async () => {
   const slow = gate()
   const run = runFakes([
     fakeTarget('slow', { build: slow.build }),
@@ -61,36 +52,29 @@ test('one slow target holds up nobody but those that need it', async () => {
     fakeTarget('c', { needs: ['slow'] }),
   ])
   await settled()
-  assert.ok(run.told.includes('built b'))
-  assert.ok(!run.told.includes('started c'))
+  assert.deepEqual(run.told.slice(0, 4), ['started slow', 'started a', 'building slow', 'building a'])
+  assert.equal(run.told.at(-1), 'built b')
   slow.open()
   await run.outcomes
 })
 
-test('a limit of one has cpu targets built one after the other, and checked together', async () => {
-  const a = gate()
-  const b = gate()
-  const run = runFakes([fakeTarget('a', { build: a.build }), fakeTarget('b', { build: b.build })], { auth: 1 })
-  await settled()
-  assert.deepEqual(run.told, ['started a', 'started b', 'building a'])
-  a.open()
-  await settled()
-  assert.deepEqual(run.told.slice(3).toSorted(), ['building b', 'built a'])
-  b.open()
-  await run.outcomes
-})
-
-test("targets in auth/ and on nodes do not take each other's slots", async () => {
-  const cpu = gate()
-  const ssh = gate()
+test('a limit of one has targets in auth/ built one after the other, checked together, and beside those on nodes', async () => {
+  const [a, b, node] = [gate(), gate(), gate()]
   const run = runFakes(
-    [fakeTarget('cpu', { build: cpu.build }), fakeTarget('ssh', { build: ssh.build, where: 'node' })],
+    [
+      fakeTarget('a', { build: a.build }),
+      fakeTarget('b', { build: b.build }),
+      fakeTarget('node', { build: node.build, where: 'node' }),
+    ],
     { auth: 1, node: 1 },
   )
   await settled()
-  assert.deepEqual(run.told.filter((line) => line.startsWith('building')).toSorted(), ['building cpu', 'building ssh'])
-  cpu.open()
-  ssh.open()
+  assert.deepEqual(run.told, ['started a', 'started b', 'building a', 'started node', 'building node'])
+  a.open()
+  await settled()
+  assert.deepEqual(run.told.slice(5).toSorted(), ['building b', 'built a'])
+  b.open()
+  node.open()
   await run.outcomes
 })
 
@@ -108,42 +92,18 @@ test('signals and the tree have their turn between one target and the next', asy
   assert.equal(new Set(begun).size, 3, begun.join(', '))
 })
 
-test('an abort while others look cancels those that wait for their turn', async () => {
-  const slow = () => {
-    setImmediate(() => run.abort.abort())
-    return fresh
+test('a target on a node holds its slot from before its check until it is released', async () => {
+  const [looked, build, release] = [gate(), gate(), gate()]
+  const check = async () => {
+    await looked.build()
+    return stale
   }
-  const run = runFakes([fakeTarget('a', { check: slow }), fakeTarget('b'), fakeTarget('c')])
-  const outcomes = kinds(await run.outcomes)
-  assert.deepEqual([outcomes.a, outcomes.c], ['fresh', 'cancelled'])
-  assert.deepEqual(run.told.slice(0, 1), ['started a'])
-  assert.ok(!run.told.includes('started c'), run.told.join(', '))
-})
-
-test('an ssh target holds its slot from before its check until it is released', async () => {
-  const build = gate()
-  const looked = gate()
-  const release = gate()
-  const run = runFakes(
-    [
-      fakeTarget('a', {
-        where: 'node',
-        check: async () => {
-          await looked.build()
-          return stale
-        },
-        build: build.build,
-        release: release.build,
-      }),
-      fakeTarget('b', { where: 'node' }),
-    ],
-    { node: 1 },
-  )
+  const a = fakeTarget('a', { where: 'node', check, build: build.build, release: release.build })
+  const run = runFakes([a, fakeTarget('b', { where: 'node' })], { node: 1 })
   await settled()
   assert.deepEqual(run.told, ['started a'])
   looked.open()
   await settled()
-  assert.deepEqual(run.told, ['started a', 'building a'])
   build.open()
   await settled()
   assert.deepEqual(run.told, ['started a', 'building a'])
@@ -158,51 +118,40 @@ for (const [how, told] of [
   ['failed in its build', { build: async () => throws(new Failure('no'))() }],
   ['failed by a bug', { build: async () => throws(new TypeError('no'))() }],
 ] as const satisfies readonly [string, Partial<Target>][])
-  test(`an ssh target that is ${how} is released once, before it ends`, async () => {
+  test(`a target on a node that is ${how} is released once, before it ends`, async () => {
     const order: string[] = []
-    const run = runFakes(
-      [
-        fakeTarget('a', {
-          where: 'node',
-          release: async () => {
-            await settled()
-            order.push('released')
-          },
-          ...told,
-        }),
-      ],
-      { onEvent: (event) => event.type === 'ended' && order.push('ended') },
-    )
+    const release = async () => {
+      await settled()
+      order.push('released')
+    }
+    const run = runFakes([fakeTarget('a', { where: 'node', release, ...told })], {
+      onEvent: (event) => event.type === 'ended' && order.push('ended'),
+    })
     await run.outcomes
     assert.deepEqual(order, ['released', 'ended'])
   })
 
 test('a fresh target is not built, and neither is what needs it', async () => {
   const until = new Date('2036-01-01')
-  const build = async () => assert.fail('built')
   const run = runFakes([
-    fakeTarget('a', { check: () => ({ reasons: [], until }), build }),
-    fakeTarget('b', { needs: ['a'], check: () => fresh, build }),
+    fakeTarget('a', { check: () => ({ reasons: [], until }), build: notBuilt }),
+    fakeTarget('b', { needs: ['a'], check: () => fresh, build: notBuilt }),
   ])
-  assert.deepEqual(
-    await run.outcomes,
-    new Map([
-      ['a', { kind: 'fresh', reasons: [], until }],
-      ['b', { kind: 'fresh', reasons: [] }],
-    ]),
-  )
+  assert.deepEqual(Object.fromEntries(await run.outcomes), {
+    a: { kind: 'fresh', reasons: [], until },
+    b: { kind: 'fresh', reasons: [] },
+  })
   assert.deepEqual(run.told, ['started a', 'fresh a', 'started b', 'fresh b'])
 })
 
 test('a target whose need was rebuilt is checked after it, and what did not really change stops there', async () => {
   const made: string[] = []
+  const build = async () => {
+    made.push('a')
+    return undefined
+  }
   const run = runFakes([
-    fakeTarget('a', {
-      build: async () => {
-        made.push('a')
-        return undefined
-      },
-    }),
+    fakeTarget('a', { build }),
     fakeTarget('changed', { needs: ['a'], check: () => (made.includes('a') ? stale : fresh) }),
     fakeTarget('same', { needs: ['a'], check: () => (made.includes('a') ? fresh : stale) }),
     fakeTarget('after', { needs: ['same'], check: () => fresh }),
@@ -210,30 +159,25 @@ test('a target whose need was rebuilt is checked after it, and what did not real
   assert.deepEqual(kinds(await run.outcomes), { a: 'built', changed: 'built', same: 'fresh', after: 'fresh' })
 })
 
-test('a failure cancels exactly what needs it, and names it', async () => {
-  const failure = new Failure('no room')
-  const build = async () => assert.fail('built')
-  const run = runFakes([
+test('a failure is the outcome, as it is, and cancels exactly what needs it, which names it', async () => {
+  const [failure, refusal] = [new Failure('no room'), refused('another CA')]
+  const outcomes = await runFakes([
     fakeTarget('a'),
     fakeTarget('broken', { needs: ['a'], build: async () => throws(failure)() }),
+    fakeTarget('refused', { check: async () => throws(refusal)(), build: notBuilt }),
     fakeTarget('beside', { needs: ['a'] }),
-    fakeTarget('child', { needs: ['a', 'broken'], build }),
-    fakeTarget('grandchild', { needs: ['child', 'beside'], build }),
+    fakeTarget('child', { needs: ['a', 'broken'], check: () => assert.fail('looked at') }),
+    fakeTarget('grandchild', { needs: ['child', 'beside'], build: notBuilt }),
     fakeTarget('apart'),
-  ])
-  assert.deepEqual(kinds(await run.outcomes), {
-    a: 'built',
-    broken: 'failed',
-    beside: 'built',
-    child: 'cancelled',
-    grandchild: 'cancelled',
-    apart: 'built',
+  ]).outcomes
+  const built = { kind: 'built', ...stale }
+  assert.deepEqual(Object.fromEntries(outcomes), {
+    ...{ a: built, beside: built, apart: built },
+    broken: { kind: 'failed', failure },
+    refused: { kind: 'failed', failure: refusal },
+    child: { kind: 'cancelled', because: ['broken'] },
+    grandchild: { kind: 'cancelled', because: ['child'] },
   })
-  const outcomes = await run.outcomes
-  assert.deepEqual(outcomes.get('broken'), { kind: 'failed', failure })
-  assert.deepEqual(outcomes.get('child'), { kind: 'cancelled', because: ['broken'] })
-  assert.deepEqual(outcomes.get('grandchild'), { kind: 'cancelled', because: ['child'] })
-  assert.ok(!run.told.includes('started child'))
 })
 
 test('a target that comes after any of several is cancelled only if all of them failed', async () => {
@@ -272,30 +216,6 @@ test('what needs no order is repaired although something before it could not be 
   assert.deepEqual(kinds(await ran.outcomes), { a: 'failed', b: 'cancelled', c: 'cancelled' })
 })
 
-test('a cancelled target waits for its other needs, and then ends without being checked', async () => {
-  const slow = gate()
-  const run = runFakes([
-    fakeTarget('broken', { check: throws(new Failure('no')) }),
-    fakeTarget('slow', { build: slow.build }),
-    fakeTarget('child', { needs: ['broken', 'slow'], check: () => assert.fail('looked at') }),
-  ])
-  await settled()
-  assert.ok(!run.told.includes('cancelled child'))
-  slow.open()
-  assert.deepEqual((await run.outcomes).get('child'), { kind: 'cancelled', because: ['broken'] })
-})
-
-test('a Failure of a check is the outcome, as it is', async () => {
-  const failure = refused('another CA')
-  const run = runFakes([
-    fakeTarget('a', { check: throws(failure), build: async () => assert.fail('built') }),
-    fakeTarget('b', { check: async () => throws(failure)() }),
-  ])
-  const outcomes = await run.outcomes
-  assert.deepEqual(outcomes.get('a'), { kind: 'failed', failure })
-  assert.deepEqual(outcomes.get('b'), { kind: 'failed', failure })
-})
-
 for (const [what, error, message] of [
   ['an Error', new TypeError("can't read x of undefined"), /TypeError: can't read x of undefined$/],
   ['something that is no Error', 'just text', /just text$/],
@@ -312,61 +232,59 @@ for (const [what, error, message] of [
     assert.equal(outcome.failure.kind, 'failed')
   })
 
-test('an abort before a target is checked cancels it, and what is being built is ended', async () => {
-  const slow = gate()
-  const run = runFakes([
-    fakeTarget('a', { build: slow.build }),
-    fakeTarget('b', { needs: ['a'], check: () => assert.fail('looked at') }),
-  ])
-  await settled()
-  run.abort.abort()
-  slow.open()
-  const outcomes = await run.outcomes
-  assert.equal(outcomes.get('a')?.kind, 'built')
-  assert.deepEqual(outcomes.get('b'), { kind: 'cancelled', because: [] })
-})
-
-test('an abort during a check starts no build', async () => {
-  const looked = Promise.withResolvers<Look>()
-  const run = runFakes([fakeTarget('a', { check: () => looked.promise, build: async () => assert.fail('built') })])
-  await settled()
-  run.abort.abort()
-  looked.resolve(stale)
-  assert.deepEqual(kinds(await run.outcomes), { a: 'cancelled' })
-  assert.deepEqual(run.told, ['started a', 'cancelled a'])
-})
-
-test('an abort during the wait for a slot starts no build', async () => {
-  const slow = gate()
-  const build = async () => assert.fail('built')
-  const run = runFakes(
-    [fakeTarget('a', { build: slow.build }), fakeTarget('b', { build }), fakeTarget('c', { build })],
-    { auth: 1 },
-  )
-  await settled()
-  assert.deepEqual(run.told, ['started a', 'started b', 'building a', 'started c'])
-  run.abort.abort()
-  slow.open()
-  assert.deepEqual(kinds(await run.outcomes), { a: 'built', b: 'cancelled', c: 'cancelled' })
-})
-
-test('an abort during the wait for an ssh slot neither looks nor builds', async () => {
-  const slow = gate()
-  const run = runFakes(
-    [
-      fakeTarget('a', { where: 'node', build: slow.build }),
-      fakeTarget('b', { where: 'node', check: () => assert.fail('looked at') }),
+type Gate = ReturnType<typeof gate>
+const lookedAt = () => assert.fail('looked at')
+const node = 'node'
+const aborts: readonly [when: string, (slow: Gate) => readonly Target[], ended: object, FakeRunOptions?][] = [
+  [
+    'before a target is checked cancels it, and lets what is being built end',
+    ({ build }) => [fakeTarget('a', { build }), fakeTarget('b', { needs: ['a'], check: lookedAt })],
+    { a: 'built', b: 'cancelled' },
+  ],
+  [
+    'during a check starts no build',
+    ({ build }) => [fakeTarget('a', { check: async () => (await build()) ?? stale, build: notBuilt })],
+    { a: 'cancelled' },
+  ],
+  [
+    'during the wait for a slot starts no build',
+    ({ build }) => [
+      fakeTarget('a', { build }),
+      fakeTarget('b', { build: notBuilt }),
+      fakeTarget('c', { build: notBuilt }),
     ],
+    { a: 'built', b: 'cancelled', c: 'cancelled' },
+    { auth: 1 },
+  ],
+  [
+    "during the wait for a node's slot neither looks nor builds",
+    ({ build }) => [fakeTarget('a', { where: node, build }), fakeTarget('b', { where: node, check: lookedAt })],
+    { a: 'built', b: 'cancelled' },
     { node: 1 },
-  )
-  await settled()
-  run.abort.abort()
-  slow.open()
-  assert.deepEqual(kinds(await run.outcomes), { a: 'built', b: 'cancelled' })
-  assert.ok(!run.told.includes('started b'))
+  ],
+]
+for (const [when, targets, ended, options] of aborts)
+  test(`an abort ${when}`, async () => {
+    const slow = gate()
+    const run = runFakes(targets(slow), options)
+    await settled()
+    run.abort.abort()
+    slow.open()
+    assert.deepEqual(kinds(await run.outcomes), ended)
+  })
+
+test('an abort while others look cancels those that wait for their turn', async () => {
+  const check = () => {
+    setImmediate(() => run.abort.abort())
+    return fresh
+  }
+  const run = runFakes([fakeTarget('a', { check }), fakeTarget('b'), fakeTarget('c')])
+  const { a, c } = kinds(await run.outcomes)
+  assert.deepEqual([a, c], ['fresh', 'cancelled'])
+  assert.ok(!run.told.includes('started c'), run.told.join(', '))
 })
 
-test('a build that an abort makes fail is cancelled, not failed', async () => {
+test('a build that an abort makes fail is cancelled, not failed, and what it began is kept in mind', async () => {
   const build = (_: unknown, { signal }: Work) =>
     new Promise<undefined>((_resolve, reject) => signal.addEventListener('abort', () => reject(signal.reason)))
   const run = runFakes([fakeTarget('a', { build }), fakeTarget('b', { needs: ['a'] })])
@@ -380,127 +298,80 @@ test('a build that an abort makes fail is cancelled, not failed', async () => {
 test('an abort before the run begins ends every target', async () => {
   const run = runFakes([fakeTarget('a'), fakeTarget('b', { needs: ['a'] })])
   run.abort.abort()
-  assert.deepEqual(kinds(await run.outcomes), { a: 'cancelled', b: 'cancelled' })
+  await run.outcomes
   assert.deepEqual(run.told, ['cancelled a', 'cancelled b'])
 })
 
+const wrongMode: Reason = { kind: 'wrong-mode', path: 'a', was: 0o644, wanted: 0o600 }
+const needing = (...ids: string[]): Reason => ({ kind: 'need-rebuilt', ids })
+
 test('a dry run builds nothing, and says that what needs something stale would be built again', async () => {
-  const build = async () => assert.fail('built')
   const run = runFakes(
     [
-      fakeTarget('a', { build }),
-      fakeTarget('b', { needs: ['a'], check: () => fresh, build }),
-      fakeTarget('c', { needs: ['b'], check: () => fresh, build }),
-      fakeTarget('d', { check: () => fresh, build }),
+      fakeTarget('a', { build: notBuilt }),
+      fakeTarget('b', { needs: ['a'], check: () => fresh, build: notBuilt }),
+      fakeTarget('c', { needs: ['b'], check: () => fresh, build: notBuilt }),
+      fakeTarget('own reasons', { needs: ['a'], build: notBuilt }),
+      fakeTarget('d', { check: () => fresh, build: notBuilt }),
+      fakeTarget('forced', { check: () => fresh, build: notBuilt }),
+      fakeTarget('of forced', { needs: ['forced'], check: () => fresh, build: notBuilt }),
+      // A repair of a mode makes nothing else stale, and becomes a rebuild where a need will be built.
+      fakeTarget('mode', { check: () => ({ reasons: [wrongMode] }), build: notBuilt }),
+      fakeTarget('of mode', { needs: ['mode'], check: () => fresh, build: notBuilt }),
+      fakeTarget('mode of a', { needs: ['a'], check: () => ({ reasons: [wrongMode] }), build: notBuilt }),
     ],
-    { dryRun: true },
+    { dryRun: true, forced: { forced: 'rebuild' } },
   )
-  const because = (id: string): Outcome => ({
-    kind: 'stale',
-    reasons: [{ kind: 'need-rebuilt', ids: [id] }],
+  const reasons = [...(await run.outcomes)].map(([id, outcome]) => [id, 'reasons' in outcome && outcome.reasons])
+  assert.deepEqual(Object.fromEntries(reasons), {
+    a: stale.reasons,
+    b: [needing('a')],
+    c: [needing('b')],
+    'own reasons': stale.reasons,
+    d: [],
+    forced: [{ kind: 'forced' }],
+    'of forced': [needing('forced')],
+    mode: [wrongMode],
+    'of mode': [],
+    'mode of a': [wrongMode, needing('a')],
   })
-  const outcomes = await run.outcomes
-  assert.deepEqual(kinds(outcomes), { a: 'stale', b: 'stale', c: 'stale', d: 'fresh' })
-  assert.deepEqual(outcomes.get('b'), because('a'))
-  assert.deepEqual(outcomes.get('c'), because('b'))
-  assert.ok(run.told.every((line) => !line.startsWith('building')))
+  assert.ok(run.told.every((line) => /^(started|stale|fresh) /.test(line)))
 })
 
-test('a dry run gives the reasons of its own of a stale target, not those of its needs', async () => {
-  const run = runFakes([fakeTarget('a'), fakeTarget('b', { needs: ['a'] })], { dryRun: true })
-  const outcome = (await run.outcomes).get('b')
-  assert.deepEqual(outcome?.kind === 'stale' && outcome.reasons, stale.reasons)
-})
-
-test('a repair of a mode makes nothing else stale in a dry run', async () => {
-  const wrongMode: Reason = { kind: 'wrong-mode', path: 'a', was: 0o644, wanted: 0o600 }
-  const run = runFakes(
-    [
-      fakeTarget('a', { check: () => ({ reasons: [wrongMode] }) }),
-      fakeTarget('b', { needs: ['a'], check: () => fresh }),
-    ],
-    { dryRun: true },
-  )
-  assert.deepEqual(
-    await run.outcomes,
-    new Map<string, Outcome>([
-      ['a', { kind: 'stale', reasons: [wrongMode] }],
-      ['b', { kind: 'fresh', reasons: [] }],
-    ]),
-  )
-})
-
-test('a repair becomes a rebuild in a dry run where a need will be built', async () => {
-  const wrongMode: Reason = { kind: 'wrong-mode', path: 'b', was: 0o644, wanted: 0o600 }
-  const run = runFakes([fakeTarget('a'), fakeTarget('b', { needs: ['a'], check: () => ({ reasons: [wrongMode] }) })], {
-    dryRun: true,
-  })
-  assert.deepEqual((await run.outcomes).get('b'), {
-    kind: 'stale',
-    reasons: [wrongMode, { kind: 'need-rebuilt', ids: ['a'] }],
-  })
-})
-
-test('a dry run takes a file that cannot be inspected for stale only where its need will be built, and a node never', async () => {
+test('a dry run takes a file that cannot be inspected for stale only where its need will be built; a node and a refusal never', async () => {
   const check = throws(new Failure('ca.pem is gone'))
   const targets = [
     fakeTarget('a'),
     fakeTarget('b', { needs: ['a'], check }),
     fakeTarget('node', { needs: ['a'], check, where: 'node' }),
+    fakeTarget('refused', { needs: ['a'], check: throws(refused('no')) }),
     fakeTarget('c', { check }),
   ]
-  const run = runFakes(targets, { dryRun: true })
-  assert.deepEqual(kinds(await run.outcomes), { a: 'stale', b: 'stale', node: 'failed', c: 'failed' })
+  const ended = { a: 'stale', b: 'stale', node: 'failed', refused: 'failed', c: 'failed' }
+  assert.deepEqual(kinds(await runFakes(targets, { dryRun: true }).outcomes), ended)
 })
 
-test('a dry run shows a refusal even where a need will be built', async () => {
-  const run = runFakes([fakeTarget('a'), fakeTarget('b', { needs: ['a'], check: throws(refused('no')) })], {
-    dryRun: true,
-  })
-  assert.deepEqual(kinds(await run.outcomes), { a: 'stale', b: 'failed' })
-})
-
-test('a forced rebuild builds a fresh target, and passes on that it is forced', async () => {
-  const works: Work[] = []
-  const build = async (_: unknown, work: Work) => {
-    works.push(work)
+test('a forced rebuild is checked, and refused as an unforced one is; a replacement is built without a check', async () => {
+  const works: Pick<Work, 'reasons' | 'force'>[] = []
+  const build = async (_: unknown, { reasons, force }: Work) => {
+    works.push({ reasons, force })
     return undefined
   }
-  const run = runFakes([fakeTarget('a', { check: () => fresh, build }), fakeTarget('b', { check: () => fresh })], {
-    forced: { a: 'rebuild' },
-  })
-  assert.deepEqual(kinds(await run.outcomes), { a: 'built', b: 'fresh' })
-  assert.deepEqual(
-    works.map(({ reasons, force }) => ({ reasons, force })),
-    [{ reasons: [{ kind: 'forced' }], force: 'rebuild' }],
-  )
-})
-
-test('a forced rebuild is refused as an unforced one is', async () => {
-  const run = runFakes([fakeTarget('a', { check: throws(refused('no')), build: async () => assert.fail('built') })], {
-    forced: { a: 'rebuild' },
-  })
-  assert.deepEqual(kinds(await run.outcomes), { a: 'failed' })
-})
-
-test('a target that is to be replaced is built without a check', async () => {
-  const forces: unknown[] = []
-  const build = async (_: unknown, { force }: Work) => {
-    forces.push(force)
-    return undefined
-  }
-  const run = runFakes([fakeTarget('a', { check: throws(refused('no')), build })], { forced: { a: 'replace' } })
-  const reasons: Reason[] = [{ kind: 'forced', replaces: true }]
-  assert.deepEqual(await run.outcomes, new Map<string, Outcome>([['a', { kind: 'built', reasons }]]))
-  assert.deepEqual(forces, ['replace'])
-})
-
-test('a dry run says what is forced, and what follows from it', async () => {
   const run = runFakes(
-    [fakeTarget('a', { check: () => fresh }), fakeTarget('b', { needs: ['a'], check: () => fresh })],
-    { dryRun: true, forced: { a: 'rebuild' } },
+    [
+      fakeTarget('rebuilt', { check: () => fresh, build }),
+      fakeTarget('refused', { check: throws(refused('no')), build: notBuilt }),
+      fakeTarget('replaced', { check: throws(refused('no')), build }),
+      fakeTarget('other', { check: () => fresh }),
+    ],
+    { forced: { rebuilt: 'rebuild', refused: 'rebuild', replaced: 'replace' } },
   )
-  assert.deepEqual(kinds(await run.outcomes), { a: 'stale', b: 'stale' })
+  const ended = { rebuilt: 'built', refused: 'failed', replaced: 'built', other: 'fresh' }
+  assert.deepEqual(kinds(await run.outcomes), ended)
+  assert.deepEqual(works, [
+    { reasons: [{ kind: 'forced' }], force: 'rebuild' },
+    { reasons: [{ kind: 'forced', replaces: true }], force: 'replace' },
+  ])
 })
 
 test('the warning is what a build returns, else the one of the check', async () => {
@@ -693,19 +564,26 @@ test('in a dry run of any graph only needs make what is fresh stale; what comes 
   )
 })
 
-test('build gets what check found, and the reported verdict does not contain it', async () => {
+test('a build, and the checks after it, get what a check found, unless it was built since; the outcome does not hold it', async () => {
   const handed: unknown[] = []
-  const target: Target<string> = fakeTarget('a') as Target<string>
+  const look = (reasons: Look['reasons']) => () => ({ reasons, found: 'what was there' })
   const run = runFakes([
-    {
-      ...target,
-      check: () => ({ ...stale, found: 'what was there' }),
+    fakeTarget('fresh', { check: look([]) }),
+    fakeTarget('built', {
+      check: look(stale.reasons),
       build: async (_, { found }) => {
         handed.push(found)
         return undefined
       },
-    },
+    }),
+    fakeTarget('after', {
+      after: ['fresh', 'built'],
+      check: (_run, _force, foundBefore) => {
+        handed.push(Object.fromEntries(foundBefore ?? []))
+        return fresh
+      },
+    }),
   ])
-  assert.deepEqual(await run.outcomes, new Map([['a', { kind: 'built', ...stale }]]))
-  assert.deepEqual(handed, ['what was there'])
+  assert.deepEqual((await run.outcomes).get('built'), { kind: 'built', ...stale })
+  assert.deepEqual(handed, ['what was there', { fresh: 'what was there' }])
 })
