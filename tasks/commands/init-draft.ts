@@ -28,6 +28,8 @@ export interface ClusterDraft {
   readonly network: Readonly<{ serviceCIDR: string | readonly string[]; clusterDomain: string }>
   readonly encryption: Readonly<{ provider: string; resources: readonly string[] }>
   readonly ssh: Readonly<{ user: string; configFile: string | undefined; directory: string }>
+  /** Without units nothing is installed and nobody becomes root; with units, their files are looked at before any is made anew. */
+  readonly install: true
   readonly users: readonly Readonly<{ name: string; groups: readonly string[]; validity: string }>[]
   readonly nodes: readonly DraftNode[]
 }
@@ -46,6 +48,7 @@ export function newDraft(name: string, { name: layout, defaults }: Layout): Clus
     network: { ...v.getDefaults(network.wrapped), ...map(defaults.network) },
     encryption: v.getDefaults(encryption.wrapped),
     ssh: { user, configFile: undefined, directory },
+    install: true,
     users: [],
     nodes: [],
   }
@@ -88,11 +91,12 @@ const notes: Readonly<Record<string, Readonly<Record<string, string>>>> = {
     configFile: 'ssh -F',
     directory: 'where files go on a node',
   },
+  install: { '': "copies files to where the guide's units read them, and restarts units: docs/install.md; false: not" },
   users: { '': 'besides admin' },
 }
 
 /** `schema` is a path or an address for the editor: https://github.com/redhat-developer/yaml-language-server#using-inlined-schema */
-export function formatCluster({ nodes, users, layout, ...draft }: ClusterDraft, schema: string): string {
+export function formatCluster({ nodes, users, layout, install, ...draft }: ClusterDraft, schema: string): string {
   const { guide, without } = layouts[layout]
   const section = (name: string, values: object): string[] => {
     const own = Object.entries(values).filter(([key, value]) => value !== undefined || !without.has(`${name}.${key}`))
@@ -114,7 +118,7 @@ export function formatCluster({ nodes, users, layout, ...draft }: ClusterDraft, 
     line('domain', domain),
     ...Object.entries(sections).flatMap(([key, values]) => section(key, values)),
     '# localKubeconfig: false # else the admin is entered into your own kubeconfig, as its current context',
-    "# install: true # copies files to where the guide's units read them, and restarts units: docs/install.md",
+    line('install', install),
     ...(users.length > 0
       ? [line('users', undefined), ...users.map((user) => `  - ${text(user)}`)]
       : [`# ${line('users', undefined)}`, '#   - { name: jane, groups: [devs], validity: 90d }']),

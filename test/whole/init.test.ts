@@ -1,20 +1,36 @@
 /** `init` from outside: a cluster behind a jump host, from its names to what is deployed. */
 import assert from 'node:assert/strict'
-import { readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { execFileSync } from 'node:child_process'
+import { chmodSync, chownSync, existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { userInfo } from 'node:os'
 import { join } from 'node:path'
 import { after, before, describe, test } from 'node:test'
 import { type Lab, startLab } from '../lab/lab.ts'
 import { harderway, makePlace } from '../support/harderway.ts'
+import { anybody, isRoot } from '../support/node-shells.ts'
 import { needs } from '../support/programs.ts'
 
-describe('a cluster behind a jump host', { skip: needs('sshd', 'ssh', 'scp') }, () => {
+/** Whoever logs in is another user than root. */
+const notRoot = isRoot
+  ? [
+      `ForceCommand exec setpriv --reuid=${anybody} --regid=${anybody} --clear-groups sh -c "$SSH_ORIGINAL_COMMAND"`,
+      'Subsystem sftp /usr/lib/openssh/sftp-server',
+    ]
+  : []
+
+describe('a cluster behind a jump host', { skip: needs('sshd', 'ssh', 'scp', ...(isRoot ? ['setpriv'] : [])) }, () => {
   const names = ['control0', 'worker0', 'gateway'] as const
   let place: string
   let lab: Lab
   before(async () => {
     place = makePlace()
-    lab = await startLab({ dir: join(place, 'lab'), nodes: [...names, 'jump'].map((name) => ({ name })) })
+    chmodSync(place, 0o755)
+    const programs = join(place, 'programs')
+    mkdirSync(programs)
+    writeFileSync(join(programs, 'sudo'), '#!/bin/sh\necho "$@" >>"$HOME/asked"\nexit 1\n', { mode: 0o755 })
+    const login = { config: notRoot, sftp: !isRoot, env: { PATH: `${programs}:${process.env.PATH}` } }
+    lab = await startLab({ dir: join(place, 'lab'), nodes: [...names, 'jump'].map((name) => ({ name, ...login })) })
+    if (isRoot) for (const { home } of lab.nodes) chownSync(home, anybody, anybody)
     const files = [
       `IdentityFile ${place}/lab/client_key`,
       `UserKnownHostsFile ${lab.knownHosts}`,
@@ -36,13 +52,16 @@ describe('a cluster behind a jump host', { skip: needs('sshd', 'ssh', 'scp') }, 
     rmSync(place, { recursive: true, force: true })
   })
 
-  test('is deployed to by the cluster.yaml that its names gave', async () => {
+  test('is deployed to by the cluster.yaml that its names gave, and where no unit runs nobody becomes root', async () => {
     const [control0, worker0, gateway] = names
     const nodes = ['--control', control0, '--worker', worker0, '--gateway', gateway]
     const made = await harderway(place, 'init', 'new', ...nodes, '--virtual-ip', '10.0.0.21', '--ssh-config', 'cfg')
     assert.equal(made.status, 0, made.stdout + made.stderr)
     const file = join(place, 'new/cluster.yaml')
-    writeFileSync(file, readFileSync(file, 'utf8').replace('key: rsa-2048', 'key: ecdsa-p256'))
+    const text = readFileSync(file, 'utf8').replace('key: rsa-2048', 'key: ecdsa-p256')
+    assert.match(text, /^install: true /m)
+    // As it is for a user who is not root: cluster.yaml has the one who runs the tests.
+    writeFileSync(file, text.replace('install: true', 'install: { sudo: sudo -n }'))
     const [, command = ''] = /^now: npm run bootstrap -- (.*)\n$/m.exec(made.stdout) ?? []
     const plan = await harderway(place, 'bootstrap', ...command.split(' '))
     assert.equal(plan.status, 4, plan.stdout + plan.stderr)
@@ -54,5 +73,11 @@ describe('a cluster behind a jump host', { skip: needs('sshd', 'ssh', 'scp') }, 
     )
     const again = await harderway(place, 'bootstrap', ...command.split(' '))
     assert.equal(again.status, 0, again.stdout + again.stderr)
+    const asked = (name: string) => existsSync(join(lab.node(name).home, 'asked'))
+    assert.deepEqual(names.filter(asked), [])
+    // The one that was there to be asked leaves its mark, and whoever asks it is not root.
+    const args = ['-F', join(place, 'cfg'), names[1], 'id -u; ! sudo -n true']
+    assert.notEqual(execFileSync('ssh', args, { encoding: 'utf8' }), '0\n')
+    assert.deepEqual(names.filter(asked), [names[1]])
   })
 })

@@ -53,7 +53,7 @@ ssh: # aliases, ports and jump hosts are those of your ssh configuration
   # configFile: # ssh -F
   directory: "~" # where files go on a node
 # localKubeconfig: false # else the admin is entered into your own kubeconfig, as its current context
-# install: true # copies files to where the guide's units read them, and restarts units: docs/install.md
+install: true # copies files to where the guide's units read them, and restarts units: docs/install.md; false: not
 # users: # besides admin
 #   - { name: jane, groups: [devs], validity: 90d }
 nodes:
