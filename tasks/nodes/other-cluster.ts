@@ -11,8 +11,10 @@ import type { Target } from '../../lib/graph/target.ts'
 import { otherIdentity } from '../../lib/kubernetes/identity.ts'
 import { ownCas } from '../../lib/pki/pair.ts'
 import { formatNames, groupAlike } from '../../lib/wording.ts'
+import type { Unit } from '../layouts/layout.ts'
 import { layoutOf } from '../layouts/table.ts'
 import { identityFiles } from '../tables/files.ts'
+import { nodeUnits } from '../tables/places.ts'
 import { readShown } from './component.ts'
 import { waysOutOfLost } from './fetch-command.ts'
 import { heldOn } from './guards.ts'
@@ -76,6 +78,8 @@ interface Trace {
   readonly files: readonly string[]
   /** Ports where it serves a certificate. */
   readonly ports: readonly number[]
+  /** Ports of its own units where something listens, and showed none. */
+  readonly silent: readonly number[]
   /** It is of another identity than what is left in auth/. */
   readonly isOfAnother: boolean
 }
@@ -92,8 +96,9 @@ async function findTrace(
     const look = await lookAtNode(seen, node)
     const all = heldOn(seen, node, look).filter(({ state }) => state.size > 0)
     const files = all.flatMap(({ file, at }) => (names.includes(file) ? [at] : []))
-    const served = await readAllServed(run, node)
-    if (files.length === 0 && served.length === 0) return look.places instanceof Failure ? 'unknown' : undefined
+    const { served, silent } = await readAllServed(run, node)
+    if (files.length + served.length + silent.length === 0)
+      return look.places instanceof Failure ? 'unknown' : undefined
     const isOther = (file: string, theirs: Buffer) =>
       otherIdentity(file, auth, theirs, (name) => backups(auth, name)) !== undefined
     const cas = ownCas(auth)
@@ -102,31 +107,41 @@ async function findTrace(
         ({ file, bytes }) => identityFiles(cluster).has(file) && auth.read(file) && bytes && isOther(file, bytes),
       ) ||
       (cas.length > 0 && served.some(({ der }) => !cas.some((ca) => new X509Certificate(der).verify(ca.publicKey))))
-    return { node, files, ports: served.map(({ port }) => port), isOfAnother }
+    return { node, files, ports: served.map(({ port }) => port), silent, isOfAnother }
   } catch (error) {
     if (error instanceof Failure) return 'unknown'
     throw error
   }
 }
 
-/** Needs no root: a node's folder may be tidied, and what its units read closed to the login user. */
-async function readAllServed(run: Run, node: ClusterNode): Promise<{ port: number; der: Buffer }[]> {
-  const units = layoutOf(run.cluster).units
-  const ports = [...new Set(units.flatMap(({ serves }) => serves.map(({ port }) => port)))]
-  const open = [...(await lookAtMachine(run, node, ports)).ports]
+/**
+ * Needs no root: a node's folder may be tidied, and what its units read closed to the login user. sshd may forward no port, a server
+ * may hang, or show a certificate to its own clients alone: that it listens where a unit of the node does is enough.
+ */
+async function readAllServed(run: Run, node: ClusterNode) {
+  const portsOf = (units: readonly Pick<Unit, 'serves'>[]) =>
+    units.flatMap(({ serves }) => serves.map(({ port }) => port))
+  const ports = [...new Set(portsOf(layoutOf(run.cluster).units))]
+  const listening = (await lookAtMachine(run, node, ports)).ports
+  const open = ports.filter((port) => listening.has(port))
   const shown = await Promise.all(open.map((port) => readShown({ run }, node, port)))
-  return open.flatMap((port, i) => {
-    const der = shown[i] ?? 'nothing'
-    return der === 'nothing' ? [] : [{ port, der }]
-  })
+  const own = portsOf(nodeUnits(run.cluster, node))
+  return {
+    served: open.flatMap((port, i) => {
+      const der = shown[i] ?? 'nothing'
+      return der === 'nothing' ? [] : [{ port, der }]
+    }),
+    silent: open.filter((port, i) => shown[i] === 'nothing' && own.includes(port)),
+  }
 }
 
 /** "control0, control1 hold a cluster's identity; worker0 serves a certificate on 10250, and auth/ has none" */
 function otherCluster({ auth }: Run, traces: readonly Trace[], isWhole: boolean, ways: string[]): Failure {
-  const textOf = (verb: (one: string, many: string) => string, { files, ports }: Trace) =>
+  const textOf = (verb: (one: string, many: string) => string, { files, ports, silent }: Trace) =>
     [
       files.length > 0 && `${verb('holds', 'hold')} ${isWhole ? "a cluster's identity" : formatNames(files)}`,
       ports.length > 0 && `${verb('serves', 'serve')} a certificate on ${formatNames(ports.map(String))}`,
+      silent.length > 0 && `${verb('listens', 'listen')} on ${formatNames(silent.map(String))}`,
     ]
       .filter(Boolean)
       .join(' and ')

@@ -1,6 +1,7 @@
 /** What auth/ has lost is never made a second time while a node shows that a cluster is there: without `install`, by any node. */
 import assert from 'node:assert/strict'
 import { cpSync, readdirSync, readFileSync, rmSync } from 'node:fs'
+import { createServer as createPlainServer } from 'node:net'
 import { join } from 'node:path'
 import { after, before, describe, type TestContext, test } from 'node:test'
 import { createServer } from 'node:tls'
@@ -86,6 +87,21 @@ describe('a second identity is not made', { skip: needs('sshd', 'ssh', 'scp') },
       await serve(t, addresses[node], port, requestCert)
       await assertRefused(everything(), new RegExp(`${node} serves a certificate on ${port}, and `))
     })
+
+  test('where a component listens and shows no certificate, as behind an sshd that forwards no port', async (t) => {
+    restore(t)
+    tidy('control0', 'worker0', 'gateway')
+    // What listens on the gateway may be its load balancer, with nothing behind it yet.
+    for (const [address, port] of [
+      [addresses.control0, 2379],
+      [addresses.gateway, 6443],
+    ] as const) {
+      const server = createPlainServer((socket) => socket.destroy())
+      await new Promise<void>((ready) => server.listen(port, address, ready))
+      t.after(() => server.close())
+    }
+    await assertRefused(everything(), /"control0 listens on 2379, and /)
+  })
 
   test('nor an encryption key for an API server that runs', async (t) => {
     restore(t)
