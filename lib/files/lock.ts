@@ -6,7 +6,7 @@
  * machine can't be inspected: after a short wait it is named, and the removal of its lock is left to the user.
  */
 import { randomUUID } from 'node:crypto'
-import { linkSync, readdirSync, readFileSync, readlinkSync, rmSync, writeFileSync } from 'node:fs'
+import { linkSync, readdirSync, readFileSync, readlinkSync, rmSync, statSync, writeFileSync } from 'node:fs'
 import { hostname } from 'node:os'
 import { basename, dirname, join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
@@ -33,7 +33,7 @@ interface ProcessId {
   readonly start: string
   /** The boot of the kernel, and the PID namespace, that the pid belongs to; '' without /proc, as on macOS. */
   readonly space: string
-  /** machine-id(5); '' where there is none. */
+  /** machine-id(5); '' where there is none, and in a container that is not booted: its boot is not the machine's. */
   readonly machine: string
   readonly host: string
 }
@@ -47,6 +47,8 @@ interface LockOwner extends ProcessId {
 
 /** The owner of a lock that names nobody, such as kubectl's. */
 const anotherProgram: LockOwner = { pid: 0, start: '', space: '', machine: '', host: '', token: '', since: '' }
+
+const bootIdFile = '/proc/sys/kernel/random/boot_id'
 
 export const thisProcess: ProcessId = {
   pid: process.pid,
@@ -201,15 +203,10 @@ export function livenessOf(other: ProcessId, me = thisProcess): 'alive' | 'dead'
   return start === other.start ? 'alive' : 'dead'
 }
 
-/** The PID namespace outside of all containers: PID_NS_INIT_INO in linux/nsfs.h. */
-const outermost = / pid:\[4026531836\]$/
-
 /** Of the same machine: copies of an image may share a machine-id, so the host name must match too. */
 function isOfEarlierBoot(other: ProcessId, me: ProcessId): boolean {
-  // systemd-nspawn makes up a boot_id for a container, and a container within that one reads the kernel's.
-  const areOutermost = outermost.test(other.space) && outermost.test(me.space)
   const isSameMachine = other.machine !== '' && other.machine === me.machine && other.host === me.host
-  return areOutermost && isSameMachine && bootOf(other) !== bootOf(me)
+  return isSameMachine && bootOf(other) !== bootOf(me)
 }
 
 function bootOf({ space }: ProcessId): string {
@@ -229,7 +226,7 @@ function readSpace(): string {
   try {
     // /proc may belong to another PID namespace.
     if (readlinkSync('/proc/self') !== String(process.pid)) return ''
-    const boot = readFileSync('/proc/sys/kernel/random/boot_id', 'utf8').trim()
+    const boot = readFileSync(bootIdFile, 'utf8').trim()
     return `${boot} ${readlinkSync('/proc/self/ns/pid')}`
   } catch {
     return ''
@@ -238,11 +235,21 @@ function readSpace(): string {
 
 function readMachine(): string {
   try {
+    if (!isBooted()) return ''
     // The file may be empty, or say "uninitialized".
     return /^[0-9a-f]{32}$/m.exec(readFileSync('/etc/machine-id', 'utf8'))?.[0] ?? ''
   } catch {
     return ''
   }
+}
+
+/**
+ * Outside of all containers (PID_NS_INIT_INO in linux/nsfs.h), or in one that systemd-nspawn has booted: that mounts a boot_id of its
+ * own. A container within that one reads the kernel's.
+ */
+function isBooted(): boolean {
+  const isOutermost = readlinkSync('/proc/self/ns/pid') === 'pid:[4026531836]'
+  return isOutermost || statSync(bootIdFile).dev !== statSync('/proc').dev
 }
 
 /** The start of the process: a reused pid has another one. '' for a zombie, which is dead; undefined if hidden (hidepid). */

@@ -169,7 +169,7 @@ export async function findRefusals(
 ): Promise<[string, Failure][]> {
   const refusals: [string, Failure][] = []
   for (const target of graph.values()) {
-    if (!target.irreplaceable && target.where !== 'kubeconfig') continue
+    if (!target.irreplaceable && !target.stopsRun && target.where !== 'kubeconfig') continue
     try {
       await checkInRun(target, nothingKnown(), forced.get(target.id), run)
     } catch (error) {

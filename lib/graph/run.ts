@@ -29,7 +29,12 @@ export interface Run {
   readonly checkClocks?: () => Promise<void>
   /** The rotation that this run drives, as it is typed: what that replaces need not match cluster.yaml yet. */
   readonly rotating?: string
-  readonly options: { readonly replaceIdentity: boolean; readonly prune: boolean }
+  readonly options: {
+    readonly replaceIdentity: boolean
+    readonly prune: boolean
+    /** Phases and targets, as they were typed. */
+    readonly names: readonly string[]
+  }
 }
 
 /** Whether less than certificates.renewBefore is left until then. */

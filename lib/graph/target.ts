@@ -40,6 +40,8 @@ export interface Target<Found = unknown> {
   readonly where: Where
   /** Losing it, or the key in it, breaks a running cluster: it refuses to be replaced before anything is built. */
   readonly irreplaceable?: 'whole' | 'key' | undefined
+  /** What it refuses stops the run before anything is built, as for what is irreplaceable. */
+  readonly stopsRun?: boolean
   /** Reads only. Throws a Failure where what is there may not be replaced, or can't be looked at. */
   check(run: Run, force?: Force, foundBefore?: FoundBefore): Look<Found> | Promise<Look<Found>>
   /** Makes it; absent for targets that are only checked. The warning says what the user must do next. */

@@ -117,9 +117,8 @@ export async function makePair(
   // It loads node-forge's ASN.1, which a run that makes nothing does not need.
   const { generatePrivateKey, issueCertificate, privateKeyPem } = await import('./x509.ts')
   const { profile, issuer, now, validity, chain = '', durable = false, tell = () => {} } = signing
-  const { notBefore, notAfter } = validityPeriod(now, validity, issuer.notAfter)
-  const earlier = tryCertificate(auth, name)?.notBefore ?? notBefore
-  const period = { notBefore: earlier > notBefore && earlier <= now ? earlier : notBefore, notAfter }
+  const { notAfter } = validityPeriod(now, validity, issuer.notAfter)
+  const period = { notBefore: nextStart(auth, name, now), notAfter }
   const change = changeOfPair(auth, name, { profile, expires: notAfter, isKeyKept: signing.key !== undefined })
   if (!signing.key) tell({ doing: 'new key' })
   const key = signing.key ?? (await generatePrivateKey(profile.key))
@@ -128,6 +127,13 @@ export async function makePair(
   if (!signing.key) auth.write(auth.files.key(name), privateKeyPem(key), secretMode, { durable })
   auth.write(auth.files.certificate(name), certificate + chain, publicMode, { durable })
   return change
+}
+
+/** When a certificate that is issued now begins to be valid. */
+export function nextStart(auth: AuthDir, name: string, now: Date): Date {
+  const { notBefore } = validityPeriod(now, 0)
+  const earlier = tryCertificate(auth, name)?.notBefore
+  return earlier && earlier > notBefore && earlier <= now ? earlier : notBefore
 }
 
 /** The change that making the pair would be, computed before it is made. */

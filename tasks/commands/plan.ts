@@ -8,7 +8,6 @@ import { nameInPhase } from '../../lib/graph/target.ts'
 import { byPhase } from '../../lib/show/reporter.ts'
 import { formatFailures } from '../../lib/show/words.ts'
 import { formatNames } from '../../lib/wording.ts'
-import { findOtherCluster } from '../nodes/other-cluster.ts'
 import { clusterGraph } from '../phases/table.ts'
 import { readAuth } from '../request/access.ts'
 import type { CommandRun } from '../request/command-run.ts'
@@ -18,7 +17,7 @@ import { exitStatus, type Finding } from '../request/job.ts'
 import { type Observation, observe, showObservation } from '../request/observe.ts'
 import { usage } from '../request/options.ts'
 import { type Selection, select } from '../request/selection.ts'
-import { notesOnAddresses, notesOnFolder, notesOnOptions } from '../request/walk.ts'
+import { notesOnAddresses, notesOnFolder, notesOnOptions, refusalsBefore } from '../request/walk.ts'
 import { formatUnderWay, rotationOf, rotationsUnderWay } from '../rotations/under-way.ts'
 import { phases } from '../tables/phases.ts'
 import { outageOf } from '../tables/places.ts'
@@ -33,7 +32,7 @@ export async function plan(given: CommandRun): Promise<readonly Finding[]> {
   const whole = closure(all, selection.ids)
   const graph = offline ? withoutLooks(whole) : whole
   const read = async (run: CommandRun) => {
-    const refusals = await findOtherCluster(run, graph, run.limits.node)
+    const refusals = await refusalsBefore(graph, { run, forced: selection.forced, limits: run.limits })
     if (refusals.length > 0) return () => refuse(run, graph, refusals)
     const seen = await observe(run, graph, { forced: selection.forced, foresees: true })
     return () => show(run, seen, { all, whole, selection })
@@ -129,7 +128,7 @@ export async function readPlanned(
 async function refuse(
   { reporterFor, endedStatus }: CommandRun,
   graph: Graph,
-  refusals: readonly [string, Failure][],
+  refusals: readonly [string | undefined, Failure][],
 ): Promise<readonly Finding[]> {
   const reporter = await reporterFor(byPhase(phases, graph), true)
   for (const [id, failure] of refusals) reporter.problem(failure, id)

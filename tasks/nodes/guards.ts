@@ -13,7 +13,7 @@ import type { Run } from '../../lib/graph/run.ts'
 import { isOlder, isPreviousCa, lacksOurKey, otherIdentity } from '../../lib/kubernetes/identity.ts'
 import { readClientCertificate, readEmbeddedCa } from '../../lib/kubernetes/kubeconfig.ts'
 import { type Certificate, isIssuedBy, readCertificates } from '../../lib/pki/certificate.ts'
-import { ownCas } from '../../lib/pki/pair.ts'
+import { nextStart, ownCas } from '../../lib/pki/pair.ts'
 import { type NodeLook, realPath } from '../../lib/remote/answer.ts'
 import { largestFile } from '../../lib/remote/look.ts'
 import { formatNames } from '../../lib/wording.ts'
@@ -212,35 +212,67 @@ export function whyNotCompared({ kind, size, sha256 }: FileState): string {
   return size > largestFile || sha256 ? 'too large to be compared' : 'not readable'
 }
 
-/** An out-of-date copy of auth/ would undo a renewal made elsewhere. */
+/**
+ * An out-of-date copy of auth/ would undo a renewal made elsewhere. In a plan a certificate that would be issued counts as issued.
+ * Throws a Failure, which says so where the newer one is from the future: then a clock was wrong.
+ */
 export function guardNewer(run: Run, node: ClusterNode, look: NodeLook): void {
-  const { auth } = run
+  const { auth, now } = run
   const cas = ownCas(auth)
-  const newer = heldOn(run, node, look).filter(({ file, bytes }) => {
-    // The same as ours, or not readable.
-    if (!bytes) return false
+  const newer = heldOn(run, node, look).flatMap(({ at, file, state, ...held }) => {
+    const isPending = run.pending?.has(file) === true
+    const isSame = state.sha256 !== undefined && state.sha256 === digestOf(run, file)
+    // Without bytes it is the same as ours, or not readable.
+    const bytes = held.bytes ?? (isPending && isSame ? auth.tryBytes(file) : undefined)
+    if (!bytes) return []
     const [[theirs, ...links] = [], [ours] = []] = [bytes, auth.tryBytes(file)].map((each) =>
       certificatesIn(auth, file, each),
     )
+    if (!theirs || !ours) return []
+    const start = isPending ? nextStart(auth, auth.files.parse(file)?.name ?? '', now) : ours.notBefore
     // During a rotation that was begun elsewhere, our CA has signed the CA that issued the certificate.
     const issuers = [...cas, ...links.filter((link) => link.isCa && cas.some((ca) => isIssuedBy(link, ca)))]
-    return theirs && ours && theirs.notBefore > ours.notBefore && issuers.some((by) => isIssuedBy(theirs, by))
+    const isOurs = issuers.some((by) => isIssuedBy(theirs, by))
+    return isOurs && theirs.notBefore > start ? [{ at, notBefore: theirs.notBefore }] : []
   })
-  if (newer.length === 0) return
-  throw new Failure(
-    `${formatNames(newer.map(({ at }) => at))} there ${newer.length === 1 ? 'is' : 'are'} newer than in ${auth.path}`,
+  if (newer.length > 0) throw newerThere(run, node, newer)
+}
+
+function newerThere(
+  run: Run,
+  node: ClusterNode,
+  newer: readonly { readonly at: string; readonly notBefore: Date }[],
+): Failure {
+  const { auth, cluster, command, now } = run
+  const isFuture = newer.some(({ notBefore }) => notBefore > now)
+  const which = formatNames(newer.map(({ at }) => at))
+  const verb = newer.length === 1 ? 'is' : 'are'
+  const phases = cluster.install ? 'deploy install' : 'deploy'
+  const restarts = cluster.install ? ', which restarts the units that read them at their start' : ''
+  const force = (nodes: readonly ClusterNode[]) => command(`${phases} ${nodeOptions(nodes)} --force`)
+  const control = cluster.nodes.find(({ role }) => role === 'control')
+  return new Failure(
+    isFuture ? `${which} there ${verb} from the future` : `${which} there ${verb} newer than in ${auth.path}`,
     {
       node: node.name,
       code: 'newer-on-node',
       shared: {
-        what: `newer certificates than in ${auth.path}`,
+        what: isFuture
+          ? `certificates from the future: the clock of the machine that issued them was wrong`
+          : `newer certificates than in ${auth.path}`,
         who: node.name,
         place: node,
         remedyFor: (nodes: readonly ClusterNode[]) =>
-          [
-            'this auth/ is out of date: use the one that they were deployed from',
-            `or overwrite them with the older ones: ${run.command(`${run.cluster.install ? 'deploy install' : 'deploy'} ${nodeOptions(nodes)} --force`)}`,
-          ].join('\n'),
+          isFuture
+            ? [
+                `compare date -u there and here: if a clock is wrong now, set it, then ${runAgain}`,
+                `if the clocks are right, overwrite them: ${force(nodes)}${restarts}`,
+              ].join('\n')
+            : [
+                'this auth/ is out of date: use the one that they were deployed from',
+                `if that is lost, move this one away and take the cluster over: ${replaceCommand(run, recoverCommand(run, control))}, then ${command('bootstrap')}`,
+                `or overwrite them with the older ones: ${force(nodes)}${restarts}`,
+              ].join('\n'),
       },
     },
   )

@@ -1,11 +1,15 @@
 /** Phases `cluster-cert`, `component-certs`, `node-certs` and `user-certs`: every certificate that the CA signs. */
 
+import { firstAddress } from '../../lib/address.ts'
 import type { Change } from '../../lib/change.ts'
 import type { Cluster } from '../../lib/cluster/cluster.ts'
+import { refusal, tryTo } from '../../lib/failure.ts'
+import type { AuthDir } from '../../lib/files/auth-dir.ts'
 import { caName } from '../../lib/files/names.ts'
 import { authTarget } from '../../lib/graph/auth-target.ts'
 import type { Run } from '../../lib/graph/run.ts'
 import type { Target, Work } from '../../lib/graph/target.ts'
+import { readServer } from '../../lib/kubernetes/kubeconfig.ts'
 import {
   changeOfPair,
   checkPair,
@@ -46,6 +50,7 @@ export function leafTargets(cluster: Cluster, phase: LeafPhase): Target[] {
         restarts: unitsToRestart(cluster, files, row.node),
         where: 'auth',
         irreplaceable: row.irreplaceable?.part,
+        stopsRun: row.phase === 'cluster-cert',
         check: (run) => check(run, row),
         build: (run, work) => build(run, row, work),
         foresee: (run, work) => foresee(run, row, work),
@@ -71,7 +76,39 @@ function check(run: Run, row: CertRow): Look {
   const pair = readPair(auth, name)
   const { renewBefore } = cluster.certificates
   const verdict = checkPair(pair, { profile, issuer, chain: signer.chain, now, renewBefore })
+  if (row.phase === 'cluster-cert') refuseLostNames(run, row, verdict.reasons)
   return { ...verdict, warning, staysFresh: isSignedByLostCa(auth, pair) }
+}
+
+/**
+ * Throws a refusal if the API's certificate would lose a name that pods or components dial: what a new name of cluster.yaml replaces, and
+ * what the kubeconfigs dial. The names of a control node that has left may go.
+ */
+function refuseLostNames(
+  { auth, cluster, command, options }: Run,
+  { id, name }: CertRow,
+  reasons: readonly Reason[],
+): void {
+  const { added, removed } = reasons.find((reason) => reason.kind === 'san-changed') ?? { added: [], removed: [] }
+  if (removed.length === 0 || options.names.includes(id)) return
+  const { api, network } = cluster
+  const dialled = [...network.serviceCIDRs.map(firstAddress), api.host, api.virtualIP ?? api.host]
+  const instead = added.filter((each) => dialled.includes(each))
+  const hosts = auth.names().map((file) => readHost(auth, file))
+  const lost = instead.length > 0 ? removed : removed.filter((each) => hosts.includes(each))
+  if (lost.length === 0) return
+  const now = instead.length > 0 ? `, and is then for ${formatNames(instead)} instead` : ''
+  throw refusal(`${auth.files.certificate(name)} would lose ${formatNames(lost)}, which may be dialled${now}`, [
+    'if cluster.yaml is wrong: correct network.serviceCIDR, api.virtualIP or api.host',
+    'to serve both: add the old names to api.extraSANs',
+    `or drop them: ${command(id)}`,
+  ])
+}
+
+/** What a kubeconfig in auth/ dials. */
+function readHost(auth: AuthDir, file: string): string | undefined {
+  const text = auth.files.parse(file)?.kind === 'kubeconfig' ? tryTo(() => auth.tryBytes(file)) : undefined
+  return text && readServer(text.toString())?.host
 }
 
 function foresee(run: Run, row: CertRow, { force, reasons }: Work): Change {

@@ -1,6 +1,7 @@
 /** One walk over targets while auth/ is locked: the refusals first, then the builds. */
 import { specialUse } from '../../lib/address.ts'
 import type { Cluster } from '../../lib/cluster/cluster.ts'
+import type { Failure } from '../../lib/failure.ts'
 import type { AuthDir } from '../../lib/files/auth-dir.ts'
 import { execute, findRefusals, type RunOptions } from '../../lib/graph/executor.ts'
 import type { Graph } from '../../lib/graph/graph.ts'
@@ -19,16 +20,24 @@ export async function walk(
   const { forced, limits } = options
   const run = withClockCheck(options.run, graph, limits)
   const { auth } = run
-  const deploys = [...graph.values()].some(({ where }) => where === 'node')
-  const refusals = [
-    ...(await findRefusals(graph, run, forced)),
-    ...(deploys ? await (await import('../nodes/other-cluster.ts')).findOtherCluster(run, graph, limits.node) : []),
-  ]
-  for (const [id, failure] of joinFailures(refusals)) reporter.problem(failure, id)
+  const refusals = await refusalsBefore(graph, { run, forced, limits })
+  for (const [id, failure] of refusals) reporter.problem(failure, id)
   if (refusals.length > 0) return { outcomes: new Map(), findings: ['refused'] }
   closeFolder(auth, reporter.note)
   const outcomes = await execute(graph, { ...options, run, dryRun: false, emit: reporter.event })
   return { outcomes, findings: findingsOf(outcomes.values()) }
+}
+
+/** What stops a run before it builds anything, and so a plan. */
+export async function refusalsBefore(
+  graph: Graph,
+  { run, forced, limits }: Pick<RunOptions, 'run' | 'forced' | 'limits'>,
+): Promise<[string | undefined, Failure][]> {
+  const deploys = [...graph.values()].some(({ where }) => where === 'node')
+  return joinFailures([
+    ...(await findRefusals(graph, run, forced)),
+    ...(deploys ? await (await import('../nodes/other-cluster.ts')).findOtherCluster(run, graph, limits.node) : []),
+  ])
 }
 
 /** For a walk that makes something, or foresees it. */

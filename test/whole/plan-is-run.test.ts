@@ -1,0 +1,147 @@
+/** On a bad day too a plan says what the run does: of every target what is refused, what fails and what is made, and the exit status. */
+import assert from 'node:assert/strict'
+import { cpSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { after, before, beforeEach, describe, test } from 'node:test'
+import { readCertificate } from '../../lib/pki/certificate.ts'
+import { type Lab, startLab } from '../lab/lab.ts'
+import { type Edit, harderway, idsOf, labEdits, makePlace, oneOfEach, writeCluster } from '../support/harderway.ts'
+import { needs } from '../support/programs.ts'
+
+const day = 86_400_000
+
+describe('a plan is the run', { skip: needs('sshd', 'ssh', 'scp') }, () => {
+  let place: string
+  let made: string
+  let lab: Lab
+  const auth = () => join(place, 'auth')
+  const edits = (...more: Edit[]) => writeCluster(place, [...oneOfEach, ...labEdits(lab), ...more])
+  const certificate = (name: string) => readCertificate(readFileSync(join(auth(), name)))
+  /** Returns the exit status of the run, and the events of the plan. */
+  const assertAgree = async (now: Date, ...names: string[]) => {
+    const call = { place, now }
+    const planned = await harderway(call, ...names, '--dry-run', '--json')
+    const ran = await harderway(call, ...names, '--json')
+    const said = JSON.stringify([planned.events, ran.events])
+    for (const type of ['refused', 'failed']) assert.deepEqual(idsOf(ran, type), idsOf(planned, type), said)
+    assert.deepEqual(idsOf(ran, 'built'), idsOf(planned, 'stale'), said)
+    assert.equal(planned.status, ran.status === 0 && idsOf(ran, 'built').length > 0 ? 4 : ran.status, said)
+    return { status: ran.status, said: JSON.stringify(planned.events), built: idsOf(ran, 'built').length }
+  }
+  /** The nodes' clocks, by so many days. */
+  const setClocks = async (days: number) => {
+    const tools = join(place, `tools${days}`)
+    mkdirSync(tools, { recursive: true })
+    const date = `#!/bin/sh\nexec /bin/date -d "@$(($(/bin/date +%s) + ${days * 86_400}))" "$@"\n`
+    writeFileSync(join(tools, 'date'), date, { mode: 0o755 })
+    for (const node of lab.nodes) await node.restart({ env: { PATH: `${tools}:${process.env.PATH}` } })
+  }
+  const restore = () => {
+    rmSync(auth(), { recursive: true, force: true })
+    cpSync(made, auth(), { recursive: true, preserveTimestamps: true })
+  }
+
+  before(async () => {
+    place = makePlace()
+    made = join(place, 'made')
+    lab = await startLab({
+      dir: join(place, 'lab'),
+      nodes: ['control0', 'worker0', 'gateway'].map((name) => ({ name })),
+    })
+    edits()
+    // A CA that is older than what is tried below.
+    assert.equal((await harderway({ place, now: new Date(Date.now() - 100 * day) }, 'ca')).status, 0)
+    assert.equal((await harderway(place, 'bootstrap')).status, 0)
+    cpSync(auth(), made, { recursive: true, preserveTimestamps: true })
+  })
+  after(async () => {
+    await lab.stop()
+    rmSync(place, { recursive: true, force: true })
+  })
+  beforeEach(async () => {
+    await setClocks(0)
+    restore()
+    edits()
+    assert.equal((await harderway(place, 'deploy', '--force')).status, 0)
+  })
+
+  test('where all clocks were ahead when certificates were issued', async () => {
+    await setClocks(2)
+    const ahead = new Date(Date.now() + 2 * day)
+    assert.equal((await harderway({ place, now: ahead }, 'certs', 'bootstrap', '--force')).status, 0)
+    await setClocks(0)
+    const key = readFileSync(join(auth(), 'kubernetes-key.pem'), 'utf8')
+    const { status, said } = await assertAgree(new Date(), 'bootstrap')
+    assert.equal(status, 1)
+    assert.match(said, /certificates from the future|from the future/)
+    // What was issued again keeps its key, so nobody loads a pair that does not match.
+    assert.equal(readFileSync(join(auth(), 'kubernetes-key.pem'), 'utf8'), key)
+    assert.ok(Number(certificate('kubernetes.pem')?.notBefore) < Date.now())
+  })
+
+  for (const install of [true, undefined])
+    test(`where this machine's clock is two years ahead${install ? ', with install' : ''}`, async () => {
+      edits([['install'], install])
+      const { status, said, built } = await assertAgree(new Date(Date.now() + 730 * day), 'bootstrap')
+      assert.deepEqual([status, built], [1, 0])
+      assert.match(said, /this machine's clock is wrong/)
+    })
+
+  test('where auth/ is an old backup whose certificates are to be issued again', async () => {
+    assert.equal((await harderway(place, 'certs', 'bootstrap', '--force')).status, 0)
+    restore()
+    edits([['certificates', 'renewBefore'], '365d'], [['certificates', 'validity'], '400d'])
+    const { status, built } = await assertAgree(new Date(Date.now() + 600_000 / 4), 'bootstrap')
+    assert.equal(status, 0)
+    assert.ok(built > 10)
+  })
+
+  test('where it is one whose certificates would stay', async () => {
+    await setClocks(1)
+    const tomorrow = new Date(Date.now() + day)
+    assert.equal((await harderway({ place, now: tomorrow }, 'certs', 'bootstrap', '--force')).status, 0)
+    restore()
+    const { status, said } = await assertAgree(tomorrow, 'bootstrap')
+    assert.equal(status, 1)
+    assert.match(said, /newer than in.*mv \S+auth \S+ && npm run task -- recover --node control0/)
+  })
+
+  describe('the API certificate loses nothing that may be dialled', () => {
+    const kept = () => certificate('kubernetes.pem')?.sans ?? []
+
+    for (const [title, edit, name] of [
+      ['a service address', [['network', 'serviceCIDR'], '10.23.0.0/16'], '10.32.0.1'],
+      ['the virtual IP', [['api', 'virtualIP'], '192.168.1.77'], '192.168.1.21'],
+      ['the host of the API', [['api', 'host'], 'api.example.com'], 'api.old.example'],
+    ] as const)
+      test(`by another value of ${title}`, async () => {
+        if (title === 'the host of the API') edits([['api', 'host'], name])
+        const begun = await harderway(place, 'cluster-cert', 'bootstrap')
+        assert.equal(begun.status, 0, begun.stdout + begun.stderr)
+        assert.ok(kept().includes(name), kept().join(' '))
+        edits(edit as Edit)
+        const { status, said } = await assertAgree(new Date(), 'bootstrap')
+        assert.equal(status, 3)
+        assert.ok(said.includes(name), said)
+        assert.ok(kept().includes(name))
+        edits(edit as Edit, [['api', 'extraSANs'], kept().filter((each) => each.startsWith(name))])
+        assert.equal((await assertAgree(new Date(), 'bootstrap')).status, 0)
+        edits(edit as Edit)
+        assert.equal((await harderway(place, 'cluster-cert')).status, 0)
+        assert.ok(!kept().includes(name))
+      })
+
+    test('and the names of a control node that has left may go: the plan has each', async () => {
+      const [, nodes] = oneOfEach.find(([[key]]) => key === 'nodes') ?? []
+      const control1 = { name: 'control1', role: 'control', ip: '192.168.1.12', host: 'control0', directory: '~/other' }
+      edits([['nodes'], [...(nodes as object[]), control1]])
+      assert.equal((await harderway(place, 'certs', 'kubeconfigs')).status, 0)
+      assert.ok(kept().includes('192.168.1.12'))
+      edits()
+      const { status, said } = await assertAgree(new Date(), 'certs')
+      assert.equal(status, 0)
+      for (const name of ['control1', '192.168.1.12']) assert.ok(said.includes(name), said)
+      assert.ok(!kept().includes('192.168.1.12'))
+    })
+  })
+})
