@@ -57,13 +57,13 @@ describe('the plan of a dry run', { skip: needs('sshd', 'ssh', 'scp', 'openssl')
     )
   })
 
-  test('for another virtual IP is the certificate, the control nodes and nothing of what stays: its units take it up by themselves', async () => {
-    seven.write([['api', 'virtualIP'], '192.168.1.99'])
+  test('for another name of the API is the certificate, the control nodes and nothing of what stays: its units take it up by themselves', async () => {
+    seven.write([['api', 'extraSANs'], ['192.168.1.99']])
     const { plan, planned, counts } = await planAndRun()
     assert.match(plan[2] ?? '', /^ {6}ecdsa-p256, expires \d{4}-\d\d-\d\d, \d+ names$/)
     assert.deepEqual(plan.toSpliced(2, 1), [
       'Cluster certificate',
-      '  ~ kubernetes.pem  SAN added: 192.168.1.99; SAN removed: 192.168.1.21',
+      '  ~ kubernetes.pem  SAN added: 192.168.1.99',
       'Deploy to nodes',
       '  ~ control0, control1, control2  copy kubernetes.pem',
     ])
@@ -150,7 +150,7 @@ describe('the plan of a dry run', { skip: needs('sshd', 'ssh', 'scp', 'openssl')
   })
 
   test('for a change that concerns a node with something else wrong too deploys it there, and says what to restart', async () => {
-    seven.write([['api', 'virtualIP'], '192.168.1.98'], moreResources)
+    seven.write([['api', 'extraSANs'], ['192.168.1.98']], moreResources)
     for (const name of controls) rmSync(join(seven.lab.node(name).home, 'admin.kubeconfig'))
     const { plan } = await planAndRun()
     const copy = '  ~ control0, control1, control2  copy admin.kubeconfig, kubernetes.pem'

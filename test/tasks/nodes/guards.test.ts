@@ -432,8 +432,8 @@ test('with --prune, what belongs to another role is another identity too', () =>
 })
 
 describe('a certificate that is newer than in auth/', () => {
-  const newer = (folder: There, places: There = {}, of = auth) =>
-    refusalOf(() => guardNewer(at({}, of), control, lookAt(control, folder, places, of)))
+  const newer = (folder: There, places: There = {}, of = auth, today = new Date(now.getTime() + 2 * 86_400_000)) =>
+    refusalOf(() => guardNewer({ ...at({}, of), now: today }, control, lookAt(control, folder, places, of)))
   const [leaf, kubeconfig] = ['kubernetes.pem', 'kube-scheduler.kubeconfig'] as const
 
   test('is refused in the folder, in a place, and in both, and in a kubeconfig', () => {
@@ -449,6 +449,7 @@ describe('a certificate that is newer than in auth/', () => {
     )
     const config = newer({}, { [`${kubernetes}/${kubeconfig}`]: bytesOf(renewed, kubeconfig) })
     assert.equal(config?.message, `c0: ${kubernetes}/${kubeconfig} there is newer than in ${auth.path}`)
+    assert.equal(newer(inFolder, {}, auth, now)?.message, `c0: ${leaf} there is from the future`)
   })
 
   test('is not one that is older or as old, is of another CA, or can not be read', () => {
