@@ -199,9 +199,8 @@ export function addResources(text: string, added: readonly string[]): string {
  * Adds a key, in base64, behind those that are there: it decrypts, and does not encrypt yet. It is named after all of them, and
  * after those of `kept`, earlier texts: what an undone rotation has encrypted names another key.
  */
-export function addKey(text: string, secret: string, provider?: string, kept: readonly Buffer[] = []): string {
-  const { keys: [first] = [], newest } = readEncryptionKeys(text) ?? {}
-  const kind = provider ?? first?.provider ?? ''
+export function addKey(text: string, secret: string, kind: string, kept: readonly Buffer[] = []): string {
+  const { newest } = readEncryptionKeys(text) ?? {}
   const numbers = kept.map((each) => numberOf(readEncryptionKeys(each.toString())?.newest))
   const key = { name: `key${Math.max(1, numberOf(newest), ...numbers) + 1}`, secret }
   return editProviders(text, (providers) => {

@@ -8,7 +8,7 @@ export function adviseAfter(
   targets: readonly Target[],
   outcomes: ReadonlyMap<string, Outcome>,
 ): NonNullable<Summary['advice']> {
-  const restartsFor = unitsToRestart(targets)
+  const restartsFor = yoursToRestart(targets)
   const replaced = targets.flatMap((target) => {
     const outcome = outcomes.get(target.id)
     if (outcome?.kind !== 'built') return []
@@ -25,7 +25,7 @@ export function adviseAfter(
 }
 
 /** Which units of a node read files only at their start; undefined if a later target (install) restarts them. */
-export function unitsToRestart(targets: readonly Target[]) {
+export function yoursToRestart(targets: readonly Target[]) {
   const restarts = new Map(
     targets.flatMap(({ makes, restarts = [] }) => makes.map((file): [string, readonly string[]] => [file, restarts])),
   )

@@ -4,7 +4,7 @@ import type { Change } from '../change.ts'
 import { nameInPhase, type Outcome, type Target } from '../graph/target.ts'
 import { formatReasons, ownReasons, type Reason } from '../reason.ts'
 import { count, foldAlike, formatNames, printable } from '../wording.ts'
-import { unitsToRestart } from './advice.ts'
+import { yoursToRestart } from './advice.ts'
 import { formatJsonLine } from './lines.ts'
 import type { Phases, Reporter, Summary } from './reporter.ts'
 import { formatExpiry, formatFailure, formatFailures, formatSummary, formatToDo, warningsOf } from './words.ts'
@@ -36,7 +36,7 @@ export interface PlanEntry {
 export function planEntries(phases: Phases, outcomes: ReadonlyMap<string, Outcome>, isFolded = true): PlanEntry[] {
   const targets = [...phases.values()].flat()
   const makers = new Map(targets.map(({ id, makes: [file = id] }) => [id, file]))
-  const restartsFor = unitsToRestart(targets)
+  const restartsFor = yoursToRestart(targets)
   return [...phases].flatMap(([title, own]) => {
     const entries = own.flatMap((target): PlanEntry[] => {
       const outcome = outcomes.get(target.id)

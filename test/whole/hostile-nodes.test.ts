@@ -410,7 +410,7 @@ real -f -- "$@"`,
     const own = new AuthDir(auth(), harderWay.files)
     const old = readFileSync(join(auth(), config), 'utf8')
     backUp(own, [config], new Date('2026-11-20T12:00:00Z'))
-    const rotated = keepKeys(addKey(old, Buffer.alloc(32, 9).toString('base64')), [
+    const rotated = keepKeys(addKey(old, Buffer.alloc(32, 9).toString('base64'), 'aescbc'), [
       { provider: 'aescbc', name: 'key2' },
     ])
     writeFileSync(join(auth(), config), rotated)

@@ -322,7 +322,7 @@ describe('an old identity of ours', () => {
       own.write(encryption, text, 0o600)
     }
     const old = bytesOf(own, encryption)
-    write(addKey(old.toString(), Buffer.alloc(32, 7).toString('base64')))
+    write(addKey(old.toString(), Buffer.alloc(32, 7).toString('base64'), 'secretbox'))
     write(encryptWithNewest(bytesOf(own, encryption).toString()))
     write(keepKeys(bytesOf(own, encryption).toString(), [{ provider: 'secretbox', name: 'key2' }]))
     const failure = refusalFor(own, { [encryption]: old })
@@ -333,7 +333,7 @@ describe('an old identity of ours', () => {
 
   test('is ours where it lacks the key that ours encrypts with: ours is of a stage of a rotation that is over', (t) => {
     const own = ownAuth(t)
-    const added = addKey(bytesOf(own, encryption).toString(), Buffer.alloc(32, 7).toString('base64'))
+    const added = addKey(bytesOf(own, encryption).toString(), Buffer.alloc(32, 7).toString('base64'), 'secretbox')
     const finished = Buffer.from(keepKeys(encryptWithNewest(added), [{ provider: 'secretbox', name: 'key2' }]))
     const place = `${kubernetes}/${encryption}`
     own.write(encryption, added, 0o600)
@@ -368,7 +368,7 @@ describe('an old identity of ours', () => {
     }
     const own = ownAuth(t)
     const [old, newer] = [bytesOf(own, encryption).toString(), Buffer.alloc(32, 7).toString('base64')]
-    own.write(encryption, keepKeys(addKey(old, newer), [{ provider: 'secretbox', name: 'key2' }]), 0o600)
+    own.write(encryption, keepKeys(addKey(old, newer, 'secretbox'), [{ provider: 'secretbox', name: 'key2' }]), 0o600)
     const kept = bytesOf(own, encryption)
     backUp(own, [encryption], now)
     own.write(encryption, old, 0o600)
