@@ -105,7 +105,7 @@ function parseBytes(
     // The content is not quoted: with a wrong --config it may be a key.
     if (!yamlIsMap(contents)) {
       const isEmpty = contents === null || (isScalar(contents) && contents.value === null)
-      return wrong(`the file ${isEmpty ? 'is empty' : 'has no keys (a key ends with a colon and a blank)'}`, needed)
+      return wrong(`the file ${isEmpty ? 'is empty' : 'has no keys (a key ends with a colon and a space)'}`, needed)
     }
     return { document, value: document.toJS({ maxAliasCount: 1000, reviver: withoutNull }) }
   } catch (error) {
@@ -118,6 +118,7 @@ function parseBytes(
 
 /** Where the parser's own message does not say it: https://eemeli.org/yaml/#errors */
 const remedies = new Map<string, string>([
+  ['BAD_INDENT', 'check the indentation of this line'],
   ['BAD_ALIAS', 'put a value that begins with * in quotes'],
   ['BAD_SCALAR_START', 'put the value in quotes'],
   ['BLOCK_AS_IMPLICIT_KEY', 'check the indentation; a value with ": " in it needs quotes'],
@@ -125,7 +126,7 @@ const remedies = new Map<string, string>([
   ['DUPLICATE_KEY', 'remove one of the two'],
   ['MULTIPLE_DOCS', 'a file holds one cluster'],
   ['NON_STRING_KEY', 'put a value that begins with { in quotes'],
-  ['TAB_AS_INDENT', 'indent with blanks'],
+  ['TAB_AS_INDENT', 'indent with spaces'],
 ])
 
 function syntaxErrors(document: Document.Parsed): TextProblem[] {

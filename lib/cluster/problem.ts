@@ -53,7 +53,7 @@ export function unknownKeys(schema: SchemaShape, value: unknown, path: Path): Pr
   if (schema.type === 'union') return (schema.options ?? []).flatMap((option) => unknownKeys(option, value, path))
   const { item, entries, value: each } = schema
   // To valibot a list is an object too.
-  if (Array.isArray(value) && !item) return entries || each ? [{ path, message: 'a list is not a map of keys' }] : []
+  if (Array.isArray(value) && !item) return entries || each ? [{ path, message: 'is a list, not a map of keys' }] : []
   if (each) return Object.entries(map(value)).flatMap(([key, inner]) => unknownKeys(each, inner, [...path, key]))
   if (item) return list(value).flatMap((each, i) => unknownKeys(item, each, [...path, i]))
   if (!entries) return []

@@ -118,7 +118,7 @@ function addressProblems(raw: Raw, nodes: readonly Raw[]): Problem[] {
   return [
     ...duplicates(
       own.map(({ value, path }) => ({ value: canonicalAddress(value), path })),
-      'is given as an address already',
+      'is already the address of a node',
     ),
     ...[virtualIP, ...own].flatMap(({ value, path }): Problem[] => {
       const use = specialUse(value)
@@ -132,7 +132,7 @@ function addressProblems(raw: Raw, nodes: readonly Raw[]): Problem[] {
     }),
     ...nodes.flatMap(({ ip, ips }, i): Problem[] => {
       if ((ip === undefined) !== (ips === undefined)) return []
-      return [{ path: ['nodes', i], message: 'has to have ip, or ips for dual-stack, and not both' }]
+      return [{ path: ['nodes', i], message: 'needs either ip or, for dual-stack, ips' }]
     }),
   ]
 }

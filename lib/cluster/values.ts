@@ -28,13 +28,15 @@ export const integer = (low: number, high: number) => {
   const message = ({ input }: { input: unknown }) => `${shown(input)} is not a whole number from ${low} to ${high}`
   return v.pipe(v.number(message), v.integer(message), v.minValue(low, message), v.maxValue(high, message))
 }
+const isNot = (input: unknown, what: string) =>
+  typeof input === 'object' ? `is ${shown(input)}, not ${what}` : `${shown(input)} is not ${what}`
 export const list = <T extends v.GenericSchema>(item: T, least = 0) => {
   const message = ({ input }: { input: unknown }) =>
-    Array.isArray(input) ? 'is empty: at least one is needed' : `${shown(input)} is not a list`
+    Array.isArray(input) ? 'is empty: at least one is needed' : isNot(input, 'a list')
   return v.pipe(v.array(item, message), v.minLength(least, message))
 }
 const mapMessage = ({ input, received }: { input: unknown; received: string }) =>
-  received === 'undefined' ? 'is missing' : `${shown(input)} is not a map of keys`
+  received === 'undefined' ? 'is missing' : isNot(input, 'a map of keys')
 export const object = <T extends v.ObjectEntries>(entries: T) => v.object(entries, mapMessage)
 export const record = <T extends v.GenericSchema>(value: T) => v.record(v.string(), value, mapMessage)
 

@@ -177,7 +177,7 @@ export function refuseTakenByNpm(env: NodeJS.ProcessEnv): void {
   const lost = optionNames.filter((name) => taken.has(bare(name)) && !optionsOfNpm.includes(name))
   if (lost.length > 0)
     throw usageFailure(
-      `npm took --${lost.join(', --')}, or an .npmrc has it: options of harderway come after a --, as in`,
-      formatCommand('bootstrap --dry-run'),
+      `npm took --${lost.join(', --')}, or an .npmrc sets it: options of harderway come after a --, as in`,
+      formatCommand('bootstrap --dry-run --config FILE'),
     )
 }

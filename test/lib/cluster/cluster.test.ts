@@ -128,7 +128,7 @@ test('several mistakes are all named, in the order of the file', () => {
     '18:9: api.port 0 is not a whole number from 1 to 65535',
     '24:1: encrypton is an unknown key in cluster.yaml: did you mean encryption?',
     '39:29: nodes[1].role "contorl" is not a role: did you mean control?',
-    '39:42: nodes[1].ip "192.168.1.11" is given as an address already',
+    '39:42: nodes[1].ip "192.168.1.11" is already the address of a node',
   ])
 })
 
@@ -136,7 +136,7 @@ const write = 'write name, api.virtualIP and nodes; docs/cluster-yaml.md begins 
 
 testFiles('what is no map of keys', [
   ...['', '# name: kubenet\n', '---\n'].map((text) => [text, `1:1 the file is empty: ${write}`] as const),
-  ['name:kubenet\n', `1:1 the file has no keys (a key ends with a colon and a blank): ${write}`],
+  ['name:kubenet\n', `1:1 the file has no keys (a key ends with a colon and a space): ${write}`],
   [Buffer.from('name: k\xe9\n', 'latin1'), '1:1 the file is not UTF-8 text: save it as UTF-8'],
 ])
 
@@ -144,7 +144,10 @@ const named = (text: string) => edited('name: kubenet', `name: ${text}`)
 
 testFiles('what is no YAML is told once, in the words of the parser, with what to do where they do not say it', [
   ['name: [\napi: }\n', '2:1 must be sufficiently indented and end with a ]'],
-  [and('network:\n    serviceCIDR: 10.0.0.0/16\n  clusterDomain: x'), '7:1 must start at the same column'],
+  [
+    and('network:\n    serviceCIDR: 10.0.0.0/16\n  clusterDomain: x'),
+    '7:1 must start at the same column: check the indentation of this line',
+  ],
   [
     'name: k\napi: kubernetes\n  virtualIP: 10.0.0.1\n',
     '2:6 : check the indentation; a value with ": " in it needs quotes',
@@ -156,7 +159,7 @@ testFiles('what is no YAML is told once, in the words of the parser, with what t
   [named('a: b'), '1:7 a value with ": " in it needs quotes'],
   [and('subject: { state: a: b }'), '5:19 a value with ": " in it needs quotes'],
   [edited('role: control,', 'role: control'), '4:23 a comma ends each entry'],
-  ['name: k\napi:\n\tvirtualIP: 10.0.0.1\n', '3:1 Tabs are not allowed as indentation: indent with blanks'],
+  ['name: k\napi:\n\tvirtualIP: 10.0.0.1\n', '3:1 Tabs are not allowed as indentation: indent with spaces'],
   [and('name: other'), '5:1 Map keys must be unique: remove one of the two'],
   [edited('role: control', 'role: control, role: worker'), '4:32 remove one of the two'],
   [named('{{ name }}'), '1:8 put a value that begins with { in quotes'],

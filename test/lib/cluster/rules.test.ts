@@ -65,13 +65,13 @@ testFiles("the virtual IP may be a control node's or a gateway's, and not a work
 
 testFiles('nodes have names and addresses of their own', [
   [and('  - { name: c0, role: worker, ip: 10.0.0.3 }'), '5:13 "c0" is the name of another node or user'],
-  [and(worker('ip: 10.0.0.2')), '5:35 "10.0.0.2" is given as an address already'],
+  [and(worker('ip: 10.0.0.2')), '5:35 "10.0.0.2" is already the address of a node'],
   [
     and(`${worker('ip: "fd00::1"')}\n  - { name: w1, role: worker, ips: [10.0.0.3, "FD00:0:0:0::0001"] }`),
-    '6:47 "fd00::1" is given as an address already',
+    '6:47 "fd00::1" is already the address of a node',
   ],
-  [edited(', ip: 10.0.0.2', ''), '4:5 nodes[0] has to have ip, or ips for dual-stack, and not both'],
-  [ip('ip: 10.0.0.2, ips: [10.0.0.3]'), '4:5 nodes[0] has to have ip, or ips'],
+  [edited(', ip: 10.0.0.2', ''), '4:5 nodes[0] needs either ip or, for dual-stack, ips'],
+  [ip('ip: 10.0.0.2, ips: [10.0.0.3]'), '4:5 nodes[0] needs either ip or'],
   [edited('control', 'worker'), '3:1 nodes has no node with role: control'],
 ])
 

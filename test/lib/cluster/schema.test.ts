@@ -6,9 +6,9 @@ const node = (text: string) => edited('role: control, ip: 10.0.0.2', text)
 testFiles('each kind of value is told what it should be', [
   [edited('name: kubenet', 'name: [a]\ndomain: a'), '1:7 name a list is not text: a kubeconfig name'],
   [edited('{ virtualIP: 10.0.0.1 }', 'here'), '2:6 api "here" is not a map of keys'],
-  [edited('\n  - { name: c0, role: control, ip: 10.0.0.2 }', ' {c0: control}'), '3:8 nodes a map is not a list'],
+  [edited('\n  - { name: c0, role: control, ip: 10.0.0.2 }', ' {c0: control}'), '3:8 nodes is a map, not a list'],
   [edited('\n  - { name: c0, role: control, ip: 10.0.0.2 }', ' []'), '3:8 nodes is empty: at least one is needed'],
-  [and('subject: [a]'), '5:10 subject a list is not a map of keys'],
+  [and('subject: [a]'), '5:10 subject is a list, not a map of keys'],
   [and('ssh: { options: -4 }'), '5:17 ssh.options -4 is not a map of keys'],
   [and('ssh: { options: { ProxyJump: [a, b] } }'), '5:30 a list is not one value'],
   [and('localKubeconfig: true'), '5:18 neither false nor a map of path, context and user'],

@@ -101,7 +101,7 @@ test('what is not found is left open, named, and what every other command then s
   assert.throws(made.cluster, {
     message: [
       'api.virtualIP is missing',
-      ...[0, 1, 2].map((i) => `nodes[${i}] has to have ip, or ips for dual-stack, and not both`),
+      ...[0, 1, 2].map((i) => `nodes[${i}] needs either ip or, for dual-stack, ips`),
     ].join('\n'),
   })
   assert.match(made.text, /^ {2}- \{ name: c0, role: control, ip: \} # MISSING: the address of c0$/m)
