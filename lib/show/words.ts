@@ -58,7 +58,7 @@ function describe(outcome: Outcome): { readonly label: string; readonly text: st
     case 'cancelled': {
       const why = outcome.because.length > 0 ? `: it comes after ${formatNames(outcome.because)}` : ''
       const text = outcome.isBegun ? 'interrupted: the next run checks how far it came' : `skipped${why}`
-      return { label: 'skipped', text }
+      return { label: outcome.isBegun ? 'interrupted' : 'skipped', text }
     }
     default:
       return outcome satisfies never

@@ -49,7 +49,7 @@ type Requested = ReturnType<typeof parseRequested>
 function parseRequested({ host, options }: Pick<CommandRun, 'host' | 'options'>) {
   const { names, config, from, sshConfig } = options
   const [, typed, ...more] = names
-  if (!typed || more.length > 0) throw wrong('give one folder, which gets a cluster.yaml')
+  if (!typed || more.length > 0) throw wrong('init needs one folder, for the new cluster.yaml')
   if (config !== undefined) throw wrong('--config names a cluster.yaml that is there: init writes one into its folder')
   const folder = pathOf(host, typed)
   const roles = ['control', 'worker', 'gateway'] as const

@@ -95,8 +95,9 @@ function take({ auth, note }: Run, files: ReadonlyMap<string, Buffer>): void {
   closeFolder(auth, note)
   const missing = [...files].filter(([name]) => !auth.tryBytes(name))
   for (const [name, bytes] of missing) auth.write(name, bytes, auth.files.mode(name), { durable: true })
-  const restored = missing.length > 0 ? formatNames(missing.map(([name]) => name)) : 'nothing: all of it was there'
-  note(`${auth.path}: restored ${restored}`)
+  const restored =
+    missing.length > 0 ? `restored ${formatNames(missing.map(([name]) => name).toReversed())}` : 'nothing to restore'
+  note(`${auth.path}: ${restored}`)
 }
 
 /** For checks, which only read. Its path is where the files come from, since messages name it. */

@@ -93,7 +93,7 @@ function namedRotation({ names, finish, undo, dryRun }: Options): Rotation {
   const typed = names.slice(1).join(' ')
   const known = rotations.map(({ name }) => name)
   const rotation = rotations.find(({ name }) => name === typed)
-  if (!rotation) throw usage(`rotate takes one of ${known.join(', ')}, not ${typed || 'none'}`, 'rotate')
+  if (!rotation) throw usage(`rotate needs one of ${known.join(', ')}${typed && `, not ${typed}`}`, 'rotate')
   const other = finish ? '--finish' : dryRun ? '--dry-run' : undefined
   if (undo && other) throw usage(`--undo and ${other} can't be combined`, 'rotate')
   return rotation

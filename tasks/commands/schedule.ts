@@ -37,7 +37,9 @@ export async function schedule(given: CommandRun): Promise<readonly Finding[]> {
   if (options.json || options.quiet) return []
   for (const line of nextSteps(folder, name, given.file)) print(printable(line))
   if (!cluster.install)
-    print('cluster.yaml has no install: what is renewed is deployed, and you copy it to its units and restart them')
+    print(
+      'cluster.yaml has no install: the service copies renewed files to the nodes; you copy them to where the units read them, and restart the units',
+    )
   return []
 }
 

@@ -44,7 +44,7 @@ export const questions: readonly OptionName[] = ['list', 'version', 'help']
 export const run: Command = {
   name: '',
   operands: 'NAME...',
-  does: 'a phase, a target such as node-certs/worker0, or certs; with whatever it needs',
+  does: 'a phase, a target such as node-certs/worker0, or all certs, with whatever it needs',
   options: [
     ...(['dry-run', 'offline', 'format', 'expect-plan', 'node', 'force', 'renew'] as const),
     ...(['replace-identity', 'prune'] as const),
@@ -61,7 +61,7 @@ export const run: Command = {
   },
   findings: {
     refused: 'refused to replace something irreplaceable, or to do something else than --expect-plan',
-    failed: 'a target failed; the others ran as far as their needs allow',
+    failed: 'a target failed; the others ran, unless they depend on it',
     stale: '--dry-run: found something to make; or the CA expires within renewBefore',
   },
   load: async () => (await import('./run.ts')).run,
@@ -72,21 +72,21 @@ export const commands: readonly Command[] = [
   run,
   {
     name: 'verify',
-    does: 'every TLS handshake of the cluster, made between the files in auth/',
+    does: 'makes every TLS connection of the cluster in memory, with the files in auth/',
     options: ['node', 'no-lock-wait'],
     findings: { failed: 'a handshake did not have the expected result', stale: 'a file is missing' },
     load: async () => (await import('./verify.ts')).verify,
   },
   {
     name: 'status',
-    does: 'what was made: is it right, when does it expire',
+    does: 'lists what was made: whether it is right, and when it expires',
     options: ['node', 'on-nodes', 'wait-nodes', 'concurrency', 'no-lock-wait'],
     findings: { failed: 'something could not be read', stale: 'something is missing, stale, or about to expire' },
     load: async () => (await import('./status.ts')).status,
   },
   {
     name: 'graph',
-    does: 'what is made from what, as a picture; SVG: --format dot | dot -Tsvg',
+    does: 'draws what is made from what; as SVG: --format dot | dot -Tsvg',
     options: ['node', 'format'],
     means: { format: 'mermaid or dot' },
     findings: {},
@@ -94,7 +94,7 @@ export const commands: readonly Command[] = [
   },
   {
     name: 'report',
-    does: 'auth/report.html: what expires when, who holds which key, each certificate',
+    does: 'writes auth/report.html: what expires when, who holds which key, each certificate',
     options: ['format', 'output', 'on-nodes', 'wait-nodes', 'concurrency', 'no-lock-wait'],
     means: { format: 'html or prometheus', output: 'also write it there, for others to read: mode 0644' },
     findings: { failed: 'it could not be written' },
@@ -102,7 +102,7 @@ export const commands: readonly Command[] = [
   },
   {
     name: 'schedule',
-    does: 'a systemd service and timer that run bootstrap every day, and a line for cron',
+    does: 'prints a systemd service and timer that run bootstrap every day, and a line for cron',
     options: ['write', 'output'],
     means: {
       write: 'write them there, instead of printing them',
@@ -131,7 +131,7 @@ export const commands: readonly Command[] = [
   },
   {
     name: 'recover',
-    does: 'an auth/ that was lost: from a control node (--node), or from a backup (--from)',
+    does: 'restores an auth/ that was lost, from a control node (--node) or from a backup (--from)',
     options: ['node', 'from', 'wait-nodes', 'concurrency', 'no-lock-wait'],
     means: { node: 'from this control node', from: 'from this backup of auth/' },
     findings: {
@@ -143,7 +143,7 @@ export const commands: readonly Command[] = [
   {
     name: 'init',
     operands: 'DIR',
-    does: "a new cluster's folder: its cluster.yaml, from the names of its nodes, or from an auth/ that is there",
+    does: "creates a new cluster's folder, with a cluster.yaml from the names of its nodes, or from an auth/ that is there",
     options: [
       ...(['control', 'worker', 'gateway', 'virtual-ip', 'name', 'user', 'ssh-config', 'layout'] as const),
       'from',
@@ -156,7 +156,7 @@ export const commands: readonly Command[] = [
       name: "the cluster's name (default: the folder's)",
       user: 'the user that logs in on the nodes',
       'ssh-config': "ssh's configuration file, as for ssh -F",
-      layout: 'the guide that the cluster follows: harder-way or hard-way (default: what the files tell)',
+      layout: 'the guide that the cluster follows: harder-way or hard-way (default: as the files in auth/ show)',
       from: 'read the rest from this auth/',
     },
     isWithoutCluster: true,
@@ -169,7 +169,7 @@ export const commands: readonly Command[] = [
   {
     name: 'completion',
     operands: 'bash | zsh',
-    does: 'a script for your shell: the command harderway, completed with tab',
+    does: 'prints a script for your shell: the command harderway, with tab completion',
     options: [],
     isWithoutCluster: true,
     findings: {},

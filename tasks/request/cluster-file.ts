@@ -34,7 +34,7 @@ export function readCluster(file: string): ClusterFile {
 function readWhole(file: string): Buffer {
   const stat = statSync(file, { throwIfNoEntry: false })
   if (!stat) throw usageFailure(`there is no ${file}`, `make one, with its folder: ${formatCommand('init DIR')}`)
-  if (!stat.isFile()) throw usageFailure(`${file} is not a plain file`)
+  if (!stat.isFile()) throw usageFailure(`${file} is not a plain file`, 'give the cluster.yaml itself: --config FILE')
   return readFileSync(file)
 }
 

@@ -26,7 +26,7 @@ export function noteOnFormerHolders({ auth, cluster, now }: Pick<Run, 'auth' | '
   })
   if (former.length === 0) return []
   return [
-    `not in cluster.yaml any more, but certificates of theirs are in auth/: ${former.join(', ')}; what to do: docs/cluster-yaml.md, "A node or user that was removed"`,
+    `removed from cluster.yaml, but auth/ still has their certificates: ${former.join(', ')}; what to do: docs/cluster-yaml.md, "A node or user that was removed"`,
   ]
 }
 

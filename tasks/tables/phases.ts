@@ -14,22 +14,30 @@ const rows = [
   {
     name: 'cluster-cert',
     title: 'Cluster certificate',
-    makes: 'what the API server serves, and its key',
+    makes: "the API server's certificate and key",
   },
   {
     name: 'component-certs',
     title: 'Component certificates',
-    makes: 'those of the admin and the components, and the service-account key',
+    makes: 'certificates of the admin and the components, and the service-account key',
   },
-  { name: 'node-certs', title: 'Node certificates', makes: "each node's kubelet, as server and as client" },
-  { name: 'user-certs', title: 'User certificates', makes: 'each of users in cluster.yaml, with its groups' },
+  {
+    name: 'node-certs',
+    title: 'Node certificates',
+    makes: "a certificate for each node's kubelet, as server and as client",
+  },
+  {
+    name: 'user-certs',
+    title: 'User certificates',
+    makes: 'a certificate for each of users in cluster.yaml, with its groups',
+  },
   { name: 'kubeconfigs', title: 'Kubeconfigs', makes: '<client>.kubeconfig' },
   { name: 'encryption-key', title: 'Encryption key', makes: 'encryption-config.yaml' },
   { name: 'deploy', title: 'Deploy to nodes', makes: "each role's files on each node, by ssh and scp" },
   {
     name: 'install',
     title: 'Running components',
-    makes: 'what the units on each node have loaded, where cluster.yaml has install',
+    makes: 'the same files where the units on each node read them, loaded; if cluster.yaml has install',
   },
   { name: 'local-kubeconfig', title: 'Local kubeconfig', makes: "the admin's entry in your own kubeconfig" },
 ] as const

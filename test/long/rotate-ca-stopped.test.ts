@@ -69,7 +69,7 @@ describe('a rotation of the CA that is stopped, on six machines', { skip }, () =
   })
 
   test('is refused where it can not be: no name, two, an unknown one, without install', async () => {
-    assert.match((await mustRun(lab, 2, 'rotate')).stderr, /rotate takes one of/)
+    assert.match((await mustRun(lab, 2, 'rotate')).stderr, /rotate needs one of/)
     for (const names of [['ca', 'service-account'], ['service-acount']]) await mustRun(lab, 2, 'rotate', ...names)
     assert.match((await mustRun(lab, 2, 'rotate', 'ca', '--finish', '--undo')).stderr, /can't be combined/)
     lab.write(...running({}, [['install'], false]))

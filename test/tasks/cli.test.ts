@@ -261,7 +261,10 @@ test('what is no plain file, or no cluster.yaml, is not waited for, and nothing 
   mkdirSync(join(folder, 'folder'))
   for (const file of ['pipe', 'folder', '/dev/zero']) {
     const { status, stderr } = await run(folder, ['certs', '--config', file])
-    assert.deepEqual([status, stderr], [2, `${resolve(folder, file)} is not a plain file\n`])
+    assert.deepEqual(
+      [status, stderr],
+      [2, `${resolve(folder, file)} is not a plain file\n    give the cluster.yaml itself: --config FILE\n`],
+    )
   }
   const { privateKey } = generateKeyPairSync('ec', {
     namedCurve: 'P-256',

@@ -127,8 +127,8 @@ test('several mistakes are all named, in the order of the file', () => {
     '12:8: certificates.key "rsa-1024" is not a kind of key: did you mean rsa-2048?',
     '18:9: api.port 0 is not a whole number from 1 to 65535',
     '24:1: encrypton is an unknown key in cluster.yaml: did you mean encryption?',
-    '39:29: nodes[1].role "contorl" is not a role: did you mean control?',
-    '39:42: nodes[1].ip "192.168.1.11" is already the address of a node',
+    '38:29: nodes[1].role "contorl" is not a role: did you mean control?',
+    '38:42: nodes[1].ip "192.168.1.11" is already the address of a node',
   ])
 })
 

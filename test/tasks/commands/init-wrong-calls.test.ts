@@ -25,8 +25,8 @@ Host worker0 worker1
 const rest = ['--control', 'control0', '--virtual-ip', '10.0.0.21']
 
 const rows: readonly (readonly [what: string, args: readonly string[], said: RegExp])[] = [
-  ['no folder', rest, /^give one folder, which gets a cluster\.yaml$/],
-  ['two folders', ['a', 'b', ...rest], /^give one folder/],
+  ['no folder', rest, /^init needs one folder, for the new cluster\.yaml$/],
+  ['two folders', ['a', 'b', ...rest], /^init needs one folder/],
   ['--config', ['a', '--config', 'x.yaml', ...rest], /^--config names a cluster\.yaml that is there: /],
   ['no node', ['a'], /^no node is named: give --control a,b,c --worker d,e$/],
   ['no control node', ['a', '--worker', 'w'], /^nodes: has no node with role: control$/],
