@@ -1,7 +1,7 @@
 /** docs/ci.md: the shell of each step, in an environment that holds what GitHub gives it and nothing else. */
 import assert from 'node:assert/strict'
 import { execFile, execFileSync } from 'node:child_process'
-import { chmodSync, existsSync, mkdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
+import { existsSync, mkdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import { after, before, describe, test } from 'node:test'
 import { parse } from 'yaml'
@@ -23,13 +23,6 @@ const { jobs, defaults } = parse(workflow) as {
   defaults: unknown
 }
 
-interface Done {
-  readonly failed: readonly string[]
-  readonly said: string
-  readonly outputs: Readonly<Record<string, string>>
-  readonly summary: string
-}
-
 describe('docs/ci.md', {
   skip: needs('age', 'age-keygen', 'git', 'npm', 'npx', 'tar', 'ssh-agent', 'ssh-add', 'ssh', 'scp', 'sshd'),
 }, () => {
@@ -39,33 +32,23 @@ describe('docs/ci.md', {
   const git = (cwd: string, ...args: string[]) =>
     execFileSync('git', ['-c', 'user.name=t', '-c', 'user.email=t@localhost', ...args], { cwd, stdio: 'pipe' })
   const inPlace = (...names: string[]) => join(place, ...names)
-  const program = (name: string, script: string) => {
-    writeFileSync(inPlace('bin', name), `#!/bin/sh\n${script}\n`)
-    chmodSync(inPlace('bin', name), 0o755)
-  }
+  const program = (name: string, script: string) =>
+    writeFileSync(inPlace(name), `#!/bin/sh\n${script}\n`, { mode: 0o755 })
 
   /** The repository as it is in docs/ci.md, with nodes that are up. */
   before(async () => {
     place = makePlace()
     for (const name of ['bin', 'work', 'work/vendor', 'home/.ssh', 'package']) mkdirSync(inPlace(name))
-    program('sudo', 'exec "$@"')
-    program('apt-get', 'echo "$@" >> "$HOME/installed"')
-    program('gh', '[ "$4" = --edit-last ] && exit 1; echo "$@" > "$HOME/gh"; cp "$5" "$HOME/comment.md"')
+    program('bin/sudo', 'exec "$@"')
+    program('bin/apt-get', 'echo "$@" >> "$HOME/installed"')
+    program('bin/gh', '[ "$4" = --edit-last ] && exit 1; echo "$@" > "$HOME/gh"; cp "$5" "$HOME/comment.md"')
     symlinkSync(process.execPath, inPlace('bin/node'))
-    lab = await startLab({
-      dir: inPlace('lab'),
-      nodes: ['control0', 'worker0', 'gateway'].map((name) => ({ name })),
-    })
+    const nodes = ['control0', 'worker0', 'gateway'].map((name) => ({ name }))
+    lab = await startLab({ dir: inPlace('lab'), nodes })
     // ssh has another home than $HOME; the key comes from the agent alone.
-    const options = [
-      'HostName 127.0.0.1',
-      'IdentityFile none',
-      `UserKnownHostsFile ${inPlace('home/.ssh/known_hosts')}`,
-    ]
-    writeFileSync(
-      inPlace('work/ssh_config'),
-      lab.nodes.map(({ name, port }) => [`Host ${name}`, `Port ${port}`, ...options, ''].join('\n')).join(''),
-    )
+    const options = `HostName 127.0.0.1\nIdentityFile none\nUserKnownHostsFile ${inPlace('home/.ssh/known_hosts')}\n`
+    const hosts = lab.nodes.map(({ name, port }) => `Host ${name}\nPort ${port}\n${options}`)
+    writeFileSync(inPlace('work/ssh_config'), hosts.join(''))
     execFileSync('age-keygen', ['-o', inPlace('key.txt')], { stdio: 'pipe' })
     writeFileSync(inPlace('work/recipients.txt'), execFileSync('age-keygen', ['-y', inPlace('key.txt')]))
     const [key = ''] = /AGE-SECRET-KEY-\S+/.exec(readFileSync(inPlace('key.txt'), 'utf8')) ?? []
@@ -76,10 +59,8 @@ describe('docs/ci.md', {
     writeWanted()
     const made = await harderway(inPlace('work'), 'certs', 'kubeconfigs', 'encryption-key')
     assert.equal(made.status, 0, made.stdout + made.stderr)
-    execFileSync('/bin/sh', ['-c', 'tar -czf - -C auth . | age -R recipients.txt -o auth.tar.gz.age'], {
-      cwd: inPlace('work'),
-    })
-    rmSync(inPlace('work/auth'), { recursive: true })
+    const encrypt = 'tar -czf - -C auth . | age -R recipients.txt -o auth.tar.gz.age && rm -r auth'
+    execFileSync('/bin/sh', ['-c', encrypt], { cwd: inPlace('work') })
     git(inPlace('work'), 'init', '-qb', 'main')
     git(place, 'init', '-q', '--bare', '-b', 'main', 'origin')
     git(inPlace('work'), 'remote', 'add', 'origin', inPlace('origin'))
@@ -92,12 +73,11 @@ describe('docs/ci.md', {
 
   /** `npm ci` of a package whose program is this clone's. */
   function writePackage() {
-    const bin = { harderway: 'run.js' }
-    writeFileSync(inPlace('work/vendor/package.json'), JSON.stringify({ name: 'harderway', version: '1.0.0', bin }))
-    writeFileSync(inPlace('work/vendor/run.js'), `#!/bin/sh\nexec ${process.execPath} ${entry} "$@"\n`)
-    chmodSync(inPlace('work/vendor/run.js'), 0o755)
-    const devDependencies = { harderway: 'file:vendor' }
-    writeFileSync(inPlace('work/package.json'), JSON.stringify({ name: 'theirs', version: '1.0.0', devDependencies }))
+    const packageIn = (folder: string, fields: object) =>
+      writeFileSync(inPlace(folder, 'package.json'), JSON.stringify({ version: '1.0.0', ...fields }))
+    packageIn('work/vendor', { name: 'harderway', bin: { harderway: 'run.js' } })
+    program('work/vendor/run.js', `exec ${process.execPath} ${entry} "$@"`)
+    packageIn('work', { name: 'theirs', devDependencies: { harderway: 'file:vendor' } })
     const npm = ['install', '--package-lock-only', '--offline', '--no-audit', '--no-fund']
     execFileSync('npm', npm, { cwd: inPlace('work'), stdio: 'pipe' })
   }
@@ -117,26 +97,20 @@ describe('docs/ci.md', {
   }
 
   /** The steps of a job in a new checkout, as GitHub's runner does them. */
-  async function runJob(name: keyof typeof jobs, expressions: Readonly<Record<string, string>> = {}): Promise<Done> {
+  async function runJob(name: keyof typeof jobs, expressions: Readonly<Record<string, string>> = {}) {
     const checkout = inPlace('checkout')
     rmSync(checkout, { recursive: true, force: true })
     git(place, 'clone', '-q', 'origin', 'checkout')
-    const files = {
-      GITHUB_ENV: inPlace('env'),
-      GITHUB_OUTPUT: inPlace('output'),
-      GITHUB_STEP_SUMMARY: inPlace('summary'),
-    }
-    for (const file of Object.values(files)) writeFileSync(file, '')
-    const given = {
+    const [GITHUB_ENV, GITHUB_OUTPUT, GITHUB_STEP_SUMMARY] = [inPlace('env'), inPlace('output'), inPlace('summary')]
+    for (const file of [GITHUB_ENV, GITHUB_OUTPUT, GITHUB_STEP_SUMMARY]) writeFileSync(file, '')
+    const given: Readonly<Record<string, string | undefined>> = {
       ...expressions,
-      ...Object.fromEntries(Object.entries(secrets).map(([key, v]) => [`secrets.${key}`, v])),
+      'secrets.AGE_KEY': secrets.AGE_KEY,
+      'secrets.SSH_KEY': secrets.SSH_KEY,
     }
     const pairs = (file: string) =>
       Object.fromEntries(
-        readFileSync(file, 'utf8')
-          .split('\n')
-          .filter(Boolean)
-          .map((line) => line.split(/=(.*)/)),
+        [...readFileSync(file, 'utf8').matchAll(/^(\w+)=(.*)$/gm)].map(([, name, text]) => [name, text]),
       )
     const [failed, said]: [string[], string[]] = [[], []]
     for (const step of jobs[name].steps) {
@@ -148,39 +122,28 @@ describe('docs/ci.md', {
       const env = {
         PATH: `${inPlace('bin')}:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin`,
         HOME: inPlace('home'),
-        ...files,
-        ...pairs(files.GITHUB_ENV),
+        ...{ GITHUB_ENV, GITHUB_OUTPUT, GITHUB_STEP_SUMMARY },
+        ...pairs(GITHUB_ENV),
         ...Object.fromEntries(own),
       }
-      const bash = [
-        '--noprofile',
-        '--norc',
-        '-eo',
-        'pipefail',
-        '-c',
-        step.run.replaceAll('/dev/shm/auth', inPlace('memory')),
-      ]
+      const script = step.run.replaceAll('/dev/shm/auth', inPlace('memory'))
+      const bash = ['--noprofile', '--norc', '-eo', 'pipefail', '-c']
       const status = await new Promise((resolve) =>
-        execFile('bash', bash, { cwd: checkout, env }, (error, stdout, stderr) => {
+        execFile('bash', [...bash, script], { cwd: checkout, env }, (error, stdout, stderr) => {
           said.push(stdout + stderr)
           resolve(error?.code ?? 0)
         }),
       )
       if (status !== 0) failed.push(String(step.name))
     }
-    for (const secret of Object.values(secrets))
-      for (const line of secret.split('\n').filter((line) => line.length > 40))
-        assert.ok(!said.join('').includes(line), 'a secret is printed')
+    const lines = Object.values(secrets).flatMap((secret) => secret.split('\n').filter(({ length }) => length > 40))
+    assert.ok(!lines.some((line) => said.join('').includes(line)), 'a secret is printed')
     assert.ok(!existsSync(inPlace('memory')))
-    return {
-      failed,
-      said: said.join(''),
-      outputs: pairs(files.GITHUB_OUTPUT),
-      summary: readFileSync(files.GITHUB_STEP_SUMMARY, 'utf8'),
-    }
+    const summary = readFileSync(GITHUB_STEP_SUMMARY, 'utf8')
+    return { failed, said: said.join(''), outputs: pairs(GITHUB_OUTPUT), summary }
   }
 
-  const approved = ({ outputs: { hash = '', commit = '' } }: Done) =>
+  const approved = ({ outputs: { hash = '', commit = '' } }: Awaited<ReturnType<typeof runJob>>) =>
     runJob('run', { 'needs.plan.outputs.hash': hash, 'needs.plan.outputs.commit': commit })
   const addName = (name: string) => {
     git(inPlace('work'), 'pull', '-q', '--rebase')
