@@ -23,7 +23,7 @@ import { observe, showObservation } from '../request/observe.ts'
 import { selectNodes } from '../request/selection.ts'
 import { certTable } from '../tables/certs.ts'
 import { encryptionConfig } from '../tables/files.ts'
-import { type Client, type Connection, connectionTable } from '../tables/handshakes.ts'
+import { type HandshakeRow, handshakeTable } from '../tables/handshakes.ts'
 
 /** Throws a usage Failure for a node without connections. */
 export async function verify(given: CommandRun): Promise<readonly Finding[]> {
@@ -53,7 +53,7 @@ function connectionTargets(cluster: Cluster): Target[] {
     return { id, phase, node, needs: [], makes: [], where: 'auth', check }
   }
   return [
-    ...connectionTable(cluster).map((each) => target(each.id, (run) => checkConnection(run, each), each.node)),
+    ...handshakeTable(cluster).map((each) => target(each.id, (run) => checkConnection(run, each), each.node)),
     ...(cluster.localKubeconfig ? [target('clients/local-kubeconfig', checkLocal)] : []),
     target('keys/service-account-token', checkTokens),
     target('keys/encryption', checkEncryption),
@@ -62,7 +62,7 @@ function connectionTargets(cluster: Cluster): Target[] {
 
 async function checkConnection(
   run: Run,
-  { client, server, dialled, strict = false, expected, tolerated = [] }: Connection,
+  { client, server, dialled, strict = false, expected, tolerated = [] }: HandshakeRow,
 ): Promise<Look> {
   const { auth } = run
   const missing = missingFiles(auth, filesOf(auth.files, client, server))
@@ -94,7 +94,7 @@ function formatSeen(seen: Identity | undefined): string {
   return seen ? `seen as ${seen.user} of ${seen.groups.join(', ') || 'no group'}` : 'seen as nobody'
 }
 
-function filesOf({ pair }: FileNames, client: Client, server: string): string[] {
+function filesOf({ pair }: FileNames, client: HandshakeRow['client'], server: string): string[] {
   if (client === 'nobody') return pair(server)
   if (typeof client === 'string') return [...pair(server), ...pair(caName)]
   return [...pair(server), ...pair(client.name), ...(client.in === 'files' ? [] : [kubeconfigFile(client.name)])]
@@ -111,7 +111,7 @@ function partyOf(auth: AuthDir, name: string): Party {
   return { ca, certificate: auth.bytes(auth.files.certificate(name)), key: auth.bytes(auth.files.key(name)) }
 }
 
-async function clientOf(run: Run, client: Client): Promise<Party | undefined> {
+async function clientOf(run: Run, client: HandshakeRow['client']): Promise<Party | undefined> {
   const { auth, now, cluster } = run
   if (client === 'nobody') return undefined
   if (typeof client === 'string') return stranger(auth, client, now, cluster)

@@ -17,19 +17,14 @@ import type { Unclear } from './rotation.ts'
 
 export const caNext = nextName(caName)
 
-interface CaFiles {
-  readonly present: string
-  readonly next: string
-  readonly nextKey: string
-  readonly cross: string
+export function caFiles({ certificate, key }: FileNames) {
+  return {
+    present: certificate(caName),
+    next: certificate(caNext),
+    nextKey: key(caNext),
+    cross: certificate(crossName),
+  }
 }
-
-export const caFiles = once<CaFiles, FileNames>((files) => ({
-  present: files.certificate(caName),
-  next: files.certificate(caNext),
-  nextKey: files.key(caNext),
-  cross: files.certificate(crossName),
-}))
 
 /** In the order in which they are made. */
 export function caRotationFiles(files: FileNames): string[] {

@@ -12,17 +12,9 @@ import { keyIn, type Pair, readPair } from '../../lib/pki/pair.ts'
 import { blocksIn, certificatePem } from '../../lib/pki/pem.ts'
 import type { Unclear } from './rotation.ts'
 
-interface TokenFiles {
-  readonly certificate: string
-  readonly key: string
-  readonly nextKey: string
+export function tokenFiles({ names: { tokens }, certificate, key }: FileNames) {
+  return { certificate: certificate(tokens), key: key(tokens), nextKey: key(nextName(tokens)) }
 }
-
-export const tokenFiles = once<TokenFiles, FileNames>((files) => ({
-  certificate: files.certificate(files.names.tokens),
-  key: files.key(files.names.tokens),
-  nextKey: files.key(nextName(files.names.tokens)),
-}))
 
 export interface TokenState {
   /**

@@ -7,17 +7,15 @@ import { store } from '../layouts/layout.ts'
 import { layoutOf } from '../layouts/table.ts'
 import { certTable } from './certs.ts'
 
-/** A client by its file name; `in`: whether its own files or its kubeconfig are used. */
-export type Client =
-  | { readonly name: string; readonly in: 'files' | 'kubeconfig' }
-  | 'nobody'
-  | 'of another CA'
-  | 'expired'
-
-export interface Connection {
+export interface HandshakeRow {
   readonly id: string
   readonly node?: string | undefined
-  readonly client: Client
+  /** By its file name; `in`: whether its own files or its kubeconfig are used. */
+  readonly client:
+    | { readonly name: string; readonly in: 'files' | 'kubeconfig' }
+    | 'nobody'
+    | 'of another CA'
+    | 'expired'
   readonly server: string
   /** Every name and address that is dialled. */
   readonly dialled: readonly string[]
@@ -29,7 +27,7 @@ export interface Connection {
   readonly tolerated?: readonly Identity[]
 }
 
-export function connectionTable(cluster: Cluster): Connection[] {
+export function handshakeTable(cluster: Cluster): HandshakeRow[] {
   const { nodes, api: endpoint, network } = cluster
   const layout = layoutOf(cluster)
   const { api, admin } = layout.files.names
@@ -37,11 +35,11 @@ export function connectionTable(cluster: Cluster): Connection[] {
   const hasTls = layout.units.some(({ unit, serves }) => unit === store && serves.length > 0)
   const kubelets = nodes.filter((node) => layout.nodeCert(node))
   const members = nodes.filter(({ role }) => role === 'control').flatMap(({ ips }) => ips)
-  const apiServer: Client = { name: api, in: 'files' }
+  const apiServer: HandshakeRow['client'] = { name: api, in: 'files' }
   const identities = new Map(certTable(cluster).map(({ name, profile }) => [name, identityIn(profile.subject)]))
   const sans = new Map(certTable(cluster).map(({ name, profile }) => [name, profile.sans]))
   const seenApi = identities.get(api)
-  const strangers = (id: string, to: Pick<Connection, 'server' | 'strict' | 'dialled'>): Connection[] =>
+  const strangers = (id: string, to: Pick<HandshakeRow, 'server' | 'strict' | 'dialled'>): HandshakeRow[] =>
     (['nobody', 'of another CA', 'expired'] as const).map((client) => ({
       ...to,
       id: `strangers/${id}-${client.replaceAll(' ', '-').toLowerCase()}`,
@@ -53,14 +51,14 @@ export function connectionTable(cluster: Cluster): Connection[] {
   const outside = virtualIP
     ? [...(addressBytes(endpoint.host) ? [] : [`${endpoint.host}.${cluster.domain}`]), virtualIP]
     : []
-  const toEtcd: Connection[] = [
+  const toEtcd: HandshakeRow[] = [
     { ...etcd, id: 'etcd/peers', client: apiServer, dialled: members, expected: seenApi },
     { ...etcd, id: 'etcd/api-server', client: apiServer, dialled: ['127.0.0.1', ...members], expected: seenApi },
   ]
   return [
     ...(hasTls ? toEtcd : []),
     ...kubelets.map(
-      ({ name, ips }): Connection => ({
+      ({ name, ips }): HandshakeRow => ({
         id: `kubelets/${name}`,
         node: name,
         client: apiServer,
@@ -72,7 +70,7 @@ export function connectionTable(cluster: Cluster): Connection[] {
     ...certTable(cluster)
       .filter(({ isClient }) => isClient)
       .map(
-        ({ name, node, phase, dials, profile }): Connection => ({
+        ({ name, node, phase, dials, profile }): HandshakeRow => ({
           id: `clients/${name}`,
           node,
           client: { name, in: 'kubeconfig' },

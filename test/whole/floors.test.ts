@@ -69,7 +69,7 @@ test('no file imports itself, by whatever way', () => {
 
 test('each name of a type has one definition in lib/ and tasks/', () => {
   const definitions = globSync('{lib,tasks}/**/*.ts', { cwd: root }).flatMap((file) =>
-    [...readFileSync(join(root, file), 'utf8').matchAll(/^ *(?:export )?(?:interface|type) (\w+).*[{=|]/gm)].map(
+    [...readFileSync(join(root, file), 'utf8').matchAll(/^ *(?:export )?(?:interface|type|class) (\w+).*[{=|]/gm)].map(
       ([, name = '']) => ({ name, file }),
     ),
   )
