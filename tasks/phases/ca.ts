@@ -8,8 +8,15 @@ import { publicMode, secretMode } from '../../lib/files/plain-file.ts'
 import { authTarget } from '../../lib/graph/auth-target.ts'
 import type { Run } from '../../lib/graph/run.ts'
 import type { Force, Target, Work } from '../../lib/graph/target.ts'
+import { readEmbeddedCa } from '../../lib/kubernetes/kubeconfig.ts'
 import type { CertSpec } from '../../lib/pki/cert-spec.ts'
-import { type Certificate, compareKeyKind, compareWithProfile, isIssuedBy } from '../../lib/pki/certificate.ts'
+import {
+  type Certificate,
+  compareKeyKind,
+  compareWithProfile,
+  isIssuedBy,
+  readCertificates,
+} from '../../lib/pki/certificate.ts'
 import { oids } from '../../lib/pki/der.ts'
 import { changeOfPair, type Pair, readPair, tryCertificate, validityPeriod } from '../../lib/pki/pair.ts'
 import { isKeyOf } from '../../lib/pki/private-key.ts'
@@ -47,7 +54,7 @@ export function caTargets(cluster: Cluster): Target[] {
 function check(run: Run, wanted: CertSpec, force?: Force): Look {
   const state = readCaState(run)
   if (state.stage === 'finishing') return { reasons: caRotationReasons(run, state) }
-  const pair = readPair(run.auth, caName)
+  const pair = readCa(run)
   const profile = caProfile(pair.certificate, wanted)
   if (!isAbsent(pair)) refuseOtherCa(pair, profile, run, force)
   if (!pair.certificate && !isBeingReplaced(pair, run)) refuseNewCa(run)
@@ -60,13 +67,26 @@ function check(run: Run, wanted: CertSpec, force?: Force): Look {
   return { reasons, until: pair.certificate.notAfter }
 }
 
+/** A lost certificate is in the kubeconfigs, byte for byte: unless one embeds another, or it is not of the key. */
+function readCa({ auth }: Run): Pair & { readonly embedded?: Buffer } {
+  const pair = readPair(auth, caName)
+  if (!pair.key || auth.read(auth.files.certificate(caName))) return pair
+  const kubeconfigs = auth.names().filter((name) => auth.files.parse(name)?.kind === 'kubeconfig')
+  const [embedded, ...others] = kubeconfigs.map((name) => readEmbeddedCa(String(auth.tryBytes(name))))
+  const [certificate, next] = readCertificates(embedded ?? '')
+  if (!embedded || !certificate || next || !isKeyOf(certificate, pair.key)) return pair
+  return others.every((each) => each?.equals(embedded)) ? { ...pair, certificate, embedded } : pair
+}
+
 function isAbsent({ reasons }: Pair): boolean {
   return reasons.filter(({ kind }) => kind === 'missing').length === 2
 }
 
 function foresee(run: Run, wanted: CertSpec, { force }: Work): Change {
   const { auth, now, cluster } = run
-  const { notAfter: expires } = validityPeriod(now, cluster.certificates.caValidity)
+  const { certificate, embedded } = readCa(run)
+  const { notAfter } = validityPeriod(now, cluster.certificates.caValidity)
+  const expires = (!force && embedded && certificate?.notAfter) || notAfter
   const isKeyKept = force !== 'replace' && auth.read(auth.files.key(caName)) !== undefined
   return changeOfPair(auth, caName, { profile: wanted, expires, isKeyKept })
 }
@@ -85,11 +105,13 @@ async function makeCa(run: Run, wanted: CertSpec, { force, tell }: Work) {
   const { generatePrivateKey, issuerNameOf, privateKeyPem, selfSign } = await import('../../lib/pki/x509.ts')
   const { auth, now, cluster, command } = run
   const [certificate, key] = auth.files.pair(caName)
-  const pair = readPair(auth, caName)
+  const pair = readCa(run)
   const profile = force === 'replace' ? wanted : caProfile(pair.certificate, wanted)
   const kept = force === 'replace' ? undefined : pair.key
   const period = validityPeriod(now, cluster.certificates.caValidity)
-  const change = changeOfPair(auth, caName, { profile, expires: period.notAfter, isKeyKept: kept !== undefined })
+  const embedded = force ? undefined : pair.embedded
+  const expires = (embedded && pair.certificate?.notAfter) ?? period.notAfter
+  const change = changeOfPair(auth, caName, { profile, expires, isKeyKept: kept !== undefined })
   const old = force && backUp(auth, [certificate, key, auth.files.certificate(crossName)], now)
   // It would lead to the CA that is being replaced.
   if (!kept) auth.remove(auth.files.certificate(crossName))
@@ -100,7 +122,7 @@ async function makeCa(run: Run, wanted: CertSpec, { force, tell }: Work) {
   if (!kept) auth.write(key, privateKeyPem(privateKey), secretMode, { durable: true })
   const named = pair.certificate ?? replacedCas(run.auth).find((each) => isKeyOf(each, privateKey))
   const name = kept && named && issuerNameOf(named)
-  const pem = selfSign({ profile, ...period, name }, privateKey)
+  const pem = embedded ?? selfSign({ profile, ...period, name }, privateKey)
   auth.write(certificate, pem, publicMode, { durable: true })
   if (!old) return { change }
   const warning =

@@ -11,8 +11,11 @@ import {
   formatKubeconfig,
   type KubeconfigAccess,
   partOf,
+  readEmbeddedCa,
   serverUrl,
 } from '../../lib/kubernetes/kubeconfig.ts'
+import { readCertificate } from '../../lib/pki/certificate.ts'
+import { isSignedByLostCa } from '../../lib/pki/pair.ts'
 import type { Look } from '../../lib/reason.ts'
 import { signingCa } from '../rotations/ca-state.ts'
 import { type CertRow, certTable } from '../tables/certs.ts'
@@ -53,7 +56,16 @@ function check(run: Run, row: CertRow): Look {
     return what?.length === 0 && !isSplit ? ['users'] : what
   }
   const { value: what = [], reasons } = run.auth.checkFile(path, secretMode, 'a valid kubeconfig', compare)
-  return { reasons: what.length > 0 ? [...reasons, { kind: 'content-changed', path, what }] : reasons }
+  return {
+    reasons: what.length > 0 ? [...reasons, { kind: 'content-changed', path, what }] : reasons,
+    staysFresh: !hasAccess(run, row) && embedsLostCa(run, path),
+  }
+}
+
+/** The CA's certificate comes back from it as it was. */
+function embedsLostCa({ auth }: Run, path: string): boolean {
+  const certificate = readCertificate(readEmbeddedCa(String(auth.tryBytes(path))) ?? '')
+  return isSignedByLostCa(auth, { certificate })
 }
 
 /** Whether everything is there that a kubeconfig is made of. */

@@ -76,6 +76,9 @@ const all = (...spoils: readonly ((auth: string) => void)[]) => {
   }
 }
 const noCa = all(on('ca.pem', removed), on('ca-key.pem', removed))
+const noKubeconfigs = (auth: string) => {
+  for (const name of readdirSync(auth)) if (name.endsWith('.kubeconfig')) rmSync(join(auth, name))
+}
 const otherAccount = all(
   on('service-account-key.pem', (path) => openssl('ecparam', '-name', 'secp384r1', '-genkey', '-noout', '-out', path)),
   on('service-account.pem', removed),
@@ -95,7 +98,14 @@ const refused: readonly { id: string; byHand: RegExp; rows: readonly Row[] }[] =
       ['a CA that is missing while certificates made under it are there', noCa],
       ['a CA that is missing while one certificate is there', (auth) => keepOnly(auth, 'control0.pem')],
       ['a CA that is missing while one kubeconfig is there', (auth) => keepOnly(auth, 'kube-proxy.kubeconfig')],
-      ['a CA without its certificate', on('ca.pem', removed)],
+      ['a CA without its certificate and kubeconfigs', all(on('ca.pem', removed), noKubeconfigs)],
+      [
+        'a CA without its certificate, where kubeconfigs disagree',
+        all(
+          on('ca.pem', removed),
+          on('admin.kubeconfig', (path) => writeFileSync(path, 'kind: Config\n')),
+        ),
+      ],
       ['a CA of which only a foreign key is left', all(on('ca-key.pem', foreign), on('ca.pem', removed))],
       ['a lone certificate of the CA', on('ca-key.pem', removed)],
       ['a CA certificate that is truncated', on('ca.pem', truncated)],
@@ -237,9 +247,21 @@ describe('what can not be made again', { skip: needs('openssl'), concurrency: 2 
     assertStatus(await harderway(place, 'ca', '--force'), 0)
     assertStatus(await harderway(place, ...phases), 0)
     rmSync(join(auth, 'ca.pem'))
+    noKubeconfigs(auth)
     const state = stateOf(auth)
     assertStatus(await harderway(place, ...phases), 3)
     assert.deepEqual(stateOf(auth), state)
+  })
+
+  test('a lost ca.pem comes back from the kubeconfigs byte for byte, and nothing else is made', async (t) => {
+    const { place, auth } = spoiled(t, on('ca.pem', removed))
+    for (const args of [['--dry-run'], []]) {
+      const ran = await harderway(place, ...phases, ...args, '--json')
+      assertStatus(ran, args.length === 0 ? 0 : 4)
+      assert.deepEqual(idsOf(ran, args.length === 0 ? 'built' : 'stale'), ['ca', 'kubeconfigs/worker0'])
+    }
+    assert.deepEqual(readFileSync(join(auth, 'ca.pem')), readFileSync(join(origin, 'auth/ca.pem')))
+    assert.ok(!readdirSync(auth).includes('backup'))
   })
 
   describe('is made', () => {
