@@ -1,4 +1,6 @@
 /** The files of auth/ that a node, or a folder, holds. Reads only. */
+import { statSync } from 'node:fs'
+import { join } from 'node:path'
 import type { LimitFunction } from 'p-limit'
 import type { ClusterNode } from '../../lib/cluster/cluster.ts'
 import { Failure, refusal, runAgain } from '../../lib/failure.ts'
@@ -6,8 +8,10 @@ import { AuthDir } from '../../lib/files/auth-dir.ts'
 import { caName, type FileNames } from '../../lib/files/names.ts'
 import type { Run } from '../../lib/graph/run.ts'
 import { otherIdentity } from '../../lib/kubernetes/identity.ts'
+import { type Certificate, readCertificate } from '../../lib/pki/certificate.ts'
 import { realPath } from '../../lib/remote/answer.ts'
-import { formatNames, quote } from '../../lib/wording.ts'
+import { formatNames } from '../../lib/wording.ts'
+import { fetchCommand } from '../nodes/fetch-command.ts'
 import { whyNotCompared } from '../nodes/guards.ts'
 import { placesOf, readNode } from '../nodes/look.ts'
 import { identityFiles, nodeFiles } from '../tables/files.ts'
@@ -19,6 +23,8 @@ export interface Holding {
   readonly files: ReadonlyMap<string, Buffer>
   /** Files that were not read, each with the reason. */
   readonly unread: ReadonlyMap<string, string>
+  /** Where each of them is: an absolute path. */
+  readonly paths: ReadonlyMap<string, string>
   /** Files that were read where units read them. */
   readonly placed: ReadonlySet<string>
 }
@@ -58,7 +64,24 @@ export async function readNodes(
     run.note(result.reason.message)
     return []
   })
-  return { main: main.value, others, node }
+  return { main: { ...main.value, files: newestOf(run, main.value, others) }, others, node }
+}
+
+/** Another control node may have a certificate that was issued later. */
+function newestOf({ auth }: Run, { files }: Holding, others: readonly Holding[]): ReadonlyMap<string, Buffer> {
+  const ca = readCertificate(files.get(auth.files.certificate(caName)) ?? '')
+  const newest = (name: string, bytes: Buffer) =>
+    others.reduce((held, other) => newer(auth.files, name, held, other.files.get(name), ca), bytes)
+  return new Map([...files].map(([name, bytes]) => [name, newest(name, bytes)]))
+}
+
+/** Of two certificates over one key the one that was issued later, if it holds all keys that the other does. */
+function newer(files: FileNames, name: string, held: Buffer, other: Buffer | undefined, ca?: Certificate): Buffer {
+  const [one, two] = [held, other ?? ''].map((pem) => readCertificate(pem))
+  if (!one || !two?.publicKey.equals(one.publicKey) || two.notBefore <= one.notBefore) return held
+  if (!other || !ca || !two.x509.verify(ca.publicKey)) return held
+  const tryBytes = (file: string) => (file === name ? other : undefined)
+  return otherIdentity(name, { files, tryBytes }, held) ? held : other
 }
 
 /** The files that its units read, which the cluster runs with; otherwise the deployed ones. */
@@ -70,21 +93,30 @@ async function readHolding(run: Run, node: ClusterNode): Promise<Holding> {
   const pathOf = new Map(units.flatMap(({ files }) => files.map(({ file, path }) => [file, path])))
   const files = new Map<string, Buffer>()
   const unread = new Map<string, string>()
+  const paths = new Map<string, string>()
   const placed = new Set<string>()
+  const inFolder = (name: string) => look.folder.contents.get(name)
+  const ca = readCertificate(inFolder(run.auth.files.certificate(caName)) ?? '')
   for (const name of nodeFiles(run.cluster, node)) {
     if (run.auth.files.parse(name)?.kind === 'kubeconfig') continue
     const at = realPath(places, pathOf.get(name) ?? '')
     const place = places.files.get(at)
     if (place) placed.add(name)
-    const bytes = place ? places.contents.get(at) : look.folder.contents.get(name)
+    const bytes = place ? places.contents.get(at) : inFolder(name)
     const there = place ?? look.folder.files.get(name)
-    if (bytes && bytes.length <= largest) files.set(name, bytes)
+    paths.set(name, place ? at : join(look.folder.path ?? node.directory, name))
+    // Units read the service account's key alone, so its certificate may be older there.
+    if (bytes && bytes.length <= largest) files.set(name, newer(run.auth.files, name, bytes, inFolder(name), ca))
     else if (there) unread.set(name, whyNotCompared(there))
   }
-  return { where: node.name, files, unread, placed }
+  return { where: node.name, files, unread, paths, placed }
 }
 
 export function readFolder(path: string, files: FileNames, names: readonly string[]): Holding {
+  if (!statSync(path, { throwIfNoEntry: false })?.isDirectory())
+    throw new Failure(`there is no folder ${path}`, {
+      remedy: `name the folder that ${files.certificate(caName)} is in`,
+    })
   const folder = new AuthDir(path, files)
   const bytes = new Map<string, Buffer>()
   const unread = new Map<string, string>()
@@ -93,7 +125,8 @@ export function readFolder(path: string, files: FileNames, names: readonly strin
     if (file?.kind === 'file') bytes.set(name, file.bytes)
     else if (file) unread.set(name, 'not a plain file')
   }
-  return { where: path, files: bytes, unread, placed: new Set() }
+  const paths = new Map(names.map((name) => [name, join(path, name)]))
+  return { where: path, files: bytes, unread, paths, placed: new Set() }
 }
 
 const again = `then ${runAgain}`
@@ -113,13 +146,17 @@ export function refuseWrong(
   run: Run,
   main: Holding,
   wrong: readonly string[],
-  ways = [
+  { taken = 'nothing', ways = waysOutOfWrong(run, main) } = {},
+): void {
+  if (wrong.length > 0) throw refusal(`${taken} was taken from ${main.where}: ${wrong.join('; ')}`, ways)
+}
+
+function waysOutOfWrong(run: Run, main: Holding): string[] {
+  return [
     `if cluster.yaml is wrong: change cluster.yaml to what is there, ${again}`,
     ...elsewhere(run, main),
     `or correct what is wrong there, ${again}`,
-  ],
-): void {
-  if (wrong.length > 0) throw refusal(`nothing was taken from ${main.where}: ${wrong.join('; ')}`, ways)
+  ]
 }
 
 /** Nodes with different identities can't belong to one cluster; only the user knows which is right. */
@@ -132,23 +169,30 @@ export function refuseDisagreement(found: Run, main: Holding, others: readonly H
   }
   const disagreeing = others.filter((other) => labelsOf(other).length > 0)
   const wrong = disagreeing.map((other) => `${other.where} holds another ${labelsOf(other).join(', ')}`)
-  refuseWrong(found, main, wrong, [
+  const ways = [
     ...disagreeing.map(({ where }) => `if that of ${where} is right: ${found.command(`recover --node ${where}`)}`),
     `if that of ${main.where} is right: take ${disagreeing.map(({ where }) => where).join(', ')} out of cluster.yaml until this command has run`,
-  ])
+  ]
+  refuseWrong(found, main, wrong, { ways })
 }
 
-/** After a run that was killed, the same command finds its own files there. */
-export function refusePresent(run: Run, main: Holding, names: readonly string[]): void {
+/** What is there already may be newer, or from a run that was killed. `typed`: this command. */
+export function refusePresent(run: Run, main: Holding, names: readonly string[], typed: string): void {
   const { auth } = run
-  const others = names.filter(
-    (name) =>
-      main.files.has(name) && auth.read(name) && !auth.tryBytes(name)?.equals(main.files.get(name) ?? Buffer.of()),
-  )
-  const path = quote(auth.path)
+  const others = names.filter((name) => {
+    const [found, present] = [main.files.get(name), auth.tryBytes(name)]
+    if (!found || !auth.read(name) || present?.equals(found)) return false
+    const tryBytes = (file: string) => (file === name ? present : undefined)
+    return otherIdentity(name, { files: auth.files, tryBytes }, found) !== undefined
+  })
   const wrong =
     others.length > 0 ? [`${auth.path} holds another ${formatNames(others)}, and nothing there is overwritten`] : []
-  refuseWrong(run, main, wrong, [`if it is not needed, move it away: mv ${path} ${path}.old; ${again}`])
+  const pairs = names.filter((name) => others.some((other) => isOfOnePair(auth.files, name, other)))
+  refuseWrong(run, main, wrong, { ways: [`if it is not needed, move it away: ${fetchCommand(run, pairs, typed)}`] })
+}
+
+function isOfOnePair({ parse }: FileNames, one: string, other: string): boolean {
+  return parse(one)?.name === parse(other)?.name
 }
 
 function elsewhere({ auth, cluster, command }: Run, { where }: Holding): string[] {

@@ -3,6 +3,7 @@
  * that is fresh. The next run issues the rest anew. Nothing in auth/ is overwritten.
  */
 import { X509Certificate } from 'node:crypto'
+import { join } from 'node:path'
 import type { ClusterNode } from '../../lib/cluster/cluster.ts'
 import { Failure, tryToAwait, usageFailure } from '../../lib/failure.ts'
 import { AuthDir } from '../../lib/files/auth-dir.ts'
@@ -11,10 +12,10 @@ import type { PlainFile } from '../../lib/files/plain-file.ts'
 import type { Run } from '../../lib/graph/run.ts'
 import type { Target } from '../../lib/graph/target.ts'
 import { type Certificate, readCertificates } from '../../lib/pki/certificate.ts'
-import { tryCertificate } from '../../lib/pki/pair.ts'
+import { readPair, tryCertificate } from '../../lib/pki/pair.ts'
 import { certificatePem } from '../../lib/pki/pem.ts'
-import { formatReason, type Reason } from '../../lib/reason.ts'
-import { formatDate, formatNames } from '../../lib/wording.ts'
+import { formatReason, isRepair, type Reason } from '../../lib/reason.ts'
+import { formatDate, formatNames, quote } from '../../lib/wording.ts'
 import { readShown } from '../nodes/component.ts'
 import { lookAtMachine } from '../nodes/look.ts'
 import { clusterGraph } from '../phases/table.ts'
@@ -25,8 +26,8 @@ import type { Finding } from '../request/job.ts'
 import { usage } from '../request/options.ts'
 import { checkNodes } from '../request/selection.ts'
 import { closeFolder } from '../request/walk.ts'
-import { caRotationFiles } from '../rotations/ca-state.ts'
-import { tokenFiles } from '../rotations/service-account-state.ts'
+import { caRotationFiles, caState } from '../rotations/ca-state.ts'
+import { tokenFiles, tokenState } from '../rotations/service-account-state.ts'
 import { identityFiles } from '../tables/files.ts'
 import { nodeUnits } from '../tables/places.ts'
 import {
@@ -55,9 +56,10 @@ export async function recover(given: CommandRun): Promise<readonly Finding[]> {
         typeof source === 'string'
           ? { main: readFolder(pathOf(host, source), run.auth.files, names()), others: [] }
           : await readNodes(run, source, limits.node, signal)
-      const { files, next } = await checkFound(run, targets, sources)
+      const { files, wrong, next } = await checkFound(run, targets, sources)
       signal.throwIfAborted()
-      take(run, files)
+      if (files.size > 0) take(run, files)
+      refuseWrong(run, sources.main, wrong, { taken: files.size > 0 ? 'not everything' : 'nothing' })
       run.note(`now: ${next}`)
       return { outcomes: new Map(), findings: [] }
     },
@@ -119,35 +121,63 @@ class FilesInMemory extends AuthDir {
   }
 }
 
-/** What to take, in writing order, and what to say then. Throws a Failure if not all of it is of one cluster. */
-async function checkFound(run: Run, targets: readonly Target[], { main, others, node }: Sources) {
+/**
+ * What to take, in writing order, what is wrong with the rest, and what to say then. Throws a Failure if what was found may be of
+ * another cluster.
+ */
+async function checkFound(run: CommandRun, targets: readonly Target[], { main, others, node }: Sources) {
   refuseNothing(run, main)
-  const unread = [...main.unread].map(([file, why]) => `${file} could not be read (${why})`)
-  refuseWrong(run, main, unread)
   const identity = identityNames(run)
-  refusePresent(run, main, identity)
-  const files = new Map(main.files)
+  refusePresent(run, main, identity, commandOf(run))
   // Files already in auth/ complete what was found.
+  const files = new Map(main.files)
   for (const name of identity) {
-    const bytes = files.get(name) ?? run.auth.tryBytes(name)
+    const bytes = run.auth.tryBytes(name) ?? files.get(name)
     if (bytes) files.set(name, bytes)
   }
   const found: Run = { ...run, auth: new FilesInMemory(main.where, run.auth.files, files) }
+  const ofRotations = dropUnclear(found, files, main)
   addCross(files, found.auth)
   refuseDisagreement(found, main, others)
   const ca = tryCertificate(found.auth, caName)
   // While the next CA of a rotation signs, its leaves belong to this cluster as well.
   const cas = ca ? [ca, ...chainsIn(files, run.auth.files).filter(({ x509 }) => x509.verify(ca.publicKey))] : []
-  const identityTargets = targets.filter(({ irreplaceable }) => irreplaceable)
-  const wrong = await Promise.all(identityTargets.map((target) => findWrong(found, target, cas, main)))
-  refuseWrong(run, main, wrong.flat())
   refuseWrong(run, main, node ? await findForeign(found, node, cas) : [])
-  const fresh = node ? [] : await findFresh(found, targets)
+  const parts = targets.filter(
+    ({ irreplaceable, makes }) => irreplaceable && makes.some((name) => !run.auth.read(name)),
+  )
+  const at = (name: string) => (run.auth.read(name) ? join(run.auth.path, name) : (main.paths.get(name) ?? name))
+  const wrong = await Promise.all(parts.map((target) => findWrong(found, target, cas, { main, at })))
+  const left = parts.flatMap(({ makes }, i) => (wrong[i]?.length === 0 ? [] : makes))
+  const isCaLeft = left.includes(run.auth.files.certificate(caName))
+  // A CA that is whole, and that cluster.yaml does not describe, may be another cluster's, with all that is beside it.
+  if (isCaLeft && isRepair(readPair(found.auth, caName).reasons)) refuseWrong(run, main, wrong.flat())
+  // What shows whose leaves they are is not taken.
+  const fresh = node || isCaLeft ? [] : await findFresh(found, targets)
   const taken = [...fresh, ...identity].flatMap((name): [string, Buffer][] => {
     const bytes = files.get(name)
-    return bytes ? [[name, bytes]] : []
+    return bytes && !left.includes(name) ? [[name, bytes]] : []
   })
-  return { files: new Map(taken), next: nextOf(run, ca) }
+  return { files: new Map(taken), wrong: [...ofRotations, ...wrong.flat()], next: nextOf(run, ca) }
+}
+
+/** As it was typed. */
+function commandOf({ options: { nodes, from }, command }: CommandRun): string {
+  const [[name], folder] = [nodes, quote(from ?? '')]
+  return command(from === undefined ? `recover --node ${name}` : `recover --from ${folder}`)
+}
+
+/** Leaves out the files of a rotation that do not fit together, and returns why. */
+function dropUnclear({ auth, now }: Run, files: Map<string, Buffer>, main: Holding): string[] {
+  const rotations = [
+    { state: caState(auth, now), names: caRotationFiles(auth.files) },
+    { state: tokenState(auth), names: [tokenFiles(auth.files).nextKey] },
+  ]
+  return rotations.flatMap(({ state, names }) => {
+    if (state.stage !== 'unclear' || !names.some((name) => main.files.has(name))) return []
+    for (const name of names) files.delete(name)
+    return [state.why.replace(state.file, main.paths.get(state.file) ?? state.file)]
+  })
 }
 
 /** Once a rotation of the CA is finished, its cross certificate follows every leaf. */
@@ -170,21 +200,30 @@ function chainsIn(files: ReadonlyMap<string, Buffer>, names: FileNames): Certifi
  * What no new certificate repairs. A CA that has expired, or is to be reissued over its key, is still the cluster's: it is
  * checked as for its renewal.
  */
-async function findWrong(found: Run, target: Target, cas: readonly Certificate[], main: Holding): Promise<string[]> {
+async function findWrong(
+  found: Run,
+  target: Target,
+  cas: readonly Certificate[],
+  { main, at }: { readonly main: Holding; readonly at: (name: string) => string },
+): Promise<string[]> {
   const [file = ''] = target.makes
   const isCa = file === found.auth.files.certificate(caName) && found.auth.read(file)
   const own = tryCertificate(found.auth, found.auth.files.parse(file)?.name ?? '')
   // Units read the key alone, so a rotation of the CA leaves its certificate there as it was. In auth/ it is issued again.
   const isForeign = !main.placed.has(file) && !cas.some(({ publicKey }) => own?.x509.verify(publicKey))
   const explain = (reason: Reason) => {
-    if (reason.kind === 'other-issuer') return isForeign ? [`${file} is not signed by this CA`] : []
-    return ['missing', 'unreadable', 'key-mismatch'].includes(reason.kind) ? [formatReason(reason)] : []
+    if (reason.kind === 'other-issuer') return isForeign ? [`${at(file)} is not signed by this CA`] : []
+    if (!('path' in reason) || !['missing', 'unreadable', 'key-mismatch'].includes(reason.kind)) return []
+    return [formatReason({ ...reason, path: at(reason.path) })]
   }
+  const unread = target.makes.filter((name) => main.unread.has(name) && !found.auth.read(name))
+  if (unread.length > 0) return unread.map((name) => `${at(name)} could not be read (${main.unread.get(name)})`)
   try {
     return (await target.check(found, isCa ? 'renew' : undefined)).reasons.flatMap(explain)
   } catch (error) {
-    if (error instanceof Failure) return [error.message]
-    throw error
+    if (!(error instanceof Failure)) throw error
+    const named = target.makes.filter((name) => error.message.includes(name))
+    return [`${error.message} (${formatNames((named.length > 0 ? named : target.makes).map(at))})`]
   }
 }
 

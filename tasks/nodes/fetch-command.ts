@@ -31,10 +31,10 @@ export function waysOutOfLost(run: Run, from?: ClusterNode, isOfAnother = false)
 }
 
 /** Of these files of auth/. Those that are there are moved to backup/ first: recover overwrites nothing. */
-export function fetchCommand(run: Run, names: readonly string[]): string {
+export function fetchCommand(run: Run, names: readonly string[], recover = recoverCommand(run)): string {
   const { auth, now } = run
   const there = names.filter((name) => auth.read(name)).map((name) => quote(join(auth.path, name)))
   const kept = quote(join(auth.path, 'backup', `${backupTime(now)}-replaced`))
   const move = there.length > 0 ? `mkdir -m 700 -p ${kept} && mv ${there.join(' ')} ${kept} && ` : ''
-  return move + recoverCommand(run)
+  return move + recover
 }

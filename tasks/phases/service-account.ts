@@ -70,10 +70,12 @@ function refuseOtherKey(
   const isNew = lost.some(({ kind }) => kind === 'missing') && auth.read(auth.files.certificate(name)) === undefined
   const other = key ? compareKeyKind(key, profile) : []
   if (isNew || lost.length + other.length === 0) return
+  const isMissing = lost.every(({ kind }) => kind === 'missing')
+  const files = [auth.files.key(name), ...(isMissing ? [] : [auth.files.certificate(name)])]
   throw refusal(`the ${label} in ${auth.path}: ${formatReasons([...lost, ...other])}`, [
     other.length > 0
       ? 'change certificates.key in cluster.yaml to match the key'
-      : `restore ${auth.files.key(name)} and ${auth.files.certificate(name)} from a backup or from a control node: ${fetchCommand(run, [auth.files.key(name), auth.files.certificate(name)])}`,
+      : `restore ${files.join(' and ')} from a backup or from a control node: ${fetchCommand(run, files)}`,
     `or give up ${loss}: ${command(`${id} --force`)}`,
   ])
 }

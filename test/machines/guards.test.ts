@@ -141,6 +141,22 @@ describe('what units read, on six machines', { skip }, () => {
     await must(0, 'bootstrap')
   })
 
+  test('after certs --force units have an older certificate of one key, and recover takes the newer from the folder', async () => {
+    await must(0, 'certs', '--force')
+    await must(0, 'bootstrap')
+    const tokens = readFileSync(auth('service-account.pem'), 'utf8')
+    assert.notEqual(await on('control0', 'cat /var/lib/kubernetes/service-account.pem'), tokens.trim())
+    await movedAway(async () => {
+      await must(0, 'recover', '--node', 'control0')
+      assert.equal(readFileSync(auth('service-account.pem'), 'utf8'), tokens)
+      await must(0, 'bootstrap')
+      cpSync(auth(), auth('..', 'recovered'), { recursive: true, preserveTimestamps: true })
+    })
+    rmSync(auth(), { recursive: true })
+    renameSync(auth('..', 'recovered'), auth())
+    await must(0, 'bootstrap')
+  })
+
   test('what --replace-identity overwrites is kept in auth/backup', async () => {
     await tidyHomes()
     const held = await on('control1', 'cat /var/lib/kubernetes/service-account-key.pem')

@@ -135,7 +135,7 @@ const refused: readonly { id: string; byHand: RegExp; rows: readonly Row[] }[] =
   },
   {
     id: 'component-certs/service-account',
-    byHand: /restore service-account-key\.pem and service-account\.pem from a backup/,
+    byHand: /restore service-account-key\.pem (and service-account\.pem )?from a backup/,
     rows: [
       ['a service-account key that is missing while its certificate is there', on('service-account-key.pem', removed)],
       ['a service-account key that is truncated', on('service-account-key.pem', truncated)],

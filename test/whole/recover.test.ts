@@ -1,5 +1,6 @@
 /** auth/ is lost: no run makes another cluster's over the nodes', and recover brings it back from them, or from a backup. */
 import assert from 'node:assert/strict'
+import { execFileSync } from 'node:child_process'
 import {
   cpSync,
   existsSync,
@@ -182,11 +183,6 @@ describe('auth/ is lost', { skip: needs('sshd', 'ssh', 'scp', 'openssl') }, () =
   })
 
   test('recover takes a rotation over: from a backup as it stands, from a node as far as the node has it', async () => {
-    const must = async (...args: string[]) => {
-      const ran = await harderway(place, ...args)
-      assert.equal(ran.status, 0, told(ran))
-      return ran
-    }
     const built = async () => idsOf(await must('bootstrap', '--json'), 'built')
     writeCluster(place, [...edits, [['install'], 'guide']])
     cpSync(made, auth, { recursive: true })
@@ -215,13 +211,22 @@ describe('auth/ is lost', { skip: needs('sshd', 'ssh', 'scp', 'openssl') }, () =
     ['ca-key.pem', () => readFileSync(join(made, 'admin-key.pem'), 'utf8'), /ca-key\.pem is not the certificate's key/],
     ['service-account.pem', () => '', /service-account\.pem is not a .*certificate/],
   ] as const)
-    test(`recover takes nothing where ${file} of the control node is spoilt, and names the other one`, async () => {
+    test(`a spoilt ${file} is named by its path, the others are taken, and the command that is printed takes it`, async () => {
       // Where the other control node's identity is another, that is what is reported.
       await lab.node('control1').stop()
-      writeFileSync(join(lab.node('control0').home, file), spoil())
+      const path = join(lab.node('control0').home, file)
+      writeFileSync(path, spoil())
       const ran = await recover('--node', 'control0')
       await lab.node('control1').start()
-      assertRefused(ran, what, /recover --node control1/)
+      assert.equal(ran.status, 3, told(ran))
+      assert.match(told(ran), what)
+      assert.ok(told(ran).includes(path), told(ran))
+      assert.match(told(ran), /recover --node control1/)
+      const part = file.replace(/(-key)?\.(pem|yaml)$/, '')
+      assertBack(irreplaceable.filter((name) => !name.startsWith(part)))
+      cpSync(join(homes, 'control0', file), path)
+      assert.equal((await recover('--node', 'control1')).status, 0)
+      assertBack()
     })
 
   test('recover refuses where two control nodes hold different identities, and says which', async () => {
@@ -249,7 +254,7 @@ describe('auth/ is lost', { skip: needs('sshd', 'ssh', 'scp', 'openssl') }, () =
     const ran = await recover('--node', 'control0')
     assert.equal(ran.status, 3, told(ran))
     assert.match(told(ran), /auth holds another .*\bca\.pem, .*and nothing there is overwritten/)
-    assert.match(told(ran), /move it away: mv /)
+    assert.match(told(ran), /move it away: mkdir -m 700 -p \S+ && mv .* && npm run task -- recover --node control0$/m)
     assert.doesNotMatch(told(ran), /not signed by/)
     assert.deepEqual(stateOf(auth), before)
   })
@@ -296,16 +301,95 @@ describe('auth/ is lost', { skip: needs('sshd', 'ssh', 'scp', 'openssl') }, () =
     const other = await makeOther('node-certs/worker0')
     for (const file of ['worker0.pem', 'worker0-key.pem']) cpSync(join(other, file), join(backup, file))
     await Promise.all(lab.nodes.map((node) => node.stop()))
-    const none = await recover('--from', 'home')
-    assert.equal(none.status, 1, told(none))
+    for (const [folder, why] of [
+      ['home', /holds no file/],
+      ['nowhere', /there is no folder .*nowhere/],
+    ] as const) {
+      const none = await recover('--from', folder)
+      assert.equal(none.status, 1, told(none))
+      assert.match(told(none), why)
+    }
     const ran = await recover('--from', 'mixed')
     assert.equal(ran.status, 0, told(ran))
     assertBack(readdirSync(made).filter((file) => !/^\.|^worker0|^admin\.kubeconfig/.test(file)))
     rmSync(auth, { recursive: true })
     rmSync(join(backup, 'ca-key.pem'))
     symlinkSync(join(made, 'ca-key.pem'), join(backup, 'ca-key.pem'))
-    assertRefused(await recover('--from', backup), /ca-key\.pem could not be read \(not a plain file\)/)
+    const linked = await recover('--from', backup)
+    assert.equal(linked.status, 3, told(linked))
+    assert.match(told(linked), /mixed\/ca-key\.pem could not be read \(not a plain file\)/)
+    assertBack(irreplaceable.filter((file) => !file.startsWith('ca')))
     await Promise.all(lab.nodes.map((node) => node.start()))
+  })
+
+  const must = async (...args: string[]) => {
+    const ran = await harderway(place, ...args)
+    assert.equal(ran.status, 0, told(ran))
+    return ran
+  }
+  /** As it is printed: what is moved away first, and the command. */
+  const follow = async (ran: Ran) => {
+    const [, moved, command = ''] = /: (mkdir .* && )?npm run task -- (recover --\S+ [^\s,]+)/.exec(told(ran)) ?? []
+    if (moved) execFileSync('sh', ['-c', `${moved}true`])
+    await must(...command.split(' '))
+    return moved ?? ''
+  }
+
+  test('the newer of two certificates over one key is taken, of any control node', async () => {
+    cpSync(made, auth, { recursive: true })
+    await must('ca', '--renew')
+    await must('certs', '--force')
+    await must('bootstrap')
+    const newest = join(place, 'newest')
+    cpSync(auth, newest, { recursive: true })
+    // As after a run that did not reach it.
+    for (const name of ['ca.pem', 'service-account.pem'])
+      cpSync(join(made, name), join(lab.node('control1').home, name))
+    for (const node of ['control0', 'control1']) {
+      rmSync(auth, { recursive: true })
+      await must('recover', '--node', node)
+      for (const file of irreplaceable)
+        assert.ok(readFileSync(join(auth, file)).equals(readFileSync(join(newest, file))), `${file} from ${node}`)
+      const plan = await harderway(place, 'bootstrap', '--dry-run')
+      assert.equal(plan.status, 4, told(plan))
+    }
+    await must('bootstrap')
+    await must('bootstrap', '--dry-run')
+  })
+
+  for (const file of irreplaceable)
+    test(`a lost ${file} alone comes back as it was, by the run or by the command that it prints`, async () => {
+      cpSync(made, auth, { recursive: true })
+      // Of it the nodes have another certificate.
+      await must('certs', '--force')
+      const before = stateOf(auth, (name) => name !== file)
+      const bytes = readFileSync(join(auth, file))
+      rmSync(join(auth, file))
+      const plan = await harderway(place, 'bootstrap', '--dry-run', '--json')
+      const ran = await harderway(place, 'certs', 'kubeconfigs', 'encryption-key', 'deploy', '--json')
+      if (file === 'ca.pem') assert.deepEqual(idsOf(ran, 'built').slice(0, 1), ['ca'], told(plan))
+      else if (file !== 'service-account.pem') {
+        assert.deepEqual([plan.status, ran.status], [3, 3], told(ran))
+        assert.equal(await follow(await harderway(place, 'bootstrap')), '')
+        assert.deepEqual(
+          stateOf(auth, (name) => name !== file),
+          before,
+        )
+      }
+      if (file !== 'service-account.pem') assert.ok(readFileSync(join(auth, file)).equals(bytes))
+      await must('bootstrap')
+    })
+
+  test('the way back from ca --force is recover --from what it has kept, as it is printed', async () => {
+    cpSync(made, auth, { recursive: true })
+    await must('ca', '--force')
+    const [kept = ''] = readdirSync(join(auth, 'backup'))
+    const ran = await recover('--from', `auth/backup/${kept}`)
+    assert.equal(ran.status, 3, told(ran))
+    assert.match(await follow(ran), /mv \S+\/ca\.pem \S+\/ca-key\.pem /)
+    for (const name of ['ca.pem', 'ca-key.pem'])
+      assert.ok(readFileSync(join(auth, name)).equals(readFileSync(join(made, name))), name)
+    await must('bootstrap')
   })
 
   test('recover takes a cluster that expired while it was down, and what it says to type repairs it', async (t) => {
@@ -341,14 +425,20 @@ describe('auth/ is lost', { skip: needs('sshd', 'ssh', 'scp', 'openssl') }, () =
       /the CA in .*: subject added: L=Gdansk/,
     )
     writeCluster(place, [...edits, [['encryption', 'provider'], 'secretbox']])
-    assertRefused(await recover('--from', 'made'), /encrypts with aescbc, cluster\.yaml has secretbox/)
+    const ran = await recover('--from', 'made')
+    assert.equal(ran.status, 3, told(ran))
+    assert.match(told(ran), /encrypts with aescbc, cluster\.yaml has secretbox/)
+    assert.ok(!names().includes('encryption-config.yaml'))
   })
 
   test('recover takes no service-account key whose certificate another CA has signed', async () => {
     const [other, backup] = [await makeOther('component-certs/service-account'), join(place, 'mixed-tokens')]
     cpSync(made, backup, { recursive: true })
     for (const file of ['service-account.pem', 'service-account-key.pem']) cpSync(join(other, file), join(backup, file))
-    assertRefused(await recover('--from', backup), /service-account\.pem is not signed by this CA/)
+    const ran = await recover('--from', backup)
+    assert.equal(ran.status, 3, told(ran))
+    assert.match(told(ran), /mixed-tokens\/service-account\.pem is not signed by this CA/)
+    assert.ok(names().every((name) => !name.startsWith('service-account')))
   })
 
   for (const [args, message] of [
