@@ -91,7 +91,9 @@ const notes: Readonly<Record<string, Readonly<Record<string, string>>>> = {
     configFile: 'ssh -F',
     directory: 'where files go on a node',
   },
-  install: { '': "copies files to where the guide's units read them, and restarts units: docs/install.md; false: not" },
+  install: {
+    '': "copies files to where the guide's units read them, and restarts units: docs/install.md; false leaves both to you",
+  },
   users: { '': 'besides admin' },
 }
 
@@ -117,7 +119,7 @@ export function formatCluster({ nodes, users, layout, install, ...draft }: Clust
     ...(layout === usualLayout ? [] : [`layout: ${layout} # ${guide}`]),
     line('domain', domain),
     ...Object.entries(sections).flatMap(([key, values]) => section(key, values)),
-    '# localKubeconfig: false # else the admin is entered into your own kubeconfig, as its current context',
+    '# localKubeconfig: false # otherwise the admin is added to your own kubeconfig',
     line('install', install),
     ...(users.length > 0
       ? [line('users', undefined), ...users.map((user) => `  - ${text(user)}`)]

@@ -176,7 +176,7 @@ function earlierIdentityRefused(run: Run, place: OtherPlace, folders: readonly s
       who: place.node.name,
       place,
       waysOut: (places) => [
-        `as after an old snapshot of the machine: overwrite it: ${command(`${cluster.install ? 'install' : 'deploy'} ${nodeOptions(places.map(({ node }) => node))} --replace-identity`)}`,
+        `if the machine is back from an old snapshot, or missed the replacement, overwrite it: ${command(`${cluster.install ? 'install' : 'deploy'} ${nodeOptions(places.map(({ node }) => node))} --replace-identity`)}`,
         'what that key has encrypted or signed there since then is lost with it: read those Secrets through that API server first, and create them again afterwards',
       ],
     },

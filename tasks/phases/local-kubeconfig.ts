@@ -229,7 +229,7 @@ function refuseOtherCa(files: readonly KubeconfigFile[], run: Run): void {
   const back = `move ours away, and take that cluster's from a backup or from a control node: ${fetch}`
   throw refusal(`the cluster ${cluster.name} of your kubeconfig ${found} ${auth.path}`, [
     ours.length > 0 ? back : `take that cluster's files from a control node: ${recoverCommand(run)}`,
-    'or have ours written into another file: localKubeconfig.path in cluster.yaml',
+    'or write ours to another file: set localKubeconfig.path in cluster.yaml',
     `or overwrite it: ${command('local-kubeconfig --replace-identity')}`,
   ])
 }

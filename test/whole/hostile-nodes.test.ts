@@ -503,7 +503,7 @@ real -f -- "$@"`,
       writeNode(1, { role: 'gateway' })
       const ran = await deploy('--prune')
       assertStatus(ran, 0)
-      assert.match(ran.stdout, /not in cluster\.yaml any more, .*: worker0 \(/)
+      assert.match(ran.stdout, /removed from cluster\.yaml, .*: worker0 \(/)
       assert.equal(readFileSync(join(home('gateway'), 'gateway.pem'), 'utf8'), 'of the load balancer')
       for (const file of files) assert.ok(existsSync(join(home('worker0'), file)))
     })

@@ -52,8 +52,8 @@ ssh: # aliases, ports and jump hosts are those of your ssh configuration
   user: ubuntu
   # configFile: # ssh -F
   directory: "~" # where files go on a node
-# localKubeconfig: false # else the admin is entered into your own kubeconfig, as its current context
-install: true # copies files to where the guide's units read them, and restarts units: docs/install.md; false: not
+# localKubeconfig: false # otherwise the admin is added to your own kubeconfig
+install: true # copies files to where the guide's units read them, and restarts units: docs/install.md; false leaves both to you
 # users: # besides admin
 #   - { name: jane, groups: [devs], validity: 90d }
 nodes:

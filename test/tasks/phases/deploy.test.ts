@@ -344,7 +344,7 @@ test('a node that was taken out of cluster.yaml is named', async () => {
   for (const args of [['deploy'], ['deploy', '--dry-run'], ['status']])
     assert.match(
       (await harderway(place, ...args)).stdout.replaceAll(/\s+/g, ' '),
-      /not in cluster\.yaml any more, .*: worker2 \(valid until \d{4}-\d\d-\d\d\); what to do: docs\//,
+      /removed from cluster\.yaml, .*: worker2 \(valid until \d{4}-\d\d-\d\d\); what to do: docs\//,
     )
   rmSync(place, { recursive: true, force: true })
 })
