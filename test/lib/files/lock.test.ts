@@ -200,6 +200,27 @@ for (const [what, text, named] of [
     assert.deepEqual(more, [])
   })
 
+test('an owner that can not be inspected is waited for during ten seconds, and a living one for as long as it lives', async (t) => {
+  const { lock } = place(t)
+  const abort = new AbortController()
+  let now = 0
+  t.mock.method(performance, 'now', () => {
+    now += 6000
+    if (now > 60_000) abort.abort()
+    return now
+  })
+  const waiting = { signal: abort.signal, wait: Number.POSITIVE_INFINITY }
+  const text = ownerText(elsewhere)
+  writeFileSync(lock, text)
+  await assert.rejects(take(lock, waiting), { code: 'locked' })
+  assert.equal(now, 18_000)
+  assert.equal(readFileSync(lock, 'utf8'), text)
+  rmSync(lock)
+  const held = await take(lock)
+  await assert.rejects(take(lock, waiting), { name: 'AbortError' })
+  held.release()
+})
+
 test('only our own lock is given back', async (t) => {
   const { lock } = place(t)
   const held = await take(lock)
