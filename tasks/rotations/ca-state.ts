@@ -88,7 +88,7 @@ export function readCaState({ auth, now, command }: Run): CaState {
   const state = caState(auth, now)
   if (state.stage !== 'unclear') return state
   throw refusal(`${auth.path}: ${state.why}`, [
-    `restore ${state.file} from a backup of this folder`,
+    `restore ${state.file} from a backup of this folder: ${command('recover --from DIR')}`,
     `or go back to before the rotation: ${command('rotate ca --undo')}`,
   ])
 }

@@ -9,16 +9,31 @@ import {
   mkdtempSync,
   readdirSync,
   readFileSync,
+  renameSync,
   rmSync,
   symlinkSync,
   writeFileSync,
 } from 'node:fs'
 import { join } from 'node:path'
 import { after, afterEach, before, beforeEach, describe, test } from 'node:test'
+import { AuthDir } from '../../lib/files/auth-dir.ts'
+import { harderWay } from '../../tasks/layouts/harder-way.ts'
+import { encryptionKeyRotation } from '../../tasks/rotations/encryption-key.ts'
+import type { Rotating } from '../../tasks/rotations/rotation.ts'
+import { serviceAccountRotation } from '../../tasks/rotations/service-account.ts'
 import { type Lab, startLab } from '../lab/lab.ts'
 import { openssl } from '../support/certificates.ts'
 import { secretsIn, stateOf } from '../support/files.ts'
-import { type Edit, harderway, idsOf, labEdits, makePlace, type Ran, writeCluster } from '../support/harderway.ts'
+import {
+  type Edit,
+  harderway,
+  idsOf,
+  labEdits,
+  makePlace,
+  type Ran,
+  readCluster,
+  writeCluster,
+} from '../support/harderway.ts'
 import { start } from '../support/process.ts'
 import { needs } from '../support/programs.ts'
 
@@ -189,6 +204,13 @@ describe('auth/ is lost', { skip: needs('sshd', 'ssh', 'scp', 'openssl') }, () =
     await must('rotate', 'ca')
     const backup = join(place, 'backup')
     cpSync(auth, backup, { recursive: true })
+    for (const file of ['ca-next-key.pem', 'ca-next.pem', 'ca-cross.pem']) {
+      rmSync(join(auth, file))
+      if (file === 'ca-next-key.pem')
+        assert.match(told(await harderway(place, 'bootstrap')), /restore ca-next-key\.pem .*: .* recover --from DIR/)
+      await must('recover', '--from', backup)
+    }
+    assert.deepEqual(await built(), [])
     rmSync(auth, { recursive: true })
     await must('recover', '--from', backup)
     assert.deepEqual(await built(), [])
@@ -356,6 +378,28 @@ describe('auth/ is lost', { skip: needs('sshd', 'ssh', 'scp', 'openssl') }, () =
     await must('bootstrap')
     await must('bootstrap', '--dry-run')
   })
+
+  for (const { name, stages } of [serviceAccountRotation, encryptionKeyRotation])
+    test(`after recover a run has nothing to refuse, in each stage of rotate ${name}`, async () => {
+      cpSync(made, auth, { recursive: true })
+      const cluster = readCluster(readFileSync(join(place, 'cluster.yaml')))
+      const kept = join(place, `kept-${name}`)
+      for (const stage of stages) {
+        const run = { auth: new AuthDir(auth, harderWay.files), cluster, now: new Date() } as Rotating['run']
+        await stage.begin({ run } as Rotating)
+        await must('bootstrap')
+        rmSync(kept, { recursive: true, force: true })
+        renameSync(auth, kept)
+        await must('recover', '--node', 'control1')
+        const plan = await harderway(place, 'bootstrap', '--dry-run', '--json')
+        assert.deepEqual([plan.status, idsOf(plan, 'failed')], [4, []], stage.name)
+        for (const file of irreplaceable.filter((each) => each !== 'service-account.pem'))
+          assert.ok(readFileSync(join(auth, file)).equals(readFileSync(join(kept, file))), `${stage.name}: ${file}`)
+        if (stage.isLast) await must('bootstrap')
+        rmSync(auth, { recursive: true })
+        cpSync(kept, auth, { recursive: true })
+      }
+    })
 
   for (const file of irreplaceable)
     test(`a lost ${file} alone comes back as it was, by the run or by the command that it prints`, async () => {
