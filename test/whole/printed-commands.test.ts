@@ -52,6 +52,7 @@ function samplesOf(code: string): string[] {
   if (/(^|\.)name$/.test(code)) return ['ca']
   if (['identity', 'rotationOf(target)'].includes(code)) return ['ca']
   if (code.endsWith('names.tokens')) return ['service-account']
+  if (code === 'phases') return ['deploy', 'deploy install']
   if (code === 'folder') return ['DIR']
   if (['id', 'ids'].includes(code)) return ['component-certs/service-account']
   throw new Error(`say in samplesOf what \${${code}} may be in a printed command`)
@@ -76,7 +77,9 @@ function printedBy(file: string): string[] {
     const templates = literalsIn(code.slice(from, skip(code, from, ')'))).filter((text) => /[a-z]/.test(text))
     return templates
       .flatMap(expand)
-      .map((task) => task.replace('COMMAND', 'status').replace('--node NAME', '--node control0'))
+      .map((task) =>
+        task.replace('COMMAND', 'status').replace('--node NAME', '--node control0').replace(' --config FILE', ''),
+      )
   })
 }
 
