@@ -1,6 +1,7 @@
 /** Walks a graph as wide as its edges and limits allow, building what is not fresh. Its only output is its events. */
 import { setImmediate } from 'node:timers/promises'
 import pLimit, { type LimitFunction } from 'p-limit'
+import type { Change } from '../change.ts'
 import { asFailure, Failure } from '../failure.ts'
 import { isRepair, type Look, type Reason } from '../reason.ts'
 import { edgesOf, type Graph } from './graph.ts'
@@ -125,8 +126,13 @@ async function lookAndBuild(
 async function foresee(target: Target, { pending }: Known, work: Work, run: Run) {
   if (isRepair(work.reasons)) return undefined
   const change = await target.foresee?.(run, work)
+  if (isRestored(change)) return change
   for (const file of change?.kind === 'made' ? change.files : target.makes) pending.add(file)
   return change
+}
+
+function isRestored(change: Change | undefined): boolean {
+  return change?.kind === 'made' && change.isRestored === true
 }
 
 /** The result of the target's own check, plus what only the run knows: it is forced, or one of its needs will be rebuilt. */
@@ -140,7 +146,7 @@ async function checkInRun(
   if (force === 'replace') return { reasons: [{ kind: 'forced', replaces: true }] }
   const willChange = target.needs.filter((id) => {
     const need = outcomes.get(id)
-    return need?.kind === 'stale' && !isRepair(need.reasons)
+    return need?.kind === 'stale' && !isRepair(need.reasons) && !isRestored(need.change)
   })
   const { staysFresh = false, ...verdict } = await check(target, willChange.length > 0, () =>
     target.check(run, force, found),

@@ -86,9 +86,11 @@ function foresee(run: Run, wanted: CertSpec, { force }: Work): Change {
   const { auth, now, cluster } = run
   const { certificate, embedded } = readCa(run)
   const { notAfter } = validityPeriod(now, cluster.certificates.caValidity)
-  const expires = (!force && embedded && certificate?.notAfter) || notAfter
+  const isRestored = !force && embedded !== undefined
+  const expires = (isRestored && certificate?.notAfter) || notAfter
   const isKeyKept = force !== 'replace' && auth.read(auth.files.key(caName)) !== undefined
-  return changeOfPair(auth, caName, { profile: wanted, expires, isKeyKept })
+  const change = changeOfPair(auth, caName, { profile: wanted, expires, isKeyKept })
+  return isRestored && change.kind === 'made' ? { ...change, isRestored } : change
 }
 
 async function build(run: Run, wanted: CertSpec, work: Work) {

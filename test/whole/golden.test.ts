@@ -8,6 +8,7 @@ import { join } from 'node:path'
 import { test } from 'node:test'
 import { type Lab, startLab } from '../lab/lab.ts'
 import { type Edit, harderway, labEdits, makePlace, writeCluster } from '../support/harderway.ts'
+import { setClocks } from '../support/labs.ts'
 import { needs } from '../support/programs.ts'
 
 const folder = join(import.meta.dirname, 'golden')
@@ -66,6 +67,7 @@ for (const { count, controls, isDeployed } of [
         nodesOf(count, controls),
       ]
       const run = async (at: Date, expected: number, ...args: string[]) => {
+        if (lab) await setClocks(lab, place, Math.round((at.getTime() - Date.now()) / 1000))
         const { status, stdout, stderr } = await harderway({ place, now: at }, ...args)
         assert.deepEqual([status, stderr], [expected, ''], stdout)
         return stdout.replace(place, '/clusters')

@@ -1,11 +1,12 @@
 /** On a bad day too a plan says what the run does: of every target what is refused, what fails and what is made, and the exit status. */
 import assert from 'node:assert/strict'
-import { cpSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { cpSync, readFileSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
 import { after, before, beforeEach, describe, test } from 'node:test'
 import { readCertificate } from '../../lib/pki/certificate.ts'
 import { type Lab, startLab } from '../lab/lab.ts'
 import { type Edit, harderway, idsOf, labEdits, makePlace, oneOfEach, writeCluster } from '../support/harderway.ts'
+import { setClocks } from '../support/labs.ts'
 import { needs } from '../support/programs.ts'
 
 const day = 86_400_000
@@ -28,14 +29,7 @@ describe('a plan is the run', { skip: needs('sshd', 'ssh', 'scp') }, () => {
     assert.equal(planned.status, ran.status === 0 && idsOf(ran, 'built').length > 0 ? 4 : ran.status, said)
     return { status: ran.status, said: JSON.stringify(planned.events), built: idsOf(ran, 'built').length }
   }
-  /** The nodes' clocks, by so many days. */
-  const setClocks = async (days: number) => {
-    const tools = join(place, `tools${days}`)
-    mkdirSync(tools, { recursive: true })
-    const date = `#!/bin/sh\nexec /bin/date -d "@$(($(/bin/date +%s) + ${days * 86_400}))" "$@"\n`
-    writeFileSync(join(tools, 'date'), date, { mode: 0o755 })
-    for (const node of lab.nodes) await node.restart({ env: { PATH: `${tools}:${process.env.PATH}` } })
-  }
+  const setDays = (days: number) => setClocks(lab, place, days * 86_400)
   const restore = () => {
     rmSync(auth(), { recursive: true, force: true })
     cpSync(made, auth(), { recursive: true, preserveTimestamps: true })
@@ -59,17 +53,17 @@ describe('a plan is the run', { skip: needs('sshd', 'ssh', 'scp') }, () => {
     rmSync(place, { recursive: true, force: true })
   })
   beforeEach(async () => {
-    await setClocks(0)
+    await setDays(0)
     restore()
     edits()
     assert.equal((await harderway(place, 'deploy', '--force')).status, 0)
   })
 
   test('where all clocks were ahead when certificates were issued', async () => {
-    await setClocks(2)
+    await setDays(2)
     const ahead = new Date(Date.now() + 2 * day)
     assert.equal((await harderway({ place, now: ahead }, 'certs', 'bootstrap', '--force')).status, 0)
-    await setClocks(0)
+    await setDays(0)
     const key = readFileSync(join(auth(), 'kubernetes-key.pem'), 'utf8')
     const { status, said } = await assertAgree(new Date(), 'bootstrap')
     assert.equal(status, 1)
@@ -97,7 +91,7 @@ describe('a plan is the run', { skip: needs('sshd', 'ssh', 'scp') }, () => {
   })
 
   test('where it is one whose certificates would stay', async () => {
-    await setClocks(1)
+    await setDays(1)
     const tomorrow = new Date(Date.now() + day)
     assert.equal((await harderway({ place, now: tomorrow }, 'certs', 'bootstrap', '--force')).status, 0)
     restore()

@@ -149,7 +149,11 @@ describe('where ssh reaches another node', { skip: needs('sshd', 'ssh', 'scp', '
 
     test('a virtual address that the machine also has proves nothing', async (t) => {
       await withKernel(t, { control0: `${local('192.168.1.14')}\n${local('10.0.0.5')}` }, async () => {
-        write({ worker0: { role: 'gateway' } }, [['api', 'virtualIP'], '192.168.1.14'])
+        write(
+          { worker0: { role: 'gateway' } },
+          [['api', 'virtualIP'], '192.168.1.14'],
+          [['api', 'extraSANs'], ['192.168.1.21']],
+        )
         assertStatus(await deploy('--node', 'control0'), 0)
       })
     })

@@ -163,7 +163,7 @@ test('a user that was removed from cluster.yaml is named, with when the certific
   const { stdout } = await harderway(its, 'status')
   assert.match(
     stdout.replaceAll(/\s+/g, ' '),
-    /any more, .*: jane \(valid until \d{4}-\d\d-\d\d\), joe \(valid until .*\); what to do: docs\/cluster-yaml\.md/,
+    /removed from cluster\.yaml, .*: jane \(valid until \d{4}-\d\d-\d\d\), joe \(valid until .*\); what to do: docs\/cluster-yaml\.md/,
   )
 })
 

@@ -52,7 +52,7 @@ const reason = v.variant('kind', [
 const certificate = v.optional(v.strictObject({ key: text, expires: time, names: number }))
 
 const change = v.variant('kind', [
-  ofKind('made', { files: texts, isNew: flag, isReplaced: mark, is: certificate, was: certificate }),
+  ofKind('made', { files: texts, isNew: flag, isReplaced: mark, isRestored: mark, is: certificate, was: certificate }),
   ofKind('deployed', { files: texts, removed: texts }),
   ofKind('installed', { paths: texts, restarts: texts }),
   ofKind('proven', { units: texts }),
