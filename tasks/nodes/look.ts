@@ -27,7 +27,7 @@ import {
 import type { Place } from '../layouts/layout.ts'
 import { identityFiles, nodeFiles } from '../tables/files.ts'
 import { nodeUnits } from '../tables/places.ts'
-import { addressOf } from './component.ts'
+import { addressOf, readShown } from './component.ts'
 
 export const sha256 = once((bytes) => createHash('sha256').update(bytes).digest('hex'))
 
@@ -113,6 +113,13 @@ export async function readNode(run: Run, node: ClusterNode): Promise<NodeLook> {
 export function lookAtMachine(run: Run, node: ClusterNode, ports: readonly number[]) {
   const script = (nonce: string) => machineScript(addressOf(node), ports, nonce)
   return askNode(run, node, { script, parse: parseMachine })
+}
+
+/** What a node shows on those of the ports that something listens on; it is asked about no other. */
+export async function readListening(run: Run, node: ClusterNode, ports: readonly number[]) {
+  const listening = (await lookAtMachine(run, node, ports)).ports
+  const open = ports.filter((port) => listening.has(port))
+  return Promise.all(open.map(async (port) => ({ port, shown: await readShown({ run }, node, port) })))
 }
 
 export function makeFolder(run: Run, node: ClusterNode): Promise<FolderSeen> {

@@ -15,10 +15,9 @@ import type { Unit } from '../layouts/layout.ts'
 import { layoutOf } from '../layouts/table.ts'
 import { identityFiles } from '../tables/files.ts'
 import { nodeUnits } from '../tables/places.ts'
-import { readShown } from './component.ts'
 import { waysOutOfLost } from './fetch-command.ts'
 import { heldOn } from './guards.ts'
-import { lookAtMachine, lookAtNode, withPlaces } from './look.ts'
+import { lookAtNode, readListening, withPlaces } from './look.ts'
 
 /** A part of the identity, such as the CA. */
 interface IdentityPart {
@@ -122,16 +121,11 @@ async function readAllServed(run: Run, node: ClusterNode) {
   const portsOf = (units: readonly Pick<Unit, 'serves'>[]) =>
     units.flatMap(({ serves }) => serves.map(({ port }) => port))
   const ports = [...new Set(portsOf(layoutOf(run.cluster).units))]
-  const listening = (await lookAtMachine(run, node, ports)).ports
-  const open = ports.filter((port) => listening.has(port))
-  const shown = await Promise.all(open.map((port) => readShown({ run }, node, port)))
+  const open = await readListening(run, node, ports)
   const own = portsOf(nodeUnits(run.cluster, node))
   return {
-    served: open.flatMap((port, i) => {
-      const der = shown[i] ?? 'nothing'
-      return der === 'nothing' ? [] : [{ port, der }]
-    }),
-    silent: open.filter((port, i) => shown[i] === 'nothing' && own.includes(port)),
+    served: open.flatMap(({ port, shown }) => (shown === 'nothing' ? [] : [{ port, der: shown }])),
+    silent: open.flatMap(({ port, shown }) => (shown === 'nothing' && own.includes(port) ? [port] : [])),
   }
 }
 
