@@ -86,10 +86,8 @@ export async function setuplocalkubeconfig(auth: string, home: string): Promise<
   await config('use-context', 'kubenet')
 }
 
-/** A new key at each run. */
-export async function genenckey(auth: string): Promise<void> {
-  const secret = await command({ cwd: auth }, 'sh', '-c', 'head -c 32 /dev/urandom | base64')
-  const text = `kind: EncryptionConfig
+/** As genenckey.sh writes it. */
+export const encryptionConfig = (secret: string) => `kind: EncryptionConfig
 apiVersion: v1
 resources:
 - resources:
@@ -98,10 +96,14 @@ resources:
   - aescbc:
       keys:
       - name: key1
-        secret: ${secret.trim()}
+        secret: ${secret}
   - identity: {}
 `
-  writeFileSync(join(auth, 'encryption-config.yaml'), text)
+
+/** A new key at each run. */
+export async function genenckey(auth: string): Promise<void> {
+  const secret = await command({ cwd: auth }, 'sh', '-c', 'head -c 32 /dev/urandom | base64')
+  writeFileSync(join(auth, 'encryption-config.yaml'), encryptionConfig(secret.trim()))
 }
 
 const controlFiles = [

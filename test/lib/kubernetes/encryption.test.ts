@@ -11,23 +11,12 @@ import {
   readEncryptionConfig,
   readEncryptionKeys,
 } from '../../../lib/kubernetes/encryption.ts'
+import { encryptionConfig } from '../../guide/genauth.ts'
 
 const secretOf = (length: number, fill = 1) => Buffer.alloc(length, fill).toString('base64')
 const secret = secretOf(32)
 
-/** As genenckey.sh writes it. */
-const guide = `kind: EncryptionConfig
-apiVersion: v1
-resources:
-- resources:
-  - secrets
-  providers:
-  - aescbc:
-      keys:
-      - name: key1
-        secret: ${secret}
-  - identity: {}
-`
+const guide = encryptionConfig(secret)
 
 interface Entry {
   resources?: unknown

@@ -3,24 +3,13 @@ import { chmodSync, lstatSync, mkdirSync, readdirSync, readFileSync, symlinkSync
 import { join } from 'node:path'
 import { describe, test } from 'node:test'
 import { addKey, encryptWithNewest, keepKeys, readEncryptionConfig } from '../../../lib/kubernetes/encryption.ts'
+import { encryptionConfig } from '../../guide/genauth.ts'
 import { scratch } from '../../support/files.ts'
 import { type Edit, harderway, type Ran, writeCluster } from '../../support/harderway.ts'
 
 const secret = Buffer.alloc(32, 7).toString('base64')
 
-/** As genenckey.sh writes it. */
-const guide = `kind: EncryptionConfig
-apiVersion: v1
-resources:
-- resources:
-  - secrets
-  providers:
-  - aescbc:
-      keys:
-      - name: key1
-        secret: ${secret}
-  - identity: {}
-`
+const guide = encryptionConfig(secret)
 
 interface Place {
   readonly folder: string
