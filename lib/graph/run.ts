@@ -1,7 +1,7 @@
 /** What targets work with, passed in so that they depend on neither the path of auth/ nor the clock. */
 import type { Cluster, ClusterNode } from '../cluster/cluster.ts'
 import type { AuthDir } from '../files/auth-dir.ts'
-import type { Connection } from '../remote/connection.ts'
+import type { Connection } from '../node/connection.ts'
 
 export interface Run {
   readonly cluster: Cluster

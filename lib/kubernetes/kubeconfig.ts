@@ -91,7 +91,7 @@ export type Part = 'kubeconfig' | 'pair'
 const embedded = ['certificate', 'key'].map((part) => new RegExp(`^( *client-${part})-data: (.*)$`, 'gm'))
 
 /**
- * Undefined if certificate and key are not each embedded on a line of their own, as kubectl writes them. lib/remote/places.ts does
+ * Undefined if certificate and key are not each embedded on a line of their own, as kubectl writes them. lib/node/places.ts does
  * the same on a node.
  */
 export function partOf(text: string, part: Part, pairFile: string): Buffer | undefined {

@@ -1,6 +1,6 @@
 /** Puts a node's old files back if something failed after they were replaced. */
 import { asFailure, Failure } from '../../lib/failure.ts'
-import { oldSuffix } from '../../lib/remote/look.ts'
+import { oldSuffix } from '../../lib/node/look.ts'
 import { formatNames } from '../../lib/wording.ts'
 import type { Unit } from '../layouts/layout.ts'
 import { type NodeRun, putBack } from './places.ts'

@@ -14,7 +14,7 @@ import {
   parseFolder,
   parseLook,
   parseMachine,
-} from '../../lib/remote/answer.ts'
+} from '../../lib/node/answer.ts'
 import {
   type FolderQuery,
   folderOf,
@@ -23,7 +23,7 @@ import {
   makeFolderScript,
   noDigest,
   type PlacesQuery,
-} from '../../lib/remote/look.ts'
+} from '../../lib/node/look.ts'
 import type { Place } from '../layouts/layout.ts'
 import { identityFiles, nodeFiles } from '../tables/files.ts'
 import { nodeUnits } from '../tables/places.ts'

@@ -1,6 +1,6 @@
 /** Waits, before a node's turn is over, until each of its units stays up. */
 import { setTimeout as delay } from 'node:timers/promises'
-import type { PlacesSeen } from '../../lib/remote/answer.ts'
+import type { PlacesSeen } from '../../lib/node/answer.ts'
 import type { Unit } from '../layouts/layout.ts'
 import { nodeUnits } from '../tables/places.ts'
 import type { NodeRun } from './places.ts'

@@ -6,8 +6,8 @@ import { Failure, tryToAwait } from '../../lib/failure.ts'
 import type { Run } from '../../lib/graph/run.ts'
 import type { Force, Work } from '../../lib/graph/target.ts'
 import { prepareProbe } from '../../lib/kubernetes/probe.ts'
+import type { NodeLook } from '../../lib/node/answer.ts'
 import type { Look } from '../../lib/reason.ts'
-import type { NodeLook } from '../../lib/remote/answer.ts'
 import { filesToCopy, swap } from '../nodes/deploy.ts'
 import {
   checkNode,

@@ -10,8 +10,8 @@ import { caName } from '../../lib/files/names.ts'
 import type { RunOptions } from '../../lib/graph/executor.ts'
 import type { Graph } from '../../lib/graph/graph.ts'
 import type { Run } from '../../lib/graph/run.ts'
-import type { Ssh, SshRun } from '../../lib/remote/ssh.ts'
-import { configPath } from '../../lib/remote/ssh-config.ts'
+import type { Ssh, SshRun } from '../../lib/node/ssh.ts'
+import { configPath } from '../../lib/node/ssh-config.ts'
 import type { Phases, Reporter } from '../../lib/show/reporter.ts'
 import { layoutOf, layouts } from '../layouts/table.ts'
 import { type ClusterFile, readCluster } from './cluster-file.ts'
@@ -116,7 +116,7 @@ export function checkConfigFile({ cluster: { ssh }, file, mistake }: CommandRun,
 /** zx is loaded by the first connection: most commands make none. */
 function connector(cluster: Cluster, place: SshRun) {
   let ssh: Promise<Ssh> | undefined
-  const open = async () => new (await import('../../lib/remote/ssh.ts')).Ssh(cluster, place)
+  const open = async () => new (await import('../../lib/node/ssh.ts')).Ssh(cluster, place)
   // A failure to open it has already been reported.
   const opened = async () => ssh?.catch(() => undefined)
   return {

@@ -48,7 +48,7 @@ test('a run with nothing to do loads what reads, and nothing that makes, connect
   assert.deepEqual([...packages].toSorted(), ['p-limit', 'valibot', 'yaml', 'yocto-queue'])
   assert.deepEqual(
     ours.filter((file) =>
-      /^lib\/(remote\/(?!ssh-co)|show\/(tree|layout|plan))|^tasks\/(nodes\/(?!fetch-command)|rotations\/(?!under-way|.*-state))/.test(
+      /^lib\/(node\/(?!ssh-co)|show\/(tree|layout|plan))|^tasks\/(nodes\/(?!fetch-command)|rotations\/(?!under-way|.*-state))/.test(
         file,
       ),
     ),

@@ -17,17 +17,11 @@ import { tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
 import { after, describe, type TestContext, test } from 'node:test'
 import { formatKubeconfig, partOf } from '../../../lib/kubernetes/kubeconfig.ts'
-import { parsePlaces } from '../../../lib/remote/answer.ts'
-import { newSuffix, oldSuffix, placesScript } from '../../../lib/remote/look.ts'
-import {
-  commandScript,
-  forgetScript,
-  type PlacesChange,
-  placeScript,
-  putBackScript,
-} from '../../../lib/remote/places.ts'
-import { readAnswer } from '../../../lib/remote/shell.ts'
-import { nodeFolder } from '../../../lib/remote/staging.ts'
+import { parsePlaces } from '../../../lib/node/answer.ts'
+import { newSuffix, oldSuffix, placesScript } from '../../../lib/node/look.ts'
+import { commandScript, forgetScript, type PlacesChange, placeScript, putBackScript } from '../../../lib/node/places.ts'
+import { readAnswer } from '../../../lib/node/shell.ts'
+import { nodeFolder } from '../../../lib/node/staging.ts'
 import { fakeTool, scratch, sha256, snapshot } from '../../support/files.ts'
 import { anybody, inEachShell, isRoot } from '../../support/node-shells.ts'
 

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict'
 import { lstatSync, readdirSync } from 'node:fs'
 import { basename, join } from 'node:path'
 import { test } from 'node:test'
-import { makeSocketFolder } from '../../../lib/remote/ssh.ts'
+import { makeSocketFolder } from '../../../lib/node/ssh.ts'
 import { scratch } from '../../support/files.ts'
 
 test('each run has a folder of its own, which nobody else can enter', (t) => {

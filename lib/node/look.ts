@@ -4,8 +4,8 @@
  */
 import { addressBytes } from '../address.ts'
 import { encryptionConfigFile, type FileNames, kubeconfigFile } from '../files/names.ts'
-import type { FileState } from '../files/place.ts'
 import { quote } from '../wording.ts'
+import type { FileState } from './place.ts'
 import { bothScripts, closeAnswer, folderWord, openAnswer, sayFunction, shellStart, wholeScript } from './shell.ts'
 import { nodeFolder } from './staging.ts'
 

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import { forgetScript } from '../../../lib/remote/places.ts'
-import { bothScripts, readAnswer, wholeScript } from '../../../lib/remote/shell.ts'
+import { forgetScript } from '../../../lib/node/places.ts'
+import { bothScripts, readAnswer, wholeScript } from '../../../lib/node/shell.ts'
 import { scratch } from '../../support/files.ts'
 import { inEachShell, oddEnvironment } from '../../support/node-shells.ts'
 

@@ -1,9 +1,9 @@
 /** Scripts that change the files where units of a node read them, as root. Pure. */
 import { clientPairFile } from '../files/names.ts'
-import type { FileAccess, FileState } from '../files/place.ts'
 import type { Part } from '../kubernetes/kubeconfig.ts'
 import { quote } from '../wording.ts'
 import { asRoot, besideOf, fileFunctions, folderOf, newSuffix, oldSuffix, unchangedLines } from './look.ts'
+import type { FileAccess, FileState } from './place.ts'
 import { closeAnswer, lockFunction, openAnswer, shellStart, syncFolders, wholeScript } from './shell.ts'
 import { nodeFolder } from './staging.ts'
 

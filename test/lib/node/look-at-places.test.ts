@@ -17,7 +17,7 @@ import { join } from 'node:path'
 import { platform } from 'node:process'
 import { describe, type TestContext, test } from 'node:test'
 import { Failure } from '../../../lib/failure.ts'
-import { parseLook, parseMachine, parsePlaces } from '../../../lib/remote/answer.ts'
+import { parseLook, parseMachine, parsePlaces } from '../../../lib/node/answer.ts'
 import {
   lookScript,
   machineScript,
@@ -25,7 +25,7 @@ import {
   oldSuffix,
   type PlacesQuery,
   placesScript,
-} from '../../../lib/remote/look.ts'
+} from '../../../lib/node/look.ts'
 import { harderWay } from '../../../tasks/layouts/harder-way.ts'
 import { fakeTool, scratch, sha256 } from '../../support/files.ts'
 import { anybody, inEachShell, isRoot, oddEnvironment } from '../../support/node-shells.ts'

@@ -5,7 +5,7 @@ import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync
 import { userInfo } from 'node:os'
 import { join } from 'node:path'
 import { after, afterEach, before, beforeEach, describe, test } from 'node:test'
-import { type Ssh, socketBase } from '../../../lib/remote/ssh.ts'
+import { type Ssh, socketBase } from '../../../lib/node/ssh.ts'
 import { openSshLab, type SshLab } from '../../support/labs.ts'
 import { sshProcesses, temporaryFolder } from '../../support/process.ts'
 import { eventuallyNone, freePorts, needs } from '../../support/programs.ts'

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
 import fc from 'fast-check'
 import { Failure } from '../../../lib/failure.ts'
-import { parseLook, parseMachine, parsePlaces } from '../../../lib/remote/answer.ts'
+import { parseLook, parseMachine, parsePlaces } from '../../../lib/node/answer.ts'
 import { sha256 } from '../../support/files.ts'
 
 const nonce = '0123456789abcdef'

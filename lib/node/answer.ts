@@ -2,8 +2,8 @@
 import { createHash } from 'node:crypto'
 import { formatAddress } from '../address.ts'
 import { Failure } from '../failure.ts'
-import { type Account, type FileState, type FilesSeen, root } from '../files/place.ts'
 import { encryptionFlag, reloadFlag, shownProperties } from './look.ts'
+import { type Account, type FileState, type FilesSeen, root } from './place.ts'
 import { notWhole, readAnswer } from './shell.ts'
 import type { Leftover } from './staging.ts'
 

@@ -9,7 +9,7 @@ import {
   type FileAccess,
   type FileState,
   type WantedFile,
-} from '../../../lib/files/place.ts'
+} from '../../../lib/node/place.ts'
 
 const path = '/etc/etcd/x.pem'
 const file = (change: Partial<FileState> = {}): FileState => ({

@@ -2,8 +2,9 @@
  * Files in a node's folder, or where its units read them: what is there, what is wanted, and the one comparison of the two.
  * Pure.
  */
+
+import { publicMode, secretMode } from '../files/plain-file.ts'
 import type { DriftKind } from '../reason.ts'
-import { publicMode, secretMode } from './plain-file.ts'
 
 export interface FileState {
   /** `other`: a device, a pipe, a socket. */
