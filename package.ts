@@ -4,13 +4,14 @@
  * names functions.
  */
 import { cpSync, existsSync, globSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
-import { dirname, extname, join } from 'node:path'
+import { basename, dirname, extname, join } from 'node:path'
 import { build } from 'rolldown'
 
 process.chdir(import.meta.dirname)
 rmSync('dist', { recursive: true, force: true })
 const modules = await bundle()
-for (const name of ['page.css', 'browser.js']) cpSync(`tasks/commands/report/${name}`, `dist/bin/${name}`)
+for (const path of ['tasks/commands/report/page.css', 'tasks/commands/report/browser.js', 'lib/node/node.sh'])
+  cpSync(path, `dist/bin/${basename(path)}`)
 writeFileSync('dist/package.json', manifest())
 writeFileSync('dist/LICENSES', licences(modules))
 for (const path of ['LICENSE', 'cluster.schema.json', 'output.schema.json']) cpSync(path, `dist/${path}`)

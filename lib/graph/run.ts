@@ -1,7 +1,7 @@
 /** What targets work with, passed in so that they depend on neither the path of auth/ nor the clock. */
 import type { Cluster, ClusterNode } from '../cluster/cluster.ts'
 import type { AuthDir } from '../files/auth-dir.ts'
-import type { Connection } from '../node/connection.ts'
+import type { Node } from '../node/node.ts'
 
 export interface Run {
   readonly cluster: Cluster
@@ -12,8 +12,8 @@ export interface Run {
   clock(): Date
   /** The user's kubeconfig, or kubectl's list of them, in kubectl's order. */
   readonly kubeconfigs: () => readonly string[]
-  /** The connection to the node, opened by its first command. */
-  connect(node: ClusterNode): Promise<Connection>
+  /** The node, by the one connection that its first command opens. */
+  connect(node: ClusterNode): Promise<Node>
   /** Closes it, where it was opened. Never throws. */
   disconnect(node: ClusterNode): Promise<void>
   /** A command for the user to type, for the cluster.yaml in use: `ca --force`. */

@@ -6,6 +6,17 @@
 import { publicMode, secretMode } from '../files/plain-file.ts'
 import type { DriftKind } from '../reason.ts'
 
+/** Bytes. Our files have a few thousand; a larger file gets no digest (node.sh). */
+export const largestFile = 256 * 1024
+
+/** The old file, kept beside the new one until the units that read it are healthy (node.sh). */
+export const oldSuffix = '.harderway-old'
+export const newSuffix = '.harderway-new'
+/** Files that remain there if the run or the node is killed. */
+export const besideOf = (path: string): string[] => [path + oldSuffix, path + newSuffix]
+
+export const folderOf = (path: string): string => path.replace(/\/[^/]*$/, '')
+
 export interface FileState {
   /** `other`: a device, a pipe, a socket. */
   readonly kind: 'file' | 'folder' | 'link' | 'other'

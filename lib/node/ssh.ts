@@ -8,6 +8,7 @@ import type { Cluster, ClusterNode } from '../cluster/cluster.ts'
 import { doing } from '../failure.ts'
 import type { Spawning } from '../process.ts'
 import { Connection } from './connection.ts'
+import { Node } from './node.ts'
 import { findRoute } from './route.ts'
 import {
   connectionOptions,
@@ -44,6 +45,10 @@ export class Ssh {
     this.#run = run
     this.#use = { folder: run.folder, ssh: cluster.ssh }
     this.#sockets = makeSocketFolder(run.env.TMPDIR || tmpdir())
+  }
+
+  async node(node: ClusterNode): Promise<Node> {
+    return new Node(node.name, await this.connection(node))
   }
 
   /** The one to the node: every command of a target goes through it. */

@@ -8,7 +8,7 @@ import { AuthDir } from '../../lib/files/auth-dir.ts'
 import { caName, type FileNames } from '../../lib/files/names.ts'
 import type { Run } from '../../lib/graph/run.ts'
 import { otherIdentity } from '../../lib/kubernetes/identity.ts'
-import { realPath } from '../../lib/node/answer.ts'
+import { realPath } from '../../lib/node/state.ts'
 import { type Certificate, readCertificate } from '../../lib/pki/certificate.ts'
 import { formatNames } from '../../lib/wording.ts'
 import { fetchCommand } from '../nodes/fetch-command.ts'
@@ -95,7 +95,7 @@ async function readHolding(run: Run, node: ClusterNode): Promise<Holding> {
   const unread = new Map<string, string>()
   const paths = new Map<string, string>()
   const placed = new Set<string>()
-  const inFolder = (name: string) => look.folder.contents.get(name)
+  const inFolder = (name: string) => look.contents.get(name)
   const ca = readCertificate(inFolder(run.auth.files.certificate(caName)) ?? '')
   for (const name of nodeFiles(run.cluster, node)) {
     if (run.auth.files.parse(name)?.kind === 'kubeconfig') continue
@@ -103,8 +103,8 @@ async function readHolding(run: Run, node: ClusterNode): Promise<Holding> {
     const place = places.files.get(at)
     if (place) placed.add(name)
     const bytes = place ? places.contents.get(at) : inFolder(name)
-    const there = place ?? look.folder.files.get(name)
-    paths.set(name, place ? at : join(look.folder.path ?? node.directory, name))
+    const there = place ?? look.files.get(name)
+    paths.set(name, place ? at : join(look.folder ?? node.directory, name))
     // Units read the service account's key alone, so its certificate may be older there.
     if (bytes && bytes.length <= largest) files.set(name, newer(run.auth.files, name, bytes, inFolder(name), ca))
     else if (there) unread.set(name, whyNotCompared(there))

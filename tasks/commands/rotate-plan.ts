@@ -2,8 +2,8 @@
 import type { Cluster, ClusterNode, Install } from '../../lib/cluster/cluster.ts'
 import { tryToAwait } from '../../lib/failure.ts'
 import type { Run } from '../../lib/graph/run.ts'
-import type { PlacesSeen } from '../../lib/node/answer.ts'
-import { reloadFlag } from '../../lib/node/look.ts'
+import type { PlacesState } from '../../lib/node/state.ts'
+import { reloadFlag } from '../../lib/node/state.ts'
 import { formatJsonLine } from '../../lib/show/lines.ts'
 import { foldAlike, formatNames } from '../../lib/wording.ts'
 import { layoutOf } from '../layouts/table.ts'
@@ -25,7 +25,7 @@ interface UnitPlan {
 }
 
 /** The units of a node that a process may reload a file of; undefined if they could not be looked at. */
-export type Reloading = ReadonlyMap<string, PlacesSeen | undefined>
+export type Reloading = ReadonlyMap<string, PlacesState | undefined>
 
 /** Looks at nodes only where the command line of a process decides whether it is restarted. */
 export async function lookAtReloading({ stages }: Rotation, run: Run, install: Install): Promise<Reloading> {
@@ -87,7 +87,7 @@ function plannedUnits(
   node: ClusterNode,
   install: Install,
   stage: Stage,
-  seen: PlacesSeen | undefined,
+  seen: PlacesState | undefined,
 ): UnitPlan[] {
   const deployed = new Set(nodeFiles(cluster, node))
   const units = nodeUnits(cluster, node).map((unit) => (seen ? asStarted(unit, seen) : unit))

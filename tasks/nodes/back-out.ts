@@ -1,10 +1,10 @@
 /** Puts a node's old files back if something failed after they were replaced. */
 import { asFailure, Failure } from '../../lib/failure.ts'
-import { oldSuffix } from '../../lib/node/look.ts'
+import { oldSuffix } from '../../lib/node/place.ts'
 import { formatNames } from '../../lib/wording.ts'
 import type { Unit } from '../layouts/layout.ts'
-import { type NodeRun, putBack } from './places.ts'
 import { guarded } from './quorum.ts'
+import { type NodeRun, putBack } from './replace.ts'
 import { restart, whyNotHealthy } from './restart.ts'
 import type { UnitsFound } from './units.ts'
 

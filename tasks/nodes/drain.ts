@@ -7,7 +7,7 @@ import { namesOf, nodeFolder } from '../../lib/node/staging.ts'
 import { excerpt, quote } from '../../lib/wording.ts'
 import { addressOf } from './component.ts'
 import { stagingOwner } from './folder.ts'
-import { commandLimit, runCommand } from './places.ts'
+import { commandLimit } from './replace.ts'
 
 /**
  * Marks the node, so that the next run knows if this one is killed before it undrains, and takes over the marks in `left`. Throws a
@@ -77,9 +77,10 @@ async function change(
 ): Promise<void> {
   const command = `NODE=${quote(node.name)} ADDRESS=${quote(addressOf(node))} sh -c ${quote(install[what])}`
   const limit = commandLimit(install)
-  const outcome = await runCommand(run, gateway, { sudo: '', command, limit }).catch(async (error) => {
+  const there = await run.connect(gateway)
+  const outcome = await there.run({ sudo: '', command, limit }).catch(async (error) => {
     // The run was ended by a signal: tries to undrain all the same.
-    if (what === 'undrain') await (await run.connect(gateway)).tidy(`${command}\n`)
+    if (what === 'undrain') await there.tidy(`${command}\n`)
     if (error instanceof Failure && error.code === 'timed-out') return undefined
     throw error
   })
@@ -102,7 +103,7 @@ async function runAmongMarks(
   script: readonly string[],
 ): Promise<string> {
   const command = [`mkdir -p -m 700 -- ${nodeFolder} && cd -- ${nodeFolder} || exit`, ...script].join('\n')
-  const { status, said } = await runCommand(run, node, { sudo, command })
+  const { status, said } = await (await run.connect(node)).run({ sudo, command })
   if (status === 0) return said
   throw new Failure(`its mark for a drain could not be changed: ${excerpt(said)}`, {
     node: node.name,

@@ -6,9 +6,9 @@ import type { AuthDir } from '../../lib/files/auth-dir.ts'
 import { kubeconfigFile } from '../../lib/files/names.ts'
 import { secretMode } from '../../lib/files/plain-file.ts'
 import type { Run } from '../../lib/graph/run.ts'
-import type { FolderSeen, NodeLook, PlacesSeen } from '../../lib/node/answer.ts'
 import { compare } from '../../lib/node/place.ts'
 import { checkStaging, longestUse, type StagingOwner } from '../../lib/node/staging.ts'
+import type { NodeState, PlacesState } from '../../lib/node/state.ts'
 import { isIssuedBy, readCertificate } from '../../lib/pki/certificate.ts'
 import { ownCas, tryCertificate } from '../../lib/pki/pair.ts'
 import type { DriftKind, Reason } from '../../lib/reason.ts'
@@ -40,20 +40,19 @@ export interface FolderNames {
 export function checkNode(
   run: Run,
   node: ClusterNode,
-  look: NodeLook,
+  look: NodeState,
   names: FolderNames,
   isForced: boolean,
 ): NodeVerdict {
   const unproven = guardMachine(run, node, look, names.together)
   const others = guardIdentity(run, node, look)
   if (!isForced) guardNewer(run, node, look)
-  const { folder } = look
-  const foreign = [...foreignFiles(run, node, folder, names), ...formerNodeFiles(run, folder)]
-  const neighbours = neighboursIn(run, folder, names)
+  const foreign = [...foreignFiles(run, node, look, names), ...formerNodeFiles(run, look)]
+  const neighbours = neighboursIn(run, look, names)
   const prunes = run.options.prune && neighbours.length === 0
-  const stagings = Map.groupBy(folder.leftovers, (each) => checkStaging(each, stagingOwner(run)))
+  const stagings = Map.groupBy(look.leftovers, (each) => checkStaging(each, stagingOwner(run)))
   const wrong = {
-    ...compareFolder(run, node, folder),
+    ...compareFolder(run, node, look),
     pruned: prunes ? foreign : [],
     leftovers: (stagings.get('left') ?? []).map(({ name }) => name),
   }
@@ -76,8 +75,12 @@ export function checkNode(
 }
 
 /** An identity is not deployed to a node while nobody can tell which one its units read. */
-function refuseUnseen({ cluster }: Run, { places }: NodeLook, files: readonly string[]): void {
+function refuseUnseen({ cluster }: Run, { places }: NodeState, files: readonly string[]): void {
   if (places instanceof Failure && files.some((name) => identityFiles(cluster).has(name))) throw places
+}
+
+export function filesToCopy({ missing, differ, wrongOwner }: NodeReason): string[] {
+  return [...new Set([...missing, ...differ, ...wrongOwner])]
 }
 
 export function isRight({ kind, ...lists }: NodeReason): boolean {
@@ -85,7 +88,7 @@ export function isRight({ kind, ...lists }: NodeReason): boolean {
 }
 
 /** Compares what belongs there with what is there. */
-export function compareFolder(run: Run, node: ClusterNode, seen: FolderSeen): NodeReason {
+export function compareFolder(run: Run, node: ClusterNode, seen: NodeState): NodeReason {
   const drifts = compare(
     nodeFiles(run.cluster, node).map((name) => ({
       path: name,
@@ -113,7 +116,7 @@ export function compareFolder(run: Run, node: ClusterNode, seen: FolderSeen): No
 function foreignFiles(
   { cluster }: Run,
   node: ClusterNode,
-  { files }: FolderSeen,
+  { files }: NodeState,
   { known, together }: FolderNames,
 ): string[] {
   const belongs = new Set([node, ...together].flatMap((each) => nodeFiles(cluster, each)))
@@ -123,7 +126,7 @@ function foreignFiles(
 }
 
 /** Files of nodes that are no longer in cluster.yaml: a node was renamed, or the machine used to be another node. */
-function formerNodeFiles({ auth, cluster }: Run, { files, contents }: FolderSeen): string[] {
+function formerNodeFiles({ auth, cluster }: Run, { files, contents }: NodeState): string[] {
   const names = new Set(cluster.nodes.map(({ name }) => name))
   const cas = ownCas(auth)
   return [...contents].flatMap(([file, bytes]) => {
@@ -138,9 +141,9 @@ function formerNodeFiles({ auth, cluster }: Run, { files, contents }: FolderSeen
 }
 
 /** Other nodes whose certificate and key are also there: it may be the same machine under another name. */
-function neighboursIn({ auth, cluster }: Run, folder: FolderSeen, { together }: FolderNames): string[] {
+function neighboursIn({ auth, cluster }: Run, seen: NodeState, { together }: FolderNames): string[] {
   const others = new Set(cluster.nodes.filter((other) => !together.includes(other)).map(({ name }) => name))
-  return pairsIn(auth, folder).filter((name) => others.has(name))
+  return pairsIn(auth, seen).filter((name) => others.has(name))
 }
 
 function formatForeign(node: ClusterNode, foreign: readonly string[], neighbours: readonly string[]): string {
@@ -160,7 +163,7 @@ export function stagingOwner({ auth }: Run): StagingOwner {
 /** The marks of runs that are over, and those of runs that may be restarting the node's units now. */
 export function splitMarks(
   run: Run,
-  { places }: { readonly places: Pick<PlacesSeen, 'drained'> },
+  { places }: { readonly places: Pick<PlacesState, 'drained'> },
   { timeout }: Install,
 ): { readonly left: string[]; readonly inUse: string[] } {
   // Restart, health, and on each gateway drain and undrain: each may take as long.
@@ -196,11 +199,11 @@ export function refuseEarlyClock({ auth, cluster }: Run, node: ClusterNode, now:
 export function guardMachine(
   run: Run,
   node: ClusterNode,
-  look: NodeLook,
+  look: NodeState,
   together: readonly ClusterNode[],
 ): string | undefined {
   const { cluster, options } = run
-  const { addresses } = look.folder
+  const { addresses } = look
   // Every machine has each loopback address, and any control node may have the virtual address.
   const isLoopback = (address: string) => /^(127\.|::1$)/.test(address)
   const isHere = (address: string) => isLoopback(address) || addresses.has(address)
@@ -219,15 +222,15 @@ export function guardMachine(
 }
 
 /** Names of nodes whose certificate and key are in the folder, or whose certificate of our CA the kubelet reads. */
-function pairHolders(run: Run, node: ClusterNode, look: NodeLook): Set<string> {
+function pairHolders(run: Run, node: ClusterNode, look: NodeState): Set<string> {
   const { auth } = run
   const files = [auth.files.certificate(node.name), kubeconfigFile(node.name)]
   const read = heldOn(run, node, look).filter(({ isPlace, file }) => isPlace && files.includes(file))
-  return new Set([...pairsIn(auth, look.folder), ...read.flatMap((held) => holderOf(run, node, held))])
+  return new Set([...pairsIn(auth, look), ...read.flatMap((held) => holderOf(run, node, held))])
 }
 
 /** Names of which both certificate and key are there. */
-function pairsIn(auth: AuthDir, { files }: FolderSeen): string[] {
+function pairsIn(auth: AuthDir, { files }: NodeState): string[] {
   return [...files.keys()].flatMap((file) => {
     const { kind, name = '' } = auth.files.parse(file) ?? {}
     return kind === 'certificate' && files.has(auth.files.key(name)) ? [name] : []
@@ -260,7 +263,7 @@ function otherPair({ cluster, command }: Run, node: ClusterNode, other: string):
 }
 
 /** Components are queried at the address in cluster.yaml: where none is installed, its absence means nothing. */
-function warningOf({ name, ips }: ClusterNode, { folder: { addresses }, places }: NodeLook): string | undefined {
+function warningOf({ name, ips }: ClusterNode, { addresses, places }: NodeState): string | undefined {
   const hasUnits = places && !(places instanceof Failure) && [...places.units.values()].some(({ isLoaded }) => isLoaded)
   if (!hasUnits) return undefined
   return addresses.size === 0

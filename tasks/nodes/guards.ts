@@ -11,9 +11,9 @@ import { caName } from '../../lib/files/names.ts'
 import type { Run } from '../../lib/graph/run.ts'
 import { isOlder, isPreviousCa, lacksOurKey, otherIdentity } from '../../lib/kubernetes/identity.ts'
 import { readClientCertificate, readEmbeddedCa } from '../../lib/kubernetes/kubeconfig.ts'
-import { type NodeLook, realPath } from '../../lib/node/answer.ts'
-import { largestFile } from '../../lib/node/look.ts'
 import type { FileState } from '../../lib/node/place.ts'
+import { largestFile } from '../../lib/node/place.ts'
+import { type NodeState, realPath } from '../../lib/node/state.ts'
 import { type Certificate, isIssuedBy, readCertificates } from '../../lib/pki/certificate.ts'
 import { nextStart, ownCas } from '../../lib/pki/pair.ts'
 import { formatNames } from '../../lib/wording.ts'
@@ -35,21 +35,20 @@ export interface HeldFile {
 }
 
 /** In the folder, and where units read. The check of `install` reports places that could not be looked at. */
-export function heldOn({ cluster, options }: Run, node: ClusterNode, { folder, places }: NodeLook): HeldFile[] {
+export function heldOn({ cluster, options }: Run, node: ClusterNode, seen: NodeState): HeldFile[] {
+  const { files, contents, places } = seen
   // --prune would remove identity files that do not belong there.
-  const names = new Set([...nodeFiles(cluster, node), ...(options.prune ? identityFiles(cluster).keys() : [])])
-  const inFolder = [...names].map((file) => ({ file, at: file, isPlace: false, seen: folder }))
-  const seen = places instanceof Failure ? undefined : places
-  const read =
-    cluster.install && seen
-      ? nodeUnits(cluster, node).flatMap(({ files }) =>
-          files.map(({ file, path }) => [realPath(seen, path), file] as const),
-        )
-      : []
-  const inPlaces = [...new Map(read)].map(([at, file]) => ({ file, at, isPlace: true, seen }))
-  return [...inFolder, ...inPlaces].flatMap(({ seen, ...held }) => {
-    const state = seen?.files.get(held.at)
-    return state ? [{ ...held, state, bytes: seen?.contents.get(held.at) }] : []
+  const names = [...nodeFiles(cluster, node), ...(options.prune ? identityFiles(cluster).keys() : [])]
+  const looked = places === undefined || places instanceof Failure ? [] : [places]
+  const atPlaces = looked.flatMap((seen) =>
+    nodeUnits(cluster, node).flatMap((unit) =>
+      unit.files.map(({ file, path }) => [realPath(seen, path), file] as const),
+    ),
+  )
+  const all = new Map([...names.map((name) => [name, name] as const), ...atPlaces])
+  return [...all].flatMap(([at, file]) => {
+    const state = files.get(at)
+    return state ? [{ file, at, state, bytes: contents.get(at), isPlace: at.startsWith('/') }] : []
   })
 }
 
@@ -115,7 +114,7 @@ function whereReplaced(auth: AuthDir, file: string, theirs: Buffer): string | un
 }
 
 /** Throws a refusal if the node holds another identity, or returns it with --replace-identity. */
-export function guardIdentity(run: Run, node: ClusterNode, look: NodeLook): Other[] {
+export function guardIdentity(run: Run, node: ClusterNode, look: NodeState): Other[] {
   const others = otherIdentities(run, heldOn(run, node, look))
   if (others.length > 0 && !run.options.replaceIdentity) throw otherIdentityRefused(run, node, others)
   return others
@@ -216,7 +215,7 @@ export function whyNotCompared({ kind, size, sha256 }: FileState): string {
  * An out-of-date copy of auth/ would undo a renewal made elsewhere. In a plan a certificate that would be issued counts as issued.
  * Throws a Failure, which says so where the newer one is from the future: then a clock was wrong.
  */
-export function guardNewer(run: Run, node: ClusterNode, look: NodeLook): void {
+export function guardNewer(run: Run, node: ClusterNode, look: NodeState): void {
   const { auth, now } = run
   const cas = ownCas(auth)
   const newer = heldOn(run, node, look).flatMap(({ at, file, state, ...held }) => {

@@ -3,8 +3,8 @@ import { setTimeout as delay } from 'node:timers/promises'
 import type { Change } from '../../lib/change.ts'
 import type { Install } from '../../lib/cluster/cluster.ts'
 import { Failure, runAgain } from '../../lib/failure.ts'
-import { type PlacesSeen, realPath } from '../../lib/node/answer.ts'
-import { besideOf } from '../../lib/node/look.ts'
+import { besideOf } from '../../lib/node/place.ts'
+import { type PlacesState, realPath } from '../../lib/node/state.ts'
 import { formatReasons, type UnitReason } from '../../lib/reason.ts'
 import type { Unit } from '../layouts/layout.ts'
 import { backOut } from './back-out.ts'
@@ -12,8 +12,8 @@ import { drainedByAnother, markDrained, undrain } from './drain.ts'
 import { splitMarks } from './folder.ts'
 import { guardIdentity, guardNewer, keepOthers } from './guards.ts'
 import { reloadTime, repeat } from './look.ts'
-import { forgetOld, type NodeRun, placeFiles } from './places.ts'
 import { guarded, type Standing, standingOf } from './quorum.ts'
+import { forgetOld, type NodeRun, replaceAtPlaces } from './replace.ts'
 import { proveClient, restart, restartUnproven, waitUntilHealthy, waitUntilServed, waitUntilShown } from './restart.ts'
 import { waitUntilSteady } from './steady.ts'
 import {
@@ -57,7 +57,7 @@ export async function bringUp(
   const wanted = changedOf(stale, all, found)
   keepOthers(run, node, others)
   if (wanted.length > 0) on.tell({ doing: 'installing', files: wanted.length })
-  await placeFiles(on, found, { wanted, all })
+  await replaceAtPlaces(on, found, { wanted, all })
   const paths = [...new Set([...wanted.map(({ path }) => path), ...before.kept])]
   const restarted: Unit[] = []
   try {
@@ -176,7 +176,7 @@ async function loadAll(
 }
 
 /** Kubeconfigs whose pair is new, or was installed by a run that was killed before it removed the old files. */
-export function unprovenClients(unit: Unit, reason: UnitReason, places: PlacesSeen): string[] {
+export function unprovenClients(unit: Unit, reason: UnitReason, places: PlacesState): string[] {
   const isLeft = keptFor(unit, places).length > 0
   const isNew = (path: string) => isLeft || reason.places.some((place) => place.path === path)
   return unit.files.flatMap(({ part, path, file }) => (part === 'pair' && isNew(path) ? [file] : []))

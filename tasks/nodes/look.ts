@@ -1,5 +1,5 @@
 /** Looks at a node: its folder, and with `install` the places of its units, by one command. */
-import { createHash, randomBytes } from 'node:crypto'
+import { createHash } from 'node:crypto'
 import { setTimeout as delay } from 'node:timers/promises'
 import { type ClusterNode, completeInstall } from '../../lib/cluster/cluster.ts'
 import { Failure, runAgain } from '../../lib/failure.ts'
@@ -7,23 +7,9 @@ import { clientPairFile } from '../../lib/files/names.ts'
 import { once } from '../../lib/files/plain-file.ts'
 import type { Run } from '../../lib/graph/run.ts'
 import { partOf } from '../../lib/kubernetes/kubeconfig.ts'
-import {
-  type FolderSeen,
-  type NodeLook,
-  type PlacesSeen,
-  parseFolder,
-  parseLook,
-  parseMachine,
-} from '../../lib/node/answer.ts'
-import {
-  type FolderQuery,
-  folderOf,
-  lookScript,
-  machineScript,
-  makeFolderScript,
-  noDigest,
-  type PlacesQuery,
-} from '../../lib/node/look.ts'
+import { asUnknown, noDigest, type Query } from '../../lib/node/node.ts'
+import { folderOf } from '../../lib/node/place.ts'
+import type { NodeState, PlacesState } from '../../lib/node/state.ts'
 import type { Place } from '../layouts/layout.ts'
 import { identityFiles, nodeFiles } from '../tables/files.ts'
 import { nodeUnits } from '../tables/places.ts'
@@ -49,22 +35,21 @@ export function digestAt(run: Pick<Run, 'auth'>, { file, part }: Pick<Place, 'fi
  * A sudo or a unit may make the command hang, or close the connection. The folder can still be inspected, so a second look then
  * looks only at the folder.
  */
-export async function lookAtNode(run: Run, node: ClusterNode): Promise<NodeLook> {
-  const folder = folderQuery(run, node)
+export async function lookAtNode(run: Run, node: ClusterNode): Promise<NodeState> {
+  const query = folderQuery(run, node)
   const places = placesQuery(run, node)
-  const look = (query?: PlacesQuery) =>
-    askNode(run, node, { script: (nonce) => lookScript(folder, query, nonce), parse: parseLook })
+  const there = await run.connect(node)
   try {
-    return explained(run, node, await look(places), places !== undefined)
+    return explained(run, node, await there.look({ ...query, places }), places !== undefined)
   } catch (error) {
     if (!places || !(error instanceof Failure)) throw error
-    if (error.code !== 'connection-lost' && !(await run.connect(node)).wasReached) throw error
-    return { ...(await look()), places: error }
+    if (error.code !== 'connection-lost' && !there.wasReached) throw error
+    return { ...(await there.look(query)), places: error }
   }
 }
 
 /** Adds a remedy if the places could not be looked at. */
-function explained({ cluster: { install } }: Run, node: ClusterNode, look: NodeLook, isQueried: boolean): NodeLook {
+function explained({ cluster: { install } }: Run, node: ClusterNode, look: NodeState, isQueried: boolean): NodeState {
   const { places } = look
   if (!places && isQueried) {
     const remedy = `check what sudo prints there; then ${runAgain}`
@@ -76,7 +61,7 @@ function explained({ cluster: { install } }: Run, node: ClusterNode, look: NodeL
     return { ...look, places: failure }
   }
   if (!(places instanceof Failure)) return look
-  if (!install || places.code !== 'no-root') return { ...look, places: asUnknown(node, places) as Failure }
+  if (!install || places.code !== 'no-root') return { ...look, places: asUnknown(node.name, places) as Failure }
   const failure = new Failure(`can't become root (${install.sudo}): ${places.what}`, {
     node: node.name,
     code: 'no-root',
@@ -95,24 +80,26 @@ export function withPlaces(run: Run, sudo = ''): Run {
  * Reads the content of every file that belongs there, unless it is larger than one of ours can be. Without `install`, where root may
  * not be had, what units read is left out.
  */
-export async function readNode(run: Run, node: ClusterNode): Promise<NodeLook> {
-  const all = new Map(nodeFiles(run.cluster, node).map((name) => [name, noDigest]))
-  const folder = { directory: node.directory, files: run.auth.files, expected: all }
+export async function readNode(run: Run, node: ClusterNode): Promise<NodeState> {
+  const expected = new Map(nodeFiles(run.cluster, node).map((name) => [name, noDigest]))
   const seen = withPlaces(run, node.user === 'root' ? '' : 'sudo -n')
   const query = placesQuery(seen, node) ?? emptyQuery
-  const read = async (places: PlacesQuery) => {
-    const script = (nonce: string) => lookScript(folder, places, nonce)
-    return explained(seen, node, await askNode(run, node, { script, parse: parseLook }), true)
-  }
+  const there = await run.connect(node)
+  const read = async (places: Query['places']) =>
+    explained(
+      seen,
+      node,
+      await there.look({ directory: node.directory, names: run.auth.files, expected, places }),
+      true,
+    )
   const look = await read({ ...query, paths: new Map([...query.paths.keys()].map((path) => [path, noDigest])) })
   const isWithoutRoot = look.places instanceof Failure && look.places.code === 'no-root'
   return isWithoutRoot && !run.cluster.install ? await read(emptyQuery) : look
 }
 
 /** The node's clock, and those of the ports that a process there listens on, at its address. */
-export function lookAtMachine(run: Run, node: ClusterNode, ports: readonly number[]) {
-  const script = (nonce: string) => machineScript(addressOf(node), ports, nonce)
-  return askNode(run, node, { script, parse: parseMachine })
+export async function lookAtMachine(run: Run, node: ClusterNode, ports: readonly number[]) {
+  return (await run.connect(node)).listening(addressOf(node), ports)
 }
 
 /** What a node shows on those of the ports that something listens on; it is asked about no other. */
@@ -122,60 +109,18 @@ export async function readListening(run: Run, node: ClusterNode, ports: readonly
   return Promise.all(open.map(async (port) => ({ port, shown: await readShown({ run }, node, port) })))
 }
 
-export function makeFolder(run: Run, node: ClusterNode): Promise<FolderSeen> {
-  const script = (nonce: string) => makeFolderScript({ directory: node.directory, files: run.auth.files }, nonce)
-  return askNode(run, node, { script, parse: parseFolder }, { trouble: 'could not make its folder' })
-}
-
 /** The places of a look at a node with `install`. Throws the Failure if they could not be looked at. */
-export function placesOf({ places }: NodeLook): PlacesSeen {
+export function placesOf({ places }: NodeState): PlacesState {
   if (places instanceof Failure) throw places
   if (!places) throw new Error('places were not queried')
   return places
-}
-
-/** A script, and the reader of its answer, which throws a Failure if the answer is incomplete. */
-interface NodeScript<Answer> {
-  readonly script: (nonce: string) => string
-  readonly parse: (output: string, nonce: string) => Answer
-}
-
-/**
- * Runs one command on the node's connection. Throws a Failure if its answer is incomplete, which says `trouble`: 'could not be
- * looked at'. `limit` in milliseconds.
- */
-export async function askNode<Answer>(
-  { connect }: Pick<Run, 'connect'>,
-  node: ClusterNode,
-  { script, parse }: NodeScript<Answer>,
-  { trouble, limit }: { readonly trouble?: string; readonly limit?: number } = {},
-): Promise<Answer> {
-  const connection = await connect(node)
-  const nonce = newNonce()
-  try {
-    return parse(await connection.run(script(nonce), limit), nonce)
-  } catch (error) {
-    throw asUnknown(node, error, trouble)
-  }
-}
-
-/** Unpredictable, so that text printed by a login can't contain it. */
-export function newNonce(): string {
-  return randomBytes(16).toString('hex')
-}
-
-/** A script that failed, or an incomplete answer: the state of the node is unknown. */
-export function asUnknown(node: ClusterNode, error: unknown, trouble = 'could not be inspected'): unknown {
-  if (!(error instanceof Failure) || !(error.code === 'other' || error.code === 'no-answer')) return error
-  const remedy = error.remedy ?? `fix that there, then ${runAgain}`
-  return new Failure(`${trouble}: ${error.what}`, { node: node.name, code: 'not-looked-at', remedy })
 }
 
 /**
  * Queries the content of identity files, even if they do not belong on the node or are missing in auth/; of certificates and
  * kubeconfigs, to see whether they are newer than ours; and of all other certificates, to find those of former nodes.
  */
-function folderQuery(run: Run, node: ClusterNode): FolderQuery {
+function folderQuery(run: Run, node: ClusterNode): Query {
   const { cluster, auth } = run
   const dated = nodeFiles(cluster, node).filter((name) => auth.files.parse(name)?.kind !== 'key')
   const expected = new Map([
@@ -185,11 +130,11 @@ function folderQuery(run: Run, node: ClusterNode): FolderQuery {
     }),
     ...[...identityFiles(cluster).keys()].map((name): [string, string] => [name, digestOf(run, name) ?? noDigest]),
   ])
-  return { directory: node.directory, files: auth.files, expected, hasOthers: true }
+  return { directory: node.directory, names: auth.files, expected, hasOthers: true }
 }
 
 /** The same for places. The content of a leaf's key is never needed. */
-function placesQuery(run: Run, node: ClusterNode): PlacesQuery | undefined {
+function placesQuery(run: Run, node: ClusterNode): Query['places'] {
   const { auth, cluster } = run
   const { install } = cluster
   if (!install) return undefined
@@ -213,7 +158,7 @@ function placesQuery(run: Run, node: ClusterNode): PlacesQuery | undefined {
 }
 
 /** A query without `install`: nothing is done as root. */
-const emptyQuery: PlacesQuery = { sudo: '', units: [], paths: new Map(), alsoIfPresent: [] }
+const emptyQuery: NonNullable<Query['places']> = { sudo: '', units: [], paths: new Map(), alsoIfPresent: [] }
 
 /** Milliseconds: without a file event, kubelets and API servers check their files only once a minute. */
 export const reloadTime = 90_000

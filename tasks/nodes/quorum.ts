@@ -14,7 +14,7 @@ import { type Serving, withStore } from './component.ts'
 import { stagingOwner } from './folder.ts'
 import { heldOn } from './guards.ts'
 import { lookAtNode, repeat } from './look.ts'
-import { commandLimit, type NodeRun } from './places.ts'
+import { commandLimit, type NodeRun } from './replace.ts'
 import { showsOurs, whyNotHealthy } from './restart.ts'
 
 function membersOf({ run, node }: NodeRun) {

@@ -10,7 +10,7 @@ import { nodeUnits } from '../tables/places.ts'
 import { type Asking, healthQuestion, isApiServer, readHealth, readShown } from './component.ts'
 import { drain, markDrained, undrain } from './drain.ts'
 import { reloadTime, repeat } from './look.ts'
-import { commandLimit, type NodeRun, runCommand } from './places.ts'
+import { commandLimit, type NodeRun } from './replace.ts'
 
 /**
  * Throws a Failure with the unit's last log lines if it does not become healthy within install.timeout. For a back-out, a node that
@@ -160,7 +160,7 @@ async function runAsRoot(on: NodeRun, command: string, unit: Unit): Promise<void
   const { run, node, install } = on
   const limit = commandLimit(install)
   const asked = { sudo: install.sudo, command, limit }
-  const { status, said } = await runCommand(run, node, asked).catch(async (error) => {
+  const { status, said } = await (await run.connect(node)).run(asked).catch(async (error) => {
     if (!(error instanceof Failure) || error.code !== 'timed-out') throw error
     throw await notHealthy(on, unit, `${command} has not ended in ${limit / 1000} s`)
   })
@@ -173,7 +173,7 @@ export async function notHealthy(on: NodeRun, { unit, bundle }: Unit, why: strin
   const journal = `journalctl -u ${unit} -n 8 --no-pager -o cat`
   const said =
     bundle === undefined
-      ? await runCommand(run, node, { sudo: install.sudo, command: journal }).catch(() => undefined)
+      ? await (await run.connect(node)).run({ sudo: install.sudo, command: journal }).catch(() => undefined)
       : undefined
   const lines = withoutKeys(printable(said?.said ?? ''))
   return new Failure(`${unit} is not healthy: ${why}`, {

@@ -1,9 +1,9 @@
 /** Waits, before a node's turn is over, until each of its units stays up. */
 import { setTimeout as delay } from 'node:timers/promises'
-import type { PlacesSeen } from '../../lib/node/answer.ts'
+import type { PlacesState } from '../../lib/node/state.ts'
 import type { Unit } from '../layouts/layout.ts'
 import { nodeUnits } from '../tables/places.ts'
-import type { NodeRun } from './places.ts'
+import type { NodeRun } from './replace.ts'
 import { notHealthy } from './restart.ts'
 import { isInstalled, keptFor, lookAtUnits, settlingTime, type UnitsFound, whyUnsteady } from './units.ts'
 
@@ -63,7 +63,7 @@ export function checkSteady(
 }
 
 /** With the same main process, and restarted by systemd as often. */
-function isSame({ unit }: Unit, ...looks: readonly [PlacesSeen, PlacesSeen]): boolean {
+function isSame({ unit }: Unit, ...looks: readonly [PlacesState, PlacesState]): boolean {
   const [one, other] = looks.map(({ units }) => {
     const { process, restarts } = units.get(unit) ?? {}
     return `${typeof process === 'object' ? process.id : process} ${restarts}`
@@ -72,7 +72,7 @@ function isSame({ unit }: Unit, ...looks: readonly [PlacesSeen, PlacesSeen]): bo
 }
 
 /** Seconds. Nothing shows how long a unit without a process of its own stays up. */
-function holdOf({ unit }: Unit, { units }: PlacesSeen): number {
+function holdOf({ unit }: Unit, { units }: PlacesState): number {
   const { process, restartsAfter = 0 } = units.get(unit) ?? {}
   return process === undefined ? 0 : Math.min(Math.max(hold.shortest, restartsAfter), settlingTime)
 }

@@ -6,9 +6,9 @@ import { caName, encryptionConfigFile, nextName } from '../../lib/files/names.ts
 import { secretMode } from '../../lib/files/plain-file.ts'
 import type { Run } from '../../lib/graph/run.ts'
 import { readClientCertificate, readServer } from '../../lib/kubernetes/kubeconfig.ts'
-import { fileAt, isRunning, type NodeLook, type PlacesSeen, realPath } from '../../lib/node/answer.ts'
-import { besideOf, folderOf } from '../../lib/node/look.ts'
-import { type Account, compare, type Drift, root, type WantedFile } from '../../lib/node/place.ts'
+import { asUnknown } from '../../lib/node/node.ts'
+import { type Account, besideOf, compare, type Drift, folderOf, root, type WantedFile } from '../../lib/node/place.ts'
+import { fileAt, isRunning, type NodeState, type PlacesState, realPath } from '../../lib/node/state.ts'
 import { isIssuedBy, readCertificate, readCertificates } from '../../lib/pki/certificate.ts'
 import { ownCas, tryCertificate } from '../../lib/pki/pair.ts'
 import type { UnitReason } from '../../lib/reason.ts'
@@ -16,11 +16,11 @@ import { apiServer, type Health, type Place, type Port, type Unit } from '../lay
 import { certTable } from '../tables/certs.ts'
 import { nodeUnits } from '../tables/places.ts'
 import { addressOf, readHealth, readReloadTime, readShown, type Shown } from './component.ts'
-import { asUnknown, digestAt, lookAtMachine, lookAtNode, placesOf, repeat } from './look.ts'
+import { digestAt, lookAtMachine, lookAtNode, placesOf, repeat } from './look.ts'
 
 export interface UnitsFound {
-  readonly look: NodeLook
-  readonly places: PlacesSeen
+  readonly look: NodeState
+  readonly places: PlacesState
   /** The certificates that are served, by port. */
   readonly served: ReadonlyMap<number, Shown>
   /** Why a unit that runs is not healthy, by its name. */
@@ -49,7 +49,7 @@ export async function lookAtUnits(
   run: Run,
   node: ClusterNode,
   install: Install,
-  first?: NodeLook,
+  first?: NodeState,
 ): Promise<UnitsFound> {
   const units = nodeUnits(run.cluster, node)
   try {
@@ -67,7 +67,7 @@ export async function lookAtUnits(
       reloaded: await lookAtReload({ run, node, install }, asked, places),
     }
   } catch (error) {
-    throw asUnknown(node, error)
+    throw asUnknown(node.name, error)
   }
 }
 
@@ -76,8 +76,8 @@ async function lookWhenSettled(
   run: Run,
   node: ClusterNode,
   install: Install,
-  first: NodeLook | undefined,
-): Promise<NodeLook> {
+  first: NodeState | undefined,
+): Promise<NodeState> {
   let look = first ?? (await lookAtNode(run, node))
   const units = nodeUnits(run.cluster, node).map(({ unit }) => unit)
   const why = await repeat(install.timeout, async () => {
@@ -94,7 +94,7 @@ async function lookWhenSettled(
 }
 
 /** Root does not write to paths that are ambiguous, or that another user could redirect. */
-function refuseOddPaths(node: ClusterNode, units: readonly Unit[], { links: [link], odd, real }: PlacesSeen): void {
+function refuseOddPaths(node: ClusterNode, units: readonly Unit[], { links: [link], odd, real }: PlacesState): void {
   const remedy = 'name the real paths in cluster.yaml: install.units'
   const refuse = (what: string, more = '') =>
     new Failure(`${what}: nothing is installed there`, { node: node.name, code: 'odd-path', remedy: more + remedy })
@@ -113,7 +113,7 @@ function refuseOddPaths(node: ClusterNode, units: readonly Unit[], { links: [lin
 }
 
 /** True if it has finished its start, and has a process that can answer. */
-function mayAnswer({ unit }: Unit, { units }: PlacesSeen): boolean {
+function mayAnswer({ unit }: Unit, { units }: PlacesState): boolean {
   const { active, process } = units.get(unit) ?? {}
   return active === 'active' && process !== 'gone' && process?.isStopped !== true
 }
@@ -122,7 +122,7 @@ function mayAnswer({ unit }: Unit, { units }: PlacesSeen): boolean {
 async function lookAtReload(
   { run, node, install }: { readonly run: Run; readonly node: ClusterNode; readonly install: Install },
   units: readonly Unit[],
-  places: PlacesSeen,
+  places: PlacesState,
 ): Promise<number | undefined> {
   const waits = (unit: Unit) =>
     asStarted(unit, places).files.some(({ loads, path }) => loads === 'reload' && !isLoaded(unit, path, places))
@@ -133,7 +133,7 @@ async function lookAtReload(
 }
 
 /** With what the command line of its process says. */
-export function asStarted(unit: Unit, { units }: Pick<PlacesSeen, 'units'>): Unit {
+export function asStarted(unit: Unit, { units }: Pick<PlacesState, 'units'>): Unit {
   const { process } = units.get(unit.unit) ?? {}
   if (typeof process !== 'object' || !process.reloadsEncryption) return unit
   return { ...unit, files: unit.files.map((place) => (place.mayReload ? { ...place, loads: 'reload' } : place)) }
@@ -210,7 +210,7 @@ export function checkUnitsOf(run: Run, node: ClusterNode, install: Install, foun
 export type WantedPlace = WantedFile & Pick<Place, 'file' | 'part'> & { readonly readers: readonly Account[] }
 
 /** Each file once, even if several units read it, by several paths. */
-export function wantedAt(run: Run, units: readonly Unit[], places: PlacesSeen): WantedPlace[] {
+export function wantedAt(run: Run, units: readonly Unit[], places: PlacesState): WantedPlace[] {
   const all = units.flatMap(({ unit, files }) =>
     files.map((place) => ({ ...place, path: realPath(places, place.path), unit })),
   )
@@ -235,7 +235,7 @@ export function wantedAt(run: Run, units: readonly Unit[], places: PlacesSeen): 
 }
 
 /** True if the certificates in both are for the same keys, whoever issued them. */
-function holdsSameKeys({ auth }: Run, { file, path, isOfKeys }: Place, { contents }: PlacesSeen): boolean {
+function holdsSameKeys({ auth }: Run, { file, path, isOfKeys }: Place, { contents }: PlacesState): boolean {
   if (!isOfKeys) return false
   const [keys, others] = [auth.tryBytes(file), contents.get(path)].map((pem) => (pem ? keysOf(pem) : []))
   return keys !== undefined && keys.length > 0 && isDeepStrictEqual(keys, others)
@@ -267,7 +267,7 @@ const none: ReadonlySet<string> = new Set()
  * True if it gets its client certificate from the cluster by itself: its kubeconfig is its own. As long as a certificate of ours is
  * embedded there, it has got none.
  */
-function keepsOwnClient({ auth }: Pick<Run, 'auth'>, { unit, files }: Unit, places: PlacesSeen): boolean {
+function keepsOwnClient({ auth }: Pick<Run, 'auth'>, { unit, files }: Unit, places: PlacesState): boolean {
   const { process } = places.units.get(unit) ?? {}
   if (typeof process !== 'object' || process.rotatesItself === false) return false
   const path = realPath(places, files.find(({ part }) => part === 'kubeconfig')?.path ?? '')
@@ -278,7 +278,7 @@ function keepsOwnClient({ auth }: Pick<Run, 'auth'>, { unit, files }: Unit, plac
   return !embedded || !ownCas(auth).some((ca) => isIssuedBy(embedded, ca))
 }
 
-function otherPath({ unit, files }: Unit, places: PlacesSeen): string | undefined {
+function otherPath({ unit, files }: Unit, places: PlacesState): string | undefined {
   const { process } = places.units.get(unit) ?? {}
   if (typeof process !== 'object') return undefined
   const other = (place: Place | undefined, named: readonly string[]) =>
@@ -297,13 +297,13 @@ function otherPath({ unit, files }: Unit, places: PlacesSeen): string | undefine
 }
 
 /** Units that run, and have no folder for a file that they should read: that file is nowhere. */
-export function runningElsewhere({ cluster }: Run, node: ClusterNode, places: PlacesSeen): Unit[] {
+export function runningElsewhere({ cluster }: Run, node: ClusterNode, places: PlacesState): Unit[] {
   return nodeUnits(cluster, node).filter(
     (unit) => unit.bundle === undefined && isRunning(places, unit.unit) && !isInstalled(unit, places),
   )
 }
 
-export function isInstalled({ unit, bundle, files, isInstalledEarly }: Unit, places: PlacesSeen): boolean {
+export function isInstalled({ unit, bundle, files, isInstalledEarly }: Unit, places: PlacesState): boolean {
   if (bundle !== undefined) return files.some(({ path }) => fileAt(places, path))
   const isThere = files.every(({ path }) => places.folders.has(folderOf(path)))
   if (isInstalledEarly && isThere) return true
@@ -312,7 +312,7 @@ export function isInstalled({ unit, bundle, files, isInstalledEarly }: Unit, pla
 }
 
 /** A unit that its owner stopped is not up, and stays stopped. */
-function isUp({ unit, bundle }: Unit, places: PlacesSeen): boolean {
+function isUp({ unit, bundle }: Unit, places: PlacesState): boolean {
   return bundle !== undefined || isRunning(places, unit)
 }
 
@@ -369,7 +369,7 @@ const sameClock = 2
  * True if started after the last change of the file. The node's clock may have been set since the start, before or after the
  * change: then it must be so by the clock of the start and by the present one. A start in the future proves nothing.
  */
-function isLoaded({ unit, bundle }: Unit, path: string, places: PlacesSeen): boolean {
+function isLoaded({ unit, bundle }: Unit, path: string, places: PlacesState): boolean {
   const { process, started: unitStarted } = places.units.get(unit) ?? {}
   const started = bundle === undefined ? unitStarted : fileAt(places, bundle)?.changed
   const changed = fileAt(places, path)?.changed
@@ -396,7 +396,7 @@ const pollTime = 330
  * A unit polls from its start on, and has read a pair that was there then. If the node's clock was set since, the time must be over
  * by the clock of the start, too.
  */
-function reloadsBy(unit: Unit, places: PlacesSeen): number | undefined {
+function reloadsBy(unit: Unit, places: PlacesState): number | undefined {
   const { process, started } = places.units.get(unit.unit) ?? {}
   const pair = unit.files.find(({ loads, path }) => loads === 'poll' && !isLoaded(unit, path, places))
   if (!pair || !isUp(unit, places)) return undefined
@@ -441,20 +441,20 @@ export function whyUnsteady(unit: Unit, { places, served, unhealthy }: UnitsFoun
  * Clients that hold a lease end if they can't renew it for 10 s (--leader-elect-renew-deadline). An API server stops for up to two minutes,
  * and a rotation restarts it more than once: which of its starts a client waited for can't be seen any more.
  */
-function lostItsApiServer({ files }: Unit, age: number, { units }: PlacesSeen): boolean {
+function lostItsApiServer({ files }: Unit, age: number, { units }: PlacesState): boolean {
   const server = units.get(apiServer)?.process
   return typeof server === 'object' && files.some(({ part }) => part === 'kubeconfig') && server.age < age + 60
 }
 
 /** Real paths of its files beside which a previous run has left something. */
-export function keptFor({ files }: Unit, places: PlacesSeen): string[] {
+export function keptFor({ files }: Unit, places: PlacesState): string[] {
   const paths = files.map(({ path }) => realPath(places, path))
   return paths.filter((path) => besideOf(path).some((each) => places.files.has(each)))
 }
 
 function driftAt(
   { path }: Place,
-  places: PlacesSeen,
+  places: PlacesState,
   drifts: ReadonlyMap<string, readonly Drift[]>,
 ): UnitReason['places'] {
   const found = drifts.get(realPath(places, path)) ?? []

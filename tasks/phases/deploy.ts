@@ -6,25 +6,26 @@ import { Failure, tryToAwait } from '../../lib/failure.ts'
 import type { Run } from '../../lib/graph/run.ts'
 import type { Force, Work } from '../../lib/graph/target.ts'
 import { prepareProbe } from '../../lib/kubernetes/probe.ts'
-import type { NodeLook } from '../../lib/node/answer.ts'
+import type { NodeState } from '../../lib/node/state.ts'
 import type { Look } from '../../lib/reason.ts'
-import { filesToCopy, swap } from '../nodes/deploy.ts'
 import {
   checkNode,
   everything,
   type FolderNames,
+  filesToCopy,
   type NodeReason,
   type NodeVerdict,
   refuseEarlyClock,
 } from '../nodes/folder.ts'
 import { keepOthers } from '../nodes/guards.ts'
 import { lookAtNode } from '../nodes/look.ts'
+import { replaceInFolder } from '../nodes/replace.ts'
 import type { UnitsFound } from '../nodes/units.ts'
 
 export interface DeployFound {
   /** Undefined without `install`, if files have to be copied, or if they could not be looked at. */
   readonly units: UnitsFound | undefined
-  readonly look: NodeLook
+  readonly look: NodeState
   readonly checked: NodeVerdict
 }
 
@@ -72,20 +73,19 @@ export async function copyFiles(
   { found: { look, checked }, force, tell }: Work<DeployFound>,
 ): Promise<{ change?: Change | undefined }> {
   const isForced = force !== undefined
-  let [{ folder }, { wrong, others }] = [look, checked]
+  let [seen, { wrong, others }] = [look, checked]
   for (let tries = 0; ; tries++) {
     const left = isForced ? everything(run, node, wrong) : wrong
     if (!left) return {}
     try {
       keepOthers(run, node, others)
-      await swap(run, node, { seen: folder, wrong: left, tell })
+      await replaceInFolder(run, node, { seen, wrong: left, tell })
       return { change: changeOf(left) }
     } catch (error) {
       const isOver = tries === names.together.length
       if (isOver || !(error instanceof Failure && error.code === 'changed-meanwhile')) throw error
-      const again = await lookAtNode(run, node)
-      folder = again.folder
-      ;({ wrong, others } = checkNode(run, node, again, names, isForced))
+      seen = await lookAtNode(run, node)
+      ;({ wrong, others } = checkNode(run, node, seen, names, isForced))
       if (wrong && !isWithin(wrong, left)) throw error
     }
   }

@@ -10,7 +10,7 @@ import { formatNames } from '../../lib/wording.ts'
 import type { Unit } from '../layouts/layout.ts'
 import { splitMarks } from '../nodes/folder.ts'
 import { guardIdentity, guardNewer } from '../nodes/guards.ts'
-import type { NodeRun } from '../nodes/places.ts'
+import type { NodeRun } from '../nodes/replace.ts'
 import { checkUnitsOf, lookAtUnits, runningElsewhere, type UnitCheck, type UnitsFound } from '../nodes/units.ts'
 import type { DeployFound } from './deploy.ts'
 

@@ -122,7 +122,7 @@ function connector(cluster: Cluster, place: SshRun) {
   return {
     connect: async (node: ClusterNode) => {
       ssh ??= open()
-      return (await ssh).connection(node)
+      return (await ssh).node(node)
     },
     disconnect: async (node: ClusterNode) => (await opened())?.disconnect(node),
     close: async () => (await opened())?.close(),

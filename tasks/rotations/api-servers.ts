@@ -12,7 +12,6 @@ import { itemsOf } from '../../lib/kubernetes/client.ts'
 import { printable } from '../../lib/wording.ts'
 import { isApiServer, isStore, type Serving, withApi } from '../nodes/component.ts'
 import { reloadTime, repeat } from '../nodes/look.ts'
-import { runCommand } from '../nodes/places.ts'
 import { foreignMembers, readMembers } from '../nodes/quorum.ts'
 import { nodeUnits } from '../tables/places.ts'
 import { apiServers } from './components.ts'
@@ -138,7 +137,10 @@ async function readLeases(serving: Serving, node: ClusterNode): Promise<LeasesSe
 
 /** As the kernel has it, where kube-apiserver reads it. */
 async function readHostname({ run }: Serving, node: ClusterNode): Promise<string> {
-  const { status, said } = await runCommand(run, node, { sudo: '', command: 'cat /proc/sys/kernel/hostname' })
+  const { status, said } = await (await run.connect(node)).run({
+    sudo: '',
+    command: 'cat /proc/sys/kernel/hostname',
+  })
   if (status === 0 && said.trim() !== '') return said.trim()
   throw new Failure('its hostname could not be read', {
     node: node.name,

@@ -42,6 +42,8 @@ const tests: readonly Part[] = [
   { command: 'chromium', debian: 'chromium', brew: '' },
   { command: 'jq', debian: 'jq', brew: 'jq' },
   { command: 'zsh', debian: 'zsh', brew: 'zsh' },
+  { command: 'ksh', debian: 'ksh', brew: 'ksh' },
+  { command: 'shellcheck', debian: 'shellcheck', brew: 'shellcheck' },
   { command: 'systemd-analyze', debian: 'systemd', brew: '' },
   { command: 'promtool', debian: 'promtool', brew: 'prometheus' },
   { command: 'systemd-nspawn', debian: 'systemd-container', brew: '' },

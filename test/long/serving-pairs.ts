@@ -9,13 +9,15 @@ import { once } from 'node:events'
 import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { forgetScript, placeScript } from '../../lib/node/places.ts'
+import { message, readAnswer, type Verb } from '../../lib/node/channel.ts'
+import { replaceLines } from '../../lib/node/node.ts'
 import { nodeFolder } from '../../lib/node/staging.ts'
 import { eventually } from '../support/programs.ts'
 import { shakeHands } from './handshakes.ts'
 
 const renewals = Number(process.argv[2] ?? 1000)
 const port = 23_790
+const nonce = '0123456789abcdef'
 const place = mkdtempSync(join(tmpdir(), 'harderway-'))
 const [source, etcd] = [join(place, 'source'), join(place, 'etcd')]
 for (const folder of [source, etcd]) mkdirSync(folder)
@@ -44,14 +46,16 @@ function replace({ certificate, key }: { certificate: Buffer; key: Buffer }): vo
   ].map(({ file, bytes }) => {
     writeFileSync(join(source, file), bytes)
     const digest = createHash('sha256').update(bytes).digest('hex')
-    return { file, path: join(etcd, file), digest, uid: 0, gid: 0, mode: 0o600 }
+    return { path: join(etcd, file), digest, from: { file, part: undefined, access: { uid: 0, gid: 0, mode: 0o600 } } }
   })
-  const run = (script: string) =>
-    execFileSync('sh', { input: script.replaceAll(nodeFolder, place), cwd: place, encoding: 'utf8' })
-  const change = { source, sudo: '', files, unchanged: [], seen: new Map() }
-  assert.match(run(placeScript(change, '0123456789abcdef')), /placed/)
-  const kept = new Map(files.map(({ path, digest }) => [path, digest]))
-  run(forgetScript({ source, sudo: '' }, kept, '0123456789abcdef'))
+  const ask = (verb: Verb, lines: readonly string[]) => {
+    const input = message(verb, lines, nonce).replaceAll(nodeFolder, place)
+    const output = execFileSync('sh', { input, cwd: place, encoding: 'utf8' })
+    assert.equal(readAnswer(output, nonce, verb).stopped, undefined)
+  }
+  const at = { folder: source, sudo: '' }
+  ask('replace', replaceLines({ ...at, files, unchanged: [], seen: new Map() }))
+  ask('forget', [`folder ${source}`, 'sudo ', ...files.map(({ path, digest }) => `file ${path} ${digest}`)])
 }
 
 const one = { stop: () => {} }

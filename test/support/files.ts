@@ -17,7 +17,7 @@ import { basename, dirname, join } from 'node:path'
 import { type TestContext, test } from 'node:test'
 import { fileURLToPath } from 'node:url'
 import { type Cluster, parseCluster } from '../../lib/cluster/cluster.ts'
-import { type ArchivedFile, buildTar } from '../../lib/node/swap.ts'
+import { type ArchivedFile, buildTar } from '../../lib/node/tar.ts'
 import { formatExplained } from '../../lib/wording.ts'
 import { known } from '../../tasks/tables/files.ts'
 

@@ -16,7 +16,9 @@ interface Kind {
 
 const kinds: Readonly<Record<string, Kind>> = {
   sh: { command: ['sh'], skip: needs('flock') },
-  'bash --posix': { command: ['bash', '--posix'], skip: needs('bash', 'flock') },
+  bash: { command: ['bash'], skip: needs('bash', 'flock') },
+  ksh: { command: ['ksh'], skip: needs('ksh', 'flock') },
+  zsh: { command: ['zsh'], skip: needs('zsh', 'flock') },
   'busybox sh': { command: ['busybox', 'sh'], skip: needs('busybox', 'flock'), onlyBusybox: true },
 }
 

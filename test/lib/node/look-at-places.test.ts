@@ -17,15 +17,10 @@ import { join } from 'node:path'
 import { platform } from 'node:process'
 import { describe, type TestContext, test } from 'node:test'
 import { Failure } from '../../../lib/failure.ts'
-import { parseLook, parseMachine, parsePlaces } from '../../../lib/node/answer.ts'
-import {
-  lookScript,
-  machineScript,
-  newSuffix,
-  oldSuffix,
-  type PlacesQuery,
-  placesScript,
-} from '../../../lib/node/look.ts'
+import { message } from '../../../lib/node/channel.ts'
+import { listenLines, lookLines, type Query } from '../../../lib/node/node.ts'
+import { newSuffix, oldSuffix } from '../../../lib/node/place.ts'
+import { type PlacesState, readListening, readState } from '../../../lib/node/state.ts'
 import { harderWay } from '../../../tasks/layouts/harder-way.ts'
 import { fakeTool, scratch, sha256 } from '../../support/files.ts'
 import { anybody, inEachShell, isRoot, oddEnvironment } from '../../support/node-shells.ts'
@@ -33,6 +28,14 @@ import { eventually } from '../../support/programs.ts'
 
 const nonce = '0123456789abcdef'
 const digest = sha256('x')
+type PlacesQuery = NonNullable<Query['places']>
+const placesScript = (places: PlacesQuery, directory = '/') =>
+  message('look', lookLines({ directory, names: harderWay.files, expected: new Map(), places }), nonce)
+const readPlaces = (output: string): PlacesState => {
+  const { places } = readState(output, nonce)
+  if (!places || places instanceof Failure) throw places ?? new Error('no places')
+  return places
+}
 const isFailure = (code: string) => (error: unknown) => error instanceof Failure && error.code === code
 
 /** Root looks at all of the paths, with the content of those that are not 'x'. */
@@ -55,14 +58,14 @@ const node = (t: TestContext) => {
 
 inEachShell(({ did, run }) => {
   const look = (query: PlacesQuery, path?: string) =>
-    parsePlaces(did('/', placesScript(query, nonce), path === undefined ? {} : { path }), nonce)
+    readPlaces(did('/', placesScript(query), path === undefined ? {} : { path }))
   const inHome = (home: string, ...names: string[]) => names.map((name) => join(home, name))
 
   test('a look at places finds what is there, what is kept beside it, and which folders exist', (t) => {
     const home = node(t)
     const query = queryOf(inHome(home, 'places/ca.pem', 'places/none', 'gone/x'))
     for (const environment of ['', oddEnvironment]) {
-      const { files, folders, real, links } = parsePlaces(did('/', environment + placesScript(query, nonce)), nonce)
+      const { files, folders, real, links } = readPlaces(did('/', environment + placesScript(query)))
       assert.deepEqual([[...folders], real.size, links], [inHome(home, 'places'), 0, []])
       assert.deepEqual(
         [...files].map(([path, { kind, sha256: sum, mode, size }]) => [path, kind, sum, mode, size]),
@@ -289,7 +292,11 @@ inEachShell(({ did, run }) => {
       const text = names.map((name, i) => properties(name, units[i] ?? [])).join('\n')
       const path = [
         fakeTool(t, 'systemctl', `cat <<'SHOWN'\n${text.trimEnd()}\nSHOWN`),
-        fakeTool(t, 'id', 'case "$*" in "-u -- kube") echo 990 ;; "-G -- kube") echo 991 992 ;; *) exit 1 ;; esac'),
+        fakeTool(
+          t,
+          'id',
+          'case "$*" in "-u -- kube") echo 990 ;; "-G -- kube") echo 991 992 ;; *--*) exit 1 ;; *) real "$@" ;; esac',
+        ),
         fakeTool(
           t,
           'getent',
@@ -331,20 +338,17 @@ inEachShell(({ did, run }) => {
     const home = node(t)
     const query = queryOf(inHome(home, 'places/ca.pem'))
     const told = (sudo: string, path?: string) => {
-      const script = lookScript(
-        { directory: home, files: harderWay.files, expected: new Map() },
-        { ...query, sudo },
-        nonce,
-      )
+      const script = placesScript({ ...query, sudo }, home)
       const { status, stdout } = run('/', script, path === undefined ? {} : { path })
       assert.equal(status, 0)
-      const { folder, places } = parseLook(stdout, nonce)
-      assert.equal(folder.path, home)
+      const { folder, places } = readState(stdout, nonce)
+      assert.equal(folder, home)
       return places
     }
     assert.ok(isFailure('no-root')(told('false')))
     assert.ok(isFailure('no-root')(told('sh -c "read -r password; exit 1" --')))
-    assert.ok(isFailure('no-answer')(told('sh -c \'echo a lecture; exec "$@"\' --')))
+    const lectured = told('sh -c \'echo a lecture; exec "$@"\' --')
+    assert.ok(lectured && !(lectured instanceof Failure) && lectured.files.size === 3)
     // One that runs nothing and says that all went well.
     assert.ok(isFailure('no-answer')(told('true')))
     assert.ok(isFailure('other')(told('', fakeTool(t, 'sha256sum', 'exit 1'))))
@@ -358,8 +362,8 @@ inEachShell(({ did, run }) => {
     await Promise.all(servers.map((server) => once(server, 'listening')))
     const ports = new Map(servers.map((server, i) => [(server.address() as AddressInfo).port, hosts[i]]))
     const listensOn = (address: string) => {
-      const output = did('/', machineScript(address, [1, ...ports.keys()], nonce), {})
-      return [...parseMachine(output, nonce).ports].map((port) => ports.get(port))
+      const output = did('/', message('look', listenLines(address, [1, ...ports.keys()]), nonce))
+      return [...readListening(output, nonce).ports].map((port) => ports.get(port))
     }
     assert.deepEqual(listensOn('127.77.0.1'), ['127.77.0.1', '0.0.0.0', '::', '::ffff:127.77.0.1'])
     assert.deepEqual(listensOn('127.77.0.2'), ['127.77.0.2', '0.0.0.0', '::'])

@@ -13,8 +13,9 @@ import {
 import { join } from 'node:path'
 import { describe, test } from 'node:test'
 import { Failure } from '../../../lib/failure.ts'
-import { type FolderSeen, parseFolder } from '../../../lib/node/answer.ts'
-import { lookScript, makeFolderScript } from '../../../lib/node/look.ts'
+import { message } from '../../../lib/node/channel.ts'
+import { lookLines } from '../../../lib/node/node.ts'
+import { type NodeState, readState } from '../../../lib/node/state.ts'
 import { harderWay } from '../../../tasks/layouts/harder-way.ts'
 import { fakeTool, scratch, sha256 } from '../../support/files.ts'
 import { anybody, asAnybody, inEachShell, isRoot, type NodeShell } from '../../support/node-shells.ts'
@@ -22,23 +23,20 @@ import { anybody, asAnybody, inEachShell, isRoot, type NodeShell } from '../../s
 const { files } = harderWay
 const nonce = '0123456789abcdef'
 const changed = '2026-11-25 11:40:18.5 +0000'
-const folderScript = (directory: string, expected: Readonly<Record<string, string>> = {}) =>
-  lookScript({ directory, files, expected: new Map(Object.entries(expected)) }, undefined, nonce)
+const linesOf = (directory: string, expected: Readonly<Record<string, string>> = {}, hasOthers = false) =>
+  lookLines({ directory, names: files, expected: new Map(Object.entries(expected)), hasOthers })
+const folderScript = (...query: Parameters<typeof linesOf>) => message('look', linesOf(...query), nonce)
+const makeScript = (directory: string) => message('look', ['make', ...linesOf(directory)], nonce)
 
 inEachShell(({ run, did }: NodeShell) => {
-  const look = (
-    home: string,
-    directory = '~',
-    expected: Readonly<Record<string, string>> = {},
-    more = {},
-  ): FolderSeen => parseFolder(did(home, folderScript(directory, expected), more), nonce)
-  const make = (home: string, directory: string) =>
-    parseFolder(did(home, makeFolderScript({ directory, files }, nonce)), nonce)
+  const look = (home: string, directory = '~', expected: Readonly<Record<string, string>> = {}, more = {}): NodeState =>
+    readState(did(home, folderScript(directory, expected), more), nonce)
+  const make = (home: string, directory: string) => readState(did(home, makeScript(directory)), nonce)
 
   describe('a look', () => {
     test('at a folder that is not there says so', (t) => {
-      const { path, uid, files, contents } = look(scratch(t), '~/not/there')
-      assert.deepEqual([path, uid, files.size, contents.size], [undefined, process.getuid?.(), 0, 0])
+      const { folder, uid, files, contents } = look(scratch(t), '~/not/there')
+      assert.deepEqual([folder, uid, files.size, contents.size], [undefined, process.getuid?.(), 0, 0])
     })
 
     test("lists the machine's own addresses, as the kernel has them", (t) => {
@@ -59,7 +57,8 @@ Local:
            /32 link BROADCAST
 fd000000000000000000000000000014 02 40 00 80     eth0
 fe8000000000000000fc00fffe000001 02 40 20 80     eth0`
-      const listing = (script: string) => look(scratch(t), '~/not/there', {}, { path: fakeTool(t, 'cat', script) })
+      const listing = (script: string) =>
+        look(scratch(t), '~/not/there', {}, { path: fakeTool(t, 'cat', `[ $# -gt 0 ] || { real; exit; }\n${script}`) })
       const { addresses } = listing(`printf '%s\\n' '${kernel}'`)
       assert.deepEqual([...addresses], ['127.0.0.1', '192.168.1.14', 'fd00::14'])
       assert.deepEqual([...listing('exit 1').addresses], [])
@@ -125,8 +124,8 @@ fe8000000000000000fc00fffe000001 02 40 20 80     eth0`
       symlinkSync('a.pem', join(home, 'link.pem'))
       execFileSync('mkfifo', [join(home, 'pipe.pem')])
       const others = (path?: string) => {
-        const query = { directory: '~', files, expected: new Map([['ca.pem', '-']]), hasOthers: true }
-        return parseFolder(did(home, lookScript(query, undefined, nonce), path === undefined ? {} : { path }), nonce)
+        const script = folderScript('~', { 'ca.pem': '-' }, true)
+        return readState(did(home, script, path === undefined ? {} : { path }), nonce)
       }
       const meant = ['-b.pem', 'a.pem'].map((name) => [name, Buffer.from(written[name] ?? '')])
       assert.deepEqual([...others().contents].toSorted(), meant)
@@ -148,7 +147,7 @@ fe8000000000000000fc00fffe000001 02 40 20 80     eth0`
 
     test('passes over names that none of ours could have, whatever they are', (t) => {
       const home = scratch(t)
-      const forged = `x.pem\n${nonce}1 end 1\nfile 644 0 0 81a4 1 ${changed} forged.pem\nx.pem`
+      const forged = `x.pem\n${nonce}-folder end 1\nfile 644 0 0 81a4 1 ${changed} forged.pem\nx.pem`
       const names = ['my old.pem', "it's.pem", '"q".kubeconfig', '$HOME.pem', 'a*b.pem', ' .pem', 'é.pem', forged]
       for (const name of [...names, 'a-b_c.D9.pem', '-rf.pem']) writeFileSync(join(home, name), name)
       const { files } = look(home)
@@ -187,8 +186,8 @@ fe8000000000000000fc00fffe000001 02 40 20 80     eth0`
       test(`${directory} is made, inspected, and found with what is in it`, (t) => {
         const home = scratch(t)
         const folder = join(home, directory.slice(2))
-        assert.equal(make(home, directory).path, folder.replace(/(.)\/$/, '$1'))
-        const found = look(home, directory).path ?? assert.fail()
+        assert.equal(make(home, directory).folder, folder.replace(/(.)\/$/, '$1'))
+        const found = look(home, directory).folder ?? assert.fail()
         writeFileSync(join(found, 'ca.pem'), '')
         assert.deepEqual([...look(home, directory).files.keys()], ['ca.pem'])
         assert.deepEqual(readdirSync(folder), ['ca.pem'])
@@ -206,7 +205,7 @@ fe8000000000000000fc00fffe000001 02 40 20 80     eth0`
     test('where a file stands in the way is an error', (t) => {
       const home = scratch(t)
       writeFileSync(join(home, 'file'), '')
-      assert.notEqual(run(home, makeFolderScript({ directory: '~/file', files }, nonce)).status, 0)
+      assert.notEqual(run(home, makeScript('~/file')).status, 0)
     })
   })
 
@@ -237,7 +236,7 @@ fe8000000000000000fc00fffe000001 02 40 20 80     eth0`
         const { status, stdout } = run(home, folderScript('~', { 'ca.pem': '-' }), {
           path: fakeTool(t, tool, script),
         })
-        if (status === 0) assert.throws(() => parseFolder(stdout, nonce), Failure)
+        if (status === 0) assert.throws(() => readState(stdout, nonce), Failure)
       })
 
     test('a folder that may be entered and written, and not listed', (t) => {
@@ -248,7 +247,7 @@ fe8000000000000000fc00fffe000001 02 40 20 80     eth0`
       const { status, stdout } = run(home, folderScript('~'), { who: asAnybody })
       chmodSync(home, 0o700)
       assert.notEqual(status, 0)
-      assert.throws(() => parseFolder(stdout, nonce), Failure)
+      assert.throws(() => readState(stdout, nonce), Failure)
     })
 
     for (const [what, directory] of [
@@ -270,7 +269,7 @@ fe8000000000000000fc00fffe000001 02 40 20 80     eth0`
         const { status, stdout } = run(home, folderScript(directory), { who: asAnybody })
         chmodSync(join(home, 'closed'), 0o700)
         assert.equal(status, 0)
-        assert.throws(() => parseFolder(stdout, nonce), { message: /^\/\S+ can't be entered$/ })
+        assert.throws(() => readState(stdout, nonce), { message: /^\/\S+ can't be entered$/ })
       })
 
     test('one that has no HOME', (t) => {
@@ -279,7 +278,7 @@ fe8000000000000000fc00fffe000001 02 40 20 80     eth0`
 
     test('a script that was cut off anywhere does nothing', (t) => {
       const home = scratch(t)
-      const script = makeFolderScript({ directory: '~/made', files }, nonce)
+      const script = makeScript('~/made')
       for (let length = 1; length < script.length - 1; length += 97) {
         run(home, script.slice(0, length))
         assert.deepEqual(readdirSync(home), [], `of ${length} characters`)
@@ -312,7 +311,7 @@ fe8000000000000000fc00fffe000001 02 40 20 80     eth0`
 describe('the answer of a look', () => {
   const digest = sha256('x')
   const frame = (...records: string[]) =>
-    `${nonce}1 begin\n${records.map((each) => `${each}\n`).join('')}${nonce}1 end ${records.filter((each) => !each.startsWith(' ')).length}\n`
+    `${nonce}-folder begin\n${records.map((each) => `${each}\n`).join('')}${nonce}-folder end ${records.filter((each) => !each.startsWith(' ')).length}\n`
   const whole = [
     'uid 0',
     'folder /root',
@@ -321,7 +320,7 @@ describe('the answer of a look', () => {
     'content ca.pem',
     ' 78',
   ]
-  const read = (text: string) => parseFolder(text, nonce)
+  const read = (text: string) => readState(text, nonce)
 
   test('is read where it is whole', () => {
     const { files, contents } = read(frame(...whole))
@@ -340,7 +339,7 @@ describe('the answer of a look', () => {
     'an end that is cut off': frame(...whole)
       .slice(0, -2)
       .replace(/end \d*$/, 'end '),
-    'two beginnings': `${nonce}1 begin\n${frame(...whole)}`,
+    'two beginnings': `${nonce}-folder begin\n${frame(...whole)}`,
     'two answers': frame(...whole) + frame(...whole),
     'another nonce': frame(...whole).replaceAll(nonce, 'fedcba9876543210'),
     'a record too few': frame(...whole).replace('uid 0\n', ''),

@@ -7,6 +7,8 @@ import { test } from 'node:test'
 import type { Install } from '../../../lib/cluster/cluster.ts'
 import { Failure } from '../../../lib/failure.ts'
 import type { Run } from '../../../lib/graph/run.ts'
+import type { Connection } from '../../../lib/node/connection.ts'
+import { Node } from '../../../lib/node/node.ts'
 import { markDrained, undrain } from '../../../tasks/nodes/drain.ts'
 import { splitMarks } from '../../../tasks/nodes/folder.ts'
 import { parsed } from '../../support/files.ts'
@@ -29,7 +31,7 @@ test('an undrain that fails has one code, whatever the reason: what was restarte
     const run = {
       cluster,
       auth: { id: () => 'a' },
-      connect: async () => ({ run: lost, tidy: async () => {} }),
+      connect: async () => new Node('c0', { run: lost, tidy: async () => {} } as unknown as Connection),
     } as unknown as Run
     await assert.rejects(
       undrain(run, control, cluster.install as Install),
@@ -49,7 +51,11 @@ test('a node is marked by one run at a time, and the mark is gone once it is und
     execFileSync('sh', ['-c', script.replaceAll('/var/lib/harderway', folder)], {
       ...{ encoding: 'utf8', env, stdio: ['ignore', 'pipe', 'ignore'] },
     })
-  const runWith = (id: string) => ({ cluster, auth: { id: () => id }, connect: async () => ({ run }) })
+  const runWith = (id: string) => ({
+    cluster,
+    auth: { id: () => id },
+    connect: async () => new Node('c0', { run } as unknown as Connection),
+  })
   const [one, other] = ['one', 'other'].map(runWith) as unknown as [Run, Run]
   if (!control) return assert.fail()
   writeFileSync(join(folder, '.harderway-a-file'), '')

@@ -9,8 +9,8 @@ import { AuthDir, backUp, backups } from '../../../lib/files/auth-dir.ts'
 import type { Run } from '../../../lib/graph/run.ts'
 import { addKey, encryptWithNewest, keepKeys, newEncryptionConfig } from '../../../lib/kubernetes/encryption.ts'
 import { formatKubeconfig } from '../../../lib/kubernetes/kubeconfig.ts'
-import type { FolderSeen, NodeLook, PlacesSeen } from '../../../lib/node/answer.ts'
 import type { FileState } from '../../../lib/node/place.ts'
+import type { NodeState, PlacesState } from '../../../lib/node/state.ts'
 import { makePair, readIssuer } from '../../../lib/pki/pair.ts'
 import { harderWay } from '../../../tasks/layouts/harder-way.ts'
 import { fetchCommand } from '../../../tasks/nodes/fetch-command.ts'
@@ -78,7 +78,7 @@ const at = (options: Partial<Run['options']> = {}, of = auth): Run =>
 type There = Readonly<Record<string, Buffer | Partial<FileState>>>
 
 /** A node that has all of auth/ in its folder and in its places, but for what is given: bytes, or what can't be read. */
-function lookAt(node: ClusterNode, folder: There = {}, places: There = {}, of = auth): NodeLook {
+function lookAt(node: ClusterNode, folder: There = {}, places: There = {}, of = auth): NodeState {
   const rows = nodeUnits(cluster, node).flatMap(({ files }) => files)
   const has = (pairs: readonly (readonly [at: string, file: string])[], given: There) => {
     const files = new Map<string, FileState>()
@@ -91,7 +91,7 @@ function lookAt(node: ClusterNode, folder: There = {}, places: There = {}, of = 
     }
     return { files, contents }
   }
-  const seen: PlacesSeen = {
+  const seen: PlacesState = {
     ...{
       now: 0,
       units: new Map(),
@@ -99,7 +99,6 @@ function lookAt(node: ClusterNode, folder: There = {}, places: There = {}, of = 
       real: new Map(),
       links: [],
       odd: [],
-      listening: new Set(),
       drained: [],
     },
     ...has(
@@ -111,17 +110,12 @@ function lookAt(node: ClusterNode, folder: There = {}, places: There = {}, of = 
     nodeFiles(cluster, node).map((name) => [name, name]),
     folder,
   )
-  const folderSeen: FolderSeen = {
-    ...{
-      path: '/home/ubuntu',
-      open: undefined,
-      uid: 0,
-      leftovers: [],
-      addresses: new Set(),
-    },
-    ...own,
+  return {
+    ...{ folder: '/home/ubuntu', open: undefined, uid: 0, leftovers: [], addresses: new Set() },
+    files: new Map([...own.files, ...seen.files]),
+    contents: new Map([...own.contents, ...seen.contents]),
+    places: seen,
   }
-  return { folder: folderSeen, places: seen }
 }
 
 const refusalOf = (work: () => unknown) => {
@@ -133,16 +127,16 @@ const refusalOf = (work: () => unknown) => {
   }
   return undefined
 }
-const said = (look: NodeLook, run = at(), node = control) =>
+const said = (look: NodeState, run = at(), node = control) =>
   refusalOf(() => guardIdentity(run, node, look))?.message.replace(` than ${auth.path}`, '')
 
 describe('the machine that ssh reaches', () => {
   const worker = nodeOf('w0')
-  const withAddresses = (look: NodeLook, ...addresses: string[]): NodeLook => ({
+  const withAddresses = (look: NodeState, ...addresses: string[]): NodeState => ({
     ...look,
-    folder: { ...look.folder, addresses: new Set(addresses) },
+    addresses: new Set(addresses),
   })
-  const refusal = (look: NodeLook, node = worker) => refusalOf(() => guardMachine(at(), node, look, []))
+  const refusal = (look: NodeState, node = worker) => refusalOf(() => guardMachine(at(), node, look, []))
   /** Nothing of its own in the folder, and in the kubelet's place the kubeconfig of another node. */
   const asControl = (from: AuthDir) => {
     const names = { cluster: 'kubenet', server: 'https://127.0.0.1:6443', user: 'x', context: 'x' }
@@ -152,8 +146,7 @@ describe('the machine that ssh reaches', () => {
     const look = lookAt(worker, {}, { '/var/lib/kubelet/kubeconfig': kubeconfig })
     assert.ok(look.places && !(look.places instanceof Failure))
     const own = new Set(['/var/lib/kubelet/w0.pem', '/var/lib/kubelet/w0-key.pem'])
-    const places = { ...look.places, files: new Map([...look.places.files].filter(([path]) => !own.has(path))) }
-    return { folder: { ...look.folder, files: new Map() }, places }
+    return { ...look, files: new Map([...look.places.files].filter(([path]) => !own.has(path))) }
   }
 
   test("is another node where its kubelet reads that node's certificate of our CA, and none of its own", () => {
@@ -179,7 +172,7 @@ describe('the machine that ssh reaches', () => {
     const look = lookAt(worker)
     assert.ok(look.places && !(look.places instanceof Failure))
     const running = { ...look, places: { ...look.places, units: new Map([['kubelet', loaded]]) } }
-    const warning = (seen: NodeLook) => guardMachine(at(), worker, seen, [])
+    const warning = (seen: NodeState) => guardMachine(at(), worker, seen, [])
     assert.match(
       String(warning(withAddresses(running, '127.0.0.1', '172.16.0.9'))),
       /does not have the address 10\.0\.0\.3/,
@@ -224,13 +217,13 @@ describe("another cluster's identity", () => {
     const look = lookAt(control)
     assert.ok(look.places && !(look.places instanceof Failure))
     const theirs = bytesOf(others, 'ca.pem')
-    const place: PlacesSeen = {
-      ...look.places,
-      real: new Map([['/etc/etcd/ca.pem', '/srv/ca.pem']]),
-      files: new Map([...look.places.files, ['/srv/ca.pem', state({ sha256: sha256(theirs), size: theirs.length })]]),
+    const moved: NodeState = {
+      ...look,
+      files: new Map([...look.files, ['/srv/ca.pem', state({ sha256: sha256(theirs), size: theirs.length })]]),
       contents: new Map([['/srv/ca.pem', theirs]]),
+      places: { ...look.places, real: new Map([['/etc/etcd/ca.pem', '/srv/ca.pem']]) },
     }
-    assert.equal(said({ ...look, places: place }), 'c0 holds another CA (/srv/ca.pem)')
+    assert.equal(said(moved), 'c0 holds another CA (/srv/ca.pem)')
   })
 
   test('may be what could not be read: a link, a closed file, one that is too large', () => {
@@ -248,9 +241,9 @@ describe("another cluster's identity", () => {
   })
 
   test('is not looked for in places that are not known', () => {
-    const { folder } = lookAt(control)
-    assert.equal(said({ folder, places: new Failure('no root') }), undefined)
-    assert.equal(said({ folder, places: undefined }), undefined)
+    const look = lookAt(control)
+    assert.equal(said({ ...look, places: new Failure('no root') }), undefined)
+    assert.equal(said({ ...look, places: undefined }), undefined)
   })
 
   test('is taken over by recover, or overwritten', () => {

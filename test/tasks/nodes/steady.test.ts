@@ -1,9 +1,9 @@
 import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
 import type { ClusterNode } from '../../../lib/cluster/cluster.ts'
-import type { NodeLook, UnitState } from '../../../lib/node/answer.ts'
-import { oldSuffix } from '../../../lib/node/look.ts'
 import type { FileState } from '../../../lib/node/place.ts'
+import { oldSuffix } from '../../../lib/node/place.ts'
+import type { NodeState, UnitState } from '../../../lib/node/state.ts'
 import type { Unit } from '../../../tasks/layouts/layout.ts'
 import { checkSteady } from '../../../tasks/nodes/steady.ts'
 import type { UnitsFound } from '../../../tasks/nodes/units.ts'
@@ -33,7 +33,7 @@ function look(state: Partial<UnitState>, unhealthy?: string): UnitsFound {
     drained: [],
   }
   const why = new Map(unhealthy === undefined ? [] : [['kube-proxy', unhealthy]])
-  return { look: {} as NodeLook, places, served: new Map(), unhealthy: why }
+  return { look: {} as NodeState, places, served: new Map(), unhealthy: why }
 }
 
 /** What each look says: seconds that all have to stay as they are, "steady" if they did, or why a unit is not healthy. */

@@ -7,9 +7,9 @@ import { secretMode } from '../../../lib/files/plain-file.ts'
 import type { Run } from '../../../lib/graph/run.ts'
 import { newEncryptionConfig } from '../../../lib/kubernetes/encryption.ts'
 import { formatKubeconfig } from '../../../lib/kubernetes/kubeconfig.ts'
-import type { FolderSeen, PlacesSeen, UnitState } from '../../../lib/node/answer.ts'
-import { newSuffix, oldSuffix } from '../../../lib/node/look.ts'
 import type { FileState } from '../../../lib/node/place.ts'
+import { newSuffix, oldSuffix } from '../../../lib/node/place.ts'
+import type { NodeState, PlacesState, UnitState } from '../../../lib/node/state.ts'
 import { tryCertificate } from '../../../lib/pki/pair.ts'
 import { formatReason } from '../../../lib/reason.ts'
 import { hardWay } from '../../../tasks/layouts/hard-way.ts'
@@ -64,7 +64,7 @@ describe("the check of a node's units", () => {
   const judge = (
     name: string,
     change: (found: Mutable) => void = () => {},
-    inspect: (checks: readonly UnitCheck[], places: PlacesSeen) => void = () => {},
+    inspect: (checks: readonly UnitCheck[], places: PlacesState) => void = () => {},
     run = at,
   ) => {
     const node = nodeOf(name, run.cluster)
@@ -104,7 +104,7 @@ describe("the check of a node's units", () => {
       unhealthy: new Map(),
     }
     change(found)
-    const look = { folder: {} as FolderSeen, places: found.places }
+    const look = { places: found.places } as unknown as NodeState
     const all = checkUnitsOf(run, node, install, { ...found, look })
     inspect(all, found.places)
     const checks = new Map(all.map(({ unit, reason }) => [unit.unit, reason]))
@@ -114,7 +114,7 @@ describe("the check of a node's units", () => {
     })
   }
   interface Mutable {
-    places: PlacesSeen & {
+    places: PlacesState & {
       units: Map<string, UnitState>
       folders: Set<string>
       files: Map<string, FileState>
@@ -635,8 +635,8 @@ test('a unit that runs, and has no folder for what it should read, reads somethi
     ({
       units: new Map([['kube-proxy', { active: isRunning ? 'active' : 'inactive', isLoaded: true }]]),
       ...{ folders: new Set(folders), files: new Map(), real: new Map() },
-    }) as unknown as PlacesSeen
-  const unmanaged = (places: PlacesSeen) =>
+    }) as unknown as PlacesState
+  const unmanaged = (places: PlacesState) =>
     w0 ? runningElsewhere({ cluster } as Run, w0, places).map(({ unit }) => unit) : assert.fail()
   assert.deepEqual(unmanaged(seen(true)), ['kube-proxy'])
   assert.deepEqual(unmanaged(seen(false)), [])

@@ -17,11 +17,12 @@ import { tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
 import { after, describe, type TestContext, test } from 'node:test'
 import { formatKubeconfig, partOf } from '../../../lib/kubernetes/kubeconfig.ts'
-import { parsePlaces } from '../../../lib/node/answer.ts'
-import { newSuffix, oldSuffix, placesScript } from '../../../lib/node/look.ts'
-import { commandScript, forgetScript, type PlacesChange, placeScript, putBackScript } from '../../../lib/node/places.ts'
-import { readAnswer } from '../../../lib/node/shell.ts'
+import { message, readAnswer, type Verb } from '../../../lib/node/channel.ts'
+import { lookLines, type Replacement, replaceLines } from '../../../lib/node/node.ts'
+import { newSuffix, oldSuffix } from '../../../lib/node/place.ts'
 import { nodeFolder } from '../../../lib/node/staging.ts'
+import { readState } from '../../../lib/node/state.ts'
+import { harderWay } from '../../../tasks/layouts/harder-way.ts'
 import { fakeTool, scratch, sha256, snapshot } from '../../support/files.ts'
 import { anybody, inEachShell, isRoot } from '../../support/node-shells.ts'
 
@@ -35,39 +36,43 @@ function folders(t: TestContext) {
   for (const name of names) writeFileSync(join(source, name), `new ${name}\n`, { mode: 0o640 })
   for (const name of names.slice(1)) writeFileSync(join(place, name), `old ${name}\n`, { mode: 0o600 })
   const files = names.map((name) => ({
-    file: name,
     path: join(place, name),
     digest: sha256(`new ${name}\n`),
-    uid: 0,
-    gid: 0,
-    mode: mode(name),
+    from: { file: name, part: undefined, access: { uid: 0, gid: 0, mode: mode(name) } },
   }))
-  const change: PlacesChange = { source, sudo: '', files, unchanged: [], seen: new Map() }
+  const change: Replacement = { folder: source, sudo: '', files, unchanged: [], seen: new Map() }
   return { source, place, change }
 }
 
 /** Not the machine's own. */
 const nodeFolderHere = mkdtempSync(join(tmpdir(), 'harderway-run-'))
 after(() => rmSync(nodeFolderHere, { recursive: true }))
-const ownNodeFolder = (script: string) => script.replaceAll(nodeFolder, nodeFolderHere)
+const ownNodeFolder = (script: string) => script.replaceAll(nodeFolder, nodeFolderHere).replace('sleep 1', ':')
 
-const forgetOf = (change: PlacesChange) =>
-  forgetScript(change, new Map(change.files.map(({ path, digest }) => [path, digest])), nonce)
+const linesOf = ({ folder, sudo, files }: Replacement) => [
+  `folder ${folder}`,
+  `sudo ${sudo}`,
+  ...files.map(({ path, digest }) => `file ${path} ${digest}`),
+]
 
 inEachShell(({ run }) => {
-  const answer = (script: string, more: { path?: string } = {}) => {
-    const { status, stdout, stderr } = run('/', ownNodeFolder(script), more)
+  /** 'done', or why it stopped. */
+  const answer = (verb: Verb, lines: readonly string[], more: { path?: string } = {}) => {
+    const { status, stdout, stderr } = run('/', ownNodeFolder(message(verb, lines, nonce)), more)
     assert.equal(status, 0, stderr)
-    return readAnswer(stdout, nonce).records.map((record) => record.replace(/^said /, ''))
+    const { stopped } = readAnswer(stdout, nonce, verb)
+    return stopped ? `${stopped.why} ${stopped.said}`.trim() : 'done'
   }
-  const place = (change: PlacesChange, more?: { path?: string }) => answer(placeScript(change, nonce), more)
+  const place = (change: Replacement, more?: { path?: string }) => answer('replace', replaceLines(change), more)
+  const back = (change: Replacement) => answer('back', linesOf(change))
+  const forget = (change: Replacement) => answer('forget', linesOf(change))
   const contents = (folder: string) =>
     Object.fromEntries(readdirSync(folder).map((name) => [name, readFileSync(join(folder, name), 'utf8')]))
 
   describe('placing', { skip: !isRoot && "files become root's" }, () => {
     test("gives each file its place, root's, with its mode, and keeps the old one beside it", (t) => {
       const { place: folder, change } = folders(t)
-      assert.deepEqual(place(change), ['placed'])
+      assert.equal(place(change), 'done')
       for (const name of names) {
         const stat = lstatSync(join(folder, name))
         assert.deepEqual([stat.uid, stat.gid, stat.mode & 0o7777], [0, 0, mode(name)], name)
@@ -82,7 +87,7 @@ inEachShell(({ run }) => {
       const { place: folder, change } = folders(t)
       const told = join(scratch(t), 'told')
       const now = `$(cat ${join(folder, 'kubernetes.pem')})`
-      assert.deepEqual(place(change, { path: fakeTool(t, 'sync', `echo "$* ${now}" >> ${told}`) }), ['placed'])
+      assert.equal(place(change, { path: fakeTool(t, 'sync', `echo "$* ${now}" >> ${told}`) }), 'done')
       const written = names.map((name) => join(folder, name) + newSuffix).join(' ')
       assert.deepEqual(readFileSync(told, 'utf8').trim().split('\n'), [
         `-- ${written} old kubernetes.pem`,
@@ -101,37 +106,36 @@ inEachShell(({ run }) => {
       const parts = (['pair', 'kubeconfig'] as const).map((part) => {
         const bytes = partOf(text, part, 'u-client.pem') ?? Buffer.alloc(0)
         const path = join(folder, part === 'pair' ? 'u-client.pem' : 'kubeconfig')
-        return { file: 'u.kubeconfig', path, part, digest: sha256(`${bytes}`), bytes, uid: 0, gid: 0, mode: 0o600 }
+        const from = { file: 'u.kubeconfig', part, access: { uid: 0, gid: 0, mode: 0o600 } }
+        return { path, digest: sha256(`${bytes}`), bytes, from }
       })
-      const change: PlacesChange = { source, sudo: '', files: parts, unchanged: [], seen: new Map() }
-      assert.deepEqual(place(change), ['placed'])
+      const change: Replacement = { folder: source, sudo: '', files: parts, unchanged: [], seen: new Map() }
+      assert.equal(place(change), 'done')
       for (const { path, bytes } of parts) assert.equal(readFileSync(path, 'utf8'), `${bytes}`)
-      const paths = parts.map(({ path }) => path)
-      assert.deepEqual(answer(putBackScript({ source, sudo: '' }, paths, nonce)), ['done'])
+      assert.equal(back(change), 'done')
       assert.equal(readFileSync(join(folder, 'kubeconfig'), 'utf8'), text)
       // What was deployed since is another.
       writeFileSync(join(source, 'u.kubeconfig'), text.replace('client-key-data', 'client-key'))
-      assert.match(place(change).join(), /^source /)
+      assert.match(place(change), /^source /)
     })
 
     test('forgets nothing of a file that is another by now', (t) => {
       const { place: folder, change } = folders(t)
       place(change)
       writeFileSync(join(folder, 'kubernetes.pem'), 'of another run')
-      assert.deepEqual(answer(forgetOf(change)), ['done'])
+      assert.equal(forget(change), 'done')
       assert.deepEqual(readdirSync(folder).toSorted(), [...names, `kubernetes.pem${oldSuffix}`].toSorted())
     })
 
     test('puts the old ones back, and forgets them', (t) => {
       const { place: folder, change } = folders(t)
       const old = contents(folder)
-      const paths = change.files.map(({ path }) => path)
       place(change)
-      assert.deepEqual(answer(putBackScript(change, paths, nonce)), ['done'])
+      assert.equal(back(change), 'done')
       assert.deepEqual(contents(folder), { ...old, 'ca.pem': 'new ca.pem\n' })
       place(change)
       writeFileSync(join(folder, `kubernetes-key.pem${newSuffix}`), 'left')
-      assert.deepEqual(answer(forgetOf(change)), ['done'])
+      assert.equal(forget(change), 'done')
       assert.deepEqual(readdirSync(folder).toSorted(), names.toSorted())
     })
 
@@ -152,7 +156,7 @@ inEachShell(({ run }) => {
         const { source, place: folder, change } = folders(t)
         const before = snapshot(folder)
         spoil(join(source, 'kubernetes-key.pem'))
-        assert.deepEqual(place(change), ['source kubernetes-key.pem'])
+        assert.equal(place(change), 'source kubernetes-key.pem')
         assert.deepEqual(snapshot(folder), before)
       })
 
@@ -162,10 +166,10 @@ inEachShell(({ run }) => {
       writeFileSync(elsewhere, 'mine')
       rmSync(path)
       symlinkSync(elsewhere, path)
-      assert.deepEqual(place(change), ['placed'])
+      assert.equal(place(change), 'done')
       assert.ok(lstatSync(path).isFile())
       assert.equal(readFileSync(elsewhere, 'utf8'), 'mine')
-      answer(putBackScript(change, [path], nonce))
+      back(change)
       assert.equal(readlinkSync(path), elsewhere)
     })
 
@@ -175,7 +179,7 @@ inEachShell(({ run }) => {
       writeFileSync(elsewhere, 'mine')
       symlinkSync(elsewhere, join(folder, `kubernetes-key.pem${newSuffix}`))
       symlinkSync(elsewhere, join(folder, `kubernetes-key.pem${oldSuffix}`))
-      assert.deepEqual(place(change), ['placed'])
+      assert.equal(place(change), 'done')
       assert.equal(readFileSync(elsewhere, 'utf8'), 'mine')
       assert.ok(lstatSync(join(folder, 'kubernetes-key.pem')).isFile())
       assert.equal(readlinkSync(join(folder, `kubernetes-key.pem${oldSuffix}`)), elsewhere)
@@ -183,9 +187,18 @@ inEachShell(({ run }) => {
 
     test('gives each file the owner, group and mode that it is to have', (t) => {
       const { place: folder, change } = folders(t)
-      const files = change.files.map((file, i) => ({ ...file, uid: 1000 + i, gid: 2000 + i, mode: 0o640 - i * 0o40 }))
-      assert.deepEqual(place({ ...change, files }), ['placed'])
-      for (const { file, uid, gid, mode: wanted } of files) {
+      const files = change.files.map(({ from, ...file }, i) => ({
+        ...file,
+        from: {
+          file: from?.file ?? '',
+          part: undefined,
+          access: { uid: 1000 + i, gid: 2000 + i, mode: 0o640 - i * 0o40 },
+        },
+      }))
+      assert.equal(place({ ...change, files }), 'done')
+      for (const { from } of files) {
+        const { uid, gid, mode: wanted } = from.access
+        const { file } = from
         const stat = lstatSync(join(folder, file))
         assert.deepEqual([stat.uid, stat.gid, stat.mode & 0o7777], [uid, gid, wanted], file)
       }
@@ -205,16 +218,10 @@ inEachShell(({ run }) => {
 
       test('keeps that one', (t) => {
         const { place: folder, change } = twice(t)
-        assert.deepEqual(place(change), ['placed'])
+        assert.equal(place(change), 'done')
         for (const name of names.slice(1))
           assert.equal(readFileSync(join(folder, `${name}${oldSuffix}`), 'utf8'), `last healthy ${name}\n`)
-        answer(
-          putBackScript(
-            change,
-            change.files.map(({ path }) => path),
-            nonce,
-          ),
-        )
+        back(change)
         assert.deepEqual(contents(folder), { ...healthy, 'ca.pem': 'new ca.pem\n' })
       })
 
@@ -223,7 +230,7 @@ inEachShell(({ run }) => {
         test(`goes back to all of them where ${name} can not be renamed`, (t) => {
           const { place: folder, change } = twice(t)
           const path = fakeTool(t, 'mv', `case "$*" in */${name}${newSuffix}*) echo no >&2; exit 1 ;; esac; real "$@"`)
-          assert.deepEqual(place(change, { path }), ['undone no'])
+          assert.equal(place(change, { path }), 'undone no')
           assert.deepEqual(contents(folder), healthy)
         })
     })
@@ -240,11 +247,12 @@ inEachShell(({ run }) => {
         },
         'a file that came': (path) => writeFileSync(join(dirname(path), 'ca.pem'), 'came'),
       }
-      const seenAt = (change: PlacesChange) => {
+      const seenAt = (change: Replacement) => {
         const paths = change.files.map(({ path }) => path)
         const query = { units: [], sudo: '', alsoIfPresent: paths, paths: new Map(paths.map((each) => [each, ''])) }
-        const { stdout } = run('/', placesScript(query, nonce))
-        return { ...change, unchanged: paths, seen: parsePlaces(stdout, nonce).files }
+        const lines = lookLines({ directory: '/', names: harderWay.files, expected: new Map(), places: query })
+        const { files: seen } = readState(run('/', message('look', lines, nonce)).stdout, nonce)
+        return { ...change, unchanged: paths, seen }
       }
       for (const [what, spoil] of Object.entries(changes))
         test(`stops before anything is written: ${what}`, (t) => {
@@ -252,7 +260,7 @@ inEachShell(({ run }) => {
           const seen = seenAt(change)
           spoil(join(folder, 'kubernetes.pem'))
           const before = snapshot(folder)
-          assert.deepEqual(place(seen), ['changed'])
+          assert.equal(place(seen), 'changed')
           assert.deepEqual(snapshot(folder), before)
         })
     })
@@ -261,7 +269,7 @@ inEachShell(({ run }) => {
       const { place: folder, change } = folders(t)
       const before = contents(folder)
       const path = fakeTool(t, 'mv', `case "$*" in *key.pem${newSuffix}*) echo no >&2; exit 1 ;; esac; real "$@"`)
-      assert.deepEqual(place(change, { path }), ['undone no'])
+      assert.equal(place(change, { path }), 'undone no')
       assert.deepEqual(contents(folder), before)
     })
 
@@ -269,17 +277,17 @@ inEachShell(({ run }) => {
       const { change } = folders(t)
       const refuse = `case "$*" in *key.pem${newSuffix}*|*${oldSuffix}*) echo no >&2; exit 1 ;; esac`
       const path = fakeTool(t, 'mv', `${refuse}; real "$@"`)
-      assert.deepEqual(place(change, { path }), ['half no'])
+      assert.equal(place(change, { path }), 'half no')
     })
 
     test('waits for a run that deploys to another folder of the node, and logs in as another user there', async (t) => {
       const { change } = folders(t)
       const holder = spawn('sh', ['-c', `exec flock ${nodeFolderHere} sh -c 'echo held; cat'`])
       await once(holder.stdout, 'data')
-      assert.deepEqual(place(change, { path: fakeTool(t, 'sleep', 'exit 0') }), ['busy'])
+      assert.equal(place(change), 'busy')
       holder.stdin.end()
       await once(holder, 'exit')
-      assert.deepEqual(place(change), ['placed'])
+      assert.equal(place(change), 'done')
     })
 
     const link = 'ln -s "$VICTIM" "$f" 2>/dev/null || :'
@@ -299,18 +307,20 @@ inEachShell(({ run }) => {
       })
   })
 
+  const ran = (sudo: string, command: string) => {
+    const lines = [`sudo ${sudo}`, ...command.split('\n').map((line) => `do ${line}`)]
+    return readAnswer(run('/', message('run', lines, nonce)).stdout, nonce, 'run')
+  }
+
   test("a command's status and its output are reported, whatever it prints and reads", () => {
-    assert.deepEqual(answer(commandScript('', 'cat; echo one; echo two >&2; exit 7', nonce)), [
-      'status 7',
-      'one',
-      'two',
-    ])
-    assert.deepEqual(answer(commandScript('', `printf '${nonce} end 0\\n'`, nonce)), ['status 0', `${nonce} end 0`])
-    assert.equal(answer(commandScript('', 'yes', nonce).replace('yes', 'seq 100')).length, 40)
+    const said = (command: string) => ran('', command).records.map((record) => record.replace(/^said /, ''))
+    assert.deepEqual(said('cat; echo one; echo two >&2; exit 7'), ['status 7', 'one', 'two'])
+    assert.deepEqual(said('if true\nthen printf "%s\\n" \'a  b\' "*"\nfi # done'), ['status 0', 'a  b', '*'])
+    assert.deepEqual(said(`printf '${nonce}-run end 0\n'`), ['status 0', `${nonce}-run end 0`])
+    assert.equal(said('seq 100').length, 40)
   })
 
   test('a shell of root that does not start is reported', () => {
-    const { stdout } = run('/', commandScript('false', 'echo one', nonce))
-    assert.equal(readAnswer(stdout, nonce).stopped?.why, 'root')
+    for (const sudo of ['false', 'exit 1;']) assert.equal(ran(sudo, 'echo one').stopped?.why, 'root', sudo)
   })
 })

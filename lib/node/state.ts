@@ -1,24 +1,43 @@
-/** Reads the answer of a look at a node: records, each read by one row of a table. Pure. */
+/** What a look at a node has found: records, each read by one row of a table. Pure. */
 import { createHash } from 'node:crypto'
 import { formatAddress } from '../address.ts'
 import { Failure } from '../failure.ts'
-import { encryptionFlag, reloadFlag, shownProperties } from './look.ts'
+import { notWhole, readAnswer } from './channel.ts'
 import { type Account, type FileState, type FilesSeen, root } from './place.ts'
-import { notWhole, readAnswer } from './shell.ts'
 import type { Leftover } from './staging.ts'
 
-/** A node's folder, as the login user sees it. */
-export interface FolderSeen extends FilesSeen {
-  /** Its absolute path; undefined where it does not exist. */
-  readonly path: string | undefined
+/** Files of the folder by name, those where units read by absolute path. */
+export interface NodeState extends FilesSeen {
+  /** The absolute path of its folder; undefined where that does not exist. */
+  readonly folder: string | undefined
   /** The folder, or one above it, in which users other than that one and root may rename or replace folders. */
   readonly open: string | undefined
   /** The id of the user that ssh logs in as. */
   readonly uid: number
-  /** Archives of runs in it, and folders that they are unpacked in. */
+  /** Archives of runs in the folder, and folders that they are unpacked in. */
   readonly leftovers: readonly Leftover[]
   /** The machine's own addresses, in one spelling; empty where it does not list them, and after a change of the folder. */
   readonly addresses: ReadonlySet<string>
+  /** A Failure where they could not be looked at; undefined where they were not queried. */
+  readonly places: PlacesState | Failure | undefined
+}
+
+/** The places where the units of a node read our files, as root sees them. */
+export interface PlacesState extends FilesSeen {
+  /** Seconds since 1970 by the node's clock. */
+  readonly now: number
+  /** Empty where the node has no systemd, or knows none of them. */
+  readonly units: ReadonlyMap<string, UnitState>
+  /** The queried folders that exist. */
+  readonly folders: ReadonlySet<string>
+  /** Paths that resolve to another path, with that path. */
+  readonly real: ReadonlyMap<string, string>
+  /** For paths with a link in them: each component whose owner is not root, and could redirect the path. */
+  readonly links: readonly string[]
+  /** Paths that can't be resolved, or resolve to a name that is not plain. */
+  readonly odd: readonly string[]
+  /** Marks of runs that have drained the node, and not undrained it yet. */
+  readonly drained: readonly Leftover[]
 }
 
 export interface UnitState {
@@ -64,43 +83,29 @@ interface UnitProcess {
   readonly reloadsEncryption: boolean
 }
 
-/** The places where the units of a node read our files, as root sees them. */
-export interface PlacesSeen extends FilesSeen {
-  /** Seconds since 1970 by the node's clock. */
-  readonly now: number
-  /** Empty where the node has no systemd, or knows none of them. */
-  readonly units: ReadonlyMap<string, UnitState>
-  /** The queried folders that exist. */
-  readonly folders: ReadonlySet<string>
-  /** Paths that resolve to another path, with that path. */
-  readonly real: ReadonlyMap<string, string>
-  /** For paths with a link in them: each component whose owner is not root, and could redirect the path. */
-  readonly links: readonly string[]
-  /** Paths that can't be resolved, or resolve to a name that is not plain. */
-  readonly odd: readonly string[]
-  /** Marks of runs that have drained the node, and not undrained it yet. */
-  readonly drained: readonly Leftover[]
-}
-
 /** The file that a path resolves to. */
-export function fileAt({ files, real }: Pick<PlacesSeen, 'files' | 'real'>, path: string): FileState | undefined {
+export function fileAt({ files, real }: Pick<PlacesState, 'files' | 'real'>, path: string): FileState | undefined {
   return files.get(realPath({ real }, path))
 }
 
-export function realPath({ real }: Pick<PlacesSeen, 'real'>, path: string): string {
+export function realPath({ real }: Pick<PlacesState, 'real'>, path: string): string {
   return real.get(path) ?? path
 }
 
 /** True for a unit that runs, or tries to. */
-export function isRunning({ units }: Pick<PlacesSeen, 'units'>, unit: string): boolean {
+export function isRunning({ units }: Pick<PlacesState, 'units'>, unit: string): boolean {
   return !['inactive', undefined].includes(units.get(unit)?.active)
 }
 
-export interface NodeLook {
-  readonly folder: FolderSeen
-  /** A Failure where they could not be looked at; undefined where they were not queried. */
-  readonly places: PlacesSeen | Failure | undefined
-}
+const encryptionFlag = 'encryption-provider-config'
+/** Of kube-apiserver: it reads that file again when it has changed. */
+export const reloadFlag = 'encryption-provider-config-automatic-reload'
+
+/** The properties that `systemctl show` prints for each unit: systemctl(1). node.sh names the same. */
+const shownProperties = [
+  ...['Id', 'Names', 'LoadState', 'ActiveState', 'SubState', 'Job', 'ExecMainStartTimestamp'],
+  ...['MainPID', 'NRestarts', 'RestartUSec', 'User', 'Group', 'SupplementaryGroups'],
+] as const
 
 interface Records {
   readonly single: Map<string, string>
@@ -166,7 +171,7 @@ const readers: readonly (readonly [RegExp, (draft: Records, record: string, ...p
     ({ settings }, _, config = '', name = 'unread', value = '') => settings.push({ config, name, value }),
   ],
   [/^show (\w+)=(.*)$/, ({ shown }, _, key = '', value = '') => shown.push([key, value])],
-  [/^rows \d+$/, () => {}],
+  [/^root$/, () => {}],
 ]
 
 function addAddress({ addresses }: Records, _: string, text = ''): void {
@@ -208,36 +213,41 @@ function addAccount({ accounts }: Records, _: string, uid?: string, gids = '', k
   setOnce(accounts, key, { uid: Number(uid), gids: [first, ...others] })
 }
 
-/** Throws a Failure if the records about the folder are incomplete or one is unknown. */
-export function parseLook(output: string, nonce: string): NodeLook {
-  const hasPlaces = output.includes(`${nonce}2 `)
-  return { folder: parseFolder(output, nonce), places: hasPlaces ? tryPlaces(output, `${nonce}2`) : undefined }
-}
-
-/** Reads only the records about the folder. */
-export function parseFolder(output: string, nonce: string): FolderSeen {
-  const { records, stopped } = readAnswer(output, `${nonce}1`)
+/** Throws a Failure if the part about the folder is incomplete, or has an unknown record. */
+export function readState(output: string, nonce: string): NodeState {
+  const { records, stopped } = readAnswer(output, nonce, 'folder')
   if (stopped) throw new Failure(`${stopped.said} can't be entered`, { code: 'no-answer' })
-  return readFolderRecords(records)
+  const state = readFolder(records)
+  if (!output.includes(`${nonce}-places `)) return state
+  const places = tryPlaces(output, nonce)
+  if (places instanceof Failure) return { ...state, places }
+  const merged = <T>(one: ReadonlyMap<string, T>, other: ReadonlyMap<string, T>) => new Map([...one, ...other])
+  return {
+    ...state,
+    files: merged(state.files, places.files),
+    contents: merged(state.contents, places.contents),
+    places,
+  }
 }
 
-export function readFolderRecords(records: readonly string[]): FolderSeen {
+export function readFolder(records: readonly string[]): NodeState {
   const draft = readRecords(records)
   const { single, leftovers, addresses } = draft
   if (single.has('folder') === single.has('absent')) throw notWhole()
   return {
-    path: single.get('folder'),
+    folder: single.get('folder'),
     open: single.get('open'),
     uid: Number(present(single.get('uid'))),
     leftovers,
     addresses,
+    places: undefined,
     ...seen(draft),
   }
 }
 
-function tryPlaces(output: string, nonce: string): PlacesSeen | Failure {
+function tryPlaces(output: string, nonce: string): PlacesState | Failure {
   try {
-    return parsePlaces(output, nonce)
+    return readPlaces(output, nonce)
   } catch (error) {
     if (error instanceof Failure) return error
     throw error
@@ -245,15 +255,19 @@ function tryPlaces(output: string, nonce: string): PlacesSeen | Failure {
 }
 
 /** Throws a Failure if the answer is incomplete, or root could not look. */
-export function parsePlaces(output: string, nonce: string): PlacesSeen {
-  const { records, stopped } = readAnswer(output, nonce)
+export function readPlaces(output: string, nonce: string): PlacesState {
+  const own = readAnswer(output, nonce, 'places')
+  if (own.stopped) throw notWhole()
+  const { records, stopped } = own.records.includes('root')
+    ? readAnswer(output, nonce, 'root')
+    : { records: [], stopped: undefined }
   if (stopped?.why === 'root') throw new Failure(stopped.said, { code: 'no-root' })
   if (stopped) throw new Failure(`root's shell ended early: ${stopped.said}`, { code: 'other' })
-  const draft = readRecords(records)
+  const draft = readRecords([...own.records, ...records])
   const { single, folders, real, links, odd, leftovers } = draft
   return {
     now: Number(present(single.get('now'))),
-    units: readStates(draft),
+    units: readUnits(draft),
     folders,
     real,
     links,
@@ -264,11 +278,11 @@ export function parsePlaces(output: string, nonce: string): PlacesSeen {
 }
 
 /** `now` in seconds since 1970, by the node's clock; the ports that a process listens on. Throws a Failure if the answer is incomplete. */
-export function parseMachine(
+export function readListening(
   output: string,
   nonce: string,
 ): { readonly now: number; readonly ports: ReadonlySet<number> } {
-  const [first = '', ...rest] = readAnswer(output, nonce).records
+  const [first = '', ...rest] = readAnswer(output, nonce, 'places').records
   const numberIn = (pattern: RegExp, record: string) => Number(present(pattern.exec(record)?.[1]))
   return {
     now: numberIn(/^now (\d{1,12})$/, first),
@@ -304,19 +318,19 @@ function seen({ files, content }: Records): FilesSeen {
 }
 
 /** systemd prints the properties of one unit after the other, in its own order. */
-function readStates(draft: Records): Map<string, UnitState> {
+function readUnits(draft: Records): Map<string, UnitState> {
   const { shown } = draft
   const size = shownProperties.length
   const blocks = Array.from({ length: Math.ceil(shown.length / size) }, (_, i) =>
     Object.fromEntries(shown.slice(i * size, (i + 1) * size)),
   )
-  return new Map(blocks.flatMap((block) => readState(block, draft)))
+  return new Map(blocks.flatMap((block) => readUnit(block, draft)))
 }
 
 type Block = Readonly<Partial<Record<(typeof shownProperties)[number], string>>>
 
 /** By each name: an alias is the unit. */
-function readState(block: Block, draft: Records): (readonly [string, UnitState])[] {
+function readUnit(block: Block, draft: Records): (readonly [string, UnitState])[] {
   const { Id, Names, LoadState, ActiveState, SubState, Job, ExecMainStartTimestamp, MainPID, NRestarts, RestartUSec } =
     block
   const { User, Group, SupplementaryGroups } = block

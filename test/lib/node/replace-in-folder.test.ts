@@ -13,35 +13,53 @@ import {
 } from 'node:fs'
 import { join } from 'node:path'
 import { describe, test } from 'node:test'
-import { type FolderSeen, parseFolder, readFolderRecords } from '../../../lib/node/answer.ts'
-import { lookScript } from '../../../lib/node/look.ts'
-import { discardScript, readAnswer } from '../../../lib/node/shell.ts'
-import { buildTar, type Swap, swapScript } from '../../../lib/node/swap.ts'
+import { message, readAnswer } from '../../../lib/node/channel.ts'
+import { lookLines, replaceLines } from '../../../lib/node/node.ts'
+import { type NodeState, readFolder, readState } from '../../../lib/node/state.ts'
+import { buildTar } from '../../../lib/node/tar.ts'
 import { harderWay } from '../../../tasks/layouts/harder-way.ts'
 import { fakeTool, newFiles, oldHome, scratch, sha256, snapshot, stage, staging } from '../../support/files.ts'
 import { anybody, asAnybody, inEachShell, isRoot, type NodeShell, oddEnvironment } from '../../support/node-shells.ts'
 
 const { files } = harderWay
 const nonce = '0123456789abcdef'
-const folderScript = lookScript({ directory: '~', files, expected: new Map() }, undefined, nonce)
+const folderScript = message('look', lookLines({ directory: '~', names: files, expected: new Map() }), nonce)
 /** What a node has after a swap, by its own look. */
-const readSwapped = (output: string): FolderSeen => readFolderRecords(readAnswer(output, nonce).records)
+const readSwapped = (output: string): NodeState => readFolder(readAnswer(output, nonce, 'replace').records)
+const discardScript = (folder: string) => message('forget', [`folder ${folder}`, `archive ${staging}`], nonce)
 
-function swapOf(folder: string, more: Partial<Swap> = {}): Swap {
-  const copied = newFiles.map(({ name, mode, bytes }) => ({ name, mode, digest: sha256(bytes) }))
-  const unchanged = newFiles.map(({ name }) => name)
-  return { folder, files, archive: staging, copied, modes: [], pruned: [], leftovers: [], unchanged, ...more }
+interface Swap {
+  readonly copied: readonly { name: string; digest: string }[]
+  readonly modes: readonly { name: string; mode: number }[]
+  readonly pruned: readonly string[]
+  readonly leftovers: readonly string[]
+}
+
+function swapOf(more: Partial<Swap> = {}): Swap {
+  const copied = newFiles.map(({ name, bytes }) => ({ name, digest: sha256(bytes) }))
+  return { copied, modes: [], pruned: [], leftovers: [], ...more }
+}
+
+function swapScript(folder: string, { copied, ...tidied }: Swap, seen: NodeState): string {
+  const change = {
+    folder,
+    files: copied.map(({ name, digest }) => ({ path: name, digest })),
+    unchanged: newFiles.map(({ name }) => name),
+    seen: seen.files,
+    tidied: { names: files, ...tidied },
+  }
+  return message('replace', replaceLines(change, copied.length > 0 ? staging : undefined), nonce)
 }
 
 inEachShell(({ run, did }: NodeShell) => {
-  const look = (home: string): FolderSeen => parseFolder(did(home, folderScript), nonce)
-  const scriptFor = (home: string, swap: Swap, seen: FolderSeen = look(home)) => swapScript(swap, seen, nonce)
+  const look = (home: string): NodeState => readState(did(home, folderScript), nonce)
+  const scriptFor = (home: string, swap: Swap = swapOf(), seen = look(home)) => swapScript(home, swap, seen)
   /** What the node says it holds afterwards. */
-  const swapped = (home: string, swap: Swap = swapOf(home)): FolderSeen => readSwapped(did(home, scriptFor(home, swap)))
+  const swapped = (home: string, swap?: Swap): NodeState => readSwapped(did(home, scriptFor(home, swap)))
   const stops = (home: string, script: string, more: { who?: object; path?: string } = {}) => {
     const { status, stdout } = run(home, script, more)
     assert.equal(status, 0)
-    return readAnswer(stdout, nonce).stopped
+    return readAnswer(stdout, nonce, 'replace').stopped
   }
 
   describe('a swap', () => {
@@ -66,9 +84,9 @@ inEachShell(({ run, did }: NodeShell) => {
       stage(home)
       const told = join(scratch(t), 'told')
       const sync = fakeTool(t, 'sync', `echo "$* $(cat ${home}/ca.pem)" >> ${told}`)
-      const { stdout } = run(home, scriptFor(home, swapOf(home)), { path: sync })
+      const { stdout } = run(home, scriptFor(home), { path: sync })
       assert.ok(readSwapped(stdout).files.size > 0)
-      const all = newFiles.map(({ name }) => name).join(' ')
+      const all = newFiles.map(({ name }) => `${staging}-unpacked/${name}`).join(' ')
       assert.equal(readFileSync(told, 'utf8'), `-- ${all} old ca.pem\n-- . the new CA\n`)
     })
 
@@ -77,10 +95,10 @@ inEachShell(({ run, did }: NodeShell) => {
       const old = snapshot(home)
       stage(home)
       const broken = fakeTool(t, 'sync', 'echo "sync: Input/output error" >&2; exit 1')
-      assert.notEqual(run(home, scriptFor(home, swapOf(home)), { path: broken }).status, 0)
+      assert.equal(stops(home, scriptFor(home), { path: broken })?.why, 'undone')
       assert.deepEqual(snapshot(home), old)
       stage(home)
-      const { stdout } = run(home, scriptFor(home, swapOf(home)), {
+      const { stdout } = run(home, scriptFor(home), {
         path: fakeTool(t, 'sync', 'case "$*" in "-- .") exit 1 ;; esac'),
       })
       assert.equal(readSwapped(stdout).files.get('ca.pem')?.sha256, sha256('the new CA\n'))
@@ -88,11 +106,11 @@ inEachShell(({ run, did }: NodeShell) => {
 
     test('is the same whatever tools would read from the environment', (t) => {
       const home = oldHome(t)
-      const seen = parseFolder(did(home, oddEnvironment + folderScript), nonce)
+      const seen = readState(did(home, oddEnvironment + folderScript), nonce)
       assert.deepEqual(seen, look(home))
       stage(home)
       chmodSync(join(home, 'notes.txt'), 0o666)
-      const script = scriptFor(home, swapOf(home, { modes: [{ name: 'notes.txt', mode: 0o640 }] }), seen)
+      const script = scriptFor(home, swapOf({ modes: [{ name: 'notes.txt', mode: 0o640 }] }), seen)
       readSwapped(did(home, oddEnvironment + script))
       for (const { name, mode, bytes } of [...newFiles, { name: 'notes.txt', mode: 0o640, bytes: undefined }]) {
         if (bytes) assert.ok(readFileSync(join(home, name)).equals(bytes), name)
@@ -103,7 +121,7 @@ inEachShell(({ run, did }: NodeShell) => {
     const broken: Readonly<Record<string, (home: string) => Partial<Swap> | undefined>> = {
       'whose digests are of other bytes': (home) => {
         stage(home)
-        const { copied } = swapOf(home)
+        const { copied } = swapOf()
         return { copied: copied.map((file, i) => (i === 2 ? { ...file, digest: sha256('other') } : file)) }
       },
       'whose archive is cut off': (home) => {
@@ -130,7 +148,7 @@ inEachShell(({ run, did }: NodeShell) => {
       test(`${what} leaves the old set whole, and no staging`, (t) => {
         const home = oldHome(t)
         const old = snapshot(home)
-        const swap = swapOf(home, prepare(home))
+        const swap = swapOf(prepare(home))
         assert.notEqual(run(home, scriptFor(home, swap)).status, 0)
         assert.deepEqual(snapshot(home), old)
       })
@@ -159,7 +177,7 @@ inEachShell(({ run, did }: NodeShell) => {
       mkdirSync(join(home, 'worker0.kubeconfig'))
       const old = snapshot(home)
       stage(home)
-      assert.equal(stops(home, scriptFor(home, swapOf(home)))?.why, 'undone')
+      assert.equal(stops(home, scriptFor(home))?.why, 'undone')
       assert.deepEqual(snapshot(home), old)
       assert.deepEqual(readdirSync(join(home, 'worker0.kubeconfig')), [])
     })
@@ -169,7 +187,7 @@ inEachShell(({ run, did }: NodeShell) => {
       const elsewhere = oldHome(t)
       const old = [snapshot(home), snapshot(elsewhere)]
       symlinkSync(elsewhere, join(home, staging))
-      assert.notEqual(run(home, scriptFor(home, swapOf(home))).status, 0)
+      assert.notEqual(run(home, scriptFor(home)).status, 0)
       assert.deepEqual([snapshot(home), snapshot(elsewhere)], old)
     })
 
@@ -177,7 +195,7 @@ inEachShell(({ run, did }: NodeShell) => {
       const home = oldHome(t)
       const evil = { name: '../evil', mode: 0o600, bytes: Buffer.from('evil') }
       stage(home, buildTar([...newFiles, { ...evil, name: 'notes.txt' }, evil]))
-      assert.equal(run(home, scriptFor(home, swapOf(home))).status, 0)
+      assert.equal(run(home, scriptFor(home)).status, 0)
       assert.equal(readFileSync(join(home, 'notes.txt'), 'utf8'), 'old notes.txt\n')
       assert.ok(!existsSync(join(home, 'evil')))
     })
@@ -188,7 +206,7 @@ inEachShell(({ run, did }: NodeShell) => {
         home,
         scriptFor(
           home,
-          swapOf(home, {
+          swapOf({
             copied: [],
             modes: [
               { name: 'ca.pem', mode: 0o644 },
@@ -206,9 +224,9 @@ inEachShell(({ run, did }: NodeShell) => {
 
     test('removes what is pruned, and nothing else', (t) => {
       const home = oldHome(t)
-      const odd = ["it's.pem", 'a b.pem', '-rf.pem', '$x.pem']
-      for (const name of [...odd, '*.pem', 'kept.pem']) writeFileSync(join(home, name), 'x')
-      did(home, scriptFor(home, swapOf(home, { copied: [], pruned: [...odd, 'not-there.pem', '*.pem'] })))
+      const odd = ['-rf.pem', 'it.pem']
+      for (const name of [...odd, 'kept.pem']) writeFileSync(join(home, name), 'x')
+      did(home, scriptFor(home, swapOf({ copied: [], pruned: [...odd, 'not-there.pem'] })))
       assert.deepEqual(readdirSync(home).toSorted(), [
         'ca.pem',
         'kept.pem',
@@ -222,7 +240,7 @@ inEachShell(({ run, did }: NodeShell) => {
   describe('a swap that fails is undone', () => {
     /** The old ones as they were: the same bytes, inodes, modes and times; and nothing else. */
     const assertUndone = (home: string, old: ReturnType<typeof snapshot>, path: string, why = 'undone') => {
-      const stopped = stops(home, scriptFor(home, swapOf(home)), { path })
+      const stopped = stops(home, scriptFor(home), { path })
       assert.equal(stopped?.why, why)
       assert.deepEqual(snapshot(home), old)
       return stopped
@@ -238,8 +256,8 @@ inEachShell(({ run, did }: NodeShell) => {
         const mv = fakeTool(
           t,
           'mv',
-          `case "$*" in *old/*) real "$@"; exit ;; *" ..") ;; *) real "$@"; exit ;; esac
-for f; do case $f in -*|..) ;; ${last}) echo "mv: ${last}: Operation not permitted" >&2 ;; *) real -f -- "$f" .. ;; esac; done
+          `case "$*" in *old/*) real "$@"; exit ;; *" .") ;; *) real "$@"; exit ;; esac
+for f; do case $f in -*|.) ;; */${last}) echo "mv: ${last}: Operation not permitted" >&2 ;; *) real -f -- "$f" . ;; esac; done
 exit 1`,
         )
         assert.match(String(assertUndone(home, old, mv)?.said), /Operation not permitted$/)
@@ -251,9 +269,9 @@ exit 1`,
       const mv = fakeTool(
         t,
         'mv',
-        'case "$*" in *old/ca.pem*) exit 1 ;; esac; real "$@"; case "$*" in *" ..") exit 1 ;; esac',
+        'case "$*" in *old/ca.pem*) exit 1 ;; esac; real "$@"; case "$*" in *" .") exit 1 ;; esac',
       )
-      assert.equal(stops(home, scriptFor(home, swapOf(home)), { path: mv })?.why, 'half')
+      assert.equal(stops(home, scriptFor(home), { path: mv })?.why, 'half')
       assert.equal(readFileSync(join(home, `${staging}-swap`, 'old/ca.pem'), 'utf8'), 'old ca.pem\n')
       assert.equal(readFileSync(join(home, 'worker0-key.pem'), 'utf8'), 'old worker0-key.pem\n')
     })
@@ -261,8 +279,12 @@ exit 1`,
     test('and where the old files are lost meanwhile, none of those in their places is removed', (t) => {
       const home = oldHome(t)
       stage(home)
-      const mv = fakeTool(t, 'mv', 'case "$*" in *" ..") real -f -- ca.pem ..; rm -rf old; exit 1 ;; esac; real "$@"')
-      assert.equal(stops(home, scriptFor(home, swapOf(home)), { path: mv })?.why, 'half')
+      const mv = fakeTool(
+        t,
+        'mv',
+        `case "$*" in *" .") real -f -- ${staging}-swap/ca.pem .; rm -rf ${staging}-swap/old; exit 1 ;; esac; real "$@"`,
+      )
+      assert.equal(stops(home, scriptFor(home), { path: mv })?.why, 'half')
       assert.equal(readFileSync(join(home, 'ca.pem'), 'utf8'), 'the new CA\n')
       assert.equal(readFileSync(join(home, 'worker0-key.pem'), 'utf8'), 'old worker0-key.pem\n')
     })
@@ -271,7 +293,7 @@ exit 1`,
       const home = oldHome(t)
       const old = snapshot(home)
       stage(home)
-      const tools = `${fakeTool(t, 'ln', 'exit 1')}:${fakeTool(t, 'mv', 'case "$*" in *" ..") real "$@"; [ "$#" -eq 4 ]; exit ;; esac; real "$@"')}`
+      const tools = `${fakeTool(t, 'ln', 'exit 1')}:${fakeTool(t, 'mv', 'case "$*" in *" .") real "$@"; [ "$#" -eq 4 ]; exit ;; esac; real "$@"')}`
       assertUndone(home, old, tools)
     })
   })
@@ -283,10 +305,10 @@ exit 1`,
     for (const name of ['ca.pem', 'worker0-key.pem']) chownSync(join(home, name), 12345, 12345)
     chmodSync(join(home, 'worker0-key.pem'), 0o600)
     chownSync(home, anybody, anybody)
-    const seen = parseFolder(run(home, folderScript, { who: asAnybody }).stdout, nonce)
+    const seen = readState(run(home, folderScript, { who: asAnybody }).stdout, nonce)
     stage(home)
     chownSync(join(home, staging), anybody, anybody)
-    const { stdout } = run(home, scriptFor(home, swapOf(home), seen), { who: asAnybody })
+    const { stdout } = run(home, scriptFor(home, swapOf(), seen), { who: asAnybody })
     const { files } = readSwapped(stdout)
     for (const { name, bytes } of newFiles)
       assert.deepEqual([files.get(name)?.sha256, files.get(name)?.uid], [sha256(bytes), anybody], name)
@@ -310,7 +332,7 @@ exit 1`,
         stage(home)
         change(home)
         const { [staging]: _, ...old } = snapshot(home)
-        assert.equal(stops(home, scriptFor(home, swapOf(home), seen))?.why, 'changed')
+        assert.equal(stops(home, scriptFor(home, swapOf(), seen))?.why, 'changed')
         assert.deepEqual(snapshot(home), old)
       })
 
@@ -320,7 +342,7 @@ exit 1`,
       const seen = look(home)
       stage(home)
       writeFileSync(join(home, 'theirs.pem'), 'other')
-      const { files } = readSwapped(did(home, scriptFor(home, swapOf(home), seen)))
+      const { files } = readSwapped(did(home, scriptFor(home, swapOf(), seen)))
       assert.equal(files.get('ca.pem')?.sha256, sha256('the new CA\n'))
     })
   })
@@ -329,14 +351,15 @@ exit 1`,
     const home = oldHome(t)
     const old = snapshot(home)
     stage(home)
-    const tools = `${fakeTool(t, 'flock', 'exit 1')}:${fakeTool(t, 'sleep', 'exit 0')}`
-    assert.equal(stops(home, scriptFor(home, swapOf(home)), { path: tools })?.why, 'busy')
+    // Of some shells, sleep is a part.
+    const script = scriptFor(home).replace('sleep 1', ':')
+    assert.equal(stops(home, script, { path: fakeTool(t, 'flock', 'exit 1') })?.why, 'busy')
     assert.deepEqual(snapshot(home), old)
   })
 
   test('a script that was cut off anywhere changes nothing', (t) => {
     const home = oldHome(t)
-    const script = scriptFor(home, swapOf(home))
+    const script = scriptFor(home)
     stage(home)
     const old = snapshot(home)
     for (let length = 1; length < script.length - 1; length += 211) {
@@ -353,7 +376,7 @@ exit 1`,
       writeFileSync(join(home, name, 'ca.pem'), 'x')
     }
     const named = ['.harderway-a', '.harderway-a-swap']
-    const { leftovers } = swapped(home, swapOf(home, { copied: [], leftovers: named }))
+    const { leftovers } = swapped(home, swapOf({ copied: [], leftovers: named }))
     assert.deepEqual(
       leftovers.map(({ name }) => name),
       ['.harderway-b', '.harderway-b-swap'],
@@ -365,7 +388,7 @@ exit 1`,
     const old = snapshot(home)
     const [discard, opened] = ['discard', 'opened'].map((name) => join(scratch(t), name))
     stage(home)
-    writeFileSync(String(discard), discardScript(join(home, staging)))
+    writeFileSync(String(discard), discardScript(home))
     // rm has opened the folder as the swap begins to rename, and goes on in it, whatever its name is by then.
     const rm = fakeTool(
       t,
@@ -378,11 +401,11 @@ if [ -e ${opened} ] || [ "$DISCARDS" != 1 ]; then real "$@"; else stat -c %i -- 
       'mv',
       `case "$*" in
   *-swap) DISCARDS=1 sh ${discard} ;;
-  *' ..') find .. -type d -inum "$(cat ${opened})" -exec sh -c 'cd "$1" && rm -rf *' sh {} + ;;
+  *' .') find . -type d -inum "$(cat ${opened})" -exec sh -c 'cd "$1" && rm -rf *' sh {} + ;;
 esac
 real "$@"`,
     )
-    const { status, stdout } = run(home, scriptFor(home, swapOf(home)), { path: `${rm}:${mv}` })
+    const { status, stdout } = run(home, scriptFor(home), { path: `${rm}:${mv}` })
     assert.deepEqual([status === 0, snapshot(home)], [false, old], stdout)
   })
 
@@ -392,8 +415,8 @@ real "$@"`,
     stage(home)
     mkdirSync(join(home, '.harderway-other'))
     mkdirSync(join(home, `${staging}-unpacked`))
-    did(home, discardScript(join(home, staging)))
-    did(home, discardScript(join(home, staging)))
+    did(home, discardScript(home))
+    did(home, discardScript(home))
     assert.deepEqual(readdirSync(home), ['.harderway-other'])
   })
 })

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
 import fc from 'fast-check'
 import { Failure } from '../../../lib/failure.ts'
-import { parseLook, parseMachine, parsePlaces } from '../../../lib/node/answer.ts'
+import { readListening, readPlaces, readState } from '../../../lib/node/state.ts'
 import { sha256 } from '../../support/files.ts'
 
 const nonce = '0123456789abcdef'
@@ -26,14 +26,8 @@ const shown = (unit: string, more: Record<string, string> = {}) =>
 const digest = sha256('x')
 const start = Date.UTC(2026, 10, 25, 11, 40, 18) / 1000
 const fileLine = 'file 644 0 5 81a4 1 2026-11-25 11:40:18.500000000 +0000 /etc/etcd/ca.pem'
-/** The last line counts those of root. */
-const counted = (lines: readonly string[]) => [
-  ...lines,
-  `rows ${lines.filter((line) => !/^( |now |port |exists |said|hello)/.test(line)).length}`,
-]
-const records = counted([
-  'now 1795607000',
-  'exists /etc/etcd',
+const own = ['now 1795607000', 'exists /etc/etcd', 'root']
+const records = [
   'account 990 991 5 etcd:pki:ssl more',
   ...shown('etcd', { User: 'etcd', Group: 'pki', SupplementaryGroups: 'ssl more', MainPID: '41' }),
   'process 41 S 1000',
@@ -61,26 +55,27 @@ const records = counted([
   `${digest}  /etc/etcd/ca.pem`,
   'content /etc/etcd/ca.pem',
   ' 78',
-])
-const framed = (lines: readonly string[], mark = nonce) =>
+]
+const framed = (lines: readonly string[], part: string) =>
   [
     'a login prints',
-    `${mark} begin`,
+    `${nonce}-${part} begin`,
     ...lines,
-    `${mark} end ${lines.filter((line) => !line.startsWith(' ')).length}`,
+    `${nonce}-${part} end ${lines.filter((line) => !line.startsWith(' ')).length}`,
     '',
   ].join('\n')
+const placesWith = (lines: readonly string[]) => framed(own, 'places') + framed(lines, 'root')
 const isFailure = (code: string) => (error: unknown) => error instanceof Failure && error.code === code
 
 test('the clock, and the ports on which a process listens, are read from a whole answer alone', () => {
-  const output = framed(['now 1795866000', 'port 2379', 'port 6443'])
-  assert.deepEqual(parseMachine(output, nonce), { now: 1_795_866_000, ports: new Set([2379, 6443]) })
-  assert.throws(() => parseMachine(output.replace('port 6443\n', ''), nonce), isFailure('no-answer'))
+  const output = framed(['now 1795866000', 'port 2379', 'port 6443'], 'places')
+  assert.deepEqual(readListening(output, nonce), { now: 1_795_866_000, ports: new Set([2379, 6443]) })
+  assert.throws(() => readListening(output.replace('port 6443\n', ''), nonce), isFailure('no-answer'))
 })
 
 describe('the answer to a look at places', () => {
   test('is read', () => {
-    const seen = parsePlaces(framed(records), nonce)
+    const seen = readPlaces(placesWith(records), nonce)
     assert.equal(seen.now, 1795607000)
     assert.deepEqual([...seen.folders], ['/etc/etcd'])
     const none = { isStopping: false, process: undefined, restarts: 0, restartsAfter: 0.1 }
@@ -125,7 +120,7 @@ describe('the answer to a look at places', () => {
       [{ ActiveState: 'active', Job: '123' }, false],
     ]
     for (const [state, isStopping] of rows) {
-      const { units } = parsePlaces(framed(counted(['now 1795607000', ...shown('etcd', state)])), nonce)
+      const { units } = readPlaces(placesWith(shown('etcd', state)), nonce)
       assert.equal(units.get('etcd')?.isStopping, isStopping, JSON.stringify(state))
     }
   })
@@ -140,8 +135,8 @@ describe('the answer to a look at places', () => {
       [[], 'gone'],
     ]
     for (const [process, found] of rows) {
-      const lines = counted(['now 1', ...shown('etcd', { MainPID: '7' }), ...process, 'clock 1 2'])
-      const main = parsePlaces(framed(lines), nonce).units.get('etcd')?.process
+      const lines = [...shown('etcd', { MainPID: '7' }), ...process, 'clock 1 2']
+      const main = readPlaces(placesWith(lines), nonce).units.get('etcd')?.process
       assert.equal(typeof main === 'object' ? main.isStopped : main, found, process.join())
     }
   })
@@ -149,12 +144,12 @@ describe('the answer to a look at places', () => {
   test('is refused where any line of it is missing or repeated', () => {
     for (const [i, record] of records.entries()) {
       // The count of the frame is that of before.
-      assert.throws(() => parsePlaces(framed(records).replace(`${record}\n`, ''), nonce), isFailure('no-answer'))
+      assert.throws(() => readPlaces(placesWith(records).replace(`${record}\n`, ''), nonce), isFailure('no-answer'))
       // What there may be any number of is counted by the frame alone.
-      if (!/^(now|show|clock) /.test(record)) continue
+      if (!/^(show|clock) /.test(record)) continue
       const without = records.filter((_, j) => j !== i)
-      assert.throws(() => parsePlaces(framed(without), nonce), isFailure('no-answer'), record)
-      assert.throws(() => parsePlaces(framed([...records, record]), nonce), isFailure('no-answer'), record)
+      assert.throws(() => readPlaces(placesWith(without), nonce), isFailure('no-answer'), record)
+      assert.throws(() => readPlaces(placesWith([...records, record]), nonce), isFailure('no-answer'), record)
     }
   })
 
@@ -166,26 +161,27 @@ describe('the answer to a look at places', () => {
     'a mode is none': records.map((line) => line.replace('file 644', 'file 8')),
     'a path has a blank': records.map((line) => line.replace('/etc/etcd/ca.pem', '/etc/et cd/ca.pem')),
     'a link could be another command, pasted': records.map((line) => line.replace(/^(link .*)/, '$1; reboot')),
-    'a path is resolved twice': counted([...records.slice(0, -1), 'real /etc/etcd/kubernetes.pem /srv/other']),
-    'an account is given twice': counted([...records.slice(0, -1), 'account 1 1 etcd:pki:ssl more']),
-    'a file is given twice': counted([...records.slice(0, -1), fileLine]),
-    'a content is given twice': counted([...records.slice(0, -1), 'content /etc/etcd/ca.pem', ' 78']),
+    'a path is resolved twice': [...records, 'real /etc/etcd/kubernetes.pem /srv/other'],
+    'an account is given twice': [...records, 'account 1 1 etcd:pki:ssl more'],
+    'a file is given twice': [...records, fileLine],
+    'a content is given twice': [...records, 'content /etc/etcd/ca.pem', ' 78'],
     'a content is another': records.map((line) => (line === ' 78' ? ' 79' : line)),
     'a process has no state': records.map((line) => line.replace('process 41 S', 'process 41')),
-    'a process is given twice': counted([...records.slice(0, -1), 'process 41 S 1000']),
+    'a process is given twice': [...records, 'process 41 S 1000'],
     'a number of restarts is none': records.map((line) => line.replace('NRestarts=3', 'NRestarts=[not set]')),
     'a span of time is none': records.map((line) => line.replace('RestartUSec=1min 5s', 'RestartUSec=5 parsecs')),
     'a property of a unit has another name': records.map((line) => line.replace('User=etcd', 'Owner=etcd')),
   }
   for (const [what, lines] of Object.entries(wrong))
     test(`is refused where ${what}`, () => {
-      assert.throws(() => parsePlaces(framed(lines), nonce), isFailure('no-answer'))
+      assert.throws(() => readPlaces(placesWith(lines), nonce), isFailure('no-answer'))
     })
 
   test('distinguishes a root that can not be reached from a look that failed', () => {
-    const stopped = (why: string) => `${nonce} begin\n${nonce} stopped ${why} sudo: a password is required\n`
-    assert.throws(() => parsePlaces(stopped('root'), nonce), isFailure('no-root'))
-    assert.throws(() => parsePlaces(stopped('look'), nonce), isFailure('other'))
+    const stopped = (why: string, begun = '') =>
+      `${framed(own, 'places')}${begun}${nonce}-root stopped ${why} sudo: a password is required\n`
+    assert.throws(() => readPlaces(stopped('root'), nonce), isFailure('no-root'))
+    assert.throws(() => readPlaces(stopped('look', `${nonce}-root begin\n`), nonce), isFailure('other'))
   })
 
   test('is read or refused, whatever it holds', () => {
@@ -193,7 +189,7 @@ describe('the answer to a look at places', () => {
     fc.assert(
       fc.property(fc.array(line), (lines) => {
         try {
-          parsePlaces(framed(lines), nonce)
+          readPlaces(placesWith(lines), nonce)
         } catch (error) {
           assert.ok(isFailure('no-answer')(error), String(error))
         }
@@ -203,22 +199,22 @@ describe('the answer to a look at places', () => {
 })
 
 describe('the answer to a look at both', () => {
-  const folder = framed(['uid 0', 'folder /root'], `${nonce}1`)
+  const folder = framed(['uid 0', 'folder /root'], 'folder')
 
   test('has the folder and the places', () => {
-    const { folder: seen, places } = parseLook(folder + framed(records, `${nonce}2`), nonce)
-    assert.equal(seen.path, '/root')
+    const { folder: path, files, places } = readState(folder + placesWith(records), nonce)
+    assert.deepEqual([path, files.size], ['/root', 2])
     assert.ok(places && !(places instanceof Failure) && places.units.size === 3)
   })
 
   test('has the folder where the places could not be looked at, with the reason, or where nobody asked', () => {
-    assert.equal(parseLook(folder, nonce).places, undefined)
-    const cutOff = parseLook(folder + framed(records.slice(1), `${nonce}2`), nonce)
+    assert.equal(readState(folder, nonce).places, undefined)
+    const cutOff = readState(folder + placesWith(records.slice(2)), nonce)
     assert.ok(isFailure('no-answer')(cutOff.places))
-    assert.equal(cutOff.folder.path, '/root')
+    assert.equal(cutOff.folder, '/root')
   })
 
   test('is refused where the folder could not be looked at, whatever is said of places', () => {
-    assert.throws(() => parseLook(framed(records, `${nonce}2`), nonce), isFailure('no-answer'))
+    assert.throws(() => readState(placesWith(records), nonce), isFailure('no-answer'))
   })
 })

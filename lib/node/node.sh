@@ -1,0 +1,732 @@
+#!/bin/sh
+# All that runs on a node, as the login user and as root, in POSIX sh (dash, bash, busybox sh, ksh, zsh) with the tools of coreutils
+# or of busybox. channel.ts sends it with a verb and lines of values; state.ts reads the records that it prints.
+#
+#   look     reports the folder, and the places where units read our files. It changes nothing, but for a folder that is to be made.
+#   replace  replaces files, all or none: those of the folder by files of an archive, those at places by files of the folder.
+#   back     puts the old files back at their places.
+#   forget   removes what replace has kept.
+#   run      runs a command.
+
+# Lists are split into words: their names and paths have no blanks and no patterns.
+# shellcheck disable=SC2086
+
+[ -z "${ZSH_VERSION-}" ] || emulate sh
+# Whatever a login has in its environment: bash takes options (noglob, noclobber) from SHELLOPTS, and hides the files that match
+# GLOBIGNORE. No core file, since it would hold keys.
+LC_ALL=C
+export LC_ALL
+unset -v GLOBIGNORE
+umask 077
+# Every shell that is named above has it.
+# shellcheck disable=SC3045
+ulimit -c 0 2>/dev/null || :
+set +Cfu
+set -e
+
+# Root's, for all who change the node, whoever they log in as.
+marks=/var/lib/harderway
+# Of a file where a unit reads it: the new one, until it is renamed; and the old one, until the units are healthy with the new one.
+new_suffix=.harderway-new
+old_suffix=.harderway-old
+# Bytes: ours have a few thousand. A larger file gets no digest.
+largest=262144
+# Bytes, for all contents together.
+largest_contents=1048576
+nl='
+'
+
+# main PROGRAM VERB NONCE [root] < LINES. The program is this text: root's shell gets it from here.
+main() {
+  program=$1 verb=$2 nonce=$3 who=${4-}
+  folder='' patterns='' expected='' others='' makes='' archive='' unchanged='' was='' removed='' leftovers='' modes=''
+  sudo='' as_root='' asks='' units='' places='' folders='' early='' listens='' files='' paths='' reversed='' command=''
+  lines=$(cat)
+  exec </dev/null
+  with_lines read_request "$lines"
+  case $verb$who in
+    look) look ;;
+    lookroot) open_answer root; look_as_root; close_answer ;;
+    run) run_command ;;
+    *)
+      if [ -z "$as_root" ] || [ -n "$who" ]; then open_answer "$verb"; "$verb"_files; close_answer
+      else in_root "$verb" || { frame=$nonce-$verb; stop root 'a command failed'; }; fi
+      ;;
+  esac
+}
+
+# with_lines FUNCTION TEXT: calls it with each line that is not empty as an argument. `read` takes a system call for each byte.
+with_lines() {
+  IFS=$nl
+  # A line may hold a pattern.
+  set -f
+  set -- "$1" $2
+  set +f
+  unset -v IFS
+  "$@"
+}
+
+read_request() {
+  for line do
+    value=${line#* }
+    case ${line%% *} in
+      folder) folder=$value ;;
+      make) makes=1 ;;
+      pattern) patterns="$patterns $value" ;;
+      expect) expected=$expected$value$nl ;;
+      others) others=$value ;;
+      sudo) as_root=1 sudo=$value ;;
+      now) asks=1 ;;
+      unit) units="$units $value" ;;
+      place)
+        places=$places$value$nl
+        target=${value%% *}
+        case "$folders " in *" ${target%/*} "*) ;; *) folders="$folders ${target%/*}" ;; esac
+        ;;
+      early) early="$early $value" ;;
+      listen) listens=$listens$value$nl ;;
+      archive) archive=$value ;;
+      file) files=$files$value$nl paths="$paths ${value%% *}" reversed="${value%% *} $reversed" ;;
+      mode) modes=$modes$value$nl ;;
+      remove) removed="$removed $value" ;;
+      leftover) leftovers="$leftovers $value" ;;
+      unchanged) unchanged="$unchanged $value" ;;
+      was) was=$was${was:+$nl}$value ;;
+      do) command=$command$value$nl ;;
+    esac
+  done
+}
+
+# Runs this program in root's shell, which has its input from a pipe: with the braces, nothing is done before all of it was read.
+in_root() {
+  printf '%s\n' '{' "$program" "main '' $1 $nonce root <<'$nonce'" "$lines" "$nonce" exit '}' | eval "$sudo sh -s"
+}
+
+# An answer: records between two lines with a nonce, the last of which has their number. A line that begins with a blank belongs
+# to the record before it.
+open_answer() { frame=$nonce-$1 n=0; printf '\n%s begin\n' "$frame"; }
+say() { n=$((n + 1)); printf '%s\n' "$*"; }
+close_answer() { printf '%s end %s\n' "$frame" "$n"; }
+# stop WORD [MESSAGE]: what a tool has said is of one line.
+stop() { printf '%s stopped %s %s\n' "$frame" "$1" "${2%%"$nl"*}"; exit 0; }
+
+there() { [ -e "$1" ] || [ -L "$1" ]; }
+
+#### look
+
+look() {
+  if [ -n "$folder" ]; then open_answer folder; look_at_folder; close_answer; fi
+  [ -n "$asks" ] || return 0
+  # Without `||` or `if`: `set -e` has no effect inside a tested command.
+  set +e
+  (
+    set -e
+    look_at_places
+  ) 2>/dev/null
+  exit 0
+}
+
+# The folder counts as absent only if its nearest existing parent can be entered.
+look_at_folder() {
+  say_addresses
+  case $folder in
+    [~]) folder=${HOME:?}/ ;;
+    [~]/*) folder=${HOME:?}/${folder#??} ;;
+  esac
+  [ -z "$makes" ] || mkdir -p -- "$folder"
+  if cd -- "$folder" 2>/dev/null; then
+    say_folder
+    with_lines say_differing "$expected"
+    [ -z "$others" ] || say_others $others
+    return 0
+  fi
+  f=$folder
+  while ! there "$f"; do f=$(dirname -- "$f"); done
+  if [ "$f" = "$folder" ] || [ ! -d "$f" ] || [ ! -x "$f" ]; then stop closed "$f"; fi
+  uid=$(id -u)
+  say uid "$uid"
+  say absent
+}
+
+# The machine's own addresses, as the kernel has them: iproute2 may be missing. One of IPv6 is printed without colons; link-local
+# ones are left out.
+say_addresses() {
+  addresses=$(cat /proc/net/fib_trie /proc/net/if_inet6 2>/dev/null) || :
+  with_lines say_each_address "$addresses"
+}
+say_each_address() {
+  for line do
+    set -- $line
+    case $1,$2,$3 in
+      '|--',*) at=$2 ;;
+      /32,host,LOCAL) say address "$at" ;;
+      fe80*) ;;
+      ????????????????????????????????,??,*) say address "$1" ;;
+    esac
+  done
+}
+
+say_folder() {
+  uid=$(id -u)
+  say uid "$uid"
+  at=$(pwd -P)
+  say folder "$at"
+  say_open "$at"
+  ls >/dev/null
+  say_leftovers
+  set --
+  for f in $patterns; do
+    case $f in *[!A-Za-z0-9._-]*) continue ;; esac
+    if there "$f"; then set -- "$@" "$f"; fi
+  done
+  stat_files "$@"
+  say_files
+}
+
+# Reports the folder, or the first above it, where users other than this one and root may rename or replace folders.
+say_open() {
+  up=$1
+  set -- /
+  while [ -n "$up" ]; do set -- "$@" "$up"; up=${up%/*}; done
+  above=$(stat -c '%u %a %n' -- "$@")
+  while read -r owner mode name; do
+    # The sticky bit keeps names to their owners.
+    case $owner,$mode in
+      0,*[2367]?|0,*[2367]|"$uid",*[2367]?|"$uid",*[2367]) case $mode in [1357]???) continue ;; esac ;;
+      0,*|"$uid",*) continue ;;
+    esac
+    say open "$name"
+    return 0
+  done <<ABOVE
+$above
+ABOVE
+}
+
+# What runs have left in the current folder.
+say_leftovers() {
+  for f in .harderway-*; do
+    case $f in *[!A-Za-z0-9._-]*) continue ;; esac
+    if [ -L "$f" ] || { [ ! -d "$f" ] && [ ! -f "$f" ]; }; then continue; fi
+    # One of a run that is at work may be gone by now.
+    if made=$(stat -c %Y -- "$f"); then now=$(date +%s); say leftover $((now - made)) "$f"
+    elif [ -e "$f" ]; then exit 1; fi
+  done
+}
+
+# stat_files NAME...: sets $stats and $sums to a line for each of the names, and fails if one of them or a tool does.
+stat_files() {
+  stats='' sums='' small='' sizes=' ' count=$#
+  [ $# -gt 0 ] || return 0
+  stats=$(TZ=UTC0 stat -c 'file %a %u %g %f %s %z %n' -- "$@")
+  with_lines find_small "$stats"
+  [ -z "$small" ] || sums=$(sha256sum -- $small)
+}
+find_small() {
+  for line do
+    set -- $line
+    # S_IFREG of stat(2)
+    case $5 in 8???) ;; *) continue ;; esac
+    if [ "$6" -le $largest ] && [ -r "${10}" ]; then small="$small ${10}" sizes="$sizes${10}:$6 "; fi
+  done
+}
+say_files() {
+  # Counted by the names, whatever the tools printed.
+  [ $count -eq 0 ] || printf '%s\n' "$stats"
+  n=$((n + count))
+  set -- $small
+  [ $# -eq 0 ] || printf '%s\n' "$sums"
+  n=$((n + $#))
+}
+
+say_differing() {
+  for line do differs "${line%% *}" "${line#* }"; done
+}
+# differs NAME DIGEST [WORD]: prints the content of a file that differs, in hexadecimal, as a record `content` or WORD.
+total=0
+differs() {
+  case $nl$sums$nl in *"$nl$2  $1$nl"*) return 0 ;; *"  $1$nl"*) ;; *) return 0 ;; esac
+  size=${sizes#*" $1:"} size=${size%% *}
+  total=$((total + size))
+  [ $total -le $largest_contents ] || return 0
+  say "${3:-content}" "$1"
+  od -A n -t x1 -v < "$1"
+}
+
+# say_others CERTIFICATE KEY KUBECONFIG, endings: every other certificate that has a key or kubeconfig of its name beside it. It comes
+# after the expected files, so that these are first within the limit. The folder may be somebody's home: no key leaves it.
+say_others() {
+  for f in *"$1"; do
+    case $f in *"$2"|*[!A-Za-z0-9._-]*) continue ;; esac
+    case $nl$expected in *"$nl$f "*) continue ;; esac
+    # A plain file that has a digest.
+    case $sizes in *" $f:"*) ;; *) continue ;; esac
+    name=${f%"$1"}
+    if [ ! -e "$name$2" ] && [ ! -e "$name$3" ]; then continue; fi
+    grep -q '^-----BEGIN CERTIFICATE-----' < "$f" || continue
+    # 1: there is no such line. The file may have gone meanwhile.
+    code=0
+    grep -q 'PRIVATE KEY' < "$f" || code=$?
+    if [ $code -eq 1 ]; then differs "$f" - other; fi
+  done
+}
+
+# Whether there is a unit, and its folders, is seen by the login user. Only where there is one does root look.
+look_at_places() {
+  open_answer places
+  say now "$(date +%s)"
+  say_listening
+  unit='' place='' is_roots=''
+  for f in $folders; do
+    if [ -d "$f" ]; then say exists "$f"; place=1; continue; fi
+    while [ -n "$f" ] && [ ! -e "$f" ]; do f=${f%/*}; done
+    # Root looks at one that can't be seen from here.
+    [ -x "${f:-/}" ] || place=1
+  done
+  # Where systemd reads unit files: systemd.unit(5).
+  if [ -d /run/systemd/system ]; then
+    for f in $units; do
+      for at in /etc /run /usr/local/lib /usr/lib /lib; do [ ! -e $at/systemd/system/$f.service ] || unit=1; done
+    done
+  fi
+  [ -z "$unit" ] || [ -z "$place" ] || is_roots=1
+  for f in $early; do [ ! -e "$f" ] || is_roots=1; done
+  [ -z "$is_roots" ] || say root
+  close_answer
+  [ -n "$is_roots" ] || return 0
+  frame=$nonce-root
+  # Runs sudo alone to learn the reason: what it says is no part of the answer.
+  in_root look || { said=$(eval "$sudo true" 2>&1) || stop root "$said"; stop look 'a command failed there'; }
+}
+
+# Each port on which a process listens at one of the addresses: proc_pid_net(5), where 0A is LISTEN. The kernel goes through all its
+# sockets.
+say_listening() {
+  [ -n "$listens" ] || return 0
+  sockets=$(cat /proc/net/tcp /proc/net/tcp6 2>/dev/null) || :
+  with_lines say_each_port "$listens"
+}
+say_each_port() {
+  for line do
+    set -- $line
+    case $sockets in *" $2 $3 0A "*) say port "$1" ;; esac
+  done
+}
+
+look_as_root() {
+  [ -z "$units" ] || say_units
+  for f in $folders; do [ ! -d "$f" ] || say exists "$f"; done
+  ! cd "$marks" 2>/dev/null || say_leftovers
+  found='' expected='' resolved=' '
+  with_lines find_places "$places"
+  cd /
+  # One process for all files: a node has some twenty.
+  stat_files $found
+  say_files
+  with_lines say_differing "$expected"
+}
+find_places() {
+  for line do
+    target=${line%% *} digest=${line#* }
+    resolve "$target" || { say odd "$target"; continue; }
+    if [ "$real" != "$target" ]; then say real "$target" "$real"; say_links; fi
+    # Several paths may resolve to one file.
+    case $resolved in *" $real "*) continue ;; esac
+    resolved="$resolved$real "
+    for f in "$real" "$real$old_suffix" "$real$new_suffix"; do if there "$f"; then found="$found $f"; fi; done
+    [ "$digest" = none ] || expected=$expected$real\ $digest$nl
+  done
+}
+
+# resolve PATH: sets $real to the resolved path, and $ways to every link and folder on the way, one link after the other. It fails
+# if the path can't be resolved, or resolves to a name that is not plain. Without a link it starts no process.
+resolve() {
+  real=$1 ways='' hops=0
+  while :; do
+    case $real in ''|*[!A-Za-z0-9_@%+=:,./-]*) return 1 ;; esac
+    at='' rest=${real#/}
+    while [ -n "$rest" ]; do
+      at=$at/${rest%%/*}
+      case $rest in */*) rest=${rest#*/} ;; *) rest= ;; esac
+      [ ! -L "$at" ] || break
+      [ -z "$rest" ] || ways="$ways $at"
+    done
+    [ -L "$at" ] || break
+    ways="$ways $at" hops=$((hops + 1))
+    [ $hops -le 40 ] || return 1
+    to=$(readlink -- "$at")
+    case $to in /*) ;; *) to=${at%/*}/$to ;; esac
+    real=$to${rest:+/$rest}
+    while :; do
+      case $real in
+        */../*) rest=${real%%/../*} real=${rest%/*}/${real#*/../} ;;
+        */./*) real=${real%%/./*}/${real#*/./} ;;
+        *//*) real=${real%%//*}/${real#*//} ;;
+        *) break ;;
+      esac
+    done
+  done
+  [ $hops -eq 0 ] || [ ! -e "$1" ] || [ "$real" = "$(readlink -f -- "$1")" ]
+}
+# The first of $ways that belongs to another user than root, who could lead it elsewhere.
+say_links() {
+  owners=$(stat -c '%u %n' -- $ways 2>/dev/null) || :
+  while read -r owner name; do
+    case $owner in ''|0) ;; *) say link "$owner" "$name"; return 0 ;; esac
+  done <<OWNERS
+$owners
+OWNERS
+}
+
+#### What systemd and the kernel say of units
+
+say_units() {
+  accounts='' processes='' names='' user='' group='' supplementary='' pid=''
+  for f in $units; do names="$names $f.service"; done
+  shown=$(systemctl show --timestamp=us+utc -p Id -p Names -p LoadState -p ActiveState -p SubState -p Job \
+    -p ExecMainStartTimestamp -p MainPID -p NRestarts -p RestartUSec -p User -p Group -p SupplementaryGroups -- $names)
+  while read -r line; do
+    case $line in
+      User=*) user=${line#*=} ;;
+      Group=*) group=${line#*=} ;;
+      SupplementaryGroups=*) supplementary=${line#*=} ;;
+      MainPID=*) pid=${line#*=} ;;
+      '') say_unit; continue ;;
+    esac
+    say show "$line"
+  done <<SHOWN
+$shown
+SHOWN
+  say_unit
+  say_clock
+  say_flags
+}
+
+say_unit() {
+  say_account
+  say_process
+  user='' group='' supplementary='' pid=''
+}
+say_account() {
+  [ -n "$user" ] || return 0
+  key=$user:$group:$supplementary
+  case $nl$accounts in *"$nl$key$nl"*) return 0 ;; esac
+  accounts=$accounts$key$nl
+  uid=$(id -u -- "$user" 2>/dev/null) || return 0
+  gids=$(id -G -- "$user")
+  # With POSIXLY_CORRECT, getent would look for a group named --; no name begins with a hyphen.
+  for g in $supplementary; do gid=$(getent group "$g") && gid=${gid#*:*:} && gids="$gids ${gid%%:*}"; done
+  if [ -n "$group" ]; then gid=$(getent group "$group") && gid=${gid#*:*:} && gids="${gid%%:*} $gids"; fi
+  say account "$uid" "$gids" "$key"
+}
+
+# read_stat FILE: sets $state and $ticks to the state of a process and the time of its start since boot: proc_pid_stat(5). That clock
+# is never set, runs while a computer sleeps, and is the same in every container. The start of a new subshell is the time now.
+read_stat() {
+  { read -r stat < "$1"; } 2>/dev/null || return 1
+  # A program's name may hold blanks and parentheses.
+  set -- ${stat##*\) }
+  state=$1 ticks=${20}
+}
+say_clock() {
+  ticks=$(read_stat /proc/self/stat; printf %s "$ticks")
+  say clock "$(date +%s)" "$ticks"
+}
+say_process() {
+  case $pid in ''|0) return 0 ;; esac
+  if read_stat "/proc/$pid/stat"; then
+    say process "$pid" "$state" "$ticks"
+    processes="$processes /proc/$pid/cmdline"
+  fi
+}
+
+# The flags of the units' main processes that say which credentials they use, and what they reload; and the lines of their
+# --config files.
+say_flags() {
+  [ -n "$processes" ] || return 0
+  configs=''
+  # One process for all; a header tells them apart.
+  flags=$(head -v -c 65536 -- $processes /dev/null 2>/dev/null | tr '\0' '\n')
+  with_lines say_each_flag "$flags"
+  set --
+  # A process may name a pipe, or a file of /proc (of no size) whose read waits: root opens neither.
+  for f in $configs; do if [ -f "$f" ] && [ -s "$f" ]; then set -- "$@" "$f"; else say setting "$f:unread"; fi; done
+  [ $# -gt 0 ] || return 0
+  settings=$(head -v -c 65536 -- "$@" /dev/null 2>/dev/null | tr '\0' '\n' |
+    grep -E '^==> /[A-Za-z0-9,./_-]+ <==$|^([^#]|[^ #]#)*rotateCertificates|^ *kubeconfig: *"?[A-Za-z0-9./_-]+"? *$')
+  with_lines say_each_setting "$settings"
+}
+say_each_flag() {
+  process='' name=''
+  for line do
+    case $line in
+      '==> /proc/'*) process=${line#==> /proc/} process=${process%%/*} name='' ;;
+      # Without a value, a flag for yes or no is a yes.
+      --rotate-certificates|--encryption-provider-config-automatic-reload) say_flag "$line" true; name='' ;;
+      --*=*) say_flag "${line%%=*}" "${line#*=}"; name='' ;;
+      --*) name=$line ;;
+      *) [ -z "$name" ] || say_flag "$name" "$line"; name='' ;;
+    esac
+  done
+}
+say_flag() {
+  # What state.ts does not read, or where the comma is not the one between the two.
+  case $1,$2 in
+    *,*,*|*[!A-Za-z0-9,./_-]*) case $1 in --config|--config-dir) say flag "$process" config '' ;; esac ;;
+    --config,/*) configs="$configs $2"; say flag "$process" config "$2" ;;
+    --encryption-provider-config,/*)
+      # It may be a link to ours.
+      at=$(readlink -f -- "$2") || at=$2
+      case $at in *[!A-Za-z0-9./_-]*) ;; *) say flag "$process" encryption-provider-config "$at" ;; esac
+      ;;
+    # Files in it may say otherwise.
+    --config,*|--config-dir,*) say flag "$process" config '' ;;
+    --kubeconfig,*|--bootstrap-kubeconfig,*|--rotate-certificates,*|--encryption-provider-config-automatic-reload,*)
+      say flag "$process" "${1#--}" "$2"
+      ;;
+  esac
+}
+say_each_setting() {
+  for line do
+    case $line in
+      '==> '*) config=${line#==> } config=${config% <==} ;;
+      # As in a line of JSON: it may say anything.
+      *[!A-Za-z0-9./_:\"\'#\ -]*) say setting "$config:unread" ;;
+      *) say setting "$config:$line" ;;
+    esac
+  done
+}
+
+#### replace, back, forget
+
+# First each new file is written and synced where nobody reads it: an archive is unpacked in a folder beside it; at a place, beside
+# the old file. Then a second link keeps each old file, and the new ones are renamed into place, one directly after the other: at
+# every moment each file is either the old one or the new one. What fails is undone. At places the old files stay.
+replace_files() {
+  trash=''
+  trap '[ -z "$trash" ] || rm -rf -- $trash' EXIT
+  trap 'exit 1' HUP INT TERM
+  cd -- "$folder"
+  if [ -n "$archive" ]; then unpack; fi
+  lock_all
+  refuse_changed
+  with_lines change_modes "$modes"
+  trap '' HUP INT TERM PIPE
+  if [ -n "$archive" ]; then
+    # An interrupted run removes it under its first name.
+    mv -- "$archive-unpacked" "$archive-swap"
+    mkdir "$archive-swap/old"
+  elif [ -n "$files" ]; then
+    for target in $paths; do trash="$trash $target$new_suffix"; done
+    with_lines write_all "$files"
+    said=$(sync -- $trash 2>&1) || stop undone "$said"
+  fi
+  if [ -n "$files" ]; then swap_all; fi
+  [ -z "$as_root" ] || return 0
+  [ -z "$removed" ] || rm -f -- $removed
+  [ -z "$leftovers" ] || rm -rf -- $leftovers
+  [ -z "$archive" ] || rm -rf -- "$archive" "$archive-swap"
+  trash=''
+  say_folder
+}
+
+unpack() {
+  # forget can't remove a folder while this unpacks into it.
+  trash="$archive $archive-unpacked $archive-swap $archive-discarded"
+  mkdir -m 700 -- "$archive-unpacked"
+  # GNU tar takes options from the environment too. The files get the node's own time, so that rsync, cp -u and backups see that
+  # they are new.
+  TAR_OPTIONS='' tar -xompf "$archive" -C "$archive-unpacked" -- $paths
+  news=''
+  for target in $paths; do news="$news $archive-unpacked/$target"; done
+  with_lines say_sums "$files" | sha256sum -c >/dev/null
+  # rename(2) does not wait for the data.
+  said=$(sync -- $news 2>&1) || stop undone "$said"
+}
+say_sums() {
+  for line do
+    set -- $line
+    printf '%s  %s\n' "$2" "$archive-unpacked/$1"
+  done
+}
+
+# Root's lock is one for all places, whichever folder is deployed to.
+lock_all() {
+  if [ -n "$as_root" ]; then
+    if [ ! -d "$marks" ]; then mkdir -m 700 -- "$marks" 2>/dev/null || [ -d "$marks" ]; fi
+    cd -- "$marks"
+    lock 7
+    cd -- "$folder"
+  fi
+  lock 9
+}
+# lock DESCRIPTOR: flock(2) on the current folder leaves nothing behind, and is released when the last process that holds it exits. On
+# NFS it covers this machine only. The wait is limited: the run that has sent this may be gone, and its files out of date.
+lock() {
+  command -v flock >/dev/null || stop no-flock
+  eval "exec $1<."
+  tries=0
+  while :; do
+    code=0
+    # ksh hands down no descriptor that is not named.
+    eval "flock -n $1 $1<&$1" || code=$?
+    case $code in 0) return ;; 1) ;; *) exit 1 ;; esac
+    tries=$((tries + 1))
+    [ $tries -lt 30 ] || stop busy
+    sleep 1
+  done
+}
+
+# The lists also differ if a file was added or removed since the look, or became a symbolic link.
+refuse_changed() {
+  set --
+  for f in $unchanged; do if there "$f"; then set -- "$@" "$f"; fi; done
+  stat_files "$@"
+  [ "$stats${sums:+$nl$sums}" = "$was" ] || stop changed
+}
+
+change_modes() {
+  # `--` comes first: with POSIXLY_CORRECT it would be a file after the mode.
+  for line do chmod -- $line; done
+}
+
+write_all() {
+  for line do write_new $line; done
+}
+# write_new PATH DIGEST SOURCE PART PAIR OWNER MODE: accessible only to root until its digest is right. The folder may belong to another
+# user, who can replace the name by a link; the descriptor stays on this file.
+write_new() {
+  new=$1$new_suffix
+  if there "$new"; then rm -rf -- "$new"; fi
+  [ -f "$3" ] || stop source "$3"
+  code=0
+  said=$( {
+    set -C && exec 8> "$new" && [ -f /proc/self/fd/8 ] && part_of "$3" "$4" "$5" >&8 &&
+      { case $(sha256sum < /proc/self/fd/8) in "$2 "*) ;; *) exit 9 ;; esac; } &&
+      chown -- "$6" /proc/self/fd/8 8>&8 && chmod -- "$7" /proc/self/fd/8 8>&8
+  } 2>&1) || code=$?
+  case $code in 0) ;; 9) stop source "$3" ;; *) stop undone "$said" ;; esac
+}
+# part_of FILE PART PAIR: the same as partOf of kubeconfig.ts; the digest confirms the result.
+part_of() {
+  case $2 in
+    file) cat < "$1" ;;
+    kubeconfig) sed -e '/^preferences: {}$/d' -e "s/^\( *client-[a-z]*\)-data: .*/\1: $3/" < "$1" ;;
+    pair) for p in certificate key; do sed -n "s/^ *client-$p-data: //p" < "$1" | base64 -d; echo; done ;;
+  esac
+}
+
+# Where the new file of a path is until it is renamed, and where its old one is kept.
+at() {
+  if [ -n "$archive" ]; then new=$archive-swap/$1 old=$archive-swap/old/$1
+  else new=$1$new_suffix old=$1$old_suffix; fi
+}
+
+swap_all() {
+  had=' ' made=' ' begun='' to_sync=''
+  for target in $paths; do ! there "$target" || had="$had$target "; done
+  keep $had
+  begun=1
+  if [ -n "$archive" ]; then
+    news=''
+    for target in $paths; do news="$news $archive-swap/$target"; done
+    said=$(mv -f -- $news . 2>&1) || undo "$said"
+    to_sync=.
+  else
+    for target in $paths; do
+      at "$target"
+      said=$(mv -fT -- "$new" "$target" 2>&1) || undo "$said"
+      case "$to_sync " in *" ${target%/*} "*) ;; *) to_sync="$to_sync ${target%/*}" ;; esac
+    done
+  fi
+  # So that the renames survive a power cut. Some file systems can't sync a single folder.
+  sync -- $to_sync 2>/dev/null || sync
+}
+
+# keep PATH...: a link to an old file can't be made if the file can't be replaced (immutable, or mounted on).
+keep() {
+  [ $# -gt 0 ] || return 0
+  if [ -n "$archive" ] && ln -- "$@" "$archive-swap/old" 2>/dev/null; then return 0; fi
+  for target do
+    at "$target"
+    # An earlier run has kept it: it is what the units were last healthy with.
+    if there "$old"; then continue; fi
+    if [ -d "$target" ] && [ ! -L "$target" ]; then undo "${target##*/} is a folder"; fi
+    if said=$(ln -T -- "$target" "$old" 2>&1); then made="$made$old "; continue; fi
+    # Nor can it be made of another owner's file (protected_hardlinks, proc(5)), which is moved away instead.
+    if [ -n "$archive" ] && said=$(mv -- "$target" "$old" 2>&1); then continue; fi
+    undo "$said"
+  done
+}
+
+# In reverse, so that what names another file is never there without it.
+undo() {
+  why=undone
+  for target in $reversed; do back "$target" 2>/dev/null || why=half; done
+  # What could not be put back is still there.
+  if [ $why = half ]; then trash=''; else trash="$trash $made"; fi
+  stop $why "$1"
+}
+back() {
+  at "$1"
+  if there "$new"; then
+    # It has not been renamed, but may have been moved away; or an earlier run has kept the old one: the others may be as old again.
+    if there "$1" && { [ -z "$begun" ] || [ -n "$archive" ]; }; then return 0; fi
+    case $made in *" $old "*) return 0 ;; esac
+    there "$old" || return 0
+  elif ! there "$old"; then
+    case $had in *" $1 "*) return 1 ;; esac
+    rm -f -- "$1"
+    return
+  fi
+  mv -fT -- "$old" "$1"
+}
+
+# A file without an old one stays.
+back_files() {
+  lock_all
+  for target in $reversed; do
+    at "$target"
+    if there "$old"; then mv -fT -- "$old" "$target"; fi
+  done
+}
+
+# Of an archive: a replace that has begun may be about to rename its folder. Only one of the two renames succeeds, and gets all of it.
+# At places: of each path that still has the digest, since another run may be at work there by now.
+forget_files() {
+  if [ -n "$archive" ]; then
+    cd -- "$folder"
+    rm -f -- "$archive"
+    mv -- "$archive-unpacked" "$archive-discarded" 2>/dev/null || :
+    rm -rf -- "$archive-discarded"
+    return 0
+  fi
+  lock_all
+  # Its status is 1 if one of them is gone.
+  sums=$(sha256sum -- $paths 2>/dev/null) || :
+  trash=''
+  with_lines find_proven "$files"
+  rm -f -- $trash
+}
+find_proven() {
+  for line do
+    set -- $line
+    case $nl$sums$nl in *"$nl$2  $1$nl"*) trash="$trash $1$old_suffix $1$new_suffix" ;; esac
+  done
+}
+
+#### run
+
+# The answer has its status, then the first lines of its output.
+run_command() {
+  # What is printed is for the other shell.
+  # shellcheck disable=SC2016
+  answer=$(printf '%s\n' 'code=0' 'said=$( {' "$command" '} </dev/null 2>&1) || code=$?' \
+    'printf "status %s\n%s\n" "$code" "$said" | head -n 40' | eval "$sudo sh -s") || answer=''
+  open_answer run
+  [ -n "$answer" ] || stop root 'a command failed'
+  with_lines say_lines "$answer"
+  close_answer
+}
+say_lines() {
+  for line do say "said $line"; done
+}

@@ -1,0 +1,327 @@
+/** A node: what is looked at and changed there, each by one command over its connection. */
+import { rmSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import type { Duplex } from 'node:stream'
+import { addressBytes } from '../address.ts'
+import { doing, Failure, runAgain } from '../failure.ts'
+import { clientPairFile, encryptionConfigFile, type FileNames, kubeconfigFile } from '../files/names.ts'
+import { secretMode } from '../files/plain-file.ts'
+import type { Part } from '../kubernetes/kubeconfig.ts'
+import { message, newNonce, notWhole, readAnswer, type Verb } from './channel.ts'
+import type { Connection } from './connection.ts'
+import type { FileAccess, FileState } from './place.ts'
+import { type NodeState, readFolder, readListening, readState } from './state.ts'
+import { type ArchivedFile, buildTar } from './tar.ts'
+
+/** Stands for a digest that no file has: any file differs from it. */
+export const noDigest = '-'
+
+/** What a look is to find. */
+export interface Query {
+  /** The folder that deploy puts files into, as in cluster.yaml. */
+  readonly directory: string
+  readonly names: FileNames
+  /** Name → SHA-256 in hex. The answer includes the content of a file that differs. */
+  readonly expected: ReadonlyMap<string, string>
+  /** The answer also includes each other certificate there that has a key or kubeconfig of its name beside it. */
+  readonly hasOthers?: boolean
+  readonly places?: PlacesQuery | undefined
+}
+
+interface PlacesQuery {
+  /** The command to become root; '' if the login user is root. */
+  readonly sudo: string
+  readonly units: readonly string[]
+  /** Absolute path → SHA-256 in hex. The answer includes the content of a file that differs; with '' it never does. */
+  readonly paths: ReadonlyMap<string, string>
+  /** Files and folders that make root look even without a unit, if one exists. */
+  readonly alsoIfPresent: readonly string[]
+}
+
+export function lookLines({ directory, names, expected, hasOthers = false, places }: Query): string[] {
+  const endings = [names.certificate(''), names.key(''), kubeconfigFile('')]
+  return [
+    ...folderLines(directory, names),
+    ...[...expected].map(([name, digest]) => `expect ${name} ${digest}`),
+    ...(hasOthers ? [`others ${endings.join(' ')}`] : []),
+    ...(places ? placesLines(places) : []),
+  ]
+}
+
+/** The folder, and which of its files the answer has. */
+function folderLines(directory: string, names: FileNames): string[] {
+  const patterns = [...names.patterns, kubeconfigFile('*'), encryptionConfigFile]
+  return [`folder ${directory}`, ...patterns.map((pattern) => `pattern ${pattern}`)]
+}
+
+function placesLines({ sudo, units, paths, alsoIfPresent }: PlacesQuery): string[] {
+  return [
+    'now',
+    `sudo ${sudo}`,
+    ...units.map((unit) => `unit ${unit}`),
+    ...[...paths].map(([path, digest]) => `place ${path} ${digest || 'none'}`),
+    ...alsoIfPresent.map((path) => `early ${path}`),
+  ]
+}
+
+/** Lines of /proc/net/tcp: the address and the wildcard addresses, in four-byte words of either byte order. */
+export function listenLines(address: string, ports: readonly number[]): string[] {
+  const bytes = addressBytes(address) ?? Buffer.alloc(4)
+  // An IPv6 socket serves IPv4 too.
+  const mapped = bytes.length === 4 ? [Buffer.concat([Buffer.alloc(10), Buffer.alloc(2, 0xff), bytes])] : []
+  const all = [bytes, ...mapped, Buffer.alloc(4), Buffer.alloc(16)]
+  const words = all
+    .flatMap((each) => [each, Buffer.from(each).swap32()])
+    .map((each) => each.toString('hex').toUpperCase())
+  const hex = (port: number) => port.toString(16).toUpperCase().padStart(4, '0')
+  const rows = ports.flatMap((port) =>
+    [...new Set(words)].map((word) => `listen ${port} ${word}:${hex(port)} ${word.replaceAll(/./g, '0')}:0000`),
+  )
+  return ['now', ...rows]
+}
+
+/** Files to be replaced as one set: of the folder by new ones, or, with `sudo`, where units read by those of the folder. */
+export interface Replacement {
+  /** Absolute. */
+  readonly folder: string
+  /** The command to become root. */
+  readonly sudo?: string
+  readonly files: readonly NewFile[]
+  /** Files that must not have changed since the look. */
+  readonly unchanged: readonly string[]
+  readonly seen: ReadonlyMap<string, FileState>
+  /** Of the folder alone. */
+  readonly tidied?: Tidied
+}
+
+/** What else changes in the folder. */
+interface Tidied {
+  readonly names: FileNames
+  readonly modes: readonly { name: string; mode: number }[]
+  /** Files and symbolic links. */
+  readonly pruned: readonly string[]
+  /** What other runs have left: archives, and folders that they were unpacked in. */
+  readonly leftovers: readonly string[]
+}
+
+interface NewFile {
+  /** A name in the folder, or absolute, as the node resolves it. */
+  readonly path: string
+  /** SHA-256 in hex. */
+  readonly digest: string
+  /** At a place: the file of the folder, the part of it that belongs there (undefined: all of it), and who may read it. */
+  readonly from?: { readonly file: string; readonly part: Part | undefined; readonly access: FileAccess }
+}
+
+/** New files of the folder. */
+export interface Archive {
+  /** Its name there, while it is used. */
+  readonly name: string
+  readonly files: readonly ArchivedFile[]
+  /** Makes a folder here, for a while. */
+  temporary(): string
+}
+
+export function replaceLines(
+  { folder, sudo, files, unchanged, seen, tidied }: Replacement,
+  archive?: string,
+): string[] {
+  const lines = unchanged.flatMap((name) => seen.get(name)?.lines.split('\n') ?? [])
+  const isStat = (line: string) => line.startsWith('file ')
+  return [
+    ...(tidied ? folderLines(folder, tidied.names) : [`folder ${folder}`]),
+    ...(sudo === undefined ? [] : [`sudo ${sudo}`]),
+    ...(archive === undefined ? [] : [`archive ${archive}`]),
+    ...files.map(fileLine),
+    ...(tidied?.modes ?? []).map(({ name, mode }) => `mode ${mode.toString(8)} ${name}`),
+    ...(tidied?.pruned ?? []).map((name) => `remove ${name}`),
+    ...(tidied?.leftovers ?? []).map((name) => `leftover ${name}`),
+    ...unchanged.map((name) => `unchanged ${name}`),
+    ...[...lines.filter(isStat), ...lines.filter((line) => !isStat(line))].map((line) => `was ${line}`),
+  ]
+}
+
+function fileLine({ path, digest, from }: NewFile): string {
+  if (!from) return `file ${path} ${digest}`
+  const { uid, gid, mode } = from.access
+  const pair = clientPairFile(from.file)
+  return `file ${path} ${digest} ${from.file} ${from.part ?? 'file'} ${pair} ${uid}:${gid} ${mode.toString(8)}`
+}
+
+/** Absolute: the folder that deploy copies to, and the command to become root. */
+export interface Root {
+  readonly folder: string
+  readonly sudo: string
+}
+
+const rootLines = ({ folder, sudo }: Root) => [`folder ${folder}`, `sudo ${sudo}`]
+
+export class Node {
+  readonly name: string
+  readonly #connection: Connection
+
+  constructor(name: string, connection: Connection) {
+    this.name = name
+    this.#connection = connection
+  }
+
+  /** Whether a command was started there. */
+  get wasReached(): boolean {
+    return this.#connection.wasReached
+  }
+
+  /** Throws a Failure if the folder could not be looked at. */
+  look(query: Query): Promise<NodeState> {
+    return this.#ask('look', lookLines(query), readState)
+  }
+
+  /** Makes the folder. Throws a Failure if it is not there then. */
+  makeFolder({ directory, names }: Pick<Query, 'directory' | 'names'>): Promise<NodeState> {
+    return this.#ask('look', ['make', ...folderLines(directory, names)], readState, {
+      trouble: 'could not make its folder',
+    })
+  }
+
+  /** The node's clock, and those of the ports of that address that a process there listens on. */
+  listening(address: string, ports: readonly number[]) {
+    return this.#ask('look', listenLines(address, ports), readListening)
+  }
+
+  /**
+   * Replaces all of the files or none of them. Those of the folder come from an archive, which is copied there first; the old ones are
+   * gone afterwards, and the answer is a look at the folder. At places the old ones are kept beside them. Throws a Failure: nothing
+   * was changed, unless it says otherwise.
+   */
+  async replace(change: Replacement, archive?: Archive): Promise<NodeState | undefined> {
+    const read = (output: string, nonce: string) => {
+      const records = this.#done(output, nonce, 'replace')
+      return change.tidied && readFolder(records)
+    }
+    try {
+      if (archive) await this.#copy(archive, `${change.folder}/${archive.name}`)
+      const trouble = 'could not be inspected afterwards'
+      return await this.#ask('replace', replaceLines(change, archive?.name), read, { trouble })
+    } catch (error) {
+      if (archive) {
+        const discard = [`folder ${change.folder}`, `archive ${archive.name}`]
+        await this.#connection.tidy(message('forget', discard, newNonce()))
+      }
+      throw error
+    }
+  }
+
+  /** Puts the old files back at these paths. Throws a Failure where they are not back. */
+  async back(at: Root, paths: readonly string[]): Promise<void> {
+    const lines = [...rootLines(at), ...paths.map((path) => `file ${path}`)]
+    await this.#ask('back', lines, (output, nonce) => this.#done(output, nonce, 'back'))
+  }
+
+  /** Removes the old files of each path that still has its digest. Throws a Failure where they could not be removed. */
+  async forget(at: Root, files: ReadonlyMap<string, string>): Promise<void> {
+    const lines = [...rootLines(at), ...[...files].map(([path, digest]) => `file ${path} ${digest}`)]
+    await this.#ask('forget', lines, (output, nonce) => this.#done(output, nonce, 'forget'))
+  }
+
+  /**
+   * Runs the command, in root's shell if sudo is not ''. `limit` in milliseconds. Throws a Failure if the status is unknown, with the code
+   * `timed-out` if the command has not ended by then.
+   */
+  run({ sudo, command, limit }: { readonly sudo: string; readonly command: string; readonly limit?: number }) {
+    const lines = [`sudo ${sudo}`, ...command.split('\n').map((line) => `do ${line}`)]
+    const read = (output: string, nonce: string) => {
+      const [first = '', ...said] = this.#done(output, nonce, 'run').map((record) => record.replace(/^said /, ''))
+      const [, status] = /^status (\d{1,3})$/.exec(first) ?? []
+      if (status === undefined) throw notWhole()
+      return { status: Number(status), said: said.join('\n') }
+    }
+    return this.#ask('run', lines, read, { limit })
+  }
+
+  /** Runs a script on an open connection, even after the run was interrupted. Never throws. */
+  tidy(script: string): Promise<void> {
+    return this.#connection.tidy(script)
+  }
+
+  /** Bytes to and from a port as the node reaches it: `tunnel` of connection.ts. */
+  tunnel(host: string, port: number): Promise<Duplex> {
+    return this.#connection.tunnel(host, port)
+  }
+
+  /** Throws a Failure if the answer is incomplete, which says `trouble`. `limit` in milliseconds. */
+  async #ask<T>(
+    verb: Verb,
+    lines: readonly string[],
+    read: (output: string, nonce: string) => T,
+    { trouble, limit }: { readonly trouble?: string; readonly limit?: number | undefined } = {},
+  ): Promise<T> {
+    const nonce = newNonce()
+    try {
+      return read(await this.#connection.run(message(verb, lines, nonce), limit), nonce)
+    } catch (error) {
+      throw asUnknown(this.name, error, trouble)
+    }
+  }
+
+  async #copy({ files, temporary }: Archive, to: string): Promise<void> {
+    const folder = temporary()
+    try {
+      const path = join(folder, 'files.tar')
+      doing('write', path, () => writeFileSync(path, buildTar(files), { flag: 'wx', mode: secretMode }))
+      await this.#connection.copyFile(path, to)
+    } finally {
+      rmSync(folder, { recursive: true, force: true })
+    }
+  }
+
+  /** The records of an answer that did not stop. */
+  #done(output: string, nonce: string, verb: Verb): readonly string[] {
+    const { records, stopped } = readAnswer(output, nonce, verb)
+    if (!stopped) return records
+    if (stopped.why === 'root') throw new Failure(`root's shell ended early: ${stopped.said}`, { code: 'other' })
+    const stop = stops[stopped.why]
+    if (!stop) throw notWhole().with({ node: this.name })
+    const { what, code, remedy } = stop
+    throw new Failure(stopped.said === '' ? what : `${what} (${stopped.said})`, { node: this.name, code, remedy })
+  }
+}
+
+/** A command that failed, or an incomplete answer: the state of the node is unknown. */
+export function asUnknown(node: string, error: unknown, trouble = 'could not be inspected'): unknown {
+  if (!(error instanceof Failure) || !(error.code === 'other' || error.code === 'no-answer')) return error
+  const remedy = error.remedy ?? `fix that there, then ${runAgain}`
+  return new Failure(`${trouble}: ${error.what}`, { node, code: 'not-looked-at', remedy })
+}
+
+/** Why files were not replaced. Nothing was changed, unless it says otherwise. */
+const stops: Readonly<Record<string, { what: string; code: string; remedy: string }>> = {
+  changed: {
+    what: 'its files were changed by another run, or by somebody else, meanwhile; this one changed nothing',
+    code: 'changed-meanwhile',
+    remedy: runAgain,
+  },
+  source: {
+    what: 'a file there is not what was deployed; nothing was installed',
+    code: 'changed-meanwhile',
+    remedy: runAgain,
+  },
+  busy: {
+    what: 'another run is deploying there, and does not finish',
+    code: 'busy',
+    remedy: `${runAgain}; if it goes on, see there which process locks the folder: lslocks`,
+  },
+  'no-flock': {
+    what: 'has no flock, which is needed to lock out other runs',
+    code: 'no-flock',
+    remedy: `install util-linux there; then ${runAgain}`,
+  },
+  undone: {
+    what: 'a file could not be replaced, so every file is as it was',
+    code: 'not-replaced',
+    remedy: `see why (df, lsattr, mount, ls -l); then ${runAgain}`,
+  },
+  half: {
+    what: 'a file could not be replaced, and another could not be put back',
+    code: 'not-replaced',
+    remedy: `see why (df, lsattr, mount, ls -l), then ${runAgain}; until then old and new files are mixed there`,
+  },
+}
