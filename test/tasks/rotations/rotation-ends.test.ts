@@ -175,3 +175,20 @@ for (const { rotation, title, wanted } of all)
       while ((await ended(writes)) === undefined) writes += 1
       assert.ok(writes > 0)
     })
+
+test('the next service-account key is not dropped once it has signed, unless that is forced', async (t) => {
+  const path = mkdtempSync(join(tmpdir(), 'harderway-'))
+  t.after(() => rmSync(path, { recursive: true, force: true }))
+  const rotating = rotatingIn(new AuthDir(path, harderWay.files), 'service-account', cluster)
+  const [published, signing] = rotations.find(({ name }) => name === 'service-account')?.stages ?? []
+  const heldBy = async (isForced: boolean) => (await published?.undoHeldBy?.({ ...rotating, isForced }))?.length
+  await walk(rotatingIn(new AuthDir(path, harderWay.files), undefined, cluster))
+  await published?.begin(rotating)
+  await walk(rotating)
+  assert.equal(await heldBy(false), 0)
+  await signing?.begin(rotating)
+  await walk(rotating)
+  await signing?.undo?.(rotating)
+  assert.equal(await heldBy(false), 1)
+  assert.equal(await heldBy(true), 0)
+})
