@@ -39,42 +39,43 @@ export type Reason =
       /** What our runs that were killed left there. */
       readonly leftovers: readonly string[]
     }
-  | UnitReason
+  /** What a unit on a node does not have, or has not loaded. */
+  | {
+      readonly kind: 'unit'
+      readonly unit: string
+      /** Absolute paths of files to install. */
+      readonly places: readonly Difference[]
+      /** Absolute paths: in place, and changed since the unit was started. */
+      readonly notLoaded: readonly string[]
+      /** Ports where it serves another certificate than the installed one. */
+      readonly notServed: readonly number[]
+      /** What systemd reports, if it is not healthy. */
+      readonly state?: string | undefined
+      /** Otherwise it reloads installed files without a restart. */
+      readonly restarts: boolean
+      /** The version of Kubernetes before which it does not serve a new certificate to everybody until it is restarted. */
+      readonly restartsBefore?: string | undefined
+      readonly isDrained: boolean
+    }
   | { readonly kind: 'left-drained'; readonly nodes: readonly string[] }
   | { readonly kind: 'need-rebuilt'; readonly ids: readonly string[] }
   | { readonly kind: 'locked'; readonly path: string; readonly isStale: boolean }
   | { readonly kind: 'forced'; readonly replaces?: true }
 
-/** How a file differs from what is wanted there. */
-export type DriftKind =
-  | 'missing'
-  | 'not a file'
-  | 'differs'
-  | 'wrong owner'
-  | 'wrong mode'
-  | 'unreadable for its unit'
-  | 'open to others'
+export type ReasonOf<Kind extends Reason['kind']> = Extract<Reason, { readonly kind: Kind }>
 
-/** What a unit on a node does not have, or has not loaded. */
-export interface UnitReason {
-  readonly kind: 'unit'
-  readonly unit: string
-  /** Absolute paths of files to install. */
-  readonly places: readonly {
-    readonly path: string
-    readonly what: DriftKind | 'dated in the future'
-  }[]
-  /** Absolute paths: in place, and changed since the unit was started. */
-  readonly notLoaded: readonly string[]
-  /** Ports where it serves another certificate than the installed one. */
-  readonly notServed: readonly number[]
-  /** What systemd reports, if it is not healthy. */
-  readonly state?: string | undefined
-  /** Otherwise it reloads installed files without a restart. */
-  readonly restarts: boolean
-  /** The version of Kubernetes before which it does not serve a new certificate to everybody until it is restarted. */
-  readonly restartsBefore?: string | undefined
-  readonly isDrained: boolean
+/** How a file on a node differs from what is wanted there. */
+export interface Difference {
+  readonly path: string
+  readonly what:
+    | 'missing'
+    | 'not a file'
+    | 'differs'
+    | 'wrong owner'
+    | 'wrong mode'
+    | 'unreadable for its unit'
+    | 'open to others'
+    | 'dated in the future'
 }
 
 /** The result of a check, with what it hands on to build. */
@@ -106,7 +107,7 @@ export function ownReasons(reasons: readonly Reason[]): Reason[] {
   return reasons.filter(({ kind }) => kind !== 'need-rebuilt')
 }
 
-type Words = { readonly [K in Reason['kind']]: (reason: Extract<Reason, { kind: K }>) => string }
+type Words = { readonly [K in Reason['kind']]: (reason: ReasonOf<K>) => string }
 
 /** One clause each, without a full stop: "SAN added: 192.168.1.22". */
 const words: Words = {
@@ -152,7 +153,7 @@ function join(...clauses: readonly string[]): string {
   return clauses.filter(Boolean).join('; ')
 }
 
-export function formatReason<K extends Reason['kind']>(reason: Extract<Reason, { kind: K }>): string {
+export function formatReason<K extends Reason['kind']>(reason: ReasonOf<K>): string {
   return words[reason.kind as K](reason)
 }
 
@@ -163,7 +164,7 @@ export function formatReasons(reasons: readonly Reason[]): string {
 }
 
 /** "etcd: ca.pem differs in /etc/etcd: restart" */
-function formatUnit(reason: UnitReason): string {
+function formatUnit(reason: ReasonOf<'unit'>): string {
   const { unit, places, notLoaded, notServed, state, restarts, restartsBefore, isDrained } = reason
   const names = (paths: readonly string[]) => formatNames(paths.map((path) => basename(path)))
   const alike = groupAlike(places, ({ path, what }) => `${what} in ${dirname(path)}`).map((group) => {

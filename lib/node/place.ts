@@ -4,7 +4,7 @@
  */
 
 import { publicMode, secretMode } from '../files/plain-file.ts'
-import type { DriftKind } from '../reason.ts'
+import type { Difference } from '../reason.ts'
 
 /** Bytes. Our files have a few thousand; a larger file gets no digest (node.sh). */
 export const largestFile = 256 * 1024
@@ -64,27 +64,22 @@ export interface WantedFile {
   readonly readers: readonly Account[] | { readonly login: number }
 }
 
-export interface Drift {
-  readonly path: string
-  readonly what: DriftKind
-}
-
 /** At most one per file, except that owner and mode may both be wrong. */
-export function compare(wanted: readonly WantedFile[], { files }: Pick<FilesSeen, 'files'>): Drift[] {
-  return wanted.flatMap((file) => driftsOf(file, files.get(file.path)).map((what) => ({ path: file.path, what })))
+export function diff(wanted: readonly WantedFile[], { files }: Pick<FilesSeen, 'files'>): Difference[] {
+  return wanted.flatMap((file) => differencesOf(file, files.get(file.path)).map((what) => ({ path: file.path, what })))
 }
 
-function driftsOf(file: WantedFile, there: FileState | undefined): DriftKind[] {
+function differencesOf(file: WantedFile, there: FileState | undefined): Difference['what'][] {
   if (!there) return ['missing']
   if (there.kind !== 'file') return ['not a file']
   const isRight = there.sha256 !== undefined && [file.sha256, file.accepted].includes(there.sha256)
   if (file.isPending || (file.sha256 !== undefined && !isRight)) return ['differs']
-  return accessDrifts(file, there)
+  return accessDifferences(file, there)
 }
 
-function accessDrifts({ readers, isSecret }: WantedFile, there: FileState): DriftKind[] {
+function accessDifferences({ readers, isSecret }: WantedFile, there: FileState): Difference['what'][] {
   if ('login' in readers) {
-    const wrong: DriftKind[] = there.uid === readers.login ? [] : ['wrong owner']
+    const wrong: Difference['what'][] = there.uid === readers.login ? [] : ['wrong owner']
     return there.mode === modeOf(isSecret) ? wrong : [...wrong, 'wrong mode']
   }
   if (readers.some((account) => !mayRead(account, there))) return ['unreadable for its unit']
@@ -115,12 +110,12 @@ export interface FileAccess {
   readonly mode: number
 }
 
-/** An existing file without a drift keeps its access; any other gets the least that its readers need. */
+/** An existing file that is right keeps its access; any other gets the least that its readers need. */
 export function accessFor(
   file: WantedFile & { readonly readers: readonly Account[] },
   there: FileState | undefined,
 ): FileAccess {
-  if (there?.kind === 'file' && accessDrifts(file, there).length === 0) return there
+  if (there?.kind === 'file' && accessDifferences(file, there).length === 0) return there
   const [first, second] = file.readers.filter(({ uid }) => uid !== 0)
   if (!first) return { uid: 0, gid: 0, mode: modeOf(file.isSecret) }
   const mode = file.isSecret && second ? 0o640 : modeOf(file.isSecret)

@@ -1,5 +1,5 @@
 /** A dry run of a rotation: each stage, how far it has come, and what it does on which node. */
-import type { Cluster, ClusterNode, Install } from '../../lib/cluster/cluster.ts'
+import type { ClusterNode } from '../../lib/cluster/cluster.ts'
 import { tryToAwait } from '../../lib/failure.ts'
 import type { Run } from '../../lib/graph/run.ts'
 import type { PlacesState } from '../../lib/node/state.ts'
@@ -7,6 +7,7 @@ import { reloadFlag } from '../../lib/node/state.ts'
 import { formatJsonLine } from '../../lib/show/lines.ts'
 import { foldAlike, formatNames } from '../../lib/wording.ts'
 import { layoutOf } from '../layouts/table.ts'
+import { installOf } from '../nodes/look.ts'
 import { asStarted, lookAtUnits } from '../nodes/units.ts'
 import type { CommandRun } from '../request/command-run.ts'
 import type { Finding } from '../request/job.ts'
@@ -28,14 +29,14 @@ interface UnitPlan {
 export type Reloading = ReadonlyMap<string, PlacesState | undefined>
 
 /** Looks at nodes only where the command line of a process decides whether it is restarted. */
-export async function lookAtReloading({ stages }: Rotation, run: Run, install: Install): Promise<Reloading> {
+export async function lookAtReloading({ stages }: Rotation, run: Run): Promise<Reloading> {
   const { cluster, auth } = run
   const depends = (node: ClusterNode) =>
     nodeUnits(cluster, node).some(({ files }) =>
       files.some(({ file, mayReload }) => mayReload && stages.some((stage) => stage.changes(file, auth.files))),
     )
   const looks = cluster.nodes.filter(depends).map(async (node) => {
-    const found = await tryToAwait(() => lookAtUnits(run, node, install))
+    const found = await tryToAwait(() => lookAtUnits(run, node))
     await run.disconnect(node)
     return [node.name, found?.places] as const
   })
@@ -45,7 +46,7 @@ export async function lookAtReloading({ stages }: Rotation, run: Run, install: I
 export async function planRotation(
   run: CommandRun,
   rotation: Rotation,
-  { install, at, seen }: { readonly install: Install; readonly at: number; readonly seen: Reloading },
+  { at, seen }: { readonly at: number; readonly seen: Reloading },
 ): Promise<readonly Finding[]> {
   const { options, cluster, print } = run
   const { stages } = rotation
@@ -55,7 +56,7 @@ export async function planRotation(
     const state = i < at ? (i === at - 1 ? 'under way' : 'done') : i < end ? 'to do' : 'with --finish'
     const nodes = cluster.nodes.map((node) => ({
       node: node.name,
-      units: plannedUnits(cluster, node, install, stage, seen.get(node.name)),
+      units: plannedUnits(run, node, stage, seen.get(node.name)),
     }))
     const { name, title, proof, undo } = stage
     const position = { number: i + 1, state, of: stages.length }
@@ -82,13 +83,8 @@ export async function planRotation(
   return at < end || stages[at - 1]?.isLast ? ['stale'] : []
 }
 
-function plannedUnits(
-  cluster: Cluster,
-  node: ClusterNode,
-  install: Install,
-  stage: Stage,
-  seen: PlacesState | undefined,
-): UnitPlan[] {
+function plannedUnits(run: Run, node: ClusterNode, stage: Stage, seen: PlacesState | undefined): UnitPlan[] {
+  const { cluster } = run
   const deployed = new Set(nodeFiles(cluster, node))
   const units = nodeUnits(cluster, node).map((unit) => (seen ? asStarted(unit, seen) : unit))
   return units.flatMap(({ unit, files, isDrained = false }): UnitPlan[] => {
@@ -104,7 +100,7 @@ function plannedUnits(
         unit,
         files: changed.map(({ file, path }) => ({ file, path })),
         restarts,
-        isDrained: restarts && isDrained && install.drain !== '',
+        isDrained: restarts && isDrained && installOf(run).drain !== '',
         ...(mayReload && { flag: `--${reloadFlag}=true` }),
       },
     ]

@@ -33,7 +33,7 @@ interface Drive {
 
 /** Throws a usage Failure before anything is printed or changed. */
 export async function rotate(given: CommandRun): Promise<readonly Finding[]> {
-  const { rotation, install, graph } = checked(given)
+  const { rotation, graph } = checked(given)
   const { limits, options, signal } = given
   // For what is said between the walks: each walk has a reporter of its own.
   const between = await given.reporterFor(new Map(), false)
@@ -43,7 +43,6 @@ export async function rotate(given: CommandRun): Promise<readonly Finding[]> {
     work: async (locked) => {
       const rotating = {
         run: { ...locked, rotating: rotation.name },
-        install,
         signal,
         isForced: options.force,
       }
@@ -67,26 +66,25 @@ export async function rotate(given: CommandRun): Promise<readonly Finding[]> {
 
 /** The same, with --dry-run. */
 export async function plan(given: CommandRun): Promise<readonly Finding[]> {
-  const { rotation, install, graph } = checked(given)
+  const { rotation, graph } = checked(given)
   const read = async (run: CommandRun) => {
     const at = stageNumber(rotation, run)
-    const seen = await lookAtReloading(rotation, run, install)
-    return () => planRotation(run, rotation, { install, at, seen })
+    const seen = await lookAtReloading(rotation, run)
+    return () => planRotation(run, rotation, { at, seen })
   }
   return readAuth(given, graph, read, { isPlan: true })
 }
 
 function checked({ auth, cluster, command, options }: CommandRun) {
   const rotation = namedRotation(options)
-  const { install } = cluster
-  if (!install)
+  if (!cluster.install)
     throw usageFailure(
       'a rotation needs install in cluster.yaml: what runs must have loaded one stage before the next begins',
       `set install: true, then: ${command('bootstrap')}`,
     )
   if (!auth.read(auth.files.certificate(caName)))
     throw usageFailure(`${auth.path} has no CA yet: there is nothing to rotate`, command('bootstrap'))
-  return { rotation, install, graph: clusterGraph(cluster) }
+  return { rotation, graph: clusterGraph(cluster) }
 }
 
 function namedRotation({ names, finish, undo, dryRun }: Options): Rotation {

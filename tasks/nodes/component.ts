@@ -1,5 +1,5 @@
 /** Queries a component of a node with our credentials, at its own address, through a node's ssh connection. */
-import type { ClusterNode, Install } from '../../lib/cluster/cluster.ts'
+import type { ClusterNode } from '../../lib/cluster/cluster.ts'
 import { Failure } from '../../lib/failure.ts'
 import { caName } from '../../lib/files/names.ts'
 import type { Run } from '../../lib/graph/run.ts'
@@ -12,12 +12,12 @@ import { nodeUnits } from '../tables/places.ts'
 export interface Asking {
   readonly run: Run
   readonly signal?: AbortSignal
-  /** The node whose connection is used; by default the queried node's own. */
-  readonly through?: ClusterNode
+  /** The node whose connection is used, whichever is queried; by default the queried node's own. */
+  readonly node?: ClusterNode
 }
 
 function wayTo(
-  { run, signal, through }: Asking,
+  { run, signal, node: through }: Asking,
   node: ClusterNode,
   { port, as, isLocal, isPlain }: Omit<Health, 'path'>,
 ): Omit<Server, 'trust'> {
@@ -93,12 +93,6 @@ export async function readShown(asking: Asking, node: ClusterNode, port: number,
   }
 }
 
-/** Queries to the components that are installed in a cluster. */
-export interface Serving extends Asking {
-  readonly install: Install
-  readonly signal: AbortSignal
-}
-
 export function isApiServer({ unit }: Unit): boolean {
   return unit === apiServer
 }
@@ -107,8 +101,8 @@ export function isStore({ unit }: Unit): boolean {
   return unit === store
 }
 
-export async function withApi<T>(serving: Serving, node: ClusterNode, work: (api: Client) => Promise<T>): Promise<T> {
-  return withClient(serving, node, apiServer, work)
+export async function withApi<T>(asking: Asking, node: ClusterNode, work: (api: Client) => Promise<T>): Promise<T> {
+  return withClient(asking, node, apiServer, work)
 }
 
 const reloadMetric = 'apiserver_encryption_config_controller_automatic_reload_last_timestamp_seconds'
@@ -117,13 +111,13 @@ const reloadMetric = 'apiserver_encryption_config_controller_automatic_reload_la
  * When the API server last reloaded its encryption config, in seconds since 1970 by the node's clock; undefined if it has not since
  * its start. Throws a Failure without its metrics.
  */
-export async function readReloadTime(serving: Serving, node: ClusterNode): Promise<number | undefined> {
-  return parseReloadTime(await readMetrics(serving, node))
+export async function readReloadTime(asking: Asking, node: ClusterNode): Promise<number | undefined> {
+  return parseReloadTime(await readMetrics(asking, node))
 }
 
 /** The API server's, in the text format of Prometheus. */
-export async function readMetrics(serving: Serving, node: ClusterNode): Promise<string> {
-  const { status, body } = await withApi(serving, node, (api) => api.ask('GET', '/metrics'))
+export async function readMetrics(asking: Asking, node: ClusterNode): Promise<string> {
+  const { status, body } = await withApi(asking, node, (api) => api.ask('GET', '/metrics'))
   if (status === 200) return body
   throw new Failure(`GET /metrics answers ${status}`, { node: node.name, code: 'not-answered' })
 }
@@ -136,27 +130,23 @@ export function parseReloadTime(metrics: string): number | undefined {
 }
 
 /** etcd, by its JSON gateway: https://etcd.io/docs/v3.5/dev-guide/api_grpc_gateway/ */
-export async function withStore<T>(
-  serving: Serving,
-  node: ClusterNode,
-  work: (etcd: Client) => Promise<T>,
-): Promise<T> {
-  return withClient(serving, node, store, work)
+export async function withStore<T>(asking: Asking, node: ClusterNode, work: (etcd: Client) => Promise<T>): Promise<T> {
+  return withClient(asking, node, store, work)
 }
 
 async function withClient<T>(
-  serving: Serving,
+  asking: Asking,
   node: ClusterNode,
   name: string,
   work: (client: Client) => Promise<T>,
 ): Promise<T> {
-  const health = nodeUnits(serving.run.cluster, node).find(({ unit }) => unit === name)?.health
-  const way = health && wayTo(serving, node, health)
+  const health = nodeUnits(asking.run.cluster, node).find(({ unit }) => unit === name)?.health
+  const way = health && wayTo(asking, node, health)
   if (!way || (!way.as && !health.isPlain))
     throw new Failure('no such unit is installed, or auth/ has no credentials for it', { node: node.name })
   // Loads Node's TLS and HTTP, which most runs do not need.
   const { Client } = await import('../../lib/kubernetes/client.ts')
-  const trust = health.isPlain ? 'anyone' : trustOf(serving.run)
+  const trust = health.isPlain ? 'anyone' : trustOf(asking.run)
   const client = new Client({ ...way, trust })
   try {
     return await work(client)

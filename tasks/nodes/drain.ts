@@ -1,26 +1,22 @@
 /** Keeps requests from the API server of a node while it is restarted: the commands of cluster.yaml, on every gateway. */
 import { randomBytes } from 'node:crypto'
-import type { ClusterNode, Install } from '../../lib/cluster/cluster.ts'
+import type { ClusterNode } from '../../lib/cluster/cluster.ts'
 import { Failure, runAgain } from '../../lib/failure.ts'
 import type { Run } from '../../lib/graph/run.ts'
 import { namesOf, nodeFolder } from '../../lib/node/staging.ts'
 import { excerpt, quote } from '../../lib/wording.ts'
 import { addressOf } from './component.ts'
 import { stagingOwner } from './folder.ts'
+import { installOf } from './look.ts'
 import { commandLimit } from './replace.ts'
 
 /**
  * Marks the node, so that the next run knows if this one is killed before it undrains, and takes over the marks in `left`. Throws a
  * Failure, also if another run has its mark there: one of the two would undrain the node while the other restarts it.
  */
-export async function markDrained(
-  run: Run,
-  node: ClusterNode,
-  install: Install,
-  left: readonly string[] = [],
-): Promise<void> {
+export async function markDrained(run: Run, node: ClusterNode, left: readonly string[] = []): Promise<void> {
   const own = namesOf(stagingOwner(run))
-  const others = await runAmongMarks(run, node, install, [
+  const others = await runAmongMarks(run, node, [
     `mkdir -- ${own}${randomBytes(8).toString('hex')} || exit`,
     ...(left.length > 0 ? [`rm -rf -- ${left.map(quote).join(' ')} || exit`] : []),
     'others=',
@@ -41,24 +37,17 @@ export function drainedByAnother(node: ClusterNode, [mark = '']: readonly string
   })
 }
 
-export async function drain(run: Run, node: ClusterNode, install: Install): Promise<void> {
-  for (const gateway of gatewaysOf(run)) await change(run, gateway, node, install, 'drain')
+export async function drain(run: Run, node: ClusterNode): Promise<void> {
+  for (const gateway of gatewaysOf(run)) await change(run, gateway, node, 'drain')
 }
 
 /** Undrains on all gateways even if one fails, then throws that Failure: its code is always not-undrained. `left`: marks. */
-export async function undrain(
-  run: Run,
-  node: ClusterNode,
-  install: Install,
-  left: readonly string[] = [],
-): Promise<void> {
-  const changed = await Promise.allSettled(
-    gatewaysOf(run).map((gateway) => change(run, gateway, node, install, 'undrain')),
-  )
+export async function undrain(run: Run, node: ClusterNode, left: readonly string[] = []): Promise<void> {
+  const changed = await Promise.allSettled(gatewaysOf(run).map((gateway) => change(run, gateway, node, 'undrain')))
   try {
     for (const each of changed) if (each.status === 'rejected') throw each.reason
     const own = `${namesOf(stagingOwner(run))}*`
-    await runAmongMarks(run, node, install, [`rm -rf -- ${[own, ...left.map(quote)].join(' ')}`])
+    await runAmongMarks(run, node, [`rm -rf -- ${[own, ...left.map(quote)].join(' ')}`])
   } catch (error) {
     throw error instanceof Failure ? error.with({ code: 'not-undrained' }) : error
   }
@@ -68,15 +57,9 @@ function gatewaysOf({ cluster }: Run): ClusterNode[] {
   return cluster.nodes.filter(({ role }) => role === 'gateway')
 }
 
-async function change(
-  run: Run,
-  gateway: ClusterNode,
-  node: ClusterNode,
-  install: Install,
-  what: 'drain' | 'undrain',
-): Promise<void> {
-  const command = `NODE=${quote(node.name)} ADDRESS=${quote(addressOf(node))} sh -c ${quote(install[what])}`
-  const limit = commandLimit(install)
+async function change(run: Run, gateway: ClusterNode, node: ClusterNode, what: 'drain' | 'undrain'): Promise<void> {
+  const command = `NODE=${quote(node.name)} ADDRESS=${quote(addressOf(node))} sh -c ${quote(installOf(run)[what])}`
+  const limit = commandLimit(run)
   const there = await run.connect(gateway)
   const outcome = await there.run({ sudo: '', command, limit }).catch(async (error) => {
     // The run was ended by a signal: tries to undrain all the same.
@@ -96,14 +79,9 @@ async function change(
 }
 
 /** Returns what the script prints, among what tools there may say. */
-async function runAmongMarks(
-  run: Run,
-  node: ClusterNode,
-  { sudo }: Install,
-  script: readonly string[],
-): Promise<string> {
+async function runAmongMarks(run: Run, node: ClusterNode, script: readonly string[]): Promise<string> {
   const command = [`mkdir -p -m 700 -- ${nodeFolder} && cd -- ${nodeFolder} || exit`, ...script].join('\n')
-  const { status, said } = await (await run.connect(node)).run({ sudo, command })
+  const { status, said } = await (await run.connect(node)).run({ sudo: installOf(run).sudo, command })
   if (status === 0) return said
   throw new Failure(`its mark for a drain could not be changed: ${excerpt(said)}`, {
     node: node.name,

@@ -1,28 +1,26 @@
 /** The check of a node's folder: what differs from what belongs there, and what else is in it. */
 import { randomBytes } from 'node:crypto'
-import type { ClusterNode, Install } from '../../lib/cluster/cluster.ts'
+import type { ClusterNode } from '../../lib/cluster/cluster.ts'
 import { Failure, refusal, runAgain } from '../../lib/failure.ts'
 import type { AuthDir } from '../../lib/files/auth-dir.ts'
 import { kubeconfigFile } from '../../lib/files/names.ts'
 import { secretMode } from '../../lib/files/plain-file.ts'
 import type { Run } from '../../lib/graph/run.ts'
-import { compare } from '../../lib/node/place.ts'
+import { diff } from '../../lib/node/place.ts'
 import { checkStaging, longestUse, type StagingOwner } from '../../lib/node/staging.ts'
 import type { NodeState, PlacesState } from '../../lib/node/state.ts'
 import { isIssuedBy, readCertificate } from '../../lib/pki/certificate.ts'
 import { ownCas, tryCertificate } from '../../lib/pki/pair.ts'
-import type { DriftKind, Reason } from '../../lib/reason.ts'
+import type { Difference, ReasonOf } from '../../lib/reason.ts'
 import { formatNames } from '../../lib/wording.ts'
 import { nodeUser } from '../layouts/layout.ts'
 import { identityFiles, nodeFiles } from '../tables/files.ts'
-import { certificatesIn, formatOthers, guardIdentity, guardNewer, type HeldFile, heldOn, type Other } from './guards.ts'
-import { digestOf, sha256 } from './look.ts'
-
-export type NodeReason = Reason & { kind: 'on-node' }
+import { certificatesIn, formatOthers, guard, type HeldFile, heldOn, type Other } from './guards.ts'
+import { digestOf, installOf, sha256 } from './look.ts'
 
 export interface NodeVerdict {
   /** Undefined if everything matches. */
-  readonly wrong: NodeReason | undefined
+  readonly wrong: ReasonOf<'on-node'> | undefined
   /** Files of another identity, which are kept in auth/backup before they are overwritten. */
   readonly others: readonly Other[]
   readonly warning: string | undefined
@@ -45,8 +43,7 @@ export function checkNode(
   isForced: boolean,
 ): NodeVerdict {
   const unproven = guardMachine(run, node, look, names.together)
-  const others = guardIdentity(run, node, look)
-  if (!isForced) guardNewer(run, node, look)
+  const others = guard(run, node, look, isForced)
   const foreign = [...foreignFiles(run, node, look, names), ...formerNodeFiles(run, look)]
   const neighbours = neighboursIn(run, look, names)
   const prunes = run.options.prune && neighbours.length === 0
@@ -79,17 +76,17 @@ function refuseUnseen({ cluster }: Run, { places }: NodeState, files: readonly s
   if (places instanceof Failure && files.some((name) => identityFiles(cluster).has(name))) throw places
 }
 
-export function filesToCopy({ missing, differ, wrongOwner }: NodeReason): string[] {
+export function filesToCopy({ missing, differ, wrongOwner }: ReasonOf<'on-node'>): string[] {
   return [...new Set([...missing, ...differ, ...wrongOwner])]
 }
 
-export function isRight({ kind, ...lists }: NodeReason): boolean {
+export function isRight({ kind, ...lists }: ReasonOf<'on-node'>): boolean {
   return Object.values(lists).every((list) => list.length === 0)
 }
 
 /** Compares what belongs there with what is there. */
-export function compareFolder(run: Run, node: ClusterNode, seen: NodeState): NodeReason {
-  const drifts = compare(
+export function compareFolder(run: Run, node: ClusterNode, seen: NodeState): ReasonOf<'on-node'> {
+  const drifts = diff(
     nodeFiles(run.cluster, node).map((name) => ({
       path: name,
       // A file that is not in auth/ yet is compared once it is.
@@ -100,7 +97,8 @@ export function compareFolder(run: Run, node: ClusterNode, seen: NodeState): Nod
     })),
     seen,
   )
-  const names = (...whats: DriftKind[]) => drifts.flatMap(({ path, what }) => (whats.includes(what) ? [path] : []))
+  const names = (...whats: Difference['what'][]) =>
+    drifts.flatMap(({ path, what }) => (whats.includes(what) ? [path] : []))
   return {
     kind: 'on-node',
     missing: names('missing'),
@@ -164,18 +162,21 @@ export function stagingOwner({ auth }: Run): StagingOwner {
 export function splitMarks(
   run: Run,
   { places }: { readonly places: Pick<PlacesState, 'drained'> },
-  { timeout }: Install,
 ): { readonly left: string[]; readonly inUse: string[] } {
   // Restart, health, and on each gateway drain and undrain: each may take as long.
   const gateways = run.cluster.nodes.filter(({ role }) => role === 'gateway').length
-  const longest = Math.max(longestUse, ((2 + 2 * gateways) * timeout) / 1000)
+  const longest = Math.max(longestUse, ((2 + 2 * gateways) * installOf(run).timeout) / 1000)
   const marks = Map.groupBy(places.drained, (each) => checkStaging(each, stagingOwner(run), longest))
   const names = (use: ReturnType<typeof checkStaging>) => (marks.get(use) ?? []).map(({ name }) => name)
   return { left: [...names('of this run'), ...names('left')], inUse: names('may be in use') }
 }
 
 /** For --force: every file, whether it matches or not. */
-export function everything({ cluster }: Run, node: ClusterNode, wrong: NodeReason | undefined): NodeReason {
+export function everything(
+  { cluster }: Run,
+  node: ClusterNode,
+  wrong: ReasonOf<'on-node'> | undefined,
+): ReasonOf<'on-node'> {
   const none = { missing: [], wrongMode: [], wrongOwner: [], pruned: [], leftovers: [] }
   return { kind: 'on-node', ...none, ...wrong, differ: nodeFiles(cluster, node) }
 }
@@ -188,7 +189,7 @@ export function refuseEarlyClock({ auth, cluster }: Run, node: ClusterNode, now:
   throw new Failure(`by its clock these are not valid yet: ${formatNames(early.map(auth.files.certificate))}`, {
     node: node.name,
     code: 'clock',
-    remedy: `compare date -u there and here, and set the clock that is wrong; then ${runAgain}`,
+    remedy: `diff date -u there and here, and set the clock that is wrong; then ${runAgain}`,
   })
 }
 

@@ -113,6 +113,13 @@ function whereReplaced(auth: AuthDir, file: string, theirs: Buffer): string | un
   )
 }
 
+/** Before anything is replaced on the node: both guards, for its folder and its places. Returns what would be overwritten. */
+export function guard(run: Run, node: ClusterNode, seen: NodeState, isForced: boolean): Other[] {
+  const others = guardIdentity(run, node, seen)
+  if (!isForced) guardNewer(run, node, seen)
+  return others
+}
+
 /** Throws a refusal if the node holds another identity, or returns it with --replace-identity. */
 export function guardIdentity(run: Run, node: ClusterNode, look: NodeState): Other[] {
   const others = otherIdentities(run, heldOn(run, node, look))

@@ -1,17 +1,17 @@
 /** Installs deployed files where the units of a node read them: files, restarts, proof, and the rollback on failure. */
 import { setTimeout as delay } from 'node:timers/promises'
 import type { Change } from '../../lib/change.ts'
-import type { Install } from '../../lib/cluster/cluster.ts'
 import { Failure, runAgain } from '../../lib/failure.ts'
+import type { Run } from '../../lib/graph/run.ts'
 import { besideOf } from '../../lib/node/place.ts'
 import { type PlacesState, realPath } from '../../lib/node/state.ts'
-import { formatReasons, type UnitReason } from '../../lib/reason.ts'
+import { formatReasons, type ReasonOf } from '../../lib/reason.ts'
 import type { Unit } from '../layouts/layout.ts'
 import { backOut } from './back-out.ts'
 import { drainedByAnother, markDrained, undrain } from './drain.ts'
 import { splitMarks } from './folder.ts'
-import { guardIdentity, guardNewer, keepOthers } from './guards.ts'
-import { reloadTime, repeat } from './look.ts'
+import { keepOthers, type Other } from './guards.ts'
+import { installOf, reloadTime, repeat } from './look.ts'
 import { guarded, type Standing, standingOf } from './quorum.ts'
 import { forgetOld, type NodeRun, replaceAtPlaces } from './replace.ts'
 import { proveClient, restart, restartUnproven, waitUntilHealthy, waitUntilServed, waitUntilShown } from './restart.ts'
@@ -30,23 +30,20 @@ import {
 /** `found` must come from a look made just now. */
 export async function bringUp(
   on: NodeRun,
-  found: UnitsFound,
+  found: UnitsFound & { readonly others: readonly Other[] },
   isForced: boolean,
 ): Promise<{ change?: Change; warning?: string }> {
-  const { run, node, install } = on
-  const others = guardIdentity(run, node, found.look)
-  if (!isForced) guardNewer(run, node, found.look)
-  const { left, inUse } = splitMarks(run, found, install)
+  const { run, node } = on
+  const { undrain: undraining } = installOf(run)
+  const { left, inUse } = splitMarks(run, found)
   if (inUse.length > 0) throw drainedByAnother(node, inUse)
-  const verdicts = checkUnitsOf(run, node, install, found).map((verdict) =>
-    isForced ? asForced(verdict, install) : verdict,
-  )
-  const isLeftDrained = left.length > 0 && install.undrain !== ''
+  const verdicts = checkUnitsOf(run, node, found).map((verdict) => (isForced ? asForced(run, verdict) : verdict))
+  const isLeftDrained = left.length > 0 && undraining !== ''
   // Until it is healthy it should get no requests.
   const undrainsLater =
     isLeftDrained && verdicts.some(({ unit }) => unit.isDrained && whyUnsteady(unit, found) !== undefined)
-  if (undrainsLater) await markDrained(run, node, install, left)
-  else if (isLeftDrained) await undrain(run, node, install, left)
+  if (undrainsLater) await markDrained(run, node, left)
+  else if (isLeftDrained) await undrain(run, node, left)
   const stale = verdicts.flatMap(({ reason, ...rest }): StaleUnit[] => (reason ? [{ ...rest, reason }] : []))
   const before = await lookBefore(on, stale, found)
   const all = wantedAt(
@@ -55,7 +52,7 @@ export async function bringUp(
     found.places,
   )
   const wanted = changedOf(stale, all, found)
-  keepOthers(run, node, others)
+  keepOthers(run, node, found.others)
   if (wanted.length > 0) on.tell({ doing: 'installing', files: wanted.length })
   await replaceAtPlaces(on, found, { wanted, all })
   const paths = [...new Set([...wanted.map(({ path }) => path), ...before.kept])]
@@ -72,7 +69,7 @@ export async function bringUp(
       ? error
       : await backOut(on, error, { found, paths, units: toRestart(stale, found, restarted) })
   }
-  if (undrainsLater && !restarted.some(({ isDrained }) => isDrained)) await undrain(run, node, install)
+  if (undrainsLater && !restarted.some(({ isDrained }) => isDrained)) await undrain(run, node)
   await forgetOld(on, found, digestsIn(paths, all, wanted))
   const change: Change = {
     kind: 'installed',
@@ -87,17 +84,17 @@ export async function bringUp(
 }
 
 /** For --force: installs every file again, and restarts the units that read one only at their start. */
-export function asForced({ reason, ...check }: UnitCheck, { drain }: Install): UnitCheck {
+export function asForced(run: Run, { reason, ...check }: UnitCheck): UnitCheck {
   const { unit, isUp } = check
   const places = unit.files.map(({ path }) => ({ path, what: 'differs' as const }))
   const none = { kind: 'unit', unit: unit.unit, notLoaded: [], notServed: [] } as const
   const restarts = isUp && unit.files.some(({ loads }) => loads === 'restart')
-  const isDrained = restarts && unit.isDrained === true && drain !== ''
+  const isDrained = restarts && unit.isDrained === true && installOf(run).drain !== ''
   return { ...check, reason: { ...none, ...reason, places, restarts, isDrained } }
 }
 
 /** A unit that differs from what is wanted. */
-type StaleUnit = UnitCheck & { readonly reason: UnitReason }
+type StaleUnit = UnitCheck & { readonly reason: ReasonOf<'unit'> }
 
 /** The state of the node's units before anything was changed. */
 interface Before {
@@ -176,14 +173,14 @@ async function loadAll(
 }
 
 /** Kubeconfigs whose pair is new, or was installed by a run that was killed before it removed the old files. */
-export function unprovenClients(unit: Unit, reason: UnitReason, places: PlacesState): string[] {
+export function unprovenClients(unit: Unit, reason: ReasonOf<'unit'>, places: PlacesState): string[] {
   const isLeft = keptFor(unit, places).length > 0
   const isNew = (path: string) => isLeft || reason.places.some((place) => place.path === path)
   return unit.files.flatMap(({ part, path, file }) => (part === 'pair' && isNew(path) ? [file] : []))
 }
 
 /** True if the unit has reloaded without a restart. Then it must be healthy with the new files. */
-async function isReloaded(on: NodeRun, unit: Unit, { restarts }: UnitReason): Promise<boolean> {
+async function isReloaded(on: NodeRun, unit: Unit, { restarts }: ReasonOf<'unit'>): Promise<boolean> {
   if (restarts || !(await waitUntilServed(on, unit, 'reload')) || !(await waitUntilReloaded(on, unit))) return false
   await waitUntilHealthy(on, unit)
   return true
@@ -193,18 +190,15 @@ async function isReloaded(on: NodeRun, unit: Unit, { restarts }: UnitReason): Pr
 const reloadPause = 1000
 
 /** True if the unit has reloaded, in time, each file that its command line says it reloads. If not, it needs a restart. */
-async function waitUntilReloaded(
-  { run, node, install, signal, tell }: NodeRun,
-  { unit, files }: Unit,
-): Promise<boolean> {
+async function waitUntilReloaded({ run, node, signal, tell }: NodeRun, { unit, files }: Unit): Promise<boolean> {
   if (!files.some(({ loads }) => loads === 'reload')) return true
   tell({ doing: 'waiting for', unit, path: '/metrics' })
   const look = async () => {
     await delay(reloadPause, undefined, { signal })
-    const checks = checkUnitsOf(run, node, install, await lookAtUnits(run, node, install))
+    const checks = checkUnitsOf(run, node, await lookAtUnits(run, node))
     return checks.find((check) => check.unit.unit === unit)?.reason?.notLoaded[0]
   }
-  return (await repeat(Math.min(reloadTime, install.timeout), look, signal)) === undefined
+  return (await repeat(Math.min(reloadTime, installOf(run).timeout), look, signal)) === undefined
 }
 
 /** The store has to serve its new certificate, so that the next member can find a quorum. */
@@ -242,13 +236,13 @@ interface Loaded {
 
 /** Finds a restart command that restarted nothing, and a unit that has failed since, in this run and not the next. */
 async function refuseUnloaded(on: NodeRun, { before, stale, restarted, paths }: Loaded): Promise<void> {
-  const { run, node, install } = on
+  const { run, node } = on
   const given = stale.flatMap(({ unit, reason }) => (reason.places.length > 0 ? [unit] : []))
   const found = await waitUntilSteady(on, before, [...restarted, ...given])
   // Ignores the old files that this run keeps beside the new ones.
   const kept = new Set(paths.flatMap(besideOf))
   const files = new Map([...found.places.files].filter(([path]) => !kept.has(path)))
-  const again = checkUnitsOf(run, node, install, { ...found, places: { ...found.places, files } })
+  const again = checkUnitsOf(run, node, { ...found, places: { ...found.places, files } })
   const isUp = new Map(again.map((each) => [each.unit.unit, each.isUp]))
   const ended = restarted.find(({ unit }) => isUp.get(unit) !== true)?.unit
   if (ended !== undefined)

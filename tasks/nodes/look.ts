@@ -1,7 +1,7 @@
 /** Looks at a node: its folder, and with `install` the places of its units, by one command. */
 import { createHash } from 'node:crypto'
 import { setTimeout as delay } from 'node:timers/promises'
-import { type ClusterNode, completeInstall } from '../../lib/cluster/cluster.ts'
+import { type ClusterNode, completeInstall, type Install } from '../../lib/cluster/cluster.ts'
 import { Failure, runAgain } from '../../lib/failure.ts'
 import { clientPairFile } from '../../lib/files/names.ts'
 import { once } from '../../lib/files/plain-file.ts'
@@ -107,6 +107,12 @@ export async function readListening(run: Run, node: ClusterNode, ports: readonly
   const listening = (await lookAtMachine(run, node, ports)).ports
   const open = ports.filter((port) => listening.has(port))
   return Promise.all(open.map(async (port) => ({ port, shown: await readShown({ run }, node, port) })))
+}
+
+/** For what is done with `install` alone. */
+export function installOf({ cluster: { install } }: Pick<Run, 'cluster'>): Install {
+  if (!install) throw new Error('cluster.yaml has no install')
+  return install
 }
 
 /** The places of a look at a node with `install`. Throws the Failure if they could not be looked at. */

@@ -10,10 +10,10 @@ import { isIssuedBy, readCertificates } from '../../lib/pki/certificate.ts'
 import { ownCas } from '../../lib/pki/pair.ts'
 import { formatNames, printable } from '../../lib/wording.ts'
 import type { Unit } from '../layouts/layout.ts'
-import { type Serving, withStore } from './component.ts'
+import { type Asking, withStore } from './component.ts'
 import { stagingOwner } from './folder.ts'
 import { heldOn } from './guards.ts'
-import { lookAtNode, repeat } from './look.ts'
+import { installOf, lookAtNode, repeat } from './look.ts'
 import { commandLimit, type NodeRun } from './replace.ts'
 import { showsOurs, whyNotHealthy } from './restart.ts'
 
@@ -56,7 +56,7 @@ async function whileOthersAreHealthy(on: NodeRun, unit: Unit, work: () => Promis
     turn = await takeTurn(on, unit)
     return turn instanceof Failure ? turn.message : undefined
   }
-  await repeat(on.install.timeout, look, on.signal)
+  await repeat(installOf(on.run).timeout, look, on.signal)
   if (turn instanceof Failure) throw turn
   try {
     await work()
@@ -71,7 +71,7 @@ type Turn = { readonly lease: string } | Failure
 
 /** The lock is kept in the store itself, which is healthy. */
 async function takeTurn(on: NodeRun, unit: Unit): Promise<Turn> {
-  const seconds = Math.ceil(commandLimit(on.install) / 1000) + settling
+  const seconds = Math.ceil(commandLimit(on.run) / 1000) + settling
   const owner = { owner: stagingOwner(on.run).auth, host: hostname(), seconds }
   const taken = await withStore(on, on.node, (etcd) =>
     takeStoreLock(etcd, { key: `harderway/restart/${unit.unit}`, ...owner }),
@@ -148,9 +148,9 @@ export function foreignMembers(
     )
 }
 
-export function readMembers(serving: Serving, node: ClusterNode): Promise<Member[]> {
+export function readMembers(asking: Asking, node: ClusterNode): Promise<Member[]> {
   return withStore(
-    serving,
+    asking,
     node,
     async (etcd) => (await etcd.readAs(memberList, 'POST', '/v3/cluster/member/list', {})).members,
   )

@@ -1,6 +1,6 @@
 /** Replaces the files of a node, all or none: those of its folder by those of auth/, and those where its units read by the folder's. */
 import { randomBytes } from 'node:crypto'
-import type { ClusterNode, Install } from '../../lib/cluster/cluster.ts'
+import type { ClusterNode } from '../../lib/cluster/cluster.ts'
 import { Failure, runAgain } from '../../lib/failure.ts'
 import type { Run } from '../../lib/graph/run.ts'
 import type { Work } from '../../lib/graph/target.ts'
@@ -8,18 +8,17 @@ import type { Replacement, Root } from '../../lib/node/node.ts'
 import { accessFor, folderOf } from '../../lib/node/place.ts'
 import { namesOf } from '../../lib/node/staging.ts'
 import type { NodeState } from '../../lib/node/state.ts'
-import { formatReason } from '../../lib/reason.ts'
+import { formatReason, type ReasonOf } from '../../lib/reason.ts'
 import { quote } from '../../lib/wording.ts'
 import { identityFiles, nodeFiles } from '../tables/files.ts'
-import { compareFolder, filesToCopy, isRight, type NodeReason, stagingOwner } from './folder.ts'
-import { sha256 } from './look.ts'
+import { compareFolder, filesToCopy, isRight, stagingOwner } from './folder.ts'
+import { installOf, sha256 } from './look.ts'
 import type { UnitsFound, WantedPlace } from './units.ts'
 
 /** A node whose units are being changed. */
 export interface NodeRun {
   readonly run: Run
   readonly node: ClusterNode
-  readonly install: Install
   readonly signal: AbortSignal
   readonly tell: Work['tell']
 }
@@ -28,7 +27,7 @@ export interface NodeRun {
 export async function replaceInFolder(
   run: Run,
   node: ClusterNode,
-  { seen, wrong, tell }: { seen: NodeState; wrong: NodeReason; tell: Work['tell'] },
+  { seen, wrong, tell }: { seen: NodeState; wrong: ReasonOf<'on-node'>; tell: Work['tell'] },
 ): Promise<void> {
   const { auth, cluster } = run
   const on = await run.connect(node)
@@ -85,8 +84,8 @@ function refuseWrong(run: Run, node: ClusterNode, seen: NodeState): void {
 
 /** Throws a Failure if not all files are installed afterwards, or if the old files have changed since the look. */
 export async function replaceAtPlaces(
-  { run, node, install: { sudo } }: NodeRun,
-  { look: { folder }, places: { files: seen } }: UnitsFound,
+  { run, node }: NodeRun,
+  { folder, files: seen }: UnitsFound,
   { wanted, all }: { readonly wanted: readonly WantedPlace[]; readonly all: readonly WantedPlace[] },
 ): Promise<void> {
   if (wanted.length === 0) return
@@ -102,7 +101,7 @@ export async function replaceAtPlaces(
   })
   const isGuarded = ({ file }: WantedPlace) => identityFiles(run.cluster).has(file)
   const unchanged = [...new Set([...wanted, ...all.filter(isGuarded)].map(({ path }) => path))]
-  await (await run.connect(node)).replace({ folder, sudo, files, unchanged, seen })
+  await (await run.connect(node)).replace({ folder, sudo: installOf(run).sudo, files, unchanged, seen })
 }
 
 /** Throws a Failure where they are not back. */
@@ -118,15 +117,11 @@ export async function forgetOld(on: NodeRun, found: UnitsFound, files: ReadonlyM
 }
 
 /** Undefined where there is nothing to do. */
-function rootOf(
-  { install: { sudo } }: NodeRun,
-  { look: { folder } }: UnitsFound,
-  [path]: readonly string[],
-): Root | undefined {
-  return path === undefined ? undefined : { folder: folder ?? folderOf(path), sudo }
+function rootOf({ run }: NodeRun, { folder }: UnitsFound, [path]: readonly string[]): Root | undefined {
+  return path === undefined ? undefined : { folder: folder ?? folderOf(path), sudo: installOf(run).sudo }
 }
 
 /** Milliseconds for a restart or a drain: install.timeout, but at least two minutes. */
-export function commandLimit({ timeout }: Install): number {
-  return Math.max(timeout, 120_000)
+export function commandLimit(run: Run): number {
+  return Math.max(installOf(run).timeout, 120_000)
 }

@@ -7,9 +7,9 @@ import { tryCertificate } from '../../lib/pki/pair.ts'
 import { excerpt, printable, withoutKeys } from '../../lib/wording.ts'
 import type { Port, Unit } from '../layouts/layout.ts'
 import { nodeUnits } from '../tables/places.ts'
-import { type Asking, healthQuestion, isApiServer, readHealth, readShown } from './component.ts'
+import { healthQuestion, isApiServer, readHealth, readShown } from './component.ts'
 import { drain, markDrained, undrain } from './drain.ts'
-import { reloadTime, repeat } from './look.ts'
+import { installOf, reloadTime, repeat } from './look.ts'
 import { commandLimit, type NodeRun } from './replace.ts'
 
 /**
@@ -38,29 +38,29 @@ async function whileDrained(
   work: () => Promise<void>,
   isBackOut = false,
 ): Promise<void> {
-  const { run, node, install, tell } = on
-  const isToUndrain = isDrained === true && install.drain !== '' && (await tryToDrain(on, isBackOut))
+  const { run, node, tell } = on
+  const isToUndrain = isDrained === true && installOf(run).drain !== '' && (await tryToDrain(on, isBackOut))
   try {
     await work()
   } catch (error) {
-    if (isToUndrain) await undrain(run, node, install).catch(() => {})
+    if (isToUndrain) await undrain(run, node).catch(() => {})
     throw error
   }
   if (!isToUndrain) return
   tell({ doing: 'undraining', node: node.name })
-  await undrain(run, node, install)
+  await undrain(run, node)
 }
 
 /** False if the node could not be drained, for a back-out; else throws that Failure. */
-async function tryToDrain({ run, node, install, tell }: NodeRun, isBackOut: boolean): Promise<boolean> {
+async function tryToDrain({ run, node, tell }: NodeRun, isBackOut: boolean): Promise<boolean> {
   try {
-    await markDrained(run, node, install)
+    await markDrained(run, node)
     tell({ doing: 'draining', node: node.name })
-    await drain(run, node, install)
+    await drain(run, node)
     return true
   } catch (error) {
     // Another run's mark means that it is drained for that one.
-    if (!(error instanceof Failure && error.code === 'busy')) await undrain(run, node, install).catch(() => {})
+    if (!(error instanceof Failure && error.code === 'busy')) await undrain(run, node).catch(() => {})
     if (isBackOut && error instanceof Failure) return false
     throw error
   }
@@ -68,7 +68,7 @@ async function tryToDrain({ run, node, install, tell }: NodeRun, isBackOut: bool
 
 export async function waitUntilHealthy(on: NodeRun, unit: Unit): Promise<void> {
   if (unit.health) on.tell({ doing: 'waiting for', unit: unit.unit, path: unit.health.path })
-  const why = await repeat(on.install.timeout, () => whyNotHealthy(on, on.node, unit), on.signal)
+  const why = await repeat(installOf(on.run).timeout, () => whyNotHealthy(on, on.node, unit), on.signal)
   if (why !== undefined) throw await notHealthy(on, unit, why)
 }
 
@@ -82,35 +82,35 @@ export async function waitUntilServed(on: NodeRun, unit: Unit, after: 'reload' |
   let isServed = false
   const look = async () => {
     // These first: nobody gets a new certificate before them.
-    const toNamers = mayStaySo ? await readServing(on, on.node, unit, on.node.name) : []
-    const toOthers = await readServing(on, on.node, unit)
+    const toNamers = mayStaySo ? await readAsking(on, on.node, unit, on.node.name) : []
+    const toOthers = await readAsking(on, on.node, unit)
     isServed = toOthers.every((each) => each === 'ours')
     const staysSo = mayStaySo && toNamers.every((each) => each === 'ours') && toOthers.includes('another')
     return isServed || staysSo ? undefined : 'another certificate, or none'
   }
-  await repeat(Math.min(reloadTime, on.install.timeout), look, on.signal)
+  await repeat(Math.min(reloadTime, installOf(on.run).timeout), look, on.signal)
   return isServed
 }
 
 /** True if one of the ports does: a store without a quorum serves only other members. */
 export async function showsOurs(on: NodeRun, node: ClusterNode, unit: Unit): Promise<boolean> {
-  return (await readServing(on, node, unit)).includes('ours')
+  return (await readAsking(on, node, unit)).includes('ours')
 }
 
 export async function waitUntilShown(on: NodeRun, unit: Unit): Promise<boolean> {
   const look = async () => ((await showsOurs(on, on.node, unit)) ? undefined : 'none')
-  return (await repeat(on.install.timeout, look, on.signal)) === undefined
+  return (await repeat(installOf(on.run).timeout, look, on.signal)) === undefined
 }
 
 /** Whose certificate each port of the unit serves, to clients that name the server so, or that dial its address. */
-function readServing(
+function readAsking(
   on: NodeRun,
   node: ClusterNode,
   unit: Unit,
   name?: string,
 ): Promise<('ours' | 'another' | 'nothing')[]> {
   const look = async (port: Port) => {
-    const shown = await readShown(asking(on), node, port.port, name)
+    const shown = await readShown(on, node, port.port, name)
     if (shown === 'nothing') return shown
     return tryCertificate(on.run.auth, port.name)?.der.equals(shown) ? 'ours' : 'another'
   }
@@ -119,12 +119,7 @@ function readServing(
 
 /** Undefined if the unit is healthy. */
 export async function whyNotHealthy(on: NodeRun, node: ClusterNode, { health }: Unit): Promise<string | undefined> {
-  return health && (await readHealth(asking(on), node, health)).why
-}
-
-/** Uses the connection of the node that is being built, whichever node is queried. */
-function asking({ run, signal, node }: NodeRun): Asking {
-  return { run, signal, through: node }
+  return health && (await readHealth(on, node, health)).why
 }
 
 /**
@@ -139,7 +134,7 @@ export async function proveClient(on: NodeRun, kubeconfig: string): Promise<void
     const health = nodeUnits({ ...run.cluster, install: false }, each).find(isApiServer)?.health
     if (!health) continue
     try {
-      const { status } = await ask({ ...healthQuestion({ ...asking(on), through: node }, each, health), as })
+      const { status } = await ask({ ...healthQuestion(on, each, health), as })
       // 429 and 503 come before it looks at the certificate, as while it shuts down.
       if (![401, 429, 503].includes(status)) return
       whys.push(`${each.name} answers ${status}`)
@@ -157,9 +152,9 @@ export async function proveClient(on: NodeRun, kubeconfig: string): Promise<void
 }
 
 async function runAsRoot(on: NodeRun, command: string, unit: Unit): Promise<void> {
-  const { run, node, install } = on
-  const limit = commandLimit(install)
-  const asked = { sudo: install.sudo, command, limit }
+  const { run, node } = on
+  const limit = commandLimit(run)
+  const asked = { sudo: installOf(run).sudo, command, limit }
   const { status, said } = await (await run.connect(node)).run(asked).catch(async (error) => {
     if (!(error instanceof Failure) || error.code !== 'timed-out') throw error
     throw await notHealthy(on, unit, `${command} has not ended in ${limit / 1000} s`)
@@ -169,11 +164,11 @@ async function runAsRoot(on: NodeRun, command: string, unit: Unit): Promise<void
 }
 
 export async function notHealthy(on: NodeRun, { unit, bundle }: Unit, why: string): Promise<Failure> {
-  const { run, node, install } = on
+  const { run, node } = on
   const journal = `journalctl -u ${unit} -n 8 --no-pager -o cat`
   const said =
     bundle === undefined
-      ? await (await run.connect(node)).run({ sudo: install.sudo, command: journal }).catch(() => undefined)
+      ? await (await run.connect(node)).run({ sudo: installOf(run).sudo, command: journal }).catch(() => undefined)
       : undefined
   const lines = withoutKeys(printable(said?.said ?? ''))
   return new Failure(`${unit} is not healthy: ${why}`, {

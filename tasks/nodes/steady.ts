@@ -3,6 +3,7 @@ import { setTimeout as delay } from 'node:timers/promises'
 import type { PlacesState } from '../../lib/node/state.ts'
 import type { Unit } from '../layouts/layout.ts'
 import { nodeUnits } from '../tables/places.ts'
+import { installOf } from './look.ts'
 import type { NodeRun } from './replace.ts'
 import { notHealthy } from './restart.ts'
 import { isInstalled, keptFor, lookAtUnits, settlingTime, type UnitsFound, whyUnsteady } from './units.ts'
@@ -22,13 +23,13 @@ interface Watch {
   readonly first: UnitsFound | undefined
 }
 
-/** Returns the last look. Throws a Failure if a unit is not healthy within install.timeout, or does not stay so. */
+/** Returns the last look. Throws a Failure if a unit is not healthy within installOf(run).timeout, or does not stay so. */
 export async function waitUntilSteady(on: NodeRun, before: UnitsFound, renewed: readonly Unit[]): Promise<UnitsFound> {
-  const { run, node, install, signal } = on
+  const { run, node, signal } = on
   const units = nodeUnits(run.cluster, node)
-  const until = performance.now() + install.timeout
+  const until = performance.now() + installOf(run).timeout
   for (let first: UnitsFound | undefined; ; ) {
-    const seen = await lookAtUnits(run, node, install)
+    const seen = await lookAtUnits(run, node)
     const { found, unsteady, seconds } = checkSteady({ units, before, renewed, first }, seen)
     if (unsteady === undefined && (first !== undefined || seconds === 0)) return found
     if (unsteady && performance.now() > until) throw await notHealthy(on, ...unsteady)

@@ -1,25 +1,24 @@
 /** The check of a node's units: which files differ where they read them, and what they have not loaded. */
 import { isDeepStrictEqual } from 'node:util'
-import type { ClusterNode, Install } from '../../lib/cluster/cluster.ts'
+import type { ClusterNode } from '../../lib/cluster/cluster.ts'
 import { Failure, runAgain, tryToAwait } from '../../lib/failure.ts'
 import { caName, encryptionConfigFile, nextName } from '../../lib/files/names.ts'
 import { secretMode } from '../../lib/files/plain-file.ts'
 import type { Run } from '../../lib/graph/run.ts'
 import { readClientCertificate, readServer } from '../../lib/kubernetes/kubeconfig.ts'
 import { asUnknown } from '../../lib/node/node.ts'
-import { type Account, besideOf, compare, type Drift, folderOf, root, type WantedFile } from '../../lib/node/place.ts'
+import { type Account, besideOf, diff, folderOf, root, type WantedFile } from '../../lib/node/place.ts'
 import { fileAt, isRunning, type NodeState, type PlacesState, realPath } from '../../lib/node/state.ts'
 import { isIssuedBy, readCertificate, readCertificates } from '../../lib/pki/certificate.ts'
 import { ownCas, tryCertificate } from '../../lib/pki/pair.ts'
-import type { UnitReason } from '../../lib/reason.ts'
+import type { Difference, ReasonOf } from '../../lib/reason.ts'
 import { apiServer, type Health, type Place, type Port, type Unit } from '../layouts/layout.ts'
 import { certTable } from '../tables/certs.ts'
 import { nodeUnits } from '../tables/places.ts'
 import { addressOf, readHealth, readReloadTime, readShown, type Shown } from './component.ts'
-import { digestAt, lookAtMachine, lookAtNode, placesOf, repeat } from './look.ts'
+import { digestAt, installOf, lookAtMachine, lookAtNode, placesOf, repeat } from './look.ts'
 
-export interface UnitsFound {
-  readonly look: NodeState
+export interface UnitsFound extends NodeState {
   readonly places: PlacesState
   /** The certificates that are served, by port. */
   readonly served: ReadonlyMap<number, Shown>
@@ -33,7 +32,7 @@ export interface UnitsFound {
 export interface UnitCheck {
   readonly unit: Unit
   /** Undefined if everything matches. */
-  readonly reason: UnitReason | undefined
+  readonly reason: ReasonOf<'unit'> | undefined
   /** True if it runs, or tries to. */
   readonly isUp: boolean
   /** By then it will use a pair that is in its place; undefined if it does already. In seconds since 1970 by the node's clock. */
@@ -45,26 +44,21 @@ export interface UnitCheck {
 }
 
 /** Uses the node's one connection. Throws a Failure if the units could not be looked at. */
-export async function lookAtUnits(
-  run: Run,
-  node: ClusterNode,
-  install: Install,
-  first?: NodeState,
-): Promise<UnitsFound> {
+export async function lookAtUnits(run: Run, node: ClusterNode, first?: NodeState): Promise<UnitsFound> {
   const units = nodeUnits(run.cluster, node)
   try {
-    const look = await lookWhenSettled(run, node, install, first)
+    const look = await lookWhenSettled(run, node, first)
     const places = placesOf(look)
     refuseOddPaths(node, units, places)
     const asked = units.filter((unit) => isInstalled(unit, places) && mayAnswer(unit, places))
     const { served, unhealthy } = await lookAtAnswers(run, node, asked)
     await refuseUnreached(run, node, asked, { served, unhealthy })
     return {
-      look,
+      ...look,
       places,
       served,
       unhealthy,
-      reloaded: await lookAtReload({ run, node, install }, asked, places),
+      reloaded: await lookAtReload(run, node, asked, places),
     }
   } catch (error) {
     throw asUnknown(node.name, error)
@@ -72,15 +66,10 @@ export async function lookAtUnits(
 }
 
 /** Waits until no unit is stopping: a killed run may be restarting it, so it does not count as stopped by its owner. */
-async function lookWhenSettled(
-  run: Run,
-  node: ClusterNode,
-  install: Install,
-  first: NodeState | undefined,
-): Promise<NodeState> {
+async function lookWhenSettled(run: Run, node: ClusterNode, first: NodeState | undefined): Promise<NodeState> {
   let look = first ?? (await lookAtNode(run, node))
   const units = nodeUnits(run.cluster, node).map(({ unit }) => unit)
-  const why = await repeat(install.timeout, async () => {
+  const why = await repeat(installOf(run).timeout, async () => {
     const stopping = units.find((unit) => placesOf(look).units.get(unit)?.isStopping)
     if (stopping !== undefined) look = await lookAtNode(run, node)
     return stopping
@@ -120,16 +109,16 @@ function mayAnswer({ unit }: Unit, { units }: PlacesState): boolean {
 
 /** Its metrics are long, so they are read only where a reload may have followed the start. */
 async function lookAtReload(
-  { run, node, install }: { readonly run: Run; readonly node: ClusterNode; readonly install: Install },
+  run: Run,
+  node: ClusterNode,
   units: readonly Unit[],
   places: PlacesState,
 ): Promise<number | undefined> {
   const waits = (unit: Unit) =>
     asStarted(unit, places).files.some(({ loads, path }) => loads === 'reload' && !isLoaded(unit, path, places))
   if (!units.some(waits)) return undefined
-  const { signal } = new AbortController()
   // Without an answer the file counts as not loaded.
-  return await tryToAwait(() => readReloadTime({ run, install, signal }, node))
+  return await tryToAwait(() => readReloadTime({ run }, node))
 }
 
 /** With what the command line of its process says. */
@@ -186,7 +175,7 @@ then ${runAgain}`,
 }
 
 /** Of the units that are installed there. */
-export function checkUnitsOf(run: Run, node: ClusterNode, install: Install, found: UnitsFound): UnitCheck[] {
+export function checkUnitsOf(run: Run, node: ClusterNode, found: UnitsFound): UnitCheck[] {
   const { places } = found
   const installed = nodeUnits(run.cluster, node)
     .filter((unit) => isInstalled(unit, places))
@@ -196,10 +185,10 @@ export function checkUnitsOf(run: Run, node: ClusterNode, install: Install, foun
       return { unit: keepsOwn ? { ...unit, files: unit.files.filter(({ part }) => !part) } : unit, keepsOwn }
     })
   const units = installed.map(({ unit }) => unit)
-  const drifts = Map.groupBy(compare(wantedAt(run, units, places), places), ({ path }) => path)
+  const drifts = Map.groupBy(diff(wantedAt(run, units, places), places), ({ path }) => path)
   return installed.map(({ unit, keepsOwn }) => ({
     unit,
-    reason: checkUnit(run, unit, install, found, drifts),
+    reason: checkUnit(run, unit, found, drifts),
     isUp: isUp(unit, places),
     reloadsBy: reloadsBy(unit, places),
     keepsOwnClient: keepsOwn,
@@ -319,13 +308,12 @@ function isUp({ unit, bundle }: Unit, places: PlacesState): boolean {
 function checkUnit(
   run: Run,
   unit: Unit,
-  { drain }: Install,
   found: UnitsFound,
-  drifts: ReadonlyMap<string, readonly Drift[]>,
-): UnitReason | undefined {
+  drifts: ReadonlyMap<string, readonly Difference[]>,
+): ReasonOf<'unit'> | undefined {
   const { places: seen, served } = found
   const up = isUp(unit, seen)
-  const places = unit.files.flatMap((place) => driftAt(place, seen, drifts))
+  const places = unit.files.flatMap((place) => differenceAt(place, seen, drifts))
   const isPlaced = (path: string) => places.some((place) => place.path === path)
   const pathsBy = (loads: Place['loads']) => unit.files.flatMap((place) => (place.loads === loads ? [place.path] : []))
   const readAtStart = pathsBy('restart')
@@ -358,7 +346,7 @@ function checkUnit(
     state,
     restarts,
     restartsBefore: up && !restarts ? unit.serves.find(isRenewed)?.restartsBefore : undefined,
-    isDrained: restarts && unit.isDrained === true && drain !== '',
+    isDrained: restarts && unit.isDrained === true && installOf(run).drain !== '',
   }
 }
 
@@ -452,11 +440,11 @@ export function keptFor({ files }: Unit, places: PlacesState): string[] {
   return paths.filter((path) => besideOf(path).some((each) => places.files.has(each)))
 }
 
-function driftAt(
+function differenceAt(
   { path }: Place,
   places: PlacesState,
-  drifts: ReadonlyMap<string, readonly Drift[]>,
-): UnitReason['places'] {
+  drifts: ReadonlyMap<string, readonly Difference[]>,
+): ReasonOf<'unit'>['places'] {
   const found = drifts.get(realPath(places, path)) ?? []
   if (found.length > 0) return found.map(({ what }) => ({ path, what }))
   // The clock was set back: no start could be later, so every run would restart the unit.

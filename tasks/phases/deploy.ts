@@ -7,13 +7,12 @@ import type { Run } from '../../lib/graph/run.ts'
 import type { Force, Work } from '../../lib/graph/target.ts'
 import { prepareProbe } from '../../lib/kubernetes/probe.ts'
 import type { NodeState } from '../../lib/node/state.ts'
-import type { Look } from '../../lib/reason.ts'
+import type { Look, ReasonOf } from '../../lib/reason.ts'
 import {
   checkNode,
   everything,
   type FolderNames,
   filesToCopy,
-  type NodeReason,
   type NodeVerdict,
   refuseEarlyClock,
 } from '../nodes/folder.ts'
@@ -47,7 +46,7 @@ export async function checkFolder({ run, node, names }: OfNode, force?: Force): 
   // files are copied first.
   const units =
     install && !wrong
-      ? await tryToAwait(async () => (await import('../nodes/units.ts')).lookAtUnits(run, node, install, look))
+      ? await tryToAwait(async () => (await import('../nodes/units.ts')).lookAtUnits(run, node, look))
       : undefined
   return { reasons: wrong ? [wrong] : [], warning, found: { look, checked, units } }
 }
@@ -60,7 +59,7 @@ export function foreseeCopies(
   return changeOf(force ? everything(run, node, checked.wrong) : checked.wrong)
 }
 
-function changeOf(wrong: NodeReason | undefined): Change | undefined {
+function changeOf(wrong: ReasonOf<'on-node'> | undefined): Change | undefined {
   return wrong && { kind: 'deployed', files: filesToCopy(wrong), removed: wrong.pruned }
 }
 
@@ -91,7 +90,7 @@ export async function copyFiles(
   }
 }
 
-function isWithin(less: NodeReason, more: NodeReason): boolean {
+function isWithin(less: ReasonOf<'on-node'>, more: ReasonOf<'on-node'>): boolean {
   const copied = filesToCopy(more)
   return (
     filesToCopy(less).every((file) => copied.includes(file)) &&

@@ -6,11 +6,11 @@ import type { Cluster, ClusterNode } from '../../lib/cluster/cluster.ts'
 import { caName } from '../../lib/files/names.ts'
 import type { Target } from '../../lib/graph/target.ts'
 import { layoutOf } from '../layouts/table.ts'
-import type { UnitsFound } from '../nodes/units.ts'
 import { certTable } from '../tables/certs.ts'
 import { nodeFiles } from '../tables/files.ts'
 import { unitsOf } from '../tables/places.ts'
 import type { DeployFound } from './deploy.ts'
+import type { InstallFound } from './install.ts'
 
 /** `earlier`: the targets that make what is deployed. */
 export function deployTargets(cluster: Cluster, earlier: readonly Target[]): Target[] {
@@ -51,7 +51,7 @@ export function installTargets(cluster: Cluster): Target[] {
   const idsOf = (role: ClusterNode['role']) => nodes.filter((node) => node.role === role).map(installId)
   const [gateways, controls] = [idsOf('gateway'), idsOf('control')]
   const load = () => import('./install.ts')
-  return nodes.map((node): Target<UnitsFound> => {
+  return nodes.map((node): Target<InstallFound> => {
     return {
       id: installId(node),
       phase: 'install',
@@ -65,10 +65,10 @@ export function installTargets(cluster: Cluster): Target[] {
       where: 'node',
       check: async (run, force, foundBefore) => {
         const before = foundBefore?.get(deployId(node)) as DeployFound | undefined
-        return (await load()).checkUnits({ run, node, install }, { force, before })
+        return (await load()).checkUnits({ run, node }, { force, before })
       },
-      build: async (run, work) => (await load()).updateUnits({ run, node, install }, work),
-      foresee: async (run, work) => (await load()).foreseeUnits({ run, node, install }, work),
+      build: async (run, work) => (await load()).updateUnits({ run, node }, work),
+      foresee: async (run, work) => (await load()).foreseeUnits({ run, node }, work),
       release: (run) => run.disconnect(node),
     }
   })

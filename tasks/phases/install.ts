@@ -1,7 +1,7 @@
 /** Phase `install`: copies the deployed files to where the units read them, until the units have loaded them. */
 
 import type { Change } from '../../lib/change.ts'
-import type { ClusterNode, Install } from '../../lib/cluster/cluster.ts'
+import type { ClusterNode } from '../../lib/cluster/cluster.ts'
 import type { Run } from '../../lib/graph/run.ts'
 import type { Force, Work } from '../../lib/graph/target.ts'
 import { nodeFolder } from '../../lib/node/staging.ts'
@@ -9,41 +9,46 @@ import type { Look, Reason } from '../../lib/reason.ts'
 import { formatNames } from '../../lib/wording.ts'
 import type { Unit } from '../layouts/layout.ts'
 import { splitMarks } from '../nodes/folder.ts'
-import { guardIdentity, guardNewer } from '../nodes/guards.ts'
-import type { NodeRun } from '../nodes/replace.ts'
+import { guard, type Other } from '../nodes/guards.ts'
+import { installOf } from '../nodes/look.ts'
 import { checkUnitsOf, lookAtUnits, runningElsewhere, type UnitCheck, type UnitsFound } from '../nodes/units.ts'
 import type { DeployFound } from './deploy.ts'
 
-type InstallOn = Pick<NodeRun, 'run' | 'node' | 'install'>
+/** With what would be overwritten. */
+export type InstallFound = UnitsFound & { readonly others: readonly Other[] }
+
+interface OnNode {
+  readonly run: Run
+  readonly node: ClusterNode
+}
 
 /** `before` is what the check of the node's deploy has found, if nothing was copied since. */
 export async function checkUnits(
-  { run, node, install }: InstallOn,
+  on: OnNode,
   { force, before }: { readonly force: Force | undefined; readonly before: DeployFound | undefined },
-): Promise<Look<UnitsFound>> {
+): Promise<Look<InstallFound>> {
   // Much may have happened since, while others were restarted: what is wrong is looked at again.
   if (before?.units && !force) {
-    const look = checkFound(run, node, install, before.units)
+    const look = checkFound(on, before.units)
     if (look.reasons.length === 0) return look
   }
   // A plan uses the same look, if files would have to be copied first.
   const look = before?.checked.wrong && before.look
-  return checkFound(run, node, install, await lookAtUnits(run, node, install, look), force)
+  return checkFound(on, await lookAtUnits(on.run, on.node, look), force)
 }
 
-function checkFound(run: Run, node: ClusterNode, install: Install, found: UnitsFound, force?: Force): Look<UnitsFound> {
-  guardIdentity(run, node, found.look)
-  if (!force) guardNewer(run, node, found.look)
-  return { ...checkNode(run, node, install, found), found }
+function checkFound({ run, node }: OnNode, found: UnitsFound, force?: Force): Look<InstallFound> {
+  const others = guard(run, node, found, force !== undefined)
+  return { ...checkNode(run, node, found), found: { ...found, others } }
 }
 
-export async function updateUnits({ run, node, install }: InstallOn, { found, signal, force, tell }: Work<UnitsFound>) {
+export async function updateUnits({ run, node }: OnNode, { found, signal, force, tell }: Work<InstallFound>) {
   const { bringUp } = await import('../nodes/install.ts')
-  return bringUp({ run, node, install, signal, tell }, found, force !== undefined)
+  return bringUp({ run, node, signal, tell }, found, force !== undefined)
 }
 
-export async function foreseeUnits(of: InstallOn, { reasons, found, force }: Work<UnitsFound>): Promise<Change> {
-  return changeOf(force ? await forcedReasons(of, found) : reasons)
+export async function foreseeUnits(on: OnNode, { reasons, found, force }: Work<InstallFound>): Promise<Change> {
+  return changeOf(force ? await forcedReasons(on, found) : reasons)
 }
 
 function changeOf(reasons: readonly Reason[]): Change {
@@ -56,24 +61,25 @@ function changeOf(reasons: readonly Reason[]): Change {
 }
 
 /** Of all that is installed, as if none of it were there. */
-async function forcedReasons({ run, node, install }: InstallOn, found: UnitsFound): Promise<Reason[]> {
+async function forcedReasons({ run, node }: OnNode, found: UnitsFound): Promise<Reason[]> {
   const { asForced } = await import('../nodes/install.ts')
-  const verdicts = checkUnitsOf(run, node, install, found).map((verdict) => asForced(verdict, install))
+  const verdicts = checkUnitsOf(run, node, found).map((verdict) => asForced(run, verdict))
   return verdicts.flatMap(({ reason }) => reason ?? [])
 }
 
-function checkNode(run: Run, node: ClusterNode, install: Install, found: UnitsFound): Look {
-  const installed = checkUnitsOf(run, node, install, found)
-  const marks = splitMarks(run, found, install)
+function checkNode(run: Run, node: ClusterNode, found: UnitsFound): Look {
+  const { undrain } = installOf(run)
+  const installed = checkUnitsOf(run, node, found)
+  const marks = splitMarks(run, found)
   const reasons: Reason[] = [
-    ...(marks.left.length > 0 && install.undrain !== '' ? [{ kind: 'left-drained', nodes: [node.name] } as const] : []),
+    ...(marks.left.length > 0 && undrain !== '' ? [{ kind: 'left-drained', nodes: [node.name] } as const] : []),
     ...installed.flatMap(({ reason }) => reason ?? []),
   ]
   const names = formatNames(installed.map(({ unit }) => unit.unit))
   const reloading = installed.filter(({ reloadsBy }) => reloadsBy !== undefined)
   const rotating = installed.flatMap(({ unit, keepsOwnClient }) => (keepsOwnClient ? [unit.unit] : []))
   const unmanaged = runningElsewhere(run, node, found.places)
-  const warning = warningOf(node, installed, { rotating, unmanaged, marks, undrain: install.undrain })
+  const warning = warningOf(node, installed, { rotating, unmanaged, marks, undrain })
   return {
     reasons,
     // A unit that is not installed has nothing to load.

@@ -8,7 +8,7 @@ import { readEmbedded } from '../../lib/kubernetes/kubeconfig.ts'
 import { findEntry, readKubeconfigs } from '../../lib/kubernetes/kubeconfig-files.ts'
 import { attributesIn, type Certificate, isIssuedBy, readCertificate } from '../../lib/pki/certificate.ts'
 import { tryCertificate } from '../../lib/pki/pair.ts'
-import { formatReasons, type Look, ownReasons, type UnitReason } from '../../lib/reason.ts'
+import { formatReasons, type Look, ownReasons, type ReasonOf } from '../../lib/reason.ts'
 import { count, formatNames } from '../../lib/wording.ts'
 import { nodeFiles } from '../tables/files.ts'
 import { nodeUnits } from '../tables/places.ts'
@@ -244,7 +244,7 @@ function takeNodes(seen: Observation): NodeItem[] {
     const shown = states.filter(({ state }) => !worst || state !== 'fresh')
     // Where no unit is due, nothing is there to be installed or loaded.
     const isDue = cluster.install !== false && nodeUnits(cluster, node).length > 0
-    const isInstalled = (isWrong: (reason: UnitReason) => boolean) =>
+    const isInstalled = (isWrong: (reason: ReasonOf<'unit'>) => boolean) =>
       answerOf(
         isDue ? install : undefined,
         ({ reasons, units = [] }) => units.length > 0 && !reasons.some((each) => each.kind === 'unit' && isWrong(each)),

@@ -10,7 +10,7 @@ import type { ClusterNode } from '../../lib/cluster/cluster.ts'
 import { Failure } from '../../lib/failure.ts'
 import { itemsOf } from '../../lib/kubernetes/client.ts'
 import { printable } from '../../lib/wording.ts'
-import { isApiServer, isStore, type Serving, withApi } from '../nodes/component.ts'
+import { type Asking, isApiServer, isStore, withApi } from '../nodes/component.ts'
 import { reloadTime, repeat } from '../nodes/look.ts'
 import { foreignMembers, readMembers } from '../nodes/quorum.ts'
 import { nodeUnits } from '../tables/places.ts'
@@ -57,22 +57,22 @@ export async function surveyStage(rotating: Rotating, rotation: Rotation): Promi
 }
 
 /** Whichever files they read. */
-export async function surveyApiServers(serving: Serving): Promise<Survey> {
-  const { run, signal } = serving
+export async function surveyApiServers(asking: Asking): Promise<Survey> {
+  const { run, signal } = asking
   const controls = run.cluster.nodes.filter(({ role }) => role === 'control')
   if (!controls.some((node) => nodeUnits(run.cluster, node).some(isApiServer)))
     return {
       unreached: ['kube-apiserver on each control node: install.units in cluster.yaml leaves it out; list it there'],
       unknown: [],
     }
-  const nodes = await apiServers(serving)
+  const nodes = await apiServers(asking)
   const [first] = nodes
   if (!first) return { unreached: [], unknown: ['no API server runs on any control node'] }
-  const running = await Promise.all(nodes.map(async (node) => ({ node, hostname: await readHostname(serving, node) })))
+  const running = await Promise.all(nodes.map(async (node) => ({ node, hostname: await readHostname(asking, node) })))
   let seen: LeasesSeen = { leases: [], now: new Date(0) }
   let silent: Control[] = []
   const look = async () => {
-    seen = await readLeases(serving, first)
+    seen = await readLeases(asking, first)
     const live = seen.leases.filter((lease) => isLive(lease, seen.now))
     silent = running.filter(({ hostname }) => !live.some((lease) => hostnameOf(lease) === hostname))
     return silent[0]?.hostname
@@ -81,9 +81,9 @@ export async function surveyApiServers(serving: Serving): Promise<Survey> {
   await repeat(reloadTime, look, signal)
   const strangers = await findStrangers(seen, running, async () => {
     await delay(renewalTime, undefined, { signal })
-    return (await readLeases(serving, first)).leases
+    return (await readLeases(asking, first)).leases
   })
-  const members = nodeUnits(run.cluster, first).some(isStore) ? await readMembers(serving, first) : []
+  const members = nodeUnits(run.cluster, first).some(isStore) ? await readMembers(asking, first) : []
   return {
     unreached: [...strangers, ...foreignMembers(members, controls)],
     unknown: silent.map(
@@ -125,10 +125,10 @@ function hostnameOf({ metadata: { labels } }: Lease): string {
   return labels['kubernetes.io/hostname'] ?? ''
 }
 
-async function readLeases(serving: Serving, node: ClusterNode): Promise<LeasesSeen> {
+async function readLeases(asking: Asking, node: ClusterNode): Promise<LeasesSeen> {
   const selector = encodeURIComponent('apiserver.kubernetes.io/identity=kube-apiserver')
   const path = `/apis/coordination.k8s.io/v1/namespaces/kube-system/leases?labelSelector=${selector}`
-  return withApi(serving, node, async (api) => {
+  return withApi(asking, node, async (api) => {
     const now = await api.time()
     const { items } = await api.readAs(leaseList, 'GET', path)
     return { leases: items, now }
@@ -136,7 +136,7 @@ async function readLeases(serving: Serving, node: ClusterNode): Promise<LeasesSe
 }
 
 /** As the kernel has it, where kube-apiserver reads it. */
-async function readHostname({ run }: Serving, node: ClusterNode): Promise<string> {
+async function readHostname({ run }: Asking, node: ClusterNode): Promise<string> {
   const { status, said } = await (await run.connect(node)).run({
     sudo: '',
     command: 'cat /proc/sys/kernel/hostname',

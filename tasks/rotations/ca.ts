@@ -24,7 +24,7 @@ import { blocksIn, certificatePem } from '../../lib/pki/pem.ts'
 import { readPrivateKey } from '../../lib/pki/private-key.ts'
 import { generatePrivateKey, issueCertificate, issuerNameOf, privateKeyPem, selfSign } from '../../lib/pki/x509.ts'
 import { formatDate, formatNames } from '../../lib/wording.ts'
-import { isApiServer, type Serving, withApi } from '../nodes/component.ts'
+import { type Asking, isApiServer, withApi } from '../nodes/component.ts'
 import { reloadTime, repeat } from '../nodes/look.ts'
 import { checkUnitsOf, lookAtUnits, runningElsewhere } from '../nodes/units.ts'
 import { certTable } from '../tables/certs.ts'
@@ -129,10 +129,10 @@ const finished: Stage = {
 }
 
 /** Units with a client certificate that is not from us: the API servers accept none of the old CA any more. */
-async function ownClients({ run, install }: Rotating, node: ClusterNode): Promise<string[]> {
-  const found = await lookAtUnits(run, node, install)
+async function ownClients({ run }: Rotating, node: ClusterNode): Promise<string[]> {
+  const found = await lookAtUnits(run, node)
   const unmanaged = runningElsewhere(run, node, found.places)
-  const own = checkUnitsOf(run, node, install, found).flatMap(({ unit: { unit }, isUp, keepsOwnClient, otherPath }) => {
+  const own = checkUnitsOf(run, node, found).flatMap(({ unit: { unit }, isUp, keepsOwnClient, otherPath }) => {
     if (!isUp) return []
     const { process } = found.places.units.get(unit) ?? {}
     if (typeof process === 'object' && process.rotatesItself === undefined)
@@ -290,10 +290,10 @@ const mostTries = 10
 const configMap = v.looseObject({ data: v.optional(v.record(v.string(), v.string()), {}) })
 
 /** Only once every API server has loaded the new CA alone: else one of them would add the previous CA again. */
-async function forgetPreviousCa(serving: Serving, node: ClusterNode, previous: Certificate): Promise<void> {
+async function forgetPreviousCa(asking: Asking, node: ClusterNode, previous: Certificate): Promise<void> {
   // By its key: a CA that was renewed is in there with each of its certificates.
   const isPrevious = (der: Buffer) => readDerCertificate(der)?.publicKey.equals(previous.publicKey) === true
-  await withApi(serving, node, async (api) => {
+  await withApi(asking, node, async (api) => {
     for (let tries = 0; tries < mostTries; tries++)
       try {
         const map = await api.readAs(configMap, 'GET', clientCas)

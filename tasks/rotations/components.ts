@@ -5,7 +5,7 @@ import type { Reply } from '../../lib/kubernetes/client.ts'
 import type { Credentials } from '../../lib/kubernetes/dial.ts'
 import { ask } from '../../lib/kubernetes/probe.ts'
 import type { Health, Unit } from '../layouts/layout.ts'
-import { type Asking, healthQuestion, isApiServer, type Serving } from '../nodes/component.ts'
+import { type Asking, healthQuestion, isApiServer } from '../nodes/component.ts'
 import { checkUnitsOf, lookAtUnits, type UnitCheck } from '../nodes/units.ts'
 import { nodeUnits } from '../tables/places.ts'
 
@@ -19,14 +19,14 @@ function isAskable(unit: Unit): unit is Askable {
 }
 
 /** The checks of those that are installed there, and run. */
-export async function runningOn({ run, install }: Serving, node: ClusterNode): Promise<UnitCheck[]> {
-  const checks = checkUnitsOf(run, node, install, await lookAtUnits(run, node, install))
+export async function runningOn({ run }: Asking, node: ClusterNode): Promise<UnitCheck[]> {
+  const checks = checkUnitsOf(run, node, await lookAtUnits(run, node))
   return checks.filter(({ isUp }) => isUp)
 }
 
-export async function askable(serving: Serving, node: ClusterNode): Promise<Askable[]> {
-  if (!nodeUnits(serving.run.cluster, node).some(isAskable)) return []
-  return (await runningOn(serving, node)).flatMap(({ unit }) => (isAskable(unit) ? [unit] : []))
+export async function askable(asking: Asking, node: ClusterNode): Promise<Askable[]> {
+  if (!nodeUnits(asking.run.cluster, node).some(isAskable)) return []
+  return (await runningOn(asking, node)).flatMap(({ unit }) => (isAskable(unit) ? [unit] : []))
 }
 
 /** Throws a Failure without an answer: the server's certificate is not of that CA, or the handshake refused ours. */
@@ -45,20 +45,20 @@ export function isAccepted({ status }: Reply): boolean {
 }
 
 /** The names of the units, of those that can be queried. */
-export async function apiServersOn(serving: Serving, node: ClusterNode): Promise<string[]> {
-  return (await askable(serving, node)).filter(isApiServer).map(({ unit }) => unit)
+export async function apiServersOn(asking: Asking, node: ClusterNode): Promise<string[]> {
+  return (await askable(asking, node)).filter(isApiServer).map(({ unit }) => unit)
 }
 
 /** The control nodes whose API server runs. */
-export async function apiServers(serving: Serving): Promise<ClusterNode[]> {
-  const nodes = serving.run.cluster.nodes.filter(({ role }) => role === 'control')
-  const runs = await Promise.all(nodes.map(async (node) => (await apiServersOn(serving, node)).length > 0))
+export async function apiServers(asking: Asking): Promise<ClusterNode[]> {
+  const nodes = asking.run.cluster.nodes.filter(({ role }) => role === 'control')
+  const runs = await Promise.all(nodes.map(async (node) => (await apiServersOn(asking, node)).length > 0))
   return nodes.filter((_, i) => runs[i])
 }
 
 /** Throws a Failure if none runs: what is stored is then not known, which is not the same as nothing. */
-export async function someApiServer(serving: Serving): Promise<ClusterNode> {
-  const [node] = await apiServers(serving)
+export async function someApiServer(asking: Asking): Promise<ClusterNode> {
+  const [node] = await apiServers(asking)
   if (node) return node
   throw new Failure('no API server runs on any control node: what is stored can be neither read nor written', {
     remedy: `start them, then ${runAgain}; on each: systemctl start kube-apiserver`,

@@ -5,7 +5,7 @@ import type { Target } from '../../lib/graph/target.ts'
 import { type Client, isAnswer } from '../../lib/kubernetes/client.ts'
 import { readEncryptionConfig, readEncryptionKeys } from '../../lib/kubernetes/encryption.ts'
 import { encryptedPrefix, findStored, registry } from '../../lib/kubernetes/stored.ts'
-import { type Serving, withApi, withStore } from '../nodes/component.ts'
+import { type Asking, withApi, withStore } from '../nodes/component.ts'
 import { encryptionConfig } from '../tables/files.ts'
 import { someApiServer } from './components.ts'
 
@@ -22,9 +22,9 @@ const reportEach = 20
  * One target a resource, one after the other: the work is etcd's. Every API server encrypts with the present key by now, so what
  * others write meanwhile needs no second pass.
  */
-export function rewriteTargets(serving: Serving): Target[] {
+export function rewriteTargets(asking: Asking): Target[] {
   const { name: phase } = rewritePhase
-  return resourcesOf(serving).map(
+  return resourcesOf(asking).map(
     (resource, i, all): Target<readonly string[]> => ({
       id: `${phase}/${resource}`,
       phase,
@@ -33,13 +33,13 @@ export function rewriteTargets(serving: Serving): Target[] {
       makes: [],
       where: 'node',
       check: async () => {
-        const left = await findLeft(serving, resource)
+        const left = await findLeft(asking, resource)
         const what = `${left.length} stored ${resource} are not encrypted with the present key`
         return { reasons: left.length > 0 ? [{ kind: 'rotation', what }] : [], found: left }
       },
       build: async (_, { found, tell }) => {
-        await rewriteAll(serving, resource, found, (done) => tell({ doing: 'rewriting', done, of: found.length }))
-        const left = await findLeft(serving, resource)
+        await rewriteAll(asking, resource, found, (done) => tell({ doing: 'rewriting', done, of: found.length }))
+        const left = await findLeft(asking, resource)
         if (left.length === 0) return { change: { kind: 'rewritten', objects: found.length } }
         throw new Failure(
           `${left.length} stored ${resource} are still encrypted with an old key, ${left[0]} among them`,
@@ -52,21 +52,21 @@ export function rewriteTargets(serving: Serving): Target[] {
   )
 }
 
-function configText({ run: { auth } }: Serving): string {
+function configText({ run: { auth } }: Asking): string {
   return auth.bytes(encryptionConfig.file).toString()
 }
 
 /** Of the entry whose keys are rotated: other entries of the file have keys of their own. */
-function resourcesOf(serving: Serving): readonly string[] {
-  return readEncryptionConfig(configText(serving))?.resources ?? []
+function resourcesOf(asking: Asking): readonly string[] {
+  return readEncryptionConfig(configText(asking))?.resources ?? []
 }
 
 /** The objects not encrypted with the present key, each as `<namespace>/<name>` or `<name>`. */
-async function findLeft(serving: Serving, resource: string): Promise<string[]> {
-  const keys = readEncryptionKeys(configText(serving))
+async function findLeft(asking: Asking, resource: string): Promise<string[]> {
+  const keys = readEncryptionKeys(configText(asking))
   if (!keys) throw new Failure(`${encryptionConfig.file} has no key that could encrypt`)
   const wanted = encryptedPrefix(keys.keys[0])
-  return withStore(serving, await someApiServer(serving), async (etcd) => {
+  return withStore(asking, await someApiServer(asking), async (etcd) => {
     const left: string[] = []
     for (const folder of foldersOf(resource)) {
       const found = await findStored(etcd, folder, (prefix) => prefix !== wanted)
@@ -102,18 +102,18 @@ function split(resource: string): [plural: string, group: string] {
 
 /** Four at once, on connections that are kept. */
 async function rewriteAll(
-  serving: Serving,
+  asking: Asking,
   resource: string,
   names: readonly string[],
   reportDone: (done: number) => void,
 ): Promise<void> {
-  await withApi(serving, await someApiServer(serving), async (api) => {
+  await withApi(asking, await someApiServer(asking), async (api) => {
     const folder = await apiFolder(api, resource)
     const waiting = [...names]
     const failures: Failure[] = []
     const work = async () => {
       for (let name = waiting.shift(); name !== undefined; name = waiting.shift()) {
-        serving.signal.throwIfAborted()
+        asking.signal?.throwIfAborted()
         await rewrite(api, pathOf(folder, resource, name)).catch((error) => {
           if (!(error instanceof Failure) || !error.code?.startsWith('http-')) throw error
           failures.push(error)

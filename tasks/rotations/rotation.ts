@@ -2,7 +2,7 @@
  * What a rotation is: its stages in order. Each stage is a state of the files in auth/, which `<name>-state.ts` reads; the
  * stages say how each begins, is proven and is rolled back. `rotate` (tasks/commands/rotate.ts) drives them.
  */
-import type { Cluster, ClusterNode, Install } from '../../lib/cluster/cluster.ts'
+import type { Cluster, ClusterNode } from '../../lib/cluster/cluster.ts'
 import type { Failure } from '../../lib/failure.ts'
 import type { FileNames } from '../../lib/files/names.ts'
 import type { Run } from '../../lib/graph/run.ts'
@@ -19,7 +19,6 @@ export interface Unclear {
 /** `isForced`: what still uses the old one has been listed, and may break. */
 export interface Rotating {
   readonly run: Run
-  readonly install: Install
   readonly signal: AbortSignal
   readonly isForced: boolean
 }

@@ -189,8 +189,8 @@ const counters = new Map([
 
 /** Since its start, which was after the next key began to sign. Throws a Failure without its metrics. */
 async function findOnApiServer(rotating: Rotating, node: ClusterNode): Promise<string[]> {
-  const { run, install } = rotating
-  const { units, now } = (await lookAtUnits(run, node, install)).places
+  const { run } = rotating
+  const { units, now } = (await lookAtUnits(run, node)).places
   const { process, started = now } = units.get('kube-apiserver') ?? {}
   // The node's clock may have been set since the start.
   const age = Math.floor(typeof process === 'object' ? process.age : now - started)

@@ -4,12 +4,12 @@ import fc from 'fast-check'
 import {
   type Account,
   accessFor,
-  compare,
-  type Drift,
+  diff,
   type FileAccess,
   type FileState,
   type WantedFile,
 } from '../../../lib/node/place.ts'
+import type { Difference } from '../../../lib/reason.ts'
 
 const path = '/etc/etcd/x.pem'
 const file = (change: Partial<FileState> = {}): FileState => ({
@@ -20,10 +20,10 @@ const wanted = (change: Partial<WantedFile> = {}): WantedFile => ({
   ...{ path, sha256: 'ours', isSecret: false, readers: [root] },
   ...change,
 })
-const driftsOf = (of: WantedFile, there: FileState | undefined): Drift['what'][] =>
-  compare([of], { files: new Map(there ? [[path, there]] : []) }).map((drift) => {
-    assert.equal(drift.path, path)
-    return drift.what
+const differencesOf = (of: WantedFile, there: FileState | undefined): Difference['what'][] =>
+  diff([of], { files: new Map(there ? [[path, there]] : []) }).map((found) => {
+    assert.equal(found.path, path)
+    return found.what
   })
 
 const root: Account = { uid: 0, gids: [0] }
@@ -31,29 +31,35 @@ const kube: Account = { uid: 990, gids: [991, 5] }
 const etcd: Account = { uid: 980, gids: [981] }
 
 describe('a file differs from what is wanted', () => {
-  const rows: Readonly<Record<string, readonly [Partial<WantedFile>, FileState | undefined, ...Drift['what'][]]>> = {
-    'where it is not there': [{}, undefined, 'missing'],
-    'where a folder stands there': [{}, file({ kind: 'folder', sha256: undefined }), 'not a file'],
-    'where a link stands there': [{}, file({ kind: 'link', sha256: undefined }), 'not a file'],
-    'by its content': [{}, file({ sha256: 'other' }), 'differs'],
-    'where its content is not known': [{}, file({ sha256: undefined }), 'differs'],
-    'by its content, whatever its mode is': [{}, file({ sha256: 'other', mode: 0o777 }), 'differs'],
-    'where a plan would make it anew': [{ isPending: true }, file(), 'differs'],
-    'not where auth/ does not have it yet': [{ sha256: undefined }, file()],
-    'by its owner in the folder that is deployed to': [{ readers: { login: 1000 } }, file(), 'wrong owner'],
-    'by its mode there, though nobody else may read it': [
-      { readers: { login: 1000 }, isSecret: true },
-      file({ uid: 1000, mode: 0o400 }),
-      'wrong mode',
-    ],
-    'by both there': [{ readers: { login: 1000 }, isSecret: true }, file({ mode: 0o640 }), 'wrong owner', 'wrong mode'],
-    'not there where it is as deployed': [
-      { readers: { login: 1000 }, isSecret: true },
-      file({ uid: 1000, gid: 7, mode: 0o600 }),
-    ],
-  }
+  const rows: Readonly<Record<string, readonly [Partial<WantedFile>, FileState | undefined, ...Difference['what'][]]>> =
+    {
+      'where it is not there': [{}, undefined, 'missing'],
+      'where a folder stands there': [{}, file({ kind: 'folder', sha256: undefined }), 'not a file'],
+      'where a link stands there': [{}, file({ kind: 'link', sha256: undefined }), 'not a file'],
+      'by its content': [{}, file({ sha256: 'other' }), 'differs'],
+      'where its content is not known': [{}, file({ sha256: undefined }), 'differs'],
+      'by its content, whatever its mode is': [{}, file({ sha256: 'other', mode: 0o777 }), 'differs'],
+      'where a plan would make it anew': [{ isPending: true }, file(), 'differs'],
+      'not where auth/ does not have it yet': [{ sha256: undefined }, file()],
+      'by its owner in the folder that is deployed to': [{ readers: { login: 1000 } }, file(), 'wrong owner'],
+      'by its mode there, though nobody else may read it': [
+        { readers: { login: 1000 }, isSecret: true },
+        file({ uid: 1000, mode: 0o400 }),
+        'wrong mode',
+      ],
+      'by both there': [
+        { readers: { login: 1000 }, isSecret: true },
+        file({ mode: 0o640 }),
+        'wrong owner',
+        'wrong mode',
+      ],
+      'not there where it is as deployed': [
+        { readers: { login: 1000 }, isSecret: true },
+        file({ uid: 1000, gid: 7, mode: 0o600 }),
+      ],
+    }
   for (const [what, [change, there, ...drifts]] of Object.entries(rows))
-    test(what, () => assert.deepEqual(driftsOf(wanted(change), there), drifts))
+    test(what, () => assert.deepEqual(differencesOf(wanted(change), there), drifts))
 })
 
 test('each file is compared with its own, and in the order in which they are wanted', () => {
@@ -63,7 +69,7 @@ test('each file is compared with its own, and in the order in which they are wan
     ['/b', file()],
     ['/other', file({ sha256: 'x' })],
   ])
-  assert.deepEqual(compare([at('c'), at('b'), at('a')], { files }), [
+  assert.deepEqual(diff([at('c'), at('b'), at('a')], { files }), [
     { path: '/c', what: 'missing' },
     { path: '/a', what: 'differs' },
   ])
@@ -74,7 +80,7 @@ interface Row {
   readonly readers: readonly Account[]
   readonly secret: boolean
   readonly there: readonly [mode: number, uid: number, gid: number]
-  readonly drift?: Drift['what']
+  readonly drift?: Difference['what']
   readonly access: readonly [mode: number, uid: number, gid: number]
 }
 
@@ -175,7 +181,7 @@ describe('owner and mode of', () => {
       const [mode, uid, gid] = there
       const of = { ...wanted({ isSecret: secret }), readers }
       const found = file({ mode, uid, gid })
-      assert.deepEqual(driftsOf(of, found), drift ? [drift] : [])
+      assert.deepEqual(differencesOf(of, found), drift ? [drift] : [])
       const given = accessFor(of, found)
       assert.deepEqual([given.mode, given.uid, given.gid], expected)
     })
@@ -208,7 +214,7 @@ describe('the access that a file gets', () => {
       fc.property(readers, fc.boolean(), place, (all, isSecret, there) => {
         const of = { ...wanted({ isSecret }), readers: all }
         const given = accessFor(of, there && file(there))
-        assert.deepEqual(driftsOf(of, file({ mode: given.mode, uid: given.uid, gid: given.gid })), [])
+        assert.deepEqual(differencesOf(of, file({ mode: given.mode, uid: given.uid, gid: given.gid })), [])
       }),
       { numRuns: 1000 },
     )

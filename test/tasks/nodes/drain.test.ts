@@ -34,7 +34,7 @@ test('an undrain that fails has one code, whatever the reason: what was restarte
       connect: async () => new Node('c0', { run: lost, tidy: async () => {} } as unknown as Connection),
     } as unknown as Run
     await assert.rejects(
-      undrain(run, control, cluster.install as Install),
+      undrain(run, control),
       (error) => error instanceof Failure && error.code === 'not-undrained',
       code,
     )
@@ -44,7 +44,7 @@ test('an undrain that fails has one code, whatever the reason: what was restarte
 test('a node is marked by one run at a time, and the mark is gone once it is undrained', async (t) => {
   const folder = mkdtempSync(join(tmpdir(), 'harderway-'))
   t.after(() => rmSync(folder, { recursive: true }))
-  const install = { ...(cluster.install as Install), sudo: '' }
+  const own = { ...cluster, install: { ...(cluster.install as Install), sudo: '' } }
   // A tool that warns there says nothing of marks.
   const env = { ...process.env, LD_PRELOAD: '/usr/lib/gone.so' }
   const run = async (script: string) =>
@@ -52,32 +52,29 @@ test('a node is marked by one run at a time, and the mark is gone once it is und
       ...{ encoding: 'utf8', env, stdio: ['ignore', 'pipe', 'ignore'] },
     })
   const runWith = (id: string) => ({
-    cluster,
+    cluster: own,
     auth: { id: () => id },
     connect: async () => new Node('c0', { run } as unknown as Connection),
   })
   const [one, other] = ['one', 'other'].map(runWith) as unknown as [Run, Run]
   if (!control) return assert.fail()
   writeFileSync(join(folder, '.harderway-a-file'), '')
-  await markDrained(one, control, install)
+  await markDrained(one, control)
   const marks = readdirSync(folder).filter((name) => name !== '.harderway-a-file')
   assert.equal(marks.length, 1)
-  await assert.rejects(
-    markDrained(other, control, install),
-    (error) => error instanceof Failure && error.code === 'busy',
-  )
+  await assert.rejects(markDrained(other, control), (error) => error instanceof Failure && error.code === 'busy')
   assert.deepEqual(readdirSync(folder).toSorted(), ['.harderway-a-file', ...marks].toSorted())
   // As a later process sees it.
   const names = marks.map((name) => name.replace(/-[0-9a-f]{8}-/, '-00000000-'))
   const split = (run: Run, age: number) =>
-    splitMarks(run, { places: { drained: names.map((name) => ({ name, age })) } }, install)
+    splitMarks(run, { places: { drained: names.map((name) => ({ name, age })) } })
   assert.deepEqual(split(other, 900), { left: [], inUse: names })
   assert.deepEqual(split(other, 901), { left: names, inUse: [] })
   assert.deepEqual(split(one, 0), { left: names, inUse: [] })
-  await undrain(one, control, install)
+  await undrain(one, control)
   assert.deepEqual(readdirSync(folder), ['.harderway-a-file'])
   mkdirSync(join(folder, names[0] ?? ''))
-  await markDrained(other, control, install, names)
+  await markDrained(other, control, names)
   const taken = readdirSync(folder).filter((name) => name !== '.harderway-a-file')
   assert.ok(taken.length === 1 && !names.includes(taken[0] ?? ''), String(taken))
 })

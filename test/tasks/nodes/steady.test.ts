@@ -29,11 +29,10 @@ function look(state: Partial<UnitState>, unhealthy?: string): UnitsFound {
       ['kubelet', running],
       ['kube-proxy', { ...running, ...state }],
     ]),
-    listening: new Set<number>(),
     drained: [],
   }
   const why = new Map(unhealthy === undefined ? [] : [['kube-proxy', unhealthy]])
-  return { look: {} as NodeState, places, served: new Map(), unhealthy: why }
+  return { ...({} as NodeState), places, served: new Map(), unhealthy: why }
 }
 
 /** What each look says: seconds that all have to stay as they are, "steady" if they did, or why a unit is not healthy. */

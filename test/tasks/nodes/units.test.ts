@@ -104,8 +104,7 @@ describe("the check of a node's units", () => {
       unhealthy: new Map(),
     }
     change(found)
-    const look = { places: found.places } as unknown as NodeState
-    const all = checkUnitsOf(run, node, install, { ...found, look })
+    const all = checkUnitsOf({ ...run, cluster: { ...run.cluster, install } }, node, { ...({} as NodeState), ...found })
     inspect(all, found.places)
     const checks = new Map(all.map(({ unit, reason }) => [unit.unit, reason]))
     return units.flatMap(({ unit }) => {

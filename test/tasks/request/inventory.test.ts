@@ -6,7 +6,7 @@ import { Failure, refusal } from '../../../lib/failure.ts'
 import { buildGraph } from '../../../lib/graph/graph.ts'
 import type { Run } from '../../../lib/graph/run.ts'
 import type { Outcome } from '../../../lib/graph/target.ts'
-import type { UnitReason } from '../../../lib/reason.ts'
+import type { ReasonOf } from '../../../lib/reason.ts'
 import { formatMetrics } from '../../../tasks/commands/report/report.ts'
 import { takeInventory } from '../../../tasks/request/inventory.ts'
 import type { Observation } from '../../../tasks/request/observe.ts'
@@ -29,7 +29,7 @@ const unitless = clusterWith(
 
 const same: Outcome = { kind: 'fresh', reasons: [] }
 const units = ['etcd', 'kubelet']
-const unit = (told: Partial<UnitReason>): Outcome => ({
+const unit = (told: Partial<ReasonOf<'unit'>>): Outcome => ({
   ...{ kind: 'stale', units },
   reasons: [
     { kind: 'unit', unit: 'etcd', places: [], notLoaded: [], notServed: [], restarts: true, isDrained: false, ...told },

@@ -56,7 +56,7 @@ function rotatingIn(auth: AuthDir, rotating: string | undefined, cluster: Cluste
     options: { replaceIdentity: false, prune: false },
     rotating,
   } as unknown as Run
-  return { run, install: {} as Rotating['install'], signal: new AbortController().signal, isForced: true }
+  return { run, signal: new AbortController().signal, isForced: true }
 }
 
 /** What is in auth/ alone. Rejects where a target fails. */
