@@ -134,7 +134,7 @@ look_at_folder() {
     [~]/*) folder=${HOME:?}/${folder#??} ;;
   esac
   [ -z "$makes" ] || mkdir -p -- "$folder"
-  if cd -- "$folder" 2>/dev/null; then
+  if cd -P -- "$folder" 2>/dev/null; then
     say_folder
     with_lines say_differing "$expected"
     [ -z "$others" ] || say_others $others
@@ -169,9 +169,9 @@ say_each_address() {
 say_folder() {
   uid=$(id -u)
   say uid "$uid"
-  at=$(pwd -P)
-  say folder "$at"
-  say_open "$at"
+  # As `cd -P` has set it.
+  say folder "$PWD"
+  say_open "$PWD"
   ls >/dev/null
   say_leftovers
   set --
@@ -273,7 +273,6 @@ say_others() {
 # Whether there is a unit, and its folders, is seen by the login user. Only where there is one does root look.
 look_at_places() {
   open_answer places
-  say now "$(date +%s)"
   say_listening
   unit='' place='' is_roots=''
   for f in $folders; do
@@ -290,7 +289,7 @@ look_at_places() {
   fi
   [ -z "$unit" ] || [ -z "$place" ] || is_roots=1
   for f in $early; do [ ! -e "$f" ] || is_roots=1; done
-  [ -z "$is_roots" ] || say root
+  if [ -n "$is_roots" ]; then say root; else say_now; fi
   close_answer
   [ -n "$is_roots" ] || return 0
   frame=$nonce-root
@@ -312,8 +311,13 @@ say_each_port() {
   done
 }
 
+say_now() {
+  now=$(date +%s)
+  say now "$now"
+}
+
 look_as_root() {
-  [ -z "$units" ] || say_units
+  if [ -n "$units" ]; then say_units; else say_now; fi
   for f in $folders; do [ ! -d "$f" ] || say exists "$f"; done
   ! cd "$marks" 2>/dev/null || say_leftovers
   found='' expected='' resolved=' '
@@ -429,7 +433,8 @@ read_stat() {
 }
 say_clock() {
   ticks=$(read_stat /proc/self/stat; printf %s "$ticks")
-  say clock "$(date +%s)" "$ticks"
+  say_now
+  say clock "$now" "$ticks"
 }
 say_process() {
   case $pid in ''|0) return 0 ;; esac
@@ -505,7 +510,7 @@ replace_files() {
   trash=''
   trap '[ -z "$trash" ] || rm -rf -- $trash' EXIT
   trap 'exit 1' HUP INT TERM
-  cd -- "$folder"
+  cd -P -- "$folder"
   if [ -n "$archive" ]; then unpack; fi
   lock_all
   refuse_changed

@@ -44,8 +44,8 @@ const ownOptions = {
   ForkAfterAuthentication: 'no',
 }
 
-/** Defaults that the user may change in cluster.yaml. */
-const defaults = { ConnectTimeout: '10', ServerAliveInterval: '5', ServerAliveCountMax: '3' }
+/** Defaults that the user may change in cluster.yaml. What is sent is mostly the text of node.sh: a third of it, compressed. */
+const defaults = { Compression: 'yes', ConnectTimeout: '10', ServerAliveInterval: '5', ServerAliveCountMax: '3' }
 
 export function formatOptions(options: Iterable<readonly [string, string]>): string[] {
   return [...options].flatMap(([name, value]) => ['-o', `${name}=${value}`])

@@ -282,11 +282,11 @@ export function readListening(
   output: string,
   nonce: string,
 ): { readonly now: number; readonly ports: ReadonlySet<number> } {
-  const [first = '', ...rest] = readAnswer(output, nonce, 'places').records
+  const { records } = readAnswer(output, nonce, 'places')
   const numberIn = (pattern: RegExp, record: string) => Number(present(pattern.exec(record)?.[1]))
   return {
-    now: numberIn(/^now (\d{1,12})$/, first),
-    ports: new Set(rest.map((record) => numberIn(/^port (\d{1,5})$/, record))),
+    now: numberIn(/^now (\d{1,12})$/, records.at(-1) ?? ''),
+    ports: new Set(records.slice(0, -1).map((record) => numberIn(/^port (\d{1,5})$/, record))),
   }
 }
 

@@ -13,13 +13,13 @@ import { needs } from '../support/programs.ts'
 import { besideGroups } from './beside.ts'
 import { type Group, groups, type Row } from './groups.ts'
 import { installGroup } from './install.ts'
-import { ansibleGroup, deployGroup } from './nodes.ts'
+import { ansibleGroup, countGroup, deployGroup } from './nodes.ts'
 import type { Sample } from './process.ts'
 
 const { values } = parseArgs({ options: { only: { type: 'string', default: '' }, beside: { type: 'string' } } })
 const only = new RegExp(values.only, 'i')
 const load = loadavg().map((each) => Number(each.toFixed(2)))
-const all = [...groups, deployGroup, ansibleGroup, installGroup]
+const all = [...groups, deployGroup, countGroup, ansibleGroup, installGroup]
 const outcomes: Outcome[] = []
 for (const group of [...all, ...(values.beside === undefined ? [] : besideGroups(values.beside))])
   outcomes.push(...(await measure(group)))
@@ -49,13 +49,15 @@ async function measure(group: Group): Promise<Outcome[]> {
   return rows.map((row) => toOutcome(row, new Map(sides.map(({ name, samples }) => [name, samples]))))
 }
 
+const units: Readonly<Partial<Record<keyof Sample, string>>> = { seconds: 's', cpu: 's', mebibytes: 'MiB' }
+
 /** The ratio is that of the medians. A goal without a ratio is the most that any run may have. */
 function toOutcome({ what, ours, theirs, of, goal, nodes }: Row, samples: ReadonlyMap<string, readonly Sample[]>) {
-  const unit = nodes ? 'ms' : of === 'mebibytes' ? 'MiB' : 's'
+  const unit = nodes ? 'ms' : (units[of] ?? '')
   const column = (side: string, count = 1) =>
-    (samples.get(side) ?? []).map((sample) => (sample[of] / count) * (nodes ? 1000 : 1))
+    (samples.get(side) ?? []).map((sample) => ((sample[of] ?? Number.NaN) / count) * (nodes ? 1000 : 1))
   const pairs = { ours: column(ours, nodes?.[0]), theirs: theirs && column(theirs, nodes?.[1]) }
-  const shown = (value: number) => `${value.toPrecision(3)} ${unit}`
+  const shown = (value: number) => (unit === '' ? String(value) : `${value.toPrecision(3)} ${unit}`)
   const most = Math.max(...pairs.ours)
   if (!pairs.theirs) return { what, ...pairs, cells: [shown(most), '', ''], goal: shown(goal), isMet: most <= goal }
   const [a, b] = [median(pairs.ours), median(pairs.theirs)]

@@ -1,14 +1,17 @@
 /** Deploys to the guide's seven nodes, beside the guide's scp calls, and beside Ansible's copy module. */
-import { mkdirSync, readdirSync, rmSync, statSync, writeFileSync } from 'node:fs'
+import { spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { mkdirSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
 import { userInfo } from 'node:os'
 import { join } from 'node:path'
+import { setTimeout } from 'node:timers/promises'
 import { stringify } from 'yaml'
 import { command, deployauth } from '../guide/genauth.ts'
 import { guideNodes } from '../guide/requests.ts'
 import { type Lab, startLab } from '../lab/lab.ts'
 import { entry, gateway, labEdits, writeCluster } from '../support/harderway.ts'
 import { shellFiles } from '../support/labs.ts'
-import { type Group, inSeconds, local, quietly } from './groups.ts'
+import { type Group, inSeconds, local, quietly, type Row } from './groups.ts'
 import { runProcess, type Sample, timed } from './process.ts'
 
 export const nodeParts = ['sshd', 'ssh', 'scp']
@@ -75,6 +78,51 @@ export const deployGroup: Group = {
     const far = await startNodes(place, cleanUp, 'far', 10)
     return { near: deploys(near).cold, nearScp: () => scp(near), ...deploys(far), scp: () => scp(far) }
   },
+}
+
+/** What a deploy costs the first control node, which gets most files. */
+export const countGroup: Group = {
+  pairs: 1,
+  parts: [...nodeParts, 'strace'],
+  rows: [
+    counted('round trips', 'cold', 'roundTrips', 22),
+    counted('round trips', 'idle', 'roundTrips', 10),
+    counted('bytes to a node', 'cold', 'bytes', 60_000),
+    counted('bytes to a node', 'idle', 'bytes', 30_000),
+    counted('processes on a node', 'cold', 'processes', 60),
+    counted('processes on a node', 'idle', 'processes', 20),
+  ],
+  prepare: async (place, cleanUp) => countedDeploys(await startNodes(place, cleanUp, 'far', 10)),
+}
+
+function counted(what: string, side: 'cold' | 'idle', of: Row['of'], goal: number): Row {
+  return { what: `${what}, deploy, ${side === 'cold' ? 'cold' : 'nothing to do'}`, ours: side, of, goal }
+}
+
+export function countedDeploys(nodes: Nodes, program = entry) {
+  const { cold, idle } = deploys(nodes, program)
+  const { node, relay } = { node: nodes.lab.nodes[0], relay: nodes.lab.relay('control0') }
+  const count = async (work: () => Promise<Sample>): Promise<Sample> => {
+    const log = join(nodes.folder, 'strace')
+    const before = relay.sent
+    const strace = spawn('strace', ['-f', '-qq', '-e', 'trace=process', '-o', log, '-p', `${node?.pid}`], {
+      stdio: 'ignore',
+    })
+    await setTimeout(500)
+    const sample = await work()
+    strace.kill('SIGINT')
+    await once(strace, 'close')
+    const started = readFileSync(log, 'utf8').match(/^\d+ +(?:<\.\.\. )?(?:clone3?|v?fork)\b.* = \d+$/gm) ?? []
+    const { bytes, turns } = relay.sent
+    return { ...sample, roundTrips: turns - before.turns, bytes: bytes - before.bytes, processes: started.length }
+  }
+  return {
+    cold: () => count(cold),
+    idle: async () => {
+      await idle()
+      return count(() => runProcess(nodes.place, process.execPath, program, 'deploy', ...quietly(nodes.folder)))
+    },
+  }
 }
 
 /** The same files on the same nodes, with the best settings there are for that. */

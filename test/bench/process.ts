@@ -14,6 +14,10 @@ export interface Sample {
   /** Seconds of all its threads; NaN of what is no Node of ours, as is the next. */
   readonly cpu: number
   readonly mebibytes: number
+  /** On a node, of its connection and of what runs there. */
+  readonly roundTrips?: number
+  readonly bytes?: number
+  readonly processes?: number
 }
 
 const unknown = { cpu: Number.NaN, mebibytes: Number.NaN }

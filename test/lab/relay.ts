@@ -21,6 +21,8 @@ export interface Relay extends AsyncDisposable {
   readonly port: number
   /** Connections accepted so far. */
   readonly connections: number
+  /** What clients have sent so far, in bytes; and how often they did so after they had heard from the server. */
+  readonly sent: { readonly bytes: number; readonly turns: number }
   /** Replaces the behaviour, for connections already open too. */
   behave(next: RelayBehaviour): void
   /** Cuts what is open and stops listening. */
@@ -31,12 +33,14 @@ export interface Relay extends AsyncDisposable {
 export async function startRelay({ targetHost = '127.0.0.1', targetPort, ...first }: RelayOptions): Promise<Relay> {
   let behaviour: RelayBehaviour = first
   let connections = 0
+  const sent = { bytes: 0, turns: 0 }
   const open = new Set<Socket>()
   const server = createServer({ allowHalfOpen: true, noDelay: true }, (near) => {
     connections += 1
     track(near, open)
     if (behaviour.hang) absorb(near)
     else join(near, { host: targetHost, port: targetPort }, open, () => behaviour)
+    count(near, sent)
   })
   server.listen(0, '127.0.0.1')
   await once(server, 'listening')
@@ -47,6 +51,9 @@ export async function startRelay({ targetHost = '127.0.0.1', targetPort, ...firs
     port: (server.address() as AddressInfo).port,
     get connections() {
       return connections
+    },
+    get sent() {
+      return { ...sent }
     },
     behave(next) {
       behaviour = next
@@ -61,6 +68,16 @@ function track(socket: Socket, open: Set<Socket>): void {
   socket.on('close', () => open.delete(socket))
   // A reset is what the other end sees as a close: nobody here wants to hear of it.
   socket.on('error', () => {})
+}
+
+/** A connection begins with a turn of the client. */
+function count(near: Socket, sent: { bytes: number; turns: number }): void {
+  let heard = 0
+  near.on('data', (chunk: Buffer) => {
+    sent.bytes += chunk.length
+    if (near.bytesWritten > heard || sent.turns === 0) sent.turns += 1
+    heard = near.bytesWritten
+  })
 }
 
 function absorb(near: Socket): void {

@@ -26,8 +26,9 @@ const shown = (unit: string, more: Record<string, string> = {}) =>
 const digest = sha256('x')
 const start = Date.UTC(2026, 10, 25, 11, 40, 18) / 1000
 const fileLine = 'file 644 0 5 81a4 1 2026-11-25 11:40:18.500000000 +0000 /etc/etcd/ca.pem'
-const own = ['now 1795607000', 'exists /etc/etcd', 'root']
+const own = ['exists /etc/etcd', 'root']
 const records = [
+  'now 1795607000',
   'account 990 991 5 etcd:pki:ssl more',
   ...shown('etcd', { User: 'etcd', Group: 'pki', SupplementaryGroups: 'ssl more', MainPID: '41' }),
   'process 41 S 1000',
@@ -68,7 +69,7 @@ const placesWith = (lines: readonly string[]) => framed(own, 'places') + framed(
 const isFailure = (code: string) => (error: unknown) => error instanceof Failure && error.code === code
 
 test('the clock, and the ports on which a process listens, are read from a whole answer alone', () => {
-  const output = framed(['now 1795866000', 'port 2379', 'port 6443'], 'places')
+  const output = framed(['port 2379', 'port 6443', 'now 1795866000'], 'places')
   assert.deepEqual(readListening(output, nonce), { now: 1_795_866_000, ports: new Set([2379, 6443]) })
   assert.throws(() => readListening(output.replace('port 6443\n', ''), nonce), isFailure('no-answer'))
 })
@@ -120,7 +121,7 @@ describe('the answer to a look at places', () => {
       [{ ActiveState: 'active', Job: '123' }, false],
     ]
     for (const [state, isStopping] of rows) {
-      const { units } = readPlaces(placesWith(shown('etcd', state)), nonce)
+      const { units } = readPlaces(placesWith(['now 1', ...shown('etcd', state)]), nonce)
       assert.equal(units.get('etcd')?.isStopping, isStopping, JSON.stringify(state))
     }
   })
@@ -135,7 +136,7 @@ describe('the answer to a look at places', () => {
       [[], 'gone'],
     ]
     for (const [process, found] of rows) {
-      const lines = [...shown('etcd', { MainPID: '7' }), ...process, 'clock 1 2']
+      const lines = ['now 1', ...shown('etcd', { MainPID: '7' }), ...process, 'clock 1 2']
       const main = readPlaces(placesWith(lines), nonce).units.get('etcd')?.process
       assert.equal(typeof main === 'object' ? main.isStopped : main, found, process.join())
     }
@@ -146,7 +147,7 @@ describe('the answer to a look at places', () => {
       // The count of the frame is that of before.
       assert.throws(() => readPlaces(placesWith(records).replace(`${record}\n`, ''), nonce), isFailure('no-answer'))
       // What there may be any number of is counted by the frame alone.
-      if (!/^(show|clock) /.test(record)) continue
+      if (!/^(now|show|clock) /.test(record)) continue
       const without = records.filter((_, j) => j !== i)
       assert.throws(() => readPlaces(placesWith(without), nonce), isFailure('no-answer'), record)
       assert.throws(() => readPlaces(placesWith([...records, record]), nonce), isFailure('no-answer'), record)
@@ -209,7 +210,7 @@ describe('the answer to a look at both', () => {
 
   test('has the folder where the places could not be looked at, with the reason, or where nobody asked', () => {
     assert.equal(readState(folder, nonce).places, undefined)
-    const cutOff = readState(folder + placesWith(records.slice(2)), nonce)
+    const cutOff = readState(folder + placesWith(records.slice(3)), nonce)
     assert.ok(isFailure('no-answer')(cutOff.places))
     assert.equal(cutOff.folder, '/root')
   })
