@@ -43,6 +43,8 @@ const tests: readonly Part[] = [
   { command: 'jq', debian: 'jq', brew: 'jq' },
   { command: 'zsh', debian: 'zsh', brew: 'zsh' },
   { command: 'ksh', debian: 'ksh', brew: 'ksh' },
+  { command: 'fish', debian: 'fish', brew: 'fish' },
+  { command: 'csh', debian: 'csh', brew: 'tcsh' },
   { command: 'shellcheck', debian: 'shellcheck', brew: 'shellcheck' },
   { command: 'systemd-analyze', debian: 'systemd', brew: '' },
   { command: 'promtool', debian: 'promtool', brew: 'prometheus' },

@@ -85,6 +85,17 @@ describe('install on six machines', { skip }, () => {
     assert.equal((ran.stdout + ran.stderr).split('NOPASSWD').length, 2, ran.stdout + ran.stderr)
   })
 
+  test('a sudo that lectures is understood, and one that wants a terminal is named', async () => {
+    const settings = (text: string) => on('worker0', `echo '${text}' >/etc/sudoers.d/settings`)
+    await settings('Defaults lecture=always')
+    assert.deepEqual(installs(await must(0, 'install', '--node', 'worker0'), 'fresh'), ['install/worker0'])
+    await settings('Defaults requiretty')
+    const ran = await lab.run('install', '--node', 'worker0')
+    await on('worker0', 'rm /etc/sudoers.d/settings')
+    assert.equal(ran.status, 1, ran.stdout)
+    assert.match(ran.stdout + ran.stderr, /can't become root \(sudo -n\): sudo: sorry, you must have a tty to run sudo/)
+  })
+
   test('where becoming root ends the connection, the files are deployed all the same', async () => {
     lab.write(...running({ sudo: 'kill -9 $PPID;' }))
     await on('worker0', 'rm /home/ubuntu/worker0.pem')

@@ -1,6 +1,9 @@
 import assert from 'node:assert/strict'
-import { execFileSync } from 'node:child_process'
-import { describe, test } from 'node:test'
+import { execFileSync, spawnSync } from 'node:child_process'
+import { mkdtempSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { after, describe, test } from 'node:test'
 import { fileURLToPath } from 'node:url'
 import { Failure } from '../../../lib/failure.ts'
 import { message, readAnswer } from '../../../lib/node/channel.ts'
@@ -50,6 +53,33 @@ inEachShell(({ did, run }) => {
 test('shellcheck has no complaint of what runs on a node', { skip: needs('shellcheck') }, () => {
   execFileSync('shellcheck', [fileURLToPath(new URL('../../../lib/node/node.sh', import.meta.url))], {
     stdio: 'inherit',
+  })
+})
+
+describe('by a login shell, as sshd starts it,', () => {
+  const home = mkdtempSync(join(tmpdir(), 'harderway-'))
+  after(() => rmSync(home, { recursive: true }))
+  const lookBy = (shell: string, args: readonly string[], path = process.env.PATH) => {
+    const env = { PATH: path, HOME: home }
+    const input = message('look', ['folder ~/none'], nonce)
+    const { stdout, stderr } = spawnSync(shell, [...args, '-c', 'sh -s'], { input, cwd: home, encoding: 'utf8', env })
+    return { records: () => readAnswer(stdout, nonce, 'folder').records, stderr }
+  }
+  for (const [title, shell, ...args] of [
+    ['fish', 'fish'],
+    ['csh', 'csh'],
+    ['rbash', 'bash', '-r'],
+    ['zsh', 'zsh'],
+  ] as const)
+    test(`${title}, it works`, { skip: needs(shell) }, () => {
+      assert.equal(lookBy(shell, args).records().at(-1), 'absent')
+    })
+
+  test('rbash without an sh, or nologin, there is no answer', () => {
+    const restricted = lookBy('/bin/bash', ['-r'], join(home, 'none'))
+    assert.throws(restricted.records, Failure)
+    assert.match(restricted.stderr, /sh: .*not found/)
+    assert.throws(lookBy('/usr/sbin/nologin', []).records, Failure)
   })
 })
 
