@@ -120,6 +120,8 @@ export interface Archive {
   readonly files: readonly ArchivedFile[]
   /** Makes a folder here, for a while. */
   temporary(): string
+  /** Called once it is there. */
+  copied(): void
 }
 
 export function replaceLines(
@@ -199,6 +201,7 @@ export class Node {
     }
     try {
       if (archive) await this.#copy(archive, `${change.folder}/${archive.name}`)
+      archive?.copied()
       const trouble = 'could not be inspected afterwards'
       return await this.#ask('replace', replaceLines(change, archive?.name), read, { trouble })
     } catch (error) {

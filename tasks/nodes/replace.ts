@@ -52,8 +52,10 @@ export async function replaceInFolder(
     },
   }
   const name = `${namesOf(stagingOwner(run))}${randomBytes(8).toString('hex')}`
-  const archive = { name, files, temporary: () => auth.makeTemporaryFolder(node.name) }
-  tell(files.length > 0 ? { doing: 'copying', files: files.length } : { doing: 'swapping' })
+  const copied = () => tell({ doing: 'swapping' })
+  const archive = { name, files, temporary: () => auth.makeTemporaryFolder(node.name), copied }
+  if (files.length > 0) tell({ doing: 'copying', files: files.length })
+  else copied()
   const after = await on.replace(change, files.length > 0 ? archive : undefined)
   if (after) refuseWrong(run, node, after)
 }
