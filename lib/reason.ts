@@ -49,6 +49,8 @@ export type Reason =
       readonly notLoaded: readonly string[]
       /** Ports where it serves another certificate than the installed one. */
       readonly notServed: readonly number[]
+      /** When the certificate ends that it has made itself at its start, if that is soon. */
+      readonly selfMadeEnds?: Date | undefined
       /** What systemd reports, if it is not healthy. */
       readonly state?: string | undefined
       /** Otherwise it reloads installed files without a restart. */
@@ -165,7 +167,7 @@ export function formatReasons(reasons: readonly Reason[]): string {
 
 /** "etcd: ca.pem differs in /etc/etcd: restart" */
 function formatUnit(reason: ReasonOf<'unit'>): string {
-  const { unit, places, notLoaded, notServed, state, restarts, restartsBefore, isDrained } = reason
+  const { unit, places, notLoaded, notServed, selfMadeEnds, state, restarts, restartsBefore, isDrained } = reason
   const names = (paths: readonly string[]) => formatNames(paths.map((path) => basename(path)))
   const alike = groupAlike(places, ({ path, what }) => `${what} in ${dirname(path)}`).map((group) => {
     const [{ path, what }] = group
@@ -173,7 +175,8 @@ function formatUnit(reason: ReasonOf<'unit'>): string {
   })
   const unloaded = notLoaded.length > 0 && `${names(notLoaded)} written but not loaded`
   const ports = notServed.length > 0 && `another certificate is served on ${notServed.join(', ')}`
-  const found = [...alike, unloaded, ports, state].filter(Boolean).join(', ')
+  const ends = selfMadeEnds && `the certificate that it made itself expires ${formatDate(selfMadeEnds)}`
+  const found = [...alike, unloaded, ports, ends, state].filter(Boolean).join(', ')
   const isReloaded = places.length + notServed.length + notLoaded.length > 0
   const reload = restartsBefore
     ? `reloaded, or restarted before Kubernetes ${restartsBefore}`

@@ -36,7 +36,7 @@ export function formatStatus(table: StatusTable): string[] {
   const parts = [
     table.items.length + table.nodes.length > 0 ? [sumUp(table)] : [],
     items.length > 0 ? formatRows('NAME', headings, folded(items.map((item) => itemRow(item, now)))) : [],
-    nodes.length > 0 ? formatRows('NODE', [], folded(nodes.map(nodeRow))) : [],
+    nodes.length > 0 ? formatRows('NODE', [], folded(nodes.map((node) => nodeRow(node, now)))) : [],
   ]
   return parts.filter((part) => part.length > 0).flatMap((part, i) => (i === 0 ? part : ['', ...part]))
 }
@@ -62,13 +62,14 @@ function itemRow(item: Item, now: Date): TableRow {
   }
 }
 
-function nodeRow({ node, state, why }: NodeItem): TableRow {
+function nodeRow({ node, state, why, until }: NodeItem, now: Date): TableRow {
   const look = {
     fresh: { mark: '✔', colour: 'green' },
     stale: { mark: '●', colour: 'yellow' },
     failed: { mark: '✖', colour: 'red' },
   } as const
-  return { ...look[state], name: node, cells: [], why: printable(why) }
+  const ends = until && `its API server's own certificate expires ${formatDate(until, now)}`
+  return { ...look[state], name: node, cells: [], why: [printable(why), ends].filter(Boolean).join('; ') }
 }
 
 function foldRows(rows: readonly TableRow[]): TableRow[] {

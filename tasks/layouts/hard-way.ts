@@ -128,7 +128,7 @@ const units: readonly UnitRow[] = [
     unit: apiServer,
     on: ['control'],
     files: shared.apiServerFiles(files),
-    serves: [{ port: 6443, name: names.api }],
+    serves: [{ port: 6443, name: names.api, selfMade: shared.loopback }],
     // Its certificate has no address of the node but this one.
     health: { port: 6443, path: '/readyz', as: names.admin, isLocal: true },
     isQueried: true,

@@ -123,7 +123,7 @@ const units: readonly UnitRow[] = [
     unit: apiServer,
     on: ['control'],
     files: shared.apiServerFiles(files),
-    serves: [{ port: 6443, name: names.api }],
+    serves: [{ port: 6443, name: names.api, selfMade: shared.loopback }],
     health: { port: 6443, path: '/readyz', as: names.admin },
     isQueried: true,
     isDrained: true,

@@ -113,6 +113,8 @@ export interface Port {
   readonly name: string
   /** The version of Kubernetes before which a reloaded certificate is served only to clients that name the server (SNI). */
   readonly restartsBefore?: string
+  /** The name (SNI) by which it shows another certificate: it makes that at its start, in memory alone, and only a restart renews it. */
+  readonly selfMade?: string
 }
 
 /** The path that a healthy unit answers with 200. */

@@ -111,6 +111,9 @@ export function user({ name, groups }: ClusterUser): Omit<CertKind, 'subject'> {
 
 export const kubernetes = '/var/lib/kubernetes'
 
+/** kube-apiserver's client of itself: LoopbackClientServerNameOverride of k8s.io/apiserver. */
+export const loopback = 'apiserver-loopback-client'
+
 /** https://github.com/kubernetes/kubernetes/issues/133001 */
 export const kubeletPort: Port = { port: 10250, name: NODE, restartsBefore: '1.36' }
 

@@ -1,4 +1,5 @@
 /** Queries a component of a node with our credentials, at its own address, through a node's ssh connection. */
+import { X509Certificate } from 'node:crypto'
 import type { ClusterNode } from '../../lib/cluster/cluster.ts'
 import { Failure } from '../../lib/failure.ts'
 import { caName } from '../../lib/files/names.ts'
@@ -93,6 +94,32 @@ export async function readShown(asking: Asking, node: ClusterNode, port: number,
   }
 }
 
+/** When a certificate begins and ends. */
+export interface Life {
+  readonly notBefore: Date
+  readonly notAfter: Date
+}
+
+/** Of the certificate that an API server has made itself; undefined where it shows none. */
+export async function readSelfMade(
+  asking: Asking,
+  node: ClusterNode,
+  units: readonly Unit[],
+): Promise<Life | undefined> {
+  const [port] = units.flatMap(({ serves }) => serves.filter(({ selfMade }) => selfMade !== undefined))
+  const shown = port ? await readShown(asking, node, port.port, port.selfMade) : 'nothing'
+  if (shown === 'nothing') return undefined
+  const { subjectAltName = '', validFromDate: notBefore, validToDate: notAfter } = new X509Certificate(shown)
+  // An older one, or what stands before it, may show the cluster's.
+  return subjectAltName.split(', ').includes(`DNS:${port?.selfMade}`) ? { notBefore, notAfter } : undefined
+}
+
+/** From when on it counts as ending: renewBefore, and at most the last third of its life. */
+export function endsFrom({ cluster }: Pick<Run, 'cluster'>, { notBefore, notAfter }: Life): Date {
+  const life = notAfter.getTime() - notBefore.getTime()
+  return new Date(notAfter.getTime() - Math.min(cluster.certificates.renewBefore, life / 3))
+}
+
 export function isApiServer({ unit }: Unit): boolean {
   return unit === apiServer
 }
@@ -105,14 +132,17 @@ export async function withApi<T>(asking: Asking, node: ClusterNode, work: (api: 
   return withClient(asking, node, apiServer, work)
 }
 
-const reloadMetric = 'apiserver_encryption_config_controller_automatic_reload_last_timestamp_seconds'
+/** The encryption config that an API server has loaded, as its metrics tell. */
+export interface LoadedConfig {
+  /** SHA-256 of the file, in hex: from Kubernetes 1.34 on. */
+  readonly digest: string | undefined
+  /** When it was last reloaded, in seconds since 1970 by the node's clock; undefined if not since the start. */
+  readonly reloaded: number | undefined
+}
 
-/**
- * When the API server last reloaded its encryption config, in seconds since 1970 by the node's clock; undefined if it has not since
- * its start. Throws a Failure without its metrics.
- */
-export async function readReloadTime(asking: Asking, node: ClusterNode): Promise<number | undefined> {
-  return parseReloadTime(await readMetrics(asking, node))
+/** Throws a Failure without its metrics. */
+export async function readLoadedConfig(asking: Asking, node: ClusterNode): Promise<LoadedConfig> {
+  return parseLoadedConfig(await readMetrics(asking, node))
 }
 
 /** The API server's, in the text format of Prometheus. */
@@ -122,11 +152,24 @@ export async function readMetrics(asking: Asking, node: ClusterNode): Promise<st
   throw new Failure(`GET /metrics answers ${status}`, { node: node.name, code: 'not-answered' })
 }
 
-/** The time of the last success. */
-export function parseReloadTime(metrics: string): number | undefined {
-  const rows = metrics.matchAll(new RegExp(`^${reloadMetric}\\{[^}]*status="success"[^}]*\\} (\\S+)$`, 'gm'))
-  const times = [...rows].map(([, time]) => Number(time)).filter((time) => time > 0)
-  return times.length > 0 ? Math.max(...times) : undefined
+const metricsOf = 'apiserver_encryption_config_controller'
+
+/** The time is that of the last success. */
+export function parseLoadedConfig(metrics: string): LoadedConfig {
+  const reload = new RegExp(
+    `^${metricsOf}_automatic_reload_last_timestamp_seconds\\{[^}]*status="success"[^}]*\\} (\\S+)$`,
+    'gm',
+  )
+  const times = [...metrics.matchAll(reload)].map(([, time]) => Number(time)).filter((time) => time > 0)
+  const digests = [
+    ...metrics.matchAll(new RegExp(`^${metricsOf}_last_config_info\\{(?:[^}]*,)?hash="sha256:([0-9a-f]{64})"`, 'gm')),
+  ]
+  // The series of the config before may still be there.
+  const [digest, ...more] = new Set(digests.map(([, hex]) => hex))
+  return {
+    digest: more.length === 0 ? digest : undefined,
+    reloaded: times.length > 0 ? Math.max(...times) : undefined,
+  }
 }
 
 /** etcd, by its JSON gateway: https://etcd.io/docs/v3.5/dev-guide/api_grpc_gateway/ */

@@ -15,17 +15,29 @@ import type { Difference, ReasonOf } from '../../lib/reason.ts'
 import { apiServer, type Health, type Place, type Port, type Unit } from '../layouts/layout.ts'
 import { certTable } from '../tables/certs.ts'
 import { nodeUnits } from '../tables/places.ts'
-import { addressOf, readHealth, readReloadTime, readShown, type Shown } from './component.ts'
+import {
+  addressOf,
+  endsFrom,
+  type Life,
+  type LoadedConfig,
+  readHealth,
+  readLoadedConfig,
+  readSelfMade,
+  readShown,
+  type Shown,
+} from './component.ts'
 import { digestAt, installOf, lookAtMachine, lookAtNode, placesOf, repeat } from './look.ts'
 
 export interface UnitsFound extends NodeState {
   readonly places: PlacesState
   /** The certificates that are served, by port. */
   readonly served: ReadonlyMap<number, Shown>
+  /** Of the certificate that its API server has made itself; undefined if none runs. */
+  readonly selfMade: Life | undefined
   /** Why a unit that runs is not healthy, by its name. */
   readonly unhealthy: ReadonlyMap<string, string>
-  /** When the API server last reloaded its encryption config, by the node's clock; undefined if it did not, or was not queried. */
-  readonly reloaded?: number | undefined
+  /** The encryption config of its API server; undefined if it was not queried, or did not answer. */
+  readonly config?: LoadedConfig | undefined
 }
 
 /** The check of one unit; the checks are in the table's order. */
@@ -51,14 +63,13 @@ export async function lookAtUnits(run: Run, node: ClusterNode, first?: NodeState
     const places = placesOf(look)
     refuseOddPaths(node, units, places)
     const asked = units.filter((unit) => isInstalled(unit, places) && mayAnswer(unit, places))
-    const { served, unhealthy } = await lookAtAnswers(run, node, asked)
-    await refuseUnreached(run, node, asked, { served, unhealthy })
+    const answers = await lookAtAnswers(run, node, asked)
+    await refuseUnreached(run, node, asked, answers)
     return {
       ...look,
       places,
-      served,
-      unhealthy,
-      reloaded: await lookAtReload(run, node, asked, places),
+      ...answers,
+      config: await lookAtConfig(run, node, asked, places),
     }
   } catch (error) {
     throw asUnknown(node.name, error)
@@ -107,18 +118,17 @@ function mayAnswer({ unit }: Unit, { units }: PlacesState): boolean {
   return active === 'active' && process !== 'gone' && process?.isStopped !== true
 }
 
-/** Its metrics are long, so they are read only where a reload may have followed the start. */
-async function lookAtReload(
+/** Its metrics are long: they are read only during a rotation, and where the clocks do not show that it has loaded the file. */
+async function lookAtConfig(
   run: Run,
   node: ClusterNode,
   units: readonly Unit[],
   places: PlacesState,
-): Promise<number | undefined> {
-  const waits = (unit: Unit) =>
-    asStarted(unit, places).files.some(({ loads, path }) => loads === 'reload' && !isLoaded(unit, path, places))
-  if (!units.some(waits)) return undefined
-  // Without an answer the file counts as not loaded.
-  return await tryToAwait(() => readReloadTime({ run }, node))
+): Promise<LoadedConfig | undefined> {
+  const isRead = (unit: Unit) =>
+    unit.files.some(({ mayReload, path }) => mayReload && (run.rotating !== undefined || !isLoaded(unit, path, places)))
+  // Without an answer the clocks decide.
+  return units.some(isRead) ? await tryToAwait(() => readLoadedConfig({ run }, node)) : undefined
 }
 
 /** With what the command line of its process says. */
@@ -128,7 +138,7 @@ export function asStarted(unit: Unit, { units }: Pick<PlacesState, 'units'>): Un
   return { ...unit, files: unit.files.map((place) => (place.mayReload ? { ...place, loads: 'reload' } : place)) }
 }
 
-type Answers = Pick<UnitsFound, 'served' | 'unhealthy'>
+type Answers = Pick<UnitsFound, 'served' | 'selfMade' | 'unhealthy'>
 
 async function lookAtAnswers(run: Run, node: ClusterNode, units: readonly Unit[]): Promise<Answers> {
   const served = new Map<number, Shown>()
@@ -146,8 +156,8 @@ async function lookAtAnswers(run: Run, node: ClusterNode, units: readonly Unit[]
     health && healthOf(unit, health),
     ...unit.serves.filter(({ port }) => port !== health?.port).map(shown),
   ]
-  await Promise.all(units.flatMap(look))
-  return { served, unhealthy }
+  const [selfMade] = await Promise.all([readSelfMade({ run }, node, units), ...units.flatMap(look)])
+  return { served, selfMade, unhealthy }
 }
 
 /**
@@ -311,15 +321,15 @@ function checkUnit(
   found: UnitsFound,
   drifts: ReadonlyMap<string, readonly Difference[]>,
 ): ReasonOf<'unit'> | undefined {
-  const { places: seen, served } = found
+  const { places: seen, served, selfMade } = found
   const up = isUp(unit, seen)
   const places = unit.files.flatMap((place) => differenceAt(place, seen, drifts))
   const isPlaced = (path: string) => places.some((place) => place.path === path)
-  const pathsBy = (loads: Place['loads']) => unit.files.flatMap((place) => (place.loads === loads ? [place.path] : []))
+  const pathsBy = (loads: Place['loads']) => unit.files.filter((place) => place.loads === loads)
   const readAtStart = pathsBy('restart')
-  const isOld = (path: string) => up && !isPlaced(path) && !isLoaded(unit, path, seen)
+  const isOld = (place: Place) => up && !isPlaced(place.path) && !hasLoaded(unit, place, found)
   const notStarted = readAtStart.filter(isOld)
-  const notLoaded = [...notStarted, ...pathsBy('reload').filter((path) => isOld(path) && !isReloaded(path, found))]
+  const notLoaded = [...notStarted, ...pathsBy('reload').filter(isOld)].map(({ path }) => path)
   const servesAnother = ({ port, name }: Port) => {
     const [leaf, ours] = [served.get(port), tryCertificate(run.auth, name)?.der]
     return leaf instanceof Buffer && ours !== undefined && !leaf.equals(ours)
@@ -332,17 +342,24 @@ function checkUnit(
   // Nor do our credentials count that a plan replaces: the unit may refuse them for a good reason.
   const isAsked = places.length === 0 && !isReplaced(unit.health?.as ?? '')
   const state = stateOf(unit, isAsked ? found : { ...found, served: new Map(), unhealthy: new Map() })
-  if (places.length + notLoaded.length + notServed.length === 0 && state === undefined) return undefined
+  const isSelfMade = unit.serves.some((port) => port.selfMade !== undefined)
+  const selfMadeEnds =
+    up && isSelfMade && selfMade && endsFrom(run, selfMade) <= run.now ? selfMade.notAfter : undefined
+  if (places.length + notLoaded.length + notServed.length === 0 && !selfMadeEnds && state === undefined)
+    return undefined
   // One that systemd starts again and again gains nothing from a start with the same files.
   const active = seen.units.get(unit.unit)?.active ?? 'active'
   const isStarted = active === 'failed' || (active !== 'active' && places.length > 0)
-  const restarts = up && (isStarted || notStarted.length > 0 || readAtStart.some(isPlaced))
+  const restarts =
+    up &&
+    (isStarted || selfMadeEnds !== undefined || notStarted.length > 0 || readAtStart.some(({ path }) => isPlaced(path)))
   return {
     kind: 'unit',
     unit: unit.unit,
     places,
     notLoaded,
     notServed,
+    ...(selfMadeEnds && { selfMadeEnds }),
     state,
     restarts,
     restartsBefore: up && !restarts ? unit.serves.find(isRenewed)?.restartsBefore : undefined,
@@ -367,13 +384,21 @@ function isLoaded({ unit, bundle }: Unit, path: string, places: PlacesState): bo
   return Math.abs(started - byPresentClock) <= sameClock || byPresentClock > changed
 }
 
+/** By the digest that the API server tells of its encryption config; without one, by clocks. */
+function hasLoaded(unit: Unit, { path, loads, mayReload }: Place, found: UnitsFound): boolean {
+  const { places, config } = found
+  if (mayReload && config?.digest !== undefined) return config.digest === fileAt(places, path)?.sha256
+  return isLoaded(unit, path, places) || (loads === 'reload' && isReloaded(path, found))
+}
+
 /** True if the API server has reloaded it since its last change. A time in the future proves nothing. */
-function isReloaded(path: string, { places, reloaded }: UnitsFound): boolean {
+function isReloaded(path: string, { places, config }: UnitsFound): boolean {
   const changed = fileAt(places, path)?.changed ?? Number.POSITIVE_INFINITY
   const { process, started = 0 } = places.units.get(apiServer) ?? {}
   const setBack = typeof process === 'object' ? started - process.started : 0
   // It may have reloaded before the clock was set back: then its time is too late by that much.
   const latest = setBack > sameClock ? changed + setBack : changed
+  const reloaded = config?.reloaded
   return reloaded !== undefined && reloaded > latest && reloaded <= places.now + 1
 }
 

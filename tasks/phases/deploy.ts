@@ -8,6 +8,8 @@ import type { Force, Work } from '../../lib/graph/target.ts'
 import { prepareProbe } from '../../lib/kubernetes/probe.ts'
 import type { NodeState } from '../../lib/node/state.ts'
 import type { Look, ReasonOf } from '../../lib/reason.ts'
+import { formatDate } from '../../lib/wording.ts'
+import { endsFrom, type Life, readSelfMade } from '../nodes/component.ts'
 import {
   checkNode,
   everything,
@@ -20,6 +22,7 @@ import { keepOthers } from '../nodes/guards.ts'
 import { lookAtNode } from '../nodes/look.ts'
 import { replaceInFolder } from '../nodes/replace.ts'
 import type { UnitsFound } from '../nodes/units.ts'
+import { nodeUnits } from '../tables/places.ts'
 
 export interface DeployFound {
   /** Undefined without `install`, if files have to be copied, or if they could not be looked at. */
@@ -48,7 +51,20 @@ export async function checkFolder({ run, node, names }: OfNode, force?: Force): 
     install && !wrong
       ? await tryToAwait(async () => (await import('../nodes/units.ts')).lookAtUnits(run, node, look))
       : undefined
-  return { reasons: wrong ? [wrong] : [], warning, found: { look, checked, units } }
+  const ends = install ? undefined : await tryToAwait(() => readSelfMade({ run }, node, nodeUnits(run.cluster, node)))
+  const warnings = [warning, ends && warningOn(run, node, ends)].filter(Boolean)
+  return {
+    reasons: wrong ? [wrong] : [],
+    ...(ends && { until: ends.notAfter, renewsFrom: endsFrom(run, ends) }),
+    warning: warnings.length > 0 ? warnings.join('; ') : undefined,
+    found: { look, checked, units },
+  }
+}
+
+/** Without `install` nothing here restarts it. */
+function warningOn(run: Run, { name }: ClusterNode, life: Life): string | undefined {
+  if (endsFrom(run, life) > run.now) return undefined
+  return `${name}: the certificate that kube-apiserver made itself at its start expires ${formatDate(life.notAfter, run.now)}, and it fails then: restart it there before: sudo systemctl restart kube-apiserver`
 }
 
 export function foreseeCopies(

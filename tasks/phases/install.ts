@@ -8,6 +8,7 @@ import { nodeFolder } from '../../lib/node/staging.ts'
 import type { Look, Reason } from '../../lib/reason.ts'
 import { formatNames } from '../../lib/wording.ts'
 import type { Unit } from '../layouts/layout.ts'
+import { endsFrom } from '../nodes/component.ts'
 import { splitMarks } from '../nodes/folder.ts'
 import { guard, type Other } from '../nodes/guards.ts'
 import { installOf } from '../nodes/look.ts'
@@ -82,6 +83,7 @@ function checkNode(run: Run, node: ClusterNode, found: UnitsFound): Look {
   const warning = warningOf(node, installed, { rotating, unmanaged, marks, undrain })
   return {
     reasons,
+    ...(found.selfMade && { until: found.selfMade.notAfter, renewsFrom: endsFrom(run, found.selfMade) }),
     // A unit that is not installed has nothing to load.
     staysFresh: installed.length === 0,
     units: installed.map(({ unit }) => unit.unit),

@@ -42,6 +42,8 @@ export interface NodeItem extends Pick<Item, 'state' | 'why'> {
   readonly deployed: boolean | undefined
   readonly installed: boolean | undefined
   readonly loaded: boolean | undefined
+  /** When the certificate ends that its API server has made itself. */
+  readonly until: Date | undefined
 }
 
 export interface Inventory extends Observation {
@@ -256,6 +258,7 @@ function takeNodes(seen: Observation): NodeItem[] {
       deployed: answerOf(deploy, ({ reasons }) => ownReasons(reasons).length === 0),
       installed: isInstalled(({ places }) => places.length > 0),
       loaded: isInstalled(() => true),
+      until: [install, deploy].flatMap((outcome) => (outcome && 'until' in outcome ? (outcome.until ?? []) : []))[0],
     }
   })
 }

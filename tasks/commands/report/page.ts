@@ -8,7 +8,7 @@ import { noteOnFormerHolders } from '../../request/former-holders.ts'
 import { fold, formatTotals, type Inventory, isRight, waysOut } from '../../request/inventory.ts'
 import { notesOnFolder } from '../../request/walk.ts'
 import { formatUnderWay, rotationsUnderWay } from '../../rotations/under-way.ts'
-import { showCertificates, showKeys, showTimeline } from './sections.ts'
+import { showCertificates, showKeys, showSelfMade, showTimeline } from './sections.ts'
 
 const asset = (name: string) => readFileSync(new URL(name, import.meta.url), 'utf8')
 
@@ -18,7 +18,7 @@ export async function formatPage(data: Inventory): Promise<string> {
   const sections = [
     { id: 'wrong', title: 'Problems', content: showWrong(data) },
     { id: 'known', title: 'Notices', content: showKnown(data) },
-    { id: 'ends', title: 'What expires when', content: showTimeline(items, run) },
+    { id: 'ends', title: 'What expires when', content: showTimeline(items, run) + showSelfMade(nodes, run.now) },
     { id: 'keys', title: 'Who holds which private key', content: showKeys(run.cluster) },
     { id: 'certificates', title: 'Certificates', content: showCertificates(run.auth.files, items) },
   ].filter(({ content }) => content !== '')

@@ -65,6 +65,12 @@ export async function formatMetrics({ run, items, nodes }: Inventory): Promise<s
     ...family('node_deployed', 'Whether the node has the files of auth/.', each, ({ deployed }) => deployed),
     ...family('node_installed', 'Whether they are where its units read them.', each, ({ installed }) => installed),
     ...family('node_loaded', 'Whether the units of the node have loaded them.', each, ({ loaded }) => loaded),
+    ...family(
+      'node_api_server_end_timestamp_seconds',
+      'Expiry of what its API server made itself.',
+      each,
+      ({ until }) => until,
+    ),
     ...family('rotation_stage', 'Stage of the rotation that is under way; 0 where none is.', stages),
     ...family('report_timestamp_seconds', 'When these were read.', [[{ cluster }, run.now]]),
     ...lastRun,

@@ -7,7 +7,7 @@ import { keyKindOf } from '../../../lib/pki/cert-spec.ts'
 import { attributesIn } from '../../../lib/pki/certificate.ts'
 import { formatDate, formatLeft, formatNames, groupAlike, printable } from '../../../lib/wording.ts'
 import { layoutOf } from '../../layouts/table.ts'
-import type { Item } from '../../request/inventory.ts'
+import type { Item, NodeItem } from '../../request/inventory.ts'
 import { certTable } from '../../tables/certs.ts'
 import { encryptionConfig, nodeFiles } from '../../tables/files.ts'
 import { phaseTitles } from '../../tables/phases.ts'
@@ -134,6 +134,17 @@ export function showTimeline(items: readonly Item[], { now, cluster }: Run): str
 !${bars.map((bar) => showBar(bar, scale, now))}</tbody>
 </table>
 </div>`
+}
+
+/** What API servers made themselves at their start, where nodes were looked at. */
+export function showSelfMade(nodes: readonly NodeItem[], now: Date): string {
+  const dated = nodes.flatMap(({ node, until }) => (until ? [{ node, date: formatDate(until, now) }] : []))
+  const rows = groupAlike(dated, ({ date }) => date).map(
+    (group) => html`<time>${group[0].date}</time> (${formatNames(group.map(({ node }) => node))})`,
+  )
+  return rows.length === 0
+    ? ''
+    : html`<p>What each API server made itself at its start, and only a restart renews, expires: !${rows.join(', ')}</p>`
 }
 
 /** By the effective expiry, the earliest first. */

@@ -41,7 +41,7 @@ const reason = v.variant('kind', [
     unit: text,
     places: v.array(v.strictObject({ path: text, what: text })),
     ...{ notLoaded: texts, notServed: v.array(number), state: optionalText, restarts: flag },
-    ...{ restartsBefore: optionalText, isDrained: flag },
+    ...{ restartsBefore: optionalText, selfMadeEnds: v.optional(time), isDrained: flag },
   }),
   ofKind('left-drained', { nodes: texts }),
   ofKind('need-rebuilt', { ids: texts }),
@@ -128,7 +128,7 @@ const lines = {
   }),
   node: line('node', {
     ...{ node: text, state, message: text },
-    ...{ deployed: v.optional(flag), installed: v.optional(flag), loaded: v.optional(flag) },
+    ...{ deployed: v.optional(flag), installed: v.optional(flag), loaded: v.optional(flag), until: v.optional(time) },
   }),
   rotation: line('rotation', {
     ...{ name: text, what: text, title: text, stage: number, of: number, isLastNext: flag },

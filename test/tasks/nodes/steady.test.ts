@@ -32,7 +32,7 @@ function look(state: Partial<UnitState>, unhealthy?: string): UnitsFound {
     drained: [],
   }
   const why = new Map(unhealthy === undefined ? [] : [['kube-proxy', unhealthy]])
-  return { ...({} as NodeState), places, served: new Map(), unhealthy: why }
+  return { ...({} as NodeState), selfMade: undefined, places, served: new Map(), unhealthy: why }
 }
 
 /** What each look says: seconds that all have to stay as they are, "steady" if they did, or why a unit is not healthy. */

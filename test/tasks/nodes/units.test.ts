@@ -104,7 +104,11 @@ describe("the check of a node's units", () => {
       unhealthy: new Map(),
     }
     change(found)
-    const all = checkUnitsOf({ ...run, cluster: { ...run.cluster, install } }, node, { ...({} as NodeState), ...found })
+    const all = checkUnitsOf({ ...run, cluster: { ...run.cluster, install } }, node, {
+      ...({} as NodeState),
+      selfMade: undefined,
+      ...found,
+    })
     inspect(all, found.places)
     const checks = new Map(all.map(({ unit, reason }) => [unit.unit, reason]))
     return units.flatMap(({ unit }) => {
@@ -288,6 +292,33 @@ describe("the check of a node's units", () => {
     })
   })
 
+  describe('a certificate that the API server made itself', () => {
+    const until = (days: number, life: number) => (found: Mutable) => {
+      const notAfter = new Date(at.now.getTime() + days * 86_400_000)
+      Object.assign(found, { selfMade: { notBefore: new Date(notAfter.getTime() - life * 86_400_000), notAfter } })
+    }
+    test('is renewed by a restart when less than renewBefore, at most a third of its life, is left', () => {
+      const { renewBefore } = cluster.certificates
+      const days = renewBefore / 86_400_000
+      const [due] = judge('c0', until(days - 1, 365))
+      assert.match(String(due), /^kube-apiserver: the certificate that it made itself expires \S+: restart, drained$/)
+      assert.deepEqual(judge('c0', until(days + 1, 365)), [])
+      // One of three days.
+      assert.deepEqual(judge('c0', until(1.1, 3)), [])
+      assert.equal(judge('c0', until(0.9, 3)).length, 1)
+      assert.equal(judge('c0', until(-1, 365)).length, 1)
+    })
+
+    test('is nothing to a worker, nor where the API server is stopped', () => {
+      assert.deepEqual(judge('w0', until(1, 365)), [])
+      const stopped = (found: Mutable) => {
+        until(1, 365)(found)
+        state('kube-apiserver', { active: 'inactive', process: undefined })(found)
+      }
+      assert.deepEqual(judge('c0', stopped), [])
+    })
+  })
+
   describe('an encryption config that its API server reloads', () => {
     const path = '/var/lib/kubernetes/encryption-config.yaml'
     const reloads = (found: Mutable) =>
@@ -295,7 +326,7 @@ describe("the check of a node's units", () => {
     const changed = (reloaded?: number) => (found: Mutable) => {
       reloads(found)
       file(path, { changed: started + 10 })(found)
-      Object.assign(found, { reloaded })
+      Object.assign(found, { config: { digest: undefined, reloaded } })
     }
 
     test('is loaded when the API server has reloaded it since its last change', () => {
@@ -304,6 +335,20 @@ describe("the check of a node's units", () => {
       // Not queried, before the change, at its very moment, and by a clock that was set back since.
       for (const reloaded of [undefined, started + 9, started + 10, now + 60])
         assert.deepEqual(judge('c0', changed(reloaded)), notLoaded, String(reloaded))
+    })
+
+    test('is loaded or not by the digest that the API server tells, whatever the clocks say', () => {
+      const told = (digest: string | undefined, at: number) => (found: Mutable) => {
+        const { files } = found.places
+        file(path, { changed: at })(found)
+        const ours = files.get(path)?.sha256
+        Object.assign(found, { config: { digest: digest ?? ours, reloaded: undefined } })
+      }
+      // Changed after the start, which is loaded; and before it, which is another.
+      assert.deepEqual(judge('c0', told(undefined, started + 10)), [])
+      assert.deepEqual(judge('c0', told('0'.repeat(64), started - 10)), [
+        'kube-apiserver: encryption-config.yaml written but not loaded: restart, drained',
+      ])
     })
 
     test('is not, if the clock was set back since: the reload may have been before the change', () => {
