@@ -13,7 +13,7 @@ import { showCertificates, showKeys, showSelfMade, showTimeline } from './sectio
 const asset = (name: string) => readFileSync(new URL(name, import.meta.url), 'utf8')
 
 export async function formatPage(data: Inventory): Promise<string> {
-  const { run, items } = data
+  const { run, items, nodes } = data
   const { name } = run.cluster
   const sections = [
     { id: 'wrong', title: 'Problems', content: showWrong(data) },

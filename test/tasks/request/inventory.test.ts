@@ -8,6 +8,7 @@ import type { Run } from '../../../lib/graph/run.ts'
 import type { Outcome } from '../../../lib/graph/target.ts'
 import type { ReasonOf } from '../../../lib/reason.ts'
 import { formatMetrics } from '../../../tasks/commands/report/report.ts'
+import { formatStatus } from '../../../tasks/commands/status-table.ts'
 import { takeInventory } from '../../../tasks/request/inventory.ts'
 import type { Observation } from '../../../tasks/request/observe.ts'
 import { now, temporaryAuth } from '../../support/certificates.ts'
@@ -98,4 +99,26 @@ test('a node of which only the units could not be looked at was not inspected', 
   const text = await formatMetrics(takeInventory({ ...found, run: { ...found.run, auth: temporaryAuth(t) } }))
   assert.match(text, /^harderway_node_inspected{cluster="kubenet",node="c0"} 0$/m)
   assert.match(text, /^harderway_node_deployed{cluster="kubenet",node="c0"} 1$/m)
+})
+
+test('what an API server made itself is dated, where it was looked at with install or without', async (t) => {
+  const until = new Date('2029-11-28T12:00:00Z')
+  for (const found of [seen(same, { ...same, units, until }), seen({ ...same, until }, undefined, without)]) {
+    const inventory = takeInventory({ ...found, run: { ...found.run, auth: temporaryAuth(t) } })
+    assert.deepEqual(inventory.nodes[0]?.until, until)
+    const [row] = formatStatus({
+      ...inventory,
+      items: [],
+      now,
+      plan: '',
+      repair: '',
+      verbose: true,
+      quiet: false,
+    }).slice(-1)
+    assert.match(String(row), /c0 .*its API server's own certificate expires 2029-11-28$/)
+    assert.match(
+      await formatMetrics(inventory),
+      /^harderway_node_api_server_end_timestamp_seconds\{.*node="c0"\} 1890561600$/m,
+    )
+  }
 })
