@@ -85,12 +85,12 @@ export const countGroup: Group = {
   pairs: 1,
   parts: [...nodeParts, 'strace'],
   rows: [
-    counted('round trips', 'cold', 'roundTrips', 22),
+    counted('round trips', 'cold', 'roundTrips', 24),
     counted('round trips', 'idle', 'roundTrips', 10),
-    counted('bytes to a node', 'cold', 'bytes', 60_000),
-    counted('bytes to a node', 'idle', 'bytes', 30_000),
-    counted('processes on a node', 'cold', 'processes', 60),
-    counted('processes on a node', 'idle', 'processes', 20),
+    counted('bytes to a node', 'cold', 'bytes', 75_000),
+    counted('bytes to a node', 'idle', 'bytes', 20_000),
+    counted('processes on a node', 'cold', 'processes', 31),
+    counted('processes on a node', 'idle', 'processes', 11),
   ],
   prepare: async (place, cleanUp) => countedDeploys(await startNodes(place, cleanUp, 'far', 10)),
 }
