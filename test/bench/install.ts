@@ -11,7 +11,7 @@ import { fileURLToPath } from 'node:url'
 import { installAll } from '../lab/machines/components.ts'
 import { type Machines, startMachines } from '../lab/machines/machines.ts'
 import type { Edit } from '../support/harderway.ts'
-import { running, startKubeletsOf } from '../support/running.ts'
+import { running } from '../support/running.ts'
 import { type Group, inSeconds } from './groups.ts'
 import { timed } from './process.ts'
 
@@ -37,9 +37,8 @@ export const installGroup: Group = {
     lab.write(...edits)
     await run('bootstrap')
     await installAll(lab)
-    // Once, so that kubeconfigs name their pairs by file. The script restarts no kubelets, so none may need it.
+    // Once, so that kubeconfigs name their pairs by file. The script restarts no kubelets, and those of the lab need none.
     await run('install')
-    await startKubeletsOf(lab, '1.36')
     const far = await startRelays(lab, 10, cleanUp)
     const renewed = (nodes: readonly Edit[], work: () => Promise<unknown>) => async () => {
       lab.write(...edits, ...nodes)

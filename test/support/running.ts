@@ -9,6 +9,7 @@ import { installAll } from '../lab/machines/components.ts'
 import type { Machine } from '../lab/machines/machine.ts'
 import { type Machines, startMachines } from '../lab/machines/machines.ts'
 import type { Failed } from '../lab/machines/prober.ts'
+import { isSince, realBinaries } from '../lab/machines/shared.ts'
 import { type Edit, idsOf, messageOf, type Ran } from './harderway.ts'
 import { eventually, needs } from './programs.ts'
 
@@ -96,14 +97,22 @@ export async function startedSince(lab: Machines, before: ReadonlyMap<string, nu
   return [...now].flatMap(([unit, time]) => (time === before.get(unit) ? [] : [unit])).toSorted()
 }
 
-/** The stand-in for a kubelet is as of 1.34 otherwise: docs/install.md has the difference. */
-export async function startKubeletsOf(lab: Machines, version: '1.34' | '1.36'): Promise<void> {
-  const start = `systemctl set-environment KUBELET_OF=${version} && systemctl restart kubelet`
+/** For `{ skip }` of a test that starts stand-ins of another version. */
+export const skipReal = realBinaries ? 'real components are of one version' : false
+
+/** Stand-ins, which otherwise are of versions.json: docs/install.md has the difference between these two. */
+export async function startKubeletsOf(lab: Machines, version: '1.35' | '1.36'): Promise<void> {
+  const start = `systemctl set-environment STAND_IN_VERSION=${version} && systemctl restart kubelet && systemctl unset-environment STAND_IN_VERSION`
   await Promise.all([...lab.of('control'), ...lab.of('worker')].map((machine) => machine.exec(start)))
 }
 
 export const everywhere = (unit: string, role: 'control' | 'worker' = 'control'): string[] =>
   (role === 'control' ? ['control0', 'control1', 'control2'] : ['worker0', 'worker1']).map((name) => `${name} ${unit}`)
+
+/** A renewal restarts them before 1.36: docs/install.md. */
+export const restartedKubelets: readonly string[] = isSince('1.36')
+  ? []
+  : [...everywhere('kubelet'), ...everywhere('kubelet', 'worker')]
 
 /** The SHA-256 of the leaf that is shown at a port, as openssl prints it. */
 export async function shownBy(lab: Machines, name: string, port: number): Promise<string> {

@@ -7,11 +7,13 @@ import { Etcd } from './etcd.ts'
 import { duration, type Flags, required } from './flags.ts'
 import { readCertificates, type User } from './identity.ts'
 import { publishIdentity } from './identity-lease.ts'
+import { Loopback, loopbackName } from './loopback.ts'
 import { answerFor, apiVersion, findResource, parseBody, resources } from './resources.ts'
 import { ServiceAccounts } from './service-accounts.ts'
 import { type Answer, type Request, serve } from './serving.ts'
 import { StatusError } from './status.ts'
 import { Store } from './store.ts'
+import { version } from './version.ts'
 import { log, watchFiles } from './watched.ts'
 
 const port = 6443
@@ -36,6 +38,7 @@ export async function startApiServer(flags: Flags): Promise<void> {
     etcd,
     store: new Store(etcd, encryption.sealing),
     encryption,
+    loopback: new Loopback(),
     isEnding: false,
   }
   const files = {
@@ -44,6 +47,7 @@ export async function startApiServer(flags: Flags): Promise<void> {
     clientCA: required(flags, 'client-ca-file'),
     hintsFollow: true,
     byNameAlone: false,
+    own: { name: loopbackName, pem: api.loopback.pem },
   }
   const server = serve(files, (request) =>
     answer(api, request).catch((error) => {
@@ -70,6 +74,7 @@ interface Api {
   readonly etcd: Etcd
   readonly store: Store
   readonly encryption: Encryption
+  readonly loopback: Loopback
   isEnding: boolean
 }
 
@@ -77,7 +82,8 @@ async function answer(api: Api, request: Request): Promise<Answer> {
   const { pathname: path } = request.url
   const user = authenticate(api, request)
   if (['/livez', '/healthz', '/readyz'].includes(path)) return await health(api, path)
-  if (path === '/version') return { status: 200, body: { major: '1', minor: '34', gitVersion: 'v1.34.0-stand-in' } }
+  if (path === '/version')
+    return { status: 200, body: { major: '1', minor: version.slice(2), gitVersion: `v${version}.0-stand-in` } }
   if (!user.groups.includes('system:authenticated')) throw forbidden(user, request)
   refuseMedia(request)
   const known = discovery(path) ?? review(user, request) ?? (path === '/openid/v1/jwks' && api.accounts.jwks())
@@ -113,11 +119,12 @@ function authenticate({ accounts }: Api, { user, bearer }: Request): User {
   return anonymous
 }
 
-async function health({ etcd, isEnding }: Api, path: string): Promise<Answer> {
+async function health({ etcd, isEnding, loopback }: Api, path: string): Promise<Answer> {
   const checks: [string, boolean][] = [
     ['ping', true],
     ['etcd', await etcd.get('/registry/health').then(...isSettled)],
     ...(path === '/readyz' ? [['shutdown', !isEnding] as [string, boolean]] : []),
+    ...loopback.checks(path),
   ]
   if (checks.every(([, isWell]) => isWell)) return { status: 200, body: 'ok' }
   const lines = checks.map(([name, isWell]) => (isWell ? `[+]${name} ok` : `[-]${name} failed: reason withheld`))

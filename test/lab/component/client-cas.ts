@@ -1,4 +1,4 @@
-/** extension-apiserver-authentication: each API server adds its client CAs, and takes none out (1.34) but what has expired. */
+/** extension-apiserver-authentication: each API server adds its client CAs, and takes none out but what has expired. */
 import { readCertificates } from './identity.ts'
 import { findResource } from './resources.ts'
 import { StatusError } from './status.ts'

@@ -1,5 +1,4 @@
 /** kube-controller-manager, kube-scheduler and kube-proxy: by their kubeconfigs they ask the API, again and again. */
-import { execFileSync } from 'node:child_process'
 import { createPrivateKey } from 'node:crypto'
 import { readFileSync } from 'node:fs'
 import { createServer as createHttpServer } from 'node:http'
@@ -8,6 +7,7 @@ import { parse } from 'yaml'
 import { type Flags, required } from './flags.ts'
 import { readCertificates } from './identity.ts'
 import { ApiClient, expect, replace } from './kubeconfig.ts'
+import { selfSigned } from './self-signed.ts'
 import { log } from './watched.ts'
 
 /** Seconds: client-go's retry period of a lease. */
@@ -47,18 +47,7 @@ export async function startProxy(flags: Flags): Promise<void> {
 
 /** With a certificate of its own for that start, as the real ones where they are given none. */
 function serveHealth(port: number): void {
-  const args = [
-    'req',
-    '-x509',
-    '-newkey',
-    'ec',
-    '-pkeyopt',
-    'ec_paramgen_curve:prime256v1',
-    '-nodes',
-    '-subj',
-    '/CN=localhost',
-  ]
-  const pems = execFileSync('openssl', [...args, '-keyout', '-'], { stdio: ['ignore', 'pipe', 'ignore'] })
+  const pems = selfSigned('localhost', new Date(Date.now() + 365 * 86_400_000))
   createServer({ cert: pems, key: pems }, (_, response) => response.end('ok')).listen(port, () =>
     log(`Serving securely on port ${port}`),
   )

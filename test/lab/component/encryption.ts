@@ -1,12 +1,16 @@
 /** The file of --encryption-provider-config, which is read once, or polled: apiserver's encryptionconfig/controller/controller.go. */
+import { createHash } from 'node:crypto'
 import { readFileSync } from 'node:fs'
 import { readSealing, type Sealing } from './sealing.ts'
+import { isSince } from './version.ts'
 import { log } from './watched.ts'
 
 /** Milliseconds. The real one has no setting for it; a test that can't wait a minute shortens it by the unit's environment. */
 const pollTime = Number(process.env.STAND_IN_ENCRYPTION_POLL ?? 60_000)
 
-const metric = 'apiserver_encryption_config_controller_automatic_reload_last_timestamp_seconds'
+const metric = (name: string) => `apiserver_encryption_config_controller_${name}`
+/** Of which API server: the real one has the hash of its name. */
+const server = 'apiserver_id_hash="sha256:0"'
 
 export class Encryption {
   readonly #path: string
@@ -43,8 +47,14 @@ export class Encryption {
   }
 
   metrics(): string {
-    return [...this.#last]
-      .map(([status, time]) => `${metric}{apiserver_id_hash="sha256:0",status="${status}"} ${time.toExponential()}\n`)
-      .join('')
+    const hash = createHash('sha256').update(this.#text).digest('hex')
+    return [
+      // From its start on: apiserver, encryptionconfig/metrics/metrics.go.
+      ...(isSince('1.34') ? [`${metric('last_config_info')}{${server},hash="sha256:${hash}"} 1\n`] : []),
+      ...[...this.#last].map(
+        ([status, time]) =>
+          `${metric('automatic_reload_last_timestamp_seconds')}{${server},status="${status}"} ${time.toExponential()}\n`,
+      ),
+    ].join('')
   }
 }

@@ -1,13 +1,15 @@
 /**
  * A client of the API by a kubeconfig as it was at the start. As in client-go (transport/cert_rotation.go), an embedded pair stays
  * the same; a pair that is named by file is read for each new connection, and every five minutes connections with an old one end.
+ * A CA that is named by file is read every five minutes from 1.36 on (transport/ca_rotation.go).
  */
 import { readFileSync } from 'node:fs'
 import { Agent, request } from 'node:https'
 import { dirname, resolve } from 'node:path'
 import { createSecureContext } from 'node:tls'
 import { parse } from 'yaml'
-import { connectAsGo } from './identity.ts'
+import { connectAsGo, readCertificates } from './identity.ts'
+import { isSince } from './version.ts'
 import { log } from './watched.ts'
 
 /** Milliseconds. */
@@ -17,25 +19,29 @@ const pollInterval = 300_000
 export class ApiClient {
   readonly #server: string
   readonly #agent: Agent
+  #trust: Buffer
   #isWell: boolean | undefined
 
   /** Throws where the file is not there, or holds no whole access. */
   constructor(path: string) {
     const { clusters, users } = parse(readFileSync(path, 'utf8')) ?? {}
-    const { server, 'certificate-authority-data': ca } = clusters?.[0]?.cluster ?? {}
-    if (![server, ca].every((value) => typeof value === 'string'))
+    const cluster = clusters?.[0]?.cluster ?? {}
+    const { server } = cluster
+    if (typeof server !== 'string')
       throw new Error(`invalid configuration: no configuration has been provided in ${path}`)
     const user = users?.[0]?.user ?? {}
     const read = () => ({
       cert: readPart(dirname(path), user, 'client-certificate'),
       key: readPart(dirname(path), user, 'client-key'),
     })
-    const trust = Buffer.from(ca, 'base64')
-    createSecureContext({ ca: trust, ...read() })
+    const readTrust = () => readPart(dirname(path), cluster, 'certificate-authority')
+    this.#trust = readTrust()
+    createSecureContext({ ca: this.#trust, ...read() })
     this.#server = server
     this.#agent = new Agent({ keepAlive: true })
-    this.#agent.createConnection = (options) => connectAsGo({ ...(options as object), ca: trust, ...read() })
+    this.#agent.createConnection = (options) => connectAsGo({ ...(options as object), ca: this.#trust, ...read() })
     if ('client-certificate' in user) this.#endOldConnections(read)
+    if ('certificate-authority' in cluster && isSince('1.36')) this.#followTrust(readTrust)
   }
 
   #endOldConnections(read: () => { cert: Buffer; key: Buffer }): void {
@@ -50,6 +56,19 @@ export class ApiClient {
         this.#agent.destroy()
       } catch (error) {
         log(`Loading the client certificate failed: ${error}`)
+      }
+    }
+    setInterval(poll, pollInterval).unref()
+  }
+
+  #followTrust(read: () => Buffer): void {
+    const poll = () => {
+      try {
+        const ca = read()
+        readCertificates(ca)
+        this.#trust = ca
+      } catch (error) {
+        log(`Failed to read CA data from file: ${error}`)
       }
     }
     setInterval(poll, pollInterval).unref()

@@ -10,10 +10,12 @@ export interface ServingFiles {
   readonly cert: string
   readonly key: string
   readonly clientCA: string
-  /** Whether the CAs that clients are told of change with the file: the kubelet's do not (1.34). */
+  /** Whether the CAs that clients are told of change with the file: the kubelet's do not. */
   readonly hintsFollow: boolean
-  /** Whether a changed pair is served only to clients that name the server: the kubelet's is (1.34, kubernetes#133001). */
+  /** Whether a changed pair is served only to clients that name the server: the kubelet's is before 1.36 (kubernetes#133001). */
   readonly byNameAlone: boolean
+  /** What is served to who names the server so, and is in no file. */
+  readonly own?: { readonly name: string; readonly pem: string }
 }
 
 export interface Request {
@@ -37,9 +39,11 @@ const secureOptions = constants.SSL_OP_NO_TICKET
 /** Certificates are asked for, not required, and who shows none or an unknown one is told by `answer`. */
 export function serve(files: ServingFiles, answer: (request: Request) => Promise<Answer>): Server {
   let named: SecureContext | undefined
+  const { name, pem } = files.own ?? {}
+  const own = pem && createSecureContext({ cert: pem, key: pem, secureOptions })
   const server = createServer({
     ...{ requestCert: true, rejectUnauthorized: false },
-    SNICallback: (_, done) => done(null, named),
+    SNICallback: (asked, done) => done(null, own && asked === name ? own : named),
   })
   let roots: X509Certificate[] = []
   let pair: { cert: Buffer; key: Buffer } | undefined

@@ -1,0 +1,13 @@
+/** Of which Kubernetes the stand-in has the habits. */
+import { readFileSync } from 'node:fs'
+
+const { standIn } = JSON.parse(readFileSync(new URL('../versions.json', import.meta.url), 'utf8'))
+
+/** `1.36`. A unit's environment may name an older one; what differs is where `isSince` is called. */
+export const version: string = process.env.STAND_IN_VERSION ?? standIn
+
+/** Whether it is that release, or a later one. */
+export function isSince(release: string): boolean {
+  const minor = (text: string) => Number(text.split('.')[1])
+  return minor(version) >= minor(release)
+}
