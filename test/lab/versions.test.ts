@@ -1,0 +1,50 @@
+/** Kubernetes and etcd of today stand in versions.json: the workflow takes them from there, and pages name the same. */
+import assert from 'node:assert/strict'
+import { execFileSync } from 'node:child_process'
+import { readFileSync } from 'node:fs'
+import { test } from 'node:test'
+import { fileURLToPath } from 'node:url'
+import { parse } from 'yaml'
+import { needs } from '../support/programs.ts'
+import versions from './versions.json' with { type: 'json' }
+
+const read = (path: string) => readFileSync(new URL(`../../${path}`, import.meta.url), 'utf8')
+const [, rows = ''] = read('docs/compatibility.md').split('\n## Kubernetes versions\n')
+/** The cells of each row of the table of versions. */
+const table = (rows.split(/^#+ /m)[0] ?? '')
+  .split('\n')
+  .filter((line) => line.startsWith('| '))
+  .map((line) => line.split(/ *\| */).slice(1, -1))
+const { jobs } = parse(read('.github/workflows/test.yaml'))
+
+test('docs/compatibility.md has a row for each Kubernetes of versions.json, and one for the stand-in', () => {
+  for (const version of versions.kubernetes)
+    assert.ok(
+      table.some(([names = '']) => names.split(', ').some((name) => `${name}.`.startsWith(`${version}.`))),
+      version,
+    )
+  const [, , components = ''] = table.find(([name]) => name === 'a stand-in') ?? []
+  assert.ok(components.includes(`of ${versions.standIn}`), components)
+})
+
+test('it and the README name the versions that the workflow is set up for', () => {
+  const listed = (list: readonly string[]) => `${list.slice(0, -1).join(', ')} and ${list.at(-1)}`
+  const named = `Kubernetes ${listed(versions.kubernetes)}, each with etcd ${listed(versions.etcd)}`
+  for (const page of ['docs/compatibility.md', 'README.md'])
+    assert.ok(read(page).replace(/\s+/g, ' ').includes(named), `${page}: ${named}`)
+})
+
+test('the workflow reads them there, and nowhere else', { skip: needs('jq') }, () => {
+  const { matrix } = jobs.machines.strategy
+  const { outputs, steps } = jobs.versions
+  const { run = '' }: { run?: string } = steps.find(({ id }: { id?: string }) => id === 'read') ?? {}
+  const root = fileURLToPath(new URL('../..', import.meta.url))
+  const script = run.replace('>>"$GITHUB_OUTPUT"', '')
+  const printed = execFileSync('sh', ['-c', script], { cwd: root, encoding: 'utf8' }).trim().split('\n')
+  for (const name of ['kubernetes', 'etcd'] as const) {
+    assert.equal(matrix[name], `\${{ fromJSON(needs.versions.outputs.${name}) }}`)
+    assert.equal(outputs[name], `\${{ steps.read.outputs.${name} }}`)
+    assert.ok(printed.includes(`${name}=${JSON.stringify(versions[name])}`), printed.join('\n'))
+  }
+  assert.doesNotMatch(JSON.stringify(jobs.machines), /\b(1\.3\d|3\.[5-9])\b/)
+})
