@@ -1,4 +1,4 @@
-/** More kills of `install` than `npm test` has time for: `npm run test:long`. */
+/** More kills of `install` than `npm test` has time for: `npm run test:long`. Of fewer kills with their number as its argument. */
 import assert from 'node:assert/strict'
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
@@ -121,6 +121,6 @@ function assertOldOrNew(lab: Machines, old: ReadonlyMap<string, string>, now: Re
   for (const { path } of places) assert.equal(now.get(path), old.get(path), `${path} is neither all old nor all new`)
 }
 
-const { failures, kills, events } = await sweepInstall(60)
+const { failures, kills, events } = await sweepInstall(Number(process.argv[2] ?? 60))
 process.stdout.write([`${kills} kills of an install, at ${events} events`, ...failures, ''].join('\n'))
 process.exitCode = failures.length === 0 ? 0 : 1

@@ -1,6 +1,6 @@
 /**
  * Runs that are killed with SIGKILL, at each thing that they do and at any moment; after each kill nothing is lost or
- * half written, and the next run completes and tidies up. `npm run test:long` is the whole sweep.
+ * half written, and the next run completes and tidies up. `npm run test:long` is the whole sweep; `kill-sweep.ts 0.1` a tenth.
  */
 import assert from 'node:assert/strict'
 import { readdirSync, readFileSync } from 'node:fs'
@@ -181,7 +181,8 @@ export function formatSwept({ stepped, random, missed, events }: Swept): string 
 }
 
 if (import.meta.main) {
-  const swept = await sweep({ stepped: 220, random: 100, waitForMasters: true })
+  const share = Number(process.argv[2] ?? 1)
+  const swept = await sweep({ stepped: 220 * share, random: 100 * share, waitForMasters: true })
   process.stdout.write([formatSwept(swept), ...swept.failures, ''].join('\n'))
-  process.exitCode = swept.failures.length === 0 && swept.stepped + swept.random >= 300 ? 0 : 1
+  process.exitCode = swept.failures.length === 0 && swept.stepped + swept.random >= 300 * share ? 0 : 1
 }
