@@ -81,18 +81,8 @@ export function verify(ca: string, certificates: readonly string[], ...options: 
 
 /** The certificate as text, a line each, key, signature, serial number and key identifiers left out. */
 export function describe(certificate: string): string[] {
-  const options = 'no_pubkey,no_sigdump,no_serial,no_validity'
-  return openssl(
-    'x509',
-    '-in',
-    certificate,
-    '-noout',
-    '-text',
-    '-certopt',
-    options,
-    '-nameopt',
-    'sep_comma_plus,sname,utf8',
-  )
+  const options = ['-certopt', 'no_pubkey,no_sigdump,no_serial,no_validity', '-nameopt', 'sep_comma_plus,sname,utf8']
+  return openssl('x509', '-in', certificate, '-noout', '-text', ...options)
     .split('\n')
     .map((line) => line.trim().replace(/^([0-9A-F]{2}:){19}[0-9A-F]{2}$/, '<key id>'))
     .filter((line) => line !== '')

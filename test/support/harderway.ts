@@ -1,13 +1,13 @@
 /** Runs the command line in the test's own process. Where it takes a process of its own: process.ts. */
 
 import assert from 'node:assert/strict'
-import { cpSync, mkdirSync, mkdtempSync, readFileSync, realpathSync, writeFileSync } from 'node:fs'
+import { cpSync, mkdirSync, mkdtempSync, readFileSync, realpathSync, rmSync, writeFileSync } from 'node:fs'
 import { createRequire } from 'node:module'
 import { tmpdir, userInfo } from 'node:os'
 import { join } from 'node:path'
 import { PassThrough } from 'node:stream'
 import { text } from 'node:stream/consumers'
-import type { TestContext } from 'node:test'
+import { after, before, type TestContext } from 'node:test'
 import { fileURLToPath } from 'node:url'
 import { parseDocument } from 'yaml'
 import { parseCluster } from '../../lib/cluster/cluster.ts'
@@ -66,10 +66,40 @@ export async function harderway(call: string | Call, ...args: string[]): Promise
   return ranOf(args, status, ...(await printed))
 }
 
+/** The same, of which the exit status is known. */
+export const exits = (status: number, ...call: Parameters<typeof harderway>) => withStatus(status, harderway(...call))
+
+/** Where the status is another, what was printed tells why. */
+export async function withStatus<Some extends Omit<Ran, 'events'>>(status: number, run: Promise<Some>): Promise<Some> {
+  const ran = await run
+  assertStatus(ran, status)
+  return ran
+}
+
+export function assertStatus({ status, stdout, stderr }: Omit<Ran, 'events'>, expected: number): void {
+  assert.equal(status, expected, stdout + stderr)
+}
+
+export function assertShowsNone({ stdout, stderr }: Ran, secrets: readonly string[]): void {
+  assert.ok(secrets.length > 0)
+  for (const secret of secrets) assert.ok(!`${stdout}${stderr}`.includes(secret), 'the output shows a secret')
+}
+
 export function ranOf(args: readonly string[], status: number | null, stdout: string, stderr: string): Ran {
   // What was killed may have left half a line.
   const lines = args.includes('--json') ? stdout.split('\n').slice(0, -1) : []
   return { status, stdout, stderr, events: lines.map(readJsonLine) }
+}
+
+/** A place in which all of this is made before the tests of a suite, or of a file; gone after them. */
+export function madePlace(edits: readonly Edit[], ...args: string[]): string {
+  const place = makePlace()
+  before(async () => {
+    writeCluster(place, edits)
+    await exits(0, place, ...args)
+  })
+  after(() => rmSync(place, { recursive: true, force: true }))
+  return place
 }
 
 /** A new folder, with a home. */

@@ -2,6 +2,7 @@ import assert from 'node:assert/strict'
 import { cpSync, existsSync, lstatSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { userInfo } from 'node:os'
 import { join } from 'node:path'
+import { after, before } from 'node:test'
 import { type Cluster, parseCluster } from '../../lib/cluster/cluster.ts'
 import { Failure } from '../../lib/failure.ts'
 import { Ssh } from '../../lib/node/ssh.ts'
@@ -117,6 +118,25 @@ export async function makeThreeNodes(
 
 /** The lab's own, in each home. */
 export const shellFiles = ['.bashrc', '.zshenv']
+
+/** A place, and a lab of these nodes that is up from before the tests of a suite until after them. */
+export function labPlace(...names: readonly string[]): { readonly place: string; readonly lab: Lab } {
+  const place = makePlace()
+  let lab: Lab | undefined
+  before(async () => {
+    lab = await startLab({ dir: join(place, 'lab'), nodes: names.map((name) => ({ name })) })
+  })
+  after(async () => {
+    await lab?.stop()
+    rmSync(place, { recursive: true, force: true })
+  })
+  return {
+    place,
+    get lab() {
+      return lab ?? assert.fail('it is not up yet')
+    },
+  }
+}
 
 /** Where nodes are made to fail: the guide's seven, bootstrapped once, and what a run left on each. */
 

@@ -21,7 +21,7 @@ import { type TestContext, test } from 'node:test'
 import { Failure } from '../../../lib/failure.ts'
 import { AuthDir } from '../../../lib/files/auth-dir.ts'
 import { thisBoot } from '../../../lib/files/lock.ts'
-import { once, publicMode, secretMode } from '../../../lib/files/plain-file.ts'
+import { publicMode, secretMode } from '../../../lib/files/plain-file.ts'
 import { harderWay } from '../../../tasks/layouts/harder-way.ts'
 import { scratch } from '../../support/files.ts'
 import { needs } from '../../support/programs.ts'
@@ -235,28 +235,6 @@ console.log([() => backUpNow('pipe'), () => backUpNow('link'), () => auth.setMod
   assert.equal(runApart(auth, code).match(/\S+ is not a plain file/g)?.length, 3)
   assert.equal(mode(join(auth.path, 'pipe')), 0o644)
   assert.deepEqual(auth.names(), ['link', 'pipe'])
-})
-
-test('a file is read once, and again when it has been written or removed', (t) => {
-  const auth = folder(t)
-  auth.write('a', '1', publicMode)
-  const first = auth.bytes('a')
-  writeFileSync(join(auth.path, 'a'), 'changed by somebody else')
-  assert.equal(auth.bytes('a'), first)
-  auth.write('a', '2', publicMode)
-  assert.equal(auth.bytes('a').toString(), '2')
-  auth.remove('a')
-  assert.equal(auth.read('a'), undefined)
-})
-
-test('what is worked out from bytes is worked out once', () => {
-  let works = 0
-  const size = once((bytes) => {
-    works++
-    return bytes.length
-  })
-  const bytes = Buffer.from('abc')
-  assert.deepEqual([size(bytes), size(bytes), size(Buffer.from('abc')), works], [3, 3, 3, 2])
 })
 
 test('the folder is known for the same by every path to it, and a copy is another', (t) => {

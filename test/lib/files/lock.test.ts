@@ -2,7 +2,7 @@ import assert from 'node:assert/strict'
 import { execFileSync, spawn, spawnSync } from 'node:child_process'
 import { randomUUID } from 'node:crypto'
 import { once } from 'node:events'
-import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
+import { mkdirSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
 import { hostname } from 'node:os'
 import { join } from 'node:path'
 import { createInterface } from 'node:readline'
@@ -240,12 +240,6 @@ test('an abort ends the wait, and leaves nothing but the lock of its owner', asy
   await assert.rejects(take(lock, { signal: abort.signal, wait, onWait: () => abort.abort() }), { name: 'AbortError' })
   assert.deepEqual(readdirSync(auth), ['.lock'])
   held.release()
-})
-
-test('where there is no folder for the lock a Failure names it', async (t) => {
-  const lock = join(scratch(t), 'gone', '.lock')
-  await assert.rejects(take(lock), (error: unknown) => error instanceof Failure && error.message.includes(lock))
-  assert.ok(!existsSync(lock))
 })
 
 describe('between containers, which share a folder and do not see each other', { skip: needsNamespaces() }, () => {

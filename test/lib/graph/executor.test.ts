@@ -23,26 +23,6 @@ function gate() {
   return { build: () => promise, open: () => resolve(undefined), fail: reject }
 }
 
-test('a target is checked only when all its needs have ended, even if one of them failed', async () => {
-  const [a, b] = [gate(), gate()]
-  const run = runFakes([
-    fakeTarget('a', { build: a.build }),
-    fakeTarget('b', { build: b.build }),
-    fakeTarget('broken', { check: throws(new Failure('no')) }),
-    fakeTarget('c', { needs: ['a', 'b'] }),
-    fakeTarget('child', { needs: ['broken', 'b'], check: () => assert.fail('looked at') }),
-  ])
-  await settled()
-  a.open()
-  await settled()
-  assert.ok(!run.told.some((line) => line.endsWith(' c') || line.endsWith(' child')), run.told.join(', '))
-  b.open()
-  const outcomes = await run.outcomes
-  assert.deepEqual(kinds(outcomes), { a: 'built', b: 'built', broken: 'failed', c: 'built', child: 'cancelled' })
-  assert.deepEqual(outcomes.get('child'), { kind: 'cancelled', because: ['broken'] })
-  assert.deepEqual(run.told.slice(-3), ['started c', 'building c', 'built c'])
-})
-
 test('builds without an edge between them run at once, and a slow one holds up only those that need it', async () => {
   const slow = gate()
   const run = runFakes([
@@ -131,19 +111,6 @@ for (const [how, told] of [
     assert.deepEqual(order, ['released', 'ended'])
   })
 
-test('a fresh target is not built, and neither is what needs it', async () => {
-  const until = new Date('2036-01-01')
-  const run = runFakes([
-    fakeTarget('a', { check: () => ({ reasons: [], until }), build: notBuilt }),
-    fakeTarget('b', { needs: ['a'], check: () => fresh, build: notBuilt }),
-  ])
-  assert.deepEqual(Object.fromEntries(await run.outcomes), {
-    a: { kind: 'fresh', reasons: [], until },
-    b: { kind: 'fresh', reasons: [] },
-  })
-  assert.deepEqual(run.told, ['started a', 'fresh a', 'started b', 'fresh b'])
-})
-
 test('a target whose need was rebuilt is checked after it, and what did not really change stops there', async () => {
   const made: string[] = []
   const build = async () => {
@@ -157,27 +124,6 @@ test('a target whose need was rebuilt is checked after it, and what did not real
     fakeTarget('after', { needs: ['same'], check: () => fresh }),
   ])
   assert.deepEqual(kinds(await run.outcomes), { a: 'built', changed: 'built', same: 'fresh', after: 'fresh' })
-})
-
-test('a failure is the outcome, as it is, and cancels exactly what needs it, which names it', async () => {
-  const [failure, refusal] = [new Failure('no room'), refused('another CA')]
-  const outcomes = await runFakes([
-    fakeTarget('a'),
-    fakeTarget('broken', { needs: ['a'], build: async () => throws(failure)() }),
-    fakeTarget('refused', { check: async () => throws(refusal)(), build: notBuilt }),
-    fakeTarget('beside', { needs: ['a'] }),
-    fakeTarget('child', { needs: ['a', 'broken'], check: () => assert.fail('looked at') }),
-    fakeTarget('grandchild', { needs: ['child', 'beside'], build: notBuilt }),
-    fakeTarget('apart'),
-  ]).outcomes
-  const built = { kind: 'built', ...stale }
-  assert.deepEqual(Object.fromEntries(outcomes), {
-    ...{ a: built, beside: built, apart: built },
-    broken: { kind: 'failed', failure },
-    refused: { kind: 'failed', failure: refusal },
-    child: { kind: 'cancelled', because: ['broken'] },
-    grandchild: { kind: 'cancelled', because: ['child'] },
-  })
 })
 
 test('a target that comes after any of several is cancelled only if all of them failed', async () => {
@@ -216,31 +162,10 @@ test('what needs no order is repaired although something before it could not be 
   assert.deepEqual(kinds(await ran.outcomes), { a: 'failed', b: 'cancelled', c: 'cancelled' })
 })
 
-for (const [what, error, message] of [
-  ['an Error', new TypeError("can't read x of undefined"), /TypeError: can't read x of undefined$/],
-  ['something that is no Error', 'just text', /just text$/],
-  ['nothing', undefined, /undefined$/],
-] as const)
-  test(`${what} thrown by a mistake fails its target alone, in one line and without a stack trace`, async () => {
-    const run = runFakes([fakeTarget('a', { build: async () => throws(error)() }), fakeTarget('b')])
-    const outcomes = await run.outcomes
-    assert.deepEqual(kinds(outcomes), { a: 'failed', b: 'built' })
-    const outcome = outcomes.get('a')
-    assert.ok(outcome?.kind === 'failed' && outcome.failure instanceof Failure)
-    assert.match(outcome.failure.message, message)
-    assert.doesNotMatch(`${outcome.failure.message}${outcome.failure.remedy}`, /\n|\bat .*:\d+/)
-    assert.equal(outcome.failure.kind, 'failed')
-  })
-
 type Gate = ReturnType<typeof gate>
 const lookedAt = () => assert.fail('looked at')
 const node = 'node'
 const aborts: readonly [when: string, (slow: Gate) => readonly Target[], ended: object, FakeRunOptions?][] = [
-  [
-    'before a target is checked cancels it, and lets what is being built end',
-    ({ build }) => [fakeTarget('a', { build }), fakeTarget('b', { needs: ['a'], check: lookedAt })],
-    { a: 'built', b: 'cancelled' },
-  ],
   [
     'during a check starts no build',
     ({ build }) => [fakeTarget('a', { check: async () => (await build()) ?? stale, build: notBuilt })],
@@ -293,13 +218,6 @@ test('a build that an abort makes fail is cancelled, not failed, and what it beg
   const outcomes = await run.outcomes
   assert.deepEqual(outcomes.get('a'), { kind: 'cancelled', because: [], isBegun: true })
   assert.equal(outcomes.get('b')?.kind, 'cancelled')
-})
-
-test('an abort before the run begins ends every target', async () => {
-  const run = runFakes([fakeTarget('a'), fakeTarget('b', { needs: ['a'] })])
-  run.abort.abort()
-  await run.outcomes
-  assert.deepEqual(run.told, ['cancelled a', 'cancelled b'])
 })
 
 const wrongMode: Reason = { kind: 'wrong-mode', path: 'a', was: 0o644, wanted: 0o600 }

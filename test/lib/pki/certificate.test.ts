@@ -93,16 +93,8 @@ test('a server certificate that is none of a client has other usages, and an add
   ]
   const said = (...more: readonly string[]) => {
     const added = [...extensions, ...more].flatMap((extension) => ['-addext', extension])
-    const pem = openssl(
-      'req',
-      '-x509',
-      '-new',
-      '-key',
-      join(auth.path, 'key.pem'),
-      '-subj',
-      '/C=PL/O=system:nodes/CN=system:node:w0',
-      ...added,
-    )
+    const [key, subject] = [join(auth.path, 'key.pem'), '/C=PL/O=system:nodes/CN=system:node:w0']
+    const pem = openssl('req', '-x509', '-new', '-key', key, '-subj', subject, ...added)
     return compareWithProfile(read(pem), leafProfile()).map(formatReason)
   }
   assert.deepEqual(said('extendedKeyUsage=serverAuth'), ['usages are not the wanted ones'])

@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict'
-import { createHash, createPublicKey, X509Certificate } from 'node:crypto'
+import { createPublicKey } from 'node:crypto'
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { type TestContext, test } from 'node:test'
@@ -13,82 +13,14 @@ import {
   encodedTimes,
   leafProfile,
   makeCa,
-  makeEverything,
   now,
   openssl,
   temporaryAuth,
   verify,
   year,
 } from '../../support/certificates.ts'
-import { parsed } from '../../support/files.ts'
 
-const guide = parsed(readFileSync(new URL('../../../cluster.yaml', import.meta.url)))
-
-const nodes = ['control0', 'control1', 'control2', 'worker0', 'worker1', 'worker2']
-const addressOf = (i: number) => `192.168.1.${11 + i}`
-/** The hosts of the guide's certificate requests; what else they say is compared by test/whole/originals.test.ts. */
-const requests: Readonly<Record<string, readonly string[]>> = {
-  kubernetes: [
-    ...['kubernetes', 'kubernetes.default', 'kubernetes.default.svc', 'kubernetes.default.svc.cluster'],
-    ...['kubernetes.default.svc.cluster.local', '10.32.0.1', 'kubernetes.kubenet', '192.168.1.21', '127.0.0.1'],
-    ...nodes.slice(0, 3).flatMap((name, i) => [name, `${name}.kubenet`, addressOf(i)]),
-  ],
-  ...{ admin: [], 'kube-scheduler': [], 'kube-controller-manager': [], 'kube-proxy': [], 'service-account': [] },
-  ...Object.fromEntries(nodes.map((name, i) => [name, [name, `${name}.kubenet`, addressOf(i)]])),
-}
-
-const isAddress = (host: string) => /^[\d.]+$/.test(host)
 const certificatePath = (auth: AuthDir, name: string) => join(auth.path, `${name}.pem`)
-
-test("the guide's cluster has the certificates of the guide's requests", async (t) => {
-  const auth = temporaryAuth(t)
-  const leaves = await makeEverything(auth, guide)
-  const paths = leaves.map(({ name }) => certificatePath(auth, name))
-  const ca = certificatePath(auth, 'ca')
-
-  await t.test('the same ones, no more', () => {
-    assert.deepEqual(leaves.map(({ name }) => name).sort(), Object.keys(requests).sort())
-  })
-
-  await t.test('each is accepted under each of its names and no other', () => {
-    for (const [name, hosts] of Object.entries(requests)) {
-      for (const host of hosts)
-        verify(ca, [certificatePath(auth, name)], isAddress(host) ? '-verify_ip' : '-verify_hostname', host)
-      assert.throws(() => verify(ca, [certificatePath(auth, name)], '-verify_hostname', 'other.kubenet'))
-      assert.throws(() => verify(ca, [certificatePath(auth, name)], '-verify_ip', '192.168.1.99'))
-    }
-  })
-
-  await t.test('openssl accepts each of them as a server and as a client', () => {
-    verify(ca, paths, '-purpose', 'sslserver')
-    verify(ca, paths, '-purpose', 'sslclient')
-    assert.throws(() => verify(ca, paths, '-purpose', 'smimesign'))
-  })
-
-  await t.test('each serial number is positive, of 20 bytes and its own', () => {
-    const serials = [ca, ...paths].map((path) => new X509Certificate(readFileSync(path)).serialNumber)
-    for (const serial of serials) assert.match(serial, /^[0-7][0-9A-F]{39}$/)
-    assert.equal(new Set(serials).size, serials.length)
-  })
-
-  await t.test('key identifiers are the SHA-1 of the key and of the key of the CA', () => {
-    const keyId = (path: string) => {
-      const bits = new X509Certificate(readFileSync(path)).publicKey.export({ type: 'pkcs1', format: 'der' })
-      return createHash('sha1').update(bits).digest('hex').toUpperCase().match(/../g)?.join(':')
-    }
-    const identifiers = (path: string) =>
-      openssl('x509', '-in', path, '-noout', '-ext', 'subjectKeyIdentifier,authorityKeyIdentifier').match(
-        /([0-9A-F]{2}:){19}../g,
-      )
-    assert.deepEqual(identifiers(ca), [keyId(ca)])
-    for (const path of paths) assert.deepEqual(identifiers(path), [keyId(path), keyId(ca)])
-  })
-
-  await t.test('none lives longer than the CA', () => {
-    const end = (path: string) => new X509Certificate(readFileSync(path)).validToDate
-    for (const path of paths) assert.ok(end(path) <= end(ca))
-  })
-})
 
 /** Paths of a CA and of a leaf that it signed. */
 async function issue(
@@ -131,18 +63,6 @@ test("the hash is that of the signer's key, whatever the key that is certified",
   assert.ok(describe(made.leaf).includes('Signature Algorithm: ecdsa-with-SHA384'))
 })
 
-test('a certificate begins five minutes ago and lasts as long as is asked', async (t) => {
-  const made = await issue(t, leafProfile(), { validity: year })
-  assert.deepEqual(encodedTimes(made.leaf), ['UTCTIME           :261124115500Z', 'UTCTIME           :271124115500Z'])
-})
-
-test("a leaf is cut to its CA's end", async (t) => {
-  const made = await issue(t, leafProfile(), { caValidity: year, validity: 10 * year })
-  const end = (path: string) => encodedTimes(path).at(-1)
-  assert.equal(end(made.leaf), 'UTCTIME           :271124115500Z')
-  assert.equal(end(made.leaf), end(made.ca))
-})
-
 test('a time is UTCTime to the last second of 2049 and GeneralizedTime from then on', async (t) => {
   const auth = temporaryAuth(t)
   await makeCa(auth, caProfile, 100 * year)
@@ -182,9 +102,4 @@ test('what PrintableString can not hold is UTF8String', async (t) => {
       "PRINTABLESTRING A-Z (0:9)/,.'+=?",
     ],
   )
-})
-
-test('a certificate without names has no such extension', async (t) => {
-  const made = await issue(t, leafProfile({ sans: [] }))
-  assert.ok(!describe(made.leaf).some((line) => line.includes('Alternative')))
 })

@@ -17,47 +17,51 @@ const failure = new Failure('no room', { remedy: 'make room', code: 'enospc' })
 const until = new Date('2036-11-21T10:00:00Z')
 const ended = (outcome: Outcome): Event => ({ type: 'ended', id: 'ca', outcome })
 
-for (const [event, value] of [
+for (const [outcome, value] of [
   [
-    { type: 'started', id: 'ca' },
-    { type: 'started', id: 'ca' },
+    { kind: 'fresh', reasons: [] },
+    { reasons: [], message: 'fresh' },
   ],
   [
-    { type: 'building', id: 'ca', reasons },
-    { type: 'building', id: 'ca', reasons },
-  ],
-  [ended({ kind: 'fresh', reasons: [] }), { type: 'fresh', id: 'ca', reasons: [], message: 'fresh' }],
-  [
-    ended({ kind: 'fresh', reasons: [], until, warning: 'expires soon' }),
-    {
-      type: 'fresh',
-      id: 'ca',
-      reasons: [],
-      until: '2036-11-21T10:00:00Z',
-      warning: 'expires soon',
-      message: 'expires 2036-11-21',
-    },
-  ],
-  [ended({ kind: 'built', reasons }), { type: 'built', id: 'ca', reasons, message: 'made: ca.pem missing' }],
-  [ended({ kind: 'stale', reasons }), { type: 'stale', id: 'ca', reasons, message: 'to make: ca.pem missing' }],
-  [
-    ended({ kind: 'failed', failure }),
-    { type: 'failed', id: 'ca', refused: false, message: 'no room', remedy: 'make room', cause: 'enospc' },
+    { kind: 'fresh', reasons: [], until, warning: 'expires soon' },
+    { reasons: [], until: '2036-11-21T10:00:00Z', warning: 'expires soon', message: 'expires 2036-11-21' },
   ],
   [
-    ended({ kind: 'failed', failure: new Failure('another CA', { kind: 'refused' }) }),
-    { type: 'failed', id: 'ca', refused: true, message: 'another CA' },
+    { kind: 'built', reasons },
+    { reasons, message: 'made: ca.pem missing' },
   ],
   [
-    ended({ kind: 'cancelled', because: ['ca'] }),
-    { type: 'cancelled', id: 'ca', because: ['ca'], message: 'skipped: it comes after ca' },
+    { kind: 'stale', reasons },
+    { reasons, message: 'to make: ca.pem missing' },
   ],
-] as const satisfies readonly [Event, object][])
-  test(`${event.type === 'ended' ? `the end of a ${event.outcome.kind} target` : `an event ${event.type}`} is one object: ${JSON.stringify(value)}`, () => {
+  [
+    { kind: 'failed', failure },
+    { refused: false, message: 'no room', remedy: 'make room', cause: 'enospc' },
+  ],
+  [
+    { kind: 'failed', failure: new Failure('no', { kind: 'refused' }) },
+    { refused: true, message: 'no' },
+  ],
+  [
+    { kind: 'cancelled', because: ['a'] },
+    { because: ['a'], message: 'skipped: it comes after a' },
+  ],
+] as const satisfies readonly [Outcome, object][])
+  test(`the end of a ${outcome.kind} target is one object: ${JSON.stringify(value)}`, () => {
     const { reporter, values } = json()
-    reporter.event(event)
-    assert.deepEqual(values(), [value])
+    reporter.event(ended(outcome))
+    assert.deepEqual(values(), [{ type: outcome.kind, id: 'ca', ...value }])
   })
+
+test('the begin of a check or a build is one object', () => {
+  const events = [
+    { type: 'started', id: 'ca' },
+    { type: 'building', id: 'ca', reasons },
+  ] as const
+  const { reporter, values } = json()
+  for (const event of events) reporter.event(event)
+  assert.deepEqual(values(), events)
+})
 
 test('a note is an object, and so is a problem, whose type tells how bad it is', () => {
   const { reporter, values } = json()

@@ -2,17 +2,10 @@ import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import type { Change } from '../../../lib/change.ts'
 import { Failure, sharedRefusal } from '../../../lib/failure.ts'
-import type { Event, Outcome } from '../../../lib/graph/target.ts'
+import type { Outcome } from '../../../lib/graph/target.ts'
 import type { Reason } from '../../../lib/reason.ts'
 import type { Summary } from '../../../lib/show/reporter.ts'
-import {
-  formatClosing,
-  formatEvent,
-  formatFailures,
-  formatOutcome,
-  joinFailures,
-  summariseGroup,
-} from '../../../lib/show/words.ts'
+import { formatClosing, formatFailures, formatOutcome, joinFailures, summariseGroup } from '../../../lib/show/words.ts'
 
 const at = (day: string) => new Date(`${day}T10:00:00Z`)
 const facts = (day: string) => ({ key: 'rsa-2048', expires: at(day), names: 3 })
@@ -64,17 +57,6 @@ test('an outcome says what there is now, or why', () => {
     [{ kind: 'cancelled', because: [], isBegun: true }, 'interrupted: the next run checks how far it came'],
   ] as const satisfies readonly [Outcome, string][])
     assert.equal(formatOutcome(outcome), text)
-})
-
-test('a step says what is done now', () => {
-  for (const [step, text] of [
-    [{ doing: 'new key' }, 'new key'],
-    [{ doing: 'copying', files: 14 }, 'copying 14 files'],
-    [{ doing: 'draining', node: 'control0' }, 'draining control0'],
-    [{ doing: 'rewriting', done: 20, of: 120 }, 'rewriting 20 of 120'],
-    [{ doing: 'waiting for', unit: 'kube-apiserver', path: '/readyz' }, 'waiting for /readyz of kube-apiserver'],
-  ] as const satisfies readonly [(Event & { type: 'step' })['step'], string][])
-    assert.equal(formatEvent({ type: 'step', id: 'a', step }), text)
 })
 
 test('a group is summed up in a line', () => {

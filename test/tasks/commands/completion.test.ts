@@ -5,7 +5,7 @@ import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { test } from 'node:test'
 import { scratch } from '../../support/files.ts'
-import { harderway } from '../../support/harderway.ts'
+import { exits } from '../../support/harderway.ts'
 import { needs } from '../../support/programs.ts'
 
 const offered: readonly (readonly [words: readonly string[], offers: readonly string[]])[] = [
@@ -32,8 +32,7 @@ for (const [shell, [begin, args]] of Object.entries({
 } as const))
   test(`${shell} completes by the script`, { skip: needs(shell) }, async (t) => {
     const place = scratch(t)
-    const { status, stdout } = await harderway(place, 'completion', shell)
-    assert.equal(status, 0)
+    const { stdout } = await exits(0, place, 'completion', shell)
     writeFileSync(join(place, 'script'), stdout)
     for (const [words, offers] of offered) {
       const line = ['harderway', ...words].map((word) => `'${word}'`).join(' ')
@@ -48,6 +47,5 @@ for (const [shell, [begin, args]] of Object.entries({
   })
 
 test('a shell that is not known is bad usage', async (t) => {
-  for (const shell of [[], ['fish'], ['toString']])
-    assert.equal((await harderway(scratch(t), 'completion', ...shell)).status, 2)
+  for (const shell of [[], ['fish'], ['toString']]) await exits(2, scratch(t), 'completion', ...shell)
 })

@@ -2,7 +2,6 @@
 import assert from 'node:assert/strict'
 import { spawnSync } from 'node:child_process'
 import { mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
-import { userInfo } from 'node:os'
 import { join } from 'node:path'
 import { type TestContext, test } from 'node:test'
 import type { Cluster } from '../../../lib/cluster/cluster.ts'
@@ -60,12 +59,6 @@ ${['control0', 'worker0', 'gateway'].map((name, i) => `Host ${name}\n  HostName 
   assert.equal(JSON.parse(readFileSync(join(made, schema), 'utf8')).type, 'object')
 })
 
-test('one node needs no more than its name', { skip }, async (t) => {
-  const { status, cluster } = await make(t, ['--control', 'only'], 'Host only\n  HostName 10.0.0.1\n')
-  const { api, nodes, ssh } = cluster()
-  assert.deepEqual([status, api.virtualIP, nodes.length, ssh.user], [0, '10.0.0.1', 1, userInfo().username])
-})
-
 test('a node that ssh knows by another name keeps that as its host; IPv6 is written in one spelling', {
   skip,
 }, async (t) => {
@@ -118,11 +111,6 @@ test('--quiet lists only what is missing, --json a line for each thing', { skip 
     ['note', 'file', 'note', 'note'],
   )
   assert.match(String(told[1]?.path), /\/kubenet\/cluster\.yaml$/)
-})
-
-test('a loopback address that is given itself is what is meant', { skip }, async (t) => {
-  const { cluster } = await make(t, ['--control', 'c=0:0::1'])
-  assert.deepEqual(cluster().nodes[0]?.ips, ['::1'])
 })
 
 test('who logs in is whom --user names, else whom ssh names for most of them, else ubuntu', { skip }, async (t) => {

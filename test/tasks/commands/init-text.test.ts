@@ -19,51 +19,6 @@ const draft: ClusterDraft = {
   ],
 }
 
-test('is short, and says beside a line what its reader has to know', () => {
-  assert.equal(
-    formatCluster(draft, './cluster.schema.json'),
-    `# yaml-language-server: $schema=./cluster.schema.json
-# Every key, its default and its rules: docs/cluster-yaml.md of harderway.
-name: kubenet # of the cluster, in every kubeconfig
-domain: kubenet # nodes are also <node>.<domain>
-subject: # of every certificate; can't be changed once there is a CA
-  # country:
-  # state:
-  # locality:
-  organization: Kubernetes
-  # organizationalUnit:
-certificates:
-  key: rsa-2048 # rsa-2048 | rsa-3072 | rsa-4096 | ecdsa-p256 | ecdsa-p384; can't be changed once there is a CA
-  validity: 10y # also 365d, 8760h
-  caValidity: 10y
-  renewBefore: 30d # with less than this left, a certificate is issued again
-api:
-  host: kubernetes # https://<host>:<port> in every kubeconfig
-  port: 6443
-  virtualIP: 192.168.1.21
-  extraSANs: [] # more names or addresses of the API
-network:
-  serviceCIDR: 10.32.0.0/16 # has to be kube-apiserver's --service-cluster-ip-range
-  clusterDomain: cluster.local
-encryption: # of what is in etcd
-  provider: aescbc # aescbc | aesgcm | secretbox; once there are Secrets, only rotate encryption-key changes it
-  resources: [secrets]
-ssh: # aliases, ports and jump hosts are those of your ssh configuration
-  user: ubuntu
-  # configFile: # ssh -F
-  directory: "~" # where files go on a node
-# localKubeconfig: false # otherwise the admin is added to your own kubeconfig
-install: true # copies files to where the guide's units read them, and restarts units: docs/install.md; false leaves both to you
-# users: # besides admin
-#   - { name: jane, groups: [devs], validity: 90d }
-nodes:
-  - { name: control0, role: control, ip: 192.168.1.11 }
-  - { name: worker0, role: worker, ips: [ 192.168.1.14, "fd00::" ], host: 10.0.0.9, sans: [ w.example.org ] }
-  - { name: worker1, role: worker, ip: } # MISSING: the address of worker1
-`,
-  )
-})
-
 test('a path to the schema stays one word on one line', () => {
   const [first] = formatCluster(draft, '../a b\nname: x/cluster.schema.json').split('\n')
   assert.equal(first, '# yaml-language-server: $schema=../a%20b%0Aname:%20x/cluster.schema.json')

@@ -4,7 +4,7 @@ import { join } from 'node:path'
 import { test } from 'node:test'
 import { parse, stringify } from 'yaml'
 import { scratch } from '../../support/files.ts'
-import { type Edit, harderway, writeCluster } from '../../support/harderway.ts'
+import { type Edit, exits, harderway, writeCluster } from '../../support/harderway.ts'
 
 const edits: Edit[] = [
   [['certificates', 'key'], 'ecdsa-p256'],
@@ -14,7 +14,7 @@ const edits: Edit[] = [
 test('in the plan of a rotation nodes that are alike share theirs', async (t) => {
   const place = scratch(t)
   writeCluster(place, edits)
-  assert.equal((await harderway(place, 'certs', 'kubeconfigs', 'encryption-key')).status, 0)
+  await exits(0, place, 'certs', 'kubeconfigs', 'encryption-key')
   const { stdout } = await harderway(place, 'rotate', 'ca', '--dry-run')
   const lines = stdout.split('\n')
   assert.equal(lines.filter((line) => line === '    kubelet: by restart (<name>.pem, <name>.kubeconfig)').length, 2)
@@ -26,9 +26,8 @@ test('in the plan of a rotation nodes that are alike share theirs', async (t) =>
 test('the plan of the encryption key names the flag that would spare restarts, also where it could not look', async (t) => {
   const place = scratch(t)
   writeCluster(place, [...edits, [['ssh', 'options'], { ProxyCommand: 'false' }]])
-  assert.equal((await harderway(place, 'certs', 'kubeconfigs', 'encryption-key')).status, 0)
-  const { stdout, status } = await harderway(place, 'rotate', 'encryption-key', '--dry-run')
-  assert.equal(status, 4)
+  await exits(0, place, 'certs', 'kubeconfigs', 'encryption-key')
+  const { stdout } = await exits(4, place, 'rotate', 'encryption-key', '--dry-run')
   const unless = /kube-apiserver: by restart, unless it has --encryption-provider-config-automatic-reload=true in its/g
   assert.equal(stdout.match(unless)?.length, 3)
 })
@@ -36,7 +35,7 @@ test('the plan of the encryption key names the flag that would spare restarts, a
 test('with --json the plan is a line for each stage, and status has one for a rotation under way', async (t) => {
   const place = scratch(t)
   writeCluster(place, edits)
-  assert.equal((await harderway(place, 'certs', 'kubeconfigs', 'encryption-key')).status, 0)
+  await exits(0, place, 'certs', 'kubeconfigs', 'encryption-key')
   const { events } = await harderway(place, 'rotate', 'ca', '--dry-run', '--json')
   const stages = events.filter(({ type }) => type === 'stage')
   assert.deepEqual(

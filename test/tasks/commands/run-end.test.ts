@@ -1,17 +1,12 @@
 /** What a run tells at its end: what to copy and restart, what expires next, and where a mistake of ours was made. */
 import assert from 'node:assert/strict'
-import { mkdirSync, rmSync } from 'node:fs'
-import { join } from 'node:path'
-import { after, before, describe, type TestContext, test } from 'node:test'
-import { parseCluster } from '../../../lib/cluster/cluster.ts'
+import { before, describe, test } from 'node:test'
 import type { Outcome } from '../../../lib/graph/target.ts'
 import { adviseAfter } from '../../../lib/show/advice.ts'
 import { clusterGraph } from '../../../tasks/phases/table.ts'
-import { known } from '../../../tasks/tables/files.ts'
-import { type Lab, startLab } from '../../lab/lab.ts'
-import { scratch } from '../../support/files.ts'
-import { type Edit, harderway, labEdits, makePlace, oneOfEach, writeCluster } from '../../support/harderway.ts'
-import { start } from '../../support/process.ts'
+import { parsed } from '../../support/files.ts'
+import { type Edit, exits, harderway, labEdits, oneOfEach, writeCluster } from '../../support/harderway.ts'
+import { labPlace } from '../../support/labs.ts'
 import { needs } from '../../support/programs.ts'
 
 const moreResources: Edit = [
@@ -28,11 +23,11 @@ const nodesWith = (worker: object): Edit => [
 const moreNames = nodesWith({ sans: ['worker.example.org'] })
 
 describe('a run that replaces files on nodes', { skip: needs('sshd', 'ssh', 'scp') }, () => {
-  let place: string
-  let lab: Lab
+  const suite = labPlace('control0', 'worker0')
+  const { place } = suite
 
   const write = (...edits: readonly Edit[]) =>
-    writeCluster(place, [...oneOfEach, nodesWith({}), ...labEdits(lab), ...edits])
+    writeCluster(place, [...oneOfEach, nodesWith({}), ...labEdits(suite.lab), ...edits])
   const closing = async (...args: string[]) => {
     const { status, events } = await harderway(place, ...args, '--json')
     const { advice, nextToExpire } = events.at(-1) ?? {}
@@ -40,19 +35,11 @@ describe('a run that replaces files on nodes', { skip: needs('sshd', 'ssh', 'scp
   }
 
   before(async () => {
-    place = makePlace()
-    const nodes = ['control0', 'worker0'].map((name) => ({ name }))
-    lab = await startLab({ dir: join(place, 'lab'), nodes })
     write()
-  })
-  after(async () => {
-    await lab.stop()
-    rmSync(place, { recursive: true, force: true })
   })
 
   test('says nothing of restarts the first time, when nobody has read them, but what expires first', async () => {
-    const { status, stdout } = await harderway(place, 'bootstrap')
-    assert.equal(status, 0, stdout)
+    const { stdout } = await exits(0, place, 'bootstrap')
     assert.doesNotMatch(stdout, /replaced|restart/)
     assert.match(stdout, /^To do {6}back up \S+\/auth \(docs\/backup\.md\): it is the only copy$/m)
     assert.doesNotMatch(stdout, /auth\/ was lost/)
@@ -75,27 +62,13 @@ describe('a run that replaces files on nodes', { skip: needs('sshd', 'ssh', 'scp
     assert.equal((await closing('encryption-key')).nextToExpire, undefined)
   })
 
-  test('says for each kind of node what was replaced and what has to be restarted, in words before the summary', async () => {
+  test('says for each kind of node what was replaced and what has to be restarted, with --quiet too', async () => {
     write(moreResources, moreNames)
-    const { status, stdout } = await harderway(place, 'bootstrap')
-    assert.equal(status, 0, stdout)
-    const lines = stdout.trimEnd().split('\n').slice(-4)
-    assert.deepEqual(lines.slice(0, 2), [
-      'To do      control0: encryption-config.yaml replaced: copy it to where the units read it, then restart kube-apiserver',
-      'To do      worker0: worker0.pem, worker0.kubeconfig replaced: copy them to where the units read them, then restart kubelet',
-    ])
-    assert.match(lines[2] ?? '', /^Next {7}/)
-    assert.match(lines[3] ?? '', /^\d+ targets: /)
-  })
-
-  test('says the same to scripts, and with --quiet what is left to do', async () => {
-    write(moreResources)
     const { status, advice } = await closing('bootstrap')
-    assert.deepEqual(
-      [status, advice],
-      [0, [{ nodes: ['worker0'], files: ['worker0.pem', 'worker0.kubeconfig'], restart: ['kubelet'] }]],
-    )
-    write(moreResources, moreNames)
+    const worker0 = { nodes: ['worker0'], files: ['worker0.pem', 'worker0.kubeconfig'], restart: ['kubelet'] }
+    const control0 = { nodes: ['control0'], files: ['encryption-config.yaml'], restart: ['kube-apiserver'] }
+    assert.deepEqual([status, advice], [0, [control0, worker0]])
+    write(moreResources)
     const { stdout } = await harderway(place, 'bootstrap', '--quiet')
     assert.match(stdout, /^To do {6}worker0: worker0.pem, worker0.kubeconfig replaced: .*, then restart kubelet\n$/)
     assert.deepEqual((await harderway(place, 'bootstrap', '--quiet')).stdout, '')
@@ -112,9 +85,7 @@ nodes:
   - { name: g0, role: gateway, ip: 10.0.0.4 }
 `
   const advised = (install: string) => {
-    const parsed = parseCluster(Buffer.from(text(install)), known)
-    assert.ok('cluster' in parsed)
-    const targets = [...clusterGraph(parsed.cluster).values()]
+    const targets = [...clusterGraph(parsed(text(install))).values()]
     const none = { missing: [], wrongMode: [], wrongOwner: [], pruned: [], leftovers: [] }
     const replaced: Outcome = { kind: 'built', reasons: [{ kind: 'on-node', differ: ['ca.pem'], ...none }] }
     const followed: Outcome = { kind: 'built', reasons: [{ kind: 'need-rebuilt', ids: [] }] }
@@ -125,42 +96,4 @@ nodes:
     ['c0', 'w0', 'g0'],
   )
   assert.deepEqual(advised('guide'), [])
-})
-
-describe('a mistake of ours, made by what is loaded before the program', { concurrency: 2 }, () => {
-  const breaking = (name: string) =>
-    `data:text/javascript,${encodeURIComponent(`
-      import fs from 'node:fs'
-      import { syncBuiltinESMExports } from 'node:module'
-      fs.${name} = function broken() { throw new TypeError('broken', { cause: new RangeError('deeper') }) }
-      syncBuiltinESMExports()`)}`
-  const ran = async (t: TestContext, name: string, ...args: string[]) => {
-    const place = scratch(t)
-    mkdirSync(join(place, 'home'))
-    writeCluster(place, oneOfEach)
-    const env = { NODE_OPTIONS: `--import=${breaking(name)}` }
-    const { status, stdout, stderr } = await start(place, ['ca', ...args], { env }).ended
-    assert.equal(status, 1, stdout + stderr)
-    return { said: stdout + stderr, events: args.includes('--json') ? stdout.trimEnd().split('\n') : [] }
-  }
-  const message = 'a mistake in harderway itself: TypeError: broken'
-  const stack = /TypeError: broken\n +at [\s\S]*\n +at .*\/lib\/files\/[\s\S]*\ncaused by RangeError: deeper\n +at /
-
-  for (const [where, name] of [
-    ['in a target', 'renameSync'],
-    ['before there is a target', 'mkdirSync'],
-  ] as const)
-    test(`${where}: one line, and the stack with that of its cause with --verbose and with --json`, async (t) => {
-      const { said } = await ran(t, name)
-      assert.ok(said.includes(message), said)
-      assert.doesNotMatch(said, /\n +at .*:\d+|caused by/)
-      assert.match((await ran(t, name, '--verbose')).said, stack)
-      const { events } = await ran(t, name, '--json')
-      const told = events.map((line) => JSON.parse(line)).filter((event) => event.message === message)
-      assert.deepEqual(
-        told.map(({ cause }) => cause),
-        ['bug'],
-      )
-      assert.match(told[0].stack, stack)
-    })
 })

@@ -15,7 +15,7 @@ import { userInfo } from 'node:os'
 import { join } from 'node:path'
 import { test } from 'node:test'
 import { scratch } from '../../support/files.ts'
-import { type Edit, entry, harderway, writeCluster } from '../../support/harderway.ts'
+import { type Edit, entry, exits, harderway, writeCluster } from '../../support/harderway.ts'
 import { needs } from '../../support/programs.ts'
 
 /** Nothing listens there. */
@@ -34,8 +34,7 @@ function prepare(t: { after(work: () => void): void }, edits: readonly Edit[] = 
 }
 
 async function written(place: string, env: Readonly<Record<string, string>> = {}) {
-  const ran = await harderway({ place, env }, 'schedule', '--write', 'units', '--output', 'textfile/kubenet.prom')
-  assert.equal(ran.status, 0, ran.stderr)
+  const ran = await exits(0, { place, env }, 'schedule', '--write', 'units', '--output', 'textfile/kubenet.prom')
   const folder = join(place, 'units')
   assert.deepEqual(readdirSync(folder), names)
   const text = (end: string) => readFileSync(join(folder, `harderway-kubenet.${end}`), 'utf8')
@@ -166,5 +165,5 @@ test('it is printed if no folder is given, under a name that systemd allows, and
   const shorter = await harderway(place, 'schedule', '--config', 'cluster.yam', '--write', folder)
   assert.deepEqual([shorter.status, readFileSync(`${file}.service`, 'utf8')], [2, units])
   writeFileSync(join(place, 'file'), '')
-  assert.equal((await harderway(place, 'schedule', '--write', 'file')).status, 1)
+  await exits(1, place, 'schedule', '--write', 'file')
 })

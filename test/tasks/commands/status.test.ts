@@ -1,23 +1,25 @@
 /** `status`, as its users and their cron call it; dates and certificates are read by openssl. */
 import assert from 'node:assert/strict'
-import { chmodSync, cpSync, existsSync, mkdirSync, readFileSync, rmSync, truncateSync, writeFileSync } from 'node:fs'
+import { chmodSync, cpSync, readFileSync, rmSync, truncateSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { after, before, describe, type TestContext, test } from 'node:test'
 import { parse } from 'yaml'
-import { type Lab, startLab } from '../../lab/lab.ts'
 import { openssl } from '../../support/certificates.ts'
-import { scratch, secretsIn, stateOf } from '../../support/files.ts'
+import { secretsIn, stateOf } from '../../support/files.ts'
 import {
+  assertShowsNone,
   copyPlace,
   type Edit,
   oneOfEach as edits,
+  exits,
   harderway,
-  idsOf,
   labEdits,
   makePlace,
   type Ran,
+  withStatus,
   writeCluster,
 } from '../../support/harderway.ts'
+import { labPlace } from '../../support/labs.ts'
 import { needs } from '../../support/programs.ts'
 
 const day = 86_400_000
@@ -34,11 +36,6 @@ const notFresh = (ran: Ran) => itemsOf(ran).flatMap(({ id, state }) => (state ==
 /** The lines of the table that begin with a mark, by their columns. */
 const rowsOf = ({ stdout }: Ran) =>
   stdout.split('\n').flatMap((line) => (/^[✔●✖] /.test(line) ? [line.slice(2).split(/ {2,}/)] : []))
-
-function assertShowsNone(ran: Ran, secrets: readonly string[]): void {
-  assert.ok(secrets.length > 0)
-  for (const secret of secrets) assert.ok(!`${ran.stdout}${ran.stderr}`.includes(secret), 'the output shows a secret')
-}
 
 const remove = (name: string) => (auth: string) => rmSync(join(auth, name))
 const none = () => {}
@@ -68,8 +65,7 @@ describe('status', { skip: needs('openssl'), concurrency: 2 }, () => {
     origin = makePlace()
     writeCluster(origin, edits)
     const phases = ['certs', 'kubeconfigs', 'encryption-key', 'local-kubeconfig']
-    const ran = await harderway({ place: origin, now: new Date(made) }, ...phases)
-    assert.equal(ran.status, 0, ran.stdout + ran.stderr)
+    await exits(0, { place: origin, now: new Date(made) }, ...phases)
   })
   after(() => rmSync(origin, { recursive: true, force: true }))
 
@@ -136,8 +132,7 @@ describe('status', { skip: needs('openssl'), concurrency: 2 }, () => {
   test('exits with 4 where the CA expires soon, though what it issued counts as fresh', async (t) => {
     const { place } = copied(t)
     const late = 3650 - 25
-    const run = await harderway({ place, now: new Date(made + late * day) }, 'certs', 'kubeconfigs', 'local-kubeconfig')
-    assert.equal(run.status, 4, run.stdout)
+    await exits(4, { place, now: new Date(made + late * day) }, 'certs', 'kubeconfigs', 'local-kubeconfig')
     const ran = await statusAt(place, late + 1, '--json')
     assert.deepEqual([ran.status, notFresh(ran)], [4, []])
     const ends = new Set(itemsOf(ran).flatMap(({ end }) => end ?? []))
@@ -148,32 +143,6 @@ describe('status', { skip: needs('openssl'), concurrency: 2 }, () => {
     assert.deepEqual([quiet.status, rowsOf(quiet).length], [4, 10])
   })
 
-  test('names, where the CA has expired, what makes all of it valid again', async (t) => {
-    const { place } = copied(t)
-    const said = (await statusAt(place, 3651)).stdout.replace(/\s+/g, ' ')
-    assert.match(said, /^EXPIRED: .* \(ca, .*\): npm run task -- ca --renew, then npm run bootstrap\. /)
-    const then = { place, now: new Date(made + 3651 * day) }
-    assert.equal((await harderway(then, 'ca', '--renew')).status, 0)
-    const stale = notFresh(await statusAt(place, 3651, '--json'))
-    const run = await harderway(then, 'certs', 'kubeconfigs', 'local-kubeconfig', '--json')
-    assert.equal(run.status, 0)
-    assert.deepEqual(idsOf(run, 'built'), stale.toSorted())
-    assert.equal((await statusAt(place, 3651)).status, 0)
-  })
-
-  test('that was never bootstrapped lacks everything, and leaves no auth/ behind', async (t) => {
-    const place = scratch(t)
-    mkdirSync(join(place, 'home'))
-    writeCluster(place, edits)
-    const state = stateOf(place)
-    const ran = await harderway(place, 'status', '--json')
-    assert.deepEqual([ran.status, itemsOf(ran).length, notFresh(ran).length], [4, 17, 17])
-    const table = await harderway(place, 'status')
-    assert.equal(table.status, 4)
-    assert.deepEqual(stateOf(place), state)
-    assert.ok(!existsSync(join(place, 'auth')))
-  })
-
   describe("the user's own kubeconfig", () => {
     test('is shown where it is another, and does not change the exit status', async (t) => {
       const { place } = copied(t)
@@ -181,8 +150,7 @@ describe('status', { skip: needs('openssl'), concurrency: 2 }, () => {
       const ran = await statusAt(place, 1, '--json')
       assert.deepEqual([ran.status, notFresh(ran)], [0, ['local-kubeconfig']])
       rmSync(join(place, 'home/.kube'), { recursive: true })
-      const without = await statusAt(place, 1)
-      assert.equal(without.status, 0)
+      const without = await withStatus(0, statusAt(place, 1))
       assert.match(without.stdout, /^● local-kubeconfig +your kubectl\n +\S*\/home\/\.kube\/config missing$/m)
     })
 
@@ -192,8 +160,7 @@ describe('status', { skip: needs('openssl'), concurrency: 2 }, () => {
         /^\S+\/auth has no CA; if this cluster runs already, restore it first: npm run task -- recover --node control0/
       assert.doesNotMatch((await statusAt(place, 1)).stdout, / has no CA/)
       rmSync(join(place, 'auth'), { recursive: true })
-      const { status, stdout } = await statusAt(place, 1)
-      assert.equal(status, 4)
+      const { stdout } = await withStatus(4, statusAt(place, 1))
       assert.match(stdout.replaceAll(/\n +/g, ' '), first)
       assert.match(String((await statusAt(place, 1, '--json')).events[0]?.message), first)
     })
@@ -209,11 +176,11 @@ describe('status', { skip: needs('openssl'), concurrency: 2 }, () => {
         [0, ['node-certs/worker0', 'kubeconfigs/worker0']],
       )
       rmSync(join(auth, 'worker0-key.pem'))
-      assert.equal((await statusAt(place, 1, '--node', 'worker0')).status, 4)
-      assert.equal((await statusAt(place, 1, '--node', 'control0')).status, 0)
+      await withStatus(4, statusAt(place, 1, '--node', 'worker0'))
+      await withStatus(0, statusAt(place, 1, '--node', 'control0'))
       const both = await statusAt(place, 1, '--node', 'worker0', '--node', 'control0', '--json')
       assert.deepEqual([both.status, itemsOf(both).length], [4, 4])
-      assert.equal((await statusAt(place, 1, '--node', 'worker9')).status, 2)
+      await withStatus(2, statusAt(place, 1, '--node', 'worker9'))
     })
   })
 
@@ -231,27 +198,10 @@ describe('status', { skip: needs('openssl'), concurrency: 2 }, () => {
     assert.doesNotMatch(quiet.stdout, /local-kubeconfig/)
   })
 
-  test('shows no character of a certificate that is taken for more than text', async (t) => {
-    const { place, auth } = copied(t)
-    const sign = (name: string, subject: string, ...issuer: string[]) =>
-      openssl('req', '-x509', '-utf8', '-subj', subject, ...issuer, '-key', join(auth, `${name}-key.pem`))
-    const other = join(place, 'other.pem')
-    writeFileSync(other, sign('admin', '/CN=\u009b31mCA'))
-    const issuer = ['-CA', other, '-CAkey', join(auth, 'admin-key.pem')]
-    writeFileSync(join(auth, 'worker0.pem'), sign('worker0', '/O=a\u009b31mb\u2028c\u202ed/CN=x', ...issuer))
-    for (const args of [[], ['--json']]) {
-      const ran = await statusAt(place, 1, ...args)
-      assert.equal(ran.status, 4)
-      assert.match(ran.stdout, /subject added/)
-      assert.doesNotMatch(ran.stdout, /[\x7f-\x9f\u2028\u2029\u202e]/)
-    }
-  })
-
   test('exits with 1 where a file is too large to be read, and names it', async (t) => {
     const { place, auth } = copied(t)
     truncateSync(join(auth, 'admin.kubeconfig'), 100 * 2 ** 20)
-    const ran = await statusAt(place, 1, '--json')
-    assert.equal(ran.status, 1, ran.stdout)
+    const ran = await withStatus(1, statusAt(place, 1, '--json'))
     const { state, message } = itemOf(ran, 'kubeconfigs/admin') ?? {}
     assert.equal(state, 'failed')
     assert.match(String(message), /auth\/admin\.kubeconfig is too large to be read/)
@@ -261,24 +211,17 @@ describe('status', { skip: needs('openssl'), concurrency: 2 }, () => {
 
 describe('status --on-nodes, of three real sshd', { skip: needs('sshd', 'ssh', 'scp') }, () => {
   const names = ['control0', 'worker0', 'gateway']
-  let place: string
-  let lab: Lab
+  const suite = labPlace(...names)
+  const { place } = suite
 
   before(async () => {
-    place = makePlace()
-    lab = await startLab({ dir: join(place, 'lab'), nodes: names.map((name) => ({ name })) })
-    writeCluster(place, [...edits, ...labEdits(lab)])
-    const ran = await harderway(place, 'bootstrap')
-    assert.equal(ran.status, 0, ran.stdout + ran.stderr)
-  })
-  after(async () => {
-    await lab.stop()
-    rmSync(place, { recursive: true, force: true })
+    writeCluster(place, [...edits, ...labEdits(suite.lab)])
+    await exits(0, place, 'bootstrap')
   })
 
-  const home = (name: string) => lab.node(name).home
+  const home = (name: string) => suite.lab.node(name).home
   const status = (...args: string[]) => harderway(place, 'status', ...args)
-  const connections = async () => Promise.all(lab.nodes.map(async (node) => (await node.counts()).connections))
+  const connections = async () => Promise.all(suite.lab.nodes.map(async (node) => (await node.counts()).connections))
   const nodesOf = ({ events }: Ran) =>
     events.flatMap(({ type, node, state, message }) => (type === 'node' ? [[node, state, message]] : []))
   /** Files that are not the same on every node that has them. */
@@ -333,8 +276,7 @@ describe('status --on-nodes, of three real sshd', { skip: needs('sshd', 'ssh', '
     spoiled(t, 'worker0', 'worker0.kubeconfig', (path) => writeFileSync(path, 'other'))
     spoiled(t, 'control0', 'kubernetes-key.pem', rmSync)
     spoiled(t, 'control0', 'admin.kubeconfig', (path) => chmodSync(path, 0o644))
-    const ran = await status('--on-nodes', '--json')
-    assert.equal(ran.status, 4)
+    const ran = await withStatus(4, status('--on-nodes', '--json'))
     assert.deepEqual(others(ran), {
       'cluster-cert': { control0: 'missing' },
       'kubeconfigs/admin': { control0: 'differs' },
@@ -350,31 +292,17 @@ describe('status --on-nodes, of three real sshd', { skip: needs('sshd', 'ssh', '
   })
 
   test('another CA on a node is reported, and is no reason to exit with 3', async (t) => {
+    const request = ['req', '-x509', '-newkey', 'ed25519', '-nodes', '-subj', '/CN=Kubernetes']
     spoiled(t, 'gateway', 'ca.pem', (path) =>
-      openssl(
-        ...[
-          'req',
-          '-x509',
-          '-newkey',
-          'ec',
-          '-pkeyopt',
-          'ec_paramgen_curve:P-256',
-          '-nodes',
-          '-subj',
-          '/CN=Kubernetes',
-        ],
-        ...['-keyout', join(place, 'other-key.pem'), '-out', path],
-      ),
+      openssl(...request, '-keyout', join(place, 'other-key.pem'), '-out', path),
     )
-    const ran = await status('--on-nodes', '--json')
-    assert.equal(ran.status, 4)
+    const ran = await withStatus(4, status('--on-nodes', '--json'))
     assert.deepEqual(itemOf(ran, 'ca')?.onNodes, { control0: 'same', worker0: 'same', gateway: 'unknown' })
     assert.match(String(nodesOf(ran)[2]), /^gateway,stale,gateway holds another CA|^gateway,stale,holds another CA/)
   })
 
   test('--node of one that has nothing of its own here says so, and looks at it with --on-nodes', async () => {
-    const here = await status('--node', 'gateway')
-    assert.equal(here.status, 0)
+    const here = await withStatus(0, status('--node', 'gateway'))
     assert.match(here.stdout, /^auth\/ has nothing that belongs to gateway: --on-nodes looks there$/m)
     const there = await status('--node', 'gateway', '--on-nodes')
     assert.deepEqual([there.status, rowsOf(there)], [0, [['gateway', '1 file, as in auth/']]])
@@ -382,19 +310,17 @@ describe('status --on-nodes, of three real sshd', { skip: needs('sshd', 'ssh', '
   })
 
   describe('with a node that is down', () => {
-    before(() => lab.node('control0').stop())
-    after(() => lab.node('control0').start())
+    before(() => suite.lab.node('control0').stop())
+    after(() => suite.lab.node('control0').start())
 
     test('exits with 1, says so once, and looks at the others all the same', async () => {
-      const ran = await status('--on-nodes', '--json')
-      assert.equal(ran.status, 1)
+      const ran = await withStatus(1, status('--on-nodes', '--json'))
       const [control0, ...rest] = nodesOf(ran)
       assert.match(String(control0), /^control0,failed,connection refused/)
       assert.deepEqual(rest, same.slice(1))
       assert.deepEqual(itemOf(ran, 'ca')?.onNodes, { control0: 'unknown', worker0: 'same', gateway: 'same' })
       assert.deepEqual(notFresh(ran), [])
-      const table = await status('--on-nodes')
-      assert.equal(table.status, 1)
+      const table = await withStatus(1, status('--on-nodes'))
       assert.match(table.stdout, /^✖ control0 +connection refused/m)
       assertShowsNone(table, secretsIn(join(place, 'auth')))
     })
@@ -403,8 +329,7 @@ describe('status --on-nodes, of three real sshd', { skip: needs('sshd', 'ssh', '
       const before = await connections()
       const ran = await status('--on-nodes', '--node', 'worker0', '--json')
       assert.deepEqual([ran.status, nodesOf(ran)], [0, [same[1]]])
-      const table = await status('--on-nodes', '--node', 'worker0')
-      assert.equal(table.status, 0)
+      const table = await withStatus(0, status('--on-nodes', '--node', 'worker0'))
       assert.doesNotMatch(table.stdout, /control0/)
       const [, worker0 = 0, other] = before
       assert.deepEqual((await connections()).slice(1), [worker0 + 2, other])

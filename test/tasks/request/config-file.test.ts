@@ -3,7 +3,7 @@ import { mkdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { test } from 'node:test'
 import { scratch } from '../../support/files.ts'
-import { harderway, oneOfEach, writeCluster } from '../../support/harderway.ts'
+import { exits, harderway, oneOfEach, writeCluster } from '../../support/harderway.ts'
 import { needs } from '../../support/programs.ts'
 
 test('an ssh.configFile that does not exist is a mistake in cluster.yaml, wherever a node is contacted', async (t) => {
@@ -15,8 +15,7 @@ test('an ssh.configFile that does not exist is a mistake in cluster.yaml, wherev
     assert.equal(stdout, '')
     assert.match(stderr, /^\S+\/cluster\.yaml:\d+:15: ssh\.configFile can't be used: can't read \S+\/no-such-file: /)
   }
-  const json = await harderway(place, 'deploy', '--json')
-  assert.equal(json.status, 2)
+  const json = await exits(2, place, 'deploy', '--json')
   assert.match(String(json.events[0]?.message), /ssh\.configFile/)
 })
 
@@ -24,15 +23,14 @@ test('and so is a folder, which ssh would take for an empty file', async (t) => 
   const place = scratch(t)
   mkdirSync(join(place, 'folder'))
   writeCluster(place, [...oneOfEach, [['ssh', 'configFile'], './folder']])
-  const { status, stderr } = await harderway(place, 'deploy')
-  assert.equal(status, 2)
+  const { stderr } = await exits(2, place, 'deploy')
   assert.match(stderr, /:15: ssh\.configFile is a folder: /)
 })
 
 test('where no node is contacted it need not exist', async (t) => {
   const place = scratch(t)
   writeCluster(place, [...oneOfEach, [['ssh', 'configFile'], './no-such-file']])
-  assert.equal((await harderway(place, 'certs', 'kubeconfigs')).status, 0)
+  await exits(0, place, 'certs', 'kubeconfigs')
   assert.notEqual((await harderway(place, 'status')).status, 2)
 })
 
@@ -42,8 +40,7 @@ test('what ssh says of a configuration that it does not understand is reported o
   const place = scratch(t)
   writeCluster(place, [...oneOfEach, [['ssh', 'configFile'], './ssh_config']])
   writeFileSync(join(place, 'ssh_config'), 'Host *\n  NoSuchOption yes\n')
-  const { status, stdout, stderr } = await harderway(place, 'deploy', '--quiet')
-  assert.equal(status, 1)
+  const { stdout, stderr } = await exits(1, place, 'deploy', '--quiet')
   const said = stdout + stderr
   assert.match(said, /^3 nodes, ssh can't be used \(\S+ssh_config: line 2: Bad configuration option: nosuchoption\): /m)
   assert.equal(said.match(/NoSuchOption/gi)?.length, 1, said)

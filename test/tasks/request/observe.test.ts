@@ -2,12 +2,12 @@
 import assert from 'node:assert/strict'
 import { chmodSync, mkdirSync, readdirSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { after, before, describe, type TestContext, test } from 'node:test'
+import { describe, type TestContext, test } from 'node:test'
 import { takeLock } from '../../../lib/files/lock.ts'
 import { readUnlocked } from '../../../tasks/request/access.ts'
 import type { CommandRun } from '../../../tasks/request/command-run.ts'
 import { scratch, stateOf } from '../../support/files.ts'
-import { copyPlace, type Edit, harderway, makePlace, writeCluster } from '../../support/harderway.ts'
+import { copyPlace, type Edit, exits, harderway, madePlace } from '../../support/harderway.ts'
 import { needsModes, obeysModes, start } from '../../support/process.ts'
 
 const local = ['certs', 'kubeconfigs', 'encryption-key']
@@ -46,35 +46,8 @@ async function leaveLock(place: string): Promise<void> {
 }
 
 describe('a look', { concurrency: 2 }, () => {
-  let origin: string
-
-  before(async () => {
-    origin = makePlace()
-    writeCluster(origin, edits)
-    const made = await harderway(origin, ...local)
-    assert.equal(made.status, 0, made.stdout + made.stderr)
-  })
-  after(() => rmSync(origin, { recursive: true, force: true }))
+  const origin = madePlace(edits, ...local)
   const copied = (t: TestContext) => copyPlace(t, origin, edits)
-
-  test('again and again while runs make everything anew finds all fresh each time', async (t) => {
-    const { place } = copied(t)
-    let isOver = false
-    const runs = (async () => {
-      for (let i = 0; i < 2; i++) {
-        const { status, stdout, stderr } = await start(place, ['certs', 'kubeconfigs', '--force']).ended
-        assert.equal(status, 0, stdout + stderr)
-      }
-    })().finally(() => {
-      isOver = true
-    })
-    // At least one of them begins while a run goes on.
-    do {
-      const { status, stdout, stderr } = await harderway(place, 'status', '--verbose')
-      assert.equal(status, 0, stdout + stderr)
-    } while (!isOver)
-    await runs
-  })
 
   for (const args of looks)
     test(`${args.join(' ')} waits for the run that holds auth/, and says for whom`, async (t) => {
@@ -103,7 +76,7 @@ describe('a look', { concurrency: 2 }, () => {
     const ran = await harderway(place, 'status', '--no-lock-wait')
     assert.deepEqual([ran.status, ran.stdout], [1, ''])
     assert.ok(ran.stderr.startsWith(`${lockOf(auth)} is held by process ${process.pid} on `), ran.stderr)
-    assert.equal((await harderway(place, 'graph')).status, 0)
+    await exits(0, place, 'graph')
   })
 
   test('--quiet says nothing of its wait', async (t) => {

@@ -1,14 +1,13 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import { type Cluster, parseCluster } from '../../../lib/cluster/cluster.ts'
 import { Failure } from '../../../lib/failure.ts'
 import type { Force } from '../../../lib/graph/target.ts'
 import { clusterGraph } from '../../../tasks/phases/table.ts'
 import { formatCommand } from '../../../tasks/request/host.ts'
 import { parseOptions } from '../../../tasks/request/options.ts'
 import { type Selection, select } from '../../../tasks/request/selection.ts'
-import { known } from '../../../tasks/tables/files.ts'
 import { phases } from '../../../tasks/tables/phases.ts'
+import { parsed } from '../../support/files.ts'
 
 const yaml = `
 name: kubenet
@@ -19,13 +18,7 @@ nodes:
   - {name: gateway, role: gateway, ip: 192.168.1.10}
 `
 
-function clusterOf(text: string): Cluster {
-  const parsed = parseCluster(Buffer.from(text), known)
-  assert.ok('cluster' in parsed, JSON.stringify(parsed))
-  return parsed.cluster
-}
-
-const cluster = clusterOf(yaml)
+const cluster = parsed(yaml)
 const graph = clusterGraph(cluster)
 const asked = (line: string) => ({
   cluster,
@@ -66,7 +59,7 @@ test('a name selects what it names, and nothing is forced', () => {
 })
 
 test('every phase is a name, and every target is one', () => {
-  const whole = clusterOf(`${yaml}install: guide\nusers: [{name: jane}]\n`)
+  const whole = parsed(`${yaml}install: guide\nusers: [{name: jane}]\n`)
   const all = clusterGraph(whole)
   const idsOf = (name: string) => select({ ...asked(name), cluster: whole }, all).ids
   for (const { name } of phases) assert.ok(idsOf(name).length > 0, name)
@@ -102,7 +95,7 @@ test('a name, a node or an option that does not fit is bad usage, and the messag
 })
 
 test('a phase that cluster.yaml leaves out has nothing to select', () => {
-  const without = clusterGraph(clusterOf(`${yaml}localKubeconfig: false\n`))
+  const without = clusterGraph(parsed(`${yaml}localKubeconfig: false\n`))
   assert.throws(() => select(asked('local-kubeconfig'), without), {
     kind: 'usage',
     message: 'nothing of local-kubeconfig is wanted by cluster.yaml',

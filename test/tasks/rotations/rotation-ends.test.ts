@@ -6,7 +6,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { test } from 'node:test'
 import pLimit from 'p-limit'
-import { type Cluster, parseCluster } from '../../../lib/cluster/cluster.ts'
+import type { Cluster } from '../../../lib/cluster/cluster.ts'
 import { AuthDir } from '../../../lib/files/auth-dir.ts'
 import { execute } from '../../../lib/graph/executor.ts'
 import { closure } from '../../../lib/graph/graph.ts'
@@ -16,17 +16,11 @@ import { harderWay } from '../../../tasks/layouts/harder-way.ts'
 import { clusterGraph } from '../../../tasks/phases/table.ts'
 import type { Rotating, Rotation } from '../../../tasks/rotations/rotation.ts'
 import { rotations } from '../../../tasks/rotations/table.ts'
-import { known } from '../../../tasks/tables/files.ts'
+import { parsed } from '../../support/files.ts'
 
 const text = readFileSync(join(import.meta.dirname, '../../../cluster.yaml'), 'utf8').replace('rsa-2048', 'ecdsa-p256')
-const cluster = readCluster(text)
+const cluster = parsed(text)
 const now = new Date()
-
-function readCluster(text: string): Cluster {
-  const parsed = parseCluster(Buffer.from(text), known)
-  assert.ok('cluster' in parsed)
-  return parsed.cluster
-}
 
 /** In memory of how many writes there were; it ends with an error before one of them. */
 class EndingAuthDir extends AuthDir {
@@ -113,7 +107,7 @@ function stepsOf({ stages }: Rotation): Step[] {
   })
 }
 
-const toSecretbox = readCluster(text.replace('provider: aescbc', 'provider: secretbox'))
+const toSecretbox = parsed(text.replace('provider: aescbc', 'provider: secretbox'))
 assert.equal(toSecretbox.encryption.provider, 'secretbox')
 const all = [
   ...rotations.map((rotation) => ({ rotation, title: rotation.name, wanted: cluster })),

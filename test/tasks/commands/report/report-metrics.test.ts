@@ -8,7 +8,7 @@ import { parse } from 'yaml'
 import { ecdsa, genauth } from '../../../guide/genauth.ts'
 import { openssl } from '../../../support/certificates.ts'
 import { scratch } from '../../../support/files.ts'
-import { type Edit, gateway, harderway, writeCluster } from '../../../support/harderway.ts'
+import { type Edit, exits, gateway, harderway, writeCluster } from '../../../support/harderway.ts'
 import { needs } from '../../../support/programs.ts'
 
 const phases = ['certs', 'kubeconfigs', 'encryption-key']
@@ -28,8 +28,7 @@ function prepare(t: { after(work: () => void): void }, ...edits: Edit[]): Place 
 
 /** The values of each metric by their target, of a text that promtool has nothing against. */
 async function metricsOf({ path, auth }: Place, cluster = 'kubenet'): Promise<Record<string, Map<string, number>>> {
-  const ran = await harderway(path, 'report', '--format', 'prometheus')
-  assert.equal(ran.status, 0, ran.stderr)
+  await exits(0, path, 'report', '--format', 'prometheus')
   const input = readFileSync(join(auth, 'report.prom'), 'utf8')
   const { status, stdout, stderr } = spawnSync('promtool', ['check', 'metrics'], { input, encoding: 'utf8' })
   assert.deepEqual([status, stdout, stderr], [0, '', ''])
@@ -79,9 +78,9 @@ test('the expiries in report.prom are those that openssl reads, and promtool acc
   skip: needs('promtool', 'openssl'),
 }, async (t) => {
   const place = prepare(t, gateway)
-  assert.equal((await harderway(place.path, ...phases)).status, 0)
+  await exits(0, place.path, ...phases)
   writeCluster(place.path, [p256, gateway, [['certificates', 'validity'], '90d']])
-  assert.equal((await harderway(place.path, 'node-certs/worker1', 'cluster-cert', '--force')).status, 0)
+  await exits(0, place.path, 'node-certs/worker1', 'cluster-cert', '--force')
   const before = Math.floor(Date.now() / 1000)
   const metrics = await metricsOf(place)
   const ends = endsOf(place)
@@ -111,7 +110,7 @@ test('fresh is 1, and 0 for what does not match cluster.yaml, whatever its name'
   const odd = 'a:b/c@d.e_f-G'
   const name: Edit = [['name'], odd]
   const place = prepare(t, name)
-  assert.equal((await harderway(place.path, ...phases)).status, 0)
+  await exits(0, place.path, ...phases)
   const before = (await metricsOf(place, odd)).fresh
   assert.equal(before?.size, 24)
   assert.deepEqual(new Set(before.values()), new Set([1]))
@@ -159,7 +158,7 @@ test('a run leaves when it ended and its exit status in a report.prom that is th
 
 test('--output writes a copy that others can read, and nothing else in its folder', async (t) => {
   const place = prepare(t)
-  assert.equal((await harderway(place.path, ...phases)).status, 0)
+  await exits(0, place.path, ...phases)
   const folder = join(place.path, 'textfile')
   const file = join(folder, 'kubenet.prom')
   const write = () => harderway(place.path, 'report', '--format', 'prometheus', '--output', 'textfile/kubenet.prom')

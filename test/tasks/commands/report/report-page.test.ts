@@ -7,7 +7,7 @@ import { pathToFileURL } from 'node:url'
 import axe from 'axe-core'
 import type { Browser, BrowserContextOptions, Page } from 'playwright-core'
 import { openssl } from '../../../support/certificates.ts'
-import { type Edit, gateway, harderway, makePlace, writeCluster } from '../../../support/harderway.ts'
+import { type Edit, exits, gateway, makePlace, writeCluster } from '../../../support/harderway.ts'
 import { needs, startBrowser } from '../../../support/programs.ts'
 
 const phases = ['certs', 'kubeconfigs', 'encryption-key']
@@ -42,8 +42,7 @@ describe("the report of the guide's cluster", { skip: needs('chromium', 'openssl
     url = pathToFileURL(join(auth, 'report.html')).href
     writeCluster(place, [p256, gateway])
     for (const names of [phases, ['report']]) {
-      const ran = await harderway(place, ...names)
-      assert.equal(ran.status, 0, ran.stdout + ran.stderr)
+      await exits(0, place, ...names)
     }
     await spoil(join(place, 'wrong'))
     files = readdirSync(auth).filter((name) => name.endsWith('.pem') && !name.endsWith('-key.pem'))
@@ -67,8 +66,7 @@ describe("the report of the guide's cluster", { skip: needs('chromium', 'openssl
       ...['x509', '-in', join(wrong, 'auth/ca.pem'), '-signkey', join(wrong, 'auth/ca-key.pem'), '-days', '9'],
       ...['-out', join(wrong, 'auth/ca.pem')],
     )
-    const ran = await harderway(wrong, 'report')
-    assert.equal(ran.status, 0, ran.stderr)
+    await exits(0, wrong, 'report')
   }
   const open = async (options: BrowserContextOptions = {}) => {
     const page = await browser.newPage({ viewport: wide, ...options })

@@ -3,12 +3,10 @@ import assert from 'node:assert/strict'
 import { createPrivateKey, X509Certificate } from 'node:crypto'
 import { appendFileSync, cpSync, lstatSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { after, before, describe, test } from 'node:test'
-import { takeLock } from '../../../../lib/files/lock.ts'
+import { describe, test } from 'node:test'
 import { openssl } from '../../../support/certificates.ts'
 import { scratch, stateOf } from '../../../support/files.ts'
-import { type Edit, gateway, harderway, makePlace, writeCluster } from '../../../support/harderway.ts'
-import { start } from '../../../support/process.ts'
+import { type Edit, exits, gateway, harderway, madePlace, writeCluster } from '../../../support/harderway.ts'
 import { needs, startBrowser } from '../../../support/programs.ts'
 
 const phases = ['certs', 'kubeconfigs', 'encryption-key']
@@ -17,15 +15,7 @@ const formats = { html: 'report.html', prometheus: 'report.prom' }
 const script = '<img src=x onerror=alert(1)>'
 
 describe('report', { concurrency: 2 }, () => {
-  let origin: string
-
-  before(async () => {
-    origin = makePlace()
-    writeCluster(origin, [keyKind('ecdsa-p256'), gateway])
-    const made = await harderway(origin, ...phases, 'local-kubeconfig')
-    assert.equal(made.status, 0, made.stdout + made.stderr)
-  })
-  after(() => rmSync(origin, { recursive: true, force: true }))
+  const origin = madePlace([keyKind('ecdsa-p256'), gateway], ...phases, 'local-kubeconfig')
 
   const copied = (t: { after(work: () => void): void }) => {
     const place = scratch(t)
@@ -52,7 +42,7 @@ describe('report', { concurrency: 2 }, () => {
   test('begins with what expires next, and with whether everything is in order', async (t) => {
     const { place, auth } = copied(t)
     const textOf = async () => {
-      assert.equal((await harderway(place, 'report')).status, 0)
+      await exits(0, place, 'report')
       const page = readFileSync(join(auth, 'report.html'), 'utf8')
       const [, header = ''] = /<header>(.*?)<nav/s.exec(page) ?? []
       return header.replace(/<[^>]+>/g, '').replace(/\s+/g, ' ')
@@ -72,7 +62,7 @@ describe('report', { concurrency: 2 }, () => {
     const begin = Math.min(...all.map(({ validFromDate }) => validFromDate.getTime()))
     const end = Math.max(...all.map(({ validToDate }) => validToDate.getTime()))
     const now = new Date(begin + (end - begin) / 3)
-    assert.equal((await harderway({ place, now }, 'report')).status, 0)
+    await exits(0, { place, now }, 'report')
     const page = readFileSync(join(auth, 'report.html'), 'utf8')
     assert.match(page, /--line:33\.33%/)
     const marks = [...page.matchAll(/<span style="left:(.*?)">(.*?)<\/span>/g)].map(([, ...mark]) => mark)
@@ -83,8 +73,7 @@ describe('report', { concurrency: 2 }, () => {
   test('shows a rotation that is under way, on the page and in the metrics', async (t) => {
     const { place, auth } = copied(t)
     const metrics = async () => {
-      for (const args of [[], ['--format', 'prometheus']])
-        assert.equal((await harderway(place, 'report', ...args)).status, 0)
+      for (const args of [[], ['--format', 'prometheus']]) await exits(0, place, 'report', ...args)
       const text = readFileSync(join(auth, 'report.prom'), 'utf8')
       return [...text.matchAll(/^harderway_rotation_stage\{.*rotation="(.*)"\} (\d)$/gm)].map(([, name, stage]) => [
         name,
@@ -125,7 +114,7 @@ describe('report', { concurrency: 2 }, () => {
       ['--node', 'worker0'],
     ]) {
       const before = stateOf(place)
-      assert.equal((await harderway(place, 'report', ...args)).status, 2)
+      await exits(2, place, 'report', ...args)
       assert.deepEqual(stateOf(place), before)
     }
     const { status, events } = await harderway(place, 'report', '--json')
@@ -146,11 +135,6 @@ describe('report', { concurrency: 2 }, () => {
   })
 
   const truncate = (path: string) => writeFileSync(path, readFileSync(path).subarray(0, lstatSync(path).size / 2))
-  const nameless = (auth: string, name: string) =>
-    openssl(
-      ...['req', '-x509', '-new', '-key', join(auth, `${name}-key.pem`), '-subj', '/', '-days', '99'],
-      ...['-out', join(auth, `${name}.pem`)],
-    )
   for (const [what, spoil, said, status] of [
     [
       'files are missing, cut short or garbage',
@@ -160,22 +144,6 @@ describe('report', { concurrency: 2 }, () => {
         writeFileSync(join(auth, 'worker0.pem'), Buffer.from([0, 255, 60, 105, 109, 103, 62, 27]))
       },
       /worker0\.pem is not a valid certificate/,
-      4,
-    ],
-    ['ca.pem is missing', (auth) => rmSync(join(auth, 'ca.pem')), /ca\.pem missing/, 4],
-    [
-      'a folder stands in place of a certificate',
-      (auth) => {
-        rmSync(join(auth, 'worker0.pem'))
-        mkdirSync(join(auth, 'worker0.pem'))
-      },
-      /a folder is in the place of \S+worker0\.pem/,
-      1,
-    ],
-    [
-      "a certificate has no name, neither its own nor an issuer's",
-      (auth) => nameless(auth, 'admin'),
-      /subject added/,
       4,
     ],
     [
@@ -234,19 +202,6 @@ describe('report', { concurrency: 2 }, () => {
       assert.doesNotMatch(shown.stdout + shown.stderr, /mistake in harderway/)
     })
 
-  test('waits while another run holds auth/, and SIGTERM ends it with 143, without a word more', async (t) => {
-    const { place, auth } = copied(t)
-    await takeLock(join(auth, '.lock'), { signal: new AbortController().signal, wait: 0, onWait: () => {} })
-    const before = stateOf(auth)
-    const waiting = start(place, ['report'])
-    await waiting.told(`waiting for process ${process.pid}`)
-    waiting.child.kill('SIGTERM')
-    const { stderr, ...ended } = await waiting.ended
-    assert.deepEqual([ended.status, ended.stdout], [143, ''])
-    assert.match(stderr, /^waiting for process [^\n]*\n$/)
-    assert.deepEqual(stateOf(auth), before)
-  })
-
   test('shows HTML in a certificate of another CA as text: no browser runs it', {
     skip: needs('openssl', 'chromium'),
   }, async (t) => {
@@ -262,8 +217,7 @@ describe('report', { concurrency: 2 }, () => {
       ...['x509', '-req', '-in', join(place, 'request.pem'), '-CA', join(place, 'other.pem'), '-out', pem],
       ...['-CAkey', join(auth, 'ca-key.pem'), '-days', '99'],
     )
-    const ran = await harderway(place, 'report')
-    assert.equal(ran.status, 0, ran.stderr)
+    await exits(0, place, 'report')
     cpSync(join(auth, 'report.html'), file)
     await using browser = await startBrowser(join(place, 'home'))
     const page = await browser.newPage()
@@ -285,7 +239,7 @@ describe('report', { concurrency: 2 }, () => {
   test('shows of a worker0.pem that holds a private key too the certificate alone', async (t) => {
     const { place, auth } = copied(t)
     appendFileSync(join(auth, 'worker0.pem'), readFileSync(join(auth, 'worker0-key.pem')))
-    assert.equal((await harderway(place, 'report')).status, 0)
+    await exits(0, place, 'report')
     const html = readFileSync(join(auth, 'report.html'), 'utf8')
     assert.ok(html.includes('id="certificate-worker0"'))
     assert.ok(!html.includes('PRIVATE KEY'))
@@ -298,10 +252,10 @@ for (const kind of ['rsa-2048', 'ecdsa-p256'])
     const place = scratch(t)
     mkdirSync(join(place, 'home'))
     writeCluster(place, [keyKind(kind), gateway])
-    assert.equal((await harderway(place, ...phases)).status, 0)
+    await exits(0, place, ...phases)
     const auth = join(place, 'auth')
     for (const [format, file] of Object.entries(formats)) {
-      assert.equal((await harderway(place, 'report', '--format', format)).status, 0)
+      await exits(0, place, 'report', '--format', format)
       assert.deepEqual(leaks(readFileSync(join(auth, file), 'utf8'), auth), [], file)
     }
     // What would give one away is found.
