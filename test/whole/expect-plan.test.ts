@@ -2,38 +2,32 @@
 import assert from 'node:assert/strict'
 import { existsSync, readdirSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { after, before, describe, type TestContext, test } from 'node:test'
-import { type Lab, startLab } from '../lab/lab.ts'
+import { before, describe, type TestContext, test } from 'node:test'
 import { scratch, stateOf } from '../support/files.ts'
 import {
+  assertStatus,
   copyPlace,
   type Edit,
+  exits,
   harderway,
   idsOf,
   labEdits,
-  makePlace,
+  madePlace,
   oneOfEach,
   type Ran,
   writeCluster,
 } from '../support/harderway.ts'
+import { labPlace } from '../support/labs.ts'
 import { start } from '../support/process.ts'
 import { needs } from '../support/programs.ts'
 
 const local = ['certs', 'kubeconfigs', 'encryption-key'] as const
 const day = 86_400_000
-const assertStatus = (ran: Ran, status: number) => assert.equal(ran.status, status, ran.stdout + ran.stderr)
 const hashIn = ({ events }: Ran) => String(events.find(({ type }) => type === 'plan')?.hash)
 const sans = (...names: string[]): Edit => [['api', 'extraSANs'], names]
 
 describe('--expect-plan', () => {
-  let origin: string
-
-  before(async () => {
-    origin = makePlace()
-    writeCluster(origin, oneOfEach)
-    assertStatus(await harderway(origin, ...local), 0)
-  })
-  after(() => rmSync(origin, { recursive: true, force: true }))
+  const origin = madePlace(oneOfEach, ...local)
 
   const copied = (t: TestContext, ...edits: Edit[]) => copyPlace(t, origin, [...oneOfEach, ...edits])
   const hashFor = async (t: TestContext, ...edits: Edit[]) => {
@@ -98,25 +92,23 @@ describe('--expect-plan', () => {
     assertStatus(done, 0)
     assert.deepEqual(idsOf(done, 'built'), idsOf(plan, 'stale'))
     assertStatus(await run(), 3)
-    const nothing = await harderway(place, ...local, '--dry-run', '--json')
-    assertStatus(nothing, 0)
-    assertStatus(await harderway(place, ...local, '--expect-plan', hashIn(nothing)), 0)
+    const nothing = await exits(0, place, ...local, '--dry-run', '--json')
+    await exits(0, place, ...local, '--expect-plan', hashIn(nothing))
   })
 
   test('is refused on an empty folder too, and nothing is in it then', async (t) => {
     const place = scratch(t)
     writeCluster(place, oneOfEach)
-    assertStatus(await harderway(place, ...local, '--expect-plan', 'a'.repeat(64)), 3)
+    await exits(3, place, ...local, '--expect-plan', 'a'.repeat(64))
     assert.deepEqual(readdirSync(join(place, 'auth')), [])
   })
 
   test('is bad usage with something that is no hash, or with --dry-run', async (t) => {
     const { place } = copied(t)
-    const short = await harderway(place, ...local, '--expect-plan', 'abc')
-    assertStatus(short, 2)
+    const short = await exits(2, place, ...local, '--expect-plan', 'abc')
     assert.match(short.stderr, /^--expect-plan abc: give the hash in the last line of --dry-run, 64 digits$/m)
-    assertStatus(await harderway(place, ...local, '--dry-run', '--expect-plan', 'a'.repeat(64)), 2)
-    assertStatus(await harderway(place, 'status', '--expect-plan', 'a'.repeat(64)), 2)
+    await exits(2, place, ...local, '--dry-run', '--expect-plan', 'a'.repeat(64))
+    await exits(2, place, 'status', '--expect-plan', 'a'.repeat(64))
   })
 
   test('--format markdown is a heading and a block, and has the same hash', async (t) => {
@@ -138,7 +130,7 @@ describe('--expect-plan', () => {
       ['--format', 'markdown'],
       ['--dry-run', '--format', 'html'],
     ])
-      assertStatus(await harderway(place, ...local, ...args), 2)
+      await exits(2, place, ...local, ...args)
   })
 
   test('--format markdown shows a refusal in the block, which nothing in it closes', async (t) => {
@@ -146,48 +138,38 @@ describe('--expect-plan', () => {
     const own = join(place, 'kube```config')
     writeFileSync(own, 'clusters: [')
     const call = { place, env: { KUBECONFIG: own } }
-    const { status, stdout } = await harderway(call, 'local-kubeconfig', '--dry-run', '--format', 'markdown')
-    assert.equal(status, 3, stdout)
+    const { stdout } = await exits(3, call, 'local-kubeconfig', '--dry-run', '--format', 'markdown')
     assert.match(stdout, /^### .*\n\n````text\n.*kube```config.*\n````\n$/s)
     assert.doesNotMatch(stdout, /Plan hash/)
   })
 })
 
 describe('--expect-plan with nodes', { skip: needs('sshd', 'ssh', 'scp') }, () => {
-  let place: string
-  let lab: Lab
+  const suite = labPlace('control0', 'worker0', 'gateway')
+  const { place } = suite
 
   before(async () => {
-    place = makePlace()
-    const nodes = ['control0', 'worker0', 'gateway'].map((name) => ({ name }))
-    lab = await startLab({ dir: join(place, 'lab'), nodes })
-    writeCluster(place, [...oneOfEach, ...labEdits(lab)])
-    assertStatus(await harderway(place, 'bootstrap'), 0)
-  })
-  after(async () => {
-    await lab?.stop()
-    rmSync(place, { recursive: true, force: true })
+    writeCluster(place, [...oneOfEach, ...labEdits(suite.lab)])
+    await exits(0, place, 'bootstrap')
   })
 
-  const onNode = (name: string, file: string) => join(lab.node(name).home, file)
-  const plannedOf = async (node: string) =>
-    hashIn(await harderway(place, 'deploy', '--node', node, '--dry-run', '--json'))
+  const onNode = (name: string, file: string) => join(suite.lab.node(name).home, file)
   const planned = async () => hashIn(await harderway(place, 'bootstrap', '--dry-run', '--json'))
 
   test('a node that changed between the plan and the run is refused, and is left as it is', async () => {
-    writeCluster(place, [...oneOfEach, ...labEdits(lab), sans('a.example.org')])
+    writeCluster(place, [...oneOfEach, ...labEdits(suite.lab), sans('a.example.org')])
     const hash = await planned()
     rmSync(onNode('worker0', 'worker0.kubeconfig'))
-    assertStatus(await harderway(place, 'bootstrap', '--expect-plan', hash), 3)
+    await exits(3, place, 'bootstrap', '--expect-plan', hash)
     assert.ok(!existsSync(onNode('worker0', 'worker0.kubeconfig')))
     const other = await planned()
     assert.notEqual(other, hash)
-    assertStatus(await harderway(place, 'bootstrap', '--expect-plan', other), 0)
+    await exits(0, place, 'bootstrap', '--expect-plan', other)
     assert.ok(existsSync(onNode('worker0', 'worker0.kubeconfig')))
   })
 
   test('what a node lost while the run was under way is not in the plan: that node is refused, the others are done', async () => {
-    writeCluster(place, [...oneOfEach, ...labEdits(lab), sans('b.example.org')])
+    writeCluster(place, [...oneOfEach, ...labEdits(suite.lab), sans('b.example.org')])
     const go = join(place, 'go')
     const at = { event: 'rename kubernetes.pem#1', do: 'hold', go } as const
     const run = start(place, ['bootstrap', '--json', '--expect-plan', await planned()], { at })
@@ -203,28 +185,11 @@ describe('--expect-plan with nodes', { skip: needs('sshd', 'ssh', 'scp') }, () =
     assert.ok(!existsSync(onNode('control0', 'admin.kubeconfig')))
   })
 
-  test('so it is with what a node lost after it was looked at', async () => {
-    writeCluster(place, [...oneOfEach, ...labEdits(lab), [['users'], []]])
-    rmSync(onNode('control0', 'kubernetes.pem'))
-    const go = join(place, 'go-on')
-    const at = { event: 'write files.tar#1', do: 'hold', go } as const
-    const run = start(place, ['deploy', '--node', 'control0', '--json', '--expect-plan', await plannedOf('control0')], {
-      at,
-    })
-    await run.told('"doing":"copying"')
-    rmSync(onNode('control0', 'encryption-config.yaml'))
-    writeFileSync(go, '')
-    const ended = await run.ended
-    assertStatus(ended, 3)
-    assert.ok(!existsSync(onNode('control0', 'encryption-config.yaml')))
-    assert.ok(!existsSync(onNode('control0', 'kubernetes.pem')))
-  })
-
   test('the place on a node is part of the plan, and so is the way there', async () => {
     const hashFor = async (directory: string, options = {}) => {
       writeCluster(place, [
         ...oneOfEach,
-        ...labEdits(lab),
+        ...labEdits(suite.lab),
         [['ssh', 'directory'], directory],
         [['ssh', 'options'], options],
       ])
@@ -236,12 +201,11 @@ describe('--expect-plan with nodes', { skip: needs('sshd', 'ssh', 'scp') }, () =
   })
 
   test('a node that can not be looked at makes the plan unknown: refused, and nothing is made', async () => {
-    writeCluster(place, [...oneOfEach, ...labEdits(lab), sans('c.example.org')])
+    writeCluster(place, [...oneOfEach, ...labEdits(suite.lab), sans('c.example.org')])
     const hash = await planned()
-    await lab.node('worker0').stop()
+    await suite.lab.node('worker0').stop()
     const before = stateOf(join(place, 'auth'))
-    const refused = await harderway(place, 'bootstrap', '--expect-plan', hash)
-    assertStatus(refused, 3)
+    const refused = await exits(3, place, 'bootstrap', '--expect-plan', hash)
     assert.match(refused.stderr, /not everything could be looked at, so nothing was done:/)
     assert.match(refused.stderr, /worker0: connection refused/)
     assert.deepEqual(stateOf(join(place, 'auth')), before)

@@ -1,66 +1,30 @@
 /** "To add a certificate" in CONTRIBUTING.md, done to a copy of the project: what follows from a row of each table. */
 import assert from 'node:assert/strict'
-import { cpSync, mkdirSync, readFileSync, rmSync, statSync, symlinkSync, writeFileSync } from 'node:fs'
+import { cpSync, mkdirSync, readFileSync, statSync, symlinkSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { after, before, describe, test } from 'node:test'
+import { before, describe, test } from 'node:test'
 import { fileURLToPath } from 'node:url'
-import { type Lab, startLab } from '../lab/lab.ts'
 import { openssl } from '../support/certificates.ts'
-import { type Edit, idsOf, labEdits, makePlace, oneOfEach, type Ran, writeCluster } from '../support/harderway.ts'
+import { scratch } from '../support/files.ts'
+import { idsOf, labEdits, oneOfEach, type Ran, writeCluster } from '../support/harderway.ts'
+import { labPlace } from '../support/labs.ts'
 import { start } from '../support/process.ts'
 import { needs } from '../support/programs.ts'
 
 const root = fileURLToPath(new URL('../../', import.meta.url))
 const id = 'component-certs/front-proxy'
-interface Guide {
-  /** All that is changed in the copy is in this file. */
-  readonly table: string
-  readonly subject: string
-  readonly files: readonly [certificate: string, key: string]
-  readonly ca: string
-  readonly control: string
-  readonly others: readonly string[]
-  readonly edits: readonly Edit[]
-}
-
-const guides: Readonly<Record<string, Guide>> = {
-  'harder-way': {
-    table: 'tasks/layouts/harder-way.ts',
-    subject: "subject('front-proxy-client')",
-    files: ['front-proxy.pem', 'front-proxy-key.pem'],
-    ca: 'ca.pem',
-    control: 'control0',
-    others: ['worker0', 'gateway'],
-    edits: oneOfEach,
-  },
-  'hard-way': {
-    table: 'tasks/layouts/hard-way.ts',
-    subject: "withLocation({ CN: 'front-proxy-client' })",
-    files: ['front-proxy.crt', 'front-proxy.key'],
-    ca: 'ca.crt',
-    control: 'server',
-    others: ['node-0'],
-    edits: [
-      [['layout'], 'hard-way'],
-      [['subject'], undefined],
-      [['api'], undefined],
-      [['certificates'], { key: 'ecdsa-p256', validity: '1y' }],
-      [
-        ['nodes'],
-        [
-          { name: 'server', role: 'control', ip: '192.168.1.11' },
-          { name: 'node-0', role: 'worker', ip: '192.168.1.12' },
-        ],
-      ],
-    ],
-  },
-}
+/** All that is changed in the copy is in this file. */
+const table = 'tasks/layouts/harder-way.ts'
+const files = ['front-proxy.pem', 'front-proxy-key.pem'] as const
+const [file] = files
+const control = 'control0'
+const others = ['worker0', 'gateway'] as const
 
 /** By which kube-apiserver shows aggregated API servers who asks: a pair on control nodes, and no client of the API. */
-const rowOf = ({ subject }: Guide) => `  {
+const row = `  {
     phase: 'component-certs',
     name: 'front-proxy',
-    subject: ${subject},
+    subject: subject('front-proxy-client'),
     isClient: false,
     on: { control: pair },
     purpose: 'aggregation',
@@ -68,8 +32,8 @@ const rowOf = ({ subject }: Guide) => `  {
   },
 `
 /** Each in front of a text that the table has once. */
-const insertionsOf = (guide: Guide) => [
-  { at: ']\n\nconst nodeSans', text: rowOf(guide) },
+const insertions = [
+  { at: ']\n\nconst nodeSans', text: row },
   {
     at: ',\n    serves: [{ port: 6443',
     text: ".concat(inFolder(shared.kubernetes, 'restart', ...files.pair('front-proxy')))",
@@ -77,13 +41,12 @@ const insertionsOf = (guide: Guide) => [
 ]
 
 /** Its entry. */
-function copyProject(folder: string, guide: Guide, insertions = insertionsOf(guide)): string {
+function copyProject(folder: string, inserted = insertions): string {
   mkdirSync(folder)
   for (const name of ['lib', 'tasks', 'package.json', 'cluster.schema.json'])
     cpSync(join(root, name), join(folder, name), { recursive: true })
   symlinkSync(join(root, 'node_modules'), join(folder, 'node_modules'))
-  const { table } = guide
-  for (const { at, text } of insertions) {
+  for (const { at, text } of inserted) {
     const [head = '', tail, ...more] = readFileSync(join(folder, table), 'utf8').split(at)
     assert.ok(tail !== undefined && more.length === 0, `${table} has ${JSON.stringify(at)} once`)
     writeFileSync(join(folder, table), head + text + at + tail)
@@ -94,142 +57,122 @@ function copyProject(folder: string, guide: Guide, insertions = insertionsOf(gui
 test('CONTRIBUTING.md names the file that the copy has something more in, and no other', () => {
   const [, section = ''] = readFileSync(join(root, 'CONTRIBUTING.md'), 'utf8').split('## To add a certificate\n')
   const [steps = ''] = section.split('That is all')
-  assert.deepEqual(steps.match(/(?:lib|tasks)\/[\w./-]*\w/g), [guides['harder-way']?.table])
+  assert.deepEqual(steps.match(/(?:lib|tasks)\/[\w./-]*\w/g), [table])
 })
 
-for (const [layout, guide] of Object.entries(guides))
-  describe(`a certificate that is one row more, with ${layout}`, {
-    skip: needs('sshd', 'ssh', 'scp', 'openssl'),
-  }, () => {
-    const { files, ca, control, others, edits } = guide
-    const [file] = files
-    let place: string
-    let lab: Lab
-    let run: (...args: string[]) => Promise<Ran>
-    let first: Ran
-    const auth = (file: string) => join(place, 'auth', file)
-    const onNode = (node: string, file: string) => join(lab.node(node).home, file)
-    const write = () => writeCluster(place, [...edits, ...labEdits(lab)])
+describe('a certificate that is one row more', { skip: needs('sshd', 'ssh', 'scp', 'openssl') }, () => {
+  const suite = labPlace(control, ...others)
+  const { place } = suite
+  let run: (...args: string[]) => Promise<Ran>
+  let first: Ran
+  const auth = (file: string) => join(place, 'auth', file)
+  const onNode = (node: string, file: string) => join(suite.lab.node(node).home, file)
+  const write = () => writeCluster(place, [...oneOfEach, ...labEdits(suite.lab)])
 
-    before(async () => {
-      place = makePlace()
-      const entry = copyProject(join(place, 'project'), guide)
-      lab = await startLab({
-        dir: join(place, 'lab'),
-        nodes: [control, ...others].map((name) => ({ name })),
-      })
-      run = (...args) => start(place, args, { entry }).ended
-      write()
-      first = await run('bootstrap', '--json')
-      assert.equal(first.status, 0, first.stdout + first.stderr)
-    })
-    after(async () => {
-      await lab.stop()
-      rmSync(place, { recursive: true, force: true })
-    })
-
-    const planOf = async () => {
-      const { status, events } = await run('bootstrap', '--dry-run', '--json')
-      return { status, plan: events.filter(({ type }) => type === 'planned') }
-    }
-
-    test('is a target, with an edge to the CA and one to it from the control node alone', async () => {
-      const { events } = await run('graph', '--json')
-      const target = events.find((event) => event.id === id)
-      assert.deepEqual([target?.phase, target?.needs, target?.makes], ['component-certs', ['ca'], files])
-      const needing = events.filter(({ needs }) => Array.isArray(needs) && needs.includes(id))
-      assert.deepEqual(
-        needing.map((event) => event.id),
-        [`deploy/${control}`],
-      )
-    })
-
-    test('is made as its row says, to openssl too', () => {
-      assert.ok(idsOf(first, 'built').includes(id))
-      const subject = openssl('x509', '-in', auth(file), '-noout', '-subject', '-nameopt', 'RFC2253')
-      assert.match(subject, /CN=front-proxy-client\b/)
-      assert.match(openssl('verify', '-CAfile', auth(ca), auth(file)), /: OK/)
-      assert.deepEqual(
-        files.map((each) => statSync(auth(each)).mode & 0o777),
-        [0o644, 0o600],
-      )
-    })
-
-    test('is on the control node, byte for byte, and on no other', () => {
-      for (const each of files) {
-        assert.ok(readFileSync(onNode(control, each)).equals(readFileSync(auth(each))), each)
-        for (const node of others)
-          assert.throws(() => statSync(onNode(node, each)), { code: 'ENOENT' }, `${each} on ${node}`)
-      }
-      assert.throws(() => statSync(auth('front-proxy.kubeconfig')), { code: 'ENOENT' })
-    })
-
-    test('is found fresh by the next run and its plan, and is named by status', async () => {
-      const again = await run('bootstrap', '--json')
-      assert.deepEqual([again.status, idsOf(again, 'built'), idsOf(again, 'fresh').includes(id)], [0, [], true])
-      assert.deepEqual(await planOf(), { status: 0, plan: [] })
-      assert.match((await run('status')).stdout, /^✔ front-proxy +aggregation +ca +\d{4}-\d\d-\d\d/m)
-    })
-
-    test('is planned where it is spoiled, with the node that follows and the unit to restart; the run ends with that too', async () => {
-      writeFileSync(auth(file), 'no certificate\n')
-      const { status, plan } = await planOf()
-      const entries = plan.map(({ ids, copied, yours }) => ({ ids, copied, yours }))
-      const made = { ids: [id], copied: [], yours: [] }
-      const deployed = { ids: [`deploy/${control}`], copied: files, yours: ['kube-apiserver'] }
-      assert.deepEqual([status, entries], [4, [made, deployed]])
-      const ran = await run('bootstrap', '--json')
-      assert.deepEqual([ran.status, idsOf(ran, 'built')], [0, [id, `deploy/${control}`]])
-      assert.deepEqual(ran.events.at(-1)?.advice, [{ nodes: [control], files, restart: ['kube-apiserver'] }])
-      for (const each of files) assert.ok(readFileSync(onNode(control, each)).equals(readFileSync(auth(each))), each)
-    })
-
-    test('has a name that no node may have, which is an error of its line in cluster.yaml', async () => {
-      const yaml = join(place, 'cluster.yaml')
-      const text = readFileSync(yaml, 'utf8').replace(`name: ${others[0]}`, 'name: front-proxy')
-      writeFileSync(yaml, text)
-      const lines = text.split('\n')
-      const line = lines.findIndex((each) => each.includes('name: front-proxy'))
-      const column = (lines[line] ?? '').indexOf('front-proxy')
-      const { status, stderr } = await run('certs')
-      write()
-      assert.equal(status, 2)
-      const where = `${yaml}:${line + 1}:${column + 1}: `
-      assert.ok(
-        stderr.startsWith(`${where}nodes[1].name "front-proxy" is the name of one of the cluster's own files`),
-        stderr,
-      )
-    })
+  before(async () => {
+    const entry = copyProject(join(place, 'project'))
+    run = (...args) => start(place, args, { entry }).ended
+    write()
+    first = await run('bootstrap', '--json')
+    assert.equal(first.status, 0, first.stdout + first.stderr)
   })
+
+  const planOf = async () => {
+    const { status, events } = await run('bootstrap', '--dry-run', '--json')
+    return { status, plan: events.filter(({ type }) => type === 'planned') }
+  }
+
+  test('is a target, with an edge to the CA and one to it from the control node alone', async () => {
+    const { events } = await run('graph', '--json')
+    const target = events.find((event) => event.id === id)
+    assert.deepEqual([target?.phase, target?.needs, target?.makes], ['component-certs', ['ca'], files])
+    const needing = events.filter(({ needs }) => Array.isArray(needs) && needs.includes(id))
+    assert.deepEqual(
+      needing.map((event) => event.id),
+      [`deploy/${control}`],
+    )
+  })
+
+  test('is made as its row says, to openssl too', () => {
+    assert.ok(idsOf(first, 'built').includes(id))
+    const subject = openssl('x509', '-in', auth(file), '-noout', '-subject', '-nameopt', 'RFC2253')
+    assert.match(subject, /CN=front-proxy-client\b/)
+    assert.match(openssl('verify', '-CAfile', auth('ca.pem'), auth(file)), /: OK/)
+    assert.deepEqual(
+      files.map((each) => statSync(auth(each)).mode & 0o777),
+      [0o644, 0o600],
+    )
+  })
+
+  test('is on the control node, byte for byte, and on no other', () => {
+    for (const each of files) {
+      assert.ok(readFileSync(onNode(control, each)).equals(readFileSync(auth(each))), each)
+      for (const node of others)
+        assert.throws(() => statSync(onNode(node, each)), { code: 'ENOENT' }, `${each} on ${node}`)
+    }
+    assert.throws(() => statSync(auth('front-proxy.kubeconfig')), { code: 'ENOENT' })
+  })
+
+  test('is found fresh by the next run and its plan, and is named by status', async () => {
+    const again = await run('bootstrap', '--json')
+    assert.deepEqual([again.status, idsOf(again, 'built'), idsOf(again, 'fresh').includes(id)], [0, [], true])
+    assert.deepEqual(await planOf(), { status: 0, plan: [] })
+    assert.match((await run('status')).stdout, /^✔ front-proxy +aggregation +ca +\d{4}-\d\d-\d\d/m)
+  })
+
+  test('is planned where it is spoiled, with the node that follows and the unit to restart; the run ends with that too', async () => {
+    writeFileSync(auth(file), 'no certificate\n')
+    const { status, plan } = await planOf()
+    const entries = plan.map(({ ids, copied, yours }) => ({ ids, copied, yours }))
+    const made = { ids: [id], copied: [], yours: [] }
+    const deployed = { ids: [`deploy/${control}`], copied: files, yours: ['kube-apiserver'] }
+    assert.deepEqual([status, entries], [4, [made, deployed]])
+    const ran = await run('bootstrap', '--json')
+    assert.deepEqual([ran.status, idsOf(ran, 'built')], [0, [id, `deploy/${control}`]])
+    assert.deepEqual(ran.events.at(-1)?.advice, [{ nodes: [control], files, restart: ['kube-apiserver'] }])
+    for (const each of files) assert.ok(readFileSync(onNode(control, each)).equals(readFileSync(auth(each))), each)
+  })
+
+  test('has a name that no node may have, which is an error of its line in cluster.yaml', async () => {
+    const yaml = join(place, 'cluster.yaml')
+    const text = readFileSync(yaml, 'utf8').replace(`name: ${others[0]}`, 'name: front-proxy')
+    writeFileSync(yaml, text)
+    const lines = text.split('\n')
+    const line = lines.findIndex((each) => each.includes('name: front-proxy'))
+    const column = (lines[line] ?? '').indexOf('front-proxy')
+    const { status, stderr } = await run('certs')
+    write()
+    assert.equal(status, 2)
+    const where = `${yaml}:${line + 1}:${column + 1}: `
+    assert.ok(
+      stderr.startsWith(`${where}nodes[1].name "front-proxy" is the name of one of the cluster's own files`),
+      stderr,
+    )
+  })
+})
 
 /** A CA of its own for the front proxy. */
-const secondCa = (guide: Guide) =>
-  [rowOf(guide), rowOf(guide)].map((row, i) =>
-    row
-      .replaceAll('front-proxy', i === 0 ? 'front-proxy-ca' : 'front-proxy')
-      .replace('isClient', `${i === 0 ? 'isCa: true' : "issuer: 'front-proxy-ca'"},\n    isClient`),
-  )
+const secondCa = [row, row].map((row, i) =>
+  row
+    .replaceAll('front-proxy', i === 0 ? 'front-proxy-ca' : 'front-proxy')
+    .replace('isClient', `${i === 0 ? 'isCa: true' : "issuer: 'front-proxy-ca'"},\n    isClient`),
+)
 
-for (const [layout, guide] of Object.entries(guides))
-  test(`a second CA, and what it signs, with ${layout}`, { skip: needs('openssl') }, async (t) => {
-    const place = makePlace()
-    t.after(() => rmSync(place, { recursive: true, force: true }))
-    const entry = copyProject(join(place, 'project'), guide, [
-      { at: ']\n\nconst nodeSans', text: secondCa(guide).join('') },
-    ])
-    writeCluster(place, guide.edits)
-    const run = (...args: string[]) => start(place, args, { entry }).ended
-    const ran = await run('certs', '--json')
-    assert.equal(ran.status, 0, ran.stdout + ran.stderr)
-    const auth = (name: string) => join(place, 'auth', name)
-    const end = guide.ca.replace('ca', '')
-    assert.match(openssl('verify', '-CAfile', auth(guide.ca), auth(`front-proxy-ca${end}`)), /: OK/)
-    const chain = ['-CAfile', auth(guide.ca), '-untrusted', auth(`front-proxy-ca${end}`)]
-    assert.match(openssl('verify', ...chain, auth(`front-proxy${end}`)), /: OK/)
-    assert.throws(() => openssl('verify', '-CAfile', auth(guide.ca), auth(`front-proxy${end}`)))
-    assert.deepEqual(idsOf(await run('certs', '--json'), 'built'), [])
-    // What it signs follows it.
-    await run('component-certs/front-proxy-ca', '--force')
-    assert.deepEqual(idsOf(await run('certs', '--json'), 'built'), [id])
-    assert.match((await run('status')).stdout, /^✔ front-proxy +aggregation +CN=front-pro…/m)
-  })
+test('a second CA, and what it signs', { skip: needs('openssl') }, async (t) => {
+  const place = scratch(t)
+  const entry = copyProject(join(place, 'project'), [{ at: ']\n\nconst nodeSans', text: secondCa.join('') }])
+  writeCluster(place, oneOfEach)
+  const run = (...args: string[]) => start(place, args, { entry }).ended
+  const ran = await run('certs', '--json')
+  assert.equal(ran.status, 0, ran.stdout + ran.stderr)
+  const auth = (name: string) => join(place, 'auth', name)
+  assert.match(openssl('verify', '-CAfile', auth('ca.pem'), auth('front-proxy-ca.pem')), /: OK/)
+  const chain = ['-CAfile', auth('ca.pem'), '-untrusted', auth('front-proxy-ca.pem')]
+  assert.match(openssl('verify', ...chain, auth('front-proxy.pem')), /: OK/)
+  assert.throws(() => openssl('verify', '-CAfile', auth('ca.pem'), auth('front-proxy.pem')))
+  assert.deepEqual(idsOf(await run('certs', '--json'), 'built'), [])
+  // What it signs follows it.
+  await run('component-certs/front-proxy-ca', '--force')
+  assert.deepEqual(idsOf(await run('certs', '--json'), 'built'), [id])
+  assert.match((await run('status')).stdout, /^✔ front-proxy +aggregation +CN=front-pro…/m)
+})
