@@ -1,6 +1,7 @@
+import assert from 'node:assert/strict'
 import { execFileSync } from 'node:child_process'
 import { type KeyObject, sign } from 'node:crypto'
-import { mkdtempSync, rmSync } from 'node:fs'
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import type { TestContext } from 'node:test'
@@ -8,6 +9,7 @@ import type { Cluster } from '../../lib/cluster/cluster.ts'
 import { AuthDir } from '../../lib/files/auth-dir.ts'
 import { publicMode, secretMode } from '../../lib/files/plain-file.ts'
 import type { CertSpec } from '../../lib/pki/cert-spec.ts'
+import { type Certificate, readCertificate } from '../../lib/pki/certificate.ts'
 import { makePair, readIssuer, validityPeriod } from '../../lib/pki/pair.ts'
 import { generatePrivateKey, privateKeyPem, selfSign } from '../../lib/pki/x509.ts'
 import { harderWay } from '../../tasks/layouts/harder-way.ts'
@@ -62,6 +64,11 @@ export const caProfile: CertSpec = {
   sans: [],
   isCa: true,
   key: 'ecdsa-p256',
+}
+
+/** `NAME.pem` of a folder. */
+export function certificateIn(auth: string, name: string): Certificate {
+  return readCertificate(readFileSync(join(auth, `${name}.pem`))) ?? assert.fail(name)
 }
 
 /** The openssl on the PATH: another reader of certificates than the one that made them. */

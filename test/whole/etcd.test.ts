@@ -1,11 +1,10 @@
 /** Real etcd: three members that know each other, and their clients, by the certificates that are made here. */
 import assert from 'node:assert/strict'
 import { execFile } from 'node:child_process'
-import { rmSync } from 'node:fs'
 import { join } from 'node:path'
 import { after, before, describe, test } from 'node:test'
 import { promisify } from 'node:util'
-import { harderway, makePlace, writeCluster } from '../support/harderway.ts'
+import { madePlace } from '../support/harderway.ts'
 import { freePorts, needs, type Server, startServer } from '../support/programs.ts'
 
 const run = promisify(execFile)
@@ -18,8 +17,8 @@ interface Member {
 
 for (const kind of ['rsa-2048', 'ecdsa-p256'])
   describe(`three members of etcd with certificates of ${kind}`, { skip: needs('etcd', 'etcdctl') }, () => {
-    let place: string
-    let elsewhere: string
+    const place = madePlace([[['certificates', 'key'], kind]], 'certs')
+    const elsewhere = madePlace([[['certificates', 'key'], 'ecdsa-p256']], 'certs')
     let members: Member[]
     let servers: Server[] = []
 
@@ -38,12 +37,6 @@ for (const kind of ['rsa-2048', 'ecdsa-p256'])
     const asApiServer = (...args: readonly string[]) => etcdctl(...pair(place, 'kubernetes'), ...args)
 
     before(async () => {
-      place = makePlace()
-      elsewhere = makePlace()
-      writeCluster(place, [[['certificates', 'key'], kind]])
-      writeCluster(elsewhere, [[['certificates', 'key'], 'ecdsa-p256']])
-      for (const ran of await Promise.all([harderway(place, 'certs'), harderway(elsewhere, 'certs')]))
-        assert.equal(ran.status, 0, ran.stdout + ran.stderr)
       members = await membersOnFreePorts(3)
       const started = await Promise.allSettled(
         members.map((member) =>
@@ -53,10 +46,7 @@ for (const kind of ['rsa-2048', 'ecdsa-p256'])
       servers = started.flatMap((each) => (each.status === 'fulfilled' ? [each.value] : []))
       for (const each of started) if (each.status === 'rejected') throw each.reason
     })
-    after(async () => {
-      await Promise.all(servers.map((server) => server.stop()))
-      for (const folder of [place, elsewhere]) rmSync(folder, { recursive: true, force: true })
-    })
+    after(() => Promise.all(servers.map((server) => server.stop())))
 
     test('form one cluster, over TLS, in which each is healthy', async () => {
       const listed = JSON.parse(await asApiServer(endpoints(...members), '--write-out=json', 'member', 'list'))

@@ -22,13 +22,21 @@ import {
   type Parts,
   sequence,
 } from '../support/certificates.ts'
-import { type Edit, harderway, idsOf, makePlace, messageOf, type Ran, writeCluster } from '../support/harderway.ts'
+import {
+  type Edit,
+  exits,
+  harderway,
+  idsOf,
+  makePlace,
+  messageOf,
+  type Ran,
+  writeCluster,
+} from '../support/harderway.ts'
 import { freePorts, kubectl, needs, startServer } from '../support/programs.ts'
 
 const run = promisify(execFile)
 
 interface Row {
-  readonly title: string
   readonly alter?: (parts: Parts, ca: X509Certificate) => Partial<Parts>
   readonly hash?: string
   /** In place of the one that was made. */
@@ -82,15 +90,13 @@ const opensslKey =
       stdio: ['pipe', 'pipe', 'ignore'],
     })
 
-const refused: readonly Refused[] = [
-  {
-    title: 'an issuer of the other string type',
+const refused: Readonly<Record<string, Refused>> = {
+  'an issuer of the other string type': {
     alter: issuerAs((tag, value) => element(tag === 0x0c ? 0x1e : 0x0c, tag === 0x0c ? utf16(value) : value)),
     go: /signed by unknown authority/,
     why: /^not issued by the current CA$/,
   },
-  {
-    title: 'an address given as a DNS name',
+  'an address given as a DNS name': {
     alter: (parts) =>
       instead(subjectAltName, (old) =>
         sequence(
@@ -102,27 +108,23 @@ const refused: readonly Refused[] = [
     go: /cannot validate certificate for 192\.168\.2\.\d+ because it doesn't contain any IP SANs/,
     why: /^SAN added: 192\.168\.2\.\d+; SAN removed: DNS:192\.168\.2\.\d+$/,
   },
-  {
-    title: 'a signature by SHA-1',
+  'a signature by SHA-1': {
     alter: () => ({ algorithm: sequence(oid('2a8648ce3d0401')) }),
     hash: 'sha1',
     go: /insecure algorithm ECDSA-SHA1/,
     why: /^Kubernetes would refuse it: it is not signed with SHA-256, 384 or 512$/,
   },
-  {
-    title: 'a negative serial number',
+  'a negative serial number': {
     alter: () => ({ serialNumber: element(0x02, bytes('ff01')) }),
     go: /negative serial number/,
     why: /its serial number is negative/,
   },
-  {
-    title: 'another one with headers before it',
+  'another one with headers before it': {
     spell: (pem) => `-----BEGIN CERTIFICATE-----\nA: b\n\nMAA=\n-----END CERTIFICATE-----\n${pem}`,
     go: /malformed/,
     why: /is not a valid certificate/,
   },
-  {
-    title: 'a key whose private half is another',
+  'a key whose private half is another': {
     // SEC 1: a version, then the 32 bytes of the private half.
     key: (own) => {
       const [der, other] = [own, generateKeyPairSync('ec', { namedCurve: 'P-256' }).privateKey].map((key) =>
@@ -134,62 +136,54 @@ const refused: readonly Refused[] = [
     go: /private key does not match public key/,
     why: /is not an unencrypted private key/,
   },
-  {
-    title: 'the same extension twice',
+  'the same extension twice': {
     alter: (parts) => ({ extensions: [...parts.extensions, ...parts.extensions.slice(-1)] }),
     go: /duplicate extension/,
     why: /it has the same extension twice/,
   },
-  {
-    title: 'an unknown critical extension',
+  'an unknown critical extension': {
     alter: more(unknown, null_, 'ff'),
     go: /unhandled critical extension/,
     why: /^Kubernetes would refuse it: it has a critical extension that Go does not accept$/,
   },
-  {
-    title: 'a critical subject key identifier',
+  'a critical subject key identifier': {
     alter: instead(subjectKeyId, (old) => old, 'ff'),
     go: /subject key identifier incorrectly marked critical/,
     why: /it has a critical extension/,
   },
-  {
-    title: 'a compressed point',
+  'a compressed point': {
     alter: compressed,
     go: /failed to unmarshal elliptic curve point/,
     why: /its public key is encoded in an unusual form/,
   },
-  {
-    title: 'a key with the parameters of its curve',
+  'a key with the parameters of its curve': {
     key: opensslKey('-param_enc', 'explicit'),
     go: /failed to parse private key|invalid/,
     why: /is not an unencrypted private key/,
   },
-  {
-    title: 'a certificate that OpenSSL alone knows by its label',
+  'a certificate that OpenSSL alone knows by its label': {
     spell: (pem) => pem.replaceAll(' CERTIFICATE', ' X509 CERTIFICATE'),
     go: /failed to find "CERTIFICATE" PEM block/,
     why: /is not a valid certificate/,
   },
-  {
-    title: 'something behind the certificate',
+  'something behind the certificate': {
     spell: (pem) => certificatePem(Buffer.concat([new X509Certificate(pem).raw, null_])),
     go: /trailing data/,
     why: /is not a valid certificate/,
   },
-]
+}
 
 /** What looks alike, and Go takes. */
-const taken: readonly Row[] = [
-  { title: 'a signature by SHA-512', alter: () => ({ algorithm: sequence(oid('2a8648ce3d040304')) }), hash: 'sha512' },
-  { title: 'a serial number of 30 bytes', alter: () => ({ serialNumber: element(0x02, Buffer.alloc(30, 0x7f)) }) },
-  { title: 'a T61String', alter: unitAs(0x14) },
-  { title: 'an unknown extension, whatever is in it', alter: more(unknown, bytes('deadbeef')) },
-  { title: 'a comment of Netscape', alter: more('6086480186f842010d', element(0x16, 'OpenSSL Generated Certificate')) },
-  { title: 'a type of Netscape', alter: more('6086480186f8420101', element(0x03, bytes('06c0'))) },
-  { title: 'CA:FALSE in so many words', alter: instead(basicConstraints, () => sequence(element(0x01, bytes('00')))) },
-  { title: 'an authority key identifier without a key', alter: instead(authorityKeyId, () => sequence()) },
-  {
-    title: 'its CA by key, name and serial number',
+const taken: Readonly<Record<string, Row>> = {
+  'a signature by SHA-512': { alter: () => ({ algorithm: sequence(oid('2a8648ce3d040304')) }), hash: 'sha512' },
+  'a serial number of 30 bytes': { alter: () => ({ serialNumber: element(0x02, Buffer.alloc(30, 0x7f)) }) },
+  'a T61String': { alter: unitAs(0x14) },
+  'an unknown extension, whatever is in it': { alter: more(unknown, bytes('deadbeef')) },
+  'a comment of Netscape': { alter: more('6086480186f842010d', element(0x16, 'OpenSSL Generated Certificate')) },
+  'a type of Netscape': { alter: more('6086480186f8420101', element(0x03, bytes('06c0'))) },
+  'CA:FALSE in so many words': { alter: instead(basicConstraints, () => sequence(element(0x01, bytes('00')))) },
+  'an authority key identifier without a key': { alter: instead(authorityKeyId, () => sequence()) },
+  'its CA by key, name and serial number': {
     alter: (parts, { serialNumber }) =>
       instead(authorityKeyId, (old) =>
         sequence(
@@ -199,19 +193,17 @@ const taken: readonly Row[] = [
         ),
       )(parts),
   },
-  { title: 'no key identifiers', alter: without(subjectKeyId, authorityKeyId) },
-  { title: 'text before the certificate', spell: (pem) => `Certificate:\n    Data:\n${pem}` },
-  { title: 'line ends of Windows', spell: (pem) => pem.replaceAll('\n', '\r\n') },
-  { title: 'a key with a compressed point', key: opensslKey('-conv_form', 'compressed') },
-  { title: 'a key as PKCS#8', key: (own) => own.export({ type: 'pkcs8', format: 'pem' }).toString() },
-]
+  'no key identifiers': { alter: without(subjectKeyId, authorityKeyId) },
+  'text before the certificate': { spell: (pem) => `Certificate:\n    Data:\n${pem}` },
+  'line ends of Windows': { spell: (pem) => pem.replaceAll('\n', '\r\n') },
+  'a key with a compressed point': { key: opensslKey('-conv_form', 'compressed') },
+  'a key as PKCS#8': { key: (own) => own.export({ type: 'pkcs8', format: 'pem' }).toString() },
+}
 
-const rows: readonly (Row & { name: string; ip: string })[] = [...refused, ...taken].map((row, i) => ({
-  ...row,
-  name: `w${i}`,
-  ip: `192.168.2.${i + 1}`,
+const rows = Object.entries<Row>({ ...refused, ...taken }).map(([title, row], i) => ({
+  ...{ title, row, name: `w${i}`, ip: `192.168.2.${i + 1}` },
 }))
-const nameOf = (row: Pick<Row, 'title'>) => rows.find(({ title }) => title === row.title)?.name ?? ''
+const nameOf = (title: string) => rows.find((each) => each.title === title)?.name ?? ''
 const cluster: readonly Edit[] = [
   [['certificates', 'key'], 'ecdsa-p256'],
   [['subject', 'organizationalUnit'], 'kube_net'],
@@ -238,9 +230,8 @@ describe('a certificate as Go reads it', { skip: needs('kubectl', 'openssl'), co
     auth = join(place, 'auth')
     spoiled = join(place, 'spoiled')
     writeCluster(place, cluster)
-    const made = await harderway(place, 'certs', 'kubeconfigs', 'encryption-key')
-    assert.equal(made.status, 0, made.stdout + made.stderr)
-    for (const row of rows) spoil(auth, row.name, row)
+    await exits(0, place, 'certs', 'kubeconfigs', 'encryption-key')
+    for (const { name, row } of rows) spoil(auth, name, row)
     cpSync(auth, spoiled, { recursive: true })
     keys = new Map(rows.map(({ name }) => [name, readFileSync(join(auth, `${name}-key.pem`))]))
     told = await harderway(place, 'certs', '--dry-run', '--json')
@@ -249,10 +240,10 @@ describe('a certificate as Go reads it', { skip: needs('kubectl', 'openssl'), co
   })
   after(() => rmSync(place, { recursive: true, force: true }))
 
-  for (const row of refused) {
-    const name = nameOf(row)
+  for (const [title, row] of Object.entries(refused)) {
+    const name = nameOf(title)
     const id = `node-certs/${name}`
-    test(`${row.title} is refused by Go, stale, and reissued`, async () => {
+    test(`${title} is refused by Go, stale, and reissued`, async () => {
       // What OpenSSL would not serve, Go reads as a client's.
       await assert.rejects((row.alter ? dial : asClient)(place, spoiled, name), row.go)
       assert.ok(idsOf(told, 'stale').includes(id), String(messageOf(told, id)))
@@ -268,8 +259,8 @@ describe('a certificate as Go reads it', { skip: needs('kubectl', 'openssl'), co
   }
 
   test('what is reissued is accepted by Go', async () => {
-    await dial(place, auth, nameOf({ title: 'an address given as a DNS name' }))
-    await asClient(place, auth, nameOf({ title: 'a key with the parameters of its curve' }))
+    await dial(place, auth, nameOf('an address given as a DNS name'))
+    await asClient(place, auth, nameOf('a key with the parameters of its curve'))
   })
 
   test('etcd, too, refuses such a client, and takes the others', { skip: needs('etcd', 'etcdctl') }, async () => {
@@ -283,7 +274,7 @@ describe('a certificate as Go reads it', { skip: needs('kubectl', 'openssl'), co
     ]
     await using etcd = await startServer('etcd', args, /"ready to serve client requests"/)
     const ask = (folder: string, title: string) => {
-      const name = nameOf({ title })
+      const name = nameOf(title)
       const shown = [`--cert=${join(folder, `${name}.pem`)}`, `--key=${join(folder, `${name}-key.pem`)}`]
       return run('etcdctl', [`--endpoints=${listen}`, `--cacert=${pair('ca.pem')}`, ...shown, 'get', 'nothing'])
     }
@@ -300,9 +291,9 @@ describe('a certificate as Go reads it', { skip: needs('kubectl', 'openssl'), co
     for (const why of [/insecure algorithm ECDSA-SHA1/, /unhandled critical extension/]) await etcd.told(why)
   })
 
-  for (const row of taken) {
-    const name = nameOf(row)
-    test(`${row.title} is taken by Go, and fresh`, async () => {
+  for (const title of Object.keys(taken)) {
+    const name = nameOf(title)
+    test(`${title} is taken by Go, and fresh`, async () => {
       await dial(place, spoiled, name, [name])
       assert.ok(idsOf(told, 'fresh').includes(`node-certs/${name}`), String(messageOf(told, `node-certs/${name}`)))
       assert.ok(idsOf(mended, 'fresh').includes(`node-certs/${name}`))
@@ -316,44 +307,39 @@ const range = (hex: string) => element(0x87, bytes(hex))
 const constraints = (...lists: readonly Buffer[]) => more('551d1e', sequence(...lists), 'ff')
 const constrained = /has name constraints/
 
-const refusedCas: readonly Pick<Refused, 'title' | 'alter' | 'go' | 'why'>[] = [
-  {
-    title: 'for one domain alone',
+const refusedCas: Readonly<Record<string, Refused>> = {
+  'for one domain alone': {
     alter: constraints(subtrees(0xa0, domain('example.org'))),
     go: /not authorized to sign for this name|not permitted by any constraint/,
     why: constrained,
   },
-  {
-    title: 'for all but those of the nodes',
+  'for all but those of the nodes': {
     alter: constraints(subtrees(0xa1, range('c0a80000 ffff0000'))),
     go: /not authorized to sign for this name|excluded by constraint/,
     why: constrained,
   },
-  {
-    title: 'what constraints say that nobody can read',
+  'what constraints say that nobody can read': {
     alter: more('551d1e', Buffer.concat([sequence(), sequence()]), 'ff'),
     go: /NameConstraints|name constraints/i,
     why: constrained,
   },
-  {
-    title: 'for signatures of other kinds',
+  'for signatures of other kinds': {
     alter: instead(keyUsage, () => element(0x03, bytes('0780'))),
     go: /parent certificate cannot sign|signed by unknown authority/,
     why: /usages are not the wanted ones/,
   },
-]
+}
 
-const takenCas: readonly Row[] = [
-  { title: 'for whatever it likes, its usage not said', alter: without(keyUsage) },
-  {
-    title: 'though a CA above it signed it with SHA-1',
+const takenCas: Readonly<Record<string, Row>> = {
+  'for whatever it likes, its usage not said': { alter: without(keyUsage) },
+  'though a CA above it signed it with SHA-1': {
     alter: () => ({
       issuer: sequence(attribute('550403', 0x0c, 'Company Root')),
       algorithm: sequence(oid('2a8648ce3d0401')),
     }),
     hash: 'sha1',
   },
-]
+}
 
 describe('a CA as Go reads it', { skip: needs('kubectl', 'openssl') }, () => {
   let place: string
@@ -369,23 +355,20 @@ describe('a CA as Go reads it', { skip: needs('kubectl', 'openssl') }, () => {
       [['certificates', 'key'], 'ecdsa-p256'],
       [['nodes'], [{ name: 'control0', role: 'control', ip }]],
     ])
-    const ran = await harderway(place, 'certs')
-    assert.equal(ran.status, 0, ran.stdout + ran.stderr)
+    await exits(0, place, 'certs')
     cpSync(auth, made, { recursive: true })
   })
   beforeEach(() => cpSync(made, auth, { recursive: true, force: true }))
   after(() => rmSync(place, { recursive: true, force: true }))
 
-  for (const { title, go, why, ...row } of refusedCas)
+  for (const [title, { go, why, ...row }] of Object.entries(refusedCas))
     test(`that may sign ${title} is refused by Go and by us, and renewed over its key it is taken`, async () => {
-      spoil(auth, 'ca', { title, ...row })
+      spoil(auth, 'ca', row)
       await assert.rejects(dial(place, auth, 'control0', ['control0', ip]), go)
-      const ran = await harderway(place, 'certs')
-      assert.equal(ran.status, 3, ran.stdout + ran.stderr)
+      const ran = await exits(3, place, 'certs')
       assert.match(ran.stdout + ran.stderr, why)
       assert.match(ran.stdout + ran.stderr, /ca --renew$/m)
-      const renewed = await harderway(place, 'ca', '--renew')
-      assert.equal(renewed.status, 0, renewed.stdout + renewed.stderr)
+      await exits(0, place, 'ca', '--renew')
       await dial(place, auth, 'control0', ['control0', ip])
       const again = await harderway(place, 'certs', '--json')
       assert.deepEqual([again.status, idsOf(again, 'built')], [0, []], again.stdout)
@@ -394,15 +377,14 @@ describe('a CA as Go reads it', { skip: needs('kubectl', 'openssl') }, () => {
   test('that may sign every name of the cluster, by its constraints, is taken by Go, and refused by us', async () => {
     const everything = subtrees(0xa0, range('00000000 00000000'))
     const others = subtrees(0xa1, domain('example.org'))
-    spoil(auth, 'ca', { title: 'constrained', alter: constraints(everything, others) })
+    spoil(auth, 'ca', { alter: constraints(everything, others) })
     await dial(place, auth, 'control0', ['control0', ip])
-    const ran = await harderway(place, 'certs')
-    assert.equal(ran.status, 3, ran.stdout + ran.stderr)
+    const ran = await exits(3, place, 'certs')
     assert.match(ran.stdout + ran.stderr, constrained)
   })
 
-  for (const row of takenCas)
-    test(`that may sign ${row.title} is taken by Go, and fresh`, async () => {
+  for (const [title, row] of Object.entries(takenCas))
+    test(`that may sign ${title} is taken by Go, and fresh`, async () => {
       spoil(auth, 'ca', row)
       await dial(place, auth, 'control0', ['control0', ip])
       const ran = await harderway(place, 'certs', '--json')

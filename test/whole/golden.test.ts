@@ -6,8 +6,9 @@ import assert from 'node:assert/strict'
 import { chmodSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { test } from 'node:test'
-import { type Lab, startLab } from '../lab/lab.ts'
-import { type Edit, harderway, labEdits, makePlace, writeCluster } from '../support/harderway.ts'
+import { startLab } from '../lab/lab.ts'
+import { scratch } from '../support/files.ts'
+import { type Edit, harderway, labEdits, writeCluster } from '../support/harderway.ts'
 import { setClocks } from '../support/labs.ts'
 import { needs } from '../support/programs.ts'
 
@@ -54,43 +55,36 @@ for (const { count, controls, isDeployed } of [
 ])
   test(`status and plan of ${count} nodes read as they should`, {
     skip: needs(...(isDeployed ? ['sshd', 'ssh', 'scp'] : [])),
-  }, async () => {
-    const place = makePlace()
-    const lab: Lab | undefined = isDeployed
-      ? await startLab({ dir: join(place, 'lab'), nodes: [{ name: 'many' }] })
-      : undefined
-    try {
-      const auth = join(place, 'auth')
-      const base: Edit[] = [
-        [['certificates', 'key'], 'ecdsa-p256'],
-        ...(lab ? labEdits(lab) : []),
-        nodesOf(count, controls),
-      ]
-      const run = async (at: Date, expected: number, ...args: string[]) => {
-        if (lab) await setClocks(lab, place, Math.round((at.getTime() - Date.now()) / 1000))
-        const { status, stdout, stderr } = await harderway({ place, now: at }, ...args)
-        assert.deepEqual([status, stderr], [expected, ''], stdout)
-        return stdout.replace(place, '/clusters')
-      }
-      mkdirSync(join(place, 'home/.kube'))
-      writeCluster(place, [...base, ...validity('20d', '1d')])
-      await run(made, 0, 'component-certs/kube-scheduler')
-      writeCluster(place, [...base, ...validity('10y', '1d')])
-      const all = lab ? ['bootstrap'] : local
-      await run(made, 0, ...all)
-
-      writeCluster(place, [...base, ...validity('10y', '30d'), [['api', 'extraSANs'], ['api.example.org']]])
-      rmSync(join(auth, 'worker0.kubeconfig'))
-      chmodSync(join(auth, 'control0-key.pem'), 0o644)
-      if (lab) {
-        const onNode = (name: string, file: string) => join(lab.node('many').home, name, file)
-        rmSync(onNode('gateway', 'ca.pem'))
-        writeFileSync(onNode('control0', 'kube-proxy.kubeconfig'), 'other')
-      }
-      assertGolden(`status-${count}.txt`, await run(looked, 4, 'status', ...(lab ? ['--on-nodes'] : [])))
-      assertGolden(`plan-${count}.txt`, await run(looked, 4, ...all, '--dry-run'))
-    } finally {
-      await lab?.stop()
-      rmSync(place, { recursive: true, force: true })
+  }, async (t) => {
+    const place = scratch(t)
+    await using lab = isDeployed ? await startLab({ dir: join(place, 'lab'), nodes: [{ name: 'many' }] }) : undefined
+    const auth = join(place, 'auth')
+    const base: Edit[] = [
+      [['certificates', 'key'], 'ecdsa-p256'],
+      ...(lab ? labEdits(lab) : []),
+      nodesOf(count, controls),
+    ]
+    const run = async (at: Date, expected: number, ...args: string[]) => {
+      if (lab) await setClocks(lab, place, Math.round((at.getTime() - Date.now()) / 1000))
+      const { status, stdout, stderr } = await harderway({ place, now: at }, ...args)
+      assert.deepEqual([status, stderr], [expected, ''], stdout)
+      return stdout.replace(place, '/clusters')
     }
+    mkdirSync(join(place, 'home/.kube'), { recursive: true })
+    writeCluster(place, [...base, ...validity('20d', '1d')])
+    await run(made, 0, 'component-certs/kube-scheduler')
+    writeCluster(place, [...base, ...validity('10y', '1d')])
+    const all = lab ? ['bootstrap'] : local
+    await run(made, 0, ...all)
+
+    writeCluster(place, [...base, ...validity('10y', '30d'), [['api', 'extraSANs'], ['api.example.org']]])
+    rmSync(join(auth, 'worker0.kubeconfig'))
+    chmodSync(join(auth, 'control0-key.pem'), 0o644)
+    if (lab) {
+      const onNode = (name: string, file: string) => join(lab.node('many').home, name, file)
+      rmSync(onNode('gateway', 'ca.pem'))
+      writeFileSync(onNode('control0', 'kube-proxy.kubeconfig'), 'other')
+    }
+    assertGolden(`status-${count}.txt`, await run(looked, 4, 'status', ...(lab ? ['--on-nodes'] : [])))
+    assertGolden(`plan-${count}.txt`, await run(looked, 4, ...all, '--dry-run'))
   })

@@ -1,21 +1,10 @@
 /** What stays where a certificate is made anew: the bytes that name a CA, and the key of a leaf. */
 import assert from 'node:assert/strict'
-import { chmodSync, cpSync, lstatSync, mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs'
+import { chmodSync, cpSync, lstatSync, mkdirSync, readFileSync, renameSync } from 'node:fs'
 import { join } from 'node:path'
-import { after, before, describe, test } from 'node:test'
-import { type Certificate, readCertificate } from '../../lib/pki/certificate.ts'
-import { openssl } from '../support/certificates.ts'
-import {
-  copyPlace,
-  type Edit,
-  harderway,
-  idsOf,
-  makePlace,
-  messageOf,
-  oneOfEach,
-  type Ran,
-  writeCluster,
-} from '../support/harderway.ts'
+import { describe, test } from 'node:test'
+import { certificateIn, openssl } from '../support/certificates.ts'
+import { copyPlace, type Edit, exits, harderway, idsOf, madePlace, messageOf, oneOfEach } from '../support/harderway.ts'
 import { kubectl, needs, startServer } from '../support/programs.ts'
 
 const leaves = [
@@ -30,13 +19,7 @@ const leaves = [
 ]
 
 describe('where a certificate is reissued', { skip: needs('openssl', 'kubectl') }, () => {
-  let origin: string
-  before(async () => {
-    origin = makePlace()
-    writeCluster(origin, oneOfEach)
-    assertStatus(await harderway(origin, 'certs'), 0)
-  })
-  after(() => rmSync(origin, { recursive: true, force: true }))
+  const origin = madePlace(oneOfEach, 'certs')
 
   describe('the CA', () => {
     test('reissued by openssl, in strings of another type, has its leaves issued again over their keys', async (t) => {
@@ -44,8 +27,7 @@ describe('where a certificate is reissued', { skip: needs('openssl', 'kubectl') 
       const keys = keysIn(auth)
       recertify(auth)
       await assert.rejects(dial(place, auth), /signed by unknown authority/)
-      const ran = await harderway(place, 'certs', '--json')
-      assertStatus(ran, 0)
+      const ran = await exits(0, place, 'certs', '--json')
       assert.equal(idsOf(ran, 'built').length, leaves.length)
       assert.equal(messageOf(ran, 'cluster-cert'), 'made: not issued by the current CA')
       assert.deepEqual(keysIn(auth), keys)
@@ -55,14 +37,13 @@ describe('where a certificate is reissued', { skip: needs('openssl', 'kubectl') 
     test('of which a killed --force has left the key alone is named as in backup/, and its leaves stay', async (t) => {
       const { place, auth } = copyPlace(t, origin, oneOfEach)
       recertify(auth, 'subjectKeyIdentifier=0102030405')
-      assertStatus(await harderway(place, 'certs'), 0)
+      await exits(0, place, 'certs')
       const [{ subject }, issued] = [certificateIn(auth, 'ca'), certificatesIn(auth)]
       const kept = join(auth, 'backup/2026-01-01T00-00-00-000Z')
       mkdirSync(kept, { recursive: true })
       cpSync(join(auth, 'ca-key.pem'), join(kept, 'ca-key.pem'))
       renameSync(join(auth, 'ca.pem'), join(kept, 'ca.pem'))
-      const ran = await harderway(place, 'certs', '--json')
-      assertStatus(ran, 0)
+      const ran = await exits(0, place, 'certs', '--json')
       assert.deepEqual(idsOf(ran, 'built'), ['ca'])
       const ca = certificateIn(auth, 'ca')
       assert.deepEqual([ca.subject, ca.issuer, ca.subjectKeyId?.toString('hex')], [subject, subject, '0102030405'])
@@ -73,8 +54,8 @@ describe('where a certificate is reissued', { skip: needs('openssl', 'kubectl') 
     test('keeps the identifier of its key, too, where it is renewed', async (t) => {
       const { place, auth } = copyPlace(t, origin, oneOfEach)
       recertify(auth, 'subjectKeyIdentifier=0102030405')
-      assertStatus(await harderway(place, 'certs'), 0)
-      assertStatus(await harderway(place, 'ca', '--renew'), 0)
+      await exits(0, place, 'certs')
+      await exits(0, place, 'ca', '--renew')
       const ran = await harderway(place, 'certs', '--json')
       assert.deepEqual([ran.status, idsOf(ran, 'built')], [0, []])
       await dial(place, auth)
@@ -95,87 +76,69 @@ describe('where a certificate is reissued', { skip: needs('openssl', 'kubectl') 
         const { place, auth } = copyPlace(t, origin, oneOfEach)
         // The leaves name the CA in openssl's way, as it does itself after this.
         recertify(auth)
-        assertStatus(await harderway(place, 'certs'), 0)
+        await exits(0, place, 'certs')
         spoil(auth)
         await assert.rejects(dial(place, auth), go)
-        const ran = await harderway(place, 'certs', '--json')
-        assertStatus(ran, 3)
+        const ran = await exits(3, place, 'certs', '--json')
         const { message, remedy } = ran.events.find(({ type }) => type === 'refused') ?? {}
         assert.match(String(message), /^the CA in .*: Kubernetes would refuse it: it/)
         assert.match(String(remedy), /npm run task -- ca --renew/)
-        assertStatus(await harderway(place, 'ca', '--renew'), 0)
-        assertStatus(await harderway(place, 'certs'), 0)
+        await exits(0, place, 'ca', '--renew')
+        await exits(0, place, 'certs')
         await dial(place, auth)
       })
   })
 
   describe('the key of a leaf', () => {
     const elsewhere: Edit = [['domain'], 'elsewhere']
-    const rows: readonly {
-      title: string
-      stays: boolean
-      edits?: readonly Edit[]
-      args?: string[]
-      spoil?: (auth: string) => void
-    }[] = [
-      { title: 'stays where its names change', stays: true, edits: [elsewhere] },
-      {
-        title: 'stays where its subject changes',
-        stays: true,
-        edits: [[['subject', 'locality'], 'Gdynia']],
-        args: ['ca', '--force'],
-      },
-      { title: 'stays where its issuer changes', stays: true, args: ['ca', '--force'] },
-      {
-        title: 'stays, closed to others, where it was open and names change',
-        stays: true,
+    const key = (auth: string, name: string) => join(auth, `${name}-key.pem`)
+    interface Row {
+      readonly edits?: readonly Edit[]
+      readonly args?: readonly string[]
+      readonly spoil?: (auth: string) => void
+    }
+    const stays: Readonly<Record<string, Row>> = {
+      'stays where its names change': { edits: [elsewhere] },
+      'stays where its subject changes': { edits: [[['subject', 'locality'], 'Gdynia']], args: ['ca', '--force'] },
+      'stays where its issuer changes': { args: ['ca', '--force'] },
+      'stays, closed to others, where it was open and names change': {
         edits: [elsewhere],
-        spoil: (auth) => chmodSync(join(auth, 'worker0-key.pem'), 0o644),
+        spoil: (auth) => chmodSync(key(auth, 'worker0'), 0o644),
       },
-      {
-        title: 'goes where the certificate expires',
-        stays: false,
-        edits: [
-          [['certificates', 'validity'], '3y'],
-          [['certificates', 'renewBefore'], '2y'],
-        ],
-      },
-      { title: 'goes with --force', stays: false, args: ['node-certs', '--force'] },
-      {
-        title: 'goes where another kind is asked for',
-        stays: false,
+    }
+    const expiring: readonly Edit[] = [
+      [['certificates', 'validity'], '3y'],
+      [['certificates', 'renewBefore'], '2y'],
+    ]
+    const goes: Readonly<Record<string, Row>> = {
+      'goes where the certificate expires': { edits: expiring },
+      'goes with --force': { args: ['node-certs', '--force'] },
+      'goes where another kind is asked for': {
         edits: [[['certificates', 'key'], 'ecdsa-p384']],
         args: ['ca', '--force'],
       },
-      {
-        title: "goes where it is another node's, though names change",
-        stays: false,
+      "goes where it is another node's, though names change": {
         edits: [elsewhere],
-        spoil: (auth) => writeFileSync(join(auth, 'worker0-key.pem'), readFileSync(join(auth, 'control0-key.pem'))),
+        spoil: (auth) => cpSync(key(auth, 'control0'), key(auth, 'worker0')),
       },
-    ]
-    for (const { title, stays, edits = [], args, spoil } of rows)
+    }
+    for (const [title, { edits = [], args, spoil }] of Object.entries({ ...stays, ...goes }))
       test(title, async (t) => {
         const { place, auth } = copyPlace(t, origin, [...oneOfEach, ...edits])
         spoil?.(auth)
-        const [key, certificate] = ['worker0-key.pem', 'worker0.pem'].map((name) =>
-          readFileSync(join(auth, name), 'utf8'),
-        )
-        if (args) assertStatus(await harderway(place, ...args), 0)
-        assertStatus(await harderway(place, 'node-certs'), 0)
+        const old = readFileSync(key(auth, 'worker0'), 'utf8')
+        const certificate = readFileSync(join(auth, 'worker0.pem'), 'utf8')
+        if (args) await exits(0, place, ...args)
+        await exits(0, place, 'node-certs')
         assert.notEqual(readFileSync(join(auth, 'worker0.pem'), 'utf8'), certificate)
-        assert.equal(readFileSync(join(auth, 'worker0-key.pem'), 'utf8') === key, stays)
-        assert.equal(lstatSync(join(auth, 'worker0-key.pem')).mode & 0o777, 0o600)
+        assert.equal(readFileSync(key(auth, 'worker0'), 'utf8') === old, title in stays)
+        assert.equal(lstatSync(key(auth, 'worker0')).mode & 0o777, 0o600)
         openssl('verify', '-x509_strict', '-CAfile', join(auth, 'ca.pem'), join(auth, 'worker0.pem'))
         const again = await harderway(place, 'node-certs', '--json')
         assert.deepEqual([again.status, idsOf(again, 'built')], [0, []])
       })
   })
 })
-
-function assertStatus({ status, stdout, stderr }: Ran, expected: number): void {
-  assert.equal(status, expected, stdout + stderr)
-}
 
 /** Of the same key and subject, in UTF8Strings: openssl's own way. */
 function recertify(auth: string, ...extensions: readonly string[]): void {
@@ -186,29 +149,15 @@ function recertify(auth: string, ...extensions: readonly string[]): void {
   openssl('req', '-x509', '-new', ...files, '-subj', subject, '-days', '3650', ...added)
 }
 
-function certificateIn(auth: string, name: string): Certificate {
-  const certificate = readCertificate(readFileSync(join(auth, `${name}.pem`)))
-  assert.ok(certificate, name)
-  return certificate
-}
-
 const keysIn = (auth: string) => leaves.map((name) => readFileSync(join(auth, `${name}-key.pem`), 'utf8'))
 const certificatesIn = (auth: string) => leaves.map((name) => readFileSync(join(auth, `${name}.pem`), 'utf8'))
 
 /** kubectl, with ca.pem, dials a server with the API's certificate. */
 async function dial(place: string, auth: string): Promise<void> {
   const pair = ['-cert', join(auth, 'kubernetes.pem'), '-key', join(auth, 'kubernetes-key.pem')]
-  await using server = await startServer(
-    'openssl',
-    ['s_server', '-accept', '127.0.0.1:0', ...pair, '-www'],
-    /^ACCEPT 127\.0\.0\.1:(\d+)$/m,
-  )
-  const url = `https://127.0.0.1:${server.ready[1]}`
-  kubectl(join(place, 'home'), [
-    'get',
-    '--raw=/',
-    `--server=${url}`,
-    `--certificate-authority=${join(auth, 'ca.pem')}`,
-    '--token=none',
-  ])
+  const args = ['s_server', '-accept', '127.0.0.1:0', ...pair, '-www']
+  await using server = await startServer('openssl', args, /^ACCEPT 127\.0\.0\.1:(\d+)$/m)
+  const url = `--server=https://127.0.0.1:${server.ready[1]}`
+  const ca = `--certificate-authority=${join(auth, 'ca.pem')}`
+  kubectl(join(place, 'home'), ['get', '--raw=/', url, ca, '--token=none'])
 }

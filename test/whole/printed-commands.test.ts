@@ -1,12 +1,12 @@
 /** Every command that is printed to be typed, by a message or in the documentation, is understood: none is bad usage. */
 import assert from 'node:assert/strict'
-import { globSync, readFileSync, rmSync } from 'node:fs'
+import { globSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { after, before, describe, test } from 'node:test'
 import { takeLock } from '../../lib/files/lock.ts'
 import { parseCommandLine } from '../../tasks/commands/command-line.ts'
 import { commands } from '../../tasks/commands/table.ts'
-import { type Edit, harderway, makePlace, writeCluster } from '../support/harderway.ts'
+import { type Edit, harderway, madePlace } from '../support/harderway.ts'
 
 const root = join(import.meta.dirname, '../..')
 const pages = ['README.md', 'CONTRIBUTING.md', 'SECURITY.md', ...globSync('docs/**/*.md', { cwd: root })]
@@ -114,21 +114,14 @@ test('printed commands are found, in messages and in the documentation', () => {
 })
 
 describe('a printed command, tried while another run holds auth/,', () => {
-  let place: string
+  const place = madePlace(edits, 'certs', 'kubeconfigs', 'encryption-key')
   let release: () => void
 
   before(async () => {
-    place = makePlace()
-    writeCluster(place, edits)
-    const made = await harderway(place, 'certs', 'kubeconfigs', 'encryption-key')
-    assert.equal(made.status, 0, made.stdout + made.stderr)
     const options = { signal: new AbortController().signal, wait: 0, onWait: () => {} }
     ;({ release } = await takeLock(join(place, 'auth/.lock'), options))
   })
-  after(() => {
-    release()
-    rmSync(place, { recursive: true, force: true })
-  })
+  after(() => release())
 
   for (const [task, args] of printed)
     test(`is understood: "${task}"`, async () => {

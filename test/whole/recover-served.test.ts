@@ -4,10 +4,10 @@ import { once } from 'node:events'
 import { existsSync, mkdirSync, readFileSync, renameSync, rmSync } from 'node:fs'
 import { createServer as createPlain, type Server } from 'node:net'
 import { join } from 'node:path'
-import { after, afterEach, before, beforeEach, describe, test } from 'node:test'
+import { afterEach, before, beforeEach, describe, test } from 'node:test'
 import { createServer } from 'node:tls'
-import { type Lab, startLab } from '../lab/lab.ts'
-import { type Edit, harderway, labEdits, makePlace, type Ran, writeCluster } from '../support/harderway.ts'
+import { type Edit, exits, harderway, labEdits, type Ran, withStatus, writeCluster } from '../support/harderway.ts'
+import { labPlace } from '../support/labs.ts'
 import { needs } from '../support/programs.ts'
 
 /** Of this process alone: what other tests listen on is elsewhere. */
@@ -19,23 +19,20 @@ const told = ({ stdout, stderr }: Ran) => stdout + stderr
 const skip = process.platform === 'linux' ? needs('sshd', 'ssh', 'scp') : 'needs Linux'
 
 describe('the files of a control node and what runs there', { skip }, () => {
-  let place: string
-  let lab: Lab
+  const suite = labPlace('control0')
+  const { place } = suite
   let made: string
   let running: Server[]
 
   before(async () => {
-    place = makePlace()
     made = join(place, 'made')
-    lab = await startLab({ dir: join(place, 'lab'), nodes: [{ name: 'control0' }] })
-    const edits: Edit[] = [...labEdits(lab), [['certificates', 'key'], 'ecdsa-p256'], [['nodes'], [node]]]
+    const edits: Edit[] = [...labEdits(suite.lab), [['certificates', 'key'], 'ecdsa-p256'], [['nodes'], [node]]]
     writeCluster(place, edits)
-    const first = await harderway(place, 'bootstrap')
-    assert.equal(first.status, 0, told(first))
+    await exits(0, place, 'bootstrap')
     renameSync(join(place, 'auth'), made)
     mkdirSync(join(place, 'other/home'), { recursive: true })
     writeCluster(join(place, 'other'), edits)
-    assert.equal((await harderway(join(place, 'other'), 'cluster-cert')).status, 0)
+    await exits(0, join(place, 'other'), 'cluster-cert')
   })
   beforeEach(() => {
     running = []
@@ -43,10 +40,6 @@ describe('the files of a control node and what runs there', { skip }, () => {
   afterEach(async () => {
     for (const server of running) server.close()
     rmSync(join(place, 'auth'), { recursive: true, force: true })
-  })
-  after(async () => {
-    await lab.stop()
-    rmSync(place, { recursive: true, force: true })
   })
 
   async function listen(server: Server, port: number): Promise<void> {
@@ -63,15 +56,13 @@ describe('the files of a control node and what runs there', { skip }, () => {
     await serve(made, 'kubernetes', 6443)
     const ca = readFileSync(join(made, 'ca.pem'))
     await serve(made, 'kubernetes', 2379, { ca, requestCert: true, rejectUnauthorized: true, maxVersion: 'TLSv1.2' })
-    const ran = await recover()
-    assert.equal(ran.status, 0, told(ran))
+    const ran = await withStatus(0, recover())
     assert.doesNotMatch(told(ran), /did not sign|port (2379|6443)/)
   })
 
   test('are not taken where another CA signed what is served: they are not what the cluster runs with', async () => {
     await serve(join(place, 'other/auth'), 'kubernetes', 6443)
-    const ran = await recover()
-    assert.equal(ran.status, 3, told(ran))
+    const ran = await withStatus(3, recover())
     assert.match(
       told(ran),
       /^nothing was taken from control0: .* on port 6443 serves a certificate that its CA did not sign$/m,
@@ -85,7 +76,6 @@ describe('the files of a control node and what runs there', { skip }, () => {
       createPlain((socket) => socket.end('no TLS')),
       2380,
     )
-    const ran = await recover()
-    assert.equal(ran.status, 0, told(ran))
+    await withStatus(0, recover())
   })
 })
