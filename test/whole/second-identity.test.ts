@@ -3,25 +3,25 @@ import assert from 'node:assert/strict'
 import { cpSync, readdirSync, readFileSync, rmSync } from 'node:fs'
 import { createServer as createPlainServer } from 'node:net'
 import { join } from 'node:path'
-import { after, before, describe, type TestContext, test } from 'node:test'
+import { before, describe, type TestContext, test } from 'node:test'
 import { createServer } from 'node:tls'
-import { type Lab, startLab } from '../lab/lab.ts'
-import { harderway, labEdits, makePlace, oneOfEach, writeCluster } from '../support/harderway.ts'
+import { exits, harderway, labEdits, oneOfEach, writeCluster } from '../support/harderway.ts'
+import { labPlace } from '../support/labs.ts'
 import { needs } from '../support/programs.ts'
 
 /** Addresses of this machine where nothing else listens. */
 const addresses = { control0: '127.77.0.11', worker0: '127.77.0.14', gateway: '127.77.0.10' }
 
 describe('a second identity is not made', { skip: needs('sshd', 'ssh', 'scp') }, () => {
-  let place: string
+  const suite = labPlace(...Object.keys(addresses))
+  const { place } = suite
   let saved: string
-  let lab: Lab
   const at = (name: string) => join(place, 'auth', name)
   const made = () => readdirSync(join(place, 'auth')).filter((name) => !name.startsWith('.'))
   const tidy = (...nodes: string[]) => {
     for (const node of nodes)
-      for (const name of readdirSync(lab.node(node).home))
-        if (!name.startsWith('.')) rmSync(join(lab.node(node).home, name), { recursive: true })
+      for (const name of readdirSync(suite.lab.node(node).home))
+        if (!name.startsWith('.')) rmSync(join(suite.lab.node(node).home, name), { recursive: true })
   }
   /** A component of the cluster that auth/ was of. */
   const serve = async (t: TestContext, address: string, port: number, requestCert = false) => {
@@ -46,26 +46,20 @@ describe('a second identity is not made', { skip: needs('sshd', 'ssh', 'scp') },
   }
 
   before(async () => {
-    place = makePlace()
-    lab = await startLab({ dir: join(place, 'lab'), nodes: Object.keys(addresses).map((name) => ({ name })) })
     const nodes = Object.entries(addresses).map(([name, ip]) => ({
       ...{ name, ip },
       role: name.replace(/\d/, ''),
     }))
-    writeCluster(place, [...oneOfEach, [['nodes'], nodes], ...labEdits(lab)])
-    assert.equal((await harderway(place, 'bootstrap')).status, 0)
+    writeCluster(place, [...oneOfEach, [['nodes'], nodes], ...labEdits(suite.lab)])
+    await exits(0, place, 'bootstrap')
     saved = join(place, 'saved')
     cpSync(join(place, 'auth'), saved, { recursive: true })
-  })
-  after(async () => {
-    await lab.stop()
-    rmSync(place, { recursive: true, force: true })
   })
   const restore = (t: TestContext) => {
     t.after(async () => {
       rmSync(join(place, 'auth'), { recursive: true, force: true })
       cpSync(saved, join(place, 'auth'), { recursive: true, preserveTimestamps: true })
-      assert.equal((await harderway(place, 'deploy')).status, 0)
+      await exits(0, place, 'deploy')
     })
   }
   const everything = () => made()
@@ -115,7 +109,7 @@ describe('a second identity is not made', { skip: needs('sshd', 'ssh', 'scp') },
     tidy('control0', 'worker0', 'gateway')
     rmSync(join(place, 'home', '.kube'), { recursive: true, force: true })
     rmSync(join(place, 'auth'), { recursive: true })
-    assert.equal((await harderway(place, 'bootstrap')).status, 0)
+    await exits(0, place, 'bootstrap')
     tidy('control0', 'worker0', 'gateway')
   })
 })
