@@ -73,6 +73,9 @@ describe('rotations on six machines', { skip }, () => {
     })
   }
 
+  /** On a busy computer a real leader may lose its lease and end: that is reported until systemd has started it again for a while. */
+  const assertNothingToDo = () => eventually(() => mustRun(lab, 0, 'bootstrap', '--dry-run'))
+
   before(async () => {
     lab = await startRunning(shutdownDelay)
   })
@@ -127,7 +130,7 @@ describe('rotations on six machines', { skip }, () => {
       assert.equal(await ask(name, early), '401')
       assert.equal(await ask(name, late), '200')
     }
-    await mustRun(lab, 0, 'bootstrap', '--dry-run')
+    await assertNothingToDo()
   })
 
   test('the plan tells each stage, what it does to which unit, the proof and the way back, and touches nothing', async () => {
@@ -172,7 +175,7 @@ describe('rotations on six machines', { skip }, () => {
     )
     assert.equal(data['client-ca-file'], await lab.exec('cat auth/ca.pem'))
     if (realBinaries) await assertControllersKnowCA()
-    assert.equal((await mustRun(lab, 0, 'bootstrap', '--dry-run')).status, 0)
+    await assertNothingToDo()
     await mustRun(lab, 0, 'verify')
     assert.match((await mustRun(lab, 0, 'rotate', 'ca', '--finish')).stdout, /no rotation of the CA is under way/)
     await assertNothingLeft(lab)
@@ -194,7 +197,7 @@ describe('rotations on six machines', { skip }, () => {
       await mustRun(lab, 0, 'rotate', 'ca', '--undo')
     })
     await lab.exec('test ! -e auth/ca-next.pem -a ! -e auth/ca-next-key.pem -a ! -e auth/ca-cross.pem')
-    await mustRun(lab, 0, 'bootstrap', '--dry-run')
+    await assertNothingToDo()
     for (const name of controls)
       assert.equal(await statusOf(lab, `https://${ip(name)}:6443/api/v1/nodes`, 'auth/admin'), '200', name)
   })
@@ -251,7 +254,7 @@ describe('rotations on six machines', { skip }, () => {
     assert.doesNotMatch(await on('control2', 'cat /var/lib/kubernetes/encryption-config.yaml'), /key1/)
     const { data } = await getObject(lab, 'control2', '/api/v1/namespaces/default/secrets/s7')
     assert.equal(Buffer.from(data.a, 'base64').toString(), 's7')
-    await mustRun(lab, 0, 'bootstrap', '--dry-run')
+    await assertNothingToDo()
     await assertNothingLeft(lab)
   })
 
