@@ -508,7 +508,8 @@ say_each_setting() {
 # every moment each file is either the old one or the new one. What fails is undone. At places the old files stay.
 replace_files() {
   trash=''
-  trap '[ -z "$trash" ] || rm -rf -- $trash' EXIT
+  # What can't be removed is no reason to hide why it stopped.
+  trap '[ -z "$trash" ] || rm -rf -- $trash || :' EXIT
   trap 'exit 1' HUP INT TERM
   cd -P -- "$folder"
   if [ -n "$archive" ]; then unpack; fi
@@ -667,15 +668,16 @@ keep() {
 undo() {
   why=undone
   for target in $reversed; do back "$target" 2>/dev/null || why=half; done
-  # What could not be put back is still there.
-  if [ $why = half ]; then trash=''; else trash="$trash $made"; fi
+  # What could not be put back is still there: in the folder that the archive was unpacked in, or beside its place.
+  if [ $why = undone ]; then trash="$trash $made"; elif [ -n "$archive" ]; then trash=''; fi
   stop $why "$1"
 }
 back() {
   at "$1"
   if there "$new"; then
-    # It has not been renamed, but may have been moved away; or an earlier run has kept the old one: the others may be as old again.
-    if there "$1" && { [ -z "$begun" ] || [ -n "$archive" ]; }; then return 0; fi
+    # It has not been renamed. In the folder the old one may have been moved away; at a place an earlier run may have kept it: the
+    # others may be as old again.
+    if [ -n "$archive" ]; then ! there "$1" || return 0; elif [ -z "$begun" ]; then return 0; fi
     case $made in *" $old "*) return 0 ;; esac
     there "$old" || return 0
   elif ! there "$old"; then

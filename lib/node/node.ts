@@ -202,8 +202,14 @@ export class Node {
     try {
       if (archive) await this.#copy(archive, `${change.folder}/${archive.name}`)
       archive?.copied()
-      const trouble = 'could not be inspected afterwards'
-      return await this.#ask('replace', replaceLines(change, archive?.name), read, { trouble })
+      const nonce = newNonce()
+      // What fails before it has answered has replaced nothing.
+      const output = await this.#connection.run(message('replace', replaceLines(change, archive?.name), nonce))
+      try {
+        return read(output, nonce)
+      } catch (error) {
+        throw asUnknown(this.name, error, 'could not be inspected afterwards')
+      }
     } catch (error) {
       if (archive) {
         const discard = [`folder ${change.folder}`, `archive ${archive.name}`]
@@ -281,7 +287,7 @@ export class Node {
     const { records, stopped } = readAnswer(output, nonce, verb)
     if (!stopped) return records
     if (stopped.why === 'root') throw new Failure(`root's shell ended early: ${stopped.said}`, { code: 'other' })
-    const stop = stops[stopped.why]
+    const stop = stops.get(stopped.why)
     if (!stop) throw notWhole().with({ node: this.name })
     const { what, code, remedy } = stop
     throw new Failure(stopped.said === '' ? what : `${what} (${stopped.said})`, { node: this.name, code, remedy })
@@ -296,35 +302,37 @@ export function asUnknown(node: string, error: unknown, trouble = 'could not be 
 }
 
 /** Why files were not replaced. Nothing was changed, unless it says otherwise. */
-const stops: Readonly<Record<string, { what: string; code: string; remedy: string }>> = {
-  changed: {
-    what: 'its files were changed by another run, or by somebody else, meanwhile; this one changed nothing',
-    code: 'changed-meanwhile',
-    remedy: runAgain,
-  },
-  source: {
-    what: 'a file there is not what was deployed; nothing was installed',
-    code: 'changed-meanwhile',
-    remedy: runAgain,
-  },
-  busy: {
-    what: 'another run is deploying there, and does not finish',
-    code: 'busy',
-    remedy: `${runAgain}; if it goes on, see there which process locks the folder: lslocks`,
-  },
-  'no-flock': {
-    what: 'has no flock, which is needed to lock out other runs',
-    code: 'no-flock',
-    remedy: `install util-linux there; then ${runAgain}`,
-  },
-  undone: {
-    what: 'a file could not be replaced, so every file is as it was',
-    code: 'not-replaced',
-    remedy: `see why (df, lsattr, mount, ls -l); then ${runAgain}`,
-  },
-  half: {
-    what: 'a file could not be replaced, and another could not be put back',
-    code: 'not-replaced',
-    remedy: `see why (df, lsattr, mount, ls -l), then ${runAgain}; until then old and new files are mixed there`,
-  },
-}
+const stops: ReadonlyMap<string, { what: string; code: string; remedy: string }> = new Map(
+  Object.entries({
+    changed: {
+      what: 'its files were changed by another run, or by somebody else, meanwhile; this one changed nothing',
+      code: 'changed-meanwhile',
+      remedy: runAgain,
+    },
+    source: {
+      what: 'a file there is not what was deployed; nothing was installed',
+      code: 'changed-meanwhile',
+      remedy: runAgain,
+    },
+    busy: {
+      what: 'another run is deploying there, and does not finish',
+      code: 'busy',
+      remedy: `${runAgain}; if it goes on, see there which process locks the folder: lslocks`,
+    },
+    'no-flock': {
+      what: 'has no flock, which is needed to lock out other runs',
+      code: 'no-flock',
+      remedy: `install util-linux there; then ${runAgain}`,
+    },
+    undone: {
+      what: 'a file could not be replaced, so every file is as it was',
+      code: 'not-replaced',
+      remedy: `see why (df, lsattr, mount, ls -l); then ${runAgain}`,
+    },
+    half: {
+      what: 'a file could not be replaced, and another could not be put back',
+      code: 'not-replaced',
+      remedy: `see why (df, lsattr, mount, ls -l), then ${runAgain}; until then old and new files are mixed there`,
+    },
+  }),
+)

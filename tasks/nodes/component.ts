@@ -110,6 +110,8 @@ export async function readSelfMade(
   const shown = port ? await readShown(asking, node, port.port, port.selfMade) : 'nothing'
   if (shown === 'nothing') return undefined
   const { subjectAltName = '', validFromDate: notBefore, validToDate: notAfter } = new X509Certificate(shown)
+  // OpenSSL takes a certificate whose dates are none.
+  if ([notBefore, notAfter].some((date) => Number.isNaN(date.getTime()))) return undefined
   // An older one, or what stands before it, may show the cluster's.
   return subjectAltName.split(', ').includes(`DNS:${port?.selfMade}`) ? { notBefore, notAfter } : undefined
 }

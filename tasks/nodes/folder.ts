@@ -189,7 +189,7 @@ export function refuseEarlyClock({ auth, cluster }: Run, node: ClusterNode, now:
   throw new Failure(`by its clock these are not valid yet: ${formatNames(early.map(auth.files.certificate))}`, {
     node: node.name,
     code: 'clock',
-    remedy: `diff date -u there and here, and set the clock that is wrong; then ${runAgain}`,
+    remedy: `compare date -u there and here, and set the clock that is wrong; then ${runAgain}`,
   })
 }
 

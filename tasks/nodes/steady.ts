@@ -23,7 +23,7 @@ interface Watch {
   readonly first: UnitsFound | undefined
 }
 
-/** Returns the last look. Throws a Failure if a unit is not healthy within installOf(run).timeout, or does not stay so. */
+/** Returns the last look. Throws a Failure if a unit is not healthy within install.timeout, or does not stay so. */
 export async function waitUntilSteady(on: NodeRun, before: UnitsFound, renewed: readonly Unit[]): Promise<UnitsFound> {
   const { run, node, signal } = on
   const units = nodeUnits(run.cluster, node)

@@ -296,4 +296,30 @@ describe('restarts on six machines', { skip }, () => {
     })
     await assertNothingLeft(lab)
   })
+
+  test('an API server of which the certificate that it made itself has ended is restarted, and makes another', {
+    skip: skipReal,
+  }, async () => {
+    lab.write(...running())
+    const unit = '/etc/systemd/system/kube-apiserver.service.d'
+    const life = (seconds: number) => `printf '[Service]\\nEnvironment=STAND_IN_LOOPBACK_LIFE=${seconds}\\n'`
+    await on(
+      'control1',
+      `mkdir -p ${unit} && ${life(-60)} >${unit}/life.conf && systemctl daemon-reload && systemctl restart kube-apiserver`,
+    )
+    await on('control1', `rm ${unit}/life.conf && systemctl daemon-reload`)
+    await eventually(() => allWell(lab))
+    const untilOf = async () => {
+      const { events } = await lab.run('status', '--on-nodes', '--json').then((ran) => ({ events: ran.events }))
+      const node = events.find(({ type, node }) => type === 'node' && node === 'control1')
+      return Date.parse(String(node?.until))
+    }
+    assert.ok((await untilOf()) < Date.now())
+    const planned = await must(4, 'install', '--dry-run')
+    assert.match(JSON.stringify(planned.events), /the certificate that it made itself expires/)
+    const starts = await readStarts(lab)
+    assert.deepEqual(installs(await must(0, 'install'), 'built'), ['install/control1'])
+    assert.deepEqual(await startedSince(lab, starts), ['control1 kube-apiserver'])
+    assert.ok((await untilOf()) > Date.now() + 1000 * 86_400_000)
+  })
 })

@@ -96,6 +96,15 @@ describe('a node', () => {
     assert.deepEqual(await nodeWith(said).run(command), { status: 7, said: 'one' })
   })
 
+  test('that failed before it answered has replaced nothing, and its failure is told as it is', async () => {
+    const full = new Failure('tar: No space left on device', { node: 'n', code: 'other' })
+    const node = nodeWith(() => {
+      throw full
+    })
+    const change = { folder: '/', files: [], unchanged: [], seen: new Map() }
+    await assert.rejects(node.replace(change), full)
+  })
+
   const noAnswers: Readonly<Record<string, (script: string) => string>> = {
     nothing: () => '',
     'one that is cut off': (script) => whole(script).slice(0, -8),

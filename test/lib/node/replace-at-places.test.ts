@@ -5,6 +5,7 @@ import {
   chmodSync,
   chownSync,
   lstatSync,
+  mkdirSync,
   mkdtempSync,
   readdirSync,
   readFileSync,
@@ -273,11 +274,32 @@ inEachShell(({ run }) => {
       assert.deepEqual(contents(folder), before)
     })
 
-    test('says where it could not undo', (t) => {
+    test('moves nothing before all old files are kept, not even one that an earlier run has kept', (t) => {
+      const { place: folder, change } = folders(t)
+      writeFileSync(join(folder, `ca.pem${oldSuffix}`), 'last healthy')
+      rmSync(join(folder, 'kubernetes-key.pem'))
+      mkdirSync(join(folder, 'kubernetes-key.pem'))
+      const before = snapshot(folder)
+      assert.equal(place(change), 'undone kubernetes-key.pem is a folder')
+      assert.deepEqual(snapshot(folder), before)
+    })
+
+    test('says why it stopped also where it can not tidy up', (t) => {
       const { change } = folders(t)
+      const refuse = `case "$*" in *key.pem${newSuffix}*) echo no >&2; exit 1 ;; esac; real "$@"`
+      const path = `${fakeTool(t, 'mv', refuse)}:${fakeTool(t, 'rm', 'case "$1" in -rf) exit 1 ;; esac; real "$@"')}`
+      assert.equal(place(change, { path }), 'undone no')
+    })
+
+    test('says where it could not undo, and leaves no new file', (t) => {
+      const { place: folder, change } = folders(t)
       const refuse = `case "$*" in *key.pem${newSuffix}*|*${oldSuffix}*) echo no >&2; exit 1 ;; esac`
       const path = fakeTool(t, 'mv', `${refuse}; real "$@"`)
       assert.equal(place(change, { path }), 'half no')
+      assert.deepEqual(
+        readdirSync(folder).filter((name) => name.endsWith(newSuffix)),
+        [],
+      )
     })
 
     test('waits for a run that deploys to another folder of the node, and logs in as another user there', async (t) => {
