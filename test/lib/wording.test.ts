@@ -1,8 +1,6 @@
 import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
-import { excerpt, formatLeft, formatNames, groupAlike, printable, withoutOwnName } from '../../lib/wording.ts'
-
-const hour = 3_600_000
+import { excerpt, formatNames, groupAlike, printable, withoutOwnName } from '../../lib/wording.ts'
 
 describe("a target's own name is <name>", () => {
   for (const [text, without] of [
@@ -29,17 +27,6 @@ describe("a target's own name is <name>", () => {
   ])
     test(`and not in "${text}"`, () => assert.equal(withoutOwnName(text, 'n7'), text))
 })
-
-for (const [hours, said] of [
-  [-1, 'expired'],
-  [0, 'expired'],
-  [0.5, '30m'],
-  [47.9, '47h'],
-  [48, '2d'],
-  [71.9, '2d'],
-  [3649 * 24, '3649d'],
-] as const)
-  test(`${hours} hours are shown as ${said}`, () => assert.equal(formatLeft(hours * hour), said))
 
 test('up to four names are reported, of more the first three and how many there are besides', () => {
   const told = [0, 1, 4, 5, 1000].map((count) => formatNames(Array.from({ length: count }, (_, i) => `n${i}`)))

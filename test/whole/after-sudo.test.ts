@@ -5,7 +5,7 @@ import { chownSync, mkdirSync } from 'node:fs'
 import { join } from 'node:path'
 import { type TestContext, test } from 'node:test'
 import { scratch } from '../support/files.ts'
-import { type Edit, harderway, writeCluster } from '../support/harderway.ts'
+import { type Edit, exits, withStatus, writeCluster } from '../support/harderway.ts'
 import { start } from '../support/process.ts'
 import { another, asAnother, needsAnother } from '../support/programs.ts'
 
@@ -29,7 +29,7 @@ function shownOwners(text: string): string[] {
 for (const args of [['certs'], ['status'], ['local-kubeconfig', '--dry-run']])
   test(`an auth/ of root is refused by ${args.join(' ')}, with the command that shows it`, { skip }, async (t) => {
     const folder = place(t)
-    assert.equal((await harderway(folder, 'certs')).status, 0)
+    await exits(0, folder, 'certs')
     const refused = await start(folder, args, { by: asAnother }).ended
     assert.notEqual(refused.status, 0)
     const told = refused.stdout + refused.stderr
@@ -37,15 +37,13 @@ for (const args of [['certs'], ['status'], ['local-kubeconfig', '--dry-run']])
     assert.match(told, /if a run by sudo made it, give it back to its user with chown/)
     assert.match(shownOwners(told).join(''), /^d\S+ +\d+ root .*\/auth$/m)
     execFileSync('chown', ['-R', `${another}:${another}`, join(folder, 'auth')])
-    const again = await start(folder, ['certs'], { by: asAnother }).ended
-    assert.equal(again.status, 0, again.stderr)
+    await withStatus(0, start(folder, ['certs'], { by: asAnother }).ended)
   })
 
 test('a single file of root in a folder of the user is named so too', { skip }, async (t) => {
   const folder = place(t)
-  assert.equal((await start(folder, ['certs'], { by: asAnother }).ended).status, 0)
-  assert.equal((await harderway(folder, 'node-certs', '--force')).status, 0)
-  const refused = await start(folder, ['node-certs'], { by: asAnother }).ended
-  assert.equal(refused.status, 1)
+  await withStatus(0, start(folder, ['certs'], { by: asAnother }).ended)
+  await exits(0, folder, 'node-certs', '--force')
+  const refused = await withStatus(1, start(folder, ['node-certs'], { by: asAnother }).ended)
   assert.match(shownOwners(refused.stdout + refused.stderr).join(''), /^-\S+ +\d+ root .*\/auth\/worker0-key\.pem$/m)
 })

@@ -4,7 +4,7 @@ import { execFileSync } from 'node:child_process'
 import { chownSync, cpSync, lstatSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import { test } from 'node:test'
-import { entry, harderway, makePlace, oneOfEach, writeCluster } from '../support/harderway.ts'
+import { entry, exits, makePlace, oneOfEach, writeCluster } from '../support/harderway.ts'
 import { another, asAnother, needs } from '../support/programs.ts'
 
 const root = join(dirname(entry), '..')
@@ -39,8 +39,7 @@ test('the commands that encrypt and restore auth/ work, in another home and as a
     mkdirSync(folder, { recursive: true })
     writeCluster(folder, oneOfEach)
   }
-  const made = await harderway(ours, 'certs', 'kubeconfigs', 'encryption-key')
-  assert.equal(made.status, 0, made.stdout + made.stderr)
+  await exits(0, ours, 'certs', 'kubeconfigs', 'encryption-key')
 
   execFileSync('age-keygen', ['-o', join(elsewhere, 'key.txt')], { stdio: 'ignore' })
   const recipient = execFileSync('age-keygen', ['-y', join(elsewhere, 'key.txt')], { encoding: 'utf8' })

@@ -6,7 +6,7 @@ import { dirname, join } from 'node:path'
 import { after, before, describe, test } from 'node:test'
 import { parse } from 'yaml'
 import { type Lab, startLab } from '../lab/lab.ts'
-import { type Edit, entry, harderway, makePlace, oneOfEach, writeCluster } from '../support/harderway.ts'
+import { type Edit, entry, exits, makePlace, oneOfEach, writeCluster } from '../support/harderway.ts'
 import { needs } from '../support/programs.ts'
 
 interface Step {
@@ -57,8 +57,7 @@ describe('docs/ci.md', {
     writePackage()
     writeFileSync(inPlace('work/.gitignore'), 'auth\nnode_modules\n')
     writeWanted()
-    const made = await harderway(inPlace('work'), 'certs', 'kubeconfigs', 'encryption-key')
-    assert.equal(made.status, 0, made.stdout + made.stderr)
+    await exits(0, inPlace('work'), 'certs', 'kubeconfigs', 'encryption-key')
     const encrypt = 'tar -czf - -C auth . | age -R recipients.txt -o auth.tar.gz.age && rm -r auth'
     execFileSync('/bin/sh', ['-c', encrypt], { cwd: inPlace('work') })
     git(inPlace('work'), 'init', '-qb', 'main')

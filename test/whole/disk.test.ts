@@ -2,8 +2,8 @@ import assert from 'node:assert/strict'
 import { spawnSync } from 'node:child_process'
 import { cpSync, existsSync, mkdirSync, readdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { after, before, type TestContext, test } from 'node:test'
-import { copyPlace, type Edit, harderway, makePlace, type Ran, writeCluster } from '../support/harderway.ts'
+import { type TestContext, test } from 'node:test'
+import { copyPlace, type Edit, exits, madePlace, type Ran, withStatus } from '../support/harderway.ts'
 import { start } from '../support/process.ts'
 import { needs } from '../support/programs.ts'
 
@@ -20,14 +20,7 @@ interface Folder {
   readonly kube: string
 }
 
-let made = ''
-before(async () => {
-  made = makePlace()
-  writeCluster(made, base)
-  const { status, stderr } = await harderway(made, ...local)
-  assert.equal(status, 0, stderr)
-})
-after(() => rmSync(made, { recursive: true, force: true }))
+const made = madePlace(base, ...local)
 
 /** With everything local made, and a cluster.yaml that asks for more since then. */
 function makeFolder(t: TestContext): Folder {
@@ -117,8 +110,7 @@ test('on a full disk no CA is left half made, and the next run makes it', mounte
     assert.deepEqual(Object.keys(run.after), left, `with ${pages} pages`)
     rmSync(folder.auth, { recursive: true })
     cpSync(join(folder.path, 'after'), folder.auth, { recursive: true, preserveTimestamps: true })
-    const next = await harderway(folder.path, 'ca')
-    assert.equal(next.status, 0, next.stdout + next.stderr)
+    await exits(0, folder.path, 'ca')
     if (left.includes('ca-key.pem'))
       assert.equal(readFileSync(join(folder.auth, 'ca-key.pem'), 'utf8'), run.after['ca-key.pem'])
     for (const name of readdirSync(folder.auth)) rmSync(join(folder.auth, name))
@@ -130,12 +122,14 @@ test('on a full disk init leaves no part of a cluster.yaml, and can be run again
   const args = ['init', folder.auth, '--control', 'control0=10.0.0.21', '--name', 'kubenet']
   rmSync(folder.auth, { recursive: true })
   mkdirSync(folder.auth)
-  const run = await runOnDisk({ folder, mount: folder.auth, prepare: smallDisk(folder, folder.auth, 1) }, args)
-  assert.equal(run.status, 1, run.stdout + run.stderr)
+  const run = await withStatus(
+    1,
+    runOnDisk({ folder, mount: folder.auth, prepare: smallDisk(folder, folder.auth, 1) }, args),
+  )
   assert.match(run.stderr, new RegExp(`${folder.auth}/cluster\\.yaml: no space`))
   assert.deepEqual(Object.keys(run.after), ['.gitignore'])
   cpSync(join(folder.path, 'after'), folder.auth, { recursive: true })
-  assert.equal((await harderway(folder.path, ...args)).status, 0)
+  await exits(0, folder.path, ...args)
 })
 
 test('on a full disk the kubeconfig stays as it was, without a lock, and is named', mounted, async (t) => {
@@ -179,8 +173,7 @@ for (const where of ['auth', 'kube'] as const)
     const folder = makeFolder(t)
     const mount = folder[where]
     const args = ['cluster-cert', 'local-kubeconfig']
-    const run = await runOnDisk({ folder, mount, prepare: readOnlyDisk(mount) }, args)
-    assert.equal(run.status, 1)
+    const run = await withStatus(1, runOnDisk({ folder, mount, prepare: readOnlyDisk(mount) }, args))
     assertNoTrace(run)
     assert.match(run.stdout + run.stderr, new RegExp(`${mount}\\S*: .*read-only`))
     if (where === 'kube') assert.match(run.stdout, /^cluster-cert: changed, /m)
@@ -192,8 +185,7 @@ test('an auth that is a file is named, exits with 1 and is left as it is', async
   rmSync(folder.auth, { recursive: true })
   writeFileSync(folder.auth, 'theirs')
   for (const args of [local, [...local, '--dry-run']]) {
-    const run = await harderway(folder.path, ...args)
-    assert.equal(run.status, 1, run.stdout + run.stderr)
+    const run = await exits(1, folder.path, ...args)
     assertNoTrace(run)
     assert.match(run.stdout + run.stderr, new RegExp(`${folder.auth}\\S*: .*\\b(file|folder|directory)\\b`))
     assert.equal(readFileSync(folder.auth, 'utf8'), 'theirs')
@@ -207,8 +199,7 @@ test('a backup folder that is a symbolic link is not followed: the identity that
   symlinkSync(elsewhere, join(folder.auth, 'backup'))
   const before = contents(folder.auth)
   for (const target of ['ca', 'component-certs/service-account', 'encryption-key']) {
-    const run = await harderway(folder.path, target, '--force')
-    assert.equal(run.status, 1, run.stdout + run.stderr)
+    const run = await exits(1, folder.path, target, '--force')
     assertNoTrace(run)
     assert.ok(`${run.stdout}${run.stderr}`.includes(join(folder.auth, 'backup')), run.stdout)
     assert.deepEqual(contents(folder.auth), before)
@@ -222,8 +213,7 @@ test('a folder where admin-key.pem should be is named, exits with 1, and all els
   rmSync(inTheWay)
   mkdirSync(inTheWay)
   writeFileSync(join(inTheWay, 'theirs'), '')
-  const run = await harderway(folder.path, ...local)
-  assert.equal(run.status, 1)
+  const run = await exits(1, folder.path, ...local)
   assertNoTrace(run)
   assert.ok(`${run.stdout}${run.stderr}`.includes(inTheWay), run.stdout)
   assert.match(run.stdout, /^cluster-cert: changed, /m)

@@ -5,13 +5,12 @@ import { userInfo } from 'node:os'
 import { join } from 'node:path'
 import { after, before, describe, test } from 'node:test'
 import { parse, stringify } from 'yaml'
-import { harderWay } from '../../tasks/layouts/harder-way.ts'
 import { nodeFiles } from '../../tasks/tables/files.ts'
 import { type Follower, followHardWay } from '../guide/hard-way.ts'
 import { startLab } from '../lab/lab.ts'
 import { openssl } from '../support/certificates.ts'
 import { problemsOf, scratch } from '../support/files.ts'
-import { callInit, harderway, idsOf, makePlace, messageOf, readCluster } from '../support/harderway.ts'
+import { callInit, exits, harderway, idsOf, makePlace, messageOf, readCluster } from '../support/harderway.ts'
 import { kubectl, needs } from '../support/programs.ts'
 
 const phases = ['certs', 'kubeconfigs', 'encryption-key']
@@ -40,8 +39,7 @@ async function takeOver(place: string) {
   assert.deepEqual([inited.status, inited.stderr], [0, ''])
   const at = join(place, 'new')
   mkdirSync(join(at, 'home'))
-  const recovered = await harderway(at, 'recover', '--from', '../follower')
-  assert.equal(recovered.status, 0, recovered.stderr)
+  await exits(0, at, 'recover', '--from', '../follower')
   return { at, inited, ran: await harderway(at, ...phases, '--dry-run', '--json') }
 }
 
@@ -76,17 +74,15 @@ describe("a follower's folder", { skip }, () => {
 
   test("the local kubeconfig dials server, and not this machine as the control node's admin.kubeconfig does", async () => {
     const { at } = taken
-    assert.equal((await harderway(at, 'local-kubeconfig')).status, 0)
+    await exits(0, at, 'local-kubeconfig')
     const serverIn = (file: string) => parse(readFileSync(join(at, file), 'utf8')).clusters[0].cluster.server
     assert.equal(serverIn('home/.kube/config'), 'https://server.kubernetes.local:6443')
     assert.equal(serverIn('auth/admin.kubeconfig'), 'https://127.0.0.1:6443')
   })
 
   test('status and verify find all of it in order', async () => {
-    const status = await harderway(taken.at, 'status')
-    assert.equal(status.status, 0, status.stdout)
-    const verify = await harderway(taken.at, 'verify', '--json')
-    assert.equal(verify.status, 0, verify.stdout)
+    await exits(0, taken.at, 'status')
+    const verify = await exits(0, taken.at, 'verify', '--json')
     assert.ok(idsOf(verify, 'fresh').includes('kubelets/node-0'))
     assert.ok(!idsOf(verify, 'fresh').some((id) => id.startsWith('etcd/')))
   })
@@ -95,8 +91,7 @@ describe("a follower's folder", { skip }, () => {
     const { at } = taken
     const subject = () => openssl('x509', '-in', join(at, 'auth/kube-scheduler.crt'), '-noout', '-subject')
     assert.match(subject(), /O ?= ?system:system:kube-scheduler/)
-    const ran = await harderway(at, 'component-certs/kube-scheduler', '--force', '--json')
-    assert.equal(ran.status, 0, ran.stdout)
+    await exits(0, at, 'component-certs/kube-scheduler', '--force', '--json')
     assert.match(subject(), /O ?= ?system:kube-scheduler/)
     assert.equal((await harderway(at, ...phases, '--dry-run', '--json')).status, 4, 'its kubeconfig follows')
   })
@@ -127,10 +122,8 @@ test("a follower's own ca.conf: three workers, another place, more names, an exp
   assert.equal(certificates.validity, 30 * 86_400_000)
   // Everything has expired: the CA over its key, then the rest.
   const late = { place: at, now: new Date(Date.now() + 60 * 86_400_000) }
-  const renewed = await harderway(late, 'ca', '--renew', '--json')
-  assert.equal(renewed.status, 0, renewed.stdout)
-  const again = await harderway(late, ...phases, '--json')
-  assert.equal(again.status, 0, again.stdout)
+  await exits(0, late, 'ca', '--renew', '--json')
+  const again = await exits(0, late, ...phases, '--json')
   assert.equal(idsOf(again, 'failed').length, 0)
   const end = String(Math.floor(late.now.getTime() / 1000))
   const leaves = readdirSync(join(at, 'auth')).filter((name) => name.endsWith('.crt') && name !== 'ca.crt')
@@ -145,8 +138,7 @@ describe("what is made here, beside what the guide's commands make", { skip }, (
     place = await follow(makePlace())
     const made = { ...cluster, certificates: { key: 'rsa-2048' }, nodes, localKubeconfig: false }
     writeFileSync(join(place, 'cluster.yaml'), stringify(made))
-    const ran = await harderway(place, ...phases, '--json')
-    assert.equal(ran.status, 0, ran.stdout)
+    await exits(0, place, ...phases, '--json')
   })
   after(() => rmSync(place, { recursive: true, force: true }))
 
@@ -243,11 +235,6 @@ test('mistakes in a cluster.yaml of layout hard-way', () => {
   }
 })
 
-test('a file of the other guide is none of ours', () => {
-  assert.equal(harderWay.files.parse('ca.crt'), undefined)
-  assert.equal(harderWay.files.mode('ca.crt'), 0o600)
-})
-
 describe('files of both guides', { skip: needs('sshd', 'ssh', 'scp') }, () => {
   const control = { name: 'c', role: 'control', ip: '192.168.1.11' }
   const worker = { name: 'w', role: 'worker', ip: '192.168.1.12' }
@@ -260,7 +247,7 @@ describe('files of both guides', { skip: needs('sshd', 'ssh', 'scp') }, () => {
   test('an auth/ of the other layout is refused by every command, with the one thing to do', async (t) => {
     const place = scratch(t)
     write(place, of('harder-way', 'one'))
-    assert.equal((await harderway(place, ...phases)).status, 0)
+    await exits(0, place, ...phases)
     write(place, of('hard-way', 'one'))
     const before = readdirSync(join(place, 'auth'))
     for (const task of ['bootstrap', 'status', 'verify', 'ca --force', 'recover --node c', 'report']) {
@@ -284,16 +271,15 @@ describe('files of both guides', { skip: needs('sshd', 'ssh', 'scp') }, () => {
       write(join(place, name), { ...of(layout, name), ssh, nodes: [{ ...control, host }, worker] })
       return join(place, name)
     }
-    assert.equal((await harderway(at('one', 'harder-way', 'c'), 'bootstrap')).status, 0)
+    await exits(0, at('one', 'harder-way', 'c'), 'bootstrap')
     const kubeconfig = () => readFileSync(join(lab.node('w').home, 'w.kubeconfig'), 'utf8')
     const before = kubeconfig()
-    const ran = await harderway(at('two', 'hard-way', 'c2'), 'bootstrap', '--json')
-    assert.equal(ran.status, 3, ran.stdout)
+    const ran = await exits(3, at('two', 'hard-way', 'c2'), 'bootstrap', '--json')
     assert.match(
       String(messageOf(ran, 'deploy/w')),
       /w holds another CA \(kube-proxy\.kubeconfig: it trusts another CA/,
     )
     assert.equal(kubeconfig(), before)
-    assert.equal((await harderway(join(place, 'one'), 'bootstrap')).status, 0)
+    await exits(0, join(place, 'one'), 'bootstrap')
   })
 })

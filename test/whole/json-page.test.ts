@@ -3,35 +3,25 @@ import assert from 'node:assert/strict'
 import { execFile } from 'node:child_process'
 import { appendFileSync, chmodSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { dirname, join } from 'node:path'
-import { after, before, describe, test } from 'node:test'
+import { before, describe, test } from 'node:test'
 import { promisify } from 'node:util'
-import { type Lab, startLab } from '../lab/lab.ts'
-import { entry, harderway, labEdits, makePlace, oneOfEach, writeCluster } from '../support/harderway.ts'
+import { entry, exits, labEdits, oneOfEach, writeCluster } from '../support/harderway.ts'
+import { labPlace } from '../support/labs.ts'
 import { needs } from '../support/programs.ts'
 
 const page = readFileSync(join(dirname(entry), '../docs/json.md'), 'utf8')
 
 describe('docs/json.md', { skip: needs('jq', 'sshd', 'ssh', 'scp') }, () => {
-  let place: string
-  let lab: Lab
+  const suite = labPlace('control0', 'worker0', 'gateway')
+  const { place } = suite
 
   before(async () => {
-    place = makePlace()
-    lab = await startLab({
-      dir: join(place, 'lab'),
-      nodes: ['control0', 'worker0', 'gateway'].map((name) => ({ name })),
-    })
     const jane = { name: 'jane', groups: ['devs'], validity: '50d' }
-    writeCluster(place, [...oneOfEach, ...labEdits(lab), [['users'], [jane]]])
-    const ran = await harderway(place, 'bootstrap')
-    assert.equal(ran.status, 0, ran.stdout + ran.stderr)
+    writeCluster(place, [...oneOfEach, ...labEdits(suite.lab), [['users'], [jane]]])
+    await exits(0, place, 'bootstrap')
     mkdirSync(join(place, 'bin'))
     writeFileSync(join(place, 'bin/harderway'), `#!/bin/sh\nexec ${process.execPath} ${entry} "$@"\n`)
     chmodSync(join(place, 'bin/harderway'), 0o755)
-  })
-  after(async () => {
-    await lab?.stop()
-    rmSync(place, { recursive: true, force: true })
   })
 
   /** What the command under that sentence prints, in the cluster's folder. */
@@ -54,7 +44,7 @@ describe('docs/json.md', { skip: needs('jq', 'sshd', 'ssh', 'scp') }, () => {
   test('has a line for the nodes that are behind', async () => {
     const behind = () => answer('Which nodes are behind, and why:')
     assert.equal(await behind(), '')
-    rmSync(join(lab.node('worker0').home, 'kube-proxy.kubeconfig'))
+    rmSync(join(suite.lab.node('worker0').home, 'kube-proxy.kubeconfig'))
     assert.equal(await behind(), 'worker0: kube-proxy.kubeconfig missing\n')
   })
 

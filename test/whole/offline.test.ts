@@ -4,10 +4,18 @@ import { existsSync, mkdirSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { test } from 'node:test'
 import { scratch } from '../support/files.ts'
-import { type Edit, harderway, idsOf, oneOfEach, type Ran, writeCluster } from '../support/harderway.ts'
+import {
+  assertStatus,
+  type Edit,
+  exits,
+  harderway,
+  idsOf,
+  oneOfEach,
+  type Ran,
+  writeCluster,
+} from '../support/harderway.ts'
 import { needs } from '../support/programs.ts'
 
-const assertStatus = (ran: Ran, status: number) => assert.equal(ran.status, status, ran.stdout + ran.stderr)
 const notes = ({ events }: Ran) => events.flatMap(({ type, message }) => (type === 'note' ? [String(message)] : []))
 const left = 'not looked at (--offline): control0, worker0, gateway; your kubeconfig'
 
@@ -35,7 +43,7 @@ test('with --offline a plan says what auth/ alone says, and runs and reads nothi
   assert.deepEqual(notes(first), [left])
   assert.ok(idsOf(first, 'stale').includes('kubeconfigs/worker0'))
   assert.ok(!existsSync(join(place, 'auth')))
-  assertStatus(await harderway(place, 'certs', 'kubeconfigs', 'encryption-key'), 0)
+  await exits(0, place, 'certs', 'kubeconfigs', 'encryption-key')
   const second = await plan()
   assertStatus(second, 0)
   assert.deepEqual(notes(second), [left])
@@ -50,15 +58,14 @@ test('with --offline a plan says what auth/ alone says, and runs and reads nothi
 
 test('without it the same plan runs what cluster.yaml names', { skip: needs('ssh') }, async (t) => {
   const { place, ran } = makePlace(t)
-  assertStatus(await harderway(place, 'deploy', '--dry-run', '--node', 'worker0'), 1)
+  await exits(1, place, 'deploy', '--dry-run', '--node', 'worker0')
   assert.ok(existsSync(ran))
 })
 
 test('--offline is for a plan alone', async (t) => {
   const { place } = makePlace(t)
-  const alone = await harderway(place, 'bootstrap', '--offline')
-  assertStatus(alone, 2)
+  const alone = await exits(2, place, 'bootstrap', '--offline')
   assert.match(alone.stderr, /--offline can only be used with --dry-run/)
-  assertStatus(await harderway(place, 'status', '--offline'), 2)
+  await exits(2, place, 'status', '--offline')
   assert.ok(!existsSync(join(place, 'auth')))
 })

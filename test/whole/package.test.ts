@@ -3,10 +3,10 @@ import assert from 'node:assert/strict'
 import { execFile } from 'node:child_process'
 import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync } from 'node:fs'
 import { delimiter, dirname, join } from 'node:path'
-import { after, before, describe, test } from 'node:test'
-import { type Lab, startLab } from '../lab/lab.ts'
+import { before, describe, test } from 'node:test'
 import { copySource } from '../support/files.ts'
-import { entry, labEdits, makePlace, oneOfEach, writeCluster } from '../support/harderway.ts'
+import { entry, labEdits, oneOfEach, writeCluster } from '../support/harderway.ts'
+import { labPlace } from '../support/labs.ts'
 import { needs } from '../support/programs.ts'
 
 const root = join(dirname(entry), '..')
@@ -21,8 +21,8 @@ function run(cwd: string, [program, ...args]: readonly [string, ...string[]], en
 }
 
 describe('the package', { skip: needs('npm', 'npx', 'tar', 'sshd', 'ssh', 'scp') }, () => {
-  let place: string
-  let lab: Lab
+  const suite = labPlace('control0', 'worker0', 'gateway')
+  const { place } = suite
   let packed: {
     readonly filename: string
     readonly files: readonly { readonly path: string }[]
@@ -38,7 +38,6 @@ describe('the package', { skip: needs('npm', 'npx', 'tar', 'sshd', 'ssh', 'scp')
     })
 
   before(async () => {
-    place = makePlace()
     const source = join(place, 'source')
     copySource(source)
     const making = await run(source, ['npm', 'run', 'package'])
@@ -50,13 +49,7 @@ describe('the package', { skip: needs('npm', 'npx', 'tar', 'sshd', 'ssh', 'scp')
     const asking = ['--save-dev', '--offline', '--no-audit', '--no-fund']
     const installing = await run(theirs(), ['npm', 'install', ...asking, join(place, packed.filename)])
     assert.equal(installing.status, 0, installing.stdout + installing.stderr)
-    const nodes = ['control0', 'worker0', 'gateway'].map((name) => ({ name }))
-    lab = await startLab({ dir: join(place, 'lab'), nodes })
-    writeCluster(theirs(), [...oneOfEach, ...labEdits(lab)])
-  })
-  after(async () => {
-    await lab?.stop()
-    rmSync(place, { recursive: true, force: true })
+    writeCluster(theirs(), [...oneOfEach, ...labEdits(suite.lab)])
   })
 
   test('holds what runs, with what the report, editors and readers need of it; no test, no lab', () => {
@@ -140,19 +133,20 @@ describe('the package', { skip: needs('npm', 'npx', 'tar', 'sshd', 'ssh', 'scp')
 
   test('begins a cluster in the repository that it is installed in', async () => {
     rmSync(join(theirs(), 'cluster.yaml'))
-    const { status, stdout, stderr } = await npx('init', '.', '--control', 'c0=10.0.0.1', '--ssh-config', lab.sshConfig)
+    const named = ['--control', 'c0=10.0.0.1', '--ssh-config', suite.lab.sshConfig]
+    const { status, stdout, stderr } = await npx('init', '.', ...named)
     assert.equal(status, 0, stderr)
     assert.match(stdout, /^now: npx harderway bootstrap --dry-run$/m)
     const text = readFileSync(join(theirs(), 'cluster.yaml'), 'utf8')
     assert.match(text, /^# yaml-language-server: \$schema=\.\/node_modules\/harderway\/cluster\.schema\.json\n/)
     assert.equal((await npx('graph')).status, 0)
-    writeCluster(theirs(), [...oneOfEach, ...labEdits(lab)])
+    writeCluster(theirs(), [...oneOfEach, ...labEdits(suite.lab)])
   })
 
   test('bootstraps a cluster onto real sshd, finds everything fresh after it, and reports', async () => {
     const first = await npx('bootstrap')
     assert.equal(first.status, 0, first.stdout + first.stderr)
-    const on = (node: string) => readdirSync(lab.node(node).home).filter((file) => !file.startsWith('.'))
+    const on = (node: string) => readdirSync(suite.lab.node(node).home).filter((file) => !file.startsWith('.'))
     assert.deepEqual([on('control0').length, on('worker0').length, on('gateway')], [14, 5, ['ca.pem']])
     for (const args of [['bootstrap', '--dry-run'], ['status'], ['verify'], ['report']])
       assert.equal((await npx(...args)).status, 0, args.join(' '))

@@ -2,21 +2,20 @@
 import assert from 'node:assert/strict'
 import { cpSync, readFileSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
-import { after, before, beforeEach, describe, test } from 'node:test'
+import { before, beforeEach, describe, test } from 'node:test'
 import { readCertificate } from '../../lib/pki/certificate.ts'
-import { type Lab, startLab } from '../lab/lab.ts'
-import { type Edit, harderway, idsOf, labEdits, makePlace, oneOfEach, writeCluster } from '../support/harderway.ts'
-import { setClocks } from '../support/labs.ts'
+import { type Edit, exits, harderway, idsOf, labEdits, oneOfEach, writeCluster } from '../support/harderway.ts'
+import { labPlace, setClocks } from '../support/labs.ts'
 import { needs } from '../support/programs.ts'
 
 const day = 86_400_000
 
 describe('a plan is the run', { skip: needs('sshd', 'ssh', 'scp') }, () => {
-  let place: string
+  const suite = labPlace('control0', 'worker0', 'gateway')
+  const { place } = suite
   let made: string
-  let lab: Lab
   const auth = () => join(place, 'auth')
-  const edits = (...more: Edit[]) => writeCluster(place, [...oneOfEach, ...labEdits(lab), ...more])
+  const edits = (...more: Edit[]) => writeCluster(place, [...oneOfEach, ...labEdits(suite.lab), ...more])
   const certificate = (name: string) => readCertificate(readFileSync(join(auth(), name)))
   /** Returns the exit status of the run, and the events of the plan. */
   const assertAgree = async (now: Date, ...names: string[]) => {
@@ -29,40 +28,31 @@ describe('a plan is the run', { skip: needs('sshd', 'ssh', 'scp') }, () => {
     assert.equal(planned.status, ran.status === 0 && idsOf(ran, 'built').length > 0 ? 4 : ran.status, said)
     return { status: ran.status, said: JSON.stringify(planned.events), built: idsOf(ran, 'built').length }
   }
-  const setDays = (days: number) => setClocks(lab, place, days * 86_400)
+  const setDays = (days: number) => setClocks(suite.lab, place, days * 86_400)
   const restore = () => {
     rmSync(auth(), { recursive: true, force: true })
     cpSync(made, auth(), { recursive: true, preserveTimestamps: true })
   }
 
   before(async () => {
-    place = makePlace()
     made = join(place, 'made')
-    lab = await startLab({
-      dir: join(place, 'lab'),
-      nodes: ['control0', 'worker0', 'gateway'].map((name) => ({ name })),
-    })
     edits()
     // A CA that is older than what is tried below.
-    assert.equal((await harderway({ place, now: new Date(Date.now() - 100 * day) }, 'ca')).status, 0)
-    assert.equal((await harderway(place, 'bootstrap')).status, 0)
+    await exits(0, { place, now: new Date(Date.now() - 100 * day) }, 'ca')
+    await exits(0, place, 'bootstrap')
     cpSync(auth(), made, { recursive: true, preserveTimestamps: true })
-  })
-  after(async () => {
-    await lab.stop()
-    rmSync(place, { recursive: true, force: true })
   })
   beforeEach(async () => {
     await setDays(0)
     restore()
     edits()
-    assert.equal((await harderway(place, 'deploy', '--force')).status, 0)
+    await exits(0, place, 'deploy', '--force')
   })
 
   test('where all clocks were ahead when certificates were issued', async () => {
     await setDays(2)
     const ahead = new Date(Date.now() + 2 * day)
-    assert.equal((await harderway({ place, now: ahead }, 'certs', 'bootstrap', '--force')).status, 0)
+    await exits(0, { place, now: ahead }, 'certs', 'bootstrap', '--force')
     await setDays(0)
     const key = readFileSync(join(auth(), 'kubernetes-key.pem'), 'utf8')
     const { status, said } = await assertAgree(new Date(), 'bootstrap')
@@ -82,7 +72,7 @@ describe('a plan is the run', { skip: needs('sshd', 'ssh', 'scp') }, () => {
     })
 
   test('where auth/ is an old backup whose certificates are to be issued again', async () => {
-    assert.equal((await harderway(place, 'certs', 'bootstrap', '--force')).status, 0)
+    await exits(0, place, 'certs', 'bootstrap', '--force')
     restore()
     edits([['certificates', 'renewBefore'], '365d'], [['certificates', 'validity'], '400d'])
     const { status, built } = await assertAgree(new Date(Date.now() + 600_000 / 4), 'bootstrap')
@@ -93,7 +83,7 @@ describe('a plan is the run', { skip: needs('sshd', 'ssh', 'scp') }, () => {
   test('where it is one whose certificates would stay', async () => {
     await setDays(1)
     const tomorrow = new Date(Date.now() + day)
-    assert.equal((await harderway({ place, now: tomorrow }, 'certs', 'bootstrap', '--force')).status, 0)
+    await exits(0, { place, now: tomorrow }, 'certs', 'bootstrap', '--force')
     restore()
     const { status, said } = await assertAgree(tomorrow, 'bootstrap')
     assert.equal(status, 1)
@@ -110,8 +100,7 @@ describe('a plan is the run', { skip: needs('sshd', 'ssh', 'scp') }, () => {
     ] as const)
       test(`by another value of ${title}`, async () => {
         if (title === 'the host of the API') edits([['api', 'host'], name])
-        const begun = await harderway(place, 'cluster-cert', 'bootstrap')
-        assert.equal(begun.status, 0, begun.stdout + begun.stderr)
+        await exits(0, place, 'cluster-cert', 'bootstrap')
         assert.ok(kept().includes(name), kept().join(' '))
         edits(edit as Edit)
         const { status, said } = await assertAgree(new Date(), 'bootstrap')
@@ -121,7 +110,7 @@ describe('a plan is the run', { skip: needs('sshd', 'ssh', 'scp') }, () => {
         edits(edit as Edit, [['api', 'extraSANs'], kept().filter((each) => each.startsWith(name))])
         assert.equal((await assertAgree(new Date(), 'bootstrap')).status, 0)
         edits(edit as Edit)
-        assert.equal((await harderway(place, 'cluster-cert')).status, 0)
+        await exits(0, place, 'cluster-cert')
         assert.ok(!kept().includes(name))
       })
 
@@ -129,7 +118,7 @@ describe('a plan is the run', { skip: needs('sshd', 'ssh', 'scp') }, () => {
       const [, nodes] = oneOfEach.find(([[key]]) => key === 'nodes') ?? []
       const control1 = { name: 'control1', role: 'control', ip: '192.168.1.12', host: 'control0', directory: '~/other' }
       edits([['nodes'], [...(nodes as object[]), control1]])
-      assert.equal((await harderway(place, 'certs', 'kubeconfigs')).status, 0)
+      await exits(0, place, 'certs', 'kubeconfigs')
       assert.ok(kept().includes('192.168.1.12'))
       edits()
       const { status, said } = await assertAgree(new Date(), 'certs')

@@ -3,12 +3,12 @@ import assert from 'node:assert/strict'
 import { execFileSync } from 'node:child_process'
 import { cpSync, existsSync, readdirSync, readFileSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
-import { after, before, describe, test } from 'node:test'
+import { before, describe, test } from 'node:test'
 import { ecdsa, genauth } from '../guide/genauth.ts'
 import { type GuideNode, guideNodes } from '../guide/requests.ts'
-import { type Lab, startLab } from '../lab/lab.ts'
 import { openssl } from '../support/certificates.ts'
-import { harderway, labEdits, makePlace, writeCluster } from '../support/harderway.ts'
+import { exits, labEdits, writeCluster } from '../support/harderway.ts'
+import { labPlace } from '../support/labs.ts'
 import { kubectl, needs } from '../support/programs.ts'
 
 const later = 'control1'
@@ -23,12 +23,11 @@ const origins: readonly (readonly [string, (auth: string, nodes: readonly GuideN
 
 for (const [whose, make] of origins)
   describe(`files ${whose}`, { skip: needs('sshd', 'openssl', 'cfssl', 'cfssljson', 'kubectl') }, () => {
-    let place: string
+    const suite = labPlace(...all.map(({ name }) => name))
+    const { place } = suite
     let auth: string
-    let lab: Lab
     const must = async (...args: string[]) => {
-      const { status, stdout, stderr } = await harderway(place, ...args)
-      assert.equal(status, 0, stdout + stderr)
+      await exits(0, place, ...args)
     }
     const file = (name: string) => join(auth, name)
     const publicKey = (name: string) => openssl('x509', '-in', file(name), '-noout', '-pubkey')
@@ -38,7 +37,7 @@ for (const [whose, make] of origins)
     }
     const describeCluster = (nodes: readonly GuideNode[], install: unknown = 'guide') =>
       writeCluster(place, [
-        ...labEdits(lab),
+        ...labEdits(suite.lab),
         [['certificates', 'key'], 'ecdsa-p256'],
         [['nodes'], nodes],
         [['install'], install],
@@ -55,16 +54,10 @@ for (const [whose, make] of origins)
     }
 
     before(async () => {
-      place = makePlace()
       auth = join(place, 'auth')
-      lab = await startLab({ dir: join(place, 'lab'), nodes: all.map(({ name }) => ({ name })) })
       describeCluster(nodes)
       await make(auth, nodes)
       await must('bootstrap')
-    })
-    after(async () => {
-      await lab.stop()
-      rmSync(place, { recursive: true, force: true })
     })
 
     test('go over to the next CA, and are right for old trust and new at each stage', async () => {
@@ -93,8 +86,7 @@ for (const [whose, make] of origins)
 
     test('go over once more, after which the first CA is worth nothing', async () => {
       const [first, second] = [join(place, 'old.pem'), keep('second.pem')]
-      const refused = await harderway(place, 'rotate', 'ca')
-      assert.equal(refused.status, 3)
+      const refused = await exits(3, place, 'rotate', 'ca')
       assert.match(
         refused.stderr,
         /keep working with ca-cross\.pem, until \d{4}-\d\d-\d\d: a second rotation ends that/,
@@ -104,19 +96,18 @@ for (const [whose, make] of origins)
       // --force has ended what pods of the first CA worked by.
       assert.ok(!existsSync(file('ca-cross.pem')))
       for (const name of leaves) verify(second, `${name}.pem`)
-      assert.equal((await harderway(place, 'rotate', 'ca', '--undo')).status, 3)
+      await exits(3, place, 'rotate', 'ca', '--undo')
       await must('rotate', 'ca', '--force')
       // As a backup that was put back in part.
       rmSync(file('ca-next-key.pem'))
-      const unclear = await harderway(place, 'bootstrap')
-      assert.equal(unclear.status, 3)
+      const unclear = await exits(3, place, 'bootstrap')
       assert.match(unclear.stdout + unclear.stderr, /ca-next-key\.pem is missing.*rotate ca --undo/s)
       await must('rotate', 'ca', '--undo')
       await must('rotate', 'ca', '--force')
       // A control node that comes in the middle is given the stage at hand, by a plain run.
       describeCluster(all)
       await must('bootstrap')
-      const { home } = lab.node(later)
+      const { home } = suite.lab.node(later)
       verify(second, `${later}.pem`)
       assert.ok(readFileSync(join(home, 'ca.pem')).equals(readFileSync(second)))
       assert.ok(readFileSync(join(home, 'kubernetes.pem')).equals(readFileSync(file('kubernetes.pem'))))
@@ -150,13 +141,11 @@ for (const [whose, make] of origins)
       const unknown =
         /whether each API server has loaded this stage is not known: no API server runs on any control node/
       const held = async (...args: string[]) => {
-        const { status, stdout, stderr } = await harderway(place, ...args)
-        assert.equal(status, 3, stdout + stderr)
+        const { stderr } = await exits(3, place, ...args)
         assert.match(stderr, unknown)
       }
       describeCluster(all, { layout: 'guide', units: { 'kube-apiserver': false } })
-      const unreached = await harderway(place, 'rotate', 'ca', '--force')
-      assert.equal(unreached.status, 3)
+      const unreached = await exits(3, place, 'rotate', 'ca', '--force')
       assert.match(unreached.stderr, /kube-apiserver on each control node: install\.units .* leaves it out/)
       assert.ok(!existsSync(file('ca-next-key.pem')))
       describeCluster(all)
@@ -168,17 +157,15 @@ for (const [whose, make] of origins)
       assert.ok(existsSync(file('service-account-next-key.pem')))
       await must('rotate', 'service-account', '--force')
       await held('rotate', 'service-account', '--finish')
-      const replaced = await harderway(place, 'component-certs/service-account', '--force')
-      assert.equal(replaced.status, 3)
+      const replaced = await exits(3, place, 'component-certs/service-account', '--force')
       assert.match(replaced.stdout + replaced.stderr, /a rotation of the service-account key is under way/)
       await must('rotate', 'service-account', '--undo', '--force')
       await held('rotate', 'encryption-key')
       assert.match(readFileSync(file('encryption-config.yaml'), 'utf8'), /key1[\s\S]*key2/)
-      const rewriting = await harderway(place, 'rotate', 'encryption-key', '--force')
-      assert.equal(rewriting.status, 1)
+      const rewriting = await exits(1, place, 'rotate', 'encryption-key', '--force')
       assert.match(rewriting.stdout + rewriting.stderr, /no API server runs on any control node/)
       assert.match(readFileSync(file('encryption-config.yaml'), 'utf8'), /key2[\s\S]*key1/)
-      assert.equal((await harderway(place, 'encryption-key', '--force')).status, 3)
+      await exits(3, place, 'encryption-key', '--force')
     })
   })
 

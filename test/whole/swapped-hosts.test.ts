@@ -2,19 +2,20 @@
 import assert from 'node:assert/strict'
 import { readdirSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
-import { after, before, beforeEach, describe, type TestContext, test } from 'node:test'
-import { type Lab, startLab } from '../lab/lab.ts'
+import { beforeEach, describe, type TestContext, test } from 'node:test'
 import { fakeTool, stateOf } from '../support/files.ts'
 import {
+  assertStatus,
   type Edit,
   harderway,
   idsOf,
   labEdits,
-  makePlace,
   messageOf,
   type Ran,
+  withStatus,
   writeCluster,
 } from '../support/harderway.ts'
+import { labPlace } from '../support/labs.ts'
 import { needs } from '../support/programs.ts'
 
 const addresses = { control0: '192.168.1.11', worker0: '192.168.1.14', worker1: 'fd00::15' }
@@ -25,27 +26,27 @@ const roles = { control0: 'control', worker0: 'worker', worker1: 'worker' }
 const inet6 = 'fd000000000000000000000000000015 02 40 00 80 eth0'
 
 describe('where ssh reaches another node', { skip: needs('sshd', 'ssh', 'scp', 'flock') }, () => {
-  let place: string
-  let lab: Lab
-  const home = (name: Name) => lab.node(name).home
+  const suite = labPlace(...names)
+  const { place } = suite
+  const home = (name: Name) => suite.lab.node(name).home
   const homes = () => Object.fromEntries(names.map((name) => [name, stateOf(home(name))]))
   const files = (name: Name) => readdirSync(home(name)).filter((file) => !file.startsWith('.'))
   const deploy = (...args: string[]) => harderway(place, 'deploy', '--json', ...args)
   /** With something else said of some of them. */
   const write = (changes: Partial<Record<Name, object>> = {}, ...more: Edit[]) => {
     const nodes = names.map((name) => ({ name, role: roles[name], ip: addresses[name], ...changes[name] }))
-    writeCluster(place, [[['certificates', 'key'], 'ecdsa-p256'], ...labEdits(lab), [['nodes'], nodes], ...more])
+    writeCluster(place, [[['certificates', 'key'], 'ecdsa-p256'], ...labEdits(suite.lab), [['nodes'], nodes], ...more])
   }
   /** What its kernel lists. */
   const withKernel = async (t: TestContext, kernels: Partial<Record<Name, string>>, work: () => Promise<void>) => {
     const toolFor = (text: string) =>
       fakeTool(t, 'cat', `case "$*" in *fib_trie*) printf '%s\\n' '${text}' ;; *) real "$@" ;; esac`)
     for (const [name, text] of Object.entries(kernels))
-      await lab.node(name).restart({ env: { PATH: `${toolFor(text)}:${process.env.PATH}` } })
+      await suite.lab.node(name).restart({ env: { PATH: `${toolFor(text)}:${process.env.PATH}` } })
     try {
       await work()
     } finally {
-      for (const name of Object.keys(kernels)) await lab.node(name).restart({ env: {} })
+      for (const name of Object.keys(kernels)) await suite.lab.node(name).restart({ env: {} })
     }
   }
   const local = (address: string) => `Local:\n     |-- ${address}\n        /32 host LOCAL`
@@ -60,23 +61,14 @@ describe('where ssh reaches another node', { skip: needs('sshd', 'ssh', 'scp', '
     for (const name of refused) assert.deepEqual(homes()[name], before[name])
   }
 
-  before(async () => {
-    place = makePlace()
-    lab = await startLab({ dir: join(place, 'lab'), nodes: names.map((name) => ({ name })) })
-  })
   beforeEach(() => {
     for (const name of names) for (const file of files(name)) rmSync(join(home(name), file), { recursive: true })
-  })
-  after(async () => {
-    await lab.stop()
-    rmSync(place, { recursive: true, force: true })
   })
 
   test('because two hosts are swapped, a first deploy copies nothing to either of them', async (t) => {
     await withKernel(t, own, async () => {
       write({ control0: { host: 'worker0' }, worker0: { host: 'control0' } })
-      const ran = await deploy()
-      assertStatus(ran, 3)
+      const ran = await withStatus(3, deploy())
       assert.deepEqual(idsOf(ran, 'failed'), ['deploy/control0', 'deploy/worker0'])
       assert.deepEqual([files('control0'), files('worker0')], [[], []])
       assert.ok(files('worker1').includes('worker1.pem'))
@@ -85,7 +77,7 @@ describe('where ssh reaches another node', { skip: needs('sshd', 'ssh', 'scp', '
         /reaches as worker0 is worker0: it has the address 192\.168\.1\.14, and not 192\.168\.1\.11/,
       )
       // Overwriting another identity is no answer to that.
-      assertStatus(await deploy('--replace-identity'), 3)
+      await withStatus(3, deploy('--replace-identity'))
       assert.deepEqual(files('worker0'), [])
     })
   })
@@ -93,8 +85,7 @@ describe('where ssh reaches another node', { skip: needs('sshd', 'ssh', 'scp', '
   test('because a line was copied, by an IPv6 address, that node alone is refused', async (t) => {
     await withKernel(t, own, async () => {
       write({ worker0: { host: 'worker1' } })
-      const ran = await deploy('--node', 'worker0')
-      assertStatus(ran, 3)
+      const ran = await withStatus(3, deploy('--node', 'worker0'))
       assert.match(String(messageOf(ran, 'deploy/worker0')), /has the address fd00::15, and not 192\.168\.1\.14/)
       assert.deepEqual(files('worker1'), [])
     })
@@ -103,7 +94,7 @@ describe('where ssh reaches another node', { skip: needs('sshd', 'ssh', 'scp', '
   describe('and it was deployed to before,', () => {
     beforeEach(async () => {
       write()
-      assertStatus(await deploy(), 0)
+      await withStatus(0, deploy())
     })
 
     test('its addresses tell nothing: the other pair that it holds does', async () => {
@@ -124,15 +115,15 @@ describe('where ssh reaches another node', { skip: needs('sshd', 'ssh', 'scp', '
         ]
         write({ worker0, worker1 })
         assertRefused(await deploy(), before, 'worker0', 'worker1')
-        assertStatus(await deploy('--node', 'worker0', '--node', 'worker1', '--replace-identity'), 0)
+        await withStatus(0, deploy('--node', 'worker0', '--node', 'worker1', '--replace-identity'))
         assert.ok(files('worker0').includes('worker1-key.pem'))
-        assertStatus(await deploy(), 0)
+        await withStatus(0, deploy())
       })
     })
 
     test('a node that is renamed in cluster.yaml is deployed to', async () => {
       write({ worker0: { name: 'renamed', host: 'worker0' } })
-      assertStatus(await deploy(), 0)
+      await withStatus(0, deploy())
       assert.ok(files('worker0').includes('renamed-key.pem'))
     })
 
@@ -140,9 +131,9 @@ describe('where ssh reaches another node', { skip: needs('sshd', 'ssh', 'scp', '
       const both = `${local(addresses.worker0)}\n${inet6}`
       await withKernel(t, { worker0: both }, async () => {
         write({ worker1: { host: 'worker0', directory: '~/second' } })
-        assertStatus(await deploy(), 0)
+        await withStatus(0, deploy())
         write({ worker1: { host: 'worker0', directory: home('worker0') } })
-        assertStatus(await deploy(), 0)
+        await withStatus(0, deploy())
         assert.ok(files('worker0').includes('worker1-key.pem'))
       })
     })
@@ -154,12 +145,8 @@ describe('where ssh reaches another node', { skip: needs('sshd', 'ssh', 'scp', '
           [['api', 'virtualIP'], '192.168.1.14'],
           [['api', 'extraSANs'], ['192.168.1.21']],
         )
-        assertStatus(await deploy('--node', 'control0'), 0)
+        await withStatus(0, deploy('--node', 'control0'))
       })
     })
   })
 })
-
-function assertStatus(ran: Ran, status: number): void {
-  assert.equal(ran.status, status, ran.stdout + ran.stderr)
-}

@@ -2,7 +2,6 @@ import assert from 'node:assert/strict'
 import { execFile } from 'node:child_process'
 import { createPrivateKey, X509Certificate } from 'node:crypto'
 import { mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
-import { hostname } from 'node:os'
 import { join } from 'node:path'
 import { type TestContext, test } from 'node:test'
 import { promisify } from 'node:util'
@@ -10,7 +9,7 @@ import { parse } from 'yaml'
 import { scratch } from '../support/files.ts'
 import { type Edit, harderway, writeCluster } from '../support/harderway.ts'
 import { type Ended, start, temporaryFolder } from '../support/process.ts'
-import { inNamespace, needs, needsNamespaces } from '../support/programs.ts'
+import { needs } from '../support/programs.ts'
 
 const ecdsa: Edit = [['certificates', 'key'], 'ecdsa-p256']
 const names = [
@@ -64,43 +63,6 @@ test('of twelve runs at once in an empty folder all exit 0, one makes everything
   assertConsistent(folder)
 })
 
-test('of two runs in two containers at once one makes everything, and the other waits or names it', {
-  skip: needsNamespaces(),
-}, async (t) => {
-  const folder = makeFolder(t)
-  mkdirSync(temporaryFolder(folder), { recursive: true })
-  const once = () => start(folder, ['certs', 'kubeconfigs'], { by: inNamespace }).ended
-  const runs = await Promise.all([once(), once()])
-  assert.ok(runs.some(({ status }) => status === 0))
-  for (const { status, stderr } of runs) assert.match(`${status} ${stderr}`, /^0 |^1 .*is held by process/s)
-  assertConsistent(folder)
-})
-
-test('of ten runs at once with --no-lock-wait one works, and the others exit 1 naming its process and host', async (t) => {
-  const folder = makeFolder(t)
-  const go = join(folder, 'go')
-  // Who has the lock stands still until all others have ended.
-  const at = { event: 'rename ca.pem#1', do: 'hold', go } as const
-  const runs = Array.from({ length: 10 }, () => start(folder, ['certs', 'kubeconfigs', '--no-lock-wait'], { at }))
-  let left = runs.length
-  for (const { ended } of runs)
-    ended.then(() => {
-      left -= 1
-      if (left === 1) writeFileSync(go, '')
-    })
-  const ended = await Promise.all(runs.map((run) => run.ended))
-  const winners = runs.filter((_, i) => ended[i]?.status === 0)
-  assert.equal(winners.length, 1)
-  for (const { status, stdout, stderr } of ended.filter((run) => run.status !== 0)) {
-    assert.deepEqual([status, stdout.split('\n').slice(1)], [1, ['']])
-    assert.ok(
-      stderr.includes(`${join(folder, 'auth/.lock')} is held by process ${winners[0]?.pid} on ${hostname()}`),
-      stderr,
-    )
-  }
-  assertConsistent(folder)
-})
-
 const twoClusters = (name: string, kubeconfig: string): Edit[] => [
   [['name'], name],
   [['domain'], name],
@@ -113,27 +75,6 @@ function entriesOf(kubeconfig: string): Record<string, string[]> {
   const list = (key: string) => config[key].map(({ name }: { name: string }) => name).toSorted()
   return { clusters: list('clusters'), users: list('users'), contexts: list('contexts') }
 }
-
-test('two clusters that go into one kubeconfig at once are both there afterwards', async (t) => {
-  const kube = scratch(t)
-  const kubeconfig = join(kube, 'config')
-  const folders = ['north', 'south'].map((name) => makeFolder(t, twoClusters(name, kubeconfig)))
-  await Promise.all(folders.map((folder) => harderway(folder, 'certs')))
-  for (let round = 0; round < 5; round += 1) {
-    rmSync(kubeconfig, { force: true })
-    const runs = await Promise.all(folders.map((folder) => start(folder, ['local-kubeconfig']).ended))
-    for (const run of runs) assert.equal(run.status, 0, run.stdout + run.stderr)
-    assert.deepEqual(entriesOf(kubeconfig), {
-      clusters: ['north', 'south'],
-      users: ['north-admin', 'south-admin'],
-      contexts: ['north', 'south'],
-    })
-    assert.deepEqual(
-      readdirSync(kube).filter((name) => name !== 'config' && name !== 'config.before-harderway'),
-      [],
-    )
-  }
-})
 
 test('beside a kubectl that sets contexts all the time, nothing of either is lost', {
   skip: needs('kubectl'),

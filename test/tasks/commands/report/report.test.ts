@@ -3,10 +3,10 @@ import assert from 'node:assert/strict'
 import { createPrivateKey, X509Certificate } from 'node:crypto'
 import { appendFileSync, cpSync, lstatSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { describe, test } from 'node:test'
+import { describe, type TestContext, test } from 'node:test'
 import { openssl } from '../../../support/certificates.ts'
 import { scratch, stateOf } from '../../../support/files.ts'
-import { type Edit, exits, gateway, harderway, madePlace, writeCluster } from '../../../support/harderway.ts'
+import { copyPlace, type Edit, exits, gateway, harderway, madePlace, writeCluster } from '../../../support/harderway.ts'
 import { needs, startBrowser } from '../../../support/programs.ts'
 
 const phases = ['certs', 'kubeconfigs', 'encryption-key']
@@ -17,11 +17,7 @@ const script = '<img src=x onerror=alert(1)>'
 describe('report', { concurrency: 2 }, () => {
   const origin = madePlace([keyKind('ecdsa-p256'), gateway], ...phases, 'local-kubeconfig')
 
-  const copied = (t: { after(work: () => void): void }) => {
-    const place = scratch(t)
-    cpSync(origin, place, { recursive: true, preserveTimestamps: true })
-    return { place, auth: join(place, 'auth') }
-  }
+  const copied = (t: TestContext) => copyPlace(t, origin, [keyKind('ecdsa-p256'), gateway])
 
   for (const [format, file] of Object.entries(formats))
     test(`writes ${file}, 0644, prints its path, and leaves everything else as it was`, async (t) => {
