@@ -1,12 +1,23 @@
 import assert from 'node:assert/strict'
 import { execFileSync, spawnSync } from 'node:child_process'
 import { generateKeyPairSync, randomUUID } from 'node:crypto'
-import { copyFileSync, existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import {
+  copyFileSync,
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs'
 import { join, resolve } from 'node:path'
 import { type TestContext, test } from 'node:test'
 import { fileURLToPath } from 'node:url'
 import xterm from '@xterm/headless'
 import { takeLock, thisProcess } from '../../lib/files/lock.ts'
+import { commands } from '../../tasks/commands/table.ts'
+import { phases } from '../../tasks/tables/phases.ts'
 import { scratch } from '../support/files.ts'
 import { harderway, readJsonLine, withStatus } from '../support/harderway.ts'
 import { type Start, start as startProcess } from '../support/process.ts'
@@ -327,6 +338,19 @@ for (const args of [['certs'], ['status'], ['certs', '--json'], ['--help']])
 
 test('bad usage is 2, even where its words can not be written', hasFull, async (t) => {
   await withStatus(2, start(place(t), ['certs', '--forse'], {}, (run) => ['sh', '-c', `${run} 2> /dev/full`]).ended)
+})
+
+test('an auth/ that git made, without a file of ours, is closed and nothing is said of it', async (t) => {
+  const folder = place(t)
+  mkdirSync(join(folder, 'auth'), { mode: 0o755 })
+  writeFileSync(join(folder, 'auth/.gitkeep'), '')
+  assert.doesNotMatch((await run(folder, ['ca'])).stdout, /accessible/)
+  assert.equal(statSync(join(folder, 'auth')).mode & 0o777, 0o700)
+})
+
+test('--list --json names every phase and command, and needs no cluster.yaml', async (t) => {
+  const named = parse((await run(scratch(t), ['--list', '--json'])).stdout).map(({ name }) => name)
+  assert.deepEqual(named, [...phases, ...commands].map(({ name }) => name).filter(Boolean))
 })
 
 test('--version prints the version in package.json, and needs no cluster.yaml', async (t) => {

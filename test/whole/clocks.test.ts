@@ -84,6 +84,14 @@ describe('by a clock', { skip: needs('openssl'), concurrency: 2 }, () => {
           assert.ok(certificateIn(auth, name).notAfter.getTime() > then.getTime() + 364 * day, name)
         assert.deepEqual(idsOf(await runAt(place, then), 'built'), [])
       })
+
+    test('renewBefore of cluster.yaml moves it', async (t) => {
+      const { place } = copied(t, [[['certificates', 'renewBefore'], '90d']])
+      const staleAfter = async (days: number) =>
+        idsOf(await runAt(place, new Date(made.getTime() + days * day), '--dry-run'), 'stale')
+      assert.deepEqual(await staleAfter(274), [])
+      assert.equal((await staleAfter(276)).filter((id) => id.includes('cert')).length, leaves.length)
+    })
   })
 
   describe('that was ahead', () => {

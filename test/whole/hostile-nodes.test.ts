@@ -6,6 +6,7 @@ import {
   copyFileSync,
   cpSync,
   existsSync,
+  lstatSync,
   mkdirSync,
   readdirSync,
   readFileSync,
@@ -423,6 +424,14 @@ real -f -- "$@"`,
       }
       for (const name of ['worker0.pem', 'kubernetes-key.pem']) assert.ok(existsSync(join(home(), name)), name)
     })
+  })
+
+  test('has files with the time at which they were put there', async () => {
+    const before = Date.now()
+    rmSync(join(home(), 'kubernetes-key.pem'))
+    await withStatus(0, deploy())
+    const { mtimeMs } = lstatSync(join(home(), 'kubernetes-key.pem'))
+    assert.ok(mtimeMs > before - 5000 && mtimeMs < Date.now() + 5000, new Date(mtimeMs).toISOString())
   })
 
   describe('has the folder in which a run of another machine unpacked its archive', () => {
