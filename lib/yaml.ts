@@ -46,8 +46,8 @@ interface YamlUse {
   readonly lineCounter?: LineCounter
   /** `<<` brings in what it names, as it does for kubectl. */
   readonly merge?: boolean
-  /** failsafe keeps each value as text. */
-  readonly schema?: 'core' | 'failsafe'
+  /** failsafe keeps each value as text; in YAML 1.1 yes and on are true. */
+  readonly schema?: 'core' | 'failsafe' | 'yaml-1.1'
 }
 
 /** Long lines are not broken. */

@@ -293,8 +293,12 @@ look_at_places() {
   close_answer
   [ -n "$is_roots" ] || return 0
   frame=$nonce-root
-  # Runs sudo alone to learn the reason: what it says is no part of the answer.
-  in_root look || { said=$(eval "$sudo true" 2>&1) || stop root "$said"; stop look 'a command failed there'; }
+  # Its answer goes to the output as it is, by 3; what a tool says is kept.
+  { said=$(in_root look 2>&1 >&3); } 3>&1 && return 0
+  why=$said
+  # Runs sudo alone to learn whose failure it is.
+  said=$(eval "$sudo true" 2>&1) || stop root "$said"
+  stop look "${why:-a command failed there}"
 }
 
 # Each port on which a process listens at one of the addresses: proc_pid_net(5), where 0A is LISTEN. The kernel goes through all its
@@ -332,6 +336,8 @@ find_places() {
   for line do
     target=${line%% *} digest=${line#* }
     resolve "$target" || { say odd "$target"; continue; }
+    # A file of the kernel's may never end, or wait.
+    case $real in /proc/*|/sys/*|/dev/*) say odd "$target"; continue ;; esac
     if [ "$real" != "$target" ]; then say real "$target" "$real"; say_links; fi
     # Several paths may resolve to one file.
     case $resolved in *" $real "*) continue ;; esac
@@ -402,7 +408,7 @@ $shown
 SHOWN
   say_unit
   say_clock
-  say_flags
+  say_commands
 }
 
 say_unit() {
@@ -444,59 +450,19 @@ say_process() {
   fi
 }
 
-# The flags of the units' main processes that say which credentials they use, and what they reload; and the lines of their
-# --config files.
-say_flags() {
+# The command lines of the units' main processes, each argument a record.
+say_commands() {
   [ -n "$processes" ] || return 0
-  configs=''
   # One process for all; a header tells them apart.
-  flags=$(head -v -c 65536 -- $processes /dev/null 2>/dev/null | tr '\0' '\n')
-  with_lines say_each_flag "$flags"
-  set --
-  # A process may name a pipe, or a file of /proc (of no size) whose read waits: root opens neither.
-  for f in $configs; do if [ -f "$f" ] && [ -s "$f" ]; then set -- "$@" "$f"; else say setting "$f:unread"; fi; done
-  [ $# -gt 0 ] || return 0
-  settings=$(head -v -c 65536 -- "$@" /dev/null 2>/dev/null | tr '\0' '\n' |
-    grep -E '^==> /[A-Za-z0-9,./_-]+ <==$|^([^#]|[^ #]#)*rotateCertificates|^ *kubeconfig: *"?[A-Za-z0-9./_-]+"? *$')
-  with_lines say_each_setting "$settings"
+  commands=$(head -v -c 65536 -- $processes /dev/null 2>/dev/null | tr '\0' '\n')
+  with_lines say_each_argument "$commands"
 }
-say_each_flag() {
-  process='' name=''
+say_each_argument() {
   for line do
     case $line in
-      '==> /proc/'*) process=${line#==> /proc/} process=${process%%/*} name='' ;;
-      # Without a value, a flag for yes or no is a yes.
-      --rotate-certificates|--encryption-provider-config-automatic-reload) say_flag "$line" true; name='' ;;
-      --*=*) say_flag "${line%%=*}" "${line#*=}"; name='' ;;
-      --*) name=$line ;;
-      *) [ -z "$name" ] || say_flag "$name" "$line"; name='' ;;
-    esac
-  done
-}
-say_flag() {
-  # What state.ts does not read, or where the comma is not the one between the two.
-  case $1,$2 in
-    *,*,*|*[!A-Za-z0-9,./_-]*) case $1 in --config|--config-dir) say flag "$process" config '' ;; esac ;;
-    --config,/*) configs="$configs $2"; say flag "$process" config "$2" ;;
-    --encryption-provider-config,/*)
-      # It may be a link to ours.
-      at=$(readlink -f -- "$2") || at=$2
-      case $at in *[!A-Za-z0-9./_-]*) ;; *) say flag "$process" encryption-provider-config "$at" ;; esac
-      ;;
-    # Files in it may say otherwise.
-    --config,*|--config-dir,*) say flag "$process" config '' ;;
-    --kubeconfig,*|--bootstrap-kubeconfig,*|--rotate-certificates,*|--encryption-provider-config-automatic-reload,*)
-      say flag "$process" "${1#--}" "$2"
-      ;;
-  esac
-}
-say_each_setting() {
-  for line do
-    case $line in
-      '==> '*) config=${line#==> } config=${config% <==} ;;
-      # As in a line of JSON: it may say anything.
-      *[!A-Za-z0-9./_:\"\'#\ -]*) say setting "$config:unread" ;;
-      *) say setting "$config:$line" ;;
+      '==> /proc/'*' <==') line=${line#==> /proc/}; say command "${line%%/*}" ;;
+      '==> /dev/null <==') ;;
+      *) say argument "$line" ;;
     esac
   done
 }

@@ -70,17 +70,8 @@ interface UnitProcess {
   readonly age: number
   /** Its start, in seconds since 1970 by the node's present clock. */
   readonly started: number
-  /** Absolute paths that its command line, or its --config file, names; none if it names none, or in a form that we don't read. */
-  readonly kubeconfigs: readonly string[]
-  /** Of an API server: the absolute path that --encryption-provider-config names; undefined as above. */
-  readonly encryptionConfig: string | undefined
-  /**
-   * It requests its client certificate from the cluster itself: a kubelet with --bootstrap-kubeconfig or rotateCertificates.
-   * Undefined if its settings can't be read for sure.
-   */
-  readonly rotatesItself: boolean | undefined
-  /** An API server with --encryption-provider-config-automatic-reload. */
-  readonly reloadsEncryption: boolean
+  /** Its command line, without the program; an empty argument is left out. */
+  readonly args: readonly string[]
 }
 
 /** The file that a path resolves to. */
@@ -96,10 +87,6 @@ export function realPath({ real }: Pick<PlacesState, 'real'>, path: string): str
 export function isRunning({ units }: Pick<PlacesState, 'units'>, unit: string): boolean {
   return !['inactive', undefined].includes(units.get(unit)?.active)
 }
-
-const encryptionFlag = 'encryption-provider-config'
-/** Of kube-apiserver: it reads that file again when it has changed. */
-export const reloadFlag = 'encryption-provider-config-automatic-reload'
 
 /** The properties that `systemctl show` prints for each unit: systemctl(1). node.sh names the same. */
 const shownProperties = [
@@ -122,8 +109,8 @@ interface Records {
   readonly shown: (readonly [string, string])[]
   /** By their ids: state and start, in ticks since boot. */
   readonly processes: Map<string, readonly [state: string, ticks: number]>
-  readonly flags: { readonly process: string; readonly name: string; readonly value: string }[]
-  readonly settings: { readonly config: string; readonly name: string; readonly value: string }[]
+  /** By the ids of processes. */
+  readonly commands: Map<string, string[]>
 }
 
 /** A file of the folder by its name, any other by its absolute path. */
@@ -159,17 +146,8 @@ const readers: readonly (readonly [RegExp, (draft: Records, record: string, ...p
     /^process (\d{1,10}) ([A-Za-z]) (\d{1,15})$/,
     ({ processes }, _, id = '', state = '', ticks) => setOnce(processes, id, [state, Number(ticks)]),
   ],
-  [
-    new RegExp(
-      String.raw`^flag (\d{1,10}) (config|kubeconfig|bootstrap-kubeconfig|rotate-certificates|${encryptionFlag}|${reloadFlag}) ([\w./-]*)$`,
-    ),
-    ({ flags }, _, process = '', name = '', value = '') => flags.push({ process, name, value }),
-  ],
-  [
-    // YAML, with or without quotes and a comment; what is read otherwise is not known.
-    /^setting ([\w./-]+):(?: *["']?(kubeconfig|rotateCertificates)["']? *: *["']?([\w./-]+)["']? *(?:#.*)?|.*)$/,
-    ({ settings }, _, config = '', name = 'unread', value = '') => settings.push({ config, name, value }),
-  ],
+  [/^command (\d{1,10})$/, ({ commands }, _, process = '') => setOnce(commands, process, [])],
+  [/^argument (.*)$/, ({ commands }, _, argument = '') => present([...commands.values()].at(-1)).push(argument)],
   [/^show (\w+)=(.*)$/, ({ shown }, _, key = '', value = '') => shown.push([key, value])],
   [/^root$/, () => {}],
 ]
@@ -294,7 +272,7 @@ function readRecords(records: readonly string[]): Records {
   const draft: Records = {
     ...{ single: new Map(), files: new Map(), content: [], leftovers: [], addresses: new Set(), folders: new Set() },
     ...{ real: new Map(), links: [], odd: [], accounts: new Map(), shown: [] },
-    ...{ processes: new Map(), flags: [], settings: [] },
+    ...{ processes: new Map(), commands: new Map() },
   }
   for (const record of records) {
     const [parts, add] = present(
@@ -356,7 +334,7 @@ function readUnit(block: Block, draft: Records): (readonly [string, UnitState])[
 const ticksPerSecond = 100
 
 function readProcess(id: string, draft: Records): UnitState['process'] {
-  const { single, processes } = draft
+  const { single, processes, commands } = draft
   if (!/^\d{1,10}$/.test(id)) throw notWhole()
   if (id === '0') return undefined
   const [now = Number.NaN, ticksNow = Number.NaN] = present(single.get('clock')).split(' ').map(Number)
@@ -364,32 +342,12 @@ function readProcess(id: string, draft: Records): UnitState['process'] {
   // A zombie, until systemd has noticed.
   if (state === '' || 'ZXx'.includes(state)) return 'gone'
   const age = (ticksNow - ticks) / ticksPerSecond
-  return { id: Number(id), isStopped: 'Tt'.includes(state), age, started: now - age, ...readCredentials(id, draft) }
-}
-
-function readCredentials(id: string, { flags, settings }: Records) {
-  const own = flags.filter(({ process }) => process === id)
-  const configured = settings.filter(({ config }) =>
-    own.some(({ name, value }) => name === 'config' && value === config),
-  )
-  const named = [...own, ...configured]
-  // Of flags that are given twice, the last one counts.
-  const last = (flag: string) => own.findLast(({ name }) => name === flag)?.value ?? ''
-  // Go's strconv.ParseBool.
-  const isTrue = (value: string) => /^(1|t|T|true|TRUE|True)$/.test(value)
-  const rotates = ({ name, value }: { name: string; value: string }) =>
-    (name === 'bootstrap-kubeconfig' && value !== '') ||
-    (['rotateCertificates', 'rotate-certificates'].includes(name) && isTrue(value))
-  // The kubelet's YAML has other words for true as well: yes, on.
-  const isUnread = ({ name, value }: { name: string; value: string }) =>
-    name === 'unread' ||
-    (name === 'config' && value === '') ||
-    (name === 'rotateCertificates' && !/^(true|false)$/i.test(value))
   return {
-    kubeconfigs: named.flatMap(({ name, value }) => (name === 'kubeconfig' && value.startsWith('/') ? [value] : [])),
-    rotatesItself: named.some(rotates) || (named.some(isUnread) ? undefined : false),
-    encryptionConfig: last(encryptionFlag).startsWith('/') ? last(encryptionFlag) : undefined,
-    reloadsEncryption: isTrue(last(reloadFlag)),
+    id: Number(id),
+    isStopped: 'Tt'.includes(state),
+    age,
+    started: now - age,
+    args: (commands.get(id) ?? []).slice(1),
   }
 }
 

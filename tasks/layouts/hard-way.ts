@@ -137,6 +137,7 @@ const units: readonly UnitRow[] = [
   shared.schedulerUnit,
   {
     unit: 'kubelet',
+    config: '/var/lib/kubelet/kubelet-config.yaml',
     on: ['worker'],
     files: [
       ...inFolder(kubelet, 'now', ca),

@@ -132,6 +132,7 @@ const units: readonly UnitRow[] = [
   shared.schedulerUnit,
   {
     unit: 'kubelet',
+    config: '/var/lib/kubelet/kubelet-config.yaml',
     on: ['control', 'worker'],
     files: [
       ...inFolder(shared.kubernetes, 'now', ca),

@@ -133,6 +133,8 @@ export interface Health {
 
 export interface Unit {
   readonly unit: string
+  /** The YAML file that its --config names, where the guide has it: it is looked at with the first command. */
+  readonly config?: string
   readonly files: readonly Place[]
   readonly serves: readonly Port[]
   readonly health?: Health

@@ -144,6 +144,7 @@ export function controllerManagerUnit({ pair, key, names }: FileNames): UnitRow 
 
 export const schedulerUnit: UnitRow = {
   unit: 'kube-scheduler',
+  config: '/etc/kubernetes/config/kube-scheduler.yaml',
   on: ['control'],
   files: byFile(kubeconfigFile('kube-scheduler'), `${kubernetes}/kube-scheduler.kubeconfig`),
   serves: [],
@@ -152,6 +153,7 @@ export const schedulerUnit: UnitRow = {
 
 export const proxyUnit: UnitRow = {
   unit: 'kube-proxy',
+  config: '/var/lib/kube-proxy/kube-proxy-config.yaml',
   on: ['worker'],
   files: byFile(kubeconfigFile('kube-proxy'), '/var/lib/kube-proxy/kubeconfig'),
   serves: [],

@@ -14,6 +14,7 @@ import type { Place } from '../layouts/layout.ts'
 import { identityFiles, nodeFiles } from '../tables/files.ts'
 import { nodeUnits } from '../tables/places.ts'
 import { addressOf, readShown } from './component.ts'
+import { filesNamedBy } from './settings.ts'
 
 export const sha256 = once((bytes) => createHash('sha256').update(bytes).digest('hex'))
 
@@ -40,12 +41,23 @@ export async function lookAtNode(run: Run, node: ClusterNode): Promise<NodeState
   const places = placesQuery(run, node)
   const there = await run.connect(node)
   try {
-    return explained(run, node, await there.look({ ...query, places }), places !== undefined)
+    const seen = explained(run, node, await there.look({ ...query, places }), places !== undefined)
+    const more = places && withNamed(places, seen)
+    return more ? explained(run, node, await there.look({ ...query, places: more }), true) : seen
   } catch (error) {
     if (!places || !(error instanceof Failure)) throw error
     if (error.code !== 'connection-lost' && !there.wasReached) throw error
     return { ...(await there.look(query)), places: error }
   }
+}
+
+/** Also the files that flags of the units' processes name elsewhere; undefined if there are none. */
+function withNamed(query: NonNullable<Query['places']>, { places }: NodeState): Query['places'] {
+  const named = places && !(places instanceof Failure) ? filesNamedBy(places) : []
+  const more = named.filter(({ path }) => !query.paths.has(path))
+  if (more.length === 0) return undefined
+  const paths = more.map(({ path, isRead }): [string, string] => [path, isRead ? noDigest : ''])
+  return { ...query, paths: new Map([...query.paths, ...paths]) }
 }
 
 /** Adds a remedy if the places could not be looked at. */
@@ -155,6 +167,7 @@ function placesQuery(run: Run, node: ClusterNode): Query['places'] {
     paths: new Map([
       ...units.flatMap(({ files }) => files.map(expected)),
       ...units.flatMap(({ bundle }): [string, string][] => (bundle === undefined ? [] : [[bundle, '']])),
+      ...units.flatMap(({ config }): [string, string][] => (config === undefined ? [] : [[config, noDigest]])),
     ]),
     alsoIfPresent: units.flatMap(({ bundle, files, isInstalledEarly }) => {
       if (isInstalledEarly) return files.map(({ path }) => folderOf(path))

@@ -27,6 +27,7 @@ import {
   type Shown,
 } from './component.ts'
 import { digestAt, installOf, lookAtMachine, lookAtNode, placesOf, repeat } from './look.ts'
+import { settingsOf } from './settings.ts'
 
 export interface UnitsFound extends NodeState {
   readonly places: PlacesState
@@ -132,9 +133,8 @@ async function lookAtConfig(
 }
 
 /** With what the command line of its process says. */
-export function asStarted(unit: Unit, { units }: Pick<PlacesState, 'units'>): Unit {
-  const { process } = units.get(unit.unit) ?? {}
-  if (typeof process !== 'object' || !process.reloadsEncryption) return unit
+export function asStarted(unit: Unit, places: Pick<PlacesState, 'units' | 'real' | 'contents'>): Unit {
+  if (!settingsOf(unit.unit, places)?.reloadsEncryption) return unit
   return { ...unit, files: unit.files.map((place) => (place.mayReload ? { ...place, loads: 'reload' } : place)) }
 }
 
@@ -267,8 +267,8 @@ const none: ReadonlySet<string> = new Set()
  * embedded there, it has got none.
  */
 function keepsOwnClient({ auth }: Pick<Run, 'auth'>, { unit, files }: Unit, places: PlacesState): boolean {
-  const { process } = places.units.get(unit) ?? {}
-  if (typeof process !== 'object' || process.rotatesItself === false) return false
+  const settings = settingsOf(unit, places)
+  if (!settings || settings.rotatesItself === false) return false
   const path = realPath(places, files.find(({ part }) => part === 'kubeconfig')?.path ?? '')
   const content = places.contents.get(path)
   // The same as ours, if it is there and its content is not in the answer.
@@ -278,11 +278,10 @@ function keepsOwnClient({ auth }: Pick<Run, 'auth'>, { unit, files }: Unit, plac
 }
 
 function otherPath({ unit, files }: Unit, places: PlacesState): string | undefined {
-  const { process } = places.units.get(unit) ?? {}
-  if (typeof process !== 'object') return undefined
+  const { kubeconfigs = [], encryptionConfig } = settingsOf(unit, places) ?? {}
+  const real = (path: string) => realPath(places, path)
   const other = (place: Place | undefined, named: readonly string[]) =>
-    !place || named.some((path) => [place.path, realPath(places, place.path)].includes(path)) ? undefined : named[0]
-  const { kubeconfigs, encryptionConfig } = process
+    !place || named.some((path) => real(path) === real(place.path)) ? undefined : named[0]
   return (
     other(
       files.find(({ part }) => part === 'kubeconfig'),

@@ -211,78 +211,23 @@ inEachShell(({ did, run }) => {
     return look(queryOf(['/gone/x'], { units: ['a'] }), path).units.get('a')?.process
   }
 
-  test('the kubeconfigs that a process is told are read', {
+  test('the command line of a process is read as it is, but for empty arguments', {
     skip: platform !== 'linux' && 'needs /proc',
   }, async (t) => {
-    const config = join(scratch(t), 'config.yaml')
-    writeFileSync(config, 'clientConnection:\n  kubeconfig: "/b/kubeconfig"\nrotateCertificates: false\nsecret: x\n')
-    const credentialsOf = async (...args: string[]) => {
-      const found = await processWith(t, ...args)
-      return typeof found === 'object' ? [found.kubeconfigs, found.rotatesItself] : found
-    }
-    assert.deepEqual(await credentialsOf('--kubeconfig=/a/k', `--config=${config}`), [['/a/k', '/b/kubeconfig'], false])
-    assert.deepEqual(await credentialsOf('--v', '2', '--kubeconfig', '/a/k'), [['/a/k'], false])
-    assert.deepEqual(await credentialsOf('--kubeconfig', '/*'), [[], false])
-    assert.deepEqual(await credentialsOf('--kubeconfig=', '--bootstrap-kubeconfig=/a/b'), [[], true])
-    assert.deepEqual(await credentialsOf('--config=/none', '--kubeconfig=$(x) y'), [[], undefined])
-    for (const yes of [
-      'rotateCertificates: true',
-      '\'rotateCertificates\' : "true" # CIS',
-      '  rotateCertificates: true',
-    ])
-      for (const [text, expected] of [
-        [yes, true],
-        [yes.replace('true', 'false'), false],
-        [`# ${yes}`, false],
-        [`{ ${yes} }`, undefined],
-        [yes.replace('true', '!!bool yes'), undefined],
-        // The kubelet's YAML is 1.1: these are true.
-        [yes.replace('true', 'yes'), undefined],
-        [yes.replace('true', 'On'), undefined],
-        [yes.replace('true', '\n  true'), undefined],
-        [`{"clusterDomain":"a#b", "rotateCertificates": true}`, undefined],
-      ] as const) {
-        writeFileSync(config, `a: b\n${text}\n`)
-        assert.deepEqual(await credentialsOf('--config', config), [[], expected], text)
-      }
-    assert.deepEqual(await credentialsOf('--rotate-certificates'), [[], true])
-    assert.deepEqual(await credentialsOf('--rotate-certificates=false', '--v=2'), [[], false])
-    // A comma in a value, or in a flag's name.
-    for (const flag of ['--kubeconfig=/a,/b', '--kubeconfig,x=/a', '--config,/x=y'])
-      assert.deepEqual(await credentialsOf(flag), [[], false], flag)
-    for (const flag of [`--config=${config},x`, '--config=kubelet.yaml', '--config=/a b', '--config-dir=/a'])
-      assert.deepEqual(await credentialsOf(flag), [[], undefined], flag)
-    writeFileSync(config, `${'# a comment\n'.repeat(6000)}rotateCertificates: true\n`)
-    assert.deepEqual(await credentialsOf('--config', config), [[], false], 'beyond what is read of a file')
-    const pipe = join(scratch(t), 'pipe')
-    execFileSync('mkfifo', [pipe])
-    for (const unread of [pipe, '/dev/zero', '/proc/kmsg', '/'])
-      assert.deepEqual(await credentialsOf('--config', unread, '--kubeconfig=/a/k'), [['/a/k'], undefined], unread)
+    const args = ['--config=/a b', '--kubeconfig', '/*', '$(x)', '', 'é', 'a=b', '==> /dev/null', '-v=2', `"'\\`]
+    const found = await processWith(t, ...args)
+    assert.ok(typeof found === 'object')
+    assert.deepEqual(found.args.slice(-9), args.filter(Boolean))
   })
 
-  test('whether a process reloads its encryption config is read, and the last flag counts', {
-    skip: platform !== 'linux' && 'needs /proc',
-  }, async (t) => {
-    const flag = '--encryption-provider-config-automatic-reload'
-    const reloads = async (...args: string[]) => {
-      const found = await processWith(t, ...args)
-      return typeof found === 'object' ? found.reloadsEncryption : found
-    }
-    assert.equal(await reloads('--v=2'), false)
-    for (const yes of [[`${flag}=true`], [flag], [flag, '--v=2'], [`${flag}=false`, `${flag}=1`]])
-      assert.equal(await reloads(...yes), true, yes.join(' '))
-    for (const no of [[`${flag}=false`], [flag, `${flag}=0`], [`${flag}=$(x)`], [`${flag}-interval=true`]])
-      assert.equal(await reloads(...no), false, no.join(' '))
-    const configOf = async (...args: string[]) => {
-      const found = await processWith(t, ...args)
-      return typeof found === 'object' ? found.encryptionConfig : found
-    }
-    const config = '--encryption-provider-config'
-    assert.equal(await configOf(`${config}=/a/x.yaml`, flag), '/a/x.yaml')
-    assert.equal(await configOf(`${config}=/a/x.yaml`, config, '/b/y.yaml'), '/b/y.yaml')
-    assert.equal(await configOf(`${config}=/usr//./x.yaml`), '/usr/x.yaml')
-    for (const none of [[flag], [`${config}=relative.yaml`], [`${config}=$(x)`]])
-      assert.equal(await configOf(...none), undefined, none.join(' '))
+  test('a file of the kernel, or a pipe, is not opened', (t) => {
+    const home = node(t)
+    const [pipe = '', link = ''] = inHome(home, 'pipe', 'link')
+    execFileSync('mkfifo', [pipe])
+    symlinkSync('/proc/kmsg', link)
+    const kernel = ['/proc/kmsg', '/dev/zero', link]
+    const { odd, files, contents } = look(queryOf([pipe, ...kernel]))
+    assert.deepEqual([odd, [...files.keys()], contents.size], [kernel, [pipe], 0])
   })
 
   describe('the user that a unit runs as', () => {
@@ -351,7 +296,8 @@ inEachShell(({ did, run }) => {
     assert.ok(lectured && !(lectured instanceof Failure) && lectured.files.size === 3)
     // One that runs nothing and says that all went well.
     assert.ok(isFailure('no-answer')(told('true')))
-    assert.ok(isFailure('other')(told('', fakeTool(t, 'sha256sum', 'exit 1'))))
+    const failed = told('', fakeTool(t, 'sha256sum', 'echo "sha256sum: no" >&2; exit 1'))
+    assert.ok(isFailure('other')(failed) && /sha256sum: no$/.test((failed as Failure).what))
   })
 
   test('finds the ports on which a process listens, on that address or on all', async (t) => {

@@ -40,15 +40,10 @@ const records = [
   }),
   ...shown('kube-proxy', { User: 'nobody-knows', NRestarts: '3', RestartUSec: '1min 5s' }),
   'clock 1795607000 3050',
-  'flag 41 config /etc/config.yaml',
-  'flag 41 kubeconfig /a/kubeconfig',
-  'flag 41 bootstrap-kubeconfig ',
-  'flag 41 encryption-provider-config-automatic-reload false',
-  'flag 41 encryption-provider-config-automatic-reload true',
-  'flag 40 encryption-provider-config-automatic-reload false',
-  'setting /etc/config.yaml:kubeconfig: "/b/kubeconfig"',
-  'setting /etc/config.yaml:rotateCertificates: true',
-  'setting /etc/other.yaml:kubeconfig: /c/kubeconfig',
+  'command 41',
+  'argument /usr/bin/etcd',
+  'argument --name=a b',
+  'argument $(x)',
   'real /etc/etcd/kubernetes.pem /srv/pki/kubernetes.pem',
   'link 1000 /etc/etcd/kubernetes.pem',
   fileLine,
@@ -82,13 +77,7 @@ describe('the answer to a look at places', () => {
     const none = { isStopping: false, process: undefined, restarts: 0, restartsAfter: 0.1 }
     const running = { ...none, isLoaded: true, active: 'active', sub: 'running', started: start + 0.123456 }
     const dead = { ...none, isLoaded: false, active: 'inactive', sub: 'dead', started: undefined }
-    const credentials = {
-      kubeconfigs: ['/a/kubeconfig', '/b/kubeconfig'],
-      encryptionConfig: undefined,
-      rotatesItself: true,
-      reloadsEncryption: true,
-    }
-    const main = { id: 41, isStopped: false, age: 20.5, started: 1795607000 - 20.5, ...credentials }
+    const main = { id: 41, isStopped: false, age: 20.5, started: 1795607000 - 20.5, args: ['--name=a b', '$(x)'] }
     assert.deepEqual(Object.fromEntries(seen.units), {
       etcd: { ...running, process: main, account: { uid: 990, gids: [991, 5] } },
       kubelet: { ...dead, account: { uid: 0, gids: [0] } },

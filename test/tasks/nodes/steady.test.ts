@@ -13,8 +13,7 @@ const worker = { name: 'w0', role: 'worker' } as ClusterNode
 const units = nodeUnits({ layout: 'harder-way', install: false }, worker)
 const proxy = units.find(({ unit }) => unit === 'kube-proxy') as Unit
 
-const credentials = { kubeconfigs: [], encryptionConfig: undefined, rotatesItself: false, reloadsEncryption: false }
-const process = (id: number, age: number) => ({ id, isStopped: false, age, started: 1000, ...credentials })
+const process = (id: number, age: number) => ({ id, isStopped: false, age, started: 1000, args: [] })
 const running: UnitState = {
   ...{ isLoaded: true, active: 'active', sub: 'running', isStopping: false, started: 1000 },
   ...{ process: process(1, 5000), restarts: 0, restartsAfter: 5, account: undefined },

@@ -16,6 +16,7 @@ import { hardWay } from '../../../tasks/layouts/hard-way.ts'
 import { harderWay } from '../../../tasks/layouts/harder-way.ts'
 import { unprovenClients } from '../../../tasks/nodes/install.ts'
 import { digestAt } from '../../../tasks/nodes/look.ts'
+import { reloadFlag } from '../../../tasks/nodes/settings.ts'
 import { checkUnitsOf, runningElsewhere, type UnitCheck } from '../../../tasks/nodes/units.ts'
 import { readAccess } from '../../../tasks/phases/kubeconfigs.ts'
 import { certTable } from '../../../tasks/tables/certs.ts'
@@ -51,10 +52,7 @@ const main = {
   isStopped: false,
   age: now - started,
   started,
-  kubeconfigs: [],
-  encryptionConfig: undefined,
-  rotatesItself: false,
-  reloadsEncryption: false,
+  args: [],
 }
 const healthy: UnitState = { ...running, started, process: main, restarts: 0, restartsAfter: 5, account: root }
 
@@ -234,7 +232,7 @@ describe("the check of a node's units", () => {
 
     test('by no unit that gets its certificate by itself, whose kubeconfig is left alone', () => {
       const rotates = (found: Mutable) => {
-        state('kubelet', { process: { ...main, rotatesItself: true } })(found)
+        state('kubelet', { process: { ...main, args: ['--rotate-certificates'] } })(found)
         file('/var/lib/kubelet/kubeconfig', { sha256: 'x' })(found)
         file(pair, { sha256: 'x' })(found)
       }
@@ -322,7 +320,7 @@ describe("the check of a node's units", () => {
   describe('an encryption config that its API server reloads', () => {
     const path = '/var/lib/kubernetes/encryption-config.yaml'
     const reloads = (found: Mutable) =>
-      state('kube-apiserver', { process: { ...main, reloadsEncryption: true } })(found)
+      state('kube-apiserver', { process: { ...main, args: [`--${reloadFlag}`] } })(found)
     const changed = (reloaded?: number) => (found: Mutable) => {
       reloads(found)
       file(path, { changed: started + 10 })(found)
@@ -354,7 +352,7 @@ describe("the check of a node's units", () => {
     test('is not, if the clock was set back since: the reload may have been before the change', () => {
       const setBack = (reloaded: number) => (found: Mutable) => {
         changed(reloaded)(found)
-        const process = { ...main, reloadsEncryption: true, started: started - 60, age: now - started + 60 }
+        const process = { ...main, args: [`--${reloadFlag}`], started: started - 60, age: now - started + 60 }
         state('kube-apiserver', { process })(found)
       }
       assert.equal(judge('c0', setBack(started + 50)).length, 1)
@@ -366,7 +364,8 @@ describe("the check of a node's units", () => {
         let other: string | undefined
         const read = (found: Mutable) => {
           change(found)
-          state('kube-apiserver', { process: { ...main, encryptionConfig } })(found)
+          const args = encryptionConfig === undefined ? [] : [`--encryption-provider-config=${encryptionConfig}`]
+          state('kube-apiserver', { process: { ...main, args } })(found)
         }
         judge('c0', read, (checks) => {
           other = checks.find(({ unit }) => unit.unit === 'kube-apiserver')?.otherPath
