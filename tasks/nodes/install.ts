@@ -1,20 +1,28 @@
 /** Installs deployed files where the units of a node read them: files, restarts, proof, and the rollback on failure. */
 import { setTimeout as delay } from 'node:timers/promises'
 import type { Change } from '../../lib/change.ts'
-import { Failure, runAgain } from '../../lib/failure.ts'
+import { asFailure, Failure, runAgain } from '../../lib/failure.ts'
 import type { Run } from '../../lib/graph/run.ts'
-import { besideOf } from '../../lib/node/place.ts'
+import { besideOf, oldSuffix } from '../../lib/node/place.ts'
 import { type PlacesState, realPath } from '../../lib/node/state.ts'
 import { formatReasons, type ReasonOf } from '../../lib/reason.ts'
+import { formatNames } from '../../lib/wording.ts'
 import type { Unit } from '../layouts/layout.ts'
-import { backOut } from './back-out.ts'
 import { drainedByAnother, markDrained, undrain } from './drain.ts'
 import { splitMarks } from './folder.ts'
 import { keepOthers, type Other } from './guards.ts'
 import { installOf, reloadTime, repeat } from './look.ts'
 import { guarded, type Standing, standingOf } from './quorum.ts'
-import { forgetOld, type NodeRun, replaceAtPlaces } from './replace.ts'
-import { proveClient, restart, restartUnproven, waitUntilHealthy, waitUntilServed, waitUntilShown } from './restart.ts'
+import { forgetOld, type NodeRun, putBack, replaceAtPlaces } from './replace.ts'
+import {
+  proveClient,
+  restart,
+  restartUnproven,
+  waitUntilHealthy,
+  waitUntilServed,
+  waitUntilShown,
+  whyNotHealthy,
+} from './restart.ts'
 import { waitUntilSteady } from './steady.ts'
 import {
   checkUnitsOf,
@@ -265,4 +273,50 @@ async function allOrFailure(work: readonly Promise<void>[]): Promise<void> {
   const errors = (await Promise.allSettled(work)).flatMap((each) => (each.status === 'rejected' ? [each.reason] : []))
   const [first] = [...errors.filter((error) => !isKept(error)), ...errors]
   if (first !== undefined) throw first
+}
+
+interface Changed {
+  readonly found: UnitsFound
+  /** Real paths. */
+  readonly paths: readonly string[]
+  /** To be restarted with the old files. */
+  readonly units: readonly Unit[]
+}
+
+/** Puts the old files back and restarts the units with them. Returns the error, with the outcome of that added. */
+async function backOut(on: NodeRun, error: unknown, { found, paths, units: restarted }: Changed): Promise<Failure> {
+  const failure = asFailure(error)
+  if (paths.length === 0) return failure
+  const isBack = await succeeds(putBack(on, found, paths))
+  const unhealthy = isBack ? await restartAll(on, restarted) : []
+  const units = formatNames(restarted.map(({ unit }) => unit))
+  const outcome =
+    unhealthy.length === 0
+      ? `${units} healthy again with them`
+      : `${units} restarted with them, but not healthy: ${formatNames(unhealthy.map(({ unit }) => unit))}`
+  const done = isBack
+    ? `the files are as they were${units === '' ? '' : `, and ${outcome}`}`
+    : `the old files could not be put back: they are beside the new ones (*${oldSuffix})`
+  return failure.with({ what: `${failure.what}; ${done}` })
+}
+
+/** Restarts every unit, even if another fails. Returns those that did not become healthy. */
+async function restartAll(on: NodeRun, units: readonly Unit[]): Promise<Unit[]> {
+  const unhealthy: Unit[] = []
+  for (const unit of units) {
+    const isHealthy = unit.isQuorum === true && (await whyNotHealthy(on, on.node, unit)) === undefined
+    if (!(await succeeds(guarded(on, unit, isHealthy, () => restart(on, unit, { isBackOut: true })))))
+      unhealthy.push(unit)
+  }
+  return unhealthy
+}
+
+async function succeeds(work: Promise<void>): Promise<boolean> {
+  return work.then(
+    () => true,
+    (error) => {
+      if (error instanceof Failure) return false
+      throw error
+    },
+  )
 }
