@@ -41,10 +41,12 @@ test('forty nodes behind one sshd are deployed, and it never has as many half-op
     assert.equal(events.at(-1)?.failed, 0)
     const node = lab.node('many')
     for (const name of names) assert.ok(existsSync(join(node.home, name, `${name}.kubeconfig`)), name)
-    // Where sshd's children are slow to tell that one was let in, one is dropped now and then, and tried again.
-    const { connections } = await node.counts()
-    assert.ok(connections < 45, `${connections} connections`)
-    const most = mostHalfOpen(await node.log())
+    const log = await node.log()
+    // Where sshd's children are slow to tell that one was let in, one is dropped now and then, and tried again. On a slow machine
+    // ssh also closes connections that wait for longer than ControlPersist.
+    const dropped = log.match(/^drop connection/gm)?.length ?? 0
+    assert.ok(dropped < 5, `${dropped} dropped`)
+    const most = mostHalfOpen(log)
     // MaxStartups 10:30:100 of sshd_config(5). Eight are opened at once; the log may be one line late for each that was let in.
     assert.ok(most > 1 && most < 10, `${most} half-open connections`)
   } finally {
