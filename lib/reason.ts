@@ -49,7 +49,7 @@ export type Reason =
       readonly notLoaded: readonly string[]
       /** Ports where it serves another certificate than the installed one. */
       readonly notServed: readonly number[]
-      /** When the certificate ends that it has made itself at its start, if that is soon. */
+      /** When the certificate that it made itself at its start expires, if that is soon. */
       readonly selfMadeEnds?: Date | undefined
       /** What systemd reports, if it is not healthy. */
       readonly state?: string | undefined

@@ -61,3 +61,8 @@ export function notWhole(): Failure {
       'check what a command prints there (ssh to it, echo ok): its login shell must run it and let its output through',
   })
 }
+
+/** Of a shell that node.sh starts: root's, or for a command. */
+export function shellEnded(said: string): Failure {
+  return new Failure(`a shell there ended early: ${said}`, { code: 'other' })
+}

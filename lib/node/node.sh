@@ -3,7 +3,7 @@
 # or of busybox. channel.ts sends it with a verb and lines of values; state.ts reads the records that it prints.
 #
 #   look     reports the folder, and the places where units read our files. It changes nothing, but for a folder that is to be made.
-#   replace  replaces files, all or none: those of the folder by files of an archive, those at places by files of the folder.
+#   replace  replaces files, all or none: in the folder with those of an archive, at places with those of the folder.
 #   back     puts the old files back at their places.
 #   forget   removes what replace has kept.
 #   run      runs a command.
@@ -50,7 +50,7 @@ main() {
     run) run_command ;;
     *)
       if [ -z "$as_root" ] || [ -n "$who" ]; then open_answer "$verb"; "$verb"_files; close_answer
-      else in_root "$verb" || { frame=$nonce-$verb; stop root 'a command failed'; }; fi
+      else in_root "$verb" || { frame=$nonce-$verb; stop shell 'a command failed'; }; fi
       ;;
   esac
 }
@@ -276,7 +276,7 @@ look_at_places() {
   say_listening
   unit='' place='' is_roots=''
   for f in $folders; do
-    if [ -d "$f" ]; then say exists "$f"; place=1; continue; fi
+    if [ -d "$f" ]; then place=1; continue; fi
     while [ -n "$f" ] && [ ! -e "$f" ]; do f=${f%/*}; done
     # Root looks at one that can't be seen from here.
     [ -x "${f:-/}" ] || place=1
@@ -298,7 +298,7 @@ look_at_places() {
   why=$said
   # Runs sudo alone to learn whose failure it is.
   said=$(eval "$sudo true" 2>&1) || stop root "$said"
-  stop look "${why:-a command failed there}"
+  stop shell "${why:-a command failed}"
 }
 
 # Each port on which a process listens at one of the addresses: proc_pid_net(5), where 0A is LISTEN. The kernel goes through all its
@@ -381,7 +381,7 @@ resolve() {
 say_links() {
   owners=$(stat -c '%u %n' -- $ways 2>/dev/null) || :
   while read -r owner name; do
-    case $owner in ''|0) ;; *) say link "$owner" "$name"; return 0 ;; esac
+    case $owner in ''|0) ;; *) say link "$name"; return 0 ;; esac
   done <<OWNERS
 $owners
 OWNERS
@@ -510,11 +510,11 @@ unpack() {
   TAR_OPTIONS='' tar -xompf "$archive" -C "$archive-unpacked" -- $paths
   news=''
   for target in $paths; do news="$news $archive-unpacked/$target"; done
-  with_lines say_sums "$files" | sha256sum -c >/dev/null
+  with_lines print_sums "$files" | sha256sum -c >/dev/null
   # rename(2) does not wait for the data.
   said=$(sync -- $news 2>&1) || stop undone "$said"
 }
-say_sums() {
+print_sums() {
   for line do
     set -- $line
     printf '%s  %s\n' "$2" "$archive-unpacked/$1"
@@ -696,7 +696,7 @@ run_command() {
   answer=$(printf '%s\n' 'code=0' 'said=$( {' "$command" '} </dev/null 2>&1) || code=$?' \
     'printf "status %s\n%s\n" "$code" "$said" | head -n 40' | eval "$sudo sh -s") || answer=''
   open_answer run
-  [ -n "$answer" ] || stop root 'a command failed'
+  [ -n "$answer" ] || stop shell 'a command failed'
   with_lines say_lines "$answer"
   close_answer
 }

@@ -7,7 +7,7 @@ import { doing, Failure, runAgain } from '../failure.ts'
 import { clientPairFile, encryptionConfigFile, type FileNames, kubeconfigFile } from '../files/names.ts'
 import { secretMode } from '../files/plain-file.ts'
 import type { Part } from '../kubernetes/kubeconfig.ts'
-import { message, newNonce, notWhole, readAnswer, type Verb } from './channel.ts'
+import { message, newNonce, notWhole, readAnswer, shellEnded, type Verb } from './channel.ts'
 import type { Connection } from './connection.ts'
 import type { FileAccess, FileState } from './place.ts'
 import { type NodeState, readFolder, readListening, readState } from './state.ts'
@@ -80,7 +80,7 @@ export function listenLines(address: string, ports: readonly number[]): string[]
   return ['now', ...rows]
 }
 
-/** Files to be replaced as one set: of the folder by new ones, or, with `sudo`, where units read by those of the folder. */
+/** Files to replace as one set: in the folder with those of an archive, or, with `sudo`, where units read with those of the folder. */
 export interface Replacement {
   /** Absolute. */
   readonly folder: string
@@ -156,6 +156,7 @@ export interface Root {
   readonly sudo: string
 }
 
+const runLines = (sudo: string, command: string) => [`sudo ${sudo}`, ...command.split('\n').map((line) => `do ${line}`)]
 const rootLines = ({ folder, sudo }: Root) => [`folder ${folder}`, `sudo ${sudo}`]
 
 export class Node {
@@ -195,10 +196,6 @@ export class Node {
    * was changed, unless it says otherwise.
    */
   async replace(change: Replacement, archive?: Archive): Promise<NodeState | undefined> {
-    const read = (output: string, nonce: string) => {
-      const records = this.#done(output, nonce, 'replace')
-      return change.tidied && readFolder(records)
-    }
     try {
       if (archive) await this.#copy(archive, `${change.folder}/${archive.name}`)
       archive?.copied()
@@ -206,7 +203,8 @@ export class Node {
       // What fails before it has answered has replaced nothing.
       const output = await this.#connection.run(message('replace', replaceLines(change, archive?.name), nonce))
       try {
-        return read(output, nonce)
+        const records = this.#done(output, nonce, 'replace')
+        return change.tidied && readFolder(records)
       } catch (error) {
         throw asUnknown(this.name, error, 'could not be inspected afterwards')
       }
@@ -236,19 +234,18 @@ export class Node {
    * `timed-out` if the command has not ended by then.
    */
   run({ sudo, command, limit }: { readonly sudo: string; readonly command: string; readonly limit?: number }) {
-    const lines = [`sudo ${sudo}`, ...command.split('\n').map((line) => `do ${line}`)]
     const read = (output: string, nonce: string) => {
       const [first = '', ...said] = this.#done(output, nonce, 'run').map((record) => record.replace(/^said /, ''))
       const [, status] = /^status (\d{1,3})$/.exec(first) ?? []
       if (status === undefined) throw notWhole()
       return { status: Number(status), said: said.join('\n') }
     }
-    return this.#ask('run', lines, read, { limit })
+    return this.#ask('run', runLines(sudo, command), read, { limit })
   }
 
-  /** Runs a script on an open connection, even after the run was interrupted. Never throws. */
-  tidy(script: string): Promise<void> {
-    return this.#connection.tidy(script)
+  /** Runs the command as the login user on an open connection, even after the run was interrupted. Never throws. */
+  tidy(command: string): Promise<void> {
+    return this.#connection.tidy(message('run', runLines('', command), newNonce()))
   }
 
   /** Bytes to and from a port as the node reaches it: `tunnel` of connection.ts. */
@@ -286,7 +283,7 @@ export class Node {
   #done(output: string, nonce: string, verb: Verb): readonly string[] {
     const { records, stopped } = readAnswer(output, nonce, verb)
     if (!stopped) return records
-    if (stopped.why === 'root') throw new Failure(`root's shell ended early: ${stopped.said}`, { code: 'other' })
+    if (stopped.why === 'shell') throw shellEnded(stopped.said)
     const stop = stops.get(stopped.why)
     if (!stop) throw notWhole().with({ node: this.name })
     const { what, code, remedy } = stop
@@ -295,7 +292,7 @@ export class Node {
 }
 
 /** A command that failed, or an incomplete answer: the state of the node is unknown. */
-export function asUnknown(node: string, error: unknown, trouble = 'could not be inspected'): unknown {
+export function asUnknown<E>(node: string, error: E, trouble = 'could not be inspected'): E | Failure {
   if (!(error instanceof Failure) || !(error.code === 'other' || error.code === 'no-answer')) return error
   const remedy = error.remedy ?? `fix that there, then ${runAgain}`
   return new Failure(`${trouble}: ${error.what}`, { node, code: 'not-looked-at', remedy })

@@ -121,8 +121,10 @@ function lineOf(text: string, pattern: RegExp): string {
   return text.split(/\r?\n/).find((line) => pattern.test(line)) ?? lastLine(text)
 }
 
+/** Without a line by which a tool ends after it has said what failed. */
 function lastLine(text: string): string {
-  return text.trim().split(/\r?\n/).at(-1) ?? ''
+  const lines = text.trim().split(/\r?\n/)
+  return lines.findLast((line) => !/Exiting with failure status|failed to upload file/.test(line)) ?? lines.at(-1) ?? ''
 }
 
 /** A command by which ssh offers to accept the keys: ssh knows the name, port, jump hosts and known_hosts file. */

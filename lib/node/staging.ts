@@ -13,8 +13,8 @@ export interface StagingOwner {
   readonly run: string
 }
 
-/** Root's, for all who change the node, whoever they log in as. A folder in it marks the node as drained; that outlasts a reboot. */
-export const nodeFolder = '/var/lib/harderway'
+/** Root's. A folder in it marks the node as drained, and outlasts a reboot; replace locks it. node.sh names the same. */
+export const marksFolder = '/var/lib/harderway'
 
 /** Seconds: far more than connection.ts allows a run for everything that it does on a node. */
 export const longestUse = 900

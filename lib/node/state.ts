@@ -2,11 +2,11 @@
 import { createHash } from 'node:crypto'
 import { formatAddress } from '../address.ts'
 import { Failure } from '../failure.ts'
-import { notWhole, readAnswer } from './channel.ts'
+import { notWhole, readAnswer, shellEnded } from './channel.ts'
 import { type Account, type FileState, type FilesSeen, root } from './place.ts'
 import type { Leftover } from './staging.ts'
 
-/** Files of the folder by name, those where units read by absolute path. */
+/** Its own files are those of the folder, by name. */
 export interface NodeState extends FilesSeen {
   /** The absolute path of its folder; undefined where that does not exist. */
   readonly folder: string | undefined
@@ -22,7 +22,7 @@ export interface NodeState extends FilesSeen {
   readonly places: PlacesState | Failure | undefined
 }
 
-/** The places where the units of a node read our files, as root sees them. */
+/** The places where the units of a node read our files, as root sees them: by absolute path, links resolved. */
 export interface PlacesState extends FilesSeen {
   /** Seconds since 1970 by the node's clock. */
   readonly now: number
@@ -138,7 +138,7 @@ const readers: readonly (readonly [RegExp, (draft: Records, record: string, ...p
   ],
   [/^(?: [0-9a-f]{2}){1,64} ?$/, ({ content }, record) => present(content.at(-1)).lines.push(record)],
   [new RegExp(`^real ${path} ${path}$`), ({ real }, _, from = '', to = '') => setOnce(real, from, to)],
-  [new RegExp(String.raw`^link \d{1,10} ${path}$`), ({ links }, _, link = '') => links.push(link)],
+  [new RegExp(`^link ${path}$`), ({ links }, _, link = '') => links.push(link)],
   [new RegExp(`^odd ${path}$`), ({ odd }, _, each = '') => odd.push(each)],
   [/^account (\d{1,10}) (\d{1,10}(?: \d{1,10})*) (\S+:.*)$/, addAccount],
   [/^(clock) (\d{1,12} \d{1,15})$/, ({ single }, _, key = '', value = '') => setOnce(single, key, value)],
@@ -196,16 +196,7 @@ export function readState(output: string, nonce: string): NodeState {
   const { records, stopped } = readAnswer(output, nonce, 'folder')
   if (stopped) throw new Failure(`${stopped.said} can't be entered`, { code: 'no-answer' })
   const state = readFolder(records)
-  if (!output.includes(`${nonce}-places `)) return state
-  const places = tryPlaces(output, nonce)
-  if (places instanceof Failure) return { ...state, places }
-  const merged = <T>(one: ReadonlyMap<string, T>, other: ReadonlyMap<string, T>) => new Map([...one, ...other])
-  return {
-    ...state,
-    files: merged(state.files, places.files),
-    contents: merged(state.contents, places.contents),
-    places,
-  }
+  return output.includes(`${nonce}-places `) ? { ...state, places: tryPlaces(output, nonce) } : state
 }
 
 export function readFolder(records: readonly string[]): NodeState {
@@ -240,7 +231,7 @@ export function readPlaces(output: string, nonce: string): PlacesState {
     ? readAnswer(output, nonce, 'root')
     : { records: [], stopped: undefined }
   if (stopped?.why === 'root') throw new Failure(stopped.said, { code: 'no-root' })
-  if (stopped) throw new Failure(`root's shell ended early: ${stopped.said}`, { code: 'other' })
+  if (stopped) throw shellEnded(stopped.said)
   const draft = readRecords([...own.records, ...records])
   const { single, folders, real, links, odd, leftovers } = draft
   return {

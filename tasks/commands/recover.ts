@@ -16,7 +16,7 @@ import { readPair, tryCertificate } from '../../lib/pki/pair.ts'
 import { certificatePem } from '../../lib/pki/pem.ts'
 import { formatReason, isRepair, type Reason } from '../../lib/reason.ts'
 import { formatDate, formatNames, quote } from '../../lib/wording.ts'
-import { readListening } from '../nodes/look.ts'
+import { readAllShown } from '../nodes/look.ts'
 import { clusterGraph } from '../phases/table.ts'
 import { writeAuth } from '../request/access.ts'
 import type { CommandRun } from '../request/command-run.ts'
@@ -244,7 +244,7 @@ async function findForeign(found: Run, node: ClusterNode, cas: readonly Certific
   const { api: name } = found.auth.files.names
   const units = nodeUnits(found.cluster, node)
   const ports = units.flatMap(({ serves }) => serves.filter((each) => each.name === name).map(({ port }) => port))
-  const open = await readListening(found, node, [...new Set(ports)])
+  const open = await readAllShown(found, node, [...new Set(ports)])
   const isOurs = (der: Buffer) => cas.some(({ publicKey }) => new X509Certificate(der).verify(publicKey))
   const foreign = open.filter(({ shown }) => shown !== 'nothing' && !isOurs(shown))
   const at = formatNames(foreign.map(({ port }) => String(port)))

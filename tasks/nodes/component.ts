@@ -106,18 +106,18 @@ export async function readSelfMade(
   node: ClusterNode,
   units: readonly Unit[],
 ): Promise<Life | undefined> {
-  const [port] = units.flatMap(({ serves }) => serves.filter(({ selfMade }) => selfMade !== undefined))
-  const shown = port ? await readShown(asking, node, port.port, port.selfMade) : 'nothing'
-  if (shown === 'nothing') return undefined
+  const port = units.flatMap(({ serves }) => serves).find(({ selfMade }) => selfMade !== undefined)
+  const shown = port && (await readShown(asking, node, port.port, port.selfMade))
+  if (!shown || shown === 'nothing') return undefined
   const { subjectAltName = '', validFromDate: notBefore, validToDate: notAfter } = new X509Certificate(shown)
-  // OpenSSL takes a certificate whose dates are none.
+  // OpenSSL accepts a certificate with invalid dates.
   if ([notBefore, notAfter].some((date) => Number.isNaN(date.getTime()))) return undefined
   // An older one, or what stands before it, may show the cluster's.
-  return subjectAltName.split(', ').includes(`DNS:${port?.selfMade}`) ? { notBefore, notAfter } : undefined
+  return subjectAltName.split(', ').includes(`DNS:${port.selfMade}`) ? { notBefore, notAfter } : undefined
 }
 
 /** From when on it counts as ending: renewBefore, and at most the last third of its life. */
-export function endsFrom({ cluster }: Pick<Run, 'cluster'>, { notBefore, notAfter }: Life): Date {
+export function renewsFrom({ cluster }: Pick<Run, 'cluster'>, { notBefore, notAfter }: Life): Date {
   const life = notAfter.getTime() - notBefore.getTime()
   return new Date(notAfter.getTime() - Math.min(cluster.certificates.renewBefore, life / 3))
 }
@@ -134,7 +134,7 @@ export async function withApi<T>(asking: Asking, node: ClusterNode, work: (api: 
   return withClient(asking, node, apiServer, work)
 }
 
-/** The encryption config that an API server has loaded, as its metrics tell. */
+/** The encryption config that an API server has loaded, as its metrics report. */
 export interface LoadedConfig {
   /** SHA-256 of the file, in hex: from Kubernetes 1.34 on. */
   readonly digest: string | undefined

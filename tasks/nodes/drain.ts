@@ -3,7 +3,7 @@ import { randomBytes } from 'node:crypto'
 import type { ClusterNode } from '../../lib/cluster/cluster.ts'
 import { Failure, runAgain } from '../../lib/failure.ts'
 import type { Run } from '../../lib/graph/run.ts'
-import { namesOf, nodeFolder } from '../../lib/node/staging.ts'
+import { marksFolder, namesOf } from '../../lib/node/staging.ts'
 import { excerpt, quote } from '../../lib/wording.ts'
 import { addressOf } from './component.ts'
 import { stagingOwner } from './folder.ts'
@@ -33,7 +33,7 @@ export function drainedByAnother(node: ClusterNode, [mark = '']: readonly string
   return new Failure('another run is restarting its units, or was killed meanwhile', {
     node: node.name,
     code: 'busy',
-    remedy: `${runAgain} when that one has ended; if none is at work, undrain it, and remove there: ${nodeFolder}/${mark}`,
+    remedy: `${runAgain} when that one has ended; if none is at work, undrain it, and remove there: ${marksFolder}/${mark}`,
   })
 }
 
@@ -63,7 +63,7 @@ async function change(run: Run, gateway: ClusterNode, node: ClusterNode, what: '
   const there = await run.connect(gateway)
   const outcome = await there.run({ sudo: '', command, limit }).catch(async (error) => {
     // The run was ended by a signal: tries to undrain all the same.
-    if (what === 'undrain') await there.tidy(`${command}\n`)
+    if (what === 'undrain') await there.tidy(command)
     if (error instanceof Failure && error.code === 'timed-out') return undefined
     throw error
   })
@@ -80,12 +80,12 @@ async function change(run: Run, gateway: ClusterNode, node: ClusterNode, what: '
 
 /** Returns what the script prints, among what tools there may say. */
 async function runAmongMarks(run: Run, node: ClusterNode, script: readonly string[]): Promise<string> {
-  const command = [`mkdir -p -m 700 -- ${nodeFolder} && cd -- ${nodeFolder} || exit`, ...script].join('\n')
+  const command = [`mkdir -p -m 700 -- ${marksFolder} && cd -- ${marksFolder} || exit`, ...script].join('\n')
   const { status, said } = await (await run.connect(node)).run({ sudo: installOf(run).sudo, command })
   if (status === 0) return said
   throw new Failure(`its mark for a drain could not be changed: ${excerpt(said)}`, {
     node: node.name,
     code: 'not-marked',
-    remedy: `see what mkdir and rm say in ${nodeFolder} there; then ${runAgain}`,
+    remedy: `see what mkdir and rm say in ${marksFolder} there; then ${runAgain}`,
   })
 }

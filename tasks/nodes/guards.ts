@@ -11,8 +11,7 @@ import { caName } from '../../lib/files/names.ts'
 import type { Run } from '../../lib/graph/run.ts'
 import { isOlder, isPreviousCa, lacksOurKey, otherIdentity } from '../../lib/kubernetes/identity.ts'
 import { readClientCertificate, readEmbeddedCa } from '../../lib/kubernetes/kubeconfig.ts'
-import type { FileState } from '../../lib/node/place.ts'
-import { largestFile } from '../../lib/node/place.ts'
+import { type FileState, type FilesSeen, largestFile } from '../../lib/node/place.ts'
 import { type NodeState, realPath } from '../../lib/node/state.ts'
 import { type Certificate, isIssuedBy, readCertificates } from '../../lib/pki/certificate.ts'
 import { nextStart, ownCas } from '../../lib/pki/pair.ts'
@@ -36,20 +35,19 @@ export interface HeldFile {
 
 /** In the folder, and where units read. The check of `install` reports places that could not be looked at. */
 export function heldOn({ cluster, options }: Run, node: ClusterNode, seen: NodeState): HeldFile[] {
-  const { files, contents, places } = seen
+  const { places } = seen
   // --prune would remove identity files that do not belong there.
   const names = [...nodeFiles(cluster, node), ...(options.prune ? identityFiles(cluster).keys() : [])]
-  const looked = places === undefined || places instanceof Failure ? [] : [places]
-  const atPlaces = looked.flatMap((seen) =>
-    nodeUnits(cluster, node).flatMap((unit) =>
-      unit.files.map(({ file, path }) => [realPath(seen, path), file] as const),
-    ),
-  )
-  const all = new Map([...names.map((name) => [name, name] as const), ...atPlaces])
-  return [...all].flatMap(([at, file]) => {
-    const state = files.get(at)
-    return state ? [{ file, at, state, bytes: contents.get(at), isPlace: at.startsWith('/') }] : []
-  })
+  const inFolder = names.flatMap((name) => heldAt(seen, name, name))
+  if (!places || places instanceof Failure) return inFolder
+  const rows = nodeUnits(cluster, node).flatMap((unit) => unit.files)
+  const atPlaces = new Map(rows.map(({ file, path }) => [realPath(places, path), file]))
+  return [...inFolder, ...[...atPlaces].flatMap(([at, file]) => heldAt(places, at, file))]
+}
+
+function heldAt({ files, contents }: FilesSeen, at: string, file: string): HeldFile[] {
+  const state = files.get(at)
+  return state ? [{ file, at, state, bytes: contents.get(at), isPlace: at.startsWith('/') }] : []
 }
 
 export interface Other {

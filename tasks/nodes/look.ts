@@ -73,7 +73,7 @@ function explained({ cluster: { install } }: Run, node: ClusterNode, look: NodeS
     return { ...look, places: failure }
   }
   if (!(places instanceof Failure)) return look
-  if (!install || places.code !== 'no-root') return { ...look, places: asUnknown(node.name, places) as Failure }
+  if (!install || places.code !== 'no-root') return { ...look, places: asUnknown(node.name, places) }
   const failure = new Failure(`can't become root (${install.sudo}): ${places.what}`, {
     node: node.name,
     code: 'no-root',
@@ -115,7 +115,7 @@ export async function lookAtMachine(run: Run, node: ClusterNode, ports: readonly
 }
 
 /** What a node shows on those of the ports that something listens on; it is asked about no other. */
-export async function readListening(run: Run, node: ClusterNode, ports: readonly number[]) {
+export async function readAllShown(run: Run, node: ClusterNode, ports: readonly number[]) {
   const listening = (await lookAtMachine(run, node, ports)).ports
   const open = ports.filter((port) => listening.has(port))
   return Promise.all(open.map(async (port) => ({ port, shown: await readShown({ run }, node, port) })))

@@ -17,7 +17,7 @@ import { identityFiles } from '../tables/files.ts'
 import { nodeUnits } from '../tables/places.ts'
 import { waysOutOfLost } from './fetch-command.ts'
 import { heldOn } from './guards.ts'
-import { lookAtNode, readListening, withPlaces } from './look.ts'
+import { lookAtNode, readAllShown, withPlaces } from './look.ts'
 
 /** A part of the identity, such as the CA. */
 interface IdentityPart {
@@ -121,7 +121,7 @@ async function readAllServed(run: Run, node: ClusterNode) {
   const portsOf = (units: readonly Pick<Unit, 'serves'>[]) =>
     units.flatMap(({ serves }) => serves.map(({ port }) => port))
   const ports = [...new Set(portsOf(layoutOf(run.cluster).units))]
-  const open = await readListening(run, node, ports)
+  const open = await readAllShown(run, node, ports)
   const own = portsOf(nodeUnits(run.cluster, node))
   return {
     served: open.flatMap(({ port, shown }) => (shown === 'nothing' ? [] : [{ port, der: shown }])),

@@ -1,4 +1,4 @@
-/** Replaces the files of a node, all or none: those of its folder by those of auth/, and those where its units read by the folder's. */
+/** Replaces the files of a node, all or none: in its folder with those of auth/, where its units read with those of the folder. */
 import { randomBytes } from 'node:crypto'
 import type { ClusterNode } from '../../lib/cluster/cluster.ts'
 import { Failure, runAgain } from '../../lib/failure.ts'
@@ -87,7 +87,7 @@ function refuseWrong(run: Run, node: ClusterNode, seen: NodeState): void {
 /** Throws a Failure if not all files are installed afterwards, or if the old files have changed since the look. */
 export async function replaceAtPlaces(
   { run, node }: NodeRun,
-  { folder, files: seen }: UnitsFound,
+  { folder, places: { files: seen } }: UnitsFound,
   { wanted, all }: { readonly wanted: readonly WantedPlace[]; readonly all: readonly WantedPlace[] },
 ): Promise<void> {
   if (wanted.length === 0) return
@@ -108,19 +108,18 @@ export async function replaceAtPlaces(
 
 /** Throws a Failure where they are not back. */
 export async function putBack(on: NodeRun, found: UnitsFound, paths: readonly string[]): Promise<void> {
-  const at = rootOf(on, found, paths)
-  if (at) await (await on.run.connect(on.node)).back(at, paths)
+  await (await on.run.connect(on.node)).back(rootOf(on, found, paths), paths)
 }
 
 /** The files are those that are proven, each with its digest. Throws a Failure where the old ones could not be removed. */
 export async function forgetOld(on: NodeRun, found: UnitsFound, files: ReadonlyMap<string, string>): Promise<void> {
-  const at = rootOf(on, found, [...files.keys()])
-  if (at) await (await on.run.connect(on.node)).forget(at, files)
+  if (files.size === 0) return
+  await (await on.run.connect(on.node)).forget(rootOf(on, found, [...files.keys()]), files)
 }
 
-/** Undefined where there is nothing to do. */
-function rootOf({ run }: NodeRun, { folder }: UnitsFound, [path]: readonly string[]): Root | undefined {
-  return path === undefined ? undefined : { folder: folder ?? folderOf(path), sudo: installOf(run).sudo }
+/** The node's folder may be gone: it is only locked here, so that of the first place serves too. */
+function rootOf({ run }: NodeRun, { folder }: UnitsFound, [path = '']: readonly string[]): Root {
+  return { folder: folder ?? folderOf(path), sudo: installOf(run).sudo }
 }
 
 /** Milliseconds for a restart or a drain: install.timeout, but at least two minutes. */

@@ -1,4 +1,4 @@
-/** What the main process of a unit was told: its flags, and the YAML file that its --config names. Pure. */
+/** The settings of a unit's main process: its flags, and the YAML file that its --config names. Pure. */
 import { isMap } from 'yaml'
 import { type PlacesState, realPath } from '../../lib/node/state.ts'
 import { parseYaml } from '../../lib/yaml.ts'

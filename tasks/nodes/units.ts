@@ -17,13 +17,14 @@ import { certTable } from '../tables/certs.ts'
 import { nodeUnits } from '../tables/places.ts'
 import {
   addressOf,
-  endsFrom,
+  isApiServer,
   type Life,
   type LoadedConfig,
   readHealth,
   readLoadedConfig,
   readSelfMade,
   readShown,
+  renewsFrom,
   type Shown,
 } from './component.ts'
 import { digestAt, installOf, lookAtMachine, lookAtNode, placesOf, repeat } from './look.ts'
@@ -33,7 +34,7 @@ export interface UnitsFound extends NodeState {
   readonly places: PlacesState
   /** The certificates that are served, by port. */
   readonly served: ReadonlyMap<number, Shown>
-  /** Of the certificate that its API server has made itself; undefined if none runs. */
+  /** Of the certificate that its API server made itself; undefined where it shows none. */
   readonly selfMade: Life | undefined
   /** Why a unit that runs is not healthy, by its name. */
   readonly unhealthy: ReadonlyMap<string, string>
@@ -341,9 +342,8 @@ function checkUnit(
   // Nor do our credentials count that a plan replaces: the unit may refuse them for a good reason.
   const isAsked = places.length === 0 && !isReplaced(unit.health?.as ?? '')
   const state = stateOf(unit, isAsked ? found : { ...found, served: new Map(), unhealthy: new Map() })
-  const isSelfMade = unit.serves.some((port) => port.selfMade !== undefined)
-  const selfMadeEnds =
-    up && isSelfMade && selfMade && endsFrom(run, selfMade) <= run.now ? selfMade.notAfter : undefined
+  const isDue = up && isApiServer(unit) && selfMade && renewsFrom(run, selfMade) <= run.now
+  const selfMadeEnds = isDue ? selfMade.notAfter : undefined
   if (places.length + notLoaded.length + notServed.length === 0 && !selfMadeEnds && state === undefined)
     return undefined
   // One that systemd starts again and again gains nothing from a start with the same files.
@@ -383,7 +383,7 @@ function isLoaded({ unit, bundle }: Unit, path: string, places: PlacesState): bo
   return Math.abs(started - byPresentClock) <= sameClock || byPresentClock > changed
 }
 
-/** By the digest that the API server tells of its encryption config; without one, by clocks. */
+/** By the digest that the API server reports for its encryption config; without one, by clocks. */
 function hasLoaded(unit: Unit, { path, loads, mayReload }: Place, found: UnitsFound): boolean {
   const { places, config } = found
   if (mayReload && config?.digest !== undefined) return config.digest === fileAt(places, path)?.sha256

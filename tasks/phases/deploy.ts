@@ -9,7 +9,7 @@ import { prepareProbe } from '../../lib/kubernetes/probe.ts'
 import type { NodeState } from '../../lib/node/state.ts'
 import type { Look, ReasonOf } from '../../lib/reason.ts'
 import { formatDate } from '../../lib/wording.ts'
-import { endsFrom, type Life, readSelfMade } from '../nodes/component.ts'
+import { type Life, readSelfMade, renewsFrom } from '../nodes/component.ts'
 import {
   checkNode,
   everything,
@@ -51,11 +51,13 @@ export async function checkFolder({ run, node, names }: OfNode, force?: Force): 
     install && !wrong
       ? await tryToAwait(async () => (await import('../nodes/units.ts')).lookAtUnits(run, node, look))
       : undefined
-  const ends = install ? undefined : await tryToAwait(() => readSelfMade({ run }, node, nodeUnits(run.cluster, node)))
-  const warnings = [warning, ends && warningOn(run, node, ends)].filter(Boolean)
+  const selfMade = install
+    ? undefined
+    : await tryToAwait(() => readSelfMade({ run }, node, nodeUnits(run.cluster, node)))
+  const warnings = [warning, selfMade && warningOn(run, node, selfMade)].filter(Boolean)
   return {
     reasons: wrong ? [wrong] : [],
-    ...(ends && { until: ends.notAfter, renewsFrom: endsFrom(run, ends) }),
+    ...(selfMade && { until: selfMade.notAfter, renewsFrom: renewsFrom(run, selfMade) }),
     warning: warnings.length > 0 ? warnings.join('; ') : undefined,
     found: { look, checked, units },
   }
@@ -63,8 +65,8 @@ export async function checkFolder({ run, node, names }: OfNode, force?: Force): 
 
 /** Without `install` nothing here restarts it. */
 function warningOn(run: Run, { name }: ClusterNode, life: Life): string | undefined {
-  if (endsFrom(run, life) > run.now) return undefined
-  return `${name}: the certificate that kube-apiserver made itself at its start expires ${formatDate(life.notAfter, run.now)}, and it fails then: restart it there before: sudo systemctl restart kube-apiserver`
+  if (renewsFrom(run, life) > run.now) return undefined
+  return `${name}: the certificate that kube-apiserver made itself at its start expires ${formatDate(life.notAfter, run.now)}; kube-apiserver fails when it does. Restart it there before then: sudo systemctl restart kube-apiserver`
 }
 
 export function foreseeCopies(

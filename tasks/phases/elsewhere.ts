@@ -16,12 +16,12 @@ import type { InstallFound } from './install.ts'
 export function deployTargets(cluster: Cluster, earlier: readonly Target[]): Target[] {
   const makers = new Map(earlier.flatMap(({ id, makes }) => makes.map((file): [string, string] => [file, id])))
   const known = new Set(makers.keys())
-  const folders = Map.groupBy(cluster.nodes, folderOf)
+  const folders = Map.groupBy(cluster.nodes, folderKey)
   // The node's install uses the same connection. With more nodes than are worked on at once, too many would stay open.
   const keepsConnection = cluster.install !== undefined && cluster.nodes.length <= cluster.ssh.concurrency
   const load = () => import('./deploy.ts')
   return cluster.nodes.map((node): Target<DeployFound> => {
-    const names = { known, together: folders.get(folderOf(node)) ?? [] }
+    const names = { known, together: folders.get(folderKey(node)) ?? [] }
     return {
       id: deployId(node),
       phase: 'deploy',
@@ -40,7 +40,7 @@ export function deployTargets(cluster: Cluster, earlier: readonly Target[]): Tar
 }
 
 /** By cluster.yaml only: the same folder may have other names. */
-function folderOf({ host, port = 22, user, directory }: ClusterNode): string {
+function folderKey({ host, port = 22, user, directory }: ClusterNode): string {
   const home = directory.startsWith('~') ? user : ''
   return [host, port, home, directory.replace(/(.)\/$/, '$1')].join(' ')
 }
@@ -114,7 +114,7 @@ export function localKubeconfigTargets(cluster: Cluster): Target[] {
       id,
       phase: id,
       needs: [caName, admin.id],
-      after: cluster.nodes.filter(({ role }) => role === 'control').map(({ name }) => `deploy/${name}`),
+      after: cluster.nodes.filter(({ role }) => role === 'control').map(deployId),
       afterAny: true,
       makes: [],
       purpose: 'your kubectl',

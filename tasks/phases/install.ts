@@ -4,11 +4,11 @@ import type { Change } from '../../lib/change.ts'
 import type { ClusterNode } from '../../lib/cluster/cluster.ts'
 import type { Run } from '../../lib/graph/run.ts'
 import type { Force, Work } from '../../lib/graph/target.ts'
-import { nodeFolder } from '../../lib/node/staging.ts'
+import { marksFolder } from '../../lib/node/staging.ts'
 import type { Look, Reason } from '../../lib/reason.ts'
 import { formatNames } from '../../lib/wording.ts'
 import type { Unit } from '../layouts/layout.ts'
-import { endsFrom } from '../nodes/component.ts'
+import { renewsFrom } from '../nodes/component.ts'
 import { splitMarks } from '../nodes/folder.ts'
 import { guard, type Other } from '../nodes/guards.ts'
 import { installOf } from '../nodes/look.ts'
@@ -40,7 +40,7 @@ export async function checkUnits(
 
 function checkFound({ run, node }: OnNode, found: UnitsFound, force?: Force): Look<InstallFound> {
   const others = guard(run, node, found, force !== undefined)
-  return { ...checkNode(run, node, found), found: { ...found, others } }
+  return { ...checkInstalled(run, node, found), found: { ...found, others } }
 }
 
 export async function updateUnits({ run, node }: OnNode, { found, signal, force, tell }: Work<InstallFound>) {
@@ -68,7 +68,7 @@ async function forcedReasons({ run, node }: OnNode, found: UnitsFound): Promise<
   return verdicts.flatMap(({ reason }) => reason ?? [])
 }
 
-function checkNode(run: Run, node: ClusterNode, found: UnitsFound): Look {
+function checkInstalled(run: Run, node: ClusterNode, found: UnitsFound): Look {
   const { undrain } = installOf(run)
   const installed = checkUnitsOf(run, node, found)
   const marks = splitMarks(run, found)
@@ -83,7 +83,7 @@ function checkNode(run: Run, node: ClusterNode, found: UnitsFound): Look {
   const warning = warningOf(node, installed, { rotating, unmanaged, marks, undrain })
   return {
     reasons,
-    ...(found.selfMade && { until: found.selfMade.notAfter, renewsFrom: endsFrom(run, found.selfMade) }),
+    ...(found.selfMade && { until: found.selfMade.notAfter, renewsFrom: renewsFrom(run, found.selfMade) }),
     // A unit that is not installed has nothing to load.
     staysFresh: installed.length === 0,
     units: installed.map(({ unit }) => unit.unit),
@@ -133,7 +133,7 @@ function warningOf(
       `${name}: another run is restarting its units, or was killed meanwhile: it may be drained`,
     marks.left.length > 0 &&
       undrain === '' &&
-      `${name} may be left drained, and cluster.yaml has no install.undrain: undrain it, then remove ${nodeFolder} there`,
+      `${name} may be left drained, and cluster.yaml has no install.undrain: undrain it, then remove ${marksFolder} there`,
     rotating.length > 0 &&
       `${name}: ${formatNames(rotating)} rotates its client certificate itself: its kubeconfig is left alone`,
     stopped.length > 0 && `${name}: ${formatNames(stopped)} does not run; its files are installed`,

@@ -42,7 +42,7 @@ export interface NodeItem extends Pick<Item, 'state' | 'why'> {
   readonly deployed: boolean | undefined
   readonly installed: boolean | undefined
   readonly loaded: boolean | undefined
-  /** When the certificate ends that its API server has made itself. */
+  /** When the certificate that its API server made itself expires. */
   readonly until: Date | undefined
 }
 
@@ -257,7 +257,8 @@ function takeNodes(seen: Observation): NodeItem[] {
       why: [...new Set(shown.map(({ why }) => why))].join('; '),
       deployed: answerOf(deploy, ({ reasons }) => ownReasons(reasons).length === 0),
       installed: isInstalled(({ places }) => places.length > 0),
-      loaded: isInstalled(() => true),
+      // What is not installed yet is loaded by nobody.
+      loaded: install && 'units' in install && install.units?.length === 0 ? undefined : isInstalled(() => true),
       until: [install, deploy].flatMap((outcome) => (outcome && 'until' in outcome ? (outcome.until ?? []) : []))[0],
     }
   })

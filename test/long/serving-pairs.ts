@@ -11,7 +11,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { message, readAnswer, type Verb } from '../../lib/node/channel.ts'
 import { replaceLines } from '../../lib/node/node.ts'
-import { nodeFolder } from '../../lib/node/staging.ts'
+import { marksFolder } from '../../lib/node/staging.ts'
 import { eventually } from '../support/programs.ts'
 import { shakeHands } from './handshakes.ts'
 
@@ -49,7 +49,7 @@ function replace({ certificate, key }: { certificate: Buffer; key: Buffer }): vo
     return { path: join(etcd, file), digest, from: { file, part: undefined, access: { uid: 0, gid: 0, mode: 0o600 } } }
   })
   const ask = (verb: Verb, lines: readonly string[]) => {
-    const input = message(verb, lines, nonce).replaceAll(nodeFolder, place)
+    const input = message(verb, lines, nonce).replaceAll(marksFolder, place)
     const output = execFileSync('sh', { input, cwd: place, encoding: 'utf8' })
     assert.equal(readAnswer(output, nonce, verb).stopped, undefined)
   }

@@ -21,7 +21,7 @@ import { formatKubeconfig, partOf } from '../../../lib/kubernetes/kubeconfig.ts'
 import { message, readAnswer, type Verb } from '../../../lib/node/channel.ts'
 import { lookLines, type Replacement, replaceLines } from '../../../lib/node/node.ts'
 import { newSuffix, oldSuffix } from '../../../lib/node/place.ts'
-import { nodeFolder } from '../../../lib/node/staging.ts'
+import { marksFolder } from '../../../lib/node/staging.ts'
 import { readState } from '../../../lib/node/state.ts'
 import { harderWay } from '../../../tasks/layouts/harder-way.ts'
 import { fakeTool, scratch, sha256, snapshot } from '../../support/files.ts'
@@ -48,7 +48,7 @@ function folders(t: TestContext) {
 /** Not the machine's own. */
 const nodeFolderHere = mkdtempSync(join(tmpdir(), 'harderway-run-'))
 after(() => rmSync(nodeFolderHere, { recursive: true }))
-const ownNodeFolder = (script: string) => script.replaceAll(nodeFolder, nodeFolderHere).replace('sleep 1', ':')
+const ownNodeFolder = (script: string) => script.replaceAll(marksFolder, nodeFolderHere).replace('sleep 1', ':')
 
 const linesOf = ({ folder, sudo, files }: Replacement) => [
   `folder ${folder}`,
@@ -343,6 +343,6 @@ inEachShell(({ run }) => {
   })
 
   test('a shell of root that does not start is reported', () => {
-    for (const sudo of ['false', 'exit 1;']) assert.equal(ran(sudo, 'echo one').stopped?.why, 'root', sudo)
+    for (const sudo of ['false', 'exit 1;']) assert.equal(ran(sudo, 'echo one').stopped?.why, 'shell', sudo)
   })
 })

@@ -122,6 +122,11 @@ test('the message names the node, the cause and what ssh said last', () => {
 
 test('what fits no cause is reported as it is, or by the status where nothing was said', () => {
   assert.equal(failed('sh: 1: tar: not found\n', { by: 'node' }).message, 'worker0: sh: 1: tar: not found')
+  const tar =
+    'tar: ca.pem: Cannot write: No space left on device\ntar: Exiting with failure status due to previous errors\n'
+  assert.match(failed(tar, { by: 'node' }).message, /No space left on device$/)
+  const scp = 'scp: dest open "x.tar": Permission denied\nscp: failed to upload file /a/files.tar to x.tar\n'
+  assert.match(failed(scp, { by: 'node' }).message, /Permission denied$/)
   assert.equal(failed('', { by: 'node', ended: 'status 7' }).message, 'worker0: ssh ended with status 7')
   assert.equal(failed(' \r\n\r\n', { by: 'node', ended: 'SIGKILL' }).message, 'worker0: ssh ended with SIGKILL')
 })

@@ -112,8 +112,7 @@ function lookAt(node: ClusterNode, folder: There = {}, places: There = {}, of = 
   )
   return {
     ...{ folder: '/home/ubuntu', open: undefined, uid: 0, leftovers: [], addresses: new Set() },
-    files: new Map([...own.files, ...seen.files]),
-    contents: new Map([...own.contents, ...seen.contents]),
+    ...own,
     places: seen,
   }
 }
@@ -146,7 +145,8 @@ describe('the machine that ssh reaches', () => {
     const look = lookAt(worker, {}, { '/var/lib/kubelet/kubeconfig': kubeconfig })
     assert.ok(look.places && !(look.places instanceof Failure))
     const own = new Set(['/var/lib/kubelet/w0.pem', '/var/lib/kubelet/w0-key.pem'])
-    return { ...look, files: new Map([...look.places.files].filter(([path]) => !own.has(path))) }
+    const files = new Map([...look.places.files].filter(([path]) => !own.has(path)))
+    return { ...look, files: new Map(), places: { ...look.places, files } }
   }
 
   test("is another node where its kubelet reads that node's certificate of our CA, and none of its own", () => {
@@ -219,9 +219,12 @@ describe("another cluster's identity", () => {
     const theirs = bytesOf(others, 'ca.pem')
     const moved: NodeState = {
       ...look,
-      files: new Map([...look.files, ['/srv/ca.pem', state({ sha256: sha256(theirs), size: theirs.length })]]),
-      contents: new Map([['/srv/ca.pem', theirs]]),
-      places: { ...look.places, real: new Map([['/etc/etcd/ca.pem', '/srv/ca.pem']]) },
+      places: {
+        ...look.places,
+        files: new Map([...look.places.files, ['/srv/ca.pem', state({ sha256: sha256(theirs), size: theirs.length })]]),
+        contents: new Map([['/srv/ca.pem', theirs]]),
+        real: new Map([['/etc/etcd/ca.pem', '/srv/ca.pem']]),
+      },
     }
     assert.equal(said(moved), 'c0 holds another CA (/srv/ca.pem)')
   })

@@ -53,7 +53,7 @@ for (const [title, found, expected] of [
     seen(same, unit({ places: [{ path: '/etc/etcd/ca.pem', what: 'differs' }] })),
     [true, false, false],
   ],
-  ['no unit is installed', seen(same, { ...same, units: [], note: 'not installed yet' }), [true, false, false]],
+  ['no unit is installed', seen(same, { ...same, units: [], note: 'not installed yet' }), [true, false, undefined]],
   [
     'a file differs in its folder',
     seen({ kind: 'stale', ...onNode({ differ: ['ca.pem'] }) }, unit({ notServed: [6443] })),
