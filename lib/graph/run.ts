@@ -20,6 +20,8 @@ export interface Run {
   command(task: string): string
   /** Reports something that belongs to no target. */
   note(text: string): void
+  /** By `status` and `report`, which also ask what no target is made of. */
+  readonly isObserved?: true
   /** In a plan: files of auth/ that would be written, so that every copy of them counts as different. */
   readonly pending?: ReadonlySet<string>
   /**

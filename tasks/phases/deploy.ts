@@ -51,9 +51,10 @@ export async function checkFolder({ run, node, names }: OfNode, force?: Force): 
     install && !wrong
       ? await tryToAwait(async () => (await import('../nodes/units.ts')).lookAtUnits(run, node, look))
       : undefined
-  const selfMade = install
-    ? undefined
-    : await tryToAwait(() => readSelfMade({ run }, node, nodeUnits(run.cluster, node)))
+  const isAsked = !install && run.isObserved
+  const selfMade = isAsked
+    ? await tryToAwait(() => readSelfMade({ run }, node, nodeUnits(run.cluster, node)))
+    : undefined
   const warnings = [warning, selfMade && warningOn(run, node, selfMade)].filter(Boolean)
   return {
     reasons: wrong ? [wrong] : [],

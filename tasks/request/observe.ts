@@ -43,7 +43,7 @@ export async function observe(
   const started = performance.now()
   const reporter = await given.progressFor(phases)
   const noting = { ...given, note: reporter.note }
-  const run = foresees ? withClockCheck(noting, graph, limits) : noting
+  const run = foresees ? withClockCheck(noting, graph, limits) : { ...noting, isObserved: true as const }
   const events: Event[] = []
   const emit = (event: Event) => {
     events.push(event)

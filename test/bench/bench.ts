@@ -18,6 +18,7 @@ import type { Sample } from './process.ts'
 
 const { values } = parseArgs({ options: { only: { type: 'string', default: '' }, beside: { type: 'string' } } })
 const only = new RegExp(values.only, 'i')
+const units: Readonly<Partial<Record<keyof Sample, string>>> = { seconds: 's', cpu: 's', mebibytes: 'MiB' }
 const load = loadavg().map((each) => Number(each.toFixed(2)))
 const all = [...groups, deployGroup, countGroup, ansibleGroup, installGroup]
 const outcomes: Outcome[] = []
@@ -48,8 +49,6 @@ async function measure(group: Group): Promise<Outcome[]> {
     for (const { run, samples } of pair % 2 === 0 ? sides : sides.toReversed()) samples.push(await run())
   return rows.map((row) => toOutcome(row, new Map(sides.map(({ name, samples }) => [name, samples]))))
 }
-
-const units: Readonly<Partial<Record<keyof Sample, string>>> = { seconds: 's', cpu: 's', mebibytes: 'MiB' }
 
 /** The ratio is that of the medians. A goal without a ratio is the most that any run may have. */
 function toOutcome({ what, ours, theirs, of, goal, nodes }: Row, samples: ReadonlyMap<string, readonly Sample[]>) {
