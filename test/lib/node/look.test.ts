@@ -279,7 +279,7 @@ fe8000000000000000fc00fffe000001 02 40 20 80     eth0`
     test('a script that was cut off anywhere does nothing', (t) => {
       const home = scratch(t)
       const script = makeScript('~/made')
-      for (let length = 1; length < script.length - 1; length += 97) {
+      for (let length = 1; length < script.length - 1; length += 331) {
         run(home, script.slice(0, length))
         assert.deepEqual(readdirSync(home), [], `of ${length} characters`)
       }

@@ -362,7 +362,7 @@ exit 1`,
     const script = scriptFor(home)
     stage(home)
     const old = snapshot(home)
-    for (let length = 1; length < script.length - 1; length += 211) {
+    for (let length = 1; length < script.length - 1; length += 499) {
       run(home, script.slice(0, length))
       assert.deepEqual(snapshot(home), old, `of ${length} characters`)
     }
