@@ -39,7 +39,7 @@ nl='
 # main PROGRAM VERB NONCE [root] < LINES. The program is this text: root's shell gets it from here.
 main() {
   program=$1 verb=$2 nonce=$3 who=${4-}
-  folder='' patterns='' expected='' others='' makes='' archive='' unchanged='' was='' removed='' leftovers='' modes=''
+  folder='' patterns='' expected='' others='' makes='' archive='' unchanged='' was='' removed='' leftovers='' modes='' unpacked=''
   sudo='' as_root='' asks='' units='' places='' folders='' early='' listens='' files='' paths='' reversed='' command=''
   lines=$(cat)
   exec </dev/null
@@ -88,6 +88,7 @@ read_request() {
       archive) archive=$value ;;
       file) files=$files$value$nl paths="$paths ${value%% *}" reversed="${value%% *} $reversed" ;;
       mode) modes=$modes$value$nl ;;
+      unpacked) unpacked=$unpacked$value$nl ;;
       remove) removed="$removed $value" ;;
       leftover) leftovers="$leftovers $value" ;;
       unchanged) unchanged="$unchanged $value" ;;
@@ -507,12 +508,24 @@ unpack() {
   mkdir -m 700 -- "$archive-unpacked"
   # GNU tar takes options from the environment too. The files get the node's own time, so that rsync, cp -u and backups see that
   # they are new.
-  TAR_OPTIONS='' tar -xompf "$archive" -C "$archive-unpacked" -- $paths
+  TAR_OPTIONS='' tar -xomf "$archive" -C "$archive-unpacked" -- $paths
+  # tar of busybox takes the umask from what another user than root unpacks.
+  with_lines open_up "$unpacked"
   news=''
   for target in $paths; do news="$news $archive-unpacked/$target"; done
   with_lines print_sums "$files" | sha256sum -c >/dev/null
   # rename(2) does not wait for the data.
   said=$(sync -- $news 2>&1) || stop undone "$said"
+}
+# MODE NAME...
+open_up() {
+  for line do
+    set -- $line
+    mode=$1 news=''
+    shift
+    for f do news="$news $archive-unpacked/$f"; done
+    chmod -- "$mode" $news
+  done
 }
 print_sums() {
   for line do

@@ -126,14 +126,14 @@ export interface Archive {
 
 export function replaceLines(
   { folder, sudo, files, unchanged, seen, tidied }: Replacement,
-  archive?: string,
+  archive?: Pick<Archive, 'name' | 'files'>,
 ): string[] {
   const lines = unchanged.flatMap((name) => seen.get(name)?.lines.split('\n') ?? [])
   const isStat = (line: string) => line.startsWith('file ')
   return [
     ...(tidied ? folderLines(folder, tidied.names) : [`folder ${folder}`]),
     ...(sudo === undefined ? [] : [`sudo ${sudo}`]),
-    ...(archive === undefined ? [] : [`archive ${archive}`]),
+    ...(archive ? [`archive ${archive.name}`, ...unpackedLines(archive)] : []),
     ...files.map(fileLine),
     ...(tidied?.modes ?? []).map(({ name, mode }) => `mode ${mode.toString(8)} ${name}`),
     ...(tidied?.pruned ?? []).map((name) => `remove ${name}`),
@@ -141,6 +141,15 @@ export function replaceLines(
     ...unchanged.map((name) => `unchanged ${name}`),
     ...[...lines.filter(isStat), ...lines.filter((line) => !isStat(line))].map((line) => `was ${line}`),
   ]
+}
+
+/** The modes of files that others may read. */
+function unpackedLines({ files }: Pick<Archive, 'files'>): string[] {
+  const open = Map.groupBy(
+    files.filter(({ mode }) => mode !== secretMode),
+    ({ mode }) => mode,
+  )
+  return [...open].map(([mode, group]) => `unpacked ${mode.toString(8)} ${group.map(({ name }) => name).join(' ')}`)
 }
 
 function fileLine({ path, digest, from }: NewFile): string {
@@ -201,7 +210,7 @@ export class Node {
       archive?.copied()
       const nonce = newNonce()
       // What fails before it has answered has replaced nothing.
-      const output = await this.#connection.run(message('replace', replaceLines(change, archive?.name), nonce))
+      const output = await this.#connection.run(message('replace', replaceLines(change, archive), nonce))
       try {
         const records = this.#done(output, nonce, 'replace')
         return change.tidied && readFolder(records)

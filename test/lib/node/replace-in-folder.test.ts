@@ -48,7 +48,11 @@ function swapScript(folder: string, { copied, ...tidied }: Swap, seen: NodeState
     seen: seen.files,
     tidied: { names: files, ...tidied },
   }
-  return message('replace', replaceLines(change, copied.length > 0 ? staging : undefined), nonce)
+  return message(
+    'replace',
+    replaceLines(change, copied.length > 0 ? { name: staging, files: newFiles } : undefined),
+    nonce,
+  )
 }
 
 inEachShell(({ run, did }: NodeShell) => {
