@@ -511,19 +511,24 @@ unpack() {
   TAR_OPTIONS='' tar -xomf "$archive" -C "$archive-unpacked" -- $paths
   # tar of busybox takes the umask from what another user than root unpacks.
   with_lines open_up "$unpacked"
-  news=''
-  for target in $paths; do news="$news $archive-unpacked/$target"; done
+  set_news "$archive-unpacked" $paths
   with_lines print_sums "$files" | sha256sum -c >/dev/null
   # rename(2) does not wait for the data.
   said=$(sync -- $news 2>&1) || stop undone "$said"
+}
+# set_news FOLDER NAME...: sets $news to the new files there.
+set_news() {
+  into=$1 news=''
+  shift
+  for f do news="$news $into/$f"; done
 }
 # MODE NAME...
 open_up() {
   for line do
     set -- $line
-    mode=$1 news=''
+    mode=$1
     shift
-    for f do news="$news $archive-unpacked/$f"; done
+    set_news "$archive-unpacked" "$@"
     chmod -- "$mode" $news
   done
 }
@@ -612,8 +617,7 @@ swap_all() {
   keep $had
   begun=1
   if [ -n "$archive" ]; then
-    news=''
-    for target in $paths; do news="$news $archive-swap/$target"; done
+    set_news "$archive-swap" $paths
     said=$(mv -f -- $news . 2>&1) || undo "$said"
     to_sync=.
   else

@@ -7,7 +7,7 @@ import { formatJsonLine } from '../../lib/show/lines.ts'
 import { foldAlike, formatNames } from '../../lib/wording.ts'
 import { layoutOf } from '../layouts/table.ts'
 import { installOf } from '../nodes/look.ts'
-import { reloadFlag } from '../nodes/settings.ts'
+import { reloadFlag, settingsOf } from '../nodes/settings.ts'
 import { asStarted, lookAtUnits } from '../nodes/units.ts'
 import type { CommandRun } from '../request/command-run.ts'
 import type { Finding } from '../request/job.ts'
@@ -86,7 +86,7 @@ export async function planRotation(
 function plannedUnits(run: Run, node: ClusterNode, stage: Stage, seen: PlacesState | undefined): UnitPlan[] {
   const { cluster } = run
   const deployed = new Set(nodeFiles(cluster, node))
-  const units = nodeUnits(cluster, node).map((unit) => (seen ? asStarted(unit, seen) : unit))
+  const units = nodeUnits(cluster, node).map((unit) => asStarted(unit, seen && settingsOf(unit.unit, seen)))
   return units.flatMap(({ unit, files, isDrained = false }): UnitPlan[] => {
     const changed = files.filter(
       ({ file, part }) => deployed.has(file) && part !== 'pair' && stage.changes(file, layoutOf(cluster).files),

@@ -7,8 +7,7 @@ import { marksFolder, namesOf } from '../../lib/node/staging.ts'
 import { excerpt, quote } from '../../lib/wording.ts'
 import { addressOf } from './component.ts'
 import { stagingOwner } from './folder.ts'
-import { installOf } from './look.ts'
-import { commandLimit } from './replace.ts'
+import { commandLimit, installOf } from './look.ts'
 
 /**
  * Marks the node, so that the next run knows if this one is killed before it undrains, and takes over the marks in `left`. Throws a

@@ -13,8 +13,8 @@ import type { Unit } from '../layouts/layout.ts'
 import { type Asking, withStore } from './component.ts'
 import { stagingOwner } from './folder.ts'
 import { heldOn } from './guards.ts'
-import { installOf, lookAtNode, repeat } from './look.ts'
-import { commandLimit, type NodeRun } from './replace.ts'
+import { commandLimit, installOf, lookAtNode, repeat } from './look.ts'
+import type { NodeRun } from './replace.ts'
 import { showsOurs, whyNotHealthy } from './restart.ts'
 
 function membersOf({ run, node }: NodeRun) {

@@ -121,8 +121,3 @@ export async function forgetOld(on: NodeRun, found: UnitsFound, files: ReadonlyM
 function rootOf({ run }: NodeRun, { folder }: UnitsFound, [path = '']: readonly string[]): Root {
   return { folder: folder ?? folderOf(path), sudo: installOf(run).sudo }
 }
-
-/** Milliseconds for a restart or a drain: install.timeout, but at least two minutes. */
-export function commandLimit(run: Run): number {
-  return Math.max(installOf(run).timeout, 120_000)
-}

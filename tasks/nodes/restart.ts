@@ -9,8 +9,8 @@ import type { Port, Unit } from '../layouts/layout.ts'
 import { nodeUnits } from '../tables/places.ts'
 import { healthQuestion, isApiServer, readHealth, readShown } from './component.ts'
 import { drain, markDrained, undrain } from './drain.ts'
-import { installOf, reloadTime, repeat } from './look.ts'
-import { commandLimit, type NodeRun } from './replace.ts'
+import { commandLimit, installOf, reloadTime, repeat } from './look.ts'
+import type { NodeRun } from './replace.ts'
 
 /**
  * Throws a Failure with the unit's last log lines if it does not become healthy within install.timeout. For a back-out, a node that

@@ -28,7 +28,7 @@ import {
   type Shown,
 } from './component.ts'
 import { digestAt, installOf, lookAtMachine, lookAtNode, placesOf, repeat } from './look.ts'
-import { settingsOf } from './settings.ts'
+import { type Settings, settingsOf } from './settings.ts'
 
 export interface UnitsFound extends NodeState {
   readonly places: PlacesState
@@ -55,6 +55,8 @@ export interface UnitCheck {
   readonly keepsOwnClient: boolean
   /** The kubeconfig or encryption config that its process reads, if it is not the one in its place. */
   readonly otherPath: string | undefined
+  /** Of its main process, if it has one. */
+  readonly settings: Settings | undefined
 }
 
 /** Uses the node's one connection. Throws a Failure if the units could not be looked at. */
@@ -134,8 +136,8 @@ async function lookAtConfig(
 }
 
 /** With what the command line of its process says. */
-export function asStarted(unit: Unit, places: Pick<PlacesState, 'units' | 'real' | 'contents'>): Unit {
-  if (!settingsOf(unit.unit, places)?.reloadsEncryption) return unit
+export function asStarted(unit: Unit, settings: Settings | undefined): Unit {
+  if (!settings?.reloadsEncryption) return unit
   return { ...unit, files: unit.files.map((place) => (place.mayReload ? { ...place, loads: 'reload' } : place)) }
 }
 
@@ -191,19 +193,21 @@ export function checkUnitsOf(run: Run, node: ClusterNode, found: UnitsFound): Un
   const installed = nodeUnits(run.cluster, node)
     .filter((unit) => isInstalled(unit, places))
     .map((each) => {
-      const keepsOwn = keepsOwnClient(run, each, places)
-      const unit = asStarted(each, places)
-      return { unit: keepsOwn ? { ...unit, files: unit.files.filter(({ part }) => !part) } : unit, keepsOwn }
+      const settings = settingsOf(each.unit, places)
+      const keepsOwn = keepsOwnClient(run, each, places, settings)
+      const unit = asStarted(each, settings)
+      return { unit: keepsOwn ? { ...unit, files: unit.files.filter(({ part }) => !part) } : unit, keepsOwn, settings }
     })
   const units = installed.map(({ unit }) => unit)
   const drifts = Map.groupBy(diff(wantedAt(run, units, places), places), ({ path }) => path)
-  return installed.map(({ unit, keepsOwn }) => ({
+  return installed.map(({ unit, keepsOwn, settings }) => ({
     unit,
     reason: checkUnit(run, unit, found, drifts),
     isUp: isUp(unit, places),
     reloadsBy: reloadsBy(unit, places),
     keepsOwnClient: keepsOwn,
-    otherPath: otherPath(unit, places),
+    otherPath: otherPath(unit, places, settings),
+    settings,
   }))
 }
 
@@ -267,8 +271,12 @@ const none: ReadonlySet<string> = new Set()
  * True if it gets its client certificate from the cluster by itself: its kubeconfig is its own. As long as a certificate of ours is
  * embedded there, it has got none.
  */
-function keepsOwnClient({ auth }: Pick<Run, 'auth'>, { unit, files }: Unit, places: PlacesState): boolean {
-  const settings = settingsOf(unit, places)
+function keepsOwnClient(
+  { auth }: Pick<Run, 'auth'>,
+  { files }: Unit,
+  places: PlacesState,
+  settings: Settings | undefined,
+): boolean {
   if (!settings || settings.rotatesItself === false) return false
   const path = realPath(places, files.find(({ part }) => part === 'kubeconfig')?.path ?? '')
   const content = places.contents.get(path)
@@ -278,8 +286,8 @@ function keepsOwnClient({ auth }: Pick<Run, 'auth'>, { unit, files }: Unit, plac
   return !embedded || !ownCas(auth).some((ca) => isIssuedBy(embedded, ca))
 }
 
-function otherPath({ unit, files }: Unit, places: PlacesState): string | undefined {
-  const { kubeconfigs = [], encryptionConfig } = settingsOf(unit, places) ?? {}
+function otherPath({ files }: Unit, places: PlacesState, settings: Settings | undefined): string | undefined {
+  const { kubeconfigs = [], encryptionConfig } = settings ?? {}
   const real = (path: string) => realPath(places, path)
   const other = (place: Place | undefined, named: readonly string[]) =>
     !place || named.some((path) => real(path) === real(place.path)) ? undefined : named[0]
