@@ -48,6 +48,10 @@ export const defaults = {
 const isDualStack = (blocks: string[]) => new Set(blocks.map((block) => block.includes(':'))).size === blocks.length
 
 /** Who logs in on a node. */
+const unitName = checked(
+  'a unit of systemd, without .service, such as k8s-scheduler',
+  (s) => /^[\w:.@-]{1,240}$/.test(s) && !s.endsWith('.service'),
+)
 const login = checked('a user name, such as ubuntu', (s) => /^[A-Za-z0-9_][\w.@-]{0,63}\$?$/.test(s))
 
 const node = object({
@@ -90,8 +94,15 @@ const install = v.union(
       units: v.optional(
         record(
           v.union(
-            [v.literal(false), object({ restart: v.optional(command), files: v.optional(record(absolutePath), {}) })],
-            ({ input }) => `${shown(input)} is neither false nor a map of restart and files`,
+            [
+              v.literal(false),
+              object({
+                unit: v.optional(unitName),
+                restart: v.optional(command),
+                files: v.optional(record(absolutePath), {}),
+              }),
+            ],
+            ({ input }) => `${shown(input)} is neither false nor a map of unit, restart and files`,
           ),
         ),
         {},

@@ -40,7 +40,8 @@ nl='
 main() {
   program=$1 verb=$2 nonce=$3 who=${4-}
   folder='' patterns='' expected='' others='' makes='' archive='' unchanged='' was='' removed='' leftovers='' modes='' unpacked=''
-  sudo='' as_root='' asks='' units='' places='' folders='' early='' listens='' files='' paths='' reversed='' command=''
+  sudo='' as_root='' asks='' units='' components='' variables='' places='' folders='' early='' listens=''
+  files='' paths='' reversed='' command=''
   lines=$(cat)
   exec </dev/null
   with_lines read_request "$lines"
@@ -78,6 +79,8 @@ read_request() {
       sudo) as_root=1 sudo=$value ;;
       now) asks=1 ;;
       unit) units="$units $value" ;;
+      component) components=$components${components:+|}$value ;;
+      variable) variables=$variables${variables:+|}$value ;;
       place)
         places=$places$value$nl
         target=${value%% *}
@@ -271,24 +274,18 @@ say_others() {
   done
 }
 
-# Whether there is a unit, and its folders, is seen by the login user. Only where there is one does root look.
+# The login user sees whether there is a unit, and a folder of one or a process of a component. Only where there are does root look.
 look_at_places() {
   open_answer places
   say_listening
-  unit='' place='' is_roots=''
-  for f in $folders; do
-    if [ -d "$f" ]; then place=1; continue; fi
-    while [ -n "$f" ] && [ ! -e "$f" ]; do f=${f%/*}; done
-    # Root looks at one that can't be seen from here.
-    [ -x "${f:-/}" ] || place=1
-  done
+  unit='' is_roots=''
   # Where systemd reads unit files: systemd.unit(5).
   if [ -d /run/systemd/system ]; then
     for f in $units; do
       for at in /etc /run /usr/local/lib /usr/lib /lib; do [ ! -e $at/systemd/system/$f.service ] || unit=1; done
     done
   fi
-  [ -z "$unit" ] || [ -z "$place" ] || is_roots=1
+  if [ -n "$unit" ] && { has_folder || [ -n "$(find_processes)" ]; }; then is_roots=1; fi
   for f in $early; do [ ! -e "$f" ] || is_roots=1; done
   if [ -n "$is_roots" ]; then say root; else say_now; fi
   close_answer
@@ -300,6 +297,16 @@ look_at_places() {
   # Runs sudo alone to learn whose failure it is.
   said=$(eval "$sudo true" 2>&1) || stop root "$said"
   stop shell "${why:-a command failed}"
+}
+
+# One that can't be seen from here may be there.
+has_folder() {
+  for f in $folders; do
+    [ ! -d "$f" ] || return 0
+    while [ -n "$f" ] && [ ! -e "$f" ]; do f=${f%/*}; done
+    [ -x "${f:-/}" ] || return 0
+  done
+  return 1
 }
 
 # Each port on which a process listens at one of the addresses: proc_pid_net(5), where 0A is LISTEN. The kernel goes through all its
@@ -325,13 +332,21 @@ look_as_root() {
   if [ -n "$units" ]; then say_units; else say_now; fi
   for f in $folders; do [ ! -d "$f" ] || say exists "$f"; done
   ! cd "$marks" 2>/dev/null || say_leftovers
-  found='' expected='' resolved=' '
+  found='' expected='' resolved=' ' steps=''
   with_lines find_places "$places"
   cd /
+  say_processes
   # One process for all files: a node has some twenty.
   stat_files $found
   say_files
+  say_known $small
   with_lines say_differing "$expected"
+}
+# Files that hold something of a cluster: a certificate, a key, or what kubectl reads.
+say_known() {
+  [ $# -gt 0 ] || return 0
+  known=$(grep -lsE -e '-----BEGIN |apiVersion' -- "$@") || :
+  for f in $known; do say known "$f"; done
 }
 find_places() {
   for line do
@@ -339,6 +354,7 @@ find_places() {
     resolve "$target" || { say odd "$target"; continue; }
     # A file of the kernel's may never end, or wait.
     case $real in /proc/*|/sys/*|/dev/*) say odd "$target"; continue ;; esac
+    for f in $ways "$real"; do case " $steps " in *" .$f "*) ;; *) steps="$steps .$f" ;; esac; done
     if [ "$real" != "$target" ]; then say real "$target" "$real"; say_links; fi
     # Several paths may resolve to one file.
     case $resolved in *" $real "*) continue ;; esac
@@ -391,10 +407,10 @@ OWNERS
 #### What systemd and the kernel say of units
 
 say_units() {
-  accounts='' processes='' names='' user='' group='' supplementary='' pid=''
+  accounts='' mains='' names='' user='' group='' supplementary='' pid=''
   for f in $units; do names="$names $f.service"; done
   shown=$(systemctl show --timestamp=us+utc -p Id -p Names -p LoadState -p ActiveState -p SubState -p Job \
-    -p ExecMainStartTimestamp -p MainPID -p NRestarts -p RestartUSec -p User -p Group -p SupplementaryGroups -- $names)
+    -p ExecMainStartTimestamp -p MainPID -p NRestarts -p RestartUSec -p User -p Group -p SupplementaryGroups -p ExecStart -- $names)
   while read -r line; do
     case $line in
       User=*) user=${line#*=} ;;
@@ -409,12 +425,12 @@ $shown
 SHOWN
   say_unit
   say_clock
-  say_commands
 }
 
 say_unit() {
   say_account
   say_process
+  say shown
   user='' group='' supplementary='' pid=''
 }
 say_account() {
@@ -445,26 +461,91 @@ say_clock() {
 }
 say_process() {
   case $pid in ''|0) return 0 ;; esac
-  if read_stat "/proc/$pid/stat"; then
-    say process "$pid" "$state" "$ticks"
-    processes="$processes /proc/$pid/cmdline"
-  fi
+  if read_stat "/proc/$pid/stat"; then say process "$pid" "$state" "$ticks"; mains="$mains $pid"; fi
 }
 
-# The command lines of the units' main processes, each argument a record.
-say_commands() {
-  [ -n "$processes" ] || return 0
-  # One process for all; a header tells them apart.
-  commands=$(head -v -c 65536 -- $processes /dev/null 2>/dev/null | tr '\0' '\n')
-  with_lines say_each_argument "$commands"
+# The processes of components, whatever started them: proc_pid_cmdline(5), where each argument ends with a NUL.
+find_processes() {
+  [ -z "$components" ] || grep -slzE "^([^ ]*/)?($components)\$" /proc/[0-9]*/cmdline || :
 }
-say_each_argument() {
+say_processes() {
+  commands='' environments='' started=$(find_processes)
+  for f in $started; do
+    pid=${f#/proc/} pid=${pid%%/*}
+    # The last line is of the unified hierarchy, or of systemd's own: cgroups(7).
+    group=''
+    { while read -r line; do group=$line; done < "/proc/$pid/cgroup"; } 2>/dev/null || continue
+    say component "$pid" "${group##*:}"
+    commands="$commands $f" environments="$environments /proc/$pid/environ"
+  done
+  [ -n "$commands" ] || return 0
+  say_from argument '' $commands
+  [ -z "$variables" ] || say_from variable "^($variables)=" $environments
+  [ -z "$units" ] || say_views
+}
+# say_from WORD PATTERN FILE...: a record for each part of a file that ends with a NUL and matches. One with a line break keeps to a line.
+say_from() {
+  word=$1 pattern=$2
+  shift 2
+  parts=$(grep -aszHE "$pattern" -- "$@" | head -c $largest_contents | tr '\0\n' '\n\001')
+  # Cut off, it could say anything.
+  [ ${#parts} -lt $((largest_contents - 1)) ] || return 0
+  with_lines say_part "$parts"
+}
+say_part() {
   for line do
-    case $line in
-      '==> /proc/'*' <==') line=${line#==> /proc/}; say command "${line%%/*}" ;;
-      '==> /dev/null <==') ;;
-      *) say argument "$line" ;;
+    pid=${line#/proc/}
+    say "$word" "${pid%%/*}" "${line#*:}"
+  done
+}
+
+# Files that a unit's process sees otherwise than root: in a mount namespace (mount_namespaces(7)) or a root of its own. Nothing is
+# run there, and no link is followed.
+say_views() {
+  views='' own='' apart=''
+  for pid in $mains; do views="$views /proc/$pid/root /proc/$pid/ns/mnt"; done
+  [ -n "$views" ] || return 0
+  views=$(stat -L -c '%d:%i %n' -- / /proc/self/ns/mnt $views 2>/dev/null) || :
+  with_lines find_apart "$views"
+  [ -n "$apart" ] || return 0
+  ours=$(stat -c '%d:%i %f %n' -- $steps 2>/dev/null) || :
+  for pid in $apart; do
+    cd "/proc/$pid/root" 2>/dev/null || { say apart "$pid" /; continue; }
+    theirs=$(stat -c '%d:%i %f %n' -- $steps 2>/dev/null) || :
+    cd /
+    those=$theirs
+    with_lines say_apart "$ours"
+    those=$ours
+    with_lines say_apart "$theirs"
+    mounts=$(cat "/proc/$pid/mountinfo" 2>/dev/null) || :
+    with_lines say_bound "$mounts"
+  done
+}
+find_apart() {
+  for line do
+    id=${line%% *} f=${line#* }
+    case $f in
+      /|/proc/self/*) own="$own $id"; continue ;;
     esac
+    f=${f#/proc/} f=${f%%/*}
+    case "$own " in *" $id "*) continue ;; esac
+    case " $apart " in *" $f "*) ;; *) apart="$apart $f" ;; esac
+  done
+}
+# Another folder may have the same file.
+say_apart() {
+  for line do
+    case $nl$those$nl in *"$nl$line$nl"*) continue ;; esac
+    set -- $line
+    case $2 in 4???) ;; *) say apart "$pid" "${3#.}" ;; esac
+  done
+}
+# A file that was mounted by itself stays the one that it was then: proc_pid_mountinfo(5).
+say_bound() {
+  for line do
+    set -- $line
+    case "$resolved" in *" $5 "*) ;; *) continue ;; esac
+    case $4 in *//deleted) say replaced "$pid" "$5" ;; *) say bound "$pid" "$5" ;; esac
   done
 }
 

@@ -32,6 +32,9 @@ interface PlacesQuery {
   /** The command to become root; '' if the login user is root. */
   readonly sudo: string
   readonly units: readonly string[]
+  /** Names of programs whose processes are reported; and those variables of their environments. */
+  readonly components: readonly string[]
+  readonly variables: readonly string[]
   /** Absolute path → SHA-256 in hex. The answer includes the content of a file that differs; with '' it never does. */
   readonly paths: ReadonlyMap<string, string>
   /** Files and folders that make root look even without a unit, if one exists. */
@@ -54,11 +57,13 @@ function folderLines(directory: string, names: FileNames): string[] {
   return [`folder ${directory}`, ...patterns.map((pattern) => `pattern ${pattern}`)]
 }
 
-function placesLines({ sudo, units, paths, alsoIfPresent }: PlacesQuery): string[] {
+function placesLines({ sudo, units, components, variables, paths, alsoIfPresent }: PlacesQuery): string[] {
   return [
     'now',
     `sudo ${sudo}`,
     ...units.map((unit) => `unit ${unit}`),
+    ...components.map((component) => `component ${component}`),
+    ...variables.map((variable) => `variable ${variable}`),
     ...[...paths].map(([path, digest]) => `place ${path} ${digest || 'none'}`),
     ...alsoIfPresent.map((path) => `early ${path}`),
   ]

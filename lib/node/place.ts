@@ -29,6 +29,8 @@ export interface FileState {
   readonly changed: number
   /** In hex; undefined if it is not a plain file, can't be read, or is too large to be one of ours. */
   readonly sha256: string | undefined
+  /** Of a place: it holds a certificate, a key or a configuration of Kubernetes. */
+  readonly isKnown?: true
   /** The lines of the answer about it, verbatim. A change is refused if they differ by then. */
   readonly lines: string
 }

@@ -26,8 +26,10 @@ export interface NodeState extends FilesSeen {
 export interface PlacesState extends FilesSeen {
   /** Seconds since 1970 by the node's clock. */
   readonly now: number
-  /** Empty where the node has no systemd, or knows none of them. */
+  /** By each of its names. Empty where the node has no systemd, or knows none of them. */
   readonly units: ReadonlyMap<string, UnitState>
+  /** Of the queried components, whatever started them. */
+  readonly processes: readonly ComponentProcess[]
   /** The queried folders that exist. */
   readonly folders: ReadonlySet<string>
   /** Paths that resolve to another path, with that path. */
@@ -41,6 +43,8 @@ export interface PlacesState extends FilesSeen {
 }
 
 export interface UnitState {
+  /** Its own name and its aliases, without .service. */
+  readonly names: readonly string[]
   /** Whether systemd has read a unit file for it. */
   readonly isLoaded: boolean
   /** `active`, `inactive`, `failed`, `activating`, `deactivating`: systemctl(1). */
@@ -59,6 +63,8 @@ export interface UnitState {
   readonly restartsAfter: number
   /** Undefined where the node does not know its user. */
   readonly account: Account | undefined
+  /** The command that its unit file has, as systemd prints it: with blanks between the arguments. Undefined if it has none, or several. */
+  readonly start: string | undefined
 }
 
 /** The main process of a unit. */
@@ -70,8 +76,23 @@ interface UnitProcess {
   readonly age: number
   /** Its start, in seconds since 1970 by the node's present clock. */
   readonly started: number
-  /** Its command line, without the program; an empty argument is left out. */
-  readonly args: readonly string[]
+}
+
+/** A process that was started with a component's name as one of its arguments. */
+export interface ComponentProcess {
+  readonly id: number
+  /** The path of its control group: cgroups(7). */
+  readonly group: string
+  /** Its command line, the program first; empty if it could not be read. A line break is a control character. */
+  readonly command: readonly string[]
+  /** The queried variables of its environment. */
+  readonly variables: ReadonlyMap<string, string>
+  /** Of a unit's: paths, or links and folders above them, at which it sees another than root does, or none. */
+  readonly apart: ReadonlySet<string>
+  /** Queried paths of files that were mounted by themselves: it sees the file of that time, until it is started again. */
+  readonly bound: ReadonlySet<string>
+  /** Those of them whose file has been replaced since. */
+  readonly replaced: ReadonlySet<string>
 }
 
 /** The file that a path resolves to. */
@@ -91,7 +112,7 @@ export function isRunning({ units }: Pick<PlacesState, 'units'>, unit: string): 
 /** The properties that `systemctl show` prints for each unit: systemctl(1). node.sh names the same. */
 const shownProperties = [
   ...['Id', 'Names', 'LoadState', 'ActiveState', 'SubState', 'Job', 'ExecMainStartTimestamp'],
-  ...['MainPID', 'NRestarts', 'RestartUSec', 'User', 'Group', 'SupplementaryGroups'],
+  ...['MainPID', 'NRestarts', 'RestartUSec', 'User', 'Group', 'SupplementaryGroups', 'ExecStart'],
 ] as const
 
 interface Records {
@@ -106,11 +127,12 @@ interface Records {
   readonly links: string[]
   readonly odd: string[]
   readonly accounts: Map<string, Account>
-  readonly shown: (readonly [string, string])[]
+  /** The properties of one unit after the other. */
+  readonly shown: [string, string][][]
   /** By their ids: state and start, in ticks since boot. */
   readonly processes: Map<string, readonly [state: string, ticks: number]>
-  /** By the ids of processes. */
-  readonly commands: Map<string, string[]>
+  /** Of components' processes, in the order of the answer. */
+  readonly facts: { readonly id: string; readonly word: string; readonly value: string }[]
 }
 
 /** A file of the folder by its name, any other by its absolute path. */
@@ -132,6 +154,7 @@ const readers: readonly (readonly [RegExp, (draft: Records, record: string, ...p
     addFile,
   ],
   [new RegExp(`^([0-9a-f]{64})  ${name}$`), addSum],
+  [new RegExp(`^known ${name}$`), addKnown],
   [
     new RegExp(`^(content|other) ${name}$`),
     ({ content }, _, word = '', file = '') => content.push({ word, file, lines: [] }),
@@ -146,9 +169,12 @@ const readers: readonly (readonly [RegExp, (draft: Records, record: string, ...p
     /^process (\d{1,10}) ([A-Za-z]) (\d{1,15})$/,
     ({ processes }, _, id = '', state = '', ticks) => setOnce(processes, id, [state, Number(ticks)]),
   ],
-  [/^command (\d{1,10})$/, ({ commands }, _, process = '') => setOnce(commands, process, [])],
-  [/^argument (.*)$/, ({ commands }, _, argument = '') => present([...commands.values()].at(-1)).push(argument)],
-  [/^show (\w+)=(.*)$/, ({ shown }, _, key = '', value = '') => shown.push([key, value])],
+  [
+    /^(component|argument|variable|apart|bound|replaced) (\d{1,10}) ?(.*)$/s,
+    ({ facts }, _, word = '', id = '', value = '') => facts.push({ id, word, value }),
+  ],
+  [/^show (\w+)=(.*)$/s, ({ shown }, _, key = '', value = '') => present(shown.at(-1)).push([key, value])],
+  [/^shown$/, ({ shown }) => shown.push([])],
   [/^root$/, () => {}],
 ]
 
@@ -178,6 +204,10 @@ function kindOf(type: string): FileState['kind'] {
     default:
       return 'other'
   }
+}
+
+function addKnown({ files }: Records, _: string, file = ''): void {
+  files.set(file, { ...present(files.get(file)), isKnown: true })
 }
 
 function addSum({ files }: Records, line: string, sha256 = '', file = ''): void {
@@ -237,6 +267,7 @@ export function readPlaces(output: string, nonce: string): PlacesState {
   return {
     now: Number(present(single.get('now'))),
     units: readUnits(draft),
+    processes: readProcesses(draft),
     folders,
     real,
     links,
@@ -262,8 +293,8 @@ export function readListening(
 function readRecords(records: readonly string[]): Records {
   const draft: Records = {
     ...{ single: new Map(), files: new Map(), content: [], leftovers: [], addresses: new Set(), folders: new Set() },
-    ...{ real: new Map(), links: [], odd: [], accounts: new Map(), shown: [] },
-    ...{ processes: new Map(), commands: new Map() },
+    ...{ real: new Map(), links: [], odd: [], accounts: new Map(), shown: [[]] },
+    ...{ processes: new Map(), facts: [] },
   }
   for (const record of records) {
     const [parts, add] = present(
@@ -286,20 +317,16 @@ function seen({ files, content }: Records): FilesSeen {
   return { files, contents }
 }
 
-/** systemd prints the properties of one unit after the other, in its own order. */
 function readUnits(draft: Records): Map<string, UnitState> {
-  const { shown } = draft
-  const size = shownProperties.length
-  const blocks = Array.from({ length: Math.ceil(shown.length / size) }, (_, i) =>
-    Object.fromEntries(shown.slice(i * size, (i + 1) * size)),
-  )
-  return new Map(blocks.flatMap((block) => readUnit(block, draft)))
+  const blocks = draft.shown.filter((properties) => properties.length > 0)
+  return new Map(blocks.flatMap((properties) => readUnit(properties, draft)))
 }
 
 type Block = Readonly<Partial<Record<(typeof shownProperties)[number], string>>>
 
 /** By each name: an alias is the unit. */
-function readUnit(block: Block, draft: Records): (readonly [string, UnitState])[] {
+function readUnit(properties: readonly [string, string][], draft: Records): (readonly [string, UnitState])[] {
+  const block: Block = Object.fromEntries(properties)
   const { Id, Names, LoadState, ActiveState, SubState, Job, ExecMainStartTimestamp, MainPID, NRestarts, RestartUSec } =
     block
   const { User, Group, SupplementaryGroups } = block
@@ -307,7 +334,11 @@ function readUnit(block: Block, draft: Records): (readonly [string, UnitState])[
   if (Object.values({ Job, ExecMainStartTimestamp, User, Group, SupplementaryGroups }).includes(undefined))
     throw notWhole()
   if (!/^\d{1,10}$/.test(NRestarts ?? '')) throw notWhole()
+  const starts = properties.filter(([key]) => key === 'ExecStart')
+  if (Object.keys(block).length !== properties.length - Math.max(0, starts.length - 1)) throw notWhole()
+  const names = [...new Set([Id, ...Names.split(' ')])].map((each) => each.replace(/\.service$/, ''))
   const state = {
+    names,
     isLoaded: LoadState === 'loaded',
     active: ActiveState,
     sub: SubState,
@@ -317,15 +348,18 @@ function readUnit(block: Block, draft: Records): (readonly [string, UnitState])[
     restarts: Number(NRestarts),
     restartsAfter: readSpan(RestartUSec ?? ''),
     account: User === '' ? root : draft.accounts.get(`${User}:${Group}:${SupplementaryGroups}`),
+    // "{ path=/usr/bin/etcd ; argv[]=/usr/bin/etcd --name=a ; ignore_errors=no ; …"
+    start:
+      starts.length > 1 ? undefined : /^\{ path=.*? ; argv\[\]=(.*?) ; ignore_errors=/.exec(starts[0]?.[1] ?? '')?.[1],
   }
-  return [...new Set([Id, ...Names.split(' ')])].map((name) => [name.replace(/\.service$/, ''), state])
+  return names.map((each) => [each, state])
 }
 
 /** USER_HZ, which is the same wherever the components run: proc_pid_stat(5). */
 const ticksPerSecond = 100
 
 function readProcess(id: string, draft: Records): UnitState['process'] {
-  const { single, processes, commands } = draft
+  const { single, processes } = draft
   if (!/^\d{1,10}$/.test(id)) throw notWhole()
   if (id === '0') return undefined
   const [now = Number.NaN, ticksNow = Number.NaN] = present(single.get('clock')).split(' ').map(Number)
@@ -338,8 +372,24 @@ function readProcess(id: string, draft: Records): UnitState['process'] {
     isStopped: 'Tt'.includes(state),
     age,
     started: now - age,
-    args: (commands.get(id) ?? []).slice(1),
   }
+}
+
+function readProcesses({ facts }: Records): ComponentProcess[] {
+  return [...Map.groupBy(facts, ({ id }) => id)].map(([id, own]) => {
+    const all = (wanted: string) => own.flatMap(({ word, value }) => (word === wanted ? [value] : []))
+    const [group, ...more] = all('component')
+    if (group === undefined || more.length > 0) throw notWhole()
+    return {
+      id: Number(id),
+      group,
+      command: all('argument'),
+      variables: new Map(all('variable').map((each) => [each.replace(/=.*/s, ''), each.replace(/^.*?=/, '')])),
+      apart: new Set(all('apart')),
+      bound: new Set(all('bound')),
+      replaced: new Set(all('replaced')),
+    }
+  })
 }
 
 /** Seconds, by the unit that systemd prints: systemd.time(7). */

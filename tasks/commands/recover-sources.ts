@@ -13,9 +13,9 @@ import { type Certificate, readCertificate } from '../../lib/pki/certificate.ts'
 import { formatNames } from '../../lib/wording.ts'
 import { fetchCommand } from '../nodes/fetch-command.ts'
 import { whyNotCompared } from '../nodes/guards.ts'
-import { placesOf, readNode } from '../nodes/look.ts'
+import { placesOf, readNode, withPlaces } from '../nodes/look.ts'
+import { unitsOn } from '../nodes/reads.ts'
 import { identityFiles, nodeFiles } from '../tables/files.ts'
-import { nodeUnits } from '../tables/places.ts'
 
 export interface Holding {
   /** A node's name, or the folder. */
@@ -86,10 +86,10 @@ function newer(files: FileNames, name: string, held: Buffer, other: Buffer | und
 
 /** The files that its units read, which the cluster runs with; otherwise the deployed ones. */
 async function readHolding(run: Run, node: ClusterNode): Promise<Holding> {
-  const units = nodeUnits(run.cluster, node)
   const look = await readNode(run, node)
   // What was deployed may be older than what its units read.
   const places = placesOf(look)
+  const units = unitsOn(withPlaces(run).cluster, node, places)
   const pathOf = new Map(units.flatMap(({ files }) => files.map(({ file, path }) => [file, path])))
   const files = new Map<string, Buffer>()
   const unread = new Map<string, string>()

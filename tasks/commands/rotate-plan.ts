@@ -2,13 +2,13 @@
 import type { ClusterNode } from '../../lib/cluster/cluster.ts'
 import { tryToAwait } from '../../lib/failure.ts'
 import type { Run } from '../../lib/graph/run.ts'
-import type { PlacesState } from '../../lib/node/state.ts'
 import { formatJsonLine } from '../../lib/show/lines.ts'
 import { foldAlike, formatNames } from '../../lib/wording.ts'
+import type { Unit } from '../layouts/layout.ts'
 import { layoutOf } from '../layouts/table.ts'
 import { installOf } from '../nodes/look.ts'
-import { reloadFlag, settingsOf } from '../nodes/settings.ts'
-import { asStarted, lookAtUnits } from '../nodes/units.ts'
+import { reloadFlag } from '../nodes/reads.ts'
+import { lookAtUnits } from '../nodes/units.ts'
 import type { CommandRun } from '../request/command-run.ts'
 import type { Finding } from '../request/job.ts'
 import type { Rotation, Stage } from '../rotations/rotation.ts'
@@ -26,7 +26,7 @@ interface UnitPlan {
 }
 
 /** The units of a node that a process may reload a file of; undefined if they could not be looked at. */
-export type Reloading = ReadonlyMap<string, PlacesState | undefined>
+export type Reloading = ReadonlyMap<string, readonly Unit[] | undefined>
 
 /** Looks at nodes only where the command line of a process decides whether it is restarted. */
 export async function lookAtReloading({ stages }: Rotation, run: Run): Promise<Reloading> {
@@ -38,7 +38,7 @@ export async function lookAtReloading({ stages }: Rotation, run: Run): Promise<R
   const looks = cluster.nodes.filter(depends).map(async (node) => {
     const found = await tryToAwait(() => lookAtUnits(run, node))
     await run.disconnect(node)
-    return [node.name, found?.places] as const
+    return [node.name, found?.units] as const
   })
   return new Map(await Promise.all(looks))
 }
@@ -83,11 +83,10 @@ export async function planRotation(
   return at < end || stages[at - 1]?.isLast ? ['stale'] : []
 }
 
-function plannedUnits(run: Run, node: ClusterNode, stage: Stage, seen: PlacesState | undefined): UnitPlan[] {
+function plannedUnits(run: Run, node: ClusterNode, stage: Stage, seen: readonly Unit[] | undefined): UnitPlan[] {
   const { cluster } = run
   const deployed = new Set(nodeFiles(cluster, node))
-  const units = nodeUnits(cluster, node).map((unit) => asStarted(unit, seen && settingsOf(unit.unit, seen)))
-  return units.flatMap(({ unit, files, isDrained = false }): UnitPlan[] => {
+  return (seen ?? nodeUnits(cluster, node)).flatMap(({ unit, files, isDrained = false }): UnitPlan[] => {
     const changed = files.filter(
       ({ file, part }) => deployed.has(file) && part !== 'pair' && stage.changes(file, layoutOf(cluster).files),
     )
@@ -101,7 +100,7 @@ function plannedUnits(run: Run, node: ClusterNode, stage: Stage, seen: PlacesSta
         files: changed.map(({ file, path }) => ({ file, path })),
         restarts,
         isDrained: restarts && isDrained && installOf(run).drain !== '',
-        ...(mayReload && { flag: `--${reloadFlag}=true` }),
+        ...(mayReload && { flag: `${reloadFlag}=true` }),
       },
     ]
   })

@@ -180,7 +180,7 @@ async function refuseIfHeld({ rotation, rotating, say }: Drive, next: Stage): Pr
 
 function refuseUnreached(unreached: readonly string[]): void {
   if (unreached.length > 0)
-    throw refusal(`the rotation does not reach every API server of the cluster: ${unreached.join('; ')}`, [runAgain])
+    throw refusal(`the rotation does not reach all that needs it: ${unreached.join('; ')}`, [runAgain])
 }
 
 /** To the state before the rotation, as far as nothing is lost by it. Throws a refusal if not even one step is possible. */

@@ -5,19 +5,8 @@
 import { firstAddress } from '../../lib/address.ts'
 import type { Cluster, ClusterNode, ClusterUser } from '../../lib/cluster/cluster.ts'
 import { list, map, type Problem, type Raw } from '../../lib/cluster/problem.ts'
-import { caName, fileNames, kubeconfigFile } from '../../lib/files/names.ts'
-import {
-  type ApiNaming,
-  apiServer,
-  byFile,
-  type CertKind,
-  inFolder,
-  type Layout,
-  NODE,
-  nodeUser,
-  store,
-  type UnitRow,
-} from './layout.ts'
+import { caName, fileNames } from '../../lib/files/names.ts'
+import { type ApiNaming, apiServer, type CertKind, type Layout, NODE, nodeUser, store, type UnitRow } from './layout.ts'
 import * as shared from './shared.ts'
 
 const { pair, kubeconfig, withLocation } = shared
@@ -119,7 +108,7 @@ const units: readonly UnitRow[] = [
   {
     unit: store,
     on: ['control'],
-    files: [],
+    reads: [],
     serves: [],
     health: { port: 2379, path: '/health', isPlain: true, isLocal: true },
     isQueried: true,
@@ -127,7 +116,7 @@ const units: readonly UnitRow[] = [
   {
     unit: apiServer,
     on: ['control'],
-    files: shared.apiServerFiles(files),
+    reads: shared.apiServerReads(files),
     serves: [{ port: 6443, name: names.api, selfMade: shared.loopback }],
     // Its certificate has no address of the node but this one.
     health: { port: 6443, path: '/readyz', as: names.admin, isLocal: true },
@@ -139,12 +128,11 @@ const units: readonly UnitRow[] = [
     unit: 'kubelet',
     config: '/var/lib/kubelet/kubelet-config.yaml',
     on: ['worker'],
-    files: [
-      ...inFolder(kubelet, 'now', ca),
-      { file: files.certificate(NODE), path: `${kubelet}/kubelet.crt`, loads: 'now' },
-      { file: files.key(NODE), path: `${kubelet}/kubelet.key`, loads: 'now' },
-      ...byFile(kubeconfigFile(NODE), `${kubelet}/kubeconfig`),
-    ],
+    reads: shared.kubeletReads(
+      files,
+      { ca: `${kubelet}/${ca}`, pair: [`${kubelet}/kubelet.crt`, `${kubelet}/kubelet.key`] },
+      files.pair(NODE),
+    ),
     serves: [shared.kubeletPort],
     health: { port: 10250, path: '/healthz', as: names.api, isLocal: true },
     isInstalledEarly: true,

@@ -4,17 +4,18 @@
  */
 import { addressBytes, firstAddress } from '../../lib/address.ts'
 import type { Cluster, ClusterNode, ClusterUser } from '../../lib/cluster/cluster.ts'
-import { caName, fileNames, kubeconfigFile } from '../../lib/files/names.ts'
+import { caName, fileNames } from '../../lib/files/names.ts'
 import type { Subject } from '../../lib/pki/cert-spec.ts'
 import {
   type ApiNaming,
   apiServer,
-  byFile,
   type CertKind,
   inFolder,
   type Layout,
   NODE,
   nodeUser,
+  optional,
+  pairsInFolder,
   store,
   type UnitRow,
 } from './layout.ts'
@@ -94,7 +95,15 @@ function apiSans({ api, network, domain, nodes }: ApiNaming): string[] {
 
 const files = fileNames({ endings: { certificate: '.pem', key: '-key.pem' }, names })
 const ca = files.certificate(caName)
-const [apiCertificate, apiKey] = files.pair(names.api)
+const apiPair = files.pair(names.api)
+
+/** The same in its --config-file, which is then the only one that counts, by a flag, or in its environment: etcd's configuration page. */
+const etcdSetting = (section: 'client' | 'peer', key: string) => {
+  const flag = section === 'peer' ? `peer-${key}` : key
+  return [`${section}-transport-security.${key}`, `--${flag}`, `ETCD_${flag.toUpperCase().replaceAll('-', '_')}`]
+}
+const etcdPair = (section: 'client' | 'peer') =>
+  [etcdSetting(section, 'cert-file'), etcdSetting(section, 'key-file')] as const
 
 /** What a unit reloads and what needs a restart was read in the code of Kubernetes 1.34 and etcd 3.5: docs/install.md has the sources. */
 const units: readonly UnitRow[] = [
@@ -102,7 +111,7 @@ const units: readonly UnitRow[] = [
   {
     unit: 'trust-store',
     on: ['gateway'],
-    files: [{ file: ca, path: '/usr/local/share/ca-certificates/kubernetes-ca.crt', loads: 'restart' }],
+    reads: [{ by: [], file: ca, usual: '/usr/local/share/ca-certificates/kubernetes-ca.crt', loads: 'restart' }],
     serves: [],
     bundle: '/etc/ssl/certs/ca-certificates.crt',
     restart: 'update-ca-certificates && { ! systemctl -q is-active ldirectord || systemctl restart ldirectord; }',
@@ -110,7 +119,14 @@ const units: readonly UnitRow[] = [
   {
     unit: store,
     on: ['control'],
-    files: [...inFolder('/etc/etcd', 'restart', ca), ...inFolder('/etc/etcd', 'now', apiCertificate, apiKey)],
+    reads: [
+      ...inFolder('/etc/etcd', ca, 'restart', etcdSetting('client', 'trusted-ca-file')),
+      ...pairsInFolder('/etc/etcd', apiPair, etcdPair('client')),
+      ...optional([
+        ...inFolder('/etc/etcd', ca, 'restart', etcdSetting('peer', 'trusted-ca-file')),
+        ...pairsInFolder('/etc/etcd', apiPair, etcdPair('peer')),
+      ]),
+    ],
     serves: [
       { port: 2379, name: names.api },
       { port: 2380, name: names.api },
@@ -122,7 +138,7 @@ const units: readonly UnitRow[] = [
   {
     unit: apiServer,
     on: ['control'],
-    files: shared.apiServerFiles(files),
+    reads: shared.apiServerReads(files),
     serves: [{ port: 6443, name: names.api, selfMade: shared.loopback }],
     health: { port: 6443, path: '/readyz', as: names.admin },
     isQueried: true,
@@ -134,11 +150,14 @@ const units: readonly UnitRow[] = [
     unit: 'kubelet',
     config: '/var/lib/kubelet/kubelet-config.yaml',
     on: ['control', 'worker'],
-    files: [
-      ...inFolder(shared.kubernetes, 'now', ca),
-      ...inFolder('/var/lib/kubelet', 'now', files.certificate(NODE), files.key(NODE)),
-      ...byFile(kubeconfigFile(NODE), '/var/lib/kubelet/kubeconfig'),
-    ],
+    reads: shared.kubeletReads(
+      files,
+      {
+        ca: `${shared.kubernetes}/${ca}`,
+        pair: [`/var/lib/kubelet/${files.certificate(NODE)}`, `/var/lib/kubelet/${files.key(NODE)}`],
+      },
+      files.pair(NODE),
+    ),
     serves: [shared.kubeletPort],
     health: { port: 10250, path: '/healthz', as: names.api },
   },

@@ -1,7 +1,7 @@
 /** What a guide's cluster consists of, as data: its certificates, files, units and connections. docs/layouts.md describes it. */
 import type { Cluster, ClusterNode, ClusterUser, LayoutName } from '../../lib/cluster/cluster.ts'
 import type { Problem, Raw } from '../../lib/cluster/problem.ts'
-import { clientPairFile, type FileKind, type FileNames } from '../../lib/files/names.ts'
+import { clientPairFile, type FileKind, type FileNames, kubeconfigFile } from '../../lib/files/names.ts'
 import type { Part } from '../../lib/kubernetes/kubeconfig.ts'
 import type { CertSpec, Subject } from '../../lib/pki/cert-spec.ts'
 
@@ -88,22 +88,41 @@ export interface ApiNaming {
   readonly nodes: readonly (Pick<ClusterNode, 'name' | 'role'> & { readonly ips: readonly string[] })[]
 }
 
+/** A file that a unit reads, and the settings of its process that name it. */
+export interface Reads extends Pick<Place, 'file' | 'loads' | 'mayReload' | 'isOfKeys'> {
+  /**
+   * The first that is set counts: a flag, a path in the YAML file of its --config, or a variable of its environment. Empty where its
+   * path is always the same.
+   */
+  readonly by: readonly string[]
+  /** Absolute: where the guide has it. Of a kubeconfig: the pair is beside it. */
+  readonly usual: string
+  /** The unit works without it. */
+  readonly isOptional?: true
+}
+
 export interface Place {
   /** Its name in auth/. */
   readonly file: string
   /** Absolute, on the node. */
   readonly path: string
+  /** The setting that names it. */
+  readonly by: string
+  /** Neither the guide nor cluster.yaml has it there. */
+  readonly isElsewhere?: boolean
   /**
    * When the unit reads a new file: at once, or by client-go's poll, or only at its start; `reload`: within a minute, and its
    * metrics say when.
    */
   readonly loads: 'now' | 'poll' | 'restart' | 'reload'
   /** Where the unit's command line says so, it reloads the file: `loads` is then `reload`. */
-  readonly mayReload?: true
+  readonly mayReload?: true | undefined
   /** The part of the kubeconfig that is there; without one, the whole file. */
   readonly part?: Part | undefined
+  /** Its process still has the file that was there at its start. */
+  readonly isReplaced?: boolean
   /** The unit reads nothing but the public keys in it: another certificate for the same key changes nothing for it. */
-  readonly isOfKeys?: true
+  readonly isOfKeys?: true | undefined
 }
 
 /** A port where a unit serves a certificate. */
@@ -132,9 +151,14 @@ export interface Health {
 }
 
 export interface Unit {
+  /** The component that it runs. */
   readonly unit: string
+  /** Its name in systemd, without .service. */
+  readonly service: string
   /** The YAML file that its --config names, where the guide has it: it is looked at with the first command. */
   readonly config?: string
+  readonly reads: readonly Reads[]
+  /** Each path once: where its process says, or where the guide has them. */
   readonly files: readonly Place[]
   readonly serves: readonly Port[]
   readonly health?: Health
@@ -152,7 +176,7 @@ export interface Unit {
   readonly restart: string
 }
 
-export interface UnitRow extends Omit<Unit, 'restart'> {
+export interface UnitRow extends Omit<Unit, 'restart' | 'files' | 'service'> {
   readonly on: readonly Role[]
   readonly restart?: string
 }
@@ -166,21 +190,47 @@ export const [apiServer, store] = ['kube-apiserver', 'etcd']
 /** https://kubernetes.io/docs/reference/access-authn-authz/node/ */
 export const nodeUser = (name: string): string => `system:node:${name}`
 
-/** Under their own names. */
-export function inFolder(folder: string, loads: Place['loads'], ...files: readonly string[]): Place[] {
-  return files.map((file) => ({ file, path: `${folder}/${file}`, loads }))
+/** For each of the settings a row, of the same file in the same folder. */
+export function inFolder(
+  folder: string,
+  file: string,
+  loads: Place['loads'],
+  ...settings: readonly (string | readonly string[])[]
+): Reads[] {
+  return settings.map((by) => ({ by: [by].flat(), file, usual: `${folder}/${file}`, loads }))
 }
 
-/** A kubeconfig that names its pair by file, so that a new pair is reloaded without a restart. */
-export function byFile(file: string, path: string): Place[] {
+/** Certificates and keys, as above: each pair's two settings. */
+export function pairsInFolder(
+  folder: string,
+  [certificate, key]: readonly [string, string],
+  ...settings: readonly (readonly [certificate: string | readonly string[], key: string | readonly string[]])[]
+): Reads[] {
+  return settings.flatMap(([ofCertificate, ofKey]) => [
+    ...inFolder(folder, certificate, 'now', ofCertificate),
+    ...inFolder(folder, key, 'now', ofKey),
+  ])
+}
+
+export const optional = (rows: readonly Reads[]): Reads[] => rows.map((row) => ({ ...row, isOptional: true }))
+
+/** Where a process has it; a kubeconfig names its pair by file, so that a new pair is reloaded without a restart. */
+export function placesAt({ file, usual, loads, mayReload, isOfKeys }: Reads, path: string, by: string): Place[] {
+  const place = { file, path, by, isElsewhere: path !== usual }
+  if (!file.endsWith(kubeconfigFile(''))) return [{ ...place, loads, mayReload, isOfKeys }]
   return [
-    // The pair first: at every moment the kubeconfig names a file that is there.
-    { file, path: besideKubeconfig(path, file), loads: 'poll', part: 'pair' },
-    { file, path, loads: 'restart', part: 'kubeconfig' },
+    // The pair first: at every moment the kubeconfig names a file that is there. A relative path is of the kubeconfig's own folder.
+    { ...place, path: path.replace(/[^/]*$/, () => clientPairFile(file)), loads: 'poll', part: 'pair' },
+    { ...place, loads: 'restart', part: 'kubeconfig' },
   ]
 }
 
-/** client-go resolves a relative path from the kubeconfig's own folder. */
-export function besideKubeconfig(path: string, file: string): string {
-  return path.replace(/[^/]*$/, () => clientPairFile(file))
+const byStrength = ['now', 'poll', 'reload', 'restart'] as const
+
+/** Each path once, with what its readers need most. */
+export function mergePlaces(places: readonly Place[]): Place[] {
+  return [...Map.groupBy(places, ({ path, file, part }) => `${path} ${file} ${part}`).values()].flatMap((same) => {
+    const [place] = same.toSorted((a, b) => byStrength.indexOf(b.loads) - byStrength.indexOf(a.loads))
+    return place ? [{ ...place, isOfKeys: same.every(({ isOfKeys }) => isOfKeys) || undefined }] : []
+  })
 }

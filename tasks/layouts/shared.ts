@@ -3,7 +3,17 @@ import type { Cluster, ClusterUser } from '../../lib/cluster/cluster.ts'
 import { caName, encryptionConfigFile, type FileNames, kubeconfigFile } from '../../lib/files/names.ts'
 import type { Subject } from '../../lib/pki/cert-spec.ts'
 import { formatNames } from '../../lib/wording.ts'
-import { byFile, type CertKind, inFolder, NODE, type OfCert, type Place, type Port, type UnitRow } from './layout.ts'
+import {
+  type CertKind,
+  inFolder,
+  NODE,
+  type OfCert,
+  optional,
+  type Port,
+  pairsInFolder,
+  type Reads,
+  type UnitRow,
+} from './layout.ts'
 
 export const pair: readonly OfCert[] = ['certificate', 'key']
 export const kubeconfig: readonly OfCert[] = ['kubeconfig']
@@ -117,45 +127,95 @@ export const loopback = 'apiserver-loopback-client'
 /** https://github.com/kubernetes/kubernetes/issues/133001 */
 export const kubeletPort: Port = { port: 10250, name: NODE, restartsBefore: '1.36' }
 
-export function apiServerFiles(files: FileNames): Place[] {
+export function apiServerReads(files: FileNames): Reads[] {
+  const ca = files.certificate(caName)
   const [tokenCertificate, tokenKey] = files.pair(files.names.tokens)
+  const encrypts = inFolder(kubernetes, encryptionConfigFile, 'restart', '--encryption-provider-config')
   return [
-    ...inFolder(kubernetes, 'restart', files.certificate(caName)),
+    ...inFolder(kubernetes, ca, 'now', '--client-ca-file'),
+    ...optional(inFolder(kubernetes, ca, 'restart', '--etcd-cafile', '--kubelet-certificate-authority')),
     // keyutil.PublicKeysFromFile of client-go
-    { file: tokenCertificate, path: `${kubernetes}/${tokenCertificate}`, loads: 'restart', isOfKeys: true },
-    ...inFolder(kubernetes, 'restart', tokenKey),
-    { file: encryptionConfigFile, path: `${kubernetes}/${encryptionConfigFile}`, loads: 'restart', mayReload: true },
-    ...inFolder(kubernetes, 'now', ...files.pair(files.names.api)),
+    ...inFolder(kubernetes, tokenCertificate, 'restart', '--service-account-key-file').map(
+      (row): Reads => ({ ...row, isOfKeys: true }),
+    ),
+    ...inFolder(kubernetes, tokenKey, 'restart', '--service-account-signing-key-file'),
+    ...optional(encrypts).map((row): Reads => ({ ...row, mayReload: true })),
+    ...pairsInFolder(kubernetes, files.pair(files.names.api), ['--tls-cert-file', '--tls-private-key-file']),
+    ...optional(
+      pairsInFolder(
+        kubernetes,
+        files.pair(files.names.api),
+        ['--etcd-certfile', '--etcd-keyfile'],
+        ['--kubelet-client-certificate', '--kubelet-client-key'],
+      ),
+    ),
   ]
 }
 
-export function controllerManagerUnit({ pair, key, names }: FileNames): UnitRow {
+/** Of kube-controller-manager and kube-scheduler: for the questions that they are asked, the same as for their own. */
+const forDelegation = ['--authentication-kubeconfig', '--authorization-kubeconfig']
+
+export function controllerManagerUnit({ certificate, key, names }: FileNames): UnitRow {
   return {
     unit: 'kube-controller-manager',
     on: ['control'],
-    files: [
-      ...inFolder(kubernetes, 'restart', ...pair(caName), key(names.tokens)),
-      ...byFile(kubeconfigFile('kube-controller-manager'), `${kubernetes}/kube-controller-manager.kubeconfig`),
+    reads: [
+      ...optional([
+        ...inFolder(kubernetes, certificate(caName), 'restart', '--root-ca-file', '--cluster-signing-cert-file'),
+        ...inFolder(kubernetes, certificate(caName), 'now', '--client-ca-file'),
+        ...inFolder(kubernetes, key(caName), 'restart', '--cluster-signing-key-file'),
+        ...inFolder(kubernetes, key(names.tokens), 'restart', '--service-account-private-key-file'),
+      ]),
+      ...inFolder(kubernetes, kubeconfigFile('kube-controller-manager'), 'restart', '--kubeconfig'),
+      ...optional(inFolder(kubernetes, kubeconfigFile('kube-controller-manager'), 'restart', ...forDelegation)),
     ],
     serves: [],
     health: { port: 10257, path: '/healthz', isLocal: true, isSelfSigned: true },
   }
 }
 
+/** Where a --config is given, the flag has no effect. */
+const ofClient = ['clientConnection.kubeconfig', '--kubeconfig']
+
 export const schedulerUnit: UnitRow = {
   unit: 'kube-scheduler',
   config: '/etc/kubernetes/config/kube-scheduler.yaml',
   on: ['control'],
-  files: byFile(kubeconfigFile('kube-scheduler'), `${kubernetes}/kube-scheduler.kubeconfig`),
+  reads: [
+    ...inFolder(kubernetes, kubeconfigFile('kube-scheduler'), 'restart', ofClient),
+    ...optional(inFolder(kubernetes, kubeconfigFile('kube-scheduler'), 'restart', ...forDelegation)),
+  ],
   serves: [],
   health: { port: 10259, path: '/healthz', isLocal: true, isSelfSigned: true },
+}
+
+/** Flags take precedence over the file. */
+export function kubeletReads(
+  { certificate }: FileNames,
+  { ca, pair: [usualCertificate, usualKey] }: { readonly ca: string; readonly pair: readonly [string, string] },
+  [file, keyFile]: readonly [string, string],
+): Reads[] {
+  const by = (flag: string, path: string) => [`--${flag}`, path]
+  return [
+    {
+      by: by('client-ca-file', 'authentication.x509.clientCAFile'),
+      file: certificate(caName),
+      usual: ca,
+      loads: 'now',
+    },
+    { by: by('tls-cert-file', 'tlsCertFile'), file, usual: usualCertificate, loads: 'now' },
+    { by: by('tls-private-key-file', 'tlsPrivateKeyFile'), file: keyFile, usual: usualKey, loads: 'now' },
+    { by: ['--kubeconfig'], file: kubeconfigFile(NODE), usual: '/var/lib/kubelet/kubeconfig', loads: 'restart' },
+  ]
 }
 
 export const proxyUnit: UnitRow = {
   unit: 'kube-proxy',
   config: '/var/lib/kube-proxy/kube-proxy-config.yaml',
   on: ['worker'],
-  files: byFile(kubeconfigFile('kube-proxy'), '/var/lib/kube-proxy/kubeconfig'),
+  reads: [
+    { by: ofClient, file: kubeconfigFile('kube-proxy'), usual: '/var/lib/kube-proxy/kubeconfig', loads: 'restart' },
+  ],
   serves: [],
   health: { port: 10256, path: '/healthz', isPlain: true, isLocal: true },
 }

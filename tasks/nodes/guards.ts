@@ -17,9 +17,9 @@ import { type Certificate, isIssuedBy, readCertificates } from '../../lib/pki/ce
 import { nextStart, ownCas } from '../../lib/pki/pair.ts'
 import { formatNames } from '../../lib/wording.ts'
 import { identityFiles, nodeFiles } from '../tables/files.ts'
-import { nodeUnits } from '../tables/places.ts'
 import { recoverCommand, replaceCommand, waysOutOfLost } from './fetch-command.ts'
 import { digestOf } from './look.ts'
+import { unitsOn } from './reads.ts'
 
 /** A file of ours on a node. */
 export interface HeldFile {
@@ -40,7 +40,7 @@ export function heldOn({ cluster, options }: Run, node: ClusterNode, seen: NodeS
   const names = [...nodeFiles(cluster, node), ...(options.prune ? identityFiles(cluster).keys() : [])]
   const inFolder = names.flatMap((name) => heldAt(seen, name, name))
   if (!places || places instanceof Failure) return inFolder
-  const rows = nodeUnits(cluster, node).flatMap((unit) => unit.files)
+  const rows = unitsOn(cluster, node, places).flatMap((unit) => unit.files)
   const atPlaces = new Map(rows.map(({ file, path }) => [realPath(places, path), file]))
   return [...inFolder, ...[...atPlaces].flatMap(([at, file]) => heldAt(places, at, file))]
 }

@@ -45,7 +45,7 @@ export async function bringUp(
   const { undrain: undraining } = installOf(run)
   const { left, inUse } = splitMarks(run, found)
   if (inUse.length > 0) throw drainedByAnother(node, inUse)
-  const verdicts = checkUnitsOf(run, node, found).map((verdict) => (isForced ? asForced(run, verdict) : verdict))
+  const verdicts = checkUnitsOf(run, found).map((verdict) => (isForced ? asForced(run, verdict) : verdict))
   const isLeftDrained = left.length > 0 && undraining !== ''
   // Until it is healthy it should get no requests.
   const undrainsLater =
@@ -203,7 +203,7 @@ async function waitUntilReloaded({ run, node, signal, tell }: NodeRun, { unit, f
   tell({ doing: 'waiting for', unit, path: '/metrics' })
   const look = async () => {
     await delay(reloadPause, undefined, { signal })
-    const checks = checkUnitsOf(run, node, await lookAtUnits(run, node))
+    const checks = checkUnitsOf(run, await lookAtUnits(run, node))
     return checks.find((check) => check.unit.unit === unit)?.reason?.notLoaded[0]
   }
   return (await repeat(Math.min(reloadTime, installOf(run).timeout), look, signal)) === undefined
@@ -250,7 +250,7 @@ async function refuseUnloaded(on: NodeRun, { before, stale, restarted, paths }: 
   // Ignores the old files that this run keeps beside the new ones.
   const kept = new Set(paths.flatMap(besideOf))
   const files = new Map([...found.places.files].filter(([path]) => !kept.has(path)))
-  const again = checkUnitsOf(run, node, { ...found, places: { ...found.places, files } })
+  const again = checkUnitsOf(run, { ...found, places: { ...found.places, files } })
   const isUp = new Map(again.map((each) => [each.unit.unit, each.isUp]))
   const ended = restarted.find(({ unit }) => isUp.get(unit) !== true)?.unit
   if (ended !== undefined)

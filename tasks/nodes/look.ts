@@ -11,10 +11,12 @@ import { asUnknown, noDigest, type Query } from '../../lib/node/node.ts'
 import { folderOf } from '../../lib/node/place.ts'
 import type { NodeState, PlacesState } from '../../lib/node/state.ts'
 import type { Place } from '../layouts/layout.ts'
+import { layoutOf } from '../layouts/table.ts'
 import { identityFiles, nodeFiles } from '../tables/files.ts'
 import { nodeUnits } from '../tables/places.ts'
+import { variablesIn } from './command-line.ts'
 import { addressOf, readShown } from './component.ts'
-import { filesNamedBy } from './settings.ts'
+import { othersOn, type UnitSeen, unitsOn } from './reads.ts'
 
 export const sha256 = once((bytes) => createHash('sha256').update(bytes).digest('hex'))
 
@@ -40,30 +42,49 @@ export async function lookAtNode(run: Run, node: ClusterNode): Promise<NodeState
   const query = folderQuery(run, node)
   const places = placesQuery(run, node)
   const there = await run.connect(node)
+  if (!places) return there.look(query)
   try {
-    const seen = explained(run, node, await there.look({ ...query, places }), places !== undefined)
-    const more = places && withNamed(places, seen)
-    return more ? explained(run, node, await there.look({ ...query, places: more }), true) : seen
+    return await lookAtAll(run, node, places, (asked) => there.look({ ...query, places: asked }))
   } catch (error) {
-    if (!places || !(error instanceof Failure)) throw error
+    if (!(error instanceof Failure)) throw error
     if (error.code !== 'connection-lost' && !there.wasReached) throw error
     return { ...(await there.look(query)), places: error }
   }
 }
 
-/** Also the files that flags of the units' processes name elsewhere; undefined if there are none. */
-function withNamed(query: NonNullable<Query['places']>, { places }: NodeState): Query['places'] {
-  const named = places && !(places instanceof Failure) ? filesNamedBy(places) : []
-  const more = named.filter(({ path }) => !query.paths.has(path))
-  if (more.length === 0) return undefined
-  const paths = more.map(({ path, isRead }): [string, string] => [path, isRead ? noDigest : ''])
-  return { ...query, paths: new Map([...query.paths, ...paths]) }
+type Places = NonNullable<Query['places']>
+
+/** Looks, and again where command lines name other files: a config, and what that names; and once more, as units may be restarted. */
+const mostLooks = 4
+
+async function lookAtAll(
+  run: Run,
+  node: ClusterNode,
+  query: Places,
+  look: (query: Places) => Promise<NodeState>,
+): Promise<NodeState> {
+  let { paths } = query
+  for (let looks = 0; looks < mostLooks; looks++) {
+    const seen = explained(run, node, await look({ ...query, paths }))
+    if (!seen.places || seen.places instanceof Failure) return seen
+    const others = othersOn(run.cluster, node, seen.places).map(({ unit }) => unit)
+    const all = [...unitsOn(run.cluster, node, seen.places), ...others]
+    const more = all.flatMap((unit) => expectedAt(run, unit)).filter(([path]) => !paths.has(path))
+    if (more.length === 0) return seen
+    paths = new Map([...paths, ...more])
+  }
+  throw new Failure('the command lines of its units name other files each time', {
+    node: node.name,
+    code: 'not-looked-at',
+    remedy: `see there what restarts them; then ${runAgain}`,
+  })
 }
 
-/** Adds a remedy if the places could not be looked at. */
-function explained({ cluster: { install } }: Run, node: ClusterNode, look: NodeState, isQueried: boolean): NodeState {
+/** Adds a remedy if the places could not be looked at, and the name of the component to a unit of another name. */
+function explained({ cluster }: Run, node: ClusterNode, look: NodeState): NodeState {
+  const { install } = cluster
   const { places } = look
-  if (!places && isQueried) {
+  if (!places) {
     const remedy = `check what sudo prints there; then ${runAgain}`
     const failure = new Failure('the places of its units could not be looked at', {
       node: node.name,
@@ -72,7 +93,13 @@ function explained({ cluster: { install } }: Run, node: ClusterNode, look: NodeS
     })
     return { ...look, places: failure }
   }
-  if (!(places instanceof Failure)) return look
+  if (!(places instanceof Failure)) {
+    const named = nodeUnits(cluster, node).flatMap(({ unit, service }) => {
+      const state = places.units.get(service)
+      return state ? [[unit, state] as const] : []
+    })
+    return { ...look, places: { ...places, units: new Map([...places.units, ...named]) } }
+  }
   if (!install || places.code !== 'no-root') return { ...look, places: asUnknown(node.name, places) }
   const failure = new Failure(`can't become root (${install.sudo}): ${places.what}`, {
     node: node.name,
@@ -95,18 +122,14 @@ export function withPlaces(run: Run, sudo = ''): Run {
 export async function readNode(run: Run, node: ClusterNode): Promise<NodeState> {
   const expected = new Map(nodeFiles(run.cluster, node).map((name) => [name, noDigest]))
   const seen = withPlaces(run, node.user === 'root' ? '' : 'sudo -n')
-  const query = placesQuery(seen, node) ?? emptyQuery
   const there = await run.connect(node)
-  const read = async (places: Query['places']) =>
-    explained(
-      seen,
-      node,
-      await there.look({ directory: node.directory, names: run.auth.files, expected, places }),
-      true,
-    )
-  const look = await read({ ...query, paths: new Map([...query.paths.keys()].map((path) => [path, noDigest])) })
+  const read = ({ paths, ...rest }: Places) => {
+    const places = { ...rest, paths: new Map([...paths.keys()].map((path) => [path, noDigest])) }
+    return there.look({ directory: node.directory, names: run.auth.files, expected, places })
+  }
+  const look = await lookAtAll(seen, node, placesQuery(seen, node) ?? emptyQuery, read)
   const isWithoutRoot = look.places instanceof Failure && look.places.code === 'no-root'
-  return isWithoutRoot && !run.cluster.install ? await read(emptyQuery) : look
+  return isWithoutRoot && !run.cluster.install ? explained(seen, node, await read(emptyQuery)) : look
 }
 
 /** The node's clock, and those of the ports that a process there listens on, at its address. */
@@ -156,23 +179,20 @@ function folderQuery(run: Run, node: ClusterNode): Query {
   return { directory: node.directory, names: auth.files, expected, hasOthers: true }
 }
 
-/** The same for places. The content of a leaf's key is never needed. */
+/** The same for places. */
 function placesQuery(run: Run, node: ClusterNode): Query['places'] {
-  const { auth, cluster } = run
+  const { cluster } = run
   const { install } = cluster
   if (!install) return undefined
   const units = nodeUnits(cluster, node)
-  const expected = (place: Place): [string, string] => {
-    const isLeafKey = auth.files.parse(place.file)?.kind === 'key' && !identityFiles(cluster).has(place.file)
-    return [place.path, isLeafKey ? '' : (digestAt(run, place) ?? noDigest)]
-  }
   return {
     sudo: install.sudo,
-    units: units.filter(({ bundle }) => bundle === undefined).map(({ unit }) => unit),
+    units: units.filter(({ bundle }) => bundle === undefined).map(({ service }) => service),
+    components: layoutOf(cluster).units.flatMap(({ unit, bundle }) => (bundle === undefined ? [unit] : [])),
+    variables: variablesIn(units.flatMap(({ reads }) => reads.flatMap(({ by }) => by))),
     paths: new Map([
-      ...units.flatMap(({ files }) => files.map(expected)),
+      ...units.flatMap((unit) => expectedAt(run, { ...unit, configs: unit.config === undefined ? [] : [unit.config] })),
       ...units.flatMap(({ bundle }): [string, string][] => (bundle === undefined ? [] : [[bundle, '']])),
-      ...units.flatMap(({ config }): [string, string][] => (config === undefined ? [] : [[config, noDigest]])),
     ]),
     alsoIfPresent: units.flatMap(({ bundle, files, isInstalledEarly }) => {
       if (isInstalledEarly) return files.map(({ path }) => folderOf(path))
@@ -181,8 +201,18 @@ function placesQuery(run: Run, node: ClusterNode): Query['places'] {
   }
 }
 
+/** Path → digest. The content of a leaf's key is never needed. */
+function expectedAt(run: Run, { files, configs }: Pick<UnitSeen, 'files' | 'configs'>): [string, string][] {
+  const { auth, cluster } = run
+  const expected = (place: Place): [string, string] => {
+    const isLeafKey = auth.files.parse(place.file)?.kind === 'key' && !identityFiles(cluster).has(place.file)
+    return [place.path, isLeafKey ? '' : (digestAt(run, place) ?? noDigest)]
+  }
+  return [...files.map(expected), ...configs.map((path): [string, string] => [path, noDigest])]
+}
+
 /** A query without `install`: nothing is done as root. */
-const emptyQuery: NonNullable<Query['places']> = { sudo: '', units: [], paths: new Map(), alsoIfPresent: [] }
+const emptyQuery: Places = { sudo: '', units: [], components: [], variables: [], paths: new Map(), alsoIfPresent: [] }
 
 /** Milliseconds: without a file event, kubelets and API servers check their files only once a minute. */
 export const reloadTime = 90_000

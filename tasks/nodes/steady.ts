@@ -2,7 +2,6 @@
 import { setTimeout as delay } from 'node:timers/promises'
 import type { PlacesState } from '../../lib/node/state.ts'
 import type { Unit } from '../layouts/layout.ts'
-import { nodeUnits } from '../tables/places.ts'
 import { installOf } from './look.ts'
 import type { NodeRun } from './replace.ts'
 import { notHealthy } from './restart.ts'
@@ -14,7 +13,6 @@ export const hold = { shortest: 10 }
 const pause = 500
 
 interface Watch {
-  readonly units: readonly Unit[]
   /** The look before anything was changed. */
   readonly before: UnitsFound
   /** Those that this run has restarted since, or given other files. */
@@ -26,11 +24,10 @@ interface Watch {
 /** Returns the last look. Throws a Failure if a unit is not healthy within install.timeout, or does not stay so. */
 export async function waitUntilSteady(on: NodeRun, before: UnitsFound, renewed: readonly Unit[]): Promise<UnitsFound> {
   const { run, node, signal } = on
-  const units = nodeUnits(run.cluster, node)
   const until = performance.now() + installOf(run).timeout
   for (let first: UnitsFound | undefined; ; ) {
     const seen = await lookAtUnits(run, node)
-    const { found, unsteady, seconds } = checkSteady({ units, before, renewed, first }, seen)
+    const { found, unsteady, seconds } = checkSteady({ before, renewed, first }, seen)
     if (unsteady === undefined && (first !== undefined || seconds === 0)) return found
     if (unsteady && performance.now() > until) throw await notHealthy(on, ...unsteady)
     await delay(unsteady ? pause : seconds * 1000, undefined, { signal })
@@ -40,10 +37,10 @@ export async function waitUntilSteady(on: NodeRun, before: UnitsFound, renewed: 
 
 /** The first unit that is not healthy, with the reason; or the seconds that all have to stay as they are. */
 export function checkSteady(
-  { units, before, renewed, first }: Watch,
+  { before, renewed, first }: Watch,
   seen: UnitsFound,
 ): { found: UnitsFound; unsteady: readonly [Unit, string] | undefined; seconds: number } {
-  const installed = units.filter((unit) => isInstalled(unit, seen.places))
+  const installed = seen.units.filter((unit) => isInstalled(unit, seen.places))
   // A run that was killed may have restarted a unit beside whose files it has left the old ones.
   const started = installed.filter(
     (unit) => !isSame(unit, before.places, seen.places) || keptFor(unit, before.places).length > 0,

@@ -2,7 +2,7 @@
 import { isDeepStrictEqual } from 'node:util'
 import type { ClusterNode } from '../../lib/cluster/cluster.ts'
 import { Failure, runAgain, tryToAwait } from '../../lib/failure.ts'
-import { caName, encryptionConfigFile, nextName } from '../../lib/files/names.ts'
+import { caName, nextName } from '../../lib/files/names.ts'
 import { secretMode } from '../../lib/files/plain-file.ts'
 import type { Run } from '../../lib/graph/run.ts'
 import { readClientCertificate, readServer } from '../../lib/kubernetes/kubeconfig.ts'
@@ -28,10 +28,12 @@ import {
   type Shown,
 } from './component.ts'
 import { digestAt, installOf, lookAtMachine, lookAtNode, placesOf, repeat } from './look.ts'
-import { type Settings, settingsOf } from './settings.ts'
+import { type UnitSeen, unitsOn } from './reads.ts'
 
 export interface UnitsFound extends NodeState {
   readonly places: PlacesState
+  /** All of the node's, installed or not, with the places that they read. */
+  readonly units: readonly UnitSeen[]
   /** The certificates that are served, by port. */
   readonly served: ReadonlyMap<number, Shown>
   /** Of the certificate that its API server made itself; undefined where it shows none. */
@@ -44,7 +46,7 @@ export interface UnitsFound extends NodeState {
 
 /** The check of one unit; the checks are in the table's order. */
 export interface UnitCheck {
-  readonly unit: Unit
+  readonly unit: UnitSeen
   /** Undefined if everything matches. */
   readonly reason: ReasonOf<'unit'> | undefined
   /** True if it runs, or tries to. */
@@ -53,18 +55,15 @@ export interface UnitCheck {
   readonly reloadsBy: number | undefined
   /** True if it gets its client certificate from the cluster by itself: its kubeconfig is left alone. */
   readonly keepsOwnClient: boolean
-  /** The kubeconfig or encryption config that its process reads, if it is not the one in its place. */
-  readonly otherPath: string | undefined
-  /** Of its main process, if it has one. */
-  readonly settings: Settings | undefined
 }
 
 /** Uses the node's one connection. Throws a Failure if the units could not be looked at. */
 export async function lookAtUnits(run: Run, node: ClusterNode, first?: NodeState): Promise<UnitsFound> {
-  const units = nodeUnits(run.cluster, node)
   try {
     const look = await lookWhenSettled(run, node, first)
     const places = placesOf(look)
+    const units = unitsOn(run.cluster, node, places)
+    refuseWrong(node, units)
     refuseOddPaths(node, units, places)
     const asked = units.filter((unit) => isInstalled(unit, places) && mayAnswer(unit, places))
     const answers = await lookAtAnswers(run, node, asked)
@@ -72,6 +71,7 @@ export async function lookAtUnits(run: Run, node: ClusterNode, first?: NodeState
     return {
       ...look,
       places,
+      units,
       ...answers,
       config: await lookAtConfig(run, node, asked, places),
     }
@@ -97,22 +97,40 @@ async function lookWhenSettled(run: Run, node: ClusterNode, first: NodeState | u
   })
 }
 
+/** What is installed where a command line is wrong may be read by nobody. */
+function refuseWrong(node: ClusterNode, units: readonly UnitSeen[]): void {
+  const found = units.filter(({ wrong }) => wrong.length > 0)
+  if (found.length === 0) return
+  const services = found.map(({ service }) => service)
+  throw new Failure(found.map(({ unit, wrong }) => `${unit}: ${wrong.join('; ')}`).join('; '), {
+    node: node.name,
+    code: 'wrong-setting',
+    remedy: `change that there, and restart it: systemctl edit --full ${services[0]}; then ${runAgain}`,
+  })
+}
+
 /** Root does not write to paths that are ambiguous, or that another user could redirect. */
 function refuseOddPaths(node: ClusterNode, units: readonly Unit[], { links: [link], odd, real }: PlacesState): void {
-  const remedy = 'name the real paths in cluster.yaml: install.units'
-  const refuse = (what: string, more = '') =>
-    new Failure(`${what}: nothing is installed there`, { node: node.name, code: 'odd-path', remedy: more + remedy })
+  const refuse = (what: string, remedy: string) =>
+    new Failure(`${what}: nothing is installed there`, { node: node.name, code: 'odd-path', remedy })
+  const remedy = 'name the real path in its command line, or in cluster.yaml (install.units) while it does not run'
   if (link !== undefined)
     throw refuse(
       `${link}, on the way of a link to files of its units, belongs to another user than root`,
-      `give it to root there: chown -h root ${link}; or `,
+      `give it to root there: chown -h root ${link}; or ${remedy}`,
     )
-  const rows = units.flatMap(({ files }) => files)
+  const rows = units.flatMap(({ unit, files }) => files.map((place) => ({ ...place, unit })))
   const lost = rows.find(({ path }) => odd.includes(path))
-  if (lost) throw refuse(`${lost.path} leads nowhere, or to a name with other than plain characters`)
+  if (lost) throw refuse(`${lost.path} leads nowhere, or to a name with other than plain characters`, remedy)
   for (const same of Map.groupBy(rows, ({ path }) => realPath({ real }, path)).values()) {
-    const [first, other] = same.filter(({ file }, i) => same.findIndex((each) => each.file === file) === i)
-    if (first && other) throw refuse(`${first.path} and ${other.path} lead to the same file`)
+    const [first, other] = same.filter(
+      (row, i) => same.findIndex(({ file, part }) => file === row.file && part === row.part) === i,
+    )
+    if (first && other)
+      throw refuse(
+        `${first.by} of ${first.unit} and ${other.by} of ${other.unit} lead to the same file (${first.path}), and ${first.file} and ${other.file} belong there`,
+        `name another path for one of them there, or in cluster.yaml (install.units) while it does not run; then ${runAgain}`,
+      )
   }
 }
 
@@ -133,12 +151,6 @@ async function lookAtConfig(
     unit.files.some(({ mayReload, path }) => mayReload && (run.rotating !== undefined || !isLoaded(unit, path, places)))
   // Without an answer the clocks decide.
   return units.some(isRead) ? await tryToAwait(() => readLoadedConfig({ run }, node)) : undefined
-}
-
-/** With what the command line of its process says. */
-export function asStarted(unit: Unit, settings: Settings | undefined): Unit {
-  if (!settings?.reloadsEncryption) return unit
-  return { ...unit, files: unit.files.map((place) => (place.mayReload ? { ...place, loads: 'reload' } : place)) }
 }
 
 type Answers = Pick<UnitsFound, 'served' | 'selfMade' | 'unhealthy'>
@@ -188,26 +200,22 @@ then ${runAgain}`,
 }
 
 /** Of the units that are installed there. */
-export function checkUnitsOf(run: Run, node: ClusterNode, found: UnitsFound): UnitCheck[] {
+export function checkUnitsOf(run: Run, found: UnitsFound): UnitCheck[] {
   const { places } = found
-  const installed = nodeUnits(run.cluster, node)
+  const installed = found.units
     .filter((unit) => isInstalled(unit, places))
-    .map((each) => {
-      const settings = settingsOf(each.unit, places)
-      const keepsOwn = keepsOwnClient(run, each, places, settings)
-      const unit = asStarted(each, settings)
-      return { unit: keepsOwn ? { ...unit, files: unit.files.filter(({ part }) => !part) } : unit, keepsOwn, settings }
+    .map((unit) => {
+      const keepsOwn = keepsOwnClient(run, unit, places)
+      return { unit: keepsOwn ? { ...unit, files: unit.files.filter(({ part }) => !part) } : unit, keepsOwn }
     })
   const units = installed.map(({ unit }) => unit)
   const drifts = Map.groupBy(diff(wantedAt(run, units, places), places), ({ path }) => path)
-  return installed.map(({ unit, keepsOwn, settings }) => ({
+  return installed.map(({ unit, keepsOwn }) => ({
     unit,
     reason: checkUnit(run, unit, found, drifts),
     isUp: isUp(unit, places),
     reloadsBy: reloadsBy(unit, places),
     keepsOwnClient: keepsOwn,
-    otherPath: otherPath(unit, places, settings),
-    settings,
   }))
 }
 
@@ -271,43 +279,15 @@ const none: ReadonlySet<string> = new Set()
  * True if it gets its client certificate from the cluster by itself: its kubeconfig is its own. As long as a certificate of ours is
  * embedded there, it has got none.
  */
-function keepsOwnClient(
-  { auth }: Pick<Run, 'auth'>,
-  { files }: Unit,
-  places: PlacesState,
-  settings: Settings | undefined,
-): boolean {
-  if (!settings || settings.rotatesItself === false) return false
-  const path = realPath(places, files.find(({ part }) => part === 'kubeconfig')?.path ?? '')
+function keepsOwnClient({ auth }: Pick<Run, 'auth'>, { files, rotatesItself }: UnitSeen, places: PlacesState): boolean {
+  const place = files.find(({ part }) => part === 'kubeconfig')
+  if (rotatesItself === false || !place) return false
+  const path = realPath(places, place.path)
   const content = places.contents.get(path)
   // The same as ours, if it is there and its content is not in the answer.
   if (!content) return !places.files.has(path)
   const embedded = readCertificate(readClientCertificate(content.toString()) ?? '')
   return !embedded || !ownCas(auth).some((ca) => isIssuedBy(embedded, ca))
-}
-
-function otherPath({ files }: Unit, places: PlacesState, settings: Settings | undefined): string | undefined {
-  const { kubeconfigs = [], encryptionConfig } = settings ?? {}
-  const real = (path: string) => realPath(places, path)
-  const other = (place: Place | undefined, named: readonly string[]) =>
-    !place || named.some((path) => real(path) === real(place.path)) ? undefined : named[0]
-  return (
-    other(
-      files.find(({ part }) => part === 'kubeconfig'),
-      kubeconfigs,
-    ) ??
-    other(
-      files.find(({ file }) => file === encryptionConfigFile),
-      encryptionConfig === undefined ? [] : [encryptionConfig],
-    )
-  )
-}
-
-/** Units that run, and have no folder for a file that they should read: that file is nowhere. */
-export function runningElsewhere({ cluster }: Run, node: ClusterNode, places: PlacesState): Unit[] {
-  return nodeUnits(cluster, node).filter(
-    (unit) => unit.bundle === undefined && isRunning(places, unit.unit) && !isInstalled(unit, places),
-  )
 }
 
 export function isInstalled({ unit, bundle, files, isInstalledEarly }: Unit, places: PlacesState): boolean {
@@ -392,8 +372,9 @@ function isLoaded({ unit, bundle }: Unit, path: string, places: PlacesState): bo
 }
 
 /** By the digest that the API server reports for its encryption config; without one, by clocks. */
-function hasLoaded(unit: Unit, { path, loads, mayReload }: Place, found: UnitsFound): boolean {
+function hasLoaded(unit: Unit, { path, loads, mayReload, isReplaced }: Place, found: UnitsFound): boolean {
   const { places, config } = found
+  if (isReplaced) return false
   if (mayReload && config?.digest !== undefined) return config.digest === fileAt(places, path)?.sha256
   return isLoaded(unit, path, places) || (loads === 'reload' && isReloaded(path, found))
 }

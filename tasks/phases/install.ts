@@ -7,12 +7,12 @@ import type { Force, Work } from '../../lib/graph/target.ts'
 import { marksFolder } from '../../lib/node/staging.ts'
 import type { Look, Reason } from '../../lib/reason.ts'
 import { formatNames } from '../../lib/wording.ts'
-import type { Unit } from '../layouts/layout.ts'
 import { renewsFrom } from '../nodes/component.ts'
 import { splitMarks } from '../nodes/folder.ts'
 import { guard, type Other } from '../nodes/guards.ts'
 import { installOf } from '../nodes/look.ts'
-import { checkUnitsOf, lookAtUnits, runningElsewhere, type UnitCheck, type UnitsFound } from '../nodes/units.ts'
+import { checkUnitsOf, lookAtUnits, type UnitCheck, type UnitsFound } from '../nodes/units.ts'
+import { unreachedOn } from '../nodes/unreached.ts'
 import type { DeployFound } from './deploy.ts'
 
 /** With what would be overwritten. */
@@ -62,15 +62,15 @@ function changeOf(reasons: readonly Reason[]): Change {
 }
 
 /** Of all that is installed, as if none of it were there. */
-async function forcedReasons({ run, node }: OnNode, found: UnitsFound): Promise<Reason[]> {
+async function forcedReasons({ run }: OnNode, found: UnitsFound): Promise<Reason[]> {
   const { asForced } = await import('../nodes/install.ts')
-  const verdicts = checkUnitsOf(run, node, found).map((verdict) => asForced(run, verdict))
+  const verdicts = checkUnitsOf(run, found).map((verdict) => asForced(run, verdict))
   return verdicts.flatMap(({ reason }) => reason ?? [])
 }
 
 function checkInstalled(run: Run, node: ClusterNode, found: UnitsFound): Look {
   const { undrain } = installOf(run)
-  const installed = checkUnitsOf(run, node, found)
+  const installed = checkUnitsOf(run, found)
   const marks = splitMarks(run, found)
   const reasons: Reason[] = [
     ...(marks.left.length > 0 && undrain !== '' ? [{ kind: 'left-drained', nodes: [node.name] } as const] : []),
@@ -79,8 +79,7 @@ function checkInstalled(run: Run, node: ClusterNode, found: UnitsFound): Look {
   const names = formatNames(installed.map(({ unit }) => unit.unit))
   const reloading = installed.filter(({ reloadsBy }) => reloadsBy !== undefined)
   const rotating = installed.flatMap(({ unit, keepsOwnClient }) => (keepsOwnClient ? [unit.unit] : []))
-  const unmanaged = runningElsewhere(run, node, found.places)
-  const warning = warningOf(node, installed, { rotating, unmanaged, marks, undrain })
+  const warning = warningOf(node, installed, { unreached: unreachedOn(run, node, found), rotating, marks, undrain })
   return {
     reasons,
     ...(found.selfMade && { until: found.selfMade.notAfter, renewsFrom: renewsFrom(run, found.selfMade) }),
@@ -107,28 +106,20 @@ function warningOf(
   { name }: ClusterNode,
   installed: readonly UnitCheck[],
   {
+    unreached,
     rotating,
-    unmanaged,
     marks,
     undrain,
   }: {
+    readonly unreached: readonly string[]
     readonly rotating: readonly string[]
-    readonly unmanaged: readonly Unit[]
     readonly marks: ReturnType<typeof splitMarks>
     readonly undrain: string
   },
 ): string | undefined {
   const stopped = installed.filter(({ isUp }) => !isUp).map(({ unit }) => unit.unit)
-  const elsewhere = installed.flatMap(({ unit: { unit }, otherPath }) =>
-    otherPath === undefined
-      ? []
-      : [`${name}: ${unit} reads ${otherPath}, which is not installed: set its place in install.units`],
-  )
   const warnings = [
-    ...elsewhere,
-    ...unmanaged.map(
-      ({ unit }) => `${name}: ${unit} runs, and reads nothing that is installed: set its places in install.units`,
-    ),
+    ...unreached.map((what) => `${name}: ${what}`),
     marks.inUse.length > 0 &&
       `${name}: another run is restarting its units, or was killed meanwhile: it may be drained`,
     marks.left.length > 0 &&

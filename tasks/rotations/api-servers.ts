@@ -13,12 +13,14 @@ import { printable } from '../../lib/wording.ts'
 import { type Asking, isApiServer, isStore, withApi } from '../nodes/component.ts'
 import { reloadTime, repeat } from '../nodes/look.ts'
 import { foreignMembers, readMembers } from '../nodes/quorum.ts'
+import { lookAtUnits } from '../nodes/units.ts'
+import { unreachedOn } from '../nodes/unreached.ts'
 import { nodeUnits } from '../tables/places.ts'
 import { apiServers } from './components.ts'
 import type { Rotating, Rotation } from './rotation.ts'
 
 export interface Survey {
-  /** API servers, or etcd members, that the rotation does not reach; each with what to do. */
+  /** What reads files that it changes, or needs them, and is not reached; each with what to do. */
   readonly unreached: readonly string[]
   /** Why it is not known which API servers there are. */
   readonly unknown: readonly string[]
@@ -52,8 +54,13 @@ export interface Control {
 
 /** For the next stage of the rotation. Throws a Failure if a component that runs does not answer. */
 export async function surveyStage(rotating: Rotating, rotation: Rotation): Promise<Survey> {
+  const { run } = rotating
   const { unreached, unknown } = await surveyApiServers(rotating)
-  return { unreached: [...unreached, ...((await rotation.unreached?.(rotating)) ?? [])], unknown }
+  const changes = (file: string) => rotation.stages.some((stage) => stage.changes(file, run.auth.files))
+  const look = async (node: ClusterNode) =>
+    unreachedOn(run, node, await lookAtUnits(run, node), changes).map((what) => `${node.name}: ${what}`)
+  const others = await Promise.all(run.cluster.nodes.map(look))
+  return { unreached: [...unreached, ...others.flat(), ...((await rotation.unreached?.(rotating)) ?? [])], unknown }
 }
 
 /** Whichever files they read. */

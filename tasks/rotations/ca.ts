@@ -26,7 +26,7 @@ import { generatePrivateKey, issueCertificate, issuerNameOf, privateKeyPem, self
 import { formatDate, formatNames } from '../../lib/wording.ts'
 import { type Asking, isApiServer, withApi } from '../nodes/component.ts'
 import { reloadTime, repeat } from '../nodes/look.ts'
-import { checkUnitsOf, lookAtUnits, runningElsewhere } from '../nodes/units.ts'
+import { checkUnitsOf, lookAtUnits } from '../nodes/units.ts'
 import { certTable } from '../tables/certs.ts'
 import {
   caFiles,
@@ -131,18 +131,11 @@ const finished: Stage = {
 /** Units with a client certificate that is not from us: the API servers accept none of the old CA any more. */
 async function ownClients({ run }: Rotating, node: ClusterNode): Promise<string[]> {
   const found = await lookAtUnits(run, node)
-  const unmanaged = runningElsewhere(run, node, found.places)
-  const own = checkUnitsOf(run, node, found).flatMap(
-    ({ unit: { unit }, isUp, keepsOwnClient, otherPath, settings }) => {
-      if (!isUp) return []
-      if (settings && settings.rotatesItself === undefined)
-        return [`${unit} on ${node.name}, whose --config can't be read: it may get its client certificate by itself`]
-      if (keepsOwnClient)
-        return [`${unit} on ${node.name}, which gets its client certificate from the cluster by itself`]
-      return otherPath === undefined ? [] : [`${unit} on ${node.name}, which reads ${otherPath}`]
-    },
+  return checkUnitsOf(run, found).flatMap(({ unit: { unit }, isUp, keepsOwnClient }) =>
+    isUp && keepsOwnClient
+      ? [`${unit} on ${node.name}, which gets its client certificate from the cluster by itself`]
+      : [],
   )
-  return [...own, ...unmanaged.map(({ unit }) => `${unit} on ${node.name}, which reads nothing that is installed`)]
 }
 
 export const caRotation: Rotation = {

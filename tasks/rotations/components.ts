@@ -20,7 +20,7 @@ function isAskable(unit: Unit): unit is Askable {
 
 /** The checks of those that are installed there, and run. */
 export async function runningOn({ run }: Asking, node: ClusterNode): Promise<UnitCheck[]> {
-  const checks = checkUnitsOf(run, node, await lookAtUnits(run, node))
+  const checks = checkUnitsOf(run, await lookAtUnits(run, node))
   return checks.filter(({ isUp }) => isUp)
 }
 

@@ -97,16 +97,17 @@ export const encryptionKeyRotation: Rotation = {
   what: 'the encryption key',
   stages: [added, first, finished],
   stageOf: (run) => readEncryptionState(run)?.stage ?? 'settled',
-  unreached: readingElsewhere,
+  unreached: withoutEncryption,
   unseen: () => ['old snapshots of etcd: they need the old key, which stays in auth/backup'],
 }
 
-/** API servers that read another file than the one that is installed. */
-async function readingElsewhere(rotating: Rotating): Promise<string[]> {
+async function withoutEncryption(rotating: Rotating): Promise<string[]> {
   const controls = rotating.run.cluster.nodes.filter(({ role }) => role === 'control')
   const look = async (node: ClusterNode) => {
-    const other = (await runningOn(rotating, node)).find(({ unit }) => isApiServer(unit))?.otherPath
-    return other === undefined ? [] : [`the API server of ${node.name} reads ${other}: set its place in install.units`]
+    const unit = (await runningOn(rotating, node)).find((each) => isApiServer(each.unit))?.unit
+    return !unit || unit.files.some((place) => place.file === file)
+      ? []
+      : [`the API server of ${node.name} has no --encryption-provider-config that could be read: give it one`]
   }
   return (await Promise.all(controls.map(look))).flat()
 }

@@ -60,7 +60,7 @@ export interface Rotation {
   stageOf(run: Run): string
   /** True if the undo of its first stage also repairs files that do not fit together. */
   readonly undoesUnclear?: true
-  /** API servers that do not read the files that it changes; each with what to do. */
+  /** API servers that it could not be proven for; each with what to do. */
   unreached?(rotating: Rotating): Promise<readonly string[]>
   /** Users of the old one that can't be seen from here. */
   readonly unseen: (cluster: Cluster) => readonly string[]

@@ -67,6 +67,6 @@ export function known(name: LayoutName): LayoutRules {
     without: layout.without,
     problems: layout.problems,
     isReserved: (each) => isReserved(layout, each),
-    units: new Map(layout.units.map(({ unit, files }) => [unit, [...new Set(files.map(({ file }) => file))]])),
+    units: new Map(layout.units.map(({ unit, reads }) => [unit, [...new Set(reads.map(({ file }) => file))]])),
   }
 }

@@ -1,26 +1,33 @@
 /** Where the units of a node read our files. */
-import type { Cluster, ClusterNode } from '../../lib/cluster/cluster.ts'
-import { apiServer, besideKubeconfig, NODE, type Place, type Unit } from '../layouts/layout.ts'
+import type { Cluster, ClusterNode, Install } from '../../lib/cluster/cluster.ts'
+import { apiServer, mergePlaces, NODE, placesAt, type Reads, type Unit, type UnitRow } from '../layouts/layout.ts'
 import { layoutOf } from '../layouts/table.ts'
 
+type UnitOverride = Exclude<ReturnType<Install['units']['get']>, false | undefined>
 type Placing = Pick<Cluster, 'layout' | 'install'>
 
 /** The units of a node, in the order of the table, as cluster.yaml has them. */
 export function nodeUnits(cluster: Placing, { name, role }: Pick<ClusterNode, 'name' | 'role'>): Unit[] {
-  const itsOwn = (text: string) => text.replace(NODE, name)
-  return layoutOf(cluster).units.flatMap(({ on, ...row }): Unit[] => {
+  return layoutOf(cluster).units.flatMap((row): Unit[] => {
     const override = cluster.install ? cluster.install.units.get(row.unit) : undefined
-    if (override === false || !on.includes(role)) return []
-    const files = row.files.map((place) => {
-      const file = itsOwn(place.file)
-      const path = override?.files[place.file] ?? itsOwn(place.path)
-      return { ...place, file, path: place.part === 'pair' ? besideKubeconfig(path, file) : path }
-    })
-    // systemd refuses to start a unit that it has given up: StartLimitBurst= of systemd.unit(5).
-    const byDefault = `systemctl reset-failed ${row.unit}; systemctl restart ${row.unit}`
-    const restart = override?.restart ?? row.restart ?? byDefault
-    return [{ ...row, files, serves: row.serves.map((port) => ({ ...port, name: itsOwn(port.name) })), restart }]
+    return override === false || !row.on.includes(role) ? [] : [unitOf(row, name, override)]
   })
+}
+
+export function unitOf({ on, ...row }: UnitRow, node: string, override: Partial<UnitOverride> = {}): Unit {
+  const itsOwn = (text: string) => text.replace(NODE, node)
+  const reads = row.reads.map((each) => ({
+    ...each,
+    file: itsOwn(each.file),
+    usual: override.files?.[each.file] ?? itsOwn(each.usual),
+  }))
+  const files = mergePlaces(reads.flatMap((each) => placesAt(each, each.usual, each.by[0] ?? '')))
+  const service = override.unit ?? row.unit
+  // systemd refuses to start a unit that it has given up: StartLimitBurst= of systemd.unit(5).
+  const byDefault = `systemctl reset-failed ${service}; systemctl restart ${service}`
+  const restart = override.restart ?? row.restart ?? byDefault
+  const serves = row.serves.map((port) => ({ ...port, name: itsOwn(port.name) }))
+  return { ...row, reads, files, serves, service, restart }
 }
 
 /** Even those that cluster.yaml leaves out. */
@@ -39,9 +46,9 @@ export function outageOf({ nodes }: Cluster, restarts: readonly string[]): strin
 
 /** The units that read one of the files only at their start, wherever they run. */
 export function unitsToRestart(cluster: Placing, files: readonly string[], node?: string): string[] {
-  const reads = ({ file, loads }: Place) =>
+  const isAtStart = ({ file, loads }: Reads) =>
     loads === 'restart' && files.includes(node ? file.replace(NODE, node) : file)
   return layoutOf(cluster)
-    .units.filter((row) => row.files.some(reads))
+    .units.filter((row) => row.reads.some(isAtStart))
     .map(({ unit }) => unit)
 }

@@ -1,4 +1,7 @@
-/** Rotations in a live cluster, on real machines, while a client sends requests all the time: none fails. */
+/**
+ * Rotations in a live cluster, on real machines, while a client sends requests all the time: none fails. No file that a unit reads
+ * is where the guide has it, and cluster.yaml names none.
+ */
 import assert from 'node:assert/strict'
 import { after, before, describe, test } from 'node:test'
 import type { Machines } from '../lab/machines/machines.ts'
@@ -10,6 +13,7 @@ import {
   fingerprint,
   getObject,
   mustRun,
+  ownPaths,
   readStarts,
   removeDeployed,
   running,
@@ -77,7 +81,7 @@ describe('rotations on six machines', { skip }, () => {
   const assertNothingToDo = () => eventually(() => mustRun(lab, 0, 'bootstrap', '--dry-run'))
 
   before(async () => {
-    lab = await startRunning(shutdownDelay)
+    lab = await startRunning(`${ownPaths}\n${shutdownDelay}`)
   })
   after(() => lab?.stop())
 
@@ -202,20 +206,42 @@ describe('rotations on six machines', { skip }, () => {
       assert.equal(await statusOf(lab, `https://${ip(name)}:6443/api/v1/nodes`, 'auth/admin'), '200', name)
   })
 
-  test('an API server that reads another file than the installed one is named, and holds the rotation', async () => {
-    const [place, other] = ['/var/lib/kubernetes/encryption-config.yaml', '/etc/enc.yaml']
-    const read = (from: string, to: string) =>
-      on(
-        'control1',
-        `sed -i 's,--encryption-provider-config=${from},--encryption-provider-config=${to},' /etc/systemd/system/kube-apiserver.service && systemctl daemon-reload && systemctl restart kube-apiserver`,
+  test('what reads files of ours and is of no unit of the node is named, and holds each rotation that would cut it off', async () => {
+    const rename = (from: string, to: string, ...names: string[]) =>
+      Promise.all(
+        names.map((name) =>
+          on(
+            name,
+            `systemctl stop ${from} && cd /etc/systemd/system && mv ${from}.service ${to}.service && systemctl daemon-reload && systemctl start ${to}`,
+          ),
+        ),
       )
-    await on('control1', `cp -p ${place} ${other}`)
-    await read(place, other)
-    assert.match((await mustRun(lab, 0, 'bootstrap')).stdout, /control1: kube-apiserver reads \/etc\/enc\.yaml/)
-    const { stderr } = await mustRun(lab, 3, 'rotate', 'encryption-key')
-    assert.match(stderr, /the API server of control1 reads \/etc\/enc\.yaml: set its place in install\.units/)
-    assert.doesNotMatch(await lab.exec('cat auth/encryption-config.yaml'), /key2/)
-    await read(other, place)
+    const other =
+      /control1: kube-scheduler, process \d+ in \S*\/k8s-scheduler\.service, reads \/srv\/kube-scheduler\/\S+ \(clientConnection\.kubeconfig\)/
+    await rename('kube-scheduler', 'k8s-scheduler', 'control1')
+    // An application's own.
+    await on(
+      'worker0',
+      'systemd-run --quiet --unit=app-etcd /usr/bin/etcd --data-dir=/tmp/app --listen-peer-urls=http://127.0.0.1:3380',
+    )
+    const { stdout } = await mustRun(lab, 0, 'bootstrap')
+    assert.match(stdout, other)
+    assert.doesNotMatch(stdout, /app-etcd/)
+    const { stderr } = await mustRun(lab, 3, 'rotate', 'ca')
+    assert.match(stderr, other)
+    assert.match(stderr, /install\.units: \{ kube-scheduler: \{ unit: k8s-scheduler \} \}/)
+    assert.equal(await lab.exec('ls auth | grep -c next || true'), '0')
+    await rename('kube-scheduler', 'k8s-scheduler', 'control0', 'control2')
+    lab.write(...running({ units: { 'kube-scheduler': { unit: 'k8s-scheduler' } } }))
+    const ran = await mustRun(lab, 0, 'bootstrap')
+    assert.doesNotMatch(ran.stdout, /kube-scheduler, process/)
+    await eventually(() =>
+      mustRun(lab, 0, 'rotate', 'ca', '--dry-run').then(({ stdout }) => assert.match(stdout, /kube-scheduler/)),
+    )
+    await on('worker0', 'systemctl stop app-etcd')
+    await rename('k8s-scheduler', 'kube-scheduler', ...controls)
+    lab.write(...running())
+    await assertNothingToDo()
   })
 
   test('the next encryption key decrypts before it encrypts, and every stored Secret is encrypted with it in the end', async () => {
@@ -251,7 +277,7 @@ describe('rotations on six machines', { skip }, () => {
       await etcdctl('del /registry/leftover/s1')
       await mustRun(lab, 0, 'rotate', 'encryption-key', '--finish')
     })
-    assert.doesNotMatch(await on('control2', 'cat /var/lib/kubernetes/encryption-config.yaml'), /key1/)
+    assert.doesNotMatch(await on('control2', 'cat /srv/kube-apiserver/*encryption-config.yaml'), /key1/)
     const { data } = await getObject(lab, 'control2', '/api/v1/namespaces/default/secrets/s7')
     assert.equal(Buffer.from(data.a, 'base64').toString(), 's7')
     await assertNothingToDo()
@@ -261,7 +287,7 @@ describe('rotations on six machines', { skip }, () => {
   test('an auth/ from a stage of the finished rotation, or from before it, and tidy homes: nothing is overwritten', async () => {
     await removeDeployed(lab)
     await lab.exec('mv auth current')
-    const config = () => on('control0', 'cat /var/lib/kubernetes/encryption-config.yaml')
+    const config = () => on('control0', 'cat /srv/kube-apiserver/*encryption-config.yaml')
     const [before, starts] = [await config(), await readStarts(lab)]
     for (const auth of ['half', 'earlier']) {
       await lab.exec(`rm -rf auth && mv ${auth} auth`)

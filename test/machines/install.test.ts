@@ -173,16 +173,15 @@ describe('install on six machines', { skip }, () => {
     assert.equal(await shownBy(lab, 'worker0', 10250), await fingerprint(lab, 'worker0'))
   })
 
-  test('a place that cluster.yaml has elsewhere is used, and a unit that it leaves out is left alone', async () => {
-    const other = '/var/lib/kubernetes/other.kubeconfig'
+  test('a path that a command line names is used at once, a restart command too, and a unit that is left out is left alone', async () => {
+    const [usual, other] = ['/var/lib/kubernetes/kube-scheduler.kubeconfig', '/var/lib/kubernetes/other.kubeconfig']
     const units = {
       'kube-proxy': false,
-      'kube-scheduler': {
-        restart: 'touch /root/asked; systemctl restart kube-scheduler',
-        files: { 'kube-scheduler.kubeconfig': other },
-      },
+      'kube-scheduler': { restart: 'touch /root/asked; systemctl restart kube-scheduler' },
     }
+    const config = '/etc/kubernetes/config/kube-scheduler.yaml'
     await on('worker0', 'echo x >>/var/lib/kube-proxy/kubeconfig')
+    await on('control0', `sed -i 's,${usual},${other},' ${config}`)
     lab.write(...running({ units }, [['api', 'extraSANs'], ['api.example.org']]))
     const starts = await readStarts(lab)
     assert.deepEqual(installs(await must(0, 'install', '--node', 'control0', '--node', 'worker0'), 'built'), [
@@ -190,7 +189,45 @@ describe('install on six machines', { skip }, () => {
     ])
     assert.deepEqual(await startedSince(lab, starts), ['control0 kube-scheduler'])
     assert.match(await on('control0', `cat ${other} /root/asked`), /client-key: kube-scheduler-client\.pem/)
-    await on('control0', `rm ${other}`)
+    await on('control0', `rm ${other}; sed -i 's,${other},${usual},' ${config}; systemctl restart kube-scheduler`)
+  })
+
+  test('a file that is mounted into its unit by itself is loaded by a restart, and one from elsewhere is left alone', async () => {
+    const folder = '/var/lib/kube-proxy'
+    const dropIn = (...lines: string[]) =>
+      on(
+        'worker0',
+        `mkdir -p /etc/systemd/system/kube-proxy.service.d && printf '%s\\n' '[Service]' ${lines.map((line) => `'${line}'`).join(' ')} >/etc/systemd/system/kube-proxy.service.d/own.conf && systemctl daemon-reload && systemctl restart kube-proxy`,
+      )
+    const files = ['kubeconfig', 'kube-proxy-client.pem', 'kube-proxy-config.yaml'].map((file) => `${folder}/${file}`)
+    await dropIn(`TemporaryFileSystem=${folder}`, `BindReadOnlyPaths=${files.join(' ')}`)
+    const restarted = async (...args: string[]) => {
+      const starts = await readStarts(lab)
+      await must(0, ...args)
+      return (await startedSince(lab, starts)).filter((unit) => unit.endsWith('kube-proxy'))
+    }
+    const bootstrap = ['bootstrap', '--node', 'worker0']
+    assert.deepEqual(await restarted(...bootstrap), [])
+    // As somebody else would replace it.
+    await on('worker0', `cd ${folder} && cp -p kube-proxy-client.pem new && mv new kube-proxy-client.pem`)
+    assert.deepEqual(await restarted(...bootstrap), ['worker0 kube-proxy'])
+    await must(0, 'certs', 'kube-proxy', '--force')
+    await must(0, 'kubeconfigs')
+    assert.deepEqual(await restarted(...bootstrap), ['worker0 kube-proxy'])
+    const seen = `cmp /proc/$(systemctl show --value -p MainPID kube-proxy)/root${files[1]} ${files[1]}`
+    assert.equal(await on('worker0', seen), '')
+    await on('worker0', `mkdir /srv/other && cp -p ${files.join(' ')} /srv/other/`)
+    await dropIn(`BindReadOnlyPaths=/srv/other/kubeconfig:${files[0]}`)
+    const { stdout } = await mustRun(lab, 0, ...bootstrap)
+    assert.match(
+      stdout,
+      /worker0: kube-proxy: clientConnection\.kubeconfig \(\S+kubeconfig\) is no file of the node: its process has mounts/,
+    )
+    await on(
+      'worker0',
+      'rm -r /etc/systemd/system/kube-proxy.service.d && systemctl daemon-reload && systemctl restart kube-proxy',
+    )
+    await must(0, 'bootstrap')
   })
 
   test('renews every certificate: no process but a kubelet before 1.36 is restarted, and no request fails', async () => {

@@ -6,14 +6,32 @@ import { execute, type RunOptions } from '../../lib/graph/executor.ts'
 import { buildGraph } from '../../lib/graph/graph.ts'
 import type { Run } from '../../lib/graph/run.ts'
 import type { Event, Force, Outcome, Target, Work } from '../../lib/graph/target.ts'
+import type { ComponentProcess } from '../../lib/node/state.ts'
 import type { Look, Reason } from '../../lib/reason.ts'
 import { createPlanLines, planEntries } from '../../lib/show/plan.ts'
 import { byPhase, type Summary } from '../../lib/show/reporter.ts'
+import type { Unit } from '../../tasks/layouts/layout.ts'
 
 /** Targets that do nothing but what a test tells them, and stop where the test wants to look. */
 
 export const stale: Look = { reasons: [{ kind: 'missing', path: 'file' }] }
 export const fresh: Look = { reasons: [] }
+
+/** The process of a unit whose flags name all that it reads where the guide has it, with more flags. */
+export function startedAs({ unit, reads }: Pick<Unit, 'unit' | 'reads'>, ...more: string[]): ComponentProcess {
+  const flags = reads.flatMap(({ by, usual }) =>
+    by.filter((each) => each.startsWith('--')).map((each) => `${each}=${usual}`),
+  )
+  return processAs(unit, ...flags, ...more)
+}
+
+/** A process with a program's name, in that unit, and its arguments. */
+export function processAs(unit: string, ...args: string[]): ComponentProcess {
+  return {
+    ...{ id: 7, group: `/system.slice/${unit}.service`, command: [`/usr/local/bin/${unit}`, ...args] },
+    ...{ variables: new Map(), apart: new Set(), bound: new Set(), replaced: new Set() },
+  }
+}
 
 /** Stale, without needs, in a phase of its own, built at once: unless told otherwise. */
 export function fakeTarget(id: string, told: Partial<Target> = {}): Target {

@@ -2,6 +2,7 @@
 import assert from 'node:assert/strict'
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
+import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
 import { drain, undrain } from '../lab/machines/balancer.ts'
@@ -44,6 +45,8 @@ const splitAll = `${split}
 for file in kube-controller-manager kube-scheduler; do split /var/lib/kubernetes $file.kubeconfig $file; done
 split /var/lib/kubelet kubeconfig $(hostname)
 split /var/lib/kube-proxy kubeconfig kube-proxy`
+/** Nothing that units read is where the guide has it: own-paths.sh. */
+export const ownPaths = readFileSync(join(import.meta.dirname, '../lab/machines/own-paths.sh'), 'utf8')
 /** A unit that was restarted has to stay healthy for as long: short-hold.ts. */
 export const restartSooner = `find /etc/systemd/system -maxdepth 1 -type f -name '*.service' -exec sed -i 's/RestartSec=5/RestartSec=1/; s/^\\[Unit\\]$/&\\nStartLimitIntervalSec=0/' {} +`
 
@@ -141,7 +144,7 @@ export function unload(lab: Machines, name: string, path: string): Promise<strin
 export async function assertNothingLeft(lab: Machines): Promise<void> {
   for (const machine of lab.all) {
     const found = await machine.exec(
-      `find /etc/etcd /var/lib/kubernetes /var/lib/kubelet /var/lib/kube-proxy /usr/local/share/ca-certificates /var/lib/harderway ${lab.guide.home} -mindepth 1 -name '*harderway*' 2>/dev/null || true`,
+      `find /srv /etc/etcd /var/lib/kubernetes /var/lib/kubelet /var/lib/kube-proxy /usr/local/share/ca-certificates /var/lib/harderway ${lab.guide.home} -mindepth 1 -name '*harderway*' 2>/dev/null || true`,
     )
     assert.equal(found, '', machine.name)
   }

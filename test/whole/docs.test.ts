@@ -147,37 +147,36 @@ test('docs/cluster-yaml.md has a row for each key of cluster.schema.json, in the
   assert.deepEqual(rowsIn('docs/cluster-yaml.md', '## Keys'), known)
 })
 
-const partNames = { pair: ', its pair', kubeconfig: ', without it' } as const
-const reads = {
-  now: 'reloads',
-  poll: 'reloads within 5 min',
-  reload: 'reloads within 1 min',
-  restart: 'needs a restart',
-} as const
+const whenRead = { now: 'by itself', poll: '', reload: '', restart: 'at its start' } as const
 
-/** The cells of each row; in the first column of a unit's first row stands its name. */
-function placeTable(): string[][] {
+/** The cells of each row: of a unit, a file, and the settings that name it. What etcd's pages derive from a flag is in a sentence. */
+function readsTable(): string[][] {
   const roles = ['gateway', 'control', 'worker'] as const
   const units = roles.flatMap((role) =>
     nodeUnits({ layout: 'harder-way', install: false }, { name: '<node>', role }).map((unit) => ({ role, unit })),
   )
   return [...Map.groupBy(units, ({ unit }) => unit.unit).values()].flatMap((same) =>
-    (same[0]?.unit.files ?? []).map(({ file, path, loads, part, isOfKeys }) => [
-      `\`${same[0]?.unit.unit}\``,
-      same.map(({ role }) => role).join(', '),
-      `\`${file}\`${part ? partNames[part] : ''}`,
-      `\`${path}\``,
-      isOfKeys ? 'needs a restart for other keys' : reads[loads],
-    ]),
+    [...Map.groupBy(same[0]?.unit.reads ?? [], ({ file, loads }) => `${file} ${loads}`).values()].flatMap((rows) => {
+      const [row] = rows
+      if (!row) return []
+      const { file, usual, loads, isOfKeys, mayReload } = row
+      const settings = rows.flatMap(({ by }) => by.filter((each) => !/^ETCD_|-transport-security/.test(each)))
+      const names = settings.map((each) => `\`${each}\``).join(', ')
+      const kubeconfig = file.endsWith('.kubeconfig') && 'at its start; its pair within 5 min'
+      const keys = isOfKeys && 'at its start, for other keys'
+      const when = kubeconfig || keys || `${whenRead[loads]}${mayReload ? ', or within 1 min' : ''}`
+      const on = same.map(({ role }) => role).join(', ')
+      return [[`\`${same[0]?.unit.unit}\``, on, names, `\`${file}\``, `\`${usual}\``, when]]
+    }),
   )
 }
 
-test('docs/install.md has a row for each place, as the table of places has it', () => {
-  const [, section = ''] = read('docs/install.md').split('\n## Units and places\n')
+test('docs/install.md has a row for each file that a unit reads, as the layout has it', () => {
+  const [, section = ''] = read('docs/install.md').split('\n## What a unit reads\n')
   const rows = (section.split(/^## /m)[0] ?? '').split('\n').filter((line) => line.startsWith('| `'))
   const cells = rows.map((row) => row.split(/ *\| */).slice(1, -1))
-  assert.ok(cells.length >= 20)
-  assert.deepEqual(cells, placeTable())
+  assert.ok(cells.length >= 15)
+  assert.deepEqual(cells, readsTable())
 })
 
 test('docs/dependencies.md has a row for each dependency in package.json', () => {

@@ -16,7 +16,7 @@ const shared = 'service-account'
 const words = Object.values(layouts).flatMap(({ files, certs, units }) => [
   ...[files.certificate(''), `${files.key('')}'`],
   ...certs.flatMap(({ name }) => (name.includes('-') && name !== shared ? [name] : [])),
-  ...units.flatMap(({ files: places }) => places.map(({ path }) => dirname(path))),
+  ...units.flatMap(({ reads }) => reads.map(({ usual }) => dirname(usual))),
   ...units.flatMap(({ unit }) => (unit.startsWith('kube-') && unit !== apiServer ? [unit] : [])),
   ...['system:masters', 'system:kube', 'system:nodes'],
 ])

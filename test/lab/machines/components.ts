@@ -78,15 +78,14 @@ function copies({ files = {} }: Unit): string[] {
   )
 }
 
-/** The real one where there is one: of etcd in any case. */
+/** The real one where there is one: of etcd in any case. A stand-in has the component's name in its command line, too. */
 function program(name: string): string {
   const real = realBinaries && existsSync(join(process.env.KUBE_BIN_DIR ?? '', name)) && `${realBinaries}/${name}`
-  const command =
-    real ||
-    (name === 'etcd'
-      ? '/usr/bin/etcd'
-      : `env NODE_COMPILE_CACHE=${compileCache} /opt/lab/node /opt/lab/component/component.ts ${name}`)
-  return `#!/bin/sh\nexec ${command} "$@"\n`
+  if (real || name === 'etcd') return `#!/bin/sh\nexec ${real || '/usr/bin/etcd'} "$@"\n`
+  return `#!/bin/bash
+export NODE_COMPILE_CACHE=${compileCache}
+exec -a /usr/local/bin/${name} /opt/lab/node /opt/lab/component/component.ts ${name} "$@"
+`
 }
 
 async function installBalancer(machine: Machine): Promise<void> {

@@ -7,7 +7,9 @@ import {
   copyFileSync,
   lchownSync,
   mkdirSync,
+  readFileSync,
   realpathSync,
+  renameSync,
   rmSync,
   symlinkSync,
   writeFileSync,
@@ -41,7 +43,7 @@ const isFailure = (code: string) => (error: unknown) => error instanceof Failure
 /** Root looks at all of the paths, with the content of those that are not 'x'. */
 const queryOf = (paths: readonly string[], more: Partial<PlacesQuery> = {}): PlacesQuery => ({
   sudo: '',
-  units: [],
+  ...{ units: [], components: [], variables: [] },
   paths: new Map(paths.map((path) => [path, digest])),
   alsoIfPresent: ['/'],
   ...more,
@@ -201,23 +203,94 @@ inEachShell(({ did, run }) => {
     })
   })
 
-  /** What is seen of a process with these arguments. */
-  const processWith = async (t: TestContext, ...args: string[]) => {
-    const child = spawn(process.execPath, ['-e', 'setInterval(() => {}, 1e9)', '--', ...args])
+  describe('the processes of components', { skip: platform !== 'linux' && 'needs /proc' }, () => {
+    /** The program's name is one that no process of other tests has. */
+    const component = `no-such-${process.pid}`
+    const start = async (t: TestContext, args: readonly string[], env: Record<string, string> = {}) => {
+      const argv0 = `/usr/bin/${component}`
+      const child = spawn(process.execPath, ['-e', 'setInterval(() => {}, 1e9)', '--', ...args], { argv0, env })
+      t.after(() => child.kill('SIGKILL'))
+      await once(child, 'spawn')
+      return child.pid
+    }
+    const seenOf = (more: Partial<PlacesQuery> = {}, paths = ['/gone/x']) =>
+      look(queryOf(paths, { components: ['etcd2', component], ...more })).processes
+
+    test('are found whatever started them, with their arguments as they are; no argument passes for another process', async (t) => {
+      const args = ['--config=/a b', '/*', '$(x)', '', 'é', 'a=b', '\n/proc/1/cmdline:--x', '-v=2', `"'\\\``, '\r', '']
+      const id = await start(t, args)
+      const found = seenOf()
+      assert.deepEqual(
+        found.map((each) => [each.id, each.group.startsWith('/'), each.apart.size]),
+        [[id, true, 0]],
+      )
+      const printed = args.map((arg) => arg.replaceAll('\n', '\u0001'))
+      assert.deepEqual(found[0]?.command, [
+        `/usr/bin/${component}`,
+        '-e',
+        'setInterval(() => {}, 1e9)',
+        '--',
+        ...printed,
+      ])
+    })
+
+    test('have the queried variables of their environment, and no other', async (t) => {
+      await start(t, [], { ETCD_CERT_FILE: '/a=b\nc', ETCD_TOKEN: 'secret', XETCD_CERT_FILE: 'x', ETCD_KEY_FILE: '' })
+      const [found] = seenOf({ variables: ['ETCD_CERT_FILE', 'ETCD_KEY_FILE'] })
+      assert.deepEqual(Object.fromEntries(found?.variables ?? []), { ETCD_CERT_FILE: '/a=b\u0001c', ETCD_KEY_FILE: '' })
+    })
+
+    test('have no command line where it is longer than any of ours', async (t) => {
+      await start(
+        t,
+        Array.from({ length: 11 }, () => 'x'.repeat(100_000)),
+      )
+      assert.deepEqual(
+        seenOf().map(({ command }) => command),
+        [[]],
+      )
+      await start(t, ['x'.repeat(128 * 1024 - 1)])
+    })
+  })
+
+  test("a unit's process in a mount namespace sees another file: one that was replaced since, or is mounted from elsewhere", {
+    skip: (!isRoot || platform !== 'linux') && 'needs root, and mounts',
+  }, async (t) => {
+    const home = node(t)
+    const component = `no-such-${process.pid}-mounted`
+    const [bound = '', folder = '', kept = '', elsewhere = ''] = inHome(
+      home,
+      'places/ca.pem',
+      'places',
+      'kept',
+      'places/left',
+    )
+    symlinkSync('places', join(home, 'link'))
+    mkdirSync(kept)
+    // As systemd does it for TemporaryFileSystem= and BindReadOnlyPaths=.
+    const mounts = [
+      `mount --bind ${folder} ${kept}`,
+      `mount -t tmpfs none ${folder}`,
+      `touch ${bound} ${elsewhere}`,
+      `mount --bind ${kept}/ca.pem ${bound}`,
+    ]
+    const script = `${mounts.join(' && ')} && exec -a ${component} sleep 60`
+    const child = spawn('unshare', ['-m', '--propagation=private', 'bash', '-c', script], { stdio: 'ignore' })
     t.after(() => child.kill('SIGKILL'))
     await once(child, 'spawn')
+    await eventually(() => assert.match(readFileSync(`/proc/${child.pid}/cmdline`, 'utf8'), /^no-such/))
     const shown = properties('a', ['', '', ''], child.pid).trimEnd()
     const path = fakeTool(t, 'systemctl', `cat <<'SHOWN'\n${shown}\nSHOWN`)
-    return look(queryOf(['/gone/x'], { units: ['a'] }), path).units.get('a')?.process
-  }
-
-  test('the command line of a process is read as it is, but for empty arguments', {
-    skip: platform !== 'linux' && 'needs /proc',
-  }, async (t) => {
-    const args = ['--config=/a b', '--kubeconfig', '/*', '$(x)', '', 'é', 'a=b', '==> /dev/null', '-v=2', `"'\\`]
-    const found = await processWith(t, ...args)
-    assert.ok(typeof found === 'object')
-    assert.deepEqual(found.args.slice(-9), args.filter(Boolean))
+    const seen = () => {
+      const query = queryOf(inHome(home, 'places/ca.pem', 'link/left'), { units: ['a'], components: [component] })
+      const [found, ...more] = look(query, path).processes
+      assert.equal(more.length, 0)
+      return [found?.apart, found?.bound, found?.replaced].map((each) => [...(each ?? [])])
+    }
+    assert.deepEqual(seen(), [[elsewhere], [bound], []])
+    writeFileSync(`${bound}.other`, 'z')
+    renameSync(`${bound}.other`, bound)
+    assert.deepEqual(seen(), [[bound, elsewhere], [], [bound]])
   })
 
   test('a file of the kernel, or a pipe, is not opened', (t) => {

@@ -250,7 +250,12 @@ inEachShell(({ run }) => {
       }
       const seenAt = (change: Replacement) => {
         const paths = change.files.map(({ path }) => path)
-        const query = { units: [], sudo: '', alsoIfPresent: paths, paths: new Map(paths.map((each) => [each, ''])) }
+        const query = {
+          ...{ units: [], components: [], variables: [] },
+          sudo: '',
+          alsoIfPresent: paths,
+          paths: new Map(paths.map((each) => [each, ''])),
+        }
         const lines = lookLines({ directory: '/', names: harderWay.files, expected: new Map(), places: query })
         const { files: seen } = readState(run('/', message('look', lines, nonce)).stdout, nonce)
         return { ...change, unchanged: paths, seen }

@@ -21,8 +21,11 @@ const shown = (unit: string, more: Record<string, string> = {}) =>
     User: '',
     Group: '',
     SupplementaryGroups: '',
+    ExecStart: '{ path=/usr/bin/x ; argv[]=/usr/bin/x --a=b ; ignore_errors=no ; start_time=[n/a] ; pid=0 }',
     ...more,
-  }).map(([key, value]) => `show ${key}=${value}`)
+  })
+    .map(([key, value]) => `show ${key}=${value}`)
+    .concat('shown')
 const digest = sha256('x')
 const start = Date.UTC(2026, 10, 25, 11, 40, 18) / 1000
 const fileLine = 'file 644 0 5 81a4 1 2026-11-25 11:40:18.500000000 +0000 /etc/etcd/ca.pem'
@@ -40,15 +43,22 @@ const records = [
   }),
   ...shown('kube-proxy', { User: 'nobody-knows', NRestarts: '3', RestartUSec: '1min 5s' }),
   'clock 1795607000 3050',
-  'command 41',
-  'argument /usr/bin/etcd',
-  'argument --name=a b',
-  'argument $(x)',
+  'component 41 /system.slice/etcd.service',
+  'argument 41 /usr/bin/etcd',
+  'argument 41 --name=a b',
+  'argument 41 $(x)',
+  'argument 41 ',
+  'variable 41 ETCD_CERT_FILE=/a=b',
+  'apart 41 /etc/etcd/ca.pem',
+  'bound 41 /etc/etcd/key.pem',
+  'replaced 41 /etc/etcd/ca.pem',
+  'component 42 /',
   'real /etc/etcd/kubernetes.pem /srv/pki/kubernetes.pem',
   'link /etc/etcd/kubernetes.pem',
   fileLine,
   'file 777 0 0 a1ff 20 2026-11-25 11:40:18.5 +0000 /srv/pki/kubernetes.pem',
   `${digest}  /etc/etcd/ca.pem`,
+  'known /etc/etcd/ca.pem',
   'content /etc/etcd/ca.pem',
   ' 78',
 ]
@@ -74,15 +84,32 @@ describe('the answer to a look at places', () => {
     const seen = readPlaces(placesWith(records), nonce)
     assert.equal(seen.now, 1795607000)
     assert.deepEqual([...seen.folders], ['/etc/etcd'])
-    const none = { isStopping: false, process: undefined, restarts: 0, restartsAfter: 0.1 }
+    const none = { isStopping: false, process: undefined, restarts: 0, restartsAfter: 0.1, start: '/usr/bin/x --a=b' }
     const running = { ...none, isLoaded: true, active: 'active', sub: 'running', started: start + 0.123456 }
     const dead = { ...none, isLoaded: false, active: 'inactive', sub: 'dead', started: undefined }
-    const main = { id: 41, isStopped: false, age: 20.5, started: 1795607000 - 20.5, args: ['--name=a b', '$(x)'] }
+    const main = { id: 41, isStopped: false, age: 20.5, started: 1795607000 - 20.5 }
     assert.deepEqual(Object.fromEntries(seen.units), {
-      etcd: { ...running, process: main, account: { uid: 990, gids: [991, 5] } },
-      kubelet: { ...dead, account: { uid: 0, gids: [0] } },
-      'kube-proxy': { ...running, restarts: 3, restartsAfter: 65, account: undefined },
+      etcd: { ...running, names: ['etcd'], process: main, account: { uid: 990, gids: [991, 5] } },
+      kubelet: { ...dead, names: ['kubelet'], account: { uid: 0, gids: [0] } },
+      'kube-proxy': { ...running, names: ['kube-proxy'], restarts: 3, restartsAfter: 65, account: undefined },
     })
+    const own = {
+      group: '/',
+      command: [],
+      variables: new Map(),
+      apart: new Set(),
+      bound: new Set(),
+      replaced: new Set(),
+    }
+    assert.deepEqual(seen.processes, [
+      {
+        ...{ id: 41, group: '/system.slice/etcd.service', command: ['/usr/bin/etcd', '--name=a b', '$(x)', ''] },
+        ...{ variables: new Map([['ETCD_CERT_FILE', '/a=b']]) },
+        ...{ apart: new Set(['/etc/etcd/ca.pem']), bound: new Set(['/etc/etcd/key.pem']) },
+        replaced: new Set(['/etc/etcd/ca.pem']),
+      },
+      { id: 42, ...own },
+    ])
     assert.deepEqual([...seen.real], [['/etc/etcd/kubernetes.pem', '/srv/pki/kubernetes.pem']])
     assert.deepEqual(seen.links, ['/etc/etcd/kubernetes.pem'])
     assert.deepEqual(seen.files.get('/etc/etcd/ca.pem'), {
@@ -93,6 +120,7 @@ describe('the answer to a look at places', () => {
       size: 1,
       changed: start + 0.5,
       sha256: digest,
+      isKnown: true,
       lines: `${fileLine}\n${digest}  /etc/etcd/ca.pem`,
     })
     assert.equal(seen.files.get('/srv/pki/kubernetes.pem')?.kind, 'link')
@@ -136,7 +164,7 @@ describe('the answer to a look at places', () => {
       // The count of the frame is that of before.
       assert.throws(() => readPlaces(placesWith(records).replace(`${record}\n`, ''), nonce), isFailure('no-answer'))
       // What there may be any number of is counted by the frame alone.
-      if (!/^(now|show|clock) /.test(record)) continue
+      if (!/^(now|show (?!ExecStart)|clock) /.test(record)) continue
       const without = records.filter((_, j) => j !== i)
       assert.throws(() => readPlaces(placesWith(without), nonce), isFailure('no-answer'), record)
       assert.throws(() => readPlaces(placesWith([...records, record]), nonce), isFailure('no-answer'), record)

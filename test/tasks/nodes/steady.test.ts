@@ -1,22 +1,25 @@
 import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
-import type { ClusterNode } from '../../../lib/cluster/cluster.ts'
+import type { Cluster, ClusterNode } from '../../../lib/cluster/cluster.ts'
 import type { FileState } from '../../../lib/node/place.ts'
 import { oldSuffix } from '../../../lib/node/place.ts'
 import type { NodeState, UnitState } from '../../../lib/node/state.ts'
 import type { Unit } from '../../../tasks/layouts/layout.ts'
+import { unitsOn } from '../../../tasks/nodes/reads.ts'
 import { checkSteady } from '../../../tasks/nodes/steady.ts'
 import type { UnitsFound } from '../../../tasks/nodes/units.ts'
 import { nodeUnits } from '../../../tasks/tables/places.ts'
 
 const worker = { name: 'w0', role: 'worker' } as ClusterNode
-const units = nodeUnits({ layout: 'harder-way', install: false }, worker)
+const cluster = { layout: 'harder-way', install: false } as Cluster
+const units = nodeUnits(cluster, worker)
 const proxy = units.find(({ unit }) => unit === 'kube-proxy') as Unit
 
-const process = (id: number, age: number) => ({ id, isStopped: false, age, started: 1000, args: [] })
+const process = (id: number, age: number) => ({ id, isStopped: false, age, started: 1000 })
 const running: UnitState = {
   ...{ isLoaded: true, active: 'active', sub: 'running', isStopping: false, started: 1000 },
   ...{ process: process(1, 5000), restarts: 0, restartsAfter: 5, account: undefined },
+  ...{ names: [], start: undefined },
 }
 
 /** A look at a worker where kube-proxy is like this. */
@@ -28,21 +31,19 @@ function look(state: Partial<UnitState>, unhealthy?: string): UnitsFound {
       ['kubelet', running],
       ['kube-proxy', { ...running, ...state }],
     ]),
-    drained: [],
+    ...{ drained: [], processes: [] },
   }
   const why = new Map(unhealthy === undefined ? [] : [['kube-proxy', unhealthy]])
-  return { ...({} as NodeState), selfMade: undefined, places, served: new Map(), unhealthy: why }
+  // Each look makes its units anew.
+  const seen = unitsOn(cluster, worker, places)
+  return { ...({} as NodeState), selfMade: undefined, places, units: seen, served: new Map(), unhealthy: why }
 }
 
 /** What each look says: seconds that all have to stay as they are, "steady" if they did, or why a unit is not healthy. */
 function watched(renewed: readonly Unit[], before: UnitsFound, ...looks: readonly UnitsFound[]): (number | string)[] {
   let first: UnitsFound | undefined
   return looks.map((seen) => {
-    // Each look makes its units anew.
-    const { unsteady, seconds } = checkSteady(
-      { units: units.map((unit) => ({ ...unit })), before, renewed, first },
-      seen,
-    )
+    const { unsteady, seconds } = checkSteady({ before, renewed, first }, seen)
     const isSteady = first !== undefined && unsteady === undefined
     first = unsteady ? undefined : seen
     return unsteady?.[1] ?? (isSteady ? 'steady' : seconds)

@@ -9,19 +9,20 @@ import { newEncryptionConfig } from '../../../lib/kubernetes/encryption.ts'
 import { formatKubeconfig } from '../../../lib/kubernetes/kubeconfig.ts'
 import type { FileState } from '../../../lib/node/place.ts'
 import { newSuffix, oldSuffix } from '../../../lib/node/place.ts'
-import type { NodeState, PlacesState, UnitState } from '../../../lib/node/state.ts'
+import type { ComponentProcess, NodeState, PlacesState, UnitState } from '../../../lib/node/state.ts'
 import { tryCertificate } from '../../../lib/pki/pair.ts'
 import { formatReason } from '../../../lib/reason.ts'
 import { hardWay } from '../../../tasks/layouts/hard-way.ts'
 import { harderWay } from '../../../tasks/layouts/harder-way.ts'
 import { unprovenClients } from '../../../tasks/nodes/install.ts'
 import { digestAt } from '../../../tasks/nodes/look.ts'
-import { reloadFlag } from '../../../tasks/nodes/settings.ts'
-import { checkUnitsOf, runningElsewhere, type UnitCheck } from '../../../tasks/nodes/units.ts'
+import { reloadFlag, unitsOn } from '../../../tasks/nodes/reads.ts'
+import { checkUnitsOf, type UnitCheck } from '../../../tasks/nodes/units.ts'
 import { readAccess } from '../../../tasks/phases/kubeconfigs.ts'
 import { certTable } from '../../../tasks/tables/certs.ts'
 import { nodeUnits } from '../../../tasks/tables/places.ts'
 import { makeEverything, temporaryAuth } from '../../support/certificates.ts'
+import { startedAs } from '../../support/fakes.ts'
 import { parsed, scratch } from '../../support/files.ts'
 
 const cluster = parsed(`name: kubenet
@@ -44,17 +45,25 @@ nodes:
   - { name: node-0, role: worker, ip: 10.0.0.3 }
 `)
 /** Seconds. */
-const [placed, started, now] = [1000, 2000, 3000]
+const [placed, startedAt, now] = [1000, 2000, 3000]
 const root = { uid: 0, gids: [0] } as const
 const running = { isLoaded: true, active: 'active', sub: 'running', isStopping: false } as const
 const main = {
   id: 7,
   isStopped: false,
-  age: now - started,
-  started,
-  args: [],
+  age: now - startedAt,
+  started: startedAt,
 }
-const healthy: UnitState = { ...running, started, process: main, restarts: 0, restartsAfter: 5, account: root }
+const healthy: UnitState = {
+  ...running,
+  started: startedAt,
+  process: main,
+  restarts: 0,
+  restartsAfter: 5,
+  account: root,
+  names: [],
+  start: undefined,
+}
 
 describe("the check of a node's units", () => {
   let at: Run
@@ -93,6 +102,7 @@ describe("the check of a node's units", () => {
         links: [],
         odd: [],
         drained: [],
+        processes: units.map((unit) => startedAs(unit)),
       },
       served: new Map(
         units.flatMap(({ serves }) =>
@@ -102,11 +112,9 @@ describe("the check of a node's units", () => {
       unhealthy: new Map(),
     }
     change(found)
-    const all = checkUnitsOf({ ...run, cluster: { ...run.cluster, install } }, node, {
-      ...({} as NodeState),
-      selfMade: undefined,
-      ...found,
-    })
+    const judged = { ...run, cluster: { ...run.cluster, install } }
+    const seen = unitsOn(judged.cluster, node, found.places)
+    const all = checkUnitsOf(judged, { ...({} as NodeState), selfMade: undefined, ...found, units: seen })
     inspect(all, found.places)
     const checks = new Map(all.map(({ unit, reason }) => [unit.unit, reason]))
     return units.flatMap(({ unit }) => {
@@ -116,6 +124,7 @@ describe("the check of a node's units", () => {
   }
   interface Mutable {
     places: PlacesState & {
+      processes: ComponentProcess[]
       units: Map<string, UnitState>
       folders: Set<string>
       files: Map<string, FileState>
@@ -129,6 +138,15 @@ describe("the check of a node's units", () => {
     void found.places.files.set(path, { ...(found.places.files.get(path) as FileState), ...change })
   const state = (unit: string, change: Partial<UnitState>) => (found: Mutable) =>
     void found.places.units.set(unit, { ...healthy, ...change })
+
+  /** With more flags. */
+  const started =
+    (unit: string, ...more: string[]) =>
+    (found: Mutable) => {
+      found.places.processes = found.places.processes.map((process) =>
+        process.command[0]?.endsWith(`/${unit}`) ? { ...process, command: [...process.command, ...more] } : process,
+      )
+    }
 
   const all =
     (...changes: readonly ((found: Mutable) => void)[]) =>
@@ -216,7 +234,7 @@ describe("the check of a node's units", () => {
     }
 
     test('at once by a unit that was started since, else five and a half minutes later', () => {
-      assert.equal(reloadsBy(started - 1), undefined)
+      assert.equal(reloadsBy(startedAt - 1), undefined)
       assert.equal(reloadsBy(now - 330), undefined)
       assert.equal(reloadsBy(now - 329), now + 1)
       assert.equal(reloadsBy(now), now + 330)
@@ -224,7 +242,7 @@ describe("the check of a node's units", () => {
 
     test('by the clock of the start, too, if it was set since', () => {
       const step = (seconds: number) => (found: Mutable) =>
-        state('kubelet', { process: { ...main, age: now - started - seconds, started: started + seconds } })(found)
+        state('kubelet', { process: { ...main, age: now - startedAt - seconds, started: startedAt + seconds } })(found)
       assert.equal(reloadsBy(now - 400, step(0)), undefined)
       assert.equal(reloadsBy(now - 400, step(300)), now + 230)
       assert.equal(reloadsBy(now - 400, step(-300)), undefined)
@@ -232,7 +250,7 @@ describe("the check of a node's units", () => {
 
     test('by no unit that gets its certificate by itself, whose kubeconfig is left alone', () => {
       const rotates = (found: Mutable) => {
-        state('kubelet', { process: { ...main, args: ['--rotate-certificates'] } })(found)
+        started('kubelet', '--rotate-certificates')(found)
         file('/var/lib/kubelet/kubeconfig', { sha256: 'x' })(found)
         file(pair, { sha256: 'x' })(found)
       }
@@ -319,19 +337,18 @@ describe("the check of a node's units", () => {
 
   describe('an encryption config that its API server reloads', () => {
     const path = '/var/lib/kubernetes/encryption-config.yaml'
-    const reloads = (found: Mutable) =>
-      state('kube-apiserver', { process: { ...main, args: [`--${reloadFlag}`] } })(found)
+    const reloads = (found: Mutable) => started('kube-apiserver', reloadFlag)(found)
     const changed = (reloaded?: number) => (found: Mutable) => {
       reloads(found)
-      file(path, { changed: started + 10 })(found)
+      file(path, { changed: startedAt + 10 })(found)
       Object.assign(found, { config: { digest: undefined, reloaded } })
     }
 
     test('is loaded when the API server has reloaded it since its last change', () => {
-      assert.deepEqual(judge('c0', changed(started + 10.5)), [])
+      assert.deepEqual(judge('c0', changed(startedAt + 10.5)), [])
       const notLoaded = ['kube-apiserver: encryption-config.yaml written but not loaded: reloaded without a restart']
       // Not queried, before the change, at its very moment, and by a clock that was set back since.
-      for (const reloaded of [undefined, started + 9, started + 10, now + 60])
+      for (const reloaded of [undefined, startedAt + 9, startedAt + 10, now + 60])
         assert.deepEqual(judge('c0', changed(reloaded)), notLoaded, String(reloaded))
     })
 
@@ -343,8 +360,8 @@ describe("the check of a node's units", () => {
         Object.assign(found, { config: { digest: digest ?? ours, reloaded: undefined } })
       }
       // Changed after the start, which is loaded; and before it, which is another.
-      assert.deepEqual(judge('c0', told(undefined, started + 10)), [])
-      assert.deepEqual(judge('c0', told('0'.repeat(64), started - 10)), [
+      assert.deepEqual(judge('c0', told(undefined, startedAt + 10)), [])
+      assert.deepEqual(judge('c0', told('0'.repeat(64), startedAt - 10)), [
         'kube-apiserver: encryption-config.yaml written but not loaded: restart, drained',
       ])
     })
@@ -352,39 +369,17 @@ describe("the check of a node's units", () => {
     test('is not, if the clock was set back since: the reload may have been before the change', () => {
       const setBack = (reloaded: number) => (found: Mutable) => {
         changed(reloaded)(found)
-        const process = { ...main, args: [`--${reloadFlag}`], started: started - 60, age: now - started + 60 }
+        const process = { ...main, started: startedAt - 60, age: now - startedAt + 60 }
         state('kube-apiserver', { process })(found)
       }
-      assert.equal(judge('c0', setBack(started + 50)).length, 1)
-      assert.deepEqual(judge('c0', setBack(started + 80)), [])
-    })
-
-    test('is another if its API server names another, by the last flag or by a link', () => {
-      const otherFor = (encryptionConfig: string | undefined, change: (found: Mutable) => void = () => {}) => {
-        let other: string | undefined
-        const read = (found: Mutable) => {
-          change(found)
-          const args = encryptionConfig === undefined ? [] : [`--encryption-provider-config=${encryptionConfig}`]
-          state('kube-apiserver', { process: { ...main, args } })(found)
-        }
-        judge('c0', read, (checks) => {
-          other = checks.find(({ unit }) => unit.unit === 'kube-apiserver')?.otherPath
-        })
-        return other
-      }
-      assert.equal(otherFor('/etc/enc.yaml'), '/etc/enc.yaml')
-      for (const ours of [path, undefined]) assert.equal(otherFor(ours), undefined)
-      const link = (found: Mutable) => {
-        found.places.real.set(path, '/srv/enc.yaml')
-        found.places.files.set('/srv/enc.yaml', found.places.files.get(path) as FileState)
-      }
-      assert.equal(otherFor('/srv/enc.yaml', link), undefined)
+      assert.equal(judge('c0', setBack(startedAt + 50)).length, 1)
+      assert.deepEqual(judge('c0', setBack(startedAt + 80)), [])
     })
 
     test('needs a restart without the flag, whatever the metric says', () => {
       const without = (found: Mutable) => {
-        changed(started + 11)(found)
-        state('kube-apiserver', {})(found)
+        file(path, { changed: startedAt + 10 })(found)
+        Object.assign(found, { config: { digest: undefined, reloaded: startedAt + 11 } })
       }
       assert.deepEqual(judge('c0', without), [
         'kube-apiserver: encryption-config.yaml written but not loaded: restart, drained',
@@ -475,7 +470,7 @@ describe("the check of a node's units", () => {
     ],
     'one was changed since the start': [
       'w0',
-      file(`${kubelet}kubeconfig`, { changed: started + 0.001 }),
+      file(`${kubelet}kubeconfig`, { changed: startedAt + 0.001 }),
       'kubelet: kubeconfig written but not loaded: restart',
     ],
     'a kubeconfig is still the one that the guide copies': [
@@ -504,7 +499,7 @@ describe("the check of a node's units", () => {
       },
       'kube-apiserver: service-account.pem differs in /var/lib/kubernetes: restart, drained',
     ],
-    'one was changed since, that is read anew': ['w0', file(`${kubelet}w0.pem`, { changed: started + 1 })],
+    'one was changed since, that is read anew': ['w0', file(`${kubelet}w0.pem`, { changed: startedAt + 1 })],
     'a file is dated in the future: the clock was set back': [
       'w0',
       file(`${kubelet}kubeconfig`, { changed: now + 3600 }),
@@ -618,7 +613,7 @@ describe("the check of a node's units", () => {
       'w0',
       (found) => {
         state('kubelet', { active: 'inactive', sub: 'dead' })(found)
-        file(`${kubelet}kubeconfig`, { changed: started + 1 })(found)
+        file(`${kubelet}kubeconfig`, { changed: startedAt + 1 })(found)
         found.served.delete(10250)
       },
     ],
@@ -655,7 +650,7 @@ describe("the check of a node's units", () => {
     ],
     'an API server is drained for a restart': [
       'c0',
-      file('/var/lib/kubernetes/service-account.pem', { changed: started + 1 }),
+      file('/var/lib/kubernetes/service-account.pem', { changed: startedAt + 1 }),
       'kube-apiserver: service-account.pem written but not loaded: restart, drained',
     ],
     'the bundle that a gateway trusts is older than the CA': [
@@ -670,20 +665,6 @@ describe("the check of a node's units", () => {
   }
   for (const [what, [name, change, ...told]] of Object.entries(rows))
     test(`where ${what}`, () => assert.deepEqual(judge(name, change), told))
-})
-
-test('a unit that runs, and has no folder for what it should read, reads something else', () => {
-  const { w0 } = Object.fromEntries(cluster.nodes.map((node) => [node.name, node]))
-  const seen = (isRunning: boolean, ...folders: string[]) =>
-    ({
-      units: new Map([['kube-proxy', { active: isRunning ? 'active' : 'inactive', isLoaded: true }]]),
-      ...{ folders: new Set(folders), files: new Map(), real: new Map() },
-    }) as unknown as PlacesState
-  const unmanaged = (places: PlacesState) =>
-    w0 ? runningElsewhere({ cluster } as Run, w0, places).map(({ unit }) => unit) : assert.fail()
-  assert.deepEqual(unmanaged(seen(true)), ['kube-proxy'])
-  assert.deepEqual(unmanaged(seen(false)), [])
-  assert.deepEqual(unmanaged(seen(true, '/var/lib/kube-proxy', '/var/lib/kubernetes')), [])
 })
 
 describe('the table of places', () => {

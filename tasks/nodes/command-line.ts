@@ -1,0 +1,97 @@
+/** What a component's command line says: its flags, its environment, and the YAML file that it names. Pure. */
+import { isMap, visit } from 'yaml'
+import { type PlacesState, realPath } from '../../lib/node/state.ts'
+import { parseYaml } from '../../lib/yaml.ts'
+
+export interface CommandLine {
+  /** Why not all that it says is known. */
+  readonly unread: string | undefined
+  /** The YAML file that it names. */
+  readonly config: string | undefined
+  /**
+   * The first of the settings that is set, with its values: a flag, a variable of the environment (in capitals), or a path in the YAML
+   * file.
+   */
+  named(by: readonly string[]): readonly [by: string, values: readonly string[]]
+  /** The last one counts. */
+  isTrue(...by: readonly string[]): boolean
+}
+
+const configs = ['--config', '--config-file', 'ETCD_CONFIG_FILE']
+/** Flags of a yes or no: what follows is no value of theirs. */
+const switches = ['--rotate-certificates', '--encryption-provider-config-automatic-reload']
+
+const isVariable = (setting: string): boolean => /^[A-Z]/.test(setting)
+
+/** The variables of these settings, with that of the file. */
+export function variablesIn(settings: readonly string[]): string[] {
+  return settings.some(isVariable) ? [...new Set([...settings, ...configs].filter(isVariable))] : []
+}
+
+/** What a node resolves without a shell. */
+export const isPlain = (path: string): boolean => /^(\/[\w@%+=:,.-]+)+$/.test(path)
+
+export function readCommand(
+  args: readonly string[],
+  variables: ReadonlyMap<string, string>,
+  places: Pick<PlacesState, 'real' | 'contents'>,
+): CommandLine {
+  const flags = readFlags(args)
+  let config: Config | undefined
+  const valuesOf = (by: string) => {
+    if (by.startsWith('--')) return flags.get(by) ?? []
+    return [isVariable(by) ? variables.get(by) : config?.get(by)].filter((value) => value !== undefined)
+  }
+  const named = (by: readonly string[]) => {
+    const set = by.map((each) => [each, valuesOf(each).filter(Boolean)] as const)
+    return set.find(([, values]) => values.length > 0) ?? ([by[0] ?? '', []] as const)
+  }
+  const path = named(configs)[1].at(-1)
+  config = path === undefined ? undefined : readConfig(path, places)
+  const unread =
+    (args.length === 0 && 'its command line could not be read') ||
+    (flags.has('--config-dir') && 'files of its --config-dir may say otherwise') ||
+    (path !== undefined && !config && `its --config ${path} could not be read`) ||
+    undefined
+  const isTrue = (...by: readonly string[]) => /^(1|t|T|true|TRUE|True)$/.test(named(by)[1].at(-1) ?? '')
+  return { unread, config: path !== undefined && isPlain(path) ? path : undefined, named, isTrue }
+}
+
+/** As pflag reads them: `--name=value`, `--name value`, and of a yes or no `--name` alone. etcd takes one hyphen too. */
+function readFlags(args: readonly string[]): Map<string, string[]> {
+  const flags = new Map<string, string[]>()
+  for (const [i, arg] of args.entries()) {
+    const [, given, value] = /^--?([a-zA-Z][^=]*)(?:=(.*))?$/s.exec(arg) ?? []
+    if (given === undefined) continue
+    const name = `--${given.replaceAll('_', '-')}`
+    const next = args[i + 1] ?? '--'
+    const isAlone = switches.includes(name) || next.startsWith('-')
+    flags.set(name, [...(flags.get(name) ?? []), value ?? (isAlone ? 'true' : next)])
+  }
+  return flags
+}
+
+interface Config {
+  get(path: string): string | undefined
+}
+
+/** Undefined if it was not read, or is nothing that a component could read. */
+function readConfig(path: string, places: Pick<PlacesState, 'real' | 'contents'>): Config | undefined {
+  const bytes = places.contents.get(realPath(places, path))
+  // sigs.k8s.io/yaml reads YAML 1.1, where yes and on are true.
+  const config = bytes && parseYaml(bytes.toString(), { schema: 'yaml-1.1' })
+  if (!config || config.errors.length > 0) return undefined
+  // Nothing but comments.
+  if (config.contents === null) return { get: () => undefined }
+  let isOdd = !isMap(config.contents) || config.has('<<')
+  visit(config, {
+    Alias() {
+      isOdd = true
+    },
+  })
+  const get = (key: string) => {
+    const value = config.getIn(key.split('.'))
+    return ['string', 'boolean'].includes(typeof value) ? String(value) : undefined
+  }
+  return isOdd ? undefined : { get }
+}

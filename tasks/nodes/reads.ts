@@ -1,0 +1,179 @@
+/** What the units of a node read, and where: by the command lines of their processes and of their unit files. Pure. */
+import { firstAddress, parseCidr } from '../../lib/address.ts'
+import type { Cluster, ClusterNode } from '../../lib/cluster/cluster.ts'
+import { folderOf } from '../../lib/node/place.ts'
+import { type ComponentProcess, fileAt, type PlacesState, realPath } from '../../lib/node/state.ts'
+import { apiServer, mergePlaces, type Place, placesAt, type Unit } from '../layouts/layout.ts'
+import { layoutOf } from '../layouts/table.ts'
+import { nodeUnits, unitOf } from '../tables/places.ts'
+import { type CommandLine, isPlain, readCommand } from './command-line.ts'
+
+/** Of kube-apiserver: it reads its encryption config again when that has changed. */
+export const reloadFlag = '--encryption-provider-config-automatic-reload'
+
+/** A unit of a node, with the places that its process, and its unit file, name. */
+export interface UnitSeen extends Unit {
+  /** What it reads that `install` does not reach, in a clause each. */
+  readonly unreached: readonly string[]
+  /** What its command line says that can't be right, in a clause each. */
+  readonly wrong: readonly string[]
+  /** YAML files that its command lines name. */
+  readonly configs: readonly string[]
+  /**
+   * It requests its client certificate from the cluster itself: a kubelet with --bootstrap-kubeconfig or rotateCertificates.
+   * Undefined if that is not known for sure.
+   */
+  readonly rotatesItself: boolean | undefined
+}
+
+type Seen = Pick<PlacesState, 'units' | 'processes' | 'folders' | 'files' | 'real' | 'contents'>
+
+/** In the order of the table. */
+export function unitsOn(cluster: Cluster, node: ClusterNode, places: Seen): UnitSeen[] {
+  return nodeUnits(cluster, node).map((unit) => {
+    const own = places.processes.filter((process) => isOf(process.command, unit) && isIn(process, unit, places))
+    const override = cluster.install ? cluster.install.units.get(unit.unit) : undefined
+    const seen = unitAt(unit, own, places, override ? Object.keys(override.files).length > 0 : false)
+    if (unit.unit !== apiServer) return seen
+    return {
+      ...seen,
+      wrong: [...seen.wrong, ...commandsOf(own, places).flatMap((each) => disagreements(cluster, node, each))],
+    }
+  })
+}
+
+/** A component that runs, and is of no unit of the node's, with what it reads. */
+export interface OtherSeen {
+  readonly unit: UnitSeen
+  readonly process: ComponentProcess
+}
+
+/** Those that cluster.yaml leaves out are not among them. */
+export function othersOn(cluster: Cluster, node: ClusterNode, places: Seen): OtherSeen[] {
+  const known = nodeUnits(cluster, node).map(({ unit }) => unit)
+  return places.processes.flatMap((process) => {
+    const row = layoutOf(cluster).units.find((each) => isOf(process.command, each))
+    if (!row || (known.includes(row.unit) && isIn(process, row, places))) return []
+    const isLeftOut = cluster.install && cluster.install.units.get(row.unit) === false
+    if (isLeftOut && process.group.split('/').includes(`${row.unit}.service`)) return []
+    return [{ unit: unitAt(unitOf(row, node.name), [process], places), process }]
+  })
+}
+
+/** Started by the component's name. */
+function isOf([program = '']: readonly string[], { unit }: Pick<Unit, 'unit'>): boolean {
+  return program.replace(/.*\//, '') === unit
+}
+
+/** Of that unit of systemd. */
+function isIn({ id, group }: ComponentProcess, { unit }: Pick<Unit, 'unit'>, { units }: Pick<Seen, 'units'>): boolean {
+  const { names = [], process } = units.get(unit) ?? {}
+  const groups = group.split('/')
+  return (typeof process === 'object' && process.id === id) || names.some((name) => groups.includes(`${name}.service`))
+}
+
+function commandsOf(own: readonly ComponentProcess[], places: Seen): CommandLine[] {
+  return own.map(({ command: [, ...args], variables }) => readCommand(args, variables, places))
+}
+
+/** With the places that its processes name. `isNamed`: cluster.yaml names its files, where they do not. */
+function unitAt(unit: Unit, own: readonly ComponentProcess[], places: Seen, isNamed = false): UnitSeen {
+  const [wrong, unreached] = [new Set<string>(), new Set<string>()]
+  const { active, process } = places.units.get(unit.unit) ?? {}
+  const runs = own.length > 0 || (active === 'active' && process !== 'gone')
+  const running = commandsOf(own, places)
+  const other = runs && own.length === 0 ? `its main process is not ${unit.unit} itself` : undefined
+  const unread = running.reduce((why, each) => why ?? each.unread, other)
+  if (unread !== undefined && !isNamed) unreached.add(`${unread}: name its files in install.units`)
+  // A crash would start it with that: it gets its files, and nothing waits until they are loaded.
+  const next = commandAtStart(unit, own, places)
+
+  const placesBy = (command: CommandLine): Place[] =>
+    unit.reads.flatMap((row) => {
+      const [by, values] = command.named(row.by)
+      // The keys of all its files count; of any other flag the last value does.
+      const paths = row.isOfKeys ? values : values.slice(-1)
+      const reloads = row.mayReload && command.isTrue(reloadFlag)
+      const loads = runs && command === next ? 'now' : reloads ? 'reload' : row.loads
+      if (paths.length === 0 && !row.isOptional && command !== next)
+        wrong.add(`${unit.unit} has no ${row.by.join(' and no ')}: name ${row.usual} there`)
+      return paths.flatMap((path) => {
+        if (isPlain(path)) return placesAt({ ...row, loads }, path, by)
+        wrong.add(`${by} names ${JSON.stringify(path)}: write an absolute path of plain characters`)
+        return []
+      })
+    })
+  const asSeen = (place: Place, isRunning: boolean): Place[] => {
+    const { by, path } = place
+    const at = [path, realPath(places, path)]
+    const has = (paths: ReadonlySet<string>) => at.some((each) => paths.has(each))
+    const isApart = own.some(({ apart }) =>
+      [...apart].some((each) => at.some((way) => `${way}/`.startsWith(each.replace(/\/?$/, '/')))),
+    )
+    const isReplaced = own.some(({ replaced }) => has(replaced))
+    const isPassed = path.startsWith('/run/credentials/')
+    if (isPassed || (isApart && !isReplaced)) {
+      const why = isPassed ? 'systemd copies it at its start' : 'its process has mounts, or a root, of its own'
+      unreached.add(`${by} (${path}) is no file of the node: ${why}`)
+      return []
+    }
+    const why = isRunning || place.isElsewhere ? whyWrong(place, isRunning, places) : undefined
+    if (why !== undefined) wrong.add(`${by} names ${path}, ${why}, or name another`)
+    // One that is mounted by itself is read by a restart alone.
+    const isBound = isReplaced || own.some(({ bound }) => has(bound))
+    return [isBound ? { ...place, loads: 'restart', isOfKeys: undefined, isReplaced } : place]
+  }
+  const commands = [...(unread === undefined ? running : []), ...(next && next.unread === undefined ? [next] : [])]
+  const named = commands.flatMap((command) => placesBy(command).flatMap((place) => asSeen(place, command !== next)))
+  return {
+    ...unit,
+    files: commands.length > 0 ? mergePlaces(named) : unit.files.flatMap((place) => asSeen(place, false)),
+    unreached: [...unreached],
+    wrong: [...wrong],
+    configs: [...running, ...(next ? [next] : [])].flatMap(({ config }) => config ?? []),
+    rotatesItself: unread === undefined ? running.some(rotates) : undefined,
+  }
+}
+
+/** Root writes where a command line says, which a process may change: nothing is replaced that is of no cluster. */
+function whyWrong({ path, part, isElsewhere }: Place, isRunning: boolean, places: Seen): string | undefined {
+  const there = fileAt(places, path)
+  if (isRunning && !places.folders.has(folderOf(path))) return `and there is no ${folderOf(path)}: make that folder`
+  if (!isElsewhere) return undefined
+  if (!there) return isRunning && part !== 'pair' ? 'which is not there: put the file there' : undefined
+  return there.size > 0 && !there.isKnown ? 'which holds no certificate, key or configuration: remove it' : undefined
+}
+
+/** Its unit file's; undefined where that has variables, or starts another program. */
+function commandAtStart(unit: Unit, own: readonly ComponentProcess[], places: Seen): CommandLine | undefined {
+  const { start = '' } = places.units.get(unit.unit) ?? {}
+  const command = start.split(' ')
+  if (start.includes('$') || !isOf(command, unit)) return undefined
+  return readCommand(command.slice(1), own[0]?.variables ?? new Map(), places)
+}
+
+/** Flags take precedence over the file. */
+function rotates({ named, isTrue }: CommandLine): boolean {
+  return named(['--bootstrap-kubeconfig'])[1].length > 0 || isTrue('--rotate-certificates', 'rotateCertificates')
+}
+
+/** Between cluster.yaml, by which certificates are made, and the command line of an API server. */
+function disagreements({ network }: Cluster, { name, ips }: ClusterNode, { named }: CommandLine): string[] {
+  const [range, address] = ['--service-cluster-ip-range', '--advertise-address'].map((flag) => named([flag])[1].at(-1))
+  const firsts = range?.split(',').map((block) => {
+    const cidr = parseCidr(block.trim())
+    return typeof cidr === 'object' ? firstAddress(cidr) : block
+  })
+  const ours = network.serviceCIDRs.map(firstAddress)
+  const isSame = firsts === undefined || firsts.toSorted().join() === ours.toSorted().join()
+  const isOwn = address === undefined || ips.includes(address)
+  const correct = 'correct the one that is wrong'
+  return [
+    ...(isSame
+      ? []
+      : [`--service-cluster-ip-range is ${range}, and that of cluster.yaml has ${ours.join(', ')}: ${correct}`]),
+    ...(isOwn
+      ? []
+      : [`--advertise-address is ${address}, and cluster.yaml has ${ips.join(', ')} for ${name}: ${correct}`]),
+  ]
+}

@@ -1,0 +1,49 @@
+/** What runs on a node and reads files of ours where `install` puts none: a rotation would cut it off. */
+import type { ClusterNode } from '../../lib/cluster/cluster.ts'
+import type { Run } from '../../lib/graph/run.ts'
+import { readEmbeddedCa } from '../../lib/kubernetes/kubeconfig.ts'
+import { type ComponentProcess, fileAt, type PlacesState, realPath } from '../../lib/node/state.ts'
+import { isIssuedBy, readCertificates } from '../../lib/pki/certificate.ts'
+import { ownCas } from '../../lib/pki/pair.ts'
+import type { Place } from '../layouts/layout.ts'
+import { certificatesIn } from './guards.ts'
+import { digestAt } from './look.ts'
+import { othersOn, type UnitSeen } from './reads.ts'
+import type { UnitsFound } from './units.ts'
+
+/** A clause for each that reads one of the files, with what to do. */
+export function unreachedOn(
+  run: Run,
+  node: ClusterNode,
+  { units, places }: Pick<UnitsFound, 'units' | 'places'>,
+  concerns: (file: string) => boolean = () => true,
+): string[] {
+  const own = units.filter(({ reads }) => reads.some(({ file }) => concerns(file)))
+  const others = othersOn(run.cluster, node, places).flatMap(({ unit, process }) => {
+    const held = unit.files.filter((place) => concerns(place.file) && isOurs(run, place, places))
+    return held[0] ? [formatOther(unit, process, held[0])] : []
+  })
+  return [...own.flatMap(({ unit, unreached }) => unreached.map((what) => `${unit}: ${what}`)), ...others]
+}
+
+/** A file of ours, or of an earlier time. */
+function isOurs(run: Run, place: Place, places: PlacesState): boolean {
+  const there = fileAt(places, place.path)?.sha256
+  if (there === undefined) return false
+  if (there === digestAt(run, place)) return true
+  const bytes = places.contents.get(realPath(places, place.path))
+  const cas = ownCas(run.auth)
+  const trusted = readCertificates(bytes ? (readEmbeddedCa(bytes.toString()) ?? '') : '')
+  return [...certificatesIn(run.auth, place.file, bytes), ...trusted].some((certificate) =>
+    cas.some((ca) => isIssuedBy(certificate, ca)),
+  )
+}
+
+function formatOther({ unit }: UnitSeen, { id, group }: ComponentProcess, { by, path }: Place): string {
+  const service = /([^/]+)\.service$/.exec(group)?.[1]
+  const way =
+    service === undefined
+      ? 'stop it, or start it by a unit'
+      : `name its unit in cluster.yaml, or stop it: install.units: { ${unit}: { unit: ${service} } }`
+  return `${unit}, process ${id} in ${group}, reads ${path} (${by}), which is of this cluster: ${way}`
+}

@@ -1,0 +1,374 @@
+import assert from 'node:assert/strict'
+import { describe, test } from 'node:test'
+import type { Cluster, ClusterNode } from '../../../lib/cluster/cluster.ts'
+import type { FileState } from '../../../lib/node/place.ts'
+import type { ComponentProcess, PlacesState } from '../../../lib/node/state.ts'
+import { othersOn, reloadFlag, type UnitSeen, unitsOn } from '../../../tasks/nodes/reads.ts'
+import { nodeUnits } from '../../../tasks/tables/places.ts'
+import { processAs, startedAs } from '../../support/fakes.ts'
+import { parsed } from '../../support/files.ts'
+
+const cluster = parsed(`name: kubenet
+api: { virtualIP: 192.168.1.21 }
+install: true
+nodes:
+  - { name: c0, role: control, ip: 192.168.1.11 }
+  - { name: w0, role: worker, ip: 192.168.1.14 }
+`)
+const [control, worker] = cluster.nodes as [ClusterNode, ClusterNode]
+
+interface Given {
+  readonly processes?: readonly ComponentProcess[]
+  readonly contents?: Readonly<Record<string, string>>
+  /** Of unit files: component → command. */
+  readonly starts?: Readonly<Record<string, string>>
+  readonly folders?: readonly string[]
+  /** What is there; by default all that is named, as it should be. */
+  readonly files?: Readonly<Record<string, Partial<FileState>>>
+  readonly of?: Cluster
+}
+
+function placesOf({ processes = [], contents = {}, starts = {}, folders, files }: Given): PlacesState {
+  const units = [...processes.map(({ group }) => /([^/]*).service$/.exec(group)?.[1] ?? ''), ...Object.keys(starts)]
+  return {
+    units: new Map(
+      units.map((unit) => [
+        unit,
+        {
+          names: [unit],
+          active: processes.length > 0 ? 'active' : 'inactive',
+          start: starts[unit],
+          process: undefined,
+        },
+      ]),
+    ),
+    processes,
+    folders: folders ? new Set(folders) : { has: () => true },
+    files: files ? new Map(Object.entries(files)) : { get: () => ({ size: 1, isKnown: true }) },
+    real: new Map(),
+    contents: new Map(Object.entries(contents).map(([path, text]) => [path, Buffer.from(text)])),
+  } as unknown as PlacesState
+}
+const seen = (unit: string, node: ClusterNode, given: Given): UnitSeen =>
+  unitsOn(given.of ?? cluster, node, placesOf(given)).find((each) => each.unit === unit) ?? assert.fail()
+const placed = ({ files }: UnitSeen) =>
+  Object.fromEntries(
+    Map.groupBy(files, ({ file, part }) => (part ? `${file} ${part}` : file))
+      .entries()
+      .map(([file, all]) => [file, all.map(({ path, loads }) => `${path} ${loads}`).join(', ')]),
+  )
+/** The fixture of the guide's unit, with paths of its own. */
+const elsewhere = (text: string) =>
+  text.replaceAll('/var/lib/kubernetes/', '/etc/kubernetes/pki/').replaceAll('/etc/etcd/', '/srv/etcd/')
+
+/** Command lines as the guides, kubeadm's habits and etcd's own pages have them. */
+const etcd = [
+  '--name=c0',
+  '--cert-file=/etc/etcd/kubernetes.pem',
+  '--key-file=/etc/etcd/kubernetes-key.pem',
+  '--trusted-ca-file=/etc/etcd/ca.pem',
+  '--client-cert-auth',
+  '--peer-cert-file=/etc/etcd/kubernetes.pem',
+  '--peer-key-file=/etc/etcd/kubernetes-key.pem',
+  '--peer-trusted-ca-file=/etc/etcd/ca.pem',
+  '--data-dir=/var/lib/etcd',
+]
+const etcdPlaces = (folder: string) => ({
+  'ca.pem': `${folder}/ca.pem restart`,
+  'kubernetes.pem': `${folder}/kubernetes.pem now`,
+  'kubernetes-key.pem': `${folder}/kubernetes-key.pem now`,
+})
+
+describe('what etcd reads', () => {
+  const read = (args: readonly string[], more: Partial<ComponentProcess> = {}, contents: Record<string, string> = {}) =>
+    seen('etcd', control, { processes: [{ ...processAs('etcd', ...args), ...more }], contents })
+  test('is what its flags name: with =, with a blank, with one hyphen, and the last of two', () => {
+    const rows = [
+      etcd,
+      etcd.flatMap((arg) => arg.split('=')),
+      etcd.map((arg) => arg.slice(1)),
+      ['--cert-file=/old.pem', '--trusted-ca-file', '/old.pem', ...etcd],
+    ]
+    for (const args of rows) {
+      const unit = read(args.map(elsewhere))
+      assert.deepEqual([unit.unreached, unit.wrong, placed(unit)], [[], [], etcdPlaces('/srv/etcd')], args.join(' '))
+    }
+  })
+
+  test('is what its environment names, where no flag does', () => {
+    const variables = new Map(
+      etcd
+        .filter((arg) => arg.includes('-file='))
+        .map((arg) => {
+          const [flag = '', value = ''] = arg.split('=')
+          return [`ETCD_${flag.slice(2).toUpperCase().replaceAll('-', '_')}`, elsewhere(value)]
+        }),
+    )
+    assert.deepEqual(placed(read([], { command: ['etcd', '--name=x'], variables })), etcdPlaces('/srv/etcd'))
+    assert.equal(
+      placed(read(['--cert-file=/flag.pem'], { variables }))['kubernetes.pem'],
+      '/flag.pem now, /srv/etcd/kubernetes.pem now',
+    )
+  })
+
+  test('is what its --config-file has', () => {
+    const section = (file: string) =>
+      `{cert-file: ${file}/kubernetes.pem, "key-file": '${file}/kubernetes-key.pem', trusted-ca-file: ${file}/ca.pem}`
+    const text = `name: c0 # etcd 3.6\nclient-transport-security: ${section('/srv/etcd')}\npeer-transport-security: ${section('/srv/etcd')}\n`
+    for (const [args, variables] of [
+      [['--config-file=/etc/etcd.yaml'], new Map()],
+      [['--name=x'], new Map([['ETCD_CONFIG_FILE', '/etc/etcd.yaml']])],
+    ] as const) {
+      const unit = read(args, { variables }, { '/etc/etcd.yaml': text })
+      assert.deepEqual([placed(unit), unit.configs], [etcdPlaces('/srv/etcd'), ['/etc/etcd.yaml']])
+    }
+  })
+
+  test('is not known without that file, or a command line, or where its process is of another program', () => {
+    const why = (unit: UnitSeen) => unit.unreached.join()
+    assert.match(
+      why(read(['--config-file=/etc/etcd.yaml'])),
+      /^its --config \/etc\/etcd.yaml could not be read: name its files in/,
+    )
+    assert.match(why(read([], { command: [] })), /^its main process is not etcd itself/)
+    assert.match(why(read([], { command: ['/usr/bin/podman', 'run', ...etcd] })), /^its main process is not etcd/)
+    const guessed = read([], { command: ['/bin/sh'] })
+    assert.deepEqual(placed(guessed), etcdPlaces('/etc/etcd'))
+  })
+})
+
+describe('what kube-apiserver reads', () => {
+  const started = (...more: string[]) => {
+    const unit = nodeUnits(cluster, control).find((each) => each.unit === 'kube-apiserver') ?? assert.fail()
+    return { processes: [startedAs(unit, ...more)] }
+  }
+  const read = (...more: string[]) => seen('kube-apiserver', control, started(...more))
+
+  test('is one file for several flags, which is loaded as the slowest of them does', () => {
+    assert.equal(placed(read())['ca.pem'], '/var/lib/kubernetes/ca.pem restart')
+    const apart = placed(read('--client-ca-file=/a/ca.pem', '--etcd-certfile=/b/etcd.pem'))
+    assert.equal(apart['ca.pem'], '/a/ca.pem now, /var/lib/kubernetes/ca.pem restart')
+    assert.equal(apart['kubernetes.pem'], '/var/lib/kubernetes/kubernetes.pem now, /b/etcd.pem now')
+  })
+
+  test('is its encryption config, reloaded or not, by the last flag; and none without a flag', () => {
+    const loads = (...args: string[]) => placed(read(...args))['encryption-config.yaml']
+    for (const yes of [
+      [`${reloadFlag}=true`],
+      [reloadFlag],
+      [reloadFlag, '--v=2'],
+      [`${reloadFlag}=false`, `${reloadFlag}=1`],
+    ])
+      assert.equal(loads(...yes), '/var/lib/kubernetes/encryption-config.yaml reload', yes.join(' '))
+    for (const no of [[], [`${reloadFlag}=false`], [reloadFlag, `${reloadFlag}=0`], [`${reloadFlag}-interval=true`]])
+      assert.equal(loads(...no), '/var/lib/kubernetes/encryption-config.yaml restart', no.join(' '))
+    const bare = started()
+    const without = bare.processes.map((process) => ({
+      ...process,
+      command: process.command.filter((arg) => !arg.includes('encryption')),
+    }))
+    assert.equal(placed(seen('kube-apiserver', control, { processes: without }))['encryption-config.yaml'], undefined)
+  })
+
+  test('is each file of service-account keys, of which flags add to each other', () => {
+    assert.equal(
+      placed(read('--service-account-key-file=/old.pem'))['service-account.pem'],
+      '/var/lib/kubernetes/service-account.pem restart, /old.pem restart',
+    )
+  })
+
+  test('is refused where a flag is missing, or names what can not be right', () => {
+    const wrong = (...more: string[]) => read(...more).wrong.join()
+    assert.equal(wrong(), '')
+    assert.match(wrong('--tls-cert-file=tls.pem'), /^--tls-cert-file names "tls.pem": write an absolute path/)
+    assert.match(wrong('--tls-cert-file=/a b'), /"\/a b"/)
+    assert.match(wrong('--tls-cert-file=/a\u0001b'), /"\/a\\u0001b"/)
+    const { processes } = started()
+    const less = processes.map((process) => ({
+      ...process,
+      command: process.command.filter((arg) => !arg.startsWith('--client-ca')),
+    }))
+    assert.deepEqual(seen('kube-apiserver', control, { processes: less }).wrong, [
+      'kube-apiserver has no --client-ca-file: name /var/lib/kubernetes/ca.pem there',
+    ])
+    assert.match(
+      seen('kube-apiserver', control, {
+        ...started('--tls-cert-file=/gone/x.pem'),
+        folders: ['/var/lib/kubernetes'],
+      }).wrong.join(),
+      /^--tls-cert-file names \/gone\/x.pem, and there is no \/gone: make that folder/,
+    )
+  })
+
+  test('is refused where it names what is not there, or what is no file of a cluster, but for where the guide has it', () => {
+    const named = '/etc/shadow'
+    const wrong = (files: Record<string, Partial<FileState>>) =>
+      seen('kube-apiserver', control, { ...started(`--tls-cert-file=${named}`), files }).wrong.join()
+    assert.match(wrong({}), /^--tls-cert-file names \/etc\/shadow, which is not there/)
+    assert.match(wrong({ [named]: { size: 9 } }), /^--tls-cert-file names \/etc\/shadow, which holds no certificate/)
+    for (const fine of [{ size: 0 }, { size: 9, isKnown: true as const }]) assert.equal(wrong({ [named]: fine }), '')
+    const next = { starts: { etcd: `/usr/bin/etcd --cert-file=${named}` } }
+    assert.equal(seen('etcd', control, { ...next, files: {} }).wrong.join(), '')
+    assert.match(
+      seen('etcd', control, { ...next, files: { [named]: { size: 9 } } }).wrong.join(),
+      /holds no certificate/,
+    )
+  })
+
+  test('disagrees with cluster.yaml about the service range, or its own address', () => {
+    const wrong = (...more: string[]) => read(...more).wrong
+    assert.deepEqual(wrong('--service-cluster-ip-range=10.32.0.0/24', '--advertise-address=192.168.1.11'), [])
+    assert.match(
+      wrong('--service-cluster-ip-range=10.96.0.0/12').join(),
+      /is 10.96.0.0\/12, and that of cluster.yaml has 10.32.0.1/,
+    )
+    assert.match(wrong('--service-cluster-ip-range=10.32.0.0/24,fd00::/108').join(), /fd00/)
+    assert.match(wrong('--advertise-address=192.168.1.12').join(), /cluster.yaml has 192.168.1.11 for c0/)
+  })
+})
+
+describe('what a kubelet reads', () => {
+  const config = '/var/lib/kubelet/kubelet-config.yaml'
+  const usual = `authentication: {x509: {clientCAFile: /pki/ca.crt}}
+tlsCertFile: "/pki/kubelet.crt" # its own
+tlsPrivateKeyFile: '/pki/kubelet.key'
+`
+  const read = (text: string | undefined, ...more: string[]) =>
+    seen('kubelet', worker, {
+      processes: [processAs('kubelet', `--config=${config}`, '--kubeconfig', '/pki/kubeconfig', ...more)],
+      contents: text === undefined ? {} : { [config]: text },
+    })
+
+  test('is what its file names; a flag precedes it', () => {
+    const expected = {
+      'ca.pem': '/pki/ca.crt now',
+      'w0.pem': '/pki/kubelet.crt now',
+      'w0-key.pem': '/pki/kubelet.key now',
+      'w0.kubeconfig pair': '/pki/w0-client.pem poll',
+      'w0.kubeconfig kubeconfig': '/pki/kubeconfig restart',
+    }
+    assert.deepEqual(placed(read(usual)), expected)
+    const json = JSON.stringify({
+      authentication: { x509: { clientCAFile: '/pki/ca.crt' } },
+      tlsCertFile: '/pki/kubelet.crt',
+      tlsPrivateKeyFile: '/pki/kubelet.key',
+    })
+    assert.deepEqual(placed(read(json)), expected)
+    assert.equal(placed(read(usual, '--tls_cert_file=/flag.crt'))['w0.pem'], '/flag.crt now')
+  })
+
+  const rotates = (text: string, ...more: string[]) => read(usual + text, ...more).rotatesItself
+  test('is not its kubeconfig, where it gets its certificate itself: by flags, which precede its file', () => {
+    assert.equal(rotates(''), false)
+    assert.equal(rotates('', '--bootstrap-kubeconfig=/a/b'), true)
+    assert.equal(rotates('', '--bootstrap-kubeconfig='), false)
+    assert.equal(rotates('', '--rotate-certificates'), true)
+    assert.equal(rotates('', '--rotate-certificates=false', '--v=2'), false)
+    assert.equal(rotates('rotateCertificates: true', '--rotate-certificates=false'), false)
+  })
+
+  for (const [text, expected] of [
+    ['rotateCertificates: true # as CIS has it', true],
+    ["'rotateCertificates' : true", true],
+    ['rotateCertificates:\n  true', true],
+    // YAML 1.1.
+    ['rotateCertificates: yes', true],
+    ['rotateCertificates: On', true],
+    ['rotateCertificates: no', false],
+    ['# rotateCertificates: true', false],
+    ['other:\n  rotateCertificates: true', false],
+    // The kubelet would not start with these.
+    ['rotateCertificates: [', undefined],
+    ['rotateCertificates: true\nrotateCertificates: false', undefined],
+    ['a: &a true\nrotateCertificates: *a', undefined],
+    ['a: &a { rotateCertificates: true }\n<<: *a', undefined],
+  ] as const)
+    test(`a file with ${JSON.stringify(text)} says ${expected}`, () => assert.equal(rotates(text), expected))
+
+  test('is not known where its file was not read, or others may say otherwise', () => {
+    assert.match(
+      read(undefined).unreached.join(),
+      /its --config \/var\/lib\/kubelet\/kubelet-config.yaml could not be read/,
+    )
+    assert.match(read('true').unreached.join(), /could not be read/)
+    assert.match(read(usual, '--config-dir=/a').unreached.join(), /--config-dir/)
+    assert.equal(read(usual, '--config-dir=/a').rotatesItself, undefined)
+  })
+
+  test('is what cluster.yaml names, where it is not known', () => {
+    const install = { ...cluster.install, units: new Map([['kubelet', { files: { 'ca.pem': '/named/ca.pem' } }]]) }
+    const of = { ...cluster, install } as Cluster
+    const unit = seen('kubelet', worker, { processes: [processAs('kubelet', `--config=${config}`)], of })
+    assert.deepEqual([unit.unreached, placed(unit)['ca.pem']], [[], '/named/ca.pem now'])
+  })
+})
+
+test('a scheduler or proxy with a --config ignores its flags', () => {
+  const text = 'clientConnection:\n  kubeconfig: "/b/kubeconfig"\n'
+  const unit = seen('kube-proxy', worker, {
+    processes: [processAs('kube-proxy', '--config=/c.yaml', '--kubeconfig=/a/k')],
+    contents: { '/c.yaml': text },
+  })
+  assert.equal(placed(unit)['kube-proxy.kubeconfig kubeconfig'], '/b/kubeconfig restart')
+})
+
+describe('a unit file', () => {
+  const start = `/usr/local/bin/etcd ${etcd.map(elsewhere).join(' ')}`
+  test('says what a unit that does not run will read', () => {
+    assert.deepEqual(placed(seen('etcd', control, { starts: { etcd: start } })), etcdPlaces('/srv/etcd'))
+  })
+  test('that would start it with other paths than its process has is served too, and nothing waits for that', () => {
+    const unit = seen('etcd', control, { processes: [processAs('etcd', ...etcd)], starts: { etcd: start } })
+    assert.equal(placed(unit)['ca.pem'], '/etc/etcd/ca.pem restart, /srv/etcd/ca.pem now')
+  })
+  test('with variables, or that starts another program, says nothing', () => {
+    for (const other of [`${start} $MORE`, start.replace('/usr/local/bin/etcd', '/bin/sh -c'), ''])
+      assert.deepEqual(placed(seen('etcd', control, { starts: { etcd: other } })), etcdPlaces('/etc/etcd'), other)
+  })
+})
+
+describe('a process that sees other files than root', () => {
+  const read = (more: Partial<ComponentProcess>, ...args: string[]) =>
+    seen('etcd', control, { processes: [{ ...processAs('etcd', ...etcd, ...args), ...more }] })
+  test('has to be started again for a file that is mounted by itself', () => {
+    const bound = read({ bound: new Set(['/etc/etcd/kubernetes.pem']) })
+    assert.equal(placed(bound)['kubernetes.pem'], '/etc/etcd/kubernetes.pem restart')
+    assert.ok(bound.files.every(({ isReplaced }) => !isReplaced))
+    const paths = new Set(['/etc/etcd/kubernetes.pem'])
+    const replaced = read({ apart: paths, replaced: paths })
+    assert.deepEqual(
+      replaced.files.filter(({ isReplaced }) => isReplaced).map(({ path }) => path),
+      ['/etc/etcd/kubernetes.pem'],
+    )
+    assert.deepEqual(replaced.unreached, [])
+  })
+  test('is left alone where a restart would not help: another mount, another root, credentials of systemd', () => {
+    const other = read({ apart: new Set(['/etc/etcd/ca.pem']) })
+    assert.equal(placed(other)['ca.pem'], undefined)
+    assert.match(
+      other.unreached.join(),
+      /--trusted-ca-file \(\/etc\/etcd\/ca.pem\) is no file of the node: its process has mounts/,
+    )
+    for (const apart of ['/', '/etc', '/etc/etcd']) assert.deepEqual(read({ apart: new Set([apart]) }).files, [], apart)
+    assert.equal(read({ apart: new Set(['/etc/et']) }).unreached.length, 0)
+    const passed = read({}, '--trusted-ca-file=/run/credentials/etcd.service/ca.pem')
+    assert.equal(placed(passed)['ca.pem'], '/etc/etcd/ca.pem restart')
+    assert.match(passed.unreached.join(), /is no file of the node: systemd copies it/)
+  })
+})
+
+describe('a component of no unit of the node', () => {
+  const others = (processes: readonly ComponentProcess[], of = cluster, node = worker) =>
+    othersOn(of, node, placesOf({ processes })).map(({ unit, process }) => [unit.unit, process.group])
+  const foreign = { ...processAs('kube-scheduler', '--kubeconfig=/x'), group: '/system.slice/k8s-scheduler.service' }
+  test('is one of another unit, by hand, or of a role that the node has not', () => {
+    assert.deepEqual(others([foreign]), [['kube-scheduler', '/system.slice/k8s-scheduler.service']])
+    assert.deepEqual(others([foreign], cluster, control), [['kube-scheduler', '/system.slice/k8s-scheduler.service']])
+  })
+  test('is none of a unit of the node, none that cluster.yaml leaves out, and no other program', () => {
+    assert.deepEqual(others([processAs('kubelet')]), [])
+    const install = { ...cluster.install, units: new Map([['kubelet', false]]) }
+    assert.deepEqual(others([processAs('kubelet')], { ...cluster, install } as Cluster), [])
+    assert.deepEqual(others([{ ...processAs('kubelet'), command: ['vi', '/usr/bin/kubelet'] }]), [])
+  })
+})
