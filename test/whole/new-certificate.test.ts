@@ -36,7 +36,7 @@ const insertions = [
   { at: ']\n\nconst nodeSans', text: row },
   {
     at: ',\n    serves: [{ port: 6443',
-    text: ".concat(inFolder(shared.kubernetes, 'restart', ...files.pair('front-proxy')))",
+    text: `.concat(pairsInFolder(shared.kubernetes, files.pair('front-proxy'), ['--proxy-client-cert-file', '--proxy-client-key-file']).map((row) => ({ ...row, loads: 'restart' })))`,
   },
 ]
 
