@@ -75,7 +75,8 @@ export function fileNames({ endings, names }: Naming): FileNames {
   }
 }
 
-/** The file with certificate and key of a kubeconfig that names its pair by file: one rename replaces both. */
-export function clientPairFile(kubeconfig: string): string {
-  return `${kubeconfig.slice(0, -kubeconfigEnding.length)}-client.pem`
+/** The files that an installed kubeconfig names: certificate and key, which one rename replaces, and the CA that it trusts. */
+export function filesBeside(kubeconfig: string): { readonly pair: string; readonly ca: string } {
+  const name = kubeconfig.slice(0, -kubeconfigEnding.length)
+  return { pair: `${name}-client.pem`, ca: `${name}-ca.pem` }
 }

@@ -1,6 +1,7 @@
 /** A kubeconfig for one client, as `kubectl config set-cluster, set-credentials, set-context, use-context` write it. */
 import { isDeepStrictEqual } from 'node:util'
 import { bracketed } from '../address.ts'
+import { filesBeside } from '../files/names.ts'
 import { parseYaml } from '../yaml.ts'
 
 export interface KubeconfigAccess {
@@ -83,37 +84,29 @@ function decode(data: unknown): Buffer | undefined {
 }
 
 /**
- * What a component reads of a kubeconfig: the kubeconfig, which names the pair by a file in the same folder, or that file. client-go
- * reloads a pair that is named by file (client-go/transport/cert_rotation.go); it never reloads an embedded one.
+ * What a component reads of a kubeconfig: the kubeconfig, which names a pair and a CA by files in the same folder, and these files.
+ * client-go reloads a pair that is named by file (client-go/transport/cert_rotation.go), and from Kubernetes 1.36 on a CA
+ * (ca_rotation.go); it never reloads an embedded one. `embedded`: the kubeconfig that only the pair was taken out of.
  */
-export type Part = 'kubeconfig' | 'pair'
+export type Part = 'kubeconfig' | 'pair' | 'ca' | 'embedded'
 
-const embedded = ['certificate', 'key'].map((part) => new RegExp(`^( *client-${part})-data: (.*)$`, 'gm'))
+const data = ['certificate-authority', 'client-certificate', 'client-key'].map(
+  (name) => new RegExp(`^( *${name})-data: (.*)$`, 'gm'),
+)
 
-/**
- * Undefined if certificate and key are not each embedded on a line of their own, as kubectl writes them. lib/node/places.ts does
- * the same on a node.
- */
-export function partOf(text: string, part: Part, pairFile: string): Buffer | undefined {
-  const lines = embedded.map((line) => [...text.matchAll(line)])
+/** Undefined if they are not each embedded on a line of their own, as kubectl writes them. node.sh does the same on a node. */
+export function partOf(text: string, part: Part, kubeconfig: string): Buffer | undefined {
+  const lines = data.map((line) => [...text.matchAll(line)])
   if (lines.some(({ length }) => length !== 1)) return undefined
-  const pems = lines.map(([match]) => Buffer.from(match?.[2] ?? '', 'base64'))
-  if (part === 'pair') return Buffer.concat(pems.flatMap((pem) => [pem, Buffer.from('\n')]))
+  const [ca = Buffer.alloc(0), ...pair] = lines.map(([match]) => Buffer.from(match?.[2] ?? '', 'base64'))
+  if (part === 'ca') return ca
+  if (part === 'pair') return Buffer.concat(pair.flatMap((pem) => [pem, Buffer.from('\n')]))
   // What kubectl up to 1.33 writes is left out, so that the kubeconfig stays the same when we write it anew: no restart for that.
   const own = text.replace(/^preferences: \{\}\n/m, '')
-  return Buffer.from(embedded.reduce((changed, line) => changed.replace(line, `$1: ${pairFile}`), own))
-}
-
-/** The kubeconfig that both parts were made of; undefined if they are not such parts. */
-export function joinParts(text: string, pair: Buffer): string | undefined {
-  const pem = pair.toString('latin1')
-  const at = pem.search(/\n-----BEGIN [A-Z ]*PRIVATE KEY-----/)
-  if (at < 0 || !pem.endsWith('\n')) return undefined
-  const data = [pem.slice(0, at), pem.slice(at + 1, -1)].map((each) => Buffer.from(each, 'latin1').toString('base64'))
-  return ['certificate', 'key'].reduce(
-    (joined, part, i) => joined.replace(new RegExp(`^( *client-${part}): .*$`, 'm'), `$1-data: ${data[i]}`),
-    text,
-  )
+  const beside = filesBeside(kubeconfig)
+  const names = [part === 'embedded' ? undefined : beside.ca, beside.pair, beside.pair]
+  const named = data.reduce((changed, line, i) => (names[i] ? changed.replace(line, `$1: ${names[i]}`) : changed), own)
+  return Buffer.from(named)
 }
 
 /** The name and the server of its first cluster; undefined if it is not written as in ours. */

@@ -663,7 +663,7 @@ change_modes() {
 write_all() {
   for line do write_new $line; done
 }
-# write_new PATH DIGEST SOURCE PART PAIR OWNER MODE: accessible only to root until its digest is right. The folder may belong to another
+# write_new PATH DIGEST SOURCE PART PAIR CA OWNER MODE: accessible only to root until its digest is right. The folder may belong to another
 # user, who can replace the name by a link; the descriptor stays on this file.
 write_new() {
   new=$1$new_suffix
@@ -671,17 +671,21 @@ write_new() {
   [ -f "$3" ] || stop source "$3"
   code=0
   said=$( {
-    set -C && exec 8> "$new" && [ -f /proc/self/fd/8 ] && part_of "$3" "$4" "$5" >&8 &&
+    set -C && exec 8> "$new" && [ -f /proc/self/fd/8 ] && part_of "$3" "$4" "$5" "$6" >&8 &&
       { case $(sha256sum < /proc/self/fd/8) in "$2 "*) ;; *) exit 9 ;; esac; } &&
-      chown -- "$6" /proc/self/fd/8 8>&8 && chmod -- "$7" /proc/self/fd/8 8>&8
+      chown -- "$7" /proc/self/fd/8 8>&8 && chmod -- "$8" /proc/self/fd/8 8>&8
   } 2>&1) || code=$?
   case $code in 0) ;; 9) stop source "$3" ;; *) stop undone "$said" ;; esac
 }
-# part_of FILE PART PAIR: the same as partOf of kubeconfig.ts; the digest confirms the result.
+# part_of FILE PART PAIR CA: the same as partOf of kubeconfig.ts; the digest confirms the result.
 part_of() {
   case $2 in
     file) cat < "$1" ;;
-    kubeconfig) sed -e '/^preferences: {}$/d' -e "s/^\( *client-[a-z]*\)-data: .*/\1: $3/" < "$1" ;;
+    kubeconfig)
+      sed -e '/^preferences: {}$/d' -e "s/^\( *client-[a-z]*\)-data: .*/\1: $3/" \
+        -e "s/^\( *certificate-authority\)-data: .*/\1: $4/" < "$1"
+      ;;
+    ca) sed -n 's/^ *certificate-authority-data: //p' < "$1" | base64 -d ;;
     pair) for p in certificate key; do sed -n "s/^ *client-$p-data: //p" < "$1" | base64 -d; echo; done ;;
   esac
 }

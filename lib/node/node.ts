@@ -4,7 +4,7 @@ import { join } from 'node:path'
 import type { Duplex } from 'node:stream'
 import { addressBytes } from '../address.ts'
 import { doing, Failure, runAgain } from '../failure.ts'
-import { clientPairFile, encryptionConfigFile, type FileNames, kubeconfigFile } from '../files/names.ts'
+import { encryptionConfigFile, type FileNames, filesBeside, kubeconfigFile } from '../files/names.ts'
 import { secretMode } from '../files/plain-file.ts'
 import type { Part } from '../kubernetes/kubeconfig.ts'
 import { message, newNonce, notWhole, readAnswer, shellEnded, type Verb } from './channel.ts'
@@ -160,8 +160,8 @@ function unpackedLines({ files }: Pick<Archive, 'files'>): string[] {
 function fileLine({ path, digest, from }: NewFile): string {
   if (!from) return `file ${path} ${digest}`
   const { uid, gid, mode } = from.access
-  const pair = clientPairFile(from.file)
-  return `file ${path} ${digest} ${from.file} ${from.part ?? 'file'} ${pair} ${uid}:${gid} ${mode.toString(8)}`
+  const { pair, ca } = filesBeside(from.file)
+  return `file ${path} ${digest} ${from.file} ${from.part ?? 'file'} ${pair} ${ca} ${uid}:${gid} ${mode.toString(8)}`
 }
 
 /** Absolute: the folder that deploy copies to, and the command to become root. */

@@ -25,6 +25,8 @@ export function formatEvent(event: Event): string {
 
 function formatStep(step: (Event & { type: 'step' })['step']): string {
   if ('files' in step) return `${step.doing} ${count(step.files, 'file')}`
+  if ('seconds' in step)
+    return `${step.unit} reads its files again within ${Math.floor(step.seconds / 60)} min ${step.seconds % 60} s`
   if ('path' in step) return `waiting for ${step.path} of ${step.unit}`
   if ('of' in step) return `${step.doing} ${step.done} of ${step.of}`
   const { doing, ...what } = step

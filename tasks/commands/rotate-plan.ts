@@ -2,13 +2,14 @@
 import type { ClusterNode } from '../../lib/cluster/cluster.ts'
 import { tryToAwait } from '../../lib/failure.ts'
 import type { Run } from '../../lib/graph/run.ts'
+import { fileAt } from '../../lib/node/state.ts'
 import { formatJsonLine } from '../../lib/show/lines.ts'
 import { foldAlike, formatNames } from '../../lib/wording.ts'
-import type { Unit } from '../layouts/layout.ts'
+import type { Place } from '../layouts/layout.ts'
 import { layoutOf } from '../layouts/table.ts'
-import { installOf } from '../nodes/look.ts'
+import { digestAt, installOf } from '../nodes/look.ts'
 import { reloadFlag } from '../nodes/reads.ts'
-import { lookAtUnits } from '../nodes/units.ts'
+import { lookAtUnits, type UnitsFound } from '../nodes/units.ts'
 import type { CommandRun } from '../request/command-run.ts'
 import type { Finding } from '../request/job.ts'
 import type { Rotation, Stage } from '../rotations/rotation.ts'
@@ -25,20 +26,22 @@ interface UnitPlan {
   readonly flag?: string
 }
 
-/** The units of a node that a process may reload a file of; undefined if they could not be looked at. */
-export type Reloading = ReadonlyMap<string, readonly Unit[] | undefined>
+/** The nodes on which a process may reload a file that changes; undefined if one could not be looked at. */
+export type Reloading = ReadonlyMap<string, UnitsFound | undefined>
 
-/** Looks at nodes only where the command line of a process decides whether it is restarted. */
-export async function lookAtReloading({ stages }: Rotation, run: Run): Promise<Reloading> {
+/** Looks at nodes only where the command line, or the version, of a process decides whether it is restarted. */
+export async function lookAtReloading({ stages, name }: Rotation, run: Run): Promise<Reloading> {
   const { cluster, auth } = run
   const depends = (node: ClusterNode) =>
     nodeUnits(cluster, node).some(({ files }) =>
-      files.some(({ file, mayReload }) => mayReload && stages.some((stage) => stage.changes(file, auth.files))),
+      files.some(
+        ({ file, mayReload, part }) => (mayReload || part) && stages.some((stage) => stage.changes(file, auth.files)),
+      ),
     )
   const looks = cluster.nodes.filter(depends).map(async (node) => {
-    const found = await tryToAwait(() => lookAtUnits(run, node))
+    const found = await tryToAwait(() => lookAtUnits({ ...run, rotating: name }, node))
     await run.disconnect(node)
-    return [node.name, found?.units] as const
+    return [node.name, found] as const
   })
   return new Map(await Promise.all(looks))
 }
@@ -83,12 +86,19 @@ export async function planRotation(
   return at < end || stages[at - 1]?.isLast ? ['stale'] : []
 }
 
-function plannedUnits(run: Run, node: ClusterNode, stage: Stage, seen: readonly Unit[] | undefined): UnitPlan[] {
+function plannedUnits(run: Run, node: ClusterNode, stage: Stage, found: UnitsFound | undefined): UnitPlan[] {
   const { cluster } = run
   const deployed = new Set(nodeFiles(cluster, node))
-  return (seen ?? nodeUnits(cluster, node)).flatMap(({ unit, files, isDrained = false }): UnitPlan[] => {
+  // One that names its CA by a file stays as it is.
+  const stays = (place: Place) =>
+    place.part === 'kubeconfig' && found && fileAt(found.places, place.path)?.sha256 === digestAt(run, place)
+  return (found?.units ?? nodeUnits(cluster, node)).flatMap(({ unit, files, isDrained = false }): UnitPlan[] => {
     const changed = files.filter(
-      ({ file, part }) => deployed.has(file) && part !== 'pair' && stage.changes(file, layoutOf(cluster).files),
+      (place) =>
+        deployed.has(place.file) &&
+        place.part !== 'pair' &&
+        !stays(place) &&
+        stage.changes(place.file, layoutOf(cluster).files),
     )
     if (changed.length === 0) return []
     const restarting = changed.filter(({ loads }) => loads === 'restart')
@@ -97,7 +107,10 @@ function plannedUnits(run: Run, node: ClusterNode, stage: Stage, seen: readonly 
     return [
       {
         unit,
-        files: changed.map(({ file, path }) => ({ file, path })),
+        // Of a kubeconfig the last of its parts.
+        files: changed
+          .filter(({ file, part }, i) => !part || changed[i + 1]?.file !== file)
+          .map(({ file, path }) => ({ file, path })),
         restarts,
         isDrained: restarts && isDrained && installOf(run).drain !== '',
         ...(mayReload && { flag: `${reloadFlag}=true` }),

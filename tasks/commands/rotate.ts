@@ -248,8 +248,8 @@ function proofTargets(rotating: Rotating, { prove, proof }: Stage, earlier: read
       where: 'node',
       // A proof may write, so it is a build.
       check: () => ({ reasons: [{ kind: 'rotation', what: proof }] }),
-      build: async (_, { signal }) => ({
-        change: { kind: 'proven', units: await prove({ ...rotating, signal }, node) },
+      build: async (_, { signal, tell }) => ({
+        change: { kind: 'proven', units: await prove({ ...rotating, signal }, node, tell) },
       }),
       release: (run) => run.disconnect(node),
     }))

@@ -1,7 +1,7 @@
 /** What a guide's cluster consists of, as data: its certificates, files, units and connections. docs/layouts.md describes it. */
 import type { Cluster, ClusterNode, ClusterUser, LayoutName } from '../../lib/cluster/cluster.ts'
 import type { Problem, Raw } from '../../lib/cluster/problem.ts'
-import { clientPairFile, type FileKind, type FileNames, kubeconfigFile } from '../../lib/files/names.ts'
+import { type FileKind, type FileNames, filesBeside, kubeconfigFile } from '../../lib/files/names.ts'
 import type { Part } from '../../lib/kubernetes/kubeconfig.ts'
 import type { CertSpec, Subject } from '../../lib/pki/cert-spec.ts'
 
@@ -214,13 +214,15 @@ export function pairsInFolder(
 
 export const optional = (rows: readonly Reads[]): Reads[] => rows.map((row) => ({ ...row, isOptional: true }))
 
-/** Where a process has it; a kubeconfig names its pair by file, so that a new pair is reloaded without a restart. */
+/** Where a process has it; a kubeconfig names its pair and its CA by file, so that a new one can be reloaded without a restart. */
 export function placesAt({ file, usual, loads, mayReload, isOfKeys }: Reads, path: string, by: string): Place[] {
   const place = { file, path, by, isElsewhere: path !== usual }
   if (!file.endsWith(kubeconfigFile(''))) return [{ ...place, loads, mayReload, isOfKeys }]
+  const beside = filesBeside(file)
   return [
-    // The pair first: at every moment the kubeconfig names a file that is there. A relative path is of the kubeconfig's own folder.
-    { ...place, path: path.replace(/[^/]*$/, () => clientPairFile(file)), loads: 'poll', part: 'pair' },
+    // These first: at every moment the kubeconfig names files that are there. A relative path is of the kubeconfig's own folder.
+    { ...place, path: path.replace(/[^/]*$/, () => beside.ca), loads: 'restart', part: 'ca' },
+    { ...place, path: path.replace(/[^/]*$/, () => beside.pair), loads: 'poll', part: 'pair' },
     { ...place, loads: 'restart', part: 'kubeconfig' },
   ]
 }

@@ -13,8 +13,8 @@ export interface CommandLine {
    * file.
    */
   named(by: readonly string[]): readonly [by: string, values: readonly string[]]
-  /** The last one counts. */
-  isTrue(...by: readonly string[]): boolean
+  /** A yes; the last one counts. */
+  isSet(...by: readonly string[]): boolean
 }
 
 const configs = ['--config', '--config-file', 'ETCD_CONFIG_FILE']
@@ -27,6 +27,9 @@ const isVariable = (setting: string): boolean => /^[A-Z]/.test(setting)
 export function variablesIn(settings: readonly string[]): string[] {
   return settings.some(isVariable) ? [...new Set([...settings, ...configs].filter(isVariable))] : []
 }
+
+/** Go's strconv.ParseBool. */
+export const isTrue = (value: string): boolean => /^(1|t|T|true|TRUE|True)$/.test(value)
 
 /** What a node resolves without a shell. */
 export const isPlain = (path: string): boolean => /^(\/[\w@%+=:,.-]+)+$/.test(path)
@@ -53,8 +56,8 @@ export function readCommand(
     (flags.has('--config-dir') && 'files of its --config-dir may say otherwise') ||
     (path !== undefined && !config && `its --config ${path} could not be read`) ||
     undefined
-  const isTrue = (...by: readonly string[]) => /^(1|t|T|true|TRUE|True)$/.test(named(by)[1].at(-1) ?? '')
-  return { unread, config: path !== undefined && isPlain(path) ? path : undefined, named, isTrue }
+  const isSet = (...by: readonly string[]) => isTrue(named(by)[1].at(-1) ?? '')
+  return { unread, config: path !== undefined && isPlain(path) ? path : undefined, named, isSet }
 }
 
 /** As pflag reads them: `--name=value`, `--name value`, and of a yes or no `--name` alone. etcd takes one hyphen too. */

@@ -10,7 +10,7 @@ import { type AuthDir, backupFolders, backups, keepFound, readBackup } from '../
 import { caName } from '../../lib/files/names.ts'
 import type { Run } from '../../lib/graph/run.ts'
 import { isOlder, isPreviousCa, lacksOurKey, otherIdentity } from '../../lib/kubernetes/identity.ts'
-import { readClientCertificate, readEmbeddedCa } from '../../lib/kubernetes/kubeconfig.ts'
+import { type Part, readClientCertificate, readEmbeddedCa } from '../../lib/kubernetes/kubeconfig.ts'
 import { type FileState, type FilesSeen, largestFile } from '../../lib/node/place.ts'
 import { type NodeState, realPath } from '../../lib/node/state.ts'
 import { type Certificate, isIssuedBy, readCertificates } from '../../lib/pki/certificate.ts'
@@ -31,6 +31,7 @@ export interface HeldFile {
   /** Undefined if it is the same as in auth/, or could not be read. */
   readonly bytes: Buffer | undefined
   readonly isPlace: boolean
+  readonly part?: Part | undefined
 }
 
 /** In the folder, and where units read. The check of `install` reports places that could not be looked at. */
@@ -41,13 +42,13 @@ export function heldOn({ cluster, options }: Run, node: ClusterNode, seen: NodeS
   const inFolder = names.flatMap((name) => heldAt(seen, name, name))
   if (!places || places instanceof Failure) return inFolder
   const rows = unitsOn(cluster, node, places).flatMap((unit) => unit.files)
-  const atPlaces = new Map(rows.map(({ file, path }) => [realPath(places, path), file]))
-  return [...inFolder, ...[...atPlaces].flatMap(([at, file]) => heldAt(places, at, file))]
+  const atPlaces = new Map(rows.map(({ path, ...row }) => [realPath(places, path), row]))
+  return [...inFolder, ...[...atPlaces].flatMap(([at, { file, part }]) => heldAt(places, at, file, part))]
 }
 
-function heldAt({ files, contents }: FilesSeen, at: string, file: string): HeldFile[] {
+function heldAt({ files, contents }: FilesSeen, at: string, file: string, part?: Part): HeldFile[] {
   const state = files.get(at)
-  return state ? [{ file, at, state, bytes: contents.get(at), isPlace: at.startsWith('/') }] : []
+  return state ? [{ file, at, state, bytes: contents.get(at), isPlace: at.startsWith('/'), part }] : []
 }
 
 export interface Other {
@@ -96,7 +97,9 @@ function otherTrust({ auth, cluster }: Run, held: HeldFile): Other[] {
   ]
   const { bytes, state } = held
   if (!bytes) return state.size > largestFile ? other(whyNotCompared(state)) : []
-  const theirs = readCertificates(readEmbeddedCa(bytes.toString()) ?? '').map(({ publicKey }) => publicKey)
+  // Where units read, it may be in a file of its own.
+  const trusted = held.part === 'ca' ? bytes : (readEmbeddedCa(bytes.toString()) ?? '')
+  const theirs = readCertificates(trusted).map(({ publicKey }) => publicKey)
   const ours = [...ownCas(auth), ...backups(auth, ca).flatMap((pem) => readCertificates(pem))]
   const isKnown = (key: KeyObject) => ours.some(({ publicKey }) => publicKey.equals(key)) || isPreviousCa(key, auth)
   if (ours.length === 0 || theirs.length === 0 || theirs.some(isKnown)) return []
@@ -223,7 +226,8 @@ export function whyNotCompared({ kind, size, sha256 }: FileState): string {
 export function guardNewer(run: Run, node: ClusterNode, look: NodeState): void {
   const { auth, now } = run
   const cas = ownCas(auth)
-  const newer = heldOn(run, node, look).flatMap(({ at, file, state, ...held }) => {
+  const dated = heldOn(run, node, look).filter(({ part }) => part !== 'ca')
+  const newer = dated.flatMap(({ at, file, state, ...held }) => {
     const isPending = run.pending?.has(file) === true
     const isSame = state.sha256 !== undefined && state.sha256 === digestOf(run, file)
     // Without bytes it is the same as ours, or not readable.

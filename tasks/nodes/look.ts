@@ -3,7 +3,6 @@ import { createHash } from 'node:crypto'
 import { setTimeout as delay } from 'node:timers/promises'
 import { type ClusterNode, completeInstall, type Install } from '../../lib/cluster/cluster.ts'
 import { Failure, runAgain } from '../../lib/failure.ts'
-import { clientPairFile } from '../../lib/files/names.ts'
 import { once } from '../../lib/files/plain-file.ts'
 import type { Run } from '../../lib/graph/run.ts'
 import { partOf } from '../../lib/kubernetes/kubeconfig.ts'
@@ -30,7 +29,7 @@ export function digestOf({ auth }: Pick<Run, 'auth'>, name: string): string | un
 export function digestAt(run: Pick<Run, 'auth'>, { file, part }: Pick<Place, 'file' | 'part'>) {
   if (!part) return digestOf(run, file)
   const bytes = run.auth.tryBytes(file)
-  const made = bytes && partOf(bytes.toString(), part, clientPairFile(file))
+  const made = bytes && partOf(bytes.toString(), part, file)
   return made && sha256(made)
 }
 

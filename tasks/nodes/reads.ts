@@ -6,7 +6,7 @@ import { type ComponentProcess, fileAt, type PlacesState, realPath } from '../..
 import { apiServer, mergePlaces, type Place, placesAt, type Unit } from '../layouts/layout.ts'
 import { layoutOf } from '../layouts/table.ts'
 import { nodeUnits, unitOf } from '../tables/places.ts'
-import { type CommandLine, isPlain, readCommand } from './command-line.ts'
+import { type CommandLine, isPlain, isTrue, readCommand } from './command-line.ts'
 
 /** Of kube-apiserver: it reads its encryption config again when that has changed. */
 export const reloadFlag = '--encryption-provider-config-automatic-reload'
@@ -24,6 +24,10 @@ export interface UnitSeen extends Unit {
    * Undefined if that is not known for sure.
    */
   readonly rotatesItself: boolean | undefined
+  /** It was told never to read a CA again: the gate ClientsAllowCARotation is off. */
+  readonly keepsCa: boolean
+  /** What its process was started from; undefined if that is not known. */
+  readonly program: { readonly id: number; readonly path: string } | undefined
 }
 
 type Seen = Pick<PlacesState, 'units' | 'processes' | 'folders' | 'files' | 'real' | 'contents'>
@@ -93,7 +97,7 @@ function unitAt(unit: Unit, own: readonly ComponentProcess[], places: Seen, isNa
       const [by, values] = command.named(row.by)
       // The keys of all its files count; of any other flag the last value does.
       const paths = row.isOfKeys ? values : values.slice(-1)
-      const reloads = row.mayReload && command.isTrue(reloadFlag)
+      const reloads = row.mayReload && command.isSet(reloadFlag)
       const loads = runs && command === next ? 'now' : reloads ? 'reload' : row.loads
       if (paths.length === 0 && !row.isOptional && command !== next)
         wrong.add(`${unit.unit} has no ${row.by.join(' and no ')}: name ${row.usual} there`)
@@ -132,6 +136,8 @@ function unitAt(unit: Unit, own: readonly ComponentProcess[], places: Seen, isNa
     wrong: [...wrong],
     configs: [...running, ...(next ? [next] : [])].flatMap(({ config }) => config ?? []),
     rotatesItself: unread === undefined ? running.some(rotates) : undefined,
+    keepsCa: running.some(isCaKept),
+    program: own.map(({ id, command: [path = ''] }) => ({ id, path })).find(({ path }) => isPlain(path)),
   }
 }
 
@@ -153,8 +159,18 @@ function commandAtStart(unit: Unit, own: readonly ComponentProcess[], places: Se
 }
 
 /** Flags take precedence over the file. */
-function rotates({ named, isTrue }: CommandLine): boolean {
-  return named(['--bootstrap-kubeconfig'])[1].length > 0 || isTrue('--rotate-certificates', 'rotateCertificates')
+function rotates({ named, isSet }: CommandLine): boolean {
+  return named(['--bootstrap-kubeconfig'])[1].length > 0 || isSet('--rotate-certificates', 'rotateCertificates')
+}
+
+/** https://kubernetes.io/docs/reference/command-line-tools-reference/feature-gates/ */
+function isCaKept({ named }: CommandLine): boolean {
+  const gates = /(?:^|,)(?:ClientsAllowCARotation|AllBeta)=([^,]*)/g
+  const values = ['featureGates.ClientsAllowCARotation', 'featureGates.AllBeta'].flatMap((by) => named([by])[1])
+  const flags = named(['--feature-gates'])[1].flatMap((text) =>
+    [...text.matchAll(gates)].map(([, value = '']) => value),
+  )
+  return [...values, ...flags].some((value) => !isTrue(value))
 }
 
 /** Between cluster.yaml, by which certificates are made, and the command line of an API server. */

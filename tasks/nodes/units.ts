@@ -29,6 +29,7 @@ import {
 } from './component.ts'
 import { digestAt, installOf, lookAtMachine, lookAtNode, placesOf, repeat } from './look.ts'
 import { type UnitSeen, unitsOn } from './reads.ts'
+import { withVersions } from './versions.ts'
 
 export interface UnitsFound extends NodeState {
   readonly places: PlacesState
@@ -62,7 +63,8 @@ export async function lookAtUnits(run: Run, node: ClusterNode, first?: NodeState
   try {
     const look = await lookWhenSettled(run, node, first)
     const places = placesOf(look)
-    const units = unitsOn(run.cluster, node, places)
+    const known = unitsOn(run.cluster, node, places)
+    const units = await withVersions(run, node, { units: known, places }, (unit) => isCaOpen(run, unit, places))
     refuseWrong(node, units)
     refuseOddPaths(node, units, places)
     const asked = units.filter((unit) => isInstalled(unit, places) && mayAnswer(unit, places))
@@ -95,6 +97,30 @@ async function lookWhenSettled(run: Run, node: ClusterNode, first: NodeState | u
     code: 'not-looked-at',
     remedy: `see there what it waits for: systemctl status ${why}; then ${runAgain}`,
   })
+}
+
+/** It may have to load another CA than it was started with. */
+function isCaOpen(run: Run, unit: Unit, places: PlacesState): boolean {
+  const isOpen = (place: Place) =>
+    run.rotating === 'ca' ||
+    !isLoaded(unit, place.path, places) ||
+    fileAt(places, place.path)?.sha256 !== digestAt(run, place) ||
+    isCaPending(run)
+  return unit.files.some((place) => place.part === 'ca' && !embedsCa(run, place, unit, places) && isOpen(place))
+}
+
+/** The kubeconfig is as those were that had the CA embedded. */
+function embedsCa(run: Run, { file }: Pick<Place, 'file'>, { files }: Unit, places: PlacesState): boolean {
+  const there = files.find((place) => place.file === file && place.part === 'kubeconfig')
+  return (
+    !isCaPending(run) &&
+    there !== undefined &&
+    fileAt(places, there.path)?.sha256 === digestAt(run, { file, part: 'embedded' })
+  )
+}
+
+function isCaPending({ auth, pending = none }: Run): boolean {
+  return [caName, nextName(caName)].some((name) => pending.has(auth.files.certificate(name)))
 }
 
 /** What is installed where a command line is wrong may be read by nobody. */
@@ -206,7 +232,9 @@ export function checkUnitsOf(run: Run, found: UnitsFound): UnitCheck[] {
     .filter((unit) => isInstalled(unit, places))
     .map((unit) => {
       const keepsOwn = keepsOwnClient(run, unit, places)
-      return { unit: keepsOwn ? { ...unit, files: unit.files.filter(({ part }) => !part) } : unit, keepsOwn }
+      const isLeft = (place: Place) =>
+        keepsOwn ? place.part !== undefined : place.part === 'ca' && embedsCa(run, place, unit, places)
+      return { unit: { ...unit, files: unit.files.filter((place) => !isLeft(place)) }, keepsOwn }
     })
   const units = installed.map(({ unit }) => unit)
   const drifts = Map.groupBy(diff(wantedAt(run, units, places), places), ({ path }) => path)
@@ -238,16 +266,18 @@ export function wantedAt(run: Run, units: readonly Unit[], places: PlacesState):
       path,
       part,
       sha256: digestAt(run, row),
-      accepted: holdsSameKeys(run, row, places) ? there?.sha256 : undefined,
-      isPending: isPending(run, row),
+      accepted: isAccepted(run, row, places) ? there?.sha256 : undefined,
+      isPending: isPending(run, row, there?.sha256),
       isSecret: run.auth.files.mode(file) === secretMode,
       readers: [row, ...others].map(({ unit }) => accountOf(unit)),
     }
   })
 }
 
-/** True if the certificates in both are for the same keys, whoever issued them. */
-function holdsSameKeys({ auth }: Run, { file, path, isOfKeys }: Place, { contents }: PlacesState): boolean {
+/** True if the certificates in both are for the same keys, whoever issued them; or the CA is embedded, and right. */
+function isAccepted(run: Run, { file, path, isOfKeys, part }: Place, { contents, files }: PlacesState): boolean {
+  const { auth } = run
+  if (part === 'kubeconfig') return files.get(path)?.sha256 === digestAt(run, { file, part: 'embedded' })
   if (!isOfKeys) return false
   const [keys, others] = [auth.tryBytes(file), contents.get(path)].map((pem) => (pem ? keysOf(pem) : []))
   return keys !== undefined && keys.length > 0 && isDeepStrictEqual(keys, others)
@@ -262,11 +292,13 @@ function keysOf(pem: Buffer): string[] {
 }
 
 /** In a plan: what would change for the unit. A renewal changes the pair of a kubeconfig, and the key of none that it may keep. */
-function isPending({ auth, cluster, pending = none }: Run, { file, part, isOfKeys }: Place): boolean {
+function isPending(run: Run, { file, part, isOfKeys }: Place, there: string | undefined): boolean {
+  const { auth, cluster, pending = none } = run
+  if (part === 'ca') return isCaPending(run)
   if (!pending.has(file)) return false
   if (isOfKeys) return pending.has(auth.files.key(auth.files.parse(file)?.name ?? ''))
-  if (part !== 'kubeconfig' || [caName, nextName(caName)].some((name) => pending.has(auth.files.certificate(name))))
-    return true
+  if (part !== 'kubeconfig') return true
+  if (isCaPending(run) && there !== digestAt(run, { file, part })) return true
   const { name } = auth.files.parse(file) ?? {}
   const host = certTable(cluster).find((row) => row.name === name)?.dials
   const { port } = cluster.api
@@ -390,8 +422,8 @@ function isReloaded(path: string, { places, config }: UnitsFound): boolean {
   return reloaded !== undefined && reloaded > latest && reloaded <= places.now + 1
 }
 
-/** Seconds: client-go polls the file of a pair every five minutes (cert_rotation.go); the rest is a margin. */
-const pollTime = 330
+/** client-go polls a pair and a CA every five minutes (cert_rotation.go, ca_rotation.go); the rest is a margin. Tests shorten it. */
+export const polling = { seconds: 330 }
 
 /**
  * A unit polls from its start on, and has read a pair that was there then. If the node's clock was set since, the time must be over
@@ -399,10 +431,11 @@ const pollTime = 330
  */
 function reloadsBy(unit: Unit, places: PlacesState): number | undefined {
   const { process, started } = places.units.get(unit.unit) ?? {}
-  const pair = unit.files.find(({ loads, path }) => loads === 'poll' && !isLoaded(unit, path, places))
-  if (!pair || !isUp(unit, places)) return undefined
+  const polled = unit.files.filter(({ loads, path }) => loads === 'poll' && !isLoaded(unit, path, places))
+  if (polled.length === 0 || !isUp(unit, places)) return undefined
   const byClockOfStart = typeof process === 'object' && started !== undefined ? started + process.age : places.now
-  const left = (fileAt(places, pair.path)?.changed ?? 0) + pollTime - Math.min(places.now, byClockOfStart)
+  const changed = Math.max(...polled.map(({ path }) => fileAt(places, path)?.changed ?? 0))
+  const left = changed + polling.seconds - Math.min(places.now, byClockOfStart)
   return left > 0 ? places.now + left : undefined
 }
 

@@ -4,6 +4,7 @@
  */
 
 import { createPublicKey } from 'node:crypto'
+import { setTimeout as delay } from 'node:timers/promises'
 import * as v from 'valibot'
 import type { Change } from '../../lib/change.ts'
 import type { ClusterNode } from '../../lib/cluster/cluster.ts'
@@ -12,6 +13,7 @@ import { backUp, backups } from '../../lib/files/auth-dir.ts'
 import { caName, crossName, kubeconfigFile } from '../../lib/files/names.ts'
 import { publicMode, secretMode } from '../../lib/files/plain-file.ts'
 import type { Run } from '../../lib/graph/run.ts'
+import type { Work } from '../../lib/graph/target.ts'
 import { isAnswer } from '../../lib/kubernetes/client.ts'
 import type { Credentials } from '../../lib/kubernetes/dial.ts'
 import { isPreviousCa } from '../../lib/kubernetes/identity.ts'
@@ -40,6 +42,8 @@ import {
 import { type Askable, askable, askHealth, isAccepted } from './components.ts'
 import type { Rotating, Rotation, Stage } from './rotation.ts'
 
+/** Seconds from one line to the next while a stage waits. */
+const countdown = 5
 /** Milliseconds: the certificates that are made to be refused are valid that long before now and after. */
 const day = 86_400_000
 
@@ -50,7 +54,8 @@ const both: Stage = {
     const { kind, name = '' } = parse(file) ?? {}
     return kind === 'kubeconfig' || (kind === 'certificate' && ![caName, names.tokens].includes(name))
   },
-  proof: 'a client that trusts only the present CA, and one that trusts only the next CA, connect to each server',
+  proof:
+    'once every client has read its files again (up to 5 min 30 s): one that trusts only the present CA, and one that trusts only the next CA, connect to each server',
   async begin({ run: { auth, cluster, now, command }, isForced }) {
     const { present, cross: crossFile, nextKey } = caFiles(auth.files)
     const { certificate } = readPair(auth, caName)
@@ -69,8 +74,9 @@ const both: Stage = {
     const key = await generatePrivateKey(cluster.certificates.key)
     auth.write(nextKey, privateKeyPem(key), secretMode, { durable: true })
   },
-  async prove(rotating, node) {
+  async prove(rotating, node, tell) {
     const { run } = rotating
+    await untilPolled(rotating, node, tell)
     const units = await askable(rotating, node)
     for (const unit of units)
       for (const name of [caName, caNext]) {
@@ -101,7 +107,8 @@ const finished: Stage = {
     const { kind, name } = parse(file) ?? {}
     return kind === 'kubeconfig' || name === caName || file === certificate(names.tokens)
   },
-  proof: 'each server that asks for a certificate refuses one of the old CA that is made for this test',
+  proof:
+    'once every client has read its files again (up to 5 min 30 s): each server that asks for a certificate refuses one of the old CA that is made for this test',
   isLast: true,
   async heldBy(rotating) {
     const { run } = rotating
@@ -113,7 +120,8 @@ const finished: Stage = {
     backUp(auth, auth.files.pair(caName), now)
     auth.write(present, auth.bytes(next), publicMode, { durable: true })
   },
-  async prove(rotating, node) {
+  async prove(rotating, node, tell) {
+    await untilPolled(rotating, node, tell)
     const previous = await signByPreviousCa(rotating)
     if (!previous) return []
     const units = await askable(rotating, node)
@@ -126,6 +134,21 @@ const finished: Stage = {
     if (units.some(isApiServer)) await forgetPreviousCa(rotating, node, previous.ca)
     return units.map(({ unit }) => unit)
   },
+}
+
+/** Who has not read the new files yet knows only the old CA: the next stage would cut it off. */
+async function untilPolled({ run, signal }: Rotating, node: ClusterNode, tell: Work['tell']): Promise<void> {
+  for (;;) {
+    const found = await lookAtUnits(run, node)
+    const [last] = checkUnitsOf(run, found)
+      .map(({ unit: { unit }, reloadsBy = 0 }) => ({ unit, seconds: Math.ceil(reloadsBy - found.places.now) }))
+      .toSorted((a, b) => b.seconds - a.seconds)
+    if (!last || last.seconds <= 0) return
+    for (let left = last.seconds; left > 0; left -= countdown) {
+      tell({ doing: 'polled by', unit: last.unit, seconds: left })
+      await delay(Math.min(left, countdown) * 1000, undefined, { signal })
+    }
+  }
 }
 
 /** Units with a client certificate that is not from us: the API servers accept none of the old CA any more. */

@@ -6,7 +6,7 @@ import type { Cluster, ClusterNode } from '../../lib/cluster/cluster.ts'
 import type { Failure } from '../../lib/failure.ts'
 import type { FileNames } from '../../lib/files/names.ts'
 import type { Run } from '../../lib/graph/run.ts'
-import type { Target } from '../../lib/graph/target.ts'
+import type { Target, Work } from '../../lib/graph/target.ts'
 
 /** No stage: the files do not fit together. */
 export interface Unclear {
@@ -36,7 +36,7 @@ export interface Stage {
   /** Who still uses what it ends; it can't begin while there is anyone. */
   heldBy?(rotating: Rotating): Promise<readonly string[]>
   /** Queries the components of a node that has loaded the stage; returns the units that gave the right answer. */
-  prove?(rotating: Rotating, node: ClusterNode): Promise<readonly string[]>
+  prove?(rotating: Rotating, node: ClusterNode, tell: Work['tell']): Promise<readonly string[]>
   /** Further work, after the proofs. */
   targets?(rotating: Rotating): Target[]
   /** Rolls back to the previous stage; absent if that is impossible. */

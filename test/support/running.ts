@@ -29,7 +29,7 @@ export function running(more: object = {}, ...edits: Edit[]): Edit[] {
 export const shutdownDelay = `unit=/etc/systemd/system/kube-apiserver.service
 [ ! -e $unit ] || sed -i 's/--v=2/--shutdown-delay-duration=3s/' $unit`
 
-/** A function of sh: `split FOLDER KUBECONFIG NAME` has a kubeconfig name its pair by file, as the first `install` does. */
+/** A function of sh: `split FOLDER KUBECONFIG NAME` has a kubeconfig name its pair and its CA by file, as the first `install` does. */
 export const split = `split() {
   [ -e "$1/$2" ] || return 0
   (
@@ -38,18 +38,19 @@ export const split = `split() {
       sed -n "s/^ *client-$part-data: //p" "$1/$2" | base64 -d
       echo
     done >"$1/$3-client.pem"
+    sed -n "s/^ *certificate-authority-data: //p" "$1/$2" | base64 -d >"$1/$3-ca.pem"
   )
-  sed -i -E "s/^( *client-(certificate|key))-data: .*/\\1: $3-client.pem/" "$1/$2"
+  sed -i -E "s/^( *client-(certificate|key))-data: .*/\\1: $3-client.pem/; s/^( *certificate-authority)-data: .*/\\1: $3-ca.pem/" "$1/$2"
 }`
 const splitAll = `${split}
 for file in kube-controller-manager kube-scheduler; do split /var/lib/kubernetes $file.kubeconfig $file; done
 split /var/lib/kubelet kubeconfig $(hostname)
 split /var/lib/kube-proxy kubeconfig kube-proxy`
-/** Nothing that units read is where the guide has it: own-paths.sh. */
-export const ownPaths = readFileSync(join(import.meta.dirname, '../lab/machines/own-paths.sh'), 'utf8')
 /** A unit that was restarted has to stay healthy for as long: short-hold.ts. */
 export const restartSooner = `find /etc/systemd/system -maxdepth 1 -type f -name '*.service' -exec sed -i 's/RestartSec=5/RestartSec=1/; s/^\\[Unit\\]$/&\\nStartLimitIntervalSec=0/' {} +`
 
+/** Nothing that units read is where the guide has it: own-paths.sh. */
+export const ownPaths = readFileSync(join(import.meta.dirname, '../lab/machines/own-paths.sh'), 'utf8')
 /** Machines on which the whole cluster runs, as after an `install`: the next run has nothing to do. Runs do not wait long: short-hold.ts. */
 export async function startRunning(prepare = ''): Promise<Machines> {
   const lab = await startMachines(join(import.meta.dirname, 'short-hold.ts'))

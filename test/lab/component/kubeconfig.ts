@@ -14,7 +14,7 @@ import { log } from './watched.ts'
 
 /** Milliseconds. */
 const limit = 10_000
-const pollInterval = 300_000
+const pollInterval = Number(process.env.STAND_IN_CLIENT_POLL ?? 300_000)
 
 export class ApiClient {
   readonly #server: string

@@ -7,8 +7,9 @@ own_paths() {
   grep -noE "$of_guide" "$2" | while IFS=: read -r line old; do
     new=/srv/$1/$line-${old##*/}
     cp -p "$old" "$new"
-    pair=$(sed -n 's/^ *client-certificate: //p' "$old")
-    [ -z "$pair" ] || cp -p "${old%/*}/$pair" "/srv/$1/"
+    for beside in $(sed -nE 's/^ *(client-certificate|certificate-authority): //p' "$old"); do
+      cp -p "${old%/*}/$beside" "/srv/$1/"
+    done
     sed -i "${line}s|$old|$new|" "$2"
   done
 }

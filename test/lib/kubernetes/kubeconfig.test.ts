@@ -7,8 +7,8 @@ import { parse, stringify } from 'yaml'
 import {
   compareKubeconfig,
   formatKubeconfig,
-  joinParts,
   type KubeconfigAccess,
+  type Part,
   partOf,
   readServer,
   scalarText,
@@ -87,51 +87,46 @@ describe('as kubectl writes it', { skip: needs('kubectl') }, () => {
 })
 
 describe('the parts that a component reads', () => {
-  const pair = partOf(text, 'pair', 'client.pem') ?? Buffer.alloc(0)
+  const part = (name: Part, from = text) => `${partOf(from, name, 'client.kubeconfig')}`
 
-  test('are the same access, as kubectl reads them', { skip: needs('kubectl') }, (t) => {
+  test('are the same access, as kubectl reads them, with the CA in a file or embedded', {
+    skip: needs('kubectl'),
+  }, (t) => {
     const home = scratch(t)
-    writeFileSync(join(home, 'kubeconfig'), partOf(text, 'kubeconfig', 'client.pem') ?? '')
-    writeFileSync(join(home, 'client.pem'), pair)
-    const file = `--kubeconfig=${join(home, 'kubeconfig')}`
-    const whole = parse(kubectl(home, ['config', 'view', '--raw', '--flatten', file]))
-    // One file with both stands for each of them.
-    assert.deepEqual(
-      [whole.users[0].user['client-certificate-data'], whole.users[0].user['client-key-data']],
-      [pair.toString('base64'), pair.toString('base64')],
-    )
-    const { users, ...rest } = parse(text)
-    delete whole.users
-    delete whole.preferences
-    assert.deepEqual(whole, rest)
+    writeFileSync(join(home, 'client-client.pem'), part('pair'))
+    for (const name of ['kubeconfig', 'embedded'] as const) {
+      writeFileSync(join(home, 'client-ca.pem'), name === 'kubeconfig' ? part('ca') : '')
+      writeFileSync(join(home, 'kubeconfig'), part(name))
+      const file = `--kubeconfig=${join(home, 'kubeconfig')}`
+      const whole = parse(kubectl(home, ['config', 'view', '--raw', '--flatten', file]))
+      // One file with both stands for each of them.
+      const pair = Buffer.from(part('pair')).toString('base64')
+      const { user } = whole.users[0]
+      assert.deepEqual([user['client-certificate-data'], user['client-key-data']], [pair, pair])
+      const { users, ...rest } = parse(text)
+      delete whole.users
+      delete whole.preferences
+      assert.deepEqual(whole, rest)
+    }
   })
 
-  test('hold the certificate and the key, byte for byte, and make the kubeconfig again', () => {
-    assert.equal(pair.toString(), `${access.certificate}\n${access.key}\n`)
-    const kubeconfig = `${partOf(text, 'kubeconfig', 'client.pem')}`
-    assert.ok(!kubeconfig.includes(access.key.toString('base64')))
-    assert.equal(joinParts(kubeconfig, pair), text)
-    for (const end of ['', '\n', '\n\n']) {
-      const odd = formatKubeconfig({
-        ...access,
-        certificate: Buffer.from(`${access.certificate.toString().trim()}${end}`),
-        key: Buffer.from(`${access.key.toString().trim()}${end}`),
-      })
-      const [one, other] = (['kubeconfig', 'pair'] as const).map((part) => partOf(odd, part, 'x.pem'))
-      assert.equal(joinParts(`${one}`, other ?? Buffer.alloc(0)), odd)
-    }
+  test('hold CA, certificate and key, byte for byte, and nothing of them is left in the kubeconfig', () => {
+    assert.equal(part('pair'), `${access.certificate}\n${access.key}\n`)
+    assert.equal(part('ca'), `${access.ca}`)
+    for (const bytes of [access.key, access.certificate, access.ca])
+      assert.ok(!part('kubeconfig').includes(bytes.toString('base64')))
+    assert.ok(part('embedded').includes(access.ca.toString('base64')))
   })
 
   test('are the same whether kubectl 1.32 wrote the kubeconfig or we did', () => {
     const theirs = text.replace('users:\n', 'preferences: {}\nusers:\n')
-    assert.deepEqual(partOf(theirs, 'kubeconfig', 'x.pem'), partOf(text, 'kubeconfig', 'x.pem'))
+    assert.equal(part('kubeconfig', theirs), part('kubeconfig'))
   })
 
   test('are not made of a kubeconfig that kubectl did not write', () => {
     const others = [stringify(parse(text), { defaultStringType: 'QUOTE_DOUBLE', lineWidth: 60 }), `${text}${text}`, '']
-    for (const other of [...others, JSON.stringify(parse(text))])
-      assert.equal(partOf(other, 'pair', 'x.pem'), undefined, other.slice(0, 200))
-    assert.equal(joinParts(text, Buffer.from('no pair')), undefined)
+    for (const other of [...others, JSON.stringify(parse(text)), text.replace(/.*authority.*\n/, '')])
+      assert.equal(partOf(other, 'pair', 'x.kubeconfig'), undefined, other.slice(0, 200))
   })
 })
 

@@ -96,7 +96,7 @@ inEachShell(({ run }) => {
       ])
     })
 
-    test('makes the two parts of a kubeconfig, and puts both back', (t) => {
+    test('makes the parts of a kubeconfig, and puts all back', (t) => {
       const [source, folder] = [scratch(t), scratch(t)]
       const text = formatKubeconfig({
         ...{ cluster: 'c', server: 'https://c:6443', user: 'u', context: 'c', ca: Buffer.from('ca') },
@@ -104,9 +104,9 @@ inEachShell(({ run }) => {
       })
       writeFileSync(join(source, 'u.kubeconfig'), text)
       writeFileSync(join(folder, 'kubeconfig'), text)
-      const parts = (['pair', 'kubeconfig'] as const).map((part) => {
-        const bytes = partOf(text, part, 'u-client.pem') ?? Buffer.alloc(0)
-        const path = join(folder, part === 'pair' ? 'u-client.pem' : 'kubeconfig')
+      const parts = (['ca', 'pair', 'kubeconfig'] as const).map((part) => {
+        const bytes = partOf(text, part, 'u.kubeconfig') ?? Buffer.alloc(0)
+        const path = join(folder, { ca: 'u-ca.pem', pair: 'u-client.pem', kubeconfig: 'kubeconfig' }[part])
         const from = { file: 'u.kubeconfig', part, access: { uid: 0, gid: 0, mode: 0o600 } }
         return { path, digest: sha256(`${bytes}`), bytes, from }
       })

@@ -244,6 +244,7 @@ tlsPrivateKeyFile: '/pki/kubelet.key'
       'ca.pem': '/pki/ca.crt now',
       'w0.pem': '/pki/kubelet.crt now',
       'w0-key.pem': '/pki/kubelet.key now',
+      'w0.kubeconfig ca': '/pki/w0-ca.pem restart',
       'w0.kubeconfig pair': '/pki/w0-client.pem poll',
       'w0.kubeconfig kubeconfig': '/pki/kubeconfig restart',
     }

@@ -206,11 +206,13 @@ describe("the check of a node's units", () => {
         at = { ...at, pending: new Set(['kube-scheduler.kubeconfig', ...more]) }
         return judge(name).filter((line) => line.startsWith('kube-scheduler'))
       }
-      const restart =
-        'kube-scheduler: kube-scheduler-client.pem, kube-scheduler.kubeconfig differ in /var/lib/kubernetes: restart'
-      assert.deepEqual(scheduler('c0', 'ca.pem'), [restart])
+      assert.deepEqual(scheduler('c0', 'ca.pem'), [
+        'kube-scheduler: kube-scheduler-ca.pem, kube-scheduler-client.pem differ in /var/lib/kubernetes: restart',
+      ])
       at = { ...at, cluster: { ...cluster, api: { ...cluster.api, port: 443 } } }
-      assert.deepEqual(scheduler('c0'), [restart])
+      assert.deepEqual(scheduler('c0'), [
+        'kube-scheduler: kube-scheduler-client.pem, kube-scheduler.kubeconfig differ in /var/lib/kubernetes: restart',
+      ])
     } finally {
       at = settled
     }
@@ -443,7 +445,9 @@ describe("the check of a node's units", () => {
       'c0',
       (found) => {
         state('kube-controller-manager', { account: { uid: 990, gids: [991] } })(found)
-        const own = ['ca-key.pem', 'kube-controller-manager.kubeconfig', 'kube-controller-manager-client.pem']
+        const own = ['', '-ca.pem', '-client.pem']
+          .map((end) => `kube-controller-manager${end || '.kubeconfig'}`)
+          .concat('ca-key.pem')
         for (const name of own) file(`/var/lib/kubernetes/${name}`, { uid: 990 })(found)
       },
       'kube-apiserver: service-account-key.pem unreadable for its unit in /var/lib/kubernetes: restart, drained',
@@ -512,13 +516,13 @@ describe("the check of a node's units", () => {
         started: placed + 1,
         process: { ...main, age: now - placed + 7199, started: placed - 7199 },
       }),
-      'kubelet: kubeconfig written but not loaded: restart',
+      'kubelet: w0-ca.pem, kubeconfig written but not loaded: restart',
     ],
     // The clock was behind at the start and at the change, and has been set forward.
     'one was changed since the start, by the clock of the start alone': [
       'w0',
       state('kubelet', { started: placed - 1, process: { ...main, started: placed + 7199 } }),
-      'kubelet: kubeconfig written but not loaded: restart',
+      'kubelet: w0-ca.pem, kubeconfig written but not loaded: restart',
     ],
     'the clock was set since the start, and the file was there before it by both clocks': [
       'w0',
@@ -646,7 +650,7 @@ describe("the check of a node's units", () => {
     'it was started in the future, by its clock then': [
       'w0',
       state('kube-proxy', { started: now + 3600 }),
-      'kube-proxy: kubeconfig written but not loaded: restart',
+      'kube-proxy: kube-proxy-ca.pem, kubeconfig written but not loaded: restart',
     ],
     'an API server is drained for a restart': [
       'c0',
