@@ -18,9 +18,14 @@ import { startApiServer } from './api-server.ts'
 import { startControllerManager, startProxy, startScheduler } from './clients.ts'
 import { parseFlags } from './flags.ts'
 import { startKubelet } from './kubelet.ts'
+import { version } from './version.ts'
 
 const [, , component = '', ...args] = process.argv
 try {
+  if (args[0] === '--version') {
+    process.stdout.write(`Kubernetes v${version}.0\n`)
+    process.exit()
+  }
   const flags = parseFlags(component, args)
   switch (component) {
     case 'kube-apiserver':
