@@ -68,6 +68,12 @@ export function parseCidr(text: string): Cidr | string {
   return { network, prefix }
 }
 
+/** Undefined for what is no block. */
+export function tryCidr(text: string): Cidr | undefined {
+  const parsed = parseCidr(text)
+  return typeof parsed === 'string' ? undefined : parsed
+}
+
 /** Network + 1: the address that kube-apiserver gives to the service `kubernetes`. */
 export function firstAddress({ network }: Cidr): string {
   const bytes = Buffer.from(network)

@@ -1,8 +1,6 @@
 /** ssh and scp as processes of this machine. */
-import { accessSync, constants } from 'node:fs'
-import { delimiter, join } from 'node:path'
 import { getSystemErrorMessage } from 'node:util'
-import { $, type Options, type ProcessOutput, type ProcessPromise } from 'zx/core'
+import { $, type Options, type ProcessOutput, type ProcessPromise, which } from 'zx/core'
 import { Failure, isErrno } from './failure.ts'
 import { quote } from './wording.ts'
 
@@ -71,7 +69,8 @@ function startFailure(
   { cause, exitCode }: ProcessOutput,
 ): Failure | undefined {
   // 127: this shell found no program; a node's shell may exit with 127 too.
-  const isMissing = (exitCode === 127 || exitCode === 126) && !isOnPath(program, env.PATH)
+  const isMissing =
+    (exitCode === 127 || exitCode === 126) && which.sync(program, { path: env.PATH ?? '', nothrow: true }) === null
   if (!isErrno(cause) && !isMissing) return undefined
   const why = isErrno(cause) ? getSystemErrorMessage(-Math.abs(Number(cause.errno))) : 'it is not on the PATH'
   const what = `can't start ${program}: ${why}`
@@ -81,16 +80,5 @@ where this machine has reached a limit (ulimit -n, ulimit -u, that of a containe
   return new Failure(what, {
     code: 'ssh-not-started',
     shared: { what, who: 'this machine', place: undefined, remedyFor },
-  })
-}
-
-function isOnPath(program: string, path = ''): boolean {
-  return path.split(delimiter).some((folder) => {
-    try {
-      accessSync(join(folder, program), constants.X_OK)
-      return true
-    } catch {
-      return false
-    }
   })
 }

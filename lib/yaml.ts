@@ -1,13 +1,5 @@
 /** YAML as the library parses it, in a time that grows with the text: its own check for repeated keys is quadratic. Pure. */
-import {
-  type Document,
-  isScalar,
-  type LineCounter,
-  parseDocument,
-  type ToStringOptions,
-  visit,
-  YAMLParseError,
-} from 'yaml'
+import { type Document, isScalar, type LineCounter, parseDocument, visit, YAMLParseError } from 'yaml'
 
 /**
  * Never throws; problems are in `errors`, which may quote the text: then its values must not be read. A key that is
@@ -48,9 +40,4 @@ interface YamlUse {
   readonly merge?: boolean
   /** failsafe keeps each value as text; in YAML 1.1 yes and on are true. */
   readonly schema?: 'core' | 'failsafe' | 'yaml-1.1'
-}
-
-/** Long lines are not broken. */
-export function formatYaml(document: Document, options: ToStringOptions = {}): string {
-  return document.toString({ indentSeq: false, lineWidth: 0, ...options })
 }

@@ -12,7 +12,7 @@ import {
   type YAMLMap,
   isMap as yamlIsMap,
 } from 'yaml'
-import { parseCidr } from '../address.ts'
+import { tryCidr } from '../address.ts'
 import { once } from '../files/plain-file.ts'
 import { type Explained, excerpt, type Mistake } from '../wording.ts'
 import { parseYaml } from '../yaml.ts'
@@ -199,10 +199,7 @@ function complete(input: ClusterInput) {
     ...input,
     domain,
     network: {
-      serviceCIDRs: [network.serviceCIDR]
-        .flat()
-        .map(parseCidr)
-        .filter((cidr) => typeof cidr !== 'string'),
+      serviceCIDRs: [network.serviceCIDR].flat().flatMap((block) => tryCidr(block) ?? []),
       clusterDomain: network.clusterDomain,
     },
     encryption: { ...encryption, resources: [...new Set(encryption.resources)] },

@@ -1,5 +1,5 @@
 /** Rules that span keys of cluster.yaml: unknown keys, and values that contradict each other. Pure. */
-import { addressBytes, canonicalAddress, isInside, parseCidr, specialUse } from '../address.ts'
+import { addressBytes, canonicalAddress, isInside, specialUse, tryCidr } from '../address.ts'
 import { suggest } from '../suggest.ts'
 import { parseDuration } from '../wording.ts'
 import {
@@ -109,10 +109,7 @@ function nameProblems(
 
 function addressProblems(raw: Raw, nodes: readonly Raw[]): Problem[] {
   const { serviceCIDR = defaults.serviceCIDR } = map(raw.network)
-  const blocks = [serviceCIDR].flat().flatMap((text) => {
-    const cidr = parseCidr(textOf(text))
-    return typeof cidr === 'string' ? [] : [cidr]
-  })
+  const blocks = [serviceCIDR].flat().flatMap((text) => tryCidr(textOf(text)) ?? [])
   const own = nodes.flatMap((node, i) => addressesOf(node, ['nodes', i]))
   const virtualIP = { value: textOf(map(raw.api).virtualIP), path: ['api', 'virtualIP'] }
   return [

@@ -8,7 +8,7 @@ import { isDeepStrictEqual } from 'node:util'
 import * as v from 'valibot'
 import { stringify } from 'yaml'
 import type { Provider } from '../cluster/cluster.ts'
-import { parseYaml } from '../yaml.ts'
+import { parseFields } from './kubeconfig.ts'
 
 export interface EncryptionConfig {
   /** Of the first entry: what is encrypted with its first provider. */
@@ -89,22 +89,11 @@ function format(content: Content): string {
 
 /** As kube-apiserver decodes it, strictly: undefined where it would refuse the file. */
 function parse(text: string): Content | undefined {
-  const content = parseOrNothing(text)
+  const content = text.length > longest ? undefined : parseFields(text)
   if (!v.is(schema, content)) return undefined
   // The second is what the guide writes: an alias "due to a docs bug", still read by Kubernetes 1.34.
   const versions = ['apiserver.config.k8s.io/v1 EncryptionConfiguration', 'v1 EncryptionConfig']
   return versions.includes(`${content.apiVersion} ${content.kind}`) ? (content as unknown as Content) : undefined
-}
-
-/** Errors are dropped: they could quote a key. */
-function parseOrNothing(text: string): unknown {
-  if (text.length > longest) return undefined
-  try {
-    const document = parseYaml(text)
-    return document.errors.length > 0 ? undefined : document.toJS({ maxAliasCount: 0 })
-  } catch {
-    return undefined
-  }
 }
 
 let last: { readonly text: string; readonly config: EncryptionConfig | undefined } | undefined

@@ -4,7 +4,7 @@
  */
 import { isDeepStrictEqual } from 'node:util'
 import { isAlias, isMap, isScalar, isSeq, Scalar, YAMLMap, YAMLSeq } from 'yaml'
-import { formatYaml, parseYaml } from '../yaml.ts'
+import { parseYaml } from '../yaml.ts'
 import { type Fields, isFields, type KubeconfigAccess, parseFields, scalarText } from './kubeconfig.ts'
 
 const listKeys = { clusters: 'cluster', users: 'user', contexts: 'context' } as const
@@ -99,7 +99,8 @@ export function applyChanges(text: string, changes: readonly EntryChange[]): str
   const { contents } = document
   if (!isMap(contents)) return applyChanges(`${text}\n${emptyKubeconfig}`, changes)
   for (const change of changes) applyChange(contents, change)
-  const changed = formatYaml(document, contents.flow ? { defaultKeyType: 'QUOTE_DOUBLE' } : {})
+  const quoted = contents.flow && ({ defaultKeyType: 'QUOTE_DOUBLE' } as const)
+  const changed = document.toString({ indentSeq: false, lineWidth: 0, ...quoted })
   const expected = changes.reduce(changeFields, before)
   return isDeepStrictEqual(parseFields(changed, mostAliases), expected) ? changed : undefined
 }

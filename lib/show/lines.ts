@@ -19,6 +19,7 @@ import {
 /** After so many lines, targets that succeeded are counted by phase. */
 const mostLines = 60
 
+/** What the views in lines are made with. */
 export interface LinesOptions {
   readonly phases: Phases
   readonly detail: 'verbose' | 'normal' | 'quiet'

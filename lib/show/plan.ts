@@ -5,7 +5,7 @@ import { nameInPhase, type Outcome, type Target } from '../graph/target.ts'
 import { formatReasons, ownReasons, type Reason } from '../reason.ts'
 import { count, foldAlike, formatNames, printable } from '../wording.ts'
 import { yoursToRestart } from './advice.ts'
-import { formatJsonLine } from './lines.ts'
+import { formatJsonLine, type LinesOptions } from './lines.ts'
 import type { Phases, Reporter, Summary } from './reporter.ts'
 import { formatExpiry, formatFailure, formatFailures, formatSummary, formatToDo, warningsOf } from './words.ts'
 
@@ -142,14 +142,7 @@ export function createPlanJson(write: (line: string) => void, phases: Phases, li
   }
 }
 
-interface PlanOptions {
-  readonly phases: Phases
-  readonly detail: 'verbose' | 'normal' | 'quiet'
-  readonly write: (text: string) => void
-  readonly writeError: (text: string) => void
-}
-
-export function createPlanLines({ phases, detail, write, writeError }: PlanOptions): Reporter {
+export function createPlanLines({ phases, detail, write, writeError }: LinesOptions): Reporter {
   const [isVerbose, isQuiet] = [detail === 'verbose', detail === 'quiet']
   let isNoted = false
   return {
@@ -170,7 +163,7 @@ export function createPlanLines({ phases, detail, write, writeError }: PlanOptio
 }
 
 /** As a comment on a pull request: in a block, where nothing in it is markup. */
-export function createPlanMarkdown({ write, ...options }: Omit<PlanOptions, 'writeError'>): Reporter {
+export function createPlanMarkdown({ write, ...options }: Omit<LinesOptions, 'writeError'>): Reporter {
   const lines: string[] = []
   const add = (text: string) => void lines.push(stripVTControlCharacters(text))
   const plan = createPlanLines({ ...options, write: add, writeError: add })

@@ -1,5 +1,5 @@
 /** Reads from the files of an auth/ the cluster that they were made for. Reads only. */
-import { addressBytes, firstAddress, isInside, parseCidr } from '../../lib/address.ts'
+import { addressBytes, firstAddress, isInside, tryCidr } from '../../lib/address.ts'
 import { AuthDir } from '../../lib/files/auth-dir.ts'
 import { caName, kubeconfigFile } from '../../lib/files/names.ts'
 import { readEncryptionConfig } from '../../lib/kubernetes/encryption.ts'
@@ -204,8 +204,8 @@ function readClusterDomain(sans: readonly string[]): string | undefined {
 function readServiceBlocks(left: readonly string[], nodes: readonly DraftNode[], usual: string): string[] {
   const others = [...left, ...nodes.flatMap(({ ips }) => ips)]
   const isFree = (block: string, first: string) => {
-    const cidr = parseCidr(block)
-    return typeof cidr !== 'string' && others.every((each) => each === first || !isInside(each, cidr))
+    const cidr = tryCidr(block)
+    return cidr !== undefined && others.every((each) => each === first || !isInside(each, cidr))
   }
   const free = left.flatMap((address) =>
     [
@@ -219,8 +219,8 @@ function readServiceBlocks(left: readonly string[], nodes: readonly DraftNode[],
 }
 
 function firstOf(block: string): string | undefined {
-  const cidr = parseCidr(block)
-  return typeof cidr === 'string' ? undefined : firstAddress(cidr)
+  const cidr = tryCidr(block)
+  return cidr && firstAddress(cidr)
 }
 
 /** A SAN that is not a DNS name begins with its type; cluster.yaml can't express it. */

@@ -14,7 +14,8 @@ import { exitStatus, type Finding } from './job.ts'
 
 /**
  * Reads while no run holds auth/, and once more if one began meanwhile. `read` returns what shows the findings: it is called
- * when they are certain. `graph` has the nodes that may be contacted.
+ * when they are certain. `graph` has the nodes that may be contacted. Writes nothing, so auth/ may be read-only and no run waits
+ * for a reader. With --no-lock-wait, throws a Failure if another run holds the lock.
  */
 export async function readAuth(
   run: CommandRun,
@@ -24,10 +25,16 @@ export async function readAuth(
 ): Promise<readonly Finding[]> {
   checkConfigFile(run, graph)
   if (isPlan) await announce(run)
-  const show = await readUnlocked(run, () =>
-    read({ ...run, auth: authBeside(run), now: run.host.now(), note: () => {} }),
-  )
-  return show()
+  const auth = authBeside(run)
+  const { host, options, printError, signal } = run
+  const onWait = options.quiet ? () => {} : printError
+  for (;;) {
+    // Before the lock is checked, so that a run that begins in between is noticed.
+    const version = auth.version()
+    await waitUntilFree(lockFile(auth), lockOptions(run, onWait))
+    const show = await read({ ...run, auth: authBeside(run), now: host.now(), note: () => {} })
+    if (signal.aborted || auth.version() === version) return show()
+  }
 }
 
 interface Writer {
@@ -42,7 +49,7 @@ interface Writer {
   readonly closing?: (outcomes: ReadonlyMap<string, Outcome>) => Partial<Summary>
 }
 
-/** Works while no other run can change auth/. */
+/** Works while no other run can change auth/. With --no-lock-wait, throws a Failure if another run holds the lock. */
 export async function writeAuth(
   given: CommandRun,
   { graph, reporter, work, closing }: Writer,
@@ -60,7 +67,8 @@ export async function writeAuth(
   try {
     try {
       auth.make()
-      lock = await lockAuth(auth, run, run.note)
+      lock = await takeLock(lockFile(auth), lockOptions(run, run.note))
+      auth.removeLeftovers()
       worked = await work(run)
     } catch (error) {
       if (!reporter) throw error
@@ -77,34 +85,6 @@ export async function writeAuth(
   const seconds = (performance.now() - started) / 1000
   await reporter?.end({ outcomes: worked.outcomes, seconds, exit: status(), ...end })
   return findings
-}
-/** For writers. With --no-lock-wait, throws a Failure if another run holds the lock. */
-async function lockAuth(auth: AuthDir, run: CommandRun, onWait: (text: string) => void): Promise<Lock> {
-  const lock = await takeLock(lockFile(auth), lockOptions(run, onWait))
-  try {
-    auth.removeLeftovers()
-    return lock
-  } catch (error) {
-    lock.release()
-    throw error
-  }
-}
-
-/**
- * For readers: reads while no run holds auth/, and again if one began meanwhile. Writes nothing, so auth/ may be read-only
- * and no run waits for a reader. Throws as lockAuth does.
- */
-export async function readUnlocked<T>(run: CommandRun, read: () => Promise<T>): Promise<T> {
-  const auth = authBeside(run)
-  const { options, printError, signal } = run
-  const onWait = options.quiet ? () => {} : printError
-  for (;;) {
-    // Before the lock is checked, so that a run that begins in between is noticed.
-    const version = auth.version()
-    await waitUntilFree(lockFile(auth), lockOptions(run, onWait))
-    const found = await read()
-    if (signal.aborted || auth.version() === version) return found
-  }
 }
 
 function lockFile({ path }: AuthDir): string {

@@ -4,7 +4,7 @@ import { chmodSync, mkdirSync, readdirSync, rmSync, writeFileSync } from 'node:f
 import { join } from 'node:path'
 import { describe, type TestContext, test } from 'node:test'
 import { takeLock } from '../../../lib/files/lock.ts'
-import { readUnlocked } from '../../../tasks/request/access.ts'
+import { readAuth } from '../../../tasks/request/access.ts'
 import type { CommandRun } from '../../../tasks/request/command-run.ts'
 import { scratch, stateOf } from '../../support/files.ts'
 import { copyPlace, type Edit, exits, harderway, madePlace } from '../../support/harderway.ts'
@@ -108,8 +108,22 @@ function requestIn(place: string, noLockWait: boolean, told: string[] = []): Com
   const options = { noLockWait, quiet: false }
   const { signal } = new AbortController()
   const printError = (text: string) => told.push(text)
-  const cluster = { layout: 'harder-way' }
-  return { file: join(place, 'cluster.yaml'), cluster, options, signal, printError } as unknown as CommandRun
+  const cluster = { layout: 'harder-way', ssh: {} }
+  const host = { now: () => new Date() }
+  return { file: join(place, 'cluster.yaml'), cluster, host, options, signal, printError } as unknown as CommandRun
+}
+
+/** What the read found that is shown. */
+async function readUnlocked<T>(run: CommandRun, read: () => Promise<T>): Promise<T | undefined> {
+  let shown: T | undefined
+  await readAuth(run, new Map(), async () => {
+    const found = await read()
+    return async () => {
+      shown = found
+      return []
+    }
+  })
+  return shown
 }
 
 test('what was read while a run began and ended is read again; while nothing changes there is one read', async (t) => {
