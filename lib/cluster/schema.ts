@@ -3,32 +3,10 @@
  * cluster.schema.json, for editors, is made from this (`npm run schema`).
  */
 import * as v from 'valibot'
+import { addressBytes, canonicalAddress, parseCidr } from '../address.ts'
+import { parseDuration } from '../wording.ts'
 import { shown } from './problem.ts'
-import {
-  absolutePath,
-  address,
-  canonical,
-  checked,
-  cidr,
-  command,
-  dns,
-  domain,
-  duration,
-  integer,
-  isAddress,
-  isHost,
-  kubeconfigName,
-  list,
-  nodeDirectory,
-  nodeName,
-  object,
-  oneOf,
-  path,
-  printable,
-  record,
-  san,
-  wait,
-} from './values.ts'
+import { checked, integer, isDnsName, isDomain, isHost, list, object, oneOf, record, text } from './values.ts'
 
 export const keyKinds = ['rsa-2048', 'rsa-3072', 'rsa-4096', 'ecdsa-p256', 'ecdsa-p384'] as const
 const roles = ['control', 'worker', 'gateway'] as const
@@ -47,11 +25,82 @@ export const defaults = {
 /** At most one block of each family. */
 const isDualStack = (blocks: string[]) => new Set(blocks.map((block) => block.includes(':'))).size === blocks.length
 
-/** Who logs in on a node. */
+const isOneLine = (s: string) => !/[\p{Cc}\p{Cs}\u2028\u2029]/u.test(s)
+const printable = (most: number) =>
+  checked(`1 to ${most} characters, none of them a control character, and no space at either end`, (s) => {
+    const length = [...s].length
+    return length >= 1 && length <= most && isOneLine(s) && s.trim() === s
+  })
+const domain = checked(
+  'a DNS name with a letter (lower-case letters, digits and hyphens, such as kubenet or example.org)',
+  isDomain,
+)
+const dns = checked('a DNS name (lower-case letters, digits and hyphens, such as kubenet or example.org)', isDnsName)
+const isAddress = (text: string) => addressBytes(text) !== undefined
+const canonical = v.transform(canonicalAddress)
+const address = v.pipe(checked('an IP address, such as 192.168.1.11', isAddress), canonical)
+const san = v.pipe(
+  checked(
+    'a DNS name, such as example.org or *.example.org, or an IP address',
+    (s) => isHost(s.replace(/^\*\./, '')) || isAddress(s),
+  ),
+  canonical,
+)
+const longest = parseDuration('1000y')
+/** Parsed to milliseconds. */
+const duration = v.pipe(
+  checked(
+    'a duration, such as 10y, 365d or 87600h (up to 1000y)',
+    (s) => /[ydh]$/.test(s) && parseDuration(s) > 0 && parseDuration(s) <= longest,
+  ),
+  v.transform(parseDuration),
+)
+/** How long to wait, parsed to milliseconds. */
+const wait = v.pipe(
+  checked(
+    'a time to wait, such as 90s or 2m (up to 1h)',
+    (s) => /[hms]$/.test(s) && parseDuration(s) > 0 && parseDuration(s) <= parseDuration('1h'),
+  ),
+  v.transform(parseDuration),
+)
+const kubeconfigName = checked(
+  'a kubeconfig name (letters, digits and . _ - : / @, beginning with a letter or digit)',
+  (s) => /^[A-Za-z0-9][\w.:/@-]{0,252}$/.test(s),
+)
+const path = checked('a path', (s) => s !== '' && isOneLine(s))
+const command = checked('a command on one line', (s) => isOneLine(s) && s.trim() === s)
+const absolutePath = checked(
+  'an absolute path of plain characters, without .. in it',
+  (s) => /^(\/[\w@%+=:,.-]+)+$/.test(s) && !/\/\.\.?(\/|$)/.test(s),
+)
+const nodeDirectory = checked(
+  'a folder on the node: ~, ~/folder or /folder, without .. in it',
+  (s) => /^(~|\/)(\/|$)|^\/[^/]/.test(s) && !/(^|\/)\.\.(\/|$)/.test(s) && isOneLine(s),
+)
+const cidr = v.pipe(
+  text('an address block, such as 10.32.0.0/16'),
+  v.check(
+    (s) => wrongBlock(s) === undefined,
+    ({ input }) => `${shown(input)} ${wrongBlock(input)}`,
+  ),
+)
+function wrongBlock(text: string): string | undefined {
+  const parsed = parseCidr(text)
+  if (typeof parsed === 'string') return parsed
+  const isTooSmall = parsed.network.length * 8 - parsed.prefix < 3
+  return isTooSmall ? 'is too small: kube-apiserver needs at least 8 addresses (a /29)' : undefined
+}
+/** A CN, system:node:<name>, has at most 64 characters: RFC 5280, A.1. */
+const nodeName = checked(
+  'a node name: one DNS label of at most 52 lower-case letters, digits and hyphens',
+  (s) => s.length <= 52 && isDnsName(s) && !s.includes('.'),
+)
+
 const unitName = checked(
   'a unit of systemd, without .service, such as k8s-scheduler',
   (s) => /^[\w:.@-]{1,240}$/.test(s) && !s.endsWith('.service'),
 )
+/** Who logs in on a node. */
 const login = checked('a user name, such as ubuntu', (s) => /^[A-Za-z0-9_][\w.@-]{0,63}\$?$/.test(s))
 
 const node = object({
