@@ -100,7 +100,7 @@ function unitAt(unit: Unit, own: readonly ComponentProcess[], places: Seen, isNa
       const reloads = row.mayReload && command.isSet(reloadFlag)
       const loads = runs && command === next ? 'now' : reloads ? 'reload' : row.loads
       if (paths.length === 0 && !row.isOptional && command !== next)
-        wrong.add(`${unit.unit} has no ${row.by.join(' and no ')}: name ${row.usual} there`)
+        wrong.add(`it has no ${row.by.join(' and no ')}: name ${row.usual} there`)
       return paths.flatMap((path) => {
         if (isPlain(path)) return placesAt({ ...row, loads }, path, by)
         wrong.add(`${by} names ${JSON.stringify(path)}: write an absolute path of plain characters`)

@@ -65,8 +65,7 @@ export async function lookAtUnits(run: Run, node: ClusterNode, first?: NodeState
     const places = placesOf(look)
     const known = unitsOn(run.cluster, node, places)
     const units = await withVersions(run, node, { units: known, places }, (unit) => isCaOpen(run, unit, places))
-    refuseWrong(node, units)
-    refuseOddPaths(node, units, places)
+    refuseWrong(node, units, places)
     const asked = units.filter((unit) => isInstalled(unit, places) && mayAnswer(unit, places))
     const answers = await lookAtAnswers(run, node, asked)
     await refuseUnreached(run, node, asked, answers)
@@ -123,16 +122,16 @@ function isCaPending({ auth, pending = none }: Run): boolean {
   return [caName, nextName(caName)].some((name) => pending.has(auth.files.certificate(name)))
 }
 
-/** What is installed where a command line is wrong may be read by nobody. */
-function refuseWrong(node: ClusterNode, units: readonly UnitSeen[]): void {
-  const found = units.filter(({ wrong }) => wrong.length > 0)
-  if (found.length === 0) return
-  const services = found.map(({ service }) => service)
-  throw new Failure(found.map(({ unit, wrong }) => `${unit}: ${wrong.join('; ')}`).join('; '), {
-    node: node.name,
-    code: 'wrong-setting',
-    remedy: `change that there, and restart it: systemctl edit --full ${services[0]}; then ${runAgain}`,
-  })
+/** What is installed where a command line is wrong may be read by nobody. Throws a Failure. */
+export function refuseWrong(node: ClusterNode, units: readonly UnitSeen[], places: PlacesState): void {
+  const [first, ...more] = units.filter(({ wrong }) => wrong.length > 0)
+  if (first)
+    throw new Failure([first, ...more].map(({ unit, wrong }) => `${unit}: ${wrong.join('; ')}`).join('; '), {
+      node: node.name,
+      code: 'wrong-setting',
+      remedy: `change that there, and restart it: systemctl edit --full ${first.service}; then ${runAgain}`,
+    })
+  refuseOddPaths(node, units, places)
 }
 
 /** Root does not write to paths that are ambiguous, or that another user could redirect. */

@@ -189,7 +189,7 @@ describe('what kube-apiserver reads', () => {
       command: process.command.filter((arg) => !arg.startsWith('--client-ca')),
     }))
     assert.deepEqual(seen('kube-apiserver', control, { processes: less }).wrong, [
-      'kube-apiserver has no --client-ca-file: name /var/lib/kubernetes/ca.pem there',
+      'it has no --client-ca-file: name /var/lib/kubernetes/ca.pem there',
     ])
     assert.match(
       seen('kube-apiserver', control, {

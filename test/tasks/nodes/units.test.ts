@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict'
 import { after, before, describe, type TestContext, test } from 'node:test'
 import type { Cluster, ClusterNode, Install } from '../../../lib/cluster/cluster.ts'
+import { Failure } from '../../../lib/failure.ts'
 import { AuthDir } from '../../../lib/files/auth-dir.ts'
 import { encryptionConfigFile, kubeconfigFile } from '../../../lib/files/names.ts'
 import { secretMode } from '../../../lib/files/plain-file.ts'
@@ -17,12 +18,12 @@ import { harderWay } from '../../../tasks/layouts/harder-way.ts'
 import { unprovenClients } from '../../../tasks/nodes/install.ts'
 import { digestAt } from '../../../tasks/nodes/look.ts'
 import { reloadFlag, unitsOn } from '../../../tasks/nodes/reads.ts'
-import { checkUnitsOf, type UnitCheck } from '../../../tasks/nodes/units.ts'
+import { checkUnitsOf, refuseWrong, type UnitCheck } from '../../../tasks/nodes/units.ts'
 import { readAccess } from '../../../tasks/phases/kubeconfigs.ts'
 import { certTable } from '../../../tasks/tables/certs.ts'
 import { nodeUnits } from '../../../tasks/tables/places.ts'
 import { makeEverything, temporaryAuth } from '../../support/certificates.ts'
-import { startedAs } from '../../support/fakes.ts'
+import { processAs, startedAs } from '../../support/fakes.ts'
 import { parsed, scratch } from '../../support/files.ts'
 
 const cluster = parsed(`name: kubenet
@@ -669,6 +670,52 @@ describe("the check of a node's units", () => {
   }
   for (const [what, [name, change, ...told]] of Object.entries(rows))
     test(`where ${what}`, () => assert.deepEqual(judge(name, change), told))
+})
+
+describe('paths that root does not write to', () => {
+  const refused = (args: readonly string[], more: Partial<PlacesState> = {}) => {
+    const places = {
+      ...{ units: new Map(), processes: [processAs('kube-apiserver', ...args)], links: [], odd: [], real: new Map() },
+      ...{
+        folders: { has: () => true },
+        files: { get: () => ({ size: 1, isKnown: true }) },
+        contents: new Map(),
+        ...more,
+      },
+    } as unknown as PlacesState
+    const node = nodeOf('c0')
+    const [unit] = unitsOn(cluster, node, { ...places, units: new Map([['kube-apiserver', { ...healthy }]]) }).filter(
+      (each) => each.unit === 'kube-apiserver',
+    )
+    try {
+      refuseWrong(node, unit ? [unit] : [], places)
+      return undefined
+    } catch (error) {
+      return error instanceof Failure ? `${error.code} ${error.what}` : assert.fail(String(error))
+    }
+  }
+  const row = nodeUnits(cluster, nodeOf('c0')).find(({ unit }) => unit === 'kube-apiserver') ?? assert.fail()
+  const [, ...usual] = startedAs(row).command
+
+  test('are those of two flags for two files, by themselves or by a link', () => {
+    assert.equal(refused(usual), undefined)
+    const one = refused([...usual, '--tls-private-key-file=/var/lib/kubernetes/kubernetes.pem'])
+    assert.match(
+      String(one),
+      /^odd-path --tls-cert-file of kube-apiserver and --tls-private-key-file of kube-apiserver lead to the same file .* kubernetes\.pem and kubernetes-key\.pem belong there/,
+    )
+    const [pair, key] = ['/var/lib/kubernetes/kubernetes.pem', '/var/lib/kubernetes/kubernetes-key.pem']
+    assert.match(String(refused(usual, { real: new Map([[key, pair]]) })), /^odd-path/)
+  })
+
+  test('are those behind a link of another user, and those that lead nowhere', () => {
+    assert.match(String(refused(usual, { links: ['/var/lib/kubernetes'] })), /^odd-path .* belongs to another user/)
+    assert.match(String(refused(usual, { odd: ['/var/lib/kubernetes/ca.pem'] })), /^odd-path .* leads nowhere/)
+  })
+
+  test('are any, while a command line is wrong', () => {
+    assert.match(String(refused(usual.slice(1))), /^wrong-setting kube-apiserver: it has no --client-ca-file/)
+  })
 })
 
 describe('the table of places', () => {
