@@ -2,7 +2,7 @@
 import { startMachines } from '../lab/machines/machines.ts'
 import { running, sweepLives } from '../support/running.ts'
 
-const looks = 200
+const looks = Number(process.argv[2] ?? 200)
 await using lab = await startMachines()
 lab.write(...running())
 const { status, stdout, stderr } = await lab.run('bootstrap')
