@@ -107,10 +107,7 @@ function plannedUnits(run: Run, node: ClusterNode, stage: Stage, found: UnitsFou
     return [
       {
         unit,
-        // Of a kubeconfig the last of its parts.
-        files: changed
-          .filter(({ file, part }, i) => !part || changed[i + 1]?.file !== file)
-          .map(({ file, path }) => ({ file, path })),
+        files: changed.map(({ file, path }) => ({ file, path })),
         restarts,
         isDrained: restarts && isDrained && installOf(run).drain !== '',
         ...(mayReload && { flag: `${reloadFlag}=true` }),
@@ -120,7 +117,7 @@ function plannedUnits(run: Run, node: ClusterNode, stage: Stage, found: UnitsFou
 }
 
 function formatUnit({ unit, files, restarts, isDrained, flag }: UnitPlan, isVerbose: boolean): string {
-  const what = files.map(({ file, path }) => (isVerbose ? `${file} → ${path}` : file)).join(', ')
+  const what = [...new Set(files.map(({ file, path }) => (isVerbose ? `${file} → ${path}` : file)))].join(', ')
   const unless = flag ? `, unless it has ${flag} in its command line` : ''
   return `${unit}: ${restarts ? 'by restart' : 'by itself'}${isDrained ? ', drained' : ''}${unless} (${what})`
 }
