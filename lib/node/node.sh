@@ -410,7 +410,7 @@ say_units() {
   accounts='' mains='' names='' user='' group='' supplementary='' pid=''
   for f in $units; do names="$names $f.service"; done
   shown=$(systemctl show --timestamp=us+utc -p Id -p Names -p LoadState -p ActiveState -p SubState -p Job \
-    -p ExecMainStartTimestamp -p MainPID -p NRestarts -p RestartUSec -p User -p Group -p SupplementaryGroups -p ExecStart -- $names)
+    -p ExecMainStartTimestamp -p MainPID -p NRestarts -p RestartUSec -p User -p Group -p SupplementaryGroups -p ExecStart -p ControlGroup -- $names)
   while read -r line; do
     case $line in
       User=*) user=${line#*=} ;;

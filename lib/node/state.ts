@@ -43,8 +43,8 @@ export interface PlacesState extends FilesSeen {
 }
 
 export interface UnitState {
-  /** Its own name and its aliases, without .service. */
-  readonly names: readonly string[]
+  /** The path of its control group: cgroups(7). Empty if it has no process. */
+  readonly group: string
   /** Whether systemd has read a unit file for it. */
   readonly isLoaded: boolean
   /** `active`, `inactive`, `failed`, `activating`, `deactivating`: systemctl(1). */
@@ -112,7 +112,7 @@ export function isRunning({ units }: Pick<PlacesState, 'units'>, unit: string): 
 /** The properties that `systemctl show` prints for each unit: systemctl(1). node.sh names the same. */
 const shownProperties = [
   ...['Id', 'Names', 'LoadState', 'ActiveState', 'SubState', 'Job', 'ExecMainStartTimestamp'],
-  ...['MainPID', 'NRestarts', 'RestartUSec', 'User', 'Group', 'SupplementaryGroups', 'ExecStart'],
+  ...['MainPID', 'NRestarts', 'RestartUSec', 'User', 'Group', 'SupplementaryGroups', 'ExecStart', 'ControlGroup'],
 ] as const
 
 interface Records {
@@ -329,16 +329,18 @@ function readUnit(properties: readonly [string, string][], draft: Records): (rea
   const block: Block = Object.fromEntries(properties)
   const { Id, Names, LoadState, ActiveState, SubState, Job, ExecMainStartTimestamp, MainPID, NRestarts, RestartUSec } =
     block
-  const { User, Group, SupplementaryGroups } = block
+  const { User, Group, SupplementaryGroups, ControlGroup } = block
   if (!Id?.endsWith('.service') || Names === undefined || !LoadState || !ActiveState || !SubState) throw notWhole()
-  if (Object.values({ Job, ExecMainStartTimestamp, User, Group, SupplementaryGroups }).includes(undefined))
+  if (
+    Object.values({ Job, ExecMainStartTimestamp, User, Group, SupplementaryGroups, ControlGroup }).includes(undefined)
+  )
     throw notWhole()
   if (!/^\d{1,10}$/.test(NRestarts ?? '')) throw notWhole()
   const starts = properties.filter(([key]) => key === 'ExecStart')
   if (Object.keys(block).length !== properties.length - Math.max(0, starts.length - 1)) throw notWhole()
   const names = [...new Set([Id, ...Names.split(' ')])].map((each) => each.replace(/\.service$/, ''))
   const state = {
-    names,
+    group: ControlGroup ?? '',
     isLoaded: LoadState === 'loaded',
     active: ActiveState,
     sub: SubState,

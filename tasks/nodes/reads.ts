@@ -69,11 +69,10 @@ function isOf([program = '']: readonly string[], { unit }: Pick<Unit, 'unit'>): 
   return program.replace(/.*\//, '') === unit
 }
 
-/** Of that unit of systemd. */
+/** Of that unit of systemd: a user may give a unit, and so a control group, of their own the same name. */
 function isIn({ id, group }: ComponentProcess, { unit }: Pick<Unit, 'unit'>, { units }: Pick<Seen, 'units'>): boolean {
-  const { names = [], process } = units.get(unit) ?? {}
-  const groups = group.split('/')
-  return (typeof process === 'object' && process.id === id) || names.some((name) => groups.includes(`${name}.service`))
+  const { group: own = '', process } = units.get(unit) ?? {}
+  return (typeof process === 'object' && process.id === id) || (own !== '' && `${group}/`.startsWith(`${own}/`))
 }
 
 function commandsOf(own: readonly ComponentProcess[], places: Seen): CommandLine[] {

@@ -171,7 +171,7 @@ inEachShell(({ did, run }) => {
       `Names=${unit}.service`,
       ...['LoadState=loaded', 'ActiveState=active', 'SubState=running', 'Job=', 'ExecMainStartTimestamp='],
       ...[`MainPID=${pid}`, 'NRestarts=0', 'RestartUSec=100ms'],
-      ...[`User=${user}`, `Group=${group}`, `SupplementaryGroups=${others}`, ''],
+      ...[`User=${user}`, `Group=${group}`, `SupplementaryGroups=${others}`, 'ControlGroup=', ''],
     ].join('\n')
 
   describe('the main process of a unit', () => {

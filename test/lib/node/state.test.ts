@@ -21,6 +21,7 @@ const shown = (unit: string, more: Record<string, string> = {}) =>
     User: '',
     Group: '',
     SupplementaryGroups: '',
+    ControlGroup: '',
     ExecStart: '{ path=/usr/bin/x ; argv[]=/usr/bin/x --a=b ; ignore_errors=no ; start_time=[n/a] ; pid=0 }',
     ...more,
   })
@@ -33,7 +34,13 @@ const own = ['exists /etc/etcd', 'root']
 const records = [
   'now 1795607000',
   'account 990 991 5 etcd:pki:ssl more',
-  ...shown('etcd', { User: 'etcd', Group: 'pki', SupplementaryGroups: 'ssl more', MainPID: '41' }),
+  ...shown('etcd', {
+    User: 'etcd',
+    Group: 'pki',
+    SupplementaryGroups: 'ssl more',
+    MainPID: '41',
+    ControlGroup: '/system.slice/etcd.service',
+  }),
   'process 41 S 1000',
   ...shown('kubelet', {
     LoadState: 'not-found',
@@ -89,9 +96,9 @@ describe('the answer to a look at places', () => {
     const dead = { ...none, isLoaded: false, active: 'inactive', sub: 'dead', started: undefined }
     const main = { id: 41, isStopped: false, age: 20.5, started: 1795607000 - 20.5 }
     assert.deepEqual(Object.fromEntries(seen.units), {
-      etcd: { ...running, names: ['etcd'], process: main, account: { uid: 990, gids: [991, 5] } },
-      kubelet: { ...dead, names: ['kubelet'], account: { uid: 0, gids: [0] } },
-      'kube-proxy': { ...running, names: ['kube-proxy'], restarts: 3, restartsAfter: 65, account: undefined },
+      etcd: { ...running, group: '/system.slice/etcd.service', process: main, account: { uid: 990, gids: [991, 5] } },
+      kubelet: { ...dead, group: '', account: { uid: 0, gids: [0] } },
+      'kube-proxy': { ...running, group: '', restarts: 3, restartsAfter: 65, account: undefined },
     })
     const own = {
       group: '/',

@@ -168,7 +168,7 @@ describe('the machine that ssh reaches', () => {
   test('is not proven to be that node without an address of cluster.yaml: a warning, once it has units', () => {
     const loaded = {
       ...{ isLoaded: true, active: 'active', sub: 'running', isStopping: false, started: 1, account: undefined },
-      ...{ process: undefined, restarts: 0, restartsAfter: 0, names: [], start: undefined },
+      ...{ process: undefined, restarts: 0, restartsAfter: 0, group: '', start: undefined },
     }
     const look = lookAt(worker)
     assert.ok(look.places && !(look.places instanceof Failure))

@@ -35,7 +35,7 @@ function placesOf({ processes = [], contents = {}, starts = {}, folders, files }
       units.map((unit) => [
         unit,
         {
-          names: [unit],
+          group: `/system.slice/${unit}.service`,
           active: processes.length > 0 ? 'active' : 'inactive',
           start: starts[unit],
           process: undefined,
@@ -365,6 +365,21 @@ describe('a component of no unit of the node', () => {
   test('is one of another unit, by hand, or of a role that the node has not', () => {
     assert.deepEqual(others([foreign]), [['kube-scheduler', '/system.slice/k8s-scheduler.service']])
     assert.deepEqual(others([foreign], cluster, control), [['kube-scheduler', '/system.slice/k8s-scheduler.service']])
+  })
+  test('is one whose control group has the name of a unit: of a user, or in a container', () => {
+    for (const group of [
+      '/user.slice/user-1000.slice/user@1000.service/app.slice/kubelet.service',
+      '/lxc.payload.lab/system.slice/kubelet.service',
+      '/system.slice/kubelet.service.d',
+    ])
+      assert.deepEqual(
+        othersOn(
+          cluster,
+          worker,
+          placesOf({ processes: [processAs('kubelet'), { ...processAs('kubelet'), group }] }),
+        ).map(({ process }) => process.group),
+        [group],
+      )
   })
   test('is none of a unit of the node, none that cluster.yaml leaves out, and no other program', () => {
     assert.deepEqual(others([processAs('kubelet')]), [])

@@ -19,7 +19,7 @@ const process = (id: number, age: number) => ({ id, isStopped: false, age, start
 const running: UnitState = {
   ...{ isLoaded: true, active: 'active', sub: 'running', isStopping: false, started: 1000 },
   ...{ process: process(1, 5000), restarts: 0, restartsAfter: 5, account: undefined },
-  ...{ names: [], start: undefined },
+  ...{ group: '', start: undefined },
 }
 
 /** A look at a worker where kube-proxy is like this. */

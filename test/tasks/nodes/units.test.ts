@@ -62,7 +62,7 @@ const healthy: UnitState = {
   restarts: 0,
   restartsAfter: 5,
   account: root,
-  names: [],
+  group: '',
   start: undefined,
 }
 
