@@ -398,7 +398,7 @@ resolve() {
 say_links() {
   owners=$(stat -c '%u %n' -- $ways 2>/dev/null) || :
   while read -r owner name; do
-    case $owner in ''|0) ;; *) say link "$name"; return 0 ;; esac
+    case $owner in ''|0) ;; *) say link "$target" "$name"; return 0 ;; esac
   done <<OWNERS
 $owners
 OWNERS

@@ -34,8 +34,8 @@ export interface PlacesState extends FilesSeen {
   readonly folders: ReadonlySet<string>
   /** Paths that resolve to another path, with that path. */
   readonly real: ReadonlyMap<string, string>
-  /** For paths with a link in them: each component whose owner is not root, and could redirect the path. */
-  readonly links: readonly string[]
+  /** For paths with a link in them: the first component whose owner is not root, and could redirect the path. */
+  readonly links: ReadonlyMap<string, string>
   /** Paths that can't be resolved, or resolve to a name that is not plain. */
   readonly odd: readonly string[]
   /** Marks of runs that have drained the node, and not undrained it yet. */
@@ -124,7 +124,7 @@ interface Records {
   readonly addresses: Set<string>
   readonly folders: Set<string>
   readonly real: Map<string, string>
-  readonly links: string[]
+  readonly links: Map<string, string>
   readonly odd: string[]
   readonly accounts: Map<string, Account>
   /** The properties of one unit after the other. */
@@ -161,7 +161,7 @@ const readers: readonly (readonly [RegExp, (draft: Records, record: string, ...p
   ],
   [/^(?: [0-9a-f]{2}){1,64} ?$/, ({ content }, record) => present(content.at(-1)).lines.push(record)],
   [new RegExp(`^real ${path} ${path}$`), ({ real }, _, from = '', to = '') => setOnce(real, from, to)],
-  [new RegExp(`^link ${path}$`), ({ links }, _, link = '') => links.push(link)],
+  [new RegExp(`^link ${path} ${path}$`), ({ links }, _, from = '', link = '') => setOnce(links, from, link)],
   [new RegExp(`^odd ${path}$`), ({ odd }, _, each = '') => odd.push(each)],
   [/^account (\d{1,10}) (\d{1,10}(?: \d{1,10})*) (\S+:.*)$/, addAccount],
   [/^(clock) (\d{1,12} \d{1,15})$/, ({ single }, _, key = '', value = '') => setOnce(single, key, value)],
@@ -293,7 +293,7 @@ export function readListening(
 function readRecords(records: readonly string[]): Records {
   const draft: Records = {
     ...{ single: new Map(), files: new Map(), content: [], leftovers: [], addresses: new Set(), folders: new Set() },
-    ...{ real: new Map(), links: [], odd: [], accounts: new Map(), shown: [[]] },
+    ...{ real: new Map(), links: new Map(), odd: [], accounts: new Map(), shown: [[]] },
     ...{ processes: new Map(), facts: [] },
   }
   for (const record of records) {

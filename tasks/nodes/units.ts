@@ -135,16 +135,19 @@ export function refuseWrong(node: ClusterNode, units: readonly UnitSeen[], place
 }
 
 /** Root does not write to paths that are ambiguous, or that another user could redirect. */
-function refuseOddPaths(node: ClusterNode, units: readonly Unit[], { links: [link], odd, real }: PlacesState): void {
+function refuseOddPaths(node: ClusterNode, units: readonly UnitSeen[], { links, odd, real }: PlacesState): void {
   const refuse = (what: string, remedy: string) =>
     new Failure(`${what}: nothing is installed there`, { node: node.name, code: 'odd-path', remedy })
   const remedy = 'name the real path in its command line, or in cluster.yaml (install.units) while it does not run'
+  const rows = units.flatMap(({ unit, files }) => files.map((place) => ({ ...place, unit })))
+  // Another process may name any path.
+  const paths = [...rows.map(({ path }) => path), ...units.flatMap(({ configs }) => configs)]
+  const link = paths.map((path) => links.get(path)).find((each) => each !== undefined)
   if (link !== undefined)
     throw refuse(
       `${link}, on the way of a link to files of its units, belongs to another user than root`,
       `give it to root there: chown -h root ${link}; or ${remedy}`,
     )
-  const rows = units.flatMap(({ unit, files }) => files.map((place) => ({ ...place, unit })))
   const lost = rows.find(({ path }) => odd.includes(path))
   if (lost) throw refuse(`${lost.path} leads nowhere, or to a name with other than plain characters`, remedy)
   for (const same of Map.groupBy(rows, ({ path }) => realPath({ real }, path)).values()) {

@@ -61,7 +61,7 @@ const records = [
   'replaced 41 /etc/etcd/ca.pem',
   'component 42 /',
   'real /etc/etcd/kubernetes.pem /srv/pki/kubernetes.pem',
-  'link /etc/etcd/kubernetes.pem',
+  'link /etc/etcd/kubernetes.pem /etc/etcd',
   fileLine,
   'file 777 0 0 a1ff 20 2026-11-25 11:40:18.5 +0000 /srv/pki/kubernetes.pem',
   `${digest}  /etc/etcd/ca.pem`,
@@ -118,7 +118,7 @@ describe('the answer to a look at places', () => {
       { id: 42, ...own },
     ])
     assert.deepEqual([...seen.real], [['/etc/etcd/kubernetes.pem', '/srv/pki/kubernetes.pem']])
-    assert.deepEqual(seen.links, ['/etc/etcd/kubernetes.pem'])
+    assert.deepEqual([...seen.links], [['/etc/etcd/kubernetes.pem', '/etc/etcd']])
     assert.deepEqual(seen.files.get('/etc/etcd/ca.pem'), {
       kind: 'file',
       mode: 0o644,

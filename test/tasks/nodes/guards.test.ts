@@ -97,7 +97,7 @@ function lookAt(node: ClusterNode, folder: There = {}, places: There = {}, of = 
       units: new Map(),
       folders: new Set(),
       real: new Map(),
-      links: [],
+      links: new Map(),
       odd: [],
       drained: [],
       processes: [],

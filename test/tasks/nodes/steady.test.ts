@@ -26,7 +26,7 @@ const running: UnitState = {
 function look(state: Partial<UnitState>, unhealthy?: string): UnitsFound {
   const folders = new Set(units.flatMap(({ files }) => files.map(({ path }) => path.replace(/\/[^/]*$/, ''))))
   const places = {
-    ...{ now: 9000, folders, files: new Map(), contents: new Map(), real: new Map(), links: [], odd: [] },
+    ...{ now: 9000, folders, files: new Map(), contents: new Map(), real: new Map(), links: new Map(), odd: [] },
     units: new Map([
       ['kubelet', running],
       ['kube-proxy', { ...running, ...state }],

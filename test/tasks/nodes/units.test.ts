@@ -100,7 +100,7 @@ describe("the check of a node's units", () => {
         files: new Map(files),
         contents: new Map(),
         real: new Map(),
-        links: [],
+        links: new Map(),
         odd: [],
         drained: [],
         processes: units.map((unit) => startedAs(unit)),
@@ -709,7 +709,10 @@ describe('paths that root does not write to', () => {
   })
 
   test('are those behind a link of another user, and those that lead nowhere', () => {
-    assert.match(String(refused(usual, { links: ['/var/lib/kubernetes'] })), /^odd-path .* belongs to another user/)
+    const link = (path: string) => refused(usual, { links: new Map([[path, '/home/kim']]) })
+    assert.match(String(link('/var/lib/kubernetes/ca.pem')), /^odd-path \/home\/kim, .* belongs to another user/)
+    // Another process may name any path.
+    assert.equal(link('/home/kim/ca.pem'), undefined)
     assert.match(String(refused(usual, { odd: ['/var/lib/kubernetes/ca.pem'] })), /^odd-path .* leads nowhere/)
   })
 
