@@ -33,6 +33,8 @@ old_suffix=.harderway-old
 largest=262144
 # Bytes, for all contents together.
 largest_contents=1048576
+# Bytes, for the command lines of all processes that are of no unit of ours: any user may start such ones.
+largest_others=131072
 nl='
 '
 
@@ -407,7 +409,7 @@ OWNERS
 #### What systemd and the kernel say of units
 
 say_units() {
-  accounts='' mains='' names='' user='' group='' supplementary='' pid=''
+  accounts='' mains='' groups='' names='' user='' group='' supplementary='' pid=''
   for f in $units; do names="$names $f.service"; done
   shown=$(systemctl show --timestamp=us+utc -p Id -p Names -p LoadState -p ActiveState -p SubState -p Job \
     -p ExecMainStartTimestamp -p MainPID -p NRestarts -p RestartUSec -p User -p Group -p SupplementaryGroups -p ExecStart -p ControlGroup -- $names)
@@ -417,6 +419,7 @@ say_units() {
       Group=*) group=${line#*=} ;;
       SupplementaryGroups=*) supplementary=${line#*=} ;;
       MainPID=*) pid=${line#*=} ;;
+      ControlGroup=/?*) groups="$groups ${line#*=}" ;;
       '') say_unit; continue ;;
     esac
     say show "$line"
@@ -469,28 +472,42 @@ find_processes() {
   [ -z "$components" ] || grep -slzE "^([^ ]*/)?($components)\$" /proc/[0-9]*/cmdline || :
 }
 say_processes() {
-  commands='' environments='' started=$(find_processes)
+  owns='' others='' started=$(find_processes)
   for f in $started; do
     pid=${f#/proc/} pid=${pid%%/*}
     # The last line is of the unified hierarchy, or of systemd's own: cgroups(7).
     group=''
     { while read -r line; do group=$line; done < "/proc/$pid/cgroup"; } 2>/dev/null || continue
-    say component "$pid" "${group##*:}"
-    commands="$commands $f" environments="$environments /proc/$pid/environ"
+    # A name in it may have colons.
+    group=${group#*:*:}
+    say component "$pid" "$group"
+    if is_own; then owns="$owns $pid"; else others="$others $pid"; fi
   done
-  [ -n "$commands" ] || return 0
-  say_from argument '' $commands
-  [ -z "$variables" ] || say_from variable "^($variables)=" $environments
+  say_commands $largest_contents $owns
+  say_commands $largest_others $others
   [ -z "$units" ] || say_views
 }
-# say_from WORD PATTERN FILE...: a record for each part of a file that ends with a NUL and matches. One with a line break keeps to a line.
+is_own() {
+  case "$mains " in *" $pid "*) return 0 ;; esac
+  for f in $groups; do case $group/ in "$f"/*) return 0 ;; esac; done
+  return 1
+}
+# say_commands LIMIT PID...
+say_commands() {
+  [ $# -gt 1 ] || return 0
+  limit=$1
+  shift
+  say_from argument '' cmdline "$@"
+  [ -z "$variables" ] || say_from variable "^($variables)=" environ "$@"
+}
+# say_from WORD PATTERN FILE PID...: a record for each part of a file that ends with a NUL and matches. One with a line break keeps to a line.
 say_from() {
-  word=$1 pattern=$2
-  shift 2
-  parts=$(grep -aszHE "$pattern" -- "$@" | head -c $largest_contents | tr '\0\n' '\n\001')
+  word=$1 pattern=$2 f=$3 from=''
+  shift 3
+  for pid do from="$from /proc/$pid/$f"; done
+  parts=$(grep -aszHE "$pattern" -- $from | head -c "$limit" | tr '\0\n' '\n\001')
   # Cut off, it could say anything.
-  [ ${#parts} -lt $((largest_contents - 1)) ] || return 0
-  with_lines say_part "$parts"
+  if [ ${#parts} -lt $((limit - 1)) ]; then with_lines say_part "$parts"; else for pid do say unread "$pid"; done; fi
 }
 say_part() {
   for line do

@@ -83,7 +83,7 @@ export interface ComponentProcess {
   readonly id: number
   /** The path of its control group: cgroups(7). */
   readonly group: string
-  /** Its command line, the program first; empty if it could not be read. A line break is a control character. */
+  /** Its command line, the program first; empty if it, or those of all that are of no unit, are too long. A line break is a control character. */
   readonly command: readonly string[]
   /** The queried variables of its environment. */
   readonly variables: ReadonlyMap<string, string>
@@ -170,7 +170,7 @@ const readers: readonly (readonly [RegExp, (draft: Records, record: string, ...p
     ({ processes }, _, id = '', state = '', ticks) => setOnce(processes, id, [state, Number(ticks)]),
   ],
   [
-    /^(component|argument|variable|apart|bound|replaced) (\d{1,10}) ?(.*)$/s,
+    /^(component|argument|variable|unread|apart|bound|replaced) (\d{1,10}) ?(.*)$/s,
     ({ facts }, _, word = '', id = '', value = '') => facts.push({ id, word, value }),
   ],
   [/^show (\w+)=(.*)$/s, ({ shown }, _, key = '', value = '') => present(shown.at(-1)).push([key, value])],
@@ -378,14 +378,18 @@ function readProcess(id: string, draft: Records): UnitState['process'] {
 }
 
 function readProcesses({ facts }: Records): ComponentProcess[] {
-  return [...Map.groupBy(facts, ({ id }) => id)].map(([id, own]) => {
+  return [...Map.groupBy(facts, ({ id }) => id)].flatMap(([id, own]) => {
     const all = (wanted: string) => own.flatMap(({ word, value }) => (word === wanted ? [value] : []))
     const [group, ...more] = all('component')
     if (group === undefined || more.length > 0) throw notWhole()
+    const isUnread = all('unread').length > 0
+    const command = isUnread ? [] : all('argument')
+    // It has ended since it was found.
+    if (!isUnread && command.length === 0) return []
     return {
       id: Number(id),
       group,
-      command: all('argument'),
+      command,
       variables: new Map(all('variable').map((each) => [each.replace(/=.*/s, ''), each.replace(/^.*?=/, '')])),
       apart: new Set(all('apart')),
       bound: new Set(all('bound')),

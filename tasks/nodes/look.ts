@@ -63,14 +63,19 @@ async function lookAtAll(
   look: (query: Places) => Promise<NodeState>,
 ): Promise<NodeState> {
   let { paths } = query
-  for (let looks = 0; looks < mostLooks; looks++) {
-    const seen = explained(run, node, await look({ ...query, paths }))
+  let theirs: typeof paths = new Map()
+  for (let looks = 1; looks <= mostLooks; looks++) {
+    // Contents have a limit: those of the units come first.
+    const all = new Map([...paths, ...theirs, ...paths])
+    const seen = explained(run, node, await look({ ...query, paths: all }))
     if (!seen.places || seen.places instanceof Failure) return seen
-    const others = othersOn(run.cluster, node, seen.places).map(({ unit }) => unit)
-    const all = [...unitsOn(run.cluster, node, seen.places), ...others]
-    const more = all.flatMap((unit) => expectedAt(run, unit)).filter(([path]) => !paths.has(path))
-    if (more.length === 0) return seen
-    paths = new Map([...paths, ...more])
+    const more = unitsOn(run.cluster, node, seen.places).flatMap((unit) => expectedAt(run, unit))
+    const others = othersOn(run.cluster, node, seen.places).flatMap(({ unit }) => expectedAt(run, unit))
+    const isDone = more.every(([path]) => paths.has(path))
+    // Anybody may start another process, which names another file each time.
+    if (isDone && (looks === mostLooks || others.every(([path]) => all.has(path)))) return seen
+    paths = new Map([...more, ...paths])
+    theirs = new Map([...theirs, ...others])
   }
   throw new Failure('the command lines of its units name other files each time', {
     node: node.name,

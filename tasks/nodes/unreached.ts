@@ -23,7 +23,10 @@ export function unreachedOn(
     const held = unit.files.filter((place) => concerns(place.file) && isOurs(run, place, places))
     return held[0] ? [formatOther(unit, process, held[0])] : []
   })
-  return [...own.flatMap(({ unit, unreached }) => unreached.map((what) => `${unit}: ${what}`)), ...others]
+  const unread = places.processes
+    .filter(({ command }) => command.length === 0)
+    .map(({ id, group }) => `process ${id} in ${group} may be a component, and its command line is too long: stop it`)
+  return [...own.flatMap(({ unit, unreached }) => unreached.map((what) => `${unit}: ${what}`)), ...others, ...unread]
 }
 
 /** A file of ours, or of an earlier time. */

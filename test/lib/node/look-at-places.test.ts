@@ -244,16 +244,25 @@ inEachShell(({ did, run }) => {
       assert.deepEqual(Object.fromEntries(found?.variables ?? []), { ETCD_CERT_FILE: '/a=b\u0001c', ETCD_KEY_FILE: '' })
     })
 
-    test('have no command line where it is longer than any of ours', async (t) => {
-      await start(
-        t,
-        Array.from({ length: 11 }, () => 'x'.repeat(100_000)),
-      )
-      assert.deepEqual(
-        seenOf().map(({ command }) => command),
-        [[]],
-      )
-      await start(t, ['x'.repeat(128 * 1024 - 1)])
+    test('have no command line where it is longer than any of ours; one of no unit hides none of a unit', async (t) => {
+      const id = await start(t, ['--own'])
+      const shown = properties('a', ['', '', ''], id).trimEnd()
+      const path = fakeTool(t, 'systemctl', `cat <<'SHOWN'\n${shown}\nSHOWN`)
+      const lengths = () => {
+        const query = queryOf(['/gone/x'], { components: [component], variables: ['ETCD_NAME'], units: ['a'] })
+        return look(query, path).processes.map(({ command }) => command.length)
+      }
+      assert.deepEqual(lengths(), [5])
+      const env = { ETCD_NAME: 'x'.repeat(128 * 1024 - 12) }
+      for (const [args, more] of [
+        [['x'.repeat(100_000), 'x'.repeat(100_000)], {}],
+        [[], env],
+      ] as const) {
+        const other = await start(t, args, more)
+        assert.deepEqual(lengths(), [5, 0])
+        process.kill(other ?? 0, 'SIGKILL')
+        await eventually(() => assert.deepEqual(lengths(), [5]))
+      }
     })
   })
 

@@ -8,6 +8,7 @@ import { secretMode } from '../../../lib/files/plain-file.ts'
 import type { Run } from '../../../lib/graph/run.ts'
 import { newEncryptionConfig } from '../../../lib/kubernetes/encryption.ts'
 import { formatKubeconfig } from '../../../lib/kubernetes/kubeconfig.ts'
+import type { Query } from '../../../lib/node/node.ts'
 import type { FileState } from '../../../lib/node/place.ts'
 import { newSuffix, oldSuffix } from '../../../lib/node/place.ts'
 import type { ComponentProcess, NodeState, PlacesState, UnitState } from '../../../lib/node/state.ts'
@@ -15,8 +16,9 @@ import { tryCertificate } from '../../../lib/pki/pair.ts'
 import { formatReason } from '../../../lib/reason.ts'
 import { hardWay } from '../../../tasks/layouts/hard-way.ts'
 import { harderWay } from '../../../tasks/layouts/harder-way.ts'
+import type { Unit } from '../../../tasks/layouts/layout.ts'
 import { unprovenClients } from '../../../tasks/nodes/install.ts'
-import { digestAt } from '../../../tasks/nodes/look.ts'
+import { digestAt, lookAtNode } from '../../../tasks/nodes/look.ts'
 import { reloadFlag, unitsOn } from '../../../tasks/nodes/reads.ts'
 import { checkUnitsOf, refuseWrong, type UnitCheck } from '../../../tasks/nodes/units.ts'
 import { readAccess } from '../../../tasks/phases/kubeconfigs.ts'
@@ -65,6 +67,36 @@ const healthy: UnitState = {
   group: '',
   start: undefined,
 }
+
+test('a look follows what units name, and fails if that changes each time; what others name may', async () => {
+  let asked: string[] = []
+  const look = (group: string) => {
+    let looks = 0
+    const connect = async () => ({
+      look: async ({ places }: Query) => {
+        asked = [...(places?.paths.keys() ?? [])]
+        looks += 1
+        const kubelet = startedAs(nodeUnits(cluster, nodeOf('w0'))[0] as Unit, `--kubeconfig=/tmp/${looks}`)
+        const units = new Map([['kubelet', { ...healthy, group: '/system.slice/kubelet.service' }]])
+        return {
+          places: {
+            units,
+            processes: [{ ...kubelet, id: 8, group }],
+            real: new Map(),
+            contents: new Map(),
+            files: new Map(),
+            folders: new Set(),
+          },
+        }
+      },
+    })
+    const auth = { files: { parse: () => undefined }, tryBytes: () => undefined }
+    return lookAtNode({ cluster, connect, auth } as unknown as Run, nodeOf('w0'))
+  }
+  await assert.rejects(look('/system.slice/kubelet.service'), { code: 'not-looked-at' })
+  await look('/user.slice/x')
+  assert.ok(asked.includes('/tmp/1') && asked.indexOf('/tmp/1') > asked.indexOf('/var/lib/kube-proxy/kubeconfig'))
+})
 
 describe("the check of a node's units", () => {
   let at: Run
@@ -675,7 +707,13 @@ describe("the check of a node's units", () => {
 describe('paths that root does not write to', () => {
   const refused = (args: readonly string[], more: Partial<PlacesState> = {}) => {
     const places = {
-      ...{ units: new Map(), processes: [processAs('kube-apiserver', ...args)], links: [], odd: [], real: new Map() },
+      ...{
+        units: new Map(),
+        processes: [processAs('kube-apiserver', ...args)],
+        links: new Map(),
+        odd: [],
+        real: new Map(),
+      },
       ...{
         folders: { has: () => true },
         files: { get: () => ({ size: 1, isKnown: true }) },
