@@ -276,7 +276,8 @@ say_others() {
   done
 }
 
-# The login user sees whether there is a unit, and a folder of one or a process of a component. Only where there are does root look.
+# The login user sees whether there is a unit and a folder of one, or a process of a component, whose unit may have any name. Only where
+# there are, or processes are hidden (hidepid of proc(5)), does root look.
 look_at_places() {
   open_answer places
   say_listening
@@ -286,8 +287,8 @@ look_at_places() {
     for f in $units; do
       for at in /etc /run /usr/local/lib /usr/lib /lib; do [ ! -e $at/systemd/system/$f.service ] || unit=1; done
     done
+    if { [ -n "$unit" ] && has_folder; } || [ ! -r /proc/1/cmdline ] || [ -n "$(find_processes)" ]; then is_roots=1; fi
   fi
-  if [ -n "$unit" ] && { has_folder || [ -n "$(find_processes)" ]; }; then is_roots=1; fi
   for f in $early; do [ ! -e "$f" ] || is_roots=1; done
   if [ -n "$is_roots" ]; then say root; else say_now; fi
   close_answer
@@ -467,9 +468,9 @@ say_process() {
   if read_stat "/proc/$pid/stat"; then say process "$pid" "$state" "$ticks"; mains="$mains $pid"; fi
 }
 
-# The processes of components, whatever started them: proc_pid_cmdline(5), where each argument ends with a NUL.
+# The processes of components, whatever started them: proc_pid_cmdline(5), where each argument ends with a NUL. Status 2: one has ended.
 find_processes() {
-  [ -z "$components" ] || grep -slzE "^([^ ]*/)?($components)\$" /proc/[0-9]*/cmdline || :
+  [ -z "$components" ] || grep -slzE "^([^ ]*/)?($components)\$" /proc/[0-9]*/cmdline || [ $? -le 2 ]
 }
 say_processes() {
   owns='' others='' started=$(find_processes)

@@ -58,6 +58,15 @@ const node = (t: TestContext) => {
   return home
 }
 
+const properties = (unit: string, [user, group, others]: readonly string[], pid = 0) =>
+  [
+    `Id=${unit}.service`,
+    `Names=${unit}.service`,
+    ...['LoadState=loaded', 'ActiveState=active', 'SubState=running', 'Job=', 'ExecMainStartTimestamp='],
+    ...[`MainPID=${pid}`, 'NRestarts=0', 'RestartUSec=100ms'],
+    ...[`User=${user}`, `Group=${group}`, `SupplementaryGroups=${others}`, 'ControlGroup=', ''],
+  ].join('\n')
+
 inEachShell(({ did, run }) => {
   const look = (query: PlacesQuery, path?: string) =>
     readPlaces(did('/', placesScript(query), path === undefined ? {} : { path }))
@@ -168,15 +177,6 @@ inEachShell(({ did, run }) => {
       }
     })
   })
-
-  const properties = (unit: string, [user, group, others]: readonly string[], pid = 0) =>
-    [
-      `Id=${unit}.service`,
-      `Names=${unit}.service`,
-      ...['LoadState=loaded', 'ActiveState=active', 'SubState=running', 'Job=', 'ExecMainStartTimestamp='],
-      ...[`MainPID=${pid}`, 'NRestarts=0', 'RestartUSec=100ms'],
-      ...[`User=${user}`, `Group=${group}`, `SupplementaryGroups=${others}`, 'ControlGroup=', ''],
-    ].join('\n')
 
   describe('the main process of a unit', () => {
     const processOf = (t: TestContext, pid: number) => {
@@ -401,4 +401,38 @@ inEachShell(({ did, run }) => {
     assert.deepEqual(listensOn('127.77.0.2'), ['127.77.0.2', '0.0.0.0', '::'])
     assert.deepEqual(listensOn('::1'), ['::1', '0.0.0.0', '::'])
   })
+})
+
+test('root looks where a component runs by a unit of any name, and where processes are hidden', {
+  skip: (!isRoot || platform !== 'linux') && 'needs root, and mounts',
+}, async (t) => {
+  const component = `no-such-${process.pid}-unit`
+  const script = placesScript(queryOf(['/gone/x'], { units: [component], components: [component], alsoIfPresent: [] }))
+  const tools = fakeTool(
+    t,
+    'systemctl',
+    `printf '%s\n' ${properties('a', ['', '', '']).split('\n').filter(Boolean).join(' ')}`,
+  )
+  const isAsked = (before = ':') => {
+    const mounts = `mount -t tmpfs none /run && mkdir -p /run/systemd/system && ${before}`
+    const args = [
+      '-m',
+      '--propagation=private',
+      'sh',
+      '-c',
+      `${mounts} && exec setpriv --reuid ${anybody} --regid ${anybody} --clear-groups sh -s`,
+    ]
+    const options = {
+      input: script,
+      env: { ...process.env, PATH: `${tools}:${process.env.PATH}` },
+      encoding: 'utf8' as const,
+    }
+    return execFileSync('unshare', args, options).includes('root')
+  }
+  assert.equal(isAsked(), false)
+  assert.equal(isAsked('mount -t proc -o hidepid=2 none /proc'), true)
+  const child = spawn('sleep', ['60'], { argv0: component })
+  t.after(() => child.kill('SIGKILL'))
+  await once(child, 'spawn')
+  assert.equal(isAsked(), true)
 })
