@@ -120,7 +120,9 @@ function unitAt(unit: Unit, own: readonly ComponentProcess[], places: Seen, isNa
       unreached.add(`${by} (${path}) is no file of the node: ${why}`)
       return []
     }
-    const why = isRunning || place.isElsewhere ? whyWrong(place, isRunning, places) : undefined
+    // A unit of which a folder is not there is not installed: one that runs would be taken for that.
+    const isLost = runs && (unread === undefined || isNamed) && !places.folders.has(folderOf(path))
+    const why = isLost ? `and there is no ${folderOf(path)}: make that folder` : whyWrong(place, isRunning, places)
     if (why !== undefined) wrong.add(`${by} names ${path}, ${why}, or name another`)
     // One that is mounted by itself is read by a restart alone.
     const isBound = isReplaced || own.some(({ bound }) => has(bound))
@@ -143,7 +145,6 @@ function unitAt(unit: Unit, own: readonly ComponentProcess[], places: Seen, isNa
 /** Root writes where a command line says, which a process may change: nothing is replaced that is of no cluster. */
 function whyWrong({ path, part, isElsewhere }: Place, isRunning: boolean, places: Seen): string | undefined {
   const there = fileAt(places, path)
-  if (isRunning && !places.folders.has(folderOf(path))) return `and there is no ${folderOf(path)}: make that folder`
   if (!isElsewhere) return undefined
   if (!there) return isRunning && part !== 'pair' ? 'which is not there: put the file there' : undefined
   return there.size > 0 && !there.isKnown ? 'which holds no certificate, key or configuration: remove it' : undefined

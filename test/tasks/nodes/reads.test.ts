@@ -301,6 +301,10 @@ tlsPrivateKeyFile: '/pki/kubelet.key'
     const of = { ...cluster, install } as Cluster
     const unit = seen('kubelet', worker, { processes: [processAs('kubelet', `--config=${config}`)], of })
     assert.deepEqual([unit.unreached, placed(unit)['ca.pem']], [[], '/named/ca.pem now'])
+    const processes = [{ ...processAs('kubelet'), command: ['/bin/sh'] }]
+    const wrong = (more: Given) => seen('kubelet', worker, { processes, folders: [], ...more }).wrong
+    assert.match(wrong({ of }).join(), /--client-ca-file names \/named\/ca.pem, and there is no \/named/)
+    assert.deepEqual(wrong({}), [])
   })
 })
 
@@ -321,6 +325,14 @@ describe('a unit file', () => {
   test('that would start it with other paths than its process has is served too, and nothing waits for that', () => {
     const unit = seen('etcd', control, { processes: [processAs('etcd', ...etcd)], starts: { etcd: start } })
     assert.equal(placed(unit)['ca.pem'], '/etc/etcd/ca.pem restart, /srv/etcd/ca.pem now')
+  })
+  test('is refused where it names a folder that is not there, and its unit runs', () => {
+    const given = { starts: { etcd: start }, folders: ['/etc/etcd'] }
+    assert.match(
+      seen('etcd', control, { ...given, processes: [processAs('etcd', ...etcd)] }).wrong.join(),
+      /names \/srv\/etcd\/ca.pem, and there is no \/srv\/etcd: make that folder/,
+    )
+    assert.deepEqual(seen('etcd', control, given).wrong, [])
   })
   test('with variables, or that starts another program, says nothing', () => {
     for (const other of [`${start} $MORE`, start.replace('/usr/local/bin/etcd', '/bin/sh -c'), ''])
