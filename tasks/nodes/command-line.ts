@@ -31,8 +31,8 @@ export function variablesIn(settings: readonly string[]): string[] {
 /** Go's strconv.ParseBool. */
 export const isTrue = (value: string): boolean => /^(1|t|T|true|TRUE|True)$/.test(value)
 
-/** What a node resolves without a shell. */
-export const isPlain = (path: string): boolean => /^(\/[\w@%+=:,.-]+)+$/.test(path)
+/** What a node resolves without a shell, in one spelling: a folder above may be behind a link. */
+export const isPlain = (path: string): boolean => /^(\/(?!\.\.?(\/|$))[\w@%+=:,.-]+)+$/.test(path)
 
 export function readCommand(
   args: readonly string[],
@@ -46,7 +46,9 @@ export function readCommand(
     return [isVariable(by) ? variables.get(by) : config?.get(by)].filter((value) => value !== undefined)
   }
   const named = (by: readonly string[]) => {
-    const set = by.map((each) => [each, valuesOf(each).filter(Boolean)] as const)
+    // As a path is written where a variable ends with a slash.
+    const spelt = (each: string) => valuesOf(each).map((value) => value.replaceAll(/(?<!:)\/+(\.\/+)*/g, '/'))
+    const set = by.map((each) => [each, spelt(each).filter(Boolean)] as const)
     return set.find(([, values]) => values.length > 0) ?? ([by[0] ?? '', []] as const)
   }
   const path = named(configs)[1].at(-1)

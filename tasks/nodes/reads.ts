@@ -1,5 +1,5 @@
 /** What the units of a node read, and where: by the command lines of their processes and of their unit files. Pure. */
-import { firstAddress, parseCidr } from '../../lib/address.ts'
+import { canonicalAddress, firstAddress, parseCidr } from '../../lib/address.ts'
 import type { Cluster, ClusterNode } from '../../lib/cluster/cluster.ts'
 import { folderOf } from '../../lib/node/place.ts'
 import { type ComponentProcess, fileAt, type PlacesState, realPath } from '../../lib/node/state.ts'
@@ -132,7 +132,9 @@ function unitAt(unit: Unit, own: readonly ComponentProcess[], places: Seen, isNa
   const named = commands.flatMap((command) => placesBy(command).flatMap((place) => asSeen(place, command !== next)))
   return {
     ...unit,
-    files: commands.length > 0 ? mergePlaces(named) : unit.files.flatMap((place) => asSeen(place, false)),
+    // The environment of etcd is known only while it runs.
+    files:
+      (runs ? commands : named).length > 0 ? mergePlaces(named) : unit.files.flatMap((place) => asSeen(place, false)),
     unreached: [...unreached],
     wrong: [...wrong],
     configs: [...running, ...(next ? [next] : [])].flatMap(({ config }) => config ?? []),
@@ -182,7 +184,7 @@ function disagreements({ network }: Cluster, { name, ips }: ClusterNode, { named
   })
   const ours = network.serviceCIDRs.map(firstAddress)
   const isSame = firsts === undefined || firsts.toSorted().join() === ours.toSorted().join()
-  const isOwn = address === undefined || ips.includes(address)
+  const isOwn = address === undefined || ips.includes(canonicalAddress(address))
   const correct = 'correct the one that is wrong'
   return [
     ...(isSame

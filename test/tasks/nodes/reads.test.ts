@@ -182,6 +182,8 @@ describe('what kube-apiserver reads', () => {
     assert.equal(wrong(), '')
     assert.match(wrong('--tls-cert-file=tls.pem'), /^--tls-cert-file names "tls.pem": write an absolute path/)
     assert.match(wrong('--tls-cert-file=/a b'), /"\/a b"/)
+    assert.match(wrong('--tls-cert-file=/a/../b'), /"\/a\/..\/b"/)
+    assert.equal(wrong('--tls-cert-file=/a//./b', '--tls-private-key-file=//a/.b'), '')
     assert.match(wrong('--tls-cert-file=/a\u0001b'), /"\/a\\u0001b"/)
     const { processes } = started()
     const less = processes.map((process) => ({
@@ -224,6 +226,14 @@ describe('what kube-apiserver reads', () => {
     )
     assert.match(wrong('--service-cluster-ip-range=10.32.0.0/24,fd00::/108').join(), /fd00/)
     assert.match(wrong('--advertise-address=192.168.1.12').join(), /cluster.yaml has 192.168.1.11 for c0/)
+    const of = parsed(`name: six
+api: { virtualIP: 'fd00::9' }
+network: { serviceCIDR: 'fd01::/112' }
+install: true
+nodes: [{ name: c0, role: control, ip: 'fd00::11' }]
+`)
+    const spelt = ['--service-cluster-ip-range=FD01:0::/112', '--advertise-address=fd00:0::11']
+    assert.deepEqual(seen('kube-apiserver', of.nodes[0] as ClusterNode, { ...started(...spelt), of }).wrong, [])
   })
 })
 
@@ -334,8 +344,13 @@ describe('a unit file', () => {
     )
     assert.deepEqual(seen('etcd', control, given).wrong, [])
   })
-  test('with variables, or that starts another program, says nothing', () => {
-    for (const other of [`${start} $MORE`, start.replace('/usr/local/bin/etcd', '/bin/sh -c'), ''])
+  test('with variables, without files, or that starts another program, says nothing', () => {
+    for (const other of [
+      `${start} $MORE`,
+      start.replace('/usr/local/bin/etcd', '/bin/sh -c'),
+      '/usr/bin/etcd --name=a',
+      '',
+    ])
       assert.deepEqual(placed(seen('etcd', control, { starts: { etcd: other } })), etcdPlaces('/etc/etcd'), other)
   })
 })
