@@ -484,9 +484,10 @@ say_processes() {
     say component "$pid" "$group"
     if is_own; then owns="$owns $pid"; else others="$others $pid"; fi
   done
+  viewed="$owns $others"
   say_commands $largest_contents $owns
   say_commands $largest_others $others
-  [ -z "$units" ] || say_views
+  say_views $viewed
 }
 is_own() {
   case "$mains " in *" $pid "*) return 0 ;; esac
@@ -508,7 +509,9 @@ say_from() {
   for pid do from="$from /proc/$pid/$f"; done
   parts=$(grep -aszHE "$pattern" -- $from | head -c "$limit" | tr '\0\n' '\n\001')
   # Cut off, it could say anything.
-  if [ ${#parts} -lt $((limit - 1)) ]; then with_lines say_part "$parts"; else for pid do say unread "$pid"; done; fi
+  if [ ${#parts} -lt $((limit - 1)) ]; then with_lines say_part "$parts"; return 0; fi
+  viewed=$owns
+  for pid do say unread "$pid"; done
 }
 say_part() {
   for line do
@@ -517,11 +520,11 @@ say_part() {
   done
 }
 
-# Files that a unit's process sees otherwise than root: in a mount namespace (mount_namespaces(7)) or a root of its own. Nothing is
-# run there, and no link is followed.
+# say_views PID...: files that a process sees otherwise than root: in a mount namespace (mount_namespaces(7)) or a root of its own. Nothing
+# is run there, and no link is followed.
 say_views() {
   views='' own='' apart=''
-  for pid in $mains; do views="$views /proc/$pid/root /proc/$pid/ns/mnt"; done
+  for pid do views="$views /proc/$pid/root /proc/$pid/ns/mnt"; done
   [ -n "$views" ] || return 0
   views=$(stat -L -c '%d:%i %n' -- / /proc/self/ns/mnt $views 2>/dev/null) || :
   with_lines find_apart "$views"
@@ -535,7 +538,8 @@ say_views() {
     with_lines say_apart "$ours"
     those=$ours
     with_lines say_apart "$theirs"
-    mounts=$(cat "/proc/$pid/mountinfo" 2>/dev/null) || :
+    # One of a user may have a hundred thousand. Those of a unit's own come first.
+    mounts=$(head -n 4096 "/proc/$pid/mountinfo" 2>/dev/null) || :
     with_lines say_bound "$mounts"
   done
 }

@@ -87,7 +87,7 @@ export interface ComponentProcess {
   readonly command: readonly string[]
   /** The queried variables of its environment. */
   readonly variables: ReadonlyMap<string, string>
-  /** Of a unit's: paths, or links and folders above them, at which it sees another than root does, or none. */
+  /** Paths, or links and folders above them, at which it sees another than root does, or none. */
   readonly apart: ReadonlySet<string>
   /** Queried paths of files that were mounted by themselves: it sees the file of that time, until it is started again. */
   readonly bound: ReadonlySet<string>
