@@ -414,8 +414,13 @@ say_units() {
   for f in $units; do names="$names $f.service"; done
   shown=$(systemctl show --timestamp=us+utc -p Id -p Names -p LoadState -p ActiveState -p SubState -p Job \
     -p ExecMainStartTimestamp -p MainPID -p NRestarts -p RestartUSec -p User -p Group -p SupplementaryGroups -p ExecStart -p ControlGroup -- $names)
+  inside=''
   while read -r line; do
+    # An argument may have line breaks: such a command is left out.
+    if [ -n "$inside" ]; then case $line in *' ; status='*' }') inside='' ;; esac; continue; fi
     case $line in
+      ExecStart=*' }') ;;
+      ExecStart=*) inside=1; continue ;;
       User=*) user=${line#*=} ;;
       Group=*) group=${line#*=} ;;
       SupplementaryGroups=*) supplementary=${line#*=} ;;

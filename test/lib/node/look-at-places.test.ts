@@ -178,6 +178,17 @@ inEachShell(({ did, run }) => {
     })
   })
 
+  test('a command of a unit file that has line breaks is left out', (t) => {
+    const ofStart = (start: string) => {
+      const command = `ExecStart={ path=/bin/sh ; argv[]=${start} ; ignore_errors=no ; pid=0 ; code=(null) ; status=0/0 }`
+      const text = `${command}\n${properties('a', ['', '', ''])}`
+      const path = fakeTool(t, 'systemctl', `cat <<'SHOWN'\n${text.trimEnd()}\nSHOWN`)
+      return look(queryOf(['/gone/x'], { units: ['a'] }), path).units.get('a')?.start
+    }
+    assert.equal(ofStart('/bin/sh -c x'), '/bin/sh -c x')
+    assert.equal(ofStart('/bin/sh -c a\n\nUser=b\nMainPID=1\nc }\nd'), undefined)
+  })
+
   describe('the main process of a unit', () => {
     const processOf = (t: TestContext, pid: number) => {
       const text = properties('a', ['', '', ''], pid)
