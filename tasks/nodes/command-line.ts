@@ -54,7 +54,6 @@ export function readCommand(
   const path = named(configs)[1].at(-1)
   config = path === undefined ? undefined : readConfig(path, places)
   const unread =
-    (args.length === 0 && 'its command line could not be read') ||
     (flags.has('--config-dir') && 'files of its --config-dir may say otherwise') ||
     (path !== undefined && !config && `its --config ${path} could not be read`) ||
     undefined

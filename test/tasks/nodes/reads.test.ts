@@ -104,7 +104,10 @@ describe('what etcd reads', () => {
           return [`ETCD_${flag.slice(2).toUpperCase().replaceAll('-', '_')}`, elsewhere(value)]
         }),
     )
-    assert.deepEqual(placed(read([], { command: ['etcd', '--name=x'], variables })), etcdPlaces('/srv/etcd'))
+    for (const command of [['etcd', '--name=x'], ['/usr/local/bin/etcd']]) {
+      const unit = read([], { command, variables })
+      assert.deepEqual([placed(unit), unit.unreached], [etcdPlaces('/srv/etcd'), []])
+    }
     assert.equal(
       placed(read(['--cert-file=/flag.pem'], { variables }))['kubernetes.pem'],
       '/flag.pem now, /srv/etcd/kubernetes.pem now',

@@ -135,7 +135,7 @@ describe("the check of a node's units", () => {
         links: new Map(),
         odd: [],
         drained: [],
-        processes: units.map((unit) => startedAs(unit)),
+        processes: units.filter(({ bundle }) => bundle === undefined).map((unit) => startedAs(unit)),
       },
       served: new Map(
         units.flatMap(({ serves }) =>
