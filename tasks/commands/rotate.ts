@@ -146,6 +146,7 @@ async function goForward(drive: Drive): Promise<readonly Finding[]> {
       return []
     }
     await refuseIfHeld(drive, next)
+    if (rotation.reminder !== undefined && next === stages[0]) say(rotation.reminder)
     await next.begin(rotating)
     stage = next
   }

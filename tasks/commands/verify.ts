@@ -40,7 +40,7 @@ const day = 86_400_000
 
 /** The part of a target's id before the slash, in display order. */
 const connectionKinds = [
-  { name: 'etcd', title: 'etcd: peers and API server' },
+  { name: 'etcd', title: 'Clients to etcd' },
   { name: 'kubelets', title: 'API server to kubelets' },
   { name: 'clients', title: 'Clients to API server' },
   { name: 'keys', title: 'Tokens and Secrets' },
@@ -62,7 +62,7 @@ function connectionTargets(cluster: Cluster): Target[] {
 
 async function checkConnection(
   run: Run,
-  { client, server, dialled, strict = false, expected, tolerated = [] }: HandshakeRow,
+  { client, server, dialled, strict = false, expected, tolerated = [], notice }: HandshakeRow,
 ): Promise<Look> {
   const { auth } = run
   const missing = missingFiles(auth, filesOf(auth.files, client, server))
@@ -82,7 +82,7 @@ async function checkConnection(
     }
     note = found
   }
-  return { reasons: [], note }
+  return { reasons: [], note: [note, notice].filter(Boolean).join('; ') }
 }
 
 function refuseBrokenPair(auth: AuthDir, name: string): void {

@@ -31,6 +31,24 @@ const subject = (CN: string, O?: Subject['O']) => (cluster: Cluster) => {
 
 const names = { api: 'kubernetes', admin: 'admin', tokens: 'service-account' } as const
 
+/** All have the usage of a client, the service-account certificate too. */
+const ownClients = (
+  [
+    { ...shared.admin, name: names.admin, subject: subject('admin', 'system:masters') },
+    { ...shared.scheduler, subject: subject('system:kube-scheduler', 'system:kube-scheduler') },
+    {
+      ...shared.controllerManager,
+      subject: subject('system:kube-controller-manager', 'system:kube-controller-manager'),
+    },
+    {
+      ...shared.proxy,
+      subject: subject('system:kube-proxy', 'system:node-proxier'),
+      on: { control: kubeconfig, worker: kubeconfig },
+    },
+    { ...shared.tokens, name: names.tokens, subject: subject('service-accounts') },
+  ] satisfies CertKind[]
+).map(shared.opensEtcd)
+
 const certs: readonly CertKind[] = [
   {
     ...shared.ca,
@@ -38,18 +56,7 @@ const certs: readonly CertKind[] = [
     on: { control: pair, worker: ['certificate'], gateway: ['certificate'] },
   },
   { ...shared.api, name: names.api, subject: subject('kubernetes'), sans: apiSans },
-  { ...shared.admin, name: names.admin, subject: subject('admin', 'system:masters') },
-  { ...shared.scheduler, subject: subject('system:kube-scheduler', 'system:kube-scheduler') },
-  {
-    ...shared.controllerManager,
-    subject: subject('system:kube-controller-manager', 'system:kube-controller-manager'),
-  },
-  {
-    ...shared.proxy,
-    subject: subject('system:kube-proxy', 'system:node-proxier'),
-    on: { control: kubeconfig, worker: kubeconfig },
-  },
-  { ...shared.tokens, name: names.tokens, subject: subject('service-accounts') },
+  ...ownClients,
 ]
 
 const nodeSans: Layout['nodeSans'] = ({ name, ips }, domain) => [name, `${name}.${domain}`, ...ips]
@@ -57,19 +64,19 @@ const nodeSans: Layout['nodeSans'] = ({ name, ips }, domain) => [name, `${name}.
 /** A gateway runs no kubelet. */
 function nodeCert({ name, ips, sans, role }: ClusterNode): CertKind | undefined {
   if (role === 'gateway') return undefined
-  return {
+  return shared.opensEtcd({
     ...shared.kubelet,
     name,
     subject: subject(nodeUser(name), 'system:nodes'),
     // The API server dials a kubelet by its host name, then by its address.
     sans: ({ domain }) => [...nodeSans({ name, ips }, domain), ...sans],
     on: { [role]: [...pair, ...kubeconfig] },
-  }
+  })
 }
 
 function userCert(user: ClusterUser): CertKind {
   const { name, groups, validity } = user
-  return { ...shared.user(user), subject: subject(name, groups), validity }
+  return shared.opensEtcd({ ...shared.user(user), subject: subject(name, groups), validity })
 }
 
 const serviceNames = ['kubernetes', 'kubernetes.default', 'kubernetes.default.svc']

@@ -119,6 +119,14 @@ export function user({ name, groups }: ClusterUser): Omit<CertKind, 'subject'> {
   }
 }
 
+/** Where etcd asks its clients for a certificate of this CA, whoever's, there is no authorization behind that. */
+export function opensEtcd<Row extends Pick<CertKind, 'power' | 'warning' | 'phase'>>(row: Row): Row {
+  const power = `${row.power}; reads and writes all of etcd, where 2379 can be reached`
+  if (row.phase !== 'user-certs') return { ...row, power }
+  const etcd = "a user's certificate opens etcd too, past RBAC: let none reach 2379 but the API servers"
+  return { ...row, power, warning: [row.warning, etcd].filter(Boolean).join('; ') }
+}
+
 export const kubernetes = '/var/lib/kubernetes'
 
 /** kube-apiserver's client of itself: LoopbackClientServerNameOverride of k8s.io/apiserver. */

@@ -95,6 +95,8 @@ const finished: Stage = {
 export const encryptionKeyRotation: Rotation = {
   name: 'encryption-key',
   what: 'the encryption key',
+  reminder:
+    'a snapshot of etcd is the way back if its data are lost: etcdctl snapshot save FILE, with the --endpoints, --cacert, --cert and --key of a control node',
   stages: [added, first, finished],
   stageOf: (run) => readEncryptionState(run)?.stage ?? 'settled',
   unreached: withoutEncryption,

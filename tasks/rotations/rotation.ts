@@ -56,6 +56,8 @@ export interface Rotation {
   readonly what: string
   /** Those after the settled state, in order. */
   readonly stages: readonly Stage[]
+  /** What is said before it begins, as it is typed on a control node. */
+  readonly reminder?: string
   /** The name of the present stage; `settled` if none is under way. Throws a refusal if the files do not fit together. */
   stageOf(run: Run): string
   /** True if the undo of its first stage also repairs files that do not fit together. */

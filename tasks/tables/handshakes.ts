@@ -25,6 +25,8 @@ export interface HandshakeRow {
   readonly expected: Identity | 'refused' | undefined
   /** Others that are as good. */
   readonly tolerated?: readonly Identity[]
+  /** What is to be known of it, though it is right. */
+  readonly notice?: string
 }
 
 export function handshakeTable(cluster: Cluster): HandshakeRow[] {
@@ -55,8 +57,21 @@ export function handshakeTable(cluster: Cluster): HandshakeRow[] {
     { ...etcd, id: 'etcd/peers', client: apiServer, dialled: members, expected: seenApi },
     { ...etcd, id: 'etcd/api-server', client: apiServer, dialled: ['127.0.0.1', ...members], expected: seenApi },
   ]
+  const clients = certTable(cluster).filter(({ isClient }) => isClient)
+  // One of each kind: what holds for it holds for all.
+  const anyones = {
+    worker: nodes.find(({ role }) => role === 'worker')?.name,
+    user: clients.find(({ phase }) => phase === 'user-certs')?.name,
+    admin,
+  }
+  const others = Object.entries(anyones).flatMap(([kind, name]): HandshakeRow[] => {
+    if (name === undefined) return []
+    const notice = 'etcd asks for any certificate of this CA: with it all of etcd is read and written'
+    const row = { ...etcd, id: `etcd/${kind}`, dialled: members.slice(0, 1), expected: identities.get(name), notice }
+    return [{ ...row, client: { name, in: 'files' } }]
+  })
   return [
-    ...(hasTls ? toEtcd : []),
+    ...(hasTls ? [...toEtcd, ...others] : []),
     ...kubelets.map(
       ({ name, ips }): HandshakeRow => ({
         id: `kubelets/${name}`,
@@ -67,20 +82,18 @@ export function handshakeTable(cluster: Cluster): HandshakeRow[] {
         expected: seenApi,
       }),
     ),
-    ...certTable(cluster)
-      .filter(({ isClient }) => isClient)
-      .map(
-        ({ name, node, phase, dials, profile }): HandshakeRow => ({
-          id: `clients/${name}`,
-          node,
-          client: { name, in: 'kubeconfig' },
-          server: api,
-          // People connect through the load balancer too.
-          dialled: [dials, ...(name === admin || phase === 'user-certs' ? outside : [])],
-          expected: identities.get(name),
-          tolerated: profile.tolerated?.map(identityIn) ?? [],
-        }),
-      ),
+    ...clients.map(
+      ({ name, node, phase, dials, profile }): HandshakeRow => ({
+        id: `clients/${name}`,
+        node,
+        client: { name, in: 'kubeconfig' },
+        server: api,
+        // People connect through the load balancer too.
+        dialled: [dials, ...(name === admin || phase === 'user-certs' ? outside : [])],
+        expected: identities.get(name),
+        tolerated: profile.tolerated?.map(identityIn) ?? [],
+      }),
+    ),
     // A pod presents a token instead of a certificate.
     { id: 'clients/pods', client: 'nobody', server: api, dialled: layout.serviceSans(network), expected: undefined },
     ...(hasTls ? strangers('etcd', { ...etcd, dialled: members.slice(0, 1) }) : []),

@@ -74,6 +74,15 @@ for (const kind of ['rsa-2048', 'ecdsa-p256'])
       assert.equal(await asApiServer(endpoints(third), 'get', '--print-value-only', '/registry/greeting'), 'witaj\n')
     })
 
+    test("let any certificate of the CA read and write, a worker's too: SECURITY.md says so", async () => {
+      const [first] = members
+      assert.ok(first)
+      const asWorker = (...args: readonly string[]) => etcdctl(...pair(place, 'worker0'), endpoints(first), ...args)
+      await asApiServer(endpoints(first), 'put', '/registry/secrets/one', 'x')
+      assert.equal((await asWorker('get', '--print-value-only', '/registry/secrets/one')).trim(), 'x')
+      assert.equal((await asWorker('put', '/registry/secrets/one', 'y')).trim(), 'OK')
+    })
+
     // Each waits out etcdctl, that tries again until its time is over.
     describe('keep strangers out', { concurrency: true }, () => {
       for (const [who, certificate, said] of [

@@ -28,6 +28,8 @@ const strangers = (server: string) => ['nobody', 'of-another-ca', 'expired'].map
 /** What the guide says of who talks to whom, and of who must not; and whom the other side has to see. */
 const connections: Readonly<Record<string, RegExp>> = {
   ...Object.fromEntries(etcd.map((id) => [id, /^seen as kubernetes of Kubernetes$/])),
+  'etcd/admin': /^seen as admin of system:masters; etcd asks for any certificate of this CA/,
+  'etcd/worker': /^seen as system:node:worker0 of system:nodes; etcd asks for any certificate of this CA/,
   ...Object.fromEntries(kubelets.map((name) => [`kubelets/${name}`, /^seen as kubernetes of Kubernetes$/])),
   'clients/admin': /^seen as admin of system:masters$/,
   'clients/kube-scheduler': /^seen as system:kube-scheduler of system:kube-scheduler$/,
@@ -114,7 +116,7 @@ const rows: Readonly<
       for (const file of ['admin.pem', 'admin-key.pem']) cpSync(join(elsewhere, file), join(auth, file))
       embed(auth, 'admin', { certificate: 'admin', key: 'admin' })
     },
-    ['clients/admin'],
+    ['clients/admin', 'etcd/admin'],
     /seen as nobody.*(issuer|self.signed|signature|unable to)/,
   ],
   'an expired certificate of a kubelet, as a server and as a client': [
@@ -146,7 +148,7 @@ const rows: Readonly<
 
 const absent: readonly (readonly [file: string, named: readonly string[]])[] = [
   ['worker0.kubeconfig', ['clients/worker0']],
-  ['worker0-key.pem', ['clients/worker0', 'kubelets/worker0']],
+  ['worker0-key.pem', ['clients/worker0', 'etcd/worker', 'kubelets/worker0']],
   ['service-account.pem', ['keys/service-account-token']],
   ['encryption-config.yaml', ['keys/encryption']],
   ['kubernetes.pem', Object.keys(connections).filter((id) => !/^keys|^strangers.kubelet/.test(id))],
