@@ -114,7 +114,7 @@ describe('install on six machines', { skip }, () => {
     lab.write(...running({ drain: told('drain'), undrain: told('undrain') }), [['nodes'], nodes])
     const ran = await must(0, 'install', '--node', 'control0', '--node', 'control1', '--force')
     assert.deepEqual(stepsOf(ran, 'install/control0').slice(0, 11), [
-      { doing: 'installing', files: 20 },
+      { doing: 'installing', files: 24 },
       { doing: 'restarting', unit: 'etcd' },
       { doing: 'waiting for', unit: 'etcd', path: '/health' },
       { doing: 'draining', node: 'control0' },
@@ -181,7 +181,10 @@ describe('install on six machines', { skip }, () => {
     }
     const config = '/etc/kubernetes/config/kube-scheduler.yaml'
     await on('worker0', 'echo x >>/var/lib/kube-proxy/kubeconfig')
-    await on('control0', `sed -i 's,${usual},${other},' ${config}`)
+    await on(
+      'control0',
+      `cp -p ${usual} ${other} && sed -i 's,${usual},${other},' ${config} && echo '# other' >>${other}`,
+    )
     lab.write(...running({ units }, [['api', 'extraSANs'], ['api.example.org']]))
     const starts = await readStarts(lab)
     assert.deepEqual(installs(await must(0, 'install', '--node', 'control0', '--node', 'worker0'), 'built'), [
