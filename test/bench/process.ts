@@ -18,6 +18,7 @@ export interface Sample {
   readonly roundTrips?: number
   readonly bytes?: number
   readonly processes?: number
+  readonly restarts?: number
 }
 
 const unknown = { cpu: Number.NaN, mebibytes: Number.NaN }
