@@ -202,7 +202,10 @@ describe('install on six machines', { skip }, () => {
         'worker0',
         `mkdir -p /etc/systemd/system/kube-proxy.service.d && printf '%s\\n' '[Service]' ${lines.map((line) => `'${line}'`).join(' ')} >/etc/systemd/system/kube-proxy.service.d/own.conf && systemctl daemon-reload && systemctl restart kube-proxy`,
       )
-    const files = ['kubeconfig', 'kube-proxy-client.pem', 'kube-proxy-config.yaml'].map((file) => `${folder}/${file}`)
+    const names = ['kubeconfig', 'kube-proxy-client.pem', 'kube-proxy-ca.pem', 'kube-proxy-config.yaml']
+    const files = names.map((file) => `${folder}/${file}`)
+    lab.write(...running({}, [['api', 'extraSANs'], ['api.example.org']]))
+    await must(0, 'bootstrap')
     await dropIn(`TemporaryFileSystem=${folder}`, `BindReadOnlyPaths=${files.join(' ')}`)
     const restarted = async (...args: string[]) => {
       const starts = await readStarts(lab)
@@ -214,7 +217,7 @@ describe('install on six machines', { skip }, () => {
     // As somebody else would replace it.
     await on('worker0', `cd ${folder} && cp -p kube-proxy-client.pem new && mv new kube-proxy-client.pem`)
     assert.deepEqual(await restarted(...bootstrap), ['worker0 kube-proxy'])
-    await must(0, 'certs', 'kube-proxy', '--force')
+    await must(0, 'component-certs/kube-proxy', '--force')
     await must(0, 'kubeconfigs')
     assert.deepEqual(await restarted(...bootstrap), ['worker0 kube-proxy'])
     const seen = `cmp /proc/$(systemctl show --value -p MainPID kube-proxy)/root${files[1]} ${files[1]}`
