@@ -86,7 +86,7 @@ async function createReporter(options: Options, phases: Phases, isPlan: boolean,
   if (!isPlan) return createProgress(options, phases, false, host)
   const { createPlanLines, createPlanMarkdown } = await import('../lib/show/plan.ts')
   const createPlan = options.format === 'markdown' ? createPlanMarkdown : createPlanLines
-  return createPlan({ phases, detail: detailOf(options), write, writeError })
+  return createPlan({ phases, verbose: options.verbose, quiet: options.quiet, write, writeError })
 }
 
 /** Progress during a run; `transient`: before a plan or a table, without outcomes. */
@@ -104,12 +104,8 @@ async function createProgress(
     return createTree({ phases, verbose, transient, stdout, writeError })
   }
   const { createLines } = await import('../lib/show/lines.ts')
-  const lines = createLines({ phases, detail: detailOf({ verbose, quiet: isQuiet }), write, writeError })
+  const lines = createLines({ phases, verbose, quiet: isQuiet, write, writeError })
   return transient ? { ...lines, event: () => {}, end: async () => {} } : lines
-}
-
-function detailOf({ verbose, quiet }: Pick<Options, 'verbose' | 'quiet'>): 'verbose' | 'normal' | 'quiet' {
-  return verbose ? 'verbose' : quiet ? 'quiet' : 'normal'
 }
 
 async function list(json: boolean): Promise<string> {

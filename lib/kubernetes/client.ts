@@ -5,7 +5,6 @@
  */
 // They serve HTTP without TLS too. An import of node:http also loads undici, for its WebSocket: 14 ms.
 import { Agent, request } from 'node:https'
-import type { Duplex } from 'node:stream'
 import { TLSSocket } from 'node:tls'
 import * as v from 'valibot'
 import { Failure } from '../failure.ts'
@@ -33,23 +32,20 @@ const generous: Limits = { longestBody: 64 * 1024 * 1024, patience: 70_000 }
 export class Client {
   readonly #server: Server
   readonly #limits: Limits
-  /** Keeps connections open for further requests; #connect makes them, with TLS or without. */
+  /** Keeps connections open for further requests; the constructor says how, with TLS or without. */
   readonly #agent = new Agent({ keepAlive: true, maxSockets: 4 })
 
   constructor(server: Server, limits = generous) {
     this.#server = server
     this.#limits = limits
+    const connect = async () => (server.isPlain ? await server.open() : await dial(server, limits.patience))
     this.#agent.createConnection = (_, done) => {
-      this.#connect().then(
+      connect().then(
         (socket) => done?.(null, socket),
         (error) => done?.(error, undefined as never),
       )
       return undefined
     }
-  }
-
-  async #connect(): Promise<Duplex> {
-    return this.#server.isPlain ? await this.#server.open() : await dial(this.#server, this.#limits.patience)
   }
 
   /** Throws a Failure where no answer comes. */
@@ -91,12 +87,18 @@ export class Client {
     return await promise
   }
 
-  /** The parsed answer. Throws a Failure for a status other than 2xx, without the answer's text: it may hold what was sent. */
+  /** The JSON object. Throws a Failure for any other answer or status, without the answer's text: it may hold what was sent. */
   async read(method: 'GET' | 'POST' | 'PUT' | 'DELETE', path: string, body?: object): Promise<object> {
     const reply = await this.ask(method, path, body)
     if (reply.status < 200 || reply.status > 299)
       throw new Failure(`${method} ${path} answers ${reply.status}`, { code: `http-${reply.status}` })
-    return readObject(reply, `${method} ${path}`)
+    try {
+      const value: unknown = JSON.parse(reply.body)
+      if (typeof value === 'object' && value !== null) return value
+    } catch {
+      // The parser's message quotes the text.
+    }
+    throw new Failure(`${method} ${path} does not answer with a JSON object`, { code: 'not-answered' })
   }
 
   /** The answer, checked against the schema. Throws a Failure if it does not match, and as read does. */
@@ -127,17 +129,6 @@ export function notAnswered(error: Error): Failure {
   if (error instanceof Failure) return error
   const isLate = error.name === 'AbortError'
   return new Failure(isLate ? 'it did not answer in time' : error.message, { code: 'not-answered', cause: error })
-}
-
-/** Throws a Failure if the answer is no JSON object. */
-function readObject({ body }: Reply, source: string): object {
-  try {
-    const value: unknown = JSON.parse(body)
-    if (typeof value === 'object' && value !== null) return value
-  } catch {
-    // The parser's message quotes the text.
-  }
-  throw new Failure(`${source} does not answer with a JSON object`, { code: 'not-answered' })
 }
 
 /** Throws a Failure if it does not match. */

@@ -123,12 +123,6 @@ export async function giveBackStoreLock(etcd: Etcd, lease: string): Promise<void
   await ask(etcd, '/v3/lease/revoke', { ID: lease }, v.object({}))
 }
 
-interface Put {
-  readonly key: string
-  readonly value: string
-  readonly lease: string
-}
-
 const granted = v.object({ ID: v.pipe(v.string(), v.regex(/^\d{1,20}$/)) })
 const decided = v.object({
   succeeded: v.optional(v.boolean(), false),
@@ -143,7 +137,7 @@ const decided = v.object({
 })
 
 /** Undefined if it was put; else the value that exists, in base64. */
-async function putIf(etcd: Etcd, put: Put, compare: object): Promise<string | undefined> {
+async function putIf(etcd: Etcd, put: { readonly key: string }, compare: object): Promise<string | undefined> {
   const asked = {
     compare: [compare],
     success: [{ request_put: put }],

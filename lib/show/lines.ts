@@ -22,14 +22,14 @@ const mostLines = 60
 /** What the views in lines are made with. */
 export interface LinesOptions {
   readonly phases: Phases
-  readonly detail: 'verbose' | 'normal' | 'quiet'
+  readonly verbose: boolean
+  readonly quiet: boolean
   readonly write: (line: string) => void
   readonly writeError: (text: string) => void
 }
 
 /** A line for each target that changed or failed; fresh targets are counted by phase. */
-export function createLines({ phases, detail, write, writeError }: LinesOptions): Reporter {
-  const isVerbose = detail === 'verbose'
+export function createLines({ phases, verbose, quiet, write, writeError }: LinesOptions): Reporter {
   const places = new Map(
     [...phases].flatMap(([title, targets]) => {
       /** `left`: targets without an outcome. */
@@ -38,11 +38,11 @@ export function createLines({ phases, detail, write, writeError }: LinesOptions)
     }),
   )
   const say = (text: string) => {
-    if (detail !== 'quiet') write(printable(text))
+    if (!quiet) write(printable(text))
   }
   let room = mostLines
   const hasLine = ({ build }: Target, { kind }: Outcome) =>
-    isVerbose || kind === 'failed' || ((kind !== 'fresh' || !build) && room-- > 0)
+    verbose || kind === 'failed' || ((kind !== 'fresh' || !build) && room-- > 0)
   return {
     event: (event) => {
       const { target, phase } = places.get(event.id) ?? {}
@@ -56,16 +56,16 @@ export function createLines({ phases, detail, write, writeError }: LinesOptions)
         say(`${phase.title}: ${summariseGroup(phase.counted, areChecks(phase.targets))}`)
     },
     note: say,
-    problem: (failure, id) => writeError(formatFailure(failure, id, isVerbose)),
+    problem: (failure, id) => writeError(formatFailure(failure, id, verbose)),
     end: async (summary) => {
       const { outcomes } = summary
-      if (detail === 'quiet') {
+      if (quiet) {
         // Targets that were checked and are stale.
         for (const entry of ofKind(outcomes, 'stale')) write(printable(formatEnd(...entry)))
         for (const each of warningsOf(outcomes)) write(printable(`warning ${each}`))
       }
-      for (const text of formatFailures(outcomes, isVerbose)) write(text)
-      for (const line of detail === 'quiet' ? formatToDo(summary) : formatClosing(summary)) write(line)
+      for (const text of formatFailures(outcomes, verbose)) write(text)
+      for (const line of quiet ? formatToDo(summary) : formatClosing(summary)) write(line)
       if (outcomes.size > 0) say(formatSummary(summary, [...phases.values()].every(areChecks)))
     },
   }

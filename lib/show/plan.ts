@@ -142,22 +142,21 @@ export function createPlanJson(write: (line: string) => void, phases: Phases, li
   }
 }
 
-export function createPlanLines({ phases, detail, write, writeError }: LinesOptions): Reporter {
-  const [isVerbose, isQuiet] = [detail === 'verbose', detail === 'quiet']
+export function createPlanLines({ phases, verbose, quiet, write, writeError }: LinesOptions): Reporter {
   let isNoted = false
   return {
     event: () => {},
     note: (text) => {
       isNoted = true
-      if (!isQuiet) write(styleText('dim', printable(text)))
+      if (!quiet) write(styleText('dim', printable(text)))
     },
-    problem: (failure, id) => writeError(formatFailure(failure, id, isVerbose)),
+    problem: (failure, id) => writeError(formatFailure(failure, id, verbose)),
     end: async (summary) => {
       const { outcomes, planHash } = summary
-      if (!isQuiet) for (const line of formatPlan(phases, outcomes, isVerbose, isNoted)) write(line)
-      for (const text of [...formatFailures(outcomes, isVerbose), ...formatToDo(summary)]) write(text)
-      if (!isQuiet && outcomes.size > 0) write(formatSummary(summary))
-      if (!isQuiet && planHash !== undefined) write(`Plan hash: ${planHash}`)
+      if (!quiet) for (const line of formatPlan(phases, outcomes, verbose, isNoted)) write(line)
+      for (const text of [...formatFailures(outcomes, verbose), ...formatToDo(summary)]) write(text)
+      if (!quiet && outcomes.size > 0) write(formatSummary(summary))
+      if (!quiet && planHash !== undefined) write(`Plan hash: ${planHash}`)
     },
   }
 }

@@ -185,10 +185,7 @@ function isInside(path: string, folder: string): boolean {
 }
 
 /** The user's own context of that name, for another cluster, is not overwritten. */
-function refuseOtherContext(
-  files: readonly KubeconfigFile[],
-  { cluster, context }: Pick<KubeconfigAccess, 'cluster' | 'context'>,
-): void {
+function refuseOtherContext(files: readonly KubeconfigFile[], { cluster, context }: Names): void {
   const own = findEntry(files, 'contexts', context)
   if (own && own.cluster !== cluster)
     throw refusal(`your kubeconfig has a context ${context}, for the cluster ${String(own.cluster)}`, [

@@ -10,14 +10,7 @@ import { layoutOf, layouts } from '../layouts/table.ts'
 export const encryptionConfig = { file: encryptionConfigFile, on: 'control', label: 'encryption key' } as const
 
 function fileOf(files: FileNames, kind: OfCert, name: string): string {
-  switch (kind) {
-    case 'certificate':
-      return files.certificate(name)
-    case 'key':
-      return files.key(name)
-    case 'kubeconfig':
-      return kubeconfigFile(name)
-  }
+  return kind === 'kubeconfig' ? kubeconfigFile(name) : files[kind](name)
 }
 
 /** In the order of the tables; what is the node's own comes last. */
@@ -61,12 +54,6 @@ function isReserved({ files, certs }: Layout, name: string): boolean {
 /** Facts that cluster.yaml must not contradict. */
 export function known(name: LayoutName): LayoutRules {
   const layout = layouts[name]
-  return {
-    name,
-    defaults: layout.defaults,
-    without: layout.without,
-    problems: layout.problems,
-    isReserved: (each) => isReserved(layout, each),
-    units: new Map(layout.units.map(({ unit, reads }) => [unit, [...new Set(reads.map(({ file }) => file))]])),
-  }
+  const units = new Map(layout.units.map(({ unit, reads }) => [unit, [...new Set(reads.map(({ file }) => file))]]))
+  return { ...layout, units, isReserved: (each) => isReserved(layout, each) }
 }

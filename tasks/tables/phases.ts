@@ -1,15 +1,7 @@
 /** The phases, in the guide's order: the name of each, and what it makes. The code is in tasks/phases/. */
 
-export interface Phase {
-  readonly name: PhaseName
-  readonly title: string
-  /** What it makes, in a few words: for --list. */
-  readonly makes: string
-}
-
-export type PhaseName = (typeof rows)[number]['name']
-
-const rows = [
+/** `makes`: what it makes, in a few words, for --list. */
+export const phases = [
   { name: 'ca', title: 'Certificate authority', makes: 'the CA certificate and its key' },
   {
     name: 'cluster-cert',
@@ -42,7 +34,7 @@ const rows = [
   { name: 'local-kubeconfig', title: 'Local kubeconfig', makes: "the admin's entry in your own kubeconfig" },
 ] as const
 
-export const phases: readonly Phase[] = rows
+export type PhaseName = (typeof phases)[number]['name']
 
 export const phaseTitles: ReadonlyMap<string, string> = new Map(phases.map(({ name, title }) => [name, title]))
 

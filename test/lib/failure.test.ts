@@ -4,7 +4,7 @@ import { mkdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { test } from 'node:test'
 import { asFailure, doing, Failure, stackOf } from '../../lib/failure.ts'
-import { createJsonLines, createLines, type LinesOptions } from '../../lib/show/lines.ts'
+import { createJsonLines, createLines } from '../../lib/show/lines.ts'
 import { formatFailures } from '../../lib/show/words.ts'
 import { quote } from '../../lib/wording.ts'
 import { fakeTarget, runFakes } from '../support/fakes.ts'
@@ -27,10 +27,11 @@ const oneLine = "a mistake in harderway itself: TypeError: can't read x of undef
 const stack =
   /TypeError: can't read x of undefined\n +at breakDown \(.*failure\.test\.ts:\d+:\d+\)[\s\S]*\ncaused by RangeError: deep[\s\S]*\n +at readDeep \(.*failure\.test\.ts:\d+:\d+\)/
 
-async function toldInLines(detail: LinesOptions['detail']) {
+async function toldInLines(detail: 'verbose' | 'normal' | 'quiet') {
   const written: string[] = []
   const say = (text: string) => void written.push(text)
-  const reporter = createLines({ phases: new Map(), detail, write: say, writeError: say })
+  const shown = { verbose: detail === 'verbose', quiet: detail === 'quiet' }
+  const reporter = createLines({ phases: new Map(), ...shown, write: say, writeError: say })
   await reporter.end({ outcomes: await broken(), seconds: 0, exit: 1 })
   const atEnd = written.splice(0).join('\n')
   reporter.problem(asFailure(catchFrom(breakDown)))

@@ -162,7 +162,13 @@ export async function planFakes(all: readonly Target[]) {
   const lines = async (detail: 'verbose' | 'normal' | 'quiet' = 'normal', closing: Partial<Summary> = {}) => {
     const written: string[] = []
     const write = (text: string) => void written.push(stripVTControlCharacters(text))
-    const plan = createPlanLines({ phases: shown, detail, write, writeError: write })
+    const plan = createPlanLines({
+      phases: shown,
+      verbose: detail === 'verbose',
+      quiet: detail === 'quiet',
+      write,
+      writeError: write,
+    })
     await plan.end({ outcomes, seconds: 0.3, exit: 4, ...closing })
     return written
   }

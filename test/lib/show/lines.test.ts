@@ -3,7 +3,7 @@ import { test } from 'node:test'
 import fc from 'fast-check'
 import { Failure } from '../../../lib/failure.ts'
 import type { Outcome, Target } from '../../../lib/graph/target.ts'
-import { createLines, type LinesOptions } from '../../../lib/show/lines.ts'
+import { createLines } from '../../../lib/show/lines.ts'
 import type { Summary } from '../../../lib/show/reporter.ts'
 import { fakeTarget } from '../../support/fakes.ts'
 
@@ -11,10 +11,11 @@ function phase(name: string, size: number): Target[] {
   return Array.from({ length: size }, (_, i) => fakeTarget(`${name}/${i}`))
 }
 
-function lines(phases: Readonly<Record<string, readonly Target[]>>, detail: LinesOptions['detail'] = 'normal') {
+function lines(phases: Readonly<Record<string, readonly Target[]>>, detail: 'verbose' | 'normal' | 'quiet' = 'normal') {
   const written: string[] = []
   const write = (line: string) => void written.push(line)
-  const reporter = createLines({ phases: new Map(Object.entries(phases)), detail, write, writeError: write })
+  const shown = { verbose: detail === 'verbose', quiet: detail === 'quiet' }
+  const reporter = createLines({ phases: new Map(Object.entries(phases)), ...shown, write, writeError: write })
   const end = (id: string, outcome: Outcome) => reporter.event({ type: 'ended', id, outcome })
   const endAll = (targets: readonly Target[], outcome: Outcome) => targets.forEach(({ id }) => void end(id, outcome))
   const close = (outcomes: Readonly<Record<string, Outcome>>, more: Partial<Summary> = {}) =>
