@@ -16,12 +16,6 @@ export const crossName = `${caName}-cross`
 const kubeconfigEnding = '.kubeconfig'
 export const kubeconfigFile = (name: string): string => name + kubeconfigEnding
 
-interface FileName {
-  readonly kind: FileKind
-  /** Without the ending. */
-  readonly name: string
-}
-
 interface Naming {
   /** The ends of the names of certificates and keys: `.pem` and `-key.pem`. */
   readonly endings: { readonly certificate: string; readonly key: string }
@@ -37,20 +31,9 @@ interface Naming {
 }
 
 /** The names of a layout's files, in auth/ and on a node. */
-export interface FileNames extends Pick<Naming, 'names'> {
-  certificate(name: string): string
-  key(name: string): string
-  /** The certificate, then the key. */
-  pair(name: string): [certificate: string, key: string]
-  /** Undefined for a file that is not one of ours. */
-  parse(file: string): FileName | undefined
-  /** The mode in auth/ and on a node: others may read only certificates. */
-  mode(file: string): number
-  /** Shell patterns that match each certificate and key once. */
-  readonly patterns: readonly string[]
-}
+export type FileNames = ReturnType<typeof fileNames>
 
-export function fileNames({ endings, names }: Naming): FileNames {
+export function fileNames({ endings, names }: Naming) {
   // A key's ending may end as a certificate's does.
   const byEnding = [
     [endings.key, 'key'],
@@ -59,7 +42,8 @@ export function fileNames({ endings, names }: Naming): FileNames {
   ] as const
   const certificate = (name: string) => name + endings.certificate
   const key = (name: string) => name + endings.key
-  const parse = (file: string): FileName | undefined => {
+  /** The name is without the ending. Undefined for a file that is not one of ours. */
+  const parse = (file: string): { readonly kind: FileKind; readonly name: string } | undefined => {
     if (file === encryptionConfigFile) return { kind: 'encryption-config', name: file.replace(/\.yaml$/, '') }
     const [ending, kind] = byEnding.find(([end]) => file.endsWith(end) && file.length > end.length) ?? []
     return kind && { kind, name: file.slice(0, -ending.length) }
@@ -68,10 +52,12 @@ export function fileNames({ endings, names }: Naming): FileNames {
     names,
     certificate,
     key,
-    pair: (name) => [certificate(name), key(name)],
+    pair: (name: string): [certificate: string, key: string] => [certificate(name), key(name)],
     parse,
-    mode: (file) => (parse(file)?.kind === 'certificate' ? publicMode : secretMode),
-    patterns: [certificate('*'), ...(endings.key.endsWith(endings.certificate) ? [] : [key('*')])],
+    /** In auth/ and on a node: others may read only certificates. */
+    mode: (file: string) => (parse(file)?.kind === 'certificate' ? publicMode : secretMode),
+    /** Shell patterns that match each certificate and key once. */
+    patterns: [certificate('*'), ...(endings.key.endsWith(endings.certificate) ? [] : [key('*')])] as const,
   }
 }
 

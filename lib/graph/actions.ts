@@ -71,27 +71,15 @@ function actionsOf({ id, where, wanted }: Target, reasons: readonly Reason[], ch
 }
 
 function repairsFor(reason: Reason): string[] {
-  switch (reason.kind) {
-    case 'wrong-mode':
-      return [`${octal(reason.wanted)} ${reason.path}`]
-    case 'on-node':
-      return reason.wrongMode.map((file) => `mode ${file}`)
-    case 'left-drained':
-      return ['undrain']
-    default:
-      return []
-  }
+  if (reason.kind === 'wrong-mode') return [`${octal(reason.wanted)} ${reason.path}`]
+  if (reason.kind === 'on-node') return reason.wrongMode.map((file) => `mode ${file}`)
+  return reason.kind === 'left-drained' ? ['undrain'] : []
 }
 
 function worksOf(change: Change): string[] {
-  switch (change.kind) {
-    case 'made':
-      return change.files.map((file) => `${change.isReplaced ? 'replace' : 'make'} ${file}`)
-    case 'deployed':
-      return [...change.files.map((file) => `copy ${file}`), ...change.removed.map((file) => `remove ${file}`)]
-    case 'installed':
-      return [...change.paths.map((path) => `install ${path}`), ...change.restarts.map((unit) => `restart ${unit}`)]
-    default:
-      return []
-  }
+  const each = (verb: string, names: readonly string[]) => names.map((name) => `${verb} ${name}`)
+  if (change.kind === 'made') return each(change.isReplaced ? 'replace' : 'make', change.files)
+  if (change.kind === 'deployed') return [...each('copy', change.files), ...each('remove', change.removed)]
+  if (change.kind === 'installed') return [...each('install', change.paths), ...each('restart', change.restarts)]
+  return []
 }

@@ -6,19 +6,9 @@ import { nameInPhase, type Target } from './target.ts'
 /** Targets of one phase with needs of the same kinds are drawn as one box if there are more than this. */
 const mostAlike = 2
 
-export interface Box {
-  readonly id: string
-  readonly title: string
-  /** The names of the targets; none if the phase has one target. */
-  readonly names: readonly string[]
-  readonly isIrreplaceable: boolean
-  /** The boxes that it needs, without those that another of them needs. */
-  readonly needs: readonly string[]
-  /** The boxes that it comes after but does not need. */
-  readonly after: readonly string[]
-}
+type Box = ReturnType<typeof drawBoxes>[number]
 
-export function drawBoxes(graph: Graph, titles: ReadonlyMap<string, string>, fold: boolean): Box[] {
+export function drawBoxes(graph: Graph, titles: ReadonlyMap<string, string>, fold: boolean) {
   const kinds = kindsOf(graph)
   const groups = groupAlike(graph.values(), ({ id }) => kinds.get(id)).flatMap((group): [Target, ...Target[]][] =>
     fold && group.length > mostAlike ? [group] : group.map((target) => [target]),
@@ -30,10 +20,11 @@ export function drawBoxes(graph: Graph, titles: ReadonlyMap<string, string>, fol
   return groups.map((group) => ({
     id: idOf(group),
     title: titles.get(group[0].phase) ?? '',
+    // None if the phase has one target.
     names: group.filter(({ id, phase }) => id !== phase).map(nameInPhase),
     isIrreplaceable: group.some(({ irreplaceable }) => irreplaceable),
     needs: withoutImplied(needs, idOf(group)),
-    // Within a box the order is not drawn.
+    // What it comes after but does not need. Within a box the order is not drawn.
     after: [...boxesOf(group, ({ after = [] }) => after)].filter((id) => id !== idOf(group)),
   }))
 }
@@ -55,7 +46,7 @@ function kindsOf(graph: Graph): Map<string, string> {
   return kinds
 }
 
-/** The transitive reduction of its needs. */
+/** The transitive reduction of its needs: the boxes that it needs, without those that another of them needs. */
 function withoutImplied(needs: ReadonlyMap<string, ReadonlySet<string>>, id: string): string[] {
   const direct = [...(needs.get(id) ?? [])]
   const implied = new Set<string>()

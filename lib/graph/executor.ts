@@ -40,19 +40,17 @@ export async function execute(graph: Graph, options: RunOptions): Promise<Map<st
 }
 
 /** The results of the targets so far. */
-interface Known {
-  readonly outcomes: Map<string, Outcome>
-  /** What the checks found, of targets that were not built since. */
-  readonly found: Map<string, unknown>
-  /** Targets whose build has begun. */
-  readonly begun: Set<string>
-  /** In a plan: files that would be written. */
-  readonly pending: Set<string>
-}
+type Known = ReturnType<typeof nothingKnown>
 
-function nothingKnown(): Known {
-  return { outcomes: new Map(), found: new Map(), begun: new Set(), pending: new Set() }
-}
+const nothingKnown = () => ({
+  outcomes: new Map<string, Outcome>(),
+  /** What the checks found, of targets that were not built since. */
+  found: new Map<string, unknown>(),
+  /** Targets whose build has begun. */
+  begun: new Set<string>(),
+  /** In a plan: files that would be written. */
+  pending: new Set<string>(),
+})
 
 async function attempt(target: Target, known: Known, options: RunOptions): Promise<Outcome> {
   const { outcomes } = known

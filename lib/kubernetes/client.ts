@@ -19,19 +19,15 @@ export interface Reply {
   readonly served: Buffer | undefined
 }
 
-interface Limits {
-  /** Bytes. */
-  readonly longestBody: number
-  /** Milliseconds for a connection, and for one answer. */
-  readonly patience: number
-}
-
-/** A page of the largest objects that etcd takes is some fifty megabytes; and longer than a server takes for one request. */
-const generous: Limits = { longestBody: 64 * 1024 * 1024, patience: 70_000 }
+/**
+ * Bytes of an answer: a page of the largest objects that etcd takes is some fifty megabytes. Milliseconds for a connection, and for one
+ * answer: longer than a server takes for one request.
+ */
+const generous = { longestBody: 64 * 1024 * 1024, patience: 70_000 }
 
 export class Client {
   readonly #server: Server
-  readonly #limits: Limits
+  readonly #limits: typeof generous
   /** Keeps connections open for further requests; the constructor says how, with TLS or without. */
   readonly #agent = new Agent({ keepAlive: true, maxSockets: 4 })
 

@@ -1,10 +1,10 @@
 /** The user's own kubeconfigs on this machine: kubectl's list, in its order. */
-
+import { isUtf8 } from 'node:buffer'
 import { accessSync, constants } from 'node:fs'
 import { dirname, resolve } from 'node:path'
 import { doing, refusal } from '../failure.ts'
 import { type Lock, type LockOptions, takeLock } from '../files/lock.ts'
-import { followLinks, makeFolders, type PlainFile, readPlainFile } from '../files/plain-file.ts'
+import { followLinks, makeFolders, readPlainFile } from '../files/plain-file.ts'
 import type { Fields, KubeconfigAccess } from './kubeconfig.ts'
 import {
   type EntryChange,
@@ -25,6 +25,8 @@ export interface KubeconfigFile {
   readonly content: ReadKubeconfig
 }
 
+const absent = { kind: 'file', bytes: Buffer.alloc(0), mode: undefined } as const
+
 /** Each file once, by the first of its paths. Throws a Failure for one that can't be read. */
 export function readKubeconfigs(paths: readonly string[]): KubeconfigFile[] {
   const firsts = new Map<string, string>()
@@ -33,25 +35,14 @@ export function readKubeconfigs(paths: readonly string[]): KubeconfigFile[] {
     if (!firsts.has(real)) firsts.set(real, path)
   }
   return [...firsts].map(([real, path]) => {
-    const file = readPlainFile(real)
-    const text = file ? textOf(file) : ''
+    const file = readPlainFile(real) ?? absent
+    const text = file.kind === 'file' && isUtf8(file.bytes) ? file.bytes.toString() : undefined
     const content = text === undefined ? undefined : readKubeconfig(text)
-    if (text !== undefined && content)
-      return { path, real, mode: file?.kind === 'file' ? file.mode : undefined, text, content }
+    if (file.kind === 'file' && text !== undefined && content) return { path, real, mode: file.mode, text, content }
     throw refusal(`${path} is not a valid kubeconfig, and was left unchanged`, [
       'fix it, or set localKubeconfig.path in cluster.yaml, or leave yours alone: localKubeconfig: false',
     ])
   })
-}
-
-function textOf(file: PlainFile): string | undefined {
-  try {
-    return file.kind === 'file'
-      ? new TextDecoder('utf-8', { fatal: true, ignoreBOM: true }).decode(file.bytes)
-      : undefined
-  } catch {
-    return undefined
-  }
 }
 
 /** The first file that has the entry counts. */
@@ -119,7 +110,10 @@ export async function whileLocked<T>(
     // kubectl locks the path that it was given; a file with several paths is also locked by its resolved path, if we may.
     const names = new Set([...paths, ...paths.map(followLinks).filter((real) => mayWriteBeside(real))])
     // Always in the same order, as kubectl does, so that two runs can't deadlock.
-    for (const path of [...names].toSorted()) locks.push(await lock(path, options))
+    for (const path of [...names].toSorted()) {
+      doing('make the folder', dirname(path), () => makeFolders(dirname(path), 0o700))
+      locks.push(await takeLock(`${path}.lock`, { ...options, wait: 60_000 }))
+    }
     return work()
   } finally {
     for (const each of locks.reverse()) each.release()
@@ -133,9 +127,4 @@ function mayWriteBeside(path: string): boolean {
   } catch {
     return false
   }
-}
-
-async function lock(path: string, options: Pick<LockOptions, 'signal' | 'onWait'>): Promise<Lock> {
-  doing('make the folder', dirname(path), () => makeFolders(dirname(path), 0o700))
-  return takeLock(`${path}.lock`, { ...options, wait: 60_000 })
 }

@@ -1,6 +1,6 @@
 /** A certificate and its private key as two files of auth/: checked, and made. */
 import { createPublicKey, type KeyObject } from 'node:crypto'
-import type { CertificateFacts, Change } from '../change.ts'
+import type { Change } from '../change.ts'
 import { Failure, runAgain, tryTo } from '../failure.ts'
 import type { AuthDir } from '../files/auth-dir.ts'
 import { caName, nextName } from '../files/names.ts'
@@ -109,7 +109,7 @@ export async function makePair(
     /** A key to keep; else a new one is made. */
     readonly key?: KeyObject | undefined
     /** PEM of what follows it in its file. */
-    readonly chain?: string
+    readonly chain?: string | undefined
     readonly durable?: boolean
     readonly tell?: (step: { readonly doing: 'new key' | 'signing' }) => void
   },
@@ -148,12 +148,8 @@ export function changeOfPair(
     files: isKeyKept ? [auth.files.certificate(name)] : auth.files.pair(name),
     isNew: !isKeyKept && auth.read(auth.files.certificate(name)) === undefined,
     is: { key: profile.key, expires, names: new Set(profile.sans).size },
-    was: was && factsOf(was),
+    was: was && { key: keyKindOf(was.publicKey), expires: was.notAfter, names: was.sans.length },
   }
-}
-
-function factsOf({ publicKey, notAfter, sans }: Certificate): CertificateFacts {
-  return { key: keyKindOf(publicKey), expires: notAfter, names: sans.length }
 }
 
 export type SigningIssuer = Issuer & { readonly notAfter: Date }

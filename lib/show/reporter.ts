@@ -45,12 +45,8 @@ export type Phases = ReadonlyMap<string, readonly Target[]>
 
 export function byPhase(phases: readonly { name: string; title: string }[], graph: Graph): Phases {
   const targets = Map.groupBy(graph.values(), ({ phase }) => phase)
-  return new Map(
-    phases.flatMap(({ name, title }): [string, Target[]][] => {
-      const own = targets.get(name)
-      return own ? [[title, own]] : []
-    }),
-  )
+  const all = phases.map(({ name, title }) => [title, targets.get(name) ?? []] as const)
+  return new Map(all.filter(([, own]) => own.length > 0))
 }
 
 /** True if they are only checked. */

@@ -9,18 +9,8 @@ import { countOutcomes, ofKind, type Summary } from './reporter.ts'
 
 /** What is being done with a target: "copying 14 files"; at its end, its outcome. */
 export function formatEvent(event: Event): string {
-  switch (event.type) {
-    case 'started':
-      return 'checking'
-    case 'building':
-      return 'making'
-    case 'step':
-      return formatStep(event.step)
-    case 'ended':
-      return formatOutcome(event.outcome)
-    default:
-      return event satisfies never
-  }
+  if (event.type === 'step') return formatStep(event.step)
+  return event.type === 'ended' ? formatOutcome(event.outcome) : { started: 'checking', building: 'making' }[event.type]
 }
 
 function formatStep(step: (Event & { type: 'step' })['step']): string {

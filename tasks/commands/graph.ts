@@ -13,11 +13,8 @@ import { phaseTitles } from '../tables/phases.ts'
 export async function graph(run: CommandRun): Promise<readonly Finding[]> {
   const { cluster, options, print } = run
   const all = clusterGraph(cluster)
-  const chosen = selectNodes(run, [...all.values()])
-  const wanted = closure(
-    all,
-    chosen.map(({ id }) => id),
-  )
+  const chosen = selectNodes(run, [...all.values()]).map(({ id }) => id)
+  const wanted = closure(all, chosen)
   if (options.json) {
     for (const { id, phase, node, needs, after = [], makes } of wanted.values())
       print(formatJsonLine({ type: 'target', id, phase, node, needs, after, makes }))

@@ -71,14 +71,7 @@ function formatRow(left: string, right: string, column: number): string[] {
     : [`  ${left}`, first, ...lines]
 }
 
-/** Broken between words. */
+/** Broken between words; one that is too long for a line stays whole. */
 function breakLines(text: string, columns: number): string[] {
-  const [first = '', ...words] = text.split(' ')
-  const lines = [first]
-  for (const word of words) {
-    const longer = `${lines.at(-1)} ${word}`
-    if (longer.length > columns) lines.push(word)
-    else lines.splice(-1, 1, longer)
-  }
-  return lines
+  return text.match(new RegExp(`\\S.{0,${columns - 1}}(?= |$)|\\S+`, 'g')) ?? []
 }

@@ -187,12 +187,9 @@ export function refusePresent(run: Run, main: Holding, names: readonly string[],
   })
   const wrong =
     others.length > 0 ? [`${auth.path} holds another ${formatNames(others)}, and nothing there is overwritten`] : []
-  const pairs = names.filter((name) => others.some((other) => isOfOnePair(auth.files, name, other)))
+  const { parse } = auth.files
+  const pairs = names.filter((name) => others.some((other) => parse(other)?.name === parse(name)?.name))
   refuseWrong(run, main, wrong, { ways: [`if it is not needed, move it away: ${fetchCommand(run, pairs, typed)}`] })
-}
-
-function isOfOnePair({ parse }: FileNames, one: string, other: string): boolean {
-  return parse(one)?.name === parse(other)?.name
 }
 
 function elsewhere({ auth, cluster, command }: Run, { where }: Holding): string[] {

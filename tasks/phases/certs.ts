@@ -128,14 +128,13 @@ async function build(run: Run, row: CertRow, { force, reasons, tell }: Work) {
   const pair = readPair(auth, name)
   const key = force === undefined ? keptKey(pair, reasons) : undefined
   const { issuer, chain } = signerOf(run, row)
-  const pem = chain && certificatePem(chain.der)
   const change = await makePair(auth, name, {
     profile,
     issuer: readIssuer(auth, issuer),
     now,
     validity,
     key,
-    ...(pem && { chain: pem }),
+    chain: chain && certificatePem(chain.der),
     tell,
   })
   return { change, warning: describeOldGroups(row, pair, reasons) ?? row.warning }

@@ -51,8 +51,8 @@ export function installTargets(cluster: Cluster): Target[] {
   const idsOf = (role: ClusterNode['role']) => nodes.filter((node) => node.role === role).map(installId)
   const [gateways, controls] = [idsOf('gateway'), idsOf('control')]
   const load = () => import('./install.ts')
-  return nodes.map((node): Target<InstallFound> => {
-    return {
+  return nodes.map(
+    (node): Target<InstallFound> => ({
       id: installId(node),
       phase: 'install',
       node: node.name,
@@ -70,8 +70,8 @@ export function installTargets(cluster: Cluster): Target[] {
       build: async (run, work) => (await load()).updateUnits({ run, node }, work),
       foresee: async (run, work) => (await load()).foreseeUnits({ run, node }, work),
       release: (run) => run.disconnect(node),
-    }
-  })
+    }),
+  )
 }
 
 /** Where its files go; options may name a proxy, and so another machine. */
@@ -89,16 +89,12 @@ function installId({ name }: ClusterNode): string {
 
 /** Gateways first: they must trust a new CA before an API server serves by it. Then control nodes one at a time, then workers. */
 function afterOf(node: ClusterNode, gateways: readonly string[], controls: readonly string[]): readonly string[] {
-  switch (node.role) {
-    case 'gateway':
-      return []
-    case 'control':
-      return [...gateways, ...controls.slice(0, controls.indexOf(installId(node))).slice(-1)]
-    case 'worker':
-      return [...gateways, ...controls]
-    default:
-      return node.role satisfies never
+  const before = {
+    gateway: [],
+    control: [...gateways, ...controls.slice(0, controls.indexOf(installId(node))).slice(-1)],
+    worker: [...gateways, ...controls],
   }
+  return before[node.role]
 }
 
 /** After the control nodes, so that a cluster.yaml with which none of them is reached does not change kubectl's context. */

@@ -25,11 +25,6 @@ const { file } = encryptionConfig
 /** Of the phase, of its target, and of the rotation. */
 const name = 'encryption-key'
 
-interface Found {
-  /** Resources to add to what is there. */
-  readonly added: readonly string[]
-}
-
 export function encryptionKeyTargets(cluster: Cluster): Target[] {
   return [
     authTarget({
@@ -49,7 +44,8 @@ export function encryptionKeyTargets(cluster: Cluster): Target[] {
   ]
 }
 
-function check(run: Run): Look<Found> {
+/** What it finds: resources to add to what is there. */
+function check(run: Run): Look<readonly string[]> {
   const { auth, cluster } = run
   const { resources } = cluster.encryption
   const { value: config, reasons } = auth.checkFile(file, secretMode, 'a valid EncryptionConfiguration', (bytes) =>
@@ -62,12 +58,12 @@ function check(run: Run): Look<Found> {
   const added = resources.filter((resource) => !present.includes(resource))
   return {
     reasons: added.length > 0 ? [...reasons, { kind: 'resources-added', added }] : reasons,
-    found: { added },
-    ...(warning !== undefined && { warning }),
+    found: added,
+    warning,
   }
 }
 
-async function build(run: Run, { found, force }: Work<Found | undefined>) {
+async function build(run: Run, { found: added = [], force }: Work<readonly string[] | undefined>) {
   const { auth, cluster, now } = run
   if (force === 'replace' && (readEncryptionState(run)?.stage ?? 'settled') !== 'settled')
     throw refusalDuring(
@@ -77,18 +73,14 @@ async function build(run: Run, { found, force }: Work<Found | undefined>) {
     )
   const change = changeOfFile(run, file)
   const { provider, resources } = cluster.encryption
-  const added = found?.added ?? []
   const old = force === 'replace' ? backUp(auth, [file], now) : undefined
   const text =
     added.length > 0 ? addResources(auth.bytes(file).toString(), added) : newEncryptionConfig(provider, resources)
   auth.write(file, text, secretMode, { durable: true })
-  return { change, warning: warningAfter(run, { added, old }) }
+  return { change, warning: warningAfter(run, added, old) }
 }
 
-function warningAfter(
-  { cluster, command }: Run,
-  { added, old }: { readonly added: readonly string[]; readonly old: string | undefined },
-): string | undefined {
+function warningAfter({ cluster, command }: Run, added: readonly string[], old?: string): string | undefined {
   const readers = unitsToRestart(cluster, [file]).join(', ')
   if (old)
     return `the old key is in ${old}: Secrets encrypted with it can't be read until it is listed as a further key; now: ${command('bootstrap --replace-identity')}, then restart ${readers} everywhere`

@@ -79,13 +79,7 @@ export function authBeside({ file, cluster }: Pick<CommandRun, 'file' | 'cluster
 /** localKubeconfig.path, else kubectl's rule: $KUBECONFIG, a list, else ~/.kube/config. */
 function kubeconfigPaths({ localKubeconfig }: Cluster, folder: string, host: Host): string[] {
   const path = localKubeconfig ? localKubeconfig.path : undefined
-  if (path !== undefined)
-    return [
-      resolve(
-        folder,
-        path.replace(/^~(?=\/)/, () => home(host)),
-      ),
-    ]
+  if (path !== undefined) return [path.startsWith('~/') ? join(home(host), path.slice(2)) : resolve(folder, path)]
   const list = (host.env.KUBECONFIG ?? '').split(delimiter).filter(Boolean)
   return list.length > 0 ? [...new Set(list.map((each) => pathOf(host, each)))] : [join(home(host), '.kube', 'config')]
 }

@@ -15,22 +15,16 @@ export function exitStatus(findings: readonly Finding[], ended?: number): number
   return ended ?? (first === undefined ? 0 : statuses[first])
 }
 
-export function findingsOf(outcomes: Iterable<Outcome>): Finding[] {
-  return [...outcomes].flatMap((outcome) => findingOf(outcome) ?? [])
+/** Unless it was refused. */
+const findings: Readonly<Record<Outcome['kind'], readonly Finding[]>> = {
+  failed: ['failed'],
+  cancelled: ['failed'],
+  stale: ['stale'],
+  fresh: [],
+  built: [],
 }
 
-function findingOf(outcome: Outcome): Finding | undefined {
-  switch (outcome.kind) {
-    case 'failed':
-      return outcome.failure.kind === 'refused' ? 'refused' : 'failed'
-    case 'cancelled':
-      return 'failed'
-    case 'stale':
-      return 'stale'
-    case 'fresh':
-    case 'built':
-      return undefined
-    default:
-      return outcome satisfies never
-  }
+export function findingsOf(outcomes: Iterable<Outcome>): Finding[] {
+  const isRefused = (outcome: Outcome) => outcome.kind === 'failed' && outcome.failure.kind === 'refused'
+  return [...outcomes].flatMap((outcome) => (isRefused(outcome) ? 'refused' : findings[outcome.kind]))
 }
