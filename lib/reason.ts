@@ -1,6 +1,6 @@
 /** Why a target is not fresh: data where it is found, text where it is shown. */
 import { basename, dirname } from 'node:path'
-import { formatDate, formatNames, groupAlike, octal } from './wording.ts'
+import { formatDate, formatNames, groupAlike, joinClauses, octal } from './wording.ts'
 
 export type Reason =
   | { readonly kind: 'missing'; readonly path: string }
@@ -118,8 +118,9 @@ const words: Words = {
   'not-a-file': ({ path }) => `${path} is not a plain file`,
   'wrong-mode': ({ path, was, wanted }) => `${path} has mode ${octal(was)}, not ${octal(wanted)}`,
   'key-mismatch': ({ path }) => `${path} is not the certificate's key`,
-  'subject-changed': ({ added, removed }) => join(list('subject added: ', added), list('subject removed: ', removed)),
-  'san-changed': ({ added, removed }) => join(list('SAN added: ', added), list('SAN removed: ', removed)),
+  'subject-changed': ({ added, removed }) =>
+    joinClauses(list('subject added: ', added), list('subject removed: ', removed)),
+  'san-changed': ({ added, removed }) => joinClauses(list('SAN added: ', added), list('SAN removed: ', removed)),
   'usages-changed': () => 'usages are not the wanted ones',
   'key-kind-changed': ({ was, wanted }) => `key is ${was}, not ${wanted}`,
   'chain-changed': () => 'chain is not the wanted one',
@@ -132,7 +133,7 @@ const words: Words = {
   'content-changed': ({ what }) => `${what.join(', ')} changed`,
   'resources-added': ({ added }) => list('resource added: ', added),
   'on-node': ({ missing, differ, wrongMode, wrongOwner, pruned, leftovers }) =>
-    join(
+    joinClauses(
       list('', missing, ' missing'),
       list('', differ, differ.length === 1 ? ' differs' : ' differ'),
       list('', wrongMode, ' with a wrong mode'),
@@ -151,10 +152,6 @@ function list(before: string, names: readonly string[], after = ''): string {
   return names.length === 0 ? '' : before + formatNames(names) + after
 }
 
-function join(...clauses: readonly string[]): string {
-  return clauses.filter(Boolean).join('; ')
-}
-
 export function formatReason<K extends Reason['kind']>(reason: ReasonOf<K>): string {
   return words[reason.kind as K](reason)
 }
@@ -162,7 +159,7 @@ export function formatReason<K extends Reason['kind']>(reason: ReasonOf<K>): str
 export function formatReasons(reasons: readonly Reason[]): string {
   const missing = reasons.flatMap((reason) => (reason.kind === 'missing' ? [reason.path] : []))
   const others = reasons.filter(({ kind }) => kind !== 'missing').map(formatReason)
-  return join(list('', missing, ' missing'), ...others)
+  return joinClauses(list('', missing, ' missing'), ...others)
 }
 
 /** "etcd: ca.pem differs in /etc/etcd: restart" */

@@ -39,6 +39,11 @@ export function formatNames(names: readonly string[]): string {
   return names.slice(0, shown).join(', ') + (rest > 0 ? ` and ${rest} more` : '')
 }
 
+/** Those that there are. */
+export function joinClauses(...clauses: readonly (string | false | undefined)[]): string {
+  return clauses.filter(Boolean).join('; ')
+}
+
 export function capital(text: string): string {
   return text.charAt(0).toUpperCase() + text.slice(1)
 }

@@ -15,18 +15,14 @@ export interface Plan {
 }
 
 /** Of a dry run with what it foresees; undefined if a target could not be looked at. */
-export function planOf(
-  graph: Graph,
-  outcomes: ReadonlyMap<string, Outcome>,
-  { cluster }: Pick<Run, 'cluster'>,
-): Plan | undefined {
+export function planOf(graph: Graph, outcomes: ReadonlyMap<string, Outcome>, cluster: string): Plan | undefined {
   const actions: string[] = []
   for (const target of graph.values()) {
     const outcome = outcomes.get(target.id)
     if (outcome?.kind === 'stale') actions.push(...actionsOf(target, outcome.reasons, outcome.change))
     else if (outcome?.kind !== 'fresh') return undefined
   }
-  const whole = JSON.stringify([cluster.name, ...actions.toSorted()])
+  const whole = JSON.stringify([cluster, ...actions.toSorted()])
   return { hash: createHash('sha256').update(whole).digest('hex'), actions: new Set(actions) }
 }
 

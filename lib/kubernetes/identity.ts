@@ -30,10 +30,9 @@ export function otherIdentity(
   kept: Kept = () => [],
 ): OtherIdentity | undefined {
   if (theirs.length === 0) return undefined
-  const { kind, name = '' } = ours.files.parse(file) ?? {}
-  return kind === 'encryption-config'
+  return ours.files.parse(file)?.kind === 'encryption-config'
     ? otherEncryption(ours.tryBytes(file), theirs, kept(file))
-    : otherKeys(file, ours.files.pair(name), ours, theirs, kept)
+    : otherKeys(file, ours, theirs, kept)
 }
 
 /**
@@ -84,14 +83,9 @@ function haveSameOrder(one: Buffer, other: Buffer): boolean {
   return keys !== undefined && isDeepStrictEqual(keys, others)
 }
 
-function otherKeys(
-  file: string,
-  pair: readonly string[],
-  our: AuthFiles,
-  their: Buffer,
-  kept: Kept,
-): OtherIdentity | undefined {
+function otherKeys(file: string, our: AuthFiles, their: Buffer, kept: Kept): OtherIdentity | undefined {
   const { files } = our
+  const pair = files.pair(files.parse(file)?.name ?? '')
   const ours = pair.flatMap((each) => keysIn(files, each, our.tryBytes(each)) ?? [])
   const theirs = keysIn(files, file, their)
   const isIn = (held: readonly HeldKey[], { key }: HeldKey) => held.some((each) => each.key.equals(key))

@@ -10,7 +10,7 @@ import {
   type EntryChange,
   entriesOf,
   isCurrent,
-  type NamedEntry,
+  type List,
   type ReadKubeconfig,
   readKubeconfig,
 } from './kubeconfig-merge.ts'
@@ -46,15 +46,11 @@ export function readKubeconfigs(paths: readonly string[]): KubeconfigFile[] {
 }
 
 /** The first file that has the entry counts. */
-function fileOf(files: readonly KubeconfigFile[], list: NamedEntry['list'], name: string) {
+function fileOf(files: readonly KubeconfigFile[], list: List, name: string) {
   return files.find(({ content }) => content[list].has(name))
 }
 
-export function findEntry(
-  files: readonly KubeconfigFile[],
-  list: NamedEntry['list'],
-  name: string,
-): Fields | undefined {
+export function findEntry(files: readonly KubeconfigFile[], list: List, name: string): Fields | undefined {
   return fileOf(files, list, name)?.content[list].get(name)
 }
 

@@ -8,7 +8,7 @@ import { parseYaml } from '../yaml.ts'
 import { type Fields, isFields, type KubeconfigAccess, parseFields, scalarText } from './kubeconfig.ts'
 
 const listKeys = { clusters: 'cluster', users: 'user', contexts: 'context' } as const
-type List = keyof typeof listKeys
+export type List = keyof typeof listKeys
 
 /** One of the three named entries. */
 export interface NamedEntry {

@@ -117,7 +117,8 @@ export function compareWithProfile(certificate: Certificate, profile: CertSpec):
 }
 
 function compareSubject(attributes: readonly string[], wanted: Subject): Reason[] {
-  const changed = difference(attributes, subjectAttributes(wanted))
+  const values = subjectOrder.flatMap((name) => [wanted[name] ?? []].flat().map((value) => `${name}=${value}`))
+  const changed = difference(attributes, values)
   return changed ? [{ kind: 'subject-changed', ...changed }] : []
 }
 
@@ -134,10 +135,6 @@ function hasUsages({ isCa, keyUsage, extKeyUsages, publicKey }: Certificate, wan
   const usages = keyUsage ?? 0
   const isExact = !difference(extKeyUsages, usagesOf(wanted))
   return isExact && (usages & needed) === needed && (usages & ~leafUsages) === 0
-}
-
-function subjectAttributes(subject: Subject): string[] {
-  return subjectOrder.flatMap((name) => [subject[name] ?? []].flat().map((value) => `${name}=${value}`))
 }
 
 function difference(

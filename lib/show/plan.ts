@@ -54,36 +54,33 @@ export function planEntries(phases: Phases, outcomes: ReadonlyMap<string, Outcom
 const nothing = { mark: '~', facts: '', copied: [], installed: [], removed: [], restarts: [] } as const
 
 function shownOf(reasons: readonly Reason[], change: Change | undefined): Partial<PlanEntry> {
-  switch (change?.kind) {
-    case 'made': {
-      const { is, was, isNew, files } = change
-      const wasOther = (before: unknown, now: unknown) =>
-        before === undefined || before === now ? '' : ` (was ${before})`
-      const facts = is && [
-        `${!isNew && files.length > 1 ? 'new key, ' : ''}${is.key}${wasOther(was?.key, is.key)}`,
-        formatExpiry(is, was),
-        ...(is.names > 0 ? [`${count(is.names, 'name')}${wasOther(was?.names, is.names)}`] : []),
-      ]
-      return { facts: facts?.join(', ') ?? '', ...(isNew && { mark: '+', why: '' }) }
-    }
-    case 'deployed': {
-      const { files: copied, removed } = change
-      if (copied.length + removed.length === 0) return {}
-      const isNew = without(copied, missingIn(reasons)).length === 0
-      return { mark: copied.length === 0 ? '-' : isNew ? '+' : '~', why: '', copied, removed }
-    }
-    case 'installed': {
-      const { paths: installed, restarts } = change
-      if (installed.length + restarts.length === 0) return {}
-      // Why a unit is restarted for which nothing is installed; and which may be, though it reloads.
-      const why = reasons.filter(
-        (reason) => reason.kind === 'unit' && (reason.places.length === 0 || reason.restartsBefore !== undefined),
-      )
-      return { why: formatReasons(why), installed, restarts }
-    }
-    default:
-      return {}
+  if (change?.kind === 'made') {
+    const { is, was, isNew, files } = change
+    const wasOther = (before: unknown, now: unknown) =>
+      before === undefined || before === now ? '' : ` (was ${before})`
+    const facts = is && [
+      `${!isNew && files.length > 1 ? 'new key, ' : ''}${is.key}${wasOther(was?.key, is.key)}`,
+      formatExpiry(is, was),
+      ...(is.names > 0 ? [`${count(is.names, 'name')}${wasOther(was?.names, is.names)}`] : []),
+    ]
+    return { facts: facts?.join(', ') ?? '', ...(isNew && { mark: '+', why: '' }) }
   }
+  if (change?.kind === 'deployed') {
+    const { files: copied, removed } = change
+    if (copied.length + removed.length === 0) return {}
+    const isNew = without(copied, missingIn(reasons)).length === 0
+    return { mark: copied.length === 0 ? '-' : isNew ? '+' : '~', why: '', copied, removed }
+  }
+  if (change?.kind === 'installed') {
+    const { paths: installed, restarts } = change
+    if (installed.length + restarts.length === 0) return {}
+    // Why a unit is restarted for which nothing is installed; and which may be, though it reloads.
+    const why = reasons.filter(
+      (reason) => reason.kind === 'unit' && (reason.places.length === 0 || reason.restartsBefore !== undefined),
+    )
+    return { why: formatReasons(why), installed, restarts }
+  }
+  return {}
 }
 
 function formatWhy(reasons: readonly Reason[], makers: ReadonlyMap<string, string>): string {

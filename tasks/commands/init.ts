@@ -14,7 +14,7 @@ import { suggest } from '../../lib/suggest.ts'
 import { formatExplained, formatNames, printable, quote } from '../../lib/wording.ts'
 import type { Layout } from '../layouts/layout.ts'
 import { layouts } from '../layouts/table.ts'
-import type { CommandRun } from '../request/command-run.ts'
+import type { WithoutCluster } from '../request/command-run.ts'
 import { formatCommand, type Host, pathOf } from '../request/host.ts'
 import type { Finding } from '../request/job.ts'
 import { type Options, usage } from '../request/options.ts'
@@ -24,11 +24,11 @@ import { type ClusterDraft, type DraftNode, formatCluster, newDraft, plainCluste
 import { findHosts } from './init-hosts.ts'
 
 /** Throws a Failure before anything is written. */
-export async function init(
-  given: Pick<CommandRun, 'host' | 'options' | 'signal' | 'print'>,
-): Promise<readonly Finding[]> {
+export async function init(given: WithoutCluster): Promise<readonly Finding[]> {
   const requested = parseRequested(given)
-  refuseExisting(requested.file)
+  // Even a symbolic link.
+  if (doing('read', requested.file, () => lstatSync(requested.file, { throwIfNoEntry: false }), 'usage'))
+    throw exists(requested.file)
   const begun = beginDraft(requested, given.options)
   // Before a name from it is passed to ssh.
   checkDraft(begun)
@@ -46,7 +46,7 @@ function wrong(message: string) {
 type Requested = ReturnType<typeof parseRequested>
 
 /** Absolute paths: the folder and its cluster.yaml, an auth/ that may be there. Throws a usage Failure. */
-function parseRequested({ host, options }: Pick<CommandRun, 'host' | 'options'>) {
+function parseRequested({ host, options }: WithoutCluster) {
   const { names, config, from, sshConfig } = options
   const [, typed, ...more] = names
   if (!typed || more.length > 0) throw wrong('init needs one folder, for the new cluster.yaml')
@@ -155,7 +155,7 @@ function report(
   draft: ClusterDraft,
   text: string,
   { file }: Requested,
-  { host, options, print }: Pick<CommandRun, 'host' | 'options' | 'print'>,
+  { host, options, print }: WithoutCluster,
 ): Finding[] {
   const say = (message: string) => print(options.json ? formatJsonLine({ type: 'note', message }) : printable(message))
   const missing = text.split('\n').flatMap((line, i) => {
@@ -178,11 +178,6 @@ function nextCommand(file: string, { names, from }: Options, { cwd }: Host): str
   const config = file === join(cwd(), 'cluster.yaml') ? undefined : join(folder, 'cluster.yaml')
   const task = from === undefined ? 'bootstrap --dry-run' : `recover --from ${quote(from)}`
   return formatCommand(task, config)
-}
-
-/** Throws a usage Failure if anything has that name, even a symbolic link. */
-function refuseExisting(file: string): void {
-  if (doing('read', file, () => lstatSync(file, { throwIfNoEntry: false }), 'usage')) throw exists(file)
 }
 
 /** Returns whether it is new: nothing that is there is replaced. */

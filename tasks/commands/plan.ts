@@ -64,7 +64,7 @@ async function show(given: CommandRun, seen: Observation, wanted: PlanScope) {
     ...[outageOf(run.cluster, restartsIn(seen)) ?? []].flat(),
   ]
   const caEnds = graph.has(caName) && !selection.forced.has(caName) ? adviseOnCa(run) : undefined
-  const planHash = planOf(graph, outcomes, run)?.hash
+  const planHash = planOf(graph, outcomes, run.cluster.name)?.hash
   return showObservation(given, seen, { isPlan: true, notes, caEnds, planHash })
 }
 
@@ -108,19 +108,16 @@ function nextRun({ command }: Run, { all, whole, selection: { forced } }: PlanSc
 }
 
 /** `--expect-plan`: the targets, none of which does anything else than it would do now. Throws a refusal if that is another plan. */
-export async function readPlanned(
-  given: CommandRun,
-  graph: Graph,
-  { forced, hash }: { readonly forced: Selection['forced']; readonly hash: string },
-): Promise<Graph> {
+export async function readPlanned(given: CommandRun, graph: Graph, forced: Selection['forced']): Promise<Graph> {
   const { run, outcomes } = await observe(given, graph, { forced, foresees: true })
-  const plan = planOf(graph, outcomes, run)
+  const plan = planOf(graph, outcomes, run.cluster.name)
   if (!plan)
     throw otherPlan(
       ['not everything could be looked at, so nothing was done:', ...formatFailures(outcomes)].join('\n'),
       run,
     )
-  if (plan.hash !== hash) throw otherPlan(`what would be done is another plan, ${plan.hash}: nothing was done`, run)
+  if (plan.hash !== given.options.expectPlan)
+    throw otherPlan(`what would be done is another plan, ${plan.hash}: nothing was done`, run)
   return keepTo(plan, graph)
 }
 

@@ -1,7 +1,6 @@
 /** The files of auth/ that a node, or a folder, holds. Reads only. */
 import { statSync } from 'node:fs'
 import { join } from 'node:path'
-import type { LimitFunction } from 'p-limit'
 import type { ClusterNode } from '../../lib/cluster/cluster.ts'
 import { Failure, refusal, runAgain } from '../../lib/failure.ts'
 import { AuthDir } from '../../lib/files/auth-dir.ts'
@@ -15,6 +14,7 @@ import { fetchCommand } from '../nodes/fetch-command.ts'
 import { whyNotCompared } from '../nodes/guards.ts'
 import { placesOf, readNode, withPlaces } from '../nodes/look.ts'
 import { unitsOn } from '../nodes/reads.ts'
+import type { CommandRun } from '../request/command-run.ts'
 import { identityFiles, nodeFiles } from '../tables/files.ts'
 
 export interface Holding {
@@ -44,19 +44,14 @@ export interface Sources {
  * Reads the control nodes. The connection to `node` stays open: its components are queried next. Throws a Failure if that one
  * can't be read; any other is left out with a note.
  */
-export async function readNodes(
-  run: Run,
-  node: ClusterNode,
-  limit: LimitFunction,
-  signal: AbortSignal,
-): Promise<Sources> {
+export async function readNodes(run: CommandRun, node: ClusterNode): Promise<Sources> {
   const rest = run.cluster.nodes.filter(({ role, name }) => role === 'control' && name !== node.name)
-  const read = (each: ClusterNode) => limit(() => readHolding(run, each))
+  const read = (each: ClusterNode) => run.limits.node(() => readHolding(run, each))
   const [main, ...results] = await Promise.allSettled([
     read(node),
     ...rest.map((each) => read(each).finally(() => run.disconnect(each))),
   ])
-  signal.throwIfAborted()
+  run.signal.throwIfAborted()
   if (main.status === 'rejected') throw main.reason
   const others = results.flatMap((result) => {
     if (result.status === 'fulfilled') return [result.value]

@@ -43,7 +43,7 @@ import {
 /** Throws a usage Failure before anything is changed. */
 export async function recover(given: CommandRun): Promise<readonly Finding[]> {
   const source = sourceOf(given)
-  const { host, limits, signal } = given
+  const { host, signal } = given
   const graph = clusterGraph(given.cluster)
   const targets = [...graph.values()].filter(({ where }) => where === 'auth')
   return writeAuth(given, {
@@ -54,7 +54,7 @@ export async function recover(given: CommandRun): Promise<readonly Finding[]> {
       const sources =
         typeof source === 'string'
           ? { main: readFolder(pathOf(host, source), run.auth.files, names()), others: [] }
-          : await readNodes(run, source, limits.node, signal)
+          : await readNodes(run, source)
       const { files, wrong, next } = await checkFound(run, targets, sources)
       signal.throwIfAborted()
       if (files.size > 0) take(run, files)

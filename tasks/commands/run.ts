@@ -29,15 +29,12 @@ export async function run(given: CommandRun): Promise<readonly Finding[]> {
   const wanted = closure(graph, ids)
   const wasWide = auth.isWide()
   const reporter = await given.reporterFor(byPhase(phases, wanted), false)
-  const { expectPlan } = options
   return writeAuth(given, {
     graph: wanted,
     reporter,
     work: async (run) => {
-      const planned =
-        expectPlan === undefined
-          ? wanted
-          : await (await import('./plan.ts')).readPlanned(run, wanted, { forced, hash: expectPlan })
+      const isPlanned = options.expectPlan !== undefined
+      const planned = isPlanned ? await (await import('./plan.ts')).readPlanned(run, wanted, forced) : wanted
       const worked = await walk(planned, { run, limits: run.limits, signal, forced, reporter })
       if (worked.outcomes.size === 0) reporter.note('no file was made or changed')
       else if (ids.some((id) => wanted.get(id)?.where === 'node')) {
@@ -93,10 +90,6 @@ function adviseOthers(
   return isUsed ? [`${command('bootstrap')}: kubeconfigs or nodes have the old files until then`] : []
 }
 
-function isDone(outcome: Outcome | undefined): boolean {
-  return outcome?.kind === 'fresh' || outcome?.kind === 'built'
-}
-
 /**
  * A deploy refuses a node that holds another CA, service-account key or encryption key. Without one to every control node, the run
  * can't know whether the cluster has one already.
@@ -109,7 +102,8 @@ function adviseNewIdentity(run: Run, graph: Graph, outcomes: ReadonlyMap<string,
   })
   if (made.length === 0) return []
   const controls = cluster.nodes.filter(({ role }) => role === 'control')
-  const hasLooked = controls.every(({ name }) => isDone(outcomes.get(`deploy/${name}`)))
+  const kindOf = (id: string) => outcomes.get(id)?.kind ?? 'cancelled'
+  const hasLooked = controls.every(({ name }) => ['fresh', 'built'].includes(kindOf(`deploy/${name}`)))
   return [
     `back up ${auth.path} (docs/backup.md): it is the only copy`,
     ...(hasLooked

@@ -1,5 +1,5 @@
 /** The commands, one row each, read by the parser, its errors and --help. To add a command, add a row and a file. */
-import type { CommandRun } from '../request/command-run.ts'
+import type { CommandRun, WithoutCluster } from '../request/command-run.ts'
 import type { Finding } from '../request/job.ts'
 import type { OptionName } from '../request/options.ts'
 
@@ -31,7 +31,7 @@ export type Command = Row &
     /** Before there is a cluster.yaml. */
     | {
         readonly isWithoutCluster: true
-        readonly load: Load<Pick<CommandRun, 'host' | 'options' | 'signal' | 'print'>>
+        readonly load: Load<WithoutCluster>
         readonly loadPlan?: undefined
       }
   )

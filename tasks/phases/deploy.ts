@@ -8,7 +8,7 @@ import type { Force, Work } from '../../lib/graph/target.ts'
 import { prepareProbe } from '../../lib/kubernetes/probe.ts'
 import type { NodeState } from '../../lib/node/state.ts'
 import type { Look, ReasonOf } from '../../lib/reason.ts'
-import { formatDate } from '../../lib/wording.ts'
+import { formatDate, joinClauses } from '../../lib/wording.ts'
 import { type Life, readSelfMade, renewsFrom } from '../nodes/component.ts'
 import {
   checkNode,
@@ -55,11 +55,10 @@ export async function checkFolder({ run, node, names }: OfNode, force?: Force): 
   const selfMade = isAsked
     ? await tryToAwait(() => readSelfMade({ run }, node, nodeUnits(run.cluster, node)))
     : undefined
-  const warnings = [warning, selfMade && warningOn(run, node, selfMade)].filter(Boolean)
   return {
     reasons: wrong ? [wrong] : [],
     ...(selfMade && { until: selfMade.notAfter, renewsFrom: renewsFrom(run, selfMade) }),
-    warning: warnings.length > 0 ? warnings.join('; ') : undefined,
+    warning: joinClauses(warning, selfMade && warningOn(run, node, selfMade)) || undefined,
     found: { look, checked, units },
   }
 }

@@ -36,6 +36,9 @@ export interface CommandRun extends Run, ClusterFile {
   readonly printError: (text: string) => void
 }
 
+/** What a command is given that runs before there is a cluster.yaml. */
+export type WithoutCluster = Pick<CommandRun, 'host' | 'options' | 'signal' | 'print'>
+
 /** Throws a usage Failure for mistakes in cluster.yaml, and a refusal for an auth/ of another layout. */
 export function openRun(
   given: Omit<CommandRun, keyof Run | keyof ClusterFile | 'file' | 'limits'> & Pick<CommandRun, 'options'>,

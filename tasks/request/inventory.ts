@@ -9,7 +9,7 @@ import { findEntry, readKubeconfigs } from '../../lib/kubernetes/kubeconfig-file
 import { attributesIn, type Certificate, isIssuedBy, readCertificate } from '../../lib/pki/certificate.ts'
 import { tryCertificate } from '../../lib/pki/pair.ts'
 import { formatReasons, type Look, ownReasons, type ReasonOf } from '../../lib/reason.ts'
-import { count, formatNames } from '../../lib/wording.ts'
+import { count, formatNames, joinClauses } from '../../lib/wording.ts'
 import { nodeFiles } from '../tables/files.ts'
 import { nodeUnits } from '../tables/places.ts'
 import type { Observation } from './observe.ts'
@@ -96,7 +96,7 @@ export function formatTotals({ items, nodes }: Pick<Inventory, 'items' | 'nodes'
   const part = (number: number, one: string, more: string, what: string) =>
     number > 0 && `${number} of ${all} ${number === 1 ? one : more} ${what}`
   const soon = fresh.filter(({ endsSoon, end }) => endsSoon && end && end > now).length
-  return [
+  return joinClauses(
     wrong.length === 0 &&
       ours.length > 0 &&
       `${ours.length === 1 ? `${all} matches` : `All ${all} match`} cluster.yaml`,
@@ -104,9 +104,7 @@ export function formatTotals({ items, nodes }: Pick<Inventory, 'items' | 'nodes'
     part(soon, 'expires', 'expire', 'within renewBefore'),
     part(failed.length, 'was', 'were', 'not readable'),
     formatRollout(nodes),
-  ]
-    .filter(Boolean)
-    .join('; ')
+  )
 }
 
 /** "deployed on 6 of 6 nodes, installed on 3 of 6, loaded on 3 of 6; 1 node could not be looked at" */
@@ -117,9 +115,7 @@ function formatRollout(nodes: readonly NodeItem[]): string {
     return known.length > 0 ? [`${state} on ${known.filter((node) => node[state]).length} of ${of}`] : []
   })
   const unknown = nodes.filter(({ deployed }) => deployed === undefined).length
-  return [counts.join(', '), unknown > 0 && `${count(unknown, 'node')} could not be looked at`]
-    .filter(Boolean)
-    .join('; ')
+  return joinClauses(counts.join(', '), unknown > 0 && `${count(unknown, 'node')} could not be looked at`)
 }
 
 /** The commands that show what would be done, and do it. Bootstrap does not renew a CA, and all that it issued expires with it. */
@@ -189,22 +185,12 @@ function stateOf(outcome: Outcome | undefined): State {
 }
 
 function explain(outcome: Outcome | undefined): string {
-  switch (outcome?.kind) {
-    case 'stale':
-      // Nothing is built here, so a dry run's "will be made" is shown as "depends on".
-      return [
-        formatReasons(ownReasons(outcome.reasons)),
-        ...outcome.reasons.flatMap((each) => (each.kind === 'need-rebuilt' ? dependsOn(each.ids) : [])),
-      ]
-        .filter(Boolean)
-        .join('; ')
-    case 'failed':
-      return outcome.failure.message
-    case 'cancelled':
-      return outcome.because.length === 0 ? 'not inspected' : dependsOn(outcome.because)
-    default:
-      return ''
-  }
+  if (outcome?.kind === 'failed') return outcome.failure.message
+  if (outcome?.kind === 'cancelled') return outcome.because.length === 0 ? 'not inspected' : dependsOn(outcome.because)
+  if (outcome?.kind !== 'stale') return ''
+  // Nothing is built here, so a dry run's "will be made" is shown as "depends on".
+  const needs = outcome.reasons.flatMap((each) => (each.kind === 'need-rebuilt' ? dependsOn(each.ids) : []))
+  return joinClauses(formatReasons(ownReasons(outcome.reasons)), ...needs)
 }
 
 function dependsOn(ids: readonly string[]): string {

@@ -2,16 +2,13 @@ import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { keepTo, planOf } from '../../../lib/graph/actions.ts'
 import { buildGraph } from '../../../lib/graph/graph.ts'
-import type { Run } from '../../../lib/graph/run.ts'
 import type { Target } from '../../../lib/graph/target.ts'
 import type { Look } from '../../../lib/reason.ts'
 import { fakeCluster, fakeTarget, fresh, missing, nowhere, onNode, runFakes } from '../../support/fakes.ts'
 
-const run = (name: string) => ({ cluster: { name } }) as Run
-
 async function plan(targets: readonly Target[], name = 'kubenet') {
   const outcomes = await runFakes(targets, { dryRun: true, foresees: true }).outcomes
-  return planOf(buildGraph(targets), outcomes, run(name))
+  return planOf(buildGraph(targets), outcomes, name)
 }
 
 const hashOf = async (...given: Parameters<typeof plan>) => (await plan(...given))?.hash
