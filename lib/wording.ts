@@ -1,8 +1,9 @@
 /** Text formatting shared by all output. Pure. */
 
 const minute = 60_000
-const hour = 60 * minute
-const day = 24 * hour
+/** Milliseconds. */
+export const hour = 60 * minute
+export const day = 24 * hour
 
 /** "2036-11-23"; less than two days from the other date "2036-11-23 16:40Z". */
 export function formatDate(date: Date, near?: Date): string {

@@ -58,12 +58,8 @@ export function parseCluster(bytes: Uint8Array, known: (layout: LayoutName) => L
   return { problems: problems.map(place).sort((a, b) => a.line - b.line || a.column - b.column) }
 }
 
-/** Every problem in the parsed content of a cluster.yaml. */
-export function findProblems(value: unknown, known: (layout: LayoutName) => LayoutRules): Problem[] {
-  return validate(value, known).problems
-}
-
-function validate(written: unknown, known: (layout: LayoutName) => LayoutRules) {
+/** Every problem in the parsed content of a cluster.yaml, and what the schema makes of it. */
+export function validate(written: unknown, known: (layout: LayoutName) => LayoutRules) {
   const { layout: named = usualLayout } = map(written)
   const name = layoutNames.find((each) => each === named)
   const layout = known(name ?? usualLayout)

@@ -5,13 +5,7 @@ import { doing, Failure, isErrno } from '../failure.ts'
 
 /** `other` is a symbolic link, a socket: what a rename replaces. */
 export type PlainFile =
-  | {
-      readonly kind: 'file'
-      readonly bytes: Buffer
-      readonly mode: number
-      /** Milliseconds since 1970. */
-      readonly modified: number
-    }
+  | { readonly kind: 'file'; readonly bytes: Buffer; readonly mode: number }
   | { readonly kind: 'folder' | 'other' }
 
 /** Bytes; no file that is read here comes near it. */
@@ -40,7 +34,7 @@ export function readPlainFile(path: string): PlainFile | undefined {
       const stat = fs.fstatSync(fd)
       if (!stat.isFile()) return { kind: stat.isDirectory() ? 'folder' : 'other' }
       if (stat.size > largest) throw new Failure(`${path} is too large to be read: ${stat.size} bytes`)
-      return { kind: 'file', bytes: fs.readFileSync(fd), mode: stat.mode & 0o7777, modified: stat.mtimeMs }
+      return { kind: 'file', bytes: fs.readFileSync(fd), mode: stat.mode & 0o7777 }
     } finally {
       fs.closeSync(fd)
     }

@@ -6,29 +6,17 @@ import { doing, refusal } from '../failure.ts'
 import { type Lock, type LockOptions, takeLock } from '../files/lock.ts'
 import { followLinks, makeFolders, readPlainFile } from '../files/plain-file.ts'
 import type { Fields, KubeconfigAccess } from './kubeconfig.ts'
-import {
-  type EntryChange,
-  entriesOf,
-  isCurrent,
-  type List,
-  type ReadKubeconfig,
-  readKubeconfig,
-} from './kubeconfig-merge.ts'
+import { type EntryChange, entriesOf, isCurrent, type List, readKubeconfig } from './kubeconfig-merge.ts'
 
-export interface KubeconfigFile {
-  readonly path: string
-  /** With symbolic links resolved; it need not exist. */
-  readonly real: string
-  /** Undefined where it does not exist. */
-  readonly mode: number | undefined
-  readonly text: string
-  readonly content: ReadKubeconfig
-}
+export type KubeconfigFile = ReturnType<typeof readKubeconfigs>[number]
 
 const absent = { kind: 'file', bytes: Buffer.alloc(0), mode: undefined } as const
 
-/** Each file once, by the first of its paths. Throws a Failure for one that can't be read. */
-export function readKubeconfigs(paths: readonly string[]): KubeconfigFile[] {
+/**
+ * Each file once, by the first of its paths; `real` has symbolic links resolved, and `mode` is undefined where it does not exist. Throws a
+ * Failure for one that can't be read.
+ */
+export function readKubeconfigs(paths: readonly string[]) {
   const firsts = new Map<string, string>()
   for (const path of paths) {
     const real = followLinks(path)

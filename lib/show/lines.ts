@@ -1,7 +1,6 @@
 /** A run in plain lines, for logs, pipes, CI and --quiet; and with --json, one JSON object a line. */
 import { type Failure, stackOf } from '../failure.ts'
 import type { Event, Outcome, Target } from '../graph/target.ts'
-import type { Reason } from '../reason.ts'
 import { octal, printable } from '../wording.ts'
 import { areChecks, countOutcomes, ofKind, type Phases, type Reporter } from './reporter.ts'
 import {
@@ -81,16 +80,17 @@ const format = 1
 /** Escapes characters that JSON allows unescaped and that a terminal or a line reader would interpret. */
 export function formatJsonLine(value: object): string {
   const escapeChar = (char: string) => `\\u${char.charCodeAt(0).toString(16).padStart(4, '0')}`
-  return JSON.stringify({ ...value, format }, withoutFractions).replace(
+  return JSON.stringify({ ...value, format }, plainValue).replace(
     // And what begins a command of GitHub's runner: see withoutCommands.
     /[\x7f-\x9f\u2028\u2029\u200e\u200f\u202a-\u202e\u2066-\u2069]|#(?=#\[)/g,
     escapeChar,
   )
 }
 
-/** Times as jq's fromdate reads them: RFC 3339 in whole seconds. */
-function withoutFractions(this: Readonly<Record<string, unknown>>, key: string, value: unknown): unknown {
-  return this[key] instanceof Date ? String(value).replace(/\.\d+Z$/, 'Z') : value
+/** Times as jq's fromdate reads them, RFC 3339 in whole seconds; modes as they are typed: "0600". */
+function plainValue(this: Readonly<Record<string, unknown>>, key: string, value: unknown): unknown {
+  if (this[key] instanceof Date) return String(value).replace(/\.\d+Z$/, 'Z')
+  return this.kind === 'wrong-mode' && typeof value === 'number' ? octal(value) : value
 }
 
 export function createJsonLines(write: (line: string) => void): Reporter {
@@ -113,21 +113,11 @@ export function createJsonLines(write: (line: string) => void): Reporter {
 
 /** The outcome's kind is the type of the event: fresh, built, stale, failed, cancelled. */
 function plainEvent(event: Event): object {
-  if (event.type === 'building') return { ...event, reasons: event.reasons.map(plainReason) }
   if (event.type !== 'ended') return event
   const { id, outcome } = event
-  return { type: outcome.kind, id, ...plainOutcome(outcome), message: formatCause(outcome) }
-}
-
-function plainOutcome(outcome: Outcome): object {
-  const { kind, ...rest } = outcome
-  if ('failure' in rest) return { refused: rest.failure.kind === 'refused', ...plainFailure(rest.failure) }
-  return 'reasons' in rest ? { ...rest, reasons: rest.reasons.map(plainReason) } : rest
-}
-
-/** With modes as they are typed: "0600". */
-function plainReason(reason: Reason): object {
-  return reason.kind === 'wrong-mode' ? { ...reason, was: octal(reason.was), wanted: octal(reason.wanted) } : reason
+  const { kind: type, ...rest } = outcome
+  const own = 'failure' in rest ? { refused: rest.failure.kind === 'refused', ...plainFailure(rest.failure) } : rest
+  return { type, id, ...own, message: formatCause(outcome) }
 }
 
 function plainFailure(failure: Failure): object {

@@ -7,7 +7,7 @@ import { readServer } from '../../lib/kubernetes/kubeconfig.ts'
 import { keyKindOf } from '../../lib/pki/cert-spec.ts'
 import { type Certificate, isIssuedBy, readCertificate } from '../../lib/pki/certificate.ts'
 import { ownCas } from '../../lib/pki/pair.ts'
-import { parseDuration } from '../../lib/wording.ts'
+import { formatDuration, hour, parseDuration } from '../../lib/wording.ts'
 import { type Layout, nodeUser } from '../layouts/layout.ts'
 import { layouts } from '../layouts/table.ts'
 import { encryptionConfig } from '../tables/files.ts'
@@ -93,8 +93,6 @@ function readSubject(ca: Certificate, { without }: Layout): ClusterDraft['subjec
   return Object.fromEntries(keys.map(([key, name]) => [key, valuesOf(ca, name)[0]]))
 }
 
-const hour = 3_600_000
-
 /** Leaves that were limited by their CA's expiry are valid for less than was requested: the longest counts. */
 function readValidity(
   { ca, leaves, users }: Readonly<{ ca: Certificate; leaves: readonly Certificate[]; users: readonly Certificate[] }>,
@@ -117,9 +115,7 @@ function hoursOf({ notBefore, notAfter }: Certificate): number {
 
 /** `10y`, `400d` or `36h`. */
 function format(hours: number): string {
-  const whole = Math.max(1, Math.floor(hours))
-  if (whole % 24 !== 0) return `${whole}h`
-  return whole % (365 * 24) === 0 ? `${whole / 365 / 24}y` : `${whole / 24}d`
+  return formatDuration(Math.max(1, Math.floor(hours)) * hour)
 }
 
 interface ApiNames {

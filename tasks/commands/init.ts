@@ -2,7 +2,7 @@
 import { lstatSync, realpathSync, rmSync, statSync, writeFileSync } from 'node:fs'
 import { findPackageJSON } from 'node:module'
 import { basename, dirname, isAbsolute, join, relative, sep } from 'node:path'
-import { findProblems, formatPath } from '../../lib/cluster/cluster.ts'
+import { formatPath, validate } from '../../lib/cluster/cluster.ts'
 import type { Problem } from '../../lib/cluster/problem.ts'
 import { layoutNames, usualLayout } from '../../lib/cluster/schema.ts'
 import { isDnsName } from '../../lib/cluster/values.ts'
@@ -128,7 +128,8 @@ function configFile({ folder, sshConfig }: Requested): string | undefined {
 
 /** Throws a usage Failure with every problem, by its key in cluster.yaml, except values that are not known yet. */
 function checkDraft(draft: ClusterDraft): void {
-  const problems = findProblems(plainCluster(draft), known).filter((problem) => !isBlank(problem, draft))
+  const found = validate(plainCluster(draft), known)
+  const problems = found.problems.filter((problem) => !isBlank(problem, draft))
   if (problems.length === 0) return
   const lines = problems.map((problem) => `${formatPath(problem.path)}: ${formatExplained(problem)}`)
   throw wrong(

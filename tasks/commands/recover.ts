@@ -112,7 +112,7 @@ class FilesInMemory extends AuthDir {
 
   override read(name: string): PlainFile | undefined {
     const bytes = this.#files.get(name)
-    return bytes && { kind: 'file', bytes, mode: this.files.mode(name), modified: 0 }
+    return bytes && { kind: 'file', bytes, mode: this.files.mode(name) }
   }
 
   override names(folder = '.'): string[] {

@@ -15,6 +15,7 @@ import { readIssuer, readPair, tryCertificate } from '../../lib/pki/pair.ts'
 import { generatePrivateKey, issueCertificate, privateKeyPem } from '../../lib/pki/x509.ts'
 import { formatReasons, type Look, type Reason } from '../../lib/reason.ts'
 import { byPhase } from '../../lib/show/reporter.ts'
+import { day } from '../../lib/wording.ts'
 import { readAuth } from '../request/access.ts'
 import type { CommandRun } from '../request/command-run.ts'
 import { readLocalPair } from '../request/inventory.ts'
@@ -35,8 +36,6 @@ export async function verify(given: CommandRun): Promise<readonly Finding[]> {
     return () => showObservation(run, seen, { toDo })
   })
 }
-
-const day = 86_400_000
 
 /** The part of a target's id before the slash, in display order. */
 const connectionKinds = [

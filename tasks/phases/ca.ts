@@ -103,7 +103,8 @@ async function build(run: Run, wanted: CertSpec, work: Work) {
   return makeCa(run, wanted, work)
 }
 
-async function makeCa(run: Run, wanted: CertSpec, { force, tell }: Work) {
+async function makeCa(run: Run, wanted: CertSpec, work: Work) {
+  const { force, tell } = work
   const { generatePrivateKey, issuerNameOf, privateKeyPem, selfSign } = await import('../../lib/pki/x509.ts')
   const { auth, now, cluster, command } = run
   const [certificate, key] = auth.files.pair(caName)
@@ -112,8 +113,7 @@ async function makeCa(run: Run, wanted: CertSpec, { force, tell }: Work) {
   const kept = force === 'replace' ? undefined : pair.key
   const period = validityPeriod(now, cluster.certificates.caValidity)
   const embedded = force ? undefined : pair.embedded
-  const expires = (embedded && pair.certificate?.notAfter) ?? period.notAfter
-  const change = changeOfPair(auth, caName, { profile, expires, isKeyKept: kept !== undefined })
+  const change = foresee(run, wanted, work)
   const old = force && backUp(auth, [certificate, key, auth.files.certificate(crossName)], now)
   // It would lead to the CA that is being replaced.
   if (!kept) auth.remove(auth.files.certificate(crossName))

@@ -5,12 +5,9 @@ import { endsSoon, type Run } from '../../lib/graph/run.ts'
 import type { Outcome, Target } from '../../lib/graph/target.ts'
 import { tryCertificate } from '../../lib/pki/pair.ts'
 import type { Summary } from '../../lib/show/reporter.ts'
-import { count, formatDuration } from '../../lib/wording.ts'
+import { count, day, formatDuration, hour } from '../../lib/wording.ts'
 import { signingCa } from '../rotations/ca-state.ts'
 import { certTable } from '../tables/certs.ts'
-
-const hour = 3_600_000
-const day = 24 * hour
 
 /** The next to expire of the run's own certificates. */
 export function nextToExpire({ auth, cluster }: Run, targets: Iterable<Target>): Summary['nextToExpire'] {

@@ -2,7 +2,7 @@
 import { type ParseArgsOptionsConfig, parseArgs } from 'node:util'
 import { type Failure, usageFailure } from '../../lib/failure.ts'
 import { suggest } from '../../lib/suggest.ts'
-import { parseDuration } from '../../lib/wording.ts'
+import { day, parseDuration } from '../../lib/wording.ts'
 import { formatCommand } from './host.ts'
 
 interface Option {
@@ -140,7 +140,7 @@ function checkOption({ name, rawName, value }: { name: string; rawName: string; 
 
 function duration(text: string): number {
   const milliseconds = parseDuration(text)
-  if (milliseconds <= 24 * 3_600_000) return milliseconds
+  if (milliseconds <= day) return milliseconds
   throw usage(`--wait-nodes ${text}: give a time such as 2m or 90s, up to 24h`)
 }
 

@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import fc from 'fast-check'
-import { findProblems } from '../../../lib/cluster/cluster.ts'
+import { validate } from '../../../lib/cluster/cluster.ts'
 import { type ClusterDraft, formatCluster, newDraft, plainCluster } from '../../../tasks/commands/init-draft.ts'
 import { harderWay } from '../../../tasks/layouts/harder-way.ts'
 import { known } from '../../../tasks/tables/files.ts'
@@ -38,7 +38,7 @@ const drafts = fc
 test('means what the draft says, whatever words are in it', () => {
   fc.assert(
     fc.property(drafts, (draft) => {
-      fc.pre(findProblems(plainCluster(draft), known).length === 0)
+      fc.pre(validate(plainCluster(draft), known).problems.length === 0)
       const plain = JSON.stringify(plainCluster(draft))
       assert.deepEqual(readCluster(Buffer.from(formatCluster(draft, 's'))), readCluster(Buffer.from(plain)))
     }),
