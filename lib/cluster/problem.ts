@@ -8,6 +8,11 @@ export interface Problem extends Explained {
   readonly at?: 'key' | 'value'
 }
 
+/** A problem of the key itself, not of its value. */
+export function atKey(path: Path, message: string, remedy?: string): Problem {
+  return { path, at: 'key', message, remedy }
+}
+
 export type Raw = Readonly<Record<string, unknown>>
 
 export function isMap(value: unknown): value is Raw {
@@ -62,13 +67,6 @@ export function unknownKeys(schema: SchemaShape, value: unknown, path: Path): Pr
     if (known) return unknownKeys(known, inner, [...path, key])
     const words = path.filter((part) => typeof part === 'string').join('.')
     const where = { '': 'cluster.yaml', nodes: 'a node', users: 'a user' }[words] ?? words
-    return [
-      {
-        path: [...path, key],
-        at: 'key' as const,
-        message: `is an unknown key in ${where}`,
-        remedy: suggest(key, Object.keys(entries)),
-      },
-    ]
+    return [atKey([...path, key], `is an unknown key in ${where}`, suggest(key, Object.keys(entries)))]
   })
 }

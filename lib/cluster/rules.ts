@@ -3,6 +3,7 @@ import { addressBytes, canonicalAddress, isInside, specialUse, tryCidr } from '.
 import { suggest } from '../suggest.ts'
 import { parseDuration } from '../wording.ts'
 import {
+  atKey,
   isMap,
   list,
   map,
@@ -63,7 +64,7 @@ function keyProblems(raw: Raw, { name, without }: LayoutRules): Problem[] {
   const absent = [...without].flatMap(([key, why]): Problem[] => {
     const [section = '', inner = ''] = key.split('.')
     if (map(raw[section])[inner] === undefined) return []
-    return [{ path: [section, inner], at: 'key', message: `is no key of layout ${name}`, remedy: why }]
+    return [atKey([section, inner], `is no key of layout ${name}`, why)]
   })
   return [...(isMissing ? [{ path: virtualIP, message: 'is missing' }] : []), ...absent]
 }
@@ -155,7 +156,7 @@ function virtualIPProblems(raw: Raw, nodes: readonly Raw[]): Problem[] {
 
 function controlProblems(nodes: readonly Raw[]): Problem[] {
   if (nodes.length === 0 || nodes.some(({ role }) => role === 'control')) return []
-  return [{ path: ['nodes'], at: 'key', message: 'has no node with role: control' }]
+  return [atKey(['nodes'], 'has no node with role: control')]
 }
 
 function durationProblems(certificates: Raw, users: readonly Raw[]): Problem[] {
@@ -192,26 +193,18 @@ function groupProblems(groups: readonly unknown[], path: Path): Problem[] {
 function drainProblems({ drain = '', undrain = '' }: Raw, nodes: readonly Raw[]): Problem[] {
   if (drain === '' && undrain === '') return []
   const path = ['install', drain === '' ? 'undrain' : 'drain']
-  if (drain === '' || undrain === '')
-    return [{ path, at: 'key', message: `needs ${drain === '' ? 'drain' : 'undrain'} too` }]
+  if (drain === '' || undrain === '') return [atKey(path, `needs ${drain === '' ? 'drain' : 'undrain'} too`)]
   if (nodes.some(({ role }) => role === 'gateway')) return []
-  return [{ path, at: 'key', message: 'is run on gateways, and there is no node with role: gateway' }]
+  return [atKey(path, 'is run on gateways, and there is no node with role: gateway')]
 }
 
 function unitProblems(units: Raw, known: LayoutRules['units']): Problem[] {
   return Object.entries(units).flatMap(([unit, override]): Problem[] => {
     const files = known.get(unit)
     const path = ['install', 'units', unit]
-    if (!files)
-      return [{ path, at: 'key', message: 'is not a unit of the layout', remedy: suggest(unit, [...known.keys()]) }]
-    return Object.keys(map(map(override).files))
-      .filter((file) => !files.includes(file))
-      .map((file) => ({
-        path: [...path, 'files', file],
-        at: 'key',
-        message: `is not a file of ${unit}`,
-        remedy: suggest(file, files),
-      }))
+    if (!files) return [atKey(path, 'is not a unit of the layout', suggest(unit, [...known.keys()]))]
+    const unknown = Object.keys(map(map(override).files)).filter((file) => !files.includes(file))
+    return unknown.map((file) => atKey([...path, 'files', file], `is not a file of ${unit}`, suggest(file, files)))
   })
 }
 
@@ -228,12 +221,8 @@ const allowedSshOptions: readonly string[] = [
 
 /** The key is deprecated: what else is needed belongs in the file of ssh.configFile. */
 function sshOptionProblems(options: Raw): Problem[] {
+  const remedy = 'put it into the file of ssh.configFile; user, port and host are keys of a node'
   return Object.keys(options)
     .filter((key) => !allowedSshOptions.includes(key.toLowerCase()))
-    .map((key) => ({
-      path: ['ssh', 'options', key],
-      at: 'key',
-      message: "can't be set here",
-      remedy: 'put it into the file of ssh.configFile; user, port and host are keys of a node',
-    }))
+    .map((key) => atKey(['ssh', 'options', key], "can't be set here", remedy))
 }

@@ -1,5 +1,5 @@
 /** What a plan would do, as actions that are the same on every machine: their hash, and a run that keeps to them. Pure. */
-import { createHash } from 'node:crypto'
+import { hash } from 'node:crypto'
 import type { Change } from '../change.ts'
 import { Failure } from '../failure.ts'
 import { formatReasons, isRepair, type Reason } from '../reason.ts'
@@ -23,7 +23,7 @@ export function planOf(graph: Graph, outcomes: ReadonlyMap<string, Outcome>, clu
     else if (outcome?.kind !== 'fresh') return undefined
   }
   const whole = JSON.stringify([cluster, ...actions.toSorted()])
-  return { hash: createHash('sha256').update(whole).digest('hex'), actions: new Set(actions) }
+  return { hash: hash('sha256', whole), actions: new Set(actions) }
 }
 
 /** The same targets; each refuses to be built if that is not in the plan. */

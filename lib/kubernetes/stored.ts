@@ -112,11 +112,8 @@ export async function takeStoreLock(etcd: Etcd, { key, owner, host, seconds }: L
     holder = await putIf(etcd, own, { key: own.key, target: 'VALUE', result: 'EQUAL', value: holder })
   if (holder === undefined) return { lease }
   await giveBackStoreLock(etcd, lease)
-  return {
-    host: decode(holder)
-      .toString()
-      .replace(/^\S* ?/, ''),
-  }
+  const held = decode(holder).toString()
+  return { host: held.replace(/^\S* ?/, '') }
 }
 
 export async function giveBackStoreLock(etcd: Etcd, lease: string): Promise<void> {

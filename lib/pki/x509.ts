@@ -2,7 +2,7 @@
  * Makes X.509 certificates (RFC 5280): node-forge writes the ASN.1, node:crypto does the mathematics.
  * The profile is cfssl's for the guide's requests, so that both kinds can be used side by side.
  */
-import { createHash, createPublicKey, generateKeyPair, type KeyObject, randomBytes, sign } from 'node:crypto'
+import { createPublicKey, generateKeyPair, hash, type KeyObject, randomBytes, sign } from 'node:crypto'
 import { promisify } from 'node:util'
 import type { asn1 as Asn1Module } from 'node-forge'
 import asn1 from 'node-forge/lib/asn1.js'
@@ -96,9 +96,7 @@ export function selfSign(request: Omit<CertificateRequest, 'publicKey'>, private
 /** SHA-1 of the bits of the public key: method 1 of RFC 5280, 4.2.1.2. */
 export function subjectKeyId(publicKey: KeyObject): Buffer {
   const [spki] = readDer(encodePublicKey(publicKey))
-  return createHash('sha1')
-    .update(bitsOf(inside(spki)[1]))
-    .digest()
+  return hash('sha1', bitsOf(inside(spki)[1]), 'buffer')
 }
 
 /** SubjectPublicKeyInfo. Node keeps a compressed point as it came, and Go does not read it; a JWK has both coordinates. */
