@@ -166,11 +166,7 @@ async function check({ where }: Target, willBeMade: boolean, look: () => ReturnT
 }
 
 /** Refusals of irreplaceable targets and of the user's own files, collected before the first build. */
-export async function findRefusals(
-  graph: Graph,
-  run: Run,
-  forced: ReadonlyMap<string, Force>,
-): Promise<[string, Failure][]> {
+export async function findRefusals(graph: Graph, run: Run, forced: RunOptions['forced']) {
   const refusals: [string, Failure][] = []
   for (const target of graph.values()) {
     if (!target.irreplaceable && !target.stopsRun && target.where !== 'kubeconfig') continue

@@ -128,11 +128,7 @@ export function notAnswered(error: Error): Failure {
 }
 
 /** Throws a Failure if it does not match. */
-export function inShape<Schema extends v.GenericSchema>(
-  schema: Schema,
-  value: unknown,
-  source: string,
-): v.InferOutput<Schema> {
+export function inShape<T extends v.GenericSchema>(schema: T, value: unknown, source: string): v.InferOutput<T> {
   const parsed = v.safeParse(schema, value)
   if (parsed.success) return parsed.output
   throw new Failure(`${source} answers in an unexpected form`, { code: 'not-answered' })

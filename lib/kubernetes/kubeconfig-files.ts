@@ -48,10 +48,7 @@ export function currentContextIn(files: readonly KubeconfigFile[]): string | und
 }
 
 /** The changes that are needed, by file. */
-export function planChanges(
-  files: readonly KubeconfigFile[],
-  access: KubeconfigAccess,
-): Map<KubeconfigFile, EntryChange[]> {
+export function planChanges(files: readonly KubeconfigFile[], access: KubeconfigAccess) {
   // A new entry and the current context go to the first file that exists, else to the last of the list.
   const target = files.find(({ mode }) => mode !== undefined) ?? files.at(-1)
   const changes = new Map<KubeconfigFile, EntryChange[]>()

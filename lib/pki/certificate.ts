@@ -137,10 +137,8 @@ function hasUsages({ isCa, keyUsage, extKeyUsages, publicKey }: Certificate, wan
   return isExact && (usages & needed) === needed && (usages & ~leafUsages) === 0
 }
 
-function difference(
-  has: readonly string[],
-  wanted: readonly string[],
-): { added: string[]; removed: string[] } | undefined {
+/** Undefined if both have the same. */
+function difference(has: readonly string[], wanted: readonly string[]) {
   const added = wanted.filter((item) => !has.includes(item))
   const removed = has.filter((item) => !wanted.includes(item))
   return added.length + removed.length > 0 ? { added, removed } : undefined

@@ -42,6 +42,7 @@ export function adopt(path: string, layout: Layout): ClusterDraft | undefined {
   const server = [...clients, ...nodes.map(({ name }) => name)].flatMap(
     (name) => readServer(textOf(auth, kubeconfigFile(name))) ?? [],
   )[0]
+  const leaves = [...own.filter(({ name }) => name !== caName), ...nodes]
   const draft = newDraft(server?.cluster ?? 'kubernetes', layout)
   const encryption = readEncryptionConfig(textOf(auth, encryptionConfig.file))
   return {
@@ -49,14 +50,7 @@ export function adopt(path: string, layout: Layout): ClusterDraft | undefined {
     subject: readSubject(ca, layout),
     certificates: {
       key: keyKindOf(ca.publicKey),
-      ...readValidity(
-        {
-          ca,
-          leaves: [...own.filter(({ name }) => name !== caName), ...nodes].map(({ certificate }) => certificate),
-          users: users.map(({ certificate }) => certificate),
-        },
-        draft.certificates,
-      ),
+      ...readValidity({ ca: hoursOf(ca), leaves: leaves.map(hoursIn), users: users.map(hoursIn) }, draft.certificates),
     },
     ...readApiNames(layout, draft, { server, sans: all.get(files.names.api)?.sans ?? [], nodes }),
     encryption: encryption ? { provider: encryption.provider, resources: encryption.resources } : draft.encryption,
@@ -95,14 +89,14 @@ function readSubject(ca: Certificate, { without }: Layout): ClusterDraft['subjec
 
 /** Leaves that were limited by their CA's expiry are valid for less than was requested: the longest counts. */
 function readValidity(
-  { ca, leaves, users }: Readonly<{ ca: Certificate; leaves: readonly Certificate[]; users: readonly Certificate[] }>,
+  { ca, leaves, users }: { readonly ca: number; readonly leaves: readonly number[]; readonly users: readonly number[] },
   usual: ClusterDraft['certificates'],
 ) {
-  const longest = Math.max(...(leaves.length > 0 ? leaves : [ca]).map(hoursOf))
-  const shortest = Math.min(longest, ...[ca, ...users].map(hoursOf))
+  const longest = Math.max(...(leaves.length > 0 ? leaves : [ca]))
+  const shortest = Math.min(longest, ca, ...users)
   return {
     validity: leaves.length > 0 ? format(longest) : usual.validity,
-    caValidity: format(hoursOf(ca)),
+    caValidity: format(ca),
     // It must be shorter than each of them.
     renewBefore: shortest * hour > parseDuration(usual.renewBefore) ? usual.renewBefore : format(shortest / 3),
   }
@@ -112,6 +106,8 @@ function readValidity(
 function hoursOf({ notBefore, notAfter }: Certificate): number {
   return Math.round((notAfter.getTime() - notBefore.getTime()) / hour)
 }
+
+const hoursIn = ({ certificate }: { readonly certificate: Certificate }) => hoursOf(certificate)
 
 /** `10y`, `400d` or `36h`. */
 function format(hours: number): string {

@@ -69,12 +69,9 @@ function warningOn(run: Run, { name }: ClusterNode, life: Life): string | undefi
   return `${name}: the certificate that kube-apiserver made itself at its start expires ${formatDate(life.notAfter, run.now)}; kube-apiserver fails when it does. Restart it there before then: sudo systemctl restart kube-apiserver`
 }
 
-export function foreseeCopies(
-  run: Run,
-  node: ClusterNode,
-  { found: { checked }, force }: Work<DeployFound>,
-): Change | undefined {
-  return changeOf(force ? everything(run, node, checked.wrong) : checked.wrong)
+export function foreseeCopies({ run, node }: OfNode, { found, force }: Work<DeployFound>): Change | undefined {
+  const { wrong } = found.checked
+  return changeOf(force ? everything(run, node, wrong) : wrong)
 }
 
 function changeOf(wrong: ReasonOf<'on-node'> | undefined): Change | undefined {

@@ -33,7 +33,7 @@ export function deployTargets(cluster: Cluster, earlier: readonly Target[]): Tar
       where: 'node',
       check: async (run, force) => (await load()).checkFolder({ run, node, names }, force),
       build: async (run, work) => (await load()).copyFiles({ run, node, names }, work),
-      foresee: async (run, work) => (await load()).foreseeCopies(run, node, work),
+      foresee: async (run, work) => (await load()).foreseeCopies({ run, node, names }, work),
       ...(!keepsConnection && { release: (run) => run.disconnect(node) }),
     }
   })
