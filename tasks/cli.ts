@@ -4,7 +4,7 @@ import { findPackageJSON } from 'node:module'
 import { asFailure, type Failure, usageFailure } from '../lib/failure.ts'
 import type { Phases, Reporter } from '../lib/show/reporter.ts'
 import { withoutCommands } from '../lib/wording.ts'
-import { type CommandLine, parseCommandLine } from './commands/command-line.ts'
+import { parseCommandLine } from './commands/command-line.ts'
 import { commands } from './commands/table.ts'
 import { formatCommand, type Host, watchEndings } from './request/host.ts'
 import { exitStatus, type Finding } from './request/job.ts'
@@ -58,7 +58,7 @@ async function respond(
 }
 
 /** The answer that needs no cluster.yaml. Throws a usage Failure if the command line has neither such a question nor a name. */
-async function answer({ command, options }: CommandLine): Promise<string | undefined> {
+async function answer({ command, options }: ReturnType<typeof parseCommandLine>): Promise<string | undefined> {
   if (options.help) {
     const { helpOf, helpText } = await import('./commands/help.ts')
     return options.names.length > 0 ? helpOf(command) : helpText()

@@ -2,16 +2,11 @@
 import { type OptionName, type Options, parseOptions, usage } from '../request/options.ts'
 import { type Command, commands, commonOptions, questions, run } from './table.ts'
 
-export interface CommandLine {
-  readonly command: Command
-  readonly options: Options
-}
-
 /** Each works with and without its dashes. */
 const questionWords: ReadonlySet<string> = new Set(questions)
 
 /** Throws a usage Failure. */
-export function parseCommandLine(args: readonly string[]): CommandLine {
+export function parseCommandLine(args: readonly string[]): { readonly command: Command; readonly options: Options } {
   const options = parseOptions(args)
   const [first = ''] = options.names
   if (questionWords.has(first)) return parseCommandLine(args.with(args.indexOf(first), `--${first}`))
