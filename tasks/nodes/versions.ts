@@ -35,8 +35,11 @@ export async function withVersions(
     const isOfIt = typeof process === 'object' && process.started > changed
     const [, minor] = /^Kubernetes v1\.(\d{1,3})\./.exec(version) ?? []
     const polls = isOfIt && !unit.keepsCa && Number(minor) >= tried.from && Number(minor) <= tried.to
-    if (Number(minor) > tried.to)
-      tell(run, `${unit.unit} ${version} is newer than any that was tried: it is restarted for a new CA`)
+    if (asked.includes(unit) && !unit.keepsCa && version !== 'gate' && !(Number(minor) <= tried.to))
+      tell(
+        run,
+        `${unit.unit}: ${version || 'its version could not be read'}, which was not tried: a new CA restarts it`,
+      )
     return polls
       ? { ...unit, files: unit.files.map((place) => (place.part === 'ca' ? { ...place, loads: 'poll' } : place)) }
       : unit

@@ -61,6 +61,18 @@ async function loads({ said, started = 2000, flags = [], program = '/usr/bin/kub
   return { ca: proxy?.files.find(({ part }) => part === 'ca')?.loads, notes }
 }
 
+test('one of a newer version, or of none that could be read, is restarted, which is said once', async () => {
+  for (const [said, told] of [
+    ['7 1000 Kubernetes v1.99.0', /^kube-proxy: Kubernetes v1\.99\.0, which was not tried: a new CA restarts it$/],
+    ['', /^kube-proxy: its version could not be read/],
+  ] as const) {
+    const { ca, notes } = await loads({ said })
+    assert.deepEqual([ca, notes.length], ['restart', 1])
+    assert.match(String(notes[0]), told)
+    assert.deepEqual((await loads({ said })).notes, [])
+  }
+})
+
 test('a CA in a file is read again by a component of a version that it was tried with, and by no other', async () => {
   const of = async (said: string, more: Given = {}) => (await loads({ said, ...more })).ca
   assert.equal(await of('7 1000 Kubernetes v1.36.1'), 'poll')
@@ -79,14 +91,6 @@ test('a CA in a file is read again by a component of a version that it was tried
   for (const off of ['ClientsAllowCARotation=false', 'AllBeta=false', 'ClientsAllowCARotation=$X'])
     assert.equal(await of('7 1000 Kubernetes v1.36.1', gates(off)), 'restart', off)
   assert.equal(await of('7 1000 Kubernetes v1.36.1', gates('ClientsAllowCARotation=true')), 'poll')
-})
-
-test('one of a newer version is restarted, which is said once', async () => {
-  const newer = { said: '7 1000 Kubernetes v1.99.0' }
-  const { ca, notes } = await loads(newer)
-  assert.deepEqual([ca, notes.length], ['restart', 1])
-  assert.match(String(notes[0]), /kube-proxy Kubernetes v1\.99\.0 is newer than any that was tried/)
-  assert.deepEqual((await loads(newer)).notes, [])
 })
 
 test('no program is run that others than root may change', {
