@@ -162,7 +162,7 @@ function readsTable(): string[][] {
       const { file, usual, loads, isOfKeys, mayReload } = row
       const settings = rows.flatMap(({ by }) => by.filter((each) => !/^ETCD_|-transport-security/.test(each)))
       const names = settings.map((each) => `\`${each}\``).join(', ')
-      const kubeconfig = file.endsWith('.kubeconfig') && 'at its start; its pair within 5 min'
+      const kubeconfig = file.endsWith('.kubeconfig') && 'at its start; pair, and CA from 1.36 on, within 5 min'
       const keys = isOfKeys && 'at its start, for other keys'
       const when = kubeconfig || keys || `${whenRead[loads]}${mayReload ? ', or within 1 min' : ''}`
       const on = same.map(({ role }) => role).join(', ')
