@@ -13,6 +13,8 @@ export interface CommandLine {
    * file.
    */
   named(by: readonly string[]): readonly [by: string, values: readonly string[]]
+  /** The last value of each flag. */
+  readonly flags: readonly (readonly [by: string, value: string])[]
   /** A yes; the last one counts. */
   isSet(...by: readonly string[]): boolean
 }
@@ -58,7 +60,13 @@ export function readCommand(
     (path !== undefined && !config && `its --config ${path} could not be read`) ||
     undefined
   const isSet = (...by: readonly string[]) => isTrue(named(by)[1].at(-1) ?? '')
-  return { unread, config: path !== undefined && isPlain(path) ? path : undefined, named, isSet }
+  return {
+    unread,
+    config: path !== undefined && isPlain(path) ? path : undefined,
+    flags: [...flags].map(([by, values]) => [by, values.at(-1) ?? '']),
+    named,
+    isSet,
+  }
 }
 
 /** As pflag reads them: `--name=value`, `--name value`, and of a yes or no `--name` alone. etcd takes one hyphen too. */

@@ -195,7 +195,9 @@ function placesQuery(run: Run, node: ClusterNode): Query['places'] {
     components: layoutOf(cluster).units.flatMap(({ unit, bundle }) => (bundle === undefined ? [unit] : [])),
     variables: variablesIn(units.flatMap(({ reads }) => reads.flatMap(({ by }) => by))),
     paths: new Map([
-      ...units.flatMap((unit) => expectedAt(run, { ...unit, configs: unit.config === undefined ? [] : [unit.config] })),
+      ...units.flatMap((unit) =>
+        expectedAt(run, { ...unit, besides: [], configs: unit.config === undefined ? [] : [unit.config] }),
+      ),
       ...units.flatMap(({ bundle }): [string, string][] => (bundle === undefined ? [] : [[bundle, '']])),
     ]),
     alsoIfPresent: units.flatMap(({ bundle, files, isInstalledEarly }) => {
@@ -206,13 +208,19 @@ function placesQuery(run: Run, node: ClusterNode): Query['places'] {
 }
 
 /** Path → digest. The content of a leaf's key is never needed. */
-function expectedAt(run: Run, { files, configs }: Pick<UnitSeen, 'files' | 'configs'>): [string, string][] {
+function expectedAt(run: Run, unit: Pick<UnitSeen, 'files' | 'configs' | 'besides'>): [string, string][] {
   const { auth, cluster } = run
   const expected = (place: Place): [string, string] => {
     const isLeafKey = auth.files.parse(place.file)?.kind === 'key' && !identityFiles(cluster).has(place.file)
     return [place.path, isLeafKey ? '' : (digestAt(run, place) ?? noDigest)]
   }
-  return [...files.map(expected), ...configs.map((path): [string, string] => [path, noDigest])]
+  // A rotation has to reach whatever has a copy.
+  const besides = run.rotating === undefined ? [] : unit.besides
+  return [
+    ...unit.files.map(expected),
+    ...unit.configs.map((path): [string, string] => [path, noDigest]),
+    ...besides.map(({ path }): [string, string] => [path, '']),
+  ]
 }
 
 /** A query without `install`: nothing is done as root. */

@@ -17,6 +17,8 @@ export interface UnitSeen extends Unit {
   readonly unreached: readonly string[]
   /** What its command line says that can't be right, in a clause each. */
   readonly wrong: readonly string[]
+  /** Absolute paths of flags that the table does not have. */
+  readonly besides: readonly { readonly by: string; readonly path: string }[]
   /** YAML files that its command lines name. */
   readonly configs: readonly string[]
   /**
@@ -60,7 +62,7 @@ export function othersOn(cluster: Cluster, node: ClusterNode, places: Seen): Oth
     if (!row || (known.includes(row.unit) && isIn(process, row, places))) return []
     const isLeftOut = cluster.install && cluster.install.units.get(row.unit) === false
     if (isLeftOut && process.group.split('/').includes(`${row.unit}.service`)) return []
-    return [{ unit: unitAt(unitOf(row, node.name), [process], places), process }]
+    return [{ unit: { ...unitAt(unitOf(row, node.name), [process], places), besides: [] }, process }]
   })
 }
 
@@ -136,6 +138,11 @@ function unitAt(unit: Unit, own: readonly ComponentProcess[], places: Seen, isNa
     files:
       (runs ? commands : named).length > 0 ? mergePlaces(named) : unit.files.flatMap((place) => asSeen(place, false)),
     unreached: [...unreached],
+    besides: running.flatMap(({ flags }) =>
+      flags.flatMap(([by, path]) =>
+        isPlain(path) && !unit.reads.some((row) => row.by.includes(by)) ? [{ by, path }] : [],
+      ),
+    ),
     wrong: [...wrong],
     configs: [...running, ...(next ? [next] : [])].flatMap(({ config }) => config ?? []),
     rotatesItself: unread === undefined ? running.some(rotates) : undefined,

@@ -6,8 +6,9 @@ import { type ComponentProcess, fileAt, type PlacesState, realPath } from '../..
 import { isIssuedBy, readCertificates } from '../../lib/pki/certificate.ts'
 import { ownCas } from '../../lib/pki/pair.ts'
 import type { Place } from '../layouts/layout.ts'
+import { nodeFiles } from '../tables/files.ts'
 import { certificatesIn } from './guards.ts'
-import { digestAt } from './look.ts'
+import { digestAt, digestOf } from './look.ts'
 import { othersOn, type UnitSeen } from './reads.ts'
 import type { UnitsFound } from './units.ts'
 
@@ -23,10 +24,24 @@ export function unreachedOn(
     const held = unit.files.filter((place) => concerns(place.file) && isOurs(run, place, places))
     return held[0] ? [formatOther(unit, process, held[0])] : []
   })
+  const ours = new Map(
+    nodeFiles(run.cluster, node)
+      .filter(concerns)
+      .map((file) => [digestOf(run, file), file]),
+  )
+  const copies = units.flatMap(({ unit, files, besides }) =>
+    besides.flatMap(({ by, path }) => {
+      const file = ours.get(fileAt(places, path)?.sha256)
+      const place = files.find((each) => each.file === file)
+      if (file === undefined || files.some((each) => realPath(places, each.path) === realPath(places, path))) return []
+      return [`${unit}: ${by} (${path}) is a copy of ${file}: name ${place?.path ?? 'the original'} there`]
+    }),
+  )
   const unread = places.processes
     .filter(({ command }) => command.length === 0)
     .map(({ id, group }) => `process ${id} in ${group} may be a component, and its command line is too long: stop it`)
-  return [...own.flatMap(({ unit, unreached }) => unreached.map((what) => `${unit}: ${what}`)), ...others, ...unread]
+  const known = own.flatMap(({ unit, unreached }) => unreached.map((what) => `${unit}: ${what}`))
+  return [...known, ...copies, ...others, ...unread]
 }
 
 /** A file of ours, or of an earlier time. */
