@@ -59,11 +59,8 @@ describe('what install does not reach', () => {
   })
 
   test('is a component of no unit that reads a file of ours, and none that reads others', () => {
-    const other = { ...processAs('kube-scheduler', '--client-ca-file=/x/ca.pem'), group: '/user.slice/a.scope', id: 9 }
-    const scheduler = {
-      ...other,
-      command: ['kube-controller-manager', '--root-ca-file=/x/ca.pem', '--kubeconfig=/x/k'],
-    }
+    const process = processAs('kube-controller-manager', '--root-ca-file=/x/ca.pem', '--kubeconfig=/x/k')
+    const manager = { ...process, group: '/user.slice/a.scope', id: 9 }
     assert.deepEqual(told([startedAs(apiServer), manager], {}), [])
     const [said, ...more] = told([startedAs(apiServer), manager], { '/x/ca.pem': 'ca.pem' })
     assert.equal(more.length, 0)
