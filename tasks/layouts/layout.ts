@@ -219,11 +219,17 @@ export function placesAt({ file, usual, loads, mayReload, isOfKeys }: Reads, pat
   const place = { file, path, by, isElsewhere: path !== usual }
   if (!file.endsWith(kubeconfigFile(''))) return [{ ...place, loads, mayReload, isOfKeys }]
   const beside = filesBeside(file)
+  const atStart = loads === 'now' ? loads : 'restart'
   return [
     // These first: at every moment the kubeconfig names files that are there. A relative path is of the kubeconfig's own folder.
-    { ...place, path: path.replace(/[^/]*$/, () => beside.ca), loads: 'restart', part: 'ca' },
-    { ...place, path: path.replace(/[^/]*$/, () => beside.pair), loads: 'poll', part: 'pair' },
-    { ...place, loads: 'restart', part: 'kubeconfig' },
+    { ...place, path: path.replace(/[^/]*$/, () => beside.ca), loads: atStart, part: 'ca' },
+    {
+      ...place,
+      path: path.replace(/[^/]*$/, () => beside.pair),
+      loads: loads === 'now' ? loads : 'poll',
+      part: 'pair',
+    },
+    { ...place, loads: atStart, part: 'kubeconfig' },
   ]
 }
 

@@ -20,8 +20,10 @@ export interface CommandLine {
 }
 
 const configs = ['--config', '--config-file', 'ETCD_CONFIG_FILE']
+/** Of kube-apiserver: it reads its encryption config again when that has changed. */
+export const reloadFlag = '--encryption-provider-config-automatic-reload'
 /** Flags of a yes or no: what follows is no value of theirs. */
-const switches = ['--rotate-certificates', '--encryption-provider-config-automatic-reload']
+const switches = ['--rotate-certificates', reloadFlag]
 
 const isVariable = (setting: string): boolean => /^[A-Z]/.test(setting)
 

@@ -221,11 +221,11 @@ async function loadUnproven(on: NodeRun, stale: readonly StaleUnit[], restarted:
   }
 }
 
-function notServed({ node }: NodeRun, { unit }: Unit): Failure {
+function notServed({ node }: NodeRun, { unit, service }: Unit): Failure {
   return new Failure(`${unit} serves another certificate than the one in its place`, {
     node: node.name,
     code: 'not-served',
-    remedy: `see on ${node.name} which files its command line names: systemctl cat ${unit}`,
+    remedy: `see on ${node.name} which files its command line names: systemctl cat ${service}`,
   })
 }
 

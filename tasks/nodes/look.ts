@@ -70,7 +70,13 @@ async function lookAtAll(
     const seen = explained(run, node, await look({ ...query, paths: all }))
     if (!seen.places || seen.places instanceof Failure) return seen
     const more = unitsOn(run.cluster, node, seen.places).flatMap((unit) => expectedAt(run, unit))
-    const others = othersOn(run.cluster, node, seen.places).flatMap(({ unit }) => expectedAt(run, unit))
+    // A rotation has to reach whatever has a copy.
+    const besides =
+      run.rotating === undefined ? [] : unitsOn(run.cluster, node, seen.places).flatMap((unit) => unit.besides)
+    const others = [
+      ...besides.map(({ path }): [string, string] => [path, '']),
+      ...othersOn(run.cluster, node, seen.places).flatMap(({ unit }) => expectedAt(run, unit)),
+    ]
     const isDone = more.every(([path]) => paths.has(path))
     // Anybody may start another process, which names another file each time.
     if (isDone && (looks === mostLooks || others.every(([path]) => all.has(path)))) return seen
@@ -195,9 +201,7 @@ function placesQuery(run: Run, node: ClusterNode): Query['places'] {
     components: layoutOf(cluster).units.flatMap(({ unit, bundle }) => (bundle === undefined ? [unit] : [])),
     variables: variablesIn(units.flatMap(({ reads }) => reads.flatMap(({ by }) => by))),
     paths: new Map([
-      ...units.flatMap((unit) =>
-        expectedAt(run, { ...unit, besides: [], configs: unit.config === undefined ? [] : [unit.config] }),
-      ),
+      ...units.flatMap((unit) => expectedAt(run, { ...unit, configs: unit.config === undefined ? [] : [unit.config] })),
       ...units.flatMap(({ bundle }): [string, string][] => (bundle === undefined ? [] : [[bundle, '']])),
     ]),
     alsoIfPresent: units.flatMap(({ bundle, files, isInstalledEarly }) => {
@@ -208,19 +212,13 @@ function placesQuery(run: Run, node: ClusterNode): Query['places'] {
 }
 
 /** Path → digest. The content of a leaf's key is never needed. */
-function expectedAt(run: Run, unit: Pick<UnitSeen, 'files' | 'configs' | 'besides'>): [string, string][] {
+function expectedAt(run: Run, { files, configs }: Pick<UnitSeen, 'files' | 'configs'>): [string, string][] {
   const { auth, cluster } = run
   const expected = (place: Place): [string, string] => {
     const isLeafKey = auth.files.parse(place.file)?.kind === 'key' && !identityFiles(cluster).has(place.file)
     return [place.path, isLeafKey ? '' : (digestAt(run, place) ?? noDigest)]
   }
-  // A rotation has to reach whatever has a copy.
-  const besides = run.rotating === undefined ? [] : unit.besides
-  return [
-    ...unit.files.map(expected),
-    ...unit.configs.map((path): [string, string] => [path, noDigest]),
-    ...besides.map(({ path }): [string, string] => [path, '']),
-  ]
+  return [...files.map(expected), ...configs.map((path): [string, string] => [path, noDigest])]
 }
 
 /** A query without `install`: nothing is done as root. */

@@ -199,7 +199,7 @@ export async function standingOf(on: NodeRun, unit: Unit): Promise<Standing> {
   throw new Failure(`${unit.unit} has no quorum: it is not healthy here, nor on ${formatNames(lost)}`, {
     node: on.node.name,
     code: 'no-quorum',
-    remedy: `start it there, then ${runAgain}: systemctl status ${unit.unit}`,
+    remedy: `start it there, then ${runAgain}: systemctl status ${unit.service}`,
   })
 }
 

@@ -6,10 +6,7 @@ import { type ComponentProcess, fileAt, type PlacesState, realPath } from '../..
 import { apiServer, mergePlaces, type Place, placesAt, type Unit } from '../layouts/layout.ts'
 import { layoutOf } from '../layouts/table.ts'
 import { nodeUnits, unitOf } from '../tables/places.ts'
-import { type CommandLine, isPlain, isTrue, readCommand } from './command-line.ts'
-
-/** Of kube-apiserver: it reads its encryption config again when that has changed. */
-export const reloadFlag = '--encryption-provider-config-automatic-reload'
+import { type CommandLine, isPlain, isTrue, readCommand, reloadFlag } from './command-line.ts'
 
 /** A unit of a node, with the places that its process, and its unit file, name. */
 export interface UnitSeen extends Unit {
@@ -26,7 +23,7 @@ export interface UnitSeen extends Unit {
    * Undefined if that is not known for sure.
    */
   readonly rotatesItself: boolean | undefined
-  /** It was told never to read a CA again: the gate ClientsAllowCARotation is off. */
+  /** It never reads a CA again: the gate ClientsAllowCARotation is off. */
   readonly keepsCa: boolean
   /** What its process was started from; undefined if that is not known. */
   readonly program: { readonly id: number; readonly path: string } | undefined
@@ -41,10 +38,9 @@ export function unitsOn(cluster: Cluster, node: ClusterNode, places: Seen): Unit
     const override = cluster.install ? cluster.install.units.get(unit.unit) : undefined
     const seen = unitAt(unit, own, places, override ? Object.keys(override.files).length > 0 : false)
     if (unit.unit !== apiServer) return seen
-    return {
-      ...seen,
-      wrong: [...seen.wrong, ...commandsOf(own, places).flatMap((each) => disagreements(cluster, node, each))],
-    }
+    const commands = [...commandsOf(own, places), ...[commandAtStart(unit, own, places) ?? []].flat()]
+    const wrong = commands.flatMap((each) => disagreements(cluster, node, each))
+    return { ...seen, wrong: [...seen.wrong, ...new Set(wrong)] }
   })
 }
 
@@ -90,6 +86,10 @@ function unitAt(unit: Unit, own: readonly ComponentProcess[], places: Seen, isNa
   const other = runs && own.length === 0 ? `its main process is not ${unit.unit} itself` : undefined
   const unread = running.reduce((why, each) => why ?? each.unread, other)
   if (unread !== undefined && !isNamed) unreached.add(`${unread}: name its files in install.units`)
+  const started = typeof process === 'object' ? process.started : Number.POSITIVE_INFINITY
+  for (const { config } of running)
+    if (config !== undefined && (fileAt(places, config)?.changed ?? 0) > started)
+      unreached.add(`its --config ${config} was changed since its start: restart it`)
   // A crash would start it with that: it gets its files, and nothing waits until they are loaded.
   const next = commandAtStart(unit, own, places)
 
@@ -132,11 +132,11 @@ function unitAt(unit: Unit, own: readonly ComponentProcess[], places: Seen, isNa
   }
   const commands = [...(unread === undefined ? running : []), ...(next && next.unread === undefined ? [next] : [])]
   const named = commands.flatMap((command) => placesBy(command).flatMap((place) => asSeen(place, command !== next)))
+  // The environment of etcd is known only while it runs.
+  const isKnown = !(isNamed && unread !== undefined) && (runs ? commands : named).length > 0
   return {
     ...unit,
-    // The environment of etcd is known only while it runs.
-    files:
-      (runs ? commands : named).length > 0 ? mergePlaces(named) : unit.files.flatMap((place) => asSeen(place, false)),
+    files: mergePlaces([...named, ...(isKnown ? [] : unit.files.flatMap((place) => asSeen(place, false)))]),
     unreached: [...unreached],
     besides: running.flatMap(({ flags }) =>
       flags.flatMap(([by, path]) =>
@@ -145,7 +145,7 @@ function unitAt(unit: Unit, own: readonly ComponentProcess[], places: Seen, isNa
     ),
     wrong: [...wrong],
     configs: [...running, ...(next ? [next] : [])].flatMap(({ config }) => config ?? []),
-    rotatesItself: unread === undefined ? running.some(rotates) : undefined,
+    rotatesItself: unread === undefined ? commands.some(rotates) : undefined,
     keepsCa: running.some(isCaKept),
     program: own.map(({ id, command: [path = ''] }) => ({ id, path })).find(({ path }) => isPlain(path)),
   }
@@ -155,7 +155,8 @@ function unitAt(unit: Unit, own: readonly ComponentProcess[], places: Seen, isNa
 function whyWrong({ path, part, isElsewhere }: Place, isRunning: boolean, places: Seen): string | undefined {
   const there = fileAt(places, path)
   if (!isElsewhere) return undefined
-  if (!there) return isRunning && part !== 'pair' ? 'which is not there: put the file there' : undefined
+  if (!there)
+    return isRunning && part !== 'pair' && part !== 'ca' ? 'which is not there: put the file there' : undefined
   return there.size > 0 && !there.isKnown ? 'which holds no certificate, key or configuration: remove it' : undefined
 }
 

@@ -163,9 +163,9 @@ async function runAsRoot(on: NodeRun, command: string, unit: Unit): Promise<void
   if (status !== 0) throw await notHealthy(on, unit, `${command}: ${excerpt(said)}`)
 }
 
-export async function notHealthy(on: NodeRun, { unit, bundle }: Unit, why: string): Promise<Failure> {
+export async function notHealthy(on: NodeRun, { unit, service, bundle }: Unit, why: string): Promise<Failure> {
   const { run, node } = on
-  const journal = `journalctl -u ${unit} -n 8 --no-pager -o cat`
+  const journal = `journalctl -u ${service} -n 8 --no-pager -o cat`
   const said =
     bundle === undefined
       ? await (await run.connect(node)).run({ sudo: installOf(run).sudo, command: journal }).catch(() => undefined)
@@ -174,7 +174,7 @@ export async function notHealthy(on: NodeRun, { unit, bundle }: Unit, why: strin
   return new Failure(`${unit} is not healthy: ${why}`, {
     node: node.name,
     code: 'not-healthy',
-    remedy: [...lines.split('\n').filter(Boolean), `on ${node.name}, this shows more: journalctl -u ${unit}`].join(
+    remedy: [...lines.split('\n').filter(Boolean), `on ${node.name}, this shows more: journalctl -u ${service}`].join(
       '\n',
     ),
   })

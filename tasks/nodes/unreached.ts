@@ -1,12 +1,14 @@
 /** What runs on a node and reads files of ours where `install` puts none: a rotation would cut it off. */
 import type { ClusterNode } from '../../lib/cluster/cluster.ts'
 import type { Run } from '../../lib/graph/run.ts'
+import { otherIdentity } from '../../lib/kubernetes/identity.ts'
 import { readEmbeddedCa } from '../../lib/kubernetes/kubeconfig.ts'
 import { type ComponentProcess, fileAt, type PlacesState, realPath } from '../../lib/node/state.ts'
 import { isIssuedBy, readCertificates } from '../../lib/pki/certificate.ts'
 import { ownCas } from '../../lib/pki/pair.ts'
 import type { Place } from '../layouts/layout.ts'
-import { nodeFiles } from '../tables/files.ts'
+import { identityFiles, nodeFiles } from '../tables/files.ts'
+import { unitsOf } from '../tables/places.ts'
 import { certificatesIn } from './guards.ts'
 import { digestAt, digestOf } from './look.ts'
 import { othersOn, type UnitSeen } from './reads.ts'
@@ -22,19 +24,15 @@ export function unreachedOn(
   const own = units.filter(({ reads }) => reads.some(({ file }) => concerns(file)))
   const others = othersOn(run.cluster, node, places).flatMap(({ unit, process }) => {
     const held = unit.files.filter((place) => concerns(place.file) && isOurs(run, place, places))
-    return held[0] ? [formatOther(unit, process, held[0])] : []
+    const isUnits = unitsOf(run.cluster, node.role).includes(unit.unit)
+    return held[0] ? [formatOther(unit, process, held[0], isUnits)] : []
   })
-  const ours = new Map(
-    nodeFiles(run.cluster, node)
-      .filter(concerns)
-      .map((file) => [digestOf(run, file), file]),
-  )
-  const copies = units.flatMap(({ unit, files, besides }) =>
+  const reached = new Set(units.flatMap(({ files }) => files.map(({ path }) => realPath(places, path))))
+  const copies = units.flatMap(({ unit, besides }) =>
     besides.flatMap(({ by, path }) => {
-      const file = ours.get(fileAt(places, path)?.sha256)
-      const place = files.find((each) => each.file === file)
-      if (file === undefined || files.some((each) => realPath(places, each.path) === realPath(places, path))) return []
-      return [`${unit}: ${by} (${path}) is a copy of ${file}: name ${place?.path ?? 'the original'} there`]
+      const digest = reached.has(realPath(places, path)) ? undefined : fileAt(places, path)?.sha256
+      const file = digest && nodeFiles(run.cluster, node).find((each) => digestOf(run, each) === digest)
+      return file && concerns(file) ? [`${unit}: ${by} (${path}) is a copy of ${file}: name the original there`] : []
     }),
   )
   const unread = places.processes
@@ -50,6 +48,8 @@ function isOurs(run: Run, place: Place, places: PlacesState): boolean {
   if (there === undefined) return false
   if (there === digestAt(run, place)) return true
   const bytes = places.contents.get(realPath(places, place.path))
+  const isIdentity = identityFiles(run.cluster).has(place.file)
+  if (isIdentity && bytes && !otherIdentity(place.file, run.auth, bytes)) return true
   const cas = ownCas(run.auth)
   const trusted = readCertificates(bytes ? (readEmbeddedCa(bytes.toString()) ?? '') : '')
   return [...certificatesIn(run.auth, place.file, bytes), ...trusted].some((certificate) =>
@@ -57,11 +57,16 @@ function isOurs(run: Run, place: Place, places: PlacesState): boolean {
   )
 }
 
-function formatOther({ unit }: UnitSeen, { id, group }: ComponentProcess, { by, path }: Place): string {
-  const service = /([^/]+)\.service$/.exec(group)?.[1]
+function formatOther(
+  { unit }: UnitSeen,
+  { id, group }: ComponentProcess,
+  { by, path }: Place,
+  isOfNode: boolean,
+): string {
+  const service = isOfNode ? /([^/]+)\.service$/.exec(group)?.[1] : undefined
   const way =
     service === undefined
-      ? 'stop it, or start it by a unit'
+      ? `stop it, or ${isOfNode ? 'start it by a unit' : 'have it read files of its own: the layout has none on such a node'}`
       : `name its unit in cluster.yaml, or stop it: install.units: { ${unit}: { unit: ${service} } }`
   return `${unit}, process ${id} in ${group}, reads ${path} (${by}), which is of this cluster: ${way}`
 }

@@ -2,6 +2,7 @@
 import type { ClusterNode } from '../../lib/cluster/cluster.ts'
 import type { Run } from '../../lib/graph/run.ts'
 import { isRunning, type PlacesState } from '../../lib/node/state.ts'
+import type { Place } from '../layouts/layout.ts'
 import { installOf } from './look.ts'
 import type { UnitSeen } from './reads.ts'
 
@@ -11,12 +12,20 @@ const gate = 'ClientsAllowCARotation'
 /** Milliseconds. */
 const limit = 30_000
 
-/** For each ID:PROGRAM its version, and when it was changed. Only a program that is root's alone is run; the gate in an environment is named. */
+/**
+ * For each ID:PROGRAM its version, and when it was changed. Only a program is run that root alone may change, or lead elsewhere by a
+ * folder above; the gate in an environment is named.
+ */
 const script = (programs: readonly string[]) => `for p in ${programs.join(' ')}; do
-  id=\${p%%:*} f=\${p#*:}
-  case $(stat -L -c '%u %a' -- "$f") in '0 '*[2367]? | '0 '*[2367]) continue ;; '0 '*) ;; *) continue ;; esac
+  id=\${p%%:*} f=$(readlink -f -- "\${p#*:}") open='' at=$f
+  while [ -n "$at" ]; do
+    # The sticky bit keeps names to their owners.
+    case $(stat -c '%u %a' -- "$at") in '0 '[1357]???) ;; '0 '*[2367]? | '0 '*[2367]) open=1 ;; '0 '*) ;; *) open=1 ;; esac
+    at=\${at%/*}
+  done
+  if [ -n "$open" ] || [ -z "$f" ]; then continue; fi
   if grep -qsz '^KUBE_FEATURE_${gate}=' /proc/$id/environ; then echo "$id 0 gate"; continue; fi
-  echo "$id $(stat -L -c %Z -- "$f") $("$f" --version </dev/null 2>/dev/null | head -n 1)"
+  echo "$id $(stat -c %Z -- "$f") $("$f" --version </dev/null 2>/dev/null | head -n 1)"
 done`
 
 /** The units, of which those that read it again do so by their poll. Any other, and one of which nothing is known, needs a restart. */
@@ -38,10 +47,10 @@ export async function withVersions(
     if (asked.includes(unit) && !unit.keepsCa && version !== 'gate' && !(Number(minor) <= tried.to))
       tell(
         run,
-        `${unit.unit}: ${version || 'its version could not be read'}, which was not tried: a new CA restarts it`,
+        `${unit.unit}: ${version ? `${version} was not tried` : 'its version could not be read'}: a new CA restarts it`,
       )
     return polls
-      ? { ...unit, files: unit.files.map((place) => (place.part === 'ca' ? { ...place, loads: 'poll' } : place)) }
+      ? { ...unit, files: unit.files.map((place) => (isRead(place) ? { ...place, loads: 'poll' } : place)) }
       : unit
   })
 }
@@ -54,6 +63,9 @@ async function ask(run: Run, node: ClusterNode, programs: readonly string[]) {
   })
   return new Map(rows)
 }
+
+/** Not one that is mounted by itself, nor of a start to come. */
+const isRead = ({ part, loads, isReplaced }: Place) => part === 'ca' && loads === 'restart' && isReplaced === undefined
 
 const told = new Set<string>()
 

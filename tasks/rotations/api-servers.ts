@@ -5,6 +5,7 @@
  * https://kubernetes.io/docs/concepts/architecture/leases/#api-server-identity
  */
 import { setTimeout as delay } from 'node:timers/promises'
+import pLimit from 'p-limit'
 import * as v from 'valibot'
 import type { ClusterNode } from '../../lib/cluster/cluster.ts'
 import { Failure } from '../../lib/failure.ts'
@@ -57,9 +58,12 @@ export async function surveyStage(rotating: Rotating, rotation: Rotation): Promi
   const { run } = rotating
   const { unreached, unknown } = await surveyApiServers(rotating)
   const changes = (file: string) => rotation.stages.some((stage) => stage.changes(file, run.auth.files))
-  const look = async (node: ClusterNode) =>
-    unreachedOn(run, node, await lookAtUnits(run, node), changes).map((what) => `${node.name}: ${what}`)
-  const others = await Promise.all(run.cluster.nodes.map(look))
+  const limit = pLimit(run.cluster.ssh.concurrency)
+  const look = async (node: ClusterNode) => {
+    const found = await lookAtUnits(run, node).finally(() => run.disconnect(node))
+    return unreachedOn(run, node, found, changes).map((what) => `${node.name}: ${what}`)
+  }
+  const others = await Promise.all(run.cluster.nodes.map((node) => limit(look, node)))
   return { unreached: [...unreached, ...others.flat(), ...((await rotation.unreached?.(rotating)) ?? [])], unknown }
 }
 

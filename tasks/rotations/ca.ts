@@ -129,7 +129,7 @@ const finished: Stage = {
       if (!(await untilRefused(rotating, node, unit, previous.as(unit.health.as))))
         throw new Failure(`${unit.unit} still accepts certificates of the old CA`, {
           node: node.name,
-          remedy: `see which CA it trusts: systemctl cat ${unit.unit}`,
+          remedy: `see which CA it trusts: systemctl cat ${unit.service}`,
         })
     if (units.some(isApiServer)) await forgetPreviousCa(rotating, node, previous.ca)
     return units.map(({ unit }) => unit)

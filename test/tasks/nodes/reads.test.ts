@@ -3,7 +3,8 @@ import { describe, test } from 'node:test'
 import type { Cluster, ClusterNode } from '../../../lib/cluster/cluster.ts'
 import type { FileState } from '../../../lib/node/place.ts'
 import type { ComponentProcess, PlacesState } from '../../../lib/node/state.ts'
-import { othersOn, reloadFlag, type UnitSeen, unitsOn } from '../../../tasks/nodes/reads.ts'
+import { reloadFlag } from '../../../tasks/nodes/command-line.ts'
+import { othersOn, type UnitSeen, unitsOn } from '../../../tasks/nodes/reads.ts'
 import { nodeUnits } from '../../../tasks/tables/places.ts'
 import { processAs, startedAs } from '../../support/fakes.ts'
 import { parsed } from '../../support/files.ts'
@@ -328,6 +329,41 @@ test('a scheduler or proxy with a --config ignores its flags', () => {
     contents: { '/c.yaml': text },
   })
   assert.equal(placed(unit)['kube-proxy.kubeconfig kubeconfig'], '/b/kubeconfig restart')
+})
+
+test('what only harderway makes need not be there yet: the pair and the CA beside a kubeconfig at a path of its own', () => {
+  const files = { '/pki/kubeconfig': { size: 9, isKnown: true as const } }
+  const unit = seen('kube-proxy', worker, {
+    processes: [processAs('kube-proxy', '--kubeconfig=/pki/kubeconfig')],
+    files,
+  })
+  assert.deepEqual(unit.wrong, [])
+})
+
+test('a config that was changed since the start says nothing of the process', () => {
+  const process = processAs('kube-proxy', '--config=/c.yaml')
+  const contents = { '/c.yaml': 'clientConnection: {kubeconfig: /pki/kubeconfig}' }
+  const of = (changed: number) => {
+    const places = placesOf({
+      processes: [process],
+      contents,
+      files: { '/c.yaml': { changed }, '/pki/kubeconfig': { size: 1, isKnown: true } },
+    })
+    const state = { names: ['kube-proxy'], group: process.group, active: 'active', process: { id: 7, started: 1000 } }
+    const units = unitsOn(cluster, worker, {
+      ...places,
+      units: new Map([['kube-proxy', state]]),
+    } as unknown as PlacesState)
+    return units.find(({ unit }) => unit === 'kube-proxy')?.unreached
+  }
+  assert.deepEqual(of(999), [])
+  assert.deepEqual(of(1001), ['its --config /c.yaml was changed since its start: restart it'])
+})
+
+test('a kubelet that does not run, and will get its certificate itself, is known for one', () => {
+  const start =
+    '/usr/bin/kubelet --kubeconfig=/k --bootstrap-kubeconfig=/b --client-ca-file=/c --tls-cert-file=/t --tls-private-key-file=/p'
+  assert.equal(seen('kubelet', worker, { starts: { kubelet: start } }).rotatesItself, true)
 })
 
 describe('a unit file', () => {

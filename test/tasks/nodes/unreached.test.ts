@@ -48,7 +48,7 @@ describe('what install does not reach', () => {
     const front = [startedAs(apiServer, `${flag}=/etc/front/ca.pem`)]
     assert.deepEqual(told(front, {}), [])
     assert.deepEqual(told(front, { '/etc/front/ca.pem': 'ca.pem' }), [
-      `kube-apiserver: ${flag} (/etc/front/ca.pem) is a copy of ca.pem: name /var/lib/kubernetes/ca.pem there`,
+      `kube-apiserver: ${flag} (/etc/front/ca.pem) is a copy of ca.pem: name the original there`,
     ])
     assert.deepEqual(
       told(front, { '/etc/front/ca.pem': 'ca.pem' }, (file) => file === 'service-account.pem'),

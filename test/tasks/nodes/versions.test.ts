@@ -28,10 +28,11 @@ interface Given {
   readonly started?: number
   readonly flags?: readonly string[]
   readonly program?: string
+  readonly bound?: ReadonlySet<string>
 }
 
 /** How kube-proxy loads another CA, and what is noted. */
-async function loads({ said, started = 2000, flags = [], program = '/usr/bin/kube-proxy' }: Given) {
+async function loads({ said, started = 2000, flags = [], program = '/usr/bin/kube-proxy', bound = new Set() }: Given) {
   const notes: string[] = []
   const command = async ({ command: text }: { command: string }) => ({
     status: 0,
@@ -42,7 +43,7 @@ async function loads({ said, started = 2000, flags = [], program = '/usr/bin/kub
   const process = startedAs(row, ...flags)
   const places = {
     units: new Map([['kube-proxy', { names: ['kube-proxy'], active: 'active', process: { id: 7, started } }]]),
-    processes: [{ ...process, command: [program, ...process.command.slice(1)] }],
+    processes: [{ ...process, bound, command: [program, ...process.command.slice(1)] }],
     ...{
       folders: { has: () => true },
       files: { get: () => ({ size: 1, isKnown: true }) },
@@ -63,7 +64,7 @@ async function loads({ said, started = 2000, flags = [], program = '/usr/bin/kub
 
 test('one of a newer version, or of none that could be read, is restarted, which is said once', async () => {
   for (const [said, told] of [
-    ['7 1000 Kubernetes v1.99.0', /^kube-proxy: Kubernetes v1\.99\.0, which was not tried: a new CA restarts it$/],
+    ['7 1000 Kubernetes v1.99.0', /^kube-proxy: Kubernetes v1\.99\.0 was not tried: a new CA restarts it$/],
     ['', /^kube-proxy: its version could not be read/],
   ] as const) {
     const { ca, notes } = await loads({ said })
@@ -91,6 +92,11 @@ test('a CA in a file is read again by a component of a version that it was tried
   for (const off of ['ClientsAllowCARotation=false', 'AllBeta=false', 'ClientsAllowCARotation=$X'])
     assert.equal(await of('7 1000 Kubernetes v1.36.1', gates(off)), 'restart', off)
   assert.equal(await of('7 1000 Kubernetes v1.36.1', gates('ClientsAllowCARotation=true')), 'poll')
+})
+
+test('a CA that is mounted by itself is no better for a new version', async () => {
+  const bound = new Set(['/var/lib/kube-proxy/kube-proxy-ca.pem'])
+  assert.equal((await loads({ said: '7 1000 Kubernetes v1.36.1', bound })).ca, 'restart')
 })
 
 test('no program is run that others than root may change', {
