@@ -63,9 +63,9 @@ test('what an API server made itself is dated, and is none where it has another 
     execFileSync('openssl', args, { cwd: folder, stdio: 'ignore' })
     const [der = '', key = ''] = ['x.pem', 'key.pem'].map((file) => readFileSync(join(folder, file), 'latin1'))
     const bytes = Buffer.from(der.replaceAll(/-----.*-----|\s/g, ''), 'base64')
-    // The second of its two times.
-    const at = bytes.lastIndexOf(Buffer.from([0x17, 0x0d])) + 2
-    if (end !== '') bytes.write(end, at, 'latin1')
+    // The second of its two times, by their own form: a key or a signature may hold the same tag.
+    const times = /\x17\x0d\d{12}Z\x17\x0d(?=\d{12}Z)/.exec(bytes.toString('latin1'))
+    if (end !== '' && times) bytes.write(end, times.index + times[0].length, 'latin1')
     return { key, cert: `-----BEGIN CERTIFICATE-----\n${bytes.toString('base64')}\n-----END CERTIFICATE-----\n` }
   }
   const lifeOf = async (pair: ReturnType<typeof make>) => {
