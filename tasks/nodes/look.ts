@@ -56,27 +56,35 @@ type Places = NonNullable<Query['places']>
 /** Looks, and again where command lines name other files: a config, and what that names; and once more, as units may be restarted. */
 const mostLooks = 4
 
+/** By the names of nodes: what a look has found is asked for at once by the next. */
+const lastLooks = once<Map<string, { units: readonly UnitSeen[]; theirs: Places['paths'] }>, Run['auth']>(
+  () => new Map(),
+)
+
 async function lookAtAll(
   run: Run,
   node: ClusterNode,
   query: Places,
   look: (query: Places) => Promise<NodeState>,
 ): Promise<NodeState> {
-  let { paths } = query
-  let theirs: typeof paths = new Map()
+  const last = lastLooks(run.auth)
+  const known = last.get(node.name)
+  let paths = new Map([...(known?.units ?? []).flatMap((unit) => expectedAt(run, unit)), ...query.paths])
+  let theirs: typeof paths = new Map(known?.theirs)
   for (let looks = 1; looks <= mostLooks; looks++) {
     // Contents have a limit: those of the units come first.
     const all = new Map([...paths, ...theirs, ...paths])
     const seen = explained(run, node, await look({ ...query, paths: all }))
     if (!seen.places || seen.places instanceof Failure) return seen
-    const more = unitsOn(run.cluster, node, seen.places).flatMap((unit) => expectedAt(run, unit))
+    const units = unitsOn(run.cluster, node, seen.places)
+    const more = units.flatMap((unit) => expectedAt(run, unit))
     // A rotation has to reach whatever has a copy.
-    const besides =
-      run.rotating === undefined ? [] : unitsOn(run.cluster, node, seen.places).flatMap((unit) => unit.besides)
+    const besides = run.rotating === undefined ? [] : units.flatMap((unit) => unit.besides)
     const others = [
       ...besides.map(({ path }): [string, string] => [path, '']),
       ...othersOn(run.cluster, node, seen.places).flatMap(({ unit }) => expectedAt(run, unit)),
     ]
+    last.set(node.name, { units, theirs: new Map(others) })
     const isDone = more.every(([path]) => paths.has(path))
     // Anybody may start another process, which names another file each time.
     if (isDone && (looks === mostLooks || others.every(([path]) => all.has(path)))) return seen

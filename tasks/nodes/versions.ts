@@ -1,5 +1,6 @@
 /** Which components read a CA again that their kubeconfig names by file: client-go of Kubernetes 1.36, transport/ca_rotation.go. */
 import type { ClusterNode } from '../../lib/cluster/cluster.ts'
+import { once } from '../../lib/files/plain-file.ts'
 import type { Run } from '../../lib/graph/run.ts'
 import { isRunning, type PlacesState } from '../../lib/node/state.ts'
 import type { Place } from '../layouts/layout.ts'
@@ -36,10 +37,10 @@ export async function withVersions(
   isAsked: (unit: UnitSeen) => boolean,
 ): Promise<UnitSeen[]> {
   const asked = units.filter((unit) => unit.program !== undefined && isRunning(places, unit.unit) && isAsked(unit))
-  const programs = asked.map(({ program }) => `${program?.id}:${program?.path}`)
-  const said = programs.length > 0 ? await ask(run, node, programs) : new Map()
+  const nameOf = ({ program }: UnitSeen) => `${program?.id}:${program?.path}`
+  const said = await ask(run, node, asked.map(nameOf))
   return units.map((unit) => {
-    const { version = '', changed = Number.POSITIVE_INFINITY } = said.get(unit.program?.id) ?? {}
+    const { version, changed } = said.get(nameOf(unit)) ?? unasked
     const { process } = places.units.get(unit.unit) ?? {}
     const isOfIt = typeof process === 'object' && process.started > changed
     const [, minor] = /^Kubernetes v1\.(\d{1,3})\./.exec(version) ?? []
@@ -55,14 +56,33 @@ export async function withVersions(
   })
 }
 
-async function ask(run: Run, node: ClusterNode, programs: readonly string[]) {
-  const { said } = await (await run.connect(node)).run({ sudo: installOf(run).sudo, command: script(programs), limit })
-  const rows = said.split('\n').flatMap((line) => {
-    const [, id, changed, version = ''] = /^(\d+) (\d+) (.*)$/.exec(line) ?? []
-    return id === undefined ? [] : [[Number(id), { changed: Number(changed), version }] as const]
-  })
-  return new Map(rows)
+/** Each process is asked about once in a run. */
+const answers = once<Map<string, Answer>, Run['auth']>(() => new Map())
+
+interface Answer {
+  readonly version: string
+  /** In seconds since 1970 by the node's clock. */
+  readonly changed: number
 }
+
+async function ask(run: Run, node: ClusterNode, programs: readonly string[]): Promise<ReadonlyMap<string, Answer>> {
+  const known = answers(run.auth)
+  const key = (program: string) => `${node.name} ${program}`
+  const open = programs.filter((program) => !known.has(key(program)))
+  if (open.length > 0) {
+    const command = script(open)
+    const { said } = await (await run.connect(node)).run({ sudo: installOf(run).sudo, command, limit })
+    for (const program of open) {
+      const [id = ''] = program.split(':')
+      const line = said.split('\n').find((each) => each.startsWith(`${id} `)) ?? ''
+      const [, changed = Number.POSITIVE_INFINITY, version = ''] = /^\d+ (\d+) (.*)$/.exec(line) ?? []
+      known.set(key(program), { changed: Number(changed), version })
+    }
+  }
+  return new Map(programs.flatMap((program) => [[program, known.get(key(program)) ?? unasked] as const]))
+}
+
+const unasked: Answer = { version: '', changed: Number.POSITIVE_INFINITY }
 
 /** Not one that is mounted by itself, nor of a start to come. */
 const isRead = ({ part, loads, isReplaced }: Place) => part === 'ca' && loads === 'restart' && isReplaced === undefined

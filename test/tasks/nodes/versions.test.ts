@@ -38,7 +38,7 @@ async function loads({ said, started = 2000, flags = [], program = '/usr/bin/kub
     status: 0,
     said: said ?? execFileSync('sh', ['-c', text], { encoding: 'utf8' }),
   })
-  const run = { cluster, note: (text: string) => notes.push(text), connect: async () => ({ run: command }) }
+  const run = { cluster, auth: {}, note: (text: string) => notes.push(text), connect: async () => ({ run: command }) }
   const row = nodeUnits(cluster, worker).find(({ unit }) => unit === 'kube-proxy') ?? assert.fail()
   const process = startedAs(row, ...flags)
   const places = {
