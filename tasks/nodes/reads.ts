@@ -80,13 +80,12 @@ function commandsOf(own: readonly ComponentProcess[], places: Seen): CommandLine
 /** With the places that its processes name. `isNamed`: cluster.yaml names its files, where they do not. */
 function unitAt(unit: Unit, own: readonly ComponentProcess[], places: Seen, isNamed = false): UnitSeen {
   const [wrong, unreached] = [new Set<string>(), new Set<string>()]
-  const { active, process } = places.units.get(unit.unit) ?? {}
+  const { active, process, started = Number.POSITIVE_INFINITY } = places.units.get(unit.unit) ?? {}
   const runs = own.length > 0 || (active === 'active' && process !== 'gone')
   const running = commandsOf(own, places)
   const other = runs && own.length === 0 ? `its main process is not ${unit.unit} itself` : undefined
   const unread = running.reduce((why, each) => why ?? each.unread, other)
   if (unread !== undefined && !isNamed) unreached.add(`${unread}: name its files in install.units`)
-  const started = typeof process === 'object' ? process.started : Number.POSITIVE_INFINITY
   for (const { config } of running)
     if (config !== undefined && (fileAt(places, config)?.changed ?? 0) > started)
       unreached.add(`its --config ${config} was changed since its start: restart it`)

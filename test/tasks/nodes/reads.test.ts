@@ -349,7 +349,13 @@ test('a config that was changed since the start says nothing of the process', ()
       contents,
       files: { '/c.yaml': { changed }, '/pki/kubeconfig': { size: 1, isKnown: true } },
     })
-    const state = { names: ['kube-proxy'], group: process.group, active: 'active', process: { id: 7, started: 1000 } }
+    const state = {
+      names: ['kube-proxy'],
+      group: process.group,
+      active: 'active',
+      started: 1000,
+      process: { id: 7, started: 1000 },
+    }
     const units = unitsOn(cluster, worker, {
       ...places,
       units: new Map([['kube-proxy', state]]),
