@@ -57,15 +57,19 @@ export async function withVersions(
 }
 
 /** Each process is asked about once in a run. */
-const answers = once<Map<string, Answer>, Run['auth']>(() => new Map())
+const answers = once<Map<string, VersionSaid>, Run['auth']>(() => new Map())
 
-interface Answer {
+interface VersionSaid {
   readonly version: string
   /** In seconds since 1970 by the node's clock. */
   readonly changed: number
 }
 
-async function ask(run: Run, node: ClusterNode, programs: readonly string[]): Promise<ReadonlyMap<string, Answer>> {
+async function ask(
+  run: Run,
+  node: ClusterNode,
+  programs: readonly string[],
+): Promise<ReadonlyMap<string, VersionSaid>> {
   const known = answers(run.auth)
   const key = (program: string) => `${node.name} ${program}`
   const open = programs.filter((program) => !known.has(key(program)))
@@ -82,7 +86,7 @@ async function ask(run: Run, node: ClusterNode, programs: readonly string[]): Pr
   return new Map(programs.flatMap((program) => [[program, known.get(key(program)) ?? unasked] as const]))
 }
 
-const unasked: Answer = { version: '', changed: Number.POSITIVE_INFINITY }
+const unasked: VersionSaid = { version: '', changed: Number.POSITIVE_INFINITY }
 
 /** Not one that is mounted by itself, nor of a start to come. */
 const isRead = ({ part, loads, isReplaced }: Place) => part === 'ca' && loads === 'restart' && isReplaced === undefined
