@@ -10,14 +10,12 @@ import { eventually } from '../support/programs.ts'
 import {
   assertNothingLeft,
   everywhere,
-  fingerprint,
   getObject,
   mustRun,
   ownPaths,
   readStarts,
   removeDeployed,
   running,
-  shownBy,
   shutdownDelay,
   skip,
   startedSince,
@@ -190,27 +188,6 @@ describe('rotations on six machines', { skip }, () => {
     await mustRun(lab, 0, 'verify')
     assert.match((await mustRun(lab, 0, 'rotate', 'ca', '--finish')).stdout, /no rotation of the CA is under way/)
     await assertNothingLeft(lab)
-  })
-
-  test('a next CA, also to a node that comes in the middle, can be undone: the same certificates are accepted', async () => {
-    await unnoticed(lab, async () => {
-      const nodes = lab.all.map(({ name, role, ip: address }) => ({ name, role, ip: address }))
-      lab.write(...running(), [['nodes'], nodes.filter(({ name }) => name !== 'worker1')])
-      await mustRun(lab, 0, 'rotate', 'ca', '--force')
-      const earlier = await shownBy(lab, 'worker1', 10250)
-      // A node that comes in the middle is brought to the present stage before anything else begins.
-      lab.write(...running())
-      await mustRun(lab, 0, 'rotate', 'ca')
-      assert.notEqual(await shownBy(lab, 'worker1', 10250), earlier)
-      assert.equal(await shownBy(lab, 'worker1', 10250), await fingerprint(lab, 'worker1'))
-      const refused = await mustRun(lab, 3, 'rotate', 'encryption-key')
-      assert.match(refused.stderr, /a rotation of the CA is under way/)
-      await mustRun(lab, 0, 'rotate', 'ca', '--undo')
-    })
-    await lab.exec('test ! -e auth/ca-next.pem -a ! -e auth/ca-next-key.pem -a ! -e auth/ca-cross.pem')
-    await assertNothingToDo()
-    for (const name of controls)
-      assert.equal(await statusOf(lab, `https://${ip(name)}:6443/api/v1/nodes`, 'auth/admin'), '200', name)
   })
 
   test('what reads files of ours and is of no unit of the node is named, and holds each rotation that would cut it off', async () => {
