@@ -109,8 +109,9 @@ export async function readSelfMade(
   const port = units.flatMap(({ serves }) => serves).find(({ selfMade }) => selfMade !== undefined)
   const shown = port && (await readShown(asking, node, port.port, port.selfMade))
   if (!shown || shown === 'nothing') return undefined
-  const { subjectAltName = '', validFromDate: notBefore, validToDate: notAfter } = new X509Certificate(shown)
-  // OpenSSL accepts a certificate with invalid dates.
+  const { subjectAltName = '', validFrom, validTo } = new X509Certificate(shown)
+  // OpenSSL accepts a certificate with invalid dates, of which Node's validToDate is any date: its text is "Bad time value".
+  const [notBefore, notAfter] = [new Date(validFrom), new Date(validTo)]
   if ([notBefore, notAfter].some((date) => Number.isNaN(date.getTime()))) return undefined
   // An older one, or what stands before it, may show the cluster's.
   return subjectAltName.split(', ').includes(`DNS:${port.selfMade}`) ? { notBefore, notAfter } : undefined
