@@ -59,8 +59,8 @@ export function readDerCertificate(der: Buffer): Certificate | undefined {
   try {
     const x509 = new X509Certificate(der)
     const fields = readFields(der)
-    // OpenSSL reads times that there are not, such as the 99th of a month.
-    if ([x509.validFromDate, x509.validToDate].some((date) => Number.isNaN(date.getTime()))) return undefined
+    // OpenSSL reads times that there are not, such as the 99th of a month: any date in validToDate, and "Bad time value" here.
+    if ([x509.validFrom, x509.validTo].some((text) => Number.isNaN(Date.parse(text)))) return undefined
     const usage = extensionOf(fields, oids.keyUsage)
     return {
       der,
