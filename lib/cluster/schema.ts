@@ -4,6 +4,7 @@
  */
 import * as v from 'valibot'
 import { addressBytes, canonicalAddress, parseCidr } from '../address.ts'
+import { isPlainPath } from '../files/plain-file.ts'
 import { parseDuration } from '../wording.ts'
 import { shown } from './problem.ts'
 import { checked, integer, isDnsName, isDomain, isHost, list, object, oneOf, record, text } from './values.ts'
@@ -69,10 +70,7 @@ const kubeconfigName = checked(
 )
 const path = checked('a path', (s) => s !== '' && isOneLine(s))
 const command = checked('a command on one line', (s) => isOneLine(s) && s.trim() === s)
-const absolutePath = checked(
-  'an absolute path of plain characters, without .. in it',
-  (s) => /^(\/[\w@%+=:,.-]+)+$/.test(s) && !/\/\.\.?(\/|$)/.test(s),
-)
+const absolutePath = checked('an absolute path of plain characters, without .. in it', isPlainPath)
 const nodeDirectory = checked(
   'a folder on the node: ~, ~/folder or /folder, without .. in it',
   (s) => /^(~|\/)(\/|$)|^\/[^/]/.test(s) && !/(^|\/)\.\.(\/|$)/.test(s) && isOneLine(s),

@@ -127,6 +127,9 @@ export function makeFolders(path: string, mode?: number): boolean {
   }
 }
 
+/** Absolute, and what a shell leaves as it is; in one spelling, since a folder above may be behind a link. */
+export const isPlainPath = (path: string): boolean => /^(\/(?!\.\.?(\/|$))[\w@%+=:,.-]+)+$/.test(path)
+
 /** Memoised by object: auth/ returns the same Buffer until the file is written. */
 export function once<T, K extends object = Buffer>(work: (key: NoInfer<K>) => T): (key: K) => T {
   const known = new WeakMap<K, T>()

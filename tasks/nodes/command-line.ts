@@ -1,5 +1,6 @@
 /** What a component's command line says: its flags, its environment, and the YAML file that it names. Pure. */
 import { isMap, visit } from 'yaml'
+import { isPlainPath, once } from '../../lib/files/plain-file.ts'
 import { type PlacesState, realPath } from '../../lib/node/state.ts'
 import { parseYaml } from '../../lib/yaml.ts'
 
@@ -35,9 +36,6 @@ export function variablesIn(settings: readonly string[]): string[] {
 /** Go's strconv.ParseBool. */
 export const isTrue = (value: string): boolean => /^(1|t|T|true|TRUE|True)$/.test(value)
 
-/** What a node resolves without a shell, in one spelling: a folder above may be behind a link. */
-export const isPlain = (path: string): boolean => /^(\/(?!\.\.?(\/|$))[\w@%+=:,.-]+)+$/.test(path)
-
 export function readCommand(
   args: readonly string[],
   variables: ReadonlyMap<string, string>,
@@ -64,7 +62,7 @@ export function readCommand(
   const isSet = (...by: readonly string[]) => isTrue(named(by)[1].at(-1) ?? '')
   return {
     unread,
-    config: path !== undefined && isPlain(path) ? path : undefined,
+    config: path !== undefined && isPlainPath(path) ? path : undefined,
     flags: [...flags].map(([by, values]) => [by, values.at(-1) ?? '']),
     named,
     isSet,
@@ -92,9 +90,14 @@ interface Config {
 /** Undefined if it was not read, or is nothing that a component could read. */
 function readConfig(path: string, places: Pick<PlacesState, 'real' | 'contents'>): Config | undefined {
   const bytes = places.contents.get(realPath(places, path))
+  return bytes && parseConfig(bytes)
+}
+
+/** Once a look, in which several ask what the units read. */
+const parseConfig = once((bytes): Config | undefined => {
   // sigs.k8s.io/yaml reads YAML 1.1, where yes and on are true.
-  const config = bytes && parseYaml(bytes.toString(), { schema: 'yaml-1.1' })
-  if (!config || config.errors.length > 0) return undefined
+  const config = parseYaml(bytes.toString(), { schema: 'yaml-1.1' })
+  if (config.errors.length > 0) return undefined
   // Nothing but comments.
   if (config.contents === null) return { get: () => undefined }
   let isOdd = !isMap(config.contents) || config.has('<<')
@@ -108,4 +111,4 @@ function readConfig(path: string, places: Pick<PlacesState, 'real' | 'contents'>
     return ['string', 'boolean'].includes(typeof value) ? String(value) : undefined
   }
   return isOdd ? undefined : { get }
-}
+})

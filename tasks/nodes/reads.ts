@@ -1,12 +1,13 @@
 /** What the units of a node read, and where: by the command lines of their processes and of their unit files. Pure. */
 import { canonicalAddress, firstAddress, parseCidr } from '../../lib/address.ts'
 import type { Cluster, ClusterNode } from '../../lib/cluster/cluster.ts'
+import { isPlainPath } from '../../lib/files/plain-file.ts'
 import { folderOf } from '../../lib/node/place.ts'
 import { type ComponentProcess, fileAt, type PlacesState, realPath } from '../../lib/node/state.ts'
 import { apiServer, mergePlaces, type Place, placesAt, type Unit } from '../layouts/layout.ts'
 import { layoutOf } from '../layouts/table.ts'
 import { nodeUnits, unitOf } from '../tables/places.ts'
-import { type CommandLine, isPlain, isTrue, readCommand, reloadFlag } from './command-line.ts'
+import { type CommandLine, isTrue, readCommand, reloadFlag } from './command-line.ts'
 
 /** A unit of a node, with the places that its process, and its unit file, name. */
 export interface UnitSeen extends Unit {
@@ -36,11 +37,9 @@ export function unitsOn(cluster: Cluster, node: ClusterNode, places: Seen): Unit
   return nodeUnits(cluster, node).map((unit) => {
     const own = places.processes.filter((process) => isOf(process.command, unit) && isIn(process, unit, places))
     const override = cluster.install ? cluster.install.units.get(unit.unit) : undefined
-    const seen = unitAt(unit, own, places, override ? Object.keys(override.files).length > 0 : false)
-    if (unit.unit !== apiServer) return seen
-    const commands = [...commandsOf(own, places), ...[commandAtStart(unit, own, places) ?? []].flat()]
-    const wrong = commands.flatMap((each) => disagreements(cluster, node, each))
-    return { ...seen, wrong: [...seen.wrong, ...new Set(wrong)] }
+    const isNamed = override ? Object.keys(override.files).length > 0 : false
+    const judge = (command: CommandLine) => (unit.unit === apiServer ? disagreements(cluster, node, command) : [])
+    return unitAt(unit, own, places, { isNamed, judge })
   })
 }
 
@@ -58,7 +57,7 @@ export function othersOn(cluster: Cluster, node: ClusterNode, places: Seen): Oth
     if (!row || (known.includes(row.unit) && isIn(process, row, places))) return []
     const isLeftOut = cluster.install && cluster.install.units.get(row.unit) === false
     if (isLeftOut && process.group.split('/').includes(`${row.unit}.service`)) return []
-    return [{ unit: { ...unitAt(unitOf(row, node.name), [process], places), besides: [] }, process }]
+    return [{ unit: unitAt(unitOf(row, node.name), [process], places), process }]
   })
 }
 
@@ -73,16 +72,24 @@ function isIn({ id, group }: ComponentProcess, { unit }: Pick<Unit, 'unit'>, { u
   return (typeof process === 'object' && process.id === id) || (own !== '' && `${group}/`.startsWith(`${own}/`))
 }
 
-function commandsOf(own: readonly ComponentProcess[], places: Seen): CommandLine[] {
-  return own.map(({ command: [, ...args], variables }) => readCommand(args, variables, places))
+interface Expected {
+  /** cluster.yaml names its files, where its processes do not. */
+  readonly isNamed: boolean
+  /** What of a command line can't be right, in a clause each. */
+  judge(command: CommandLine): readonly string[]
 }
 
-/** With the places that its processes name. `isNamed`: cluster.yaml names its files, where they do not. */
-function unitAt(unit: Unit, own: readonly ComponentProcess[], places: Seen, isNamed = false): UnitSeen {
+/** With the places that its processes name. */
+function unitAt(
+  unit: Unit,
+  own: readonly ComponentProcess[],
+  places: Seen,
+  { isNamed, judge }: Expected = { isNamed: false, judge: () => [] },
+): UnitSeen {
   const [wrong, unreached] = [new Set<string>(), new Set<string>()]
   const { active, process, started = Number.POSITIVE_INFINITY } = places.units.get(unit.unit) ?? {}
   const runs = own.length > 0 || (active === 'active' && process !== 'gone')
-  const running = commandsOf(own, places)
+  const running = own.map(({ command: [, ...args], variables }) => readCommand(args, variables, places))
   const other = runs && own.length === 0 ? `its main process is not ${unit.unit} itself` : undefined
   const unread = running.reduce((why, each) => why ?? each.unread, other)
   if (unread !== undefined && !isNamed) unreached.add(`${unread}: name its files in install.units`)
@@ -91,6 +98,7 @@ function unitAt(unit: Unit, own: readonly ComponentProcess[], places: Seen, isNa
       unreached.add(`its --config ${config} was changed since its start: restart it`)
   // A crash would start it with that: it gets its files, and nothing waits until they are loaded.
   const next = commandAtStart(unit, own, places)
+  const all = [...running, ...(next ? [next] : [])]
 
   const placesBy = (command: CommandLine): Place[] =>
     unit.reads.flatMap((row) => {
@@ -102,7 +110,7 @@ function unitAt(unit: Unit, own: readonly ComponentProcess[], places: Seen, isNa
       if (paths.length === 0 && !row.isOptional && command !== next)
         wrong.add(`it has no ${row.by.join(' and no ')}: name ${row.usual} there`)
       return paths.flatMap((path) => {
-        if (isPlain(path)) return placesAt({ ...row, loads }, path, by)
+        if (isPlainPath(path)) return placesAt({ ...row, loads }, path, by)
         wrong.add(`${by} names ${JSON.stringify(path)}: write an absolute path of plain characters`)
         return []
       })
@@ -133,20 +141,22 @@ function unitAt(unit: Unit, own: readonly ComponentProcess[], places: Seen, isNa
   const named = commands.flatMap((command) => placesBy(command).flatMap((place) => asSeen(place, command !== next)))
   // The environment of etcd is known only while it runs.
   const isKnown = !(isNamed && unread !== undefined) && (runs ? commands : named).length > 0
+  const files = mergePlaces([...named, ...(isKnown ? [] : unit.files.flatMap((place) => asSeen(place, false)))])
+  for (const what of all.flatMap(judge)) wrong.add(what)
   return {
     ...unit,
-    files: mergePlaces([...named, ...(isKnown ? [] : unit.files.flatMap((place) => asSeen(place, false)))]),
+    files,
     unreached: [...unreached],
     besides: running.flatMap(({ flags }) =>
       flags.flatMap(([by, path]) =>
-        isPlain(path) && !unit.reads.some((row) => row.by.includes(by)) ? [{ by, path }] : [],
+        isPlainPath(path) && !unit.reads.some((row) => row.by.includes(by)) ? [{ by, path }] : [],
       ),
     ),
     wrong: [...wrong],
-    configs: [...running, ...(next ? [next] : [])].flatMap(({ config }) => config ?? []),
+    configs: all.flatMap(({ config }) => config ?? []),
     rotatesItself: unread === undefined ? commands.some(rotates) : undefined,
     keepsCa: running.some(isCaKept),
-    program: own.map(({ id, command: [path = ''] }) => ({ id, path })).find(({ path }) => isPlain(path)),
+    program: own.map(({ id, command: [path = ''] }) => ({ id, path })).find(({ path }) => isPlainPath(path)),
   }
 }
 

@@ -83,7 +83,7 @@ async function ask(
       known.set(key(program), { changed: Number(changed), version })
     }
   }
-  return new Map(programs.flatMap((program) => [[program, known.get(key(program)) ?? unasked] as const]))
+  return new Map(programs.map((program) => [program, known.get(key(program)) ?? unasked]))
 }
 
 const unasked: VersionSaid = { version: '', changed: Number.POSITIVE_INFINITY }
