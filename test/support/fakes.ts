@@ -11,11 +11,21 @@ import type { Look, Reason } from '../../lib/reason.ts'
 import { createPlanLines, planEntries } from '../../lib/show/plan.ts'
 import { byPhase, type Summary } from '../../lib/show/reporter.ts'
 import type { Unit } from '../../tasks/layouts/layout.ts'
+import { parsed } from './files.ts'
 
 /** Targets that do nothing but what a test tells them, and stop where the test wants to look. */
 
 export const stale: Look = { reasons: [{ kind: 'missing', path: 'file' }] }
 export const fresh: Look = { reasons: [] }
+
+/** A control node and a worker, with install. */
+export const twoNodes = parsed(`name: kubenet
+api: { virtualIP: 192.168.1.21 }
+install: { sudo: "" }
+nodes:
+  - { name: c0, role: control, ip: 192.168.1.11 }
+  - { name: w0, role: worker, ip: 192.168.1.14 }
+`)
 
 /** The process of a unit whose flags name all that it reads where the guide has it, with more flags. */
 export function startedAs({ unit, reads }: Pick<Unit, 'unit' | 'reads'>, ...more: string[]): ComponentProcess {

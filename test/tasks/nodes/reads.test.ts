@@ -6,16 +6,9 @@ import type { ComponentProcess, PlacesState } from '../../../lib/node/state.ts'
 import { reloadFlag } from '../../../tasks/nodes/command-line.ts'
 import { othersOn, type UnitSeen, unitsOn } from '../../../tasks/nodes/reads.ts'
 import { nodeUnits } from '../../../tasks/tables/places.ts'
-import { processAs, startedAs } from '../../support/fakes.ts'
+import { twoNodes as cluster, processAs, startedAs } from '../../support/fakes.ts'
 import { parsed } from '../../support/files.ts'
 
-const cluster = parsed(`name: kubenet
-api: { virtualIP: 192.168.1.21 }
-install: true
-nodes:
-  - { name: c0, role: control, ip: 192.168.1.11 }
-  - { name: w0, role: worker, ip: 192.168.1.14 }
-`)
 const [control, worker] = cluster.nodes as [ClusterNode, ClusterNode]
 
 interface Given {
@@ -350,7 +343,6 @@ test('a config that was changed since the start says nothing of the process', ()
       files: { '/c.yaml': { changed }, '/pki/kubeconfig': { size: 1, isKnown: true } },
     })
     const state = {
-      names: ['kube-proxy'],
       group: process.group,
       active: 'active',
       started: 1000,

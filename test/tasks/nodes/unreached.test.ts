@@ -7,16 +7,9 @@ import { harderWay } from '../../../tasks/layouts/harder-way.ts'
 import { unitsOn } from '../../../tasks/nodes/reads.ts'
 import { unreachedOn } from '../../../tasks/nodes/unreached.ts'
 import { nodeUnits } from '../../../tasks/tables/places.ts'
-import { processAs, startedAs } from '../../support/fakes.ts'
-import { parsed, sha256 } from '../../support/files.ts'
+import { twoNodes as cluster, processAs, startedAs } from '../../support/fakes.ts'
+import { sha256 } from '../../support/files.ts'
 
-const cluster = parsed(`name: kubenet
-api: { virtualIP: 192.168.1.21 }
-install: true
-nodes:
-  - { name: c0, role: control, ip: 192.168.1.11 }
-  - { name: w0, role: worker, ip: 192.168.1.14 }
-`)
 const control = cluster.nodes[0] as ClusterNode
 /** Each file of auth/ holds its own name. */
 const run = {

@@ -9,17 +9,10 @@ import type { PlacesState } from '../../../lib/node/state.ts'
 import { unitsOn } from '../../../tasks/nodes/reads.ts'
 import { withVersions } from '../../../tasks/nodes/versions.ts'
 import { nodeUnits } from '../../../tasks/tables/places.ts'
-import { startedAs } from '../../support/fakes.ts'
-import { parsed, scratch } from '../../support/files.ts'
+import { twoNodes as cluster, startedAs } from '../../support/fakes.ts'
+import { scratch } from '../../support/files.ts'
 import { isRoot } from '../../support/node-shells.ts'
 
-const cluster = parsed(`name: kubenet
-api: { virtualIP: 192.168.1.21 }
-install: { sudo: "" }
-nodes:
-  - { name: c0, role: control, ip: 192.168.1.11 }
-  - { name: w0, role: worker, ip: 192.168.1.14 }
-`)
 const worker = cluster.nodes[1] as ClusterNode
 
 interface Given {
@@ -42,7 +35,7 @@ async function loads({ said, started = 2000, flags = [], program = '/usr/bin/kub
   const row = nodeUnits(cluster, worker).find(({ unit }) => unit === 'kube-proxy') ?? assert.fail()
   const process = startedAs(row, ...flags)
   const places = {
-    units: new Map([['kube-proxy', { names: ['kube-proxy'], active: 'active', process: { id: 7, started } }]]),
+    units: new Map([['kube-proxy', { active: 'active', process: { id: 7, started } }]]),
     processes: [{ ...process, bound, command: [program, ...process.command.slice(1)] }],
     ...{
       folders: { has: () => true },
