@@ -39,7 +39,7 @@ export type ParsedCluster =
     }
   | { readonly problems: readonly PlacedProblem[] }
 
-export function parseCluster(bytes: Uint8Array, known: (layout: LayoutName) => LayoutRules): ParsedCluster {
+export function parseCluster(bytes: Uint8Array, known: Known): ParsedCluster {
   const lines = new LineCounter()
   const placed = (offset: number, { message, remedy }: Explained): PlacedProblem => {
     const { line, col } = lines.linePos(offset)
@@ -58,11 +58,14 @@ export function parseCluster(bytes: Uint8Array, known: (layout: LayoutName) => L
   return { problems: problems.map(place).sort((a, b) => a.line - b.line || a.column - b.column) }
 }
 
+/** The rules of a cluster of that layout. */
+type Known = (cluster: Pick<Cluster, 'layout' | 'etcd'>) => LayoutRules
+
 /** Every problem in the parsed content of a cluster.yaml, and what the schema makes of it. */
-export function validate(written: unknown, known: (layout: LayoutName) => LayoutRules) {
-  const { layout: named = usualLayout } = map(written)
+export function validate(written: unknown, known: Known) {
+  const { layout: named = usualLayout, etcd } = map(written)
   const name = layoutNames.find((each) => each === named)
-  const layout = known(name ?? usualLayout)
+  const layout = known({ layout: name ?? usualLayout, etcd: { ca: map(etcd).ca === 'own' ? 'own' : 'shared' } })
   const value = withDefaults(written, layout.defaults)
   const result = v.safeParse(clusterSchema, value, { abortPipeEarly: true })
   const problems = [

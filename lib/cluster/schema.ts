@@ -223,6 +223,7 @@ export const clusterSchema = object({
     }),
     {},
   ),
+  etcd: v.optional(object({ ca: v.optional(oneOf('CA of etcd', ['shared', 'own']), 'shared') }), {}),
   ssh: v.optional(
     object({
       user: v.optional(login, 'ubuntu'),

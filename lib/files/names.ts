@@ -5,13 +5,17 @@ export type FileKind = 'certificate' | 'key' | 'kubeconfig' | 'encryption-config
 
 /** The certificate that signs the others. */
 export const caName = 'ca'
+/** It signs those of etcd and its clients, where etcd has a CA of its own. */
+export const etcdCaName = 'etcd-ca'
+/** Each is rotated by itself. */
+export const caNames = [caName, etcdCaName] as const
 export const encryptionConfigFile = 'encryption-config.yaml'
 /** What `report` writes for Prometheus. */
 export const metricsFile = 'report.prom'
 /** The name of what will replace another, while both are in use. */
 export const nextName = (name: string): string => `${name}-next`
-/** The certificate of the next CA's key, signed by the current CA. */
-export const crossName = `${caName}-cross`
+/** Of a next CA's key, signed by the present CA of that name. */
+export const crossName = (name: string): string => `${name}-cross`
 
 const kubeconfigEnding = '.kubeconfig'
 export const kubeconfigFile = (name: string): string => name + kubeconfigEnding

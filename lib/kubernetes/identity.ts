@@ -91,15 +91,15 @@ function otherKeys(file: string, our: AuthFiles, their: Buffer, kept: Kept): Oth
   const isIn = (held: readonly HeldKey[], { key }: HeldKey) => held.some((each) => each.key.equals(key))
   const isShared = theirs?.some((each) => isIn(ours, each)) === true
   const earlier = isShared ? pair.flatMap((each) => kept(each).flatMap((pem) => keysIn(files, each, pem) ?? [])) : []
-  const isEarlier = (key: KeyObject) => pair.includes(files.certificate(caName)) && isPreviousCa(key, our)
+  const isEarlier = (key: KeyObject) => isPreviousCa(key, our, files.parse(file)?.name)
   const others = theirs?.filter((each) => !isIn([...ours, ...earlier], each) && !isEarlier(each.key)) ?? []
   if (theirs && theirs.length > 0 && others.length === 0) return undefined
   return { besides: others.length < (theirs?.length ?? 0) ? others.map(({ words }) => shown(words)) : [] }
 }
 
-/** True for the key of the CA that preceded ours: it signed the cross certificate of ours, which we hold. */
-export function isPreviousCa(key: KeyObject, ours: AuthFiles): boolean {
-  const [present, cross] = [caName, crossName].map((name) =>
+/** True for the key of the CA that preceded ours of that name: it signed the cross certificate of ours, which we hold. */
+export function isPreviousCa(key: KeyObject, ours: AuthFiles, ca: string = caName): boolean {
+  const [present, cross] = [ca, crossName(ca)].map((name) =>
     readCertificate(ours.tryBytes(ours.files.certificate(name)) ?? ''),
   )
   return (

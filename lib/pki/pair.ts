@@ -3,7 +3,7 @@ import { createPublicKey, type KeyObject } from 'node:crypto'
 import type { Change } from '../change.ts'
 import { Failure, runAgain, tryTo } from '../failure.ts'
 import type { AuthDir } from '../files/auth-dir.ts'
-import { caName, nextName } from '../files/names.ts'
+import { caName, caNames, nextName } from '../files/names.ts'
 import { once, publicMode, secretMode } from '../files/plain-file.ts'
 import type { Look, Reason } from '../reason.ts'
 import { isNear } from '../wording.ts'
@@ -36,9 +36,13 @@ export function readPair(auth: AuthDir, name: string): Pair {
 }
 
 /** For a CA that lost its certificate but not its key: another certificate for that key changes nothing for what it signed. */
-export function isSignedByLostCa(auth: AuthDir, { certificate }: Pick<Pair, 'certificate'>): boolean {
-  if (!certificate || tryCertificate(auth, caName)) return false
-  const { key } = readPair(auth, caName)
+export function isSignedByLostCa(
+  auth: AuthDir,
+  { certificate }: Pick<Pair, 'certificate'>,
+  ca: string = caName,
+): boolean {
+  if (!certificate || tryCertificate(auth, ca)) return false
+  const { key } = readPair(auth, ca)
   return key !== undefined && certificate.x509.verify(createPublicKey(key))
 }
 
@@ -168,13 +172,13 @@ export function tryCertificate(auth: AuthDir, name: string): Certificate | undef
   return bytes && readHeld(bytes)?.certificate
 }
 
-/** Our CA; during a rotation the next one too. */
+/** Our CAs; during a rotation the next one too. */
 export function ownCas(auth: AuthDir): Certificate[] {
-  return [caName, nextName(caName)].flatMap((name) => tryCertificate(auth, name) ?? [])
+  return caNames.flatMap((name) => [name, nextName(name)]).flatMap((name) => tryCertificate(auth, name) ?? [])
 }
 
 /** A CA with its key, which a target has just made or checked. */
-export function readIssuer(auth: AuthDir, name = caName): SigningIssuer {
+export function readIssuer(auth: AuthDir, name: string = caName): SigningIssuer {
   const certificate = readHeld(auth.bytes(auth.files.certificate(name)))?.certificate
   const privateKey = keyIn(auth.bytes(auth.files.key(name)))
   if (!certificate || !privateKey)

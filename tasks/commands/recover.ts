@@ -7,7 +7,7 @@ import { join } from 'node:path'
 import type { ClusterNode } from '../../lib/cluster/cluster.ts'
 import { Failure, tryToAwait, usageFailure } from '../../lib/failure.ts'
 import { AuthDir } from '../../lib/files/auth-dir.ts'
-import { caName, crossName, type FileNames } from '../../lib/files/names.ts'
+import { caName, caNames, crossName, type FileNames } from '../../lib/files/names.ts'
 import type { PlainFile } from '../../lib/files/plain-file.ts'
 import type { Run } from '../../lib/graph/run.ts'
 import type { Target } from '../../lib/graph/target.ts'
@@ -88,7 +88,8 @@ function sourceOf({ options: { nodes, from }, cluster }: CommandRun): string | C
 function identityNames({ auth: { files }, cluster }: Run): string[] {
   const ofCa: string[] = files.pair(caName)
   const identity = [...identityFiles(cluster).keys()].filter((name) => !ofCa.includes(name))
-  return [...identity, tokenFiles(files).nextKey, ...caRotationFiles(files), ...ofCa]
+  const ofRotations = caNames.flatMap((name) => caRotationFiles(files, name))
+  return [...identity, tokenFiles(files).nextKey, ...ofRotations, ...ofCa]
 }
 
 /** Each file is complete or absent: this may be killed at any moment, and run again. */
@@ -169,7 +170,7 @@ function commandOf({ options: { nodes, from }, command }: CommandRun): string {
 /** Leaves out the files of a rotation that do not fit together, and returns why. */
 function dropUnclear({ auth, now }: Run, files: Map<string, Buffer>, main: Holding): string[] {
   const rotations = [
-    { state: caState(auth, now), names: caRotationFiles(auth.files) },
+    ...caNames.map((name) => ({ state: caState(auth, now, name), names: caRotationFiles(auth.files, name) })),
     { state: tokenState(auth), names: [tokenFiles(auth.files).nextKey] },
   ]
   return rotations.flatMap(({ state, names }) => {
@@ -179,18 +180,20 @@ function dropUnclear({ auth, now }: Run, files: Map<string, Buffer>, main: Holdi
   })
 }
 
-/** Once a rotation of the CA is finished, its cross certificate follows every leaf. */
+/** Once a rotation of a CA is finished, its cross certificate follows every leaf. */
 function addCross(files: Map<string, Buffer>, found: AuthDir): void {
-  const ca = tryCertificate(found, caName)
-  const cross = chainsIn(files, found.files).find(
-    ({ publicKey, subject }) => ca?.publicKey.equals(publicKey) && ca.subject.equals(subject),
-  )
-  if (cross) files.set(found.files.certificate(crossName), Buffer.from(certificatePem(cross.der)))
+  for (const name of caNames) {
+    const ca = tryCertificate(found, name)
+    const cross = chainsIn(files, found.files).find(
+      ({ publicKey, subject }) => ca?.publicKey.equals(publicKey) && ca.subject.equals(subject),
+    )
+    if (cross) files.set(found.files.certificate(crossName(name)), Buffer.from(certificatePem(cross.der)))
+  }
 }
 
 /** The cross certificate, and what follows leaves in their files: the certificates of CAs. */
 function chainsIn(files: ReadonlyMap<string, Buffer>, names: FileNames): Certificate[] {
-  const cross = readCertificates(files.get(names.certificate(crossName)) ?? '')
+  const cross = caNames.flatMap((name) => readCertificates(files.get(names.certificate(crossName(name))) ?? ''))
   const chains = [...files.values()].flatMap((bytes) => readCertificates(bytes).slice(1))
   return [...cross, ...chains].filter(({ isCa }) => isCa)
 }
@@ -243,8 +246,8 @@ function nextOf({ command, now }: Run, ca: Certificate | undefined): string {
 async function findForeign(found: Run, node: ClusterNode, cas: readonly Certificate[]): Promise<string[]> {
   const { api: name } = found.auth.files.names
   const units = nodeUnits(found.cluster, node)
-  const ports = units.flatMap(({ serves }) => serves.filter((each) => each.name === name).map(({ port }) => port))
-  const open = await readAllShown(found, node, [...new Set(ports)])
+  const ports = units.flatMap(({ serves }) => serves.filter((each) => each.name === name))
+  const open = await readAllShown(found, node, ports)
   const isOurs = (der: Buffer) => cas.some(({ publicKey }) => new X509Certificate(der).verify(publicKey))
   const foreign = open.filter(({ shown }) => shown !== 'nothing' && !isOurs(shown))
   const at = formatNames(foreign.map(({ port }) => String(port)))

@@ -6,7 +6,6 @@ import { fileAt } from '../../lib/node/state.ts'
 import { formatJsonLine } from '../../lib/show/lines.ts'
 import { foldAlike, formatNames } from '../../lib/wording.ts'
 import type { Place } from '../layouts/layout.ts'
-import { layoutOf } from '../layouts/table.ts'
 import { reloadFlag } from '../nodes/command-line.ts'
 import { digestAt, installOf } from '../nodes/look.ts'
 import { lookAtUnits, type UnitsFound } from '../nodes/units.ts'
@@ -31,11 +30,11 @@ export type Reloading = ReadonlyMap<string, UnitsFound | undefined>
 
 /** Looks at nodes only where the command line, or the version, of a process decides whether it is restarted. */
 export async function lookAtReloading({ stages, name }: Rotation, run: Run): Promise<Reloading> {
-  const { cluster, auth } = run
+  const { cluster } = run
   const depends = (node: ClusterNode) =>
     nodeUnits(cluster, node).some(({ files }) =>
       files.some(
-        ({ file, mayReload, part }) => (mayReload || part) && stages.some((stage) => stage.changes(file, auth.files)),
+        ({ file, mayReload, part }) => (mayReload || part) && stages.some((stage) => stage.changes(file, cluster)),
       ),
     )
   const looks = cluster.nodes.filter(depends).map(async (node) => {
@@ -95,10 +94,7 @@ function plannedUnits(run: Run, node: ClusterNode, stage: Stage, found: UnitsFou
   return (found?.units ?? nodeUnits(cluster, node)).flatMap(({ unit, files, isDrained = false }): UnitPlan[] => {
     const changed = files.filter(
       (place) =>
-        deployed.has(place.file) &&
-        place.part !== 'pair' &&
-        !stays(place) &&
-        stage.changes(place.file, layoutOf(cluster).files),
+        deployed.has(place.file) && place.part !== 'pair' && !stays(place) && stage.changes(place.file, cluster),
     )
     if (changed.length === 0) return []
     const restarting = changed.filter(({ loads }) => loads === 'restart')

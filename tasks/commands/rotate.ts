@@ -75,8 +75,10 @@ export async function plan(given: CommandRun): Promise<readonly Finding[]> {
   return readAuth(given, graph, read, { isPlan: true })
 }
 
-function checked({ auth, cluster, command, options }: CommandRun) {
+function checked(given: CommandRun) {
+  const { auth, cluster, command, options } = given
   const rotation = namedRotation(options)
+  rotation.refuse?.(given)
   if (!cluster.install)
     throw usageFailure(
       'a rotation needs install in cluster.yaml: what runs must have loaded one stage before the next begins',
@@ -132,6 +134,7 @@ async function goForward(drive: Drive): Promise<readonly Finding[]> {
     )
     return drive.walk(stages.at(-1))
   }
+  if (at === 0) rotation.prepare?.(rotating.run)
   let stage = stages[at - 1]
   for (const next of [...stages.slice(at), undefined]) {
     say(heading(rotation, stage))
@@ -145,7 +148,7 @@ async function goForward(drive: Drive): Promise<readonly Finding[]> {
       say(`or back: ${command(`rotate ${rotation.name} --undo`)}`)
       return []
     }
-    await refuseIfHeld(drive, next)
+    if (!(await mayBegin(drive, next))) return ['stale']
     if (rotation.reminder !== undefined && next === stages[0]) say(rotation.reminder)
     await next.begin(rotating)
     stage = next
@@ -159,10 +162,16 @@ function heading({ stages, what }: Rotation, stage: Stage | undefined): string {
   return `${what}, stage ${stages.indexOf(stage) + 1} of ${stages.length}: ${stage.title}`
 }
 
-async function refuseIfHeld({ rotation, rotating, say }: Drive, next: Stage): Promise<void> {
+/** False if the user has to change something first. Throws a refusal if somebody would be cut off. */
+async function mayBegin({ rotation, rotating, say }: Drive, next: Stage): Promise<boolean> {
   const { command } = rotating.run
-  const { unreached, unknown } = await surveyStage(rotating, rotation)
+  const { unreached, unknown, toChange } = await surveyStage(rotating, rotation)
   refuseUnreached(unreached)
+  for (const sentence of toChange) say(sentence)
+  if (toChange.length > 0) {
+    say(`the rotation waits for that; then: ${command(`rotate ${rotation.name}`)}`)
+    return false
+  }
   const hold = (found: readonly string[], what: string, remedy: string, force: string) => {
     if (found.length === 0) return
     const reason = `${what} ${found.join('; ')}`
@@ -177,6 +186,7 @@ async function refuseIfHeld({ rotation, rotating, say }: Drive, next: Stage): Pr
   hold(unproven, what, 'start or repair it', 'begin the next stage anyway')
   const held = (await next.heldBy?.(rotating)) ?? []
   hold(held, 'the old one is still used by', 'have them use the new one', 'cut them off')
+  return true
 }
 
 function refuseUnreached(unreached: readonly string[]): void {

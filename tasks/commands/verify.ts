@@ -59,15 +59,13 @@ function connectionTargets(cluster: Cluster): Target[] {
   ]
 }
 
-async function checkConnection(
-  run: Run,
-  { client, server, dialled, strict = false, expected, tolerated = [], notice }: HandshakeRow,
-): Promise<Look> {
+async function checkConnection(run: Run, row: HandshakeRow): Promise<Look> {
+  const { client, server, ca = caName, dialled, strict = false, expected, tolerated = [], notice } = row
   const { auth } = run
-  const missing = missingFiles(auth, filesOf(auth.files, client, server))
+  const missing = missingFiles(auth, [auth.files.certificate(ca), ...filesOf(auth.files, row)])
   if (missing.length > 0) return { reasons: missing }
   for (const name of [server, ...(typeof client === 'object' ? [client.name] : [])]) refuseBrokenPair(auth, name)
-  const parties = { server: partyOf(auth, server), client: await clientOf(run, client) }
+  const parties = { server: partyOf(auth, server, ca), client: await clientOf(run, client, ca) }
   const isRefusal = expected === 'refused'
   const right = isRefusal ? ['refused, as it must be'] : [expected, ...tolerated].map(formatSeen)
   let note = right[0]
@@ -93,9 +91,9 @@ function formatSeen(seen: Identity | undefined): string {
   return seen ? `seen as ${seen.user} of ${seen.groups.join(', ') || 'no group'}` : 'seen as nobody'
 }
 
-function filesOf({ pair }: FileNames, client: HandshakeRow['client'], server: string): string[] {
+function filesOf({ pair }: FileNames, { client, server, ca = caName }: HandshakeRow): string[] {
   if (client === 'nobody') return pair(server)
-  if (typeof client === 'string') return [...pair(server), ...pair(caName)]
+  if (typeof client === 'string') return [...pair(server), ...pair(ca)]
   return [...pair(server), ...pair(client.name), ...(client.in === 'files' ? [] : [kubeconfigFile(client.name)])]
 }
 
@@ -105,16 +103,16 @@ function missingFiles(auth: AuthDir, names: readonly string[]): Reason[] {
     .map((path) => ({ kind: 'missing', path }))
 }
 
-function partyOf(auth: AuthDir, name: string): Party {
-  const ca = auth.bytes(auth.files.certificate(caName))
+function partyOf(auth: AuthDir, name: string, trusted: string = caName): Party {
+  const ca = auth.bytes(auth.files.certificate(trusted))
   return { ca, certificate: auth.bytes(auth.files.certificate(name)), key: auth.bytes(auth.files.key(name)) }
 }
 
-async function clientOf(run: Run, client: HandshakeRow['client']): Promise<Party | undefined> {
-  const { auth, now, cluster } = run
+async function clientOf(run: Run, client: HandshakeRow['client'], ca: string): Promise<Party | undefined> {
+  const { auth } = run
   if (client === 'nobody') return undefined
-  if (typeof client === 'string') return stranger(auth, client, now, cluster)
-  const pair = partyOf(auth, client.name)
+  if (typeof client === 'string') return stranger(run, client, ca)
+  const pair = partyOf(auth, client.name, ca)
   if (client.in === 'files') return pair
   const file = kubeconfigFile(client.name)
   const embedded = readEmbedded(auth.bytes(file).toString())
@@ -141,17 +139,17 @@ async function checkLocal({ auth, cluster, kubeconfigs, command }: Run): Promise
 }
 
 /** An admin made in memory: signed by another CA of the same name, or by ours but expired yesterday. */
-async function stranger(auth: AuthDir, kind: 'of another CA' | 'expired', now: Date, cluster: Cluster): Promise<Party> {
+async function stranger({ auth, now, cluster }: Run, kind: 'of another CA' | 'expired', ca: string): Promise<Party> {
   const admin = certTable(cluster).find(({ name }) => name === auth.files.names.admin)?.profile
   if (!admin) throw new Error('the table has no admin')
   const [key, otherCaKey] = await Promise.all([generatePrivateKey('ecdsa-p256'), generatePrivateKey('ecdsa-p256')])
-  const ours = readIssuer(auth)
+  const ours = readIssuer(auth, ca)
   const issuer = kind === 'expired' ? ours : { ...ours, privateKey: otherCaKey }
   const notBefore = new Date(now.getTime() - 2 * day)
   const notAfter = new Date(now.getTime() + (kind === 'expired' ? -day : day))
   const profile = { ...admin, key: 'ecdsa-p256' as const }
   const certificate = issueCertificate({ profile, publicKey: createPublicKey(key), notBefore, notAfter }, issuer)
-  return { ca: auth.bytes(auth.files.certificate(caName)), certificate, key: privateKeyPem(key) }
+  return { ca: auth.bytes(auth.files.certificate(ca)), certificate, key: privateKeyPem(key) }
 }
 
 /** kube-controller-manager signs tokens with the key, and kube-apiserver verifies them with the certificate. */

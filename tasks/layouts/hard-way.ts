@@ -21,7 +21,6 @@ const certs: readonly CertKind[] = [
   { ...shared.ca, subject: withLocation({ CN: 'CA' }), on: { control: pair, worker: ['certificate'] } },
   {
     ...shared.api,
-    purpose: 'API',
     name: names.api,
     subject: withLocation({ CN: 'kubernetes' }),
     sans: apiSans,
@@ -116,7 +115,7 @@ const units: readonly UnitRow[] = [
   {
     unit: apiServer,
     on: ['control'],
-    reads: shared.apiServerReads(files),
+    reads: shared.apiServerReads(files, shared.sharedEtcd(names.api)),
     serves: [{ port: 6443, name: names.api, selfMade: shared.loopback }],
     // Its certificate has no address of the node but this one.
     health: { port: 6443, path: '/readyz', as: names.admin, isLocal: true },
@@ -183,6 +182,7 @@ export const hardWay: Layout = {
   },
   without: new Map([
     ['api.virtualIP', 'that guide has no load balancer'],
+    ['etcd.ca', 'its etcd has no TLS, and serves on the loopback address alone'],
     ['subject.organization', 'each certificate has its own'],
     ['subject.organizationalUnit', 'no certificate has one'],
   ]),
@@ -199,4 +199,5 @@ export const hardWay: Layout = {
     return { domain, control: host.endsWith(`.${domain}`) ? host.slice(0, -`.${domain}`.length) : undefined }
   },
   units,
+  etcd: undefined,
 }

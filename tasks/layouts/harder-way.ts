@@ -10,6 +10,7 @@ import {
   type ApiNaming,
   apiServer,
   type CertKind,
+  type EtcdNames,
   inFolder,
   type Layout,
   NODE,
@@ -32,31 +33,42 @@ const subject = (CN: string, O?: Subject['O']) => (cluster: Cluster) => {
 const names = { api: 'kubernetes', admin: 'admin', tokens: 'service-account' } as const
 
 /** All have the usage of a client, the service-account certificate too. */
-const ownClients = (
-  [
-    { ...shared.admin, name: names.admin, subject: subject('admin', 'system:masters') },
-    { ...shared.scheduler, subject: subject('system:kube-scheduler', 'system:kube-scheduler') },
-    {
-      ...shared.controllerManager,
-      subject: subject('system:kube-controller-manager', 'system:kube-controller-manager'),
-    },
-    {
-      ...shared.proxy,
-      subject: subject('system:kube-proxy', 'system:node-proxier'),
-      on: { control: kubeconfig, worker: kubeconfig },
-    },
-    { ...shared.tokens, name: names.tokens, subject: subject('service-accounts') },
-  ] satisfies CertKind[]
-).map(shared.opensEtcd)
-
-const certs: readonly CertKind[] = [
+const ownClients: readonly CertKind[] = [
+  { ...shared.admin, name: names.admin, subject: subject('admin', 'system:masters') },
+  { ...shared.scheduler, subject: subject('system:kube-scheduler', 'system:kube-scheduler') },
   {
-    ...shared.ca,
-    subject: subject('Kubernetes'),
-    on: { control: pair, worker: ['certificate'], gateway: ['certificate'] },
+    ...shared.controllerManager,
+    subject: subject('system:kube-controller-manager', 'system:kube-controller-manager'),
   },
-  { ...shared.api, name: names.api, subject: subject('kubernetes'), sans: apiSans },
+  {
+    ...shared.proxy,
+    subject: subject('system:kube-proxy', 'system:node-proxier'),
+    on: { control: kubeconfig, worker: kubeconfig },
+  },
+  { ...shared.tokens, name: names.tokens, subject: subject('service-accounts') },
+]
+
+const ca: CertKind = {
+  ...shared.ca,
+  subject: subject('Kubernetes'),
+  on: { control: pair, worker: ['certificate'], gateway: ['certificate'] },
+}
+const api: CertKind = { ...shared.api, name: names.api, subject: subject('kubernetes'), sans: apiSans }
+
+const sharedCerts: readonly CertKind[] = [
+  ca,
+  { ...api, purpose: 'API, etcd', power: `reads and changes all of etcd, ${shared.api.power}` },
+  ...ownClients.map(shared.opensEtcd),
+]
+
+const ownCerts: readonly CertKind[] = [
+  ca,
+  // A running cluster begins with a copy of the CA that etcd had.
+  { ...shared.ofOwnEtcd.ca, subject: subject('Kubernetes etcd'), tolerated: (cluster) => [ca.subject(cluster)] },
+  api,
   ...ownClients,
+  { ...shared.ofOwnEtcd.server, subject: subject(shared.ownEtcd.server), sans: etcdSans },
+  { ...shared.ofOwnEtcd.client, subject: subject(shared.ownEtcd.client) },
 ]
 
 const nodeSans: Layout['nodeSans'] = ({ name, ips }, domain) => [name, `${name}.${domain}`, ...ips]
@@ -64,19 +76,19 @@ const nodeSans: Layout['nodeSans'] = ({ name, ips }, domain) => [name, `${name}.
 /** A gateway runs no kubelet. */
 function nodeCert({ name, ips, sans, role }: ClusterNode): CertKind | undefined {
   if (role === 'gateway') return undefined
-  return shared.opensEtcd({
+  return {
     ...shared.kubelet,
     name,
     subject: subject(nodeUser(name), 'system:nodes'),
     // The API server dials a kubelet by its host name, then by its address.
     sans: ({ domain }) => [...nodeSans({ name, ips }, domain), ...sans],
     on: { [role]: [...pair, ...kubeconfig] },
-  })
+  }
 }
 
 function userCert(user: ClusterUser): CertKind {
   const { name, groups, validity } = user
-  return shared.opensEtcd({ ...shared.user(user), subject: subject(name, groups), validity })
+  return { ...shared.user(user), subject: subject(name, groups), validity }
 }
 
 const serviceNames = ['kubernetes', 'kubernetes.default', 'kubernetes.default.svc']
@@ -100,9 +112,12 @@ function apiSans({ api, network, domain, nodes }: ApiNaming): string[] {
   ]
 }
 
+/** A member is dialled by other members and by its own API server, and its gateway dials itself. */
+function etcdSans({ domain, nodes }: Cluster): string[] {
+  return [...nodes.filter(({ role }) => role === 'control').flatMap((node) => nodeSans(node, domain)), '127.0.0.1']
+}
+
 const files = fileNames({ endings: { certificate: '.pem', key: '-key.pem' }, names })
-const ca = files.certificate(caName)
-const apiPair = files.pair(names.api)
 
 /** The same in its --config-file, which is then the only one that counts, by a flag, or in its environment: etcd's configuration page. */
 const etcdSetting = (section: 'client' | 'peer', key: string) => {
@@ -113,12 +128,19 @@ const etcdPair = (section: 'client' | 'peer') =>
   [etcdSetting(section, 'cert-file'), etcdSetting(section, 'key-file')] as const
 
 /** What a unit reloads and what needs a restart was read in the code of Kubernetes 1.34 and etcd 3.5: docs/install.md has the sources. */
-const units: readonly UnitRow[] = [
+const unitsWith = (etcd: EtcdNames): readonly UnitRow[] => [
   // ldirectord checks the API servers against the certificates that its system trusts.
   {
     unit: 'trust-store',
     on: ['gateway'],
-    reads: [{ by: [], file: ca, usual: '/usr/local/share/ca-certificates/kubernetes-ca.crt', loads: 'restart' }],
+    reads: [
+      {
+        by: [],
+        file: files.certificate(caName),
+        usual: '/usr/local/share/ca-certificates/kubernetes-ca.crt',
+        loads: 'restart',
+      },
+    ],
     serves: [],
     bundle: '/etc/ssl/certs/ca-certificates.crt',
     restart: 'update-ca-certificates && { ! systemctl -q is-active ldirectord || systemctl restart ldirectord; }',
@@ -127,25 +149,22 @@ const units: readonly UnitRow[] = [
     unit: store,
     on: ['control'],
     reads: [
-      ...inFolder('/etc/etcd', ca, 'restart', etcdSetting('client', 'trusted-ca-file')),
-      ...pairsInFolder('/etc/etcd', apiPair, etcdPair('client')),
+      ...inFolder('/etc/etcd', files.certificate(etcd.ca), 'restart', etcdSetting('client', 'trusted-ca-file')),
+      ...pairsInFolder('/etc/etcd', files.pair(etcd.server), etcdPair('client')),
       ...optional([
-        ...inFolder('/etc/etcd', ca, 'restart', etcdSetting('peer', 'trusted-ca-file')),
-        ...pairsInFolder('/etc/etcd', apiPair, etcdPair('peer')),
+        ...inFolder('/etc/etcd', files.certificate(etcd.ca), 'restart', etcdSetting('peer', 'trusted-ca-file')),
+        ...pairsInFolder('/etc/etcd', files.pair(etcd.server), etcdPair('peer')),
       ]),
     ],
-    serves: [
-      { port: 2379, name: names.api },
-      { port: 2380, name: names.api },
-    ],
-    health: { port: 2379, path: '/health', as: names.api },
+    serves: [2379, 2380].map((port) => ({ port, name: etcd.server, as: etcd.client })),
+    health: { port: 2379, path: '/health', as: etcd.client, ca: etcd.ca },
     isQueried: true,
     isQuorum: true,
   },
   {
     unit: apiServer,
     on: ['control'],
-    reads: shared.apiServerReads(files),
+    reads: shared.apiServerReads(files, etcd),
     serves: [{ port: 6443, name: names.api, selfMade: shared.loopback }],
     health: { port: 6443, path: '/readyz', as: names.admin },
     isQueried: true,
@@ -160,7 +179,7 @@ const units: readonly UnitRow[] = [
     reads: shared.kubeletReads(
       files,
       {
-        ca: `${shared.kubernetes}/${ca}`,
+        ca: `${shared.kubernetes}/${files.certificate(caName)}`,
         pair: [`/var/lib/kubelet/${files.certificate(NODE)}`, `/var/lib/kubelet/${files.key(NODE)}`],
       },
       files.pair(NODE),
@@ -171,6 +190,8 @@ const units: readonly UnitRow[] = [
   { ...shared.proxyUnit, on: ['control', 'worker'] },
 ]
 
+const sharedEtcd = shared.sharedEtcd(names.api)
+
 export const harderWay: Layout = {
   name: 'harder-way',
   guide: 'Kubernetes the Harder Way',
@@ -178,12 +199,25 @@ export const harderWay: Layout = {
   defaults: {},
   without: new Map(),
   problems: () => [],
-  certs,
-  nodeCert,
-  userCert,
+  certs: sharedCerts,
+  nodeCert: (node) => {
+    const kind = nodeCert(node)
+    return kind && shared.opensEtcd(kind)
+  },
+  userCert: (user) => shared.opensEtcd(userCert(user)),
   nodeSans,
   apiSans,
   serviceSans,
   guess: () => ({}),
-  units,
+  units: unitsWith(sharedEtcd),
+  etcd: sharedEtcd,
+}
+
+export const withOwnEtcd: Layout = {
+  ...harderWay,
+  certs: ownCerts,
+  nodeCert,
+  userCert,
+  units: unitsWith(shared.ownEtcd),
+  etcd: shared.ownEtcd,
 }

@@ -1,7 +1,7 @@
 /** What a guide's cluster consists of, as data: its certificates, files, units and connections. docs/layouts.md describes it. */
 import type { Cluster, ClusterNode, ClusterUser, LayoutName } from '../../lib/cluster/cluster.ts'
 import type { Problem, Raw } from '../../lib/cluster/problem.ts'
-import { type FileKind, type FileNames, filesBeside, kubeconfigFile } from '../../lib/files/names.ts'
+import { type caNames, type FileKind, type FileNames, filesBeside, kubeconfigFile } from '../../lib/files/names.ts'
 import type { Part } from '../../lib/kubernetes/kubeconfig.ts'
 import type { CertSpec, Subject } from '../../lib/pki/cert-spec.ts'
 
@@ -37,6 +37,18 @@ export interface Layout {
   }
   /** Servers before their clients. */
   readonly units: readonly UnitRow[]
+  /** Undefined where etcd has no TLS. */
+  readonly etcd: EtcdNames | undefined
+}
+
+/** Names of certificates. */
+export interface EtcdNames {
+  /** Signs the others. etcd asks its clients for a certificate of it, whoever's. */
+  readonly ca: (typeof caNames)[number]
+  /** A member's, as server, and as a client of other members and of itself. */
+  readonly server: string
+  /** The API server's, as a client of etcd. */
+  readonly client: string
 }
 
 export type CertPhase = 'ca' | 'cluster-cert' | 'component-certs' | 'node-certs' | 'user-certs'
@@ -71,7 +83,7 @@ export interface CertKind {
   readonly usages?: CertSpec['usages']
   /** It signs others, which name it as their issuer. */
   readonly isCa?: true
-  /** The row that signs it, before it in the table; by default the CA of the cluster, or the next one during its rotation. */
+  /** The row that signs it, before it in the table: by default the CA of the cluster. During a rotation of a CA the next one signs. */
   readonly issuer?: string
   /** Milliseconds; by default the cluster's. */
   readonly validity?: number
@@ -99,6 +111,8 @@ export interface Reads extends Pick<Place, 'file' | 'loads' | 'mayReload' | 'isO
   readonly usual: string
   /** The unit works without it. */
   readonly isOptional?: true
+  /** Where its setting still names a path of another row's file, it is put at its usual place, for the setting to be changed. */
+  readonly mayMove?: true
 }
 
 export interface Place {
@@ -130,6 +144,8 @@ export interface Port {
   readonly port: number
   /** The name of the certificate that it serves. */
   readonly name: string
+  /** Whose credentials are presented: by default the API server's. */
+  readonly as?: string
   /** The version of Kubernetes before which a reloaded certificate is served only to clients that name the server (SNI). */
   readonly restartsBefore?: string
   /** The name (SNI) by which it shows another certificate: it makes that at its start, in memory alone, and only a restart renews it. */
@@ -142,6 +158,8 @@ export interface Health {
   readonly path: string
   /** Whose credentials are presented: accepting them is part of being healthy. Undefined if anybody may query it. */
   readonly as?: string
+  /** The CA of its certificate: by default that of the cluster. */
+  readonly ca?: string
   /** Without TLS. */
   readonly isPlain?: true
   /** Dialled at the loopback address. */

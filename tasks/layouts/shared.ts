@@ -1,10 +1,11 @@
 /** What the guides have in common: what certificates are for, and where units read them. */
 import type { Cluster, ClusterUser } from '../../lib/cluster/cluster.ts'
-import { caName, encryptionConfigFile, type FileNames, kubeconfigFile } from '../../lib/files/names.ts'
+import { caName, encryptionConfigFile, etcdCaName, type FileNames, kubeconfigFile } from '../../lib/files/names.ts'
 import type { Subject } from '../../lib/pki/cert-spec.ts'
 import { formatNames } from '../../lib/wording.ts'
 import {
   type CertKind,
+  type EtcdNames,
   inFolder,
   NODE,
   type OfCert,
@@ -43,8 +44,8 @@ export const api = {
   phase: 'cluster-cert',
   isClient: false,
   on: { control: pair },
-  purpose: 'API, etcd',
-  power: 'reads and changes all of etcd, commands every kubelet, stands in for the API',
+  purpose: 'API',
+  power: 'commands every kubelet, stands in for the API',
   isCritical: true,
 } satisfies Partial<CertKind>
 
@@ -87,8 +88,6 @@ export const proxy = {
 export const tokens = {
   phase: 'component-certs',
   isClient: false,
-  // API servers read only its key: a rotation of the CA leaves it alone.
-  issuer: caName,
   on: { control: pair },
   purpose: 'signs tokens',
   power: 'signs a token for any service account',
@@ -119,6 +118,50 @@ export function user({ name, groups }: ClusterUser): Omit<CertKind, 'subject'> {
   }
 }
 
+/** Where etcd has no CA of its own. */
+export const sharedEtcd = (api: string): EtcdNames => ({ ca: caName, server: api, client: api })
+
+export const ownEtcd: EtcdNames = { ca: etcdCaName, server: 'etcd', client: 'apiserver-etcd-client' }
+
+/** As kubeadm has them: https://kubernetes.io/docs/setup/best-practices/certificates/ */
+export const ofOwnEtcd = {
+  ca: {
+    phase: 'ca',
+    name: ownEtcd.ca,
+    isClient: false,
+    on: { control: pair },
+    purpose: 'signs for etcd',
+    power: 'makes clients and members of etcd: reads and writes all of it, where 2379 can be reached',
+    isCritical: true,
+    irreplaceable: {
+      part: 'whole',
+      label: 'CA of etcd',
+      loss: "etcd's members, and what reads it, until all have the next one",
+    },
+  },
+  server: {
+    phase: 'component-certs',
+    name: ownEtcd.server,
+    isClient: false,
+    issuer: ownEtcd.ca,
+    on: { control: pair },
+    purpose: 'etcd',
+    power: 'stands in for etcd, and reads and writes all of it, where 2379 can be reached',
+    isCritical: true,
+  },
+  client: {
+    phase: 'component-certs',
+    name: ownEtcd.client,
+    isClient: false,
+    issuer: ownEtcd.ca,
+    usages: ['client'],
+    on: { control: pair },
+    purpose: 'API to etcd',
+    power: 'reads and writes all of etcd, where 2379 can be reached',
+    isCritical: true,
+  },
+} satisfies Record<'ca' | 'server' | 'client', Partial<CertKind>>
+
 /** Where etcd asks its clients for a certificate of this CA, whoever's, there is no authorization behind that. */
 export function opensEtcd<Row extends Pick<CertKind, 'power' | 'warning' | 'phase'>>(row: Row): Row {
   const power = `${row.power}; reads and writes all of etcd, where 2379 can be reached`
@@ -135,13 +178,18 @@ export const loopback = 'apiserver-loopback-client'
 /** https://github.com/kubernetes/kubernetes/issues/133001 */
 export const kubeletPort: Port = { port: 10250, name: NODE, restartsBefore: '1.36' }
 
-export function apiServerReads(files: FileNames): Reads[] {
+export function apiServerReads(files: FileNames, etcd: EtcdNames): Reads[] {
   const ca = files.certificate(caName)
+  const isOwn = etcd.ca !== caName
   const [tokenCertificate, tokenKey] = files.pair(files.names.tokens)
   const encrypts = inFolder(kubernetes, encryptionConfigFile, 'restart', '--encryption-provider-config')
   return [
     ...inFolder(kubernetes, ca, 'now', '--client-ca-file'),
-    ...optional(inFolder(kubernetes, ca, 'restart', '--etcd-cafile', '--kubelet-certificate-authority')),
+    ...optional(inFolder(kubernetes, ca, 'restart', '--kubelet-certificate-authority')),
+    ...optional([
+      ...inFolder(kubernetes, files.certificate(etcd.ca), 'restart', '--etcd-cafile'),
+      ...pairsInFolder(kubernetes, files.pair(etcd.client), ['--etcd-certfile', '--etcd-keyfile']),
+    ]).map((row): Reads => (isOwn ? { ...row, mayMove: true } : row)),
     // keyutil.PublicKeysFromFile of client-go
     ...inFolder(kubernetes, tokenCertificate, 'restart', '--service-account-key-file').map(
       (row): Reads => ({ ...row, isOfKeys: true }),
@@ -150,12 +198,7 @@ export function apiServerReads(files: FileNames): Reads[] {
     ...optional(encrypts).map((row): Reads => ({ ...row, mayReload: true })),
     ...pairsInFolder(kubernetes, files.pair(files.names.api), ['--tls-cert-file', '--tls-private-key-file']),
     ...optional(
-      pairsInFolder(
-        kubernetes,
-        files.pair(files.names.api),
-        ['--etcd-certfile', '--etcd-keyfile'],
-        ['--kubelet-client-certificate', '--kubelet-client-key'],
-      ),
+      pairsInFolder(kubernetes, files.pair(files.names.api), ['--kubelet-client-certificate', '--kubelet-client-key']),
     ),
   ]
 }

@@ -7,7 +7,7 @@ import type { Run } from '../../lib/graph/run.ts'
 import type { Client } from '../../lib/kubernetes/client.ts'
 import type { Credentials, Server } from '../../lib/kubernetes/dial.ts'
 import { ask, type Question, readServed } from '../../lib/kubernetes/probe.ts'
-import { apiServer, type Health, store, type Unit } from '../layouts/layout.ts'
+import { apiServer, type Health, type Port, store, type Unit } from '../layouts/layout.ts'
 import { nodeUnits } from '../tables/places.ts'
 
 export interface Asking {
@@ -37,7 +37,7 @@ export function healthQuestion(asking: Asking, node: ClusterNode, health: Health
   return {
     ...wayTo(asking, node, health),
     path: health.path,
-    trust: health.isSelfSigned || health.isPlain ? 'anyone' : trustOf(asking.run),
+    trust: health.isSelfSigned || health.isPlain ? 'anyone' : trustOf(asking.run, health),
   }
 }
 
@@ -73,20 +73,25 @@ function credentialsOf({ auth }: Pick<Run, 'auth'>, name: string): Credentials |
 }
 
 /** PEM. Throws a Failure if there is no CA. */
-function trustOf({ auth }: Pick<Run, 'auth'>): Buffer {
-  return auth.bytes(auth.files.certificate(caName))
+function trustOf({ auth }: Pick<Run, 'auth'>, { ca = caName }: Health): Buffer {
+  return auth.bytes(auth.files.certificate(ca))
 }
 
 /** DER of the served certificate; 'nothing' if none was served. */
 export type Shown = Buffer | 'nothing'
 
 /**
- * Presents the cluster's certificate, since etcd serves none to others, and names the server so (SNI): by default not at all, as
+ * Presents a certificate, since etcd serves none to others, and names the server so (SNI): by default not at all, as
  * clients that dial an address. Throws a Failure if the node can't be reached.
  */
-export async function readShown(asking: Asking, node: ClusterNode, port: number, name?: string): Promise<Shown> {
+export async function readShown(
+  asking: Asking,
+  node: ClusterNode,
+  { port, as = asking.run.auth.files.names.api }: Pick<Port, 'port' | 'as'>,
+  name?: string,
+): Promise<Shown> {
   try {
-    const way = wayTo(asking, node, { port, as: asking.run.auth.files.names.api })
+    const way = wayTo(asking, node, { port, as })
     return await readServed({ ...way, address: name ?? way.address })
   } catch (error) {
     if (error instanceof Failure && error.code === 'not-answered') return 'nothing'
@@ -107,7 +112,7 @@ export async function readSelfMade(
   units: readonly Unit[],
 ): Promise<Life | undefined> {
   const port = units.flatMap(({ serves }) => serves).find(({ selfMade }) => selfMade !== undefined)
-  const shown = port && (await readShown(asking, node, port.port, port.selfMade))
+  const shown = port && (await readShown(asking, node, port, port.selfMade))
   if (!shown || shown === 'nothing') return undefined
   const { subjectAltName = '', validFrom, validTo } = new X509Certificate(shown)
   // OpenSSL accepts a certificate with invalid dates, of which Node's validToDate is any date: its text is "Bad time value".
@@ -192,7 +197,7 @@ async function withClient<T>(
     throw new Failure('no such unit is installed, or auth/ has no credentials for it', { node: node.name })
   // Loads Node's TLS and HTTP, which most runs do not need.
   const { Client } = await import('../../lib/kubernetes/client.ts')
-  const trust = health.isPlain ? 'anyone' : trustOf(asking.run)
+  const trust = health.isPlain ? 'anyone' : trustOf(asking.run, health)
   const client = new Client({ ...way, trust })
   try {
     return await work(client)

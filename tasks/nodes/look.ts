@@ -9,7 +9,7 @@ import { partOf } from '../../lib/kubernetes/kubeconfig.ts'
 import { asUnknown, noDigest, type Query } from '../../lib/node/node.ts'
 import { folderOf } from '../../lib/node/place.ts'
 import type { NodeState, PlacesState } from '../../lib/node/state.ts'
-import type { Place } from '../layouts/layout.ts'
+import type { Place, Port } from '../layouts/layout.ts'
 import { layoutOf } from '../layouts/table.ts'
 import { identityFiles, nodeFiles } from '../tables/files.ts'
 import { nodeUnits } from '../tables/places.ts'
@@ -156,10 +156,11 @@ export async function lookAtMachine(run: Run, node: ClusterNode, ports: readonly
 }
 
 /** What a node shows on those of the ports that something listens on; it is asked about no other. */
-export async function readAllShown(run: Run, node: ClusterNode, ports: readonly number[]) {
-  const listening = (await lookAtMachine(run, node, ports)).ports
-  const open = ports.filter((port) => listening.has(port))
-  return Promise.all(open.map(async (port) => ({ port, shown: await readShown({ run }, node, port) })))
+export async function readAllShown(run: Run, node: ClusterNode, ports: readonly Port[]) {
+  const asked = new Map(ports.map((port) => [port.port, port]))
+  const { ports: listening } = await lookAtMachine(run, node, [...asked.keys()])
+  const open = [...asked.values()].filter(({ port }) => listening.has(port))
+  return Promise.all(open.map(async (port) => ({ port: port.port, shown: await readShown({ run }, node, port) })))
 }
 
 /** For what is done with `install` alone. */

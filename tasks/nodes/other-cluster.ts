@@ -118,11 +118,9 @@ async function findTrace(
  * may hang, or show a certificate to its own clients alone: that it listens where a unit of the node does is enough.
  */
 async function readAllServed(run: Run, node: ClusterNode) {
-  const portsOf = (units: readonly Pick<Unit, 'serves'>[]) =>
-    units.flatMap(({ serves }) => serves.map(({ port }) => port))
-  const ports = [...new Set(portsOf(layoutOf(run.cluster).units))]
-  const open = await readAllShown(run, node, ports)
-  const own = portsOf(nodeUnits(run.cluster, node))
+  const portsOf = (units: readonly Pick<Unit, 'serves'>[]) => units.flatMap(({ serves }) => serves)
+  const open = await readAllShown(run, node, portsOf(layoutOf(run.cluster).units))
+  const own = portsOf(nodeUnits(run.cluster, node)).map(({ port }) => port)
   return {
     served: open.flatMap(({ port, shown }) => (shown === 'nothing' ? [] : [{ port, der: shown }])),
     silent: open.flatMap(({ port, shown }) => (shown === 'nothing' && own.includes(port) ? [port] : [])),

@@ -4,7 +4,7 @@ import type { Cluster, ClusterNode } from '../../lib/cluster/cluster.ts'
 import { isPlainPath } from '../../lib/files/plain-file.ts'
 import { folderOf } from '../../lib/node/place.ts'
 import { type ComponentProcess, fileAt, type PlacesState, realPath } from '../../lib/node/state.ts'
-import { apiServer, mergePlaces, type Place, placesAt, type Unit } from '../layouts/layout.ts'
+import { apiServer, mergePlaces, type Place, placesAt, type Reads, type Unit } from '../layouts/layout.ts'
 import { layoutOf } from '../layouts/table.ts'
 import { nodeUnits, unitOf } from '../tables/places.ts'
 import { type CommandLine, isTrue, readCommand, reloadFlag } from './command-line.ts'
@@ -15,6 +15,8 @@ export interface UnitSeen extends Unit {
   readonly unreached: readonly string[]
   /** What its command line says that can't be right, in a clause each. */
   readonly wrong: readonly string[]
+  /** Settings to be changed to where their files are by now: they still name a path of another row's file. */
+  readonly moves: readonly { readonly by: string; readonly to: string }[]
   /** Absolute paths of flags that the table does not have. */
   readonly besides: readonly { readonly by: string; readonly path: string }[]
   /** YAML files that its command lines name. */
@@ -100,9 +102,16 @@ function unitAt(
   const next = commandAtStart(unit, own, places)
   const all = [...running, ...(next ? [next] : [])]
 
+  const moves = new Map<string, string>()
   const placesBy = (command: CommandLine): Place[] =>
     unit.reads.flatMap((row) => {
       const [by, values] = command.named(row.by)
+      const isOfAnother = (other: Reads) =>
+        other.file !== row.file && command.named(other.by)[1].some((path) => values.includes(path))
+      if (row.mayMove && unit.reads.some(isOfAnother)) {
+        if (running.includes(command)) moves.set(by, row.usual)
+        return placesAt({ ...row, loads: 'now' }, row.usual, by)
+      }
       // The keys of all its files count; of any other flag the last value does.
       const paths = row.isOfKeys ? values : values.slice(-1)
       const reloads = row.mayReload && command.isSet(reloadFlag)
@@ -147,6 +156,7 @@ function unitAt(
     ...unit,
     files,
     unreached: [...unreached],
+    moves: [...moves].map(([by, to]) => ({ by, to })),
     besides: running.flatMap(({ flags }) =>
       flags.flatMap(([by, path]) =>
         isPlainPath(path) && !unit.reads.some((row) => row.by.includes(by)) ? [{ by, path }] : [],

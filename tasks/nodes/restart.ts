@@ -110,7 +110,7 @@ function readAsking(
   name?: string,
 ): Promise<('ours' | 'another' | 'nothing')[]> {
   const look = async (port: Port) => {
-    const shown = await readShown(on, node, port.port, name)
+    const shown = await readShown(on, node, port, name)
     if (shown === 'nothing') return shown
     return tryCertificate(on.run.auth, port.name)?.der.equals(shown) ? 'ours' : 'another'
   }

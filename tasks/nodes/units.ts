@@ -186,7 +186,7 @@ type Answers = Pick<UnitsFound, 'served' | 'selfMade' | 'unhealthy'>
 async function lookAtAnswers(run: Run, node: ClusterNode, units: readonly Unit[]): Promise<Answers> {
   const served = new Map<number, Shown>()
   const unhealthy = new Map<string, string>()
-  const shown = async ({ port }: Port) => served.set(port, await readShown({ run }, node, port))
+  const shown = async (port: Port) => served.set(port.port, await readShown({ run }, node, port))
   const healthOf = async ({ unit, serves }: Unit, health: Health) => {
     const seen = await readHealth({ run }, node, health)
     if (seen.why !== undefined) unhealthy.set(unit, seen.why)
@@ -217,12 +217,13 @@ async function refuseUnreached(
   if (served.size === 0 || isReached || units.some(({ unit, health }) => health && !unhealthy.has(unit))) return
   const [port] = (await lookAtMachine(run, node, [...served.keys()])).ports
   // It may listen only by now.
-  if (port === undefined || (await readShown({ run }, node, port)) !== 'nothing') return
+  const asked = units.flatMap(({ serves }) => serves).find((each) => each.port === port)
+  if (!asked || (await readShown({ run }, node, asked)) !== 'nothing') return
   const address = addressOf(node)
   throw new Failure('could not be looked at: what listens there shows no certificate through ssh', {
     node: node.name,
     code: 'not-looked-at',
-    remedy: `let sshd there through to ${address} (AllowTcpForwarding, PermitOpen in sshd_config); if it does, see what answers: openssl s_client -connect ${address}:${port}
+    remedy: `let sshd there through to ${address} (AllowTcpForwarding, PermitOpen in sshd_config); if it does, see what answers: openssl s_client -connect ${address}:${asked.port}
 then ${runAgain}`,
   })
 }

@@ -6,6 +6,7 @@ import { readEmbeddedCa } from '../../lib/kubernetes/kubeconfig.ts'
 import { type ComponentProcess, fileAt, type PlacesState, realPath } from '../../lib/node/state.ts'
 import { isIssuedBy, readCertificates } from '../../lib/pki/certificate.ts'
 import { ownCas } from '../../lib/pki/pair.ts'
+import { formatNames } from '../../lib/wording.ts'
 import type { Place } from '../layouts/layout.ts'
 import { identityFiles, nodeFiles } from '../tables/files.ts'
 import { unitsOf } from '../tables/places.ts'
@@ -40,6 +41,18 @@ export function unreachedOn(
     .map(({ id, group }) => `process ${id} in ${group} may be a component, and its command line is too long: stop it`)
   const known = own.flatMap(({ unit, unreached }) => unreached.map((what) => `${unit}: ${what}`))
   return [...known, ...copies, ...others, ...unread]
+}
+
+/** Of settings that name a file of another's: a sentence each, with the command that changes them, as root there. */
+export function movesOn({ name }: ClusterNode, { units }: Pick<UnitsFound, 'units'>): string[] {
+  return units.flatMap(({ unit, service, moves }) => {
+    if (moves.length === 0) return []
+    const edits = moves.map(({ by, to }) => `s#${by}[= ][^ ]*#${by}=${to}#`).join('; ')
+    const file = `"$(systemctl show -P FragmentPath ${service})"`
+    const command = `sed -i '${edits}' ${file} && systemctl daemon-reload && systemctl restart ${service}`
+    const settings = formatNames(moves.map(({ by }) => by))
+    return [`${name}: ${unit} has files of its own for ${settings}; name them, one node after the other: ${command}`]
+  })
 }
 
 /** A file of ours, or of an earlier time. */

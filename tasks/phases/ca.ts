@@ -3,7 +3,7 @@ import type { Change } from '../../lib/change.ts'
 import type { Cluster } from '../../lib/cluster/cluster.ts'
 import { Failure, refusal } from '../../lib/failure.ts'
 import { backUp } from '../../lib/files/auth-dir.ts'
-import { caName, crossName } from '../../lib/files/names.ts'
+import { caName, crossName, etcdCaName } from '../../lib/files/names.ts'
 import { publicMode, secretMode } from '../../lib/files/plain-file.ts'
 import { authTarget } from '../../lib/graph/auth-target.ts'
 import type { Run } from '../../lib/graph/run.ts'
@@ -26,51 +26,56 @@ import { layoutOf } from '../layouts/table.ts'
 import { fetchCommand, recoverCommand } from '../nodes/fetch-command.ts'
 import { caProfile, caRotationReasons, readCaState, replacedCas } from '../rotations/ca-state.ts'
 import { refusalDuring } from '../rotations/under-way.ts'
-import { certTable, wantedValues } from '../tables/certs.ts'
+import { type CertRow, certTable, issuedBy, wantedValues } from '../tables/certs.ts'
 import { unitsToRestart } from '../tables/places.ts'
 
 export function caTargets(cluster: Cluster): Target[] {
-  const files = layoutOf(cluster).files.pair(caName)
-  return certTable(cluster)
-    .filter(({ phase }) => phase === 'ca')
-    .map(({ id, phase, profile, purpose, irreplaceable }) =>
-      authTarget({
-        id,
-        phase,
-        needs: [],
-        makes: files,
-        wanted: wantedValues({ profile, validity: cluster.certificates.caValidity }),
-        purpose,
-        restarts: unitsToRestart(cluster, files),
-        where: 'auth',
-        irreplaceable: irreplaceable?.part,
-        check: (run, force) => check(run, profile, force),
-        build: (run, work) => build(run, profile, work),
-        foresee: (run, work) => foresee(run, profile, work),
-      }),
-    )
+  const rows = certTable(cluster).filter(({ phase }) => phase === 'ca')
+  const others = rows.flatMap(({ id, name }) => (name === caName ? [] : [id]))
+  return rows.map((row) => {
+    const { id, phase, profile, purpose, irreplaceable } = row
+    const files = layoutOf(cluster).files.pair(row.name)
+    return authTarget({
+      id,
+      phase,
+      needs: [],
+      // Whether there is a CA tells a cluster whose etcd shares it from a new one.
+      after: row.name === caName ? others : [],
+      makes: files,
+      wanted: wantedValues({ profile, validity: cluster.certificates.caValidity }),
+      purpose,
+      restarts: unitsToRestart(cluster, files),
+      where: 'auth',
+      irreplaceable: irreplaceable?.part,
+      check: (run, force) => check(run, row, force),
+      build: (run, work) => build(run, row, work),
+      foresee: (run, work) => foresee(run, row, work),
+    })
+  })
 }
 
-function check(run: Run, wanted: CertSpec, force?: Force): Look {
-  const state = readCaState(run)
-  if (state.stage === 'finishing') return { reasons: caRotationReasons(run, state) }
-  const pair = readCa(run)
-  const profile = caProfile(pair.certificate, wanted)
-  if (!isAbsent(pair)) refuseOtherCa(pair, profile, run, force)
-  if (!pair.certificate && !isBeingReplaced(pair, run)) refuseNewCa(run)
+function check(run: Run, row: CertRow, force?: Force): Look {
+  const { name } = row
+  if (name === caName) refuseSharedEtcd(run)
+  const state = readCaState(run, name)
+  if (state.stage === 'finishing') return { reasons: caRotationReasons(run, state, name) }
+  const pair = readCa(run, name)
+  const profile = caProfile(pair.certificate, row.profile)
+  if (!isAbsent(pair)) refuseOtherCa(pair, profile, run, row, force)
+  if (!pair.certificate && !isBeingReplaced(pair, run, row)) refuseNewCa(run, row)
   if (isAbsent(pair) && force === 'renew')
     throw new Failure(`${run.auth.path} has no CA to renew`, { remedy: `${run.command('ca')} makes one` })
-  if (pair.certificate && force !== 'renew') refuseNotAccepted(pair.certificate, run)
+  if (pair.certificate && force !== 'renew') refuseNotAccepted(pair.certificate, run, row)
   if (!pair.certificate || force === 'renew') return { reasons: pair.reasons }
-  refuseUntimely(pair.certificate, run)
-  const reasons = [...pair.reasons, ...caRotationReasons(run, state)]
+  refuseUntimely(pair.certificate, run, row)
+  const reasons = [...pair.reasons, ...caRotationReasons(run, state, name)]
   return { reasons, until: pair.certificate.notAfter }
 }
 
 /** A lost certificate is in the kubeconfigs, byte for byte: unless one embeds another, or it is not of the key. */
-function readCa({ auth }: Run): Pair & { readonly embedded?: Buffer } {
-  const pair = readPair(auth, caName)
-  if (!pair.key || auth.read(auth.files.certificate(caName))) return pair
+function readCa({ auth }: Run, name: string): Pair & { readonly embedded?: Buffer } {
+  const pair = readPair(auth, name)
+  if (name !== caName || !pair.key || auth.read(auth.files.certificate(name))) return pair
   const kubeconfigs = auth.names().filter((name) => auth.files.parse(name)?.kind === 'kubeconfig')
   const [embedded, ...others] = kubeconfigs.map((name) => readEmbeddedCa(String(auth.tryBytes(name))))
   const [certificate, next] = readCertificates(embedded ?? '')
@@ -82,110 +87,143 @@ function isAbsent({ reasons }: Pair): boolean {
   return reasons.filter(({ kind }) => kind === 'missing').length === 2
 }
 
-function foresee(run: Run, wanted: CertSpec, { force }: Work): Change {
+function foresee(run: Run, { name, profile }: CertRow, { force }: Work): Change {
   const { auth, now, cluster } = run
-  const { certificate, embedded } = readCa(run)
+  const { certificate, embedded } = readCa(run, name)
   const { notAfter } = validityPeriod(now, cluster.certificates.caValidity)
   const isRestored = !force && embedded !== undefined
   const expires = (isRestored && certificate?.notAfter) || notAfter
-  const isKeyKept = force !== 'replace' && auth.read(auth.files.key(caName)) !== undefined
-  const change = changeOfPair(auth, caName, { profile: wanted, expires, isKeyKept })
+  const isKeyKept = force !== 'replace' && auth.read(auth.files.key(name)) !== undefined
+  const change = changeOfPair(auth, name, { profile, expires, isKeyKept })
   return isRestored && change.kind === 'made' ? { ...change, isRestored } : change
 }
 
-async function build(run: Run, wanted: CertSpec, work: Work) {
-  const { stage } = readCaState(run)
-  if (stage === 'finishing') return (await import('../rotations/ca.ts')).finishCa(run)
+async function build(run: Run, row: CertRow, work: Work) {
+  const { name } = row
+  const { stage } = readCaState(run, name)
+  if (stage === 'finishing') return (await import('../rotations/ca.ts')).finishCa(run, name)
   if (stage === 'both') {
-    if (work.force === 'replace') throw refusalDuring('ca', 'a rotation of the CA is under way', run)
-    if (!work.force) return (await import('../rotations/ca.ts')).makeNextCa(run, wanted)
+    if (work.force === 'replace') throw refusalDuring(name, `a rotation of the ${labelOf(row)} is under way`, run)
+    if (!work.force) return (await import('../rotations/ca.ts')).makeNextCa(run, row)
   }
-  return makeCa(run, wanted, work)
+  return makeCa(run, row, work)
 }
 
-async function makeCa(run: Run, wanted: CertSpec, work: Work) {
+async function makeCa(run: Run, row: CertRow, work: Work) {
+  const { name, profile: wanted } = row
   const { force, tell } = work
   const { generatePrivateKey, issuerNameOf, privateKeyPem, selfSign } = await import('../../lib/pki/x509.ts')
   const { auth, now, cluster, command } = run
-  const [certificate, key] = auth.files.pair(caName)
-  const pair = readCa(run)
+  const [certificate, key] = auth.files.pair(name)
+  const cross = auth.files.certificate(crossName(name))
+  const pair = readCa(run, name)
   const profile = force === 'replace' ? wanted : caProfile(pair.certificate, wanted)
   const kept = force === 'replace' ? undefined : pair.key
   const period = validityPeriod(now, cluster.certificates.caValidity)
   const embedded = force ? undefined : pair.embedded
-  const change = foresee(run, wanted, work)
-  const old = force && backUp(auth, [certificate, key, auth.files.certificate(crossName)], now)
+  const change = foresee(run, row, work)
+  const old = force && backUp(auth, [certificate, key, cross], now)
   // It would lead to the CA that is being replaced.
-  if (!kept) auth.remove(auth.files.certificate(crossName))
+  if (!kept) auth.remove(cross)
   // The certificate must never be beside a key that does not match.
   if (!kept) auth.remove(certificate)
   if (!kept) tell({ doing: 'new key' })
   const privateKey = kept ?? (await generatePrivateKey(profile.key))
   if (!kept) auth.write(key, privateKeyPem(privateKey), secretMode, { durable: true })
-  const named = pair.certificate ?? replacedCas(run.auth).find((each) => isKeyOf(each, privateKey))
-  const name = kept && named && issuerNameOf(named)
-  const pem = embedded ?? selfSign({ profile, ...period, name }, privateKey)
+  const named = pair.certificate ?? replacedCas(run.auth, name).find((each) => isKeyOf(each, privateKey))
+  const encoded = kept && named && issuerNameOf(named)
+  const pem = embedded ?? selfSign({ profile, ...period, name: encoded }, privateKey)
   auth.write(certificate, pem, publicMode, { durable: true })
   if (!old) return { change }
   const warning =
     force === 'renew'
       ? `the old ${certificate} is in ${old}; now: ${command('bootstrap')}${cluster.install ? '' : ', which lists what to restart'}`
-      : `the old CA is in ${old}; now: ${command('bootstrap --replace-identity')}, then restart every component on every node`
+      : `the old ${labelOf(row)} is in ${old}; now: ${command('bootstrap --replace-identity')}, then restart every component on every node`
   return { change, warning }
 }
 
-const pairOf = ({ auth }: Run) => auth.files.pair(caName).join(' and ')
-const restore = (run: Run) =>
-  `restore ${pairOf(run)} from a backup or from a control node: ${fetchCommand(run, run.auth.files.pair(caName))}`
+const labelOf = ({ irreplaceable }: CertRow) => irreplaceable?.label ?? 'CA'
+const pairOf = ({ auth }: Pick<Run, 'auth'>, name: string) => auth.files.pair(name).join(' and ')
+const restore = (run: Run, name: string) =>
+  `restore ${pairOf(run, name)} from a backup or from a control node: ${fetchCommand(run, run.auth.files.pair(name))}`
 /** For missing files: a file that exists would be in the way. */
-const recoverMissing = (run: Run) =>
-  `restore ${pairOf(run)} from a backup or from a control node: ${recoverCommand(run)}`
-const startOver = ({ command }: Run) =>
-  `or give up this cluster identity, and have every certificate reissued: ${command('ca --force')}`
+const recoverMissing = (run: Run, name: string) =>
+  `restore ${pairOf(run, name)} from a backup or from a control node: ${recoverCommand(run)}`
+const startOver = ({ command }: Run, { id, irreplaceable }: CertRow) =>
+  `or give up ${irreplaceable?.loss}: ${command(`${id} --force`)}`
 const renew = ({ command }: Run) => `reissue the CA certificate over the same key: ${command('ca --renew')}`
 
+/** There is no way back: the members would no longer accept each other. */
+function refuseSharedEtcd({ auth, cluster }: Run): void {
+  const [ca, own] = [caName, etcdCaName].map((name) => tryCertificate(auth, name))
+  if (cluster.etcd.ca === 'own' || !ca || !own || own.publicKey.equals(ca.publicKey)) return
+  throw refusal(
+    `etcd has a CA of its own (${auth.files.certificate(etcdCaName)} in ${auth.path}), and cluster.yaml lets it share the cluster's`,
+    [
+      'set etcd: { ca: own } in cluster.yaml',
+      `or, if etcd was never given it, move ${pairOf({ auth }, etcdCaName)} away`,
+    ],
+  )
+}
+
 /** Components would not trust what this CA signs, or not all of it. */
-function refuseNotAccepted(ca: Certificate, run: Run): void {
-  const { auth } = run
-  if (ca.refusals.length > 0) throw refusal(`the CA in ${auth.path}: ${formatReasons(ca.refusals)}`, [renew(run)])
+function refuseNotAccepted(ca: Certificate, run: Run, row: CertRow): void {
+  const what = `the ${labelOf(row)} in ${run.auth.path}`
+  if (ca.refusals.length > 0) throw refusal(`${what}: ${formatReasons(ca.refusals)}`, [renew(run)])
   // RFC 5280, 4.2.1.10. Whether they permit the cluster's names is not evaluated.
   if (ca.extensions.some(({ id }) => id === oids.nameConstraints))
-    throw refusal(`the CA in ${auth.path} has name constraints, which harderway does not support`, [renew(run)])
+    throw refusal(`${what} has name constraints, which harderway does not support`, [renew(run)])
 }
 
 /**
  * A run that replaces the CA was killed between its files: what is here is still of one in backup/. Of a CA that was renewed the
  * certificate can be lost, too: it gets the same name again.
  */
-function isBeingReplaced({ key }: Pair, run: Run): boolean {
-  const { auth } = run
-  const issued = tryCertificate(auth, auth.files.names.api)
-  return key !== undefined && issued !== undefined && replacedCas(run.auth).some((ca) => isIssuedBy(issued, ca))
+function isBeingReplaced({ key }: Pair, { auth, cluster }: Run, { name }: CertRow): boolean {
+  const [first] = issuedBy(cluster, name)
+  const issued = first && tryCertificate(auth, first.name)
+  return key !== undefined && issued !== undefined && replacedCas(auth, name).some((ca) => isIssuedBy(issued, ca))
 }
 
 /** With a new CA, or another name of it, whatever the previous one issued would stop working. */
-function refuseNewCa(run: Run): void {
-  const { auth } = run
-  const missing = auth.files.pair(caName).filter((name) => !auth.read(name))
-  const made = auth.names().filter((name) => ['certificate', 'kubeconfig'].includes(auth.files.parse(name)?.kind ?? ''))
+function refuseNewCa(run: Run, row: CertRow): void {
+  const { auth, cluster, command } = run
+  const { name } = row
+  const missing = auth.files.pair(name).filter((file) => !auth.read(file))
+  const own = issuedBy(cluster, name).map((each) => each.name)
+  const others = certTable(cluster).flatMap((each) => (own.includes(each.name) ? [] : [each.name]))
+  // A former node's is the cluster's.
+  const isIssued = (its: string) => (name === caName ? !others.includes(its) : own.includes(its))
+  const made = auth.names().filter((file) => {
+    const { kind, name: its = '' } = auth.files.parse(file) ?? {}
+    return (kind === 'certificate' || kind === 'kubeconfig') && isIssued(its)
+  })
   if (made.length > 0)
     throw refusal(`${auth.path} has no ${missing.join(' and ')}, but ${formatNames(made)}, issued by a previous CA`, [
-      recoverMissing(run),
-      startOver(run),
+      recoverMissing(run, name),
+      startOver(run, row),
+    ])
+  if (name !== caName && auth.read(auth.files.certificate(caName)))
+    throw refusal(`etcd shares the CA in ${auth.path}, and cluster.yaml gives it one of its own`, [
+      `lead it there while it runs: ${command(`rotate ${name}`)}`,
+      `if it does not run yet, make that CA: ${command(`${row.id} --force`)}`,
+      'or set etcd: { ca: shared } in cluster.yaml',
     ])
 }
 
 /** A missing certificate is left to refuseNewCa. */
-function refuseOtherCa(pair: Pair, profile: CertSpec, run: Run, force?: Force): void {
+function refuseOtherCa(pair: Pair, profile: CertSpec, run: Run, row: CertRow, force?: Force): void {
   const { auth } = run
+  const { name } = row
+  const what = `the ${labelOf(row)} in ${auth.path}`
   const broken = pair.reasons.filter(
     (reason) =>
-      reason.kind !== 'wrong-mode' && !(reason.kind === 'missing' && reason.path === auth.files.certificate(caName)),
+      reason.kind !== 'wrong-mode' && !(reason.kind === 'missing' && reason.path === auth.files.certificate(name)),
   )
   if (broken.length > 0)
-    throw refusal(`the CA in ${auth.path}: ${formatReasons(broken)}`, [
-      broken.every(({ kind }) => kind === 'missing') ? recoverMissing(run) : restore(run),
-      startOver(run),
+    throw refusal(`${what}: ${formatReasons(broken)}`, [
+      broken.every(({ kind }) => kind === 'missing') ? recoverMissing(run, name) : restore(run, name),
+      startOver(run, row),
     ])
   const differences = pair.certificate
     ? compareWithProfile(pair.certificate, profile)
@@ -195,21 +233,19 @@ function refuseOtherCa(pair: Pair, profile: CertSpec, run: Run, force?: Force): 
   // Its usages are not part of the identity.
   const isRenewable = differences.every(({ kind }) => kind === 'usages-changed')
   if (differences.length === 0 || (isRenewable && force === 'renew')) return
-  if (isRenewable) throw refusal(`the CA in ${auth.path}: ${formatReasons(differences)}`, [renew(run)])
+  if (isRenewable) throw refusal(`${what}: ${formatReasons(differences)}`, [renew(run)])
   const keep = 'change cluster.yaml to match the CA'
-  throw refusal(`the CA in ${auth.path} differs from cluster.yaml: ${formatReasons(differences)}`, [
-    keep,
-    startOver(run),
-  ])
+  throw refusal(`${what} differs from cluster.yaml: ${formatReasons(differences)}`, [keep, startOver(run, row)])
 }
 
 /** Nobody would accept what it issues. */
-function refuseUntimely({ notBefore, notAfter }: Certificate, run: Run): void {
+function refuseUntimely({ notBefore, notAfter }: Certificate, run: Run, row: CertRow): void {
   const { now, auth } = run
-  if (notAfter <= now) throw refusal(`the CA in ${auth.path} expired on ${formatDate(notAfter)}`, [renew(run)])
+  const what = `the ${labelOf(row)} in ${auth.path}`
+  if (notAfter <= now) throw refusal(`${what} expired on ${formatDate(notAfter)}`, [renew(run)])
   if (notBefore > now)
-    throw refusal(
-      `the CA in ${auth.path} is not valid before ${notBefore.toISOString()}, and here it is ${now.toISOString()}`,
-      ["correct this machine's clock", `or, if the clock is right, ${renew(run)}`],
-    )
+    throw refusal(`${what} is not valid before ${notBefore.toISOString()}, and here it is ${now.toISOString()}`, [
+      "correct this machine's clock",
+      `or, if the clock is right, ${renew(run)}`,
+    ])
 }

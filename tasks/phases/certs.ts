@@ -65,7 +65,7 @@ function issuerOf(cluster: Cluster, { issuer }: CertRow): string {
 
 /** The name of what signs it, and what follows it in its file. */
 function signerOf({ auth, now }: Run, { issuer }: CertRow): Pick<CaState, 'issuer' | 'chain'> {
-  return issuer === undefined ? signingCa(auth, now) : { issuer, chain: undefined }
+  return signingCa(auth, now, issuer)
 }
 
 function check(run: Run, row: CertRow): Look {
@@ -77,7 +77,7 @@ function check(run: Run, row: CertRow): Look {
   const { renewBefore } = cluster.certificates
   const verdict = checkPair(pair, { profile, issuer, chain: signer.chain, now, renewBefore })
   if (row.phase === 'cluster-cert') refuseLostNames(run, row, verdict.reasons)
-  return { ...verdict, warning, staysFresh: isSignedByLostCa(auth, pair) }
+  return { ...verdict, warning, staysFresh: isSignedByLostCa(auth, pair, row.issuer) }
 }
 
 /**

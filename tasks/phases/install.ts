@@ -12,7 +12,7 @@ import { splitMarks } from '../nodes/folder.ts'
 import { guard, type Other } from '../nodes/guards.ts'
 import { installOf } from '../nodes/look.ts'
 import { checkUnitsOf, lookAtUnits, type UnitCheck, type UnitsFound } from '../nodes/units.ts'
-import { unreachedOn } from '../nodes/unreached.ts'
+import { movesOn, unreachedOn } from '../nodes/unreached.ts'
 import type { DeployFound } from './deploy.ts'
 
 /** With what would be overwritten. */
@@ -79,7 +79,12 @@ function checkInstalled(run: Run, node: ClusterNode, found: UnitsFound): Look {
   const names = formatNames(installed.map(({ unit }) => unit.unit))
   const reloading = installed.filter(({ reloadsBy }) => reloadsBy !== undefined)
   const rotating = installed.flatMap(({ unit, keepsOwnClient }) => (keepsOwnClient ? [unit.unit] : []))
-  const warning = warningOf(node, installed, { unreached: unreachedOn(run, node, found), rotating, marks, undrain })
+  const warning = warningOf(node, installed, {
+    unreached: [...unreachedOn(run, node, found), ...movesOn(node, found)],
+    rotating,
+    marks,
+    undrain,
+  })
   return {
     reasons,
     ...(found.selfMade && { until: found.selfMade.notAfter, renewsFrom: renewsFrom(run, found.selfMade) }),

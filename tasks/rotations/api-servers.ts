@@ -15,7 +15,7 @@ import { type Asking, isApiServer, isStore, withApi } from '../nodes/component.t
 import { reloadTime, repeat } from '../nodes/look.ts'
 import { foreignMembers, readMembers } from '../nodes/quorum.ts'
 import { lookAtUnits } from '../nodes/units.ts'
-import { unreachedOn } from '../nodes/unreached.ts'
+import { movesOn, unreachedOn } from '../nodes/unreached.ts'
 import { nodeUnits } from '../tables/places.ts'
 import { apiServers } from './components.ts'
 import type { Rotating, Rotation } from './rotation.ts'
@@ -25,6 +25,11 @@ export interface Survey {
   readonly unreached: readonly string[]
   /** Why it is not known which API servers there are. */
   readonly unknown: readonly string[]
+}
+
+export interface StageSurvey extends Survey {
+  /** What only the user can change on the nodes; a sentence each. */
+  readonly toChange: readonly string[]
 }
 
 /** Milliseconds after its last renewal in which an API server counts as running; it renews every 10 s. */
@@ -54,17 +59,19 @@ export interface Control {
 }
 
 /** For the next stage of the rotation. Throws a Failure if a component that runs does not answer. */
-export async function surveyStage(rotating: Rotating, rotation: Rotation): Promise<Survey> {
+export async function surveyStage(rotating: Rotating, rotation: Rotation): Promise<StageSurvey> {
   const { run } = rotating
   const { unreached, unknown } = await surveyApiServers(rotating)
-  const changes = (file: string) => rotation.stages.some((stage) => stage.changes(file, run.auth.files))
+  const changes = (file: string) => rotation.stages.some((stage) => stage.changes(file, run.cluster))
   const limit = pLimit(run.cluster.ssh.concurrency)
   const look = async (node: ClusterNode) => {
     const found = await lookAtUnits(run, node).finally(() => run.disconnect(node))
-    return unreachedOn(run, node, found, changes).map((what) => `${node.name}: ${what}`)
+    const others = unreachedOn(run, node, found, changes).map((what) => `${node.name}: ${what}`)
+    return { others, toChange: movesOn(node, found) }
   }
-  const others = await Promise.all(run.cluster.nodes.map((node) => limit(look, node)))
-  return { unreached: [...unreached, ...others.flat(), ...((await rotation.unreached?.(rotating)) ?? [])], unknown }
+  const looks = await Promise.all(run.cluster.nodes.map((node) => limit(look, node)))
+  const others = [...looks.flatMap(({ others }) => others), ...((await rotation.unreached?.(rotating)) ?? [])]
+  return { unreached: [...unreached, ...others], unknown, toChange: looks.flatMap(({ toChange }) => toChange) }
 }
 
 /** Whichever files they read. */

@@ -1,5 +1,5 @@
 /**
- * What the CA's files in auth/ mean: how far its rotation has come, who signs, and whom kubeconfigs trust. Every run reads
+ * What a CA's files in auth/ mean: how far its rotation has come, who signs, and whom kubeconfigs trust. Every run reads
  * this; the stages are in ca.ts.
  */
 import { createPublicKey } from 'node:crypto'
@@ -15,20 +15,18 @@ import { isKeyOf } from '../../lib/pki/private-key.ts'
 import type { Reason } from '../../lib/reason.ts'
 import type { Unclear } from './rotation.ts'
 
-export const caNext = nextName(caName)
-
-export function caFiles({ certificate, key }: FileNames) {
+export function caFiles({ certificate, key }: FileNames, name: string) {
   return {
-    present: certificate(caName),
-    next: certificate(caNext),
-    nextKey: key(caNext),
-    cross: certificate(crossName),
+    present: certificate(name),
+    next: certificate(nextName(name)),
+    nextKey: key(nextName(name)),
+    cross: certificate(crossName(name)),
   }
 }
 
 /** In the order in which they are made. */
-export function caRotationFiles(files: FileNames): string[] {
-  const { nextKey, next, cross } = caFiles(files)
+export function caRotationFiles(files: FileNames, name: string): string[] {
+  const { nextKey, next, cross } = caFiles(files, name)
   return [nextKey, next, cross]
 }
 
@@ -46,7 +44,7 @@ export interface CaState {
   readonly trusted: readonly string[]
 }
 
-const oneCa = { issuer: caName, trusted: [caName] } as const
+const settledBy = (name: string) => ({ issuer: name, trusted: [name] })
 const unclear = (file: string, why: string): Unclear => ({ stage: 'unclear', file, why: `${file} ${why}` })
 
 /** By its key. */
@@ -57,8 +55,8 @@ function isSame(one: Certificate, other: Certificate): boolean {
 const certificateIn = once(readCertificate)
 
 /** `now`: an expired chain is left out. A condition may rely on what those before it have ruled out. */
-export function caState(auth: AuthFiles, now: Date): CaState | Unclear {
-  const files = caFiles(auth.files)
+export function caState(auth: AuthFiles, now: Date, name: string = caName): CaState | Unclear {
+  const files = caFiles(auth.files, name)
   const isThere = (file: string) => auth.tryBytes(file) !== undefined
   const parse = <T>(file: string, parser: (bytes: Buffer) => T | undefined) => {
     const bytes = auth.tryBytes(file)
@@ -75,40 +73,41 @@ export function caState(auth: AuthFiles, now: Date): CaState | Unclear {
   if (!cross && !nextKey && isThere(files.cross)) return unclear(files.cross, 'is not a valid certificate')
   if (next && nextKey && !isKeyOf(next, nextKey)) return unclear(files.next, `is not of the key in ${files.nextKey}`)
   const nextPublic = nextKey ? createPublicKey(nextKey) : next?.publicKey
-  if (present && nextPublic?.equals(present.publicKey)) return { stage: 'finishing', ...oneCa, chain: chainOf(present) }
+  if (present && nextPublic?.equals(present.publicKey))
+    return { stage: 'finishing', ...settledBy(name), chain: chainOf(present) }
   if (next && !nextKey) return unclear(files.nextKey, `is missing, and ${files.next} is there`)
   if (next && present?.subject.equals(next.subject)) return unclear(files.next, `has the subject of ${files.present}`)
-  if (nextKey) return { stage: 'both', issuer: caNext, trusted: [caNext, caName], chain: chainOf(next) }
+  if (nextKey) return { stage: 'both', issuer: nextName(name), trusted: [nextName(name), name], chain: chainOf(next) }
   if (cross && present && !isSame(cross, present)) return unclear(files.cross, `is not of the key of ${files.present}`)
-  return { stage: 'settled', ...oneCa, chain: chainOf(present) }
+  return { stage: 'settled', ...settledBy(name), chain: chainOf(present) }
 }
 
 /** Throws a refusal if the files do not fit together. */
-export function readCaState({ auth, now, command }: Run): CaState {
-  const state = caState(auth, now)
+export function readCaState({ auth, now, command }: Run, name: string = caName): CaState {
+  const state = caState(auth, now, name)
   if (state.stage !== 'unclear') return state
   throw refusal(`${auth.path}: ${state.why}`, [
     `restore ${state.file} from a backup of this folder: ${command('recover --from DIR')}`,
-    `or go back to before the rotation: ${command('rotate ca --undo')}`,
+    `or go back to before the rotation: ${command(`rotate ${name} --undo`)}`,
   ])
 }
 
 /** For leaves and kubeconfigs. Files that do not fit together count as no rotation: the CA's own target reports them. */
-export function signingCa(auth: AuthDir, now: Date): CaState {
-  const state = caState(auth, now)
-  return state.stage === 'unclear' ? { stage: 'settled', ...oneCa, chain: undefined } : state
+export function signingCa(auth: AuthDir, now: Date, name: string = caName): CaState {
+  const state = caState(auth, now, name)
+  return state.stage === 'unclear' ? { stage: 'settled', ...settledBy(name), chain: undefined } : state
 }
 
 /** What the CA's target still has to make or remove at its stage. */
-export function caRotationReasons({ auth, now }: Run, { stage }: CaState): Reason[] {
+export function caRotationReasons({ auth, now }: Run, { stage }: CaState, name: string): Reason[] {
   if (stage === 'settled') return []
   if (stage === 'finishing') {
-    const { next, nextKey } = caFiles(auth.files)
+    const { next, nextKey } = caFiles(auth.files, name)
     const left = [nextKey, next].filter((file) => auth.read(file))
     return [{ kind: 'rotation', what: `the next CA takes the place of the present one: ${left.join(', ')}` }]
   }
-  const { certificate: next, reasons } = readPair(auth, caNext)
-  const [present, cross] = [tryCertificate(auth, caName), tryCertificate(auth, crossName)]
+  const { certificate: next, reasons } = readPair(auth, nextName(name))
+  const [present, cross] = [tryCertificate(auth, name), tryCertificate(auth, crossName(name))]
   const isCross =
     next &&
     present &&
@@ -120,20 +119,20 @@ export function caRotationReasons({ auth, now }: Run, { stage }: CaState): Reaso
     ...reasons,
     // A clock that was wrong made it.
     ...(next && next.notBefore > now ? [{ kind: 'not-yet-valid', notBefore: next.notBefore } as const] : []),
-    ...(isCross && cross.notAfter > now ? [] : [{ kind: 'missing', path: caFiles(auth.files).cross } as const]),
+    ...(isCross && cross.notAfter > now ? [] : [{ kind: 'missing', path: caFiles(auth.files, name).cross } as const]),
   ]
 }
 
 /** The CAs in auth/backup, the latest first. */
-export function replacedCas(auth: AuthDir): Certificate[] {
-  return backups(auth, caFiles(auth.files).present).flatMap((pem) => readCertificate(pem) ?? [])
+export function replacedCas(auth: AuthDir, name: string): Certificate[] {
+  return backups(auth, caFiles(auth.files, name).present).flatMap((pem) => readCertificate(pem) ?? [])
 }
 
 /** The wanted profile; a CA that a rotation has made keeps the number in its name. */
 export function caProfile(certificate: Certificate | undefined, wanted: CertSpec): CertSpec {
-  const name = certificate && commonNameOf(certificate)
-  const isOurs = name !== undefined && isCaCommonName(name, wanted.subject.CN)
-  return isOurs ? { ...wanted, subject: { ...wanted.subject, CN: name } } : wanted
+  const CN = (certificate && commonNameOf(certificate)) ?? ''
+  const its = [wanted.subject, ...(wanted.tolerated ?? [])].find((subject) => isCaCommonName(CN, subject.CN))
+  return its ? { ...wanted, subject: { ...its, CN } } : wanted
 }
 
 /** Undefined if it has none. */
@@ -142,7 +141,8 @@ export function commonNameOf({ attributes }: Certificate): string | undefined {
 }
 
 /** `Kubernetes 2` after `Kubernetes`: OpenSSL takes two CAs of one name for one. */
-export function nextCaCommonName(present: string): string {
+export function nextCaCommonName(present: string, wanted: string): string {
+  if (!isCaCommonName(present, wanted)) return wanted
   const [, base = present, number = '1'] = /^(.*?)(?: (\d{1,6}))?$/.exec(present) ?? []
   return `${base} ${Number(number) + 1}`
 }

@@ -8,9 +8,9 @@ import { setTimeout as delay } from 'node:timers/promises'
 import * as v from 'valibot'
 import type { Change } from '../../lib/change.ts'
 import type { ClusterNode } from '../../lib/cluster/cluster.ts'
-import { Failure, refusal, runAgain } from '../../lib/failure.ts'
+import { Failure, refusal, runAgain, usageFailure } from '../../lib/failure.ts'
 import { backUp, backups } from '../../lib/files/auth-dir.ts'
-import { caName, crossName, kubeconfigFile } from '../../lib/files/names.ts'
+import { caName, type caNames, crossName, etcdCaName, kubeconfigFile, nextName } from '../../lib/files/names.ts'
 import { publicMode, secretMode } from '../../lib/files/plain-file.ts'
 import type { Run } from '../../lib/graph/run.ts'
 import type { Work } from '../../lib/graph/target.ts'
@@ -26,45 +26,42 @@ import { blocksIn, certificatePem } from '../../lib/pki/pem.ts'
 import { readPrivateKey } from '../../lib/pki/private-key.ts'
 import { generatePrivateKey, issueCertificate, issuerNameOf, privateKeyPem, selfSign } from '../../lib/pki/x509.ts'
 import { formatDate, formatNames } from '../../lib/wording.ts'
+import { layoutOf } from '../layouts/table.ts'
 import { type Asking, isApiServer, withApi } from '../nodes/component.ts'
 import { reloadTime, repeat } from '../nodes/look.ts'
 import { checkUnitsOf, lookAtUnits } from '../nodes/units.ts'
-import { certTable } from '../tables/certs.ts'
-import {
-  caFiles,
-  caNext,
-  caRotationFiles,
-  commonNameOf,
-  nextCaCommonName,
-  readCaState,
-  replacedCas,
-} from './ca-state.ts'
+import { anyones, type CertRow, certTable, issuedBy } from '../tables/certs.ts'
+import { caFiles, caRotationFiles, commonNameOf, nextCaCommonName, readCaState, replacedCas } from './ca-state.ts'
 import { type Askable, askable, askHealth, isAccepted } from './components.ts'
-import type { Rotating, Rotation, Stage } from './rotation.ts'
+import { type Rotating, type Rotation, type Stage, snapshotReminder } from './rotation.ts'
+
+type CaName = (typeof caNames)[number]
 
 /** Seconds from one line to the next while a stage waits. */
 const countdown = 5
 /** Milliseconds: the certificates that are made to be refused are valid that long before now and after. */
 const day = 86_400_000
 
-const both: Stage = {
+const bothOf = (name: CaName): Stage => ({
   name: 'both',
   title: 'the next CA signs, and the present one is trusted as well',
-  changes: (file, { parse, names }) => {
-    const { kind, name = '' } = parse(file) ?? {}
-    return kind === 'kubeconfig' || (kind === 'certificate' && ![caName, names.tokens].includes(name))
+  changes: (file, cluster) => {
+    const { kind, name: its } = layoutOf(cluster).files.parse(file) ?? {}
+    if (kind === 'kubeconfig') return name === caName
+    const row = kind === 'certificate' ? certTable(cluster).find((each) => each.name === its) : undefined
+    return row !== undefined && row.phase !== 'ca' && !row.irreplaceable && (row.issuer ?? caName) === name
   },
   proof:
     'once every client has read its files again (up to 5 min 30 s): one that trusts only the present CA, and one that trusts only the next CA, connect to each server',
   async begin({ run: { auth, cluster, now, command }, isForced }) {
-    const { present, cross: crossFile, nextKey } = caFiles(auth.files)
-    const { certificate } = readPair(auth, caName)
+    const { present, cross: crossFile, nextKey } = caFiles(auth.files, name)
+    const { certificate } = readPair(auth, name)
     if (certificate && !maySignCas(certificate))
       throw refusal(`${present} in ${auth.path} may not sign another CA (pathlen:0)`, [
         `renew it without that limit first: ${command('ca --renew')}, then ${command('bootstrap')}`,
       ])
-    const cross = tryCertificate(auth, crossName)
-    if (cross && cross.notAfter > now && !isForced)
+    const cross = tryCertificate(auth, crossName(name))
+    if (name === caName && cross && cross.notAfter > now && !isForced)
       throw refusal(
         `pods that have read the ca.crt of the previous CA keep working with ${crossFile}, until ${formatDate(cross.notAfter)}: a second rotation ends that`,
         [`restart those pods, then: ${command('rotate ca --force')}`],
@@ -77,12 +74,12 @@ const both: Stage = {
   async prove(rotating, node, tell) {
     const { run } = rotating
     await untilPolled(rotating, node, tell)
-    const units = await askable(rotating, node)
+    const units = (await askable(rotating, node)).filter(asksFor(name))
     for (const unit of units)
-      for (const name of [caName, caNext]) {
-        const as = ownCredentials(run, unit)
+      for (const trusted of [name, nextName(name)]) {
+        const as = ownCredentials(run, unit.health.as)
         const reply = await askHealth(rotating, node, unit, {
-          ca: run.auth.bytes(run.auth.files.certificate(name)),
+          ca: run.auth.bytes(run.auth.files.certificate(trusted)),
           as,
         })
         if (!isAccepted(reply))
@@ -91,50 +88,67 @@ const both: Stage = {
     return units.map(({ unit }) => unit)
   },
   async undo({ run: { auth, now } }) {
-    const { next, nextKey, cross } = caFiles(auth.files)
-    backUp(auth, caRotationFiles(auth.files), now)
+    const { next, nextKey, cross } = caFiles(auth.files, name)
+    backUp(auth, caRotationFiles(auth.files, name), now)
     // The key goes last: until then the stage stays the same.
     auth.remove(next)
     auth.remove(cross)
     auth.remove(nextKey)
   },
-}
+})
 
-const finished: Stage = {
+const finishedOf = (name: CaName): Stage => ({
   name: 'finishing',
   title: 'the next CA replaces the old one, which is no longer trusted',
-  changes: (file, { parse, certificate, names }) => {
-    const { kind, name } = parse(file) ?? {}
-    return kind === 'kubeconfig' || name === caName || file === certificate(names.tokens)
+  changes: (file, cluster) => {
+    const { parse, certificate, names } = layoutOf(cluster).files
+    const { kind, name: its } = parse(file) ?? {}
+    if (its === name) return true
+    return name === caName && (kind === 'kubeconfig' || file === certificate(names.tokens))
   },
   proof:
     'once every client has read its files again (up to 5 min 30 s): each server that asks for a certificate refuses one of the old CA that is made for this test',
   isLast: true,
   async heldBy(rotating) {
+    if (name !== caName) return []
     const { run } = rotating
     const nodes = run.cluster.nodes.filter(({ role }) => role !== 'gateway')
     return (await Promise.all(nodes.map((node) => ownClients(rotating, node)))).flat()
   },
   async begin({ run: { auth, now } }) {
-    const { present, next } = caFiles(auth.files)
-    backUp(auth, auth.files.pair(caName), now)
+    const { present, next } = caFiles(auth.files, name)
+    backUp(auth, auth.files.pair(name), now)
     auth.write(present, auth.bytes(next), publicMode, { durable: true })
   },
   async prove(rotating, node, tell) {
     await untilPolled(rotating, node, tell)
-    const previous = await signByPreviousCa(rotating)
+    const previous = await signByPreviousCa(rotating, name)
     if (!previous) return []
-    const units = await askable(rotating, node)
+    const units = (await askable(rotating, node)).filter(asksFor(name))
     for (const unit of units)
-      if (!(await untilRefused(rotating, node, unit, previous.as(unit.health.as))))
-        throw new Failure(`${unit.unit} still accepts certificates of the old CA`, {
-          node: node.name,
-          remedy: `see which CA it trusts: systemctl cat ${unit.service}`,
-        })
+      for (const as of [previous.as(unit.health.as), ...strangersTo(rotating.run, name)])
+        if (!(await untilRefused(rotating, node, unit, { as, ca: name })))
+          throw new Failure(`${unit.unit} still accepts certificates of the old CA`, {
+            node: node.name,
+            remedy: `see which CA it trusts: systemctl cat ${unit.service}`,
+          })
     if (units.some(isApiServer)) await forgetPreviousCa(rotating, node, previous.ca)
     return units.map(({ unit }) => unit)
   },
+})
+
+/** Credentials of the cluster's other CA: etcd has no other guard than the CA that it asks for. */
+function strangersTo(run: Run, ca: string): Credentials[] {
+  if (ca === caName) return []
+  const { admin, api } = run.auth.files.names
+  const names = [admin, api, ...anyones(run.cluster).flatMap(({ name }) => name)]
+  return names.map((each) => ownCredentials(run, each))
 }
+
+const asksFor =
+  (name: CaName) =>
+  ({ health: { ca = caName } }: Askable): boolean =>
+    ca === name
 
 /** Who has not read the new files yet knows only the old CA: the next stage would cut it off. */
 async function untilPolled({ run, signal }: Rotating, node: ClusterNode, tell: Work['tell']): Promise<void> {
@@ -161,12 +175,16 @@ async function ownClients({ run }: Rotating, node: ClusterNode): Promise<string[
   )
 }
 
+const rotationOf = (name: CaName) => ({
+  name,
+  stages: [bothOf(name), finishedOf(name)],
+  undoesUnclear: true as const,
+  stageOf: (run: Run) => readCaState(run, name).stage,
+})
+
 export const caRotation: Rotation = {
-  name: 'ca',
+  ...rotationOf(caName),
   what: 'the CA',
-  stages: [both, finished],
-  undoesUnclear: true,
-  stageOf: (run) => readCaState(run).stage,
   unseen: ({ users, install }) => [
     ...(install === false ? [] : [...install.units].filter(([, unit]) => unit === false)).map(
       ([unit]) =>
@@ -181,35 +199,67 @@ export const caRotation: Rotation = {
   ],
 }
 
+export const etcdCaRotation: Rotation = {
+  ...rotationOf(etcdCaName),
+  what: 'the CA of etcd',
+  reminder: snapshotReminder,
+  refuse({ cluster, command }) {
+    const { without } = layoutOf(cluster)
+    const why = without.get('etcd.ca')
+    if (why !== undefined) throw usageFailure(`layout ${cluster.layout} has no CA of etcd: ${why}`)
+    if (cluster.etcd.ca === 'shared')
+      throw usageFailure(
+        'etcd shares the CA of the cluster, and cluster.yaml leaves it so',
+        `to give it one of its own, set etcd: { ca: own } there; then: ${command(`rotate ${etcdCaName}`)}`,
+      )
+  },
+  // etcd has the CA of the cluster until the last stage; under a name of its own nothing changes for it.
+  prepare({ auth, cluster }) {
+    const [[certificate, key], ca] = [auth.files.pair(etcdCaName), auth.files.pair(caName)]
+    const isMade = [certificate, ...issuedBy(cluster, etcdCaName).map((row) => auth.files.certificate(row.name))].some(
+      (file) => auth.read(file),
+    )
+    if (isMade || !auth.read(auth.files.certificate(auth.files.names.api))) return
+    auth.write(key, auth.bytes(ca[1]), secretMode, { durable: true })
+    auth.write(certificate, auth.bytes(ca[0]), publicMode, { durable: true })
+  },
+  unseen: () => [
+    'what else reads etcd, such as a job that takes snapshots or a monitoring system: any other certificate is refused from then on',
+  ],
+}
+
 /** While both CAs are in use, from the next CA's key. What is there already stays. */
-export async function makeNextCa({ auth, now, cluster }: Run, wanted: CertSpec): Promise<{ change: Change }> {
-  const { next: nextFile, cross: crossFile } = caFiles(auth.files)
-  const { certificate: present } = readPair(auth, caName)
-  const { key, certificate: there } = readPair(auth, caNext)
+export async function makeNextCa(
+  { auth, now, cluster }: Run,
+  { name, profile: { subject, ...wanted } }: Pick<CertRow, 'name' | 'profile'>,
+): Promise<{ change: Change }> {
+  const { next: nextFile, cross: crossFile } = caFiles(auth.files, name)
+  const { certificate: present } = readPair(auth, name)
+  const { key, certificate: there } = readPair(auth, nextName(name))
   if (!key || !present) throw unreadable(auth)
-  const profile = { ...wanted, subject: { ...wanted.subject, CN: nextCaCommonName(commonNameOf(present) ?? '') } }
+  const profile = { ...wanted, subject: { ...subject, CN: nextCaCommonName(commonNameOf(present) ?? '', subject.CN) } }
   const periodUntil = (end?: Date) => validityPeriod(now, cluster.certificates.caValidity, end)
   if (!there || there.notBefore > now)
     auth.write(nextFile, selfSign({ profile, ...periodUntil() }, key), publicMode, { durable: true })
-  const next = tryCertificate(auth, caNext)
+  const next = tryCertificate(auth, nextName(name))
   if (!next) throw unreadable(auth)
   const end = new Date(Math.min(next.notAfter.getTime(), present.notAfter.getTime()))
   const request = { profile, publicKey: createPublicKey(key), ...periodUntil(end), name: issuerNameOf(next) }
-  auth.write(crossFile, issueCertificate(request, readIssuer(auth)), publicMode, { durable: true })
+  auth.write(crossFile, issueCertificate(request, readIssuer(auth, name)), publicMode, { durable: true })
   const is = { key: cluster.certificates.key, expires: next.notAfter, names: 0 }
   return { change: { kind: 'made', files: [nextFile, crossFile], isNew: there === undefined, is } }
 }
 
 /** The next CA's certificate has replaced the present one, which is in backup/: the key follows. */
-export function finishCa({ auth }: Run): { change: Change } {
-  const { certificate } = readPair(auth, caName)
-  const { key } = readPair(auth, caNext)
+export function finishCa({ auth }: Run, name: string): { change: Change } {
+  const { certificate } = readPair(auth, name)
+  const { key } = readPair(auth, nextName(name))
   if (key && certificate?.publicKey.equals(createPublicKey(key)))
-    auth.write(auth.files.key(caName), privateKeyPem(key), secretMode, { durable: true })
-  const { next, nextKey } = caFiles(auth.files)
+    auth.write(auth.files.key(name), privateKeyPem(key), secretMode, { durable: true })
+  const { next, nextKey } = caFiles(auth.files, name)
   auth.remove(next)
   auth.remove(nextKey)
-  return { change: { kind: 'made', files: auth.files.pair(caName), isNew: false } }
+  return { change: { kind: 'made', files: auth.files.pair(name), isNew: false } }
 }
 
 function unreadable(auth: Run['auth']): Failure {
@@ -230,21 +280,21 @@ interface PreviousCa {
 }
 
 /** Undefined if there was no CA before ours, or its key is gone. */
-async function signByPreviousCa({ run }: Rotating): Promise<PreviousCa | undefined> {
+async function signByPreviousCa({ run }: Rotating, name: CaName): Promise<PreviousCa | undefined> {
   const { auth, cluster, now } = run
-  const keys = backups(auth, auth.files.key(caName)).flatMap((pem) => readPrivateKey(pem) ?? [])
-  const privateKey = keys.find((key) => isPreviousCa(createPublicKey(key), auth))
-  const cross = tryCertificate(auth, crossName)
-  const ca = cross && replacedCas(auth).find((each) => isIssuedBy(cross, each))
+  const keys = backups(auth, auth.files.key(name)).flatMap((pem) => readPrivateKey(pem) ?? [])
+  const privateKey = keys.find((key) => isPreviousCa(createPublicKey(key), auth, name))
+  const cross = tryCertificate(auth, crossName(name))
+  const ca = cross && replacedCas(auth, name).find((each) => isIssuedBy(cross, each))
   if (cross && cross.notAfter > now && !(privateKey && ca))
     throw new Failure(`the previous CA is not in ${auth.path}/backup: that it is no longer trusted is not proven`, {
-      remedy: `restore its ${formatNames(auth.files.pair(caName))} there from a backup, then ${runAgain}`,
+      remedy: `restore its ${formatNames(auth.files.pair(name))} there from a backup, then ${runAgain}`,
     })
   if (!privateKey || !ca) return undefined
   const key = await generatePrivateKey('ecdsa-p256')
-  const as = (name: string) => {
-    const row = certTable(cluster).find((each) => each.name === name)
-    if (!row) throw new Error(`the table has no ${name}`)
+  const as = (client: string) => {
+    const row = certTable(cluster).find((each) => each.name === client)
+    if (!row) throw new Error(`the table has no ${client}`)
     const profile: CertSpec = { ...row.profile, key: 'ecdsa-p256' }
     // The node's clock may be wrong: a certificate that has expired there is refused whoever issued it.
     const at = Date.now()
@@ -258,7 +308,7 @@ async function signByPreviousCa({ run }: Rotating): Promise<PreviousCa | undefin
 }
 
 /** A stage is proven after a run in which everything was fresh, so they are there. */
-function ownCredentials({ auth }: Run, { health: { as: name } }: Askable): Credentials {
+function ownCredentials({ auth }: Run, name: string): Credentials {
   return { certificate: auth.bytes(auth.files.certificate(name)), key: auth.bytes(auth.files.key(name)) }
 }
 
@@ -267,10 +317,10 @@ async function untilRefused(
   rotating: Rotating,
   node: ClusterNode,
   unit: Askable,
-  previous: Credentials,
+  refused: { readonly as: Credentials; readonly ca: CaName },
 ): Promise<boolean> {
   const { run, signal } = rotating
-  const ca = run.auth.bytes(caFiles(run.auth.files).present)
+  const ca = run.auth.bytes(run.auth.files.certificate(refused.ca))
   const answerTo = (as: Credentials) =>
     askHealth(rotating, node, unit, { ca, as }).then(
       (reply) => (isAccepted(reply) ? 'accepted' : 'refused'),
@@ -280,13 +330,13 @@ async function untilRefused(
       },
     )
   const look = async () => {
-    const answer = await answerTo(previous)
+    const answer = await answerTo(refused.as)
     return answer === 'refused' ? undefined : answer
   }
   const last = await repeat(reloadTime, look, signal)
   if (last === 'accepted') return false
   // It answers our own certificate, so it was that certificate which it refused.
-  if (last === 'no answer' || (await answerTo(ownCredentials(run, unit))) !== 'accepted')
+  if (last === 'no answer' || (await answerTo(ownCredentials(run, unit.health.as))) !== 'accepted')
     throw new Failure(`${unit.unit} does not answer`, { node: node.name })
   return true
 }

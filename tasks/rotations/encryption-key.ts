@@ -24,7 +24,7 @@ import { encryptionConfig } from '../tables/files.ts'
 import { apiServersOn, runningOn, someApiServer } from './components.ts'
 import { readEncryptionState } from './encryption-key-state.ts'
 import { rewriteTargets } from './rewrite.ts'
-import type { Rotating, Rotation, Stage } from './rotation.ts'
+import { type Rotating, type Rotation, type Stage, snapshotReminder } from './rotation.ts'
 
 const { file } = encryptionConfig
 const changes = (name: string) => name === file
@@ -95,8 +95,7 @@ const finished: Stage = {
 export const encryptionKeyRotation: Rotation = {
   name: 'encryption-key',
   what: 'the encryption key',
-  reminder:
-    'a snapshot of etcd is the way back if its data are lost: etcdctl snapshot save FILE, with the --endpoints, --cacert, --cert and --key of a control node',
+  reminder: snapshotReminder,
   stages: [added, first, finished],
   stageOf: (run) => readEncryptionState(run)?.stage ?? 'settled',
   unreached: withoutEncryption,

@@ -4,7 +4,6 @@
  */
 import type { Cluster, ClusterNode } from '../../lib/cluster/cluster.ts'
 import type { Failure } from '../../lib/failure.ts'
-import type { FileNames } from '../../lib/files/names.ts'
 import type { Run } from '../../lib/graph/run.ts'
 import type { Target, Work } from '../../lib/graph/target.ts'
 
@@ -28,7 +27,7 @@ export interface Stage {
   /** What holds in it, in a few words. */
   readonly title: string
   /** Whether a file of auth/ changes when the stage begins. */
-  changes(file: string, files: FileNames): boolean
+  changes(file: string, cluster: Cluster): boolean
   /** For the plan: the proof that completes the stage. */
   readonly proof: string
   /** Begins it from the previous stage: backs up what it replaces, then one write that counts. */
@@ -56,8 +55,12 @@ export interface Rotation {
   readonly what: string
   /** Those after the settled state, in order. */
   readonly stages: readonly Stage[]
-  /** What is said before it begins, as it is typed on a control node. */
+  /** What is said before it begins: its command is typed on a control node. */
   readonly reminder?: string
+  /** Throws a usage Failure where cluster.yaml has none. */
+  refuse?(run: Run): void
+  /** Before the first walk, where none is under way. */
+  prepare?(run: Run): void
   /** The name of the present stage; `settled` if none is under way. Throws a refusal if the files do not fit together. */
   stageOf(run: Run): string
   /** True if the undo of its first stage also repairs files that do not fit together. */
@@ -67,6 +70,9 @@ export interface Rotation {
   /** Users of the old one that can't be seen from here. */
   readonly unseen: (cluster: Cluster) => readonly string[]
 }
+
+export const snapshotReminder =
+  'a snapshot of etcd is the way back if its data are lost: etcdctl snapshot save FILE, with the --endpoints, --cacert, --cert and --key of a control node'
 
 /** A rotation that has begun, as it is reported. */
 export interface UnderWay {

@@ -5,13 +5,14 @@
 
 import { createHash, type KeyObject } from 'node:crypto'
 import * as v from 'valibot'
-import type { ClusterNode } from '../../lib/cluster/cluster.ts'
+import type { Cluster, ClusterNode } from '../../lib/cluster/cluster.ts'
 import { Failure } from '../../lib/failure.ts'
 import { backUp, backups } from '../../lib/files/auth-dir.ts'
 import { secretMode } from '../../lib/files/plain-file.ts'
 import type { Run } from '../../lib/graph/run.ts'
 import { type Client, itemsOf } from '../../lib/kubernetes/client.ts'
 import { generatePrivateKey, privateKeyPem } from '../../lib/pki/x509.ts'
+import { layoutOf } from '../layouts/table.ts'
 import { readMetrics, withApi } from '../nodes/component.ts'
 import { lookAtUnits } from '../nodes/units.ts'
 import { apiServers, apiServersOn } from './components.ts'
@@ -21,10 +22,12 @@ import { dropOtherKeys, publicKeyIn, readTokenState, tokenFiles } from './servic
 /** Seconds: kubelets renew a pod's token when four fifths of its 3,607 seconds are over. */
 const refreshTime = 3000
 
+const filesOf = (cluster: Cluster) => tokenFiles(layoutOf(cluster).files)
+
 const published: Stage = {
   name: 'published',
   title: 'the next key is accepted, and the present one signs',
-  changes: (file, files) => file === tokenFiles(files).certificate,
+  changes: (file, cluster) => file === filesOf(cluster).certificate,
   proof: 'each API server publishes both keys (/openid/v1/jwks)',
   async begin({ run: { auth, cluster } }) {
     const next = await generatePrivateKey(cluster.certificates.key)
@@ -50,7 +53,7 @@ const published: Stage = {
 const signing: Stage = {
   name: 'signing',
   title: 'the next key signs, and the old one is still accepted',
-  changes: (file, files) => file === tokenFiles(files).key || file === tokenFiles(files).certificate,
+  changes: (file, cluster) => [filesOf(cluster).key, filesOf(cluster).certificate].includes(file),
   proof: 'a token that is requested from each API server is signed by the next key',
   async begin({ run: { auth, now } }) {
     const { key, nextKey } = tokenFiles(auth.files)
@@ -73,7 +76,7 @@ const signing: Stage = {
 const finished: Stage = {
   name: 'finished',
   title: 'tokens of the old key are refused',
-  changes: (file, files) => file === tokenFiles(files).certificate,
+  changes: (file, cluster) => file === filesOf(cluster).certificate,
   proof: 'each API server publishes the one key, and it signs a token that is requested there',
   isLast: true,
   heldBy: findOldTokens,

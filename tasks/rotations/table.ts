@@ -2,12 +2,17 @@
 import { Failure } from '../../lib/failure.ts'
 import type { Run } from '../../lib/graph/run.ts'
 import { surveyStage } from './api-servers.ts'
-import { caRotation } from './ca.ts'
+import { caRotation, etcdCaRotation } from './ca.ts'
 import { encryptionKeyRotation } from './encryption-key.ts'
 import type { Rotating, Rotation, UnderWay, Uses } from './rotation.ts'
 import { serviceAccountRotation } from './service-account.ts'
 
-export const rotations: readonly Rotation[] = [caRotation, serviceAccountRotation, encryptionKeyRotation]
+export const rotations: readonly Rotation[] = [
+  caRotation,
+  etcdCaRotation,
+  serviceAccountRotation,
+  encryptionKeyRotation,
+]
 
 /** The number of its stage, from 1; 0 if none is under way. Throws a refusal if its files do not fit together. */
 export function stageNumber({ stages, stageOf }: Rotation, run: Run): number {
@@ -33,11 +38,11 @@ export async function findUses(rotating: Rotating, { name }: Pick<Rotation, 'nam
   try {
     const next = rotation?.stages[stageNumber(rotation, run)]
     if (!rotation || !next?.isLast) return { sentences: [] }
-    const { unreached, unknown } = await surveyStage(rotating, rotation)
+    const { unreached, unknown, toChange } = await surveyStage(rotating, rotation)
     const held = unknown.length > 0 ? [] : ((await next.heldBy?.(rotating)) ?? [])
     return {
       sentences: [
-        ...[...unreached, ...unknown].map((each) => `holds the last stage: ${each}`),
+        ...[...unreached, ...unknown, ...toChange].map((each) => `holds the last stage: ${each}`),
         ...held.map((each) => `the old one is still used by ${each}`),
         ...rotation.unseen(run.cluster).map((each) => `not seen from here: ${each}`),
       ],

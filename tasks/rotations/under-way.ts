@@ -1,5 +1,6 @@
 /** The rotations that are under way, for commands that report them beside their own work. */
 import { type Failure, refusal, tryTo } from '../../lib/failure.ts'
+import { caNames } from '../../lib/files/names.ts'
 import type { Run } from '../../lib/graph/run.ts'
 import type { Target } from '../../lib/graph/target.ts'
 import { readCaState } from './ca-state.ts'
@@ -7,7 +8,7 @@ import { readEncryptionState } from './encryption-key-state.ts'
 import type { UnderWay, Uses } from './rotation.ts'
 import { readTokenState } from './service-account-state.ts'
 
-const states = [readCaState, readTokenState, readEncryptionState]
+const states = [...caNames.map((name) => (run: Run) => readCaState(run, name)), readTokenState, readEncryptionState]
 
 /** Loads the stages only if a rotation is under way: most runs don't need them. */
 export async function rotationsUnderWay(run: Run): Promise<UnderWay[]> {
@@ -29,7 +30,7 @@ export function formatUses({ sentences, failure }: Uses): string[] {
 
 /** The name of the rotation that replaces what an irreplaceable target makes. */
 export function rotationOf({ id, phase }: Pick<Target, 'id' | 'phase'>): string {
-  return id === phase ? phase : 'service-account'
+  return id === phase ? phase : phase === 'ca' ? id.slice('ca/'.length) : 'service-account'
 }
 
 /** What is refused while the rotation of that name is under way, with each way out. */

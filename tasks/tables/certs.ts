@@ -1,5 +1,6 @@
 /** Every certificate of the cluster, one row each: everything else is derived from the row. */
 import type { Cluster } from '../../lib/cluster/cluster.ts'
+import { caName } from '../../lib/files/names.ts'
 import { once } from '../../lib/files/plain-file.ts'
 import type { CertSpec } from '../../lib/pki/cert-spec.ts'
 import type { CertKind } from '../layouts/layout.ts'
@@ -26,6 +27,20 @@ export const certTable = once<readonly CertRow[], Cluster>((cluster) => {
   ]
 })
 
+/** The rows of the certificates that the CA signs. */
+export function issuedBy(cluster: Cluster, ca: string): CertRow[] {
+  return certTable(cluster).filter(({ phase, issuer = caName }) => phase !== 'ca' && issuer === ca)
+}
+
+/** Of a worker and of a user, one each: what holds for it holds for all. */
+export function anyones({ nodes, users }: Cluster): { readonly kind: 'worker' | 'user'; readonly name: string }[] {
+  const [worker, user] = [nodes.find(({ role }) => role === 'worker'), users[0]]
+  return [
+    ...(worker ? [{ kind: 'worker', name: worker.name } as const] : []),
+    ...(user ? [{ kind: 'user', name: user.name } as const] : []),
+  ]
+}
+
 /** For Target.wanted: the order of names means nothing. */
 export function wantedValues({ profile, validity }: Pick<CertRow, 'profile' | 'validity'>): object {
   return { ...profile, sans: profile.sans.toSorted(), validity }
@@ -34,7 +49,7 @@ export function wantedValues({ profile, validity }: Pick<CertRow, 'profile' | 'v
 function row(kind: CertKind, cluster: Cluster): CertRow {
   const { subject, tolerated, sans, usages, validity, isCa, dials = cluster.api.host, ...use } = kind
   const { key, validity: usual } = cluster.certificates
-  const isAlone = use.phase === 'ca' || use.phase === 'cluster-cert'
+  const isAlone = use.name === caName || use.phase === 'cluster-cert'
   return {
     ...use,
     id: isAlone ? use.phase : `${use.phase}/${use.name}`,

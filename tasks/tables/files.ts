@@ -1,10 +1,17 @@
 /** Which files of auth/ belong on a node, and which of them carry the cluster's identity. */
-import type { Cluster, ClusterNode, LayoutName } from '../../lib/cluster/cluster.ts'
+import type { ClusterNode } from '../../lib/cluster/cluster.ts'
 import type { LayoutRules } from '../../lib/cluster/rules.ts'
-import { crossName, encryptionConfigFile, type FileNames, kubeconfigFile, nextName } from '../../lib/files/names.ts'
+import {
+  caNames,
+  crossName,
+  encryptionConfigFile,
+  type FileNames,
+  kubeconfigFile,
+  nextName,
+} from '../../lib/files/names.ts'
 import { once } from '../../lib/files/plain-file.ts'
 import type { CertKind, Layout, OfCert } from '../layouts/layout.ts'
-import { layoutOf, layouts } from '../layouts/table.ts'
+import { type LaidOut, layoutOf } from '../layouts/table.ts'
 
 /** The only file that does not belong to a certificate. */
 export const encryptionConfig = { file: encryptionConfigFile, on: 'control', label: 'encryption key' } as const
@@ -14,7 +21,7 @@ function fileOf(files: FileNames, kind: OfCert, name: string): string {
 }
 
 /** In the order of the tables; what is the node's own comes last. */
-export function nodeFiles(cluster: Pick<Cluster, 'layout'>, node: ClusterNode): string[] {
+export function nodeFiles(cluster: LaidOut, node: ClusterNode): string[] {
   const { files, certs, nodeCert } = layoutOf(cluster)
   const filesOf = ({ name, on }: CertKind) => (on[node.role] ?? []).map((kind) => fileOf(files, kind, name))
   return [
@@ -25,7 +32,7 @@ export function nodeFiles(cluster: Pick<Cluster, 'layout'>, node: ClusterNode): 
 }
 
 /** The files without which a running cluster breaks, with what is lost if they are replaced or removed. */
-export function identityFiles(cluster: Pick<Cluster, 'layout'>): ReadonlyMap<string, string> {
+export function identityFiles(cluster: LaidOut): ReadonlyMap<string, string> {
   return identityIn(layoutOf(cluster))
 }
 
@@ -45,15 +52,15 @@ function isReserved({ files, certs }: Layout, name: string): boolean {
     ...certs.map((each) => each.name),
     // During a rotation.
     ...certs.flatMap((each) => (each.irreplaceable ? [nextName(each.name)] : [])),
-    crossName,
+    ...caNames.map(crossName),
     files.parse(encryptionConfig.file)?.name,
   ]
   return names.includes(name) || files.parse(files.certificate(name))?.kind !== 'certificate'
 }
 
 /** Facts that cluster.yaml must not contradict. */
-export function known(name: LayoutName): LayoutRules {
-  const layout = layouts[name]
+export function known(cluster: LaidOut): LayoutRules {
+  const layout = layoutOf(cluster)
   const units = new Map(layout.units.map(({ unit, reads }) => [unit, [...new Set(reads.map(({ file }) => file))]]))
   return { ...layout, units, isReserved: (each) => isReserved(layout, each) }
 }

@@ -1,11 +1,12 @@
 /** Connections in the cluster, one row each: the client's file, the names dialled, the identity that the server sees. */
 import { addressBytes } from '../../lib/address.ts'
 import type { Cluster } from '../../lib/cluster/cluster.ts'
+import { caName } from '../../lib/files/names.ts'
 import type { Subject } from '../../lib/pki/cert-spec.ts'
 import type { Identity } from '../../lib/pki/handshake.ts'
-import { store } from '../layouts/layout.ts'
+import type { EtcdNames } from '../layouts/layout.ts'
 import { layoutOf } from '../layouts/table.ts'
-import { certTable } from './certs.ts'
+import { anyones, certTable } from './certs.ts'
 
 export interface HandshakeRow {
   readonly id: string
@@ -17,6 +18,8 @@ export interface HandshakeRow {
     | 'of another CA'
     | 'expired'
   readonly server: string
+  /** The CA that the server asks its clients for, and that they trust: by default that of the cluster. */
+  readonly ca?: string | undefined
   /** Every name and address that is dialled. */
   readonly dialled: readonly string[]
   /** etcd refuses unknown clients; the others treat them as anonymous. */
@@ -33,15 +36,16 @@ export function handshakeTable(cluster: Cluster): HandshakeRow[] {
   const { nodes, api: endpoint, network } = cluster
   const layout = layoutOf(cluster)
   const { api, admin } = layout.files.names
-  const etcd = { server: api, strict: true }
-  const hasTls = layout.units.some(({ unit, serves }) => unit === store && serves.length > 0)
+  const { etcd: own } = layout
+  const isShared = own?.ca === caName
+  const etcd = { server: own?.server ?? '', ca: own?.ca, strict: true }
   const kubelets = nodes.filter((node) => layout.nodeCert(node))
   const members = nodes.filter(({ role }) => role === 'control').flatMap(({ ips }) => ips)
   const apiServer: HandshakeRow['client'] = { name: api, in: 'files' }
   const identities = new Map(certTable(cluster).map(({ name, profile }) => [name, identityIn(profile.subject)]))
   const sans = new Map(certTable(cluster).map(({ name, profile }) => [name, profile.sans]))
   const seenApi = identities.get(api)
-  const strangers = (id: string, to: Pick<HandshakeRow, 'server' | 'strict' | 'dialled'>): HandshakeRow[] =>
+  const strangers = (id: string, to: Pick<HandshakeRow, 'server' | 'ca' | 'strict' | 'dialled'>): HandshakeRow[] =>
     (['nobody', 'of another CA', 'expired'] as const).map((client) => ({
       ...to,
       id: `strangers/${id}-${client.replaceAll(' ', '-').toLowerCase()}`,
@@ -53,25 +57,23 @@ export function handshakeTable(cluster: Cluster): HandshakeRow[] {
   const outside = virtualIP
     ? [...(addressBytes(endpoint.host) ? [] : [`${endpoint.host}.${cluster.domain}`]), virtualIP]
     : []
-  const toEtcd: HandshakeRow[] = [
-    { ...etcd, id: 'etcd/peers', client: apiServer, dialled: members, expected: seenApi },
-    { ...etcd, id: 'etcd/api-server', client: apiServer, dialled: ['127.0.0.1', ...members], expected: seenApi },
+  const toEtcd = ({ server, client }: EtcdNames): HandshakeRow[] => [
+    { ...etcd, ...clientOfEtcd(server), id: 'etcd/peers', dialled: members },
+    { ...etcd, ...clientOfEtcd(client), id: 'etcd/api-server', dialled: ['127.0.0.1', ...members] },
   ]
+  const clientOfEtcd = (name: string) => ({ client: { name, in: 'files' } as const, expected: identities.get(name) })
   const clients = certTable(cluster).filter(({ isClient }) => isClient)
-  // One of each kind: what holds for it holds for all.
-  const anyones = {
-    worker: nodes.find(({ role }) => role === 'worker')?.name,
-    user: clients.find(({ phase }) => phase === 'user-certs')?.name,
-    admin,
-  }
-  const others = Object.entries(anyones).flatMap(([kind, name]): HandshakeRow[] => {
-    if (name === undefined) return []
-    const notice = 'etcd asks for any certificate of this CA: with it all of etcd is read and written'
-    const row = { ...etcd, id: `etcd/${kind}`, dialled: members.slice(0, 1), expected: identities.get(name), notice }
-    return [{ ...row, client: { name, in: 'files' } }]
+  const notice = 'etcd asks for any certificate of this CA: with it all of etcd is read and written'
+  const others = [
+    ...anyones(cluster),
+    { kind: 'admin', name: admin },
+    ...(isShared ? [] : [{ kind: 'api-server-itself', name: api }]),
+  ].map(({ kind, name }): HandshakeRow => {
+    const row = { ...etcd, ...clientOfEtcd(name), id: `etcd/${kind}`, dialled: members.slice(0, 1) }
+    return isShared ? { ...row, notice } : { ...row, expected: 'refused' }
   })
   return [
-    ...(hasTls ? [...toEtcd, ...others] : []),
+    ...(own ? [...toEtcd(own), ...others] : []),
     ...kubelets.map(
       ({ name, ips }): HandshakeRow => ({
         id: `kubelets/${name}`,
@@ -96,7 +98,7 @@ export function handshakeTable(cluster: Cluster): HandshakeRow[] {
     ),
     // A pod presents a token instead of a certificate.
     { id: 'clients/pods', client: 'nobody', server: api, dialled: layout.serviceSans(network), expected: undefined },
-    ...(hasTls ? strangers('etcd', { ...etcd, dialled: members.slice(0, 1) }) : []),
+    ...(own ? strangers('etcd', { ...etcd, dialled: members.slice(0, 1) }) : []),
     ...strangers('api-server', { server: api, dialled: [endpoint.host] }),
     ...(kubelet ? strangers('kubelet', { server: kubelet.name, dialled: [kubelet.name] }) : []),
     {

@@ -1,10 +1,10 @@
 /** Where the units of a node read our files. */
 import type { Cluster, ClusterNode, Install } from '../../lib/cluster/cluster.ts'
 import { apiServer, mergePlaces, NODE, placesAt, type Reads, type Unit, type UnitRow } from '../layouts/layout.ts'
-import { layoutOf } from '../layouts/table.ts'
+import { type LaidOut, layoutOf } from '../layouts/table.ts'
 
 type UnitOverride = Exclude<ReturnType<Install['units']['get']>, false | undefined>
-type Placing = Pick<Cluster, 'layout' | 'install'>
+type Placing = LaidOut & Pick<Cluster, 'install'>
 
 /** The units of a node, in the order of the table, as cluster.yaml has them. */
 export function nodeUnits(cluster: Placing, { name, role }: Pick<ClusterNode, 'name' | 'role'>): Unit[] {

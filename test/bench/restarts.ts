@@ -1,11 +1,12 @@
 /** How often a rotation of the CA restarts a unit, counted from the stages and the layout's table: by restarts alone, and from Kubernetes 1.36 on. */
 
-import { harderWay } from '../../tasks/layouts/harder-way.ts'
+import { readFileSync } from 'node:fs'
 import { caRotation } from '../../tasks/rotations/ca.ts'
 import { nodeUnits } from '../../tasks/tables/places.ts'
+import { readCluster } from '../support/harderway.ts'
 import type { Group } from './groups.ts'
 
-const cluster = { layout: 'harder-way', install: false } as const
+const cluster = { ...readCluster(readFileSync('cluster.yaml')), install: false } as const
 const nodes = [
   ...Array.from({ length: 3 }, () => 'control' as const),
   ...Array.from({ length: 100 }, () => 'worker' as const),
@@ -18,9 +19,7 @@ function restarts(reads: boolean): number {
   const restarted = caRotation.stages.map(
     ({ changes }) =>
       units.filter(({ files }) =>
-        files.some(
-          ({ file, part, loads }) => loads === 'restart' && !(reads && part) && changes(file, harderWay.files),
-        ),
+        files.some(({ file, part, loads }) => loads === 'restart' && !(reads && part) && changes(file, cluster)),
       ).length,
   )
   return restarted.reduce((sum, each) => sum + each, 0)

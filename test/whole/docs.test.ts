@@ -153,7 +153,9 @@ const whenRead = { now: 'by itself', poll: '', reload: '', restart: 'at its star
 function readsTable(): string[][] {
   const roles = ['gateway', 'control', 'worker'] as const
   const units = roles.flatMap((role) =>
-    nodeUnits({ layout: 'harder-way', install: false }, { name: '<node>', role }).map((unit) => ({ role, unit })),
+    nodeUnits({ layout: 'harder-way', etcd: { ca: 'shared' }, install: false }, { name: '<node>', role }).map(
+      (unit) => ({ role, unit }),
+    ),
   )
   return [...Map.groupBy(units, ({ unit }) => unit.unit).values()].flatMap((same) =>
     [...Map.groupBy(same[0]?.unit.reads ?? [], ({ file, loads }) => `${file} ${loads}`).values()].flatMap((rows) => {

@@ -235,6 +235,6 @@ for (const name of ['ca.pem', 'service-account.pem'])
 
 test('five files carry an identity', () =>
   assert.deepEqual(
-    [...identityFiles({ layout: 'harder-way' }).keys()],
+    [...identityFiles({ layout: 'harder-way', etcd: { ca: 'shared' } }).keys()],
     ['ca.pem', 'ca-key.pem', 'service-account.pem', 'service-account-key.pem', 'encryption-config.yaml'],
   ))

@@ -18,7 +18,7 @@ function runIn(t: TestContext) {
   const lock = join(place, 'auth/.lock')
   const printed: string[] = []
   const at = {
-    cluster: { name: 'kubenet', layout: 'harder-way', nodes: [{}], ssh: {} },
+    cluster: { name: 'kubenet', layout: 'harder-way', etcd: { ca: 'shared' }, nodes: [{}], ssh: {} },
     file: join(place, 'cluster.yaml'),
   } as unknown as CommandRun
   const run = {

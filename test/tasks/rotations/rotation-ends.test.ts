@@ -1,7 +1,7 @@
 /** Rotations that end at any of their writes: what is there is a stage, the same goes on from it, and no key is lost. */
 import assert from 'node:assert/strict'
 import { createPublicKey } from 'node:crypto'
-import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs'
+import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { test } from 'node:test'
@@ -84,7 +84,8 @@ function keysIn(path: string): Set<string> {
 
 const irreplaceable = (path: string) =>
   new Set(
-    ['ca-key.pem', 'service-account-key.pem'].map((file) => {
+    ['ca-key.pem', 'etcd-ca-key.pem', 'service-account-key.pem'].flatMap((file) => {
+      if (!existsSync(join(path, file))) return []
       const key = readPrivateKey(readFileSync(join(path, file)))
       assert.ok(key)
       return createPublicKey(key).export({ type: 'spki', format: 'der' }).toString('hex')
@@ -109,14 +110,24 @@ function stepsOf({ stages }: Rotation): Step[] {
 
 const toSecretbox = parsed(text.replace('provider: aescbc', 'provider: secretbox'))
 assert.equal(toSecretbox.encryption.provider, 'secretbox')
+const ownEtcd: Cluster = { ...cluster, etcd: { ca: 'own' } }
+const rotationOf = (name: string) => rotations.filter((each) => each.name === name)
 const all = [
-  ...rotations.map((rotation) => ({ rotation, title: rotation.name, wanted: cluster })),
-  ...rotations
-    .filter(({ name }) => name === 'encryption-key')
-    .map((rotation) => ({ rotation, title: `${rotation.name}, from aescbc to secretbox,`, wanted: toSecretbox })),
+  ...rotations.map((rotation) => {
+    const wanted = rotation.name === 'etcd-ca' ? ownEtcd : cluster
+    return { rotation, title: rotation.name, made: wanted, wanted }
+  }),
+  ...rotationOf('etcd-ca').map((rotation) => ({
+    ...{ rotation, title: 'etcd-ca, from the CA of the cluster,' },
+    ...{ made: cluster, wanted: ownEtcd },
+  })),
+  ...rotationOf('encryption-key').map((rotation) => ({
+    ...{ rotation, title: 'encryption-key, from aescbc to secretbox,' },
+    ...{ made: cluster, wanted: toSecretbox },
+  })),
 ]
 
-for (const { rotation, title, wanted } of all)
+for (const { rotation, title, made: madeFor, wanted } of all)
   for (const step of stepsOf(rotation))
     test(`${title} ${step.name}, ended before each of its writes`, async (t) => {
       const rotatingAt = (auth: AuthDir) => rotatingIn(auth, rotation.name, wanted)
@@ -128,8 +139,10 @@ for (const { rotation, title, wanted } of all)
       const start = async () => {
         const path = mkdtempSync(join(tmpdir(), 'harderway-'))
         made.push(path)
-        await walk(rotatingIn(new AuthDir(path, harderWay.files), undefined, cluster))
+        await walk(rotatingIn(new AuthDir(path, harderWay.files), undefined, madeFor))
         const rotating = rotatingAt(new AuthDir(path, harderWay.files))
+        rotation.prepare?.(rotating.run)
+        await walk(rotating)
         for (const stage of rotation.stages) {
           if (rotation.stageOf(rotating.run) === step.from) break
           await stage.begin(rotating)
@@ -169,6 +182,28 @@ for (const { rotation, title, wanted } of all)
       while ((await ended(writes)) === undefined) writes += 1
       assert.ok(writes > 0)
     })
+
+test('etcd gets the CA of the cluster under a name of its own, ended before each write', async (t) => {
+  const [rotation] = rotationOf('etcd-ca')
+  const path = mkdtempSync(join(tmpdir(), 'harderway-'))
+  t.after(() => rmSync(path, { recursive: true, force: true }))
+  const at = (auth: AuthDir, wanted = ownEtcd) => rotatingIn(auth, undefined, wanted)
+  await walk(at(new AuthDir(path, harderWay.files), cluster))
+  for (const endsBefore of [0, 1, 2]) {
+    // Only the rotation gives a running cluster a CA of etcd.
+    await assert.rejects(walk(at(new AuthDir(path, harderWay.files))), /etcd shares the CA/)
+    const auth = new EndingAuthDir(path, harderWay.files)
+    auth.endsBefore = endsBefore
+    const prepare = () => rotation?.prepare?.(at(auth).run)
+    if (endsBefore < 2) assert.throws(prepare, /ended/)
+    else prepare()
+  }
+  const read = (name: string) => readFileSync(join(path, name), 'utf8')
+  assert.equal(read('etcd-ca.pem'), read('ca.pem'))
+  assert.equal(read('etcd-ca-key.pem'), read('ca-key.pem'))
+  await walk(at(new AuthDir(path, harderWay.files)))
+  await assert.doesNotReject(walk(at(new AuthDir(path, harderWay.files), cluster)), 'nothing was changed yet')
+})
 
 test('the next service-account key is not dropped once it has signed, unless that is forced', async (t) => {
   const path = mkdtempSync(join(tmpdir(), 'harderway-'))

@@ -112,11 +112,10 @@ describe('of a CA', () => {
   })
 
   test('its common name is counted up, and accepted as the wanted one', () => {
-    assert.deepEqual(['Kubernetes', 'Kubernetes 2', 'my CA 9'].map(nextCaCommonName), [
-      'Kubernetes 2',
-      'Kubernetes 3',
-      'my CA 10',
-    ])
+    assert.deepEqual(
+      ['Kubernetes', 'Kubernetes 2', 'my CA 9'].map((CN) => nextCaCommonName(CN, CN.replace(/ \d$/, ''))),
+      ['Kubernetes 2', 'Kubernetes 3', 'my CA 10'],
+    )
     const is = (name: string) => isCaCommonName(name, 'Kubernetes')
     assert.deepEqual(['Kubernetes', 'Kubernetes 2', 'Kubernetes2', 'Kubernetes ', 'Kubernetes 2 b'].map(is), [
       true,
