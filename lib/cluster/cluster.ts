@@ -39,7 +39,7 @@ export type ParsedCluster =
     }
   | { readonly problems: readonly PlacedProblem[] }
 
-export function parseCluster(bytes: Uint8Array, known: Known): ParsedCluster {
+export function parseCluster(bytes: Uint8Array, known: RulesOf): ParsedCluster {
   const lines = new LineCounter()
   const placed = (offset: number, { message, remedy }: Explained): PlacedProblem => {
     const { line, col } = lines.linePos(offset)
@@ -59,10 +59,10 @@ export function parseCluster(bytes: Uint8Array, known: Known): ParsedCluster {
 }
 
 /** The rules of a cluster of that layout. */
-type Known = (cluster: Pick<Cluster, 'layout' | 'etcd'>) => LayoutRules
+type RulesOf = (cluster: Pick<Cluster, 'layout' | 'etcd'>) => LayoutRules
 
 /** Every problem in the parsed content of a cluster.yaml, and what the schema makes of it. */
-export function validate(written: unknown, known: Known) {
+export function validate(written: unknown, known: RulesOf) {
   const { layout: named = usualLayout, etcd } = map(written)
   const name = layoutNames.find((each) => each === named)
   const layout = known({ layout: name ?? usualLayout, etcd: { ca: map(etcd).ca === 'own' ? 'own' : 'shared' } })

@@ -33,7 +33,13 @@ const subject = (CN: string, O?: Subject['O']) => (cluster: Cluster) => {
 const names = { api: 'kubernetes', admin: 'admin', tokens: 'service-account' } as const
 
 /** All have the usage of a client, the service-account certificate too. */
-const ownClients: readonly CertKind[] = [
+const certs: readonly CertKind[] = [
+  {
+    ...shared.ca,
+    subject: subject('Kubernetes'),
+    on: { control: pair, worker: ['certificate'], gateway: ['certificate'] },
+  },
+  { ...shared.api, name: names.api, subject: subject('kubernetes'), sans: apiSans },
   { ...shared.admin, name: names.admin, subject: subject('admin', 'system:masters') },
   { ...shared.scheduler, subject: subject('system:kube-scheduler', 'system:kube-scheduler') },
   {
@@ -46,29 +52,6 @@ const ownClients: readonly CertKind[] = [
     on: { control: kubeconfig, worker: kubeconfig },
   },
   { ...shared.tokens, name: names.tokens, subject: subject('service-accounts') },
-]
-
-const ca: CertKind = {
-  ...shared.ca,
-  subject: subject('Kubernetes'),
-  on: { control: pair, worker: ['certificate'], gateway: ['certificate'] },
-}
-const api: CertKind = { ...shared.api, name: names.api, subject: subject('kubernetes'), sans: apiSans }
-
-const sharedCerts: readonly CertKind[] = [
-  ca,
-  { ...api, purpose: 'API, etcd', power: `reads and changes all of etcd, ${shared.api.power}` },
-  ...ownClients.map(shared.opensEtcd),
-]
-
-const ownCerts: readonly CertKind[] = [
-  ca,
-  // A running cluster begins with a copy of the CA that etcd had.
-  { ...shared.ofOwnEtcd.ca, subject: subject('Kubernetes etcd'), tolerated: (cluster) => [ca.subject(cluster)] },
-  api,
-  ...ownClients,
-  { ...shared.ofOwnEtcd.server, subject: subject(shared.ownEtcd.server), sans: etcdSans },
-  { ...shared.ofOwnEtcd.client, subject: subject(shared.ownEtcd.client) },
 ]
 
 const nodeSans: Layout['nodeSans'] = ({ name, ips }, domain) => [name, `${name}.${domain}`, ...ips]
@@ -116,6 +99,17 @@ function apiSans({ api, network, domain, nodes }: ApiNaming): string[] {
 function etcdSans({ domain, nodes }: Cluster): string[] {
   return [...nodes.filter(({ role }) => role === 'control').flatMap((node) => nodeSans(node, domain)), '127.0.0.1']
 }
+
+/** Where etcd has a CA of its own. A running cluster begins with the one that it had, under that name. */
+const ofEtcd: readonly CertKind[] = [
+  {
+    ...shared.ofOwnEtcd.ca,
+    subject: subject('Kubernetes etcd'),
+    tolerated: (cluster) => [subject('Kubernetes')(cluster)],
+  },
+  { ...shared.ofOwnEtcd.server, subject: subject(shared.ownEtcd.server), sans: etcdSans },
+  { ...shared.ofOwnEtcd.client, subject: subject(shared.ownEtcd.client) },
+]
 
 const files = fileNames({ endings: { certificate: '.pem', key: '-key.pem' }, names })
 
@@ -199,7 +193,7 @@ export const harderWay: Layout = {
   defaults: {},
   without: new Map(),
   problems: () => [],
-  certs: sharedCerts,
+  certs: certs.map((kind) => (kind.phase === 'ca' ? kind : shared.opensEtcd(kind))),
   nodeCert: (node) => {
     const kind = nodeCert(node)
     return kind && shared.opensEtcd(kind)
@@ -215,7 +209,7 @@ export const harderWay: Layout = {
 
 export const withOwnEtcd: Layout = {
   ...harderWay,
-  certs: ownCerts,
+  certs: [...certs, ...ofEtcd],
   nodeCert,
   userCert,
   units: unitsWith(shared.ownEtcd),

@@ -163,8 +163,9 @@ export const ofOwnEtcd = {
 } satisfies Record<'ca' | 'server' | 'client', Partial<CertKind>>
 
 /** Where etcd asks its clients for a certificate of this CA, whoever's, there is no authorization behind that. */
-export function opensEtcd<Row extends Pick<CertKind, 'power' | 'warning' | 'phase'>>(row: Row): Row {
+export function opensEtcd<Row extends Pick<CertKind, 'power' | 'warning' | 'phase' | 'purpose'>>(row: Row): Row {
   const power = `${row.power}; reads and writes all of etcd, where 2379 can be reached`
+  if (row.phase === 'cluster-cert') return { ...row, power, purpose: `${row.purpose}, etcd` }
   if (row.phase !== 'user-certs') return { ...row, power }
   const etcd = "a user's certificate opens etcd too, past RBAC: let none reach 2379 but the API servers"
   return { ...row, power, warning: [row.warning, etcd].filter(Boolean).join('; ') }
@@ -180,16 +181,15 @@ export const kubeletPort: Port = { port: 10250, name: NODE, restartsBefore: '1.3
 
 export function apiServerReads(files: FileNames, etcd: EtcdNames): Reads[] {
   const ca = files.certificate(caName)
-  const isOwn = etcd.ca !== caName
   const [tokenCertificate, tokenKey] = files.pair(files.names.tokens)
   const encrypts = inFolder(kubernetes, encryptionConfigFile, 'restart', '--encryption-provider-config')
+  // In the guide these settings name the cluster's own.
+  const ofEtcd = (rows: readonly Reads[]) =>
+    optional(rows).map((row): Reads => (etcd.ca === caName ? row : { ...row, mayMove: true }))
   return [
     ...inFolder(kubernetes, ca, 'now', '--client-ca-file'),
+    ...ofEtcd(inFolder(kubernetes, files.certificate(etcd.ca), 'restart', '--etcd-cafile')),
     ...optional(inFolder(kubernetes, ca, 'restart', '--kubelet-certificate-authority')),
-    ...optional([
-      ...inFolder(kubernetes, files.certificate(etcd.ca), 'restart', '--etcd-cafile'),
-      ...pairsInFolder(kubernetes, files.pair(etcd.client), ['--etcd-certfile', '--etcd-keyfile']),
-    ]).map((row): Reads => (isOwn ? { ...row, mayMove: true } : row)),
     // keyutil.PublicKeysFromFile of client-go
     ...inFolder(kubernetes, tokenCertificate, 'restart', '--service-account-key-file').map(
       (row): Reads => ({ ...row, isOfKeys: true }),
@@ -197,6 +197,7 @@ export function apiServerReads(files: FileNames, etcd: EtcdNames): Reads[] {
     ...inFolder(kubernetes, tokenKey, 'restart', '--service-account-signing-key-file'),
     ...optional(encrypts).map((row): Reads => ({ ...row, mayReload: true })),
     ...pairsInFolder(kubernetes, files.pair(files.names.api), ['--tls-cert-file', '--tls-private-key-file']),
+    ...ofEtcd(pairsInFolder(kubernetes, files.pair(etcd.client), ['--etcd-certfile', '--etcd-keyfile'])),
     ...optional(
       pairsInFolder(kubernetes, files.pair(files.names.api), ['--kubelet-client-certificate', '--kubelet-client-key']),
     ),

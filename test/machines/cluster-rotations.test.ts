@@ -13,6 +13,7 @@ import {
   getObject,
   mustRun,
   ownPaths,
+  probedOwn,
   readStarts,
   removeDeployed,
   running,
@@ -280,5 +281,75 @@ describe('rotations on six machines', { skip }, () => {
     }
     assert.equal(await config(), before)
     assert.deepEqual(await startedSince(lab, starts), [])
+    await lab.exec('rm -rf auth && mv current auth')
+  })
+
+  test('etcd gets a CA of its own: nobody but its members and the API servers opens it any more, and no request fails', async () => {
+    lab.write(...running({}, [['etcd', 'ca'], 'own'], [['users'], [{ name: 'jane' }]]))
+    assert.match((await mustRun(lab, 3, 'bootstrap')).stderr, /etcd shares the CA.*rotate etcd-ca/s)
+    // As in the guide: what the API server shows etcd is what it serves.
+    const unit = '/etc/systemd/system/kube-apiserver.service'
+    const flags = [
+      ['etcd-cafile', 'client-ca-file'],
+      ['etcd-certfile', 'tls-cert-file'],
+      ['etcd-keyfile', 'tls-private-key-file'],
+    ]
+    const share = flags.map(
+      ([own, other]) =>
+        `sed -i -E "s|--${own}=[^ ]*|--${own}=$(sed -nE 's/.*--${other}=([^ ]*).*/\\1/p' ${unit})|" ${unit}`,
+    )
+    await on(
+      'control0',
+      `mkdir -p /var/lib/kubernetes; ${share.join('; ')}; systemctl daemon-reload; systemctl restart kube-apiserver`,
+    )
+    const starts = await readStarts(lab)
+    const { stdout } = await mustRun(lab, 4, 'rotate', 'etcd-ca')
+    const [, command = ''] = /^.*control0: kube-apiserver .*one node after the other: (sed .*)$/m.exec(stdout) ?? []
+    assert.match(command, /--etcd-cafile.*--etcd-certfile.*--etcd-keyfile.*restart kube-apiserver$/)
+    assert.doesNotMatch(stdout, /control1: kube-apiserver/)
+    assert.deepEqual(await startedSince(lab, starts), [])
+    await on('control0', command)
+    await unnoticed(
+      lab,
+      async () => {
+        const before = await readStarts(lab)
+        assert.match((await mustRun(lab, 0, 'rotate', 'etcd-ca')).stdout, /snapshot of etcd.*rotate etcd-ca --finish/s)
+        assert.deepEqual(await startedSince(lab, before), [])
+        await mustRun(lab, 0, 'rotate', 'etcd-ca', '--undo')
+        await mustRun(lab, 0, 'rotate', 'etcd-ca')
+        await mustRun(lab, 0, 'rotate', 'etcd-ca', '--finish')
+        assert.deepEqual(
+          await startedSince(lab, before),
+          [...everywhere('etcd'), ...everywhere('kube-apiserver')].toSorted(),
+        )
+      },
+      probedOwn(lab),
+    )
+    const openedBy = (name: string, as: string) =>
+      statusOf(lab, `https://${ip(name)}:2379/health`, `auth/${as}`, 'auth/etcd-ca.pem')
+    for (const name of controls) {
+      for (const other of ['worker0', 'jane', 'admin', 'kubernetes']) assert.equal(await openedBy(name, other), '000')
+      assert.equal(await openedBy(name, 'apiserver-etcd-client'), '200')
+    }
+    await mustRun(lab, 0, 'verify')
+    await assertNothingToDo()
+    await assertNothingLeft(lab)
+    lab.write(...running({}, [['users'], [{ name: 'jane' }]]))
+    assert.match((await mustRun(lab, 3, 'bootstrap')).stderr, /etcd has a CA of its own/)
+    lab.write(...running({}, [['etcd', 'ca'], 'own'], [['users'], [{ name: 'jane' }]]))
+    await unnoticed(
+      lab,
+      async () => {
+        const before = await readStarts(lab)
+        await mustRun(lab, 0, 'rotate', 'ca')
+        await mustRun(lab, 0, 'rotate', 'ca', '--finish')
+        assert.ok(!(await startedSince(lab, before)).some((unit) => unit.endsWith(' etcd')))
+        await mustRun(lab, 0, 'rotate', 'etcd-ca')
+        await mustRun(lab, 0, 'rotate', 'etcd-ca', '--finish')
+      },
+      probedOwn(lab),
+    )
+    await mustRun(lab, 0, 'verify')
+    await assertNothingToDo()
   })
 })

@@ -7,6 +7,7 @@ import { join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
 import { drain, undrain } from '../lab/machines/balancer.ts'
 import { installAll } from '../lab/machines/components.ts'
+import type { Guide, Pair } from '../lab/machines/guide.ts'
 import type { Machine } from '../lab/machines/machine.ts'
 import { type Machines, startMachines } from '../lab/machines/machines.ts'
 import type { Failed } from '../lab/machines/prober.ts'
@@ -17,6 +18,13 @@ import { eventually, needs } from './programs.ts'
 const lacksRoot = process.getuid?.() !== 0 && !process.env.REQUIRE_PARTS && 'machines need root'
 export const skip =
   lacksRoot || needs('systemd-nspawn', 'mmdebstrap', 'ip', 'etcdctl', 'kubectl', 'curl', 'openssl', 'faketime')
+
+/** Of an etcd that has a CA of its own. */
+export function probedOwn({ guide: { probed } }: Machines): Guide['probed'] {
+  assert.ok(probed.etcd)
+  const pair: Pair = ['apiserver-etcd-client.pem', 'apiserver-etcd-client-key.pem']
+  return { ...probed, etcd: { ...probed.etcd, ca: 'etcd-ca.pem', pair } }
+}
 
 export const install = { layout: 'guide', drain, undrain }
 
@@ -174,9 +182,9 @@ interface Probed {
 }
 
 /** Asks until its end, which tells what failed. */
-export function probe(lab: Machines): AsyncDisposable & { end(): Promise<Probed> } {
+export function probe(lab: Machines, probed = lab.guide.probed): AsyncDisposable & { end(): Promise<Probed> } {
   const script = join(import.meta.dirname, '../lab/machines/prober.ts')
-  const [first = '', ...args] = [...lab.within, process.execPath, script, JSON.stringify(lab.guide.probed)]
+  const [first = '', ...args] = [...lab.within, process.execPath, script, JSON.stringify(probed)]
   const child = spawn(first, args, { stdio: ['pipe', 'pipe', 'inherit'] })
   let told = ''
   child.stdout.setEncoding('utf8').on('data', (text: string) => {
@@ -191,8 +199,8 @@ export function probe(lab: Machines): AsyncDisposable & { end(): Promise<Probed>
 }
 
 /** Runs the work while a client sends requests all the time, none of which may fail. */
-export async function unnoticed(lab: Machines, work: () => Promise<void>): Promise<void> {
-  await using probing = probe(lab)
+export async function unnoticed(lab: Machines, work: () => Promise<void>, probed = lab.guide.probed): Promise<void> {
+  await using probing = probe(lab, probed)
   await work()
   const { counts, failures, cut } = await probing.end()
   assert.deepEqual(failures, [])
@@ -233,9 +241,9 @@ export async function getObject(lab: Machines, name: string, path: string, ...mo
 }
 
 /** The status of an answer to who shows a pair; 000 if the handshake was refused. */
-export function statusOf(lab: Machines, url: string, pair: string): Promise<string> {
+export function statusOf(lab: Machines, url: string, pair: string, ca = 'auth/ca.pem'): Promise<string> {
   return lab.exec(
-    `curl -s -o /dev/null -w '%{http_code}' --cacert auth/ca.pem --cert ${pair}.pem --key ${pair}-key.pem ${url} || true`,
+    `curl -s -o /dev/null -w '%{http_code}' --cacert ${ca} --cert ${pair}.pem --key ${pair}-key.pem ${url} || true`,
   )
 }
 

@@ -25,7 +25,7 @@ export interface Probed {
   readonly ca: string
   readonly admin: Pair
   /** Undefined where the network does not reach it. */
-  readonly etcd?: { readonly pair: Pair; readonly members: readonly string[] }
+  readonly etcd?: { readonly ca?: string; readonly pair: Pair; readonly members: readonly string[] }
 }
 
 export type Pair = readonly [certificate: string, key: string]

@@ -21,11 +21,11 @@ export interface Failed {
 const probed: Probed = JSON.parse(process.argv[2] ?? '')
 const file = (name: string) => readFileSync(`auth/${name}`)
 /** As it is when a program starts: read anew for each new connection. */
-function pairOf([certificate, privateKey]: Pair) {
+function pairOf([certificate, privateKey]: Pair, ca = probed.ca) {
   for (;;) {
     const [cert, key] = [file(certificate), file(privateKey)]
     // Two renames: what is read between them is no pair.
-    if (new X509Certificate(cert).checkPrivateKey(createPrivateKey(key))) return { ca: file(probed.ca), cert, key }
+    if (new X509Certificate(cert).checkPrivateKey(createPrivateKey(key))) return { ca: file(ca), cert, key }
   }
 }
 const asAdmin = () => pairOf(probed.admin)
@@ -109,16 +109,17 @@ const writeSecret = async () => {
   if (Buffer.from(data.key, 'base64').toString() !== name) throw new Error('another Secret is read than was written')
   await ask({ url: `${secrets}/${name}`, pair, agent: alone, method: 'DELETE' })
 }
-/** Where it is answered as one that was under way when the leader went, once more, as etcd's own client does. */
+/** Where it is answered as one that was under way when the leader went, once more, as etcd's own client does: by then there is the next. */
 const askMember = (url: string, pair: object) => {
   const once = () => ask({ url, pair, agent: alone })
-  return once().catch((error) => {
-    if (String(error).includes('leader changed')) return once()
-    throw error
+  return once().catch(async (error) => {
+    if (!/leader changed|NO LEADER/.test(String(error))) throw error
+    await wait(1000)
+    return once()
   })
 }
-const askEtcd = async ({ members, pair: files }: NonNullable<Probed['etcd']>) => {
-  const pair = pairOf(files)
+const askEtcd = async ({ members, pair: files, ca }: NonNullable<Probed['etcd']>) => {
+  const pair = pairOf(files, ca)
   const answers = await Promise.allSettled(members.map((url) => askMember(`${url}/health`, pair)))
   const well = answers.filter((each) => each.status === 'fulfilled' && JSON.parse(each.value).health === 'true')
   if (well.length >= 2) return

@@ -108,7 +108,7 @@ function requestIn(place: string, noLockWait: boolean, told: string[] = []): Com
   const options = { noLockWait, quiet: false }
   const { signal } = new AbortController()
   const printError = (text: string) => told.push(text)
-  const cluster = { layout: 'harder-way', ssh: {} }
+  const cluster = { layout: 'harder-way', etcd: { ca: 'shared' }, ssh: {} }
   const host = { now: () => new Date() }
   return { file: join(place, 'cluster.yaml'), cluster, host, options, signal, printError } as unknown as CommandRun
 }
