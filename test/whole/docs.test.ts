@@ -25,8 +25,10 @@ const withoutCode = (text: string) => withoutBlocks(text).replace(/`[^`\n]*`/g, 
 
 /** Where links and images lead, those to other sites aside. */
 function linksIn(text: string): string[] {
-  const found = [...withoutCode(text).matchAll(/\]\(([^)\s]+)\)|<(?:img|a)\s[^>]*?(?:src|href)="([^"]+)"/g)]
-  return found.flatMap(([, link = '', attribute = '']) => [link || attribute]).filter((link) => !/^\w+:/.test(link))
+  const found = [
+    ...withoutCode(text).matchAll(/\]\(([^)\s]+)\)|^\[[^\]]+\]: (\S+)$|<(?:img|a)\s[^>]*?(?:src|href)="([^"]+)"/gm),
+  ]
+  return found.flatMap((match) => match.slice(1).filter((link) => link)).filter((link) => !/^\w+:/.test(link))
 }
 
 /** As GitHub makes them of headings: lower case, punctuation gone, a hyphen a blank. */
@@ -58,6 +60,15 @@ for (const page of pages)
       if (anchor !== undefined) assert.ok(anchorsIn(read(target)).includes(anchor), `${link} in ${page}`)
     }
   })
+
+test('each reference in a page is defined in it, and each definition is used', () => {
+  for (const page of pages) {
+    const text = withoutCode(read(page))
+    const defined = [...text.matchAll(/^\[([^\]]+)\]: \S+$/gm)].map(([, name]) => name)
+    const used = [...text.matchAll(/\]\[([^\]]+)\]|\[([\w-]+)\](?![[(:])/g)].map(([, full, short]) => full ?? short)
+    assert.deepEqual([...new Set(used)].toSorted(), defined.toSorted(), page)
+  }
+})
 
 test('the README leads to every page of docs/', () => {
   const linked = linksIn(read('README.md'))
