@@ -46,10 +46,9 @@ const boxesIn = (mermaid: string) => [...mermaid.matchAll(/^ {2}(\w+)\["/gm)].ma
 describe('graph', { concurrency: 2 }, () => {
   test('draws what docs/how-it-works.md shows for the cluster.yaml of this repository', async (t) => {
     const page = readFileSync(join(dirname(entry), '../docs/how-it-works.md'), 'utf8')
-    const blocks = [...page.matchAll(/^```mermaid\n([\s\S]*?)^```$/gm)].map(([, block]) => block)
+    const [, block] = /^```mermaid\n([\s\S]*?)^```$/m.exec(page) ?? []
     const place = makeFolder(t, [[['install'], 'guide']])
-    const drawn = await Promise.all([draw(place), draw(place, '--node', 'worker0')])
-    assert.deepEqual(drawn, blocks, 'npm run -s task -- graph draws it anew')
+    assert.equal(await draw(place), block, 'npm run -s task -- graph draws it anew')
   })
 
   test('with --json says what each target is, what it needs and which files it makes', async (t) => {
