@@ -27,6 +27,8 @@ export interface ClusterDraft {
   readonly api: Readonly<{ host: string; port: number; virtualIP: string | undefined; extraSANs: readonly string[] }>
   readonly network: Readonly<{ serviceCIDR: string | readonly string[]; clusterDomain: string }>
   readonly encryption: Readonly<{ provider: string; resources: readonly string[] }>
+  /** Where it has one of its own. */
+  readonly etcd?: Readonly<{ ca: 'own' }>
   readonly ssh: Readonly<{ user: string; configFile: string | undefined; directory: string }>
   /** Without units nothing is installed and nobody becomes root; with units, their files are looked at before any is made anew. */
   readonly install: true

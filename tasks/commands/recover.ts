@@ -209,8 +209,9 @@ async function findWrong(
   { main, at }: { readonly main: Holding; readonly at: (name: string) => string },
 ): Promise<string[]> {
   const [file = ''] = target.makes
-  const isCa = file === found.auth.files.certificate(caName) && found.auth.read(file)
-  const own = tryCertificate(found.auth, found.auth.files.parse(file)?.name ?? '')
+  const { name = '' } = found.auth.files.parse(file) ?? {}
+  const isCa = caNames.some((each) => each === name) && found.auth.read(file)
+  const own = tryCertificate(found.auth, name)
   // Units read the key alone, so a rotation of the CA leaves its certificate there as it was. In auth/ it is issued again.
   const isForeign = !main.placed.has(file) && !cas.some(({ publicKey }) => own?.x509.verify(publicKey))
   const explain = (reason: Reason) => {

@@ -106,14 +106,14 @@ function unitAt(
   const placesBy = (command: CommandLine): Place[] =>
     unit.reads.flatMap((row) => {
       const [by, values] = command.named(row.by)
+      // The keys of all its files count; of any other flag the last value does.
+      const paths = row.isOfKeys ? values : values.slice(-1)
       const isOfAnother = (other: Reads) =>
-        other.file !== row.file && command.named(other.by)[1].some((path) => values.includes(path))
+        other.file !== row.file && command.named(other.by)[1].some((path) => paths.includes(path))
       if (row.mayMove && unit.reads.some(isOfAnother)) {
         if (running.includes(command)) moves.set(by, row.usual)
         return placesAt({ ...row, loads: 'now' }, row.usual, by)
       }
-      // The keys of all its files count; of any other flag the last value does.
-      const paths = row.isOfKeys ? values : values.slice(-1)
       const reloads = row.mayReload && command.isSet(reloadFlag)
       const loads = runs && command === next ? 'now' : reloads ? 'reload' : row.loads
       if (paths.length === 0 && !row.isOptional && command !== next)

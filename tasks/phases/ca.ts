@@ -69,7 +69,7 @@ function check(run: Run, row: CertRow, force?: Force): Look {
   if (!pair.certificate || force === 'renew') return { reasons: pair.reasons }
   refuseUntimely(pair.certificate, run, row)
   const reasons = [...pair.reasons, ...caRotationReasons(run, state, name)]
-  return { reasons, until: pair.certificate.notAfter }
+  return { reasons, until: pair.certificate.notAfter, warning: warnOfCopy(run, name, pair.certificate) }
 }
 
 /** A lost certificate is in the kubeconfigs, byte for byte: unless one embeds another, or it is not of the key. */
@@ -152,6 +152,12 @@ const recoverMissing = (run: Run, name: string) =>
 const startOver = ({ command }: Run, { id, irreplaceable }: CertRow) =>
   `or give up ${irreplaceable?.loss}: ${command(`${id} --force`)}`
 const renew = ({ command }: Run) => `reissue the CA certificate over the same key: ${command('ca --renew')}`
+
+/** `rotate etcd-ca` has begun, and waits. */
+function warnOfCopy({ auth, command }: Run, name: string, { publicKey }: Certificate): string | undefined {
+  const isCopy = name !== caName && tryCertificate(auth, caName)?.publicKey.equals(publicKey)
+  return isCopy ? `etcd still has the CA of the cluster; go on: ${command(`rotate ${name}`)}` : undefined
+}
 
 /** There is no way back: the members would no longer accept each other. */
 function refuseSharedEtcd({ auth, cluster }: Run): void {

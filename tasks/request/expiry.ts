@@ -28,16 +28,21 @@ export function nextToExpire({ auth, cluster }: Run, targets: Iterable<Target>):
   }
 }
 
-/** If the CA expires within renewBefore: no run renews it, and everything stops with it. An expired one is refused. */
+/** If a CA expires within renewBefore: no run renews it, and everything stops with it. An expired one is refused. */
 export function adviseOnCa(run: Run): Summary['caEnds'] {
-  const { auth, now, command } = run
-  const expires = tryCertificate(auth, caName)?.notAfter
-  if (!expires || expires <= now || !endsSoon(run, expires)) return undefined
-  const isRotating = signingCa(auth, now).stage !== 'settled'
+  const { auth, now, command, cluster } = run
+  const cas = certTable(cluster).flatMap(({ phase, name }) => {
+    const expires = phase === 'ca' ? tryCertificate(auth, name)?.notAfter : undefined
+    return expires && expires > now && endsSoon(run, expires) ? [{ name, expires }] : []
+  })
+  const [first] = cas.toSorted((a, b) => Number(a.expires) - Number(b.expires))
+  if (!first) return undefined
+  const { name, expires } = first
+  const isRotating = signingCa(auth, now, name).stage !== 'settled'
   return {
     expires,
     days: Math.floor((expires.getTime() - now.getTime()) / day),
-    commands: isRotating ? [command('rotate ca --finish')] : [command('ca --renew'), command('bootstrap')],
+    commands: isRotating ? [command(`rotate ${name} --finish`)] : [command('ca --renew'), command('bootstrap')],
   }
 }
 

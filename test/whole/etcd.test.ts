@@ -15,9 +15,30 @@ interface Member {
   readonly peer: string
 }
 
-for (const kind of ['rsa-2048', 'ecdsa-p256'])
-  describe(`three members of etcd with certificates of ${kind}`, { skip: needs('etcd', 'etcdctl') }, () => {
-    const place = madePlace([[['certificates', 'key'], kind]], 'certs')
+interface EtcdFiles {
+  readonly ca: string
+  readonly server: string
+  readonly client: string
+}
+const shared: EtcdFiles = { ca: 'ca', server: 'kubernetes', client: 'kubernetes' }
+const own: EtcdFiles = { ca: 'etcd-ca', server: 'etcd', client: 'apiserver-etcd-client' }
+
+for (const [kind, files] of [
+  ['rsa-2048', shared],
+  ['ecdsa-p256', shared],
+  ['ecdsa-p256', own],
+] as const)
+  describe(`three members of etcd with certificates of ${kind}, of ${files.ca}`, {
+    skip: needs('etcd', 'etcdctl'),
+  }, () => {
+    const ca = files === own ? 'own' : 'shared'
+    const place = madePlace(
+      [
+        [['certificates', 'key'], kind],
+        [['etcd', 'ca'], ca],
+      ],
+      'certs',
+    )
     const elsewhere = madePlace([[['certificates', 'key'], 'ecdsa-p256']], 'certs')
     let members: Member[]
     let servers: Server[] = []
@@ -29,18 +50,18 @@ for (const kind of ['rsa-2048', 'ecdsa-p256'])
     ]
     const endpoints = (...chosen: readonly Member[]) => `--endpoints=${chosen.map(({ client }) => client).join(',')}`
     const etcdctl = async (...args: readonly string[]) => {
-      const { stdout } = await run('etcdctl', [`--cacert=${file('ca.pem')}`, ...args], {
+      const { stdout } = await run('etcdctl', [`--cacert=${file(`${files.ca}.pem`)}`, ...args], {
         env: { PATH: process.env.PATH, HOME: join(place, 'home'), ETCDCTL_API: '3' },
       })
       return stdout
     }
-    const asApiServer = (...args: readonly string[]) => etcdctl(...pair(place, 'kubernetes'), ...args)
+    const asApiServer = (...args: readonly string[]) => etcdctl(...pair(place, files.client), ...args)
 
     before(async () => {
       members = await membersOnFreePorts(3)
       const started = await Promise.allSettled(
         members.map((member) =>
-          startServer('etcd', memberArgs(member, members, place), /"ready to serve client requests"/),
+          startServer('etcd', memberArgs(member, members, { place, files }), /"ready to serve client requests"/),
         ),
       )
       servers = started.flatMap((each) => (each.status === 'fulfilled' ? [each.value] : []))
@@ -74,9 +95,17 @@ for (const kind of ['rsa-2048', 'ecdsa-p256'])
       assert.equal(await asApiServer(endpoints(third), 'get', '--print-value-only', '/registry/greeting'), 'witaj\n')
     })
 
-    test("let any certificate of the CA read and write, a worker's too: SECURITY.md says so", async () => {
+    test("let any certificate of the CA read and write, a worker's too, and none where it is their own: SECURITY.md says so", async () => {
       const [first] = members
       assert.ok(first)
+      if (files === own) {
+        for (const name of ['worker0', 'admin', 'kubernetes'])
+          await assert.rejects(
+            etcdctl(...pair(place, name), endpoints(first), '--command-timeout=2s', 'get', 'x'),
+            name,
+          )
+        return
+      }
       const asWorker = (...args: readonly string[]) => etcdctl(...pair(place, 'worker0'), endpoints(first), ...args)
       await asApiServer(endpoints(first), 'put', '/registry/secrets/one', 'x')
       assert.equal((await asWorker('get', '--print-value-only', '/registry/secrets/one')).trim(), 'x')
@@ -116,7 +145,7 @@ for (const kind of ['rsa-2048', 'ecdsa-p256'])
       test('an API server that trusts another CA refuses the members', async () => {
         const [first] = members
         assert.ok(first)
-        const trusting = [`--cacert=${join(elsewhere, 'auth/ca.pem')}`, ...pair(place, 'kubernetes')]
+        const trusting = [`--cacert=${join(elsewhere, 'auth/ca.pem')}`, ...pair(place, files.client)]
         await assert.rejects(
           etcdctl(...trusting, endpoints(first), '--command-timeout=5s', 'get', 'x'),
           /certificate signed by unknown authority/,
@@ -132,15 +161,19 @@ async function membersOnFreePorts(count: number): Promise<Member[]> {
 }
 
 /** As the guide's etcd.service has them, but for the addresses. */
-function memberArgs({ name, client, peer }: Member, members: readonly Member[], place: string): string[] {
+function memberArgs(
+  { name, client, peer }: Member,
+  members: readonly Member[],
+  { place, files }: { readonly place: string; readonly files: EtcdFiles },
+): string[] {
   const file = (each: string) => join(place, 'auth', each)
   return [
     `--name=${name}`,
     `--data-dir=${join(place, `etcd-${name}`)}`,
     ...['', 'peer-'].flatMap((prefix) => [
-      `--${prefix}cert-file=${file('kubernetes.pem')}`,
-      `--${prefix}key-file=${file('kubernetes-key.pem')}`,
-      `--${prefix}trusted-ca-file=${file('ca.pem')}`,
+      `--${prefix}cert-file=${file(`${files.server}.pem`)}`,
+      `--${prefix}key-file=${file(`${files.server}-key.pem`)}`,
+      `--${prefix}trusted-ca-file=${file(`${files.ca}.pem`)}`,
       `--${prefix}client-cert-auth`,
     ]),
     ...[`--listen-client-urls=${client}`, `--advertise-client-urls=${client}`],

@@ -148,6 +148,24 @@ describe('what kube-apiserver reads', () => {
     assert.equal(apart['kubernetes.pem'], '/var/lib/kubernetes/kubernetes.pem now, /b/etcd.pem now')
   })
 
+  test('of an etcd with a CA of its own is put at its usual place, while its flag names a file of another', () => {
+    const of: Cluster = { ...cluster, etcd: { ca: 'own' } }
+    const own = (...more: string[]) => seen('kube-apiserver', control, { ...started(...more), of })
+    const usual = '/var/lib/kubernetes/etcd-ca.pem'
+    const guide = own()
+    assert.deepEqual(
+      [placed(guide)['etcd-ca.pem'], placed(guide)['ca.pem']],
+      [`${usual} now`, '/var/lib/kubernetes/ca.pem restart'],
+    )
+    assert.deepEqual(guide.moves, [
+      { by: '--etcd-cafile', to: usual },
+      { by: '--etcd-certfile', to: '/var/lib/kubernetes/apiserver-etcd-client.pem' },
+      { by: '--etcd-keyfile', to: '/var/lib/kubernetes/apiserver-etcd-client-key.pem' },
+    ])
+    const moved = own('--etcd-cafile=/b/ca.pem', '--etcd-certfile=/b/c.pem', '--etcd-keyfile=/b/k.pem')
+    assert.deepEqual([moved.moves, placed(moved)['etcd-ca.pem']], [[], '/b/ca.pem restart'])
+  })
+
   test('is its encryption config, reloaded or not, by the last flag; and none without a flag', () => {
     const loads = (...args: string[]) => placed(read(...args))['encryption-config.yaml']
     for (const yes of [

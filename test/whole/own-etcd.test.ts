@@ -1,0 +1,115 @@
+/** A CA of etcd's own: in cluster.yaml, in auth/, on nodes, and what brings it back. */
+import assert from 'node:assert/strict'
+import { copyFileSync, readFileSync, rmSync } from 'node:fs'
+import { join } from 'node:path'
+import { describe, test } from 'node:test'
+import { nodeFiles } from '../../tasks/tables/files.ts'
+import { minimal, parsed, scratch } from '../support/files.ts'
+import {
+  callInit,
+  copyPlace,
+  type Edit,
+  exits,
+  harderway,
+  labEdits,
+  madePlace,
+  oneOfEach,
+  writeCluster,
+} from '../support/harderway.ts'
+import { labPlace } from '../support/labs.ts'
+import { needs } from '../support/programs.ts'
+
+const ecdsa: Edit = [['certificates', 'key'], 'ecdsa-p256']
+const own: Edit = [['etcd', 'ca'], 'own']
+const names = ['etcd-ca.pem', 'etcd-ca-key.pem', 'etcd.pem', 'etcd-key.pem']
+const all = [...names, 'apiserver-etcd-client.pem', 'apiserver-etcd-client-key.pem']
+const place = madePlace([ecdsa, own], 'certs', 'kubeconfigs', 'encryption-key')
+
+const shared = madePlace([ecdsa], 'certs')
+
+test('its files are on control nodes alone', () => {
+  const cluster = parsed(`${minimal}  - { name: w0, role: worker, ip: 10.0.0.3 }\netcd: { ca: own }\n`)
+  const of = cluster.nodes.map((node) => nodeFiles(cluster, node).filter((file) => file.includes('etcd')))
+  assert.deepEqual(
+    of.map((files) => files.toSorted()),
+    [all.toSorted(), []],
+  )
+})
+
+test('verify: nobody but members and API servers is let in, and a shared one that is asked for is a failure', async (t) => {
+  const { stdout } = await exits(0, place, 'verify')
+  for (const who of ['worker', 'admin', 'api-server-itself'])
+    assert.match(stdout, new RegExp(`etcd/${who}|${who} +refused, as it must be`))
+  const { place: copied } = copyPlace(t, place, [ecdsa, own])
+  // As `rotate etcd-ca` begins.
+  for (const file of ['ca.pem', 'ca-key.pem'])
+    copyFileSync(join(copied, 'auth', file), join(copied, 'auth', `etcd-${file}`))
+  await exits(0, copied, 'certs')
+  assert.match((await exits(1, copied, 'verify')).stdout, /seen as system:node:worker0 .*where it had to be refused/s)
+  assert.match((await harderway(copied, 'ca')).stdout, /etcd still has the CA of the cluster; go on: .*rotate etcd-ca/)
+})
+
+test('a run gives no running cluster another one, and takes none back', async (t) => {
+  const { place: before } = copyPlace(t, shared, [ecdsa, own])
+  const { stderr } = await exits(3, before, 'certs')
+  assert.match(stderr, /etcd shares the CA.*rotate etcd-ca.*ca\/etcd-ca --force.*etcd: \{ ca: shared \}/s)
+  await exits(0, before, 'ca/etcd-ca', '--force')
+  await exits(0, before, 'certs')
+  writeCluster(before, [ecdsa])
+  assert.match((await exits(3, before, 'certs')).stderr, /etcd has a CA of its own.*set etcd: \{ ca: own \}/s)
+})
+
+test('without its files nothing is made in their place', async (t) => {
+  const { place: copied, auth } = copyPlace(t, place, [ecdsa, own])
+  for (const name of ['etcd-ca.pem', 'etcd-ca-key.pem']) rmSync(join(auth, name))
+  assert.match((await exits(3, copied, 'certs')).stderr, /no etcd-ca\.pem and etcd-ca-key\.pem.*recover --node/s)
+  await exits(0, copied, 'recover', '--from', join(place, 'auth'))
+  assert.deepEqual(readFileSync(join(auth, 'etcd-ca.pem')), readFileSync(join(place, 'auth/etcd-ca.pem')))
+  await exits(0, copied, 'certs')
+})
+
+test('ca --force replaces the CA of the cluster, and not that of etcd; ca --renew renews both', async (t) => {
+  const { place: copied, auth } = copyPlace(t, place, [ecdsa, own])
+  const read = () => ['ca.pem', 'etcd-ca.pem'].map((name) => readFileSync(join(auth, name), 'utf8'))
+  const before = read()
+  await exits(0, copied, 'ca', '--renew')
+  assert.ok(read().every((pem, i) => pem !== before[i]))
+  const renewed = read()
+  await exits(0, copied, 'ca', '--force')
+  assert.deepEqual(
+    read().map((pem, i) => pem === renewed[i]),
+    [false, true],
+  )
+})
+
+test('cluster.yaml: a node of such a name, and the layout whose etcd has no TLS', async (t) => {
+  const at = scratch(t)
+  writeCluster(at, [own, [['nodes', 3, 'name'], 'etcd']])
+  assert.match((await exits(2, at, 'certs')).stderr, /"etcd" is the name of one of the cluster's own files/)
+  writeCluster(at, [[['nodes', 3, 'name'], 'etcd']])
+  await exits(4, at, 'certs', '--dry-run')
+  writeCluster(at, [own, [['layout'], 'hard-way']])
+  assert.match((await exits(2, at, 'rotate', 'etcd-ca')).stderr, /etcd\.ca is no key of layout hard-way.*no TLS/)
+  writeCluster(at, [[['install'], true]])
+  assert.match((await exits(2, at, 'rotate', 'etcd-ca')).stderr, /set etcd: \{ ca: own \}/)
+})
+
+test('init takes it over from an auth/ that has it', async () => {
+  await callInit(place, ['adopted', '--from', 'auth'])
+  assert.match(readFileSync(join(place, 'adopted/cluster.yaml'), 'utf8'), /^etcd:\n +ca: own$/m)
+})
+
+describe('on a control node', { skip: needs('sshd', 'ssh', 'scp') }, () => {
+  const made = labPlace('control0', 'worker0', 'gateway')
+
+  test('it is deployed, and comes back from there', async () => {
+    const { place, lab } = made
+    writeCluster(place, [...oneOfEach, own, ...labEdits(lab)])
+    await exits(0, place, 'bootstrap')
+    const key = readFileSync(join(place, 'auth/etcd-ca-key.pem'))
+    rmSync(join(place, 'auth'), { recursive: true })
+    await exits(0, place, 'recover', '--node', 'control0')
+    assert.deepEqual(readFileSync(join(place, 'auth/etcd-ca-key.pem')), key)
+    await exits(0, place, 'bootstrap')
+  })
+})
