@@ -43,18 +43,9 @@ interface Pace {
   readonly offset: number
 }
 
-/** The API servers have files of their own for etcd, as rotate etcd-ca asks for; they are copies of the cluster's. */
-const ownFlags = `unit=/etc/systemd/system/kube-apiserver.service
-if [ -e $unit ]; then
-  cd /var/lib/kubernetes
-  cp -p ca.pem etcd-ca.pem
-  for end in .pem -key.pem; do cp -p kubernetes$end apiserver-etcd-client$end; done
-  sed -i -E 's#(--etcd-cafile=).*/ca.pem#\\1/var/lib/kubernetes/etcd-ca.pem#; s#(--etcd-(cert|key)file=.*/)kubernetes#\\1apiserver-etcd-client#g' $unit
-fi`
-
 /** Each rotation from end to end, once for each pace. */
 async function sweepRotations(paces: readonly Pace[], rotations: readonly string[]): Promise<Swept> {
-  await using lab = await startRunning(`${shutdownDelay}\n${ownFlags}`)
+  await using lab = await startRunning(`${shutdownDelay}\n${ownEtcdFlags}`)
   let kills = 0
   const failures: string[] = []
   for (const [round, pace] of paces.entries())

@@ -315,8 +315,6 @@ describe('rotations on six machines', { skip }, () => {
         const before = await readStarts(lab)
         assert.match((await mustRun(lab, 0, 'rotate', 'etcd-ca')).stdout, /snapshot of etcd.*rotate etcd-ca --finish/s)
         assert.deepEqual(await startedSince(lab, before), [])
-        await mustRun(lab, 0, 'rotate', 'etcd-ca', '--undo')
-        await mustRun(lab, 0, 'rotate', 'etcd-ca')
         await mustRun(lab, 0, 'rotate', 'etcd-ca', '--finish')
         assert.deepEqual(
           await startedSince(lab, before),
@@ -334,22 +332,5 @@ describe('rotations on six machines', { skip }, () => {
     await mustRun(lab, 0, 'verify')
     await assertNothingToDo()
     await assertNothingLeft(lab)
-    lab.write(...running({}, [['users'], [{ name: 'jane' }]]))
-    assert.match((await mustRun(lab, 3, 'bootstrap')).stderr, /etcd has a CA of its own/)
-    lab.write(...running({}, [['etcd', 'ca'], 'own'], [['users'], [{ name: 'jane' }]]))
-    await unnoticed(
-      lab,
-      async () => {
-        const before = await readStarts(lab)
-        await mustRun(lab, 0, 'rotate', 'ca')
-        await mustRun(lab, 0, 'rotate', 'ca', '--finish')
-        assert.ok(!(await startedSince(lab, before)).some((unit) => unit.endsWith(' etcd')))
-        await mustRun(lab, 0, 'rotate', 'etcd-ca')
-        await mustRun(lab, 0, 'rotate', 'etcd-ca', '--finish')
-      },
-      probedOwn(lab),
-    )
-    await mustRun(lab, 0, 'verify')
-    await assertNothingToDo()
   })
 })
