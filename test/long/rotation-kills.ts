@@ -13,6 +13,7 @@ import { type Ended, sshProcesses, start } from '../support/process.ts'
 import {
   assertNothingLeft,
   mustRun,
+  ownEtcdFlags,
   probe,
   probedOwn,
   running,
