@@ -11,6 +11,8 @@ import { findRefusals } from './strictness.ts'
 // Bits of the first byte of the key usage: RFC 5280, 4.2.1.3.
 const digitalSignature = 0x80
 const leafUsages = 0xa0
+// An older version gave both to every leaf, as cfssl's profile of the guide does.
+const bothSides: readonly string[] = [oids.serverAuth, oids.clientAuth]
 
 export interface Certificate {
   readonly der: Buffer
@@ -127,14 +129,15 @@ export function compareKeyKind(key: KeyObject, { key: wanted }: CertSpec): Reaso
   return was === wanted ? [] : [{ kind: 'key-kind-changed', was, wanted }]
 }
 
-/** A leaf has digitalSignature and, with RSA, keyEncipherment, and both sides of TLS; no more. */
+/** A leaf has digitalSignature and, with RSA, keyEncipherment; and its side of TLS, or both sides. */
 function hasUsages({ isCa, keyUsage, extKeyUsages, publicKey }: Certificate, wanted: CertSpec): boolean {
   if (isCa !== wanted.isCa) return false
   if (isCa) return true
   const needed = publicKey.asymmetricKeyType === 'rsa' ? leafUsages : digitalSignature
   const usages = keyUsage ?? 0
-  const isExact = !difference(extKeyUsages, usagesOf(wanted))
-  return isExact && (usages & needed) === needed && (usages & ~leafUsages) === 0
+  const hasSides = usagesOf(wanted).every((each) => extKeyUsages.includes(each))
+  const hasMore = !extKeyUsages.every((each) => bothSides.includes(each))
+  return hasSides && !hasMore && (usages & needed) === needed && (usages & ~leafUsages) === 0
 }
 
 /** Undefined if both have the same. */

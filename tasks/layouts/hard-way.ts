@@ -29,7 +29,6 @@ const certs: readonly CertKind[] = [
     ...shared.admin,
     name: names.admin,
     subject: () => ({ O: 'system:masters', CN: 'admin' }),
-    usages: ['client'],
     // It is used on the control node.
     dials: loopback,
   },
@@ -55,7 +54,6 @@ const certs: readonly CertKind[] = [
     ...shared.tokens,
     name: names.tokens,
     subject: () => ({ CN: 'service-accounts' }),
-    usages: ['client'],
   },
 ]
 
@@ -75,7 +73,7 @@ function nodeCert({ name, sans, role }: ClusterNode): CertKind | undefined {
 
 function userCert(user: ClusterUser): CertKind {
   const { name, groups, validity } = user
-  return { ...shared.user(user), subject: () => ({ O: groups, CN: name }), usages: ['client'], validity }
+  return { ...shared.user(user), subject: () => ({ O: groups, CN: name }), validity }
 }
 
 function serviceSans({ clusterDomain, serviceCIDRs }: Cluster['network']): string[] {

@@ -32,7 +32,7 @@ const subject = (CN: string, O?: Subject['O']) => (cluster: Cluster) => {
 
 const names = { api: 'kubernetes', admin: 'admin', tokens: 'service-account' } as const
 
-/** All have the usage of a client, the service-account certificate too. */
+/** The service-account certificate has the usage of a client, too. */
 const certs: readonly CertKind[] = [
   {
     ...shared.ca,

@@ -39,7 +39,10 @@ export const ca = {
   irreplaceable: { part: 'whole', label: 'CA', loss: 'this cluster identity, and have every certificate reissued' },
 } satisfies Partial<CertKind>
 
-/** As a client of etcd and the kubelets the API server is the user "kubernetes": roles are bound to that name. */
+/**
+ * As a client of etcd and the kubelets the API server is the user "kubernetes": roles are bound to that name. So it has both usages, as
+ * each member of etcd needs: its gateway dials it with the pair that it serves by.
+ */
 export const api = {
   phase: 'cluster-cert',
   isClient: false,
@@ -52,6 +55,7 @@ export const api = {
 export const admin = {
   phase: 'component-certs',
   isClient: true,
+  usages: ['client'],
   on: { control: kubeconfig },
   purpose: 'administrators',
   power: 'does everything through the API, bypassing RBAC',
@@ -62,6 +66,7 @@ export const scheduler = {
   phase: 'component-certs',
   name: 'kube-scheduler',
   isClient: true,
+  usages: ['client'],
   on: { control: kubeconfig },
   purpose: 'scheduler',
   power: 'places pods on nodes',
@@ -71,6 +76,7 @@ export const controllerManager = {
   phase: 'component-certs',
   name: 'kube-controller-manager',
   isClient: true,
+  usages: ['client'],
   on: { control: kubeconfig },
   purpose: 'controllers',
   power: 'reads Secrets and makes tokens through the API',
@@ -80,6 +86,7 @@ export const proxy = {
   phase: 'component-certs',
   name: 'kube-proxy',
   isClient: true,
+  usages: ['client'],
   purpose: 'proxies',
   power: 'reads services, endpoints and nodes',
 } satisfies Partial<CertKind>
@@ -88,6 +95,8 @@ export const proxy = {
 export const tokens = {
   phase: 'component-certs',
   isClient: false,
+  // It needs none: API servers read its key alone.
+  usages: ['client'],
   on: { control: pair },
   purpose: 'signs tokens',
   power: 'signs a token for any service account',
@@ -95,6 +104,7 @@ export const tokens = {
   irreplaceable: { part: 'key', label: 'service-account key', loss: 'every service-account token there is' },
 } satisfies Partial<CertKind>
 
+/** It serves the kubelet, and is its client of the API: both usages. */
 export const kubelet = {
   phase: 'node-certs',
   isClient: true,
@@ -108,6 +118,7 @@ export function user({ name, groups }: ClusterUser): Omit<CertKind, 'subject'> {
     phase: 'user-certs',
     name,
     isClient: true,
+    usages: ['client'],
     on: {},
     purpose: 'user',
     power: `does what RBAC gives ${new Intl.ListFormat('en').format([name, ...groups])}`,

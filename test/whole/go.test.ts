@@ -61,6 +61,8 @@ const issuerAs = (change: (tag: number, value: Buffer) => Buffer) => (parts: Par
   ),
 })
 const [keyUsage, subjectAltName, basicConstraints] = ['551d0f', '551d11', '551d13']
+const extKeyUsage = '551d25'
+const [serverAuth, clientAuth] = [oid('2b06010505070301'), oid('2b06010505070302')]
 const [subjectKeyId, authorityKeyId] = ['551d0e', '551d23']
 const [unknown, null_] = ['2a0304', bytes('0500')]
 /** The subject that is asked, its organizational unit as a string of another type. */
@@ -113,6 +115,11 @@ const refused: Readonly<Record<string, Refused>> = {
     hash: 'sha1',
     go: /insecure algorithm ECDSA-SHA1/,
     why: /^Kubernetes would refuse it: it is not signed with SHA-256, 384 or 512$/,
+  },
+  'the usage of a client alone, where a kubelet serves by it': {
+    alter: instead(extKeyUsage, () => sequence(clientAuth)),
+    go: /certificate specifies an incompatible key usage/,
+    why: /usages are not the wanted ones/,
   },
   'a negative serial number': {
     alter: () => ({ serialNumber: element(0x02, bytes('ff01')) }),
@@ -273,8 +280,7 @@ describe('a certificate as Go reads it', { skip: needs('kubectl', 'openssl'), co
       `--trusted-ca-file=${pair('ca.pem')}`,
     ]
     await using etcd = await startServer('etcd', args, /"ready to serve client requests"/)
-    const ask = (folder: string, title: string) => {
-      const name = nameOf(title)
+    const ask = (folder: string, title: string, name = nameOf(title)) => {
       const shown = [`--cert=${join(folder, `${name}.pem`)}`, `--key=${join(folder, `${name}-key.pem`)}`]
       return run('etcdctl', [`--endpoints=${listen}`, `--cacert=${pair('ca.pem')}`, ...shown, 'get', 'nothing'])
     }
@@ -288,7 +294,11 @@ describe('a certificate as Go reads it', { skip: needs('kubectl', 'openssl'), co
     )
     for (const title of ['a signature by SHA-512', 'an unknown extension, whatever is in it', 'a T61String'])
       await ask(spoiled, title)
-    for (const why of [/insecure algorithm ECDSA-SHA1/, /unhandled critical extension/]) await etcd.told(why)
+    spoil(spoiled, 'admin', { alter: instead(extKeyUsage, () => sequence(serverAuth)) })
+    await assert.rejects(ask(spoiled, 'the usage of a server alone', 'admin'))
+    await ask(auth, 'the usage of a client alone', 'admin')
+    const usage = /certificate specifies an incompatible key usage/
+    for (const why of [/insecure algorithm ECDSA-SHA1/, /unhandled critical extension/, usage]) await etcd.told(why)
   })
 
   for (const title of Object.keys(taken)) {

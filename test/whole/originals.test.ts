@@ -14,11 +14,13 @@ import { needs } from '../support/programs.ts'
 const phases = ['certs', 'kubeconfigs', 'encryption-key']
 const nodes = guideNodes()
 const leaves = [...requests(nodes).keys()]
+/** They serve nothing. */
+const clientsAlone = ['admin', 'kube-scheduler', 'kube-controller-manager', 'kube-proxy', 'service-account']
 const clients = [...Object.keys(components), ...nodes.map(({ name }) => name)]
 const kinds = { 'rsa-2048': rsa, 'ecdsa-p256': ecdsa }
 
 // Under 2.5.29, as DER has it: RFC 5280, 4.2.1.
-const [keyUsage, ski, aki] = ['551d0f', '551d0e', '551d23'] as const
+const [keyUsage, extKeyUsage, ski, aki] = ['551d0f', '551d25', '551d0e', '551d23'] as const
 
 /** A folder made by the guide's commands beside one that is made here. */
 interface Beside {
@@ -56,6 +58,19 @@ const differences: readonly Difference[] = [
         assert.deepEqual(
           [theirs, ours].map((auth) => partsOf(auth, name)[keyUsage]),
           usages.map((usage) => `critical ${usage}`),
+          name,
+        )
+    },
+  },
+  {
+    what: 'a client that serves nothing has the usage of a client alone',
+    why: "the profile of ca-config.json is for all, the API server's too",
+    show: ({ theirs, ours }) => {
+      const [server, client] = ['06082b06010505070301', '06082b06010505070302']
+      for (const name of clientsAlone)
+        assert.deepEqual(
+          [theirs, ours].map((auth) => partsOf(auth, name)[extKeyUsage]),
+          [`3014${server}${client}`, `300a${client}`],
           name,
         )
     },
@@ -132,8 +147,9 @@ for (const kind of ['rsa-2048', 'ecdsa-p256'] as const)
       test(`${name}.pem is what cfssl makes, byte for byte, but for what is each certificate's own`, () => {
         const [theirs, ours] = [partsOf(at.theirs, name), partsOf(at.ours, name)]
         const isMeant = kind === 'ecdsa-p256' && name !== 'ca'
-        // The table below tells of it.
-        if (isMeant) for (const parts of [theirs, ours]) delete parts[keyUsage]
+        // The table below tells of these.
+        const meant = [...(isMeant ? [keyUsage] : []), ...(clientsAlone.includes(name) ? [extKeyUsage] : [])]
+        for (const parts of [theirs, ours]) for (const each of meant) delete parts[each]
         assert.deepEqual(ours, theirs)
         assert.deepEqual(Object.keys(ours), Object.keys(theirs), 'in the same order')
       })

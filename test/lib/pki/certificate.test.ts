@@ -91,15 +91,20 @@ test('a server certificate that is none of a client has other usages, and an add
     'basicConstraints=critical,CA:FALSE',
     'subjectAltName=DNS:w0,IP:10.0.0.3',
   ]
-  const said = (...more: readonly string[]) => {
-    const added = [...extensions, ...more].flatMap((extension) => ['-addext', extension])
+  const said = (more?: string, usages?: CertSpec['usages']) => {
+    const added = [...extensions, ...(more ? [more] : [])].flatMap((extension) => ['-addext', extension])
     const [key, subject] = [join(auth.path, 'key.pem'), '/C=PL/O=system:nodes/CN=system:node:w0']
     const pem = openssl('req', '-x509', '-new', '-key', key, '-subj', subject, ...added)
-    return compareWithProfile(read(pem), leafProfile()).map(formatReason)
+    return compareWithProfile(read(pem), { ...leafProfile(), usages }).map(formatReason)
   }
   assert.deepEqual(said('extendedKeyUsage=serverAuth'), ['usages are not the wanted ones'])
   assert.deepEqual(said(), ['usages are not the wanted ones'])
   assert.deepEqual(said('extendedKeyUsage=serverAuth,clientAuth'), [])
+  // One that has both is left as it is where one would do.
+  assert.deepEqual(said('extendedKeyUsage=serverAuth,clientAuth', ['client']), [])
+  assert.deepEqual(said('extendedKeyUsage=clientAuth', ['client']), [])
+  for (const wrong of ['serverAuth', 'clientAuth,codeSigning', 'clientAuth,anyExtendedKeyUsage'])
+    assert.deepEqual(said(`extendedKeyUsage=${wrong}`, ['client']), ['usages are not the wanted ones'], wrong)
   extensions[2] = 'subjectAltName=DNS:w0,DNS:10.0.0.3'
   assert.deepEqual(said('extendedKeyUsage=serverAuth,clientAuth'), ['SAN added: 10.0.0.3; SAN removed: DNS:10.0.0.3'])
 })
