@@ -18,7 +18,12 @@ export type Change =
   /** In the folder of a node. */
   | { readonly kind: 'deployed'; readonly files: readonly string[]; readonly removed: readonly string[] }
   /** Absolute paths on a node, and the units there that were restarted, in that order. */
-  | { readonly kind: 'installed'; readonly paths: readonly string[]; readonly restarts: readonly string[] }
+  | {
+      readonly kind: 'installed'
+      readonly paths: readonly string[]
+      readonly removed: readonly string[]
+      readonly restarts: readonly string[]
+    }
   /** The promise of a rotation stage, proven by the answers of these units of a node. */
   | { readonly kind: 'proven'; readonly units: readonly string[] }
   /** Stored objects, each as it was. */

@@ -179,6 +179,10 @@ export const clusterSchema = object({
       validity: v.optional(duration, defaults.validity),
       caValidity: v.optional(duration, defaults.caValidity),
       renewBefore: v.optional(duration, defaults.renewBefore),
+      caKeyOnNodes: v.optional(
+        v.boolean(({ input }) => `${shown(input)} is neither true nor false`),
+        true,
+      ),
     }),
     {},
   ),

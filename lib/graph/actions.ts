@@ -76,6 +76,7 @@ function worksOf(change: Change): string[] {
   const each = (verb: string, names: readonly string[]) => names.map((name) => `${verb} ${name}`)
   if (change.kind === 'made') return each(change.isReplaced ? 'replace' : 'make', change.files)
   if (change.kind === 'deployed') return [...each('copy', change.files), ...each('remove', change.removed)]
-  if (change.kind === 'installed') return [...each('install', change.paths), ...each('restart', change.restarts)]
+  if (change.kind === 'installed')
+    return [...each('install', change.paths), ...each('remove', change.removed), ...each('restart', change.restarts)]
   return []
 }

@@ -95,6 +95,8 @@ export interface Replacement {
   /** Files that must not have changed since the look. */
   readonly unchanged: readonly string[]
   readonly seen: ReadonlyMap<string, FileState>
+  /** Files and symbolic links that are removed. */
+  readonly pruned?: readonly string[]
   /** Of the folder alone. */
   readonly tidied?: Tidied
 }
@@ -103,8 +105,6 @@ export interface Replacement {
 interface Tidied {
   readonly names: FileNames
   readonly modes: readonly { name: string; mode: number }[]
-  /** Files and symbolic links. */
-  readonly pruned: readonly string[]
   /** What other runs have left: archives, and folders that they were unpacked in. */
   readonly leftovers: readonly string[]
 }
@@ -130,7 +130,7 @@ export interface Archive {
 }
 
 export function replaceLines(
-  { folder, sudo, files, unchanged, seen, tidied }: Replacement,
+  { folder, sudo, files, unchanged, seen, pruned = [], tidied }: Replacement,
   archive?: Pick<Archive, 'name' | 'files'>,
 ): string[] {
   const lines = unchanged.flatMap((name) => seen.get(name)?.lines.split('\n') ?? [])
@@ -141,7 +141,7 @@ export function replaceLines(
     ...(archive ? [`archive ${archive.name}`, ...unpackedLines(archive)] : []),
     ...files.map(fileLine),
     ...(tidied?.modes ?? []).map(({ name, mode }) => `mode ${mode.toString(8)} ${name}`),
-    ...(tidied?.pruned ?? []).map((name) => `remove ${name}`),
+    ...pruned.map((name) => `remove ${name}`),
     ...(tidied?.leftovers ?? []).map((name) => `leftover ${name}`),
     ...unchanged.map((name) => `unchanged ${name}`),
     ...[...lines.filter(isStat), ...lines.filter((line) => !isStat(line))].map((line) => `was ${line}`),

@@ -72,13 +72,13 @@ function shownOf(reasons: readonly Reason[], change: Change | undefined): Partia
     return { mark: copied.length === 0 ? '-' : isNew ? '+' : '~', why: '', copied, removed }
   }
   if (change?.kind === 'installed') {
-    const { paths: installed, restarts } = change
-    if (installed.length + restarts.length === 0) return {}
+    const { paths: installed, removed, restarts } = change
+    if (installed.length + removed.length + restarts.length === 0) return {}
     // Why a unit is restarted for which nothing is installed; and which may be, though it reloads.
     const why = reasons.filter(
       (reason) => reason.kind === 'unit' && (reason.places.length === 0 || reason.restartsBefore !== undefined),
     )
-    return { why: formatReasons(why), installed, restarts }
+    return { why: formatReasons(why), installed, removed, restarts }
   }
   return {}
 }

@@ -76,10 +76,11 @@ function describeBuilt({ reasons, change }: Outcome & { kind: 'built' }) {
       return as(files.length > 0 ? 'deployed' : 'changed', listDone({ deployed: files, removed }))
     }
     case 'installed': {
-      const { paths, restarts } = change
-      const files = paths.length > 0 ? [count(paths.length, 'file')] : []
-      if (paths.length + restarts.length === 0) return as('installed', why)
-      return as(restarts.length > 0 ? 'restarted' : 'installed', listDone({ installed: files, restarted: restarts }))
+      const { paths, removed, restarts } = change
+      const installed = paths.length > 0 ? [count(paths.length, 'file')] : []
+      if (paths.length + removed.length + restarts.length === 0) return as('installed', why)
+      const label = restarts.length > 0 ? 'restarted' : paths.length > 0 ? 'installed' : 'changed'
+      return as(label, listDone({ installed, removed, restarted: restarts }))
     }
     case 'proven':
       return change.units.length > 0 ? as('proven', `proven by ${formatNames(change.units)}`) : as('nothing to query')

@@ -190,7 +190,9 @@ export function refusePresent(run: Run, main: Holding, names: readonly string[],
 function elsewhere({ auth, cluster, command }: Run, { where }: Holding): string[] {
   const others = cluster.nodes.filter(({ name, role }) => role === 'control' && name !== where)
   return [
-    ...others.slice(0, 1).map(({ name }) => `take it from a control node: ${command(`recover --node ${name}`)}`),
+    ...others
+      .slice(0, cluster.certificates.caKeyOnNodes ? 1 : 0)
+      .map(({ name }) => `take it from a control node: ${command(`recover --node ${name}`)}`),
     `take it from a backup, the folder that ${auth.files.certificate(caName)} is in: ${command('recover --from DIR')}`,
   ]
 }

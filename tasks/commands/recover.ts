@@ -27,7 +27,7 @@ import { checkNodes } from '../request/selection.ts'
 import { closeFolder } from '../request/walk.ts'
 import { caRotationFiles, caState } from '../rotations/ca-state.ts'
 import { tokenFiles, tokenState } from '../rotations/service-account-state.ts'
-import { identityFiles } from '../tables/files.ts'
+import { identityFiles, isKeptOff } from '../tables/files.ts'
 import { nodeUnits } from '../tables/places.ts'
 import {
   type Holding,
@@ -147,7 +147,14 @@ async function checkFound(run: CommandRun, targets: readonly Target[], { main, o
     ({ irreplaceable, makes }) => irreplaceable && makes.some((name) => !run.auth.read(name)),
   )
   const at = (name: string) => (run.auth.read(name) ? join(run.auth.path, name) : (main.paths.get(name) ?? name))
-  const wrong = await Promise.all(parts.map((target) => findWrong(found, target, cas, { main, at })))
+  const caKey = run.auth.files.key(caName)
+  const isNowhere = node !== undefined && isKeptOff(run.cluster, caKey) && !found.auth.read(caKey)
+  const nowhere = `${caKey} is on no node (certificates.caKeyOnNodes in cluster.yaml): it comes only from a backup`
+  const wrong = await Promise.all(
+    parts.map((target) =>
+      isNowhere && target.makes.includes(caKey) ? [nowhere] : findWrong(found, target, cas, { main, at }),
+    ),
+  )
   const left = parts.flatMap(({ makes }, i) => (wrong[i]?.length === 0 ? [] : makes))
   const isCaLeft = left.includes(run.auth.files.certificate(caName))
   // A CA that is whole, and that cluster.yaml does not describe, may be another cluster's, with all that is beside it.

@@ -113,6 +113,8 @@ export interface Reads extends Pick<Place, 'file' | 'loads' | 'mayReload' | 'isO
   readonly isOptional?: true
   /** Where its setting still names a path of another row's file, it is put at its usual place, for the setting to be changed. */
   readonly mayMove?: true
+  /** A setting that is of no use without it. */
+  readonly alongWith?: string
 }
 
 export interface Place {
@@ -176,6 +178,8 @@ export interface Unit {
   /** The YAML file that its --config names, where the guide has it: it is looked at with the first command. */
   readonly config?: string
   readonly reads: readonly Reads[]
+  /** What it does not get: cluster.yaml keeps it off the nodes. */
+  readonly withdrawn: readonly Reads[]
   /** Each path once: where its process says, or where the guide has them. */
   readonly files: readonly Place[]
   readonly serves: readonly Port[]
@@ -194,7 +198,7 @@ export interface Unit {
   readonly restart: string
 }
 
-export interface UnitRow extends Omit<Unit, 'restart' | 'files' | 'service'> {
+export interface UnitRow extends Omit<Unit, 'restart' | 'files' | 'service' | 'withdrawn'> {
   readonly on: readonly Role[]
   readonly restart?: string
 }

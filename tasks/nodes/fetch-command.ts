@@ -5,8 +5,12 @@ import { backupTime } from '../../lib/files/auth-dir.ts'
 import type { Run } from '../../lib/graph/run.ts'
 import { quote } from '../../lib/wording.ts'
 
-/** The command that restores all of auth/, from the given node or else the first control node. */
-export function recoverCommand({ cluster, command }: Run, from?: ClusterNode): string {
+/** The command that restores all of auth/: from the given node or else the first control node, or from a backup if no node has all of it. */
+export function recoverCommand(run: Run, from?: ClusterNode): string {
+  return run.cluster.certificates.caKeyOnNodes ? recoverFromNode(run, from) : run.command('recover --from DIR')
+}
+
+function recoverFromNode({ cluster, command }: Run, from?: ClusterNode): string {
   const node = from ?? cluster.nodes.find(({ role }) => role === 'control')
   return command(`recover --node ${node?.name}`)
 }
@@ -24,14 +28,15 @@ export function replaceCommand(run: Run, recover = recoverCommand(run)): string 
 export function waysOutOfLost(run: Run, from?: ClusterNode, isOfAnother = false): string[] {
   const { command } = run
   const typed = (recover: string) => (isOfAnother ? replaceCommand(run, recover) : recover)
+  const ways = new Set([recoverCommand(run, from), command('recover --from DIR')])
   return [
-    `take it over: ${typed(recoverCommand(run, from))}, or from a backup: ${typed(command('recover --from DIR'))}`,
+    `take it over: ${[...ways].map(typed).join(', or from a backup: ')}`,
     `or give it up, with all that depends on it: ${command('bootstrap --replace-identity')}`,
   ]
 }
 
 /** Of these files of auth/. Those that are there are moved to backup/ first: recover overwrites nothing. */
-export function fetchCommand(run: Run, names: readonly string[], recover = recoverCommand(run)): string {
+export function fetchCommand(run: Run, names: readonly string[], recover = recoverFromNode(run)): string {
   const { auth, now } = run
   const there = names.filter((name) => auth.read(name)).map((name) => quote(join(auth.path, name)))
   const kept = quote(join(auth.path, 'backup', `${backupTime(now)}-replaced`))

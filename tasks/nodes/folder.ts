@@ -17,6 +17,7 @@ import { nodeUser } from '../layouts/layout.ts'
 import { identityFiles, nodeFiles } from '../tables/files.ts'
 import { certificatesIn, formatOthers, guard, type HeldFile, heldOn, type Other } from './guards.ts'
 import { digestOf, installOf, sha256 } from './look.ts'
+import { isNamedIn } from './reads.ts'
 
 export interface NodeVerdict {
   /** Undefined if everything matches. */
@@ -44,7 +45,9 @@ export function checkNode(
 ): NodeVerdict {
   const unproven = guardMachine(run, node, look, names.together)
   const others = guard(run, node, look, isForced)
-  const foreign = [...foreignFiles(run, node, look, names), ...formerNodeFiles(run, look)]
+  const foreign = [...foreignFiles(run, node, look, names), ...formerNodeFiles(run, look)].filter(
+    (name) => !mayBeRead(run, look, name),
+  )
   const neighbours = neighboursIn(run, look, names)
   const prunes = run.options.prune && neighbours.length === 0
   const stagings = Map.groupBy(look.leftovers, (each) => checkStaging(each, stagingOwner(run)))
@@ -100,14 +103,18 @@ export function compareFolder(run: Run, node: ClusterNode, seen: NodeState): Rea
   const names = (...whats: Difference['what'][]) =>
     drifts.flatMap(({ path, what }) => (whats.includes(what) ? [path] : []))
   return {
-    kind: 'on-node',
+    ...nothingOnNode,
     missing: names('missing'),
     differ: names('differs', 'not a file'),
     wrongOwner: names('wrong owner'),
     wrongMode: names('wrong mode'),
-    pruned: [],
-    leftovers: [],
   }
+}
+
+/** Of an identity: a component may read it in the folder. What does is an error of its unit. */
+function mayBeRead({ cluster }: Run, { places, folder }: NodeState, name: string): boolean {
+  if (!places || !identityFiles(cluster).has(name)) return false
+  return places instanceof Failure || isNamedIn(places, `${folder}/${name}`)
 }
 
 /** Files of ours that do not belong on this node; a folder under such a name is not ours. */
@@ -171,14 +178,23 @@ export function splitMarks(
   return { left: [...names('of this run'), ...names('left')], inUse: names('may be in use') }
 }
 
+export const nothingOnNode: ReasonOf<'on-node'> = {
+  kind: 'on-node',
+  missing: [],
+  differ: [],
+  wrongMode: [],
+  wrongOwner: [],
+  pruned: [],
+  leftovers: [],
+}
+
 /** For --force: every file, whether it matches or not. */
 export function everything(
   { cluster }: Run,
   node: ClusterNode,
   wrong: ReasonOf<'on-node'> | undefined,
 ): ReasonOf<'on-node'> {
-  const none = { missing: [], wrongMode: [], wrongOwner: [], pruned: [], leftovers: [] }
-  return { kind: 'on-node', ...none, ...wrong, differ: nodeFiles(cluster, node) }
+  return { ...nothingOnNode, ...wrong, differ: nodeFiles(cluster, node) }
 }
 
 /** `now` in seconds since 1970, by the node's clock. Throws a Failure if certificates are not valid yet by that clock. */

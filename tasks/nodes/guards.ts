@@ -16,10 +16,11 @@ import { type NodeState, realPath } from '../../lib/node/state.ts'
 import { type Certificate, isIssuedBy, readCertificates } from '../../lib/pki/certificate.ts'
 import { nextStart, ownCas } from '../../lib/pki/pair.ts'
 import { formatNames } from '../../lib/wording.ts'
+import type { Place } from '../layouts/layout.ts'
 import { identityFiles, nodeFiles } from '../tables/files.ts'
 import { recoverCommand, replaceCommand, waysOutOfLost } from './fetch-command.ts'
 import { digestOf } from './look.ts'
-import { unitsOn } from './reads.ts'
+import { unitsOn, withdrawnAt } from './reads.ts'
 
 /** A file of ours on a node. */
 export interface HeldFile {
@@ -41,7 +42,11 @@ export function heldOn({ cluster, options }: Run, node: ClusterNode, seen: NodeS
   const names = [...nodeFiles(cluster, node), ...(options.prune ? identityFiles(cluster).keys() : [])]
   const inFolder = names.flatMap((name) => heldAt(seen, name, name))
   if (!places || places instanceof Failure) return inFolder
-  const rows = unitsOn(cluster, node, places).flatMap((unit) => unit.files)
+  const units = unitsOn(cluster, node, places)
+  const rows: readonly Pick<Place, 'path' | 'file' | 'part'>[] = [
+    ...units.flatMap(({ files }) => files),
+    ...(options.prune ? withdrawnAt(units, places) : []),
+  ]
   const atPlaces = new Map(rows.map(({ path, ...row }) => [realPath(places, path), row]))
   return [...inFolder, ...[...atPlaces].flatMap(([at, { file, part }]) => heldAt(places, at, file, part))]
 }

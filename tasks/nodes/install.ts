@@ -13,7 +13,8 @@ import { splitMarks } from './folder.ts'
 import { keepOthers, type Other } from './guards.ts'
 import { installOf, reloadTime, repeat } from './look.ts'
 import { guarded, type Standing, standingOf } from './quorum.ts'
-import { forgetOld, type NodeRun, putBack, replaceAtPlaces } from './replace.ts'
+import { prunedAt } from './reads.ts'
+import { forgetOld, type NodeRun, putBack, removeAtPlaces, replaceAtPlaces } from './replace.ts'
 import {
   proveClient,
   restart,
@@ -79,16 +80,19 @@ export async function bringUp(
   }
   if (undrainsLater && !restarted.some(({ isDrained }) => isDrained)) await undrain(run, node)
   await forgetOld(on, found, digestsIn(paths, all, wanted))
+  const removed = prunedAt(run, found.units, found.places)
+  await removeAtPlaces(on, found, removed)
   const change: Change = {
     kind: 'installed',
     paths: wanted.map(({ path }) => path),
+    removed,
     restarts: restarted.map(({ unit }) => unit),
   }
   if (before.standing === 'without a quorum') {
     const warning = `${node.name}: ${before.quorum} has no quorum yet; health was not checked: ${runAgain} once all control nodes are done`
     return { change, warning }
   }
-  return wanted.length + restarted.length > 0 ? { change } : {}
+  return wanted.length + removed.length + restarted.length > 0 ? { change } : {}
 }
 
 /** For --force: installs every file again, and restarts the units that read one only at their start. */

@@ -212,6 +212,9 @@ function placesQuery(run: Run, node: ClusterNode): Query['places'] {
     paths: new Map([
       ...units.flatMap((unit) => expectedAt(run, { ...unit, configs: unit.config === undefined ? [] : [unit.config] })),
       ...units.flatMap(({ bundle }): [string, string][] => (bundle === undefined ? [] : [[bundle, '']])),
+      ...units.flatMap(({ withdrawn }) =>
+        withdrawn.map(({ file, usual }): [string, string] => [usual, digestOf(run, file) ?? noDigest]),
+      ),
     ]),
     alsoIfPresent: units.flatMap(({ bundle, files, isInstalledEarly }) => {
       if (isInstalledEarly) return files.map(({ path }) => folderOf(path))

@@ -15,7 +15,7 @@ import type { Unit } from '../layouts/layout.ts'
 import { layoutOf } from '../layouts/table.ts'
 import { identityFiles } from '../tables/files.ts'
 import { nodeUnits } from '../tables/places.ts'
-import { waysOutOfLost } from './fetch-command.ts'
+import { recoverCommand, waysOutOfLost } from './fetch-command.ts'
 import { heldOn } from './guards.ts'
 import { lookAtNode, readAllShown, withPlaces } from './look.ts'
 
@@ -32,7 +32,7 @@ interface IdentityPart {
  * looked at stops nothing yet: its own deploy refuses it.
  */
 export async function findOtherCluster(run: Run, graph: Graph, limit: LimitFunction): Promise<[string, Failure][]> {
-  const { cluster, auth, options, note, command } = run
+  const { cluster, auth, options, note } = run
   const targets = [...graph.values()]
   const parts = partsToMake(run, targets)
   const [first] = parts
@@ -52,7 +52,7 @@ export async function findOtherCluster(run: Run, graph: Graph, limit: LimitFunct
   }
   const unknown = cluster.nodes.filter((_, i) => traces[i] === 'unknown')
   const control = unknown.find(({ role }) => role === 'control')
-  const takeOver = control ? `, and ${command(`recover --node ${control.name}`)} takes that one over` : ''
+  const takeOver = control ? `, and ${recoverCommand(run, control)} takes that one over` : ''
   if (unknown.length > 0)
     note(
       `${formatNames(unknown.map(({ name }) => name))} could not be looked at: if one is there already, the new ${first.label} will not be deployed to it${takeOver}`,

@@ -2,6 +2,7 @@
 import { canonicalAddress, firstAddress, parseCidr } from '../../lib/address.ts'
 import type { Cluster, ClusterNode } from '../../lib/cluster/cluster.ts'
 import { isPlainPath } from '../../lib/files/plain-file.ts'
+import type { Run } from '../../lib/graph/run.ts'
 import { folderOf } from '../../lib/node/place.ts'
 import { type ComponentProcess, fileAt, type PlacesState, realPath } from '../../lib/node/state.ts'
 import { apiServer, mergePlaces, type Place, placesAt, type Reads, type Unit } from '../layouts/layout.ts'
@@ -26,6 +27,8 @@ export interface UnitSeen extends Unit {
    * Undefined if that is not known for sure.
    */
   readonly rotatesItself: boolean | undefined
+  /** All that its processes and its unit file name is known. */
+  readonly isRead: boolean
   /** It never reads a CA again: the gate ClientsAllowCARotation is off. */
   readonly keepsCa: boolean
   /** What its process was started from; undefined if that is not known. */
@@ -152,6 +155,12 @@ function unitAt(
   const isKnown = !(isNamed && unread !== undefined) && (runs ? commands : named).length > 0
   const files = mergePlaces([...named, ...(isKnown ? [] : unit.files.flatMap((place) => asSeen(place, false)))])
   for (const what of all.flatMap(judge)) wrong.add(what)
+  for (const { by, alongWith } of unit.withdrawn)
+    for (const [flag, [path]] of all.map(({ named }) => named(by)))
+      if (path !== undefined)
+        wrong.add(
+          `${flag} names ${path}, and by cluster.yaml no node has that key (certificates.caKeyOnNodes): take ${alongWith} and ${flag} out, and it signs no CSRs any more`,
+        )
   return {
     ...unit,
     files,
@@ -165,6 +174,7 @@ function unitAt(
     wrong: [...wrong],
     configs: all.flatMap(({ config }) => config ?? []),
     rotatesItself: unread === undefined ? commands.some(rotates) : undefined,
+    isRead: unread === undefined && (next ? next.unread === undefined : !places.units.get(unit.unit)?.isLoaded),
     keepsCa: running.some(isCaKept),
     program: own.map(({ id, command: [path = ''] }) => ({ id, path })).find(({ path }) => isPlainPath(path)),
   }
@@ -177,6 +187,35 @@ function whyWrong({ path, part, isElsewhere }: Place, isRunning: boolean, places
   if (!there)
     return isRunning && part !== 'pair' && part !== 'ca' ? 'which is not there: put the file there' : undefined
   return there.size > 0 && !there.isKnown ? 'which holds no certificate, key or configuration: remove it' : undefined
+}
+
+/** By a process of a component, or by a unit file. */
+export function isNamedIn({ processes, units }: Pick<Seen, 'processes' | 'units'>, path: string): boolean {
+  const commands = [
+    ...processes.map(({ command }) => command.join(' ')),
+    ...[...units.values()].map(({ start }) => start),
+  ]
+  return commands.some((text) => text?.includes(path))
+}
+
+/** What is there of what units do not get any more, and why it has to stay: something names it, or may. */
+export function withdrawnAt(units: readonly UnitSeen[], places: Seen): { file: string; path: string; why?: string }[] {
+  const isCut = places.processes.some(({ command }) => command.length === 0)
+  return units.flatMap(({ unit, isRead, withdrawn }) =>
+    withdrawn.flatMap(({ file, usual: path }) => {
+      const there = fileAt(places, path)
+      if (!there) return []
+      if (isNamedIn(places, path)) return [{ file, path, why: 'a command line names it' }]
+      if (!isRead || isCut) return [{ file, path, why: `what ${unit} reads is not known for sure` }]
+      const isPlain = there.kind === 'file' && realPath(places, path) === path
+      return [{ file, path, ...(!isPlain && { why: 'it is no plain file' }) }]
+    }),
+  )
+}
+
+/** What of it --prune removes. */
+export function prunedAt({ options }: Pick<Run, 'options'>, units: readonly UnitSeen[], places: Seen): string[] {
+  return options.prune ? withdrawnAt(units, places).flatMap(({ path, why }) => (why ? [] : [path])) : []
 }
 
 /** Its unit file's; undefined where that has variables, or starts another program. */

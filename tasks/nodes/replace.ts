@@ -44,10 +44,10 @@ export async function replaceInFolder(
     files: files.map(({ name, bytes }) => ({ path: name, digest: sha256(bytes) })),
     unchanged: [...new Set([...nodeFiles(cluster, node), ...identityFiles(cluster).keys(), ...wrong.pruned])],
     seen: seen.files,
+    pruned: wrong.pruned,
     tidied: {
       names: auth.files,
       modes: modes.map((name) => ({ name, mode: auth.files.mode(name) })),
-      pruned: wrong.pruned,
       leftovers: wrong.leftovers,
     },
   }
@@ -104,6 +104,19 @@ export async function replaceAtPlaces(
   const isGuarded = ({ file }: WantedPlace) => identityFiles(run.cluster).has(file)
   const unchanged = [...new Set([...wanted, ...all.filter(isGuarded)].map(({ path }) => path))]
   await (await run.connect(node)).replace({ folder, sudo: installOf(run).sudo, files, unchanged, seen })
+}
+
+/** Throws a Failure where they are not removed, or have changed since the look. */
+export async function removeAtPlaces(on: NodeRun, found: UnitsFound, pruned: readonly string[]): Promise<void> {
+  if (pruned.length === 0) return
+  const at = rootOf(on, found, pruned)
+  await (await on.run.connect(on.node)).replace({
+    ...at,
+    files: [],
+    unchanged: pruned,
+    seen: found.places.files,
+    pruned,
+  })
 }
 
 /** Throws a Failure where they are not back. */

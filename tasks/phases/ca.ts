@@ -144,11 +144,12 @@ async function makeCa(run: Run, row: CertRow, work: Work) {
 
 const labelOf = ({ irreplaceable }: CertRow) => irreplaceable?.label ?? 'CA'
 const pairOf = ({ auth }: Pick<Run, 'auth'>, name: string) => auth.files.pair(name).join(' and ')
+const sourceOf = ({ cluster: { certificates } }: Run) => (certificates.caKeyOnNodes ? ' or from a control node' : '')
 const restore = (run: Run, name: string) =>
-  `restore ${pairOf(run, name)} from a backup or from a control node: ${fetchCommand(run, run.auth.files.pair(name))}`
+  `restore ${pairOf(run, name)} from a backup${sourceOf(run)}: ${fetchCommand(run, run.auth.files.pair(name), recoverCommand(run))}`
 /** For missing files: a file that exists would be in the way. */
 const recoverMissing = (run: Run, name: string) =>
-  `restore ${pairOf(run, name)} from a backup or from a control node: ${recoverCommand(run)}`
+  `restore ${pairOf(run, name)} from a backup${sourceOf(run)}: ${recoverCommand(run)}`
 const startOver = ({ command }: Run, { id, irreplaceable }: CertRow) =>
   `or give up ${irreplaceable?.loss}: ${command(`${id} --force`)}`
 const renew = ({ command }: Run) => `reissue the CA certificate over the same key: ${command('ca --renew')}`

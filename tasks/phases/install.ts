@@ -8,9 +8,10 @@ import { marksFolder } from '../../lib/node/staging.ts'
 import type { Look, Reason } from '../../lib/reason.ts'
 import { formatNames } from '../../lib/wording.ts'
 import { renewsFrom } from '../nodes/component.ts'
-import { splitMarks } from '../nodes/folder.ts'
+import { nothingOnNode, splitMarks } from '../nodes/folder.ts'
 import { guard, type Other } from '../nodes/guards.ts'
 import { installOf } from '../nodes/look.ts'
+import { prunedAt, withdrawnAt } from '../nodes/reads.ts'
 import { checkUnitsOf, lookAtUnits, type UnitCheck, type UnitsFound } from '../nodes/units.ts'
 import { movesOn, unreachedOn } from '../nodes/unreached.ts'
 import type { DeployFound } from './deploy.ts'
@@ -49,14 +50,15 @@ export async function updateUnits({ run, node }: OnNode, { found, signal, force,
 }
 
 export async function foreseeUnits(on: OnNode, { reasons, found, force }: Work<InstallFound>): Promise<Change> {
-  return changeOf(force ? await forcedReasons(on, found) : reasons)
+  return changeOf(force ? await forcedReasons(on, found) : reasons, prunedAt(on.run, found.units, found.places))
 }
 
-function changeOf(reasons: readonly Reason[]): Change {
+function changeOf(reasons: readonly Reason[], removed: readonly string[]): Change {
   const units = reasons.filter((reason) => reason.kind === 'unit')
   return {
     kind: 'installed',
     paths: [...new Set(units.flatMap(({ places }) => places.map(({ path }) => path)))],
+    removed,
     restarts: units.flatMap(({ unit, restarts }) => (restarts ? [unit] : [])),
   }
 }
@@ -72,15 +74,18 @@ function checkInstalled(run: Run, node: ClusterNode, found: UnitsFound): Look {
   const { undrain } = installOf(run)
   const installed = checkUnitsOf(run, found)
   const marks = splitMarks(run, found)
+  const pruned = prunedAt(run, found.units, found.places)
+  const left = withdrawnAt(found.units, found.places).filter(({ path }) => !pruned.includes(path))
   const reasons: Reason[] = [
     ...(marks.left.length > 0 && undrain !== '' ? [{ kind: 'left-drained', nodes: [node.name] } as const] : []),
     ...installed.flatMap(({ reason }) => reason ?? []),
+    ...(pruned.length > 0 ? [{ ...nothingOnNode, pruned } as const] : []),
   ]
   const names = formatNames(installed.map(({ unit }) => unit.unit))
   const reloading = installed.filter(({ reloadsBy }) => reloadsBy !== undefined)
   const rotating = installed.flatMap(({ unit, keepsOwnClient }) => (keepsOwnClient ? [unit.unit] : []))
   const warning = warningOf(node, installed, {
-    unreached: [...unreachedOn(run, node, found), ...movesOn(node, found)],
+    unreached: [...unreachedOn(run, node, found), ...movesOn(node, found), ...left.map(formatLeft)],
     rotating,
     marks,
     undrain,
@@ -105,6 +110,12 @@ function formatReloads(units: readonly UnitCheck[], { places: { now } }: UnitsFo
   const by = new Date(Date.now() + seconds * 1000)
   const time = [by.getHours(), by.getMinutes()].map((each) => String(each).padStart(2, '0')).join(':')
   return `${formatNames(units.map(({ unit }) => unit.unit))}: new client certificate in use by ${time}`
+}
+
+function formatLeft({ path, why }: ReturnType<typeof withdrawnAt>[number]): string {
+  const way =
+    why === undefined ? '--prune removes it' : `--prune leaves it there, as ${why}: remove it once nothing reads it`
+  return `${path} does not belong there: ${way}`
 }
 
 function warningOf(

@@ -1,5 +1,5 @@
 /** Which files of auth/ belong on a node, and which of them carry the cluster's identity. */
-import type { ClusterNode } from '../../lib/cluster/cluster.ts'
+import type { Cluster, ClusterNode } from '../../lib/cluster/cluster.ts'
 import type { LayoutRules } from '../../lib/cluster/rules.ts'
 import {
   caNames,
@@ -20,12 +20,21 @@ function fileOf(files: FileNames, kind: OfCert, name: string): string {
   return kind === 'kubeconfig' ? kubeconfigFile(name) : files[kind](name)
 }
 
+export type Keeping = LaidOut & {
+  readonly certificates: Pick<Cluster['certificates'], 'caKeyOnNodes'>
+}
+
+/** True for the key of a CA, in a cluster where no node has it. */
+export function isKeptOff({ certificates, ...cluster }: Keeping, file: string): boolean {
+  return !certificates.caKeyOnNodes && caNames.some((name) => file === layoutOf(cluster).files.key(name))
+}
+
 /** In the order of the tables; what is the node's own comes last. */
-export function nodeFiles(cluster: LaidOut, node: ClusterNode): string[] {
+export function nodeFiles(cluster: Keeping, node: ClusterNode): string[] {
   const { files, certs, nodeCert } = layoutOf(cluster)
   const filesOf = ({ name, on }: CertKind) => (on[node.role] ?? []).map((kind) => fileOf(files, kind, name))
   return [
-    ...certs.flatMap(filesOf),
+    ...certs.flatMap(filesOf).filter((file) => !isKeptOff(cluster, file)),
     ...(node.role === encryptionConfig.on ? [encryptionConfig.file] : []),
     ...[nodeCert(node) ?? []].flat().flatMap(filesOf),
   ]

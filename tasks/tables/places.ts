@@ -1,33 +1,43 @@
 /** Where the units of a node read our files. */
 import type { Cluster, ClusterNode, Install } from '../../lib/cluster/cluster.ts'
 import { apiServer, mergePlaces, NODE, placesAt, type Reads, type Unit, type UnitRow } from '../layouts/layout.ts'
-import { type LaidOut, layoutOf } from '../layouts/table.ts'
+import { layoutOf } from '../layouts/table.ts'
+import { isKeptOff, type Keeping } from './files.ts'
 
 type UnitOverride = Exclude<ReturnType<Install['units']['get']>, false | undefined>
-type Placing = LaidOut & Pick<Cluster, 'install'>
+type Placing = Keeping & Pick<Cluster, 'install'>
 
 /** The units of a node, in the order of the table, as cluster.yaml has them. */
 export function nodeUnits(cluster: Placing, { name, role }: Pick<ClusterNode, 'name' | 'role'>): Unit[] {
   return layoutOf(cluster).units.flatMap((row): Unit[] => {
     const override = cluster.install ? cluster.install.units.get(row.unit) : undefined
-    return override === false || !row.on.includes(role) ? [] : [unitOf(row, name, override)]
+    return override === false || !row.on.includes(role)
+      ? []
+      : [unitOf(row, name, override, (file) => isKeptOff(cluster, file))]
   })
 }
 
-export function unitOf({ on, ...row }: UnitRow, node: string, override: Partial<UnitOverride> = {}): Unit {
+export function unitOf(
+  { on, ...row }: UnitRow,
+  node: string,
+  override: Partial<UnitOverride> = {},
+  isWithdrawn: (file: string) => boolean = () => false,
+): Unit {
   const itsOwn = (text: string) => text.replace(NODE, node)
-  const reads = row.reads.map((each) => ({
+  const all = row.reads.map((each) => ({
     ...each,
     file: itsOwn(each.file),
     usual: override.files?.[each.file] ?? itsOwn(each.usual),
   }))
+  const reads = all.filter(({ file }) => !isWithdrawn(file))
+  const withdrawn = all.filter(({ file }) => isWithdrawn(file))
   const files = mergePlaces(reads.flatMap((each) => placesAt(each, each.usual, each.by[0] ?? '')))
   const service = override.unit ?? row.unit
   // systemd refuses to start a unit that it has given up: StartLimitBurst= of systemd.unit(5).
   const byDefault = `systemctl reset-failed ${service}; systemctl restart ${service}`
   const restart = override.restart ?? row.restart ?? byDefault
   const serves = row.serves.map((port) => ({ ...port, name: itsOwn(port.name) }))
-  return { ...row, reads, files, serves, service, restart }
+  return { ...row, reads, withdrawn, files, serves, service, restart }
 }
 
 /** Even those that cluster.yaml leaves out. */

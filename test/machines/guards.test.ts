@@ -5,7 +5,7 @@ import { join } from 'node:path'
 import { after, before, describe, test } from 'node:test'
 import { allWell } from '../lab/machines/components.ts'
 import type { Machines } from '../lab/machines/machines.ts'
-import { idsOf, messageOf, type Ran } from '../support/harderway.ts'
+import { type Edit, idsOf, messageOf, type Ran } from '../support/harderway.ts'
 import { eventually } from '../support/programs.ts'
 import {
   assertNothingLeft,
@@ -267,6 +267,45 @@ describe('what units read, on six machines', { skip }, () => {
     await must(0, 'bootstrap')
     await eventually(() => must(0, 'bootstrap', '--dry-run'))
     await assertNothingLeft(lab)
+  })
+
+  test("the CA's key leaves the nodes, once nothing there names it; a rotation of the CA does without it", async () => {
+    const off: Edit = [['certificates'], { key: 'ecdsa-p256', caKeyOnNodes: false }]
+    lab.write(...running({}, off))
+    const held = () =>
+      Promise.all(controls.map((name) => on(name, 'ls /var/lib/kubernetes /home/ubuntu | grep -c ca-key.pem || :')))
+    const named = await must(1, 'bootstrap', '--prune')
+    assert.match(printed(named), /take --cluster-signing-cert-file and --cluster-signing-key-file out/)
+    for (const name of controls)
+      assert.equal(await on(name, 'ls /var/lib/kubernetes/ca-key.pem'), '/var/lib/kubernetes/ca-key.pem\n')
+    const unit = '/etc/systemd/system/kube-controller-manager.service'
+    for (const name of controls)
+      await on(
+        name,
+        `sed -i -E 's/ --cluster-signing-(cert|key)-file=[^ ]+//g; /^ *--cluster-signing-/d' ${unit}; systemctl daemon-reload; systemctl restart kube-controller-manager`,
+      )
+    await allWell(lab)
+    const starts = await readStarts(lab)
+    assert.match(
+      printed(await eventually(() => must(0, 'bootstrap'))),
+      /\/var\/lib\/kubernetes\/ca-key\.pem does not belong there: --prune removes it/,
+    )
+    await must(4, 'bootstrap', '--prune', '--dry-run')
+    await must(0, 'bootstrap', '--prune')
+    assert.deepEqual(
+      await held(),
+      controls.map(() => '0\n'),
+    )
+    await must(0, 'bootstrap', '--prune', '--dry-run')
+    assert.deepEqual(await startedSince(lab, starts), [])
+    await must(0, 'rotate', 'ca')
+    await must(0, 'rotate', 'ca', '--finish')
+    assert.deepEqual(
+      await held(),
+      controls.map(() => '0\n'),
+    )
+    await allWell(lab)
+    await eventually(() => must(0, 'bootstrap', '--dry-run'))
   })
 
   test('with nothing to do, nothing is done', async () => {

@@ -160,13 +160,13 @@ test('docs/cluster-yaml.md has a row for each key of cluster.schema.json, in the
 
 const whenRead = { now: 'by itself', poll: '', reload: '', restart: 'at its start' } as const
 
+const guide = { layout: 'harder-way', etcd: { ca: 'shared' }, certificates: { caKeyOnNodes: true } } as const
+
 /** The cells of each row: of a unit, a file, and the settings that name it. What etcd's pages derive from a flag is in a sentence. */
 function readsTable(): string[][] {
   const roles = ['gateway', 'control', 'worker'] as const
   const units = roles.flatMap((role) =>
-    nodeUnits({ layout: 'harder-way', etcd: { ca: 'shared' }, install: false }, { name: '<node>', role }).map(
-      (unit) => ({ role, unit }),
-    ),
+    nodeUnits({ ...guide, install: false }, { name: '<node>', role }).map((unit) => ({ role, unit })),
   )
   return [...Map.groupBy(units, ({ unit }) => unit.unit).values()].flatMap((same) =>
     [...Map.groupBy(same[0]?.unit.reads ?? [], ({ file, loads }) => `${file} ${loads}`).values()].flatMap((rows) => {

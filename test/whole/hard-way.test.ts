@@ -204,16 +204,23 @@ describe("what is made here, beside what the guide's commands make", { skip }, (
 
   test('each machine gets what the documents copy to it', () => {
     const { nodes } = readCluster(readFileSync(join(place, 'cluster.yaml')))
-    const of = (name: string) =>
+    const of = (name: string, caKeyOnNodes = true) =>
       nodes
         .filter((node) => node.name === name)
-        .flatMap((node) => nodeFiles({ layout: 'hard-way', etcd: { ca: 'shared' } }, node).toSorted())
+        .flatMap((node) =>
+          nodeFiles({ layout: 'hard-way', etcd: { ca: 'shared' }, certificates: { caKeyOnNodes } }, node).toSorted(),
+        )
     assert.deepEqual(of('node-0'), 'ca.crt kube-proxy.kubeconfig node-0.crt node-0.key node-0.kubeconfig'.split(' '))
     assert.deepEqual(of('server'), [
       ...['admin.kubeconfig', 'ca.crt', 'ca.key', 'encryption-config.yaml', 'kube-api-server.crt'],
       ...['kube-api-server.key', 'kube-controller-manager.kubeconfig', 'kube-scheduler.kubeconfig'],
       ...['service-accounts.crt', 'service-accounts.key'],
     ])
+    const all = of('server')
+    assert.deepEqual(
+      of('server', false),
+      all.filter((file) => file !== 'ca.key'),
+    )
   })
 })
 

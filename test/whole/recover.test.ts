@@ -106,6 +106,27 @@ describe('auth/ is lost', { skip: needs('sshd', 'ssh', 'scp', 'openssl') }, () =
     return join(other, 'auth')
   }
 
+  test("where no node has the CA's key, it comes from a backup alone: recover --node says so, and brings back the rest", async () => {
+    writeCluster(place, [...edits, [['certificates', 'caKeyOnNodes'], false]])
+    const refused = await exits(3, place, 'bootstrap')
+    assert.match(told(refused), /- take it over: npm run task -- recover --from DIR$/m)
+    assert.doesNotMatch(told(refused), /recover --node/)
+    const ran = await recover('--node', 'control0')
+    assert.equal(ran.status, 3, told(ran))
+    assert.match(
+      told(ran),
+      /ca-key\.pem is on no node \(certificates\.caKeyOnNodes in cluster\.yaml\): it comes only from a/,
+    )
+    assert.match(told(ran), /- take it from a backup, .*recover --from DIR/)
+    assert.doesNotMatch(told(ran), /recover --node/)
+    assertBack(['service-account.pem', 'service-account-key.pem', 'encryption-config.yaml'])
+    const lost = await exits(3, place, 'bootstrap')
+    assert.match(told(lost), /restore ca\.pem and ca-key\.pem from a backup: npm run task -- recover --from DIR/)
+    await exits(0, place, 'recover', '--from', made)
+    for (const file of irreplaceable) assert.ok(readFileSync(join(auth, file)).equals(readFileSync(join(made, file))))
+    await exits(0, place, 'bootstrap')
+  })
+
   test('status --on-nodes names recover, and no command that would overwrite the last copies', async () => {
     const ran = await harderway(place, 'status', '--on-nodes')
     assert.match(told(ran), /take it over: npm run task -- recover --node control0/)

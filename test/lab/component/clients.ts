@@ -15,7 +15,19 @@ const interval = 2
 
 export async function startControllerManager(flags: Flags): Promise<void> {
   const api = new ApiClient(required(flags, 'kubeconfig'))
-  const caFile = required(flags, 'cluster-signing-cert-file')
+  readSigning(flags)
+  const rootCA = readFileSync(required(flags, 'root-ca-file'))
+  readCertificates(rootCA)
+  createPrivateKey(readFileSync(required(flags, 'service-account-private-key-file')))
+  serveHealth(10257)
+  keepLease(api, 'kube-controller-manager', () => publishRootCA(api, rootCA.toString()))
+}
+
+/** Without both flags it signs nothing. */
+function readSigning(flags: Flags): void {
+  const caFile = flags.get('cluster-signing-cert-file')
+  if (caFile === undefined && !flags.has('cluster-signing-key-file')) return
+  if (caFile === undefined) throw new Error('--cluster-signing-cert-file must be specified')
   const signing = readCertificates(readFileSync(caFile))
   if (signing.length !== 1)
     throw new Error(
@@ -24,11 +36,6 @@ export async function startControllerManager(flags: Flags): Promise<void> {
     )
   const key = createPrivateKey(readFileSync(required(flags, 'cluster-signing-key-file')))
   if (!signing[0]?.checkPrivateKey(key)) throw new Error('tls: private key does not match public key')
-  const rootCA = readFileSync(required(flags, 'root-ca-file'))
-  readCertificates(rootCA)
-  createPrivateKey(readFileSync(required(flags, 'service-account-private-key-file')))
-  serveHealth(10257)
-  keepLease(api, 'kube-controller-manager', () => publishRootCA(api, rootCA.toString()))
 }
 
 export async function startScheduler(flags: Flags): Promise<void> {

@@ -62,6 +62,11 @@ testFiles('durations', [
   [and('certificates: { caValidity: 1001y, renewBefore: 0d }'), '5:29 (up to 1000y)', '5:49 is not a duration'],
 ])
 
+testFiles('yes or no', [
+  [and('certificates: { caKeyOnNodes: false }')],
+  [and('certificates: { caKeyOnNodes: "no" }'), '5:31 caKeyOnNodes "no" is neither true nor false'],
+])
+
 testFiles('numbers', [
   [api('port: "6443", virtualIP: 10.0.0.1'), '2:14 "6443" is not a whole number from 1 to 65535'],
   [api('port: 65536, virtualIP: 10.0.0.1'), '2:14 65536 is not a whole number'],

@@ -36,8 +36,8 @@ test('another cluster, target, file, place or wanted value is another plan', asy
     hashOf(target({})),
     hashOf(target({ wanted: { host: 'one' } })),
     hashOf(target({ wanted: { host: 'other' } })),
-    hashOf(target({ foresee: () => ({ kind: 'installed', paths: ['/etc/a'], restarts: [] }) })),
-    hashOf(target({ foresee: () => ({ kind: 'installed', paths: ['/etc/a'], restarts: ['server'] }) })),
+    hashOf(target({ foresee: () => ({ kind: 'installed', paths: ['/etc/a'], removed: [], restarts: [] }) })),
+    hashOf(target({ foresee: () => ({ kind: 'installed', paths: ['/etc/a'], removed: [], restarts: ['server'] }) })),
   ])
   assert.equal(new Set(hashes).size, hashes.length)
 })

@@ -257,9 +257,24 @@ inEachShell(({ run }) => {
           paths: new Map(paths.map((each) => [each, ''])),
         }
         const lines = lookLines({ directory: '/', names: harderWay.files, expected: new Map(), places: query })
-        const { files: seen } = readState(run('/', message('look', lines, nonce)).stdout, nonce)
-        return { ...change, unchanged: paths, seen }
+        const { places } = readState(run('/', message('look', lines, nonce)).stdout, nonce)
+        assert.ok(places && 'files' in places)
+        return { ...change, unchanged: paths, seen: places.files }
       }
+      test('is nothing: all are replaced', (t) => {
+        assert.equal(place(seenAt(folders(t).change)), 'done')
+      })
+      test('is nothing: what does not belong there is removed, and else it is not', (t) => {
+        const { place: folder, change } = folders(t)
+        const path = join(folder, 'kubernetes-key.pem')
+        const seen = seenAt(change)
+        const removal = { ...seen, files: [], unchanged: [path], pruned: [path] }
+        writeFileSync(path, 'of another run')
+        assert.equal(place(removal), 'changed')
+        assert.equal(readFileSync(path, 'utf8'), 'of another run')
+        assert.equal(place({ ...removal, seen: seenAt(change).seen }), 'done')
+        assert.deepEqual(readdirSync(folder), ['kubernetes.pem'])
+      })
       for (const [what, spoil] of Object.entries(changes))
         test(`stops before anything is written: ${what}`, (t) => {
           const { place: folder, change } = folders(t)

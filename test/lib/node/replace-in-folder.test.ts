@@ -40,9 +40,10 @@ function swapOf(more: Partial<Swap> = {}): Swap {
   return { copied, modes: [], pruned: [], leftovers: [], ...more }
 }
 
-function swapScript(folder: string, { copied, ...tidied }: Swap, seen: NodeState): string {
+function swapScript(folder: string, { copied, pruned, ...tidied }: Swap, seen: NodeState): string {
   const change = {
     folder,
+    pruned,
     files: copied.map(({ name, digest }) => ({ path: name, digest })),
     unchanged: newFiles.map(({ name }) => name),
     seen: seen.files,

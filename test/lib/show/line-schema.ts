@@ -54,7 +54,7 @@ const certificate = v.optional(v.strictObject({ key: text, expires: time, names:
 const change = v.variant('kind', [
   ofKind('made', { files: texts, isNew: flag, isReplaced: mark, isRestored: mark, is: certificate, was: certificate }),
   ofKind('deployed', { files: texts, removed: texts }),
-  ofKind('installed', { paths: texts, restarts: texts }),
+  ofKind('installed', { paths: texts, removed: texts, restarts: texts }),
   ofKind('proven', { units: texts }),
   ofKind('rewritten', { objects: number }),
 ])

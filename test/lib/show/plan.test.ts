@@ -110,7 +110,7 @@ test('units that are restarted are counted on every node, whatever is folded, wi
     const none = { places: [], notServed: [], isDrained: false }
     return { kind: 'unit', unit, ...none, notLoaded: ['/etc/a'], restarts: true }
   })
-  const change: Change = { kind: 'installed', paths: [], restarts: ['store', 'server'] }
+  const change: Change = { kind: 'installed', paths: [], removed: [], restarts: ['store', 'server'] }
   const nodes = ['one', 'two'].map((node) =>
     fakeTarget(`deploy/${node}`, { node, where: 'node', check: () => ({ reasons }), foresee: () => change }),
   )

@@ -14,12 +14,13 @@ import type { NodeState, PlacesState } from '../../../lib/node/state.ts'
 import { makePair, readIssuer } from '../../../lib/pki/pair.ts'
 import { harderWay } from '../../../tasks/layouts/harder-way.ts'
 import { fetchCommand } from '../../../tasks/nodes/fetch-command.ts'
-import { guardMachine } from '../../../tasks/nodes/folder.ts'
+import { checkNode, guardMachine } from '../../../tasks/nodes/folder.ts'
 import { guardIdentity, guardNewer, keepOthers } from '../../../tasks/nodes/guards.ts'
 import { sha256 } from '../../../tasks/nodes/look.ts'
 import { nodeFiles } from '../../../tasks/tables/files.ts'
 import { nodeUnits } from '../../../tasks/tables/places.ts'
 import { leafProfile, makeEverything, now, temporaryAuth, year } from '../../support/certificates.ts'
+import { processAs } from '../../support/fakes.ts'
 import { parsed } from '../../support/files.ts'
 
 const cluster = parsed(`name: kubenet
@@ -246,7 +247,7 @@ describe("another cluster's identity", () => {
 
   test('is not looked for in places that are not known', () => {
     const look = lookAt(control)
-    assert.equal(said({ ...look, places: new Failure('no root') }), undefined)
+    assert.equal(said({ ...look, places: new Failure('no root', {}) }), undefined)
     assert.equal(said({ ...look, places: undefined }), undefined)
   })
 
@@ -419,6 +420,31 @@ describe('with --replace-identity', () => {
     const run = at({ replaceIdentity: true }, own)
     keepOthers(run, control, guardIdentity(run, control, lookAt(control, { [name]: { kind: 'link' } })))
     assert.deepEqual(own.names('backup'), [])
+  })
+})
+
+describe("the CA's key, where no node is to have it", () => {
+  const off = { ...cluster, certificates: { ...cluster.certificates, caKeyOnNodes: false } }
+  const run = () => ({ ...at({ prune: true }), cluster: off })
+  const place = `${kubernetes}/ca-key.pem`
+
+  test('is removed by --prune only if it is ours', () => {
+    const theirs = lookAt(control, {}, { [place]: bytesOf(others, 'ca-key.pem') })
+    assert.match(said(theirs, run()) ?? '', /^c0 holds another CA \(\/var\/lib\/kubernetes\/ca-key\.pem/)
+    assert.equal(said(lookAt(control), run()), undefined)
+  })
+
+  test('stays in the folder while a component reads it there, or that is not known', () => {
+    const look = lookAt(control)
+    const names = { known: new Set(['ca-key.pem']), together: [control] }
+    const pruned = (places: NodeState['places']) =>
+      checkNode(run(), control, { ...look, places }, names, false).wrong?.pruned ?? []
+    const there = look.places as PlacesState
+    assert.deepEqual(pruned(there), ['ca-key.pem'])
+    assert.deepEqual(pruned(undefined), ['ca-key.pem'])
+    const process = processAs('kube-controller-manager', '--cluster-signing-key-file=/home/ubuntu/ca-key.pem')
+    assert.deepEqual(pruned({ ...there, processes: [process] }), [])
+    assert.deepEqual(pruned(new Failure('no root', {})), [])
   })
 })
 

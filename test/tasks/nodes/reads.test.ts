@@ -1,10 +1,11 @@
 import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
 import type { Cluster, ClusterNode } from '../../../lib/cluster/cluster.ts'
+import type { Run } from '../../../lib/graph/run.ts'
 import type { FileState } from '../../../lib/node/place.ts'
 import type { ComponentProcess, PlacesState } from '../../../lib/node/state.ts'
 import { reloadFlag } from '../../../tasks/nodes/command-line.ts'
-import { othersOn, type UnitSeen, unitsOn } from '../../../tasks/nodes/reads.ts'
+import { othersOn, prunedAt, type UnitSeen, unitsOn, withdrawnAt } from '../../../tasks/nodes/reads.ts'
 import { nodeUnits } from '../../../tasks/tables/places.ts'
 import { twoNodes as cluster, processAs, startedAs } from '../../support/fakes.ts'
 import { parsed } from '../../support/files.ts'
@@ -437,6 +438,71 @@ describe('a process that sees other files than root', () => {
     const passed = read({}, '--trusted-ca-file=/run/credentials/etcd.service/ca.pem')
     assert.equal(placed(passed)['ca.pem'], '/etc/etcd/ca.pem restart')
     assert.match(passed.unreached.join(), /is no file of the node: systemd copies it/)
+  })
+})
+
+describe("the CA's key, where no node has it", () => {
+  const of: Cluster = { ...cluster, certificates: { ...cluster.certificates, caKeyOnNodes: false } }
+  const unit = 'kube-controller-manager'
+  const path = '/var/lib/kubernetes/ca-key.pem'
+  const row = nodeUnits(of, control).find((each) => each.unit === unit) ?? assert.fail()
+  const left = { [path]: { kind: 'file', size: 1, isKnown: true } } as const
+  const command = ['/usr/local/bin/kube-controller-manager', `--kubeconfig=/var/lib/kubernetes/${unit}.kubeconfig`]
+  const starts = { [unit]: command.join(' ') }
+  const at = (given: Given) => {
+    const places = placesOf({ files: left, of, ...given })
+    return withdrawnAt(unitsOn(of, control, places), places)
+  }
+
+  test('is read by no unit, and a command line that names it is wrong, with the two flags to take out', () => {
+    assert.ok(![...row.files, ...row.reads].some(({ file }) => file === 'ca-key.pem'))
+    const dropped = seen(unit, control, { processes: [startedAs(row)], of })
+    assert.deepEqual([placed(dropped)['ca-key.pem'], dropped.wrong], [undefined, []])
+    const flags = [`--cluster-signing-cert-file=/x/ca.pem`, '--cluster-signing-key-file=/x/key.pem']
+    const named = { processes: [startedAs(row, ...flags)] }
+    for (const given of [named, { starts: { [unit]: [...command, ...flags].join(' ') } }]) {
+      const { wrong, files } = seen(unit, control, { ...given, of })
+      const [what = '', ...others] = wrong
+      assert.match(what, /^--cluster-signing-key-file names \/x\/key\.pem, and by cluster\.yaml no node has that key/)
+      assert.match(what, /take --cluster-signing-cert-file and --cluster-signing-key-file out/)
+      assert.deepEqual([others, files.filter(({ file }) => file === 'ca-key.pem')], [[], []])
+      assert.equal(placed(seen(unit, control, given))['ca-key.pem']?.startsWith('/x/key.pem '), true)
+    }
+  })
+
+  test('is removed by --prune where nothing names it, for sure', () => {
+    const processes = [startedAs(row)]
+    const places = placesOf({ processes, starts, files: left })
+    assert.deepEqual(at({ processes, starts }), [{ file: 'ca-key.pem', path }])
+    for (const [prune, pruned] of [
+      [true, [path]],
+      [false, []],
+    ] as const)
+      assert.deepEqual(prunedAt({ options: { prune } } as Run, unitsOn(of, control, places), places), pruned)
+    assert.deepEqual(at({ processes, starts, files: {} }), [])
+    assert.deepEqual(withdrawnAt(unitsOn(cluster, control, places), places), [])
+  })
+
+  test('stays where something names it, or may', () => {
+    const processes = [startedAs(row)]
+    const foreign = (...args: readonly string[]) => ({ ...processAs('etcd'), id: 9, group: '/x', command: args })
+    for (const [given, why] of [
+      [{ processes: [...processes, foreign('/usr/bin/etcd', `--x=${path}`)], starts }, /command line names it/],
+      [{ processes, starts: { ...starts, etcd: `/usr/bin/etcd --x ${path}` } }, /command line names it/],
+      [{ processes: [startedAs(row, `--cluster-signing-legacy-unknown-key-file=${path}`)], starts }, /names it/],
+      [{ processes: [...processes, foreign()], starts }, /not known for sure/],
+      [{ processes: [processAs(unit, '--config-dir=/x')], starts }, /not known for sure/],
+      [{ processes: [{ ...processAs(unit), command: ['/bin/sh'] }], starts }, /not known for sure/],
+      [{ processes, starts, files: { [path]: { ...left[path], kind: 'folder' } } }, /no plain file/],
+    ] as const)
+      assert.deepEqual([at(given).map((each) => why.test(each.why ?? ''))], [[true]], String(why))
+    // A unit file with variables, or that starts another program, may name anything at its next start.
+    for (const start of [`${command.join(' ')} $ARGS`, '/usr/bin/kcm-wrapper', undefined]) {
+      const places = placesOf({ processes, files: left, starts: { [unit]: start ?? '' } })
+      const state = { ...places.units.get(unit), isLoaded: true, start }
+      const found = { ...places, units: new Map([[unit, state]]) } as PlacesState
+      assert.match(withdrawnAt(unitsOn(of, control, found), found)[0]?.why ?? '', /not known for sure/, String(start))
+    }
   })
 })
 

@@ -134,6 +134,28 @@ describe('deploy', { skip: needs('sshd', 'ssh', 'scp', 'openssl') }, () => {
       assert.ok(readFileSync(join(home('control1'), file)).equals(readFileSync(join(auth(), file))))
   })
 
+  test("the CA's key goes to no node where cluster.yaml keeps it off, and --prune removes it", async () => {
+    const off: Edit = [['certificates', 'caKeyOnNodes'], false]
+    write(five, off)
+    const before = homes()
+    const ran = await harderway(place, 'bootstrap', '--json')
+    assertStatus(ran, 0)
+    assert.deepEqual([idsOf(ran, 'built'), changes(before)], [[], {}])
+    assert.match(ran.stdout, /control0 holds ca-key\.pem, which does not belong there: --prune removes it/)
+    assertStatus(await harderway(place, 'bootstrap', '--prune'), 0)
+    assert.deepEqual(changes(before), { control0: ['ca-key.pem'], control1: ['ca-key.pem'] })
+    for (const node of ['control0', 'control1']) assert.ok(!existsSync(join(home(node), 'ca-key.pem')))
+    write([...five, machine('late', 'control', 5)], off)
+    assertStatus(await harderway(place, 'bootstrap'), 0)
+    assert.deepEqual(
+      readdirSync(home('late')).filter((file) => /^(ca|late)/.test(file)),
+      ['ca.pem', 'late-key.pem', 'late.kubeconfig', 'late.pem'],
+    )
+    write()
+    assertStatus(await harderway(place, 'bootstrap'), 0)
+    assert.ok(existsSync(join(home('control1'), 'ca-key.pem')))
+  })
+
   test('of a node taken out of cluster.yaml touches nothing on it', async () => {
     write([...five, machine('third', 'worker', 6)])
     assertStatus(await harderway(place, 'bootstrap'), 0)
