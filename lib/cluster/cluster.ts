@@ -206,6 +206,7 @@ function complete(input: ClusterInput) {
     users: users.map(({ validity = input.certificates.validity, ...user }) => ({ ...user, validity })),
     install: install && completeInstall(typeof install === 'object' ? install : {}, ssh.user),
     localKubeconfig: localKubeconfig && {
+      as: localKubeconfig.as,
       path: localKubeconfig.path,
       context: localKubeconfig.context ?? name,
       user: localKubeconfig.user ?? 'admin',

@@ -49,6 +49,7 @@ export function clusterProblems(value: unknown, layout: LayoutRules): Problem[] 
     ...controlProblems(nodes),
     ...durationProblems(map(raw.certificates), users),
     ...users.flatMap(({ groups }, i) => groupProblems(list(groups), ['users', i, 'groups'])),
+    ...localProblems(map(raw.localKubeconfig), users),
     ...sshOptionProblems(map(map(raw.ssh).options)),
     ...drainProblems(install, nodes),
     ...unitProblems(map(install.units), layout.units),
@@ -187,6 +188,13 @@ function groupProblems(groups: readonly unknown[], path: Path): Problem[] {
       })),
     ...duplicates(placed, 'is given as a group already'),
   ]
+}
+
+function localProblems({ as }: Raw, users: readonly Raw[]): Problem[] {
+  const names = users.map(({ name }) => textOf(name))
+  if (as === undefined || names.includes(textOf(as))) return []
+  const remedy = names.length > 0 ? suggest(textOf(as), names) : 'add that person to users'
+  return [{ path: ['localKubeconfig', 'as'], message: `${shown(as)} is not one of users`, remedy }]
 }
 
 /** Draining needs both commands, and gateways that run them. */

@@ -252,9 +252,14 @@ export const clusterSchema = object({
     v.union(
       [
         v.literal(false),
-        object({ path: v.optional(path), context: v.optional(kubeconfigName), user: v.optional(kubeconfigName) }),
+        object({
+          as: v.optional(userName),
+          path: v.optional(path),
+          context: v.optional(kubeconfigName),
+          user: v.optional(kubeconfigName),
+        }),
       ],
-      ({ input }) => `${shown(input)} is neither false nor a map of path, context and user`,
+      ({ input }) => `${shown(input)} is neither false nor a map of as, path, context and user`,
     ),
     {},
   ),

@@ -5,12 +5,12 @@ import { existsSync, realpathSync, statSync } from 'node:fs'
 import { basename, dirname, join, relative } from 'node:path'
 import { Failure, refusal } from '../../lib/failure.ts'
 import { isStaleLock } from '../../lib/files/lock.ts'
-import { caName } from '../../lib/files/names.ts'
+import { caName, kubeconfigFile } from '../../lib/files/names.ts'
 import { followLinks, replaceFile, secretMode } from '../../lib/files/plain-file.ts'
 import type { Run } from '../../lib/graph/run.ts'
 import type { Work } from '../../lib/graph/target.ts'
 import { isPreviousCa } from '../../lib/kubernetes/identity.ts'
-import type { Fields, KubeconfigAccess } from '../../lib/kubernetes/kubeconfig.ts'
+import { type Fields, type KubeconfigAccess, scalarText, serverUrl } from '../../lib/kubernetes/kubeconfig.ts'
 import {
   currentContextIn,
   findEntry,
@@ -21,36 +21,63 @@ import {
   whileLocked,
 } from '../../lib/kubernetes/kubeconfig-files.ts'
 import { applyChanges, type EntryChange, entriesOf, isCurrent } from '../../lib/kubernetes/kubeconfig-merge.ts'
-import { readCertificates } from '../../lib/pki/certificate.ts'
+import { readCertificate, readCertificates } from '../../lib/pki/certificate.ts'
 import { readPair } from '../../lib/pki/pair.ts'
 import type { Look, Reason } from '../../lib/reason.ts'
 import { quote } from '../../lib/wording.ts'
 import { recoverCommand, replaceCommand } from '../nodes/fetch-command.ts'
-import type { CertRow } from '../tables/certs.ts'
+import { type CertRow, certTable } from '../tables/certs.ts'
 import { hasAccess, readAccess } from './kubeconfigs.ts'
 
 type Names = Pick<KubeconfigAccess, 'cluster' | 'context' | 'user'>
 
-export function localWork(names: Names, admin: CertRow) {
+export function localWork(names: Names, row: CertRow) {
   // Used here, wherever admin.kubeconfig is.
-  const here = ({ cluster: { api } }: Run): CertRow => ({ ...admin, dials: api.host })
+  const here = ({ cluster: { api } }: Run): CertRow => ({ ...row, dials: api.host })
   const access = (run: Run): KubeconfigAccess => ({ ...readAccess(run, here(run)), ...names })
   return {
-    check: (run: Run) => check(run, names, hasAccess(run, admin) ? access(run) : undefined),
+    check: (run: Run) => check(run, names, hasAccess(run, row) ? access(run) : undefined),
     build: async (run: Run, { signal, reasons }: Work) => {
       const change = changeOf(run, reasons)
-      const previous = await build(run, access(run), signal)
-      if (previous === undefined || previous === names.context) return { change }
+      const { previous, isOther } = await build(run, access(run), signal)
+      const rights = isOther && row.name !== run.auth.files.names.admin ? [formatRights(run, row.name)] : []
+      if (previous === undefined || previous === names.context) return { change, warning: rights[0] }
       const { localKubeconfig } = run.cluster
       const file = localKubeconfig && localKubeconfig.path !== undefined ? run.kubeconfigs() : []
       const back = ['kubectl config use-context', quote(previous), ...file.map((path) => `--kubeconfig ${quote(path)}`)]
       return {
         change,
-        warning: `kubectl's current context is ${names.context} now; back to ${previous}: ${back.join(' ')}`,
+        warning: [
+          `kubectl's current context is ${names.context} now; back to ${previous}: ${back.join(' ')}`,
+          ...rights,
+        ].join('\n'),
       }
     },
     foresee: (run: Run, { reasons }: Work) => changeOf(run, reasons),
   }
+}
+
+/** Members of system:masters have all rights without it. The binding is to the name, so that it ends with the person's work. */
+function formatRights({ auth, cluster }: Run, name: string): string {
+  const { admin } = auth.files.names
+  const { api } = cluster
+  const isHere = certTable(cluster).some((row) => row.name === admin && row.dials === api.host)
+  const to = isHere ? '' : ` --server ${serverUrl(api.host, api.port)}`
+  return `kubectl acts as ${name} now, with the rights that RBAC gives. For all rights, once the API server runs:
+kubectl --kubeconfig ${quote(join(auth.path, kubeconfigFile(admin)))}${to} apply -f - <<'EOF'
+apiVersion: rbac.authorization.k8s.io/v1
+kind: ClusterRoleBinding
+metadata:
+  name: ${scalarText(`${name}-cluster-admin`)}
+roleRef:
+  apiGroup: rbac.authorization.k8s.io
+  kind: ClusterRole
+  name: cluster-admin
+subjects:
+- apiGroup: rbac.authorization.k8s.io
+  kind: User
+  name: ${scalarText(name)}
+EOF`
 }
 
 /** Without a reason that names a file, the entries go to the first file that exists, else to the last of the list. */
@@ -85,13 +112,13 @@ function check(run: Run, names: Names, access: KubeconfigAccess | undefined): Lo
   return { reasons: access ? reasonsOf(files, access) : [], warning }
 }
 
-/** The admin's key could be committed by an ordinary `git add`. */
+/** A key could be committed by an ordinary `git add`. */
 function warningOf(files: readonly KubeconfigFile[], { user }: Names): string | undefined {
   const isThere = ({ mode }: KubeconfigFile) => mode !== undefined
   const holder = files.find(({ content }) => content.users.has(user)) ?? files.find(isThere) ?? files.at(-1)
   const tree = holder && workTreeOf(dirname(holder.real))
   if (!holder || tree === undefined || isIgnored(tree, holder.real)) return undefined
-  return `${holder.real} is in the git work tree ${tree}, and git is not known to ignore it: git add would stage the admin's key; add it to .gitignore`
+  return `${holder.real} is in the git work tree ${tree}, and git is not known to ignore it: git add would stage the key of ${user}; add it to .gitignore`
 }
 
 function workTreeOf(folder: string): string | undefined {
@@ -138,8 +165,8 @@ function formatChange(change: EntryChange, path: string, current = ''): string {
   return `${change.key} ${change.name} in ${path}`
 }
 
-/** Returns the current context before. */
-async function build(run: Run, access: KubeconfigAccess, signal: AbortSignal): Promise<string | undefined> {
+/** Returns the current context before, and whether the entry was not the same person's. */
+async function build(run: Run, access: KubeconfigAccess, signal: AbortSignal) {
   return await whileLocked(run.kubeconfigs(), { signal, onWait: run.note }, () => {
     // Read again under the lock.
     const files = readKubeconfigs(run.kubeconfigs())
@@ -147,7 +174,9 @@ async function build(run: Run, access: KubeconfigAccess, signal: AbortSignal): P
     // All are computed before the first is written: one may be refused.
     const texts = new Map([...planChanges(files, access)].map(([file, changes]) => [file, changedText(file, changes)]))
     for (const file of files) if (texts.has(file) || isOpen(file, access)) write(file, texts.get(file))
-    return currentContextIn(files)
+    const held = findEntry(files, 'users', access.user)?.['client-certificate-data']
+    const [was, is] = [Buffer.from(String(held), 'base64'), access.certificate].map((pem) => readCertificate(pem))
+    return { previous: currentContextIn(files), isOther: was?.x509.subject !== is?.x509.subject }
   })
 }
 

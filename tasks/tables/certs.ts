@@ -4,7 +4,7 @@ import { caName } from '../../lib/files/names.ts'
 import { once } from '../../lib/files/plain-file.ts'
 import type { CertSpec } from '../../lib/pki/cert-spec.ts'
 import type { CertKind } from '../layouts/layout.ts'
-import { layoutOf } from '../layouts/table.ts'
+import { type LaidOut, layoutOf } from '../layouts/table.ts'
 
 export interface CertRow extends Omit<CertKind, 'subject' | 'tolerated' | 'usages' | 'isCa' | 'sans'> {
   /** The id of the target that makes it. */
@@ -39,6 +39,12 @@ export function anyones({ nodes, users }: Cluster): { readonly kind: 'worker' | 
     ...(worker ? [{ kind: 'worker', name: worker.name } as const] : []),
     ...(user ? [{ kind: 'user', name: user.name } as const] : []),
   ]
+}
+
+/** Whose identity is in the user's own kubeconfig. */
+export function localHolder(cluster: LaidOut & Pick<Cluster, 'localKubeconfig'>): string {
+  const as = cluster.localKubeconfig ? cluster.localKubeconfig.as : undefined
+  return as ?? layoutOf(cluster).files.names.admin
 }
 
 /** For Target.wanted: the order of names means nothing. */

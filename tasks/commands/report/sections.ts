@@ -8,7 +8,7 @@ import { attributesIn } from '../../../lib/pki/certificate.ts'
 import { formatDate, formatLeft, formatNames, groupAlike, printable } from '../../../lib/wording.ts'
 import { layoutOf } from '../../layouts/table.ts'
 import type { Item, NodeItem } from '../../request/inventory.ts'
-import { certTable } from '../../tables/certs.ts'
+import { certTable, localHolder } from '../../tables/certs.ts'
 import { encryptionConfig, nodeFiles } from '../../tables/files.ts'
 import { phaseTitles } from '../../tables/phases.ts'
 
@@ -81,7 +81,7 @@ function keysOn(cluster: Cluster, node: ClusterNode): Set<string> {
 }
 
 function holders(cluster: Cluster, all: readonly string[]) {
-  const local = { name: 'your kubeconfig', keys: new Set([layoutOf(cluster).files.names.admin]) }
+  const local = { name: 'your kubeconfig', keys: new Set([localHolder(cluster)]) }
   const nodes = cluster.nodes.map((node) => ({ name: node.name, keys: keysOn(cluster, node) }))
   const alike = groupAlike(nodes, ({ keys }) => [...keys].sort().join(' '))
   const folded = alike.map((group) => ({ name: formatNames(group.map(({ name }) => name)), keys: group[0].keys }))

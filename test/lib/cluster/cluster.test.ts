@@ -28,7 +28,13 @@ test("the guide's cluster.yaml says what the guide's commands do", () => {
       organization: 'Kubernetes',
       organizationalUnit: 'kubenet',
     },
-    certificates: { key: 'rsa-2048', validity: 3650 * day, caValidity: 3650 * day, renewBefore: 30 * day },
+    certificates: {
+      key: 'rsa-2048',
+      validity: 3650 * day,
+      caValidity: 3650 * day,
+      renewBefore: 30 * day,
+      caKeyOnNodes: true,
+    },
     api: { host: 'kubernetes', port: 6443, virtualIP: '192.168.1.21', extraSANs: [] },
     network: { serviceCIDRs: [{ network: Buffer.from([10, 32, 0, 0]), prefix: 16 }], clusterDomain: 'cluster.local' },
     encryption: { provider: 'aescbc', resources: ['secrets'] },
@@ -36,7 +42,7 @@ test("the guide's cluster.yaml says what the guide's commands do", () => {
     ssh: { user: 'ubuntu', directory: '~', concurrency: 16, options: new Map() },
     install: { sudo: 'sudo -n', drain: '', undrain: '', timeout: 120_000, units: new Map() },
     users: [],
-    localKubeconfig: { path: undefined, context: 'kubenet', user: 'admin' },
+    localKubeconfig: { as: undefined, path: undefined, context: 'kubenet', user: 'admin' },
     nodes: [
       node('control0', 'control', '192.168.1.11'),
       node('control1', 'control', '192.168.1.12'),
@@ -57,7 +63,7 @@ test('name, api.virtualIP and nodes are enough: the rest has its default', () =>
     subject: { organization: 'Kubernetes' },
     api: { ...all.api, virtualIP: '10.0.0.1' },
     install: false,
-    localKubeconfig: { path: undefined, context: 'home', user: 'admin' },
+    localKubeconfig: { as: undefined, path: undefined, context: 'home', user: 'admin' },
     nodes: [{ name: 'c0', role: 'control', ips: ['10.0.0.2'], sans: [], host: 'c0', user: 'ubuntu', directory: '~' }],
   })
 })
@@ -100,7 +106,7 @@ test('what is written is what is read', () => {
     [
       and('certificates: { validity: 87600h, caValidity: 2y, renewBefore: 1d }'),
       ({ certificates }) => certificates,
-      { key: 'rsa-2048', validity: 3650 * day, caValidity: 730 * day, renewBefore: day },
+      { key: 'rsa-2048', validity: 3650 * day, caValidity: 730 * day, renewBefore: day, caKeyOnNodes: true },
     ],
     // Not a boolean.
     [and('subject: { country: NO }'), ({ subject }) => subject.country, 'NO'],

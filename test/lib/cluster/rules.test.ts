@@ -97,6 +97,15 @@ testFiles('groups', [
   [and('users: [{ name: jane, groups: [devs] }, { name: joe, groups: [devs] }]')],
 ])
 
+testFiles('the kubeconfig is of one of users', [
+  [
+    and('users: [{ name: jane }]\nlocalKubeconfig: { as: jnae }'),
+    '6:24 as "jnae" is not one of users: did you mean jane?',
+  ],
+  [and('localKubeconfig: { as: admin }'), '5:24 as "admin" is not one of users: add that person to users'],
+  [and('localKubeconfig: { as: Jane }'), "5:24 is not a user's name", '5:24 is not one of users'],
+])
+
 const options = (text: string) => and(`ssh: { options: { ${text} } }`)
 const cannot = "can't be set here: put it into the file of ssh.configFile"
 testFiles('ssh.options are those that say how a node is reached and with which keys, in letters of any case', [

@@ -11,7 +11,7 @@ testFiles('each kind of value is told what it should be', [
   [and('subject: [a]'), '5:10 subject is a list, not a map of keys'],
   [and('ssh: { options: -4 }'), '5:17 ssh.options -4 is not a map of keys'],
   [and('ssh: { options: { ProxyJump: [a, b] } }'), '5:30 a list is not one value'],
-  [and('localKubeconfig: true'), '5:18 neither false nor a map of path, context and user'],
+  [and('localKubeconfig: true'), '5:18 neither false nor a map of as, path, context and user'],
 ])
 
 testFiles('what is missing is named', [
@@ -142,6 +142,7 @@ testFiles('users', [
   [user('name: "system:kube-scheduler"'), "5:17 is not a user's name"],
   [user(`name: ${'a'.repeat(65)}`), "5:17 is not a user's name"],
   [user('name: a, groups: [""]'), '5:29 is not 1 to 64 characters'],
+  [and('users: [{ name: jane }]\nlocalKubeconfig: { as: jane }')],
   [user('name: a, valid: 1y'), '5:20 is an unknown key in a user: known are name, groups, validity'],
 ])
 

@@ -17,6 +17,7 @@ import {
 import { tmpdir } from 'node:os'
 import { delimiter, dirname, join } from 'node:path'
 import { after, before, describe, test } from 'node:test'
+import { parse, stringify } from 'yaml'
 import type { KubeconfigAccess } from '../../../lib/kubernetes/kubeconfig.ts'
 import { scratch } from '../../support/files.ts'
 import { type Edit, harderway, withStatus, writeCluster } from '../../support/harderway.ts'
@@ -104,6 +105,55 @@ describe('local-kubeconfig', { concurrency: 4 }, () => {
       const ran = await withStatus(2, run(folder, 'local-kubeconfig'))
       assert.match(ran.output, /nothing of local-kubeconfig is wanted by cluster\.yaml/)
       assert.deepEqual(readdirSync(join(folder, 'home')), [])
+    })
+  })
+
+  describe('of one of users', () => {
+    const jane: readonly Edit[] = [
+      [['users'], [{ name: 'jane', groups: ['devs'] }]],
+      [['localKubeconfig', 'as'], 'jane'],
+    ]
+    const warningIn = ({ events }: Awaited<ReturnType<typeof run>>) =>
+      String(events.find(({ id, warning }) => id === 'local-kubeconfig' && warning !== undefined)?.warning ?? '')
+
+    test("takes the admin's place, key and all; how to give all rights is said once, as YAML", async (t) => {
+      const { folder, config } = place(t)
+      await withStatus(0, run(folder, 'local-kubeconfig'))
+      const has = (name: string) => {
+        const bytes = readFileSync(join(folder, 'auth', `${name}-key.pem`))
+        return readFileSync(config, 'utf8').includes(bytes.toString('base64'))
+      }
+      assert.ok(has('admin'))
+      writeCluster(folder, [quickKeys, ...jane])
+      const ran = await withStatus(0, run(folder, 'local-kubeconfig'))
+      assert.deepEqual([has('admin'), has('jane')], [false, true])
+      const [, command, yaml = ''] = /^(kubectl --[^\n]*) <<'EOF'\n(.*)\nEOF$/ms.exec(warningIn(ran)) ?? []
+      assert.equal(command, `kubectl --kubeconfig ${folder}/auth/admin.kubeconfig apply -f -`)
+      assert.deepEqual(parse(yaml), {
+        ...{ apiVersion: 'rbac.authorization.k8s.io/v1', kind: 'ClusterRoleBinding' },
+        metadata: { name: 'jane-cluster-admin' },
+        roleRef: { apiGroup: 'rbac.authorization.k8s.io', kind: 'ClusterRole', name: 'cluster-admin' },
+        subjects: [{ apiGroup: 'rbac.authorization.k8s.io', kind: 'User', name: 'jane' }],
+      })
+      // Nor is it said when the certificate is renewed.
+      await withStatus(0, run(folder, 'user-certs/jane', '--force'))
+      const again = await withStatus(0, run(folder, 'local-kubeconfig'))
+      assert.deepEqual([has('jane'), warningIn(again)], [true, ''])
+      writeCluster(folder, [quickKeys])
+      assert.equal(warningIn(await withStatus(0, run(folder, 'local-kubeconfig'))), '')
+      assert.ok(has('admin'))
+    })
+
+    test('the server is named where the kubeconfig of the admin is for the control node, and odd names are quoted', async (t) => {
+      const folder = scratch(t)
+      mkdirSync(join(folder, 'home'))
+      const nodes = [{ name: 'server', role: 'control', ip: '192.168.1.11' }]
+      const users = [{ name: '1e5' }]
+      const made = { layout: 'hard-way', certificates: { key: 'ecdsa-p256' }, localKubeconfig: { as: '1e5' } }
+      writeFileSync(join(folder, 'cluster.yaml'), stringify({ name: 'k', users, nodes, ...made }))
+      const said = warningIn(await withStatus(0, run(folder, 'local-kubeconfig')))
+      assert.match(said, /admin\.kubeconfig --server https:\/\/server\.kubernetes\.local:6443 apply -f -/)
+      assert.equal(parse(/<<'EOF'\n(.*)\nEOF$/s.exec(said)?.[1] ?? '').subjects[0].name, '1e5')
     })
   })
 
@@ -411,7 +461,7 @@ describe('local-kubeconfig', { concurrency: 4 }, () => {
       const { folder, git, warnings } = inTree(t)
       git('init', '-q')
       const expected = new RegExp(
-        `^${folder}/kubeconfig is in the git work tree ${folder}, .* would stage the admin's key`,
+        `^${folder}/kubeconfig is in the git work tree ${folder}, .* would stage the key of admin`,
       )
       for (const args of [['--dry-run'], [], []]) {
         const [warning, ...more] = await warnings(...args)
