@@ -9,6 +9,7 @@ export const caName = 'ca'
 export const etcdCaName = 'etcd-ca'
 /** Each is rotated by itself. */
 export const caNames = [caName, etcdCaName] as const
+export type CaName = (typeof caNames)[number]
 export const encryptionConfigFile = 'encryption-config.yaml'
 /** What `report` writes for Prometheus. */
 export const metricsFile = 'report.prom'

@@ -9,6 +9,7 @@ import type { Place } from '../layouts/layout.ts'
 import { reloadFlag } from '../nodes/command-line.ts'
 import { digestAt, installOf } from '../nodes/look.ts'
 import { lookAtUnits, type UnitsFound } from '../nodes/units.ts'
+import { movesOn } from '../nodes/unreached.ts'
 import type { CommandRun } from '../request/command-run.ts'
 import type { Finding } from '../request/job.ts'
 import type { Rotation, Stage } from '../rotations/rotation.ts'
@@ -31,11 +32,12 @@ export type Reloading = ReadonlyMap<string, UnitsFound | undefined>
 /** Looks at nodes only where the command line, or the version, of a process decides whether it is restarted. */
 export async function lookAtReloading({ stages, name }: Rotation, run: Run): Promise<Reloading> {
   const { cluster } = run
+  const changes = (file: string) => stages.some((stage) => stage.changes(file, cluster))
   const depends = (node: ClusterNode) =>
-    nodeUnits(cluster, node).some(({ files }) =>
-      files.some(
-        ({ file, mayReload, part }) => (mayReload || part) && stages.some((stage) => stage.changes(file, cluster)),
-      ),
+    nodeUnits(cluster, node).some(
+      ({ files, reads }) =>
+        files.some(({ file, mayReload, part }) => (mayReload || part) && changes(file)) ||
+        reads.some(({ file, mayMove }) => mayMove && changes(file)),
     )
   const looks = cluster.nodes.filter(depends).map(async (node) => {
     const found = await tryToAwait(() => lookAtUnits({ ...run, rotating: name }, node))
@@ -54,6 +56,12 @@ export async function planRotation(
   const { stages } = rotation
   const end = options.finish ? stages.length : stages.length - 1
   const say = (text: string, indent = 0) => print(' '.repeat(indent) + text)
+  const changes = (file: string) => stages.some((stage) => stage.changes(file, cluster))
+  const toChange = cluster.nodes.flatMap((node) => {
+    const found = seen.get(node.name)
+    return found ? movesOn(node, found, changes) : []
+  })
+  if (toChange.length > 0 && !options.json) say(['Before the first stage:', ...toChange, ''].join('\n'))
   for (const [i, stage] of stages.entries()) {
     const state = i < at ? (i === at - 1 ? 'under way' : 'done') : i < end ? 'to do' : 'with --finish'
     const nodes = cluster.nodes.map((node) => ({

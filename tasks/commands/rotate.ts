@@ -163,13 +163,13 @@ function heading({ stages, what }: Rotation, stage: Stage | undefined): string {
 }
 
 /** False if the user has to change something first. Throws a refusal if somebody would be cut off. */
-async function mayBegin({ rotation, rotating, say }: Drive, next: Stage): Promise<boolean> {
+async function mayBegin({ options, rotation, rotating, say }: Drive, next: Stage): Promise<boolean> {
   const { command } = rotating.run
   const { unreached, unknown, toChange } = await surveyStage(rotating, rotation)
   refuseUnreached(unreached)
   for (const sentence of toChange) say(sentence)
   if (toChange.length > 0) {
-    say(`the rotation waits for that; then: ${command(`rotate ${rotation.name}`)}`)
+    say(`the rotation waits for that; then: ${command(`rotate ${rotation.name}${options.finish ? ' --finish' : ''}`)}`)
     return false
   }
   const hold = (found: readonly string[], what: string, remedy: string, force: string) => {

@@ -96,8 +96,9 @@ function apiSans({ api, network, domain, nodes }: ApiNaming): string[] {
 }
 
 /** A member is dialled by other members and by its own API server, and its gateway dials itself. */
-function etcdSans({ domain, nodes }: Cluster): string[] {
-  return [...nodes.filter(({ role }) => role === 'control').flatMap((node) => nodeSans(node, domain)), '127.0.0.1']
+function etcdSans({ domain, nodes, api }: Cluster): string[] {
+  const members = nodes.filter(({ role }) => role === 'control')
+  return [...members.flatMap((node) => nodeSans(node, domain)), '127.0.0.1', ...api.extraSANs]
 }
 
 /** Where etcd has a CA of its own. A running cluster begins with the one that it had, under that name. */

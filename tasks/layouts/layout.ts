@@ -1,7 +1,7 @@
 /** What a guide's cluster consists of, as data: its certificates, files, units and connections. docs/layouts.md describes it. */
 import type { Cluster, ClusterNode, ClusterUser, LayoutName } from '../../lib/cluster/cluster.ts'
 import type { Problem, Raw } from '../../lib/cluster/problem.ts'
-import { type caNames, type FileKind, type FileNames, filesBeside, kubeconfigFile } from '../../lib/files/names.ts'
+import { type CaName, type FileKind, type FileNames, filesBeside, kubeconfigFile } from '../../lib/files/names.ts'
 import type { Part } from '../../lib/kubernetes/kubeconfig.ts'
 import type { CertSpec, Subject } from '../../lib/pki/cert-spec.ts'
 
@@ -44,7 +44,7 @@ export interface Layout {
 /** Names of certificates. */
 export interface EtcdNames {
   /** Signs the others. etcd asks its clients for a certificate of it, whoever's. */
-  readonly ca: (typeof caNames)[number]
+  readonly ca: CaName
   /** A member's, as server, and as a client of other members and of itself. */
   readonly server: string
   /** The API server's, as a client of etcd. */
@@ -111,7 +111,7 @@ export interface Reads extends Pick<Place, 'file' | 'loads' | 'mayReload' | 'isO
   readonly usual: string
   /** The unit works without it. */
   readonly isOptional?: true
-  /** Where its setting still names a path of another row's file, it is put at its usual place, for the setting to be changed. */
+  /** Where its setting still names a path of another row's file, it is put beside that, for the setting to be changed. */
   readonly mayMove?: true
   /** A setting that is of no use without it. */
   readonly alongWith?: string

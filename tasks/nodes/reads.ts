@@ -5,7 +5,9 @@ import { isPlainPath } from '../../lib/files/plain-file.ts'
 import type { Run } from '../../lib/graph/run.ts'
 import { folderOf } from '../../lib/node/place.ts'
 import { type ComponentProcess, fileAt, type PlacesState, realPath } from '../../lib/node/state.ts'
-import { apiServer, mergePlaces, type Place, placesAt, type Reads, type Unit } from '../layouts/layout.ts'
+import { formatNames } from '../../lib/wording.ts'
+import { apiServer, mergePlaces, type Place, placesAt, store, type Unit } from '../layouts/layout.ts'
+import { ownEtcd } from '../layouts/shared.ts'
 import { layoutOf } from '../layouts/table.ts'
 import { nodeUnits, unitOf } from '../tables/places.ts'
 import { type CommandLine, isTrue, readCommand, reloadFlag } from './command-line.ts'
@@ -16,8 +18,8 @@ export interface UnitSeen extends Unit {
   readonly unreached: readonly string[]
   /** What its command line says that can't be right, in a clause each. */
   readonly wrong: readonly string[]
-  /** Settings to be changed to where their files are by now: they still name a path of another row's file. */
-  readonly moves: readonly { readonly by: string; readonly to: string }[]
+  /** Where files are put whose settings still name a path of another file, and have to be changed. */
+  readonly moves: readonly Place[]
   /** Absolute paths of flags that the table does not have. */
   readonly besides: readonly { readonly by: string; readonly path: string }[]
   /** YAML files that its command lines name. */
@@ -39,12 +41,23 @@ type Seen = Pick<PlacesState, 'units' | 'processes' | 'folders' | 'files' | 'rea
 
 /** In the order of the table. */
 export function unitsOn(cluster: Cluster, node: ClusterNode, places: Seen): UnitSeen[] {
-  return nodeUnits(cluster, node).map((unit) => {
-    const own = places.processes.filter((process) => isOf(process.command, unit) && isIn(process, unit, places))
+  const units = nodeUnits(cluster, node).map((unit) => ({
+    unit,
+    own: places.processes.filter((process) => isOf(process.command, unit) && isIn(process, unit, places)),
+  }))
+  const fixed = units.flatMap(({ unit, own }) => {
+    const commands = commandsOf(unit, own, places).all
+    const rows = unit.reads.filter(({ mayMove }) => !mayMove)
+    return rows.flatMap(({ by, file }) => commands.flatMap(({ named }) => named(by)[1].map((path) => ({ file, path }))))
+  })
+  return units.map(({ unit, own }) => {
     const override = cluster.install ? cluster.install.units.get(unit.unit) : undefined
-    const isNamed = override ? Object.keys(override.files).length > 0 : false
-    const judge = (command: CommandLine) => (unit.unit === apiServer ? disagreements(cluster, node, command) : [])
-    return unitAt(unit, own, places, { isNamed, judge })
+    const named = override ? Object.keys(override.files) : []
+    const judge = (command: CommandLine) => {
+      if (unit.unit === apiServer) return disagreements(cluster, node, command)
+      return unit.unit === store && cluster.etcd.ca === 'own' ? narrowings(command) : []
+    }
+    return unitAt(unit, own, places, { named, fixed, judge })
   })
 }
 
@@ -78,8 +91,10 @@ function isIn({ id, group }: ComponentProcess, { unit }: Pick<Unit, 'unit'>, { u
 }
 
 interface Expected {
-  /** cluster.yaml names its files, where its processes do not. */
-  readonly isNamed: boolean
+  /** The files that cluster.yaml names, where its processes do not. */
+  readonly named: readonly string[]
+  /** What is read on the node where no other file can be. */
+  readonly fixed: readonly { readonly file: string; readonly path: string }[]
   /** What of a command line can't be right, in a clause each. */
   judge(command: CommandLine): readonly string[]
 }
@@ -89,33 +104,35 @@ function unitAt(
   unit: Unit,
   own: readonly ComponentProcess[],
   places: Seen,
-  { isNamed, judge }: Expected = { isNamed: false, judge: () => [] },
+  { named: inYaml, fixed, judge }: Expected = { named: [], fixed: [], judge: () => [] },
 ): UnitSeen {
   const [wrong, unreached] = [new Set<string>(), new Set<string>()]
   const { active, process, started = Number.POSITIVE_INFINITY } = places.units.get(unit.unit) ?? {}
   const runs = own.length > 0 || (active === 'active' && process !== 'gone')
-  const running = own.map(({ command: [, ...args], variables }) => readCommand(args, variables, places))
+  const { running, next, all } = commandsOf(unit, own, places)
+  const isNamed = inYaml.length > 0
   const other = runs && own.length === 0 ? `its main process is not ${unit.unit} itself` : undefined
   const unread = running.reduce((why, each) => why ?? each.unread, other)
   if (unread !== undefined && !isNamed) unreached.add(`${unread}: name its files in install.units`)
+  const forgotten = unit.reads.filter(({ mayMove, file }) => mayMove && !inYaml.includes(file))
+  if (unread !== undefined && isNamed && forgotten.length > 0)
+    unreached.add(`${unread}: name ${formatNames(forgotten.map(({ file }) => file))} in install.units too`)
   for (const { config } of running)
     if (config !== undefined && (fileAt(places, config)?.changed ?? 0) > started)
       unreached.add(`its --config ${config} was changed since its start: restart it`)
-  // A crash would start it with that: it gets its files, and nothing waits until they are loaded.
-  const next = commandAtStart(unit, own, places)
-  const all = [...running, ...(next ? [next] : [])]
 
-  const moves = new Map<string, string>()
+  const moves = new Map<string, Place>()
   const placesBy = (command: CommandLine): Place[] =>
     unit.reads.flatMap((row) => {
       const [by, values] = command.named(row.by)
       // The keys of all its files count; of any other flag the last value does.
       const paths = row.isOfKeys ? values : values.slice(-1)
-      const isOfAnother = (other: Reads) =>
-        other.file !== row.file && command.named(other.by)[1].some((path) => paths.includes(path))
-      if (row.mayMove && unit.reads.some(isOfAnother)) {
-        if (running.includes(command)) moves.set(by, row.usual)
-        return placesAt({ ...row, loads: 'now' }, row.usual, by)
+      const [at] = paths
+      if (row.mayMove && at !== undefined && fixed.some(({ file, path }) => path === at && file !== row.file)) {
+        const path = folderOf(at) + row.usual.slice(folderOf(row.usual).length)
+        const place: Place = { file: row.file, path, by, loads: 'now' }
+        moves.set(by, place)
+        return [place]
       }
       const reloads = row.mayReload && command.isSet(reloadFlag)
       const loads = runs && command === next ? 'now' : reloads ? 'reload' : row.loads
@@ -165,7 +182,7 @@ function unitAt(
     ...unit,
     files,
     unreached: [...unreached],
-    moves: [...moves].map(([by, to]) => ({ by, to })),
+    moves: [...moves.values()],
     besides: running.flatMap(({ flags }) =>
       flags.flatMap(([by, path]) =>
         isPlainPath(path) && !unit.reads.some((row) => row.by.includes(by)) ? [{ by, path }] : [],
@@ -178,6 +195,13 @@ function unitAt(
     keepsCa: running.some(isCaKept),
     program: own.map(({ id, command: [path = ''] }) => ({ id, path })).find(({ path }) => isPlainPath(path)),
   }
+}
+
+function commandsOf(unit: Unit, own: readonly ComponentProcess[], places: Seen) {
+  const running = own.map(({ command: [, ...args], variables }) => readCommand(args, variables, places))
+  // A crash would start it with that: it gets its files, and nothing waits until they are loaded.
+  const next = commandAtStart(unit, own, places)
+  return { running, next, all: [...running, ...(next ? [next] : [])] }
 }
 
 /** Root writes where a command line says, which a process may change: nothing is replaced that is of no cluster. */
@@ -239,6 +263,18 @@ function isCaKept({ named }: CommandLine): boolean {
     [...text.matchAll(gates)].map(([, value = '']) => value),
   )
   return [...values, ...flags].some((value) => !isTrue(value))
+}
+
+/** By which an etcd takes only some certificates of its CA: https://etcd.io/docs/v3.6/op-guide/configuration/#security */
+const narrowing = ['--peer-cert-allowed-cn', '--peer-cert-allowed-hostname', '--client-cert-allowed-hostname']
+
+function narrowings({ named }: CommandLine): string[] {
+  return narrowing.flatMap((flag) => {
+    const [value] = named([flag])[1]
+    return value === undefined || (flag === narrowing[0] && value === ownEtcd.server)
+      ? []
+      : [`${flag} is ${value}, and its certificates are others with a CA of its own: take it out`]
+  })
 }
 
 /** Between cluster.yaml, by which certificates are made, and the command line of an API server. */

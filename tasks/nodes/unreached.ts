@@ -43,15 +43,22 @@ export function unreachedOn(
   return [...known, ...copies, ...others, ...unread]
 }
 
-/** Of settings that name a file of another's: a sentence each, with the command that changes them, as root there. */
-export function movesOn({ name }: ClusterNode, { units }: Pick<UnitsFound, 'units'>): string[] {
-  return units.flatMap(({ unit, service, moves }) => {
+/** Of settings that name a file of another's: a sentence for each unit, with the command that changes them, as root there. */
+export function movesOn(
+  { name }: ClusterNode,
+  { units }: Pick<UnitsFound, 'units'>,
+  concerns: (file: string) => boolean = () => true,
+): string[] {
+  return units.flatMap(({ unit, service, moves: all }) => {
+    const moves = all.filter(({ file }) => concerns(file))
     if (moves.length === 0) return []
-    const edits = moves.map(({ by, to }) => `s#${by}[= ][^ ]*#${by}=${to}#`).join('; ')
-    const file = `"$(systemctl show -P FragmentPath ${service})"`
-    const command = `sed -i '${edits}' ${file} && systemctl daemon-reload && systemctl restart ${service}`
+    const edits = moves.map(({ by, path }) => `s#${by}[= ] *[^ "\\\\]*#${by}=${path}#g`).join('; ')
+    const files = `$(systemctl show --value -p FragmentPath -p DropInPaths ${service})`
+    const command = `sed -i '${edits}' ${files} && systemctl daemon-reload && systemctl restart ${service}`
     const settings = formatNames(moves.map(({ by }) => by))
-    return [`${name}: ${unit} has files of its own for ${settings}; name them, one node after the other: ${command}`]
+    return [
+      `${name}: ${settings} of ${unit} still name files of the cluster's CA; to change that, one node after the other: ${command}`,
+    ]
   })
 }
 

@@ -24,7 +24,15 @@ import { formatReasons, type Look } from '../../lib/reason.ts'
 import { formatDate, formatNames } from '../../lib/wording.ts'
 import { layoutOf } from '../layouts/table.ts'
 import { fetchCommand, recoverCommand } from '../nodes/fetch-command.ts'
-import { caProfile, caRotationReasons, readCaState, replacedCas } from '../rotations/ca-state.ts'
+import {
+  caProfile,
+  caRotationReasons,
+  isCopyOfCa,
+  readCaState,
+  refuseWithCopy,
+  replacedCas,
+  signingCa,
+} from '../rotations/ca-state.ts'
 import { refusalDuring } from '../rotations/under-way.ts'
 import { type CertRow, certTable, issuedBy, wantedValues } from '../tables/certs.ts'
 import { unitsToRestart } from '../tables/places.ts'
@@ -69,7 +77,7 @@ function check(run: Run, row: CertRow, force?: Force): Look {
   if (!pair.certificate || force === 'renew') return { reasons: pair.reasons }
   refuseUntimely(pair.certificate, run, row)
   const reasons = [...pair.reasons, ...caRotationReasons(run, state, name)]
-  return { reasons, until: pair.certificate.notAfter, warning: warnOfCopy(run, name, pair.certificate) }
+  return { reasons, until: pair.certificate.notAfter, warning: warnOfCopy(run, name) }
 }
 
 /** A lost certificate is in the kubeconfigs, byte for byte: unless one embeds another, or it is not of the key. */
@@ -102,6 +110,7 @@ async function build(run: Run, row: CertRow, work: Work) {
   const { name } = row
   const { stage } = readCaState(run, name)
   if (stage === 'finishing') return (await import('../rotations/ca.ts')).finishCa(run, name)
+  if (name === caName && work.force === 'replace') refuseWithCopy(run)
   if (stage === 'both') {
     if (work.force === 'replace') throw refusalDuring(name, `a rotation of the ${labelOf(row)} is under way`, run)
     if (!work.force) return (await import('../rotations/ca.ts')).makeNextCa(run, row)
@@ -142,7 +151,7 @@ async function makeCa(run: Run, row: CertRow, work: Work) {
   return { change, warning }
 }
 
-const labelOf = ({ irreplaceable }: CertRow) => irreplaceable?.label ?? 'CA'
+const labelOf = ({ name, irreplaceable }: CertRow) => irreplaceable?.label ?? name
 const pairOf = ({ auth }: Pick<Run, 'auth'>, name: string) => auth.files.pair(name).join(' and ')
 const sourceOf = ({ cluster: { certificates } }: Run) => (certificates.caKeyOnNodes ? ' or from a control node' : '')
 const restore = (run: Run, name: string) =>
@@ -155,20 +164,23 @@ const startOver = ({ command }: Run, { id, irreplaceable }: CertRow) =>
 const renew = ({ command }: Run) => `reissue the CA certificate over the same key: ${command('ca --renew')}`
 
 /** `rotate etcd-ca` has begun, and waits. */
-function warnOfCopy({ auth, command }: Run, name: string, { publicKey }: Certificate): string | undefined {
-  const isCopy = name !== caName && tryCertificate(auth, caName)?.publicKey.equals(publicKey)
-  return isCopy ? `etcd still has the CA of the cluster; go on: ${command(`rotate ${name}`)}` : undefined
+function warnOfCopy({ auth, command }: Run, name: string): string | undefined {
+  return name !== caName && isCopyOfCa(auth)
+    ? `etcd still has the CA of the cluster; go on: ${command(`rotate ${name}`)}`
+    : undefined
 }
 
 /** There is no way back: the members would no longer accept each other. */
-function refuseSharedEtcd({ auth, cluster }: Run): void {
-  const [ca, own] = [caName, etcdCaName].map((name) => tryCertificate(auth, name))
-  if (cluster.etcd.ca === 'own' || !ca || !own || own.publicKey.equals(ca.publicKey)) return
+function refuseSharedEtcd(run: Run): void {
+  const { auth, cluster, now } = run
+  const isOwn = tryCertificate(auth, etcdCaName) !== undefined && !isCopyOfCa(auth)
+  const isRotating = signingCa(auth, now, etcdCaName).stage !== 'settled'
+  if (cluster.etcd.ca === 'own' || !tryCertificate(auth, caName) || !(isOwn || isRotating)) return
   throw refusal(
     `etcd has a CA of its own (${auth.files.certificate(etcdCaName)} in ${auth.path}), and cluster.yaml lets it share the cluster's`,
     [
       'set etcd: { ca: own } in cluster.yaml',
-      `or, if etcd was never given it, move ${pairOf({ auth }, etcdCaName)} away`,
+      ...(isRotating ? [] : [`or, if etcd was never given it, move ${pairOf(run, etcdCaName)} away`]),
     ],
   )
 }
@@ -199,7 +211,7 @@ function refuseNewCa(run: Run, row: CertRow): void {
   const missing = auth.files.pair(name).filter((file) => !auth.read(file))
   const own = issuedBy(cluster, name).map((each) => each.name)
   const others = certTable(cluster).flatMap((each) => (own.includes(each.name) ? [] : [each.name]))
-  // A former node's is the cluster's.
+  // Of the cluster's CA are those of former nodes and users too.
   const isIssued = (its: string) => (name === caName ? !others.includes(its) : own.includes(its))
   const made = auth.names().filter((file) => {
     const { kind, name: its = '' } = auth.files.parse(file) ?? {}
@@ -210,7 +222,8 @@ function refuseNewCa(run: Run, row: CertRow): void {
       recoverMissing(run, name),
       startOver(run, row),
     ])
-  if (name !== caName && auth.read(auth.files.certificate(caName)))
+  const isMade = auth.names().some((file) => auth.files.parse(file)?.kind === 'certificate')
+  if (name !== caName && isMade)
     throw refusal(`etcd shares the CA in ${auth.path}, and cluster.yaml gives it one of its own`, [
       `lead it there while it runs: ${command(`rotate ${name}`)}`,
       `if it does not run yet, make that CA: ${command(`${row.id} --force`)}`,

@@ -27,7 +27,7 @@ import type { Look, Reason } from '../../lib/reason.ts'
 import { formatDate, formatNames } from '../../lib/wording.ts'
 import type { CertPhase } from '../layouts/layout.ts'
 import { layoutOf } from '../layouts/table.ts'
-import { type CaState, signingCa } from '../rotations/ca-state.ts'
+import { signingCa } from '../rotations/ca-state.ts'
 import { type CertRow, certTable, wantedValues } from '../tables/certs.ts'
 import { unitsToRestart } from '../tables/places.ts'
 import { tokenPair } from './service-account.ts'
@@ -63,15 +63,10 @@ function issuerOf(cluster: Cluster, { issuer }: CertRow): string {
   return (issuer !== undefined && certTable(cluster).find(({ name }) => name === issuer)?.id) || caName
 }
 
-/** The name of what signs it, and what follows it in its file. */
-function signerOf({ auth, now }: Run, { issuer }: CertRow): Pick<CaState, 'issuer' | 'chain'> {
-  return signingCa(auth, now, issuer)
-}
-
 function check(run: Run, row: CertRow): Look {
   const { auth, now, cluster } = run
   const { name, profile, warning } = row
-  const signer = signerOf(run, row)
+  const signer = signingCa(auth, now, row.issuer)
   const issuer = tryCertificate(auth, signer.issuer)
   const pair = readPair(auth, name)
   const { renewBefore } = cluster.certificates
@@ -113,7 +108,7 @@ function readHost(auth: AuthDir, file: string): string | undefined {
 
 function foresee(run: Run, row: CertRow, { force, reasons }: Work): Change {
   const { auth, now, cluster } = run
-  const issuer = tryCertificate(auth, signerOf(run, row).issuer)
+  const issuer = tryCertificate(auth, signingCa(auth, now, row.issuer).issuer)
   const end = issuer?.notAfter ?? validityPeriod(now, cluster.certificates.caValidity).notAfter
   const { notAfter: expires } = validityPeriod(now, row.validity, end)
   const isKeyKept = row.irreplaceable
@@ -127,7 +122,7 @@ async function build(run: Run, row: CertRow, { force, reasons, tell }: Work) {
   const { name, profile, validity } = row
   const pair = readPair(auth, name)
   const key = force === undefined ? keptKey(pair, reasons) : undefined
-  const { issuer, chain } = signerOf(run, row)
+  const { issuer, chain } = signingCa(auth, now, row.issuer)
   const change = await makePair(auth, name, {
     profile,
     issuer: readIssuer(auth, issuer),

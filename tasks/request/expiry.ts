@@ -18,8 +18,9 @@ export function nextToExpire({ auth, cluster }: Run, targets: Iterable<Target>):
   })
   if (dated.length === 0) return undefined
   const { name, expires } = dated.reduce((first, each) => (each.expires < first.expires ? each : first))
-  // What expires with its CA would not last longer if it were reissued.
-  const end = tryCertificate(auth, caName)?.notAfter
+  // What expires with its CA would not last longer if it were reissued; no run renews a CA.
+  const { issuer = caName, phase } = certTable(cluster).find((row) => row.name === name) ?? {}
+  const end = phase === 'ca' ? undefined : tryCertificate(auth, issuer)?.notAfter
   const isRenewed = end !== undefined && expires < end
   return {
     name,

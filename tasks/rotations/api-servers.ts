@@ -67,7 +67,7 @@ export async function surveyStage(rotating: Rotating, rotation: Rotation): Promi
   const look = async (node: ClusterNode) => {
     const found = await lookAtUnits(run, node).finally(() => run.disconnect(node))
     const others = unreachedOn(run, node, found, changes).map((what) => `${node.name}: ${what}`)
-    return { others, toChange: movesOn(node, found) }
+    return { others, toChange: movesOn(node, found, changes) }
   }
   const looks = await Promise.all(run.cluster.nodes.map((node) => limit(look, node)))
   const others = [...looks.flatMap(({ others }) => others), ...((await rotation.unreached?.(rotating)) ?? [])]

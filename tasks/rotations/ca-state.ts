@@ -5,7 +5,7 @@
 import { createPublicKey } from 'node:crypto'
 import { refusal } from '../../lib/failure.ts'
 import { type AuthDir, type AuthFiles, backups } from '../../lib/files/auth-dir.ts'
-import { caName, crossName, type FileNames, nextName } from '../../lib/files/names.ts'
+import { caName, crossName, etcdCaName, type FileNames, nextName } from '../../lib/files/names.ts'
 import { once } from '../../lib/files/plain-file.ts'
 import type { Run } from '../../lib/graph/run.ts'
 import type { CertSpec } from '../../lib/pki/cert-spec.ts'
@@ -121,6 +121,23 @@ export function caRotationReasons({ auth, now }: Run, { stage }: CaState, name: 
     ...(next && next.notBefore > now ? [{ kind: 'not-yet-valid', notBefore: next.notBefore } as const] : []),
     ...(isCross && cross.notAfter > now ? [] : [{ kind: 'missing', path: caFiles(auth.files, name).cross } as const]),
   ]
+}
+
+/** What etcd's CA is at first on a cluster that shared it: the cluster's, under its own name. */
+export function isCopyOfCa(auth: AuthDir): boolean {
+  const [ca, etcdCa] = [caName, etcdCaName].map((name) => tryCertificate(auth, name))
+  return ca !== undefined && etcdCa?.publicKey.equals(ca.publicKey) === true
+}
+
+/** Another CA of the cluster would leave etcd with the one that it replaces. Throws a refusal. */
+export function refuseWithCopy({ auth, cluster, command }: Run): void {
+  if (!isCopyOfCa(auth)) return
+  const pair = auth.files.pair(etcdCaName)
+  throw refusal(`etcd has the CA that would be replaced (${pair[0]} in ${auth.path})`, [
+    cluster.etcd.ca === 'own'
+      ? `give it its own first: ${command(`rotate ${etcdCaName}`)}, then with --finish`
+      : `as cluster.yaml lets it share the cluster's, move ${pair.join(' and ')} away`,
+  ])
 }
 
 /** The CAs in auth/backup, the latest first. */

@@ -10,7 +10,7 @@ import type { Change } from '../../lib/change.ts'
 import type { ClusterNode } from '../../lib/cluster/cluster.ts'
 import { Failure, refusal, runAgain, usageFailure } from '../../lib/failure.ts'
 import { backUp, backups } from '../../lib/files/auth-dir.ts'
-import { caName, type caNames, crossName, etcdCaName, kubeconfigFile, nextName } from '../../lib/files/names.ts'
+import { type CaName, caName, crossName, etcdCaName, kubeconfigFile, nextName } from '../../lib/files/names.ts'
 import { publicMode, secretMode } from '../../lib/files/plain-file.ts'
 import type { Run } from '../../lib/graph/run.ts'
 import type { Work } from '../../lib/graph/target.ts'
@@ -31,11 +31,17 @@ import { type Asking, isApiServer, withApi } from '../nodes/component.ts'
 import { reloadTime, repeat } from '../nodes/look.ts'
 import { checkUnitsOf, lookAtUnits } from '../nodes/units.ts'
 import { anyones, type CertRow, certTable, issuedBy } from '../tables/certs.ts'
-import { caFiles, caRotationFiles, commonNameOf, nextCaCommonName, readCaState, replacedCas } from './ca-state.ts'
+import {
+  caFiles,
+  caRotationFiles,
+  commonNameOf,
+  nextCaCommonName,
+  readCaState,
+  refuseWithCopy,
+  replacedCas,
+} from './ca-state.ts'
 import { type Askable, askable, askHealth, isAccepted } from './components.ts'
 import { type Rotating, type Rotation, type Stage, snapshotReminder } from './rotation.ts'
-
-type CaName = (typeof caNames)[number]
 
 /** Seconds from one line to the next while a stage waits. */
 const countdown = 5
@@ -48,12 +54,15 @@ const bothOf = (name: CaName): Stage => ({
   changes: (file, cluster) => {
     const { kind, name: its } = layoutOf(cluster).files.parse(file) ?? {}
     if (kind === 'kubeconfig') return name === caName
-    const row = kind === 'certificate' ? certTable(cluster).find((each) => each.name === its) : undefined
-    return row !== undefined && row.phase !== 'ca' && !row.irreplaceable && (row.issuer ?? caName) === name
+    return kind === 'certificate' && issuedBy(cluster, name).some((row) => row.name === its && !row.irreplaceable)
   },
   proof:
-    'once every client has read its files again (up to 5 min 30 s): one that trusts only the present CA, and one that trusts only the next CA, connect to each server',
-  async begin({ run: { auth, cluster, now, command }, isForced }) {
+    name === caName
+      ? 'once every client has read its files again (up to 5 min 30 s): one that trusts only the present CA, and one that trusts only the next CA, connect to each server'
+      : 'a client that trusts only the present CA, and one that trusts only the next CA, connect to each member',
+  async begin({ run, isForced }) {
+    const { auth, cluster, now, command } = run
+    if (name === caName) refuseWithCopy(run)
     const { present, cross: crossFile, nextKey } = caFiles(auth.files, name)
     const { certificate } = readPair(auth, name)
     if (certificate && !maySignCas(certificate))
@@ -107,7 +116,9 @@ const finishedOf = (name: CaName): Stage => ({
     return name === caName && (kind === 'kubeconfig' || file === certificate(names.tokens))
   },
   proof:
-    'once every client has read its files again (up to 5 min 30 s): each server that asks for a certificate refuses one of the old CA that is made for this test',
+    name === caName
+      ? 'once every client has read its files again (up to 5 min 30 s): each server that asks for a certificate refuses one of the old CA that is made for this test'
+      : "each member refuses a worker's certificate, a user's, the admin's and the API server's, and one of the old CA that is made for this test",
   isLast: true,
   async heldBy(rotating) {
     if (name !== caName) return []
@@ -123,16 +134,17 @@ const finishedOf = (name: CaName): Stage => ({
   async prove(rotating, node, tell) {
     await untilPolled(rotating, node, tell)
     const previous = await signByPreviousCa(rotating, name)
-    if (!previous) return []
+    const strangers = strangersTo(rotating.run, name)
+    if (!previous && strangers.length === 0) return []
     const units = (await askable(rotating, node)).filter(asksFor(name))
     for (const unit of units)
-      for (const as of [previous.as(unit.health.as), ...strangersTo(rotating.run, name)])
+      for (const as of [...(previous ? [previous.as(unit.health.as)] : []), ...strangers])
         if (!(await untilRefused(rotating, node, unit, { as, ca: name })))
           throw new Failure(`${unit.unit} still accepts certificates of the old CA`, {
             node: node.name,
             remedy: `see which CA it trusts: systemctl cat ${unit.service}`,
           })
-    if (units.some(isApiServer)) await forgetPreviousCa(rotating, node, previous.ca)
+    if (previous && units.some(isApiServer)) await forgetPreviousCa(rotating, node, previous.ca)
     return units.map(({ unit }) => unit)
   },
 })
@@ -175,7 +187,7 @@ async function ownClients({ run }: Rotating, node: ClusterNode): Promise<string[
   )
 }
 
-const rotationOf = (name: CaName) => ({
+const rotationOfCa = (name: CaName) => ({
   name,
   stages: [bothOf(name), finishedOf(name)],
   undoesUnclear: true as const,
@@ -183,7 +195,7 @@ const rotationOf = (name: CaName) => ({
 })
 
 export const caRotation: Rotation = {
-  ...rotationOf(caName),
+  ...rotationOfCa(caName),
   what: 'the CA',
   unseen: ({ users, install }) => [
     ...(install === false ? [] : [...install.units].filter(([, unit]) => unit === false)).map(
@@ -200,7 +212,7 @@ export const caRotation: Rotation = {
 }
 
 export const etcdCaRotation: Rotation = {
-  ...rotationOf(etcdCaName),
+  ...rotationOfCa(etcdCaName),
   what: 'the CA of etcd',
   reminder: snapshotReminder,
   refuse({ cluster, command }) {
@@ -215,13 +227,14 @@ export const etcdCaRotation: Rotation = {
   },
   // etcd has the CA of the cluster until the last stage; under a name of its own nothing changes for it.
   prepare({ auth, cluster }) {
-    const [[certificate, key], ca] = [auth.files.pair(etcdCaName), auth.files.pair(caName)]
-    const isMade = [certificate, ...issuedBy(cluster, etcdCaName).map((row) => auth.files.certificate(row.name))].some(
-      (file) => auth.read(file),
-    )
-    if (isMade || !auth.read(auth.files.certificate(auth.files.names.api))) return
-    auth.write(key, auth.bytes(ca[1]), secretMode, { durable: true })
-    auth.write(certificate, auth.bytes(ca[0]), publicMode, { durable: true })
+    const [certificate, key] = auth.files.pair(etcdCaName)
+    const [ca, caKey] = auth.files.pair(caName).map((file) => auth.tryBytes(file))
+    const itsCa = tryCertificate(auth, caName)
+    const issued = issuedBy(cluster, etcdCaName).flatMap((row) => tryCertificate(auth, row.name) ?? [])
+    const isLost = issued.some(({ x509 }) => itsCa && !x509.verify(itsCa.publicKey))
+    if (auth.read(certificate) || isLost || !ca || !caKey) return
+    auth.write(key, caKey, secretMode, { durable: true })
+    auth.write(certificate, ca, publicMode, { durable: true })
   },
   unseen: () => [
     'what else reads etcd, such as a job that takes snapshots or a monitoring system: any other certificate is refused from then on',

@@ -61,7 +61,8 @@ function isReserved({ files, certs }: Layout, name: string): boolean {
     ...certs.map((each) => each.name),
     // During a rotation.
     ...certs.flatMap((each) => (each.irreplaceable ? [nextName(each.name)] : [])),
-    ...caNames.map(crossName),
+    // Whether etcd has one of its own is told by that file.
+    ...caNames.flatMap((name) => [name, nextName(name), crossName(name)]),
     files.parse(encryptionConfig.file)?.name,
   ]
   return names.includes(name) || files.parse(files.certificate(name))?.kind !== 'certificate'

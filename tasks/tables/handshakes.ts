@@ -36,9 +36,9 @@ export function handshakeTable(cluster: Cluster): HandshakeRow[] {
   const { nodes, api: endpoint, network } = cluster
   const layout = layoutOf(cluster)
   const { api, admin } = layout.files.names
-  const { etcd: own } = layout
-  const isShared = own?.ca === caName
-  const etcd = { server: own?.server ?? '', ca: own?.ca, strict: true }
+  const { etcd: names } = layout
+  const isShared = names?.ca === caName
+  const etcd = { server: names?.server ?? '', ca: names?.ca, strict: true }
   const kubelets = nodes.filter((node) => layout.nodeCert(node))
   const members = nodes.filter(({ role }) => role === 'control').flatMap(({ ips }) => ips)
   const apiServer: HandshakeRow['client'] = { name: api, in: 'files' }
@@ -73,7 +73,7 @@ export function handshakeTable(cluster: Cluster): HandshakeRow[] {
     return isShared ? { ...row, notice } : { ...row, expected: 'refused' }
   })
   return [
-    ...(own ? [...toEtcd(own), ...others] : []),
+    ...(names ? [...toEtcd(names), ...others] : []),
     ...kubelets.map(
       ({ name, ips }): HandshakeRow => ({
         id: `kubelets/${name}`,
@@ -98,7 +98,7 @@ export function handshakeTable(cluster: Cluster): HandshakeRow[] {
     ),
     // A pod presents a token instead of a certificate.
     { id: 'clients/pods', client: 'nobody', server: api, dialled: layout.serviceSans(network), expected: undefined },
-    ...(own ? strangers('etcd', { ...etcd, dialled: members.slice(0, 1) }) : []),
+    ...(names ? strangers('etcd', { ...etcd, dialled: members.slice(0, 1) }) : []),
     ...strangers('api-server', { server: api, dialled: [endpoint.host] }),
     ...(kubelet ? strangers('kubelet', { server: kubelet.name, dialled: [kubelet.name] }) : []),
     {

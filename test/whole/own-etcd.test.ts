@@ -47,6 +47,9 @@ test('verify: nobody but members and API servers is let in, and a shared one tha
   await exits(0, copied, 'certs')
   assert.match((await exits(1, copied, 'verify')).stdout, /seen as system:node:worker0 .*where it had to be refused/s)
   assert.match((await harderway(copied, 'ca')).stdout, /etcd still has the CA of the cluster; go on: .*rotate etcd-ca/)
+  // It would leave etcd with the old one.
+  const forced = await exits(3, copied, 'ca', '--force')
+  assert.match(forced.stdout + forced.stderr, /etcd has the CA that would be replaced.*rotate etcd-ca/s)
 })
 
 test('a run gives no running cluster another one, and takes none back', async (t) => {

@@ -8,7 +8,7 @@ import { reloadFlag } from '../../../tasks/nodes/command-line.ts'
 import { othersOn, prunedAt, type UnitSeen, unitsOn, withdrawnAt } from '../../../tasks/nodes/reads.ts'
 import { nodeUnits } from '../../../tasks/tables/places.ts'
 import { twoNodes as cluster, processAs, startedAs } from '../../support/fakes.ts'
-import { parsed } from '../../support/files.ts'
+import { minimal, parsed } from '../../support/files.ts'
 
 const [control, worker] = cluster.nodes as [ClusterNode, ClusterNode]
 
@@ -149,22 +149,55 @@ describe('what kube-apiserver reads', () => {
     assert.equal(apart['kubernetes.pem'], '/var/lib/kubernetes/kubernetes.pem now, /b/etcd.pem now')
   })
 
-  test('of an etcd with a CA of its own is put at its usual place, while its flag names a file of another', () => {
+  test('of an etcd with a CA of its own is put beside the file of another that its flag names, and the flag is to be changed', () => {
     const of: Cluster = { ...cluster, etcd: { ca: 'own' } }
     const own = (...more: string[]) => seen('kube-apiserver', control, { ...started(...more), of })
-    const usual = '/var/lib/kubernetes/etcd-ca.pem'
+    const movesOf = ({ moves }: UnitSeen) => moves.map(({ by, path }) => `${by} ${path}`)
+    const usual = '/var/lib/kubernetes'
     const guide = own()
     assert.deepEqual(
       [placed(guide)['etcd-ca.pem'], placed(guide)['ca.pem']],
-      [`${usual} now`, '/var/lib/kubernetes/ca.pem restart'],
+      [`${usual}/etcd-ca.pem now`, `${usual}/ca.pem restart`],
     )
-    assert.deepEqual(guide.moves, [
-      { by: '--etcd-cafile', to: usual },
-      { by: '--etcd-certfile', to: '/var/lib/kubernetes/apiserver-etcd-client.pem' },
-      { by: '--etcd-keyfile', to: '/var/lib/kubernetes/apiserver-etcd-client-key.pem' },
-    ])
+    const ofGuide = [
+      `--etcd-cafile ${usual}/etcd-ca.pem`,
+      `--etcd-certfile ${usual}/apiserver-etcd-client.pem`,
+      `--etcd-keyfile ${usual}/apiserver-etcd-client-key.pem`,
+    ]
+    assert.deepEqual(movesOf(guide), ofGuide)
     const moved = own('--etcd-cafile=/b/ca.pem', '--etcd-certfile=/b/c.pem', '--etcd-keyfile=/b/k.pem')
-    assert.deepEqual([moved.moves, placed(moved)['etcd-ca.pem']], [[], '/b/ca.pem restart'])
+    assert.deepEqual([movesOf(moved), placed(moved)['etcd-ca.pem']], [[], '/b/ca.pem restart'])
+    // Its next start counts, too, and so does what another unit of the node reads.
+    const { command } = startedAs(
+      nodeUnits(cluster, control).find((each) => each.unit === 'kube-apiserver') ?? assert.fail(),
+    )
+    const stopped = seen('kube-apiserver', control, { starts: { 'kube-apiserver': command.join(' ') }, of })
+    assert.deepEqual(movesOf(stopped), ofGuide)
+    const beside = own('--client-ca-file=/x/ca.pem', '--etcd-certfile=/etc/etcd/kubernetes.pem')
+    const both = seen('kube-apiserver', control, {
+      processes: [processAs('etcd', ...etcd), ...started('--etcd-certfile=/etc/etcd/kubernetes.pem').processes],
+      of,
+    })
+    assert.ok(!movesOf(beside).some((each) => each.includes('/etc/etcd')))
+    assert.ok(movesOf(both).includes('--etcd-certfile /etc/etcd/apiserver-etcd-client.pem'))
+  })
+
+  test('of an etcd with a CA of its own is not reached where cluster.yaml names only the rest of its files', () => {
+    const of = parsed(
+      `${minimal}etcd: { ca: own }\ninstall: { units: { kube-apiserver: { files: { ca.pem: /a/ca.pem } } } }\n`,
+    )
+    const [node] = of.nodes as [ClusterNode]
+    const process = { ...processAs('kube-apiserver'), command: ['podman', 'run'] }
+    const unit = seen('kube-apiserver', node, { processes: [process], of })
+    assert.match(unit.unreached.join(), /name etcd-ca\.pem, apiserver-etcd-client\.pem, .*in install\.units too/)
+  })
+
+  test('an etcd that takes only some certificates is wrong for a CA of its own', () => {
+    const of: Cluster = { ...cluster, etcd: { ca: 'own' } }
+    const wrongOf = (...more: string[]) =>
+      seen('etcd', control, { processes: [processAs('etcd', ...etcd, ...more)], of }).wrong.join()
+    assert.match(wrongOf('--peer-cert-allowed-cn=kubernetes'), /--peer-cert-allowed-cn is kubernetes.*take it out/)
+    assert.equal(wrongOf('--peer-cert-allowed-cn=etcd'), '')
   })
 
   test('is its encryption config, reloaded or not, by the last flag; and none without a flag', () => {

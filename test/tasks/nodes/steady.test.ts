@@ -11,7 +11,10 @@ import type { UnitsFound } from '../../../tasks/nodes/units.ts'
 import { nodeUnits } from '../../../tasks/tables/places.ts'
 
 const worker = { name: 'w0', role: 'worker' } as ClusterNode
-const cluster = { layout: 'harder-way', etcd: { ca: 'shared' }, install: false } as Cluster
+const cluster = {
+  ...{ layout: 'harder-way', etcd: { ca: 'shared' }, install: false },
+  certificates: { caKeyOnNodes: true },
+} as Cluster
 const units = nodeUnits(cluster, worker)
 const proxy = units.find(({ unit }) => unit === 'kube-proxy') as Unit
 

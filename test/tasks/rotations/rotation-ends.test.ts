@@ -188,21 +188,30 @@ test('etcd gets the CA of the cluster under a name of its own, ended before each
   const path = mkdtempSync(join(tmpdir(), 'harderway-'))
   t.after(() => rmSync(path, { recursive: true, force: true }))
   const at = (auth: AuthDir, wanted = ownEtcd) => rotatingIn(auth, undefined, wanted)
-  await walk(at(new AuthDir(path, harderWay.files), cluster))
+  const auth = () => new AuthDir(path, harderWay.files)
+  await walk(at(auth(), cluster))
   for (const endsBefore of [0, 1, 2]) {
     // Only the rotation gives a running cluster a CA of etcd.
-    await assert.rejects(walk(at(new AuthDir(path, harderWay.files))), /etcd shares the CA/)
-    const auth = new EndingAuthDir(path, harderWay.files)
-    auth.endsBefore = endsBefore
-    const prepare = () => rotation?.prepare?.(at(auth).run)
+    await assert.rejects(walk(at(auth())), /etcd shares the CA/)
+    const ending = new EndingAuthDir(path, harderWay.files)
+    ending.endsBefore = endsBefore
+    const prepare = () => rotation?.prepare?.(at(ending).run)
     if (endsBefore < 2) assert.throws(prepare, /ended/)
     else prepare()
   }
   const read = (name: string) => readFileSync(join(path, name), 'utf8')
   assert.equal(read('etcd-ca.pem'), read('ca.pem'))
   assert.equal(read('etcd-ca-key.pem'), read('ca-key.pem'))
-  await walk(at(new AuthDir(path, harderWay.files)))
-  await assert.doesNotReject(walk(at(new AuthDir(path, harderWay.files), cluster)), 'nothing was changed yet')
+  await walk(at(auth()))
+  await assert.doesNotReject(walk(at(auth(), cluster)), 'nothing was changed yet')
+  const [ca] = rotationOf('ca')
+  for (const wanted of [ownEtcd, cluster])
+    await assert.rejects(
+      ca?.stages[0]?.begin(at(auth(), wanted)) ?? assert.fail(),
+      /etcd has the CA that would be replaced/,
+    )
+  await rotation?.stages[0]?.begin(at(auth()))
+  await assert.rejects(walk(at(auth(), cluster)), /etcd has a CA of its own/)
 })
 
 test('the next service-account key is not dropped once it has signed, unless that is forced', async (t) => {
