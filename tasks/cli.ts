@@ -1,12 +1,10 @@
 /** The command line: the answers that need no cluster, what a command is given, and where its output goes. */
-import { readFileSync } from 'node:fs'
-import { findPackageJSON } from 'node:module'
 import { asFailure, type Failure, usageFailure } from '../lib/failure.ts'
 import type { Phases, Reporter } from '../lib/show/reporter.ts'
 import { withoutCommands } from '../lib/wording.ts'
 import { parseCommandLine } from './commands/command-line.ts'
 import { commands } from './commands/table.ts'
-import { formatCommand, type Host, watchEndings } from './request/host.ts'
+import { formatCommand, type Host, ownVersion, watchEndings } from './request/host.ts'
 import { exitStatus, type Finding } from './request/job.ts'
 import { type Options, refuseTakenByNpm } from './request/options.ts'
 import { phases } from './tables/phases.ts'
@@ -118,7 +116,7 @@ async function list(json: boolean): Promise<string> {
 }
 
 async function version(json: boolean): Promise<string> {
-  const { version } = JSON.parse(readFileSync(String(findPackageJSON(import.meta.url)), 'utf8'))
+  const version = ownVersion()
   return json ? (await import('../lib/show/lines.ts')).formatJsonLine({ type: 'version', version }) : version
 }
 

@@ -3,7 +3,7 @@ import { statSync } from 'node:fs'
 import { join } from 'node:path'
 import type { ClusterNode } from '../../lib/cluster/cluster.ts'
 import { Failure, refusal, runAgain } from '../../lib/failure.ts'
-import { AuthDir } from '../../lib/files/auth-dir.ts'
+import type { AuthDir } from '../../lib/files/auth-dir.ts'
 import { caName, type FileNames } from '../../lib/files/names.ts'
 import type { Run } from '../../lib/graph/run.ts'
 import { otherIdentity } from '../../lib/kubernetes/identity.ts'
@@ -80,7 +80,7 @@ function newer(files: FileNames, name: string, held: Buffer, other: Buffer | und
 }
 
 /** The files that its units read, which the cluster runs with; otherwise the deployed ones. */
-async function readHolding(run: Run, node: ClusterNode): Promise<Holding> {
+export async function readHolding(run: Run, node: ClusterNode): Promise<Holding> {
   const look = await readNode(run, node)
   // What was deployed may be older than what its units read.
   const places = placesOf(look)
@@ -107,12 +107,12 @@ async function readHolding(run: Run, node: ClusterNode): Promise<Holding> {
   return { where: node.name, files, unread, paths, placed }
 }
 
-export function readFolder(path: string, files: FileNames, names: readonly string[]): Holding {
+export function readFolder(folder: AuthDir, names: readonly string[]): Holding {
+  const { path, files } = folder
   if (!statSync(path, { throwIfNoEntry: false })?.isDirectory())
     throw new Failure(`there is no folder ${path}`, {
       remedy: `name the folder that ${files.certificate(caName)} is in`,
     })
-  const folder = new AuthDir(path, files)
   const bytes = new Map<string, Buffer>()
   const unread = new Map<string, string>()
   for (const name of names) {
@@ -156,19 +156,21 @@ function waysOutOfWrong(run: Run, main: Holding): string[] {
 
 /** Nodes with different identities can't belong to one cluster; only the user knows which is right. */
 export function refuseDisagreement(found: Run, main: Holding, others: readonly Holding[]): void {
-  const identity = identityFiles(found.cluster)
-  const labelsOf = ({ files, unread }: Holding) => {
-    const differ = [...files].filter(([name, bytes]) => identity.has(name) && otherIdentity(name, found.auth, bytes))
-    const names = [...differ.map(([name]) => name), ...unread.keys()]
-    return [...new Set(names.flatMap((name) => identity.get(name) ?? []))]
-  }
-  const disagreeing = others.filter((other) => labelsOf(other).length > 0)
-  const wrong = disagreeing.map((other) => `${other.where} holds another ${labelsOf(other).join(', ')}`)
+  const disagreeing = others.filter((other) => otherLabels(found, other).length > 0)
+  const wrong = disagreeing.map((other) => `${other.where} holds another ${otherLabels(found, other).join(', ')}`)
   const ways = [
     ...disagreeing.map(({ where }) => `if that of ${where} is right: ${found.command(`recover --node ${where}`)}`),
     `if that of ${main.where} is right: take ${disagreeing.map(({ where }) => where).join(', ')} out of cluster.yaml until this command has run`,
   ]
   refuseWrong(found, main, wrong, { ways })
+}
+
+/** Which parts of the identity it holds otherwise, or may. */
+export function otherLabels({ cluster, auth }: Run, { files, unread }: Pick<Holding, 'files' | 'unread'>): string[] {
+  const identity = identityFiles(cluster)
+  const differ = [...files].filter(([name, bytes]) => identity.has(name) && otherIdentity(name, auth, bytes))
+  const names = [...differ.map(([name]) => name), ...unread.keys()]
+  return [...new Set(names.flatMap((name) => identity.get(name) ?? []))]
 }
 
 /** What is there already may be newer, or from a run that was killed. `typed`: this command. */

@@ -19,7 +19,7 @@ import { formatDate, formatNames, quote } from '../../lib/wording.ts'
 import { readAllShown } from '../nodes/look.ts'
 import { clusterGraph } from '../phases/table.ts'
 import { writeAuth } from '../request/access.ts'
-import type { CommandRun } from '../request/command-run.ts'
+import { type CommandRun, openAuth } from '../request/command-run.ts'
 import { pathOf } from '../request/host.ts'
 import type { Finding } from '../request/job.ts'
 import { usage } from '../request/options.ts'
@@ -53,7 +53,7 @@ export async function recover(given: CommandRun): Promise<readonly Finding[]> {
       const names = () => [...targets.flatMap(({ makes }) => makes), ...identityNames(run)]
       const sources =
         typeof source === 'string'
-          ? { main: readFolder(pathOf(host, source), run.auth.files, names()), others: [] }
+          ? { main: readFolder(openAuth(pathOf(host, source), run), names()), others: [] }
           : await readNodes(run, source)
       const { files, wrong, next } = await checkFound(run, targets, sources)
       signal.throwIfAborted()
@@ -85,7 +85,7 @@ function sourceOf({ options: { nodes, from }, cluster }: CommandRun): string | C
  * What is restored, in writing order. A run that starts between two writes finds a certificate without its CA, or a CA without its
  * key, and makes nothing: the first file is a certificate, and the last is the key of the CA. No node has the files of a rotation.
  */
-function identityNames({ auth: { files }, cluster }: Run): string[] {
+export function identityNames({ auth: { files }, cluster }: Run): string[] {
   const ofCa: string[] = files.pair(caName)
   const identity = [...identityFiles(cluster).keys()].filter((name) => !ofCa.includes(name))
   const ofRotations = caNames.flatMap((name) => caRotationFiles(files, name))
@@ -103,7 +103,7 @@ function take({ auth, note }: Run, files: ReadonlyMap<string, Buffer>): void {
 }
 
 /** For checks, which only read. Its path is where the files come from, since messages name it. */
-class FilesInMemory extends AuthDir {
+export class FilesInMemory extends AuthDir {
   readonly #files: ReadonlyMap<string, Buffer>
 
   constructor(path: string, names: FileNames, files: ReadonlyMap<string, Buffer>) {
@@ -129,19 +129,8 @@ async function checkFound(run: CommandRun, targets: readonly Target[], { main, o
   refuseNothing(run, main)
   const identity = identityNames(run)
   refusePresent(run, main, identity, commandOf(run))
-  // Files already in auth/ complete what was found.
-  const files = new Map(main.files)
-  for (const name of identity) {
-    const bytes = run.auth.tryBytes(name) ?? files.get(name)
-    if (bytes) files.set(name, bytes)
-  }
-  const found: Run = { ...run, auth: new FilesInMemory(main.where, run.auth.files, files) }
-  const ofRotations = dropUnclear(found, files, main)
-  addCross(files, found.auth)
+  const { files, found, ofRotations, ca, cas } = complete(run, main)
   refuseDisagreement(found, main, others)
-  const ca = tryCertificate(found.auth, caName)
-  // While the next CA of a rotation signs, its leaves belong to this cluster as well.
-  const cas = ca ? [ca, ...chainsIn(files, run.auth.files).filter(({ x509 }) => x509.verify(ca.publicKey))] : []
   refuseWrong(run, main, node ? await findForeign(found, node, cas) : [])
   const parts = targets.filter(
     ({ irreplaceable, makes }) => irreplaceable && makes.some((name) => !run.auth.read(name)),
@@ -166,6 +155,22 @@ async function checkFound(run: CommandRun, targets: readonly Target[], { main, o
     return bytes && !left.includes(name) ? [[name, bytes]] : []
   })
   return { files: new Map(taken), wrong: [...ofRotations, ...wrong.flat()], next: nextOf(run, ca) }
+}
+
+/** Files already in auth/ complete what was found. `cas`: its CAs, each of whose leaves belong to this cluster. */
+export function complete(run: Run, main: Holding) {
+  const files = new Map(main.files)
+  for (const name of identityNames(run)) {
+    const bytes = run.auth.tryBytes(name) ?? files.get(name)
+    if (bytes) files.set(name, bytes)
+  }
+  const found: Run = { ...run, auth: new FilesInMemory(main.where, run.auth.files, files) }
+  const ofRotations = dropUnclear(found, files, main)
+  addCross(files, found.auth)
+  const ca = tryCertificate(found.auth, caName)
+  // While the next CA of a rotation signs, its leaves belong to this cluster as well.
+  const cas = ca ? [ca, ...chainsIn(files, run.auth.files).filter(({ x509 }) => x509.verify(ca.publicKey))] : []
+  return { files, found, ofRotations, ca, cas }
 }
 
 /** As it was typed. */
@@ -209,7 +214,7 @@ function chainsIn(files: ReadonlyMap<string, Buffer>, names: FileNames): Certifi
  * What no new certificate repairs. A CA that has expired, or is to be reissued over its key, is still the cluster's: it is
  * checked as for its renewal.
  */
-async function findWrong(
+export async function findWrong(
   found: Run,
   target: Target,
   cas: readonly Certificate[],
@@ -238,7 +243,7 @@ async function findWrong(
 }
 
 /** Of a backup, also the files that a run would not touch. Any other kubeconfig may name a program that kubectl would run here. */
-async function findFresh(found: Run, targets: readonly Target[]): Promise<string[]> {
+export async function findFresh(found: Run, targets: readonly Target[]): Promise<string[]> {
   const leaves = targets.filter(({ irreplaceable }) => !irreplaceable)
   const looks = await Promise.all(leaves.map((target) => tryToAwait(async () => await target.check(found))))
   return leaves.flatMap(({ makes }, i) => (looks[i]?.reasons.length === 0 ? makes : []))

@@ -72,9 +72,14 @@ export const commands: readonly Command[] = [
   run,
   {
     name: 'verify',
-    does: 'makes every TLS connection of the cluster in memory, with the files in auth/',
-    options: ['node', 'no-lock-wait'],
-    findings: { failed: 'a handshake did not have the expected result', stale: 'a file is missing' },
+    does: 'makes every TLS connection of the cluster in memory, with the files in auth/; or checks a backup (--from)',
+    options: ['node', 'from', 'no-lock-wait'],
+    means: { from: 'whether this backup of auth/ would bring the cluster back; asks the control nodes' },
+    findings: {
+      refused: '--from: a control node holds another identity, or a newer harderway is needed',
+      failed: 'a handshake did not have the expected result; --from: something is missing or wrong in the backup',
+      stale: 'a file is missing',
+    },
     load: async () => (await import('./verify.ts')).verify,
   },
   {

@@ -15,7 +15,7 @@ import { configPath } from '../../lib/node/ssh-config.ts'
 import type { Phases, Reporter } from '../../lib/show/reporter.ts'
 import { layoutOf, layouts } from '../layouts/table.ts'
 import { type ClusterFile, readCluster } from './cluster-file.ts'
-import { formatCommand, type Host, pathOf } from './host.ts'
+import { formatCommand, type Host, ownVersion, pathOf } from './host.ts'
 import type { Options } from './options.ts'
 
 export interface CommandRun extends Run, ClusterFile {
@@ -68,15 +68,40 @@ export function openRun(
   }
 }
 
-/** Throws a refusal if it is an auth/ of another layout: whatever was done would be done beside that identity. */
-export function authBeside({ file, cluster }: Pick<CommandRun, 'file' | 'cluster'>): AuthDir {
-  const auth = new AuthDir(join(dirname(file), 'auth'), layoutOf(cluster).files)
+/** Throws a refusal if it is an auth/ of a newer harderway, or of another layout: whatever was done would be done beside that identity. */
+export function authBeside(run: Pick<CommandRun, 'file' | 'cluster'>): AuthDir {
+  return openAuth(join(dirname(run.file), 'auth'), run)
+}
+
+/** The same for a backup of it. */
+export function openAuth(path: string, { file, cluster }: Pick<CommandRun, 'file' | 'cluster'>): AuthDir {
+  const auth = new AuthDir(path, layoutOf(cluster).files)
+  refuseNewer(auth)
   const other = Object.values(layouts).find(({ files }) => files !== auth.files && auth.read(files.certificate(caName)))
   if (!other || auth.read(auth.files.certificate(caName))) return auth
   const its = other.files.certificate(caName)
   throw refusal(`${auth.path} has ${its}, as layout ${other.name} names it, and cluster.yaml is of ${cluster.layout}`, [
     `correct layout in ${file}`,
   ])
+}
+
+/**
+ * Of an empty file. A version that puts into auth/ what those before it would misread writes it first, with its own number, and removes it
+ * when that is gone again. A backup has it too.
+ */
+const marker = 'needs-harderway-'
+
+/** Throws a refusal for an auth/ that this version may misread. A number that is none counts as newer. */
+function refuseNewer(auth: AuthDir): void {
+  for (const file of auth.names().filter((name) => name.startsWith(marker))) {
+    const [needed, own] = [file.slice(marker.length), ownVersion()]
+    const [theirs = [], ours = []] = [needed, own].map((text) => text.split('.').map(Number))
+    const differs = ours.findIndex((part, i) => part !== theirs[i])
+    if (differs >= 0 && !(Number(ours[differs]) > Number(theirs[differs])))
+      throw refusal(`${auth.path} was written by a newer harderway, as ${file} in it says; this is ${own}`, [
+        `update to harderway ${needed} or later, which changes nothing on the nodes by itself`,
+      ])
+  }
 }
 
 /** localKubeconfig.path, else kubectl's rule: $KUBECONFIG, a list, else ~/.kube/config. */

@@ -1,4 +1,5 @@
 /** The environment of a call of the program, and what ends it early. The entry passes the process; tests pass their own. */
+import { readFileSync } from 'node:fs'
 import { findPackageJSON } from 'node:module'
 import { constants } from 'node:os'
 import { dirname, join, relative, resolve } from 'node:path'
@@ -34,6 +35,11 @@ export const processHost: Host = {
   onSignal: (end) => {
     for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(signal, end)
   },
+}
+
+/** Of this harderway. */
+export function ownVersion(): string {
+  return JSON.parse(readFileSync(String(findPackageJSON(import.meta.url)), 'utf8')).version
 }
 
 /**

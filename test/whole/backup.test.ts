@@ -1,6 +1,6 @@
 /** docs/backup.md: its two lines with age, as they stand there. */
 import assert from 'node:assert/strict'
-import { execFileSync } from 'node:child_process'
+import { execFileSync, spawnSync } from 'node:child_process'
 import { chownSync, cpSync, lstatSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import { test } from 'node:test'
@@ -50,6 +50,13 @@ test('the commands that encrypt and restore auth/ work, in another home and as a
   if (isRoot)
     for (const name of ['.', ...readdirSync(elsewhere, { recursive: true, encoding: 'utf8' })])
       chownSync(join(elsewhere, name), another, another)
+  const checked = spawnSync('/bin/sh', ['-c', page.match(/^```sh\n(.*)\n```$/m)?.[1] ?? ''], {
+    ...{ cwd: root, encoding: 'utf8', env: { PATH: process.env.PATH, HOME: elsewhere } },
+  })
+  // There are no such nodes.
+  assert.equal(checked.status, 1, checked.stdout + checked.stderr)
+  assert.match(checked.stdout + checked.stderr, /backup\/ca: expires[\s\S]*nodes\/control0: /)
+  rmSync(join(elsewhere, 'checked'), { recursive: true })
   run(commandUnder('Restore a backup'), elsewhere, isRoot ? asAnother : [])
   const [before, after] = [join(ours, 'auth'), join(theirs, 'auth')]
   assert.deepEqual(readdirSync(after), readdirSync(before))

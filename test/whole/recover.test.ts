@@ -29,6 +29,7 @@ import {
   harderway,
   idsOf,
   labEdits,
+  messageOf,
   type Ran,
   readCluster,
   withStatus,
@@ -178,6 +179,121 @@ describe('auth/ is lost', { skip: needs('sshd', 'ssh', 'scp', 'openssl') }, () =
     for (const file of irreplaceable)
       assert.ok(readFileSync(join(auth, file)).equals(readFileSync(join(made, file))), file)
     await exits(0, place, 'bootstrap', '--dry-run')
+  })
+
+  describe('verify --from', () => {
+    const verify = (from: string, ...more: string[]) => harderway(place, 'verify', '--from', from, '--json', ...more)
+    const copy = () => {
+      const backup = mkdtempSync(join(place, 'backup-'))
+      cpSync(made, backup, { recursive: true })
+      return backup
+    }
+
+    test('says that a backup would bring this cluster back, and changes nothing anywhere', async () => {
+      const before = [onNodes(), stateOf(made), kubeconfig()]
+      const ran = await withStatus(0, verify(made))
+      assert.deepEqual([onNodes(), stateOf(made), kubeconfig()], before)
+      assert.ok(!existsSync(auth))
+      const says = (id: string) => String(messageOf(ran, id))
+      assert.match(says('backup/ca'), /^expires 20/)
+      for (const id of ['service-account', 'encryption-key']) assert.equal(says(`backup/${id}`), 'whole')
+      assert.equal(says('backup/rotations'), 'none under way')
+      assert.match(says('backup/other-files'), /^(\d+) of \1 files right$/)
+      for (const node of ['control0', 'control1'])
+        assert.equal(says(`nodes/${node}`), 'the same CA, service-account key, encryption key')
+      assert.deepEqual(idsOf(await withStatus(0, verify(made, '--node', 'control1')), 'fresh'), ['nodes/control1'])
+      for (const secret of secretsIn(made)) assert.ok(!told(ran).includes(secret))
+      // It is checked by itself: what auth/ has does not complete it.
+      cpSync(made, auth, { recursive: true })
+      const backup = copy()
+      rmSync(join(backup, 'ca-key.pem'))
+      await withStatus(1, verify(backup))
+    })
+
+    const broken: Readonly<Record<string, readonly [spoil: (backup: string) => void, id: string, why: RegExp]>> = {
+      'a CA without its key': [(backup) => rmSync(join(backup, 'ca-key.pem')), 'backup/ca', /ca-key\.pem missing/],
+      'no encryption config': [
+        (backup) => rmSync(join(backup, 'encryption-config.yaml')),
+        'backup/encryption-key',
+        /backup-\w+\/encryption-config\.yaml is missing/,
+      ],
+      'a key of another pair': [
+        (backup) => cpSync(join(backup, 'admin-key.pem'), join(backup, 'service-account-key.pem')),
+        'backup/service-account',
+        /service-account-key\.pem is not the certificate's key/,
+      ],
+      'half of a rotation': [
+        (backup) => cpSync(join(backup, 'admin.pem'), join(backup, 'ca-next.pem')),
+        'backup/rotations',
+        /ca-next-key\.pem is missing, and ca-next\.pem is there/,
+      ],
+    }
+    for (const [what, [spoil, id, why]] of Object.entries(broken))
+      test(`names ${what}, and nothing else`, async () => {
+        const backup = copy()
+        spoil(backup)
+        const ran = await withStatus(1, verify(backup))
+        assert.deepEqual(idsOf(ran, 'failed'), [id])
+        assert.match(String(messageOf(ran, id)), why)
+      })
+
+    test('what bootstrap issues again is no fault; a rotation under way is said', async () => {
+      writeCluster(place, [...edits, [['install'], 'guide']])
+      cpSync(made, auth, { recursive: true })
+      await must('rotate', 'ca')
+      const backup = mkdtempSync(join(place, 'backup-'))
+      cpSync(auth, backup, { recursive: true })
+      rmSync(join(backup, 'worker0.pem'))
+      const ran = await withStatus(0, verify(backup))
+      assert.match(String(messageOf(ran, 'backup/rotations')), /^under way: the CA/)
+      assert.match(String(messageOf(ran, 'backup/other-files')), /files right; npm run bootstrap issues the rest$/)
+    })
+
+    test('names a node that holds another identity, or could not be looked at', async () => {
+      const ran = await withStatus(3, verify(await makeOther('certs')))
+      assert.match(String(messageOf(ran, 'nodes/control0')), /^control0 holds another CA, service-account key than /)
+      const [first, ...others] = nodes
+      writeCluster(place, [...edits, [['nodes'], [{ ...first, host: 'nowhere.invalid' }, ...others]]])
+      const lost = await withStatus(1, verify(made))
+      assert.deepEqual(idsOf(lost, 'failed'), ['nodes/control0'])
+    })
+
+    test('of nothing, or of what is no backup, says so', async () => {
+      assert.match(told(await withStatus(1, verify(join(place, 'nothing')))), /there is no folder .*nothing/)
+      const empty = mkdtempSync(join(place, 'empty-'))
+      assert.match(told(await withStatus(1, verify(empty))), /holds no file of this cluster's auth\//)
+    })
+  })
+
+  test('an auth/ that a newer harderway has written is refused by every command, with the version to update to', async () => {
+    cpSync(made, auth, { recursive: true })
+    const backup = mkdtempSync(join(place, 'backup-'))
+    cpSync(made, backup, { recursive: true })
+    const marker = (folder: string, version: string) => join(folder, `needs-harderway-${version}`)
+    const needed =
+      /was written by a newer harderway, as needs-harderway-(\S+) in it says; this is 0\.\d+\.\d+[\s\S]*update to harderway \1 or later/
+    for (const version of ['99.0.0', '0.99.0', 'next']) {
+      writeFileSync(marker(auth, version), '')
+      const before = stateOf(auth)
+      for (const task of [
+        'bootstrap',
+        'bootstrap --dry-run',
+        'status',
+        'verify',
+        'report',
+        'rotate ca',
+        'recover --node control0',
+      ])
+        assert.match(told(await exits(3, place, ...task.split(' '))), needed, task)
+      assert.deepEqual(stateOf(auth), before)
+      rmSync(marker(auth, version))
+      writeFileSync(marker(backup, version), '')
+      for (const command of ['verify', 'recover'])
+        assert.match(told(await exits(3, place, command, '--from', backup)), needed)
+      rmSync(marker(backup, version))
+    }
+    writeFileSync(marker(auth, '0.1.9'), '')
+    await exits(0, place, 'bootstrap')
   })
 
   test('recover takes a rotation over: from a backup as it stands, from a node as far as the node has it', async () => {

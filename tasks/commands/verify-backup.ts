@@ -1,0 +1,100 @@
+/** `verify --from`: whether a backup of auth/ would bring the cluster back, by itself and beside what control nodes hold. Reads only. */
+import type { ClusterNode } from '../../lib/cluster/cluster.ts'
+import { Failure, refusal } from '../../lib/failure.ts'
+import { caName } from '../../lib/files/names.ts'
+import { buildGraph } from '../../lib/graph/graph.ts'
+import type { Target } from '../../lib/graph/target.ts'
+import { byPhase } from '../../lib/show/reporter.ts'
+import { count, formatNames } from '../../lib/wording.ts'
+import { clusterGraph } from '../phases/table.ts'
+import { type CommandRun, checkConfigFile, openAuth } from '../request/command-run.ts'
+import { pathOf } from '../request/host.ts'
+import type { Finding } from '../request/job.ts'
+import { observe, showObservation } from '../request/observe.ts'
+import { selectNodes } from '../request/selection.ts'
+import { rotationsUnderWay } from '../rotations/under-way.ts'
+import { identityFiles } from '../tables/files.ts'
+import { complete, FilesInMemory, findFresh, findWrong, identityNames } from './recover.ts'
+import { otherLabels, readFolder, readHolding, refuseNothing } from './recover-sources.ts'
+
+const kinds = [
+  { name: 'backup', title: 'In the backup' },
+  { name: 'nodes', title: 'Beside control nodes' },
+]
+
+/** Throws a Failure where there is no backup, and a refusal for one of a newer harderway or another layout. */
+export async function verifyBackup(given: CommandRun, from: string): Promise<readonly Finding[]> {
+  const made = [...clusterGraph(given.cluster).values()].filter(({ where }) => where === 'auth')
+  const names = [...made.flatMap(({ makes }) => makes), ...identityNames(given)]
+  const main = readFolder(openAuth(pathOf(given.host, from), given), names)
+  refuseNothing(given, main)
+  // By itself, whatever auth/ has.
+  const run = { ...given, auth: new FilesInMemory(main.where, given.auth.files, new Map()) }
+  const backup = { ...complete(run, main), main, made }
+  const targets = [
+    ...made.filter(({ irreplaceable }) => irreplaceable).map((target) => partTarget(target, backup)),
+    ...restTargets(backup),
+    ...given.cluster.nodes.filter(({ role }) => role === 'control').map((node) => nodeTarget(node, backup)),
+  ]
+  const graph = buildGraph(selectNodes(given, targets))
+  checkConfigFile(given, graph)
+  return showObservation(given, await observe(given, graph, { phases: byPhase(kinds, graph) }), {})
+}
+
+type Backup = ReturnType<typeof complete> & {
+  readonly main: ReturnType<typeof readFolder>
+  readonly made: readonly Target[]
+}
+
+function checkTarget(id: string, check: Target['check'], more: Partial<Target> = {}): Target {
+  const [phase = id] = id.split('/')
+  return { id, phase, needs: [], makes: [], where: 'auth', check, ...more }
+}
+
+/** What can't be made again. */
+function partTarget(target: Target, { found, cas, ca, main }: Backup): Target {
+  const at = (name: string) => main.paths.get(name) ?? name
+  return checkTarget(`backup/${target.id.replace(/.*\//, '')}`, async () => {
+    const wrong = await findWrong(found, target, cas, { main, at })
+    if (wrong.length > 0) throw new Failure(wrong.join('; '))
+    return target.id === caName ? { reasons: [], until: ca?.notAfter } : { reasons: [], note: 'whole' }
+  })
+}
+
+function restTargets({ found, ofRotations, made }: Backup): Target[] {
+  const rotations = async () => {
+    if (ofRotations.length > 0) throw new Failure(ofRotations.join('; '))
+    const names = (await rotationsUnderWay(found)).map(({ what }) => what)
+    return { reasons: [], note: names.length > 0 ? `under way: ${formatNames(names)}` : 'none under way' }
+  }
+  const others = async () => {
+    const all = made.flatMap(({ irreplaceable, makes }) => (irreplaceable ? [] : makes)).length
+    const fresh = (await findFresh(found, made)).length
+    const rest = fresh < all ? `; ${found.command('bootstrap')} issues the rest` : ''
+    return { reasons: [], note: `${fresh} of ${count(all, 'file')} right${rest}` }
+  }
+  return [checkTarget('backup/rotations', rotations), checkTarget('backup/other-files', others)]
+}
+
+/** A key of a rotation since the backup counts as another: what it encrypted or signed is lost with it. */
+function nodeTarget(node: ClusterNode, { found, main }: Backup): Target {
+  const check: Target['check'] = async (run) => {
+    const held = await readHolding(run, node)
+    const labelsOf = (names: readonly string[]) =>
+      new Set(names.flatMap((name) => identityFiles(found.cluster).get(name) ?? []))
+    // What the backup lacks is no other's.
+    const others = otherLabels(found, held).filter((label) => labelsOf([...main.files.keys()]).has(label))
+    if (others.length > 0)
+      throw refusal(`${node.name} holds another ${others.join(', ')} than ${main.where}`, [
+        'if the backup is of another cluster, or older than a rotation: make one of the auth/ that the nodes were deployed from (docs/backup.md)',
+        `if that is lost: ${found.command(`recover --node ${node.name}`)}`,
+      ])
+    const same = [...labelsOf([...held.files.keys()])]
+    return { reasons: [], note: same.length > 0 ? `the same ${formatNames(same)}` : 'has nothing of a cluster' }
+  }
+  return checkTarget(`nodes/${node.name}`, check, {
+    where: 'node',
+    node: node.name,
+    release: (run) => run.disconnect(node),
+  })
+}
