@@ -64,6 +64,7 @@ const wait = v.pipe(
   ),
   v.transform(parseDuration),
 )
+const yesOrNo = v.boolean(({ input }) => `${shown(input)} is neither true nor false`)
 const kubeconfigName = checked(
   'a kubeconfig name (letters, digits and . _ - : / @, beginning with a letter or digit)',
   (s) => /^[A-Za-z0-9][\w.:/@-]{0,252}$/.test(s),
@@ -179,10 +180,7 @@ export const clusterSchema = object({
       validity: v.optional(duration, defaults.validity),
       caValidity: v.optional(duration, defaults.caValidity),
       renewBefore: v.optional(duration, defaults.renewBefore),
-      caKeyOnNodes: v.optional(
-        v.boolean(({ input }) => `${shown(input)} is neither true nor false`),
-        true,
-      ),
+      caKeyOnNodes: v.optional(yesOrNo, true),
     }),
     {},
   ),

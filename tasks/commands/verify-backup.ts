@@ -15,7 +15,7 @@ import { selectNodes } from '../request/selection.ts'
 import { rotationsUnderWay } from '../rotations/under-way.ts'
 import { identityFiles } from '../tables/files.ts'
 import { complete, FilesInMemory, findFresh, findWrong, identityNames } from './recover.ts'
-import { otherLabels, readFolder, readHolding, refuseNothing } from './recover-sources.ts'
+import { type Holding, otherLabels, readFolder, readHolding, refuseNothing } from './recover-sources.ts'
 
 const kinds = [
   { name: 'backup', title: 'In the backup' },
@@ -41,10 +41,7 @@ export async function verifyBackup(given: CommandRun, from: string): Promise<rea
   return showObservation(given, await observe(given, graph, { phases: byPhase(kinds, graph) }), {})
 }
 
-type Backup = ReturnType<typeof complete> & {
-  readonly main: ReturnType<typeof readFolder>
-  readonly made: readonly Target[]
-}
+type Backup = ReturnType<typeof complete> & { readonly main: Holding; readonly made: readonly Target[] }
 
 function checkTarget(id: string, check: Target['check'], more: Partial<Target> = {}): Target {
   const [phase = id] = id.split('/')
@@ -82,6 +79,8 @@ function nodeTarget(node: ClusterNode, { found, main }: Backup): Target {
     const held = await readHolding(run, node)
     const labelsOf = (names: readonly string[]) =>
       new Set(names.flatMap((name) => identityFiles(found.cluster).get(name) ?? []))
+    const [unread] = [...held.unread].filter(([name]) => labelsOf([name]).size > 0)
+    if (unread) throw new Failure(`${node.name}: ${held.paths.get(unread[0])} could not be read (${unread[1]})`)
     // What the backup lacks is no other's.
     const others = otherLabels(found, held).filter((label) => labelsOf([...main.files.keys()]).has(label))
     if (others.length > 0)
@@ -92,9 +91,6 @@ function nodeTarget(node: ClusterNode, { found, main }: Backup): Target {
     const same = [...labelsOf([...held.files.keys()])]
     return { reasons: [], note: same.length > 0 ? `the same ${formatNames(same)}` : 'has nothing of a cluster' }
   }
-  return checkTarget(`nodes/${node.name}`, check, {
-    where: 'node',
-    node: node.name,
-    release: (run) => run.disconnect(node),
-  })
+  const release: Target['release'] = (run) => run.disconnect(node)
+  return checkTarget(`nodes/${node.name}`, check, { where: 'node', node: node.name, release })
 }

@@ -5,7 +5,7 @@
 import type { Cluster, ClusterNode } from '../../lib/cluster/cluster.ts'
 import { caName } from '../../lib/files/names.ts'
 import type { Target } from '../../lib/graph/target.ts'
-import { certTable, localHolder } from '../tables/certs.ts'
+import { localHolder } from '../tables/certs.ts'
 import { nodeFiles } from '../tables/files.ts'
 import { unitsOf } from '../tables/places.ts'
 import type { DeployFound } from './deploy.ts'
@@ -99,10 +99,8 @@ function afterOf(node: ClusterNode, gateways: readonly string[], controls: reado
 /** After the control nodes, so that a cluster.yaml with which none of them is reached does not change kubectl's context. */
 export function localKubeconfigTargets(cluster: Cluster): Target[] {
   const { localKubeconfig } = cluster
-  if (!localKubeconfig) return []
-  const holder = localHolder(cluster)
-  const row = certTable(cluster).find(({ name }) => name === holder)
-  if (!row) throw new Error(`the table has no ${holder}`)
+  const row = localHolder(cluster)
+  if (!localKubeconfig || !row) return []
   const id = 'local-kubeconfig'
   const names = { cluster: cluster.name, context: localKubeconfig.context, user: localKubeconfig.user }
   const work = async () => (await import('./local-kubeconfig.ts')).localWork(names, row)

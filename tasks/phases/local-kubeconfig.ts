@@ -45,13 +45,8 @@ export function localWork(names: Names, row: CertRow) {
       const { localKubeconfig } = run.cluster
       const file = localKubeconfig && localKubeconfig.path !== undefined ? run.kubeconfigs() : []
       const back = ['kubectl config use-context', quote(previous), ...file.map((path) => `--kubeconfig ${quote(path)}`)]
-      return {
-        change,
-        warning: [
-          `kubectl's current context is ${names.context} now; back to ${previous}: ${back.join(' ')}`,
-          ...rights,
-        ].join('\n'),
-      }
+      const moved = `kubectl's current context is ${names.context} now; back to ${previous}: ${back.join(' ')}`
+      return { change, warning: [moved, ...rights].join('\n') }
     },
     foresee: (run: Run, { reasons }: Work) => changeOf(run, reasons),
   }
@@ -67,16 +62,9 @@ function formatRights({ auth, cluster }: Run, name: string): string {
 kubectl --kubeconfig ${quote(join(auth.path, kubeconfigFile(admin)))}${to} apply -f - <<'EOF'
 apiVersion: rbac.authorization.k8s.io/v1
 kind: ClusterRoleBinding
-metadata:
-  name: ${scalarText(`${name}-cluster-admin`)}
-roleRef:
-  apiGroup: rbac.authorization.k8s.io
-  kind: ClusterRole
-  name: cluster-admin
-subjects:
-- apiGroup: rbac.authorization.k8s.io
-  kind: User
-  name: ${scalarText(name)}
+metadata: { name: ${scalarText(`${name}-cluster-admin`)} }
+roleRef: { apiGroup: rbac.authorization.k8s.io, kind: ClusterRole, name: cluster-admin }
+subjects: [{ apiGroup: rbac.authorization.k8s.io, kind: User, name: ${scalarText(name)} }]
 EOF`
 }
 

@@ -4,7 +4,7 @@ import { caName } from '../../lib/files/names.ts'
 import { once } from '../../lib/files/plain-file.ts'
 import type { CertSpec } from '../../lib/pki/cert-spec.ts'
 import type { CertKind } from '../layouts/layout.ts'
-import { type LaidOut, layoutOf } from '../layouts/table.ts'
+import { layoutOf } from '../layouts/table.ts'
 
 export interface CertRow extends Omit<CertKind, 'subject' | 'tolerated' | 'usages' | 'isCa' | 'sans'> {
   /** The id of the target that makes it. */
@@ -42,9 +42,10 @@ export function anyones({ nodes, users }: Cluster): { readonly kind: 'worker' | 
 }
 
 /** Whose identity is in the user's own kubeconfig. */
-export function localHolder(cluster: LaidOut & Pick<Cluster, 'localKubeconfig'>): string {
-  const as = cluster.localKubeconfig ? cluster.localKubeconfig.as : undefined
-  return as ?? layoutOf(cluster).files.names.admin
+export function localHolder(cluster: Cluster): CertRow | undefined {
+  const { localKubeconfig } = cluster
+  const as = (localKubeconfig ? localKubeconfig.as : undefined) ?? layoutOf(cluster).files.names.admin
+  return certTable(cluster).find(({ name }) => name === as)
 }
 
 /** For Target.wanted: the order of names means nothing. */

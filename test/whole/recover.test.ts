@@ -252,6 +252,10 @@ describe('auth/ is lost', { skip: needs('sshd', 'ssh', 'scp', 'openssl') }, () =
     test('names a node that holds another identity, or could not be looked at', async () => {
       const ran = await withStatus(3, verify(await makeOther('certs')))
       assert.match(String(messageOf(ran, 'nodes/control0')), /^control0 holds another CA, service-account key than /)
+      // Larger than any of ours.
+      writeFileSync(join(suite.lab.node('control0').home, 'ca-key.pem'), 'x'.repeat(300_000))
+      const unread = await withStatus(1, verify(made))
+      assert.match(String(messageOf(unread, 'nodes/control0')), /ca-key\.pem could not be read \(too large/)
       const [first, ...others] = nodes
       writeCluster(place, [...edits, [['nodes'], [{ ...first, host: 'nowhere.invalid' }, ...others]]])
       const lost = await withStatus(1, verify(made))

@@ -81,7 +81,7 @@ function keysOn(cluster: Cluster, node: ClusterNode): Set<string> {
 }
 
 function holders(cluster: Cluster, all: readonly string[]) {
-  const local = { name: 'your kubeconfig', keys: new Set([localHolder(cluster)]) }
+  const local = { name: 'your kubeconfig', keys: new Set([localHolder(cluster)?.name ?? '']) }
   const nodes = cluster.nodes.map((node) => ({ name: node.name, keys: keysOn(cluster, node) }))
   const alike = groupAlike(nodes, ({ keys }) => [...keys].sort().join(' '))
   const folded = alike.map((group) => ({ name: formatNames(group.map(({ name }) => name)), keys: group[0].keys }))
