@@ -47,10 +47,9 @@ ${shell === 'zsh' ? 'autoload -U +X bashcompinit && bashcompinit\n' : ''}complet
   return []
 }
 
-/** The command that is completed. In a clone it does what npm does, so that what it prints to be typed is right. */
+/** The command that is completed. */
 function formatFunction(): string {
   const [, entry] = program
-  const start = `${program.map(quote).join(' ')} "$@"`
-  if (ownForm === 'package') return `harderway() { ${start}; }`
-  return `harderway() (export INIT_CWD="$PWD" && cd ${quote(join(dirname(entry), '..'))} && exec ${start})`
+  const start = ownForm === 'package' ? program : [join(dirname(entry), '../harderway')]
+  return `harderway() { ${start.map(quote).join(' ')} "$@"; }`
 }

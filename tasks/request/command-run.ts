@@ -15,7 +15,7 @@ import { configPath } from '../../lib/node/ssh-config.ts'
 import type { Phases, Reporter } from '../../lib/show/reporter.ts'
 import { layoutOf, layouts } from '../layouts/table.ts'
 import { type ClusterFile, readCluster } from './cluster-file.ts'
-import { formatCommand, type Host, ownVersion, pathOf } from './host.ts'
+import { configOf, formatCommand, type Host, ownVersion, pathOf } from './host.ts'
 import type { Options } from './options.ts'
 
 export interface CommandRun extends Run, ClusterFile {
@@ -44,7 +44,8 @@ export function openRun(
   given: Omit<CommandRun, keyof Run | keyof ClusterFile | 'file' | 'limits'> & Pick<CommandRun, 'options'>,
 ): CommandRun & { close(): Promise<void> } {
   const { host, options, signal, printError } = given
-  const file = options.config === undefined ? join(host.cwd(), 'cluster.yaml') : pathOf(host, options.config)
+  const { file, isOfClone } = configOf(host, options.config)
+  if (isOfClone && !options.quiet) printError(`no cluster.yaml in this folder: the clone's own is used, ${file}`)
   const { cluster: read, mistake } = readCluster(file)
   const cluster = { ...read, ssh: { ...read.ssh, concurrency: options.concurrency ?? read.ssh.concurrency } }
   return {

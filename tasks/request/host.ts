@@ -1,5 +1,5 @@
 /** The environment of a call of the program, and what ends it early. The entry passes the process; tests pass their own. */
-import { readFileSync } from 'node:fs'
+import { lstatSync, readFileSync } from 'node:fs'
 import { findPackageJSON } from 'node:module'
 import { constants } from 'node:os'
 import { dirname, join, relative, resolve } from 'node:path'
@@ -88,22 +88,36 @@ export const program: readonly [node: string, entry: string] = [
   join(import.meta.dirname, ownForm === 'clone' ? '../main.js' : 'main.js'),
 ]
 
-/** How harderway was started: what the commands that it prints begin with. */
-const start = ownForm === 'package' ? 'npx harderway' : `${['npm', ...prefix()].join(' ')} run`
+/** The folder of the clone, or of the package. */
+const folder = dirname(String(findPackageJSON(import.meta.url)))
+
+/** How harderway was started, if not by npm: what the commands that it prints begin with. The clone's executable sets HARDERWAY. */
+const start = ownForm === 'package' ? 'npx harderway' : process.env.HARDERWAY && quote(process.env.HARDERWAY)
 
 /** If npm was called from another folder than the clone: npm --prefix. */
 function prefix(): string[] {
-  const clone = dirname(String(findPackageJSON(import.meta.url)))
   const { INIT_CWD } = process.env
-  return INIT_CWD !== undefined && relative(clone, INIT_CWD).startsWith('..') ? ['--prefix', quote(clone)] : []
+  return INIT_CWD !== undefined && relative(folder, INIT_CWD).startsWith('..') ? ['--prefix', quote(folder)] : []
 }
 
 /** To type in the folder of this call, for the cluster.yaml in use: `npm run task -- ca --force`. */
 export function formatCommand(task: string, config?: string): string {
   const whole = task + (config === undefined ? '' : ` --config ${quote(config)}`)
-  if (ownForm === 'package') return `${start} ${whole}`
+  if (start) return `${start} ${whole}`
+  const npm = `${['npm', ...prefix()].join(' ')} run`
   const [, words] = /^bootstrap ?(.*)$/.exec(whole) ?? []
-  return words === undefined ? `${start} task -- ${whole}` : `${start} bootstrap${words && ` -- ${words}`}`
+  return words === undefined ? `${npm} task -- ${whole}` : `${npm} bootstrap${words && ` -- ${words}`}`
+}
+
+/** The cluster.yaml in use. The clone's executable, called elsewhere, takes the clone's own where the current folder has none. */
+export function configOf(
+  host: Host,
+  typed: string | undefined,
+): { readonly file: string; readonly isOfClone: boolean } {
+  const file = typed === undefined ? join(host.cwd(), 'cluster.yaml') : pathOf(host, typed)
+  const isOfClone =
+    typed === undefined && host.env.HARDERWAY !== undefined && !lstatSync(file, { throwIfNoEntry: false })
+  return { file: isOfClone ? join(folder, 'cluster.yaml') : file, isOfClone }
 }
 
 /** Makes a path on the command line absolute. npm runs scripts in the package's folder; INIT_CWD is the user's. */

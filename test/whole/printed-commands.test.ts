@@ -1,12 +1,15 @@
 /** Every command that is printed to be typed, by a message or in the documentation, is understood: none is bad usage. */
 import assert from 'node:assert/strict'
-import { globSync, readFileSync } from 'node:fs'
-import { join } from 'node:path'
+import { execFileSync, spawnSync } from 'node:child_process'
+import { copyFileSync, globSync, mkdirSync, readFileSync, symlinkSync } from 'node:fs'
+import { delimiter, join } from 'node:path'
 import { after, before, describe, test } from 'node:test'
 import { takeLock } from '../../lib/files/lock.ts'
 import { parseCommandLine } from '../../tasks/commands/command-line.ts'
 import { commands } from '../../tasks/commands/table.ts'
+import { scratch } from '../support/files.ts'
 import { type Edit, harderway, madePlace } from '../support/harderway.ts'
+import { needs } from '../support/programs.ts'
 
 const root = join(import.meta.dirname, '../..')
 const pages = ['README.md', 'CONTRIBUTING.md', 'SECURITY.md', ...globSync('docs/**/*.md', { cwd: root })]
@@ -135,4 +138,52 @@ describe('a printed command, tried while another run holds auth/,', () => {
       const why = command.name === 'verify' && options.from ? /there is no folder/ : /\.lock is held by process/
       if (isWaiting) assert.match(stdout + stderr, why)
     })
+})
+
+describe("the clone's executable, from another folder,", () => {
+  const own = join(root, 'cluster.yaml')
+  const executable = join(root, 'harderway')
+  const call = (place: string, command: string, path = '') => {
+    const env = { PATH: [path, process.env.PATH].join(delimiter), HOME: place, INIT_CWD: '/' }
+    const { status, stdout, stderr } = spawnSync('sh', ['-c', command], { cwd: place, env, encoding: 'utf8' })
+    return { status, stdout, stderr }
+  }
+
+  test('prints its commands as it was started, by its path or by its name on the PATH', (t) => {
+    const place = scratch(t)
+    const bin = join(place, 'its bin')
+    mkdirSync(bin)
+    symlinkSync(executable, join(bin, 'harderway'))
+    for (const [typed, path] of [
+      [executable],
+      ["'its bin/harderway'"],
+      ["'./its bin/harderway'"],
+      ['harderway', bin],
+    ] as const) {
+      const { status, stderr } = call(place, `${typed} certs --frce`, path)
+      assert.equal(status, 2, stderr)
+      const [, printed = ''] = /\n {4}(.*)\n$/.exec(stderr) ?? []
+      assert.equal(printed, `${typed} --help`)
+      assert.equal(call(place, printed, path).status, 0, printed)
+    }
+  })
+
+  test("takes the cluster.yaml of that folder, else the clone's own, and says so first", (t) => {
+    const place = scratch(t)
+    const { stdout, stderr } = call(place, `${executable} graph`)
+    assert.match(stdout, /^graph|^flowchart/)
+    assert.equal(stderr, `no cluster.yaml in this folder: the clone's own is used, ${own}\n`)
+    assert.equal(call(place, `${executable} graph --quiet`).stderr, '')
+    assert.equal(call(place, `${executable} graph --config ${own}`).stderr, '')
+    copyFileSync(own, join(place, 'cluster.yaml'))
+    const here = call(place, `${executable} bootstrap --dry-run --offline`)
+    assert.equal(here.stderr, '')
+    assert.match(here.stdout, new RegExp(`^kubenet: ${place}/cluster.yaml, `))
+    symlinkSync('nowhere', join(mkdirSync(join(place, 'other'), { recursive: true }) ?? '', 'cluster.yaml'))
+    assert.equal(call(join(place, 'other'), `${executable} graph`).status, 2)
+  })
+
+  test('has no complaint of shellcheck', { skip: needs('shellcheck') }, () => {
+    execFileSync('shellcheck', [executable])
+  })
 })

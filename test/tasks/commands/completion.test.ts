@@ -34,6 +34,8 @@ for (const [shell, [begin, args]] of Object.entries({
     const place = scratch(t)
     const { stdout } = await exits(0, place, 'completion', shell)
     writeFileSync(join(place, 'script'), stdout)
+    const call = [...args, `${begin}. ./script\nharderway --list`]
+    assert.match(execFileSync(shell, call, { cwd: place, encoding: 'utf8' }), /^Phases\n/)
     for (const [words, offers] of offered) {
       const line = ['harderway', ...words].map((word) => `'${word}'`).join(' ')
       const ask = `COMP_WORDS=(${line}); COMP_CWORD=${words.length}; _harderway; printf "%s\\n" "\${COMPREPLY[@]}"`
