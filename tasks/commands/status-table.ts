@@ -1,7 +1,7 @@
 /** The table of `status`. Pure. */
 import { styleText } from 'node:util'
 import { capital, foldAlike, formatDate, formatLeft, formatNames, joinClauses, printable } from '../../lib/wording.ts'
-import { fold, formatTotals, type Inventory, type Item, isOurs, isRight, type NodeItem } from '../request/inventory.ts'
+import { fold, formatTotals, type Inventory, type Item, isRight, type NodeItem } from '../request/inventory.ts'
 
 /** Rows that are not right are folded if more than this are alike. */
 const mostAlike = 2
@@ -28,7 +28,7 @@ interface TableRow {
 /** A sentence first; then one row for all that are right and differ only in name, and one for each of the rest. */
 export function formatStatus(table: StatusTable): string[] {
   const { now, verbose, quiet } = table
-  const items = table.items.filter((item) => !quiet || (isOurs(item) && !isRight(item)))
+  const items = table.items.filter((item) => !quiet || !isRight(item))
   const nodes = table.nodes.filter((node) => !quiet || !isRight(node))
   const folded = (rows: readonly TableRow[]) => (verbose ? rows : foldRows(rows))
   const withNodes = items.some(({ onNodes }) => onNodes.size > 0)
@@ -106,12 +106,12 @@ function cut(text: string, width: number): string {
  * comes before everything else.
  */
 function sumUp({ items, nodes, plan, repair, now }: StatusTable): string {
-  const { ours, wrong, expired, next } = fold(items, now)
+  const { wrong, expired, next } = fold(items, now)
   // A certificate and its kubeconfig have one name.
   const names = formatNames([...new Set(expired.map(({ name }) => name))])
   const isToSee = wrong.length > 0 || nodes.some((node) => !isRight(node))
   return [
-    ...(expired.length > 0 ? [`EXPIRED: ${expired.length} of ${ours.length} items (${names}): ${repair}`] : []),
+    ...(expired.length > 0 ? [`EXPIRED: ${expired.length} of ${items.length} items (${names}): ${repair}`] : []),
     `${formatTotals({ items, nodes }, now)}${isToSee ? ` (see ${plan})` : ''}`,
     ...(next
       ? [

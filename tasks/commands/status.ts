@@ -10,8 +10,8 @@ import { readAuth } from '../request/access.ts'
 import type { CommandRun } from '../request/command-run.ts'
 import { adviseOnCa, noteOnValidity } from '../request/expiry.ts'
 import { noteOnFormerHolders } from '../request/former-holders.ts'
-import { fold, type Inventory, isOurs, isRight, takeInventory, waysOut } from '../request/inventory.ts'
-import { exitStatus, type Finding } from '../request/job.ts'
+import { fold, type Inventory, isRight, takeInventory, waysOut } from '../request/inventory.ts'
+import { exitStatus, type Finding, findingsOf } from '../request/job.ts'
 import { observe, wholeCluster } from '../request/observe.ts'
 import { checkNodes } from '../request/selection.ts'
 import { notesOnFolder, notesOnOptions } from '../request/walk.ts'
@@ -60,15 +60,17 @@ async function show(
     options.nodes.length === 0 || options.nodes.includes(node)
   const items = inventory.items.filter(isWanted)
   const nodes = inventory.nodes.filter(isWanted)
+  const own = new Map([...outcomes].filter(([id]) => isWanted(graph.get(id))))
   const onFolder = notesOnFolder(run.auth)
   const findings: Finding[] = [
-    ...[...items.filter(isOurs), ...nodes].flatMap((each) =>
+    ...[...items, ...nodes].flatMap((each) =>
       isRight(each) ? [] : each.state === 'failed' ? ('failed' as const) : ('stale' as const),
     ),
+    // What a run would refuse.
+    ...findingsOf(own.values()).filter((each) => each === 'refused'),
     ...onFolder.map(() => 'stale' as const),
     ...rotations.flatMap(({ failure }) => failure?.kind ?? []),
   ]
-  const own = new Map([...outcomes].filter(([id]) => isWanted(graph.get(id))))
   const found = {
     ...inventory,
     ...waysOut(run, inventory.items),
@@ -85,12 +87,11 @@ async function show(
 
 /** A rotation is first: it explains much of what follows. */
 function asText({ options: { nodes, verbose, quiet } }: CommandRun, found: Status): string[] {
-  const { run, graph, outcomes, onFolder, rotations } = found
+  const { run, outcomes, onFolder, rotations } = found
   const { now } = run
-  const shown = new Map([...outcomes].filter(([id]) => !quiet || isOurs(graph.get(id) ?? { where: 'auth' })))
   const isWhole = nodes.length === 0
   const caEnds = isWhole ? adviseOnCa(run) : undefined
-  const notices = isWhole ? [...noteOnValidity(run, shown), ...noteOnFormerHolders(run)] : []
+  const notices = isWhole ? [...noteOnValidity(run, outcomes), ...noteOnFormerHolders(run)] : []
   const parts = [
     noteOnLoss(run).map(printable),
     rotations.flatMap((each) => [formatUnderWay(each, run), ...formatUses(each)]).map(printable),
@@ -99,8 +100,8 @@ function asText({ options: { nodes, verbose, quiet } }: CommandRun, found: Statu
       ? [`auth/ has nothing that belongs to ${nodes.join(', ')}: --on-nodes looks there`]
       : [],
     [
-      ...[...onFolder, ...notesOnOptions(run.cluster), ...warningsOf(shown), ...notices].map(printable),
-      ...formatFailures(shown),
+      ...[...onFolder, ...notesOnOptions(run.cluster), ...warningsOf(outcomes), ...notices].map(printable),
+      ...formatFailures(outcomes),
     ],
     caEnds ? [styleText('bold', formatCaEnds(caEnds, now))] : [],
   ]
@@ -115,7 +116,7 @@ function noteOnLoss(run: Run): string[] {
 }
 
 function asJson({ run, items, nodes, onFolder, rotations }: Status, exit: number): object[] {
-  const { ours, fresh, stale, failed, endsSoon, first } = fold(items, run.now)
+  const { fresh, stale, failed, endsSoon, first } = fold(items, run.now)
   const counts = { fresh: fresh.length, stale: stale.length, failed: failed.length, endsSoon: endsSoon.length }
   return [
     ...[...noteOnLoss(run), ...onFolder, ...notesOnOptions(run.cluster)].map((message) => ({ type: 'note', message })),
@@ -133,6 +134,6 @@ function asJson({ run, items, nodes, onFolder, rotations }: Status, exit: number
       ...(onNodes.size > 0 && { onNodes: Object.fromEntries(onNodes) }),
     })),
     ...nodes.map(({ why, ...node }) => ({ type: 'node', ...node, message: why })),
-    { type: 'summary', items: ours.length, ...counts, firstEnd: first?.end, exit },
+    { type: 'summary', items: items.length, ...counts, firstEnd: first?.end, exit },
   ]
 }

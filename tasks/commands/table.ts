@@ -86,7 +86,11 @@ export const commands: readonly Command[] = [
     name: 'status',
     does: 'lists what was made: whether it is right, and when it expires',
     options: ['node', 'on-nodes', 'wait-nodes', 'concurrency', 'no-lock-wait'],
-    findings: { failed: 'something could not be read', stale: 'something is missing, stale, or about to expire' },
+    findings: {
+      refused: 'a run would refuse to replace something that is there',
+      failed: 'something could not be read',
+      stale: 'something is missing, stale, or about to expire',
+    },
     load: async () => (await import('./status.ts')).status,
   },
   {

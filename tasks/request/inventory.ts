@@ -52,31 +52,24 @@ export interface Inventory extends Observation {
   readonly nodes: readonly NodeItem[]
 }
 
-/** The user's own kubeconfig is shown, and does not count. */
-export function isOurs({ where }: Pick<Target, 'where'>): boolean {
-  return where !== 'kubeconfig'
-}
-
 export function isRight({ state, endsSoon = false }: { readonly state: State; readonly endsSoon?: boolean }): boolean {
   return state === 'fresh' && !endsSoon
 }
 
-/** The totals. The user's own kubeconfig is left out. */
+/** The totals. */
 export function fold(items: readonly Item[], now: Date) {
-  const ours = items.filter(isOurs)
-  const of = (state: State) => ours.filter((item) => item.state === state)
+  const of = (state: State) => items.filter((item) => item.state === state)
   return {
-    ours,
     fresh: of('fresh'),
     stale: of('stale'),
     failed: of('failed'),
-    wrong: ours.filter((item) => !isRight(item)),
-    endsSoon: ours.filter(({ endsSoon }) => endsSoon),
-    expired: ours.filter(({ end }) => end && end <= now),
+    wrong: items.filter((item) => !isRight(item)),
+    endsSoon: items.filter(({ endsSoon }) => endsSoon),
+    expired: items.filter(({ end }) => end && end <= now),
     /** Of all, expired or not. */
-    first: firstToEnd(ours),
+    first: firstToEnd(items),
     /** Of those that have not expired. */
-    next: firstToEnd(ours.filter(({ end }) => end && end > now)),
+    next: firstToEnd(items.filter(({ end }) => end && end > now)),
   }
 }
 
@@ -91,15 +84,15 @@ function firstToEnd(items: readonly Item[]): { readonly end: Date; readonly name
 
 /** "1 of 24 items differs from cluster.yaml; deployed on 6 of 7 nodes" */
 export function formatTotals({ items, nodes }: Pick<Inventory, 'items' | 'nodes'>, now: Date): string {
-  const { ours, stale, fresh, failed, wrong } = fold(items, now)
-  const all = count(ours.length, 'item')
+  const { stale, fresh, failed, wrong } = fold(items, now)
+  const all = count(items.length, 'item')
   const part = (number: number, one: string, more: string, what: string) =>
     number > 0 && `${number} of ${all} ${number === 1 ? one : more} ${what}`
   const soon = fresh.filter(({ endsSoon, end }) => endsSoon && end && end > now).length
   return joinClauses(
     wrong.length === 0 &&
-      ours.length > 0 &&
-      `${ours.length === 1 ? `${all} matches` : `All ${all} match`} cluster.yaml`,
+      items.length > 0 &&
+      `${items.length === 1 ? `${all} matches` : `All ${all} match`} cluster.yaml`,
     part(stale.length, 'differs', 'differ', 'from cluster.yaml'),
     part(soon, 'expires', 'expire', 'within renewBefore'),
     part(failed.length, 'was', 'were', 'not readable'),

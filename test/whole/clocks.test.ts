@@ -217,7 +217,7 @@ describe('by a clock', { skip: needs('openssl'), concurrency: 2 }, () => {
     }
 
     test('a run, a plan and status say how to reissue them, and the command does that', async (t) => {
-      const { place, auth } = copied(t, [shorter])
+      const { place, auth } = copied(t, [shorter, [['localKubeconfig'], false]])
       const calls = [phases, [...phases, '--dry-run'], ['status']]
       for (const args of calls) assert.match(await textOf(place, ...args), note)
       for (const id of ['component-certs', 'node-certs']) await textOf(place, id, '--force')

@@ -7,7 +7,7 @@ import { printable } from '../../../lib/wording.ts'
 import { writeAuth } from '../../request/access.ts'
 import type { CommandRun } from '../../request/command-run.ts'
 import { pathOf } from '../../request/host.ts'
-import { type Inventory, isOurs, type NodeItem, takeInventory } from '../../request/inventory.ts'
+import { type Inventory, type NodeItem, takeInventory } from '../../request/inventory.ts'
 import type { Finding } from '../../request/job.ts'
 import { family, formatLines, isOfLastRun } from '../../request/metrics.ts'
 import { observe, wholeCluster } from '../../request/observe.ts'
@@ -45,10 +45,13 @@ export async function report(given: CommandRun): Promise<readonly Finding[]> {
 
 export async function formatMetrics({ run, items, nodes }: Inventory): Promise<string> {
   const cluster = run.cluster.name
-  const ours = items.filter(isOurs).map((item) => {
-    const { id, node = '', purpose } = item
-    return [{ cluster, id, node, purpose }, item] as const
-  })
+  // Whoever runs it has a kubeconfig of their own.
+  const ours = items
+    .filter(({ where }) => where !== 'kubeconfig')
+    .map((item) => {
+      const { id, node = '', purpose } = item
+      return [{ cluster, id, node, purpose }, item] as const
+    })
   const each = nodes.map((item) => [{ cluster, node: item.node }, item] as const)
   const underWay = new Map((await rotationsUnderWay(run)).map(({ name, stage }) => [name, stage]))
   const stages = rotations.map(({ name }) => [{ cluster, rotation: name }, underWay.get(name) ?? 0] as const)

@@ -49,11 +49,19 @@ const wrong: readonly (readonly [
 ])[] = [
   ['a certificate is absent', 'node-certs/worker0', remove('worker0.pem')],
   ['a kubeconfig is absent', 'kubeconfigs/admin', remove('admin.kubeconfig')],
-  ['the key of the CA is lost', 'ca', remove('ca-key.pem')],
   ['a file is open to others', 'component-certs/admin', (auth) => chmodSync(join(auth, 'admin-key.pem'), 0o644)],
   ['a certificate is none', 'node-certs/worker0', (auth) => writeFileSync(join(auth, 'worker0.pem'), 'x')],
   ['a certificate lacks a name', 'cluster-cert', none, 1, [['api', 'extraSANs'], ['192.168.1.22']]],
-  ['another encryption is wanted', 'encryption-key', none, 1, [['encryption', 'provider'], 'secretbox']],
+  [
+    'more is to be encrypted',
+    'encryption-key',
+    none,
+    1,
+    [
+      ['encryption', 'resources'],
+      ['secrets', 'configmaps'],
+    ],
+  ],
   ['certificates expire within renewBefore', 'cluster-cert', none, 340],
   ['certificates have expired', 'cluster-cert', none, 400],
 ]
@@ -100,7 +108,7 @@ describe('status', { skip: needs('openssl'), concurrency: 2 }, () => {
     for (const { notAfter, end, endsSoon, state } of itemsOf(json))
       assert.deepEqual([end, endsSoon, state], [notAfter, false, 'fresh'])
     const { format: _, ...summary } = json.events.at(-1) ?? {}
-    const counts = { items: 16, fresh: 16, stale: 0, failed: 0, endsSoon: 0 }
+    const counts = { items: 17, fresh: 17, stale: 0, failed: 0, endsSoon: 0 }
     const firstEnd = itemOf(json, 'cluster-cert')?.end
     assert.deepEqual(summary, { type: 'summary', ...counts, firstEnd, exit: 0 })
     const issuers = ['ca', 'cluster-cert', 'kubeconfigs/admin'].map((id) => itemOf(json, id)?.issuer)
@@ -112,7 +120,7 @@ describe('status', { skip: needs('openssl'), concurrency: 2 }, () => {
     assert.deepEqual(rowsOf(table)[1], ['kubernetes', 'API, etcd', 'ca', '2028-02-28', '363d'])
     assert.match(
       table.stdout.replace(/\s+/g, ' '),
-      /^All 16 items match cluster\.yaml\. First to expire: kubernetes, .*on 2028-02-28, in 363d /,
+      /^All 17 items match cluster\.yaml\. First to expire: kubernetes, .*on 2028-02-28, in 363d /,
     )
   })
 
@@ -140,18 +148,25 @@ describe('status', { skip: needs('openssl'), concurrency: 2 }, () => {
     for (const { id, endsSoon } of itemsOf(ran)) assert.equal(endsSoon, id !== 'encryption-key', String(id))
     assert.match((await statusAt(place, late + 1)).stdout.replace(/\s+/g, ' '), /npm run task -- ca --renew --dry-run/)
     const quiet = await statusAt(place, late + 1, '--quiet')
-    assert.deepEqual([quiet.status, rowsOf(quiet).length], [4, 10])
+    assert.deepEqual([quiet.status, rowsOf(quiet).length], [4, 11])
   })
 
   describe("the user's own kubeconfig", () => {
-    test('is shown where it is another, and does not change the exit status', async (t) => {
+    test('counts where it is another, none, or has expired, unless cluster.yaml has localKubeconfig: false', async (t) => {
       const { place } = copied(t)
+      await exits(0, { place, now: new Date(made + 400 * day) }, 'certs', 'kubeconfigs', 'encryption-key')
+      const expired = await withStatus(4, statusAt(place, 401, '--json'))
+      assert.deepEqual(notFresh(expired), ['local-kubeconfig'])
+      await exits(0, { place, now: new Date(made + 401 * day) }, 'local-kubeconfig')
+      await withStatus(0, statusAt(place, 401))
       writeFileSync(join(place, 'home/.kube/config'), 'apiVersion: v1\nkind: Config\n')
-      const ran = await statusAt(place, 1, '--json')
-      assert.deepEqual([ran.status, notFresh(ran)], [0, ['local-kubeconfig']])
+      const ran = await withStatus(4, statusAt(place, 401, '--json'))
+      assert.deepEqual(notFresh(ran), ['local-kubeconfig'])
       rmSync(join(place, 'home/.kube'), { recursive: true })
-      const without = await withStatus(0, statusAt(place, 1))
+      const without = await withStatus(4, statusAt(place, 401))
       assert.match(without.stdout, /^● local-kubeconfig +your kubectl\n +\S*\/home\/\.kube\/config missing$/m)
+      writeCluster(place, [...edits, [['localKubeconfig'], false]])
+      await withStatus(0, statusAt(place, 401))
     })
 
     test('begins with recover where auth/ has no CA: what is missing may have been lost', async (t) => {
@@ -160,7 +175,7 @@ describe('status', { skip: needs('openssl'), concurrency: 2 }, () => {
         /^\S+\/auth has no CA; if this cluster runs already, restore it first: npm run task -- recover --node control0/
       assert.doesNotMatch((await statusAt(place, 1)).stdout, / has no CA/)
       rmSync(join(place, 'auth'), { recursive: true })
-      const { stdout } = await withStatus(4, statusAt(place, 1))
+      const { stdout } = await withStatus(3, statusAt(place, 1))
       assert.match(stdout.replaceAll(/\n +/g, ' '), first)
       assert.match(String((await statusAt(place, 1, '--json')).events[0]?.message), first)
     })
@@ -186,7 +201,6 @@ describe('status', { skip: needs('openssl'), concurrency: 2 }, () => {
 
   test('--quiet prints nothing if everything is in order, and else what is not', async (t) => {
     const { place, auth } = copied(t)
-    writeFileSync(join(place, 'home/.kube/config'), 'no kubeconfig')
     const { status, stdout, stderr } = await statusAt(place, 1, '--quiet')
     assert.deepEqual([status, stdout, stderr], [0, '', ''])
     chmodSync(auth, 0o755)
@@ -195,7 +209,16 @@ describe('status', { skip: needs('openssl'), concurrency: 2 }, () => {
     rmSync(join(auth, 'worker0.kubeconfig'))
     const quiet = await statusAt(place, 1, '--quiet')
     assert.deepEqual([quiet.status, rowsOf(quiet)], [4, [['worker0', 'its kubeconfig']]])
-    assert.doesNotMatch(quiet.stdout, /local-kubeconfig/)
+  })
+
+  test('exits with 3 where a run would refuse something, also beside what fails', async (t) => {
+    const { place, auth } = copied(t)
+    rmSync(join(auth, 'ca-key.pem'))
+    const ran = await withStatus(3, statusAt(place, 1, '--json'))
+    assert.deepEqual([itemOf(ran, 'ca')?.state, ran.events.at(-1)?.exit], ['stale', 3])
+    truncateSync(join(auth, 'admin.kubeconfig'), 100 * 2 ** 20)
+    await withStatus(3, statusAt(place, 1))
+    await withStatus(4, statusAt(place, 400, '--node', 'worker0'))
   })
 
   test('exits with 1 where a file is too large to be read, and names it', async (t) => {
@@ -291,12 +314,12 @@ describe('status --on-nodes, of three real sshd', { skip: needs('sshd', 'ssh', '
     assert.match((await status('--on-nodes')).stdout, /^● worker0 +worker0\.kubeconfig differs$/m)
   })
 
-  test('another CA on a node is reported, and is no reason to exit with 3', async (t) => {
+  test('exits with 3 where a node has another CA, as a run does', async (t) => {
     const request = ['req', '-x509', '-newkey', 'ed25519', '-nodes', '-subj', '/CN=Kubernetes']
     spoiled(t, 'gateway', 'ca.pem', (path) =>
       openssl(...request, '-keyout', join(place, 'other-key.pem'), '-out', path),
     )
-    const ran = await withStatus(4, status('--on-nodes', '--json'))
+    const ran = await withStatus(3, status('--on-nodes', '--json'))
     assert.deepEqual(itemOf(ran, 'ca')?.onNodes, { control0: 'same', worker0: 'same', gateway: 'unknown' })
     assert.match(String(nodesOf(ran)[2]), /^gateway,stale,gateway holds another CA|^gateway,stale,holds another CA/)
   })

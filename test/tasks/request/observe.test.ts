@@ -7,7 +7,7 @@ import { takeLock } from '../../../lib/files/lock.ts'
 import { readAuth } from '../../../tasks/request/access.ts'
 import type { CommandRun } from '../../../tasks/request/command-run.ts'
 import { scratch, stateOf } from '../../support/files.ts'
-import { copyPlace, type Edit, exits, harderway, madePlace } from '../../support/harderway.ts'
+import { copyPlace, type Edit, exits, harderway, madePlace, writeCluster } from '../../support/harderway.ts'
 import { needsModes, obeysModes, start } from '../../support/process.ts'
 
 const local = ['certs', 'kubeconfigs', 'encryption-key']
@@ -81,6 +81,7 @@ describe('a look', { concurrency: 2 }, () => {
 
   test('--quiet says nothing of its wait', async (t) => {
     const { place, auth } = copied(t)
+    await exits(0, place, 'local-kubeconfig')
     const release = await lockNow(auth)
     const waiting = start(place, ['status', '--quiet'])
     // It can not be seen that it waits: it ends after the release, whenever it began.
@@ -94,6 +95,7 @@ describe('a look', { concurrency: 2 }, () => {
   }, async (t) => {
     const { place, auth } = copied(t)
     await leaveLock(place)
+    writeCluster(place, [...edits, [['localKubeconfig'], false]])
     chmodSync(auth, 0o500)
     const state = stateOf(auth)
     const ran = await start(place, ['status'], { by: obeysModes }).ended

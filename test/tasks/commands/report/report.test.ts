@@ -45,10 +45,10 @@ describe('report', { concurrency: 2 }, () => {
     }
     assert.match(
       await textOf(),
-      /^ kubenet 3649 days until the next expiry, on .*All 24 items match cluster\.yaml; read on /,
+      /^ kubenet 3649 days until the next expiry, on .*All 25 items match cluster\.yaml; read on /,
     )
     rmSync(join(auth, 'admin.kubeconfig'))
-    assert.match(await textOf(), /1 of 24 items differs from cluster\.yaml; read on /)
+    assert.match(await textOf(), /1 of 25 items differs from cluster\.yaml; read on /)
   })
 
   test('draws its timeline to scale: today, a third of the way, is where the second date of the axis stands', async (t) => {
