@@ -49,6 +49,7 @@ export class Connection {
   /** When a command that reached the node last ended; milliseconds since 1970. */
   #lastUse = 0
   #wasTried = false
+  #hasGivenUp = false
   /** Whether its host key is in known_hosts. Before, nothing is sent: the next run might trust another machine. */
   #isKnown: boolean
 
@@ -61,6 +62,11 @@ export class Connection {
   /** Whether a command was started there. */
   get wasReached(): boolean {
     return this.#isOpen
+  }
+
+  /** Whether it was waited for, and not reached. */
+  get hasGivenUp(): boolean {
+    return this.#hasGivenUp && !this.#isOpen
   }
 
   /** Runs the script with the node's sh, which reads it from its input: nothing of it is in an argument list. `limit` in milliseconds. */
@@ -85,7 +91,10 @@ export class Connection {
       const failure = await this.#failure(ran)
       const mayBoot = isUnreached(failure) && Date.now() < waitUntil
       const pause = mayBoot ? 2000 : failure.code === 'connection-lost' ? retryAfter[tries] : undefined
-      if ((this.#isOpen && !isIdle) || pause === undefined) throw failure
+      if ((this.#isOpen && !isIdle) || pause === undefined) {
+        this.#hasGivenUp = isUnreached(failure)
+        throw failure
+      }
       // With jitter, so that the retries do not arrive all at once.
       await delay(pause * (0.5 + Math.random()), undefined, { signal })
     }

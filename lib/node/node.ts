@@ -187,6 +187,11 @@ export class Node {
     return this.#connection.wasReached
   }
 
+  /** Whether this run has waited for it, and not reached it. */
+  get hasGivenUp(): boolean {
+    return this.#connection.hasGivenUp
+  }
+
   /** Throws a Failure if the folder could not be looked at. */
   look(query: Query): Promise<NodeState> {
     return this.#ask('look', lookLines(query), readState)

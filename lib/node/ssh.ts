@@ -58,10 +58,10 @@ export class Ssh {
     return connection
   }
 
-  /** Never throws: a connection that does not exist needs no closing. */
+  /** Never throws: a connection that does not exist needs no closing. That the node was not reached is kept. */
   async disconnect({ name }: Pick<ClusterNode, 'name'>): Promise<void> {
     const connection = await this.#connections.get(name)?.catch(() => undefined)
-    this.#connections.delete(name)
+    if (!connection?.hasGivenUp) this.#connections.delete(name)
     await connection?.close()
   }
 

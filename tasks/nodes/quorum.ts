@@ -95,7 +95,7 @@ async function takeTurn(on: NodeRun, unit: Unit): Promise<Turn> {
   }
 }
 
-/** A member that was just restarted may not answer yet. Throws a Failure where waiting does not help. */
+/** A member that was just restarted may not answer yet. Throws a Failure where waiting does not help, as for a node that was not reached. */
 async function whyNoTurn(on: NodeRun, unit: Unit): Promise<Failure | undefined> {
   const [stranger] = foreignMembers(await readMembers(on, on.node), membersOf(on).all)
   if (stranger !== undefined)
@@ -106,15 +106,18 @@ async function whyNoTurn(on: NodeRun, unit: Unit): Promise<Failure | undefined> 
     })
   const broken = await findBroken(on, unit)
   if (broken.length === 0) return undefined
-  const list = broken.map(([name, reason]) => `${name} (${reason})`).join(', ')
-  return new Failure(`${unit.unit} is not restarted while it is not healthy on ${list}`, {
+  const list = broken.map(([{ name }, reason]) => `${name} (${reason})`).join(', ')
+  const failure = new Failure(`${unit.unit} is not restarted while it is not healthy on ${list}`, {
     node: on.node.name,
     code: 'no-quorum',
     remedy: [
       `repair it there, then ${runAgain}; where these files are what it lacks:`,
-      on.run.command(`install ${broken.map(([name]) => `--node ${name}`).join(' ')}`),
+      on.run.command(`install ${broken.map(([{ name }]) => `--node ${name}`).join(' ')}`),
     ].join('\n'),
   })
+  const others = await Promise.all(broken.map(([other]) => on.run.connect(other)))
+  if (others.some(({ hasGivenUp }) => hasGivenUp)) throw failure
+  return failure
 }
 
 /**
@@ -173,10 +176,10 @@ function giveBack(on: NodeRun, { lease }: { readonly lease: string }): Promise<v
   return withStore(on, on.node, (etcd) => giveBackStoreLock(etcd, lease))
 }
 
-async function findBroken(on: NodeRun, unit: Unit): Promise<(readonly [string, string])[]> {
+async function findBroken(on: NodeRun, unit: Unit): Promise<(readonly [ClusterNode, string])[]> {
   const checks = membersOf(on).others.map(async (other) => {
     const why = await whyNotHealthy(on, other, unit)
-    return why === undefined ? [] : [[other.name, why] as const]
+    return why === undefined ? [] : [[other, why] as const]
   })
   return (await Promise.all(checks)).flat()
 }

@@ -5,7 +5,8 @@ import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync
 import { userInfo } from 'node:os'
 import { join } from 'node:path'
 import { after, afterEach, before, beforeEach, describe, test } from 'node:test'
-import { type Ssh, socketBase } from '../../../lib/node/ssh.ts'
+import { Ssh, socketBase } from '../../../lib/node/ssh.ts'
+import { parsed } from '../../support/files.ts'
 import { openSshLab, type SshLab } from '../../support/labs.ts'
 import { sshProcesses, temporaryFolder } from '../../support/process.ts'
 import { eventuallyNone, freePorts, needs } from '../../support/programs.ts'
@@ -259,6 +260,28 @@ test('a connection that ssh has closed is opened again with retries, and no scri
     await assert.rejects(connection.run(`echo once >> ${told}; kill -9 $PPID`), { code: 'connection-lost' })
     assert.equal(readFileSync(told, 'utf8'), 'once\n')
   })
+})
+
+test('that a node was waited for and not reached is kept until it is reached', { skip }, async (t) => {
+  await using at = await openSshLab({ name: 'node' })
+  const config = at.host('node')
+  writeFileSync(join(at.folder, 'ssh_config'), config.replace(/Port \d+/, 'Port 1'))
+  const cluster = parsed(`name: kubenet
+api: { virtualIP: 192.168.1.21 }
+ssh: { configFile: ./ssh_config, user: ${userInfo().username} }
+nodes: [{ name: node, role: control, ip: 192.168.1.11 }]
+`)
+  const run = { folder: at.folder, env: process.env, signal: new AbortController().signal, waitNodes: 0 }
+  const ssh = new Ssh(cluster, run)
+  t.after(() => ssh.close())
+  const node = cluster.nodes[0] ?? assert.fail()
+  assert.equal((await ssh.node(node)).hasGivenUp, false)
+  await assert.rejects((await ssh.connection(node)).run('true'), { code: 'connection-refused' })
+  await ssh.disconnect(node)
+  assert.equal((await ssh.node(node)).hasGivenUp, true)
+  writeFileSync(join(at.folder, 'ssh_config'), config)
+  await (await ssh.connection(node)).run('true')
+  assert.equal((await ssh.node(node)).hasGivenUp, false)
 })
 
 test('what a run has to tidy up is done after it was interrupted, however long the connection was idle', {
