@@ -57,10 +57,7 @@ async function respond(
 
 /** The answer that needs no cluster.yaml. Throws a usage Failure if the command line has neither such a question nor a name. */
 async function answer({ command, options }: ReturnType<typeof parseCommandLine>): Promise<string | undefined> {
-  if (options.help) {
-    const { helpOf, helpText } = await import('./commands/help.ts')
-    return options.names.length > 0 ? helpOf(command) : helpText()
-  }
+  if (options.help) return (await import('./commands/help.ts')).help(command, options.names)
   if (options.version) return await version(options.json)
   if (options.list) return await list(options.json)
   if (options.names.length > 0) return undefined

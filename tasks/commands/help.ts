@@ -2,11 +2,20 @@
 import { formatCommand } from '../request/host.ts'
 import { type Finding, statuses } from '../request/job.ts'
 import { type OptionName, optionTable } from '../request/options.ts'
+import { isPhase, unknownName } from '../request/selection.ts'
 import { phases } from '../tables/phases.ts'
 import { type Command, commands, commonOptions, questions, run } from './table.ts'
 
 /** Columns. */
 const width = 80
+
+/** Throws a usage Failure for an unknown name. Which targets there are is up to a cluster.yaml, which help does not read: their phases are known. */
+export function help(command: Command, names: readonly string[]): string {
+  const unknown = names.find((name) => !isPhase(name.replace(/\/.*/s, '')))
+  const words = commands.flatMap(({ name }) => name || [])
+  if (command === run && unknown !== undefined) throw unknownName(unknown, words)
+  return names.length > 0 ? helpOf(command) : helpText()
+}
 
 export function helpText(): string {
   return [

@@ -32,7 +32,7 @@ export async function plan(given: CommandRun): Promise<readonly Finding[]> {
   const whole = closure(all, selection.ids)
   const graph = offline ? withoutLooks(whole) : whole
   const read = async (run: CommandRun) => {
-    const refusals = await refusalsBefore(graph, { run, forced: selection.forced, limits: run.limits })
+    const refusals = await refusalsBefore(graph, { ...run, run, forced: selection.forced })
     if (refusals.length > 0) return () => refuse(run, graph, refusals)
     const seen = await observe(run, graph, { forced: selection.forced, foresees: true })
     return () => show(run, seen, { all, whole, selection })

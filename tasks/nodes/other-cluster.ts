@@ -1,10 +1,10 @@
 /** Checks every node for a running cluster, by its files and by what serves there, before a new identity is made. */
 import { X509Certificate } from 'node:crypto'
-import type { LimitFunction } from 'p-limit'
 import type { ClusterNode } from '../../lib/cluster/cluster.ts'
 import { Failure, refusal } from '../../lib/failure.ts'
 import { backups } from '../../lib/files/auth-dir.ts'
 import { caName } from '../../lib/files/names.ts'
+import type { RunOptions } from '../../lib/graph/executor.ts'
 import type { Graph } from '../../lib/graph/graph.ts'
 import type { Run } from '../../lib/graph/run.ts'
 import type { Target } from '../../lib/graph/target.ts'
@@ -31,7 +31,11 @@ interface IdentityPart {
  * in the user's kubeconfig, and only the deploy would show that a new encryption key decrypts no Secret. A node that can't be
  * looked at stops nothing yet: its own deploy refuses it.
  */
-export async function findOtherCluster(run: Run, graph: Graph, limit: LimitFunction): Promise<[string, Failure][]> {
+export async function findOtherCluster(
+  run: Run,
+  graph: Graph,
+  { limits, signal }: Pick<RunOptions, 'limits' | 'signal'>,
+): Promise<[string, Failure][]> {
   const { cluster, auth, options, note } = run
   const targets = [...graph.values()]
   const parts = partsToMake(run, targets)
@@ -42,7 +46,7 @@ export async function findOtherCluster(run: Run, graph: Graph, limit: LimitFunct
   const wanted = isWhole ? [...identityFiles(cluster).keys()] : parts.flatMap(({ files }) => files)
   // This may take as long as the timeout of a node that is down.
   note(`looking for an existing ${first.label} on ${formatNames(cluster.nodes.map(({ name }) => name))}`)
-  const traces = await Promise.all(cluster.nodes.map((node) => limit(() => findTrace(run, node, wanted))))
+  const traces = await Promise.all(cluster.nodes.map((node) => limits.node(() => findTrace(run, node, wanted))))
   const found = traces.filter((each) => each !== undefined && each !== 'unknown')
   if (found.length > 0) {
     // Others have no key of the CA.
@@ -53,7 +57,7 @@ export async function findOtherCluster(run: Run, graph: Graph, limit: LimitFunct
   const unknown = cluster.nodes.filter((_, i) => traces[i] === 'unknown')
   const control = unknown.find(({ role }) => role === 'control')
   const takeOver = control ? `, and ${recoverCommand(run, control)} takes that one over` : ''
-  if (unknown.length > 0)
+  if (unknown.length > 0 && !signal.aborted)
     note(
       `${formatNames(unknown.map(({ name }) => name))} could not be looked at: if one is there already, the new ${first.label} will not be deployed to it${takeOver}`,
     )

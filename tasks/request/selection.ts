@@ -6,6 +6,7 @@ import type { Force, Target } from '../../lib/graph/target.ts'
 import { suggest } from '../../lib/suggest.ts'
 import { groups, phases } from '../tables/phases.ts'
 import type { CommandRun } from './command-run.ts'
+import { formatCommand } from './host.ts'
 
 export interface Selection {
   readonly ids: readonly string[]
@@ -44,17 +45,23 @@ function refuseNodeNames({ cluster, options, command }: Selecting): void {
   throw usageFailure(`${found} is a node, which --node selects: ${command(task)}`)
 }
 
-function isPhase(word: string): boolean {
+export function isPhase(word: string): boolean {
   return Object.hasOwn(groups, word) || phases.some(({ name }) => name === word)
 }
 
-function named(graph: Graph, name: string, { commandNames, command }: Selecting): Target[] {
+function named(graph: Graph, name: string, { commandNames }: Selecting): Target[] {
   const wanted = Object.hasOwn(groups, name) ? groups[name] : undefined
   if (isPhase(name)) return [...graph.values()].filter(({ phase }) => (wanted ?? [name]).includes(phase))
   const target = graph.get(name)
   if (target) return [target]
-  const known = [...Object.keys(groups), ...commandNames, ...phases.map((phase) => phase.name), ...graph.keys()]
-  throw usageFailure(`unknown phase or target "${name}": ${suggest(name, known) || `${command('--list')} shows them`}`)
+  throw unknownName(name, [...commandNames, ...graph.keys()])
+}
+
+/** `more`: what may be meant besides phases. */
+export function unknownName(name: string, more: readonly string[]) {
+  const known = [...Object.keys(groups), ...phases.map((phase) => phase.name), ...more]
+  const like = suggest(name, known) || `${formatCommand('--list')} shows them`
+  return usageFailure(`unknown phase or target "${name}": ${like}`)
 }
 
 /** The targets of the nodes that --node names; without it all. Throws a usage Failure if none is left. */

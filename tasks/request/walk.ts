@@ -17,10 +17,9 @@ export async function walk(
   graph: Graph,
   { reporter, ...options }: Pick<RunOptions, 'run' | 'forced' | 'limits' | 'signal'> & { readonly reporter: Reporter },
 ): Promise<{ outcomes: ReadonlyMap<string, Outcome>; findings: readonly Finding[] }> {
-  const { forced, limits } = options
-  const run = withClockCheck(options.run, graph, limits)
+  const run = withClockCheck(options.run, graph, options.limits)
   const { auth } = run
-  const refusals = await refusalsBefore(graph, { run, forced, limits })
+  const refusals = await refusalsBefore(graph, { ...options, run })
   for (const [id, failure] of refusals) reporter.problem(failure, id)
   if (refusals.length > 0) return { outcomes: new Map(), findings: ['refused'] }
   closeFolder(auth, reporter.note)
@@ -31,12 +30,12 @@ export async function walk(
 /** What stops a run before it builds anything, and so a plan. */
 export async function refusalsBefore(
   graph: Graph,
-  { run, forced, limits }: Pick<RunOptions, 'run' | 'forced' | 'limits'>,
+  { run, forced, ...limited }: Pick<RunOptions, 'run' | 'forced' | 'limits' | 'signal'>,
 ): Promise<[string | undefined, Failure][]> {
   const deploys = [...graph.values()].some(({ where }) => where === 'node')
   return joinFailures([
     ...(await findRefusals(graph, run, forced)),
-    ...(deploys ? await (await import('../nodes/other-cluster.ts')).findOtherCluster(run, graph, limits.node) : []),
+    ...(deploys ? await (await import('../nodes/other-cluster.ts')).findOtherCluster(run, graph, limited) : []),
   ])
 }
 

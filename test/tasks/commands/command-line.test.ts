@@ -2,7 +2,7 @@ import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { Failure } from '../../../lib/failure.ts'
 import { parseCommandLine } from '../../../tasks/commands/command-line.ts'
-import { helpOf, helpText, listText } from '../../../tasks/commands/help.ts'
+import { help, helpOf, helpText, listText } from '../../../tasks/commands/help.ts'
 import { commands, commonOptions, questions, run } from '../../../tasks/commands/table.ts'
 import { optionNames, optionTable } from '../../../tasks/request/options.ts'
 import { phases } from '../../../tasks/tables/phases.ts'
@@ -25,6 +25,24 @@ for (const [line, name] of understood)
   test(`"${line}" is ${name || 'the run'}`, () => {
     assert.equal(parseCommandLine(line.split(' ')).command.name, name)
   })
+
+function helped(line: string): string {
+  const { command, options } = parseCommandLine(line.split(' '))
+  return help(command, options.names)
+}
+
+test('--help after what is no phase, target or command is bad usage, as without it', () => {
+  for (const [line, message] of [
+    ['foo --help', /^unknown phase or target "foo": npm run task -- --list shows them$/],
+    ['help statsu', /"statsu": did you mean status\?$/],
+    ['certs nodecerts/worker0 -h', /^unknown phase or target "nodecerts\/worker0"/],
+    ['toString --help', /^unknown phase or target "toString"/],
+  ] as const)
+    assert.throws(() => helped(line), { kind: 'usage', message }, line)
+  assert.equal(helped('certs node-certs/worker0 --help'), helpOf(run))
+  assert.equal(helped('status certs --help'), helped('status -h'))
+  assert.equal(helped('help'), helpText())
+})
 
 for (const word of ['help', 'list', 'version'] as const)
   test(`"${word}" does what --${word} does`, () => {
