@@ -47,14 +47,12 @@ export async function run(given: CommandRun): Promise<readonly Finding[]> {
     },
     closing: (outcomes) => ({
       advice: adviseAfter([...wanted.values()], outcomes),
-      toDo: signal.aborted
-        ? []
-        : [
-            ...adviseUsers(given, outcomes),
-            ...adviseOthers(given, { all: graph, wanted }, outcomes),
-            ...adviseNewIdentity(given, wanted, outcomes),
-            ...(wasWide ? adviseExposed(given, outcomes) : []),
-          ],
+      toDo: [
+        ...(signal.aborted ? [] : adviseUsers(given, outcomes)),
+        ...(signal.aborted ? [] : adviseOthers(given, { all: graph, wanted }, outcomes)),
+        ...adviseNewIdentity(given, wanted, outcomes),
+        ...(wasWide && !signal.aborted ? adviseExposed(given, outcomes) : []),
+      ],
       nextToExpire: nextToExpire(given, wanted.values()),
       caEnds: outcomes.has(caName) && !signal.aborted ? adviseOnCa(given) : undefined,
       now,
@@ -100,13 +98,20 @@ function adviseNewIdentity(run: Run, graph: Graph, outcomes: ReadonlyMap<string,
     const outcome = outcomes.get(id)
     return irreplaceable && outcome?.kind === 'built' && outcome.change?.kind === 'made' && outcome.change.isNew
   })
-  if (made.length === 0) return []
   const controls = cluster.nodes.filter(({ role }) => role === 'control')
+  const [ca] = auth.files.pair(caName)
+  // After a run that was interrupted, or did not deploy.
+  const isFirstDeploy = controls.some(({ name }) => {
+    const outcome = outcomes.get(`deploy/${name}`)
+    const reasons = outcome?.kind === 'built' ? outcome.reasons : []
+    return reasons.some((reason) => reason.kind === 'on-node' && reason.missing.includes(ca))
+  })
+  if (made.length === 0 && !isFirstDeploy) return []
   const kindOf = (id: string) => outcomes.get(id)?.kind ?? 'cancelled'
   const hasLooked = controls.every(({ name }) => ['fresh', 'built'].includes(kindOf(`deploy/${name}`)))
   return [
     `back up ${auth.path} (docs/backup.md): it is the only copy`,
-    ...(hasLooked
+    ...(hasLooked || made.length === 0
       ? []
       : [
           `new identity: ${formatNames(made.map(nameInPhase))}; if this cluster runs already, its auth/ was lost: ${replaceCommand(run)}`,

@@ -1,5 +1,5 @@
 /** What a command is given: a run, and what only the command needs of it. */
-import { accessSync, constants, statSync } from 'node:fs'
+import { accessSync, constants, existsSync, statSync } from 'node:fs'
 import { availableParallelism, homedir } from 'node:os'
 import { delimiter, dirname, isAbsolute, join, resolve } from 'node:path'
 import pLimit from 'p-limit'
@@ -7,6 +7,7 @@ import type { Cluster, ClusterNode } from '../../lib/cluster/cluster.ts'
 import { doing, Failure, refusal, usageFailure } from '../../lib/failure.ts'
 import { AuthDir } from '../../lib/files/auth-dir.ts'
 import { caName } from '../../lib/files/names.ts'
+import { followLinks } from '../../lib/files/plain-file.ts'
 import type { RunOptions } from '../../lib/graph/executor.ts'
 import type { Graph } from '../../lib/graph/graph.ts'
 import type { Run } from '../../lib/graph/run.ts'
@@ -69,7 +70,7 @@ export function openRun(
   }
 }
 
-/** Throws a refusal if it is an auth/ of a newer harderway, or of another layout: whatever was done would be done beside that identity. */
+/** Throws a Failure if it is a link to nothing, and a refusal if it is of a newer harderway or of another layout: whatever was done would be done beside that identity. */
 export function authBeside(run: Pick<CommandRun, 'file' | 'cluster'>): AuthDir {
   return openAuth(join(dirname(run.file), 'auth'), run)
 }
@@ -77,6 +78,9 @@ export function authBeside(run: Pick<CommandRun, 'file' | 'cluster'>): AuthDir {
 /** The same for a backup of it. */
 export function openAuth(path: string, { file, cluster }: Pick<CommandRun, 'file' | 'cluster'>): AuthDir {
   const auth = new AuthDir(path, layoutOf(cluster).files)
+  const target = followLinks(path)
+  if (target !== path && !existsSync(target))
+    throw new Failure(`${path} is a link to ${target}, which is not there: its disk may not be mounted`)
   refuseNewer(auth)
   const other = Object.values(layouts).find(({ files }) => files !== auth.files && auth.read(files.certificate(caName)))
   if (!other || auth.read(auth.files.certificate(caName))) return auth

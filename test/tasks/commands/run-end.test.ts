@@ -1,5 +1,7 @@
 /** What a run tells at its end: what to copy and restart, what expires next, and where a mistake of ours was made. */
 import assert from 'node:assert/strict'
+import { readdirSync, rmSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
 import { before, describe, test } from 'node:test'
 import type { Outcome } from '../../../lib/graph/target.ts'
 import { adviseAfter } from '../../../lib/show/advice.ts'
@@ -7,6 +9,7 @@ import { clusterGraph } from '../../../tasks/phases/table.ts'
 import { parsed } from '../../support/files.ts'
 import { type Edit, exits, harderway, labEdits, oneOfEach, writeCluster } from '../../support/harderway.ts'
 import { labPlace } from '../../support/labs.ts'
+import { start } from '../../support/process.ts'
 import { needs } from '../../support/programs.ts'
 
 const moreResources: Edit = [
@@ -36,6 +39,27 @@ describe('a run that replaces files on nodes', { skip: needs('sshd', 'ssh', 'scp
 
   before(async () => {
     write()
+  })
+
+  test('says to back up auth/ where the first was interrupted after it made the CA, and so does the next that deploys', async () => {
+    const [backUp, go] = [/^To do {6}back up \S+\/auth \(docs\/backup\.md\): it is the only copy$/m, join(place, 'go')]
+    const run = start(place, ['bootstrap'], { at: { event: 'rename kubernetes.pem#1', do: 'hold', go } })
+    await run.told('ca: new')
+    run.child.kill('SIGINT')
+    writeFileSync(go, '')
+    const { status, stdout } = await run.ended
+    assert.equal(status, 130)
+    assert.match(stdout, backUp)
+    await exits(0, place, 'certs', 'kubeconfigs', 'encryption-key')
+    assert.match((await exits(0, place, 'deploy')).stdout, backUp)
+    assert.doesNotMatch((await exits(0, place, 'deploy')).stdout, backUp)
+    rmSync(join(place, 'auth'), { recursive: true })
+    const removed = ['control0', 'worker0'].flatMap((name) =>
+      readdirSync(suite.lab.node(name).home)
+        .filter((file) => !file.startsWith('.'))
+        .map((file) => join(suite.lab.node(name).home, file)),
+    )
+    for (const path of removed) rmSync(path)
   })
 
   test('says nothing of restarts the first time, when nobody has read them, but what expires first', async () => {

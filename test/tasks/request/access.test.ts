@@ -1,6 +1,6 @@
 /** The access to auth/: the lock, the report of a failure and the end are the same for all commands. */
 import assert from 'node:assert/strict'
-import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { existsSync, mkdirSync, readdirSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { type TestContext, test } from 'node:test'
 import { Failure } from '../../../lib/failure.ts'
@@ -41,6 +41,23 @@ function runIn(t: TestContext) {
   }
   return { run, reporter, printed, lock, cluster: `kubenet: ${run.file}, 1 node` }
 }
+
+test('auth/ that is a link to nothing may be on a disk that is not mounted: nothing is done, and no command is offered', (t) => {
+  const { run } = runIn(t)
+  const [link, target] = [run.auth.path, join(scratch(t), 'disk')]
+  symlinkSync(target, link)
+  assert.throws(
+    () => authBeside(run),
+    (error: unknown) => {
+      assert.ok(error instanceof Failure, String(error))
+      const message = `${link} is a link to ${target}, which is not there: its disk may not be mounted`
+      assert.deepEqual([error.kind, error.message, error.remedy], ['failed', message, undefined])
+      return true
+    },
+  )
+  mkdirSync(target)
+  assert.equal(authBeside(run).path, link)
+})
 
 test('a writer works while auth/ is locked, after the cluster is named; its end is reported without the lock', async (t) => {
   const { run, reporter, printed, lock, cluster } = runIn(t)
