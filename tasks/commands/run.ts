@@ -3,7 +3,7 @@ import { caName, kubeconfigFile } from '../../lib/files/names.ts'
 import { secretMode } from '../../lib/files/plain-file.ts'
 import { closure, type Graph } from '../../lib/graph/graph.ts'
 import type { Run } from '../../lib/graph/run.ts'
-import { type Force, nameInPhase, type Outcome } from '../../lib/graph/target.ts'
+import { type Force, nameInPhase, type Outcome, type Target } from '../../lib/graph/target.ts'
 import { adviseAfter } from '../../lib/show/advice.ts'
 import { byPhase } from '../../lib/show/reporter.ts'
 import { formatNames } from '../../lib/wording.ts'
@@ -27,6 +27,14 @@ export async function run(given: CommandRun): Promise<readonly Finding[]> {
   const graph = clusterGraph(given.cluster)
   const { ids, forced } = select(given, graph)
   const wanted = closure(graph, ids)
+  const losses = [
+    ...[...forced].flatMap(([id, force]) => (force === 'replace' ? (wanted.get(id) ?? []) : [])).map(lossOf),
+    ...(options.replaceIdentity ? ['--replace-identity overwrites what is there of another identity'] : []),
+  ]
+  if (losses.length > 0) {
+    const { confirm } = await import('../request/confirm.ts')
+    await confirm(given, losses.join('; '), `${sameAgain(options, [])}${options.force ? ' --force' : ''}`)
+  }
   const wasWide = auth.isWide()
   const reporter = await given.reporterFor(byPhase(phases, wanted), false)
   return writeAuth(given, {
@@ -59,6 +67,10 @@ export async function run(given: CommandRun): Promise<readonly Finding[]> {
       goOn: signal.aborted ? command(sameAgain(options, [...forced.values()])) : undefined,
     }),
   })
+}
+
+function lossOf(target: Target): string {
+  return `a new ${nameInPhase(target)} replaces the present one, and what was made with that stops working`
 }
 
 /** Users hold copies of their kubeconfigs. */
@@ -133,12 +145,13 @@ function adviseExposed({ auth }: Run, outcomes: ReadonlyMap<string, Outcome>): s
 }
 
 /** The same command, but nothing is replaced or renewed twice. */
-function sameAgain({ names, nodes, prune, replaceIdentity }: Options, forced: readonly Force[]): string {
+function sameAgain({ names, nodes, prune, replaceIdentity, yes }: Options, forced: readonly Force[]): string {
   return [
     names.join(' '),
     ...nodes.map((node) => `--node ${node}`),
     ...(forced.length > 0 && forced.every((each) => each === 'rebuild') ? ['--force'] : []),
     ...(prune ? ['--prune'] : []),
     ...(replaceIdentity ? ['--replace-identity'] : []),
+    ...(yes && replaceIdentity ? ['--yes'] : []),
   ].join(' ')
 }

@@ -47,7 +47,7 @@ export const run: Command = {
   does: 'a phase, a target such as node-certs/worker0, or all certs, with whatever it needs',
   options: [
     ...(['dry-run', 'offline', 'format', 'expect-plan', 'node', 'force', 'renew'] as const),
-    ...(['replace-identity', 'prune'] as const),
+    ...(['replace-identity', 'yes', 'prune'] as const),
     ...(['wait-nodes', 'concurrency', 'no-lock-wait'] as const),
   ],
   means: {

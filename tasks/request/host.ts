@@ -3,7 +3,7 @@ import { lstatSync, readFileSync } from 'node:fs'
 import { findPackageJSON } from 'node:module'
 import { constants } from 'node:os'
 import { dirname, join, relative, resolve } from 'node:path'
-import type { Writable } from 'node:stream'
+import type { Readable, Writable } from 'node:stream'
 import { getSystemErrorMessage } from 'node:util'
 import { Failure, isErrno } from '../../lib/failure.ts'
 import { quote } from '../../lib/wording.ts'
@@ -22,6 +22,8 @@ export interface Host {
   now(): Date
   readonly stdout: Output
   readonly stderr: Output
+  /** What is typed, for a question. */
+  readonly stdin?: Readable & { readonly isTTY?: boolean }
   /** Calls it at each signal that ends a process, instead of ending it. */
   onSignal(end: (signal: NodeJS.Signals) => void): void
 }
@@ -32,6 +34,10 @@ export const processHost: Host = {
   now: () => new Date(),
   stdout: process.stdout,
   stderr: process.stderr,
+  // Opened by a question only.
+  get stdin() {
+    return process.stdin
+  },
   onSignal: (end) => {
     for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(signal, end)
   },

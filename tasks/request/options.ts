@@ -51,6 +51,10 @@ const table = {
   force: { type: 'boolean' },
   renew: { type: 'boolean' },
   'replace-identity': { type: 'boolean' },
+  yes: {
+    type: 'boolean',
+    help: 'replace what a running cluster depends on without a question, as where there is no terminal',
+  },
   finish: { type: 'boolean' },
   undo: { type: 'boolean' },
   prune: { type: 'boolean' },

@@ -262,7 +262,11 @@ test('a phase alone that makes something again reports that it is in use elsewhe
   const { stdout } = await run(folder, ['certs', '--force'])
   assert.match(stdout, /^To do +npm run bootstrap: kubeconfigs or nodes have the old files until then$/m)
   assert.doesNotMatch((await run(folder, ['certs'])).stdout, /^To do/m)
-  assert.doesNotMatch((await run(folder, ['ca', '--force'])).stdout, /^To do/m, 'its warning names another command')
+  assert.doesNotMatch(
+    (await run(folder, ['ca', '--force', '--yes'])).stdout,
+    /^To do/m,
+    'its warning names another command',
+  )
 })
 
 for (const [signal, status] of [
@@ -310,7 +314,7 @@ test('SIGTERM to npm ends the run that it started', async (t) => {
 for (const [args, goOn] of [
   ['ca --renew', / ca$/],
   ['certs --force --prune', / certs --force --prune$/],
-  ['certs ca --force', / certs ca$/],
+  ['certs ca --force --yes', / certs ca$/],
 ] as const)
   test(`after Ctrl-C "${args}" is advised as ${goOn}: nothing is replaced or renewed twice`, async (t) => {
     const folder = place(t)
@@ -403,7 +407,7 @@ test('on a terminal a failure, with what to do, and a warning are reported below
   const folder = place(t)
   await run(folder, ['certs'])
   mkdirSync(join(folder, 'auth/admin.kubeconfig/theirs'), { recursive: true })
-  const args = ['component-certs/service-account', 'kubeconfigs', '--force']
+  const args = ['component-certs/service-account', 'kubeconfigs', '--force', '--yes']
   const { status, stdout } = await startOnTerminal(folder, args).ended
   assert.equal(status, 1)
   const { lines } = await showOn({ rows: 24, columns: 1000 }, stdout)

@@ -199,7 +199,7 @@ test('a backup folder that is a symbolic link is not followed: the identity that
   symlinkSync(elsewhere, join(folder.auth, 'backup'))
   const before = contents(folder.auth)
   for (const target of ['ca', 'component-certs/service-account', 'encryption-key']) {
-    const run = await exits(1, folder.path, target, '--force')
+    const run = await exits(1, folder.path, target, '--force', '--yes')
     assertNoTrace(run)
     assert.ok(`${run.stdout}${run.stderr}`.includes(join(folder.auth, 'backup')), run.stdout)
     assert.deepEqual(contents(folder.auth), before)

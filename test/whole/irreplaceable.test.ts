@@ -201,7 +201,7 @@ describe('what can not be made again', { skip: needs('openssl'), concurrency: 2 
 
   test('a CA that has replaced another is refused without its certificate, too', async (t) => {
     const { place, auth } = spoiled(t)
-    await exits(0, place, 'ca', '--force')
+    await exits(0, place, 'ca', '--force', '--yes')
     await exits(0, place, ...phases)
     rmSync(join(auth, 'ca.pem'))
     noKubeconfigs(auth)
@@ -254,7 +254,7 @@ describe('what can not be made again', { skip: needs('openssl'), concurrency: 2 
     for (const event of ['rename ca-key.pem#1', 'rename ca.pem#1', 'rename ca-key.pem#2', 'rename ca.pem#2'])
       test(`of the CA, killed before ${event}, is completed by the next run`, async (t) => {
         const { place, auth } = spoiled(t)
-        const { signal } = await start(place, ['ca', '--force'], { at: { event, do: 'kill' } }).ended
+        const { signal } = await start(place, ['ca', '--force', '--yes'], { at: { event, do: 'kill' } }).ended
         assert.equal(signal, 'SIGKILL')
         await exits(0, place, ...phases)
         assertVerify(auth)
@@ -272,7 +272,7 @@ describe('what can not be made again', { skip: needs('openssl'), concurrency: 2 
         const [three, keys] = [kept(), leaves.map((name) => publicKeyIn(auth, name))]
         const account = readFileSync(join(auth, 'service-account.pem'), 'utf8')
         const caState = stateOf(auth, (name) => name.startsWith('ca'))
-        await exits(0, place, ...names, '--force')
+        await exits(0, place, ...names, '--force', '--yes')
         assert.deepEqual(kept(), three)
         assert.deepEqual(
           stateOf(auth, (name) => name.startsWith('ca')),
@@ -294,7 +294,7 @@ describe('what can not be made again', { skip: needs('openssl'), concurrency: 2 
         const { place, auth } = spoiled(t)
         const old = filesIn(auth, files)
         const others = stateOf(auth, (name) => !files.some((file) => file === name))
-        const ran = await exits(0, place, id, '--force', '--json')
+        const ran = await exits(0, place, id, '--force', '--yes', '--json')
         assert.deepEqual(idsOf(ran, 'built'), [id])
         const { folder, files: kept } = backupIn(auth)
         assert.deepEqual(kept, old)
@@ -315,8 +315,8 @@ describe('what can not be made again', { skip: needs('openssl'), concurrency: 2 
     test('of one of the three does not replace another that is damaged', async (t) => {
       const { place, auth } = spoiled(t, on('ca-key.pem', garbage))
       const state = stateOf(auth)
-      await exits(3, place, 'component-certs/service-account', '--force')
-      await exits(3, place, 'certs', 'encryption-key', '--force')
+      await exits(3, place, 'component-certs/service-account', '--force', '--yes')
+      await exits(3, place, 'certs', 'encryption-key', '--force', '--yes')
       assert.deepEqual(stateOf(auth), state)
     })
   })
@@ -337,7 +337,7 @@ describe('what can not be made again', { skip: needs('openssl'), concurrency: 2 
 
     test('keeps the service-account key where the subject changes with the CA named', async (t) => {
       const { place, auth } = spoiled(t, () => {}, [[['subject', 'organization'], 'Elsewhere']])
-      await exits(0, place, 'ca', '--force')
+      await exits(0, place, 'ca', '--force', '--yes')
       await exits(0, place, ...phases)
       assert.equal(publicKeyIn(auth, 'service-account'), publicKeyIn(join(origin, 'auth'), 'service-account'))
       assert.match(openssl('x509', '-in', join(auth, 'service-account.pem'), '-noout', '-subject'), /O ?= ?Elsewhere/)
@@ -413,7 +413,7 @@ describe('a node', { skip: needs('sshd', 'ssh', 'scp', 'openssl') }, () => {
   })
   after(() => rmSync(other, { recursive: true, force: true }))
 
-  beforeEach(async () => await exits(0, place, 'deploy', '--replace-identity'))
+  beforeEach(async () => await exits(0, place, 'deploy', '--replace-identity', '--yes'))
 
   const strangers: Readonly<Record<string, () => void>> = {
     'another CA, service-account key and encryption key': () => {
@@ -491,7 +491,8 @@ function commandsIn(remedy: string): string[] {
 /** Does what the user is told to do. */
 function follow(place: string, command: string): Promise<Ran> {
   const [, script = '', rest = ''] = /^npm run (task|bootstrap)(?: -- (.*))?$/.exec(command) ?? []
-  return harderway(place, ...(script === 'bootstrap' ? ['bootstrap'] : []), ...rest.split(' ').filter(Boolean))
+  const yes = /--(force|replace-identity)/.test(rest) ? ['--yes'] : []
+  return harderway(place, ...(script === 'bootstrap' ? ['bootstrap'] : []), ...rest.split(' ').filter(Boolean), ...yes)
 }
 
 /** Every leaf hangs on the CA, as openssl sees it, and has the key beside it. */

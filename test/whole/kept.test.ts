@@ -99,8 +99,11 @@ describe('where a certificate is reissued', { skip: needs('openssl', 'kubectl') 
     }
     const stays: Readonly<Record<string, Row>> = {
       'stays where its names change': { edits: [elsewhere] },
-      'stays where its subject changes': { edits: [[['subject', 'locality'], 'Gdynia']], args: ['ca', '--force'] },
-      'stays where its issuer changes': { args: ['ca', '--force'] },
+      'stays where its subject changes': {
+        edits: [[['subject', 'locality'], 'Gdynia']],
+        args: ['ca', '--force', '--yes'],
+      },
+      'stays where its issuer changes': { args: ['ca', '--force', '--yes'] },
       'stays, closed to others, where it was open and names change': {
         edits: [elsewhere],
         spoil: (auth) => chmodSync(key(auth, 'worker0'), 0o644),
@@ -115,7 +118,7 @@ describe('where a certificate is reissued', { skip: needs('openssl', 'kubectl') 
       'goes with --force': { args: ['node-certs', '--force'] },
       'goes where another kind is asked for': {
         edits: [[['certificates', 'key'], 'ecdsa-p384']],
-        args: ['ca', '--force'],
+        args: ['ca', '--force', '--yes'],
       },
       "goes where it is another node's, though names change": {
         edits: [elsewhere],

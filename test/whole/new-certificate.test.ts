@@ -172,7 +172,7 @@ test('a second CA, and what it signs', { skip: needs('openssl') }, async (t) => 
   assert.throws(() => openssl('verify', '-CAfile', auth('ca.pem'), auth('front-proxy.pem')))
   assert.deepEqual(idsOf(await run('certs', '--json'), 'built'), [])
   // What it signs follows it.
-  await run('component-certs/front-proxy-ca', '--force')
+  await run('component-certs/front-proxy-ca', '--force', '--yes')
   assert.deepEqual(idsOf(await run('certs', '--json'), 'built'), [id])
   assert.match((await run('status')).stdout, /^✔ front-proxy +aggregation +CN=front-pro…/m)
 })

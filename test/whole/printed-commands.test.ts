@@ -57,6 +57,7 @@ function samplesOf(code: string): string[] {
   if (code.endsWith('names.tokens')) return ['service-account']
   if (code === 'phases') return ['deploy', 'deploy install']
   if (code === 'folder') return ['DIR']
+  if (code === 'again') return ['ca --force']
   if (['id', 'ids'].includes(code)) return ['component-certs/service-account']
   throw new Error(`say in samplesOf what \${${code}} may be in a printed command`)
 }
@@ -132,7 +133,12 @@ describe('a printed command, tried while another run holds auth/,', () => {
       if (command.isWithoutCluster) return
       const isWaiting =
         !['graph', 'schedule'].includes(command.name) && !options.help && !options.list && !options.version
-      const { status, stdout, stderr } = await harderway(place, ...args, ...(isWaiting ? ['--no-lock-wait'] : []))
+      const { status, stdout, stderr } = await harderway(
+        place,
+        ...args,
+        ...(isWaiting ? ['--no-lock-wait'] : []),
+        ...(command.name === '' ? ['--yes'] : []),
+      )
       assert.equal(status, isWaiting ? 1 : 0, stdout + stderr)
       // A backup is no auth/ that another run holds.
       const why = command.name === 'verify' && options.from ? /there is no folder/ : /\.lock is held by process/

@@ -510,7 +510,7 @@ describe('auth/ is lost', { skip: needs('sshd', 'ssh', 'scp', 'openssl') }, () =
 
   test('the way back from ca --force is recover --from what it has kept, as it is printed', async () => {
     cpSync(made, auth, { recursive: true })
-    await must('ca', '--force')
+    await must('ca', '--force', '--yes')
     const [kept = ''] = readdirSync(join(auth, 'backup'))
     const ran = await withStatus(3, recover('--from', `auth/backup/${kept}`))
     assert.match(await follow(ran), /mv \S+\/ca\.pem \S+\/ca-key\.pem /)

@@ -77,7 +77,7 @@ describe('where ssh reaches another node', { skip: needs('sshd', 'ssh', 'scp', '
         /reaches as worker0 is worker0: it has the address 192\.168\.1\.14, and not 192\.168\.1\.11/,
       )
       // Overwriting another identity is no answer to that.
-      await withStatus(3, deploy('--replace-identity'))
+      await withStatus(3, deploy('--replace-identity', '--yes'))
       assert.deepEqual(files('worker0'), [])
     })
   })
@@ -115,7 +115,7 @@ describe('where ssh reaches another node', { skip: needs('sshd', 'ssh', 'scp', '
         ]
         write({ worker0, worker1 })
         assertRefused(await deploy(), before, 'worker0', 'worker1')
-        await withStatus(0, deploy('--node', 'worker0', '--node', 'worker1', '--replace-identity'))
+        await withStatus(0, deploy('--node', 'worker0', '--node', 'worker1', '--replace-identity', '--yes'))
         assert.ok(files('worker0').includes('worker1-key.pem'))
         await withStatus(0, deploy())
       })

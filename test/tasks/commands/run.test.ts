@@ -106,6 +106,12 @@ describe('auth/', { concurrency: 2 }, () => {
       assert.deepEqual(stateOf(auth), state)
     })
   spoiled('is refused before it begins', 3, (place) => rmSync(join(place, 'auth/ca-key.pem')), phases)
+  spoiled('is to replace the CA, with nobody to confirm it', 3, () => {}, ['ca', '--force'])
+  spoiled('is to replace an identity, with nobody to confirm it', 3, () => {}, [
+    'certs',
+    '--replace-identity',
+    '--json',
+  ])
   spoiled('is asked for with a bad option', 2, () => {}, ['certs', '--forse'])
   spoiled('has a bad cluster.yaml', 2, (place) => writeFileSync(join(place, 'cluster.yaml'), 'name: 1'), ['certs'])
   spoiled('finds auth/ held by another', 1, holdLock, ['certs', '--no-lock-wait'])

@@ -138,7 +138,7 @@ describe('encryption-key', { concurrency: 2 }, () => {
 
   test('--force keeps also what nothing could read', async (t) => {
     const at = place(t, 'half a fi')
-    await withStatus(0, run(at, '--force'))
+    await withStatus(0, run(at, '--force', '--yes'))
     const backup = join(at.folder, 'auth/backup')
     const [time = ''] = readdirSync(backup)
     assert.equal(readFileSync(join(backup, time, 'encryption-config.yaml'), 'utf8'), 'half a fi')

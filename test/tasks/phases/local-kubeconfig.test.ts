@@ -383,7 +383,7 @@ describe('local-kubeconfig', { concurrency: 4 }, () => {
       test('with --replace-identity it is overwritten', async (t) => {
         const { folder, config, access } = place(t)
         write(config, entry(dataOf(otherCa)))
-        await withStatus(0, run(folder, 'local-kubeconfig', '--replace-identity'))
+        await withStatus(0, run(folder, 'local-kubeconfig', '--replace-identity', '--yes'))
         assert.ok(readFileSync(config, 'utf8').includes(access.ca.toString('base64')))
         assert.ok(readFileSync(`${config}.before-harderway`, 'utf8').includes(otherCa.toString('base64')))
       })
