@@ -1,5 +1,6 @@
 /** Expected failures: shown as text, never as a stack trace. */
 import { existsSync } from 'node:fs'
+import { constants } from 'node:os'
 import { dirname } from 'node:path'
 import { getSystemErrorMessage } from 'node:util'
 import { type Mistake, quote } from './wording.ts'
@@ -129,7 +130,9 @@ function seeOwner(path: string): string | undefined {
 
 /** A full or read-only disk affects every file: reported once for the folder. */
 function sharedByFolder(folder: string, what: string): Failure['shared'] {
-  return { what, who: folder, place: folder, remedyFor: () => `see the disk: df -h ${quote(folder)}; then ${runAgain}` }
+  const isReadOnly = what === getSystemErrorMessage(-constants.errno.EROFS)
+  const way = isReadOnly ? 'it is mounted read-only: mount it read-write' : `see the disk: df -h ${quote(folder)}`
+  return { what, who: folder, place: folder, remedyFor: () => `${way}; then ${runAgain}` }
 }
 
 /** Wraps any other error: one of an unforeseen system call, or a bug in this code. */

@@ -84,10 +84,10 @@ export function printable(text: string): string {
   )
 }
 
-/** No key begins like this by chance. */
-const isPath = /^\/(etc|home|media|mnt|opt|root|run|srv|tmp|usr|var)\//
+/** No key begins like this by chance: a path, or what a run makes on a node for a while. */
+const isPath = /^(\/(etc|home|media|mnt|opt|root|run|srv|tmp|usr|var)\/|harderway-)/
 
-/** Without words so long that they could be keys or tokens; paths are kept. */
+/** Without words so long that they could be keys or tokens; paths and our temporary names are kept. */
 export function withoutKeys(text: string, instead: (word: string) => string = () => '…'): string {
   return text.replace(/[A-Za-z0-9+/=_-]{40,}/g, (word) => (isPath.test(word) ? word : instead(word)))
 }
@@ -100,6 +100,13 @@ export function excerpt(said: string): string {
 /** Replaces a target's own name by `<name>`, so that the same message about many targets can be folded. */
 export function withoutOwnName(text: string, name: string): string {
   return text.replace(new RegExp(`(?<![\\w-])${name}(?=(?:-key)?[.,;\\s]|$)`, 'g'), '<name>')
+}
+
+/** Without the name at its beginning, for what stands beside that name. */
+export function withoutLead(text: string, name: string): string {
+  return text.startsWith(`${name}: `) || text.startsWith(`${name} `)
+    ? text.slice(name.length).replace(/^:? /, '')
+    : text
 }
 
 /** Groups of at least one, in the order of their first. */

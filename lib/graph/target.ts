@@ -94,6 +94,8 @@ export type Event =
         | { readonly doing: 'draining' | 'undraining'; readonly node: string }
         | { readonly doing: 'rewriting'; readonly done: number; readonly of: number }
         | { readonly doing: 'waiting for'; readonly unit: string; readonly path: string }
+        /** That the units which were restarted stay healthy. */
+        | { readonly doing: 'watching'; readonly seconds: number }
         /** Until it reads its files again. */
         | { readonly doing: 'polled by'; readonly unit: string; readonly seconds: number }
     }

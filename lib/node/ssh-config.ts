@@ -44,8 +44,16 @@ const ownOptions = {
   ForkAfterAuthentication: 'no',
 }
 
-/** Defaults that the user may change in cluster.yaml. What is sent is mostly the text of node.sh: a third of it, compressed. */
-const defaults = { Compression: 'yes', ConnectTimeout: '10', ServerAliveInterval: '5', ServerAliveCountMax: '3' }
+/**
+ * Defaults that the user's configuration may change: ours stands where `ssh -G` prints ssh's own. What is sent is mostly the text of
+ * node.sh: a third of it, compressed.
+ */
+const defaults = [
+  ['Compression', 'yes', ['no']],
+  ['ConnectTimeout', '10', ['none']],
+  // Debian's ssh has 300 with BatchMode: its ssh_config(5).
+  ['ServerAliveInterval', '5', ['0', '300']],
+] as const
 
 export function formatOptions(options: Iterable<readonly [string, string]>): string[] {
   return [...options].flatMap(([name, value]) => ['-o', `${name}=${value}`])
@@ -58,7 +66,14 @@ export function connectionOptions(
   controlPath: string,
 ): string[] {
   const own = { ...ownOptions, User: user, ...(port !== undefined && { Port: String(port) }), ControlPath: controlPath }
-  return formatOptions([...Object.entries(own), ...options, ...Object.entries(defaults)])
+  return formatOptions([...Object.entries(own), ...options])
+}
+
+/** Of what the effective configuration leaves to ssh. They must follow the others. */
+export function defaultOptions(config: SshConfig): string[] {
+  const isLeft = (name: string, own: readonly string[]) =>
+    own.includes(config.get(name.toLowerCase())?.[0] ?? own[0] ?? '')
+  return formatOptions(defaults.flatMap(([name, ours, own]) => (isLeft(name, own) ? [[name, ours] as const] : [])))
 }
 
 /** Options that depend on the effective configuration. They must precede the others. */

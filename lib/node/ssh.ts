@@ -12,6 +12,7 @@ import { Node } from './node.ts'
 import { findRoute } from './route.ts'
 import {
   connectionOptions,
+  defaultOptions,
   fileWords,
   first,
   type SshConfig,
@@ -74,7 +75,7 @@ export class Ssh {
       ...this.#run,
       node,
       route,
-      args: [...fileWords(this.#use), ...strictOptions(config), ...options],
+      args: [...fileWords(this.#use), ...strictOptions(config), ...options, ...defaultOptions(config)],
       controlPath,
       env: unsentEnvironment(this.#run.env, config),
       limit: this.#limitOf(config),

@@ -8,7 +8,7 @@ import {
   formatClosing,
   formatFailure,
   formatFailures,
-  formatOutcome,
+  formatOutcomeOf,
   formatSummary,
   formatToDo,
   summariseGroup,
@@ -71,7 +71,7 @@ export function createLines({ phases, verbose, quiet, write, writeError }: Lines
 }
 
 function formatEnd(id: string, outcome: Outcome): string {
-  return `${id}: ${outcome.kind === 'failed' ? 'failed: ' : ''}${formatOutcome(outcome)}`
+  return `${id}: ${outcome.kind === 'failed' ? 'failed: ' : ''}${formatOutcomeOf(id, outcome)}`
 }
 
 /** Increased by a change that breaks programs that read the lines: docs/json.md. */

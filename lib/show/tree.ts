@@ -9,6 +9,7 @@ import {
   formatEvent,
   formatFailure,
   formatFailures,
+  formatOutcomeOf,
   formatSummary,
   summariseGroup,
   warningsOf,
@@ -166,7 +167,8 @@ function phaseLine(title: string, targets: readonly Target[], events: ReadonlyMa
 }
 
 function childLine(target: Target, event: Event | undefined): Line {
-  return { level: 1, mark: markOf(target, event), text: nameInPhase(target), note: event ? formatEvent(event) : '' }
+  const note = event?.type === 'ended' ? formatOutcomeOf(target.id, event.outcome) : event ? formatEvent(event) : ''
+  return { level: 1, mark: markOf(target, event), text: nameInPhase(target), note }
 }
 
 /** A target that is only checked is done if it is fresh. */

@@ -4,7 +4,16 @@ import type { CertificateFacts } from '../change.ts'
 import { type Failure, stackOf } from '../failure.ts'
 import type { Event, Outcome } from '../graph/target.ts'
 import { formatReasons, isRepair, ownReasons } from '../reason.ts'
-import { capital, count, formatDate, formatLeftInWords, formatNames, groupAlike, printable } from '../wording.ts'
+import {
+  capital,
+  count,
+  formatDate,
+  formatLeftInWords,
+  formatNames,
+  groupAlike,
+  printable,
+  withoutLead,
+} from '../wording.ts'
 import { countOutcomes, ofKind, type Summary } from './reporter.ts'
 
 /** What is being done with a target: "copying 14 files"; at its end, its outcome. */
@@ -15,6 +24,7 @@ export function formatEvent(event: Event): string {
 
 function formatStep(step: (Event & { type: 'step' })['step']): string {
   if ('files' in step) return `${step.doing} ${count(step.files, 'file')}`
+  if (step.doing === 'watching') return `watching that it stays healthy: ${step.seconds} s`
   if ('seconds' in step)
     return `${step.unit} reads its files again within ${Math.floor(step.seconds / 60)} min ${step.seconds % 60} s`
   if ('path' in step) return `waiting for ${step.path} of ${step.unit}`
@@ -25,6 +35,20 @@ function formatStep(step: (Event & { type: 'step' })['step']): string {
 
 export function formatOutcome(outcome: Outcome): string {
   return describe(outcome).text
+}
+
+/** In a row that begins with the target's id, or with its name. */
+export function formatOutcomeOf(id: string, outcome: Outcome): string {
+  return beside(id, formatOutcome(outcome))
+}
+
+/** Without the name that the id ends with. */
+function beside(id: string, text: string): string {
+  return id.includes('/') ? withoutLead(text, nameIn(id)) : text
+}
+
+function nameIn(id: string): string {
+  return id.slice(id.indexOf('/') + 1)
 }
 
 /** Why it was made, or would be: "made: SAN added: 192.168.1.22"; any other outcome as above. */
@@ -38,7 +62,9 @@ function describe(outcome: Outcome): { readonly label: string; readonly text: st
   switch (outcome.kind) {
     case 'fresh': {
       const { note, until, renewsFrom } = outcome
-      const date = renewsFrom ? `renews from ${formatDate(renewsFrom)}` : until && `expires ${formatDate(until)}`
+      const date = renewsFrom
+        ? `renews from ${formatDate(renewsFrom)}`
+        : until && `expires ${formatDate(until)} (with the CA)`
       return { label: 'fresh', text: note ?? date ?? 'fresh' }
     }
     case 'built':
@@ -73,7 +99,7 @@ function describeBuilt({ reasons, change }: Outcome & { kind: 'built' }) {
     case 'deployed': {
       const { files, removed } = change
       if (files.length + removed.length === 0) return as('repaired')
-      return as(files.length > 0 ? 'deployed' : 'changed', listDone({ deployed: files, removed }))
+      return as(files.length > 0 ? 'deployed' : 'removed', listDone({ deployed: files, removed }))
     }
     case 'installed': {
       const { paths, removed, restarts } = change
@@ -124,7 +150,8 @@ export function formatFailure(failure: Failure, id?: string, isVerbose = false):
   const { message, remedy } = failure
   const lines = remedy?.split('\n').map((line) => `    ${line}`) ?? []
   const stack = isVerbose ? (stackOf(failure) ?? []) : []
-  return printable([`${id === undefined ? '' : `${id}: `}${message}`, ...lines, ...[stack].flat()].join('\n'))
+  const found = id === undefined ? message : `${id}: ${beside(id, message)}`
+  return printable([found, ...lines, ...[stack].flat()].join('\n'))
 }
 
 /** All failures at the end of a run, each with its target's id, unless several have one cause. */
@@ -164,9 +191,11 @@ export function warningsOf(outcomes: ReadonlyMap<string, Outcome>): string[] {
 export function formatSummary({ outcomes, seconds }: Summary, areChecks = false): string {
   const { targets, made, fresh, stale, failed, cancelled } = countOutcomes(outcomes)
   const toMake = stale > 0 ? [`${stale} to make`] : []
+  const refused = ofKind(outcomes, 'failed').filter(([, { failure }]) => failure.kind === 'refused').length
   const counts = [
     ...(areChecks ? [`${fresh} passed`, ...toMake] : [toMake[0] ?? `${made} made`, `${fresh} fresh`]),
-    `${failed} failed`,
+    `${failed - refused} failed`,
+    ...(refused > 0 ? [`${refused} refused`] : []),
     ...(cancelled > 0 ? [`${cancelled} skipped`] : []),
   ]
   return `${count(targets, areChecks ? 'check' : 'target')}: ${counts.join(', ')} in ${seconds.toFixed(1)} s`
@@ -177,12 +206,13 @@ export function formatClosing(summary: Summary): string[] {
   const { outcomes, nextToExpire, now, goOn } = summary
   // A command that only checks has nothing that expires next.
   const isIdle = nextToExpire && [...outcomes.values()].every(({ kind }) => kind === 'fresh')
+  const isLeft = ofKind(outcomes, 'cancelled').length > 0
   const renewed = nextToExpire?.renewsFrom
     ? `; a run from ${formatDate(nextToExpire.renewsFrom, now)} on renews it`
     : ''
   const last = [
     nextToExpire && `Next       ${nextToExpire.name} expires on ${formatDate(nextToExpire.expires, now)}${renewed}`,
-    goOn && `Stopped    early: no file is left half written; continue with: ${goOn}`,
+    goOn && isLeft && `Stopped    early: no file is left half written; continue with: ${goOn}`,
   ]
   return [
     ...formatChanged(outcomes),
@@ -192,14 +222,17 @@ export function formatClosing(summary: Summary): string[] {
   ]
 }
 
-/** "New        ca.pem", "Restarted  etcd, kubelet on control0, control1" */
+/** "New        ca.pem", "Restarted  etcd, kubelet on control0, control1", "Removed    3 files on worker2" */
 function formatChanged(outcomes: ReadonlyMap<string, Outcome>): string[] {
   const units = ({ change }: Outcome & { kind: 'built' }) => (change?.kind === 'installed' ? change.restarts : [])
   const changed = ofKind(outcomes, 'built').map(([id, outcome]) => {
     const { change } = outcome
-    const name = change?.kind === 'made' ? change.files[0] : id.slice(id.indexOf('/') + 1)
-    const of = units(outcome).length > 0 ? `${units(outcome).join(', ')} on ` : ''
-    return { name: name ?? id, start: `${capital(describe(outcome).label).padEnd(10)} ${of}` }
+    const name = change?.kind === 'made' ? change.files[0] : nameIn(id)
+    const { label } = describe(outcome)
+    const files = label === 'removed' && change?.kind === 'deployed' ? [count(change.removed.length, 'file')] : []
+    const what = [...units(outcome), ...files]
+    const of = what.length > 0 ? `${what.join(', ')} on ` : ''
+    return { name: name ?? id, start: `${capital(label).padEnd(10)} ${of}` }
   })
   return groupAlike(changed, ({ start }) => start).map((group) =>
     printable(group[0].start + formatNames(group.map(({ name }) => name))),

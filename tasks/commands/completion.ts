@@ -8,11 +8,15 @@ import type { Finding } from '../request/job.ts'
 import { type OptionName, optionNames, optionTable, usage } from '../request/options.ts'
 import { groups, phases } from '../tables/phases.ts'
 
+/** Options whose values are offered. */
+const valued = ['format', 'layout'] as const
+
 /** Of the table of commands, which loads this file. */
 interface Completed {
   readonly name: string
   readonly operands?: string
   readonly options: readonly OptionName[]
+  readonly values?: Readonly<Partial<Record<OptionName, readonly string[]>>>
 }
 
 /** Throws a usage Failure for an unknown shell. */
@@ -25,19 +29,20 @@ export async function completion(
   if (shell !== 'bash' && shell !== 'zsh') throw usage('completion needs a shell: bash or zsh', 'completion')
   const typed = (names: readonly OptionName[]) => names.map((name) => `--${name}`)
   const names = [...Object.keys(groups), ...phases.map(({ name }) => name), ...commands.map(({ name }) => name)]
-  const cases = commands.map(({ name, operands = '', options }) => {
+  const cases = commands.map(({ name, operands = '', options, values = {} }) => {
     // `ca | service-account | encryption-key` are words, `DIR` is not.
     const words = name === '' ? names.join(' ') : operands.includes(' | ') ? operands.replaceAll(' | ', ' ') : ''
-    return `    ${name || '*'}) words='${words}' options='${typed([...options, ...common]).join(' ')}' ;;`
+    return `    ${name || '*'}) words='${words}' options='${typed([...options, ...common]).join(' ')}' ${valued.map((each) => `${each}='${values[each]?.join(' ') ?? ''}'`).join(' ')} ;;`
   })
   const text = `${formatFunction()}
 _harderway() {
-  local word=\${COMP_WORDS[COMP_CWORD]} words options
+  local word=\${COMP_WORDS[COMP_CWORD]} words options ${valued.join(' ')}
   case \${COMP_WORDS[1]} in
 ${[...cases.slice(1), ...cases.slice(0, 1)].join('\n')}
   esac
   [[ $word != -* ]] || words=$options
   case \${COMP_WORDS[COMP_CWORD-1]} in
+${valued.map((name) => `    --${name}) words=$${name} ;;`).join('\n')}
     ${typed(optionNames.filter((name) => optionTable[name].type === 'string')).join('|')}) words= ;;
   esac
   COMPREPLY=($(compgen -W "$words" -- "$word"))

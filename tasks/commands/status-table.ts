@@ -1,6 +1,15 @@
 /** The table of `status`. Pure. */
 import { styleText } from 'node:util'
-import { capital, foldAlike, formatDate, formatLeft, formatNames, joinClauses, printable } from '../../lib/wording.ts'
+import {
+  capital,
+  foldAlike,
+  formatDate,
+  formatLeft,
+  formatNames,
+  joinClauses,
+  printable,
+  withoutLead,
+} from '../../lib/wording.ts'
 import { fold, formatTotals, type Inventory, type Item, isRight, type NodeItem } from '../request/inventory.ts'
 
 /** Rows that are not right are folded if more than this are alike. */
@@ -69,7 +78,7 @@ function nodeRow({ node, state, why, until }: NodeItem, now: Date): TableRow {
     failed: { mark: '✖', colour: 'red' },
   } as const
   const ends = until && `its API server's own certificate expires ${formatDate(until, now)}`
-  return { ...look[state], name: node, cells: [], why: joinClauses(printable(why), ends) }
+  return { ...look[state], name: node, cells: [], why: joinClauses(printable(withoutLead(why, node)), ends) }
 }
 
 function foldRows(rows: readonly TableRow[]): TableRow[] {
@@ -112,7 +121,7 @@ function sumUp({ items, nodes, plan, repair, now }: StatusTable): string {
   const isToSee = wrong.length > 0 || nodes.some((node) => !isRight(node))
   return [
     ...(expired.length > 0 ? [`EXPIRED: ${expired.length} of ${items.length} items (${names}): ${repair}`] : []),
-    `${formatTotals({ items, nodes }, now)}${isToSee ? ` (see ${plan})` : ''}`,
+    `${formatTotals({ items, nodes }, now)}${isToSee ? ` (see ${plan}, then ${repair})` : ''}`,
     ...(next
       ? [
           `${expired.length > 0 ? 'Next' : 'First'} to expire: ${formatNames(next.names)}, on ${formatDate(next.end, now)}, in ${formatLeft(next.end.getTime() - now.getTime())}`,

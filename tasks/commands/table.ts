@@ -1,4 +1,5 @@
 /** The commands, one row each, read by the parser, its errors and --help. To add a command, add a row and a file. */
+import type { LayoutName } from '../../lib/cluster/cluster.ts'
 import type { CommandRun, WithoutCluster } from '../request/command-run.ts'
 import type { Finding } from '../request/job.ts'
 import type { OptionName } from '../request/options.ts'
@@ -14,6 +15,8 @@ interface Row {
   readonly options: readonly OptionName[]
   /** What an option means to it, if that differs from the table of options. */
   readonly means?: Readonly<Partial<Record<OptionName, string>>>
+  /** The values of an option, for the shell. */
+  readonly values?: Readonly<Partial<Record<OptionName, readonly string[]>>>
   /** What its findings mean. Each has its exit status. */
   readonly findings: Readonly<Partial<Record<Finding, string>>>
 }
@@ -59,6 +62,7 @@ export const run: Command = {
       'overwrite a node that holds another CA, service-account key or encryption key, and a kubeconfig that trusts another CA',
     prune: 'remove files of ours that no longer belong on a node',
   },
+  values: { format: ['markdown'] },
   findings: {
     refused: 'refused to replace something irreplaceable, or to do something else than --expect-plan',
     failed: 'a target failed; the others ran, unless they depend on it',
@@ -98,6 +102,7 @@ export const commands: readonly Command[] = [
     does: 'draws what is made from what; as SVG: --format dot | dot -Tsvg',
     options: ['node', 'format'],
     means: { format: 'mermaid or dot' },
+    values: { format: ['mermaid', 'dot'] },
     findings: {},
     load: async () => (await import('./graph.ts')).graph,
   },
@@ -106,6 +111,7 @@ export const commands: readonly Command[] = [
     does: 'writes auth/report.html: what expires when, who holds which key, each certificate',
     options: ['format', 'output', 'on-nodes', 'wait-nodes', 'concurrency', 'no-lock-wait'],
     means: { format: 'html or prometheus', output: 'also write it there, for others to read: mode 0644' },
+    values: { format: ['html', 'prometheus'] },
     findings: { failed: 'it could not be written' },
     load: async () => (await import('./report/report.ts')).report,
   },
@@ -168,6 +174,7 @@ export const commands: readonly Command[] = [
       layout: 'the guide that the cluster follows: harder-way or hard-way (default: as the files in auth/ show)',
       from: 'read the rest from this auth/',
     },
+    values: { layout: ['harder-way', 'hard-way'] satisfies LayoutName[] },
     isWithoutCluster: true,
     findings: {
       failed: 'the folder could not be written',

@@ -129,6 +129,13 @@ export function guard(run: Run, node: ClusterNode, seen: NodeState, isForced: bo
 /** Throws a refusal if the node holds another identity, or returns it with --replace-identity. */
 export function guardIdentity(run: Run, node: ClusterNode, look: NodeState): Other[] {
   const others = otherIdentities(run, heldOn(run, node, look))
+  const folder = others.find(({ held }) => held.state.kind === 'folder')?.held.at
+  if (folder !== undefined)
+    throw new Failure(`${folder} is a folder there, and no file can replace it`, {
+      node: node.name,
+      code: 'not-a-file',
+      remedy: `move it away there, then ${runAgain}`,
+    })
   if (others.length > 0 && !run.options.replaceIdentity) throw otherIdentityRefused(run, node, others)
   return others
 }

@@ -30,6 +30,7 @@ export async function waitUntilSteady(on: NodeRun, before: UnitsFound, renewed: 
     const { found, unsteady, seconds } = checkSteady({ before, renewed, first }, seen)
     if (unsteady === undefined && (first !== undefined || seconds === 0)) return found
     if (unsteady && performance.now() > until) throw await notHealthy(on, ...unsteady)
+    if (!unsteady) on.tell({ doing: 'watching', seconds })
     await delay(unsteady ? pause : seconds * 1000, undefined, { signal })
     first = unsteady ? undefined : seen
   }

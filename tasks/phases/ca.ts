@@ -77,7 +77,8 @@ function check(run: Run, row: CertRow, force?: Force): Look {
   if (!pair.certificate || force === 'renew') return { reasons: pair.reasons }
   refuseUntimely(pair.certificate, run, row)
   const reasons = [...pair.reasons, ...caRotationReasons(run, state, name)]
-  return { reasons, until: pair.certificate.notAfter, warning: warnOfCopy(run, name) }
+  const until = pair.certificate.notAfter
+  return { reasons, until, note: `expires ${formatDate(until)}`, warning: warnOfCopy(run, name) }
 }
 
 /** A lost certificate is in the kubeconfigs, byte for byte: unless one embeds another, or it is not of the key. */

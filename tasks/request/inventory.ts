@@ -100,15 +100,15 @@ export function formatTotals({ items, nodes }: Pick<Inventory, 'items' | 'nodes'
   )
 }
 
-/** "deployed on 6 of 6 nodes, installed on 3 of 6, loaded on 3 of 6; 1 node could not be looked at" */
+/** "deployed on 5 of 6 nodes, installed on 3 of 5, loaded on 3 of 5; 1 not looked at" */
 function formatRollout(nodes: readonly NodeItem[]): string {
   const counts = (['deployed', 'installed', 'loaded'] as const).flatMap((state) => {
     const known = nodes.filter((node) => node[state] !== undefined)
-    const of = state === 'deployed' ? count(known.length, 'node') : known.length
+    const of = state === 'deployed' ? count(nodes.length, 'node') : known.length
     return known.length > 0 ? [`${state} on ${known.filter((node) => node[state]).length} of ${of}`] : []
   })
   const unknown = nodes.filter(({ deployed }) => deployed === undefined).length
-  return joinClauses(counts.join(', '), unknown > 0 && `${count(unknown, 'node')} could not be looked at`)
+  return joinClauses(counts.join(', '), unknown > 0 && `${unknown} not looked at`)
 }
 
 /** The commands that show what would be done, and do it. Bootstrap does not renew a CA, and all that it issued expires with it. */

@@ -97,13 +97,12 @@ test('what nobody has made a mistake in has no stack: a Failure, what the system
 
 const systemError = (code: string, errno: number) => Object.assign(new Error(code), { code, errno })
 
-const remedy = 'see the disk: df -h /a/auth; then run the same command again'
-
-for (const [code, errno, what] of [
-  ['ENOSPC', -28, 'no space left on device'],
-  ['EROFS', -30, 'read-only file system'],
+for (const [code, errno, what, way] of [
+  ['ENOSPC', -28, 'no space left on device', 'see the disk: df -h /a/auth'],
+  ['EROFS', -30, 'read-only file system', 'it is mounted read-only: mount it read-write'],
 ] as const)
   test(`${code} of many files in a folder is reported once, with what to do`, async () => {
+    const remedy = `${way}; then run the same command again`
     const fail = (name: string) =>
       doing('write', `/a/auth/${name}`, () => {
         throw systemError(code, errno)

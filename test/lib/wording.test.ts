@@ -60,6 +60,11 @@ describe('of what a program elsewhere says', () => {
       'mv: /var/lib/kubernetes/kube-controller-manager.kubeconfig\n  denied',
       'mv: /var/lib/kubernetes/kube-controller-manager.kubeconfig denied',
     ],
+    [
+      'scp: .harderway-0123456789ab-0123456789abcdef-auth.tar: denied',
+      'scp: .harderway-0123456789ab-0123456789abcdef-auth.tar: denied',
+    ],
+    [`scp: harderway ${key}`, 'scp: harderway …'],
     ['\x1b[2Jgone', '\uFFFD[2Jgone'],
     ['so '.repeat(100), `${'so '.repeat(100).slice(0, 160)}`],
   ] as const)

@@ -172,4 +172,16 @@ test('a former user is recognised by its certificate: reported as expired if it 
   auth.write('jane.pem', pem, 0o644)
   auth.remove('jane.kubeconfig')
   assert.deepEqual(toldAt(new Date(now.getTime() + day)), ['jane (expired on 2026-11-25)'])
+  const left = leafProfile({ subject: { O: ['system:nodes'], CN: 'system:node:worker2' }, sans: [] })
+  await makePair(auth, 'worker2', { profile: left, issuer: readIssuer(auth), now, validity: day })
+  const [node] = cluster.nodes
+  assert.ok(node)
+  const [, said] = noteOnFormerHolders({
+    ...{ auth, now },
+    cluster: { ...cluster, nodes: [...cluster.nodes, { ...node, name: 'worker2', role: 'gateway' }] },
+  })
+  assert.match(
+    said ?? '',
+    /^worker2 needs no certificate now; the one that it had is valid until 2026-11-25, and auth\/ still has it; what to do: /,
+  )
 })

@@ -1,7 +1,7 @@
 /** The page of `report`: one file, without a script or a style from elsewhere, and without a secret. */
 import { readFileSync } from 'node:fs'
 import { html } from 'ghtml'
-import { formatCaEnds, warningsOf } from '../../../lib/show/words.ts'
+import { formatCaEnds, formatFailures, warningsOf } from '../../../lib/show/words.ts'
 import { foldAlike, formatDate, formatLeftInWords, formatNames, printable } from '../../../lib/wording.ts'
 import { adviseOnCa, noteOnValidity } from '../../request/expiry.ts'
 import { noteOnFormerHolders } from '../../request/former-holders.ts'
@@ -72,19 +72,22 @@ async function showRotations({ run }: Inventory): Promise<string> {
 }
 
 /** Empty if there are no problems. */
-function showWrong({ run, items, nodes }: Inventory): string {
-  const { wrong } = fold(items, run.now)
+function showWrong({ run, items, nodes, outcomes }: Inventory): string {
+  const isFailed = (id: string) => outcomes.get(id)?.kind === 'failed'
   const alike = foldAlike(
-    wrong,
+    fold(items, run.now).wrong.filter(({ id }) => !isFailed(id)),
     ({ name }) => name,
     ({ phase, why }) => `${phase}\n${why}`,
   )
   const folded = alike.map(({ group, shared }) => `${formatNames(group.map(({ id }) => id))}: ${shared(group[0].why)}`)
-  const onNodes = nodes.filter((node) => !isRight(node)).map(({ node, why }) => `${node}: ${why}`)
-  const lines = [...notesOnFolder(run.auth), ...folded, ...onNodes]
+  const onNodes = nodes
+    .filter((each) => !isRight(each) && !isFailed(`deploy/${each.node}`) && !isFailed(`install/${each.node}`))
+    .map(({ node, why }) => `${node}: ${why}`)
+  const lines = [...notesOnFolder(run.auth), ...folded, ...onNodes, ...formatFailures(outcomes)]
   if (lines.length === 0) return ''
+  const { plan, repair } = waysOut(run, items)
   return html`!${listLines('wrong', lines)}
-<p><code>${waysOut(run, items).plan}</code> says what would be done.</p>`
+<p><code>${plan}</code> says what would be done, and <code>${repair}</code> does it.</p>`
 }
 
 /** Notices about things that no run changes. */

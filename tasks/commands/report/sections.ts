@@ -127,7 +127,7 @@ export function showTimeline(items: readonly Item[], { now, cluster }: Run): str
   )
   const headings = ['Certificates', 'Effective expiry', 'Left']
   // The roles are for narrow pages, whose CSS lays rows out as blocks: a browser would drop their table meaning.
-  return html`<p class="legend"><span><i class="today"></i> today</span> <span><i class="valid"></i> valid</span> <span><i class="renewal"></i> less than <code>renewBefore</code> left</span></p><div class="scroll" role="region" aria-label="Expiry of certificates" tabindex="0">
+  return html`<p class="legend"><span><i class="today"></i> today</span> <span><i class="valid"></i> valid</span> <span><i class="renewal"></i> less than <code>renewBefore</code> left</span> <span><i class="expired"></i> expired</span></p><div class="scroll" role="region" aria-label="Expiry of certificates" tabindex="0">
 <table class="bars" role="table" style="--line:${percent(scale(now))}">
 <thead role="rowgroup"><tr role="row">!${headings.map((heading) => html`<th scope="col" role="columnheader">${heading}</th>`)}<td class="axis" aria-hidden="true">!${marks}</td></tr></thead>
 <tbody role="rowgroup">

@@ -6,7 +6,8 @@ import { userInfo } from 'node:os'
 import { join } from 'node:path'
 import { after, afterEach, before, beforeEach, describe, test } from 'node:test'
 import { Ssh, socketBase } from '../../../lib/node/ssh.ts'
-import { parsed } from '../../support/files.ts'
+import { connectionOptions, defaultOptions, parseSshConfig } from '../../../lib/node/ssh-config.ts'
+import { parsed, scratch } from '../../support/files.ts'
 import { openSshLab, type SshLab } from '../../support/labs.ts'
 import { sshProcesses, temporaryFolder } from '../../support/process.ts'
 import { eventuallyNone, freePorts, needs } from '../../support/programs.ts'
@@ -260,6 +261,25 @@ test('a connection that ssh has closed is opened again with retries, and no scri
     await assert.rejects(connection.run(`echo once >> ${told}; kill -9 $PPID`), { code: 'connection-lost' })
     assert.equal(readFileSync(told, 'utf8'), 'once\n')
   })
+})
+
+test('what the configuration sets for how long a connection may take precedes our defaults', {
+  skip: needs('ssh'),
+}, (t) => {
+  const file = join(scratch(t), 'ssh_config')
+  const optionsWith = (...lines: readonly string[]) => {
+    writeFileSync(file, ['Host node', ...lines, ''].join('\n'))
+    const options = connectionOptions({ options: new Map() }, { user: 'me', port: undefined }, '/tmp/socket')
+    const printed = execFileSync('ssh', ['-G', '-F', file, ...options, '--', 'node'], {
+      encoding: 'utf8',
+      stdio: 'pipe',
+    })
+    return defaultOptions(parseSshConfig(printed)).filter((word) => word !== '-o')
+  }
+  const all = ['Compression=yes', 'ConnectTimeout=10', 'ServerAliveInterval=5']
+  assert.deepEqual(optionsWith(), all)
+  assert.deepEqual(optionsWith('ConnectTimeout 3'), [all[0], all[2]])
+  assert.deepEqual(optionsWith('ServerAliveInterval 60', 'Compression yes'), [all[1]])
 })
 
 test('that a node was waited for and not reached is kept until it is reached', { skip }, async (t) => {

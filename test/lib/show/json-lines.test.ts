@@ -24,7 +24,12 @@ for (const [outcome, value] of [
   ],
   [
     { kind: 'fresh', reasons: [], until, warning: 'expires soon' },
-    { reasons: [], until: '2036-11-21T10:00:00Z', warning: 'expires soon', message: 'expires 2036-11-21' },
+    {
+      reasons: [],
+      until: '2036-11-21T10:00:00Z',
+      warning: 'expires soon',
+      message: 'expires 2036-11-21 (with the CA)',
+    },
   ],
   [
     { kind: 'built', reasons },

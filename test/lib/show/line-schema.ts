@@ -66,6 +66,8 @@ const step = v.variant('doing', [
   v.strictObject({ doing: v.picklist(['draining', 'undraining']), node: text }),
   v.strictObject({ doing: v.literal('rewriting'), done: number, of: number }),
   v.strictObject({ doing: v.literal('waiting for'), unit: text, path: text }),
+  v.strictObject({ doing: v.literal('watching'), seconds: number }),
+  v.strictObject({ doing: v.literal('polled by'), unit: text, seconds: number }),
 ])
 
 const verdict = {

@@ -5,7 +5,15 @@ import { Failure, sharedRefusal } from '../../../lib/failure.ts'
 import type { Outcome } from '../../../lib/graph/target.ts'
 import type { Reason } from '../../../lib/reason.ts'
 import type { Summary } from '../../../lib/show/reporter.ts'
-import { formatClosing, formatFailures, formatOutcome, joinFailures, summariseGroup } from '../../../lib/show/words.ts'
+import {
+  formatClosing,
+  formatEvent,
+  formatFailures,
+  formatOutcome,
+  formatSummary,
+  joinFailures,
+  summariseGroup,
+} from '../../../lib/show/words.ts'
 
 const at = (day: string) => new Date(`${day}T10:00:00Z`)
 const facts = (day: string) => ({ key: 'rsa-2048', expires: at(day), names: 3 })
@@ -51,13 +59,27 @@ test('an outcome says what there is now, or why', () => {
     [built(missing, { kind: 'rewritten', objects: 120 }), '120 rewritten'],
     [{ kind: 'stale', reasons: [missing] }, 'to make: a.pem missing'],
     [{ kind: 'stale', reasons: [{ ...expires, isNear: true }] }, 'to make: expires 2027-11-25 10:00Z'],
-    [{ ...fresh, until: at('2036-11-22') }, 'expires 2036-11-22'],
+    [{ ...fresh, until: at('2036-11-22') }, 'expires 2036-11-22 (with the CA)'],
     [{ ...fresh, until: at('2036-11-22'), renewsFrom: at('2036-10-23') }, 'renews from 2036-10-23'],
     [notYet, 'not installed yet'],
     [{ kind: 'cancelled', because: ['ca'] }, 'skipped: it comes after ca'],
     [{ kind: 'cancelled', because: [], isBegun: true }, 'interrupted: the next run checks how far it came'],
   ] as const satisfies readonly [Outcome, string][])
     assert.equal(formatOutcome(outcome), text)
+})
+
+test('what a run does and how it ended is counted, what was refused apart', () => {
+  const watching = { type: 'step', id: 'a', step: { doing: 'watching', seconds: 7 } } as const
+  assert.equal(formatEvent(watching), 'watching that it stays healthy: 7 s')
+  const outcomes = new Map<string, Outcome>([
+    ['deploy/a', { kind: 'failed', failure: refused('a') }],
+    ['deploy/b', { kind: 'failed', failure: down('b') }],
+    ['deploy/c', built(missing, deployed(['ca.pem']))],
+  ])
+  assert.equal(
+    formatSummary({ outcomes, seconds: 1, exit: 3 }),
+    '3 targets: 1 made, 0 fresh, 1 failed, 1 refused in 1.0 s',
+  )
 })
 
 test('a group is summed up in a line', () => {
@@ -89,6 +111,10 @@ test('a run ends with what changed, what is left to do and what expires next', (
       'install/one': built(missing, installed([], ['etcd'])),
       'install/two': built(missing, installed([], ['etcd'])),
     },
+    ...Object.fromEntries(
+      ['three', 'four'].map((name) => [`deploy/${name}`, built(missing, deployed([], ['x', 'y']))]),
+    ),
+    'local-kubeconfig': { kind: 'cancelled', because: [] } satisfies Outcome,
   }
   const advice = [
     { nodes: ['one', 'two'], files: ['a.pem', 'b.pem'], restart: ['server'] },
@@ -99,6 +125,7 @@ test('a run ends with what changed, what is left to do and what expires next', (
     'Changed    b.pem',
     'Deployed   one, two',
     'Restarted  etcd on one, two',
+    'Removed    2 files on three, four',
     'To do      one, two: a.pem, b.pem replaced: copy them to where the units read them, then restart server, one node at a time',
     'To do      three: a.pem replaced: copy it to where the units read it',
     'To do      look:',
@@ -125,6 +152,7 @@ test('a run that found everything fresh says so; one that only looks, or could n
   const next = 'Next       ca expires on 2036-11-21'
   const nothing = 'Changed    nothing: everything matches cluster.yaml'
   assert.deepEqual(closing({ ca: fresh }, { nextToExpire }), [nothing, next])
+  assert.deepEqual(closing({ ca: fresh }, { nextToExpire, goOn: 'go on' }), [nothing, next], 'nothing is left')
   assert.deepEqual(closing({ ca: { kind: 'cancelled', because: [] } }, { nextToExpire }), [next])
   assert.deepEqual(closing({ ca: fresh }), [])
   assert.deepEqual(closing({}, { nextToExpire }), [])
@@ -156,7 +184,7 @@ test('failures with one cause are reported once, with one remedy for all, where 
     Object.fromEntries(names.map((name) => [`deploy/${name}`, failure(name)]))
   const noRoom = { ca: new Failure('no room') }
   assert.deepEqual(failed({ 'deploy/a': down('a'), ...noRoom }), [
-    'deploy/a: a: connection refused\n    ping a.lan',
+    'deploy/a: connection refused\n    ping a.lan',
     'ca: no room',
   ])
   assert.deepEqual(failed({ ...all(down), ...noRoom }), [
@@ -165,7 +193,7 @@ test('failures with one cause are reported once, with one remedy for all, where 
   ])
   assert.deepEqual(failed({ ...all(refused), 'deploy/x': refused('x', 'another key') }), [
     '3 nodes, another CA than auth: control0, worker0, worker1\n    - fetch it\n    - deploy --node control0 --node worker0 --node worker1',
-    'deploy/x: x holds another key\n    - fetch it\n    - deploy --node x',
+    'deploy/x: holds another key\n    - fetch it\n    - deploy --node x',
   ])
   assert.deepEqual(failed({ 'deploy/a': down('a'), 'install/a': down('a') }), ['connection refused: a\n    ping a.lan'])
 })

@@ -21,6 +21,16 @@ const offered: readonly (readonly [words: readonly string[], offers: readonly st
     ['--node', '--no-lock-wait'],
   ],
   [['status', '--f'], []],
+  [
+    ['graph', '--format', ''],
+    ['mermaid', 'dot'],
+  ],
+  [['report', '--format', 'p'], ['prometheus']],
+  [
+    ['init', 'x', '--layout', ''],
+    ['harder-way', 'hard-way'],
+  ],
+  [['status', '--node', ''], []],
   [['certs', '--dry'], ['--dry-run']],
   // Files, as bash and zsh complete them by default.
   [['status', '--config', 'c'], []],

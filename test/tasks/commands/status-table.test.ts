@@ -95,7 +95,7 @@ test('the first line counts what matches, by item and by node, and what does not
     [
       two,
       [nodeItem('n', 'stale'), nodeItem('m', 'failed')],
-      `All 2 items match cluster.yaml; deployed on 0 of 1 node; 1 node could not be looked at (see plan)${expiry}`,
+      `All 2 items match cluster.yaml; deployed on 0 of 2 nodes; 1 not looked at (see plan, then repair)${expiry}`,
     ],
     [
       [
@@ -103,7 +103,7 @@ test('the first line counts what matches, by item and by node, and what does not
         ...[item('c', { state: 'failed' }), item('key', { certificate: undefined, end: undefined })],
       ],
       [],
-      '1 of 4 items differs from cluster.yaml; 1 of 4 items expires within renewBefore; 1 of 4 items was not readable (see plan). First to expire: a, b, on 2027-03-11, in 10d',
+      '1 of 4 items differs from cluster.yaml; 1 of 4 items expires within renewBefore; 1 of 4 items was not readable (see plan, then repair). First to expire: a, b, on 2027-03-11, in 10d',
     ],
   ] as const)
     assert.equal(first(items, nodes), expected)
@@ -119,7 +119,7 @@ test('the first line begins with what has expired, each name once, and what to d
   ]
   assert.equal(
     first(items),
-    'EXPIRED: 3 of 4 items (kubernetes, jane): repair. 3 of 4 items differ from cluster.yaml (see plan). Next to expire: ca, on 2027-12-26, in 300d',
+    'EXPIRED: 3 of 4 items (kubernetes, jane): repair. 3 of 4 items differ from cluster.yaml (see plan, then repair). Next to expire: ca, on 2027-12-26, in 300d',
   )
 })
 

@@ -373,6 +373,21 @@ describe('an old identity of ours', () => {
     assert.match(String(refusalFor(own, { [encryption]: kept })?.remedy), /recover/)
   })
 
+  test('is none where a folder is in its place: it is to be moved away, with --replace-identity too', () => {
+    for (const replaceIdentity of [false, true]) {
+      const look = lookAt(control, { 'ca.pem': { kind: 'folder' } })
+      const failure = refusalOf(() => guardIdentity(at({ replaceIdentity }), control, look))
+      assert.deepEqual(
+        [failure?.kind, failure?.message, failure?.remedy],
+        [
+          'failed',
+          'c0: ca.pem is a folder there, and no file can replace it',
+          'move it away there, then run the same command again',
+        ],
+      )
+    }
+  })
+
   test('beside another that was never ours is no way to overwrite both', (t) => {
     const own = ownAuth(t)
     const old = bytesOf(own, 'ca-key.pem')

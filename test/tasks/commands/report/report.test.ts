@@ -1,7 +1,17 @@
 /** The command `report`: what it writes and what it leaves alone, whatever is in auth/; and that no secret is in it. */
 import assert from 'node:assert/strict'
 import { createPrivateKey, X509Certificate } from 'node:crypto'
-import { appendFileSync, cpSync, lstatSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import {
+  appendFileSync,
+  chmodSync,
+  cpSync,
+  lstatSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs'
 import { join } from 'node:path'
 import { describe, type TestContext, test } from 'node:test'
 import { openssl } from '../../../support/certificates.ts'
@@ -49,6 +59,20 @@ describe('report', { concurrency: 2 }, () => {
     )
     rmSync(join(auth, 'admin.kubeconfig'))
     assert.match(await textOf(), /1 of 25 items differs from cluster\.yaml; read on /)
+  })
+
+  test('says of each problem what to do', async (t) => {
+    const { place, auth } = copied(t)
+    rmSync(join(auth, 'ca-key.pem'))
+    chmodSync(join(auth, 'encryption-config.yaml'), 0o644)
+    await exits(0, place, 'report')
+    const page = readFileSync(join(auth, 'report.html'), 'utf8')
+    const [, problems = ''] = /<section id="wrong".*?<ul class="wrong">(.*?)<\/section>/s.exec(page) ?? []
+    const lines = problems.split('<li>').map((line) => line.replace(/<[^>]+>/g, ''))
+    assert.equal(lines.filter((line) => line.includes('ca-key.pem missing')).length, 1, problems)
+    assert.match(lines.find((line) => line.startsWith('ca: ')) ?? '', /npm run task -- recover --node control0/)
+    assert.match(problems, /encryption-key: encryption-config.yaml has mode 0644/)
+    assert.match(problems, /<code>npm run bootstrap<\/code> does it/)
   })
 
   test('draws its timeline to scale: today, a third of the way, is where the second date of the axis stands', async (t) => {
