@@ -102,11 +102,10 @@ export function withoutOwnName(text: string, name: string): string {
   return text.replace(new RegExp(`(?<![\\w-])${name}(?=(?:-key)?[.,;\\s]|$)`, 'g'), '<name>')
 }
 
-/** Without the name at its beginning, for what stands beside that name. */
-export function withoutLead(text: string, name: string): string {
-  return text.startsWith(`${name}: `) || text.startsWith(`${name} `)
-    ? text.slice(name.length).replace(/^:? /, '')
-    : text
+/** Beside an id that ends with `/` and a name: without that name at its beginning. */
+export function beside(id: string, text: string): string {
+  const [, name = ''] = id.split('/')
+  return (name && text.startsWith(name) && /^:? (.*)/s.exec(text.slice(name.length))?.[1]) || text
 }
 
 /** Groups of at least one, in the order of their first. */

@@ -1,14 +1,14 @@
 /** A run in plain lines, for logs, pipes, CI and --quiet; and with --json, one JSON object a line. */
 import { type Failure, stackOf } from '../failure.ts'
 import type { Event, Outcome, Target } from '../graph/target.ts'
-import { octal, printable } from '../wording.ts'
+import { beside, octal, printable } from '../wording.ts'
 import { areChecks, countOutcomes, ofKind, type Phases, type Reporter } from './reporter.ts'
 import {
   formatCause,
   formatClosing,
   formatFailure,
   formatFailures,
-  formatOutcomeOf,
+  formatOutcome,
   formatSummary,
   formatToDo,
   summariseGroup,
@@ -71,7 +71,7 @@ export function createLines({ phases, verbose, quiet, write, writeError }: Lines
 }
 
 function formatEnd(id: string, outcome: Outcome): string {
-  return `${id}: ${outcome.kind === 'failed' ? 'failed: ' : ''}${formatOutcomeOf(id, outcome)}`
+  return `${id}: ${outcome.kind === 'failed' ? 'failed: ' : ''}${beside(id, formatOutcome(outcome))}`
 }
 
 /** Increased by a change that breaks programs that read the lines: docs/json.md. */

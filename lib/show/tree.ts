@@ -2,14 +2,13 @@
 import type { Writable } from 'node:stream'
 import { color, DefaultRenderer, Listr, type ListrRendererFactory, Spinner } from 'listr2'
 import { type Event, nameInPhase, type Outcome, type Target } from '../graph/target.ts'
-import { printable } from '../wording.ts'
+import { beside, printable } from '../wording.ts'
 import { areChecks, type Phases, type Reporter } from './reporter.ts'
 import {
   formatClosing,
   formatEvent,
   formatFailure,
   formatFailures,
-  formatOutcomeOf,
   formatSummary,
   summariseGroup,
   warningsOf,
@@ -167,7 +166,7 @@ function phaseLine(title: string, targets: readonly Target[], events: ReadonlyMa
 }
 
 function childLine(target: Target, event: Event | undefined): Line {
-  const note = event?.type === 'ended' ? formatOutcomeOf(target.id, event.outcome) : event ? formatEvent(event) : ''
+  const note = event ? beside(target.id, formatEvent(event)) : ''
   return { level: 1, mark: markOf(target, event), text: nameInPhase(target), note }
 }
 

@@ -5,6 +5,7 @@ import { type Failure, stackOf } from '../failure.ts'
 import type { Event, Outcome } from '../graph/target.ts'
 import { formatReasons, isRepair, ownReasons } from '../reason.ts'
 import {
+  beside,
   capital,
   count,
   formatDate,
@@ -12,7 +13,6 @@ import {
   formatNames,
   groupAlike,
   printable,
-  withoutLead,
 } from '../wording.ts'
 import { countOutcomes, ofKind, type Summary } from './reporter.ts'
 
@@ -37,20 +37,6 @@ export function formatOutcome(outcome: Outcome): string {
   return describe(outcome).text
 }
 
-/** In a row that begins with the target's id, or with its name. */
-export function formatOutcomeOf(id: string, outcome: Outcome): string {
-  return beside(id, formatOutcome(outcome))
-}
-
-/** Without the name that the id ends with. */
-function beside(id: string, text: string): string {
-  return id.includes('/') ? withoutLead(text, nameIn(id)) : text
-}
-
-function nameIn(id: string): string {
-  return id.slice(id.indexOf('/') + 1)
-}
-
 /** Why it was made, or would be: "made: SAN added: 192.168.1.22"; any other outcome as above. */
 export function formatCause(outcome: Outcome): string {
   if (outcome.kind !== 'built') return formatOutcome(outcome)
@@ -62,9 +48,8 @@ function describe(outcome: Outcome): { readonly label: string; readonly text: st
   switch (outcome.kind) {
     case 'fresh': {
       const { note, until, renewsFrom } = outcome
-      const date = renewsFrom
-        ? `renews from ${formatDate(renewsFrom)}`
-        : until && `expires ${formatDate(until)} (with the CA)`
+      const withCa = until && `expires ${formatDate(until)} (with the CA)`
+      const date = renewsFrom ? `renews from ${formatDate(renewsFrom)}` : withCa
       return { label: 'fresh', text: note ?? date ?? 'fresh' }
     }
     case 'built':
@@ -227,7 +212,7 @@ function formatChanged(outcomes: ReadonlyMap<string, Outcome>): string[] {
   const units = ({ change }: Outcome & { kind: 'built' }) => (change?.kind === 'installed' ? change.restarts : [])
   const changed = ofKind(outcomes, 'built').map(([id, outcome]) => {
     const { change } = outcome
-    const name = change?.kind === 'made' ? change.files[0] : nameIn(id)
+    const name = change?.kind === 'made' ? change.files[0] : id.slice(id.indexOf('/') + 1)
     const { label } = describe(outcome)
     const files = label === 'removed' && change?.kind === 'deployed' ? [count(change.removed.length, 'file')] : []
     const what = [...units(outcome), ...files]

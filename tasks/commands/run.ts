@@ -3,10 +3,10 @@ import { caName, kubeconfigFile } from '../../lib/files/names.ts'
 import { secretMode } from '../../lib/files/plain-file.ts'
 import { closure, type Graph } from '../../lib/graph/graph.ts'
 import type { Run } from '../../lib/graph/run.ts'
-import { type Force, nameInPhase, type Outcome, type Target } from '../../lib/graph/target.ts'
+import { type Force, nameInPhase, type Outcome } from '../../lib/graph/target.ts'
 import { adviseAfter } from '../../lib/show/advice.ts'
 import { byPhase } from '../../lib/show/reporter.ts'
-import { formatNames } from '../../lib/wording.ts'
+import { formatNames, joinClauses } from '../../lib/wording.ts'
 import { replaceCommand } from '../nodes/fetch-command.ts'
 import { clusterGraph } from '../phases/table.ts'
 import { writeAuth } from '../request/access.ts'
@@ -27,14 +27,13 @@ export async function run(given: CommandRun): Promise<readonly Finding[]> {
   const graph = clusterGraph(given.cluster)
   const { ids, forced } = select(given, graph)
   const wanted = closure(graph, ids)
-  const losses = [
-    ...[...forced].flatMap(([id, force]) => (force === 'replace' ? (wanted.get(id) ?? []) : [])).map(lossOf),
-    ...(options.replaceIdentity ? ['--replace-identity overwrites what is there of another identity'] : []),
-  ]
-  if (losses.length > 0) {
-    const { confirm } = await import('../request/confirm.ts')
-    await confirm(given, losses.join('; '), `${sameAgain(options, [])}${options.force ? ' --force' : ''}`)
-  }
+  const replaced = [...forced].flatMap(([id, force]) => (force === 'replace' ? id : []))
+  const loss = joinClauses(
+    replaced.length > 0 && `a new ${formatNames(replaced)}: what was made with the present one stops working`,
+    options.replaceIdentity && '--replace-identity: what is there of another identity is overwritten',
+  )
+  const again = `${sameAgain(options, [])}${options.force ? ' --force' : ''}`
+  if (loss) await (await import('../request/confirm.ts')).confirm(given, loss, again)
   const wasWide = auth.isWide()
   const reporter = await given.reporterFor(byPhase(phases, wanted), false)
   return writeAuth(given, {
@@ -67,10 +66,6 @@ export async function run(given: CommandRun): Promise<readonly Finding[]> {
       goOn: signal.aborted ? command(sameAgain(options, [...forced.values()])) : undefined,
     }),
   })
-}
-
-function lossOf(target: Target): string {
-  return `a new ${nameInPhase(target)} replaces the present one, and what was made with that stops working`
 }
 
 /** Users hold copies of their kubeconfigs. */
@@ -115,8 +110,8 @@ function adviseNewIdentity(run: Run, graph: Graph, outcomes: ReadonlyMap<string,
   // After a run that was interrupted, or did not deploy.
   const isFirstDeploy = controls.some(({ name }) => {
     const outcome = outcomes.get(`deploy/${name}`)
-    const reasons = outcome?.kind === 'built' ? outcome.reasons : []
-    return reasons.some((reason) => reason.kind === 'on-node' && reason.missing.includes(ca))
+    if (outcome?.kind !== 'built') return false
+    return outcome.reasons.some((reason) => reason.kind === 'on-node' && reason.missing.includes(ca))
   })
   if (made.length === 0 && !isFirstDeploy) return []
   const kindOf = (id: string) => outcomes.get(id)?.kind ?? 'cancelled'

@@ -1,15 +1,6 @@
 /** The table of `status`. Pure. */
 import { styleText } from 'node:util'
-import {
-  capital,
-  foldAlike,
-  formatDate,
-  formatLeft,
-  formatNames,
-  joinClauses,
-  printable,
-  withoutLead,
-} from '../../lib/wording.ts'
+import { capital, foldAlike, formatDate, formatLeft, formatNames, joinClauses, printable } from '../../lib/wording.ts'
 import { fold, formatTotals, type Inventory, type Item, isRight, type NodeItem } from '../request/inventory.ts'
 
 /** Rows that are not right are folded if more than this are alike. */
@@ -78,7 +69,7 @@ function nodeRow({ node, state, why, until }: NodeItem, now: Date): TableRow {
     failed: { mark: '✖', colour: 'red' },
   } as const
   const ends = until && `its API server's own certificate expires ${formatDate(until, now)}`
-  return { ...look[state], name: node, cells: [], why: joinClauses(printable(withoutLead(why, node)), ends) }
+  return { ...look[state], name: node, cells: [], why: joinClauses(printable(why), ends) }
 }
 
 function foldRows(rows: readonly TableRow[]): TableRow[] {

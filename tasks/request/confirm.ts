@@ -7,8 +7,8 @@ import type { CommandRun } from './command-run.ts'
 /** `loss` is what it does, `again` the task. Throws a refusal unless the cluster's name is typed on a terminal, or --yes is given. */
 export async function confirm(run: CommandRun, loss: string, again: string): Promise<void> {
   const { cluster, command, file, host, options, signal } = run
-  const { stdin, stderr } = host
   if (options.yes) return
+  const [stdin, stderr] = [host.stdin?.(), host.stderr]
   const found = `${cluster.name} (${file}): ${loss}`
   const yes = `on a terminal it asks; without a question: ${command(`${again} --yes`)}`
   if (!stdin?.isTTY || !stderr.isTTY) throw refusal(`${found}: nothing was done`, [yes])

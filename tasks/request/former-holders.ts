@@ -10,31 +10,28 @@ import { formatDate } from '../../lib/wording.ts'
 import { nodeUser } from '../layouts/layout.ts'
 import { certTable } from '../tables/certs.ts'
 
-/** Sentences that name them, if there are any, and where their removal is described. */
+/** One sentence that names them, if there are any, and where their removal is described. */
 export function noteOnFormerHolders({ auth, cluster, now }: Pick<Run, 'auth' | 'cluster' | 'now'>): string[] {
   const known = new Set(certTable(cluster).map(({ name }) => name))
   const ca = tryCertificate(auth, caName)
   const names = new Set(auth.names().flatMap((file) => auth.files.parse(file)?.name ?? []))
-  const former = [...names].flatMap((name): { name: string; when: string }[] => {
+  const former = [...names].flatMap((name) => {
     if (known.has(name)) return []
     const certificate = tryCertificate(auth, name) ?? certificateInKubeconfig(auth, name)
     if (!certificate) return []
     const { attributes, isCa, notAfter } = certificate
     const isUser = !isCa && attributes.includes(`CN=${name}`) && ca && isIssuedBy(certificate, ca)
     if (!isUser && !attributes.includes(`CN=${nodeUser(name)}`)) return []
-    return [{ name, when: `${notAfter <= now ? 'expired on' : 'valid until'} ${formatDate(notAfter)}` }]
+    return [{ name, when: `${notAfter <= now ? 'expired since' : 'valid until'} ${formatDate(notAfter)}` }]
   })
-  const isNode = (name: string) => cluster.nodes.some((node) => node.name === name)
-  const [removed, left] = [false, true].map((isLeft) => former.filter(({ name }) => isNode(name) === isLeft))
-  const page = 'what to do: docs/cluster-yaml.md, "A node or user that was removed"'
-  const list = removed?.map(({ name, when }) => `${name} (${when})`).join(', ')
-  return [
-    ...(list ? [`removed from cluster.yaml, but auth/ still has their certificates: ${list}; ${page}`] : []),
-    ...(left ?? []).map(
-      ({ name, when }) =>
-        `${name} needs no certificate now; the one that it had is ${when}, and auth/ still has it; ${page}`,
-    ),
-  ]
+  const [one, ...more] = former
+  if (!one) return []
+  const list = former.map(({ name, when }) => `${name} (${when})`).join(', ')
+  const found =
+    more.length > 0
+      ? `these need no certificate now, and auth/ still has theirs: ${list}`
+      : `${one.name} needs no certificate now; the one it had is ${one.when}`
+  return [`${found}; what to do: docs/cluster-yaml.md, "A node or user that was removed"`]
 }
 
 /** If the certificate itself was removed, and the kubeconfig was not. */

@@ -22,8 +22,8 @@ export interface Host {
   now(): Date
   readonly stdout: Output
   readonly stderr: Output
-  /** What is typed, for a question. */
-  readonly stdin?: Readable & { readonly isTTY?: boolean }
+  /** What is typed: opened by a question only. */
+  stdin?(): Readable & { readonly isTTY?: boolean }
   /** Calls it at each signal that ends a process, instead of ending it. */
   onSignal(end: (signal: NodeJS.Signals) => void): void
 }
@@ -34,10 +34,7 @@ export const processHost: Host = {
   now: () => new Date(),
   stdout: process.stdout,
   stderr: process.stderr,
-  // Opened by a question only.
-  get stdin() {
-    return process.stdin
-  },
+  stdin: () => process.stdin,
   onSignal: (end) => {
     for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(signal, end)
   },
@@ -116,13 +113,10 @@ export function formatCommand(task: string, config?: string): string {
 }
 
 /** The cluster.yaml in use. The clone's executable, called elsewhere, takes the clone's own where the current folder has none. */
-export function configOf(
-  host: Host,
-  typed: string | undefined,
-): { readonly file: string; readonly isOfClone: boolean } {
+export function configOf(host: Host, typed?: string) {
   const file = typed === undefined ? join(host.cwd(), 'cluster.yaml') : pathOf(host, typed)
-  const isOfClone =
-    typed === undefined && host.env.HARDERWAY !== undefined && !lstatSync(file, { throwIfNoEntry: false })
+  const mayBeOther = typed === undefined && host.env.HARDERWAY !== undefined
+  const isOfClone = mayBeOther && !lstatSync(file, { throwIfNoEntry: false })
   return { file: isOfClone ? join(folder, 'cluster.yaml') : file, isOfClone }
 }
 

@@ -9,7 +9,7 @@ import { findEntry, readKubeconfigs } from '../../lib/kubernetes/kubeconfig-file
 import { attributesIn, type Certificate, isIssuedBy, readCertificate } from '../../lib/pki/certificate.ts'
 import { tryCertificate } from '../../lib/pki/pair.ts'
 import { formatReasons, type Look, ownReasons, type ReasonOf } from '../../lib/reason.ts'
-import { count, formatNames, joinClauses } from '../../lib/wording.ts'
+import { beside, count, formatNames, joinClauses } from '../../lib/wording.ts'
 import { nodeFiles } from '../tables/files.ts'
 import { nodeUnits } from '../tables/places.ts'
 import type { Observation } from './observe.ts'
@@ -253,7 +253,7 @@ function answerOf(outcome: Outcome | undefined, isSo: (found: Look) => boolean):
 /** By what is on the node only: stale files of auth/ have their own rows. */
 function nodeState(cluster: Cluster, node: ClusterNode, outcome: Outcome): Pick<NodeItem, 'state' | 'why'> {
   if (outcome.kind === 'cancelled') return { state: 'stale', why: 'not inspected' }
-  if (outcome.kind === 'failed') return { state: stateOf(outcome), why: outcome.failure.what }
+  if (outcome.kind === 'failed') return { state: stateOf(outcome), why: beside(`/${node.name}`, outcome.failure.what) }
   const reasons = ownReasons(outcome.reasons)
   if (reasons.length > 0) return { state: 'stale', why: formatReasons(reasons) }
   return { state: 'fresh', why: outcome.note ?? `${count(nodeFiles(cluster, node).length, 'file')}, as in auth/` }

@@ -45,13 +45,11 @@ export async function report(given: CommandRun): Promise<readonly Finding[]> {
 
 export async function formatMetrics({ run, items, nodes }: Inventory): Promise<string> {
   const cluster = run.cluster.name
-  // Whoever runs it has a kubeconfig of their own.
-  const ours = items
-    .filter(({ where }) => where !== 'kubeconfig')
-    .map((item) => {
-      const { id, node = '', purpose } = item
-      return [{ cluster, id, node, purpose }, item] as const
-    })
+  const ours = items.flatMap((item) => {
+    const { id, node = '', purpose, where } = item
+    // Whoever runs it has a kubeconfig of their own.
+    return where === 'kubeconfig' ? [] : [[{ cluster, id, node, purpose }, item] as const]
+  })
   const each = nodes.map((item) => [{ cluster, node: item.node }, item] as const)
   const underWay = new Map((await rotationsUnderWay(run)).map(({ name, stage }) => [name, stage]))
   const stages = rotations.map(({ name }) => [{ cluster, rotation: name }, underWay.get(name) ?? 0] as const)

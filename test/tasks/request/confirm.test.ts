@@ -12,7 +12,7 @@ async function ask(typed: string | undefined, { yes = false, isInterrupted = fal
   const signal = isInterrupted ? AbortSignal.abort(new Error('interrupted')) : new AbortController().signal
   const run = {
     ...{ cluster: { name: 'kubenet' }, command: (task: string) => task, file: '/x/cluster.yaml', signal },
-    ...{ host: { stdin, stderr }, options: { yes } },
+    ...{ host: { stdin: () => stdin, stderr }, options: { yes } },
   } as unknown as CommandRun
   const ended = await confirm(run, 'a new ca replaces the present one', 'ca --force').then(
     () => 'confirmed',
