@@ -45,11 +45,12 @@ interface Ran {
 export class Connection {
   readonly #parts: ConnectionParts
   readonly #forwards: Forwards
+  /** Whether it was waited for, and not reached. */
+  hasGivenUp = false
   #isOpen = false
   /** When a command that reached the node last ended; milliseconds since 1970. */
   #lastUse = 0
   #wasTried = false
-  #hasGivenUp = false
   /** Whether its host key is in known_hosts. Before, nothing is sent: the next run might trust another machine. */
   #isKnown: boolean
 
@@ -64,11 +65,6 @@ export class Connection {
     return this.#isOpen
   }
 
-  /** Whether it was waited for, and not reached. */
-  get hasGivenUp(): boolean {
-    return this.#hasGivenUp && !this.#isOpen
-  }
-
   /** Runs the script with the node's sh, which reads it from its input: nothing of it is in an argument list. `limit` in milliseconds. */
   async run(script: string, limit = commandTimeLimit): Promise<string> {
     const { node, route, folder: cwd, env, signal, waitNodes, limit: opening } = this.#parts
@@ -81,6 +77,7 @@ export class Connection {
       const ran = await (this.#isOpen && !isIdle ? once() : opening(once))
       const { exitCode, stdout } = ran.output
       this.#isOpen ||= exitCode !== 255
+      this.hasGivenUp = false
       if (exitCode === 0 && !isTrial) return stdout
       if (exitCode === 0) {
         if (!this.#isKnown) await refuseUnkept(node.name, route, { cwd, env, signal })
@@ -92,7 +89,7 @@ export class Connection {
       const mayBoot = isUnreached(failure) && Date.now() < waitUntil
       const pause = mayBoot ? 2000 : failure.code === 'connection-lost' ? retryAfter[tries] : undefined
       if ((this.#isOpen && !isIdle) || pause === undefined) {
-        this.#hasGivenUp = isUnreached(failure)
+        this.hasGivenUp = isUnreached(failure)
         throw failure
       }
       // With jitter, so that the retries do not arrive all at once.

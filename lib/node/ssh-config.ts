@@ -48,12 +48,12 @@ const ownOptions = {
  * Defaults that the user's configuration may change: ours stands where `ssh -G` prints ssh's own. What is sent is mostly the text of
  * node.sh: a third of it, compressed.
  */
-const defaults = [
-  ['Compression', 'yes', ['no']],
-  ['ConnectTimeout', '10', ['none']],
+const defaults = {
+  Compression: ['yes', 'no'],
+  ConnectTimeout: ['10', 'none'],
   // Debian's ssh has 300 with BatchMode: its ssh_config(5).
-  ['ServerAliveInterval', '5', ['0', '300']],
-] as const
+  ServerAliveInterval: ['5', '0', '300'],
+} as const
 
 export function formatOptions(options: Iterable<readonly [string, string]>): string[] {
   return [...options].flatMap(([name, value]) => ['-o', `${name}=${value}`])
@@ -71,9 +71,9 @@ export function connectionOptions(
 
 /** Of what the effective configuration leaves to ssh. They must follow the others. */
 export function defaultOptions(config: SshConfig): string[] {
-  const isLeft = (name: string, own: readonly string[]) =>
-    own.includes(config.get(name.toLowerCase())?.[0] ?? own[0] ?? '')
-  return formatOptions(defaults.flatMap(([name, ours, own]) => (isLeft(name, own) ? [[name, ours] as const] : [])))
+  const isLeft = (name: string, own: readonly string[]) => own.includes(config.get(name.toLowerCase())?.[0] ?? 'none')
+  const rows = Object.entries(defaults).filter(([name, [, ...own]]) => isLeft(name, own))
+  return formatOptions(rows.map(([name, [ours]]) => [name, ours]))
 }
 
 /** Options that depend on the effective configuration. They must precede the others. */

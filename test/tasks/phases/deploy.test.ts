@@ -366,7 +366,7 @@ test('a node that was taken out of cluster.yaml is named', async () => {
   for (const args of [['deploy'], ['deploy', '--dry-run'], ['status']])
     assert.match(
       (await harderway(place, ...args)).stdout.replaceAll(/\s+/g, ' '),
-      /removed from cluster\.yaml, .*: worker2 \(valid until \d{4}-\d\d-\d\d\); what to do: docs\//,
+      /worker2 needs no certificate now; the one it had is valid until \d{4}-\d\d-\d\d; what to do: docs\//,
     )
   rmSync(place, { recursive: true, force: true })
 })
