@@ -171,7 +171,8 @@ export const harderWay: Guide = {
     return role === 'control' ? [etcd(name, ip), apiServer(ip), controllerManager, scheduler, ...ofNode] : ofNode
   },
   checks: [
-    `etcdctl --cacert=auth/ca.pem --cert=auth/kubernetes.pem --key=auth/kubernetes-key.pem --endpoints=${members.map(({ ip }) => `https://${ip}:2379`).join()} endpoint health`,
+    // Where etcd has a CA of its own, nobody else opens it.
+    `set ca kubernetes; [ ! -e auth/etcd-ca.pem ] || set etcd-ca apiserver-etcd-client; etcdctl --cacert=auth/$1.pem --cert=auth/$2.pem --key=auth/$2-key.pem --endpoints=${members.map(({ ip }) => `https://${ip}:2379`).join()} endpoint health`,
     ...members.map(({ ip }) => `${asAdmin} https://${ip}:6443/readyz`),
     `${asAdmin} https://kubernetes:6443/readyz`,
     ...machines.filter(({ role }) => role !== 'gateway').map(({ ip }) => `${asAdmin} https://${ip}:10250/healthz`),
