@@ -119,7 +119,12 @@ test('openssl accepts every certificate of every cluster for what it is for', as
       writeFileSync(join(path, `${name}.pem`), pem)
       return join(path, `${name}.pem`)
     })
-    for (const purpose of ['sslserver', 'sslclient']) verify(join(path, 'ca.pem'), paths, '-purpose', purpose)
+    for (const usage of ['server', 'client'] as const) {
+      const its = leaves.flatMap(({ profile: { usages } }, i) =>
+        usages?.includes(usage) !== false ? (paths[i] ?? []) : [],
+      )
+      verify(join(path, 'ca.pem'), its, '-purpose', `ssl${usage}`)
+    }
   }
   fc.assert(fc.property(clusterFile, judge), { numRuns: 80 })
 })
