@@ -29,9 +29,16 @@ export interface CertSpec {
   readonly key: KeyKind
 }
 
+const bothSides = ['server', 'client'] as const
+
 /** The extended key usages of a leaf. */
-export function usagesOf({ usages = ['server', 'client'] }: CertSpec): string[] {
+export function usagesOf({ usages = bothSides }: CertSpec): string[] {
   return usages.map((usage) => oids[`${usage}Auth`])
+}
+
+/** True for a server's RSA key; a client only signs: RFC 5280, 4.2.1.12. */
+export function enciphersKeys({ usages = bothSides, key }: CertSpec): boolean {
+  return key.startsWith('rsa') && usages.includes('server')
 }
 
 export const ellipticCurves = { 'ecdsa-p256': 'prime256v1', 'ecdsa-p384': 'secp384r1' } as const

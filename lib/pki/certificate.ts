@@ -2,7 +2,7 @@
 import { type KeyObject, X509Certificate } from 'node:crypto'
 import { addressBytes, canonicalAddress, formatAddress } from '../address.ts'
 import type { Reason } from '../reason.ts'
-import { type CertSpec, keyKindOf, type Subject, subjectOrder, usagesOf } from './cert-spec.ts'
+import { type CertSpec, enciphersKeys, keyKindOf, type Subject, subjectOrder, usagesOf } from './cert-spec.ts'
 import { bitsOf, type Der, expect, hex, oids } from './der.ts'
 import { type Extension, extensionOf, listedIn, readFields } from './fields.ts'
 import { blocksIn } from './pem.ts'
@@ -129,11 +129,11 @@ export function compareKeyKind(key: KeyObject, { key: wanted }: CertSpec): Reaso
   return was === wanted ? [] : [{ kind: 'key-kind-changed', was, wanted }]
 }
 
-/** A leaf has digitalSignature and, with RSA, keyEncipherment; and its side of TLS, or both sides. */
+/** A leaf has digitalSignature and, as a server with RSA, keyEncipherment; and its side of TLS, or both sides. */
 function hasUsages({ isCa, keyUsage, extKeyUsages, publicKey }: Certificate, wanted: CertSpec): boolean {
   if (isCa !== wanted.isCa) return false
   if (isCa) return true
-  const needed = publicKey.asymmetricKeyType === 'rsa' ? leafUsages : digitalSignature
+  const needed = enciphersKeys(wanted) && publicKey.asymmetricKeyType === 'rsa' ? leafUsages : digitalSignature
   const usages = keyUsage ?? 0
   const hasSides = usagesOf(wanted).every((each) => extKeyUsages.includes(each))
   const hasMore = !extKeyUsages.every((each) => bothSides.includes(each))

@@ -8,7 +8,15 @@ import type { asn1 as Asn1Module } from 'node-forge'
 import asn1 from 'node-forge/lib/asn1.js'
 import { addressBytes } from '../address.ts'
 import type { KeyKind } from '../cluster/cluster.ts'
-import { type CertSpec, ellipticCurves, keyKindOf, type Subject, subjectOrder, usagesOf } from './cert-spec.ts'
+import {
+  type CertSpec,
+  ellipticCurves,
+  enciphersKeys,
+  keyKindOf,
+  type Subject,
+  subjectOrder,
+  usagesOf,
+} from './cert-spec.ts'
 import type { Certificate } from './certificate.ts'
 import { bitsOf, inside, oids, readDer } from './der.ts'
 import { certificatePem } from './pem.ts'
@@ -116,8 +124,8 @@ export function encodeSubject(subject: Subject): Buffer {
 function extensions(profile: CertSpec, keyId: Uint8Array, authorityKeyId: Uint8Array | undefined): Asn1[] {
   const extension = (id: string, value: Asn1, critical = false) =>
     sequence(oid(id), ...(critical ? [boolean(true)] : []), octets(bytesOf(value)))
-  const { sans, isCa, key } = profile
-  const list = [extension(oids.keyUsage, keyUsage(isCa ? [5, 6] : key.startsWith('rsa') ? [0, 2] : [0]), true)]
+  const { sans, isCa } = profile
+  const list = [extension(oids.keyUsage, keyUsage(isCa ? [5, 6] : enciphersKeys(profile) ? [0, 2] : [0]), true)]
   if (!isCa) list.push(extension(oids.extKeyUsage, sequence(...usagesOf(profile).map(oid))))
   // The default, false, is left out of the value: DER.
   list.push(extension(oids.basicConstraints, sequence(...(isCa ? [boolean(true)] : [])), true))

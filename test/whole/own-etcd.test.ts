@@ -48,7 +48,7 @@ test('verify: nobody but members and API servers is let in, and a shared one tha
   assert.match((await exits(1, copied, 'verify')).stdout, /seen as system:node:worker0 .*where it had to be refused/s)
   assert.match((await harderway(copied, 'ca')).stdout, /etcd still has the CA of the cluster; go on: .*rotate etcd-ca/)
   // It would leave etcd with the old one.
-  const forced = await exits(3, copied, 'ca', '--force')
+  const forced = await exits(3, copied, 'ca', '--force', '--yes')
   assert.match(forced.stdout + forced.stderr, /etcd has the CA that would be replaced.*rotate etcd-ca/s)
 })
 
@@ -56,7 +56,7 @@ test('a run gives no running cluster another one, and takes none back', async (t
   const { place: before } = copyPlace(t, shared, [ecdsa, own])
   const { stderr } = await exits(3, before, 'certs')
   assert.match(stderr, /etcd shares the CA.*rotate etcd-ca.*ca\/etcd-ca --force.*etcd: \{ ca: shared \}/s)
-  await exits(0, before, 'ca/etcd-ca', '--force')
+  await exits(0, before, 'ca/etcd-ca', '--force', '--yes')
   await exits(0, before, 'certs')
   writeCluster(before, [ecdsa])
   assert.match((await exits(3, before, 'certs')).stderr, /etcd has a CA of its own.*set etcd: \{ ca: own \}/s)
@@ -78,7 +78,7 @@ test('ca --force replaces the CA of the cluster, and not that of etcd; ca --rene
   await exits(0, copied, 'ca', '--renew')
   assert.ok(read().every((pem, i) => pem !== before[i]))
   const renewed = read()
-  await exits(0, copied, 'ca', '--force')
+  await exits(0, copied, 'ca', '--force', '--yes')
   assert.deepEqual(
     read().map((pem, i) => pem === renewed[i]),
     [false, true],

@@ -55,10 +55,12 @@ function samplesOf(code: string): string[] {
   if (/(^|\.)name$/.test(code)) return ['ca']
   if (['identity', 'rotationOf(target)'].includes(code)) return ['ca']
   if (code.endsWith('names.tokens')) return ['service-account']
+  if (code === 'etcdCaName') return ['etcd-ca']
+  if (code === 'rotation.name') return ['ca']
   if (code === 'phases') return ['deploy', 'deploy install']
   if (code === 'folder') return ['DIR']
   if (code === 'again') return ['ca --force']
-  if (['id', 'ids'].includes(code)) return ['component-certs/service-account']
+  if (['id', 'ids', 'row.id'].includes(code)) return ['component-certs/service-account']
   throw new Error(`say in samplesOf what \${${code}} may be in a printed command`)
 }
 

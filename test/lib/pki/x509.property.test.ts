@@ -117,14 +117,24 @@ test('openssl accepts every certificate of every cluster for what it is for', as
       assertNames(x509, profile.sans)
       assert.deepEqual({ ...x509.toLegacyObject().subject }, { ...profile.subject })
       writeFileSync(join(path, `${name}.pem`), pem)
-      return join(path, `${name}.pem`)
+      return { file: join(path, `${name}.pem`), serves: profile.usages?.includes('server') ?? true }
     })
-    for (const usage of ['server', 'client'] as const) {
-      const its = leaves.flatMap(({ profile: { usages } }, i) =>
-        usages?.includes(usage) !== false ? (paths[i] ?? []) : [],
+    const judgeAs = (purpose: string, certificates: typeof paths) =>
+      verify(
+        join(path, 'ca.pem'),
+        certificates.map(({ file }) => file),
+        '-purpose',
+        purpose,
       )
-      verify(join(path, 'ca.pem'), its, '-purpose', `ssl${usage}`)
-    }
+    judgeAs('sslclient', paths)
+    judgeAs(
+      'sslserver',
+      paths.filter(({ serves }) => serves),
+    )
+    assert.throws(
+      () => judgeAs('sslserver', paths.filter(({ serves }) => !serves).slice(0, 1)),
+      /unsuitable certificate purpose/,
+    )
   }
   fc.assert(fc.property(clusterFile, judge), { numRuns: 80 })
 })
