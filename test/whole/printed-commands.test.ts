@@ -14,6 +14,7 @@ import { needs } from '../support/programs.ts'
 const root = join(import.meta.dirname, '../..')
 const pages = ['README.md', 'CONTRIBUTING.md', 'SECURITY.md', ...globSync('docs/**/*.md', { cwd: root })]
 const edits: readonly Edit[] = [
+  [['etcd', 'ca'], 'own'],
   [['certificates', 'key'], 'ecdsa-p256'],
   [['install'], 'guide'],
 ]
