@@ -150,7 +150,7 @@ export const commands: readonly Command[] = [
     options: ['node', 'from', 'wait-nodes', 'concurrency', 'no-lock-wait'],
     means: { node: 'from this control node', from: 'from this backup of auth/' },
     findings: {
-      refused: 'auth/ holds something else, or what was found does not fit together; nothing was taken',
+      refused: 'auth/ holds something else, or what was found does not fit together: not everything was taken',
       failed: 'the node or the folder could not be read',
     },
     load: async () => (await import('./recover.ts')).recover,
