@@ -165,12 +165,14 @@ export function refuseDisagreement(found: Run, main: Holding, others: readonly H
   refuseWrong(found, main, wrong, { ways })
 }
 
-/** Which parts of the identity it holds otherwise, or may. */
+/** Which parts of the identity it holds otherwise, or may. What ours lacks is no other's, but for the CA, which tells whose all is. */
 export function otherLabels({ cluster, auth }: Run, { files, unread }: Pick<Holding, 'files' | 'unread'>): string[] {
   const identity = identityFiles(cluster)
+  const ofCa = identity.get(auth.files.certificate(caName))
+  const known = new Set([ofCa, ...[...identity].flatMap(([name, label]) => (auth.tryBytes(name) ? label : []))])
   const differ = [...files].filter(([name, bytes]) => identity.has(name) && otherIdentity(name, auth, bytes))
   const names = [...differ.map(([name]) => name), ...unread.keys()]
-  return [...new Set(names.flatMap((name) => identity.get(name) ?? []))]
+  return [...new Set(names.flatMap((name) => identity.get(name) ?? []))].filter((label) => known.has(label))
 }
 
 /** What is there already may be newer, or from a run that was killed. `typed`: this command. */

@@ -81,8 +81,7 @@ function nodeTarget(node: ClusterNode, { found, main }: Backup): Target {
       new Set(names.flatMap((name) => identityFiles(found.cluster).get(name) ?? []))
     const [unread] = [...held.unread].filter(([name]) => labelsOf([name]).size > 0)
     if (unread) throw new Failure(`${node.name}: ${held.paths.get(unread[0])} could not be read (${unread[1]})`)
-    // What the backup lacks is no other's.
-    const others = otherLabels(found, held).filter((label) => labelsOf([...main.files.keys()]).has(label))
+    const others = otherLabels(found, held)
     if (others.length > 0)
       throw refusal(`${node.name} holds another ${others.join(', ')} than ${main.where}`, [
         'if the backup is of another cluster, or older than a rotation: make one of the auth/ that the nodes were deployed from (docs/backup.md)',

@@ -354,6 +354,18 @@ describe('auth/ is lost', { skip: needs('sshd', 'ssh', 'scp', 'openssl') }, () =
       assertBack()
     })
 
+  test("what a control node lacks is no other's of the next one: the rest is taken, then that from there", async () => {
+    const path = join(suite.lab.node('control0').home, 'encryption-config.yaml')
+    rmSync(path)
+    const ran = await recover('--node', 'control0')
+    cpSync(join(homes, 'control0', 'encryption-config.yaml'), path)
+    assert.equal(ran.status, 3, told(ran))
+    assert.doesNotMatch(told(ran), /another/)
+    assertBack(irreplaceable.filter((name) => name !== 'encryption-config.yaml'))
+    await withStatus(0, recover('--node', 'control1'))
+    assertBack()
+  })
+
   test('recover refuses where two control nodes hold different identities, and says which', async () => {
     const other = await makeOther('component-certs/service-account')
     for (const file of ['service-account.pem', 'service-account-key.pem'])
