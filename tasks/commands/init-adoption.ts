@@ -10,6 +10,7 @@ import { ownCas } from '../../lib/pki/pair.ts'
 import { formatDuration, hour, parseDuration } from '../../lib/wording.ts'
 import { type Layout, nodeUser } from '../layouts/layout.ts'
 import { layouts } from '../layouts/table.ts'
+import { refuseNewer } from '../request/command-run.ts'
 import { encryptionConfig } from '../tables/files.ts'
 import { type ClusterDraft, type DraftNode, newDraft } from './init-draft.ts'
 
@@ -22,6 +23,7 @@ export function layoutsIn(path: string): Layout[] {
 export function adopt(path: string, layout: Layout): ClusterDraft | undefined {
   const { certs, files } = layout
   const auth = new AuthDir(path, files)
+  refuseNewer(auth)
   const clients = certs.flatMap(({ name, isClient, dials }) => (isClient && dials === undefined ? [name] : []))
   const ownNames = new Set(certs.map(({ name }) => name))
   const all = readAll(auth)

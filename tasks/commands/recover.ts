@@ -7,7 +7,7 @@ import { join } from 'node:path'
 import type { ClusterNode } from '../../lib/cluster/cluster.ts'
 import { Failure, tryToAwait, usageFailure } from '../../lib/failure.ts'
 import { AuthDir } from '../../lib/files/auth-dir.ts'
-import { caName, caNames, crossName, type FileNames } from '../../lib/files/names.ts'
+import { caName, caNames, crossName, etcdCaName, type FileNames } from '../../lib/files/names.ts'
 import type { PlainFile } from '../../lib/files/plain-file.ts'
 import type { Run } from '../../lib/graph/run.ts'
 import type { Target } from '../../lib/graph/target.ts'
@@ -17,6 +17,7 @@ import { certificatePem } from '../../lib/pki/pem.ts'
 import { formatReason, isRepair, type Reason } from '../../lib/reason.ts'
 import { formatDate, formatNames, quote } from '../../lib/wording.ts'
 import { readAllShown } from '../nodes/look.ts'
+import { refuseSharedEtcd } from '../phases/ca.ts'
 import { clusterGraph } from '../phases/table.ts'
 import { writeAuth } from '../request/access.ts'
 import { type CommandRun, openAuth } from '../request/command-run.ts'
@@ -87,7 +88,9 @@ function sourceOf({ options: { nodes, from }, cluster }: CommandRun): string | C
  */
 export function identityNames({ auth: { files }, cluster }: Run): string[] {
   const ofCa: string[] = files.pair(caName)
-  const identity = [...identityFiles(cluster).keys()].filter((name) => !ofCa.includes(name))
+  // Where it is to be shared, a CA of etcd's own is found, and refused.
+  const all = new Set([...identityFiles(cluster).keys(), ...files.pair(etcdCaName)])
+  const identity = [...all].filter((name) => !ofCa.includes(name))
   const ofRotations = caNames.flatMap((name) => caRotationFiles(files, name))
   return [...identity, tokenFiles(files).nextKey, ...ofRotations, ...ofCa]
 }
@@ -167,6 +170,7 @@ export function complete(run: Run, main: Holding) {
   const found: Run = { ...run, auth: new FilesInMemory(main.where, run.auth.files, files) }
   const ofRotations = dropUnclear(found, files, main)
   addCross(files, found.auth)
+  refuseSharedEtcd(found)
   const ca = tryCertificate(found.auth, caName)
   // While the next CA of a rotation signs, its leaves belong to this cluster as well.
   const cas = ca ? [ca, ...chainsIn(files, run.auth.files).filter(({ x509 }) => x509.verify(ca.publicKey))] : []

@@ -5,13 +5,14 @@ import { caName } from '../../lib/files/names.ts'
 import { buildGraph } from '../../lib/graph/graph.ts'
 import type { Target } from '../../lib/graph/target.ts'
 import { byPhase } from '../../lib/show/reporter.ts'
-import { count, formatNames } from '../../lib/wording.ts'
+import { count, formatDate, formatNames } from '../../lib/wording.ts'
+import { recoverCommand } from '../nodes/fetch-command.ts'
 import { clusterGraph } from '../phases/table.ts'
 import { type CommandRun, checkConfigFile, openAuth } from '../request/command-run.ts'
 import { pathOf } from '../request/host.ts'
 import type { Finding } from '../request/job.ts'
 import { observe, showObservation } from '../request/observe.ts'
-import { selectNodes } from '../request/selection.ts'
+import { checkNodes } from '../request/selection.ts'
 import { rotationsUnderWay } from '../rotations/under-way.ts'
 import { identityFiles } from '../tables/files.ts'
 import { complete, FilesInMemory, findFresh, findWrong, identityNames } from './recover.ts'
@@ -29,14 +30,17 @@ export async function verifyBackup(given: CommandRun, from: string): Promise<rea
   const main = readFolder(openAuth(pathOf(given.host, from), given), names)
   refuseNothing(given, main)
   // By itself, whatever auth/ has.
+  const { nodes } = given.options
+  checkNodes(given.cluster, nodes)
+  const isAsked = ({ role, name }: ClusterNode) => role === 'control' && (nodes.length === 0 || nodes.includes(name))
   const run = { ...given, auth: new FilesInMemory(main.where, given.auth.files, new Map()) }
   const backup = { ...complete(run, main), main, made }
   const targets = [
     ...made.filter(({ irreplaceable }) => irreplaceable).map((target) => partTarget(target, backup)),
     ...restTargets(backup),
-    ...given.cluster.nodes.filter(({ role }) => role === 'control').map((node) => nodeTarget(node, backup)),
+    ...given.cluster.nodes.filter(isAsked).map((node) => nodeTarget(node, backup)),
   ]
-  const graph = buildGraph(selectNodes(given, targets))
+  const graph = buildGraph(targets)
   checkConfigFile(given, graph)
   return showObservation(given, await observe(given, graph, { phases: byPhase(kinds, graph) }), {})
 }
@@ -54,7 +58,8 @@ function partTarget(target: Target, { found, cas, ca, main }: Backup): Target {
   return checkTarget(`backup/${target.id.replace(/.*\//, '')}`, async () => {
     const wrong = await findWrong(found, target, cas, { main, at })
     if (wrong.length > 0) throw new Failure(wrong.join('; '))
-    return target.id === caName ? { reasons: [], until: ca?.notAfter } : { reasons: [], note: 'whole' }
+    const until = target.id === caName ? ca?.notAfter : undefined
+    return { reasons: [], note: until ? `expires ${formatDate(until)}` : 'whole' }
   })
 }
 
@@ -85,9 +90,9 @@ function nodeTarget(node: ClusterNode, { found, main }: Backup): Target {
     if (others.length > 0)
       throw refusal(`${node.name} holds another ${others.join(', ')} than ${main.where}`, [
         'if the backup is of another cluster, or older than a rotation: make one of the auth/ that the nodes were deployed from (docs/backup.md)',
-        `if that is lost: ${found.command(`recover --node ${node.name}`)}`,
+        `if that is lost: ${recoverCommand(found, node)}`,
       ])
-    const same = [...labelsOf([...held.files.keys()])]
+    const same = [...labelsOf([...held.files.keys()])].filter((label) => labelsOf([...main.files.keys()]).has(label))
     return { reasons: [], note: same.length > 0 ? `the same ${formatNames(same)}` : 'has nothing of a cluster' }
   }
   const release: Target['release'] = (run) => run.disconnect(node)

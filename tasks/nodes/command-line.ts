@@ -36,6 +36,9 @@ export function variablesIn(settings: readonly string[]): string[] {
 /** Go's strconv.ParseBool. */
 export const isTrue = (value: string): boolean => /^(1|t|T|true|TRUE|True)$/.test(value)
 
+/** As a path is written where a variable ends with a slash. */
+export const withoutDots = (path: string): string => path.replaceAll(/(?<!:)\/+(\.\/+)*/g, '/')
+
 export function readCommand(
   args: readonly string[],
   variables: ReadonlyMap<string, string>,
@@ -48,8 +51,7 @@ export function readCommand(
     return [isVariable(by) ? variables.get(by) : config?.get(by)].filter((value) => value !== undefined)
   }
   const named = (by: readonly string[]) => {
-    // As a path is written where a variable ends with a slash.
-    const spelt = (each: string) => valuesOf(each).map((value) => value.replaceAll(/(?<!:)\/+(\.\/+)*/g, '/'))
+    const spelt = (each: string) => valuesOf(each).map(withoutDots)
     const set = by.map((each) => [each, spelt(each).filter(Boolean)] as const)
     return set.find(([, values]) => values.length > 0) ?? ([by[0] ?? '', []] as const)
   }

@@ -17,7 +17,7 @@ import { nodeUser } from '../layouts/layout.ts'
 import { identityFiles, nodeFiles } from '../tables/files.ts'
 import { certificatesIn, formatOthers, guard, type HeldFile, heldOn, type Other } from './guards.ts'
 import { digestOf, installOf, sha256 } from './look.ts'
-import { isNamedIn } from './reads.ts'
+import { unitsOn, whyRead } from './reads.ts'
 
 export interface NodeVerdict {
   /** Undefined if everything matches. */
@@ -46,7 +46,7 @@ export function checkNode(
   const unproven = guardMachine(run, node, look, names.together)
   const others = guard(run, node, look, isForced)
   const foreign = [...foreignFiles(run, node, look, names), ...formerNodeFiles(run, look)].filter(
-    (name) => !mayBeRead(run, look, name),
+    (name) => !mayBeRead(run, node, look, name),
   )
   const neighbours = neighboursIn(run, look, names)
   const prunes = run.options.prune && neighbours.length === 0
@@ -112,9 +112,10 @@ export function compareFolder(run: Run, node: ClusterNode, seen: NodeState): Rea
 }
 
 /** Of an identity: a component may read it in the folder. What does is an error of its unit. */
-function mayBeRead({ cluster }: Run, { places, folder }: NodeState, name: string): boolean {
+function mayBeRead({ cluster }: Run, node: ClusterNode, { places, folder }: NodeState, name: string): boolean {
   if (!places || !identityFiles(cluster).has(name)) return false
-  return places instanceof Failure || isNamedIn(places, `${folder}/${name}`)
+  if (places instanceof Failure) return true
+  return whyRead(unitsOn(cluster, node, places), places, `${folder}/${name}`) !== undefined
 }
 
 /** Files of ours that do not belong on this node; a folder under such a name is not ours. */

@@ -10,7 +10,7 @@ import { apiServer, mergePlaces, type Place, placesAt, store, type Unit } from '
 import { ownEtcd } from '../layouts/shared.ts'
 import { layoutOf } from '../layouts/table.ts'
 import { nodeUnits, unitOf } from '../tables/places.ts'
-import { type CommandLine, isTrue, readCommand, reloadFlag } from './command-line.ts'
+import { type CommandLine, isTrue, readCommand, reloadFlag, withoutDots } from './command-line.ts'
 
 /** A unit of a node, with the places that its process, and its unit file, name. */
 export interface UnitSeen extends Unit {
@@ -29,8 +29,8 @@ export interface UnitSeen extends Unit {
    * Undefined if that is not known for sure.
    */
   readonly rotatesItself: boolean | undefined
-  /** All that its processes and its unit file name is known. */
-  readonly isRead: boolean
+  /** Whether its processes and its unit file name a key that it does not get any more; or that is not known for sure. */
+  readonly reading: 'withdrawn' | 'known' | 'unknown'
   /** It never reads a CA again: the gate ClientsAllowCARotation is off. */
   readonly keepsCa: boolean
   /** What its process was started from; undefined if that is not known. */
@@ -172,12 +172,16 @@ function unitAt(
   const isKnown = !(isNamed && unread !== undefined) && (runs ? commands : named).length > 0
   const files = mergePlaces([...named, ...(isKnown ? [] : unit.files.flatMap((place) => asSeen(place, false)))])
   for (const what of all.flatMap(judge)) wrong.add(what)
+  const isKnownAll = unread === undefined && (next ? next.unread === undefined : !places.units.get(unit.unit)?.isLoaded)
+  let reading: UnitSeen['reading'] = isKnownAll ? 'known' : 'unknown'
   for (const { by, alongWith } of unit.withdrawn)
     for (const [flag, [path]] of all.map(({ named }) => named(by)))
-      if (path !== undefined)
+      if (path !== undefined) {
+        reading = 'withdrawn'
         wrong.add(
           `${flag} names ${path}, and by cluster.yaml no node has that key (certificates.caKeyOnNodes): take ${alongWith} and ${flag} out, and it signs no CSRs any more`,
         )
+      }
   return {
     ...unit,
     files,
@@ -191,7 +195,7 @@ function unitAt(
     wrong: [...wrong],
     configs: all.flatMap(({ config }) => config ?? []),
     rotatesItself: unread === undefined ? commands.some(rotates) : undefined,
-    isRead: unread === undefined && (next ? next.unread === undefined : !places.units.get(unit.unit)?.isLoaded),
+    reading,
     keepsCa: running.some(isCaKept),
     program: own.map(({ id, command: [path = ''] }) => ({ id, path })).find(({ path }) => isPlainPath(path)),
   }
@@ -213,26 +217,38 @@ function whyWrong({ path, part, isElsewhere }: Place, isRunning: boolean, places
   return there.size > 0 && !there.isKnown ? 'which holds no certificate, key or configuration: remove it' : undefined
 }
 
-/** By a process of a component, or by a unit file. */
-export function isNamedIn({ processes, units }: Pick<Seen, 'processes' | 'units'>, path: string): boolean {
+/** Why something on the node may still read a key that no node gets any more; undefined if nothing does. */
+export function whyRead(units: readonly UnitSeen[], places: Seen, path: string): string | undefined {
+  const { processes } = places
   const commands = [
     ...processes.map(({ command }) => command.join(' ')),
-    ...[...units.values()].map(({ start }) => start),
+    ...[...places.units.values()].map(({ start }) => start),
   ]
-  return commands.some((text) => text?.includes(path))
+  const words = commands.flatMap((text) => text?.split(/[\s=,'"]+/) ?? []).map(withoutDots)
+  const isNamed = (word: string) =>
+    realPath(places, word) === realPath(places, path) || (!word.startsWith('/') && baseOf(word) === baseOf(path))
+  if (words.some(isNamed)) return 'a command line names it'
+  const readers = units.filter(({ withdrawn }) => withdrawn.length > 0)
+  const [signs, unclear] = [
+    readers.find(({ reading }) => reading === 'withdrawn'),
+    readers.find(({ reading }) => reading === 'unknown'),
+  ]
+  if (signs) return `${signs.unit} still has a key of a CA`
+  const isCut = processes.some(({ command }) => command.length === 0)
+  return unclear || isCut ? `what ${unclear?.unit ?? 'a component'} reads is not known for sure` : undefined
 }
+
+const baseOf = (path: string): string => path.replace(/.*\//, '')
 
 /** What is there of what units do not get any more, and why it has to stay: something names it, or may. */
 export function withdrawnAt(units: readonly UnitSeen[], places: Seen): { file: string; path: string; why?: string }[] {
-  const isCut = places.processes.some(({ command }) => command.length === 0)
-  return units.flatMap(({ unit, isRead, withdrawn }) =>
+  return units.flatMap(({ withdrawn }) =>
     withdrawn.flatMap(({ file, usual: path }) => {
       const there = fileAt(places, path)
       if (!there) return []
-      if (isNamedIn(places, path)) return [{ file, path, why: 'a command line names it' }]
-      if (!isRead || isCut) return [{ file, path, why: `what ${unit} reads is not known for sure` }]
       const isPlain = there.kind === 'file' && realPath(places, path) === path
-      return [{ file, path, ...(!isPlain && { why: 'it is no plain file' }) }]
+      const why = whyRead(units, places, path) ?? (isPlain ? undefined : 'it is no plain file')
+      return [{ file, path, ...(why !== undefined && { why }) }]
     }),
   )
 }

@@ -172,7 +172,7 @@ function warnOfCopy({ auth, command }: Run, name: string): string | undefined {
 }
 
 /** There is no way back: the members would no longer accept each other. */
-function refuseSharedEtcd(run: Run): void {
+export function refuseSharedEtcd(run: Run): void {
   const { auth, cluster, now } = run
   const isOwn = tryCertificate(auth, etcdCaName) !== undefined && !isCopyOfCa(auth)
   const isRotating = signingCa(auth, now, etcdCaName).stage !== 'settled'

@@ -46,7 +46,8 @@ export function openRun(
 ): CommandRun & { close(): Promise<void> } {
   const { host, options, signal, printError } = given
   const { file, isOfClone } = configOf(host, options.config)
-  if (isOfClone && !options.quiet) printError(`no cluster.yaml in this folder: the clone's own is used, ${file}`)
+  if (isOfClone) printError(`no cluster.yaml in this folder: the clone's own is used, ${file}`)
+  else if (host.env.HARDERWAY !== undefined && options.config === undefined && !options.quiet) printError(`for ${file}`)
   const { cluster: read, mistake } = readCluster(file)
   const cluster = { ...read, ssh: { ...read.ssh, concurrency: options.concurrency ?? read.ssh.concurrency } }
   return {
@@ -97,11 +98,11 @@ export function openAuth(path: string, { file, cluster }: Pick<CommandRun, 'file
 const marker = 'needs-harderway-'
 
 /** Throws a refusal for an auth/ that this version may misread. A number that is none counts as newer. */
-function refuseNewer(auth: AuthDir): void {
+export function refuseNewer(auth: AuthDir): void {
   for (const file of auth.names().filter((name) => name.startsWith(marker))) {
     const [needed, own] = [file.slice(marker.length), ownVersion()]
-    const [theirs = [], ours = []] = [needed, own].map((text) => text.split('.').map(Number))
-    const differs = ours.findIndex((part, i) => part !== theirs[i])
+    const [theirs = [], ours = []] = [needed, own].map((text) => text.split('.'))
+    const differs = theirs.findIndex((part, i) => part !== ours[i])
     if (differs >= 0 && !(Number(ours[differs]) > Number(theirs[differs])))
       throw refusal(`${auth.path} was written by a newer harderway, as ${file} in it says; this is ${own}`, [
         `update to harderway ${needed} or later, which changes nothing on the nodes by itself`,

@@ -13,11 +13,14 @@ export async function confirm(run: CommandRun, loss: string, again: string): Pro
   const yes = `on a terminal it asks; without a question: ${command(`${again} --yes`)}`
   if (!stdin?.isTTY || !stderr.isTTY) throw refusal(`${found}: nothing was done`, [yes])
   stderr.write(printable(`${found}\nTo do it, type the name of the cluster: `))
+  const lines = createInterface({ input: stdin, signal })
   let typed = ''
-  for await (const line of createInterface({ input: stdin, signal })) {
+  for await (const line of lines) {
     typed = line.trim()
     break
   }
+  // A terminal that is still read keeps the process.
+  lines.close()
   signal.throwIfAborted()
   if (typed !== cluster.name) throw refusal(`that is not ${cluster.name}: nothing was done`, [yes])
 }
