@@ -8,7 +8,9 @@ import { confirm } from '../../../tasks/request/confirm.ts'
 async function ask(typed: string | undefined, { yes = false, isInterrupted = false } = {}) {
   const isTTY = typed !== undefined
   const [stdin, stderr] = [new PassThrough(), new PassThrough()].map((stream) => Object.assign(stream, { isTTY }))
-  if (!isInterrupted) stdin?.end(typed)
+  // A terminal does not end.
+  if (typed?.endsWith('\n')) stdin?.write(typed)
+  else if (!isInterrupted) stdin?.end(typed)
   const signal = isInterrupted ? AbortSignal.abort(new Error('interrupted')) : new AbortController().signal
   const run = {
     ...{ cluster: { name: 'kubenet' }, command: (task: string) => task, file: '/x/cluster.yaml', signal },
@@ -18,12 +20,13 @@ async function ask(typed: string | undefined, { yes = false, isInterrupted = fal
     () => 'confirmed',
     (error) => [error.kind ?? 'aborted', error.remedy],
   )
-  return { asked: String(stderr?.read() ?? ''), ended }
+  return { asked: String(stderr?.read() ?? ''), ended, isRead: stdin?.readableFlowing === true }
 }
 
 test('what a running cluster depends on is replaced where its name is typed', async () => {
-  const { asked, ended } = await ask('kubenet\nmore\n')
+  const { asked, ended, isRead } = await ask('kubenet\nmore\n')
   assert.equal(ended, 'confirmed')
+  assert.equal(isRead, false, 'the process would not end')
   assert.equal(
     asked,
     'kubenet (/x/cluster.yaml): a new ca replaces the present one\nTo do it, type the name of the cluster: ',
@@ -39,5 +42,5 @@ test('it is not where another is typed, or nothing, or there is no terminal, and
 
 test('--yes is the answer, with and without a terminal', async () => {
   for (const typed of ['', undefined])
-    assert.deepEqual(await ask(typed, { yes: true }), { asked: '', ended: 'confirmed' })
+    assert.deepEqual(await ask(typed, { yes: true }), { asked: '', ended: 'confirmed', isRead: false })
 })
