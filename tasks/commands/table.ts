@@ -128,7 +128,7 @@ export const commands: readonly Command[] = [
   },
   {
     name: 'rotate',
-    operands: 'ca | service-account | encryption-key',
+    operands: 'ca | etcd-ca | service-account | encryption-key',
     does: 'replaces it with a new one, in stages, while the cluster runs',
     options: ['dry-run', 'finish', 'undo', 'force', 'wait-nodes', 'concurrency', 'no-lock-wait'],
     means: {
@@ -139,7 +139,7 @@ export const commands: readonly Command[] = [
     findings: {
       refused: 'another rotation is under way, something still uses the old one, or there is no way back',
       failed: 'a node does not match cluster.yaml, or did not prove it: the same command continues from there',
-      stale: 'with --dry-run: there are stages to do',
+      stale: 'with --dry-run: there are stages to do; else: it waits for a change on nodes that it names',
     },
     load: async () => (await import('./rotate.ts')).rotate,
     loadPlan: async () => (await import('./rotate.ts')).plan,
