@@ -163,7 +163,7 @@ describe('what units read, on six machines', { skip }, () => {
     await lab.exec('openssl genrsa -traditional 2048 2>/dev/null >other.pem')
     lab.machine('control1').write('/var/lib/kubernetes/service-account-key.pem', await lab.exec('cat other.pem'), 0o600)
     const args = ['install', '--node', 'control1']
-    assert.match(printed(await must(3, ...args)), /control1 holds another service-account key/)
+    assert.match(printed(await must(3, ...args)), /control1: holds another service-account key/)
     await must(0, ...args, '--replace-identity', '--yes')
     assert.equal(await on('control1', 'cat /var/lib/kubernetes/service-account-key.pem'), held)
     const [kept = ''] = readdirSync(auth('backup')).filter((name) => name.startsWith('control1-'))
