@@ -1,6 +1,6 @@
 /** A CA of etcd's own: in cluster.yaml, in auth/, on nodes, and what brings it back. */
 import assert from 'node:assert/strict'
-import { copyFileSync, readFileSync, rmSync } from 'node:fs'
+import { copyFileSync, readFileSync, renameSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
 import { describe, test } from 'node:test'
 import { nodeFiles } from '../../tasks/tables/files.ts'
@@ -60,6 +60,11 @@ test('a run gives no running cluster another one, and takes none back', async (t
   await exits(0, before, 'certs')
   writeCluster(before, [ecdsa])
   assert.match((await exits(3, before, 'certs')).stderr, /etcd has a CA of its own.*set etcd: \{ ca: own \}/s)
+  // Nor does a backup, which is found to be that as well.
+  const backup = join(before, 'backup')
+  renameSync(join(before, 'auth'), backup)
+  for (const command of ['recover', 'verify'])
+    assert.match((await exits(3, before, command, '--from', backup)).stderr, /etcd has a CA of its own/)
 })
 
 test('without its files nothing is made in their place', async (t) => {
