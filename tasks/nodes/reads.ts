@@ -171,17 +171,9 @@ function unitAt(
   // The environment of etcd is known only while it runs.
   const isKnown = !(isNamed && unread !== undefined) && (runs ? commands : named).length > 0
   const files = mergePlaces([...named, ...(isKnown ? [] : unit.files.flatMap((place) => asSeen(place, false)))])
-  for (const what of all.flatMap(judge)) wrong.add(what)
+  const stillNamed = all.flatMap((command) => namesWithdrawn(unit, command))
+  for (const what of [...all.flatMap(judge), ...stillNamed]) wrong.add(what)
   const isKnownAll = unread === undefined && (next ? next.unread === undefined : !places.units.get(unit.unit)?.isLoaded)
-  let reading: UnitSeen['reading'] = isKnownAll ? 'known' : 'unknown'
-  for (const { by, alongWith } of unit.withdrawn)
-    for (const [flag, [path]] of all.map(({ named }) => named(by)))
-      if (path !== undefined) {
-        reading = 'withdrawn'
-        wrong.add(
-          `${flag} names ${path}, and by cluster.yaml no node has that key (certificates.caKeyOnNodes): take ${alongWith} and ${flag} out, and it signs no CSRs any more`,
-        )
-      }
   return {
     ...unit,
     files,
@@ -195,10 +187,21 @@ function unitAt(
     wrong: [...wrong],
     configs: all.flatMap(({ config }) => config ?? []),
     rotatesItself: unread === undefined ? commands.some(rotates) : undefined,
-    reading,
+    reading: stillNamed.length > 0 ? 'withdrawn' : isKnownAll ? 'known' : 'unknown',
     keepsCa: running.some(isCaKept),
     program: own.map(({ id, command: [path = ''] }) => ({ id, path })).find(({ path }) => isPlainPath(path)),
   }
+}
+
+/** A clause for each setting of a key that it does not get any more. */
+function namesWithdrawn({ withdrawn }: Unit, { named }: CommandLine): string[] {
+  return withdrawn.flatMap(({ by, alongWith }) => {
+    const [flag, [path]] = named(by)
+    if (path === undefined) return []
+    return [
+      `${flag} names ${path}, and by cluster.yaml no node has that key (certificates.caKeyOnNodes): take ${alongWith} and ${flag} out, and it signs no CSRs any more`,
+    ]
+  })
 }
 
 function commandsOf(unit: Unit, own: readonly ComponentProcess[], places: Seen) {
