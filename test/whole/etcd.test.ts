@@ -25,7 +25,6 @@ const own: EtcdFiles = { ca: 'etcd-ca', server: 'etcd', client: 'apiserver-etcd-
 
 for (const [kind, files] of [
   ['rsa-2048', shared],
-  ['ecdsa-p256', shared],
   ['ecdsa-p256', own],
 ] as const)
   describe(`three members of etcd with certificates of ${kind}, of ${files.ca}`, {
