@@ -1,4 +1,4 @@
-/** The CA of etcd on six machines: back from its first stage, beside the cluster's, and once more. */
+/** The CA of etcd on six machines: back from its first stage, beside the cluster's, and once more. No node has the key of a CA. */
 import assert from 'node:assert/strict'
 import { after, before, describe, test } from 'node:test'
 import type { Machines } from '../lab/machines/machines.ts'
@@ -19,16 +19,24 @@ import {
   unnoticed,
 } from '../support/running.ts'
 
-const own: Edit = [['etcd', 'ca'], 'own']
+const own: Edit[] = [
+  [['etcd', 'ca'], 'own'],
+  [['certificates'], { key: 'ecdsa-p256', caKeyOnNodes: false }],
+]
+/** It signs no CertificateSigningRequests then. */
+const withoutSigning = `unit=/etc/systemd/system/kube-controller-manager.service
+[ ! -e $unit ] || sed -i -E 's/ --cluster-signing-(cert|key)-file=[^ ]+//g; /^ *--cluster-signing-/d' $unit`
 const servers = [...everywhere('etcd'), ...everywhere('kube-apiserver')].toSorted()
 
 describe("a CA of etcd's own", { skip }, () => {
   let lab: Machines
   before(async () => {
-    lab = await startRunning(`${shutdownDelay}\n${ownEtcdFlags}`)
-    lab.write(...running({}, own))
+    lab = await startRunning(`${shutdownDelay}\n${ownEtcdFlags}\n${withoutSigning}`)
+    lab.write(...running({}, ...own))
   })
   after(() => lab?.stop())
+
+  const keys = () => lab.machine('control0').exec('ls /var/lib/kubernetes /home/ubuntu | grep -c ca-key.pem || :')
 
   /** From its first stage on the API servers have what it issues. */
   const rotated = (work: () => Promise<void>) => unnoticed(lab, work, probedOwn(lab))
@@ -39,6 +47,8 @@ describe("a CA of etcd's own", { skip }, () => {
     const starts = await readStarts(lab)
     await mustRun(lab, 0, 'rotate', 'etcd-ca')
     await mustRun(lab, 0, 'rotate', 'etcd-ca', '--undo')
+    await mustRun(lab, 0, 'bootstrap', '--prune')
+    assert.equal(await keys(), '0\n')
     assert.equal(await opens('worker0'), '200')
     assert.deepEqual(await startedSince(lab, starts), [])
     await rotated(async () => {
@@ -52,7 +62,7 @@ describe("a CA of etcd's own", { skip }, () => {
   test("does not go back to the cluster's", async () => {
     lab.write(...running())
     assert.match((await mustRun(lab, 3, 'bootstrap')).stderr, /etcd has a CA of its own/)
-    lab.write(...running({}, own))
+    lab.write(...running({}, ...own))
     await mustRun(lab, 0, 'bootstrap', '--dry-run')
   })
 
@@ -74,6 +84,7 @@ describe("a CA of etcd's own", { skip }, () => {
     })
     const url = `https://${lab.machine('control2').ip}:2379/health`
     assert.equal(await statusOf(lab, url, 'old/apiserver-etcd-client', 'auth/etcd-ca.pem'), '000')
+    assert.equal(await keys(), '0\n')
     await mustRun(lab, 0, 'verify')
     await mustRun(lab, 0, 'bootstrap', '--dry-run')
     await assertNothingLeft(lab)
