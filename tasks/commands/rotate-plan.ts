@@ -12,7 +12,7 @@ import { lookAtUnits, type UnitsFound } from '../nodes/units.ts'
 import { movesOn } from '../nodes/unreached.ts'
 import type { CommandRun } from '../request/command-run.ts'
 import type { Finding } from '../request/job.ts'
-import type { Rotation, Stage } from '../rotations/rotation.ts'
+import { changedBy, type Rotation, type Stage } from '../rotations/rotation.ts'
 import { nodeFiles } from '../tables/files.ts'
 import { nodeUnits, outageOf } from '../tables/places.ts'
 
@@ -30,9 +30,9 @@ interface UnitPlan {
 export type Reloading = ReadonlyMap<string, UnitsFound | undefined>
 
 /** Looks at nodes only where the command line, or the version, of a process decides whether it is restarted. */
-export async function lookAtReloading({ stages, name }: Rotation, run: Run): Promise<Reloading> {
+export async function lookAtReloading(rotation: Rotation, run: Run): Promise<Reloading> {
   const { cluster } = run
-  const changes = (file: string) => stages.some((stage) => stage.changes(file, cluster))
+  const changes = changedBy(rotation, cluster)
   const depends = (node: ClusterNode) =>
     nodeUnits(cluster, node).some(
       ({ files, reads }) =>
@@ -40,7 +40,7 @@ export async function lookAtReloading({ stages, name }: Rotation, run: Run): Pro
         reads.some(({ file, mayMove }) => mayMove && changes(file)),
     )
   const looks = cluster.nodes.filter(depends).map(async (node) => {
-    const found = await tryToAwait(() => lookAtUnits({ ...run, rotating: name }, node))
+    const found = await tryToAwait(() => lookAtUnits({ ...run, rotating: rotation.name }, node))
     await run.disconnect(node)
     return [node.name, found] as const
   })
@@ -56,7 +56,7 @@ export async function planRotation(
   const { stages } = rotation
   const end = options.finish ? stages.length : stages.length - 1
   const say = (text: string, indent = 0) => print(' '.repeat(indent) + text)
-  const changes = (file: string) => stages.some((stage) => stage.changes(file, cluster))
+  const changes = changedBy(rotation, cluster)
   const toChange = cluster.nodes.flatMap((node) => {
     const found = seen.get(node.name)
     return found ? movesOn(node, found, changes) : []

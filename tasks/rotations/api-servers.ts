@@ -18,7 +18,7 @@ import { lookAtUnits } from '../nodes/units.ts'
 import { movesOn, unreachedOn } from '../nodes/unreached.ts'
 import { nodeUnits } from '../tables/places.ts'
 import { apiServers } from './components.ts'
-import type { Rotating, Rotation } from './rotation.ts'
+import { changedBy, type Rotating, type Rotation } from './rotation.ts'
 
 export interface Survey {
   /** What reads files that it changes, or needs them, and is not reached; each with what to do. */
@@ -62,7 +62,7 @@ export interface Control {
 export async function surveyStage(rotating: Rotating, rotation: Rotation): Promise<StageSurvey> {
   const { run } = rotating
   const { unreached, unknown } = await surveyApiServers(rotating)
-  const changes = (file: string) => rotation.stages.some((stage) => stage.changes(file, run.cluster))
+  const changes = changedBy(rotation, run.cluster)
   const limit = pLimit(run.cluster.ssh.concurrency)
   const look = async (node: ClusterNode) => {
     const found = await lookAtUnits(run, node).finally(() => run.disconnect(node))

@@ -71,6 +71,12 @@ export interface Rotation {
   readonly unseen: (cluster: Cluster) => readonly string[]
 }
 
+/** Whether a file of auth/ changes when one of its stages begins. */
+export const changedBy =
+  ({ stages }: Rotation, cluster: Cluster) =>
+  (file: string): boolean =>
+    stages.some((stage) => stage.changes(file, cluster))
+
 export const snapshotReminder =
   'a snapshot of etcd is the way back if its data are lost: etcdctl snapshot save FILE, with the --endpoints, --cacert, --cert and --key of a control node'
 
