@@ -41,23 +41,22 @@ type Seen = Pick<PlacesState, 'units' | 'processes' | 'folders' | 'files' | 'rea
 
 /** In the order of the table. */
 export function unitsOn(cluster: Cluster, node: ClusterNode, places: Seen): UnitSeen[] {
-  const units = nodeUnits(cluster, node).map((unit) => ({
-    unit,
-    own: places.processes.filter((process) => isOf(process.command, unit) && isIn(process, unit, places)),
-  }))
-  const fixed = units.flatMap(({ unit, own }) => {
-    const commands = commandsOf(unit, own, places).all
-    const rows = unit.reads.filter(({ mayMove }) => !mayMove)
-    return rows.flatMap(({ by, file }) => commands.flatMap(({ named }) => named(by)[1].map((path) => ({ file, path }))))
+  const units = nodeUnits(cluster, node).map((unit) => {
+    const own = places.processes.filter((process) => isOf(process.command, unit) && isIn(process, unit, places))
+    return { unit, commands: commandsOf(unit, own, places) }
   })
-  return units.map(({ unit, own }) => {
+  const fixed = units.flatMap(({ unit, commands: { all } }) => {
+    const rows = unit.reads.filter(({ mayMove }) => !mayMove)
+    return rows.flatMap(({ by, file }) => all.flatMap(({ named }) => named(by)[1].map((path) => ({ file, path }))))
+  })
+  return units.map(({ unit, commands }) => {
     const override = cluster.install ? cluster.install.units.get(unit.unit) : undefined
     const named = override ? Object.keys(override.files) : []
     const judge = (command: CommandLine) => {
       if (unit.unit === apiServer) return disagreements(cluster, node, command)
       return unit.unit === store && cluster.etcd.ca === 'own' ? narrowings(command) : []
     }
-    return unitAt(unit, own, places, { named, fixed, judge })
+    return unitAt(unit, commands, places, { named, fixed, judge })
   })
 }
 
@@ -75,7 +74,8 @@ export function othersOn(cluster: Cluster, node: ClusterNode, places: Seen): Oth
     if (!row || (known.includes(row.unit) && isIn(process, row, places))) return []
     const isLeftOut = cluster.install && cluster.install.units.get(row.unit) === false
     if (isLeftOut && process.group.split('/').includes(`${row.unit}.service`)) return []
-    return [{ unit: unitAt(unitOf(row, node.name), [process], places), process }]
+    const unit = unitOf(row, node.name)
+    return [{ unit: unitAt(unit, commandsOf(unit, [process], places), places), process }]
   })
 }
 
@@ -102,14 +102,13 @@ interface Expected {
 /** With the places that its processes name. */
 function unitAt(
   unit: Unit,
-  own: readonly ComponentProcess[],
+  { own, running, next, all }: ReturnType<typeof commandsOf>,
   places: Seen,
   { named: inYaml, fixed, judge }: Expected = { named: [], fixed: [], judge: () => [] },
 ): UnitSeen {
   const [wrong, unreached] = [new Set<string>(), new Set<string>()]
   const { active, process, started = Number.POSITIVE_INFINITY } = places.units.get(unit.unit) ?? {}
   const runs = own.length > 0 || (active === 'active' && process !== 'gone')
-  const { running, next, all } = commandsOf(unit, own, places)
   const isNamed = inYaml.length > 0
   const other = runs && own.length === 0 ? `its main process is not ${unit.unit} itself` : undefined
   const unread = running.reduce((why, each) => why ?? each.unread, other)
@@ -204,11 +203,12 @@ function namesWithdrawn({ withdrawn }: Unit, { named }: CommandLine): string[] {
   })
 }
 
+/** Of its own processes, and of its next start. */
 function commandsOf(unit: Unit, own: readonly ComponentProcess[], places: Seen) {
   const running = own.map(({ command: [, ...args], variables }) => readCommand(args, variables, places))
   // A crash would start it with that: it gets its files, and nothing waits until they are loaded.
   const next = commandAtStart(unit, own, places)
-  return { running, next, all: [...running, ...(next ? [next] : [])] }
+  return { own, running, next, all: [...running, ...(next ? [next] : [])] }
 }
 
 /** Root writes where a command line says, which a process may change: nothing is replaced that is of no cluster. */
