@@ -153,6 +153,7 @@ async function makeCa(run: Run, row: CertRow, work: Work) {
 }
 
 const labelOf = ({ name, irreplaceable }: CertRow) => irreplaceable?.label ?? name
+const caIn = ({ auth }: Pick<Run, 'auth'>, row: CertRow) => `the ${labelOf(row)} in ${auth.path}`
 const pairOf = ({ auth }: Pick<Run, 'auth'>, name: string) => auth.files.pair(name).join(' and ')
 const sourceOf = ({ cluster: { certificates } }: Run) => (certificates.caKeyOnNodes ? ' or from a control node' : '')
 const restore = (run: Run, name: string) =>
@@ -188,7 +189,7 @@ export function refuseSharedEtcd(run: Run): void {
 
 /** Components would not trust what this CA signs, or not all of it. */
 function refuseNotAccepted(ca: Certificate, run: Run, row: CertRow): void {
-  const what = `the ${labelOf(row)} in ${run.auth.path}`
+  const what = caIn(run, row)
   if (ca.refusals.length > 0) throw refusal(`${what}: ${formatReasons(ca.refusals)}`, [renew(run)])
   // RFC 5280, 4.2.1.10. Whether they permit the cluster's names is not evaluated.
   if (ca.extensions.some(({ id }) => id === oids.nameConstraints))
@@ -210,10 +211,10 @@ function refuseNewCa(run: Run, row: CertRow): void {
   const { auth, cluster, command } = run
   const { name } = row
   const missing = auth.files.pair(name).filter((file) => !auth.read(file))
-  const own = issuedBy(cluster, name).map((each) => each.name)
-  const others = certTable(cluster).flatMap((each) => (own.includes(each.name) ? [] : [each.name]))
+  const isOf = (rows: readonly CertRow[], its: string) => rows.some((each) => each.name === its)
   // Of the cluster's CA are those of former nodes and users too.
-  const isIssued = (its: string) => (name === caName ? !others.includes(its) : own.includes(its))
+  const isIssued = (its: string) =>
+    isOf(issuedBy(cluster, name), its) || (name === caName && !isOf(certTable(cluster), its))
   const made = auth.names().filter((file) => {
     const { kind, name: its = '' } = auth.files.parse(file) ?? {}
     return (kind === 'certificate' || kind === 'kubeconfig') && isIssued(its)
@@ -236,7 +237,7 @@ function refuseNewCa(run: Run, row: CertRow): void {
 function refuseOtherCa(pair: Pair, profile: CertSpec, run: Run, row: CertRow, force?: Force): void {
   const { auth } = run
   const { name } = row
-  const what = `the ${labelOf(row)} in ${auth.path}`
+  const what = caIn(run, row)
   const broken = pair.reasons.filter(
     (reason) =>
       reason.kind !== 'wrong-mode' && !(reason.kind === 'missing' && reason.path === auth.files.certificate(name)),
@@ -261,8 +262,8 @@ function refuseOtherCa(pair: Pair, profile: CertSpec, run: Run, row: CertRow, fo
 
 /** Nobody would accept what it issues. */
 function refuseUntimely({ notBefore, notAfter }: Certificate, run: Run, row: CertRow): void {
-  const { now, auth } = run
-  const what = `the ${labelOf(row)} in ${auth.path}`
+  const { now } = run
+  const what = caIn(run, row)
   if (notAfter <= now) throw refusal(`${what} expired on ${formatDate(notAfter)}`, [renew(run)])
   if (notBefore > now)
     throw refusal(`${what} is not valid before ${notBefore.toISOString()}, and here it is ${now.toISOString()}`, [
