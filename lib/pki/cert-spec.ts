@@ -32,7 +32,7 @@ export interface CertSpec {
 const bothSides = ['server', 'client'] as const
 
 /** The extended key usages of a leaf. */
-export function usagesOf({ usages = bothSides }: CertSpec): string[] {
+export function usagesOf({ usages = bothSides }: Pick<CertSpec, 'usages'>): string[] {
   return usages.map((usage) => oids[`${usage}Auth`])
 }
 

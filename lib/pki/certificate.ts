@@ -12,7 +12,7 @@ import { findRefusals } from './strictness.ts'
 const digitalSignature = 0x80
 const leafUsages = 0xa0
 // An older version gave both to every leaf, as cfssl's profile of the guide does.
-const bothSides: readonly string[] = [oids.serverAuth, oids.clientAuth]
+const bothSides = usagesOf({})
 
 export interface Certificate {
   readonly der: Buffer

@@ -42,7 +42,7 @@ export const processHost: Host = {
 
 /** Of this harderway. */
 export function ownVersion(): string {
-  return JSON.parse(readFileSync(String(findPackageJSON(import.meta.url)), 'utf8')).version
+  return JSON.parse(readFileSync(join(folder, 'package.json'), 'utf8')).version
 }
 
 /**
