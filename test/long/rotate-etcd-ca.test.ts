@@ -5,6 +5,7 @@ import type { Machines } from '../lab/machines/machines.ts'
 import type { Edit } from '../support/harderway.ts'
 import {
   assertNothingLeft,
+  countCaKeys,
   everywhere,
   mustRun,
   ownEtcdFlags,
@@ -17,15 +18,13 @@ import {
   startRunning,
   statusOf,
   unnoticed,
+  withoutSigning,
 } from '../support/running.ts'
 
 const own: Edit[] = [
   [['etcd', 'ca'], 'own'],
   [['certificates'], { key: 'ecdsa-p256', caKeyOnNodes: false }],
 ]
-/** It signs no CertificateSigningRequests then. */
-const withoutSigning = `unit=/etc/systemd/system/kube-controller-manager.service
-[ ! -e $unit ] || sed -i -E 's/ --cluster-signing-(cert|key)-file=[^ ]+//g; /^ *--cluster-signing-/d' $unit`
 const servers = [...everywhere('etcd'), ...everywhere('kube-apiserver')].toSorted()
 
 describe("a CA of etcd's own", { skip }, () => {
@@ -36,7 +35,7 @@ describe("a CA of etcd's own", { skip }, () => {
   })
   after(() => lab?.stop())
 
-  const keys = () => lab.machine('control0').exec('ls /var/lib/kubernetes /home/ubuntu | grep -c ca-key.pem || :')
+  const keys = () => lab.machine('control0').exec(countCaKeys)
 
   /** From its first stage on the API servers have what it issues. */
   const rotated = (work: () => Promise<void>) => unnoticed(lab, work, probedOwn(lab))

@@ -9,6 +9,7 @@ import { type Edit, idsOf, messageOf, type Ran } from '../support/harderway.ts'
 import { eventually } from '../support/programs.ts'
 import {
   assertNothingLeft,
+  countCaKeys,
   fingerprint,
   mustRun,
   readStarts,
@@ -18,6 +19,7 @@ import {
   skip,
   startedSince,
   startRunning,
+  withoutSigning,
 } from '../support/running.ts'
 
 const controls = ['control0', 'control1', 'control2']
@@ -272,18 +274,13 @@ describe('what units read, on six machines', { skip }, () => {
   test("the CA's key leaves the nodes, once nothing there names it", async () => {
     const off: Edit = [['certificates'], { key: 'ecdsa-p256', caKeyOnNodes: false }]
     lab.write(...running({}, off))
-    const held = () =>
-      Promise.all(controls.map((name) => on(name, 'ls /var/lib/kubernetes /home/ubuntu | grep -c ca-key.pem || :')))
+    const held = () => Promise.all(controls.map((name) => on(name, countCaKeys)))
     const named = await must(1, 'bootstrap', '--prune')
     assert.match(printed(named), /take --cluster-signing-cert-file and --cluster-signing-key-file out/)
     for (const name of controls)
       assert.equal(await on(name, 'ls /var/lib/kubernetes/ca-key.pem'), '/var/lib/kubernetes/ca-key.pem\n')
-    const unit = '/etc/systemd/system/kube-controller-manager.service'
     for (const name of controls)
-      await on(
-        name,
-        `sed -i -E 's/ --cluster-signing-(cert|key)-file=[^ ]+//g; /^ *--cluster-signing-/d' ${unit}; systemctl daemon-reload; systemctl restart kube-controller-manager`,
-      )
+      await on(name, `${withoutSigning}; systemctl daemon-reload; systemctl restart kube-controller-manager`)
     await allWell(lab)
     const starts = await readStarts(lab)
     assert.match(

@@ -28,6 +28,13 @@ if [ -e $unit ]; then
   sed -i -E 's#(--etcd-cafile=).*/ca.pem#\\1/var/lib/kubernetes/etcd-ca.pem#; s#(--etcd-(cert|key)file=.*/)kubernetes#\\1apiserver-etcd-client#g' $unit
 fi`
 
+/** kube-controller-manager signs no CertificateSigningRequests then. */
+export const withoutSigning = `unit=/etc/systemd/system/kube-controller-manager.service
+[ ! -e $unit ] || sed -i -E 's/ --cluster-signing-(cert|key)-file=[^ ]+//g; /^ *--cluster-signing-/d' $unit`
+
+/** Counts the keys of CAs on a machine. */
+export const countCaKeys = 'ls /var/lib/kubernetes /home/ubuntu | grep -c ca-key.pem || :'
+
 /** Of an etcd that has a CA of its own. */
 export function probedOwn({ guide: { probed } }: Machines): Guide['probed'] {
   assert.ok(probed.etcd)
