@@ -42,7 +42,7 @@ nl='
 main() {
   program=$1 verb=$2 nonce=$3 who=${4-}
   folder='' patterns='' expected='' others='' makes='' archive='' unchanged='' was='' removed='' leftovers='' modes='' unpacked=''
-  sudo='' as_root='' asks='' units='' components='' variables='' places='' folders='' early='' listens=''
+  sudo='' as_root='' asks='' units='' components='' readers='' variables='' places='' folders='' early='' listens=''
   files='' paths='' reversed='' command=''
   lines=$(cat)
   exec </dev/null
@@ -82,6 +82,7 @@ read_request() {
       now) asks=1 ;;
       unit) units="$units $value" ;;
       component) components=$components${components:+|}$value ;;
+      readers) readers=$value ;;
       variable) variables=$variables${variables:+|}$value ;;
       place)
         places=$places$value$nl
@@ -250,12 +251,26 @@ say_differing() {
 # differs NAME DIGEST [WORD]: prints the content of a file that differs, in hexadecimal, as a record `content` or WORD.
 total=0
 differs() {
+  [ "$2" != public ] || { say_public "$1"; return 0; }
   case $nl$sums$nl in *"$nl$2  $1$nl"*) return 0 ;; *"  $1$nl"*) ;; *) return 0 ;; esac
   size=${sizes#*" $1:"} size=${size%% *}
   total=$((total + size))
   [ $total -le $largest_contents ] || return 0
   say "${3:-content}" "$1"
   od -A n -t x1 -v < "$1"
+}
+
+# say_public NAME: of a file of others, which may hold a key: its certificates, a kubeconfig's lines that name or hold one, and other
+# settings that are an absolute path.
+say_public() {
+  case $sizes in *" $1:"*) ;; *) return 0 ;; esac
+  public=$(sed -n -e '/PRIVATE KEY/,/PRIVATE KEY/d' -e '/-----BEGIN CERTIFICATE-----/,/-----END CERTIFICATE-----/p' \
+    -e '/^[[:blank:]-]*"\{0,1\}certificate-authority/p' -e '/^[[:blank:]-]*"\{0,1\}client-certificate/p' \
+    -e '/^[[:blank:]-]*"\{0,1\}[A-Za-z-]*"\{0,1\}:[[:blank:]]*.\{0,1\}\/[A-Za-z0-9_@%+=:,.\/-]*.\{0,2\}$/p' < "$1") || return 0
+  total=$((total + ${#public}))
+  if [ -z "$public" ] || [ $total -gt $largest_contents ]; then return 0; fi
+  say published "$1"
+  printf '%s\n' "$public" | od -A n -t x1 -v
 }
 
 # say_others CERTIFICATE KEY KUBECONFIG, endings: every other certificate that has a key or kubeconfig of its name beside it. It comes
@@ -333,6 +348,7 @@ say_now() {
 
 look_as_root() {
   if [ -n "$units" ]; then say_units; else say_now; fi
+  if { read -r name < /proc/sys/kernel/hostname; } 2>/dev/null; then say hostname "$name"; fi
   for f in $folders; do [ ! -d "$f" ] || say exists "$f"; done
   ! cd "$marks" 2>/dev/null || say_leftovers
   found='' expected='' resolved=' ' steps=''
@@ -410,38 +426,81 @@ OWNERS
 #### What systemd and the kernel say of units
 
 say_units() {
-  accounts='' mains='' groups='' names='' user='' group='' supplementary='' pid=''
+  accounts='' mains='' groups='' names='' settings='' inside=''
   for f in $units; do names="$names $f.service"; done
   shown=$(systemctl show --timestamp=us+utc -p Id -p Names -p LoadState -p ActiveState -p SubState -p Job \
-    -p ExecMainStartTimestamp -p MainPID -p NRestarts -p RestartUSec -p User -p Group -p SupplementaryGroups -p ExecStart -p ControlGroup -- $names)
-  inside=''
+    -p ExecMainStartTimestamp -p MainPID -p NRestarts -p RestartUSec -p User -p Group -p SupplementaryGroups -p ExecStart -p ControlGroup \
+    -p NeedDaemonReload -p FragmentPath -p DropInPaths -p Environment -p EnvironmentFiles -p Where -- $names '*.mount')
+  begin_unit
   while read -r line; do
     # An argument may have line breaks: such a command is left out.
     if [ -n "$inside" ]; then case $line in *' ; status='*' }') inside='' ;; esac; continue; fi
-    case $line in
-      ExecStart=*' }') ;;
-      ExecStart=*) inside=1; continue ;;
-      User=*) user=${line#*=} ;;
-      Group=*) group=${line#*=} ;;
-      SupplementaryGroups=*) supplementary=${line#*=} ;;
-      MainPID=*) pid=${line#*=} ;;
-      ControlGroup=/?*) groups="$groups ${line#*=}" ;;
-      '') say_unit; continue ;;
+    case $mount$line in
+      Where=/*) mount=unknown where=${line#*=} ;;
+      unknownLoadState=loaded) mount=loaded ;;
+      loadedActiveState=inactive|loadedActiveState=failed) say unmounted "$where" ;;
+      unknown?*|loaded?*) ;;
+      unknown|loaded) begin_unit ;;
+      '') say_unit; begin_unit ;;
+      ExecStart=*' }') say show "$line" ;;
+      ExecStart=*) inside=1 ;;
+      Environment=*) environment=${line#*=} ;;
+      *)
+        case $line in
+          User=*) user=${line#*=} ;;
+          Group=*) group=${line#*=} ;;
+          SupplementaryGroups=*) supplementary=${line#*=} ;;
+          MainPID=*) pid=${line#*=} ;;
+          ControlGroup=/?*) groups="$groups ${line#*=}" ;;
+          FragmentPath=*|DropInPaths=*) settings="$settings ${line#*=}" ;;
+          # "/etc/default/etcd (ignore_errors=yes)"
+          EnvironmentFiles=*) files_of_unit="$files_of_unit ${line#*=}" files_of_unit=${files_of_unit%' ('*} ;;
+        esac
+        say show "$line"
+        ;;
     esac
-    say show "$line"
   done <<SHOWN
 $shown
 SHOWN
-  say_unit
+  [ -n "$mount" ] || say_unit
+  say_settings
   say_clock
 }
 
+begin_unit() { mount='' user='' group='' supplementary='' pid='' environment='' files_of_unit=''; }
 say_unit() {
   say_account
   say_process
+  if [ -n "$variables" ]; then say_environment; fi
+  settings="$settings $files_of_unit"
   say shown
-  user='' group='' supplementary='' pid=''
 }
+# The queried variables alone: others may be secrets.
+say_environment() {
+  # systemd quotes what has blanks: such a value keeps the quote, and is no path.
+  set -f
+  for f in $environment; do
+    case $f in \"*) f=${f#\"} f=${f%%=*}=\"${f#*=} ;; esac
+    case "|$variables|" in *"|${f%%=*}|"*) say show "Environment=$f" ;; esac
+  done
+  set +f
+  [ -n "$files_of_unit" ] || return 0
+  found=$(sed -nE "s/^[[:blank:]]*(($variables)=.*)/\1/p" $files_of_unit 2>/dev/null) || :
+  with_lines say_variables "$found"
+}
+say_variables() {
+  for line do say show "EnvironmentOfFile=$line"; done
+}
+# The files that systemd reads before a start.
+say_settings() {
+  [ -n "$settings" ] || return 0
+  found=$(stat -L -c '%u %a %Z %n' -- $settings 2>/dev/null) || :
+  with_lines say_setting "$found"
+}
+say_setting() {
+  for line do say setting "$line"; done
+}
+
 say_account() {
   [ -n "$user" ] || return 0
   key=$user:$group:$supplementary
@@ -474,11 +533,15 @@ say_process() {
 }
 
 # The processes of components, whatever started them: proc_pid_cmdline(5), where each argument ends with a NUL. Status 2: one has ended.
+# find_processes [PATTERN]: also those with an argument that matches.
 find_processes() {
-  [ -z "$components" ] || grep -slzE "^([^ ]*/)?($components)\$" /proc/[0-9]*/cmdline || [ $? -le 2 ]
+  [ -z "$components" ] || grep -slzE "^([^ ]*/)?($components)\$${1:+|$1}" /proc/[0-9]*/cmdline || [ $? -le 2 ]
 }
 say_processes() {
-  owns='' others='' started=$(find_processes)
+  owns='' roots='' others='' started=$(find_processes "$readers")
+  set --
+  for f in $started; do set -- "$@" "${f%/cmdline}"; done
+  owners=$nl$([ $# -eq 0 ] || stat -c '%n %u' -- "$@" 2>/dev/null)$nl || :
   for f in $started; do
     pid=${f#/proc/} pid=${pid%%/*}
     # The last line is of the unified hierarchy, or of systemd's own: cgroups(7).
@@ -487,10 +550,17 @@ say_processes() {
     # A name in it may have colons.
     group=${group#*:*:}
     say component "$pid" "$group"
-    if is_own; then owns="$owns $pid"; else others="$others $pid"; fi
+    owner=${owners#*"$nl/proc/$pid "} owner=${owner%%"$nl"*}
+    case $owner in ''|*[!0-9]*) ;; *) say owner "$pid" "$owner" ;; esac
+    if is_own; then
+      owns="$owns $pid"
+      case "$mains " in *" $pid "*) ;; *) say_process ;; esac
+    elif [ "$owner" = 0 ]; then roots="$roots $pid"
+    else others="$others $pid"; fi
   done
-  viewed="$owns $others"
+  viewed="$owns $roots $others"
   say_commands $largest_contents $owns
+  say_commands $largest_others $roots
   say_commands $largest_others $others
   say_views $viewed
 }
@@ -698,7 +768,8 @@ write_new() {
   [ -f "$3" ] || stop source "$3"
   code=0
   said=$( {
-    set -C && exec 8> "$new" && [ -f /proc/self/fd/8 ] && part_of "$3" "$4" "$5" "$6" >&8 &&
+    # The mode first: a default ACL of the folder, acl(5), would open what is written.
+    set -C && exec 8> "$new" && [ -f /proc/self/fd/8 ] && chmod 600 /proc/self/fd/8 8>&8 && part_of "$3" "$4" "$5" "$6" >&8 &&
       { case $(sha256sum < /proc/self/fd/8) in "$2 "*) ;; *) exit 9 ;; esac; } &&
       chown -- "$7" /proc/self/fd/8 8>&8 && chmod -- "$8" /proc/self/fd/8 8>&8
   } 2>&1) || code=$?

@@ -15,6 +15,8 @@ import { type ArchivedFile, buildTar } from './tar.ts'
 
 /** Stands for a digest that no file has: any file differs from it. */
 export const noDigest = '-'
+/** In its place: of a file of others the answer has its certificates, never a key. */
+export const publicParts = 'public'
 
 /** What a look is to find. */
 export interface Query {
@@ -32,10 +34,11 @@ interface PlacesQuery {
   /** The command to become root; '' if the login user is root. */
   readonly sudo: string
   readonly units: readonly string[]
-  /** Names of programs whose processes are reported; and those variables of their environments. */
+  /** Names of programs whose processes are reported; what an argument of others that are, too, matches (grep -E); and variables of their environments. */
   readonly components: readonly string[]
+  readonly readers?: string
   readonly variables: readonly string[]
-  /** Absolute path → SHA-256 in hex. The answer includes the content of a file that differs; with '' it never does. */
+  /** Absolute path → SHA-256 in hex. The answer includes the content of a file that differs; with '' it never does, or `publicParts`. */
   readonly paths: ReadonlyMap<string, string>
   /** Files and folders that make root look even without a unit, if one exists. */
   readonly alsoIfPresent: readonly string[]
@@ -57,12 +60,13 @@ function folderLines(directory: string, names: FileNames): string[] {
   return [`folder ${directory}`, ...patterns.map((pattern) => `pattern ${pattern}`)]
 }
 
-function placesLines({ sudo, units, components, variables, paths, alsoIfPresent }: PlacesQuery): string[] {
+function placesLines({ sudo, units, components, readers, variables, paths, alsoIfPresent }: PlacesQuery): string[] {
   return [
     'now',
     `sudo ${sudo}`,
     ...units.map((unit) => `unit ${unit}`),
     ...components.map((component) => `component ${component}`),
+    ...(readers === undefined ? [] : [`readers ${readers}`]),
     ...variables.map((variable) => `variable ${variable}`),
     ...[...paths].map(([path, digest]) => `place ${path} ${digest || 'none'}`),
     ...alsoIfPresent.map((path) => `early ${path}`),

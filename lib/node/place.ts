@@ -112,12 +112,13 @@ export interface FileAccess {
   readonly mode: number
 }
 
-/** An existing file that is right keeps its access; any other gets the least that its readers need. */
+/** An existing file that is right keeps its access; any other gets that of the file beside it, or the least that its readers need. */
 export function accessFor(
-  file: WantedFile & { readonly readers: readonly Account[] },
+  file: WantedFile & { readonly readers: readonly Account[]; readonly access?: FileAccess | undefined },
   there: FileState | undefined,
 ): FileAccess {
   if (there?.kind === 'file' && accessDifferences(file, there).length === 0) return there
+  if (file.access) return file.access
   const [first, second] = file.readers.filter(({ uid }) => uid !== 0)
   if (!first) return { uid: 0, gid: 0, mode: modeOf(file.isSecret) }
   const mode = file.isSecret && second ? 0o640 : modeOf(file.isSecret)

@@ -40,6 +40,22 @@ export interface PlacesState extends FilesSeen {
   readonly odd: readonly string[]
   /** Marks of runs that have drained the node, and not undrained it yet. */
   readonly drained: readonly Leftover[]
+  /** Of files of others, by path: their certificates, and the lines of a kubeconfig that name or hold one. Never a key. */
+  readonly published: ReadonlyMap<string, Buffer>
+  /** Folders that systemd mounts a file system on, and that is not mounted. */
+  readonly unmounted: readonly string[]
+  /** Unit files and environment files of units, by path. */
+  readonly settings: ReadonlyMap<string, SettingsFile>
+  /** The machine's name, as the kernel has it; undefined if root did not look. */
+  readonly hostname: string | undefined
+}
+
+/** A file that systemd reads before it starts a unit. */
+export interface SettingsFile {
+  /** ctime, in seconds since 1970 by the node's clock. */
+  readonly changed: number
+  /** Only root may change it. */
+  readonly isRoots: boolean
 }
 
 export interface UnitState {
@@ -65,7 +81,16 @@ export interface UnitState {
   readonly account: Account | undefined
   /** The command that its unit file has, as systemd prints it: with blanks between the arguments. Undefined if it has none, or several. */
   readonly start: string | undefined
+  /** systemd has read its unit files before they were changed: it would start it as they were. */
+  readonly needsReload: boolean
+  /** The queried variables that its unit file sets, and those that its environment files do. */
+  readonly variables: { readonly unitFile: Variables; readonly files: Variables }
+  /** Paths, in the order of their precedence: the unit file and its drop-ins; its environment files. */
+  readonly unitFiles: readonly string[]
+  readonly environmentFiles: readonly string[]
 }
+
+type Variables = ReadonlyMap<string, string>
 
 /** The main process of a unit. */
 interface UnitProcess {
@@ -78,9 +103,13 @@ interface UnitProcess {
   readonly started: number
 }
 
-/** A process that was started with a component's name as one of its arguments. */
+/** A process that was started with a component's name, or a flag of certificates or kubeconfigs, as one of its arguments. */
 export interface ComponentProcess {
   readonly id: number
+  /** Whom it runs as. */
+  readonly uid: number
+  /** Seconds since its start, by a clock that can't be set; undefined for a process of no queried unit. */
+  readonly age: number | undefined
   /** The path of its control group: cgroups(7). */
   readonly group: string
   /** Its command line, the program first; empty if it, or those of all that are of no unit, are too long. A line break is a control character. */
@@ -112,13 +141,16 @@ export function isRunning({ units }: Pick<PlacesState, 'units'>, unit: string): 
 /** The properties that `systemctl show` prints for each unit: systemctl(1). node.sh names the same. */
 const shownProperties = [
   ...['Id', 'Names', 'LoadState', 'ActiveState', 'SubState', 'Job', 'ExecMainStartTimestamp'],
-  ...['MainPID', 'NRestarts', 'RestartUSec', 'User', 'Group', 'SupplementaryGroups', 'ExecStart', 'ControlGroup'],
+  ...['MainPID', 'NRestarts', 'RestartUSec', 'User', 'Group', 'SupplementaryGroups', 'ControlGroup'],
+  ...['NeedDaemonReload', 'FragmentPath', 'DropInPaths'],
 ] as const
+/** Those that may be printed several times, or not at all; the first two are of queried variables alone. */
+const listedProperties = ['Environment', 'EnvironmentOfFile', 'EnvironmentFiles', 'ExecStart'] as const
 
 interface Records {
   readonly single: Map<string, string>
   readonly files: Map<string, FileState>
-  /** `other`: of a file that is not ours, which somebody may be writing. */
+  /** `other`: of a file that is not ours, which somebody may be writing; `published`: of its certificates alone. */
   readonly content: { readonly word: string; readonly file: string; readonly lines: string[] }[]
   readonly leftovers: Leftover[]
   readonly addresses: Set<string>
@@ -126,6 +158,8 @@ interface Records {
   readonly real: Map<string, string>
   readonly links: Map<string, string>
   readonly odd: string[]
+  readonly unmounted: string[]
+  readonly settings: Map<string, SettingsFile>
   readonly accounts: Map<string, Account>
   /** The properties of one unit after the other. */
   readonly shown: [string, string][][]
@@ -156,13 +190,16 @@ const readers: readonly (readonly [RegExp, (draft: Records, record: string, ...p
   [new RegExp(`^([0-9a-f]{64})  ${name}$`), addSum],
   [new RegExp(`^known ${name}$`), addKnown],
   [
-    new RegExp(`^(content|other) ${name}$`),
+    new RegExp(`^(content|other|published) ${name}$`),
     ({ content }, _, word = '', file = '') => content.push({ word, file, lines: [] }),
   ],
   [/^(?: [0-9a-f]{2}){1,64} ?$/, ({ content }, record) => present(content.at(-1)).lines.push(record)],
   [new RegExp(`^real ${path} ${path}$`), ({ real }, _, from = '', to = '') => setOnce(real, from, to)],
   [new RegExp(`^link ${path} ${path}$`), ({ links }, _, from = '', link = '') => setOnce(links, from, link)],
   [new RegExp(`^odd ${path}$`), ({ odd }, _, each = '') => odd.push(each)],
+  [/^unmounted (\/.*)$/, ({ unmounted }, _, each = '') => unmounted.push(each)],
+  [/^setting (\d{1,10}) ([0-7]{1,5}) (\d{1,12}) (\/.*)$/, addSetting],
+  [/^(hostname) (\S{1,64})$/, ({ single }, _, key = '', value = '') => setOnce(single, key, value)],
   [/^account (\d{1,10}) (\d{1,10}(?: \d{1,10})*) (\S+:.*)$/, addAccount],
   [/^(clock) (\d{1,12} \d{1,15})$/, ({ single }, _, key = '', value = '') => setOnce(single, key, value)],
   [
@@ -170,7 +207,7 @@ const readers: readonly (readonly [RegExp, (draft: Records, record: string, ...p
     ({ processes }, _, id = '', state = '', ticks) => setOnce(processes, id, [state, Number(ticks)]),
   ],
   [
-    /^(component|argument|variable|unread|apart|bound|replaced) (\d{1,10}) ?(.*)$/s,
+    /^(component|owner|argument|variable|unread|apart|bound|replaced) (\d{1,10}) ?(.*)$/s,
     ({ facts }, _, word = '', id = '', value = '') => facts.push({ id, word, value }),
   ],
   [/^show (\w+)=(.*)$/s, ({ shown }, _, key = '', value = '') => present(shown.at(-1)).push([key, value])],
@@ -214,6 +251,11 @@ function addSum({ files }: Records, line: string, sha256 = '', file = ''): void 
   const there = present(files.get(file))
   if (there.kind !== 'file' || there.sha256 !== undefined) throw notWhole()
   files.set(file, { ...there, sha256, lines: `${there.lines}\n${line}` })
+}
+
+function addSetting({ settings }: Records, _: string, uid = '', mode = '', changed = '', file = ''): void {
+  const isRoots = uid === '0' && (Number.parseInt(mode, 8) & 0o022) === 0
+  settings.set(file, { changed: Number(changed), isRoots })
 }
 
 function addAccount({ accounts }: Records, _: string, uid?: string, gids = '', key = ''): void {
@@ -263,7 +305,7 @@ export function readPlaces(output: string, nonce: string): PlacesState {
   if (stopped?.why === 'root') throw new Failure(stopped.said, { code: 'no-root' })
   if (stopped) throw shellEnded(stopped.said)
   const draft = readRecords([...own.records, ...records])
-  const { single, folders, real, links, odd, leftovers } = draft
+  const { single, folders, real, links, odd, leftovers, unmounted, settings } = draft
   return {
     now: Number(present(single.get('now'))),
     units: readUnits(draft),
@@ -273,6 +315,10 @@ export function readPlaces(output: string, nonce: string): PlacesState {
     links,
     odd,
     drained: leftovers,
+    published: publishedIn(draft),
+    unmounted,
+    settings,
+    hostname: single.get('hostname'),
     ...seen(draft),
   }
 }
@@ -294,7 +340,7 @@ function readRecords(records: readonly string[]): Records {
   const draft: Records = {
     ...{ single: new Map(), files: new Map(), content: [], leftovers: [], addresses: new Set(), folders: new Set() },
     ...{ real: new Map(), links: new Map(), odd: [], accounts: new Map(), shown: [[]] },
-    ...{ processes: new Map(), facts: [] },
+    ...{ processes: new Map(), facts: [], unmounted: [], settings: new Map() },
   }
   for (const record of records) {
     const [parts, add] = present(
@@ -305,10 +351,17 @@ function readRecords(records: readonly string[]): Records {
   return draft
 }
 
+const bytesOf = (lines: readonly string[]) => Buffer.from(lines.join('').replaceAll(' ', ''), 'hex')
+
+function publishedIn({ content }: Records): Map<string, Buffer> {
+  return new Map(content.flatMap(({ word, file, lines }) => (word === 'published' ? [[file, bytesOf(lines)]] : [])))
+}
+
 function seen({ files, content }: Records): FilesSeen {
   const contents = new Map<string, Buffer>()
   for (const { word, file, lines } of content) {
-    const bytes = Buffer.from(lines.join('').replaceAll(' ', ''), 'hex')
+    if (word === 'published') continue
+    const bytes = bytesOf(lines)
     // The file may have changed after it was summed, or the answer may be truncated.
     const isWhole = createHash('sha256').update(bytes).digest('hex') === files.get(file)?.sha256
     if (isWhole) setOnce(contents, file, bytes)
@@ -329,15 +382,17 @@ function readUnit(properties: readonly [string, string][], draft: Records): (rea
   const block: Block = Object.fromEntries(properties)
   const { Id, Names, LoadState, ActiveState, SubState, Job, ExecMainStartTimestamp, MainPID, NRestarts, RestartUSec } =
     block
-  const { User, Group, SupplementaryGroups, ControlGroup } = block
+  const { User, Group, SupplementaryGroups, ControlGroup, NeedDaemonReload, FragmentPath, DropInPaths } = block
   if (!Id?.endsWith('.service') || Names === undefined || !LoadState || !ActiveState || !SubState) throw notWhole()
-  if (
-    Object.values({ Job, ExecMainStartTimestamp, User, Group, SupplementaryGroups, ControlGroup }).includes(undefined)
-  )
-    throw notWhole()
+  const printed = { Job, ExecMainStartTimestamp, User, Group, SupplementaryGroups, ControlGroup, NeedDaemonReload }
+  if (Object.values(printed).includes(undefined)) throw notWhole()
   if (!/^\d{1,10}$/.test(NRestarts ?? '')) throw notWhole()
-  const starts = properties.filter(([key]) => key === 'ExecStart')
-  if (Object.keys(block).length !== properties.length - Math.max(0, starts.length - 1)) throw notWhole()
+  const isListed = (key: string) => (listedProperties as readonly string[]).includes(key)
+  const valuesOf = (wanted: (typeof listedProperties)[number]) =>
+    properties.flatMap(([key, value]) => (key === wanted ? [value] : []))
+  const single = properties.filter(([key]) => !isListed(key))
+  if (Object.keys(block).filter((key) => !isListed(key)).length !== single.length) throw notWhole()
+  const starts = valuesOf('ExecStart')
   const names = [...new Set([Id, ...Names.split(' ')])].map((each) => each.replace(/\.service$/, ''))
   const state = {
     group: ControlGroup ?? '',
@@ -351,10 +406,24 @@ function readUnit(properties: readonly [string, string][], draft: Records): (rea
     restartsAfter: readSpan(RestartUSec ?? ''),
     account: User === '' ? root : draft.accounts.get(`${User}:${Group}:${SupplementaryGroups}`),
     // "{ path=/usr/bin/etcd ; argv[]=/usr/bin/etcd --name=a ; ignore_errors=no ; …"
-    start:
-      starts.length > 1 ? undefined : /^\{ path=.*? ; argv\[\]=(.*?) ; ignore_errors=/.exec(starts[0]?.[1] ?? '')?.[1],
+    start: starts.length > 1 ? undefined : /^\{ path=.*? ; argv\[\]=(.*?) ; ignore_errors=/.exec(starts[0] ?? '')?.[1],
+    needsReload: NeedDaemonReload === 'yes',
+    variables: {
+      unitFile: readVariables(valuesOf('Environment')),
+      files: readVariables(valuesOf('EnvironmentOfFile')),
+    },
+    unitFiles: [FragmentPath, ...(DropInPaths ?? '').split(' ')].flatMap((path) => path || []),
+    // "/etc/default/etcd (ignore_errors=yes)"
+    environmentFiles: valuesOf('EnvironmentFiles').map((each) => each.replace(/ \(ignore_errors=\w+\)$/, '')),
   }
   return names.map((each) => [each, state])
+}
+
+/** NAME=VALUE, or NAME="VALUE": what is quoted otherwise stays as it is, and is no path. The last one counts. */
+function readVariables(settings: readonly string[]): Variables {
+  return new Map(
+    settings.map((each) => [each.replace(/=.*/s, ''), each.replace(/^.*?=/, '').replace(/^"([^"\\]*)"$/, '$1')]),
+  )
 }
 
 /** USER_HZ, which is the same wherever the components run: proc_pid_stat(5). */
@@ -364,11 +433,11 @@ function readProcess(id: string, draft: Records): UnitState['process'] {
   const { single, processes } = draft
   if (!/^\d{1,10}$/.test(id)) throw notWhole()
   if (id === '0') return undefined
-  const [now = Number.NaN, ticksNow = Number.NaN] = present(single.get('clock')).split(' ').map(Number)
-  const [state = '', ticks = 0] = processes.get(id) ?? []
+  const [now = Number.NaN] = present(single.get('clock')).split(' ').map(Number)
+  const [state = ''] = processes.get(id) ?? []
   // A zombie, until systemd has noticed.
   if (state === '' || 'ZXx'.includes(state)) return 'gone'
-  const age = (ticksNow - ticks) / ticksPerSecond
+  const age = ageOf(id, draft) ?? Number.NaN
   return {
     id: Number(id),
     isStopped: 'Tt'.includes(state),
@@ -377,7 +446,15 @@ function readProcess(id: string, draft: Records): UnitState['process'] {
   }
 }
 
-function readProcesses({ facts }: Records): ComponentProcess[] {
+/** Seconds since its start; undefined where that was not queried. */
+function ageOf(id: string, { single, processes }: Records): number | undefined {
+  const ticks = processes.get(id)?.[1]
+  const [, ticksNow] = single.get('clock')?.split(' ').map(Number) ?? []
+  return ticks === undefined || ticksNow === undefined ? undefined : (ticksNow - ticks) / ticksPerSecond
+}
+
+function readProcesses(draft: Records): ComponentProcess[] {
+  const { facts } = draft
   return [...Map.groupBy(facts, ({ id }) => id)].flatMap(([id, own]) => {
     const all = (wanted: string) => own.flatMap(({ word, value }) => (word === wanted ? [value] : []))
     const [group, ...more] = all('component')
@@ -388,6 +465,9 @@ function readProcesses({ facts }: Records): ComponentProcess[] {
     if (!isUnread && command.length === 0) return []
     return {
       id: Number(id),
+      // Root's, where that is not known: it counts for more.
+      uid: Number(all('owner')[0] ?? 0),
+      age: ageOf(id, draft),
       group,
       command,
       variables: new Map(all('variable').map((each) => [each.replace(/=.*/s, ''), each.replace(/^.*?=/, '')])),

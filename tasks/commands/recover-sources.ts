@@ -12,8 +12,7 @@ import { type Certificate, readCertificate } from '../../lib/pki/certificate.ts'
 import { formatNames } from '../../lib/wording.ts'
 import { fetchCommand } from '../nodes/fetch-command.ts'
 import { whyNotCompared } from '../nodes/guards.ts'
-import { placesOf, readNode, withPlaces } from '../nodes/look.ts'
-import { unitsOn } from '../nodes/reads.ts'
+import { placesOf, readNode } from '../nodes/look.ts'
 import type { CommandRun } from '../request/command-run.ts'
 import { identityFiles, nodeFiles } from '../tables/files.ts'
 
@@ -84,8 +83,7 @@ export async function readHolding(run: Run, node: ClusterNode): Promise<Holding>
   const look = await readNode(run, node)
   // What was deployed may be older than what its units read.
   const places = placesOf(look)
-  const units = unitsOn(withPlaces(run).cluster, node, places)
-  const pathOf = new Map(units.flatMap(({ files }) => files.map(({ file, path }) => [file, path])))
+  const pathOf = new Map(look.units.flatMap(({ files }) => files.map(({ file, path }) => [file, path])))
   const files = new Map<string, Buffer>()
   const unread = new Map<string, string>()
   const paths = new Map<string, string>()

@@ -165,8 +165,9 @@ function heading({ stages, what }: Rotation, stage: Stage | undefined): string {
 /** False if the user has to change something first. Throws a refusal if somebody would be cut off. */
 async function mayBegin({ options, rotation, rotating, say }: Drive, next: Stage): Promise<boolean> {
   const { command } = rotating.run
-  const { unreached, unknown, toChange } = await surveyStage(rotating, rotation)
+  const { unreached, unknown, ofRoot, ofUsers, toChange } = await surveyStage(rotating, rotation)
   refuseUnreached(unreached)
+  for (const each of ofUsers) say(`${each}; the rotation does not wait for it`)
   for (const sentence of toChange) say(sentence)
   if (toChange.length > 0) {
     say(`the rotation waits for that; then: ${command(`rotate ${rotation.name}${options.finish ? ' --finish' : ''}`)}`)
@@ -180,6 +181,7 @@ async function mayBegin({ options, rotation, rotating, say }: Drive, next: Stage
       throw refusal(reason, [`${remedy}, then ${runAgain}`, ...(next.isNeverForced ? [] : [forced])])
     say(`forced, although ${reason}`)
   }
+  hold(ofRoot, 'the rotation does not reach', 'see to each', 'cut them off')
   // The first stage only adds, so it breaks nothing.
   const unproven = next === rotation.stages[0] ? [] : unknown
   const what = 'whether each API server has loaded this stage is not known:'

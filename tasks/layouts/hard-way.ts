@@ -132,6 +132,7 @@ const units: readonly UnitRow[] = [
     ),
     serves: [shared.kubeletPort],
     health: { port: 10250, path: '/healthz', as: names.api, isLocal: true },
+    metrics: { port: 10250, path: '/metrics', as: names.admin, isLocal: true },
     isInstalledEarly: true,
   },
   { ...shared.proxyUnit, on: ['worker'], isInstalledEarly: true },

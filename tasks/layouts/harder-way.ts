@@ -181,6 +181,7 @@ const unitsWith = (etcd: EtcdNames): readonly UnitRow[] => [
     ),
     serves: [shared.kubeletPort],
     health: { port: 10250, path: '/healthz', as: names.api },
+    metrics: { port: 10250, path: '/metrics', as: names.admin },
   },
   { ...shared.proxyUnit, on: ['control', 'worker'] },
 ]

@@ -184,6 +184,8 @@ export interface Unit {
   readonly files: readonly Place[]
   readonly serves: readonly Port[]
   readonly health?: Health
+  /** Where it reports its feature gates, if we may query them. */
+  readonly metrics?: Health
   /** Other units on the node query it: it is restarted before them, and alone. */
   readonly isQueried?: true
   /** A load balancer sends it requests: it is drained before it is restarted. */

@@ -283,4 +283,5 @@ export const proxyUnit: UnitRow = {
   ],
   serves: [],
   health: { port: 10256, path: '/healthz', isPlain: true, isLocal: true },
+  metrics: { port: 10249, path: '/metrics', isPlain: true, isLocal: true },
 }

@@ -1,7 +1,7 @@
 /** Queries a component of a node with our credentials, at its own address, through a node's ssh connection. */
 import { X509Certificate } from 'node:crypto'
 import type { ClusterNode } from '../../lib/cluster/cluster.ts'
-import { Failure } from '../../lib/failure.ts'
+import { Failure, tryToAwait } from '../../lib/failure.ts'
 import { caName } from '../../lib/files/names.ts'
 import type { Run } from '../../lib/graph/run.ts'
 import type { Client } from '../../lib/kubernetes/client.ts'
@@ -60,6 +60,23 @@ export async function readHealth(asking: Asking, node: ClusterNode, health: Heal
     if (error instanceof Failure) return { why: `${health.path} does not answer: ${error.message}` }
     throw error
   }
+}
+
+/** Of client-go: whether a CA that a kubeconfig names by file is read again, transport/ca_rotation.go. */
+const caGate = /^kubernetes_feature_enabled\{(?:[^}]*,)?name="ClientsAllowCARotation"[^}]*\} 1$/m
+
+/** False if its metrics do not say so, or could not be read. */
+export async function readsCaAgain(asking: Asking, node: ClusterNode, metrics: Health): Promise<boolean> {
+  const { Client } = await import('../../lib/kubernetes/client.ts')
+  const reply = await tryToAwait(async () => {
+    const client = new Client(healthQuestion(asking, node, metrics))
+    try {
+      return await client.ask('GET', metrics.path)
+    } finally {
+      client.close()
+    }
+  })
+  return reply?.status === 200 && caGate.test(reply.body)
 }
 
 export function addressOf({ ips: [address = ''] }: ClusterNode): string {

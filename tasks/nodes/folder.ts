@@ -16,8 +16,8 @@ import { formatNames } from '../../lib/wording.ts'
 import { nodeUser } from '../layouts/layout.ts'
 import { identityFiles, nodeFiles } from '../tables/files.ts'
 import { certificatesIn, formatOthers, guard, type HeldFile, heldOn, type Other } from './guards.ts'
-import { digestOf, installOf, sha256 } from './look.ts'
-import { unitsOn, whyRead } from './reads.ts'
+import { digestOf, installOf, type NodeLook, sha256 } from './look.ts'
+import { whyRead } from './reads.ts'
 
 export interface NodeVerdict {
   /** Undefined if everything matches. */
@@ -39,14 +39,14 @@ export interface FolderNames {
 export function checkNode(
   run: Run,
   node: ClusterNode,
-  look: NodeState,
+  look: NodeLook,
   names: FolderNames,
   isForced: boolean,
 ): NodeVerdict {
   const unproven = guardMachine(run, node, look, names.together)
   const others = guard(run, node, look, isForced)
   const foreign = [...foreignFiles(run, node, look, names), ...formerNodeFiles(run, look)].filter(
-    (name) => !mayBeRead(run, node, look, name),
+    (name) => !mayBeRead(run, look, name),
   )
   const neighbours = neighboursIn(run, look, names)
   const prunes = run.options.prune && neighbours.length === 0
@@ -112,10 +112,10 @@ export function compareFolder(run: Run, node: ClusterNode, seen: NodeState): Rea
 }
 
 /** Of an identity: a component may read it in the folder. What does is an error of its unit. */
-function mayBeRead({ cluster }: Run, node: ClusterNode, { places, folder }: NodeState, name: string): boolean {
+function mayBeRead({ cluster }: Run, { places, folder, units }: NodeLook, name: string): boolean {
   if (!places || !identityFiles(cluster).has(name)) return false
   if (places instanceof Failure) return true
-  return whyRead(unitsOn(cluster, node, places), places, `${folder}/${name}`) !== undefined
+  return whyRead(units, places, `${folder}/${name}`) !== undefined
 }
 
 /** Files of ours that do not belong on this node; a folder under such a name is not ours. */
@@ -217,7 +217,7 @@ export function refuseEarlyClock({ auth, cluster }: Run, node: ClusterNode, now:
 export function guardMachine(
   run: Run,
   node: ClusterNode,
-  look: NodeState,
+  look: NodeLook,
   together: readonly ClusterNode[],
 ): string | undefined {
   const { cluster, options } = run
@@ -240,7 +240,7 @@ export function guardMachine(
 }
 
 /** Names of nodes whose certificate and key are in the folder, or whose certificate of our CA the kubelet reads. */
-function pairHolders(run: Run, node: ClusterNode, look: NodeState): Set<string> {
+function pairHolders(run: Run, node: ClusterNode, look: NodeLook): Set<string> {
   const { auth } = run
   const files = [auth.files.certificate(node.name), kubeconfigFile(node.name)]
   const read = heldOn(run, node, look).filter(({ isPlace, file }) => isPlace && files.includes(file))

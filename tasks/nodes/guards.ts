@@ -12,15 +12,15 @@ import type { Run } from '../../lib/graph/run.ts'
 import { isOlder, isPreviousCa, lacksOurKey, otherIdentity } from '../../lib/kubernetes/identity.ts'
 import { type Part, readClientCertificate, readEmbeddedCa } from '../../lib/kubernetes/kubeconfig.ts'
 import { type FileState, type FilesSeen, largestFile } from '../../lib/node/place.ts'
-import { type NodeState, realPath } from '../../lib/node/state.ts'
+import { realPath } from '../../lib/node/state.ts'
 import { type Certificate, isIssuedBy, readCertificates } from '../../lib/pki/certificate.ts'
 import { nextStart, ownCas } from '../../lib/pki/pair.ts'
 import { formatNames } from '../../lib/wording.ts'
 import type { Place } from '../layouts/layout.ts'
 import { identityFiles, nodeFiles } from '../tables/files.ts'
 import { recoverCommand, replaceCommand, waysOutOfLost } from './fetch-command.ts'
-import { digestOf } from './look.ts'
-import { unitsOn, withdrawnAt } from './reads.ts'
+import { digestOf, type NodeLook } from './look.ts'
+import { withdrawnAt } from './reads.ts'
 
 /** A file of ours on a node. */
 export interface HeldFile {
@@ -36,13 +36,12 @@ export interface HeldFile {
 }
 
 /** In the folder, and where units read. The check of `install` reports places that could not be looked at. */
-export function heldOn({ cluster, options }: Run, node: ClusterNode, seen: NodeState): HeldFile[] {
-  const { places } = seen
+export function heldOn({ cluster, options }: Run, node: ClusterNode, seen: NodeLook): HeldFile[] {
+  const { places, units } = seen
   // --prune would remove identity files that do not belong there.
   const names = [...nodeFiles(cluster, node), ...(options.prune ? identityFiles(cluster).keys() : [])]
   const inFolder = names.flatMap((name) => heldAt(seen, name, name))
   if (!places || places instanceof Failure) return inFolder
-  const units = unitsOn(cluster, node, places)
   const rows: readonly Pick<Place, 'path' | 'file' | 'part'>[] = [
     ...units.flatMap(({ files }) => files),
     ...(options.prune ? withdrawnAt(units, places) : []),
@@ -120,14 +119,14 @@ function whereReplaced(auth: AuthDir, file: string, theirs: Buffer): string | un
 }
 
 /** Before anything is replaced on the node: both guards, for its folder and its places. Returns what would be overwritten. */
-export function guard(run: Run, node: ClusterNode, seen: NodeState, isForced: boolean): Other[] {
+export function guard(run: Run, node: ClusterNode, seen: NodeLook, isForced: boolean): Other[] {
   const others = guardIdentity(run, node, seen)
   if (!isForced) guardNewer(run, node, seen)
   return others
 }
 
 /** Throws a refusal if the node holds another identity, or returns it with --replace-identity. */
-export function guardIdentity(run: Run, node: ClusterNode, look: NodeState): Other[] {
+export function guardIdentity(run: Run, node: ClusterNode, look: NodeLook): Other[] {
   const others = otherIdentities(run, heldOn(run, node, look))
   const folder = others.find(({ held }) => held.state.kind === 'folder')?.held.at
   if (folder !== undefined)
@@ -235,7 +234,7 @@ export function whyNotCompared({ kind, size, sha256 }: FileState): string {
  * An out-of-date copy of auth/ would undo a renewal made elsewhere. In a plan a certificate that would be issued counts as issued.
  * Throws a Failure, which says so where the newer one is from the future: then a clock was wrong.
  */
-export function guardNewer(run: Run, node: ClusterNode, look: NodeState): void {
+export function guardNewer(run: Run, node: ClusterNode, look: NodeLook): void {
   const { auth, now } = run
   const cas = ownCas(auth)
   const dated = heldOn(run, node, look).filter(({ part }) => part !== 'ca')

@@ -6,7 +6,7 @@ import { Failure, runAgain } from '../../lib/failure.ts'
 import { once } from '../../lib/files/plain-file.ts'
 import type { Run } from '../../lib/graph/run.ts'
 import { partOf } from '../../lib/kubernetes/kubeconfig.ts'
-import { asUnknown, noDigest, type Query } from '../../lib/node/node.ts'
+import { asUnknown, noDigest, publicParts, type Query } from '../../lib/node/node.ts'
 import { folderOf } from '../../lib/node/place.ts'
 import type { NodeState, PlacesState } from '../../lib/node/state.ts'
 import type { Place, Port } from '../layouts/layout.ts'
@@ -15,7 +15,7 @@ import { identityFiles, nodeFiles } from '../tables/files.ts'
 import { nodeUnits } from '../tables/places.ts'
 import { variablesIn } from './command-line.ts'
 import { addressOf, readShown } from './component.ts'
-import { othersOn, type UnitSeen, unitsOn } from './reads.ts'
+import { type OtherProcess, otherProcessesOn, type UnitSeen, unitsOn, withNamed } from './reads.ts'
 
 export const sha256 = once((bytes) => createHash('sha256').update(bytes).digest('hex'))
 
@@ -33,21 +33,32 @@ export function digestAt(run: Pick<Run, 'auth'>, { file, part }: Pick<Place, 'fi
   return made && sha256(made)
 }
 
+/** A look at a node, with what was found of the processes there; nothing where its places were not looked at. */
+export interface NodeLook extends NodeState {
+  readonly units: readonly UnitSeen[]
+  readonly otherProcesses: readonly OtherProcess[]
+}
+
+/** What an earlier look has found is queried at once by the next. */
+export type Known = Pick<NodeLook, 'units' | 'otherProcesses'>
+
+const nothing: Known = { units: [], otherProcesses: [] }
+
 /**
  * A sudo or a unit may make the command hang, or close the connection. The folder can still be inspected, so a second look then
  * looks only at the folder.
  */
-export async function lookAtNode(run: Run, node: ClusterNode): Promise<NodeState> {
+export async function lookAtNode(run: Run, node: ClusterNode, known?: Known): Promise<NodeLook> {
   const query = folderQuery(run, node)
   const places = placesQuery(run, node)
   const there = await run.connect(node)
-  if (!places) return there.look(query)
+  if (!places) return { ...(await there.look(query)), ...nothing }
   try {
-    return await lookAtAll(run, node, places, (asked) => there.look({ ...query, places: asked }))
+    return await lookAtAll(run, node, { places, known }, (asked) => there.look({ ...query, places: asked }))
   } catch (error) {
     if (!(error instanceof Failure)) throw error
     if (error.code !== 'connection-lost' && !there.wasReached) throw error
-    return { ...(await there.look(query)), places: error }
+    return { ...(await there.look(query)), ...nothing, places: error }
   }
 }
 
@@ -56,46 +67,46 @@ type Places = NonNullable<Query['places']>
 /** Looks, and again where command lines name other files: a config, and what that names; and once more, as units may be restarted. */
 const mostLooks = 4
 
-/** By the names of nodes: what a look has found is asked for at once by the next. */
-const lastLooks = once<Map<string, { units: readonly UnitSeen[]; theirs: Places['paths'] }>, Run['auth']>(
-  () => new Map(),
-)
-
 async function lookAtAll(
   run: Run,
   node: ClusterNode,
-  query: Places,
+  { places: query, known = nothing }: { readonly places: Places; readonly known?: Known | undefined },
   look: (query: Places) => Promise<NodeState>,
-): Promise<NodeState> {
-  const last = lastLooks(run.auth)
-  const known = last.get(node.name)
-  let paths = new Map([...(known?.units ?? []).flatMap((unit) => expectedAt(run, unit)), ...query.paths])
-  let theirs: typeof paths = new Map(known?.theirs)
+): Promise<NodeLook> {
+  let found = known
+  let paths = query.paths
   for (let looks = 1; looks <= mostLooks; looks++) {
+    const [ours, theirs] = pathsOf(run, found)
     // Contents have a limit: those of the units come first.
-    const all = new Map([...paths, ...theirs, ...paths])
-    const seen = explained(run, node, await look({ ...query, paths: all }))
-    if (!seen.places || seen.places instanceof Failure) return seen
-    const units = unitsOn(run.cluster, node, seen.places)
-    const more = units.flatMap((unit) => expectedAt(run, unit))
-    // A rotation has to reach whatever has a copy.
-    const besides = run.rotating === undefined ? [] : units.flatMap((unit) => unit.besides)
-    const others = [
-      ...besides.map(({ path }): [string, string] => [path, '']),
-      ...othersOn(run.cluster, node, seen.places).flatMap(({ unit }) => expectedAt(run, unit)),
-    ]
-    last.set(node.name, { units, theirs: new Map(others) })
-    const isDone = more.every(([path]) => paths.has(path))
+    paths = new Map([...query.paths, ...paths, ...ours])
+    const queried = new Map([...paths, ...theirs.filter(([path]) => !paths.has(path))])
+    const seen = explained(run, node, await look({ ...query, paths: queried }))
+    if (!seen.places || seen.places instanceof Failure) return { ...seen, ...nothing }
+    const { cluster } = run
+    found = {
+      units: unitsOn(cluster, node, seen.places),
+      otherProcesses: otherProcessesOn(cluster, node, seen.places),
+    }
+    const [named, alsoNamed] = pathsOf(run, found, seen.places)
+    const isDone = named.every(([path]) => paths.has(path))
     // Anybody may start another process, which names another file each time.
-    if (isDone && (looks === mostLooks || others.every(([path]) => all.has(path)))) return seen
-    paths = new Map([...more, ...paths])
-    theirs = new Map([...theirs, ...others])
+    if (isDone && (looks === mostLooks || alsoNamed.every(([path]) => queried.has(path)))) return { ...seen, ...found }
   }
   throw new Failure('the command lines of its units name other files each time', {
     node: node.name,
     code: 'not-looked-at',
     remedy: `see there what restarts them; then ${runAgain}`,
   })
+}
+
+type Path = readonly [path: string, digest: string]
+
+/** What the units read, and what others do: during a rotation also what a unit reads by a flag of no row, as it may have a copy. */
+function pathsOf(run: Run, { units, otherProcesses }: Known, places?: PlacesState): [ours: Path[], theirs: Path[]] {
+  const flags = run.rotating === undefined ? [] : units.flatMap(({ unlistedFlags }) => unlistedFlags)
+  const named = places ? withNamed(flags, places) : flags
+  const theirs = [...named, ...otherProcesses.flatMap(({ names }) => names)]
+  return [units.flatMap((unit) => expectedAt(run, unit)), theirs.map(({ path }) => [path, publicParts])]
 }
 
 /** Adds a remedy if the places could not be looked at, and the name of the component to a unit of another name. */
@@ -137,17 +148,21 @@ export function withPlaces(run: Run, sudo = ''): Run {
  * Reads the content of every file that belongs there, unless it is larger than one of ours can be. Without `install`, where root may
  * not be had, what units read is left out.
  */
-export async function readNode(run: Run, node: ClusterNode): Promise<NodeState> {
+export async function readNode(run: Run, node: ClusterNode): Promise<NodeLook> {
   const expected = new Map(nodeFiles(run.cluster, node).map((name) => [name, noDigest]))
   const seen = withPlaces(run, node.user === 'root' ? '' : 'sudo -n')
   const there = await run.connect(node)
   const read = ({ paths, ...rest }: Places) => {
-    const places = { ...rest, paths: new Map([...paths.keys()].map((path) => [path, noDigest])) }
+    const asked = [...paths].map(([path, digest]): [string, string] => [
+      path,
+      digest === publicParts ? digest : noDigest,
+    ])
+    const places = { ...rest, paths: new Map(asked) }
     return there.look({ directory: node.directory, names: run.auth.files, expected, places })
   }
-  const look = await lookAtAll(seen, node, placesQuery(seen, node) ?? emptyQuery, read)
+  const look = await lookAtAll(seen, node, { places: placesQuery(seen, node) ?? emptyQuery }, read)
   const isWithoutRoot = look.places instanceof Failure && look.places.code === 'no-root'
-  return isWithoutRoot && !run.cluster.install ? explained(seen, node, await read(emptyQuery)) : look
+  return isWithoutRoot && !run.cluster.install ? { ...explained(seen, node, await read(emptyQuery)), ...nothing } : look
 }
 
 /** The node's clock, and those of the ports that a process there listens on, at its address. */
@@ -198,6 +213,10 @@ function folderQuery(run: Run, node: ClusterNode): Query {
   return { directory: node.directory, names: auth.files, expected, hasOthers: true }
 }
 
+/** Flags of whatever reads certificates or a kubeconfig, and components by a name with a version. */
+const readers =
+  '^--?[a-z-]*(kubeconfig|ca-?file|cert-?file|cert-key|webhook-config-file)(=|$)|^([^ ]*/)?(kube-[a-z-]+|kubelet|etcd)[-.]v?[0-9][^/ ]*$'
+
 /** The same for places. */
 function placesQuery(run: Run, node: ClusterNode): Query['places'] {
   const { cluster } = run
@@ -208,6 +227,7 @@ function placesQuery(run: Run, node: ClusterNode): Query['places'] {
     sudo: install.sudo,
     units: units.filter(({ bundle }) => bundle === undefined).map(({ service }) => service),
     components: layoutOf(cluster).units.flatMap(({ unit, bundle }) => (bundle === undefined ? [unit] : [])),
+    readers,
     variables: variablesIn(units.flatMap(({ reads }) => reads.flatMap(({ by }) => by))),
     paths: new Map([
       ...units.flatMap((unit) => expectedAt(run, { ...unit, configs: unit.config === undefined ? [] : [unit.config] })),

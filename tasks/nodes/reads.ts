@@ -1,18 +1,22 @@
-/** What the units of a node read, and where: by the command lines of their processes and of their unit files. Pure. */
+/**
+ * What the processes of a node read, and where. A unit's files are named by command lines, seen on the node, then judged. Of a unit that
+ * runs as root its processes are believed, as what starts them may be a wrapper; of any other, only what root has written: the unit file
+ * and cluster.yaml, since its user can start anything. Pure.
+ */
 import { canonicalAddress, firstAddress, parseCidr } from '../../lib/address.ts'
 import type { Cluster, ClusterNode } from '../../lib/cluster/cluster.ts'
-import { isPlainPath } from '../../lib/files/plain-file.ts'
+import { isPlainPath, secretMode } from '../../lib/files/plain-file.ts'
 import type { Run } from '../../lib/graph/run.ts'
-import { folderOf } from '../../lib/node/place.ts'
-import { type ComponentProcess, fileAt, type PlacesState, realPath } from '../../lib/node/state.ts'
+import { diff, folderOf } from '../../lib/node/place.ts'
+import { type ComponentProcess, fileAt, isRunning, type PlacesState, realPath } from '../../lib/node/state.ts'
 import { formatNames } from '../../lib/wording.ts'
-import { apiServer, mergePlaces, type Place, placesAt, store, type Unit } from '../layouts/layout.ts'
+import { apiServer, mergePlaces, type Place, placesAt, type Reads, store, type Unit } from '../layouts/layout.ts'
 import { ownEtcd } from '../layouts/shared.ts'
 import { layoutOf } from '../layouts/table.ts'
-import { nodeUnits, unitOf } from '../tables/places.ts'
-import { type CommandLine, isTrue, readCommand, reloadFlag, withoutDots } from './command-line.ts'
+import { nodeUnits } from '../tables/places.ts'
+import { type CommandLine, readCommand, reloadFlag, withoutDots } from './command-line.ts'
 
-/** A unit of a node, with the places that its process, and its unit file, name. */
+/** A unit of a node, with the places that its processes, and its unit file, name. */
 export interface UnitSeen extends Unit {
   /** What it reads that `install` does not reach, in a clause each. */
   readonly unreached: readonly string[]
@@ -21,7 +25,7 @@ export interface UnitSeen extends Unit {
   /** Where files are put whose settings still name a path of another file, and have to be changed. */
   readonly moves: readonly Place[]
   /** Absolute paths of flags that the table does not have. */
-  readonly besides: readonly { readonly by: string; readonly path: string }[]
+  readonly unlistedFlags: readonly Named[]
   /** YAML files that its command lines name. */
   readonly configs: readonly string[]
   /**
@@ -29,59 +33,43 @@ export interface UnitSeen extends Unit {
    * Undefined if that is not known for sure.
    */
   readonly rotatesItself: boolean | undefined
+  /** The name that a kubelet gives its node; undefined without --hostname-override. */
+  readonly nodeName: string | undefined
   /** Whether its processes and its unit file name a key that it does not get any more; or that is not known for sure. */
   readonly reading: 'withdrawn' | 'known' | 'unknown'
-  /** It never reads a CA again: the gate ClientsAllowCARotation is off. */
-  readonly keepsCa: boolean
-  /** What its process was started from; undefined if that is not known. */
-  readonly program: { readonly id: number; readonly path: string } | undefined
 }
 
-type Seen = Pick<PlacesState, 'units' | 'processes' | 'folders' | 'files' | 'real' | 'contents'>
+interface Named {
+  /** The setting. */
+  readonly by: string
+  readonly path: string
+}
+
+type Seen = Pick<
+  PlacesState,
+  'units' | 'processes' | 'folders' | 'files' | 'real' | 'contents' | 'settings' | 'unmounted' | 'published'
+>
 
 /** In the order of the table. */
 export function unitsOn(cluster: Cluster, node: ClusterNode, places: Seen): UnitSeen[] {
-  const units = nodeUnits(cluster, node).map((unit) => {
-    const own = places.processes.filter((process) => isOf(process.command, unit) && isIn(process, unit, places))
-    return { unit, commands: commandsOf(unit, own, places) }
-  })
-  const fixed = units.flatMap(({ unit, commands: { all } }) => {
+  const units = nodeUnits(cluster, node).map((unit) => contextOf(cluster, unit, places))
+  // What is read on the node where no other file can be.
+  const fixed = units.flatMap(({ unit, commands }) => {
     const rows = unit.reads.filter(({ mayMove }) => !mayMove)
-    return rows.flatMap(({ by, file }) => all.flatMap(({ named }) => named(by)[1].map((path) => ({ file, path }))))
+    return rows.flatMap(({ by, file }) => commands.flatMap(({ named }) => named(by)[1].map((path) => ({ file, path }))))
   })
-  return units.map(({ unit, commands }) => {
-    const override = cluster.install ? cluster.install.units.get(unit.unit) : undefined
-    const named = override ? Object.keys(override.files) : []
+  return units.map((context) => {
     const judge = (command: CommandLine) => {
-      if (unit.unit === apiServer) return disagreements(cluster, node, command)
-      return unit.unit === store && cluster.etcd.ca === 'own' ? narrowings(command) : []
+      if (context.unit.unit === apiServer) return disagreements(cluster, node, command)
+      return context.unit.unit === store && cluster.etcd.ca === 'own' ? narrowings(command) : []
     }
-    return unitAt(unit, commands, places, { named, fixed, judge })
-  })
-}
-
-/** A component that runs, and is of no unit of the node's, with what it reads. */
-export interface OtherSeen {
-  readonly unit: UnitSeen
-  readonly process: ComponentProcess
-}
-
-/** Those that cluster.yaml leaves out are not among them. */
-export function othersOn(cluster: Cluster, node: ClusterNode, places: Seen): OtherSeen[] {
-  const known = nodeUnits(cluster, node).map(({ unit }) => unit)
-  return places.processes.flatMap((process) => {
-    const row = layoutOf(cluster).units.find((each) => isOf(process.command, each))
-    if (!row || (known.includes(row.unit) && isIn(process, row, places))) return []
-    const isLeftOut = cluster.install && cluster.install.units.get(row.unit) === false
-    if (isLeftOut && process.group.split('/').includes(`${row.unit}.service`)) return []
-    const unit = unitOf(row, node.name)
-    return [{ unit: unitAt(unit, commandsOf(unit, [process], places), places), process }]
+    return unitAt({ ...context, fixed }, judge)
   })
 }
 
 /** Started by the component's name. */
 function isOf([program = '']: readonly string[], { unit }: Pick<Unit, 'unit'>): boolean {
-  return program.replace(/.*\//, '') === unit
+  return baseOf(program) === unit
 }
 
 /** Of that unit of systemd: a user may give a unit, and so a control group, of their own the same name. */
@@ -90,107 +78,250 @@ function isIn({ id, group }: ComponentProcess, { unit }: Pick<Unit, 'unit'>, { u
   return (typeof process === 'object' && process.id === id) || (own !== '' && `${group}/`.startsWith(`${own}/`))
 }
 
-interface Expected {
-  /** The files that cluster.yaml names, where its processes do not. */
-  readonly named: readonly string[]
-  /** What is read on the node where no other file can be. */
-  readonly fixed: readonly { readonly file: string; readonly path: string }[]
-  /** What of a command line can't be right, in a clause each. */
-  judge(command: CommandLine): readonly string[]
+/** The component's own processes of the unit. */
+export function processesOf(unit: Pick<Unit, 'unit'>, places: Pick<Seen, 'units' | 'processes'>): ComponentProcess[] {
+  return places.processes.filter((process) => isOf(process.command, unit) && isIn(process, unit, places))
 }
 
-/** With the places that its processes name. */
-function unitAt(
-  unit: Unit,
-  { own, running, next, all }: ReturnType<typeof commandsOf>,
-  places: Seen,
-  { named: inYaml, fixed, judge }: Expected = { named: [], fixed: [], judge: () => [] },
-): UnitSeen {
-  const [wrong, unreached] = [new Set<string>(), new Set<string>()]
-  const { active, process, started = Number.POSITIVE_INFINITY } = places.units.get(unit.unit) ?? {}
-  const runs = own.length > 0 || (active === 'active' && process !== 'gone')
-  const isNamed = inYaml.length > 0
-  const other = runs && own.length === 0 ? `its main process is not ${unit.unit} itself` : undefined
-  const unread = running.reduce((why, each) => why ?? each.unread, other)
-  if (unread !== undefined && !isNamed) unreached.add(`${unread}: name its files in install.units`)
-  const forgotten = unit.reads.filter(({ mayMove, file }) => mayMove && !inYaml.includes(file))
-  if (unread !== undefined && isNamed && forgotten.length > 0)
-    unreached.add(`${unread}: name ${formatNames(forgotten.map(({ file }) => file))} in install.units too`)
-  for (const { config } of running)
-    if (config !== undefined && (fileAt(places, config)?.changed ?? 0) > started)
-      unreached.add(`its --config ${config} was changed since its start: restart it`)
+interface Context {
+  readonly cluster: Cluster
+  readonly unit: Unit
+  readonly places: Seen
+  readonly own: readonly ComponentProcess[]
+  readonly running: readonly CommandLine[]
+  /** Of its next start: its unit file's, which a crash would start it with. */
+  readonly next: CommandLine | undefined
+  /** Both. */
+  readonly commands: readonly CommandLine[]
+  /** Those that say where its files are. */
+  readonly believed: readonly CommandLine[]
+  /** Why not all of these is known. */
+  readonly unread: string | undefined
+  /** It runs as root: its processes are believed. */
+  readonly isRoots: boolean
+  /** The files that cluster.yaml names, where its command lines do not. */
+  readonly inYaml: readonly string[]
+  /** It has a process, or is about to. */
+  readonly runs: boolean
+  readonly fixed: readonly { readonly file: string; readonly path: string }[]
+}
 
-  const moves = new Map<string, Place>()
-  const placesBy = (command: CommandLine): Place[] =>
-    unit.reads.flatMap((row) => {
-      const [by, values] = command.named(row.by)
-      // The keys of all its files count; of any other flag the last value does.
-      const paths = row.isOfKeys ? values : values.slice(-1)
-      const [at] = paths
-      if (row.mayMove && at !== undefined && fixed.some(({ file, path }) => path === at && file !== row.file)) {
-        const path = folderOf(at) + row.usual.slice(folderOf(row.usual).length)
-        const place: Place = { file: row.file, path, by, loads: 'now' }
-        moves.set(by, place)
-        return [place]
-      }
-      const reloads = row.mayReload && command.isSet(reloadFlag)
-      const loads = runs && command === next ? 'now' : reloads ? 'reload' : row.loads
-      if (paths.length === 0 && !row.isOptional && command !== next)
-        wrong.add(`it has no ${row.by.join(' and no ')}: name ${row.usual} there`)
-      return paths.flatMap((path) => {
-        if (isPlainPath(path)) return placesAt({ ...row, loads }, path, by)
-        wrong.add(`${by} names ${JSON.stringify(path)}: write an absolute path of plain characters`)
-        return []
-      })
-    })
-  const asSeen = (place: Place, isRunning: boolean): Place[] => {
-    const { by, path } = place
-    const at = [path, realPath(places, path)]
-    const has = (paths: ReadonlySet<string>) => at.some((each) => paths.has(each))
-    const isApart = own.some(({ apart }) =>
-      [...apart].some((each) => at.some((way) => `${way}/`.startsWith(each.replace(/\/?$/, '/')))),
-    )
-    const isReplaced = own.some(({ replaced }) => has(replaced))
-    const isPassed = path.startsWith('/run/credentials/')
-    if (isPassed || (isApart && !isReplaced)) {
-      const why = isPassed ? 'systemd copies it at its start' : 'its process has mounts, or a root, of its own'
-      unreached.add(`${by} (${path}) is no file of the node: ${why}`)
-      return []
-    }
-    // A unit of which a folder is not there is not installed: one that runs would be taken for that.
-    const isLost = runs && (unread === undefined || isNamed) && !places.folders.has(folderOf(path))
-    const why = isLost ? `and there is no ${folderOf(path)}: make that folder` : whyWrong(place, isRunning, places)
-    if (why !== undefined) wrong.add(`${by} names ${path}, ${why}, or name another`)
-    // One that is mounted by itself is read by a restart alone.
-    const isBound = isReplaced || own.some(({ bound }) => has(bound))
-    return [isBound ? { ...place, loads: 'restart', isOfKeys: undefined, isReplaced } : place]
+function contextOf(cluster: Cluster, unit: Unit, places: Seen): Context {
+  const own = processesOf(unit, places)
+  const { active, process, account } = places.units.get(unit.unit) ?? {}
+  const runs = own.length > 0 || (active === 'active' && process !== 'gone')
+  const isRoots = !places.units.has(unit.unit) || account?.uid === 0
+  const running = own.map(({ command: [, ...args], variables }) => readCommand(args, variables, places))
+  const next = commandAtStart(unit, isRoots, places)
+  const override = cluster.install ? cluster.install.units.get(unit.unit) : undefined
+  const other = runs && own.length === 0 ? `its main process is not ${unit.unit} itself` : undefined
+  return {
+    ...{ cluster, unit, places, own, running, next, isRoots, runs, fixed: [] },
+    commands: [...running, ...(next ? [next] : [])],
+    believed: [...(isRoots ? running : []), ...(next ? [next] : [])].filter((command) => command.unread === undefined),
+    unread: isRoots ? running.reduce((why, each) => why ?? each.unread, other) : whyNotSaid(runs, next, places),
+    inYaml: override ? Object.keys(override.files) : [],
   }
-  const commands = [...(unread === undefined ? running : []), ...(next && next.unread === undefined ? [next] : [])]
-  const named = commands.flatMap((command) => placesBy(command).flatMap((place) => asSeen(place, command !== next)))
+}
+
+/** Why root has not written what a unit of another user reads. */
+function whyNotSaid(runs: boolean, next: CommandLine | undefined, places: Seen): string | undefined {
+  if (!next) return runs ? 'it runs as another user (User=), and its unit file does not say what it reads' : undefined
+  const { config, unread } = next
+  const there = config === undefined ? undefined : fileAt(places, config)
+  const isOpen = there !== undefined && (there.uid !== 0 || (there.mode & 0o022) !== 0)
+  return unread ?? (isOpen ? `others than root may change its --config ${config}` : undefined)
+}
+
+/** Its unit file's; undefined where that has variables, or starts another program. */
+function commandAtStart(unit: Unit, isRoots: boolean, places: Seen): CommandLine | undefined {
+  const state = places.units.get(unit.unit)
+  const { start = '', variables, environmentFiles = [] } = state ?? {}
+  const command = start.split(' ')
+  if (start.includes('$') || !isOf(command, unit)) return undefined
+  const mayCount = isRoots || environmentFiles.every((path) => places.settings.get(path)?.isRoots !== false)
+  const set = [variables?.unitFile, mayCount ? variables?.files : undefined].flatMap((each) => [...(each ?? [])])
+  return readCommand(command.slice(1), new Map(set), places)
+}
+
+/** What was found of a unit: a place that it reads, or a clause on why not. */
+type Found = FoundPlace | { readonly move: Place } | { readonly wrong: string } | { readonly unreached: string }
+
+interface FoundPlace {
+  readonly place: Place
+  /** Named by a process, not only by the unit file. */
+  readonly isRunning: boolean
+}
+
+function unitAt(context: Context, judge: (command: CommandLine) => readonly string[]): UnitSeen {
+  const { unit, places, running, next, commands, believed, unread, isRoots, inYaml, runs } = context
+  const isNamed = inYaml.length > 0
+  const named = believed.flatMap((command) => placesNamed(context, command))
   // The environment of etcd is known only while it runs.
-  const isKnown = !(isNamed && unread !== undefined) && (runs ? commands : named).length > 0
-  const files = mergePlaces([...named, ...(isKnown ? [] : unit.files.flatMap((place) => asSeen(place, false)))])
-  const stillNamed = all.flatMap((command) => namesWithdrawn(unit, command))
-  for (const what of [...all.flatMap(judge), ...stillNamed]) wrong.add(what)
+  const isKnown = !(isNamed && unread !== undefined) && (runs && isRoots ? believed : named).length > 0
+  const usual = isKnown ? [] : unit.files.map((place): Found => ({ place, isRunning: false }))
+  const seen = [...named, ...usual].flatMap((each) => ('place' in each ? placeSeen(context, each, isKnown) : [each]))
+  const stillNamed = commands.flatMap((command) => namesWithdrawn(unit, command))
+  const judged = [...commands.flatMap(judge), ...stillNamed, ...contradictions(context)]
   const isKnownAll = unread === undefined && (next ? next.unread === undefined : !places.units.get(unit.unit)?.isLoaded)
+  const heard = isRoots ? running : believed
   return {
     ...unit,
-    files,
-    unreached: [...unreached],
-    moves: [...moves.values()],
-    besides: running.flatMap(({ flags }) =>
-      flags.flatMap(([by, path]) =>
-        isPlainPath(path) && !unit.reads.some((row) => row.by.includes(by)) ? [{ by, path }] : [],
-      ),
-    ),
-    wrong: [...wrong],
-    configs: all.flatMap(({ config }) => config ?? []),
-    rotatesItself: unread === undefined ? commands.some(rotates) : undefined,
+    files: mergePlaces(seen.flatMap((each) => ('place' in each ? [each.place] : []))),
+    unreached: unique([
+      ...whyUnreached(context),
+      ...seen.flatMap((each) => ('unreached' in each ? each.unreached : [])),
+    ]),
+    moves: [...new Map(seen.flatMap((each) => ('move' in each ? [[each.move.by, each.move]] : []))).values()],
+    unlistedFlags: heard.flatMap((command) => unlistedIn(unit, command)),
+    wrong: unique([...seen.flatMap((each) => ('wrong' in each ? each.wrong : [])), ...judged]),
+    configs: unique([...heard, ...(next ? [next] : [])].flatMap(({ config }) => config ?? [])),
+    rotatesItself: unread === undefined ? believed.some(rotates) : undefined,
+    nodeName: commands.map(({ named }) => named(['--hostname-override'])[1].at(-1)).find((each) => each !== undefined),
     reading: stillNamed.length > 0 ? 'withdrawn' : isKnownAll ? 'known' : 'unknown',
-    keepsCa: running.some(isCaKept),
-    program: own.map(({ id, command: [path = ''] }) => ({ id, path })).find(({ path }) => isPlainPath(path)),
   }
 }
+
+const unique = (clauses: readonly string[]): string[] => [...new Set(clauses)]
+
+/** Named: the places of each row that the command line has. */
+function placesNamed(context: Context, command: CommandLine): Found[] {
+  const { unit, next, runs, isRoots } = context
+  const isRunning = command !== next
+  return unit.reads.flatMap((row): Found[] => {
+    const [by, values] = command.named(row.by)
+    // The keys of all its files count; of any other flag the last value does.
+    const paths = row.isOfKeys ? values : values.slice(-1)
+    const move = moveOf(context, row, by, paths[0])
+    if (move) return [{ move }, { place: move, isRunning }]
+    const reloads = row.mayReload && command.isSet(reloadFlag)
+    // Nothing waits for the next start of a unit whose process was believed.
+    const loads = runs && isRoots && !isRunning ? 'now' : reloads ? 'reload' : row.loads
+    if (paths.length === 0 && !row.isOptional && isRunning)
+      return [{ wrong: `it has no ${row.by.join(' and no ')}: name ${row.usual} there` }]
+    return paths.flatMap((path): Found[] =>
+      isPlainPath(path)
+        ? placesAt({ ...row, loads }, path, by).map((place) => ({ place, isRunning }))
+        : [{ wrong: `${by} names ${JSON.stringify(path)}: write an absolute path of plain characters` }],
+    )
+  })
+}
+
+/** Where the setting names the file of another row: beside that. */
+function moveOf({ fixed }: Context, row: Reads, by: string, at: string | undefined): Place | undefined {
+  if (!row.mayMove || at === undefined || !fixed.some(({ file, path }) => path === at && file !== row.file))
+    return undefined
+  const path = folderOf(at) + row.usual.slice(folderOf(row.usual).length)
+  return { file: row.file, path, by, loads: 'now' }
+}
+
+/** Seen: what is at the place, and whether the unit's processes see the same. */
+function placeSeen(context: Context, found: FoundPlace, isKnown: boolean): Found[] {
+  const { places, own } = context
+  const { by, path } = found.place
+  const at = [path, realPath(places, path)]
+  const has = (paths: ReadonlySet<string>) => at.some((each) => paths.has(each))
+  const isApart = own.some(({ apart }) => [...apart].some((each) => at.some((way) => isBelow(way, each))))
+  const isReplaced = own.some(({ replaced }) => has(replaced))
+  const isPassed = path.startsWith('/run/credentials/')
+  if (isPassed || (isApart && !isReplaced)) {
+    const why = isPassed ? 'systemd copies it at its start' : 'its process has mounts, or a root, of its own'
+    return [{ unreached: `${by} (${path}) is no file of the node: ${why}` }]
+  }
+  const why = whyLost(context, path, isKnown) ?? whyWrong(context, found)
+  // One that is mounted by itself is read by a restart alone.
+  const isBound = isReplaced || own.some(({ bound }) => has(bound))
+  const place: Place = isBound ? { ...found.place, loads: 'restart', isOfKeys: undefined, isReplaced } : found.place
+  return [
+    { ...found, place },
+    ...(why === undefined ? [] : [{ wrong: `${by} names ${path}, ${why}, or name another` }]),
+  ]
+}
+
+const isBelow = (path: string, folder: string) => `${path}/`.startsWith(folder.replace(/\/?$/, '/'))
+
+/** A unit of which a folder is lost is not one that is not installed: its files would be taken for installed where nobody reads them. */
+function whyLost({ places, unit, unread, inYaml, runs }: Context, path: string, isKnown: boolean): string | undefined {
+  const unmounted = places.unmounted.find((folder) => isBelow(realPath(places, path), folder))
+  if (unmounted !== undefined)
+    return `and ${unmounted} is not mounted: systemctl start "$(systemd-escape --path --suffix=mount ${unmounted})"`
+  const isUnsaid = unread !== undefined && inYaml.length === 0
+  const isMeant = isKnown || runs || isRunning(places, unit.unit)
+  if (isUnsaid || !isMeant || places.folders.has(folderOf(path))) return undefined
+  return `and there is no ${folderOf(path)}: make that folder`
+}
+
+/** Root writes where a command line says, which a process may change: nothing is replaced that is of no cluster, and no owner changed. */
+function whyWrong({ cluster, unit, isRoots, places }: Context, found: FoundPlace): string | undefined {
+  const { path, part, file, isElsewhere } = found.place
+  const there = fileAt(places, path)
+  if (!isElsewhere || (!there && (part === 'pair' || part === 'ca'))) return undefined
+  if (!there) return found.isRunning || !isRoots ? 'which is not there: put the file there' : undefined
+  if (there.size > 0 && !there.isKnown) return 'which holds no certificate, key or configuration: remove it'
+  const account = places.units.get(unit.unit)?.account
+  if (isRoots || !account || part === 'pair' || part === 'ca') return undefined
+  const isSecret = layoutOf(cluster).files.mode(file) === secretMode
+  const [difference] = diff([{ path: realPath(places, path), sha256: undefined, isSecret, readers: [account] }], places)
+  if (!difference) return undefined
+  const mode = isSecret ? '600' : '644'
+  return `which is ${difference.what}: chown ${account.uid} ${path} && chmod ${mode} ${path}`
+}
+
+/** What `install` does not reach of the unit as a whole. */
+function whyUnreached({ unit, places, own, running, next, unread, inYaml }: Context): string[] {
+  const {
+    started = Number.POSITIVE_INFINITY,
+    needsReload,
+    environmentFiles = [],
+    unitFiles = [],
+  } = places.units.get(unit.unit) ?? {}
+  const isNamed = inYaml.length > 0
+  const forgotten = unit.reads.filter(({ mayMove, file }) => mayMove && !inYaml.includes(file))
+  const changedSince = (path: string) =>
+    Math.max(fileAt(places, path)?.changed ?? 0, places.settings.get(path)?.changed ?? 0) > started
+  const isUp = own.length > 0 || isRunning(places, unit.unit)
+  const changed = [
+    ...running.flatMap(({ config }) => (config === undefined ? [] : [['--config', config] as const])),
+    ...environmentFiles.map((path) => ['EnvironmentFile', path] as const),
+    // What it says otherwise is compared.
+    ...(next ? [] : unitFiles.map((path) => ['unit file', path] as const)),
+  ].filter(([, path]) => isUp && changedSince(path))
+  return [
+    unread !== undefined && !isNamed && `${unread}: name its files in install.units`,
+    unread !== undefined &&
+      isNamed &&
+      forgotten.length > 0 &&
+      `${unread}: name ${formatNames(forgotten.map(({ file }) => file))} in install.units too`,
+    needsReload && 'its unit file was changed since systemd read it: systemctl daemon-reload',
+    ...changed.map(([what, path]) => `its ${what} ${path} was changed since its start: restart it`),
+  ].filter((each) => typeof each === 'string')
+}
+
+/** Judged: a process of another user than root that reads other files than root has written. */
+function contradictions({ unit, isRoots, running, next, inYaml }: Context): string[] {
+  if (isRoots || (!next && inYaml.length === 0)) return []
+  const source = next ? 'its unit file' : 'cluster.yaml'
+  const saidBy = ({ by, usual, isOfKeys }: Reads): readonly string[] => {
+    const values = next ? next.named(by)[1] : [usual]
+    return isOfKeys ? values : values.slice(-1)
+  }
+  return unit.reads.flatMap((row) =>
+    running.flatMap(({ named }) => {
+      const [by, values] = named(row.by)
+      const others = values.filter((path) => !saidBy(row).includes(path))
+      return others.map((path) => `its process has ${by} ${path}, and ${source} has not: restart it`)
+    }),
+  )
+}
+
+/** Absolute paths in the values of flags that no row has: `--tls-sni-cert-key=CERT,KEY:NAMES`. */
+function unlistedIn(unit: Unit, { flags }: CommandLine): Named[] {
+  return flags
+    .filter(([by]) => !unit.reads.some((row) => row.by.includes(by)))
+    .flatMap(([by, value]) => pathsIn(value).map((path) => ({ by, path })))
+}
+
+const pathsIn = (value: string): string[] => value.split(/[,:]/).map(withoutDots).filter(isPlainPath)
 
 /** A clause for each setting of a key that it does not get any more. */
 function namesWithdrawn({ withdrawn }: Unit, { named }: CommandLine): string[] {
@@ -203,21 +334,45 @@ function namesWithdrawn({ withdrawn }: Unit, { named }: CommandLine): string[] {
   })
 }
 
-/** Of its own processes, and of its next start. */
-function commandsOf(unit: Unit, own: readonly ComponentProcess[], places: Seen) {
-  const running = own.map(({ command: [, ...args], variables }) => readCommand(args, variables, places))
-  // A crash would start it with that: it gets its files, and nothing waits until they are loaded.
-  const next = commandAtStart(unit, own, places)
-  return { own, running, next, all: [...running, ...(next ? [next] : [])] }
+/** A process of no unit of the node's that may read files of ours, and the paths that it names, and those that these name. */
+export interface OtherProcess {
+  readonly process: ComponentProcess
+  /** The component that it is, by its program's name. */
+  readonly component: string | undefined
+  readonly names: readonly Named[]
 }
 
-/** Root writes where a command line says, which a process may change: nothing is replaced that is of no cluster. */
-function whyWrong({ path, part, isElsewhere }: Place, isRunning: boolean, places: Seen): string | undefined {
-  const there = fileAt(places, path)
-  if (!isElsewhere) return undefined
-  if (!there)
-    return isRunning && part !== 'pair' && part !== 'ca' ? 'which is not there: put the file there' : undefined
-  return there.size > 0 && !there.isKnown ? 'which holds no certificate, key or configuration: remove it' : undefined
+/** Those that cluster.yaml leaves out are not among them. */
+export function otherProcessesOn(cluster: Cluster, node: ClusterNode, places: Seen): OtherProcess[] {
+  const units = nodeUnits(cluster, node)
+  return places.processes.flatMap((process) => {
+    const row = layoutOf(cluster).units.find((each) => isOf(process.command, each))
+    const isUnits = units.some((unit) => (!row || row.unit === unit.unit) && isIn(process, unit, places))
+    const isLeftOut = row && cluster.install && cluster.install.units.get(row.unit) === false
+    if (isUnits || (isLeftOut && process.group.split('/').includes(`${row.unit}.service`))) return []
+    const { flags } = readCommand(process.command.slice(1), process.variables, places)
+    const set = [...flags, ...process.variables].flatMap(([by, value]) => pathsIn(value).map((path) => ({ by, path })))
+    return [{ process, component: row?.unit, names: withNamed(set, places) }]
+  })
+}
+
+/** Also what a configuration names, and what the kubeconfig that is named there does. */
+export function withNamed(named: readonly Named[], places: Pick<Seen, 'published' | 'real'>): Named[] {
+  const all = new Map(named.map((each) => [each.path, each]))
+  // A Map also goes through what is added meanwhile.
+  for (const { by, path } of all.values())
+    for (const each of namedIn(path, places)) if (!all.has(each)) all.set(each, { by, path: each })
+  return [...all.values()]
+}
+
+/** The absolute paths in a YAML or JSON file, and those of certificates relative to its folder. */
+function namedIn(path: string, places: Pick<Seen, 'published' | 'real'>): string[] {
+  const text = places.published.get(realPath(places, path))?.toString() ?? ''
+  const settings = text.matchAll(/^[ \t-]*"?([\w-]+)"?:[ \t]*["']?([^\s"',]+)/gm)
+  return [...settings].flatMap(([, key = '', value = '']) => {
+    if (key.endsWith('-data')) return []
+    return pathsIn(value.startsWith('/') ? value : `${folderOf(path)}/${value}`)
+  })
 }
 
 /** Why something on the node may still read a key that no node gets any more; undefined if nothing does. */
@@ -261,27 +416,9 @@ export function prunedAt({ options }: Pick<Run, 'options'>, units: readonly Unit
   return options.prune ? withdrawnAt(units, places).flatMap(({ path, why }) => (why ? [] : [path])) : []
 }
 
-/** Its unit file's; undefined where that has variables, or starts another program. */
-function commandAtStart(unit: Unit, own: readonly ComponentProcess[], places: Seen): CommandLine | undefined {
-  const { start = '' } = places.units.get(unit.unit) ?? {}
-  const command = start.split(' ')
-  if (start.includes('$') || !isOf(command, unit)) return undefined
-  return readCommand(command.slice(1), own[0]?.variables ?? new Map(), places)
-}
-
 /** Flags take precedence over the file. */
 function rotates({ named, isSet }: CommandLine): boolean {
   return named(['--bootstrap-kubeconfig'])[1].length > 0 || isSet('--rotate-certificates', 'rotateCertificates')
-}
-
-/** https://kubernetes.io/docs/reference/command-line-tools-reference/feature-gates/ */
-function isCaKept({ named }: CommandLine): boolean {
-  const gates = /(?:^|,)(?:ClientsAllowCARotation|AllBeta)=([^,]*)/g
-  const values = ['featureGates.ClientsAllowCARotation', 'featureGates.AllBeta'].flatMap((by) => named([by])[1])
-  const flags = named(['--feature-gates'])[1].flatMap((text) =>
-    [...text.matchAll(gates)].map(([, value = '']) => value),
-  )
-  return [...values, ...flags].some((value) => !isTrue(value))
 }
 
 /** By which an etcd takes only some certificates of its CA: https://etcd.io/docs/v3.6/op-guide/configuration/#security */

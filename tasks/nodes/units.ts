@@ -2,17 +2,17 @@
 import { isDeepStrictEqual } from 'node:util'
 import type { ClusterNode } from '../../lib/cluster/cluster.ts'
 import { Failure, runAgain, tryToAwait } from '../../lib/failure.ts'
-import { caName, nextName } from '../../lib/files/names.ts'
+import { caName, kubeconfigFile, nextName } from '../../lib/files/names.ts'
 import { secretMode } from '../../lib/files/plain-file.ts'
 import type { Run } from '../../lib/graph/run.ts'
 import { readClientCertificate, readServer } from '../../lib/kubernetes/kubeconfig.ts'
 import { asUnknown } from '../../lib/node/node.ts'
 import { type Account, besideOf, diff, folderOf, root, type WantedFile } from '../../lib/node/place.ts'
-import { fileAt, isRunning, type NodeState, type PlacesState, realPath } from '../../lib/node/state.ts'
-import { isIssuedBy, readCertificate, readCertificates } from '../../lib/pki/certificate.ts'
+import { fileAt, isRunning, type PlacesState, realPath } from '../../lib/node/state.ts'
+import { type Certificate, isIssuedBy, readCertificate, readCertificates } from '../../lib/pki/certificate.ts'
 import { ownCas, tryCertificate } from '../../lib/pki/pair.ts'
 import type { Difference, ReasonOf } from '../../lib/reason.ts'
-import { apiServer, type Health, type Place, type Port, type Unit } from '../layouts/layout.ts'
+import { apiServer, type Health, nodeUser, type Place, type Port, type Unit } from '../layouts/layout.ts'
 import { certTable } from '../tables/certs.ts'
 import { nodeUnits } from '../tables/places.ts'
 import {
@@ -24,17 +24,15 @@ import {
   readLoadedConfig,
   readSelfMade,
   readShown,
+  readsCaAgain,
   renewsFrom,
   type Shown,
 } from './component.ts'
-import { digestAt, installOf, lookAtMachine, lookAtNode, placesOf, repeat } from './look.ts'
-import { type UnitSeen, unitsOn } from './reads.ts'
-import { withVersions } from './versions.ts'
+import { digestAt, installOf, type Known, lookAtMachine, lookAtNode, type NodeLook, placesOf, repeat } from './look.ts'
+import { processesOf, type UnitSeen } from './reads.ts'
 
-export interface UnitsFound extends NodeState {
+export interface UnitsFound extends NodeLook {
   readonly places: PlacesState
-  /** All of the node's, installed or not, with the places that they read. */
-  readonly units: readonly UnitSeen[]
   /** The certificates that are served, by port. */
   readonly served: ReadonlyMap<number, Shown>
   /** Of the certificate that its API server made itself; undefined where it shows none. */
@@ -58,14 +56,20 @@ export interface UnitCheck {
   readonly keepsOwnClient: boolean
 }
 
+/** A look that is to be gone on from: it was made just now; or what it has found of command lines may still be so. */
+interface Earlier {
+  readonly look?: NodeLook | undefined
+  readonly known?: Known
+}
+
 /** Uses the node's one connection. Throws a Failure if the units could not be looked at. */
-export async function lookAtUnits(run: Run, node: ClusterNode, first?: NodeState): Promise<UnitsFound> {
+export async function lookAtUnits(run: Run, node: ClusterNode, earlier: Earlier = {}): Promise<UnitsFound> {
   try {
-    const look = await lookWhenSettled(run, node, first)
+    const look = await lookWhenSettled(run, node, earlier)
     const places = placesOf(look)
-    const known = unitsOn(run.cluster, node, places)
-    const units = await withVersions(run, node, { units: known, places }, (unit) => isCaOpen(run, unit, places))
-    refuseWrong(node, units, places)
+    refuseWrong(node, look.units, places)
+    refuseMisnamed(run, node, look.units, places)
+    const units = await withPolls(run, node, look.units, places)
     const asked = units.filter((unit) => isInstalled(unit, places) && mayAnswer(unit, places))
     const answers = await lookAtAnswers(run, node, asked)
     await refuseUnreached(run, node, asked, answers)
@@ -82,12 +86,12 @@ export async function lookAtUnits(run: Run, node: ClusterNode, first?: NodeState
 }
 
 /** Waits until no unit is stopping: a killed run may be restarting it, so it does not count as stopped by its owner. */
-async function lookWhenSettled(run: Run, node: ClusterNode, first: NodeState | undefined): Promise<NodeState> {
-  let look = first ?? (await lookAtNode(run, node))
+async function lookWhenSettled(run: Run, node: ClusterNode, { look: first, known }: Earlier): Promise<NodeLook> {
+  let look = first ?? (await lookAtNode(run, node, known))
   const units = nodeUnits(run.cluster, node).map(({ unit }) => unit)
   const why = await repeat(installOf(run).timeout, async () => {
     const stopping = units.find((unit) => placesOf(look).units.get(unit)?.isStopping)
-    if (stopping !== undefined) look = await lookAtNode(run, node)
+    if (stopping !== undefined) look = await lookAtNode(run, node, look)
     return stopping
   })
   if (why === undefined) return look
@@ -96,6 +100,20 @@ async function lookWhenSettled(run: Run, node: ClusterNode, first: NodeState | u
     code: 'not-looked-at',
     remedy: `see there what it waits for: systemctl status ${why}; then ${runAgain}`,
   })
+}
+
+/** The units, of which those whose metrics say that they read a CA again do so by a poll. Any other needs a restart. */
+async function withPolls(run: Run, node: ClusterNode, units: readonly UnitSeen[], places: PlacesState) {
+  // Not one that is mounted by itself, nor of a start to come.
+  const isPolled = ({ part, loads, isReplaced }: Place) =>
+    part === 'ca' && loads === 'restart' && isReplaced === undefined
+  return Promise.all(
+    units.map(async (unit): Promise<UnitSeen> => {
+      const isAsked = unit.metrics && mayAnswer(unit, places) && isCaOpen(run, unit, places)
+      if (!isAsked || !(await readsCaAgain({ run }, node, unit.metrics))) return unit
+      return { ...unit, files: unit.files.map((place) => (isPolled(place) ? { ...place, loads: 'poll' } : place)) }
+    }),
+  )
 }
 
 /** It may have to load another CA than it was started with. */
@@ -132,6 +150,40 @@ export function refuseWrong(node: ClusterNode, units: readonly UnitSeen[], place
       remedy: `change that there, and restart it: systemctl edit --full ${first.service}; then ${runAgain}`,
     })
   refuseOddPaths(node, units, places)
+}
+
+/**
+ * An API server knows a node by the name in its certificate: one of another name may change neither its own Node nor its lease, and
+ * still gets answers. Throws a Failure.
+ */
+export function refuseMisnamed(
+  run: Pick<Run, 'auth'>,
+  node: ClusterNode,
+  units: readonly UnitSeen[],
+  places: PlacesState,
+): void {
+  const { auth } = run
+  for (const unit of units) {
+    const place = unit.files.find(({ part, file }) => part === 'pair' && file === kubeconfigFile(node.name))
+    if (!place || !isRunning(places, unit.unit) || keepsOwnClient(run, unit, places)) continue
+    const held = readCertificate(places.contents.get(realPath(places, place.path)) ?? '')
+    const isOurs = held && ownCas(auth).some((ca) => isIssuedBy(held, ca))
+    const ofCertificate = isOurs ? nodeIn(held) : undefined
+    const name = unit.nodeName ?? places.hostname?.toLowerCase()
+    const names = [ofCertificate, name].filter((each) => each !== undefined && each !== node.name)
+    if (names.length === 0) continue
+    const source = ofCertificate === names[0] ? place.path : unit.nodeName ? '--hostname-override' : 'its host name'
+    throw new Failure(`its kubelet is the node ${names[0]} (${source}), and cluster.yaml calls it ${node.name}`, {
+      node: node.name,
+      code: 'wrong-setting',
+      remedy: `give it that name in cluster.yaml; or, if no Node ${names[0]} is in use, set --hostname-override=${node.name} there, restart it: systemctl edit --full ${unit.service}; then ${runAgain}`,
+    })
+  }
+}
+
+function nodeIn({ attributes }: Certificate): string | undefined {
+  const prefix = `CN=${nodeUser('')}`
+  return attributes.find((each) => each.startsWith(prefix))?.slice(prefix.length)
 }
 
 /** Root does not write to paths that are ambiguous, or that another user could redirect. */
@@ -264,6 +316,7 @@ export function wantedAt(run: Run, units: readonly Unit[], places: PlacesState):
     // If the node does not know the unit's user, the file's present owner is accepted.
     const owner: Account = { uid: there?.uid ?? 0, gids: [there?.gid ?? 0] }
     const accountOf = (unit: string) => (places.units.has(unit) ? (places.units.get(unit)?.account ?? owner) : root)
+    const kubeconfig = units.find(({ unit }) => unit === row.unit)?.files.find((place) => isBeside(row, place))
     return {
       file,
       path,
@@ -273,8 +326,16 @@ export function wantedAt(run: Run, units: readonly Unit[], places: PlacesState):
       isPending: isPending(run, row, there?.sha256),
       isSecret: run.auth.files.mode(file) === secretMode,
       readers: [row, ...others].map(({ unit }) => accountOf(unit)),
+      // The owner of a kubeconfig at a path of its own has read it so.
+      ...(kubeconfig && accountOf(row.unit).uid !== 0 && { access: fileAt(places, kubeconfig.path) }),
     }
   })
+}
+
+function isBeside({ file, part, isElsewhere }: Place, other: Place): boolean {
+  return (
+    isElsewhere === true && (part === 'pair' || part === 'ca') && other.file === file && other.part === 'kubeconfig'
+  )
 }
 
 /** True if the certificates in both are for the same keys, whoever issued them; or the CA is embedded, and right. */
@@ -338,55 +399,75 @@ function isUp({ unit, bundle }: Unit, places: PlacesState): boolean {
   return bundle !== undefined || isRunning(places, unit)
 }
 
+/** What a unit does not have, or has not loaded: each by a finder of its own. */
 function checkUnit(
   run: Run,
   unit: Unit,
   found: UnitsFound,
   drifts: ReadonlyMap<string, readonly Difference[]>,
 ): ReasonOf<'unit'> | undefined {
-  const { places: seen, served, selfMade } = found
-  const up = isUp(unit, seen)
-  const places = unit.files.flatMap((place) => differenceAt(place, seen, drifts))
-  const isPlaced = (path: string) => places.some((place) => place.path === path)
-  const pathsBy = (loads: Place['loads']) => unit.files.filter((place) => place.loads === loads)
-  const readAtStart = pathsBy('restart')
-  const isOld = (place: Place) => up && !isPlaced(place.path) && !hasLoaded(unit, place, found)
-  const notStarted = readAtStart.filter(isOld)
-  const notLoaded = [...notStarted, ...pathsBy('reload').filter(isOld)].map(({ path }) => path)
-  const servesAnother = ({ port, name }: Port) => {
-    const [leaf, ours] = [served.get(port), tryCertificate(run.auth, name)?.der]
-    return leaf instanceof Buffer && ours !== undefined && !leaf.equals(ours)
-  }
+  const places = unit.files.flatMap((place) => differenceAt(place, found.places, drifts))
+  const up = isUp(unit, found.places)
+  const notLoaded = up ? notLoadedOf(unit, found, places) : []
   // If a file differs, what is served will change anyway.
-  const ports = up && places.length === 0 ? unit.serves : []
-  const notServed = ports.filter(servesAnother).map(({ port }) => port)
-  const isReplaced = (name: string) => run.pending?.has(run.auth.files.certificate(name)) === true
-  const isRenewed = (port: Port) => isReplaced(port.name) || servesAnother(port)
-  // Nor do our credentials count that a plan replaces: the unit may refuse them for a good reason.
-  const isAsked = places.length === 0 && !isReplaced(unit.health?.as ?? '')
-  const state = stateOf(unit, isAsked ? found : { ...found, served: new Map(), unhealthy: new Map() })
-  const isDue = up && isApiServer(unit) && selfMade && renewsFrom(run, selfMade) <= run.now
-  const selfMadeEnds = isDue ? selfMade.notAfter : undefined
+  const notServed = up && places.length === 0 ? unit.serves.filter((port) => servesAnother(run, port, found)) : []
+  const selfMadeEnds = up ? selfMadeEndOf(run, unit, found) : undefined
+  const state = stateOf(unit, places.length === 0 ? heardOf(run, unit, found) : unheard(found))
   if (places.length + notLoaded.length + notServed.length === 0 && !selfMadeEnds && state === undefined)
     return undefined
-  // One that systemd starts again and again gains nothing from a start with the same files.
-  const active = seen.units.get(unit.unit)?.active ?? 'active'
-  const isStarted = active === 'failed' || (active !== 'active' && places.length > 0)
-  const restarts =
-    up &&
-    (isStarted || selfMadeEnds !== undefined || notStarted.length > 0 || readAtStart.some(({ path }) => isPlaced(path)))
+  const isNeeded = ({ loads, path }: Place) =>
+    loads === 'restart' && [...places, ...notLoaded].some((each) => each.path === path)
+  const restarts = up && (isStarted(unit, found, places) || selfMadeEnds !== undefined || unit.files.some(isNeeded))
+  const isRenewed = (port: Port) => isReplaced(run, port.name) || servesAnother(run, port, found)
   return {
     kind: 'unit',
     unit: unit.unit,
     places,
-    notLoaded,
-    notServed,
+    notLoaded: notLoaded.map(({ path }) => path),
+    notServed: notServed.map(({ port }) => port),
     ...(selfMadeEnds && { selfMadeEnds }),
     state,
     restarts,
     restartsBefore: up && !restarts ? unit.serves.find(isRenewed)?.restartsBefore : undefined,
     isDrained: restarts && unit.isDrained === true && installOf(run).drain !== '',
   }
+}
+
+type Places = ReasonOf<'unit'>['places']
+
+/** In place, and changed since the unit has read them. */
+function notLoadedOf(unit: Unit, found: UnitsFound, places: Places): Place[] {
+  const isOld = (place: Place) => !places.some(({ path }) => path === place.path) && !hasLoaded(unit, place, found)
+  return (['restart', 'reload'] as const).flatMap((loads) =>
+    unit.files.filter((place) => place.loads === loads && isOld(place)),
+  )
+}
+
+function servesAnother({ auth }: Run, { port, name }: Port, { served }: UnitsFound): boolean {
+  const [leaf, ours] = [served.get(port), tryCertificate(auth, name)?.der]
+  return leaf instanceof Buffer && ours !== undefined && !leaf.equals(ours)
+}
+
+function selfMadeEndOf(run: Run, unit: Unit, { selfMade }: UnitsFound): Date | undefined {
+  return isApiServer(unit) && selfMade && renewsFrom(run, selfMade) <= run.now ? selfMade.notAfter : undefined
+}
+
+/** In a plan. */
+function isReplaced({ auth, pending }: Run, name: string): boolean {
+  return pending?.has(auth.files.certificate(name)) === true
+}
+
+/** Credentials that a plan replaces do not count: the unit may refuse them for a good reason. */
+function heardOf(run: Run, { health }: Unit, found: UnitsFound): UnitsFound {
+  return isReplaced(run, health?.as ?? '') ? unheard(found) : found
+}
+
+const unheard = (found: UnitsFound): UnitsFound => ({ ...found, served: new Map(), unhealthy: new Map() })
+
+/** One that systemd starts again and again gains nothing from a start with the same files. */
+function isStarted({ unit }: Unit, { places: { units } }: UnitsFound, places: Places): boolean {
+  const active = units.get(unit)?.active ?? 'active'
+  return active === 'failed' || (active !== 'active' && places.length > 0)
 }
 
 /** Seconds: the node's clock is read with that precision. */
@@ -465,6 +546,8 @@ export function whyUnsteady(unit: Unit, { places, served, unhealthy }: UnitsFoun
   if (active !== 'active') return `it is ${active} (${sub})`
   if (process === 'gone') return 'its main process has just ended'
   if (process?.isStopped) return 'its main process is stopped (SIGSTOP)'
+  const left = process && processesOf(unit, places).find(({ age = 0 }) => age > process.age + sameClock)
+  if (left) return `process ${left.id} of an earlier start still runs beside it: stop it there (kill ${left.id})`
   const age = process?.age ?? places.now - started
   if (restarts > 0 && age < (lostItsApiServer(unit, age, places) ? settlingTimeOfClients : settlingTime))
     return `it ended, and systemd restarted it ${Math.max(0, Math.floor(age))} s ago (restarts: ${restarts})`

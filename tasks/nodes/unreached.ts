@@ -1,46 +1,55 @@
 /** What runs on a node and reads files of ours where `install` puts none: a rotation would cut it off. */
 import type { ClusterNode } from '../../lib/cluster/cluster.ts'
+import { caNames, nextName } from '../../lib/files/names.ts'
 import type { Run } from '../../lib/graph/run.ts'
-import { otherIdentity } from '../../lib/kubernetes/identity.ts'
-import { readEmbeddedCa } from '../../lib/kubernetes/kubeconfig.ts'
-import { type ComponentProcess, fileAt, type PlacesState, realPath } from '../../lib/node/state.ts'
+import { fileAt, type PlacesState, realPath } from '../../lib/node/state.ts'
 import { isIssuedBy, readCertificates } from '../../lib/pki/certificate.ts'
-import { ownCas } from '../../lib/pki/pair.ts'
-import { formatNames } from '../../lib/wording.ts'
-import type { Place } from '../layouts/layout.ts'
-import { identityFiles, nodeFiles } from '../tables/files.ts'
+import { tryCertificate } from '../../lib/pki/pair.ts'
+import { formatNames, printable } from '../../lib/wording.ts'
+import { nodeFiles } from '../tables/files.ts'
 import { unitsOf } from '../tables/places.ts'
-import { certificatesIn } from './guards.ts'
-import { digestAt, digestOf } from './look.ts'
-import { othersOn, type UnitSeen } from './reads.ts'
+import { digestOf } from './look.ts'
+import { type OtherProcess, withNamed } from './reads.ts'
 import type { UnitsFound } from './units.ts'
 
 /** A clause for each that reads one of the files, with what to do. */
+export interface Unreached {
+  /** Of the node's units: it is not known what they read, or they read a copy. */
+  readonly units: readonly string[]
+  /** Other processes of root. */
+  readonly ofRoot: readonly string[]
+  /** Of other users, who may start any. */
+  readonly ofUsers: readonly string[]
+}
+
 export function unreachedOn(
   run: Run,
   node: ClusterNode,
-  { units, places }: Pick<UnitsFound, 'units' | 'places'>,
+  { units, otherProcesses, places }: Pick<UnitsFound, 'units' | 'otherProcesses' | 'places'>,
   concerns: (file: string) => boolean = () => true,
-): string[] {
+): Unreached {
   const own = units.filter(({ reads }) => reads.some(({ file }) => concerns(file)))
-  const others = othersOn(run.cluster, node, places).flatMap(({ unit, process }) => {
-    const held = unit.files.filter((place) => concerns(place.file) && isOurs(run, place, places))
-    const isUnits = unitsOf(run.cluster, node.role).includes(unit.unit)
-    return held[0] ? [formatOther(unit, process, held[0], isUnits)] : []
-  })
+  const known = own.flatMap(({ unit, unreached }) => unreached.map((what) => `${unit}: ${what}`))
   const reached = new Set(units.flatMap(({ files }) => files.map(({ path }) => realPath(places, path))))
-  const copies = units.flatMap(({ unit, besides }) =>
-    besides.flatMap(({ by, path }) => {
-      const digest = reached.has(realPath(places, path)) ? undefined : fileAt(places, path)?.sha256
-      const file = digest && nodeFiles(run.cluster, node).find((each) => digestOf(run, each) === digest)
-      return file && concerns(file) ? [`${unit}: ${by} (${path}) is a copy of ${file}: name the original there`] : []
+  const copies = units.flatMap(({ unit, unlistedFlags }) =>
+    withNamed(unlistedFlags, places).flatMap(({ by, path }) => {
+      const ours = reached.has(realPath(places, path)) ? undefined : oursAt(run, node, places, path)
+      return ours && concerns(ours.file)
+        ? [`${unit}: ${by} (${path}) ${ours.is} ${ours.file}: name the original there`]
+        : []
     }),
   )
-  const unread = places.processes
-    .filter(({ command }) => command.length === 0)
-    .map(({ id, group }) => `process ${id} in ${group} may be a component, and its command line is too long: stop it`)
-  const known = own.flatMap(({ unit, unreached }) => unreached.map((what) => `${unit}: ${what}`))
-  return [...known, ...copies, ...others, ...unread]
+  const readers = otherProcesses.flatMap((other) => {
+    const isRoots = other.process.uid === 0
+    if (other.process.command.length === 0) return [{ isRoots, clause: formatUnread(other) }]
+    const held = other.names.find(({ path }) => {
+      const ours = oursAt(run, node, places, path)
+      return ours !== undefined && concerns(ours.file)
+    })
+    return held ? [{ isRoots, clause: formatOther(run, node, other, held) }] : []
+  })
+  const clausesOf = (wanted: boolean) => readers.flatMap(({ isRoots, clause }) => (isRoots === wanted ? [clause] : []))
+  return { units: [...known, ...copies], ofRoot: clausesOf(true), ofUsers: clausesOf(false) }
 }
 
 /** Of settings that name a file of another's: a sentence for each unit, with the command that changes them, as root there. */
@@ -62,31 +71,53 @@ export function movesOn(
   })
 }
 
-/** A file of ours, or of an earlier time. */
-function isOurs(run: Run, place: Place, places: PlacesState): boolean {
-  const there = fileAt(places, place.path)?.sha256
-  if (there === undefined) return false
-  if (there === digestAt(run, place)) return true
-  const bytes = places.contents.get(realPath(places, place.path))
-  const isIdentity = identityFiles(run.cluster).has(place.file)
-  if (isIdentity && bytes && !otherIdentity(place.file, run.auth, bytes)) return true
-  const cas = ownCas(run.auth)
-  const trusted = readCertificates(bytes ? (readEmbeddedCa(bytes.toString()) ?? '') : '')
-  return [...certificatesIn(run.auth, place.file, bytes), ...trusted].some((certificate) =>
-    cas.some((ca) => isIssuedBy(certificate, ca)),
+interface Ours {
+  readonly file: string
+  readonly is: 'is a copy of' | 'has certificates of'
+}
+
+/** A copy of one of our files, or certificates of one of our CAs, whenever they were issued; undefined if it is neither. */
+function oursAt({ auth, cluster }: Run, node: ClusterNode, places: PlacesState, path: string): Ours | undefined {
+  const digest = fileAt(places, path)?.sha256
+  const same = digest && nodeFiles(cluster, node).find((each) => digestOf({ auth }, each) === digest)
+  if (same) return { file: same, is: 'is a copy of' }
+  const certificates = certificatesIn(places.published.get(realPath(places, path)))
+  const isOfCa = (name: string) => {
+    const ca = certificates.length > 0 ? tryCertificate(auth, name) : undefined
+    return ca && certificates.some((each) => each.publicKey.equals(ca.publicKey) || isIssuedBy(each, ca))
+  }
+  const ca = caNames.find((name) => isOfCa(name) || isOfCa(nextName(name)))
+  return ca && { file: auth.files.certificate(ca), is: 'has certificates of' }
+}
+
+/** Those of a PEM file, and those embedded in a kubeconfig. */
+function certificatesIn(published: Buffer | undefined) {
+  const text = published?.toString() ?? ''
+  const embedded = text.matchAll(
+    /^[ \t-]*"?(?:certificate-authority|client-certificate)-data"?:[ \t]*["']?([\w+/=]+)/gm,
   )
+  const pems = [...embedded].map(([, data = '']) => Buffer.from(data, 'base64').toString())
+  return readCertificates([text, ...pems].join('\n'))
+}
+
+function formatUnread({ process: { id, group } }: OtherProcess): string {
+  return `process ${id} in ${group} may be a component, and its command line is too long: stop it`
 }
 
 function formatOther(
-  { unit }: UnitSeen,
-  { id, group }: ComponentProcess,
-  { by, path }: Place,
-  isOfNode: boolean,
+  { cluster }: Run,
+  node: ClusterNode,
+  { component, process: { id, uid, group, command } }: OtherProcess,
+  { by, path }: OtherProcess['names'][number],
 ): string {
+  const isOfNode = component !== undefined && unitsOf(cluster, node.role).includes(component)
   const service = isOfNode ? /([^/]+)\.service$/.exec(group)?.[1] : undefined
+  const elsewise = isOfNode ? 'start it by a unit' : 'have it read files of its own'
   const way =
     service === undefined
-      ? `stop it, or ${isOfNode ? 'start it by a unit' : 'have it read files of its own: the layout has none on such a node'}`
-      : `name its unit in cluster.yaml, or stop it: install.units: { ${unit}: { unit: ${service} } }`
-  return `${unit}, process ${id} in ${group}, reads ${path} (${by}), which is of this cluster: ${way}`
+      ? `stop it, or ${elsewise}`
+      : `name its unit in cluster.yaml, or stop it: install.units: { ${component}: { unit: ${service} } }`
+  const program = printable(component ?? command[0]?.replace(/.*\//, '') ?? '')
+  const owner = uid === 0 ? '' : ` of user ${uid}`
+  return `${program}, process ${id}${owner} in ${group}, reads ${path} (${by}), which is of this cluster: ${way}`
 }

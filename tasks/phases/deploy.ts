@@ -6,7 +6,6 @@ import { Failure, tryToAwait } from '../../lib/failure.ts'
 import type { Run } from '../../lib/graph/run.ts'
 import type { Force, Work } from '../../lib/graph/target.ts'
 import { prepareProbe } from '../../lib/kubernetes/probe.ts'
-import type { NodeState } from '../../lib/node/state.ts'
 import type { Look, ReasonOf } from '../../lib/reason.ts'
 import { formatDate, joinClauses } from '../../lib/wording.ts'
 import { type Life, readSelfMade, renewsFrom } from '../nodes/component.ts'
@@ -19,7 +18,7 @@ import {
   refuseEarlyClock,
 } from '../nodes/folder.ts'
 import { keepOthers } from '../nodes/guards.ts'
-import { lookAtNode } from '../nodes/look.ts'
+import { lookAtNode, type NodeLook } from '../nodes/look.ts'
 import { replaceInFolder } from '../nodes/replace.ts'
 import type { UnitsFound } from '../nodes/units.ts'
 import { nodeUnits } from '../tables/places.ts'
@@ -27,7 +26,7 @@ import { nodeUnits } from '../tables/places.ts'
 export interface DeployFound {
   /** Undefined without `install`, if files have to be copied, or if they could not be looked at. */
   readonly units: UnitsFound | undefined
-  readonly look: NodeState
+  readonly look: NodeLook
   readonly checked: NodeVerdict
 }
 
@@ -49,7 +48,7 @@ export async function checkFolder({ run, node, names }: OfNode, force?: Force): 
   // files are copied first.
   const units =
     install && !wrong
-      ? await tryToAwait(async () => (await import('../nodes/units.ts')).lookAtUnits(run, node, look))
+      ? await tryToAwait(async () => (await import('../nodes/units.ts')).lookAtUnits(run, node, { look }))
       : undefined
   const isAsked = !install && run.isObserved
   const selfMade = isAsked
@@ -98,7 +97,7 @@ export async function copyFiles(
     } catch (error) {
       const isOver = tries === names.together.length
       if (isOver || !(error instanceof Failure && error.code === 'changed-meanwhile')) throw error
-      seen = await lookAtNode(run, node)
+      seen = await lookAtNode(run, node, seen)
       ;({ wrong, others } = checkNode(run, node, seen, names, isForced))
       if (wrong && !isWithin(wrong, left)) throw error
     }

@@ -36,7 +36,7 @@ export async function checkUnits(
   }
   // A plan uses the same look, if files would have to be copied first.
   const look = before?.checked.wrong && before.look
-  return checkFound(on, await lookAtUnits(on.run, on.node, look), force)
+  return checkFound(on, await lookAtUnits(on.run, on.node, { look, ...(before && { known: before.look }) }), force)
 }
 
 function checkFound({ run, node }: OnNode, found: UnitsFound, force?: Force): Look<InstallFound> {
@@ -85,7 +85,11 @@ function checkInstalled(run: Run, node: ClusterNode, found: UnitsFound): Look {
   const reloading = installed.filter(({ reloadsBy }) => reloadsBy !== undefined)
   const rotating = installed.flatMap(({ unit, keepsOwnClient }) => (keepsOwnClient ? [unit.unit] : []))
   const warning = warningOf(node, installed, {
-    unreached: [...unreachedOn(run, node, found), ...movesOn(node, found), ...left.map(formatLeft)],
+    unreached: [
+      ...Object.values(unreachedOn(run, node, found)).flat(),
+      ...movesOn(node, found),
+      ...left.map(formatLeft),
+    ],
     rotating,
     marks,
     undrain,

@@ -28,6 +28,9 @@ export interface Survey {
 }
 
 export interface StageSurvey extends Survey {
+  /** Other processes that read files which it changes: of root, and of other users. */
+  readonly ofRoot: readonly string[]
+  readonly ofUsers: readonly string[]
   /** What only the user can change on the nodes; a sentence each. */
   readonly toChange: readonly string[]
 }
@@ -66,12 +69,20 @@ export async function surveyStage(rotating: Rotating, rotation: Rotation): Promi
   const limit = pLimit(run.cluster.ssh.concurrency)
   const look = async (node: ClusterNode) => {
     const found = await lookAtUnits(run, node).finally(() => run.disconnect(node))
-    const others = unreachedOn(run, node, found, changes).map((what) => `${node.name}: ${what}`)
-    return { others, toChange: movesOn(node, found, changes) }
+    const { units, ofRoot, ofUsers } = unreachedOn(run, node, found, changes)
+    const there = (clauses: readonly string[]) => clauses.map((what) => `${node.name}: ${what}`)
+    return {
+      ...{ units: there(units), ofRoot: there(ofRoot), ofUsers: there(ofUsers) },
+      toChange: movesOn(node, found, changes),
+    }
   }
   const looks = await Promise.all(run.cluster.nodes.map((node) => limit(look, node)))
-  const others = [...looks.flatMap(({ others }) => others), ...((await rotation.unreached?.(rotating)) ?? [])]
-  return { unreached: [...unreached, ...others], unknown, toChange: looks.flatMap(({ toChange }) => toChange) }
+  const all = (kind: keyof (typeof looks)[number]) => looks.flatMap((each) => each[kind])
+  return {
+    unreached: [...unreached, ...all('units'), ...((await rotation.unreached?.(rotating)) ?? [])],
+    unknown,
+    ...{ ofRoot: all('ofRoot'), ofUsers: all('ofUsers'), toChange: all('toChange') },
+  }
 }
 
 /** Whichever files they read. */

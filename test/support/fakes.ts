@@ -2,15 +2,19 @@ import { setImmediate } from 'node:timers/promises'
 import { stripVTControlCharacters } from 'node:util'
 import pLimit from 'p-limit'
 import type { Change } from '../../lib/change.ts'
+import type { Cluster, ClusterNode } from '../../lib/cluster/cluster.ts'
+import { Failure } from '../../lib/failure.ts'
 import { execute, type RunOptions } from '../../lib/graph/executor.ts'
 import { buildGraph } from '../../lib/graph/graph.ts'
 import type { Run } from '../../lib/graph/run.ts'
 import type { Event, Force, Outcome, Target, Work } from '../../lib/graph/target.ts'
-import type { ComponentProcess } from '../../lib/node/state.ts'
+import type { ComponentProcess, NodeState, PlacesState, UnitState } from '../../lib/node/state.ts'
 import type { Look, Reason } from '../../lib/reason.ts'
 import { createPlanLines, planEntries } from '../../lib/show/plan.ts'
 import { byPhase, type Summary } from '../../lib/show/reporter.ts'
 import type { Unit } from '../../tasks/layouts/layout.ts'
+import type { NodeLook } from '../../tasks/nodes/look.ts'
+import { otherProcessesOn, unitsOn } from '../../tasks/nodes/reads.ts'
 import { parsed } from './files.ts'
 
 /** Targets that do nothing but what a test tells them, and stop where the test wants to look. */
@@ -38,8 +42,30 @@ export function startedAs({ unit, reads }: Pick<Unit, 'unit' | 'reads'>, ...more
 /** A process with a program's name, in that unit, and its arguments. */
 export function processAs(unit: string, ...args: string[]): ComponentProcess {
   return {
-    ...{ id: 7, group: `/system.slice/${unit}.service`, command: [`/usr/local/bin/${unit}`, ...args] },
+    ...{ id: 7, uid: 0, age: undefined, group: `/system.slice/${unit}.service` },
+    command: [`/usr/local/bin/${unit}`, ...args],
     ...{ variables: new Map(), apart: new Set(), bound: new Set(), replaced: new Set() },
+  }
+}
+
+/** A unit of which systemd has read no files. */
+export const withoutFiles: Pick<UnitState, 'needsReload' | 'variables' | 'unitFiles' | 'environmentFiles'> = {
+  ...{ needsReload: false, variables: { unitFile: new Map(), files: new Map() }, unitFiles: [], environmentFiles: [] },
+}
+
+/** Places where nothing else was found. */
+export const nothingElse = {
+  ...{ published: new Map(), unmounted: [] as string[], settings: new Map(), hostname: undefined },
+} satisfies Partial<PlacesState>
+
+/** A look, with what its processes read in that cluster. */
+export function seenIn(cluster: Cluster, node: ClusterNode, look: NodeState): NodeLook {
+  const { places } = look
+  if (!places || places instanceof Failure) return { ...look, units: [], otherProcesses: [] }
+  return {
+    ...look,
+    units: unitsOn(cluster, node, places),
+    otherProcesses: otherProcessesOn(cluster, node, places),
   }
 }
 

@@ -20,7 +20,7 @@ import { platform } from 'node:process'
 import { describe, type TestContext, test } from 'node:test'
 import { Failure } from '../../../lib/failure.ts'
 import { message } from '../../../lib/node/channel.ts'
-import { listenLines, lookLines, type Query } from '../../../lib/node/node.ts'
+import { listenLines, lookLines, publicParts, type Query } from '../../../lib/node/node.ts'
 import { newSuffix, oldSuffix } from '../../../lib/node/place.ts'
 import { type PlacesState, readListening, readState } from '../../../lib/node/state.ts'
 import { harderWay } from '../../../tasks/layouts/harder-way.ts'
@@ -63,7 +63,7 @@ const properties = (unit: string, [user, group, others]: readonly string[], pid 
     `Id=${unit}.service`,
     `Names=${unit}.service`,
     ...['LoadState=loaded', 'ActiveState=active', 'SubState=running', 'Job=', 'ExecMainStartTimestamp='],
-    ...[`MainPID=${pid}`, 'NRestarts=0', 'RestartUSec=100ms'],
+    ...[`MainPID=${pid}`, 'NRestarts=0', 'RestartUSec=100ms', 'NeedDaemonReload=no'],
     ...[`User=${user}`, `Group=${group}`, `SupplementaryGroups=${others}`, 'ControlGroup=', ''],
   ].join('\n')
 
@@ -101,6 +101,84 @@ inEachShell(({ did, run }) => {
       [unasked, ''],
     ])
     assert.deepEqual(look(queryOf([], { paths })).contents, new Map([[other, Buffer.from('x')]]))
+  })
+
+  test('has of a file of others its certificates, and where more of them are: never a key', (t) => {
+    const home = node(t)
+    const [pem = '', config = '', none = ''] = inHome(home, 'places/pem', 'places/config', 'places/none')
+    const certificate = '-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n'
+    const key = '-----BEGIN EC PRIVATE KEY-----\nSECRET\n-----END EC PRIVATE KEY-----\n'
+    writeFileSync(pem, key + certificate + key)
+    const shown = [
+      '    client-certificate-data: QQ==',
+      '    certificate-authority: ../ca.crt',
+      'tlsCertFile: "/a/b.crt"',
+    ]
+    writeFileSync(config, [...shown, '    client-key-data: SECRET', '    token: SECRET', 'password: a/b'].join('\n'))
+    writeFileSync(none, 'SECRET')
+    const { published, contents } = look(
+      queryOf([], { paths: new Map([pem, config, none].map((path) => [path, publicParts])) }),
+    )
+    assert.deepEqual(
+      [...published].map(([path, bytes]) => [path, bytes.toString()]),
+      [
+        [pem, certificate],
+        [config, `${shown.join('\n')}\n`],
+      ],
+    )
+    assert.equal(contents.size, 0)
+  })
+
+  describe('what systemd reads before a start', () => {
+    const shownBy = (t: TestContext, text: string) => {
+      const path = fakeTool(t, 'systemctl', `cat <<'SHOWN'\n${text.trimEnd()}\nSHOWN`)
+      return look(queryOf(['/gone/x'], { units: ['a'], variables: ['ETCD_NAME', 'ETCD_CERT_FILE'] }), path)
+    }
+    test('is its environment, of which only queried variables are reported, and its files, with who may change them', (t) => {
+      const [file = '', drop = ''] = inHome(scratch(t), 'env', 'a.conf')
+      writeFileSync(file, 'ETCD_NAME="c0"\nETCD_ROOT_PASSWORD=SECRET\n  ETCD_CERT_FILE=/a\n#ETCD_NAME=x\n', {
+        mode: 0o644,
+      })
+      writeFileSync(drop, '', { mode: 0o664 })
+      chmodSync(drop, 0o664)
+      const lines = [
+        'Environment=ETCD_NAME=x PASSWORD=SECRET "ETCD_CERT_FILE=/a b" ETCD_NAME_B=y',
+        `EnvironmentFiles=${file} (ignore_errors=yes)`,
+        'EnvironmentFiles=/gone/env (ignore_errors=yes)',
+      ]
+      const more = [`FragmentPath=${drop}`, 'DropInPaths=']
+      const { units, settings } = shownBy(t, [...lines, ...more, properties('a', ['', '', ''])].join('\n'))
+      const { variables, environmentFiles, unitFiles } = units.get('a') ?? assert.fail()
+      assert.deepEqual(Object.fromEntries(variables.unitFile), { ETCD_NAME: 'x', ETCD_CERT_FILE: '"/a' })
+      assert.deepEqual(Object.fromEntries(variables.files), { ETCD_NAME: 'c0', ETCD_CERT_FILE: '/a' })
+      assert.deepEqual([environmentFiles, unitFiles], [[file, '/gone/env'], [drop]])
+      const isRoots = process.getuid?.() === 0
+      assert.deepEqual(
+        [...settings].map(([path, setting]) => [path, setting.isRoots]).toSorted(),
+        [
+          [drop, false],
+          [file, isRoots],
+        ].toSorted(),
+      )
+    })
+
+    test('is the mounts that it has to make, and has not', (t) => {
+      const mount = (path: string, load: string, active: string) =>
+        [`Where=${path}`, 'User=', 'Environment=', `Id=x.mount`, `LoadState=${load}`, `ActiveState=${active}`, ''].join(
+          '\n',
+        )
+      const { units, unmounted } = shownBy(
+        t,
+        [
+          properties('a', ['', '', '']),
+          mount('/var/lib/kubelet', 'loaded', 'inactive'),
+          mount('/srv', 'loaded', 'failed'),
+          mount('/', 'loaded', 'active'),
+          mount('/tmp', 'not-found', 'inactive'),
+        ].join('\n'),
+      )
+      assert.deepEqual([[...units.keys()], unmounted], [['a'], ['/var/lib/kubelet', '/srv']])
+    })
   })
 
   describe('a path is resolved as the node does:', () => {

@@ -3,6 +3,7 @@ import { describe, test } from 'node:test'
 import fc from 'fast-check'
 import { Failure } from '../../../lib/failure.ts'
 import { readListening, readPlaces, readState } from '../../../lib/node/state.ts'
+import { withoutFiles } from '../../support/fakes.ts'
 import { sha256 } from '../../support/files.ts'
 
 const nonce = '0123456789abcdef'
@@ -18,6 +19,7 @@ const shown = (unit: string, more: Record<string, string> = {}) =>
     MainPID: '0',
     NRestarts: '0',
     RestartUSec: '100ms',
+    NeedDaemonReload: 'no',
     User: '',
     Group: '',
     SupplementaryGroups: '',
@@ -40,6 +42,9 @@ const records = [
     SupplementaryGroups: 'ssl more',
     MainPID: '41',
     ControlGroup: '/system.slice/etcd.service',
+    ...{ NeedDaemonReload: 'yes', FragmentPath: '/a.service', DropInPaths: '/a.conf /b.conf' },
+    ...{ Environment: 'ETCD_NAME=a', EnvironmentOfFile: 'ETCD_CERT_FILE="/b c"' },
+    EnvironmentFiles: '/etc/default/etcd (ignore_errors=yes)',
   }),
   'process 41 S 1000',
   ...shown('kubelet', {
@@ -60,6 +65,11 @@ const records = [
   'bound 41 /etc/etcd/key.pem',
   'replaced 41 /etc/etcd/ca.pem',
   'component 42 /',
+  'owner 42 998',
+  'setting 0 644 1795607000 /a.service',
+  'setting 0 664 1795607001 /a.conf',
+  'unmounted /srv/a b',
+  'hostname etcd-0',
   'unread 42',
   'argument 42 x',
   'component 43 /',
@@ -98,10 +108,24 @@ describe('the answer to a look at places', () => {
     const running = { ...none, isLoaded: true, active: 'active', sub: 'running', started: start + 0.123456 }
     const dead = { ...none, isLoaded: false, active: 'inactive', sub: 'dead', started: undefined }
     const main = { id: 41, isStopped: false, age: 20.5, started: 1795607000 - 20.5 }
+    const ofSystemd = {
+      needsReload: true,
+      variables: {
+        unitFile: new Map([['ETCD_NAME', 'a']]),
+        files: new Map([['ETCD_CERT_FILE', '/b c']]),
+      },
+      ...{ unitFiles: ['/a.service', '/a.conf', '/b.conf'], environmentFiles: ['/etc/default/etcd'] },
+    }
     assert.deepEqual(Object.fromEntries(seen.units), {
-      etcd: { ...running, group: '/system.slice/etcd.service', process: main, account: { uid: 990, gids: [991, 5] } },
-      kubelet: { ...dead, group: '', account: { uid: 0, gids: [0] } },
-      'kube-proxy': { ...running, group: '', restarts: 3, restartsAfter: 65, account: undefined },
+      etcd: {
+        ...running,
+        group: '/system.slice/etcd.service',
+        process: main,
+        account: { uid: 990, gids: [991, 5] },
+        ...ofSystemd,
+      },
+      kubelet: { ...dead, group: '', account: { uid: 0, gids: [0] }, ...withoutFiles },
+      'kube-proxy': { ...running, group: '', restarts: 3, restartsAfter: 65, account: undefined, ...withoutFiles },
     })
     const own = {
       group: '/',
@@ -113,13 +137,27 @@ describe('the answer to a look at places', () => {
     }
     assert.deepEqual(seen.processes, [
       {
-        ...{ id: 41, group: '/system.slice/etcd.service', command: ['/usr/bin/etcd', '--name=a b', '$(x)', ''] },
+        ...{
+          id: 41,
+          uid: 0,
+          age: 20.5,
+          group: '/system.slice/etcd.service',
+          command: ['/usr/bin/etcd', '--name=a b', '$(x)', ''],
+        },
         ...{ variables: new Map([['ETCD_CERT_FILE', '/a=b']]) },
         ...{ apart: new Set(['/etc/etcd/ca.pem']), bound: new Set(['/etc/etcd/key.pem']) },
         replaced: new Set(['/etc/etcd/ca.pem']),
       },
-      { id: 42, ...own },
+      { id: 42, uid: 998, age: undefined, ...own },
     ])
+    assert.deepEqual(
+      [...seen.settings],
+      [
+        ['/a.service', { changed: 1_795_607_000, isRoots: true }],
+        ['/a.conf', { changed: 1_795_607_001, isRoots: false }],
+      ],
+    )
+    assert.deepEqual([seen.unmounted, seen.hostname], [['/srv/a b'], 'etcd-0'])
     assert.deepEqual([...seen.real], [['/etc/etcd/kubernetes.pem', '/srv/pki/kubernetes.pem']])
     assert.deepEqual([...seen.links], [['/etc/etcd/kubernetes.pem', '/etc/etcd']])
     assert.deepEqual(seen.files.get('/etc/etcd/ca.pem'), {

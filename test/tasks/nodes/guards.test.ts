@@ -20,7 +20,7 @@ import { sha256 } from '../../../tasks/nodes/look.ts'
 import { nodeFiles } from '../../../tasks/tables/files.ts'
 import { nodeUnits } from '../../../tasks/tables/places.ts'
 import { leafProfile, makeEverything, now, temporaryAuth, year } from '../../support/certificates.ts'
-import { processAs } from '../../support/fakes.ts'
+import { nothingElse, processAs, seenIn, withoutFiles } from '../../support/fakes.ts'
 import { parsed } from '../../support/files.ts'
 
 const cluster = parsed(`name: kubenet
@@ -102,6 +102,7 @@ function lookAt(node: ClusterNode, folder: There = {}, places: There = {}, of = 
       odd: [],
       drained: [],
       processes: [],
+      ...nothingElse,
     },
     ...has(
       rows.map(({ file, path }) => [path, file]),
@@ -128,8 +129,10 @@ const refusalOf = (work: () => unknown) => {
   }
   return undefined
 }
+/** Of the control node. */
+const identityAt = (run: Run, look: NodeState) => guardIdentity(run, control, seenIn(run.cluster, control, look))
 const said = (look: NodeState, run = at(), node = control) =>
-  refusalOf(() => guardIdentity(run, node, look))?.message.replace(` than ${auth.path}`, '')
+  refusalOf(() => guardIdentity(run, node, seenIn(run.cluster, node, look)))?.message.replace(` than ${auth.path}`, '')
 
 describe('the machine that ssh reaches', () => {
   const worker = nodeOf('w0')
@@ -137,7 +140,8 @@ describe('the machine that ssh reaches', () => {
     ...look,
     addresses: new Set(addresses),
   })
-  const refusal = (look: NodeState, node = worker) => refusalOf(() => guardMachine(at(), node, look, []))
+  const refusal = (look: NodeState, node = worker) =>
+    refusalOf(() => guardMachine(at(), node, seenIn(cluster, node, look), []))
   /** Nothing of its own in the folder, and in the kubelet's place the kubeconfig of another node. */
   const asControl = (from: AuthDir) => {
     const names = { cluster: 'kubenet', server: 'https://127.0.0.1:6443', user: 'x', context: 'x' }
@@ -170,11 +174,12 @@ describe('the machine that ssh reaches', () => {
     const loaded = {
       ...{ isLoaded: true, active: 'active', sub: 'running', isStopping: false, started: 1, account: undefined },
       ...{ process: undefined, restarts: 0, restartsAfter: 0, group: '', start: undefined },
+      ...withoutFiles,
     }
     const look = lookAt(worker)
     assert.ok(look.places && !(look.places instanceof Failure))
     const running = { ...look, places: { ...look.places, units: new Map([['kubelet', loaded]]) } }
-    const warning = (seen: NodeState) => guardMachine(at(), worker, seen, [])
+    const warning = (seen: NodeState) => guardMachine(at(), worker, seenIn(cluster, worker, seen), [])
     assert.match(
       String(warning(withAddresses(running, '127.0.0.1', '172.16.0.9'))),
       /does not have the address 10\.0\.0\.3/,
@@ -187,7 +192,8 @@ describe('the machine that ssh reaches', () => {
 
 describe("another cluster's identity", () => {
   test('is not on a node that has ours', () => {
-    for (const node of cluster.nodes) assert.deepEqual(guardIdentity(at(), node, lookAt(node)), [])
+    for (const node of cluster.nodes)
+      assert.deepEqual(guardIdentity(at(), node, seenIn(cluster, node, lookAt(node))), [])
   })
 
   const label = { 'ca.pem': 'CA', 'ca-key.pem': 'CA', 'service-account-key.pem': 'service-account key' }
@@ -253,7 +259,7 @@ describe("another cluster's identity", () => {
 
   test('is taken over by recover, or overwritten', () => {
     const look = lookAt(control, {}, { [`${kubernetes}/ca-key.pem`]: bytesOf(others, 'ca-key.pem') })
-    const remedy = String(refusalOf(() => guardIdentity(at(), control, look))?.remedy)
+    const remedy = String(refusalOf(() => identityAt(at(), look))?.remedy)
     assert.match(remedy, /mv .* && .*recover --node c0\n.*npm run task -- install --node c0 --replace-identity$/)
   })
 })
@@ -287,7 +293,7 @@ describe('an old identity of ours', () => {
     for (const file of files) own.write(file, bytesOf(others, file), 0o600)
   }
   const refusalFor = (own: AuthDir, folder: There, places: There = {}) =>
-    refusalOf(() => guardIdentity(at({}, own), control, lookAt(control, folder, places, own)))
+    refusalOf(() => identityAt(at({}, own), lookAt(control, folder, places, own)))
   for (const [name, files, label] of [
     ['ca-key.pem', ['ca.pem', 'ca-key.pem'], 'CA'],
     ['service-account-key.pem', ['service-account.pem', 'service-account-key.pem'], 'service-account key'],
@@ -310,7 +316,7 @@ describe('an old identity of ours', () => {
         assert.doesNotMatch(String(failure?.remedy), /scp|recover|mv /)
       }
       const overwrite = at({ replaceIdentity: true }, own)
-      assert.equal(guardIdentity(overwrite, control, lookAt(control, { [name]: old }, {}, own)).length, 1)
+      assert.equal(identityAt(overwrite, lookAt(control, { [name]: old }, {}, own)).length, 1)
     })
 
   test('is reported as old after a finished rotation of the encryption key, with what would be lost', (t) => {
@@ -376,7 +382,7 @@ describe('an old identity of ours', () => {
   test('is none where a folder is in its place: it is to be moved away, with --replace-identity too', () => {
     for (const replaceIdentity of [false, true]) {
       const look = lookAt(control, { 'ca.pem': { kind: 'folder' } })
-      const failure = refusalOf(() => guardIdentity(at({ replaceIdentity }), control, look))
+      const failure = refusalOf(() => identityAt(at({ replaceIdentity }), look))
       assert.deepEqual(
         [failure?.kind, failure?.message, failure?.remedy],
         [
@@ -405,7 +411,7 @@ describe('with --replace-identity', () => {
     const own = ownAuth(t)
     const run = at({ replaceIdentity: true }, own)
     const [inFolder, inPlace] = [bytesOf(others, name), bytesOf(others, 'service-account-key.pem')]
-    keepOthers(run, control, guardIdentity(run, control, lookAt(control, { [name]: inFolder }, { [path]: inPlace })))
+    keepOthers(run, control, identityAt(run, lookAt(control, { [name]: inFolder }, { [path]: inPlace })))
     const [folder = '', ...more] = own.names('backup')
     assert.deepEqual(more, [])
     assert.match(folder, /^c0-2026-11-24T12-00-00-000Z$/)
@@ -425,7 +431,7 @@ describe('with --replace-identity', () => {
     const own = ownAuth(t)
     const run = at({ replaceIdentity: true }, own)
     const look = lookAt(control, { [name]: bytesOf(others, name) }, { [path]: {} })
-    const failure = refusalOf(() => keepOthers(run, control, guardIdentity(run, control, look)))
+    const failure = refusalOf(() => keepOthers(run, control, identityAt(run, look)))
     assert.match(String(failure?.message), /^c0: \/var\/lib\/kubernetes\/ca-key.pem could not be read/)
     assert.deepEqual(own.names('backup'), [])
   })
@@ -433,7 +439,7 @@ describe('with --replace-identity', () => {
   test('a link in a place has nothing that could be kept', (t) => {
     const own = ownAuth(t)
     const run = at({ replaceIdentity: true }, own)
-    keepOthers(run, control, guardIdentity(run, control, lookAt(control, { [name]: { kind: 'link' } })))
+    keepOthers(run, control, identityAt(run, lookAt(control, { [name]: { kind: 'link' } })))
     assert.deepEqual(own.names('backup'), [])
   })
 })
@@ -453,7 +459,7 @@ describe("the CA's key, where no node is to have it", () => {
     const look = lookAt(control)
     const names = { known: new Set(['ca-key.pem']), together: [control] }
     const pruned = (places: NodeState['places']) =>
-      checkNode(run(), control, { ...look, places }, names, false).wrong?.pruned ?? []
+      checkNode(run(), control, seenIn(run().cluster, control, { ...look, places }), names, false).wrong?.pruned ?? []
     const there = look.places as PlacesState
     assert.deepEqual(pruned(there), ['ca-key.pem'])
     assert.deepEqual(pruned(undefined), ['ca-key.pem'])
@@ -471,7 +477,9 @@ test('with --prune, what belongs to another role is another identity too', () =>
 
 describe('a certificate that is newer than in auth/', () => {
   const newer = (folder: There, places: There = {}, of = auth, today = new Date(now.getTime() + 2 * 86_400_000)) =>
-    refusalOf(() => guardNewer({ ...at({}, of), now: today }, control, lookAt(control, folder, places, of)))
+    refusalOf(() =>
+      guardNewer({ ...at({}, of), now: today }, control, seenIn(cluster, control, lookAt(control, folder, places, of))),
+    )
   const [leaf, kubeconfig] = ['kubernetes.pem', 'kube-scheduler.kubeconfig'] as const
 
   test('is refused in the folder, in a place, and in both, and in a kubeconfig', () => {

@@ -2,12 +2,12 @@ import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
 import type { Cluster, ClusterNode } from '../../../lib/cluster/cluster.ts'
 import type { Run } from '../../../lib/graph/run.ts'
-import type { FileState } from '../../../lib/node/place.ts'
-import type { ComponentProcess, PlacesState } from '../../../lib/node/state.ts'
+import { type FileState, root } from '../../../lib/node/place.ts'
+import type { ComponentProcess, PlacesState, UnitState } from '../../../lib/node/state.ts'
 import { reloadFlag } from '../../../tasks/nodes/command-line.ts'
-import { othersOn, prunedAt, type UnitSeen, unitsOn, withdrawnAt } from '../../../tasks/nodes/reads.ts'
+import { otherProcessesOn, prunedAt, type UnitSeen, unitsOn, withdrawnAt } from '../../../tasks/nodes/reads.ts'
 import { nodeUnits } from '../../../tasks/tables/places.ts'
-import { twoNodes as cluster, processAs, startedAs } from '../../support/fakes.ts'
+import { twoNodes as cluster, nothingElse, processAs, startedAs } from '../../support/fakes.ts'
 import { minimal, parsed } from '../../support/files.ts'
 
 const [control, worker] = cluster.nodes as [ClusterNode, ClusterNode]
@@ -21,9 +21,13 @@ interface Given {
   /** What is there; by default all that is named, as it should be. */
   readonly files?: Readonly<Record<string, Partial<FileState>>>
   readonly of?: Cluster
+  readonly unmounted?: readonly string[]
+  /** Of each unit that is there. */
+  readonly state?: Partial<UnitState>
+  readonly settings?: PlacesState['settings']
 }
 
-function placesOf({ processes = [], contents = {}, starts = {}, folders, files }: Given): PlacesState {
+function placesOf({ processes = [], contents = {}, starts = {}, folders, files, state, ...more }: Given): PlacesState {
   const units = [...processes.map(({ group }) => /([^/]*).service$/.exec(group)?.[1] ?? ''), ...Object.keys(starts)]
   return {
     units: new Map(
@@ -34,6 +38,8 @@ function placesOf({ processes = [], contents = {}, starts = {}, folders, files }
           active: processes.length > 0 ? 'active' : 'inactive',
           start: starts[unit],
           process: undefined,
+          account: root,
+          ...state,
         },
       ]),
     ),
@@ -42,6 +48,8 @@ function placesOf({ processes = [], contents = {}, starts = {}, folders, files }
     files: files ? new Map(Object.entries(files)) : { get: () => ({ size: 1, isKnown: true }) },
     real: new Map(),
     contents: new Map(Object.entries(contents).map(([path, text]) => [path, Buffer.from(text)])),
+    ...nothingElse,
+    ...more,
   } as unknown as PlacesState
 }
 const seen = (unit: string, node: ClusterNode, given: Given): UnitSeen =>
@@ -397,6 +405,7 @@ test('a config that was changed since the start says nothing of the process', ()
     const state = {
       group: process.group,
       active: 'active',
+      account: root,
       started: 1000,
       process: { id: 7, started: 1000 },
     }
@@ -425,13 +434,19 @@ describe('a unit file', () => {
     const unit = seen('etcd', control, { processes: [processAs('etcd', ...etcd)], starts: { etcd: start } })
     assert.equal(placed(unit)['ca.pem'], '/etc/etcd/ca.pem restart, /srv/etcd/ca.pem now')
   })
-  test('is refused where it names a folder that is not there, and its unit runs', () => {
+  test('is refused where it names a folder that is not there, or not mounted, whether its unit runs or not', () => {
     const given = { starts: { etcd: start }, folders: ['/etc/etcd'] }
+    for (const processes of [[processAs('etcd', ...etcd)], []])
+      assert.match(
+        seen('etcd', control, { ...given, processes }).wrong.join(),
+        /names \/srv\/etcd\/ca.pem, and there is no \/srv\/etcd: make that folder/,
+      )
     assert.match(
-      seen('etcd', control, { ...given, processes: [processAs('etcd', ...etcd)] }).wrong.join(),
-      /names \/srv\/etcd\/ca.pem, and there is no \/srv\/etcd: make that folder/,
+      seen('etcd', control, { starts: given.starts, unmounted: ['/srv'] }).wrong.join(),
+      /names \/srv\/etcd\/ca.pem, and \/srv is not mounted: systemctl start/,
     )
-    assert.deepEqual(seen('etcd', control, given).wrong, [])
+    // One that was never installed: only the guide has them there.
+    assert.deepEqual(seen('etcd', control, { folders: [] }).wrong, [])
   })
   test('with variables, without files, or that starts another program, says nothing', () => {
     for (const other of [
@@ -541,7 +556,7 @@ describe("the CA's key, where no node has it", () => {
 
 describe('a component of no unit of the node', () => {
   const others = (processes: readonly ComponentProcess[], of = cluster, node = worker) =>
-    othersOn(of, node, placesOf({ processes })).map(({ unit, process }) => [unit.unit, process.group])
+    otherProcessesOn(of, node, placesOf({ processes })).map(({ component, process }) => [component, process.group])
   const foreign = { ...processAs('kube-scheduler', '--kubeconfig=/x'), group: '/system.slice/k8s-scheduler.service' }
   test('is one of another unit, by hand, or of a role that the node has not', () => {
     assert.deepEqual(others([foreign]), [['kube-scheduler', '/system.slice/k8s-scheduler.service']])
@@ -554,7 +569,7 @@ describe('a component of no unit of the node', () => {
       '/system.slice/kubelet.service.d',
     ])
       assert.deepEqual(
-        othersOn(
+        otherProcessesOn(
           cluster,
           worker,
           placesOf({ processes: [processAs('kubelet'), { ...processAs('kubelet'), group }] }),
@@ -567,5 +582,115 @@ describe('a component of no unit of the node', () => {
     const install = { ...cluster.install, units: new Map([['kubelet', false]]) }
     assert.deepEqual(others([processAs('kubelet')], { ...cluster, install } as Cluster), [])
     assert.deepEqual(others([{ ...processAs('kubelet'), command: ['vi', '/usr/bin/kubelet'] }]), [])
+  })
+})
+
+describe('a unit that runs as another user', () => {
+  const kube = { account: { uid: 998, gids: [998] as const } }
+  const usual = '/var/lib/kubernetes/kube-scheduler.kubeconfig'
+  const ofUnit = (path: string) => `/usr/local/bin/kube-scheduler --kubeconfig=${path}`
+  const own = (given: Given, path = usual) =>
+    seen('kube-scheduler', control, {
+      state: kube,
+      processes: [processAs('kube-scheduler', `--kubeconfig=${path}`)],
+      ...given,
+    })
+  const ofKube = { size: 9, isKnown: true, kind: 'file', uid: 998, gid: 998, mode: 0o600 } as const
+
+  test('is read from its unit file: a process that says otherwise is an error, and what it names is no place', () => {
+    const agrees = own({ starts: { 'kube-scheduler': ofUnit(usual) } })
+    assert.deepEqual([agrees.wrong, agrees.unreached], [[], []])
+    assert.equal(placed(agrees)['kube-scheduler.kubeconfig kubeconfig'], `${usual} restart`)
+    const lies = own({ starts: { 'kube-scheduler': ofUnit(usual) } }, '/root/.kube/config')
+    assert.deepEqual(lies.wrong, [
+      'its process has --kubeconfig /root/.kube/config, and its unit file has not: restart it',
+    ])
+    assert.equal(placed(lies)['kube-scheduler.kubeconfig kubeconfig'], `${usual} restart`)
+  })
+
+  test('is not known where that does not say it, or others than root may change what it names', () => {
+    for (const start of ['/bin/sh -c x', `${ofUnit(usual)} $ARGS`])
+      assert.match(
+        own({ starts: { 'kube-scheduler': start } }).unreached.join(),
+        /runs as another user .*install\.units/,
+      )
+    const config = '/etc/kubernetes/config/kube-scheduler.yaml'
+    const text = { [config]: `clientConnection: {kubeconfig: ${usual}}` }
+    const byConfig = (there: Partial<FileState>) =>
+      own({
+        processes: [processAs('kube-scheduler', `--config=${config}`)],
+        starts: { 'kube-scheduler': `/usr/local/bin/kube-scheduler --config=${config}` },
+        contents: text,
+        files: { [config]: { size: 9, ...there }, [usual]: ofKube },
+      }).unreached
+    assert.deepEqual(byConfig({ uid: 0, mode: 0o644 }), [])
+    for (const open of [
+      { uid: 998, mode: 0o644 },
+      { uid: 0, mode: 0o664 },
+    ])
+      assert.match(byConfig(open).join(), /others than root may change its --config/)
+  })
+
+  test('gets no owner changed at a path of its own: the command to type is named', () => {
+    const at = '/srv/kube/config'
+    const wrong = (there: Partial<FileState> | undefined) =>
+      own({ starts: { 'kube-scheduler': ofUnit(at) }, files: there ? { [at]: there } : {} }, at).wrong.join()
+    assert.equal(wrong(ofKube), '')
+    assert.match(
+      wrong({ ...ofKube, uid: 0, gid: 0 }),
+      /unreadable for its unit: chown 998 \/srv\/kube\/config && chmod 600/,
+    )
+    assert.match(wrong({ ...ofKube, mode: 0o644 }), /open to others: chown 998/)
+    assert.match(wrong(undefined), /which is not there: put the file there/)
+  })
+
+  test("has the variables of its unit file, and of environment files that are root's", () => {
+    const text = (file: string) =>
+      [
+        ['ETCD_CERT_FILE', `${file}.pem`],
+        ['ETCD_KEY_FILE', `${file}-key.pem`],
+        ['ETCD_TRUSTED_CA_FILE', '/etc/etcd/ca.pem'],
+      ] as const
+    const etcd = (isRoots: boolean) => {
+      const path = '/etc/default/etcd'
+      const variables = { unitFile: new Map(), files: new Map(text('/etc/etcd/kubernetes')) }
+      return seen('etcd', control, {
+        state: { ...kube, variables, environmentFiles: [path] },
+        starts: { etcd: '/usr/bin/etcd' },
+        settings: new Map([[path, { changed: 0, isRoots }]]),
+        processes: [{ ...processAs('etcd'), variables: new Map(text('/etc/etcd/kubernetes')) }],
+        files: Object.fromEntries(text('/etc/etcd/kubernetes').map(([, each]) => [each, ofKube])),
+      })
+    }
+    assert.deepEqual(etcd(true).wrong, [])
+    assert.deepEqual(placed(etcd(true)), etcdPlaces('/etc/etcd'))
+    assert.match(etcd(false).wrong.join(), /its process has ETCD_.* and its unit file has not/)
+  })
+})
+
+describe('the next start of a unit', () => {
+  const process = processAs('etcd', ...etcd)
+  const said = (state: Partial<UnitState>, changed = 0, start = `/usr/bin/etcd ${etcd.join(' ')}`) =>
+    seen('etcd', control, {
+      processes: [process],
+      starts: { etcd: start },
+      state: { started: 1000, ...state },
+      settings: new Map(
+        ['/etc/default/etcd', '/etc/systemd/system/etcd.service'].map((path) => [path, { changed, isRoots: true }]),
+      ),
+    }).unreached.join()
+  const files = { environmentFiles: ['/etc/default/etcd'], unitFiles: ['/etc/systemd/system/etcd.service'] }
+
+  test('is not known where systemd has not read its unit file since that was changed', () => {
+    assert.equal(said({ needsReload: false }), '')
+    assert.match(said({ needsReload: true }), /systemctl daemon-reload/)
+  })
+  test('may be another where an environment file is newer than its process, or a unit file that can not be compared', () => {
+    assert.equal(said(files, 999), '')
+    assert.equal(said(files, 1001), 'its EnvironmentFile /etc/default/etcd was changed since its start: restart it')
+    assert.match(
+      said(files, 1001, '/usr/bin/etcd $ARGS'),
+      /its unit file \/etc\/systemd\/system\/etcd.service was changed/,
+    )
   })
 })

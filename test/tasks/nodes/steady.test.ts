@@ -9,6 +9,7 @@ import { unitsOn } from '../../../tasks/nodes/reads.ts'
 import { checkSteady } from '../../../tasks/nodes/steady.ts'
 import type { UnitsFound } from '../../../tasks/nodes/units.ts'
 import { nodeUnits } from '../../../tasks/tables/places.ts'
+import { nothingElse, withoutFiles } from '../../support/fakes.ts'
 
 const worker = { name: 'w0', role: 'worker' } as ClusterNode
 const cluster = {
@@ -23,6 +24,7 @@ const running: UnitState = {
   ...{ isLoaded: true, active: 'active', sub: 'running', isStopping: false, started: 1000 },
   ...{ process: process(1, 5000), restarts: 0, restartsAfter: 5, account: undefined },
   ...{ group: '', start: undefined },
+  ...withoutFiles,
 }
 
 /** A look at a worker where kube-proxy is like this. */
@@ -34,12 +36,20 @@ function look(state: Partial<UnitState>, unhealthy?: string): UnitsFound {
       ['kubelet', running],
       ['kube-proxy', { ...running, ...state }],
     ]),
-    ...{ drained: [], processes: [] },
+    ...{ drained: [], processes: [], ...nothingElse },
   }
   const why = new Map(unhealthy === undefined ? [] : [['kube-proxy', unhealthy]])
   // Each look makes its units anew.
   const seen = unitsOn(cluster, worker, places)
-  return { ...({} as NodeState), selfMade: undefined, places, units: seen, served: new Map(), unhealthy: why }
+  return {
+    ...({} as NodeState),
+    selfMade: undefined,
+    places,
+    units: seen,
+    otherProcesses: [],
+    served: new Map(),
+    unhealthy: why,
+  }
 }
 
 /** What each look says: seconds that all have to stay as they are, "steady" if they did, or why a unit is not healthy. */

@@ -21,12 +21,12 @@ import { reloadFlag } from '../../../tasks/nodes/command-line.ts'
 import { unprovenClients } from '../../../tasks/nodes/install.ts'
 import { digestAt, lookAtNode } from '../../../tasks/nodes/look.ts'
 import { unitsOn } from '../../../tasks/nodes/reads.ts'
-import { checkUnitsOf, refuseWrong, type UnitCheck } from '../../../tasks/nodes/units.ts'
+import { checkUnitsOf, refuseMisnamed, refuseWrong, type UnitCheck } from '../../../tasks/nodes/units.ts'
 import { readAccess } from '../../../tasks/phases/kubeconfigs.ts'
 import { certTable } from '../../../tasks/tables/certs.ts'
 import { nodeUnits } from '../../../tasks/tables/places.ts'
 import { makeEverything, temporaryAuth } from '../../support/certificates.ts'
-import { processAs, startedAs } from '../../support/fakes.ts'
+import { nothingElse, processAs, startedAs, withoutFiles } from '../../support/fakes.ts'
 import { parsed, scratch } from '../../support/files.ts'
 
 const cluster = parsed(`name: kubenet
@@ -67,6 +67,7 @@ const healthy: UnitState = {
   account: root,
   group: '',
   start: undefined,
+  ...withoutFiles,
 }
 
 test('a look follows what units name, and fails if that changes each time; what others name may', async () => {
@@ -87,6 +88,7 @@ test('a look follows what units name, and fails if that changes each time; what 
             contents: new Map(),
             files: new Map(),
             folders: new Set(),
+            ...nothingElse,
           },
         }
       },
@@ -96,7 +98,7 @@ test('a look follows what units name, and fails if that changes each time; what 
   }
   await assert.rejects(look('/system.slice/kubelet.service'), { code: 'not-looked-at' })
   await look('/user.slice/x')
-  assert.ok(asked.includes('/tmp/1') && asked.indexOf('/tmp/1') > asked.indexOf('/var/lib/kube-proxy/kubeconfig'))
+  assert.ok(asked.findIndex((path) => path.startsWith('/tmp/')) > asked.indexOf('/var/lib/kube-proxy/kubeconfig'))
 })
 
 describe("the check of a node's units", () => {
@@ -137,6 +139,7 @@ describe("the check of a node's units", () => {
         odd: [],
         drained: [],
         processes: units.filter(({ bundle }) => bundle === undefined).map((unit) => startedAs(unit)),
+        ...nothingElse,
       },
       served: new Map(
         units.flatMap(({ serves }) =>
@@ -148,7 +151,13 @@ describe("the check of a node's units", () => {
     change(found)
     const judged = { ...run, cluster: { ...run.cluster, install } }
     const seen = unitsOn(judged.cluster, node, found.places)
-    const all = checkUnitsOf(judged, { ...({} as NodeState), selfMade: undefined, ...found, units: seen })
+    const all = checkUnitsOf(judged, {
+      ...({} as NodeState),
+      selfMade: undefined,
+      ...found,
+      units: seen,
+      otherProcesses: [],
+    })
     inspect(all, found.places)
     const checks = new Map(all.map(({ unit, reason }) => [unit.unit, reason]))
     return units.flatMap(({ unit }) => {
@@ -719,6 +728,7 @@ describe('paths that root does not write to', () => {
         folders: { has: () => true },
         files: { get: () => ({ size: 1, isKnown: true }) },
         contents: new Map(),
+        ...nothingElse,
         ...more,
       },
     } as unknown as PlacesState
@@ -790,5 +800,49 @@ describe('the table of places', () => {
         if (name.endsWith('.pem') && name !== key && names.includes(key)) assert.equal(names[i + 1], key, unit)
       }
     }
+  })
+})
+
+describe('the name of a kubelet', () => {
+  const auth = temporaryAuth({ after } as unknown as TestContext)
+  before(() => makeEverything(auth, cluster))
+  const node = nodeOf('w0')
+  const pair = '/var/lib/kubelet/w0-client.pem'
+  const refused = ({ args = [] as readonly string[], held = '', hostname = 'w0', kubeconfig = '' }) => {
+    const kubelet = nodeUnits(cluster, node).find(({ unit }) => unit === 'kubelet') ?? assert.fail()
+    const places = {
+      units: new Map([['kubelet', { ...healthy, group: '/system.slice/kubelet.service' }]]),
+      ...{ processes: [startedAs(kubelet, ...args)], links: new Map(), odd: [], real: new Map() },
+      ...{ folders: { has: () => true }, files: { get: () => ({ size: 1, isKnown: true }), has: () => true } },
+      ...{ ...nothingElse, hostname },
+      contents: new Map([
+        [pair, held ? auth.bytes(`${held}.pem`) : Buffer.from('')],
+        ...(kubeconfig ? [['/var/lib/kubelet/kubeconfig', Buffer.from(kubeconfig)] as const] : []),
+      ]),
+    } as unknown as PlacesState
+    try {
+      refuseMisnamed({ auth }, node, unitsOn(cluster, node, places), places)
+      return undefined
+    } catch (error) {
+      return error instanceof Failure ? `${error.code} ${error.what}` : assert.fail(String(error))
+    }
+  }
+  test('is that of cluster.yaml, by its flag, its certificate or its host', () => {
+    assert.equal(refused({}), undefined)
+    assert.equal(refused({ hostname: 'W0', held: 'w0' }), undefined)
+    assert.equal(refused({ hostname: 'other', args: ['--hostname-override=w0'] }), undefined)
+  })
+  test('is refused where it is another', () => {
+    assert.match(
+      refused({ args: ['--hostname-override=w0.kubenet'] }) ?? '',
+      /^wrong-setting its kubelet is the node w0\.kubenet \(--hostname-override\), and cluster\.yaml calls it w0/,
+    )
+    assert.match(refused({ hostname: 'w0.kubenet' }) ?? '', /\(its host name\)/)
+    assert.match(refused({ held: 'c0' }) ?? '', /is the node c0 \(\/var\/lib\/kubelet\/w0-client\.pem\)/)
+    // It gets its certificate from the cluster: under that name.
+    assert.equal(
+      refused({ args: ['--hostname-override=x', '--rotate-certificates'], kubeconfig: 'users: []' }),
+      undefined,
+    )
   })
 })

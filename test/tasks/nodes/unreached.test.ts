@@ -2,12 +2,13 @@ import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
 import type { ClusterNode } from '../../../lib/cluster/cluster.ts'
 import type { Run } from '../../../lib/graph/run.ts'
-import type { ComponentProcess, PlacesState } from '../../../lib/node/state.ts'
+import { root } from '../../../lib/node/place.ts'
+import type { ComponentProcess, NodeState, PlacesState } from '../../../lib/node/state.ts'
 import { harderWay } from '../../../tasks/layouts/harder-way.ts'
-import { unitsOn } from '../../../tasks/nodes/reads.ts'
 import { unreachedOn } from '../../../tasks/nodes/unreached.ts'
 import { nodeUnits } from '../../../tasks/tables/places.ts'
-import { twoNodes as cluster, processAs, startedAs } from '../../support/fakes.ts'
+import { caProfile, makeCa, temporaryAuth } from '../../support/certificates.ts'
+import { twoNodes as cluster, nothingElse, processAs, seenIn, startedAs } from '../../support/fakes.ts'
 import { sha256 } from '../../support/files.ts'
 
 const control = cluster.nodes[0] as ClusterNode
@@ -28,11 +29,15 @@ function told(
   const places = {
     ...{
       processes,
-      units: new Map([['kube-apiserver', { group: '/system.slice/kube-apiserver.service', active: 'active' }]]),
+      units: new Map([
+        ['kube-apiserver', { group: '/system.slice/kube-apiserver.service', active: 'active', account: root }],
+      ]),
     },
     ...{ folders: { has: () => true }, files: { get: file }, real: new Map(), contents: new Map() },
+    ...nothingElse,
   } as unknown as PlacesState
-  return unreachedOn(run, control, { units: unitsOn(cluster, control, places), places }, concerns)
+  const look = seenIn(cluster, control, { places } as NodeState)
+  return Object.values(unreachedOn(run, control, { ...look, places }, concerns)).flat()
 }
 
 describe('what install does not reach', () => {
@@ -66,5 +71,46 @@ describe('what install does not reach', () => {
       String(told([startedAs(apiServer), named], { '/x/ca.pem': 'ca.pem' })),
       /install\.units: \{ kube-controller-manager: \{ unit: k8s-kcm \} \}/,
     )
+  })
+
+  test('is whatever reads certificates of our CA, by its flags, a configuration or a kubeconfig; of other users it is only named', async (t) => {
+    const auth = temporaryAuth(t)
+    await makeCa(auth, caProfile)
+    const ca = auth.bytes('ca.pem')
+    const own = { ...run, auth } as Run
+    const kubeconfig = `clusters:\n- cluster:\n    certificate-authority: old/ca.crt\n`
+    const embedded = `    certificate-authority-data: ${ca.toString('base64')}\n`
+    const files: Readonly<Record<string, string | Buffer>> = {
+      '/x/proxy.yaml': 'kubeconfig: "/x/kubeconfig"\n',
+      '/x/kubeconfig': kubeconfig,
+      '/x/old/ca.crt': ca,
+      '/x/embedded': embedded,
+      '/x/other.crt': 'no certificate',
+    }
+    const at = (uid: number, ...command: readonly string[]) => {
+      const places = {
+        processes: [{ ...processAs('kubelet'), id: 9, uid, group: '/x.scope', command }],
+        ...{ units: new Map(), folders: { has: () => true }, files: { get: () => ({ size: 1, sha256: 'other' }) } },
+        ...{ real: new Map(), contents: new Map(), ...nothingElse },
+        published: new Map(Object.entries(files).map(([path, text]) => [path, Buffer.from(text)])),
+      } as unknown as PlacesState
+      const { ofRoot, ofUsers } = unreachedOn(own, control, {
+        ...seenIn(cluster, control, { places } as NodeState),
+        places,
+      })
+      return [ofRoot.length, ofUsers.length, [...ofRoot, ...ofUsers].join()] as const
+    }
+    for (const command of [
+      ['/opt/kube-proxy-1.36', '--config=/x/proxy.yaml'],
+      ['watcher', '--kubeconfig', '/x/kubeconfig'],
+      ['watcher', '--kubeconfig=/x/embedded'],
+      ['front', '--tls-sni-cert-key=/x/old/ca.crt,/x/key:a'],
+    ]) {
+      const [root, users, text] = at(0, ...command)
+      assert.deepEqual([root, users], [1, 0], command.join(' '))
+      assert.match(text, /process 9 in \/x\.scope, reads \/x\/.* which is of this cluster/)
+      assert.deepEqual(at(1000, ...command).slice(0, 2), [0, 1])
+    }
+    assert.deepEqual(at(0, 'watcher', '--ca-file=/x/other.crt').slice(0, 2), [0, 0])
   })
 })
