@@ -261,12 +261,13 @@ differs() {
 }
 
 # say_public NAME: of a file of others, which may hold a key: its certificates, a kubeconfig's lines that name or hold one, and other
-# settings that are an absolute path.
+# settings of a file's path.
 say_public() {
   case $sizes in *" $1:"*) ;; *) return 0 ;; esac
   public=$(sed -n -e '/PRIVATE KEY/,/PRIVATE KEY/d' -e '/-----BEGIN CERTIFICATE-----/,/-----END CERTIFICATE-----/p' \
     -e '/^[[:blank:]-]*"\{0,1\}certificate-authority/p' -e '/^[[:blank:]-]*"\{0,1\}client-certificate/p' \
-    -e '/^[[:blank:]-]*"\{0,1\}[A-Za-z-]*"\{0,1\}:[[:blank:]]*.\{0,1\}\/[A-Za-z0-9_@%+=:,.\/-]*.\{0,2\}$/p' < "$1") || return 0
+    -e '/^[[:blank:]-]*"\{0,1\}[A-Za-z-]*[FfKk][iu][lb][A-Za-z]*"\{0,1\}:[[:blank:]]*["'"'"']\{0,1\}\/[A-Za-z0-9_@%+=:,.\/-]*["'"'"',]*$/p' \
+    < "$1") || return 0
   total=$((total + ${#public}))
   if [ -z "$public" ] || [ $total -gt $largest_contents ]; then return 0; fi
   say published "$1"
