@@ -5,7 +5,8 @@
  *   pair that the API server shows etcd, at each new connection;
  * - at the start: etcd's CA, service-account keys, kubeconfigs, the controller manager's CA;
  * - every five minutes: a pair, and from 1.36 on a CA, that a kubeconfig names by file;
- * - the encryption configuration at the start, or once a minute with --encryption-provider-config-automatic-reload.
+ * - the encryption configuration at the start, or once a minute with --encryption-provider-config-automatic-reload;
+ * - the authorization configuration as soon as it changes, in the one form that authorization.ts names.
  * What it does is real: TLS, requests to etcd over its JSON gateway, Secrets encrypted with the keys of the configuration, under
  * the real prefix (aescbc, aesgcm, secretbox), by one cipher for all, tokens, client certificates judged at each request.
  *
