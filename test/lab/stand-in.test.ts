@@ -1,13 +1,14 @@
 /** The stand-in's API server answers as the real one does, where harderway relies on it. */
 import assert from 'node:assert/strict'
 import { createHash, X509Certificate } from 'node:crypto'
-import { readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs'
+import { copyFileSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs'
 import { request } from 'node:https'
 import { join } from 'node:path'
 import { type TestContext, test } from 'node:test'
 import { AuthDir } from '../../lib/files/auth-dir.ts'
+import { makePair, readIssuer } from '../../lib/pki/pair.ts'
 import { harderWay } from '../../tasks/layouts/harder-way.ts'
-import { makeEverything } from '../support/certificates.ts'
+import { leafProfile, makeCa, makeEverything, year } from '../support/certificates.ts'
 import { and, digest, parsed, scratch } from '../support/files.ts'
 import { eventually, freePorts, needs, startServer } from '../support/programs.ts'
 import { Authorization } from './component/authorization.ts'
@@ -106,10 +107,10 @@ async function startApi(t: TestContext, ...more: readonly string[]) {
     /Serving securely/,
   )
   t.after(() => server.stop())
-  return (name: string, path: string, body?: object) =>
+  return (name: string, path: string, body?: object, headers: Readonly<Record<string, string | string[]>> = {}) =>
     new Promise<Answered>((resolve, reject) => {
       const pair = { cert: readFileSync(file(`${name}.pem`)), key: readFileSync(file(`${name}-key.pem`)) }
-      const sent = { ...pair, ca: readFileSync(file('ca.pem')), method: body ? 'POST' : 'GET', agent: false }
+      const sent = { ...pair, ca: readFileSync(file('ca.pem')), method: body ? 'POST' : 'GET', agent: false, headers }
       const asked = request(`https://127.0.0.1:${port}${path}`, sent, async (response) => {
         const chunks = await Array.fromAsync<Buffer>(response)
         resolve({ status: response.statusCode, text: Buffer.concat(chunks).toString() })
@@ -207,6 +208,7 @@ test('the list is reloaded when it changes, and kept where the file cannot be us
   rmSync(paths.config)
   await eventually(async () => assert.equal(await reloads(api, 'failure'), 4))
   assert.deepEqual([await status('jane'), await status('bob'), await isInfo(api, jane)], [500, 200, 1])
+  assert.equal(await reloads(api, 'success'), 1)
 })
 
 test('an API server does not start with a configuration that the real one refuses', () => {
@@ -228,3 +230,59 @@ test('an API server does not start with a configuration that the real one refuse
     assert.throws(() => construct(), why, text)
   }
 })
+
+test(
+  'who has a certificate of the front proxy is whom its headers name, and no other client is',
+  options,
+  async (t) => {
+    const [own, now] = [scratch(t), new Date()]
+    const auth = new AuthDir(own, harderWay.files)
+    await makeCa(auth, leafProfile({ subject: { CN: 'front-proxy-ca' }, sans: [], isCa: true }), year, now)
+    for (const name of ['front-proxy-client', 'another'])
+      await makePair(auth, name, {
+        ...{ profile: leafProfile({ subject: { CN: name }, sans: [], usages: ['client'] }), now, validity: year },
+        issuer: readIssuer(auth),
+      })
+    const pairs = ['front-proxy-client', 'another'].flatMap((name) => [`${name}.pem`, `${name}-key.pem`])
+    for (const name of pairs) copyFileSync(join(own, name), file(name))
+    const flags = [
+      `--requestheader-client-ca-file=${join(own, 'ca.pem')}`,
+      ...['--requestheader-username-headers=X-Remote-User', '--requestheader-group-headers=X-Remote-Group'],
+      '--requestheader-extra-headers-prefix=X-Remote-Extra-',
+    ]
+    const names = '--requestheader-allowed-names=front-proxy-client'
+    const api = await startApi(t, ...flags, names, await startEtcd(t))
+    const who = '/apis/authentication.k8s.io/v1/selfsubjectreviews'
+    const headers = {
+      'x-remote-user': 'eve',
+      'x-remote-group': ['a', 'system:masters'],
+      'x-remote-extra-scope%2fx': 'y',
+    }
+    const ask = async (name: string, more = headers) => {
+      const { status, text } = await api(name, who, {}, more)
+      return status === 201 ? JSON.parse(text).status.userInfo : status
+    }
+    const eve = {
+      username: 'eve',
+      groups: ['a', 'system:masters', 'system:authenticated'],
+      extra: { 'scope/x': ['y'] },
+    }
+    assert.deepEqual(await ask('front-proxy-client'), eve)
+    assert.equal(await ask('another'), 401)
+    assert.equal((await ask('bob')).username, 'bob')
+    assert.equal((await api('front-proxy-client', '/healthz')).status, 401)
+    const map = '/api/v1/namespaces/kube-system/configmaps/extension-apiserver-authentication'
+    const published = async () => JSON.parse((await api('admin', map)).text).data
+    const old = readFileSync(join(own, 'ca.pem'), 'utf8')
+    await eventually(async () => assert.equal((await published())['requestheader-client-ca-file'], old))
+    assert.equal((await published())['requestheader-allowed-names'], '["front-proxy-client"]')
+    // The next CA beside the old one, and alone: the client of the old one is not believed, and the ConfigMap keeps both.
+    await makeCa(auth, leafProfile({ subject: { CN: 'front-proxy-ca' }, sans: [], isCa: true }), year, now)
+    await eventually(async () => assert.equal(await ask('front-proxy-client'), 401))
+    const next = readFileSync(join(own, 'ca.pem'), 'utf8')
+    await eventually(async () => assert.equal((await published())['requestheader-client-ca-file'], old + next))
+    // With the cluster's CA and no names any client could be anybody.
+    const anybody = [`--requestheader-client-ca-file=${file('ca.pem')}`, '--etcd-servers=http://127.0.0.1:1']
+    await assert.rejects(startApi(t, ...anybody), /contain overlapping certificates/)
+  },
+)

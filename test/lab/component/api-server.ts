@@ -6,6 +6,7 @@ import { publishClientCAs } from './client-cas.ts'
 import { Encryption } from './encryption.ts'
 import { Etcd } from './etcd.ts'
 import { duration, type Flags, required } from './flags.ts'
+import { readFrontProxy } from './front-proxy.ts'
 import { readCertificates, type User } from './identity.ts'
 import { publishIdentity } from './identity-lease.ts'
 import { Loopback, loopbackName } from './loopback.ts'
@@ -50,6 +51,7 @@ export async function startApiServer(flags: Flags): Promise<void> {
     clientCA: required(flags, 'client-ca-file'),
     hintsFollow: true,
     byNameAlone: false,
+    frontProxy: readFrontProxy(flags),
     own: { name: loopbackName, pem: api.loopback.pem },
   }
   const server = serve(files, (request) =>
@@ -67,7 +69,10 @@ export async function startApiServer(flags: Flags): Promise<void> {
     // What was asked is answered; a connection goes when it has nothing under way.
     setInterval(() => server.closeIdleConnections(), 20)
   })
-  watchFiles([files.clientCA], ([pem = Buffer.alloc(0)]) => void publishClientCAs(api.store, pem))
+  const { clientCA, frontProxy } = files
+  watchFiles([clientCA, ...(frontProxy ? [frontProxy.clientCA] : [])], (pems) => {
+    void publishClientCAs(api.store, pems, frontProxy)
+  })
   authorization.follow()
   publishIdentity(api.store)
   const port = Number(flags.get('secure-port') ?? defaultPort)

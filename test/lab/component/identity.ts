@@ -29,13 +29,21 @@ export function readCertificates(pem: Buffer): X509Certificate[] {
   return blocks.map((block) => new X509Certificate(block))
 }
 
-/** 'none' where no certificate was shown, 'unknown' where it is not one of the CAs'. */
-export function userOf(socket: TLSSocket, roots: readonly X509Certificate[]): User | 'none' | 'unknown' {
+/** A client's certificate: 'none' where none was shown, 'unknown' where it is not one of the CAs'. */
+export function clientOf(socket: TLSSocket, roots: readonly X509Certificate[]): X509Certificate | 'none' | 'unknown' {
   const [leaf, ...others] = presented(socket)
   if (leaf === undefined) return 'none'
   const isClient = leaf.keyUsage === undefined || leaf.keyUsage.includes(clientAuth)
-  if (!isClient || !chains(leaf, others, roots, deepest)) return 'unknown'
-  const { CN = '', O = [] } = leaf.toLegacyObject().subject as unknown as Record<string, string | string[] | undefined>
+  return isClient && chains(leaf, others, roots, deepest) ? leaf : 'unknown'
+}
+
+export const subjectOf = (certificate: X509Certificate) =>
+  certificate.toLegacyObject().subject as unknown as Record<string, string | string[] | undefined>
+
+export function userOf(socket: TLSSocket, roots: readonly X509Certificate[]): User | 'none' | 'unknown' {
+  const leaf = clientOf(socket, roots)
+  if (typeof leaf === 'string') return leaf
+  const { CN = '', O = [] } = subjectOf(leaf)
   const fingerprint = createHash('sha256').update(leaf.raw).digest('hex')
   return {
     username: [CN].flat()[0] ?? '',
