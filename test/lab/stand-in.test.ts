@@ -31,7 +31,10 @@ await makeEverything(
 )
 writeFileSync(
   file('encryption.yaml'),
-  '{ apiVersion: apiserver.config.k8s.io/v1, kind: EncryptionConfiguration, resources: [{ resources: [secrets], providers: [{ identity: {} }] }] }',
+  `apiVersion: apiserver.config.k8s.io/v1
+kind: EncryptionConfiguration
+resources: [{ resources: [secrets], providers: [{ identity: {} }] }]
+`,
 )
 writeFileSync(
   paths.kubeconfig,
@@ -219,7 +222,7 @@ test('the list is reloaded when it changes, and kept where the file cannot be us
   put(`${jane}# the same\n`)
   put(bob.replace('failurePolicy', 'no-such'))
   await eventually(async () => assert.equal(await reloads(api, 'failure'), 1))
-  put(bob.replace('this certificate', "' + 'this"))
+  put(bob.replace('request.user in', 'request.user =='))
   await eventually(async () => assert.equal(await reloads(api, 'failure'), 2))
   // A kubeconfig that comes later is not looked for again.
   const later = file('later.kubeconfig')
@@ -236,15 +239,17 @@ test('an API server does not start with a configuration that the real one refuse
   const construct = (...more: readonly string[]) =>
     new Authorization(parseFlags('kube-apiserver', [`--authorization-config=${paths.config}`, ...more]))
   put(configuration())
+  construct()
   assert.throws(() => construct('--authorization-mode=Node,RBAC'), /can not be specified when --authorization-mode/)
   for (const [text, why] of [
     [configuration({ kubeconfig: file('missing') }), /error loading file/],
-    [configuration().replace("['this certificate is revoked'][0]", ''), /program instantiation failed/],
-    [configuration({ users: ['jane'] }).replace('request.user in', 'request.user =='), /program instantiation failed/],
-    [configuration().replace(' || has', ' has'), /program instantiation failed/],
+    [configuration({ kubeconfig: file('encryption.yaml') }), /no configuration has been provided/],
+    [configuration().replace("['this certificate is revoked'][0]", ''), /compilation failed/],
+    [configuration({ users: ['jane'] }).replace('request.user in', 'request.user =='), /compilation failed/],
+    [configuration().replace(' || has', ' has'), /compilation failed/],
     [configuration().replace('name: node', 'name: nodes'), /authorizers: /],
     [configuration().replace('timeout', 'timeouts'), /timeout: Invalid/],
-    ['', /failed to load/],
+    ['', /authorizers: Required value/],
     ['authorizers: [', /./],
   ] as const) {
     put(text)

@@ -179,8 +179,11 @@ function accessReview({ authorization }: Api, text: string): object {
   const spec = (parseBody(text) as { spec?: AccessReviewSpec }).spec ?? {}
   const { user: username = '', groups = [], extra, resourceAttributes, nonResourceAttributes } = spec
   if ((resourceAttributes === undefined) === (nonResourceAttributes === undefined))
-    throw invalidReview('exactly one of nonResourceAttributes or resourceAttributes must be specified')
-  if (username === '' && groups.length === 0) throw invalidReview('at least one of user or group must be specified')
+    throw invalidReview(
+      'spec.resourceAttributes: Invalid value: null: exactly one of nonResourceAttributes or resourceAttributes must be specified',
+    )
+  if (username === '' && groups.length === 0)
+    throw invalidReview('spec.user: Invalid value: "": at least one of user or group must be specified')
   const evaluationError = authorization.denial({ username, groups, ...(extra && { extra }) })
   const status = evaluationError
     ? { allowed: false, denied: true, evaluationError }
@@ -188,8 +191,7 @@ function accessReview({ authorization }: Api, text: string): object {
   return { kind: 'SubjectAccessReview', apiVersion: 'authorization.k8s.io/v1', metadata: {}, spec, status }
 }
 
-const invalidReview = (why: string) =>
-  new StatusError(422, 'Invalid', `SubjectAccessReview.authorization.k8s.io "" is invalid: spec: ${why}`)
+const invalidReview = (why: string) => new StatusError(422, 'Invalid', `.authorization.k8s.io "" is invalid: ${why}`)
 
 interface AccessReviewSpec extends Partial<Pick<User, 'groups' | 'extra'>> {
   readonly user?: string

@@ -24,8 +24,10 @@ interface Denials {
   readonly key: string
 }
 
-/** Without either where the file has no Webhook. */
 interface Configuration {
+  /** All of it: by this it is compared. */
+  readonly document?: unknown
+  /** Without either where the file has no Webhook. */
   readonly denials?: Denials
   readonly kubeconfig?: string
 }
@@ -112,9 +114,10 @@ export class Authorization {
 }
 
 function readConfiguration(text: string): Configuration {
-  const { apiVersion, kind, authorizers, ...unknown } = parse(text) ?? {}
-  if (!/^apiserver\.config\.k8s\.io\/v1(beta1)?$/.test(apiVersion) || kind !== 'AuthorizationConfiguration')
-    throw refused(`no kind "${kind}" is registered for version "${apiVersion}"`)
+  const document = parse(text) ?? {}
+  const { apiVersion, kind, authorizers, ...unknown } = document
+  const isKnown = /^apiserver\.config\.k8s\.io\/v1(beta1)?$/.test(apiVersion) && kind === 'AuthorizationConfiguration'
+  if (text !== '' && !isKnown) throw refused(`no kind "${kind}" is registered for version "${apiVersion}"`)
   if (Object.keys(unknown).length > 0)
     throw refused(`strict decoding error: unknown field "${Object.keys(unknown)[0]}"`)
   if (!Array.isArray(authorizers) || authorizers.length === 0)
@@ -123,7 +126,7 @@ function readConfiguration(text: string): Configuration {
   if (!/^(Webhook [a-z0-9.-]+,)?Node node,RBAC rbac$/.test(order))
     throw new Error(`authorizers: this stand-in plays a Webhook, Node and RBAC, in this order, and not ${order}`)
   const [{ name, webhook }] = authorizers
-  return webhook === undefined ? {} : readWebhook(name, webhook)
+  return { document, ...(webhook && readWebhook(name, webhook)) }
 }
 
 const webhookFields: Readonly<Record<string, RegExp>> = {
@@ -153,11 +156,18 @@ function readWebhook(name: string, { connectionInfo, matchConditions, ...fields 
   return { kubeconfig: file, denials: { name, ...readListed(first), expression: second, key } }
 }
 
+interface Named {
+  readonly name: string
+  readonly context?: { readonly cluster: string }
+  readonly cluster?: { readonly server?: string }
+}
+
 function readKubeconfig({ kubeconfig }: Configuration): void {
   if (kubeconfig === undefined) return
-  const { clusters } = parse(readFileSync(kubeconfig, 'utf8')) ?? {}
-  if (typeof clusters?.[0]?.cluster?.server !== 'string')
-    throw new Error('invalid configuration: no configuration has been provided')
+  const { clusters = [], contexts = [], 'current-context': current } = parse(readFileSync(kubeconfig, 'utf8')) ?? {}
+  const named = (all: readonly Named[], name: string | undefined) => all.find((each) => each.name === name)
+  if (named(clusters, named(contexts, current)?.context?.cluster)?.cluster?.server === undefined)
+    throw new Error('invalid authorization config: invalid configuration: no configuration has been provided')
 }
 
 const list = (name: string) => String.raw`\[\s*(?<${name}>(?:'[^'\\]*'(?:\s*,\s*'[^'\\]*')*)?)\s*\]`
@@ -184,4 +194,4 @@ function readListed(expression: string): Pick<Denials, 'users' | 'credentials'> 
 
 const refused = (why: string) => new Error(`failed to load AuthorizationConfiguration from file: ${why}`)
 const notCompiled = (expression: string) =>
-  new Error(`matchConditions: Internal error: program instantiation failed: this stand-in does not play ${expression}`)
+  new Error(`matchConditions: Invalid value: "${expression}": compilation failed: this stand-in does not play it`)
