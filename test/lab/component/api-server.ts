@@ -1,10 +1,12 @@
 /** kube-apiserver: https://kubernetes.io/docs/reference/command-line-tools-reference/kube-apiserver/ */
 import { readFileSync } from 'node:fs'
 import { setTimeout as wait } from 'node:timers/promises'
+import { Authorization } from './authorization.ts'
 import { publishClientCAs } from './client-cas.ts'
 import { Encryption } from './encryption.ts'
 import { Etcd } from './etcd.ts'
 import { duration, type Flags, required } from './flags.ts'
+import { readFrontProxy } from './front-proxy.ts'
 import { readCertificates, type User } from './identity.ts'
 import { publishIdentity } from './identity-lease.ts'
 import { Loopback, loopbackName } from './loopback.ts'
@@ -16,7 +18,7 @@ import { Store } from './store.ts'
 import { version } from './version.ts'
 import { log, watchFiles } from './watched.ts'
 
-const port = 6443
+const defaultPort = 6443
 const anonymous: User = { username: 'system:anonymous', groups: ['system:unauthenticated'] }
 
 export async function startApiServer(flags: Flags): Promise<void> {
@@ -33,8 +35,10 @@ export async function startApiServer(flags: Flags): Promise<void> {
   const etcd = new Etcd(flags)
   const encryption = new Encryption(required(flags, 'encryption-provider-config'))
   if (flags.get('encryption-provider-config-automatic-reload') === 'true') encryption.poll()
+  const authorization = new Authorization(flags)
   const api = {
     accounts,
+    authorization,
     etcd,
     store: new Store(etcd, encryption.sealing),
     encryption,
@@ -47,6 +51,7 @@ export async function startApiServer(flags: Flags): Promise<void> {
     clientCA: required(flags, 'client-ca-file'),
     hintsFollow: true,
     byNameAlone: false,
+    frontProxy: readFrontProxy(flags),
     own: { name: loopbackName, pem: api.loopback.pem },
   }
   const server = serve(files, (request) =>
@@ -64,13 +69,19 @@ export async function startApiServer(flags: Flags): Promise<void> {
     // What was asked is answered; a connection goes when it has nothing under way.
     setInterval(() => server.closeIdleConnections(), 20)
   })
-  watchFiles([files.clientCA], ([pem = Buffer.alloc(0)]) => void publishClientCAs(api.store, pem))
+  const { clientCA, frontProxy } = files
+  watchFiles([clientCA, ...(frontProxy ? [frontProxy.clientCA] : [])], (pems) => {
+    void publishClientCAs(api.store, pems, frontProxy)
+  })
+  authorization.follow()
   publishIdentity(api.store)
+  const port = Number(flags.get('secure-port') ?? defaultPort)
   server.listen(port, flags.get('bind-address'), () => log(`Serving securely on port ${port}`))
 }
 
 interface Api {
   readonly accounts: ServiceAccounts
+  readonly authorization: Authorization
   readonly etcd: Etcd
   readonly store: Store
   readonly encryption: Encryption
@@ -81,6 +92,8 @@ interface Api {
 async function answer(api: Api, request: Request): Promise<Answer> {
   const { pathname: path } = request.url
   const user = authenticate(api, request)
+  const denial = api.authorization.denial(user)
+  if (denial !== undefined) return internalError(request, denial)
   if (['/livez', '/healthz', '/readyz'].includes(path)) return await health(api, path)
   if (path === '/version')
     return { status: 200, body: { major: '1', minor: version.slice(2), gitVersion: `v${version}.0-stand-in` } }
@@ -95,8 +108,10 @@ async function answer(api: Api, request: Request): Promise<Answer> {
   if (path === '/metrics')
     return {
       status: 200,
-      body: `serviceaccount_stale_tokens_total ${api.accounts.stale}\nserviceaccount_legacy_tokens_total 0\n${api.encryption.metrics()}`,
+      body: `serviceaccount_stale_tokens_total ${api.accounts.stale}\nserviceaccount_legacy_tokens_total 0\n${api.encryption.metrics()}${api.authorization.metrics()}`,
     }
+  if (path === '/apis/authorization.k8s.io/v1/subjectaccessreviews' && request.method === 'POST')
+    return { status: 201, body: accessReview(api, request.body) }
   const asked = findResource(path)
   if (asked === undefined) throw new StatusError(404, 'NotFound', 'the server could not find the requested resource')
   return await answerFor(api.store, asked, request)
@@ -131,6 +146,12 @@ async function health({ etcd, isEnding, loopback }: Api, path: string): Promise<
   return { status: 500, body: `${lines.join('\n')}\n${path.slice(1)} check failed\n` }
 }
 
+/** As text, whatever was asked for: apiserver, endpoints/handlers/responsewriters/errors.go. */
+function internalError({ url }: Request, error: string): Answer {
+  const text = `Internal Server Error: ${JSON.stringify(url.pathname + url.search)}: ${error}`
+  return { status: 500, body: `${text.replaceAll('&', '&amp;').replaceAll('<', '&lt;').replaceAll('>', '&gt;')}\n` }
+}
+
 const isSettled = [() => true, () => false] as const
 
 function mayAsk({ groups, username }: User, { method, url: { pathname } }: Request): boolean {
@@ -147,10 +168,35 @@ function forbidden({ username }: User, { method, url }: Request): StatusError {
   return new StatusError(403, 'Forbidden', `forbidden: ${what}`)
 }
 
-function review({ username, groups, uid }: User, { method, url }: Request): object | undefined {
+function review({ username, groups, uid, extra }: User, { method, url }: Request): object | undefined {
   if (method !== 'POST' || url.pathname !== '/apis/authentication.k8s.io/v1/selfsubjectreviews') return undefined
-  const userInfo = { username, groups, ...(uid && { uid }) }
+  const userInfo = { username, groups, ...(uid && { uid }), ...(extra && { extra }) }
   return { kind: 'SelfSubjectReview', apiVersion: 'authentication.k8s.io/v1', metadata: {}, status: { userInfo } }
+}
+
+/** Who is denied, and that system:masters may do everything: of what RBAC says to others there is nothing here. */
+function accessReview({ authorization }: Api, text: string): object {
+  const spec = (parseBody(text) as { spec?: AccessReviewSpec }).spec ?? {}
+  const { user: username = '', groups = [], extra, resourceAttributes, nonResourceAttributes } = spec
+  if ((resourceAttributes === undefined) === (nonResourceAttributes === undefined))
+    throw invalidReview(
+      'spec.resourceAttributes: Invalid value: null: exactly one of nonResourceAttributes or resourceAttributes must be specified',
+    )
+  if (username === '' && groups.length === 0)
+    throw invalidReview('spec.user: Invalid value: "": at least one of user or group must be specified')
+  const evaluationError = authorization.denial({ username, groups, ...(extra && { extra }) })
+  const status = evaluationError
+    ? { allowed: false, denied: true, evaluationError }
+    : { allowed: groups.includes('system:masters') }
+  return { kind: 'SubjectAccessReview', apiVersion: 'authorization.k8s.io/v1', metadata: {}, spec, status }
+}
+
+const invalidReview = (why: string) => new StatusError(422, 'Invalid', `.authorization.k8s.io "" is invalid: ${why}`)
+
+interface AccessReviewSpec extends Partial<Pick<User, 'groups' | 'extra'>> {
+  readonly user?: string
+  readonly resourceAttributes?: object
+  readonly nonResourceAttributes?: object
 }
 
 function tokenRequest({ accounts }: Api, { namespace = '', account = '', body = '{}' }): object {
@@ -172,7 +218,7 @@ interface TokenRequestBody {
 
 /** What kubectl asks before anything else. */
 function discovery(path: string): object | undefined {
-  const groups = ['authentication.k8s.io', 'coordination.k8s.io']
+  const groups = ['authentication.k8s.io', 'authorization.k8s.io', 'coordination.k8s.io']
   if (path === '/api') return { kind: 'APIVersions', versions: ['v1'], serverAddressByClientCIDRs: [] }
   if (path === '/apis') {
     const version = (name: string) => ({ groupVersion: `${name}/v1`, version: 'v1' })
@@ -190,6 +236,12 @@ function discovery(path: string): object | undefined {
     ],
     'authentication.k8s.io/v1': [
       { name: 'selfsubjectreviews', kind: 'SelfSubjectReview', namespaced: false, singularName: '', verbs: ['create'] },
+    ],
+    'authorization.k8s.io/v1': [
+      {
+        ...{ name: 'subjectaccessreviews', kind: 'SubjectAccessReview', namespaced: false, singularName: '' },
+        verbs: ['create'],
+      },
     ],
   }[groupVersion]
   const list = own.map(({ name, kind, namespaced }) => ({

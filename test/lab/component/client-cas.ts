@@ -1,4 +1,8 @@
-/** extension-apiserver-authentication: each API server adds its client CAs, and takes none out but what has expired. */
+/**
+ * extension-apiserver-authentication: each API server adds its client CAs and its front proxy's, and takes none out but what has
+ * expired (pkg/controlplane/controller/clusterauthenticationtrust).
+ */
+import type { FrontProxy } from './front-proxy.ts'
 import { readCertificates } from './identity.ts'
 import { findResource } from './resources.ts'
 import { StatusError } from './status.ts'
@@ -8,7 +12,14 @@ import { log } from './watched.ts'
 const name = 'extension-apiserver-authentication'
 const path = '/api/v1/namespaces/kube-system/configmaps'
 
-export async function publishClientCAs(store: Store, pem: Buffer): Promise<void> {
+type Data = Readonly<Record<string, string>>
+
+/** The files' contents: the clients' CAs, and the front proxy's where there is one. */
+export async function publishClientCAs(
+  store: Store,
+  [clients = Buffer.alloc(0), proxies]: readonly Buffer[],
+  frontProxy: FrontProxy | undefined,
+): Promise<void> {
   const [list, one] = [findResource(path), findResource(`${path}/${name}`)]
   if (!list || !one) return
   for (;;)
@@ -17,10 +28,12 @@ export async function publishClientCAs(store: Store, pem: Buffer): Promise<void>
         if (error instanceof StatusError && error.code === 404) return undefined
         throw error
       })
-      const held = (there as { data?: Record<string, string> } | undefined)?.data?.['client-ca-file'] ?? ''
-      const all = [...(held === '' ? [] : readCertificates(Buffer.from(held))), ...readCertificates(pem)]
-      const unique = new Map(all.map((each) => [each.fingerprint256, each.toString()]))
-      const data = { 'client-ca-file': [...unique.values()].join('') }
+      const held = (there as { data?: Data } | undefined)?.data ?? {}
+      const data = {
+        ...held,
+        'client-ca-file': union(held['client-ca-file'], clients),
+        ...(frontProxy && proxies && headerData(held, frontProxy, proxies)),
+      }
       if (there === undefined) await store.create(list, { metadata: { name }, data })
       else await store.update(one, { ...there, data })
       return
@@ -30,4 +43,25 @@ export async function publishClientCAs(store: Store, pem: Buffer): Promise<void>
       log(`client CAs are not published: ${error}`)
       return
     }
+}
+
+function union(held: string | undefined, pem: Buffer): string {
+  const all = [...(held ? readCertificates(Buffer.from(held)) : []), ...readCertificates(pem)]
+  const valid = all.filter(({ validTo }) => Date.parse(validTo) > Date.now())
+  return [...new Map(valid.map((each) => [each.fingerprint256, each.toString()])).values()].join('')
+}
+
+function headerData(held: Data, frontProxy: FrontProxy, pem: Buffer): Data {
+  const lists = {
+    'allowed-names': frontProxy.allowedNames,
+    'username-headers': frontProxy.usernameHeaders,
+    'group-headers': frontProxy.groupHeaders,
+    'extra-headers-prefix': frontProxy.extraPrefixes,
+  }
+  const entries = Object.entries(lists).map(([name, list]) => {
+    const key = `requestheader-${name}`
+    return [key, JSON.stringify([...new Set([...JSON.parse(held[key] ?? '[]'), ...list])])]
+  })
+  const key = 'requestheader-client-ca-file'
+  return { ...Object.fromEntries(entries), [key]: union(held[key], pem) }
 }

@@ -1,5 +1,5 @@
 /** Who asks, by client certificate, as Kubernetes judges it: at each request, by the CAs of that moment. */
-import { X509Certificate } from 'node:crypto'
+import { createHash, X509Certificate } from 'node:crypto'
 import {
   type ConnectionOptions,
   checkServerIdentity,
@@ -12,7 +12,11 @@ export interface User {
   readonly username: string
   readonly uid?: string
   readonly groups: readonly string[]
+  readonly extra?: Readonly<Record<string, readonly string[]>>
 }
+
+/** Of a user's extra: which credential it was, since 1.32 (apiserver, authentication/request/x509). */
+export const credentialId = 'authentication.kubernetes.io/credential-id'
 
 const clientAuth = '1.3.6.1.5.5.7.3.2'
 /** Certificates between a leaf and the CA that is trusted; Go has no such limit, and no test comes near it. */
@@ -25,14 +29,27 @@ export function readCertificates(pem: Buffer): X509Certificate[] {
   return blocks.map((block) => new X509Certificate(block))
 }
 
-/** 'none' where no certificate was shown, 'unknown' where it is not one of the CAs'. */
-export function userOf(socket: TLSSocket, roots: readonly X509Certificate[]): User | 'none' | 'unknown' {
+/** A client's certificate: 'none' where none was shown, 'unknown' where it is not one of the CAs'. */
+export function clientOf(socket: TLSSocket, roots: readonly X509Certificate[]): X509Certificate | 'none' | 'unknown' {
   const [leaf, ...others] = presented(socket)
   if (leaf === undefined) return 'none'
   const isClient = leaf.keyUsage === undefined || leaf.keyUsage.includes(clientAuth)
-  if (!isClient || !chains(leaf, others, roots, deepest)) return 'unknown'
-  const { CN = '', O = [] } = leaf.toLegacyObject().subject as unknown as Record<string, string | string[] | undefined>
-  return { username: [CN].flat()[0] ?? '', groups: [...[O].flat(), 'system:authenticated'] }
+  return isClient && chains(leaf, others, roots, deepest) ? leaf : 'unknown'
+}
+
+export const subjectOf = (certificate: X509Certificate) =>
+  certificate.toLegacyObject().subject as unknown as Record<string, string | string[] | undefined>
+
+export function userOf(socket: TLSSocket, roots: readonly X509Certificate[]): User | 'none' | 'unknown' {
+  const leaf = clientOf(socket, roots)
+  if (typeof leaf === 'string') return leaf
+  const { CN = '', O = [] } = subjectOf(leaf)
+  const fingerprint = createHash('sha256').update(leaf.raw).digest('hex')
+  return {
+    username: [CN].flat()[0] ?? '',
+    groups: [...[O].flat(), 'system:authenticated'],
+    extra: { [credentialId]: [`X509SHA256=${fingerprint}`] },
+  }
 }
 
 function presented(socket: TLSSocket): X509Certificate[] {

@@ -3,6 +3,7 @@ import { constants, type X509Certificate } from 'node:crypto'
 import type { IncomingMessage } from 'node:http'
 import { createServer, type Server } from 'node:https'
 import { createSecureContext, type SecureContext, type TLSSocket } from 'node:tls'
+import { type FrontProxy, proxiedUser } from './front-proxy.ts'
 import { readCertificates, type User, userOf } from './identity.ts'
 import { log, watchFiles } from './watched.ts'
 
@@ -14,6 +15,7 @@ export interface ServingFiles {
   readonly hintsFollow: boolean
   /** Whether a changed pair is served only to clients that name the server: the kubelet's is before 1.36 (kubernetes#133001). */
   readonly byNameAlone: boolean
+  readonly frontProxy?: FrontProxy | undefined
   /** What is served to who names the server so, and is in no file. */
   readonly own?: { readonly name: string; readonly pem: string }
 }
@@ -46,11 +48,12 @@ export function serve(files: ServingFiles, answer: (request: Request) => Promise
     SNICallback: (asked, done) => done(null, own && asked === name ? own : named),
   })
   let roots: X509Certificate[] = []
+  let proxy: { roots: X509Certificate[]; hints: Buffer[] } = { roots: [], hints: [] }
   let pair: { cert: Buffer; key: Buffer } | undefined
   let hints: Buffer | undefined
   const renew = () => {
     if (!pair || !hints) return
-    const options = { ...pair, ca: hints, secureOptions }
+    const options = { ...pair, ca: [hints, ...proxy.hints], secureOptions }
     if (!named || !files.byNameAlone) server.setSecureContext(options)
     named = createSecureContext(options)
   }
@@ -59,6 +62,12 @@ export function serve(files: ServingFiles, answer: (request: Request) => Promise
     if (hints === undefined || files.hintsFollow) hints = pem
     renew()
   })
+  const { frontProxy } = files
+  if (frontProxy)
+    watchFiles([frontProxy.clientCA], ([pem = Buffer.alloc(0)]) => {
+      proxy = { roots: readCertificates(pem), hints: [pem] }
+      renew()
+    })
   watchFiles([files.cert, files.key], ([cert = Buffer.alloc(0), key = Buffer.alloc(0)]) => {
     // Throws where they are no pair.
     createSecureContext({ cert, key })
@@ -71,7 +80,9 @@ export function serve(files: ServingFiles, answer: (request: Request) => Promise
   server.on('request', async (message, response) => {
     let { status, body }: Answer = { status: 500, body: 'internal error' }
     try {
-      ;({ status, body } = await answer(await read(message, roots)))
+      const proxied = frontProxy && proxiedUser(frontProxy, message, proxy.roots)
+      const user = proxied ?? userOf(message.socket as TLSSocket, roots)
+      ;({ status, body } = await answer(await read(message, user)))
     } catch (error) {
       log(`${message.method} ${message.url}: ${error}`)
     }
@@ -84,13 +95,13 @@ export function serve(files: ServingFiles, answer: (request: Request) => Promise
   return server
 }
 
-async function read(message: IncomingMessage, roots: readonly X509Certificate[]): Promise<Request> {
+async function read(message: IncomingMessage, user: Request['user']): Promise<Request> {
   const chunks: Buffer[] = []
   for await (const chunk of message) chunks.push(chunk)
   return {
     method: message.method ?? 'GET',
     url: new URL(message.url ?? '/', 'https://localhost'),
-    user: userOf(message.socket as TLSSocket, roots),
+    user,
     bearer: /^Bearer (.+)$/.exec(message.headers.authorization ?? '')?.[1],
     accept: message.headers.accept ?? '*/*',
     contentType: message.headers['content-type'] ?? '',

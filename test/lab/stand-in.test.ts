@@ -1,0 +1,314 @@
+/** The stand-in's API server answers as the real one does, where harderway relies on it: KUBE_BIN_DIR may name a real one. */
+import assert from 'node:assert/strict'
+import { createHash, X509Certificate } from 'node:crypto'
+import { copyFileSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs'
+import { request } from 'node:https'
+import { join } from 'node:path'
+import { type TestContext, test } from 'node:test'
+import { AuthDir } from '../../lib/files/auth-dir.ts'
+import { makePair, readIssuer } from '../../lib/pki/pair.ts'
+import { harderWay } from '../../tasks/layouts/harder-way.ts'
+import { leafProfile, makeCa, makeEverything, year } from '../support/certificates.ts'
+import { and, digest, parsed, scratch } from '../support/files.ts'
+import { eventually, freePorts, needs, startServer } from '../support/programs.ts'
+import { Authorization } from './component/authorization.ts'
+import { parseFlags } from './component/flags.ts'
+
+const options = { skip: needs('etcd', 'openssl') }
+const { KUBE_BIN_DIR } = process.env
+const [program, ...before] = KUBE_BIN_DIR
+  ? [join(KUBE_BIN_DIR, 'kube-apiserver')]
+  : [process.execPath, join(import.meta.dirname, 'component/component.ts'), 'kube-apiserver']
+const credentialId = 'authentication.kubernetes.io/credential-id'
+
+const folder = scratch({ after: (work) => process.once('exit', work) })
+const file = (name: string) => join(folder, name)
+const paths = { config: file('authorization-config.yaml'), kubeconfig: file('revoked.kubeconfig') }
+await makeEverything(
+  new AuthDir(folder, harderWay.files),
+  parsed(and('users: [{ name: jane }, { name: bob }]\ncertificates: { key: ecdsa-p256 }')),
+  new Date(),
+)
+writeFileSync(
+  file('encryption.yaml'),
+  `apiVersion: apiserver.config.k8s.io/v1
+kind: EncryptionConfiguration
+resources: [{ resources: [secrets], providers: [{ identity: {} }] }]
+`,
+)
+writeFileSync(
+  paths.kubeconfig,
+  `apiVersion: v1
+kind: Config
+clusters: [{ name: none, cluster: { server: "https://127.0.0.1:1" } }]
+contexts: [{ name: none, context: { cluster: none, user: none } }]
+current-context: none
+`,
+)
+
+const hashOf = (name: string) =>
+  createHash('sha256')
+    .update(new X509Certificate(readFileSync(file(`${name}.pem`))).raw)
+    .digest('hex')
+
+function configuration({
+  users = [] as string[],
+  hashes = [] as string[],
+  kubeconfig = paths.kubeconfig,
+} = {}): string {
+  const list = (all: string[]) => `[${all.map((each) => `'${each}'`).join(', ')}]`
+  const ids = list(hashes.map((hash) => `X509SHA256=${hash}`))
+  const isListed = `has(request.extra) && '${credentialId}' in request.extra && request.extra['${credentialId}'].exists(id, id in ${ids})`
+  return `apiVersion: apiserver.config.k8s.io/v1
+kind: AuthorizationConfiguration
+authorizers:
+  - type: Webhook
+    name: revoked
+    webhook:
+      timeout: 3s
+      subjectAccessReviewVersion: v1
+      matchConditionSubjectAccessReviewVersion: v1
+      failurePolicy: Deny
+      connectionInfo: { type: KubeConfigFile, kubeConfigFile: ${kubeconfig} }
+      matchConditions:
+        - expression: "request.user in ${list(users)} || ${isListed}"
+        - expression: "request.extra['this certificate is revoked'][0] == 'revoked'"
+  - { type: Node, name: node }
+  - { type: RBAC, name: rbac }
+`
+}
+
+/** As it is to be done: by a rename. */
+function put(text: string): void {
+  writeFileSync(`${paths.config}.new`, text)
+  renameSync(`${paths.config}.new`, paths.config)
+}
+
+interface Answered {
+  readonly status: number | undefined
+  readonly text: string
+}
+
+async function startEtcd(t: TestContext): Promise<string> {
+  const [client, peer] = await freePorts(2)
+  const etcd = await startServer(
+    'etcd',
+    [
+      ...[`--data-dir=${join(scratch(t), 'etcd')}`, `--listen-peer-urls=http://127.0.0.1:${peer}`],
+      ...[`--listen-client-urls=http://127.0.0.1:${client}`, `--advertise-client-urls=http://127.0.0.1:${client}`],
+    ],
+    /"ready to serve client requests"/,
+  )
+  t.after(() => etcd.stop())
+  return `--etcd-servers=http://127.0.0.1:${client}`
+}
+
+async function startApi(t: TestContext, ...more: readonly string[]) {
+  const [port] = await freePorts(1)
+  const [cert, key] = [file('kubernetes.pem'), file('kubernetes-key.pem')]
+  const [accounts, accountsKey] = [file('service-account.pem'), file('service-account-key.pem')]
+  const server = await startServer(
+    program,
+    [
+      ...[...before, '--bind-address=127.0.0.1', '--advertise-address=192.0.2.1', `--secure-port=${port}`],
+      ...['--endpoint-reconciler-type=none', '--service-cluster-ip-range=10.32.0.0/24'],
+      `--encryption-provider-config=${file('encryption.yaml')}`,
+      ...[`--client-ca-file=${file('ca.pem')}`, `--kubelet-certificate-authority=${file('ca.pem')}`],
+      ...[`--tls-cert-file=${cert}`, `--tls-private-key-file=${key}`],
+      ...[`--kubelet-client-certificate=${cert}`, `--kubelet-client-key=${key}`],
+      ...['--service-account-issuer=https://127.0.0.1', `--service-account-key-file=${accounts}`],
+      ...[`--service-account-signing-key-file=${accountsKey}`, ...more],
+    ],
+    /Serving securely/,
+  )
+  t.after(() => server.stop())
+  const api = (name: string, path: string, body?: object, headers: Readonly<Record<string, string | string[]>> = {}) =>
+    new Promise<Answered>((resolve, reject) => {
+      const pair = { cert: readFileSync(file(`${name}.pem`)), key: readFileSync(file(`${name}-key.pem`)) }
+      const sent = {
+        ...pair,
+        ca: readFileSync(file('ca.pem')),
+        method: body ? 'POST' : 'GET',
+        agent: false,
+        headers: { 'content-type': 'application/json', ...headers },
+      }
+      const asked = request(`https://127.0.0.1:${port}${path}`, sent, async (response) => {
+        const chunks = await Array.fromAsync<Buffer>(response)
+        resolve({ status: response.statusCode, text: Buffer.concat(chunks).toString() })
+      })
+      asked.on('error', reject)
+      asked.end(body && JSON.stringify(body))
+    })
+  // The real one writes its roles first.
+  await eventually(async () => assert.equal((await api('admin', '/readyz')).status, 200))
+  return api
+}
+
+type Api = Awaited<ReturnType<typeof startApi>>
+
+/** The value of a row of the metrics whose labels have these among them; 0 where there is none. */
+async function metric(api: Api, name: string, label: string): Promise<number> {
+  const { text } = await api('admin', '/metrics')
+  const row = text.split('\n').find((line) => line.startsWith(`apiserver_${name}{`) && line.includes(label))
+  return Number(row?.split(' ').at(-1) ?? 0)
+}
+const reloads = (api: Api, status: string) =>
+  metric(api, 'authorization_config_controller_automatic_reloads_total', `status="${status}"`)
+const isInfo = (api: Api, text: string) =>
+  metric(api, 'authorization_config_controller_last_config_info', `hash="sha256:${digest(Buffer.from(text))}"`)
+
+async function review(api: Api, user: object): Promise<Record<string, unknown>> {
+  const spec = { ...user, nonResourceAttributes: { path: '/', verb: 'get' } }
+  const { status, text } = await api('admin', '/apis/authorization.k8s.io/v1/subjectaccessreviews', { spec })
+  assert.equal(status, 201, text)
+  return JSON.parse(text).status
+}
+
+const listing = `--authorization-config=${paths.config}`
+const evaluationError =
+  "cel evaluation error: expression 'request.extra['this certificate is revoked'][0] == 'revoked'' resulted in error: " +
+  'no such key: this certificate is revoked'
+
+test(
+  'who is listed by name or certificate is denied on every path, and nobody else; system:masters never is',
+  options,
+  async (t) => {
+    put(configuration({ users: ['jane', 'admin'], hashes: [hashOf('kube-scheduler'), hashOf('admin')] }))
+    const api = await startApi(t, listing, await startEtcd(t))
+    for (const path of ['/healthz', '/version', '/api/v1/nodes?limit=1'])
+      for (const name of ['jane', 'kube-scheduler'])
+        assert.deepEqual(await api(name, path), {
+          status: 500,
+          text: `Internal Server Error: "${path}": ${evaluationError}\n`,
+        })
+    for (const name of ['bob', 'kube-controller-manager', 'admin'])
+      assert.equal((await api(name, '/healthz')).status, 200, name)
+    assert.equal(
+      await metric(api, 'authorization_match_condition_evaluation_errors_total', 'name="revoked",type="Webhook"'),
+      6,
+    )
+    const extra = { [credentialId]: [`X509SHA256=${hashOf('kube-scheduler')}`] }
+    const denied = { allowed: false, denied: true, evaluationError }
+    assert.deepEqual(await review(api, { user: 'jane' }), denied)
+    assert.deepEqual(await review(api, { user: 'x', extra }), denied)
+    assert.deepEqual(await review(api, { user: 'bob', extra: { [credentialId]: ['X509SHA256=0'] } }), {
+      allowed: false,
+    })
+    assert.deepEqual(await review(api, { user: 'jane', groups: ['system:masters'] }), { allowed: true })
+    assert.equal(await metric(api, 'authorization_match_condition_evaluation_errors_total', 'name="revoked"'), 8)
+    const path = '/apis/authorization.k8s.io/v1/subjectaccessreviews'
+    const spec = { user: 'bob', nonResourceAttributes: { path: '/', verb: 'get' } }
+    assert.equal((await api('bob', path, { spec })).status, 403)
+    assert.equal((await api('admin', path, { spec: { user: 'bob' } })).status, 422)
+    const { text } = await api('bob', '/apis/authentication.k8s.io/v1/selfsubjectreviews', {})
+    assert.deepEqual(JSON.parse(text).status.userInfo.extra, { [credentialId]: [`X509SHA256=${hashOf('bob')}`] })
+  },
+)
+
+test('the list is reloaded when it changes, and kept where the file cannot be used', options, async (t) => {
+  const [empty, jane, bob] = [[], ['jane'], ['bob']].map((users) => configuration({ users })) as [
+    string,
+    string,
+    string,
+  ]
+  put(empty)
+  const api = await startApi(t, listing, await startEtcd(t))
+  const status = async (name: string) => (await api(name, '/healthz')).status
+  assert.equal(await status('jane'), 200)
+  assert.deepEqual([await isInfo(api, empty), await reloads(api, 'success'), await reloads(api, 'failure')], [1, 0, 0])
+  put(jane)
+  await eventually(async () => assert.equal(await status('jane'), 500))
+  assert.deepEqual([await isInfo(api, jane), await reloads(api, 'success'), await isInfo(api, empty)], [1, 1, 0])
+  put(`${jane}# the same\n`)
+  put(bob.replace('failurePolicy', 'no-such'))
+  await eventually(async () => assert.equal(await reloads(api, 'failure'), 1))
+  put(bob.replace('request.user in', 'request.user =='))
+  await eventually(async () => assert.equal(await reloads(api, 'failure'), 2))
+  // A kubeconfig that comes later is not looked for again.
+  const later = file('later.kubeconfig')
+  put(configuration({ users: ['bob'], kubeconfig: later }))
+  await eventually(async () => assert.equal(await reloads(api, 'failure'), 3))
+  writeFileSync(later, readFileSync(paths.kubeconfig))
+  rmSync(paths.config)
+  await eventually(async () => assert.ok((await reloads(api, 'failure')) > 3))
+  assert.deepEqual([await status('jane'), await status('bob'), await isInfo(api, jane)], [500, 200, 1])
+  assert.equal(await reloads(api, 'success'), 1)
+})
+
+test('an API server does not start with a configuration that the real one refuses', () => {
+  const construct = (...more: readonly string[]) =>
+    new Authorization(parseFlags('kube-apiserver', [`--authorization-config=${paths.config}`, ...more]))
+  put(configuration())
+  construct()
+  assert.throws(() => construct('--authorization-mode=Node,RBAC'), /can not be specified when --authorization-mode/)
+  for (const [text, why] of [
+    [configuration({ kubeconfig: file('missing') }), /error loading file/],
+    [configuration({ kubeconfig: file('encryption.yaml') }), /no configuration has been provided/],
+    [configuration().replace("['this certificate is revoked'][0]", ''), /compilation failed/],
+    [configuration({ users: ['jane'] }).replace('request.user in', 'request.user =='), /compilation failed/],
+    [configuration().replace(' || has', ' has'), /compilation failed/],
+    [configuration().replace('name: node', 'name: nodes'), /authorizers: /],
+    [configuration().replace('timeout', 'timeouts'), /timeout: Invalid/],
+    ['', /authorizers: Required value/],
+    ['authorizers: [', /./],
+  ] as const) {
+    put(text)
+    assert.throws(() => construct(), why, text)
+  }
+})
+
+test(
+  'who has a certificate of the front proxy is whom its headers name, and no other client is',
+  options,
+  async (t) => {
+    const [own, now] = [scratch(t), new Date()]
+    const auth = new AuthDir(own, harderWay.files)
+    await makeCa(auth, leafProfile({ subject: { CN: 'front-proxy-ca' }, sans: [], isCa: true }), year, now)
+    for (const name of ['front-proxy-client', 'another'])
+      await makePair(auth, name, {
+        ...{ profile: leafProfile({ subject: { CN: name }, sans: [], usages: ['client'] }), now, validity: year },
+        issuer: readIssuer(auth),
+      })
+    const pairs = ['front-proxy-client', 'another'].flatMap((name) => [`${name}.pem`, `${name}-key.pem`])
+    for (const name of pairs) copyFileSync(join(own, name), file(name))
+    const flags = [
+      `--requestheader-client-ca-file=${join(own, 'ca.pem')}`,
+      ...['--requestheader-username-headers=X-Remote-User', '--requestheader-group-headers=X-Remote-Group'],
+      '--requestheader-extra-headers-prefix=X-Remote-Extra-',
+    ]
+    const names = '--requestheader-allowed-names=front-proxy-client'
+    const api = await startApi(t, '--authorization-mode=Node,RBAC', ...flags, names, await startEtcd(t))
+    const who = '/apis/authentication.k8s.io/v1/selfsubjectreviews'
+    const headers = {
+      'x-remote-user': 'eve',
+      'x-remote-group': ['a', 'system:masters'],
+      'x-remote-extra-scope%2fx': 'y',
+    }
+    const ask = async (name: string, more = headers) => {
+      const { status, text } = await api(name, who, {}, more)
+      return status === 201 ? JSON.parse(text).status.userInfo : status
+    }
+    const eve = {
+      username: 'eve',
+      groups: ['a', 'system:masters', 'system:authenticated'],
+      extra: { 'scope/x': ['y'] },
+    }
+    assert.deepEqual(await ask('front-proxy-client'), eve)
+    assert.equal(await ask('another'), 401)
+    assert.equal((await ask('bob')).username, 'bob')
+    assert.equal((await api('front-proxy-client', '/healthz')).status, 401)
+    const map = '/api/v1/namespaces/kube-system/configmaps/extension-apiserver-authentication'
+    const published = async () => JSON.parse((await api('admin', map)).text).data
+    const old = readFileSync(join(own, 'ca.pem'), 'utf8')
+    await eventually(async () => assert.equal((await published())['requestheader-client-ca-file'], old))
+    assert.equal((await published())['requestheader-allowed-names'], '["front-proxy-client"]')
+    // The next CA beside the old one, and alone: the client of the old one is not believed, and the ConfigMap keeps both.
+    await makeCa(auth, leafProfile({ subject: { CN: 'front-proxy-ca' }, sans: [], isCa: true }), year, now)
+    await eventually(async () => assert.equal(await ask('front-proxy-client'), 401))
+    const next = readFileSync(join(own, 'ca.pem'), 'utf8')
+    await eventually(async () => assert.equal((await published())['requestheader-client-ca-file'], old + next))
+    // With the cluster's CA and no names any client could be anybody.
+    const anybody = [`--requestheader-client-ca-file=${file('ca.pem')}`, '--etcd-servers=http://127.0.0.1:1']
+    await assert.rejects(startApi(t, ...anybody), /contain overlapping certificates/)
+  },
+)
