@@ -9,6 +9,7 @@ import {
   LineCounter,
   type Pair,
   visit,
+  type YAMLError,
   type YAMLMap,
   isMap as yamlIsMap,
 } from 'yaml'
@@ -97,8 +98,9 @@ function parseBytes(
   const wrong = (message: string, remedy: string) => ({ errors: [{ offset: 0, message, remedy }] })
   if (!isUtf8(bytes)) return wrong('the file is not UTF-8 text', 'save it as UTF-8')
   try {
-    const document = parseYaml(new TextDecoder().decode(bytes), { lineCounter })
-    const errors = syntaxErrors(document)
+    const text = new TextDecoder().decode(bytes)
+    const document = parseYaml(text, { lineCounter })
+    const errors = syntaxErrors(document, text)
     if (errors.length > 0) return { errors }
     const { contents } = document
     // The content is not quoted: with a wrong --config it may be a key.
@@ -128,13 +130,10 @@ const remedies = new Map<string, string>([
   ['TAB_AS_INDENT', 'indent with spaces'],
 ])
 
-function syntaxErrors(document: Document.Parsed): TextProblem[] {
+function syntaxErrors(document: Document.Parsed, text: string): TextProblem[] {
   const [error] = document.errors
   // Those after the first follow from it.
-  if (error)
-    return [
-      { offset: error.pos[0], message: excerpt(error.message.split(';')[0] ?? ''), remedy: remedies.get(error.code) },
-    ]
+  if (error) return [unclosed(document, text, error) ?? textProblem(error)]
   const anchors = new Set<string>()
   const found: TextProblem[] = []
   visit(document, {
@@ -151,6 +150,29 @@ function syntaxErrors(document: Document.Parsed): TextProblem[] {
     },
   })
   return found
+}
+
+function textProblem({ pos: [offset], message, code }: YAMLError): TextProblem {
+  return { offset, message: excerpt(message.split(';')[0] ?? ''), remedy: remedies.get(code) }
+}
+
+/** The parser reports where the end was expected, which may be many lines below the bracket or quote. */
+function unclosed(document: Document, text: string, { pos: [end], message }: YAMLError): TextProblem | undefined {
+  if (!/ end with a [\]}]$|^Missing closing /.test(message)) return undefined
+  const isQuote = message.startsWith('Missing')
+  const reaching: number[] = []
+  visit(document, {
+    Value: (_, node) => {
+      const [from = end, to = end] = node.range ?? []
+      if (isScalar(node) === isQuote && from < end && end <= to) reaching.push(from)
+    },
+  })
+  // An end just before it is that of the innermost.
+  const offset = reaching.at(!isQuote && '}]'.includes(text[end - 1] ?? ' ') ? -2 : -1)
+  if (offset === undefined) return undefined
+  const open = text[offset] ?? ''
+  const close = { '{': '}, and indent each line inside it', '[': '], and indent each line inside it' }[open] ?? open
+  return { offset, message: `this ${open} is not closed`, remedy: `end it with ${close}` }
 }
 
 /** A key without a value (`subject:` with everything below it commented out) counts as absent. */

@@ -65,6 +65,8 @@ export function unknownKeys(schema: SchemaShape, value: unknown, path: Path): Pr
   return Object.entries(map(value)).flatMap(([key, inner]) => {
     const known = Object.hasOwn(entries, key) ? entries[key] : undefined
     if (known) return unknownKeys(known, inner, [...path, key])
+    if (key === '<<')
+      return atKey([...path, key], 'is a merge key, which cluster.yaml does not have', 'write the keys out')
     const words = path.filter((part) => typeof part === 'string').join('.')
     const where = { '': 'cluster.yaml', nodes: 'a node', users: 'a user' }[words] ?? words
     return [atKey([...path, key], `is an unknown key in ${where}`, suggest(key, Object.keys(entries)))]

@@ -31,6 +31,8 @@ export interface LayoutRules {
   isReserved(name: string): boolean
   /** The units of the layout, with the names of their files. */
   readonly units: ReadonlyMap<string, readonly string[]>
+  /** The roles of the nodes that run a kubelet. */
+  readonly kubeletsOn: readonly string[]
 }
 
 /** Every rule that the parsed YAML breaks, even if it has other problems. */
@@ -46,6 +48,7 @@ export function clusterProblems(value: unknown, layout: LayoutRules): Problem[] 
     ...nameProblems({ nodes, users }, layout.isReserved),
     ...addressProblems(raw, nodes),
     ...virtualIPProblems(raw, nodes),
+    ...hostProblems(raw, nodes, layout.kubeletsOn),
     ...controlProblems(nodes),
     ...durationProblems(map(raw.certificates), users),
     ...users.flatMap(({ groups }, i) => groupProblems(list(groups), ['users', i, 'groups'])),
@@ -153,6 +156,26 @@ function virtualIPProblems(raw: Raw, nodes: readonly Raw[]): Problem[] {
   if (!worker) return []
   const message = `"${virtualIP}" is the address of ${shown(worker.name)}, a worker`
   return [{ path: ['api', 'virtualIP'], message, remedy: "give the load balancer's, or that of a control node" }]
+}
+
+/**
+ * A machine runs one kubelet: another node's files there are on the wrong machine. Without `install` they may be meant to be carried on from
+ * folders of their own.
+ */
+function hostProblems({ ssh, install }: Raw, nodes: readonly Raw[], kubeletsOn: LayoutRules['kubeletsOn']): Problem[] {
+  const isInstalled = install !== undefined && install !== false
+  const named = new Map(nodes.map(({ name }, i) => [name, i] as const).reverse())
+  const placed = nodes.flatMap((node, i): Placed[] => {
+    // A second node of a name is told of as such.
+    if (named.get(node.name) !== i) return []
+    const host = textOf(node.host ?? node.name)
+    if (host === '' || !kubeletsOn.includes(textOf(node.role))) return []
+    const folder = isInstalled ? [] : [textOf(node.directory ?? map(ssh).directory ?? '~')]
+    const value = [canonicalAddress(host.toLowerCase()), node.port ?? 22, ...folder].join(' ')
+    return [{ value, path: ['nodes', i, node.host === undefined ? 'name' : 'host'] }]
+  })
+  const message = 'leads to the same machine as another node with a kubelet'
+  return duplicates(placed, '').map(({ path }) => ({ path, message, remedy: 'give the host and port of this node' }))
 }
 
 function controlProblems(nodes: readonly Raw[]): Problem[] {

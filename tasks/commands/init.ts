@@ -29,6 +29,7 @@ export async function init(given: WithoutCluster): Promise<readonly Finding[]> {
   // Even a symbolic link.
   if (doing('read', requested.file, () => lstatSync(requested.file, { throwIfNoEntry: false }), 'usage'))
     throw exists(requested.file)
+  refuseAuth(requested)
   const begun = beginDraft(requested, given.options)
   // Before a name from it is passed to ssh.
   checkDraft(begun)
@@ -54,6 +55,7 @@ function parseRequested({ host, options }: WithoutCluster) {
   const folder = pathOf(host, typed)
   const roles = ['control', 'worker', 'gateway'] as const
   return {
+    typed,
     folder,
     file: join(folder, 'cluster.yaml'),
     auth: from === undefined ? join(folder, 'auth') : pathOf(host, from),
@@ -69,6 +71,23 @@ function parseNodes(role: DraftNode['role'], list: string): DraftNode[] {
     if (name === '' || host === '') throw wrong(`--${role} ${list}: a name is empty between the commas`)
     return { name, role, host: host === name ? undefined : host, ips: [], sans: [] }
   })
+}
+
+/** With a cluster.yaml in it, an auth/ would be the folder of another cluster, with a CA of its own. Throws a usage Failure. */
+function refuseAuth({ typed, folder }: Requested): void {
+  const above = dirname(folder)
+  const file = join(above, 'cluster.yaml')
+  const isNamedAuth = basename(folder) === 'auth'
+  if (isNamedAuth && lstatSync(file, { throwIfNoEntry: false }))
+    throw usageFailure(`${folder} is the auth/ of ${file}`, 'give a new cluster a folder of its own')
+  const [layout] = layoutsIn(folder)
+  if (!layout) return
+  const found = `${folder} has ${layout.files.certificate(caName)}, as an auth/ has: its cluster.yaml belongs in`
+  const adopting = isNamedAuth ? `init ${quote(join(typed, '..'))}` : `init DIR --from ${quote(typed)}`
+  throw usageFailure(
+    `${found} ${isNamedAuth ? `the folder above, ${above}` : 'another folder'}`,
+    `for that cluster: ${formatCommand(adopting)}`,
+  )
 }
 
 /** Throws a usage Failure. */

@@ -3,7 +3,7 @@ import { styleText } from 'node:util'
 import { caName } from '../../lib/files/names.ts'
 import type { Run } from '../../lib/graph/run.ts'
 import { formatJsonLine } from '../../lib/show/lines.ts'
-import { formatCaEnds, formatFailures, warningsOf } from '../../lib/show/words.ts'
+import { formatCaEnds, formatFailures, warningOf, warningsOf } from '../../lib/show/words.ts'
 import { printable } from '../../lib/wording.ts'
 import { recoverCommand } from '../nodes/fetch-command.ts'
 import { readAuth } from '../request/access.ts'
@@ -115,7 +115,7 @@ function noteOnLoss(run: Run): string[] {
   return [`${auth.path} has no CA; if this cluster runs already, restore it first: ${recoverCommand(run)}`]
 }
 
-function asJson({ run, items, nodes, onFolder, rotations }: Status, exit: number): object[] {
+function asJson({ run, outcomes, items, nodes, onFolder, rotations }: Status, exit: number): object[] {
   const { fresh, stale, failed, endsSoon, first } = fold(items, run.now)
   const counts = { fresh: fresh.length, stale: stale.length, failed: failed.length, endsSoon: endsSoon.length }
   return [
@@ -131,6 +131,7 @@ function asJson({ run, items, nodes, onFolder, rotations }: Status, exit: number
       ...item,
       notAfter: certificate?.notAfter,
       ...(why && { message: why }),
+      warning: warningOf(outcomes.get(item.id)),
       ...(onNodes.size > 0 && { onNodes: Object.fromEntries(onNodes) }),
     })),
     ...nodes.map(({ why, ...node }) => ({ type: 'node', ...node, message: why })),

@@ -86,15 +86,19 @@ function refuseLostNames(
 ): void {
   const { added, removed } = reasons.find((reason) => reason.kind === 'san-changed') ?? { added: [], removed: [] }
   if (removed.length === 0 || options.names.includes(id)) return
-  const { api, network } = cluster
+  const { api, network, domain } = cluster
   const dialled = [...network.serviceCIDRs.map(firstAddress), api.host, api.virtualIP ?? api.host]
-  const instead = added.filter((each) => dialled.includes(each))
+  const domains = [domain, network.clusterDomain].map((each) => `.${each}`)
+  // kubernetes.new for kubernetes.old
+  const isMoved = (name: string) =>
+    domains.some((end) => name.endsWith(end) && removed.some((each) => each.startsWith(name.slice(0, 1 - end.length))))
+  const instead = added.filter((each) => dialled.includes(each) || isMoved(each))
   const hosts = auth.names().map((file) => readHost(auth, file))
   const lost = instead.length > 0 ? removed : removed.filter((each) => hosts.includes(each))
   if (lost.length === 0) return
   const now = instead.length > 0 ? `, and is then for ${formatNames(instead)} instead` : ''
   throw refusal(`${auth.files.certificate(name)} would lose ${formatNames(lost)}, which may be dialled${now}`, [
-    'if cluster.yaml is wrong: correct network.serviceCIDR, api.virtualIP or api.host',
+    'if cluster.yaml is wrong: correct domain (or name), api.host, api.virtualIP or network',
     'to serve both: add the old names to api.extraSANs',
     `or drop them: ${command(id)}`,
   ])

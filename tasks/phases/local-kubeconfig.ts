@@ -3,10 +3,10 @@ import { spawnSync } from 'node:child_process'
 import { createPublicKey, type KeyObject } from 'node:crypto'
 import { existsSync, realpathSync, statSync } from 'node:fs'
 import { basename, dirname, join, relative } from 'node:path'
-import { Failure, refusal } from '../../lib/failure.ts'
+import { Failure, refusal, tryTo } from '../../lib/failure.ts'
 import { isStaleLock } from '../../lib/files/lock.ts'
 import { caName, kubeconfigFile } from '../../lib/files/names.ts'
-import { followLinks, replaceFile, secretMode } from '../../lib/files/plain-file.ts'
+import { followLinks, readPlainFile, replaceFile, secretMode } from '../../lib/files/plain-file.ts'
 import type { Run } from '../../lib/graph/run.ts'
 import type { Work } from '../../lib/graph/target.ts'
 import { isPreviousCa } from '../../lib/kubernetes/identity.ts'
@@ -20,11 +20,18 @@ import {
   readTrusted,
   whileLocked,
 } from '../../lib/kubernetes/kubeconfig-files.ts'
-import { applyChanges, type EntryChange, entriesOf, isCurrent } from '../../lib/kubernetes/kubeconfig-merge.ts'
-import { readCertificate, readCertificates } from '../../lib/pki/certificate.ts'
-import { readPair } from '../../lib/pki/pair.ts'
+import {
+  applyChanges,
+  type EntryChange,
+  entriesOf,
+  isCurrent,
+  type ReadKubeconfig,
+  readKubeconfig,
+} from '../../lib/kubernetes/kubeconfig-merge.ts'
+import { type Certificate, isIssuedBy, readCertificate, readCertificates } from '../../lib/pki/certificate.ts'
+import { ownCas, readPair, tryCertificate } from '../../lib/pki/pair.ts'
 import type { Look, Reason } from '../../lib/reason.ts'
-import { quote } from '../../lib/wording.ts'
+import { formatNames, quote } from '../../lib/wording.ts'
 import { recoverCommand, replaceCommand } from '../nodes/fetch-command.ts'
 import { type CertRow, certTable } from '../tables/certs.ts'
 import { hasAccess, readAccess } from './kubeconfigs.ts'
@@ -36,20 +43,44 @@ export function localWork(names: Names, row: CertRow) {
   const here = ({ cluster: { api } }: Run): CertRow => ({ ...row, dials: api.host })
   const access = (run: Run): KubeconfigAccess => ({ ...readAccess(run, here(run)), ...names })
   return {
-    check: (run: Run) => check(run, names, hasAccess(run, row) ? access(run) : undefined),
+    check: (run: Run) => check(run, names, { row, access: hasAccess(run, row) ? access(run) : undefined }),
     build: async (run: Run, { signal, reasons }: Work) => {
       const change = changeOf(run, reasons)
-      const { previous, isOther } = await build(run, access(run), signal)
+      const { previous, isOther, copies } = await build(run, access(run), signal)
       const rights = isOther && row.name !== run.auth.files.names.admin ? [formatRights(run, row.name)] : []
-      if (previous === undefined || previous === names.context) return { change, warning: rights[0] }
-      const { localKubeconfig } = run.cluster
-      const file = localKubeconfig && localKubeconfig.path !== undefined ? run.kubeconfigs() : []
-      const back = ['kubectl config use-context', quote(previous), ...file.map((path) => `--kubeconfig ${quote(path)}`)]
-      const moved = `kubectl's current context is ${names.context} now; back to ${previous}: ${back.join(' ')}`
-      return { change, warning: [moved, ...rights].join('\n') }
+      const moved = previous === undefined || previous === names.context ? [] : [formatMoved(run, names, previous)]
+      return { change, warning: joinWarnings([...moved, ...rights, ...copies]) }
     },
     foresee: (run: Run, { reasons }: Work) => changeOf(run, reasons),
   }
+}
+
+function joinWarnings(warnings: readonly string[]): string | undefined {
+  return warnings.length > 0 ? warnings.join('\n') : undefined
+}
+
+function formatMoved({ cluster: { localKubeconfig }, kubeconfigs }: Run, { context }: Names, previous: string): string {
+  const file = localKubeconfig && localKubeconfig.path !== undefined ? kubeconfigs() : []
+  const back = ['kubectl config use-context', quote(previous), ...file.map((path) => `--kubeconfig ${quote(path)}`)]
+  return `kubectl's current context is ${context} now; back to ${previous}: ${back.join(' ')}`
+}
+
+/** Where the certificate of somebody else is to take the place of the one that is there. */
+function switchOf(files: readonly KubeconfigFile[], { user }: Names, { profile: { subject } }: CertRow): string[] {
+  const held = certificateIn(findEntry(files, 'users', user))
+  const [was] = held ? namesIn(held) : []
+  if (!held || was === undefined || was === subject.CN) return []
+  const [had, has] = [held.attributes.includes('O=system:masters'), [subject.O].flat().includes('system:masters')]
+  const lost = `, and loses all rights but those that RBAC gives ${subject.CN}`
+  const rights = had === has ? '' : has ? ', with all rights' : lost
+  return [`kubectl, ${was} in your kubeconfig, becomes ${subject.CN}${rights}`]
+}
+
+const namesIn = ({ attributes }: Certificate) =>
+  attributes.filter((each) => each.startsWith('CN=')).map((each) => each.slice('CN='.length))
+
+function certificateIn(user: Fields | undefined): Certificate | undefined {
+  return readCertificate(Buffer.from(String(user?.['client-certificate-data'] ?? ''), 'base64'))
 }
 
 /** Members of system:masters have all rights without it. The binding is to the name, so that it ends with the person's work. */
@@ -79,7 +110,11 @@ function changeOf({ kubeconfigs }: Run, reasons: readonly Reason[]) {
 }
 
 /** In a dry run the admin's pair may not exist yet: then only conflicts are checked. */
-function check(run: Run, names: Names, access: KubeconfigAccess | undefined): Look {
+function check(
+  run: Run,
+  names: Names,
+  { row, access }: { readonly row: CertRow; readonly access: KubeconfigAccess | undefined },
+): Look {
   refuseOwnFiles(run)
   const locks = run.kubeconfigs().map((path) => `${path}.lock`)
   const lockedBy = (path: string): Look => ({ reasons: [{ kind: 'locked', path, isStale: path === left }] })
@@ -95,18 +130,24 @@ function check(run: Run, names: Names, access: KubeconfigAccess | undefined): Lo
     return lockedBy(held)
   }
   refuse(files, run, names, access)
-  const warning = warningOf(files, names)
+  const warning = joinWarnings([
+    ...warningOf(files, names),
+    ...switchOf(files, names, row),
+    ...copiesOfKeys(run, files),
+  ])
   if (left !== undefined) return { ...lockedBy(left), warning }
   return { reasons: access ? reasonsOf(files, access) : [], warning }
 }
 
 /** A key could be committed by an ordinary `git add`. */
-function warningOf(files: readonly KubeconfigFile[], { user }: Names): string | undefined {
+function warningOf(files: readonly KubeconfigFile[], { user }: Names): string[] {
   const isThere = ({ mode }: KubeconfigFile) => mode !== undefined
   const holder = files.find(({ content }) => content.users.has(user)) ?? files.find(isThere) ?? files.at(-1)
   const tree = holder && workTreeOf(dirname(holder.real))
-  if (!holder || tree === undefined || isIgnored(tree, holder.real)) return undefined
-  return `${holder.real} is in the git work tree ${tree}, and git is not known to ignore it: git add would stage the key of ${user}; add it to .gitignore`
+  if (!holder || tree === undefined || isIgnored(tree, holder.real)) return []
+  return [
+    `${holder.real} is in the git work tree ${tree}, and git is not known to ignore it: git add would stage the key of ${user}; add it to .gitignore`,
+  ]
 }
 
 function workTreeOf(folder: string): string | undefined {
@@ -153,7 +194,7 @@ function formatChange(change: EntryChange, path: string, current = ''): string {
   return `${change.key} ${change.name} in ${path}`
 }
 
-/** Returns the current context before, and whether the entry was not the same person's. */
+/** Returns the current context before, whether the entry was not the same person's, and the copies of files that hold a key of ours. */
 async function build(run: Run, access: KubeconfigAccess, signal: AbortSignal) {
   return await whileLocked(run.kubeconfigs(), { signal, onWait: run.note }, () => {
     // Read again under the lock.
@@ -161,10 +202,14 @@ async function build(run: Run, access: KubeconfigAccess, signal: AbortSignal) {
     refuse(files, run, access, access)
     // All are computed before the first is written: one may be refused.
     const texts = new Map([...planChanges(files, access)].map(([file, changes]) => [file, changedText(file, changes)]))
-    for (const file of files) if (texts.has(file) || isOpen(file, access)) write(file, texts.get(file))
-    const held = findEntry(files, 'users', access.user)?.['client-certificate-data']
-    const [was, is] = [Buffer.from(String(held), 'base64'), access.certificate].map((pem) => readCertificate(pem))
-    return { previous: currentContextIn(files), isOther: was?.x509.subject !== is?.x509.subject }
+    for (const file of files) {
+      const text = texts.get(file)
+      if (text !== undefined && !holdsKey(run, file, access)) keepOriginal(file)
+      if (text !== undefined || isOpen(file, access)) write(file, text)
+    }
+    const [was, is] = [certificateIn(findEntry(files, 'users', access.user)), readCertificate(access.certificate)]
+    const isOther = was?.x509.subject !== is?.x509.subject
+    return { previous: currentContextIn(files), isOther, copies: copiesOfKeys(run, files) }
   })
 }
 
@@ -178,12 +223,52 @@ function changedText({ path, text }: KubeconfigFile, changes: readonly EntryChan
   ])
 }
 
-function write({ real, mode, text }: KubeconfigFile, changed = text): void {
-  const copy = `${real}.before-harderway`
-  // As root with the user's HOME: it stays the user's.
-  const owner = mode === undefined ? undefined : statSync(real)
-  if (owner && changed !== text && !existsSync(copy)) replaceFile(copy, text, secretMode, { durable: true, owner })
-  replaceFile(real, changed, secretMode, { durable: true, owner })
+/** As root with the user's HOME: it stays the user's. */
+const ownerOf = ({ real, mode }: KubeconfigFile) => (mode === undefined ? undefined : statSync(real))
+
+function write(file: KubeconfigFile, text = file.text): void {
+  replaceFile(file.real, text, secretMode, { durable: true, owner: ownerOf(file) })
+}
+
+const copyOf = ({ real }: KubeconfigFile) => `${real}.before-harderway`
+
+function keepOriginal(file: KubeconfigFile): void {
+  const [copy, owner] = [copyOf(file), ownerOf(file)]
+  if (owner && !existsSync(copy)) replaceFile(copy, file.text, secretMode, { durable: true, owner })
+}
+
+/** Of a file with our entries, or that of whoever set the cluster up, a copy would keep a key which nobody remembers. */
+function holdsKey(run: Run, { content }: KubeconfigFile, { context, user }: Names): boolean {
+  const isEntered =
+    content.contexts.get(context)?.user === user && content.users.get(user)?.['client-key-data'] !== undefined
+  return isEntered || ownersOfKeys(run, content).length > 0
+}
+
+/** The names of those whose keys are in it, beside a certificate of our CA, or over a key that we have still. */
+function ownersOfKeys({ auth, cluster }: Run, { users }: ReadKubeconfig): string[] {
+  const cas = ownCas(auth)
+  const own = [auth.files.names.admin, ...cluster.users.map(({ name }) => name)].flatMap(
+    (name) => tryCertificate(auth, name) ?? [],
+  )
+  const isOurs = (certificate: Certificate) =>
+    cas.some((ca) => isIssuedBy(certificate, ca)) ||
+    own.some(({ publicKey }) => publicKey.equals(certificate.publicKey))
+  return [...users.values()].flatMap((user) => {
+    const certificate = user['client-key-data'] === undefined ? undefined : certificateIn(user)
+    return certificate && isOurs(certificate) ? namesIn(certificate) : []
+  })
+}
+
+/** Earlier versions copied a file with our key in it, too. */
+function copiesOfKeys(run: Run, files: readonly KubeconfigFile[]): string[] {
+  return files.flatMap((file) => {
+    const copy = copyOf(file)
+    const found = tryTo(() => readPlainFile(copy) ?? 'none')
+    if (found === undefined) return [`${copy} can't be read: it may hold a key of this cluster`]
+    const content = found !== 'none' && found.kind === 'file' ? readKubeconfig(found.bytes.toString()) : undefined
+    const names = content ? ownersOfKeys(run, content) : []
+    return names.length > 0 ? [`${copy} has the key of ${formatNames(names)} too; remove it: rm ${quote(copy)}`] : []
+  })
 }
 
 /** Files in auth/ contain only what cluster.yaml wants: `KUBECONFIG=auth/admin.kubeconfig` is not the user's own. */

@@ -45,8 +45,8 @@ export function openRun(
   given: Omit<CommandRun, keyof Run | keyof ClusterFile | 'file' | 'limits'> & Pick<CommandRun, 'options'>,
 ): CommandRun & { close(): Promise<void> } {
   const { host, options, signal, printError } = given
-  const { file, isOfClone } = configOf(host, options.config)
-  if (isOfClone) printError(`no cluster.yaml in this folder: the clone's own is used, ${file}`)
+  const { file, isAbove } = configOf(host, options.config)
+  if (isAbove) printError(`no cluster.yaml in this folder: that of a folder above is used, ${file}`)
   else if (host.env.HARDERWAY !== undefined && options.config === undefined && !options.quiet) printError(`for ${file}`)
   const { cluster: read, mistake } = readCluster(file)
   const cluster = { ...read, ssh: { ...read.ssh, concurrency: options.concurrency ?? read.ssh.concurrency } }

@@ -20,7 +20,7 @@ interface Option {
 }
 
 const table = {
-  config: { type: 'string', value: 'FILE', help: 'another cluster.yaml (default ./cluster.yaml)' },
+  config: { type: 'string', value: 'FILE', help: 'another cluster.yaml (default: of this folder, or of one above)' },
   'dry-run': { type: 'boolean', help: 'say what would be done and why; change nothing' },
   offline: {
     type: 'boolean',

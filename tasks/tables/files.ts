@@ -10,7 +10,7 @@ import {
   nextName,
 } from '../../lib/files/names.ts'
 import { once } from '../../lib/files/plain-file.ts'
-import type { CertKind, Layout, OfCert } from '../layouts/layout.ts'
+import { type CertKind, type Layout, NODE, type OfCert } from '../layouts/layout.ts'
 import { type LaidOut, layoutOf } from '../layouts/table.ts'
 
 /** The only file that does not belong to a certificate. */
@@ -72,5 +72,8 @@ function isReserved({ files, certs }: Layout, name: string): boolean {
 export function known(cluster: LaidOut): LayoutRules {
   const layout = layoutOf(cluster)
   const units = new Map(layout.units.map(({ unit, reads }) => [unit, [...new Set(reads.map(({ file }) => file))]]))
-  return { ...layout, units, isReserved: (each) => isReserved(layout, each) }
+  const kubeletsOn = layout.units
+    .filter(({ serves }) => serves.some(({ name }) => name === NODE))
+    .flatMap(({ on }) => on)
+  return { ...layout, units, kubeletsOn, isReserved: (each) => isReserved(layout, each) }
 }

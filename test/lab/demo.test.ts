@@ -24,3 +24,9 @@ test('a demo leaves the nodes of another one alone', async (t) => {
   assert.match(stdout, /^The demo needs the folder \S+ for itself\.\n\S+\/demo\/lock is held by process \d+ on/)
   assert.ok(existsSync(nodes))
 })
+
+test('before npm ci, npm is what is named, whichever Node there is', (t) => {
+  const script = join(root, 'test/lab/node.sh')
+  const { status, stdout, stderr } = spawnSync('sh', [script], { cwd: scratch(t), encoding: 'utf8' })
+  assert.deepEqual([status, stdout, stderr], [1, '', 'first, once: npm ci\n'])
+})

@@ -2,6 +2,7 @@ import assert from 'node:assert/strict'
 import { execFileSync, spawnSync } from 'node:child_process'
 import { generateKeyPairSync, randomUUID } from 'node:crypto'
 import {
+  chownSync,
   copyFileSync,
   existsSync,
   mkdirSync,
@@ -253,6 +254,33 @@ test('without --config the cluster.yaml is the one of the folder that the comman
   const folder = place(t)
   await withStatus(0, run(folder, ['ca'], { INIT_CWD: scratch(t) }))
   assert.ok(existsSync(join(folder, 'auth', 'ca.pem')))
+})
+
+test('without --config and a cluster.yaml in a folder above, nothing is made, and --config is asked for', async (t) => {
+  const folder = scratch(t)
+  for (const args of [['certs'], ['bootstrap', '--dry-run'], ['status', '--json'], ['graph']]) {
+    const { status, stdout, stderr } = await harderway(folder, ...args)
+    assert.equal(status, 2, args.join(' '))
+    assert.match(stdout + stderr, /there is no cluster\.yaml in \S+, nor in a folder above(.|\n)*--config FILE/)
+  }
+  assert.deepEqual(readdirSync(folder), [])
+})
+
+test("another user's cluster.yaml in a folder above is not taken: it has commands", {
+  skip: process.getuid?.() !== 0,
+}, async (t) => {
+  const folder = place(t)
+  const below = join(folder, 'below')
+  mkdirSync(below)
+  assert.equal((await harderway(below, 'graph')).status, 0)
+  chownSync(join(folder, 'cluster.yaml'), 1234, 1234)
+  const { status, stderr } = await harderway(below, 'graph')
+  assert.equal(status, 2)
+  assert.match(
+    stderr,
+    /^\S+\/cluster\.yaml, above this folder, is another user's\n +to use it: --config \S+\/cluster\.yaml$/m,
+  )
+  assert.equal((await harderway(folder, 'graph')).status, 0)
 })
 
 test('a phase alone that makes something again reports that it is in use elsewhere', async (t) => {

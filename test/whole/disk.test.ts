@@ -122,6 +122,8 @@ test('on a full disk init leaves no part of a cluster.yaml, and can be run again
   const args = ['init', folder.auth, '--control', 'control0=10.0.0.21', '--name', 'kubenet']
   rmSync(folder.auth, { recursive: true })
   mkdirSync(folder.auth)
+  // A folder auth/ beside one is refused.
+  rmSync(join(folder.path, 'cluster.yaml'))
   const run = await withStatus(
     1,
     runOnDisk({ folder, mount: folder.auth, prepare: smallDisk(folder, folder.auth, 1) }, args),

@@ -385,9 +385,8 @@ real -f -- "$@"`,
     })
 
     test('not of the files of a node that shares its folder', async () => {
-      const nodes = oneOfEach.find(([path]) => path[0] === 'nodes')?.[1] as object[]
-      write([['nodes'], nodes.map((node) => ({ ...node, host: 'control0' }))])
-      // All three at once, into nothing.
+      writeNode(2, { host: 'control0' })
+      // Both at once, into nothing.
       for (const name of readdirSync(home()).filter((each) => !each.startsWith('.'))) rmSync(join(home(), name))
       await withStatus(0, deploy())
       for (const args of [['--prune'], []]) {
@@ -395,7 +394,7 @@ real -f -- "$@"`,
         assert.deepEqual(idsOf(ran, 'built'), [])
         assert.ok(!ran.stdout.includes('does not belong'), ran.stdout)
       }
-      for (const name of ['worker0.pem', 'kubernetes-key.pem']) assert.ok(existsSync(join(home(), name)), name)
+      for (const name of ['control0.pem', 'kubernetes-key.pem']) assert.ok(existsSync(join(home(), name)), name)
     })
 
     test('not of the files of a node that is there under another name, which is reported', async () => {

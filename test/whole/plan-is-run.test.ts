@@ -114,6 +114,31 @@ describe('a plan is the run', { skip: needs('sshd', 'ssh', 'scp') }, () => {
         assert.ok(!kept().includes(name))
       })
 
+    for (const [title, edit, end] of [
+      ['of the nodes', [['domain'], 'prod.example'], '.kubenet'],
+      ['of the nodes, which is the name', [['name'], 'prod'], '.kubenet'],
+      ['of Services', [['network', 'clusterDomain'], 'prod.local'], '.cluster.local'],
+    ] as const)
+      test(`by another domain ${title}`, async () => {
+        const named = title.includes('name') ? [[['domain'], undefined] as Edit] : []
+        edits(...named)
+        await exits(0, place, 'cluster-cert', 'bootstrap')
+        const old = kept().filter((each) => each.endsWith(end))
+        edits(edit as Edit, ...named)
+        const { status, said } = await assertAgree(new Date(), 'bootstrap')
+        assert.equal(status, 3)
+        for (const each of old) assert.ok(said.includes(each), said)
+        assert.deepEqual(
+          kept().filter((each) => each.endsWith(end)),
+          old,
+        )
+        edits(edit as Edit, ...named, [['api', 'extraSANs'], old])
+        assert.equal((await assertAgree(new Date(), 'certs')).status, 0)
+        edits(edit as Edit, ...named)
+        await exits(0, place, 'cluster-cert')
+        assert.ok(!kept().some((each) => old.includes(each)))
+      })
+
     test('and the names of a control node that has left may go: the plan has each', async () => {
       const [, nodes] = oneOfEach.find(([[key]]) => key === 'nodes') ?? []
       const control1 = { name: 'control1', role: 'control', ip: '192.168.1.12', host: 'control0', directory: '~/other' }

@@ -177,20 +177,28 @@ describe("the clone's executable, from another folder,", () => {
     }
   })
 
-  test("takes the cluster.yaml of that folder, else the clone's own, and says so first", (t) => {
+  test('takes the cluster.yaml of that folder, else of a folder above, and says so first', (t) => {
     const place = scratch(t)
-    const { stdout, stderr } = call(place, `${executable} graph`)
-    assert.match(stdout, /^graph|^flowchart/)
-    assert.equal(stderr, `no cluster.yaml in this folder: the clone's own is used, ${own}\n`)
-    assert.equal(call(place, `${executable} graph --quiet`).stderr, stderr)
+    const below = mkdirSync(join(place, 'below', 'that'), { recursive: true }) ?? ''
+    const none = call(place, `${executable} certs`)
+    assert.deepEqual([none.status, none.stdout], [2, ''])
+    assert.match(
+      none.stderr,
+      /^there is no cluster\.yaml in \S+, nor in a folder above\n.*--config FILE; .* init DIR\n$/,
+    )
     assert.equal(call(place, `${executable} graph --config ${own}`).stderr, '')
     copyFileSync(own, join(place, 'cluster.yaml'))
     const here = call(place, `${executable} bootstrap --dry-run --offline`)
     assert.equal(here.stderr, `for ${place}/cluster.yaml\n`)
     assert.equal(call(place, `${executable} graph --quiet`).stderr, '')
     assert.match(here.stdout, new RegExp(`^kubenet: ${place}/cluster.yaml, `))
-    symlinkSync('nowhere', join(mkdirSync(join(place, 'other'), { recursive: true }) ?? '', 'cluster.yaml'))
-    assert.equal(call(join(place, 'other'), `${executable} graph`).status, 2)
+    for (const command of ['graph', 'graph --quiet']) {
+      const { status, stderr } = call(join(below, 'that'), `${executable} ${command}`)
+      assert.equal(stderr, `no cluster.yaml in this folder: that of a folder above is used, ${place}/cluster.yaml\n`)
+      assert.equal(status, 0)
+    }
+    symlinkSync('nowhere', join(below, 'cluster.yaml'))
+    assert.equal(call(join(below, 'that'), `${executable} graph`).status, 2)
   })
 
   test('has no complaint of shellcheck', { skip: needs('shellcheck') }, () => {

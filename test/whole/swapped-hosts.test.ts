@@ -82,9 +82,9 @@ describe('where ssh reaches another node', { skip: needs('sshd', 'ssh', 'scp', '
     })
   })
 
-  test('because a line was copied, by an IPv6 address, that node alone is refused', async (t) => {
+  test('and one of them is named: by an IPv6 address, that node alone is refused', async (t) => {
     await withKernel(t, own, async () => {
-      write({ worker0: { host: 'worker1' } })
+      write({ worker0: { host: 'worker1' }, worker1: { host: 'worker0' } })
       const ran = await withStatus(3, deploy('--node', 'worker0'))
       assert.match(String(messageOf(ran, 'deploy/worker0')), /has the address fd00::15, and not 192\.168\.1\.14/)
       assert.deepEqual(files('worker1'), [])

@@ -150,7 +150,11 @@ testFiles('what is no map of keys', [
 const named = (text: string) => edited('name: kubenet', `name: ${text}`)
 
 testFiles('what is no YAML is told once, in the words of the parser, with what to do where they do not say it', [
-  ['name: [\napi: }\n', '2:1 must be sufficiently indented and end with a ]'],
+  ['name: [\napi: }\n', '1:7 this [ is not closed: end it with ], and indent each line inside it'],
+  [edited('ip: 10.0.0.2 }', 'ip: 10.0.0.2'), '4:5 this { is not closed: end it with }, and indent'],
+  ['name: k\napi: { extraSANs: [a, b }\nnodes: []\n', '2:19 this [ is not closed'],
+  ['{ name: k, api: { port: 1 }', '1:1 this { is not closed'],
+  ['name: k\napi: { extraSANs: [{ a: [b]]\n', '2:20 this { is not closed'],
   [
     and('network:\n    serviceCIDR: 10.0.0.0/16\n  clusterDomain: x'),
     '7:1 must start at the same column: check the indentation of this line',
@@ -162,7 +166,8 @@ testFiles('what is no YAML is told once, in the words of the parser, with what t
   ['name: k\nssh\n', '2:1 keys need to be followed by map values'],
   [edited('10.0.0.1 }', '10.0.0.1 }}'), '2:29 Unexpected flow-map-end'],
   [named('"C:\\kubenet"'), '1:10 Invalid escape sequence'],
-  [named('"kubenet'), '5:1 Missing closing "quote'],
+  [named('"kubenet'), '1:7 this " is not closed: end it with "'],
+  [and(`domain: 'a`), `5:9 this ' is not closed`],
   [named('a: b'), '1:7 a value with ": " in it needs quotes'],
   [and('subject: { state: a: b }'), '5:19 a value with ": " in it needs quotes'],
   [edited('role: control,', 'role: control'), '4:23 a comma ends each entry'],

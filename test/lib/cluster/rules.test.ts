@@ -7,6 +7,7 @@ const worker = (text: string) => `  - { name: w0, role: worker, ${text} }`
 
 testFiles('an unknown key is answered with the nearest of its place, or with all', [
   [and('certificate: { key: rsa-2048 }'), '5:1 unknown key in cluster.yaml: did you mean certificates?'],
+  [and('<<: { name: a }'), '5:1 "<<" is a merge key, which cluster.yaml does not have: write the keys out'],
   [and('kubernetesVersion: 1.34'), `5:1 unknown key in cluster.yaml: ${known}`],
   [and('__proto__: { a: 1 }\nconstructor: { a: 1 }'), `5:1 ${known}`, `6:1 ${known}`],
   [and('network: { podCIDR: 10.0.0.0/8 }'), '5:12 unknown key in network: known are serviceCIDR, clusterDomain'],
@@ -73,6 +74,25 @@ testFiles('nodes have names and addresses of their own', [
   [edited(', ip: 10.0.0.2', ''), '4:5 nodes[0] needs either ip or, for dual-stack, ips'],
   [ip('ip: 10.0.0.2, ips: [10.0.0.3]'), '4:5 nodes[0] needs either ip or'],
   [edited('control', 'worker'), '3:1 nodes has no node with role: control'],
+])
+
+const onOne = (text: string) => and(`${worker('ip: 10.0.0.3, host: C0')}\n${text}`)
+const gatewayOnIt = '  - { name: g, role: gateway, ip: 10.0.0.4, host: c0 }'
+testFiles('a machine, by its host and port, has one kubelet', [
+  [onOne(''), '5:51 nodes[1].host leads to the same machine as another node with a kubelet: give the host and port of'],
+  [edited('ip: 10.0.0.2 }', `ip: 10.0.0.2, host: w0 }\n${worker('ip: 10.0.0.3')}`), '5:13 nodes[1].name leads to'],
+  [
+    edited('10.0.0.2', '10.0.0.2, host: "fd00::1"').concat(worker('ip: 10.0.0.3, host: "FD00:0::1", port: 22')),
+    '5:51 leads',
+  ],
+  [and(worker('ip: 10.0.0.3, host: c0, port: 2222'))],
+  [and(gatewayOnIt)],
+  [
+    `name: k\nlayout: hard-way\nnodes:\n  - { name: c0, role: control, ip: 10.0.0.2 }\n${worker('ip: 10.0.0.3, host: c0')}`,
+  ],
+  // Its files may be meant for elsewhere where nothing is installed.
+  [and(worker('ip: 10.0.0.3, host: c0, directory: ~/w0'))],
+  [onOne('install: true').replace('host: C0', 'host: C0, directory: ~/w0'), '5:51 leads to the same machine'],
 ])
 
 const reserved = ['ca', 'kubernetes', 'admin', 'kube-scheduler', 'service-account', 'encryption-config', 'c0-key']

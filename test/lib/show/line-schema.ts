@@ -125,7 +125,7 @@ const lines = {
   item: line('item', {
     ...{ id: text, phase: text, where: v.picklist(['auth', 'node', 'kubeconfig']), node: optionalText },
     ...{ name: text, files: texts, purpose: text, issuer: optionalText, notAfter: v.optional(time) },
-    ...{ end: v.optional(time), endsSoon: flag, state, message: optionalText },
+    ...{ end: v.optional(time), endsSoon: flag, state, message: optionalText, warning: optionalText },
     onNodes: v.optional(v.record(text, v.picklist(['same', 'differs', 'missing', 'unknown']))),
   }),
   node: line('node', {

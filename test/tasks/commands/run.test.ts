@@ -55,9 +55,9 @@ describe('auth/', { concurrency: 2 }, () => {
   test('holds what was made and nothing besides after a run in which nodes were down', {
     skip: needs('ssh'),
   }, async (t) => {
-    const [port] = await freePorts(1)
+    const ports = await freePorts(nodes.length)
     const { place, auth } = makeFolder(t, [
-      [['nodes'], nodes.map((node) => ({ ...node, host: '127.0.0.1', port }))],
+      [['nodes'], nodes.map((node, i) => ({ ...node, host: '127.0.0.1', port: ports[i] }))],
       [['ssh', 'configFile'], './ssh_config'],
     ])
     writeFileSync(join(place, 'ssh_config'), '')

@@ -140,8 +140,63 @@ describe('local-kubeconfig', { concurrency: 4 }, () => {
       const again = await withStatus(0, run(folder, 'local-kubeconfig'))
       assert.deepEqual([has('jane'), warningIn(again)], [true, ''])
       writeCluster(folder, [quickKeys])
-      assert.equal(warningIn(await withStatus(0, run(folder, 'local-kubeconfig'))), '')
+      const back = warningIn(await withStatus(0, run(folder, 'local-kubeconfig')))
+      assert.equal(back, 'kubectl, jane in your kubeconfig, becomes admin, with all rights')
       assert.ok(has('admin'))
+    })
+
+    test('of a file that has our entry no copy is made, so that the key of the admin goes; the plan says who loses what', async (t) => {
+      const { folder, config } = place(t)
+      await withStatus(0, run(folder, 'local-kubeconfig'))
+      writeCluster(folder, [quickKeys, ...jane])
+      const becomes =
+        /kubectl, admin in your kubeconfig, becomes jane, and loses all rights but those that RBAC gives jane/
+      for (const [status, ...args] of [
+        [4, 'local-kubeconfig', '--dry-run'],
+        [4, 'status'],
+      ] as const)
+        assert.match((await withStatus(status, run(folder, ...args))).output, becomes)
+      const bare = await harderway(folder, 'local-kubeconfig', '--dry-run')
+      assert.match(bare.stdout.replaceAll(/\s+/g, ' '), becomes)
+      await withStatus(0, run(folder, 'local-kubeconfig'))
+      await withStatus(0, run(folder, 'user-certs/jane', '--force'))
+      await withStatus(0, run(folder, 'local-kubeconfig'))
+      assert.deepEqual(readdirSync(dirname(config)), ['config'])
+      writeCluster(folder, [quickKeys])
+      const back = await withStatus(4, run(folder, 'local-kubeconfig', '--dry-run'))
+      assert.match(back.output, /kubectl, jane in your kubeconfig, becomes admin, with all rights/)
+    })
+
+    test('a renewed admin and another name of the entry are no first entry: no copy is made', async (t) => {
+      const { folder, config } = place(t)
+      await withStatus(0, run(folder, 'local-kubeconfig'))
+      await withStatus(0, run(folder, 'component-certs/admin', '--force'))
+      assert.doesNotMatch((await run(folder, 'local-kubeconfig', '--dry-run')).output, /becomes/)
+      await withStatus(0, run(folder, 'local-kubeconfig'))
+      writeCluster(folder, [quickKeys, [['localKubeconfig'], { user: 'root', context: 'other' }]])
+      await withStatus(0, run(folder, 'local-kubeconfig'))
+      await withStatus(0, run(folder, 'ca', '--force', '--yes'))
+      await withStatus(0, run(folder, 'local-kubeconfig', '--replace-identity', '--yes'))
+      assert.deepEqual(readdirSync(dirname(config)), ['config'])
+    })
+
+    test('a copy with a key of ours, of an earlier version, is named with its rm until it is gone', async (t) => {
+      const { folder, config } = place(t)
+      const copy = `${config}.before-harderway`
+      const named = `${copy} has the key of admin too; remove it: rm ${copy}`
+      await withStatus(0, run(folder, 'local-kubeconfig'))
+      cpSync(config, copy)
+      // Now over another key: the CA has signed the one in the copy for all that.
+      await withStatus(0, run(folder, 'component-certs/admin', '--force'))
+      for (const args of [['local-kubeconfig', '--dry-run'], ['local-kubeconfig'], ['local-kubeconfig'], ['status']])
+        assert.ok((await run(folder, ...args)).output.includes(named), args.join(' '))
+      const { events } = await run(folder, 'status')
+      assert.equal(events.find(({ id }) => id === 'local-kubeconfig')?.warning, named)
+      assert.ok((await harderway(folder, 'status')).stdout.includes(named))
+      rmSync(copy)
+      writeFileSync(copy, foreign)
+      for (const args of [['local-kubeconfig', '--dry-run'], ['status']])
+        assert.ok(!(await run(folder, ...args)).output.includes(copy), args.join(' '))
     })
 
     test('the server is named where the kubeconfig of the admin is for the control node, and odd names are quoted', async (t) => {
