@@ -29,8 +29,9 @@ const controls = ['control0', 'control1', 'control2']
 const clients = ['kube-controller-manager', 'kube-scheduler', 'kubelet', 'kube-proxy']
 const ofClients = [...clients.flatMap((unit) => everywhere(unit)), ...everywhere('kubelet', 'worker')]
 const allClients = [...ofClients, ...everywhere('kube-proxy', 'worker')].toSorted()
-/** Whoever has a CA in a kubeconfig reads it again from 1.36 on. */
-const restarted = isSince('1.36') ? [] : allClients
+/** From 1.36 on a kubelet and a proxy say that they read the CA of their kubeconfig again. */
+const ofControl = ['kube-controller-manager', 'kube-scheduler'].flatMap((unit) => everywhere(unit)).toSorted()
+const restarted = isSince('1.36') ? ofControl : allClients
 
 describe('rotations on six machines', { skip }, () => {
   let lab: Machines
@@ -202,7 +203,7 @@ describe('rotations on six machines', { skip }, () => {
         ),
       )
     const other =
-      /control1: kube-scheduler, process \d+ in \S*\/k8s-scheduler\.service, reads \/srv\/kube-scheduler\/\S+ \(clientConnection\.kubeconfig\)/
+      /control1: kube-scheduler, process \d+ in \S*\/k8s-scheduler\.service, reads \/srv\/kube-scheduler\/\S+ \(--config\)/
     await rename('kube-scheduler', 'k8s-scheduler', 'control1')
     // An application's own.
     await on(

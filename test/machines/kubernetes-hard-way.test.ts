@@ -139,7 +139,7 @@ describe('Kubernetes The Hard Way on three machines', { skip }, () => {
       await must(0, 'rotate', 'ca')
       await must(0, 'rotate', 'ca', '--finish')
     })
-    const restarted = isSince('1.36') ? ['server kube-controller-manager'] : clients
+    const restarted = isSince('1.36') ? ['server kube-controller-manager', 'server kube-scheduler'] : clients
     assert.deepEqual(await startedSince(lab, starts), [...restarted, 'server kube-apiserver'].toSorted())
     const api =
       'kubectl --kubeconfig=/dev/null get --raw=/version --server=https://server.kubernetes.local:6443 --certificate-authority=auth/ca.crt'

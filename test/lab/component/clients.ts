@@ -8,6 +8,7 @@ import { type Flags, required } from './flags.ts'
 import { readCertificates } from './identity.ts'
 import { ApiClient, expect, replace } from './kubeconfig.ts'
 import { selfSigned } from './self-signed.ts'
+import { features } from './version.ts'
 import { log } from './watched.ts'
 
 /** Seconds: client-go's retry period of a lease. */
@@ -49,6 +50,7 @@ export async function startProxy(flags: Flags): Promise<void> {
   const config = parse(readFileSync(required(flags, 'config'), 'utf8'))
   const api = new ApiClient(config.clientConnection.kubeconfig)
   createHttpServer((_, response) => response.end('ok')).listen(10256)
+  createHttpServer((_, response) => response.end(features())).listen(10249, '127.0.0.1')
   api.keep(interval, async () => expect(await api.ask('GET', '/api/v1/nodes')))
 }
 

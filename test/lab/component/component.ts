@@ -4,7 +4,7 @@
  * - by itself: the API server's and the kubelet's serving pair and client CA (a pair that is none: the old one stays), and the
  *   CA of the front proxy; the pair that the API server shows etcd, at each new connection;
  * - at the start: etcd's CA, service-account keys, kubeconfigs, the controller manager's CA;
- * - every five minutes: a pair, and from 1.36 on a CA, that a kubeconfig names by file;
+ * - every five minutes: a pair, and from 1.36 on a CA, that a kubeconfig names by file: a kubelet's and a proxy's metrics say so;
  * - the encryption configuration at the start, or once a minute with --encryption-provider-config-automatic-reload;
  * - the authorization configuration as soon as it changes, in the one form that authorization.ts names.
  * What it does is real: TLS, requests to etcd over its JSON gateway, Secrets encrypted with the keys of the configuration, under
@@ -19,14 +19,9 @@ import { startApiServer } from './api-server.ts'
 import { startControllerManager, startProxy, startScheduler } from './clients.ts'
 import { parseFlags } from './flags.ts'
 import { startKubelet } from './kubelet.ts'
-import { version } from './version.ts'
 
 const [, , component = '', ...args] = process.argv
 try {
-  if (args[0] === '--version') {
-    process.stdout.write(`Kubernetes v${version}.0\n`)
-    process.exit()
-  }
   const flags = parseFlags(component, args)
   switch (component) {
     case 'kube-apiserver':

@@ -6,7 +6,7 @@ import { parse } from 'yaml'
 import { type Flags, required } from './flags.ts'
 import { ApiClient, replace } from './kubeconfig.ts'
 import { type Answer, type Request, serve } from './serving.ts'
-import { isSince } from './version.ts'
+import { features, isSince } from './version.ts'
 import { log } from './watched.ts'
 
 const port = 10250
@@ -35,7 +35,8 @@ function answer({ user, url }: Request): Answer {
   // The guide binds User kubernetes, who is the API server, to what a kubelet may be asked.
   const mayAsk = user.groups.includes('system:masters') || user.username === 'kubernetes'
   if (!mayAsk) return { status: 403, body: `Forbidden (user=${user.username}, verb=get, resource=nodes)` }
-  return url.pathname === '/healthz' ? { status: 200, body: 'ok' } : { status: 404, body: '404 page not found' }
+  if (url.pathname === '/healthz') return { status: 200, body: 'ok' }
+  return url.pathname === '/metrics' ? { status: 200, body: features() } : { status: 404, body: '404 page not found' }
 }
 
 /** The node's Ready condition, with the time it was last posted. */
