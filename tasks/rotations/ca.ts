@@ -40,7 +40,7 @@ import {
   refuseWithCopy,
   replacedCas,
 } from './ca-state.ts'
-import { type Askable, askable, askHealth, isAccepted } from './components.ts'
+import { type Askable, answerTo, askable, askHealth } from './components.ts'
 import { type Rotating, type Rotation, type Stage, snapshotReminder } from './rotation.ts'
 
 /** Seconds from one line to the next while a stage waits. */
@@ -91,7 +91,7 @@ const bothOf = (name: CaName): Stage => ({
           ca: run.auth.bytes(run.auth.files.certificate(trusted)),
           as,
         })
-        if (!isAccepted(reply))
+        if (answerTo(reply) !== 'accepted')
           throw new Failure(`${unit.unit} answers ${reply.status} to our certificate`, { node: node.name })
       }
     return units.map(({ unit }) => unit)
@@ -334,22 +334,19 @@ async function untilRefused(
 ): Promise<boolean> {
   const { run, signal } = rotating
   const ca = run.auth.bytes(run.auth.files.certificate(refused.ca))
-  const answerTo = (as: Credentials) =>
-    askHealth(rotating, node, unit, { ca, as }).then(
-      (reply) => (isAccepted(reply) ? 'accepted' : 'refused'),
-      (error) => {
-        if (!(error instanceof Failure) || signal.aborted) throw error
-        return isAlert(error) ? 'refused' : 'no answer'
-      },
-    )
+  const tried = (as: Credentials) =>
+    askHealth(rotating, node, unit, { ca, as }).then(answerTo, (error) => {
+      if (!(error instanceof Failure) || signal.aborted) throw error
+      return isAlert(error) ? 'refused' : 'unclear'
+    })
   const look = async () => {
-    const answer = await answerTo(refused.as)
+    const answer = await tried(refused.as)
     return answer === 'refused' ? undefined : answer
   }
   const last = await repeat(reloadTime, look, signal)
   if (last === 'accepted') return false
   // It answers our own certificate, so it was that certificate which it refused.
-  if (last === 'no answer' || (await answerTo(ownCredentials(run, unit.health.as))) !== 'accepted')
+  if (last === 'unclear' || (await tried(ownCredentials(run, unit.health.as))) !== 'accepted')
     throw new Failure(`${unit.unit} does not answer`, { node: node.name })
   return true
 }

@@ -39,9 +39,10 @@ export async function askHealth(
   return ask({ ...healthQuestion(asking, node, health), trust: given.ca, as: given.as })
 }
 
-/** True if the certificate was accepted: 403 is the answer to a known user without permission. */
-export function isAccepted({ status }: Reply): boolean {
-  return status !== 401
+/** What the answer says of the certificate: 403 is that to a known user without permission; anything else may have other reasons. */
+export function answerTo({ status }: Reply): 'accepted' | 'refused' | 'unclear' {
+  if (status === 200 || status === 403) return 'accepted'
+  return status === 401 ? 'refused' : 'unclear'
 }
 
 /** The names of the units, of those that can be queried. */
