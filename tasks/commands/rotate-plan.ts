@@ -50,12 +50,13 @@ export async function lookAtReloading(rotation: Rotation, run: Run): Promise<Rel
 export async function planRotation(
   run: CommandRun,
   rotation: Rotation,
-  { at, seen }: { readonly at: number; readonly seen: Reloading },
+  { at, note, seen }: { readonly at: number; readonly note?: string; readonly seen: Reloading },
 ): Promise<readonly Finding[]> {
   const { options, cluster, print } = run
   const { stages } = rotation
   const end = options.finish ? stages.length : stages.length - 1
   const say = (text: string, indent = 0) => print(' '.repeat(indent) + text)
+  if (note !== undefined) print(options.json ? formatJsonLine({ type: 'note', message: note }) : `${note}\n`)
   const changes = changedBy(rotation, cluster)
   const toChange = cluster.nodes.flatMap((node) => {
     const found = seen.get(node.name)

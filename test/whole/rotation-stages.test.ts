@@ -74,6 +74,9 @@ for (const [whose, make] of origins)
       for (const name of ['admin', 'worker0'])
         assert.match(trustIn(place, file(`${name}.kubeconfig`)), /^(-+BEGIN CERTIFICATE[\s\S]*?-END[\s\S]*?){2}$/)
       await must('rotate', 'ca', '--finish', '--force')
+      // As after a kill in its proof.
+      const { stdout } = await exits(0, place, 'rotate', 'ca', '--finish')
+      assert.match(stdout, /no rotation of the CA is under way; .* its last stage is proven again\n.*stage 2 of 2/)
       // Pods go on by their old ca.crt until its end.
       verifyAll(old, file('ca.pem'))
       verify(file('ca.pem'), 'service-account.pem')
