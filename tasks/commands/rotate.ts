@@ -13,7 +13,7 @@ import type { CommandRun } from '../request/command-run.ts'
 import { noteOnFormerHolders } from '../request/former-holders.ts'
 import { exitStatus, type Finding } from '../request/job.ts'
 import { type Options, usage } from '../request/options.ts'
-import { walk } from '../request/walk.ts'
+import { adviseBackup, backUpAgain, walk } from '../request/walk.ts'
 import { surveyApiServers, surveyStage } from '../rotations/api-servers.ts'
 import { rewritePhase } from '../rotations/rewrite.ts'
 import type { Rotating, Rotation, Stage } from '../rotations/rotation.ts'
@@ -58,7 +58,9 @@ export async function rotate(given: CommandRun): Promise<readonly Finding[]> {
         const { outcomes, findings } = await walk(graph, { run, forced: new Map(), limits, signal, reporter })
         const exit = exitStatus(findings, given.endedStatus())
         const seconds = (performance.now() - started) / 1000
-        await reporter.end({ outcomes, seconds, exit, advice: adviseAfter([...graph.values()], outcomes) })
+        const advice = adviseAfter([...graph.values()], outcomes)
+        const toDo = stage ? [backUpAgain(run.auth)] : adviseBackup(run, graph, outcomes)
+        await reporter.end({ outcomes, seconds, exit, advice, toDo })
         return findings
       }
       const drive: Drive = { options, rotation, rotating, walk: walkTo, say: between.note }

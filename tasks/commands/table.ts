@@ -66,7 +66,7 @@ export const run: Command = {
   findings: {
     refused: 'refused to replace something irreplaceable, or to do something else than --expect-plan',
     failed: 'a target failed; the others ran, unless they depend on it',
-    stale: '--dry-run: found something to make; or the CA expires within renewBefore',
+    stale: '--dry-run: found something to make; or the CA expires within renewBefore, or its key is left on a node',
   },
   load: async () => (await import('./run.ts')).run,
   loadPlan: async () => (await import('./plan.ts')).plan,

@@ -20,6 +20,7 @@ test('in the plan of a rotation nodes that are alike share theirs', async (t) =>
   await exits(0, place, 'certs', 'kubeconfigs', 'encryption-key')
   const { stdout } = await harderway(place, 'rotate', 'ca', '--dry-run')
   const lines = stdout.split('\n')
+  assert.match(stdout, /^To do {6}after each stage, back up \S+\/auth \(docs\/backup\.md\): earlier backups lack/m)
   assert.equal(lines.filter((line) => line === '    kubelet: by restart (<name>.pem, <name>.kubeconfig)').length, 2)
   assert.ok(
     lines.includes('    kube-controller-manager: by restart (ca.pem, ca-key.pem, kube-controller-manager.kubeconfig)'),
