@@ -117,11 +117,13 @@ export const backUpAgain = (auth: AuthDir): string => backUp(auth, 'earlier back
 export function adviseLeft({ command }: Run, outcomes: ReadonlyMap<string, Outcome>): string[] {
   const alike = groupAlike(leftOnNodes(outcomes), ({ why = '' }) => why)
   return alike.map((group) => {
-    const of = (what: 'file' | 'node') => formatNames([...new Set(group.map((each) => each[what]))])
+    const all = (what: 'file' | 'path' | 'node') => formatNames([...new Set(group.map((each) => each[what]))])
     const [{ why }] = group
-    const way =
-      why === undefined ? command('bootstrap --prune') : `--prune leaves it, as ${why}: remove it once nothing reads it`
-    return `${of('file')} left on ${of('node')}, against certificates.caKeyOnNodes: ${way}`
+    const [name, way] =
+      why === undefined
+        ? (['file', command('bootstrap --prune')] as const)
+        : (['path', `--prune leaves it, as ${why}: remove it once nothing reads it`] as const)
+    return `${all(name)} left on ${all('node')}, against certificates.caKeyOnNodes: ${way}`
   })
 }
 
