@@ -120,11 +120,10 @@ export function waysOut(
   { items, nodes }: Pick<Inventory, 'items' | 'nodes'>,
 ): { plan: string; repair: string } {
   const isPruned = nodes.some(({ left }) => left.some(({ isKeptOff }) => isKeptOff))
-  const all = isPruned ? 'bootstrap --prune' : 'bootstrap'
-  const [bootstrap, renewal] = [command(all), command('ca --renew')]
+  const [bootstrap, renewal] = [command(`bootstrap${isPruned ? ' --prune' : ''}`), command('ca --renew')]
   return items.some(({ phase, endsSoon }) => phase === 'ca' && endsSoon)
     ? { plan: command('ca --renew --dry-run'), repair: `${renewal}, then ${bootstrap}` }
-    : { plan: command(`${all} --dry-run`), repair: bootstrap }
+    : { plan: command(`bootstrap${isPruned ? ' --prune' : ''} --dry-run`), repair: bootstrap }
 }
 
 export function takeInventory(seen: Observation): Inventory {

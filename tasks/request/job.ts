@@ -1,7 +1,6 @@
 /** What a command found, and the exit status that follows: the numbers and their precedence are here alone. */
 import type { Failure } from '../../lib/failure.ts'
 import type { Outcome } from '../../lib/graph/target.ts'
-import { leftOnNodes } from '../../lib/show/reporter.ts'
 
 /** A problem that was found. Without one, the status is 0. */
 export type Finding = Failure['kind'] | 'stale'
@@ -14,11 +13,6 @@ export function exitStatus(findings: readonly Finding[], ended?: number): number
   if (findings.includes('usage')) return statuses.usage
   const first = (Object.keys(statuses) as Finding[]).find((finding) => findings.includes(finding))
   return ended ?? (first === undefined ? 0 : statuses[first])
-}
-
-/** What no run without --prune removes. A rotation goes on beside it. */
-export function findingsOfLeft(outcomes: ReadonlyMap<string, Outcome>): Finding[] {
-  return leftOnNodes(outcomes).map(() => 'stale')
 }
 
 /** Unless it was refused. */

@@ -7,8 +7,8 @@ import { byPhase, type Phases, type Summary } from '../../lib/show/reporter.ts'
 import { clusterGraph } from '../phases/table.ts'
 import { phases as allPhases } from '../tables/phases.ts'
 import type { CommandRun } from './command-run.ts'
-import { exitStatus, type Finding, findingsOf, findingsOfLeft } from './job.ts'
-import { withClockCheck } from './walk.ts'
+import { exitStatus, type Finding, findingsOf } from './job.ts'
+import { findingsOfLeft, withClockCheck } from './walk.ts'
 
 export interface Observation {
   readonly run: Run
