@@ -80,6 +80,17 @@ export interface Difference {
     | 'dated in the future'
 }
 
+/** A file of ours on a node that does not belong there, and that the run leaves. */
+export interface Left {
+  readonly file: string
+  /** Absolute. */
+  readonly path: string
+  /** cluster.yaml wants it on no node. */
+  readonly isKeptOff?: true
+  /** Why --prune leaves it, too. */
+  readonly why?: string
+}
+
 /** The result of a check, with what it hands on to build. */
 export interface Look<Found = unknown> {
   /** Empty: it is fresh. */
@@ -94,6 +105,10 @@ export interface Look<Found = unknown> {
   readonly warning?: string | undefined
   /** For a node: the units that are installed there. */
   readonly units?: readonly string[]
+  /** For a node. */
+  readonly left?: readonly Left[]
+  /** For a node: why it is not known what its units have loaded, in a clause each. */
+  readonly unreached?: readonly string[]
   /** It stays fresh even if its needs are rebuilt. */
   readonly staysFresh?: boolean
   readonly found?: Found
@@ -107,6 +122,11 @@ export function isRepair(reasons: readonly Reason[]): reasons is readonly (Reaso
 /** Without the reasons that come from a target's needs. */
 export function ownReasons(reasons: readonly Reason[]): Reason[] {
   return reasons.filter(({ kind }) => kind !== 'need-rebuilt')
+}
+
+export function formatLeft({ path, why }: Left): string {
+  const way = why === undefined ? '--prune removes it' : `--prune leaves it, as ${why}: remove it once nothing reads it`
+  return `${path} does not belong there: ${way}`
 }
 
 type Words = { readonly [K in Reason['kind']]: (reason: ReasonOf<K>) => string }

@@ -231,6 +231,11 @@ export function backupFolders(auth: AuthDir): string[] {
     .reverse()
 }
 
+/** When it was made. */
+export function timeOfBackup(folder: string): Date {
+  return new Date(folder.replace(/^(.*T\d\d)-(\d\d)-(\d\d).*$/, '$1:$2:$3Z'))
+}
+
 export function readBackup(auth: AuthDir, folder: string, name: string): Buffer | undefined {
   return auth.tryBytes(join('backup', folder, name))
 }

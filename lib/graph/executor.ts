@@ -117,7 +117,13 @@ async function lookAndBuild(
     known.begun.add(target.id)
     known.found.delete(target.id)
     const { change, warning = verdict.warning } = (await target.build?.(run, work)) ?? {}
-    return { kind: 'built', reasons, ...(change && { change }), ...(warning !== undefined && { warning }) }
+    const { left } = verdict
+    return {
+      ...{ kind: 'built', reasons },
+      ...(change && { change }),
+      ...(warning !== undefined && { warning }),
+      ...(left && { left }),
+    }
   })
 }
 

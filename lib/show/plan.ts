@@ -150,8 +150,10 @@ export function createPlanLines({ phases, verbose, quiet, write, writeError }: L
     problem: (failure, id) => writeError(formatFailure(failure, id, verbose)),
     end: async (summary) => {
       const { outcomes, planHash } = summary
-      if (!quiet) for (const line of formatPlan(phases, outcomes, verbose, isNoted)) write(line)
-      for (const text of [...formatFailures(outcomes, verbose), ...formatToDo(summary)]) write(text)
+      const toDo = formatToDo(summary)
+      const nothing = toDo.length > 0 ? [] : [isNoted ? 'Nothing else to do.' : 'Nothing to do.']
+      if (!quiet) for (const line of formatPlan(phases, outcomes, verbose, nothing)) write(line)
+      for (const text of [...formatFailures(outcomes, verbose), ...toDo]) write(text)
       if (!quiet && outcomes.size > 0) write(formatSummary(summary))
       if (!quiet && planHash !== undefined) write(`Plan hash: ${planHash}`)
     },
@@ -175,7 +177,12 @@ export function createPlanMarkdown({ write, ...options }: Omit<LinesOptions, 'wr
   }
 }
 
-function formatPlan(phases: Phases, outcomes: Summary['outcomes'], isVerbose: boolean, isNoted: boolean): string[] {
+function formatPlan(
+  phases: Phases,
+  outcomes: Summary['outcomes'],
+  isVerbose: boolean,
+  nothing: readonly string[],
+): string[] {
   const list = isVerbose ? (names: readonly string[]) => names.join(', ') : formatNames
   const entries = planEntries(phases, outcomes, !isVerbose)
   const lines = [...Map.groupBy(entries, ({ title }) => title)].flatMap(([title, some]) => [
@@ -188,7 +195,7 @@ function formatPlan(phases: Phases, outcomes: Summary['outcomes'], isVerbose: bo
     ...(lines.length > 0 ? [''] : []),
     ...warningsOf(outcomes).map(printable),
     ...(lines.length > 0 ? [formatCounts(entries)] : []),
-    ...(isFresh ? [isNoted ? 'Nothing else to do.' : 'Nothing to do.'] : []),
+    ...(isFresh ? nothing : []),
   ]
 }
 

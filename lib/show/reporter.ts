@@ -59,6 +59,15 @@ export function ofKind<K extends Outcome['kind']>(outcomes: ReadonlyMap<string, 
   return [...outcomes].filter((entry): entry is [string, Extract<Outcome, { kind: K }>] => entry[1].kind === kind)
 }
 
+/** What is on nodes although cluster.yaml keeps it off them. */
+export function leftOnNodes(outcomes: ReadonlyMap<string, Outcome>) {
+  return [...outcomes].flatMap(([id, outcome]) =>
+    'left' in outcome
+      ? (outcome.left ?? []).flatMap((each) => (each.isKeptOff ? { ...each, node: id.slice(id.indexOf('/') + 1) } : []))
+      : [],
+  )
+}
+
 export function countOutcomes(outcomes: ReadonlyMap<string, Outcome>) {
   const number = (kind: Outcome['kind']) => ofKind(outcomes, kind).length
   return {

@@ -14,7 +14,7 @@ import {
   groupAlike,
   printable,
 } from '../wording.ts'
-import { countOutcomes, ofKind, type Summary } from './reporter.ts'
+import { countOutcomes, leftOnNodes, ofKind, type Summary } from './reporter.ts'
 
 /** What is being done with a target: "copying 14 files"; at its end, its outcome. */
 export function formatEvent(event: Event): string {
@@ -206,7 +206,9 @@ export function formatClosing(summary: Summary): string[] {
   ]
   return [
     ...formatChanged(outcomes),
-    ...(isIdle && outcomes.size > 0 ? ['Changed    nothing: everything matches cluster.yaml'] : []),
+    ...(isIdle && outcomes.size > 0
+      ? [`Changed    nothing${leftOnNodes(outcomes).length > 0 ? '' : ': everything matches cluster.yaml'}`]
+      : []),
     ...formatToDo(summary),
     ...last.flatMap((text) => (text && outcomes.size > 0 ? [printable(text)] : [])),
   ]
@@ -230,7 +232,12 @@ function formatChanged(outcomes: ReadonlyMap<string, Outcome>): string[] {
 }
 
 /** What is left to the user, in bold: it must not be missed. */
-export function formatToDo({ advice = [], toDo = [], caEnds, now }: Summary): string[] {
+export function formatToDo({
+  advice = [],
+  toDo = [],
+  caEnds,
+  now,
+}: Pick<Summary, 'advice' | 'toDo' | 'caEnds' | 'now'>): string[] {
   const texts = [...advice.map(formatAdvice), ...toDo, ...(caEnds && now ? [formatCaEnds(caEnds, now)] : [])]
   return texts.flatMap((text) => `To do      ${printable(text)}`.split('\n').map((line) => styleText('bold', line)))
 }

@@ -17,7 +17,14 @@ import { exitStatus, type Finding } from '../request/job.ts'
 import { type Observation, observe, showObservation } from '../request/observe.ts'
 import { usage } from '../request/options.ts'
 import { type Selection, select } from '../request/selection.ts'
-import { notesOnAddresses, notesOnFolder, notesOnOptions, refusalsBefore } from '../request/walk.ts'
+import {
+  adviseBackup,
+  adviseLeft,
+  notesOnAddresses,
+  notesOnFolder,
+  notesOnOptions,
+  refusalsBefore,
+} from '../request/walk.ts'
 import { formatUnderWay, rotationOf, rotationsUnderWay } from '../rotations/under-way.ts'
 import { phases } from '../tables/phases.ts'
 import { outageOf } from '../tables/places.ts'
@@ -65,7 +72,8 @@ async function show(given: CommandRun, seen: Observation, wanted: PlanScope) {
   ]
   const caEnds = graph.has(caName) && !selection.forced.has(caName) ? adviseOnCa(run) : undefined
   const planHash = planOf(graph, outcomes, run.cluster.name)?.hash
-  return showObservation(given, seen, { isPlan: true, notes, caEnds, planHash })
+  const toDo = [...adviseBackup(run, graph, outcomes), ...adviseLeft(run, outcomes)]
+  return showObservation(given, seen, { isPlan: true, notes, toDo, caEnds, planHash })
 }
 
 function restartsIn({ outcomes }: Observation): string[] {

@@ -4,6 +4,7 @@ import { tryToAwait } from '../../lib/failure.ts'
 import type { Run } from '../../lib/graph/run.ts'
 import { fileAt } from '../../lib/node/state.ts'
 import { formatJsonLine } from '../../lib/show/lines.ts'
+import { formatToDo } from '../../lib/show/words.ts'
 import { foldAlike, formatNames } from '../../lib/wording.ts'
 import type { Place } from '../layouts/layout.ts'
 import { reloadFlag } from '../nodes/command-line.ts'
@@ -12,6 +13,7 @@ import { lookAtUnits, type UnitsFound } from '../nodes/units.ts'
 import { movesOn } from '../nodes/unreached.ts'
 import type { CommandRun } from '../request/command-run.ts'
 import type { Finding } from '../request/job.ts'
+import { backUpAgain } from '../request/walk.ts'
 import { changedBy, type Rotation, type Stage } from '../rotations/rotation.ts'
 import { nodeFiles } from '../tables/files.ts'
 import { nodeUnits, outageOf } from '../tables/places.ts'
@@ -50,12 +52,13 @@ export async function lookAtReloading(rotation: Rotation, run: Run): Promise<Rel
 export async function planRotation(
   run: CommandRun,
   rotation: Rotation,
-  { at, seen }: { readonly at: number; readonly seen: Reloading },
+  { at, note, seen }: { readonly at: number; readonly note?: string; readonly seen: Reloading },
 ): Promise<readonly Finding[]> {
   const { options, cluster, print } = run
   const { stages } = rotation
   const end = options.finish ? stages.length : stages.length - 1
   const say = (text: string, indent = 0) => print(' '.repeat(indent) + text)
+  if (note !== undefined) print(options.json ? formatJsonLine({ type: 'note', message: note }) : `${note}\n`)
   const changes = changedBy(rotation, cluster)
   const toChange = cluster.nodes.flatMap((node) => {
     const found = seen.get(node.name)
@@ -90,7 +93,11 @@ export async function planRotation(
     say(`proof: ${proof}`, 2)
     print(`  way back: ${undo ? run.command(`rotate ${rotation.name} --undo`) : 'none'}`)
   }
-  return at < end || stages[at - 1]?.isLast ? ['stale'] : []
+  if (at >= end && !stages[at - 1]?.isLast) return []
+  const toDo = `after each stage, ${backUpAgain(run.auth)}`
+  const lines = options.json ? [formatJsonLine({ type: 'note', message: toDo })] : ['', ...formatToDo({ toDo: [toDo] })]
+  for (const line of lines) print(line)
+  return ['stale']
 }
 
 function plannedUnits(run: Run, node: ClusterNode, stage: Stage, found: UnitsFound | undefined): UnitPlan[] {

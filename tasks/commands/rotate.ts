@@ -2,6 +2,7 @@
 import { Failure, refusal, runAgain, usageFailure } from '../../lib/failure.ts'
 import { caName } from '../../lib/files/names.ts'
 import { buildGraph, type Graph } from '../../lib/graph/graph.ts'
+import type { Run } from '../../lib/graph/run.ts'
 import type { Target } from '../../lib/graph/target.ts'
 import { adviseAfter } from '../../lib/show/advice.ts'
 import { byPhase } from '../../lib/show/reporter.ts'
@@ -12,11 +13,11 @@ import type { CommandRun } from '../request/command-run.ts'
 import { noteOnFormerHolders } from '../request/former-holders.ts'
 import { exitStatus, type Finding } from '../request/job.ts'
 import { type Options, usage } from '../request/options.ts'
-import { walk } from '../request/walk.ts'
+import { adviseBackup, backUpAgain, walk } from '../request/walk.ts'
 import { surveyApiServers, surveyStage } from '../rotations/api-servers.ts'
 import { rewritePhase } from '../rotations/rewrite.ts'
 import type { Rotating, Rotation, Stage } from '../rotations/rotation.ts'
-import { findUses, rotations, stageNumber, underWay } from '../rotations/table.ts'
+import { findUses, rotations, stageNumber, stageToFinish, underWay } from '../rotations/table.ts'
 import { formatUses, refusalDuring } from '../rotations/under-way.ts'
 import { phases } from '../tables/phases.ts'
 import { lookAtReloading, planRotation } from './rotate-plan.ts'
@@ -30,6 +31,9 @@ interface Drive {
   readonly walk: (stage?: Stage) => Promise<readonly Finding[]>
   readonly say: (text: string) => void
 }
+
+/** What its files are read for. */
+type Begun = Pick<Drive, 'options' | 'rotation'> & { readonly rotating: Pick<Rotating, 'run'> }
 
 /** Throws a usage Failure before anything is printed or changed. */
 export async function rotate(given: CommandRun): Promise<readonly Finding[]> {
@@ -54,7 +58,9 @@ export async function rotate(given: CommandRun): Promise<readonly Finding[]> {
         const { outcomes, findings } = await walk(graph, { run, forced: new Map(), limits, signal, reporter })
         const exit = exitStatus(findings, given.endedStatus())
         const seconds = (performance.now() - started) / 1000
-        await reporter.end({ outcomes, seconds, exit, advice: adviseAfter([...graph.values()], outcomes) })
+        const advice = adviseAfter([...graph.values()], outcomes)
+        const toDo = stage ? [backUpAgain(run.auth)] : adviseBackup(run, graph, outcomes)
+        await reporter.end({ outcomes, seconds, exit, advice, toDo })
         return findings
       }
       const drive: Drive = { options, rotation, rotating, walk: walkTo, say: between.note }
@@ -68,9 +74,10 @@ export async function rotate(given: CommandRun): Promise<readonly Finding[]> {
 export async function plan(given: CommandRun): Promise<readonly Finding[]> {
   const { rotation, graph } = checked(given)
   const read = async (run: CommandRun) => {
-    const at = stageNumber(rotation, run)
+    refuseOther({ options: given.options, rotation, rotating: { run } })
+    const from = begins(rotation, given.options, run)
     const seen = await lookAtReloading(rotation, run)
-    return () => planRotation(run, rotation, { at, seen })
+    return () => planRotation(run, rotation, { ...from, seen })
   }
   return readAuth(given, graph, read, { isPlan: true })
 }
@@ -100,7 +107,7 @@ function namedRotation({ names, finish, undo, dryRun }: Options): Rotation {
 }
 
 /** Two at once would each wait for what the other changes. If both are under way nevertheless, either may continue. */
-function refuseOther(drive: Drive): void {
+function refuseOther(drive: Begun): void {
   const { rotation, rotating } = drive
   if (presentStage(drive) > 0) return
   const others = rotations.filter((each) => each !== rotation)
@@ -110,7 +117,7 @@ function refuseOther(drive: Drive): void {
 }
 
 /** Its number, from 1; 0 if none is under way. Throws a refusal if the files do not fit together, unless the undo repairs that. */
-function presentStage({ options, rotation, rotating: { run } }: Drive): number {
+function presentStage({ options, rotation, rotating: { run } }: Begun): number {
   try {
     return stageNumber(rotation, run)
   } catch (error) {
@@ -120,20 +127,19 @@ function presentStage({ options, rotation, rotating: { run } }: Drive): number {
   }
 }
 
+/** The number of the stage from which it goes forward, and what is said of that. */
+function begins(rotation: Rotation, { finish }: Options, run: Run): ReturnType<typeof stageToFinish> {
+  return finish ? stageToFinish(rotation, run) : { at: stageNumber(rotation, run) }
+}
+
 /** Up to the last stage but one; with --finish through the last one. */
 async function goForward(drive: Drive): Promise<readonly Finding[]> {
   const { options, rotation, rotating, say } = drive
   const { command } = rotating.run
-  const { stages, what } = rotation
+  const { stages } = rotation
   const { finish } = options
-  const at = presentStage(drive)
-  if (at === 0 && finish) {
-    // A --finish may have been interrupted before it was proven.
-    say(
-      `no rotation of ${what} is under way (${command(`rotate ${rotation.name}`)} begins one); the last stage of a finished one is proven again`,
-    )
-    return drive.walk(stages.at(-1))
-  }
+  const { at, note } = begins(rotation, options, rotating.run)
+  if (note !== undefined) say(note)
   if (at === 0) rotation.prepare?.(rotating.run)
   let stage = stages[at - 1]
   for (const next of [...stages.slice(at), undefined]) {

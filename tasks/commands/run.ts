@@ -15,7 +15,7 @@ import { adviseOnCa, nextToExpire, noteOnValidity } from '../request/expiry.ts'
 import type { Finding } from '../request/job.ts'
 import { type Options, usage } from '../request/options.ts'
 import { select } from '../request/selection.ts'
-import { notesOnAddresses, notesOnOptions, walk } from '../request/walk.ts'
+import { adviseBackup, adviseLeft, findingsOfLeft, notesOnAddresses, notesOnOptions, walk } from '../request/walk.ts'
 import { formatUnderWay, rotationsUnderWay } from '../rotations/under-way.ts'
 import { phases } from '../tables/phases.ts'
 
@@ -50,14 +50,16 @@ export async function run(given: CommandRun): Promise<readonly Finding[]> {
       }
       for (const note of [...notesOnOptions(run.cluster), ...noteOnValidity(run, worked.outcomes)]) reporter.note(note)
       for (const each of await rotationsUnderWay(run)) reporter.note(formatUnderWay(each, run))
-      return worked
+      return { ...worked, findings: [...worked.findings, ...findingsOfLeft(worked.outcomes)] }
     },
     closing: (outcomes) => ({
       advice: adviseAfter([...wanted.values()], outcomes),
       toDo: [
         ...(signal.aborted ? [] : adviseUsers(given, outcomes)),
         ...(signal.aborted ? [] : adviseOthers(given, { all: graph, wanted }, outcomes)),
+        ...adviseBackup(given, wanted, outcomes),
         ...adviseNewIdentity(given, wanted, outcomes),
+        ...adviseLeft(given, outcomes),
         ...(wasWide && !signal.aborted ? adviseExposed(given, outcomes) : []),
       ],
       nextToExpire: nextToExpire(given, wanted.values()),
@@ -100,29 +102,17 @@ function adviseOthers(
  * can't know whether the cluster has one already.
  */
 function adviseNewIdentity(run: Run, graph: Graph, outcomes: ReadonlyMap<string, Outcome>) {
-  const { auth, cluster } = run
+  const { cluster } = run
   const made = [...graph.values()].filter(({ id, irreplaceable }) => {
     const outcome = outcomes.get(id)
     return irreplaceable && outcome?.kind === 'built' && outcome.change?.kind === 'made' && outcome.change.isNew
   })
   const controls = cluster.nodes.filter(({ role }) => role === 'control')
-  const [ca] = auth.files.pair(caName)
-  // After a run that was interrupted, or did not deploy.
-  const isFirstDeploy = controls.some(({ name }) => {
-    const outcome = outcomes.get(`deploy/${name}`)
-    if (outcome?.kind !== 'built') return false
-    return outcome.reasons.some((reason) => reason.kind === 'on-node' && reason.missing.includes(ca))
-  })
-  if (made.length === 0 && !isFirstDeploy) return []
   const kindOf = (id: string) => outcomes.get(id)?.kind ?? 'cancelled'
   const hasLooked = controls.every(({ name }) => ['fresh', 'built'].includes(kindOf(`deploy/${name}`)))
+  if (hasLooked || made.length === 0) return []
   return [
-    `back up ${auth.path} (docs/backup.md): it is the only copy`,
-    ...(hasLooked || made.length === 0
-      ? []
-      : [
-          `new identity: ${formatNames(made.map(nameInPhase))}; if this cluster runs already, its auth/ was lost: ${replaceCommand(run)}`,
-        ]),
+    `new identity: ${formatNames(made.map(nameInPhase))}; if this cluster runs already, its auth/ was lost: ${replaceCommand(run)}`,
   ]
 }
 

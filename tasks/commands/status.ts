@@ -73,7 +73,7 @@ async function show(
   ]
   const found = {
     ...inventory,
-    ...waysOut(run, inventory.items),
+    ...waysOut(run, inventory),
     items,
     nodes,
     outcomes: own,
@@ -134,7 +134,10 @@ function asJson({ run, outcomes, items, nodes, onFolder, rotations }: Status, ex
       warning: warningOf(outcomes.get(item.id)),
       ...(onNodes.size > 0 && { onNodes: Object.fromEntries(onNodes) }),
     })),
-    ...nodes.map(({ why, ...node }) => ({ type: 'node', ...node, message: why })),
+    ...nodes.map(({ why, left, holds, ...node }) => ({
+      ...{ type: 'node', ...node, message: why },
+      ...(left.length > 0 && { left }),
+    })),
     { type: 'summary', items: items.length, ...counts, firstEnd: first?.end, exit },
   ]
 }

@@ -66,7 +66,7 @@ export const run: Command = {
   findings: {
     refused: 'refused to replace something irreplaceable, or to do something else than --expect-plan',
     failed: 'a target failed; the others ran, unless they depend on it',
-    stale: '--dry-run: found something to make; or the CA expires within renewBefore',
+    stale: '--dry-run: found something to make; or the CA expires within renewBefore, or its key is left on a node',
   },
   load: async () => (await import('./run.ts')).run,
   loadPlan: async () => (await import('./plan.ts')).plan,
@@ -132,12 +132,13 @@ export const commands: readonly Command[] = [
     does: 'replaces it with a new one, in stages, while the cluster runs',
     options: ['dry-run', 'finish', 'undo', 'force', 'wait-nodes', 'concurrency', 'no-lock-wait'],
     means: {
-      finish: 'the last stage too, after which the old one is no longer trusted',
+      finish: 'of what is under way: through the last stage, after which the old one is no longer trusted',
       undo: 'back to the state before it, as long as it is not finished',
       force: 'finish although something still uses the old one',
     },
     findings: {
-      refused: 'another rotation is under way, something still uses the old one, or there is no way back',
+      refused:
+        'another rotation is under way, with --finish none, something still uses the old one, or there is no way back',
       failed: 'a node does not match cluster.yaml, or did not prove it: the same command continues from there',
       stale: 'with --dry-run: there are stages to do; else: it waits for a change on nodes that it names',
     },

@@ -11,10 +11,10 @@ import { checkStaging, longestUse, type StagingOwner } from '../../lib/node/stag
 import type { NodeState, PlacesState } from '../../lib/node/state.ts'
 import { isIssuedBy, readCertificate } from '../../lib/pki/certificate.ts'
 import { ownCas, tryCertificate } from '../../lib/pki/pair.ts'
-import type { Difference, ReasonOf } from '../../lib/reason.ts'
+import type { Difference, Left, ReasonOf } from '../../lib/reason.ts'
 import { formatNames } from '../../lib/wording.ts'
 import { nodeUser } from '../layouts/layout.ts'
-import { identityFiles, nodeFiles } from '../tables/files.ts'
+import { identityFiles, isKeptOff, nodeFiles } from '../tables/files.ts'
 import { certificatesIn, formatOthers, guard, type HeldFile, heldOn, type Other } from './guards.ts'
 import { digestOf, installOf, type NodeLook, sha256 } from './look.ts'
 import { whyRead } from './reads.ts'
@@ -24,6 +24,7 @@ export interface NodeVerdict {
   readonly wrong: ReasonOf<'on-node'> | undefined
   /** Files of another identity, which are kept in auth/backup before they are overwritten. */
   readonly others: readonly Other[]
+  readonly left: readonly Left[]
   readonly warning: string | undefined
 }
 
@@ -50,6 +51,14 @@ export function checkNode(
   )
   const neighbours = neighboursIn(run, look, names)
   const prunes = run.options.prune && neighbours.length === 0
+  const why = neighbours.length > 0 && `it may be the same machine as ${formatNames(neighbours)}`
+  const left = (prunes ? [] : foreign).map((file) => ({
+    ...{ file, path: `${look.folder}/${file}` },
+    ...(isKeptOff(run.cluster, file) && { isKeptOff: true as const }),
+    ...(why !== false && { why }),
+  }))
+  // What is kept off nodes is more than a warning.
+  const unwanted = left.flatMap(({ file, isKeptOff }) => (isKeptOff ? [] : [file]))
   const stagings = Map.groupBy(look.leftovers, (each) => checkStaging(each, stagingOwner(run)))
   const wrong = {
     ...compareFolder(run, node, look),
@@ -61,7 +70,7 @@ export function checkNode(
     unproven,
     others.length > 0 &&
       `${node.name} holds another ${formatOthers(others)}: it is overwritten, and kept in auth/backup`,
-    !prunes && foreign.length > 0 && formatForeign(node, foreign, neighbours),
+    unwanted.length > 0 && formatForeign(node, unwanted, neighbours),
     ...(stagings.get('may be in use') ?? []).map(
       ({ name, age }) =>
         `${node.name} has ${name}, made ${age} s ago: another run is using it, or was killed; it is removed when it is ${longestUse / 60} minutes old`,
@@ -70,6 +79,7 @@ export function checkNode(
   return {
     wrong: isRight(wrong) ? undefined : wrong,
     others,
+    left,
     warning: warnings.length > 0 ? warnings.join('; ') : undefined,
   }
 }

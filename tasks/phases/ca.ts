@@ -25,6 +25,7 @@ import { formatDate, formatNames } from '../../lib/wording.ts'
 import { layoutOf } from '../layouts/table.ts'
 import { fetchCommand, recoverCommand } from '../nodes/fetch-command.ts'
 import {
+  type CaState,
   caProfile,
   caRotationReasons,
   isCopyOfCa,
@@ -78,7 +79,7 @@ function check(run: Run, row: CertRow, force?: Force): Look {
   refuseUntimely(pair.certificate, run, row)
   const reasons = [...pair.reasons, ...caRotationReasons(run, state, name)]
   const until = pair.certificate.notAfter
-  return { reasons, until, note: `expires ${formatDate(until)}`, warning: warnOfCopy(run, name) }
+  return { reasons, until, note: `expires ${formatDate(until)}`, warning: warnOfCopy(run, name, state) }
 }
 
 /** A lost certificate is in the kubeconfigs, byte for byte: unless one embeds another, or it is not of the key. */
@@ -165,9 +166,9 @@ const startOver = ({ command }: Run, { id, irreplaceable }: CertRow) =>
   `or give up ${irreplaceable?.loss}: ${command(`${id} --force`)}`
 const renew = ({ command }: Run) => `reissue the CA certificate over the same key: ${command('ca --renew')}`
 
-/** `rotate etcd-ca` has begun, and waits. */
-function warnOfCopy({ auth, command }: Run, name: string): string | undefined {
-  return name !== caName && isCopyOfCa(auth)
+/** `rotate etcd-ca` has begun, and waits. From its first stage on it is reported as any rotation is. */
+function warnOfCopy({ auth, command, rotating }: Run, name: string, { stage }: CaState): string | undefined {
+  return name !== caName && stage === 'settled' && rotating !== name && isCopyOfCa(auth)
     ? `etcd still has the CA of the cluster; go on: ${command(`rotate ${name}`)}`
     : undefined
 }

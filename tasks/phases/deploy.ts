@@ -42,7 +42,7 @@ export async function checkFolder({ run, node, names }: OfNode, force?: Force): 
   if (install) prepareProbe()
   const look = await lookAtNode(run, node)
   const checked = checkNode(run, node, look, names, force !== undefined)
-  const { wrong, warning } = checked
+  const { wrong, left, warning } = checked
   if (look.places && !(look.places instanceof Failure)) refuseEarlyClock(run, node, look.places.now)
   // Here, where nodes are checked side by side: `install` checks them in the order of their restarts. Answers are of no use if
   // files are copied first.
@@ -58,6 +58,7 @@ export async function checkFolder({ run, node, names }: OfNode, force?: Force): 
     reasons: wrong ? [wrong] : [],
     ...(selfMade && { until: selfMade.notAfter, renewsFrom: renewsFrom(run, selfMade) }),
     warning: joinClauses(warning, selfMade && warningOn(run, node, selfMade)) || undefined,
+    ...(left.length > 0 && { left }),
     found: { look, checked, units },
   }
 }

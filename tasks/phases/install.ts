@@ -84,12 +84,9 @@ function checkInstalled(run: Run, node: ClusterNode, found: UnitsFound): Look {
   const names = formatNames(installed.map(({ unit }) => unit.unit))
   const reloading = installed.filter(({ reloadsBy }) => reloadsBy !== undefined)
   const rotating = installed.flatMap(({ unit, keepsOwnClient }) => (keepsOwnClient ? [unit.unit] : []))
+  const unreached = unreachedOn(run, node, found)
   const warning = warningOf(node, installed, {
-    unreached: [
-      ...Object.values(unreachedOn(run, node, found)).flat(),
-      ...movesOn(node, found),
-      ...left.map(formatLeft),
-    ],
+    unreached: [...Object.values(unreached).flat(), ...movesOn(node, found)],
     rotating,
     marks,
     undrain,
@@ -99,7 +96,9 @@ function checkInstalled(run: Run, node: ClusterNode, found: UnitsFound): Look {
     ...(found.selfMade && { until: found.selfMade.notAfter, renewsFrom: renewsFrom(run, found.selfMade) }),
     // A unit that is not installed has nothing to load.
     staysFresh: installed.length === 0,
+    ...(unreached.units.length > 0 && { unreached: unreached.units }),
     units: installed.map(({ unit }) => unit.unit),
+    ...(left.length > 0 && { left: left.map((each) => ({ ...each, isKeptOff: true as const })) }),
     note: [
       installed.length === 0 ? 'not installed yet' : `${names} up to date`,
       ...(reloading.length > 0 ? [formatReloads(reloading, found)] : []),
@@ -114,12 +113,6 @@ function formatReloads(units: readonly UnitCheck[], { places: { now } }: UnitsFo
   const by = new Date(Date.now() + seconds * 1000)
   const time = [by.getHours(), by.getMinutes()].map((each) => String(each).padStart(2, '0')).join(':')
   return `${formatNames(units.map(({ unit }) => unit.unit))}: new client certificate in use by ${time}`
-}
-
-function formatLeft({ path, why }: ReturnType<typeof withdrawnAt>[number]): string {
-  const way =
-    why === undefined ? '--prune removes it' : `--prune leaves it there, as ${why}: remove it once nothing reads it`
-  return `${path} does not belong there: ${way}`
 }
 
 function warningOf(

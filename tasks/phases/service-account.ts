@@ -88,11 +88,13 @@ async function build(run: Run, row: CertRow, { force, tell }: Work) {
   const pair = readTokenPair(auth)
   const old = force === 'replace' ? backUp(auth, auth.files.pair(name), now) : undefined
   const key = force === 'replace' ? undefined : pair.key
+  const wasThere = auth.read(auth.files.certificate(name)) !== undefined
   // A new key beside the old certificate would look like a lost key.
   if (!key) auth.remove(auth.files.certificate(name))
   const chain = key ? await otherCertificates(run, row, pair) : ''
   const issuer = readIssuer(auth)
-  const change = await makePair(auth, name, { profile, issuer, now, validity, key, chain, durable: true, tell })
+  const made = await makePair(auth, name, { profile, issuer, now, validity, key, chain, durable: true, tell })
+  const change = made.kind === 'made' && wasThere ? { ...made, isNew: false } : made
   if (readTokenState(run).stage === 'signing') auth.remove(auth.files.key(nextName(name)))
   if (!old) return { change, warning: row.warning }
   const warning = `the old key is in ${old}; now: ${command('bootstrap --replace-identity')}, then restart ${unitsToRestart(cluster, auth.files.pair(name)).join(', ')} everywhere`

@@ -8,7 +8,7 @@ import { readEmbedded } from '../../lib/kubernetes/kubeconfig.ts'
 import { findEntry, readKubeconfigs } from '../../lib/kubernetes/kubeconfig-files.ts'
 import { attributesIn, type Certificate, isIssuedBy, readCertificate } from '../../lib/pki/certificate.ts'
 import { tryCertificate } from '../../lib/pki/pair.ts'
-import { formatReasons, type Look, ownReasons, type ReasonOf } from '../../lib/reason.ts'
+import { formatLeft, formatReasons, type Left, type Look, ownReasons, type ReasonOf } from '../../lib/reason.ts'
 import { beside, count, formatNames, joinClauses } from '../../lib/wording.ts'
 import { nodeFiles } from '../tables/files.ts'
 import { nodeUnits } from '../tables/places.ts'
@@ -44,6 +44,9 @@ export interface NodeItem extends Pick<Item, 'state' | 'why'> {
   readonly loaded: boolean | undefined
   /** When the certificate that its API server made itself expires. */
   readonly until: Date | undefined
+  /** The names of our files that are there; undefined if it could not be looked at. */
+  readonly holds: readonly string[] | undefined
+  readonly left: readonly Left[]
 }
 
 export interface Inventory extends Observation {
@@ -112,11 +115,15 @@ function formatRollout(nodes: readonly NodeItem[]): string {
 }
 
 /** The commands that show what would be done, and do it. Bootstrap does not renew a CA, and all that it issued expires with it. */
-export function waysOut({ command }: Run, inventory: readonly Item[]): { plan: string; repair: string } {
-  const [bootstrap, renewal] = [command('bootstrap'), command('ca --renew')]
-  return inventory.some(({ phase, endsSoon }) => phase === 'ca' && endsSoon)
+export function waysOut(
+  { command }: Run,
+  { items, nodes }: Pick<Inventory, 'items' | 'nodes'>,
+): { plan: string; repair: string } {
+  const isPruned = nodes.some(({ left }) => left.some(({ isKeptOff }) => isKeptOff))
+  const [bootstrap, renewal] = [command(`bootstrap${isPruned ? ' --prune' : ''}`), command('ca --renew')]
+  return items.some(({ phase, endsSoon }) => phase === 'ca' && endsSoon)
     ? { plan: command('ca --renew --dry-run'), repair: `${renewal}, then ${bootstrap}` }
-    : { plan: command('bootstrap --dry-run'), repair: bootstrap }
+    : { plan: command(`bootstrap${isPruned ? ' --prune' : ''} --dry-run`), repair: bootstrap }
 }
 
 export function takeInventory(seen: Observation): Inventory {
@@ -237,10 +244,36 @@ function takeNodes(seen: Observation): NodeItem[] {
       deployed: answerOf(deploy, ({ reasons }) => ownReasons(reasons).length === 0),
       installed: isInstalled(({ places }) => places.length > 0),
       // What is not installed yet is loaded by nobody.
-      loaded: install && 'units' in install && install.units?.length === 0 ? undefined : isInstalled(() => true),
+      loaded:
+        install && 'units' in install && install.units?.length === 0
+          ? undefined
+          : isInstalled(() => true) && unreachedBy(install).length === 0,
       until: [install, deploy].flatMap((outcome) => (outcome && 'until' in outcome ? (outcome.until ?? []) : []))[0],
+      holds: filesHeld(cluster, node, { deploy, install }),
+      left: leftBy(deploy, install),
     }
   })
+}
+
+function leftBy(...outcomes: readonly (Outcome | undefined)[]): Left[] {
+  return outcomes.flatMap((outcome) => (outcome && 'left' in outcome ? (outcome.left ?? []) : []))
+}
+
+function unreachedBy(outcome: Outcome | undefined): readonly string[] {
+  return outcome && 'unreached' in outcome ? (outcome.unreached ?? []) : []
+}
+
+/** What its folder lacks, units may still have where they read it. */
+function filesHeld(
+  cluster: Cluster,
+  node: ClusterNode,
+  { deploy, install }: { readonly deploy: Outcome; readonly install: Outcome | undefined },
+): string[] | undefined {
+  if (deploy.kind !== 'fresh' && deploy.kind !== 'stale') return undefined
+  const isInstalled = install && !('units' in install && install.units?.length === 0)
+  const missing = isInstalled ? [] : (deploy.reasons.find((reason) => reason.kind === 'on-node')?.missing ?? [])
+  const belongs = nodeFiles(cluster, node).filter((file) => !missing.includes(file))
+  return [...belongs, ...leftBy(deploy, install).map(({ file }) => file)]
 }
 
 /** A refusal is an answer: the files there are not ours. So is that they are newer. */
@@ -255,7 +288,10 @@ function nodeState(cluster: Cluster, node: ClusterNode, outcome: Outcome): Pick<
   if (outcome.kind === 'cancelled') return { state: 'stale', why: 'not inspected' }
   if (outcome.kind === 'failed') return { state: stateOf(outcome), why: beside(`/${node.name}`, outcome.failure.what) }
   const reasons = ownReasons(outcome.reasons)
-  if (reasons.length > 0) return { state: 'stale', why: formatReasons(reasons) }
+  const left = leftBy(outcome).filter(({ isKeptOff }) => isKeptOff)
+  const clauses = [...left.map(formatLeft), ...unreachedBy(outcome)]
+  if (reasons.length + clauses.length > 0)
+    return { state: 'stale', why: joinClauses(formatReasons(reasons), ...clauses) }
   return { state: 'fresh', why: outcome.note ?? `${count(nodeFiles(cluster, node).length, 'file')}, as in auth/` }
 }
 

@@ -1,15 +1,18 @@
 /** One walk over targets while auth/ is locked: the refusals first, then the builds. */
+import { basename } from 'node:path'
 import { specialUse } from '../../lib/address.ts'
 import type { Cluster } from '../../lib/cluster/cluster.ts'
 import type { Failure } from '../../lib/failure.ts'
 import type { AuthDir } from '../../lib/files/auth-dir.ts'
+import { caName } from '../../lib/files/names.ts'
 import { execute, findRefusals, type RunOptions } from '../../lib/graph/executor.ts'
 import type { Graph } from '../../lib/graph/graph.ts'
 import type { Run } from '../../lib/graph/run.ts'
 import type { Outcome } from '../../lib/graph/target.ts'
-import type { Reporter } from '../../lib/show/reporter.ts'
+import { leftOnNodes, type Reporter } from '../../lib/show/reporter.ts'
 import { joinFailures } from '../../lib/show/words.ts'
-import { formatNames } from '../../lib/wording.ts'
+import { formatNames, groupAlike } from '../../lib/wording.ts'
+import { isKeptOff } from '../tables/files.ts'
 import { type Finding, findingsOf } from './job.ts'
 
 /** Without an outcome if it was refused. */
@@ -79,6 +82,54 @@ export function notesOnOptions({ ssh }: Cluster): string[] {
   return [
     'warning: ssh.options in cluster.yaml is deprecated: put them into the file of ssh.configFile (docs/cluster-yaml.md)',
   ]
+}
+
+/** After what made or replaced something that can't be made again, or took its other copies; of a plan, what would. */
+export function adviseBackup(run: Run, graph: Graph, outcomes: ReadonlyMap<string, Outcome>): string[] {
+  const { auth, cluster } = run
+  const [ca] = auth.files.pair(caName)
+  const found = [...outcomes].flatMap(([id, outcome]) => {
+    if (outcome.kind !== 'built' && outcome.kind !== 'stale') return []
+    const { change, reasons } = outcome
+    if (change?.kind !== 'made') {
+      const removed = change && 'removed' in change ? change.removed : []
+      const isTaken = removed.some((path) => isKeptOff(cluster, basename(path)))
+      // After a run that was interrupted, or did not deploy.
+      const isFirst =
+        cluster.nodes.some(({ name, role }) => role === 'control' && id === `deploy/${name}`) &&
+        reasons.some((reason) => reason.kind === 'on-node' && reason.missing.includes(ca))
+      return isTaken || isFirst ? [{ outcome, isOnly: true }] : []
+    }
+    const { irreplaceable, phase } = graph.get(id) ?? {}
+    const isOther = change.isReplaced || (phase === caName && !change.isRestored)
+    return irreplaceable && (change.isNew || isOther) ? [{ outcome, isOnly: change.isNew }] : []
+  })
+  const [first] = found
+  if (!first) return []
+  const when = first.outcome.kind === 'stale' ? 'after the run, ' : ''
+  return [when + (found.some(({ isOnly }) => isOnly) ? backUp(auth, 'it is the only copy') : backUpAgain(auth))]
+}
+
+const backUp = ({ path }: AuthDir, why: string) => `back up ${path} (docs/backup.md): ${why}`
+export const backUpAgain = (auth: AuthDir): string => backUp(auth, 'earlier backups lack what it has now')
+
+/** The keys that cluster.yaml keeps off nodes. */
+export function adviseLeft({ command }: Run, outcomes: ReadonlyMap<string, Outcome>): string[] {
+  const alike = groupAlike(leftOnNodes(outcomes), ({ why = '' }) => why)
+  return alike.map((group) => {
+    const all = (what: 'file' | 'path' | 'node') => formatNames([...new Set(group.map((each) => each[what]))])
+    const [{ why }] = group
+    const [name, way] =
+      why === undefined
+        ? (['file', command('bootstrap --prune')] as const)
+        : (['path', `--prune leaves it, as ${why}: remove it once nothing reads it`] as const)
+    return `${all(name)} left on ${all('node')}, against certificates.caKeyOnNodes: ${way}`
+  })
+}
+
+/** What no run without --prune removes. A rotation goes on beside it. */
+export function findingsOfLeft(outcomes: ReadonlyMap<string, Outcome>): Finding[] {
+  return leftOnNodes(outcomes).map(() => 'stale')
 }
 
 /** Before anything is written there. */

@@ -9,7 +9,7 @@ import * as v from 'valibot'
 import type { Change } from '../../lib/change.ts'
 import type { ClusterNode } from '../../lib/cluster/cluster.ts'
 import { Failure, refusal, runAgain, usageFailure } from '../../lib/failure.ts'
-import { backUp, backups } from '../../lib/files/auth-dir.ts'
+import { backUp, backupFolders, backups, readBackup } from '../../lib/files/auth-dir.ts'
 import { type CaName, caName, crossName, etcdCaName, kubeconfigFile, nextName } from '../../lib/files/names.ts'
 import { publicMode, secretMode } from '../../lib/files/plain-file.ts'
 import type { Run } from '../../lib/graph/run.ts'
@@ -18,7 +18,7 @@ import { isAnswer } from '../../lib/kubernetes/client.ts'
 import type { Credentials } from '../../lib/kubernetes/dial.ts'
 import { isPreviousCa } from '../../lib/kubernetes/identity.ts'
 import type { CertSpec } from '../../lib/pki/cert-spec.ts'
-import { type Certificate, isIssuedBy, readDerCertificate } from '../../lib/pki/certificate.ts'
+import { type Certificate, isIssuedBy, readCertificate, readDerCertificate } from '../../lib/pki/certificate.ts'
 import { inside, oids } from '../../lib/pki/der.ts'
 import { extensionOf } from '../../lib/pki/fields.ts'
 import { readIssuer, readPair, tryCertificate, validityPeriod } from '../../lib/pki/pair.ts'
@@ -192,6 +192,13 @@ const rotationOfCa = (name: CaName) => ({
   stages: [bothOf(name), finishedOf(name)],
   undoesUnclear: true as const,
   stageOf: (run: Run) => readCaState(run, name).stage,
+  finishedIn({ auth }: Pick<Run, 'auth'>) {
+    const cross = tryCertificate(auth, crossName(name))
+    return backupFolders(auth).find((folder) => {
+      const ca = readCertificate(readBackup(auth, folder, auth.files.certificate(name)) ?? Buffer.of())
+      return cross && ca && isIssuedBy(cross, ca)
+    })
+  },
 })
 
 export const caRotation: Rotation = {

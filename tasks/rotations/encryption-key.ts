@@ -3,9 +3,10 @@
  * is rewritten. What the file means is in encryption-key-state.ts.
  */
 import { randomBytes } from 'node:crypto'
+import { isDeepStrictEqual } from 'node:util'
 import type { ClusterNode } from '../../lib/cluster/cluster.ts'
 import { Failure, tryToAwait, usageFailure } from '../../lib/failure.ts'
-import { backUp, backups } from '../../lib/files/auth-dir.ts'
+import { backUp, backupFolders, backups, readBackup } from '../../lib/files/auth-dir.ts'
 import { secretMode } from '../../lib/files/plain-file.ts'
 import type { Run } from '../../lib/graph/run.ts'
 import {
@@ -98,6 +99,13 @@ export const encryptionKeyRotation: Rotation = {
   reminder: snapshotReminder,
   stages: [added, first, finished],
   stageOf: (run) => readEncryptionState(run)?.stage ?? 'settled',
+  finishedIn({ auth }) {
+    const { keys: [present] = [] } = readEncryptionState({ auth }) ?? {}
+    return backupFolders(auth).find((folder) => {
+      const { stage, keys: [kept] = [] } = readEncryptionKeys(String(readBackup(auth, folder, file) ?? '')) ?? {}
+      return stage === 'first' && isDeepStrictEqual(kept, present)
+    })
+  },
   unreached: withoutEncryption,
   unseen: () => ['old snapshots of etcd: they need the old key, which stays in auth/backup'],
 }

@@ -63,6 +63,8 @@ export interface Rotation {
   prepare?(run: Run): void
   /** The name of the present stage; `settled` if none is under way. Throws a refusal if the files do not fit together. */
   stageOf(run: Run): string
+  /** The folder that its last --finish has left in auth/backup; undefined if what that made is not in use. */
+  finishedIn(run: Pick<Run, 'auth'>): string | undefined
   /** True if the undo of its first stage also repairs files that do not fit together. */
   readonly undoesUnclear?: true
   /** API servers that it could not be proven for; each with what to do. */

@@ -26,7 +26,8 @@ export interface TokenState {
   readonly others: readonly KeyObject[]
 }
 
-const keysIn = once<KeyObject[]>((pem) =>
+/** Of a file of certificates. */
+export const keysIn = once<KeyObject[]>((pem) =>
   blocksIn(pem, 'CERTIFICATE').flatMap((der) => readDerCertificate(der)?.publicKey ?? []),
 )
 

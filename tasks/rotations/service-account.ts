@@ -7,7 +7,7 @@ import { createHash, type KeyObject } from 'node:crypto'
 import * as v from 'valibot'
 import type { Cluster, ClusterNode } from '../../lib/cluster/cluster.ts'
 import { Failure } from '../../lib/failure.ts'
-import { backUp, backups } from '../../lib/files/auth-dir.ts'
+import { backUp, backupFolders, backups, readBackup } from '../../lib/files/auth-dir.ts'
 import { secretMode } from '../../lib/files/plain-file.ts'
 import type { Run } from '../../lib/graph/run.ts'
 import { type Client, itemsOf } from '../../lib/kubernetes/client.ts'
@@ -17,7 +17,7 @@ import { readMetrics, withApi } from '../nodes/component.ts'
 import { lookAtUnits } from '../nodes/units.ts'
 import { apiServers, apiServersOn } from './components.ts'
 import type { Rotating, Rotation, Stage } from './rotation.ts'
-import { dropOtherKeys, publicKeyIn, readTokenState, tokenFiles } from './service-account-state.ts'
+import { dropOtherKeys, keysIn, publicKeyIn, readTokenState, tokenFiles } from './service-account-state.ts'
 
 /** Seconds: kubelets renew a pod's token when four fifths of its 3,607 seconds are over. */
 const refreshTime = 3000
@@ -92,6 +92,16 @@ export const serviceAccountRotation: Rotation = {
   what: 'the service-account key',
   stages: [published, signing, finished],
   stageOf: (run) => readTokenState(run).stage,
+  finishedIn({ auth }) {
+    const { certificate, key, nextKey } = tokenFiles(auth.files)
+    const present = publicKeyIn(auth.tryBytes(key))
+    return backupFolders(auth).find((folder) => {
+      const accepted = keysIn(readBackup(auth, folder, certificate) ?? Buffer.of())
+      // The undo of the first stage keeps the next key beside the certificates.
+      const isUndone = readBackup(auth, folder, nextKey) !== undefined
+      return !isUndone && accepted.length > 1 && accepted.some((each) => present?.equals(each))
+    })
+  },
   unseen: () => [
     'processes that read their token only once: it is valid for a year, and theirs is of the old key',
     'tokens that were requested with a longer lifetime (kubectl create token --duration, expirationSeconds of a projected volume)',

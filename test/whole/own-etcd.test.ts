@@ -47,6 +47,17 @@ test('verify: nobody but members and API servers is let in, and a shared one tha
   await exits(0, copied, 'certs')
   assert.match((await exits(1, copied, 'verify')).stdout, /seen as system:node:worker0 .*where it had to be refused/s)
   assert.match((await harderway(copied, 'ca')).stdout, /etcd still has the CA of the cluster; go on: .*rotate etcd-ca/)
+  // Where the rotation is itself at work, or is reported as under way, that is said once.
+  await exits(0, copied, 'encryption-key')
+  const again = /etcd still has the CA of the cluster/
+  const rotating = await harderway(copied, 'rotate', 'etcd-ca')
+  assert.doesNotMatch(rotating.stdout + rotating.stderr, again)
+  const nextKey = join(copied, 'auth/etcd-ca-next-key.pem')
+  copyFileSync(join(copied, 'auth/admin-key.pem'), nextKey)
+  const underWay = await harderway(copied, 'ca/etcd-ca', '--dry-run')
+  assert.match(underWay.stdout, /on: .*rotate etcd-ca --finish/)
+  assert.doesNotMatch(underWay.stdout, again)
+  rmSync(nextKey)
   // It would leave etcd with the old one.
   const forced = await exits(3, copied, 'ca', '--force', '--yes')
   assert.match(forced.stdout + forced.stderr, /etcd has the CA that would be replaced.*rotate etcd-ca/s)

@@ -19,7 +19,7 @@ export async function formatPage(data: Inventory): Promise<string> {
     { id: 'wrong', title: 'Problems', content: showWrong(data) },
     { id: 'known', title: 'Notices', content: showKnown(data) },
     { id: 'ends', title: 'What expires when', content: showTimeline(items, run) + showSelfMade(nodes, run.now) },
-    { id: 'keys', title: 'Who holds which private key', content: showKeys(run.cluster) },
+    { id: 'keys', title: 'Who holds which private key', content: showKeys(run.cluster, nodes) },
     { id: 'certificates', title: 'Certificates', content: showCertificates(run.auth.files, items) },
   ].filter(({ content }) => content !== '')
   return html`<!doctype html>
@@ -85,7 +85,7 @@ function showWrong({ run, items, nodes, outcomes }: Inventory): string {
     .map(({ node, why }) => `${node}: ${why}`)
   const lines = [...notesOnFolder(run.auth), ...folded, ...onNodes, ...formatFailures(outcomes)]
   if (lines.length === 0) return ''
-  const { plan, repair } = waysOut(run, items)
+  const { plan, repair } = waysOut(run, { items, nodes })
   return html`!${listLines('wrong', lines)}
 <p><code>${plan}</code> says what would be done, and <code>${repair}</code> does it.</p>`
 }

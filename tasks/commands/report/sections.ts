@@ -70,9 +70,9 @@ function keyColumns(cluster: Cluster) {
   return unique.sort((a, b) => rank(a) - rank(b))
 }
 
-function keysOn(cluster: Cluster, node: ClusterNode): Set<string> {
+function keysOn(cluster: Cluster, node: ClusterNode, files: readonly string[]): Set<string> {
   const { parse } = layoutOf(cluster).files
-  const names = nodeFiles(cluster, node).flatMap((file) => {
+  const names = files.flatMap((file) => {
     const { kind, name = '' } = parse(file) ?? {}
     if (kind === 'encryption-config') return [encryption]
     return kind === 'key' || kind === 'kubeconfig' ? [name] : []
@@ -80,18 +80,21 @@ function keysOn(cluster: Cluster, node: ClusterNode): Set<string> {
   return new Set(names.map((name) => (name === node.name ? own : name)))
 }
 
-function holders(cluster: Cluster, all: readonly string[]) {
+function holders(cluster: Cluster, found: readonly NodeItem[], all: readonly string[]) {
   const local = { name: 'your kubeconfig', keys: new Set([localHolder(cluster)?.name ?? '']) }
-  const nodes = cluster.nodes.map((node) => ({ name: node.name, keys: keysOn(cluster, node) }))
+  const nodes = cluster.nodes.map((node) => {
+    const { holds = nodeFiles(cluster, node) } = found.find((each) => each.node === node.name) ?? {}
+    return { name: node.name, keys: keysOn(cluster, node, holds) }
+  })
   const alike = groupAlike(nodes, ({ keys }) => [...keys].sort().join(' '))
   const folded = alike.map((group) => ({ name: formatNames(group.map(({ name }) => name)), keys: group[0].keys }))
   return [{ name: 'auth/ on this machine', keys: new Set(all) }, ...(cluster.localKubeconfig ? [local] : []), ...folded]
 }
 
-export function showKeys(cluster: Cluster): string {
+export function showKeys(cluster: Cluster, found: readonly NodeItem[]): string {
   const columns = keyColumns(cluster)
   const names = columns.map(({ name }) => name)
-  const rows = holders(cluster, names).map(({ name, keys }) => {
+  const rows = holders(cluster, found, names).map(({ name, keys }) => {
     const worst = columns.find((key) => keys.has(key.name))?.power ?? 'nothing'
     const cells = columns.map((key) =>
       keys.has(key.name)
@@ -101,7 +104,9 @@ export function showKeys(cluster: Cluster): string {
     return html`<tr><th scope="row">${name}<small>${worst}</small></th>!${cells}</tr>
 `
   })
-  return html`<p>By the roles in cluster.yaml. Below each machine is the worst that an attacker who has it could do; each key that it holds adds to that. Red: the whole cluster is lost.</p>
+  const seen = found.flatMap(({ node, holds }) => (holds ? [node] : []))
+  const by = seen.length > 0 ? `As found on ${formatNames(seen)}; of all else by` : 'By'
+  return html`<p>${by} the roles in cluster.yaml. Below each machine is the worst that an attacker who has it could do; each key that it holds adds to that. Red: the whole cluster is lost.</p>
 <div class="scroll" role="region" aria-label="Keys by machine" tabindex="0">
 <table class="keys">
 <thead><tr><th scope="col">Machine</th>!${names.map((name) => html`<th scope="col"><span>${name}</span></th>`)}</tr></thead>

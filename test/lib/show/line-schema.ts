@@ -70,10 +70,14 @@ const step = v.variant('doing', [
   v.strictObject({ doing: v.literal('polled by'), unit: text, seconds: number }),
 ])
 
+/** What does not belong on a node, and is left there. */
+const left = v.optional(v.array(v.strictObject({ file: text, path: text, isKeptOff: mark, why: optionalText })))
+
 const verdict = {
   reasons: v.array(reason),
   ...{ until: v.optional(time), renewsFrom: v.optional(time), note: optionalText, warning: optionalText },
   units: v.optional(texts),
+  left,
 }
 const failure = { id: optionalText, message: text, remedy: optionalText, cause: optionalText }
 
@@ -91,6 +95,7 @@ const lines = {
   fresh: line('fresh', { id: text, ...verdict, message: text }),
   built: line('built', {
     ...{ id: text, reasons: v.array(reason), change: v.optional(change), warning: optionalText, message: text },
+    left,
   }),
   stale: line('stale', { id: text, ...verdict, change: v.optional(change), message: text }),
   failed: line('failed', { ...failure, refused: v.optional(flag), stack: optionalText }),
@@ -131,6 +136,7 @@ const lines = {
   node: line('node', {
     ...{ node: text, state, message: text },
     ...{ deployed: v.optional(flag), installed: v.optional(flag), loaded: v.optional(flag), until: v.optional(time) },
+    left,
   }),
   rotation: line('rotation', {
     ...{ name: text, what: text, title: text, stage: number, of: number, isLastNext: flag },

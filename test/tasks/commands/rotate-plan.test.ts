@@ -3,6 +3,9 @@ import { readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { test } from 'node:test'
 import { parse, stringify } from 'yaml'
+import { AuthDir, backUp } from '../../../lib/files/auth-dir.ts'
+import { addKey, encryptWithNewest, keepKeys, readEncryptionKeys } from '../../../lib/kubernetes/encryption.ts'
+import { harderWay } from '../../../tasks/layouts/harder-way.ts'
 import { scratch } from '../../support/files.ts'
 import { type Edit, exits, harderway, writeCluster } from '../../support/harderway.ts'
 
@@ -17,6 +20,7 @@ test('in the plan of a rotation nodes that are alike share theirs', async (t) =>
   await exits(0, place, 'certs', 'kubeconfigs', 'encryption-key')
   const { stdout } = await harderway(place, 'rotate', 'ca', '--dry-run')
   const lines = stdout.split('\n')
+  assert.match(stdout, /^To do {6}after each stage, back up \S+\/auth \(docs\/backup\.md\): earlier backups lack/m)
   assert.equal(lines.filter((line) => line === '    kubelet: by restart (<name>.pem, <name>.kubeconfig)').length, 2)
   assert.ok(
     lines.includes('    kube-controller-manager: by restart (ca.pem, ca-key.pem, kube-controller-manager.kubeconfig)'),
@@ -30,6 +34,40 @@ test('the plan of the encryption key names the flag that would spare restarts, a
   const { stdout } = await exits(4, place, 'rotate', 'encryption-key', '--dry-run')
   const unless = /kube-apiserver: by restart, unless it has --encryption-provider-config-automatic-reload=true in its/g
   assert.equal(stdout.match(unless)?.length, 3)
+})
+
+test('--finish with nothing under way is refused, in the run and in the plan, and names what begins a rotation', async (t) => {
+  const place = scratch(t)
+  writeCluster(place, [...edits, [['etcd', 'ca'], 'own']])
+  await exits(0, place, 'certs', 'kubeconfigs', 'encryption-key')
+  for (const name of ['ca', 'etcd-ca', 'service-account', 'encryption-key'])
+    for (const more of [[], ['--dry-run'], ['--quiet'], ['--force'], ['--json'], ['--dry-run', '--json']]) {
+      const { stdout, stderr } = await exits(3, place, 'rotate', name, '--finish', ...more)
+      assert.match(
+        stdout + stderr,
+        new RegExp(`no rotation of .* is under way.*begin one: npm .* rotate ${name}\\b`, 's'),
+      )
+    }
+})
+
+test('--finish proves the last stage again for a week, and the plan says so', async (t) => {
+  const place = scratch(t)
+  writeCluster(place, edits)
+  await exits(0, place, 'certs', 'kubeconfigs', 'encryption-key')
+  const auth = new AuthDir(join(place, 'auth'), harderWay.files)
+  const file = 'encryption-config.yaml'
+  const key2 = Buffer.alloc(32, 7).toString('base64')
+  const first = encryptWithNewest(addKey(auth.bytes(file).toString(), key2, 'aescbc', []))
+  auth.write(file, first, 0o600)
+  backUp(auth, [file], new Date())
+  auth.write(file, keepKeys(first, readEncryptionKeys(first)?.keys.slice(0, 1) ?? []), 0o600)
+  const after = (days: number) => ({ place, now: new Date(Date.now() + days * 86_400_000) })
+  const finish = ['rotate', 'encryption-key', '--finish', '--dry-run']
+  const { stdout } = await exits(4, after(6), ...finish)
+  assert.match(stdout, /no rotation of the encryption key is under way; .* proven again\n\nStage 1 of 3 \(done\)/)
+  assert.match(stdout, /Stage 3 of 3 \(under way\)/)
+  const { stderr } = await exits(3, after(8), ...finish)
+  assert.match(stderr, /no rotation of the encryption key is under way; the last one was finished on \d{4}-\d\d-\d\d$/m)
 })
 
 test('with --json the plan is a line for each stage, and status has one for a rotation under way', async (t) => {

@@ -131,6 +131,31 @@ test('a run that makes a CA is followed by a backup, and where no node was looke
     assert.deepEqual(toDo((await harderway(place, again)).stdout), [], again)
 })
 
+test('what replaces something that cannot be made again, or a CA of the same key, is followed by a backup, in its plan too', async (t) => {
+  const { place, auth } = makeFolder(t)
+  const toDo = async (...args: string[]) => {
+    const { stdout } = await harderway(place, ...args)
+    return stdout.split('\n').flatMap((line) => (line.startsWith('To do') ? line.slice('To do      '.length) : []))
+  }
+  const first = `after the run, back up ${auth} (docs/backup.md): it is the only copy`
+  assert.deepEqual(await toDo('certs', '--dry-run'), [first])
+  await harderway(place, ...phases)
+  const backUp = `back up ${auth} (docs/backup.md): earlier backups lack what it has now`
+  for (const args of [
+    ['ca', '--renew'],
+    ['component-certs/service-account', '--force', '--yes'],
+    ['encryption-key', '--force', '--yes'],
+    ['ca', '--force', '--yes'],
+  ]) {
+    const planned = await toDo(...args.filter((each) => each !== '--yes'), '--dry-run', '--quiet')
+    assert.equal(planned.filter((each) => each === `after the run, ${backUp}`).length, 1, `${args}: ${planned}`)
+    const done = await toDo(...args, '--quiet')
+    assert.equal(done.filter((each) => each === backUp).length, 1, `${args}: ${done}`)
+    assert.doesNotMatch(done.join(), /new identity/)
+  }
+  assert.doesNotMatch((await toDo('certs')).join(), /back up/)
+})
+
 test('keys that others could read are repaired, and replacing them is left to do; in a closed folder nobody could', async (t) => {
   const { place, auth } = makeFolder(t)
   await harderway(place, ...phases)

@@ -23,7 +23,10 @@ function item(name: string, told: Partial<Item> & { days?: number } = {}): Item 
 /** Looked at for its folder alone, unless told otherwise. */
 function nodeItem(node: string, state: NodeItem['state'], told: Partial<NodeItem> = {}): NodeItem {
   const deployed = state === 'failed' ? undefined : state === 'fresh'
-  return { node, state, why: '', deployed, installed: undefined, loaded: undefined, until: undefined, ...told }
+  return {
+    ...{ node, state, why: '', deployed, installed: undefined, loaded: undefined, until: undefined },
+    ...{ holds: undefined, left: [], ...told },
+  }
 }
 
 const many = (count: number) => Array.from({ length: count }, (_, i) => item(`worker${i}`))

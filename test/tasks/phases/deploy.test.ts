@@ -17,6 +17,7 @@ import { type Lab, startLab } from '../../lab/lab.ts'
 import { stateOf } from '../../support/files.ts'
 import {
   type Edit,
+  exits,
   harderway,
   idsOf,
   labEdits,
@@ -31,6 +32,12 @@ const names = ['control0', 'control1', 'worker0', 'worker1', 'gateway', 'late', 
 const machine = (name: string, role: string, i: number) => ({ name, role, ip: `192.168.1.${11 + i}` })
 const roles = ['control', 'control', 'worker', 'worker', 'gateway']
 const five = roles.map((role, i) => machine(names[i] ?? '', role, i))
+/** Without the label. */
+const toDoIn = (stdout: string) =>
+  stdout
+    .split('\n')
+    .flatMap((line) => (line.startsWith('To do') ? line.slice('To do'.length).trim() : []))
+    .join('\n')
 const isRoot = process.getuid?.() === 0
 const whole = { recursive: true, preserveTimestamps: true }
 
@@ -139,12 +146,35 @@ describe('deploy', { skip: needs('sshd', 'ssh', 'scp', 'openssl') }, () => {
     write(five, off)
     const before = homes()
     const ran = await harderway(place, 'bootstrap', '--json')
-    assertStatus(ran, 0)
+    assertStatus(ran, 4)
     assert.deepEqual([idsOf(ran, 'built'), changes(before)], [[], {}])
-    assert.match(ran.stdout, /control0 holds ca-key\.pem, which does not belong there: --prune removes it/)
-    assertStatus(await harderway(place, 'bootstrap', '--prune'), 0)
+    const toDo =
+      /^ca-key\.pem left on control0, control1, against certificates\.caKeyOnNodes: npm run bootstrap -- --prune$/
+    assert.match(String(ran.events.at(-1)?.toDo), toDo)
+    for (const more of [[], ['--dry-run'], ['--quiet'], ['--dry-run', '--quiet']]) {
+      const { stdout } = await exits(4, place, 'bootstrap', ...more)
+      assert.match(toDoIn(stdout), toDo)
+      assert.doesNotMatch(stdout, /matches cluster\.yaml|Nothing to do/)
+    }
+    const status = await exits(4, place, 'status', '--on-nodes')
+    assert.match(status.stdout, /see npm run bootstrap -- --prune --dry-run, then npm run bootstrap -- --prune\)/)
+    assert.match(status.stdout, /control0 +\S+\/ca-key\.pem does not belong there: --prune removes it/)
+    // The first column is the CA's.
+    const holdsCa = /<th scope="row">control0, control1<small>[^<]*<\/small><\/th><td class="critical">/
+    const heldIn = async (...args: string[]) => {
+      await exits(0, place, 'report', ...args)
+      return holdsCa.test(readFileSync(join(auth(), 'report.html'), 'utf8'))
+    }
+    assert.deepEqual([await heldIn(), await heldIn('--on-nodes')], [false, true])
+    // It takes the last other copy.
+    const removed = /^(after the run, )?back up \S+\/auth \(docs\/backup\.md\): it is the only copy$/
+    assert.match(toDoIn((await exits(4, place, 'bootstrap', '--prune', '--dry-run')).stdout), removed)
+    assert.match(toDoIn((await exits(0, place, 'bootstrap', '--prune')).stdout), removed)
+    assert.equal(await heldIn('--on-nodes'), false)
+    await exits(0, place, 'status', '--on-nodes')
     assert.deepEqual(changes(before), { control0: ['ca-key.pem'], control1: ['ca-key.pem'] })
     for (const node of ['control0', 'control1']) assert.ok(!existsSync(join(home(node), 'ca-key.pem')))
+    rmSync(join(auth(), 'report.html'))
     write([...five, machine('late', 'control', 5)], off)
     assertStatus(await harderway(place, 'bootstrap'), 0)
     assert.deepEqual(

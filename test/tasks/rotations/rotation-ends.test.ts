@@ -7,7 +7,7 @@ import { join } from 'node:path'
 import { test } from 'node:test'
 import pLimit from 'p-limit'
 import type { Cluster } from '../../../lib/cluster/cluster.ts'
-import { AuthDir } from '../../../lib/files/auth-dir.ts'
+import { AuthDir, timeOfBackup } from '../../../lib/files/auth-dir.ts'
 import { execute } from '../../../lib/graph/executor.ts'
 import { closure } from '../../../lib/graph/graph.ts'
 import type { Run } from '../../../lib/graph/run.ts'
@@ -182,6 +182,34 @@ for (const { rotation, title, made: madeFor, wanted } of all)
       while ((await ended(writes)) === undefined) writes += 1
       assert.ok(writes > 0)
     })
+
+for (const { rotation, title, made, wanted } of all)
+  test(`${title}: what its last stage has left is found after it, and not before it or after an undo`, async (t) => {
+    const path = mkdtempSync(join(tmpdir(), 'harderway-'))
+    t.after(() => rmSync(path, { recursive: true, force: true }))
+    await walk(rotatingIn(new AuthDir(path, harderWay.files), undefined, made))
+    const rotating = rotatingIn(new AuthDir(path, harderWay.files), rotation.name, wanted)
+    const { auth } = rotating.run
+    rotation.prepare?.(rotating.run)
+    const { stages } = rotation
+    for (const reached of [...stages.slice(0, -1).keys()]) {
+      for (const stage of stages.slice(0, reached + 1)) {
+        await stage.begin(rotating)
+        await walk(rotating)
+      }
+      for (const stage of stages.slice(0, reached + 1).toReversed()) {
+        await stage.undo?.(rotating)
+        await walk(rotating)
+      }
+      assert.deepEqual([rotation.stageOf(rotating.run), rotation.finishedIn({ auth })], ['settled', undefined])
+    }
+    for (const stage of stages) {
+      await stage.begin(rotating)
+      await walk(rotating)
+    }
+    assert.deepEqual(rotation.stageOf(rotating.run), 'settled')
+    assert.equal(timeOfBackup(rotation.finishedIn({ auth }) ?? '').getTime(), Math.floor(now.getTime() / 1000) * 1000)
+  })
 
 test('etcd gets the CA of the cluster under a name of its own, ended before each write', async (t) => {
   const [rotation] = rotationOf('etcd-ca')
