@@ -35,11 +35,12 @@ export function digestAt(run: Pick<Run, 'auth'>, { file, part }: Pick<Place, 'fi
 
 /**
  * A sudo or a unit may make the command hang, or close the connection. The folder can still be inspected, so a second look then
- * looks only at the folder.
+ * looks only at the folder. `as`: changes to how the places are looked at.
  */
-export async function lookAtNode(run: Run, node: ClusterNode): Promise<NodeState> {
+export async function lookAtNode(run: Run, node: ClusterNode, as: Partial<Places> = {}): Promise<NodeState> {
   const query = folderQuery(run, node)
-  const places = placesQuery(run, node)
+  const asConfigured = placesQuery(run, node)
+  const places = asConfigured && { ...asConfigured, ...as }
   const there = await run.connect(node)
   if (!places) return there.look(query)
   try {
