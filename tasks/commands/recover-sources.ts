@@ -107,6 +107,17 @@ export async function readHolding(run: Run, node: ClusterNode): Promise<Holding>
   return { where: node.name, files, unread, paths, placed }
 }
 
+/** The same, and fails where root may not look at what units read, `install` or not: then nothing proves what the cluster runs with. */
+export async function readWholeHolding(run: Run, node: ClusterNode): Promise<Holding> {
+  try {
+    return await readHolding(withPlaces(run, node.user === 'root' ? '' : 'sudo -n'), node)
+  } catch (error) {
+    if (run.cluster.install || !(error instanceof Failure) || error.code !== 'no-root') throw error
+    const remedy = `let ${node.user} run sh as root there without a password (sudoers: NOPASSWD), then ${runAgain}`
+    throw error.with({ remedy })
+  }
+}
+
 export function readFolder(folder: AuthDir, names: readonly string[]): Holding {
   const { path, files } = folder
   if (!statSync(path, { throwIfNoEntry: false })?.isDirectory())

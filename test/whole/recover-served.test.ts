@@ -1,4 +1,4 @@
-/** recover compares the files of a control node with what its API server and etcd serve, where they run. */
+/** recover and verify --from compare files with what a control node's API server and etcd serve, where they run. */
 import assert from 'node:assert/strict'
 import { once } from 'node:events'
 import { existsSync, mkdirSync, readFileSync, renameSync, rmSync } from 'node:fs'
@@ -65,10 +65,19 @@ describe('the files of a control node and what runs there', { skip }, () => {
     const ran = await withStatus(3, recover())
     assert.match(
       told(ran),
-      /^nothing was taken from control0: .* on port 6443 serves a certificate that its CA did not sign$/m,
+      /^nothing was taken from control0: .* on port 6443 serves a certificate that the CA of control0 did not sign$/m,
     )
     assert.match(told(ran), /recover --from DIR/)
     assert.equal(existsSync(join(place, 'auth/ca.pem')), false)
+  })
+
+  test('are no proof for a backup that fits them, where what is served is of another CA', async () => {
+    const verify = () => harderway(place, 'verify', '--from', made)
+    await serve(made, 'kubernetes', 2379)
+    await withStatus(0, verify())
+    await serve(join(place, 'other/auth'), 'kubernetes', 6443)
+    const ran = await withStatus(3, verify())
+    assert.match(told(ran), /control0: .* on port 6443 serves a certificate that the CA of \S+made did not sign/)
   })
 
   test('are taken where what listens serves none', async () => {
