@@ -36,7 +36,7 @@ export async function findOtherCluster(
   graph: Graph,
   { limits, signal }: Pick<RunOptions, 'limits' | 'signal'>,
 ): Promise<[string, Failure][]> {
-  const { cluster, auth, options, note } = run
+  const { cluster, auth, command, options, note } = run
   const targets = [...graph.values()]
   const parts = partsToMake(run, targets)
   const [first] = parts
@@ -55,34 +55,35 @@ export async function findOtherCluster(
     return [[first.maker, otherCluster(run, found, isWhole, waysOutOfLost(run, source, isOfAnother))]]
   }
   if (signal.aborted) return []
-  const unseen = cluster.nodes.flatMap((node, i) => (traces[i] instanceof Failure ? [{ node, why: traces[i] }] : []))
-  const controls = unseen.filter(({ node }) => node.role === 'control')
+  const unseen = cluster.nodes.filter((_, i) => traces[i] instanceof Failure)
+  const controls = unseen.filter(({ role }) => role === 'control')
   const [control] = controls
-  if (control) return [[first.maker, notLookedAt(run, first.label, control, controls)]]
+  const why = control && traces[cluster.nodes.indexOf(control)]
+  if (why instanceof Failure) {
+    const follows = `${auth.path} has no ${first.label}, which a cluster there would have: nothing was made`
+    const ways = [
+      `if a cluster is there, take it over: ${recoverCommand(run, control)}`,
+      `if the cluster is new, make what it lacks without its nodes: ${command('certs encryption-key')}, then ${runAgain}`,
+    ]
+    return [[first.maker, notLookedAt(controls, why, { follows, ways })]]
+  }
   if (unseen.length > 0)
     note(
-      `${formatNames(unseen.map(({ node }) => node.name))} could not be looked at: if one is there already, the new ${first.label} will not be deployed to it`,
+      `${formatNames(unseen.map(({ name }) => name))} could not be looked at: if one is there already, the new ${first.label} will not be deployed to it`,
     )
   return []
 }
 
-interface Unseen {
-  readonly node: ClusterNode
-  readonly why: Failure
-}
-
-/** Control nodes of which it is not known whether a cluster is there. */
-function notLookedAt(run: Run, label: string, { node, why }: Unseen, all: readonly Unseen[]): Failure {
-  const { auth, command } = run
-  const names = formatNames(all.map((each) => each.node.name))
-  return refusal(
-    `${names} could not be looked at (${why.what}), and ${auth.path} has no ${label}, which a cluster there would have: nothing was made`,
-    [
-      ...(why.remedy?.split('\n') ?? [`make that possible, then ${runAgain}`]),
-      `if a cluster is there, take it over: ${recoverCommand(run, node)}`,
-      `if the cluster is new, make what it lacks without its nodes: ${command('certs encryption-key')}, then ${runAgain}`,
-    ],
-  )
+/** A refusal because of nodes that could not be looked at: the reason of the first, what follows, and the ways out beside repairing that. */
+export function notLookedAt(
+  nodes: readonly ClusterNode[],
+  why: Failure,
+  { follows, ways }: { readonly follows: string; readonly ways: readonly string[] },
+): Failure {
+  return refusal(`${formatNames(nodes.map(({ name }) => name))} could not be looked at: ${why.what}; ${follows}`, [
+    ...(why.remedy?.split('\n') ?? [`make that possible, then ${runAgain}`]),
+    ...ways,
+  ])
 }
 
 /** The parts of which auth/ has nothing; the CA first. */
