@@ -6,7 +6,7 @@
  * machine can't be inspected: after a short wait it is named, and the removal of its lock is left to the user.
  */
 import { randomUUID } from 'node:crypto'
-import { linkSync, readdirSync, readFileSync, readlinkSync, rmSync, statSync, writeFileSync } from 'node:fs'
+import { linkSync, readdirSync, readFileSync, readlinkSync, rmSync, statfsSync, statSync, writeFileSync } from 'node:fs'
 import { hostname } from 'node:os'
 import { basename, dirname, join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
@@ -36,6 +36,8 @@ interface ProcessId {
   /** machine-id(5); '' where there is none, and in a container that is not booted: its boot is not the machine's. */
   readonly machine: string
   readonly host: string
+  /** 'own' where it sees the lock on a disk that only one kernel mounts; '' for any other file system, such as NFS. */
+  readonly disk: string
 }
 
 interface LockOwner extends ProcessId {
@@ -46,7 +48,16 @@ interface LockOwner extends ProcessId {
 }
 
 /** The owner of a lock that names nobody, such as kubectl's. */
-const anotherProgram: LockOwner = { pid: 0, start: '', space: '', machine: '', host: '', token: '', since: '' }
+const anotherProgram: LockOwner = {
+  pid: 0,
+  start: '',
+  space: '',
+  machine: '',
+  host: '',
+  disk: '',
+  token: '',
+  since: '',
+}
 
 const bootIdFile = '/proc/sys/kernel/random/boot_id'
 
@@ -56,6 +67,7 @@ export const thisProcess: ProcessId = {
   space: readSpace(),
   machine: readMachine(),
   host: hostname(),
+  disk: '',
 }
 
 /** The boot of this machine's kernel, or the machine's name where the system reports none. */
@@ -68,7 +80,7 @@ const longestUnknown = 10_000
 
 /** Throws a Failure where the wait is over. */
 export async function takeLock(path: string, options: LockOptions): Promise<Lock> {
-  const mine: LockOwner = { ...thisProcess, token: randomUUID(), since: new Date().toISOString() }
+  const mine: LockOwner = { ...processAt(path), token: randomUUID(), since: new Date().toISOString() }
   for (;;) {
     const dead = await waitUntilFree(path, options)
     if (dead) await removeDead(path, dead, options)
@@ -81,7 +93,7 @@ export async function takeLock(path: string, options: LockOptions): Promise<Lock
 /** Whether its owner is known to be dead. It would block kubectl, which can't tell. */
 export function isStaleLock(path: string): boolean {
   const owner = readOwner(path)
-  return owner !== undefined && livenessOf(owner) === 'dead'
+  return owner !== undefined && livenessOf(owner, processAt(path)) === 'dead'
 }
 
 /** Waits until there is no lock, or only that of a dead owner, which it returns. Changes nothing. Throws as takeLock does. */
@@ -93,7 +105,7 @@ export async function waitUntilFree(
   for (let isReported = false; ; isReported = true) {
     signal.throwIfAborted()
     const owner = readOwner(path)
-    const liveness = owner && livenessOf(owner)
+    const liveness = owner && livenessOf(owner, processAt(path))
     if (!owner || liveness === 'dead') return owner
     const longest = liveness === 'alive' ? wait : Math.min(wait, longestUnknown)
     if (performance.now() - begun >= longest)
@@ -164,10 +176,11 @@ function readOwner(path: string): LockOwner | undefined {
 
 function parseOwner(text: string): LockOwner | undefined {
   try {
-    const { pid, start, space, machine, host, token, since } = JSON.parse(text)
+    // An earlier version wrote no disk.
+    const { pid, start, space, machine, host, disk = '', token, since } = JSON.parse(text)
     // 0 and below would be a group of processes (kill(2)); the token becomes part of a file name.
     if (!Number.isSafeInteger(pid) || pid < 1 || !/^[0-9a-f-]{36}$/.test(token)) return undefined
-    const texts = { start, space, machine, host, token, since }
+    const texts = { start, space, machine, host, disk, token, since }
     return Object.values(texts).every((text) => typeof text === 'string') ? { pid, ...texts } : undefined
   } catch {
     return undefined
@@ -203,10 +216,13 @@ export function livenessOf(other: ProcessId, me = thisProcess): 'alive' | 'dead'
   return start === other.start ? 'alive' : 'dead'
 }
 
-/** Of the same machine: copies of an image may share a machine-id, so the host name must match too. */
+/**
+ * Of the same machine. A clone may share its machine-id and host name, and runs with another boot at the same time: only where both saw
+ * the lock on a disk of their own is that boot over.
+ */
 function isOfEarlierBoot(other: ProcessId, me: ProcessId): boolean {
   const isSameMachine = other.machine !== '' && other.machine === me.machine && other.host === me.host
-  return isSameMachine && bootOf(other) !== bootOf(me)
+  return isSameMachine && other.disk === 'own' && me.disk === 'own' && bootOf(other) !== bootOf(me)
 }
 
 function bootOf({ space }: ProcessId): string {
@@ -231,6 +247,15 @@ function readSpace(): string {
   } catch {
     return ''
   }
+}
+
+/** f_type of statfs(2): ext2 to ext4, XFS, btrfs, ZFS, F2FS, bcachefs. */
+const ownDisks = [0xef53, 0x58465342, 0x9123683e, 0x2fc12fc1, 0xf2f52010, 0xca451a4e]
+
+/** This process, to whom the folder of that lock is what it is here. */
+function processAt(path: string): ProcessId {
+  const type = tryTo(() => doing('read the file system of', path, () => statfsSync(dirname(path)).type))
+  return { ...thisProcess, disk: type !== undefined && ownDisks.includes(type) ? 'own' : '' }
 }
 
 function readMachine(): string {

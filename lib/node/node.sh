@@ -135,6 +135,7 @@ look() {
 
 # The folder counts as absent only if its nearest existing parent can be entered.
 look_at_folder() {
+  say_now
   say_addresses
   case $folder in
     [~]) folder=${HOME:?}/ ;;

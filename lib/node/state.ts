@@ -14,6 +14,8 @@ export interface NodeState extends FilesSeen {
   readonly open: string | undefined
   /** The id of the user that ssh logs in as. */
   readonly uid: number
+  /** Seconds since 1970 by the node's clock; undefined after a change of the folder. */
+  readonly now: number | undefined
   /** Archives of runs in the folder, and folders that they are unpacked in. */
   readonly leftovers: readonly Leftover[]
   /** The machine's own addresses, in one spelling; empty where it does not list them, and after a change of the folder. */
@@ -279,6 +281,7 @@ export function readFolder(records: readonly string[]): NodeState {
     folder: single.get('folder'),
     open: single.get('open'),
     uid: Number(present(single.get('uid'))),
+    now: single.has('now') ? Number(single.get('now')) : undefined,
     leftovers,
     addresses,
     places: undefined,

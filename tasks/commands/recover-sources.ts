@@ -12,7 +12,7 @@ import { type Certificate, readCertificate } from '../../lib/pki/certificate.ts'
 import { formatNames } from '../../lib/wording.ts'
 import { fetchCommand } from '../nodes/fetch-command.ts'
 import { whyNotCompared } from '../nodes/guards.ts'
-import { placesOf, readNode } from '../nodes/look.ts'
+import { placesOf, readNode, withPlaces } from '../nodes/look.ts'
 import type { CommandRun } from '../request/command-run.ts'
 import { identityFiles, nodeFiles } from '../tables/files.ts'
 
@@ -103,6 +103,17 @@ export async function readHolding(run: Run, node: ClusterNode): Promise<Holding>
     else if (there) unread.set(name, whyNotCompared(there))
   }
   return { where: node.name, files, unread, paths, placed }
+}
+
+/** The same, and fails where root may not look at what units read, `install` or not: then nothing proves what the cluster runs with. */
+export async function readWholeHolding(run: Run, node: ClusterNode): Promise<Holding> {
+  try {
+    return await readHolding(withPlaces(run, node.user === 'root' ? '' : 'sudo -n'), node)
+  } catch (error) {
+    if (run.cluster.install || !(error instanceof Failure) || error.code !== 'no-root') throw error
+    const remedy = `let ${node.user} run sh as root there without a password (sudoers: NOPASSWD), then ${runAgain}`
+    throw error.with({ remedy })
+  }
 }
 
 export function readFolder(folder: AuthDir, names: readonly string[]): Holding {

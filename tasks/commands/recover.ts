@@ -260,7 +260,7 @@ function nextOf({ command, now }: Run, ca: Certificate | undefined): string {
 }
 
 /** In words: what is served by no CA of `cas`, on the ports where the cluster's certificate belongs. */
-async function findForeign(found: Run, node: ClusterNode, cas: readonly Certificate[]): Promise<string[]> {
+export async function findForeign(found: Run, node: ClusterNode, cas: readonly Certificate[]): Promise<string[]> {
   const { api: name } = found.auth.files.names
   const units = nodeUnits(found.cluster, node)
   const ports = units.flatMap(({ serves }) => serves.filter((each) => each.name === name))
@@ -269,6 +269,8 @@ async function findForeign(found: Run, node: ClusterNode, cas: readonly Certific
   const foreign = open.filter(({ shown }) => shown !== 'nothing' && !isOurs(shown))
   const at = formatNames(foreign.map(({ port }) => String(port)))
   return foreign.length > 0
-    ? [`${node.name}: what runs there on port ${at} serves a certificate that its CA did not sign`]
+    ? [
+        `${node.name}: what runs there on port ${at} serves a certificate that the CA of ${found.auth.path} did not sign`,
+      ]
     : []
 }

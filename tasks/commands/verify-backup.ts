@@ -15,8 +15,8 @@ import { observe, showObservation } from '../request/observe.ts'
 import { checkNodes } from '../request/selection.ts'
 import { rotationsUnderWay } from '../rotations/under-way.ts'
 import { identityFiles } from '../tables/files.ts'
-import { complete, FilesInMemory, findFresh, findWrong, identityNames } from './recover.ts'
-import { type Holding, otherLabels, readFolder, readHolding, refuseNothing } from './recover-sources.ts'
+import { complete, FilesInMemory, findForeign, findFresh, findWrong, identityNames } from './recover.ts'
+import { type Holding, otherLabels, readFolder, readWholeHolding, refuseNothing } from './recover-sources.ts'
 
 const kinds = [
   { name: 'backup', title: 'In the backup' },
@@ -79,16 +79,21 @@ function restTargets({ found, ofRotations, made }: Backup): Target[] {
 }
 
 /** A key of a rotation since the backup counts as another: what it encrypted or signed is lost with it. */
-function nodeTarget(node: ClusterNode, { found, main }: Backup): Target {
+function nodeTarget(node: ClusterNode, { found, main, cas }: Backup): Target {
   const check: Target['check'] = async (run) => {
-    const held = await readHolding(run, node)
+    const held = await readWholeHolding(run, node)
     const labelsOf = (names: readonly string[]) =>
       new Set(names.flatMap((name) => identityFiles(found.cluster).get(name) ?? []))
     const [unread] = [...held.unread].filter(([name]) => labelsOf([name]).size > 0)
     if (unread) throw new Failure(`${node.name}: ${held.paths.get(unread[0])} could not be read (${unread[1]})`)
     const others = otherLabels(found, held)
-    if (others.length > 0)
-      throw refusal(`${node.name} holds another ${others.join(', ')} than ${main.where}`, [
+    const wrong = [
+      ...(others.length > 0 ? [`${node.name} holds another ${others.join(', ')} than ${main.where}`] : []),
+      // What was deployed, and what units read, may be left from another cluster.
+      ...(cas.length > 0 ? await findForeign({ ...found, connect: run.connect }, node, cas) : []),
+    ]
+    if (wrong.length > 0)
+      throw refusal(wrong.join('; '), [
         'if the backup is of another cluster, or older than a rotation: make one of the auth/ that the nodes were deployed from (docs/backup.md)',
         `if that is lost: ${recoverCommand(found, node)}`,
       ])

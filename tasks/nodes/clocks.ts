@@ -10,9 +10,10 @@ import { lookAtMachine } from './look.ts'
 /** Seconds; certificates are dated back by five minutes. */
 const mostApart = 240
 
-/** How far a clock is ahead of ours, in seconds. */
 interface Offset {
   readonly node: string
+  readonly role: ClusterNode['role']
+  /** How far its clock is ahead of ours, in seconds. */
   readonly ahead: number
 }
 
@@ -27,24 +28,52 @@ export async function refuseWrongClocks(run: Run, graph: Graph, limit: LimitFunc
   )
 }
 
-/** The least that explains what was seen: the node's answer was on its way for some time. */
 async function readOffset(run: Run, node: ClusterNode): Promise<Offset> {
-  const asked = run.clock().getTime() / 1000
-  const { now: theirs } = await lookAtMachine(run, node, [])
-  const answered = run.clock().getTime() / 1000
-  const ahead = theirs > answered ? theirs - answered : theirs + 1 < asked ? theirs + 1 - asked : 0
-  return { node: node.name, ahead }
+  const asked = run.clock()
+  const { now } = await lookAtMachine(run, node, [])
+  return { node: node.name, role: node.role, ahead: aheadOf(now, asked, run.clock()) }
 }
 
-/** Throws a Failure that says whose clock is wrong, where all others agree. */
+/** The least that explains what was seen: the node's answer was on its way for some time. */
+function aheadOf(theirs: number, asked: Date, answered: Date): number {
+  const [earliest, latest] = [asked.getTime() / 1000, answered.getTime() / 1000]
+  return theirs > latest ? theirs - latest : theirs + 1 < earliest ? theirs + 1 - earliest : 0
+}
+
+const isClose = (one: number, other: number) => Math.abs(one - other) <= mostApart
+const timeOf = (now: Date, ahead: number) =>
+  new Date(now.getTime() + ahead * 1000).toISOString().replace(/\.\d+Z$/, 'Z')
+
+/** Throws a Failure if the node's clock, `theirs` when it was looked at, is not this machine's: no file is copied to it then. */
+export function refuseWrongClock(run: Run, { name }: ClusterNode, theirs: number, asked: Date): void {
+  const now = run.clock()
+  const ahead = aheadOf(theirs, asked, now)
+  if (isClose(ahead, 0)) return
+  const here = `it is ${timeOf(now, 0)} here`
+  const remedy = `set the clock that is wrong (timedatectl; date -u shows the time), then ${runAgain}`
+  throw new Failure(`its clock is not this machine's: ${here}, and ${timeOf(now, ahead)} there`, {
+    node: name,
+    code: 'clock',
+    shared: {
+      what: "another time than this machine's",
+      who: name,
+      place: undefined,
+      remedyFor: () => remedy,
+    },
+  })
+}
+
+/**
+ * Throws a Failure that says whose clock is wrong, where all others agree; not for nodes beside control nodes that agree with this machine:
+ * their own deploy refuses them.
+ */
 export function refuseApart(offsets: readonly Offset[], now: Date): void {
-  const isClose = (one: number, other: number) => Math.abs(one - other) <= mostApart
   const apart = offsets.filter(({ ahead }) => !isClose(ahead, 0))
+  const controls = offsets.filter(({ role }) => role === 'control')
   const [first] = apart
-  if (!first) return
-  const timeOf = (ahead: number) => new Date(now.getTime() + ahead * 1000).toISOString().replace(/\.\d+Z$/, 'Z')
+  if (!first || (controls.length > 0 && controls.every(({ ahead }) => isClose(ahead, 0)))) return
   const names = formatNames(apart.map(({ node }) => node))
-  const [here, there] = [`it is ${timeOf(0)} here`, `${timeOf(first.ahead)} on ${names}`]
+  const [here, there] = [`it is ${timeOf(now, 0)} here`, `${timeOf(now, first.ahead)} on ${names}`]
   const agree = offsets.length > 1 && offsets.every(({ ahead }) => isClose(ahead, first.ahead))
   const isTheirs = apart.length < offsets.length - apart.length
   const whose = agree

@@ -46,11 +46,17 @@ const nothing: Known = { units: [], otherProcesses: [] }
 
 /**
  * A sudo or a unit may make the command hang, or close the connection. The folder can still be inspected, so a second look then
- * looks only at the folder.
+ * looks only at the folder. `as`: changes to how the places are looked at.
  */
-export async function lookAtNode(run: Run, node: ClusterNode, known?: Known): Promise<NodeLook> {
+export async function lookAtNode(
+  run: Run,
+  node: ClusterNode,
+  known?: Known,
+  as: Partial<Places> = {},
+): Promise<NodeLook> {
   const query = folderQuery(run, node)
-  const places = placesQuery(run, node)
+  const asConfigured = placesQuery(run, node)
+  const places = asConfigured && { ...asConfigured, ...as }
   const there = await run.connect(node)
   if (!places) return { ...(await there.look(query)), ...nothing }
   try {

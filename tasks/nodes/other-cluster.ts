@@ -1,7 +1,7 @@
 /** Checks every node for a running cluster, by its files and by what serves there, before a new identity is made. */
 import { X509Certificate } from 'node:crypto'
 import type { ClusterNode } from '../../lib/cluster/cluster.ts'
-import { Failure, refusal } from '../../lib/failure.ts'
+import { Failure, refusal, runAgain } from '../../lib/failure.ts'
 import { backups } from '../../lib/files/auth-dir.ts'
 import { caName } from '../../lib/files/names.ts'
 import type { RunOptions } from '../../lib/graph/executor.ts'
@@ -27,16 +27,16 @@ interface IdentityPart {
 }
 
 /**
- * Runs before the first build of a run that deploys. At the deploy it would be too late: the new CA would already be in auth/ and
- * in the user's kubeconfig, and only the deploy would show that a new encryption key decrypts no Secret. A node that can't be
- * looked at stops nothing yet: its own deploy refuses it.
+ * Runs before the first build of a run that deploys. At the deploy it would be too late: the new CA would already be in auth/, on
+ * other nodes and in the user's kubeconfig, and only the deploy would show that a new encryption key decrypts no Secret. So a control
+ * node that can't be looked at, which may hold all of it, is refused too. Of any other node its own deploy refuses another identity.
  */
 export async function findOtherCluster(
   run: Run,
   graph: Graph,
   { limits, signal }: Pick<RunOptions, 'limits' | 'signal'>,
 ): Promise<[string, Failure][]> {
-  const { cluster, auth, options, note } = run
+  const { cluster, auth, command, options, note } = run
   const targets = [...graph.values()]
   const parts = partsToMake(run, targets)
   const [first] = parts
@@ -47,21 +47,43 @@ export async function findOtherCluster(
   // This may take as long as the timeout of a node that is down.
   note(`looking for an existing ${first.label} on ${formatNames(cluster.nodes.map(({ name }) => name))}`)
   const traces = await Promise.all(cluster.nodes.map((node) => limits.node(() => findTrace(run, node, wanted))))
-  const found = traces.filter((each) => each !== undefined && each !== 'unknown')
+  const found = traces.flatMap((each) => (each === undefined || each instanceof Failure ? [] : [each]))
   if (found.length > 0) {
     // Others have no key of the CA.
     const source = found.find(({ node }) => node.role === 'control')?.node
     const isOfAnother = found.some((each) => each.isOfAnother)
     return [[first.maker, otherCluster(run, found, isWhole, waysOutOfLost(run, source, isOfAnother))]]
   }
-  const unknown = cluster.nodes.filter((_, i) => traces[i] === 'unknown')
-  const control = unknown.find(({ role }) => role === 'control')
-  const takeOver = control ? `, and ${recoverCommand(run, control)} takes that one over` : ''
-  if (unknown.length > 0 && !signal.aborted)
+  if (signal.aborted) return []
+  const unseen = cluster.nodes.filter((_, i) => traces[i] instanceof Failure)
+  const controls = unseen.filter(({ role }) => role === 'control')
+  const [control] = controls
+  const why = control && traces[cluster.nodes.indexOf(control)]
+  if (why instanceof Failure) {
+    const follows = `${auth.path} has no ${first.label}, which a cluster there would have: nothing was made`
+    const ways = [
+      `if a cluster is there, take it over: ${recoverCommand(run, control)}`,
+      `if the cluster is new, make what it lacks without its nodes: ${command('certs encryption-key')}, then ${runAgain}`,
+    ]
+    return [[first.maker, notLookedAt(controls, why, { follows, ways })]]
+  }
+  if (unseen.length > 0)
     note(
-      `${formatNames(unknown.map(({ name }) => name))} could not be looked at: if one is there already, the new ${first.label} will not be deployed to it${takeOver}`,
+      `${formatNames(unseen.map(({ name }) => name))} could not be looked at: if one is there already, the new ${first.label} will not be deployed to it`,
     )
   return []
+}
+
+/** A refusal because of nodes that could not be looked at: the reason of the first, what follows, and the ways out beside repairing that. */
+export function notLookedAt(
+  nodes: readonly ClusterNode[],
+  why: Failure,
+  { follows, ways }: { readonly follows: string; readonly ways: readonly string[] },
+): Failure {
+  return refusal(`${formatNames(nodes.map(({ name }) => name))} could not be looked at: ${why.what}; ${follows}`, [
+    ...(why.remedy?.split('\n') ?? [`make that possible, then ${runAgain}`]),
+    ...ways,
+  ])
 }
 
 /** The parts of which auth/ has nothing; the CA first. */
@@ -87,21 +109,22 @@ interface Trace {
   readonly isOfAnother: boolean
 }
 
-/** An unreadable file counts as held, an empty one does not. */
-async function findTrace(
-  run: Run,
-  node: ClusterNode,
-  names: readonly string[],
-): Promise<Trace | 'unknown' | undefined> {
+/** Where root can't look: as the login user, and then without systemd, which answers that one by D-Bus alone. */
+const otherLooks = [{ sudo: '' }, { sudo: '', units: [], alsoIfPresent: ['/'] }]
+
+/** An unreadable file counts as held, an empty one does not. A Failure where nothing was found, and not everything was looked at. */
+async function findTrace(run: Run, node: ClusterNode, names: readonly string[]): Promise<Trace | Failure | undefined> {
   const { auth, cluster } = run
   const seen = withPlaces(run)
   try {
-    const look = await lookAtNode(seen, node)
+    const whole = await lookAtNode(seen, node)
+    let look = whole
+    for (const as of otherLooks) if (look.places instanceof Failure) look = await lookAtNode(seen, node, undefined, as)
     const all = heldOn(seen, node, look).filter(({ state }) => state.size > 0)
     const files = all.flatMap(({ file, at }) => (names.includes(file) ? [at] : []))
     const { served, silent } = await readAllServed(run, node)
     if (files.length + served.length + silent.length === 0)
-      return look.places instanceof Failure ? 'unknown' : undefined
+      return whole.places instanceof Failure ? whole.places : undefined
     const isOther = (file: string, theirs: Buffer) =>
       otherIdentity(file, auth, theirs, (name) => backups(auth, name)) !== undefined
     const cas = ownCas(auth)
@@ -112,7 +135,7 @@ async function findTrace(
       (cas.length > 0 && served.some(({ der }) => !cas.some((ca) => new X509Certificate(der).verify(ca.publicKey))))
     return { node, files, ports: served.map(({ port }) => port), silent, isOfAnother }
   } catch (error) {
-    if (error instanceof Failure) return 'unknown'
+    if (error instanceof Failure) return error
     throw error
   }
 }

@@ -3,7 +3,7 @@
 import { firstAddress } from '../../lib/address.ts'
 import type { Change } from '../../lib/change.ts'
 import type { Cluster } from '../../lib/cluster/cluster.ts'
-import { refusal, tryTo } from '../../lib/failure.ts'
+import { type Failure, refusal, tryTo } from '../../lib/failure.ts'
 import type { AuthDir } from '../../lib/files/auth-dir.ts'
 import { caName } from '../../lib/files/names.ts'
 import { authTarget } from '../../lib/graph/auth-target.ts'
@@ -79,11 +79,8 @@ function check(run: Run, row: CertRow): Look {
  * Throws a refusal if the API's certificate would lose a name that pods or components dial: what a new name of cluster.yaml replaces, and
  * what the kubeconfigs dial. The names of a control node that has left may go.
  */
-function refuseLostNames(
-  { auth, cluster, command, options }: Run,
-  { id, name }: CertRow,
-  reasons: readonly Reason[],
-): void {
+function refuseLostNames(run: Run, { id, name }: CertRow, reasons: readonly Reason[]): void {
+  const { auth, cluster, options } = run
   const { added, removed } = reasons.find((reason) => reason.kind === 'san-changed') ?? { added: [], removed: [] }
   if (removed.length === 0 || options.names.includes(id)) return
   const { api, network, domain } = cluster
@@ -97,7 +94,15 @@ function refuseLostNames(
   const lost = instead.length > 0 ? removed : removed.filter((each) => hosts.includes(each))
   if (lost.length === 0) return
   const now = instead.length > 0 ? `, and is then for ${formatNames(instead)} instead` : ''
-  throw refusal(`${auth.files.certificate(name)} would lose ${formatNames(lost)}, which may be dialled${now}`, [
+  throw lostNames(
+    run,
+    id,
+    `${auth.files.certificate(name)} would lose ${formatNames(lost)}, which may be dialled${now}`,
+  )
+}
+
+export function lostNames({ command }: Run, id: string, found: string): Failure {
+  return refusal(found, [
     'if cluster.yaml is wrong: correct domain (or name), api.host, api.virtualIP or network',
     'to serve both: add the old names to api.extraSANs',
     `or drop them: ${command(id)}`,

@@ -8,6 +8,7 @@ import type { Force, Work } from '../../lib/graph/target.ts'
 import { prepareProbe } from '../../lib/kubernetes/probe.ts'
 import type { Look, ReasonOf } from '../../lib/reason.ts'
 import { formatDate, joinClauses } from '../../lib/wording.ts'
+import { refuseWrongClock } from '../nodes/clocks.ts'
 import { type Life, readSelfMade, renewsFrom } from '../nodes/component.ts'
 import {
   checkNode,
@@ -40,9 +41,12 @@ interface OfNode {
 export async function checkFolder({ run, node, names }: OfNode, force?: Force): Promise<Look<DeployFound>> {
   const { install } = run.cluster
   if (install) prepareProbe()
+  const asked = run.clock()
   const look = await lookAtNode(run, node)
   const checked = checkNode(run, node, look, names, force !== undefined)
   const { wrong, left, warning } = checked
+  const isCopied = force !== undefined || (wrong !== undefined && filesToCopy(wrong).length > 0)
+  if (isCopied && look.now !== undefined) refuseWrongClock(run, node, look.now, asked)
   if (look.places && !(look.places instanceof Failure)) refuseEarlyClock(run, node, look.places.now)
   // Here, where nodes are checked side by side: `install` checks them in the order of their restarts. Answers are of no use if
   // files are copied first.

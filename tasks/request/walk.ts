@@ -36,9 +36,14 @@ export async function refusalsBefore(
   { run, forced, ...limited }: Pick<RunOptions, 'run' | 'forced' | 'limits' | 'signal'>,
 ): Promise<[string | undefined, Failure][]> {
   const deploys = [...graph.values()].some(({ where }) => where === 'node')
+  const { files } = run.auth
+  const isApiNew = !run.auth.read(files.certificate(files.names.api))
   return joinFailures([
     ...(await findRefusals(graph, run, forced)),
     ...(deploys ? await (await import('../nodes/other-cluster.ts')).findOtherCluster(run, graph, limited) : []),
+    ...(deploys && isApiNew
+      ? await (await import('../phases/api-names.ts')).findLostNames(run, graph, limited.limits)
+      : []),
   ])
 }
 

@@ -334,7 +334,7 @@ function clusterOf(name: string, options: Readonly<Record<string, string>> = {})
 }
 
 /** The nodes' clocks are so many seconds ahead, by a `date` of their own in the folder. */
-export async function setClocks(lab: Lab, folder: string, seconds: number): Promise<void> {
+export async function setClocks(lab: Pick<Lab, 'nodes'>, folder: string, seconds: number): Promise<void> {
   const tools = join(folder, `clock${seconds}`)
   mkdirSync(tools, { recursive: true })
   const date = `#!/bin/sh\nexec /bin/date -d "@$(($(/bin/date +%s) + ${seconds}))" "$@"\n`

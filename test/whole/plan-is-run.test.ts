@@ -71,6 +71,23 @@ describe('a plan is the run', { skip: needs('sshd', 'ssh', 'scp') }, () => {
       assert.match(said, /this machine's clock is wrong/)
     })
 
+  test('where the clock of one worker is wrong: that worker alone is stopped, by each run that would copy a file to it', async () => {
+    await setClocks({ nodes: [suite.lab.node('worker0')] }, place, 10_800)
+    for (const [force, built] of [
+      [['--force'], 'deploy/control0'],
+      [[], undefined],
+    ] as const) {
+      const ran = await harderway(place, 'bootstrap', ...force, '--json')
+      assert.deepEqual([ran.status, idsOf(ran, 'failed')], [1, ['deploy/worker0']], JSON.stringify(ran.events))
+      assert.ok(built === undefined || idsOf(ran, 'built').includes(built))
+      const { status, said } = await assertAgree(new Date(), 'bootstrap', ...force)
+      assert.equal(status, 1)
+      assert.match(said, /worker0: its clock is not this machine's: it is \S+ here, and \S+ there/)
+    }
+    await setDays(0)
+    await exits(0, place, 'bootstrap')
+  })
+
   test('where auth/ is an old backup whose certificates are to be issued again', async () => {
     await exits(0, place, 'certs', 'bootstrap', '--force')
     restore()

@@ -1,7 +1,7 @@
-/** recover compares the files of a control node with what its API server and etcd serve, where they run. */
+/** recover and verify --from compare files with what a control node's API server and etcd serve, where they run. */
 import assert from 'node:assert/strict'
 import { once } from 'node:events'
-import { existsSync, mkdirSync, readFileSync, renameSync, rmSync } from 'node:fs'
+import { cpSync, existsSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync } from 'node:fs'
 import { createServer as createPlain, type Server } from 'node:net'
 import { join } from 'node:path'
 import { afterEach, before, beforeEach, describe, test } from 'node:test'
@@ -22,11 +22,12 @@ describe('the files of a control node and what runs there', { skip }, () => {
   const suite = labPlace('control0')
   const { place } = suite
   let made: string
+  let edits: readonly Edit[]
   let running: Server[]
 
   before(async () => {
     made = join(place, 'made')
-    const edits: Edit[] = [...labEdits(suite.lab), [['certificates', 'key'], 'ecdsa-p256'], [['nodes'], [node]]]
+    edits = [...labEdits(suite.lab), [['certificates', 'key'], 'ecdsa-p256'], [['nodes'], [node]]]
     writeCluster(place, edits)
     await exits(0, place, 'bootstrap')
     renameSync(join(place, 'auth'), made)
@@ -65,10 +66,61 @@ describe('the files of a control node and what runs there', { skip }, () => {
     const ran = await withStatus(3, recover())
     assert.match(
       told(ran),
-      /^nothing was taken from control0: .* on port 6443 serves a certificate that its CA did not sign$/m,
+      /^nothing was taken from control0: .* on port 6443 serves a certificate that the CA of control0 did not sign$/m,
     )
     assert.match(told(ran), /recover --from DIR/)
     assert.equal(existsSync(join(place, 'auth/ca.pem')), false)
+  })
+
+  test('are no proof for a backup that fits them, where what is served is of another CA', async () => {
+    const verify = () => harderway(place, 'verify', '--from', made)
+    await serve(made, 'kubernetes', 2379)
+    await withStatus(0, verify())
+    await serve(join(place, 'other/auth'), 'kubernetes', 6443)
+    const ran = await withStatus(3, verify())
+    assert.match(told(ran), /control0: .* on port 6443 serves a certificate that the CA of \S+made did not sign/)
+  })
+
+  describe('have names that the next API certificate keeps', () => {
+    const old = 'api.old.example'
+    let named: string
+
+    before(async () => {
+      named = join(place, 'named')
+      mkdirSync(join(named, 'home'), { recursive: true })
+      writeCluster(named, [...edits, [['api', 'extraSANs'], [old]]])
+      cpSync(made, join(named, 'auth'), { recursive: true })
+      await exits(0, named, 'cluster-cert')
+    })
+
+    for (const where of ['in its folder', 'served alone'])
+      test(`as the node's has them, ${where}: a run after recover issues none without`, async () => {
+        const { home } = suite.lab.node('control0')
+        const isServed = where === 'served alone'
+        if (isServed) await serve(join(named, 'auth'), 'kubernetes', 6443)
+        for (const name of ['kubernetes.pem', 'kubernetes-key.pem'])
+          if (isServed) rmSync(join(home, name))
+          else cpSync(join(named, 'auth', name), join(home, name))
+        await withStatus(0, recover())
+        const files = readdirSync(join(place, 'auth'))
+        for (const args of [['bootstrap', '--dry-run'], ['bootstrap']]) {
+          const ran = await withStatus(3, harderway(place, ...args))
+          assert.match(told(ran), /kubernetes\.pem on control0 has api\.old\.example, which may be dialled/)
+        }
+        assert.deepEqual(readdirSync(join(place, 'auth')), files)
+        await exits(0, place, 'cluster-cert')
+        await exits(0, place, 'bootstrap')
+      })
+
+    test('or is looked at first, where it is down', async () => {
+      await withStatus(0, recover())
+      await suite.lab.node('control0').stop()
+      const down = await withStatus(3, harderway(place, 'bootstrap'))
+      await suite.lab.node('control0').start()
+      assert.match(told(down), /control0 could not be looked at: connection refused.*auth has no kubernetes\.pem/)
+      assert.ok(!existsSync(join(place, 'auth/kubernetes.pem')))
+      await exits(0, place, 'bootstrap')
+    })
   })
 
   test('are taken where what listens serves none', async () => {

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict'
 import { execFileSync, spawn, spawnSync } from 'node:child_process'
 import { randomUUID } from 'node:crypto'
 import { once } from 'node:events'
-import { mkdirSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
+import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
 import { hostname } from 'node:os'
 import { join } from 'node:path'
 import { createInterface } from 'node:readline'
@@ -122,7 +122,7 @@ test('what was left by processes that were killed while they took the lock is re
 
 test('an owner is dead if no such process is there, or this machine has been started again since', onLinux, () => {
   const [boot1, boot2] = ['boot1 pid:[1]', 'boot2 pid:[1]']
-  const me = { ...thisProcess, space: boot2, machine: 'm', host: 'h' }
+  const me = { ...thisProcess, space: boot2, machine: 'm', host: 'h', disk: 'own' }
   const earlier = { ...me, space: boot1 }
   const table = [
     ['alive', me],
@@ -133,12 +133,15 @@ test('an owner is dead if no such process is there, or this machine has been sta
     ['unknown', { ...earlier, machine: 'other' }],
     // In a container, which is not booted.
     ['unknown', { ...earlier, machine: '' }],
+    // On a clone of this machine, with the folder on a server.
+    ['unknown', { ...earlier, disk: '' }],
     ['unknown', { ...me, space: '' }],
     ['unknown', { ...me, space: 'boot2 pid:[2]', pid: endedPid() }],
   ] as const
   for (const [liveness, other] of table) assert.equal(livenessOf(other, me), liveness, JSON.stringify(other))
   assert.equal(livenessOf({ ...earlier, machine: '' }, { ...me, machine: '' }), 'unknown')
   assert.equal(livenessOf(earlier, { ...me, space: '' }), 'unknown')
+  assert.equal(livenessOf(earlier, { ...me, disk: '' }), 'unknown', 'a clone that mounts the folder from the holder')
 })
 
 test('so is one that has ended, though nobody has asked for its exit status yet', onLinux, async (t) => {
@@ -156,6 +159,43 @@ test('so is one that has ended, though nobody has asked for its exit status yet'
   while (stat()[0] !== 'Z') await new Promise(setImmediate)
   assert.equal(livenessOf({ ...thisProcess, pid, start: String(stat()[19]) }), 'dead')
 })
+
+/** Where this machine's own disk is; and a file system that is none. */
+const [disk, memory] = [import.meta.dirname, '/dev/shm']
+const hasDisk = ['ext2/ext3', 'xfs', 'btrfs', 'zfs', 'f2fs'].includes(
+  spawnSync('stat', ['-f', '-c', '%T', disk], { encoding: 'utf8' }).stdout?.trim(),
+)
+const isMachine = thisProcess.machine !== ''
+const onDisk = hasDisk && isMachine ? onLinux : { skip: 'only a machine with a disk of its own' }
+
+test(
+  'that of an earlier boot is taken over on a disk of the machine alone: a server may show it to a clone',
+  onDisk,
+  async (t) => {
+    const at = (folder: string) => {
+      const made = mkdtempSync(join(folder, 'lock-test-'))
+      t.after(() => rmSync(made, { recursive: true }))
+      return join(made, '.lock')
+    }
+    const lock = at(disk)
+    const held = await take(lock)
+    const mine = JSON.parse(readFileSync(lock, 'utf8'))
+    held.release()
+    assert.equal(mine.disk, 'own')
+    const { disk: _, ...ofEarlierVersion } = { ...mine, space: 'boot1 pid:[4026531836]' }
+    const earlier = { ...ofEarlierVersion, disk: 'own' }
+    for (const [path, owner] of [
+      [at(memory), earlier],
+      [lock, { ...earlier, disk: '' }],
+      [lock, ofEarlierVersion],
+    ] as const) {
+      writeFileSync(path, JSON.stringify(owner))
+      await assert.rejects(take(path), { code: 'locked' })
+    }
+    writeFileSync(lock, JSON.stringify(earlier))
+    ;(await take(lock)).release()
+  },
+)
 
 for (const [what, text, named] of [
   [

@@ -1,14 +1,19 @@
 /** Whose clock is wrong, by the times of all nodes. */
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
+import type { ClusterNode } from '../../../lib/cluster/cluster.ts'
 import { Failure } from '../../../lib/failure.ts'
-import { refuseApart } from '../../../tasks/nodes/clocks.ts'
+import type { Run } from '../../../lib/graph/run.ts'
+import { refuseApart, refuseWrongClock } from '../../../tasks/nodes/clocks.ts'
 
 const now = new Date('2026-11-28T12:00:00Z')
-const offsets = (...ahead: number[]) => ahead.map((each, i) => ({ node: `n${i}`, ahead: each }))
-const said = (...ahead: number[]) => {
+type Offsets = Parameters<typeof refuseApart>[0]
+const offsets = (ahead: readonly number[]): Offsets =>
+  ahead.map((each, i) => ({ node: `n${i}`, role: 'worker', ahead: each }))
+const said = (...ahead: number[]) => saidOf(offsets(ahead))
+const saidOf = (all: Offsets) => {
   try {
-    refuseApart(offsets(...ahead), now)
+    refuseApart(all, now)
     return undefined
   } catch (error) {
     assert.ok(error instanceof Failure)
@@ -32,4 +37,22 @@ test('both times are named, and whose is wrong where all others agree', () => {
   assert.match(String(said(0, 3, 241)), /^the clock of n2 is wrong: .* and 2026-11-28T12:04:01Z on n2$/)
   assert.match(String(said(300)), /^a clock is wrong: .* and 2026-11-28T12:05:00Z on n0$/)
   assert.match(String(said(300, -300)), /^a clock is wrong/)
+})
+
+test('where control nodes agree with this machine, a clock that differs is left to the deploy of its node', () => {
+  const control = (ahead: number) => ({ node: 'c', role: 'control' as const, ahead })
+  assert.equal(saidOf([control(3), control(-240), ...offsets([300, -86_400])]), undefined)
+  assert.match(String(saidOf([control(3), control(300), ...offsets([0])])), /^the clock of c is wrong/)
+  assert.match(String(saidOf([control(300), ...offsets([300])])), /^this machine's clock is wrong/)
+})
+
+test('no file goes to a node of another time: how long its answer took is no difference', () => {
+  const copyAt = (seconds: number, took = 0) => {
+    const run = { clock: () => now } as unknown as Run
+    const asked = new Date(now.getTime() - took * 1000)
+    refuseWrongClock(run, { name: 'w0' } as ClusterNode, now.getTime() / 1000 + seconds, asked)
+  }
+  for (const [seconds, took] of [[0], [240], [-241], [-600, 360]] as const) copyAt(seconds, took)
+  for (const [seconds, took] of [[241], [-242], [-602, 360]] as const)
+    assert.throws(() => copyAt(seconds, took), { code: 'clock', node: 'w0' })
 })

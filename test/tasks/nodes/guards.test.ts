@@ -114,7 +114,7 @@ function lookAt(node: ClusterNode, folder: There = {}, places: There = {}, of = 
     folder,
   )
   return {
-    ...{ folder: '/home/ubuntu', open: undefined, uid: 0, leftovers: [], addresses: new Set() },
+    ...{ folder: '/home/ubuntu', open: undefined, uid: 0, now: undefined, leftovers: [], addresses: new Set() },
     ...own,
     places: seen,
   }

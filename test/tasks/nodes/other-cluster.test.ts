@@ -1,33 +1,111 @@
 import assert from 'node:assert/strict'
 import { join } from 'node:path'
-import { test } from 'node:test'
+import { type TestContext, test } from 'node:test'
 import pLimit from 'p-limit'
+import type { Cluster } from '../../../lib/cluster/cluster.ts'
 import { Failure } from '../../../lib/failure.ts'
 import { AuthDir } from '../../../lib/files/auth-dir.ts'
 import type { Run } from '../../../lib/graph/run.ts'
+import type { Query } from '../../../lib/node/node.ts'
+import type { NodeState } from '../../../lib/node/state.ts'
 import { harderWay } from '../../../tasks/layouts/harder-way.ts'
 import { findOtherCluster } from '../../../tasks/nodes/other-cluster.ts'
 import { clusterGraph } from '../../../tasks/phases/table.ts'
-import { twoNodes as cluster } from '../../support/fakes.ts'
+import { nothingElse, twoNodes } from '../../support/fakes.ts'
 import { scratch } from '../../support/files.ts'
 
-test('a node that was not reached could not be looked at; nothing is said of one where the run was interrupted', async (t) => {
-  const notes = async (signal: AbortSignal) => {
-    const said: string[] = []
-    const run = {
-      ...{ cluster, options: {}, command: String, note: (text: string) => said.push(text) },
-      auth: new AuthDir(join(scratch(t), 'auth'), harderWay.files),
-      connect: async () => {
-        throw new Failure('connection refused')
-      },
-    } as unknown as Run
-    const limits = { auth: pLimit(1), node: pLimit(1), kubeconfig: pLimit(1) }
-    assert.deepEqual(await findOtherCluster(run, clusterGraph(cluster), { limits, signal }), [])
-    return said
-  }
+type Answer = (places: NonNullable<Query['places']>) => NodeState['places']
+
+/** Nothing in the node's folder, and nothing that listens. */
+const nothingThere = {
+  ...{ folder: undefined, open: undefined, uid: 1000, leftovers: [], addresses: new Set() },
+  ...{ files: new Map(), contents: new Map() },
+}
+const noPlaces = {
+  ...{ now: 0, units: new Map(), processes: [], folders: new Set<string>(), real: new Map(), links: new Map() },
+  ...{ odd: [], drained: [], files: new Map(), contents: new Map() },
+  ...nothingElse,
+}
+
+/** Before a CA is made: what stops it, and what is said. A node that gives no answer is down. */
+async function find(
+  t: TestContext,
+  answers: Readonly<Record<string, Answer>>,
+  { cluster = twoNodes, signal = new AbortController().signal }: { cluster?: Cluster; signal?: AbortSignal } = {},
+) {
+  const notes: string[] = []
+  const run = {
+    ...{ cluster, options: {}, command: (task: string) => `run ${task}`, note: (text: string) => notes.push(text) },
+    auth: new AuthDir(join(scratch(t), 'auth'), harderWay.files),
+    connect: async ({ name }: { name: string }) => {
+      const answer = answers[name]
+      if (!answer) throw new Failure('connection refused', { node: name })
+      const look = async ({ places }: Query) => ({ ...nothingThere, places: places && answer(places) })
+      return { wasReached: true, look, listening: async () => ({ now: 0, ports: new Set() }) }
+    },
+  } as unknown as Run
+  const limits = { auth: pLimit(1), node: pLimit(1), kubeconfig: pLimit(1) }
+  const found = await findOtherCluster(run, clusterGraph(cluster), { limits, signal })
+  return { notes, refusals: found.map(([id, { kind, message, remedy = '' }]) => ({ id, kind, message, remedy })) }
+}
+
+const empty: Answer = () => noPlaces
+/** What root alone may not see, and what systemd is not asked for. */
+const ca = '/var/lib/kubernetes/ca.pem'
+const unreadable = {
+  ...{ kind: 'file' as const, mode: 0o600, uid: 0, gid: 0, size: 1000, changed: 0, sha256: undefined, lines: '' },
+}
+const holdsCa = { ...noPlaces, files: new Map([[ca, unreadable]]) }
+const withoutRoot: Answer = ({ sudo }) => (sudo === '' ? holdsCa : new Failure('not allowed', { code: 'no-root' }))
+const withoutBus: Answer = ({ units, alsoIfPresent, paths }) => {
+  if (units.length > 0) return new Failure('Failed to connect to bus', { code: 'no-answer' })
+  return alsoIfPresent.includes('/') && paths.has(ca) ? holdsCa : noPlaces
+}
+const needsSudo = { ...twoNodes, install: { ...(twoNodes.install as object), sudo: 'sudo -n' } } as Cluster
+const { install: _, ...notInstalled } = twoNodes
+
+test('a control node that can not be looked at stops it: it may have the cluster; a worker is named', async (t) => {
   const looking = 'looking for an existing CA on c0, w0'
-  const [first, second = '', ...more] = await notes(new AbortController().signal)
-  assert.deepEqual([first, more], [looking, []])
-  assert.match(second, /^c0, w0 could not be looked at: /)
-  assert.deepEqual(await notes(AbortSignal.abort()), [looking])
+  const down = await find(t, { w0: empty })
+  assert.deepEqual(down.notes, [looking])
+  const [refused, ...more] = down.refusals
+  assert.deepEqual([refused?.id, refused?.kind, more], ['ca', 'refused', []])
+  assert.match(String(refused?.message), /^c0 could not be looked at: connection refused; .*auth has no CA, /)
+  assert.match(String(refused?.remedy), /: run recover --node c0$/m)
+  assert.match(String(refused?.remedy), /: run certs encryption-key, then run the same command again$/m)
+  const worker = await find(t, { c0: empty })
+  assert.deepEqual(worker.refusals, [])
+  assert.match(String(worker.notes[1]), /^w0 could not be looked at: /)
+  assert.deepEqual((await find(t, { c0: empty, w0: empty })).notes, [looking])
 })
+
+test('an interrupted run says nothing of nodes that it has not reached', async (t) => {
+  const { notes, refusals } = await find(t, {}, { signal: AbortSignal.abort() })
+  assert.deepEqual([notes.length, refusals], [1, []])
+})
+
+for (const [what, answer, cluster] of [
+  ['sudo refuses', withoutRoot, needsSudo],
+  ['systemd does not answer', withoutBus, twoNodes],
+  ['systemd does not answer the login user', withoutBus, notInstalled as Cluster],
+] as const)
+  test(`where ${what}, the look goes on as far as the login user may`, async (t) => {
+    for (const name of ['c0', 'w0']) {
+      const { refusals } = await find(t, { c0: empty, w0: empty, [name]: answer }, { cluster })
+      assert.match(String(refusals[0]?.message), new RegExp(`^${name} holds a cluster's identity`))
+    }
+  })
+
+for (const [code, what] of [
+  ['no-root', 'not allowed'],
+  ['no-answer', 'Failed to connect to bus'],
+] as const)
+  test(`and where that finds nothing, it is not known that nothing is there: ${code}`, async (t) => {
+    const answer: Answer = ({ units, sudo }) =>
+      (code === 'no-root' ? sudo !== '' : units.length > 0) ? new Failure(what, { code }) : noPlaces
+    const { refusals } = await find(t, { c0: answer, w0: empty }, { cluster: needsSudo })
+    assert.match(String(refusals[0]?.message), new RegExp(`^c0 could not be looked at: .*${what}; `))
+    const worker = await find(t, { c0: empty, w0: answer }, { cluster: needsSudo })
+    assert.deepEqual(worker.refusals, [])
+    assert.match(String(worker.notes[1]), /^w0 could not be looked at: /)
+  })

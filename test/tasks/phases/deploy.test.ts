@@ -387,7 +387,7 @@ function assertStatus(ran: Ran, status: number): void {
 test('a node that was taken out of cluster.yaml is named', async () => {
   const place = makePlace()
   writeCluster(place, [[['certificates', 'key'], 'ecdsa-p256']])
-  await harderway(place, 'node-certs', 'kubeconfigs')
+  await harderway(place, 'certs', 'kubeconfigs', 'encryption-key')
   writeCluster(place, [
     [['nodes', 5], undefined],
     [['ssh', 'options'], { ConnectTimeout: 1 }],

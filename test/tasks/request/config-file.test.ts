@@ -40,6 +40,7 @@ test('what ssh says of a configuration that it does not understand is reported o
   const place = scratch(t)
   writeCluster(place, [...oneOfEach, [['ssh', 'configFile'], './ssh_config']])
   writeFileSync(join(place, 'ssh_config'), 'Host *\n  NoSuchOption yes\n')
+  await exits(0, place, 'certs', 'encryption-key')
   const { stdout, stderr } = await exits(1, place, 'deploy', '--quiet')
   const said = stdout + stderr
   assert.match(said, /^3 nodes, ssh can't be used \(\S+ssh_config: line 2: Bad configuration option: nosuchoption\): /m)

@@ -1,0 +1,34 @@
+/** What a control node is read for: by recover, and to prove that a backup is of its cluster. */
+import assert from 'node:assert/strict'
+import { test } from 'node:test'
+import type { ClusterNode } from '../../../lib/cluster/cluster.ts'
+import { Failure } from '../../../lib/failure.ts'
+import { AuthDir } from '../../../lib/files/auth-dir.ts'
+import type { Run } from '../../../lib/graph/run.ts'
+import type { Query } from '../../../lib/node/node.ts'
+import { readHolding, readWholeHolding } from '../../../tasks/commands/recover-sources.ts'
+import { harderWay } from '../../../tasks/layouts/harder-way.ts'
+import { twoNodes } from '../../support/fakes.ts'
+import { scratch } from '../../support/files.ts'
+
+test('where root may not look at what units read, recover takes the folder, and a backup is not proven by it', async (t) => {
+  const { install: _, ...cluster } = twoNodes
+  const places = {
+    ...{ now: 0, units: new Map(), processes: [], folders: new Set(), real: new Map(), links: new Map() },
+    ...{ odd: [], drained: [], files: new Map(), contents: new Map() },
+  }
+  const look = async (query: Query) => ({
+    ...{ folder: '/home/jane', files: new Map(), contents: new Map([['ca.pem', Buffer.from('a CA')]]) },
+    places: query.places?.sudo === '' ? places : new Failure('a password is required', { code: 'no-root' }),
+  })
+  const auth = new AuthDir(scratch(t), harderWay.files)
+  const run = { cluster, auth, connect: async () => ({ wasReached: true, look }) } as unknown as Run
+  const node = { ...twoNodes.nodes[0], user: 'jane' } as ClusterNode
+  assert.deepEqual([...(await readHolding(run, node)).files.keys()], ['ca.pem'])
+  await assert.rejects(readWholeHolding(run, node), (error) => {
+    assert.ok(error instanceof Failure)
+    assert.deepEqual([error.node, error.code], ['c0', 'no-root'])
+    assert.match(String(error.remedy), /^let jane run sh as root there .*NOPASSWD\), then run the same command again$/)
+    return true
+  })
+})
