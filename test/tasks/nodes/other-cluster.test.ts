@@ -14,15 +14,16 @@ import { scratch } from '../../support/files.ts'
 test('a node that was not reached could not be looked at; nothing is said of one where the run was interrupted', async (t) => {
   const notes = async (signal: AbortSignal) => {
     const said: string[] = []
+    const tell = (text: string) => void said.push(text)
     const run = {
-      ...{ cluster, options: {}, command: String, note: (text: string) => said.push(text) },
+      ...{ cluster, options: {}, command: String, note: tell },
       auth: new AuthDir(join(scratch(t), 'auth'), harderWay.files),
       connect: async () => {
         throw new Failure('connection refused')
       },
     } as unknown as Run
     const limits = { auth: pLimit(1), node: pLimit(1), kubeconfig: pLimit(1) }
-    assert.deepEqual(await findOtherCluster(run, clusterGraph(cluster), { limits, signal }), [])
+    assert.deepEqual(await findOtherCluster(run, clusterGraph(cluster), { limits, signal, tell }), [])
     return said
   }
   const looking = 'looking for an existing CA on c0, w0'
