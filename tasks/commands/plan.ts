@@ -35,7 +35,7 @@ export async function plan(given: CommandRun): Promise<readonly Finding[]> {
     const { forced } = selection
     const warnings: string[] = []
     const noting = { ...run, note: (text: string) => void warnings.push(text) }
-    const tell = run.options.quiet ? () => {} : run.printError
+    const tell = run.host.stdout.isTTY && !run.options.quiet ? run.printError : () => {}
     const refusals = await refusalsBefore(graph, { ...run, run: noting, forced, tell })
     if (refusals.length > 0) return () => refuse(run, graph, refusals)
     const seen = await observe(run, graph, { forced, foresees: true })
