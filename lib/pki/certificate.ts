@@ -108,6 +108,13 @@ export function isIssuedBy({ issuer, x509 }: Certificate, by: Certificate): bool
   return issuer.equals(by.subject) && x509.checkIssued(by.x509) && x509.verify(by.publicKey)
 }
 
+/** Until when it is accepted: what issued it may expire first. */
+export function endOf(certificate: Certificate, issuers: readonly Certificate[]): Date {
+  const { notAfter } = certificate
+  const earlier = issuers.filter((by) => by.notAfter < notAfter && isIssuedBy(certificate, by))
+  return new Date(Math.min(Number(notAfter), ...earlier.map((by) => Number(by.notAfter))))
+}
+
 /** How the certificate differs from the profile, apart from validity and issuer. */
 export function compareWithProfile(certificate: Certificate, profile: CertSpec): Reason[] {
   const isTolerated = profile.tolerated?.some((each) => compareSubject(certificate.attributes, each).length === 0)

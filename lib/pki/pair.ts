@@ -8,7 +8,7 @@ import { once, publicMode, secretMode } from '../files/plain-file.ts'
 import type { Look, Reason } from '../reason.ts'
 import { isNear } from '../wording.ts'
 import { type CertSpec, keyKindOf } from './cert-spec.ts'
-import { type Certificate, compareWithProfile, isIssuedBy, readDerCertificate } from './certificate.ts'
+import { type Certificate, compareWithProfile, endOf, isIssuedBy, readDerCertificate } from './certificate.ts'
 import { blocksIn } from './pem.ts'
 import { isKeyOf, readPrivateKey } from './private-key.ts'
 import type { Issuer } from './x509.ts'
@@ -69,18 +69,19 @@ export function checkCertificate(
   },
 ): Look {
   const { profile, issuer, now, renewBefore } = wanted
-  const { notBefore, notAfter: until } = certificate
+  const { notBefore, notAfter } = certificate
   // A leaf limited by its CA's expiry would not last longer if it were reissued.
-  const isCut = issuer !== undefined && until >= issuer.notAfter
-  const left = until.getTime() - now.getTime()
+  const isCut = issuer !== undefined && notAfter >= issuer.notAfter
+  const left = notAfter.getTime() - now.getTime()
   const reasons = [...compareWithProfile(certificate, profile)]
   // Before there is a CA, a dry run says that it will be made.
   if (issuer && !isIssuedBy(certificate, issuer)) reasons.push({ kind: 'other-issuer' })
   reasons.push(...certificate.refusals)
   if (notBefore > now) reasons.push({ kind: 'not-yet-valid', notBefore })
   else if (left <= 0 || (left <= renewBefore && !isCut))
-    reasons.push({ kind: 'expires', notAfter: until, expired: left <= 0, ...(isNear(until, now) && { isNear: true }) })
-  return { reasons, until, renewsFrom: isCut ? undefined : new Date(until.getTime() - renewBefore) }
+    reasons.push({ kind: 'expires', notAfter, expired: left <= 0, ...(isNear(notAfter, now) && { isNear: true }) })
+  const until = endOf(certificate, issuer ? [issuer] : [])
+  return { reasons, until, renewsFrom: isCut ? undefined : new Date(notAfter.getTime() - renewBefore) }
 }
 
 const aboutNames: ReadonlySet<Reason['kind']> = new Set([
@@ -152,7 +153,7 @@ export function changeOfPair(
     files: isKeyKept ? [auth.files.certificate(name)] : auth.files.pair(name),
     isNew: !isKeyKept && auth.read(auth.files.certificate(name)) === undefined,
     is: { key: profile.key, expires, names: new Set(profile.sans).size },
-    was: was && { key: keyKindOf(was.publicKey), expires: was.notAfter, names: was.sans.length },
+    was: was && { key: keyKindOf(was.publicKey), expires: endOf(was, ownCas(auth)), names: was.sans.length },
   }
 }
 

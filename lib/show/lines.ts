@@ -27,7 +27,7 @@ export interface LinesOptions {
   readonly writeError: (text: string) => void
 }
 
-/** A line for each target that changed or failed; fresh targets are counted by phase. */
+/** A line for each target that changed or failed; fresh targets are counted by phase. A failure that several have, as of a clock, has one. */
 export function createLines({ phases, verbose, quiet, write, writeError }: LinesOptions): Reporter {
   const places = new Map(
     [...phases].flatMap(([title, targets]) => {
@@ -40,6 +40,13 @@ export function createLines({ phases, verbose, quiet, write, writeError }: Lines
     if (!quiet) write(printable(text))
   }
   let room = mostLines
+  const failures = new Set<string>()
+  /** Targets whose failure has a line already, and those that come after these alone. */
+  const repeated = new Set<string>()
+  const isRepeated = (outcome: Outcome) => {
+    if (outcome.kind === 'failed') return outcome.failure.shared !== undefined && failures.has(outcome.failure.message)
+    return outcome.kind === 'cancelled' && outcome.because.length > 0 && outcome.because.every((id) => repeated.has(id))
+  }
   const hasLine = ({ build }: Target, { kind }: Outcome) =>
     verbose || kind === 'failed' || ((kind !== 'fresh' || !build) && room-- > 0)
   return {
@@ -47,8 +54,10 @@ export function createLines({ phases, verbose, quiet, write, writeError }: Lines
       const { target, phase } = places.get(event.id) ?? {}
       if (event.type !== 'ended' || !target || !phase) return
       const { id, outcome } = event
-      if (hasLine(target, outcome)) say(formatEnd(id, outcome))
+      if (isRepeated(outcome) && !verbose) repeated.add(id)
+      else if (hasLine(target, outcome)) say(formatEnd(id, outcome))
       else phase.counted.push(outcome)
+      if (outcome.kind === 'failed') failures.add(outcome.failure.message)
       if ('warning' in outcome && outcome.warning) say(`warning ${id}: ${outcome.warning}`)
       phase.left--
       if (phase.left === 0 && phase.counted.length > 0)

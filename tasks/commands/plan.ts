@@ -39,10 +39,14 @@ export async function plan(given: CommandRun): Promise<readonly Finding[]> {
   const whole = closure(all, selection.ids)
   const graph = offline ? withoutLooks(whole) : whole
   const read = async (run: CommandRun) => {
-    const refusals = await refusalsBefore(graph, { ...run, run, forced: selection.forced })
+    const { forced } = selection
+    const warnings: string[] = []
+    const noting = { ...run, note: (text: string) => void warnings.push(text) }
+    const tell = run.host.stdout.isTTY && !run.options.quiet ? run.printError : () => {}
+    const refusals = await refusalsBefore(graph, { ...run, run: noting, forced, tell })
     if (refusals.length > 0) return () => refuse(run, graph, refusals)
-    const seen = await observe(run, graph, { forced: selection.forced, foresees: true })
-    return () => show(run, seen, { all, whole, selection })
+    const seen = await observe(run, graph, { forced, foresees: true })
+    return () => show(run, seen, { all, whole, selection, warnings })
   }
   return readAuth(given, graph, read, { isPlan: true })
 }
@@ -52,10 +56,12 @@ interface PlanScope {
   /** What a run would reach. */
   readonly whole: Graph
   readonly selection: Selection
+  /** Of what was looked at before the targets. */
+  readonly warnings: readonly string[]
 }
 
 async function show(given: CommandRun, seen: Observation, wanted: PlanScope) {
-  const { whole, selection } = wanted
+  const { whole, selection, warnings } = wanted
   const { graph, run, outcomes } = seen
   const reachesNodes = selection.ids.some((id) => graph.get(id)?.where === 'node')
   const notes = [
@@ -64,6 +70,7 @@ async function show(given: CommandRun, seen: Observation, wanted: PlanScope) {
     ...notesOnFolder(run.auth),
     ...notesOnOptions(run.cluster),
     ...notLookedAt(whole, graph),
+    ...warnings,
     ...(reachesNodes ? [...notesOnAddresses(run.cluster), ...noteOnFormerHolders(run)] : []),
     ...otherWays(run, wanted),
     ...nextRun(run, wanted),

@@ -208,10 +208,16 @@ export function everything(
   return { ...nothingOnNode, ...wrong, differ: nodeFiles(cluster, node) }
 }
 
-/** `now` in seconds since 1970, by the node's clock. Throws a Failure if certificates are not valid yet by that clock. */
-export function refuseEarlyClock({ auth, cluster }: Run, node: ClusterNode, now: number): void {
+/**
+ * `theirs` in seconds since 1970, by the node's clock. Throws a Failure if certificates are not valid yet by that clock. Those that are not
+ * by ours either are reissued before any is deployed.
+ */
+export function refuseEarlyClock({ auth, cluster, now }: Run, node: ClusterNode, theirs: number): void {
   const names = new Set(nodeFiles(cluster, node).flatMap((file) => auth.files.parse(file)?.name ?? []))
-  const early = [...names].filter((name) => (tryCertificate(auth, name)?.notBefore.getTime() ?? 0) > now * 1000)
+  const early = [...names].filter((name) => {
+    const { notBefore } = tryCertificate(auth, name) ?? {}
+    return notBefore && notBefore <= now && notBefore.getTime() > theirs * 1000
+  })
   if (early.length === 0) return
   throw new Failure(`by its clock these are not valid yet: ${formatNames(early.map(auth.files.certificate))}`, {
     node: node.name,

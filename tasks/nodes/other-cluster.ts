@@ -29,12 +29,13 @@ interface IdentityPart {
 /**
  * Runs before the first build of a run that deploys. At the deploy it would be too late: the new CA would already be in auth/, on
  * other nodes and in the user's kubeconfig, and only the deploy would show that a new encryption key decrypts no Secret. So a control
- * node that can't be looked at, which may hold all of it, is refused too. Of any other node its own deploy refuses another identity.
+ * node that can't be looked at, which may hold all of it, is refused too. Of any other node its own deploy refuses another identity. `tell`:
+ * progress.
  */
 export async function findOtherCluster(
   run: Run,
   graph: Graph,
-  { limits, signal }: Pick<RunOptions, 'limits' | 'signal'>,
+  { limits, signal, tell }: Pick<RunOptions, 'limits' | 'signal'> & { readonly tell: Run['note'] },
 ): Promise<[string, Failure][]> {
   const { cluster, auth, command, options, note } = run
   const targets = [...graph.values()]
@@ -45,7 +46,7 @@ export async function findOtherCluster(
   const isWhole = first.files.includes(auth.files.key(caName))
   const wanted = isWhole ? [...identityFiles(cluster).keys()] : parts.flatMap(({ files }) => files)
   // This may take as long as the timeout of a node that is down.
-  note(`looking for an existing ${first.label} on ${formatNames(cluster.nodes.map(({ name }) => name))}`)
+  tell(`looking for an existing ${first.label} on ${formatNames(cluster.nodes.map(({ name }) => name))}`)
   const traces = await Promise.all(cluster.nodes.map((node) => limits.node(() => findTrace(run, node, wanted))))
   const found = traces.flatMap((each) => (each === undefined || each instanceof Failure ? [] : [each]))
   if (found.length > 0) {

@@ -10,12 +10,14 @@ import { authTarget } from '../../lib/graph/auth-target.ts'
 import type { Run } from '../../lib/graph/run.ts'
 import type { Target, Work } from '../../lib/graph/target.ts'
 import { readServer } from '../../lib/kubernetes/kubeconfig.ts'
+import { endOf } from '../../lib/pki/certificate.ts'
 import {
   changeOfPair,
   checkPair,
   isSignedByLostCa,
   keptKey,
   makePair,
+  ownCas,
   type Pair,
   readIssuer,
   readPair,
@@ -141,13 +143,18 @@ async function build(run: Run, row: CertRow, { force, reasons, tell }: Work) {
     chain: chain && certificatePem(chain.der),
     tell,
   })
-  return { change, warning: describeOldGroups(row, pair, reasons) ?? row.warning }
+  return { change, warning: describeOldGroups(auth, row, pair, reasons) ?? row.warning }
 }
 
 /** For a user's certificate, of which others may hold copies. */
-function describeOldGroups({ phase }: CertRow, { certificate }: Pair, reasons: readonly Reason[]): string | undefined {
+function describeOldGroups(
+  auth: AuthDir,
+  { phase }: CertRow,
+  { certificate }: Pair,
+  reasons: readonly Reason[],
+): string | undefined {
   const removed = reasons.flatMap((reason) => (reason.kind === 'subject-changed' ? reason.removed : []))
   const groups = removed.filter((attribute) => attribute.startsWith('O=')).map((attribute) => attribute.slice(2))
   if (phase !== 'user-certs' || groups.length === 0 || !certificate) return undefined
-  return `copies of the old certificate are in ${formatNames(groups)} until ${formatDate(certificate.notAfter)}: nothing revokes a certificate before it expires`
+  return `copies of the old certificate are in ${formatNames(groups)} until ${formatDate(endOf(certificate, ownCas(auth)))}: nothing revokes a certificate before it expires`
 }

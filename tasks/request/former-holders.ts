@@ -4,8 +4,8 @@ import type { AuthDir } from '../../lib/files/auth-dir.ts'
 import { caName, kubeconfigFile } from '../../lib/files/names.ts'
 import type { Run } from '../../lib/graph/run.ts'
 import { readClientCertificate } from '../../lib/kubernetes/kubeconfig.ts'
-import { type Certificate, isIssuedBy, readCertificate } from '../../lib/pki/certificate.ts'
-import { tryCertificate } from '../../lib/pki/pair.ts'
+import { type Certificate, endOf, isIssuedBy, readCertificate } from '../../lib/pki/certificate.ts'
+import { ownCas, tryCertificate } from '../../lib/pki/pair.ts'
 import { formatDate } from '../../lib/wording.ts'
 import { nodeUser } from '../layouts/layout.ts'
 import { certTable } from '../tables/certs.ts'
@@ -19,10 +19,11 @@ export function noteOnFormerHolders({ auth, cluster, now }: Pick<Run, 'auth' | '
     if (known.has(name)) return []
     const certificate = tryCertificate(auth, name) ?? certificateInKubeconfig(auth, name)
     if (!certificate) return []
-    const { attributes, isCa, notAfter } = certificate
+    const { attributes, isCa } = certificate
     const isUser = !isCa && attributes.includes(`CN=${name}`) && ca && isIssuedBy(certificate, ca)
     if (!isUser && !attributes.includes(`CN=${nodeUser(name)}`)) return []
-    return [{ name, when: `${notAfter <= now ? 'expired since' : 'valid until'} ${formatDate(notAfter)}` }]
+    const end = endOf(certificate, ownCas(auth))
+    return [{ name, when: `${end <= now ? 'expired since' : 'valid until'} ${formatDate(end)}` }]
   })
   const [one, ...more] = former
   if (!one) return []

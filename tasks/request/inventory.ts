@@ -6,8 +6,8 @@ import { endsSoon, type Run } from '../../lib/graph/run.ts'
 import { nameInPhase, type Outcome, type Target } from '../../lib/graph/target.ts'
 import { readEmbedded } from '../../lib/kubernetes/kubeconfig.ts'
 import { findEntry, readKubeconfigs } from '../../lib/kubernetes/kubeconfig-files.ts'
-import { attributesIn, type Certificate, isIssuedBy, readCertificate } from '../../lib/pki/certificate.ts'
-import { tryCertificate } from '../../lib/pki/pair.ts'
+import { attributesIn, type Certificate, endOf, isIssuedBy, readCertificate } from '../../lib/pki/certificate.ts'
+import { ownCas, tryCertificate } from '../../lib/pki/pair.ts'
 import { formatLeft, formatReasons, type Left, type Look, ownReasons, type ReasonOf } from '../../lib/reason.ts'
 import { beside, count, formatNames, joinClauses } from '../../lib/wording.ts'
 import { nodeFiles } from '../tables/files.ts'
@@ -133,6 +133,7 @@ export function takeInventory(seen: Observation): Inventory {
 function takeItems(seen: Observation): Item[] {
   const { run, graph, outcomes } = seen
   const ca = tryCertificate(run.auth, caName)
+  const cas = ownCas(run.auth)
   const holders = findHolders(seen)
   return [...graph.values()]
     .filter(({ where }) => where !== 'node')
@@ -144,8 +145,7 @@ function takeItems(seen: Observation): Item[] {
       const isFresh = outcome?.kind === 'fresh'
       const { certificate, ca: itsCa = ca } = readChain(run, target, isFresh)
       const issuer = certificate && nameIssuer(certificate, ca, isFresh)
-      const chain = [certificate, issuer === 'ca' ? itsCa : undefined]
-      const [end] = chain.flatMap((link) => link?.notAfter ?? []).sort((a, b) => Number(a) - Number(b))
+      const end = certificate && endOf(certificate, itsCa ? [itsCa, ...cas] : cas)
       const isEndingSoon = end !== undefined && endsSoon(run, end)
       return {
         ...{ id, phase, where, node, name, files, purpose, certificate, issuer, end },

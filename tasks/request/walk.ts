@@ -22,7 +22,7 @@ export async function walk(
 ): Promise<{ outcomes: ReadonlyMap<string, Outcome>; findings: readonly Finding[] }> {
   const run = withClockCheck(options.run, graph, options.limits)
   const { auth } = run
-  const refusals = await refusalsBefore(graph, { ...options, run })
+  const refusals = await refusalsBefore(graph, { ...options, run, tell: run.note })
   for (const [id, failure] of refusals) reporter.problem(failure, id)
   if (refusals.length > 0) return { outcomes: new Map(), findings: ['refused'] }
   closeFolder(auth, reporter.note)
@@ -33,16 +33,16 @@ export async function walk(
 /** What stops a run before it builds anything, and so a plan. */
 export async function refusalsBefore(
   graph: Graph,
-  { run, forced, ...limited }: Pick<RunOptions, 'run' | 'forced' | 'limits' | 'signal'>,
+  { run, forced, ...more }: Pick<RunOptions, 'run' | 'forced' | 'limits' | 'signal'> & { readonly tell: Run['note'] },
 ): Promise<[string | undefined, Failure][]> {
   const deploys = [...graph.values()].some(({ where }) => where === 'node')
   const { files } = run.auth
   const isApiNew = !run.auth.read(files.certificate(files.names.api))
   return joinFailures([
     ...(await findRefusals(graph, run, forced)),
-    ...(deploys ? await (await import('../nodes/other-cluster.ts')).findOtherCluster(run, graph, limited) : []),
+    ...(deploys ? await (await import('../nodes/other-cluster.ts')).findOtherCluster(run, graph, more) : []),
     ...(deploys && isApiNew
-      ? await (await import('../phases/api-names.ts')).findLostNames(run, graph, limited.limits)
+      ? await (await import('../phases/api-names.ts')).findLostNames(run, graph, more.limits)
       : []),
   ])
 }

@@ -7,11 +7,12 @@ import { after, before, describe, test } from 'node:test'
 import type { Machines } from '../lab/machines/machines.ts'
 import { isSince, realBinaries } from '../lab/machines/shared.ts'
 import { eventually } from '../support/programs.ts'
+import { recipes } from '../support/recipe.ts'
 import {
   assertNothingLeft,
   everywhere,
   getObject,
-  mustRun,
+  mustRun as mustRunOn,
   ownPaths,
   probedOwn,
   readStarts,
@@ -32,6 +33,13 @@ const allClients = [...ofClients, ...everywhere('kube-proxy', 'worker')].toSorte
 /** From 1.36 on a kubelet and a proxy say that they read the CA of their kubeconfig again. */
 const ofControl = ['kube-controller-manager', 'kube-scheduler'].flatMap((unit) => everywhere(unit)).toSorted()
 const restarted = isSince('1.36') ? ofControl : allClients
+
+/** What was typed, but for the program. */
+const typed = new Set<string>()
+const mustRun: typeof mustRunOn = (lab, status, ...args) => {
+  typed.add(args.join(' '))
+  return mustRunOn(lab, status, ...args)
+}
 
 describe('rotations on six machines', { skip }, () => {
   let lab: Machines
@@ -154,16 +162,21 @@ describe('rotations on six machines', { skip }, () => {
     assert.equal(await lab.exec('ls auth'), before)
   })
 
-  test('the CA goes over to the next by a cross certificate; every unit starts as often as is said', async () => {
+  test('the CA goes over to the next by a cross certificate, after new keys; every unit starts as often as is said', async () => {
     await lab.exec('mkdir old; cp auth/*.pem old')
+    const opensEtcd = (pair: string) => statusOf(lab, `https://${ip('control0')}:2379/health`, pair)
     await unnoticed(lab, async () => {
       const starts = await readStarts(lab)
+      await mustRun(lab, 0, 'certs', '--force')
       assert.match((await mustRun(lab, 0, 'rotate', 'ca')).stdout, /rotate ca --finish/)
       assert.deepEqual(await startedSince(lab, starts), restarted)
       for (const file of ['kubernetes', 'control0', 'worker0', 'admin'])
         for (const trusted of ['old/ca.pem', 'auth/ca-next.pem'])
           await lab.exec(`openssl verify -CAfile ${trusted} -untrusted auth/ca-cross.pem auth/${file}.pem`)
       assert.match((await mustRun(lab, 0, 'status')).stdout, /rotation of the CA is under way/)
+      // What has leaked is accepted until --finish.
+      assert.equal(await statusOf(lab, `https://${ip('control0')}:6443/api/v1/nodes`, 'old/admin'), '200')
+      assert.equal(await opensEtcd('old/worker0'), '200')
       const again = await readStarts(lab)
       await mustRun(lab, 0, 'rotate', 'ca')
       assert.deepEqual(await startedSince(lab, again), [])
@@ -175,7 +188,8 @@ describe('rotations on six machines', { skip }, () => {
     for (const name of controls) {
       assert.equal(await statusOf(lab, `https://${ip(name)}:6443/api/v1/nodes`, 'old/admin'), '401', name)
       assert.equal(await statusOf(lab, `https://${ip(name)}:6443/api/v1/nodes`, 'auth/admin'), '200', name)
-      assert.equal(await statusOf(lab, `https://${ip(name)}:2379/health`, 'old/kubernetes'), '000', name)
+      for (const pair of ['old/kubernetes', 'old/worker0'])
+        assert.equal(await statusOf(lab, `https://${ip(name)}:2379/health`, pair), '000', name)
       assert.equal(await statusOf(lab, `https://${ip(name)}:2379/health`, 'auth/kubernetes'), '200', name)
     }
     assert.equal(await statusOf(lab, `https://${ip('worker0')}:10250/healthz`, 'old/kubernetes'), '401')
@@ -331,5 +345,11 @@ describe('rotations on six machines', { skip }, () => {
     await mustRun(lab, 0, 'verify')
     await assertNothingToDo()
     await assertNothingLeft(lab)
+  })
+
+  test('that was every command of the recipe for a control node of which a key may have leaked', () => {
+    const commands = recipes.get('A control node, auth/, or a backup of it')?.map((words) => words.join(' ')) ?? []
+    assert.ok(commands.length > 8)
+    for (const command of commands) assert.ok(typed.has(command), command)
   })
 })

@@ -207,6 +207,38 @@ describe('by a clock', { skip: needs('openssl'), concurrency: 2 }, () => {
     })
   })
 
+  test('a CA that was renewed for a shorter time ends what it has issued: that date is shown everywhere', async (t) => {
+    const shorter: readonly Edit[] = [
+      [['certificates', 'validity'], '90d'],
+      [['certificates', 'caValidity'], '180d'],
+    ]
+    const jane = (...groups: readonly string[]): Edit => [['users'], [{ name: 'jane', groups }]]
+    const { place, auth } = copied(t, [jane('ops', 'devs')])
+    const run = (...args: string[]) => harderway({ place, now: made }, ...args)
+    await withStatus(0, run('user-certs', '--json'))
+    writeCluster(place, [...edits, ...shorter, jane('ops', 'devs')])
+    await withStatus(0, run('ca', '--renew', '--json'))
+    const end = certificateIn(auth, 'ca').notAfter
+    assert.equal(end.toISOString(), '2027-08-27T23:55:00.000Z')
+
+    const isLeaf = ({ id, type }: Record<string, unknown>) => type === 'fresh' && /-cert/.test(String(id))
+    const fresh = (await runAt(place, made)).events.filter(isLeaf)
+    assert.equal(fresh.length, leaves.length + 1)
+    for (const { id, until, message } of fresh)
+      assert.deepEqual([id, until, message], [id, '2027-08-27T23:55:00Z', 'expires 2027-08-27 (with the CA)'])
+    const { events } = await run('status', '--json')
+    const ends = events.flatMap(({ type, end }) => (type === 'item' && end !== undefined ? [end] : []))
+    assert.deepEqual([...new Set(ends)], ['2027-08-27T23:55:00Z'])
+    const former = async () => {
+      writeCluster(place, [...edits, ...shorter])
+      return (await run('status')).stdout.replace(/\s+/g, ' ')
+    }
+    assert.match(await former(), /jane needs no certificate now; the one it had is valid until 2027-08-27/)
+    assert.match((await run('cluster-cert', '--force', '--dry-run')).stdout, /expires 2027-05-29 \(was 2027-08-27\)/)
+    writeCluster(place, [...edits, ...shorter, jane('devs')])
+    assert.match((await run('user-certs')).stdout, /copies of the old certificate are in ops until 2027-08-27/)
+  })
+
   describe('with a shorter validity in cluster.yaml than certificates have', () => {
     const shorter: Edit = [['certificates', 'validity'], '90d']
     const note =

@@ -63,6 +63,18 @@ describe('a plan is the run', { skip: needs('sshd', 'ssh', 'scp') }, () => {
     assert.ok(Number(certificate('kubernetes.pem')?.notBefore) < Date.now())
   })
 
+  test('where this clock was three hours ahead when certificates were issued that no node has yet', async () => {
+    edits([['install'], true])
+    await exits(0, { place, now: new Date(Date.now() + day / 8) }, 'certs', '--force')
+    const seen = await harderway(place, 'status', '--on-nodes', '--json')
+    assert.deepEqual([seen.status, seen.events.filter(({ state }) => state === 'failed')], [4, []], seen.stdout)
+    assert.match(seen.stdout, /not valid before/)
+    const { status, said, built } = await assertAgree(new Date(), 'bootstrap')
+    assert.equal(status, 0, said)
+    assert.ok(built > 10)
+    assert.ok(Number(certificate('kubernetes.pem')?.notBefore) < Date.now())
+  })
+
   for (const install of [true, undefined])
     test(`where this machine's clock is two years ahead${install ? ', with install' : ''}`, async () => {
       edits([['install'], install])

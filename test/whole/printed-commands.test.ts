@@ -17,6 +17,7 @@ const edits: readonly Edit[] = [
   [['etcd', 'ca'], 'own'],
   [['certificates', 'key'], 'ecdsa-p256'],
   [['install'], 'guide'],
+  [['users'], [{ name: 'jane' }]],
 ]
 const read = (path: string) => readFileSync(join(root, path), 'utf8')
 

@@ -45,7 +45,7 @@ async function find(
     },
   } as unknown as Run
   const limits = { auth: pLimit(1), node: pLimit(1), kubeconfig: pLimit(1) }
-  const found = await findOtherCluster(run, clusterGraph(cluster), { limits, signal })
+  const found = await findOtherCluster(run, clusterGraph(cluster), { limits, signal, tell: run.note })
   return { notes, refusals: found.map(([id, { kind, message, remedy = '' }]) => ({ id, kind, message, remedy })) }
 }
 

@@ -1,0 +1,111 @@
+/** docs/rotation.md, "A key that may have leaked": its commands, as they stand there. No unit runs on these nodes: test/machines has the rest. */
+import assert from 'node:assert/strict'
+import { readdirSync, readFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { describe, test } from 'node:test'
+import { readEmbedded } from '../../lib/kubernetes/kubeconfig.ts'
+import { isIssuedBy, readCertificate } from '../../lib/pki/certificate.ts'
+import { parseCommandLine } from '../../tasks/commands/command-line.ts'
+import { copyPlace, type Edit, exits, labEdits, madePlace, oneOfEach, writeCluster } from '../support/harderway.ts'
+import { labPlace } from '../support/labs.ts'
+import { needs } from '../support/programs.ts'
+import { recipes } from '../support/recipe.ts'
+
+const workers = 'A worker, or its key'
+
+/** By what has leaked: whose keys the first command is to replace. */
+const replaced: Readonly<Record<string, readonly string[]>> = {
+  "A user's key or kubeconfig": ['jane'],
+  "The admin's kubeconfig": ['admin'],
+  [workers]: ['kube-proxy', 'worker0'],
+  'A control node, auth/, or a backup of it': [
+    ...['admin', 'apiserver-etcd-client', 'control0', 'etcd', 'jane', 'kube-controller-manager', 'kube-proxy'],
+    ...['kube-scheduler', 'kubernetes', 'worker0'],
+  ],
+}
+
+test('each leak has a recipe: new keys, then a new CA; and where everything has leaked, every rotation to its end', () => {
+  assert.deepEqual([...recipes.keys()], Object.keys(replaced))
+  const asTyped = [...recipes.values()].map((commands) => commands.map((words) => words.join(' ')))
+  for (const [first, ...more] of asTyped) {
+    assert.match(first ?? '', / --force$/)
+    assert.deepEqual(more.slice(0, 2), ['rotate ca', 'rotate ca --finish'])
+  }
+  const all = ['ca', 'etcd-ca', 'service-account', 'encryption-key'].flatMap((name) => [
+    `rotate ${name}`,
+    `rotate ${name} --finish`,
+  ])
+  assert.deepEqual(asTyped.at(-1)?.slice(1), all)
+  for (const commands of recipes.values()) for (const words of commands) parseCommandLine(words)
+})
+
+const edits: readonly Edit[] = [
+  ...oneOfEach,
+  [['install'], true],
+  [['users'], [{ name: 'jane' }]],
+  [['etcd'], { ca: 'own' }],
+]
+const certificateIn = (auth: string, name: string) =>
+  readCertificate(readFileSync(join(auth, `${name}.pem`))) ?? assert.fail(name)
+
+describe('the first command makes new keys, and revokes nothing:', () => {
+  const origin = madePlace(edits, 'certs', 'kubeconfigs', 'encryption-key')
+
+  for (const [leak, [force = []]] of recipes)
+    test(leak, async (t) => {
+      const { place, auth } = copyPlace(t, origin, edits)
+      await exits(0, place, ...force)
+      const read = (name: string) => [place, origin].map((each) => readFileSync(join(each, 'auth', name)))
+      const isNew = (name: string) => {
+        const [now, before] = read(name)
+        return !before?.equals(now ?? before)
+      }
+      const made = readdirSync(auth).filter((name) => name.endsWith('-key.pem') && isNew(name))
+      assert.deepEqual(
+        made,
+        replaced[leak]?.map((name) => `${name}-key.pem`),
+      )
+      for (const name of replaced[leak] ?? []) {
+        const ca = certificateIn(auth, /^(etcd|apiserver-etcd-client)$/.test(name) ? 'etcd-ca' : 'ca')
+        assert.ok(isIssuedBy(certificateIn(join(origin, 'auth'), name), ca), name)
+      }
+    })
+})
+
+describe('with the machine out of nodes, where no unit runs,', { skip: needs('sshd', 'ssh', 'scp') }, () => {
+  const suite = labPlace('control0', 'worker0', 'gateway')
+  const { place } = suite
+  const auth = join(place, 'auth')
+  const [force = [], begin = [], finish = []] = recipes.get(workers) ?? []
+
+  test("a worker's key is the next CA's no more, and the machine comes back with another", async () => {
+    const all = [...edits, ...labEdits(suite.lab)]
+    writeCluster(place, all)
+    await exits(0, place, 'bootstrap')
+    const old = certificateIn(auth, 'worker0')
+    const isAccepted = () => isIssuedBy(old, certificateIn(auth, 'ca'))
+    const at = (node: string, file: string) => readFileSync(join(suite.lab.node(node).home, file))
+    const its = at('worker0', 'worker0-key.pem')
+    await exits(0, place, ...force)
+    const nodes = oneOfEach.flatMap(([path, value]) => (path[0] === 'nodes' ? (value as { name: string }[]) : []))
+    writeCluster(place, [...all, [['nodes'], nodes.filter(({ name }) => name !== 'worker0')]])
+
+    // What `bootstrap` would copy, it copies.
+    await exits(0, place, ...begin)
+    assert.ok(isAccepted(), 'until --finish')
+    const kubeconfig = readFileSync(join(auth, 'kube-proxy.kubeconfig'))
+    assert.deepEqual(at('control0', 'kube-proxy.kubeconfig'), kubeconfig)
+    assert.deepEqual(readEmbedded(String(kubeconfig))?.key, readFileSync(join(auth, 'kube-proxy-key.pem')))
+    assert.deepEqual(at('worker0', 'worker0-key.pem'), its)
+
+    // Whether API servers have loaded it is not known here.
+    const { stderr } = await exits(3, place, ...finish)
+    assert.match(stderr, /rotate ca --finish --force$/m)
+    await exits(0, place, ...finish, '--force')
+    assert.ok(!isAccepted())
+    writeCluster(place, all)
+    await exits(0, place, 'bootstrap')
+    assert.ok(!certificateIn(auth, 'worker0').publicKey.equals(old.publicKey))
+    assert.deepEqual(at('worker0', 'worker0-key.pem'), readFileSync(join(auth, 'worker0-key.pem')))
+  })
+})
