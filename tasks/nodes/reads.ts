@@ -6,11 +6,12 @@ import type { Run } from '../../lib/graph/run.ts'
 import { folderOf } from '../../lib/node/place.ts'
 import { type ComponentProcess, fileAt, type PlacesState, realPath } from '../../lib/node/state.ts'
 import { formatNames } from '../../lib/wording.ts'
-import { apiServer, mergePlaces, type Place, placesAt, store, type Unit } from '../layouts/layout.ts'
+import { apiServer, mergePlaces, type Place, placesAt, type Reads, store, type Unit } from '../layouts/layout.ts'
 import { ownEtcd } from '../layouts/shared.ts'
 import { layoutOf } from '../layouts/table.ts'
 import { nodeUnits, unitOf } from '../tables/places.ts'
 import { type CommandLine, isTrue, readCommand, reloadFlag, withoutDots } from './command-line.ts'
+import { compareFlags, type FlagsFound, type WantedFlag } from './flags.ts'
 
 /** A unit of a node, with the places that its process, and its unit file, name. */
 export interface UnitSeen extends Unit {
@@ -18,8 +19,8 @@ export interface UnitSeen extends Unit {
   readonly unreached: readonly string[]
   /** What its command line says that can't be right, in a clause each. */
   readonly wrong: readonly string[]
-  /** Where files are put whose settings still name a path of another file, and have to be changed. */
-  readonly moves: readonly Place[]
+  /** Flags for files that have a path of another file there, and have to get their own. */
+  readonly flags: FlagsFound<WantedFlag & Pick<Place, 'file'>>
   /** Absolute paths of flags that the table does not have. */
   readonly besides: readonly { readonly by: string; readonly path: string }[]
   /** YAML files that its command lines name. */
@@ -120,19 +121,17 @@ function unitAt(
     if (config !== undefined && (fileAt(places, config)?.changed ?? 0) > started)
       unreached.add(`its --config ${config} was changed since its start: restart it`)
 
-  const moves = new Map<string, Place>()
+  const isShared = (file: string, at: string | undefined) =>
+    fixed.some(({ file: other, path }) => path === at && other !== file)
+  const moved = unit.reads.flatMap((row) => (row.mayMove && movedTo(row, { all, next, isShared })) || [])
+  const flags = compareFlags(moved, { running, next })
   const placesBy = (command: CommandLine): Place[] =>
     unit.reads.flatMap((row) => {
       const [by, values] = command.named(row.by)
       // The keys of all its files count; of any other flag the last value does.
       const paths = row.isOfKeys ? values : values.slice(-1)
-      const [at] = paths
-      if (row.mayMove && at !== undefined && fixed.some(({ file, path }) => path === at && file !== row.file)) {
-        const path = folderOf(at) + row.usual.slice(folderOf(row.usual).length)
-        const place: Place = { file: row.file, path, by, loads: 'now' }
-        moves.set(by, place)
-        return [place]
-      }
+      const move = moved.find(({ file, flag }) => file === row.file && flag === by)
+      if (move && isShared(row.file, paths[0])) return [{ file: row.file, path: move.value, by, loads: 'now' }]
       const reloads = row.mayReload && command.isSet(reloadFlag)
       const loads = runs && command === next ? 'now' : reloads ? 'reload' : row.loads
       if (paths.length === 0 && !row.isOptional && command !== next)
@@ -177,7 +176,7 @@ function unitAt(
     ...unit,
     files,
     unreached: [...unreached],
-    moves: [...moves.values()],
+    flags,
     besides: running.flatMap(({ flags }) =>
       flags.flatMap(([by, path]) =>
         isPlainPath(path) && !unit.reads.some((row) => row.by.includes(by)) ? [{ by, path }] : [],
@@ -190,6 +189,26 @@ function unitAt(
     keepsCa: running.some(isCaKept),
     program: own.map(({ id, command: [path = ''] }) => ({ id, path })).find(({ path }) => isPlainPath(path)),
   }
+}
+
+/** Where its flag names a file of another row: it is to name one beside that, or what the unit file has by now. */
+function movedTo(
+  { by, file, usual }: Reads,
+  {
+    all,
+    next,
+    isShared,
+  }: Pick<ReturnType<typeof commandsOf>, 'all' | 'next'> & {
+    readonly isShared: (file: string, at: string | undefined) => boolean
+  },
+): (WantedFlag & Pick<Place, 'file'>) | undefined {
+  const last = ({ named }: CommandLine) => named(by)[1].at(-1)
+  const [shared] = all.filter((command) => isShared(file, last(command)))
+  if (!shared) return undefined
+  const set = next && last(next)
+  const isSet = set !== undefined && !isShared(file, set)
+  const beside = folderOf(last(shared) ?? '') + usual.slice(folderOf(usual).length)
+  return { file, flag: shared.named(by)[0], value: isSet ? set : beside }
 }
 
 /** A clause for each setting of a key that it does not get any more. */

@@ -340,7 +340,7 @@ function isUp({ unit, bundle }: Unit, places: PlacesState): boolean {
 
 function checkUnit(
   run: Run,
-  unit: Unit,
+  unit: UnitSeen,
   found: UnitsFound,
   drifts: ReadonlyMap<string, readonly Difference[]>,
 ): ReasonOf<'unit'> | undefined {
@@ -367,20 +367,25 @@ function checkUnit(
   const state = stateOf(unit, isAsked ? found : { ...found, served: new Map(), unhealthy: new Map() })
   const isDue = up && isApiServer(unit) && selfMade && renewsFrom(run, selfMade) <= run.now
   const selfMadeEnds = isDue ? selfMade.notAfter : undefined
-  if (places.length + notLoaded.length + notServed.length === 0 && !selfMadeEnds && state === undefined)
-    return undefined
+  const notStartedWith = up ? unit.flags.notStartedWith.map(({ flag, value }) => `${flag}=${value}`) : []
+  const differs = places.length + notLoaded.length + notServed.length + notStartedWith.length > 0
+  if (!differs && !selfMadeEnds && state === undefined) return undefined
   // One that systemd starts again and again gains nothing from a start with the same files.
   const active = seen.units.get(unit.unit)?.active ?? 'active'
   const isStarted = active === 'failed' || (active !== 'active' && places.length > 0)
   const restarts =
     up &&
-    (isStarted || selfMadeEnds !== undefined || notStarted.length > 0 || readAtStart.some(({ path }) => isPlaced(path)))
+    (isStarted ||
+      selfMadeEnds !== undefined ||
+      notStarted.length + notStartedWith.length > 0 ||
+      readAtStart.some(({ path }) => isPlaced(path)))
   return {
     kind: 'unit',
     unit: unit.unit,
     places,
     notLoaded,
     notServed,
+    ...(notStartedWith.length > 0 && { notStartedWith }),
     ...(selfMadeEnds && { selfMadeEnds }),
     state,
     restarts,

@@ -6,10 +6,10 @@ import { readEmbeddedCa } from '../../lib/kubernetes/kubeconfig.ts'
 import { type ComponentProcess, fileAt, type PlacesState, realPath } from '../../lib/node/state.ts'
 import { isIssuedBy, readCertificates } from '../../lib/pki/certificate.ts'
 import { ownCas } from '../../lib/pki/pair.ts'
-import { formatNames } from '../../lib/wording.ts'
 import type { Place } from '../layouts/layout.ts'
 import { identityFiles, nodeFiles } from '../tables/files.ts'
 import { unitsOf } from '../tables/places.ts'
+import { formatUnset } from './flags.ts'
 import { certificatesIn } from './guards.ts'
 import { digestAt, digestOf } from './look.ts'
 import { othersOn, type UnitSeen } from './reads.ts'
@@ -43,22 +43,16 @@ export function unreachedOn(
   return [...known, ...copies, ...others, ...unread]
 }
 
-/** Of settings that name a file of another's: a sentence for each unit, with the command that changes them, as root there. */
-export function movesOn(
-  { name }: ClusterNode,
-  { units }: Pick<UnitsFound, 'units'>,
+/** A sentence for each unit whose flags still name a path of another file, with how to change them. */
+export function unsetOn(
+  { cluster }: Pick<Run, 'cluster'>,
+  { units, places }: Pick<UnitsFound, 'units' | 'places'>,
   concerns: (file: string) => boolean = () => true,
 ): string[] {
-  return units.flatMap(({ unit, service, moves: all }) => {
-    const moves = all.filter(({ file }) => concerns(file))
-    if (moves.length === 0) return []
-    const edits = moves.map(({ by, path }) => `s#${by}[= ] *[^ "\\\\]*#${by}=${path}#g`).join('; ')
-    const files = `$(systemctl show --value -p FragmentPath -p DropInPaths ${service})`
-    const command = `sed -i '${edits}' ${files} && systemctl daemon-reload && systemctl restart ${service}`
-    const settings = formatNames(moves.map(({ by }) => by))
-    return [
-      `${name}: ${settings} of ${unit} still name files of the cluster's CA; to change that, one node after the other: ${command}`,
-    ]
+  return units.flatMap((unit) => {
+    const unset = unit.flags.unset.filter(({ file }) => concerns(file))
+    const { sudo } = cluster.install || { sudo: '' }
+    return unset.length > 0 ? [formatUnset(unit, unset, { places, sudo })] : []
   })
 }
 

@@ -13,7 +13,7 @@ import { guard, type Other } from '../nodes/guards.ts'
 import { installOf } from '../nodes/look.ts'
 import { prunedAt, withdrawnAt } from '../nodes/reads.ts'
 import { checkUnitsOf, lookAtUnits, type UnitCheck, type UnitsFound } from '../nodes/units.ts'
-import { movesOn, unreachedOn } from '../nodes/unreached.ts'
+import { unreachedOn, unsetOn } from '../nodes/unreached.ts'
 import type { DeployFound } from './deploy.ts'
 
 /** With what would be overwritten. */
@@ -85,7 +85,7 @@ function checkInstalled(run: Run, node: ClusterNode, found: UnitsFound): Look {
   const reloading = installed.filter(({ reloadsBy }) => reloadsBy !== undefined)
   const rotating = installed.flatMap(({ unit, keepsOwnClient }) => (keepsOwnClient ? [unit.unit] : []))
   const warning = warningOf(node, installed, {
-    unreached: [...unreachedOn(run, node, found), ...movesOn(node, found), ...left.map(formatLeft)],
+    unreached: [...unreachedOn(run, node, found), ...unsetOn(run, found), ...left.map(formatLeft)],
     rotating,
     marks,
     undrain,

@@ -15,7 +15,7 @@ import { type Asking, isApiServer, isStore, withApi } from '../nodes/component.t
 import { reloadTime, repeat } from '../nodes/look.ts'
 import { foreignMembers, readMembers } from '../nodes/quorum.ts'
 import { lookAtUnits } from '../nodes/units.ts'
-import { movesOn, unreachedOn } from '../nodes/unreached.ts'
+import { unreachedOn, unsetOn } from '../nodes/unreached.ts'
 import { nodeUnits } from '../tables/places.ts'
 import { apiServers } from './components.ts'
 import { changedBy, type Rotating, type Rotation } from './rotation.ts'
@@ -67,7 +67,7 @@ export async function surveyStage(rotating: Rotating, rotation: Rotation): Promi
   const look = async (node: ClusterNode) => {
     const found = await lookAtUnits(run, node).finally(() => run.disconnect(node))
     const others = unreachedOn(run, node, found, changes).map((what) => `${node.name}: ${what}`)
-    return { others, toChange: movesOn(node, found, changes) }
+    return { others, toChange: unsetOn(run, found, changes).map((what) => `${node.name}: ${what}`) }
   }
   const looks = await Promise.all(run.cluster.nodes.map((node) => limit(look, node)))
   const others = [...looks.flatMap(({ others }) => others), ...((await rotation.unreached?.(rotating)) ?? [])]

@@ -41,7 +41,12 @@ const reason = v.variant('kind', [
     unit: text,
     places: v.array(v.strictObject({ path: text, what: text })),
     ...{ notLoaded: texts, notServed: v.array(number), state: optionalText, restarts: flag },
-    ...{ restartsBefore: optionalText, selfMadeEnds: v.optional(time), isDrained: flag },
+    ...{
+      notStartedWith: v.optional(texts),
+      restartsBefore: optionalText,
+      selfMadeEnds: v.optional(time),
+      isDrained: flag,
+    },
   }),
   ofKind('left-drained', { nodes: texts }),
   ofKind('need-rebuilt', { ids: texts }),

@@ -152,7 +152,7 @@ describe('what kube-apiserver reads', () => {
   test('of an etcd with a CA of its own is put beside the file of another that its flag names, and the flag is to be changed', () => {
     const of: Cluster = { ...cluster, etcd: { ca: 'own' } }
     const own = (...more: string[]) => seen('kube-apiserver', control, { ...started(...more), of })
-    const movesOf = ({ moves }: UnitSeen) => moves.map(({ by, path }) => `${by} ${path}`)
+    const movesOf = ({ flags }: UnitSeen) => flags.unset.map(({ flag, value }) => `${flag} ${value}`)
     const usual = '/var/lib/kubernetes'
     const guide = own()
     assert.deepEqual(
