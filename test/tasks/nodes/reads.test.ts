@@ -173,6 +173,26 @@ describe('what kube-apiserver reads', () => {
     )
     const stopped = seen('kube-apiserver', control, { starts: { 'kube-apiserver': command.join(' ') }, of })
     assert.deepEqual(movesOf(stopped), ofGuide)
+    // What the unit file has by now is where its files go, wherever that is, and the process does not have yet.
+    const changed = seen('kube-apiserver', control, {
+      ...started(),
+      starts: { 'kube-apiserver': [...command, '--etcd-cafile=/b/ca.pem'].join(' ') },
+      of,
+    })
+    assert.equal(placed(changed)['etcd-ca.pem'], '/b/ca.pem now')
+    assert.deepEqual(movesOf(changed), ofGuide.slice(1))
+    assert.deepEqual(
+      changed.flags.notStartedWith.map(({ flag, value }) => `${flag} ${value}`),
+      ['--etcd-cafile /b/ca.pem'],
+    )
+    // Its process has it already: that is read, and its next start would read another.
+    const ahead = seen('kube-apiserver', control, {
+      ...started('--etcd-cafile=/b/ca.pem'),
+      starts: { 'kube-apiserver': command.join(' ') },
+      of,
+    })
+    assert.equal(placed(ahead)['etcd-ca.pem'], `/b/ca.pem restart, ${usual}/etcd-ca.pem now`)
+    assert.deepEqual(movesOf(ahead), ofGuide)
     const beside = own('--client-ca-file=/x/ca.pem', '--etcd-certfile=/etc/etcd/kubernetes.pem')
     const both = seen('kube-apiserver', control, {
       processes: [processAs('etcd', ...etcd), ...started('--etcd-certfile=/etc/etcd/kubernetes.pem').processes],
