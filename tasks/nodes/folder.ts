@@ -45,9 +45,13 @@ export function checkNode(
 ): NodeVerdict {
   const unproven = guardMachine(run, node, look, names.together)
   const others = guard(run, node, look, isForced)
-  const foreign = [...foreignFiles(run, node, look, names), ...formerNodeFiles(run, look)].filter(
-    (name) => !mayBeRead(run, node, look, name),
+  const readers = new Map(
+    [...foreignFiles(run, node, look, names), ...formerNodeFiles(run, look)].map((name) => [
+      name,
+      readerOf(run, node, look, name),
+    ]),
   )
+  const foreign = [...readers].flatMap(([name, why]) => (why === undefined ? [name] : []))
   const neighbours = neighboursIn(run, look, names)
   const prunes = run.options.prune && neighbours.length === 0
   const stagings = Map.groupBy(look.leftovers, (each) => checkStaging(each, stagingOwner(run)))
@@ -62,6 +66,11 @@ export function checkNode(
     others.length > 0 &&
       `${node.name} holds another ${formatOthers(others)}: it is overwritten, and kept in auth/backup`,
     !prunes && foreign.length > 0 && formatForeign(node, foreign, neighbours),
+    ...[...readers].map(
+      ([name, why]) =>
+        why !== undefined &&
+        `${node.name} holds ${name}, which does not belong there: --prune leaves it there, as ${why}: remove it once nothing reads it`,
+    ),
     ...(stagings.get('may be in use') ?? []).map(
       ({ name, age }) =>
         `${node.name} has ${name}, made ${age} s ago: another run is using it, or was killed; it is removed when it is ${longestUse / 60} minutes old`,
@@ -111,11 +120,16 @@ export function compareFolder(run: Run, node: ClusterNode, seen: NodeState): Rea
   }
 }
 
-/** Of an identity: a component may read it in the folder. What does is an error of its unit. */
-function mayBeRead({ cluster }: Run, node: ClusterNode, { places, folder }: NodeState, name: string): boolean {
-  if (!places || !identityFiles(cluster).has(name)) return false
-  if (places instanceof Failure) return true
-  return whyRead(unitsOn(cluster, node, places), places, `${folder}/${name}`) !== undefined
+/** Why a component may read a file of an identity in the folder; undefined if none does. */
+function readerOf(
+  { cluster }: Run,
+  node: ClusterNode,
+  { places, folder }: NodeState,
+  name: string,
+): string | undefined {
+  if (!places || !identityFiles(cluster).has(name)) return undefined
+  if (places instanceof Failure) return 'what its components read could not be looked at'
+  return whyRead(unitsOn(cluster, node, places), places, `${folder}/${name}`)
 }
 
 /** Files of ours that do not belong on this node; a folder under such a name is not ours. */

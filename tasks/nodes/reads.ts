@@ -3,7 +3,7 @@ import { canonicalAddress, firstAddress, parseCidr } from '../../lib/address.ts'
 import type { Cluster, ClusterNode } from '../../lib/cluster/cluster.ts'
 import { isPlainPath } from '../../lib/files/plain-file.ts'
 import type { Run } from '../../lib/graph/run.ts'
-import { folderOf } from '../../lib/node/place.ts'
+import { besideOf, folderOf } from '../../lib/node/place.ts'
 import { type ComponentProcess, fileAt, type PlacesState, realPath } from '../../lib/node/state.ts'
 import { formatNames } from '../../lib/wording.ts'
 import { apiServer, mergePlaces, type Place, placesAt, type Reads, store, type Unit } from '../layouts/layout.ts'
@@ -169,7 +169,7 @@ function unitAt(
   // The environment of etcd is known only while it runs.
   const isKnown = !(isNamed && unread !== undefined) && (runs ? commands : named).length > 0
   const files = mergePlaces([...named, ...(isKnown ? [] : unit.files.flatMap((place) => asSeen(place, false)))])
-  const stillNamed = all.flatMap((command) => namesWithdrawn(unit, command))
+  const stillNamed = all.flatMap((command) => namesWithdrawn({ ...unit, files }, command))
   for (const what of [...all.flatMap(judge), ...stillNamed]) wrong.add(what)
   const isKnownAll = unread === undefined && (next ? next.unread === undefined : !places.units.get(unit.unit)?.isLoaded)
   return {
@@ -212,12 +212,13 @@ function movedTo(
 }
 
 /** A clause for each setting of a key that it does not get any more. */
-function namesWithdrawn({ withdrawn }: Unit, { named }: CommandLine): string[] {
-  return withdrawn.flatMap(({ by, alongWith }) => {
+function namesWithdrawn(unit: Pick<Unit, 'withdrawn' | 'files'>, { named }: CommandLine): string[] {
+  const isFound = (at: string) => withdrawnPaths(unit).some(({ path }) => path === at)
+  return unit.withdrawn.flatMap(({ by, alongWith }) => {
     const [flag, [path]] = named(by)
     if (path === undefined) return []
     return [
-      `${flag} names ${path}, and by cluster.yaml no node has that key (certificates.caKeyOnNodes): take ${alongWith} and ${flag} out, and it signs no CSRs any more`,
+      `${flag} names ${path}, and by cluster.yaml no node has that key (certificates.caKeyOnNodes): take ${alongWith} and ${flag} out, and it signs no CSRs any more; then remove that file${isFound(path) ? ', or have --prune do it' : ', which --prune does not find'}`,
     ]
   })
 }
@@ -247,8 +248,8 @@ export function whyRead(units: readonly UnitSeen[], places: Seen, path: string):
     ...[...places.units.values()].map(({ start }) => start),
   ]
   const words = commands.flatMap((text) => text?.split(/[\s=,'"]+/) ?? []).map(withoutDots)
-  const isNamed = (word: string) =>
-    realPath(places, word) === realPath(places, path) || (!word.startsWith('/') && baseOf(word) === baseOf(path))
+  // Another process may see the file by another path.
+  const isNamed = (word: string) => realPath(places, word) === realPath(places, path) || baseOf(word) === baseOf(path)
   if (words.some(isNamed)) return 'a command line names it'
   const readers = units.filter(({ withdrawn }) => withdrawn.length > 0)
   const [signs, unclear] = [
@@ -256,23 +257,52 @@ export function whyRead(units: readonly UnitSeen[], places: Seen, path: string):
     readers.find(({ reading }) => reading === 'unknown'),
   ]
   if (signs) return `${signs.unit} still has a key of a CA`
+  const flags = readers.flatMap(({ withdrawn }) => withdrawn.flatMap(({ by }) => by))
+  const flag = flags.find((each) => words.some((word) => word.replaceAll('_', '-') === each))
+  if (flag !== undefined) return `a command line has ${flag}`
   const isCut = processes.some(({ command }) => command.length === 0)
   return unclear || isCut ? `what ${unclear?.unit ?? 'a component'} reads is not known for sure` : undefined
 }
 
 const baseOf = (path: string): string => path.replace(/.*\//, '')
 
-/** What is there of what units do not get any more, and why it has to stay: something names it, or may. */
-export function withdrawnAt(units: readonly UnitSeen[], places: Seen): { file: string; path: string; why?: string }[] {
-  return units.flatMap(({ withdrawn }) =>
-    withdrawn.flatMap(({ file, usual: path }) => {
-      const there = fileAt(places, path)
+/** Where a unit may have had what it does not get any more: beside its other files, too. */
+export function withdrawnPaths({
+  withdrawn,
+  files,
+}: Pick<Unit, 'withdrawn' | 'files'>): { file: string; path: string }[] {
+  return withdrawn.flatMap(({ file, usual }) => {
+    const paths = [usual, ...files.map(({ path }) => `${folderOf(path)}/${baseOf(usual)}`)]
+    return [...new Set(paths)].map((path) => ({ file, path }))
+  })
+}
+
+interface Withdrawn {
+  readonly file: string
+  readonly path: string
+  /** Why it has to stay: something names it, or may. */
+  readonly why?: string
+  /** A killed run has left it beside its place. */
+  readonly isLeftover?: true
+}
+
+/** What is there of what units do not get any more, and what killed runs have left beside it. */
+export function withdrawnAt(units: readonly UnitSeen[], places: Seen): Withdrawn[] {
+  const rows = units.flatMap(withdrawnPaths)
+  return [...Map.groupBy(rows, ({ path }) => realPath(places, path))].flatMap(([real, [row, ...others]]) => {
+    if (!row) return []
+    // A link on the way is its owner's affair.
+    const { file, path } = others.find((each) => each.path === real) ?? row
+    const reader = whyRead(units, places, path)
+    const at = (each: string, isLeftover?: true): Withdrawn[] => {
+      const there = fileAt(places, each)
       if (!there) return []
-      const isPlain = there.kind === 'file' && realPath(places, path) === path
-      const why = whyRead(units, places, path) ?? (isPlain ? undefined : 'it is no plain file')
-      return [{ file, path, ...(why !== undefined && { why }) }]
-    }),
-  )
+      const isPlain = there.kind === 'file' && realPath(places, each) === each
+      const why = reader ?? (isPlain ? undefined : 'it is no plain file')
+      return [{ file, path: each, ...(why !== undefined && { why }), ...(isLeftover && { isLeftover }) }]
+    }
+    return [...at(path), ...besideOf(real).flatMap((each) => at(each, true))]
+  })
 }
 
 /** What of it --prune removes. */

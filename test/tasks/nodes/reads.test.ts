@@ -536,6 +536,23 @@ describe("the CA's key, where no node has it", () => {
     assert.deepEqual(withdrawnAt(unitsOn(cluster, control, places), places), [])
   })
 
+  test('is found beside the other files of its unit, too, and so is what a killed run left; a link to it counts once', () => {
+    const key = { kind: 'file', size: 1, isKnown: true } as const
+    const elsewhere = startedAs(row, '--root-ca-file=/srv/kcm/ca.pem')
+    const own = '/srv/kcm/ca-key.pem'
+    const files = { [own]: key, [`${own}.harderway-old`]: key, [`${path}.harderway-new`]: key }
+    assert.deepEqual(at({ processes: [elsewhere], starts, files }), [
+      { file: 'ca-key.pem', path: `${path}.harderway-new`, isLeftover: true },
+      { file: 'ca-key.pem', path: own },
+      { file: 'ca-key.pem', path: `${own}.harderway-old`, isLeftover: true },
+    ])
+    const places = placesOf({ processes: [elsewhere], starts, files: left })
+    const linked = { ...places, real: new Map([[own, path]]) }
+    assert.deepEqual(withdrawnAt(unitsOn(of, control, linked), linked), [{ file: 'ca-key.pem', path }])
+    const { wrong } = seen(unit, control, { processes: [startedAs(row, `--cluster-signing-key-file=/x/y.pem`)], of })
+    assert.match(wrong[0] ?? '', /then remove that file, which --prune does not find$/)
+  })
+
   test('stays where something names it, or may', () => {
     const processes = [startedAs(row)]
     const foreign = (...args: readonly string[]) => ({ ...processAs('etcd'), id: 9, group: '/x', command: args })
@@ -543,6 +560,12 @@ describe("the CA's key, where no node has it", () => {
       [{ processes: [...processes, foreign('/usr/bin/etcd', `--x=${path}`)], starts }, /command line names it/],
       [{ processes, starts: { ...starts, etcd: `/usr/bin/etcd --x ${path}` } }, /command line names it/],
       [{ processes: [startedAs(row, `--cluster-signing-legacy-unknown-key-file=${path}`)], starts }, /names it/],
+      // Another mount of it, or a key of another CA's: who can tell?
+      [{ processes: [...processes, foreign('/usr/bin/k3s', '--key', '/pki/ca-key.pem')], starts }, /names it/],
+      [
+        { processes: [...processes, foreign('/x/kcm', '--cluster-signing-key-file', '/pki/ca.key')], starts },
+        /has --cl/,
+      ],
       [{ processes: [...processes, foreign()], starts }, /not known for sure/],
       [{ processes: [processAs(unit, '--config-dir=/x')], starts }, /not known for sure/],
       [{ processes: [{ ...processAs(unit), command: ['/bin/sh'] }], starts }, /not known for sure/],
