@@ -94,6 +94,8 @@ export interface Look<Found = unknown> {
   readonly note?: string | undefined
   /** Shown in any case. */
   readonly warning?: string | undefined
+  /** Its owner has to change something first, as the warning says: the command ends with 4. */
+  readonly isUnfinished?: true
   /** For a node: the units that are installed there. */
   readonly units?: readonly string[]
   /** It stays fresh even if its needs are rebuilt. */

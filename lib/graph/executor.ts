@@ -117,7 +117,9 @@ async function lookAndBuild(
     known.begun.add(target.id)
     known.found.delete(target.id)
     const { change, warning = verdict.warning } = (await target.build?.(run, work)) ?? {}
-    return { kind: 'built', reasons, ...(change && { change }), ...(warning !== undefined && { warning }) }
+    const { isUnfinished } = verdict
+    const said = { ...(warning !== undefined && { warning }), ...(isUnfinished && { isUnfinished }) }
+    return { kind: 'built', reasons, ...(change && { change }), ...said }
   })
 }
 

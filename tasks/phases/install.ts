@@ -84,8 +84,9 @@ function checkInstalled(run: Run, node: ClusterNode, found: UnitsFound): Look {
   const names = formatNames(installed.map(({ unit }) => unit.unit))
   const reloading = installed.filter(({ reloadsBy }) => reloadsBy !== undefined)
   const rotating = installed.flatMap(({ unit, keepsOwnClient }) => (keepsOwnClient ? [unit.unit] : []))
+  const unset = unsetOn(run, found)
   const warning = warningOf(node, installed, {
-    unreached: [...unreachedOn(run, node, found), ...unsetOn(run, found), ...left.map(formatLeft)],
+    unreached: [...unreachedOn(run, node, found), ...unset, ...left.map(formatLeft)],
     rotating,
     marks,
     undrain,
@@ -101,6 +102,7 @@ function checkInstalled(run: Run, node: ClusterNode, found: UnitsFound): Look {
       ...(reloading.length > 0 ? [formatReloads(reloading, found)] : []),
     ].join('; '),
     ...(warning !== undefined && { warning }),
+    ...(unset.length > 0 && { isUnfinished: true as const }),
   }
 }
 

@@ -78,6 +78,7 @@ const step = v.variant('doing', [
 const verdict = {
   reasons: v.array(reason),
   ...{ until: v.optional(time), renewsFrom: v.optional(time), note: optionalText, warning: optionalText },
+  isUnfinished: mark,
   units: v.optional(texts),
 }
 const failure = { id: optionalText, message: text, remedy: optionalText, cause: optionalText }
@@ -96,6 +97,7 @@ const lines = {
   fresh: line('fresh', { id: text, ...verdict, message: text }),
   built: line('built', {
     ...{ id: text, reasons: v.array(reason), change: v.optional(change), warning: optionalText, message: text },
+    isUnfinished: mark,
   }),
   stale: line('stale', { id: text, ...verdict, change: v.optional(change), message: text }),
   failed: line('failed', { ...failure, refused: v.optional(flag), stack: optionalText }),
