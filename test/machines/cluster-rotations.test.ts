@@ -331,6 +331,7 @@ describe('rotations on six machines', { skip }, () => {
     assert.match((await mustRun(lab, 3, 'bootstrap')).stderr, /etcd shares the CA.*rotate etcd-ca/s)
     const starts = await shareEtcdFiles()
     const { stdout } = await mustRun(lab, 4, 'rotate', 'etcd-ca')
+    await mustRun(lab, 4, 'bootstrap')
     const printed = (name: string) => stdout.split(`\n${name}: kube-apiserver has to be started with `)[1] ?? ''
     const args = await argsOf('control1')
     for (const name of ['control0', 'control1']) {
