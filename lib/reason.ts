@@ -49,6 +49,8 @@ export type Reason =
       readonly notLoaded: readonly string[]
       /** Ports where it serves another certificate than the installed one. */
       readonly notServed: readonly number[]
+      /** Flags that its unit file has, and its process has not. */
+      readonly notStartedWith?: readonly string[] | undefined
       /** When the certificate that it made itself at its start expires, if that is soon. */
       readonly selfMadeEnds?: Date | undefined
       /** What systemd reports, if it is not healthy. */
@@ -103,6 +105,8 @@ export interface Look<Found = unknown> {
   readonly note?: string | undefined
   /** Shown in any case. */
   readonly warning?: string | undefined
+  /** Its owner has to change something first, as the warning says: the command ends with 4. */
+  readonly isUnfinished?: true
   /** For a node: the units that are installed there. */
   readonly units?: readonly string[]
   /** For a node. */
@@ -184,7 +188,8 @@ export function formatReasons(reasons: readonly Reason[]): string {
 
 /** "etcd: ca.pem differs in /etc/etcd: restart" */
 function formatUnit(reason: ReasonOf<'unit'>): string {
-  const { unit, places, notLoaded, notServed, selfMadeEnds, state, restarts, restartsBefore, isDrained } = reason
+  const { unit, places, notLoaded, notServed, notStartedWith = [], selfMadeEnds, state } = reason
+  const { restarts, restartsBefore, isDrained } = reason
   const names = (paths: readonly string[]) => formatNames(paths.map((path) => basename(path)))
   const alike = groupAlike(places, ({ path, what }) => `${what} in ${dirname(path)}`).map((group) => {
     const [{ path, what }] = group
@@ -192,8 +197,9 @@ function formatUnit(reason: ReasonOf<'unit'>): string {
   })
   const unloaded = notLoaded.length > 0 && `${names(notLoaded)} written but not loaded`
   const ports = notServed.length > 0 && `another certificate is served on ${notServed.join(', ')}`
+  const flags = list('started without ', notStartedWith)
   const ends = selfMadeEnds && `the certificate that it made itself expires ${formatDate(selfMadeEnds)}`
-  const found = [...alike, unloaded, ports, ends, state].filter(Boolean).join(', ')
+  const found = [...alike, unloaded, ports, flags, ends, state].filter(Boolean).join(', ')
   const isReloaded = places.length + notServed.length + notLoaded.length > 0
   const reload = restartsBefore
     ? `reloaded, or restarted before Kubernetes ${restartsBefore}`

@@ -126,6 +126,22 @@ export function quote(text: string): string {
   return /^[\w@%+=:,./-]+$/.test(text) ? text : `'${text.replaceAll("'", `'\\''`)}'`
 }
 
+/** A command line of a unit, in which $ would begin a variable: systemd.service(5), "Command lines". */
+export function formatExec(words: readonly string[]): string {
+  return words.map((each) => quoteInUnit(each).replaceAll('$', '$$$$')).join(' ')
+}
+
+/** As one word of a unit: systemd.syntax(7), "Quoting". */
+export function quoteInUnit(text: string): string {
+  const escaped = escapeSpecifiers(text)
+  return /^[\w@%+=:,./$-]+$/.test(text) ? escaped : `"${escaped.replace(/["\\]/g, '\\$&')}"`
+}
+
+/** systemd.unit(5), "Specifiers" */
+export function escapeSpecifiers(text: string): string {
+  return text.replaceAll('%', '%%')
+}
+
 /**
  * Text from a node or a file may look like a command to GitHub's runner, which accepts `::` at the start of any line, and the older
  * `##[` anywhere in one: https://docs.github.com/actions/reference/workflows-and-actions/workflow-commands

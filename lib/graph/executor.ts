@@ -117,12 +117,13 @@ async function lookAndBuild(
     known.begun.add(target.id)
     known.found.delete(target.id)
     const { change, warning = verdict.warning } = (await target.build?.(run, work)) ?? {}
-    const { left } = verdict
+    const { left, isUnfinished } = verdict
     return {
       ...{ kind: 'built', reasons },
       ...(change && { change }),
       ...(warning !== undefined && { warning }),
       ...(left && { left }),
+      ...(isUnfinished && { isUnfinished }),
     }
   })
 }

@@ -53,7 +53,7 @@ export interface PlacesState extends FilesSeen {
 }
 
 /** A file that systemd reads before it starts a unit. */
-export interface SettingsFile {
+interface SettingsFile {
   /** ctime, in seconds since 1970 by the node's clock. */
   readonly changed: number
   /** Only root may change it. */

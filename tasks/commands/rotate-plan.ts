@@ -10,7 +10,7 @@ import type { Place } from '../layouts/layout.ts'
 import { reloadFlag } from '../nodes/command-line.ts'
 import { digestAt, installOf } from '../nodes/look.ts'
 import { lookAtUnits, type UnitsFound } from '../nodes/units.ts'
-import { movesOn } from '../nodes/unreached.ts'
+import { unsetOn } from '../nodes/unreached.ts'
 import type { CommandRun } from '../request/command-run.ts'
 import type { Finding } from '../request/job.ts'
 import { backUpAgain } from '../request/walk.ts'
@@ -62,7 +62,7 @@ export async function planRotation(
   const changes = changedBy(rotation, cluster)
   const toChange = cluster.nodes.flatMap((node) => {
     const found = seen.get(node.name)
-    return found ? movesOn(node, found, changes) : []
+    return found ? unsetOn(run, found, changes).map((what) => `${node.name}: ${what}`) : []
   })
   if (toChange.length > 0 && !options.json) say(['Before the first stage:', ...toChange, ''].join('\n'))
   for (const [i, stage] of stages.entries()) {

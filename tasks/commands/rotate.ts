@@ -55,7 +55,10 @@ export async function rotate(given: CommandRun): Promise<readonly Finding[]> {
         const graph = graphOf(rotating, stage)
         const reporter = await given.reporterFor(byPhase([...phases, proofPhase, rewritePhase], graph), false)
         const run = { ...rotating.run, note: reporter.note }
-        const { outcomes, findings } = await walk(graph, { run, forced: new Map(), limits, signal, reporter })
+        const walked = await walk(graph, { run, forced: new Map(), limits, signal, reporter })
+        const { outcomes } = walked
+        // What its user has to change holds only the rotation that needs it: mayBegin.
+        const findings = walked.findings.filter((finding) => finding !== 'unfinished')
         const exit = exitStatus(findings, given.endedStatus())
         const seconds = (performance.now() - started) / 1000
         const advice = adviseAfter([...graph.values()], outcomes)

@@ -15,7 +15,7 @@ import { adviseOnCa, nextToExpire, noteOnValidity } from '../request/expiry.ts'
 import type { Finding } from '../request/job.ts'
 import { type Options, usage } from '../request/options.ts'
 import { select } from '../request/selection.ts'
-import { adviseBackup, adviseLeft, findingsOfLeft, notesOnAddresses, notesOnOptions, walk } from '../request/walk.ts'
+import { adviseBackup, adviseLeft, notesOnAddresses, notesOnOptions, walk } from '../request/walk.ts'
 import { formatUnderWay, rotationsUnderWay } from '../rotations/under-way.ts'
 import { phases } from '../tables/phases.ts'
 
@@ -50,7 +50,7 @@ export async function run(given: CommandRun): Promise<readonly Finding[]> {
       }
       for (const note of [...notesOnOptions(run.cluster), ...noteOnValidity(run, worked.outcomes)]) reporter.note(note)
       for (const each of await rotationsUnderWay(run)) reporter.note(formatUnderWay(each, run))
-      return { ...worked, findings: [...worked.findings, ...findingsOfLeft(worked.outcomes)] }
+      return worked
     },
     closing: (outcomes) => ({
       advice: adviseAfter([...wanted.values()], outcomes),

@@ -6,7 +6,7 @@ import { doing, usageFailure } from '../../lib/failure.ts'
 import { caName } from '../../lib/files/names.ts'
 import { makeFolders, publicMode, replaceFile } from '../../lib/files/plain-file.ts'
 import { formatJsonLine } from '../../lib/show/lines.ts'
-import { printable, quote } from '../../lib/wording.ts'
+import { escapeSpecifiers, formatExec, printable, quote, quoteInUnit } from '../../lib/wording.ts'
 import type { CommandRun } from '../request/command-run.ts'
 import { pathOf, program } from '../request/host.ts'
 import type { Finding } from '../request/job.ts'
@@ -57,19 +57,19 @@ function formatFiles(given: CommandRun, name: string): Record<string, string> {
   // If bootstrap reads it.
   const isRead = cluster.localKubeconfig && cluster.localKubeconfig.path === undefined && env.KUBECONFIG
   const kubeconfig = isRead ? kubeconfigs().join(delimiter) : undefined
-  const description = `Description=harderway bootstrap of ${specifiers(cluster.name)}`
+  const description = `Description=harderway bootstrap of ${escapeSpecifiers(cluster.name)}`
   // More than these directives could break what ssh needs on this machine: docs/monitoring.md has an example.
   const service = `[Unit]
 ${description}
 Wants=network-online.target time-sync.target
 After=network-online.target time-sync.target
-AssertPathExists=${specifiers(ca)}
+AssertPathExists=${escapeSpecifiers(ca)}
 
 [Service]
 Type=oneshot
 User=${userInfo().username}
-WorkingDirectory=${specifiers(cwd())}
-${kubeconfig === undefined ? '' : `Environment=${word(`KUBECONFIG=${kubeconfig}`)}\n`}ExecStart=${formatExec(run)}
+WorkingDirectory=${escapeSpecifiers(cwd())}
+${kubeconfig === undefined ? '' : `Environment=${quoteInUnit(`KUBECONFIG=${kubeconfig}`)}\n`}ExecStart=${formatExec(run)}
 # The metrics of the nodes, and how the run ended. A failure of this one does not count.
 ExecStopPost=-${formatExec(report)}
 TimeoutStopSec=10min
@@ -135,20 +135,4 @@ function refuseOddPaths(paths: readonly string[]): void {
     throw usageFailure(
       `${quote(odd)} can't stand in a unit or a crontab: it has a control character, or ends in a backslash`,
     )
-}
-
-/** A command line of a unit, in which $ would begin a variable: systemd.service(5), "Command lines". */
-function formatExec(words: readonly string[]): string {
-  return words.map((each) => word(each).replaceAll('$', '$$$$')).join(' ')
-}
-
-/** As one word of a unit: systemd.syntax(7), "Quoting". */
-function word(text: string): string {
-  const escaped = specifiers(text)
-  return /^[\w@%+=:,./$-]+$/.test(text) ? escaped : `"${escaped.replace(/["\\]/g, '\\$&')}"`
-}
-
-/** systemd.unit(5), "Specifiers" */
-function specifiers(text: string): string {
-  return text.replaceAll('%', '%%')
 }

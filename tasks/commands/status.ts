@@ -66,8 +66,8 @@ async function show(
     ...[...items, ...nodes].flatMap((each) =>
       isRight(each) ? [] : each.state === 'failed' ? ('failed' as const) : ('stale' as const),
     ),
-    // What a run would refuse.
-    ...findingsOf(own.values()).filter((each) => each === 'refused'),
+    // What a run would refuse, or leave to its user.
+    ...findingsOf(own.values()).filter((each) => each === 'refused' || each === 'unfinished'),
     ...onFolder.map(() => 'stale' as const),
     ...rotations.flatMap(({ failure }) => failure?.kind ?? []),
   ]

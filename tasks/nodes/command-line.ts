@@ -34,7 +34,7 @@ export function variablesIn(settings: readonly string[]): string[] {
 }
 
 /** Go's strconv.ParseBool. */
-export const isTrue = (value: string): boolean => /^(1|t|T|true|TRUE|True)$/.test(value)
+const isTrue = (value: string): boolean => /^(1|t|T|true|TRUE|True)$/.test(value)
 
 /** As a path is written where a variable ends with a slash. */
 export const withoutDots = (path: string): string => path.replaceAll(/(?<!:)\/+(\.\/+)*/g, '/')
@@ -71,18 +71,31 @@ export function readCommand(
   }
 }
 
+/** A flag in a list of arguments. */
+interface Flag {
+  /** With its hyphens. */
+  readonly name: string
+  readonly value: string
+  /** Where its arguments begin, and where the next ones do. */
+  readonly at: number
+  readonly end: number
+}
+
 /** As pflag reads them: `--name=value`, `--name value`, and of a yes or no `--name` alone. etcd takes one hyphen too. */
-function readFlags(args: readonly string[]): Map<string, string[]> {
-  const flags = new Map<string, string[]>()
-  for (const [i, arg] of args.entries()) {
+export function flagsIn(args: readonly string[]): Flag[] {
+  return args.flatMap((arg, at) => {
     const [, given, value] = /^--?([a-zA-Z][^=]*)(?:=(.*))?$/s.exec(arg) ?? []
-    if (given === undefined) continue
+    if (given === undefined) return []
     const name = `--${given.replaceAll('_', '-')}`
-    const next = args[i + 1] ?? '--'
-    const isAlone = switches.includes(name) || next.startsWith('-')
-    flags.set(name, [...(flags.get(name) ?? []), value ?? (isAlone ? 'true' : next)])
-  }
-  return flags
+    const next = args[at + 1] ?? '--'
+    const isAlone = value !== undefined || switches.includes(name) || next.startsWith('-')
+    return { name, value: value ?? (isAlone ? 'true' : next), at, end: at + (isAlone ? 1 : 2) }
+  })
+}
+
+function readFlags(args: readonly string[]): Map<string, string[]> {
+  const byName = Map.groupBy(flagsIn(args), ({ name }) => name)
+  return new Map([...byName].map(([name, all]) => [name, all.map(({ value }) => value)]))
 }
 
 interface Config {

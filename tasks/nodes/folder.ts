@@ -46,16 +46,22 @@ export function checkNode(
 ): NodeVerdict {
   const unproven = guardMachine(run, node, look, names.together)
   const others = guard(run, node, look, isForced)
-  const foreign = [...foreignFiles(run, node, look, names), ...formerNodeFiles(run, look)].filter(
-    (name) => !mayBeRead(run, look, name),
+  const readers = new Map(
+    [...foreignFiles(run, node, look, names), ...formerNodeFiles(run, look)].map((name) => [
+      name,
+      readerOf(run, look, name),
+    ]),
   )
+  const foreign = [...readers].flatMap(([name, why]) => (why === undefined ? [name] : []))
   const neighbours = neighboursIn(run, look, names)
   const prunes = run.options.prune && neighbours.length === 0
   const why = neighbours.length > 0 && `it may be the same machine as ${formatNames(neighbours)}`
-  const left = (prunes ? [] : foreign).map((file) => ({
+  const isLeft = ([name, reader]: readonly [string, string | undefined]) =>
+    reader === undefined ? !prunes : isKeptOff(run.cluster, name)
+  const left = [...readers].filter(isLeft).map(([file, reader]) => ({
     ...{ file, path: `${look.folder}/${file}` },
     ...(isKeptOff(run.cluster, file) && { isKeptOff: true as const }),
-    ...(why !== false && { why }),
+    ...((reader !== undefined || why !== false) && { why: reader ?? String(why) }),
   }))
   // What is kept off nodes is more than a warning.
   const unwanted = left.flatMap(({ file, isKeptOff }) => (isKeptOff ? [] : [file]))
@@ -71,6 +77,12 @@ export function checkNode(
     others.length > 0 &&
       `${node.name} holds another ${formatOthers(others)}: it is overwritten, and kept in auth/backup`,
     unwanted.length > 0 && formatForeign(node, unwanted, neighbours),
+    ...[...readers].map(
+      ([name, why]) =>
+        why !== undefined &&
+        !isKeptOff(run.cluster, name) &&
+        `${node.name} holds ${name}, which does not belong there: --prune leaves it there, as ${why}: remove it once nothing reads it`,
+    ),
     ...(stagings.get('may be in use') ?? []).map(
       ({ name, age }) =>
         `${node.name} has ${name}, made ${age} s ago: another run is using it, or was killed; it is removed when it is ${longestUse / 60} minutes old`,
@@ -121,11 +133,11 @@ export function compareFolder(run: Run, node: ClusterNode, seen: NodeState): Rea
   }
 }
 
-/** Of an identity: a component may read it in the folder. What does is an error of its unit. */
-function mayBeRead({ cluster }: Run, { places, folder, units }: NodeLook, name: string): boolean {
-  if (!places || !identityFiles(cluster).has(name)) return false
-  if (places instanceof Failure) return true
-  return whyRead(units, places, `${folder}/${name}`) !== undefined
+/** Why a component may read a file of an identity in the folder; undefined if none does. */
+function readerOf({ cluster }: Run, { places, folder, units }: NodeLook, name: string): string | undefined {
+  if (!places || !identityFiles(cluster).has(name)) return undefined
+  if (places instanceof Failure) return 'what its components read could not be looked at'
+  return whyRead(units, places, `${folder}/${name}`)
 }
 
 /** Files of ours that do not belong on this node; a folder under such a name is not ours. */

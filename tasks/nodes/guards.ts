@@ -44,7 +44,8 @@ export function heldOn({ cluster, options }: Run, node: ClusterNode, seen: NodeL
   if (!places || places instanceof Failure) return inFolder
   const rows: readonly Pick<Place, 'path' | 'file' | 'part'>[] = [
     ...units.flatMap(({ files }) => files),
-    ...(options.prune ? withdrawnAt(units, places) : []),
+    // What a killed run has left may be half of a file.
+    ...(options.prune ? withdrawnAt(units, places).filter(({ isLeftover }) => !isLeftover) : []),
   ]
   const atPlaces = new Map(rows.map(({ path, ...row }) => [realPath(places, path), row]))
   return [...inFolder, ...[...atPlaces].flatMap(([at, { file, part }]) => heldAt(places, at, file, part))]

@@ -15,7 +15,7 @@ import { identityFiles, nodeFiles } from '../tables/files.ts'
 import { nodeUnits } from '../tables/places.ts'
 import { variablesIn } from './command-line.ts'
 import { addressOf, readShown } from './component.ts'
-import { type OtherProcess, otherProcessesOn, type UnitSeen, unitsOn, withNamed } from './reads.ts'
+import { type OtherProcess, otherProcessesOn, type UnitSeen, unitsOn, withdrawnPaths, withNamed } from './reads.ts'
 
 export const sha256 = once((bytes) => createHash('sha256').update(bytes).digest('hex'))
 
@@ -238,9 +238,6 @@ function placesQuery(run: Run, node: ClusterNode): Query['places'] {
     paths: new Map([
       ...units.flatMap((unit) => expectedAt(run, { ...unit, configs: unit.config === undefined ? [] : [unit.config] })),
       ...units.flatMap(({ bundle }): [string, string][] => (bundle === undefined ? [] : [[bundle, '']])),
-      ...units.flatMap(({ withdrawn }) =>
-        withdrawn.map(({ file, usual }): [string, string] => [usual, digestOf(run, file) ?? noDigest]),
-      ),
     ]),
     alsoIfPresent: units.flatMap(({ bundle, files, isInstalledEarly }) => {
       if (isInstalledEarly) return files.map(({ path }) => folderOf(path))
@@ -250,13 +247,19 @@ function placesQuery(run: Run, node: ClusterNode): Query['places'] {
 }
 
 /** Path → digest. The content of a leaf's key is never needed. */
-function expectedAt(run: Run, { files, configs }: Pick<UnitSeen, 'files' | 'configs'>): [string, string][] {
+function expectedAt(run: Run, unit: Pick<UnitSeen, 'files' | 'configs' | 'withdrawn'>): [string, string][] {
   const { auth, cluster } = run
   const expected = (place: Place): [string, string] => {
     const isLeafKey = auth.files.parse(place.file)?.kind === 'key' && !identityFiles(cluster).has(place.file)
     return [place.path, isLeafKey ? '' : (digestAt(run, place) ?? noDigest)]
   }
-  return [...files.map(expected), ...configs.map((path): [string, string] => [path, noDigest])]
+  return [
+    ...unit.files.map(expected),
+    ...unit.configs.map((path): [string, string] => [path, noDigest]),
+    // No unit names these: of a key that is not ours only the digest is read.
+    ...withdrawnPaths(unit).map(({ path }): [string, string] => [path, '']),
+    ...unit.withdrawn.map(({ file, usual }): [string, string] => [usual, digestOf(run, file) ?? noDigest]),
+  ]
 }
 
 /** A query without `install`: nothing is done as root. */

@@ -7,7 +7,7 @@ import { canonicalAddress, firstAddress, parseCidr } from '../../lib/address.ts'
 import type { Cluster, ClusterNode } from '../../lib/cluster/cluster.ts'
 import { isPlainPath, secretMode } from '../../lib/files/plain-file.ts'
 import type { Run } from '../../lib/graph/run.ts'
-import { diff, folderOf } from '../../lib/node/place.ts'
+import { besideOf, diff, folderOf } from '../../lib/node/place.ts'
 import { type ComponentProcess, fileAt, isRunning, type PlacesState, realPath } from '../../lib/node/state.ts'
 import { formatNames } from '../../lib/wording.ts'
 import { apiServer, mergePlaces, type Place, placesAt, type Reads, store, type Unit } from '../layouts/layout.ts'
@@ -15,6 +15,7 @@ import { ownEtcd } from '../layouts/shared.ts'
 import { layoutOf } from '../layouts/table.ts'
 import { nodeUnits } from '../tables/places.ts'
 import { type CommandLine, readCommand, reloadFlag, withoutDots } from './command-line.ts'
+import { compareFlags, type FlagsFound, type WantedFlag } from './flags.ts'
 
 /** A unit of a node, with the places that its processes, and its unit file, name. */
 export interface UnitSeen extends Unit {
@@ -22,8 +23,8 @@ export interface UnitSeen extends Unit {
   readonly unreached: readonly string[]
   /** What its command line says that can't be right, in a clause each. */
   readonly wrong: readonly string[]
-  /** Where files are put whose settings still name a path of another file, and have to be changed. */
-  readonly moves: readonly Place[]
+  /** Flags for files that have a path of another file there, and have to get their own. */
+  readonly flags: FlagsFound<WantedFlag & Pick<Place, 'file'>>
   /** Absolute paths of flags that the table does not have. */
   readonly unlistedFlags: readonly Named[]
   /** YAML files that its command lines name. */
@@ -63,7 +64,10 @@ export function unitsOn(cluster: Cluster, node: ClusterNode, places: Seen): Unit
       if (context.unit.unit === apiServer) return disagreements(cluster, node, command)
       return context.unit.unit === store && cluster.etcd.ca === 'own' ? narrowings(command) : []
     }
-    return unitAt({ ...context, fixed }, judge)
+    const isShared = (file: string, at: string | undefined) =>
+      fixed.some(({ file: other, path }) => path === at && other !== file)
+    const moved = context.unit.reads.flatMap((row) => (row.mayMove && movedTo(row, context, isShared)) || [])
+    return unitAt({ ...context, moved }, judge)
   })
 }
 
@@ -103,8 +107,11 @@ interface Context {
   readonly inYaml: readonly string[]
   /** It has a process, or is about to. */
   readonly runs: boolean
-  readonly fixed: readonly { readonly file: string; readonly path: string }[]
+  readonly moved: readonly MovedFlag[]
 }
+
+/** A flag that names a file of another row, with what it is to name. */
+type MovedFlag = WantedFlag & Pick<Place, 'file'>
 
 function contextOf(cluster: Cluster, unit: Unit, places: Seen): Context {
   const own = processesOf(unit, places)
@@ -116,7 +123,7 @@ function contextOf(cluster: Cluster, unit: Unit, places: Seen): Context {
   const override = cluster.install ? cluster.install.units.get(unit.unit) : undefined
   const other = runs && own.length === 0 ? `its main process is not ${unit.unit} itself` : undefined
   return {
-    ...{ cluster, unit, places, own, running, next, isRoots, runs, fixed: [] },
+    ...{ cluster, unit, places, own, running, next, isRoots, runs, moved: [] },
     commands: [...running, ...(next ? [next] : [])],
     believed: [...(isRoots ? running : []), ...(next ? [next] : [])].filter((command) => command.unread === undefined),
     unread: isRoots ? running.reduce((why, each) => why ?? each.unread, other) : whyNotSaid(runs, next, places),
@@ -145,7 +152,7 @@ function commandAtStart(unit: Unit, isRoots: boolean, places: Seen): CommandLine
 }
 
 /** What was found of a unit: a place that it reads, or a clause on why not. */
-type Found = FoundPlace | { readonly move: Place } | { readonly wrong: string } | { readonly unreached: string }
+type Found = FoundPlace | { readonly wrong: string } | { readonly unreached: string }
 
 interface FoundPlace {
   readonly place: Place
@@ -161,18 +168,19 @@ function unitAt(context: Context, judge: (command: CommandLine) => readonly stri
   const isKnown = !(isNamed && unread !== undefined) && (runs && isRoots ? believed : named).length > 0
   const usual = isKnown ? [] : unit.files.map((place): Found => ({ place, isRunning: false }))
   const seen = [...named, ...usual].flatMap((each) => ('place' in each ? placeSeen(context, each, isKnown) : [each]))
-  const stillNamed = commands.flatMap((command) => namesWithdrawn(unit, command))
+  const files = mergePlaces(seen.flatMap((each) => ('place' in each ? [each.place] : [])))
+  const stillNamed = commands.flatMap((command) => namesWithdrawn({ ...unit, files }, command))
   const judged = [...commands.flatMap(judge), ...stillNamed, ...contradictions(context)]
   const isKnownAll = unread === undefined && (next ? next.unread === undefined : !places.units.get(unit.unit)?.isLoaded)
   const heard = isRoots ? running : believed
   return {
     ...unit,
-    files: mergePlaces(seen.flatMap((each) => ('place' in each ? [each.place] : []))),
+    files,
     unreached: unique([
       ...whyUnreached(context),
       ...seen.flatMap((each) => ('unreached' in each ? each.unreached : [])),
     ]),
-    moves: [...new Map(seen.flatMap((each) => ('move' in each ? [[each.move.by, each.move]] : []))).values()],
+    flags: compareFlags(context.moved, context),
     unlistedFlags: heard.flatMap((command) => unlistedIn(unit, command)),
     wrong: unique([...seen.flatMap((each) => ('wrong' in each ? each.wrong : [])), ...judged]),
     configs: unique([...heard, ...(next ? [next] : [])].flatMap(({ config }) => config ?? [])),
@@ -186,14 +194,15 @@ const unique = (clauses: readonly string[]): string[] => [...new Set(clauses)]
 
 /** Named: the places of each row that the command line has. */
 function placesNamed(context: Context, command: CommandLine): Found[] {
-  const { unit, next, runs, isRoots } = context
+  const { unit, next, runs, isRoots, moved } = context
   const isRunning = command !== next
   return unit.reads.flatMap((row): Found[] => {
     const [by, values] = command.named(row.by)
     // The keys of all its files count; of any other flag the last value does.
     const paths = row.isOfKeys ? values : values.slice(-1)
-    const move = moveOf(context, row, by, paths[0])
-    if (move) return [{ move }, { place: move, isRunning }]
+    const move = moved.find(({ file, flag }) => file === row.file && flag === by)
+    if (move && move.value !== paths[0])
+      return [{ place: { file: row.file, path: move.value, by, loads: 'now' }, isRunning }]
     const reloads = row.mayReload && command.isSet(reloadFlag)
     // Nothing waits for the next start of a unit whose process was believed.
     const loads = runs && isRoots && !isRunning ? 'now' : reloads ? 'reload' : row.loads
@@ -207,12 +216,19 @@ function placesNamed(context: Context, command: CommandLine): Found[] {
   })
 }
 
-/** Where the setting names the file of another row: beside that. */
-function moveOf({ fixed }: Context, row: Reads, by: string, at: string | undefined): Place | undefined {
-  if (!row.mayMove || at === undefined || !fixed.some(({ file, path }) => path === at && file !== row.file))
-    return undefined
-  const path = folderOf(at) + row.usual.slice(folderOf(row.usual).length)
-  return { file: row.file, path, by, loads: 'now' }
+/** Where its flag names a file of another row: it is to name one beside that, or what the unit file has by now. */
+function movedTo(
+  { by, file, usual }: Reads,
+  { commands, next }: Context,
+  isShared: (file: string, at: string | undefined) => boolean,
+): MovedFlag | undefined {
+  const last = ({ named }: CommandLine) => named(by)[1].at(-1)
+  const shared = commands.find((command) => isShared(file, last(command)))
+  if (!shared) return undefined
+  const set = next && last(next)
+  const isSet = set !== undefined && !isShared(file, set)
+  const beside = folderOf(last(shared) ?? '') + usual.slice(folderOf(usual).length)
+  return { file, flag: shared.named(by)[0], value: isSet ? set : beside }
 }
 
 /** Seen: what is at the place, and whether the unit's processes see the same. */
@@ -324,12 +340,13 @@ function unlistedIn(unit: Unit, { flags }: CommandLine): Named[] {
 const pathsIn = (value: string): string[] => value.split(/[,:]/).map(withoutDots).filter(isPlainPath)
 
 /** A clause for each setting of a key that it does not get any more. */
-function namesWithdrawn({ withdrawn }: Unit, { named }: CommandLine): string[] {
-  return withdrawn.flatMap(({ by, alongWith }) => {
+function namesWithdrawn(unit: Pick<Unit, 'withdrawn' | 'files'>, { named }: CommandLine): string[] {
+  const isFound = (at: string) => withdrawnPaths(unit).some(({ path }) => path === at)
+  return unit.withdrawn.flatMap(({ by, alongWith }) => {
     const [flag, [path]] = named(by)
     if (path === undefined) return []
     return [
-      `${flag} names ${path}, and by cluster.yaml no node has that key (certificates.caKeyOnNodes): take ${alongWith} and ${flag} out, and it signs no CSRs any more`,
+      `${flag} names ${path}, and by cluster.yaml no node has that key (certificates.caKeyOnNodes): take ${alongWith} and ${flag} out, and it signs no CSRs any more; then remove that file${isFound(path) ? ', or have --prune do it' : ', which --prune does not find'}`,
     ]
   })
 }
@@ -383,8 +400,8 @@ export function whyRead(units: readonly UnitSeen[], places: Seen, path: string):
     ...[...places.units.values()].map(({ start }) => start),
   ]
   const words = commands.flatMap((text) => text?.split(/[\s=,'"]+/) ?? []).map(withoutDots)
-  const isNamed = (word: string) =>
-    realPath(places, word) === realPath(places, path) || (!word.startsWith('/') && baseOf(word) === baseOf(path))
+  // Another process may see the file by another path.
+  const isNamed = (word: string) => realPath(places, word) === realPath(places, path) || baseOf(word) === baseOf(path)
   if (words.some(isNamed)) return 'a command line names it'
   const readers = units.filter(({ withdrawn }) => withdrawn.length > 0)
   const [signs, unclear] = [
@@ -392,23 +409,52 @@ export function whyRead(units: readonly UnitSeen[], places: Seen, path: string):
     readers.find(({ reading }) => reading === 'unknown'),
   ]
   if (signs) return `${signs.unit} still has a key of a CA`
+  const flags = readers.flatMap(({ withdrawn }) => withdrawn.flatMap(({ by }) => by))
+  const flag = flags.find((each) => words.some((word) => word.replaceAll('_', '-') === each))
+  if (flag !== undefined) return `a command line has ${flag}`
   const isCut = processes.some(({ command }) => command.length === 0)
   return unclear || isCut ? `what ${unclear?.unit ?? 'a component'} reads is not known for sure` : undefined
 }
 
 const baseOf = (path: string): string => path.replace(/.*\//, '')
 
-/** What is there of what units do not get any more, and why it has to stay: something names it, or may. */
-export function withdrawnAt(units: readonly UnitSeen[], places: Seen): { file: string; path: string; why?: string }[] {
-  return units.flatMap(({ withdrawn }) =>
-    withdrawn.flatMap(({ file, usual: path }) => {
-      const there = fileAt(places, path)
+/** Where a unit may have had what it does not get any more: beside its other files, too. */
+export function withdrawnPaths({
+  withdrawn,
+  files,
+}: Pick<Unit, 'withdrawn' | 'files'>): { file: string; path: string }[] {
+  return withdrawn.flatMap(({ file, usual }) => {
+    const paths = [usual, ...files.map(({ path }) => `${folderOf(path)}/${baseOf(usual)}`)]
+    return [...new Set(paths)].map((path) => ({ file, path }))
+  })
+}
+
+interface Withdrawn {
+  readonly file: string
+  readonly path: string
+  /** Why it has to stay: something names it, or may. */
+  readonly why?: string
+  /** A killed run has left it beside its place. */
+  readonly isLeftover?: true
+}
+
+/** What is there of what units do not get any more, and what killed runs have left beside it. */
+export function withdrawnAt(units: readonly UnitSeen[], places: Seen): Withdrawn[] {
+  const rows = units.flatMap(withdrawnPaths)
+  return [...Map.groupBy(rows, ({ path }) => realPath(places, path))].flatMap(([real, [row, ...others]]) => {
+    if (!row) return []
+    // A link on the way is its owner's affair.
+    const { file, path } = others.find((each) => each.path === real) ?? row
+    const reader = whyRead(units, places, path)
+    const at = (each: string, isLeftover?: true): Withdrawn[] => {
+      const there = fileAt(places, each)
       if (!there) return []
-      const isPlain = there.kind === 'file' && realPath(places, path) === path
-      const why = whyRead(units, places, path) ?? (isPlain ? undefined : 'it is no plain file')
-      return [{ file, path, ...(why !== undefined && { why }) }]
-    }),
-  )
+      const isPlain = there.kind === 'file' && realPath(places, each) === each
+      const why = reader ?? (isPlain ? undefined : 'it is no plain file')
+      return [{ file, path: each, ...(why !== undefined && { why }), ...(isLeftover && { isLeftover }) }]
+    }
+    return [...at(path), ...besideOf(real).flatMap((each) => at(each, true))]
+  })
 }
 
 /** What of it --prune removes. */

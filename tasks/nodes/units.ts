@@ -402,7 +402,7 @@ function isUp({ unit, bundle }: Unit, places: PlacesState): boolean {
 /** What a unit does not have, or has not loaded: each by a finder of its own. */
 function checkUnit(
   run: Run,
-  unit: Unit,
+  unit: UnitSeen,
   found: UnitsFound,
   drifts: ReadonlyMap<string, readonly Difference[]>,
 ): ReasonOf<'unit'> | undefined {
@@ -411,13 +411,15 @@ function checkUnit(
   const notLoaded = up ? notLoadedOf(unit, found, places) : []
   // If a file differs, what is served will change anyway.
   const notServed = up && places.length === 0 ? unit.serves.filter((port) => servesAnother(run, port, found)) : []
+  const notStartedWith = up ? unit.flags.notStartedWith.map(({ flag, value }) => `${flag}=${value}`) : []
   const selfMadeEnds = up ? selfMadeEndOf(run, unit, found) : undefined
   const state = stateOf(unit, places.length === 0 ? heardOf(run, unit, found) : unheard(found))
-  if (places.length + notLoaded.length + notServed.length === 0 && !selfMadeEnds && state === undefined)
-    return undefined
+  const differs = places.length + notLoaded.length + notServed.length + notStartedWith.length > 0
+  if (!differs && !selfMadeEnds && state === undefined) return undefined
   const isNeeded = ({ loads, path }: Place) =>
     loads === 'restart' && [...places, ...notLoaded].some((each) => each.path === path)
-  const restarts = up && (isStarted(unit, found, places) || selfMadeEnds !== undefined || unit.files.some(isNeeded))
+  const isOld = selfMadeEnds !== undefined || notStartedWith.length > 0 || unit.files.some(isNeeded)
+  const restarts = up && (isOld || isStarted(unit, found, places))
   const isRenewed = (port: Port) => isReplaced(run, port.name) || servesAnother(run, port, found)
   return {
     kind: 'unit',
@@ -425,6 +427,7 @@ function checkUnit(
     places,
     notLoaded: notLoaded.map(({ path }) => path),
     notServed: notServed.map(({ port }) => port),
+    ...(notStartedWith.length > 0 && { notStartedWith }),
     ...(selfMadeEnds && { selfMadeEnds }),
     state,
     restarts,

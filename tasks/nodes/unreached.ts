@@ -5,11 +5,12 @@ import type { Run } from '../../lib/graph/run.ts'
 import { fileAt, type PlacesState, realPath } from '../../lib/node/state.ts'
 import { isIssuedBy, readCertificates } from '../../lib/pki/certificate.ts'
 import { tryCertificate } from '../../lib/pki/pair.ts'
-import { formatNames, printable } from '../../lib/wording.ts'
+import { printable } from '../../lib/wording.ts'
 import { nodeFiles } from '../tables/files.ts'
 import { unitsOf } from '../tables/places.ts'
+import { formatUnset } from './flags.ts'
 import { digestOf } from './look.ts'
-import { type OtherProcess, withNamed } from './reads.ts'
+import { type OtherProcess, processesOf, withNamed } from './reads.ts'
 import type { UnitsFound } from './units.ts'
 
 /** A clause for each that reads one of the files, with what to do. */
@@ -52,22 +53,19 @@ export function unreachedOn(
   return { units: [...known, ...copies], ofRoot: clausesOf(true), ofUsers: clausesOf(false) }
 }
 
-/** Of settings that name a file of another's: a sentence for each unit, with the command that changes them, as root there. */
-export function movesOn(
-  { name }: ClusterNode,
-  { units }: Pick<UnitsFound, 'units'>,
+/** A sentence for each unit whose flags still name a path of another file, with how to change them. */
+export function unsetOn(
+  { cluster }: Pick<Run, 'cluster'>,
+  { units, places }: Pick<UnitsFound, 'units' | 'places'>,
   concerns: (file: string) => boolean = () => true,
 ): string[] {
-  return units.flatMap(({ unit, service, moves: all }) => {
-    const moves = all.filter(({ file }) => concerns(file))
-    if (moves.length === 0) return []
-    const edits = moves.map(({ by, path }) => `s#${by}[= ] *[^ "\\\\]*#${by}=${path}#g`).join('; ')
-    const files = `$(systemctl show --value -p FragmentPath -p DropInPaths ${service})`
-    const command = `sed -i '${edits}' ${files} && systemctl daemon-reload && systemctl restart ${service}`
-    const settings = formatNames(moves.map(({ by }) => by))
-    return [
-      `${name}: ${settings} of ${unit} still name files of the cluster's CA; to change that, one node after the other: ${command}`,
-    ]
+  return units.flatMap((unit) => {
+    const unset = unit.flags.unset.filter(({ file }) => concerns(file))
+    if (unset.length === 0) return []
+    const [{ command } = { command: [] }] = processesOf(unit, places)
+    const { start } = places.units.get(unit.unit) ?? {}
+    const { sudo } = cluster.install || { sudo: '' }
+    return [formatUnset({ unit: unit.unit, service: unit.service, command, start }, unset, sudo)]
   })
 }
 

@@ -13,7 +13,7 @@ import { guard, type Other } from '../nodes/guards.ts'
 import { installOf } from '../nodes/look.ts'
 import { prunedAt, withdrawnAt } from '../nodes/reads.ts'
 import { checkUnitsOf, lookAtUnits, type UnitCheck, type UnitsFound } from '../nodes/units.ts'
-import { movesOn, unreachedOn } from '../nodes/unreached.ts'
+import { unreachedOn, unsetOn } from '../nodes/unreached.ts'
 import type { DeployFound } from './deploy.ts'
 
 /** With what would be overwritten. */
@@ -85,8 +85,9 @@ function checkInstalled(run: Run, node: ClusterNode, found: UnitsFound): Look {
   const reloading = installed.filter(({ reloadsBy }) => reloadsBy !== undefined)
   const rotating = installed.flatMap(({ unit, keepsOwnClient }) => (keepsOwnClient ? [unit.unit] : []))
   const unreached = unreachedOn(run, node, found)
+  const unset = unsetOn(run, found)
   const warning = warningOf(node, installed, {
-    unreached: [...Object.values(unreached).flat(), ...movesOn(node, found)],
+    unreached: [...Object.values(unreached).flat(), ...unset],
     rotating,
     marks,
     undrain,
@@ -104,6 +105,7 @@ function checkInstalled(run: Run, node: ClusterNode, found: UnitsFound): Look {
       ...(reloading.length > 0 ? [formatReloads(reloading, found)] : []),
     ].join('; '),
     ...(warning !== undefined && { warning }),
+    ...(unset.length > 0 && { isUnfinished: true as const }),
   }
 }
 

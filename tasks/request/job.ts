@@ -3,10 +3,10 @@ import type { Failure } from '../../lib/failure.ts'
 import type { Outcome } from '../../lib/graph/target.ts'
 
 /** A problem that was found. Without one, the status is 0. */
-export type Finding = Failure['kind'] | 'stale'
+export type Finding = Failure['kind'] | 'stale' | 'unfinished'
 
 /** In order of precedence. */
-export const statuses: Readonly<Record<Finding, number>> = { usage: 2, refused: 3, failed: 1, stale: 4 }
+export const statuses: Readonly<Record<Finding, number>> = { usage: 2, refused: 3, failed: 1, stale: 4, unfinished: 4 }
 
 /** `ended` is 128 + the signal that ended the run: only bad usage takes precedence over it. */
 export function exitStatus(findings: readonly Finding[], ended?: number): number {
@@ -26,5 +26,12 @@ const findings: Readonly<Record<Outcome['kind'], readonly Finding[]>> = {
 
 export function findingsOf(outcomes: Iterable<Outcome>): Finding[] {
   const isRefused = (outcome: Outcome) => outcome.kind === 'failed' && outcome.failure.kind === 'refused'
-  return [...outcomes].flatMap((outcome) => (isRefused(outcome) ? 'refused' : findings[outcome.kind]))
+  // What is left on nodes is removed by no run without --prune.
+  const isUnfinished = (outcome: Outcome) =>
+    ('isUnfinished' in outcome && outcome.isUnfinished === true) ||
+    ('left' in outcome && outcome.left?.some(({ isKeptOff }) => isKeptOff) === true)
+  return [...outcomes].flatMap((outcome) => [
+    ...(isRefused(outcome) ? ['refused' as const] : findings[outcome.kind]),
+    ...(isUnfinished(outcome) ? ['unfinished' as const] : []),
+  ])
 }

@@ -8,7 +8,7 @@ import { clusterGraph } from '../phases/table.ts'
 import { phases as allPhases } from '../tables/phases.ts'
 import type { CommandRun } from './command-run.ts'
 import { exitStatus, type Finding, findingsOf } from './job.ts'
-import { findingsOfLeft, withClockCheck } from './walk.ts'
+import { withClockCheck } from './walk.ts'
 
 export interface Observation {
   readonly run: Run
@@ -64,11 +64,7 @@ export async function showObservation(
     ...closing
   }: Pick<Summary, 'toDo' | 'caEnds' | 'planHash'> & { isPlan?: boolean; notes?: readonly string[] },
 ): Promise<readonly Finding[]> {
-  const findings = [
-    ...findingsOf(outcomes.values()),
-    ...findingsOfLeft(outcomes),
-    ...(closing.caEnds ? ['stale' as const] : []),
-  ]
+  const findings = [...findingsOf(outcomes.values()), ...(closing.caEnds ? ['stale' as const] : [])]
   const reporter = await reporterFor(phases, isPlan)
   for (const event of events) reporter.event(event)
   for (const note of notes) reporter.note(note)

@@ -132,11 +132,6 @@ export function adviseLeft({ command }: Run, outcomes: ReadonlyMap<string, Outco
   })
 }
 
-/** What no run without --prune removes. A rotation goes on beside it. */
-export function findingsOfLeft(outcomes: ReadonlyMap<string, Outcome>): Finding[] {
-  return leftOnNodes(outcomes).map(() => 'stale')
-}
-
 /** Before anything is written there. */
 export function closeFolder(auth: AuthDir, note: (text: string) => void): void {
   auth.keepOutOfGit()

@@ -15,7 +15,7 @@ import { type Asking, isApiServer, isStore, withApi } from '../nodes/component.t
 import { reloadTime, repeat } from '../nodes/look.ts'
 import { foreignMembers, readMembers } from '../nodes/quorum.ts'
 import { lookAtUnits } from '../nodes/units.ts'
-import { movesOn, unreachedOn } from '../nodes/unreached.ts'
+import { unreachedOn, unsetOn } from '../nodes/unreached.ts'
 import { nodeUnits } from '../tables/places.ts'
 import { apiServers } from './components.ts'
 import { changedBy, type Rotating, type Rotation } from './rotation.ts'
@@ -73,7 +73,7 @@ export async function surveyStage(rotating: Rotating, rotation: Rotation): Promi
     const there = (clauses: readonly string[]) => clauses.map((what) => `${node.name}: ${what}`)
     return {
       ...{ units: there(units), ofRoot: there(ofRoot), ofUsers: there(ofUsers) },
-      toChange: movesOn(node, found, changes),
+      toChange: there(unsetOn(run, found, changes)),
     }
   }
   const looks = await Promise.all(run.cluster.nodes.map((node) => limit(look, node)))

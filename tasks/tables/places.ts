@@ -17,7 +17,7 @@ export function nodeUnits(cluster: Placing, { name, role }: Pick<ClusterNode, 'n
   })
 }
 
-export function unitOf(
+function unitOf(
   { on, ...row }: UnitRow,
   node: string,
   override: Partial<UnitOverride> = {},

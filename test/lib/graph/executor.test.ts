@@ -304,6 +304,16 @@ test('the warning is what a build returns, else the one of the check', async () 
   assert.deepEqual(warnings, ['restart it', 'expires soon', 'expires soon', false])
 })
 
+test('what the user has to change is left undone by a build, too', async () => {
+  const run = runFakes([
+    fakeTarget('a', { check: () => ({ ...stale, isUnfinished: true }) }),
+    fakeTarget('b', { check: () => ({ reasons: [], isUnfinished: true }) }),
+    fakeTarget('c'),
+  ])
+  const left = [...(await run.outcomes).values()].map((outcome) => 'isUnfinished' in outcome)
+  assert.deepEqual(left, [true, true, false])
+})
+
 test('what a build is doing, and what it has made, is reported', async () => {
   const change: Change = { kind: 'deployed', files: ['a.pem'], removed: [] }
   const run = runFakes([

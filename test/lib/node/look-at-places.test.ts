@@ -114,7 +114,10 @@ inEachShell(({ did, run }) => {
       '    certificate-authority: ../ca.crt',
       'tlsCertFile: "/a/b.crt"',
     ]
-    writeFileSync(config, [...shown, '    client-key-data: SECRET', '    token: SECRET', 'password: a/b', 'secret: /SECRET'].join('\n'))
+    writeFileSync(
+      config,
+      [...shown, '    client-key-data: SECRET', '    token: SECRET', 'password: a/b', 'secret: /SECRET'].join('\n'),
+    )
     writeFileSync(none, 'SECRET')
     const { published, contents } = look(
       queryOf([], { paths: new Map([pem, config, none].map((path) => [path, publicParts])) }),

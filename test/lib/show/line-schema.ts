@@ -41,7 +41,12 @@ const reason = v.variant('kind', [
     unit: text,
     places: v.array(v.strictObject({ path: text, what: text })),
     ...{ notLoaded: texts, notServed: v.array(number), state: optionalText, restarts: flag },
-    ...{ restartsBefore: optionalText, selfMadeEnds: v.optional(time), isDrained: flag },
+    ...{
+      notStartedWith: v.optional(texts),
+      restartsBefore: optionalText,
+      selfMadeEnds: v.optional(time),
+      isDrained: flag,
+    },
   }),
   ofKind('left-drained', { nodes: texts }),
   ofKind('need-rebuilt', { ids: texts }),
@@ -76,6 +81,7 @@ const left = v.optional(v.array(v.strictObject({ file: text, path: text, isKeptO
 const verdict = {
   reasons: v.array(reason),
   ...{ until: v.optional(time), renewsFrom: v.optional(time), note: optionalText, warning: optionalText },
+  isUnfinished: mark,
   units: v.optional(texts),
   left,
 }
@@ -95,6 +101,7 @@ const lines = {
   fresh: line('fresh', { id: text, ...verdict, message: text }),
   built: line('built', {
     ...{ id: text, reasons: v.array(reason), change: v.optional(change), warning: optionalText, message: text },
+    isUnfinished: mark,
     left,
   }),
   stale: line('stale', { id: text, ...verdict, change: v.optional(change), message: text }),

@@ -453,6 +453,8 @@ describe("the CA's key, where no node is to have it", () => {
     const theirs = lookAt(control, {}, { [place]: bytesOf(others, 'ca-key.pem') })
     assert.match(said(theirs, run()) ?? '', /^c0 holds another CA \(\/var\/lib\/kubernetes\/ca-key\.pem/)
     assert.equal(said(lookAt(control), run()), undefined)
+    const half = lookAt(control, {}, { [`${place}.harderway-new`]: Buffer.from('-----BEGIN') })
+    assert.equal(said(half, run()), undefined)
   })
 
   test('stays in the folder while a component reads it there, or that is not known', () => {
@@ -465,6 +467,9 @@ describe("the CA's key, where no node is to have it", () => {
     assert.deepEqual(pruned(undefined), ['ca-key.pem'])
     const process = processAs('kube-controller-manager', '--cluster-signing-key-file=/home/ubuntu/ca-key.pem')
     assert.deepEqual(pruned({ ...there, processes: [process] }), [])
+    const read = seenIn(run().cluster, control, { ...look, places: { ...there, processes: [process] } })
+    const { left } = checkNode(run(), control, read, names, false)
+    assert.match(left.find(({ file }) => file === 'ca-key.pem')?.why ?? '', /a command line names it/)
     assert.deepEqual(pruned(new Failure('no root', {})), [])
   })
 })

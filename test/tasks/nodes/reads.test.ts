@@ -160,7 +160,7 @@ describe('what kube-apiserver reads', () => {
   test('of an etcd with a CA of its own is put beside the file of another that its flag names, and the flag is to be changed', () => {
     const of: Cluster = { ...cluster, etcd: { ca: 'own' } }
     const own = (...more: string[]) => seen('kube-apiserver', control, { ...started(...more), of })
-    const movesOf = ({ moves }: UnitSeen) => moves.map(({ by, path }) => `${by} ${path}`)
+    const movesOf = ({ flags }: UnitSeen) => flags.unset.map(({ flag, value }) => `${flag} ${value}`)
     const usual = '/var/lib/kubernetes'
     const guide = own()
     assert.deepEqual(
@@ -181,6 +181,26 @@ describe('what kube-apiserver reads', () => {
     )
     const stopped = seen('kube-apiserver', control, { starts: { 'kube-apiserver': command.join(' ') }, of })
     assert.deepEqual(movesOf(stopped), ofGuide)
+    // What the unit file has by now is where its files go, wherever that is, and the process does not have yet.
+    const changed = seen('kube-apiserver', control, {
+      ...started(),
+      starts: { 'kube-apiserver': [...command, '--etcd-cafile=/b/ca.pem'].join(' ') },
+      of,
+    })
+    assert.equal(placed(changed)['etcd-ca.pem'], '/b/ca.pem now')
+    assert.deepEqual(movesOf(changed), ofGuide.slice(1))
+    assert.deepEqual(
+      changed.flags.notStartedWith.map(({ flag, value }) => `${flag} ${value}`),
+      ['--etcd-cafile /b/ca.pem'],
+    )
+    // Its process has it already: that is read, and its next start would read another.
+    const ahead = seen('kube-apiserver', control, {
+      ...started('--etcd-cafile=/b/ca.pem'),
+      starts: { 'kube-apiserver': command.join(' ') },
+      of,
+    })
+    assert.equal(placed(ahead)['etcd-ca.pem'], `/b/ca.pem restart, ${usual}/etcd-ca.pem now`)
+    assert.deepEqual(movesOf(ahead), ofGuide)
     const beside = own('--client-ca-file=/x/ca.pem', '--etcd-certfile=/etc/etcd/kubernetes.pem')
     const both = seen('kube-apiserver', control, {
       processes: [processAs('etcd', ...etcd), ...started('--etcd-certfile=/etc/etcd/kubernetes.pem').processes],
@@ -531,6 +551,23 @@ describe("the CA's key, where no node has it", () => {
     assert.deepEqual(withdrawnAt(unitsOn(cluster, control, places), places), [])
   })
 
+  test('is found beside the other files of its unit, too, and so is what a killed run left; a link to it counts once', () => {
+    const key = { kind: 'file', size: 1, isKnown: true } as const
+    const elsewhere = startedAs(row, '--root-ca-file=/srv/kcm/ca.pem')
+    const own = '/srv/kcm/ca-key.pem'
+    const files = { [own]: key, [`${own}.harderway-old`]: key, [`${path}.harderway-new`]: key }
+    assert.deepEqual(at({ processes: [elsewhere], starts, files }), [
+      { file: 'ca-key.pem', path: `${path}.harderway-new`, isLeftover: true },
+      { file: 'ca-key.pem', path: own },
+      { file: 'ca-key.pem', path: `${own}.harderway-old`, isLeftover: true },
+    ])
+    const places = placesOf({ processes: [elsewhere], starts, files: left })
+    const linked = { ...places, real: new Map([[own, path]]) }
+    assert.deepEqual(withdrawnAt(unitsOn(of, control, linked), linked), [{ file: 'ca-key.pem', path }])
+    const { wrong } = seen(unit, control, { processes: [startedAs(row, `--cluster-signing-key-file=/x/y.pem`)], of })
+    assert.match(wrong[0] ?? '', /then remove that file, which --prune does not find$/)
+  })
+
   test('stays where something names it, or may', () => {
     const processes = [startedAs(row)]
     const foreign = (...args: readonly string[]) => ({ ...processAs('etcd'), id: 9, group: '/x', command: args })
@@ -538,6 +575,12 @@ describe("the CA's key, where no node has it", () => {
       [{ processes: [...processes, foreign('/usr/bin/etcd', `--x=${path}`)], starts }, /command line names it/],
       [{ processes, starts: { ...starts, etcd: `/usr/bin/etcd --x ${path}` } }, /command line names it/],
       [{ processes: [startedAs(row, `--cluster-signing-legacy-unknown-key-file=${path}`)], starts }, /names it/],
+      // Another mount of it, or a key of another CA's: who can tell?
+      [{ processes: [...processes, foreign('/usr/bin/k3s', '--key', '/pki/ca-key.pem')], starts }, /names it/],
+      [
+        { processes: [...processes, foreign('/x/kcm', '--cluster-signing-key-file', '/pki/ca.key')], starts },
+        /has --cl/,
+      ],
       [{ processes: [...processes, foreign()], starts }, /not known for sure/],
       [{ processes: [processAs(unit, '--config-dir=/x')], starts }, /not known for sure/],
       [{ processes: [{ ...processAs(unit), command: ['/bin/sh'] }], starts }, /not known for sure/],

@@ -380,6 +380,25 @@ describe("the check of a node's units", () => {
     })
   })
 
+  test('flags that its unit file has by now, and its process not, need a restart, drained; the other way round nothing does', async (t) => {
+    const own: Cluster = { ...cluster, etcd: { ca: 'own' } }
+    const run = await makeRun(temporaryAuth(t), own)
+    const name = 'kube-apiserver'
+    const [right, shared] = ['', '--etcd-cafile=/var/lib/kubernetes/ca.pem'].map((more) =>
+      startedAs(nodeUnits(own, nodeOf('c0')).find(({ unit }) => unit === name) as Unit, more),
+    ) as [ComponentProcess, ComponentProcess]
+    const starting = (next: ComponentProcess, process: ComponentProcess) => (found: Mutable) => {
+      state(name, { start: next.command.join(' '), group: `/system.slice/${name}.service` })(found)
+      found.places.processes = [process]
+    }
+    const judged = (change: (found: Mutable) => void) => judge('c0', change, undefined, run)
+    assert.deepEqual(judged(starting(right, shared)), [
+      'kube-apiserver: started without --etcd-cafile=/var/lib/kubernetes/etcd-ca.pem: restart, drained',
+    ])
+    for (const process of [right, shared]) assert.deepEqual(judged(starting(shared, process)), [])
+    assert.deepEqual(judged(all(starting(right, shared), state(name, { active: 'inactive', process: undefined }))), [])
+  })
+
   describe('an encryption config that its API server reloads', () => {
     const path = '/var/lib/kubernetes/encryption-config.yaml'
     const reloads = (found: Mutable) => started('kube-apiserver', reloadFlag)(found)

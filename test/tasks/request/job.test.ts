@@ -4,13 +4,14 @@ import { Failure } from '../../../lib/failure.ts'
 import type { Outcome } from '../../../lib/graph/target.ts'
 import { exitStatus, type Finding, findingsOf } from '../../../tasks/request/job.ts'
 
-test('where several hold, bad usage counts first, then a signal, a refusal, a failure, and what is stale last', () => {
+test('where several hold, bad usage counts first, then a signal, a refusal, a failure, and what is stale or left to the user last', () => {
   const order: readonly [Finding | 'signal', number][] = [
     ['usage', 2],
     ['signal', 130],
     ['refused', 3],
     ['failed', 1],
     ['stale', 4],
+    ['unfinished', 4],
   ]
   for (const [i, [first, status]] of order.entries()) {
     const all = order.slice(i).map(([finding]) => finding)
@@ -24,6 +25,8 @@ test('where several hold, bad usage counts first, then a signal, a refusal, a fa
 const outcomes: readonly [Outcome, Finding[]][] = [
   [{ kind: 'fresh', reasons: [] }, []],
   [{ kind: 'built', reasons: [{ kind: 'forced' }] }, []],
+  [{ kind: 'fresh', reasons: [], isUnfinished: true }, ['unfinished']],
+  [{ kind: 'stale', reasons: [{ kind: 'forced' }], isUnfinished: true }, ['stale', 'unfinished']],
   [{ kind: 'stale', reasons: [{ kind: 'forced' }] }, ['stale']],
   [{ kind: 'cancelled', because: ['ca'] }, ['failed']],
   [{ kind: 'failed', failure: new Failure('it broke') }, ['failed']],

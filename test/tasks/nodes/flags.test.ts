@@ -1,0 +1,125 @@
+import assert from 'node:assert/strict'
+import { execFileSync } from 'node:child_process'
+import { describe, test } from 'node:test'
+import { readCommand } from '../../../tasks/nodes/command-line.ts'
+import { compareFlags, formatUnset, setFlags, type WantedFlag } from '../../../tasks/nodes/flags.ts'
+import { processAs } from '../../support/fakes.ts'
+
+const program = '/usr/local/bin/kube-apiserver'
+const cafile: WantedFlag = { flag: '--etcd-cafile', value: '/k/etcd-ca.pem' }
+const config: WantedFlag = { flag: '--authorization-config', value: '/k/a.yaml', replaces: ['--authorization-mode'] }
+
+test('a flag is set where it is, however it is written, or where one that it replaces is; a new one is the last', () => {
+  const args = ['--v=2', '--etcd_cafile', '/k/ca.pem', '--a', '-authorization-mode=Node,RBAC', '--etcd-cafile=/x', 'b']
+  assert.deepEqual(setFlags(args, [cafile, config]), [
+    ...['--v=2', '--etcd-cafile=/k/etcd-ca.pem', '--a', '--authorization-config=/k/a.yaml', 'b'],
+  ])
+  assert.deepEqual(setFlags(['--v=2'], [config, cafile]), [
+    ...['--v=2', '--authorization-config=/k/a.yaml', '--etcd-cafile=/k/etcd-ca.pem'],
+  ])
+})
+
+describe('what a unit lacks', () => {
+  const command = (...args: string[]) => readCommand(args, new Map(), { real: new Map(), contents: new Map() })
+  const [old, right] = [
+    command('--etcd-cafile=/k/ca.pem'),
+    command('--etcd-cafile=/k/ca.pem', '--etcd-cafile=/k/etcd-ca.pem'),
+  ]
+  const found = (next: ReturnType<typeof command> | undefined, ...running: ReturnType<typeof command>[]) => {
+    const { unset, notStartedWith } = compareFlags([cafile], { running, next })
+    return [unset.length, notStartedWith.length]
+  }
+
+  test('is to be set in its unit file first, and what only that has needs a restart', () => {
+    assert.deepEqual(found(old, old), [1, 0])
+    assert.deepEqual(found(right, old), [0, 1])
+    assert.deepEqual(found(right, right), [0, 0])
+    assert.deepEqual(found(old, right), [1, 0], 'its next start would lose it')
+    assert.deepEqual(
+      [found(old), found(right)],
+      [
+        [1, 0],
+        [0, 0],
+      ],
+    )
+  })
+
+  test('is what its process lacks where its unit file can not be read', () => {
+    assert.deepEqual(
+      [found(undefined, old), found(undefined, right)],
+      [
+        [1, 0],
+        [0, 0],
+      ],
+    )
+  })
+
+  test('is a flag, too, beside which another stands that it replaces', () => {
+    const both = command('--authorization-config=/k/a.yaml', '--authorization-mode=Node')
+    assert.equal(compareFlags([config], { running: [], next: both }).unset.length, 1)
+    const alone = command('--authorization-config=/k/a.yaml')
+    assert.equal(compareFlags([config], { running: [both], next: alone }).notStartedWith.length, 1)
+  })
+})
+
+describe('the command that sets flags', () => {
+  /** `start` is as systemd prints it. */
+  const told = (start: string | undefined, args?: readonly string[], unset = [cafile], sudo = '') => {
+    const { command } = processAs('kube-apiserver', ...(args ?? []))
+    const unit = { unit: 'kube-apiserver', service: 'k8s-api', command: args ? command : [], start }
+    return formatUnset(unit, unset, sudo)
+  }
+  const printed = (text: string) => /^ {4}(mkdir .*)$/m.exec(text)?.[1] ?? assert.fail(text)
+  /** What it writes, by a shell. */
+  const written = (text: string) => {
+    const [write = ''] = /printf .* (?=\| tee)/.exec(printed(text)) ?? []
+    return execFileSync('sh', ['-c', write]).toString().split('\n')
+  }
+
+  test('writes a drop-in with the whole command line, in words of systemd, and restarts nothing', () => {
+    const text = told(`${program} --v=2 --etcd-cafile=/k/ca.pem`, ['--v=2', '--etcd-cafile=/k/ca.pem'])
+    const [comment, ...lines] = written(text)
+    assert.match(comment ?? '', /^# /)
+    assert.deepEqual(lines, ['[Service]', 'ExecStart=', `ExecStart=${program} --v=2 --etcd-cafile=/k/etcd-ca.pem`, ''])
+    assert.match(
+      text,
+      /tee \/etc\/systemd\/system\/k8s-api\.service\.d\/zz-harderway\.conf >\/dev\/null && systemctl daemon-reload$/,
+    )
+    assert.doesNotMatch(text, /systemctl restart/)
+    const asUser = told(program, [], [cafile], 'sudo -n')
+    assert.match(asUser, /^ {4}sudo -n mkdir .* \| sudo -n tee .* && sudo -n systemctl daemon-reload$/m)
+  })
+
+  test('keeps blanks, quotes, backslashes and percent signs of words, whatever the process has besides', () => {
+    const words = ['--a=b  c', '--q="x" \'y\'', '--b=\\n\\', '--p=100%', '', ';', '--etcd-cafile', '/k/ca.pem', '--v=2']
+    const own = ['/opt/component.ts', 'kube-apiserver', ...words, '--a=b', 'c']
+    for (const args of [words, own])
+      assert.equal(
+        written(told([program, ...words].join(' '), args))[3],
+        `ExecStart=${program} "--a=b  c" "--q=\\"x\\" 'y'" "--b=\\\\n\\\\" --p=100%% "" ";" --etcd-cafile=/k/etcd-ca.pem --v=2`,
+      )
+  })
+
+  test('takes the words of a unit file that was changed since, or of one that does not run, if they are clear', () => {
+    const start = `${program} --etcd-cafile /k/ca.pem --more=1`
+    const expected = `ExecStart=${program} --etcd-cafile=/k/etcd-ca.pem --more=1`
+    for (const args of [['--etcd-cafile=/k/ca.pem'], undefined]) assert.equal(written(told(start, args))[3], expected)
+  })
+
+  test('is none, but the settings are named, where not all of the command line is known from the unit file', () => {
+    const args = ['--etcd-cafile=/k/ca.pem']
+    for (const [start, own] of [
+      [`${program} $ARGS`, args],
+      [`${program} \${CA}`, args],
+      [undefined, args],
+      // A wrapper adds them.
+      [program, args],
+      [`${program} --a=b c`, undefined],
+      [`${program} --a=\u001b[2J`, args],
+    ] as const)
+      assert.equal(
+        told(start, own, [cafile, config]),
+        'kube-apiserver has to be started with --etcd-cafile=/k/etcd-ca.pem, --authorization-config=/k/a.yaml (in place of --authorization-mode): set that where its command line is made (systemctl cat k8s-api), and restart it, one node after the other',
+      )
+  })
+})
