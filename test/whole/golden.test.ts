@@ -6,10 +6,9 @@ import assert from 'node:assert/strict'
 import { chmodSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { test } from 'node:test'
-import { startLab } from '../lab/lab.ts'
 import { scratch } from '../support/files.ts'
 import { type Edit, harderway, labEdits, writeCluster } from '../support/harderway.ts'
-import { setClocks } from '../support/labs.ts'
+import { setClocks, startLocalLab } from '../support/labs.ts'
 import { needs } from '../support/programs.ts'
 
 const folder = join(import.meta.dirname, 'golden')
@@ -57,7 +56,7 @@ for (const { count, controls, isDeployed } of [
     skip: needs(...(isDeployed ? ['sshd', 'ssh', 'scp'] : [])),
   }, async (t) => {
     const place = scratch(t)
-    await using lab = isDeployed ? await startLab({ dir: join(place, 'lab'), nodes: [{ name: 'many' }] }) : undefined
+    await using lab = isDeployed ? startLocalLab(join(place, 'lab'), ['many']) : undefined
     const auth = join(place, 'auth')
     const base: Edit[] = [
       [['certificates', 'key'], 'ecdsa-p256'],

@@ -35,7 +35,7 @@ import {
   withStatus,
   writeCluster,
 } from '../support/harderway.ts'
-import { labPlace, setClocks } from '../support/labs.ts'
+import { localPlace, setClocks } from '../support/labs.ts'
 import { start } from '../support/process.ts'
 import { needs } from '../support/programs.ts'
 
@@ -46,7 +46,7 @@ const nodes = Object.entries(roles).map(([name, role], i) => ({ name, role, ip: 
 const told = ({ stdout, stderr }: Ran) => stdout + stderr
 
 describe('auth/ is lost', { skip: needs('sshd', 'ssh', 'scp', 'openssl') }, () => {
-  const suite = labPlace(...nodes.map(({ name }) => name))
+  const suite = localPlace(...nodes.map(({ name }) => name))
   const { place } = suite
   let auth: string
   let made: string
