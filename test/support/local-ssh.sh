@@ -32,5 +32,5 @@ esac
 # shellcheck source=/dev/null
 . "$node/login"
 cd "$HOME"
-[ -z "$from" ] || exec cp -- "$from" "$to"
+[ -z "$from" ] || exec /bin/cp -- "$from" "$to"
 exec sh -s

@@ -15,7 +15,7 @@ import {
   utimesSync,
   writeFileSync,
 } from 'node:fs'
-import { join } from 'node:path'
+import { dirname, join } from 'node:path'
 import { after, before, beforeEach, describe, test } from 'node:test'
 import { parseCluster } from '../../lib/cluster/cluster.ts'
 import { AuthDir } from '../../lib/files/auth-dir.ts'
@@ -39,7 +39,7 @@ import {
   withStatus,
   writeCluster,
 } from '../support/harderway.ts'
-import { labPlace } from '../support/labs.ts'
+import { localPlace } from '../support/labs.ts'
 import { needs } from '../support/programs.ts'
 
 const names = ['control0', 'worker0', 'gateway'] as const
@@ -47,7 +47,7 @@ const config = 'encryption-config.yaml'
 const hour = 3_600_000
 
 describe('a node that is not what it should be', { skip: needs('sshd', 'ssh', 'scp', 'flock') }, () => {
-  const suite = labPlace(...names)
+  const suite = localPlace(...names)
   const { place } = suite
   let other: string
   let kept: string
@@ -120,12 +120,12 @@ describe('a node that is not what it should be', { skip: needs('sshd', 'ssh', 's
         })
       }
 
-    test('where the login exits 0 without a word', async () => {
-      writeFileSync(join(home(), '.bashrc'), 'exit 0\n')
-      await assertUnknown(/^control0: could not be inspected: its answer is incomplete$/)
-      const told = await exits(1, place, 'status', '--on-nodes')
-      assert.match(told.stdout, /control0 +could not be inspected/)
-    })
+    test('where the login exits 0 without a word', (t) =>
+      withTools('control0', fakeTool(t, 'sh', 'exit 0'), async () => {
+        await assertUnknown(/^control0: could not be inspected: its answer is incomplete$/)
+        const told = await exits(1, place, 'status', '--on-nodes')
+        assert.match(told.stdout, /control0 +could not be inspected/)
+      }))
   })
 
   for (const [whose, open, closed] of [
@@ -405,6 +405,7 @@ real -f -- "$@"`,
           suite.lab.sshConfig,
           stanza.slice(0, stanza.indexOf('Host worker0')).replace('Host control0', 'Host alias'),
         )
+        symlinkSync(dirname(home()), join(dirname(suite.lab.sshConfig), 'alias'))
         // Addresses that this machine has, as one that is two nodes has both.
         const nodes = oneOfEach.find(([path]) => path[0] === 'nodes')?.[1] as object[]
         write([

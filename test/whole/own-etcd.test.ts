@@ -16,7 +16,7 @@ import {
   oneOfEach,
   writeCluster,
 } from '../support/harderway.ts'
-import { labPlace } from '../support/labs.ts'
+import { localPlace } from '../support/labs.ts'
 import { needs } from '../support/programs.ts'
 
 const ecdsa: Edit = [['certificates', 'key'], 'ecdsa-p256']
@@ -108,7 +108,7 @@ test('init takes it over from an auth/ that has it', async () => {
 })
 
 describe('on a control node', { skip: needs('sshd', 'ssh', 'scp') }, () => {
-  const made = labPlace('control0', 'worker0', 'gateway')
+  const made = localPlace('control0', 'worker0', 'gateway')
 
   test('it is deployed, and comes back from there', async () => {
     const { place, lab } = made
