@@ -229,9 +229,9 @@ export function startLocalLab(dir: string, names: readonly string[]): LocalLab {
 
 export const sevenNames = ['control0', 'control1', 'control2', 'worker0', 'worker1', 'worker2', 'gateway']
 
-export interface SevenNodes extends AsyncDisposable {
+export interface SevenNodes<Of = Lab> extends AsyncDisposable {
   readonly path: string
-  readonly lab: Lab
+  readonly lab: Of
   /** cluster.yaml with changes to what it was at first. */
   write(...edits: Edit[]): void
   run(...args: string[]): Promise<Ran>
