@@ -243,13 +243,14 @@ export interface SevenNodes<Of = Lab> extends AsyncDisposable {
   filesOn(name: string): string[]
 }
 
-export async function makeSevenNodes(
-  special: (place: string) => readonly LabNodeOptions[] = () => [],
-): Promise<SevenNodes> {
+/** Without sshd where it is not said how they are special. */
+export function makeSevenNodes(): Promise<SevenNodes<LocalLab>>
+export function makeSevenNodes(special: readonly LabNodeOptions[]): Promise<SevenNodes>
+export async function makeSevenNodes(special?: readonly LabNodeOptions[]): Promise<SevenNodes<Lab | LocalLab>> {
   const path = makePlace()
-  const specials = special(path)
-  const nodes = sevenNames.map((name) => specials.find((one) => one.name === name) ?? { name })
-  const lab = await startLab({ dir: join(path, 'lab'), nodes })
+  const dir = join(path, 'lab')
+  const nodes = sevenNames.map((name) => special?.find((one) => one.name === name) ?? { name })
+  const lab = special ? await startLab({ dir, nodes }) : startLocalLab(dir, sevenNames)
   const write = (...edits: Edit[]) =>
     writeCluster(path, [[['certificates', 'key'], 'ecdsa-p256'], ...labEdits(lab), gateway, ...edits])
   const run = (...args: string[]) => harderway(path, ...args)
