@@ -103,22 +103,14 @@ describe('a node that is not what it should be', { skip: needs('sshd', 'ssh', 's
   }
 
   describe('cannot be inspected', () => {
-    /** What must not be put over the node's own. */
-    const ofAnother = () => {
+    // What else may go wrong there: test/lib/node/look.test.ts.
+    test('where sha256sum prints nothing and exits 0, though it holds another identity', async (t) => {
       for (const name of ['ca.pem', 'ca-key.pem', 'service-account.pem', 'service-account-key.pem', config])
         copyFileSync(join(auth(other), name), join(home(), name))
-    }
-    for (const tool of ['od', 'stat', 'sha256sum', 'id', 'ls'])
-      for (const [how, script] of Object.entries({ fails: 'exit 1', 'prints nothing and exits 0': 'exit 0' })) {
-        // Of ls only the status is used.
-        if (tool === 'ls' && script === 'exit 0') continue
-        test(`where ${tool} ${how}, though it holds another identity`, async (t) => {
-          ofAnother()
-          await withTools('control0', fakeTool(t, tool, script), () =>
-            assertUnknown(/^control0: could not be inspected: /),
-          )
-        })
-      }
+      await withTools('control0', fakeTool(t, 'sha256sum', 'exit 0'), () =>
+        assertUnknown(/^control0: could not be inspected: /),
+      )
+    })
 
     test('where the login exits 0 without a word', (t) =>
       withTools('control0', fakeTool(t, 'sh', 'exit 0'), async () => {
