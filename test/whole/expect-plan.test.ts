@@ -144,7 +144,7 @@ describe('--expect-plan', () => {
   })
 })
 
-describe('--expect-plan with nodes', { skip: needs('sshd', 'ssh', 'scp') }, () => {
+describe('--expect-plan with nodes', { skip: needs('ssh') }, () => {
   const suite = localPlace('control0', 'worker0', 'gateway')
   const { place } = suite
 

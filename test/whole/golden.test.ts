@@ -53,7 +53,7 @@ for (const { count, controls, isDeployed } of [
   { count: 1000, controls: 5, isDeployed: false },
 ])
   test(`status and plan of ${count} nodes read as they should`, {
-    skip: needs(...(isDeployed ? ['sshd', 'ssh', 'scp'] : [])),
+    skip: needs(...(isDeployed ? ['ssh'] : [])),
   }, async (t) => {
     const place = scratch(t)
     await using lab = isDeployed ? startLocalLab(join(place, 'lab'), ['many']) : undefined

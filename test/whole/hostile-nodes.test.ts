@@ -46,7 +46,7 @@ const names = ['control0', 'worker0', 'gateway'] as const
 const config = 'encryption-config.yaml'
 const hour = 3_600_000
 
-describe('a node that is not what it should be', { skip: needs('sshd', 'ssh', 'scp', 'flock') }, () => {
+describe('a node that is not what it should be', { skip: needs('ssh', 'flock') }, () => {
   const suite = localPlace(...names)
   const { place } = suite
   let other: string

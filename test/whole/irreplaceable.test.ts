@@ -395,7 +395,7 @@ describe('what can not be made again', { skip: needs('openssl'), concurrency: 2 
   })
 })
 
-describe('a node', { skip: needs('sshd', 'ssh', 'scp', 'openssl') }, () => {
+describe('a node', { skip: needs('ssh', 'openssl') }, () => {
   const suite = localPlace('control0', 'worker0', 'gateway')
   const { place } = suite
   let other: string

@@ -60,7 +60,7 @@ test('CONTRIBUTING.md names the file that the copy has something more in, and no
   assert.deepEqual(steps.match(/(?:lib|tasks)\/[\w./-]*\w/g), [table])
 })
 
-describe('a certificate that is one row more', { skip: needs('sshd', 'ssh', 'scp', 'openssl') }, () => {
+describe('a certificate that is one row more', { skip: needs('ssh', 'openssl') }, () => {
   const suite = localPlace(control, ...others)
   const { place } = suite
   let run: (...args: string[]) => Promise<Ran>

@@ -107,7 +107,7 @@ test('init takes it over from an auth/ that has it', async () => {
   assert.match(readFileSync(join(place, 'adopted/cluster.yaml'), 'utf8'), /^etcd:\n +ca: own$/m)
 })
 
-describe('on a control node', { skip: needs('sshd', 'ssh', 'scp') }, () => {
+describe('on a control node', { skip: needs('ssh') }, () => {
   const made = localPlace('control0', 'worker0', 'gateway')
 
   test('it is deployed, and comes back from there', async () => {

@@ -10,7 +10,7 @@ import { needs } from '../support/programs.ts'
 
 const day = 86_400_000
 
-describe('a plan is the run', { skip: needs('sshd', 'ssh', 'scp') }, () => {
+describe('a plan is the run', { skip: needs('ssh') }, () => {
   const suite = localPlace('control0', 'worker0', 'gateway')
   const { place } = suite
   let made: string

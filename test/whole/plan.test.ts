@@ -9,7 +9,7 @@ import { type LocalLab, makeSevenNodes, type SevenNodes, sevenNames } from '../s
 import { needs } from '../support/programs.ts'
 
 const controls = sevenNames.slice(0, 3)
-describe('the plan of a dry run', { skip: needs('sshd', 'ssh', 'scp', 'openssl') }, () => {
+describe('the plan of a dry run', { skip: needs('ssh', 'openssl') }, () => {
   let seven: SevenNodes<LocalLab>
 
   before(async () => {

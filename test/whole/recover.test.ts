@@ -45,7 +45,7 @@ const nodes = Object.entries(roles).map(([name, role], i) => ({ name, role, ip: 
 /** What a run told in words. */
 const told = ({ stdout, stderr }: Ran) => stdout + stderr
 
-describe('auth/ is lost', { skip: needs('sshd', 'ssh', 'scp', 'openssl') }, () => {
+describe('auth/ is lost', { skip: needs('ssh', 'openssl') }, () => {
   const suite = localPlace(...nodes.map(({ name }) => name))
   const { place } = suite
   let auth: string

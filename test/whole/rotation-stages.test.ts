@@ -22,7 +22,7 @@ const origins: readonly (readonly [string, (auth: string, nodes: readonly GuideN
 ]
 
 for (const [whose, make] of origins)
-  describe(`files ${whose}`, { skip: needs('sshd', 'openssl', 'cfssl', 'cfssljson', 'kubectl') }, () => {
+  describe(`files ${whose}`, { skip: needs('ssh', 'openssl', 'cfssl', 'cfssljson', 'kubectl') }, () => {
     const suite = localPlace(...all.map(({ name }) => name))
     const { place } = suite
     let auth: string

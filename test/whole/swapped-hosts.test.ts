@@ -25,7 +25,7 @@ const roles = { control0: 'control', worker0: 'worker', worker1: 'worker' }
 /** As /proc/net/if_inet6 has fd00::15. */
 const inet6 = 'fd000000000000000000000000000015 02 40 00 80 eth0'
 
-describe('where ssh reaches another node', { skip: needs('sshd', 'ssh', 'scp', 'flock') }, () => {
+describe('where ssh reaches another node', { skip: needs('ssh', 'flock') }, () => {
   const suite = localPlace(...names)
   const { place } = suite
   const home = (name: Name) => suite.lab.node(name).home

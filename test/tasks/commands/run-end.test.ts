@@ -25,7 +25,7 @@ const nodesWith = (worker: object): Edit => [
 ]
 const moreNames = nodesWith({ sans: ['worker.example.org'] })
 
-describe('a run that replaces files on nodes', { skip: needs('sshd', 'ssh', 'scp') }, () => {
+describe('a run that replaces files on nodes', { skip: needs('ssh') }, () => {
   const suite = localPlace('control0', 'worker0')
   const { place } = suite
 
