@@ -267,7 +267,7 @@ say_public() {
   case $sizes in *" $1:"*) ;; *) return 0 ;; esac
   public=$(sed -n -e '/PRIVATE KEY/,/PRIVATE KEY/d' -e '/-----BEGIN CERTIFICATE-----/,/-----END CERTIFICATE-----/p' \
     -e '/^[[:blank:]-]*"\{0,1\}certificate-authority/p' -e '/^[[:blank:]-]*"\{0,1\}client-certificate/p' \
-    -e '/^[[:blank:]-]*"\{0,1\}[A-Za-z-]*[FfKk][iu][lb][A-Za-z]*"\{0,1\}:[[:blank:]]*["'"'"']\{0,1\}\/[A-Za-z0-9_@%+=:,.\/-]*["'"'"',]*$/p' \
+    -e 's/^\([[:blank:]-]*"\{0,1\}[A-Za-z-]*[FfKk][iu][lb][A-Za-z]*"\{0,1\}:[[:blank:]]*["'"'"']\{0,1\}\/[A-Za-z0-9_@%+=:,.\/-]*["'"'"',]*\)\([[:blank:]].*\)\{0,1\}$/\1/p' \
     < "$1") || return 0
   total=$((total + ${#public}))
   if [ -z "$public" ] || [ $total -gt $largest_contents ]; then return 0; fi

@@ -66,8 +66,8 @@ export function unitsOn(cluster: Cluster, node: ClusterNode, places: Seen): Unit
     }
     const isShared = (file: string, at: string | undefined) =>
       fixed.some(({ file: other, path }) => path === at && other !== file)
-    const moved = context.unit.reads.flatMap((row) => (row.mayMove && movedTo(row, context, isShared)) || [])
-    return unitAt({ ...context, moved }, judge)
+    const moved = context.unit.reads.flatMap((row) => (row.mayMove && movedTo(row, { ...context, isShared })) || [])
+    return unitAt({ ...context, moved, isShared }, judge)
   })
 }
 
@@ -108,6 +108,8 @@ interface Context {
   /** It has a process, or is about to. */
   readonly runs: boolean
   readonly moved: readonly MovedFlag[]
+  /** Whether another file of the node's is read at that path. */
+  isShared(file: string, at: string | undefined): boolean
 }
 
 /** A flag that names a file of another row, with what it is to name. */
@@ -123,7 +125,7 @@ function contextOf(cluster: Cluster, unit: Unit, places: Seen): Context {
   const override = cluster.install ? cluster.install.units.get(unit.unit) : undefined
   const other = runs && own.length === 0 ? `its main process is not ${unit.unit} itself` : undefined
   return {
-    ...{ cluster, unit, places, own, running, next, isRoots, runs, moved: [] },
+    ...{ cluster, unit, places, own, running, next, isRoots, runs, moved: [], isShared: () => false },
     commands: [...running, ...(next ? [next] : [])],
     believed: [...(isRoots ? running : []), ...(next ? [next] : [])].filter((command) => command.unread === undefined),
     unread: isRoots ? running.reduce((why, each) => why ?? each.unread, other) : whyNotSaid(runs, next, places),
@@ -201,7 +203,7 @@ function placesNamed(context: Context, command: CommandLine): Found[] {
     // The keys of all its files count; of any other flag the last value does.
     const paths = row.isOfKeys ? values : values.slice(-1)
     const move = moved.find(({ file, flag }) => file === row.file && flag === by)
-    if (move && move.value !== paths[0])
+    if (move && context.isShared(row.file, paths[0]))
       return [{ place: { file: row.file, path: move.value, by, loads: 'now' }, isRunning }]
     const reloads = row.mayReload && command.isSet(reloadFlag)
     // Nothing waits for the next start of a unit whose process was believed.
@@ -219,8 +221,7 @@ function placesNamed(context: Context, command: CommandLine): Found[] {
 /** Where its flag names a file of another row: it is to name one beside that, or what the unit file has by now. */
 function movedTo(
   { by, file, usual }: Reads,
-  { commands, next }: Context,
-  isShared: (file: string, at: string | undefined) => boolean,
+  { commands, next, isShared }: Context,
 ): MovedFlag | undefined {
   const last = ({ named }: CommandLine) => named(by)[1].at(-1)
   const shared = commands.find((command) => isShared(file, last(command)))

@@ -1,6 +1,5 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import fc from 'fast-check'
 import {
   addressBytes,
   type Cidr,
@@ -11,6 +10,7 @@ import {
   parseCidr,
   specialUse,
 } from '../../lib/address.ts'
+import { fc } from '../support/properties.ts'
 
 const bytes4 = fc.uint8Array({ minLength: 4, maxLength: 4 })
 /** Zeros often enough for :: to have something to stand for. */

@@ -1,9 +1,9 @@
 /** On a real machine: a unit that does not stay up is not healthy, and a run waits for it and does not restart it. */
 import assert from 'node:assert/strict'
 import { after, before, describe, test } from 'node:test'
-import fc from 'fast-check'
 import { type Machines, startMachines } from '../lab/machines/machines.ts'
 import { messageOf, type Ran } from '../support/harderway.ts'
+import { fc } from '../support/properties.ts'
 import { live, restartsOf, running, skip, sweepLives, untilRestarted } from '../support/running.ts'
 
 describe('a unit that does not stay up', { skip }, () => {

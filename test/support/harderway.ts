@@ -125,7 +125,7 @@ export function writeCluster(place: string, edits: readonly Edit[] = [], from: s
 }
 
 /** What makes a lab's nodes the nodes of cluster.yaml. */
-export function labEdits(lab: Lab): Edit[] {
+export function labEdits(lab: Pick<Lab, 'sshConfig'>): Edit[] {
   return [
     [['ssh', 'configFile'], lab.sshConfig],
     [['ssh', 'user'], userInfo().username],

@@ -1,13 +1,25 @@
 import assert from 'node:assert/strict'
-import { cpSync, existsSync, lstatSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import {
+  cpSync,
+  existsSync,
+  lstatSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs'
 import { userInfo } from 'node:os'
 import { join } from 'node:path'
 import { after, before } from 'node:test'
 import { type Cluster, parseCluster } from '../../lib/cluster/cluster.ts'
 import { Failure } from '../../lib/failure.ts'
 import { Ssh } from '../../lib/node/ssh.ts'
+import { quote } from '../../lib/wording.ts'
 import { known } from '../../tasks/tables/files.ts'
 import { type Lab, type LabNodeOptions, startLab } from '../lab/lab.ts'
+import type { NodeFaults } from '../lab/sshd-config.ts'
 import { type Edit, gateway, harderway, labEdits, makePlace, type Ran, writeCluster } from './harderway.ts'
 
 /** Where runs are killed and ended: three real nodes, a kubeconfig that others use too, and states to begin from. */
@@ -119,12 +131,24 @@ export async function makeThreeNodes(
 /** The lab's own, in each home. */
 export const shellFiles = ['.bashrc', '.zshenv']
 
+interface LabPlace<Of> {
+  readonly place: string
+  readonly lab: Of
+}
+
 /** A place, and a lab of these nodes that is up from before the tests of a suite until after them. */
-export function labPlace(...names: readonly string[]): { readonly place: string; readonly lab: Lab } {
+export const labPlace = (...names: readonly string[]): LabPlace<Lab> =>
+  placeWith((dir) => startLab({ dir, nodes: names.map((name) => ({ name })) }))
+
+/** The same without sshd: for what is not about ssh, at half of the time. */
+export const localPlace = (...names: readonly string[]): LabPlace<LocalLab> =>
+  placeWith(async (dir) => startLocalLab(dir, names))
+
+function placeWith<Of extends { stop(): Promise<void> }>(start: (dir: string) => Promise<Of>): LabPlace<Of> {
   const place = makePlace()
-  let lab: Lab | undefined
+  let lab: Of | undefined
   before(async () => {
-    lab = await startLab({ dir: join(place, 'lab'), nodes: names.map((name) => ({ name })) })
+    lab = await start(join(place, 'lab'))
   })
   after(async () => {
     await lab?.stop()
@@ -138,13 +162,76 @@ export function labPlace(...names: readonly string[]): { readonly place: string;
   }
 }
 
+/** A folder of this machine. Its commands run here: local-ssh.sh. */
+class LocalNode {
+  readonly name: string
+  readonly home: string
+  readonly #login: string
+  #env: Readonly<Record<string, string>> = {}
+
+  constructor(dir: string, name: string) {
+    this.name = name
+    this.home = join(dir, name, 'home')
+    this.#login = join(dir, name, 'login')
+    mkdirSync(this.home, { recursive: true })
+    this.#write()
+  }
+
+  async start(): Promise<void> {
+    this.#write()
+  }
+
+  async stop(): Promise<void> {
+    rmSync(this.#login, { force: true })
+  }
+
+  async restart({ env = this.#env }: Pick<NodeFaults, 'env'>): Promise<void> {
+    this.#env = env
+    this.#write()
+  }
+
+  #write(): void {
+    const env = { HOME: this.home, PATH: '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin', ...this.#env }
+    writeFileSync(
+      this.#login,
+      `export ${Object.entries(env)
+        .map(([key, value]) => `${key}=${quote(value)}`)
+        .join(' ')}\n`,
+    )
+  }
+}
+
+export interface LocalLab extends AsyncDisposable {
+  readonly sshConfig: string
+  readonly nodes: readonly LocalNode[]
+  node(name: string): LocalNode
+  stop(): Promise<void>
+}
+
+/** While it is up, ssh and scp are its own for this process and those that it starts. */
+export function startLocalLab(dir: string, names: readonly string[]): LocalLab {
+  const nodes = names.map((name) => new LocalNode(dir, name))
+  const sshConfig = join(dir, 'ssh_config')
+  writeFileSync(sshConfig, names.map((name) => `Host ${name}\n  HostName 127.0.0.1\n`).join(''))
+  mkdirSync(join(dir, 'bin'))
+  for (const program of ['ssh', 'scp'])
+    symlinkSync(join(import.meta.dirname, 'local-ssh.sh'), join(dir, 'bin', program))
+  const { PATH } = process.env
+  process.env.PATH = `${join(dir, 'bin')}:${PATH}`
+  const stop = async () => {
+    process.env.PATH = PATH
+  }
+  const node = (name: string) => nodes.find((each) => each.name === name) ?? assert.fail(`the lab has no node ${name}`)
+  return { sshConfig, nodes, node, stop, [Symbol.asyncDispose]: stop }
+}
+
 /** Where nodes are made to fail: the guide's seven, bootstrapped once, and what a run left on each. */
 
 export const sevenNames = ['control0', 'control1', 'control2', 'worker0', 'worker1', 'worker2', 'gateway']
 
-export interface SevenNodes extends AsyncDisposable {
+export interface SevenNodes<Of = Lab> extends AsyncDisposable {
   readonly path: string
-  readonly lab: Lab
+  readonly lab: Of
   /** cluster.yaml with changes to what it was at first. */
   write(...edits: Edit[]): void
   run(...args: string[]): Promise<Ran>
@@ -156,13 +243,14 @@ export interface SevenNodes extends AsyncDisposable {
   filesOn(name: string): string[]
 }
 
-export async function makeSevenNodes(
-  special: (place: string) => readonly LabNodeOptions[] = () => [],
-): Promise<SevenNodes> {
+/** Without sshd where it is not said how they are special. */
+export function makeSevenNodes(): Promise<SevenNodes<LocalLab>>
+export function makeSevenNodes(special: readonly LabNodeOptions[]): Promise<SevenNodes>
+export async function makeSevenNodes(special?: readonly LabNodeOptions[]): Promise<SevenNodes<Lab | LocalLab>> {
   const path = makePlace()
-  const specials = special(path)
-  const nodes = sevenNames.map((name) => specials.find((one) => one.name === name) ?? { name })
-  const lab = await startLab({ dir: join(path, 'lab'), nodes })
+  const dir = join(path, 'lab')
+  const nodes = sevenNames.map((name) => special?.find((one) => one.name === name) ?? { name })
+  const lab = special ? await startLab({ dir, nodes }) : startLocalLab(dir, sevenNames)
   const write = (...edits: Edit[]) =>
     writeCluster(path, [[['certificates', 'key'], 'ecdsa-p256'], ...labEdits(lab), gateway, ...edits])
   const run = (...args: string[]) => harderway(path, ...args)
@@ -334,7 +422,7 @@ function clusterOf(name: string, options: Readonly<Record<string, string>> = {})
 }
 
 /** The nodes' clocks are so many seconds ahead, by a `date` of their own in the folder. */
-export async function setClocks(lab: Pick<Lab, 'nodes'>, folder: string, seconds: number): Promise<void> {
+export async function setClocks(lab: Pick<Lab | LocalLab, 'nodes'>, folder: string, seconds: number): Promise<void> {
   const tools = join(folder, `clock${seconds}`)
   mkdirSync(tools, { recursive: true })
   const date = `#!/bin/sh\nexec /bin/date -d "@$(($(/bin/date +%s) + ${seconds}))" "$@"\n`

@@ -56,6 +56,7 @@ function commandOf(place: string, args: readonly string[], { at, env, entry: pro
       PATH: process.env.PATH,
       HOME: join(place, 'home'),
       TMPDIR: temporaryFolder(place),
+      NODE_COMPILE_CACHE: process.env.NODE_COMPILE_CACHE,
       ...Object.fromEntries(asked.filter(([, value]) => value !== undefined)),
       ...env,
     },

@@ -32,7 +32,7 @@ describe('deploy onto seven nodes of which two fail', { skip: needs('sshd', 'ssh
   }
 
   before(async () => {
-    seven = await makeSevenNodes(() => relayed.map((name) => ({ name, relay: {} })))
+    seven = await makeSevenNodes(relayed.map((name) => ({ name, relay: {} })))
   })
   beforeEach(() => {
     seven.write()

@@ -17,7 +17,7 @@ import {
   type Ran,
   writeCluster,
 } from '../support/harderway.ts'
-import { labPlace } from '../support/labs.ts'
+import { localPlace } from '../support/labs.ts'
 import { start } from '../support/process.ts'
 import { needs } from '../support/programs.ts'
 
@@ -144,8 +144,8 @@ describe('--expect-plan', () => {
   })
 })
 
-describe('--expect-plan with nodes', { skip: needs('sshd', 'ssh', 'scp') }, () => {
-  const suite = labPlace('control0', 'worker0', 'gateway')
+describe('--expect-plan with nodes', { skip: needs('ssh') }, () => {
+  const suite = localPlace('control0', 'worker0', 'gateway')
   const { place } = suite
 
   before(async () => {

@@ -6,10 +6,9 @@ import assert from 'node:assert/strict'
 import { chmodSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { test } from 'node:test'
-import { startLab } from '../lab/lab.ts'
 import { scratch } from '../support/files.ts'
 import { type Edit, harderway, labEdits, writeCluster } from '../support/harderway.ts'
-import { setClocks } from '../support/labs.ts'
+import { setClocks, startLocalLab } from '../support/labs.ts'
 import { needs } from '../support/programs.ts'
 
 const folder = join(import.meta.dirname, 'golden')
@@ -54,10 +53,10 @@ for (const { count, controls, isDeployed } of [
   { count: 1000, controls: 5, isDeployed: false },
 ])
   test(`status and plan of ${count} nodes read as they should`, {
-    skip: needs(...(isDeployed ? ['sshd', 'ssh', 'scp'] : [])),
+    skip: needs(...(isDeployed ? ['ssh'] : [])),
   }, async (t) => {
     const place = scratch(t)
-    await using lab = isDeployed ? await startLab({ dir: join(place, 'lab'), nodes: [{ name: 'many' }] }) : undefined
+    await using lab = isDeployed ? startLocalLab(join(place, 'lab'), ['many']) : undefined
     const auth = join(place, 'auth')
     const base: Edit[] = [
       [['certificates', 'key'], 'ecdsa-p256'],

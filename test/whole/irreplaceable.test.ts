@@ -35,7 +35,7 @@ import {
   type Ran,
   writeCluster,
 } from '../support/harderway.ts'
-import { labPlace } from '../support/labs.ts'
+import { localPlace } from '../support/labs.ts'
 import { start } from '../support/process.ts'
 import { needs } from '../support/programs.ts'
 
@@ -395,8 +395,8 @@ describe('what can not be made again', { skip: needs('openssl'), concurrency: 2 
   })
 })
 
-describe('a node', { skip: needs('sshd', 'ssh', 'scp', 'openssl') }, () => {
-  const suite = labPlace('control0', 'worker0', 'gateway')
+describe('a node', { skip: needs('ssh', 'openssl') }, () => {
+  const suite = localPlace('control0', 'worker0', 'gateway')
   const { place } = suite
   let other: string
   const home = () => suite.lab.node('control0').home

@@ -6,13 +6,13 @@ import { dirname, join } from 'node:path'
 import { before, describe, test } from 'node:test'
 import { promisify } from 'node:util'
 import { entry, exits, labEdits, oneOfEach, writeCluster } from '../support/harderway.ts'
-import { labPlace } from '../support/labs.ts'
+import { localPlace } from '../support/labs.ts'
 import { needs } from '../support/programs.ts'
 
 const page = readFileSync(join(dirname(entry), '../docs/json.md'), 'utf8')
 
 describe('docs/json.md', { skip: needs('jq', 'sshd', 'ssh', 'scp') }, () => {
-  const suite = labPlace('control0', 'worker0', 'gateway')
+  const suite = localPlace('control0', 'worker0', 'gateway')
   const { place } = suite
 
   before(async () => {

@@ -7,7 +7,7 @@ import { fileURLToPath } from 'node:url'
 import { openssl } from '../support/certificates.ts'
 import { scratch } from '../support/files.ts'
 import { idsOf, labEdits, oneOfEach, type Ran, writeCluster } from '../support/harderway.ts'
-import { labPlace } from '../support/labs.ts'
+import { localPlace } from '../support/labs.ts'
 import { start } from '../support/process.ts'
 import { needs } from '../support/programs.ts'
 
@@ -60,8 +60,8 @@ test('CONTRIBUTING.md names the file that the copy has something more in, and no
   assert.deepEqual(steps.match(/(?:lib|tasks)\/[\w./-]*\w/g), [table])
 })
 
-describe('a certificate that is one row more', { skip: needs('sshd', 'ssh', 'scp', 'openssl') }, () => {
-  const suite = labPlace(control, ...others)
+describe('a certificate that is one row more', { skip: needs('ssh', 'openssl') }, () => {
+  const suite = localPlace(control, ...others)
   const { place } = suite
   let run: (...args: string[]) => Promise<Ran>
   let first: Ran

@@ -16,7 +16,7 @@ import {
   oneOfEach,
   writeCluster,
 } from '../support/harderway.ts'
-import { labPlace } from '../support/labs.ts'
+import { localPlace } from '../support/labs.ts'
 import { needs } from '../support/programs.ts'
 
 const ecdsa: Edit = [['certificates', 'key'], 'ecdsa-p256']
@@ -118,8 +118,8 @@ test('init takes it over from an auth/ that has it', async () => {
   assert.match(readFileSync(join(place, 'adopted/cluster.yaml'), 'utf8'), /^etcd:\n +ca: own$/m)
 })
 
-describe('on a control node', { skip: needs('sshd', 'ssh', 'scp') }, () => {
-  const made = labPlace('control0', 'worker0', 'gateway')
+describe('on a control node', { skip: needs('ssh') }, () => {
+  const made = localPlace('control0', 'worker0', 'gateway')
 
   test('it is deployed, and comes back from there', async () => {
     const { place, lab } = made

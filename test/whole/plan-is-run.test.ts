@@ -5,13 +5,13 @@ import { join } from 'node:path'
 import { before, beforeEach, describe, test } from 'node:test'
 import { readCertificate } from '../../lib/pki/certificate.ts'
 import { type Edit, exits, harderway, idsOf, labEdits, oneOfEach, writeCluster } from '../support/harderway.ts'
-import { labPlace, setClocks } from '../support/labs.ts'
+import { localPlace, setClocks } from '../support/labs.ts'
 import { needs } from '../support/programs.ts'
 
 const day = 86_400_000
 
-describe('a plan is the run', { skip: needs('sshd', 'ssh', 'scp') }, () => {
-  const suite = labPlace('control0', 'worker0', 'gateway')
+describe('a plan is the run', { skip: needs('ssh') }, () => {
+  const suite = localPlace('control0', 'worker0', 'gateway')
   const { place } = suite
   let made: string
   const auth = () => join(place, 'auth')

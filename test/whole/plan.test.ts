@@ -1,16 +1,16 @@
-/** What --dry-run says of a cluster that is deployed on real sshd, and that the run then does just that. */
+/** What --dry-run says of a cluster that is deployed, and that the run then does just that. */
 import assert from 'node:assert/strict'
 import { readFileSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
 import { after, before, describe, test } from 'node:test'
 import { openssl } from '../support/certificates.ts'
 import { idsOf, withStatus } from '../support/harderway.ts'
-import { makeSevenNodes, type SevenNodes, sevenNames } from '../support/labs.ts'
+import { type LocalLab, makeSevenNodes, type SevenNodes, sevenNames } from '../support/labs.ts'
 import { needs } from '../support/programs.ts'
 
 const controls = sevenNames.slice(0, 3)
-describe('the plan of a dry run', { skip: needs('sshd', 'ssh', 'scp', 'openssl') }, () => {
-  let seven: SevenNodes
+describe('the plan of a dry run', { skip: needs('ssh', 'openssl') }, () => {
+  let seven: SevenNodes<LocalLab>
 
   before(async () => {
     seven = await makeSevenNodes()

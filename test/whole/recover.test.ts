@@ -35,7 +35,7 @@ import {
   withStatus,
   writeCluster,
 } from '../support/harderway.ts'
-import { labPlace, setClocks } from '../support/labs.ts'
+import { localPlace, setClocks } from '../support/labs.ts'
 import { start } from '../support/process.ts'
 import { needs } from '../support/programs.ts'
 
@@ -45,8 +45,8 @@ const nodes = Object.entries(roles).map(([name, role], i) => ({ name, role, ip: 
 /** What a run told in words. */
 const told = ({ stdout, stderr }: Ran) => stdout + stderr
 
-describe('auth/ is lost', { skip: needs('sshd', 'ssh', 'scp', 'openssl') }, () => {
-  const suite = labPlace(...nodes.map(({ name }) => name))
+describe('auth/ is lost', { skip: needs('ssh', 'openssl') }, () => {
+  const suite = localPlace(...nodes.map(({ name }) => name))
   const { place } = suite
   let auth: string
   let made: string

@@ -8,7 +8,7 @@ import { ecdsa, genauth } from '../guide/genauth.ts'
 import { type GuideNode, guideNodes } from '../guide/requests.ts'
 import { openssl } from '../support/certificates.ts'
 import { exits, labEdits, writeCluster } from '../support/harderway.ts'
-import { labPlace } from '../support/labs.ts'
+import { localPlace } from '../support/labs.ts'
 import { kubectl, needs } from '../support/programs.ts'
 
 const later = 'control1'
@@ -22,8 +22,8 @@ const origins: readonly (readonly [string, (auth: string, nodes: readonly GuideN
 ]
 
 for (const [whose, make] of origins)
-  describe(`files ${whose}`, { skip: needs('sshd', 'openssl', 'cfssl', 'cfssljson', 'kubectl') }, () => {
-    const suite = labPlace(...all.map(({ name }) => name))
+  describe(`files ${whose}`, { skip: needs('ssh', 'openssl', 'cfssl', 'cfssljson', 'kubectl') }, () => {
+    const suite = localPlace(...all.map(({ name }) => name))
     const { place } = suite
     let auth: string
     const must = async (...args: string[]) => {

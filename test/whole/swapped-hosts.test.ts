@@ -15,7 +15,7 @@ import {
   withStatus,
   writeCluster,
 } from '../support/harderway.ts'
-import { labPlace } from '../support/labs.ts'
+import { localPlace } from '../support/labs.ts'
 import { needs } from '../support/programs.ts'
 
 const addresses = { control0: '192.168.1.11', worker0: '192.168.1.14', worker1: 'fd00::15' }
@@ -25,8 +25,8 @@ const roles = { control0: 'control', worker0: 'worker', worker1: 'worker' }
 /** As /proc/net/if_inet6 has fd00::15. */
 const inet6 = 'fd000000000000000000000000000015 02 40 00 80 eth0'
 
-describe('where ssh reaches another node', { skip: needs('sshd', 'ssh', 'scp', 'flock') }, () => {
-  const suite = labPlace(...names)
+describe('where ssh reaches another node', { skip: needs('ssh', 'flock') }, () => {
+  const suite = localPlace(...names)
   const { place } = suite
   const home = (name: Name) => suite.lab.node(name).home
   const homes = () => Object.fromEntries(names.map((name) => [name, stateOf(home(name))]))

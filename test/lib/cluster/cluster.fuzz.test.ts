@@ -1,10 +1,10 @@
 import assert from 'node:assert/strict'
 import { readFileSync } from 'node:fs'
 import { test } from 'node:test'
-import fc from 'fast-check'
 import { parseCluster } from '../../../lib/cluster/cluster.ts'
 import { clusterSchema } from '../../../lib/cluster/schema.ts'
 import { known } from '../../../tasks/tables/files.ts'
+import { fc } from '../../support/properties.ts'
 
 const numRuns = Number(process.env.FUZZ_RUNS ?? 500)
 const guide = readFileSync(new URL('../../../cluster.yaml', import.meta.url), 'utf8')

@@ -1,10 +1,10 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import fc from 'fast-check'
 import { drawBoxes, formatDot, formatMermaid } from '../../../lib/graph/diagram.ts'
 import { buildGraph } from '../../../lib/graph/graph.ts'
 import type { Target } from '../../../lib/graph/target.ts'
 import { fakeTarget } from '../../support/fakes.ts'
+import { fc } from '../../support/properties.ts'
 
 const titles = new Map([
   ['root', 'The root'],

@@ -1,6 +1,5 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import fc from 'fast-check'
 import type { Change } from '../../../lib/change.ts'
 import { Failure } from '../../../lib/failure.ts'
 import { findRefusals } from '../../../lib/graph/executor.ts'
@@ -8,6 +7,7 @@ import { buildGraph } from '../../../lib/graph/graph.ts'
 import type { Force, Outcome, Target, Work } from '../../../lib/graph/target.ts'
 import type { Look, Reason } from '../../../lib/reason.ts'
 import { type FakeRunOptions, fakeTarget, fresh, nowhere, runFakes, settled, stale } from '../../support/fakes.ts'
+import { fc } from '../../support/properties.ts'
 
 const refused = (message: string) => new Failure(message, { kind: 'refused' })
 const throws = (error: unknown) => () => {

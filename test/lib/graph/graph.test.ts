@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import fc from 'fast-check'
 import { buildGraph, closure } from '../../../lib/graph/graph.ts'
 import { fakeTarget } from '../../support/fakes.ts'
+import { fc } from '../../support/properties.ts'
 
 const node = (id: string, ...needs: string[]) => fakeTarget(id, { needs })
 

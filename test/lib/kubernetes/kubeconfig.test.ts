@@ -2,7 +2,6 @@ import assert from 'node:assert/strict'
 import { readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { describe, test } from 'node:test'
-import fc from 'fast-check'
 import { parse, stringify } from 'yaml'
 import {
   compareKubeconfig,
@@ -16,6 +15,7 @@ import {
 } from '../../../lib/kubernetes/kubeconfig.ts'
 import { scratch } from '../../support/files.ts'
 import { kubectl, kubectlConfig, needs } from '../../support/programs.ts'
+import { fc } from '../../support/properties.ts'
 
 const access: KubeconfigAccess = {
   cluster: 'kubenet',

@@ -126,7 +126,7 @@ inEachShell(({ did, run }) => {
       [...published].map(([path, bytes]) => [path, bytes.toString()]),
       [
         [pem, certificate],
-        [config, `${shown.join('\n')}\n`],
+        [config, `${[...shown, commented].join('\n')}\n`],
       ],
     )
     assert.equal(contents.size, 0)

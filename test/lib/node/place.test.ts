@@ -1,6 +1,5 @@
 import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
-import fc from 'fast-check'
 import {
   type Account,
   accessFor,
@@ -10,6 +9,7 @@ import {
   type WantedFile,
 } from '../../../lib/node/place.ts'
 import type { Difference } from '../../../lib/reason.ts'
+import { fc } from '../../support/properties.ts'
 
 const path = '/etc/etcd/x.pem'
 const file = (change: Partial<FileState> = {}): FileState => ({

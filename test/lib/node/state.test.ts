@@ -1,10 +1,10 @@
 import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
-import fc from 'fast-check'
 import { Failure } from '../../../lib/failure.ts'
 import { readListening, readPlaces, readState } from '../../../lib/node/state.ts'
 import { withoutFiles } from '../../support/fakes.ts'
 import { sha256 } from '../../support/files.ts'
+import { fc } from '../../support/properties.ts'
 
 const nonce = '0123456789abcdef'
 const shown = (unit: string, more: Record<string, string> = {}) =>

@@ -4,7 +4,6 @@ import { writeFileSync } from 'node:fs'
 import { isIP } from 'node:net'
 import { join } from 'node:path'
 import { test } from 'node:test'
-import fc from 'fast-check'
 import { canonicalAddress, specialUse } from '../../../lib/address.ts'
 import type { KeyKind } from '../../../lib/cluster/cluster.ts'
 import { keyKinds } from '../../../lib/cluster/schema.ts'
@@ -13,6 +12,7 @@ import { encodeSubject, generatePrivateKey, issueCertificate, selfSign, subjectK
 import { certTable } from '../../../tasks/tables/certs.ts'
 import { now, temporaryAuth, verify, year } from '../../support/certificates.ts'
 import { parsed } from '../../support/files.ts'
+import { fc } from '../../support/properties.ts'
 
 const times = { notBefore: now, notAfter: new Date(now.getTime() + 10 * year) }
 

@@ -1,10 +1,10 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import fc from 'fast-check'
 import { Failure } from '../../../lib/failure.ts'
 import type { Event, Outcome } from '../../../lib/graph/target.ts'
 import { createJsonLines } from '../../../lib/show/lines.ts'
 import { readJsonLine } from '../../support/harderway.ts'
+import { fc } from '../../support/properties.ts'
 
 function json() {
   const written: string[] = []

@@ -1,10 +1,10 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import fc from 'fast-check'
 import { Failure } from '../../../lib/failure.ts'
 import type { Event, Outcome, Target } from '../../../lib/graph/target.ts'
 import { type Line, layOut } from '../../../lib/show/tree.ts'
 import { fakeTarget } from '../../support/fakes.ts'
+import { fc } from '../../support/properties.ts'
 
 /** What is left of a terminal of 24 rows when the tree has been given its own. */
 const rows = 21

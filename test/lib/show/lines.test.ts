@@ -1,11 +1,11 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import fc from 'fast-check'
 import { Failure } from '../../../lib/failure.ts'
 import type { Outcome, Target } from '../../../lib/graph/target.ts'
 import { createLines } from '../../../lib/show/lines.ts'
 import type { Summary } from '../../../lib/show/reporter.ts'
 import { fakeTarget } from '../../support/fakes.ts'
+import { fc } from '../../support/properties.ts'
 
 function phase(name: string, size: number): Target[] {
   return Array.from({ length: size }, (_, i) => fakeTarget(`${name}/${i}`))

@@ -1,12 +1,12 @@
 /** The text of a new cluster.yaml: as it is read by a person, and by the parser. */
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import fc from 'fast-check'
 import { validate } from '../../../lib/cluster/cluster.ts'
 import { type ClusterDraft, formatCluster, newDraft, plainCluster } from '../../../tasks/commands/init-draft.ts'
 import { harderWay } from '../../../tasks/layouts/harder-way.ts'
 import { known } from '../../../tasks/tables/files.ts'
 import { readCluster } from '../../support/harderway.ts'
+import { fc } from '../../support/properties.ts'
 
 const begun = newDraft('kubenet', harderWay)
 const draft: ClusterDraft = {

@@ -8,7 +8,7 @@ import { adviseAfter } from '../../../lib/show/advice.ts'
 import { clusterGraph } from '../../../tasks/phases/table.ts'
 import { parsed } from '../../support/files.ts'
 import { type Edit, exits, harderway, labEdits, oneOfEach, writeCluster } from '../../support/harderway.ts'
-import { labPlace } from '../../support/labs.ts'
+import { localPlace } from '../../support/labs.ts'
 import { start } from '../../support/process.ts'
 import { needs } from '../../support/programs.ts'
 
@@ -25,8 +25,8 @@ const nodesWith = (worker: object): Edit => [
 ]
 const moreNames = nodesWith({ sans: ['worker.example.org'] })
 
-describe('a run that replaces files on nodes', { skip: needs('sshd', 'ssh', 'scp') }, () => {
-  const suite = labPlace('control0', 'worker0')
+describe('a run that replaces files on nodes', { skip: needs('ssh') }, () => {
+  const suite = localPlace('control0', 'worker0')
   const { place } = suite
 
   const write = (...edits: readonly Edit[]) =>

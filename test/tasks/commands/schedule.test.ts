@@ -79,7 +79,7 @@ test('the line does under cron what bootstrap and report do, and leaves the metr
   // Without a CA nothing is run that would make one.
   assert.equal(run().status, 1)
   assert.ok(!existsSync(join(place, 'auth')))
-  await harderway(place, 'ca')
+  await harderway(place, 'certs', 'encryption-key')
   for (const _ of [1, 2]) {
     const { stdout, stderr } = run()
     assert.match(stdout + stderr, /control0: .*refused/)

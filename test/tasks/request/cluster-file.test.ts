@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import fc from 'fast-check'
 import { formatExcerpt } from '../../../tasks/request/cluster-file.ts'
+import { fc } from '../../support/properties.ts'
 
 const at = (text: string, line: number, column: number) =>
   formatExcerpt(text, { line, column, message: '' })?.split('\n')

@@ -1,7 +1,7 @@
 /** Rotations that end at any of their writes: what is there is a stage, the same goes on from it, and no key is lost. */
 import assert from 'node:assert/strict'
 import { createPublicKey } from 'node:crypto'
-import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs'
+import { cpSync, existsSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { test } from 'node:test'
@@ -135,24 +135,26 @@ for (const { rotation, title, made: madeFor, wanted } of all)
       t.after(() => {
         for (const path of made) rmSync(path, { recursive: true, force: true })
       })
-      /** At the stage from which the step goes. */
-      const start = async () => {
+      const makeFolder = () => {
         const path = mkdtempSync(join(tmpdir(), 'harderway-'))
         made.push(path)
-        await walk(rotatingIn(new AuthDir(path, harderWay.files), undefined, madeFor))
-        const rotating = rotatingAt(new AuthDir(path, harderWay.files))
-        rotation.prepare?.(rotating.run)
-        await walk(rotating)
-        for (const stage of rotation.stages) {
-          if (rotation.stageOf(rotating.run) === step.from) break
-          await stage.begin(rotating)
-          await walk(rotating)
-        }
-        assert.equal(rotation.stageOf(rotating.run), step.from)
         return path
       }
+      /** At the stage from which the step goes. */
+      const begun = makeFolder()
+      await walk(rotatingIn(new AuthDir(begun, harderWay.files), undefined, madeFor))
+      const beginning = rotatingAt(new AuthDir(begun, harderWay.files))
+      rotation.prepare?.(beginning.run)
+      await walk(beginning)
+      for (const stage of rotation.stages) {
+        if (rotation.stageOf(beginning.run) === step.from) break
+        await stage.begin(beginning)
+        await walk(beginning)
+      }
+      assert.equal(rotation.stageOf(beginning.run), step.from)
       const ended = async (endsBefore: number) => {
-        const path = await start()
+        const path = makeFolder()
+        cpSync(begun, path, { recursive: true, preserveTimestamps: true })
         const before = irreplaceable(path)
         const auth = new EndingAuthDir(path, harderWay.files)
         auth.endsBefore = endsBefore
