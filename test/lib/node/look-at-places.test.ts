@@ -114,9 +114,17 @@ inEachShell(({ did, run }) => {
       '    certificate-authority: ../ca.crt',
       'tlsCertFile: "/a/b.crt"',
     ]
+    const commented = '  kubeconfig: /a/kubeconfig'
     writeFileSync(
       config,
-      [...shown, '    client-key-data: SECRET', '    token: SECRET', 'password: a/b', 'secret: /SECRET'].join('\n'),
+      [
+        ...shown,
+        `${commented} # SECRET`,
+        '    client-key-data: SECRET',
+        '    token: SECRET',
+        'password: a/b',
+        'secret: /SECRET',
+      ].join('\n'),
     )
     writeFileSync(none, 'SECRET')
     const { published, contents } = look(
