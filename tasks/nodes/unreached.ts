@@ -43,16 +43,16 @@ export function unreachedOn(
   return [...known, ...copies, ...others, ...unread]
 }
 
-/** A sentence for each unit whose flags still name a path of another file, with how to change them. */
+/** A sentence for each unit whose flags still name a path of another file, with how to change all of them: a certificate needs its key. */
 export function unsetOn(
   { cluster }: Pick<Run, 'cluster'>,
   { units, places }: Pick<UnitsFound, 'units' | 'places'>,
   concerns: (file: string) => boolean = () => true,
 ): string[] {
   return units.flatMap((unit) => {
-    const unset = unit.flags.unset.filter(({ file }) => concerns(file))
+    const { unset } = unit.flags
     const { sudo } = cluster.install || { sudo: '' }
-    return unset.length > 0 ? [formatUnset(unit, unset, { places, sudo })] : []
+    return unset.some(({ file }) => concerns(file)) ? [formatUnset(unit, unset, { places, sudo })] : []
   })
 }
 

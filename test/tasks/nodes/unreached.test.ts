@@ -5,7 +5,7 @@ import type { Run } from '../../../lib/graph/run.ts'
 import type { ComponentProcess, PlacesState } from '../../../lib/node/state.ts'
 import { harderWay } from '../../../tasks/layouts/harder-way.ts'
 import { unitsOn } from '../../../tasks/nodes/reads.ts'
-import { unreachedOn } from '../../../tasks/nodes/unreached.ts'
+import { unreachedOn, unsetOn } from '../../../tasks/nodes/unreached.ts'
 import { nodeUnits } from '../../../tasks/tables/places.ts'
 import { twoNodes as cluster, processAs, startedAs } from '../../support/fakes.ts'
 import { sha256 } from '../../support/files.ts'
@@ -67,4 +67,23 @@ describe('what install does not reach', () => {
       /install\.units: \{ kube-controller-manager: \{ unit: k8s-kcm \} \}/,
     )
   })
+})
+
+test('a flag that has to change is named with all others of its unit: a certificate is no use without its key', () => {
+  const own: typeof cluster = { ...cluster, etcd: { ca: 'own' } }
+  const places = {
+    ...{
+      processes: [startedAs(apiServer)],
+      units: new Map([['kube-apiserver', { group: '/system.slice/kube-apiserver.service' }]]),
+    },
+    ...{ folders: { has: () => true }, files: { get: () => undefined }, real: new Map(), contents: new Map() },
+  } as unknown as PlacesState
+  const found = { units: unitsOn(own, control, places), places }
+  const [said = '', ...more] = unsetOn({ cluster: own }, found, (file) => file === 'etcd-ca.pem')
+  assert.match(said, /--etcd-cafile=.*--etcd-certfile=.*--etcd-keyfile=/)
+  assert.deepEqual(more, [])
+  assert.deepEqual(
+    unsetOn({ cluster: own }, found, (file) => file === 'ca.pem'),
+    [],
+  )
 })
