@@ -336,7 +336,7 @@ describe('rotations on six machines', { skip }, () => {
     const args = await argsOf('control1')
     for (const name of ['control0', 'control1']) {
       const [, command = ''] =
-        /^--etcd-cafile, --etcd-certfile, --etcd-keyfile: .*\n {4}(mkdir .*)$/m.exec(printed(name)) ?? []
+        /^--etcd-cafile, --etcd-certfile, --etcd-keyfile: .*\n {4}(sudo -n mkdir .*)$/m.exec(printed(name)) ?? []
       assert.notEqual(command, '', stdout)
       await on(name, command)
     }
