@@ -62,7 +62,7 @@ export function formatUnset(
     replaces.length > 0 ? ` (in place of ${formatNames(replaces)})` : ''
   const flags = unset.map(({ flag, value, replaces }) => `${flag}=${value}${instead(replaces)}`)
   if (!words)
-    return `${unit} has to be started with ${formatNames(flags)}: set that where its command line is made (systemctl cat ${quote(service)}), and restart it, one node after the other`
+    return `${unit} has to be started with ${flags.join(', ')}: set that where its command line is made (systemctl cat ${quote(service)}), and restart it, one node after the other`
   const lines = [
     '# Written by a command of harderway. Change the command line here: that of the unit file does not count.',
     '[Service]',
@@ -75,7 +75,7 @@ export function formatUnset(
   const root = sudo === '' ? '' : `${sudo} `
   const write = `printf '%s\\n' ${lines.map(quote).join(' ')} | ${root}tee ${quote(`${folder}/zz-harderway.conf`)} >/dev/null`
   const typed = `${root}mkdir -p ${quote(folder)} && ${write} && ${root}systemctl daemon-reload`
-  const names = formatNames(unset.map(({ flag }) => flag))
+  const names = unset.map(({ flag }) => flag).join(', ')
   return `${unit} has to be started with ${names}: type this there; the next run restarts it\n    ${typed}`
 }
 

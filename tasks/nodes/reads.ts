@@ -219,10 +219,7 @@ function placesNamed(context: Context, command: CommandLine): Found[] {
 }
 
 /** Where its flag names a file of another row: it is to name one beside that, or what the unit file has by now. */
-function movedTo(
-  { by, file, usual }: Reads,
-  { commands, next, isShared }: Context,
-): MovedFlag | undefined {
+function movedTo({ by, file, usual }: Reads, { commands, next, isShared }: Context): MovedFlag | undefined {
   const last = ({ named }: CommandLine) => named(by)[1].at(-1)
   const shared = commands.find((command) => isShared(file, last(command)))
   if (!shared) return undefined

@@ -53,15 +53,15 @@ export function unreachedOn(
   return { units: [...known, ...copies], ofRoot: clausesOf(true), ofUsers: clausesOf(false) }
 }
 
-/** A sentence for each unit whose flags still name a path of another file, with how to change them. */
+/** A sentence for each unit whose flags still name a path of another file, with how to change all of them: a certificate needs its key. */
 export function unsetOn(
   { cluster }: Pick<Run, 'cluster'>,
   { units, places }: Pick<UnitsFound, 'units' | 'places'>,
   concerns: (file: string) => boolean = () => true,
 ): string[] {
   return units.flatMap((unit) => {
-    const unset = unit.flags.unset.filter(({ file }) => concerns(file))
-    if (unset.length === 0) return []
+    const unset = unit.flags.unset
+    if (!unset.some(({ file }) => concerns(file))) return []
     const [{ command } = { command: [] }] = processesOf(unit, places)
     const { start } = places.units.get(unit.unit) ?? {}
     const { sudo } = cluster.install || { sudo: '' }

@@ -125,8 +125,8 @@ describe('rotations on six machines', { skip }, () => {
     return await readStarts(lab)
   }
   const argsOf = async (name: string) => {
-    const find = 'grep -slzx /usr/local/bin/kube-apiserver /proc/[0-9]*/cmdline'
-    return (await on(name, `tr '\\0' '\\n' <$(${find} | head -n 1)`)).split('\n')
+    const process = '/proc/$(systemctl show --value -p MainPID kube-apiserver)'
+    return (await on(name, `tr '\\0' '\\n' <${process}/cmdline`)).split('\n')
   }
 
   /** On a busy computer a real leader may lose its lease and end: that is reported until systemd has started it again for a while. */
@@ -351,7 +351,8 @@ describe('rotations on six machines', { skip }, () => {
     const args = await argsOf('control1')
     for (const name of ['control0', 'control1']) {
       const [, command = ''] =
-        /^--etcd-cafile, --etcd-certfile, --etcd-keyfile: .*\n {4}(mkdir .*)$/m.exec(printed(name)) ?? []
+        /^--etcd-cafile, --etcd-certfile, --etcd-keyfile: .*\n {4}(sudo -n mkdir .*)$/m.exec(printed(name)) ?? []
+      assert.notEqual(command, '', stdout)
       await on(name, command)
     }
     assert.deepEqual(await startedSince(lab, starts), [])

@@ -256,7 +256,9 @@ describe('restarts on six machines', { skip }, () => {
     // A kubelet and a proxy read the CA of their kubeconfig again from 1.36 on.
     const clients = ['kubelet', 'kube-proxy'].flatMap((unit) => everywhere(unit))
     const onWorkers = ['kubelet', 'kube-proxy'].flatMap((unit) => everywhere(unit, 'worker'))
-    const servers = ['etcd', 'kube-apiserver', 'kube-controller-manager', 'kube-scheduler'].flatMap((unit) => everywhere(unit))
+    const servers = ['etcd', 'kube-apiserver', 'kube-controller-manager', 'kube-scheduler'].flatMap((unit) =>
+      everywhere(unit),
+    )
     const before = isSince('1.36') ? [] : [...clients, ...onWorkers]
     assert.deepEqual(await startedSince(lab, starts), [...servers, ...before, 'gateway ldirectord'].toSorted())
     const times = (name: string) =>

@@ -5,7 +5,8 @@ import type { Run } from '../../../lib/graph/run.ts'
 import { root } from '../../../lib/node/place.ts'
 import type { ComponentProcess, NodeState, PlacesState } from '../../../lib/node/state.ts'
 import { harderWay } from '../../../tasks/layouts/harder-way.ts'
-import { unreachedOn } from '../../../tasks/nodes/unreached.ts'
+import { unitsOn } from '../../../tasks/nodes/reads.ts'
+import { unreachedOn, unsetOn } from '../../../tasks/nodes/unreached.ts'
 import { nodeUnits } from '../../../tasks/tables/places.ts'
 import { caProfile, makeCa, temporaryAuth } from '../../support/certificates.ts'
 import { twoNodes as cluster, nothingElse, processAs, seenIn, startedAs } from '../../support/fakes.ts'
@@ -113,4 +114,24 @@ describe('what install does not reach', () => {
     }
     assert.deepEqual(at(0, 'watcher', '--ca-file=/x/other.crt').slice(0, 2), [0, 0])
   })
+})
+
+test('a flag that has to change is named with all others of its unit: a certificate is no use without its key', () => {
+  const own: typeof cluster = { ...cluster, etcd: { ca: 'own' } }
+  const places = {
+    ...{
+      processes: [startedAs(apiServer)],
+      units: new Map([['kube-apiserver', { group: '/system.slice/kube-apiserver.service' }]]),
+    },
+    ...{ folders: { has: () => true }, files: { get: () => undefined }, real: new Map(), contents: new Map() },
+    ...nothingElse,
+  } as unknown as PlacesState
+  const found = { units: unitsOn(own, control, places), places }
+  const [said = '', ...more] = unsetOn({ cluster: own }, found, (file) => file === 'etcd-ca.pem')
+  assert.match(said, /--etcd-cafile=.*--etcd-certfile=.*--etcd-keyfile=/)
+  assert.deepEqual(more, [])
+  assert.deepEqual(
+    unsetOn({ cluster: own }, found, (file) => file === 'ca.pem'),
+    [],
+  )
 })
