@@ -7,7 +7,7 @@ import { addressBytes, canonicalAddress, parseCidr } from '../address.ts'
 import { isPlainPath } from '../files/plain-file.ts'
 import { parseDuration } from '../wording.ts'
 import { shown } from './problem.ts'
-import { checked, integer, isDnsName, isDomain, isHost, list, object, oneOf, record, text } from './values.ts'
+import { checked, integer, isDnsName, isDomain, isHost, listOf, object, oneOf, record, text } from './values.ts'
 
 export const keyKinds = ['rsa-2048', 'rsa-3072', 'rsa-4096', 'ecdsa-p256', 'ecdsa-p384'] as const
 const roles = ['control', 'worker', 'gateway'] as const
@@ -106,8 +106,8 @@ const node = object({
   name: nodeName,
   role: oneOf('role', roles),
   ip: v.optional(address),
-  ips: v.optional(list(address, 1)),
-  sans: v.optional(list(san), []),
+  ips: v.optional(listOf(address, 1)),
+  sans: v.optional(listOf(san), []),
   host: v.optional(
     checked('a host for ssh: a name, an alias of your ssh_config or an address', (s) =>
       /^[A-Za-z0-9_:][\w.:%-]{0,252}$/.test(s),
@@ -125,7 +125,7 @@ const userName = checked(
 )
 const user = object({
   name: userName,
-  groups: v.optional(list(printable(64)), []),
+  groups: v.optional(listOf(printable(64)), []),
   validity: v.optional(duration),
 })
 
@@ -195,7 +195,7 @@ export const clusterSchema = object({
       ),
       port: v.optional(integer(1, 65535), 6443),
       virtualIP: v.optional(address),
-      extraSANs: v.optional(list(san), []),
+      extraSANs: v.optional(listOf(san), []),
     }),
     {},
   ),
@@ -203,7 +203,7 @@ export const clusterSchema = object({
     object({
       serviceCIDR: v.optional(
         v.union(
-          [cidr, v.pipe(list(cidr, 1), v.check(isDualStack, 'is more than one IPv4 and one IPv6 block'))],
+          [cidr, v.pipe(listOf(cidr, 1), v.check(isDualStack, 'is more than one IPv4 and one IPv6 block'))],
           ({ input }) => `${shown(input)} is neither an address block nor a list of two`,
         ),
         defaults.serviceCIDR,
@@ -216,7 +216,7 @@ export const clusterSchema = object({
     object({
       provider: v.optional(oneOf('provider', providers), 'aescbc'),
       resources: v.optional(
-        list(
+        listOf(
           checked('a resource, such as secrets, configmaps or *.apps', (s) => /^[a-z0-9*][a-z0-9.*-]{0,252}$/.test(s)),
           1,
         ),
@@ -245,7 +245,7 @@ export const clusterSchema = object({
     {},
   ),
   install: v.optional(install, false),
-  users: v.optional(list(user), []),
+  users: v.optional(listOf(user), []),
   localKubeconfig: v.optional(
     v.union(
       [
@@ -261,7 +261,7 @@ export const clusterSchema = object({
     ),
     {},
   ),
-  nodes: list(node, 1),
+  nodes: listOf(node, 1),
 })
 
 export type ClusterInput = v.InferOutput<typeof clusterSchema>

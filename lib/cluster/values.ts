@@ -25,7 +25,7 @@ export const integer = (low: number, high: number) => {
 }
 const isNot = (input: unknown, what: string) =>
   typeof input === 'object' ? `is ${shown(input)}, not ${what}` : `${shown(input)} is not ${what}`
-export const list = <T extends v.GenericSchema>(item: T, least = 0) => {
+export const listOf = <T extends v.GenericSchema>(item: T, least = 0) => {
   const message = ({ input }: { input: unknown }) =>
     Array.isArray(input) ? 'is empty: at least one is needed' : isNot(input, 'a list')
   return v.pipe(v.array(item, message), v.minLength(least, message))

@@ -12,7 +12,7 @@ import { findRefusals } from './strictness.ts'
 const digitalSignature = 0x80
 const leafUsages = 0xa0
 // An older version gave both to every leaf, as cfssl's profile of the guide does.
-const bothSides = usagesOf({})
+const bothUsages = usagesOf({})
 
 export interface Certificate {
   readonly der: Buffer
@@ -143,7 +143,7 @@ function hasUsages({ isCa, keyUsage, extKeyUsages, publicKey }: Certificate, wan
   const needed = enciphersKeys(wanted) && publicKey.asymmetricKeyType === 'rsa' ? leafUsages : digitalSignature
   const usages = keyUsage ?? 0
   const hasSides = usagesOf(wanted).every((each) => extKeyUsages.includes(each))
-  const hasMore = !extKeyUsages.every((each) => bothSides.includes(each))
+  const hasMore = !extKeyUsages.every((each) => bothUsages.includes(each))
   return hasSides && !hasMore && (usages & needed) === needed && (usages & ~leafUsages) === 0
 }
 

@@ -30,12 +30,12 @@ type Irreplaceable = NonNullable<CertRow['irreplaceable']>
 
 export function tokenPair(row: CertRow, irreplaceable: Irreplaceable): Pick<Target, 'check' | 'build'> {
   return {
-    check: (run) => check(run, row, irreplaceable),
-    build: (run, work) => build(run, row, work),
+    check: (run) => checkTokens(run, row, irreplaceable),
+    build: (run, work) => buildTokens(run, row, work),
   }
 }
 
-function check(run: Run, row: CertRow, irreplaceable: Irreplaceable): Look {
+function checkTokens(run: Run, row: CertRow, irreplaceable: Irreplaceable): Look {
   const { auth, now, cluster } = run
   const { others, stage } = readTokenState(run)
   const pair = readTokenPair(auth)
@@ -80,7 +80,7 @@ function refuseOtherKey(
   ])
 }
 
-async function build(run: Run, row: CertRow, { force, tell }: Work) {
+async function buildTokens(run: Run, row: CertRow, { force, tell }: Work) {
   const { auth, cluster, now, command } = run
   const { name, profile, validity } = row
   if (force === 'replace' && readTokenState(run).stage !== 'settled')
