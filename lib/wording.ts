@@ -1,4 +1,5 @@
 /** Text formatting shared by all output. Pure. */
+import { createRequire } from 'node:module'
 
 const minute = 60_000
 /** Milliseconds. */
@@ -162,4 +163,16 @@ export function formatDuration(milliseconds: number): string {
 export function parseDuration(text: string): number {
   const [, count, unit] = /^(\d{1,9})([ydhms])$/.exec(text) ?? []
   return Number(count) * units[unit as keyof typeof units]
+}
+
+/** Loaded only when a word is unknown. */
+const require = createRequire(import.meta.url)
+
+/** ": did you mean X?" where one of the known words is close to the unknown one, else the list of them. */
+export function suggest(unknown: string, known: readonly string[]): string {
+  const { closestMatch } = require('leven') as typeof import('leven')
+  const maxDistance = Math.max(1, Math.floor(unknown.length / 2))
+  const match = closestMatch(unknown.toLowerCase(), known, { maxDistance: Math.min(3, maxDistance) })
+  if (match !== undefined) return `did you mean ${match}?`
+  return known.length > 20 ? '' : `known are ${known.join(', ')}`
 }

@@ -1,9 +1,9 @@
 /** Rules that span keys of cluster.yaml: unknown keys, and values that contradict each other. Pure. */
 import { addressBytes, canonicalAddress, isInside, specialUse, tryCidr } from '../address.ts'
-import { suggest } from '../suggest.ts'
-import { parseDuration } from '../wording.ts'
+import { parseDuration, suggest } from '../wording.ts'
 import {
   atKey,
+  isDomain,
   isMap,
   list,
   map,
@@ -16,7 +16,6 @@ import {
   unknownKeys,
 } from './problem.ts'
 import { clusterSchema, defaults } from './schema.ts'
-import { isDomain } from './values.ts'
 
 /** Facts from the tables that cluster.yaml must not contradict. */
 export interface LayoutRules {

@@ -6,8 +6,7 @@ import * as v from 'valibot'
 import { addressBytes, canonicalAddress, parseCidr } from '../address.ts'
 import { isPlainPath } from '../files/plain-file.ts'
 import { parseDuration } from '../wording.ts'
-import { shown } from './problem.ts'
-import { checked, integer, isDnsName, isDomain, isHost, listOf, object, oneOf, record, text } from './values.ts'
+import { checked, integer, isDnsName, isDomain, isHost, listOf, object, oneOf, record, shown, text } from './problem.ts'
 
 export const keyKinds = ['rsa-2048', 'rsa-3072', 'rsa-4096', 'ecdsa-p256', 'ecdsa-p384'] as const
 const roles = ['control', 'worker', 'gateway'] as const

@@ -1,10 +1,8 @@
 /** What all targets with files in auth/ have in common. */
 
-import type { Change } from '../change.ts'
 import { Failure, runAgain } from '../failure.ts'
-import { isRepair } from '../reason.ts'
-import type { Run } from './run.ts'
-import type { Target, Work } from './target.ts'
+import { type Change, isRepair } from '../reason.ts'
+import type { Run, Target, Work } from './target.ts'
 
 /** Wraps a target: refuses a folder in the place of a file, repairs modes, and skips the build if only modes were wrong. */
 export function authTarget<Found>(target: Target<Found>): Target<Found> {

@@ -1,12 +1,10 @@
 /** Walks a graph as wide as its edges and limits allow, building what is not fresh. Its only output is its events. */
 import { setImmediate } from 'node:timers/promises'
 import pLimit, { type LimitFunction } from 'p-limit'
-import type { Change } from '../change.ts'
 import { asFailure, Failure } from '../failure.ts'
-import { isRepair, type Look, type Reason } from '../reason.ts'
+import { type Change, isRepair, type Look, type Reason } from '../reason.ts'
 import { edgesOf, type Graph } from './graph.ts'
-import type { Run } from './run.ts'
-import type { Event, Force, Outcome, Target, Where, Work } from './target.ts'
+import type { Event, Force, Outcome, Run, Target, Where, Work } from './target.ts'
 
 export interface RunOptions {
   readonly run: Run

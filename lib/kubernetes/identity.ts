@@ -4,7 +4,7 @@ import { isDeepStrictEqual } from 'node:util'
 import type { AuthFiles } from '../files/auth-dir.ts'
 import { caName, crossName, type FileNames } from '../files/names.ts'
 import { readCertificate, readCertificates } from '../pki/certificate.ts'
-import { readPrivateKey } from '../pki/private-key.ts'
+import { readPrivateKey } from '../pki/pair.ts'
 import { formatDate, printable } from '../wording.ts'
 import { numberOf, readEncryptionConfig, readEncryptionKeys, unopenedBy } from './encryption.ts'
 

@@ -11,7 +11,6 @@ import { message, newNonce, notWhole, readAnswer, shellEnded, type Verb } from '
 import type { Connection } from './connection.ts'
 import type { FileAccess, FileState } from './place.ts'
 import { type NodeState, readFolder, readListening, readState } from './state.ts'
-import { type ArchivedFile, buildTar } from './tar.ts'
 
 /** Stands for a digest that no file has: any file differs from it. */
 export const noDigest = '-'
@@ -356,3 +355,37 @@ const stops: ReadonlyMap<string, { what: string; code: string; remedy: string }>
     },
   }),
 )
+
+const block = 512
+
+export interface ArchivedFile {
+  /** At most 100 bytes. */
+  readonly name: string
+  readonly mode: number
+  readonly bytes: Buffer
+}
+
+export function buildTar(files: readonly ArchivedFile[]): Buffer {
+  const parts = files.flatMap((file) => [header(file), file.bytes, Buffer.alloc(-file.bytes.length & (block - 1))])
+  return Buffer.concat([...parts, Buffer.alloc(2 * block)])
+}
+
+function header({ name, mode, bytes }: ArchivedFile): Buffer {
+  const head = Buffer.alloc(block)
+  const octal = (value: number, width: number) => `${value.toString(8).padStart(width - 1, '0')}\0`
+  head.write(name, 0)
+  head.write(octal(mode, 8), 100)
+  head.write(octal(0, 8) + octal(0, 8) + octal(bytes.length, 12) + octal(0, 12), 108)
+  // The checksum is computed with its own field as spaces.
+  head.write(' '.repeat(8), 148)
+  head.write('0', 156)
+  head.write('ustar\x0000', 257)
+  head.write(
+    `${octal(
+      head.reduce((sum, byte) => sum + byte, 0),
+      7,
+    )} `,
+    148,
+  )
+  return head
+}

@@ -3,8 +3,7 @@ import { createHash } from 'node:crypto'
 import { formatAddress } from '../address.ts'
 import { Failure } from '../failure.ts'
 import { notWhole, readAnswer, shellEnded } from './channel.ts'
-import { type Account, type FileState, type FilesSeen, root } from './place.ts'
-import type { Leftover } from './staging.ts'
+import { type Account, type FileState, type FilesSeen, type Leftover, root } from './place.ts'
 
 /** Its own files are those of the folder, by name. */
 export interface NodeState extends FilesSeen {

@@ -1,12 +1,157 @@
-/** Reads a certificate, and compares it with the wanted profile. Pure. */
+/** A certificate: what is wanted of it, and what is there, as OpenSSL and as Go's crypto/x509 read it. Pure. */
 import { type KeyObject, X509Certificate } from 'node:crypto'
 import { addressBytes, canonicalAddress, formatAddress } from '../address.ts'
+import type { KeyKind } from '../cluster/cluster.ts'
 import type { Reason } from '../reason.ts'
-import { type CertSpec, enciphersKeys, keyKindOf, type Subject, subjectOrder, usagesOf } from './cert-spec.ts'
-import { bitsOf, type Der, expect, hex, oids } from './der.ts'
-import { type Extension, extensionOf, listedIn, readFields } from './fields.ts'
+import { bitsOf, type Der, expect, hex, inside, oids, readDer } from './der.ts'
 import { blocksIn } from './pem.ts'
-import { findRefusals } from './strictness.ts'
+
+/** A distinguished name; the certificate has the attributes in this order. */
+export interface Subject {
+  readonly C?: string
+  readonly ST?: string
+  readonly L?: string
+  /** The groups of a client, of which there may be several. */
+  readonly O?: string | readonly string[]
+  readonly OU?: string
+  readonly CN: string
+}
+
+export const subjectOrder = ['C', 'ST', 'L', 'O', 'OU', 'CN'] as const
+
+/** The wanted content of a certificate, apart from its key and its times. */
+export interface CertSpec {
+  readonly subject: Subject
+  /** Others that are left where they are. */
+  readonly tolerated?: readonly Subject[] | undefined
+  /** Of TLS, for a leaf; by default both. */
+  readonly usages?: readonly ('server' | 'client')[] | undefined
+  /** DNS names and IP addresses; empty means no such extension. */
+  readonly sans: readonly string[]
+  readonly isCa: boolean
+  readonly key: KeyKind
+}
+
+const bothSides = ['server', 'client'] as const
+
+/** The extended key usages of a leaf. */
+export function usagesOf({ usages = bothSides }: Pick<CertSpec, 'usages'>): string[] {
+  return usages.map((usage) => oids[`${usage}Auth`])
+}
+
+/** True for a server's RSA key; a client only signs: RFC 5280, 4.2.1.12. */
+export function enciphersKeys({ usages = bothSides, key }: CertSpec): boolean {
+  return key.startsWith('rsa') && usages.includes('server')
+}
+
+export const ellipticCurves = { 'ecdsa-p256': 'prime256v1', 'ecdsa-p384': 'secp384r1' } as const
+
+/** The kind of a private or public key; a text such as `rsa-1024` or `ed25519` for one that is not offered. */
+export function keyKindOf(key: KeyObject): string {
+  const { namedCurve, modulusLength } = key.asymmetricKeyDetails ?? {}
+  if (key.asymmetricKeyType === 'rsa') return `rsa-${modulusLength}`
+  const [kind] = Object.entries(ellipticCurves).find(([, curve]) => curve === namedCurve) ?? []
+  return kind ?? String(namedCurve ?? key.asymmetricKeyType)
+}
+
+interface Extension {
+  /** Its OID, as in `oids` of der.ts. */
+  readonly id: string
+  readonly isCritical: boolean
+  /** An OCTET STRING, whose content is DER. */
+  readonly value: Der
+}
+
+/** Throws a RangeError unless the bytes are exactly one certificate. Unique identifiers, which RFC 5280 forbids, are not read. */
+function readFields(bytes: Buffer) {
+  const [tbs] = inside(onlyOne(readDer(bytes)), 0x30)
+  const all = inside(tbs, 0x30)
+  if (all[0]?.tag === 0xa0) all.shift()
+  const [, algorithm, issuer, , subject, publicKey, extensions] = all
+  return {
+    algorithm: expect(algorithm, 0x30),
+    issuer: expect(issuer, 0x30).bytes,
+    subject: expect(subject, 0x30).bytes,
+    keyInfo: expect(publicKey, 0x30),
+    extensions: extensions ? inside(onlyOne(inside(extensions, 0xa3)), 0x30).map(readExtension) : [],
+  }
+}
+
+function onlyOne([first, ...more]: readonly Der[]): Der | undefined {
+  if (more.length > 0) throw new RangeError('more elements than one')
+  return first
+}
+
+function readExtension(extension: Der): Extension {
+  const [oid, ...rest] = inside(extension, 0x30)
+  const isCritical = rest[0]?.tag === 0x01
+  return { id: hex(expect(oid, 0x06)), isCritical, value: expect(rest.at(-1), 0x04) }
+}
+
+interface Extended {
+  readonly extensions: readonly Extension[]
+}
+
+/** The value of an extension; undefined where there is none of that kind. */
+export function extensionOf({ extensions }: Extended, wanted: string): Der | undefined {
+  const found = extensions.find(({ id }) => id === wanted)
+  return found && onlyOne(inside(found.value))
+}
+
+/** The elements of the value of an extension that is a list; none where there is none of that kind. */
+function listedIn(of: Extended, id: string): Der[] {
+  const list = extensionOf(of, id)
+  return list ? inside(list, 0x30) : []
+}
+
+/** Each is a clause about the certificate. */
+function findRefusals({ ca, serialNumber }: X509Certificate, of: ReturnType<typeof readFields>): string[] {
+  const ids = of.extensions.map(({ id }) => id)
+  const broken: readonly [what: string, isBroken: boolean][] = [
+    ['its serial number is negative', serialNumber.startsWith('-')],
+    // The signature of a CA that is trusted itself is never verified.
+    ['it is not signed with SHA-256, 384 or 512', !ca && !isSignedBySha2(of.algorithm)],
+    ['its public key is encoded in an unusual form', isUnusualKey(of.keyInfo)],
+    ['it has the same extension twice', new Set(ids).size < ids.length],
+    ['it has a critical extension that Go does not accept', of.extensions.some(isWronglyCritical)],
+    ['it may not issue for both servers and clients', ca && !issuesForBoth(listedIn(of, oids.extKeyUsage).map(hex))],
+  ]
+  return broken.flatMap(([what, isBroken]) => (isBroken ? [what] : []))
+}
+
+function isSignedBySha2(algorithm: Der): boolean {
+  const [id] = inside(algorithm)
+  const known = (['rsa', 'ecdsa'] as const).flatMap((key) =>
+    ([256, 384, 512] as const).map((bits): string => oids[`${key}WithSha${bits}`]),
+  )
+  return id !== undefined && known.includes(hex(id))
+}
+
+/** Go reads a named curve and an uncompressed point: not what openssl's -param_enc and -conv_form choose. */
+function isUnusualKey(keyInfo: Der): boolean {
+  const [identifier, bits] = inside(keyInfo)
+  const [algorithm, parameters] = inside(identifier)
+  return hex(expect(algorithm, 0x06)) === oids.ecPublicKey && (parameters?.tag !== 0x06 || bits?.content[1] !== 0x04)
+}
+
+/** Those that Go reads, and takes as critical. Any other is ignored, unless it is critical. */
+const mayBeCritical: readonly string[] = [
+  ...[oids.keyUsage, oids.subjectAltName, oids.basicConstraints, oids.nameConstraints],
+  ...[oids.crlDistributionPoints, oids.certificatePolicies, oids.extKeyUsage],
+]
+
+function isWronglyCritical({ id, isCritical }: Extension): boolean {
+  return isCritical && !mayBeCritical.includes(id)
+}
+
+/** A CA with extended key usages issues for these alone. */
+function issuesForBoth(usages: readonly string[]): boolean {
+  return (
+    usages.length === 0 ||
+    usages.includes(oids.anyExtendedKeyUsage) ||
+    [oids.serverAuth, oids.clientAuth].every((id) => usages.includes(id))
+  )
+}
 
 // Bits of the first byte of the key usage: RFC 5280, 4.2.1.3.
 const digitalSignature = 0x80

@@ -9,6 +9,7 @@ import asn1 from 'node-forge/lib/asn1.js'
 import { addressBytes } from '../address.ts'
 import type { KeyKind } from '../cluster/cluster.ts'
 import {
+  type Certificate,
   type CertSpec,
   ellipticCurves,
   enciphersKeys,
@@ -16,8 +17,7 @@ import {
   type Subject,
   subjectOrder,
   usagesOf,
-} from './cert-spec.ts'
-import type { Certificate } from './certificate.ts'
+} from './certificate.ts'
 import { bitsOf, inside, oids, readDer } from './der.ts'
 import { certificatePem } from './pem.ts'
 

@@ -1,13 +1,19 @@
 /** A dry run as a plan: what would be made, what was there, what would be restarted; its entries by phase. Pure. */
 import { stripVTControlCharacters, styleText } from 'node:util'
-import type { Change } from '../change.ts'
 import { nameInPhase, type Outcome, type Target } from '../graph/target.ts'
-import { formatReasons, ownReasons, type Reason } from '../reason.ts'
+import { type Change, formatReasons, ownReasons, type Reason } from '../reason.ts'
 import { count, foldAlike, formatNames, printable } from '../wording.ts'
-import { yoursToRestart } from './advice.ts'
 import { formatJsonLine, type LinesOptions } from './lines.ts'
 import type { Phases, Reporter, Summary } from './reporter.ts'
-import { formatExpiry, formatFailure, formatFailures, formatSummary, formatToDo, warningsOf } from './words.ts'
+import {
+  formatExpiry,
+  formatFailure,
+  formatFailures,
+  formatSummary,
+  formatToDo,
+  warningsOf,
+  yoursToRestart,
+} from './words.ts'
 
 /** Targets of one phase with which the same is done. */
 export interface PlanEntry {

@@ -2,11 +2,11 @@
 import { dirname, join } from 'node:path'
 import { formatJsonLine } from '../../lib/show/lines.ts'
 import { quote } from '../../lib/wording.ts'
+import { groups, phases } from '../layouts/phases.ts'
 import type { CommandRun } from '../request/command-run.ts'
 import { ownForm, program } from '../request/host.ts'
 import type { Finding } from '../request/job.ts'
 import { type OptionName, optionNames, optionTable, usage } from '../request/options.ts'
-import { groups, phases } from '../tables/phases.ts'
 
 /** Options whose values are offered. */
 const valued = ['format', 'layout'] as const

@@ -1,13 +1,14 @@
 /** `graph`: draws the graph that a run walks. */
-import { drawBoxes, formatDot, formatMermaid } from '../../lib/graph/diagram.ts'
-import { closure } from '../../lib/graph/graph.ts'
+import { closure, type Graph } from '../../lib/graph/graph.ts'
+import { nameInPhase, type Target } from '../../lib/graph/target.ts'
 import { formatJsonLine } from '../../lib/show/lines.ts'
+import { formatNames, groupAlike } from '../../lib/wording.ts'
+import { phaseTitles } from '../layouts/phases.ts'
 import { clusterGraph } from '../phases/table.ts'
 import type { CommandRun } from '../request/command-run.ts'
 import type { Finding } from '../request/job.ts'
 import { usage } from '../request/options.ts'
 import { selectNodes } from '../request/selection.ts'
-import { phaseTitles } from '../tables/phases.ts'
 
 /** Throws a usage Failure for an unknown format. */
 export async function graph(run: CommandRun): Promise<readonly Finding[]> {
@@ -26,4 +27,90 @@ export async function graph(run: CommandRun): Promise<readonly Finding[]> {
   else if (format === 'dot') print(formatDot(boxes))
   else throw usage(`--format ${format}: graph has mermaid, dot`, 'graph')
   return []
+}
+
+/** Targets of one phase with needs of the same kinds are drawn as one box if there are more than this. */
+const mostAlike = 2
+
+type Box = ReturnType<typeof drawBoxes>[number]
+
+export function drawBoxes(graph: Graph, titles: ReadonlyMap<string, string>, fold: boolean) {
+  const kinds = kindsOf(graph)
+  const groups = groupAlike(graph.values(), ({ id }) => kinds.get(id)).flatMap((group): [Target, ...Target[]][] =>
+    fold && group.length > mostAlike ? [group] : group.map((target) => [target]),
+  )
+  const boxOf = new Map(groups.flatMap((group) => group.map(({ id }) => [id, idOf(group)])))
+  const boxesOf = (group: readonly Target[], edges: (target: Target) => readonly string[]) =>
+    new Set(group.flatMap((target) => edges(target).flatMap((id) => boxOf.get(id) ?? [])))
+  const needs = new Map(groups.map((group) => [idOf(group), boxesOf(group, (target) => target.needs)]))
+  return groups.map((group) => ({
+    id: idOf(group),
+    title: titles.get(group[0].phase) ?? '',
+    // None if the phase has one target.
+    names: group.filter(({ id, phase }) => id !== phase).map(nameInPhase),
+    isIrreplaceable: group.some(({ irreplaceable }) => irreplaceable),
+    needs: withoutImplied(needs, idOf(group)),
+    // What it comes after but does not need. Within a box the order is not drawn.
+    after: [...boxesOf(group, ({ after = [] }) => after)].filter((id) => id !== idOf(group)),
+  }))
+}
+
+function idOf([first]: readonly [Target, ...Target[]]): string {
+  return first.id.replace(/\W/g, '_')
+}
+
+/** Targets are of one kind if they are in one phase, are equally irreplaceable, and need the same kinds. */
+function kindsOf(graph: Graph): Map<string, string> {
+  const kinds = new Map<string, string>()
+  const numbers = new Map<string, string>()
+  for (const { id, phase, needs, irreplaceable = '' } of graph.values()) {
+    const description = [phase, irreplaceable, ...new Set(needs.map((need) => kinds.get(need)).sort())].join(' ')
+    const number = numbers.get(description) ?? `${phase}#${numbers.size}`
+    numbers.set(description, number)
+    kinds.set(id, number)
+  }
+  return kinds
+}
+
+/** The transitive reduction of its needs: the boxes that it needs, without those that another of them needs. */
+function withoutImplied(needs: ReadonlyMap<string, ReadonlySet<string>>, id: string): string[] {
+  const direct = [...(needs.get(id) ?? [])]
+  const implied = new Set<string>()
+  const imply = (need: string) => {
+    for (const further of needs.get(need) ?? [])
+      if (!implied.has(further)) {
+        implied.add(further)
+        imply(further)
+      }
+  }
+  for (const need of direct) imply(need)
+  return direct.filter((need) => !implied.has(need))
+}
+
+/** https://mermaid.js.org/syntax/flowchart.html */
+export function formatMermaid(boxes: readonly Box[]): string {
+  return [
+    'flowchart LR',
+    ...boxes.map(({ id, title, names }) => `  ${id}["${[title, formatNames(names)].filter(Boolean).join('<br>')}"]`),
+    ...boxes.flatMap(({ id, needs }) => needs.map((need) => `  ${need} --> ${id}`)),
+    ...boxes.flatMap(({ id, after }) => after.map((earlier) => `  ${earlier} -.-> ${id}`)),
+    '  classDef irreplaceable stroke-width:3px',
+    `  class ${boxes.flatMap(({ id, isIrreplaceable }) => (isIrreplaceable ? [id] : [])).join(',')} irreplaceable`,
+  ].join('\n')
+}
+
+/** https://graphviz.org/doc/info/lang.html */
+export function formatDot(boxes: readonly Box[]): string {
+  return [
+    'digraph harderway {',
+    '  graph [rankdir=LR, bgcolor=transparent, fontname="sans-serif"]',
+    '  node [shape=box, style=rounded, fontname="sans-serif", fontsize=11]',
+    ...boxes.map(({ id, title, names, isIrreplaceable }) => {
+      const label = [title, formatNames(names)].filter(Boolean).join('\\n')
+      return `  ${id} [label="${label}"${isIrreplaceable ? ', penwidth=3' : ''}]`
+    }),
+    ...boxes.flatMap(({ id, needs }) => needs.map((need) => `  ${need} -> ${id}`)),
+    ...boxes.flatMap(({ id, after }) => after.map((earlier) => `  ${earlier} -> ${id} [style=dashed]`)),
+    '}',
+  ].join('\n')
 }

@@ -1,9 +1,10 @@
 /** --help, for everything and for one command, and --list: all derived from the tables. Pure. */
+
+import { phases } from '../layouts/phases.ts'
 import { formatCommand } from '../request/host.ts'
 import { type Finding, statuses } from '../request/job.ts'
 import { type OptionName, optionTable } from '../request/options.ts'
 import { isPhase, unknownName } from '../request/selection.ts'
-import { phases } from '../tables/phases.ts'
 import { type Command, commands, commonOptions, questions, run } from './table.ts'
 
 /** Columns. */

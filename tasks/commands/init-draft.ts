@@ -5,7 +5,7 @@ import type { ClusterNode, LayoutName } from '../../lib/cluster/cluster.ts'
 import { map } from '../../lib/cluster/problem.ts'
 import { clusterSchema, keyKinds, providers, usualLayout } from '../../lib/cluster/schema.ts'
 import type { Layout } from '../layouts/layout.ts'
-import { layouts } from '../layouts/table.ts'
+import { layouts } from '../layouts/tables.ts'
 
 export interface DraftNode {
   readonly name: string

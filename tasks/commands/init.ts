@@ -1,27 +1,30 @@
 /** `init`: the folder of a new cluster, with a cluster.yaml for its nodes. */
+
+import { lookup } from 'node:dns/promises'
 import { lstatSync, realpathSync, rmSync, statSync, writeFileSync } from 'node:fs'
 import { findPackageJSON } from 'node:module'
+import { userInfo } from 'node:os'
 import { basename, dirname, isAbsolute, join, relative, sep } from 'node:path'
+import pLimit from 'p-limit'
+import { addressBytes, canonicalAddress, specialUse } from '../../lib/address.ts'
 import { formatPath, validate } from '../../lib/cluster/cluster.ts'
-import type { Problem } from '../../lib/cluster/problem.ts'
+import { isDnsName, type Problem } from '../../lib/cluster/problem.ts'
 import { layoutNames, usualLayout } from '../../lib/cluster/schema.ts'
-import { isDnsName } from '../../lib/cluster/values.ts'
 import { doing, isErrno, usageFailure } from '../../lib/failure.ts'
 import { caName } from '../../lib/files/names.ts'
 import { makeFolders } from '../../lib/files/plain-file.ts'
+import { printConfig } from '../../lib/node/route.ts'
+import { type ConfigUse, first, parseSshConfig } from '../../lib/node/ssh-config.ts'
 import { formatJsonLine } from '../../lib/show/lines.ts'
-import { suggest } from '../../lib/suggest.ts'
-import { formatExplained, formatNames, printable, quote } from '../../lib/wording.ts'
+import { formatExplained, formatNames, groupAlike, printable, quote, suggest } from '../../lib/wording.ts'
 import type { Layout } from '../layouts/layout.ts'
-import { layouts } from '../layouts/table.ts'
-import type { WithoutCluster } from '../request/command-run.ts'
+import { known, layouts } from '../layouts/tables.ts'
+import type { CommandRun, WithoutCluster } from '../request/command-run.ts'
 import { formatCommand, type Host, pathOf } from '../request/host.ts'
 import type { Finding } from '../request/job.ts'
 import { type Options, usage } from '../request/options.ts'
-import { known } from '../tables/files.ts'
 import { adopt, layoutsIn } from './init-adoption.ts'
 import { type ClusterDraft, type DraftNode, formatCluster, newDraft, plainCluster } from './init-draft.ts'
-import { findHosts } from './init-hosts.ts'
 
 /** Throws a Failure before anything is written. */
 export async function init(given: WithoutCluster): Promise<readonly Finding[]> {
@@ -229,4 +232,69 @@ function schemaPath(folder: string): string {
     join(realpathSync(dirname(String(findPackageJSON(import.meta.url)))), 'cluster.schema.json'),
   )
   return path.startsWith(`..${sep}`) ? path : `./${path}`
+}
+
+/** Processes at once. */
+const concurrency = 16
+
+/** Fills in unknown values that can be found. Throws a usage Failure if ssh can't read its configuration. */
+export async function findHosts(
+  draft: ClusterDraft,
+  configFile: string | undefined,
+  given: Pick<CommandRun, 'host' | 'options' | 'signal'>,
+): Promise<ClusterDraft> {
+  const { user } = given.options
+  const limit = pLimit(concurrency)
+  const use = { folder: given.host.cwd(), ssh: { configFile } }
+  const at = { env: given.host.env, signal: given.signal }
+  const found = await Promise.all(draft.nodes.map(({ name, host = name }) => limit(() => findHost(host, use, at))))
+  const login = user ?? mostCommon(found.flatMap((host) => host.user ?? [])) ?? draft.ssh.user
+  const nodes = draft.nodes.map((node, i) => {
+    const { addresses = [], user: own = login } = found[i] ?? {}
+    return {
+      ...node,
+      ips: node.ips.length > 0 ? node.ips : addresses,
+      user: user === undefined && own !== login ? own : undefined,
+    }
+  })
+  // A single control node needs no load balancer: without one, the API has the node's address.
+  const [entry, ...more] = nodes.filter(({ role }) => role !== 'worker')
+  const isAlone = more.length === 0 && !layouts[draft.layout].without.has('api.virtualIP')
+  const { virtualIP = isAlone ? entry?.ips[0] : undefined } = draft.api
+  return { ...draft, api: { ...draft.api, virtualIP }, ssh: { ...draft.ssh, user: login }, nodes }
+}
+
+/** The first of equally common ones. */
+function mostCommon(names: readonly string[]): string | undefined {
+  return groupAlike(names, (name) => name).toSorted((a, b) => b.length - a.length)[0]?.[0]
+}
+
+/** The name has been checked: ssh can't take it for an option. `user` is undefined if ssh has no setting for this host. */
+async function findHost(host: string, use: ConfigUse, at: Parameters<typeof printConfig>[2]) {
+  const { exitCode, stdout, stderr } = await printConfig(use, ['--', host], at)
+  if (exitCode !== 0)
+    throw usageFailure(`${host}: ssh can't be used (${stderr.trim().split(/\r?\n/)[0]?.slice(0, 300)})`)
+  const config = parseSshConfig(stdout)
+  const hostname = first(config, 'hostname') ?? host
+  const user = first(config, 'user')
+  // As ssh prints a host without a HostName.
+  const isItself = hostname === canonicalAddress(host.toLowerCase())
+  const addresses = addressBytes(hostname) ? [canonicalAddress(hostname)] : await resolve(hostname)
+  return {
+    // A host given as an address is that address.
+    addresses:
+      isItself && addressBytes(host) ? addresses : addresses.filter((address) => specialUse(address) === undefined),
+    user: isItself && user === userInfo().username ? undefined : user,
+  }
+}
+
+/** Uses /etc/hosts and DNS, as every program here does: getaddrinfo(3). */
+async function resolve(hostname: string): Promise<string[]> {
+  try {
+    const found = await lookup(hostname, { all: true })
+    return [...new Set(found.map(({ address }) => canonicalAddress(address)))]
+  } catch (error) {
+    if (isErrno(error)) return []
+    throw error
+  }
 }

@@ -5,16 +5,16 @@ import type { ClusterNode } from '../../lib/cluster/cluster.ts'
 import { Failure, refusal, runAgain } from '../../lib/failure.ts'
 import type { AuthDir } from '../../lib/files/auth-dir.ts'
 import { caName, type FileNames } from '../../lib/files/names.ts'
-import type { Run } from '../../lib/graph/run.ts'
+import type { Run } from '../../lib/graph/target.ts'
 import { otherIdentity } from '../../lib/kubernetes/identity.ts'
 import { realPath } from '../../lib/node/state.ts'
 import { type Certificate, readCertificate } from '../../lib/pki/certificate.ts'
 import { formatNames } from '../../lib/wording.ts'
+import { identityFiles, nodeFiles } from '../layouts/tables.ts'
 import { fetchCommand } from '../nodes/fetch-command.ts'
 import { whyNotCompared } from '../nodes/guards.ts'
 import { placesOf, readNode, withPlaces } from '../nodes/look.ts'
 import type { CommandRun } from '../request/command-run.ts'
-import { identityFiles, nodeFiles } from '../tables/files.ts'
 
 export interface Holding {
   /** A node's name, or the folder. */

@@ -1,12 +1,15 @@
 /** One run: a walk over the graph, and what it reports at its end. */
+
+import { createInterface } from 'node:readline'
+import { refusal } from '../../lib/failure.ts'
 import { caName, kubeconfigFile } from '../../lib/files/names.ts'
 import { secretMode } from '../../lib/files/plain-file.ts'
 import { closure, type Graph } from '../../lib/graph/graph.ts'
-import type { Run } from '../../lib/graph/run.ts'
-import { type Force, nameInPhase, type Outcome } from '../../lib/graph/target.ts'
-import { adviseAfter } from '../../lib/show/advice.ts'
+import { type Force, nameInPhase, type Outcome, type Run } from '../../lib/graph/target.ts'
 import { byPhase } from '../../lib/show/reporter.ts'
-import { formatNames, joinClauses } from '../../lib/wording.ts'
+import { adviseAfter } from '../../lib/show/words.ts'
+import { formatNames, joinClauses, printable } from '../../lib/wording.ts'
+import { phases } from '../layouts/phases.ts'
 import { replaceCommand } from '../nodes/fetch-command.ts'
 import { clusterGraph } from '../phases/table.ts'
 import { writeAuth } from '../request/access.ts'
@@ -17,7 +20,6 @@ import { type Options, usage } from '../request/options.ts'
 import { select } from '../request/selection.ts'
 import { adviseBackup, adviseLeft, notesOnAddresses, notesOnOptions, walk } from '../request/walk.ts'
 import { formatUnderWay, rotationsUnderWay } from '../rotations/under-way.ts'
-import { phases } from '../tables/phases.ts'
 
 /** Throws a usage Failure before anything is printed or changed. */
 export async function run(given: CommandRun): Promise<readonly Finding[]> {
@@ -33,7 +35,7 @@ export async function run(given: CommandRun): Promise<readonly Finding[]> {
     options.replaceIdentity && '--replace-identity: what is there of another identity is overwritten',
   )
   const again = `${sameAgain(options, [])}${options.force ? ' --force' : ''}`
-  if (loss) await (await import('../request/confirm.ts')).confirm(given, loss, again)
+  if (loss) await confirm(given, loss, again)
   const wasWide = auth.isWide()
   const reporter = await given.reporterFor(byPhase(phases, wanted), false)
   return writeAuth(given, {
@@ -139,4 +141,25 @@ function sameAgain({ names, nodes, prune, replaceIdentity, yes }: Options, force
     ...(replaceIdentity ? ['--replace-identity'] : []),
     ...(yes && replaceIdentity ? ['--yes'] : []),
   ].join(' ')
+}
+
+/** `loss` is what it does, `again` the task. Throws a refusal unless the cluster's name is typed on a terminal, or --yes is given. */
+export async function confirm(run: CommandRun, loss: string, again: string): Promise<void> {
+  const { cluster, command, file, host, options, signal } = run
+  if (options.yes) return
+  const [stdin, stderr] = [host.stdin?.(), host.stderr]
+  const found = `${cluster.name} (${file}): ${loss}`
+  const yes = `on a terminal it asks; without a question: ${command(`${again} --yes`)}`
+  if (!stdin?.isTTY || !stderr.isTTY) throw refusal(`${found}: nothing was done`, [yes])
+  stderr.write(printable(`${found}\nTo do it, type the name of the cluster: `))
+  const lines = createInterface({ input: stdin, signal })
+  let typed = ''
+  for await (const line of lines) {
+    typed = line.trim()
+    break
+  }
+  // A terminal that is still read keeps the process.
+  lines.close()
+  signal.throwIfAborted()
+  if (typed !== cluster.name) throw refusal(`that is not ${cluster.name}: nothing was done`, [yes])
 }

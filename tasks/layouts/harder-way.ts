@@ -5,7 +5,7 @@
 import { addressBytes, firstAddress } from '../../lib/address.ts'
 import type { Cluster, ClusterNode, ClusterUser } from '../../lib/cluster/cluster.ts'
 import { caName, fileNames } from '../../lib/files/names.ts'
-import type { Subject } from '../../lib/pki/cert-spec.ts'
+import type { Subject } from '../../lib/pki/certificate.ts'
 import {
   type ApiNaming,
   apiServer,

@@ -3,7 +3,7 @@ import type { Cluster, ClusterNode, ClusterUser, LayoutName } from '../../lib/cl
 import type { Problem, Raw } from '../../lib/cluster/problem.ts'
 import { type CaName, type FileKind, type FileNames, filesBeside, kubeconfigFile } from '../../lib/files/names.ts'
 import type { Part } from '../../lib/kubernetes/kubeconfig.ts'
-import type { CertSpec, Subject } from '../../lib/pki/cert-spec.ts'
+import type { CertSpec, Subject } from '../../lib/pki/certificate.ts'
 
 type Role = ClusterNode['role']
 

@@ -1,7 +1,7 @@
 /** What the guides have in common: what certificates are for, and where units read them. */
 import type { Cluster, ClusterUser } from '../../lib/cluster/cluster.ts'
 import { caName, encryptionConfigFile, etcdCaName, type FileNames, kubeconfigFile } from '../../lib/files/names.ts'
-import type { Subject } from '../../lib/pki/cert-spec.ts'
+import type { Subject } from '../../lib/pki/certificate.ts'
 import { formatNames } from '../../lib/wording.ts'
 import {
   type CertKind,

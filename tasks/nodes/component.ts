@@ -3,12 +3,12 @@ import { X509Certificate } from 'node:crypto'
 import type { ClusterNode } from '../../lib/cluster/cluster.ts'
 import { Failure, tryToAwait } from '../../lib/failure.ts'
 import { caName } from '../../lib/files/names.ts'
-import type { Run } from '../../lib/graph/run.ts'
+import type { Run } from '../../lib/graph/target.ts'
 import type { Client } from '../../lib/kubernetes/client.ts'
 import type { Credentials, Server } from '../../lib/kubernetes/dial.ts'
 import { ask, type Question, readServed } from '../../lib/kubernetes/probe.ts'
 import { apiServer, type Health, type Port, store, type Unit } from '../layouts/layout.ts'
-import { nodeUnits } from '../tables/places.ts'
+import { nodeUnits } from '../layouts/tables.ts'
 
 export interface Asking {
   readonly run: Run

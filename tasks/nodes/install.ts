@@ -1,14 +1,12 @@
 /** Installs deployed files where the units of a node read them: files, restarts, proof, and the rollback on failure. */
 import { setTimeout as delay } from 'node:timers/promises'
-import type { Change } from '../../lib/change.ts'
 import { asFailure, Failure, runAgain } from '../../lib/failure.ts'
-import type { Run } from '../../lib/graph/run.ts'
+import type { Run } from '../../lib/graph/target.ts'
 import { besideOf, oldSuffix } from '../../lib/node/place.ts'
 import { type PlacesState, realPath } from '../../lib/node/state.ts'
-import { formatReasons, type ReasonOf } from '../../lib/reason.ts'
+import { type Change, formatReasons, type ReasonOf } from '../../lib/reason.ts'
 import { formatNames } from '../../lib/wording.ts'
 import type { Unit } from '../layouts/layout.ts'
-import { drainedByAnother, markDrained, undrain } from './drain.ts'
 import { splitMarks } from './folder.ts'
 import { keepOthers, type Other } from './guards.ts'
 import { installOf, reloadTime, repeat } from './look.ts'
@@ -16,19 +14,24 @@ import { guarded, type Standing, standingOf } from './quorum.ts'
 import { prunedAt } from './reads.ts'
 import { forgetOld, type NodeRun, putBack, removeAtPlaces, replaceAtPlaces } from './replace.ts'
 import {
+  drainedByAnother,
+  markDrained,
+  notHealthy,
   proveClient,
   restart,
   restartUnproven,
+  undrain,
   waitUntilHealthy,
   waitUntilServed,
   waitUntilShown,
   whyNotHealthy,
 } from './restart.ts'
-import { waitUntilSteady } from './steady.ts'
 import {
   checkUnitsOf,
+  isInstalled,
   keptFor,
   lookAtUnits,
+  settlingTime,
   type UnitCheck,
   type UnitsFound,
   type WantedPlace,
@@ -323,4 +326,82 @@ async function succeeds(work: Promise<void>): Promise<boolean> {
       throw error
     },
   )
+}
+
+/** Seconds that a process which was started meanwhile has to be healthy, at least. Tests on machines shorten it. */
+export const hold = { shortest: 10 }
+/** Milliseconds from one look to the next while a unit is not healthy. */
+const pause = 500
+
+interface Watch {
+  /** The look before anything was changed. */
+  readonly before: UnitsFound
+  /** Those that this run has restarted since, or given other files. */
+  readonly renewed: readonly Unit[]
+  /** The look that found all healthy: from then on each keeps its process. */
+  readonly first: UnitsFound | undefined
+}
+
+/** Returns the last look. Throws a Failure if a unit is not healthy within install.timeout, or does not stay so. */
+async function waitUntilSteady(on: NodeRun, before: UnitsFound, renewed: readonly Unit[]): Promise<UnitsFound> {
+  const { run, node, signal } = on
+  const until = performance.now() + installOf(run).timeout
+  for (let first: UnitsFound | undefined; ; ) {
+    const seen = await lookAtUnits(run, node, { known: first ?? before })
+    const { found, unsteady, seconds } = checkSteady({ before, renewed, first }, seen)
+    if (unsteady === undefined && (first !== undefined || seconds === 0)) return found
+    if (unsteady && performance.now() > until) throw await notHealthy(on, ...unsteady)
+    if (!unsteady) on.tell({ doing: 'watching', seconds })
+    await delay(unsteady ? pause : seconds * 1000, undefined, { signal })
+    first = unsteady ? undefined : seen
+  }
+}
+
+/** The first unit that is not healthy, with the reason; or the seconds that all have to stay as they are. */
+export function checkSteady(
+  { before, renewed, first }: Watch,
+  seen: UnitsFound,
+): { found: UnitsFound; unsteady: readonly [Unit, string] | undefined; seconds: number } {
+  const installed = seen.units.filter((unit) => isInstalled(unit, seen.places))
+  // A run that was killed may have restarted a unit beside whose files it has left the old ones.
+  const started = installed.filter(
+    (unit) => !isSame(unit, before.places, seen.places) || keptFor(unit, before.places).length > 0,
+  )
+  // How long it stays up decides then: it may restart because another one did, as after a lost lease, or for want of these files.
+  const explained = started.filter(
+    (unit) => renewed.some((each) => each.unit === unit.unit) || whyUnsteady(unit, before) === undefined,
+  )
+  const found = withoutRestarts(seen, explained)
+  const why = (unit: Unit) =>
+    whyUnsteady(unit, found) ??
+    (first && !isSame(unit, first.places, seen.places) ? 'it was healthy, and has been started again since' : undefined)
+  const unsteady = installed.flatMap((unit): [Unit, string][] => {
+    const reason = why(unit)
+    return reason === undefined ? [] : [[unit, reason]]
+  })[0]
+  return { found, unsteady, seconds: Math.max(0, ...started.map((unit) => holdOf(unit, seen.places))) }
+}
+
+/** With the same main process, and restarted by systemd as often. */
+function isSame({ unit }: Unit, ...looks: readonly [PlacesState, PlacesState]): boolean {
+  const [one, other] = looks.map(({ units }) => {
+    const { process, restarts } = units.get(unit) ?? {}
+    return `${typeof process === 'object' ? process.id : process} ${restarts}`
+  })
+  return one === other
+}
+
+/** Seconds. Nothing shows how long a unit without a process of its own stays up. */
+function holdOf({ unit }: Unit, { units }: PlacesState): number {
+  const { process, restartsAfter = 0 } = units.get(unit) ?? {}
+  return process === undefined ? 0 : Math.min(Math.max(hold.shortest, restartsAfter), settlingTime)
+}
+
+function withoutRestarts(found: UnitsFound, explained: readonly Unit[]): UnitsFound {
+  const units = new Map(found.places.units)
+  for (const { unit } of explained) {
+    const state = units.get(unit)
+    if (state) units.set(unit, { ...state, restarts: 0 })
+  }
+  return { ...found, places: { ...found.places, units } }
 }

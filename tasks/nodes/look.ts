@@ -4,15 +4,13 @@ import { setTimeout as delay } from 'node:timers/promises'
 import { type ClusterNode, completeInstall, type Install } from '../../lib/cluster/cluster.ts'
 import { Failure, runAgain } from '../../lib/failure.ts'
 import { once } from '../../lib/files/plain-file.ts'
-import type { Run } from '../../lib/graph/run.ts'
+import type { Run } from '../../lib/graph/target.ts'
 import { partOf } from '../../lib/kubernetes/kubeconfig.ts'
 import { asUnknown, noDigest, publicParts, type Query } from '../../lib/node/node.ts'
 import { folderOf } from '../../lib/node/place.ts'
 import type { NodeState, PlacesState } from '../../lib/node/state.ts'
 import type { Place, Port } from '../layouts/layout.ts'
-import { layoutOf } from '../layouts/table.ts'
-import { identityFiles, nodeFiles } from '../tables/files.ts'
-import { nodeUnits } from '../tables/places.ts'
+import { identityFiles, layoutOf, nodeFiles, nodeUnits } from '../layouts/tables.ts'
 import { variablesIn } from './command-line.ts'
 import { addressOf, readShown } from './component.ts'
 import { type OtherProcess, otherProcessesOn, type UnitSeen, unitsOn, withdrawnPaths, withNamed } from './reads.ts'
@@ -40,9 +38,9 @@ export interface NodeLook extends NodeState {
 }
 
 /** What an earlier look has found is queried at once by the next. */
-export type Known = Pick<NodeLook, 'units' | 'otherProcesses'>
+export type KnownReads = Pick<NodeLook, 'units' | 'otherProcesses'>
 
-const nothing: Known = { units: [], otherProcesses: [] }
+const nothing: KnownReads = { units: [], otherProcesses: [] }
 
 /**
  * A sudo or a unit may make the command hang, or close the connection. The folder can still be inspected, so a second look then
@@ -51,8 +49,8 @@ const nothing: Known = { units: [], otherProcesses: [] }
 export async function lookAtNode(
   run: Run,
   node: ClusterNode,
-  known?: Known,
-  as: Partial<Places> = {},
+  known?: KnownReads,
+  as: Partial<PlacesAsked> = {},
 ): Promise<NodeLook> {
   const query = folderQuery(run, node)
   const asConfigured = placesQuery(run, node)
@@ -68,7 +66,7 @@ export async function lookAtNode(
   }
 }
 
-type Places = NonNullable<Query['places']>
+type PlacesAsked = NonNullable<Query['places']>
 
 /** Looks, and again where command lines name other files: a config, and what that names; and once more, as units may be restarted. */
 const mostLooks = 4
@@ -76,8 +74,8 @@ const mostLooks = 4
 async function lookAtAll(
   run: Run,
   node: ClusterNode,
-  { places: query, known = nothing }: { readonly places: Places; readonly known?: Known | undefined },
-  look: (query: Places) => Promise<NodeState>,
+  { places: query, known = nothing }: { readonly places: PlacesAsked; readonly known?: KnownReads | undefined },
+  look: (query: PlacesAsked) => Promise<NodeState>,
 ): Promise<NodeLook> {
   let found = known
   let paths = query.paths
@@ -105,10 +103,14 @@ async function lookAtAll(
   })
 }
 
-type Path = readonly [path: string, digest: string]
+type AskedPath = readonly [path: string, digest: string]
 
 /** What the units read, and what others do: during a rotation also what a unit reads by a flag of no row, as it may have a copy. */
-function pathsOf(run: Run, { units, otherProcesses }: Known, places?: PlacesState): [ours: Path[], theirs: Path[]] {
+function pathsOf(
+  run: Run,
+  { units, otherProcesses }: KnownReads,
+  places?: PlacesState,
+): [ours: AskedPath[], theirs: AskedPath[]] {
   const flags = run.rotating === undefined ? [] : units.flatMap(({ unlistedFlags }) => unlistedFlags)
   const named = places ? withNamed(flags, places) : flags
   const theirs = [...named, ...otherProcesses.flatMap(({ names }) => names)]
@@ -158,7 +160,7 @@ export async function readNode(run: Run, node: ClusterNode): Promise<NodeLook> {
   const expected = new Map(nodeFiles(run.cluster, node).map((name) => [name, noDigest]))
   const seen = withPlaces(run, node.user === 'root' ? '' : 'sudo -n')
   const there = await run.connect(node)
-  const read = ({ paths, ...rest }: Places) => {
+  const read = ({ paths, ...rest }: PlacesAsked) => {
     const asked = [...paths].map(([path, digest]): [string, string] => [
       path,
       digest === publicParts ? digest : noDigest,
@@ -246,7 +248,7 @@ function placesQuery(run: Run, node: ClusterNode): Query['places'] {
   }
 }
 
-/** Path → digest. The content of a leaf's key is never needed. */
+/** AskedPath → digest. The content of a leaf's key is never needed. */
 function expectedAt(run: Run, unit: Pick<UnitSeen, 'files' | 'configs' | 'withdrawn'>): [string, string][] {
   const { auth, cluster } = run
   const expected = (place: Place): [string, string] => {
@@ -263,7 +265,14 @@ function expectedAt(run: Run, unit: Pick<UnitSeen, 'files' | 'configs' | 'withdr
 }
 
 /** A query without `install`: nothing is done as root. */
-const emptyQuery: Places = { sudo: '', units: [], components: [], variables: [], paths: new Map(), alsoIfPresent: [] }
+const emptyQuery: PlacesAsked = {
+  sudo: '',
+  units: [],
+  components: [],
+  variables: [],
+  paths: new Map(),
+  alsoIfPresent: [],
+}
 
 /** Milliseconds: without a file event, kubelets and API servers check their files only once a minute. */
 export const reloadTime = 90_000

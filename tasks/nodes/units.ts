@@ -4,7 +4,7 @@ import type { ClusterNode } from '../../lib/cluster/cluster.ts'
 import { Failure, runAgain, tryToAwait } from '../../lib/failure.ts'
 import { caName, kubeconfigFile, nextName } from '../../lib/files/names.ts'
 import { secretMode } from '../../lib/files/plain-file.ts'
-import type { Run } from '../../lib/graph/run.ts'
+import type { Run } from '../../lib/graph/target.ts'
 import { readClientCertificate, readServer } from '../../lib/kubernetes/kubeconfig.ts'
 import { asUnknown } from '../../lib/node/node.ts'
 import { type Account, besideOf, diff, folderOf, root, type WantedFile } from '../../lib/node/place.ts'
@@ -13,8 +13,7 @@ import { type Certificate, isIssuedBy, readCertificate, readCertificates } from 
 import { ownCas, tryCertificate } from '../../lib/pki/pair.ts'
 import type { Difference, ReasonOf } from '../../lib/reason.ts'
 import { apiServer, type Health, nodeUser, type Place, type Port, type Unit } from '../layouts/layout.ts'
-import { certTable } from '../tables/certs.ts'
-import { nodeUnits } from '../tables/places.ts'
+import { certTable, nodeUnits } from '../layouts/tables.ts'
 import {
   addressOf,
   isApiServer,
@@ -28,7 +27,16 @@ import {
   renewsFrom,
   type Shown,
 } from './component.ts'
-import { digestAt, installOf, type Known, lookAtMachine, lookAtNode, type NodeLook, placesOf, repeat } from './look.ts'
+import {
+  digestAt,
+  installOf,
+  type KnownReads,
+  lookAtMachine,
+  lookAtNode,
+  type NodeLook,
+  placesOf,
+  repeat,
+} from './look.ts'
 import { processesOf, type UnitSeen } from './reads.ts'
 
 export interface UnitsFound extends NodeLook {
@@ -59,7 +67,7 @@ export interface UnitCheck {
 /** A look that is to be gone on from: it was made just now; or what it has found of command lines may still be so. */
 interface Earlier {
   readonly look?: NodeLook | undefined
-  readonly known?: Known
+  readonly known?: KnownReads
 }
 
 /** Uses the node's one connection. Throws a Failure if the units could not be looked at. */
@@ -436,10 +444,10 @@ function checkUnit(
   }
 }
 
-type Places = ReasonOf<'unit'>['places']
+type UnitPlaces = ReasonOf<'unit'>['places']
 
 /** In place, and changed since the unit has read them. */
-function notLoadedOf(unit: Unit, found: UnitsFound, places: Places): Place[] {
+function notLoadedOf(unit: Unit, found: UnitsFound, places: UnitPlaces): Place[] {
   const isOld = (place: Place) => !places.some(({ path }) => path === place.path) && !hasLoaded(unit, place, found)
   return (['restart', 'reload'] as const).flatMap((loads) =>
     unit.files.filter((place) => place.loads === loads && isOld(place)),
@@ -468,7 +476,7 @@ function heardOf(run: Run, { health }: Unit, found: UnitsFound): UnitsFound {
 const unheard = (found: UnitsFound): UnitsFound => ({ ...found, served: new Map(), unhealthy: new Map() })
 
 /** One that systemd starts again and again gains nothing from a start with the same files. */
-function isStarted({ unit }: Unit, { places: { units } }: UnitsFound, places: Places): boolean {
+function isStarted({ unit }: Unit, { places: { units } }: UnitsFound, places: UnitPlaces): boolean {
   const active = units.get(unit)?.active ?? 'active'
   return active === 'failed' || (active !== 'active' && places.length > 0)
 }

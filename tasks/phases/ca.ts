@@ -1,28 +1,26 @@
 /** Phase `ca`: the root of trust, made once; every other certificate depends on it. */
-import type { Change } from '../../lib/change.ts'
+
 import type { Cluster } from '../../lib/cluster/cluster.ts'
 import { Failure, refusal } from '../../lib/failure.ts'
 import { backUp } from '../../lib/files/auth-dir.ts'
 import { caName, crossName, etcdCaName } from '../../lib/files/names.ts'
 import { publicMode, secretMode } from '../../lib/files/plain-file.ts'
 import { authTarget } from '../../lib/graph/auth-target.ts'
-import type { Run } from '../../lib/graph/run.ts'
-import type { Force, Target, Work } from '../../lib/graph/target.ts'
+import type { Force, Run, Target, Work } from '../../lib/graph/target.ts'
 import { readEmbeddedCa } from '../../lib/kubernetes/kubeconfig.ts'
-import type { CertSpec } from '../../lib/pki/cert-spec.ts'
 import {
   type Certificate,
+  type CertSpec,
   compareKeyKind,
   compareWithProfile,
   isIssuedBy,
   readCertificates,
 } from '../../lib/pki/certificate.ts'
 import { oids } from '../../lib/pki/der.ts'
-import { changeOfPair, type Pair, readPair, tryCertificate, validityPeriod } from '../../lib/pki/pair.ts'
-import { isKeyOf } from '../../lib/pki/private-key.ts'
-import { formatReasons, type Look } from '../../lib/reason.ts'
+import { changeOfPair, isKeyOf, type Pair, readPair, tryCertificate, validityPeriod } from '../../lib/pki/pair.ts'
+import { type Change, formatReasons, type Look } from '../../lib/reason.ts'
 import { formatDate, formatNames } from '../../lib/wording.ts'
-import { layoutOf } from '../layouts/table.ts'
+import { type CertRow, certTable, issuedBy, layoutOf, unitsToRestart, wantedValues } from '../layouts/tables.ts'
 import { fetchCommand, recoverCommand } from '../nodes/fetch-command.ts'
 import {
   type CaState,
@@ -33,10 +31,8 @@ import {
   refuseWithCopy,
   replacedCas,
   signingCa,
-} from '../rotations/ca-state.ts'
+} from '../rotations/states.ts'
 import { refusalDuring } from '../rotations/under-way.ts'
-import { type CertRow, certTable, issuedBy, wantedValues } from '../tables/certs.ts'
-import { unitsToRestart } from '../tables/places.ts'
 
 export function caTargets(cluster: Cluster): Target[] {
   const rows = certTable(cluster).filter(({ phase }) => phase === 'ca')

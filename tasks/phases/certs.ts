@@ -1,18 +1,18 @@
 /** Phases `cluster-cert`, `component-certs`, `node-certs` and `user-certs`: every certificate that the CA signs. */
 
+import type { KeyObject } from 'node:crypto'
 import { firstAddress } from '../../lib/address.ts'
-import type { Change } from '../../lib/change.ts'
 import type { Cluster } from '../../lib/cluster/cluster.ts'
 import { type Failure, refusal, tryTo } from '../../lib/failure.ts'
-import type { AuthDir } from '../../lib/files/auth-dir.ts'
-import { caName } from '../../lib/files/names.ts'
+import { type AuthDir, backUp } from '../../lib/files/auth-dir.ts'
+import { caName, nextName } from '../../lib/files/names.ts'
 import { authTarget } from '../../lib/graph/auth-target.ts'
-import type { Run } from '../../lib/graph/run.ts'
-import type { Target, Work } from '../../lib/graph/target.ts'
+import type { Run, Target, Work } from '../../lib/graph/target.ts'
 import { readServer } from '../../lib/kubernetes/kubeconfig.ts'
-import { endOf } from '../../lib/pki/certificate.ts'
+import { type Certificate, compareKeyKind, endOf } from '../../lib/pki/certificate.ts'
 import {
   changeOfPair,
+  checkCertificate,
   checkPair,
   isSignedByLostCa,
   keptKey,
@@ -25,14 +25,13 @@ import {
   validityPeriod,
 } from '../../lib/pki/pair.ts'
 import { certificatePem } from '../../lib/pki/pem.ts'
-import type { Look, Reason } from '../../lib/reason.ts'
+import { type Change, formatReasons, type Look, type Reason } from '../../lib/reason.ts'
 import { formatDate, formatNames } from '../../lib/wording.ts'
 import type { CertPhase } from '../layouts/layout.ts'
-import { layoutOf } from '../layouts/table.ts'
-import { signingCa } from '../rotations/ca-state.ts'
-import { type CertRow, certTable, wantedValues } from '../tables/certs.ts'
-import { unitsToRestart } from '../tables/places.ts'
-import { tokenPair } from './service-account.ts'
+import { type CertRow, certTable, layoutOf, unitsToRestart, wantedValues } from '../layouts/tables.ts'
+import { fetchCommand } from '../nodes/fetch-command.ts'
+import { chainOf, readTokenPair, readTokenState, signingCa } from '../rotations/states.ts'
+import { refusalDuring } from '../rotations/under-way.ts'
 
 export type LeafPhase = Exclude<CertPhase, 'ca'>
 
@@ -157,4 +156,92 @@ function describeOldGroups(
   const groups = removed.filter((attribute) => attribute.startsWith('O=')).map((attribute) => attribute.slice(2))
   if (phase !== 'user-certs' || groups.length === 0 || !certificate) return undefined
   return `copies of the old certificate are in ${formatNames(groups)} until ${formatDate(endOf(certificate, ownCas(auth)))}: nothing revokes a certificate before it expires`
+}
+
+type Irreplaceable = NonNullable<CertRow['irreplaceable']>
+
+function tokenPair(row: CertRow, irreplaceable: Irreplaceable): Pick<Target, 'check' | 'build'> {
+  return {
+    check: (run) => checkTokens(run, row, irreplaceable),
+    build: (run, work) => buildTokens(run, row, work),
+  }
+}
+
+function checkTokens(run: Run, row: CertRow, irreplaceable: Irreplaceable): Look {
+  const { auth, now, cluster } = run
+  const { others, stage } = readTokenState(run)
+  const pair = readTokenPair(auth)
+  refuseOtherKey(run, row, irreplaceable, pair)
+  const { renewBefore } = cluster.certificates
+  const demands = { profile: row.profile, issuer: tryCertificate(auth, caName), now, renewBefore }
+  const verdict = pair.certificate ? checkCertificate(pair.certificate, demands) : { reasons: [] }
+  const reasons: Reason[] = [...pair.reasons, ...verdict.reasons]
+  if (!others.every((key) => certificateOf(key, pair)))
+    reasons.push({ kind: 'rotation', what: `${auth.files.certificate(row.name)} is to hold ${others.length + 1} keys` })
+  if (stage === 'signing' && auth.read(auth.files.key(nextName(row.name))))
+    reasons.push({ kind: 'rotation', what: 'the next key signs already' })
+  return { ...verdict, reasons, staysFresh: isSignedByLostCa(auth, pair) }
+}
+
+/** API servers read only its key: they take one that has expired, or is of another CA. */
+function certificateOf(key: KeyObject, pair: Pair): Certificate | undefined {
+  return chainOf(pair).find(({ publicKey }) => publicKey.equals(key))
+}
+
+/** Another key makes every token in the cluster invalid, and breaks whatever runs with one. */
+function refuseOtherKey(
+  run: Run,
+  { id, name, profile }: CertRow,
+  { label, loss }: Irreplaceable,
+  { key, reasons }: Pair,
+): void {
+  const { auth, command } = run
+  const lost = reasons.filter(
+    (reason) => reason.kind !== 'wrong-mode' && 'path' in reason && reason.path === auth.files.key(name),
+  )
+  const isNew = lost.some(({ kind }) => kind === 'missing') && auth.read(auth.files.certificate(name)) === undefined
+  const other = key ? compareKeyKind(key, profile) : []
+  if (isNew || lost.length + other.length === 0) return
+  const isMissing = lost.every(({ kind }) => kind === 'missing')
+  const files = [auth.files.key(name), ...(isMissing ? [] : [auth.files.certificate(name)])]
+  throw refusal(`the ${label} in ${auth.path}: ${formatReasons([...lost, ...other])}`, [
+    other.length > 0
+      ? 'change certificates.key in cluster.yaml to match the key'
+      : `restore ${files.join(' and ')} from a backup or from a control node: ${fetchCommand(run, files)}`,
+    `or give up ${loss}: ${command(`${id} --force`)}`,
+  ])
+}
+
+async function buildTokens(run: Run, row: CertRow, { force, tell }: Work) {
+  const { auth, cluster, now, command } = run
+  const { name, profile, validity } = row
+  if (force === 'replace' && readTokenState(run).stage !== 'settled')
+    throw refusalDuring('service-account', `a rotation of the ${row.irreplaceable?.label} is under way`, run)
+  const pair = readTokenPair(auth)
+  const old = force === 'replace' ? backUp(auth, auth.files.pair(name), now) : undefined
+  const key = force === 'replace' ? undefined : pair.key
+  const wasThere = auth.read(auth.files.certificate(name)) !== undefined
+  // A new key beside the old certificate would look like a lost key.
+  if (!key) auth.remove(auth.files.certificate(name))
+  const chain = key ? await otherCertificates(run, row, pair) : ''
+  const issuer = readIssuer(auth)
+  const made = await makePair(auth, name, { profile, issuer, now, validity, key, chain, durable: true, tell })
+  const change = made.kind === 'made' && wasThere ? { ...made, isNew: false } : made
+  if (readTokenState(run).stage === 'signing') auth.remove(auth.files.key(nextName(name)))
+  if (!old) return { change, warning: row.warning }
+  const warning = `the old key is in ${old}; now: ${command('bootstrap --replace-identity')}, then restart ${unitsToRestart(cluster, auth.files.pair(name)).join(', ')} everywhere`
+  return { change, warning }
+}
+
+/** PEM; those that are there stay as they are. */
+async function otherCertificates(run: Run, row: CertRow, pair: Pair): Promise<string> {
+  const { issueCertificate } = await import('../../lib/pki/x509.ts')
+  const { auth, now } = run
+  const issuer = readIssuer(auth)
+  const period = validityPeriod(now, row.validity, issuer.notAfter)
+  const pems = readTokenState(run).others.map((publicKey) => {
+    const there = certificateOf(publicKey, pair)
+    return there ? certificatePem(there.der) : issueCertificate({ profile: row.profile, publicKey, ...period }, issuer)
+  })
+  return pems.join('')
 }

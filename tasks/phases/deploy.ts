@@ -1,13 +1,12 @@
 /** Phase `deploy`: each node's files, replaced as one set, all or nothing. */
 
-import type { Change } from '../../lib/change.ts'
 import type { ClusterNode } from '../../lib/cluster/cluster.ts'
 import { Failure, tryToAwait } from '../../lib/failure.ts'
-import type { Run } from '../../lib/graph/run.ts'
-import type { Force, Work } from '../../lib/graph/target.ts'
+import type { Force, Run, Work } from '../../lib/graph/target.ts'
 import { prepareProbe } from '../../lib/kubernetes/probe.ts'
-import type { Look, ReasonOf } from '../../lib/reason.ts'
+import type { Change, Look, ReasonOf } from '../../lib/reason.ts'
 import { formatDate, joinClauses } from '../../lib/wording.ts'
+import { nodeUnits } from '../layouts/tables.ts'
 import { refuseWrongClock } from '../nodes/clocks.ts'
 import { type Life, readSelfMade, renewsFrom } from '../nodes/component.ts'
 import {
@@ -22,7 +21,6 @@ import { keepOthers } from '../nodes/guards.ts'
 import { lookAtNode, type NodeLook } from '../nodes/look.ts'
 import { replaceInFolder } from '../nodes/replace.ts'
 import type { UnitsFound } from '../nodes/units.ts'
-import { nodeUnits } from '../tables/places.ts'
 
 export interface DeployFound {
   /** Undefined without `install`, if files have to be copied, or if they could not be looked at. */

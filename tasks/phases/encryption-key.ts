@@ -5,8 +5,7 @@ import { type Failure, refusal } from '../../lib/failure.ts'
 import { backUp } from '../../lib/files/auth-dir.ts'
 import { secretMode } from '../../lib/files/plain-file.ts'
 import { authTarget, changeOfFile } from '../../lib/graph/auth-target.ts'
-import type { Run } from '../../lib/graph/run.ts'
-import type { Target, Work } from '../../lib/graph/target.ts'
+import type { Run, Target, Work } from '../../lib/graph/target.ts'
 import {
   addResources,
   type EncryptionConfig,
@@ -15,11 +14,10 @@ import {
 } from '../../lib/kubernetes/encryption.ts'
 import type { Look } from '../../lib/reason.ts'
 import { formatNames } from '../../lib/wording.ts'
+import { encryptionConfig, unitsToRestart } from '../layouts/tables.ts'
 import { fetchCommand } from '../nodes/fetch-command.ts'
-import { readEncryptionState } from '../rotations/encryption-key-state.ts'
+import { readEncryptionState } from '../rotations/states.ts'
 import { refusalDuring } from '../rotations/under-way.ts'
-import { encryptionConfig } from '../tables/files.ts'
-import { unitsToRestart } from '../tables/places.ts'
 
 const { file } = encryptionConfig
 /** Of the phase, of its target, and of the rotation. */

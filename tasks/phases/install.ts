@@ -1,11 +1,9 @@
 /** Phase `install`: copies the deployed files to where the units read them, until the units have loaded them. */
 
-import type { Change } from '../../lib/change.ts'
 import type { ClusterNode } from '../../lib/cluster/cluster.ts'
-import type { Run } from '../../lib/graph/run.ts'
-import type { Force, Work } from '../../lib/graph/target.ts'
-import { marksFolder } from '../../lib/node/staging.ts'
-import type { Look, Reason } from '../../lib/reason.ts'
+import type { Force, Run, Work } from '../../lib/graph/target.ts'
+import { marksFolder } from '../../lib/node/place.ts'
+import type { Change, Look, Reason } from '../../lib/reason.ts'
 import { formatNames } from '../../lib/wording.ts'
 import { renewsFrom } from '../nodes/component.ts'
 import { nothingOnNode, splitMarks } from '../nodes/folder.ts'

@@ -4,8 +4,7 @@ import type { Cluster } from '../../lib/cluster/cluster.ts'
 import { caName, kubeconfigFile } from '../../lib/files/names.ts'
 import { secretMode } from '../../lib/files/plain-file.ts'
 import { authTarget, changeOfFile } from '../../lib/graph/auth-target.ts'
-import type { Run } from '../../lib/graph/run.ts'
-import type { Target } from '../../lib/graph/target.ts'
+import type { Run, Target } from '../../lib/graph/target.ts'
 import {
   compareKubeconfig,
   formatKubeconfig,
@@ -17,9 +16,8 @@ import {
 import { readCertificate } from '../../lib/pki/certificate.ts'
 import { isSignedByLostCa } from '../../lib/pki/pair.ts'
 import type { Look } from '../../lib/reason.ts'
-import { signingCa } from '../rotations/ca-state.ts'
-import { type CertRow, certTable } from '../tables/certs.ts'
-import { unitsToRestart } from '../tables/places.ts'
+import { type CertRow, certTable, unitsToRestart } from '../layouts/tables.ts'
+import { signingCa } from '../rotations/states.ts'
 
 export function kubeconfigTargets(cluster: Cluster): Target[] {
   return certTable(cluster)

@@ -7,33 +7,30 @@ import { Failure, refusal, tryTo } from '../../lib/failure.ts'
 import { isStaleLock } from '../../lib/files/lock.ts'
 import { caName, kubeconfigFile } from '../../lib/files/names.ts'
 import { followLinks, readPlainFile, replaceFile, secretMode } from '../../lib/files/plain-file.ts'
-import type { Run } from '../../lib/graph/run.ts'
-import type { Work } from '../../lib/graph/target.ts'
+import type { Run, Work } from '../../lib/graph/target.ts'
 import { isPreviousCa } from '../../lib/kubernetes/identity.ts'
 import { type Fields, type KubeconfigAccess, scalarText, serverUrl } from '../../lib/kubernetes/kubeconfig.ts'
 import {
+  applyChanges,
   currentContextIn,
+  type EntryChange,
+  entriesOf,
   findEntry,
+  isCurrent,
   type KubeconfigFile,
   planChanges,
+  type ReadKubeconfig,
+  readKubeconfig,
   readKubeconfigs,
   readTrusted,
   whileLocked,
-} from '../../lib/kubernetes/kubeconfig-files.ts'
-import {
-  applyChanges,
-  type EntryChange,
-  entriesOf,
-  isCurrent,
-  type ReadKubeconfig,
-  readKubeconfig,
 } from '../../lib/kubernetes/kubeconfig-merge.ts'
 import { type Certificate, isIssuedBy, readCertificate, readCertificates } from '../../lib/pki/certificate.ts'
 import { ownCas, readPair, tryCertificate } from '../../lib/pki/pair.ts'
 import type { Look, Reason } from '../../lib/reason.ts'
 import { formatNames, quote } from '../../lib/wording.ts'
+import { type CertRow, certTable } from '../layouts/tables.ts'
 import { recoverCommand, replaceCommand } from '../nodes/fetch-command.ts'
-import { type CertRow, certTable } from '../tables/certs.ts'
 import { hasAccess, readAccess } from './kubeconfigs.ts'
 
 type Names = Pick<KubeconfigAccess, 'cluster' | 'context' | 'user'>

@@ -1,13 +1,12 @@
 /** What expires, for the end of a run, a plan and a look: the next certificate, the CA, and what outlasts `validity`. */
 
 import { caName } from '../../lib/files/names.ts'
-import { endsSoon, type Run } from '../../lib/graph/run.ts'
-import type { Outcome, Target } from '../../lib/graph/target.ts'
+import { endsSoon, type Outcome, type Run, type Target } from '../../lib/graph/target.ts'
 import { tryCertificate } from '../../lib/pki/pair.ts'
 import type { Summary } from '../../lib/show/reporter.ts'
 import { count, day, formatDuration, hour } from '../../lib/wording.ts'
-import { signingCa } from '../rotations/ca-state.ts'
-import { certTable } from '../tables/certs.ts'
+import { certTable } from '../layouts/tables.ts'
+import { signingCa } from '../rotations/states.ts'
 
 /** The next to expire of the run's own certificates. */
 export function nextToExpire({ auth, cluster }: Run, targets: Iterable<Target>): Summary['nextToExpire'] {

@@ -2,13 +2,13 @@
 import { tryTo } from '../../lib/failure.ts'
 import type { AuthDir } from '../../lib/files/auth-dir.ts'
 import { caName, kubeconfigFile } from '../../lib/files/names.ts'
-import type { Run } from '../../lib/graph/run.ts'
+import type { Run } from '../../lib/graph/target.ts'
 import { readClientCertificate } from '../../lib/kubernetes/kubeconfig.ts'
 import { type Certificate, endOf, isIssuedBy, readCertificate } from '../../lib/pki/certificate.ts'
 import { ownCas, tryCertificate } from '../../lib/pki/pair.ts'
 import { formatDate } from '../../lib/wording.ts'
 import { nodeUser } from '../layouts/layout.ts'
-import { certTable } from '../tables/certs.ts'
+import { certTable } from '../layouts/tables.ts'
 
 /** One sentence that names them, if there are any, and where their removal is described. */
 export function noteOnFormerHolders({ auth, cluster, now }: Pick<Run, 'auth' | 'cluster' | 'now'>): string[] {

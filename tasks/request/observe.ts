@@ -1,11 +1,10 @@
 /** A read-only walk over targets: `status`, `verify`, `report` and a dry run show its outcomes. */
 import { execute } from '../../lib/graph/executor.ts'
 import { buildGraph, closure, type Graph } from '../../lib/graph/graph.ts'
-import type { Run } from '../../lib/graph/run.ts'
-import type { Event, Force, Outcome } from '../../lib/graph/target.ts'
+import type { Event, Force, Outcome, Run } from '../../lib/graph/target.ts'
 import { byPhase, type Phases, type Summary } from '../../lib/show/reporter.ts'
+import { phases as allPhases } from '../layouts/phases.ts'
 import { clusterGraph } from '../phases/table.ts'
-import { phases as allPhases } from '../tables/phases.ts'
 import type { CommandRun } from './command-run.ts'
 import { exitStatus, type Finding, findingsOf } from './job.ts'
 import { withClockCheck } from './walk.ts'

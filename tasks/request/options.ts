@@ -1,8 +1,7 @@
 /** The options: one table, read by the parser, by --help and by the table of commands. Pure. */
 import { type ParseArgsOptionsConfig, parseArgs } from 'node:util'
 import { type Failure, usageFailure } from '../../lib/failure.ts'
-import { suggest } from '../../lib/suggest.ts'
-import { day, parseDuration } from '../../lib/wording.ts'
+import { day, parseDuration, suggest } from '../../lib/wording.ts'
 import { formatCommand } from './host.ts'
 
 interface Option {

@@ -6,31 +6,35 @@
 import { createPublicKey } from 'node:crypto'
 import { setTimeout as delay } from 'node:timers/promises'
 import * as v from 'valibot'
-import type { Change } from '../../lib/change.ts'
 import type { ClusterNode } from '../../lib/cluster/cluster.ts'
 import { Failure, refusal, runAgain, usageFailure } from '../../lib/failure.ts'
 import { backUp, backupFolders, backups, readBackup } from '../../lib/files/auth-dir.ts'
 import { type CaName, caName, crossName, etcdCaName, kubeconfigFile, nextName } from '../../lib/files/names.ts'
 import { publicMode, secretMode } from '../../lib/files/plain-file.ts'
-import type { Run } from '../../lib/graph/run.ts'
-import type { Work } from '../../lib/graph/target.ts'
+import type { Run, Work } from '../../lib/graph/target.ts'
 import { isAnswer } from '../../lib/kubernetes/client.ts'
 import type { Credentials } from '../../lib/kubernetes/dial.ts'
 import { isPreviousCa } from '../../lib/kubernetes/identity.ts'
-import type { CertSpec } from '../../lib/pki/cert-spec.ts'
-import { type Certificate, isIssuedBy, readCertificate, readDerCertificate } from '../../lib/pki/certificate.ts'
+import {
+  type Certificate,
+  type CertSpec,
+  extensionOf,
+  isIssuedBy,
+  readCertificate,
+  readDerCertificate,
+} from '../../lib/pki/certificate.ts'
 import { inside, oids } from '../../lib/pki/der.ts'
-import { extensionOf } from '../../lib/pki/fields.ts'
-import { readIssuer, readPair, tryCertificate, validityPeriod } from '../../lib/pki/pair.ts'
+import { readIssuer, readPair, readPrivateKey, tryCertificate, validityPeriod } from '../../lib/pki/pair.ts'
 import { blocksIn, certificatePem } from '../../lib/pki/pem.ts'
-import { readPrivateKey } from '../../lib/pki/private-key.ts'
 import { generatePrivateKey, issueCertificate, issuerNameOf, privateKeyPem, selfSign } from '../../lib/pki/x509.ts'
+import type { Change } from '../../lib/reason.ts'
 import { formatDate, formatNames } from '../../lib/wording.ts'
-import { layoutOf } from '../layouts/table.ts'
+import { anyones, type CertRow, certTable, issuedBy, layoutOf } from '../layouts/tables.ts'
 import { type Asking, isApiServer, withApi } from '../nodes/component.ts'
 import { reloadTime, repeat } from '../nodes/look.ts'
 import { checkUnitsOf, lookAtUnits } from '../nodes/units.ts'
-import { anyones, type CertRow, certTable, issuedBy } from '../tables/certs.ts'
+import { type Askable, answerTo, askable, askHealth } from './api-servers.ts'
+import { type Rotating, type Rotation, type Stage, snapshotReminder } from './rotation.ts'
 import {
   caFiles,
   caRotationFiles,
@@ -39,9 +43,7 @@ import {
   readCaState,
   refuseWithCopy,
   replacedCas,
-} from './ca-state.ts'
-import { type Askable, answerTo, askable, askHealth } from './components.ts'
-import { type Rotating, type Rotation, type Stage, snapshotReminder } from './rotation.ts'
+} from './states.ts'
 
 /** Seconds from one line to the next while a stage waits. */
 const countdown = 5

@@ -4,8 +4,7 @@
  */
 import type { Cluster, ClusterNode } from '../../lib/cluster/cluster.ts'
 import type { Failure } from '../../lib/failure.ts'
-import type { Run } from '../../lib/graph/run.ts'
-import type { Target, Work } from '../../lib/graph/target.ts'
+import type { Run, Target, Work } from '../../lib/graph/target.ts'
 
 /** No stage: the files do not fit together. */
 export interface Unclear {

@@ -1,7 +1,7 @@
 /** The rotations, one row each. */
 import { Failure, refusal } from '../../lib/failure.ts'
 import { timeOfBackup } from '../../lib/files/auth-dir.ts'
-import type { Run } from '../../lib/graph/run.ts'
+import type { Run } from '../../lib/graph/target.ts'
 import { day, formatDate, joinClauses } from '../../lib/wording.ts'
 import { surveyStage } from './api-servers.ts'
 import { caRotation, etcdCaRotation } from './ca.ts'

@@ -1,12 +1,9 @@
 /** The rotations that are under way, for commands that report them beside their own work. */
 import { type Failure, refusal, tryTo } from '../../lib/failure.ts'
 import { caNames } from '../../lib/files/names.ts'
-import type { Run } from '../../lib/graph/run.ts'
-import type { Target } from '../../lib/graph/target.ts'
-import { readCaState } from './ca-state.ts'
-import { readEncryptionState } from './encryption-key-state.ts'
+import type { Run, Target } from '../../lib/graph/target.ts'
 import type { UnderWay, Uses } from './rotation.ts'
-import { readTokenState } from './service-account-state.ts'
+import { readCaState, readEncryptionState, readTokenState } from './states.ts'
 
 const states = [...caNames.map((name) => (run: Run) => readCaState(run, name)), readTokenState, readEncryptionState]
 

@@ -1,8 +1,8 @@
 /** How often a rotation of the CA restarts a unit, counted from the stages and the layout's table: by restarts alone, and from Kubernetes 1.36 on. */
 
 import { readFileSync } from 'node:fs'
+import { nodeUnits } from '../../tasks/layouts/tables.ts'
 import { caRotation } from '../../tasks/rotations/ca.ts'
-import { nodeUnits } from '../../tasks/tables/places.ts'
 import { readCluster } from '../support/harderway.ts'
 import type { Group } from './groups.ts'
 

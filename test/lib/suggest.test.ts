@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import { suggest } from '../../lib/suggest.ts'
+import { suggest } from '../../lib/wording.ts'
 
 const roles = ['control', 'worker', 'gateway']
 

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
 import { parseCluster } from '../../lib/cluster/cluster.ts'
 import { parseYaml } from '../../lib/yaml.ts'
-import { known } from '../../tasks/tables/files.ts'
+import { known } from '../../tasks/layouts/tables.ts'
 
 const count = 50_000
 const names = Array.from({ length: count }, (_, i) => `k${i}`)

@@ -11,7 +11,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { message, readAnswer, type Verb } from '../../lib/node/channel.ts'
 import { replaceLines } from '../../lib/node/node.ts'
-import { marksFolder } from '../../lib/node/staging.ts'
+import { marksFolder } from '../../lib/node/place.ts'
 import { eventually } from '../support/programs.ts'
 import { shakeHands } from './handshakes.ts'
 

@@ -8,12 +8,11 @@ import type { TestContext } from 'node:test'
 import type { Cluster } from '../../lib/cluster/cluster.ts'
 import { AuthDir } from '../../lib/files/auth-dir.ts'
 import { publicMode, secretMode } from '../../lib/files/plain-file.ts'
-import type { CertSpec } from '../../lib/pki/cert-spec.ts'
-import { type Certificate, readCertificate } from '../../lib/pki/certificate.ts'
+import { type Certificate, type CertSpec, readCertificate } from '../../lib/pki/certificate.ts'
 import { makePair, readIssuer, validityPeriod } from '../../lib/pki/pair.ts'
 import { generatePrivateKey, privateKeyPem, selfSign } from '../../lib/pki/x509.ts'
 import { harderWay } from '../../tasks/layouts/harder-way.ts'
-import { type CertRow, certTable } from '../../tasks/tables/certs.ts'
+import { type CertRow, certTable } from '../../tasks/layouts/tables.ts'
 
 /** An auth/ of its own for a test, with certificates made straight from the table: no phase, no executor. */
 

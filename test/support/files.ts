@@ -17,9 +17,9 @@ import { basename, dirname, join } from 'node:path'
 import { type TestContext, test } from 'node:test'
 import { fileURLToPath } from 'node:url'
 import { type Cluster, parseCluster } from '../../lib/cluster/cluster.ts'
-import { type ArchivedFile, buildTar } from '../../lib/node/tar.ts'
+import { type ArchivedFile, buildTar } from '../../lib/node/node.ts'
 import { formatExplained } from '../../lib/wording.ts'
-import { known } from '../../tasks/tables/files.ts'
+import { known } from '../../tasks/layouts/tables.ts'
 
 /** A folder for one test, gone after it. */
 

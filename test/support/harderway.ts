@@ -13,7 +13,7 @@ import { parseDocument } from 'yaml'
 import { parseCluster } from '../../lib/cluster/cluster.ts'
 import { formatExplained } from '../../lib/wording.ts'
 import { main } from '../../tasks/cli.ts'
-import { known } from '../../tasks/tables/files.ts'
+import { known } from '../../tasks/layouts/tables.ts'
 import type { Lab } from '../lab/lab.ts'
 import { scratch } from './files.ts'
 

@@ -3,7 +3,7 @@
  * reads what its kubeconfig names every 5 s in place of 300.
  * install.test.ts and steady.test.ts do without it.
  */
-import { hold } from '../../tasks/nodes/steady.ts'
+import { hold } from '../../tasks/nodes/install.ts'
 import { polling } from '../../tasks/nodes/units.ts'
 
 hold.shortest = 1

@@ -4,8 +4,8 @@ import { execFileSync } from 'node:child_process'
 import { existsSync, readdirSync, readFileSync } from 'node:fs'
 import { dirname, join, relative } from 'node:path'
 import { describe, test } from 'node:test'
+import { nodeUnits } from '../../tasks/layouts/tables.ts'
 import { optionNames } from '../../tasks/request/options.ts'
-import { nodeUnits } from '../../tasks/tables/places.ts'
 import { entry } from '../support/harderway.ts'
 
 const root = join(dirname(entry), '..')

@@ -11,7 +11,7 @@ const root = fileURLToPath(new URL('../../', import.meta.url))
 /** From the lowest up. */
 const floors = [
   ...['lib', 'lib/files', 'lib/cluster', 'lib/pki', 'lib/kubernetes', 'lib/node', 'lib/graph', 'lib/show'],
-  ...['tasks/layouts', 'tasks/tables', 'tasks/nodes', 'tasks/rotations', 'tasks/phases', 'tasks/request'],
+  ...['tasks/layouts', 'tasks/nodes', 'tasks/rotations', 'tasks/phases', 'tasks/request'],
   ...['tasks/commands/report', 'tasks/commands', 'tasks'],
 ]
 

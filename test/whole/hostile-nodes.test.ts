@@ -22,8 +22,7 @@ import { AuthDir } from '../../lib/files/auth-dir.ts'
 import { makePair, readIssuer } from '../../lib/pki/pair.ts'
 import { generatePrivateKey, privateKeyPem } from '../../lib/pki/x509.ts'
 import { harderWay } from '../../tasks/layouts/harder-way.ts'
-import { certTable } from '../../tasks/tables/certs.ts'
-import { known } from '../../tasks/tables/files.ts'
+import { certTable, known } from '../../tasks/layouts/tables.ts'
 import { fakeTool, scratch, stateOf } from '../support/files.ts'
 import {
   assertStatus,

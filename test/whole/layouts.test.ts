@@ -5,7 +5,7 @@ import { dirname, join } from 'node:path'
 import { test } from 'node:test'
 import { fileURLToPath } from 'node:url'
 import { apiServer } from '../../tasks/layouts/layout.ts'
-import { layouts } from '../../tasks/layouts/table.ts'
+import { layouts } from '../../tasks/layouts/tables.ts'
 
 const root = fileURLToPath(new URL('../../', import.meta.url))
 

@@ -4,7 +4,7 @@ import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync
 import { join } from 'node:path'
 import { after, before, describe, test } from 'node:test'
 import { parseCluster } from '../../lib/cluster/cluster.ts'
-import { known } from '../../tasks/tables/files.ts'
+import { known } from '../../tasks/layouts/tables.ts'
 import { type Lab, startLab } from '../lab/lab.ts'
 import { scratch } from '../support/files.ts'
 import { type Edit, harderway, idsOf, labEdits, makePlace, writeCluster } from '../support/harderway.ts'

@@ -3,7 +3,7 @@ import assert from 'node:assert/strict'
 import { copyFileSync, readFileSync, renameSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
 import { describe, test } from 'node:test'
-import { nodeFiles } from '../../tasks/tables/files.ts'
+import { nodeFiles } from '../../tasks/layouts/tables.ts'
 import { minimal, parsed, scratch } from '../support/files.ts'
 import {
   callInit,

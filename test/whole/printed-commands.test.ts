@@ -5,7 +5,7 @@ import { copyFileSync, globSync, mkdirSync, readFileSync, symlinkSync } from 'no
 import { delimiter, join } from 'node:path'
 import { after, before, describe, test } from 'node:test'
 import { takeLock } from '../../lib/files/lock.ts'
-import { parseCommandLine } from '../../tasks/commands/command-line.ts'
+import { parseCommandLine } from '../../tasks/cli.ts'
 import { commands } from '../../tasks/commands/table.ts'
 import { scratch } from '../support/files.ts'
 import { type Edit, harderway, madePlace } from '../support/harderway.ts'

@@ -1,14 +1,35 @@
 /** The page of `report`: one file, without a script or a style from elsewhere, and without a secret. */
 import { readFileSync } from 'node:fs'
 import { html } from 'ghtml'
+import type { Cluster, ClusterNode } from '../../../lib/cluster/cluster.ts'
+import type { FileNames } from '../../../lib/files/names.ts'
+import type { Run } from '../../../lib/graph/target.ts'
+import { attributesIn, keyKindOf } from '../../../lib/pki/certificate.ts'
 import { formatCaEnds, formatFailures, warningsOf } from '../../../lib/show/words.ts'
-import { foldAlike, formatDate, formatLeftInWords, formatNames, printable } from '../../../lib/wording.ts'
+import {
+  foldAlike,
+  formatDate,
+  formatLeft,
+  formatLeftInWords,
+  formatNames,
+  groupAlike,
+  printable,
+} from '../../../lib/wording.ts'
+import { phaseTitles } from '../../layouts/phases.ts'
+import { certTable, encryptionConfig, layoutOf, localHolder, nodeFiles } from '../../layouts/tables.ts'
 import { adviseOnCa, noteOnValidity } from '../../request/expiry.ts'
 import { noteOnFormerHolders } from '../../request/former-holders.ts'
-import { fold, formatTotals, type Inventory, isRight, waysOut } from '../../request/inventory.ts'
+import {
+  fold,
+  formatTotals,
+  type Inventory,
+  type Item,
+  isRight,
+  type NodeItem,
+  waysOut,
+} from '../../request/inventory.ts'
 import { notesOnFolder } from '../../request/walk.ts'
 import { formatUnderWay, rotationsUnderWay } from '../../rotations/under-way.ts'
-import { showCertificates, showKeys, showSelfMade, showTimeline } from './sections.ts'
 
 const asset = (name: string) => readFileSync(new URL(name, import.meta.url), 'utf8')
 
@@ -104,4 +125,178 @@ function showKnown({ run, outcomes }: Inventory): string {
 
 function listLines(kind: string, lines: readonly string[]): string {
   return html`<ul class="${kind}">!${lines.map((line) => html`<li>${printable(line)}</li>`)}</ul>`
+}
+
+/** With its certificate, if that is a file of its own: a kubeconfig's is listed with it. */
+function certified(files: FileNames, items: readonly Item[]) {
+  return items.flatMap(({ certificate, ...item }) =>
+    certificate && item.files.some((file) => files.parse(file)?.kind === 'certificate')
+      ? [{ ...item, certificate }]
+      : [],
+  )
+}
+
+export function showCertificates(files: FileNames, items: readonly Item[]): string {
+  return html`<p class="search"><label for="search">Search names, subjects, SANs, serial numbers</label>
+<input type="search" id="search" autocomplete="off" aria-describedby="found"> <output id="found" for="search"></output></p>
+<div id="list">
+!${certified(files, items).map((item) => showCertificate(files, item))}</div>`
+}
+
+/** RFC 5280, 4.2.1.12. */
+const usageNames: Readonly<Record<string, string>> = { '1.3.6.1.5.5.7.3.1': 'server', '1.3.6.1.5.5.7.3.2': 'client' }
+
+function showCertificate(
+  files: FileNames,
+  { name, purpose, certificate, issuer, end, state, why }: ReturnType<typeof certified>[number],
+): string {
+  const { x509, attributes, sans, isCa, publicKey, notBefore, notAfter } = certificate
+  const usages = x509.keyUsage?.map((oid) => usageNames[oid] ?? oid) ?? []
+  const facts: [string, string][] = [
+    ['Subject', attributes.join(', ')],
+    ['Issuer', issuer === 'itself' ? 'itself' : attributesIn(x509.issuer).join(', ')],
+    ['Valid', [notBefore, notAfter].map((time) => time.toISOString().replace('.000Z', 'Z')).join(' to ')],
+    ['Names and addresses', sans.join(', ')],
+    ['Use', isCa ? 'signs certificates' : usages.join(', ')],
+    ['Key', keyKindOf(publicKey)],
+    ['Serial number', x509.serialNumber],
+    ['SHA-256', x509.fingerprint256],
+    ['State', state === 'fresh' ? 'fresh' : why],
+  ]
+  return html`<details id="certificate-${name}" class="${state}"><summary><b>${files.certificate(name)}</b> ${purpose} <time>${end ? formatDate(end) : ''}</time></summary>
+<dl>!${facts.filter(([, value]) => value !== '').map(([term, value]) => html`<dt>${term}</dt><dd>${printable(value)}</dd>`)}</dl>
+<pre>${x509.toString()}</pre></details>
+`
+}
+
+const own = 'its own node'
+const encryption = encryptionConfig.label
+
+/** The critical ones first, then a node's own, then the rest, in the order of the tables. */
+function keyColumns(cluster: Cluster) {
+  const keys = certTable(cluster).map(({ power, isCritical, node, name }) => ({
+    power,
+    isCritical,
+    name: node ? own : name,
+  }))
+  const all = [...keys, { name: encryption, power: 'reads the Secrets in a copy of etcd', isCritical: true }]
+  const unique = [...new Map(all.map((key) => [key.name, key])).values()]
+  const rank = ({ name, isCritical }: (typeof all)[number]) => (isCritical ? 0 : name === own ? 1 : 2)
+  return unique.sort((a, b) => rank(a) - rank(b))
+}
+
+function keysOn(cluster: Cluster, node: ClusterNode, files: readonly string[]): Set<string> {
+  const { parse } = layoutOf(cluster).files
+  const names = files.flatMap((file) => {
+    const { kind, name = '' } = parse(file) ?? {}
+    if (kind === 'encryption-config') return [encryption]
+    return kind === 'key' || kind === 'kubeconfig' ? [name] : []
+  })
+  return new Set(names.map((name) => (name === node.name ? own : name)))
+}
+
+function holders(cluster: Cluster, found: readonly NodeItem[], all: readonly string[]) {
+  const local = { name: 'your kubeconfig', keys: new Set([localHolder(cluster)?.name ?? '']) }
+  const nodes = cluster.nodes.map((node) => {
+    const { holds = nodeFiles(cluster, node) } = found.find((each) => each.node === node.name) ?? {}
+    return { name: node.name, keys: keysOn(cluster, node, holds) }
+  })
+  const alike = groupAlike(nodes, ({ keys }) => [...keys].sort().join(' '))
+  const folded = alike.map((group) => ({ name: formatNames(group.map(({ name }) => name)), keys: group[0].keys }))
+  return [{ name: 'auth/ on this machine', keys: new Set(all) }, ...(cluster.localKubeconfig ? [local] : []), ...folded]
+}
+
+export function showKeys(cluster: Cluster, found: readonly NodeItem[]): string {
+  const columns = keyColumns(cluster)
+  const names = columns.map(({ name }) => name)
+  const rows = holders(cluster, found, names).map(({ name, keys }) => {
+    const worst = columns.find((key) => keys.has(key.name))?.power ?? 'nothing'
+    const cells = columns.map((key) =>
+      keys.has(key.name)
+        ? html`<td class="${key.isCritical ? 'critical' : 'limited'}"><span aria-hidden="true">●</span><span class="spoken">holds</span></td>`
+        : '<td></td>',
+    )
+    return html`<tr><th scope="row">${name}<small>${worst}</small></th>!${cells}</tr>
+`
+  })
+  const seen = found.flatMap(({ node, holds }) => (holds ? [node] : []))
+  const by = seen.length > 0 ? `As found on ${formatNames(seen)}; of all else by` : 'By'
+  return html`<p>${by} the roles in cluster.yaml. Below each machine is the worst that an attacker who has it could do; each key that it holds adds to that. Red: the whole cluster is lost.</p>
+<div class="scroll" role="region" aria-label="Keys by machine" tabindex="0">
+<table class="keys">
+<thead><tr><th scope="col">Machine</th>!${names.map((name) => html`<th scope="col"><span>${name}</span></th>`)}</tr></thead>
+<tbody>
+!${rows}</tbody>
+</table>
+</div>
+<details><summary>What each key lets a thief do</summary>
+<dl>!${columns.map(({ name, power }) => html`<dt>${name}</dt><dd>${power}</dd>`)}</dl>
+</details>`
+}
+
+export function showTimeline(items: readonly Item[], { now, cluster }: Run): string {
+  const bars = barsOf(layoutOf(cluster).files, items, cluster.certificates.renewBefore)
+  if (bars.length === 0) return '<p>There is no certificate.</p>'
+  const times = [now, ...bars.flatMap(({ begin, end }) => [begin, end])].map((date) => date.getTime())
+  const first = Math.min(...times)
+  const span = Math.max(...times) - first
+  const scale = (date: Date) => (date.getTime() - first) / span
+  // There is room for three dates.
+  const marks = [0, 1 / 3, 2 / 3].map(
+    (part) => html`<span style="left:${percent(part)}">${formatDate(new Date(first + part * span))}</span>`,
+  )
+  const headings = ['Certificates', 'Effective expiry', 'Left']
+  // The roles are for narrow pages, whose CSS lays rows out as blocks: a browser would drop their table meaning.
+  return html`<p class="legend"><span><i class="today"></i> today</span> <span><i class="valid"></i> valid</span> <span><i class="renewal"></i> less than <code>renewBefore</code> left</span> <span><i class="expired"></i> expired</span></p><div class="scroll" role="region" aria-label="Expiry of certificates" tabindex="0">
+<table class="bars" role="table" style="--line:${percent(scale(now))}">
+<thead role="rowgroup"><tr role="row">!${headings.map((heading) => html`<th scope="col" role="columnheader">${heading}</th>`)}<td class="axis" aria-hidden="true">!${marks}</td></tr></thead>
+<tbody role="rowgroup">
+!${bars.map((bar) => showBar(bar, scale, now))}</tbody>
+</table>
+</div>`
+}
+
+/** What API servers made themselves at their start, where nodes were looked at. */
+export function showSelfMade(nodes: readonly NodeItem[], now: Date): string {
+  const dated = nodes.flatMap(({ node, until }) => (until ? [{ node, date: formatDate(until, now) }] : []))
+  const rows = groupAlike(dated, ({ date }) => date).map(
+    (group) => html`<time>${group[0].date}</time> (${formatNames(group.map(({ node }) => node))})`,
+  )
+  return rows.length === 0
+    ? ''
+    : html`<p>What each API server made itself at its start, and only a restart renews, expires: !${rows.join(', ')}</p>`
+}
+
+/** By the effective expiry, the earliest first. */
+function barsOf(files: FileNames, items: readonly Item[], renewBefore: number) {
+  const bars = certified(files, items).map(
+    ({ phase, name, certificate: { notBefore: begin, notAfter }, end = notAfter }) => ({
+      ...{ phase, name, begin, end },
+      renewal: new Date(Math.max(end.getTime() - renewBefore, begin.getTime())),
+    }),
+  )
+  return groupAlike(bars, ({ phase, begin, end }) => [phase, formatDate(begin), formatDate(end)].join(' '))
+    .map((group) => ({ ...group[0], names: group.map(({ name }) => name) }))
+    .sort((a, b) => a.end.getTime() - b.end.getTime())
+}
+
+function showBar(
+  { phase, names, begin, end, renewal }: ReturnType<typeof barsOf>[number],
+  scale: (date: Date) => number,
+  now: Date,
+): string {
+  const cells = [formatDate(end, now), formatLeft(end.getTime() - now.getTime())]
+  // As narrow as 4px, and within the track even where it begins at its end.
+  const segment = (kind: string, from: number, to: number) =>
+    html`<i class="${kind}" style="left:min(${percent(from)},100% - 4px);width:${percent(to - from)}"></i>`
+  const segments = [segment('valid', scale(begin), scale(renewal)), segment('renewal', scale(renewal), scale(end))]
+  const state = end <= now ? ' class="over"' : renewal <= now ? ' class="marked"' : ''
+  return html`<tr role="row"!${state}><th scope="row" role="rowheader">${phaseTitles.get(phase) ?? phase}<small>${formatNames(names)}</small></th>!${cells.map(
+    (cell) => html`<td role="cell">${cell}</td>`,
+  )}<td class="track" aria-hidden="true">!${segments}</td></tr>
+`
+}
+
+function percent(part: number): string {
+  return `${(Math.min(Math.max(part, 0), 1) * 100).toFixed(2)}%`
 }

@@ -3,7 +3,7 @@ import { readFileSync } from 'node:fs'
 import { test } from 'node:test'
 import { parseCluster } from '../../../lib/cluster/cluster.ts'
 import { clusterSchema } from '../../../lib/cluster/schema.ts'
-import { known } from '../../../tasks/tables/files.ts'
+import { known } from '../../../tasks/layouts/tables.ts'
 import { fc } from '../../support/properties.ts'
 
 const numRuns = Number(process.env.FUZZ_RUNS ?? 500)

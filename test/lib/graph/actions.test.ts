@@ -1,9 +1,9 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import { keepTo, planOf } from '../../../lib/graph/actions.ts'
 import { buildGraph } from '../../../lib/graph/graph.ts'
 import type { Target } from '../../../lib/graph/target.ts'
 import type { Look } from '../../../lib/reason.ts'
+import { keepTo, planOf } from '../../../tasks/commands/plan.ts'
 import { fakeCluster, fakeTarget, fresh, missing, nowhere, onNode, runFakes } from '../../support/fakes.ts'
 
 async function plan(targets: readonly Target[], name = 'kubenet') {

@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import { drawBoxes, formatDot, formatMermaid } from '../../../lib/graph/diagram.ts'
 import { buildGraph } from '../../../lib/graph/graph.ts'
 import type { Target } from '../../../lib/graph/target.ts'
+import { drawBoxes, formatDot, formatMermaid } from '../../../tasks/commands/graph.ts'
 import { fakeTarget } from '../../support/fakes.ts'
 import { fc } from '../../support/properties.ts'
 

@@ -1,11 +1,10 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import type { Change } from '../../../lib/change.ts'
 import { Failure } from '../../../lib/failure.ts'
 import { findRefusals } from '../../../lib/graph/executor.ts'
 import { buildGraph } from '../../../lib/graph/graph.ts'
 import type { Force, Outcome, Target, Work } from '../../../lib/graph/target.ts'
-import type { Look, Reason } from '../../../lib/reason.ts'
+import type { Change, Look, Reason } from '../../../lib/reason.ts'
 import { type FakeRunOptions, fakeTarget, fresh, nowhere, runFakes, settled, stale } from '../../support/fakes.ts'
 import { fc } from '../../support/properties.ts'
 

@@ -6,7 +6,7 @@ import type { AuthFiles } from '../../../lib/files/auth-dir.ts'
 import { otherIdentity as identityBeside } from '../../../lib/kubernetes/identity.ts'
 import { privateKeyPem, selfSign } from '../../../lib/pki/x509.ts'
 import { harderWay } from '../../../tasks/layouts/harder-way.ts'
-import { identityFiles } from '../../../tasks/tables/files.ts'
+import { identityFiles } from '../../../tasks/layouts/tables.ts'
 
 type Read = AuthFiles['tryBytes']
 const { files } = harderWay

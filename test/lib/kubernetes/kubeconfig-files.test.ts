@@ -3,7 +3,7 @@ import { symlinkSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { describe, test } from 'node:test'
 import type { KubeconfigAccess } from '../../../lib/kubernetes/kubeconfig.ts'
-import { planChanges, readKubeconfigs, readTrusted } from '../../../lib/kubernetes/kubeconfig-files.ts'
+import { planChanges, readKubeconfigs, readTrusted } from '../../../lib/kubernetes/kubeconfig-merge.ts'
 import { scratch } from '../../support/files.ts'
 
 const access: KubeconfigAccess = {

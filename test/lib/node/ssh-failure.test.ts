@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
+import { type SshResult, sshFailure } from '../../../lib/node/connection.ts'
 import type { SshHost } from '../../../lib/node/route.ts'
-import { type SshResult, sshFailure } from '../../../lib/node/ssh-failure.ts'
 
 function hostOf(name: string): SshHost {
   const destination = `ubuntu@${name}`

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import { checkStaging, namesOf } from '../../../lib/node/staging.ts'
+import { checkStaging, namesOf } from '../../../lib/node/place.ts'
 
 const owner = { auth: 'a'.repeat(12), run: 'b'.repeat(8) }
 const own = namesOf(owner)

@@ -3,7 +3,7 @@ import { execFileSync } from 'node:child_process'
 import { lstatSync, readdirSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { describe, test } from 'node:test'
-import { type ArchivedFile, buildTar } from '../../../lib/node/tar.ts'
+import { type ArchivedFile, buildTar } from '../../../lib/node/node.ts'
 import { scratch } from '../../support/files.ts'
 import { needs } from '../../support/programs.ts'
 

@@ -2,8 +2,13 @@ import assert from 'node:assert/strict'
 import { createPublicKey } from 'node:crypto'
 import { join } from 'node:path'
 import { test } from 'node:test'
-import type { CertSpec } from '../../../lib/pki/cert-spec.ts'
-import { type Certificate, compareWithProfile, isIssuedBy, readCertificate } from '../../../lib/pki/certificate.ts'
+import {
+  type Certificate,
+  type CertSpec,
+  compareWithProfile,
+  isIssuedBy,
+  readCertificate,
+} from '../../../lib/pki/certificate.ts'
 import { oids } from '../../../lib/pki/der.ts'
 import {
   encodeSubject,

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict'
 import { createPublicKey, generateKeyPairSync, sign, verify } from 'node:crypto'
 import { test } from 'node:test'
 import { readCertificate } from '../../../lib/pki/certificate.ts'
-import { isKeyOf, readPrivateKey } from '../../../lib/pki/private-key.ts'
+import { isKeyOf, readPrivateKey } from '../../../lib/pki/pair.ts'
 import { generatePrivateKey, privateKeyPem, selfSign } from '../../../lib/pki/x509.ts'
 import { caProfile, now, year } from '../../support/certificates.ts'
 

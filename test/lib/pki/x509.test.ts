@@ -4,7 +4,7 @@ import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { type TestContext, test } from 'node:test'
 import type { AuthDir } from '../../../lib/files/auth-dir.ts'
-import type { CertSpec, Subject } from '../../../lib/pki/cert-spec.ts'
+import type { CertSpec, Subject } from '../../../lib/pki/certificate.ts'
 import { makePair, readIssuer } from '../../../lib/pki/pair.ts'
 import { generatePrivateKey, issueCertificate } from '../../../lib/pki/x509.ts'
 import {

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import type { Outcome } from '../../../lib/graph/target.ts'
 import type { Reason } from '../../../lib/reason.ts'
-import { adviseAfter } from '../../../lib/show/advice.ts'
+import { adviseAfter } from '../../../lib/show/words.ts'
 import { fakeCluster, fakeTarget, onNode } from '../../support/fakes.ts'
 
 const targets = fakeCluster({})

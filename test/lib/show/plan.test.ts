@@ -1,8 +1,7 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import type { Change } from '../../../lib/change.ts'
 import { Failure } from '../../../lib/failure.ts'
-import type { Look, Reason } from '../../../lib/reason.ts'
+import type { Change, Look, Reason } from '../../../lib/reason.ts'
 import { countEntries, type PlanEntry, planEntries } from '../../../lib/show/plan.ts'
 import { changed, fakeCluster, fakeTarget, fresh, missing, onNode, planFakes } from '../../support/fakes.ts'
 

@@ -1,9 +1,8 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import type { Change } from '../../../lib/change.ts'
 import { Failure, sharedRefusal } from '../../../lib/failure.ts'
 import type { Outcome } from '../../../lib/graph/target.ts'
-import type { Reason } from '../../../lib/reason.ts'
+import type { Change, Reason } from '../../../lib/reason.ts'
 import type { Summary } from '../../../lib/show/reporter.ts'
 import {
   formatClosing,

@@ -1,11 +1,11 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { Failure } from '../../../lib/failure.ts'
-import { parseCommandLine } from '../../../tasks/commands/command-line.ts'
+import { parseCommandLine } from '../../../tasks/cli.ts'
 import { help, helpOf, helpText, listText } from '../../../tasks/commands/help.ts'
 import { commands, commonOptions, questions, run } from '../../../tasks/commands/table.ts'
+import { phases } from '../../../tasks/layouts/phases.ts'
 import { optionNames, optionTable } from '../../../tasks/request/options.ts'
-import { phases } from '../../../tasks/tables/phases.ts'
 
 const understood: readonly [string, string][] = [
   ['certs', ''],

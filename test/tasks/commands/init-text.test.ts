@@ -4,7 +4,7 @@ import { test } from 'node:test'
 import { validate } from '../../../lib/cluster/cluster.ts'
 import { type ClusterDraft, formatCluster, newDraft, plainCluster } from '../../../tasks/commands/init-draft.ts'
 import { harderWay } from '../../../tasks/layouts/harder-way.ts'
-import { known } from '../../../tasks/tables/files.ts'
+import { known } from '../../../tasks/layouts/tables.ts'
 import { readCluster } from '../../support/harderway.ts'
 import { fc } from '../../support/properties.ts'
 

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { stripVTControlCharacters } from 'node:util'
 import type { Certificate } from '../../../lib/pki/certificate.ts'
-import { formatStatus, type StatusTable } from '../../../tasks/commands/status-table.ts'
+import { formatStatus, type StatusTable } from '../../../tasks/commands/status.ts'
 import type { Item, NodeItem } from '../../../tasks/request/inventory.ts'
 
 const day = 86_400_000

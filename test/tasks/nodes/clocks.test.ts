@@ -3,7 +3,7 @@ import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import type { ClusterNode } from '../../../lib/cluster/cluster.ts'
 import { Failure } from '../../../lib/failure.ts'
-import type { Run } from '../../../lib/graph/run.ts'
+import type { Run } from '../../../lib/graph/target.ts'
 import { refuseApart, refuseWrongClock } from '../../../tasks/nodes/clocks.ts'
 
 const now = new Date('2026-11-28T12:00:00Z')

@@ -6,11 +6,11 @@ import { join } from 'node:path'
 import { test } from 'node:test'
 import type { Install } from '../../../lib/cluster/cluster.ts'
 import { Failure } from '../../../lib/failure.ts'
-import type { Run } from '../../../lib/graph/run.ts'
+import type { Run } from '../../../lib/graph/target.ts'
 import type { Connection } from '../../../lib/node/connection.ts'
 import { Node } from '../../../lib/node/node.ts'
-import { markDrained, undrain } from '../../../tasks/nodes/drain.ts'
 import { splitMarks } from '../../../tasks/nodes/folder.ts'
+import { markDrained, undrain } from '../../../tasks/nodes/restart.ts'
 import { parsed } from '../../support/files.ts'
 
 const cluster = parsed(`name: kubenet

@@ -2,11 +2,11 @@ import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { Failure } from '../../../lib/failure.ts'
 import type { Force } from '../../../lib/graph/target.ts'
+import { phases } from '../../../tasks/layouts/phases.ts'
 import { clusterGraph } from '../../../tasks/phases/table.ts'
 import { formatCommand } from '../../../tasks/request/host.ts'
 import { parseOptions } from '../../../tasks/request/options.ts'
 import { type Selection, select } from '../../../tasks/request/selection.ts'
-import { phases } from '../../../tasks/tables/phases.ts'
 import { parsed } from '../../support/files.ts'
 
 const yaml = `

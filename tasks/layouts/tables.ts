@@ -1,0 +1,229 @@
+/** What follows from its layout for a cluster: every certificate, the files of each node, and where its units read them. Pure. */
+import type { Cluster, ClusterNode, Install, LayoutName } from '../../lib/cluster/cluster.ts'
+import type { LayoutRules } from '../../lib/cluster/rules.ts'
+import {
+  caName,
+  caNames,
+  crossName,
+  encryptionConfigFile,
+  type FileNames,
+  kubeconfigFile,
+  nextName,
+} from '../../lib/files/names.ts'
+import { once } from '../../lib/files/plain-file.ts'
+import type { CertSpec } from '../../lib/pki/certificate.ts'
+import { hardWay } from './hard-way.ts'
+import { harderWay, withOwnEtcd } from './harder-way.ts'
+import {
+  apiServer,
+  type CertKind,
+  type Layout,
+  mergePlaces,
+  NODE,
+  type OfCert,
+  placesAt,
+  type Reads,
+  type Unit,
+  type UnitRow,
+} from './layout.ts'
+
+export const layouts: Readonly<Record<LayoutName, Layout>> = { 'harder-way': harderWay, 'hard-way': hardWay }
+
+/** The parts of a cluster that determine what it consists of. */
+export type LaidOut = Pick<Cluster, 'layout' | 'etcd'>
+
+/** An etcd of its own CA is refused for a layout whose etcd has no TLS. */
+export function layoutOf({ layout, etcd }: LaidOut): Layout {
+  return etcd.ca === 'own' && layouts[layout].etcd ? withOwnEtcd : layouts[layout]
+}
+
+export interface CertRow extends Omit<CertKind, 'subject' | 'tolerated' | 'usages' | 'isCa' | 'sans'> {
+  /** The id of the target that makes it. */
+  readonly id: string
+  readonly node?: string
+  readonly profile: CertSpec
+  readonly validity: number
+  readonly dials: string
+}
+
+export const certTable = once<readonly CertRow[], Cluster>((cluster) => {
+  const { certs, nodeCert, userCert } = layoutOf(cluster)
+  return [
+    ...certs.map((kind) => row(kind, cluster)),
+    ...cluster.nodes.flatMap((node): CertRow[] => {
+      const kind = nodeCert(node)
+      return kind ? [{ ...row(kind, cluster), node: node.name }] : []
+    }),
+    ...cluster.users.map((user) => row(userCert(user), cluster)),
+  ]
+})
+
+/** The rows of the certificates that the CA signs. */
+export function issuedBy(cluster: Cluster, ca: string): CertRow[] {
+  return certTable(cluster).filter(({ phase, issuer = caName }) => phase !== 'ca' && issuer === ca)
+}
+
+/** Of a worker and of a user, one each: what holds for it holds for all. */
+export function anyones({ nodes, users }: Cluster): { readonly kind: 'worker' | 'user'; readonly name: string }[] {
+  const [worker, user] = [nodes.find(({ role }) => role === 'worker'), users[0]]
+  return [
+    ...(worker ? [{ kind: 'worker', name: worker.name } as const] : []),
+    ...(user ? [{ kind: 'user', name: user.name } as const] : []),
+  ]
+}
+
+/** Whose identity is in the user's own kubeconfig. */
+export function localHolder(cluster: Cluster): CertRow | undefined {
+  const { localKubeconfig } = cluster
+  const as = (localKubeconfig ? localKubeconfig.as : undefined) ?? layoutOf(cluster).files.names.admin
+  return certTable(cluster).find(({ name }) => name === as)
+}
+
+/** For Target.wanted: the order of names means nothing. */
+export function wantedValues({ profile, validity }: Pick<CertRow, 'profile' | 'validity'>): object {
+  return { ...profile, sans: profile.sans.toSorted(), validity }
+}
+
+function row(kind: CertKind, cluster: Cluster): CertRow {
+  const { subject, tolerated, sans, usages, validity, isCa, dials = cluster.api.host, ...use } = kind
+  const { key, validity: usual } = cluster.certificates
+  const isAlone = use.name === caName || use.phase === 'cluster-cert'
+  return {
+    ...use,
+    id: isAlone ? use.phase : `${use.phase}/${use.name}`,
+    profile: {
+      subject: subject(cluster),
+      tolerated: tolerated?.(cluster),
+      sans: [...new Set(sans?.(cluster))],
+      usages,
+      isCa: use.phase === 'ca' || isCa === true,
+      key,
+    },
+    validity: validity ?? usual,
+    dials,
+  }
+}
+
+/** The only file that does not belong to a certificate. */
+export const encryptionConfig = { file: encryptionConfigFile, on: 'control', label: 'encryption key' } as const
+
+function fileOf(files: FileNames, kind: OfCert, name: string): string {
+  return kind === 'kubeconfig' ? kubeconfigFile(name) : files[kind](name)
+}
+
+export type Keeping = LaidOut & {
+  readonly certificates: Pick<Cluster['certificates'], 'caKeyOnNodes'>
+}
+
+/** True for the key of a CA, in a cluster where no node has it. */
+export function isKeptOff({ certificates, ...cluster }: Keeping, file: string): boolean {
+  return !certificates.caKeyOnNodes && caNames.some((name) => file === layoutOf(cluster).files.key(name))
+}
+
+/** In the order of the tables; what is the node's own comes last. */
+export function nodeFiles(cluster: Keeping, node: ClusterNode): string[] {
+  const { files, certs, nodeCert } = layoutOf(cluster)
+  const filesOf = ({ name, on }: CertKind) => (on[node.role] ?? []).map((kind) => fileOf(files, kind, name))
+  return [
+    ...certs.flatMap(filesOf).filter((file) => !isKeptOff(cluster, file)),
+    ...(node.role === encryptionConfig.on ? [encryptionConfig.file] : []),
+    ...[nodeCert(node) ?? []].flat().flatMap(filesOf),
+  ]
+}
+
+/** The files without which a running cluster breaks, with what is lost if they are replaced or removed. */
+export function identityFiles(cluster: LaidOut): ReadonlyMap<string, string> {
+  return identityIn(layoutOf(cluster))
+}
+
+const identityIn = once<ReadonlyMap<string, string>, Layout>(
+  ({ files, certs }) =>
+    new Map([
+      ...certs.flatMap(({ name, irreplaceable }) =>
+        irreplaceable ? files.pair(name).map((file): [string, string] => [file, irreplaceable.label]) : [],
+      ),
+      [encryptionConfig.file, encryptionConfig.label],
+    ]),
+)
+
+/** A node of such a name would have files of the same names. */
+function isReserved({ files, certs }: Layout, name: string): boolean {
+  const names = [
+    ...certs.map((each) => each.name),
+    // During a rotation.
+    ...certs.flatMap((each) => (each.irreplaceable ? [nextName(each.name)] : [])),
+    // Whether etcd has one of its own is told by that file.
+    ...caNames.flatMap((name) => [name, nextName(name), crossName(name)]),
+    files.parse(encryptionConfig.file)?.name,
+  ]
+  return names.includes(name) || files.parse(files.certificate(name))?.kind !== 'certificate'
+}
+
+/** Facts that cluster.yaml must not contradict. */
+export function known(cluster: LaidOut): LayoutRules {
+  const layout = layoutOf(cluster)
+  const units = new Map(layout.units.map(({ unit, reads }) => [unit, [...new Set(reads.map(({ file }) => file))]]))
+  const kubeletsOn = layout.units
+    .filter(({ serves }) => serves.some(({ name }) => name === NODE))
+    .flatMap(({ on }) => on)
+  return { ...layout, units, kubeletsOn, isReserved: (each) => isReserved(layout, each) }
+}
+
+type UnitOverride = Exclude<ReturnType<Install['units']['get']>, false | undefined>
+type Placing = Keeping & Pick<Cluster, 'install'>
+
+/** The units of a node, in the order of the table, as cluster.yaml has them. */
+export function nodeUnits(cluster: Placing, { name, role }: Pick<ClusterNode, 'name' | 'role'>): Unit[] {
+  return layoutOf(cluster).units.flatMap((row): Unit[] => {
+    const override = cluster.install ? cluster.install.units.get(row.unit) : undefined
+    return override === false || !row.on.includes(role)
+      ? []
+      : [unitOf(row, name, override, (file) => isKeptOff(cluster, file))]
+  })
+}
+
+function unitOf(
+  { on, ...row }: UnitRow,
+  node: string,
+  override: Partial<UnitOverride> = {},
+  isWithdrawn: (file: string) => boolean = () => false,
+): Unit {
+  const itsOwn = (text: string) => text.replace(NODE, node)
+  const all = row.reads.map((each) => ({
+    ...each,
+    file: itsOwn(each.file),
+    usual: override.files?.[each.file] ?? itsOwn(each.usual),
+  }))
+  const reads = all.filter(({ file }) => !isWithdrawn(file))
+  const withdrawn = all.filter(({ file }) => isWithdrawn(file))
+  const files = mergePlaces(reads.flatMap((each) => placesAt(each, each.usual, each.by[0] ?? '')))
+  const service = override.unit ?? row.unit
+  // systemd refuses to start a unit that it has given up: StartLimitBurst= of systemd.unit(5).
+  const byDefault = `systemctl reset-failed ${service}; systemctl restart ${service}`
+  const restart = override.restart ?? row.restart ?? byDefault
+  const serves = row.serves.map((port) => ({ ...port, name: itsOwn(port.name) }))
+  return { ...row, reads, withdrawn, files, serves, service, restart }
+}
+
+/** Even those that cluster.yaml leaves out. */
+export function unitsOf(cluster: Placing, role: ClusterNode['role']): string[] {
+  return layoutOf(cluster)
+    .units.filter(({ on }) => on.includes(role))
+    .map(({ unit }) => unit)
+}
+
+/** What a restart of these units interrupts; undefined where another node serves the same meanwhile. */
+export function outageOf({ nodes }: Cluster, restarts: readonly string[]): string | undefined {
+  const [control, ...more] = nodes.filter(({ role }) => role === 'control')
+  if (!control || more.length > 0 || !restarts.includes(apiServer)) return undefined
+  return `${control.name} has the only API server: while it is restarted, the API is away for about a minute, or for seconds where it has --shutdown-watch-termination-grace-period=2s`
+}
+
+/** The units that read one of the files only at their start, wherever they run. */
+export function unitsToRestart(cluster: Placing, files: readonly string[], node?: string): string[] {
+  const isAtStart = ({ file, loads }: Reads) =>
+    loads === 'restart' && files.includes(node ? file.replace(NODE, node) : file)
+  return layoutOf(cluster)
+    .units.filter((row) => row.reads.some(isAtStart))
+    .map(({ unit }) => unit)
+}
