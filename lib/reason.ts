@@ -132,7 +132,7 @@ export interface Left {
 }
 
 /** The result of a check, with what it hands on to build. */
-export interface Look<Found = unknown> {
+export interface CheckResult<Found = unknown> {
   /** Empty: it is fresh. */
   readonly reasons: readonly Reason[]
   /** When a fresh certificate expires. */

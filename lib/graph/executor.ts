@@ -2,7 +2,7 @@
 import { setImmediate } from 'node:timers/promises'
 import pLimit, { type LimitFunction } from 'p-limit'
 import { asFailure, Failure } from '../failure.ts'
-import { type Change, isRepair, type Look, type Reason } from '../reason.ts'
+import { type Change, type CheckResult, isRepair, type Reason } from '../reason.ts'
 import { edgesOf, type Graph } from './graph.ts'
 import type { Event, Force, Outcome, Run, Target, Where, Work } from './target.ts'
 
@@ -144,7 +144,7 @@ async function checkInRun(
   { outcomes, found }: Known,
   force: Force | undefined,
   run: Run,
-): Promise<Look> {
+): Promise<CheckResult> {
   // The present file will be replaced, so it is not checked: it may be unreadable.
   if (force === 'replace') return { reasons: [{ kind: 'forced', replaces: true }] }
   const willChange = target.needs.filter((id) => {
@@ -161,7 +161,11 @@ async function checkInRun(
 }
 
 /** A file that will be rebuilt anyway may be unreadable; a node that can't be reached is always a failure. */
-async function check({ where }: Target, willBeMade: boolean, look: () => ReturnType<Target['check']>): Promise<Look> {
+async function check(
+  { where }: Target,
+  willBeMade: boolean,
+  look: () => ReturnType<Target['check']>,
+): Promise<CheckResult> {
   try {
     return await look()
   } catch (error) {

@@ -3,7 +3,7 @@ import type { Cluster, ClusterNode } from '../cluster/cluster.ts'
 import type { Failure } from '../failure.ts'
 import type { AuthDir } from '../files/auth-dir.ts'
 import type { Node } from '../node/node.ts'
-import type { Change, Look, Reason } from '../reason.ts'
+import type { Change, CheckResult, Reason } from '../reason.ts'
 
 export interface Run {
   readonly cluster: Cluster
@@ -85,7 +85,7 @@ export interface Target<Found = unknown> {
   /** What it refuses stops the run before anything is built, as for what is irreplaceable. */
   readonly stopsRun?: boolean
   /** Reads only. Throws a Failure where what is there may not be replaced, or can't be looked at. */
-  check(run: Run, force?: Force, foundBefore?: FoundBefore): Look<Found> | Promise<Look<Found>>
+  check(run: Run, force?: Force, foundBefore?: FoundBefore): CheckResult<Found> | Promise<CheckResult<Found>>
   /** Makes it; absent for targets that are only checked. The warning says what the user must do next. */
   build?(
     run: Run,
@@ -110,9 +110,9 @@ export interface Work<Found = unknown> {
 
 /** The result of a target; in a dry run `stale` means that it would be built. */
 export type Outcome =
-  | ({ readonly kind: 'fresh' } & Look)
-  | ({ readonly kind: 'built'; readonly change?: Change } & Look)
-  | ({ readonly kind: 'stale'; readonly change?: Change } & Look)
+  | ({ readonly kind: 'fresh' } & CheckResult)
+  | ({ readonly kind: 'built'; readonly change?: Change } & CheckResult)
+  | ({ readonly kind: 'stale'; readonly change?: Change } & CheckResult)
   | { readonly kind: 'failed'; readonly failure: Failure }
   /** A target that it needs or comes after failed, or the run was interrupted. */
   | {

@@ -4,7 +4,7 @@ import { Failure, runAgain, tryTo } from '../failure.ts'
 import type { AuthDir } from '../files/auth-dir.ts'
 import { caName, caNames, nextName } from '../files/names.ts'
 import { once, publicMode, secretMode } from '../files/plain-file.ts'
-import type { Change, Look, Reason } from '../reason.ts'
+import type { Change, CheckResult, Reason } from '../reason.ts'
 import { isNear } from '../wording.ts'
 import {
   type Certificate,
@@ -104,7 +104,7 @@ export function isSignedByLostCa(
 export function checkPair(
   { certificate, chain, reasons }: Pair,
   wanted: Parameters<typeof checkCertificate>[1] & { readonly chain?: Certificate | undefined },
-): Look {
+): CheckResult {
   if (!certificate) return { reasons }
   const following = wanted.chain ? [wanted.chain.der] : []
   const isChained = chain.length === following.length && following.every((der, i) => chain[i]?.equals(der))
@@ -121,7 +121,7 @@ export function checkCertificate(
     readonly now: Date
     readonly renewBefore: number
   },
-): Look {
+): CheckResult {
   const { profile, issuer, now, renewBefore } = wanted
   const { notBefore, notAfter } = certificate
   // A leaf limited by its CA's expiry would not last longer if it were reissued.

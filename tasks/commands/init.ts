@@ -18,7 +18,7 @@ import { type ConfigUse, first, parseSshConfig } from '../../lib/node/ssh-config
 import { formatJsonLine } from '../../lib/show/lines.ts'
 import { formatExplained, formatNames, groupAlike, printable, quote, suggest } from '../../lib/wording.ts'
 import type { Layout } from '../layouts/layout.ts'
-import { known, layouts } from '../layouts/tables.ts'
+import { layoutRules, layouts } from '../layouts/tables.ts'
 import type { CommandRun, WithoutCluster } from '../request/command-run.ts'
 import { formatCommand, type Host, pathOf } from '../request/host.ts'
 import type { Finding } from '../request/job.ts'
@@ -150,7 +150,7 @@ function configFile({ folder, sshConfig }: Requested): string | undefined {
 
 /** Throws a usage Failure with every problem, by its key in cluster.yaml, except values that are not known yet. */
 function checkDraft(draft: ClusterDraft): void {
-  const found = validate(plainCluster(draft), known)
+  const found = validate(plainCluster(draft), layoutRules)
   const problems = found.problems.filter((problem) => !isBlank(problem, draft))
   if (problems.length === 0) return
   const lines = problems.map((problem) => `${formatPath(problem.path)}: ${formatExplained(problem)}`)

@@ -146,7 +146,7 @@ export function refuseNothing(run: Run, main: Holding): void {
 }
 
 /** Throws a refusal if something is wrong: a clause for each. */
-export function refuseWrong(
+export function refuseWrongSources(
   run: Run,
   main: Holding,
   wrong: readonly string[],
@@ -171,7 +171,7 @@ export function refuseDisagreement(found: Run, main: Holding, others: readonly H
     ...disagreeing.map(({ where }) => `if that of ${where} is right: ${found.command(`recover --node ${where}`)}`),
     `if that of ${main.where} is right: take ${disagreeing.map(({ where }) => where).join(', ')} out of cluster.yaml until this command has run`,
   ]
-  refuseWrong(found, main, wrong, { ways })
+  refuseWrongSources(found, main, wrong, { ways })
 }
 
 /** Which parts of the identity it holds otherwise, or may. What ours lacks is no other's, but for the CA, which tells whose all is. */
@@ -197,7 +197,9 @@ export function refusePresent(run: Run, main: Holding, names: readonly string[],
     others.length > 0 ? [`${auth.path} holds another ${formatNames(others)}, and nothing there is overwritten`] : []
   const { parse } = auth.files
   const pairs = names.filter((name) => others.some((other) => parse(other)?.name === parse(name)?.name))
-  refuseWrong(run, main, wrong, { ways: [`if it is not needed, move it away: ${fetchCommand(run, pairs, typed)}`] })
+  refuseWrongSources(run, main, wrong, {
+    ways: [`if it is not needed, move it away: ${fetchCommand(run, pairs, typed)}`],
+  })
 }
 
 function elsewhere({ auth, cluster, command }: Run, { where }: Holding): string[] {

@@ -34,7 +34,7 @@ import {
   refuseDisagreement,
   refuseNothing,
   refusePresent,
-  refuseWrong,
+  refuseWrongSources,
   type Sources,
 } from './recover-sources.ts'
 
@@ -56,7 +56,7 @@ export async function recover(given: CommandRun): Promise<readonly Finding[]> {
       const { files, wrong, next } = await checkFound(run, targets, sources)
       signal.throwIfAborted()
       if (files.size > 0) take(run, files)
-      refuseWrong(run, sources.main, wrong, { taken: files.size > 0 ? 'not everything' : 'nothing' })
+      refuseWrongSources(run, sources.main, wrong, { taken: files.size > 0 ? 'not everything' : 'nothing' })
       run.note(`now: ${next}`)
       return { outcomes: new Map(), findings: [] }
     },
@@ -131,7 +131,7 @@ async function checkFound(run: CommandRun, targets: readonly Target[], { main, o
   refusePresent(run, main, identity, commandOf(run))
   const { files, found, ofRotations, ca, cas } = complete(run, main)
   refuseDisagreement(found, main, others)
-  refuseWrong(run, main, node ? await findForeign(found, node, cas) : [])
+  refuseWrongSources(run, main, node ? await findForeign(found, node, cas) : [])
   const parts = targets.filter(
     ({ irreplaceable, makes }) => irreplaceable && makes.some((name) => !run.auth.read(name)),
   )
@@ -147,7 +147,7 @@ async function checkFound(run: CommandRun, targets: readonly Target[], { main, o
   const left = parts.flatMap(({ makes }, i) => (wrong[i]?.length === 0 ? [] : makes))
   const isCaLeft = left.includes(run.auth.files.certificate(caName))
   // A CA that is whole, and that cluster.yaml does not describe, may be another cluster's, with all that is beside it.
-  if (isCaLeft && isRepair(readPair(found.auth, caName).reasons)) refuseWrong(run, main, wrong.flat())
+  if (isCaLeft && isRepair(readPair(found.auth, caName).reasons)) refuseWrongSources(run, main, wrong.flat())
   // What shows whose leaves they are is not taken.
   const fresh = node || isCaLeft ? [] : await findFresh(found, targets)
   const taken = [...fresh, ...identity].flatMap((name): [string, Buffer][] => {

@@ -14,7 +14,7 @@ import type { Subject } from '../../lib/pki/certificate.ts'
 import { type Identity, type Party, shakeHands } from '../../lib/pki/handshake.ts'
 import { readIssuer, readPair, tryCertificate } from '../../lib/pki/pair.ts'
 import { generatePrivateKey, issueCertificate, privateKeyPem } from '../../lib/pki/x509.ts'
-import { formatReasons, type Look, type Reason } from '../../lib/reason.ts'
+import { type CheckResult, formatReasons, type Reason } from '../../lib/reason.ts'
 import { byPhase } from '../../lib/show/reporter.ts'
 import { day } from '../../lib/wording.ts'
 import type { EtcdNames } from '../layouts/layout.ts'
@@ -61,7 +61,7 @@ function connectionTargets(cluster: Cluster): Target[] {
   ]
 }
 
-async function checkConnection(run: Run, row: HandshakeRow): Promise<Look> {
+async function checkConnection(run: Run, row: HandshakeRow): Promise<CheckResult> {
   const { client, server, ca = caName, dialled, strict = false, expected, tolerated = [], notice } = row
   const { auth } = run
   const missing = missingFiles(auth, [auth.files.certificate(ca), ...filesOf(auth.files, row)])
@@ -126,7 +126,7 @@ async function clientOf(run: Run, client: HandshakeRow['client'], ca: string): P
 }
 
 /** The user's own kubeconfig is shown and may cause a warning, but not a failure: it is not in auth/. */
-async function checkLocal({ auth, cluster, kubeconfigs, command }: Run): Promise<Look> {
+async function checkLocal({ auth, cluster, kubeconfigs, command }: Run): Promise<CheckResult> {
   const { api } = auth.files.names
   const missing = missingFiles(auth, auth.files.pair(api))
   if (missing.length > 0) return { reasons: missing }
@@ -155,7 +155,7 @@ async function stranger({ auth, now, cluster }: Run, kind: 'of another CA' | 'ex
 }
 
 /** kube-controller-manager signs tokens with the key, and kube-apiserver verifies them with the certificate. */
-function checkTokens({ auth }: Run): Look {
+function checkTokens({ auth }: Run): CheckResult {
   const { tokens } = auth.files.names
   const [certificateName, keyName] = auth.files.pair(tokens)
   const missing = missingFiles(auth, [certificateName, keyName])
@@ -166,7 +166,7 @@ function checkTokens({ auth }: Run): Look {
   return { reasons: [], note: `a token that ${keyName} signs verifies with ${certificateName}` }
 }
 
-function checkEncryption({ auth }: Run): Look {
+function checkEncryption({ auth }: Run): CheckResult {
   const { file: name } = encryptionConfig
   const file = auth.tryBytes(name)
   if (!file) return { reasons: [{ kind: 'missing', path: name }] }

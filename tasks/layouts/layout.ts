@@ -179,7 +179,7 @@ export interface Unit {
   readonly config?: string
   readonly reads: readonly Reads[]
   /** What it does not get: cluster.yaml keeps it off the nodes. */
-  readonly withdrawn: readonly Reads[]
+  readonly keptOffNodes: readonly Reads[]
   /** Each path once: where its process says, or where the guide has them. */
   readonly files: readonly Place[]
   readonly serves: readonly Port[]
@@ -200,7 +200,7 @@ export interface Unit {
   readonly restart: string
 }
 
-export interface UnitRow extends Omit<Unit, 'restart' | 'files' | 'service' | 'withdrawn'> {
+export interface UnitRow extends Omit<Unit, 'restart' | 'files' | 'service' | 'keptOffNodes'> {
   readonly on: readonly Role[]
   readonly restart?: string
 }

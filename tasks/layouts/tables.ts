@@ -160,7 +160,7 @@ function isReserved({ files, certs }: Layout, name: string): boolean {
 }
 
 /** Facts that cluster.yaml must not contradict. */
-export function known(cluster: LaidOut): LayoutRules {
+export function layoutRules(cluster: LaidOut): LayoutRules {
   const layout = layoutOf(cluster)
   const units = new Map(layout.units.map(({ unit, reads }) => [unit, [...new Set(reads.map(({ file }) => file))]]))
   const kubeletsOn = layout.units
@@ -186,7 +186,7 @@ function unitOf(
   { on, ...row }: UnitRow,
   node: string,
   override: Partial<UnitOverride> = {},
-  isWithdrawn: (file: string) => boolean = () => false,
+  isKeptOffNodes: (file: string) => boolean = () => false,
 ): Unit {
   const itsOwn = (text: string) => text.replace(NODE, node)
   const all = row.reads.map((each) => ({
@@ -194,15 +194,15 @@ function unitOf(
     file: itsOwn(each.file),
     usual: override.files?.[each.file] ?? itsOwn(each.usual),
   }))
-  const reads = all.filter(({ file }) => !isWithdrawn(file))
-  const withdrawn = all.filter(({ file }) => isWithdrawn(file))
+  const reads = all.filter(({ file }) => !isKeptOffNodes(file))
+  const keptOffNodes = all.filter(({ file }) => isKeptOffNodes(file))
   const files = mergePlaces(reads.flatMap((each) => placesAt(each, each.usual, each.by[0] ?? '')))
   const service = override.unit ?? row.unit
   // systemd refuses to start a unit that it has given up: StartLimitBurst= of systemd.unit(5).
   const byDefault = `systemctl reset-failed ${service}; systemctl restart ${service}`
   const restart = override.restart ?? row.restart ?? byDefault
   const serves = row.serves.map((port) => ({ ...port, name: itsOwn(port.name) }))
-  return { ...row, reads, withdrawn, files, serves, service, restart }
+  return { ...row, reads, keptOffNodes, files, serves, service, restart }
 }
 
 /** Even those that cluster.yaml leaves out. */

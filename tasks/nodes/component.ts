@@ -149,7 +149,7 @@ export function isApiServer({ unit }: Unit): boolean {
   return unit === apiServer
 }
 
-export function isStore({ unit }: Unit): boolean {
+export function isEtcd({ unit }: Unit): boolean {
   return unit === store
 }
 
@@ -198,7 +198,7 @@ export function parseLoadedConfig(metrics: string): LoadedConfig {
 }
 
 /** etcd, by its JSON gateway: https://etcd.io/docs/v3.5/dev-guide/api_grpc_gateway/ */
-export async function withStore<T>(asking: Asking, node: ClusterNode, work: (etcd: Client) => Promise<T>): Promise<T> {
+export async function withEtcd<T>(asking: Asking, node: ClusterNode, work: (etcd: Client) => Promise<T>): Promise<T> {
   return withClient(asking, node, store, work)
 }
 

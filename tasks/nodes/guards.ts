@@ -20,7 +20,7 @@ import type { Place } from '../layouts/layout.ts'
 import { identityFiles, nodeFiles } from '../layouts/tables.ts'
 import { recoverCommand, replaceCommand, waysOutOfLost } from './fetch-command.ts'
 import { digestOf, type NodeLook } from './look.ts'
-import { withdrawnAt } from './reads.ts'
+import { keptOffAt } from './reads.ts'
 
 /** A file of ours on a node. */
 export interface HeldFile {
@@ -45,7 +45,7 @@ export function heldOn({ cluster, options }: Run, node: ClusterNode, seen: NodeL
   const rows: readonly Pick<Place, 'path' | 'file' | 'part'>[] = [
     ...units.flatMap(({ files }) => files),
     // What a killed run has left may be half of a file.
-    ...(options.prune ? withdrawnAt(units, places).filter(({ isLeftover }) => !isLeftover) : []),
+    ...(options.prune ? keptOffAt(units, places).filter(({ isLeftover }) => !isLeftover) : []),
   ]
   const atPlaces = new Map(rows.map(({ path, ...row }) => [realPath(places, path), row]))
   return [...inFolder, ...[...atPlaces].flatMap(([at, { file, part }]) => heldAt(places, at, file, part))]

@@ -10,7 +10,7 @@ import type { Unit } from '../layouts/layout.ts'
 import { splitMarks } from './folder.ts'
 import { keepOthers, type Other } from './guards.ts'
 import { installOf, reloadTime, repeat } from './look.ts'
-import { guarded, type Standing, standingOf } from './quorum.ts'
+import { guarded, type QuorumState, quorumStateOf } from './quorum.ts'
 import { prunedAt } from './reads.ts'
 import { forgetOld, type NodeRun, putBack, removeAtPlaces, replaceAtPlaces } from './replace.ts'
 import {
@@ -70,10 +70,10 @@ export async function bringUp(
   const paths = [...new Set([...wanted.map(({ path }) => path), ...before.kept])]
   const restarted: Unit[] = []
   try {
-    if (before.standing === 'without a quorum') await loadUnproven(on, stale, restarted)
-    else await loadAll(on, stale, found, before.standing, restarted)
+    if (before.quorumState === 'without a quorum') await loadUnproven(on, stale, restarted)
+    else await loadAll(on, stale, found, before.quorumState, restarted)
     on.tell({ doing: 'checking again' })
-    if (before.standing !== 'without a quorum') await refuseUnloaded(on, { before: found, stale, restarted, paths })
+    if (before.quorumState !== 'without a quorum') await refuseUnloaded(on, { before: found, stale, restarted, paths })
   } catch (error) {
     // An aborted run leaves a valid state, and the next run continues from it.
     const isLeft = on.signal.aborted || !(before.isHealthy || before.kept.length > 0)
@@ -91,7 +91,7 @@ export async function bringUp(
     removed,
     restarts: restarted.map(({ unit }) => unit),
   }
-  if (before.standing === 'without a quorum') {
+  if (before.quorumState === 'without a quorum') {
     const warning = `${node.name}: ${before.quorum} has no quorum yet; health was not checked: ${runAgain} once all control nodes are done`
     return { change, warning }
   }
@@ -115,7 +115,7 @@ type StaleUnit = UnitCheck & { readonly reason: ReasonOf<'unit'> }
 interface Before {
   /** True if each of them was healthy. */
   readonly isHealthy: boolean
-  readonly standing: Standing
+  readonly quorumState: QuorumState
   /** The unit that needs a quorum. */
   readonly quorum: string | undefined
   /** Real paths beside which a previous run left the old files that units were last healthy with. */
@@ -127,7 +127,7 @@ async function lookBefore(on: NodeRun, stale: readonly StaleUnit[], found: Units
   const isKnown = !quorum || (quorum.isUp && wereHealthy([quorum], found))
   return {
     isHealthy: wereHealthy(stale, found),
-    standing: isKnown ? 'healthy' : await standingOf(on, quorum.unit),
+    quorumState: isKnown ? 'healthy' : await quorumStateOf(on, quorum.unit),
     quorum: quorum?.unit.unit,
     kept: stale.flatMap(({ unit }) => keptFor(unit, found.places)),
   }
@@ -165,7 +165,7 @@ async function loadAll(
   on: NodeRun,
   stale: readonly StaleUnit[],
   { places }: UnitsFound,
-  standing: Standing,
+  quorumState: QuorumState,
   restarted: Unit[],
 ): Promise<void> {
   const load = async ({ unit, reason, isUp }: StaleUnit) => {
@@ -174,7 +174,7 @@ async function loadAll(
     if (!reason.restarts && reason.places.length + reason.notServed.length + reason.notLoaded.length === 0)
       await waitUntilHealthy(on, unit)
     else if (!(await isReloaded(on, unit, reason)))
-      await guarded(on, unit, standing === 'healthy', async () => {
+      await guarded(on, unit, quorumState === 'healthy', async () => {
         restarted.push(unit)
         await restart(on, unit)
         if (!(await waitUntilServed(on, unit, 'restart'))) throw notServed(on, unit)

@@ -13,7 +13,7 @@ import type { Place, Port } from '../layouts/layout.ts'
 import { identityFiles, layoutOf, nodeFiles, nodeUnits } from '../layouts/tables.ts'
 import { variablesIn } from './command-line.ts'
 import { addressOf, readShown } from './component.ts'
-import { type OtherProcess, otherProcessesOn, type UnitSeen, unitsOn, withdrawnPaths, withNamed } from './reads.ts'
+import { keptOffPaths, type OtherProcess, otherProcessesOn, type UnitSeen, unitsOn, withNamed } from './reads.ts'
 
 export const sha256 = once((bytes) => createHash('sha256').update(bytes).digest('hex'))
 
@@ -249,7 +249,7 @@ function placesQuery(run: Run, node: ClusterNode): Query['places'] {
 }
 
 /** AskedPath → digest. The content of a leaf's key is never needed. */
-function expectedAt(run: Run, unit: Pick<UnitSeen, 'files' | 'configs' | 'withdrawn'>): [string, string][] {
+function expectedAt(run: Run, unit: Pick<UnitSeen, 'files' | 'configs' | 'keptOffNodes'>): [string, string][] {
   const { auth, cluster } = run
   const expected = (place: Place): [string, string] => {
     const isLeafKey = auth.files.parse(place.file)?.kind === 'key' && !identityFiles(cluster).has(place.file)
@@ -259,8 +259,8 @@ function expectedAt(run: Run, unit: Pick<UnitSeen, 'files' | 'configs' | 'withdr
     ...unit.files.map(expected),
     ...unit.configs.map((path): [string, string] => [path, noDigest]),
     // No unit names these: of a key that is not ours only the digest is read.
-    ...withdrawnPaths(unit).map(({ path }): [string, string] => [path, '']),
-    ...unit.withdrawn.map(({ file, usual }): [string, string] => [usual, digestOf(run, file) ?? noDigest]),
+    ...keptOffPaths(unit).map(({ path }): [string, string] => [path, '']),
+    ...unit.keptOffNodes.map(({ file, usual }): [string, string] => [usual, digestOf(run, file) ?? noDigest]),
   ]
 }
 

@@ -10,7 +10,7 @@ import { isIssuedBy, readCertificates } from '../../lib/pki/certificate.ts'
 import { ownCas } from '../../lib/pki/pair.ts'
 import { formatNames, printable } from '../../lib/wording.ts'
 import type { Unit } from '../layouts/layout.ts'
-import { type Asking, withStore } from './component.ts'
+import { type Asking, withEtcd } from './component.ts'
 import { stagingOwner } from './folder.ts'
 import { heldOn } from './guards.ts'
 import { commandLimit, installOf, lookAtNode, repeat } from './look.ts'
@@ -36,7 +36,7 @@ const memberList = v.object({
 })
 export type Member = v.InferOutput<typeof memberList>['members'][number]
 
-export type Standing = 'healthy' | 'not healthy' | 'without a quorum'
+export type QuorumState = 'healthy' | 'not healthy' | 'without a quorum'
 
 /** Seconds from the end of the restart command until the others can see that the member is down. */
 const settling = 60
@@ -73,7 +73,7 @@ type Turn = { readonly lease: string } | Failure
 async function takeTurn(on: NodeRun, unit: Unit): Promise<Turn> {
   const seconds = Math.ceil(commandLimit(on.run) / 1000) + settling
   const owner = { owner: stagingOwner(on.run).auth, host: hostname(), seconds }
-  const taken = await withStore(on, on.node, (etcd) =>
+  const taken = await withEtcd(on, on.node, (etcd) =>
     takeStoreLock(etcd, { key: `harderway/restart/${unit.unit}`, ...owner }),
   ).catch((error) => {
     throw error instanceof Failure && error.code === 'http-404' ? withoutGateway(on.node, unit.unit) : error
@@ -152,7 +152,7 @@ export function foreignMembers(
 }
 
 export function readMembers(asking: Asking, node: ClusterNode): Promise<Member[]> {
-  return withStore(
+  return withEtcd(
     asking,
     node,
     async (etcd) => (await etcd.readAs(memberList, 'POST', '/v3/cluster/member/list', {})).members,
@@ -173,7 +173,7 @@ function withoutGateway(node: ClusterNode, unit: string): Failure {
 }
 
 function giveBack(on: NodeRun, { lease }: { readonly lease: string }): Promise<void> {
-  return withStore(on, on.node, (etcd) => giveBackStoreLock(etcd, lease))
+  return withEtcd(on, on.node, (etcd) => giveBackStoreLock(etcd, lease))
 }
 
 async function findBroken(on: NodeRun, unit: Unit): Promise<(readonly [ClusterNode, string])[]> {
@@ -190,7 +190,7 @@ async function findBroken(on: NodeRun, unit: Unit): Promise<(readonly [ClusterNo
  * ones. Their expiry is read where they are installed: that nobody accepts our credentials does not prove it.
  * Throws a Failure if the quorum is missing for another reason.
  */
-export async function standingOf(on: NodeRun, unit: Unit): Promise<Standing> {
+export async function quorumStateOf(on: NodeRun, unit: Unit): Promise<QuorumState> {
   if ((await whyNotHealthy(on, on.node, unit)) === undefined) return 'healthy'
   const { others, majority } = membersOf(on)
   const standings = await Promise.all(others.map((other) => standingOfOther(on, other, unit)))

@@ -36,7 +36,7 @@ export interface UnitSeen extends Unit {
   /** The name that a kubelet gives its node; undefined without --hostname-override. */
   readonly nodeName: string | undefined
   /** Whether its processes and its unit file name a key that it does not get any more; or that is not known for sure. */
-  readonly reading: 'withdrawn' | 'known' | 'unknown'
+  readonly reading: 'keptOffNodes' | 'known' | 'unknown'
 }
 
 interface Named {
@@ -170,7 +170,7 @@ function unitAt(context: Context, judge: (command: CommandLine) => readonly stri
   const usual = isKnown ? [] : unit.files.map((place): Found => ({ place, isRunning: false }))
   const seen = [...named, ...usual].flatMap((each) => ('place' in each ? placeSeen(context, each, isKnown) : [each]))
   const files = mergePlaces(seen.flatMap((each) => ('place' in each ? [each.place] : [])))
-  const stillNamed = commands.flatMap((command) => namesWithdrawn({ ...unit, files }, command))
+  const stillNamed = commands.flatMap((command) => namesKeptOff({ ...unit, files }, command))
   const judged = [...commands.flatMap(judge), ...stillNamed, ...contradictions(context)]
   const isKnownAll = unread === undefined && (next ? next.unread === undefined : !places.units.get(unit.unit)?.isLoaded)
   const heard = isRoots ? running : believed
@@ -187,7 +187,7 @@ function unitAt(context: Context, judge: (command: CommandLine) => readonly stri
     configs: unique([...heard, ...(next ? [next] : [])].flatMap(({ config }) => config ?? [])),
     rotatesItself: unread === undefined ? believed.some(rotates) : undefined,
     nodeName: commands.map(({ named }) => named(['--hostname-override'])[1].at(-1)).find((each) => each !== undefined),
-    reading: stillNamed.length > 0 ? 'withdrawn' : isKnownAll ? 'known' : 'unknown',
+    reading: stillNamed.length > 0 ? 'keptOffNodes' : isKnownAll ? 'known' : 'unknown',
   }
 }
 
@@ -337,9 +337,9 @@ function unlistedIn(unit: Unit, { flags }: CommandLine): Named[] {
 const pathsIn = (value: string): string[] => value.split(/[,:]/).map(withoutDots).filter(isPlainPath)
 
 /** A clause for each setting of a key that it does not get any more. */
-function namesWithdrawn(unit: Pick<Unit, 'withdrawn' | 'files'>, { named }: CommandLine): string[] {
-  const isFound = (at: string) => withdrawnPaths(unit).some(({ path }) => path === at)
-  return unit.withdrawn.flatMap(({ by, alongWith }) => {
+function namesKeptOff(unit: Pick<Unit, 'keptOffNodes' | 'files'>, { named }: CommandLine): string[] {
+  const isFound = (at: string) => keptOffPaths(unit).some(({ path }) => path === at)
+  return unit.keptOffNodes.flatMap(({ by, alongWith }) => {
     const [flag, [path]] = named(by)
     if (path === undefined) return []
     return [
@@ -400,13 +400,13 @@ export function whyRead(units: readonly UnitSeen[], places: Seen, path: string):
   // Another process may see the file by another path.
   const isNamed = (word: string) => realPath(places, word) === realPath(places, path) || baseOf(word) === baseOf(path)
   if (words.some(isNamed)) return 'a command line names it'
-  const readers = units.filter(({ withdrawn }) => withdrawn.length > 0)
+  const readers = units.filter(({ keptOffNodes }) => keptOffNodes.length > 0)
   const [signs, unclear] = [
-    readers.find(({ reading }) => reading === 'withdrawn'),
+    readers.find(({ reading }) => reading === 'keptOffNodes'),
     readers.find(({ reading }) => reading === 'unknown'),
   ]
   if (signs) return `${signs.unit} still has a key of a CA`
-  const flags = readers.flatMap(({ withdrawn }) => withdrawn.flatMap(({ by }) => by))
+  const flags = readers.flatMap(({ keptOffNodes }) => keptOffNodes.flatMap(({ by }) => by))
   const flag = flags.find((each) => words.some((word) => word.replaceAll('_', '-') === each))
   if (flag !== undefined) return `a command line has ${flag}`
   const isCut = processes.some(({ command }) => command.length === 0)
@@ -416,17 +416,17 @@ export function whyRead(units: readonly UnitSeen[], places: Seen, path: string):
 const baseOf = (path: string): string => path.replace(/.*\//, '')
 
 /** Where a unit may have had what it does not get any more: beside its other files, too. */
-export function withdrawnPaths({
-  withdrawn,
+export function keptOffPaths({
+  keptOffNodes,
   files,
-}: Pick<Unit, 'withdrawn' | 'files'>): { file: string; path: string }[] {
-  return withdrawn.flatMap(({ file, usual }) => {
+}: Pick<Unit, 'keptOffNodes' | 'files'>): { file: string; path: string }[] {
+  return keptOffNodes.flatMap(({ file, usual }) => {
     const paths = [usual, ...files.map(({ path }) => `${folderOf(path)}/${baseOf(usual)}`)]
     return [...new Set(paths)].map((path) => ({ file, path }))
   })
 }
 
-interface Withdrawn {
+interface KeptOff {
   readonly file: string
   readonly path: string
   /** Why it has to stay: something names it, or may. */
@@ -436,14 +436,14 @@ interface Withdrawn {
 }
 
 /** What is there of what units do not get any more, and what killed runs have left beside it. */
-export function withdrawnAt(units: readonly UnitSeen[], places: Seen): Withdrawn[] {
-  const rows = units.flatMap(withdrawnPaths)
+export function keptOffAt(units: readonly UnitSeen[], places: Seen): KeptOff[] {
+  const rows = units.flatMap(keptOffPaths)
   return [...Map.groupBy(rows, ({ path }) => realPath(places, path))].flatMap(([real, [row, ...others]]) => {
     if (!row) return []
     // A link on the way is its owner's affair.
     const { file, path } = others.find((each) => each.path === real) ?? row
     const reader = whyRead(units, places, path)
-    const at = (each: string, isLeftover?: true): Withdrawn[] => {
+    const at = (each: string, isLeftover?: true): KeptOff[] => {
       const there = fileAt(places, each)
       if (!there) return []
       const isPlain = there.kind === 'file' && realPath(places, each) === each
@@ -456,7 +456,7 @@ export function withdrawnAt(units: readonly UnitSeen[], places: Seen): Withdrawn
 
 /** What of it --prune removes. */
 export function prunedAt({ options }: Pick<Run, 'options'>, units: readonly UnitSeen[], places: Seen): string[] {
-  return options.prune ? withdrawnAt(units, places).flatMap(({ path, why }) => (why ? [] : [path])) : []
+  return options.prune ? keptOffAt(units, places).flatMap(({ path, why }) => (why ? [] : [path])) : []
 }
 
 /** Flags take precedence over the file. */

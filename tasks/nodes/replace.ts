@@ -55,7 +55,7 @@ export async function replaceInFolder(
   if (files.length > 0) tell({ doing: 'copying', files: files.length })
   else copied()
   const after = await on.replace(change, files.length > 0 ? archive : undefined)
-  if (after) refuseWrong(run, node, after)
+  if (after) refuseWrongFiles(run, node, after)
 }
 
 /** Others could take the copied files, or redirect the path that scp writes to. */
@@ -72,7 +72,7 @@ function refuseOpenFolder(node: ClusterNode, { open }: NodeState): void {
   )
 }
 
-function refuseWrong(run: Run, node: ClusterNode, seen: NodeState): void {
+function refuseWrongFiles(run: Run, node: ClusterNode, seen: NodeState): void {
   const wrong = compareFolder(run, node, seen)
   if (isRight(wrong)) return
   throw new Failure(`its files are not right after they were put in place: ${formatReason(wrong)}`, {

@@ -75,7 +75,7 @@ export async function lookAtUnits(run: Run, node: ClusterNode, earlier: Earlier 
   try {
     const look = await lookWhenSettled(run, node, earlier)
     const places = placesOf(look)
-    refuseWrong(node, look.units, places)
+    refuseWrongSettings(node, look.units, places)
     refuseMisnamed(run, node, look.units, places)
     const units = await withPolls(run, node, look.units, places)
     const asked = units.filter((unit) => isInstalled(unit, places) && mayAnswer(unit, places))
@@ -149,7 +149,7 @@ function isCaPending({ auth, pending = none }: Run): boolean {
 }
 
 /** What is installed where a command line is wrong may be read by nobody. Throws a Failure. */
-export function refuseWrong(node: ClusterNode, units: readonly UnitSeen[], places: PlacesState): void {
+export function refuseWrongSettings(node: ClusterNode, units: readonly UnitSeen[], places: PlacesState): void {
   const [first, ...more] = units.filter(({ wrong }) => wrong.length > 0)
   if (first)
     throw new Failure([first, ...more].map(({ unit, wrong }) => `${unit}: ${wrong.join('; ')}`).join('; '), {

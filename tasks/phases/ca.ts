@@ -18,7 +18,7 @@ import {
 } from '../../lib/pki/certificate.ts'
 import { oids } from '../../lib/pki/der.ts'
 import { changeOfPair, isKeyOf, type Pair, readPair, tryCertificate, validityPeriod } from '../../lib/pki/pair.ts'
-import { type Change, formatReasons, type Look } from '../../lib/reason.ts'
+import { type Change, type CheckResult, formatReasons } from '../../lib/reason.ts'
 import { formatDate, formatNames } from '../../lib/wording.ts'
 import { type CertRow, certTable, issuedBy, layoutOf, unitsToRestart, wantedValues } from '../layouts/tables.ts'
 import { fetchCommand, recoverCommand } from '../nodes/fetch-command.ts'
@@ -59,7 +59,7 @@ export function caTargets(cluster: Cluster): Target[] {
   })
 }
 
-function check(run: Run, row: CertRow, force?: Force): Look {
+function check(run: Run, row: CertRow, force?: Force): CheckResult {
   const { name } = row
   if (name === caName) refuseSharedEtcd(run)
   const state = readCaState(run, name)

@@ -25,7 +25,7 @@ import {
   validityPeriod,
 } from '../../lib/pki/pair.ts'
 import { certificatePem } from '../../lib/pki/pem.ts'
-import { type Change, formatReasons, type Look, type Reason } from '../../lib/reason.ts'
+import { type Change, type CheckResult, formatReasons, type Reason } from '../../lib/reason.ts'
 import { formatDate, formatNames } from '../../lib/wording.ts'
 import type { CertPhase } from '../layouts/layout.ts'
 import { type CertRow, certTable, layoutOf, unitsToRestart, wantedValues } from '../layouts/tables.ts'
@@ -64,7 +64,7 @@ function issuerOf(cluster: Cluster, { issuer }: CertRow): string {
   return (issuer !== undefined && certTable(cluster).find(({ name }) => name === issuer)?.id) || caName
 }
 
-function check(run: Run, row: CertRow): Look {
+function check(run: Run, row: CertRow): CheckResult {
   const { auth, now, cluster } = run
   const { name, profile, warning } = row
   const signer = signingCa(auth, now, row.issuer)
@@ -167,7 +167,7 @@ function tokenPair(row: CertRow, irreplaceable: Irreplaceable): Pick<Target, 'ch
   }
 }
 
-function checkTokens(run: Run, row: CertRow, irreplaceable: Irreplaceable): Look {
+function checkTokens(run: Run, row: CertRow, irreplaceable: Irreplaceable): CheckResult {
   const { auth, now, cluster } = run
   const { others, stage } = readTokenState(run)
   const pair = readTokenPair(auth)

@@ -4,7 +4,7 @@ import type { ClusterNode } from '../../lib/cluster/cluster.ts'
 import { Failure, tryToAwait } from '../../lib/failure.ts'
 import type { Force, Run, Work } from '../../lib/graph/target.ts'
 import { prepareProbe } from '../../lib/kubernetes/probe.ts'
-import type { Change, Look, ReasonOf } from '../../lib/reason.ts'
+import type { Change, CheckResult, ReasonOf } from '../../lib/reason.ts'
 import { formatDate, joinClauses } from '../../lib/wording.ts'
 import { nodeUnits } from '../layouts/tables.ts'
 import { refuseWrongClock } from '../nodes/clocks.ts'
@@ -36,7 +36,7 @@ interface OfNode {
   readonly names: FolderNames
 }
 
-export async function checkFolder({ run, node, names }: OfNode, force?: Force): Promise<Look<DeployFound>> {
+export async function checkFolder({ run, node, names }: OfNode, force?: Force): Promise<CheckResult<DeployFound>> {
   const { install } = run.cluster
   if (install) prepareProbe()
   const asked = run.clock()

@@ -12,7 +12,7 @@ import {
   newEncryptionConfig,
   readEncryptionConfig,
 } from '../../lib/kubernetes/encryption.ts'
-import type { Look } from '../../lib/reason.ts'
+import type { CheckResult } from '../../lib/reason.ts'
 import { formatNames } from '../../lib/wording.ts'
 import { encryptionConfig, unitsToRestart } from '../layouts/tables.ts'
 import { fetchCommand } from '../nodes/fetch-command.ts'
@@ -43,7 +43,7 @@ export function encryptionKeyTargets(cluster: Cluster): Target[] {
 }
 
 /** What it finds: resources to add to what is there. */
-function check(run: Run): Look<readonly string[]> {
+function check(run: Run): CheckResult<readonly string[]> {
   const { auth, cluster } = run
   const { resources } = cluster.encryption
   const { value: config, reasons } = auth.checkFile(file, secretMode, 'a valid EncryptionConfiguration', (bytes) =>

@@ -3,13 +3,13 @@
 import type { ClusterNode } from '../../lib/cluster/cluster.ts'
 import type { Force, Run, Work } from '../../lib/graph/target.ts'
 import { marksFolder } from '../../lib/node/place.ts'
-import type { Change, Look, Reason } from '../../lib/reason.ts'
+import type { Change, CheckResult, Reason } from '../../lib/reason.ts'
 import { formatNames } from '../../lib/wording.ts'
 import { renewsFrom } from '../nodes/component.ts'
 import { nothingOnNode, splitMarks } from '../nodes/folder.ts'
 import { guard, type Other } from '../nodes/guards.ts'
 import { installOf } from '../nodes/look.ts'
-import { prunedAt, withdrawnAt } from '../nodes/reads.ts'
+import { keptOffAt, prunedAt } from '../nodes/reads.ts'
 import { checkUnitsOf, lookAtUnits, type UnitCheck, type UnitsFound } from '../nodes/units.ts'
 import { unreachedOn, unsetOn } from '../nodes/unreached.ts'
 import type { DeployFound } from './deploy.ts'
@@ -26,7 +26,7 @@ interface OnNode {
 export async function checkUnits(
   on: OnNode,
   { force, before }: { readonly force: Force | undefined; readonly before: DeployFound | undefined },
-): Promise<Look<InstallFound>> {
+): Promise<CheckResult<InstallFound>> {
   // Much may have happened since, while others were restarted: what is wrong is looked at again.
   if (before?.units && !force) {
     const look = checkFound(on, before.units)
@@ -37,7 +37,7 @@ export async function checkUnits(
   return checkFound(on, await lookAtUnits(on.run, on.node, { look, ...(before && { known: before.look }) }), force)
 }
 
-function checkFound({ run, node }: OnNode, found: UnitsFound, force?: Force): Look<InstallFound> {
+function checkFound({ run, node }: OnNode, found: UnitsFound, force?: Force): CheckResult<InstallFound> {
   const others = guard(run, node, found, force !== undefined)
   return { ...checkInstalled(run, node, found), found: { ...found, others } }
 }
@@ -68,12 +68,12 @@ async function forcedReasons({ run }: OnNode, found: UnitsFound): Promise<Reason
   return verdicts.flatMap(({ reason }) => reason ?? [])
 }
 
-function checkInstalled(run: Run, node: ClusterNode, found: UnitsFound): Look {
+function checkInstalled(run: Run, node: ClusterNode, found: UnitsFound): CheckResult {
   const { undrain } = installOf(run)
   const installed = checkUnitsOf(run, found)
   const marks = splitMarks(run, found)
   const pruned = prunedAt(run, found.units, found.places)
-  const left = withdrawnAt(found.units, found.places).filter(({ path }) => !pruned.includes(path))
+  const left = keptOffAt(found.units, found.places).filter(({ path }) => !pruned.includes(path))
   const reasons: Reason[] = [
     ...(marks.left.length > 0 && undrain !== '' ? [{ kind: 'left-drained', nodes: [node.name] } as const] : []),
     ...installed.flatMap(({ reason }) => reason ?? []),

@@ -15,7 +15,7 @@ import {
 } from '../../lib/kubernetes/kubeconfig.ts'
 import { readCertificate } from '../../lib/pki/certificate.ts'
 import { isSignedByLostCa } from '../../lib/pki/pair.ts'
-import type { Look } from '../../lib/reason.ts'
+import type { CheckResult } from '../../lib/reason.ts'
 import { type CertRow, certTable, unitsToRestart } from '../layouts/tables.ts'
 import { signingCa } from '../rotations/states.ts'
 
@@ -44,7 +44,7 @@ export function kubeconfigTargets(cluster: Cluster): Target[] {
     )
 }
 
-function check(run: Run, row: CertRow): Look {
+function check(run: Run, row: CertRow): CheckResult {
   const path = kubeconfigFile(row.name)
   // In a dry run the certificate may not exist yet.
   const compare = (bytes: Buffer) => {

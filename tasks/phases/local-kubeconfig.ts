@@ -27,7 +27,7 @@ import {
 } from '../../lib/kubernetes/kubeconfig-merge.ts'
 import { type Certificate, isIssuedBy, readCertificate, readCertificates } from '../../lib/pki/certificate.ts'
 import { ownCas, readPair, tryCertificate } from '../../lib/pki/pair.ts'
-import type { Look, Reason } from '../../lib/reason.ts'
+import type { CheckResult, Reason } from '../../lib/reason.ts'
 import { formatNames, quote } from '../../lib/wording.ts'
 import { type CertRow, certTable } from '../layouts/tables.ts'
 import { recoverCommand, replaceCommand } from '../nodes/fetch-command.ts'
@@ -111,10 +111,10 @@ function check(
   run: Run,
   names: Names,
   { row, access }: { readonly row: CertRow; readonly access: KubeconfigAccess | undefined },
-): Look {
+): CheckResult {
   refuseOwnFiles(run)
   const locks = run.kubeconfigs().map((path) => `${path}.lock`)
-  const lockedBy = (path: string): Look => ({ reasons: [{ kind: 'locked', path, isStale: path === left }] })
+  const lockedBy = (path: string): CheckResult => ({ reasons: [{ kind: 'locked', path, isStale: path === left }] })
   // A stale lock would block kubectl.
   const left = locks.find(isStaleLock)
   let files: KubeconfigFile[]

@@ -16,7 +16,7 @@ import type { Ssh, SshRun } from '../../lib/node/ssh.ts'
 import { configPath } from '../../lib/node/ssh-config.ts'
 import type { Phases, Reporter } from '../../lib/show/reporter.ts'
 import { formatExplained, withoutKeys } from '../../lib/wording.ts'
-import { known, layoutOf, layouts } from '../layouts/tables.ts'
+import { layoutOf, layoutRules, layouts } from '../layouts/tables.ts'
 import { configOf, formatCommand, type Host, ownVersion, pathOf } from './host.ts'
 import type { Options } from './options.ts'
 
@@ -167,7 +167,7 @@ export interface ClusterFile {
 /** Throws a usage Failure with every problem. */
 function readCluster(file: string): ClusterFile {
   const bytes = doing('read', file, () => readWhole(file), 'usage')
-  const parsed = parseCluster(bytes, known)
+  const parsed = parseCluster(bytes, layoutRules)
   const text = new TextDecoder().decode(bytes)
   const wrong = (problems: readonly PlacedProblem[]) => {
     const lines = problems.flatMap((problem) => [

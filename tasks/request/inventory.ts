@@ -7,7 +7,7 @@ import { readEmbedded } from '../../lib/kubernetes/kubeconfig.ts'
 import { findEntry, readKubeconfigs } from '../../lib/kubernetes/kubeconfig-merge.ts'
 import { attributesIn, type Certificate, endOf, isIssuedBy, readCertificate } from '../../lib/pki/certificate.ts'
 import { ownCas, tryCertificate } from '../../lib/pki/pair.ts'
-import { formatLeft, formatReasons, type Left, type Look, ownReasons, type ReasonOf } from '../../lib/reason.ts'
+import { type CheckResult, formatLeft, formatReasons, type Left, ownReasons, type ReasonOf } from '../../lib/reason.ts'
 import { beside, count, formatNames, joinClauses } from '../../lib/wording.ts'
 import { nodeFiles, nodeUnits } from '../layouts/tables.ts'
 import type { Observation } from './observe.ts'
@@ -275,7 +275,7 @@ function filesHeld(
 }
 
 /** A refusal is an answer: the files there are not ours. So is that they are newer. */
-function answerOf(outcome: Outcome | undefined, isSo: (found: Look) => boolean): boolean | undefined {
+function answerOf(outcome: Outcome | undefined, isSo: (found: CheckResult) => boolean): boolean | undefined {
   if (outcome?.kind === 'fresh' || outcome?.kind === 'stale') return isSo(outcome)
   if (outcome?.kind !== 'failed') return undefined
   return outcome.failure.kind === 'refused' || outcome.failure.code === 'newer-on-node' ? false : undefined

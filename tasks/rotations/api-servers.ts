@@ -16,7 +16,7 @@ import { ask } from '../../lib/kubernetes/probe.ts'
 import { printable } from '../../lib/wording.ts'
 import type { Health, Unit } from '../layouts/layout.ts'
 import { nodeUnits } from '../layouts/tables.ts'
-import { type Asking, healthQuestion, isApiServer, isStore, withApi } from '../nodes/component.ts'
+import { type Asking, healthQuestion, isApiServer, isEtcd, withApi } from '../nodes/component.ts'
 import { reloadTime, repeat } from '../nodes/look.ts'
 import { foreignMembers, readMembers } from '../nodes/quorum.ts'
 import { checkUnitsOf, lookAtUnits, type UnitCheck } from '../nodes/units.ts'
@@ -172,7 +172,7 @@ export async function surveyApiServers(asking: Asking): Promise<Survey> {
     await delay(renewalTime, undefined, { signal })
     return (await readLeases(asking, first)).leases
   })
-  const members = nodeUnits(run.cluster, first).some(isStore) ? await readMembers(asking, first) : []
+  const members = nodeUnits(run.cluster, first).some(isEtcd) ? await readMembers(asking, first) : []
   return {
     unreached: [...strangers, ...foreignMembers(members, controls)],
     unknown: silent.map(

@@ -24,7 +24,7 @@ import {
 } from '../../lib/kubernetes/encryption.ts'
 import { countEncrypted, encryptedPrefix, findStored, readEncryptedBy, registry } from '../../lib/kubernetes/stored.ts'
 import { encryptionConfig } from '../layouts/tables.ts'
-import { type Asking, isApiServer, withApi, withStore } from '../nodes/component.ts'
+import { type Asking, isApiServer, withApi, withEtcd } from '../nodes/component.ts'
 import { apiServersOn, runningOn, someApiServer } from './api-servers.ts'
 import { type Rotating, type Rotation, type Stage, snapshotReminder } from './rotation.ts'
 import { readEncryptionState } from './states.ts'
@@ -139,7 +139,7 @@ function edit({ auth, now }: Run, change: (text: string, keys: EncryptionKeys) =
 /** How much in all of etcd each of the keys has encrypted, in words. */
 async function countUses(rotating: Rotating, keys: readonly EncryptionKey[]): Promise<string[]> {
   if (keys.length === 0) return []
-  const counts = await withStore(rotating, await someApiServer(rotating), countEncrypted)
+  const counts = await withEtcd(rotating, await someApiServer(rotating), countEncrypted)
   return keys.flatMap((key) => {
     const count = counts.get(encryptedPrefix(key)) ?? 0
     const what = `${count} stored ${count === 1 ? 'object' : 'objects'}`
@@ -164,7 +164,7 @@ async function proveEncryption(rotating: Rotating, node: ClusterNode): Promise<s
     await api.ask('DELETE', `${path}/${name}`)
     await api.read('POST', path, { apiVersion: 'v1', kind: 'Secret', metadata: { name } })
     try {
-      return await withStore(rotating, node, (etcd) => readEncryptedBy(etcd, `${registry}secrets/kube-system/${name}`))
+      return await withEtcd(rotating, node, (etcd) => readEncryptedBy(etcd, `${registry}secrets/kube-system/${name}`))
     } finally {
       // A failure of the work is reported, not one of this: the next proof removes what stays.
       await tryToAwait(() => api.ask('DELETE', `${path}/${name}`))
@@ -235,7 +235,7 @@ async function findLeft(asking: Asking, resource: string): Promise<string[]> {
   const keys = readEncryptionKeys(configText(asking))
   if (!keys) throw new Failure(`${encryptionConfig.file} has no key that could encrypt`)
   const wanted = encryptedPrefix(keys.keys[0])
-  return withStore(asking, await someApiServer(asking), async (etcd) => {
+  return withEtcd(asking, await someApiServer(asking), async (etcd) => {
     const left: string[] = []
     for (const folder of foldersOf(resource)) {
       const found = await findStored(etcd, folder, (prefix) => prefix !== wanted)

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
 import { parseCluster } from '../../lib/cluster/cluster.ts'
 import { parseYaml } from '../../lib/yaml.ts'
-import { known } from '../../tasks/layouts/tables.ts'
+import { layoutRules } from '../../tasks/layouts/tables.ts'
 
 const count = 50_000
 const names = Array.from({ length: count }, (_, i) => `k${i}`)
@@ -19,7 +19,7 @@ describe('fifty thousand keys', { timeout: 120_000 }, () => {
   })
 
   test('that cluster.yaml does not know are reported with their places', () => {
-    const parsed = parseCluster(Buffer.from(names.map((name) => `${name}: 1\n`).join('')), known)
+    const parsed = parseCluster(Buffer.from(names.map((name) => `${name}: 1\n`).join('')), layoutRules)
     assert.ok('problems' in parsed)
     const places = parsed.problems.filter(({ message }) => message.includes('unknown key'))
     assert.deepEqual([places.length, places.at(-1)?.line], [count, count])
@@ -46,6 +46,6 @@ test('keys of two maps, and those that are only alike, are not repeated', () => 
 for (const text of ['? '.repeat(700), '? - '.repeat(250), '? {a: b}\n: c', '? [a]\n: c', 'a: &x b\n*x : 1'])
   test(`a key that is no name is an error, and nothing is asked of its values: ${text.slice(0, 12)}`, () => {
     assert.equal(parseYaml(text).errors[0]?.code, 'NON_STRING_KEY')
-    const parsed = parseCluster(Buffer.from(text), known)
+    const parsed = parseCluster(Buffer.from(text), layoutRules)
     assert.ok('problems' in parsed)
   })

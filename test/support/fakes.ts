@@ -7,7 +7,7 @@ import { execute, type RunOptions } from '../../lib/graph/executor.ts'
 import { buildGraph } from '../../lib/graph/graph.ts'
 import type { Event, Force, Outcome, Run, Target, Work } from '../../lib/graph/target.ts'
 import type { ComponentProcess, NodeState, PlacesState, UnitState } from '../../lib/node/state.ts'
-import type { Change, Look, Reason } from '../../lib/reason.ts'
+import type { Change, CheckResult, Reason } from '../../lib/reason.ts'
 import { createPlanLines, planEntries } from '../../lib/show/plan.ts'
 import { byPhase, type Summary } from '../../lib/show/reporter.ts'
 import type { Unit } from '../../tasks/layouts/layout.ts'
@@ -17,8 +17,8 @@ import { parsed } from './files.ts'
 
 /** Targets that do nothing but what a test tells them, and stop where the test wants to look. */
 
-export const stale: Look = { reasons: [{ kind: 'missing', path: 'file' }] }
-export const fresh: Look = { reasons: [] }
+export const stale: CheckResult = { reasons: [{ kind: 'missing', path: 'file' }] }
+export const fresh: CheckResult = { reasons: [] }
 
 /** A control node and a worker, with install. */
 export const twoNodes = parsed(`name: kubenet
@@ -134,9 +134,11 @@ export async function settled(): Promise<void> {
 
 /** A leaf, the config made of it, and two nodes that get both: what a dry run of them plans. */
 
-export const changed: Look = { reasons: [{ kind: 'san-changed', added: ['192.168.1.22'], removed: [] }] }
-export const missing = (...paths: string[]): Look => ({ reasons: paths.map((path) => ({ kind: 'missing', path })) })
-export const onNode = (told: Partial<Reason & { kind: 'on-node' }>): Look => ({
+export const changed: CheckResult = { reasons: [{ kind: 'san-changed', added: ['192.168.1.22'], removed: [] }] }
+export const missing = (...paths: string[]): CheckResult => ({
+  reasons: paths.map((path) => ({ kind: 'missing', path })),
+})
+export const onNode = (told: Partial<Reason & { kind: 'on-node' }>): CheckResult => ({
   reasons: [
     { kind: 'on-node', missing: [], differ: [], wrongMode: [], wrongOwner: [], pruned: [], leftovers: [], ...told },
   ],
@@ -151,7 +153,7 @@ function change({ reasons }: Work, files: readonly string[]): Change {
 }
 
 /** What would be written anew differs there, unless it is missing. */
-function checkNode(look: Look | undefined, pending: ReadonlySet<string>): Look {
+function checkNode(look: CheckResult | undefined, pending: ReadonlySet<string>): CheckResult {
   const [told] = look?.reasons ?? onNode({}).reasons
   if (told?.kind !== 'on-node') return fresh
   const differ = [...new Set([...told.differ, ...pending])].filter((file) => !told.missing.includes(file))
@@ -159,7 +161,7 @@ function checkNode(look: Look | undefined, pending: ReadonlySet<string>): Look {
 }
 
 /** All of them fresh unless told otherwise, or made of what would change. */
-export function fakeCluster(looks: Readonly<Record<string, Look>>): Target[] {
+export function fakeCluster(looks: Readonly<Record<string, CheckResult>>): Target[] {
   const target = (id: string, told: Partial<Target>) => fakeTarget(id, { check: () => looks[id] ?? fresh, ...told })
   const node = (name: string) =>
     target(`deploy/${name}`, {

@@ -19,7 +19,7 @@ import { fileURLToPath } from 'node:url'
 import { type Cluster, parseCluster } from '../../lib/cluster/cluster.ts'
 import { type ArchivedFile, buildTar } from '../../lib/node/node.ts'
 import { formatExplained } from '../../lib/wording.ts'
-import { known } from '../../tasks/layouts/tables.ts'
+import { layoutRules } from '../../tasks/layouts/tables.ts'
 
 /** A folder for one test, gone after it. */
 
@@ -88,14 +88,14 @@ export function edited(from: string, to: string): string {
 }
 
 export function parsed(text: string | Uint8Array): Cluster {
-  const result = parseCluster(Buffer.from(text), known)
+  const result = parseCluster(Buffer.from(text), layoutRules)
   if ('problems' in result) assert.fail(result.problems.map(formatExplained).join('\n'))
   return result.cluster
 }
 
 /** `line:column: message` of each problem. */
 export function problemsOf(text: string | Uint8Array): string[] {
-  const result = parseCluster(Buffer.from(text), known)
+  const result = parseCluster(Buffer.from(text), layoutRules)
   return 'problems' in result
     ? result.problems.map((problem) => `${problem.line}:${problem.column}: ${formatExplained(problem)}`)
     : []

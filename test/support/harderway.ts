@@ -13,7 +13,7 @@ import { parseDocument } from 'yaml'
 import { parseCluster } from '../../lib/cluster/cluster.ts'
 import { formatExplained } from '../../lib/wording.ts'
 import { main } from '../../tasks/cli.ts'
-import { known } from '../../tasks/layouts/tables.ts'
+import { layoutRules } from '../../tasks/layouts/tables.ts'
 import type { Lab } from '../lab/lab.ts'
 import { scratch } from './files.ts'
 
@@ -66,7 +66,7 @@ export async function harderway(call: string | Call, ...args: string[]): Promise
   return ranOf(args, status, ...(await printed))
 }
 
-/** The same, of which the exit status is known. */
+/** The same, of which the exit status is layoutRules. */
 export const exits = (status: number, ...call: Parameters<typeof harderway>) => withStatus(status, harderway(...call))
 
 /** Where the status is another, what was printed tells why. */
@@ -202,7 +202,7 @@ export async function callInit(folder: string, args: readonly string[], config =
 
 /** Throws where it is none. */
 export function readCluster(bytes: Uint8Array) {
-  const parsed = parseCluster(bytes, known)
+  const parsed = parseCluster(bytes, layoutRules)
   if ('problems' in parsed) throw new Error(parsed.problems.map(formatExplained).join('\n'))
   return parsed.cluster
 }

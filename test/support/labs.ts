@@ -17,7 +17,7 @@ import { type Cluster, parseCluster } from '../../lib/cluster/cluster.ts'
 import { Failure } from '../../lib/failure.ts'
 import { Ssh } from '../../lib/node/ssh.ts'
 import { quote } from '../../lib/wording.ts'
-import { known } from '../../tasks/layouts/tables.ts'
+import { layoutRules } from '../../tasks/layouts/tables.ts'
 import { type Lab, type LabNodeOptions, startLab } from '../lab/lab.ts'
 import type { NodeFaults } from '../lab/sshd-config.ts'
 import { type Edit, gateway, harderway, labEdits, makePlace, type Ran, writeCluster } from './harderway.ts'
@@ -416,7 +416,7 @@ function clusterOf(name: string, options: Readonly<Record<string, string>> = {})
     ssh: { configFile: './ssh_config', user: 'stranger', options },
     nodes: [{ name, role: 'control', ip: '192.168.1.11', user: userInfo().username }],
   }
-  const parsed = parseCluster(Buffer.from(JSON.stringify(value)), known)
+  const parsed = parseCluster(Buffer.from(JSON.stringify(value)), layoutRules)
   if ('problems' in parsed) throw new Error(JSON.stringify(parsed.problems))
   return parsed.cluster
 }

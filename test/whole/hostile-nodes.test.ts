@@ -22,7 +22,7 @@ import { AuthDir } from '../../lib/files/auth-dir.ts'
 import { makePair, readIssuer } from '../../lib/pki/pair.ts'
 import { generatePrivateKey, privateKeyPem } from '../../lib/pki/x509.ts'
 import { harderWay } from '../../tasks/layouts/harder-way.ts'
-import { certTable, known } from '../../tasks/layouts/tables.ts'
+import { certTable, layoutRules } from '../../tasks/layouts/tables.ts'
 import { fakeTool, scratch, stateOf } from '../support/files.ts'
 import {
   assertStatus,
@@ -257,7 +257,7 @@ real -f -- "$@"`,
     /** Our pair becomes one that was made a day ago. */
     const older = async (name: string) => {
       const folder = new AuthDir(auth(), harderWay.files)
-      const parsed = parseCluster(readFileSync(join(place, 'cluster.yaml')), known)
+      const parsed = parseCluster(readFileSync(join(place, 'cluster.yaml')), layoutRules)
       assert.ok('cluster' in parsed)
       const { profile } = certTable(parsed.cluster).find((row) => row.name === name) ?? assert.fail()
       const now = new Date(Date.now() - 24 * hour)

@@ -4,7 +4,7 @@ import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync
 import { join } from 'node:path'
 import { after, before, describe, test } from 'node:test'
 import { parseCluster } from '../../lib/cluster/cluster.ts'
-import { known } from '../../tasks/layouts/tables.ts'
+import { layoutRules } from '../../tasks/layouts/tables.ts'
 import { type Lab, startLab } from '../lab/lab.ts'
 import { scratch } from '../support/files.ts'
 import { type Edit, harderway, idsOf, labEdits, makePlace, writeCluster } from '../support/harderway.ts'
@@ -53,7 +53,7 @@ for (const [key, edit, values] of refused)
     const place = scratch(t)
     for (const value of values) {
       writeCluster(place, [...edits, edit(value)])
-      const parsed = parseCluster(readFileSync(join(place, 'cluster.yaml')), known)
+      const parsed = parseCluster(readFileSync(join(place, 'cluster.yaml')), layoutRules)
       assert.ok('problems' in parsed, `${value} is taken`)
       for (const { line, message } of parsed.problems) {
         assert.ok(line >= (key === 'name' ? 1 : 2) && message.startsWith(`${key} `), message)

@@ -3,7 +3,7 @@ import { readFileSync } from 'node:fs'
 import { test } from 'node:test'
 import { parseCluster } from '../../../lib/cluster/cluster.ts'
 import { clusterSchema } from '../../../lib/cluster/schema.ts'
-import { known } from '../../../tasks/layouts/tables.ts'
+import { layoutRules } from '../../../tasks/layouts/tables.ts'
 import { fc } from '../../support/properties.ts'
 
 const numRuns = Number(process.env.FUZZ_RUNS ?? 500)
@@ -51,7 +51,7 @@ const mutation = fc
 
 /** Either a cluster or problems, each with a place inside the file. */
 function judge(bytes: Uint8Array): void {
-  const result = parseCluster(bytes, known)
+  const result = parseCluster(bytes, layoutRules)
   if ('cluster' in result) return
   assert.notEqual(result.problems.length, 0)
   const lines = Buffer.from(bytes)

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { buildGraph } from '../../../lib/graph/graph.ts'
 import type { Target } from '../../../lib/graph/target.ts'
-import type { Look } from '../../../lib/reason.ts'
+import type { CheckResult } from '../../../lib/reason.ts'
 import { keepTo, planOf } from '../../../tasks/commands/plan.ts'
 import { fakeCluster, fakeTarget, fresh, missing, nowhere, onNode, runFakes } from '../../support/fakes.ts'
 
@@ -12,7 +12,7 @@ async function plan(targets: readonly Target[], name = 'kubenet') {
 }
 
 const hashOf = async (...given: Parameters<typeof plan>) => (await plan(...given))?.hash
-const wide: Look = { reasons: [{ kind: 'wrong-mode', path: 'leaf-key.pem', was: 0o644, wanted: 0o600 }] }
+const wide: CheckResult = { reasons: [{ kind: 'wrong-mode', path: 'leaf-key.pem', was: 0o644, wanted: 0o600 }] }
 
 test('a plan has one hash, whatever the order of its targets', async () => {
   const targets = fakeCluster({ leaf: missing('leaf.pem'), 'deploy/two': onNode({ wrongMode: ['a.config'] }) })

@@ -4,7 +4,7 @@ import { Failure } from '../../../lib/failure.ts'
 import { findRefusals } from '../../../lib/graph/executor.ts'
 import { buildGraph } from '../../../lib/graph/graph.ts'
 import type { Force, Outcome, Target, Work } from '../../../lib/graph/target.ts'
-import type { Change, Look, Reason } from '../../../lib/reason.ts'
+import type { Change, CheckResult, Reason } from '../../../lib/reason.ts'
 import { type FakeRunOptions, fakeTarget, fresh, nowhere, runFakes, settled, stale } from '../../support/fakes.ts'
 import { fc } from '../../support/properties.ts'
 
@@ -292,7 +292,7 @@ test('a forced rebuild is checked, and refused as an unforced one is; a replacem
 })
 
 test('the warning is what a build returns, else the one of the check', async () => {
-  const check = (): Look => ({ ...stale, warning: 'expires soon' })
+  const check = (): CheckResult => ({ ...stale, warning: 'expires soon' })
   const run = runFakes([
     fakeTarget('a', { check, build: async () => ({ warning: 'restart it' }) }),
     fakeTarget('b', { check }),
@@ -493,7 +493,7 @@ test('in a dry run of any graph only needs make what is fresh stale; what comes 
 
 test('a build, and the checks after it, get what a check found, unless it was built since; the outcome does not hold it', async () => {
   const handed: unknown[] = []
-  const look = (reasons: Look['reasons']) => () => ({ reasons, found: 'what was there' })
+  const look = (reasons: CheckResult['reasons']) => () => ({ reasons, found: 'what was there' })
   const run = runFakes([
     fakeTarget('fresh', { check: look([]) }),
     fakeTarget('built', {

@@ -1,11 +1,11 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { Failure } from '../../../lib/failure.ts'
-import type { Change, Look, Reason } from '../../../lib/reason.ts'
+import type { Change, CheckResult, Reason } from '../../../lib/reason.ts'
 import { countEntries, type PlanEntry, planEntries } from '../../../lib/show/plan.ts'
 import { changed, fakeCluster, fakeTarget, fresh, missing, onNode, planFakes } from '../../support/fakes.ts'
 
-const plan = async (looks: Readonly<Record<string, Look>>) => await planFakes(fakeCluster(looks))
+const plan = async (looks: Readonly<Record<string, CheckResult>>) => await planFakes(fakeCluster(looks))
 const idsOf = ({ targets }: PlanEntry) => targets.map(({ id }) => id).join()
 /** The ids of an entry, its mark, what is copied, and what is left to its user to restart. */
 const short = (entries: readonly PlanEntry[]) =>
@@ -52,7 +52,8 @@ test('a first run is all new, needs no reason, and leaves nothing to restart', a
 })
 
 test('a node with something else to do has an entry of its own, with all that is copied there', async () => {
-  const entriesOf = async (one: Look) => short((await plan({ leaf: changed, 'deploy/one': one })).entries).slice(2)
+  const entriesOf = async (one: CheckResult) =>
+    short((await plan({ leaf: changed, 'deploy/one': one })).entries).slice(2)
   const two = ['deploy/two', '~', 'leaf.pem,a.config', 'server,store,client']
   assert.deepEqual(await entriesOf(onNode({ missing: ['a.config'] })), [
     ['deploy/one', '~', 'a.config,leaf.pem', 'server,store'],
@@ -74,7 +75,7 @@ test('files that are only removed from a node are marked so', async () => {
 })
 
 test('nothing follows from a mode, nothing is to be restarted for it, nor where a further target takes files on', async () => {
-  const openMode: Look = { reasons: [{ kind: 'wrong-mode', path: 'leaf.pem', was: 0o644, wanted: 0o600 }] }
+  const openMode: CheckResult = { reasons: [{ kind: 'wrong-mode', path: 'leaf.pem', was: 0o644, wanted: 0o600 }] }
   assert.deepEqual(short((await plan({ leaf: openMode })).entries), [['leaf', '~', '', '']])
   const [modes] = (await plan({ 'deploy/two': onNode({ wrongMode: ['a.config'] }) })).entries
   assert.deepEqual([modes?.yours, modes?.why], [[], 'a.config with a wrong mode'])
@@ -151,7 +152,7 @@ test('of many targets the first few are named; with all detail each has an entry
 })
 
 test('no control character of a file that is read is shown', async () => {
-  const odd: Look = { reasons: [{ kind: 'san-changed', added: [], removed: ['\x1b[2J'] }] }
+  const odd: CheckResult = { reasons: [{ kind: 'san-changed', added: [], removed: ['\x1b[2J'] }] }
   const text = (await (await plan({ leaf: odd })).lines()).join('\n')
   assert.doesNotMatch(text, /\x1b|\[2J(?<!\uFFFD\[2J)/)
   assert.match(text, /SAN removed: /)

@@ -4,7 +4,7 @@ import { test } from 'node:test'
 import { validate } from '../../../lib/cluster/cluster.ts'
 import { type ClusterDraft, formatCluster, newDraft, plainCluster } from '../../../tasks/commands/init-draft.ts'
 import { harderWay } from '../../../tasks/layouts/harder-way.ts'
-import { known } from '../../../tasks/layouts/tables.ts'
+import { layoutRules } from '../../../tasks/layouts/tables.ts'
 import { readCluster } from '../../support/harderway.ts'
 import { fc } from '../../support/properties.ts'
 
@@ -38,7 +38,7 @@ const drafts = fc
 test('means what the draft says, whatever words are in it', () => {
   fc.assert(
     fc.property(drafts, (draft) => {
-      fc.pre(validate(plainCluster(draft), known).problems.length === 0)
+      fc.pre(validate(plainCluster(draft), layoutRules).problems.length === 0)
       const plain = JSON.stringify(plainCluster(draft))
       assert.deepEqual(readCluster(Buffer.from(formatCluster(draft, 's'))), readCluster(Buffer.from(plain)))
     }),

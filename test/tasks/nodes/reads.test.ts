@@ -6,7 +6,7 @@ import { type FileState, root } from '../../../lib/node/place.ts'
 import type { ComponentProcess, PlacesState, UnitState } from '../../../lib/node/state.ts'
 import { nodeUnits } from '../../../tasks/layouts/tables.ts'
 import { reloadFlag } from '../../../tasks/nodes/command-line.ts'
-import { otherProcessesOn, prunedAt, type UnitSeen, unitsOn, withdrawnAt } from '../../../tasks/nodes/reads.ts'
+import { keptOffAt, otherProcessesOn, prunedAt, type UnitSeen, unitsOn } from '../../../tasks/nodes/reads.ts'
 import { twoNodes as cluster, nothingElse, processAs, startedAs } from '../../support/fakes.ts'
 import { minimal, parsed } from '../../support/files.ts'
 
@@ -519,7 +519,7 @@ describe("the CA's key, where no node has it", () => {
   const starts = { [unit]: command.join(' ') }
   const at = (given: Given) => {
     const places = placesOf({ files: left, of, ...given })
-    return withdrawnAt(unitsOn(of, control, places), places)
+    return keptOffAt(unitsOn(of, control, places), places)
   }
 
   test('is read by no unit, and a command line that names it is wrong, with the two flags to take out', () => {
@@ -548,7 +548,7 @@ describe("the CA's key, where no node has it", () => {
     ] as const)
       assert.deepEqual(prunedAt({ options: { prune } } as Run, unitsOn(of, control, places), places), pruned)
     assert.deepEqual(at({ processes, starts, files: {} }), [])
-    assert.deepEqual(withdrawnAt(unitsOn(cluster, control, places), places), [])
+    assert.deepEqual(keptOffAt(unitsOn(cluster, control, places), places), [])
   })
 
   test('is found beside the other files of its unit, too, and so is what a killed run left; a link to it counts once', () => {
@@ -563,7 +563,7 @@ describe("the CA's key, where no node has it", () => {
     ])
     const places = placesOf({ processes: [elsewhere], starts, files: left })
     const linked = { ...places, real: new Map([[own, path]]) }
-    assert.deepEqual(withdrawnAt(unitsOn(of, control, linked), linked), [{ file: 'ca-key.pem', path }])
+    assert.deepEqual(keptOffAt(unitsOn(of, control, linked), linked), [{ file: 'ca-key.pem', path }])
     const { wrong } = seen(unit, control, { processes: [startedAs(row, `--cluster-signing-key-file=/x/y.pem`)], of })
     assert.match(wrong[0] ?? '', /then remove that file, which --prune does not find$/)
   })
@@ -592,7 +592,7 @@ describe("the CA's key, where no node has it", () => {
       const places = placesOf({ processes, files: left, starts: { [unit]: start ?? '' } })
       const state = { ...places.units.get(unit), isLoaded: true, start }
       const found = { ...places, units: new Map([[unit, state]]) } as PlacesState
-      assert.match(withdrawnAt(unitsOn(of, control, found), found)[0]?.why ?? '', /not known for sure/, String(start))
+      assert.match(keptOffAt(unitsOn(of, control, found), found)[0]?.why ?? '', /not known for sure/, String(start))
     }
   })
 })

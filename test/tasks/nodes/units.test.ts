@@ -21,7 +21,7 @@ import { reloadFlag } from '../../../tasks/nodes/command-line.ts'
 import { unprovenClients } from '../../../tasks/nodes/install.ts'
 import { digestAt, lookAtNode } from '../../../tasks/nodes/look.ts'
 import { unitsOn } from '../../../tasks/nodes/reads.ts'
-import { checkUnitsOf, refuseMisnamed, refuseWrong, type UnitCheck } from '../../../tasks/nodes/units.ts'
+import { checkUnitsOf, refuseMisnamed, refuseWrongSettings, type UnitCheck } from '../../../tasks/nodes/units.ts'
 import { readAccess } from '../../../tasks/phases/kubeconfigs.ts'
 import { makeEverything, temporaryAuth } from '../../support/certificates.ts'
 import { nothingElse, processAs, startedAs, withoutFiles } from '../../support/fakes.ts'
@@ -754,7 +754,7 @@ describe('paths that root does not write to', () => {
       (each) => each.unit === 'kube-apiserver',
     )
     try {
-      refuseWrong(node, unit ? [unit] : [], places)
+      refuseWrongSettings(node, unit ? [unit] : [], places)
       return undefined
     } catch (error) {
       return error instanceof Failure ? `${error.code} ${error.what}` : assert.fail(String(error))
