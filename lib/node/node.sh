@@ -430,7 +430,8 @@ OWNERS
 say_units() {
   accounts='' mains='' groups='' names='' settings='' inside=''
   for f in $units; do names="$names $f.service"; done
-  shown=$(systemctl show --timestamp=us+utc -p Id -p Names -p LoadState -p ActiveState -p SubState -p Job \
+  # Of a pattern only active units are shown, or those of the named states.
+  shown=$(systemctl show --timestamp=us+utc --state=inactive,failed -p Id -p Names -p LoadState -p ActiveState -p SubState -p Job \
     -p ExecMainStartTimestamp -p MainPID -p NRestarts -p RestartUSec -p User -p Group -p SupplementaryGroups -p ExecStart -p ControlGroup \
     -p NeedDaemonReload -p FragmentPath -p DropInPaths -p Environment -p EnvironmentFiles -p Where -- $names '*.mount')
   begin_unit
