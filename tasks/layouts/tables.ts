@@ -30,12 +30,21 @@ import {
 export const layouts: Readonly<Record<LayoutName, Layout>> = { 'harder-way': harderWay, 'hard-way': hardWay }
 
 /** The parts of a cluster that determine what it consists of. */
-export type LaidOut = Pick<Cluster, 'layout' | 'etcd'>
+export type LaidOut = Pick<Cluster, 'layout' | 'etcd'> & Partial<Pick<Cluster, 'aggregation'>>
 
 /** An etcd of its own CA is refused for a layout whose etcd has no TLS. */
-export function layoutOf({ layout, etcd }: LaidOut): Layout {
-  return etcd.ca === 'own' && layouts[layout].etcd ? withOwnEtcd : layouts[layout]
+export function layoutOf({ layout, etcd, aggregation }: LaidOut): Layout {
+  const guides = etcd.ca === 'own' && layouts[layout].etcd ? withOwnEtcd : layouts[layout]
+  return aggregation ? withAggregation(guides) : guides
 }
+
+const withAggregation = once<Layout, Layout>((layout) => {
+  const { certs, reads, startFlags } = layout.aggregation
+  const units = layout.units.map((row) =>
+    row.unit === apiServer ? { ...row, reads: [...row.reads, ...reads], startFlags } : row,
+  )
+  return { ...layout, certs: [...layout.certs, ...certs], units }
+})
 
 export interface CertRow extends Omit<CertKind, 'subject' | 'tolerated' | 'usages' | 'isCa' | 'sans'> {
   /** The id of the target that makes it. */

@@ -164,7 +164,7 @@ const renew = ({ command }: Run) => `reissue the CA certificate over the same ke
 
 /** `rotate etcd-ca` has begun, and waits. From its first stage on it is reported as any rotation is. */
 function warnOfCopy({ auth, command, rotating }: Run, name: string, { stage }: CaState): string | undefined {
-  return name !== caName && stage === 'settled' && rotating !== name && isCopyOfCa(auth)
+  return name === etcdCaName && stage === 'settled' && rotating !== name && isCopyOfCa(auth)
     ? `etcd still has the CA of the cluster; go on: ${command(`rotate ${name}`)}`
     : undefined
 }
@@ -222,7 +222,7 @@ function refuseNewCa(run: Run, row: CertRow): void {
       startOver(run, row),
     ])
   const isMade = auth.names().some((file) => auth.files.parse(file)?.kind === 'certificate')
-  if (name !== caName && isMade)
+  if (name === etcdCaName && isMade)
     throw refusal(`etcd shares the CA in ${auth.path}, and cluster.yaml gives it one of its own`, [
       `lead it there while it runs: ${command(`rotate ${name}`)}`,
       `if it does not run yet, make that CA: ${command(`${row.id} --force`)}`,
