@@ -7,6 +7,7 @@ import {
   crossName,
   encryptionConfigFile,
   type FileNames,
+  frontProxyCaName,
   kubeconfigFile,
   nextName,
 } from '../../lib/files/names.ts'
@@ -124,9 +125,11 @@ export type Keeping = LaidOut & {
   readonly certificates: Pick<Cluster['certificates'], 'caKeyOnNodes'>
 }
 
-/** True for the key of a CA, in a cluster where no node has it. */
+/** True for the key of a CA that no node has: the front proxy's, and in some clusters each. */
 export function isKeptOff({ certificates, ...cluster }: Keeping, file: string): boolean {
-  return !certificates.caKeyOnNodes && caNames.some((name) => file === layoutOf(cluster).files.key(name))
+  return caNames.some(
+    (name) => (name === frontProxyCaName || !certificates.caKeyOnNodes) && file === layoutOf(cluster).files.key(name),
+  )
 }
 
 /** In the order of the tables; what is the node's own comes last. */

@@ -504,18 +504,13 @@ function openProxies({ named }: CommandLine, places: Seen): string[] {
   const isSame = (of: (path: string) => string | undefined) =>
     clientCa !== undefined && of(proxyCa) !== undefined && of(proxyCa) === of(clientCa)
   const isClusters = isSame((path) => realPath(places, path)) || isSame((path) => fileAt(places, path)?.sha256)
-  const own = 'take it out, and set aggregation: true in cluster.yaml, which gives it a CA of its own'
+  if (isClusters)
+    return [
+      `${flag} is the CA of ${clientFlag} (${proxyCa}), whose clients may claim to be anybody (X-Remote-User): take it out, and set aggregation: true in cluster.yaml, which gives it a CA of its own`,
+    ]
+  if (named([namesFlag])[1].length > 0) return []
   return [
-    ...(isClusters
-      ? [
-          `${flag} is the CA of ${clientFlag} (${proxyCa}), whose clients may claim to be anybody (X-Remote-User): ${own}`,
-        ]
-      : []),
-    ...(named([namesFlag])[1].length === 0 && !isClusters
-      ? [
-          `without ${namesFlag} each client of ${flag} may claim to be anybody (X-Remote-User): set ${namesFlag}=${frontProxy.client}`,
-        ]
-      : []),
+    `without ${namesFlag} each client of ${flag} may claim to be anybody (X-Remote-User): set ${namesFlag}=${frontProxy.client}`,
   ]
 }
 

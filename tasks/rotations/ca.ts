@@ -161,7 +161,7 @@ const finishedOf = (name: CaName): Stage => ({
             node: node.name,
             remedy: `see which CA it trusts: systemctl cat ${unit.service}`,
           })
-    if (previous && units.some(isApiServer)) await forgetPreviousCa(rotating, node, name, previous.ca)
+    if (previous && units.some(isApiServer)) await forgetPreviousCa(rotating, node, { name, previous: previous.ca })
     return units.map(({ unit }) => unit)
   },
 })
@@ -410,7 +410,11 @@ const mostTries = 10
 const configMap = v.looseObject({ data: v.optional(v.record(v.string(), v.string()), {}) })
 
 /** Only once every API server has loaded the new CA alone: else one of them would add the previous CA again. */
-async function forgetPreviousCa(asking: Asking, node: ClusterNode, name: CaName, previous: Certificate): Promise<void> {
+async function forgetPreviousCa(
+  asking: Asking,
+  node: ClusterNode,
+  { name, previous }: { readonly name: CaName; readonly previous: Certificate },
+): Promise<void> {
   const field = fieldOf(name)
   // By its key: a CA that was renewed is in there with each of its certificates.
   const isPrevious = (der: Buffer) => readDerCertificate(der)?.publicKey.equals(previous.publicKey) === true
