@@ -409,19 +409,11 @@ describe('rotations on six machines', { skip }, () => {
     await setFlags(lab, await mustRun(lab, 4, 'rotate', 'front-proxy-ca'), ['control0', 'control1'])
     // Its command line is made of a file of its environment.
     const unit = '/etc/systemd/system/kube-apiserver.service'
-    const flags = (await argsOf('control0')).filter((each) => each.startsWith('--requestheader'))
-    assert.deepEqual(flags, [])
-    const wanted = (
-      await on(
-        'control0',
-        'grep -o -- "--\\(requestheader\\|proxy-client\\)[^ ]*" /etc/systemd/system/kube-apiserver.service.d/zz-harderway.conf',
-      )
-    )
-      .trim()
-      .split('\n')
+    const drop = `${unit}.d/zz-harderway.conf`
+    const wanted = await on('control0', `grep -oE -- '--(requestheader|proxy-client)[^ ]*' ${drop}`)
     await on(
       'control2',
-      `sed -i 's|--allow-privileged=true|& ${wanted.join(' ')}|' ${unit}; systemctl daemon-reload; systemctl restart kube-apiserver`,
+      `sed -i 's|--allow-privileged=true|& ${wanted.trim().replaceAll('\n', ' ')}|' ${unit}; systemctl daemon-reload; systemctl restart kube-apiserver`,
     )
     await allWell(lab)
     await unnoticed(
