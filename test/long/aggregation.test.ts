@@ -69,7 +69,7 @@ describe('an aggregated API', { skip: skip || (!realBinaries && 'the stand-in pr
     const lines = createInterface({ input: child.stdout })
     const closed = once(child, 'close')
     try {
-      assert.deepEqual(await once(lines, 'line'), ['ready'])
+      assert.deepEqual(await Promise.race([once(lines, 'line'), closed]), ['ready'])
       const starts = await readStarts(lab)
       await lab.exec('mkdir old; cp auth/*.pem old')
       await mustRun(lab, 0, 'rotate', 'front-proxy-ca')
