@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict'
+import { mkdirSync } from 'node:fs'
 import { join } from 'node:path'
 import { type TestContext, test } from 'node:test'
 import pLimit from 'p-limit'
@@ -49,6 +50,7 @@ async function find(
       return { wasReached: true, look, listening: async () => ({ now: 0, ports: new Set() }) }
     },
   } as unknown as Run
+  if (has.length > 0) mkdirSync(run.auth.path)
   for (const file of has) run.auth.write(file, 'there', 0o600)
   const limits = { auth: pLimit(1), node: pLimit(1), kubeconfig: pLimit(1) }
   const found = await findOtherCluster(run, clusterGraph(cluster), { limits, signal, tell: run.note })
