@@ -184,7 +184,7 @@ export const ofOwnEtcd = {
 /** As the allowed name has it, too: https://kubernetes.io/docs/tasks/extend-kubernetes/configure-aggregation-layer/ */
 export const frontProxy = { ca: frontProxyCaName, client: 'front-proxy-client' } as const
 
-export const ofFrontProxy = {
+const ofFrontProxy = {
   ca: {
     phase: 'ca',
     name: frontProxy.ca,

@@ -33,10 +33,10 @@ export const layouts: Readonly<Record<LayoutName, Layout>> = { 'harder-way': har
 /** The parts of a cluster that determine what it consists of. */
 export type LaidOut = Pick<Cluster, 'layout' | 'etcd'> & Partial<Pick<Cluster, 'aggregation'>>
 
-/** An etcd of its own CA is refused for a layout whose etcd has no TLS. */
+/** An etcd of its own CA is refused for a layout whose etcd has no TLS. Of the same parts it is always the same object. */
 export function layoutOf({ layout, etcd, aggregation }: LaidOut): Layout {
-  const guides = etcd.ca === 'own' && layouts[layout].etcd ? withOwnEtcd : layouts[layout]
-  return aggregation ? withAggregation(guides) : guides
+  const guide = etcd.ca === 'own' && layouts[layout].etcd ? withOwnEtcd : layouts[layout]
+  return aggregation ? withAggregation(guide) : guide
 }
 
 const withAggregation = once<Layout, Layout>((layout) => {
