@@ -60,13 +60,17 @@ export function parseCluster(bytes: Uint8Array, known: RulesOf): ParsedCluster {
 }
 
 /** The rules of a cluster of that layout. */
-type RulesOf = (cluster: Pick<Cluster, 'layout' | 'etcd'>) => LayoutRules
+type RulesOf = (cluster: Pick<Cluster, 'layout' | 'etcd' | 'aggregation'>) => LayoutRules
 
 /** Every problem in the parsed content of a cluster.yaml, and what the schema makes of it. */
 export function validate(written: unknown, known: RulesOf) {
-  const { layout: named = usualLayout, etcd } = map(written)
+  const { layout: named = usualLayout, etcd, aggregation } = map(written)
   const name = layoutNames.find((each) => each === named)
-  const layout = known({ layout: name ?? usualLayout, etcd: { ca: map(etcd).ca === 'own' ? 'own' : 'shared' } })
+  const layout = known({
+    layout: name ?? usualLayout,
+    etcd: { ca: map(etcd).ca === 'own' ? 'own' : 'shared' },
+    aggregation: aggregation === true,
+  })
   const value = withDefaults(written, layout.defaults)
   const result = v.safeParse(clusterSchema, value, { abortPipeEarly: true })
   const problems = [

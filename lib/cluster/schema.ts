@@ -225,6 +225,7 @@ export const clusterSchema = object({
     {},
   ),
   etcd: v.optional(object({ ca: v.optional(oneOf('CA of etcd', ['shared', 'own']), 'shared') }), {}),
+  aggregation: v.optional(yesOrNo, false),
   ssh: v.optional(
     object({
       user: v.optional(login, 'ubuntu'),

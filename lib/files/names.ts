@@ -7,8 +7,10 @@ export type FileKind = 'certificate' | 'key' | 'kubeconfig' | 'encryption-config
 export const caName = 'ca'
 /** It signs those of etcd and its clients, where etcd has a CA of its own. */
 export const etcdCaName = 'etcd-ca'
+/** It signs the client by which an API server speaks for its users, where there is an aggregation layer. */
+export const frontProxyCaName = 'front-proxy-ca'
 /** Each is rotated by itself. */
-export const caNames = [caName, etcdCaName] as const
+export const caNames = [caName, etcdCaName, frontProxyCaName] as const
 export type CaName = (typeof caNames)[number]
 export const encryptionConfigFile = 'encryption-config.yaml'
 /** What `report` writes for Prometheus. */

@@ -46,13 +46,14 @@ export class Client {
 
   /** Throws a Failure where no answer comes. */
   async ask(method: 'GET' | 'POST' | 'PUT' | 'DELETE', path: string, body?: object): Promise<Reply> {
-    const { address: host, signal } = this.#server
+    const { address: host, signal, user } = this.#server
     const { longestBody, patience } = this.#limits
     const { promise, resolve, reject } = Promise.withResolvers<Reply>()
     const text = body && JSON.stringify(body)
     const headers = {
       // The API server's /openid/v1/jwks serves a JWK Set alone (RFC 7517, section 8.5.1), and answers 406 to other Accepts.
       accept: 'application/json, application/jwk-set+json, */*',
+      ...(user !== undefined && { 'x-remote-user': user }),
       ...(text && { 'content-type': 'application/json', 'content-length': Buffer.byteLength(text) }),
     }
     const outgoing = request({ agent: this.#agent, host, method, path, headers, signal: inTime(patience, signal) })

@@ -19,6 +19,8 @@ export interface Server {
   /** PEM of the CA that must have signed its certificate; or 'anyone', where that proves nothing. */
   readonly trust: Buffer | 'anyone'
   readonly as?: Credentials | undefined
+  /** In whose name it is asked, by credentials of a front proxy. */
+  readonly user?: string | undefined
   /** Without TLS. */
   readonly isPlain?: boolean | undefined
   readonly signal?: AbortSignal | undefined

@@ -1,7 +1,7 @@
 /** Reads from the files of an auth/ the cluster that they were made for. Reads only. */
 import { addressBytes, firstAddress, isInside, tryCidr } from '../../lib/address.ts'
 import { AuthDir } from '../../lib/files/auth-dir.ts'
-import { caName, etcdCaName, kubeconfigFile } from '../../lib/files/names.ts'
+import { caName, etcdCaName, frontProxyCaName, kubeconfigFile } from '../../lib/files/names.ts'
 import { readEncryptionConfig } from '../../lib/kubernetes/encryption.ts'
 import { readServer } from '../../lib/kubernetes/kubeconfig.ts'
 import { type Certificate, isIssuedBy, keyKindOf, readCertificate } from '../../lib/pki/certificate.ts'
@@ -55,6 +55,7 @@ export function adopt(path: string, layout: Layout): ClusterDraft | undefined {
     ...readApiNames(layout, draft, { server, sans: all.get(files.names.api)?.sans ?? [], nodes }),
     encryption: encryption ? { provider: encryption.provider, resources: encryption.resources } : draft.encryption,
     ...(all.has(etcdCaName) && !layout.without.has('etcd.ca') && { etcd: { ca: 'own' } }),
+    ...(all.has(frontProxyCaName) && { aggregation: true }),
     users: users.map(({ name, certificate }) => ({
       name,
       groups: valuesOf(certificate, 'O'),

@@ -29,6 +29,8 @@ export interface ClusterDraft {
   readonly encryption: Readonly<{ provider: string; resources: readonly string[] }>
   /** Where it has one of its own. */
   readonly etcd?: Readonly<{ ca: 'own' }>
+  /** Where it has one. */
+  readonly aggregation?: true
   readonly ssh: Readonly<{ user: string; configFile: string | undefined; directory: string }>
   /** Without units nothing is installed and nobody becomes root; with units, their files are looked at before any is made anew. */
   readonly install: true
@@ -100,7 +102,10 @@ const notes: Readonly<Record<string, Readonly<Record<string, string>>>> = {
 }
 
 /** `schema` is a path or an address for the editor: https://github.com/redhat-developer/yaml-language-server#using-inlined-schema */
-export function formatCluster({ nodes, users, layout, install, ...draft }: ClusterDraft, schema: string): string {
+export function formatCluster(
+  { nodes, users, layout, install, aggregation, ...draft }: ClusterDraft,
+  schema: string,
+): string {
   const { guide, without } = layouts[layout]
   const section = (name: string, values: object): string[] => {
     const own = Object.entries(values).filter(([key, value]) => value !== undefined || !without.has(`${name}.${key}`))
@@ -122,6 +127,7 @@ export function formatCluster({ nodes, users, layout, install, ...draft }: Clust
     line('domain', domain),
     ...Object.entries(sections).flatMap(([key, values]) => section(key, values)),
     '# localKubeconfig: false # otherwise the admin is added to your own kubeconfig',
+    ...(aggregation ? [line('aggregation', aggregation)] : []),
     line('install', install),
     ...(users.length > 0
       ? [line('users', undefined), ...users.map((user) => `  - ${text(user)}`)]

@@ -7,7 +7,7 @@ import { join } from 'node:path'
 import type { ClusterNode } from '../../lib/cluster/cluster.ts'
 import { Failure, tryToAwait, usageFailure } from '../../lib/failure.ts'
 import { AuthDir } from '../../lib/files/auth-dir.ts'
-import { caName, caNames, crossName, etcdCaName, type FileNames } from '../../lib/files/names.ts'
+import { caName, caNames, crossName, etcdCaName, type FileNames, frontProxyCaName } from '../../lib/files/names.ts'
 import type { PlainFile } from '../../lib/files/plain-file.ts'
 import type { Run, Target } from '../../lib/graph/target.ts'
 import { type Certificate, readCertificates } from '../../lib/pki/certificate.ts'
@@ -136,13 +136,12 @@ async function checkFound(run: CommandRun, targets: readonly Target[], { main, o
     ({ irreplaceable, makes }) => irreplaceable && makes.some((name) => !run.auth.read(name)),
   )
   const at = (name: string) => (run.auth.read(name) ? join(run.auth.path, name) : (main.paths.get(name) ?? name))
-  const caKey = run.auth.files.key(caName)
-  const isNowhere = node !== undefined && isKeptOff(run.cluster, caKey) && !found.auth.read(caKey)
-  const nowhere = `${caKey} is on no node (certificates.caKeyOnNodes in cluster.yaml): it comes only from a backup`
   const wrong = await Promise.all(
-    parts.map((target) =>
-      isNowhere && target.makes.includes(caKey) ? [nowhere] : findWrong(found, target, cas, { main, at }),
-    ),
+    parts.map((target) => {
+      const isNowhere = (file: string) => isKeptOff(run.cluster, file) && !found.auth.read(file)
+      const key = node && target.makes.find(isNowhere)
+      return key === undefined ? findWrong(found, target, cas, { main, at }) : [formatNowhere(run, key)]
+    }),
   )
   const left = parts.flatMap(({ makes }, i) => (wrong[i]?.length === 0 ? [] : makes))
   const isCaLeft = left.includes(run.auth.files.certificate(caName))
@@ -172,6 +171,12 @@ export function complete(run: Run, main: Holding) {
   // While the next CA of a rotation signs, its leaves belong to this cluster as well.
   const cas = ca ? [ca, ...chainsIn(files, run.auth.files).filter(({ x509 }) => x509.verify(ca.publicKey))] : []
   return { files, found, ofRotations, ca, cas }
+}
+
+function formatNowhere({ auth, command }: Run, key: string): string {
+  return key === auth.files.key(frontProxyCaName)
+    ? `${key} is on no node: it comes from a backup, or ${command('bootstrap --replace-identity')} makes another`
+    : `${key} is on no node (certificates.caKeyOnNodes in cluster.yaml): it comes only from a backup`
 }
 
 /** As it was typed. */

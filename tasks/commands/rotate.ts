@@ -306,7 +306,7 @@ export async function lookAtReloading(rotation: Rotation, run: Run): Promise<Rel
     nodeUnits(cluster, node).some(
       ({ files, reads }) =>
         files.some(({ file, mayReload, part }) => (mayReload || part) && changes(file)) ||
-        reads.some(({ file, mayMove }) => mayMove && changes(file)),
+        reads.some(({ file, mayMove, isWanted }) => (mayMove || isWanted) && changes(file)),
     )
   const looks = cluster.nodes.filter(depends).map(async (node) => {
     const found = await tryToAwait(() => lookAtUnits({ ...run, rotating: rotation.name }, node))

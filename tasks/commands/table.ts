@@ -128,7 +128,7 @@ export const commands: readonly Command[] = [
   },
   {
     name: 'rotate',
-    operands: 'ca | etcd-ca | service-account | encryption-key',
+    operands: 'ca | etcd-ca | front-proxy-ca | service-account | encryption-key',
     does: 'replaces it with a new one, in stages, while the cluster runs',
     options: ['dry-run', 'finish', 'undo', 'force', 'wait-nodes', 'concurrency', 'no-lock-wait'],
     means: {

@@ -18,6 +18,7 @@ import { type CheckResult, formatReasons, type Reason } from '../../lib/reason.t
 import { byPhase } from '../../lib/show/reporter.ts'
 import { day } from '../../lib/wording.ts'
 import type { EtcdNames } from '../layouts/layout.ts'
+import { frontProxy } from '../layouts/shared.ts'
 import { anyones, certTable, encryptionConfig, layoutOf } from '../layouts/tables.ts'
 import { readAuth } from '../request/access.ts'
 import type { CommandRun } from '../request/command-run.ts'
@@ -44,6 +45,7 @@ const connectionKinds = [
   { name: 'etcd', title: 'Clients to etcd' },
   { name: 'kubelets', title: 'API server to kubelets' },
   { name: 'clients', title: 'Clients to API server' },
+  { name: 'front-proxy', title: 'Who may set X-Remote-User' },
   { name: 'keys', title: 'Tokens and Secrets' },
   { name: 'strangers', title: 'Clients that must be refused' },
 ]
@@ -62,12 +64,12 @@ function connectionTargets(cluster: Cluster): Target[] {
 }
 
 async function checkConnection(run: Run, row: HandshakeRow): Promise<CheckResult> {
-  const { client, server, ca = caName, dialled, strict = false, expected, tolerated = [], notice } = row
+  const { client, server, ca = caName, trusts = ca, dialled, strict = false, expected, tolerated = [], notice } = row
   const { auth } = run
   const missing = missingFiles(auth, [auth.files.certificate(ca), ...filesOf(auth.files, row)])
   if (missing.length > 0) return { reasons: missing }
   for (const name of [server, ...(typeof client === 'object' ? [client.name] : [])]) refuseBrokenPair(auth, name)
-  const parties = { server: partyOf(auth, server, ca), client: await clientOf(run, client, ca) }
+  const parties = { server: partyOf(auth, server, ca), client: await clientOf(run, client, trusts) }
   const isRefusal = expected === 'refused'
   const right = isRefusal ? ['refused, as it must be'] : [expected, ...tolerated].map(formatSeen)
   let note = right[0]
@@ -189,6 +191,8 @@ export interface HandshakeRow {
   readonly server: string
   /** The CA that the server asks its clients for, and that they trust: by default that of the cluster. */
   readonly ca?: string | undefined
+  /** The CA that the client trusts, where it is another. */
+  readonly trusts?: string | undefined
   /** Every name and address that is dialled. */
   readonly dialled: readonly string[]
   /** etcd refuses unknown clients; the others treat them as anonymous. */
@@ -241,6 +245,14 @@ export function handshakeTable(cluster: Cluster): HandshakeRow[] {
     const row = { ...etcd, ...clientOfEtcd(name), id: `etcd/${kind}`, dialled: members.slice(0, 1) }
     return isShared ? { ...row, notice } : { ...row, expected: 'refused' }
   })
+  const proxied = [frontProxy.client, ...anyones(cluster).map(({ name }) => name), admin, api].map(
+    (name, i): HandshakeRow => ({
+      ...{ id: `front-proxy/${name}`, client: { name, in: 'files' }, server: api, dialled: [endpoint.host] },
+      ...{ ca: frontProxy.ca, trusts: caName, strict: true },
+      expected: i === 0 ? identities.get(name) : 'refused',
+      ...(i === 0 && { notice: 'it speaks for any user and group' }),
+    }),
+  )
   return [
     ...(names ? [...toEtcd(names), ...others] : []),
     ...kubelets.map(
@@ -265,6 +277,7 @@ export function handshakeTable(cluster: Cluster): HandshakeRow[] {
         tolerated: profile.tolerated?.map(identityIn) ?? [],
       }),
     ),
+    ...(cluster.aggregation ? proxied : []),
     // A pod presents a token instead of a certificate.
     { id: 'clients/pods', client: 'nobody', server: api, dialled: layout.serviceSans(network), expected: undefined },
     ...(names ? strangers('etcd', { ...etcd, dialled: members.slice(0, 1) }) : []),

@@ -199,4 +199,8 @@ export const hardWay: Layout = {
   },
   units,
   etcd: undefined,
+  aggregation: shared.aggregationOf(files, (CN) => withLocation({ CN }), {
+    // No kube-proxy runs on its server, so Services have no addresses there: it dials their pods.
+    '--enable-aggregator-routing': 'true',
+  }),
 }

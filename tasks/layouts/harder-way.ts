@@ -207,6 +207,7 @@ export const harderWay: Layout = {
   guess: () => ({}),
   units: unitsWith(sharedEtcd),
   etcd: sharedEtcd,
+  aggregation: shared.aggregationOf(files, subject),
 }
 
 export const withOwnEtcd: Layout = {

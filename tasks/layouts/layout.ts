@@ -39,6 +39,8 @@ export interface Layout {
   readonly units: readonly UnitRow[]
   /** Undefined where etcd has no TLS. */
   readonly etcd: EtcdNames | undefined
+  /** What `aggregation: true` adds: certificates, and of the API server files and flags. */
+  readonly aggregation: { readonly certs: readonly CertKind[] } & Required<Pick<UnitRow, 'reads' | 'startFlags'>>
 }
 
 /** Names of certificates. */
@@ -113,6 +115,8 @@ export interface Reads extends Pick<Place, 'file' | 'loads' | 'mayReload' | 'isO
   readonly isOptional?: true
   /** Where its setting still names a path of another row's file, it is put beside that, for the setting to be changed. */
   readonly mayMove?: true
+  /** Where its setting is missing, it is put beside the unit's first file, for the setting to be made. */
+  readonly isWanted?: true
   /** A setting that is of no use without it. */
   readonly alongWith?: string
 }
@@ -166,6 +170,8 @@ export interface Health {
   readonly isPlain?: true
   /** Dialled at the loopback address. */
   readonly isLocal?: true
+  /** The user whose name it is to believe: X-Remote-User. */
+  readonly user?: string
   /** By a certificate that it has made itself. */
   readonly isSelfSigned?: true
 }
@@ -178,6 +184,8 @@ export interface Unit {
   /** The YAML file that its --config names, where the guide has it: it is looked at with the first command. */
   readonly config?: string
   readonly reads: readonly Reads[]
+  /** Flags that it has to be started with, each with the file that it is for. */
+  readonly startFlags?: readonly (Pick<Place, 'file'> & { readonly flag: string; readonly value: string })[]
   /** What it does not get: cluster.yaml keeps it off the nodes. */
   readonly keptOffNodes: readonly Reads[]
   /** Each path once: where its process says, or where the guide has them. */

@@ -1,12 +1,20 @@
 /** What the guides have in common: what certificates are for, and where units read them. */
 import type { Cluster, ClusterUser } from '../../lib/cluster/cluster.ts'
-import { caName, encryptionConfigFile, etcdCaName, type FileNames, kubeconfigFile } from '../../lib/files/names.ts'
+import {
+  caName,
+  encryptionConfigFile,
+  etcdCaName,
+  type FileNames,
+  frontProxyCaName,
+  kubeconfigFile,
+} from '../../lib/files/names.ts'
 import type { Subject } from '../../lib/pki/certificate.ts'
 import { formatNames } from '../../lib/wording.ts'
 import {
   type CertKind,
   type EtcdNames,
   inFolder,
+  type Layout,
   NODE,
   type OfCert,
   optional,
@@ -172,6 +180,68 @@ export const ofOwnEtcd = {
     isCritical: true,
   },
 } satisfies Record<'ca' | 'server' | 'client', Partial<CertKind>>
+
+/** As the allowed name has it, too: https://kubernetes.io/docs/tasks/extend-kubernetes/configure-aggregation-layer/ */
+export const frontProxy = { ca: frontProxyCaName, client: 'front-proxy-client' } as const
+
+const ofFrontProxy = {
+  ca: {
+    phase: 'ca',
+    name: frontProxy.ca,
+    isClient: false,
+    // Its key is needed where certificates are made, and nowhere else.
+    on: { control: ['certificate'] },
+    purpose: 'signs for aggregation',
+    power: 'becomes anyone: its clients name any user and group to the API servers',
+    isCritical: true,
+    irreplaceable: { part: 'whole', label: 'front-proxy CA', loss: 'aggregated APIs, until all have the next one' },
+  },
+  client: {
+    phase: 'component-certs',
+    name: frontProxy.client,
+    isClient: false,
+    issuer: frontProxy.ca,
+    usages: ['client'],
+    on: { control: pair },
+    purpose: 'API to aggregated APIs',
+    power: 'becomes anyone: it names any user and group to API servers and aggregated APIs',
+    isCritical: true,
+  },
+} satisfies Record<'ca' | 'client', Partial<CertKind>>
+
+/**
+ * As kubeadm has it. kube-apiserver reloads all three: authentication.go of k8s.io/apiserver (NewDynamicCAContentFromFile), and apiserver.go
+ * of k8s.io/kube-aggregator (NewDynamicServingContentFromFiles), read in 1.36.
+ */
+export function aggregationOf(
+  files: FileNames,
+  subject: (CN: string) => CertKind['subject'],
+  more: Readonly<Record<string, string>> = {},
+): Layout['aggregation'] {
+  const file = files.certificate(frontProxy.ca)
+  const flags = {
+    '--requestheader-allowed-names': frontProxy.client,
+    '--requestheader-username-headers': 'X-Remote-User',
+    '--requestheader-group-headers': 'X-Remote-Group',
+    '--requestheader-extra-headers-prefix': 'X-Remote-Extra-',
+    ...more,
+  }
+  const reads = [
+    ...inFolder(kubernetes, file, 'now', '--requestheader-client-ca-file'),
+    ...pairsInFolder(kubernetes, files.pair(frontProxy.client), [
+      '--proxy-client-cert-file',
+      '--proxy-client-key-file',
+    ]),
+  ]
+  return {
+    certs: [
+      { ...ofFrontProxy.ca, subject: subject('Kubernetes front proxy') },
+      { ...ofFrontProxy.client, subject: subject(frontProxy.client) },
+    ],
+    reads: optional(reads).map((row): Reads => ({ ...row, isWanted: true })),
+    startFlags: Object.entries(flags).map(([flag, value]) => ({ flag, value, file })),
+  }
+}
 
 /** Where etcd asks its clients for a certificate of this CA, whoever's, there is no authorization behind that. */
 export function opensEtcd<Row extends Pick<CertKind, 'power' | 'warning' | 'phase' | 'purpose'>>(row: Row): Row {

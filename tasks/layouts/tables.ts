@@ -7,6 +7,7 @@ import {
   crossName,
   encryptionConfigFile,
   type FileNames,
+  frontProxyCaName,
   kubeconfigFile,
   nextName,
 } from '../../lib/files/names.ts'
@@ -30,12 +31,21 @@ import {
 export const layouts: Readonly<Record<LayoutName, Layout>> = { 'harder-way': harderWay, 'hard-way': hardWay }
 
 /** The parts of a cluster that determine what it consists of. */
-export type LaidOut = Pick<Cluster, 'layout' | 'etcd'>
+export type LaidOut = Pick<Cluster, 'layout' | 'etcd'> & Partial<Pick<Cluster, 'aggregation'>>
 
-/** An etcd of its own CA is refused for a layout whose etcd has no TLS. */
-export function layoutOf({ layout, etcd }: LaidOut): Layout {
-  return etcd.ca === 'own' && layouts[layout].etcd ? withOwnEtcd : layouts[layout]
+/** An etcd of its own CA is refused for a layout whose etcd has no TLS. Of the same parts it is always the same object. */
+export function layoutOf({ layout, etcd, aggregation }: LaidOut): Layout {
+  const guide = etcd.ca === 'own' && layouts[layout].etcd ? withOwnEtcd : layouts[layout]
+  return aggregation ? withAggregation(guide) : guide
 }
+
+const withAggregation = once<Layout, Layout>((layout) => {
+  const { certs, reads, startFlags } = layout.aggregation
+  const units = layout.units.map((row) =>
+    row.unit === apiServer ? { ...row, reads: [...row.reads, ...reads], startFlags } : row,
+  )
+  return { ...layout, certs: [...layout.certs, ...certs], units }
+})
 
 export interface CertRow extends Omit<CertKind, 'subject' | 'tolerated' | 'usages' | 'isCa' | 'sans'> {
   /** The id of the target that makes it. */
@@ -115,9 +125,11 @@ export type Keeping = LaidOut & {
   readonly certificates: Pick<Cluster['certificates'], 'caKeyOnNodes'>
 }
 
-/** True for the key of a CA, in a cluster where no node has it. */
+/** True for the key of a CA that no node has: the front proxy's, and in some clusters each. */
 export function isKeptOff({ certificates, ...cluster }: Keeping, file: string): boolean {
-  return !certificates.caKeyOnNodes && caNames.some((name) => file === layoutOf(cluster).files.key(name))
+  return caNames.some(
+    (name) => (name === frontProxyCaName || !certificates.caKeyOnNodes) && file === layoutOf(cluster).files.key(name),
+  )
 }
 
 /** In the order of the tables; what is the node's own comes last. */

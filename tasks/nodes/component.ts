@@ -20,13 +20,14 @@ export interface Asking {
 function wayTo(
   { run, signal, node: through }: Asking,
   node: ClusterNode,
-  { port, as, isLocal, isPlain }: Omit<Health, 'path'>,
+  { port, as, user, isLocal, isPlain }: Omit<Health, 'path'>,
 ): Omit<Server, 'trust'> {
   const address = isLocal ? '127.0.0.1' : addressOf(node)
   return {
     open: async () => (await run.connect(isLocal ? node : (through ?? node))).tunnel(address, port),
     address,
     as: as === undefined ? undefined : credentialsOf(run, as),
+    user,
     isPlain,
     signal,
   }

@@ -3,7 +3,7 @@ import { X509Certificate } from 'node:crypto'
 import type { ClusterNode } from '../../lib/cluster/cluster.ts'
 import { Failure, refusal, runAgain } from '../../lib/failure.ts'
 import { backups } from '../../lib/files/auth-dir.ts'
-import { caName } from '../../lib/files/names.ts'
+import { caName, frontProxyCaName } from '../../lib/files/names.ts'
 import type { RunOptions } from '../../lib/graph/executor.ts'
 import type { Graph } from '../../lib/graph/graph.ts'
 import type { Run, Target } from '../../lib/graph/target.ts'
@@ -84,9 +84,11 @@ export function notLookedAt(
   ])
 }
 
-/** The parts of which auth/ has nothing; the CA first. */
+/** The parts of which auth/ has nothing; the CA first. A cluster that runs gets its front proxy later: the deploy refuses to replace one. */
 function partsToMake({ auth, cluster }: Run, targets: readonly Target[]): IdentityPart[] {
-  const parts = Map.groupBy(identityFiles(cluster), ([, label]) => label)
+  const ofFrontProxy: string[] = auth.files.pair(frontProxyCaName)
+  const identity = [...identityFiles(cluster)].filter(([file]) => !ofFrontProxy.includes(file))
+  const parts = Map.groupBy(identity, ([, label]) => label)
   return [...parts].flatMap(([label, named]) => {
     const files = named.map(([file]) => file)
     const maker = targets.find(({ makes }) => files.some((file) => makes.includes(file)))

@@ -11,7 +11,7 @@ import { besideOf, diff, folderOf } from '../../lib/node/place.ts'
 import { type ComponentProcess, fileAt, isRunning, type PlacesState, realPath } from '../../lib/node/state.ts'
 import { formatNames } from '../../lib/wording.ts'
 import { apiServer, mergePlaces, type Place, placesAt, type Reads, store, type Unit } from '../layouts/layout.ts'
-import { ownEtcd } from '../layouts/shared.ts'
+import { frontProxy, ownEtcd } from '../layouts/shared.ts'
 import { layoutOf, nodeUnits } from '../layouts/tables.ts'
 import { type CommandLine, readCommand, reloadFlag, withoutDots } from './command-line.ts'
 import { compareFlags, type FlagsFound, type WantedFlag } from './flags.ts'
@@ -22,7 +22,7 @@ export interface UnitSeen extends Unit {
   readonly unreached: readonly string[]
   /** What its command line says that can't be right, in a clause each. */
   readonly wrong: readonly string[]
-  /** Flags for files that have a path of another file there, and have to get their own. */
+  /** What it has to be started with: flags that name a path of another file there, or none, and those of the table. */
   readonly flags: FlagsFound<WantedFlag & Pick<Place, 'file'>>
   /** Absolute paths of flags that the table does not have. */
   readonly unlistedFlags: readonly Named[]
@@ -60,12 +60,13 @@ export function unitsOn(cluster: Cluster, node: ClusterNode, places: Seen): Unit
   })
   return units.map((context) => {
     const judge = (command: CommandLine) => {
-      if (context.unit.unit === apiServer) return disagreements(cluster, node, command)
+      if (context.unit.unit === apiServer)
+        return [...disagreements(cluster, node, command), ...openProxies(command, places)]
       return context.unit.unit === store && cluster.etcd.ca === 'own' ? narrowings(command) : []
     }
     const isShared = (file: string, at: string | undefined) =>
       fixed.some(({ file: other, path }) => path === at && other !== file)
-    const moved = context.unit.reads.flatMap((row) => (row.mayMove && movedTo(row, { ...context, isShared })) || [])
+    const moved = context.unit.reads.flatMap((row) => movedTo(row, { ...context, isShared }) ?? [])
     return unitAt({ ...context, moved, isShared }, judge)
   })
 }
@@ -181,7 +182,7 @@ function unitAt(context: Context, judge: (command: CommandLine) => readonly stri
       ...whyUnreached(context),
       ...seen.flatMap((each) => ('unreached' in each ? each.unreached : [])),
     ]),
-    flags: compareFlags(context.moved, context),
+    flags: compareFlags([...context.moved, ...(unit.startFlags ?? [])], context),
     unlistedFlags: heard.flatMap((command) => unlistedIn(unit, command)),
     wrong: unique([...seen.flatMap((each) => ('wrong' in each ? each.wrong : [])), ...judged]),
     configs: unique([...heard, ...(next ? [next] : [])].flatMap(({ config }) => config ?? [])),
@@ -202,7 +203,7 @@ function placesNamed(context: Context, command: CommandLine): Found[] {
     // The keys of all its files count; of any other flag the last value does.
     const paths = row.isOfKeys ? values : values.slice(-1)
     const move = moved.find(({ file, flag }) => file === row.file && flag === by)
-    if (move && context.isShared(row.file, paths[0]))
+    if (move && (row.isWanted ? paths.length === 0 : context.isShared(row.file, paths[0])))
       return [{ place: { file: row.file, path: move.value, by, loads: 'now' }, isRunning }]
     const reloads = row.mayReload && command.isSet(reloadFlag)
     // Nothing waits for the next start of a unit whose process was believed.
@@ -218,14 +219,29 @@ function placesNamed(context: Context, command: CommandLine): Found[] {
 }
 
 /** Where its flag names a file of another row: it is to name one beside that, or what the unit file has by now. */
-function movedTo({ by, file, usual }: Reads, { commands, next, isShared }: Context): MovedFlag | undefined {
+function movedTo(row: Reads, context: Context): MovedFlag | undefined {
+  const { by, file, usual, mayMove, isWanted } = row
+  const { commands, next, isShared } = context
   const last = ({ named }: CommandLine) => named(by)[1].at(-1)
+  if (isWanted) return wantedTo(row, context)
+  if (!mayMove) return undefined
   const shared = commands.find((command) => isShared(file, last(command)))
   if (!shared) return undefined
   const set = next && last(next)
   const isSet = set !== undefined && !isShared(file, set)
   const beside = folderOf(last(shared) ?? '') + usual.slice(folderOf(usual).length)
   return { file, flag: shared.named(by)[0], value: isSet ? set : beside }
+}
+
+/** Where its flag is missing: it is to name what another start of it does, or a file beside the first that the unit reads. */
+function wantedTo({ by, file, usual }: Reads, { unit, commands, believed, inYaml }: Context): MovedFlag | undefined {
+  const lastIn = (some: readonly CommandLine[], settings: readonly string[]) =>
+    some.map(({ named }) => named(settings)[1].at(-1))
+  if (!lastIn(commands, by).includes(undefined)) return undefined
+  const [set] = lastIn(believed, by).filter((path) => path !== undefined)
+  const [first = usual] = lastIn(believed, unit.reads[0]?.by ?? []).filter((path) => path !== undefined)
+  const beside = folderOf(inYaml.includes(file) ? usual : first) + usual.slice(folderOf(usual).length)
+  return { file, flag: by[0] ?? '', value: set ?? beside }
 }
 
 /** Seen: what is at the place, and whether the unit's processes see the same. */
@@ -289,7 +305,7 @@ function whyUnreached({ unit, places, own, running, next, unread, inYaml }: Cont
     unitFiles = [],
   } = places.units.get(unit.unit) ?? {}
   const isNamed = inYaml.length > 0
-  const forgotten = unit.reads.filter(({ mayMove, file }) => mayMove && !inYaml.includes(file))
+  const forgotten = unit.reads.filter(({ mayMove, isWanted, file }) => (mayMove || isWanted) && !inYaml.includes(file))
   const changedSince = (path: string) =>
     Math.max(fileAt(places, path)?.changed ?? 0, places.settings.get(path)?.changed ?? 0) > started
   const isUp = own.length > 0 || isRunning(places, unit.unit)
@@ -474,6 +490,28 @@ function narrowings({ named }: CommandLine): string[] {
       ? []
       : [`${flag} is ${value}, and its certificates are others with a CA of its own: take it out`]
   })
+}
+
+/** Where a client of the cluster's may claim to be anybody: what its headers name is believed. */
+function openProxies({ named }: CommandLine, places: Seen): string[] {
+  const [flag, clientFlag, namesFlag] = [
+    '--requestheader-client-ca-file',
+    '--client-ca-file',
+    '--requestheader-allowed-names',
+  ]
+  const [proxyCa, clientCa] = [flag, clientFlag].map((each) => named([each])[1].at(-1))
+  if (proxyCa === undefined) return []
+  const isSame = (of: (path: string) => string | undefined) =>
+    clientCa !== undefined && of(proxyCa) !== undefined && of(proxyCa) === of(clientCa)
+  const isClusters = isSame((path) => realPath(places, path)) || isSame((path) => fileAt(places, path)?.sha256)
+  if (isClusters)
+    return [
+      `${flag} is the CA of ${clientFlag} (${proxyCa}), whose clients may claim to be anybody (X-Remote-User): take it out, and set aggregation: true in cluster.yaml, which gives it a CA of its own`,
+    ]
+  if (named([namesFlag])[1].length > 0) return []
+  return [
+    `without ${namesFlag} each client of ${flag} may claim to be anybody (X-Remote-User): set ${namesFlag}=${frontProxy.client}`,
+  ]
 }
 
 /** Between cluster.yaml, by which certificates are made, and the command line of an API server. */

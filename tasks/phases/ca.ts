@@ -1,9 +1,9 @@
 /** Phase `ca`: the root of trust, made once; every other certificate depends on it. */
-
+import { createPublicKey } from 'node:crypto'
 import type { Cluster } from '../../lib/cluster/cluster.ts'
-import { Failure, refusal } from '../../lib/failure.ts'
+import { Failure, refusal, runAgain } from '../../lib/failure.ts'
 import { backUp } from '../../lib/files/auth-dir.ts'
-import { caName, crossName, etcdCaName } from '../../lib/files/names.ts'
+import { caName, crossName, etcdCaName, nextName } from '../../lib/files/names.ts'
 import { publicMode, secretMode } from '../../lib/files/plain-file.ts'
 import { authTarget } from '../../lib/graph/auth-target.ts'
 import type { Force, Run, Target, Work } from '../../lib/graph/target.ts'
@@ -17,16 +17,27 @@ import {
   readCertificates,
 } from '../../lib/pki/certificate.ts'
 import { oids } from '../../lib/pki/der.ts'
-import { changeOfPair, isKeyOf, type Pair, readPair, tryCertificate, validityPeriod } from '../../lib/pki/pair.ts'
+import {
+  changeOfPair,
+  isKeyOf,
+  type Pair,
+  readIssuer,
+  readPair,
+  tryCertificate,
+  validityPeriod,
+} from '../../lib/pki/pair.ts'
 import { type Change, type CheckResult, formatReasons } from '../../lib/reason.ts'
 import { formatDate, formatNames } from '../../lib/wording.ts'
 import { type CertRow, certTable, issuedBy, layoutOf, unitsToRestart, wantedValues } from '../layouts/tables.ts'
 import { fetchCommand, recoverCommand } from '../nodes/fetch-command.ts'
 import {
   type CaState,
+  caFiles,
   caProfile,
   caRotationReasons,
+  commonNameOf,
   isCopyOfCa,
+  nextCaCommonName,
   readCaState,
   refuseWithCopy,
   replacedCas,
@@ -107,13 +118,53 @@ function foresee(run: Run, { name, profile }: CertRow, { force }: Work): Change 
 async function build(run: Run, row: CertRow, work: Work) {
   const { name } = row
   const { stage } = readCaState(run, name)
-  if (stage === 'finishing') return (await import('../rotations/ca.ts')).finishCa(run, name)
+  if (stage === 'finishing') return finishCa(run, name)
   if (name === caName && work.force === 'replace') refuseWithCopy(run)
   if (stage === 'both') {
     if (work.force === 'replace') throw refusalDuring(name, `a rotation of the ${labelOf(row)} is under way`, run)
-    if (!work.force) return (await import('../rotations/ca.ts')).makeNextCa(run, row)
+    if (!work.force) return makeNextCa(run, row)
   }
   return makeCa(run, row, work)
+}
+
+/** While both CAs are in use, from the next CA's key. What is there already stays. */
+async function makeNextCa(
+  { auth, now, cluster }: Run,
+  { name, profile: { subject, ...wanted } }: Pick<CertRow, 'name' | 'profile'>,
+): Promise<{ change: Change }> {
+  const { issueCertificate, issuerNameOf, selfSign } = await import('../../lib/pki/x509.ts')
+  const { next: nextFile, cross: crossFile } = caFiles(auth.files, name)
+  const { certificate: present } = readPair(auth, name)
+  const { key, certificate: there } = readPair(auth, nextName(name))
+  if (!key || !present) throw unreadable(auth)
+  const profile = { ...wanted, subject: { ...subject, CN: nextCaCommonName(commonNameOf(present) ?? '', subject.CN) } }
+  const periodUntil = (end?: Date) => validityPeriod(now, cluster.certificates.caValidity, end)
+  if (!there || there.notBefore > now)
+    auth.write(nextFile, selfSign({ profile, ...periodUntil() }, key), publicMode, { durable: true })
+  const next = tryCertificate(auth, nextName(name))
+  if (!next) throw unreadable(auth)
+  const end = new Date(Math.min(next.notAfter.getTime(), present.notAfter.getTime()))
+  const request = { profile, publicKey: createPublicKey(key), ...periodUntil(end), name: issuerNameOf(next) }
+  auth.write(crossFile, issueCertificate(request, readIssuer(auth, name)), publicMode, { durable: true })
+  const is = { key: cluster.certificates.key, expires: next.notAfter, names: 0 }
+  return { change: { kind: 'made', files: [nextFile, crossFile], isNew: there === undefined, is } }
+}
+
+/** The next CA's certificate has replaced the present one, which is in backup/: the key follows. */
+async function finishCa({ auth }: Run, name: string): Promise<{ change: Change }> {
+  const { privateKeyPem } = await import('../../lib/pki/x509.ts')
+  const { certificate } = readPair(auth, name)
+  const { key } = readPair(auth, nextName(name))
+  if (key && certificate?.publicKey.equals(createPublicKey(key)))
+    auth.write(auth.files.key(name), privateKeyPem(key), secretMode, { durable: true })
+  const { next, nextKey } = caFiles(auth.files, name)
+  auth.remove(next)
+  auth.remove(nextKey)
+  return { change: { kind: 'made', files: auth.files.pair(name), isNew: false } }
+}
+
+function unreadable(auth: Run['auth']): Failure {
+  return new Failure(`the CA in ${auth.path} can't be read any more`, { remedy: runAgain })
 }
 
 async function makeCa(run: Run, row: CertRow, work: Work) {
@@ -164,7 +215,7 @@ const renew = ({ command }: Run) => `reissue the CA certificate over the same ke
 
 /** `rotate etcd-ca` has begun, and waits. From its first stage on it is reported as any rotation is. */
 function warnOfCopy({ auth, command, rotating }: Run, name: string, { stage }: CaState): string | undefined {
-  return name !== caName && stage === 'settled' && rotating !== name && isCopyOfCa(auth)
+  return name === etcdCaName && stage === 'settled' && rotating !== name && isCopyOfCa(auth)
     ? `etcd still has the CA of the cluster; go on: ${command(`rotate ${name}`)}`
     : undefined
 }
@@ -222,7 +273,7 @@ function refuseNewCa(run: Run, row: CertRow): void {
       startOver(run, row),
     ])
   const isMade = auth.names().some((file) => auth.files.parse(file)?.kind === 'certificate')
-  if (name !== caName && isMade)
+  if (name === etcdCaName && isMade)
     throw refusal(`etcd shares the CA in ${auth.path}, and cluster.yaml gives it one of its own`, [
       `lead it there while it runs: ${command(`rotate ${name}`)}`,
       `if it does not run yet, make that CA: ${command(`${row.id} --force`)}`,

@@ -9,7 +9,15 @@ import * as v from 'valibot'
 import type { ClusterNode } from '../../lib/cluster/cluster.ts'
 import { Failure, refusal, runAgain, usageFailure } from '../../lib/failure.ts'
 import { backUp, backupFolders, backups, readBackup } from '../../lib/files/auth-dir.ts'
-import { type CaName, caName, crossName, etcdCaName, kubeconfigFile, nextName } from '../../lib/files/names.ts'
+import {
+  type CaName,
+  caName,
+  crossName,
+  etcdCaName,
+  frontProxyCaName,
+  kubeconfigFile,
+  nextName,
+} from '../../lib/files/names.ts'
 import { publicMode, secretMode } from '../../lib/files/plain-file.ts'
 import type { Run, Work } from '../../lib/graph/target.ts'
 import { isAnswer } from '../../lib/kubernetes/client.ts'
@@ -24,26 +32,18 @@ import {
   readDerCertificate,
 } from '../../lib/pki/certificate.ts'
 import { inside, oids } from '../../lib/pki/der.ts'
-import { readIssuer, readPair, readPrivateKey, tryCertificate, validityPeriod } from '../../lib/pki/pair.ts'
+import { readPair, readPrivateKey, tryCertificate } from '../../lib/pki/pair.ts'
 import { blocksIn, certificatePem } from '../../lib/pki/pem.ts'
-import { generatePrivateKey, issueCertificate, issuerNameOf, privateKeyPem, selfSign } from '../../lib/pki/x509.ts'
-import type { Change } from '../../lib/reason.ts'
+import { generatePrivateKey, issueCertificate, privateKeyPem } from '../../lib/pki/x509.ts'
 import { formatDate, formatNames } from '../../lib/wording.ts'
-import { anyones, type CertRow, certTable, issuedBy, layoutOf } from '../layouts/tables.ts'
+import { frontProxy } from '../layouts/shared.ts'
+import { anyones, certTable, issuedBy, layoutOf } from '../layouts/tables.ts'
 import { type Asking, isApiServer, withApi } from '../nodes/component.ts'
 import { reloadTime, repeat } from '../nodes/look.ts'
 import { checkUnitsOf, lookAtUnits } from '../nodes/units.ts'
 import { type Askable, answerTo, askable, askHealth } from './api-servers.ts'
 import { type Rotating, type Rotation, type Stage, snapshotReminder } from './rotation.ts'
-import {
-  caFiles,
-  caRotationFiles,
-  commonNameOf,
-  nextCaCommonName,
-  readCaState,
-  refuseWithCopy,
-  replacedCas,
-} from './states.ts'
+import { caFiles, caRotationFiles, readCaState, refuseWithCopy, replacedCas } from './states.ts'
 
 /** Seconds from one line to the next while a stage waits. */
 const countdown = 5
@@ -58,10 +58,13 @@ const bothOf = (name: CaName): Stage => ({
     if (kind === 'kubeconfig') return name === caName
     return kind === 'certificate' && issuedBy(cluster, name).some((row) => row.name === its && !row.irreplaceable)
   },
-  proof:
-    name === caName
-      ? 'once every client has read its files again (up to 5 min 30 s): one that trusts only the present CA, and one that trusts only the next CA, connect to each server'
-      : 'a client that trusts only the present CA, and one that trusts only the next CA, connect to each member',
+  proof: {
+    [caName]:
+      'once every client has read its files again (up to 5 min 30 s): one that trusts only the present CA, and one that trusts only the next CA, connect to each server',
+    [etcdCaName]:
+      'a client that trusts only the present CA, and one that trusts only the next CA, connect to each member',
+    [frontProxyCaName]: 'each API server believes a user that front-proxy-client names (X-Remote-User)',
+  }[name],
   async begin({ run, isForced }) {
     const { auth, cluster, now, command } = run
     if (name === caName) refuseWithCopy(run)
@@ -85,9 +88,9 @@ const bothOf = (name: CaName): Stage => ({
   async prove(rotating, node, tell) {
     const { run } = rotating
     await untilPolled(rotating, node, tell)
-    const units = (await askable(rotating, node)).filter(asksFor(name))
+    const units = await askableWith(rotating, node, name)
     for (const unit of units)
-      for (const trusted of [name, nextName(name)]) {
+      for (const trusted of serves(name) ? [name, nextName(name)] : [caName]) {
         const as = ownCredentials(run, unit.health.as)
         const reply = await askHealth(rotating, node, unit, {
           ca: run.auth.bytes(run.auth.files.certificate(trusted)),
@@ -117,10 +120,13 @@ const finishedOf = (name: CaName): Stage => ({
     if (its === name) return true
     return name === caName && (kind === 'kubeconfig' || file === certificate(names.tokens))
   },
-  proof:
-    name === caName
-      ? 'once every client has read its files again (up to 5 min 30 s): each server that asks for a certificate refuses one of the old CA that is made for this test'
-      : "each member refuses a worker's certificate, a user's, the admin's and the API server's, and one of the old CA that is made for this test",
+  proof: {
+    [caName]:
+      'once every client has read its files again (up to 5 min 30 s): each server that asks for a certificate refuses one of the old CA that is made for this test',
+    [etcdCaName]:
+      "each member refuses a worker's certificate, a user's, the admin's and the API server's, and one of the old CA that is made for this test",
+    [frontProxyCaName]: 'each API server refuses a front-proxy-client of the old CA that is made for this test',
+  }[name],
   isLast: true,
   async heldBy(rotating) {
     if (name !== caName) return []
@@ -138,31 +144,39 @@ const finishedOf = (name: CaName): Stage => ({
     const previous = await signByPreviousCa(rotating, name)
     const strangers = strangersTo(rotating.run, name)
     if (!previous && strangers.length === 0) return []
-    const units = (await askable(rotating, node)).filter(asksFor(name))
+    const units = await askableWith(rotating, node, name)
     for (const unit of units)
       for (const as of [...(previous ? [previous.as(unit.health.as)] : []), ...strangers])
-        if (!(await untilRefused(rotating, node, unit, { as, ca: name })))
+        if (!(await untilRefused(rotating, node, unit, { as, ca: serves(name) ? name : caName })))
           throw new Failure(`${unit.unit} still accepts certificates of the old CA`, {
             node: node.name,
             remedy: `see which CA it trusts: systemctl cat ${unit.service}`,
           })
-    if (previous && units.some(isApiServer)) await forgetPreviousCa(rotating, node, previous.ca)
+    if (previous && units.some(isApiServer)) await forgetPreviousCa(rotating, node, { name, previous: previous.ca })
     return units.map(({ unit }) => unit)
   },
 })
 
 /** Credentials of the cluster's other CA: etcd has no other guard than the CA that it asks for. */
 function strangersTo(run: Run, ca: string): Credentials[] {
-  if (ca === caName) return []
+  if (ca !== etcdCaName) return []
   const { admin, api } = run.auth.files.names
   const names = [admin, api, ...anyones(run.cluster).flatMap(({ name }) => name)]
   return names.map((each) => ownCredentials(run, each))
 }
 
-const asksFor =
-  (name: CaName) =>
-  ({ health: { ca = caName } }: Askable): boolean =>
-    ca === name
+/** False for the front proxy's, which signs a client alone. */
+const serves = (name: CaName): boolean => name !== frontProxyCaName
+
+/** The units that take certificates of that CA. No unit's health shows whose word an API server takes: it is asked in a user's name. */
+async function askableWith(rotating: Rotating, node: ClusterNode, name: CaName): Promise<Askable[]> {
+  const units = await askable(rotating, node)
+  if (serves(name)) return units.filter(({ health: { ca = caName } }) => ca === name)
+  return units.filter(isApiServer).map((unit) => ({
+    ...unit,
+    health: { ...unit.health, as: frontProxy.client, user: 'harderway-probe' },
+  }))
+}
 
 /** Who has not read the new files yet knows only the old CA: the next stage would cut it off. */
 async function untilPolled({ run, signal }: Rotating, node: ClusterNode, tell: Work['tell']): Promise<void> {
@@ -250,42 +264,14 @@ export const etcdCaRotation: Rotation = {
   ],
 }
 
-/** While both CAs are in use, from the next CA's key. What is there already stays. */
-export async function makeNextCa(
-  { auth, now, cluster }: Run,
-  { name, profile: { subject, ...wanted } }: Pick<CertRow, 'name' | 'profile'>,
-): Promise<{ change: Change }> {
-  const { next: nextFile, cross: crossFile } = caFiles(auth.files, name)
-  const { certificate: present } = readPair(auth, name)
-  const { key, certificate: there } = readPair(auth, nextName(name))
-  if (!key || !present) throw unreadable(auth)
-  const profile = { ...wanted, subject: { ...subject, CN: nextCaCommonName(commonNameOf(present) ?? '', subject.CN) } }
-  const periodUntil = (end?: Date) => validityPeriod(now, cluster.certificates.caValidity, end)
-  if (!there || there.notBefore > now)
-    auth.write(nextFile, selfSign({ profile, ...periodUntil() }, key), publicMode, { durable: true })
-  const next = tryCertificate(auth, nextName(name))
-  if (!next) throw unreadable(auth)
-  const end = new Date(Math.min(next.notAfter.getTime(), present.notAfter.getTime()))
-  const request = { profile, publicKey: createPublicKey(key), ...periodUntil(end), name: issuerNameOf(next) }
-  auth.write(crossFile, issueCertificate(request, readIssuer(auth, name)), publicMode, { durable: true })
-  const is = { key: cluster.certificates.key, expires: next.notAfter, names: 0 }
-  return { change: { kind: 'made', files: [nextFile, crossFile], isNew: there === undefined, is } }
-}
-
-/** The next CA's certificate has replaced the present one, which is in backup/: the key follows. */
-export function finishCa({ auth }: Run, name: string): { change: Change } {
-  const { certificate } = readPair(auth, name)
-  const { key } = readPair(auth, nextName(name))
-  if (key && certificate?.publicKey.equals(createPublicKey(key)))
-    auth.write(auth.files.key(name), privateKeyPem(key), secretMode, { durable: true })
-  const { next, nextKey } = caFiles(auth.files, name)
-  auth.remove(next)
-  auth.remove(nextKey)
-  return { change: { kind: 'made', files: auth.files.pair(name), isNew: false } }
-}
-
-function unreadable(auth: Run['auth']): Failure {
-  return new Failure(`the CA in ${auth.path} can't be read any more`, { remedy: runAgain })
+export const frontProxyCaRotation: Rotation = {
+  ...rotationOfCa(frontProxyCaName),
+  what: 'the front-proxy CA',
+  refuse({ cluster }) {
+    if (!cluster.aggregation)
+      throw usageFailure('there is no front-proxy CA without aggregation: true in cluster.yaml', 'set it there')
+  },
+  unseen: () => ['servers of aggregated APIs that do not read the ConfigMap extension-apiserver-authentication again'],
 }
 
 /** False with a path length of 0, which leaves no room for another CA: RFC 5280, 4.2.1.9. */
@@ -370,24 +356,29 @@ function isAlert({ cause }: Failure): boolean {
 // removes what has expired: after a rotation the previous CA would be trusted until it expires.
 // https://kubernetes.io/docs/tasks/extend-kubernetes/configure-aggregation-layer/
 const clientCas = '/api/v1/namespaces/kube-system/configmaps/extension-apiserver-authentication'
-const clientCaField = 'client-ca-file'
+const fieldOf = (name: CaName) => (name === frontProxyCaName ? 'requestheader-client-ca-file' : 'client-ca-file')
 const mostTries = 10
 
 /** Everything but that field is written back as it was read. */
 const configMap = v.looseObject({ data: v.optional(v.record(v.string(), v.string()), {}) })
 
 /** Only once every API server has loaded the new CA alone: else one of them would add the previous CA again. */
-async function forgetPreviousCa(asking: Asking, node: ClusterNode, previous: Certificate): Promise<void> {
+async function forgetPreviousCa(
+  asking: Asking,
+  node: ClusterNode,
+  { name, previous }: { readonly name: CaName; readonly previous: Certificate },
+): Promise<void> {
+  const field = fieldOf(name)
   // By its key: a CA that was renewed is in there with each of its certificates.
   const isPrevious = (der: Buffer) => readDerCertificate(der)?.publicKey.equals(previous.publicKey) === true
   await withApi(asking, node, async (api) => {
     for (let tries = 0; tries < mostTries; tries++)
       try {
         const map = await api.readAs(configMap, 'GET', clientCas)
-        const held = blocksIn(map.data[clientCaField] ?? '', 'CERTIFICATE')
+        const held = blocksIn(map.data[field] ?? '', 'CERTIFICATE')
         if (!held.some(isPrevious)) return
         const left = held.filter((der) => !isPrevious(der)).map(certificatePem)
-        await api.read('PUT', clientCas, { ...map, data: { ...map.data, [clientCaField]: left.join('') } })
+        await api.read('PUT', clientCas, { ...map, data: { ...map.data, [field]: left.join('') } })
         return
       } catch (error) {
         // No aggregated API server was given any.

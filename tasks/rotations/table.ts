@@ -4,7 +4,7 @@ import { timeOfBackup } from '../../lib/files/auth-dir.ts'
 import type { Run } from '../../lib/graph/target.ts'
 import { day, formatDate, joinClauses } from '../../lib/wording.ts'
 import { surveyStage } from './api-servers.ts'
-import { caRotation, etcdCaRotation } from './ca.ts'
+import { caRotation, etcdCaRotation, frontProxyCaRotation } from './ca.ts'
 import { encryptionKeyRotation } from './encryption-key.ts'
 import type { Rotating, Rotation, UnderWay, Uses } from './rotation.ts'
 import { serviceAccountRotation } from './service-account.ts'
@@ -12,6 +12,7 @@ import { serviceAccountRotation } from './service-account.ts'
 export const rotations: readonly Rotation[] = [
   caRotation,
   etcdCaRotation,
+  frontProxyCaRotation,
   serviceAccountRotation,
   encryptionKeyRotation,
 ]

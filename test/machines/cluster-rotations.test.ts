@@ -14,11 +14,13 @@ import {
   everywhere,
   getObject,
   mustRun as mustRunOn,
+  namedBy,
   ownPaths,
   probedOwn,
   readStarts,
   removeDeployed,
   running,
+  setFlags,
   shutdownDelay,
   skip,
   startedSince,
@@ -396,6 +398,47 @@ describe('rotations on six machines', { skip }, () => {
       assert.equal(await openedBy(name, 'apiserver-etcd-client'), '200')
     }
     await mustRun(lab, 0, 'verify')
+    await assertNothingToDo()
+    await assertNothingLeft(lab)
+  })
+
+  test('the front proxy gets its flags, its CA is rotated, and only its own client is believed: no request fails', async () => {
+    lab.write(...running({}, [['etcd', 'ca'], 'own'], [['users'], [{ name: 'jane' }]], [['aggregation'], true]))
+    const starts = await readStarts(lab)
+    await mustRun(lab, 4, 'bootstrap')
+    await setFlags(lab, await mustRun(lab, 4, 'rotate', 'front-proxy-ca'), ['control0', 'control1'])
+    // Its command line is made of a file of its environment.
+    const unit = '/etc/systemd/system/kube-apiserver.service'
+    const drop = `${unit}.d/zz-harderway.conf`
+    const wanted = await on('control0', `grep -oE -- '--(requestheader|proxy-client)[^ ]*' ${drop}`)
+    await on(
+      'control2',
+      `sed -i 's|--allow-privileged=true|& ${wanted.trim().replaceAll('\n', ' ')}|' ${unit}; systemctl daemon-reload; systemctl restart kube-apiserver`,
+    )
+    await allWell(lab)
+    await unnoticed(
+      lab,
+      async () => {
+        await mustRun(lab, 0, 'bootstrap')
+        assert.deepEqual(await startedSince(lab, starts), everywhere('kube-apiserver'))
+        await lab.exec('rm -rf old; mkdir old; cp auth/*.pem old')
+        const before = await readStarts(lab)
+        await mustRun(lab, 0, 'rotate', 'front-proxy-ca')
+        await mustRun(lab, 0, 'rotate', 'front-proxy-ca', '--finish')
+        assert.deepEqual(await startedSince(lab, before), [])
+      },
+      probedOwn(lab),
+    )
+    for (const name of controls) {
+      for (const who of ['admin', 'jane', 'worker0', 'kubernetes'])
+        assert.notEqual(await namedBy(lab, name, who), 'somebody', who)
+      assert.equal(await namedBy(lab, name, 'front-proxy-client'), 'somebody')
+      const url = `https://${ip(name)}:6443/readyz`
+      assert.equal(await statusOf(lab, `-H 'X-Remote-User: somebody' ${url}`, 'old/front-proxy-client'), '401')
+    }
+    const map = '/api/v1/namespaces/kube-system/configmaps/extension-apiserver-authentication'
+    const { data } = await getObject(lab, 'control0', map)
+    assert.equal(data['requestheader-client-ca-file'], await lab.exec('cat auth/front-proxy-ca.pem'))
     await assertNothingToDo()
     await assertNothingLeft(lab)
   })

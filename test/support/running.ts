@@ -263,6 +263,26 @@ export function statusOf(lab: Machines, url: string, pair: string, ca = 'auth/ca
   )
 }
 
+/** As its user's name: whom an API server takes a client for that claims to be somebody. */
+export async function namedBy(lab: Machines, name: string, pair: string): Promise<string> {
+  const review = { apiVersion: 'authentication.k8s.io/v1', kind: 'SelfSubjectReview' }
+  const told = await lab.exec(
+    `curl -s --cacert auth/ca.pem --cert auth/${pair}.pem --key auth/${pair}-key.pem -H 'X-Remote-User: somebody' -H 'Content-Type: application/json' -d '${JSON.stringify(review)}' https://${lab.machine(name).ip}:6443/apis/authentication.k8s.io/v1/selfsubjectreviews`,
+  )
+  return JSON.parse(told).status.userInfo.username
+}
+
+/** By the commands that a run has printed, each on its node. */
+export async function setFlags(lab: Machines, { stdout, stderr }: Ran, names: readonly string[]): Promise<void> {
+  const told = stdout + stderr
+  for (const name of names) {
+    const [, command = ''] =
+      new RegExp(`${name}: kube-apiserver has to be started with .*\n +(sudo -n mkdir .*)`).exec(told) ?? []
+    assert.notEqual(command, '', told)
+    await lab.machine(name).exec(command)
+  }
+}
+
 /** Units that end again and again, one life after the other, and looks at them at random moments. */
 
 /** Seconds that a process lives; 'slow' is one that does not serve yet. */

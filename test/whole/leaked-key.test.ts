@@ -19,7 +19,16 @@ const replaced: Readonly<Record<string, readonly string[]>> = {
   "The admin's kubeconfig": ['admin'],
   [workers]: ['kube-proxy', 'worker0'],
   'A control node, auth/, or a backup of it': [
-    ...['admin', 'apiserver-etcd-client', 'control0', 'etcd', 'jane', 'kube-controller-manager', 'kube-proxy'],
+    ...[
+      'admin',
+      'apiserver-etcd-client',
+      'control0',
+      'etcd',
+      'front-proxy-client',
+      'jane',
+      'kube-controller-manager',
+      'kube-proxy',
+    ],
     ...['kube-scheduler', 'kubernetes', 'worker0'],
   ],
 }
@@ -31,7 +40,7 @@ test('each leak has a recipe: new keys, then a new CA; and where everything has 
     assert.match(first ?? '', / --force$/)
     assert.deepEqual(more.slice(0, 2), ['rotate ca', 'rotate ca --finish'])
   }
-  const all = ['ca', 'etcd-ca', 'service-account', 'encryption-key'].flatMap((name) => [
+  const all = ['ca', 'etcd-ca', 'front-proxy-ca', 'service-account', 'encryption-key'].flatMap((name) => [
     `rotate ${name}`,
     `rotate ${name} --finish`,
   ])
@@ -44,6 +53,7 @@ const edits: readonly Edit[] = [
   [['install'], true],
   [['users'], [{ name: 'jane' }]],
   [['etcd'], { ca: 'own' }],
+  [['aggregation'], true],
 ]
 const certificateIn = (auth: string, name: string) =>
   readCertificate(readFileSync(join(auth, `${name}.pem`))) ?? assert.fail(name)
@@ -66,7 +76,8 @@ describe('the first command makes new keys, and revokes nothing:', () => {
         replaced[leak]?.map((name) => `${name}-key.pem`),
       )
       for (const name of replaced[leak] ?? []) {
-        const ca = certificateIn(auth, /^(etcd|apiserver-etcd-client)$/.test(name) ? 'etcd-ca' : 'ca')
+        const issuer = name === 'front-proxy-client' ? 'front-proxy-ca' : 'ca'
+        const ca = certificateIn(auth, /^(etcd|apiserver-etcd-client)$/.test(name) ? 'etcd-ca' : issuer)
         assert.ok(isIssuedBy(certificateIn(join(origin, 'auth'), name), ca), name)
       }
     })

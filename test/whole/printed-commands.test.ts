@@ -15,6 +15,7 @@ const root = join(import.meta.dirname, '../..')
 const pages = ['README.md', 'CONTRIBUTING.md', 'SECURITY.md', ...globSync('docs/**/*.md', { cwd: root })]
 const edits: readonly Edit[] = [
   [['etcd', 'ca'], 'own'],
+  [['aggregation'], true],
   [['certificates', 'key'], 'ecdsa-p256'],
   [['install'], 'guide'],
   [['users'], [{ name: 'jane' }]],

@@ -39,6 +39,7 @@ test("the guide's cluster.yaml says what the guide's commands do", () => {
     network: { serviceCIDRs: [{ network: Buffer.from([10, 32, 0, 0]), prefix: 16 }], clusterDomain: 'cluster.local' },
     encryption: { provider: 'aescbc', resources: ['secrets'] },
     etcd: { ca: 'shared' },
+    aggregation: false,
     ssh: { user: 'ubuntu', directory: '~', concurrency: 16, options: new Map() },
     install: { sudo: 'sudo -n', drain: '', undrain: '', timeout: 120_000, units: new Map() },
     users: [],

@@ -1,7 +1,7 @@
 import { and, edited, testFiles } from '../../support/files.ts'
 
 const known =
-  'known are name, layout, domain, subject, certificates, api, network, encryption, etcd, ssh, install, users, localKubeconfig, nodes'
+  'known are name, layout, domain, subject, certificates, api, network, encryption, etcd, aggregation, ssh, install, users, localKubeconfig, nodes'
 const ip = (text: string) => edited('ip: 10.0.0.2', text)
 const worker = (text: string) => `  - { name: w0, role: worker, ${text} }`
 

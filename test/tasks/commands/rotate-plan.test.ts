@@ -38,9 +38,9 @@ test('the plan of the encryption key names the flag that would spare restarts, a
 
 test('--finish with nothing under way is refused, in the run and in the plan, and names what begins a rotation', async (t) => {
   const place = scratch(t)
-  writeCluster(place, [...edits, [['etcd', 'ca'], 'own']])
+  writeCluster(place, [...edits, [['etcd', 'ca'], 'own'], [['aggregation'], true]])
   await exits(0, place, 'certs', 'kubeconfigs', 'encryption-key')
-  for (const name of ['ca', 'etcd-ca', 'service-account', 'encryption-key'])
+  for (const name of ['ca', 'etcd-ca', 'front-proxy-ca', 'service-account', 'encryption-key'])
     for (const more of [[], ['--dry-run'], ['--quiet'], ['--force'], ['--json'], ['--dry-run', '--json']]) {
       const { stdout, stderr } = await exits(3, place, 'rotate', name, '--finish', ...more)
       assert.match(

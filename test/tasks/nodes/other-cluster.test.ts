@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict'
+import { mkdirSync } from 'node:fs'
 import { join } from 'node:path'
 import { type TestContext, test } from 'node:test'
 import pLimit from 'p-limit'
@@ -9,6 +10,7 @@ import type { Run } from '../../../lib/graph/target.ts'
 import type { Query } from '../../../lib/node/node.ts'
 import type { NodeState } from '../../../lib/node/state.ts'
 import { harderWay } from '../../../tasks/layouts/harder-way.ts'
+import { identityFiles } from '../../../tasks/layouts/tables.ts'
 import { findOtherCluster } from '../../../tasks/nodes/other-cluster.ts'
 import { clusterGraph } from '../../../tasks/phases/table.ts'
 import { nothingElse, twoNodes } from '../../support/fakes.ts'
@@ -31,7 +33,11 @@ const noPlaces = {
 async function find(
   t: TestContext,
   answers: Readonly<Record<string, Answer>>,
-  { cluster = twoNodes, signal = new AbortController().signal }: { cluster?: Cluster; signal?: AbortSignal } = {},
+  {
+    cluster = twoNodes,
+    signal = new AbortController().signal,
+    has = [],
+  }: { cluster?: Cluster; signal?: AbortSignal; has?: readonly string[] } = {},
 ) {
   const notes: string[] = []
   const run = {
@@ -44,6 +50,8 @@ async function find(
       return { wasReached: true, look, listening: async () => ({ now: 0, ports: new Set() }) }
     },
   } as unknown as Run
+  if (has.length > 0) mkdirSync(run.auth.path)
+  for (const file of has) run.auth.write(file, 'there', 0o600)
   const limits = { auth: pLimit(1), node: pLimit(1), kubeconfig: pLimit(1) }
   const found = await findOtherCluster(run, clusterGraph(cluster), { limits, signal, tell: run.note })
   return { notes, refusals: found.map(([id, { kind, message, remedy = '' }]) => ({ id, kind, message, remedy })) }
@@ -77,6 +85,14 @@ test('a control node that can not be looked at stops it: it may have the cluster
   assert.deepEqual(worker.refusals, [])
   assert.match(String(worker.notes[1]), /^w0 could not be looked at: /)
   assert.deepEqual((await find(t, { c0: empty, w0: empty })).notes, [looking])
+})
+
+test('a front proxy is made for a cluster that is there already, whatever serves on its nodes', async (t) => {
+  const cluster: Cluster = { ...twoNodes, aggregation: true }
+  const has = [...identityFiles(twoNodes).keys()]
+  const holds: Answer = () => holdsCa
+  assert.deepEqual(await find(t, { c0: holds, w0: holds }, { cluster, has }), { notes: [], refusals: [] })
+  assert.equal((await find(t, { c0: holds, w0: empty }, { cluster })).refusals.length, 1)
 })
 
 test('an interrupted run says nothing of nodes that it has not reached', async (t) => {

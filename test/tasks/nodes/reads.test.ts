@@ -220,6 +220,98 @@ describe('what kube-apiserver reads', () => {
     assert.match(unit.unreached.join(), /name etcd-ca\.pem, apiserver-etcd-client\.pem, .*in install\.units too/)
   })
 
+  describe('of the aggregation layer', () => {
+    const of: Cluster = { ...cluster, aggregation: true }
+    const usual = '/var/lib/kubernetes'
+    const wanted = (folder: string) => [
+      `--requestheader-client-ca-file=${folder}/front-proxy-ca.pem`,
+      `--proxy-client-cert-file=${folder}/front-proxy-client.pem`,
+      `--proxy-client-key-file=${folder}/front-proxy-client-key.pem`,
+      '--requestheader-allowed-names=front-proxy-client',
+      '--requestheader-username-headers=X-Remote-User',
+      '--requestheader-group-headers=X-Remote-Group',
+      '--requestheader-extra-headers-prefix=X-Remote-Extra-',
+    ]
+    const flagsOf = (unit: UnitSeen, which: 'unset' | 'notStartedWith' = 'unset') =>
+      unit.flags[which].map(({ flag, value }) => `${flag}=${value}`)
+    const frontProxyAt = (unit: UnitSeen) => {
+      const at = placed(unit)
+      return ['-ca', '-client', '-client-key'].map((name) => at[`front-proxy${name}.pem`])
+    }
+    const placesIn = (folder: string) =>
+      ['-ca', '-client', '-client-key'].map((name) => `${folder}/front-proxy${name}.pem now`)
+
+    test('is put beside its other files, and then its flags are asked for, until the unit file and the process have them', () => {
+      const own = (...more: string[]) => seen('kube-apiserver', control, { ...started(...more), of })
+      const guide = own()
+      assert.deepEqual([flagsOf(guide), frontProxyAt(guide), guide.wrong], [wanted(usual), placesIn(usual), []])
+      const apart = own('--client-ca-file=/srv/ca.pem')
+      assert.deepEqual([flagsOf(apart), frontProxyAt(apart)], [wanted('/srv'), placesIn('/srv')])
+      const set = own(...wanted('/b'))
+      assert.deepEqual([flagsOf(set), frontProxyAt(set)], [[], placesIn('/b')])
+      const { command } = startedAs(
+        nodeUnits(cluster, control).find((each) => each.unit === 'kube-apiserver') ?? assert.fail(),
+      )
+      const changed = seen('kube-apiserver', control, {
+        ...started(),
+        starts: { 'kube-apiserver': [...command, ...wanted('/b')].join(' ') },
+        of,
+      })
+      assert.deepEqual(frontProxyAt(changed), placesIn('/b'))
+      assert.deepEqual([flagsOf(changed), flagsOf(changed, 'notStartedWith')], [[], wanted('/b')])
+      const back = seen('kube-apiserver', control, {
+        ...started(...wanted('/b')),
+        starts: { 'kube-apiserver': command.join(' ') },
+        of,
+      })
+      assert.deepEqual([flagsOf(back), frontProxyAt(back)], [wanted('/b'), placesIn('/b')])
+      const without = seen('kube-apiserver', control, started())
+      assert.deepEqual([flagsOf(without), frontProxyAt(without)], [[], [undefined, undefined, undefined]])
+    })
+
+    test("asks for one more flag where no kube-proxy runs beside the API server, in the other guide's layout", () => {
+      const hardWay = parsed(`${minimal}layout: hard-way\naggregation: true\n`.replace(/^api:.*\n/m, ''))
+      const [server] = hardWay.nodes as [ClusterNode]
+      const unit = seen('kube-apiserver', server, { ...started(), of: hardWay })
+      assert.ok(flagsOf(unit).includes('--enable-aggregator-routing=true'))
+      assert.ok(flagsOf(unit).includes(`--proxy-client-key-file=${usual}/front-proxy-client.key`))
+    })
+
+    test('is not reached where cluster.yaml names only the rest of its files', () => {
+      const named = parsed(
+        `${minimal}aggregation: true\ninstall: { units: { kube-apiserver: { files: { ca.pem: /a/ca.pem } } } }\n`,
+      )
+      const [node] = named.nodes as [ClusterNode]
+      const process = { ...processAs('kube-apiserver'), command: ['podman', 'run'] }
+      const unit = seen('kube-apiserver', node, { processes: [process], of: named })
+      assert.match(unit.unreached.join(), /name front-proxy-ca\.pem, front-proxy-client\.pem, .*in install\.units too/)
+    })
+
+    test('is wrong where any client may claim to be anybody, asked for or not', () => {
+      const ca = '--requestheader-client-ca-file'
+      const names = '--requestheader-allowed-names=front-proxy-client'
+      const rows: [args: string[], wrong: RegExp | undefined][] = [
+        [[`${ca}=/b/proxy-ca.pem`, names], undefined],
+        [[names], undefined],
+        [[`${ca}=/b/proxy-ca.pem`], /without --requestheader-allowed-names .*set --requestheader-allowed-names=front/],
+        [[`${ca}=/b/proxy-ca.pem`, '--requestheader-allowed-names='], /without --requestheader-allowed-names/],
+        [[`${ca}=${usual}/ca.pem`], /is the CA of --client-ca-file .*aggregation: true/],
+        [[`${ca}=${usual}/ca.pem`, names], /is the CA of --client-ca-file/],
+        [[`${ca}=/b/copy.pem`, names], /is the CA of --client-ca-file/],
+      ]
+      const at = (sha256: string): Partial<FileState> => ({ size: 1, isKnown: true, sha256 })
+      for (const each of [cluster, of])
+        for (const [args, wrong] of rows) {
+          const files = { [`${usual}/ca.pem`]: at('1'), '/b/copy.pem': at('1'), '/b/proxy-ca.pem': at('2') }
+          const proxy = [`--proxy-client-cert-file=/b/c.pem`, `--proxy-client-key-file=/b/k.pem`]
+          const found = seen('kube-apiserver', control, { ...started(...args, ...proxy), of: each, files })
+          const clauses = found.wrong.filter((clause) => clause.includes('X-Remote-User'))
+          assert.equal(clauses.length, wrong ? 1 : 0, args.join(' '))
+          if (wrong) assert.match(clauses[0] ?? '', wrong)
+        }
+    })
+  })
+
   test('an etcd that takes only some certificates is wrong for a CA of its own', () => {
     const of: Cluster = { ...cluster, etcd: { ca: 'own' } }
     const wrongOf = (...more: string[]) =>

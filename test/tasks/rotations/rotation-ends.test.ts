@@ -84,7 +84,7 @@ function keysIn(path: string): Set<string> {
 
 const irreplaceable = (path: string) =>
   new Set(
-    ['ca-key.pem', 'etcd-ca-key.pem', 'service-account-key.pem'].flatMap((file) => {
+    ['ca-key.pem', 'etcd-ca-key.pem', 'front-proxy-ca-key.pem', 'service-account-key.pem'].flatMap((file) => {
       if (!existsSync(join(path, file))) return []
       const key = readPrivateKey(readFileSync(join(path, file)))
       assert.ok(key)
@@ -111,10 +111,11 @@ function stepsOf({ stages }: Rotation): Step[] {
 const toSecretbox = parsed(text.replace('provider: aescbc', 'provider: secretbox'))
 assert.equal(toSecretbox.encryption.provider, 'secretbox')
 const ownEtcd: Cluster = { ...cluster, etcd: { ca: 'own' } }
+const aggregating: Cluster = { ...cluster, aggregation: true }
 const rotationOf = (name: string) => rotations.filter((each) => each.name === name)
 const all = [
   ...rotations.map((rotation) => {
-    const wanted = rotation.name === 'etcd-ca' ? ownEtcd : cluster
+    const wanted = { 'etcd-ca': ownEtcd, 'front-proxy-ca': aggregating }[rotation.name] ?? cluster
     return { rotation, title: rotation.name, made: wanted, wanted }
   }),
   ...rotationOf('etcd-ca').map((rotation) => ({

@@ -1,0 +1,113 @@
+/** The aggregation layer: its CA and client in cluster.yaml, in auth/, on nodes, and what brings them back. */
+import assert from 'node:assert/strict'
+import { cpSync, existsSync, readFileSync, rmSync } from 'node:fs'
+import { join } from 'node:path'
+import { describe, test } from 'node:test'
+import { certTable, layoutOf, layouts, nodeFiles } from '../../tasks/layouts/tables.ts'
+import { minimal, parsed } from '../support/files.ts'
+import {
+  callInit,
+  copyPlace,
+  type Edit,
+  exits,
+  labEdits,
+  madePlace,
+  oneOfEach,
+  writeCluster,
+} from '../support/harderway.ts'
+import { localPlace } from '../support/labs.ts'
+import { needs } from '../support/programs.ts'
+
+const ecdsa: Edit = [['certificates', 'key'], 'ecdsa-p256']
+const users: Edit = [['users'], [{ name: 'jane' }]]
+const local: Edit = [['localKubeconfig'], false]
+const on: Edit = [['aggregation'], true]
+const edits = [ecdsa, users, local, on]
+const names = ['front-proxy-ca.pem', 'front-proxy-ca-key.pem', 'front-proxy-client.pem', 'front-proxy-client-key.pem']
+const place = madePlace(edits, 'certs', 'kubeconfigs', 'encryption-key')
+const without = madePlace([ecdsa, users], 'certs', 'kubeconfigs', 'encryption-key')
+
+test('its certificate and its client are on control nodes alone, the key of its CA on none; without it there is neither', () => {
+  for (const [layout, ends] of [
+    ['harder-way', ['.pem', '-key.pem']],
+    ['hard-way', ['.crt', '.key']],
+  ] as const) {
+    const cluster = parsed(`${minimal}  - { name: w0, role: worker, ip: 10.0.0.3 }\n`)
+    const of = (aggregation: boolean) =>
+      cluster.nodes.map((node) =>
+        nodeFiles({ ...cluster, layout, aggregation }, node).filter((file) => file.includes('proxy-c')),
+      )
+    const [certificate, key] = ends
+    const all = [`front-proxy-ca${certificate}`, `front-proxy-client${certificate}`, `front-proxy-client${key}`]
+    assert.deepEqual(of(true), [all, []])
+    assert.deepEqual(of(false), [[], []])
+    assert.equal(layoutOf({ ...cluster, layout, aggregation: false }), layouts[layout])
+    const rows = certTable({ ...cluster, layout, aggregation: true }).filter(({ name }) => name.startsWith('front-'))
+    assert.deepEqual(
+      rows.map(({ profile }) => [profile.subject.CN, profile.isCa, profile.usages]),
+      [
+        ['Kubernetes front proxy', true, undefined],
+        ['front-proxy-client', false, ['client']],
+      ],
+    )
+  }
+})
+
+test('verify: the front proxy is believed, and nobody else', async () => {
+  const { stdout } = await exits(0, place, 'verify', '--verbose')
+  assert.match(stdout, /front-proxy-client: seen as front-proxy-client .*any user and group/)
+  for (const who of ['worker0', 'jane', 'admin', 'kubernetes'])
+    assert.match(stdout, new RegExp(`front-proxy/${who}: refused, as it must be`))
+  assert.doesNotMatch((await exits(0, without, 'verify', '--verbose')).stdout, /front-proxy/)
+})
+
+test('a cluster that is there already gets it by the next run; what was lost of it comes back from a backup', async (t) => {
+  const { place: later, auth } = copyPlace(t, without, edits)
+  await exits(0, later, 'certs')
+  for (const name of names) assert.ok(existsSync(join(auth, name)), name)
+  const backup = join(later, 'backup')
+  cpSync(auth, backup, { recursive: true })
+  for (const name of names.slice(0, 2)) rmSync(join(auth, name))
+  assert.match((await exits(3, later, 'certs')).stderr, /no front-proxy-ca\.pem and front-proxy-ca-key\.pem/)
+  await exits(0, later, 'recover', '--from', backup)
+  for (const name of names) assert.deepEqual(readFileSync(join(auth, name)), readFileSync(join(backup, name)))
+})
+
+test('status and the report name what an attacker who has its keys can do', async (t) => {
+  const { place: copied, auth } = copyPlace(t, place, edits)
+  assert.match((await exits(0, copied, 'status', '--verbose')).stdout, /front-proxy-client/)
+  await exits(0, copied, 'report')
+  assert.match(readFileSync(join(auth, 'report.html'), 'utf8'), /names any user and group/)
+})
+
+test('init takes it over from an auth/ that has it', async () => {
+  await callInit(place, ['adopted', '--from', 'auth'])
+  assert.match(readFileSync(join(place, 'adopted/cluster.yaml'), 'utf8'), /^aggregation: true$/m)
+  await callInit(without, ['adopted', '--from', 'auth'])
+  assert.doesNotMatch(readFileSync(join(without, 'adopted/cluster.yaml'), 'utf8'), /aggregation/)
+})
+
+test('there is nothing to rotate without it', async (t) => {
+  const { place: copied } = copyPlace(t, without, [ecdsa, users, [['install'], true]])
+  const { stderr } = await exits(2, copied, 'rotate', 'front-proxy-ca')
+  assert.match(stderr, /aggregation: true in cluster\.yaml/)
+})
+
+describe('on a control node', { skip: needs('ssh') }, () => {
+  const made = localPlace('control0', 'worker0', 'gateway')
+
+  test('the key of its CA does not come back from there: a backup has it, or another is made', async () => {
+    const { place, lab } = made
+    writeCluster(place, [...oneOfEach, on, ...labEdits(lab)])
+    await exits(0, place, 'bootstrap')
+    const read = () => readFileSync(join(place, 'auth/front-proxy-ca.pem'), 'utf8')
+    const before = read()
+    rmSync(join(place, 'auth'), { recursive: true })
+    const { stdout, stderr } = await exits(3, place, 'recover', '--node', 'control0')
+    assert.match(stdout + stderr, /front-proxy-ca-key\.pem is on no node: .*bootstrap -- --replace-identity/s)
+    const refused = await exits(3, place, 'bootstrap')
+    assert.match(refused.stdout + refused.stderr, /holds another front-proxy CA/)
+    await exits(0, place, 'bootstrap', '--replace-identity', '--yes')
+    assert.notEqual(read(), before)
+  })
+})
