@@ -118,7 +118,8 @@ function contextOf(cluster: Cluster, unit: Unit, places: Seen): Context {
   const own = processesOf(unit, places)
   const { active, process, account } = places.units.get(unit.unit) ?? {}
   const runs = own.length > 0 || (active === 'active' && process !== 'gone')
-  const isRoots = !places.units.has(unit.unit) || account?.uid === 0
+  // What root starts may give up its rights, as with setpriv.
+  const isRoots = !places.units.has(unit.unit) || (account?.uid === 0 && own.every(({ uid }) => uid === 0))
   const running = own.map(({ command: [, ...args], variables }) => readCommand(args, variables, places))
   const next = commandAtStart(unit, isRoots, places)
   const override = cluster.install ? cluster.install.units.get(unit.unit) : undefined
@@ -134,7 +135,7 @@ function contextOf(cluster: Cluster, unit: Unit, places: Seen): Context {
 
 /** Why root has not written what a unit of another user reads. */
 function whyNotSaid(runs: boolean, next: CommandLine | undefined, places: Seen): string | undefined {
-  if (!next) return runs ? 'it runs as another user (User=), and its unit file does not say what it reads' : undefined
+  if (!next) return runs ? 'it runs as another user than root, and its unit file does not say what it reads' : undefined
   const { config, unread } = next
   const there = config === undefined ? undefined : fileAt(places, config)
   const isOpen = there !== undefined && (there.uid !== 0 || (there.mode & 0o022) !== 0)

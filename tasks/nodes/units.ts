@@ -177,7 +177,7 @@ export function refuseMisnamed(
     const held = readCertificate(places.contents.get(realPath(places, place.path)) ?? '')
     const isOurs = held && ownCas(auth).some((ca) => isIssuedBy(held, ca))
     const ofCertificate = isOurs ? nodeIn(held) : undefined
-    const name = unit.nodeName ?? places.hostname?.toLowerCase()
+    const name = (unit.nodeName ?? places.hostname)?.toLowerCase()
     const names = [ofCertificate, name].filter((each) => each !== undefined && each !== node.name)
     if (names.length === 0) continue
     const source = ofCertificate === names[0] ? place.path : unit.nodeName ? '--hostname-override' : 'its host name'
