@@ -543,19 +543,20 @@ find_processes() {
 }
 say_processes() {
   owns='' roots='' others=''
-  started=$(find_processes "$readers")
-  # Of a folder there, its user is the process's own: proc_pid(5).
-  [ -z "$started" ] || started=$(printf '%s\n' "$started" | sed 's|/cmdline$||')
-  [ -z "$started" ] || started=$(stat -c '%u %n' -- $started 2>/dev/null) || :
+  started=$(find_processes "$readers" | sed 's|cmdline$|status|')
+  [ -z "$started" ] || started=$(grep -sH '^Uid:' -- $started /dev/null) || :
   with_lines find_owner "$started"
   say_commands $largest_contents $owns
   say_commands $largest_others $roots
   say_commands $largest_others $others
   say_views $owns
 }
+# The real user: a program that is setuid takes any arguments.
 find_owner() {
   for line do
-    owner=${line%% *} pid=${line##*/}
+    pid=${line#/proc/} pid=${pid%%/*}
+    set -- ${line#*:Uid:}
+    owner=$1
     # The last line is of the unified hierarchy, or of systemd's own: cgroups(7).
     group=''
     { while read -r line; do group=$line; done < "/proc/$pid/cgroup"; } 2>/dev/null || continue

@@ -351,6 +351,18 @@ inEachShell(({ did, run }) => {
       ])
     })
 
+    test('are of who started them, even if their program is setuid', { skip: !isRoot && 'needs root' }, async (t) => {
+      const folder = scratch(t)
+      const program = join(folder, 'sleep')
+      copyFileSync('/bin/sleep', program)
+      chmodSync(folder, 0o755)
+      chmodSync(program, 0o4755)
+      const child = spawn(program, ['60'], { argv0: component, uid: anybody, gid: anybody, stdio: 'ignore' })
+      t.after(() => child.kill('SIGKILL'))
+      await once(child, 'spawn')
+      await eventually(() => assert.deepEqual(seenOf().map(({ uid }) => uid), [anybody]))
+    })
+
     test('have the queried variables of their environment, and no other', async (t) => {
       await start(t, [], { ETCD_CERT_FILE: '/a=b\nc', ETCD_TOKEN: 'secret', XETCD_CERT_FILE: 'x', ETCD_KEY_FILE: '' })
       const [found] = seenOf({ variables: ['ETCD_CERT_FILE', 'ETCD_KEY_FILE'] })
