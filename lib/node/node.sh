@@ -113,6 +113,7 @@ in_root() {
 # to the record before it.
 open_answer() { frame=$nonce-$1 n=0; printf '\n%s begin\n' "$frame"; }
 say() { n=$((n + 1)); printf '%s\n' "$*"; }
+say_each() { for line do say "$line"; done; }
 close_answer() { printf '%s end %s\n' "$frame" "$n"; }
 # stop WORD [MESSAGE]: what a tool has said is of one line.
 stop() { printf '%s stopped %s %s\n' "$frame" "$1" "${2%%"$nl"*}"; exit 0; }
@@ -266,6 +267,7 @@ differs() {
 say_public() {
   case $sizes in *" $1:"*) ;; *) return 0 ;; esac
   # Each setting on a line of its own, as in flow style and JSON others may stand beside it.
+  # shellcheck disable=SC2020
   public=$(tr '{},' '\n\n\n' < "$1" | sed -nE -e '/BEGIN [A-Z ]*PRIVATE KEY/,/END [A-Z ]*PRIVATE KEY/d' \
     -e '/^[[:blank:]]*-----BEGIN CERTIFICATE-----[[:space:]]*$/,/-----END CERTIFICATE-----/{' \
     -e '/^[[:blank:]]*(-----(BEGIN|END) CERTIFICATE-----|[A-Za-z0-9+\/=]*)[[:space:]]*$/p' -e '}' \
@@ -489,20 +491,14 @@ say_environment() {
   done
   set +f
   [ -n "$files_of_unit" ] || return 0
-  found=$(sed -nE "s/^[[:blank:]]*(($variables)=.*)/\1/p" $files_of_unit 2>/dev/null) || :
-  with_lines say_variables "$found"
-}
-say_variables() {
-  for line do say show "EnvironmentOfFile=$line"; done
+  found=$(sed -nE "s/^[[:blank:]]*(($variables)=.*)/show EnvironmentOfFile=\1/p" $files_of_unit 2>/dev/null) || :
+  with_lines say_each "$found"
 }
 # The files that systemd reads before a start.
 say_settings() {
   [ -n "$settings" ] || return 0
-  found=$(stat -L -c '%u %a %Z %n' -- $settings 2>/dev/null) || :
-  with_lines say_setting "$found"
-}
-say_setting() {
-  for line do say setting "$line"; done
+  found=$(stat -L -c 'setting %u %a %Z %n' -- $settings 2>/dev/null) || :
+  with_lines say_each "$found"
 }
 
 say_account() {

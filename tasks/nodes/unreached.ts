@@ -70,13 +70,8 @@ export function unsetOn(
   })
 }
 
-interface Ours {
-  readonly file: string
-  readonly is: 'is a copy of' | 'has certificates of'
-}
-
 /** A copy of one of our files, or certificates of one of our CAs, whenever they were issued; undefined if it is neither. */
-function oursAt({ auth, cluster }: Run, node: ClusterNode, places: PlacesState, path: string): Ours | undefined {
+function oursAt({ auth, cluster }: Run, node: ClusterNode, places: PlacesState, path: string) {
   const digest = fileAt(places, path)?.sha256
   const same = digest && nodeFiles(cluster, node).find((each) => digestOf({ auth }, each) === digest)
   if (same) return { file: same, is: 'is a copy of' }

@@ -152,13 +152,20 @@ inEachShell(({ did, run }) => {
   describe('what systemd reads before a start', () => {
     const shownBy = (t: TestContext, text: string) => {
       const path = fakeTool(t, 'systemctl', `cat <<'SHOWN'\n${text.trimEnd()}\nSHOWN`)
-      return look(queryOf(['/gone/x'], { units: ['a'], variables: ['ETCD_NAME', 'ETCD_CERT_FILE', 'ETCD_KEY_FILE'] }), path)
+      return look(
+        queryOf(['/gone/x'], { units: ['a'], variables: ['ETCD_NAME', 'ETCD_CERT_FILE', 'ETCD_KEY_FILE'] }),
+        path,
+      )
     }
     test('is its environment, of which only queried variables are reported, and its files, with who may change them', (t) => {
       const [file = '', drop = ''] = inHome(scratch(t), 'env', 'a.conf')
-      writeFileSync(file, 'ETCD_NAME="c0" \nETCD_ROOT_PASSWORD=SECRET\n  ETCD_CERT_FILE=/a \nETCD_KEY_FILE=\'/b\'\n#ETCD_NAME=x\n', {
-        mode: 0o644,
-      })
+      writeFileSync(
+        file,
+        'ETCD_NAME="c0" \nETCD_ROOT_PASSWORD=SECRET\n  ETCD_CERT_FILE=/a \nETCD_KEY_FILE=\'/b\'\n#ETCD_NAME=x\n',
+        {
+          mode: 0o644,
+        },
+      )
       writeFileSync(drop, '', { mode: 0o664 })
       chmodSync(drop, 0o664)
       const lines = [
@@ -360,7 +367,12 @@ inEachShell(({ did, run }) => {
       const child = spawn(program, ['60'], { argv0: component, uid: anybody, gid: anybody, stdio: 'ignore' })
       t.after(() => child.kill('SIGKILL'))
       await once(child, 'spawn')
-      await eventually(() => assert.deepEqual(seenOf().map(({ uid }) => uid), [anybody]))
+      await eventually(() =>
+        assert.deepEqual(
+          seenOf().map(({ uid }) => uid),
+          [anybody],
+        ),
+      )
     })
 
     test('have the queried variables of their environment, and no other', async (t) => {

@@ -676,7 +676,11 @@ describe('a unit that runs as another user', () => {
 
   test('is one, too, that root starts and that gives up its rights: its process may exec itself', () => {
     const process = { ...processAs('kube-scheduler', '--kubeconfig=/root/.kube/config'), uid: 998 }
-    const unit = own({ state: {}, processes: [process], starts: { 'kube-scheduler': '/usr/bin/setpriv --reuid=kube x' } })
+    const unit = own({
+      state: {},
+      processes: [process],
+      starts: { 'kube-scheduler': '/usr/bin/setpriv --reuid=kube x' },
+    })
     assert.deepEqual(placed(unit)['kube-scheduler.kubeconfig kubeconfig'], `${usual} restart`)
     assert.match(unit.unreached.join(), /runs as another user/)
   })
