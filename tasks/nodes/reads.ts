@@ -94,8 +94,8 @@ interface Context {
   readonly next: CommandLine | undefined
   /** Both. */
   readonly commands: readonly CommandLine[]
-  /** Those that say where its files are. */
-  readonly believed: readonly CommandLine[]
+  /** Those that say where its files are, as far as they are known. */
+  readonly heard: readonly CommandLine[]
   /** Why not all of these is known. */
   readonly unread: string | undefined
   /** It runs as root: its processes are believed. */
@@ -125,7 +125,7 @@ function contextOf(cluster: Cluster, unit: Unit, places: PlacesState): Context {
   return {
     ...{ cluster, unit, places, own, running, next, isRoots, runs, moved: [], isShared: () => false },
     commands: [...running, ...(next ? [next] : [])],
-    believed: [...(isRoots ? running : []), ...(next ? [next] : [])].filter((command) => command.unread === undefined),
+    heard: [...(isRoots ? running : []), ...(next ? [next] : [])],
     unread: isRoots ? running.reduce((why, each) => why ?? each.unread, other) : whyNotSaid(runs, next, places),
     inYaml: override ? Object.keys(override.files) : [],
   }
@@ -161,11 +161,11 @@ interface FoundPlace {
 }
 
 function unitAt(context: Context, node: ClusterNode): UnitSeen {
-  const { cluster, unit, places, running, next, commands, believed, unread, isRoots, inYaml, runs } = context
-  const isNamed = inYaml.length > 0
+  const { cluster, unit, places, next, commands, heard, unread, isRoots, inYaml, runs } = context
+  const believed = heard.filter((command) => command.unread === undefined)
   const named = believed.flatMap((command) => placesNamed(context, command))
   // The environment of etcd is known only while it runs.
-  const isKnown = !(isNamed && unread !== undefined) && (runs && isRoots ? believed : named).length > 0
+  const isKnown = !(inYaml.length > 0 && unread !== undefined) && (runs && isRoots ? believed : named).length > 0
   const usual = isKnown ? [] : unit.files.map((place): Found => ({ place, isRunning: false }))
   const seen = [...named, ...usual].flatMap((each) => ('place' in each ? placeSeen(context, each, isKnown) : [each]))
   const files = mergePlaces(seen.flatMap((each) => ('place' in each ? [each.place] : [])))
@@ -174,7 +174,6 @@ function unitAt(context: Context, node: ClusterNode): UnitSeen {
   const narrow = unit.unit === store && cluster.etcd.ca === 'own' ? commands.flatMap(narrowings) : []
   const judged = [...disagree, ...narrow, ...stillNamed, ...contradictions(context)]
   const isKnownAll = unread === undefined && (next ? next.unread === undefined : !places.units.get(unit.unit)?.isLoaded)
-  const heard = isRoots ? running : believed
   return {
     ...unit,
     files,
@@ -187,7 +186,7 @@ function unitAt(context: Context, node: ClusterNode): UnitSeen {
       namesIn(flags.filter(([by]) => !unit.reads.some((row) => row.by.includes(by)))),
     ),
     wrong: unique([...seen.flatMap((each) => ('wrong' in each ? each.wrong : [])), ...judged]),
-    configs: unique([...heard, ...(next ? [next] : [])].flatMap(({ config }) => config ?? [])),
+    configs: unique(heard.flatMap(({ config }) => config ?? [])),
     rotatesItself: unread === undefined ? believed.some(rotates) : undefined,
     nodeName: commands.map(({ named }) => named(['--hostname-override'])[1].at(-1)).find((each) => each !== undefined),
     reading: stillNamed.length > 0 ? 'keptOffNodes' : isKnownAll ? 'known' : 'unknown',
