@@ -114,6 +114,7 @@ in_root() {
 # to the record before it.
 open_answer() { frame=$nonce-$1 n=0; printf '\n%s begin\n' "$frame"; }
 say() { n=$((n + 1)); printf '%s\n' "$*"; }
+say_each() { for line do say "$line"; done; }
 close_answer() { printf '%s end %s\n' "$frame" "$n"; }
 # stop WORD [MESSAGE]: what a tool has said is of one line.
 stop() { printf '%s stopped %s %s\n' "$frame" "$1" "${2%%"$nl"*}"; exit 0; }
@@ -266,10 +267,13 @@ differs() {
 # settings of a file's path.
 say_public() {
   case $sizes in *" $1:"*) ;; *) return 0 ;; esac
-  public=$(sed -n -e '/PRIVATE KEY/,/PRIVATE KEY/d' -e '/-----BEGIN CERTIFICATE-----/,/-----END CERTIFICATE-----/p' \
-    -e '/^[[:blank:]-]*"\{0,1\}certificate-authority/p' -e '/^[[:blank:]-]*"\{0,1\}client-certificate/p' \
-    -e 's/^\([[:blank:]-]*"\{0,1\}[A-Za-z-]*[FfKk][iu][lb][A-Za-z]*"\{0,1\}:[[:blank:]]*["'"'"']\{0,1\}\/[A-Za-z0-9_@%+=:,.\/-]*["'"'"',]*\)\([[:blank:]].*\)\{0,1\}$/\1/p' \
-    < "$1") || return 0
+  # Each setting on a line of its own, as in flow style and JSON others may stand beside it.
+  # shellcheck disable=SC2020
+  public=$(tr '{},' '\n\n\n' < "$1" | sed -nE -e '/BEGIN [A-Z ]*PRIVATE KEY/,/END [A-Z ]*PRIVATE KEY/d' \
+    -e '/^[[:blank:]]*-----BEGIN CERTIFICATE-----[[:space:]]*$/,/-----END CERTIFICATE-----/{' \
+    -e '/^[[:blank:]]*(-----(BEGIN|END) CERTIFICATE-----|[A-Za-z0-9+\/=]*)[[:space:]]*$/p' -e '}' \
+    -e 's/^([[:blank:]-]*"?(certificate-authority|client-certificate)(-data)?"?:[[:blank:]]*["'"'"']?[A-Za-z0-9_@%+=:.\/-]+["'"'"']?)([[:space:]].*)?$/\1/p' \
+    -e 's/^([[:blank:]-]*"?[A-Za-z-]*([Ff]ile|[Kk]ube[Cc]onfig)"?:[[:blank:]]*["'"'"']?\/[A-Za-z0-9_@%+=:.\/-]*["'"'"']?)([[:space:]].*)?$/\1/p') || return 0
   total=$((total + ${#public}))
   if [ -z "$public" ] || [ $total -gt $largest_contents ]; then return 0; fi
   say published "$1"
@@ -488,20 +492,14 @@ say_environment() {
   done
   set +f
   [ -n "$files_of_unit" ] || return 0
-  found=$(sed -nE "s/^[[:blank:]]*(($variables)=.*)/\1/p" $files_of_unit 2>/dev/null) || :
-  with_lines say_variables "$found"
-}
-say_variables() {
-  for line do say show "EnvironmentOfFile=$line"; done
+  found=$(sed -nE "s/^[[:blank:]]*(($variables)=.*)/show EnvironmentOfFile=\1/p" $files_of_unit 2>/dev/null) || :
+  with_lines say_each "$found"
 }
 # The files that systemd reads before a start.
 say_settings() {
   [ -n "$settings" ] || return 0
-  found=$(stat -L -c '%u %a %Z %n' -- $settings 2>/dev/null) || :
-  with_lines say_setting "$found"
-}
-say_setting() {
-  for line do say setting "$line"; done
+  found=$(stat -L -c 'setting %u %a %Z %n' -- $settings 2>/dev/null) || :
+  with_lines say_each "$found"
 }
 
 say_account() {
@@ -541,31 +539,34 @@ find_processes() {
   [ -z "$components" ] || grep -slzE "^([^ ]*/)?($components)\$${1:+|$1}" /proc/[0-9]*/cmdline || [ $? -le 2 ]
 }
 say_processes() {
-  owns='' roots='' others='' started=$(find_processes "$readers")
-  set --
-  for f in $started; do set -- "$@" "${f%/cmdline}"; done
-  owners=$nl$([ $# -eq 0 ] || stat -c '%n %u' -- "$@" 2>/dev/null)$nl || :
-  for f in $started; do
-    pid=${f#/proc/} pid=${pid%%/*}
+  owns='' roots='' others=''
+  started=$(find_processes "$readers" | sed 's|cmdline$|status|')
+  [ -z "$started" ] || started=$(grep -sH '^Uid:' -- $started /dev/null) || :
+  with_lines find_owner "$started"
+  say_commands $largest_contents $owns
+  say_commands $largest_others $roots
+  say_commands $largest_others $others
+  say_views $owns
+}
+# The real user: a program that is setuid takes any arguments.
+find_owner() {
+  for line do
+    pid=${line#/proc/} pid=${pid%%/*}
+    set -- ${line#*:Uid:}
+    owner=$1
     # The last line is of the unified hierarchy, or of systemd's own: cgroups(7).
     group=''
     { while read -r line; do group=$line; done < "/proc/$pid/cgroup"; } 2>/dev/null || continue
     # A name in it may have colons.
     group=${group#*:*:}
     say component "$pid" "$group"
-    owner=${owners#*"$nl/proc/$pid "} owner=${owner%%"$nl"*}
-    case $owner in ''|*[!0-9]*) ;; *) say owner "$pid" "$owner" ;; esac
+    say owner "$pid" "$owner"
     if is_own; then
       owns="$owns $pid"
       case "$mains " in *" $pid "*) ;; *) say_process ;; esac
     elif [ "$owner" = 0 ]; then roots="$roots $pid"
     else others="$others $pid"; fi
   done
-  viewed="$owns $roots $others"
-  say_commands $largest_contents $owns
-  say_commands $largest_others $roots
-  say_commands $largest_others $others
-  say_views $viewed
 }
 is_own() {
   case "$mains " in *" $pid "*) return 0 ;; esac
@@ -588,7 +589,6 @@ say_from() {
   parts=$(grep -aszHE "$pattern" -- $from | head -c "$limit" | tr '\0\n' '\n\001')
   # Cut off, it could say anything.
   if [ ${#parts} -lt $((limit - 1)) ]; then with_lines say_part "$parts"; return 0; fi
-  viewed=$owns
   for pid do say unread "$pid"; done
 }
 say_part() {

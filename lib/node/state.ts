@@ -424,7 +424,10 @@ function readUnit(properties: readonly [string, string][], draft: Records): (rea
 /** NAME=VALUE, or NAME="VALUE": what is quoted otherwise stays as it is, and is no path. The last one counts. */
 function readVariables(settings: readonly string[]): Variables {
   return new Map(
-    settings.map((each) => [each.replace(/=.*/s, ''), each.replace(/^.*?=/, '').replace(/^"([^"\\]*)"$/, '$1')]),
+    settings.map((each) => {
+      const [, name = '', value = ''] = /^(.*?)=(.*)$/s.exec(each.trimEnd()) ?? []
+      return [name, value.replace(/^(["'])([^"'\\]*)\1$/, '$2')]
+    }),
   )
 }
 

@@ -18,16 +18,10 @@ export interface FlagsFound<Wanted extends WantedFlag = WantedFlag> {
   readonly notStartedWith: readonly Wanted[]
 }
 
-interface Commands {
-  /** Of its processes. */
-  readonly running: readonly CommandLine[]
-  /** Of its unit file; undefined if that does not say all. */
-  readonly next: CommandLine | undefined
-}
-
+/** `next`: of its unit file; undefined if that does not say all. */
 export function compareFlags<Wanted extends WantedFlag>(
   wanted: readonly Wanted[],
-  { running, next }: Commands,
+  { running, next }: { readonly running: readonly CommandLine[]; readonly next: CommandLine | undefined },
 ): FlagsFound<Wanted> {
   const lacks =
     ({ named }: CommandLine) =>

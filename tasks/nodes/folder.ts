@@ -14,7 +14,7 @@ import type { Difference, Left, ReasonOf } from '../../lib/reason.ts'
 import { formatNames } from '../../lib/wording.ts'
 import { nodeUser } from '../layouts/layout.ts'
 import { identityFiles, isKeptOff, nodeFiles } from '../layouts/tables.ts'
-import { certificatesIn, formatOthers, guard, type HeldFile, heldOn, type Other } from './guards.ts'
+import { certificatesIn, formatOthers, guard, type HeldFile, heldOn, nodesIn, type Other } from './guards.ts'
 import { digestOf, installOf, type NodeLook, sha256 } from './look.ts'
 import { whyRead } from './reads.ts'
 
@@ -285,9 +285,7 @@ function pairsIn(auth: AuthDir, { files }: NodeState): string[] {
 /** The kubelet's kubeconfig has the same path on each node, so its certificate says whose it is. */
 function holderOf(run: Run, node: ClusterNode, { file, state, bytes }: HeldFile): string[] {
   if (state.sha256 !== undefined && state.sha256 === digestOf(run, file)) return [node.name]
-  const [leaf] = certificatesIn(run.auth, file, bytes)
-  if (!leaf || !ownCas(run.auth).some((ca) => isIssuedBy(leaf, ca))) return []
-  return leaf.attributes.flatMap((attribute) => /^CN=system:node:(.+)$/.exec(attribute)?.[1] ?? [])
+  return nodesIn(run.auth, certificatesIn(run.auth, file, bytes)[0])
 }
 
 function otherAddress(node: ClusterNode, { name }: ClusterNode, theirs: readonly string[]): Failure {

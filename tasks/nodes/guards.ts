@@ -16,7 +16,7 @@ import { realPath } from '../../lib/node/state.ts'
 import { type Certificate, isIssuedBy, readCertificates } from '../../lib/pki/certificate.ts'
 import { nextStart, ownCas } from '../../lib/pki/pair.ts'
 import { formatNames } from '../../lib/wording.ts'
-import type { Place } from '../layouts/layout.ts'
+import { nodeUser, type Place } from '../layouts/layout.ts'
 import { identityFiles, nodeFiles } from '../layouts/tables.ts'
 import { recoverCommand, replaceCommand, waysOutOfLost } from './fetch-command.ts'
 import { digestOf, type NodeLook } from './look.ts'
@@ -303,4 +303,11 @@ export function certificatesIn({ files }: AuthDir, name: string, bytes: Buffer |
   // Where units read, its pair may be in a file of its own.
   const isKubeconfig = files.parse(name)?.kind === 'kubeconfig'
   return readCertificates((isKubeconfig && readClientCertificate(bytes.toString())) || bytes)
+}
+
+/** The names of nodes in a certificate of our CA; none in any other. */
+export function nodesIn(auth: AuthDir, certificate: Certificate | undefined): string[] {
+  if (!certificate || !ownCas(auth).some((ca) => isIssuedBy(certificate, ca))) return []
+  const prefix = `CN=${nodeUser('')}`
+  return certificate.attributes.flatMap((each) => (each.startsWith(prefix) ? each.slice(prefix.length) : []))
 }

@@ -105,7 +105,10 @@ async function lookAtAll(
 
 type AskedPath = readonly [path: string, digest: string]
 
-/** What the units read, and what others do: during a rotation also what a unit reads by a flag of no row, as it may have a copy. */
+/** Paths that processes of users name, who may start any number. */
+const mostOfUsers = 200
+
+/** What the units read, and what others do, root's first: during a rotation also what a unit reads by a flag of no row, as it may have a copy. */
 function pathsOf(
   run: Run,
   { units, otherProcesses }: KnownReads,
@@ -113,7 +116,9 @@ function pathsOf(
 ): [ours: AskedPath[], theirs: AskedPath[]] {
   const flags = run.rotating === undefined ? [] : units.flatMap(({ unlistedFlags }) => unlistedFlags)
   const named = places ? withNamed(flags, places) : flags
-  const theirs = [...named, ...otherProcesses.flatMap(({ names }) => names)]
+  const namesOf = (isRoots: boolean) =>
+    otherProcesses.flatMap(({ process, names }) => ((process.uid === 0) === isRoots ? names : []))
+  const theirs = [...named, ...namesOf(true), ...namesOf(false).slice(0, mostOfUsers)]
   return [units.flatMap((unit) => expectedAt(run, unit)), theirs.map(({ path }) => [path, publicParts])]
 }
 
@@ -223,7 +228,7 @@ function folderQuery(run: Run, node: ClusterNode): Query {
 
 /** Flags of whatever reads certificates or a kubeconfig, and components by a name with a version. */
 const readers =
-  '^--?[a-z-]*(kubeconfig|ca-?file|cert-?file|cert-key|webhook-config-file)(=|$)|^([^ ]*/)?(kube-[a-z-]+|kubelet|etcd)[-.]v?[0-9][^/ ]*$'
+  '^--?[a-z-]*(kubeconfig|ca-?file|cert(-?file|-key|ificate)?|certificate-authority|webhook-config-file)(=|$)|^([^ ]*/)?(kube-[a-z-]+|kubelet|etcd)[-.]v?[0-9][^/ ]*$'
 
 /** The same for places. */
 function placesQuery(run: Run, node: ClusterNode): Query['places'] {

@@ -45,13 +45,8 @@ interface Named {
   readonly path: string
 }
 
-type Seen = Pick<
-  PlacesState,
-  'units' | 'processes' | 'folders' | 'files' | 'real' | 'contents' | 'settings' | 'unmounted' | 'published'
->
-
 /** In the order of the table. */
-export function unitsOn(cluster: Cluster, node: ClusterNode, places: Seen): UnitSeen[] {
+export function unitsOn(cluster: Cluster, node: ClusterNode, places: PlacesState): UnitSeen[] {
   const units = nodeUnits(cluster, node).map((unit) => contextOf(cluster, unit, places))
   // What is read on the node where no other file can be.
   const fixed = units.flatMap(({ unit, commands }) => {
@@ -59,15 +54,10 @@ export function unitsOn(cluster: Cluster, node: ClusterNode, places: Seen): Unit
     return rows.flatMap(({ by, file }) => commands.flatMap(({ named }) => named(by)[1].map((path) => ({ file, path }))))
   })
   return units.map((context) => {
-    const judge = (command: CommandLine) => {
-      if (context.unit.unit === apiServer)
-        return [...disagreements(cluster, node, command), ...openProxies(command, places)]
-      return context.unit.unit === store && cluster.etcd.ca === 'own' ? narrowings(command) : []
-    }
     const isShared = (file: string, at: string | undefined) =>
       fixed.some(({ file: other, path }) => path === at && other !== file)
     const moved = context.unit.reads.flatMap((row) => movedTo(row, { ...context, isShared }) ?? [])
-    return unitAt({ ...context, moved, isShared }, judge)
+    return unitAt({ ...context, moved, isShared }, node)
   })
 }
 
@@ -77,28 +67,35 @@ function isOf([program = '']: readonly string[], { unit }: Pick<Unit, 'unit'>): 
 }
 
 /** Of that unit of systemd: a user may give a unit, and so a control group, of their own the same name. */
-function isIn({ id, group }: ComponentProcess, { unit }: Pick<Unit, 'unit'>, { units }: Pick<Seen, 'units'>): boolean {
+function isIn(
+  { id, group }: ComponentProcess,
+  { unit }: Pick<Unit, 'unit'>,
+  { units }: Pick<PlacesState, 'units'>,
+): boolean {
   const { group: own = '', process } = units.get(unit) ?? {}
   return (typeof process === 'object' && process.id === id) || (own !== '' && `${group}/`.startsWith(`${own}/`))
 }
 
 /** The component's own processes of the unit. */
-export function processesOf(unit: Pick<Unit, 'unit'>, places: Pick<Seen, 'units' | 'processes'>): ComponentProcess[] {
+export function processesOf(
+  unit: Pick<Unit, 'unit'>,
+  places: Pick<PlacesState, 'units' | 'processes'>,
+): ComponentProcess[] {
   return places.processes.filter((process) => isOf(process.command, unit) && isIn(process, unit, places))
 }
 
 interface Context {
   readonly cluster: Cluster
   readonly unit: Unit
-  readonly places: Seen
+  readonly places: PlacesState
   readonly own: readonly ComponentProcess[]
   readonly running: readonly CommandLine[]
   /** Of its next start: its unit file's, which a crash would start it with. */
   readonly next: CommandLine | undefined
   /** Both. */
   readonly commands: readonly CommandLine[]
-  /** Those that say where its files are. */
-  readonly believed: readonly CommandLine[]
+  /** Those that say where its files are, as far as they are known. */
+  readonly heard: readonly CommandLine[]
   /** Why not all of these is known. */
   readonly unread: string | undefined
   /** It runs as root: its processes are believed. */
@@ -115,11 +112,12 @@ interface Context {
 /** A flag that names a file of another row, with what it is to name. */
 type MovedFlag = WantedFlag & Pick<Place, 'file'>
 
-function contextOf(cluster: Cluster, unit: Unit, places: Seen): Context {
+function contextOf(cluster: Cluster, unit: Unit, places: PlacesState): Context {
   const own = processesOf(unit, places)
   const { active, process, account } = places.units.get(unit.unit) ?? {}
   const runs = own.length > 0 || (active === 'active' && process !== 'gone')
-  const isRoots = !places.units.has(unit.unit) || account?.uid === 0
+  // What root starts may give up its rights, as with setpriv.
+  const isRoots = !places.units.has(unit.unit) || (account?.uid === 0 && own.every(({ uid }) => uid === 0))
   const running = own.map(({ command: [, ...args], variables }) => readCommand(args, variables, places))
   const next = commandAtStart(unit, isRoots, places)
   const override = cluster.install ? cluster.install.units.get(unit.unit) : undefined
@@ -127,15 +125,15 @@ function contextOf(cluster: Cluster, unit: Unit, places: Seen): Context {
   return {
     ...{ cluster, unit, places, own, running, next, isRoots, runs, moved: [], isShared: () => false },
     commands: [...running, ...(next ? [next] : [])],
-    believed: [...(isRoots ? running : []), ...(next ? [next] : [])].filter((command) => command.unread === undefined),
+    heard: [...(isRoots ? running : []), ...(next ? [next] : [])],
     unread: isRoots ? running.reduce((why, each) => why ?? each.unread, other) : whyNotSaid(runs, next, places),
     inYaml: override ? Object.keys(override.files) : [],
   }
 }
 
 /** Why root has not written what a unit of another user reads. */
-function whyNotSaid(runs: boolean, next: CommandLine | undefined, places: Seen): string | undefined {
-  if (!next) return runs ? 'it runs as another user (User=), and its unit file does not say what it reads' : undefined
+function whyNotSaid(runs: boolean, next: CommandLine | undefined, places: PlacesState): string | undefined {
+  if (!next) return runs ? 'it runs as another user than root, and its unit file does not say what it reads' : undefined
   const { config, unread } = next
   const there = config === undefined ? undefined : fileAt(places, config)
   const isOpen = there !== undefined && (there.uid !== 0 || (there.mode & 0o022) !== 0)
@@ -143,7 +141,7 @@ function whyNotSaid(runs: boolean, next: CommandLine | undefined, places: Seen):
 }
 
 /** Its unit file's; undefined where that has variables, or starts another program. */
-function commandAtStart(unit: Unit, isRoots: boolean, places: Seen): CommandLine | undefined {
+function commandAtStart(unit: Unit, isRoots: boolean, places: PlacesState): CommandLine | undefined {
   const state = places.units.get(unit.unit)
   const { start = '', variables, environmentFiles = [] } = state ?? {}
   const command = start.split(' ')
@@ -162,19 +160,23 @@ interface FoundPlace {
   readonly isRunning: boolean
 }
 
-function unitAt(context: Context, judge: (command: CommandLine) => readonly string[]): UnitSeen {
-  const { unit, places, running, next, commands, believed, unread, isRoots, inYaml, runs } = context
-  const isNamed = inYaml.length > 0
+function unitAt(context: Context, node: ClusterNode): UnitSeen {
+  const { cluster, unit, places, next, commands, heard, unread, isRoots, inYaml, runs } = context
+  const believed = heard.filter((command) => command.unread === undefined)
   const named = believed.flatMap((command) => placesNamed(context, command))
   // The environment of etcd is known only while it runs.
-  const isKnown = !(isNamed && unread !== undefined) && (runs && isRoots ? believed : named).length > 0
+  const isKnown = !(inYaml.length > 0 && unread !== undefined) && (runs && isRoots ? believed : named).length > 0
   const usual = isKnown ? [] : unit.files.map((place): Found => ({ place, isRunning: false }))
   const seen = [...named, ...usual].flatMap((each) => ('place' in each ? placeSeen(context, each, isKnown) : [each]))
   const files = mergePlaces(seen.flatMap((each) => ('place' in each ? [each.place] : [])))
   const stillNamed = commands.flatMap((command) => namesKeptOff({ ...unit, files }, command))
-  const judged = [...commands.flatMap(judge), ...stillNamed, ...contradictions(context)]
+  const disagree =
+    unit.unit === apiServer
+      ? commands.flatMap((each) => [...disagreements(cluster, node, each), ...openProxies(each, places)])
+      : []
+  const narrow = unit.unit === store && cluster.etcd.ca === 'own' ? commands.flatMap(narrowings) : []
+  const judged = [...disagree, ...narrow, ...stillNamed, ...contradictions(context)]
   const isKnownAll = unread === undefined && (next ? next.unread === undefined : !places.units.get(unit.unit)?.isLoaded)
-  const heard = isRoots ? running : believed
   return {
     ...unit,
     files,
@@ -183,9 +185,11 @@ function unitAt(context: Context, judge: (command: CommandLine) => readonly stri
       ...seen.flatMap((each) => ('unreached' in each ? each.unreached : [])),
     ]),
     flags: compareFlags([...context.moved, ...(unit.startFlags ?? [])], context),
-    unlistedFlags: heard.flatMap((command) => unlistedIn(unit, command)),
+    unlistedFlags: heard.flatMap(({ flags }) =>
+      namesIn(flags.filter(([by]) => !unit.reads.some((row) => row.by.includes(by)))),
+    ),
     wrong: unique([...seen.flatMap((each) => ('wrong' in each ? each.wrong : [])), ...judged]),
-    configs: unique([...heard, ...(next ? [next] : [])].flatMap(({ config }) => config ?? [])),
+    configs: unique(heard.flatMap(({ config }) => config ?? [])),
     rotatesItself: unread === undefined ? believed.some(rotates) : undefined,
     nodeName: commands.map(({ named }) => named(['--hostname-override'])[1].at(-1)).find((each) => each !== undefined),
     reading: stillNamed.length > 0 ? 'keptOffNodes' : isKnownAll ? 'known' : 'unknown',
@@ -234,12 +238,12 @@ function movedTo(row: Reads, context: Context): MovedFlag | undefined {
 }
 
 /** Where its flag is missing: it is to name what another start of it does, or a file beside the first that the unit reads. */
-function wantedTo({ by, file, usual }: Reads, { unit, commands, believed, inYaml }: Context): MovedFlag | undefined {
+function wantedTo({ by, file, usual }: Reads, { unit, commands, heard, inYaml }: Context): MovedFlag | undefined {
   const lastIn = (some: readonly CommandLine[], settings: readonly string[]) =>
     some.map(({ named }) => named(settings)[1].at(-1))
   if (!lastIn(commands, by).includes(undefined)) return undefined
-  const [set] = lastIn(believed, by).filter((path) => path !== undefined)
-  const [first = usual] = lastIn(believed, unit.reads[0]?.by ?? []).filter((path) => path !== undefined)
+  const [set] = lastIn(heard, by).filter((path) => path !== undefined)
+  const [first = usual] = lastIn(heard, unit.reads[0]?.by ?? []).filter((path) => path !== undefined)
   const beside = folderOf(inYaml.includes(file) ? usual : first) + usual.slice(folderOf(usual).length)
   return { file, flag: by[0] ?? '', value: set ?? beside }
 }
@@ -304,7 +308,6 @@ function whyUnreached({ unit, places, own, running, next, unread, inYaml }: Cont
     environmentFiles = [],
     unitFiles = [],
   } = places.units.get(unit.unit) ?? {}
-  const isNamed = inYaml.length > 0
   const forgotten = unit.reads.filter(({ mayMove, isWanted, file }) => (mayMove || isWanted) && !inYaml.includes(file))
   const changedSince = (path: string) =>
     Math.max(fileAt(places, path)?.changed ?? 0, places.settings.get(path)?.changed ?? 0) > started
@@ -316,9 +319,9 @@ function whyUnreached({ unit, places, own, running, next, unread, inYaml }: Cont
     ...(next ? [] : unitFiles.map((path) => ['unit file', path] as const)),
   ].filter(([, path]) => isUp && changedSince(path))
   return [
-    unread !== undefined && !isNamed && `${unread}: name its files in install.units`,
+    unread !== undefined && inYaml.length === 0 && `${unread}: name its files in install.units`,
     unread !== undefined &&
-      isNamed &&
+      inYaml.length > 0 &&
       forgotten.length > 0 &&
       `${unread}: name ${formatNames(forgotten.map(({ file }) => file))} in install.units too`,
     needsReload && 'its unit file was changed since systemd read it: systemctl daemon-reload',
@@ -330,24 +333,19 @@ function whyUnreached({ unit, places, own, running, next, unread, inYaml }: Cont
 function contradictions({ unit, isRoots, running, next, inYaml }: Context): string[] {
   if (isRoots || (!next && inYaml.length === 0)) return []
   const source = next ? 'its unit file' : 'cluster.yaml'
-  const saidBy = ({ by, usual, isOfKeys }: Reads): readonly string[] => {
-    const values = next ? next.named(by)[1] : [usual]
-    return isOfKeys ? values : values.slice(-1)
-  }
-  return unit.reads.flatMap((row) =>
-    running.flatMap(({ named }) => {
+  return unit.reads.flatMap((row) => {
+    const said = next ? next.named(row.by)[1] : [row.usual]
+    return running.flatMap(({ named }) => {
       const [by, values] = named(row.by)
-      const others = values.filter((path) => !saidBy(row).includes(path))
+      const others = values.filter((path) => !said.includes(path))
       return others.map((path) => `its process has ${by} ${path}, and ${source} has not: restart it`)
-    }),
-  )
+    })
+  })
 }
 
-/** Absolute paths in the values of flags that no row has: `--tls-sni-cert-key=CERT,KEY:NAMES`. */
-function unlistedIn(unit: Unit, { flags }: CommandLine): Named[] {
-  return flags
-    .filter(([by]) => !unit.reads.some((row) => row.by.includes(by)))
-    .flatMap(([by, value]) => pathsIn(value).map((path) => ({ by, path })))
+/** Absolute paths in the values: `--tls-sni-cert-key=CERT,KEY:NAMES`. */
+function namesIn(settings: readonly (readonly [by: string, value: string])[]): Named[] {
+  return settings.flatMap(([by, value]) => pathsIn(value).map((path) => ({ by, path })))
 }
 
 const pathsIn = (value: string): string[] => value.split(/[,:]/).map(withoutDots).filter(isPlainPath)
@@ -373,7 +371,7 @@ export interface OtherProcess {
 }
 
 /** Those that cluster.yaml leaves out are not among them. */
-export function otherProcessesOn(cluster: Cluster, node: ClusterNode, places: Seen): OtherProcess[] {
+export function otherProcessesOn(cluster: Cluster, node: ClusterNode, places: PlacesState): OtherProcess[] {
   const units = nodeUnits(cluster, node)
   return places.processes.flatMap((process) => {
     const row = layoutOf(cluster).units.find((each) => isOf(process.command, each))
@@ -381,13 +379,12 @@ export function otherProcessesOn(cluster: Cluster, node: ClusterNode, places: Se
     const isLeftOut = row && cluster.install && cluster.install.units.get(row.unit) === false
     if (isUnits || (isLeftOut && process.group.split('/').includes(`${row.unit}.service`))) return []
     const { flags } = readCommand(process.command.slice(1), process.variables, places)
-    const set = [...flags, ...process.variables].flatMap(([by, value]) => pathsIn(value).map((path) => ({ by, path })))
-    return [{ process, component: row?.unit, names: withNamed(set, places) }]
+    return [{ process, component: row?.unit, names: withNamed(namesIn([...flags, ...process.variables]), places) }]
   })
 }
 
 /** Also what a configuration names, and what the kubeconfig that is named there does. */
-export function withNamed(named: readonly Named[], places: Pick<Seen, 'published' | 'real'>): Named[] {
+export function withNamed(named: readonly Named[], places: Pick<PlacesState, 'published' | 'real'>): Named[] {
   const all = new Map(named.map((each) => [each.path, each]))
   // A Map also goes through what is added meanwhile.
   for (const { by, path } of all.values())
@@ -396,7 +393,7 @@ export function withNamed(named: readonly Named[], places: Pick<Seen, 'published
 }
 
 /** The absolute paths in a YAML or JSON file, and those of certificates relative to its folder. */
-function namedIn(path: string, places: Pick<Seen, 'published' | 'real'>): string[] {
+function namedIn(path: string, places: Pick<PlacesState, 'published' | 'real'>): string[] {
   const text = places.published.get(realPath(places, path))?.toString() ?? ''
   const settings = text.matchAll(/^[ \t-]*"?([\w-]+)"?:[ \t]*["']?([^\s"',]+)/gm)
   return [...settings].flatMap(([, key = '', value = '']) => {
@@ -406,7 +403,7 @@ function namedIn(path: string, places: Pick<Seen, 'published' | 'real'>): string
 }
 
 /** Why something on the node may still read a key that no node gets any more; undefined if nothing does. */
-export function whyRead(units: readonly UnitSeen[], places: Seen, path: string): string | undefined {
+export function whyRead(units: readonly UnitSeen[], places: PlacesState, path: string): string | undefined {
   const { processes } = places
   const commands = [
     ...processes.map(({ command }) => command.join(' ')),
@@ -452,7 +449,7 @@ interface KeptOff {
 }
 
 /** What is there of what units do not get any more, and what killed runs have left beside it. */
-export function keptOffAt(units: readonly UnitSeen[], places: Seen): KeptOff[] {
+export function keptOffAt(units: readonly UnitSeen[], places: PlacesState): KeptOff[] {
   const rows = units.flatMap(keptOffPaths)
   return [...Map.groupBy(rows, ({ path }) => realPath(places, path))].flatMap(([real, [row, ...others]]) => {
     if (!row) return []
@@ -471,7 +468,7 @@ export function keptOffAt(units: readonly UnitSeen[], places: Seen): KeptOff[] {
 }
 
 /** What of it --prune removes. */
-export function prunedAt({ options }: Pick<Run, 'options'>, units: readonly UnitSeen[], places: Seen): string[] {
+export function prunedAt({ options }: Pick<Run, 'options'>, units: readonly UnitSeen[], places: PlacesState): string[] {
   return options.prune ? keptOffAt(units, places).flatMap(({ path, why }) => (why ? [] : [path])) : []
 }
 
@@ -493,7 +490,7 @@ function narrowings({ named }: CommandLine): string[] {
 }
 
 /** Where a client of the cluster's may claim to be anybody: what its headers name is believed. */
-function openProxies({ named }: CommandLine, places: Seen): string[] {
+function openProxies({ named }: CommandLine, places: PlacesState): string[] {
   const [flag, clientFlag, namesFlag] = [
     '--requestheader-client-ca-file',
     '--client-ca-file',
@@ -524,13 +521,8 @@ function disagreements({ network }: Cluster, { name, ips }: ClusterNode, { named
   const ours = network.serviceCIDRs.map(firstAddress)
   const isSame = firsts === undefined || firsts.toSorted().join() === ours.toSorted().join()
   const isOwn = address === undefined || ips.includes(canonicalAddress(address))
-  const correct = 'correct the one that is wrong'
   return [
-    ...(isSame
-      ? []
-      : [`--service-cluster-ip-range is ${range}, and that of cluster.yaml has ${ours.join(', ')}: ${correct}`]),
-    ...(isOwn
-      ? []
-      : [`--advertise-address is ${address}, and cluster.yaml has ${ips.join(', ')} for ${name}: ${correct}`]),
-  ]
+    !isSame && `--service-cluster-ip-range is ${range}, and that of cluster.yaml has ${ours.join(', ')}`,
+    !isOwn && `--advertise-address is ${address}, and cluster.yaml has ${ips.join(', ')} for ${name}`,
+  ].flatMap((each) => (each === false ? [] : `${each}: correct the one that is wrong`))
 }

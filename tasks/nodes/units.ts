@@ -9,10 +9,10 @@ import { readClientCertificate, readServer } from '../../lib/kubernetes/kubeconf
 import { asUnknown } from '../../lib/node/node.ts'
 import { type Account, besideOf, diff, folderOf, root, type WantedFile } from '../../lib/node/place.ts'
 import { fileAt, isRunning, type PlacesState, realPath } from '../../lib/node/state.ts'
-import { type Certificate, isIssuedBy, readCertificate, readCertificates } from '../../lib/pki/certificate.ts'
+import { isIssuedBy, readCertificate, readCertificates } from '../../lib/pki/certificate.ts'
 import { ownCas, tryCertificate } from '../../lib/pki/pair.ts'
 import type { Difference, ReasonOf } from '../../lib/reason.ts'
-import { apiServer, type Health, nodeUser, type Place, type Port, type Unit } from '../layouts/layout.ts'
+import { apiServer, type Health, type Place, type Port, type Unit } from '../layouts/layout.ts'
 import { certTable, nodeUnits, serviceOf } from '../layouts/tables.ts'
 import {
   addressOf,
@@ -27,6 +27,7 @@ import {
   renewsFrom,
   type Shown,
 } from './component.ts'
+import { nodesIn } from './guards.ts'
 import {
   digestAt,
   installOf,
@@ -175,9 +176,8 @@ export function refuseMisnamed(
     const place = unit.files.find(({ part, file }) => part === 'pair' && file === kubeconfigFile(node.name))
     if (!place || !isRunning(places, unit.unit) || keepsOwnClient(run, unit, places)) continue
     const held = readCertificate(places.contents.get(realPath(places, place.path)) ?? '')
-    const isOurs = held && ownCas(auth).some((ca) => isIssuedBy(held, ca))
-    const ofCertificate = isOurs ? nodeIn(held) : undefined
-    const name = unit.nodeName ?? places.hostname?.toLowerCase()
+    const [ofCertificate] = nodesIn(auth, held)
+    const name = (unit.nodeName ?? places.hostname)?.toLowerCase()
     const names = [ofCertificate, name].filter((each) => each !== undefined && each !== node.name)
     if (names.length === 0) continue
     const source = ofCertificate === names[0] ? place.path : unit.nodeName ? '--hostname-override' : 'its host name'
@@ -187,11 +187,6 @@ export function refuseMisnamed(
       remedy: `give it that name in cluster.yaml; or, if no Node ${names[0]} is in use, set --hostname-override=${node.name} there, restart it: systemctl edit --full ${unit.service}; then ${runAgain}`,
     })
   }
-}
-
-function nodeIn({ attributes }: Certificate): string | undefined {
-  const prefix = `CN=${nodeUser('')}`
-  return attributes.find((each) => each.startsWith(prefix))?.slice(prefix.length)
 }
 
 /** Root does not write to paths that are ambiguous, or that another user could redirect. */

@@ -39,16 +39,18 @@ export function unreachedOn(
         : []
     }),
   )
-  const readers = otherProcesses.flatMap((other) => {
-    const isRoots = other.process.uid === 0
-    if (other.process.command.length === 0) return [{ isRoots, clause: formatUnread(other) }]
-    const held = other.names.find(({ path }) => {
-      const ours = oursAt(run, node, places, path)
-      return ours !== undefined && concerns(ours.file)
+  const clausesOf = (isRoots: boolean) => {
+    const all = otherProcesses.filter(({ process }) => (process.uid === 0) === isRoots)
+    const [unread, ...more] = all.filter(({ process }) => process.command.length === 0)
+    const readers = all.flatMap((other) => {
+      const held = other.names.find(({ path }) => {
+        const ours = oursAt(run, node, places, path)
+        return ours !== undefined && concerns(ours.file)
+      })
+      return held ? [formatOther(run, node, other, held)] : []
     })
-    return held ? [{ isRoots, clause: formatOther(run, node, other, held) }] : []
-  })
-  const clausesOf = (wanted: boolean) => readers.flatMap(({ isRoots, clause }) => (isRoots === wanted ? [clause] : []))
+    return unread ? [...readers, formatUnread(unread, more.length)] : readers
+  }
   return { units: [...known, ...copies], ofRoot: clausesOf(true), ofUsers: clausesOf(false) }
 }
 
@@ -68,13 +70,8 @@ export function unsetOn(
   })
 }
 
-interface Ours {
-  readonly file: string
-  readonly is: 'is a copy of' | 'has certificates of'
-}
-
 /** A copy of one of our files, or certificates of one of our CAs, whenever they were issued; undefined if it is neither. */
-function oursAt({ auth, cluster }: Run, node: ClusterNode, places: PlacesState, path: string): Ours | undefined {
+function oursAt({ auth, cluster }: Run, node: ClusterNode, places: PlacesState, path: string) {
   const digest = fileAt(places, path)?.sha256
   const same = digest && nodeFiles(cluster, node).find((each) => digestOf({ auth }, each) === digest)
   if (same) return { file: same, is: 'is a copy of' }
@@ -97,8 +94,12 @@ function certificatesIn(published: Buffer | undefined) {
   return readCertificates([text, ...decoded].join('\n'))
 }
 
-function formatUnread({ process: { id, group } }: OtherProcess): string {
-  return `process ${id} in ${group} may be a component, and its command line is too long: stop it`
+/** One for all, as any user may start any number. */
+function formatUnread({ process: { id, group } }: OtherProcess, more: number): string {
+  const first = `process ${id} in ${group}`
+  return more > 0
+    ? `${first} and ${more} more may be components, and their command lines are too long: stop them`
+    : `${first} may be a component, and its command line is too long: stop it`
 }
 
 function formatOther(

@@ -127,14 +127,23 @@ inEachShell(({ did, run }) => {
       ].join('\n'),
     )
     writeFileSync(none, 'SECRET')
-    const { published, contents } = look(
-      queryOf([], { paths: new Map([pem, config, none].map((path) => [path, publicParts])) }),
-    )
+    const [flow = '', json = '', half = ''] = inHome(home, 'places/flow', 'places/json', 'places/half')
+    const line = '{"users": [{"user": {"client-certificate-data":"QQ==","client-key-data":"SECRET"}}]}'
+    writeFileSync(flow, `${line}\nuser: {client-certificate: a.crt, token: SECRET}\nkubeToken: /SECRET\r\n`)
+    // As escaped in a string; and cut off, before what only looks like a key.
+    const escaped = certificate.replaceAll('\n', '\\n')
+    writeFileSync(json, `{\n"ca": "${escaped}", "password": "SECRET",\n"token": "SECRET.x"\n}\n`)
+    const begun = '-----BEGIN CERTIFICATE-----\nAAAA\n'
+    writeFileSync(half, `${begun}# PRIVATE KEY\n${key}password: SECRET\n`)
+    const paths = [pem, config, none, flow, json, half]
+    const { published, contents } = look(queryOf([], { paths: new Map(paths.map((path) => [path, publicParts])) }))
     assert.deepEqual(
       [...published].map(([path, bytes]) => [path, bytes.toString()]),
       [
         [pem, certificate],
         [config, `${[...shown, commented].join('\n')}\n`],
+        [flow, '"client-certificate-data":"QQ=="\nclient-certificate: a.crt\n'],
+        [half, begun],
       ],
     )
     assert.equal(contents.size, 0)
@@ -143,13 +152,20 @@ inEachShell(({ did, run }) => {
   describe('what systemd reads before a start', () => {
     const shownBy = (t: TestContext, text: string) => {
       const path = fakeTool(t, 'systemctl', `cat <<'SHOWN'\n${text.trimEnd()}\nSHOWN`)
-      return look(queryOf(['/gone/x'], { units: ['a'], variables: ['ETCD_NAME', 'ETCD_CERT_FILE'] }), path)
+      return look(
+        queryOf(['/gone/x'], { units: ['a'], variables: ['ETCD_NAME', 'ETCD_CERT_FILE', 'ETCD_KEY_FILE'] }),
+        path,
+      )
     }
     test('is its environment, of which only queried variables are reported, and its files, with who may change them', (t) => {
       const [file = '', drop = ''] = inHome(scratch(t), 'env', 'a.conf')
-      writeFileSync(file, 'ETCD_NAME="c0"\nETCD_ROOT_PASSWORD=SECRET\n  ETCD_CERT_FILE=/a\n#ETCD_NAME=x\n', {
-        mode: 0o644,
-      })
+      writeFileSync(
+        file,
+        'ETCD_NAME="c0" \nETCD_ROOT_PASSWORD=SECRET\n  ETCD_CERT_FILE=/a \nETCD_KEY_FILE=\'/b\'\n#ETCD_NAME=x\n',
+        {
+          mode: 0o644,
+        },
+      )
       writeFileSync(drop, '', { mode: 0o664 })
       chmodSync(drop, 0o664)
       const lines = [
@@ -161,7 +177,11 @@ inEachShell(({ did, run }) => {
       const { units, settings } = shownBy(t, [...lines, ...more, properties('a', ['', '', ''])].join('\n'))
       const { variables, environmentFiles, unitFiles } = units.get('a') ?? assert.fail()
       assert.deepEqual(Object.fromEntries(variables.unitFile), { ETCD_NAME: 'x', ETCD_CERT_FILE: '"/a' })
-      assert.deepEqual(Object.fromEntries(variables.files), { ETCD_NAME: 'c0', ETCD_CERT_FILE: '/a' })
+      assert.deepEqual(Object.fromEntries(variables.files), {
+        ETCD_NAME: 'c0',
+        ETCD_CERT_FILE: '/a',
+        ETCD_KEY_FILE: '/b',
+      })
       assert.deepEqual([environmentFiles, unitFiles], [[file, '/gone/env'], [drop]])
       const isRoots = process.getuid?.() === 0
       assert.deepEqual(
@@ -338,6 +358,23 @@ inEachShell(({ did, run }) => {
       ])
     })
 
+    test('are of who started them, even if their program is setuid', { skip: !isRoot && 'needs root' }, async (t) => {
+      const folder = scratch(t)
+      const program = join(folder, 'sleep')
+      copyFileSync('/bin/sleep', program)
+      chmodSync(folder, 0o755)
+      chmodSync(program, 0o4755)
+      const child = spawn(program, ['60'], { argv0: component, uid: anybody, gid: anybody, stdio: 'ignore' })
+      t.after(() => child.kill('SIGKILL'))
+      await once(child, 'spawn')
+      await eventually(() =>
+        assert.deepEqual(
+          seenOf().map(({ uid }) => uid),
+          [anybody],
+        ),
+      )
+    })
+
     test('have the queried variables of their environment, and no other', async (t) => {
       await start(t, [], { ETCD_CERT_FILE: '/a=b\nc', ETCD_TOKEN: 'secret', XETCD_CERT_FILE: 'x', ETCD_KEY_FILE: '' })
       const [found] = seenOf({ variables: ['ETCD_CERT_FILE', 'ETCD_KEY_FILE'] })
@@ -395,9 +432,11 @@ inEachShell(({ did, run }) => {
     t.after(() => child.kill('SIGKILL'))
     await once(child, 'spawn')
     await eventually(() => assert.match(readFileSync(`/proc/${child.pid}/cmdline`, 'utf8'), /^no-such/))
+    const shown = properties('a', ['', '', ''], child.pid).trimEnd()
+    const path = fakeTool(t, 'systemctl', `cat <<'SHOWN'\n${shown}\nSHOWN`)
     const seen = () => {
-      const query = queryOf(inHome(home, 'places/ca.pem', 'link/left'), { components: [component] })
-      const [found, ...more] = look(query).processes
+      const query = queryOf(inHome(home, 'places/ca.pem', 'link/left'), { components: [component], units: ['a'] })
+      const [found, ...more] = look(query, path).processes
       assert.equal(more.length, 0)
       return [found?.apart, found?.bound, found?.replaced].map((each) => [...(each ?? [])])
     }

@@ -766,6 +766,17 @@ describe('a unit that runs as another user', () => {
       assert.match(byConfig(open).join(), /others than root may change its --config/)
   })
 
+  test('is one, too, that root starts and that gives up its rights: its process may exec itself', () => {
+    const process = { ...processAs('kube-scheduler', '--kubeconfig=/root/.kube/config'), uid: 998 }
+    const unit = own({
+      state: {},
+      processes: [process],
+      starts: { 'kube-scheduler': '/usr/bin/setpriv --reuid=kube x' },
+    })
+    assert.deepEqual(placed(unit)['kube-scheduler.kubeconfig kubeconfig'], `${usual} restart`)
+    assert.match(unit.unreached.join(), /runs as another user/)
+  })
+
   test('gets no owner changed at a path of its own: the command to type is named', () => {
     const at = '/srv/kube/config'
     const wrong = (there: Partial<FileState> | undefined) =>

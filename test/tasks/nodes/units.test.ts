@@ -70,18 +70,20 @@ const healthy: UnitState = {
 
 test('a look follows what units name, and fails if that changes each time; what others name may', async () => {
   let asked: string[] = []
-  const look = (group: string) => {
+  let readers = ''
+  const look = (group: string, more: readonly ComponentProcess[] = []) => {
     let looks = 0
     const connect = async () => ({
       look: async ({ places }: Query) => {
         asked = [...(places?.paths.keys() ?? [])]
+        readers = places?.readers ?? ''
         looks += 1
         const kubelet = startedAs(nodeUnits(cluster, nodeOf('w0'))[0] as Unit, `--kubeconfig=/tmp/${looks}`)
         const units = new Map([['kubelet', { ...healthy, group: '/system.slice/kubelet.service' }]])
         return {
           places: {
             units,
-            processes: [{ ...kubelet, id: 8, group }],
+            processes: [...more, { ...kubelet, id: 8, group }],
             real: new Map(),
             contents: new Map(),
             files: new Map(),
@@ -97,6 +99,17 @@ test('a look follows what units name, and fails if that changes each time; what 
   await assert.rejects(look('/system.slice/kubelet.service'), { code: 'not-looked-at' })
   await look('/user.slice/x')
   assert.ok(asked.findIndex((path) => path.startsWith('/tmp/')) > asked.indexOf('/var/lib/kube-proxy/kubeconfig'))
+  // A user may name any number of files, and hides none of root's by them.
+  const flood = processAs('x', `--ca-file=${Array.from({ length: 9999 }, (_, i) => `/flood/${i}`).join(':')}`)
+  await look('/user.slice/x', [{ ...flood, id: 9, uid: 1000, group: '/user.slice/y' }])
+  const first = asked.findIndex((path) => path.startsWith('/flood/'))
+  assert.ok(asked.findIndex((path) => path.startsWith('/tmp/')) < first && asked.length < first + 1000)
+  const reads = (argument: string) => new RegExp(readers).test(argument)
+  const [yes, no] = [
+    ['--kubeconfig', '-ca-file=/x', '--cacert=/x', '--client-certificate', '--certificate-authority=/x', '/a/etcd-3.6'],
+    ['--tls-cert-file=/x', '--config=/x', '--certificates=/x', 'etcd', 'etcdctl'],
+  ]
+  assert.deepEqual([yes.every(reads), no.filter(reads)], [true, ['--tls-cert-file=/x']])
 })
 
 describe("the check of a node's units", () => {
@@ -847,7 +860,8 @@ describe('the name of a kubelet', () => {
   test('is that of cluster.yaml, by its flag, its certificate or its host', () => {
     assert.equal(refused({}), undefined)
     assert.equal(refused({ hostname: 'W0', held: 'w0' }), undefined)
-    assert.equal(refused({ hostname: 'other', args: ['--hostname-override=w0'] }), undefined)
+    for (const name of ['w0', 'W0'])
+      assert.equal(refused({ hostname: 'other', args: [`--hostname-override=${name}`] }), undefined)
   })
   test('is refused where it is another', () => {
     assert.match(

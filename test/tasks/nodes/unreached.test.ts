@@ -113,6 +113,11 @@ describe('what install does not reach', () => {
       assert.deepEqual(at(1000, ...command).slice(0, 2), [0, 1])
     }
     assert.deepEqual(at(0, 'watcher', '--ca-file=/x/other.crt').slice(0, 2), [0, 0])
+    // Of too long command lines, which a user may have any number of.
+    const unread = [8, 9].map((id) => ({ ...processAs('x'), id, uid: 1000, group: '/x.scope', command: [] }))
+    assert.deepEqual(told([startedAs(apiServer), ...unread], {}), [
+      'process 8 in /x.scope and 1 more may be components, and their command lines are too long: stop them',
+    ])
   })
 })
 
