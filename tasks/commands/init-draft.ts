@@ -33,6 +33,8 @@ export interface ClusterDraft {
   /** Without units nothing is installed and nobody becomes root; with units, their files are looked at before any is made anew. */
   readonly install: true
   readonly users: readonly Readonly<{ name: string; groups: readonly string[]; validity: string }>[]
+  /** Where there is a list. */
+  readonly revoked?: readonly string[]
   readonly nodes: readonly DraftNode[]
 }
 
@@ -97,10 +99,14 @@ const notes: Readonly<Record<string, Readonly<Record<string, string>>>> = {
     '': "copies files to where the guide's units read them, and restarts units: docs/install.md; false leaves both to you",
   },
   users: { '': 'besides admin' },
+  revoked: { '': 'cut off: docs/cluster-yaml.md' },
 }
 
 /** `schema` is a path or an address for the editor: https://github.com/redhat-developer/yaml-language-server#using-inlined-schema */
-export function formatCluster({ nodes, users, layout, install, ...draft }: ClusterDraft, schema: string): string {
+export function formatCluster(
+  { nodes, users, revoked, layout, install, ...draft }: ClusterDraft,
+  schema: string,
+): string {
   const { guide, without } = layouts[layout]
   const section = (name: string, values: object): string[] => {
     const own = Object.entries(values).filter(([key, value]) => value !== undefined || !without.has(`${name}.${key}`))
@@ -126,6 +132,7 @@ export function formatCluster({ nodes, users, layout, install, ...draft }: Clust
     ...(users.length > 0
       ? [line('users', undefined), ...users.map((user) => `  - ${text(user)}`)]
       : [`# ${line('users', undefined)}`, '#   - { name: jane, groups: [devs], validity: 90d }']),
+    ...(revoked ? [line('revoked', revoked)] : []),
     'nodes:',
     ...nodes.map((node) => {
       const plain = plainNode(node)
