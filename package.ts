@@ -27,7 +27,7 @@ async function bundle(): Promise<string[]> {
   const { output } = await build({
     input: 'tasks/main.js',
     platform: 'node',
-    output: { dir: 'dist/bin', chunkFileNames: '[name]-[hash].js' },
+    output: { dir: 'dist/bin', chunkFileNames: '[name]-[hash].js', comments: { jsdoc: false } },
     plugins: [
       {
         name: 'bundle what a require() loads',

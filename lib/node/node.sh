@@ -42,7 +42,7 @@ nl='
 main() {
   program=$1 verb=$2 nonce=$3 who=${4-}
   folder='' patterns='' expected='' others='' makes='' archive='' unchanged='' was='' removed='' leftovers='' modes='' unpacked=''
-  sudo='' as_root='' asks='' units='' components='' readers='' variables='' places='' folders='' early='' listens=''
+  sudo='' as_root='' asks='' units='' mounts='' components='' readers='' variables='' places='' folders='' early='' listens=''
   files='' paths='' reversed='' command=''
   lines=$(cat)
   exec </dev/null
@@ -81,6 +81,7 @@ read_request() {
       sudo) as_root=1 sudo=$value ;;
       now) asks=1 ;;
       unit) units="$units $value" ;;
+      mount) mounts="$mounts $value" ;;
       component) components=$components${components:+|}$value ;;
       readers) readers=$value ;;
       variable) variables=$variables${variables:+|}$value ;;
@@ -432,13 +433,13 @@ say_units() {
   for f in $units; do names="$names $f.service"; done
   shown=$(systemctl show --timestamp=us+utc -p Id -p Names -p LoadState -p ActiveState -p SubState -p Job \
     -p ExecMainStartTimestamp -p MainPID -p NRestarts -p RestartUSec -p User -p Group -p SupplementaryGroups -p ExecStart -p ControlGroup \
-    -p NeedDaemonReload -p FragmentPath -p DropInPaths -p Environment -p EnvironmentFiles -p Where -- $names '*.mount')
+    -p NeedDaemonReload -p FragmentPath -p DropInPaths -p Environment -p EnvironmentFiles -p Where -- $names $mounts)
   begin_unit
   while read -r line; do
     # An argument may have line breaks: such a command is left out.
     if [ -n "$inside" ]; then case $line in *' ; status='*' }') inside='' ;; esac; continue; fi
     case $mount$line in
-      Where=/*) mount=unknown where=${line#*=} ;;
+      Where=*) mount=unknown where=${line#*=} ;;
       unknownLoadState=loaded) mount=loaded ;;
       loadedActiveState=inactive|loadedActiveState=failed) say unmounted "$where" ;;
       unknown?*|loaded?*) ;;

@@ -15,7 +15,7 @@ import { secretMode } from '../files/plain-file.ts'
 import type { Part } from '../kubernetes/kubeconfig.ts'
 import { message, newNonce, notWhole, readAnswer, shellEnded, type Verb } from './channel.ts'
 import type { Connection } from './connection.ts'
-import type { FileAccess, FileState } from './place.ts'
+import { type FileAccess, type FileState, folderOf } from './place.ts'
 import { type NodeState, readFolder, readListening, readState } from './state.ts'
 
 /** Stands for a digest that no file has: any file differs from it. */
@@ -70,12 +70,27 @@ function placesLines({ sudo, units, components, readers, variables, paths, alsoI
     'now',
     `sudo ${sudo}`,
     ...units.map((unit) => `unit ${unit}`),
+    ...(units.length > 0 ? mountsAbove([...paths.keys()]).map((mount) => `mount ${mount}`) : []),
     ...components.map((component) => `component ${component}`),
     ...(readers === undefined ? [] : [`readers ${readers}`]),
     ...variables.map((variable) => `variable ${variable}`),
     ...[...paths].map(([path, digest]) => `place ${path} ${digest || 'none'}`),
     ...alsoIfPresent.map((path) => `early ${path}`),
   ]
+}
+
+/** The mount units by which systemd would mount a folder above one of the paths: systemd-escape(1). */
+function mountsAbove(paths: readonly string[]): string[] {
+  const above = (path: string): string[] => {
+    const folder = folderOf(path)
+    return folder === '' ? [] : [folder, ...above(folder)]
+  }
+  const escaped = (folder: string) =>
+    folder
+      .slice(1)
+      .replaceAll(/[^\w:./]/g, (char) => `\\x${char.charCodeAt(0).toString(16)}`)
+      .replaceAll('/', '-')
+  return [...new Set(paths.flatMap(above))].map((folder) => `${escaped(folder)}.mount`)
 }
 
 /** Lines of /proc/net/tcp: the address and the wildcard addresses, in four-byte words of either byte order. */

@@ -184,6 +184,12 @@ export function layoutRules(cluster: LaidOut): LayoutRules {
 type UnitOverride = Exclude<ReturnType<Install['units']['get']>, false | undefined>
 type Placing = Keeping & Pick<Cluster, 'install'>
 
+/** The name that systemd knows a component by, without .service. */
+export function serviceOf({ install }: Pick<Cluster, 'install'>, component: string): string {
+  const override = install ? install.units.get(component) : undefined
+  return (override ? override.unit : undefined) ?? component
+}
+
 /** The units of a node, in the order of the table, as cluster.yaml has them. */
 export function nodeUnits(cluster: Placing, { name, role }: Pick<ClusterNode, 'name' | 'role'>): Unit[] {
   return layoutOf(cluster).units.flatMap((row): Unit[] => {

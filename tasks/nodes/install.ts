@@ -7,6 +7,7 @@ import { type PlacesState, realPath } from '../../lib/node/state.ts'
 import { type Change, formatReasons, type ReasonOf } from '../../lib/reason.ts'
 import { formatNames } from '../../lib/wording.ts'
 import type { Unit } from '../layouts/layout.ts'
+import { serviceOf } from '../layouts/tables.ts'
 import { splitMarks } from './folder.ts'
 import { keepOthers, type Other } from './guards.ts'
 import { installOf, reloadTime, repeat } from './look.ts'
@@ -264,14 +265,14 @@ async function refuseUnloaded(on: NodeRun, { before, stale, restarted, paths }: 
     throw new Failure(`${ended} was healthy after its restart, and does not run any more`, {
       node: node.name,
       code: 'not-loaded',
-      remedy: `see there why it ended: journalctl -u ${ended}`,
+      remedy: `see there why it ended: journalctl -u ${serviceOf(run.cluster, ended)}`,
     })
   const left = again.flatMap(({ reason }) => reason ?? [])
   if (left.length === 0) return
   throw new Failure(`does not match auth/ after it was installed: ${formatReasons(left)}`, {
     node: node.name,
     code: 'not-loaded',
-    remedy: `see there: ${left.map(({ unit }) => `systemctl status ${unit}`).join('; ')}; then ${runAgain}`,
+    remedy: `see there: ${left.map(({ unit }) => `systemctl status ${serviceOf(run.cluster, unit)}`).join('; ')}; then ${runAgain}`,
   })
 }
 

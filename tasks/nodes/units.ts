@@ -14,7 +14,7 @@ import { type Certificate, isIssuedBy, readCertificate, readCertificates } from 
 import { ownCas, tryCertificate } from '../../lib/pki/pair.ts'
 import type { Difference, ReasonOf } from '../../lib/reason.ts'
 import { apiServer, type Health, type Place, type Port, type Unit } from '../layouts/layout.ts'
-import { certTable, nodeUnits } from '../layouts/tables.ts'
+import { certTable, nodeUnits, serviceOf } from '../layouts/tables.ts'
 import {
   addressOf,
   isApiServer,
@@ -113,7 +113,7 @@ async function lookWhenSettled(run: Run, node: ClusterNode, { look: first, known
   throw new Failure(`${why} has been stopping for all of install.timeout`, {
     node: node.name,
     code: 'not-looked-at',
-    remedy: `see there what it waits for: systemctl status ${why}; then ${runAgain}`,
+    remedy: `see there what it waits for: systemctl status ${serviceOf(run.cluster, why)}; then ${runAgain}`,
   })
 }
 

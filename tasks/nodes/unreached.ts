@@ -93,8 +93,8 @@ function certificatesIn(published: Buffer | undefined) {
   const embedded = text.matchAll(
     /^[ \t-]*"?(?:certificate-authority|client-certificate)-data"?:[ \t]*["']?([\w+/=]+)/gm,
   )
-  const pems = [...embedded].map(([, data = '']) => Buffer.from(data, 'base64').toString())
-  return readCertificates([text, ...pems].join('\n'))
+  const decoded = [...embedded].map(([, data = '']) => Buffer.from(data, 'base64').toString())
+  return readCertificates([text, ...decoded].join('\n'))
 }
 
 function formatUnread({ process: { id, group } }: OtherProcess): string {

@@ -63,11 +63,17 @@ function formatMoved({ cluster: { localKubeconfig }, kubeconfigs }: Run, { conte
 }
 
 /** Where the certificate of somebody else is to take the place of the one that is there. */
-function switchOf(files: readonly KubeconfigFile[], { user }: Names, { profile: { subject } }: CertRow): string[] {
+function switchOf(
+  { auth, cluster }: Run,
+  files: readonly KubeconfigFile[],
+  { user }: Names,
+  { profile: { subject } }: CertRow,
+): string[] {
   const held = certificateIn(findEntry(files, 'users', user))
   const [was] = held ? namesIn(held) : []
   if (!held || was === undefined || was === subject.CN) return []
-  const [had, has] = [held.attributes.includes('O=system:masters'), [subject.O].flat().includes('system:masters')]
+  const admin = certTable(cluster).find(({ name }) => name === auth.files.names.admin)?.profile.subject.CN
+  const [had, has] = [was === admin, subject.CN === admin]
   const lost = `, and loses all rights but those that RBAC gives ${subject.CN}`
   const rights = had === has ? '' : has ? ', with all rights' : lost
   return [`kubectl, ${was} in your kubeconfig, becomes ${subject.CN}${rights}`]
@@ -129,7 +135,7 @@ function check(
   refuse(files, run, names, access)
   const warning = joinWarnings([
     ...warningOf(files, names),
-    ...switchOf(files, names, row),
+    ...switchOf(run, files, names, row),
     ...copiesOfKeys(run, files),
   ])
   if (left !== undefined) return { ...lockedBy(left), warning }

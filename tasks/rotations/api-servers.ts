@@ -14,8 +14,8 @@ import { itemsOf, type Reply } from '../../lib/kubernetes/client.ts'
 import type { Credentials } from '../../lib/kubernetes/dial.ts'
 import { ask } from '../../lib/kubernetes/probe.ts'
 import { printable } from '../../lib/wording.ts'
-import type { Health, Unit } from '../layouts/layout.ts'
-import { nodeUnits } from '../layouts/tables.ts'
+import { apiServer, type Health, type Unit } from '../layouts/layout.ts'
+import { nodeUnits, serviceOf } from '../layouts/tables.ts'
 import { type Asking, healthQuestion, isApiServer, isEtcd, withApi } from '../nodes/component.ts'
 import { reloadTime, repeat } from '../nodes/look.ts'
 import { foreignMembers, readMembers } from '../nodes/quorum.ts'
@@ -76,7 +76,7 @@ export async function someApiServer(asking: Asking): Promise<ClusterNode> {
   const [node] = await apiServers(asking)
   if (node) return node
   throw new Failure('no API server runs on any control node: what is stored can be neither read nor written', {
-    remedy: `start them, then ${runAgain}; on each: systemctl start kube-apiserver`,
+    remedy: `start them, then ${runAgain}; on each: systemctl start ${serviceOf(asking.run.cluster, apiServer)}`,
   })
 }
 

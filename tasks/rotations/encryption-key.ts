@@ -23,7 +23,8 @@ import {
   readEncryptionKeys,
 } from '../../lib/kubernetes/encryption.ts'
 import { countEncrypted, encryptedPrefix, findStored, readEncryptedBy, registry } from '../../lib/kubernetes/stored.ts'
-import { encryptionConfig } from '../layouts/tables.ts'
+import { apiServer } from '../layouts/layout.ts'
+import { encryptionConfig, serviceOf } from '../layouts/tables.ts'
 import { type Asking, isApiServer, withApi, withEtcd } from '../nodes/component.ts'
 import { apiServersOn, runningOn, someApiServer } from './api-servers.ts'
 import { type Rotating, type Rotation, type Stage, snapshotReminder } from './rotation.ts'
@@ -173,7 +174,7 @@ async function proveEncryption(rotating: Rotating, node: ClusterNode): Promise<s
   if (prefix !== encryptedPrefix(first))
     throw new Failure(`its API server encrypts with another key than ${first.name} (${first.provider})`, {
       node: node.name,
-      remedy: 'see its --encryption-provider-config: systemctl cat kube-apiserver',
+      remedy: `see its --encryption-provider-config: systemctl cat ${serviceOf(rotating.run.cluster, apiServer)}`,
     })
   return units
 }

@@ -12,7 +12,8 @@ import { secretMode } from '../../lib/files/plain-file.ts'
 import type { Run } from '../../lib/graph/target.ts'
 import { type Client, itemsOf } from '../../lib/kubernetes/client.ts'
 import { generatePrivateKey, privateKeyPem } from '../../lib/pki/x509.ts'
-import { layoutOf } from '../layouts/tables.ts'
+import { apiServer } from '../layouts/layout.ts'
+import { layoutOf, serviceOf } from '../layouts/tables.ts'
 import { readMetrics, withApi } from '../nodes/component.ts'
 import { lookAtUnits } from '../nodes/units.ts'
 import { apiServers, apiServersOn } from './api-servers.ts'
@@ -144,7 +145,7 @@ async function refuseOtherKeys(api: Client, run: Run): Promise<void> {
   const kids = keys.map(({ kid }) => kid)
   if (kids.length !== wanted.length || !wanted.every((kid) => kid !== undefined && kids.includes(kid)))
     throw new Failure(`its API server accepts other keys than those in ${tokenFiles(run.auth.files).certificate}`, {
-      remedy: 'see its --service-account-key-file: systemctl cat kube-apiserver',
+      remedy: `see its --service-account-key-file: systemctl cat ${serviceOf(run.cluster, apiServer)}`,
     })
 }
 
@@ -152,7 +153,7 @@ async function refuseOtherSigner(api: Client, run: Run): Promise<void> {
   const wanted = signingKid(run)
   if (wanted === undefined || (await kidOfNewToken(api)) !== wanted)
     throw new Failure(`its API server signs tokens with another key than ${tokenFiles(run.auth.files).key}`, {
-      remedy: 'see its --service-account-signing-key-file: systemctl cat kube-apiserver',
+      remedy: `see its --service-account-signing-key-file: systemctl cat ${serviceOf(run.cluster, apiServer)}`,
     })
 }
 

@@ -297,6 +297,62 @@ describe('what units read, on six machines', { skip }, () => {
     assert.deepEqual(await startedSince(lab, starts), [])
   })
 
+  test("a component's user whose process names root's kubeconfig gets none of it: the run fails, and nothing there changes", async () => {
+    const [folder, mine] = ['/etc/systemd/system/kube-scheduler.service.d', '/root/.kube/config']
+    // It starts what it likes, under any command line.
+    lab
+      .machine('control1')
+      .write(
+        '/srv/kube-scheduler',
+        `#!/bin/bash\nexec -a kube-scheduler bash -c 'sleep 9999; :' --kubeconfig=${mine}\n`,
+      )
+    lab
+      .machine('control1')
+      .write(`${folder}/user.conf`, '[Service]\nUser=kube\nExecStart=\nExecStart=/srv/kube-scheduler --kubeconfig=/k\n')
+    const cluster = `apiVersion: v1\nkind: Config\nclusters: []\n`
+    lab.machine('control1').write(mine, cluster)
+    await on(
+      'control1',
+      `id kube >/dev/null 2>&1 || useradd --system kube; chmod 755 /srv/kube-scheduler; touch /k; systemctl daemon-reload; systemctl restart kube-scheduler`,
+    )
+    await eventually(() => on('control1', 'pgrep -u kube -f kubeconfig=/root'))
+    assert.match(
+      printed(await must(1, 'install')),
+      /control1: kube-scheduler: .*its process has --kubeconfig \/root\/\.kube\/config, and its unit file has not/,
+    )
+    assert.equal(await on('control1', `stat -c '%U' ${mine}; cat ${mine}`), `root\n${cluster}`)
+    await on(
+      'control1',
+      `rm -r ${folder} ${mine} /k /srv/kube-scheduler; systemctl daemon-reload; systemctl restart kube-scheduler`,
+    )
+    await allWell(lab)
+    await must(0, 'install')
+  })
+
+  test('a disk that is not mounted where a kubelet has its files is an error, though that kubelet is stopped', async () => {
+    const [disk, at, unit] = ['/srv/kubelet', '/var/lib/kubelet', 'var-lib-kubelet.mount']
+    lab
+      .machine('worker0')
+      .write(`/etc/systemd/system/${unit}`, `[Mount]\nWhat=${disk}\nWhere=${at}\nType=none\nOptions=bind\n`)
+    lab.machine('worker0').write('/etc/systemd/system/kubelet.service.d/disk.conf', `[Unit]\nRequiresMountsFor=${at}\n`)
+    await on(
+      'worker0',
+      `systemctl stop kubelet; cp -a ${at} ${disk}; rm -rf ${at}/*; systemctl daemon-reload; systemctl start ${unit} kubelet`,
+    )
+    await allWell(lab)
+    await must(0, 'install')
+    await on('worker0', `systemctl stop kubelet ${unit}`)
+    for (const args of [['install'], ['rotate', 'ca']])
+      assert.match(
+        printed(await must(1, ...args)),
+        /worker0: kubelet: .*\/var\/lib\/kubelet is not mounted: systemctl start/,
+      )
+    assert.equal(await on('worker0', `ls ${at}`), '')
+    await on('worker0', `systemctl start ${unit} kubelet`)
+    await allWell(lab)
+    await must(0, 'install')
+  })
+
   test('with nothing to do, nothing is done', async () => {
     const starts = await readStarts(lab)
     const ran = await lab.run('install', '--json')

@@ -68,8 +68,8 @@ describe('deploy onto seven nodes of which two fail', { skip: needs('sshd', 'ssh
         ),
       )
     const before = await copies()
-    // The handshake and the look take 16 kB, the copy 10 more.
-    behave({ dropAfterBytes: 22_000 })
+    // The handshake and the look take 18 kB, the copy 10 more.
+    behave({ dropAfterBytes: 25_000 })
     await assertTwoFail(seven, {
       two: relayed,
       words: 'connection lost',

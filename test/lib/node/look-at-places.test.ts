@@ -185,7 +185,7 @@ inEachShell(({ did, run }) => {
           mount('/var/lib/kubelet', 'loaded', 'inactive'),
           mount('/srv', 'loaded', 'failed'),
           mount('/', 'loaded', 'active'),
-          mount('/tmp', 'not-found', 'inactive'),
+          mount('', 'not-found', 'inactive'),
         ].join('\n'),
       )
       assert.deepEqual([[...units.keys()], unmounted], [['a'], ['/var/lib/kubelet', '/srv']])
