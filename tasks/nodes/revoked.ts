@@ -38,9 +38,9 @@ export async function readNotDenied(run: Run, node: ClusterNode): Promise<readon
 export async function refuseOldApi(run: Run, node: ClusterNode, units: readonly UnitSeen[]): Promise<void> {
   if (!units.some(({ flags }) => flags.unset.some(({ file }) => file === authorizationConfigFile))) return
   const answer = await tryToAwait(() => withApi({ run }, node, (api) => api.read('GET', '/version')))
-  const { major, minor } = { major: '', minor: '', ...answer }
-  if (major !== '1' || !(Number.parseInt(minor, 10) < oldest)) return
-  throw new Failure(`kube-apiserver is of Kubernetes 1.${Number.parseInt(minor, 10)}, and revoked needs 1.${oldest}`, {
+  const minor = answer && minorOf(answer)
+  if (minor === undefined || minor >= oldest) return
+  throw new Failure(`${apiServer} is of Kubernetes 1.${minor}, and revoked needs 1.${oldest}`, {
     node: node.name,
     code: 'too-old',
     remedy:
@@ -48,7 +48,17 @@ export async function refuseOldApi(run: Run, node: ClusterNode, units: readonly 
   })
 }
 
+/** Of Kubernetes 1.X, by the answer to /version; a provider may add a plus. */
+export function minorOf(answer: object): number | undefined {
+  const { major, minor }: { readonly major?: unknown; readonly minor?: unknown } = answer
+  const number = Number.parseInt(String(minor), 10)
+  return major === '1' && !Number.isNaN(number) ? number : undefined
+}
+
 interface InForce {
+  /** "2 of 2 revoked in force" */
+  readonly inWords?: string
+
   /** How many entries the API server denies; undefined where none is installed. */
   readonly revokedInForce: number | undefined
   /** In a clause, if that is not all of them, and a run can't change it. */
@@ -78,6 +88,9 @@ export function checkInForce(run: Run, found: ListSeen, installed: readonly stri
   const owned = notDenied.length > 0 ? unit.owned : []
   return {
     revokedInForce: revoked.length - notDenied.length,
+    ...(revoked.length > 0 && {
+      inWords: `${revoked.length - notDenied.length} of ${revoked.length} revoked in force`,
+    }),
     notInForce:
       notDenied.length === 0 || isLoading
         ? []

@@ -116,6 +116,7 @@ function checkInstalled(run: Run, node: ClusterNode, found: UnitsFound, { arePla
     ...(left.length > 0 && { left: left.map((each) => ({ ...each, isKeptOff: true as const })) }),
     note: [
       installed.length === 0 ? 'not installed yet' : `${names} up to date`,
+      ...(revoked.inWords === undefined ? [] : [revoked.inWords]),
       ...(reloading.length > 0 ? [formatReloads(reloading, found)] : []),
     ].join('; '),
     ...(warning !== undefined && { warning }),

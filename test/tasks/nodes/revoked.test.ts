@@ -7,7 +7,7 @@ import { root } from '../../../lib/node/place.ts'
 import type { PlacesState } from '../../../lib/node/state.ts'
 import { nodeUnits } from '../../../tasks/layouts/tables.ts'
 import { unitsOn } from '../../../tasks/nodes/reads.ts'
-import { checkInForce } from '../../../tasks/nodes/revoked.ts'
+import { checkInForce, minorOf } from '../../../tasks/nodes/revoked.ts'
 import { nothingElse, processAs, startedAs, twoNodes } from '../../support/fakes.ts'
 
 const control = twoNodes.nodes[0] as ClusterNode
@@ -35,12 +35,23 @@ function found(revoked: string[] | undefined, notDenied: readonly string[] | und
 
 test('what is not in force is said where no run can change it, with what to add to a configuration of your own', () => {
   const ours = `--authorization-config=${config}`
-  assert.deepEqual(found(['jane', 'joe'], [], ours), { revokedInForce: 2, notInForce: [], toChange: [] })
+  assert.deepEqual(found(['jane', 'joe'], [], ours), {
+    revokedInForce: 2,
+    inWords: '2 of 2 revoked in force',
+    notInForce: [],
+    toChange: [],
+  })
   // A run waits for it.
-  assert.deepEqual(found(['jane', 'joe'], ['joe'], ours), { revokedInForce: 1, notInForce: [], toChange: [] })
+  assert.deepEqual(found(['jane', 'joe'], ['joe'], ours), {
+    revokedInForce: 1,
+    inWords: '1 of 2 revoked in force',
+    notInForce: [],
+    toChange: [],
+  })
   const without = found(['jane'], ['jane'], '--authorization-mode=Node,RBAC')
   assert.deepEqual(without, {
     revokedInForce: 0,
+    inWords: '0 of 1 revoked in force',
     notInForce: ['kube-apiserver: jane of revoked not in force'],
     toChange: [],
   })
@@ -63,4 +74,16 @@ test('without the key, the way back is a command, and who would be let in by it 
   )
   assert.match(toChange.join(), /--authorization-mode=Node,RBAC.*daemon-reload$/)
   assert.deepEqual(found(undefined, undefined, '--authorization-mode=Node,RBAC').toChange, [])
+})
+
+test('the version of an API server is read from its answer, or not known', () => {
+  for (const [minor, number] of [
+    ['31', 31],
+    ['32+', 32],
+    ['36', 36],
+    ['', undefined],
+    [undefined, undefined],
+  ] as const)
+    assert.equal(minorOf({ major: '1', minor }), number)
+  assert.equal(minorOf({ major: '2', minor: '1' }), undefined)
 })
