@@ -66,6 +66,8 @@ export type Reason =
   | { readonly kind: 'not-yet-valid'; readonly notBefore: Date }
   | { readonly kind: 'content-changed'; readonly path: string; readonly what: readonly string[] }
   | { readonly kind: 'resources-added'; readonly added: readonly string[] }
+  /** Who is cut off, and who is let in again. */
+  | { readonly kind: 'revoked-changed'; readonly added: readonly string[]; readonly removed: readonly string[] }
   | {
       readonly kind: 'on-node'
       readonly missing: readonly string[]
@@ -151,6 +153,8 @@ export interface CheckResult<Found = unknown> {
   readonly left?: readonly Left[]
   /** For a node: why it is not known what its units have loaded, in a clause each. */
   readonly unreached?: readonly string[]
+  /** For a control node: how many entries of `revoked` its API server denies. */
+  readonly revokedInForce?: number
   /** It stays fresh even if its needs are rebuilt. */
   readonly staysFresh?: boolean
   readonly found?: Found
@@ -194,6 +198,8 @@ const words: Words = {
   'not-yet-valid': ({ notBefore }) => `not valid before ${notBefore.toISOString().slice(0, 16)}Z`,
   'content-changed': ({ what }) => `${what.join(', ')} changed`,
   'resources-added': ({ added }) => list('resource added: ', added),
+  'revoked-changed': ({ added, removed }) =>
+    joinClauses(list('', added, ' cut off'), list('', removed, ` ${removed.length === 1 ? 'is' : 'are'} let in again`)),
   'on-node': ({ missing, differ, wrongMode, wrongOwner, pruned, leftovers }) =>
     joinClauses(
       list('', missing, ' missing'),

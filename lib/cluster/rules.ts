@@ -17,6 +17,9 @@ import {
 } from './problem.ts'
 import { clusterSchema, defaults } from './schema.ts'
 
+/** It reads the list of `revoked`. */
+const apiServerUnit = 'kube-apiserver'
+
 /** Facts from the tables that cluster.yaml must not contradict. */
 export interface LayoutRules {
   /** The values of cluster.yaml where it has none, as they are written there. */
@@ -52,6 +55,7 @@ export function clusterProblems(value: unknown, layout: LayoutRules): Problem[] 
     ...durationProblems(map(raw.certificates), users),
     ...users.flatMap(({ groups }, i) => groupProblems(list(groups), ['users', i, 'groups'])),
     ...localProblems(map(raw.localKubeconfig), users),
+    ...revokedProblems(raw, [...nodes, ...users], layout.isReserved),
     ...sshOptionProblems(map(map(raw.ssh).options)),
     ...drainProblems(install, nodes),
     ...unitProblems(map(install.units), layout.units),
@@ -217,6 +221,36 @@ function localProblems({ as }: Raw, users: readonly Raw[]): Problem[] {
   if (as === undefined || names.includes(textOf(as))) return []
   const remedy = names.length > 0 ? suggest(textOf(as), names) : 'add that person to users'
   return [{ path: ['localKubeconfig', 'as'], message: `${shown(as)} is not one of users`, remedy }]
+}
+
+/** Who is cut off by its API servers, and only with `install` is known to be. */
+function revokedProblems(raw: Raw, holders: readonly Raw[], isReserved: LayoutRules['isReserved']): Problem[] {
+  const { revoked, install = false } = raw
+  if (revoked === undefined) return []
+  const inUse = new Set(holders.map(({ name }) => name))
+  const entries = list(revoked).map((entry, i): Placed => ({ value: textOf(entry), path: ['revoked', i] }))
+  const isLeftOut = map(map(install).units)[apiServerUnit] === false
+  return [
+    ...(install === false
+      ? [atKey(['revoked'], 'needs install: a list is in force once API servers have loaded it', 'set install: true')]
+      : []),
+    ...(isLeftOut ? [atKey(['revoked'], `needs ${apiServerUnit}, which install.units leaves out`)] : []),
+    ...duplicates(entries, 'is revoked already'),
+    ...entries.flatMap(({ value, path }): Problem[] => {
+      if (inUse.has(value))
+        return [
+          {
+            path,
+            message: `${shown(value)} is the name of a node or user that is in use`,
+            remedy: 'take that out first',
+          },
+        ]
+      // What is no text is the schema's problem.
+      if (value === '' || !isReserved(value)) return []
+      const remedy = 'what ends it is in docs/rotation.md, "A key that may have leaked"'
+      return [{ path, message: `${shown(value)} is one of the cluster's own, which no list cuts off`, remedy }]
+    }),
+  ]
 }
 
 /** Draining needs both commands, and gateways that run them. */

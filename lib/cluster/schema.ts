@@ -246,6 +246,7 @@ export const clusterSchema = object({
   ),
   install: v.optional(install, false),
   users: v.optional(listOf(user), []),
+  revoked: v.optional(listOf(userName)),
   localKubeconfig: v.optional(
     v.union(
       [

@@ -1,7 +1,7 @@
 /** The names of the files in auth/, spelled nowhere else but in tasks/layouts/. Pure. */
 import { publicMode, secretMode } from './plain-file.ts'
 
-export type FileKind = 'certificate' | 'key' | 'kubeconfig' | 'encryption-config'
+export type FileKind = 'certificate' | 'key' | 'kubeconfig' | 'encryption-config' | 'authorization'
 
 /** The certificate that signs the others. */
 export const caName = 'ca'
@@ -13,6 +13,11 @@ export const frontProxyCaName = 'front-proxy-ca'
 export const caNames = [caName, etcdCaName, frontProxyCaName] as const
 export type CaName = (typeof caNames)[number]
 export const encryptionConfigFile = 'encryption-config.yaml'
+/** By which an API server denies who is revoked. */
+export const authorizationConfigFile = 'authorization-config.yaml'
+/** The kubeconfig that this names: it has to be there first. */
+export const authorizationWebhookFile = 'authorization-webhook.yaml'
+export const authorizationFiles: readonly string[] = [authorizationWebhookFile, authorizationConfigFile]
 /** What `report` writes for Prometheus. */
 export const metricsFile = 'report.prom'
 /** The name of what will replace another, while both are in use. */
@@ -52,6 +57,7 @@ export function fileNames({ endings, names }: Naming) {
   /** The name is without the ending. Undefined for a file that is not one of ours. */
   const parse = (file: string): { readonly kind: FileKind; readonly name: string } | undefined => {
     if (file === encryptionConfigFile) return { kind: 'encryption-config', name: file.replace(/\.yaml$/, '') }
+    if (authorizationFiles.includes(file)) return { kind: 'authorization', name: file.replace(/\.yaml$/, '') }
     const [ending, kind] = byEnding.find(([end]) => file.endsWith(end) && file.length > end.length) ?? []
     return kind && { kind, name: file.slice(0, -ending.length) }
   }

@@ -4,7 +4,13 @@ import { join } from 'node:path'
 import type { Duplex } from 'node:stream'
 import { addressBytes } from '../address.ts'
 import { doing, Failure, runAgain } from '../failure.ts'
-import { encryptionConfigFile, type FileNames, filesBeside, kubeconfigFile } from '../files/names.ts'
+import {
+  authorizationFiles,
+  encryptionConfigFile,
+  type FileNames,
+  filesBeside,
+  kubeconfigFile,
+} from '../files/names.ts'
 import { secretMode } from '../files/plain-file.ts'
 import type { Part } from '../kubernetes/kubeconfig.ts'
 import { message, newNonce, notWhole, readAnswer, shellEnded, type Verb } from './channel.ts'
@@ -55,7 +61,7 @@ export function lookLines({ directory, names, expected, hasOthers = false, place
 
 /** The folder, and which of its files the answer has. */
 function folderLines(directory: string, names: FileNames): string[] {
-  const patterns = [...names.patterns, kubeconfigFile('*'), encryptionConfigFile]
+  const patterns = [...names.patterns, kubeconfigFile('*'), encryptionConfigFile, ...authorizationFiles]
   return [`folder ${directory}`, ...patterns.map((pattern) => `pattern ${pattern}`)]
 }
 

@@ -1,13 +1,14 @@
 /** Reads from the files of an auth/ the cluster that they were made for. Reads only. */
 import { addressBytes, firstAddress, isInside, tryCidr } from '../../lib/address.ts'
 import { AuthDir } from '../../lib/files/auth-dir.ts'
-import { caName, etcdCaName, frontProxyCaName, kubeconfigFile } from '../../lib/files/names.ts'
+import { authorizationConfigFile, caName, etcdCaName, frontProxyCaName, kubeconfigFile } from '../../lib/files/names.ts'
+import { nodeUser, readRevoked } from '../../lib/kubernetes/authorization.ts'
 import { readEncryptionConfig } from '../../lib/kubernetes/encryption.ts'
 import { readServer } from '../../lib/kubernetes/kubeconfig.ts'
 import { type Certificate, isIssuedBy, keyKindOf, readCertificate } from '../../lib/pki/certificate.ts'
 import { ownCas } from '../../lib/pki/pair.ts'
 import { formatDuration, hour, parseDuration } from '../../lib/wording.ts'
-import { type Layout, nodeUser } from '../layouts/layout.ts'
+import type { Layout } from '../layouts/layout.ts'
 import { encryptionConfig, layouts } from '../layouts/tables.ts'
 import { refuseNewer } from '../request/command-run.ts'
 import { type ClusterDraft, type DraftNode, newDraft } from './init-draft.ts'
@@ -56,12 +57,19 @@ export function adopt(path: string, layout: Layout): ClusterDraft | undefined {
     encryption: encryption ? { provider: encryption.provider, resources: encryption.resources } : draft.encryption,
     ...(all.has(etcdCaName) && !layout.without.has('etcd.ca') && { etcd: { ca: 'own' } }),
     ...(all.has(frontProxyCaName) && { aggregation: true }),
+    ...readList(auth),
     users: users.map(({ name, certificate }) => ({
       name,
       groups: valuesOf(certificate, 'O'),
       validity: format(hoursOf(certificate)),
     })),
   }
+}
+
+/** Whom it cuts off, so that nobody is let in again by a lost cluster.yaml. */
+function readList(auth: AuthDir): Pick<ClusterDraft, 'revoked'> {
+  const revoked = readRevoked(textOf(auth, authorizationConfigFile))
+  return revoked ? { revoked } : {}
 }
 
 function readAll(auth: AuthDir): ReadonlyMap<string, Certificate> {

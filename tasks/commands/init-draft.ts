@@ -35,6 +35,8 @@ export interface ClusterDraft {
   /** Without units nothing is installed and nobody becomes root; with units, their files are looked at before any is made anew. */
   readonly install: true
   readonly users: readonly Readonly<{ name: string; groups: readonly string[]; validity: string }>[]
+  /** Where there is a list. */
+  readonly revoked?: readonly string[]
   readonly nodes: readonly DraftNode[]
 }
 
@@ -99,11 +101,12 @@ const notes: Readonly<Record<string, Readonly<Record<string, string>>>> = {
     '': "copies files to where the guide's units read them, and restarts units: docs/install.md; false leaves both to you",
   },
   users: { '': 'besides admin' },
+  revoked: { '': 'cut off: docs/cluster-yaml.md' },
 }
 
 /** `schema` is a path or an address for the editor: https://github.com/redhat-developer/yaml-language-server#using-inlined-schema */
 export function formatCluster(
-  { nodes, users, layout, install, aggregation, ...draft }: ClusterDraft,
+  { nodes, users, revoked, layout, install, aggregation, ...draft }: ClusterDraft,
   schema: string,
 ): string {
   const { guide, without } = layouts[layout]
@@ -132,6 +135,7 @@ export function formatCluster(
     ...(users.length > 0
       ? [line('users', undefined), ...users.map((user) => `  - ${text(user)}`)]
       : [`# ${line('users', undefined)}`, '#   - { name: jane, groups: [devs], validity: 90d }']),
+    ...(revoked ? [line('revoked', revoked)] : []),
     'nodes:',
     ...nodes.map((node) => {
       const plain = plainNode(node)

@@ -28,7 +28,7 @@ export interface Holding {
   readonly placed: ReadonlySet<string>
 }
 
-/** Bytes; ours have some ten thousand. It bounds the time that the YAML parser spends on a node's file. */
+/** Bytes; ours have some ten thousand, but for a list. It bounds the time that the YAML parser spends on a node's file. */
 const largest = 32 * 1024
 
 export interface Sources {
@@ -99,7 +99,9 @@ export async function readHolding(run: Run, node: ClusterNode): Promise<Holding>
     const there = place ?? look.files.get(name)
     paths.set(name, place ? at : join(look.folder ?? node.directory, name))
     // Units read the service account's key alone, so its certificate may be older there.
-    if (bytes && bytes.length <= largest) files.set(name, newer(run.auth.files, name, bytes, inFolder(name), ca))
+    const isList = run.auth.files.parse(name)?.kind === 'authorization'
+    if (bytes && (isList || bytes.length <= largest))
+      files.set(name, newer(run.auth.files, name, bytes, inFolder(name), ca))
     else if (there) unread.set(name, whyNotCompared(there))
   }
   return { where: node.name, files, unread, paths, placed }

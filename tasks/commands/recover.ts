@@ -7,7 +7,15 @@ import { join } from 'node:path'
 import type { ClusterNode } from '../../lib/cluster/cluster.ts'
 import { Failure, tryToAwait, usageFailure } from '../../lib/failure.ts'
 import { AuthDir } from '../../lib/files/auth-dir.ts'
-import { caName, caNames, crossName, etcdCaName, type FileNames, frontProxyCaName } from '../../lib/files/names.ts'
+import {
+  authorizationConfigFile,
+  caName,
+  caNames,
+  crossName,
+  etcdCaName,
+  type FileNames,
+  frontProxyCaName,
+} from '../../lib/files/names.ts'
 import type { PlainFile } from '../../lib/files/plain-file.ts'
 import type { Run, Target } from '../../lib/graph/target.ts'
 import { type Certificate, readCertificates } from '../../lib/pki/certificate.ts'
@@ -89,7 +97,8 @@ export function identityNames({ auth: { files }, cluster }: Run): string[] {
   const all = new Set([...identityFiles(cluster).keys(), ...files.pair(etcdCaName)])
   const identity = [...all].filter((name) => !ofCa.includes(name))
   const ofRotations = caNames.flatMap((name) => caRotationFiles(files, name))
-  return [...identity, tokenFiles(files).nextKey, ...ofRotations, ...ofCa]
+  // Without it a list that is shorter would let in again whom it has.
+  return [...identity, authorizationConfigFile, tokenFiles(files).nextKey, ...ofRotations, ...ofCa]
 }
 
 /** Each file is complete or absent: this may be killed at any moment, and run again. */

@@ -6,7 +6,8 @@ import { firstAddress } from '../../lib/address.ts'
 import type { Cluster, ClusterNode, ClusterUser } from '../../lib/cluster/cluster.ts'
 import { list, map, type Problem, type Raw } from '../../lib/cluster/problem.ts'
 import { caName, fileNames } from '../../lib/files/names.ts'
-import { type ApiNaming, apiServer, type CertKind, type Layout, NODE, nodeUser, store, type UnitRow } from './layout.ts'
+import { nodeUser } from '../../lib/kubernetes/authorization.ts'
+import { type ApiNaming, apiServer, type CertKind, type Layout, NODE, store, type UnitRow } from './layout.ts'
 import * as shared from './shared.ts'
 
 const { pair, kubeconfig, withLocation } = shared

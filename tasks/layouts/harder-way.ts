@@ -5,6 +5,7 @@
 import { addressBytes, firstAddress } from '../../lib/address.ts'
 import type { Cluster, ClusterNode, ClusterUser } from '../../lib/cluster/cluster.ts'
 import { caName, fileNames } from '../../lib/files/names.ts'
+import { nodeUser } from '../../lib/kubernetes/authorization.ts'
 import type { Subject } from '../../lib/pki/certificate.ts'
 import {
   type ApiNaming,
@@ -14,7 +15,6 @@ import {
   inFolder,
   type Layout,
   NODE,
-  nodeUser,
   optional,
   pairsInFolder,
   store,

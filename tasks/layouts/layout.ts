@@ -56,7 +56,7 @@ export interface EtcdNames {
 export type CertPhase = 'ca' | 'cluster-cert' | 'component-certs' | 'node-certs' | 'user-certs'
 
 /** The files of one certificate. */
-export type OfCert = Exclude<FileKind, 'encryption-config'>
+export type OfCert = Exclude<FileKind, 'encryption-config' | 'authorization'>
 
 /** A certificate of the guide's: what is the same in every cluster, and functions of the cluster. */
 export interface CertKind {
@@ -117,6 +117,8 @@ export interface Reads extends Pick<Place, 'file' | 'loads' | 'mayReload' | 'isO
   readonly mayMove?: true
   /** Where its setting is missing, it is put beside the unit's first file, for the setting to be made. */
   readonly isWanted?: true
+  /** Where its setting is not there, it is put at its usual path, for the setting to be added in place of these. */
+  readonly replaces?: readonly string[]
   /** A setting that is of no use without it. */
   readonly alongWith?: string
 }
@@ -131,8 +133,7 @@ export interface Place {
   /** Neither the guide nor cluster.yaml has it there. */
   readonly isElsewhere?: boolean
   /**
-   * When the unit reads a new file: at once, or by client-go's poll, or only at its start; `reload`: within a minute, and its
-   * metrics say when.
+   * When the unit reads a new file: at once, or by client-go's poll, or only at its start; `reload`: within a minute, and it says when.
    */
   readonly loads: 'now' | 'poll' | 'restart' | 'reload'
   /** Where the unit's command line says so, it reloads the file: `loads` is then `reload`. */
@@ -218,9 +219,6 @@ export const NODE = '<node>'
 
 /** The units that are queried for more than their health: every layout has them. */
 export const [apiServer, store] = ['kube-apiserver', 'etcd']
-
-/** https://kubernetes.io/docs/reference/access-authn-authz/node/ */
-export const nodeUser = (name: string): string => `system:node:${name}`
 
 /** For each of the settings a row, of the same file in the same folder. */
 export function inFolder(

@@ -25,6 +25,11 @@ export const phases = [
   },
   { name: 'kubeconfigs', title: 'Kubeconfigs', makes: '<client>.kubeconfig' },
   { name: 'encryption-key', title: 'Encryption key', makes: 'encryption-config.yaml' },
+  {
+    name: 'revoked',
+    title: 'Revoked',
+    makes: 'authorization-config.yaml: who is cut off; if cluster.yaml has revoked',
+  },
   { name: 'deploy', title: 'Deploy to nodes', makes: "each role's files on each node, by ssh and scp" },
   {
     name: 'install',

@@ -1,6 +1,8 @@
 /** What the guides have in common: what certificates are for, and where units read them. */
 import type { Cluster, ClusterUser } from '../../lib/cluster/cluster.ts'
 import {
+  authorizationConfigFile,
+  authorizationWebhookFile,
   caName,
   encryptionConfigFile,
   etcdCaName,
@@ -277,6 +279,11 @@ export function apiServerReads(files: FileNames, etcd: EtcdNames): Reads[] {
     ),
     ...inFolder(kubernetes, tokenKey, 'restart', '--service-account-signing-key-file'),
     ...optional(encrypts).map((row): Reads => ({ ...row, mayReload: true })),
+    // The first is named in the second, and has to be there before it.
+    { by: [], file: authorizationWebhookFile, usual: `${kubernetes}/${authorizationWebhookFile}`, loads: 'now' },
+    ...optional(inFolder(kubernetes, authorizationConfigFile, 'now', '--authorization-config')).map(
+      (row): Reads => ({ ...row, replaces: ['--authorization-mode'] }),
+    ),
     ...pairsInFolder(kubernetes, files.pair(files.names.api), ['--tls-cert-file', '--tls-private-key-file']),
     ...ofEtcd(pairsInFolder(kubernetes, files.pair(etcd.client), ['--etcd-certfile', '--etcd-keyfile'])),
     ...optional(

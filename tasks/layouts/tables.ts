@@ -2,6 +2,8 @@
 import type { Cluster, ClusterNode, Install, LayoutName } from '../../lib/cluster/cluster.ts'
 import type { LayoutRules } from '../../lib/cluster/rules.ts'
 import {
+  authorizationFiles,
+  authorizationWebhookFile,
   caName,
   caNames,
   crossName,
@@ -114,7 +116,15 @@ function row(kind: CertKind, cluster: Cluster): CertRow {
   }
 }
 
-/** The only file that does not belong to a certificate. */
+/** Where control nodes have the kubeconfig that authorization-config.yaml names. */
+export function authorizationWebhookPath(cluster: Placing): string {
+  const { reads = [] } = layoutOf(cluster).units.find(({ unit }) => unit === apiServer) ?? {}
+  const override = cluster.install ? cluster.install.units.get(apiServer) : undefined
+  const moved = override ? override.files[authorizationWebhookFile] : undefined
+  return moved ?? reads.find(({ file }) => file === authorizationWebhookFile)?.usual ?? ''
+}
+
+/** The only identity that is no certificate's. */
 export const encryptionConfig = { file: encryptionConfigFile, on: 'control', label: 'encryption key' } as const
 
 function fileOf(files: FileNames, kind: OfCert, name: string): string {
@@ -123,6 +133,7 @@ function fileOf(files: FileNames, kind: OfCert, name: string): string {
 
 export type Keeping = LaidOut & {
   readonly certificates: Pick<Cluster['certificates'], 'caKeyOnNodes'>
+  readonly revoked?: Cluster['revoked']
 }
 
 /** True for the key of a CA that no node has: the front proxy's, and in some clusters each. */
@@ -139,6 +150,7 @@ export function nodeFiles(cluster: Keeping, node: ClusterNode): string[] {
   return [
     ...certs.flatMap(filesOf).filter((file) => !isKeptOff(cluster, file)),
     ...(node.role === encryptionConfig.on ? [encryptionConfig.file] : []),
+    ...(node.role === 'control' && cluster.revoked !== undefined ? authorizationFiles : []),
     ...[nodeCert(node) ?? []].flat().flatMap(filesOf),
   ]
 }
@@ -194,31 +206,30 @@ export function serviceOf({ install }: Pick<Cluster, 'install'>, component: stri
 export function nodeUnits(cluster: Placing, { name, role }: Pick<ClusterNode, 'name' | 'role'>): Unit[] {
   return layoutOf(cluster).units.flatMap((row): Unit[] => {
     const override = cluster.install ? cluster.install.units.get(row.unit) : undefined
-    return override === false || !row.on.includes(role)
-      ? []
-      : [unitOf(row, name, override, (file) => isKeptOff(cluster, file))]
+    return override === false || !row.on.includes(role) ? [] : [unitOf(row, name, override, cluster)]
   })
 }
 
 function unitOf(
   { on, ...row }: UnitRow,
   node: string,
-  override: Partial<UnitOverride> = {},
-  isKeptOffNodes: (file: string) => boolean = () => false,
+  override: Partial<UnitOverride> | undefined,
+  cluster: Keeping,
 ): Unit {
   const itsOwn = (text: string) => text.replace(NODE, node)
   const all = row.reads.map((each) => ({
     ...each,
     file: itsOwn(each.file),
-    usual: override.files?.[each.file] ?? itsOwn(each.usual),
+    usual: override?.files?.[each.file] ?? itsOwn(each.usual),
   }))
-  const reads = all.filter(({ file }) => !isKeptOffNodes(file))
-  const keptOffNodes = all.filter(({ file }) => isKeptOffNodes(file))
+  const isWanted = ({ file }: Reads) => cluster.revoked !== undefined || !authorizationFiles.includes(file)
+  const reads = all.filter((each) => isWanted(each) && !isKeptOff(cluster, each.file))
+  const keptOffNodes = all.filter(({ file }) => isKeptOff(cluster, file))
   const files = mergePlaces(reads.flatMap((each) => placesAt(each, each.usual, each.by[0] ?? '')))
-  const service = override.unit ?? row.unit
+  const service = override?.unit ?? row.unit
   // systemd refuses to start a unit that it has given up: StartLimitBurst= of systemd.unit(5).
   const byDefault = `systemctl reset-failed ${service}; systemctl restart ${service}`
-  const restart = override.restart ?? row.restart ?? byDefault
+  const restart = override?.restart ?? row.restart ?? byDefault
   const serves = row.serves.map((port) => ({ ...port, name: itsOwn(port.name) }))
   return { ...row, reads, keptOffNodes, files, serves, service, restart }
 }

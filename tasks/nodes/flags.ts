@@ -51,26 +51,36 @@ export function formatUnset(
   unset: readonly WantedFlag[],
   sudo: string,
 ): string {
-  const words = wordsOf(start, command, unset)
+  const typed = formatDropIn({ unit, service, command, start }, unset, sudo)
   const instead = (replaces: readonly string[] = []) =>
     replaces.length > 0 ? ` (in place of ${formatNames(replaces)})` : ''
   const flags = unset.map(({ flag, value, replaces }) => `${flag}=${value}${instead(replaces)}`)
-  if (!words)
+  if (typed === undefined)
     return `${unit} has to be started with ${flags.join(', ')}: set that where its command line is made (systemctl cat ${quote(service)}), and restart it, one node after the other`
+  const names = unset.map(({ flag }) => flag).join(', ')
+  return `${unit} has to be started with ${names}: type this there; the next run restarts it\n    ${typed}`
+}
+
+/** The command that sets them; undefined where the unit file does not say all that the process was started with. */
+export function formatDropIn(
+  { service, command, start }: Starting,
+  wanted: readonly WantedFlag[],
+  sudo: string,
+): string | undefined {
+  const words = wordsOf(start, command, wanted)
+  if (!words) return undefined
   const lines = [
     '# Written by a command of harderway. Change the command line here: that of the unit file does not count.',
     '[Service]',
     // Empty, it takes back what was set before: systemd.service(5).
     'ExecStart=',
-    `ExecStart=${formatExec(setFlags(words, unset))}`,
+    `ExecStart=${formatExec(setFlags(words, wanted))}`,
   ]
   // Read after all others that set ExecStart, as of systemctl edit, which writes override.conf: systemd.unit(5).
   const folder = `/etc/systemd/system/${service}.service.d`
   const root = sudo === '' ? '' : `${sudo} `
   const write = `printf '%s\\n' ${lines.map(quote).join(' ')} | ${root}tee ${quote(`${folder}/zz-harderway.conf`)} >/dev/null`
-  const typed = `${root}mkdir -p ${quote(folder)} && ${write} && ${root}systemctl daemon-reload`
-  const names = unset.map(({ flag }) => flag).join(', ')
-  return `${unit} has to be started with ${names}: type this there; the next run restarts it\n    ${typed}`
+  return `${root}mkdir -p ${quote(folder)} && ${write} && ${root}systemctl daemon-reload`
 }
 
 /** The words of a command line with these flags: each where it was, or one that it replaces; a new one at the end. */

@@ -7,6 +7,7 @@ import { canonicalAddress, firstAddress, parseCidr } from '../../lib/address.ts'
 import type { Cluster, ClusterNode } from '../../lib/cluster/cluster.ts'
 import { isPlainPath, secretMode } from '../../lib/files/plain-file.ts'
 import type { Run } from '../../lib/graph/target.ts'
+import { isOwnAuthorization } from '../../lib/kubernetes/authorization.ts'
 import { besideOf, diff, folderOf } from '../../lib/node/place.ts'
 import { type ComponentProcess, fileAt, isRunning, type PlacesState, realPath } from '../../lib/node/state.ts'
 import { formatNames } from '../../lib/wording.ts'
@@ -20,6 +21,8 @@ import { compareFlags, type FlagsFound, type WantedFlag } from './flags.ts'
 export interface UnitSeen extends Unit {
   /** What it reads that `install` does not reach, in a clause each. */
   readonly unreached: readonly string[]
+  /** Why its configuration of a setting is left to its owner, in a clause each. */
+  readonly owned: readonly string[]
   /** What its command line says that can't be right, in a clause each. */
   readonly wrong: readonly string[]
   /** What it has to be started with: flags that name a path of another file there, or none, and those of the table. */
@@ -47,7 +50,7 @@ interface Named {
 
 /** In the order of the table. */
 export function unitsOn(cluster: Cluster, node: ClusterNode, places: PlacesState): UnitSeen[] {
-  const units = nodeUnits(cluster, node).map((unit) => contextOf(cluster, unit, places))
+  const units = nodeUnits(cluster, node).map((unit) => withoutOwned(contextOf(cluster, unit, places)))
   // What is read on the node where no other file can be.
   const fixed = units.flatMap(({ unit, commands }) => {
     const rows = unit.reads.filter(({ mayMove }) => !mayMove)
@@ -56,7 +59,9 @@ export function unitsOn(cluster: Cluster, node: ClusterNode, places: PlacesState
   return units.map((context) => {
     const isShared = (file: string, at: string | undefined) =>
       fixed.some(({ file: other, path }) => path === at && other !== file)
-    const moved = context.unit.reads.flatMap((row) => movedTo(row, { ...context, isShared }) ?? [])
+    const moved = context.unit.reads.flatMap((row) =>
+      row.replaces ? [addedFor(row, context)] : (movedTo(row, { ...context, isShared }) ?? []),
+    )
     return unitAt({ ...context, moved, isShared }, node)
   })
 }
@@ -104,6 +109,7 @@ interface Context {
   readonly inYaml: readonly string[]
   /** It has a process, or is about to. */
   readonly runs: boolean
+  readonly owned: readonly string[]
   readonly moved: readonly MovedFlag[]
   /** Whether another file of the node's is read at that path. */
   isShared(file: string, at: string | undefined): boolean
@@ -123,7 +129,7 @@ function contextOf(cluster: Cluster, unit: Unit, places: PlacesState): Context {
   const override = cluster.install ? cluster.install.units.get(unit.unit) : undefined
   const other = runs && own.length === 0 ? `its main process is not ${unit.unit} itself` : undefined
   return {
-    ...{ cluster, unit, places, own, running, next, isRoots, runs, moved: [], isShared: () => false },
+    ...{ cluster, unit, places, own, running, next, isRoots, runs, owned: [], moved: [], isShared: () => false },
     commands: [...running, ...(next ? [next] : [])],
     heard: [...(isRoots ? running : []), ...(next ? [next] : [])],
     unread: isRoots ? running.reduce((why, each) => why ?? each.unread, other) : whyNotSaid(runs, next, places),
@@ -184,6 +190,7 @@ function unitAt(context: Context, node: ClusterNode): UnitSeen {
       ...whyUnreached(context),
       ...seen.flatMap((each) => ('unreached' in each ? each.unreached : [])),
     ]),
+    owned: context.owned,
     flags: compareFlags([...context.moved, ...(unit.startFlags ?? [])], context),
     unlistedFlags: heard.flatMap(({ flags }) =>
       namesIn(flags.filter(([by]) => !unit.reads.some((row) => row.by.includes(by)))),
@@ -209,7 +216,9 @@ function placesNamed(context: Context, command: CommandLine): Found[] {
     const move = moved.find(({ file, flag }) => file === row.file && flag === by)
     if (move && (row.isWanted ? paths.length === 0 : context.isShared(row.file, paths[0])))
       return [{ place: { file: row.file, path: move.value, by, loads: 'now' }, isRunning }]
-    const reloads = row.mayReload && command.isSet(reloadFlag)
+    const reloads = row.replaces !== undefined || (row.mayReload && command.isSet(reloadFlag))
+    if (row.by.length === 0 || (row.replaces && paths.length === 0))
+      return placesAt(row, row.usual, by).map((place) => ({ place, isRunning: false }))
     // Nothing waits for the next start of a unit whose process was believed.
     const loads = runs && isRoots && !isRunning ? 'now' : reloads ? 'reload' : row.loads
     if (paths.length === 0 && !row.isOptional && isRunning)
@@ -248,6 +257,34 @@ function wantedTo({ by, file, usual }: Reads, { unit, commands, heard, inYaml }:
   return { file, flag: by[0] ?? '', value: set ?? beside }
 }
 
+/** A setting that it has to get in place of others; where it is there, with the path that it names. */
+function addedFor({ by: [flag = ''], file, usual, replaces = [] }: Reads, { heard }: Context): MovedFlag {
+  const value = heard.flatMap(({ named }) => named([flag])[1].slice(-1)).at(-1) ?? usual
+  return { file, flag, value, replaces }
+}
+
+/** What is another's configuration, or would take the place of more than the guide has, is left to its owner. */
+function withoutOwned(context: Context): Context {
+  const { unit, commands, places } = context
+  const [row] = unit.reads.filter(({ replaces }) => replaces)
+  if (!row) return context
+  const owned = commands.flatMap((command) => whyOwned(row, command, places) ?? [])
+  if (owned.length === 0) return context
+  return { ...context, unit: { ...unit, reads: unit.reads.filter((each) => each !== row) }, owned: unique(owned) }
+}
+
+function whyOwned({ by }: Reads, { named, flags }: CommandLine, places: PlacesState): string | undefined {
+  const [flag, [path]] = named(by)
+  if (path !== undefined) {
+    const text = places.contents.get(realPath(places, path))?.toString()
+    return text !== undefined && isOwnAuthorization(text) ? `its ${flag} ${path} is your own` : undefined
+  }
+  const mode = named(['--authorization-mode'])[1].at(-1)
+  const webhook = flags.find(([name]) => name.startsWith('--authorization-webhook-'))?.[0]
+  if (mode?.split(',').toSorted().join() === 'Node,RBAC' && webhook === undefined) return undefined
+  return webhook === undefined ? `its --authorization-mode is ${mode ?? 'not set'}` : `it has ${webhook}`
+}
+
 /** Seen: what is at the place, and whether the unit's processes see the same. */
 function placeSeen(context: Context, found: FoundPlace, isKnown: boolean): Found[] {
   const { places, own } = context
@@ -267,7 +304,9 @@ function placeSeen(context: Context, found: FoundPlace, isKnown: boolean): Found
   const place: Place = isBound ? { ...found.place, loads: 'restart', isOfKeys: undefined, isReplaced } : found.place
   return [
     { ...found, place },
-    ...(why === undefined ? [] : [{ wrong: `${by} names ${path}, ${why}, or name another` }]),
+    ...(why === undefined
+      ? []
+      : [{ wrong: `${by === '' ? 'it needs' : `${by} names`} ${path}, ${why}, or name another` }]),
   ]
 }
 

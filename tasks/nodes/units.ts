@@ -2,7 +2,7 @@
 import { isDeepStrictEqual } from 'node:util'
 import type { ClusterNode } from '../../lib/cluster/cluster.ts'
 import { Failure, runAgain, tryToAwait } from '../../lib/failure.ts'
-import { caName, kubeconfigFile, nextName } from '../../lib/files/names.ts'
+import { authorizationConfigFile, caName, kubeconfigFile, nextName } from '../../lib/files/names.ts'
 import { secretMode } from '../../lib/files/plain-file.ts'
 import type { Run } from '../../lib/graph/target.ts'
 import { readClientCertificate, readServer } from '../../lib/kubernetes/kubeconfig.ts'
@@ -39,6 +39,7 @@ import {
   repeat,
 } from './look.ts'
 import { processesOf, type UnitSeen } from './reads.ts'
+import { readNotDenied, refuseOldApi } from './revoked.ts'
 
 export interface UnitsFound extends NodeLook {
   readonly places: PlacesState
@@ -50,6 +51,8 @@ export interface UnitsFound extends NodeLook {
   readonly unhealthy: ReadonlyMap<string, string>
   /** The encryption config of its API server; undefined if it was not queried, or did not answer. */
   readonly config?: LoadedConfig | undefined
+  /** The entries of `revoked` that its API server does not deny; undefined if it was not queried, or did not answer. */
+  readonly notDenied?: readonly string[] | undefined
 }
 
 /** The check of one unit; the checks are in the table's order. */
@@ -82,12 +85,15 @@ export async function lookAtUnits(run: Run, node: ClusterNode, earlier: Earlier 
     const asked = units.filter((unit) => isInstalled(unit, places) && mayAnswer(unit, places))
     const answers = await lookAtAnswers(run, node, asked)
     await refuseUnreached(run, node, asked, answers)
+    const hasApi = asked.some(isApiServer)
+    if (hasApi) await refuseOldApi(run, node, asked)
     return {
       ...look,
       places,
       units,
       ...answers,
       config: await lookAtConfig(run, node, asked, places),
+      notDenied: hasApi ? await readNotDenied(run, node) : undefined,
     }
   } catch (error) {
     throw asUnknown(node.name, error)
@@ -411,7 +417,7 @@ function checkUnit(
 ): ReasonOf<'unit'> | undefined {
   const places = unit.files.flatMap((place) => differenceAt(place, found.places, drifts))
   const up = isUp(unit, found.places)
-  const notLoaded = up ? notLoadedOf(unit, found, places) : []
+  const notLoaded = up ? notLoadedOf(run, unit, found, places) : []
   // If a file differs, what is served will change anyway.
   const notServed = up && places.length === 0 ? unit.serves.filter((port) => servesAnother(run, port, found)) : []
   const notStartedWith = up ? unit.flags.notStartedWith.map(({ flag, value }) => `${flag}=${value}`) : []
@@ -442,8 +448,8 @@ function checkUnit(
 type UnitPlaces = ReasonOf<'unit'>['places']
 
 /** In place, and changed since the unit has read them. */
-function notLoadedOf(unit: Unit, found: UnitsFound, places: UnitPlaces): Place[] {
-  const isOld = (place: Place) => !places.some(({ path }) => path === place.path) && !hasLoaded(unit, place, found)
+function notLoadedOf(run: Run, unit: Unit, found: UnitsFound, places: UnitPlaces): Place[] {
+  const isOld = (place: Place) => !places.some(({ path }) => path === place.path) && !hasLoaded(run, unit, place, found)
   return (['restart', 'reload'] as const).flatMap((loads) =>
     unit.files.filter((place) => place.loads === loads && isOld(place)),
   )
@@ -493,8 +499,14 @@ function isLoaded({ unit, bundle }: Unit, path: string, places: PlacesState): bo
   return Math.abs(started - byPresentClock) <= sameClock || byPresentClock > changed
 }
 
-/** By the digest that the API server reports for its encryption config; without one, by clocks. */
-function hasLoaded(unit: Unit, { path, loads, mayReload, isReplaced }: Place, found: UnitsFound): boolean {
+/** By what the API server denies, and by the digest that it reports for its encryption config; without one, by clocks. */
+function hasLoaded(
+  { cluster }: Run,
+  unit: Unit,
+  { file, path, loads, mayReload, isReplaced }: Place,
+  found: UnitsFound,
+): boolean {
+  if (file === authorizationConfigFile) return cluster.revoked?.length === 0 || found.notDenied?.length === 0
   const { places, config } = found
   if (isReplaced) return false
   if (mayReload && config?.digest !== undefined) return config.digest === fileAt(places, path)?.sha256

@@ -1,6 +1,7 @@
 /** Phase `install`: copies the deployed files to where the units read them, until the units have loaded them. */
 
 import type { ClusterNode } from '../../lib/cluster/cluster.ts'
+import { authorizationConfigFile } from '../../lib/files/names.ts'
 import type { Force, Run, Work } from '../../lib/graph/target.ts'
 import { marksFolder } from '../../lib/node/place.ts'
 import type { Change, CheckResult, Reason } from '../../lib/reason.ts'
@@ -10,6 +11,7 @@ import { nothingOnNode, splitMarks } from '../nodes/folder.ts'
 import { guard, type Other } from '../nodes/guards.ts'
 import { installOf } from '../nodes/look.ts'
 import { keptOffAt, prunedAt } from '../nodes/reads.ts'
+import { checkInForce, isListPlaced } from '../nodes/revoked.ts'
 import { checkUnitsOf, lookAtUnits, type UnitCheck, type UnitsFound } from '../nodes/units.ts'
 import { unreachedOn, unsetOn } from '../nodes/unreached.ts'
 import type { DeployFound } from './deploy.ts'
@@ -44,7 +46,10 @@ function checkFound({ run, node }: OnNode, found: UnitsFound, force?: Force): Ch
 
 export async function updateUnits({ run, node }: OnNode, { found, signal, force, tell }: Work<InstallFound>) {
   const { bringUp } = await import('../nodes/install.ts')
-  return bringUp({ run, node, signal, tell }, found, force !== undefined)
+  const built = await bringUp({ run, node, signal, tell }, found, force !== undefined)
+  // What its owner has to change once the files are in place.
+  const { warning } = checkInstalled(run, node, found, { arePlaced: true })
+  return built.warning === undefined && warning !== undefined ? { ...built, warning } : built
 }
 
 export async function foreseeUnits(on: OnNode, { reasons, found, force }: Work<InstallFound>): Promise<Change> {
@@ -68,7 +73,8 @@ async function forcedReasons({ run }: OnNode, found: UnitsFound): Promise<Reason
   return verdicts.flatMap(({ reason }) => reason ?? [])
 }
 
-function checkInstalled(run: Run, node: ClusterNode, found: UnitsFound): CheckResult {
+/** `arePlaced`: the files that would be installed are. */
+function checkInstalled(run: Run, node: ClusterNode, found: UnitsFound, { arePlaced = false } = {}): CheckResult {
   const { undrain } = installOf(run)
   const installed = checkUnitsOf(run, found)
   const marks = splitMarks(run, found)
@@ -83,9 +89,16 @@ function checkInstalled(run: Run, node: ClusterNode, found: UnitsFound): CheckRe
   const reloading = installed.filter(({ reloadsBy }) => reloadsBy !== undefined)
   const rotating = installed.flatMap(({ unit, keepsOwnClient }) => (keepsOwnClient ? [unit.unit] : []))
   const unreached = unreachedOn(run, node, found)
-  const unset = unsetOn(run, found)
+  const revoked = checkInForce(
+    run,
+    found,
+    installed.map(({ unit }) => unit.unit),
+  )
+  const isReady = arePlaced || isListPlaced(found)
+  const isUnset = unsetOn(run, found).length > 0
+  const unset = [...unsetOn(run, found, (file) => isReady || file !== authorizationConfigFile), ...revoked.toChange]
   const warning = warningOf(node, installed, {
-    unreached: [...Object.values(unreached).flat(), ...unset],
+    unreached: [...Object.values(unreached).flat(), ...revoked.notInForce, ...unset],
     rotating,
     marks,
     undrain,
@@ -95,15 +108,19 @@ function checkInstalled(run: Run, node: ClusterNode, found: UnitsFound): CheckRe
     ...(found.selfMade && { until: found.selfMade.notAfter, renewsFrom: renewsFrom(run, found.selfMade) }),
     // A unit that is not installed has nothing to load.
     staysFresh: installed.length === 0,
-    ...(unreached.units.length > 0 && { unreached: unreached.units }),
+    ...(unreached.units.length + revoked.notInForce.length > 0 && {
+      unreached: [...unreached.units, ...revoked.notInForce],
+    }),
+    ...(revoked.revokedInForce !== undefined && { revokedInForce: revoked.revokedInForce }),
     units: installed.map(({ unit }) => unit.unit),
     ...(left.length > 0 && { left: left.map((each) => ({ ...each, isKeptOff: true as const })) }),
     note: [
       installed.length === 0 ? 'not installed yet' : `${names} up to date`,
+      ...(revoked.inWords === undefined ? [] : [revoked.inWords]),
       ...(reloading.length > 0 ? [formatReloads(reloading, found)] : []),
     ].join('; '),
     ...(warning !== undefined && { warning }),
-    ...(unset.length > 0 && { isUnfinished: true as const }),
+    ...((isUnset || unset.length + revoked.notInForce.length > 0) && { isUnfinished: true as const }),
   }
 }
 

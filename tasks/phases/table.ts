@@ -11,6 +11,7 @@ import type { DeployFound } from './deploy.ts'
 import { encryptionKeyTargets } from './encryption-key.ts'
 import type { InstallFound } from './install.ts'
 import { kubeconfigTargets } from './kubeconfigs.ts'
+import { revokedTargets } from './revoked.ts'
 
 /** `earlier`: the targets of the phases before it. */
 type Targets = (cluster: Cluster, earlier: readonly Target[]) => Target[]
@@ -28,6 +29,7 @@ const targetsOf: Readonly<Record<PhaseName, Targets>> = {
   'user-certs': leaves('user-certs'),
   kubeconfigs: kubeconfigTargets,
   'encryption-key': encryptionKeyTargets,
+  revoked: revokedTargets,
   deploy: deployTargets,
   install: installTargets,
   'local-kubeconfig': localKubeconfigTargets,

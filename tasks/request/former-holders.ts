@@ -3,16 +3,17 @@ import { tryTo } from '../../lib/failure.ts'
 import type { AuthDir } from '../../lib/files/auth-dir.ts'
 import { caName, kubeconfigFile } from '../../lib/files/names.ts'
 import type { Run } from '../../lib/graph/target.ts'
+import { nodeUser } from '../../lib/kubernetes/authorization.ts'
 import { readClientCertificate } from '../../lib/kubernetes/kubeconfig.ts'
 import { type Certificate, endOf, isIssuedBy, readCertificate } from '../../lib/pki/certificate.ts'
 import { ownCas, tryCertificate } from '../../lib/pki/pair.ts'
 import { formatDate } from '../../lib/wording.ts'
-import { nodeUser } from '../layouts/layout.ts'
 import { certTable } from '../layouts/tables.ts'
 
 /** One sentence that names them, if there are any, and where their removal is described. */
 export function noteOnFormerHolders({ auth, cluster, now }: Pick<Run, 'auth' | 'cluster' | 'now'>): string[] {
-  const known = new Set(certTable(cluster).map(({ name }) => name))
+  const { revoked } = cluster
+  const known = new Set([...certTable(cluster).map(({ name }) => name), ...(revoked ?? [])])
   const ca = tryCertificate(auth, caName)
   const names = new Set(auth.names().flatMap((file) => auth.files.parse(file)?.name ?? []))
   const former = [...names].flatMap((name) => {
@@ -23,7 +24,7 @@ export function noteOnFormerHolders({ auth, cluster, now }: Pick<Run, 'auth' | '
     const isUser = !isCa && attributes.includes(`CN=${name}`) && ca && isIssuedBy(certificate, ca)
     if (!isUser && !attributes.includes(`CN=${nodeUser(name)}`)) return []
     const end = endOf(certificate, ownCas(auth))
-    return [{ name, when: `${end <= now ? 'expired since' : 'valid until'} ${formatDate(end)}` }]
+    return [{ name, end, when: `${end <= now ? 'expired since' : 'valid until'} ${formatDate(end)}` }]
   })
   const [one, ...more] = former
   if (!one) return []
@@ -32,7 +33,14 @@ export function noteOnFormerHolders({ auth, cluster, now }: Pick<Run, 'auth' | '
     more.length > 0
       ? `these need no certificate now, and auth/ still has theirs: ${list}`
       : `${one.name} needs no certificate now; the one it had is ${one.when}`
-  return [`${found}; what to do: docs/cluster-yaml.md, "A node or user that was removed"`]
+  // A node that is a gateway by now has its name still.
+  const inUse = new Set(cluster.nodes.map(({ name }) => name))
+  const held = former.flatMap(({ name, end }) => (end > now && !inUse.has(name) ? [name] : []))
+  const line =
+    held.length > 0
+      ? `; cut off now by this line in cluster.yaml: revoked: [${[...(revoked ?? []), ...held].join(', ')}]`
+      : ''
+  return [`${found}; what to do: docs/cluster-yaml.md, "A node or user that was removed"${line}`]
 }
 
 /** If the certificate itself was removed, and the kubeconfig was not. */

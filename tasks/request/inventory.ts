@@ -40,6 +40,8 @@ export interface NodeItem extends Pick<Item, 'state' | 'why'> {
   readonly deployed: boolean | undefined
   readonly installed: boolean | undefined
   readonly loaded: boolean | undefined
+  /** How many entries of `revoked` its API server denies. */
+  readonly revokedInForce: number | undefined
   /** When the certificate that its API server made itself expires. */
   readonly until: Date | undefined
   /** The names of our files that are there; undefined if it could not be looked at. */
@@ -246,6 +248,7 @@ function takeNodes(seen: Observation): NodeItem[] {
         install && 'units' in install && install.units?.length === 0
           ? undefined
           : isInstalled(() => true) && unreachedBy(install).length === 0,
+      revokedInForce: install && 'revokedInForce' in install ? install.revokedInForce : undefined,
       until: [install, deploy].flatMap((outcome) => (outcome && 'until' in outcome ? (outcome.until ?? []) : []))[0],
       holds: filesHeld(cluster, node, { deploy, install }),
       left: leftBy(deploy, install),

@@ -185,4 +185,8 @@ test('a former user is recognised by its certificate: reported as expired if it 
     both.join(),
     new RegExp(`^these need no certificate now, and auth/ still has theirs: ${list.replace(/[()]/g, '\\$&')}; `),
   )
+  // What is in use can't be listed, and what is listed is not said again.
+  assert.match(both.join(), /; cut off now by this line in cluster\.yaml: revoked: \[jane\]$/)
+  const listed = noteOnFormerHolders({ auth, now, cluster: { ...cluster, revoked: ['jane'] } })
+  assert.match(listed.join(), /^worker2 .*revoked: \[jane, worker2\]$/)
 })

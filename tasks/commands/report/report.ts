@@ -44,7 +44,7 @@ export async function report(given: CommandRun): Promise<readonly Finding[]> {
 }
 
 export async function formatMetrics({ run, items, nodes }: Inventory): Promise<string> {
-  const cluster = run.cluster.name
+  const { name: cluster, revoked } = run.cluster
   const ours = items.flatMap((item) => {
     const { id, node = '', purpose, where } = item
     // Whoever runs it has a kubeconfig of their own.
@@ -71,6 +71,17 @@ export async function formatMetrics({ run, items, nodes }: Inventory): Promise<s
       'Expiry of what its API server made itself.',
       each,
       ({ until }) => until,
+    ),
+    ...family(
+      'revoked_entries',
+      'How many entries revoked in cluster.yaml has.',
+      revoked ? [[{ cluster }, revoked.length]] : [],
+    ),
+    ...family(
+      'revoked_in_force',
+      'How many of them its API server denies.',
+      each,
+      ({ revokedInForce }) => revokedInForce,
     ),
     ...family('rotation_stage', 'Stage of the rotation that is under way; 0 where none is.', stages),
     ...family('report_timestamp_seconds', 'When these were read.', [[{ cluster }, run.now]]),

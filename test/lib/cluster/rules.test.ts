@@ -1,7 +1,7 @@
 import { and, edited, testFiles } from '../../support/files.ts'
 
 const known =
-  'known are name, layout, domain, subject, certificates, api, network, encryption, etcd, aggregation, ssh, install, users, localKubeconfig, nodes'
+  'known are name, layout, domain, subject, certificates, api, network, encryption, etcd, aggregation, ssh, install, users, revoked, localKubeconfig, nodes'
 const ip = (text: string) => edited('ip: 10.0.0.2', text)
 const worker = (text: string) => `  - { name: w0, role: worker, ${text} }`
 
@@ -24,6 +24,28 @@ testFiles('a name that can not be a domain needs one beside it', [
   [edited('kubenet', 'Kube_Net'), '1:7 is also the domain, but is not a DNS name with a letter: set domain'],
   [edited('kubenet', '"1.2"'), '1:7 set domain'],
   [edited('kubenet', 'Kube_Net').concat('domain: a\n')],
+])
+
+const cutOff = (entries: string, more = 'install: true') =>
+  and(`users: [{ name: bob }]\n${more}\nrevoked: [${entries}]`)
+testFiles('who is revoked is a name that is not in use, once, where API servers have their files from us', [
+  [cutOff('jane, worker2, j.doe@example.org')],
+  [cutOff('')],
+  [
+    cutOff('jane, c0, bob'),
+    '7:17 "c0" is the name of a node or user that is in use: take that',
+    '7:21 "bob" is the name',
+  ],
+  [cutOff('admin, kube-proxy'), '7:11 "admin" is one of the cluster\'s own', '7:18 "kube-proxy" is one of'],
+  [cutOff('jane, jane'), '7:17 "jane" is revoked already'],
+  [
+    cutOff('"system:node:w", \'a"b\', 7'),
+    "7:11 is not a user's name",
+    "7:28 is not a user's name",
+    '7:35 7 is not text',
+  ],
+  [and('revoked: []'), '5:1 revoked needs install: a list is in force'],
+  [cutOff('jane', 'install: { units: { kube-apiserver: false } }'), '7:1 revoked needs kube-apiserver, which'],
 ])
 
 testFiles('a certificate is valid for longer than it is stale', [

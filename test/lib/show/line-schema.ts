@@ -34,6 +34,7 @@ const reason = v.variant('kind', [
   ofKind('not-yet-valid', { notBefore: time }),
   ofKind('content-changed', { path: text, what: texts }),
   ofKind('resources-added', { added: texts }),
+  ofKind('revoked-changed', { added: texts, removed: texts }),
   ofKind('on-node', {
     ...{ missing: texts, differ: texts, wrongMode: texts, wrongOwner: texts, pruned: texts, leftovers: texts },
   }),
@@ -82,6 +83,8 @@ const verdict = {
   reasons: v.array(reason),
   ...{ until: v.optional(time), renewsFrom: v.optional(time), note: optionalText, warning: optionalText },
   isUnfinished: mark,
+  unreached: v.optional(texts),
+  revokedInForce: v.optional(number),
   units: v.optional(texts),
   left,
 }
@@ -143,6 +146,7 @@ const lines = {
   node: line('node', {
     ...{ node: text, state, message: text },
     ...{ deployed: v.optional(flag), installed: v.optional(flag), loaded: v.optional(flag), until: v.optional(time) },
+    revokedInForce: v.optional(number),
     left,
   }),
   rotation: line('rotation', {

@@ -339,6 +339,36 @@ describe('what kube-apiserver reads', () => {
     assert.equal(placed(seen('kube-apiserver', control, { processes: without }))['encryption-config.yaml'], undefined)
   })
 
+  test('is the list of who is revoked, where its flag names it or before it does; never a configuration of its own', () => {
+    const of = { ...cluster, revoked: ['jane'] }
+    const [file, webhook] = ['authorization-config.yaml', 'authorization-webhook.yaml']
+    const usual = `/var/lib/kubernetes/${file}`
+    const read = (args: string[], contents: Record<string, string> = {}) => {
+      const unit = seen('kube-apiserver', control, { ...started(...args), contents, of })
+      const there = placed(unit)
+      return [there[webhook], there[file], unit.flags.unset.map(({ flag, value }) => `${flag}=${value}`), unit.owned]
+    }
+    const placedWebhook = `/var/lib/kubernetes/${webhook} now`
+    const named = (path: string) => [`--authorization-config=${path}`]
+    const wanted = [`--authorization-config=${usual}`]
+    assert.deepEqual(read(['--authorization-mode=RBAC,Node']), [placedWebhook, `${usual} now`, wanted, []])
+    assert.deepEqual(read(named(usual)), [placedWebhook, `${usual} reload`, [], []])
+    assert.deepEqual(read(named('/srv/a.yaml')), [placedWebhook, '/srv/a.yaml reload', [], []])
+    const [own, broken] = ['kind: AuthorizationConfiguration', 'x: 1']
+    assert.deepEqual(read(named(usual), { [usual]: broken }), [placedWebhook, `${usual} reload`, [], []])
+    for (const [args, why, contents] of [
+      [named(usual), `its --authorization-config ${usual} is your own`, { [usual]: own }],
+      [['--authorization-mode=Node,RBAC,ABAC'], 'its --authorization-mode is Node,RBAC,ABAC', {}],
+      [['--v=2'], 'its --authorization-mode is not set', {}],
+      [
+        ['--authorization-mode=Node,RBAC', '--authorization-webhook-config-file=/a'],
+        'it has --authorization-webhook-config-file',
+        {},
+      ],
+    ] as const)
+      assert.deepEqual(read([...args], contents), [placedWebhook, undefined, [], [why]])
+  })
+
   test('is each file of service-account keys, of which flags add to each other', () => {
     assert.equal(
       placed(read('--service-account-key-file=/old.pem'))['service-account.pem'],

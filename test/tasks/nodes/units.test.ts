@@ -3,7 +3,12 @@ import { after, before, describe, type TestContext, test } from 'node:test'
 import type { Cluster, ClusterNode, Install } from '../../../lib/cluster/cluster.ts'
 import { Failure } from '../../../lib/failure.ts'
 import { AuthDir } from '../../../lib/files/auth-dir.ts'
-import { encryptionConfigFile, kubeconfigFile } from '../../../lib/files/names.ts'
+import {
+  authorizationConfigFile,
+  authorizationFiles,
+  encryptionConfigFile,
+  kubeconfigFile,
+} from '../../../lib/files/names.ts'
 import { secretMode } from '../../../lib/files/plain-file.ts'
 import type { Run } from '../../../lib/graph/target.ts'
 import { newEncryptionConfig } from '../../../lib/kubernetes/encryption.ts'
@@ -476,6 +481,36 @@ describe("the check of a node's units", () => {
         /kube-apiserver: .*encryption-config\.yaml differ.*: restart, drained/,
       )
     })
+  })
+
+  test('a list is loaded when the API server denies each entry, whatever the clocks say; no answer is no proof', () => {
+    const of = (revoked: readonly string[]): Run => {
+      const run = { ...at, cluster: { ...cluster, revoked: [...revoked] } }
+      for (const file of authorizationFiles) auth.write(file, revoked.join(), secretMode)
+      return run
+    }
+    const denies = (notDenied: readonly string[] | undefined) => (found: Mutable) => {
+      file(`/var/lib/kubernetes/${authorizationConfigFile}`, { changed: now })(found)
+      Object.assign(found, { notDenied })
+    }
+    const judged = (revoked: readonly string[], ...changes: readonly ((found: Mutable) => void)[]) =>
+      judge('c0', all(...changes), undefined, of(revoked))
+    const notLoaded = ['kube-apiserver: authorization-config.yaml written but not loaded: reloaded without a restart']
+    assert.deepEqual(judged(['jane'], denies([])), [])
+    assert.deepEqual(judged(['jane'], denies(['jane'])), notLoaded)
+    assert.deepEqual(judged(['jane'], denies(undefined)), notLoaded)
+    assert.deepEqual(judged([], denies(undefined)), [])
+    assert.deepEqual(
+      judged(
+        ['jane'],
+        denies(['jane']),
+        state('kube-apiserver', { active: 'inactive', process: undefined }),
+        (found) => {
+          found.places.processes = []
+        },
+      ),
+      [],
+    )
   })
 
   const etcd = '/etc/etcd/'

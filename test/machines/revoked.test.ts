@@ -1,0 +1,120 @@
+/** `revoked` on three API servers: who is listed is refused by each, without a restart, and is let in again only by name. */
+import assert from 'node:assert/strict'
+import { after, before, describe, test } from 'node:test'
+import type { Machines } from '../lab/machines/machines.ts'
+import { type Edit, messageOf, type Ran } from '../support/harderway.ts'
+import { eventually } from '../support/programs.ts'
+import { mustRun, readStarts, running, skip, startedSince, startRunning, statusOf, toldOf } from '../support/running.ts'
+
+const controls = ['control0', 'control1', 'control2']
+const config = '/var/lib/kubernetes/authorization-config.yaml'
+
+describe('who is revoked', { skip }, () => {
+  let lab: Machines
+  /** With the etcd of the guide, which shares its CA, each run ends with 4. */
+  const must = (...args: string[]) => mustRun(lab, 4, ...args, '--json')
+  const write = (users: readonly string[], revoked: readonly string[] | undefined, workers = ['worker0']) => {
+    const nodes = lab.all.filter(({ name, role }) => role !== 'worker' || workers.includes(name))
+    const edits: Edit[] = [
+      [['nodes'], nodes.map(({ name, role, ip }) => ({ name, role, ip }))],
+      [['users'], users.map((name) => ({ name }))],
+      [['revoked'], revoked],
+    ]
+    lab.write(...running({}, ...edits))
+  }
+  const warningOf = ({ events }: Ran, id: string) =>
+    String(events.find((event) => event.id === id && 'warning' in event)?.warning)
+  /** What each API server answers them. */
+  const answers = (name: string) =>
+    Promise.all(controls.map((each) => statusOf(lab, `https://${lab.machine(each).ip}:6443/healthz`, `auth/${name}`)))
+  const all = (status: number) => controls.map(() => String(status))
+  const starts = () => readStarts(lab)
+
+  before(async () => {
+    lab = await startRunning()
+    write(['jane', 'bob'], undefined, ['worker0', 'worker1'])
+    await mustRun(lab, 0, 'bootstrap')
+    for (const name of ['jane', 'worker1', 'bob']) assert.deepEqual(await answers(name), all(200), name)
+  })
+  after(() => lab?.stop())
+
+  test('its files come first, then the command that each API server needs; until then nothing is in force, and that is said', async () => {
+    write(['bob'], ['jane', 'worker1'])
+    const at = await starts()
+    const planned = await must('bootstrap', '--dry-run')
+    assert.doesNotMatch(planned.stdout, /type this there/)
+    const ran = await must('bootstrap')
+    assert.deepEqual(await startedSince(lab, at), [])
+    for (const name of controls) {
+      const [, typed = ''] =
+        /type this there; the next run restarts it\n +(.*)/.exec(warningOf(ran, `install/${name}`)) ?? []
+      assert.match(typed, /zz-harderway\.conf.*daemon-reload$/)
+      await lab.machine(name).exec(typed)
+    }
+    const status = await must('status', '--on-nodes')
+    const node = status.events.find(({ type, node }) => type === 'node' && node === 'control1')
+    assert.deepEqual([node?.state, node?.loaded, node?.revokedInForce], ['stale', false, 0])
+  })
+
+  test('each API server is restarted once, and refuses them on every path; everybody else is let in as before', async () => {
+    const at = await starts()
+    await must('bootstrap')
+    assert.deepEqual(
+      await startedSince(lab, at),
+      controls.map((name) => `${name} kube-apiserver`),
+    )
+    for (const name of ['jane', 'worker1']) assert.deepEqual(await answers(name), all(500), name)
+    for (const name of ['bob', 'admin', 'worker0', 'kube-scheduler'])
+      assert.deepEqual(await answers(name), all(200), name)
+    const status = await must('status', '--on-nodes')
+    for (const { node, state, revokedInForce } of status.events.filter(({ type }) => type === 'node'))
+      assert.deepEqual(
+        [state, revokedInForce],
+        ['fresh', controls.includes(String(node)) ? 2 : undefined],
+        String(node),
+      )
+    await mustRun(lab, 0, 'report', '--format', 'prometheus', '--on-nodes')
+    assert.match(await lab.exec('cat auth/report.prom'), /^harderway_revoked_in_force\{.*"control2"\} 2$/m)
+  })
+
+  test('a change of the list restarts nothing; nobody is let in again unless the list is named', async () => {
+    const at = await starts()
+    write([], ['jane', 'worker1', 'bob'])
+    await must('bootstrap')
+    assert.deepEqual(await answers('bob'), all(500))
+    write([], ['jane', 'worker1'])
+    assert.match(toldOf(await mustRun(lab, 3, 'bootstrap')), /bob would be let in again/)
+    assert.deepEqual(await answers('bob'), all(500))
+    await must('revoked', 'install')
+    await eventually(async () => assert.deepEqual(await answers('bob'), all(200)))
+    assert.deepEqual(await answers('jane'), all(500))
+    assert.deepEqual(await startedSince(lab, at), [])
+  })
+
+  test('a file that is broken or removed on a node is said, and repaired; the old list stays in force meanwhile', async () => {
+    const at = await starts()
+    for (const harm of [`echo x >${config}`, `rm ${config}`]) {
+      await lab.machine('control1').exec(harm)
+      assert.deepEqual(await answers('jane'), all(500))
+      const planned = await must('install', '--dry-run')
+      assert.match(String(messageOf(planned, 'install/control1')), /authorization-config\.yaml/)
+      await must('install')
+      assert.equal(
+        await lab.machine('control1').exec(`sha256sum <${config}`),
+        await lab.machine('control0').exec(`sha256sum <${config}`),
+      )
+    }
+    assert.deepEqual(await startedSince(lab, at), [])
+    assert.deepEqual(await answers('jane'), all(500))
+  })
+
+  test('without the key the list stays in force, and the run prints the way back', async () => {
+    write([], undefined)
+    const ran = await must('bootstrap')
+    assert.match(
+      warningOf(ran, 'install/control0'),
+      /still denies whom .* lists \(jane, worker1\).*zz-harderway\.conf/s,
+    )
+    assert.deepEqual(await answers('jane'), all(500))
+  })
+})

@@ -1,0 +1,105 @@
+/** Phase `revoked`: the list in auth/. What API servers do with it: authorization.test.ts, and on machines. */
+import assert from 'node:assert/strict'
+import { lstatSync, mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { test } from 'node:test'
+import { readRevoked } from '../../../lib/kubernetes/authorization.ts'
+import { scratch } from '../../support/files.ts'
+import { type Edit, exits, harderway, writeCluster } from '../../support/harderway.ts'
+
+const own: Edit = [['etcd'], { ca: 'own' }]
+
+function place(t: Parameters<typeof scratch>[0]) {
+  const folder = scratch(t)
+  const file = (name = 'authorization-config.yaml') => join(folder, 'auth', name)
+  mkdirSync(join(folder, 'auth'), { mode: 0o700 })
+  const write = (revoked: readonly string[] | undefined, ...edits: Edit[]) =>
+    writeCluster(folder, [own, [['install'], true], [['revoked'], revoked], ...edits])
+  const listed = () => readRevoked(readFileSync(file(), 'utf8'))
+  return { folder, file, write, listed }
+}
+
+test('the list is made from cluster.yaml, and made again where it differs', async (t) => {
+  const { folder, file, write, listed } = place(t)
+  write([])
+  await exits(0, folder, 'revoked')
+  assert.deepEqual(listed(), [])
+  for (const name of ['authorization-config.yaml', 'authorization-webhook.yaml'])
+    assert.equal(lstatSync(file(name)).mode & 0o7777, 0o600)
+  write(['jane', 'worker9'])
+  const plan = await exits(4, folder, 'revoked', '--dry-run')
+  assert.match(plan.stdout, /~ .*authorization-config\.yaml.* {2}jane, worker9 cut off\n/)
+  assert.match(plan.stdout, /no certificate in .* has the name jane, worker9: is it spelt so\?/)
+  await exits(0, folder, 'revoked')
+  assert.deepEqual(listed(), ['jane', 'worker9'])
+  assert.match((await exits(0, folder, 'revoked', '--verbose')).stdout, /jane, worker9 revoked/)
+  writeFileSync(file(), readFileSync(file(), 'utf8').replace('Deny', 'NoOpinion'))
+  rmSync(file('authorization-webhook.yaml'))
+  await exits(0, folder, 'revoked')
+  assert.match(readFileSync(file(), 'utf8'), /failurePolicy: Deny/)
+  assert.match(readFileSync(file('authorization-webhook.yaml'), 'utf8'), /current-context: nobody/)
+})
+
+test('nobody is let in again unless the list is named, however much is forced; and the plan says who', async (t) => {
+  const { folder, file, write, listed } = place(t)
+  write(['jane', 'joe'])
+  await exits(0, folder, 'revoked')
+  write(['joe', 'eve'])
+  for (const args of [['bootstrap'], ['certs', 'deploy', '--force'], ['bootstrap', '--dry-run']]) {
+    const ran = await exits(3, folder, ...args)
+    assert.match(
+      ran.stdout + ran.stderr,
+      /jane would be let in again: .*\n.*keep it: add jane to revoked\n.*revoked install/,
+    )
+  }
+  assert.deepEqual(listed(), ['jane', 'joe'])
+  const plan = await exits(4, folder, 'revoked', '--dry-run')
+  assert.match(plan.stdout, /eve cut off.*jane is let in again/)
+  await exits(0, folder, 'revoked')
+  assert.deepEqual(listed(), ['joe', 'eve'])
+  // One that can't be read may have any.
+  writeFileSync(file(), 'half a fi')
+  const unread = await exits(3, folder, 'certs', 'deploy')
+  assert.match(unread.stdout + unread.stderr, /is not a list of harderway's, and may have more/)
+  await exits(0, folder, 'revoked')
+  assert.deepEqual(listed(), ['joe', 'eve'])
+})
+
+test('without the key nothing is made, and what is there stays', async (t) => {
+  const { folder, file, write, listed } = place(t)
+  write(undefined)
+  await exits(2, folder, 'revoked')
+  await exits(0, folder, 'encryption-key')
+  assert.throws(() => readFileSync(file()))
+  write(['jane'])
+  await exits(0, folder, 'revoked')
+  write(undefined)
+  await exits(0, folder, 'encryption-key')
+  assert.deepEqual(listed(), ['jane'])
+})
+
+test('where etcd shares the CA, what is cut off still opens etcd: said with exit status 4, until it has its own', async (t) => {
+  const { folder, write } = place(t)
+  const shared: Edit = [['etcd'], undefined]
+  write(['jane'], shared)
+  for (const _ of ['made', 'there'])
+    assert.match((await exits(4, folder, 'revoked')).stdout, /what jane had still opens etcd.*rotate etcd-ca/)
+  assert.match((await harderway(folder, 'status')).stdout, /still opens etcd/)
+})
+
+test('init and recover read the list back', async (t) => {
+  const { folder, write, listed } = place(t)
+  write(['jane'])
+  await exits(0, folder, 'certs', 'kubeconfigs', 'encryption-key', 'revoked')
+  const away = join(folder, 'away')
+  mkdirSync(away)
+  await exits(0, folder, 'init', away, '--from', join(folder, 'auth'), '--gateway', 'gateway').catch(() => {})
+  assert.match(readFileSync(join(away, 'cluster.yaml'), 'utf8'), /^revoked: \[jane\]/m)
+  const backup = join(folder, 'backup')
+  renameSync(join(folder, 'auth'), backup)
+  // A cluster.yaml from before.
+  write([])
+  await exits(0, folder, 'recover', '--from', backup)
+  assert.deepEqual(listed(), ['jane'])
+  await exits(3, folder, 'certs', 'deploy')
+})
