@@ -83,6 +83,7 @@ const verdict = {
   ...{ until: v.optional(time), renewsFrom: v.optional(time), note: optionalText, warning: optionalText },
   isUnfinished: mark,
   units: v.optional(texts),
+  unreached: v.optional(texts),
   left,
 }
 const failure = { id: optionalText, message: text, remedy: optionalText, cause: optionalText }
