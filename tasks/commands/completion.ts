@@ -14,7 +14,7 @@ const valued = ['format', 'layout'] as const
 /** Of the table of commands, which loads this file. */
 interface Completed {
   readonly name: string
-  readonly operands?: string
+  readonly words?: readonly string[]
   readonly options: readonly OptionName[]
   readonly values?: Readonly<Partial<Record<OptionName, readonly string[]>>>
 }
@@ -29,9 +29,8 @@ export async function completion(
   if (shell !== 'bash' && shell !== 'zsh') throw usage('completion needs a shell: bash or zsh', 'completion')
   const typed = (names: readonly OptionName[]) => names.map((name) => `--${name}`)
   const names = [...Object.keys(groups), ...phases.map(({ name }) => name), ...commands.map(({ name }) => name)]
-  const cases = commands.map(({ name, operands = '', options, values = {} }) => {
-    // `ca | service-account | encryption-key` are words, `DIR` is not.
-    const words = name === '' ? names.join(' ') : operands.includes(' | ') ? operands.replaceAll(' | ', ' ') : ''
+  const cases = commands.map(({ name, words: own = [], options, values = {} }) => {
+    const words = (name === '' ? names : own).join(' ')
     return `    ${name || '*'}) words='${words}' options='${typed([...options, ...common]).join(' ')}' ${valued.map((each) => `${each}='${values[each]?.join(' ') ?? ''}'`).join(' ')} ;;`
   })
   const text = `${formatFunction()}

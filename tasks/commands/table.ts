@@ -9,6 +9,8 @@ interface Row {
   readonly name: string
   /** The further words that it takes, as --help shows them. */
   readonly operands?: string
+  /** What may stand there. */
+  readonly words?: readonly string[]
   /** For --help. */
   readonly does: string
   /** Besides those that every command takes. */
@@ -128,8 +130,9 @@ export const commands: readonly Command[] = [
   },
   {
     name: 'rotate',
-    operands: 'ca | etcd-ca | front-proxy-ca | service-account | encryption-key',
-    does: 'replaces it with a new one, in stages, while the cluster runs',
+    operands: 'WHAT',
+    words: ['ca', 'etcd-ca', 'front-proxy-ca', 'service-account', 'encryption-key'],
+    does: 'replaces ca, etcd-ca, front-proxy-ca, service-account or encryption-key, in stages, while the cluster runs',
     options: ['dry-run', 'finish', 'undo', 'force', 'wait-nodes', 'concurrency', 'no-lock-wait'],
     means: {
       finish: 'of what is under way: through the last stage, after which the old one is no longer trusted',
@@ -186,6 +189,7 @@ export const commands: readonly Command[] = [
   {
     name: 'completion',
     operands: 'bash | zsh',
+    words: ['bash', 'zsh'],
     does: 'prints a script for your shell: the command harderway, with tab completion',
     options: [],
     isWithoutCluster: true,

@@ -127,32 +127,42 @@ export async function whyNotHealthy(on: NodeRun, node: ClusterNode, { health }: 
 }
 
 /**
- * The unit may begin to use a new pair minutes from now, so an API server has to accept it while the old one is still kept. Throws
- * a Failure if none does.
+ * The unit may begin to use a new pair minutes from now, so an API server has to accept it while the old one is still kept. One that is
+ * busy, or is being restarted, is asked again; a refusal is final. Throws a Failure if none accepts it.
  */
 export async function proveClient(on: NodeRun, kubeconfig: string): Promise<void> {
   const { run, node, signal } = on
   const as = readEmbedded(run.auth.bytes(kubeconfig).toString())
-  const whys: string[] = []
-  for (const each of run.cluster.nodes) {
-    const health = nodeUnits({ ...run.cluster, install: false }, each).find(isApiServer)?.health
-    if (!health) continue
-    try {
-      const { status } = await ask({ ...healthQuestion(on, each, health), as })
-      // Any other may come before it looks at the certificate, as while it shuts down, or be of one that is cut off.
-      if (status === 200) return
-      whys.push(`${each.name} answers ${status}`)
-    } catch (error) {
-      signal.throwIfAborted()
-      if (!(error instanceof Failure)) throw error
-      whys.push(`${each.name}: ${error.what}`)
+  const refused = (whys: string) =>
+    new Failure(`no API server accepts the client certificate in ${kubeconfig}: ${whys}`, {
+      node: node.name,
+      code: 'not-accepted',
+      remedy: runAgain,
+    })
+  const look = async () => {
+    const whys: string[] = []
+    let isFinal = true
+    for (const each of run.cluster.nodes) {
+      const health = nodeUnits({ ...run.cluster, install: false }, each).find(isApiServer)?.health
+      if (!health) continue
+      try {
+        const { status } = await ask({ ...healthQuestion(on, each, health), as })
+        // Any other may come before it looks at the certificate, as while it shuts down, or be of one that is cut off.
+        if (status === 200) return undefined
+        whys.push(`${each.name} answers ${status}`)
+        isFinal &&= status === 401 || status === 403
+      } catch (error) {
+        signal.throwIfAborted()
+        if (!(error instanceof Failure)) throw error
+        whys.push(`${each.name}: ${error.what}`)
+        isFinal = false
+      }
     }
+    if (isFinal) throw refused(whys.join('; '))
+    return whys.join('; ')
   }
-  throw new Failure(`no API server accepts the client certificate in ${kubeconfig}: ${whys.join('; ')}`, {
-    node: node.name,
-    code: 'not-accepted',
-    remedy: runAgain,
-  })
+  const why = await repeat(Math.min(reloadTime, installOf(run).timeout), look, signal)
+  if (why !== undefined) throw refused(why)
 }
 
 async function runAsRoot(on: NodeRun, command: string, unit: Unit): Promise<void> {

@@ -1,6 +1,6 @@
 /**
  * `rotate ca`: the present CA signs a cross certificate for the next one, so every certificate is accepted by those who trust
- * either. What its files mean is in ca-state.ts.
+ * either. What its files mean is in states.ts.
  */
 
 import { createPublicKey } from 'node:crypto'

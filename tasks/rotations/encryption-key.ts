@@ -1,6 +1,6 @@
 /**
  * `rotate encryption-key`: every API server can decrypt with the next key before any encrypts with it; then every stored object
- * is rewritten. What the file means is in encryption-key-state.ts.
+ * is rewritten. What the file means is in states.ts.
  */
 
 import { randomBytes } from 'node:crypto'

@@ -1,5 +1,5 @@
 /**
- * What a rotation is: its stages in order. Each stage is a state of the files in auth/, which `<name>-state.ts` reads; the
+ * What a rotation is: its stages in order. Each stage is a state of the files in auth/, which states.ts reads; the
  * stages say how each begins, is proven and is rolled back. `rotate` (tasks/commands/rotate.ts) drives them.
  */
 import type { Cluster, ClusterNode } from '../../lib/cluster/cluster.ts'

@@ -1,6 +1,6 @@
 /**
  * `rotate service-account`: every API server accepts the next key before any signs with it, and the old key until the end.
- * What its files mean is in service-account-state.ts.
+ * What its files mean is in states.ts.
  */
 
 import { createHash, type KeyObject } from 'node:crypto'

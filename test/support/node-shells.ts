@@ -11,14 +11,15 @@ interface Kind {
   /** Of busybox there is nothing but busybox on the PATH. */
   readonly command: readonly string[]
   readonly skip: false | string
+  readonly isOfShTools?: true
   readonly onlyBusybox?: true
 }
 
 const kinds: Readonly<Record<string, Kind>> = {
   sh: { command: ['sh'], skip: needs('flock') },
-  bash: { command: ['bash'], skip: needs('bash', 'flock') },
-  ksh: { command: ['ksh'], skip: needs('ksh', 'flock') },
-  zsh: { command: ['zsh'], skip: needs('zsh', 'flock') },
+  bash: { command: ['bash'], skip: needs('bash', 'flock'), isOfShTools: true },
+  ksh: { command: ['ksh'], skip: needs('ksh', 'flock'), isOfShTools: true },
+  zsh: { command: ['zsh'], skip: needs('zsh', 'flock'), isOfShTools: true },
   'busybox sh': { command: ['busybox', 'sh'], skip: needs('busybox', 'flock'), onlyBusybox: true },
 }
 
@@ -35,11 +36,13 @@ export interface NodeShell {
   run(home: string, script: string, more?: { who?: object; path?: string }): SpawnSyncReturns<string>
   /** What it printed; it must have ended well, and complained of nothing. */
   did(home: string, script: string, more?: { who?: object; path?: string }): string
+  /** Of what tools do, or files are: all in sh and in busybox sh, and the first in others, which run the same tools as sh. */
+  some<T>(cases: readonly T[]): readonly T[]
 }
 
 /** The tests, once in each shell. */
 export function inEachShell(tests: (shell: NodeShell) => void): void {
-  for (const [title, { command, skip, onlyBusybox }] of Object.entries(kinds))
+  for (const [title, { command, skip, onlyBusybox, isOfShTools }] of Object.entries(kinds))
     describe(title, { skip }, () => {
       let busybox: string
       before(() => {
@@ -70,7 +73,7 @@ export function inEachShell(tests: (shell: NodeShell) => void): void {
         assert.deepEqual([status, stderr], [0, ''])
         return stdout
       }
-      tests({ run, did })
+      tests({ run, did, some: (cases) => (isOfShTools ? cases.slice(0, 1) : cases) })
     })
 }
 

@@ -4,7 +4,6 @@ import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { setTimeout as delay } from 'node:timers/promises'
 import { drain, undrain } from '../lab/machines/balancer.ts'
 import { installAll } from '../lab/machines/components.ts'
 import type { Guide, Pair } from '../lab/machines/guide.ts'
@@ -12,7 +11,7 @@ import type { Machine } from '../lab/machines/machine.ts'
 import { type Machines, startMachines } from '../lab/machines/machines.ts'
 import type { Failed } from '../lab/machines/prober.ts'
 import { isSince, realBinaries } from '../lab/machines/shared.ts'
-import { type Edit, idsOf, messageOf, type Ran } from './harderway.ts'
+import type { Edit, Ran } from './harderway.ts'
 import { eventually, needs } from './programs.ts'
 
 const lacksRoot = process.getuid?.() !== 0 && !process.env.REQUIRE_PARTS && 'machines need root'
@@ -282,14 +281,8 @@ export async function setFlags(lab: Machines, { stdout, stderr }: Ran, names: re
     await lab.machine(name).exec(command)
   }
 }
-
-/** Units that end again and again, one life after the other, and looks at them at random moments. */
-
 /** Seconds that a process lives; 'slow' is one that does not serve yet. */
 type Life = number | 'slow'
-const lives = [0, 0.05, 1, 4, 15]
-/** Seconds between two looks, at most. */
-const longest = 16
 
 const kubeconfig = '/var/lib/kube-proxy/kubeconfig'
 const healthy = "require('node:http').createServer((_, answer) => answer.end('ok')).listen(10256, '127.0.0.1')"
@@ -326,31 +319,4 @@ export async function untilRestarted(machine: Machine, times = 1): Promise<void>
     const restarts = await restartsOf(machine)
     if (restarts < times) throw new Error(`${machine.name} was restarted ${restarts} of ${times} times`)
   })
-}
-
-interface Sweep {
-  readonly looks: number
-  /** Seconds until systemd restarts a unit that has ended. */
-  readonly restartsAfter: number
-  /** From 0 to 1. */
-  readonly random: () => number
-}
-
-/** Each life on a machine of its own; returns what looks that found one of them up to date said. */
-export async function sweepLives(lab: Machines, { looks, restartsAfter, random }: Sweep): Promise<string[]> {
-  const machines = lab.all.filter(({ role }) => role !== 'gateway')
-  if (machines.length !== lives.length) throw new Error(`${machines.length} machines for ${lives.length} lives`)
-  const living = machines.map((machine, i) => ({ machine, life: lives[i] ?? 0 }))
-  await Promise.all(living.map(({ machine, life }) => live(machine, life, restartsAfter)))
-  for (const { machine } of living) await untilRestarted(machine)
-  const wrong: string[] = []
-  for (let look = 0; look < looks; look++) {
-    await delay(random() * 1000 * longest)
-    const ran = await lab.run('install', '--dry-run', '--json')
-    const stale = idsOf(ran, 'stale')
-    for (const { machine, life } of living)
-      if (!stale.includes(`install/${machine.name}`))
-        wrong.push(`${life} s, look ${look}: ${ran.status} ${messageOf(ran, `install/${machine.name}`)}`)
-  }
-  return wrong
 }

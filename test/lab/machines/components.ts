@@ -1,5 +1,5 @@
 /** A guide's next chapters on a machine: what its setupcontrol.sh, setupnode.sh and setupgateway.sh do. */
-import { existsSync, readFileSync } from 'node:fs'
+import { existsSync } from 'node:fs'
 import { join } from 'node:path'
 import { eventually } from '../../support/programs.ts'
 import { balancerConfig, balancerScript, directorUnit } from './balancer.ts'
@@ -20,15 +20,7 @@ export async function installAll(lab: Machines, prepare = ''): Promise<void> {
  * `prepare` is run by sh on each node between the copying and the start.
  */
 export async function startAll(lab: Machines, prepare: string): Promise<void> {
-  if (realBinaries) refuseFewInstances()
   await Promise.all(lab.all.map((machine) => installComponents(lab.guide, machine, prepare)))
-}
-
-/** Real components of six machines take some 80 as they run, and more as they start; the kernel's 128 were not enough. */
-function refuseFewInstances(): void {
-  const setting = 'fs.inotify.max_user_instances'
-  const most = Number(readFileSync(`/proc/sys/${setting.replaceAll('.', '/')}`, 'utf8'))
-  if (most < 512) throw new Error(`${setting} is ${most}: sysctl -w ${setting}=512`)
 }
 
 /** In a limited time. */

@@ -18,6 +18,9 @@ if [ "$1" = outside ]; then
   cgroup=/sys/fs/cgroup/machines.$pid
   mkdir -p "$cgroup/own"
   echo 0 >"$cgroup/own/cgroup.procs"
+  # Six machines take some 30 as their stand-ins run, and 80 with real components: the kernel's 128 for each user are not enough.
+  instances=/proc/sys/fs/inotify/max_user_instances
+  [ "$(cat $instances)" -ge 1024 ] || echo 1024 >$instances
   ip link set lo up
   ip link add lab type bridge
   ip address add 192.168.1.1/24 dev lab

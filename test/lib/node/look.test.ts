@@ -28,7 +28,7 @@ const linesOf = (directory: string, expected: Readonly<Record<string, string>> =
 const folderScript = (...query: Parameters<typeof linesOf>) => message('look', linesOf(...query), nonce)
 const makeScript = (directory: string) => message('look', ['make', ...linesOf(directory)], nonce)
 
-inEachShell(({ run, did }: NodeShell) => {
+inEachShell(({ run, did, some }: NodeShell) => {
   const look = (home: string, directory = '~', expected: Readonly<Record<string, string>> = {}, more = {}): NodeState =>
     readState(did(home, folderScript(directory, expected), more), nonce)
   const make = (home: string, directory: string) => readState(did(home, makeScript(directory)), nonce)
@@ -229,7 +229,7 @@ fe8000000000000000fc00fffe000001 02 40 20 80     eth0`
       'id prints no number': ['id', 'echo root'],
       'the folder can not be listed': ['ls', 'exit 2'],
     }
-    for (const [title, [tool, script]] of Object.entries(failing))
+    for (const [title, [tool, script]] of some(Object.entries(failing)))
       test(title, (t) => {
         const home = scratch(t)
         for (const name of ['ca.pem', 'ca-key.pem']) writeFileSync(join(home, name), name)

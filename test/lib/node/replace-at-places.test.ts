@@ -55,7 +55,7 @@ const linesOf = ({ folder, sudo, files }: Replacement) => [
   ...files.map(({ path, digest }) => `file ${path} ${digest}`),
 ]
 
-inEachShell(({ run }) => {
+inEachShell(({ run, some }) => {
   /** 'done', or why it stopped. */
   const answer = (verb: Verb, lines: readonly string[], more: { path?: string } = {}) => {
     const { status, stdout, stderr } = run('/', ownNodeFolder(message(verb, lines, nonce)), more)
@@ -151,7 +151,7 @@ inEachShell(({ run }) => {
         symlinkSync('/etc/shadow', path)
       },
     }
-    for (const [what, spoil] of Object.entries(others))
+    for (const [what, spoil] of some(Object.entries(others)))
       test(`changes nothing where a file in the source ${what}`, (t) => {
         const { source, place: folder, change } = folders(t)
         const before = snapshot(folder)
@@ -226,7 +226,7 @@ inEachShell(({ run }) => {
       })
 
       // Else a certificate would stand beside the key of another run.
-      for (const name of names.slice(1))
+      for (const name of some(names.slice(1)))
         test(`goes back to all of them where ${name} can not be renamed`, (t) => {
           const { place: folder, change } = twice(t)
           const path = fakeTool(t, 'mv', `case "$*" in */${name}${newSuffix}*) echo no >&2; exit 1 ;; esac; real "$@"`)
@@ -274,7 +274,7 @@ inEachShell(({ run }) => {
         assert.equal(place({ ...removal, seen: seenAt(change).seen }), 'done')
         assert.deepEqual(readdirSync(folder), ['kubernetes.pem'])
       })
-      for (const [what, spoil] of Object.entries(changes))
+      for (const [what, spoil] of some(Object.entries(changes)))
         test(`stops before anything is written: ${what}`, (t) => {
           const { place: folder, change } = folders(t)
           const seen = seenAt(change)
