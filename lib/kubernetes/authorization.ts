@@ -4,6 +4,9 @@
  * https://kubernetes.io/docs/reference/access-authn-authz/authorization/#using-configuration-file-for-authorization
  */
 
+import { type Failure, refusal } from '../failure.ts'
+import { formatNames } from '../wording.ts'
+
 const header = '# Made by harderway from `revoked` in cluster.yaml: what is changed here is lost.'
 
 /** Of the authorizer, in the API server's metrics too. */
@@ -74,6 +77,14 @@ export function readRevoked(text: string): string[] | undefined {
   const [, list] = /^ {8}- expression: "request\.user in \[([^\]"]*)\]"$/m.exec(text) ?? []
   const users = new Set(list?.split(', ').flatMap((each) => /^'(.+)'$/.exec(each)?.[1] ?? []))
   return list === undefined ? undefined : [...users].filter((user) => users.has(nodeUser(user)))
+}
+
+/** Why a list with less than the file has is refused. `again`: the command that lets in all the same. */
+export function letInAgain(removed: readonly string[], file: string, again: string): Failure {
+  return refusal(`${formatNames(removed)} would be let in again: ${file} lists more than revoked in cluster.yaml`, [
+    `keep it: add ${removed.join(', ')} to revoked`,
+    `or let in again what is not listed, with every certificate that is still valid: ${again}`,
+  ])
 }
 
 /** A configuration that somebody else has written. Ours may be cut off. */

@@ -1,15 +1,15 @@
 /**
- * Two guards, for a node's folder and for where its units read: another identity than ours (--replace-identity overwrites it),
- * and certificates of ours that are newer than in auth/ (--force does).
+ * Three guards, for a node's folder and for where its units read: another identity than ours (--replace-identity overwrites it),
+ * certificates of ours that are newer than in auth/ (--force does), and a list of who is revoked that has more than ours.
  */
 import type { KeyObject } from 'node:crypto'
 import { join } from 'node:path'
 import type { ClusterNode } from '../../lib/cluster/cluster.ts'
 import { Failure, runAgain, sharedRefusal } from '../../lib/failure.ts'
 import { type AuthDir, backupFolders, backups, keepFound, readBackup } from '../../lib/files/auth-dir.ts'
-import { caName } from '../../lib/files/names.ts'
+import { authorizationConfigFile, caName } from '../../lib/files/names.ts'
 import type { Run } from '../../lib/graph/target.ts'
-import { nodeUser } from '../../lib/kubernetes/authorization.ts'
+import { letInAgain, nodeUser, readRevoked } from '../../lib/kubernetes/authorization.ts'
 import { isOlder, isPreviousCa, lacksOurKey, otherIdentity } from '../../lib/kubernetes/identity.ts'
 import { type Part, readClientCertificate, readEmbeddedCa } from '../../lib/kubernetes/kubeconfig.ts'
 import { type FileState, type FilesSeen, largestFile } from '../../lib/node/place.ts'
@@ -120,9 +120,10 @@ function whereReplaced(auth: AuthDir, file: string, theirs: Buffer): string | un
   )
 }
 
-/** Before anything is replaced on the node: both guards, for its folder and its places. Returns what would be overwritten. */
+/** Before anything is replaced on the node: all guards, for its folder and its places. Returns what would be overwritten. */
 export function guard(run: Run, node: ClusterNode, seen: NodeLook, isForced: boolean): Other[] {
   const others = guardIdentity(run, node, seen)
+  guardList(run, node, seen)
   if (!isForced) guardNewer(run, node, seen)
   return others
 }
@@ -139,6 +140,19 @@ export function guardIdentity(run: Run, node: ClusterNode, look: NodeLook): Othe
     })
   if (others.length > 0 && !run.options.replaceIdentity) throw otherIdentityRefused(run, node, others)
   return others
+}
+
+/** Another auth/, or one that was lost and made again, would let in whom the node's list has. Throws a refusal, unless the list is named. */
+function guardList(run: Run, node: ClusterNode, seen: NodeLook): void {
+  const { cluster, options, command } = run
+  const { revoked } = cluster
+  if (!revoked || options.names.includes('revoked')) return
+  for (const { at, file, bytes } of heldOn(run, node, seen)) {
+    const listed = file === authorizationConfigFile && bytes ? readRevoked(bytes.toString()) : undefined
+    const removed = listed?.filter((each) => !revoked.includes(each)) ?? []
+    if (removed.length > 0)
+      throw letInAgain(removed, `${at} there`, command('revoked install')).with({ node: node.name })
+  }
 }
 
 /** Copies what is about to be overwritten to auth/backup. Throws a Failure if a file could not be read. */

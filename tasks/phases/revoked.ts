@@ -10,7 +10,13 @@ import {
 import { secretMode } from '../../lib/files/plain-file.ts'
 import { authTarget, changeOfFile } from '../../lib/graph/auth-target.ts'
 import type { Run, Target } from '../../lib/graph/target.ts'
-import { formatAuthorization, nodeUser, readRevoked, webhookKubeconfig } from '../../lib/kubernetes/authorization.ts'
+import {
+  formatAuthorization,
+  letInAgain,
+  nodeUser,
+  readRevoked,
+  webhookKubeconfig,
+} from '../../lib/kubernetes/authorization.ts'
 import { tryCertificate } from '../../lib/pki/pair.ts'
 import type { CheckResult, Reason } from '../../lib/reason.ts'
 import { formatNames, joinClauses } from '../../lib/wording.ts'
@@ -90,10 +96,7 @@ function refuseFewer({ auth, command }: Run, removed: readonly string[] | undefi
       'restore it from a backup, or from a control node',
       `or make it again, which lets in again whom cluster.yaml does not list: ${again}`,
     ])
-  throw refusal(`${formatNames(removed)} would be let in again: ${file} lists more than revoked in cluster.yaml`, [
-    `keep it: add ${removed.join(', ')} to revoked`,
-    `or let in again what is not listed, with every certificate that is still valid: ${again}`,
-  ])
+  throw letInAgain(removed, file, again)
 }
 
 /** A user's or a node's certificate of that name. */

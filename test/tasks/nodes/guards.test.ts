@@ -7,6 +7,7 @@ import type { ClusterNode } from '../../../lib/cluster/cluster.ts'
 import { Failure } from '../../../lib/failure.ts'
 import { AuthDir, backUp, backups } from '../../../lib/files/auth-dir.ts'
 import type { Run } from '../../../lib/graph/target.ts'
+import { formatAuthorization } from '../../../lib/kubernetes/authorization.ts'
 import { addKey, encryptWithNewest, keepKeys, newEncryptionConfig } from '../../../lib/kubernetes/encryption.ts'
 import { formatKubeconfig } from '../../../lib/kubernetes/kubeconfig.ts'
 import type { FileState } from '../../../lib/node/place.ts'
@@ -16,7 +17,7 @@ import { harderWay } from '../../../tasks/layouts/harder-way.ts'
 import { nodeFiles, nodeUnits } from '../../../tasks/layouts/tables.ts'
 import { fetchCommand } from '../../../tasks/nodes/fetch-command.ts'
 import { checkNode, guardMachine } from '../../../tasks/nodes/folder.ts'
-import { guardIdentity, guardNewer, keepOthers } from '../../../tasks/nodes/guards.ts'
+import { guard, guardIdentity, guardNewer, keepOthers } from '../../../tasks/nodes/guards.ts'
 import { sha256 } from '../../../tasks/nodes/look.ts'
 import { leafProfile, makeEverything, now, temporaryAuth, year } from '../../support/certificates.ts'
 import { nothingElse, processAs, seenIn, withoutFiles } from '../../support/fakes.ts'
@@ -510,4 +511,24 @@ describe('a certificate that is newer than in auth/', () => {
     assert.equal(newer({}, { [path]: Buffer.from('no certificate') }), undefined)
     assert.equal(newer({}, { [path]: {} }), undefined)
   })
+})
+
+test('a node whose list has more than ours is refused, wherever it is, unless the list is named', () => {
+  const of: Run = { ...at({ names: ['bootstrap'] }), cluster: { ...cluster, revoked: ['joe'] } }
+  const listed = (...names: string[]) => Buffer.from(formatAuthorization(names, '/k'))
+  const file = 'authorization-config.yaml'
+  const refused = (look: NodeState, run = of, isForced = true) =>
+    refusalOf(() => guard(run, control, seenIn(run.cluster, control, look), isForced))
+  for (const look of [
+    lookAt(control, { [file]: listed('joe', 'jane') }),
+    lookAt(control, {}, { [`${kubernetes}/${file}`]: listed('jane') }),
+  ]) {
+    const { kind, message = '', remedy = '' } = refused(look) ?? {}
+    assert.equal(kind, 'refused')
+    assert.match(message, /^c0: jane would be let in again: /)
+    assert.match(remedy, /npm run task -- revoked install/)
+    assert.equal(refused(look, { ...of, options: { ...of.options, names: ['revoked', 'install'] } }), undefined)
+  }
+  for (const fewer of [listed(), listed('joe'), Buffer.from('half a fi')])
+    assert.equal(refused(lookAt(control, { [file]: fewer })), undefined)
 })
