@@ -7,8 +7,8 @@ import { kubeconfigFile } from '../../lib/files/names.ts'
 import { secretMode } from '../../lib/files/plain-file.ts'
 import type { Run } from '../../lib/graph/target.ts'
 import { nodeUser } from '../../lib/kubernetes/authorization.ts'
-import { checkStaging, diff, longestUse, type StagingOwner } from '../../lib/node/place.ts'
-import type { NodeState, PlacesState } from '../../lib/node/state.ts'
+import { checkStaging, diff, folderOf, longestUse, type StagingOwner } from '../../lib/node/place.ts'
+import { type NodeState, type PlacesState, realPath } from '../../lib/node/state.ts'
 import { isIssuedBy, readCertificate } from '../../lib/pki/certificate.ts'
 import { ownCas, tryCertificate } from '../../lib/pki/pair.ts'
 import type { Difference, Left, ReasonOf } from '../../lib/reason.ts'
@@ -44,6 +44,7 @@ export function checkNode(
   isForced: boolean,
 ): NodeVerdict {
   const unproven = guardMachine(run, node, look, names.together)
+  refusePlaces(run, node, look)
   const others = guard(run, node, look, isForced)
   const readers = new Map(
     [...foreignFiles(run, node, look, names), ...formerNodeFiles(run, look)].map((name) => [
@@ -93,6 +94,20 @@ export function checkNode(
     left,
     warning: warnings.length > 0 ? warnings.join('; ') : undefined,
   }
+}
+
+/** Files that units read are not replaced by a deploy: `install` does that, in turns, with the old ones kept until they are healthy. */
+function refusePlaces({ cluster }: Run, node: ClusterNode, { folder, places, units }: NodeLook): void {
+  if (!cluster.install || !places || places instanceof Failure) return
+  const reader = units.find(({ files }) => files.some(({ path }) => folderOf(realPath(places, path)) === folder))
+  if (reader)
+    throw refusal(
+      `${node.name}: ${folder} is where ${reader.unit} reads its files, and files are deployed to a folder of their own`,
+      [
+        `name another in cluster.yaml (ssh.directory, or directory of ${node.name}), ${runAgain}`,
+        'or, to have no run install them: install: false',
+      ],
+    )
 }
 
 /** An identity is not deployed to a node while nobody can tell which one its units read. */

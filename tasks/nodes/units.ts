@@ -5,7 +5,7 @@ import { Failure, runAgain, tryToAwait } from '../../lib/failure.ts'
 import { authorizationConfigFile, caName, kubeconfigFile, nextName } from '../../lib/files/names.ts'
 import { secretMode } from '../../lib/files/plain-file.ts'
 import type { Run } from '../../lib/graph/target.ts'
-import { readClientCertificate, readServer } from '../../lib/kubernetes/kubeconfig.ts'
+import { readClientCertificate, readEmbeddedCa, readServer } from '../../lib/kubernetes/kubeconfig.ts'
 import { asUnknown } from '../../lib/node/node.ts'
 import { type Account, besideOf, diff, folderOf, root, type WantedFile } from '../../lib/node/place.ts'
 import { fileAt, isRunning, type PlacesState, realPath } from '../../lib/node/state.ts'
@@ -27,7 +27,6 @@ import {
   renewsFrom,
   type Shown,
 } from './component.ts'
-import { nodesIn } from './guards.ts'
 import {
   digestAt,
   installOf,
@@ -66,6 +65,8 @@ export interface UnitCheck {
   readonly reloadsBy: number | undefined
   /** True if it gets its client certificate from the cluster by itself: its kubeconfig is left alone. */
   readonly keepsOwnClient: boolean
+  /** When the certificate of the CA in such a kubeconfig expires, if it is none of ours, as after `ca --renew`. */
+  readonly trustEnds?: Date | undefined
 }
 
 /** A look that is to be gone on from: it was made just now; or what it has found of command lines may still be so. */
@@ -80,7 +81,7 @@ export async function lookAtUnits(run: Run, node: ClusterNode, earlier: Earlier 
     const look = await lookWhenSettled(run, node, earlier)
     const places = placesOf(look)
     refuseWrongSettings(node, look.units, places)
-    refuseMisnamed(run, node, look.units, places)
+    refuseOtherUsers(run, node, look.units, places)
     const units = await withPolls(run, node, look.units, places)
     const asked = units.filter((unit) => isInstalled(unit, places) && mayAnswer(unit, places))
     const answers = await lookAtAnswers(run, node, asked)
@@ -168,31 +169,51 @@ export function refuseWrongSettings(node: ClusterNode, units: readonly UnitSeen[
 }
 
 /**
- * An API server knows a node by the name in its certificate: one of another name may change neither its own Node nor its lease, and
- * still gets answers. Throws a Failure.
+ * A kubeconfig of our CA that is of another user is not replaced: the unit would be somebody else, who may do other things. Nor does a
+ * kubelet get another name: it may change neither its own Node nor its lease then, and still gets answers. Throws a Failure.
  */
-export function refuseMisnamed(
-  run: Pick<Run, 'auth'>,
+export function refuseOtherUsers(
+  run: Pick<Run, 'auth' | 'cluster' | 'options' | 'command'>,
   node: ClusterNode,
   units: readonly UnitSeen[],
   places: PlacesState,
 ): void {
-  const { auth } = run
-  for (const unit of units) {
-    const place = unit.files.find(({ part, file }) => part === 'pair' && file === kubeconfigFile(node.name))
-    if (!place || !isRunning(places, unit.unit) || keepsOwnClient(run, unit, places)) continue
-    const held = readCertificate(places.contents.get(realPath(places, place.path)) ?? '')
-    const [ofCertificate] = nodesIn(auth, held)
+  if (run.options.replaceIdentity) return
+  const refuse = (what: string, remedy: string) =>
+    new Failure(what, { node: node.name, code: 'wrong-setting', remedy: `${remedy}; then ${runAgain}` })
+  for (const unit of units.filter((each) => !keepsOwnClient(run, each, places))) {
+    const other = unit.files.flatMap((place) => otherUserAt(run, place, places))[0]
+    if (other)
+      throw refuse(
+        `${unit.unit}: ${other.path} is a kubeconfig of ${other.held}, and that of ${other.wanted} belongs there`,
+        `have ${unit.unit} read another file, or give the node or unit that name in cluster.yaml; or overwrite it: ${run.command(`install --node ${node.name} --replace-identity`)}`,
+      )
+    const isOfNode = unit.files.some(({ file }) => file === kubeconfigFile(node.name))
     const name = (unit.nodeName ?? places.hostname)?.toLowerCase()
-    const names = [ofCertificate, name].filter((each) => each !== undefined && each !== node.name)
-    if (names.length === 0) continue
-    const source = ofCertificate === names[0] ? place.path : unit.nodeName ? '--hostname-override' : 'its host name'
-    throw new Failure(`its kubelet is the node ${names[0]} (${source}), and cluster.yaml calls it ${node.name}`, {
-      node: node.name,
-      code: 'wrong-setting',
-      remedy: `give it that name in cluster.yaml; or, if no Node ${names[0]} is in use, set --hostname-override=${node.name} there, restart it: systemctl edit --full ${unit.service}; then ${runAgain}`,
-    })
+    if (!isOfNode || !isRunning(places, unit.unit) || name === undefined || name === node.name) continue
+    const source = unit.nodeName === undefined ? 'its host name' : '--hostname-override'
+    throw refuse(
+      `its kubelet is the node ${name} (${source}), and cluster.yaml calls it ${node.name}`,
+      `give it that name in cluster.yaml; or, if no Node ${name} is in use, set --hostname-override=${node.name} there, and restart it: systemctl edit --full ${unit.service}`,
+    )
   }
+}
+
+/** Of a certificate of our CA there whose user is not the one that it should be. */
+function otherUserAt(
+  { auth, cluster }: Pick<Run, 'auth' | 'cluster'>,
+  { file, path, part }: Place,
+  places: PlacesState,
+) {
+  const bytes = part === 'pair' || part === 'kubeconfig' ? places.contents.get(realPath(places, path)) : undefined
+  const held = bytes && readCertificate((part === 'kubeconfig' ? readClientCertificate(bytes.toString()) : bytes) ?? '')
+  const name = auth.files.parse(file)?.name
+  const wanted = certTable(cluster).find((row) => row.name === name)?.profile.subject.CN
+  if (!held || wanted === undefined || held.attributes.includes(`CN=${wanted}`)) return []
+  if (!ownCas(auth).some((ca) => isIssuedBy(held, ca))) return []
+  return [
+    { path, wanted, held: held.attributes.find((each) => each.startsWith('CN='))?.slice('CN='.length) ?? 'nobody' },
+  ]
 }
 
 /** Root does not write to paths that are ambiguous, or that another user could redirect. */
@@ -298,16 +319,18 @@ export function checkUnitsOf(run: Run, found: UnitsFound): UnitCheck[] {
       const keepsOwn = keepsOwnClient(run, unit, places)
       const isLeft = (place: Place) =>
         keepsOwn ? place.part !== undefined : place.part === 'ca' && embedsCa(run, place, unit, places)
-      return { unit: { ...unit, files: unit.files.filter((place) => !isLeft(place)) }, keepsOwn }
+      const trustEnds = keepsOwn ? trustEndOf(run, unit, places) : undefined
+      return { unit: { ...unit, files: unit.files.filter((place) => !isLeft(place)) }, keepsOwn, trustEnds }
     })
   const units = installed.map(({ unit }) => unit)
   const drifts = Map.groupBy(diff(wantedAt(run, units, places), places), ({ path }) => path)
-  return installed.map(({ unit, keepsOwn }) => ({
+  return installed.map(({ unit, keepsOwn, trustEnds }) => ({
     unit,
     reason: checkUnit(run, unit, found, drifts),
     isUp: isUp(unit, places),
     reloadsBy: reloadsBy(unit, places),
     keepsOwnClient: keepsOwn,
+    trustEnds,
   }))
 }
 
@@ -393,6 +416,14 @@ function keepsOwnClient({ auth }: Pick<Run, 'auth'>, { files, rotatesItself }: U
   if (!content) return !places.files.has(path)
   const embedded = readCertificate(readClientCertificate(content.toString()) ?? '')
   return !embedded || !ownCas(auth).some((ca) => isIssuedBy(embedded, ca))
+}
+
+function trustEndOf({ auth }: Pick<Run, 'auth'>, { files }: Unit, places: PlacesState): Date | undefined {
+  const place = files.find(({ part }) => part === 'kubeconfig')
+  const text = place && places.contents.get(realPath(places, place.path))?.toString()
+  const trusted = readCertificates(readEmbeddedCa(text ?? '') ?? '')
+  if (trusted.length === 0 || trusted.some(({ der }) => ownCas(auth).some((ca) => ca.der.equals(der)))) return undefined
+  return new Date(Math.max(...trusted.map(({ notAfter }) => Number(notAfter))))
 }
 
 export function isInstalled({ unit, bundle, files, isInstalledEarly }: Unit, places: PlacesState): boolean {

@@ -1,11 +1,11 @@
 /** Phase `install`: copies the deployed files to where the units read them, until the units have loaded them. */
 
 import type { ClusterNode } from '../../lib/cluster/cluster.ts'
-import { authorizationConfigFile } from '../../lib/files/names.ts'
-import type { Force, Run, Work } from '../../lib/graph/target.ts'
+import { authorizationConfigFile, caName } from '../../lib/files/names.ts'
+import { endsSoon, type Force, type Run, type Work } from '../../lib/graph/target.ts'
 import { marksFolder } from '../../lib/node/place.ts'
 import type { Change, CheckResult, Reason } from '../../lib/reason.ts'
-import { formatNames } from '../../lib/wording.ts'
+import { formatDate, formatNames } from '../../lib/wording.ts'
 import { renewsFrom } from '../nodes/component.ts'
 import { nothingOnNode, splitMarks } from '../nodes/folder.ts'
 import { guard, type Other } from '../nodes/guards.ts'
@@ -87,7 +87,8 @@ function checkInstalled(run: Run, node: ClusterNode, found: UnitsFound, { arePla
   ]
   const names = formatNames(installed.map(({ unit }) => unit.unit))
   const reloading = installed.filter(({ reloadsBy }) => reloadsBy !== undefined)
-  const rotating = installed.flatMap(({ unit, keepsOwnClient }) => (keepsOwnClient ? [unit.unit] : []))
+  const ofItself = installed.filter(({ keepsOwnClient }) => keepsOwnClient)
+  const trusting = ofItself.flatMap(({ unit, trustEnds: end }) => (end ? [{ unit, end }] : []))
   const unreached = unreachedOn(run, node, found)
   const revoked = checkInForce(
     run,
@@ -99,7 +100,15 @@ function checkInstalled(run: Run, node: ClusterNode, found: UnitsFound, { arePla
   const unset = [...unsetOn(run, found, (file) => isReady || file !== authorizationConfigFile), ...revoked.toChange]
   const warning = warningOf(node, installed, {
     unreached: [...Object.values(unreached).flat(), ...revoked.notInForce, ...unset],
-    rotating,
+    rotating: [
+      ...ofItself.map(
+        ({ unit: { unit } }) => `${unit} rotates its client certificate itself: its kubeconfig is left alone`,
+      ),
+      ...trusting.map(
+        ({ unit: { unit }, end }) =>
+          `the kubeconfig of ${unit} trusts a certificate of the CA that expires ${formatDate(end, run.now)}: put ${run.auth.files.certificate(caName)} there (certificate-authority-data), and restart it`,
+      ),
+    ],
     marks,
     undrain,
   })
@@ -120,7 +129,9 @@ function checkInstalled(run: Run, node: ClusterNode, found: UnitsFound, { arePla
       ...(reloading.length > 0 ? [formatReloads(reloading, found)] : []),
     ].join('; '),
     ...(warning !== undefined && { warning }),
-    ...((isUnset || unset.length + revoked.notInForce.length > 0) && { isUnfinished: true as const }),
+    ...((isUnset || unset.length + revoked.notInForce.length > 0 || trusting.some(({ end }) => endsSoon(run, end))) && {
+      isUnfinished: true as const,
+    }),
   }
 }
 
@@ -155,8 +166,7 @@ function warningOf(
     marks.left.length > 0 &&
       undrain === '' &&
       `${name} may be left drained, and cluster.yaml has no install.undrain: undrain it, then remove ${marksFolder} there`,
-    rotating.length > 0 &&
-      `${name}: ${formatNames(rotating)} rotates its client certificate itself: its kubeconfig is left alone`,
+    ...rotating.map((what) => `${name}: ${what}`),
     stopped.length > 0 && `${name}: ${formatNames(stopped)} does not run; its files are installed`,
   ].filter(Boolean)
   return warnings.length > 0 ? warnings.join('; ') : undefined

@@ -190,6 +190,15 @@ describe('the machine that ssh reaches', () => {
   })
 })
 
+test('a folder where units read their files is not deployed to', () => {
+  const look = { ...lookAt(control), folder: kubernetes }
+  const check = (of: NodeState) =>
+    refusalOf(() => checkNode(at(), control, seenIn(cluster, control, of), { known: new Set(), together: [] }, false))
+  assert.match(String(check(look)?.message), /c0: \/var\/lib\/kubernetes is where kube-apiserver reads its files/)
+  assert.equal(check(look)?.kind, 'refused')
+  assert.equal(check(lookAt(control)), undefined)
+})
+
 describe("another cluster's identity", () => {
   test('is not on a node that has ours', () => {
     for (const node of cluster.nodes)

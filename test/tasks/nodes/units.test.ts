@@ -26,7 +26,7 @@ import { reloadFlag } from '../../../tasks/nodes/command-line.ts'
 import { unprovenClients } from '../../../tasks/nodes/install.ts'
 import { digestAt, lookAtNode } from '../../../tasks/nodes/look.ts'
 import { unitsOn } from '../../../tasks/nodes/reads.ts'
-import { checkUnitsOf, refuseMisnamed, refuseWrongSettings, type UnitCheck } from '../../../tasks/nodes/units.ts'
+import { checkUnitsOf, refuseOtherUsers, refuseWrongSettings, type UnitCheck } from '../../../tasks/nodes/units.ts'
 import { readAccess } from '../../../tasks/phases/kubeconfigs.ts'
 import { makeEverything, temporaryAuth } from '../../support/certificates.ts'
 import { nothingElse, processAs, startedAs, withoutFiles } from '../../support/fakes.ts'
@@ -322,6 +322,21 @@ describe("the check of a node's units", () => {
       }
       assert.equal(reloadsBy(now, hasItsOwn), undefined)
       assert.deepEqual(judge('w0', hasItsOwn), [])
+      // The CA there is another certificate than ours, as after ca --renew.
+      const trusting = (ca: Buffer) => {
+        let ends: Date | undefined
+        const trusts = (found: Mutable) => {
+          hasItsOwn(found)
+          const cluster = `clusters: [{cluster: {certificate-authority-data: ${ca.toString('base64')}}}]`
+          found.places.contents.set('/var/lib/kubelet/kubeconfig', Buffer.from(`${cluster}\n${own}`))
+        }
+        judge('w0', trusts, (checks) => {
+          ends = checks.find(({ unit }) => unit.unit === 'kubelet')?.trustEnds
+        })
+        return ends
+      }
+      assert.equal(trusting(auth.bytes('ca.pem')), undefined)
+      assert.deepEqual(trusting(auth.bytes('w0.pem')), tryCertificate(auth, 'w0')?.notAfter)
       // No certificate was issued to it yet: it still uses the one that we embedded.
       const hasOurs = (found: Mutable) => {
         rotates(found)
@@ -873,6 +888,7 @@ describe('the name of a kubelet', () => {
   before(() => makeEverything(auth, cluster))
   const node = nodeOf('w0')
   const pair = '/var/lib/kubelet/w0-client.pem'
+  const run = { auth, cluster, options: {}, command: String } as unknown as Run
   const refused = ({ args = [] as readonly string[], held = '', hostname = 'w0', kubeconfig = '' }) => {
     const kubelet = nodeUnits(cluster, node).find(({ unit }) => unit === 'kubelet') ?? assert.fail()
     const places = {
@@ -886,7 +902,7 @@ describe('the name of a kubelet', () => {
       ]),
     } as unknown as PlacesState
     try {
-      refuseMisnamed({ auth }, node, unitsOn(cluster, node, places), places)
+      refuseOtherUsers(run, node, unitsOn(cluster, node, places), places)
       return undefined
     } catch (error) {
       return error instanceof Failure ? `${error.code} ${error.what}` : assert.fail(String(error))
@@ -904,7 +920,21 @@ describe('the name of a kubelet', () => {
       /^wrong-setting its kubelet is the node w0\.kubenet \(--hostname-override\), and cluster\.yaml calls it w0/,
     )
     assert.match(refused({ hostname: 'w0.kubenet' }) ?? '', /\(its host name\)/)
-    assert.match(refused({ held: 'c0' }) ?? '', /is the node c0 \(\/var\/lib\/kubelet\/w0-client\.pem\)/)
+    assert.match(
+      refused({ held: 'c0' }) ?? '',
+      /w0-client\.pem is a kubeconfig of system:node:c0, and that of system:node:w0 belongs there/,
+    )
+    const [ca, certificate, key] = ['ca.pem', 'admin.pem', 'admin-key.pem'].map((file) => auth.bytes(file)) as [
+      Buffer,
+      Buffer,
+      Buffer,
+    ]
+    const names = { cluster: 'kubenet', server: 'https://127.0.0.1:6443', user: 'x', context: 'x' }
+    const ofAdmin = formatKubeconfig({ ca, certificate, key, ...names })
+    assert.match(
+      refused({ kubeconfig: ofAdmin }) ?? '',
+      /\/kubeconfig is a kubeconfig of admin, and that of system:node:w0/,
+    )
     // It gets its certificate from the cluster: under that name.
     assert.equal(
       refused({ args: ['--hostname-override=x', '--rotate-certificates'], kubeconfig: 'users: []' }),
