@@ -24,6 +24,7 @@ import {
 } from '../support/running.ts'
 
 const controls = ['control0', 'control1', 'control2']
+const isOfApi = (started: string) => started.endsWith(' kube-apiserver')
 /** This computer, as the machines see it. */
 const [own, port] = ['192.168.1.1', 4443]
 const edits: Edit[] = [
@@ -57,7 +58,9 @@ describe('an aggregated API', { skip: skip || (!realBinaries && 'the stand-in pr
     await mustRun(lab, 4, 'bootstrap')
     await setFlags(lab, await mustRun(lab, 4, 'rotate', 'front-proxy-ca'), controls)
     await mustRun(lab, 0, 'bootstrap')
-    assert.deepEqual(await startedSince(lab, starts), everywhere('kube-apiserver'))
+    // On a busy computer a leader may lose its lease while its API server is away.
+    const started = await startedSince(lab, starts)
+    assert.deepEqual(started.filter(isOfApi), everywhere('kube-apiserver'))
     for (const each of objects) await lab.exec(`echo '${JSON.stringify(each)}' | kubectl create -f -`)
   })
 
@@ -76,7 +79,7 @@ describe('an aggregated API', { skip: skip || (!realBinaries && 'the stand-in pr
       await mustRun(lab, 0, 'rotate', 'front-proxy-ca', '--undo')
       await mustRun(lab, 0, 'rotate', 'front-proxy-ca')
       await mustRun(lab, 0, 'rotate', 'front-proxy-ca', '--finish')
-      assert.deepEqual(await startedSince(lab, starts), [])
+      assert.deepEqual((await startedSince(lab, starts)).filter(isOfApi), [])
     } finally {
       child.stdin.end()
     }
