@@ -1,4 +1,5 @@
 /** Whether `revoked` is in force: what the API server of a node answers, and what its owner has to change there. */
+import pLimit from 'p-limit'
 import type { ClusterNode } from '../../lib/cluster/cluster.ts'
 import { Failure, tryToAwait } from '../../lib/failure.ts'
 import { authorizationConfigFile, authorizationFiles } from '../../lib/files/names.ts'
@@ -15,6 +16,9 @@ import { processesOf, type UnitSeen } from './reads.ts'
 /** GA of --authorization-config: https://kubernetes.io/docs/reference/command-line-tools-reference/feature-gates/ */
 const oldest = 32
 
+/** How many reviews are asked at a time: each has the whole patience of a request, however many entries there are. */
+const atATime = 4
+
 /** The entries that an API server does not deny; undefined if it did not answer, or none is listed. */
 export async function readNotDenied(run: Run, node: ClusterNode): Promise<readonly string[] | undefined> {
   const { revoked = [] } = run.cluster
@@ -26,8 +30,9 @@ export async function readNotDenied(run: Run, node: ClusterNode): Promise<readon
         const answer = await api.read('POST', '/apis/authorization.k8s.io/v1/subjectaccessreviews', review)
         return 'status' in answer && (answer.status as { readonly denied?: unknown } | null)?.denied === true
       }
+      const limit = pLimit(atATime)
       const denied = await Promise.all(
-        revoked.map(async (entry) => (await Promise.all(reviewsOf(entry).map(isDenied))).every(Boolean)),
+        revoked.map(async (entry) => (await limit.map(reviewsOf(entry), isDenied)).every(Boolean)),
       )
       return revoked.filter((_, i) => !denied[i])
     }),
