@@ -270,6 +270,11 @@ export function compareWithProfile(certificate: Certificate, profile: CertSpec):
   return [...reasons, ...compareKeyKind(certificate.publicKey, profile)]
 }
 
+/** Of its subject; the last if it has several, as Go has it. Undefined if it has none. */
+export function commonNameOf({ attributes }: Pick<Certificate, 'attributes'>): string | undefined {
+  return attributes.findLast((each) => each.startsWith('CN='))?.slice('CN='.length)
+}
+
 function compareSubject(attributes: readonly string[], wanted: Subject): Reason[] {
   const values = subjectOrder.flatMap((name) => [wanted[name] ?? []].flat().map((value) => `${name}=${value}`))
   const changed = difference(attributes, values)

@@ -68,15 +68,9 @@ const caGate = /^kubernetes_feature_enabled\{(?:[^}]*,)?name="ClientsAllowCARota
 
 /** False if its metrics do not say so, or could not be read. */
 export async function readsCaAgain(asking: Asking, node: ClusterNode, metrics: Health): Promise<boolean> {
-  const { Client } = await import('../../lib/kubernetes/client.ts')
-  const reply = await tryToAwait(async () => {
-    const client = new Client(healthQuestion(asking, node, metrics))
-    try {
-      return await client.ask('GET', metrics.path)
-    } finally {
-      client.close()
-    }
-  })
+  const reply = await tryToAwait(async () =>
+    withServer(healthQuestion(asking, node, metrics), (client) => client.ask('GET', metrics.path)),
+  )
   return reply?.status === 200 && caGate.test(reply.body)
 }
 
@@ -213,14 +207,20 @@ async function withClient<T>(
   const way = health && wayTo(asking, node, health)
   if (!way || (!way.as && !health.isPlain))
     throw new Failure('no such unit is installed, or auth/ has no credentials for it', { node: node.name })
-  // Loads Node's TLS and HTTP, which most runs do not need.
-  const { Client } = await import('../../lib/kubernetes/client.ts')
   const trust = health.isPlain ? 'anyone' : trustOf(asking.run, health)
-  const client = new Client({ ...way, trust })
   try {
-    return await work(client)
+    return await withServer({ ...way, trust }, work)
   } catch (error) {
     throw error instanceof Failure && error.node === undefined ? error.with({ node: node.name }) : error
+  }
+}
+
+async function withServer<T>(server: Server, work: (client: Client) => Promise<T>): Promise<T> {
+  // Loads Node's TLS and HTTP, which most runs do not need.
+  const { Client } = await import('../../lib/kubernetes/client.ts')
+  const client = new Client(server)
+  try {
+    return await work(client)
   } finally {
     client.close()
   }

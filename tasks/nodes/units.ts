@@ -9,7 +9,7 @@ import { readClientCertificate, readEmbeddedCa, readServer } from '../../lib/kub
 import { asUnknown } from '../../lib/node/node.ts'
 import { type Account, besideOf, diff, folderOf, root, type WantedFile } from '../../lib/node/place.ts'
 import { fileAt, isRunning, type PlacesState, realPath } from '../../lib/node/state.ts'
-import { isIssuedBy, readCertificate, readCertificates } from '../../lib/pki/certificate.ts'
+import { commonNameOf, isIssuedBy, readCertificate, readCertificates } from '../../lib/pki/certificate.ts'
 import { ownCas, tryCertificate } from '../../lib/pki/pair.ts'
 import type { Difference, ReasonOf } from '../../lib/reason.ts'
 import { apiServer, type Health, type Place, type Port, type Unit } from '../layouts/layout.ts'
@@ -211,9 +211,7 @@ function otherUserAt(
   const wanted = certTable(cluster).find((row) => row.name === name)?.profile.subject.CN
   if (!held || wanted === undefined || held.attributes.includes(`CN=${wanted}`)) return []
   if (!ownCas(auth).some((ca) => isIssuedBy(held, ca))) return []
-  return [
-    { path, wanted, held: held.attributes.find((each) => each.startsWith('CN='))?.slice('CN='.length) ?? 'nobody' },
-  ]
+  return [{ path, wanted, held: commonNameOf(held) ?? 'nobody' }]
 }
 
 /** Root does not write to paths that are ambiguous, or that another user could redirect. */

@@ -11,6 +11,7 @@ import { readEmbeddedCa } from '../../lib/kubernetes/kubeconfig.ts'
 import {
   type Certificate,
   type CertSpec,
+  commonNameOf,
   compareKeyKind,
   compareWithProfile,
   isIssuedBy,
@@ -35,7 +36,6 @@ import {
   caFiles,
   caProfile,
   caRotationReasons,
-  commonNameOf,
   isCopyOfCa,
   nextCaCommonName,
   readCaState,

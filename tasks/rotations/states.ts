@@ -12,6 +12,7 @@ import { type EncryptionKeys, readEncryptionKeys } from '../../lib/kubernetes/en
 import {
   type Certificate,
   type CertSpec,
+  commonNameOf,
   isIssuedBy,
   readCertificate,
   readDerCertificate,
@@ -157,11 +158,6 @@ export function caProfile(certificate: Certificate | undefined, wanted: CertSpec
   const CN = (certificate && commonNameOf(certificate)) ?? ''
   const its = [wanted.subject, ...(wanted.tolerated ?? [])].find((subject) => isCaCommonName(CN, subject.CN))
   return its ? { ...wanted, subject: { ...its, CN } } : wanted
-}
-
-/** Undefined if it has none. */
-export function commonNameOf({ attributes }: Certificate): string | undefined {
-  return attributes.findLast((each) => each.startsWith('CN='))?.slice('CN='.length)
 }
 
 /** `Kubernetes 2` after `Kubernetes`: OpenSSL takes two CAs of one name for one. */
