@@ -40,18 +40,17 @@ export interface Starting {
   readonly command: readonly string[]
   /** In its unit file, as systemd prints it; undefined if there is none, or several. */
   readonly start: string | undefined
+  /** As whom commands are typed there: empty for root. */
+  readonly sudo: string
 }
 
 /**
  * A sentence that says how they are set, for a user who may be root there. A run restarts the unit afterwards, so the command does not;
  * only what the unit file does not show has to be restarted by its owner.
  */
-export function formatUnset(
-  { unit, service, command, start }: Starting,
-  unset: readonly WantedFlag[],
-  sudo: string,
-): string {
-  const typed = formatDropIn({ unit, service, command, start }, unset, sudo)
+export function formatUnset(starting: Starting, unset: readonly WantedFlag[]): string {
+  const { unit, service } = starting
+  const typed = formatDropIn(starting, unset)
   const instead = (replaces: readonly string[] = []) =>
     replaces.length > 0 ? ` (in place of ${formatNames(replaces)})` : ''
   const flags = unset.map(({ flag, value, replaces }) => `${flag}=${value}${instead(replaces)}`)
@@ -63,9 +62,8 @@ export function formatUnset(
 
 /** The command that sets them; undefined where the unit file does not say all that the process was started with. */
 export function formatDropIn(
-  { service, command, start }: Starting,
+  { service, command, start, sudo }: Starting,
   wanted: readonly WantedFlag[],
-  sudo: string,
 ): string | undefined {
   const words = wordsOf(start, command, wanted)
   if (!words) return undefined

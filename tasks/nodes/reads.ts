@@ -15,7 +15,7 @@ import { apiServer, mergePlaces, type Place, placesAt, type Reads, store, type U
 import { frontProxy, ownEtcd } from '../layouts/shared.ts'
 import { layoutOf, nodeUnits } from '../layouts/tables.ts'
 import { type CommandLine, readCommand, reloadFlag, withoutDots } from './command-line.ts'
-import { compareFlags, type FlagsFound, type WantedFlag } from './flags.ts'
+import { compareFlags, type FlagsFound, type Starting, type WantedFlag } from './flags.ts'
 
 /** A unit of a node, with the places that its processes, and its unit file, name. */
 export interface UnitSeen extends Unit {
@@ -79,6 +79,16 @@ function isIn(
 ): boolean {
   const { group: own = '', process } = units.get(unit) ?? {}
   return (typeof process === 'object' && process.id === id) || (own !== '' && `${group}/`.startsWith(`${own}/`))
+}
+
+export function startingOf(
+  cluster: Cluster,
+  { unit, service }: UnitSeen,
+  places: Pick<PlacesState, 'units' | 'processes'>,
+): Starting {
+  const [{ command } = { command: [] }] = processesOf({ unit }, places)
+  const { sudo } = cluster.install || { sudo: '' }
+  return { unit, service, command, start: places.units.get(unit)?.start, sudo }
 }
 
 /** The component's own processes of the unit. */

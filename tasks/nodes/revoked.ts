@@ -11,7 +11,7 @@ import { apiServer } from '../layouts/layout.ts'
 import { authorizationWebhookPath } from '../layouts/tables.ts'
 import { withApi } from './component.ts'
 import { formatDropIn } from './flags.ts'
-import { processesOf, type UnitSeen } from './reads.ts'
+import { startingOf, type UnitSeen } from './reads.ts'
 
 /** GA of --authorization-config: https://kubernetes.io/docs/reference/command-line-tools-reference/feature-gates/ */
 const oldest = 32
@@ -124,11 +124,8 @@ function stillListed({ auth, cluster }: Run, unit: UnitSeen, { places, files }: 
   const isOurs = auth.read(authorizationConfigFile) !== undefined || files.has(authorizationConfigFile)
   if (path === undefined || !path.endsWith(`/${authorizationConfigFile}`) || !isOurs) return []
   const listed = readRevoked(String(auth.tryBytes(authorizationConfigFile) ?? '')) ?? []
-  const [{ command } = { command: [] }] = processesOf(unit, places)
-  const { start } = places.units.get(unit.unit) ?? {}
-  const { sudo } = cluster.install || { sudo: '' }
   const mode = { flag: '--authorization-mode', value: 'Node,RBAC', replaces: [flag] }
-  const typed = formatDropIn({ unit: unit.unit, service: unit.service, command, start }, [mode], sudo)
+  const typed = formatDropIn(startingOf(cluster, unit, places), [mode])
   const way = typed === undefined ? `set ${mode.flag}=${mode.value} in place of ${flag}` : 'type this there'
   return [
     `${apiServer} still denies whom ${path} lists${listed.length > 0 ? ` (${formatNames(listed)})` : ''}, and cluster.yaml has no revoked: put it back (revoked: [${listed.join(', ')}]); or let them in again: ${way}, and restart it, one node after the other${typed === undefined ? '' : `\n    ${typed}`}`,

@@ -9,7 +9,7 @@ import { printable } from '../../lib/wording.ts'
 import { nodeFiles, unitsOf } from '../layouts/tables.ts'
 import { formatUnset } from './flags.ts'
 import { digestOf } from './look.ts'
-import { type OtherProcess, processesOf, withNamed } from './reads.ts'
+import { type OtherProcess, startingOf, withNamed } from './reads.ts'
 import type { UnitsFound } from './units.ts'
 
 /** A clause for each that reads one of the files, with what to do. */
@@ -63,10 +63,7 @@ export function unsetOn(
   return units.flatMap((unit) => {
     const unset = unit.flags.unset
     if (!unset.some(({ file }) => concerns(file))) return []
-    const [{ command } = { command: [] }] = processesOf(unit, places)
-    const { start } = places.units.get(unit.unit) ?? {}
-    const { sudo } = cluster.install || { sudo: '' }
-    return [formatUnset({ unit: unit.unit, service: unit.service, command, start }, unset, sudo)]
+    return [formatUnset(startingOf(cluster, unit, places), unset)]
   })
 }
 

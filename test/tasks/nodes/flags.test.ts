@@ -67,7 +67,7 @@ describe('the command that sets flags', () => {
   const told = (start: string | undefined, args?: readonly string[], unset = [cafile], sudo = '') => {
     const { command } = processAs('kube-apiserver', ...(args ?? []))
     const unit = { unit: 'kube-apiserver', service: 'k8s-api', command: args ? command : [], start }
-    return formatUnset(unit, unset, sudo)
+    return formatUnset({ ...unit, sudo }, unset)
   }
   const printed = (text: string) => /^ {4}(mkdir .*)$/m.exec(text)?.[1] ?? assert.fail(text)
   /** What it writes, by a shell. */
