@@ -232,6 +232,10 @@ export function ownCas(auth: AuthDir): Certificate[] {
   return caNames.flatMap((name) => [name, nextName(name)]).flatMap((name) => tryCertificate(auth, name) ?? [])
 }
 
+export function isOfOwnCa(auth: AuthDir, certificate: Certificate): boolean {
+  return ownCas(auth).some((ca) => isIssuedBy(certificate, ca))
+}
+
 /** A CA with its key, which a target has just made or checked. */
 export function readIssuer(auth: AuthDir, name: string = caName): SigningIssuer {
   const certificate = readHeld(auth.bytes(auth.files.certificate(name)))?.certificate

@@ -9,12 +9,12 @@ import type { Run } from '../../lib/graph/target.ts'
 import { nodeUser } from '../../lib/kubernetes/authorization.ts'
 import { checkStaging, diff, folderOf, longestUse, type StagingOwner } from '../../lib/node/place.ts'
 import { type NodeState, type PlacesState, realPath } from '../../lib/node/state.ts'
-import { isIssuedBy, readCertificate } from '../../lib/pki/certificate.ts'
-import { ownCas, tryCertificate } from '../../lib/pki/pair.ts'
+import { readCertificate } from '../../lib/pki/certificate.ts'
+import { isOfOwnCa, tryCertificate } from '../../lib/pki/pair.ts'
 import type { Difference, Left, ReasonOf } from '../../lib/reason.ts'
 import { formatNames } from '../../lib/wording.ts'
 import { identityFiles, isKeptOff, nodeFiles } from '../layouts/tables.ts'
-import { certificatesIn, formatOthers, guard, type HeldFile, heldOn, nodesIn, type Other } from './guards.ts'
+import { certificatesIn, formatOthers, guard, type HeldFile, heldOn, type Other } from './guards.ts'
 import { digestOf, installOf, type NodeLook, sha256 } from './look.ts'
 import { whyRead } from './reads.ts'
 
@@ -170,12 +170,11 @@ function foreignFiles(
 /** Files of nodes that are no longer in cluster.yaml: a node was renamed, or the machine used to be another node. */
 function formerNodeFiles({ auth, cluster }: Run, { files, contents }: NodeState): string[] {
   const names = new Set(cluster.nodes.map(({ name }) => name))
-  const cas = ownCas(auth)
   return [...contents].flatMap(([file, bytes]) => {
     const { kind, name = '' } = auth.files.parse(file) ?? {}
     const certificate = kind === 'certificate' && !names.has(name) ? readCertificate(bytes) : undefined
     if (!certificate?.attributes.includes(`CN=${nodeUser(name)}`)) return []
-    if (!cas.some((ca) => isIssuedBy(certificate, ca))) return []
+    if (!isOfOwnCa(auth, certificate)) return []
     return [...auth.files.pair(name), kubeconfigFile(name)].filter(
       (each) => (files.get(each)?.kind ?? 'folder') !== 'folder',
     )
@@ -300,7 +299,10 @@ function pairsIn(auth: AuthDir, { files }: NodeState): string[] {
 /** The kubelet's kubeconfig has the same path on each node, so its certificate says whose it is. */
 function holderOf(run: Run, node: ClusterNode, { file, state, bytes }: HeldFile): string[] {
   if (state.sha256 !== undefined && state.sha256 === digestOf(run, file)) return [node.name]
-  return nodesIn(run.auth, certificatesIn(run.auth, file, bytes)[0])
+  const [certificate] = certificatesIn(run.auth, file, bytes)
+  if (!certificate || !isOfOwnCa(run.auth, certificate)) return []
+  const prefix = `CN=${nodeUser('')}`
+  return certificate.attributes.flatMap((each) => (each.startsWith(prefix) ? each.slice(prefix.length) : []))
 }
 
 function otherAddress(node: ClusterNode, { name }: ClusterNode, theirs: readonly string[]): Failure {

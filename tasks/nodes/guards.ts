@@ -9,7 +9,7 @@ import { Failure, runAgain, sharedRefusal } from '../../lib/failure.ts'
 import { type AuthDir, backupFolders, backups, keepFound, readBackup } from '../../lib/files/auth-dir.ts'
 import { authorizationConfigFile, caName } from '../../lib/files/names.ts'
 import type { Run } from '../../lib/graph/target.ts'
-import { letInAgain, nodeUser, readRevoked } from '../../lib/kubernetes/authorization.ts'
+import { letInAgain, readRevoked } from '../../lib/kubernetes/authorization.ts'
 import { isOlder, isPreviousCa, lacksOurKey, otherIdentity } from '../../lib/kubernetes/identity.ts'
 import { type Part, readClientCertificate, readEmbeddedCa } from '../../lib/kubernetes/kubeconfig.ts'
 import { type FileState, type FilesSeen, largestFile } from '../../lib/node/place.ts'
@@ -318,11 +318,4 @@ export function certificatesIn({ files }: AuthDir, name: string, bytes: Buffer |
   // Where units read, its pair may be in a file of its own.
   const isKubeconfig = files.parse(name)?.kind === 'kubeconfig'
   return readCertificates((isKubeconfig && readClientCertificate(bytes.toString())) || bytes)
-}
-
-/** The names of nodes in a certificate of our CA; none in any other. */
-export function nodesIn(auth: AuthDir, certificate: Certificate | undefined): string[] {
-  if (!certificate || !ownCas(auth).some((ca) => isIssuedBy(certificate, ca))) return []
-  const prefix = `CN=${nodeUser('')}`
-  return certificate.attributes.flatMap((each) => (each.startsWith(prefix) ? each.slice(prefix.length) : []))
 }

@@ -253,7 +253,7 @@ function placesQuery(run: Run, node: ClusterNode): Query['places'] {
   }
 }
 
-/** AskedPath → digest. The content of a leaf's key is never needed. */
+/** Path → digest. The content of a leaf's key is never needed. */
 function expectedAt(run: Run, unit: Pick<UnitSeen, 'files' | 'configs' | 'keptOffNodes'>): [string, string][] {
   const { auth, cluster } = run
   const expected = (place: Place): [string, string] => {

@@ -59,9 +59,7 @@ export function unitsOn(cluster: Cluster, node: ClusterNode, places: PlacesState
   return units.map((context) => {
     const isShared = (file: string, at: string | undefined) =>
       fixed.some(({ file: other, path }) => path === at && other !== file)
-    const moved = context.unit.reads.flatMap((row) =>
-      row.replaces ? [addedFor(row, context)] : (movedTo(row, { ...context, isShared }) ?? []),
-    )
+    const moved = context.unit.reads.flatMap((row) => movedTo(row, { ...context, isShared }) ?? [])
     return unitAt({ ...context, moved, isShared }, node)
   })
 }
@@ -241,13 +239,16 @@ function placesNamed(context: Context, command: CommandLine): Found[] {
   })
 }
 
-/** Where its flag names a file of another row: it is to name one beside that, or what the unit file has by now. */
+/** What a flag of the row is to name, where it stands for others, is missing, or names a file of another row. */
 function movedTo(row: Reads, context: Context): MovedFlag | undefined {
-  const { by, file, usual, mayMove, isWanted } = row
-  const { commands, next, isShared } = context
+  if (row.replaces) return addedFor(row, context)
+  if (row.isWanted) return wantedTo(row, context)
+  return row.mayMove ? apartTo(row, context) : undefined
+}
+
+/** Where its flag names a file of another row: it is to name one beside that, or what the unit file has by now. */
+function apartTo({ by, file, usual }: Reads, { commands, next, isShared }: Context): MovedFlag | undefined {
   const last = ({ named }: CommandLine) => named(by)[1].at(-1)
-  if (isWanted) return wantedTo(row, context)
-  if (!mayMove) return undefined
   const shared = commands.find((command) => isShared(file, last(command)))
   if (!shared) return undefined
   const set = next && last(next)

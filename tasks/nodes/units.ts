@@ -9,8 +9,8 @@ import { readClientCertificate, readEmbeddedCa, readServer } from '../../lib/kub
 import { asUnknown } from '../../lib/node/node.ts'
 import { type Account, besideOf, diff, folderOf, root, type WantedFile } from '../../lib/node/place.ts'
 import { fileAt, isRunning, type PlacesState, realPath } from '../../lib/node/state.ts'
-import { commonNameOf, isIssuedBy, readCertificate, readCertificates } from '../../lib/pki/certificate.ts'
-import { ownCas, tryCertificate } from '../../lib/pki/pair.ts'
+import { commonNameOf, readCertificate, readCertificates } from '../../lib/pki/certificate.ts'
+import { isOfOwnCa, ownCas, tryCertificate } from '../../lib/pki/pair.ts'
 import type { Difference, ReasonOf } from '../../lib/reason.ts'
 import { apiServer, type Health, type Place, type Port, type Unit } from '../layouts/layout.ts'
 import { certTable, nodeUnits, serviceOf } from '../layouts/tables.ts'
@@ -210,7 +210,7 @@ function otherUserAt(
   const name = auth.files.parse(file)?.name
   const wanted = certTable(cluster).find((row) => row.name === name)?.profile.subject.CN
   if (!held || wanted === undefined || held.attributes.includes(`CN=${wanted}`)) return []
-  if (!ownCas(auth).some((ca) => isIssuedBy(held, ca))) return []
+  if (!isOfOwnCa(auth, held)) return []
   return [{ path, wanted, held: commonNameOf(held) ?? 'nobody' }]
 }
 
@@ -413,7 +413,7 @@ function keepsOwnClient({ auth }: Pick<Run, 'auth'>, { files, rotatesItself }: U
   // The same as ours, if it is there and its content is not in the answer.
   if (!content) return !places.files.has(path)
   const embedded = readCertificate(readClientCertificate(content.toString()) ?? '')
-  return !embedded || !ownCas(auth).some((ca) => isIssuedBy(embedded, ca))
+  return !embedded || !isOfOwnCa(auth, embedded)
 }
 
 function trustEndOf({ auth }: Pick<Run, 'auth'>, { files }: Unit, places: PlacesState): Date | undefined {
