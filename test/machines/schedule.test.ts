@@ -4,7 +4,7 @@
  */
 import assert from 'node:assert/strict'
 import { execFileSync } from 'node:child_process'
-import { cpSync, readFileSync, utimesSync } from 'node:fs'
+import { cpSync, existsSync, readFileSync, utimesSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import { after, before, describe, test } from 'node:test'
 import { harderWay } from '../lab/machines/harder-way.ts'
@@ -93,11 +93,14 @@ describe('the timer of schedule', { skip }, () => {
     await harderway('bootstrap --dry-run')
     assert.match(metrics(), /^harderway_last_run_exit_status\{cluster="kubenet"\} 0$/m)
   }
-  /** Resolves when worker0 has what worker1, which does not answer, has not. */
+  /** Resolves when worker0 has what worker1, which does not answer, has not, and auth/'s lock is the only one that is held. */
   const middle = async (old: readonly Buffer[]) => {
     await eventually(() => {
       assertIssuedSince(old)
       isDeployed('worker0')
+      const kubeconfig = join(operator.root, 'home/ubuntu/.kube/config')
+      assert.ok(readFileSync(kubeconfig, 'utf8').includes(here('admin.pem').toString('base64')))
+      assert.ok(!existsSync(`${kubeconfig}.lock`))
     })
     assert.equal((await shown()).ActiveState, 'activating')
   }
