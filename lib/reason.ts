@@ -51,6 +51,8 @@ export type Reason =
   | { readonly kind: 'usages-changed' }
   | { readonly kind: 'key-kind-changed'; readonly was: string; readonly wanted: string }
   | { readonly kind: 'other-issuer' }
+  /** Its key is cut off. */
+  | { readonly kind: 'revoked' }
   /** What follows a certificate in its file. */
   | { readonly kind: 'chain-changed' }
   /** What a stage of a rotation still has to do, in words. */
@@ -100,6 +102,8 @@ export type Reason =
       /** The version of Kubernetes before which it does not serve a new certificate to everybody until it is restarted. */
       readonly restartsBefore?: string | undefined
       readonly isDrained: boolean
+      /** It is restarted only to load a pair whose old key is about to be cut off. */
+      readonly isForKey?: true
     }
   | { readonly kind: 'left-drained'; readonly nodes: readonly string[] }
   | { readonly kind: 'need-rebuilt'; readonly ids: readonly string[] }
@@ -192,6 +196,7 @@ const words: Words = {
   'chain-changed': () => 'chain is not the wanted one',
   rotation: ({ what }) => what,
   'other-issuer': () => 'not issued by the current CA',
+  revoked: () => 'its key is revoked',
   'not-accepted': ({ what }) => `Kubernetes would refuse it: ${what}`,
   expires: ({ notAfter, expired, isNear }) =>
     `${expired ? 'expired' : 'expires'} ${formatDate(notAfter, isNear && notAfter)}`,

@@ -34,11 +34,12 @@ function roundLeft(milliseconds: number): [number, string] {
   return [Math.max(Math.floor(milliseconds / minute), 1), 'minute']
 }
 
-/** The first few by name, the rest by number. */
+/** The first few by name, the rest by number; of a fingerprint the first digits. */
 export function formatNames(names: readonly string[]): string {
   const shown = names.length > 4 ? 3 : names.length
   const rest = names.length - shown
-  return names.slice(0, shown).join(', ') + (rest > 0 ? ` and ${rest} more` : '')
+  const short = names.slice(0, shown).map((name) => name.replace(/^(sha256:[0-9a-f]{12})[0-9a-f]{52}$/, '$1…'))
+  return short.join(', ') + (rest > 0 ? ` and ${rest} more` : '')
 }
 
 /** Those that there are. */

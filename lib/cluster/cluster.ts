@@ -36,7 +36,7 @@ export type ParsedCluster =
   | {
       readonly cluster: Cluster
       /** Places a problem that is found only when a value is used. */
-      readonly problemAt: (path: Path, message: string) => PlacedProblem
+      readonly problemAt: (path: Path, message: string, remedy?: string) => PlacedProblem
     }
   | { readonly problems: readonly PlacedProblem[] }
 
@@ -54,7 +54,7 @@ export function parseCluster(bytes: Uint8Array, known: RulesOf): ParsedCluster {
     const name = formatPath(path)
     return placed(offsetOf(document, path, at), { message: name === '' ? message : `${name} ${message}`, remedy })
   }
-  const problemAt = (path: Path, message: string) => place({ path, message })
+  const problemAt = (path: Path, message: string, remedy?: string) => place({ path, message, remedy })
   if (result.success && problems.length === 0) return { cluster: complete(result.output), problemAt }
   return { problems: problems.map(place).sort((a, b) => a.line - b.line || a.column - b.column) }
 }

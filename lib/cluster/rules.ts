@@ -15,6 +15,7 @@ import {
   textOf,
   unknownKeys,
 } from './problem.ts'
+import { readEntry } from './revoked.ts'
 import { clusterSchema, defaults } from './schema.ts'
 
 /** It reads the list of `revoked`. */
@@ -228,7 +229,7 @@ function revokedProblems(raw: Raw, holders: readonly Raw[], isReserved: LayoutRu
   const { revoked, install = false } = raw
   if (revoked === undefined) return []
   const inUse = new Set(holders.map(({ name }) => name))
-  const entries = list(revoked).map((entry, i): Placed => ({ value: textOf(entry), path: ['revoked', i] }))
+  const entries = list(revoked).map((entry, i): Placed => ({ value: readEntry(textOf(entry)), path: ['revoked', i] }))
   const isLeftOut = map(map(install).units)[apiServerUnit] === false
   return [
     ...(install === false

@@ -7,6 +7,7 @@ import { addressBytes, canonicalAddress, parseCidr } from '../address.ts'
 import { isPlainPath } from '../files/plain-file.ts'
 import { parseDuration } from '../wording.ts'
 import { checked, integer, isDnsName, isDomain, isHost, listOf, object, oneOf, record, shown, text } from './problem.ts'
+import { readEntry } from './revoked.ts'
 
 export const keyKinds = ['rsa-2048', 'rsa-3072', 'rsa-4096', 'ecdsa-p256', 'ecdsa-p384'] as const
 const roles = ['control', 'worker', 'gateway'] as const
@@ -118,9 +119,19 @@ const node = object({
 })
 
 /** At most 64 characters, the limit of a CN in RFC 5280, A.1; lower case, for file systems that ignore case. */
+const isUserName = (s: string) => /^[a-z0-9]([a-z0-9._@-]{0,62}[a-z0-9])?$/.test(s)
 const userName = checked(
   "a user's name: 1 to 64 lower-case letters, digits and . _ - @, a letter or digit at both ends",
-  (s) => /^[a-z0-9]([a-z0-9._@-]{0,62}[a-z0-9])?$/.test(s),
+  isUserName,
+)
+const revokedEntry = v.pipe(
+  text("a name, or a certificate's fingerprint"),
+  v.transform(readEntry),
+  v.check(
+    (s) => /^sha256:[0-9a-f]{64}$/.test(s) || isUserName(s),
+    ({ input }) =>
+      `${shown(input)} is neither a name of lower-case letters, digits and . _ - @ nor a fingerprint: sha256: and 64 hexadecimal digits`,
+  ),
 )
 const user = object({
   name: userName,
@@ -246,7 +257,7 @@ export const clusterSchema = object({
   ),
   install: v.optional(install, false),
   users: v.optional(listOf(user), []),
-  revoked: v.optional(listOf(userName)),
+  revoked: v.optional(listOf(revokedEntry)),
   localKubeconfig: v.optional(
     v.union(
       [

@@ -33,6 +33,8 @@ export interface Run {
   readonly checkClocks?: () => Promise<void>
   /** The rotation that this run drives, as it is typed: what that replaces need not match cluster.yaml yet. */
   readonly rotating?: string
+  /** No key is added to the list of who is revoked: its new pair may not be loaded everywhere yet. */
+  readonly listsNoKeys?: boolean
   readonly options: {
     readonly replaceIdentity: boolean
     readonly prune: boolean

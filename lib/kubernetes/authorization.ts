@@ -4,7 +4,9 @@
  * https://kubernetes.io/docs/reference/access-authn-authz/authorization/#using-configuration-file-for-authorization
  */
 
-import { type Failure, refusal } from '../failure.ts'
+import { hash } from 'node:crypto'
+import { entryOf, isKeyEntry } from '../cluster/revoked.ts'
+import { Failure, refusal, runAgain } from '../failure.ts'
 import { formatNames } from '../wording.ts'
 
 const header = '# Made by harderway from `revoked` in cluster.yaml: what is changed here is lost.'
@@ -12,18 +14,52 @@ const header = '# Made by harderway from `revoked` in cluster.yaml: what is chan
 /** Of the authorizer, in the API server's metrics too. */
 const authorizerName = 'revoked'
 
+/**
+ * Who is cut off: each entry of `revoked`. A user's or node's name has no fingerprints; `sha256:…` has its own, and that of every other
+ * certificate known to be over its key, as 64 hexadecimal digits.
+ */
+export type RevokedList = ReadonlyMap<string, readonly string[]>
+
 /** The user that a kubelet of that name is: https://kubernetes.io/docs/reference/access-authn-authz/node/ */
 export const nodeUser = (name: string): string => `system:node:${name}`
 
 /** Whoever had the name: a user, or a node. */
 const usersOf = (name: string): string[] => [name, nodeUser(name)]
 
+/** Of a user, whose certificate the API server names there: https://kubernetes.io/docs/reference/labels-annotations-taints/audit-annotations/ */
+const credentialId = 'authentication.kubernetes.io/credential-id'
+const credentialOf = (fingerprint: string) => `X509SHA256=${fingerprint}`
+
+/** A user that is nobody's name. Whoever denies it has this list in force, and no other. */
+function markOf(list: RevokedList): string {
+  return `revoked:${hash('sha256', JSON.stringify([...list].toSorted()))}`
+}
+
+/** Code points that an expression may have: the parser's default, of cel-go. */
+const longest = 100_000
+
 /**
  * The authorizer that denies them, as an item of `authorizers`: all conditions that are true would have it ask a server, and one that is
- * an error denies at once. So the second condition is an error, whose text a denied client reads; the first has the list.
+ * an error denies at once. So the second condition is an error, whose text a denied client reads; the first has the list. Throws a
+ * Failure for one that is too long.
  */
-export function formatAuthorizer(revoked: readonly string[], kubeconfig: string): string {
-  const users = revoked.flatMap(usersOf).map((user) => `'${user}'`)
+export function formatAuthorizer(list: RevokedList, kubeconfig: string): string {
+  const quoted = (values: readonly string[]) => values.map((each) => `'${each}'`).join(', ')
+  const names = [...list.keys()].filter((entry) => !isKeyEntry(entry))
+  const credentials = [...new Set([...list.values()].flat())].map(credentialOf)
+  const keys = `has(request.extra) && '${credentialId}' in request.extra && request.extra['${credentialId}'].exists(id, id in [${quoted(credentials)}])`
+  const users = `request.user in [${quoted([...names.flatMap(usersOf), markOf(list)])}]`
+  const listed = credentials.length > 0 ? `${users} || ${keys}` : users
+  if (listed.length > longest)
+    throw new Failure(
+      `revoked is too long: an API server takes ${longest} characters, and its list has ${listed.length}`,
+      {
+        remedy: `take out whose certificates have expired; then ${runAgain}`,
+      },
+    )
+  const others = [...list].flatMap(([entry, [, ...more]]) =>
+    more.length > 0 ? [`# ${entry}, and ${more.join(' ')}`] : [],
+  )
   return [
     '  - type: Webhook',
     `    name: ${authorizerName}`,
@@ -36,19 +72,20 @@ export function formatAuthorizer(revoked: readonly string[], kubeconfig: string)
     '        type: KubeConfigFile',
     `        kubeConfigFile: ${kubeconfig}`,
     '      matchConditions:',
-    `        - expression: "request.user in [${users.join(', ')}]"`,
+    ...others.map((line) => `        ${line}`),
+    `        - expression: "${listed}"`,
     `        - expression: "request.extra['this certificate is revoked'][0] == 'revoked'"`,
   ].join('\n')
 }
 
 /** `kubeconfig`: the absolute path of the one below. In block style: a file that begins with { is read as JSON. */
-export function formatAuthorization(revoked: readonly string[], kubeconfig: string): string {
+export function formatAuthorization(list: RevokedList, kubeconfig: string): string {
   return [
     header,
     'apiVersion: apiserver.config.k8s.io/v1',
     'kind: AuthorizationConfiguration',
     'authorizers:',
-    formatAuthorizer(revoked, kubeconfig),
+    formatAuthorizer(list, kubeconfig),
     ...['  - type: Node', '    name: node', '  - type: RBAC', '    name: rbac', ''],
   ].join('\n')
 }
@@ -73,16 +110,34 @@ current-context: nobody
 `
 
 /** The list that a file of ours has; undefined if it can't be read. */
-export function readRevoked(text: string): string[] | undefined {
-  const [, list] = /^ {8}- expression: "request\.user in \[([^\]"]*)\]"$/m.exec(text) ?? []
-  const users = new Set(list?.split(', ').flatMap((each) => /^'(.+)'$/.exec(each)?.[1] ?? []))
-  return list === undefined ? undefined : [...users].filter((user) => users.has(nodeUser(user)))
+export function readRevoked(text: string): RevokedList | undefined {
+  const [, names, keys = ''] =
+    /^ {8}- expression: "request\.user in \[([^\]"]*)\](?: \|\| [^"]*\[([^\]"]*)\]\))?"$/m.exec(text) ?? []
+  if (names === undefined) return undefined
+  const quotedIn = (of: string) => Array.from(of.matchAll(/'([^']+)'/g), ([, value = '']) => value)
+  const users = new Set(quotedIn(names))
+  const groups = Array.from(
+    text.matchAll(/^ {8}# (sha256:[0-9a-f]{64}), and ([0-9a-f ]+)$/gm),
+    ([, entry = '', more = '']) => [entry.slice(entryOf('').length), ...more.split(' ')],
+  )
+  const grouped = new Set(groups.flatMap(([, ...more]) => more))
+  const fingerprints = quotedIn(keys).map((each) => each.slice(credentialOf('').length))
+  const alone = fingerprints.filter((each) => !groups.some(([own]) => own === each) && !grouped.has(each))
+  return new Map([
+    ...[...users].filter((user) => users.has(nodeUser(user))).map((name): [string, string[]] => [name, []]),
+    ...[...groups, ...alone.map((each) => [each])].map((all): [string, string[]] => [entryOf(all[0] ?? ''), all]),
+  ])
 }
 
-/** Why a list with less than the file has is refused. `again`: the command that lets in all the same. */
-export function letInAgain(removed: readonly string[], file: string, again: string): Failure {
+/** Why a list with less than the file has is refused. `again`: the command that lets in all the same; `back`: what keeps it out. */
+export function letInAgain(
+  removed: readonly string[],
+  file: string,
+  again: string,
+  back = `keep it: add ${removed.join(', ')} to revoked`,
+): Failure {
   return refusal(`${formatNames(removed)} would be let in again: ${file} lists more than revoked in cluster.yaml`, [
-    `keep it: add ${removed.join(', ')} to revoked`,
+    back,
     `or let in again what is not listed, with every certificate that is still valid: ${again}`,
   ])
 }
@@ -93,6 +148,16 @@ export function isOwnAuthorization(text: string): boolean {
 }
 
 /** What an API server is asked, of which it denies each while the entry is in force: specs of a SubjectAccessReview. */
-export function reviewsOf(entry: string): object[] {
-  return usersOf(entry).map((user) => ({ user, nonResourceAttributes: { path: '/', verb: 'get' } }))
+export function reviewsOf([entry, fingerprints]: [entry: string, fingerprints: readonly string[]]): object[] {
+  if (!isKeyEntry(entry)) return usersOf(entry).map((user) => reviewOf(user))
+  return fingerprints.map((each) => reviewOf('nobody', { [credentialId]: [credentialOf(each)] }))
+}
+
+/** The one that is denied while exactly this list is in force. */
+export function reviewOfAll(list: RevokedList): object {
+  return reviewOf(markOf(list))
+}
+
+function reviewOf(user: string, extra?: object): object {
+  return { user, ...(extra && { extra }), nonResourceAttributes: { path: '/', verb: 'get' } }
 }

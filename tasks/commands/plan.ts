@@ -11,6 +11,7 @@ import { formatFailures } from '../../lib/show/words.ts'
 import { formatNames, octal } from '../../lib/wording.ts'
 import { phases } from '../layouts/phases.ts'
 import { outageOf } from '../layouts/tables.ts'
+import { keysToList } from '../nodes/revoked-list.ts'
 import { clusterGraph } from '../phases/table.ts'
 import { readAuth } from '../request/access.ts'
 import type { CommandRun } from '../request/command-run.ts'
@@ -22,11 +23,13 @@ import { usage } from '../request/options.ts'
 import { type Selection, select } from '../request/selection.ts'
 import {
   adviseBackup,
+  adviseKeys,
   adviseLeft,
   notesOnAddresses,
   notesOnFolder,
   notesOnOptions,
   refusalsBefore,
+  rolloutOf,
 } from '../request/walk.ts'
 import { formatUnderWay, rotationOf, rotationsUnderWay } from '../rotations/under-way.ts'
 
@@ -42,11 +45,12 @@ export async function plan(given: CommandRun): Promise<readonly Finding[]> {
   const read = async (run: CommandRun) => {
     const { forced } = selection
     const warnings: string[] = []
-    const noting = { ...run, note: (text: string) => void warnings.push(text) }
+    const listsNoKeys = whole.size < all.size
+    const noting = { ...run, listsNoKeys, note: (text: string) => void warnings.push(text) }
     const tell = run.host.stdout.isTTY && !run.options.quiet ? run.printError : () => {}
     const refusals = await refusalsBefore(graph, { ...run, run: noting, forced, tell })
     if (refusals.length > 0) return () => refuse(run, graph, refusals)
-    const seen = await observe(run, graph, { forced, foresees: true })
+    const seen = await observe({ ...run, listsNoKeys }, graph, { forced, foresees: true })
     return () => show(run, seen, { all, whole, selection, warnings })
   }
   return readAuth(given, graph, read, { isPlan: true })
@@ -62,7 +66,7 @@ interface PlanScope {
 }
 
 async function show(given: CommandRun, seen: Observation, wanted: PlanScope) {
-  const { whole, selection, warnings } = wanted
+  const { all, whole, selection, warnings } = wanted
   const { graph, run, outcomes } = seen
   const reachesNodes = selection.ids.some((id) => graph.get(id)?.where === 'node')
   const notes = [
@@ -75,12 +79,17 @@ async function show(given: CommandRun, seen: Observation, wanted: PlanScope) {
     ...(reachesNodes ? [...notesOnAddresses(run.cluster), ...noteOnFormerHolders(run)] : []),
     ...otherWays(run, wanted),
     ...nextRun(run, wanted),
+    ...keysLast(run),
     ...noteOnValidity(run, outcomes),
     ...[outageOf(run.cluster, restartsIn(seen)) ?? []].flat(),
   ]
   const caEnds = graph.has(caName) && !selection.forced.has(caName) ? adviseOnCa(run) : undefined
   const planHash = planOf(graph, outcomes, run.cluster.name)?.hash
-  const toDo = [...adviseBackup(run, graph, outcomes), ...adviseLeft(run, outcomes)]
+  const toDo = [
+    ...adviseBackup(run, graph, outcomes),
+    ...adviseLeft(run, outcomes),
+    ...adviseKeys(run, rolloutOf(all, outcomes)),
+  ]
   return showObservation(given, seen, { isPlan: true, notes, toDo, caEnds, planHash })
 }
 
@@ -111,6 +120,12 @@ function otherWays({ command }: Run, { whole, selection: { forced } }: PlanScope
     const name = nameInPhase(target)
     return `what was made with the present ${name} stops working then; without an outage: ${command(`rotate ${rotationOf(target)}`)}`
   })
+}
+
+/** The plan has the keys that the run lists at its end. */
+function keysLast(run: Run): string[] {
+  const keys = run.listsNoKeys ? [] : keysToList(run)
+  return keys.length > 0 ? [`cut off last, once the new keys are in use: ${formatNames(keys)}`] : []
 }
 
 /** The run that makes what depends on the forced targets, unless this one does. */

@@ -15,6 +15,7 @@ import { phases } from '../layouts/phases.ts'
 import { nodeFiles, nodeUnits, outageOf } from '../layouts/tables.ts'
 import { reloadFlag } from '../nodes/command-line.ts'
 import { digestAt, installOf } from '../nodes/look.ts'
+import { keysToList } from '../nodes/revoked-list.ts'
 import { lookAtUnits, type UnitsFound } from '../nodes/units.ts'
 import { unsetOn } from '../nodes/unreached.ts'
 import { clusterGraph } from '../phases/table.ts'
@@ -102,6 +103,9 @@ function checked(given: CommandRun) {
       'a rotation needs install in cluster.yaml: what runs must have loaded one stage before the next begins',
       `set install: true, then: ${command('bootstrap')}`,
     )
+  const keys = keysToList(given)
+  if (keys.length > 0)
+    throw refusal(`${formatNames(keys)} of revoked not cut off yet: that comes first`, [command('bootstrap')])
   if (!auth.read(auth.files.certificate(caName)))
     throw usageFailure(`${auth.path} has no CA yet: there is nothing to rotate`, command('bootstrap'))
   return { rotation, graph: clusterGraph(cluster) }

@@ -11,6 +11,7 @@ import { adviseAfter } from '../../lib/show/words.ts'
 import { formatNames, joinClauses, printable } from '../../lib/wording.ts'
 import { phases } from '../layouts/phases.ts'
 import { replaceCommand } from '../nodes/fetch-command.ts'
+import { keysToList } from '../nodes/revoked-list.ts'
 import { clusterGraph } from '../phases/table.ts'
 import { writeAuth } from '../request/access.ts'
 import type { CommandRun } from '../request/command-run.ts'
@@ -18,17 +19,43 @@ import { adviseOnCa, nextToExpire, noteOnValidity } from '../request/expiry.ts'
 import type { Finding } from '../request/job.ts'
 import { type Options, usage } from '../request/options.ts'
 import { select } from '../request/selection.ts'
-import { adviseBackup, adviseLeft, notesOnAddresses, notesOnOptions, walk } from '../request/walk.ts'
+import {
+  adviseBackup,
+  adviseKeys,
+  adviseLeft,
+  notesOnAddresses,
+  notesOnOptions,
+  type Rollout,
+  rolloutOf,
+  walk,
+} from '../request/walk.ts'
 import { formatUnderWay, rotationsUnderWay } from '../rotations/under-way.ts'
 
-/** Throws a usage Failure before anything is printed or changed. */
+/**
+ * A key that is newly revoked is listed by a second run, once the first has made the new pair, and whoever reads it has loaded that.
+ * Throws a usage Failure before anything is printed or changed.
+ */
 export async function run(given: CommandRun): Promise<readonly Finding[]> {
+  const { cluster, options, signal, note } = given
+  const { findings, rollout } = await runOnce({ ...given, listsNoKeys: true })
+  const keys = keysToList(given)
+  if (keys.length === 0 || !rollout?.isWhole || signal.aborted) return findings
+  if (!options.quiet) note(`the new keys are in use, so the old ones are cut off now: ${formatNames(keys)}`)
+  const reached = cluster.nodes.filter(({ name, role }) => role === 'control' && !rollout.down.has(name))
+  const nodes = reached.map(({ name }) => name)
+  const once = { names: ['install'], nodes, force: false, prune: false, replaceIdentity: false, expectPlan: undefined }
+  const listing = await runOnce({ ...given, options: { ...options, ...once } })
+  return [...findings, ...listing.findings]
+}
+
+async function runOnce(given: CommandRun) {
   const { auth, command, now, options, signal } = given
   if (options.offline) throw usage('--offline can only be used with --dry-run')
   if (options.format !== undefined) throw usage('--format can only be used with --dry-run')
   const graph = clusterGraph(given.cluster)
   const { ids, forced } = select(given, graph)
   const wanted = closure(graph, ids)
+  let rollout: Rollout | undefined
   const replaced = [...forced].flatMap(([id, force]) => (force === 'replace' ? id : []))
   const loss = joinClauses(
     replaced.length > 0 && `a new ${formatNames(replaced)}: what was made with the present one stops working`,
@@ -38,12 +65,14 @@ export async function run(given: CommandRun): Promise<readonly Finding[]> {
   if (loss) await confirm(given, loss, again)
   const wasWide = auth.isWide()
   const reporter = await given.reporterFor(byPhase(phases, wanted), false)
-  return writeAuth(given, {
+  const findings = await writeAuth(given, {
     graph: wanted,
     reporter,
     work: async (run) => {
       const isPlanned = options.expectPlan !== undefined
-      const planned = isPlanned ? await (await import('./plan.ts')).readPlanned(run, wanted, forced) : wanted
+      const planned = isPlanned
+        ? await (await import('./plan.ts')).readPlanned({ ...run, listsNoKeys: false }, wanted, forced)
+        : wanted
       const worked = await walk(planned, { run, limits: run.limits, signal, forced, reporter })
       if (worked.outcomes.size === 0) reporter.note('no file was made or changed')
       else if (ids.some((id) => wanted.get(id)?.where === 'node')) {
@@ -52,7 +81,9 @@ export async function run(given: CommandRun): Promise<readonly Finding[]> {
       }
       for (const note of [...notesOnOptions(run.cluster), ...noteOnValidity(run, worked.outcomes)]) reporter.note(note)
       for (const each of await rotationsUnderWay(run)) reporter.note(formatUnderWay(each, run))
-      return worked
+      rollout = rolloutOf(graph, worked.outcomes)
+      const isLeft = !rollout.isWhole && keysToList(run).length > 0
+      return isLeft ? { ...worked, findings: [...worked.findings, 'unfinished'] } : worked
     },
     closing: (outcomes) => ({
       advice: adviseAfter([...wanted.values()], outcomes),
@@ -62,6 +93,7 @@ export async function run(given: CommandRun): Promise<readonly Finding[]> {
         ...adviseBackup(given, wanted, outcomes),
         ...adviseNewIdentity(given, wanted, outcomes),
         ...adviseLeft(given, outcomes),
+        ...(rollout ? adviseKeys(given, rollout) : []),
         ...(wasWide && !signal.aborted ? adviseExposed(given, outcomes) : []),
       ],
       nextToExpire: nextToExpire(given, wanted.values()),
@@ -70,6 +102,7 @@ export async function run(given: CommandRun): Promise<readonly Finding[]> {
       goOn: signal.aborted ? command(sameAgain(options, [...forced.values()])) : undefined,
     }),
   })
+  return { findings, rollout }
 }
 
 /** Users hold copies of their kubeconfigs. */

@@ -170,6 +170,16 @@ const identityIn = once<ReadonlyMap<string, string>, Layout>(
     ]),
 )
 
+/** Whether it is the name of a certificate whose key is on control nodes alone, or of the next of that name. */
+export function isOfControlPlane(cluster: LaidOut, name: string): boolean {
+  const { certs } = layoutOf(cluster)
+  return certs.some(
+    (kind) =>
+      [kind.name, nextName(kind.name), crossName(kind.name)].includes(name) &&
+      !kind.on.worker?.some((each) => each !== 'certificate'),
+  )
+}
+
 /** A node of such a name would have files of the same names. */
 function isReserved({ files, certs }: Layout, name: string): boolean {
   const names = [

@@ -4,7 +4,7 @@ import type { ClusterNode } from '../../lib/cluster/cluster.ts'
 import { Failure, tryToAwait } from '../../lib/failure.ts'
 import { authorizationConfigFile, authorizationFiles } from '../../lib/files/names.ts'
 import type { Run } from '../../lib/graph/target.ts'
-import { formatAuthorizer, readRevoked, reviewsOf } from '../../lib/kubernetes/authorization.ts'
+import { formatAuthorizer, type RevokedList, reviewOfAll, reviewsOf } from '../../lib/kubernetes/authorization.ts'
 import { fileAt, type PlacesState } from '../../lib/node/state.ts'
 import { formatNames } from '../../lib/wording.ts'
 import { apiServer } from '../layouts/layout.ts'
@@ -12,6 +12,7 @@ import { authorizationWebhookPath } from '../layouts/tables.ts'
 import { withApi } from './component.ts'
 import { formatDropIn } from './flags.ts'
 import { startingOf, type UnitSeen } from './reads.ts'
+import { listIn, wantedList } from './revoked-list.ts'
 
 /** GA of --authorization-config: https://kubernetes.io/docs/reference/command-line-tools-reference/feature-gates/ */
 const oldest = 32
@@ -19,10 +20,17 @@ const oldest = 32
 /** How many reviews are asked at a time: each has the whole patience of a request, however many entries there are. */
 const atATime = 4
 
-/** The entries that an API server does not deny; undefined if it did not answer, or none is listed. */
-export async function readNotDenied(run: Run, node: ClusterNode): Promise<readonly string[] | undefined> {
-  const { revoked = [] } = run.cluster
-  if (revoked.length === 0) return undefined
+export interface ListInForce {
+  /** It denies whom the list of auth/ has, and nobody else. */
+  readonly isLoaded: boolean
+  /** The entries of `revoked` that it does not deny. */
+  readonly notDenied: readonly string[]
+}
+
+/** What an API server says of the list; undefined if it did not answer, or cluster.yaml has none. */
+export async function readInForce(run: Run, node: ClusterNode): Promise<ListInForce | undefined> {
+  const { auth, cluster } = run
+  if (!cluster.revoked) return undefined
   return tryToAwait(() =>
     withApi({ run }, node, async (api) => {
       const isDenied = async (spec: object) => {
@@ -30,11 +38,14 @@ export async function readNotDenied(run: Run, node: ClusterNode): Promise<readon
         const answer = await api.read('POST', '/apis/authorization.k8s.io/v1/subjectaccessreviews', review)
         return 'status' in answer && (answer.status as { readonly denied?: unknown } | null)?.denied === true
       }
+      const listed: RevokedList = listIn(auth) ?? new Map()
+      const isLoaded = await isDenied(reviewOfAll(listed))
+      const entries = [...wantedList({ auth, cluster })].filter(([entry]) => !isLoaded || !listed.has(entry))
       const limit = pLimit(atATime)
       const denied = await Promise.all(
-        revoked.map(async (entry) => (await limit.map(reviewsOf(entry), isDenied)).every(Boolean)),
+        entries.map(async (entry) => (await limit.map(reviewsOf(entry), isDenied)).every(Boolean)),
       )
-      return revoked.filter((_, i) => !denied[i])
+      return { isLoaded, notDenied: entries.flatMap(([entry], i) => (denied[i] ? [] : [entry])) }
     }),
   )
 }
@@ -77,7 +88,7 @@ interface ListSeen {
   readonly places: PlacesState
   /** In the node's folder. */
   readonly files: ReadonlyMap<string, unknown>
-  readonly notDenied?: readonly string[] | undefined
+  readonly inForce?: ListInForce | undefined
 }
 
 /** `installed`: names of units. */
@@ -86,7 +97,7 @@ export function checkInForce(run: Run, found: ListSeen, installed: readonly stri
   const { revoked } = run.cluster
   if (!unit) return { revokedInForce: undefined, notInForce: [], toChange: [] }
   if (!revoked) return { revokedInForce: undefined, notInForce: [], toChange: stillListed(run, unit, found) }
-  const notDenied = found.notDenied ?? revoked
+  const notDenied = found.inForce?.notDenied ?? revoked
   const isOfList = ({ file }: { readonly file: string }) => file === authorizationConfigFile
   const isLoading =
     unit.files.some((place) => isOfList(place) && place.loads === 'reload') || unit.flags.notStartedWith.some(isOfList)
@@ -100,9 +111,9 @@ export function checkInForce(run: Run, found: ListSeen, installed: readonly stri
       notDenied.length === 0 || isLoading
         ? []
         : [
-            `${apiServer}: ${formatNames(notDenied)} of revoked ${found.notDenied ? 'not in force' : 'may not be in force: it did not answer'}`,
+            `${apiServer}: ${formatNames(notDenied)} of revoked ${found.inForce ? 'not in force' : 'may not be in force: it did not answer'}`,
           ],
-    toChange: owned.map((why) => formatOwned(run, why, revoked)),
+    toChange: owned.map((why) => formatOwned(run, why)),
   }
 }
 
@@ -112,8 +123,8 @@ export function isListPlaced(found: Pick<ListSeen, 'units' | 'places'>): boolean
   return places.every(({ path }) => fileAt(found.places, path))
 }
 
-function formatOwned({ cluster }: Run, why: string, revoked: readonly string[]): string {
-  const authorizer = formatAuthorizer(revoked, authorizationWebhookPath(cluster))
+function formatOwned(run: Run, why: string): string {
+  const authorizer = formatAuthorizer(wantedList(run), authorizationWebhookPath(run.cluster))
   return `${apiServer}: ${why}, and is left alone: for revoked, put this authorizer before all others in the file of --authorization-config\n${authorizer}`
 }
 
@@ -123,7 +134,7 @@ function stillListed({ auth, cluster }: Run, unit: UnitSeen, { places, files }: 
   const path = unit.unlistedFlags.find(({ by }) => by === flag)?.path
   const isOurs = auth.read(authorizationConfigFile) !== undefined || files.has(authorizationConfigFile)
   if (path === undefined || !path.endsWith(`/${authorizationConfigFile}`) || !isOurs) return []
-  const listed = readRevoked(String(auth.tryBytes(authorizationConfigFile) ?? '')) ?? []
+  const listed = [...(listIn(auth)?.keys() ?? [])]
   const mode = { flag: '--authorization-mode', value: 'Node,RBAC', replaces: [flag] }
   const typed = formatDropIn(startingOf(cluster, unit, places), [mode])
   const way = typed === undefined ? `set ${mode.flag}=${mode.value} in place of ${flag}` : 'type this there'

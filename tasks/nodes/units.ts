@@ -38,7 +38,8 @@ import {
   repeat,
 } from './look.ts'
 import { processesOf, type UnitSeen } from './reads.ts'
-import { readNotDenied, refuseOldApi } from './revoked.ts'
+import { type ListInForce, readInForce, refuseOldApi } from './revoked.ts'
+import { pairsToReplace } from './revoked-list.ts'
 
 export interface UnitsFound extends NodeLook {
   readonly places: PlacesState
@@ -50,8 +51,8 @@ export interface UnitsFound extends NodeLook {
   readonly unhealthy: ReadonlyMap<string, string>
   /** The encryption config of its API server; undefined if it was not queried, or did not answer. */
   readonly config?: LoadedConfig | undefined
-  /** The entries of `revoked` that its API server does not deny; undefined if it was not queried, or did not answer. */
-  readonly notDenied?: readonly string[] | undefined
+  /** What its API server says of the list of who is revoked; undefined if it was not queried, or did not answer. */
+  readonly inForce?: ListInForce | undefined
 }
 
 /** The check of one unit; the checks are in the table's order. */
@@ -82,7 +83,7 @@ export async function lookAtUnits(run: Run, node: ClusterNode, earlier: Earlier 
     const places = placesOf(look)
     refuseWrongSettings(node, look.units, places)
     refuseOtherUsers(run, node, look.units, places)
-    const units = await withPolls(run, node, look.units, places)
+    const units = withRestarts(run, await withPolls(run, node, look.units, places))
     const asked = units.filter((unit) => isInstalled(unit, places) && mayAnswer(unit, places))
     const answers = await lookAtAnswers(run, node, asked)
     await refuseUnreached(run, node, asked, answers)
@@ -94,7 +95,7 @@ export async function lookAtUnits(run: Run, node: ClusterNode, earlier: Earlier 
       units,
       ...answers,
       config: await lookAtConfig(run, node, asked, places),
-      notDenied: hasApi ? await readNotDenied(run, node) : undefined,
+      inForce: hasApi ? await readInForce(run, node) : undefined,
     }
   } catch (error) {
     throw asUnknown(node.name, error)
@@ -130,6 +131,17 @@ async function withPolls(run: Run, node: ClusterNode, units: readonly UnitSeen[]
       return { ...unit, files: unit.files.map((place) => (isPolled(place) ? { ...place, loads: 'poll' } : place)) }
     }),
   )
+}
+
+/** A pair whose old key is about to be cut off is loaded by a restart: a poll may come too late. */
+function withRestarts(run: Run, units: readonly UnitSeen[]): readonly UnitSeen[] {
+  const names = pairsToReplace(run)
+  if (names.size === 0) return units
+  const isCutOff = ({ file, part }: Place) => part === 'pair' && names.has(run.auth.files.parse(file)?.name ?? '')
+  return units.map((unit) => ({
+    ...unit,
+    files: unit.files.map((place) => (isCutOff(place) ? { ...place, loads: 'restart', isCutOff: true } : place)),
+  }))
 }
 
 /** It may have to load another CA than it was started with. */
@@ -446,7 +458,7 @@ function checkUnit(
 ): ReasonOf<'unit'> | undefined {
   const places = unit.files.flatMap((place) => differenceAt(place, found.places, drifts))
   const up = isUp(unit, found.places)
-  const notLoaded = up ? notLoadedOf(run, unit, found, places) : []
+  const notLoaded = up ? notLoadedOf(unit, found, places) : []
   // If a file differs, what is served will change anyway.
   const notServed = up && places.length === 0 ? unit.serves.filter((port) => servesAnother(run, port, found)) : []
   const notStartedWith = up ? unit.flags.notStartedWith.map(({ flag, value }) => `${flag}=${value}`) : []
@@ -454,10 +466,12 @@ function checkUnit(
   const state = stateOf(unit, places.length === 0 ? heardOf(run, unit, found) : unheard(found))
   const differs = places.length + notLoaded.length + notServed.length + notStartedWith.length > 0
   if (!differs && !selfMadeEnds && state === undefined) return undefined
-  const isNeeded = ({ loads, path }: Place) =>
-    loads === 'restart' && [...places, ...notLoaded].some((each) => each.path === path)
-  const isOld = selfMadeEnds !== undefined || notStartedWith.length > 0 || unit.files.some(isNeeded)
-  const restarts = up && (isOld || isStarted(unit, found, places))
+  const needed = unit.files.filter(
+    ({ loads, path }) => loads === 'restart' && [...places, ...notLoaded].some((each) => each.path === path),
+  )
+  const isOld = selfMadeEnds !== undefined || notStartedWith.length > 0
+  const isAgain = isStarted(unit, found, places)
+  const restarts = up && (isOld || isAgain || needed.length > 0)
   const isRenewed = (port: Port) => isReplaced(run, port.name) || servesAnother(run, port, found)
   return {
     kind: 'unit',
@@ -471,14 +485,15 @@ function checkUnit(
     restarts,
     restartsBefore: up && !restarts ? unit.serves.find(isRenewed)?.restartsBefore : undefined,
     isDrained: restarts && unit.isDrained === true && installOf(run).drain !== '',
+    ...(restarts && !isOld && !isAgain && needed.every(({ isCutOff }) => isCutOff) && { isForKey: true }),
   }
 }
 
 type UnitPlaces = ReasonOf<'unit'>['places']
 
 /** In place, and changed since the unit has read them. */
-function notLoadedOf(run: Run, unit: Unit, found: UnitsFound, places: UnitPlaces): Place[] {
-  const isOld = (place: Place) => !places.some(({ path }) => path === place.path) && !hasLoaded(run, unit, place, found)
+function notLoadedOf(unit: Unit, found: UnitsFound, places: UnitPlaces): Place[] {
+  const isOld = (place: Place) => !places.some(({ path }) => path === place.path) && !hasLoaded(unit, place, found)
   return (['restart', 'reload'] as const).flatMap((loads) =>
     unit.files.filter((place) => place.loads === loads && isOld(place)),
   )
@@ -529,13 +544,8 @@ function isLoaded({ unit, bundle }: Unit, path: string, places: PlacesState): bo
 }
 
 /** By what the API server denies, and by the digest that it reports for its encryption config; without one, by clocks. */
-function hasLoaded(
-  { cluster }: Run,
-  unit: Unit,
-  { file, path, loads, mayReload, isReplaced }: Place,
-  found: UnitsFound,
-): boolean {
-  if (file === authorizationConfigFile) return cluster.revoked?.length === 0 || found.notDenied?.length === 0
+function hasLoaded(unit: Unit, { file, path, loads, mayReload, isReplaced }: Place, found: UnitsFound): boolean {
+  if (file === authorizationConfigFile) return found.inForce?.isLoaded === true
   const { places, config } = found
   if (isReplaced) return false
   if (mayReload && config?.digest !== undefined) return config.digest === fileAt(places, path)?.sha256

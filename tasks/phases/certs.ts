@@ -3,13 +3,14 @@
 import type { KeyObject } from 'node:crypto'
 import { firstAddress } from '../../lib/address.ts'
 import type { Cluster } from '../../lib/cluster/cluster.ts'
+import { entryOf } from '../../lib/cluster/revoked.ts'
 import { type Failure, refusal, tryTo } from '../../lib/failure.ts'
 import { type AuthDir, backUp } from '../../lib/files/auth-dir.ts'
 import { caName, nextName } from '../../lib/files/names.ts'
 import { authTarget } from '../../lib/graph/auth-target.ts'
 import type { Run, Target, Work } from '../../lib/graph/target.ts'
 import { readServer } from '../../lib/kubernetes/kubeconfig.ts'
-import { type Certificate, compareKeyKind, endOf } from '../../lib/pki/certificate.ts'
+import { type Certificate, compareKeyKind, endOf, fingerprintOf } from '../../lib/pki/certificate.ts'
 import {
   changeOfPair,
   checkCertificate,
@@ -30,12 +31,19 @@ import { formatDate, formatNames } from '../../lib/wording.ts'
 import type { CertPhase } from '../layouts/layout.ts'
 import { type CertRow, certTable, layoutOf, unitsToRestart, wantedValues } from '../layouts/tables.ts'
 import { fetchCommand } from '../nodes/fetch-command.ts'
+import { formatEntries, revokedKeys } from '../nodes/revoked-list.ts'
 import { chainOf, readTokenPair, readTokenState, signingCa } from '../rotations/states.ts'
 import { refusalDuring } from '../rotations/under-way.ts'
 
 export type LeafPhase = Exclude<CertPhase, 'ca'>
 
 export function leafTargets(cluster: Cluster, phase: LeafPhase): Target[] {
+  // The keys that are cut off are the same all through a run, and there may be thousands of certificates.
+  let isRevoked: ReturnType<typeof revokedKeys> | undefined
+  const checkKey = (run: Run, { certificate }: Pair): Reason[] => {
+    isRevoked ??= revokedKeys(run)
+    return certificate && isRevoked(certificate) ? [{ kind: 'revoked' }] : []
+  }
   return certTable(cluster)
     .filter((row) => row.phase === phase)
     .map((row) => {
@@ -52,7 +60,7 @@ export function leafTargets(cluster: Cluster, phase: LeafPhase): Target[] {
         where: 'auth',
         irreplaceable: row.irreplaceable?.part,
         stopsRun: row.phase === 'cluster-cert',
-        check: (run) => check(run, row),
+        check: (run) => check(run, row, checkKey),
         build: (run, work) => build(run, row, work),
         foresee: (run, work) => foresee(run, row, work),
         ...(row.irreplaceable && tokenPair(row, row.irreplaceable)),
@@ -64,7 +72,7 @@ function issuerOf(cluster: Cluster, { issuer }: CertRow): string {
   return (issuer !== undefined && certTable(cluster).find(({ name }) => name === issuer)?.id) || caName
 }
 
-function check(run: Run, row: CertRow): CheckResult {
+function check(run: Run, row: CertRow, checkKey: (run: Run, pair: Pair) => readonly Reason[]): CheckResult {
   const { auth, now, cluster } = run
   const { name, profile, warning } = row
   const signer = signingCa(auth, now, row.issuer)
@@ -73,7 +81,8 @@ function check(run: Run, row: CertRow): CheckResult {
   const { renewBefore } = cluster.certificates
   const verdict = checkPair(pair, { profile, issuer, chain: signer.chain, now, renewBefore })
   if (row.phase === 'cluster-cert') refuseLostNames(run, row, verdict.reasons)
-  return { ...verdict, warning, staysFresh: isSignedByLostCa(auth, pair, row.issuer) }
+  const reasons = [...verdict.reasons, ...checkKey(run, pair)]
+  return { ...verdict, reasons, warning, staysFresh: isSignedByLostCa(auth, pair, row.issuer) }
 }
 
 /**
@@ -132,6 +141,8 @@ async function build(run: Run, row: CertRow, { force, reasons, tell }: Work) {
   const { name, profile, validity } = row
   const pair = readPair(auth, name)
   const key = force === undefined ? keptKey(pair, reasons) : undefined
+  // Whoever has a copy of it may use it until it expires: `revoked` cuts it off by its fingerprint.
+  if (pair.certificate && pair.certificate.notAfter > now) backUp(auth, [auth.files.certificate(name)], now)
   const { issuer, chain } = signingCa(auth, now, row.issuer)
   const change = await makePair(auth, name, {
     profile,
@@ -142,12 +153,12 @@ async function build(run: Run, row: CertRow, { force, reasons, tell }: Work) {
     chain: chain && certificatePem(chain.der),
     tell,
   })
-  return { change, warning: describeOldGroups(auth, row, pair, reasons) ?? row.warning }
+  return { change, warning: describeOldGroups(run, row, pair, reasons) ?? row.warning }
 }
 
 /** For a user's certificate, of which others may hold copies. */
 function describeOldGroups(
-  auth: AuthDir,
+  { auth, cluster }: Run,
   { phase }: CertRow,
   { certificate }: Pair,
   reasons: readonly Reason[],
@@ -155,7 +166,8 @@ function describeOldGroups(
   const removed = reasons.flatMap((reason) => (reason.kind === 'subject-changed' ? reason.removed : []))
   const groups = removed.filter((attribute) => attribute.startsWith('O=')).map((attribute) => attribute.slice(2))
   if (phase !== 'user-certs' || groups.length === 0 || !certificate) return undefined
-  return `copies of the old certificate are in ${formatNames(groups)} until ${formatDate(endOf(certificate, ownCas(auth)))}: nothing revokes a certificate before it expires`
+  const line = formatEntries(cluster, [entryOf(fingerprintOf(certificate))])
+  return `copies of the old certificate are in ${formatNames(groups)} until ${formatDate(endOf(certificate, ownCas(auth)))}; cut off now, with a new key, by this line in cluster.yaml: ${line}`
 }
 
 type Irreplaceable = NonNullable<CertRow['irreplaceable']>

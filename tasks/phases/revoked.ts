@@ -1,6 +1,6 @@
 /** Phase `revoked`: the list of who is cut off, as API servers read it. From cluster.yaml alone. */
 import type { Cluster } from '../../lib/cluster/cluster.ts'
-import { refusal, tryTo } from '../../lib/failure.ts'
+import { refusal } from '../../lib/failure.ts'
 import {
   authorizationConfigFile,
   authorizationFiles,
@@ -10,17 +10,19 @@ import {
 import { secretMode } from '../../lib/files/plain-file.ts'
 import { authTarget, changeOfFile } from '../../lib/graph/auth-target.ts'
 import type { Run, Target } from '../../lib/graph/target.ts'
-import {
-  formatAuthorization,
-  letInAgain,
-  nodeUser,
-  readRevoked,
-  webhookKubeconfig,
-} from '../../lib/kubernetes/authorization.ts'
-import { tryCertificate } from '../../lib/pki/pair.ts'
+import { formatAuthorization, letInAgain, webhookKubeconfig } from '../../lib/kubernetes/authorization.ts'
 import type { CheckResult, Reason } from '../../lib/reason.ts'
 import { formatNames, joinClauses } from '../../lib/wording.ts'
 import { authorizationWebhookPath, layoutOf } from '../layouts/tables.ts'
+import {
+  coveredBy,
+  cuttingOff,
+  formatEntries,
+  isOver,
+  knownCertificates,
+  listIn,
+  wantedList,
+} from '../nodes/revoked-list.ts'
 
 /** Of the phase, and of its target. */
 const name = 'revoked'
@@ -38,59 +40,62 @@ export function revokedTargets(cluster: Cluster): Target[] {
       purpose: 'who is cut off',
       where: 'auth',
       stopsRun: true,
-      check: (run) => check(run, revoked),
-      build: async (run) => {
+      check,
+      build: async (run, { reasons }) => {
         const change = changeOfFile(run, authorizationConfigFile)
-        for (const [file, text] of textsOf(run, revoked)) run.auth.write(file, text, secretMode)
-        return { change: { ...change, files: authorizationFiles.toReversed() } }
+        for (const [file, text] of textsOf(run)) run.auth.write(file, text, secretMode)
+        return { change: { ...change, files: authorizationFiles.toReversed() }, warning: describeReturns(run, reasons) }
       },
       foresee: (run) => ({ ...changeOfFile(run, authorizationConfigFile), files: authorizationFiles.toReversed() }),
     }),
   ]
 }
 
-function textsOf({ cluster }: Pick<Run, 'cluster'>, revoked: readonly string[]): [file: string, text: string][] {
+function textsOf(run: Run): [file: string, text: string][] {
   return [
     [authorizationWebhookFile, webhookKubeconfig],
-    [authorizationConfigFile, formatAuthorization(revoked, authorizationWebhookPath(cluster))],
+    [authorizationConfigFile, formatAuthorization(wantedList(run), authorizationWebhookPath(run.cluster))],
   ]
 }
 
-function check(run: Run, revoked: readonly string[]): CheckResult {
+function check(run: Run): CheckResult {
   const { auth } = run
-  const there = auth.tryBytes(authorizationConfigFile)?.toString()
-  const listed = there === undefined ? [] : readRevoked(there)
-  const added = revoked.filter((each) => !listed?.includes(each))
-  const removed = listed?.filter((each) => !revoked.includes(each))
+  const wanted = [...wantedList(run).keys()]
+  const isThere = auth.tryBytes(authorizationConfigFile) !== undefined
+  const listed = listIn(auth)
+  const added = wanted.filter((each) => !listed?.has(each))
+  const removed = listed && [...listed.keys()].filter((each) => !wanted.includes(each))
   if (!run.options.names.includes(name)) refuseFewer(run, removed)
   const isOther = added.length + (removed ?? []).length > 0
-  const reasons = textsOf(run, revoked).flatMap(([file, text]): Reason[] => {
+  const reasons = textsOf(run).flatMap(([file, text]): Reason[] => {
     const found = auth.checkFile(file, secretMode, 'a list of harderway', (bytes) => bytes.toString()).reasons
     const isSame = auth.tryBytes(file)?.toString() === text
     return isSame || found.some(({ kind }) => kind === 'missing' || kind === 'not-a-file')
       ? found
       : [...found, { kind: 'content-changed', path: file, what: [file] }]
   })
-  const change: Reason[] =
-    isOther && there !== undefined ? [{ kind: 'revoked-changed', added, removed: removed ?? [] }] : []
-  const unknown = added.filter((each) => !isKnown(run, each))
+  const change: Reason[] = isOther && isThere ? [{ kind: 'revoked-changed', added, removed: removed ?? [] }] : []
+  const known = added.length > 0 ? knownCertificates(auth) : []
+  const unknown = added.filter((each) => coveredBy(each, known).length === 0)
+  const isOpen = etcdIsOpen(run, wanted)
   const warning = joinClauses(
-    unknown.length > 0 && `no certificate in ${auth.path} has the name ${formatNames(unknown)}: is it spelt so?`,
-    etcdIsOpen(run, revoked) && openEtcd(run, revoked),
+    unknown.length > 0 && `no certificate in ${auth.path} is of ${formatNames(unknown)}: is it spelt so?`,
+    isOpen && openEtcd(run, wanted),
   )
   return {
     reasons: [...change, ...reasons.filter(({ kind }) => change.length === 0 || kind !== 'content-changed')],
     ...(warning !== '' && { warning }),
-    ...(etcdIsOpen(run, revoked) && { isUnfinished: true as const }),
-    note: revoked.length === 0 ? 'nobody is revoked' : `${formatNames(revoked)} revoked`,
+    ...(isOpen && { isUnfinished: true as const }),
+    note: wanted.length === 0 ? 'nobody is revoked' : `${formatNames(wanted)} revoked`,
   }
 }
 
 /** `removed`: undefined where what is there can't be read, and may list anybody. */
-function refuseFewer({ auth, command }: Run, removed: readonly string[] | undefined): void {
-  if (removed?.length === 0) return
-  const file = `${auth.path}/${authorizationConfigFile}`
+function refuseFewer(run: Run, removed: readonly string[] | undefined): void {
+  const { auth, command } = run
   const again = command(`${name} install`)
+  if (removed?.every((entry) => isOver(run, entry))) return
+  const file = `${auth.path}/${authorizationConfigFile}`
   if (!removed)
     throw refusal(`${file} is not a list of harderway's, and may have more than revoked in cluster.yaml`, [
       'restore it from a backup, or from a control node',
@@ -99,10 +104,17 @@ function refuseFewer({ auth, command }: Run, removed: readonly string[] | undefi
   throw letInAgain(removed, file, again)
 }
 
-/** A user's or a node's certificate of that name. */
-function isKnown({ auth }: Run, entry: string): boolean {
-  const { attributes = [] } = tryTo(() => tryCertificate(auth, entry)) ?? {}
-  return attributes.some((each) => each === `CN=${entry}` || each === `CN=${nodeUser(entry)}`)
+/** A name that somebody else has now comes with every certificate of before. */
+function describeReturns({ auth, cluster, now }: Run, reasons: readonly Reason[]): string | undefined {
+  const inUse = new Set([...cluster.nodes, ...cluster.users].map((each) => each.name))
+  const back = reasons
+    .flatMap((each) => (each.kind === 'revoked-changed' ? each.removed : []))
+    .filter((each) => inUse.has(each))
+  if (back.length === 0) return undefined
+  const known = knownCertificates(auth)
+  const lines = back.flatMap((entry) => cuttingOff(coveredBy(entry, known), now))
+  if (lines.length === 0) return undefined
+  return `${formatNames(back)} is let in again with every certificate of before; to keep those out, with new keys for ${formatNames(back)}: ${formatEntries(cluster, lines)}`
 }
 
 /** etcd asks no API server: it takes every certificate of its CA. */

@@ -87,8 +87,9 @@ function installTargets(cluster: Cluster): Target[] {
       node: node.name,
       needs: [deployId(node)],
       after: afterOf(node, gateways, controls),
-      // The order is that of restarts: a renewal, which needs none, does not wait for a node that is down.
-      ignoresOrder: (reasons) => reasons.every((reason) => reason.kind === 'unit' && !reason.restarts),
+      // The order is that of restarts: a renewal, which needs none, does not wait for a node that is down, nor does a key that leaked.
+      ignoresOrder: (reasons) =>
+        reasons.every((reason) => reason.kind === 'unit' && (!reason.restarts || reason.isForKey === true)),
       makes: [],
       wanted: { ...placeOf(cluster, node), ...install, units: [...install.units] },
       where: 'node',

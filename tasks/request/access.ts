@@ -9,7 +9,7 @@ import type { Graph } from '../../lib/graph/graph.ts'
 import type { Outcome } from '../../lib/graph/target.ts'
 import type { Reporter, Summary } from '../../lib/show/reporter.ts'
 import { count, printable } from '../../lib/wording.ts'
-import { authBeside, type CommandRun, checkConfigFile } from './command-run.ts'
+import { authBeside, type CommandRun, checkConfigFile, checkRevoked } from './command-run.ts'
 import { exitStatus, type Finding } from './job.ts'
 
 /**
@@ -24,6 +24,7 @@ export async function readAuth(
   { isPlan = false } = {},
 ): Promise<readonly Finding[]> {
   checkConfigFile(run, graph)
+  checkRevoked(run)
   if (isPlan) await announce(run)
   const auth = authBeside(run)
   const { host, options, printError, signal } = run
@@ -55,6 +56,7 @@ export async function writeAuth(
   { graph, reporter, work, closing }: Writer,
 ): Promise<readonly Finding[]> {
   if (graph) checkConfigFile(given, graph)
+  checkRevoked(given)
   if (reporter) await announce(given)
   const started = performance.now()
   const run = { ...given, now: given.host.now(), note: reporter?.note ?? given.note }

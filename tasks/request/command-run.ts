@@ -5,6 +5,7 @@ import { delimiter, dirname, isAbsolute, join, resolve } from 'node:path'
 import pLimit from 'p-limit'
 import { type Cluster, type ClusterNode, type PlacedProblem, parseCluster } from '../../lib/cluster/cluster.ts'
 import type { Path } from '../../lib/cluster/problem.ts'
+import { isKeyEntry } from '../../lib/cluster/revoked.ts'
 import { doing, Failure, refusal, usageFailure } from '../../lib/failure.ts'
 import { AuthDir } from '../../lib/files/auth-dir.ts'
 import { caName } from '../../lib/files/names.ts'
@@ -16,7 +17,8 @@ import type { Ssh, SshRun } from '../../lib/node/ssh.ts'
 import { configPath } from '../../lib/node/ssh-config.ts'
 import type { Phases, Reporter } from '../../lib/show/reporter.ts'
 import { formatExplained, withoutKeys } from '../../lib/wording.ts'
-import { layoutOf, layoutRules, layouts } from '../layouts/tables.ts'
+import { isOfControlPlane, layoutOf, layoutRules, layouts } from '../layouts/tables.ts'
+import { coveredBy, knownCertificates } from '../nodes/revoked-list.ts'
 import { configOf, formatCommand, type Host, ownVersion, pathOf } from './host.ts'
 import type { Options } from './options.ts'
 
@@ -142,6 +144,30 @@ export function checkConfigFile({ cluster: { ssh }, file, mistake }: CommandRun,
   if (statSync(path).isDirectory()) throw wrong(`is a folder: ${path}`)
 }
 
+/** Whose key it is shows only its certificate. Throws a usage Failure for one that no list may cut off. */
+export function checkRevoked({ auth, cluster, mistake }: CommandRun): void {
+  const entries = cluster.revoked ?? []
+  if (!entries.some(isKeyEntry)) return
+  const known = knownCertificates(auth)
+  for (const [i, entry] of entries.entries()) {
+    const own = isKeyEntry(entry) && coveredBy(entry, known).find((each) => isBeyondRevoked(cluster, each))
+    if (own)
+      throw mistake(
+        ['revoked', i],
+        `"${entry}" is a certificate of ${own.name}, whose key no list cuts off`,
+        'what ends it is in docs/rotation.md, "A key that may have leaked"',
+      )
+  }
+}
+
+/** The API server lets in system:masters before any list is read; whoever has another of these keys is root on a control node. */
+function isBeyondRevoked(
+  cluster: Cluster,
+  { name, certificate }: ReturnType<typeof knownCertificates>[number],
+): boolean {
+  return isOfControlPlane(cluster, name) || certificate.attributes.includes('O=system:masters')
+}
+
 /** zx is loaded by the first connection: most commands make none. */
 function connector(cluster: Cluster, place: SshRun) {
   let ssh: Promise<Ssh> | undefined
@@ -161,7 +187,7 @@ function connector(cluster: Cluster, place: SshRun) {
 export interface ClusterFile {
   readonly cluster: Cluster
   /** For a mistake that is found only when a value is used. */
-  readonly mistake: (path: Path, message: string) => Failure
+  readonly mistake: (path: Path, message: string, remedy?: string) => Failure
 }
 
 /** Throws a usage Failure with every problem. */
@@ -178,7 +204,7 @@ function readCluster(file: string): ClusterFile {
     return new Failure(lines.flat().join('\n'), { kind: 'usage', mistakes })
   }
   if ('problems' in parsed) throw wrong(parsed.problems)
-  return { cluster: parsed.cluster, mistake: (path, message) => wrong([parsed.problemAt(path, message)]) }
+  return { cluster: parsed.cluster, mistake: (...problem) => wrong([parsed.problemAt(...problem)]) }
 }
 
 /** Reading a pipe would block until somebody writes into it; a device may have no end. */

@@ -2,16 +2,17 @@
 import { basename } from 'node:path'
 import { specialUse } from '../../lib/address.ts'
 import type { Cluster } from '../../lib/cluster/cluster.ts'
-import type { Failure } from '../../lib/failure.ts'
+import { type Failure, isUnreached } from '../../lib/failure.ts'
 import type { AuthDir } from '../../lib/files/auth-dir.ts'
 import { caName } from '../../lib/files/names.ts'
 import { execute, findRefusals, type RunOptions } from '../../lib/graph/executor.ts'
 import type { Graph } from '../../lib/graph/graph.ts'
-import type { Outcome, Run } from '../../lib/graph/target.ts'
+import type { Outcome, Run, Target } from '../../lib/graph/target.ts'
 import { leftOnNodes, type Reporter } from '../../lib/show/reporter.ts'
 import { joinFailures } from '../../lib/show/words.ts'
 import { formatNames, groupAlike } from '../../lib/wording.ts'
-import { isKeptOff } from '../layouts/tables.ts'
+import { isKeptOff, nodeFiles } from '../layouts/tables.ts'
+import { keysToList, pairsToReplace } from '../nodes/revoked-list.ts'
 import { type Finding, findingsOf } from './job.ts'
 
 /** Without an outcome if it was refused. */
@@ -129,6 +130,39 @@ export function adviseLeft({ command }: Run, outcomes: ReadonlyMap<string, Outco
         : (['path', `--prune leaves it, as ${why}: remove it once nothing reads it`] as const)
     return `${all(name)} left on ${all('node')}, against certificates.caKeyOnNodes: ${way}`
   })
+}
+
+export interface Rollout {
+  /** Everything that could be reached has what it is to have: the new keys are in use. */
+  readonly isWhole: boolean
+  /** The nodes that could not be reached. */
+  readonly down: ReadonlySet<string>
+}
+
+/** `all`: with the targets that were not selected. */
+export function rolloutOf(all: Graph, outcomes: ReadonlyMap<string, Outcome>): Rollout {
+  const isDown = (outcome: Outcome) => outcome.kind === 'failed' && isUnreached(outcome.failure)
+  const down = new Set([...outcomes].flatMap(([id, outcome]) => (isDown(outcome) ? (all.get(id)?.node ?? []) : [])))
+  const isRight = ({ id, where, node = '' }: Target) =>
+    (where === 'node' && down.has(node)) || ['fresh', 'built', 'stale'].includes(outcomes.get(id)?.kind ?? '')
+  return { down, isWhole: [...all.values()].every(isRight) }
+}
+
+/** Of keys that are newly revoked: what keeps them from being cut off, or who is cut off with them. */
+export function adviseKeys(run: Run, { isWhole, down }: Rollout): string[] {
+  const { auth, cluster, command } = run
+  const keys = keysToList(run)
+  if (keys.length === 0) return []
+  if (!isWhole)
+    return [
+      `${formatNames(keys)} not cut off yet: a run over everything does it, once the new keys are in use: ${command('bootstrap')}`,
+    ]
+  const replaced = pairsToReplace(run)
+  const reads = (file: string) => replaced.has(auth.files.parse(file)?.name ?? '')
+  const held = cluster.nodes.filter((node) => down.has(node.name) && nodeFiles(cluster, node).some(reads))
+  return held.map(
+    ({ name }) => `${name} is cut off with the old key, until a run reaches it: ${command(`bootstrap --node ${name}`)}`,
+  )
 }
 
 /** Before anything is written there. */

@@ -21,12 +21,19 @@ const config = '/var/lib/kubernetes/authorization-config.yaml'
 
 describe('who is revoked', { skip }, () => {
   let lab: Machines
+  /** Entries of keys, as openssl prints them. */
+  const keys: string[] = []
   /** With the etcd of the guide, which shares its CA, each run ends with 4. */
   const must = (...args: string[]) => mustRun(lab, 4, ...args, '--json')
-  const write = (users: readonly string[], revoked: readonly string[] | undefined, workers = ['worker0']) => {
+  const write = (
+    users: readonly string[],
+    revoked: readonly string[] | undefined,
+    workers = ['worker0'],
+    sans: readonly string[] = [],
+  ) => {
     const nodes = lab.all.filter(({ name, role }) => role !== 'worker' || workers.includes(name))
     const edits: Edit[] = [
-      [['nodes'], nodes.map(({ name, role, ip }) => ({ name, role, ip }))],
+      [['nodes'], nodes.map(({ name, role, ip }) => ({ name, role, ip, ...(name === 'worker0' && { sans }) }))],
       [['users'], users.map((name) => ({ name }))],
       [['revoked'], revoked],
     ]
@@ -35,8 +42,9 @@ describe('who is revoked', { skip }, () => {
   const warningOf = ({ events }: Ran, id: string) =>
     String(events.find((event) => event.id === id && 'warning' in event)?.warning)
   /** What each API server answers them. */
-  const answers = (name: string) =>
-    Promise.all(controls.map((each) => statusOf(lab, `https://${lab.machine(each).ip}:6443/healthz`, `auth/${name}`)))
+  const answersOf = (pair: string) =>
+    Promise.all(controls.map((each) => statusOf(lab, `https://${lab.machine(each).ip}:6443/healthz`, pair)))
+  const answers = (name: string) => answersOf(`auth/${name}`)
   const all = (status: number) => controls.map(() => String(status))
   const starts = () => readStarts(lab)
 
@@ -135,6 +143,54 @@ describe('who is revoked', { skip }, () => {
     }
     assert.deepEqual(await startedSince(lab, at), [])
     assert.deepEqual(await answers('jane'), all(500))
+  })
+
+  test('a key: its owner goes on with a new one, and every certificate over the old one is refused; no request fails', async () => {
+    await lab.exec('mkdir old')
+    const keep = (name: string, as: string) =>
+      lab.exec(`cp auth/${name}.pem old/${as}.pem; cp auth/${name}-key.pem old/${as}-key.pem`)
+    const entryOf = async (pair: string) =>
+      (await lab.exec(`openssl x509 -in ${pair}.pem -noout -fingerprint -sha256`)).trim()
+    await keep('worker0', 'worker0')
+    await keep('kube-proxy', 'kube-proxy')
+    // Another certificate over the same key.
+    write([], ['jane', 'worker1'], ['worker0'], ['worker0.example.org'])
+    await must('bootstrap')
+    await keep('worker0', 'worker0-newer')
+    assert.deepEqual(await lab.exec('cat old/worker0-key.pem'), await lab.exec('cat old/worker0-newer-key.pem'))
+    for (const [entry, restarted, refused, good] of [
+      ['worker0', ['worker0 kubelet'], ['worker0', 'worker0-newer'], 'worker0'],
+      ['kube-proxy', [...controls, 'worker0'].map((name) => `${name} kube-proxy`), ['kube-proxy'], 'kube-proxy'],
+    ] as const) {
+      const at = await starts()
+      keys.push(await entryOf(`old/${entry}`))
+      write([], ['jane', 'worker1', ...keys], ['worker0'], ['worker0.example.org'])
+      const planned = await must('bootstrap', '--dry-run')
+      assert.match(planned.stdout, /cut off last, once the new keys are in use: sha256:/)
+      await unnoticed(lab, async () => void (await must('bootstrap')))
+      assert.deepEqual(await startedSince(lab, at), restarted)
+      for (const name of refused) assert.deepEqual(await answersOf(`old/${name}`), all(500), name)
+      assert.deepEqual(await answers(good), all(200), good)
+    }
+    const at = await starts()
+    await must('bootstrap')
+    assert.deepEqual(await startedSince(lab, at), [])
+    const status = await must('status', '--on-nodes')
+    const node = status.events.find(({ type, node }) => type === 'node' && node === 'control1')
+    assert.deepEqual([node?.state, node?.revokedInForce], ['fresh', 4])
+  })
+
+  test('a node that is down does not hold a key back: it is named, and goes on once a run reaches it', async () => {
+    await lab.exec('cp auth/kube-proxy.pem old/again.pem; cp auth/kube-proxy-key.pem old/again-key.pem')
+    keys.push((await lab.exec('openssl x509 -in old/again.pem -noout -fingerprint -sha256')).trim())
+    write([], ['jane', 'worker1', ...keys], ['worker0'], ['worker0.example.org'])
+    await lab.machine('worker0').stop()
+    const ran = await mustRun(lab, 1, 'bootstrap', '--json')
+    assert.match(ran.stdout, /worker0 is cut off with the old key, until a run reaches it: .*bootstrap --node worker0/)
+    assert.deepEqual(await answersOf('old/again'), all(500))
+    await lab.machine('worker0').start()
+    await eventually(() => must('bootstrap'))
+    assert.deepEqual(await answers('kube-proxy'), all(200))
   })
 
   test('without the key the list stays in force, and the run prints the way back', async () => {

@@ -38,12 +38,10 @@ testFiles('who is revoked is a name that is not in use, once, where API servers 
   ],
   [cutOff('admin, kube-proxy'), '7:11 "admin" is one of the cluster\'s own', '7:18 "kube-proxy" is one of'],
   [cutOff('jane, jane'), '7:17 "jane" is revoked already'],
-  [
-    cutOff('"system:node:w", \'a"b\', 7'),
-    "7:11 is not a user's name",
-    "7:28 is not a user's name",
-    '7:35 7 is not text',
-  ],
+  [cutOff('"system:node:w", \'a"b\', 7'), '7:11 is neither a name', '7:28 is neither a name', '7:35 7 is not text'],
+  [cutOff(`sha256:${'3f'.repeat(32)}, sha256 Fingerprint=${'3E:'.repeat(31)}3E, X509SHA256=${'0a'.repeat(32)}`)],
+  [cutOff(`sha256:${'3f'.repeat(32)}, "SHA256:${'3F:'.repeat(31)}3F"`), '7:84 is revoked already'],
+  [cutOff(`"sha256:${'3f'.repeat(31)}", "sha256:xy"`), '7:11 nor a fingerprint', '7:84 nor a fingerprint'],
   [and('revoked: []'), '5:1 revoked needs install: a list is in force'],
   [cutOff('jane', 'install: { units: { kube-apiserver: false } }'), '7:1 revoked needs kube-apiserver, which'],
 ])

@@ -5,7 +5,9 @@ import { test } from 'node:test'
 import {
   formatAuthorization,
   isOwnAuthorization,
+  type RevokedList,
   readRevoked,
+  reviewOfAll,
   reviewsOf,
   webhookKubeconfig,
 } from '../../../lib/kubernetes/authorization.ts'
@@ -13,12 +15,14 @@ import { Authorization } from '../../lab/component/authorization.ts'
 import { parseFlags } from '../../lab/component/flags.ts'
 import { scratch } from '../../support/files.ts'
 
+const listOf = (...names: string[]): RevokedList => new Map(names.map((name) => [name, []]))
+
 test('an API server starts with the list, and denies by it users and nodes of these names, and nobody else', (t) => {
   const folder = scratch(t)
   const [webhook, config] = [join(folder, 'webhook.yaml'), join(folder, 'config.yaml')]
   writeFileSync(webhook, webhookKubeconfig)
   const started = (...revoked: string[]) => {
-    writeFileSync(`${config}.new`, formatAuthorization(revoked, webhook))
+    writeFileSync(`${config}.new`, formatAuthorization(listOf(...revoked), webhook))
     renameSync(`${config}.new`, config)
     return new Authorization(parseFlags('kube-apiserver', [`--authorization-config=${config}`]))
   }
@@ -28,18 +32,66 @@ test('an API server starts with the list, and denies by it users and nodes of th
   assert.deepEqual(denied(started(), ...users), [])
   assert.deepEqual(denied(started('jane', 'worker2'), ...users), ['jane', 'system:node:jane', 'system:node:worker2'])
   assert.deepEqual(
-    reviewsOf('jane').map((spec) => 'user' in spec && spec.user),
+    reviewsOf(['jane', []]).map((spec) => 'user' in spec && spec.user),
     ['jane', 'system:node:jane'],
   )
 })
 
+test('a key is denied by each certificate over it, and one review shows that exactly a list is in force', (t) => {
+  const folder = scratch(t)
+  const [webhook, config] = [join(folder, 'webhook.yaml'), join(folder, 'config.yaml')]
+  writeFileSync(webhook, webhookKubeconfig)
+  const [one, other, third] = ['a', 'b', 'c'].map((digit) => digit.repeat(64)) as [string, string, string]
+  const list: RevokedList = new Map([
+    ['jane', []],
+    [`sha256:${one}`, [one, other]],
+  ])
+  writeFileSync(config, formatAuthorization(list, webhook))
+  const server = new Authorization(parseFlags('kube-apiserver', [`--authorization-config=${config}`]))
+  const isDenied = (spec: object) => {
+    const { user: username, extra } = spec as { user: string; extra?: Record<string, string[]> }
+    return server.denial({ username, groups: [], ...(extra && { extra }) }) !== undefined
+  }
+  const key = (fingerprint: string) => reviewsOf([`sha256:${fingerprint}`, [fingerprint]]).map(isDenied)
+  assert.deepEqual([one, other, third].flatMap(key), [true, true, false])
+  assert.equal(isDenied(reviewOfAll(list)), true)
+  for (const another of [
+    listOf(),
+    listOf('jane'),
+    new Map([...list, ['joe', []]]),
+    new Map([...list, [`sha256:${one}`, [one]]]),
+  ])
+    assert.equal(isDenied(reviewOfAll(another)), false)
+})
+
+test('a list that is longer than an expression may be is refused', () => {
+  const many = Array.from({ length: 3000 }, (_, i) => `gone-${i}`)
+  assert.throws(() => formatAuthorization(listOf(...many), '/k'), /revoked is too long: an API server takes 100000/)
+})
+
 test('the list is read back, and what somebody else has written is told apart, even from what is cut off', () => {
-  for (const revoked of [[], ['jane'], ['worker2', 'j.doe@example.org']]) {
-    const text = formatAuthorization(revoked, '/k/webhook.yaml')
-    assert.deepEqual(readRevoked(text), revoked)
+  const [one, other, third] = ['1', '2', '3'].map((digit) => digit.repeat(64)) as [string, string, string]
+  const lists: RevokedList[] = [
+    listOf(),
+    listOf('jane'),
+    listOf('worker2', 'j.doe@example.org'),
+    new Map([
+      ['jane', []],
+      [`sha256:${one}`, [one, other]],
+      [`sha256:${third}`, [third]],
+    ]),
+    // Both certificates of a key are listed.
+    new Map([
+      [`sha256:${one}`, [one, other]],
+      [`sha256:${other}`, [other, one]],
+    ]),
+  ]
+  for (const list of lists) {
+    const text = formatAuthorization(list, '/k/webhook.yaml')
+    assert.deepEqual(readRevoked(text), list)
     for (const each of [text, text.slice(0, 200), '', 'half a fi']) assert.equal(isOwnAuthorization(each), false)
     assert.equal(isOwnAuthorization(text.replace(/^#.*\n/, '')), true)
   }
-  for (const text of ['', 'x', formatAuthorization(['jane'], '/k').slice(0, 300)])
+  for (const text of ['', 'x', formatAuthorization(listOf('jane'), '/k').slice(0, 300)])
     assert.equal(readRevoked(text), undefined)
 })

@@ -524,7 +524,8 @@ describe('a certificate that is newer than in auth/', () => {
 
 test('a node whose list has more than ours is refused, wherever it is, unless the list is named', () => {
   const of: Run = { ...at({ names: ['bootstrap'] }), cluster: { ...cluster, revoked: ['joe'] } }
-  const listed = (...names: string[]) => Buffer.from(formatAuthorization(names, '/k'))
+  const listed = (...names: string[]) =>
+    Buffer.from(formatAuthorization(new Map(names.map((name) => [name, []])), '/k'))
   const file = 'authorization-config.yaml'
   const refused = (look: NodeState, run = of, isForced = true) =>
     refusalOf(() => guard(run, control, seenIn(run.cluster, control, look), isForced))

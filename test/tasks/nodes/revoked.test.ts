@@ -26,11 +26,15 @@ function found(revoked: string[] | undefined, notDenied: readonly string[] | und
     ...{ folders: { has: () => true }, files: { get: () => ({ size: 1, isKnown: true }) }, real: new Map() },
     ...{ contents: new Map(), ...nothingElse },
   } as unknown as PlacesState
-  const text = Buffer.from(formatAuthorization(['jane'], '/k'))
+  const text = Buffer.from(formatAuthorization(new Map([['jane', []]]), '/k'))
   const auth = { read: () => ({ kind: 'file' }), tryBytes: () => text }
   const run = { cluster, auth } as unknown as Run
   const units = unitsOn(cluster, control, places)
-  return checkInForce(run, { units, places, files: new Map(), notDenied }, ['kube-apiserver'])
+  return checkInForce(
+    run,
+    { units, places, files: new Map(), ...(notDenied && { inForce: { isLoaded: notDenied.length === 0, notDenied } }) },
+    ['kube-apiserver'],
+  )
 }
 
 test('what is not in force is said where no run can change it, with what to add to a configuration of your own', () => {

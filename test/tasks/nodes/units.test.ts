@@ -498,7 +498,7 @@ describe("the check of a node's units", () => {
     })
   })
 
-  test('a list is loaded when the API server denies each entry, whatever the clocks say; no answer is no proof', () => {
+  test('a list is loaded when the API server denies whom it has, whatever the clocks say; no answer is no proof', () => {
     const of = (revoked: readonly string[]): Run => {
       const run = { ...at, cluster: { ...cluster, revoked: [...revoked] } }
       for (const file of authorizationFiles) auth.write(file, revoked.join(), secretMode)
@@ -506,7 +506,7 @@ describe("the check of a node's units", () => {
     }
     const denies = (notDenied: readonly string[] | undefined) => (found: Mutable) => {
       file(`/var/lib/kubernetes/${authorizationConfigFile}`, { changed: now })(found)
-      Object.assign(found, { notDenied })
+      Object.assign(found, notDenied && { inForce: { isLoaded: notDenied.length === 0, notDenied } })
     }
     const judged = (revoked: readonly string[], ...changes: readonly ((found: Mutable) => void)[]) =>
       judge('c0', all(...changes), undefined, of(revoked))
@@ -514,7 +514,8 @@ describe("the check of a node's units", () => {
     assert.deepEqual(judged(['jane'], denies([])), [])
     assert.deepEqual(judged(['jane'], denies(['jane'])), notLoaded)
     assert.deepEqual(judged(['jane'], denies(undefined)), notLoaded)
-    assert.deepEqual(judged([], denies(undefined)), [])
+    assert.deepEqual(judged([], denies(undefined)), notLoaded)
+    assert.deepEqual(judged([], denies([])), [])
     assert.deepEqual(
       judged(
         ['jane'],

@@ -1,9 +1,14 @@
 /** Phase `revoked`: the list in auth/. What API servers do with it: authorization.test.ts, and on machines. */
 import assert from 'node:assert/strict'
+import { X509Certificate } from 'node:crypto'
 import { lstatSync, mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { test } from 'node:test'
+import { AuthDir } from '../../../lib/files/auth-dir.ts'
+import type { Run } from '../../../lib/graph/target.ts'
 import { readRevoked } from '../../../lib/kubernetes/authorization.ts'
+import { harderWay } from '../../../tasks/layouts/harder-way.ts'
+import { wantedList } from '../../../tasks/nodes/revoked-list.ts'
 import { scratch } from '../../support/files.ts'
 import { type Edit, exits, harderway, writeCluster } from '../../support/harderway.ts'
 
@@ -15,7 +20,7 @@ function place(t: Parameters<typeof scratch>[0]) {
   mkdirSync(join(folder, 'auth'), { mode: 0o700 })
   const write = (revoked: readonly string[] | undefined, ...edits: Edit[]) =>
     writeCluster(folder, [own, [['install'], true], [['revoked'], revoked], ...edits])
-  const listed = () => readRevoked(readFileSync(file(), 'utf8'))
+  const listed = () => [...(readRevoked(readFileSync(file(), 'utf8'))?.keys() ?? [])]
   return { folder, file, write, listed }
 }
 
@@ -29,7 +34,7 @@ test('the list is made from cluster.yaml, and made again where it differs', asyn
   write(['jane', 'worker9'])
   const plan = await exits(4, folder, 'revoked', '--dry-run')
   assert.match(plan.stdout, /~ .*authorization-config\.yaml.* {2}jane, worker9 cut off\n/)
-  assert.match(plan.stdout, /no certificate in .* has the name jane, worker9: is it spelt so\?/)
+  assert.match(plan.stdout, /no certificate in .* is of jane, worker9: is it spelt so\?/)
   await exits(0, folder, 'revoked')
   assert.deepEqual(listed(), ['jane', 'worker9'])
   assert.match((await exits(0, folder, 'revoked', '--verbose')).stdout, /jane, worker9 revoked/)
@@ -76,6 +81,56 @@ test('without the key nothing is made, and what is there stays', async (t) => {
   write(undefined)
   await exits(0, folder, 'encryption-key')
   assert.deepEqual(listed(), ['jane'])
+})
+
+const fingerprintIn = (pem: Uint8Array) => new X509Certificate(pem).fingerprint256.replaceAll(':', '').toLowerCase()
+
+test('a key: its pair is made again with a new one, every certificate over the old one is known, and a run over everything lists it', async (t) => {
+  const { folder, file, write, listed } = place(t)
+  const users: Edit = [['users'], [{ name: 'jane' }]]
+  write([], users)
+  await exits(0, folder, 'certs', 'kubeconfigs', 'revoked')
+  const first = readFileSync(file('jane.pem'))
+  // The same key, in another certificate.
+  write([], [['users'], [{ name: 'jane', groups: ['devs'] }]])
+  await exits(0, folder, 'certs')
+  const second = readFileSync(file('jane.pem'))
+  const entry = `sha256:${fingerprintIn(first)}`
+  write([entry], [['users'], [{ name: 'jane', groups: ['devs'] }]])
+  const plan = await exits(4, folder, 'bootstrap', '--dry-run', '--offline')
+  assert.match(plan.stdout, /jane\.pem.* its key is revoked/)
+  assert.match(plan.stdout, /sha256:[0-9a-f]{12}… cut off/)
+  // Who reads the new pair is not known by these runs.
+  const ran = await exits(4, folder, 'certs', 'kubeconfigs', 'revoked')
+  assert.match(ran.stdout, /To do +sha256:.*… not cut off yet: a run over everything does it.*bootstrap/)
+  assert.deepEqual(listed(), [])
+  const third = readFileSync(file('jane.pem'))
+  assert.equal(new X509Certificate(third).publicKey.equals(new X509Certificate(second).publicKey), false)
+  const found = { auth: new AuthDir(join(folder, 'auth'), harderWay.files), cluster: { revoked: [entry] } }
+  const [[, prints] = []] = wantedList(found as unknown as Run)
+  assert.deepEqual(prints, [first, second].map(fingerprintIn))
+  const rotation = await exits(3, folder, 'rotate', 'encryption-key')
+  assert.match(rotation.stderr, /not cut off yet: that comes first/)
+})
+
+test('a key that no list cuts off is an error at its line', async (t) => {
+  const { folder, file, write } = place(t)
+  write([])
+  await exits(0, folder, 'certs', 'kubeconfigs')
+  for (const name of ['admin', 'kubernetes', 'kube-scheduler', 'service-account', 'ca']) {
+    write(['jane', `sha256:${fingerprintIn(readFileSync(file(`${name}.pem`)))}`])
+    for (const args of [['certs'], ['bootstrap', '--dry-run', '--offline'], ['status']]) {
+      const { stderr } = await exits(2, folder, ...args)
+      assert.match(
+        stderr,
+        new RegExp(`cluster\\.yaml:\\d+:\\d+: revoked\\[1\\] "sha256:.* of ${name}, whose key no list cuts off`),
+      )
+    }
+  }
+  for (const name of ['kube-proxy', 'worker0', 'control0']) {
+    write([`sha256:${fingerprintIn(readFileSync(file(`${name}.pem`)))}`])
+    await exits(4, folder, 'certs', '--dry-run')
+  }
 })
 
 test('where etcd shares the CA, what is cut off still opens etcd: said with exit status 4, until it has its own', async (t) => {

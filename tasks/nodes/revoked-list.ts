@@ -1,0 +1,108 @@
+/** Who is revoked: what the entries of `revoked` mean, by the certificates that auth/ has and had. */
+import { join } from 'node:path'
+import { entryOf, isKeyEntry } from '../../lib/cluster/revoked.ts'
+import type { AuthDir } from '../../lib/files/auth-dir.ts'
+import { authorizationConfigFile } from '../../lib/files/names.ts'
+import type { Run } from '../../lib/graph/target.ts'
+import { nodeUser, type RevokedList, readRevoked } from '../../lib/kubernetes/authorization.ts'
+import { type Certificate, fingerprintOf, keyIdOf, readCertificate } from '../../lib/pki/certificate.ts'
+
+interface Known {
+  /** Of its file, without the ending. */
+  readonly name: string
+  readonly certificate: Certificate
+  readonly fingerprint: string
+  readonly keyId: string
+}
+
+/** Every certificate in auth/ and in auth/backup. */
+export function knownCertificates(auth: AuthDir): Known[] {
+  const folders = ['.', ...auth.names('backup').map((folder) => join('backup', folder))]
+  return folders.flatMap((folder) =>
+    auth.names(folder).flatMap((file): Known[] => {
+      // What was found on a node is kept under its whole path.
+      const { kind, name } = auth.files.parse(file.split('%2F').at(-1) ?? '') ?? {}
+      const certificate = kind === 'certificate' && readCertificate(auth.tryBytes(join(folder, file)) ?? '')
+      if (!certificate || name === undefined) return []
+      return [{ name, certificate, fingerprint: fingerprintOf(certificate), keyId: keyIdOf(certificate) }]
+    }),
+  )
+}
+
+/** Those that an entry cuts off. */
+export function coveredBy(entry: string, known: readonly Known[]): Known[] {
+  if (!isKeyEntry(entry)) {
+    const users = [`CN=${entry}`, `CN=${nodeUser(entry)}`]
+    return known.filter(({ certificate }) => users.some((user) => certificate.attributes.includes(user)))
+  }
+  const own = known.find(({ fingerprint }) => entryOf(fingerprint) === entry)
+  return own ? known.filter(({ keyId }) => keyId === own.keyId) : []
+}
+
+/** The list in auth/; undefined if it can't be read. */
+export function listIn(auth: AuthDir): RevokedList | undefined {
+  const text = auth.tryBytes(authorizationConfigFile)?.toString()
+  return text === undefined ? new Map() : readRevoked(text)
+}
+
+/** Entries by key that are not in the list yet: it gets them once the new pairs are loaded wherever they are read. */
+export function keysToList({ auth, cluster }: Pick<Run, 'auth' | 'cluster'>): string[] {
+  const keys = cluster.revoked?.filter(isKeyEntry) ?? []
+  if (keys.length === 0) return []
+  const listed = listIn(auth)
+  return keys.filter((entry) => !listed?.has(entry))
+}
+
+/** The list as it is to be. What it knows of a key is kept, even if the certificates are gone. */
+export function wantedList(run: Pick<Run, 'auth' | 'cluster' | 'listsNoKeys'>): RevokedList {
+  const { auth, cluster, listsNoKeys } = run
+  const held = new Set(listsNoKeys ? keysToList(run) : [])
+  const entries = (cluster.revoked ?? []).filter((entry) => !held.has(entry))
+  const known = entries.some(isKeyEntry) ? knownCertificates(auth) : []
+  const groups = [...(listIn(auth)?.values() ?? [])]
+  return new Map(
+    entries.map((entry): [string, readonly string[]] => {
+      if (!isKeyEntry(entry)) return [entry, []]
+      const own = entry.slice(entryOf('').length)
+      const others = new Set([
+        ...coveredBy(entry, known).map(({ fingerprint }) => fingerprint),
+        ...groups.filter((group) => group.includes(own)).flat(),
+      ])
+      others.delete(own)
+      return [entry, [own, ...[...others].toSorted()]]
+    }),
+  )
+}
+
+/** Whether a certificate is over a key that is cut off. */
+export function revokedKeys({ auth, cluster }: Pick<Run, 'auth' | 'cluster'>): (certificate: Certificate) => boolean {
+  const keys = cluster.revoked?.filter(isKeyEntry) ?? []
+  if (keys.length === 0) return () => false
+  const known = knownCertificates(auth)
+  const covered = new Set(keys.flatMap((entry) => coveredBy(entry, known).map(({ keyId }) => keyId)))
+  return (certificate) => covered.has(keyIdOf(certificate))
+}
+
+/** The names of the pairs that a run replaces because their key is about to be listed: who reads one has to load the new one first. */
+export function pairsToReplace(run: Pick<Run, 'auth' | 'cluster'>): ReadonlySet<string> {
+  const keys = keysToList(run)
+  const known = keys.length > 0 ? knownCertificates(run.auth) : []
+  return new Set(keys.flatMap((entry) => coveredBy(entry, known).map(({ name }) => name)))
+}
+
+/** True if all that is known of it has expired: out of the list, it lets nobody in again. */
+export function isOver({ auth, now }: Pick<Run, 'auth' | 'now'>, entry: string): boolean {
+  const covered = coveredBy(entry, knownCertificates(auth))
+  return covered.length > 0 && covered.every(({ certificate }) => certificate.notAfter <= now)
+}
+
+/** The entries by which they are cut off with their keys, as far as they are valid. */
+export function cuttingOff(known: readonly Known[], now: Date): string[] {
+  const valid = known.filter(({ certificate }) => certificate.notAfter > now)
+  return [...new Map(valid.map(({ keyId, fingerprint }) => [keyId, entryOf(fingerprint)])).values()]
+}
+
+/** The line of cluster.yaml with more entries. */
+export function formatEntries({ revoked = [] }: Pick<Run['cluster'], 'revoked'>, more: readonly string[]): string {
+  return `revoked: [${[...revoked, ...more].join(', ')}]`
+}
