@@ -170,6 +170,7 @@ interface TableRow {
   readonly name: string
   readonly cells: readonly string[]
   readonly why: string
+  readonly fingerprint?: string
 }
 
 /** A sentence first; then one row for all that are right and differ only in name, and one for each of the rest. */
@@ -182,14 +183,14 @@ export function formatStatus(table: StatusTable): string[] {
   const headings = ['FOR', 'ISSUER', 'EXPIRES', 'LEFT', ...(withNodes ? ['NODES'] : [])]
   const parts = [
     table.items.length + table.nodes.length > 0 ? [sumUp(table)] : [],
-    items.length > 0 ? formatRows('NAME', headings, folded(items.map((item) => itemRow(item, now)))) : [],
+    items.length > 0 ? formatRows('NAME', headings, folded(items.map((item) => itemRow(item, now, verbose)))) : [],
     nodes.length > 0 ? formatRows('NODE', [], folded(nodes.map((node) => nodeRow(node, now)))) : [],
   ]
   return parts.filter((part) => part.length > 0).flatMap((part, i) => (i === 0 ? part : ['', ...part]))
 }
 
-function itemRow(item: Item, now: Date): TableRow {
-  const { state, name, purpose, issuer = '', end, why, onNodes } = item
+function itemRow(item: Item, now: Date, verbose: boolean): TableRow {
+  const { state, name, purpose, issuer = '', end, why, onNodes, fingerprint } = item
   const expiry = end ? [formatDate(end, now), formatLeft(end.getTime() - now.getTime())] : ['', '']
   const same = [...onNodes.values()].filter((on) => on === 'same').length
   const unknown = [...onNodes.values()].includes('unknown') ? '?' : ''
@@ -206,6 +207,7 @@ function itemRow(item: Item, now: Date): TableRow {
     ],
     // The column LEFT already shows that it expires soon.
     why: state === 'fresh' ? '' : printable(why),
+    ...(verbose && fingerprint !== undefined && { fingerprint }),
   }
 }
 
@@ -236,10 +238,13 @@ function formatRows(nameHeading: string, headings: readonly string[], rows: read
   const longest = Math.max(nameHeading.length, ...rows.map(({ name }) => name.length))
   const line = (name: string, cells: readonly string[]) =>
     [name.padEnd(longest), ...widths.map((each, i) => (cells[i] ?? '').padEnd(each))].join('  ')
-  const format = ({ mark, colour, name, cells, why }: TableRow): string[] => {
+  const format = ({ mark, colour, name, cells, why, fingerprint }: TableRow): string[] => {
     const text = `${mark} ${line(name, cells)}`
-    const lines = headings.length > 0 ? [text.trimEnd(), ...(why ? [`    ${why}`] : [])] : [`${text}  ${why}`]
-    return lines.map((each) => (colour === 'green' ? each : styleText(colour, each)))
+    const lines =
+      headings.length > 0 ? [text, why && `    ${why}`, fingerprint && `    ${fingerprint}`] : [`${text}  ${why}`]
+    return lines
+      .flatMap((each) => each?.trimEnd() || [])
+      .map((each) => (colour === 'green' ? each : styleText(colour, each)))
   }
   return [styleText('bold', `  ${line(nameHeading, headings)}`.trimEnd()), ...rows.flatMap(format)]
 }

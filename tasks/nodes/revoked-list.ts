@@ -7,7 +7,7 @@ import type { Run } from '../../lib/graph/target.ts'
 import { nodeUser, type RevokedList, readRevoked } from '../../lib/kubernetes/authorization.ts'
 import { type Certificate, fingerprintOf, keyIdOf, readCertificate } from '../../lib/pki/certificate.ts'
 
-interface Known {
+interface KnownCertificate {
   /** Of its file, without the ending. */
   readonly name: string
   readonly certificate: Certificate
@@ -16,10 +16,10 @@ interface Known {
 }
 
 /** Every certificate in auth/ and in auth/backup. */
-export function knownCertificates(auth: AuthDir): Known[] {
+export function knownCertificates(auth: AuthDir): KnownCertificate[] {
   const folders = ['.', ...auth.names('backup').map((folder) => join('backup', folder))]
   return folders.flatMap((folder) =>
-    auth.names(folder).flatMap((file): Known[] => {
+    auth.names(folder).flatMap((file): KnownCertificate[] => {
       // What was found on a node is kept under its whole path.
       const { kind, name } = auth.files.parse(file.split('%2F').at(-1) ?? '') ?? {}
       const certificate = kind === 'certificate' && readCertificate(auth.tryBytes(join(folder, file)) ?? '')
@@ -30,7 +30,7 @@ export function knownCertificates(auth: AuthDir): Known[] {
 }
 
 /** Those that an entry cuts off. */
-export function coveredBy(entry: string, known: readonly Known[]): Known[] {
+export function coveredBy(entry: string, known: readonly KnownCertificate[]): KnownCertificate[] {
   if (!isKeyEntry(entry)) {
     const users = [`CN=${entry}`, `CN=${nodeUser(entry)}`]
     return known.filter(({ certificate }) => users.some((user) => certificate.attributes.includes(user)))
@@ -97,7 +97,7 @@ export function isOver({ auth, now }: Pick<Run, 'auth' | 'now'>, entry: string):
 }
 
 /** The entries by which they are cut off with their keys, as far as they are valid. */
-export function cuttingOff(known: readonly Known[], now: Date): string[] {
+export function cuttingOff(known: readonly KnownCertificate[], now: Date): string[] {
   const valid = known.filter(({ certificate }) => certificate.notAfter > now)
   return [...new Map(valid.map(({ keyId, fingerprint }) => [keyId, entryOf(fingerprint)])).values()]
 }

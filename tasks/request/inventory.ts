@@ -1,11 +1,19 @@
 /** A row for everything that was made, and one for each node: state, reason, expiry. And their totals. */
 import type { Cluster, ClusterNode } from '../../lib/cluster/cluster.ts'
+import { entryOf } from '../../lib/cluster/revoked.ts'
 import { tryTo } from '../../lib/failure.ts'
 import { caName } from '../../lib/files/names.ts'
 import { endsSoon, nameInPhase, type Outcome, type Run, type Target } from '../../lib/graph/target.ts'
 import { readEmbedded } from '../../lib/kubernetes/kubeconfig.ts'
 import { findEntry, readKubeconfigs } from '../../lib/kubernetes/kubeconfig-merge.ts'
-import { attributesIn, type Certificate, endOf, isIssuedBy, readCertificate } from '../../lib/pki/certificate.ts'
+import {
+  attributesIn,
+  type Certificate,
+  endOf,
+  fingerprintOf,
+  isIssuedBy,
+  readCertificate,
+} from '../../lib/pki/certificate.ts'
 import { ownCas, tryCertificate } from '../../lib/pki/pair.ts'
 import { type CheckResult, formatLeft, formatReasons, type Left, ownReasons, type ReasonOf } from '../../lib/reason.ts'
 import { beside, count, formatNames, joinClauses } from '../../lib/wording.ts'
@@ -24,6 +32,8 @@ export interface Item extends Pick<Target, 'id' | 'phase' | 'where' | 'node'> {
   readonly purpose: string
   /** The certificate, or the one in the kubeconfig. */
   readonly certificate: Certificate | undefined
+  /** Of that, as `revoked` takes it. */
+  readonly fingerprint?: string
   /** `ca` for the present CA, `itself`, or `CN=` and the name of another. */
   readonly issuer: string | undefined
   /** The effective expiry: the earliest along the chain. */
@@ -149,6 +159,8 @@ function takeItems(seen: Observation): Item[] {
       const isEndingSoon = end !== undefined && endsSoon(run, end)
       return {
         ...{ id, phase, where, node, name, files, purpose, certificate, issuer, end },
+        // A kubeconfig's is listed with it.
+        ...(certificate && phase !== 'kubeconfigs' && { fingerprint: entryOf(fingerprintOf(certificate)) }),
         endsSoon: isEndingSoon,
         state: stateOf(outcome),
         why: explain(outcome) || (isEndingSoon ? 'expires within renewBefore' : ''),

@@ -34,6 +34,7 @@ const reason = v.variant('kind', [
   ofKind('not-yet-valid', { notBefore: time }),
   ofKind('content-changed', { path: text, what: texts }),
   ofKind('resources-added', { added: texts }),
+  ofKind('revoked', {}),
   ofKind('revoked-changed', { added: texts, removed: texts }),
   ofKind('on-node', {
     ...{ missing: texts, differ: texts, wrongMode: texts, wrongOwner: texts, pruned: texts, leftovers: texts },
@@ -47,6 +48,7 @@ const reason = v.variant('kind', [
       restartsBefore: optionalText,
       selfMadeEnds: v.optional(time),
       isDrained: flag,
+      isForKey: mark,
     },
   }),
   ofKind('left-drained', { nodes: texts }),
@@ -140,6 +142,7 @@ const lines = {
   item: line('item', {
     ...{ id: text, phase: text, where: v.picklist(['auth', 'node', 'kubeconfig']), node: optionalText },
     ...{ name: text, files: texts, purpose: text, issuer: optionalText, notAfter: v.optional(time) },
+    fingerprint: optionalText,
     ...{ end: v.optional(time), endsSoon: flag, state, message: optionalText, warning: optionalText },
     onNodes: v.optional(v.record(text, v.picklist(['same', 'differs', 'missing', 'unknown']))),
   }),

@@ -55,7 +55,7 @@ test('what is right and differs in nothing but its name is one row; of the rest 
   ])
   assert.equal(rows({ items: many(61), verbose: true }).length, 61)
   const nodes = [...['a', 'b', 'c'].map((node) => nodeItem(node, 'fresh')), nodeItem('d', 'failed', { why: 'refused' })]
-  assert.deepEqual(rows({ nodes }), ['✔ a and 2 more  ', '✖ d             refused'])
+  assert.deepEqual(rows({ nodes }), ['✔ a and 2 more', '✖ d             refused'])
 })
 
 test('a row is right only if all nodes that should have the file have it; ? was not inspected', () => {
