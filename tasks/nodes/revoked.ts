@@ -27,8 +27,15 @@ export interface ListInForce {
   readonly notDenied: readonly string[]
 }
 
-/** What an API server says of the list; undefined if it did not answer, or cluster.yaml has none. */
-export async function readInForce(run: Run, node: ClusterNode): Promise<ListInForce | undefined> {
+/**
+ * What an API server says of the list; undefined if it did not answer, or cluster.yaml has none. It is asked for each entry only where
+ * that is told, or decides: there may be a thousand.
+ */
+export async function readInForce(
+  run: Run,
+  node: ClusterNode,
+  units: readonly UnitSeen[],
+): Promise<ListInForce | undefined> {
   const { auth, cluster } = run
   if (!cluster.revoked) return undefined
   return tryToAwait(() =>
@@ -41,6 +48,8 @@ export async function readInForce(run: Run, node: ClusterNode): Promise<ListInFo
       const listed: RevokedList = listIn(auth) ?? new Map()
       const isLoaded = await isDenied(reviewOfAll(listed))
       const entries = [...wantedList({ auth, cluster })].filter(([entry]) => !isLoaded || !listed.has(entry))
+      const isAsked = isLoaded || run.isObserved || units.some(({ owned }) => owned.length > 0)
+      if (!isAsked) return { isLoaded, notDenied: entries.map(([entry]) => entry) }
       const limit = pLimit(atATime)
       const denied = await Promise.all(
         entries.map(async (entry) => (await limit.map(reviewsOf(entry), isDenied)).every(Boolean)),

@@ -95,7 +95,7 @@ export async function lookAtUnits(run: Run, node: ClusterNode, earlier: Earlier 
       units,
       ...answers,
       config: await lookAtConfig(run, node, asked, places),
-      inForce: hasApi ? await readInForce(run, node) : undefined,
+      inForce: hasApi ? await readInForce(run, node, asked) : undefined,
     }
   } catch (error) {
     throw asUnknown(node.name, error)
