@@ -12,6 +12,7 @@ import type { Run } from '../../lib/graph/target.ts'
 import { letInAgain, type RevokedList, readRevoked } from '../../lib/kubernetes/authorization.ts'
 import { isOlder, isPreviousCa, lacksOurKey, otherIdentity } from '../../lib/kubernetes/identity.ts'
 import { type Part, readClientCertificate, readEmbeddedCa } from '../../lib/kubernetes/kubeconfig.ts'
+import { isOver, wantedList } from '../../lib/kubernetes/revoked-list.ts'
 import { type FileState, type FilesSeen, largestFile } from '../../lib/node/place.ts'
 import { realPath } from '../../lib/node/state.ts'
 import { type Certificate, isIssuedBy, readCertificates } from '../../lib/pki/certificate.ts'
@@ -22,7 +23,6 @@ import { identityFiles, nodeFiles } from '../layouts/tables.ts'
 import { fetchCommand, recoverCommand, replaceCommand, waysOutOfLost } from './fetch-command.ts'
 import { digestOf, type NodeLook } from './look.ts'
 import { keptOffAt } from './reads.ts'
-import { isOver, wantedList } from './revoked-list.ts'
 
 /** A file of ours on a node. */
 export interface HeldFile {

@@ -6,6 +6,7 @@ import { authorizationConfigFile, caName, kubeconfigFile, nextName } from '../..
 import { secretMode } from '../../lib/files/plain-file.ts'
 import type { Run } from '../../lib/graph/target.ts'
 import { readClientCertificate, readEmbeddedCa, readServer } from '../../lib/kubernetes/kubeconfig.ts'
+import { pairsToReplace } from '../../lib/kubernetes/revoked-list.ts'
 import { asUnknown } from '../../lib/node/node.ts'
 import { type Account, besideOf, diff, folderOf, root, type WantedFile } from '../../lib/node/place.ts'
 import { fileAt, isRunning, type PlacesState, realPath } from '../../lib/node/state.ts'
@@ -39,7 +40,6 @@ import {
 } from './look.ts'
 import { processesOf, type UnitSeen } from './reads.ts'
 import { type ListInForce, readInForce, refuseOldApi } from './revoked.ts'
-import { pairsToReplace } from './revoked-list.ts'
 
 export interface UnitsFound extends NodeLook {
   readonly places: PlacesState

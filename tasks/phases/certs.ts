@@ -10,6 +10,7 @@ import { caName, nextName } from '../../lib/files/names.ts'
 import { authTarget } from '../../lib/graph/auth-target.ts'
 import type { Run, Target, Work } from '../../lib/graph/target.ts'
 import { readServer } from '../../lib/kubernetes/kubeconfig.ts'
+import { formatEntries, revokedKeys } from '../../lib/kubernetes/revoked-list.ts'
 import { type Certificate, compareKeyKind, endOf, fingerprintOf } from '../../lib/pki/certificate.ts'
 import {
   changeOfPair,
@@ -31,7 +32,6 @@ import { formatDate, formatNames } from '../../lib/wording.ts'
 import type { CertPhase } from '../layouts/layout.ts'
 import { type CertRow, certTable, layoutOf, unitsToRestart, wantedValues } from '../layouts/tables.ts'
 import { fetchCommand } from '../nodes/fetch-command.ts'
-import { formatEntries, revokedKeys } from '../nodes/revoked-list.ts'
 import { chainOf, readTokenPair, readTokenState, signingCa } from '../rotations/states.ts'
 import { refusalDuring } from '../rotations/under-way.ts'
 

@@ -11,9 +11,6 @@ import { secretMode } from '../../lib/files/plain-file.ts'
 import { authTarget } from '../../lib/graph/auth-target.ts'
 import type { Run, Target } from '../../lib/graph/target.ts'
 import { formatAuthorization, letInAgain, webhookKubeconfig } from '../../lib/kubernetes/authorization.ts'
-import type { Change, CheckResult, Reason } from '../../lib/reason.ts'
-import { formatNames, joinClauses } from '../../lib/wording.ts'
-import { authorizationWebhookPath, layoutOf } from '../layouts/tables.ts'
 import {
   coveredBy,
   cuttingOff,
@@ -22,7 +19,10 @@ import {
   knownCertificates,
   listIn,
   wantedList,
-} from '../nodes/revoked-list.ts'
+} from '../../lib/kubernetes/revoked-list.ts'
+import type { Change, CheckResult, Reason } from '../../lib/reason.ts'
+import { formatNames, joinClauses } from '../../lib/wording.ts'
+import { authorizationWebhookPath, layoutOf } from '../layouts/tables.ts'
 
 /** Of the phase, and of its target. */
 const name = 'revoked'

@@ -8,11 +8,11 @@ import { caName } from '../../lib/files/names.ts'
 import { execute, findRefusals, type RunOptions } from '../../lib/graph/executor.ts'
 import type { Graph } from '../../lib/graph/graph.ts'
 import type { Outcome, Run, Target } from '../../lib/graph/target.ts'
+import { keysToList, pairsToReplace } from '../../lib/kubernetes/revoked-list.ts'
 import { leftOnNodes, type Reporter } from '../../lib/show/reporter.ts'
 import { joinFailures } from '../../lib/show/words.ts'
 import { formatNames, groupAlike } from '../../lib/wording.ts'
 import { isKeptOff, nodeFiles } from '../layouts/tables.ts'
-import { keysToList, pairsToReplace } from '../nodes/revoked-list.ts'
 import { type Finding, findingsOf } from './job.ts'
 
 /** Without an outcome if it was refused. */
