@@ -35,6 +35,8 @@ export interface Run {
   readonly rotating?: string
   /** No key is added to the list of who is revoked: its new pair may not be loaded everywhere yet. */
   readonly listsNoKeys?: boolean
+  /** The names of the pairs that are replaced because their key is about to be listed. */
+  readonly replacedPairs?: ReadonlySet<string>
   readonly options: {
     readonly replaceIdentity: boolean
     readonly prune: boolean

@@ -4,6 +4,7 @@ import type { Cluster } from '../cluster/cluster.ts'
 import { entryOf, isKeyEntry } from '../cluster/revoked.ts'
 import type { AuthDir } from '../files/auth-dir.ts'
 import { authorizationConfigFile } from '../files/names.ts'
+import { once } from '../files/plain-file.ts'
 import { type Certificate, fingerprintOf, keyIdOf, readCertificate } from '../pki/certificate.ts'
 import { nodeUser, type RevokedList, readRevoked } from './authorization.ts'
 
@@ -15,13 +16,15 @@ interface Listing {
   readonly listsNoKeys?: boolean
 }
 
-interface KnownCertificate {
+interface KnownCertificate extends NonNullable<ReturnType<typeof identified>> {
   /** Of its file, without the ending. */
   readonly name: string
-  readonly certificate: Certificate
-  readonly fingerprint: string
-  readonly keyId: string
 }
+
+const identified = once((pem: Uint8Array) => {
+  const certificate = readCertificate(pem)
+  return certificate && { certificate, fingerprint: fingerprintOf(certificate), keyId: keyIdOf(certificate) }
+})
 
 /** Every certificate in auth/ and in auth/backup. */
 export function knownCertificates(auth: AuthDir): KnownCertificate[] {
@@ -30,9 +33,9 @@ export function knownCertificates(auth: AuthDir): KnownCertificate[] {
     auth.names(folder).flatMap((file): KnownCertificate[] => {
       // What was found on a node is kept under its whole path.
       const { kind, name } = auth.files.parse(file.split('%2F').at(-1) ?? '') ?? {}
-      const certificate = kind === 'certificate' && readCertificate(auth.tryBytes(join(folder, file)) ?? '')
-      if (!certificate || name === undefined) return []
-      return [{ name, certificate, fingerprint: fingerprintOf(certificate), keyId: keyIdOf(certificate) }]
+      const bytes = kind === 'certificate' ? auth.tryBytes(join(folder, file)) : undefined
+      const found = bytes && identified(bytes)
+      return found && name !== undefined ? [{ name, ...found }] : []
     }),
   )
 }

@@ -5,7 +5,7 @@ import { Failure } from '../../lib/failure.ts'
 import { caName } from '../../lib/files/names.ts'
 import { closure, type Graph } from '../../lib/graph/graph.ts'
 import { nameInPhase, type Outcome, type Run, type Target } from '../../lib/graph/target.ts'
-import { keysToList } from '../../lib/kubernetes/revoked-list.ts'
+import { keysToList, pairsToReplace } from '../../lib/kubernetes/revoked-list.ts'
 import { type Change, formatReasons, isRepair, type Reason } from '../../lib/reason.ts'
 import { byPhase } from '../../lib/show/reporter.ts'
 import { formatFailures } from '../../lib/show/words.ts'
@@ -45,12 +45,12 @@ export async function plan(given: CommandRun): Promise<readonly Finding[]> {
   const read = async (run: CommandRun) => {
     const { forced } = selection
     const warnings: string[] = []
-    const listsNoKeys = whole.size < all.size
-    const noting = { ...run, listsNoKeys, note: (text: string) => void warnings.push(text) }
+    const keys = { listsNoKeys: whole.size < all.size, replacedPairs: pairsToReplace(run) }
+    const noting = { ...run, ...keys, note: (text: string) => void warnings.push(text) }
     const tell = run.host.stdout.isTTY && !run.options.quiet ? run.printError : () => {}
     const refusals = await refusalsBefore(graph, { ...run, run: noting, forced, tell })
     if (refusals.length > 0) return () => refuse(run, graph, refusals)
-    const seen = await observe({ ...run, listsNoKeys }, graph, { forced, foresees: true })
+    const seen = await observe({ ...run, ...keys }, graph, { forced, foresees: true })
     return () => show(run, seen, { all, whole, selection, warnings })
   }
   return readAuth(given, graph, read, { isPlan: true })

@@ -6,7 +6,7 @@ import { caName, kubeconfigFile } from '../../lib/files/names.ts'
 import { secretMode } from '../../lib/files/plain-file.ts'
 import { closure, type Graph } from '../../lib/graph/graph.ts'
 import { type Force, nameInPhase, type Outcome, type Run } from '../../lib/graph/target.ts'
-import { keysToList } from '../../lib/kubernetes/revoked-list.ts'
+import { keysToList, pairsToReplace } from '../../lib/kubernetes/revoked-list.ts'
 import { byPhase } from '../../lib/show/reporter.ts'
 import { adviseAfter } from '../../lib/show/words.ts'
 import { formatNames, joinClauses, printable } from '../../lib/wording.ts'
@@ -68,7 +68,8 @@ async function runOnce(given: CommandRun) {
   const findings = await writeAuth(given, {
     graph: wanted,
     reporter,
-    work: async (run) => {
+    work: async (locked) => {
+      const run = { ...locked, replacedPairs: pairsToReplace(locked) }
       const isPlanned = options.expectPlan !== undefined
       const planned = isPlanned
         ? await (await import('./plan.ts')).readPlanned({ ...run, listsNoKeys: false }, wanted, forced)

@@ -220,6 +220,23 @@ export function nodeUnits(cluster: Placing, { name, role }: Pick<ClusterNode, 'n
   })
 }
 
+/** The units of a node that read one of the files, and that cluster.yaml leaves out. */
+export function unitsLeftOut(
+  cluster: Placing,
+  { name, role }: Pick<ClusterNode, 'name' | 'role'>,
+  isRead: (file: string) => boolean,
+): string[] {
+  const { install } = cluster
+  return layoutOf(cluster).units.flatMap(({ unit, on, reads }) =>
+    install &&
+    install.units.get(unit) === false &&
+    on.includes(role) &&
+    reads.some(({ file }) => isRead(file.replace(NODE, name)))
+      ? unit
+      : [],
+  )
+}
+
 function unitOf(
   { on, ...row }: UnitRow,
   node: string,

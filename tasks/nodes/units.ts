@@ -6,7 +6,6 @@ import { authorizationConfigFile, caName, kubeconfigFile, nextName } from '../..
 import { secretMode } from '../../lib/files/plain-file.ts'
 import type { Run } from '../../lib/graph/target.ts'
 import { readClientCertificate, readEmbeddedCa, readServer } from '../../lib/kubernetes/kubeconfig.ts'
-import { pairsToReplace } from '../../lib/kubernetes/revoked-list.ts'
 import { asUnknown } from '../../lib/node/node.ts'
 import { type Account, besideOf, diff, folderOf, root, type WantedFile } from '../../lib/node/place.ts'
 import { fileAt, isRunning, type PlacesState, realPath } from '../../lib/node/state.ts'
@@ -134,10 +133,8 @@ async function withPolls(run: Run, node: ClusterNode, units: readonly UnitSeen[]
 }
 
 /** A pair whose old key is about to be cut off is loaded by a restart: a poll may come too late. */
-function withRestarts(run: Run, units: readonly UnitSeen[]): readonly UnitSeen[] {
-  const names = pairsToReplace(run)
-  if (names.size === 0) return units
-  const isCutOff = ({ file, part }: Place) => part === 'pair' && names.has(run.auth.files.parse(file)?.name ?? '')
+function withRestarts({ auth, replacedPairs = none }: Run, units: readonly UnitSeen[]): readonly UnitSeen[] {
+  const isCutOff = ({ file, part }: Place) => part === 'pair' && replacedPairs.has(auth.files.parse(file)?.name ?? '')
   return units.map((unit) => ({
     ...unit,
     files: unit.files.map((place) => (isCutOff(place) ? { ...place, loads: 'restart', isCutOff: true } : place)),

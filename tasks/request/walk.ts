@@ -12,7 +12,7 @@ import { keysToList, pairsToReplace } from '../../lib/kubernetes/revoked-list.ts
 import { leftOnNodes, type Reporter } from '../../lib/show/reporter.ts'
 import { joinFailures } from '../../lib/show/words.ts'
 import { formatNames, groupAlike } from '../../lib/wording.ts'
-import { isKeptOff, nodeFiles } from '../layouts/tables.ts'
+import { isKeptOff, nodeFiles, unitsLeftOut } from '../layouts/tables.ts'
 import { type Finding, findingsOf } from './job.ts'
 
 /** Without an outcome if it was refused. */
@@ -159,10 +159,22 @@ export function adviseKeys(run: Run, { isWhole, down }: Rollout): string[] {
     ]
   const replaced = pairsToReplace(run)
   const reads = (file: string) => replaced.has(auth.files.parse(file)?.name ?? '')
-  const held = cluster.nodes.filter((node) => down.has(node.name) && nodeFiles(cluster, node).some(reads))
-  return held.map(
-    ({ name }) => `${name} is cut off with the old key, until a run reaches it: ${command(`bootstrap --node ${name}`)}`,
-  )
+  const held = cluster.nodes.filter((node) => nodeFiles(cluster, node).some(reads))
+  return held.flatMap((node) => {
+    const leftOut = unitsLeftOut(cluster, node, reads)
+    return [
+      ...(down.has(node.name)
+        ? [
+            `${node.name} is cut off with the old key, until a run reaches it: ${command(`bootstrap --node ${node.name}`)}`,
+          ]
+        : []),
+      ...(leftOut.length > 0
+        ? [
+            `${formatNames(leftOut)} on ${node.name}, which install.units leaves out, is cut off until you install the new key, and restart it`,
+          ]
+        : []),
+    ]
+  })
 }
 
 /** Before anything is written there. */

@@ -50,7 +50,7 @@ describe('a key that is revoked', { skip }, () => {
     lab = await startRunning()
     write()
     await setFlags(lab, await mustRun(lab, 4, 'bootstrap'), controls)
-    await mustRun(lab, 4, 'bootstrap')
+    await mustRun(lab, 0, 'bootstrap')
   })
   after(() => lab?.stop())
 

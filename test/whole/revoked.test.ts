@@ -71,6 +71,15 @@ describe('a key that is revoked', () => {
     await exits(0, place, 'bootstrap')
   })
 
+  test('names a unit that install leaves out, which nobody gives the new key', async () => {
+    write([...listed, entryOf('kube-proxy')], [['install'], { units: { 'kube-proxy': false } }])
+    const plan = await exits(4, place, 'bootstrap', '--dry-run')
+    assert.match(
+      plan.stdout,
+      /kube-proxy on worker0, which install\.units leaves out, is cut off until you install the new/,
+    )
+  })
+
   test('is not listed where something else failed', async () => {
     listed.push(entryOf('kube-proxy'))
     write(listed)
