@@ -8,6 +8,7 @@ import { isDeepStrictEqual } from 'node:util'
 import * as v from 'valibot'
 import { stringify } from 'yaml'
 import type { Provider } from '../cluster/cluster.ts'
+import { once } from '../files/plain-file.ts'
 import { parseFields } from './kubeconfig.ts'
 
 export interface EncryptionConfig {
@@ -96,16 +97,11 @@ function parse(text: string): Content | undefined {
   return versions.includes(`${content.apiVersion} ${content.kind}`) ? (content as unknown as Content) : undefined
 }
 
-let last: { readonly text: string; readonly config: EncryptionConfig | undefined } | undefined
-
-/** Undefined where kube-apiserver would refuse the file. A run reads the same text several times. */
-export function readEncryptionConfig(text: string): EncryptionConfig | undefined {
-  if (last?.text !== text) {
-    const content = parse(text)
-    last = { text, config: content && configOf(content) }
-  }
-  return last.config
-}
+/** Undefined where kube-apiserver would refuse the file. */
+export const readEncryptionConfig = once((bytes): EncryptionConfig | undefined => {
+  const content = parse(bytes.toString())
+  return content && configOf(content)
+})
 
 function configOf({ resources: [first, ...others] }: Content): EncryptionConfig {
   return {
@@ -164,9 +160,9 @@ export interface EncryptionKeys {
   readonly newest: EncryptionKey
 }
 
-/** Undefined for a text that is no EncryptionConfiguration, or whose first provider has no key in it. */
-export function readEncryptionKeys(text: string): EncryptionKeys | undefined {
-  const { provider, keys = [] } = readEncryptionConfig(text) ?? {}
+/** Undefined for what is no EncryptionConfiguration, or whose first provider has no key in it. */
+export function readEncryptionKeys(bytes: Buffer): EncryptionKeys | undefined {
+  const { provider, keys = [] } = readEncryptionConfig(bytes) ?? {}
   const [first, ...others] = keys
   if (first?.provider !== provider || first === undefined) return undefined
   const newest = others.reduce((newest, key) => (numberOf(key) > numberOf(newest) ? key : newest), first)
@@ -189,8 +185,8 @@ export function addResources(text: string, added: readonly string[]): string {
  * after those of `kept`, earlier texts: what an undone rotation has encrypted names another key.
  */
 export function addKey(text: string, secret: string, kind: string, kept: readonly Buffer[] = []): string {
-  const { newest } = readEncryptionKeys(text) ?? {}
-  const numbers = kept.map((each) => numberOf(readEncryptionKeys(each.toString())?.newest))
+  const { newest } = readEncryptionKeys(Buffer.from(text)) ?? {}
+  const numbers = kept.map((each) => numberOf(readEncryptionKeys(each)?.newest))
   const key = { name: `key${Math.max(1, numberOf(newest), ...numbers) + 1}`, secret }
   return editProviders(text, (providers) => {
     // An entry may have several of one kind.

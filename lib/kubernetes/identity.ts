@@ -52,20 +52,20 @@ export function isOlder(file: string, our: AuthFiles, theirs: Buffer, kept: Kept
 }
 
 function otherEncryption(our: Buffer | undefined, their: Buffer, kept: readonly Buffer[]): OtherIdentity | undefined {
-  const [ours, theirs] = [our, their].map((text) => readEncryptionConfig(String(text ?? '')))
+  const [ours, theirs] = [our, their].map((bytes) => bytes && readEncryptionConfig(bytes))
   const encrypting = theirs?.keys[0]
   if (!ours || !theirs || !encrypting || !ours.keys.some(({ secret }) => secret === encrypting.secret))
     return { besides: [] }
   const counted = isBehind(our, their) ? kept.slice(0, 1).filter((text) => haveSameOrder(text, their)) : kept
-  const earlier = counted.flatMap((text) => readEncryptionConfig(text.toString()) ?? [])
+  const earlier = counted.flatMap((text) => readEncryptionConfig(text) ?? [])
   const besides = unopenedBy([ours, ...earlier], theirs)
   return besides.length > 0 ? { besides: besides.map(shown) } : undefined
 }
 
 /** True if theirs can't decrypt what ours encrypts: one of the two is out of date. No stage of a rotation begins before all hold its key. */
 export function lacksOurKey(ours: Buffer | undefined, theirs: Buffer): boolean {
-  const [first] = readEncryptionConfig(String(ours ?? ''))?.keys ?? []
-  const keys = readEncryptionConfig(String(theirs))?.keys ?? []
+  const [first] = (ours && readEncryptionConfig(ours))?.keys ?? []
+  const keys = readEncryptionConfig(theirs)?.keys ?? []
   return first !== undefined && keys.length > 0 && !keys.some(({ secret }) => secret === first.secret)
 }
 
@@ -74,12 +74,12 @@ export function lacksOurKey(ours: Buffer | undefined, theirs: Buffer): boolean {
  * whatever is kept; or the newest key was just removed here, and the file that was kept last is what the node still holds.
  */
 function isBehind(our: Buffer | undefined, their: Buffer | undefined): boolean {
-  const [ours, theirs] = [our, their].map((text) => readEncryptionKeys(String(text ?? '')))
+  const [ours, theirs] = [our, their].map((bytes) => bytes && readEncryptionKeys(bytes))
   return theirs !== undefined && ours !== undefined && numberOf(theirs.newest) > numberOf(ours.newest)
 }
 
 function haveSameOrder(one: Buffer, other: Buffer): boolean {
-  const [keys, others] = [one, other].map((text) => readEncryptionKeys(text.toString())?.keys)
+  const [keys, others] = [one, other].map((bytes) => readEncryptionKeys(bytes)?.keys)
   return keys !== undefined && isDeepStrictEqual(keys, others)
 }
 

@@ -172,7 +172,7 @@ function checkEncryption({ auth }: Run): CheckResult {
   const { file: name } = encryptionConfig
   const file = auth.tryBytes(name)
   if (!file) return { reasons: [{ kind: 'missing', path: name }] }
-  const config = readEncryptionConfig(file.toString())
+  const config = readEncryptionConfig(file)
   // The first provider encrypts: keys of those after it, as after identity, are for reading alone.
   if (!config || !providers.some((keyed) => keyed === config.provider))
     throw new Failure(`${name} is not a valid EncryptionConfiguration, or its first provider has no key`)

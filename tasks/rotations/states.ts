@@ -256,5 +256,6 @@ export function dropOtherKeys({ auth }: { readonly auth: AuthDir }): void {
 
 /** Undefined without a file, or if it holds no key that can be rotated. */
 export function readEncryptionState({ auth }: { readonly auth: AuthDir }): EncryptionKeys | undefined {
-  return readEncryptionKeys(String(auth.tryBytes(encryptionConfig.file) ?? ''))
+  const bytes = auth.tryBytes(encryptionConfig.file)
+  return bytes && readEncryptionKeys(bytes)
 }
