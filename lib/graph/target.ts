@@ -12,6 +12,12 @@ export interface Run {
   readonly now: Date
   /** This machine's. */
   clock(): Date
+  readonly waits: {
+    /** Seconds that a process which was started meanwhile has to be healthy, at least. */
+    readonly healthy: number
+    /** Seconds after which a component that polls a file has read it. */
+    readonly polled: number
+  }
   /** The user's kubeconfig, or kubectl's list of them, in kubectl's order. */
   readonly kubeconfigs: () => readonly string[]
   /** The node, by the one connection that its first command opens. */

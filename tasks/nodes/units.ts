@@ -326,7 +326,7 @@ export function checkUnitsOf(run: Run, found: UnitsFound): UnitCheck[] {
     unit,
     reason: checkUnit(run, unit, found, drifts),
     isUp: isUp(unit, places),
-    reloadsBy: reloadsBy(unit, places),
+    reloadsBy: reloadsBy(run, unit, places),
     keepsOwnClient: keepsOwn,
     trustEnds,
   }))
@@ -553,20 +553,17 @@ function isReloaded(path: string, { places, config }: UnitsFound): boolean {
   return reloaded !== undefined && reloaded > latest && reloaded <= places.now + 1
 }
 
-/** client-go polls a pair and a CA every five minutes (cert_rotation.go, ca_rotation.go); the rest is a margin. Tests shorten it. */
-export const polling = { seconds: 330 }
-
 /**
  * A unit polls from its start on, and has read a pair that was there then. If the node's clock was set since, the time must be over
  * by the clock of the start, too.
  */
-function reloadsBy(unit: Unit, places: PlacesState): number | undefined {
+function reloadsBy({ waits }: Run, unit: Unit, places: PlacesState): number | undefined {
   const { process, started } = places.units.get(unit.unit) ?? {}
   const polled = unit.files.filter(({ loads, path }) => loads === 'poll' && !isLoaded(unit, path, places))
   if (polled.length === 0 || !isUp(unit, places)) return undefined
   const byClockOfStart = typeof process === 'object' && started !== undefined ? started + process.age : places.now
   const changed = Math.max(...polled.map(({ path }) => fileAt(places, path)?.changed ?? 0))
-  const left = changed + polling.seconds - Math.min(places.now, byClockOfStart)
+  const left = changed + waits.polled - Math.min(places.now, byClockOfStart)
   return left > 0 ? places.now + left : undefined
 }
 

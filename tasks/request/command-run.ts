@@ -60,6 +60,7 @@ export function openRun(
     auth: authBeside({ file, cluster }),
     now: host.now(),
     clock: host.now,
+    waits: host.waits,
     kubeconfigs: () => kubeconfigPaths(cluster, dirname(file), host),
     command: (task) => formatCommand(task, options.config),
     note: printError,

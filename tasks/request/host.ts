@@ -6,6 +6,7 @@ import { dirname, join, relative, resolve } from 'node:path'
 import type { Readable, Writable } from 'node:stream'
 import { getSystemErrorMessage } from 'node:util'
 import { doing, Failure, isErrno, usageFailure } from '../../lib/failure.ts'
+import type { Run } from '../../lib/graph/target.ts'
 import { quote } from '../../lib/wording.ts'
 
 /** A stream, which may be a terminal. */
@@ -20,6 +21,7 @@ export interface Host {
   /** The current folder. */
   cwd(): string
   now(): Date
+  readonly waits: Run['waits']
   readonly stdout: Output
   readonly stderr: Output
   /** What is typed: opened by a question only. */
@@ -32,6 +34,8 @@ export const processHost: Host = {
   env: process.env,
   cwd: () => process.cwd(),
   now: () => new Date(),
+  // client-go polls a pair and a CA every five minutes (cert_rotation.go, ca_rotation.go); the rest is a margin.
+  waits: { healthy: 10, polled: 330 },
   stdout: process.stdout,
   stderr: process.stderr,
   stdin: () => process.stdin,

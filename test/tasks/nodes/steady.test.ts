@@ -8,6 +8,7 @@ import { nodeUnits } from '../../../tasks/layouts/tables.ts'
 import { checkSteady } from '../../../tasks/nodes/install.ts'
 import { unitsOn } from '../../../tasks/nodes/reads.ts'
 import type { UnitsFound } from '../../../tasks/nodes/units.ts'
+import { processHost } from '../../../tasks/request/host.ts'
 import { nothingElse, withoutFiles } from '../../support/fakes.ts'
 
 const worker = { name: 'w0', role: 'worker' } as ClusterNode
@@ -55,7 +56,7 @@ function look(state: Partial<UnitState>, unhealthy?: string): UnitsFound {
 function watched(renewed: readonly Unit[], before: UnitsFound, ...looks: readonly UnitsFound[]): (number | string)[] {
   let first: UnitsFound | undefined
   return looks.map((seen) => {
-    const { unsteady, seconds } = checkSteady({ before, renewed, first }, seen)
+    const { unsteady, seconds } = checkSteady({ run: processHost, before, renewed, first }, seen)
     const isSteady = first !== undefined && unsteady === undefined
     first = unsteady ? undefined : seen
     return unsteady?.[1] ?? (isSteady ? 'steady' : seconds)

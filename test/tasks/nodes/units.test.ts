@@ -28,6 +28,7 @@ import { digestAt, lookAtNode } from '../../../tasks/nodes/look.ts'
 import { unitsOn } from '../../../tasks/nodes/reads.ts'
 import { checkUnitsOf, refuseOtherUsers, refuseWrongSettings, type UnitCheck } from '../../../tasks/nodes/units.ts'
 import { readAccess } from '../../../tasks/phases/kubeconfigs.ts'
+import { processHost } from '../../../tasks/request/host.ts'
 import { makeEverything, temporaryAuth } from '../../support/certificates.ts'
 import { nothingElse, processAs, startedAs, withoutFiles } from '../../support/fakes.ts'
 import { parsed, scratch } from '../../support/files.ts'
@@ -217,7 +218,7 @@ describe("the check of a node's units", () => {
   const makeRun = async (auth: AuthDir, cluster: Cluster) => {
     await makeEverything(auth, cluster)
     auth.write(encryptionConfigFile, newEncryptionConfig('aescbc', ['secrets']), secretMode)
-    const run = { auth, cluster, now: new Date() } as unknown as Run
+    const run = { auth, cluster, now: new Date(), waits: processHost.waits } as unknown as Run
     for (const row of certTable(cluster).filter(({ isClient }) => isClient))
       auth.write(kubeconfigFile(row.name), formatKubeconfig(readAccess(run, row)), secretMode)
     return run
