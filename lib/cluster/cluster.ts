@@ -17,7 +17,7 @@ import { tryCidr } from '../address.ts'
 import { once } from '../files/plain-file.ts'
 import { type Explained, excerpt, type Mistake } from '../wording.ts'
 import { parseYaml } from '../yaml.ts'
-import { isMap, map, type Path, type Problem, type Raw, shown } from './problem.ts'
+import { isMap, map, type Path, type Problem, quoted, type Raw } from './problem.ts'
 import { clusterProblems, type LayoutRules } from './rules.ts'
 import { type ClusterInput, clusterSchema, type keyKinds, layoutNames, type providers, usualLayout } from './schema.ts'
 
@@ -214,7 +214,7 @@ function offsetOf({ contents }: Document, path: Path, at: 'key' | 'value' = 'val
 
 /** nodes[3].role; a key that is not a plain word is quoted. */
 export function formatPath(path: Path): string {
-  const part = (key: string | number) => (/^[\w.-]{1,39}$/.test(String(key)) ? String(key) : shown(key))
+  const part = (key: string | number) => (/^[\w.-]{1,39}$/.test(String(key)) ? String(key) : quoted(key))
   return path.map((key, i) => (typeof key === 'number' ? `[${key}]` : `${i === 0 ? '' : '.'}${part(key)}`)).join('')
 }
 

@@ -28,7 +28,7 @@ export function list(value: unknown): readonly unknown[] {
 }
 
 /** The value as the message shows it: short, on one line, its kind visible. With a wrong --config it may be a key. */
-export function shown(value: unknown): string {
+export function quoted(value: unknown): string {
   if (value === undefined || value === null) return 'nothing'
   if (Array.isArray(value)) return 'a list'
   if (typeof value === 'object') return 'a map'
@@ -81,20 +81,20 @@ export const isHost = (text: string): boolean => isDnsName(text) && !/^[0-9]+\.[
 /** Behind a node's name, digits and dots alone could make an address of another machine. */
 export const isDomain = (text: string): boolean => isDnsName(text) && !/^[0-9.]+$/.test(text)
 
-export const text = (what: string) => v.string(({ input }) => `${shown(input)} is not text: ${what}`)
+export const text = (what: string) => v.string(({ input }) => `${quoted(input)} is not text: ${what}`)
 export const checked = (what: string, right: (text: string) => boolean) =>
   v.pipe(
     text(what),
-    v.check(right, ({ input }) => `${shown(input)} is not ${what}`),
+    v.check(right, ({ input }) => `${quoted(input)} is not ${what}`),
   )
 export const oneOf = <const T extends readonly string[]>(what: string, options: T) =>
-  v.picklist(options, ({ input }) => `${shown(input)} is not a ${what}: ${suggest(textOf(input), options)}`)
+  v.picklist(options, ({ input }) => `${quoted(input)} is not a ${what}: ${suggest(textOf(input), options)}`)
 export const integer = (low: number, high: number) => {
-  const message = ({ input }: { input: unknown }) => `${shown(input)} is not a whole number from ${low} to ${high}`
+  const message = ({ input }: { input: unknown }) => `${quoted(input)} is not a whole number from ${low} to ${high}`
   return v.pipe(v.number(message), v.integer(message), v.minValue(low, message), v.maxValue(high, message))
 }
 const isNot = (input: unknown, what: string) =>
-  typeof input === 'object' ? `is ${shown(input)}, not ${what}` : `${shown(input)} is not ${what}`
+  typeof input === 'object' ? `is ${quoted(input)}, not ${what}` : `${quoted(input)} is not ${what}`
 export const listOf = <T extends v.GenericSchema>(item: T, least = 0) => {
   const message = ({ input }: { input: unknown }) =>
     Array.isArray(input) ? 'is empty: at least one is needed' : isNot(input, 'a list')

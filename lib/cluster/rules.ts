@@ -9,9 +9,9 @@ import {
   map,
   type Path,
   type Problem,
+  quoted,
   type Raw,
   type SchemaShape,
-  shown,
   textOf,
   unknownKeys,
 } from './problem.ts'
@@ -78,7 +78,7 @@ function keyProblems(raw: Raw, { name, without }: LayoutRules): Problem[] {
 
 function domainProblems({ name, domain }: Raw): Problem[] {
   if (domain !== undefined || typeof name !== 'string' || isDomain(name)) return []
-  const message = `${shown(name)} is also the domain, but is not a DNS name with a letter`
+  const message = `${quoted(name)} is also the domain, but is not a DNS name with a letter`
   return [{ path: ['name'], message, remedy: 'set domain' }]
 }
 
@@ -91,7 +91,7 @@ interface Placed {
 function duplicates(values: readonly Placed[], what: string): Problem[] {
   const seen = new Set<string>()
   return values.flatMap(({ value, path }) => {
-    if (seen.has(value)) return [{ path, message: `${shown(value)} ${what}` }]
+    if (seen.has(value)) return [{ path, message: `${quoted(value)} ${what}` }]
     seen.add(value)
     return []
   })
@@ -110,7 +110,7 @@ function nameProblems(
   return [
     ...names
       .filter(({ value }) => isReserved(value))
-      .map(({ value, path }) => ({ path, message: `${shown(value)} is the name of one of the cluster's own files` })),
+      .map(({ value, path }) => ({ path, message: `${quoted(value)} is the name of one of the cluster's own files` })),
     ...duplicates(names, 'is the name of another node or user'),
   ]
 }
@@ -129,10 +129,10 @@ function addressProblems(raw: Raw, nodes: readonly Raw[]): Problem[] {
       const use = specialUse(value)
       // A cluster on one machine may use loopback addresses.
       if (use !== undefined && use !== 'loopback')
-        return [{ path, message: `${shown(value)} is ${use}`, remedy: 'give an address that other machines reach' }]
+        return [{ path, message: `${quoted(value)} is ${use}`, remedy: 'give an address that other machines reach' }]
       // kube-proxy treats these addresses as Services, so no machine can be reached by them.
       return blocks.some((block) => isInside(value, block))
-        ? [{ path, message: `${shown(value)} lies in network.serviceCIDR`, remedy: 'give one outside of it' }]
+        ? [{ path, message: `${quoted(value)} lies in network.serviceCIDR`, remedy: 'give one outside of it' }]
         : []
     }),
     ...nodes.flatMap(({ ip, ips }, i): Problem[] => {
@@ -157,7 +157,7 @@ function virtualIPProblems(raw: Raw, nodes: readonly Raw[]): Problem[] {
       node.role === 'worker' && addressesOf(node, []).some(({ value }) => canonicalAddress(value) === virtualIP),
   )
   if (!worker) return []
-  const message = `"${virtualIP}" is the address of ${shown(worker.name)}, a worker`
+  const message = `"${virtualIP}" is the address of ${quoted(worker.name)}, a worker`
   return [{ path: ['api', 'virtualIP'], message, remedy: "give the load balancer's, or that of a control node" }]
 }
 
@@ -197,7 +197,7 @@ function durationProblems(certificates: Raw, users: readonly Raw[]): Problem[] {
     .filter(([, value]) => parseDuration(textOf(value)) <= parseDuration(textOf(renewBefore)))
     .map(([path, value]) => ({
       path,
-      message: `${shown(value)} must be longer than renewBefore (${textOf(renewBefore)}), or every certificate would be stale at once`,
+      message: `${quoted(value)} must be longer than renewBefore (${textOf(renewBefore)}), or every certificate would be stale at once`,
     }))
 }
 
@@ -220,7 +220,7 @@ function localProblems({ as }: Raw, users: readonly Raw[]): Problem[] {
   const names = users.map(({ name }) => textOf(name))
   if (as === undefined || names.includes(textOf(as))) return []
   const remedy = names.length > 0 ? suggest(textOf(as), names) : 'add that person to users'
-  return [{ path: ['localKubeconfig', 'as'], message: `${shown(as)} is not one of users`, remedy }]
+  return [{ path: ['localKubeconfig', 'as'], message: `${quoted(as)} is not one of users`, remedy }]
 }
 
 /** Who is cut off by its API servers, and only with `install` is known to be. */
@@ -241,14 +241,14 @@ function revokedProblems(raw: Raw, holders: readonly Raw[], isReserved: LayoutRu
         return [
           {
             path,
-            message: `${shown(value)} is the name of a node or user that is in use`,
+            message: `${quoted(value)} is the name of a node or user that is in use`,
             remedy: 'take that out first',
           },
         ]
       // What is no text is the schema's problem.
       if (value === '' || !isReserved(value)) return []
       const remedy = 'what ends it is in docs/rotation.md, "A key that may have leaked"'
-      return [{ path, message: `${shown(value)} is one of the cluster's own, which no list cuts off`, remedy }]
+      return [{ path, message: `${quoted(value)} is one of the cluster's own, which no list cuts off`, remedy }]
     }),
   ]
 }

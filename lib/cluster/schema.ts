@@ -6,7 +6,19 @@ import * as v from 'valibot'
 import { addressBytes, canonicalAddress, parseCidr } from '../address.ts'
 import { isPlainPath } from '../files/plain-file.ts'
 import { parseDuration } from '../wording.ts'
-import { checked, integer, isDnsName, isDomain, isHost, listOf, object, oneOf, record, shown, text } from './problem.ts'
+import {
+  checked,
+  integer,
+  isDnsName,
+  isDomain,
+  isHost,
+  listOf,
+  object,
+  oneOf,
+  quoted,
+  record,
+  text,
+} from './problem.ts'
 
 export const keyKinds = ['rsa-2048', 'rsa-3072', 'rsa-4096', 'ecdsa-p256', 'ecdsa-p384'] as const
 const roles = ['control', 'worker', 'gateway'] as const
@@ -63,7 +75,7 @@ const wait = v.pipe(
   ),
   v.transform(parseDuration),
 )
-const yesOrNo = v.boolean(({ input }) => `${shown(input)} is neither true nor false`)
+const yesOrNo = v.boolean(({ input }) => `${quoted(input)} is neither true nor false`)
 const kubeconfigName = checked(
   'a kubeconfig name (letters, digits and . _ - : / @, beginning with a letter or digit)',
   (s) => /^[A-Za-z0-9][\w.:/@-]{0,252}$/.test(s),
@@ -79,7 +91,7 @@ const cidr = v.pipe(
   text('an address block, such as 10.32.0.0/16'),
   v.check(
     (s) => wrongBlock(s) === undefined,
-    ({ input }) => `${shown(input)} ${wrongBlock(input)}`,
+    ({ input }) => `${quoted(input)} ${wrongBlock(input)}`,
   ),
 )
 function wrongBlock(text: string): string | undefined {
@@ -149,14 +161,14 @@ const install = v.union(
                 files: v.optional(record(absolutePath), {}),
               }),
             ],
-            ({ input }) => `${shown(input)} is neither false nor a map of unit, restart and files`,
+            ({ input }) => `${quoted(input)} is neither false nor a map of unit, restart and files`,
           ),
         ),
         {},
       ),
     }),
   ],
-  ({ input }) => `${shown(input)} is neither true nor false nor a map of sudo, drain, undrain, timeout, units`,
+  ({ input }) => `${quoted(input)} is neither true nor false nor a map of sudo, drain, undrain, timeout, units`,
 )
 
 export const clusterSchema = object({
@@ -203,7 +215,7 @@ export const clusterSchema = object({
       serviceCIDR: v.optional(
         v.union(
           [cidr, v.pipe(listOf(cidr, 1), v.check(isDualStack, 'is more than one IPv4 and one IPv6 block'))],
-          ({ input }) => `${shown(input)} is neither an address block nor a list of two`,
+          ({ input }) => `${quoted(input)} is neither an address block nor a list of two`,
         ),
         defaults.serviceCIDR,
       ),
@@ -235,7 +247,7 @@ export const clusterSchema = object({
       options: v.optional(
         record(
           v.pipe(
-            v.union([command, v.number(), v.boolean()], ({ input }) => `${shown(input)} is not one value`),
+            v.union([command, v.number(), v.boolean()], ({ input }) => `${quoted(input)} is not one value`),
             v.transform((value) => (typeof value === 'boolean' ? (value ? 'yes' : 'no') : String(value))),
           ),
         ),
@@ -258,7 +270,7 @@ export const clusterSchema = object({
           user: v.optional(kubeconfigName),
         }),
       ],
-      ({ input }) => `${shown(input)} is neither false nor a map of as, path, context and user`,
+      ({ input }) => `${quoted(input)} is neither false nor a map of as, path, context and user`,
     ),
     {},
   ),

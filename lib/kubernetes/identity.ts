@@ -59,7 +59,7 @@ function otherEncryption(our: Buffer | undefined, their: Buffer, kept: readonly 
   const counted = isBehind(our, their) ? kept.slice(0, 1).filter((text) => haveSameOrder(text, their)) : kept
   const earlier = counted.flatMap((text) => readEncryptionConfig(text) ?? [])
   const besides = unopenedBy([ours, ...earlier], theirs)
-  return besides.length > 0 ? { besides: besides.map(shown) } : undefined
+  return besides.length > 0 ? { besides: besides.map(shorten) } : undefined
 }
 
 /** True if theirs can't decrypt what ours encrypts: one of the two is out of date. No stage of a rotation begins before all hold its key. */
@@ -94,7 +94,7 @@ function otherKeys(file: string, our: AuthFiles, their: Buffer, kept: Kept): Oth
   const isEarlier = (key: KeyObject) => isPreviousCa(key, our, files.parse(file)?.name)
   const others = theirs?.filter((each) => !isIn([...ours, ...earlier], each) && !isEarlier(each.key)) ?? []
   if (theirs && theirs.length > 0 && others.length === 0) return undefined
-  return { besides: others.length < (theirs?.length ?? 0) ? others.map(({ words }) => shown(words)) : [] }
+  return { besides: others.length < (theirs?.length ?? 0) ? others.map(({ words }) => shorten(words)) : [] }
 }
 
 /** True for the key of the CA that preceded ours of that name: it signed the cross certificate of ours, which we hold. */
@@ -144,6 +144,6 @@ function readHeldKey(pem: string): HeldKey | undefined {
   return key && { key: createPublicKey(key), words: 'a private key' }
 }
 
-function shown(words: string): string {
+function shorten(words: string): string {
   return printable(words).replaceAll('\n', ' ').slice(0, 100)
 }

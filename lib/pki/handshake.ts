@@ -7,8 +7,8 @@ import { formatReasons, type Reason } from '../reason.ts'
 import { type Certificate, isIssuedBy, readCertificates } from './certificate.ts'
 
 /** Why a PEM chain (the leaf first) is not trusted by these PEM certificates. Times and usages are not checked. */
-export function findDistrust(shown: Uint8Array | string, trusted: Uint8Array | string): Reason[] {
-  const [leaf, ...between] = readCertificates(shown)
+export function findDistrust(served: Uint8Array | string, trusted: Uint8Array | string): Reason[] {
+  const [leaf, ...between] = readCertificates(served)
   if (!leaf) return [{ kind: 'other-issuer' }]
   const refused = [leaf, ...between].flatMap(({ refusals }) => refusals)
   const roots = readCertificates(trusted).filter((root) => root.refusals.length === 0)

@@ -24,7 +24,7 @@ import { certificatePem } from '../../lib/pki/pem.ts'
 import { formatReason, isRepair, type Reason } from '../../lib/reason.ts'
 import { formatDate, formatNames, quote } from '../../lib/wording.ts'
 import { identityFiles, isKeptOff, nodeUnits } from '../layouts/tables.ts'
-import { readAllShown } from '../nodes/look.ts'
+import { readServedCertificates } from '../nodes/look.ts'
 import { refuseSharedEtcd } from '../phases/ca.ts'
 import { clusterGraph } from '../phases/table.ts'
 import { writeAuth } from '../request/access.ts'
@@ -275,9 +275,9 @@ export async function findForeign(found: Run, node: ClusterNode, cas: readonly C
   const { api: name } = found.auth.files.names
   const units = nodeUnits(found.cluster, node)
   const ports = units.flatMap(({ serves }) => serves.filter((each) => each.name === name))
-  const open = await readAllShown(found, node, ports)
+  const open = await readServedCertificates(found, node, ports)
   const isOurs = (der: Buffer) => cas.some(({ publicKey }) => new X509Certificate(der).verify(publicKey))
-  const foreign = open.filter(({ shown }) => shown !== 'nothing' && !isOurs(shown))
+  const foreign = open.filter(({ served }) => served !== 'nothing' && !isOurs(served))
   const at = formatNames(foreign.map(({ port }) => String(port)))
   return foreign.length > 0
     ? [

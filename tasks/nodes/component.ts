@@ -90,18 +90,18 @@ function trustOf({ auth }: Pick<Run, 'auth'>, { ca = caName }: Health): Buffer {
 }
 
 /** DER of the served certificate; 'nothing' if none was served. */
-export type Shown = Buffer | 'nothing'
+export type ServedCertificate = Buffer | 'nothing'
 
 /**
  * Presents a certificate, since etcd serves none to others, and names the server so (SNI): by default not at all, as
  * clients that dial an address. Throws a Failure if the node can't be reached.
  */
-export async function readShown(
+export async function readServedCertificate(
   asking: Asking,
   node: ClusterNode,
   { port, as = asking.run.auth.files.names.api }: Pick<Port, 'port' | 'as'>,
   name?: string,
-): Promise<Shown> {
+): Promise<ServedCertificate> {
   try {
     const way = wayTo(asking, node, { port, as })
     return await readServed({ ...way, address: name ?? way.address })
@@ -124,9 +124,9 @@ export async function readSelfMade(
   units: readonly Unit[],
 ): Promise<Life | undefined> {
   const port = units.flatMap(({ serves }) => serves).find(({ selfMade }) => selfMade !== undefined)
-  const shown = port && (await readShown(asking, node, port, port.selfMade))
-  if (!shown || shown === 'nothing') return undefined
-  const { subjectAltName = '', validFrom, validTo } = new X509Certificate(shown)
+  const served = port && (await readServedCertificate(asking, node, port, port.selfMade))
+  if (!served || served === 'nothing') return undefined
+  const { subjectAltName = '', validFrom, validTo } = new X509Certificate(served)
   // OpenSSL accepts a certificate with invalid dates, of which Node's validToDate is any date: its text is "Bad time value".
   const [notBefore, notAfter] = [new Date(validFrom), new Date(validTo)]
   if ([notBefore, notAfter].some((date) => Number.isNaN(date.getTime()))) return undefined

@@ -23,8 +23,8 @@ import {
   restartUnproven,
   undrain,
   waitUntilHealthy,
+  waitUntilOneServes,
   waitUntilServed,
-  waitUntilShown,
   whyNotHealthy,
 } from './restart.ts'
 import {
@@ -225,7 +225,7 @@ async function loadUnproven(on: NodeRun, stale: readonly StaleUnit[], restarted:
       restarted.push(unit)
       await restartUnproven(on, unit)
     }
-    if (unit.isQuorum && !(await waitUntilShown(on, unit))) throw notServed(on, unit)
+    if (unit.isQuorum && !(await waitUntilOneServes(on, unit))) throw notServed(on, unit)
   }
 }
 
