@@ -111,7 +111,7 @@ const bothOf = (name: CaName): Stage => ({
   },
 })
 
-const finishedOf = (name: CaName): Stage => ({
+const finishingOf = (name: CaName): Stage => ({
   name: 'finishing',
   title: 'the next CA replaces the old one, which is no longer trusted',
   changes: (file, cluster) => {
@@ -205,7 +205,7 @@ async function ownClients({ run }: Rotating, node: ClusterNode): Promise<string[
 
 const rotationOfCa = (name: CaName) => ({
   name,
-  stages: [bothOf(name), finishedOf(name)],
+  stages: [bothOf(name), finishingOf(name)],
   undoesUnclear: true as const,
   stageOf: (run: Run) => readCaState(run, name).stage,
   finishedIn({ auth }: Pick<Run, 'auth'>) {

@@ -79,8 +79,8 @@ const first: Stage = {
   },
 }
 
-const finished: Stage = {
-  name: 'finished',
+const finishing: Stage = {
+  name: 'finishing',
   title: 'the old key is only in auth/backup, for old snapshots of etcd',
   changes,
   proof: "a Secret written through each API server has the key's prefix in etcd",
@@ -100,7 +100,7 @@ export const encryptionKeyRotation: Rotation = {
   name: 'encryption-key',
   what: 'the encryption key',
   reminder: snapshotReminder,
-  stages: [added, first, finished],
+  stages: [added, first, finishing],
   stageOf: (run) => readEncryptionState(run)?.stage ?? 'settled',
   finishedIn({ auth }) {
     const { keys: [present] = [] } = readEncryptionState({ auth }) ?? {}

@@ -74,8 +74,8 @@ const signing: Stage = {
   },
 }
 
-const finished: Stage = {
-  name: 'finished',
+const finishing: Stage = {
+  name: 'finishing',
   title: 'tokens of the old key are refused',
   changes: (file, cluster) => file === filesOf(cluster).certificate,
   proof: 'each API server publishes the one key, and it signs a token that is requested there',
@@ -91,7 +91,7 @@ const finished: Stage = {
 export const serviceAccountRotation: Rotation = {
   name: 'service-account',
   what: 'the service-account key',
-  stages: [published, signing, finished],
+  stages: [published, signing, finishing],
   stageOf: (run) => readTokenState(run).stage,
   finishedIn({ auth }) {
     const { certificate, key, nextKey } = tokenFiles(auth.files)
