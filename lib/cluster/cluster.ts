@@ -32,7 +32,7 @@ export type ClusterUser = Readonly<Cluster['users'][number]>
 
 export type PlacedProblem = Omit<Mistake, 'file'>
 
-export type ParsedCluster =
+type ParsedCluster =
   | {
       readonly cluster: Cluster
       /** Places a problem that is found only when a value is used. */

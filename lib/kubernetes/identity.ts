@@ -9,7 +9,7 @@ import { formatDate, printable } from '../wording.ts'
 import { numberOf, readEncryptionConfig, readEncryptionKeys, unopenedBy } from './encryption.ts'
 
 /** What would be lost if ours replaced theirs. */
-export interface OtherIdentity {
+interface OtherIdentity {
   /** If they partly agree: what else theirs holds, as text without secrets. */
   readonly besides: readonly string[]
 }

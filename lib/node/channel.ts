@@ -31,7 +31,7 @@ export function newNonce(): string {
   return randomBytes(16).toString('hex')
 }
 
-export interface Answer {
+interface Answer {
   /** One per line. A line that begins with a blank belongs to the previous record, and is not counted. */
   readonly records: readonly string[]
   /** Set where it stopped early: the reason as one word, and the message of the tool that failed. */

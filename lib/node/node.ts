@@ -143,7 +143,7 @@ interface NewFile {
 }
 
 /** New files of the folder. */
-export interface Archive {
+interface Archive {
   /** Its name there, while it is used. */
   readonly name: string
   readonly files: readonly ArchivedFile[]

@@ -37,7 +37,7 @@ export interface Identity {
   readonly groups: readonly string[]
 }
 
-export interface Handshake {
+interface Handshake {
   readonly server: Party
   /** Undefined: a client without a certificate, that trusts what the server trusts. */
   readonly client: Party | undefined

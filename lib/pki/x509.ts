@@ -34,7 +34,7 @@ export interface Issuer extends IssuerName {
   readonly privateKey: KeyObject
 }
 
-export interface CertificateRequest {
+interface CertificateRequest {
   readonly profile: CertSpec
   readonly publicKey: KeyObject
   readonly notBefore: Date

@@ -149,7 +149,7 @@ async function refuse(
   return ['refused']
 }
 
-export interface Plan {
+interface Plan {
   /** SHA-256, in hexadecimal. */
   readonly hash: string
   readonly actions: ReadonlySet<string>
@@ -192,7 +192,7 @@ function keepTargetTo(actions: Plan['actions'], target: Target): Target {
 }
 
 /** Something else would be done than what was planned. */
-export function otherPlan(what: string, { command }: Pick<Run, 'command'>): Failure {
+function otherPlan(what: string, { command }: Pick<Run, 'command'>): Failure {
   const remedy = `see what would be done now: ${command('bootstrap --dry-run')}`
   return new Failure(what, { kind: 'refused', code: 'other-plan', remedy })
 }

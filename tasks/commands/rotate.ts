@@ -296,10 +296,10 @@ interface UnitPlan {
 }
 
 /** The nodes on which a process may reload a file that changes; undefined if one could not be looked at. */
-export type Reloading = ReadonlyMap<string, UnitsFound | undefined>
+type Reloading = ReadonlyMap<string, UnitsFound | undefined>
 
 /** Looks at nodes only where the command line, or the version, of a process decides whether it is restarted. */
-export async function lookAtReloading(rotation: Rotation, run: Run): Promise<Reloading> {
+async function lookAtReloading(rotation: Rotation, run: Run): Promise<Reloading> {
   const { cluster } = run
   const changes = changedBy(rotation, cluster)
   const depends = (node: ClusterNode) =>
@@ -316,7 +316,7 @@ export async function lookAtReloading(rotation: Rotation, run: Run): Promise<Rel
   return new Map(await Promise.all(looks))
 }
 
-export async function planRotation(
+async function planRotation(
   run: CommandRun,
   rotation: Rotation,
   { at, note, seen }: { readonly at: number; readonly note?: string; readonly seen: Reloading },

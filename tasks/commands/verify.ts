@@ -179,7 +179,7 @@ function checkEncryption({ auth }: Run): CheckResult {
   return { reasons: [], note: `a valid EncryptionConfiguration; encrypts with its ${config.provider} key` }
 }
 
-export interface HandshakeRow {
+interface HandshakeRow {
   readonly id: string
   readonly node?: string | undefined
   /** By its file name; `in`: whether its own files or its kubeconfig are used. */
@@ -205,7 +205,7 @@ export interface HandshakeRow {
   readonly notice?: string
 }
 
-export function handshakeTable(cluster: Cluster): HandshakeRow[] {
+function handshakeTable(cluster: Cluster): HandshakeRow[] {
   const { nodes, api: endpoint, network } = cluster
   const layout = layoutOf(cluster)
   const { api, admin } = layout.files.names

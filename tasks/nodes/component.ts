@@ -43,7 +43,7 @@ export function healthQuestion(asking: Asking, node: ClusterNode, health: Health
 }
 
 /** What a unit answers to the question about its health. */
-export interface HealthSeen {
+interface HealthSeen {
   /** Undefined if it is healthy. */
   readonly why: string | undefined
   /** DER of the certificate that it showed with its answer. */

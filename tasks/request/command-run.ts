@@ -159,7 +159,7 @@ function connector(cluster: Cluster, place: SshRun) {
   }
 }
 
-export interface ClusterFile {
+interface ClusterFile {
   readonly cluster: Cluster
   /** For a mistake that is found only when a value is used. */
   readonly mistake: (path: Path, message: string) => Failure

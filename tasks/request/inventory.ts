@@ -12,7 +12,7 @@ import { beside, count, formatNames, joinClauses } from '../../lib/wording.ts'
 import { nodeFiles, nodeUnits } from '../layouts/tables.ts'
 import type { Observation } from './observe.ts'
 
-export type State = 'fresh' | 'stale' | 'failed'
+type State = 'fresh' | 'stale' | 'failed'
 
 export interface Item extends Pick<Target, 'id' | 'phase' | 'where' | 'node'> {
   readonly state: State

@@ -80,14 +80,14 @@ export async function someApiServer(asking: Asking): Promise<ClusterNode> {
   })
 }
 
-export interface Survey {
+interface Survey {
   /** What reads files that it changes, or needs them, and is not reached; each with what to do. */
   readonly unreached: readonly string[]
   /** Why it is not known which API servers there are. */
   readonly unknown: readonly string[]
 }
 
-export interface StageSurvey extends Survey {
+interface StageSurvey extends Survey {
   /** Other processes that read files which it changes: of root, and of other users. */
   readonly ofRoot: readonly string[]
   readonly ofUsers: readonly string[]
@@ -109,14 +109,14 @@ const lease = v.object({
 const leaseList = v.object({ items: itemsOf(lease) })
 
 export type Lease = v.InferOutput<typeof lease>
-export interface LeasesSeen {
+interface LeasesSeen {
   readonly leases: readonly Lease[]
   /** By the clock of the API server that answered. */
   readonly now: Date
 }
 
 /** A control node, and what its machine calls itself, which is the label of its API server's lease. */
-export interface Control {
+interface Control {
   readonly node: Pick<ClusterNode, 'name' | 'ips'>
   readonly hostname: string
 }

@@ -176,7 +176,7 @@ export function tokenFiles({ names: { tokens }, certificate, key }: FileNames) {
   return { certificate: certificate(tokens), key: key(tokens), nextKey: key(nextName(tokens)) }
 }
 
-export interface TokenState {
+interface TokenState {
   /**
    * `settled`: one key. `published`: the next key is accepted, and does not sign yet. `signing`: the next key signs, and
    * tokens of the previous one are accepted.
