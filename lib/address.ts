@@ -54,7 +54,7 @@ export function bracketed(host: string): string {
   return host.includes(':') ? `[${host}]` : host
 }
 
-export type Cidr = { readonly network: Buffer; readonly prefix: number }
+type Cidr = { readonly network: Buffer; readonly prefix: number }
 
 /** A block such as 10.32.0.0/16, or what is wrong with it. Host bits must be zero, as kube-apiserver requires. */
 export function parseCidr(text: string): Cidr | string {

@@ -379,7 +379,7 @@ const stops: ReadonlyMap<string, { what: string; code: string; remedy: string }>
 
 const block = 512
 
-export interface ArchivedFile {
+interface ArchivedFile {
   /** At most 100 bytes. */
   readonly name: string
   readonly mode: number

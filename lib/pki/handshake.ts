@@ -48,7 +48,7 @@ interface Handshake {
 }
 
 /** The identity that the server sees, if any; or why the handshake failed. */
-export type Met = { readonly seen: Identity | undefined; readonly why?: string } | { readonly refused: string }
+type Met = { readonly seen: Identity | undefined; readonly why?: string } | { readonly refused: string }
 
 /** Set explicitly, so that NODE_OPTIONS and the environment can't change versions or ciphers. */
 const tls13 = {

@@ -79,7 +79,7 @@ function newer(files: FileNames, name: string, held: Buffer, other: Buffer | und
 }
 
 /** The files that its units read, which the cluster runs with; otherwise the deployed ones. */
-export async function readHolding(run: Run, node: ClusterNode): Promise<Holding> {
+async function readHolding(run: Run, node: ClusterNode): Promise<Holding> {
   const look = await readNode(run, node)
   // What was deployed may be older than what its units read.
   const places = placesOf(look)

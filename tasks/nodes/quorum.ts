@@ -34,7 +34,7 @@ const memberList = v.object({
     v.minLength(1),
   ),
 })
-export type Member = v.InferOutput<typeof memberList>['members'][number]
+type Member = v.InferOutput<typeof memberList>['members'][number]
 
 export type QuorumState = 'healthy' | 'not healthy' | 'without a quorum'
 

@@ -108,7 +108,7 @@ const lease = v.object({
 })
 const leaseList = v.object({ items: itemsOf(lease) })
 
-export type Lease = v.InferOutput<typeof lease>
+type Lease = v.InferOutput<typeof lease>
 interface LeasesSeen {
   readonly leases: readonly Lease[]
   /** By the clock of the API server that answered. */
@@ -205,7 +205,7 @@ export async function findStrangers(
 }
 
 /** Renewed within a minute, by the clock of the API server that answers. A time that can't be read counts as renewed. */
-export function isLive({ spec: { renewTime } }: Lease, now: Date, within = leaseTime): boolean {
+function isLive({ spec: { renewTime } }: Lease, now: Date, within = leaseTime): boolean {
   const renewed = Date.parse(renewTime ?? '')
   return Number.isNaN(renewed) || now.getTime() - renewed <= within
 }

@@ -168,7 +168,7 @@ export function nextCaCommonName(present: string, wanted: string): string {
 }
 
 /** True for the wanted name, and for one that rotations have made of it. */
-export function isCaCommonName(found: string, wanted: string): boolean {
+function isCaCommonName(found: string, wanted: string): boolean {
   return found === wanted || (found.startsWith(`${wanted} `) && /^ \d{1,6}$/.test(found.slice(wanted.length)))
 }
 
