@@ -120,6 +120,9 @@ export function testFiles(title: string, files: readonly Checked[]): void {
 
 export const staging = '.harderway-0123456789abcdef'
 
+/** Of a file that a run is about to put in its place. */
+export const newSuffix = '.harderway-new'
+
 export const newFiles: Parameters<typeof buildTar>[0] = [
   { name: 'ca.pem', mode: 0o644, bytes: Buffer.from('the new CA\n') },
   { name: 'worker0.pem', mode: 0o644, bytes: Buffer.from('the new certificate\n') },

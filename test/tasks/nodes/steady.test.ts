@@ -2,14 +2,14 @@ import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
 import type { Cluster, ClusterNode } from '../../../lib/cluster/cluster.ts'
 import { type FileState, oldSuffix } from '../../../lib/node/place.ts'
-import type { NodeState, UnitState } from '../../../lib/node/state.ts'
+import type { NodeState } from '../../../lib/node/state.ts'
 import type { Unit } from '../../../tasks/layouts/layout.ts'
 import { nodeUnits } from '../../../tasks/layouts/tables.ts'
 import { checkSteady } from '../../../tasks/nodes/install.ts'
 import { unitsOn } from '../../../tasks/nodes/reads.ts'
 import type { UnitsFound } from '../../../tasks/nodes/units.ts'
 import { processHost } from '../../../tasks/request/host.ts'
-import { nothingElse, withoutFiles } from '../../support/fakes.ts'
+import { nothingElse, type UnitState, withoutFiles } from '../../support/fakes.ts'
 
 const worker = { name: 'w0', role: 'worker' } as ClusterNode
 const cluster = {

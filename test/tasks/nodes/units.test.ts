@@ -14,8 +14,8 @@ import type { Run } from '../../../lib/graph/target.ts'
 import { newEncryptionConfig } from '../../../lib/kubernetes/encryption.ts'
 import { formatKubeconfig } from '../../../lib/kubernetes/kubeconfig.ts'
 import type { Query } from '../../../lib/node/node.ts'
-import { type FileState, newSuffix, oldSuffix } from '../../../lib/node/place.ts'
-import type { ComponentProcess, NodeState, PlacesState, UnitState } from '../../../lib/node/state.ts'
+import { type FileState, oldSuffix } from '../../../lib/node/place.ts'
+import type { ComponentProcess, NodeState, PlacesState } from '../../../lib/node/state.ts'
 import { tryCertificate } from '../../../lib/pki/pair.ts'
 import { formatReason } from '../../../lib/reason.ts'
 import { hardWay } from '../../../tasks/layouts/hard-way.ts'
@@ -30,8 +30,8 @@ import { checkUnitsOf, refuseOtherUsers, refuseWrongSettings, type UnitCheck } f
 import { readAccess } from '../../../tasks/phases/kubeconfigs.ts'
 import { processHost } from '../../../tasks/request/host.ts'
 import { makeEverything, temporaryAuth } from '../../support/certificates.ts'
-import { nothingElse, processAs, startedAs, withoutFiles } from '../../support/fakes.ts'
-import { parsed, scratch } from '../../support/files.ts'
+import { nothingElse, processAs, startedAs, type UnitState, withoutFiles } from '../../support/fakes.ts'
+import { newSuffix, parsed, scratch } from '../../support/files.ts'
 
 const cluster = parsed(`name: kubenet
 api: { virtualIP: 10.0.0.1 }
