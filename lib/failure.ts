@@ -96,11 +96,6 @@ export function isErrno(error: unknown, ...codes: readonly string[]): error is N
   )
 }
 
-/** True if the machine may be down, or still booting. */
-export function isUnreached({ code = '' }: Failure): boolean {
-  return ['connection-refused', 'timed-out', 'connection-lost', 'name-unknown'].includes(code)
-}
-
 /** Runs the work, and turns an error of the file system into a Failure that names the path. */
 export function doing<T>(what: string, path: string, work: () => T, kind: Failure['kind'] = 'failed'): T {
   try {

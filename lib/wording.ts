@@ -143,14 +143,6 @@ export function escapeSpecifiers(text: string): string {
   return text.replaceAll('%', '%%')
 }
 
-/**
- * Text from a node or a file may look like a command to GitHub's runner, which accepts `::` at the start of any line, and the older
- * `##[` anywhere in one: https://docs.github.com/actions/reference/workflows-and-actions/workflow-commands
- */
-export function withoutCommands(text: string): string {
-  return text.replace(/^(\s*)(?=::)/gm, '$1| ').replaceAll('##[', '# #[')
-}
-
 const units = { y: 365 * day, d: day, h: hour, m: minute, s: 1000 }
 
 /** Formats milliseconds: "10y", "36h" */

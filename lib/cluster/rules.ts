@@ -1,20 +1,7 @@
 /** Rules that span keys of cluster.yaml: unknown keys, and values that contradict each other. Pure. */
 import { addressBytes, canonicalAddress, isInside, specialUse, tryCidr } from '../address.ts'
 import { parseDuration, suggest } from '../wording.ts'
-import {
-  atKey,
-  isDomain,
-  isMap,
-  list,
-  map,
-  type Path,
-  type Problem,
-  quoted,
-  type Raw,
-  type SchemaShape,
-  textOf,
-  unknownKeys,
-} from './problem.ts'
+import { isDomain, isMap, list, map, type Path, type Problem, quoted, type Raw, textOf } from './problem.ts'
 import { clusterSchema, defaults } from './schema.ts'
 
 /** It reads the list of `revoked`. */
@@ -289,4 +276,40 @@ function sshOptionProblems(options: Raw): Problem[] {
   return Object.keys(options)
     .filter((key) => !allowedSshOptions.includes(key.toLowerCase()))
     .map((key) => atKey(['ssh', 'options', key], "can't be set here", remedy))
+}
+
+/** A problem of the key itself, not of its value. */
+function atKey(path: Path, message: string, remedy?: string): Problem {
+  return { path, at: 'key', message, remedy }
+}
+
+/** The parts of a valibot schema that say which keys are allowed where. */
+interface SchemaShape {
+  readonly type: string
+  readonly entries?: Readonly<Record<string, SchemaShape>>
+  readonly item?: SchemaShape
+  readonly wrapped?: SchemaShape
+  readonly options?: readonly SchemaShape[]
+  /** For a record, whose keys are arbitrary. */
+  readonly value?: SchemaShape
+}
+
+function unknownKeys(schema: SchemaShape, value: unknown, path: Path): Problem[] {
+  if (schema.wrapped) return unknownKeys(schema.wrapped, value, path)
+  if (schema.type === 'union') return (schema.options ?? []).flatMap((option) => unknownKeys(option, value, path))
+  const { item, entries, value: each } = schema
+  // To valibot a list is an object too.
+  if (Array.isArray(value) && !item) return entries || each ? [{ path, message: 'is a list, not a map of keys' }] : []
+  if (each) return Object.entries(map(value)).flatMap(([key, inner]) => unknownKeys(each, inner, [...path, key]))
+  if (item) return list(value).flatMap((each, i) => unknownKeys(item, each, [...path, i]))
+  if (!entries) return []
+  return Object.entries(map(value)).flatMap(([key, inner]) => {
+    const known = Object.hasOwn(entries, key) ? entries[key] : undefined
+    if (known) return unknownKeys(known, inner, [...path, key])
+    if (key === '<<')
+      return atKey([...path, key], 'is a merge key, which cluster.yaml does not have', 'write the keys out')
+    const words = path.filter((part) => typeof part === 'string').join('.')
+    const where = { '': 'cluster.yaml', nodes: 'a node', users: 'a user' }[words] ?? words
+    return [atKey([...path, key], `is an unknown key in ${where}`, suggest(key, Object.keys(entries)))]
+  })
 }

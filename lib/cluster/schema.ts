@@ -5,20 +5,34 @@
 import * as v from 'valibot'
 import { addressBytes, canonicalAddress, parseCidr } from '../address.ts'
 import { isPlainPath } from '../files/plain-file.ts'
-import { parseDuration } from '../wording.ts'
-import {
-  checked,
-  integer,
-  isDnsName,
-  isDomain,
-  isHost,
-  listOf,
-  object,
-  oneOf,
-  quoted,
-  record,
-  text,
-} from './problem.ts'
+import { parseDuration, suggest } from '../wording.ts'
+import { isDnsName, isDomain, quoted, textOf } from './problem.ts'
+
+/** Digits and dots alone would be a mistyped address. */
+const isHost = (text: string): boolean => isDnsName(text) && !/^[0-9]+\.[0-9.]+$/.test(text)
+const text = (what: string) => v.string(({ input }) => `${quoted(input)} is not text: ${what}`)
+const checked = (what: string, right: (text: string) => boolean) =>
+  v.pipe(
+    text(what),
+    v.check(right, ({ input }) => `${quoted(input)} is not ${what}`),
+  )
+const oneOf = <const T extends readonly string[]>(what: string, options: T) =>
+  v.picklist(options, ({ input }) => `${quoted(input)} is not a ${what}: ${suggest(textOf(input), options)}`)
+const integer = (low: number, high: number) => {
+  const message = ({ input }: { input: unknown }) => `${quoted(input)} is not a whole number from ${low} to ${high}`
+  return v.pipe(v.number(message), v.integer(message), v.minValue(low, message), v.maxValue(high, message))
+}
+const isNot = (input: unknown, what: string) =>
+  typeof input === 'object' ? `is ${quoted(input)}, not ${what}` : `${quoted(input)} is not ${what}`
+const listOf = <T extends v.GenericSchema>(item: T, least = 0) => {
+  const message = ({ input }: { input: unknown }) =>
+    Array.isArray(input) ? 'is empty: at least one is needed' : isNot(input, 'a list')
+  return v.pipe(v.array(item, message), v.minLength(least, message))
+}
+const mapMessage = ({ input, received }: { input: unknown; received: string }) =>
+  received === 'undefined' ? 'is missing' : isNot(input, 'a map of keys')
+const object = <T extends v.ObjectEntries>(entries: T) => v.object(entries, mapMessage)
+const record = <T extends v.GenericSchema>(value: T) => v.record(v.string(), value, mapMessage)
 
 export const keyKinds = ['rsa-2048', 'rsa-3072', 'rsa-4096', 'ecdsa-p256', 'ecdsa-p384'] as const
 const roles = ['control', 'worker', 'gateway'] as const

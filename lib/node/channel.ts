@@ -3,7 +3,6 @@
  * nonce, the last of which has their number. Whatever a login prints before or after is ignored; an answer that is cut off,
  * repeated or missing is an error.
  */
-import { randomBytes } from 'node:crypto'
 import { readFileSync } from 'node:fs'
 import { Failure } from '../failure.ts'
 import { excerpt, quote } from '../wording.ts'
@@ -24,11 +23,6 @@ const program = quote(
 export function message(verb: Verb, lines: readonly string[], nonce: string): string {
   if (lines.some((line) => line.includes('\n'))) throw new Error('a value with a line break')
   return `{\nprogram=${program}\neval "$program"\nmain "$program" ${verb} ${nonce} <<'${nonce}'\n${lines.join('\n')}\n${nonce}\nexit\n}\n`
-}
-
-/** Unpredictable, so that nothing that a login prints can contain it. */
-export function newNonce(): string {
-  return randomBytes(16).toString('hex')
 }
 
 interface Answer {

@@ -11,7 +11,7 @@ import type { LimitFunction } from 'p-limit'
 import type { ProcessOutput } from 'zx/core'
 import { bracketed } from '../address.ts'
 import type { ClusterNode } from '../cluster/cluster.ts'
-import { Failure, isUnreached, runAgain } from '../failure.ts'
+import { Failure, runAgain } from '../failure.ts'
 import { spawn } from '../process.ts'
 import { excerpt, printable, quote } from '../wording.ts'
 import { type Route, refuseUnkept, type SshHost } from './route.ts'
@@ -367,4 +367,9 @@ function asking(hosts: readonly SshHost[]): string {
 
 function unique(lines: readonly string[]): string[] {
   return [...new Set(lines)]
+}
+
+/** True if the machine may be down, or still booting. */
+function isUnreached({ code = '' }: Failure): boolean {
+  return ['connection-refused', 'timed-out', 'connection-lost', 'name-unknown'].includes(code)
 }

@@ -1,4 +1,6 @@
 /** A node: what is looked at and changed there, each by one command over its connection. */
+
+import { randomBytes } from 'node:crypto'
 import { rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import type { Duplex } from 'node:stream'
@@ -13,7 +15,7 @@ import {
 } from '../files/names.ts'
 import { secretMode } from '../files/plain-file.ts'
 import type { Part } from '../kubernetes/kubeconfig.ts'
-import { message, newNonce, notWhole, readAnswer, shellEnded, type Verb } from './channel.ts'
+import { message, notWhole, readAnswer, shellEnded, type Verb } from './channel.ts'
 import type { Connection } from './connection.ts'
 import { type FileAccess, type FileState, folderOf } from './place.ts'
 import { type NodeState, readFolder, readListening, readState } from './state.ts'
@@ -409,4 +411,9 @@ function header({ name, mode, bytes }: ArchivedFile): Buffer {
     148,
   )
   return head
+}
+
+/** Unpredictable, so that nothing that a login prints can contain it. */
+function newNonce(): string {
+  return randomBytes(16).toString('hex')
 }

@@ -2,6 +2,7 @@
 
 import type { ClusterNode } from '../../lib/cluster/cluster.ts'
 import { Failure, refusal, runAgain, tryToAwait, usageFailure } from '../../lib/failure.ts'
+import { timeOfBackup } from '../../lib/files/auth-dir.ts'
 import { caName } from '../../lib/files/names.ts'
 import { buildGraph, type Graph } from '../../lib/graph/graph.ts'
 import type { Run, Target } from '../../lib/graph/target.ts'
@@ -9,7 +10,7 @@ import { fileAt } from '../../lib/node/state.ts'
 import { formatJsonLine } from '../../lib/show/lines.ts'
 import { byPhase } from '../../lib/show/reporter.ts'
 import { adviseAfter, formatToDo } from '../../lib/show/words.ts'
-import { foldAlike, formatNames } from '../../lib/wording.ts'
+import { day, foldAlike, formatDate, formatNames, joinClauses } from '../../lib/wording.ts'
 import type { Place } from '../layouts/layout.ts'
 import { phases } from '../layouts/phases.ts'
 import { nodeFiles, nodeUnits, outageOf } from '../layouts/tables.ts'
@@ -27,8 +28,11 @@ import { adviseBackup, backUpAgain, walk } from '../request/walk.ts'
 import { surveyApiServers, surveyStage } from '../rotations/api-servers.ts'
 import { rewritePhase } from '../rotations/encryption-key.ts'
 import { changedBy, type Rotating, type Rotation, type Stage } from '../rotations/rotation.ts'
-import { findUses, rotations, stageNumber, stageToFinish, underWay } from '../rotations/table.ts'
+import { findUses, rotations, stageNumber, underWay } from '../rotations/table.ts'
 import { formatUses, refusalDuring } from '../rotations/under-way.ts'
+
+/** Milliseconds: whoever types --finish later than that means another rotation than the one which they finished. */
+const provenAgain = 7 * day
 
 /** A rotation that is carried out. */
 interface Drive {
@@ -398,4 +402,25 @@ function formatUnit({ unit, files, restarts, isDrained, flag }: UnitPlan, isVerb
   const what = [...new Set(files.map(({ file, path }) => (isVerbose ? `${file} → ${path}` : file)))].join(', ')
   const unless = flag ? `, unless it has ${flag} in its command line` : ''
   return `${unit}: ${restarts ? 'by restart' : 'by itself'}${isDrained ? ', drained' : ''}${unless} (${what})`
+}
+
+/**
+ * Where --finish begins: in the present stage. Files do not tell whether the last stage was proven before the run ended, so
+ * --finish proves it again for a week. Throws a refusal if nothing is under way.
+ */
+function stageToFinish(rotation: Rotation, run: Run): { readonly at: number; readonly note?: string } {
+  const { name, what, stages } = rotation
+  const at = stageNumber(rotation, run)
+  if (at > 0) return { at }
+  const folder = rotation.finishedIn(run)
+  const time = folder === undefined ? undefined : timeOfBackup(folder)
+  const last = time && `the last one was finished on ${formatDate(time)}`
+  if (time && run.now.getTime() - time.getTime() < provenAgain)
+    return {
+      at: stages.length,
+      note: `no rotation of ${what} is under way; ${last}, and its last stage is proven again`,
+    }
+  throw refusal(joinClauses(`no rotation of ${what} is under way`, last), [
+    `begin one: ${run.command(`rotate ${name}`)}`,
+  ])
 }

@@ -144,10 +144,6 @@ export function isApiServer({ unit }: Unit): boolean {
   return unit === apiServer
 }
 
-export function isEtcd({ unit }: Unit): boolean {
-  return unit === store
-}
-
 export async function withApi<T>(asking: Asking, node: ClusterNode, work: (api: Client) => Promise<T>): Promise<T> {
   return withClient(asking, node, apiServer, work)
 }

@@ -10,13 +10,11 @@ import pLimit from 'p-limit'
 import * as v from 'valibot'
 import type { ClusterNode } from '../../lib/cluster/cluster.ts'
 import { Failure, runAgain } from '../../lib/failure.ts'
-import { itemsOf, type Reply } from '../../lib/kubernetes/client.ts'
-import type { Credentials } from '../../lib/kubernetes/dial.ts'
-import { ask } from '../../lib/kubernetes/probe.ts'
+import { itemsOf } from '../../lib/kubernetes/client.ts'
 import { printable } from '../../lib/wording.ts'
-import { apiServer, type Health, type Unit } from '../layouts/layout.ts'
+import { apiServer, type Health, store, type Unit } from '../layouts/layout.ts'
 import { nodeUnits, serviceOf } from '../layouts/tables.ts'
-import { type Asking, healthQuestion, isApiServer, isEtcd, withApi } from '../nodes/component.ts'
+import { type Asking, isApiServer, withApi } from '../nodes/component.ts'
 import { reloadTime, repeat } from '../nodes/look.ts'
 import { foreignMembers, readMembers } from '../nodes/quorum.ts'
 import { checkUnitsOf, lookAtUnits, type UnitCheck } from '../nodes/units.ts'
@@ -41,22 +39,6 @@ export async function runningOn({ run }: Asking, node: ClusterNode): Promise<Uni
 export async function askable(asking: Asking, node: ClusterNode): Promise<Askable[]> {
   if (!nodeUnits(asking.run.cluster, node).some(isAskable)) return []
   return (await runningOn(asking, node)).flatMap(({ unit }) => (isAskable(unit) ? [unit] : []))
-}
-
-/** Throws a Failure without an answer: the server's certificate is not of that CA, or the handshake refused ours. */
-export async function askHealth(
-  asking: Asking,
-  node: ClusterNode,
-  { health }: Askable,
-  given: { readonly ca: Buffer; readonly as: Credentials },
-): Promise<Reply> {
-  return ask({ ...healthQuestion(asking, node, health), trust: given.ca, as: given.as })
-}
-
-/** What the answer says of the certificate: 403 is that to a known user without permission; anything else may have other reasons. */
-export function answerTo({ status }: Reply): 'accepted' | 'refused' | 'unclear' {
-  if (status === 200 || status === 403) return 'accepted'
-  return status === 401 ? 'refused' : 'unclear'
 }
 
 /** The names of the units, of those that can be queried. */
@@ -236,4 +218,8 @@ async function readHostname({ run }: Asking, node: ClusterNode): Promise<string>
     code: 'not-looked-at',
     remedy: 'see there: hostname',
   })
+}
+
+function isEtcd({ unit }: Unit): boolean {
+  return unit === store
 }

@@ -3,10 +3,10 @@
  * this, and it connects to no node; the stages are in the file of each rotation.
  */
 import { createPublicKey, type KeyObject } from 'node:crypto'
-import { Failure, refusal, runAgain } from '../../lib/failure.ts'
+import { refusal } from '../../lib/failure.ts'
 import { type AuthDir, type AuthFiles, backups } from '../../lib/files/auth-dir.ts'
 import { caName, crossName, etcdCaName, type FileNames, nextName } from '../../lib/files/names.ts'
-import { once, publicMode } from '../../lib/files/plain-file.ts'
+import { once } from '../../lib/files/plain-file.ts'
 import type { Run } from '../../lib/graph/target.ts'
 import { type EncryptionKeys, readEncryptionKeys } from '../../lib/kubernetes/encryption.ts'
 import {
@@ -18,7 +18,7 @@ import {
   readDerCertificate,
 } from '../../lib/pki/certificate.ts'
 import { isKeyOf, keyIn, type Pair, readPair, tryCertificate } from '../../lib/pki/pair.ts'
-import { blocksIn, certificatePem } from '../../lib/pki/pem.ts'
+import { blocksIn } from '../../lib/pki/pem.ts'
 import type { Reason } from '../../lib/reason.ts'
 import { encryptionConfig } from '../layouts/tables.ts'
 import type { Unclear } from './rotation.ts'
@@ -242,16 +242,6 @@ export function readTokenPair(auth: AuthDir): Pair {
 
 export function chainOf({ chain }: Pair): Certificate[] {
   return chain.flatMap((der) => readDerCertificate(der) ?? [])
-}
-
-/** Keeps only the certificate of the key that signs: tokens of every other key are refused. Throws a Failure without that one. */
-export function dropOtherKeys({ auth }: { readonly auth: AuthDir }): void {
-  const { certificate, key } = readTokenPair(auth)
-  if (!certificate || !key)
-    throw new Failure(`${tokenFiles(auth.files).certificate} in ${auth.path} can't be read any more`, {
-      remedy: runAgain,
-    })
-  auth.write(tokenFiles(auth.files).certificate, certificatePem(certificate.der), publicMode, { durable: true })
 }
 
 /** Undefined without a file, or if it holds no key that can be rotated. */
