@@ -1,11 +1,12 @@
 /**
  * `recover`: restores what can't be made again of a lost auth/, from a control node or from a backup; of a backup, everything
- * that is fresh. The next run issues the rest anew. Nothing in auth/ is overwritten.
+ * that is fresh. The next run issues the rest anew. Nothing in auth/ is overwritten. `verify --from` checks a backup the same way.
  */
+
 import { X509Certificate } from 'node:crypto'
 import { join } from 'node:path'
 import type { ClusterNode } from '../../lib/cluster/cluster.ts'
-import { Failure, tryToAwait, usageFailure } from '../../lib/failure.ts'
+import { Failure, refusal, tryToAwait, usageFailure } from '../../lib/failure.ts'
 import { AuthDir } from '../../lib/files/auth-dir.ts'
 import {
   authorizationConfigFile,
@@ -17,28 +18,35 @@ import {
   frontProxyCaName,
 } from '../../lib/files/names.ts'
 import type { PlainFile } from '../../lib/files/plain-file.ts'
+import { buildGraph } from '../../lib/graph/graph.ts'
 import type { Run, Target } from '../../lib/graph/target.ts'
 import { type Certificate, readCertificates } from '../../lib/pki/certificate.ts'
 import { readPair, tryCertificate } from '../../lib/pki/pair.ts'
 import { certificatePem } from '../../lib/pki/pem.ts'
 import { formatReason, isRepair, type Reason } from '../../lib/reason.ts'
-import { formatDate, formatNames, quote } from '../../lib/wording.ts'
+import { byPhase } from '../../lib/show/reporter.ts'
+import { count, formatDate, formatNames, quote } from '../../lib/wording.ts'
 import { identityFiles, isKeptOff, nodeUnits } from '../layouts/tables.ts'
+import { recoverCommand } from '../nodes/fetch-command.ts'
 import { readServedCertificates } from '../nodes/look.ts'
 import { refuseSharedEtcd } from '../phases/ca.ts'
 import { clusterGraph } from '../phases/table.ts'
 import { writeAuth } from '../request/access.ts'
-import { type CommandRun, openAuth } from '../request/command-run.ts'
+import { type CommandRun, checkConfigFile, openAuth } from '../request/command-run.ts'
 import { pathOf } from '../request/host.ts'
 import type { Finding } from '../request/job.ts'
+import { observe, showObservation } from '../request/observe.ts'
 import { usage } from '../request/options.ts'
 import { checkNodes } from '../request/selection.ts'
 import { closeFolder } from '../request/walk.ts'
 import { caRotationFiles, caState, tokenFiles, tokenState } from '../rotations/states.ts'
+import { rotationsUnderWay } from '../rotations/under-way.ts'
 import {
   type Holding,
+  otherLabels,
   readFolder,
   readNodes,
+  readWholeHolding,
   refuseDisagreement,
   refuseNothing,
   refusePresent,
@@ -91,7 +99,7 @@ function sourceOf({ options: { nodes, from }, cluster }: CommandRun): string | C
  * What is restored, in writing order. A run that starts between two writes finds a certificate without its CA, or a CA without its
  * key, and makes nothing: the first file is a certificate, and the last is the key of the CA. No node has the files of a rotation.
  */
-export function identityNames({ auth: { files }, cluster }: Run): string[] {
+function identityNames({ auth: { files }, cluster }: Run): string[] {
   const ofCa: string[] = files.pair(caName)
   // Where it is to be shared, a CA of etcd's own is found, and refused.
   const all = new Set([...identityFiles(cluster).keys(), ...files.pair(etcdCaName)])
@@ -112,7 +120,7 @@ function take({ auth, note }: Run, files: ReadonlyMap<string, Buffer>): void {
 }
 
 /** For checks, which only read. Its path is where the files come from, since messages name it. */
-export class FilesInMemory extends AuthDir {
+class FilesInMemory extends AuthDir {
   readonly #files: ReadonlyMap<string, Buffer>
 
   constructor(path: string, names: FileNames, files: ReadonlyMap<string, Buffer>) {
@@ -166,7 +174,7 @@ async function checkFound(run: CommandRun, targets: readonly Target[], { main, o
 }
 
 /** Files already in auth/ complete what was found. `cas`: its CAs, each of whose leaves belong to this cluster. */
-export function complete(run: Run, main: Holding) {
+function complete(run: Run, main: Holding) {
   const files = new Map(main.files)
   for (const name of identityNames(run)) {
     const bytes = run.auth.tryBytes(name) ?? files.get(name)
@@ -229,7 +237,7 @@ function chainsIn(files: ReadonlyMap<string, Buffer>, names: FileNames): Certifi
  * What no new certificate repairs. A CA that has expired, or is to be reissued over its key, is still the cluster's: it is
  * checked as for its renewal.
  */
-export async function findWrong(
+async function findWrong(
   found: Run,
   target: Target,
   cas: readonly Certificate[],
@@ -258,7 +266,7 @@ export async function findWrong(
 }
 
 /** Of a backup, also the files that a run would not touch. Any other kubeconfig may name a program that kubectl would run here. */
-export async function findFresh(found: Run, targets: readonly Target[]): Promise<string[]> {
+async function findFresh(found: Run, targets: readonly Target[]): Promise<string[]> {
   const leaves = targets.filter(({ irreplaceable }) => !irreplaceable)
   const looks = await Promise.all(leaves.map((target) => tryToAwait(async () => await target.check(found))))
   return leaves.flatMap(({ makes }, i) => (looks[i]?.reasons.length === 0 ? makes : []))
@@ -271,7 +279,7 @@ function nextOf({ command, now }: Run, ca: Certificate | undefined): string {
 }
 
 /** In words: what is served by no CA of `cas`, on the ports where the cluster's certificate belongs. */
-export async function findForeign(found: Run, node: ClusterNode, cas: readonly Certificate[]): Promise<string[]> {
+async function findForeign(found: Run, node: ClusterNode, cas: readonly Certificate[]): Promise<string[]> {
   const { api: name } = found.auth.files.names
   const units = nodeUnits(found.cluster, node)
   const ports = units.flatMap(({ serves }) => serves.filter((each) => each.name === name))
@@ -284,4 +292,93 @@ export async function findForeign(found: Run, node: ClusterNode, cas: readonly C
         `${node.name}: what runs there on port ${at} serves a certificate that the CA of ${found.auth.path} did not sign`,
       ]
     : []
+}
+
+const kinds = [
+  { name: 'backup', title: 'In the backup' },
+  { name: 'nodes', title: 'Beside control nodes' },
+]
+
+/**
+ * `verify --from`: whether a backup of auth/ would bring the cluster back, by itself and beside what control nodes hold. Reads only. Throws a
+ * Failure where there is no backup, and a refusal for one of a newer harderway or another layout.
+ */
+export async function verifyBackup(given: CommandRun, from: string): Promise<readonly Finding[]> {
+  const made = [...clusterGraph(given.cluster).values()].filter(({ where }) => where === 'auth')
+  const names = [...made.flatMap(({ makes }) => makes), ...identityNames(given)]
+  const main = readFolder(openAuth(pathOf(given.host, from), given), names)
+  refuseNothing(given, main)
+  // By itself, whatever auth/ has.
+  const { nodes } = given.options
+  checkNodes(given.cluster, nodes)
+  const isAsked = ({ role, name }: ClusterNode) => role === 'control' && (nodes.length === 0 || nodes.includes(name))
+  const run = { ...given, auth: new FilesInMemory(main.where, given.auth.files, new Map()) }
+  const backup = { ...complete(run, main), main, made }
+  const targets = [
+    ...made.filter(({ irreplaceable }) => irreplaceable).map((target) => partTarget(target, backup)),
+    ...restTargets(backup),
+    ...given.cluster.nodes.filter(isAsked).map((node) => nodeTarget(node, backup)),
+  ]
+  const graph = buildGraph(targets)
+  checkConfigFile(given, graph)
+  return showObservation(given, await observe(given, graph, { phases: byPhase(kinds, graph) }), {})
+}
+
+type Backup = ReturnType<typeof complete> & { readonly main: Holding; readonly made: readonly Target[] }
+
+function checkTarget(id: string, check: Target['check'], more: Partial<Target> = {}): Target {
+  const [phase = id] = id.split('/')
+  return { id, phase, needs: [], makes: [], where: 'auth', check, ...more }
+}
+
+/** What can't be made again. */
+function partTarget(target: Target, { found, cas, ca, main }: Backup): Target {
+  const at = (name: string) => main.paths.get(name) ?? name
+  return checkTarget(`backup/${target.id.replace(/.*\//, '')}`, async () => {
+    const wrong = await findWrong(found, target, cas, { main, at })
+    if (wrong.length > 0) throw new Failure(wrong.join('; '))
+    const until = target.id === caName ? ca?.notAfter : undefined
+    return { reasons: [], note: until ? `expires ${formatDate(until)}` : 'whole' }
+  })
+}
+
+function restTargets({ found, ofRotations, made }: Backup): Target[] {
+  const rotations = async () => {
+    if (ofRotations.length > 0) throw new Failure(ofRotations.join('; '))
+    const names = (await rotationsUnderWay(found)).map(({ what }) => what)
+    return { reasons: [], note: names.length > 0 ? `under way: ${formatNames(names)}` : 'none under way' }
+  }
+  const others = async () => {
+    const all = made.flatMap(({ irreplaceable, makes }) => (irreplaceable ? [] : makes)).length
+    const fresh = (await findFresh(found, made)).length
+    const rest = fresh < all ? `; ${found.command('bootstrap')} issues the rest` : ''
+    return { reasons: [], note: `${fresh} of ${count(all, 'file')} right${rest}` }
+  }
+  return [checkTarget('backup/rotations', rotations), checkTarget('backup/other-files', others)]
+}
+
+/** A key of a rotation since the backup counts as another: what it encrypted or signed is lost with it. */
+function nodeTarget(node: ClusterNode, { found, main, cas }: Backup): Target {
+  const check: Target['check'] = async (run) => {
+    const held = await readWholeHolding(run, node)
+    const labelsOf = (names: readonly string[]) =>
+      new Set(names.flatMap((name) => identityFiles(found.cluster).get(name) ?? []))
+    const [unread] = [...held.unread].filter(([name]) => labelsOf([name]).size > 0)
+    if (unread) throw new Failure(`${node.name}: ${held.paths.get(unread[0])} could not be read (${unread[1]})`)
+    const others = otherLabels(found, held)
+    const wrong = [
+      ...(others.length > 0 ? [`${node.name} holds another ${others.join(', ')} than ${main.where}`] : []),
+      // What was deployed, and what units read, may be left from another cluster.
+      ...(cas.length > 0 ? await findForeign({ ...found, connect: run.connect }, node, cas) : []),
+    ]
+    if (wrong.length > 0)
+      throw refusal(wrong.join('; '), [
+        'if the backup is of another cluster, or older than a rotation: make one of the auth/ that the nodes were deployed from (docs/backup.md)',
+        `if that is lost: ${recoverCommand(found, node)}`,
+      ])
+    const same = [...labelsOf([...held.files.keys()])].filter((label) => labelsOf([...main.files.keys()]).has(label))
+    return { reasons: [], note: same.length > 0 ? `the same ${formatNames(same)}` : 'has nothing of a cluster' }
+  }
+  const release: Target['release'] = (run) => run.disconnect(node)
+  return checkTarget(`nodes/${node.name}`, check, { where: 'node', node: node.name, release })
 }
