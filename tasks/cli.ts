@@ -1,5 +1,4 @@
 /** The command line: the answers that need no cluster, what a command is given, and where its output goes. */
-
 import { asFailure, type Failure, usageFailure } from '../lib/failure.ts'
 import type { Phases, Reporter } from '../lib/show/reporter.ts'
 import { type Command, commands, commonOptions, questions, run } from './commands/table.ts'

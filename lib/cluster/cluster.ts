@@ -19,10 +19,11 @@ import { type Explained, excerpt, type Mistake } from '../wording.ts'
 import { parseYaml } from '../yaml.ts'
 import { isMap, map, type Path, type Problem, quoted, type Raw } from './problem.ts'
 import { clusterProblems, type LayoutRules } from './rules.ts'
-import { type ClusterInput, clusterSchema, type keyKinds, layoutNames, type providers, usualLayout } from './schema.ts'
+import { clusterSchema, type keyKinds, layoutNames, usualLayout } from './schema.ts'
+
+type ClusterInput = v.InferOutput<typeof clusterSchema>
 
 export type KeyKind = (typeof keyKinds)[number]
-export type Provider = (typeof providers)[number]
 export type LayoutName = (typeof layoutNames)[number]
 
 /** What cluster.yaml says, with every default filled in; durations in milliseconds, addresses in one spelling. */

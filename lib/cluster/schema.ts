@@ -290,5 +290,3 @@ export const clusterSchema = object({
   ),
   nodes: listOf(node, 1),
 })
-
-export type ClusterInput = v.InferOutput<typeof clusterSchema>

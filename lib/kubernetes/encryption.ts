@@ -4,10 +4,9 @@
  * https://kubernetes.io/docs/tasks/administer-cluster/encrypt-data/
  */
 import { randomBytes } from 'node:crypto'
-import { isDeepStrictEqual } from 'node:util'
 import * as v from 'valibot'
 import { stringify } from 'yaml'
-import type { Provider } from '../cluster/cluster.ts'
+import type { Cluster } from '../cluster/cluster.ts'
 import { once } from '../files/plain-file.ts'
 import { parseFields } from './kubeconfig.ts'
 
@@ -75,7 +74,7 @@ interface Inner {
   readonly endpoint?: unknown
 }
 
-export function newEncryptionConfig(provider: Provider, resources: readonly string[]): string {
+export function newEncryptionConfig(provider: Cluster['encryption']['provider'], resources: readonly string[]): string {
   const keys = [{ name: 'key1', secret: randomBytes(32).toString('base64') }]
   return format({
     apiVersion: 'apiserver.config.k8s.io/v1',
@@ -120,31 +119,6 @@ function keysOf({ providers }: ConfigEntry): EncryptionKey[] {
         ? [{ provider, name: String(name), secret: String(endpoint) }]
         : keys.map((key) => ({ provider, ...key })),
     )
-}
-
-/** What theirs encrypts and none of ours could decrypt: keys by name, or resources. */
-export function unopenedBy(ours: readonly EncryptionConfig[], theirs: EncryptionConfig): string[] {
-  return theirs.entries
-    .filter(({ keys }) => keys.length > 0)
-    .flatMap(({ resources, keys }) => [...new Set(resources)].flatMap((resource) => unopened(ours, resource, keys)))
-    .filter((words, i, all) => all.indexOf(words) === i)
-}
-
-function unopened(ours: readonly EncryptionConfig[], resource: string, keys: readonly EncryptionKey[]): string[] {
-  const entries = ours.flatMap(
-    (each) => each.entries.find(({ resources }) => resources.some((pattern) => covers(pattern, resource))) ?? [],
-  )
-  if (entries.length === 0) return [`${resource} under ${keys[0]?.provider}`]
-  return keys
-    .filter((key) => !entries.some((entry) => entry.keys.some((our) => isDeepStrictEqual(our, key))))
-    .map(({ provider, name }) => `the ${provider} key ${name}`)
-}
-
-/** `*.` is the core group, `*.*` all: https://kubernetes.io/docs/tasks/administer-cluster/encrypt-data/ */
-function covers(pattern: string, resource: string): boolean {
-  if (pattern === resource || pattern === '*.*') return true
-  const group = resource.includes('.') ? resource.slice(resource.indexOf('.') + 1) : ''
-  return pattern === `*.${group}`
 }
 
 /** The keys that may encrypt what the first entry names. */

@@ -6,7 +6,13 @@ import { caName, crossName, type FileNames } from '../files/names.ts'
 import { readCertificate, readCertificates } from '../pki/certificate.ts'
 import { readPrivateKey } from '../pki/pair.ts'
 import { formatDate, printable } from '../wording.ts'
-import { numberOf, readEncryptionConfig, readEncryptionKeys, unopenedBy } from './encryption.ts'
+import {
+  type EncryptionConfig,
+  type EncryptionKey,
+  numberOf,
+  readEncryptionConfig,
+  readEncryptionKeys,
+} from './encryption.ts'
 
 /** What would be lost if ours replaced theirs. */
 interface OtherIdentity {
@@ -146,4 +152,29 @@ function readHeldKey(pem: string): HeldKey | undefined {
 
 function shorten(words: string): string {
   return printable(words).replaceAll('\n', ' ').slice(0, 100)
+}
+
+/** What theirs encrypts and none of ours could decrypt: keys by name, or resources. */
+function unopenedBy(ours: readonly EncryptionConfig[], theirs: EncryptionConfig): string[] {
+  return theirs.entries
+    .filter(({ keys }) => keys.length > 0)
+    .flatMap(({ resources, keys }) => [...new Set(resources)].flatMap((resource) => unopened(ours, resource, keys)))
+    .filter((words, i, all) => all.indexOf(words) === i)
+}
+
+function unopened(ours: readonly EncryptionConfig[], resource: string, keys: readonly EncryptionKey[]): string[] {
+  const entries = ours.flatMap(
+    (each) => each.entries.find(({ resources }) => resources.some((pattern) => covers(pattern, resource))) ?? [],
+  )
+  if (entries.length === 0) return [`${resource} under ${keys[0]?.provider}`]
+  return keys
+    .filter((key) => !entries.some((entry) => entry.keys.some((our) => isDeepStrictEqual(our, key))))
+    .map(({ provider, name }) => `the ${provider} key ${name}`)
+}
+
+/** `*.` is the core group, `*.*` all: https://kubernetes.io/docs/tasks/administer-cluster/encrypt-data/ */
+function covers(pattern: string, resource: string): boolean {
+  if (pattern === resource || pattern === '*.*') return true
+  const group = resource.includes('.') ? resource.slice(resource.indexOf('.') + 1) : ''
+  return pattern === `*.${group}`
 }

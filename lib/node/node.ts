@@ -1,5 +1,4 @@
 /** A node: what is looked at and changed there, each by one command over its connection. */
-
 import { randomBytes } from 'node:crypto'
 import { rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'

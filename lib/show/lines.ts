@@ -1,5 +1,4 @@
 /** A run in plain lines, for logs, pipes, CI and --quiet; and with --json, one JSON object a line. */
-
 import { type Failure, stackOf } from '../failure.ts'
 import type { Event, Outcome, Target } from '../graph/target.ts'
 import { formatReasons, isRepair } from '../reason.ts'

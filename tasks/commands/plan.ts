@@ -28,7 +28,7 @@ import {
   notesOnOptions,
   refusalsBefore,
 } from '../request/walk.ts'
-import { formatUnderWay, rotationOf, rotationsUnderWay } from '../rotations/under-way.ts'
+import { formatUnderWay, rotationsUnderWay } from '../rotations/under-way.ts'
 
 /** Throws a usage Failure before anything is printed. */
 export async function plan(given: CommandRun): Promise<readonly Finding[]> {
@@ -220,4 +220,9 @@ function worksOf(change: Change): string[] {
   if (change.kind === 'installed')
     return [...each('install', change.paths), ...each('remove', change.removed), ...each('restart', change.restarts)]
   return []
+}
+
+/** The name of the rotation that replaces what an irreplaceable target makes. */
+function rotationOf({ id, phase }: Pick<Target, 'id' | 'phase'>): string {
+  return id === phase ? phase : phase === 'ca' ? id.slice('ca/'.length) : 'service-account'
 }

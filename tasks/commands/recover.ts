@@ -2,11 +2,10 @@
  * `recover`: restores what can't be made again of a lost auth/, from a control node or from a backup; of a backup, everything
  * that is fresh. The next run issues the rest anew. Nothing in auth/ is overwritten. `verify --from` checks a backup the same way.
  */
-
 import { X509Certificate } from 'node:crypto'
 import { join } from 'node:path'
 import type { ClusterNode } from '../../lib/cluster/cluster.ts'
-import { Failure, refusal, tryToAwait, usageFailure } from '../../lib/failure.ts'
+import { Failure, refusal, runAgain, tryToAwait, usageFailure } from '../../lib/failure.ts'
 import { AuthDir } from '../../lib/files/auth-dir.ts'
 import {
   authorizationConfigFile,
@@ -20,6 +19,7 @@ import {
 import type { PlainFile } from '../../lib/files/plain-file.ts'
 import { buildGraph } from '../../lib/graph/graph.ts'
 import type { Run, Target } from '../../lib/graph/target.ts'
+import { otherIdentity } from '../../lib/kubernetes/identity.ts'
 import { type Certificate, readCertificates } from '../../lib/pki/certificate.ts'
 import { readPair, tryCertificate } from '../../lib/pki/pair.ts'
 import { certificatePem } from '../../lib/pki/pem.ts'
@@ -27,7 +27,7 @@ import { formatReason, isRepair, type Reason } from '../../lib/reason.ts'
 import { byPhase } from '../../lib/show/reporter.ts'
 import { count, formatDate, formatNames, quote } from '../../lib/wording.ts'
 import { identityFiles, isKeptOff, nodeUnits } from '../layouts/tables.ts'
-import { recoverCommand } from '../nodes/fetch-command.ts'
+import { fetchCommand, recoverCommand } from '../nodes/fetch-command.ts'
 import { readServedCertificates } from '../nodes/look.ts'
 import { refuseSharedEtcd } from '../phases/ca.ts'
 import { clusterGraph } from '../phases/table.ts'
@@ -41,18 +41,7 @@ import { checkNodes } from '../request/selection.ts'
 import { closeFolder } from '../request/walk.ts'
 import { caRotationFiles, caState, tokenFiles, tokenState } from '../rotations/states.ts'
 import { rotationsUnderWay } from '../rotations/under-way.ts'
-import {
-  type Holding,
-  otherLabels,
-  readFolder,
-  readNodes,
-  readWholeHolding,
-  refuseDisagreement,
-  refuseNothing,
-  refusePresent,
-  refuseWrongSources,
-  type Sources,
-} from './recover-sources.ts'
+import { type Holding, readFolder, readNodes, readWholeHolding, type Sources } from './recover-sources.ts'
 
 /** Throws a usage Failure before anything is changed. */
 export async function recover(given: CommandRun): Promise<readonly Finding[]> {
@@ -381,4 +370,83 @@ function nodeTarget(node: ClusterNode, { found, main, cas }: Backup): Target {
   }
   const release: Target['release'] = (run) => run.disconnect(node)
   return checkTarget(`nodes/${node.name}`, check, { where: 'node', node: node.name, release })
+}
+
+const again = `then ${runAgain}`
+
+function refuseNothing(run: Run, main: Holding): void {
+  if (main.files.size + main.unread.size > 0) return
+  throw new Failure(`${main.where} holds no file of this cluster's auth/`, {
+    remedy: [
+      ...(run.cluster.install ? [] : [`if the cluster runs: set install: true in cluster.yaml, ${again}`]),
+      ...elsewhere(run, main),
+    ].join('\n'),
+  })
+}
+
+/** Throws a refusal if something is wrong: a clause for each. */
+function refuseWrongSources(
+  run: Run,
+  main: Holding,
+  wrong: readonly string[],
+  { taken = 'nothing', ways = waysOutOfWrong(run, main) } = {},
+): void {
+  if (wrong.length > 0) throw refusal(`${taken} was taken from ${main.where}: ${wrong.join('; ')}`, ways)
+}
+
+function waysOutOfWrong(run: Run, main: Holding): string[] {
+  return [
+    `if cluster.yaml is wrong: change cluster.yaml to what is there, ${again}`,
+    ...elsewhere(run, main),
+    `or correct what is wrong there, ${again}`,
+  ]
+}
+
+/** Nodes with different identities can't belong to one cluster; only the user knows which is right. */
+function refuseDisagreement(found: Run, main: Holding, others: readonly Holding[]): void {
+  const disagreeing = others.filter((other) => otherLabels(found, other).length > 0)
+  const wrong = disagreeing.map((other) => `${other.where} holds another ${otherLabels(found, other).join(', ')}`)
+  const ways = [
+    ...disagreeing.map(({ where }) => `if that of ${where} is right: ${found.command(`recover --node ${where}`)}`),
+    `if that of ${main.where} is right: take ${disagreeing.map(({ where }) => where).join(', ')} out of cluster.yaml until this command has run`,
+  ]
+  refuseWrongSources(found, main, wrong, { ways })
+}
+
+/** Which parts of the identity it holds otherwise, or may. What ours lacks is no other's, but for the CA, which tells whose all is. */
+function otherLabels({ cluster, auth }: Run, { files, unread }: Pick<Holding, 'files' | 'unread'>): string[] {
+  const identity = identityFiles(cluster)
+  const ofCa = identity.get(auth.files.certificate(caName))
+  const known = new Set([ofCa, ...[...identity].flatMap(([name, label]) => (auth.tryBytes(name) ? label : []))])
+  const differ = [...files].filter(([name, bytes]) => identity.has(name) && otherIdentity(name, auth, bytes))
+  const names = [...differ.map(([name]) => name), ...unread.keys()]
+  return [...new Set(names.flatMap((name) => identity.get(name) ?? []))].filter((label) => known.has(label))
+}
+
+/** What is there already may be newer, or from a run that was killed. `typed`: this command. */
+function refusePresent(run: Run, main: Holding, names: readonly string[], typed: string): void {
+  const { auth } = run
+  const others = names.filter((name) => {
+    const [found, present] = [main.files.get(name), auth.tryBytes(name)]
+    if (!found || !auth.read(name) || present?.equals(found)) return false
+    const tryBytes = (file: string) => (file === name ? present : undefined)
+    return otherIdentity(name, { files: auth.files, tryBytes }, found) !== undefined
+  })
+  const wrong =
+    others.length > 0 ? [`${auth.path} holds another ${formatNames(others)}, and nothing there is overwritten`] : []
+  const { parse } = auth.files
+  const pairs = names.filter((name) => others.some((other) => parse(other)?.name === parse(name)?.name))
+  refuseWrongSources(run, main, wrong, {
+    ways: [`if it is not needed, move it away: ${fetchCommand(run, pairs, typed)}`],
+  })
+}
+
+function elsewhere({ auth, cluster, command }: Run, { where }: Holding): string[] {
+  const others = cluster.nodes.filter(({ name, role }) => role === 'control' && name !== where)
+  return [
+    ...others
+      .slice(0, cluster.certificates.caKeyOnNodes ? 1 : 0)
+      .map(({ name }) => `take it from a control node: ${command(`recover --node ${name}`)}`),
+    `take it from a backup, the folder that ${auth.files.certificate(caName)} is in: ${command('recover --from DIR')}`,
+  ]
 }

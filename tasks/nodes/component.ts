@@ -6,7 +6,7 @@ import { caName } from '../../lib/files/names.ts'
 import type { Run } from '../../lib/graph/target.ts'
 import type { Client } from '../../lib/kubernetes/client.ts'
 import type { Credentials, Server } from '../../lib/kubernetes/dial.ts'
-import { ask, type Question, readServed } from '../../lib/kubernetes/probe.ts'
+import { ask, readServed } from '../../lib/kubernetes/probe.ts'
 import { apiServer, type Health, type Port, store, type Unit } from '../layouts/layout.ts'
 import { nodeUnits } from '../layouts/tables.ts'
 
@@ -34,7 +34,7 @@ function wayTo(
 }
 
 /** Throws a Failure if auth/ has no CA to trust. */
-export function healthQuestion(asking: Asking, node: ClusterNode, health: Health): Question {
+export function healthQuestion(asking: Asking, node: ClusterNode, health: Health): Parameters<typeof ask>[0] {
   return {
     ...wayTo(asking, node, health),
     path: health.path,

@@ -21,7 +21,14 @@ import { isKeyOf, keyIn, type Pair, readPair, tryCertificate } from '../../lib/p
 import { blocksIn } from '../../lib/pki/pem.ts'
 import type { Reason } from '../../lib/reason.ts'
 import { encryptionConfig } from '../layouts/tables.ts'
-import type { Unclear } from './rotation.ts'
+
+/** No stage: the files do not fit together. */
+interface Unclear {
+  readonly stage: 'unclear'
+  readonly why: string
+  /** The file to restore, or to remove. */
+  readonly file: string
+}
 
 export function caFiles({ certificate, key }: FileNames, name: string) {
   return {
