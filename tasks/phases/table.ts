@@ -1,4 +1,4 @@
-/** The graph of a cluster: the targets of each phase, in the order of tasks/tables/phases.ts. */
+/** The graph of a cluster: the targets of each phase, in the order of tasks/layouts/phases.ts. */
 import type { Cluster, ClusterNode } from '../../lib/cluster/cluster.ts'
 import { caName } from '../../lib/files/names.ts'
 import { buildGraph, type Graph } from '../../lib/graph/graph.ts'
