@@ -174,11 +174,6 @@ export function ownReasons(reasons: readonly Reason[]): Reason[] {
   return reasons.filter(({ kind }) => kind !== 'need-rebuilt')
 }
 
-export function formatLeft({ path, why }: Left): string {
-  const way = why === undefined ? '--prune removes it' : `--prune leaves it, as ${why}: remove it once nothing reads it`
-  return `${path} does not belong there: ${way}`
-}
-
 type Words = { readonly [K in Reason['kind']]: (reason: ReasonOf<K>) => string }
 
 /** One clause each, without a full stop: "SAN added: 192.168.1.22". */

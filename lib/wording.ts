@@ -100,7 +100,7 @@ export function excerpt(said: string): string {
 }
 
 /** Replaces a target's own name by `<name>`, so that the same message about many targets can be folded. */
-export function withoutOwnName(text: string, name: string): string {
+function withoutOwnName(text: string, name: string): string {
   return text.replace(new RegExp(`(?<![\\w-])${name}(?=(?:-key)?[.,;\\s]|$)`, 'g'), '<name>')
 }
 
@@ -142,14 +142,6 @@ export function quoteInUnit(text: string): string {
 /** systemd.unit(5), "Specifiers" */
 export function escapeSpecifiers(text: string): string {
   return text.replaceAll('%', '%%')
-}
-
-/**
- * Text from a node or a file may look like a command to GitHub's runner, which accepts `::` at the start of any line, and the older
- * `##[` anywhere in one: https://docs.github.com/actions/reference/workflows-and-actions/workflow-commands
- */
-export function withoutCommands(text: string): string {
-  return text.replace(/^(\s*)(?=::)/gm, '$1| ').replaceAll('##[', '# #[')
 }
 
 const units = { y: 365 * day, d: day, h: hour, m: minute, s: 1000 }

@@ -12,6 +12,12 @@ export interface Run {
   readonly now: Date
   /** This machine's. */
   clock(): Date
+  readonly waits: {
+    /** Seconds that a process which was started meanwhile has to be healthy, at least. */
+    readonly healthy: number
+    /** Seconds after which a component that polls a file has read it. */
+    readonly polled: number
+  }
   /** The user's kubeconfig, or kubectl's list of them, in kubectl's order. */
   readonly kubeconfigs: () => readonly string[]
   /** The node, by the one connection that its first command opens. */
@@ -50,9 +56,6 @@ export function endsSoon({ now, cluster }: Pick<Run, 'now' | 'cluster'>, end: Da
   return end.getTime() - now.getTime() <= cluster.certificates.renewBefore
 }
 
-/** Where its files are: on this machine in auth/, on a node, or the user's own. Each has a limit of its own. */
-export type Where = 'auth' | 'node' | 'kubeconfig'
-
 /** rebuild: although fresh; replace: including what is irreplaceable in it; renew (the CA only): same key, new certificate. */
 export type Force = 'rebuild' | 'replace' | 'renew'
 
@@ -83,7 +86,8 @@ export interface Target<Found = unknown> {
   readonly restarts?: readonly string[]
   /** For a target of a node: the units of the node's role. */
   readonly units?: readonly string[]
-  readonly where: Where
+  /** Where its files are: on this machine in auth/, on a node, or the user's own. Each has a limit of its own. */
+  readonly where: 'auth' | 'node' | 'kubeconfig'
   /** Losing it, or the key in it, breaks a running cluster: it refuses to be replaced before anything is built. */
   readonly irreplaceable?: 'whole' | 'key' | undefined
   /** What it refuses stops the run before anything is built, as for what is irreplaceable. */

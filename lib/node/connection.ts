@@ -233,7 +233,7 @@ class Forwards {
   }
 }
 
-export interface SshResult {
+interface SshResult {
   readonly node: string
   readonly host: SshHost
   /** Whose exit status and stderr these are: ssh's own, or those of a program on the node. */

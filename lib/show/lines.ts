@@ -1,10 +1,10 @@
 /** A run in plain lines, for logs, pipes, CI and --quiet; and with --json, one JSON object a line. */
 import { type Failure, stackOf } from '../failure.ts'
 import type { Event, Outcome, Target } from '../graph/target.ts'
+import { formatReasons, isRepair } from '../reason.ts'
 import { beside, octal, printable } from '../wording.ts'
 import { areChecks, countOutcomes, ofKind, type Phases, type Reporter } from './reporter.ts'
 import {
-  formatCause,
   formatClosing,
   formatFailure,
   formatFailures,
@@ -132,4 +132,10 @@ function plainEvent(event: Event): object {
 function plainFailure(failure: Failure): object {
   const { message, remedy, code: cause } = failure
   return { message, remedy, cause, stack: stackOf(failure) }
+}
+
+/** Why it was made, or would be: "made: SAN added: 192.168.1.22"; any other outcome as it is. */
+function formatCause(outcome: Outcome): string {
+  if (outcome.kind !== 'built') return formatOutcome(outcome)
+  return `${isRepair(outcome.reasons) ? 'repaired' : 'made'}: ${formatReasons(outcome.reasons)}`
 }

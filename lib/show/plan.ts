@@ -16,7 +16,7 @@ import {
 } from './words.ts'
 
 /** Targets of one phase with which the same is done. */
-export interface PlanEntry {
+interface PlanEntry {
   /** Of the phase. */
   readonly title: string
   readonly targets: readonly Target[]

@@ -72,12 +72,6 @@ export function formatOutcome(outcome: Outcome): string {
   return describe(outcome).text
 }
 
-/** Why it was made, or would be: "made: SAN added: 192.168.1.22"; any other outcome as above. */
-export function formatCause(outcome: Outcome): string {
-  if (outcome.kind !== 'built') return formatOutcome(outcome)
-  return `${isRepair(outcome.reasons) ? 'repaired' : 'made'}: ${formatReasons(outcome.reasons)}`
-}
-
 /** The outcome in one word, to count targets by; and what there is now, or why it is not so: "new, expires 2036-11-21". */
 function describe(outcome: Outcome): { readonly label: string; readonly text: string } {
   switch (outcome.kind) {

@@ -31,7 +31,7 @@ import {
   refusalsBefore,
   rolloutOf,
 } from '../request/walk.ts'
-import { formatUnderWay, rotationOf, rotationsUnderWay } from '../rotations/under-way.ts'
+import { formatUnderWay, rotationsUnderWay } from '../rotations/under-way.ts'
 
 /** Throws a usage Failure before anything is printed. */
 export async function plan(given: CommandRun): Promise<readonly Finding[]> {
@@ -164,7 +164,7 @@ async function refuse(
   return ['refused']
 }
 
-export interface Plan {
+interface Plan {
   /** SHA-256, in hexadecimal. */
   readonly hash: string
   readonly actions: ReadonlySet<string>
@@ -207,7 +207,7 @@ function keepTargetTo(actions: Plan['actions'], target: Target): Target {
 }
 
 /** Something else would be done than what was planned. */
-export function otherPlan(what: string, { command }: Pick<Run, 'command'>): Failure {
+function otherPlan(what: string, { command }: Pick<Run, 'command'>): Failure {
   const remedy = `see what would be done now: ${command('bootstrap --dry-run')}`
   return new Failure(what, { kind: 'refused', code: 'other-plan', remedy })
 }
@@ -235,4 +235,9 @@ function worksOf(change: Change): string[] {
   if (change.kind === 'installed')
     return [...each('install', change.paths), ...each('remove', change.removed), ...each('restart', change.restarts)]
   return []
+}
+
+/** The name of the rotation that replaces what an irreplaceable target makes. */
+function rotationOf({ id, phase }: Pick<Target, 'id' | 'phase'>): string {
+  return id === phase ? phase : phase === 'ca' ? id.slice('ca/'.length) : 'service-account'
 }

@@ -2,16 +2,14 @@
 import { statSync } from 'node:fs'
 import { join } from 'node:path'
 import type { ClusterNode } from '../../lib/cluster/cluster.ts'
-import { Failure, refusal, runAgain } from '../../lib/failure.ts'
+import { Failure, runAgain } from '../../lib/failure.ts'
 import type { AuthDir } from '../../lib/files/auth-dir.ts'
 import { caName, type FileNames } from '../../lib/files/names.ts'
 import type { Run } from '../../lib/graph/target.ts'
 import { otherIdentity } from '../../lib/kubernetes/identity.ts'
 import { realPath } from '../../lib/node/state.ts'
 import { type Certificate, readCertificate } from '../../lib/pki/certificate.ts'
-import { formatNames } from '../../lib/wording.ts'
-import { identityFiles, nodeFiles } from '../layouts/tables.ts'
-import { fetchCommand } from '../nodes/fetch-command.ts'
+import { nodeFiles } from '../layouts/tables.ts'
 import { whyNotCompared } from '../nodes/guards.ts'
 import { placesOf, readNode, withPlaces } from '../nodes/look.ts'
 import type { CommandRun } from '../request/command-run.ts'
@@ -79,7 +77,7 @@ function newer(files: FileNames, name: string, held: Buffer, other: Buffer | und
 }
 
 /** The files that its units read, which the cluster runs with; otherwise the deployed ones. */
-export async function readHolding(run: Run, node: ClusterNode): Promise<Holding> {
+async function readHolding(run: Run, node: ClusterNode): Promise<Holding> {
   const look = await readNode(run, node)
   // What was deployed may be older than what its units read.
   const places = placesOf(look)
@@ -133,83 +131,4 @@ export function readFolder(folder: AuthDir, names: readonly string[]): Holding {
   }
   const paths = new Map(names.map((name) => [name, join(path, name)]))
   return { where: path, files: bytes, unread, paths, placed: new Set() }
-}
-
-const again = `then ${runAgain}`
-
-export function refuseNothing(run: Run, main: Holding): void {
-  if (main.files.size + main.unread.size > 0) return
-  throw new Failure(`${main.where} holds no file of this cluster's auth/`, {
-    remedy: [
-      ...(run.cluster.install ? [] : [`if the cluster runs: set install: true in cluster.yaml, ${again}`]),
-      ...elsewhere(run, main),
-    ].join('\n'),
-  })
-}
-
-/** Throws a refusal if something is wrong: a clause for each. */
-export function refuseWrongSources(
-  run: Run,
-  main: Holding,
-  wrong: readonly string[],
-  { taken = 'nothing', ways = waysOutOfWrong(run, main) } = {},
-): void {
-  if (wrong.length > 0) throw refusal(`${taken} was taken from ${main.where}: ${wrong.join('; ')}`, ways)
-}
-
-function waysOutOfWrong(run: Run, main: Holding): string[] {
-  return [
-    `if cluster.yaml is wrong: change cluster.yaml to what is there, ${again}`,
-    ...elsewhere(run, main),
-    `or correct what is wrong there, ${again}`,
-  ]
-}
-
-/** Nodes with different identities can't belong to one cluster; only the user knows which is right. */
-export function refuseDisagreement(found: Run, main: Holding, others: readonly Holding[]): void {
-  const disagreeing = others.filter((other) => otherLabels(found, other).length > 0)
-  const wrong = disagreeing.map((other) => `${other.where} holds another ${otherLabels(found, other).join(', ')}`)
-  const ways = [
-    ...disagreeing.map(({ where }) => `if that of ${where} is right: ${found.command(`recover --node ${where}`)}`),
-    `if that of ${main.where} is right: take ${disagreeing.map(({ where }) => where).join(', ')} out of cluster.yaml until this command has run`,
-  ]
-  refuseWrongSources(found, main, wrong, { ways })
-}
-
-/** Which parts of the identity it holds otherwise, or may. What ours lacks is no other's, but for the CA, which tells whose all is. */
-export function otherLabels({ cluster, auth }: Run, { files, unread }: Pick<Holding, 'files' | 'unread'>): string[] {
-  const identity = identityFiles(cluster)
-  const ofCa = identity.get(auth.files.certificate(caName))
-  const known = new Set([ofCa, ...[...identity].flatMap(([name, label]) => (auth.tryBytes(name) ? label : []))])
-  const differ = [...files].filter(([name, bytes]) => identity.has(name) && otherIdentity(name, auth, bytes))
-  const names = [...differ.map(([name]) => name), ...unread.keys()]
-  return [...new Set(names.flatMap((name) => identity.get(name) ?? []))].filter((label) => known.has(label))
-}
-
-/** What is there already may be newer, or from a run that was killed. `typed`: this command. */
-export function refusePresent(run: Run, main: Holding, names: readonly string[], typed: string): void {
-  const { auth } = run
-  const others = names.filter((name) => {
-    const [found, present] = [main.files.get(name), auth.tryBytes(name)]
-    if (!found || !auth.read(name) || present?.equals(found)) return false
-    const tryBytes = (file: string) => (file === name ? present : undefined)
-    return otherIdentity(name, { files: auth.files, tryBytes }, found) !== undefined
-  })
-  const wrong =
-    others.length > 0 ? [`${auth.path} holds another ${formatNames(others)}, and nothing there is overwritten`] : []
-  const { parse } = auth.files
-  const pairs = names.filter((name) => others.some((other) => parse(other)?.name === parse(name)?.name))
-  refuseWrongSources(run, main, wrong, {
-    ways: [`if it is not needed, move it away: ${fetchCommand(run, pairs, typed)}`],
-  })
-}
-
-function elsewhere({ auth, cluster, command }: Run, { where }: Holding): string[] {
-  const others = cluster.nodes.filter(({ name, role }) => role === 'control' && name !== where)
-  return [
-    ...others
-      .slice(0, cluster.certificates.caKeyOnNodes ? 1 : 0)
-      .map(({ name }) => `take it from a control node: ${command(`recover --node ${name}`)}`),
-    `take it from a backup, the folder that ${auth.files.certificate(caName)} is in: ${command('recover --from DIR')}`,
-  ]
 }

@@ -1,11 +1,11 @@
 /**
  * `recover`: restores what can't be made again of a lost auth/, from a control node or from a backup; of a backup, everything
- * that is fresh. The next run issues the rest anew. Nothing in auth/ is overwritten.
+ * that is fresh. The next run issues the rest anew. Nothing in auth/ is overwritten. `verify --from` checks a backup the same way.
  */
 import { X509Certificate } from 'node:crypto'
 import { join } from 'node:path'
 import type { ClusterNode } from '../../lib/cluster/cluster.ts'
-import { Failure, tryToAwait, usageFailure } from '../../lib/failure.ts'
+import { Failure, refusal, runAgain, tryToAwait, usageFailure } from '../../lib/failure.ts'
 import { AuthDir } from '../../lib/files/auth-dir.ts'
 import {
   authorizationConfigFile,
@@ -17,34 +17,31 @@ import {
   frontProxyCaName,
 } from '../../lib/files/names.ts'
 import type { PlainFile } from '../../lib/files/plain-file.ts'
+import { buildGraph } from '../../lib/graph/graph.ts'
 import type { Run, Target } from '../../lib/graph/target.ts'
+import { otherIdentity } from '../../lib/kubernetes/identity.ts'
 import { type Certificate, readCertificates } from '../../lib/pki/certificate.ts'
 import { readPair, tryCertificate } from '../../lib/pki/pair.ts'
 import { certificatePem } from '../../lib/pki/pem.ts'
 import { formatReason, isRepair, type Reason } from '../../lib/reason.ts'
-import { formatDate, formatNames, quote } from '../../lib/wording.ts'
+import { byPhase } from '../../lib/show/reporter.ts'
+import { count, formatDate, formatNames, quote } from '../../lib/wording.ts'
 import { identityFiles, isKeptOff, nodeUnits } from '../layouts/tables.ts'
-import { readAllShown } from '../nodes/look.ts'
+import { fetchCommand, recoverCommand } from '../nodes/fetch-command.ts'
+import { readServedCertificates } from '../nodes/look.ts'
 import { refuseSharedEtcd } from '../phases/ca.ts'
 import { clusterGraph } from '../phases/table.ts'
 import { writeAuth } from '../request/access.ts'
-import { type CommandRun, openAuth } from '../request/command-run.ts'
+import { type CommandRun, checkConfigFile, openAuth } from '../request/command-run.ts'
 import { pathOf } from '../request/host.ts'
 import type { Finding } from '../request/job.ts'
+import { observe, showObservation } from '../request/observe.ts'
 import { usage } from '../request/options.ts'
 import { checkNodes } from '../request/selection.ts'
 import { closeFolder } from '../request/walk.ts'
 import { caRotationFiles, caState, tokenFiles, tokenState } from '../rotations/states.ts'
-import {
-  type Holding,
-  readFolder,
-  readNodes,
-  refuseDisagreement,
-  refuseNothing,
-  refusePresent,
-  refuseWrongSources,
-  type Sources,
-} from './recover-sources.ts'
+import { rotationsUnderWay } from '../rotations/under-way.ts'
+import { type Holding, readFolder, readNodes, readWholeHolding, type Sources } from './recover-sources.ts'
 
 /** Throws a usage Failure before anything is changed. */
 export async function recover(given: CommandRun): Promise<readonly Finding[]> {
@@ -91,7 +88,7 @@ function sourceOf({ options: { nodes, from }, cluster }: CommandRun): string | C
  * What is restored, in writing order. A run that starts between two writes finds a certificate without its CA, or a CA without its
  * key, and makes nothing: the first file is a certificate, and the last is the key of the CA. No node has the files of a rotation.
  */
-export function identityNames({ auth: { files }, cluster }: Run): string[] {
+function identityNames({ auth: { files }, cluster }: Run): string[] {
   const ofCa: string[] = files.pair(caName)
   // Where it is to be shared, a CA of etcd's own is found, and refused.
   const all = new Set([...identityFiles(cluster).keys(), ...files.pair(etcdCaName)])
@@ -112,7 +109,7 @@ function take({ auth, note }: Run, files: ReadonlyMap<string, Buffer>): void {
 }
 
 /** For checks, which only read. Its path is where the files come from, since messages name it. */
-export class FilesInMemory extends AuthDir {
+class FilesInMemory extends AuthDir {
   readonly #files: ReadonlyMap<string, Buffer>
 
   constructor(path: string, names: FileNames, files: ReadonlyMap<string, Buffer>) {
@@ -166,7 +163,7 @@ async function checkFound(run: CommandRun, targets: readonly Target[], { main, o
 }
 
 /** Files already in auth/ complete what was found. `cas`: its CAs, each of whose leaves belong to this cluster. */
-export function complete(run: Run, main: Holding) {
+function complete(run: Run, main: Holding) {
   const files = new Map(main.files)
   for (const name of identityNames(run)) {
     const bytes = run.auth.tryBytes(name) ?? files.get(name)
@@ -229,7 +226,7 @@ function chainsIn(files: ReadonlyMap<string, Buffer>, names: FileNames): Certifi
  * What no new certificate repairs. A CA that has expired, or is to be reissued over its key, is still the cluster's: it is
  * checked as for its renewal.
  */
-export async function findWrong(
+async function findWrong(
   found: Run,
   target: Target,
   cas: readonly Certificate[],
@@ -258,7 +255,7 @@ export async function findWrong(
 }
 
 /** Of a backup, also the files that a run would not touch. Any other kubeconfig may name a program that kubectl would run here. */
-export async function findFresh(found: Run, targets: readonly Target[]): Promise<string[]> {
+async function findFresh(found: Run, targets: readonly Target[]): Promise<string[]> {
   const leaves = targets.filter(({ irreplaceable }) => !irreplaceable)
   const looks = await Promise.all(leaves.map((target) => tryToAwait(async () => await target.check(found))))
   return leaves.flatMap(({ makes }, i) => (looks[i]?.reasons.length === 0 ? makes : []))
@@ -271,17 +268,185 @@ function nextOf({ command, now }: Run, ca: Certificate | undefined): string {
 }
 
 /** In words: what is served by no CA of `cas`, on the ports where the cluster's certificate belongs. */
-export async function findForeign(found: Run, node: ClusterNode, cas: readonly Certificate[]): Promise<string[]> {
+async function findForeign(found: Run, node: ClusterNode, cas: readonly Certificate[]): Promise<string[]> {
   const { api: name } = found.auth.files.names
   const units = nodeUnits(found.cluster, node)
   const ports = units.flatMap(({ serves }) => serves.filter((each) => each.name === name))
-  const open = await readAllShown(found, node, ports)
+  const open = await readServedCertificates(found, node, ports)
   const isOurs = (der: Buffer) => cas.some(({ publicKey }) => new X509Certificate(der).verify(publicKey))
-  const foreign = open.filter(({ shown }) => shown !== 'nothing' && !isOurs(shown))
+  const foreign = open.filter(({ served }) => served !== 'nothing' && !isOurs(served))
   const at = formatNames(foreign.map(({ port }) => String(port)))
   return foreign.length > 0
     ? [
         `${node.name}: what runs there on port ${at} serves a certificate that the CA of ${found.auth.path} did not sign`,
       ]
     : []
+}
+
+const kinds = [
+  { name: 'backup', title: 'In the backup' },
+  { name: 'nodes', title: 'Beside control nodes' },
+]
+
+/**
+ * `verify --from`: whether a backup of auth/ would bring the cluster back, by itself and beside what control nodes hold. Reads only. Throws a
+ * Failure where there is no backup, and a refusal for one of a newer harderway or another layout.
+ */
+export async function verifyBackup(given: CommandRun, from: string): Promise<readonly Finding[]> {
+  const made = [...clusterGraph(given.cluster).values()].filter(({ where }) => where === 'auth')
+  const names = [...made.flatMap(({ makes }) => makes), ...identityNames(given)]
+  const main = readFolder(openAuth(pathOf(given.host, from), given), names)
+  refuseNothing(given, main)
+  // By itself, whatever auth/ has.
+  const { nodes } = given.options
+  checkNodes(given.cluster, nodes)
+  const isAsked = ({ role, name }: ClusterNode) => role === 'control' && (nodes.length === 0 || nodes.includes(name))
+  const run = { ...given, auth: new FilesInMemory(main.where, given.auth.files, new Map()) }
+  const backup = { ...complete(run, main), main, made }
+  const targets = [
+    ...made.filter(({ irreplaceable }) => irreplaceable).map((target) => partTarget(target, backup)),
+    ...restTargets(backup),
+    ...given.cluster.nodes.filter(isAsked).map((node) => nodeTarget(node, backup)),
+  ]
+  const graph = buildGraph(targets)
+  checkConfigFile(given, graph)
+  return showObservation(given, await observe(given, graph, { phases: byPhase(kinds, graph) }), {})
+}
+
+type Backup = ReturnType<typeof complete> & { readonly main: Holding; readonly made: readonly Target[] }
+
+function checkTarget(id: string, check: Target['check'], more: Partial<Target> = {}): Target {
+  const [phase = id] = id.split('/')
+  return { id, phase, needs: [], makes: [], where: 'auth', check, ...more }
+}
+
+/** What can't be made again. */
+function partTarget(target: Target, { found, cas, ca, main }: Backup): Target {
+  const at = (name: string) => main.paths.get(name) ?? name
+  return checkTarget(`backup/${target.id.replace(/.*\//, '')}`, async () => {
+    const wrong = await findWrong(found, target, cas, { main, at })
+    if (wrong.length > 0) throw new Failure(wrong.join('; '))
+    const until = target.id === caName ? ca?.notAfter : undefined
+    return { reasons: [], note: until ? `expires ${formatDate(until)}` : 'whole' }
+  })
+}
+
+function restTargets({ found, ofRotations, made }: Backup): Target[] {
+  const rotations = async () => {
+    if (ofRotations.length > 0) throw new Failure(ofRotations.join('; '))
+    const names = (await rotationsUnderWay(found)).map(({ what }) => what)
+    return { reasons: [], note: names.length > 0 ? `under way: ${formatNames(names)}` : 'none under way' }
+  }
+  const others = async () => {
+    const all = made.flatMap(({ irreplaceable, makes }) => (irreplaceable ? [] : makes)).length
+    const fresh = (await findFresh(found, made)).length
+    const rest = fresh < all ? `; ${found.command('bootstrap')} issues the rest` : ''
+    return { reasons: [], note: `${fresh} of ${count(all, 'file')} right${rest}` }
+  }
+  return [checkTarget('backup/rotations', rotations), checkTarget('backup/other-files', others)]
+}
+
+/** A key of a rotation since the backup counts as another: what it encrypted or signed is lost with it. */
+function nodeTarget(node: ClusterNode, { found, main, cas }: Backup): Target {
+  const check: Target['check'] = async (run) => {
+    const held = await readWholeHolding(run, node)
+    const labelsOf = (names: readonly string[]) =>
+      new Set(names.flatMap((name) => identityFiles(found.cluster).get(name) ?? []))
+    const [unread] = [...held.unread].filter(([name]) => labelsOf([name]).size > 0)
+    if (unread) throw new Failure(`${node.name}: ${held.paths.get(unread[0])} could not be read (${unread[1]})`)
+    const others = otherLabels(found, held)
+    const wrong = [
+      ...(others.length > 0 ? [`${node.name} holds another ${others.join(', ')} than ${main.where}`] : []),
+      // What was deployed, and what units read, may be left from another cluster.
+      ...(cas.length > 0 ? await findForeign({ ...found, connect: run.connect }, node, cas) : []),
+    ]
+    if (wrong.length > 0)
+      throw refusal(wrong.join('; '), [
+        'if the backup is of another cluster, or older than a rotation: make one of the auth/ that the nodes were deployed from (docs/backup.md)',
+        `if that is lost: ${recoverCommand(found, node)}`,
+      ])
+    const same = [...labelsOf([...held.files.keys()])].filter((label) => labelsOf([...main.files.keys()]).has(label))
+    return { reasons: [], note: same.length > 0 ? `the same ${formatNames(same)}` : 'has nothing of a cluster' }
+  }
+  const release: Target['release'] = (run) => run.disconnect(node)
+  return checkTarget(`nodes/${node.name}`, check, { where: 'node', node: node.name, release })
+}
+
+const again = `then ${runAgain}`
+
+function refuseNothing(run: Run, main: Holding): void {
+  if (main.files.size + main.unread.size > 0) return
+  throw new Failure(`${main.where} holds no file of this cluster's auth/`, {
+    remedy: [
+      ...(run.cluster.install ? [] : [`if the cluster runs: set install: true in cluster.yaml, ${again}`]),
+      ...elsewhere(run, main),
+    ].join('\n'),
+  })
+}
+
+/** Throws a refusal if something is wrong: a clause for each. */
+function refuseWrongSources(
+  run: Run,
+  main: Holding,
+  wrong: readonly string[],
+  { taken = 'nothing', ways = waysOutOfWrong(run, main) } = {},
+): void {
+  if (wrong.length > 0) throw refusal(`${taken} was taken from ${main.where}: ${wrong.join('; ')}`, ways)
+}
+
+function waysOutOfWrong(run: Run, main: Holding): string[] {
+  return [
+    `if cluster.yaml is wrong: change cluster.yaml to what is there, ${again}`,
+    ...elsewhere(run, main),
+    `or correct what is wrong there, ${again}`,
+  ]
+}
+
+/** Nodes with different identities can't belong to one cluster; only the user knows which is right. */
+function refuseDisagreement(found: Run, main: Holding, others: readonly Holding[]): void {
+  const disagreeing = others.filter((other) => otherLabels(found, other).length > 0)
+  const wrong = disagreeing.map((other) => `${other.where} holds another ${otherLabels(found, other).join(', ')}`)
+  const ways = [
+    ...disagreeing.map(({ where }) => `if that of ${where} is right: ${found.command(`recover --node ${where}`)}`),
+    `if that of ${main.where} is right: take ${disagreeing.map(({ where }) => where).join(', ')} out of cluster.yaml until this command has run`,
+  ]
+  refuseWrongSources(found, main, wrong, { ways })
+}
+
+/** Which parts of the identity it holds otherwise, or may. What ours lacks is no other's, but for the CA, which tells whose all is. */
+function otherLabels({ cluster, auth }: Run, { files, unread }: Pick<Holding, 'files' | 'unread'>): string[] {
+  const identity = identityFiles(cluster)
+  const ofCa = identity.get(auth.files.certificate(caName))
+  const known = new Set([ofCa, ...[...identity].flatMap(([name, label]) => (auth.tryBytes(name) ? label : []))])
+  const differ = [...files].filter(([name, bytes]) => identity.has(name) && otherIdentity(name, auth, bytes))
+  const names = [...differ.map(([name]) => name), ...unread.keys()]
+  return [...new Set(names.flatMap((name) => identity.get(name) ?? []))].filter((label) => known.has(label))
+}
+
+/** What is there already may be newer, or from a run that was killed. `typed`: this command. */
+function refusePresent(run: Run, main: Holding, names: readonly string[], typed: string): void {
+  const { auth } = run
+  const others = names.filter((name) => {
+    const [found, present] = [main.files.get(name), auth.tryBytes(name)]
+    if (!found || !auth.read(name) || present?.equals(found)) return false
+    const tryBytes = (file: string) => (file === name ? present : undefined)
+    return otherIdentity(name, { files: auth.files, tryBytes }, found) !== undefined
+  })
+  const wrong =
+    others.length > 0 ? [`${auth.path} holds another ${formatNames(others)}, and nothing there is overwritten`] : []
+  const { parse } = auth.files
+  const pairs = names.filter((name) => others.some((other) => parse(other)?.name === parse(name)?.name))
+  refuseWrongSources(run, main, wrong, {
+    ways: [`if it is not needed, move it away: ${fetchCommand(run, pairs, typed)}`],
+  })
+}
+
+function elsewhere({ auth, cluster, command }: Run, { where }: Holding): string[] {
+  const others = cluster.nodes.filter(({ name, role }) => role === 'control' && name !== where)
+  return [
+    ...others
+      .slice(0, cluster.certificates.caKeyOnNodes ? 1 : 0)
+      .map(({ name }) => `take it from a control node: ${command(`recover --node ${name}`)}`),
+    `take it from a backup, the folder that ${auth.files.certificate(caName)} is in: ${command('recover --from DIR')}`,
+  ]
 }

@@ -153,7 +153,7 @@ function asJson({ run, outcomes, items, nodes, onFolder, rotations }: Status, ex
 /** Rows that are not right are folded if more than this are alike. */
 const mostAlike = 2
 
-export interface StatusTable extends Pick<Inventory, 'items' | 'nodes'> {
+interface StatusTable extends Pick<Inventory, 'items' | 'nodes'> {
   /** The command that shows what would be done, and the one that does it. */
   readonly plan: string
   readonly repair: string

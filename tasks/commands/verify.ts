@@ -30,7 +30,7 @@ import { selectNodes } from '../request/selection.ts'
 /** Throws a usage Failure for a node without connections. */
 export async function verify(given: CommandRun): Promise<readonly Finding[]> {
   const { from } = given.options
-  if (from !== undefined) return (await import('./verify-backup.ts')).verifyBackup(given, from)
+  if (from !== undefined) return (await import('./recover.ts')).verifyBackup(given, from)
   const graph = buildGraph(selectNodes(given, connectionTargets(given.cluster)))
   return readAuth(given, graph, async (run) => {
     const seen = await observe(run, graph, { phases: byPhase(connectionKinds, graph) })
@@ -172,14 +172,14 @@ function checkEncryption({ auth }: Run): CheckResult {
   const { file: name } = encryptionConfig
   const file = auth.tryBytes(name)
   if (!file) return { reasons: [{ kind: 'missing', path: name }] }
-  const config = readEncryptionConfig(file.toString())
+  const config = readEncryptionConfig(file)
   // The first provider encrypts: keys of those after it, as after identity, are for reading alone.
   if (!config || !providers.some((keyed) => keyed === config.provider))
     throw new Failure(`${name} is not a valid EncryptionConfiguration, or its first provider has no key`)
   return { reasons: [], note: `a valid EncryptionConfiguration; encrypts with its ${config.provider} key` }
 }
 
-export interface HandshakeRow {
+interface HandshakeRow {
   readonly id: string
   readonly node?: string | undefined
   /** By its file name; `in`: whether its own files or its kubeconfig are used. */
@@ -205,7 +205,7 @@ export interface HandshakeRow {
   readonly notice?: string
 }
 
-export function handshakeTable(cluster: Cluster): HandshakeRow[] {
+function handshakeTable(cluster: Cluster): HandshakeRow[] {
   const { nodes, api: endpoint, network } = cluster
   const layout = layoutOf(cluster)
   const { api, admin } = layout.files.names

@@ -33,7 +33,7 @@ import {
 export const layouts: Readonly<Record<LayoutName, Layout>> = { 'harder-way': harderWay, 'hard-way': hardWay }
 
 /** The parts of a cluster that determine what it consists of. */
-export type LaidOut = Pick<Cluster, 'layout' | 'etcd'> & Partial<Pick<Cluster, 'aggregation'>>
+type LaidOut = Pick<Cluster, 'layout' | 'etcd'> & Partial<Pick<Cluster, 'aggregation'>>
 
 /** An etcd of its own CA is refused for a layout whose etcd has no TLS. Of the same parts it is always the same object. */
 export function layoutOf({ layout, etcd, aggregation }: LaidOut): Layout {
@@ -131,7 +131,7 @@ function fileOf(files: FileNames, kind: OfCert, name: string): string {
   return kind === 'kubeconfig' ? kubeconfigFile(name) : files[kind](name)
 }
 
-export type Keeping = LaidOut & {
+type Keeping = LaidOut & {
   readonly certificates: Pick<Cluster['certificates'], 'caKeyOnNodes'>
   readonly revoked?: Cluster['revoked']
 }

@@ -14,7 +14,7 @@ import type { Unit } from '../layouts/layout.ts'
 import { identityFiles, layoutOf, nodeUnits } from '../layouts/tables.ts'
 import { recoverCommand, waysOutOfLost } from './fetch-command.ts'
 import { heldOn } from './guards.ts'
-import { lookAtNode, readAllShown, withPlaces } from './look.ts'
+import { lookAtNode, readServedCertificates, withPlaces } from './look.ts'
 
 /** A part of the identity, such as the CA. */
 interface IdentityPart {
@@ -146,11 +146,11 @@ async function findTrace(run: Run, node: ClusterNode, names: readonly string[]):
  */
 async function readAllServed(run: Run, node: ClusterNode) {
   const portsOf = (units: readonly Pick<Unit, 'serves'>[]) => units.flatMap(({ serves }) => serves)
-  const open = await readAllShown(run, node, portsOf(layoutOf(run.cluster).units))
+  const open = await readServedCertificates(run, node, portsOf(layoutOf(run.cluster).units))
   const own = portsOf(nodeUnits(run.cluster, node)).map(({ port }) => port)
   return {
-    served: open.flatMap(({ port, shown }) => (shown === 'nothing' ? [] : [{ port, der: shown }])),
-    silent: open.flatMap(({ port, shown }) => (shown === 'nothing' && own.includes(port) ? [port] : [])),
+    served: open.flatMap(({ port, served }) => (served === 'nothing' ? [] : [{ port, der: served }])),
+    silent: open.flatMap(({ port, served }) => (served === 'nothing' && own.includes(port) ? [port] : [])),
   }
 }
 

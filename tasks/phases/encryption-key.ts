@@ -46,8 +46,11 @@ export function encryptionKeyTargets(cluster: Cluster): Target[] {
 function check(run: Run): CheckResult<readonly string[]> {
   const { auth, cluster } = run
   const { resources } = cluster.encryption
-  const { value: config, reasons } = auth.checkFile(file, secretMode, 'a valid EncryptionConfiguration', (bytes) =>
-    readEncryptionConfig(bytes.toString()),
+  const { value: config, reasons } = auth.checkFile(
+    file,
+    secretMode,
+    'a valid EncryptionConfiguration',
+    readEncryptionConfig,
   )
   if (reasons.some(({ kind }) => kind === 'missing')) return { reasons }
   if (!config) return refuseUnreadable(run)

@@ -1,5 +1,5 @@
 /** What a command is given: a run, and what only the command needs of it. */
-import { accessSync, constants, existsSync, readFileSync, statSync } from 'node:fs'
+import { accessSync, constants, existsSync, lstatSync, readFileSync, statSync } from 'node:fs'
 import { availableParallelism, homedir } from 'node:os'
 import { delimiter, dirname, isAbsolute, join, resolve } from 'node:path'
 import pLimit from 'p-limit'
@@ -17,9 +17,9 @@ import { coveredBy, knownCertificates } from '../../lib/kubernetes/revoked-list.
 import type { Ssh, SshRun } from '../../lib/node/ssh.ts'
 import { configPath } from '../../lib/node/ssh-config.ts'
 import type { Phases, Reporter } from '../../lib/show/reporter.ts'
-import { formatExplained, withoutKeys } from '../../lib/wording.ts'
+import { formatExplained, quote, withoutKeys } from '../../lib/wording.ts'
 import { isOfControlPlane, layoutOf, layoutRules, layouts } from '../layouts/tables.ts'
-import { configOf, formatCommand, type Host, ownVersion, pathOf } from './host.ts'
+import { formatCommand, type Host, ownVersion, pathOf } from './host.ts'
 import type { Options } from './options.ts'
 
 export interface CommandRun extends Run, ClusterFile {
@@ -62,6 +62,7 @@ export function openRun(
     auth: authBeside({ file, cluster }),
     now: host.now(),
     clock: host.now,
+    waits: host.waits,
     kubeconfigs: () => kubeconfigPaths(cluster, dirname(file), host),
     command: (task) => formatCommand(task, options.config),
     note: printError,
@@ -184,7 +185,7 @@ function connector(cluster: Cluster, place: SshRun) {
   }
 }
 
-export interface ClusterFile {
+interface ClusterFile {
   readonly cluster: Cluster
   /** For a mistake that is found only when a value is used. */
   readonly mistake: (path: Path, message: string, remedy?: string) => Failure
@@ -227,4 +228,23 @@ export function formatExcerpt(text: string, { line, column }: PlacedProblem): st
   if (whole === '' || column > mostColumns) return undefined
   const before = Math.min(column - 1, whole.length)
   return `    ${whole.slice(0, mostColumns)}\n    ${' '.repeat(before)}^`
+}
+
+/**
+ * The cluster.yaml in use: that of the current folder, else of the nearest folder above that has one. npm runs scripts in the folder of the
+ * clone. Throws a usage Failure if there is none, or if whoever owns it could have put it above a stranger's folder: it has commands.
+ */
+function configOf(host: Host, typed?: string): { readonly file: string; readonly isAbove: boolean } {
+  if (typed !== undefined) return { file: pathOf(host, typed), isAbove: false }
+  const here = host.cwd()
+  const remedy = `name it: --config FILE; or make one, with its folder: ${formatCommand('init DIR')}`
+  for (let at = here; ; at = dirname(at)) {
+    const file = join(at, 'cluster.yaml')
+    const found = doing('read', file, () => lstatSync(file, { throwIfNoEntry: false }), 'usage')
+    const isAbove = at !== here
+    if (found && isAbove && ![0, process.getuid?.()].includes(found.uid))
+      throw usageFailure(`${file}, above this folder, is another user's`, `to use it: --config ${quote(file)}`)
+    if (found) return { file, isAbove }
+    if (at === dirname(at)) throw usageFailure(`there is no cluster.yaml in ${here}, nor in a folder above`, remedy)
+  }
 }

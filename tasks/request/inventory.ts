@@ -15,12 +15,12 @@ import {
   readCertificate,
 } from '../../lib/pki/certificate.ts'
 import { ownCas, tryCertificate } from '../../lib/pki/pair.ts'
-import { type CheckResult, formatLeft, formatReasons, type Left, ownReasons, type ReasonOf } from '../../lib/reason.ts'
+import { type CheckResult, formatReasons, type Left, ownReasons, type ReasonOf } from '../../lib/reason.ts'
 import { beside, count, formatNames, joinClauses } from '../../lib/wording.ts'
 import { nodeFiles, nodeUnits } from '../layouts/tables.ts'
 import type { Observation } from './observe.ts'
 
-export type State = 'fresh' | 'stale' | 'failed'
+type State = 'fresh' | 'stale' | 'failed'
 
 export interface Item extends Pick<Target, 'id' | 'phase' | 'where' | 'node'> {
   readonly state: State
@@ -323,4 +323,9 @@ export function readLocalPair({ cluster, kubeconfigs }: Pick<Run, 'cluster' | 'k
     find('users', user, 'client-key-data'),
   ]
   return ca && certificate && key && { ca, certificate, key }
+}
+
+function formatLeft({ path, why }: Left): string {
+  const way = why === undefined ? '--prune removes it' : `--prune leaves it, as ${why}: remove it once nothing reads it`
+  return `${path} does not belong there: ${way}`
 }

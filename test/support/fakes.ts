@@ -6,7 +6,7 @@ import { Failure } from '../../lib/failure.ts'
 import { execute, type RunOptions } from '../../lib/graph/executor.ts'
 import { buildGraph } from '../../lib/graph/graph.ts'
 import type { Event, Force, Outcome, Run, Target, Work } from '../../lib/graph/target.ts'
-import type { ComponentProcess, NodeState, PlacesState, UnitState } from '../../lib/node/state.ts'
+import type { ComponentProcess, NodeState, PlacesState } from '../../lib/node/state.ts'
 import type { Change, CheckResult, Reason } from '../../lib/reason.ts'
 import { createPlanLines, planEntries } from '../../lib/show/plan.ts'
 import { byPhase, type Summary } from '../../lib/show/reporter.ts'
@@ -47,6 +47,8 @@ export function processAs(unit: string, ...args: string[]): ComponentProcess {
 }
 
 /** A unit of which systemd has read no files. */
+export type UnitState = NonNullable<ReturnType<PlacesState['units']['get']>>
+
 export const withoutFiles: Pick<UnitState, 'needsReload' | 'variables' | 'unitFiles' | 'environmentFiles'> = {
   ...{ needsReload: false, variables: { unitFile: new Map(), files: new Map() }, unitFiles: [], environmentFiles: [] },
 }

@@ -136,7 +136,7 @@ function certified(files: FileNames, items: readonly Item[]) {
   )
 }
 
-export function showCertificates(files: FileNames, items: readonly Item[]): string {
+function showCertificates(files: FileNames, items: readonly Item[]): string {
   return html`<p class="search"><label for="search">Search names, subjects, SANs, serial numbers</label>
 <input type="search" id="search" autocomplete="off" aria-describedby="found"> <output id="found" for="search"></output></p>
 <div id="list">
@@ -206,7 +206,7 @@ function holders(cluster: Cluster, found: readonly NodeItem[], all: readonly str
   return [{ name: 'auth/ on this machine', keys: new Set(all) }, ...(cluster.localKubeconfig ? [local] : []), ...folded]
 }
 
-export function showKeys(cluster: Cluster, found: readonly NodeItem[]): string {
+function showKeys(cluster: Cluster, found: readonly NodeItem[]): string {
   const columns = keyColumns(cluster)
   const names = columns.map(({ name }) => name)
   const rows = holders(cluster, found, names).map(({ name, keys }) => {
@@ -234,7 +234,7 @@ export function showKeys(cluster: Cluster, found: readonly NodeItem[]): string {
 </details>`
 }
 
-export function showTimeline(items: readonly Item[], { now, cluster }: Run): string {
+function showTimeline(items: readonly Item[], { now, cluster }: Run): string {
   const bars = barsOf(layoutOf(cluster).files, items, cluster.certificates.renewBefore)
   if (bars.length === 0) return '<p>There is no certificate.</p>'
   const times = [now, ...bars.flatMap(({ begin, end }) => [begin, end])].map((date) => date.getTime())
@@ -257,7 +257,7 @@ export function showTimeline(items: readonly Item[], { now, cluster }: Run): str
 }
 
 /** What API servers made themselves at their start, where nodes were looked at. */
-export function showSelfMade(nodes: readonly NodeItem[], now: Date): string {
+function showSelfMade(nodes: readonly NodeItem[], now: Date): string {
   const dated = nodes.flatMap(({ node, until }) => (until ? [{ node, date: formatDate(until, now) }] : []))
   const rows = groupAlike(dated, ({ date }) => date).map(
     (group) => html`<time>${group[0].date}</time> (${formatNames(group.map(({ node }) => node))})`,

@@ -2,10 +2,12 @@ import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { Failure } from '../../../lib/failure.ts'
 import type { Change, CheckResult, Reason } from '../../../lib/reason.ts'
-import { countEntries, type PlanEntry, planEntries } from '../../../lib/show/plan.ts'
+import { countEntries, planEntries } from '../../../lib/show/plan.ts'
 import { changed, fakeCluster, fakeTarget, fresh, missing, onNode, planFakes } from '../../support/fakes.ts'
 
 const plan = async (looks: Readonly<Record<string, CheckResult>>) => await planFakes(fakeCluster(looks))
+type PlanEntry = ReturnType<typeof planEntries>[number]
+
 const idsOf = ({ targets }: PlanEntry) => targets.map(({ id }) => id).join()
 /** The ids of an entry, its mark, what is copied, and what is left to its user to restart. */
 const short = (entries: readonly PlanEntry[]) =>

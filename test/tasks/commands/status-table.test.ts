@@ -2,7 +2,7 @@ import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { stripVTControlCharacters } from 'node:util'
 import type { Certificate } from '../../../lib/pki/certificate.ts'
-import { formatStatus, type StatusTable } from '../../../tasks/commands/status.ts'
+import { formatStatus } from '../../../tasks/commands/status.ts'
 import type { Item, NodeItem } from '../../../tasks/request/inventory.ts'
 
 const day = 86_400_000
@@ -31,10 +31,11 @@ function nodeItem(node: string, state: NodeItem['state'], told: Partial<NodeItem
 
 const many = (count: number) => Array.from({ length: count }, (_, i) => item(`worker${i}`))
 const plain = { items: [], nodes: [], plan: 'plan', repair: 'repair', now, verbose: false, quiet: false }
-const format = (told: Partial<StatusTable>) => formatStatus({ ...plain, ...told }).map(stripVTControlCharacters)
+const format = (told: Partial<Parameters<typeof formatStatus>[0]>) =>
+  formatStatus({ ...plain, ...told }).map(stripVTControlCharacters)
 const first = (items: readonly Item[], nodes: readonly NodeItem[] = []) => format({ items, nodes })[0] ?? ''
 /** Below the sentence, its blank line and the headings. */
-const rows = (told: Partial<StatusTable>) => format(told).slice(3)
+const rows = (told: Partial<Parameters<typeof formatStatus>[0]>) => format(told).slice(3)
 type On = 'same' | 'missing' | 'differs' | 'unknown'
 const onNodes = (...how: On[]) => new Map(how.map((each, i) => [`node${i}`, each]))
 

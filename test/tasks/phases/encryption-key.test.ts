@@ -53,14 +53,14 @@ describe('encryption-key', { concurrency: 2 }, () => {
     const at = place(t)
     await withStatus(0, run(at, '--verbose'))
     assert.equal(lstatSync(at.file).mode & 0o7777, 0o600)
-    assert.equal(readEncryptionConfig(readFileSync(at.file, 'utf8'))?.provider, 'aescbc')
+    assert.equal(readEncryptionConfig(readFileSync(at.file))?.provider, 'aescbc')
     assert.deepEqual(readdirSync(join(at.folder, 'auth')), ['.gitignore', 'encryption-config.yaml'])
   })
 
   test('makes it with the wanted provider and resources', async (t) => {
     const at = place(t, undefined, [['encryption'], { provider: 'secretbox', resources: ['secrets', '*.apps'] }])
     await withStatus(0, run(at, '--json'))
-    const config = readEncryptionConfig(readFileSync(at.file, 'utf8'))
+    const config = readEncryptionConfig(readFileSync(at.file))
     assert.equal(config?.provider, 'secretbox')
     assert.deepEqual(config.resources, ['secrets', '*.apps'])
   })
