@@ -18,7 +18,7 @@ import { once } from '../files/plain-file.ts'
 import { type Explained, excerpt, type Mistake } from '../wording.ts'
 import { parseYaml } from '../yaml.ts'
 import { isMap, map, type Path, type Problem, quoted, type Raw } from './problem.ts'
-import { clusterProblems, type LayoutRules } from './rules.ts'
+import { clusterProblems, deprecations, type LayoutRules } from './rules.ts'
 import { clusterSchema, type keyKinds, layoutNames, usualLayout } from './schema.ts'
 
 type ClusterInput = v.InferOutput<typeof clusterSchema>
@@ -36,6 +36,7 @@ export type PlacedProblem = Omit<Mistake, 'file'>
 type ParsedCluster =
   | {
       readonly cluster: Cluster
+      readonly deprecated: readonly PlacedProblem[]
       /** Places a problem that is found only when a value is used. */
       readonly problemAt: (path: Path, message: string, remedy?: string) => PlacedProblem
     }
@@ -56,7 +57,8 @@ export function parseCluster(bytes: Uint8Array, known: RulesOf): ParsedCluster {
     return placed(offsetOf(document, path, at), { message: name === '' ? message : `${name} ${message}`, remedy })
   }
   const problemAt = (path: Path, message: string, remedy?: string) => place({ path, message, remedy })
-  if (result.success && problems.length === 0) return { cluster: complete(result.output), problemAt }
+  if (result.success && problems.length === 0)
+    return { cluster: complete(result.output), deprecated: deprecations(value).map(place), problemAt }
   return { problems: problems.map(place).sort((a, b) => a.line - b.line || a.column - b.column) }
 }
 

@@ -271,7 +271,21 @@ const allowedSshOptions: readonly string[] = [
   ...['KexAlgorithms', 'PubkeyAcceptedAlgorithms', 'Ciphers', 'MACs', 'RekeyLimit', 'RequiredRSASize'],
 ].map((option) => option.toLowerCase())
 
-/** The key is deprecated: what else is needed belongs in the file of ssh.configFile. */
+/** What is read until 0.4.0: docs/compatibility.md. */
+export function deprecations(value: unknown): Problem[] {
+  const { ssh, install } = map(value)
+  const message = 'is deprecated, and an error from harderway 0.4.0 on'
+  const found = (path: Path, remedy: string) => atKey(path, message, remedy)
+  return [
+    ...(map(ssh).options === undefined ? [] : [found(['ssh', 'options'], 'put them into the file of ssh.configFile')]),
+    ...(install === 'guide' ? [{ path: ['install'], message: `guide ${message}`, remedy: 'write install: true' }] : []),
+    ...(map(install).layout === undefined
+      ? []
+      : [found(['install', 'layout'], 'take it out, and write install: true where it is all of install')]),
+  ]
+}
+
+/** What else is needed belongs in the file of ssh.configFile. */
 function sshOptionProblems(options: Raw): Problem[] {
   const remedy = 'put it into the file of ssh.configFile; user, port and host are keys of a node'
   return Object.keys(options)

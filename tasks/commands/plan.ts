@@ -27,7 +27,6 @@ import {
   adviseLeft,
   notesOnAddresses,
   notesOnFolder,
-  notesOnOptions,
   refusalsBefore,
   rolloutOf,
 } from '../request/walk.ts'
@@ -73,7 +72,6 @@ async function show(given: CommandRun, seen: Observation, wanted: PlanScope) {
     // It explains much of what follows.
     ...(await rotationsUnderWay(run)).map((each) => formatUnderWay(each, run)),
     ...notesOnFolder(run.auth),
-    ...notesOnOptions(run.cluster),
     ...notLookedAt(whole, graph),
     ...warnings,
     ...(reachesNodes ? [...notesOnAddresses(run.cluster), ...noteOnFormerHolders(run)] : []),

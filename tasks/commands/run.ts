@@ -24,7 +24,6 @@ import {
   adviseKeys,
   adviseLeft,
   notesOnAddresses,
-  notesOnOptions,
   type Rollout,
   rolloutOf,
   walk,
@@ -80,7 +79,7 @@ async function runOnce(given: CommandRun) {
         const { noteOnFormerHolders } = await import('../request/former-holders.ts')
         for (const note of [...notesOnAddresses(run.cluster), ...noteOnFormerHolders(run)]) reporter.note(note)
       }
-      for (const note of [...notesOnOptions(run.cluster), ...noteOnValidity(run, worked.outcomes)]) reporter.note(note)
+      for (const note of noteOnValidity(run, worked.outcomes)) reporter.note(note)
       for (const each of await rotationsUnderWay(run)) reporter.note(formatUnderWay(each, run))
       rollout = rolloutOf(graph, worked.outcomes)
       const isLeft = !rollout.isWhole && keysToList(run).length > 0

@@ -23,7 +23,7 @@ import {
 import { exitStatus, type Finding, findingsOf } from '../request/job.ts'
 import { observe, wholeCluster } from '../request/observe.ts'
 import { checkNodes } from '../request/selection.ts'
-import { notesOnFolder, notesOnOptions } from '../request/walk.ts'
+import { notesOnFolder } from '../request/walk.ts'
 import type { UnderWay, Uses } from '../rotations/rotation.ts'
 import { formatUnderWay, formatUses, rotationsUnderWay } from '../rotations/under-way.ts'
 
@@ -107,10 +107,7 @@ function asText({ options: { nodes, verbose, quiet } }: CommandRun, found: Statu
     found.items.length + found.nodes.length === 0
       ? [`auth/ has nothing that belongs to ${nodes.join(', ')}: --on-nodes looks there`]
       : [],
-    [
-      ...[...onFolder, ...notesOnOptions(run.cluster), ...warningsOf(outcomes), ...notices].map(printable),
-      ...formatFailures(outcomes),
-    ],
+    [...[...onFolder, ...warningsOf(outcomes), ...notices].map(printable), ...formatFailures(outcomes)],
     caEnds ? [styleText('bold', formatCaEnds(caEnds, now))] : [],
   ]
   return parts.filter((part) => part.length > 0).flatMap((part, i) => (i === 0 ? part : ['', ...part]))
@@ -127,7 +124,7 @@ function asJson({ run, outcomes, items, nodes, onFolder, rotations }: Status, ex
   const { fresh, stale, failed, endsSoon, first } = fold(items, run.now)
   const counts = { fresh: fresh.length, stale: stale.length, failed: failed.length, endsSoon: endsSoon.length }
   return [
-    ...[...noteOnLoss(run), ...onFolder, ...notesOnOptions(run.cluster)].map((message) => ({ type: 'note', message })),
+    ...[...noteOnLoss(run), ...onFolder].map((message) => ({ type: 'note', message })),
     ...rotations.map(({ sentences: uses, failure, ...rotation }) => ({
       type: 'rotation',
       ...rotation,

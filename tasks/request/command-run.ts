@@ -51,7 +51,8 @@ export function openRun(
   const { file, isAbove } = configOf(host, options.config)
   if (isAbove) printError(`no cluster.yaml in this folder: that of a folder above is used, ${file}`)
   else if (host.env.HARDERWAY !== undefined && options.config === undefined && !options.quiet) printError(`for ${file}`)
-  const { cluster: read, mistake } = readCluster(file)
+  const { cluster: read, deprecated, mistake } = readCluster(file)
+  if (!options.quiet) for (const each of deprecated) printError(`warning: ${each}`)
   const cluster = { ...read, ssh: { ...read.ssh, concurrency: options.concurrency ?? read.ssh.concurrency } }
   return {
     ...given,
@@ -192,20 +193,19 @@ interface ClusterFile {
 }
 
 /** Throws a usage Failure with every problem. */
-function readCluster(file: string): ClusterFile {
+function readCluster(file: string): ClusterFile & { readonly deprecated: readonly string[] } {
   const bytes = doing('read', file, () => readWhole(file), 'usage')
   const parsed = parseCluster(bytes, layoutRules)
   const text = new TextDecoder().decode(bytes)
+  const format = (problem: PlacedProblem) => `${file}:${problem.line}:${problem.column}: ${formatExplained(problem)}`
   const wrong = (problems: readonly PlacedProblem[]) => {
-    const lines = problems.flatMap((problem) => [
-      `${file}:${problem.line}:${problem.column}: ${formatExplained(problem)}`,
-      formatExcerpt(text, problem) ?? [],
-    ])
+    const lines = problems.flatMap((problem) => [format(problem), formatExcerpt(text, problem) ?? []])
     const mistakes = problems.map((problem) => ({ file, ...problem }))
     return new Failure(lines.flat().join('\n'), { kind: 'usage', mistakes })
   }
   if ('problems' in parsed) throw wrong(parsed.problems)
-  return { cluster: parsed.cluster, mistake: (...problem) => wrong([parsed.problemAt(...problem)]) }
+  const { cluster, deprecated, problemAt } = parsed
+  return { cluster, deprecated: deprecated.map(format), mistake: (...problem) => wrong([problemAt(...problem)]) }
 }
 
 /** Reading a pipe would block until somebody writes into it; a device may have no end. */

@@ -81,14 +81,6 @@ export function notesOnAddresses({ api, nodes }: Cluster): string[] {
   return [`warning: no other machine reaches a loopback address: ${formatNames(found)}`]
 }
 
-/** Both forms work for one release: docs/compatibility.md. */
-export function notesOnOptions({ ssh }: Cluster): string[] {
-  if (ssh.options.size === 0) return []
-  return [
-    'warning: ssh.options in cluster.yaml is deprecated: put them into the file of ssh.configFile (docs/cluster-yaml.md)',
-  ]
-}
-
 /** After what made or replaced something that can't be made again, or took its other copies; of a plan, what would. */
 export function adviseBackup(run: Run, graph: Graph, outcomes: ReadonlyMap<string, Outcome>): string[] {
   const { auth, cluster } = run

@@ -171,7 +171,7 @@ export function fakeTool(t: TestContext, name: string, script: string): string {
 
 const root = fileURLToPath(new URL('../..', import.meta.url)).replace(/\/$/, '')
 /** What is no source; among it what other tests may be writing. */
-const left = new Set(['.git', 'node_modules', 'dist', 'auth', 'demo'])
+const left = new Set(['.git', 'node_modules', 'dist', 'release', 'auth', 'demo'])
 
 export function copySource(folder: string): void {
   const isSource = (path: string) => !left.has(basename(path)) || dirname(path) !== root

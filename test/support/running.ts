@@ -41,7 +41,7 @@ export function probedOwn({ guide: { probed } }: Machines): Guide['probed'] {
   return { ...probed, etcd: { ...probed.etcd, ca: 'etcd-ca.pem', pair } }
 }
 
-export const install = { layout: 'guide', drain, undrain }
+export const install = { drain, undrain }
 
 /** Keys that are made at once, and `install`, with what differs. */
 export function running(more: object = {}, ...edits: Edit[]): Edit[] {

@@ -11,7 +11,7 @@ import { type Edit, exits, harderway, writeCluster } from '../../support/harderw
 
 const edits: Edit[] = [
   [['certificates', 'key'], 'ecdsa-p256'],
-  [['install'], 'guide'],
+  [['install'], true],
 ]
 
 test('in the plan of a rotation nodes that are alike share theirs', async (t) => {

@@ -26,7 +26,7 @@ import { parsed } from '../../support/files.ts'
 const cluster = parsed(`name: kubenet
 api: { virtualIP: 10.0.0.1 }
 certificates: { key: ecdsa-p256 }
-install: guide
+install: true
 nodes:
   - { name: g0, role: gateway, ip: 10.0.0.9 }
   - { name: c0, role: control, ip: 10.0.0.2 }
