@@ -61,7 +61,7 @@ const nothing = { mark: '~', facts: '', copied: [], installed: [], removed: [], 
 
 function shownOf(reasons: readonly Reason[], change: Change | undefined): Partial<PlanEntry> {
   if (change?.kind === 'made') {
-    const { is, was, isNew, files } = change
+    const { is, was, isNew, isRestored, files } = change
     const wasOther = (before: unknown, now: unknown) =>
       before === undefined || before === now ? '' : ` (was ${before})`
     const facts = is && [
@@ -69,7 +69,11 @@ function shownOf(reasons: readonly Reason[], change: Change | undefined): Partia
       formatExpiry(is, was),
       ...(is.names > 0 ? [`${count(is.names, 'name')}${wasOther(was?.names, is.names)}`] : []),
     ]
-    return { facts: facts?.join(', ') ?? '', ...(isNew && { mark: '+', why: '' }) }
+    return {
+      facts: facts?.join(', ') ?? '',
+      ...(isNew && { mark: '+', why: '' }),
+      ...(isRestored && { why: 'restored byte for byte, from the kubeconfigs' }),
+    }
   }
   if (change?.kind === 'deployed') {
     const { files: copied, removed } = change
