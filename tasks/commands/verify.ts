@@ -16,7 +16,7 @@ import { readIssuer, readPair, tryCertificate } from '../../lib/pki/pair.ts'
 import { generatePrivateKey, issueCertificate, privateKeyPem } from '../../lib/pki/x509.ts'
 import { type CheckResult, formatReasons, type Reason } from '../../lib/reason.ts'
 import { byPhase } from '../../lib/show/reporter.ts'
-import { day } from '../../lib/wording.ts'
+import { day, joinClauses } from '../../lib/wording.ts'
 import type { EtcdNames } from '../layouts/layout.ts'
 import { frontProxy } from '../layouts/shared.ts'
 import { anyones, certTable, encryptionConfig, layoutOf } from '../layouts/tables.ts'
@@ -71,7 +71,7 @@ async function checkConnection(run: Run, row: HandshakeRow): Promise<CheckResult
   for (const name of [server, ...(typeof client === 'object' ? [client.name] : [])]) refuseBrokenPair(auth, name)
   const parties = { server: partyOf(auth, server, ca), client: await clientOf(run, client, trusts) }
   const isRefusal = expected === 'refused'
-  const right = isRefusal ? ['refused, as it must be'] : [expected, ...tolerated].map(formatSeen)
+  const right = isRefusal ? ['refused'] : [expected, ...tolerated].map(formatSeen)
   let note = right[0]
   for (const name of dialled) {
     const met = await shakeHands({ ...parties, dialled: name, strict })
@@ -79,11 +79,12 @@ async function checkConnection(run: Run, row: HandshakeRow): Promise<CheckResult
     const found = 'refused' in met ? `refused: ${met.refused}` : formatSeen(met.seen)
     if (!right.includes(found)) {
       const why = 'seen' in met && met.why ? ` (${met.why})` : ''
-      throw new Failure(`dialled as ${name}: ${found}${why}, where it had to be ${isRefusal ? 'refused' : right[0]}`)
+      throw new Failure(`dialled as ${name}: ${found}${why}, where it had to be ${right[0]}`)
     }
     note = found
   }
-  return { reasons: [], note: [note, notice].filter(Boolean).join('; ') }
+  const isMeant = expected === undefined || isRefusal
+  return { reasons: [], note: joinClauses(`${note}${isMeant ? ', as it must be' : ''}`, notice) }
 }
 
 function refuseBrokenPair(auth: AuthDir, name: string): void {

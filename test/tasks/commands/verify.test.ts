@@ -35,7 +35,7 @@ const connections: Readonly<Record<string, RegExp>> = {
   'clients/kube-scheduler': /^seen as system:kube-scheduler of system:kube-scheduler$/,
   'clients/kube-controller-manager': /^seen as system:kube-controller-manager of system:kube-controller-manager$/,
   'clients/kube-proxy': /^seen as system:kube-proxy of system:node-proxier$/,
-  'clients/pods': /^seen as nobody$/,
+  'clients/pods': /^seen as nobody, as it must be$/,
   'clients/local-kubeconfig': /^not in your kubeconfig$/,
   ...Object.fromEntries(
     kubelets.map((name) => [`clients/${name}`, new RegExp(`^seen as system:node:${name} of system:nodes$`)]),
@@ -43,8 +43,8 @@ const connections: Readonly<Record<string, RegExp>> = {
   ...Object.fromEntries(
     ['nobody', 'of-another-ca', 'expired'].flatMap((who) => [
       [`strangers/etcd-${who}`, /^refused, as it must be$/],
-      [`strangers/api-server-${who}`, /^seen as nobody$/],
-      [`strangers/kubelet-${who}`, /^seen as nobody$/],
+      [`strangers/api-server-${who}`, /^seen as nobody, as it must be$/],
+      [`strangers/kubelet-${who}`, /^seen as nobody, as it must be$/],
     ]),
   ),
   'strangers/name-not-in-sans': /^refused, as it must be$/,
