@@ -23,6 +23,8 @@ export interface LinesOptions {
   readonly phases: Phases
   readonly verbose: boolean
   readonly quiet: boolean
+  /** Of a terminal, which would break the lines of a plan inside words. */
+  readonly columns?: number | undefined
   readonly write: (line: string) => void
   readonly writeError: (text: string) => void
 }
