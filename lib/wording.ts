@@ -1,5 +1,6 @@
 /** Text formatting shared by all output. Pure. */
 import { createRequire } from 'node:module'
+import { stripVTControlCharacters } from 'node:util'
 
 const minute = 60_000
 /** Milliseconds. */
@@ -84,6 +85,20 @@ export function printable(text: string): string {
   return text.replace(/[\p{Cc}\u2028\u2029\u200e\u200f\u202a-\u202e\u2066-\u2069]/gu, (char) =>
     char === '\n' ? char : '\uFFFD',
   )
+}
+
+/** Broken between words where it is too wide for a terminal, but not in "(was 18)"; each further line is indented by `hang`. */
+export function wrap(line: string, columns: number | undefined, hang: number): string {
+  if (columns === undefined) return line
+  const width = (text: string) => stripVTControlCharacters(text).length
+  const [first = '', ...words] = line.split(/ (?![^(]{1,40}\))/)
+  const lines = [first]
+  for (const word of words) {
+    const last = lines.at(-1) ?? ''
+    if (last.trim() === '' || width(last) + 1 + width(word) <= columns) lines[lines.length - 1] = `${last} ${word}`
+    else lines.push(' '.repeat(hang) + word)
+  }
+  return lines.map((each) => each.trimEnd()).join('\n')
 }
 
 /** No key begins like this by chance: a path, or what a run makes on a node for a while. */

@@ -79,7 +79,9 @@ async function createReporter(options: Options, phases: Phases, isPlan: boolean,
   if (!isPlan) return createProgress(options, phases, false, host)
   const { createPlanLines, createPlanMarkdown } = await import('../lib/show/plan.ts')
   const createPlan = options.format === 'markdown' ? createPlanMarkdown : createPlanLines
-  return createPlan({ phases, verbose: options.verbose, quiet: options.quiet, write, writeError })
+  const { isTTY, columns } = host.stdout
+  const width = isTTY && options.format !== 'markdown' ? columns : undefined
+  return createPlan({ phases, verbose: options.verbose, quiet: options.quiet, columns: width, write, writeError })
 }
 
 /** Progress during a run; `transient`: before a plan or a table, without outcomes. */

@@ -156,7 +156,7 @@ async function checkInRun(
   )
   const needs: Reason[] =
     willChange.length > 0 && !staysFresh && isRepair(verdict.reasons) ? [{ kind: 'need-rebuilt', ids: willChange }] : []
-  const forced: Reason[] = force ? [{ kind: 'forced' }] : []
+  const forced: Reason[] = force ? [{ kind: 'forced', ...(force === 'renew' && { renews: true }) }] : []
   return { ...verdict, reasons: [...verdict.reasons, ...needs, ...forced] }
 }
 

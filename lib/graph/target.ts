@@ -37,6 +37,8 @@ export interface Run {
    * are asked once, and only if something is made.
    */
   readonly checkClocks?: () => Promise<void>
+  /** Why nodes were not reached by what looks at all of them first, by name: their own targets need not wait for that again. */
+  readonly unreached?: Map<string, Failure>
   /** The rotation that this run drives, as it is typed: what that replaces need not match cluster.yaml yet. */
   readonly rotating?: string
   /** No key is added to the list of who is revoked: its new pair may not be loaded everywhere yet. */

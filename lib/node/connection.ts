@@ -311,6 +311,13 @@ const causes: readonly {
     remedy: () => 'scp needs the line "Subsystem sftp internal-sftp" in /etc/ssh/sshd_config there',
   },
   {
+    name: 'not written',
+    by: 'node',
+    // SSH_FX_FAILURE of SFTP stands for a full disk, a read-only one, and whatever else has no code of its own.
+    pattern: /^scp: .*: Failure$/m,
+    remedy: () => `SFTP says no more; there the disk may be full, or mounted read-only (df -h, mount); ${again}`,
+  },
+  {
     name: 'connection lost',
     by: 'ssh',
     // It says nothing when a connection is closed before authentication, nor what a jump host's ssh says (ControlPersist).

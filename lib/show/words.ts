@@ -86,7 +86,7 @@ function describe(outcome: Outcome): { readonly label: string; readonly text: st
     case 'stale':
       return { label: 'to make', text: `to make: ${formatReasons(outcome.reasons)}` }
     case 'failed':
-      return { label: 'failed', text: outcome.failure.message }
+      return { label: outcome.failure.kind === 'refused' ? 'refused' : 'failed', text: outcome.failure.message }
     case 'cancelled': {
       const why = outcome.because.length > 0 ? `: it comes after ${formatNames(outcome.because)}` : ''
       const text = outcome.isBegun ? 'interrupted: the next run checks how far it came' : `skipped${why}`
@@ -100,15 +100,18 @@ function describe(outcome: Outcome): { readonly label: string; readonly text: st
 function describeBuilt({ reasons, change }: Outcome & { kind: 'built' }) {
   const own = ownReasons(reasons)
   const why = formatReasons(own)
-  const as = (label: string, text = `${label}: ${why}`) => ({ label, text })
+  const as = (label: string, text = [label, why].filter(Boolean).join(': ')) => ({ label, text })
   switch (change?.kind) {
     case 'made': {
-      const { isReplaced, isNew, is, was } = change
+      const { isReplaced, isRestored, isNew, is, was } = change
       const now = is ? `, ${formatExpiry(is, was)}` : ''
       if (isReplaced || isNew) return as(isReplaced ? 'replaced' : 'new', `${isReplaced ? 'replaced' : 'new'}${now}`)
+      if (isRestored) return as('restored', `restored${now}`)
       // Only its time was up, or it was requested by name.
       const isRenewal = is && own.every(({ kind }) => kind === 'expires' || kind === 'forced')
-      return isRenewal ? as('renewed', `renewed${now}`) : as('changed', `changed${now}: ${why}`)
+      return isRenewal
+        ? as('renewed', `renewed${now}`)
+        : as('changed', [`changed${now}`, why].filter(Boolean).join(': '))
     }
     case 'deployed': {
       const { files, removed } = change
@@ -118,7 +121,7 @@ function describeBuilt({ reasons, change }: Outcome & { kind: 'built' }) {
     case 'installed': {
       const { paths, removed, restarts } = change
       const installed = paths.length > 0 ? [count(paths.length, 'file')] : []
-      if (paths.length + removed.length + restarts.length === 0) return as('installed', why)
+      if (paths.length + removed.length + restarts.length === 0) return as('installed', why || 'installed')
       const label = restarts.length > 0 ? 'restarted' : paths.length > 0 ? 'installed' : 'changed'
       return as(label, listDone({ installed, removed, restarted: restarts }))
     }

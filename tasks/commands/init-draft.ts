@@ -83,7 +83,7 @@ const notes: Readonly<Record<string, Readonly<Record<string, string>>>> = {
   subject: { '': `of every certificate; ${forGood}` },
   certificates: {
     key: `${keyKinds.join(' | ')}; ${forGood}`,
-    validity: 'also 365d, 8760h',
+    validity: 'also 365d, 8760h; with 1y a daily run (schedule) reissues each after 335 days; without one they expire',
     renewBefore: 'with less than this left, a certificate is issued again',
   },
   api: { host: 'https://<host>:<port> in every kubeconfig', extraSANs: 'more names or addresses of the API' },
@@ -129,12 +129,16 @@ export function formatCluster(
     ...(layout === usualLayout ? [] : [`layout: ${layout} # ${guide}`]),
     line('domain', domain),
     ...Object.entries(sections).flatMap(([key, values]) => section(key, values)),
-    '# localKubeconfig: false # otherwise the admin is added to your own kubeconfig',
+    '# localKubeconfig: { as: jane } # kubectl acts as jane of users, not as the admin, whom RBAC can take nothing; false: not at all',
     ...(aggregation ? [line('aggregation', aggregation)] : []),
     line('install', install),
     ...(users.length > 0
       ? [line('users', undefined), ...users.map((user) => `  - ${text(user)}`)]
-      : [`# ${line('users', undefined)}`, '#   - { name: jane, groups: [devs], validity: 90d }']),
+      : [
+          `# ${line('users', undefined)}`,
+          '#   - { name: joe, groups: [devs], validity: 90d }',
+          '#   - { name: jane, validity: 90d } # an admin by a ClusterRoleBinding, which the run prints: without it she has no rights',
+        ]),
     ...(revoked ? [line('revoked', revoked)] : []),
     'nodes:',
     ...nodes.map((node) => {

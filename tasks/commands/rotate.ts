@@ -11,7 +11,7 @@ import { fileAt } from '../../lib/node/state.ts'
 import { formatJsonLine } from '../../lib/show/lines.ts'
 import { byPhase } from '../../lib/show/reporter.ts'
 import { adviseAfter, formatToDo } from '../../lib/show/words.ts'
-import { day, foldAlike, formatDate, formatNames, joinClauses } from '../../lib/wording.ts'
+import { day, foldAlike, formatDate, formatNames, joinClauses, wrap } from '../../lib/wording.ts'
 import type { Place } from '../layouts/layout.ts'
 import { phases } from '../layouts/phases.ts'
 import { nodeFiles, nodeUnits, outageOf } from '../layouts/tables.ts'
@@ -329,17 +329,19 @@ async function planRotation(
   rotation: Rotation,
   { at, note, seen }: { readonly at: number; readonly note?: string; readonly seen: Reloading },
 ): Promise<readonly Finding[]> {
-  const { options, cluster, print } = run
+  const { options, cluster, host, print } = run
   const { stages } = rotation
   const end = options.finish ? stages.length : stages.length - 1
-  const say = (text: string, indent = 0) => print(' '.repeat(indent) + text)
+  const { isTTY, columns } = host.stdout
+  const say = (text: string, indent = 0) =>
+    print(wrap(' '.repeat(indent) + text, isTTY ? columns : undefined, indent + 4))
   if (note !== undefined) print(options.json ? formatJsonLine({ type: 'note', message: note }) : `${note}\n`)
   const changes = changedBy(rotation, cluster)
   const toChange = cluster.nodes.flatMap((node) => {
     const found = seen.get(node.name)
     return found ? unsetOn(run, found, changes).map((what) => `${node.name}: ${what}`) : []
   })
-  if (toChange.length > 0 && !options.json) say(['Before the first stage:', ...toChange, ''].join('\n'))
+  if (toChange.length > 0 && !options.json) print(['Before the first stage:', ...toChange, ''].join('\n'))
   for (const [i, stage] of stages.entries()) {
     const state = i < at ? (i === at - 1 ? 'under way' : 'done') : i < end ? 'to do' : 'with --finish'
     const nodes = cluster.nodes.map((node) => ({

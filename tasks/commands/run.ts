@@ -126,7 +126,7 @@ function adviseOthers(
     const outcome = outcomes.get(id)
     if (outcome?.kind !== 'built' || outcome.change?.kind !== 'made') return false
     // A replaced identity has a warning of its own, which says what comes next.
-    return !outcome.change.isNew && !outcome.change.isReplaced
+    return !outcome.change.isNew && !outcome.change.isReplaced && !outcome.change.isRestored
   }
   const isUsed = [...all.values()].some(({ id, needs }) => !wanted.has(id) && needs.some(isRemade))
   return isUsed ? [`${command('bootstrap')}: kubeconfigs or nodes have the old files until then`] : []

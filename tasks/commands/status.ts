@@ -131,7 +131,7 @@ function asJson({ run, outcomes, items, nodes, onFolder, rotations }: Status, ex
       uses,
       message: failure?.message,
     })),
-    ...items.map(({ certificate, onNodes, why, ...item }) => ({
+    ...items.map(({ certificate, onNodes, onlyEnds, why, ...item }) => ({
       type: 'item',
       ...item,
       notAfter: certificate?.notAfter,
@@ -170,7 +170,7 @@ interface TableRow {
   readonly fingerprint?: string
 }
 
-/** A sentence first; then one row for all that are right and differ only in name, and one for each of the rest. */
+/** What there is to say, a line each; then one row for all that are right and differ only in name, and one for each of the rest. */
 export function formatStatus(table: StatusTable): string[] {
   const { now, verbose, quiet } = table
   const items = table.items.filter((item) => !quiet || !isRight(item))
@@ -179,7 +179,7 @@ export function formatStatus(table: StatusTable): string[] {
   const withNodes = items.some(({ onNodes }) => onNodes.size > 0)
   const headings = ['FOR', 'ISSUER', 'EXPIRES', 'LEFT', ...(withNodes ? ['NODES'] : [])]
   const parts = [
-    table.items.length + table.nodes.length > 0 ? [sumUp(table)] : [],
+    table.items.length + table.nodes.length > 0 ? sumUp(table) : [],
     items.length > 0 ? formatRows('NAME', headings, folded(items.map((item) => itemRow(item, now, verbose)))) : [],
     nodes.length > 0 ? formatRows('NODE', [], folded(nodes.map((node) => nodeRow(node, now)))) : [],
   ]
@@ -198,10 +198,7 @@ function itemRow(item: Item, now: Date, verbose: boolean): TableRow {
     mark: state === 'failed' ? '✖' : isHere ? '✔' : '●',
     colour: isUrgent ? 'red' : isHere ? 'green' : 'yellow',
     name,
-    cells: [
-      ...[purpose, cut(printable(issuer), 13), ...expiry],
-      onNodes.size > 0 ? `${same}/${onNodes.size}${unknown}` : '',
-    ],
+    cells: [...[purpose, printable(issuer), ...expiry], onNodes.size > 0 ? `${same}/${onNodes.size}${unknown}` : ''],
     // The column LEFT already shows that it expires soon.
     why: state === 'fresh' ? '' : printable(why),
     ...(verbose && fingerprint !== undefined && { fingerprint }),
@@ -246,28 +243,21 @@ function formatRows(nameHeading: string, headings: readonly string[], rows: read
   return [styleText('bold', `  ${line(nameHeading, headings)}`.trimEnd()), ...rows.flatMap(format)]
 }
 
-function cut(text: string, width: number): string {
-  return text.length > width ? `${text.slice(0, width - 1)}…` : text
-}
-
 /**
- * "All 24 items match cluster.yaml; deployed on 7 of 7 nodes. First to expire: ca, on 2036-11-22, in 3649d"; what has expired
+ * "All 24 items match cluster.yaml; deployed on 7 of 7 nodes", "First to expire: ca, on 2036-11-22, in 3649d"; what has expired
  * comes before everything else.
  */
-function sumUp({ items, nodes, plan, repair, now }: StatusTable): string {
+function sumUp({ items, nodes, plan, repair, now }: StatusTable): string[] {
   const { wrong, expired, next } = fold(items, now)
   // A certificate and its kubeconfig have one name.
   const names = formatNames([...new Set(expired.map(({ name }) => name))])
   const isToSee = wrong.length > 0 || nodes.some((node) => !isRight(node))
-  return [
-    ...(expired.length > 0 ? [`EXPIRED: ${expired.length} of ${items.length} items (${names}): ${repair}`] : []),
-    `${formatTotals({ items, nodes }, now)}${isToSee ? ` (see ${plan}, then ${repair})` : ''}`,
-    ...(next
-      ? [
-          `${expired.length > 0 ? 'Next' : 'First'} to expire: ${formatNames(next.names)}, on ${formatDate(next.end, now)}, in ${formatLeft(next.end.getTime() - now.getTime())}`,
-        ]
-      : []),
+  const lines = [
+    expired.length > 0 && `EXPIRED: ${expired.length} of ${items.length} items (${names})`,
+    formatTotals({ items, nodes }, now),
+    next &&
+      `${expired.length > 0 ? 'Next' : 'First'} to expire: ${formatNames(next.names)}, on ${formatDate(next.end, now)}, in ${formatLeft(next.end.getTime() - now.getTime())}`,
+    isToSee && `See ${plan}, then ${repair}`,
   ]
-    .map(capital)
-    .join('. ')
+  return lines.flatMap((line) => (line ? [capital(line)] : []))
 }

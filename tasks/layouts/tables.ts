@@ -283,3 +283,8 @@ export function unitsToRestart(cluster: Placing, files: readonly string[], node?
     .units.filter((row) => row.reads.some(isAtStart))
     .map(({ unit }) => unit)
 }
+
+/** The same, as systemd knows them. */
+export function readersOf(cluster: Cluster, files: readonly string[]): string[] {
+  return unitsToRestart(cluster, files).map((unit) => serviceOf(cluster, unit))
+}

@@ -1,7 +1,7 @@
 /** Checks every node for a running cluster, by its files and by what serves there, before a new identity is made. */
 import { X509Certificate } from 'node:crypto'
 import type { ClusterNode } from '../../lib/cluster/cluster.ts'
-import { Failure, refusal, runAgain } from '../../lib/failure.ts'
+import { Failure, isUnreached, refusal, runAgain } from '../../lib/failure.ts'
 import { backups } from '../../lib/files/auth-dir.ts'
 import { caName, frontProxyCaName } from '../../lib/files/names.ts'
 import type { RunOptions } from '../../lib/graph/executor.ts'
@@ -135,8 +135,9 @@ async function findTrace(run: Run, node: ClusterNode, names: readonly string[]):
       (cas.length > 0 && served.some(({ der }) => !cas.some((ca) => new X509Certificate(der).verify(ca.publicKey))))
     return { node, files, ports: served.map(({ port }) => port), silent, isOfAnother }
   } catch (error) {
-    if (error instanceof Failure) return error
-    throw error
+    if (!(error instanceof Failure)) throw error
+    if (isUnreached(error)) run.unreached?.set(node.name, error)
+    return error
   }
 }
 

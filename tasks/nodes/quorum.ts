@@ -168,7 +168,7 @@ function withoutGateway(node: ClusterNode, unit: string): Failure {
   return new Failure(`${unit} has no JSON gateway, by which one run at a time restarts a member`, {
     node: node.name,
     code: 'no-gateway',
-    remedy: 'take --enable-grpc-gateway=false out of its command line, and restart it',
+    remedy: 'take --enable-grpc-gateway=false and --listen-client-http-urls out of its command line, and restart it',
   })
 }
 

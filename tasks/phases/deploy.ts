@@ -32,6 +32,8 @@ interface OfNode {
 
 export async function checkFolder({ run, node, names }: OfNode, force?: Force): Promise<CheckResult<DeployFound>> {
   const { install } = run.cluster
+  const unreached = run.unreached?.get(node.name)
+  if (unreached) throw unreached
   if (install) prepareProbe()
   const asked = run.clock()
   const look = await lookAtNode(run, node)

@@ -50,9 +50,10 @@ export async function refusalsBefore(
 /** For a walk that makes something, or foresees it. */
 export function withClockCheck<Given extends Run>(given: Given, graph: Graph, limits: RunOptions['limits']): Given {
   let checked: Promise<void> | undefined
-  const check = async () => (await import('../nodes/clocks.ts')).refuseWrongClocks(given, graph, limits.node)
+  const run = { ...given, unreached: new Map() }
+  const check = async () => (await import('../nodes/clocks.ts')).refuseWrongClocks(run, graph, limits.node)
   return {
-    ...given,
+    ...run,
     checkClocks: () => {
       checked ??= check()
       return checked

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
-import { excerpt, foldAlike, formatNames, groupAlike, printable } from '../../lib/wording.ts'
+import { excerpt, foldAlike, formatNames, groupAlike, printable, wrap } from '../../lib/wording.ts'
 
 describe("a target's own name is <name>", () => {
   /** As it is for two targets with the same text. */
@@ -72,4 +72,12 @@ describe('of what a program elsewhere says', () => {
   ] as const)
     test(`"${said.slice(0, 40)}" is shown on one line, without what could be a key`, () =>
       assert.equal(excerpt(said), told))
+})
+
+test('a line for a terminal is broken between words, and not within what was', () => {
+  const line = '      rsa-2048, expires 2036-11-22, 19 names (was 18)'
+  assert.equal(wrap(line, 50, 8), '      rsa-2048, expires 2036-11-22, 19 names\n        (was 18)')
+  assert.equal(wrap(line, undefined, 8), line)
+  assert.equal(wrap('  ~ a  \x1b[33mb\x1b[39m c', 9, 8), '  ~ a  \x1b[33mb\x1b[39m\n        c')
+  assert.equal(wrap('a-word-that-is-wider c', 8, 2), 'a-word-that-is-wider\n  c')
 })

@@ -197,13 +197,17 @@ export async function planFakes(all: readonly Target[]) {
   const shown = byPhase(phases, buildGraph(all))
   const outcomes = await runFakes(all, { dryRun: true, foresees: true }).outcomes
   /** As it is written, without a colour. */
-  const lines = async (detail: 'verbose' | 'normal' | 'quiet' = 'normal', closing: Partial<Summary> = {}) => {
+  const lines = async (
+    detail: 'verbose' | 'normal' | 'quiet' = 'normal',
+    { columns, ...closing }: Partial<Summary> & { readonly columns?: number } = {},
+  ) => {
     const written: string[] = []
     const write = (text: string) => void written.push(stripVTControlCharacters(text))
     const plan = createPlanLines({
       phases: shown,
       verbose: detail === 'verbose',
       quiet: detail === 'quiet',
+      columns,
       write,
       writeError: write,
     })

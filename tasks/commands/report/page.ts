@@ -13,6 +13,7 @@ import {
   formatLeftInWords,
   formatNames,
   groupAlike,
+  joinClauses,
   printable,
 } from '../../../lib/wording.ts'
 import { phaseTitles } from '../../layouts/phases.ts'
@@ -83,7 +84,7 @@ function showNext({ run, items, nodes }: Inventory): string {
   const urgency = left <= 0 ? 'bad' : left <= cluster.certificates.renewBefore ? 'soon' : 'good'
   return html`<div class="next ${state}">
 !${first ? html`<p class="${urgency}"><b>${formatLeftInWords(left)}</b> <span>${left <= 0 ? 'on' : 'until the next expiry, on'} <time>${formatDate(first.end, now)}</time>: ${formatNames(first.names)}</span></p>` : ''}
-<p>${formatTotals({ items, nodes }, now)}; ${read}.</p>
+<p>${joinClauses(formatTotals({ items, nodes }, now), read)}.</p>
 </div>`
 }
 

@@ -153,6 +153,16 @@ test('of many targets the first few are named; with all detail each has an entry
   for (const name of names) assert.ok(all.includes(`  ~ ${name}  follows leaf.pem`), name)
 })
 
+test('on a terminal no entry of a plan is broken inside a word', async () => {
+  const added = Array.from({ length: 4 }, (_, i) => `name-${i}.of.a.long.domain.example.org`)
+  const { lines } = await plan({ leaf: { reasons: [{ kind: 'san-changed', added, removed: ['10.32.0.1'] }] } })
+  const shown = (await lines('normal', { columns: 80 })).join('\n').split('\n')
+  const whole = (await lines()).join(' ')
+  assert.ok(whole.includes(`SAN added: ${added.join(', ')}; SAN removed: 10.32.0.1`))
+  for (const line of shown) assert.ok(line.length <= 80, line)
+  assert.equal(shown.join(' ').replaceAll(/ +/g, ' '), whole.replaceAll(/ +/g, ' '))
+})
+
 test('no control character of a file that is read is shown', async () => {
   const odd: CheckResult = { reasons: [{ kind: 'san-changed', added: [], removed: ['\x1b[2J'] }] }
   const text = (await (await plan({ leaf: odd })).lines()).join('\n')
