@@ -3,9 +3,10 @@
  * that is fresh. The next run issues the rest anew. Nothing in auth/ is overwritten.
  */
 import { X509Certificate } from 'node:crypto'
+import { statSync } from 'node:fs'
 import { join } from 'node:path'
 import type { ClusterNode } from '../../lib/cluster/cluster.ts'
-import { Failure, tryToAwait, usageFailure } from '../../lib/failure.ts'
+import { Failure, refusal, runAgain, tryToAwait, usageFailure } from '../../lib/failure.ts'
 import { AuthDir } from '../../lib/files/auth-dir.ts'
 import {
   authorizationConfigFile,
@@ -18,13 +19,17 @@ import {
 } from '../../lib/files/names.ts'
 import type { PlainFile } from '../../lib/files/plain-file.ts'
 import type { Run, Target } from '../../lib/graph/target.ts'
-import { type Certificate, readCertificates } from '../../lib/pki/certificate.ts'
+import { otherIdentity } from '../../lib/kubernetes/identity.ts'
+import { realPath } from '../../lib/node/state.ts'
+import { type Certificate, readCertificate, readCertificates } from '../../lib/pki/certificate.ts'
 import { readPair, tryCertificate } from '../../lib/pki/pair.ts'
 import { certificatePem } from '../../lib/pki/pem.ts'
 import { formatReason, isRepair, type Reason } from '../../lib/reason.ts'
 import { formatDate, formatNames, quote } from '../../lib/wording.ts'
-import { identityFiles, isKeptOff, nodeUnits } from '../layouts/tables.ts'
-import { readAllShown } from '../nodes/look.ts'
+import { identityFiles, isKeptOff, nodeFiles, nodeUnits } from '../layouts/tables.ts'
+import { fetchCommand } from '../nodes/fetch-command.ts'
+import { whyNotCompared } from '../nodes/guards.ts'
+import { placesOf, readAllShown, readNode, withPlaces } from '../nodes/look.ts'
 import { refuseSharedEtcd } from '../phases/ca.ts'
 import { clusterGraph } from '../phases/table.ts'
 import { writeAuth } from '../request/access.ts'
@@ -35,16 +40,6 @@ import { usage } from '../request/options.ts'
 import { checkNodes } from '../request/selection.ts'
 import { closeFolder } from '../request/walk.ts'
 import { caRotationFiles, caState, tokenFiles, tokenState } from '../rotations/states.ts'
-import {
-  type Holding,
-  readFolder,
-  readNodes,
-  refuseDisagreement,
-  refuseNothing,
-  refusePresent,
-  refuseWrongSources,
-  type Sources,
-} from './recover-sources.ts'
 
 /** Throws a usage Failure before anything is changed. */
 export async function recover(given: CommandRun): Promise<readonly Finding[]> {
@@ -284,4 +279,202 @@ export async function findForeign(found: Run, node: ClusterNode, cas: readonly C
         `${node.name}: what runs there on port ${at} serves a certificate that the CA of ${found.auth.path} did not sign`,
       ]
     : []
+}
+
+export interface Holding {
+  /** A node's name, or the folder. */
+  readonly where: string
+  readonly files: ReadonlyMap<string, Buffer>
+  /** Files that were not read, each with the reason. */
+  readonly unread: ReadonlyMap<string, string>
+  /** Where each of them is: an absolute path. */
+  readonly paths: ReadonlyMap<string, string>
+  /** Files that were read where units read them. */
+  readonly placed: ReadonlySet<string>
+}
+
+/** Bytes; ours have some ten thousand, but for a list. It bounds the time that the YAML parser spends on a node's file. */
+const largest = 32 * 1024
+
+interface Sources {
+  readonly main: Holding
+  /** The other control nodes. */
+  readonly others: readonly Holding[]
+  /** The node that `main` is from. */
+  readonly node?: ClusterNode
+}
+
+/**
+ * Reads the control nodes. The connection to `node` stays open: its components are queried next. Throws a Failure if that one
+ * can't be read; any other is left out with a note.
+ */
+async function readNodes(run: CommandRun, node: ClusterNode): Promise<Sources> {
+  const rest = run.cluster.nodes.filter(({ role, name }) => role === 'control' && name !== node.name)
+  const read = (each: ClusterNode) => run.limits.node(() => readHolding(run, each))
+  const [main, ...results] = await Promise.allSettled([
+    read(node),
+    ...rest.map((each) => read(each).finally(() => run.disconnect(each))),
+  ])
+  run.signal.throwIfAborted()
+  if (main.status === 'rejected') throw main.reason
+  const others = results.flatMap((result) => {
+    if (result.status === 'fulfilled') return [result.value]
+    if (!(result.reason instanceof Failure)) throw result.reason
+    run.note(result.reason.message)
+    return []
+  })
+  return { main: { ...main.value, files: newestOf(run, main.value, others) }, others, node }
+}
+
+/** Another control node may have a certificate that was issued later. */
+function newestOf({ auth }: Run, { files }: Holding, others: readonly Holding[]): ReadonlyMap<string, Buffer> {
+  const ca = readCertificate(files.get(auth.files.certificate(caName)) ?? '')
+  const newest = (name: string, bytes: Buffer) =>
+    others.reduce((held, other) => newer(auth.files, name, held, other.files.get(name), ca), bytes)
+  return new Map([...files].map(([name, bytes]) => [name, newest(name, bytes)]))
+}
+
+/** Of two certificates over one key the one that was issued later, if it holds all keys that the other does. */
+function newer(files: FileNames, name: string, held: Buffer, other: Buffer | undefined, ca?: Certificate): Buffer {
+  const [one, two] = [held, other ?? ''].map((pem) => readCertificate(pem))
+  if (!one || !two?.publicKey.equals(one.publicKey) || two.notBefore <= one.notBefore) return held
+  if (!other || !ca || !two.x509.verify(ca.publicKey)) return held
+  const tryBytes = (file: string) => (file === name ? other : undefined)
+  return otherIdentity(name, { files, tryBytes }, held) ? held : other
+}
+
+/** The files that its units read, which the cluster runs with; otherwise the deployed ones. */
+export async function readHolding(run: Run, node: ClusterNode): Promise<Holding> {
+  const look = await readNode(run, node)
+  // What was deployed may be older than what its units read.
+  const places = placesOf(look)
+  const pathOf = new Map(look.units.flatMap(({ files }) => files.map(({ file, path }) => [file, path])))
+  const files = new Map<string, Buffer>()
+  const unread = new Map<string, string>()
+  const paths = new Map<string, string>()
+  const placed = new Set<string>()
+  const inFolder = (name: string) => look.contents.get(name)
+  const ca = readCertificate(inFolder(run.auth.files.certificate(caName)) ?? '')
+  for (const name of nodeFiles(run.cluster, node)) {
+    if (run.auth.files.parse(name)?.kind === 'kubeconfig') continue
+    const at = realPath(places, pathOf.get(name) ?? '')
+    const place = places.files.get(at)
+    if (place) placed.add(name)
+    const bytes = place ? places.contents.get(at) : inFolder(name)
+    const there = place ?? look.files.get(name)
+    paths.set(name, place ? at : join(look.folder ?? node.directory, name))
+    // Units read the service account's key alone, so its certificate may be older there.
+    const isList = run.auth.files.parse(name)?.kind === 'authorization'
+    if (bytes && (isList || bytes.length <= largest))
+      files.set(name, newer(run.auth.files, name, bytes, inFolder(name), ca))
+    else if (there) unread.set(name, whyNotCompared(there))
+  }
+  return { where: node.name, files, unread, paths, placed }
+}
+
+/** The same, and fails where root may not look at what units read, `install` or not: then nothing proves what the cluster runs with. */
+export async function readWholeHolding(run: Run, node: ClusterNode): Promise<Holding> {
+  try {
+    return await readHolding(withPlaces(run, node.user === 'root' ? '' : 'sudo -n'), node)
+  } catch (error) {
+    if (run.cluster.install || !(error instanceof Failure) || error.code !== 'no-root') throw error
+    const remedy = `let ${node.user} run sh as root there without a password (sudoers: NOPASSWD), then ${runAgain}`
+    throw error.with({ remedy })
+  }
+}
+
+export function readFolder(folder: AuthDir, names: readonly string[]): Holding {
+  const { path, files } = folder
+  if (!statSync(path, { throwIfNoEntry: false })?.isDirectory())
+    throw new Failure(`there is no folder ${path}`, {
+      remedy: `name the folder that ${files.certificate(caName)} is in`,
+    })
+  const bytes = new Map<string, Buffer>()
+  const unread = new Map<string, string>()
+  for (const name of names) {
+    const file = folder.read(name)
+    if (file?.kind === 'file') bytes.set(name, file.bytes)
+    else if (file) unread.set(name, 'not a plain file')
+  }
+  const paths = new Map(names.map((name) => [name, join(path, name)]))
+  return { where: path, files: bytes, unread, paths, placed: new Set() }
+}
+
+const again = `then ${runAgain}`
+
+export function refuseNothing(run: Run, main: Holding): void {
+  if (main.files.size + main.unread.size > 0) return
+  throw new Failure(`${main.where} holds no file of this cluster's auth/`, {
+    remedy: [
+      ...(run.cluster.install ? [] : [`if the cluster runs: set install: true in cluster.yaml, ${again}`]),
+      ...elsewhere(run, main),
+    ].join('\n'),
+  })
+}
+
+/** Throws a refusal if something is wrong: a clause for each. */
+function refuseWrongSources(
+  run: Run,
+  main: Holding,
+  wrong: readonly string[],
+  { taken = 'nothing', ways = waysOutOfWrong(run, main) } = {},
+): void {
+  if (wrong.length > 0) throw refusal(`${taken} was taken from ${main.where}: ${wrong.join('; ')}`, ways)
+}
+
+function waysOutOfWrong(run: Run, main: Holding): string[] {
+  return [
+    `if cluster.yaml is wrong: change cluster.yaml to what is there, ${again}`,
+    ...elsewhere(run, main),
+    `or correct what is wrong there, ${again}`,
+  ]
+}
+
+/** Nodes with different identities can't belong to one cluster; only the user knows which is right. */
+function refuseDisagreement(found: Run, main: Holding, others: readonly Holding[]): void {
+  const disagreeing = others.filter((other) => otherLabels(found, other).length > 0)
+  const wrong = disagreeing.map((other) => `${other.where} holds another ${otherLabels(found, other).join(', ')}`)
+  const ways = [
+    ...disagreeing.map(({ where }) => `if that of ${where} is right: ${found.command(`recover --node ${where}`)}`),
+    `if that of ${main.where} is right: take ${disagreeing.map(({ where }) => where).join(', ')} out of cluster.yaml until this command has run`,
+  ]
+  refuseWrongSources(found, main, wrong, { ways })
+}
+
+/** Which parts of the identity it holds otherwise, or may. What ours lacks is no other's, but for the CA, which tells whose all is. */
+export function otherLabels({ cluster, auth }: Run, { files, unread }: Pick<Holding, 'files' | 'unread'>): string[] {
+  const identity = identityFiles(cluster)
+  const ofCa = identity.get(auth.files.certificate(caName))
+  const known = new Set([ofCa, ...[...identity].flatMap(([name, label]) => (auth.tryBytes(name) ? label : []))])
+  const differ = [...files].filter(([name, bytes]) => identity.has(name) && otherIdentity(name, auth, bytes))
+  const names = [...differ.map(([name]) => name), ...unread.keys()]
+  return [...new Set(names.flatMap((name) => identity.get(name) ?? []))].filter((label) => known.has(label))
+}
+
+/** What is there already may be newer, or from a run that was killed. `typed`: this command. */
+function refusePresent(run: Run, main: Holding, names: readonly string[], typed: string): void {
+  const { auth } = run
+  const others = names.filter((name) => {
+    const [found, present] = [main.files.get(name), auth.tryBytes(name)]
+    if (!found || !auth.read(name) || present?.equals(found)) return false
+    const tryBytes = (file: string) => (file === name ? present : undefined)
+    return otherIdentity(name, { files: auth.files, tryBytes }, found) !== undefined
+  })
+  const wrong =
+    others.length > 0 ? [`${auth.path} holds another ${formatNames(others)}, and nothing there is overwritten`] : []
+  const { parse } = auth.files
+  const pairs = names.filter((name) => others.some((other) => parse(other)?.name === parse(name)?.name))
+  refuseWrongSources(run, main, wrong, {
+    ways: [`if it is not needed, move it away: ${fetchCommand(run, pairs, typed)}`],
+  })
+}
+
+function elsewhere({ auth, cluster, command }: Run, { where }: Holding): string[] {
+  const others = cluster.nodes.filter(({ name, role }) => role === 'control' && name !== where)
+  return [
+    ...others
+      .slice(0, cluster.certificates.caKeyOnNodes ? 1 : 0)
+      .map(({ name }) => `take it from a control node: ${command(`recover --node ${name}`)}`),
+    `take it from a backup, the folder that ${auth.files.certificate(caName)} is in: ${command('recover --from DIR')}`,
+  ]
 }

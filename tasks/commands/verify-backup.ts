@@ -15,8 +15,19 @@ import type { Finding } from '../request/job.ts'
 import { observe, showObservation } from '../request/observe.ts'
 import { checkNodes } from '../request/selection.ts'
 import { rotationsUnderWay } from '../rotations/under-way.ts'
-import { complete, FilesInMemory, findForeign, findFresh, findWrong, identityNames } from './recover.ts'
-import { type Holding, otherLabels, readFolder, readWholeHolding, refuseNothing } from './recover-sources.ts'
+import {
+  complete,
+  FilesInMemory,
+  findForeign,
+  findFresh,
+  findWrong,
+  type Holding,
+  identityNames,
+  otherLabels,
+  readFolder,
+  readWholeHolding,
+  refuseNothing,
+} from './recover.ts'
 
 const kinds = [
   { name: 'backup', title: 'In the backup' },
