@@ -133,18 +133,16 @@ async function checkFound(run: CommandRun, targets: readonly Target[], { main, o
   refuseNothing(run, main)
   const identity = identityNames(run)
   refusePresent(run, main, identity, commandOf(run))
-  const { files, found, ofRotations, ca, cas } = complete(run, main)
+  const candidate = complete(run, main)
+  const { files, found, ofRotations, ca } = candidate
   refuseDisagreement(found, main, others)
-  refuseWrongSources(run, main, node ? await findForeign(found, node, cas) : [])
-  const parts = targets.filter(
-    ({ irreplaceable, makes }) => irreplaceable && makes.some((name) => !run.auth.read(name)),
-  )
-  const at = (name: string) => (run.auth.read(name) ? join(run.auth.path, name) : (main.paths.get(name) ?? name))
+  refuseWrongSources(run, main, node ? await findForeign(candidate, node) : [])
+  const isLost = (name: string) => !run.auth.read(name)
+  const parts = targets.filter(({ irreplaceable, makes }) => irreplaceable && makes.some(isLost))
   const wrong = await Promise.all(
     parts.map((target) => {
-      const isNowhere = (file: string) => isKeptOff(run.cluster, file) && !found.auth.read(file)
-      const key = node && target.makes.find(isNowhere)
-      return key === undefined ? findWrong(found, target, cas, { main, at }) : [formatNowhere(run, key)]
+      const key = node && target.makes.find((file) => isKeptOff(run.cluster, file) && !found.auth.read(file))
+      return key === undefined ? findWrong(candidate, target) : [formatNowhere(run, key)]
     }),
   )
   const left = parts.flatMap(({ makes }, i) => (wrong[i]?.length === 0 ? [] : makes))
@@ -160,21 +158,30 @@ async function checkFound(run: CommandRun, targets: readonly Target[], { main, o
   return { files: new Map(taken), wrong: [...ofRotations, ...wrong.flat()], next: nextOf(run, ca) }
 }
 
-/** Files already in auth/ complete what was found. `cas`: its CAs, each of whose leaves belong to this cluster. */
+type Candidate = ReturnType<typeof complete>
+
+/**
+ * An auth/ of what was found, and of what is there already, for the ordinary checks. `cas`: its CAs, each of whose leaves belong to
+ * this cluster. `at`: where a file of it is.
+ */
 export function complete(run: Run, main: Holding) {
-  const files = new Map(main.files)
+  const { auth } = run
+  const files = new Map(
+    [...main.files].flatMap(([name, { bytes }]): [string, Buffer][] => (bytes ? [[name, bytes]] : [])),
+  )
   for (const name of identityNames(run)) {
-    const bytes = run.auth.tryBytes(name) ?? files.get(name)
+    const bytes = auth.tryBytes(name)
     if (bytes) files.set(name, bytes)
   }
-  const found: Run = { ...run, auth: new FilesInMemory(main.where, run.auth.files, files) }
+  const found: Run = { ...run, auth: new FilesInMemory(main.where, auth.files, files) }
   const ofRotations = dropUnclear(found, files, main)
   addCross(files, found.auth)
   refuseSharedEtcd(found)
   const ca = tryCertificate(found.auth, caName)
   // While the next CA of a rotation signs, its leaves belong to this cluster as well.
-  const cas = ca ? [ca, ...chainsIn(files, run.auth.files).filter(({ x509 }) => x509.verify(ca.publicKey))] : []
-  return { files, found, ofRotations, ca, cas }
+  const cas = ca ? [ca, ...chainsIn(files, auth.files).filter(({ x509 }) => x509.verify(ca.publicKey))] : []
+  const at = (name: string) => (auth.read(name) ? join(auth.path, name) : (main.files.get(name)?.path ?? name))
+  return { main, files, found, ofRotations, ca, cas, at }
 }
 
 function formatNowhere({ auth, command }: Run, key: string): string {
@@ -196,9 +203,9 @@ function dropUnclear({ auth, now }: Run, files: Map<string, Buffer>, main: Holdi
     { state: tokenState(auth), names: [tokenFiles(auth.files).nextKey] },
   ]
   return rotations.flatMap(({ state, names }) => {
-    if (state.stage !== 'unclear' || !names.some((name) => main.files.has(name))) return []
+    if (state.stage !== 'unclear' || !names.some((name) => main.files.get(name)?.bytes)) return []
     for (const name of names) files.delete(name)
-    return [state.why.replace(state.file, main.paths.get(state.file) ?? state.file)]
+    return [state.why.replace(state.file, main.files.get(state.file)?.path ?? state.file)]
   })
 }
 
@@ -224,25 +231,23 @@ function chainsIn(files: ReadonlyMap<string, Buffer>, names: FileNames): Certifi
  * What no new certificate repairs. A CA that has expired, or is to be reissued over its key, is still the cluster's: it is
  * checked as for its renewal.
  */
-export async function findWrong(
-  found: Run,
-  target: Target,
-  cas: readonly Certificate[],
-  { main, at }: { readonly main: Holding; readonly at: (name: string) => string },
-): Promise<string[]> {
+export async function findWrong({ found, main, cas, at }: Candidate, target: Target): Promise<string[]> {
   const [file = ''] = target.makes
   const { name = '' } = found.auth.files.parse(file) ?? {}
   const isCa = caNames.some((each) => each === name) && found.auth.read(file)
   const own = tryCertificate(found.auth, name)
   // Units read the key alone, so a rotation of the CA leaves its certificate there as it was. In auth/ it is issued again.
-  const isForeign = !main.placed.has(file) && !cas.some(({ publicKey }) => own?.x509.verify(publicKey))
+  const isForeign = !main.files.get(file)?.isPlaced && !cas.some(({ publicKey }) => own?.x509.verify(publicKey))
   const explain = (reason: Reason) => {
     if (reason.kind === 'other-issuer') return isForeign ? [`${at(file)} is not signed by this CA`] : []
     if (!('path' in reason) || !['missing', 'unreadable', 'key-mismatch'].includes(reason.kind)) return []
     return [formatReason({ ...reason, path: at(reason.path) })]
   }
-  const unread = target.makes.filter((name) => main.unread.has(name) && !found.auth.read(name))
-  if (unread.length > 0) return unread.map((name) => `${at(name)} could not be read (${main.unread.get(name)})`)
+  const unread = target.makes.flatMap((name) => {
+    const why = found.auth.read(name) ? undefined : main.files.get(name)?.unread
+    return why === undefined ? [] : [`${at(name)} could not be read (${why})`]
+  })
+  if (unread.length > 0) return unread
   try {
     return (await target.check(found, isCa ? 'renew' : undefined)).reasons.flatMap(explain)
   } catch (error) {
@@ -265,32 +270,36 @@ function nextOf({ command, now }: Run, ca: Certificate | undefined): string {
   return `${renew}${command('bootstrap')}, which issues what is not there yet`
 }
 
-/** In words: what is served by no CA of `cas`, on the ports where the cluster's certificate belongs. */
-export async function findForeign(found: Run, node: ClusterNode, cas: readonly Certificate[]): Promise<string[]> {
-  const { api: name } = found.auth.files.names
+/** In words: what is served by no CA of the candidate, on the ports where the cluster's certificate belongs. */
+export async function findForeign(
+  { found, cas }: Pick<Candidate, 'found' | 'cas'>,
+  node: ClusterNode,
+): Promise<string[]> {
+  const { files, path } = found.auth
   const units = nodeUnits(found.cluster, node)
-  const ports = units.flatMap(({ serves }) => serves.filter((each) => each.name === name))
+  const ports = units.flatMap(({ serves }) => serves.filter(({ name }) => name === files.names.api))
   const open = await readAllShown(found, node, ports)
   const isOurs = (der: Buffer) => cas.some(({ publicKey }) => new X509Certificate(der).verify(publicKey))
-  const foreign = open.filter(({ shown }) => shown !== 'nothing' && !isOurs(shown))
-  const at = formatNames(foreign.map(({ port }) => String(port)))
-  return foreign.length > 0
-    ? [
-        `${node.name}: what runs there on port ${at} serves a certificate that the CA of ${found.auth.path} did not sign`,
-      ]
-    : []
+  const foreign = open.flatMap(({ port, shown }) => (shown === 'nothing' || isOurs(shown) ? [] : String(port)))
+  if (foreign.length === 0) return []
+  const on = `what runs there on port ${formatNames(foreign)}`
+  return [`${node.name}: ${on} serves a certificate that the CA of ${path} did not sign`]
 }
 
 export interface Holding {
   /** A node's name, or the folder. */
   readonly where: string
-  readonly files: ReadonlyMap<string, Buffer>
-  /** Files that were not read, each with the reason. */
-  readonly unread: ReadonlyMap<string, string>
-  /** Where each of them is: an absolute path. */
-  readonly paths: ReadonlyMap<string, string>
-  /** Files that were read where units read them. */
-  readonly placed: ReadonlySet<string>
+  readonly files: ReadonlyMap<string, Held>
+}
+
+interface Held {
+  /** Absolute; it may be that nothing is there. */
+  readonly path: string
+  readonly bytes?: Buffer | undefined
+  /** Why it was not read. */
+  readonly unread?: string | undefined
+  /** It was read where units read it. */
+  readonly isPlaced?: boolean
 }
 
 /** Bytes; ours have some ten thousand, but for a list. It bounds the time that the YAML parser spends on a node's file. */
@@ -327,11 +336,13 @@ async function readNodes(run: CommandRun, node: ClusterNode): Promise<Sources> {
 }
 
 /** Another control node may have a certificate that was issued later. */
-function newestOf({ auth }: Run, { files }: Holding, others: readonly Holding[]): ReadonlyMap<string, Buffer> {
-  const ca = readCertificate(files.get(auth.files.certificate(caName)) ?? '')
+function newestOf({ auth }: Run, { files }: Holding, others: readonly Holding[]): Holding['files'] {
+  const ca = readCertificate(files.get(auth.files.certificate(caName))?.bytes ?? '')
   const newest = (name: string, bytes: Buffer) =>
-    others.reduce((held, other) => newer(auth.files, name, held, other.files.get(name), ca), bytes)
-  return new Map([...files].map(([name, bytes]) => [name, newest(name, bytes)]))
+    others.reduce((held, other) => newer(auth.files, name, held, other.files.get(name)?.bytes, ca), bytes)
+  return new Map(
+    [...files].map(([name, held]) => [name, held.bytes ? { ...held, bytes: newest(name, held.bytes) } : held]),
+  )
 }
 
 /** Of two certificates over one key the one that was issued later, if it holds all keys that the other does. */
@@ -349,27 +360,22 @@ export async function readHolding(run: Run, node: ClusterNode): Promise<Holding>
   // What was deployed may be older than what its units read.
   const places = placesOf(look)
   const pathOf = new Map(look.units.flatMap(({ files }) => files.map(({ file, path }) => [file, path])))
-  const files = new Map<string, Buffer>()
-  const unread = new Map<string, string>()
-  const paths = new Map<string, string>()
-  const placed = new Set<string>()
+  const { files } = run.auth
   const inFolder = (name: string) => look.contents.get(name)
-  const ca = readCertificate(inFolder(run.auth.files.certificate(caName)) ?? '')
-  for (const name of nodeFiles(run.cluster, node)) {
-    if (run.auth.files.parse(name)?.kind === 'kubeconfig') continue
+  const ca = readCertificate(inFolder(files.certificate(caName)) ?? '')
+  const read = (name: string): Held => {
     const at = realPath(places, pathOf.get(name) ?? '')
     const place = places.files.get(at)
-    if (place) placed.add(name)
     const bytes = place ? places.contents.get(at) : inFolder(name)
-    const there = place ?? look.files.get(name)
-    paths.set(name, place ? at : join(look.folder ?? node.directory, name))
+    const held = { path: place ? at : join(look.folder ?? node.directory, name), isPlaced: place !== undefined }
+    const isTooLarge = bytes && bytes.length > largest && files.parse(name)?.kind !== 'authorization'
     // Units read the service account's key alone, so its certificate may be older there.
-    const isList = run.auth.files.parse(name)?.kind === 'authorization'
-    if (bytes && (isList || bytes.length <= largest))
-      files.set(name, newer(run.auth.files, name, bytes, inFolder(name), ca))
-    else if (there) unread.set(name, whyNotCompared(there))
+    if (bytes && !isTooLarge) return { ...held, bytes: newer(files, name, bytes, inFolder(name), ca) }
+    const there = place ?? look.files.get(name)
+    return { ...held, unread: there && whyNotCompared(there) }
   }
-  return { where: node.name, files, unread, paths, placed }
+  const names = nodeFiles(run.cluster, node).filter((name) => files.parse(name)?.kind !== 'kubeconfig')
+  return { where: node.name, files: new Map(names.map((name) => [name, read(name)])) }
 }
 
 /** The same, and fails where root may not look at what units read, `install` or not: then nothing proves what the cluster runs with. */
@@ -389,21 +395,18 @@ export function readFolder(folder: AuthDir, names: readonly string[]): Holding {
     throw new Failure(`there is no folder ${path}`, {
       remedy: `name the folder that ${files.certificate(caName)} is in`,
     })
-  const bytes = new Map<string, Buffer>()
-  const unread = new Map<string, string>()
-  for (const name of names) {
+  const read = (name: string): Held => {
     const file = folder.read(name)
-    if (file?.kind === 'file') bytes.set(name, file.bytes)
-    else if (file) unread.set(name, 'not a plain file')
+    const found = file?.kind === 'file' ? { bytes: file.bytes } : { unread: file && 'not a plain file' }
+    return { path: join(path, name), ...found }
   }
-  const paths = new Map(names.map((name) => [name, join(path, name)]))
-  return { where: path, files: bytes, unread, paths, placed: new Set() }
+  return { where: path, files: new Map(names.map((name) => [name, read(name)])) }
 }
 
 const again = `then ${runAgain}`
 
 export function refuseNothing(run: Run, main: Holding): void {
-  if (main.files.size + main.unread.size > 0) return
+  if ([...main.files.values()].some(({ bytes, unread }) => bytes ?? unread)) return
   throw new Failure(`${main.where} holds no file of this cluster's auth/`, {
     remedy: [
       ...(run.cluster.install ? [] : [`if the cluster runs: set install: true in cluster.yaml, ${again}`]),
@@ -417,64 +420,65 @@ function refuseWrongSources(
   run: Run,
   main: Holding,
   wrong: readonly string[],
-  { taken = 'nothing', ways = waysOutOfWrong(run, main) } = {},
+  said: { taken?: string; ways?: string[] } = {},
 ): void {
-  if (wrong.length > 0) throw refusal(`${taken} was taken from ${main.where}: ${wrong.join('; ')}`, ways)
-}
-
-function waysOutOfWrong(run: Run, main: Holding): string[] {
-  return [
+  const { taken = 'nothing', ways } = said
+  const usual = [
     `if cluster.yaml is wrong: change cluster.yaml to what is there, ${again}`,
     ...elsewhere(run, main),
     `or correct what is wrong there, ${again}`,
   ]
+  if (wrong.length > 0) throw refusal(`${taken} was taken from ${main.where}: ${wrong.join('; ')}`, ways ?? usual)
 }
 
 /** Nodes with different identities can't belong to one cluster; only the user knows which is right. */
 function refuseDisagreement(found: Run, main: Holding, others: readonly Holding[]): void {
-  const disagreeing = others.filter((other) => otherLabels(found, other).length > 0)
-  const wrong = disagreeing.map((other) => `${other.where} holds another ${otherLabels(found, other).join(', ')}`)
+  const disagreeing = others
+    .map((other) => ({ where: other.where, labels: otherLabels(found, other) }))
+    .filter(({ labels }) => labels.length > 0)
+  const wrong = disagreeing.map(({ where, labels }) => `${where} holds another ${labels.join(', ')}`)
+  const names = disagreeing.map(({ where }) => where)
   const ways = [
-    ...disagreeing.map(({ where }) => `if that of ${where} is right: ${found.command(`recover --node ${where}`)}`),
-    `if that of ${main.where} is right: take ${disagreeing.map(({ where }) => where).join(', ')} out of cluster.yaml until this command has run`,
+    ...names.map((name) => `if that of ${name} is right: ${found.command(`recover --node ${name}`)}`),
+    `if that of ${main.where} is right: take ${names.join(', ')} out of cluster.yaml until this command has run`,
   ]
   refuseWrongSources(found, main, wrong, { ways })
 }
 
 /** Which parts of the identity it holds otherwise, or may. What ours lacks is no other's, but for the CA, which tells whose all is. */
-export function otherLabels({ cluster, auth }: Run, { files, unread }: Pick<Holding, 'files' | 'unread'>): string[] {
-  const identity = identityFiles(cluster)
-  const ofCa = identity.get(auth.files.certificate(caName))
-  const known = new Set([ofCa, ...[...identity].flatMap(([name, label]) => (auth.tryBytes(name) ? label : []))])
-  const differ = [...files].filter(([name, bytes]) => identity.has(name) && otherIdentity(name, auth, bytes))
-  const names = [...differ.map(([name]) => name), ...unread.keys()]
-  return [...new Set(names.flatMap((name) => identity.get(name) ?? []))].filter((label) => known.has(label))
+export function otherLabels({ cluster, auth }: Run, { files }: Holding): string[] {
+  const ca = auth.files.certificate(caName)
+  const identity = [...identityFiles(cluster)]
+  const known = new Set(identity.flatMap(([name, label]) => (name === ca || auth.tryBytes(name) ? label : [])))
+  const others = identity.flatMap(([name, label]) => {
+    const { bytes, unread } = files.get(name) ?? {}
+    return unread || (bytes && otherIdentity(name, auth, bytes)) ? label : []
+  })
+  return [...new Set(others)].filter((label) => known.has(label))
 }
 
 /** What is there already may be newer, or from a run that was killed. `typed`: this command. */
 function refusePresent(run: Run, main: Holding, names: readonly string[], typed: string): void {
   const { auth } = run
   const others = names.filter((name) => {
-    const [found, present] = [main.files.get(name), auth.tryBytes(name)]
+    const [found, present] = [main.files.get(name)?.bytes, auth.tryBytes(name)]
     if (!found || !auth.read(name) || present?.equals(found)) return false
     const tryBytes = (file: string) => (file === name ? present : undefined)
     return otherIdentity(name, { files: auth.files, tryBytes }, found) !== undefined
   })
-  const wrong =
-    others.length > 0 ? [`${auth.path} holds another ${formatNames(others)}, and nothing there is overwritten`] : []
+  if (others.length === 0) return
   const { parse } = auth.files
   const pairs = names.filter((name) => others.some((other) => parse(other)?.name === parse(name)?.name))
-  refuseWrongSources(run, main, wrong, {
-    ways: [`if it is not needed, move it away: ${fetchCommand(run, pairs, typed)}`],
-  })
+  const ways = [`if it is not needed, move it away: ${fetchCommand(run, pairs, typed)}`]
+  const wrong = `${auth.path} holds another ${formatNames(others)}, and nothing there is overwritten`
+  refuseWrongSources(run, main, [wrong], { ways })
 }
 
 function elsewhere({ auth, cluster, command }: Run, { where }: Holding): string[] {
-  const others = cluster.nodes.filter(({ name, role }) => role === 'control' && name !== where)
+  const other = cluster.nodes.find(({ name, role }) => role === 'control' && name !== where)
+  const hasAll = other && cluster.certificates.caKeyOnNodes
   return [
-    ...others
-      .slice(0, cluster.certificates.caKeyOnNodes ? 1 : 0)
-      .map(({ name }) => `take it from a control node: ${command(`recover --node ${name}`)}`),
+    ...(hasAll ? [`take it from a control node: ${command(`recover --node ${other.name}`)}`] : []),
     `take it from a backup, the folder that ${auth.files.certificate(caName)} is in: ${command('recover --from DIR')}`,
   ]
 }

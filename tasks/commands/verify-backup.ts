@@ -45,7 +45,7 @@ export async function verifyBackup(given: CommandRun, from: string): Promise<rea
   checkNodes(given.cluster, nodes)
   const isAsked = ({ role, name }: ClusterNode) => role === 'control' && (nodes.length === 0 || nodes.includes(name))
   const run = { ...given, auth: new FilesInMemory(main.where, given.auth.files, new Map()) }
-  const backup = { ...complete(run, main), main, made }
+  const backup = { ...complete(run, main), made }
   const targets = [
     ...made.filter(({ irreplaceable }) => irreplaceable).map((target) => partTarget(target, backup)),
     ...restTargets(backup),
@@ -56,7 +56,7 @@ export async function verifyBackup(given: CommandRun, from: string): Promise<rea
   return showObservation(given, await observe(given, graph, { phases: byPhase(kinds, graph) }), {})
 }
 
-type Backup = ReturnType<typeof complete> & { readonly main: Holding; readonly made: readonly Target[] }
+type Backup = ReturnType<typeof complete> & { readonly made: readonly Target[] }
 
 function checkTarget(id: string, check: Target['check'], more: Partial<Target> = {}): Target {
   const [phase = id] = id.split('/')
@@ -64,12 +64,11 @@ function checkTarget(id: string, check: Target['check'], more: Partial<Target> =
 }
 
 /** What can't be made again. */
-function partTarget(target: Target, { found, cas, ca, main }: Backup): Target {
-  const at = (name: string) => main.paths.get(name) ?? name
+function partTarget(target: Target, backup: Backup): Target {
   return checkTarget(`backup/${target.id.replace(/.*\//, '')}`, async () => {
-    const wrong = await findWrong(found, target, cas, { main, at })
+    const wrong = await findWrong(backup, target)
     if (wrong.length > 0) throw new Failure(wrong.join('; '))
-    const until = target.id === caName ? ca?.notAfter : undefined
+    const until = target.id === caName ? backup.ca?.notAfter : undefined
     return { reasons: [], note: until ? `expires ${formatDate(until)}` : 'whole' }
   })
 }
@@ -93,22 +92,23 @@ function restTargets({ found, ofRotations, made }: Backup): Target[] {
 function nodeTarget(node: ClusterNode, { found, main, cas }: Backup): Target {
   const check: Target['check'] = async (run) => {
     const held = await readWholeHolding(run, node)
-    const labelsOf = (names: readonly string[]) =>
-      new Set(names.flatMap((name) => identityFiles(found.cluster).get(name) ?? []))
-    const [unread] = [...held.unread].filter(([name]) => labelsOf([name]).size > 0)
-    if (unread) throw new Failure(`${node.name}: ${held.paths.get(unread[0])} could not be read (${unread[1]})`)
+    const labelsOf = ({ files }: Holding) =>
+      [...identityFiles(found.cluster)].flatMap(([name, label]) => (files.get(name)?.bytes ? label : []))
+    for (const [name, { path, unread }] of held.files)
+      if (unread && identityFiles(found.cluster).has(name))
+        throw new Failure(`${node.name}: ${path} could not be read (${unread})`)
     const others = otherLabels(found, held)
     const wrong = [
       ...(others.length > 0 ? [`${node.name} holds another ${others.join(', ')} than ${main.where}`] : []),
       // What was deployed, and what units read, may be left from another cluster.
-      ...(cas.length > 0 ? await findForeign({ ...found, connect: run.connect }, node, cas) : []),
+      ...(cas.length > 0 ? await findForeign({ found: { ...found, connect: run.connect }, cas }, node) : []),
     ]
     if (wrong.length > 0)
       throw refusal(wrong.join('; '), [
         'if the backup is of another cluster, or older than a rotation: make one of the auth/ that the nodes were deployed from (docs/backup.md)',
         `if that is lost: ${recoverCommand(found, node)}`,
       ])
-    const same = [...labelsOf([...held.files.keys()])].filter((label) => labelsOf([...main.files.keys()]).has(label))
+    const same = [...new Set(labelsOf(held))].filter((label) => labelsOf(main).includes(label))
     return { reasons: [], note: same.length > 0 ? `the same ${formatNames(same)}` : 'has nothing of a cluster' }
   }
   const release: Target['release'] = (run) => run.disconnect(node)
