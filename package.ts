@@ -14,7 +14,8 @@ for (const path of ['tasks/commands/report/page.css', 'tasks/commands/report/bro
   cpSync(path, `dist/bin/${basename(path)}`)
 writeFileSync('dist/package.json', manifest())
 writeFileSync('dist/LICENSES', licences(modules))
-for (const path of ['LICENSE', 'cluster.schema.json', 'output.schema.json']) cpSync(path, `dist/${path}`)
+for (const path of ['LICENSE', 'cluster.yaml', 'cluster.schema.json', 'output.schema.json'])
+  cpSync(path, `dist/${path}`)
 const pages = [
   ...['README.md', 'CHANGELOG.md', 'SECURITY.md'],
   ...globSync('docs/*.*').filter((path) => !/\.(png|svg)$/.test(path)),
