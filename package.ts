@@ -17,7 +17,7 @@ for (const path of ['tasks/commands/report/page.css', 'tasks/commands/report/bro
   writeFileSync(`dist/bin/${basename(path)}`, readFileSync(path))
 writeFileSync('dist/package.json', manifest())
 writeFileSync('dist/LICENSES', licences())
-for (const path of ['LICENSE', 'cluster.schema.json', 'output.schema.json'])
+for (const path of ['LICENSE', 'cluster.yaml', 'cluster.schema.json', 'output.schema.json'])
   writeFileSync(`dist/${path}`, readFileSync(path))
 const pages = [
   ...['README.md', 'CHANGELOG.md', 'SECURITY.md'],

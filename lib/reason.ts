@@ -164,6 +164,16 @@ export interface CheckResult<Found = unknown> {
   readonly found?: Found
 }
 
+/** What is done, by verb. */
+export function worksOf(change: Change | undefined) {
+  const nothing: readonly string[] = []
+  const none = { make: nothing, replace: nothing, copy: nothing, install: nothing, remove: nothing, restart: nothing }
+  if (change?.kind === 'made') return { ...none, [change.isReplaced ? 'replace' : 'make']: change.files }
+  if (change?.kind === 'deployed') return { ...none, copy: change.files, remove: change.removed }
+  if (change?.kind !== 'installed') return none
+  return { ...none, install: change.paths, remove: change.removed, restart: change.restarts }
+}
+
 /** Only modes are wrong, or nothing is: a repair leaves dependent targets fresh. */
 export function isRepair(reasons: readonly Reason[]): reasons is readonly (Reason & { kind: 'wrong-mode' })[] {
   return reasons.every(({ kind }) => kind === 'wrong-mode')

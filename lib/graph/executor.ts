@@ -50,17 +50,20 @@ const nothingKnown = () => ({
   pending: new Set<string>(),
 })
 
-async function attempt(target: Target, known: Known, options: RunOptions): Promise<Outcome> {
-  const { outcomes } = known
+/** The targets before it that were lost, and whether that holds it: one that failed at its work may have been the first of many. */
+function heldBy(target: Target, { outcomes, begun }: Known) {
   const isLost = (id: string) => ['failed', 'cancelled'].includes(outcomes.get(id)?.kind ?? '')
   const hasAny = target.afterAny && target.after?.some((id) => outcomes.has(id) && !isLost(id))
   const lost = (hasAny ? target.needs : edgesOf(target)).filter(isLost)
-  // Whoever failed at its work may have been the first of many: nothing passes it.
   const hasStopped = (id: string): boolean => {
     const outcome = outcomes.get(id)
-    return known.begun.has(id) || (outcome?.kind === 'cancelled' && outcome.because.some(hasStopped))
+    return begun.has(id) || (outcome?.kind === 'cancelled' && outcome.because.some(hasStopped))
   }
-  const isHeld = lost.length > 0 && (!target.ignoresOrder || target.needs.some(isLost) || lost.some(hasStopped))
+  return { lost, isHeld: lost.some((id) => !target.ignoresOrder || target.needs.includes(id) || hasStopped(id)) }
+}
+
+async function attempt(target: Target, known: Known, options: RunOptions): Promise<Outcome> {
+  const { lost, isHeld } = heldBy(target, known)
   if (isHeld || options.signal.aborted) return { kind: 'cancelled', because: lost }
   const limit = options.limits[target.where]
   const free: LimitedWork = (work) => work()
@@ -151,27 +154,19 @@ async function checkInRun(
     const need = outcomes.get(id)
     return need?.kind === 'stale' && !isRepair(need.reasons) && !isRestored(need.change)
   })
-  const { staysFresh = false, ...verdict } = await check(target, willChange.length > 0, () =>
-    target.check(run, force, found),
-  )
+  let result: CheckResult = { reasons: [] }
+  try {
+    result = await target.check(run, force, found)
+  } catch (error) {
+    // A file that will be rebuilt anyway may be unreadable; a node that can't be reached is always a failure.
+    const isRebuilt = target.where !== 'node' && willChange.length > 0
+    if (!isRebuilt || !(error instanceof Failure) || error.kind !== 'failed') throw error
+  }
+  const { staysFresh = false, ...verdict } = result
   const needs: Reason[] =
     willChange.length > 0 && !staysFresh && isRepair(verdict.reasons) ? [{ kind: 'need-rebuilt', ids: willChange }] : []
   const forced: Reason[] = force ? [{ kind: 'forced', ...(force === 'renew' && { renews: true }) }] : []
   return { ...verdict, reasons: [...verdict.reasons, ...needs, ...forced] }
-}
-
-/** A file that will be rebuilt anyway may be unreadable; a node that can't be reached is always a failure. */
-async function check(
-  { where }: Target,
-  willBeMade: boolean,
-  look: () => ReturnType<Target['check']>,
-): Promise<CheckResult> {
-  try {
-    return await look()
-  } catch (error) {
-    if (where !== 'node' && willBeMade && error instanceof Failure && error.kind === 'failed') return { reasons: [] }
-    throw error
-  }
 }
 
 /** Refusals of irreplaceable targets and of the user's own files, collected before the first build. */

@@ -14,12 +14,6 @@ import {
   readEncryptionKeys,
 } from './encryption.ts'
 
-/** What would be lost if ours replaced theirs. */
-interface OtherIdentity {
-  /** If they partly agree: what else theirs holds, as text without secrets. */
-  readonly besides: readonly string[]
-}
-
 /** The files of that name that were kept when they were replaced. */
 type Kept = (file: string) => readonly Buffer[]
 
@@ -27,14 +21,14 @@ type Kept = (file: string) => readonly Buffer[]
  * Undefined if ours holds all that theirs does, in the certificate or in its key: from the key a lost certificate
  * can be reissued. What a rotation has taken out of a file that both share is not lost: it was kept, as long as what theirs
  * holds is not newer; nor is the CA that signed ours. Unequal or unreadable means a different identity; an empty file holds
- * nothing that could be lost.
+ * nothing that could be lost. Where they partly agree, what else theirs holds is named, without secrets.
  */
 export function otherIdentity(
   file: string,
   ours: AuthFiles,
   theirs: Buffer,
   kept: Kept = () => [],
-): OtherIdentity | undefined {
+): readonly string[] | undefined {
   if (theirs.length === 0) return undefined
   return ours.files.parse(file)?.kind === 'encryption-config'
     ? otherEncryption(ours.tryBytes(file), theirs, kept(file))
@@ -57,15 +51,14 @@ export function isOlder(file: string, our: AuthFiles, theirs: Buffer, kept: Kept
   return keys.length > 0 && keys.every(isDated)
 }
 
-function otherEncryption(our: Buffer | undefined, their: Buffer, kept: readonly Buffer[]): OtherIdentity | undefined {
+function otherEncryption(our: Buffer | undefined, their: Buffer, kept: readonly Buffer[]): string[] | undefined {
   const [ours, theirs] = [our, their].map((bytes) => bytes && readEncryptionConfig(bytes))
   const encrypting = theirs?.keys[0]
-  if (!ours || !theirs || !encrypting || !ours.keys.some(({ secret }) => secret === encrypting.secret))
-    return { besides: [] }
+  if (!ours || !theirs || !encrypting || !ours.keys.some(({ secret }) => secret === encrypting.secret)) return []
   const counted = isBehind(our, their) ? kept.slice(0, 1).filter((text) => haveSameOrder(text, their)) : kept
   const earlier = counted.flatMap((text) => readEncryptionConfig(text) ?? [])
   const besides = unopenedBy([ours, ...earlier], theirs)
-  return besides.length > 0 ? { besides: besides.map(shorten) } : undefined
+  return besides.length > 0 ? besides.map(shorten) : undefined
 }
 
 /** True if theirs can't decrypt what ours encrypts: one of the two is out of date. No stage of a rotation begins before all hold its key. */
@@ -89,18 +82,18 @@ function haveSameOrder(one: Buffer, other: Buffer): boolean {
   return keys !== undefined && isDeepStrictEqual(keys, others)
 }
 
-function otherKeys(file: string, our: AuthFiles, their: Buffer, kept: Kept): OtherIdentity | undefined {
+function otherKeys(file: string, our: AuthFiles, their: Buffer, kept: Kept): string[] | undefined {
   const { files } = our
-  const pair = files.pair(files.parse(file)?.name ?? '')
-  const ours = pair.flatMap((each) => keysIn(files, each, our.tryBytes(each)) ?? [])
-  const theirs = keysIn(files, file, their)
+  const { name = '' } = files.parse(file) ?? {}
+  const heldBy = (read: (each: string) => readonly (Buffer | undefined)[]) =>
+    files.pair(name).flatMap((each) => read(each).flatMap((pem) => keysIn(files, each, pem) ?? []))
   const isIn = (held: readonly HeldKey[], { key }: HeldKey) => held.some((each) => each.key.equals(key))
-  const isShared = theirs?.some((each) => isIn(ours, each)) === true
-  const earlier = isShared ? pair.flatMap((each) => kept(each).flatMap((pem) => keysIn(files, each, pem) ?? [])) : []
-  const isEarlier = (key: KeyObject) => isPreviousCa(key, our, files.parse(file)?.name)
-  const others = theirs?.filter((each) => !isIn([...ours, ...earlier], each) && !isEarlier(each.key)) ?? []
-  if (theirs && theirs.length > 0 && others.length === 0) return undefined
-  return { besides: others.length < (theirs?.length ?? 0) ? others.map(({ words }) => shorten(words)) : [] }
+  const theirs = keysIn(files, file, their) ?? []
+  const ours = heldBy((each) => [our.tryBytes(each)])
+  const earlier = theirs.some((each) => isIn(ours, each)) ? heldBy(kept) : []
+  const others = theirs.filter((each) => !isIn([...ours, ...earlier], each) && !isPreviousCa(each.key, our, name))
+  if (theirs.length > 0 && others.length === 0) return undefined
+  return others.length < theirs.length ? others.map(({ words }) => shorten(words)) : []
 }
 
 /** True for the key of the CA that preceded ours of that name: it signed the cross certificate of ours, which we hold. */
@@ -128,24 +121,26 @@ function keysIn(files: FileNames, file: string, pem: Buffer | undefined): HeldKe
   const text = pem?.toString('latin1') ?? ''
   const blocks = [...text.matchAll(block)]
   if (text.split('-----BEGIN ').length !== blocks.length + 1) return undefined
-  const read = files.parse(file)?.kind === 'certificate' ? readHeldCertificate : readHeldKey
+  const isOfCertificates = files.parse(file)?.kind === 'certificate'
   // What `openssl ecparam -genkey` writes before the key.
-  const held = blocks.filter(([, type]) => type !== 'EC PARAMETERS').map(([text, type]) => read(text, type ?? ''))
+  const held = blocks
+    .filter(([, type]) => type !== 'EC PARAMETERS')
+    .map(([text, type]) => {
+      if (!isOfCertificates) return heldKey(text)
+      return type === 'CERTIFICATE' ? heldCertificate(text) : undefined
+    })
   return held.every((each) => each !== undefined) ? held : undefined
 }
 
-function readHeldCertificate(pem: string, type: string): HeldKey | undefined {
-  const certificate = type === 'CERTIFICATE' ? readCertificate(pem) : undefined
-  const name = certificate?.attributes.findLast((attribute) => attribute.startsWith('CN=')) ?? 'without a name'
-  return (
-    certificate && {
-      key: certificate.publicKey,
-      words: `a certificate ${name} until ${formatDate(certificate.notAfter)}`,
-    }
-  )
+function heldCertificate(pem: string): HeldKey | undefined {
+  const certificate = readCertificate(pem)
+  if (!certificate) return undefined
+  const { publicKey: key, attributes, notAfter } = certificate
+  const name = attributes.findLast((attribute) => attribute.startsWith('CN=')) ?? 'without a name'
+  return { key, words: `a certificate ${name} until ${formatDate(notAfter)}` }
 }
 
-function readHeldKey(pem: string): HeldKey | undefined {
+function heldKey(pem: string): HeldKey | undefined {
   const key = readPrivateKey(pem)
   return key && { key: createPublicKey(key), words: 'a private key' }
 }

@@ -1,7 +1,7 @@
 /** A dry run as a plan: what would be made, what was there, what would be restarted; its entries by phase. Pure. */
 import { stripVTControlCharacters, styleText } from 'node:util'
 import { nameInPhase, type Outcome, type Target } from '../graph/target.ts'
-import { type Change, formatReasons, ownReasons, type Reason } from '../reason.ts'
+import { type Change, formatReasons, ownReasons, type Reason, worksOf } from '../reason.ts'
 import { count, foldAlike, formatNames, printable, wrap } from '../wording.ts'
 import { formatJsonLine, type LinesOptions } from './lines.ts'
 import type { Phases, Reporter, Summary } from './reporter.ts'
@@ -75,22 +75,18 @@ function shownOf(reasons: readonly Reason[], change: Change | undefined): Partia
       ...(isRestored && { why: 'restored byte for byte, from the kubeconfigs' }),
     }
   }
+  const { copy: copied, install: installed, remove: removed, restart: restarts } = worksOf(change)
+  const done = { copied, installed, removed, restarts }
+  if (Object.values(done).every(({ length }) => length === 0)) return {}
   if (change?.kind === 'deployed') {
-    const { files: copied, removed } = change
-    if (copied.length + removed.length === 0) return {}
     const isNew = without(copied, missingIn(reasons)).length === 0
-    return { mark: copied.length === 0 ? '-' : isNew ? '+' : '~', why: '', copied, removed }
+    return { ...done, mark: copied.length === 0 ? '-' : isNew ? '+' : '~', why: '' }
   }
-  if (change?.kind === 'installed') {
-    const { paths: installed, removed, restarts } = change
-    if (installed.length + removed.length + restarts.length === 0) return {}
-    // Why a unit is restarted for which nothing is installed; and which may be, though it reloads.
-    const why = reasons.filter(
-      (reason) => reason.kind === 'unit' && (reason.places.length === 0 || reason.restartsBefore !== undefined),
-    )
-    return { why: formatReasons(why), installed, removed, restarts }
-  }
-  return {}
+  // Why a unit is restarted for which nothing is installed; and which may be, though it reloads.
+  const why = reasons.filter(
+    (reason) => reason.kind === 'unit' && (reason.places.length === 0 || reason.restartsBefore !== undefined),
+  )
+  return { ...done, why: formatReasons(why) }
 }
 
 function formatWhy(reasons: readonly Reason[], makers: ReadonlyMap<string, string>): string {

@@ -3,7 +3,7 @@
 import { styleText } from 'node:util'
 import { type Failure, stackOf } from '../failure.ts'
 import type { Event, Outcome, Target } from '../graph/target.ts'
-import { type CertificateFacts, formatReasons, isRepair, ownReasons } from '../reason.ts'
+import { type CertificateFacts, formatReasons, isRepair, ownReasons, worksOf } from '../reason.ts'
 import {
   beside,
   capital,
@@ -113,17 +113,16 @@ function describeBuilt({ reasons, change }: Outcome & { kind: 'built' }) {
         ? as('renewed', `renewed${now}`)
         : as('changed', [`changed${now}`, why].filter(Boolean).join(': '))
     }
-    case 'deployed': {
-      const { files, removed } = change
-      if (files.length + removed.length === 0) return as('repaired')
-      return as(files.length > 0 ? 'deployed' : 'removed', listDone({ deployed: files, removed }))
-    }
+    case 'deployed':
     case 'installed': {
-      const { paths, removed, restarts } = change
-      const installed = paths.length > 0 ? [count(paths.length, 'file')] : []
-      if (paths.length + removed.length + restarts.length === 0) return as('installed', why || 'installed')
-      const label = restarts.length > 0 ? 'restarted' : paths.length > 0 ? 'installed' : 'changed'
-      return as(label, listDone({ installed, removed, restarted: restarts }))
+      const { copy, install, remove, restart } = worksOf(change)
+      const installed = install.length > 0 ? [count(install.length, 'file')] : []
+      const all = Object.entries({ deployed: copy, installed, removed: remove, restarted: restart })
+      const done = all.filter(([, names]) => names.length > 0)
+      const [[label] = []] = done
+      if (label === undefined) return change.kind === 'deployed' ? as('repaired') : as('installed', why || 'installed')
+      const text = done.map(([what, names]) => `${formatNames(names)} ${what}`).join('; ')
+      return as(restart.length > 0 ? 'restarted' : label, text)
     }
     case 'proven':
       return change.units.length > 0 ? as('proven', `proven by ${formatNames(change.units)}`) : as('nothing to query')
@@ -134,12 +133,6 @@ function describeBuilt({ reasons, change }: Outcome & { kind: 'built' }) {
     default:
       return change satisfies never
   }
-}
-
-/** "ca.pem deployed; old.pem removed" */
-function listDone(done: Readonly<Record<string, readonly string[]>>): string {
-  const parts = Object.entries(done).filter(([, names]) => names.length > 0)
-  return parts.map(([what, names]) => `${formatNames(names)} ${what}`).join('; ')
 }
 
 /** "expires 2028-10-30 (was 2027-11-25)" */
@@ -248,15 +241,13 @@ export function formatClosing(summary: Summary): string[] {
 
 /** "New        ca.pem", "Restarted  etcd, kubelet on control0, control1", "Removed    3 files on worker2" */
 function formatChanged(outcomes: ReadonlyMap<string, Outcome>): string[] {
-  const units = ({ change }: Outcome & { kind: 'built' }) => (change?.kind === 'installed' ? change.restarts : [])
   const changed = ofKind(outcomes, 'built').map(([id, outcome]) => {
-    const { change } = outcome
-    const name = change?.kind === 'made' ? change.files[0] : id.slice(id.indexOf('/') + 1)
+    const { make, replace, remove, restart } = worksOf(outcome.change)
+    const [name = id.slice(id.indexOf('/') + 1)] = [...make, ...replace]
     const { label } = describe(outcome)
-    const files = label === 'removed' && change?.kind === 'deployed' ? [count(change.removed.length, 'file')] : []
-    const what = [...units(outcome), ...files]
+    const what = label === 'removed' ? [count(remove.length, 'file')] : restart
     const of = what.length > 0 ? `${what.join(', ')} on ` : ''
-    return { name: name ?? id, start: `${capital(label).padEnd(10)} ${of}` }
+    return { name, start: `${capital(label).padEnd(10)} ${of}` }
   })
   return groupAlike(changed, ({ start }) => start).map((group) =>
     printable(group[0].start + formatNames(group.map(({ name }) => name))),

@@ -1,9 +1,12 @@
-/** A cluster.yaml before it is text: unknown values are undefined. Pure. */
+/** A cluster.yaml before it is text: unknown values are undefined. */
+import { readFileSync } from 'node:fs'
+import { findPackageJSON } from 'node:module'
+import { dirname, join } from 'node:path'
 import * as v from 'valibot'
 import { stringify } from 'yaml'
 import type { ClusterNode, LayoutName } from '../../lib/cluster/cluster.ts'
-import { map } from '../../lib/cluster/problem.ts'
-import { clusterSchema, keyKinds, providers, usualLayout } from '../../lib/cluster/schema.ts'
+import { isMap, map } from '../../lib/cluster/problem.ts'
+import { clusterSchema, usualLayout } from '../../lib/cluster/schema.ts'
 import type { Layout } from '../layouts/layout.ts'
 import { layouts } from '../layouts/tables.ts'
 
@@ -75,71 +78,39 @@ export function plainCluster(draft: ClusterDraft): object {
   return { ...draft, nodes: draft.nodes.map(plainNode) }
 }
 
-const forGood = "can't be changed once there is a CA"
-/** What stands beside a key; that of a section itself is under ''. */
-const notes: Readonly<Record<string, Readonly<Record<string, string>>>> = {
-  name: { '': 'of the cluster, in every kubeconfig' },
-  domain: { '': 'nodes are also <node>.<domain>' },
-  subject: { '': `of every certificate; ${forGood}` },
-  certificates: {
-    key: `${keyKinds.join(' | ')}; ${forGood}`,
-    validity: 'also 365d, 8760h; with 1y a daily run (schedule) reissues each after 335 days; without one they expire',
-    renewBefore: 'with less than this left, a certificate is issued again',
-  },
-  api: { host: 'https://<host>:<port> in every kubeconfig', extraSANs: 'more names or addresses of the API' },
-  network: { serviceCIDR: "has to be kube-apiserver's --service-cluster-ip-range" },
-  encryption: {
-    '': 'of what is in etcd',
-    provider: `${providers.join(' | ')}; once there are Secrets, only rotate encryption-key changes it`,
-  },
-  ssh: {
-    '': 'aliases, ports and jump hosts are those of your ssh configuration',
-    configFile: 'ssh -F',
-    directory: 'where files go on a node',
-  },
-  install: {
-    '': "copies files to where the guide's units read them, and restarts units: docs/install.md; false leaves both to you",
-  },
-  users: { '': 'besides admin' },
-  revoked: { '': 'cut off: docs/cluster-yaml.md' },
-}
+/** Beside package.json. */
+export const packageFile = (name: string) => join(dirname(String(findPackageJSON(import.meta.url))), name)
 
-/** `schema` is a path or an address for the editor: https://github.com/redhat-developer/yaml-language-server#using-inlined-schema */
-export function formatCluster(
-  { nodes, users, revoked, layout, install, aggregation, ...draft }: ClusterDraft,
-  schema: string,
-): string {
-  const { guide, without } = layouts[layout]
-  const section = (name: string, values: object): string[] => {
-    const own = Object.entries(values).filter(([key, value]) => value !== undefined || !without.has(`${name}.${key}`))
-    return [
-      line(name, undefined),
-      ...own.map(([key, value]) => {
-        if (name === 'api' && key === 'virtualIP' && value === undefined)
-          return `  ${key}: # MISSING: where the load balancer is`
-        return `  ${value === undefined ? '# ' : ''}${line(key, value, notes[name]?.[key] ?? '')}`
-      }),
-    ]
+/**
+ * The commented cluster.yaml of the guide with the values of the draft; what it doesn't know is commented out, or missing.
+ * `schema` is a path or an address for the editor: https://github.com/redhat-developer/yaml-language-server#using-inlined-schema
+ */
+export function formatCluster({ nodes, users, revoked, ...draft }: ClusterDraft, schema: string): string {
+  const { layout, name, domain = name } = draft
+  const { without } = layouts[layout]
+  const top = map({ ...draft, domain, layout: layout === usualLayout ? undefined : layout })
+  let section = ''
+  const withValue = (line: string): string[] => {
+    const [, indent = '', key = '', note = ''] = /^( {2})?(?:# )?(\w+):.*?( # .*)?$/.exec(line) ?? []
+    if (indent === '' && line.startsWith('#')) return [line.replace(/(?<=\$schema=).*/, () => encodeURI(schema))]
+    if (indent === '') section = key
+    const value = indent === '' ? top[key] : map(top[section])[key]
+    if (isMap(value)) return [`${key}:${note}`]
+    if (value !== undefined) return [`${indent}${key}: ${text(value)}${note}`]
+    if (indent === '' || !top[section] || without.has(`${section}.${key}`)) return []
+    return [key === 'virtualIP' ? `  ${key}: # MISSING: where the load balancer is` : `  # ${key}:${note}`]
   }
-  const { name, domain = name, ...sections } = draft
+  const [sample = ''] = readFileSync(packageFile('cluster.yaml'), 'utf8').split(/^nodes:/m)
   return [
-    `# yaml-language-server: $schema=${encodeURI(schema)}`,
-    '# Every key, its default and its rules: docs/cluster-yaml.md of harderway.',
-    line('name', name),
-    ...(layout === usualLayout ? [] : [`layout: ${layout} # ${guide}`]),
-    line('domain', domain),
-    ...Object.entries(sections).flatMap(([key, values]) => section(key, values)),
-    '# localKubeconfig: { as: jane } # kubectl acts as jane of users, not as the admin, whom RBAC can take nothing; false: not at all',
-    ...(aggregation ? [line('aggregation', aggregation)] : []),
-    line('install', install),
+    ...sample.trimEnd().split('\n').flatMap(withValue),
     ...(users.length > 0
-      ? [line('users', undefined), ...users.map((user) => `  - ${text(user)}`)]
+      ? ['users: # besides admin', ...users.map((user) => `  - ${text(user)}`)]
       : [
-          `# ${line('users', undefined)}`,
+          '# users: # besides admin',
           '#   - { name: joe, groups: [devs], validity: 90d }',
           '#   - { name: jane, validity: 90d } # an admin by a ClusterRoleBinding, which the run prints: without it she has no rights',
         ]),
-    ...(revoked ? [line('revoked', revoked)] : []),
+    ...(revoked ? [`revoked: ${text(revoked)} # cut off: docs/cluster-yaml.md`] : []),
     'nodes:',
     ...nodes.map((node) => {
       const plain = plainNode(node)
@@ -151,13 +122,8 @@ export function formatCluster(
   ].join('\n')
 }
 
-function line(key: string, value: unknown, note = notes[key]?.['']): string {
-  return [`${key}:`, text(value), note && `# ${note}`].filter(Boolean).join(' ')
-}
-
 /** On one line. */
 function text(value: unknown): string {
-  if (value === undefined) return ''
   const flowCollectionPadding = !Array.isArray(value)
   return stringify(value, { collectionStyle: 'flow', flowCollectionPadding, lineWidth: 0, nullStr: '' }).trim()
 }

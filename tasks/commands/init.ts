@@ -2,7 +2,6 @@
 
 import { lookup } from 'node:dns/promises'
 import { lstatSync, realpathSync, rmSync, statSync, writeFileSync } from 'node:fs'
-import { findPackageJSON } from 'node:module'
 import { userInfo } from 'node:os'
 import { basename, dirname, isAbsolute, join, relative, sep } from 'node:path'
 import pLimit from 'p-limit'
@@ -24,7 +23,7 @@ import { formatCommand, type Host, pathOf } from '../request/host.ts'
 import type { Finding } from '../request/job.ts'
 import { type Options, usage } from '../request/options.ts'
 import { adopt, layoutsIn } from './init-adoption.ts'
-import { type ClusterDraft, type DraftNode, formatCluster, newDraft, plainCluster } from './init-draft.ts'
+import { type ClusterDraft, type DraftNode, formatCluster, newDraft, packageFile, plainCluster } from './init-draft.ts'
 
 /** Throws a Failure before anything is written. */
 export async function init(given: WithoutCluster): Promise<readonly Finding[]> {
@@ -227,10 +226,7 @@ function exists(file: string) {
 
 /** The path from the existing folder to the schema of the running harderway. */
 function schemaPath(folder: string): string {
-  const path = relative(
-    realpathSync(folder),
-    join(realpathSync(dirname(String(findPackageJSON(import.meta.url)))), 'cluster.schema.json'),
-  )
+  const path = relative(realpathSync(folder), realpathSync(packageFile('cluster.schema.json')))
   return path.startsWith(`..${sep}`) ? path : `./${path}`
 }
 

@@ -6,7 +6,7 @@ import { caName } from '../../lib/files/names.ts'
 import { closure, type Graph } from '../../lib/graph/graph.ts'
 import { nameInPhase, type Outcome, type Run, type Target } from '../../lib/graph/target.ts'
 import { keysToList, pairsToReplace } from '../../lib/kubernetes/revoked-list.ts'
-import { type Change, formatReasons, isRepair, type Reason } from '../../lib/reason.ts'
+import { type Change, formatReasons, isRepair, type Reason, worksOf } from '../../lib/reason.ts'
 import { byPhase } from '../../lib/show/reporter.ts'
 import { formatFailures } from '../../lib/show/words.ts'
 import { formatNames, octal } from '../../lib/wording.ts'
@@ -216,7 +216,8 @@ function otherPlan(what: string, { command }: Pick<Run, 'command'>): Failure {
  */
 function actionsOf({ id, where, wanted }: Target, reasons: readonly Reason[], change: Change | undefined): string[] {
   if (where === 'kubeconfig') return []
-  const done = ['', ...reasons.flatMap(repairsFor), ...(change ? worksOf(change) : [])]
+  const works = Object.entries(worksOf(change)).flatMap(([verb, names]) => names.map((name) => `${verb} ${name}`))
+  const done = ['', ...reasons.flatMap(repairsFor), ...works]
   return done.map((what) => JSON.stringify([id, wanted, what]))
 }
 
@@ -224,15 +225,6 @@ function repairsFor(reason: Reason): string[] {
   if (reason.kind === 'wrong-mode') return [`${octal(reason.wanted)} ${reason.path}`]
   if (reason.kind === 'on-node') return reason.wrongMode.map((file) => `mode ${file}`)
   return reason.kind === 'left-drained' ? ['undrain'] : []
-}
-
-function worksOf(change: Change): string[] {
-  const each = (verb: string, names: readonly string[]) => names.map((name) => `${verb} ${name}`)
-  if (change.kind === 'made') return each(change.isReplaced ? 'replace' : 'make', change.files)
-  if (change.kind === 'deployed') return [...each('copy', change.files), ...each('remove', change.removed)]
-  if (change.kind === 'installed')
-    return [...each('install', change.paths), ...each('remove', change.removed), ...each('restart', change.restarts)]
-  return []
 }
 
 /** The name of the rotation that replaces what an irreplaceable target makes. */

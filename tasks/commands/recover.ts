@@ -1,8 +1,9 @@
 /**
  * `recover`: restores what can't be made again of a lost auth/, from a control node or from a backup; of a backup, everything
- * that is fresh. The next run issues the rest anew. Nothing in auth/ is overwritten. `verify --from` checks a backup the same way.
+ * that is fresh. The next run issues the rest anew. Nothing in auth/ is overwritten.
  */
 import { X509Certificate } from 'node:crypto'
+import { statSync } from 'node:fs'
 import { join } from 'node:path'
 import type { ClusterNode } from '../../lib/cluster/cluster.ts'
 import { Failure, refusal, runAgain, tryToAwait, usageFailure } from '../../lib/failure.ts'
@@ -17,31 +18,28 @@ import {
   frontProxyCaName,
 } from '../../lib/files/names.ts'
 import type { PlainFile } from '../../lib/files/plain-file.ts'
-import { buildGraph } from '../../lib/graph/graph.ts'
 import type { Run, Target } from '../../lib/graph/target.ts'
 import { otherIdentity } from '../../lib/kubernetes/identity.ts'
-import { type Certificate, readCertificates } from '../../lib/pki/certificate.ts'
+import { realPath } from '../../lib/node/state.ts'
+import { type Certificate, readCertificate, readCertificates } from '../../lib/pki/certificate.ts'
 import { readPair, tryCertificate } from '../../lib/pki/pair.ts'
 import { certificatePem } from '../../lib/pki/pem.ts'
 import { formatReason, isRepair, type Reason } from '../../lib/reason.ts'
-import { byPhase } from '../../lib/show/reporter.ts'
-import { count, formatDate, formatNames, quote } from '../../lib/wording.ts'
-import { identityFiles, isKeptOff, nodeUnits } from '../layouts/tables.ts'
-import { fetchCommand, recoverCommand } from '../nodes/fetch-command.ts'
-import { readServedCertificates } from '../nodes/look.ts'
+import { formatDate, formatNames, quote } from '../../lib/wording.ts'
+import { identityFiles, isKeptOff, nodeFiles, nodeUnits } from '../layouts/tables.ts'
+import { fetchCommand } from '../nodes/fetch-command.ts'
+import { whyNotCompared } from '../nodes/guards.ts'
+import { placesOf, readNode, readServedCertificates, withPlaces } from '../nodes/look.ts'
 import { refuseSharedEtcd } from '../phases/ca.ts'
 import { clusterGraph } from '../phases/table.ts'
 import { writeAuth } from '../request/access.ts'
-import { type CommandRun, checkConfigFile, openAuth } from '../request/command-run.ts'
+import { type CommandRun, openAuth } from '../request/command-run.ts'
 import { pathOf } from '../request/host.ts'
 import type { Finding } from '../request/job.ts'
-import { observe, showObservation } from '../request/observe.ts'
 import { usage } from '../request/options.ts'
 import { checkNodes } from '../request/selection.ts'
 import { closeFolder } from '../request/walk.ts'
 import { caRotationFiles, caState, tokenFiles, tokenState } from '../rotations/states.ts'
-import { rotationsUnderWay } from '../rotations/under-way.ts'
-import { type Holding, readFolder, readNodes, readWholeHolding, type Sources } from './recover-sources.ts'
 
 /** Throws a usage Failure before anything is changed. */
 export async function recover(given: CommandRun): Promise<readonly Finding[]> {
@@ -88,7 +86,7 @@ function sourceOf({ options: { nodes, from }, cluster }: CommandRun): string | C
  * What is restored, in writing order. A run that starts between two writes finds a certificate without its CA, or a CA without its
  * key, and makes nothing: the first file is a certificate, and the last is the key of the CA. No node has the files of a rotation.
  */
-function identityNames({ auth: { files }, cluster }: Run): string[] {
+export function identityNames({ auth: { files }, cluster }: Run): string[] {
   const ofCa: string[] = files.pair(caName)
   // Where it is to be shared, a CA of etcd's own is found, and refused.
   const all = new Set([...identityFiles(cluster).keys(), ...files.pair(etcdCaName)])
@@ -109,7 +107,7 @@ function take({ auth, note }: Run, files: ReadonlyMap<string, Buffer>): void {
 }
 
 /** For checks, which only read. Its path is where the files come from, since messages name it. */
-class FilesInMemory extends AuthDir {
+export class FilesInMemory extends AuthDir {
   readonly #files: ReadonlyMap<string, Buffer>
 
   constructor(path: string, names: FileNames, files: ReadonlyMap<string, Buffer>) {
@@ -135,18 +133,16 @@ async function checkFound(run: CommandRun, targets: readonly Target[], { main, o
   refuseNothing(run, main)
   const identity = identityNames(run)
   refusePresent(run, main, identity, commandOf(run))
-  const { files, found, ofRotations, ca, cas } = complete(run, main)
+  const candidate = complete(run, main)
+  const { files, found, ofRotations, ca } = candidate
   refuseDisagreement(found, main, others)
-  refuseWrongSources(run, main, node ? await findForeign(found, node, cas) : [])
-  const parts = targets.filter(
-    ({ irreplaceable, makes }) => irreplaceable && makes.some((name) => !run.auth.read(name)),
-  )
-  const at = (name: string) => (run.auth.read(name) ? join(run.auth.path, name) : (main.paths.get(name) ?? name))
+  refuseWrongSources(run, main, node ? await findForeign(candidate, node) : [])
+  const isLost = (name: string) => !run.auth.read(name)
+  const parts = targets.filter(({ irreplaceable, makes }) => irreplaceable && makes.some(isLost))
   const wrong = await Promise.all(
     parts.map((target) => {
-      const isNowhere = (file: string) => isKeptOff(run.cluster, file) && !found.auth.read(file)
-      const key = node && target.makes.find(isNowhere)
-      return key === undefined ? findWrong(found, target, cas, { main, at }) : [formatNowhere(run, key)]
+      const key = node && target.makes.find((file) => isKeptOff(run.cluster, file) && !found.auth.read(file))
+      return key === undefined ? findWrong(candidate, target) : [formatNowhere(run, key)]
     }),
   )
   const left = parts.flatMap(({ makes }, i) => (wrong[i]?.length === 0 ? [] : makes))
@@ -162,21 +158,30 @@ async function checkFound(run: CommandRun, targets: readonly Target[], { main, o
   return { files: new Map(taken), wrong: [...ofRotations, ...wrong.flat()], next: nextOf(run, ca) }
 }
 
-/** Files already in auth/ complete what was found. `cas`: its CAs, each of whose leaves belong to this cluster. */
-function complete(run: Run, main: Holding) {
-  const files = new Map(main.files)
+type Candidate = ReturnType<typeof complete>
+
+/**
+ * An auth/ of what was found, and of what is there already, for the ordinary checks. `cas`: its CAs, each of whose leaves belong to
+ * this cluster. `at`: where a file of it is.
+ */
+export function complete(run: Run, main: Holding) {
+  const { auth } = run
+  const files = new Map(
+    [...main.files].flatMap(([name, { bytes }]): [string, Buffer][] => (bytes ? [[name, bytes]] : [])),
+  )
   for (const name of identityNames(run)) {
-    const bytes = run.auth.tryBytes(name) ?? files.get(name)
+    const bytes = auth.tryBytes(name)
     if (bytes) files.set(name, bytes)
   }
-  const found: Run = { ...run, auth: new FilesInMemory(main.where, run.auth.files, files) }
+  const found: Run = { ...run, auth: new FilesInMemory(main.where, auth.files, files) }
   const ofRotations = dropUnclear(found, files, main)
   addCross(files, found.auth)
   refuseSharedEtcd(found)
   const ca = tryCertificate(found.auth, caName)
   // While the next CA of a rotation signs, its leaves belong to this cluster as well.
-  const cas = ca ? [ca, ...chainsIn(files, run.auth.files).filter(({ x509 }) => x509.verify(ca.publicKey))] : []
-  return { files, found, ofRotations, ca, cas }
+  const cas = ca ? [ca, ...chainsIn(files, auth.files).filter(({ x509 }) => x509.verify(ca.publicKey))] : []
+  const at = (name: string) => (auth.read(name) ? join(auth.path, name) : (main.files.get(name)?.path ?? name))
+  return { main, files, found, ofRotations, ca, cas, at }
 }
 
 function formatNowhere({ auth, command }: Run, key: string): string {
@@ -198,9 +203,9 @@ function dropUnclear({ auth, now }: Run, files: Map<string, Buffer>, main: Holdi
     { state: tokenState(auth), names: [tokenFiles(auth.files).nextKey] },
   ]
   return rotations.flatMap(({ state, names }) => {
-    if (state.stage !== 'unclear' || !names.some((name) => main.files.has(name))) return []
+    if (state.stage !== 'unclear' || !names.some((name) => main.files.get(name)?.bytes)) return []
     for (const name of names) files.delete(name)
-    return [state.why.replace(state.file, main.paths.get(state.file) ?? state.file)]
+    return [state.why.replace(state.file, main.files.get(state.file)?.path ?? state.file)]
   })
 }
 
@@ -226,25 +231,23 @@ function chainsIn(files: ReadonlyMap<string, Buffer>, names: FileNames): Certifi
  * What no new certificate repairs. A CA that has expired, or is to be reissued over its key, is still the cluster's: it is
  * checked as for its renewal.
  */
-async function findWrong(
-  found: Run,
-  target: Target,
-  cas: readonly Certificate[],
-  { main, at }: { readonly main: Holding; readonly at: (name: string) => string },
-): Promise<string[]> {
+export async function findWrong({ found, main, cas, at }: Candidate, target: Target): Promise<string[]> {
   const [file = ''] = target.makes
   const { name = '' } = found.auth.files.parse(file) ?? {}
   const isCa = caNames.some((each) => each === name) && found.auth.read(file)
   const own = tryCertificate(found.auth, name)
   // Units read the key alone, so a rotation of the CA leaves its certificate there as it was. In auth/ it is issued again.
-  const isForeign = !main.placed.has(file) && !cas.some(({ publicKey }) => own?.x509.verify(publicKey))
+  const isForeign = !main.files.get(file)?.isPlaced && !cas.some(({ publicKey }) => own?.x509.verify(publicKey))
   const explain = (reason: Reason) => {
     if (reason.kind === 'other-issuer') return isForeign ? [`${at(file)} is not signed by this CA`] : []
     if (!('path' in reason) || !['missing', 'unreadable', 'key-mismatch'].includes(reason.kind)) return []
     return [formatReason({ ...reason, path: at(reason.path) })]
   }
-  const unread = target.makes.filter((name) => main.unread.has(name) && !found.auth.read(name))
-  if (unread.length > 0) return unread.map((name) => `${at(name)} could not be read (${main.unread.get(name)})`)
+  const unread = target.makes.flatMap((name) => {
+    const why = found.auth.read(name) ? undefined : main.files.get(name)?.unread
+    return why === undefined ? [] : [`${at(name)} could not be read (${why})`]
+  })
+  if (unread.length > 0) return unread
   try {
     return (await target.check(found, isCa ? 'renew' : undefined)).reasons.flatMap(explain)
   } catch (error) {
@@ -255,7 +258,7 @@ async function findWrong(
 }
 
 /** Of a backup, also the files that a run would not touch. Any other kubeconfig may name a program that kubectl would run here. */
-async function findFresh(found: Run, targets: readonly Target[]): Promise<string[]> {
+export async function findFresh(found: Run, targets: readonly Target[]): Promise<string[]> {
   const leaves = targets.filter(({ irreplaceable }) => !irreplaceable)
   const looks = await Promise.all(leaves.map((target) => tryToAwait(async () => await target.check(found))))
   return leaves.flatMap(({ makes }, i) => (looks[i]?.reasons.length === 0 ? makes : []))
@@ -267,115 +270,143 @@ function nextOf({ command, now }: Run, ca: Certificate | undefined): string {
   return `${renew}${command('bootstrap')}, which issues what is not there yet`
 }
 
-/** In words: what is served by no CA of `cas`, on the ports where the cluster's certificate belongs. */
-async function findForeign(found: Run, node: ClusterNode, cas: readonly Certificate[]): Promise<string[]> {
-  const { api: name } = found.auth.files.names
+/** In words: what is served by no CA of the candidate, on the ports where the cluster's certificate belongs. */
+export async function findForeign(
+  { found, cas }: Pick<Candidate, 'found' | 'cas'>,
+  node: ClusterNode,
+): Promise<string[]> {
+  const { files, path } = found.auth
   const units = nodeUnits(found.cluster, node)
-  const ports = units.flatMap(({ serves }) => serves.filter((each) => each.name === name))
+  const ports = units.flatMap(({ serves }) => serves.filter(({ name }) => name === files.names.api))
   const open = await readServedCertificates(found, node, ports)
   const isOurs = (der: Buffer) => cas.some(({ publicKey }) => new X509Certificate(der).verify(publicKey))
-  const foreign = open.filter(({ served }) => served !== 'nothing' && !isOurs(served))
-  const at = formatNames(foreign.map(({ port }) => String(port)))
-  return foreign.length > 0
-    ? [
-        `${node.name}: what runs there on port ${at} serves a certificate that the CA of ${found.auth.path} did not sign`,
-      ]
-    : []
+  const foreign = open.flatMap(({ port, served }) => (served === 'nothing' || isOurs(served) ? [] : String(port)))
+  if (foreign.length === 0) return []
+  const on = `what runs there on port ${formatNames(foreign)}`
+  return [`${node.name}: ${on} serves a certificate that the CA of ${path} did not sign`]
 }
 
-const kinds = [
-  { name: 'backup', title: 'In the backup' },
-  { name: 'nodes', title: 'Beside control nodes' },
-]
+export interface Holding {
+  /** A node's name, or the folder. */
+  readonly where: string
+  readonly files: ReadonlyMap<string, Held>
+}
+
+interface Held {
+  /** Absolute; it may be that nothing is there. */
+  readonly path: string
+  readonly bytes?: Buffer | undefined
+  /** Why it was not read. */
+  readonly unread?: string | undefined
+  /** It was read where units read it. */
+  readonly isPlaced?: boolean
+}
+
+/** Bytes; ours have some ten thousand, but for a list. It bounds the time that the YAML parser spends on a node's file. */
+const largest = 32 * 1024
+
+interface Sources {
+  readonly main: Holding
+  /** The other control nodes. */
+  readonly others: readonly Holding[]
+  /** The node that `main` is from. */
+  readonly node?: ClusterNode
+}
 
 /**
- * `verify --from`: whether a backup of auth/ would bring the cluster back, by itself and beside what control nodes hold. Reads only. Throws a
- * Failure where there is no backup, and a refusal for one of a newer harderway or another layout.
+ * Reads the control nodes. The connection to `node` stays open: its components are queried next. Throws a Failure if that one
+ * can't be read; any other is left out with a note.
  */
-export async function verifyBackup(given: CommandRun, from: string): Promise<readonly Finding[]> {
-  const made = [...clusterGraph(given.cluster).values()].filter(({ where }) => where === 'auth')
-  const names = [...made.flatMap(({ makes }) => makes), ...identityNames(given)]
-  const main = readFolder(openAuth(pathOf(given.host, from), given), names)
-  refuseNothing(given, main)
-  // By itself, whatever auth/ has.
-  const { nodes } = given.options
-  checkNodes(given.cluster, nodes)
-  const isAsked = ({ role, name }: ClusterNode) => role === 'control' && (nodes.length === 0 || nodes.includes(name))
-  const run = { ...given, auth: new FilesInMemory(main.where, given.auth.files, new Map()) }
-  const backup = { ...complete(run, main), main, made }
-  const targets = [
-    ...made.filter(({ irreplaceable }) => irreplaceable).map((target) => partTarget(target, backup)),
-    ...restTargets(backup),
-    ...given.cluster.nodes.filter(isAsked).map((node) => nodeTarget(node, backup)),
-  ]
-  const graph = buildGraph(targets)
-  checkConfigFile(given, graph)
-  return showObservation(given, await observe(given, graph, { phases: byPhase(kinds, graph) }), {})
-}
-
-type Backup = ReturnType<typeof complete> & { readonly main: Holding; readonly made: readonly Target[] }
-
-function checkTarget(id: string, check: Target['check'], more: Partial<Target> = {}): Target {
-  const [phase = id] = id.split('/')
-  return { id, phase, needs: [], makes: [], where: 'auth', check, ...more }
-}
-
-/** What can't be made again. */
-function partTarget(target: Target, { found, cas, ca, main }: Backup): Target {
-  const at = (name: string) => main.paths.get(name) ?? name
-  return checkTarget(`backup/${target.id.replace(/.*\//, '')}`, async () => {
-    const wrong = await findWrong(found, target, cas, { main, at })
-    if (wrong.length > 0) throw new Failure(wrong.join('; '))
-    const until = target.id === caName ? ca?.notAfter : undefined
-    return { reasons: [], note: until ? `expires ${formatDate(until)}` : 'whole' }
+async function readNodes(run: CommandRun, node: ClusterNode): Promise<Sources> {
+  const rest = run.cluster.nodes.filter(({ role, name }) => role === 'control' && name !== node.name)
+  const read = (each: ClusterNode) => run.limits.node(() => readHolding(run, each))
+  const [main, ...results] = await Promise.allSettled([
+    read(node),
+    ...rest.map((each) => read(each).finally(() => run.disconnect(each))),
+  ])
+  run.signal.throwIfAborted()
+  if (main.status === 'rejected') throw main.reason
+  const others = results.flatMap((result) => {
+    if (result.status === 'fulfilled') return [result.value]
+    if (!(result.reason instanceof Failure)) throw result.reason
+    run.note(result.reason.message)
+    return []
   })
+  return { main: { ...main.value, files: newestOf(run, main.value, others) }, others, node }
 }
 
-function restTargets({ found, ofRotations, made }: Backup): Target[] {
-  const rotations = async () => {
-    if (ofRotations.length > 0) throw new Failure(ofRotations.join('; '))
-    const names = (await rotationsUnderWay(found)).map(({ what }) => what)
-    return { reasons: [], note: names.length > 0 ? `under way: ${formatNames(names)}` : 'none under way' }
-  }
-  const others = async () => {
-    const all = made.flatMap(({ irreplaceable, makes }) => (irreplaceable ? [] : makes)).length
-    const fresh = (await findFresh(found, made)).length
-    const rest = fresh < all ? `; ${found.command('bootstrap')} issues the rest` : ''
-    return { reasons: [], note: `${fresh} of ${count(all, 'file')} right${rest}` }
-  }
-  return [checkTarget('backup/rotations', rotations), checkTarget('backup/other-files', others)]
+/** Another control node may have a certificate that was issued later. */
+function newestOf({ auth }: Run, { files }: Holding, others: readonly Holding[]): Holding['files'] {
+  const ca = readCertificate(files.get(auth.files.certificate(caName))?.bytes ?? '')
+  const newest = (name: string, bytes: Buffer) =>
+    others.reduce((held, other) => newer(auth.files, name, held, other.files.get(name)?.bytes, ca), bytes)
+  return new Map(
+    [...files].map(([name, held]) => [name, held.bytes ? { ...held, bytes: newest(name, held.bytes) } : held]),
+  )
 }
 
-/** A key of a rotation since the backup counts as another: what it encrypted or signed is lost with it. */
-function nodeTarget(node: ClusterNode, { found, main, cas }: Backup): Target {
-  const check: Target['check'] = async (run) => {
-    const held = await readWholeHolding(run, node)
-    const labelsOf = (names: readonly string[]) =>
-      new Set(names.flatMap((name) => identityFiles(found.cluster).get(name) ?? []))
-    const [unread] = [...held.unread].filter(([name]) => labelsOf([name]).size > 0)
-    if (unread) throw new Failure(`${node.name}: ${held.paths.get(unread[0])} could not be read (${unread[1]})`)
-    const others = otherLabels(found, held)
-    const wrong = [
-      ...(others.length > 0 ? [`${node.name} holds another ${others.join(', ')} than ${main.where}`] : []),
-      // What was deployed, and what units read, may be left from another cluster.
-      ...(cas.length > 0 ? await findForeign({ ...found, connect: run.connect }, node, cas) : []),
-    ]
-    if (wrong.length > 0)
-      throw refusal(wrong.join('; '), [
-        'if the backup is of another cluster, or older than a rotation: make one of the auth/ that the nodes were deployed from (docs/backup.md)',
-        `if that is lost: ${recoverCommand(found, node)}`,
-      ])
-    const same = [...labelsOf([...held.files.keys()])].filter((label) => labelsOf([...main.files.keys()]).has(label))
-    return { reasons: [], note: same.length > 0 ? `the same ${formatNames(same)}` : 'has nothing of a cluster' }
+/** Of two certificates over one key the one that was issued later, if it holds all keys that the other does. */
+function newer(files: FileNames, name: string, held: Buffer, other: Buffer | undefined, ca?: Certificate): Buffer {
+  const [one, two] = [held, other ?? ''].map((pem) => readCertificate(pem))
+  if (!one || !two?.publicKey.equals(one.publicKey) || two.notBefore <= one.notBefore) return held
+  if (!other || !ca || !two.x509.verify(ca.publicKey)) return held
+  const tryBytes = (file: string) => (file === name ? other : undefined)
+  return otherIdentity(name, { files, tryBytes }, held) ? held : other
+}
+
+/** The files that its units read, which the cluster runs with; otherwise the deployed ones. */
+export async function readHolding(run: Run, node: ClusterNode): Promise<Holding> {
+  const look = await readNode(run, node)
+  // What was deployed may be older than what its units read.
+  const places = placesOf(look)
+  const pathOf = new Map(look.units.flatMap(({ files }) => files.map(({ file, path }) => [file, path])))
+  const { files } = run.auth
+  const inFolder = (name: string) => look.contents.get(name)
+  const ca = readCertificate(inFolder(files.certificate(caName)) ?? '')
+  const read = (name: string): Held => {
+    const at = realPath(places, pathOf.get(name) ?? '')
+    const place = places.files.get(at)
+    const bytes = place ? places.contents.get(at) : inFolder(name)
+    const held = { path: place ? at : join(look.folder ?? node.directory, name), isPlaced: place !== undefined }
+    const isTooLarge = bytes && bytes.length > largest && files.parse(name)?.kind !== 'authorization'
+    // Units read the service account's key alone, so its certificate may be older there.
+    if (bytes && !isTooLarge) return { ...held, bytes: newer(files, name, bytes, inFolder(name), ca) }
+    const there = place ?? look.files.get(name)
+    return { ...held, unread: there && whyNotCompared(there) }
   }
-  const release: Target['release'] = (run) => run.disconnect(node)
-  return checkTarget(`nodes/${node.name}`, check, { where: 'node', node: node.name, release })
+  const names = nodeFiles(run.cluster, node).filter((name) => files.parse(name)?.kind !== 'kubeconfig')
+  return { where: node.name, files: new Map(names.map((name) => [name, read(name)])) }
+}
+
+/** The same, and fails where root may not look at what units read, `install` or not: then nothing proves what the cluster runs with. */
+export async function readWholeHolding(run: Run, node: ClusterNode): Promise<Holding> {
+  try {
+    return await readHolding(withPlaces(run, node.user === 'root' ? '' : 'sudo -n'), node)
+  } catch (error) {
+    if (run.cluster.install || !(error instanceof Failure) || error.code !== 'no-root') throw error
+    const remedy = `let ${node.user} run sh as root there without a password (sudoers: NOPASSWD), then ${runAgain}`
+    throw error.with({ remedy })
+  }
+}
+
+export function readFolder(folder: AuthDir, names: readonly string[]): Holding {
+  const { path, files } = folder
+  if (!statSync(path, { throwIfNoEntry: false })?.isDirectory())
+    throw new Failure(`there is no folder ${path}`, {
+      remedy: `name the folder that ${files.certificate(caName)} is in`,
+    })
+  const read = (name: string): Held => {
+    const file = folder.read(name)
+    const found = file?.kind === 'file' ? { bytes: file.bytes } : { unread: file && 'not a plain file' }
+    return { path: join(path, name), ...found }
+  }
+  return { where: path, files: new Map(names.map((name) => [name, read(name)])) }
 }
 
 const again = `then ${runAgain}`
 
-function refuseNothing(run: Run, main: Holding): void {
-  if (main.files.size + main.unread.size > 0) return
+export function refuseNothing(run: Run, main: Holding): void {
+  if ([...main.files.values()].some(({ bytes, unread }) => bytes ?? unread)) return
   throw new Failure(`${main.where} holds no file of this cluster's auth/`, {
     remedy: [
       ...(run.cluster.install ? [] : [`if the cluster runs: set install: true in cluster.yaml, ${again}`]),
@@ -389,64 +420,65 @@ function refuseWrongSources(
   run: Run,
   main: Holding,
   wrong: readonly string[],
-  { taken = 'nothing', ways = waysOutOfWrong(run, main) } = {},
+  said: { taken?: string; ways?: string[] } = {},
 ): void {
-  if (wrong.length > 0) throw refusal(`${taken} was taken from ${main.where}: ${wrong.join('; ')}`, ways)
-}
-
-function waysOutOfWrong(run: Run, main: Holding): string[] {
-  return [
+  const { taken = 'nothing', ways } = said
+  const usual = [
     `if cluster.yaml is wrong: change cluster.yaml to what is there, ${again}`,
     ...elsewhere(run, main),
     `or correct what is wrong there, ${again}`,
   ]
+  if (wrong.length > 0) throw refusal(`${taken} was taken from ${main.where}: ${wrong.join('; ')}`, ways ?? usual)
 }
 
 /** Nodes with different identities can't belong to one cluster; only the user knows which is right. */
 function refuseDisagreement(found: Run, main: Holding, others: readonly Holding[]): void {
-  const disagreeing = others.filter((other) => otherLabels(found, other).length > 0)
-  const wrong = disagreeing.map((other) => `${other.where} holds another ${otherLabels(found, other).join(', ')}`)
+  const disagreeing = others
+    .map((other) => ({ where: other.where, labels: otherLabels(found, other) }))
+    .filter(({ labels }) => labels.length > 0)
+  const wrong = disagreeing.map(({ where, labels }) => `${where} holds another ${labels.join(', ')}`)
+  const names = disagreeing.map(({ where }) => where)
   const ways = [
-    ...disagreeing.map(({ where }) => `if that of ${where} is right: ${found.command(`recover --node ${where}`)}`),
-    `if that of ${main.where} is right: take ${disagreeing.map(({ where }) => where).join(', ')} out of cluster.yaml until this command has run`,
+    ...names.map((name) => `if that of ${name} is right: ${found.command(`recover --node ${name}`)}`),
+    `if that of ${main.where} is right: take ${names.join(', ')} out of cluster.yaml until this command has run`,
   ]
   refuseWrongSources(found, main, wrong, { ways })
 }
 
 /** Which parts of the identity it holds otherwise, or may. What ours lacks is no other's, but for the CA, which tells whose all is. */
-function otherLabels({ cluster, auth }: Run, { files, unread }: Pick<Holding, 'files' | 'unread'>): string[] {
-  const identity = identityFiles(cluster)
-  const ofCa = identity.get(auth.files.certificate(caName))
-  const known = new Set([ofCa, ...[...identity].flatMap(([name, label]) => (auth.tryBytes(name) ? label : []))])
-  const differ = [...files].filter(([name, bytes]) => identity.has(name) && otherIdentity(name, auth, bytes))
-  const names = [...differ.map(([name]) => name), ...unread.keys()]
-  return [...new Set(names.flatMap((name) => identity.get(name) ?? []))].filter((label) => known.has(label))
+export function otherLabels({ cluster, auth }: Run, { files }: Holding): string[] {
+  const ca = auth.files.certificate(caName)
+  const identity = [...identityFiles(cluster)]
+  const known = new Set(identity.flatMap(([name, label]) => (name === ca || auth.tryBytes(name) ? label : [])))
+  const others = identity.flatMap(([name, label]) => {
+    const { bytes, unread } = files.get(name) ?? {}
+    return unread || (bytes && otherIdentity(name, auth, bytes)) ? label : []
+  })
+  return [...new Set(others)].filter((label) => known.has(label))
 }
 
 /** What is there already may be newer, or from a run that was killed. `typed`: this command. */
 function refusePresent(run: Run, main: Holding, names: readonly string[], typed: string): void {
   const { auth } = run
   const others = names.filter((name) => {
-    const [found, present] = [main.files.get(name), auth.tryBytes(name)]
+    const [found, present] = [main.files.get(name)?.bytes, auth.tryBytes(name)]
     if (!found || !auth.read(name) || present?.equals(found)) return false
     const tryBytes = (file: string) => (file === name ? present : undefined)
     return otherIdentity(name, { files: auth.files, tryBytes }, found) !== undefined
   })
-  const wrong =
-    others.length > 0 ? [`${auth.path} holds another ${formatNames(others)}, and nothing there is overwritten`] : []
+  if (others.length === 0) return
   const { parse } = auth.files
   const pairs = names.filter((name) => others.some((other) => parse(other)?.name === parse(name)?.name))
-  refuseWrongSources(run, main, wrong, {
-    ways: [`if it is not needed, move it away: ${fetchCommand(run, pairs, typed)}`],
-  })
+  const ways = [`if it is not needed, move it away: ${fetchCommand(run, pairs, typed)}`]
+  const wrong = `${auth.path} holds another ${formatNames(others)}, and nothing there is overwritten`
+  refuseWrongSources(run, main, [wrong], { ways })
 }
 
 function elsewhere({ auth, cluster, command }: Run, { where }: Holding): string[] {
-  const others = cluster.nodes.filter(({ name, role }) => role === 'control' && name !== where)
+  const other = cluster.nodes.find(({ name, role }) => role === 'control' && name !== where)
+  const hasAll = other && cluster.certificates.caKeyOnNodes
   return [
-    ...others
-      .slice(0, cluster.certificates.caKeyOnNodes ? 1 : 0)
-      .map(({ name }) => `take it from a control node: ${command(`recover --node ${name}`)}`),
+    ...(hasAll ? [`take it from a control node: ${command(`recover --node ${other.name}`)}`] : []),
     `take it from a backup, the folder that ${auth.files.certificate(caName)} is in: ${command('recover --from DIR')}`,
   ]
 }

@@ -31,7 +31,7 @@ import { selectNodes } from '../request/selection.ts'
 /** Throws a usage Failure for a node without connections. */
 export async function verify(given: CommandRun): Promise<readonly Finding[]> {
   const { from } = given.options
-  if (from !== undefined) return (await import('./recover.ts')).verifyBackup(given, from)
+  if (from !== undefined) return (await import('./verify-backup.ts')).verifyBackup(given, from)
   const graph = buildGraph(selectNodes(given, connectionTargets(given.cluster)))
   return readAuth(given, graph, async (run) => {
     const seen = await observe(run, graph, { phases: byPhase(connectionKinds, graph) })

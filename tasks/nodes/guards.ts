@@ -76,12 +76,12 @@ function otherIdentities(run: Run, held: readonly HeldFile[]): Other[] {
     if (!identityFiles(run.cluster).has(file)) return []
     const kept = (name: string) => backups(auth, name)
     // Unreadable, or behind a symbolic link: it counts as another.
-    const other = bytes ? otherIdentity(file, auth, bytes, kept) : { besides: [] }
+    const other = bytes ? otherIdentity(file, auth, bytes, kept) : []
     const isRead = each.isPlace || !run.cluster.install
     if (!other) return bytes && isRead ? withoutOurKey(run, each, bytes) : []
     const why = bytes ? [] : [whyNotCompared(state)]
     const replaced = bytes && isOlder(file, auth, bytes, kept) ? whereReplaced(auth, file, bytes) : undefined
-    return [{ held: each, label: identityFiles(run.cluster).get(file), why: [...why, ...other.besides], replaced }]
+    return [{ held: each, label: identityFiles(run.cluster).get(file), why: [...why, ...other], replaced }]
   })
 }
 

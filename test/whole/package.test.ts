@@ -57,7 +57,16 @@ describe('the package', { skip: needs('npm', 'npx', 'tar', 'sshd', 'ssh', 'scp')
     assert.deepEqual(
       filesPacked().filter((path) => !/^bin\/[\w-]+-[\w-]{8}\.js$/.test(path)),
       [
-        ...['CHANGELOG.md', 'LICENSE', 'LICENSES', 'README.md', 'SECURITY.md', 'cluster.schema.json', 'package.json'],
+        ...[
+          'CHANGELOG.md',
+          'LICENSE',
+          'LICENSES',
+          'README.md',
+          'SECURITY.md',
+          'cluster.schema.json',
+          'cluster.yaml',
+          'package.json',
+        ],
         ...['output.schema.json', 'bin/browser.js', 'bin/main.js', 'bin/node.sh', 'bin/page.css'],
         ...docs.map((name) => `docs/${name}`),
       ].toSorted(),

@@ -176,7 +176,7 @@ describe('encryption-config.yaml', () => {
     }
     for (const [title, [theirs, besides]] of Object.entries(more))
       test(title, () => {
-        assert.deepEqual(otherIdentity(name, only(name, ours), theirs), { besides })
+        assert.deepEqual(otherIdentity(name, only(name, ours), theirs), besides)
         assert.equal(otherIdentity(name, only(name, theirs), ours), undefined)
         assert.equal(otherIdentity(name, only(name, theirs), theirs), undefined)
       })
@@ -190,9 +190,9 @@ describe('encryption-config.yaml', () => {
     test('resources of ours may be wider', () => {
       const all = entries([['*.apps', '*.'], cbc(1)])
       assert.equal(otherIdentity(name, only(name, all), entries([['secrets', 'deployments.apps'], cbc(1)])), undefined)
-      assert.deepEqual(otherIdentity(name, only(name, all), entries([['jobs.batch'], cbc(1)])), {
-        besides: ['jobs.batch under aescbc'],
-      })
+      assert.deepEqual(otherIdentity(name, only(name, all), entries([['jobs.batch'], cbc(1)])), [
+        'jobs.batch under aescbc',
+      ])
     })
   })
 })
@@ -214,14 +214,14 @@ for (const name of ['ca.pem', 'service-account.pem'])
     })
     test('of which one is not ours is another, and says which', () => {
       for (const theirs of [bundle(ours, other), bundle(other, ours)]) {
-        const { besides = [] } = otherIdentity(name, only(name, ours), theirs) ?? {}
+        const besides = otherIdentity(name, only(name, ours), theirs) ?? []
         assert.match(besides.join(), /^a certificate CN=Other until \d{4}-\d\d-\d\d$/)
       }
     })
     test('with something else in it is another', () => {
       const broken = ours.toString().replace('MII', 'MIJ')
       for (const more of [Buffer.from(privateKeyPem(key)), Buffer.from(broken), other.subarray(0, 200)])
-        assert.deepEqual(otherIdentity(name, only(name, ours), bundle(ours, more)), { besides: [] })
+        assert.deepEqual(otherIdentity(name, only(name, ours), bundle(ours, more)), [])
     })
     test('of keys counts key by key', () => {
       const file = name.replace('.pem', '-key.pem')
@@ -229,7 +229,7 @@ for (const name of ['ca.pem', 'service-account.pem'])
       assert.ok(one && two)
       const parameters = Buffer.from('-----BEGIN EC PARAMETERS-----\nBggqhkjOPQMBBw==\n-----END EC PARAMETERS-----\n')
       assert.equal(otherIdentity(file, only(file, one), bundle(parameters, one)), undefined)
-      assert.deepEqual(otherIdentity(file, only(file, one), bundle(one, two)), { besides: ['a private key'] })
+      assert.deepEqual(otherIdentity(file, only(file, one), bundle(one, two)), ['a private key'])
     })
   })
 

@@ -1,14 +1,13 @@
 /** What a control node is read for: by recover, and to prove that a backup is of its cluster. */
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import pLimit from 'p-limit'
 import type { ClusterNode } from '../../../lib/cluster/cluster.ts'
 import { Failure } from '../../../lib/failure.ts'
 import { AuthDir } from '../../../lib/files/auth-dir.ts'
+import type { Run } from '../../../lib/graph/target.ts'
 import type { Query } from '../../../lib/node/node.ts'
-import { readNodes, readWholeHolding } from '../../../tasks/commands/recover-sources.ts'
+import { readHolding, readWholeHolding } from '../../../tasks/commands/recover.ts'
 import { harderWay } from '../../../tasks/layouts/harder-way.ts'
-import type { CommandRun } from '../../../tasks/request/command-run.ts'
 import { twoNodes } from '../../support/fakes.ts'
 import { scratch } from '../../support/files.ts'
 
@@ -23,12 +22,13 @@ test('where root may not look at what units read, recover takes the folder, and 
     places: query.places?.sudo === '' ? places : new Failure('a password is required', { code: 'no-root' }),
   })
   const auth = new AuthDir(scratch(t), harderWay.files)
-  const run = {
-    ...{ cluster, auth, connect: async () => ({ wasReached: true, look }) },
-    ...{ limits: { node: pLimit(1) }, signal: new AbortController().signal },
-  } as unknown as CommandRun
+  const run = { cluster, auth, connect: async () => ({ wasReached: true, look }) } as unknown as Run
   const node = { ...twoNodes.nodes[0], user: 'jane' } as ClusterNode
-  assert.deepEqual([...(await readNodes(run, node)).main.files.keys()], ['ca.pem'])
+  const { files } = await readHolding(run, node)
+  assert.deepEqual(
+    [...files].flatMap(([name, { bytes }]) => (bytes ? name : [])),
+    ['ca.pem'],
+  )
   await assert.rejects(readWholeHolding(run, node), (error) => {
     assert.ok(error instanceof Failure)
     assert.deepEqual([error.node, error.code], ['c0', 'no-root'])

@@ -1,0 +1,116 @@
+/** `verify --from`: whether a backup of auth/ would bring the cluster back, by itself and beside what control nodes hold. Reads only. */
+import type { ClusterNode } from '../../lib/cluster/cluster.ts'
+import { Failure, refusal } from '../../lib/failure.ts'
+import { caName } from '../../lib/files/names.ts'
+import { buildGraph } from '../../lib/graph/graph.ts'
+import type { Target } from '../../lib/graph/target.ts'
+import { byPhase } from '../../lib/show/reporter.ts'
+import { count, formatDate, formatNames } from '../../lib/wording.ts'
+import { identityFiles } from '../layouts/tables.ts'
+import { recoverCommand } from '../nodes/fetch-command.ts'
+import { clusterGraph } from '../phases/table.ts'
+import { type CommandRun, checkConfigFile, openAuth } from '../request/command-run.ts'
+import { pathOf } from '../request/host.ts'
+import type { Finding } from '../request/job.ts'
+import { observe, showObservation } from '../request/observe.ts'
+import { checkNodes } from '../request/selection.ts'
+import { rotationsUnderWay } from '../rotations/under-way.ts'
+import {
+  complete,
+  FilesInMemory,
+  findForeign,
+  findFresh,
+  findWrong,
+  type Holding,
+  identityNames,
+  otherLabels,
+  readFolder,
+  readWholeHolding,
+  refuseNothing,
+} from './recover.ts'
+
+const kinds = [
+  { name: 'backup', title: 'In the backup' },
+  { name: 'nodes', title: 'Beside control nodes' },
+]
+
+/** Throws a Failure where there is no backup, and a refusal for one of a newer harderway or another layout. */
+export async function verifyBackup(given: CommandRun, from: string): Promise<readonly Finding[]> {
+  const made = [...clusterGraph(given.cluster).values()].filter(({ where }) => where === 'auth')
+  const names = [...made.flatMap(({ makes }) => makes), ...identityNames(given)]
+  const main = readFolder(openAuth(pathOf(given.host, from), given), names)
+  refuseNothing(given, main)
+  // By itself, whatever auth/ has.
+  const { nodes } = given.options
+  checkNodes(given.cluster, nodes)
+  const isAsked = ({ role, name }: ClusterNode) => role === 'control' && (nodes.length === 0 || nodes.includes(name))
+  const run = { ...given, auth: new FilesInMemory(main.where, given.auth.files, new Map()) }
+  const backup = { ...complete(run, main), made }
+  const targets = [
+    ...made.filter(({ irreplaceable }) => irreplaceable).map((target) => partTarget(target, backup)),
+    ...restTargets(backup),
+    ...given.cluster.nodes.filter(isAsked).map((node) => nodeTarget(node, backup)),
+  ]
+  const graph = buildGraph(targets)
+  checkConfigFile(given, graph)
+  return showObservation(given, await observe(given, graph, { phases: byPhase(kinds, graph) }), {})
+}
+
+type Backup = ReturnType<typeof complete> & { readonly made: readonly Target[] }
+
+function checkTarget(id: string, check: Target['check'], more: Partial<Target> = {}): Target {
+  const [phase = id] = id.split('/')
+  return { id, phase, needs: [], makes: [], where: 'auth', check, ...more }
+}
+
+/** What can't be made again. */
+function partTarget(target: Target, backup: Backup): Target {
+  return checkTarget(`backup/${target.id.replace(/.*\//, '')}`, async () => {
+    const wrong = await findWrong(backup, target)
+    if (wrong.length > 0) throw new Failure(wrong.join('; '))
+    const until = target.id === caName ? backup.ca?.notAfter : undefined
+    return { reasons: [], note: until ? `expires ${formatDate(until)}` : 'whole' }
+  })
+}
+
+function restTargets({ found, ofRotations, made }: Backup): Target[] {
+  const rotations = async () => {
+    if (ofRotations.length > 0) throw new Failure(ofRotations.join('; '))
+    const names = (await rotationsUnderWay(found)).map(({ what }) => what)
+    return { reasons: [], note: names.length > 0 ? `under way: ${formatNames(names)}` : 'none under way' }
+  }
+  const others = async () => {
+    const all = made.flatMap(({ irreplaceable, makes }) => (irreplaceable ? [] : makes)).length
+    const fresh = (await findFresh(found, made)).length
+    const rest = fresh < all ? `; ${found.command('bootstrap')} issues the rest` : ''
+    return { reasons: [], note: `${fresh} of ${count(all, 'file')} right${rest}` }
+  }
+  return [checkTarget('backup/rotations', rotations), checkTarget('backup/other-files', others)]
+}
+
+/** A key of a rotation since the backup counts as another: what it encrypted or signed is lost with it. */
+function nodeTarget(node: ClusterNode, { found, main, cas }: Backup): Target {
+  const check: Target['check'] = async (run) => {
+    const held = await readWholeHolding(run, node)
+    const labelsOf = ({ files }: Holding) =>
+      [...identityFiles(found.cluster)].flatMap(([name, label]) => (files.get(name)?.bytes ? label : []))
+    for (const [name, { path, unread }] of held.files)
+      if (unread && identityFiles(found.cluster).has(name))
+        throw new Failure(`${node.name}: ${path} could not be read (${unread})`)
+    const others = otherLabels(found, held)
+    const wrong = [
+      ...(others.length > 0 ? [`${node.name} holds another ${others.join(', ')} than ${main.where}`] : []),
+      // What was deployed, and what units read, may be left from another cluster.
+      ...(cas.length > 0 ? await findForeign({ found: { ...found, connect: run.connect }, cas }, node) : []),
+    ]
+    if (wrong.length > 0)
+      throw refusal(wrong.join('; '), [
+        'if the backup is of another cluster, or older than a rotation: make one of the auth/ that the nodes were deployed from (docs/backup.md)',
+        `if that is lost: ${recoverCommand(found, node)}`,
+      ])
+    const same = [...new Set(labelsOf(held))].filter((label) => labelsOf(main).includes(label))
+    return { reasons: [], note: same.length > 0 ? `the same ${formatNames(same)}` : 'has nothing of a cluster' }
+  }
+  const release: Target['release'] = (run) => run.disconnect(node)
+  return checkTarget(`nodes/${node.name}`, check, { where: 'node', node: node.name, release })
+}
