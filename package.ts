@@ -3,19 +3,22 @@
  * faster and installs without a registry. It is not minified: people read what handles the key of their CA, and a stack trace
  * names functions.
  */
-import { cpSync, existsSync, globSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { existsSync, globSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { basename, dirname, extname, join } from 'node:path'
 import { build } from 'rolldown'
 
 process.chdir(import.meta.dirname)
+// Modes are part of an archive, so they are the same everywhere; those of the clone, which cpSync would copy, are not.
+process.umask(0o022)
 rmSync('dist', { recursive: true, force: true })
-const modules = await bundle()
+/** Those that are bundled. */
+export const packages = await bundle()
 for (const path of ['tasks/commands/report/page.css', 'tasks/commands/report/browser.js', 'lib/node/node.sh'])
-  cpSync(path, `dist/bin/${basename(path)}`)
+  writeFileSync(`dist/bin/${basename(path)}`, readFileSync(path))
 writeFileSync('dist/package.json', manifest())
-writeFileSync('dist/LICENSES', licences(modules))
+writeFileSync('dist/LICENSES', licences())
 for (const path of ['LICENSE', 'cluster.yaml', 'cluster.schema.json', 'output.schema.json'])
-  cpSync(path, `dist/${path}`)
+  writeFileSync(`dist/${path}`, readFileSync(path))
 const pages = [
   ...['README.md', 'CHANGELOG.md', 'SECURITY.md'],
   ...globSync('docs/*.*').filter((path) => !/\.(png|svg)$/.test(path)),
@@ -23,11 +26,13 @@ const pages = [
 mkdirSync('dist/docs')
 for (const path of pages) writeFileSync(`dist/${path}`, extname(path) === '.md' ? page(path) : readFileSync(path))
 
-/** The modules in it. Each import() is a file, as is what several of them share: a command loads what it needs. */
-async function bundle(): Promise<string[]> {
+/** Each import() is a file, as is what several of them share: a command loads what it needs. */
+async function bundle() {
   const { output } = await build({
     input: 'tasks/main.js',
     platform: 'node',
+    // Hashes in names of files are made of the modules' paths: of those in the clone, also where node_modules is a link.
+    resolve: { symlinks: false },
     output: { dir: 'dist/bin', chunkFileNames: '[name]-[hash].js', comments: { jsdoc: false } },
     plugins: [
       {
@@ -36,7 +41,9 @@ async function bundle(): Promise<string[]> {
       },
     ],
   })
-  return output.flatMap((file) => (file.type === 'chunk' ? file.moduleIds : []))
+  const modules = output.flatMap((file) => (file.type === 'chunk' ? file.moduleIds : []))
+  const folders = new Set(modules.flatMap((path) => /^.*node_modules\/(?:@[^/]+\/)?[^/]+/.exec(path) ?? []))
+  return [...folders].map((folder) => ({ folder, ...readManifest(folder) }))
 }
 
 /** A bundler follows the require() of CommonJS, and not one that a module makes for itself. */
@@ -52,10 +59,8 @@ function manifest(): string {
 }
 
 /** Of the packages that were bundled, and of what they bundled themselves. */
-function licences(modules: readonly string[]): string {
-  const folders = modules.flatMap((path) => /^.*node_modules\/(?:@[^/]+\/)?[^/]+/.exec(path) ?? [])
-  const texts = [...new Set(folders)].map((folder) => {
-    const { name, version, license } = readManifest(folder)
+function licences(): string {
+  const texts = packages.map(({ folder, name, version, license }) => {
     const files = globSync(`${folder}/{,*/}{,*-}{LICENSE,license,licenses}{,.md,.txt}`)
     if (files.length === 0) throw new Error(`${folder} has no licence to pass on`)
     return [`${name} ${version} (${license})`, ...files.map((file) => readFileSync(file, 'utf8').trim())].join('\n\n')

@@ -27,7 +27,7 @@ export function formatAddress(bytes: Buffer): string {
   return shortestIPv6(Array.from({ length: 8 }, (_, i) => bytes.readUInt16BE(i * 2).toString(16)).join(':'))
 }
 
-export type SpecialUse = 'unspecified' | 'loopback' | 'link-local' | 'multicast' | 'broadcast'
+type SpecialUse = 'unspecified' | 'loopback' | 'link-local' | 'multicast' | 'broadcast'
 
 /** RFC 6890 and RFC 4291, 2.4: why no other machine reaches one machine by this address; undefined if it may. */
 export function specialUse(text: string): SpecialUse | undefined {
@@ -54,7 +54,7 @@ export function bracketed(host: string): string {
   return host.includes(':') ? `[${host}]` : host
 }
 
-export type Cidr = { readonly network: Buffer; readonly prefix: number }
+type Cidr = { readonly network: Buffer; readonly prefix: number }
 
 /** A block such as 10.32.0.0/16, or what is wrong with it. Host bits must be zero, as kube-apiserver requires. */
 export function parseCidr(text: string): Cidr | string {

@@ -108,7 +108,7 @@ export type Reason =
   | { readonly kind: 'left-drained'; readonly nodes: readonly string[] }
   | { readonly kind: 'need-rebuilt'; readonly ids: readonly string[] }
   | { readonly kind: 'locked'; readonly path: string; readonly isStale: boolean }
-  | { readonly kind: 'forced'; readonly replaces?: true }
+  | { readonly kind: 'forced'; readonly replaces?: true; readonly renews?: true }
 
 export type ReasonOf<Kind extends Reason['kind']> = Extract<Reason, { readonly kind: Kind }>
 
@@ -184,11 +184,6 @@ export function ownReasons(reasons: readonly Reason[]): Reason[] {
   return reasons.filter(({ kind }) => kind !== 'need-rebuilt')
 }
 
-export function formatLeft({ path, why }: Left): string {
-  const way = why === undefined ? '--prune removes it' : `--prune leaves it, as ${why}: remove it once nothing reads it`
-  return `${path} does not belong there: ${way}`
-}
-
 type Words = { readonly [K in Reason['kind']]: (reason: ReasonOf<K>) => string }
 
 /** One clause each, without a full stop: "SAN added: 192.168.1.22". */
@@ -228,7 +223,8 @@ const words: Words = {
   'left-drained': ({ nodes }) => `${formatNames(nodes)} may be left drained by an interrupted run`,
   'need-rebuilt': ({ ids }) => `${formatNames(ids)} will be made`,
   locked: ({ path, isStale }) => (isStale ? `stale lock ${path}` : `${path} exists`),
-  forced: ({ replaces }) => (replaces ? 'replaced with a new one; the old is kept in backup/' : 'forced'),
+  forced: ({ replaces, renews }) =>
+    replaces ? 'replaced with a new one; the old is kept in backup/' : renews ? 'renewed over the same key' : 'forced',
 }
 
 function list(before: string, names: readonly string[], after = ''): string {

@@ -1,5 +1,6 @@
 /** Text formatting shared by all output. Pure. */
 import { createRequire } from 'node:module'
+import { stripVTControlCharacters } from 'node:util'
 
 const minute = 60_000
 /** Milliseconds. */
@@ -86,6 +87,20 @@ export function printable(text: string): string {
   )
 }
 
+/** Broken between words where it is too wide for a terminal, but not in "(was 18)"; each further line is indented by `hang`. */
+export function wrap(line: string, columns: number | undefined, hang: number): string {
+  if (columns === undefined) return line
+  const width = (text: string) => stripVTControlCharacters(text).length
+  const [first = '', ...words] = line.split(/ (?![^(]{1,40}\))/)
+  const lines = [first]
+  for (const word of words) {
+    const last = lines.at(-1) ?? ''
+    if (last.trim() === '' || width(last) + 1 + width(word) <= columns) lines[lines.length - 1] = `${last} ${word}`
+    else lines.push(' '.repeat(hang) + word)
+  }
+  return lines.map((each) => each.trimEnd()).join('\n')
+}
+
 /** No key begins like this by chance: a path, or what a run makes on a node for a while. */
 const isPath = /^(\/(etc|home|media|mnt|opt|root|run|srv|tmp|usr|var)\/|harderway-)/
 
@@ -100,7 +115,7 @@ export function excerpt(said: string): string {
 }
 
 /** Replaces a target's own name by `<name>`, so that the same message about many targets can be folded. */
-export function withoutOwnName(text: string, name: string): string {
+function withoutOwnName(text: string, name: string): string {
   return text.replace(new RegExp(`(?<![\\w-])${name}(?=(?:-key)?[.,;\\s]|$)`, 'g'), '<name>')
 }
 
@@ -142,14 +157,6 @@ export function quoteInUnit(text: string): string {
 /** systemd.unit(5), "Specifiers" */
 export function escapeSpecifiers(text: string): string {
   return text.replaceAll('%', '%%')
-}
-
-/**
- * Text from a node or a file may look like a command to GitHub's runner, which accepts `::` at the start of any line, and the older
- * `##[` anywhere in one: https://docs.github.com/actions/reference/workflows-and-actions/workflow-commands
- */
-export function withoutCommands(text: string): string {
-  return text.replace(/^(\s*)(?=::)/gm, '$1| ').replaceAll('##[', '# #[')
 }
 
 const units = { y: 365 * day, d: day, h: hour, m: minute, s: 1000 }

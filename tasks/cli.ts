@@ -1,7 +1,6 @@
 /** The command line: the answers that need no cluster, what a command is given, and where its output goes. */
 import { asFailure, type Failure, usageFailure } from '../lib/failure.ts'
 import type { Phases, Reporter } from '../lib/show/reporter.ts'
-import { withoutCommands } from '../lib/wording.ts'
 import { type Command, commands, commonOptions, questions, run } from './commands/table.ts'
 import { phases } from './layouts/phases.ts'
 import { formatCommand, type Host, ownVersion, watchEndings } from './request/host.ts'
@@ -80,7 +79,9 @@ async function createReporter(options: Options, phases: Phases, isPlan: boolean,
   if (!isPlan) return createProgress(options, phases, false, host)
   const { createPlanLines, createPlanMarkdown } = await import('../lib/show/plan.ts')
   const createPlan = options.format === 'markdown' ? createPlanMarkdown : createPlanLines
-  return createPlan({ phases, verbose: options.verbose, quiet: options.quiet, write, writeError })
+  const { isTTY, columns } = host.stdout
+  const width = isTTY && options.format !== 'markdown' ? columns : undefined
+  return createPlan({ phases, verbose: options.verbose, quiet: options.quiet, columns: width, write, writeError })
 }
 
 /** Progress during a run; `transient`: before a plan or a table, without outcomes. */
@@ -164,4 +165,12 @@ function nameOf({ name }: Command): string {
 
 function takes({ options }: Command, option: OptionName): boolean {
   return [...options, ...commonOptions, ...questions].includes(option)
+}
+
+/**
+ * Text from a node or a file may look like a command to GitHub's runner, which accepts `::` at the start of any line, and the older
+ * `##[` anywhere in one: https://docs.github.com/actions/reference/workflows-and-actions/workflow-commands
+ */
+function withoutCommands(text: string): string {
+  return text.replace(/^(\s*)(?=::)/gm, '$1| ').replaceAll('##[', '# #[')
 }

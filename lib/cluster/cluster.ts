@@ -17,12 +17,13 @@ import { tryCidr } from '../address.ts'
 import { once } from '../files/plain-file.ts'
 import { type Explained, excerpt, type Mistake } from '../wording.ts'
 import { parseYaml } from '../yaml.ts'
-import { isMap, map, type Path, type Problem, type Raw, shown } from './problem.ts'
-import { clusterProblems, type LayoutRules } from './rules.ts'
-import { type ClusterInput, clusterSchema, type keyKinds, layoutNames, type providers, usualLayout } from './schema.ts'
+import { isMap, map, type Path, type Problem, quoted, type Raw } from './problem.ts'
+import { clusterProblems, deprecations, type LayoutRules } from './rules.ts'
+import { clusterSchema, type keyKinds, layoutNames, usualLayout } from './schema.ts'
+
+type ClusterInput = v.InferOutput<typeof clusterSchema>
 
 export type KeyKind = (typeof keyKinds)[number]
-export type Provider = (typeof providers)[number]
 export type LayoutName = (typeof layoutNames)[number]
 
 /** What cluster.yaml says, with every default filled in; durations in milliseconds, addresses in one spelling. */
@@ -32,9 +33,10 @@ export type ClusterUser = Readonly<Cluster['users'][number]>
 
 export type PlacedProblem = Omit<Mistake, 'file'>
 
-export type ParsedCluster =
+type ParsedCluster =
   | {
       readonly cluster: Cluster
+      readonly deprecated: readonly PlacedProblem[]
       /** Places a problem that is found only when a value is used. */
       readonly problemAt: (path: Path, message: string, remedy?: string) => PlacedProblem
     }
@@ -55,7 +57,8 @@ export function parseCluster(bytes: Uint8Array, known: RulesOf): ParsedCluster {
     return placed(offsetOf(document, path, at), { message: name === '' ? message : `${name} ${message}`, remedy })
   }
   const problemAt = (path: Path, message: string, remedy?: string) => place({ path, message, remedy })
-  if (result.success && problems.length === 0) return { cluster: complete(result.output), problemAt }
+  if (result.success && problems.length === 0)
+    return { cluster: complete(result.output), deprecated: deprecations(value).map(place), problemAt }
   return { problems: problems.map(place).sort((a, b) => a.line - b.line || a.column - b.column) }
 }
 
@@ -214,7 +217,7 @@ function offsetOf({ contents }: Document, path: Path, at: 'key' | 'value' = 'val
 
 /** nodes[3].role; a key that is not a plain word is quoted. */
 export function formatPath(path: Path): string {
-  const part = (key: string | number) => (/^[\w.-]{1,39}$/.test(String(key)) ? String(key) : shown(key))
+  const part = (key: string | number) => (/^[\w.-]{1,39}$/.test(String(key)) ? String(key) : quoted(key))
   return path.map((key, i) => (typeof key === 'number' ? `[${key}]` : `${i === 0 ? '' : '.'}${part(key)}`)).join('')
 }
 

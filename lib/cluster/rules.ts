@@ -1,20 +1,7 @@
 /** Rules that span keys of cluster.yaml: unknown keys, and values that contradict each other. Pure. */
 import { addressBytes, canonicalAddress, isInside, specialUse, tryCidr } from '../address.ts'
 import { parseDuration, suggest } from '../wording.ts'
-import {
-  atKey,
-  isDomain,
-  isMap,
-  list,
-  map,
-  type Path,
-  type Problem,
-  type Raw,
-  type SchemaShape,
-  shown,
-  textOf,
-  unknownKeys,
-} from './problem.ts'
+import { isDomain, isMap, list, map, type Path, type Problem, quoted, type Raw, textOf } from './problem.ts'
 import { readEntry } from './revoked.ts'
 import { clusterSchema, defaults } from './schema.ts'
 
@@ -79,7 +66,7 @@ function keyProblems(raw: Raw, { name, without }: LayoutRules): Problem[] {
 
 function domainProblems({ name, domain }: Raw): Problem[] {
   if (domain !== undefined || typeof name !== 'string' || isDomain(name)) return []
-  const message = `${shown(name)} is also the domain, but is not a DNS name with a letter`
+  const message = `${quoted(name)} is also the domain, but is not a DNS name with a letter`
   return [{ path: ['name'], message, remedy: 'set domain' }]
 }
 
@@ -92,7 +79,7 @@ interface Placed {
 function duplicates(values: readonly Placed[], what: string): Problem[] {
   const seen = new Set<string>()
   return values.flatMap(({ value, path }) => {
-    if (seen.has(value)) return [{ path, message: `${shown(value)} ${what}` }]
+    if (seen.has(value)) return [{ path, message: `${quoted(value)} ${what}` }]
     seen.add(value)
     return []
   })
@@ -111,7 +98,7 @@ function nameProblems(
   return [
     ...names
       .filter(({ value }) => isReserved(value))
-      .map(({ value, path }) => ({ path, message: `${shown(value)} is the name of one of the cluster's own files` })),
+      .map(({ value, path }) => ({ path, message: `${quoted(value)} is the name of one of the cluster's own files` })),
     ...duplicates(names, 'is the name of another node or user'),
   ]
 }
@@ -130,10 +117,10 @@ function addressProblems(raw: Raw, nodes: readonly Raw[]): Problem[] {
       const use = specialUse(value)
       // A cluster on one machine may use loopback addresses.
       if (use !== undefined && use !== 'loopback')
-        return [{ path, message: `${shown(value)} is ${use}`, remedy: 'give an address that other machines reach' }]
+        return [{ path, message: `${quoted(value)} is ${use}`, remedy: 'give an address that other machines reach' }]
       // kube-proxy treats these addresses as Services, so no machine can be reached by them.
       return blocks.some((block) => isInside(value, block))
-        ? [{ path, message: `${shown(value)} lies in network.serviceCIDR`, remedy: 'give one outside of it' }]
+        ? [{ path, message: `${quoted(value)} lies in network.serviceCIDR`, remedy: 'give one outside of it' }]
         : []
     }),
     ...nodes.flatMap(({ ip, ips }, i): Problem[] => {
@@ -158,7 +145,7 @@ function virtualIPProblems(raw: Raw, nodes: readonly Raw[]): Problem[] {
       node.role === 'worker' && addressesOf(node, []).some(({ value }) => canonicalAddress(value) === virtualIP),
   )
   if (!worker) return []
-  const message = `"${virtualIP}" is the address of ${shown(worker.name)}, a worker`
+  const message = `"${virtualIP}" is the address of ${quoted(worker.name)}, a worker`
   return [{ path: ['api', 'virtualIP'], message, remedy: "give the load balancer's, or that of a control node" }]
 }
 
@@ -198,7 +185,7 @@ function durationProblems(certificates: Raw, users: readonly Raw[]): Problem[] {
     .filter(([, value]) => parseDuration(textOf(value)) <= parseDuration(textOf(renewBefore)))
     .map(([path, value]) => ({
       path,
-      message: `${shown(value)} must be longer than renewBefore (${textOf(renewBefore)}), or every certificate would be stale at once`,
+      message: `${quoted(value)} must be longer than renewBefore (${textOf(renewBefore)}), or every certificate would be stale at once`,
     }))
 }
 
@@ -221,7 +208,7 @@ function localProblems({ as }: Raw, users: readonly Raw[]): Problem[] {
   const names = users.map(({ name }) => textOf(name))
   if (as === undefined || names.includes(textOf(as))) return []
   const remedy = names.length > 0 ? suggest(textOf(as), names) : 'add that person to users'
-  return [{ path: ['localKubeconfig', 'as'], message: `${shown(as)} is not one of users`, remedy }]
+  return [{ path: ['localKubeconfig', 'as'], message: `${quoted(as)} is not one of users`, remedy }]
 }
 
 /** Who is cut off by its API servers, and only with `install` is known to be. */
@@ -242,14 +229,14 @@ function revokedProblems(raw: Raw, holders: readonly Raw[], isReserved: LayoutRu
         return [
           {
             path,
-            message: `${shown(value)} is the name of a node or user that is in use`,
+            message: `${quoted(value)} is the name of a node or user that is in use`,
             remedy: 'take that out first',
           },
         ]
       // What is no text is the schema's problem.
       if (value === '' || !isReserved(value)) return []
       const remedy = 'what ends it is in docs/rotation.md, "A key that may have leaked"'
-      return [{ path, message: `${shown(value)} is one of the cluster's own, which no list cuts off`, remedy }]
+      return [{ path, message: `${quoted(value)} is one of the cluster's own, which no list cuts off`, remedy }]
     }),
   ]
 }
@@ -284,10 +271,60 @@ const allowedSshOptions: readonly string[] = [
   ...['KexAlgorithms', 'PubkeyAcceptedAlgorithms', 'Ciphers', 'MACs', 'RekeyLimit', 'RequiredRSASize'],
 ].map((option) => option.toLowerCase())
 
-/** The key is deprecated: what else is needed belongs in the file of ssh.configFile. */
+/** What is read until 0.4.0: docs/compatibility.md. */
+export function deprecations(value: unknown): Problem[] {
+  const { ssh, install } = map(value)
+  const message = 'is deprecated, and an error from harderway 0.4.0 on'
+  const found = (path: Path, remedy: string) => atKey(path, message, remedy)
+  return [
+    ...(map(ssh).options === undefined ? [] : [found(['ssh', 'options'], 'put them into the file of ssh.configFile')]),
+    ...(install === 'guide' ? [{ path: ['install'], message: `guide ${message}`, remedy: 'write install: true' }] : []),
+    ...(map(install).layout === undefined
+      ? []
+      : [found(['install', 'layout'], 'take it out, and write install: true where it is all of install')]),
+  ]
+}
+
+/** What else is needed belongs in the file of ssh.configFile. */
 function sshOptionProblems(options: Raw): Problem[] {
   const remedy = 'put it into the file of ssh.configFile; user, port and host are keys of a node'
   return Object.keys(options)
     .filter((key) => !allowedSshOptions.includes(key.toLowerCase()))
     .map((key) => atKey(['ssh', 'options', key], "can't be set here", remedy))
+}
+
+/** A problem of the key itself, not of its value. */
+function atKey(path: Path, message: string, remedy?: string): Problem {
+  return { path, at: 'key', message, remedy }
+}
+
+/** The parts of a valibot schema that say which keys are allowed where. */
+interface SchemaShape {
+  readonly type: string
+  readonly entries?: Readonly<Record<string, SchemaShape>>
+  readonly item?: SchemaShape
+  readonly wrapped?: SchemaShape
+  readonly options?: readonly SchemaShape[]
+  /** For a record, whose keys are arbitrary. */
+  readonly value?: SchemaShape
+}
+
+function unknownKeys(schema: SchemaShape, value: unknown, path: Path): Problem[] {
+  if (schema.wrapped) return unknownKeys(schema.wrapped, value, path)
+  if (schema.type === 'union') return (schema.options ?? []).flatMap((option) => unknownKeys(option, value, path))
+  const { item, entries, value: each } = schema
+  // To valibot a list is an object too.
+  if (Array.isArray(value) && !item) return entries || each ? [{ path, message: 'is a list, not a map of keys' }] : []
+  if (each) return Object.entries(map(value)).flatMap(([key, inner]) => unknownKeys(each, inner, [...path, key]))
+  if (item) return list(value).flatMap((each, i) => unknownKeys(item, each, [...path, i]))
+  if (!entries) return []
+  return Object.entries(map(value)).flatMap(([key, inner]) => {
+    const known = Object.hasOwn(entries, key) ? entries[key] : undefined
+    if (known) return unknownKeys(known, inner, [...path, key])
+    if (key === '<<')
+      return atKey([...path, key], 'is a merge key, which cluster.yaml does not have', 'write the keys out')
+    const words = path.filter((part) => typeof part === 'string').join('.')
+    const where = { '': 'cluster.yaml', nodes: 'a node', users: 'a user' }[words] ?? words
+    return [atKey([...path, key], `is an unknown key in ${where}`, suggest(key, Object.keys(entries)))]
+  })
 }

@@ -5,9 +5,35 @@
 import * as v from 'valibot'
 import { addressBytes, canonicalAddress, parseCidr } from '../address.ts'
 import { isPlainPath } from '../files/plain-file.ts'
-import { parseDuration } from '../wording.ts'
-import { checked, integer, isDnsName, isDomain, isHost, listOf, object, oneOf, record, shown, text } from './problem.ts'
+import { parseDuration, suggest } from '../wording.ts'
+import { isDnsName, isDomain, quoted, textOf } from './problem.ts'
 import { readEntry } from './revoked.ts'
+
+/** Digits and dots alone would be a mistyped address. */
+const isHost = (text: string): boolean => isDnsName(text) && !/^[0-9]+\.[0-9.]+$/.test(text)
+const text = (what: string) => v.string(({ input }) => `${quoted(input)} is not text: ${what}`)
+const checked = (what: string, right: (text: string) => boolean) =>
+  v.pipe(
+    text(what),
+    v.check(right, ({ input }) => `${quoted(input)} is not ${what}`),
+  )
+const oneOf = <const T extends readonly string[]>(what: string, options: T) =>
+  v.picklist(options, ({ input }) => `${quoted(input)} is not a ${what}: ${suggest(textOf(input), options)}`)
+const integer = (low: number, high: number) => {
+  const message = ({ input }: { input: unknown }) => `${quoted(input)} is not a whole number from ${low} to ${high}`
+  return v.pipe(v.number(message), v.integer(message), v.minValue(low, message), v.maxValue(high, message))
+}
+const isNot = (input: unknown, what: string) =>
+  typeof input === 'object' ? `is ${quoted(input)}, not ${what}` : `${quoted(input)} is not ${what}`
+const listOf = <T extends v.GenericSchema>(item: T, least = 0) => {
+  const message = ({ input }: { input: unknown }) =>
+    Array.isArray(input) ? 'is empty: at least one is needed' : isNot(input, 'a list')
+  return v.pipe(v.array(item, message), v.minLength(least, message))
+}
+const mapMessage = ({ input, received }: { input: unknown; received: string }) =>
+  received === 'undefined' ? 'is missing' : isNot(input, 'a map of keys')
+const object = <T extends v.ObjectEntries>(entries: T) => v.object(entries, mapMessage)
+const record = <T extends v.GenericSchema>(value: T) => v.record(v.string(), value, mapMessage)
 
 export const keyKinds = ['rsa-2048', 'rsa-3072', 'rsa-4096', 'ecdsa-p256', 'ecdsa-p384'] as const
 const roles = ['control', 'worker', 'gateway'] as const
@@ -64,7 +90,7 @@ const wait = v.pipe(
   ),
   v.transform(parseDuration),
 )
-const yesOrNo = v.boolean(({ input }) => `${shown(input)} is neither true nor false`)
+const yesOrNo = v.boolean(({ input }) => `${quoted(input)} is neither true nor false`)
 const kubeconfigName = checked(
   'a kubeconfig name (letters, digits and . _ - : / @, beginning with a letter or digit)',
   (s) => /^[A-Za-z0-9][\w.:/@-]{0,252}$/.test(s),
@@ -80,7 +106,7 @@ const cidr = v.pipe(
   text('an address block, such as 10.32.0.0/16'),
   v.check(
     (s) => wrongBlock(s) === undefined,
-    ({ input }) => `${shown(input)} ${wrongBlock(input)}`,
+    ({ input }) => `${quoted(input)} ${wrongBlock(input)}`,
   ),
 )
 function wrongBlock(text: string): string | undefined {
@@ -130,7 +156,7 @@ const revokedEntry = v.pipe(
   v.check(
     (s) => /^sha256:[0-9a-f]{64}$/.test(s) || isUserName(s),
     ({ input }) =>
-      `${shown(input)} is neither a name of lower-case letters, digits and . _ - @ nor a fingerprint: sha256: and 64 hexadecimal digits`,
+      `${quoted(input)} is neither a name of lower-case letters, digits and . _ - @ nor a fingerprint: sha256: and 64 hexadecimal digits`,
   ),
 )
 const user = object({
@@ -160,14 +186,14 @@ const install = v.union(
                 files: v.optional(record(absolutePath), {}),
               }),
             ],
-            ({ input }) => `${shown(input)} is neither false nor a map of unit, restart and files`,
+            ({ input }) => `${quoted(input)} is neither false nor a map of unit, restart and files`,
           ),
         ),
         {},
       ),
     }),
   ],
-  ({ input }) => `${shown(input)} is neither true nor false nor a map of sudo, drain, undrain, timeout, units`,
+  ({ input }) => `${quoted(input)} is neither true nor false nor a map of sudo, drain, undrain, timeout, units`,
 )
 
 export const clusterSchema = object({
@@ -214,7 +240,7 @@ export const clusterSchema = object({
       serviceCIDR: v.optional(
         v.union(
           [cidr, v.pipe(listOf(cidr, 1), v.check(isDualStack, 'is more than one IPv4 and one IPv6 block'))],
-          ({ input }) => `${shown(input)} is neither an address block nor a list of two`,
+          ({ input }) => `${quoted(input)} is neither an address block nor a list of two`,
         ),
         defaults.serviceCIDR,
       ),
@@ -246,7 +272,7 @@ export const clusterSchema = object({
       options: v.optional(
         record(
           v.pipe(
-            v.union([command, v.number(), v.boolean()], ({ input }) => `${shown(input)} is not one value`),
+            v.union([command, v.number(), v.boolean()], ({ input }) => `${quoted(input)} is not one value`),
             v.transform((value) => (typeof value === 'boolean' ? (value ? 'yes' : 'no') : String(value))),
           ),
         ),
@@ -269,11 +295,9 @@ export const clusterSchema = object({
           user: v.optional(kubeconfigName),
         }),
       ],
-      ({ input }) => `${shown(input)} is neither false nor a map of as, path, context and user`,
+      ({ input }) => `${quoted(input)} is neither false nor a map of as, path, context and user`,
     ),
     {},
   ),
   nodes: listOf(node, 1),
 })
-
-export type ClusterInput = v.InferOutput<typeof clusterSchema>

@@ -58,7 +58,7 @@ export function followLinks(path: string): string {
   })
 }
 
-export interface ReplaceOptions {
+interface ReplaceOptions {
   /** fsync: for what can't be made again. */
   readonly durable: boolean
   /** Owner, if not the current user. */

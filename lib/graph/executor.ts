@@ -4,7 +4,7 @@ import pLimit, { type LimitFunction } from 'p-limit'
 import { asFailure, Failure } from '../failure.ts'
 import { type Change, type CheckResult, isRepair, type Reason } from '../reason.ts'
 import { edgesOf, type Graph } from './graph.ts'
-import type { Event, Force, Outcome, Run, Target, Where, Work } from './target.ts'
+import type { Event, Force, Outcome, Run, Target, Work } from './target.ts'
 
 export interface RunOptions {
   readonly run: Run
@@ -13,7 +13,7 @@ export interface RunOptions {
   /** In a dry run: checks the targets that use what would be built as if it had been. */
   readonly foresees?: boolean
   readonly forced: ReadonlyMap<string, Force>
-  readonly limits: Readonly<Record<Where, LimitFunction>>
+  readonly limits: Readonly<Record<Target['where'], LimitFunction>>
   readonly signal: AbortSignal
   readonly emit: (event: Event) => void
 }
@@ -165,7 +165,7 @@ async function checkInRun(
   const { staysFresh = false, ...verdict } = result
   const needs: Reason[] =
     willChange.length > 0 && !staysFresh && isRepair(verdict.reasons) ? [{ kind: 'need-rebuilt', ids: willChange }] : []
-  const forced: Reason[] = force ? [{ kind: 'forced' }] : []
+  const forced: Reason[] = force ? [{ kind: 'forced', ...(force === 'renew' && { renews: true }) }] : []
   return { ...verdict, reasons: [...verdict.reasons, ...needs, ...forced] }
 }
 

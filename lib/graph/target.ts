@@ -12,6 +12,12 @@ export interface Run {
   readonly now: Date
   /** This machine's. */
   clock(): Date
+  readonly waits: {
+    /** Seconds that a process which was started meanwhile has to be healthy, at least. */
+    readonly healthy: number
+    /** Seconds after which a component that polls a file has read it. */
+    readonly polled: number
+  }
   /** The user's kubeconfig, or kubectl's list of them, in kubectl's order. */
   readonly kubeconfigs: () => readonly string[]
   /** The node, by the one connection that its first command opens. */
@@ -31,10 +37,14 @@ export interface Run {
    * are asked once, and only if something is made.
    */
   readonly checkClocks?: () => Promise<void>
+  /** Why nodes were not reached by what looks at all of them first, by name: their own targets need not wait for that again. */
+  readonly unreached?: Map<string, Failure>
   /** The rotation that this run drives, as it is typed: what that replaces need not match cluster.yaml yet. */
   readonly rotating?: string
   /** No key is added to the list of who is revoked: its new pair may not be loaded everywhere yet. */
   readonly listsNoKeys?: boolean
+  /** The names of the pairs that are replaced because their key is about to be listed. */
+  readonly replacedPairs?: ReadonlySet<string>
   readonly options: {
     readonly replaceIdentity: boolean
     readonly prune: boolean
@@ -47,9 +57,6 @@ export interface Run {
 export function endsSoon({ now, cluster }: Pick<Run, 'now' | 'cluster'>, end: Date): boolean {
   return end.getTime() - now.getTime() <= cluster.certificates.renewBefore
 }
-
-/** Where its files are: on this machine in auth/, on a node, or the user's own. Each has a limit of its own. */
-export type Where = 'auth' | 'node' | 'kubeconfig'
 
 /** rebuild: although fresh; replace: including what is irreplaceable in it; renew (the CA only): same key, new certificate. */
 export type Force = 'rebuild' | 'replace' | 'renew'
@@ -81,7 +88,8 @@ export interface Target<Found = unknown> {
   readonly restarts?: readonly string[]
   /** For a target of a node: the units of the node's role. */
   readonly units?: readonly string[]
-  readonly where: Where
+  /** Where its files are: on this machine in auth/, on a node, or the user's own. Each has a limit of its own. */
+  readonly where: 'auth' | 'node' | 'kubeconfig'
   /** Losing it, or the key in it, breaks a running cluster: it refuses to be replaced before anything is built. */
   readonly irreplaceable?: 'whole' | 'key' | undefined
   /** What it refuses stops the run before anything is built, as for what is irreplaceable. */

@@ -48,9 +48,9 @@ export async function dial(server: Server, patience: number): Promise<TLSSocket>
 
 /** OpenSSL reports the last thing that it finds: an issuer that is not trusted is hidden behind a wrong purpose. */
 function isTrusted(socket: TLSSocket, { trust }: Server): boolean {
-  const shown: string[] = []
-  for (let next = socket.getPeerX509Certificate(); next; next = next.issuerCertificate) shown.push(next.toString())
-  return trust !== 'anyone' && findDistrust(shown.join(''), trust).length === 0
+  const served: string[] = []
+  for (let next = socket.getPeerX509Certificate(); next; next = next.issuerCertificate) served.push(next.toString())
+  return trust !== 'anyone' && findDistrust(served.join(''), trust).length === 0
 }
 
 async function shakeHands(

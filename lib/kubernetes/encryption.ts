@@ -4,10 +4,10 @@
  * https://kubernetes.io/docs/tasks/administer-cluster/encrypt-data/
  */
 import { randomBytes } from 'node:crypto'
-import { isDeepStrictEqual } from 'node:util'
 import * as v from 'valibot'
 import { stringify } from 'yaml'
-import type { Provider } from '../cluster/cluster.ts'
+import type { Cluster } from '../cluster/cluster.ts'
+import { once } from '../files/plain-file.ts'
 import { parseFields } from './kubeconfig.ts'
 
 export interface EncryptionConfig {
@@ -74,7 +74,7 @@ interface Inner {
   readonly endpoint?: unknown
 }
 
-export function newEncryptionConfig(provider: Provider, resources: readonly string[]): string {
+export function newEncryptionConfig(provider: Cluster['encryption']['provider'], resources: readonly string[]): string {
   const keys = [{ name: 'key1', secret: randomBytes(32).toString('base64') }]
   return format({
     apiVersion: 'apiserver.config.k8s.io/v1',
@@ -96,16 +96,11 @@ function parse(text: string): Content | undefined {
   return versions.includes(`${content.apiVersion} ${content.kind}`) ? (content as unknown as Content) : undefined
 }
 
-let last: { readonly text: string; readonly config: EncryptionConfig | undefined } | undefined
-
-/** Undefined where kube-apiserver would refuse the file. A run reads the same text several times. */
-export function readEncryptionConfig(text: string): EncryptionConfig | undefined {
-  if (last?.text !== text) {
-    const content = parse(text)
-    last = { text, config: content && configOf(content) }
-  }
-  return last.config
-}
+/** Undefined where kube-apiserver would refuse the file. */
+export const readEncryptionConfig = once((bytes): EncryptionConfig | undefined => {
+  const content = parse(bytes.toString())
+  return content && configOf(content)
+})
 
 function configOf({ resources: [first, ...others] }: Content): EncryptionConfig {
   return {
@@ -126,31 +121,6 @@ function keysOf({ providers }: ConfigEntry): EncryptionKey[] {
     )
 }
 
-/** What theirs encrypts and none of ours could decrypt: keys by name, or resources. */
-export function unopenedBy(ours: readonly EncryptionConfig[], theirs: EncryptionConfig): string[] {
-  return theirs.entries
-    .filter(({ keys }) => keys.length > 0)
-    .flatMap(({ resources, keys }) => [...new Set(resources)].flatMap((resource) => unopened(ours, resource, keys)))
-    .filter((words, i, all) => all.indexOf(words) === i)
-}
-
-function unopened(ours: readonly EncryptionConfig[], resource: string, keys: readonly EncryptionKey[]): string[] {
-  const entries = ours.flatMap(
-    (each) => each.entries.find(({ resources }) => resources.some((pattern) => covers(pattern, resource))) ?? [],
-  )
-  if (entries.length === 0) return [`${resource} under ${keys[0]?.provider}`]
-  return keys
-    .filter((key) => !entries.some((entry) => entry.keys.some((our) => isDeepStrictEqual(our, key))))
-    .map(({ provider, name }) => `the ${provider} key ${name}`)
-}
-
-/** `*.` is the core group, `*.*` all: https://kubernetes.io/docs/tasks/administer-cluster/encrypt-data/ */
-function covers(pattern: string, resource: string): boolean {
-  if (pattern === resource || pattern === '*.*') return true
-  const group = resource.includes('.') ? resource.slice(resource.indexOf('.') + 1) : ''
-  return pattern === `*.${group}`
-}
-
 /** The keys that may encrypt what the first entry names. */
 export interface EncryptionKeys {
   /**
@@ -164,9 +134,9 @@ export interface EncryptionKeys {
   readonly newest: EncryptionKey
 }
 
-/** Undefined for a text that is no EncryptionConfiguration, or whose first provider has no key in it. */
-export function readEncryptionKeys(text: string): EncryptionKeys | undefined {
-  const { provider, keys = [] } = readEncryptionConfig(text) ?? {}
+/** Undefined for what is no EncryptionConfiguration, or whose first provider has no key in it. */
+export function readEncryptionKeys(bytes: Buffer): EncryptionKeys | undefined {
+  const { provider, keys = [] } = readEncryptionConfig(bytes) ?? {}
   const [first, ...others] = keys
   if (first?.provider !== provider || first === undefined) return undefined
   const newest = others.reduce((newest, key) => (numberOf(key) > numberOf(newest) ? key : newest), first)
@@ -189,8 +159,8 @@ export function addResources(text: string, added: readonly string[]): string {
  * after those of `kept`, earlier texts: what an undone rotation has encrypted names another key.
  */
 export function addKey(text: string, secret: string, kind: string, kept: readonly Buffer[] = []): string {
-  const { newest } = readEncryptionKeys(text) ?? {}
-  const numbers = kept.map((each) => numberOf(readEncryptionKeys(each.toString())?.newest))
+  const { newest } = readEncryptionKeys(Buffer.from(text)) ?? {}
+  const numbers = kept.map((each) => numberOf(readEncryptionKeys(each)?.newest))
   const key = { name: `key${Math.max(1, numberOf(newest), ...numbers) + 1}`, secret }
   return editProviders(text, (providers) => {
     // An entry may have several of one kind.

@@ -6,7 +6,13 @@ import { caName, crossName, type FileNames } from '../files/names.ts'
 import { readCertificate, readCertificates } from '../pki/certificate.ts'
 import { readPrivateKey } from '../pki/pair.ts'
 import { formatDate, printable } from '../wording.ts'
-import { numberOf, readEncryptionConfig, readEncryptionKeys, unopenedBy } from './encryption.ts'
+import {
+  type EncryptionConfig,
+  type EncryptionKey,
+  numberOf,
+  readEncryptionConfig,
+  readEncryptionKeys,
+} from './encryption.ts'
 
 /** The files of that name that were kept when they were replaced. */
 type Kept = (file: string) => readonly Buffer[]
@@ -46,19 +52,19 @@ export function isOlder(file: string, our: AuthFiles, theirs: Buffer, kept: Kept
 }
 
 function otherEncryption(our: Buffer | undefined, their: Buffer, kept: readonly Buffer[]): string[] | undefined {
-  const [ours, theirs] = [our, their].map((text) => readEncryptionConfig(String(text ?? '')))
+  const [ours, theirs] = [our, their].map((bytes) => bytes && readEncryptionConfig(bytes))
   const encrypting = theirs?.keys[0]
   if (!ours || !theirs || !encrypting || !ours.keys.some(({ secret }) => secret === encrypting.secret)) return []
   const counted = isBehind(our, their) ? kept.slice(0, 1).filter((text) => haveSameOrder(text, their)) : kept
-  const earlier = counted.flatMap((text) => readEncryptionConfig(text.toString()) ?? [])
+  const earlier = counted.flatMap((text) => readEncryptionConfig(text) ?? [])
   const besides = unopenedBy([ours, ...earlier], theirs)
-  return besides.length > 0 ? besides.map(shown) : undefined
+  return besides.length > 0 ? besides.map(shorten) : undefined
 }
 
 /** True if theirs can't decrypt what ours encrypts: one of the two is out of date. No stage of a rotation begins before all hold its key. */
 export function lacksOurKey(ours: Buffer | undefined, theirs: Buffer): boolean {
-  const [first] = readEncryptionConfig(String(ours ?? ''))?.keys ?? []
-  const keys = readEncryptionConfig(String(theirs))?.keys ?? []
+  const [first] = (ours && readEncryptionConfig(ours))?.keys ?? []
+  const keys = readEncryptionConfig(theirs)?.keys ?? []
   return first !== undefined && keys.length > 0 && !keys.some(({ secret }) => secret === first.secret)
 }
 
@@ -67,12 +73,12 @@ export function lacksOurKey(ours: Buffer | undefined, theirs: Buffer): boolean {
  * whatever is kept; or the newest key was just removed here, and the file that was kept last is what the node still holds.
  */
 function isBehind(our: Buffer | undefined, their: Buffer | undefined): boolean {
-  const [ours, theirs] = [our, their].map((text) => readEncryptionKeys(String(text ?? '')))
+  const [ours, theirs] = [our, their].map((bytes) => bytes && readEncryptionKeys(bytes))
   return theirs !== undefined && ours !== undefined && numberOf(theirs.newest) > numberOf(ours.newest)
 }
 
 function haveSameOrder(one: Buffer, other: Buffer): boolean {
-  const [keys, others] = [one, other].map((text) => readEncryptionKeys(text.toString())?.keys)
+  const [keys, others] = [one, other].map((bytes) => readEncryptionKeys(bytes)?.keys)
   return keys !== undefined && isDeepStrictEqual(keys, others)
 }
 
@@ -87,7 +93,7 @@ function otherKeys(file: string, our: AuthFiles, their: Buffer, kept: Kept): str
   const earlier = theirs.some((each) => isIn(ours, each)) ? heldBy(kept) : []
   const others = theirs.filter((each) => !isIn([...ours, ...earlier], each) && !isPreviousCa(each.key, our, name))
   if (theirs.length > 0 && others.length === 0) return undefined
-  return others.length < theirs.length ? others.map(({ words }) => shown(words)) : []
+  return others.length < theirs.length ? others.map(({ words }) => shorten(words)) : []
 }
 
 /** True for the key of the CA that preceded ours of that name: it signed the cross certificate of ours, which we hold. */
@@ -139,6 +145,31 @@ function heldKey(pem: string): HeldKey | undefined {
   return key && { key: createPublicKey(key), words: 'a private key' }
 }
 
-function shown(words: string): string {
+function shorten(words: string): string {
   return printable(words).replaceAll('\n', ' ').slice(0, 100)
+}
+
+/** What theirs encrypts and none of ours could decrypt: keys by name, or resources. */
+function unopenedBy(ours: readonly EncryptionConfig[], theirs: EncryptionConfig): string[] {
+  return theirs.entries
+    .filter(({ keys }) => keys.length > 0)
+    .flatMap(({ resources, keys }) => [...new Set(resources)].flatMap((resource) => unopened(ours, resource, keys)))
+    .filter((words, i, all) => all.indexOf(words) === i)
+}
+
+function unopened(ours: readonly EncryptionConfig[], resource: string, keys: readonly EncryptionKey[]): string[] {
+  const entries = ours.flatMap(
+    (each) => each.entries.find(({ resources }) => resources.some((pattern) => covers(pattern, resource))) ?? [],
+  )
+  if (entries.length === 0) return [`${resource} under ${keys[0]?.provider}`]
+  return keys
+    .filter((key) => !entries.some((entry) => entry.keys.some((our) => isDeepStrictEqual(our, key))))
+    .map(({ provider, name }) => `the ${provider} key ${name}`)
+}
+
+/** `*.` is the core group, `*.*` all: https://kubernetes.io/docs/tasks/administer-cluster/encrypt-data/ */
+function covers(pattern: string, resource: string): boolean {
+  if (pattern === resource || pattern === '*.*') return true
+  const group = resource.includes('.') ? resource.slice(resource.indexOf('.') + 1) : ''
+  return pattern === `*.${group}`
 }

@@ -116,10 +116,10 @@ function mayWriteBeside(path: string): boolean {
 }
 
 const listKeys = { clusters: 'cluster', users: 'user', contexts: 'context' } as const
-export type List = keyof typeof listKeys
+type List = keyof typeof listKeys
 
 /** One of the three named entries. */
-export interface NamedEntry {
+interface NamedEntry {
   readonly list: List
   readonly key: (typeof listKeys)[List]
   readonly name: string

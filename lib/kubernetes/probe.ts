@@ -23,7 +23,7 @@ export async function readServed(server: Omit<Server, 'trust'>): Promise<Buffer>
   }
 }
 
-export interface Question extends Server {
+interface Question extends Server {
   readonly path: string
 }
 

@@ -7,7 +7,7 @@ import { Failure } from '../failure.ts'
 import { inShape } from './client.ts'
 
 /** A client of etcd's JSON gateway. */
-export interface Etcd {
+interface Etcd {
   read(method: 'POST', path: string, body: object): Promise<unknown>
 }
 

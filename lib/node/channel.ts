@@ -3,7 +3,6 @@
  * nonce, the last of which has their number. Whatever a login prints before or after is ignored; an answer that is cut off,
  * repeated or missing is an error.
  */
-import { randomBytes } from 'node:crypto'
 import { readFileSync } from 'node:fs'
 import { Failure } from '../failure.ts'
 import { excerpt, quote } from '../wording.ts'
@@ -26,12 +25,7 @@ export function message(verb: Verb, lines: readonly string[], nonce: string): st
   return `{\nprogram=${program}\neval "$program"\nmain "$program" ${verb} ${nonce} <<'${nonce}'\n${lines.join('\n')}\n${nonce}\nexit\n}\n`
 }
 
-/** Unpredictable, so that nothing that a login prints can contain it. */
-export function newNonce(): string {
-  return randomBytes(16).toString('hex')
-}
-
-export interface Answer {
+interface Answer {
   /** One per line. A line that begins with a blank belongs to the previous record, and is not counted. */
   readonly records: readonly string[]
   /** Set where it stopped early: the reason as one word, and the message of the tool that failed. */

@@ -233,7 +233,7 @@ class Forwards {
   }
 }
 
-export interface SshResult {
+interface SshResult {
   readonly node: string
   readonly host: SshHost
   /** Whose exit status and stderr these are: ssh's own, or those of a program on the node. */
@@ -309,6 +309,13 @@ const causes: readonly {
     // On a shared connection ssh reports a closed sftp subsystem as a closed connection.
     pattern: /subsystem request failed|sftp-server: (not found|No such file)|^(\S*scp: )?Connection closed/im,
     remedy: () => 'scp needs the line "Subsystem sftp internal-sftp" in /etc/ssh/sshd_config there',
+  },
+  {
+    name: 'not written',
+    by: 'node',
+    // SSH_FX_FAILURE of SFTP stands for a full disk, a read-only one, and whatever else has no code of its own.
+    pattern: /^scp: .*: Failure$/m,
+    remedy: () => `SFTP says no more; there the disk may be full, or mounted read-only (df -h, mount); ${again}`,
   },
   {
     name: 'connection lost',

@@ -1,4 +1,5 @@
 /** A node: what is looked at and changed there, each by one command over its connection. */
+import { randomBytes } from 'node:crypto'
 import { rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import type { Duplex } from 'node:stream'
@@ -13,7 +14,7 @@ import {
 } from '../files/names.ts'
 import { secretMode } from '../files/plain-file.ts'
 import type { Part } from '../kubernetes/kubeconfig.ts'
-import { message, newNonce, notWhole, readAnswer, shellEnded, type Verb } from './channel.ts'
+import { message, notWhole, readAnswer, shellEnded, type Verb } from './channel.ts'
 import type { Connection } from './connection.ts'
 import { type FileAccess, type FileState, folderOf } from './place.ts'
 import { type NodeState, readFolder, readListening, readState } from './state.ts'
@@ -143,7 +144,7 @@ interface NewFile {
 }
 
 /** New files of the folder. */
-export interface Archive {
+interface Archive {
   /** Its name there, while it is used. */
   readonly name: string
   readonly files: readonly ArchivedFile[]
@@ -379,7 +380,7 @@ const stops: ReadonlyMap<string, { what: string; code: string; remedy: string }>
 
 const block = 512
 
-export interface ArchivedFile {
+interface ArchivedFile {
   /** At most 100 bytes. */
   readonly name: string
   readonly mode: number
@@ -409,4 +410,9 @@ function header({ name, mode, bytes }: ArchivedFile): Buffer {
     148,
   )
   return head
+}
+
+/** Unpredictable, so that nothing that a login prints can contain it. */
+function newNonce(): string {
+  return randomBytes(16).toString('hex')
 }

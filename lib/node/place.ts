@@ -10,7 +10,7 @@ export const largestFile = 256 * 1024
 
 /** The old file, kept beside the new one until the units that read it are healthy (node.sh). */
 export const oldSuffix = '.harderway-old'
-export const newSuffix = '.harderway-new'
+const newSuffix = '.harderway-new'
 /** Files that remain there if the run or the node is killed. */
 export const besideOf = (path: string): string[] => [path + oldSuffix, path + newSuffix]
 

@@ -113,6 +113,6 @@ export function makeSocketFolder(temporary: string): string {
 }
 
 /** /tmp where TMPDIR is too long for a socket, or has what ssh interprets itself: a blank, %, ${ (ssh_config(5)). */
-export function socketBase(temporary: string): string {
+function socketBase(temporary: string): string {
   return temporary.length <= longest && /^[\w./+-]+$/.test(temporary) ? temporary : '/tmp'
 }

@@ -59,7 +59,7 @@ interface SettingsFile {
   readonly isRoots: boolean
 }
 
-export interface UnitState {
+interface UnitState {
   /** The path of its control group: cgroups(7). Empty if it has no process. */
   readonly group: string
   /** Whether systemd has read a unit file for it. */
@@ -253,7 +253,7 @@ function tryPlaces(output: string, nonce: string): PlacesState | Failure {
 }
 
 /** Throws a Failure if the answer is incomplete, or root could not look. */
-export function readPlaces(output: string, nonce: string): PlacesState {
+function readPlaces(output: string, nonce: string): PlacesState {
   const own = readAnswer(output, nonce, 'places')
   if (own.stopped) throw notWhole()
   const root = own.records.includes('root') ? readAnswer(output, nonce, 'root') : { records: [], stopped: undefined }

@@ -7,8 +7,8 @@ import { formatReasons, type Reason } from '../reason.ts'
 import { type Certificate, isIssuedBy, readCertificates } from './certificate.ts'
 
 /** Why a PEM chain (the leaf first) is not trusted by these PEM certificates. Times and usages are not checked. */
-export function findDistrust(shown: Uint8Array | string, trusted: Uint8Array | string): Reason[] {
-  const [leaf, ...between] = readCertificates(shown)
+export function findDistrust(served: Uint8Array | string, trusted: Uint8Array | string): Reason[] {
+  const [leaf, ...between] = readCertificates(served)
   if (!leaf) return [{ kind: 'other-issuer' }]
   const refused = [leaf, ...between].flatMap(({ refusals }) => refusals)
   const roots = readCertificates(trusted).filter((root) => root.refusals.length === 0)
@@ -37,7 +37,7 @@ export interface Identity {
   readonly groups: readonly string[]
 }
 
-export interface Handshake {
+interface Handshake {
   readonly server: Party
   /** Undefined: a client without a certificate, that trusts what the server trusts. */
   readonly client: Party | undefined
@@ -48,7 +48,7 @@ export interface Handshake {
 }
 
 /** The identity that the server sees, if any; or why the handshake failed. */
-export type Met = { readonly seen: Identity | undefined; readonly why?: string } | { readonly refused: string }
+type Met = { readonly seen: Identity | undefined; readonly why?: string } | { readonly refused: string }
 
 /** Set explicitly, so that NODE_OPTIONS and the environment can't change versions or ciphers. */
 const tls13 = {

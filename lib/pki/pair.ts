@@ -211,7 +211,7 @@ export function changeOfPair(
   }
 }
 
-export type SigningIssuer = Issuer & { readonly notAfter: Date }
+type SigningIssuer = Issuer & { readonly notAfter: Date }
 
 /** Undefined if the first certificate of the file can't be read; what follows it is not parsed. */
 const readHeld = once((pem) => {

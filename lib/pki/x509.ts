@@ -23,7 +23,7 @@ import { certificatePem } from './pem.ts'
 
 type Asn1 = Asn1Module.Asn1
 
-export interface IssuerName {
+interface IssuerName {
   /** DER of the issuer's subject, byte for byte as in its certificate: chains are built on it. */
   readonly subject: Uint8Array
   /** Undefined: the hash of its key. */
@@ -34,7 +34,7 @@ export interface Issuer extends IssuerName {
   readonly privateKey: KeyObject
 }
 
-export interface CertificateRequest {
+interface CertificateRequest {
   readonly profile: CertSpec
   readonly publicKey: KeyObject
   readonly notBefore: Date

@@ -1,10 +1,10 @@
 /** A run in plain lines, for logs, pipes, CI and --quiet; and with --json, one JSON object a line. */
 import { type Failure, stackOf } from '../failure.ts'
 import type { Event, Outcome, Target } from '../graph/target.ts'
+import { formatReasons, isRepair } from '../reason.ts'
 import { beside, octal, printable } from '../wording.ts'
 import { areChecks, countOutcomes, ofKind, type Phases, type Reporter } from './reporter.ts'
 import {
-  formatCause,
   formatClosing,
   formatFailure,
   formatFailures,
@@ -23,11 +23,13 @@ export interface LinesOptions {
   readonly phases: Phases
   readonly verbose: boolean
   readonly quiet: boolean
+  /** Of a terminal, which would break the lines of a plan inside words. */
+  readonly columns?: number | undefined
   readonly write: (line: string) => void
   readonly writeError: (text: string) => void
 }
 
-/** A line for each target that changed or failed; fresh targets are counted by phase. A failure that several have, as of a clock, has one. */
+/** A line for each target that changed or failed; fresh targets are counted by phase. A wrong clock stops all of them, and has one line. */
 export function createLines({ phases, verbose, quiet, write, writeError }: LinesOptions): Reporter {
   const places = new Map(
     [...phases].flatMap(([title, targets]) => {
@@ -41,7 +43,7 @@ export function createLines({ phases, verbose, quiet, write, writeError }: Lines
   }
   let room = mostLines
   const failures = new Set<string>()
-  /** Targets whose failure has a line already, and those that come after these alone. */
+  /** Targets that a wrong clock stopped, or whose failure has a line already; and those that come after these alone. */
   const repeated = new Set<string>()
   const isRepeated = (outcome: Outcome) => {
     if (outcome.kind === 'failed') return outcome.failure.shared !== undefined && failures.has(outcome.failure.message)
@@ -54,9 +56,10 @@ export function createLines({ phases, verbose, quiet, write, writeError }: Lines
       const { target, phase } = places.get(event.id) ?? {}
       if (event.type !== 'ended' || !target || !phase) return
       const { id, outcome } = event
-      if (isRepeated(outcome) && !verbose) repeated.add(id)
-      else if (hasLine(target, outcome)) say(formatEnd(id, outcome))
-      else phase.counted.push(outcome)
+      const isRepeat = !verbose && isRepeated(outcome)
+      if (isRepeat || (outcome.kind === 'failed' && outcome.failure.code === 'clock')) repeated.add(id)
+      if (!isRepeat && hasLine(target, outcome)) say(formatEnd(id, outcome))
+      else if (!isRepeat) phase.counted.push(outcome)
       if (outcome.kind === 'failed') failures.add(outcome.failure.message)
       if ('warning' in outcome && outcome.warning) say(`warning ${id}: ${outcome.warning}`)
       phase.left--
@@ -80,7 +83,8 @@ export function createLines({ phases, verbose, quiet, write, writeError }: Lines
 }
 
 function formatEnd(id: string, outcome: Outcome): string {
-  return `${id}: ${outcome.kind === 'failed' ? 'failed: ' : ''}${beside(id, formatOutcome(outcome))}`
+  const how = outcome.kind === 'failed' ? `${outcome.failure.kind === 'refused' ? 'refused' : 'failed'}: ` : ''
+  return `${id}: ${how}${beside(id, formatOutcome(outcome))}`
 }
 
 /** Increased by a change that breaks programs that read the lines: docs/json.md. */
@@ -132,4 +136,10 @@ function plainEvent(event: Event): object {
 function plainFailure(failure: Failure): object {
   const { message, remedy, code: cause } = failure
   return { message, remedy, cause, stack: stackOf(failure) }
+}
+
+/** Why it was made, or would be: "made: SAN added: 192.168.1.22"; any other outcome as it is. */
+function formatCause(outcome: Outcome): string {
+  if (outcome.kind !== 'built') return formatOutcome(outcome)
+  return `${isRepair(outcome.reasons) ? 'repaired' : 'made'}: ${formatReasons(outcome.reasons)}`
 }

@@ -2,7 +2,7 @@
 import { stripVTControlCharacters, styleText } from 'node:util'
 import { nameInPhase, type Outcome, type Target } from '../graph/target.ts'
 import { type Change, formatReasons, ownReasons, type Reason, worksOf } from '../reason.ts'
-import { count, foldAlike, formatNames, printable } from '../wording.ts'
+import { count, foldAlike, formatNames, printable, wrap } from '../wording.ts'
 import { formatJsonLine, type LinesOptions } from './lines.ts'
 import type { Phases, Reporter, Summary } from './reporter.ts'
 import {
@@ -16,7 +16,7 @@ import {
 } from './words.ts'
 
 /** Targets of one phase with which the same is done. */
-export interface PlanEntry {
+interface PlanEntry {
   /** Of the phase. */
   readonly title: string
   readonly targets: readonly Target[]
@@ -61,7 +61,7 @@ const nothing = { mark: '~', facts: '', copied: [], installed: [], removed: [], 
 
 function shownOf(reasons: readonly Reason[], change: Change | undefined): Partial<PlanEntry> {
   if (change?.kind === 'made') {
-    const { is, was, isNew, files } = change
+    const { is, was, isNew, isRestored, files } = change
     const wasOther = (before: unknown, now: unknown) =>
       before === undefined || before === now ? '' : ` (was ${before})`
     const facts = is && [
@@ -69,7 +69,11 @@ function shownOf(reasons: readonly Reason[], change: Change | undefined): Partia
       formatExpiry(is, was),
       ...(is.names > 0 ? [`${count(is.names, 'name')}${wasOther(was?.names, is.names)}`] : []),
     ]
-    return { facts: facts?.join(', ') ?? '', ...(isNew && { mark: '+', why: '' }) }
+    return {
+      facts: facts?.join(', ') ?? '',
+      ...(isNew && { mark: '+', why: '' }),
+      ...(isRestored && { why: 'restored byte for byte, from the kubeconfigs' }),
+    }
   }
   const { copy: copied, install: installed, remove: removed, restart: restarts } = worksOf(change)
   const done = { copied, installed, removed, restarts }
@@ -141,7 +145,7 @@ export function createPlanJson(write: (line: string) => void, phases: Phases, li
   }
 }
 
-export function createPlanLines({ phases, verbose, quiet, write, writeError }: LinesOptions): Reporter {
+export function createPlanLines({ phases, verbose, quiet, columns, write, writeError }: LinesOptions): Reporter {
   let isNoted = false
   return {
     event: () => {},
@@ -154,7 +158,7 @@ export function createPlanLines({ phases, verbose, quiet, write, writeError }: L
       const { outcomes, planHash } = summary
       const toDo = formatToDo(summary)
       const nothing = toDo.length > 0 ? [] : [isNoted ? 'Nothing else to do.' : 'Nothing to do.']
-      if (!quiet) for (const line of formatPlan(phases, outcomes, verbose, nothing)) write(line)
+      if (!quiet) for (const line of formatPlan(phases, outcomes, { isVerbose: verbose, columns, nothing })) write(line)
       for (const text of [...formatFailures(outcomes, verbose), ...toDo]) write(text)
       if (!quiet && outcomes.size > 0) write(formatSummary(summary))
       if (!quiet && planHash !== undefined) write(`Plan hash: ${planHash}`)
@@ -182,14 +186,17 @@ export function createPlanMarkdown({ write, ...options }: Omit<LinesOptions, 'wr
 function formatPlan(
   phases: Phases,
   outcomes: Summary['outcomes'],
-  isVerbose: boolean,
-  nothing: readonly string[],
+  {
+    isVerbose,
+    columns,
+    nothing,
+  }: { readonly isVerbose: boolean; readonly columns: number | undefined; readonly nothing: readonly string[] },
 ): string[] {
   const list = isVerbose ? (names: readonly string[]) => names.join(', ') : formatNames
   const entries = planEntries(phases, outcomes, !isVerbose)
   const lines = [...Map.groupBy(entries, ({ title }) => title)].flatMap(([title, some]) => [
     styleText('bold', title),
-    ...some.flatMap((entry) => formatEntry(entry, list)),
+    ...some.flatMap((entry) => formatEntry(entry, list)).map((line) => wrap(line, columns, 8)),
   ])
   const isFresh = outcomes.size > 0 && [...outcomes.values()].every(({ kind }) => kind === 'fresh')
   return [

@@ -118,7 +118,7 @@ function oneLine(text: string): string {
   return printable(text).replaceAll('\n', ' ')
 }
 
-export interface Line {
+interface Line {
   readonly level: 0 | 1
   readonly mark: 'waiting' | 'active' | 'made' | 'fresh' | 'stale' | 'failed' | 'cancelled'
   readonly text: string

@@ -72,12 +72,6 @@ export function formatOutcome(outcome: Outcome): string {
   return describe(outcome).text
 }
 
-/** Why it was made, or would be: "made: SAN added: 192.168.1.22"; any other outcome as above. */
-export function formatCause(outcome: Outcome): string {
-  if (outcome.kind !== 'built') return formatOutcome(outcome)
-  return `${isRepair(outcome.reasons) ? 'repaired' : 'made'}: ${formatReasons(outcome.reasons)}`
-}
-
 /** The outcome in one word, to count targets by; and what there is now, or why it is not so: "new, expires 2036-11-21". */
 function describe(outcome: Outcome): { readonly label: string; readonly text: string } {
   switch (outcome.kind) {
@@ -92,7 +86,7 @@ function describe(outcome: Outcome): { readonly label: string; readonly text: st
     case 'stale':
       return { label: 'to make', text: `to make: ${formatReasons(outcome.reasons)}` }
     case 'failed':
-      return { label: 'failed', text: outcome.failure.message }
+      return { label: outcome.failure.kind === 'refused' ? 'refused' : 'failed', text: outcome.failure.message }
     case 'cancelled': {
       const why = outcome.because.length > 0 ? `: it comes after ${formatNames(outcome.because)}` : ''
       const text = outcome.isBegun ? 'interrupted: the next run checks how far it came' : `skipped${why}`
@@ -106,15 +100,18 @@ function describe(outcome: Outcome): { readonly label: string; readonly text: st
 function describeBuilt({ reasons, change }: Outcome & { kind: 'built' }) {
   const own = ownReasons(reasons)
   const why = formatReasons(own)
-  const as = (label: string, text = `${label}: ${why}`) => ({ label, text })
+  const as = (label: string, text = [label, why].filter(Boolean).join(': ')) => ({ label, text })
   switch (change?.kind) {
     case 'made': {
-      const { isReplaced, isNew, is, was } = change
+      const { isReplaced, isRestored, isNew, is, was } = change
       const now = is ? `, ${formatExpiry(is, was)}` : ''
       if (isReplaced || isNew) return as(isReplaced ? 'replaced' : 'new', `${isReplaced ? 'replaced' : 'new'}${now}`)
+      if (isRestored) return as('restored', `restored${now}`)
       // Only its time was up, or it was requested by name.
       const isRenewal = is && own.every(({ kind }) => kind === 'expires' || kind === 'forced')
-      return isRenewal ? as('renewed', `renewed${now}`) : as('changed', `changed${now}: ${why}`)
+      return isRenewal
+        ? as('renewed', `renewed${now}`)
+        : as('changed', [`changed${now}`, why].filter(Boolean).join(': '))
     }
     case 'deployed':
     case 'installed': {
@@ -123,7 +120,7 @@ function describeBuilt({ reasons, change }: Outcome & { kind: 'built' }) {
       const all = Object.entries({ deployed: copy, installed, removed: remove, restarted: restart })
       const done = all.filter(([, names]) => names.length > 0)
       const [[label] = []] = done
-      if (label === undefined) return change.kind === 'deployed' ? as('repaired') : as('installed', why)
+      if (label === undefined) return change.kind === 'deployed' ? as('repaired') : as('installed', why || 'installed')
       const text = done.map(([what, names]) => `${formatNames(names)} ${what}`).join('; ')
       return as(restart.length > 0 ? 'restarted' : label, text)
     }

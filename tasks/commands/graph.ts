@@ -23,9 +23,9 @@ export async function graph(run: CommandRun): Promise<readonly Finding[]> {
   }
   const boxes = drawBoxes(wanted, phaseTitles, !options.verbose)
   const { format = 'mermaid' } = options
-  if (format === 'mermaid') print(formatMermaid(boxes))
-  else if (format === 'dot') print(formatDot(boxes))
-  else throw usage(`--format ${format}: graph has mermaid, dot`, 'graph')
+  const draw = formats.get(format)
+  if (!draw) throw usage(`--format ${format}: graph has ${[...formats.keys()].join(', ')}`, 'graph')
+  print(draw(boxes))
   return []
 }
 
@@ -88,7 +88,7 @@ function withoutImplied(needs: ReadonlyMap<string, ReadonlySet<string>>, id: str
 }
 
 /** https://mermaid.js.org/syntax/flowchart.html */
-export function formatMermaid(boxes: readonly Box[]): string {
+function formatMermaid(boxes: readonly Box[]): string {
   return [
     'flowchart LR',
     ...boxes.map(({ id, title, names }) => `  ${id}["${[title, formatNames(names)].filter(Boolean).join('<br>')}"]`),
@@ -100,7 +100,7 @@ export function formatMermaid(boxes: readonly Box[]): string {
 }
 
 /** https://graphviz.org/doc/info/lang.html */
-export function formatDot(boxes: readonly Box[]): string {
+function formatDot(boxes: readonly Box[]): string {
   return [
     'digraph harderway {',
     '  graph [rankdir=LR, bgcolor=transparent, fontname="sans-serif"]',
@@ -114,3 +114,8 @@ export function formatDot(boxes: readonly Box[]): string {
     '}',
   ].join('\n')
 }
+
+export const formats = new Map([
+  ['mermaid', formatMermaid],
+  ['dot', formatDot],
+])

@@ -18,7 +18,7 @@ export function help(command: Command, names: readonly string[]): string {
   return names.length > 0 ? helpOf(command) : helpText()
 }
 
-export function helpText(): string {
+function helpText(): string {
   return [
     'harderway: the security set-up of a Kubernetes cluster, from cluster.yaml',
     ...['', ...commands.flatMap(formatUsage)],
@@ -29,7 +29,7 @@ export function helpText(): string {
   ].join('\n')
 }
 
-export function helpOf(command: Command): string {
+function helpOf(command: Command): string {
   const { findings, isWithoutCluster, options } = command
   const common = commonOptions.filter((name) => name !== 'config' || !isWithoutCluster).map((name) => `--${name}`)
   const all = { ...findings, usage: 'bad usage or cluster.yaml' }

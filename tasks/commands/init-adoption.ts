@@ -45,7 +45,8 @@ export function adopt(path: string, layout: Layout): ClusterDraft | undefined {
   )[0]
   const leaves = [...own.filter(({ name }) => name !== caName), ...nodes]
   const draft = newDraft(server?.cluster ?? 'kubernetes', layout)
-  const encryption = readEncryptionConfig(textOf(auth, encryptionConfig.file))
+  const config = auth.tryBytes(encryptionConfig.file)
+  const encryption = config && readEncryptionConfig(config)
   return {
     ...draft,
     subject: readSubject(ca, layout),

@@ -105,7 +105,11 @@ export function formatCluster({ nodes, users, revoked, ...draft }: ClusterDraft,
     ...sample.trimEnd().split('\n').flatMap(withValue),
     ...(users.length > 0
       ? ['users: # besides admin', ...users.map((user) => `  - ${text(user)}`)]
-      : ['# users: # besides admin', '#   - { name: jane, groups: [devs], validity: 90d }']),
+      : [
+          '# users: # besides admin',
+          '#   - { name: joe, groups: [devs], validity: 90d }',
+          '#   - { name: jane, validity: 90d } # an admin by a ClusterRoleBinding, which the run prints: without it she has no rights',
+        ]),
     ...(revoked ? [`revoked: ${text(revoked)} # cut off: docs/cluster-yaml.md`] : []),
     'nodes:',
     ...nodes.map((node) => {

@@ -234,7 +234,7 @@ function schemaPath(folder: string): string {
 const concurrency = 16
 
 /** Fills in unknown values that can be found. Throws a usage Failure if ssh can't read its configuration. */
-export async function findHosts(
+async function findHosts(
   draft: ClusterDraft,
   configFile: string | undefined,
   given: Pick<CommandRun, 'host' | 'options' | 'signal'>,

@@ -5,13 +5,13 @@ import { Failure } from '../../lib/failure.ts'
 import { caName } from '../../lib/files/names.ts'
 import { closure, type Graph } from '../../lib/graph/graph.ts'
 import { nameInPhase, type Outcome, type Run, type Target } from '../../lib/graph/target.ts'
+import { keysToList, pairsToReplace } from '../../lib/kubernetes/revoked-list.ts'
 import { type Change, formatReasons, isRepair, type Reason, worksOf } from '../../lib/reason.ts'
 import { byPhase } from '../../lib/show/reporter.ts'
 import { formatFailures } from '../../lib/show/words.ts'
 import { formatNames, octal } from '../../lib/wording.ts'
 import { phases } from '../layouts/phases.ts'
 import { outageOf } from '../layouts/tables.ts'
-import { keysToList } from '../nodes/revoked-list.ts'
 import { clusterGraph } from '../phases/table.ts'
 import { readAuth } from '../request/access.ts'
 import type { CommandRun } from '../request/command-run.ts'
@@ -27,11 +27,10 @@ import {
   adviseLeft,
   notesOnAddresses,
   notesOnFolder,
-  notesOnOptions,
   refusalsBefore,
   rolloutOf,
 } from '../request/walk.ts'
-import { formatUnderWay, rotationOf, rotationsUnderWay } from '../rotations/under-way.ts'
+import { formatUnderWay, rotationsUnderWay } from '../rotations/under-way.ts'
 
 /** Throws a usage Failure before anything is printed. */
 export async function plan(given: CommandRun): Promise<readonly Finding[]> {
@@ -45,12 +44,12 @@ export async function plan(given: CommandRun): Promise<readonly Finding[]> {
   const read = async (run: CommandRun) => {
     const { forced } = selection
     const warnings: string[] = []
-    const listsNoKeys = whole.size < all.size
-    const noting = { ...run, listsNoKeys, note: (text: string) => void warnings.push(text) }
+    const keys = { listsNoKeys: whole.size < all.size, replacedPairs: pairsToReplace(run) }
+    const noting = { ...run, ...keys, note: (text: string) => void warnings.push(text) }
     const tell = run.host.stdout.isTTY && !run.options.quiet ? run.printError : () => {}
     const refusals = await refusalsBefore(graph, { ...run, run: noting, forced, tell })
     if (refusals.length > 0) return () => refuse(run, graph, refusals)
-    const seen = await observe({ ...run, listsNoKeys }, graph, { forced, foresees: true })
+    const seen = await observe({ ...run, ...keys }, graph, { forced, foresees: true })
     return () => show(run, seen, { all, whole, selection, warnings })
   }
   return readAuth(given, graph, read, { isPlan: true })
@@ -73,7 +72,6 @@ async function show(given: CommandRun, seen: Observation, wanted: PlanScope) {
     // It explains much of what follows.
     ...(await rotationsUnderWay(run)).map((each) => formatUnderWay(each, run)),
     ...notesOnFolder(run.auth),
-    ...notesOnOptions(run.cluster),
     ...notLookedAt(whole, graph),
     ...warnings,
     ...(reachesNodes ? [...notesOnAddresses(run.cluster), ...noteOnFormerHolders(run)] : []),
@@ -164,7 +162,7 @@ async function refuse(
   return ['refused']
 }
 
-export interface Plan {
+interface Plan {
   /** SHA-256, in hexadecimal. */
   readonly hash: string
   readonly actions: ReadonlySet<string>
@@ -207,7 +205,7 @@ function keepTargetTo(actions: Plan['actions'], target: Target): Target {
 }
 
 /** Something else would be done than what was planned. */
-export function otherPlan(what: string, { command }: Pick<Run, 'command'>): Failure {
+function otherPlan(what: string, { command }: Pick<Run, 'command'>): Failure {
   const remedy = `see what would be done now: ${command('bootstrap --dry-run')}`
   return new Failure(what, { kind: 'refused', code: 'other-plan', remedy })
 }
@@ -227,4 +225,9 @@ function repairsFor(reason: Reason): string[] {
   if (reason.kind === 'wrong-mode') return [`${octal(reason.wanted)} ${reason.path}`]
   if (reason.kind === 'on-node') return reason.wrongMode.map((file) => `mode ${file}`)
   return reason.kind === 'left-drained' ? ['undrain'] : []
+}
+
+/** The name of the rotation that replaces what an irreplaceable target makes. */
+function rotationOf({ id, phase }: Pick<Target, 'id' | 'phase'>): string {
+  return id === phase ? phase : phase === 'ca' ? id.slice('ca/'.length) : 'service-account'
 }

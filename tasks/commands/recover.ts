@@ -29,7 +29,7 @@ import { formatDate, formatNames, quote } from '../../lib/wording.ts'
 import { identityFiles, isKeptOff, nodeFiles, nodeUnits } from '../layouts/tables.ts'
 import { fetchCommand } from '../nodes/fetch-command.ts'
 import { whyNotCompared } from '../nodes/guards.ts'
-import { placesOf, readAllShown, readNode, withPlaces } from '../nodes/look.ts'
+import { placesOf, readNode, readServedCertificates, withPlaces } from '../nodes/look.ts'
 import { refuseSharedEtcd } from '../phases/ca.ts'
 import { clusterGraph } from '../phases/table.ts'
 import { writeAuth } from '../request/access.ts'
@@ -278,9 +278,9 @@ export async function findForeign(
   const { files, path } = found.auth
   const units = nodeUnits(found.cluster, node)
   const ports = units.flatMap(({ serves }) => serves.filter(({ name }) => name === files.names.api))
-  const open = await readAllShown(found, node, ports)
+  const open = await readServedCertificates(found, node, ports)
   const isOurs = (der: Buffer) => cas.some(({ publicKey }) => new X509Certificate(der).verify(publicKey))
-  const foreign = open.flatMap(({ port, shown }) => (shown === 'nothing' || isOurs(shown) ? [] : String(port)))
+  const foreign = open.flatMap(({ port, served }) => (served === 'nothing' || isOurs(served) ? [] : String(port)))
   if (foreign.length === 0) return []
   const on = `what runs there on port ${formatNames(foreign)}`
   return [`${node.name}: ${on} serves a certificate that the CA of ${path} did not sign`]

@@ -2,20 +2,21 @@
 
 import type { ClusterNode } from '../../lib/cluster/cluster.ts'
 import { Failure, refusal, runAgain, tryToAwait, usageFailure } from '../../lib/failure.ts'
+import { timeOfBackup } from '../../lib/files/auth-dir.ts'
 import { caName } from '../../lib/files/names.ts'
 import { buildGraph, type Graph } from '../../lib/graph/graph.ts'
 import type { Run, Target } from '../../lib/graph/target.ts'
+import { keysToList } from '../../lib/kubernetes/revoked-list.ts'
 import { fileAt } from '../../lib/node/state.ts'
 import { formatJsonLine } from '../../lib/show/lines.ts'
 import { byPhase } from '../../lib/show/reporter.ts'
 import { adviseAfter, formatToDo } from '../../lib/show/words.ts'
-import { foldAlike, formatNames } from '../../lib/wording.ts'
+import { day, foldAlike, formatDate, formatNames, joinClauses, wrap } from '../../lib/wording.ts'
 import type { Place } from '../layouts/layout.ts'
 import { phases } from '../layouts/phases.ts'
 import { nodeFiles, nodeUnits, outageOf } from '../layouts/tables.ts'
 import { reloadFlag } from '../nodes/command-line.ts'
 import { digestAt, installOf } from '../nodes/look.ts'
-import { keysToList } from '../nodes/revoked-list.ts'
 import { lookAtUnits, type UnitsFound } from '../nodes/units.ts'
 import { unsetOn } from '../nodes/unreached.ts'
 import { clusterGraph } from '../phases/table.ts'
@@ -28,8 +29,11 @@ import { adviseBackup, backUpAgain, walk } from '../request/walk.ts'
 import { surveyApiServers, surveyStage } from '../rotations/api-servers.ts'
 import { rewritePhase } from '../rotations/encryption-key.ts'
 import { changedBy, type Rotating, type Rotation, type Stage } from '../rotations/rotation.ts'
-import { findUses, rotations, stageNumber, stageToFinish, underWay } from '../rotations/table.ts'
+import { findUses, rotations, stageNumber, underWay } from '../rotations/table.ts'
 import { formatUses, refusalDuring } from '../rotations/under-way.ts'
+
+/** Milliseconds: whoever types --finish later than that means another rotation than the one which they finished. */
+const provenAgain = 7 * day
 
 /** A rotation that is carried out. */
 interface Drive {
@@ -300,10 +304,10 @@ interface UnitPlan {
 }
 
 /** The nodes on which a process may reload a file that changes; undefined if one could not be looked at. */
-export type Reloading = ReadonlyMap<string, UnitsFound | undefined>
+type Reloading = ReadonlyMap<string, UnitsFound | undefined>
 
 /** Looks at nodes only where the command line, or the version, of a process decides whether it is restarted. */
-export async function lookAtReloading(rotation: Rotation, run: Run): Promise<Reloading> {
+async function lookAtReloading(rotation: Rotation, run: Run): Promise<Reloading> {
   const { cluster } = run
   const changes = changedBy(rotation, cluster)
   const depends = (node: ClusterNode) =>
@@ -320,22 +324,24 @@ export async function lookAtReloading(rotation: Rotation, run: Run): Promise<Rel
   return new Map(await Promise.all(looks))
 }
 
-export async function planRotation(
+async function planRotation(
   run: CommandRun,
   rotation: Rotation,
   { at, note, seen }: { readonly at: number; readonly note?: string; readonly seen: Reloading },
 ): Promise<readonly Finding[]> {
-  const { options, cluster, print } = run
+  const { options, cluster, host, print } = run
   const { stages } = rotation
   const end = options.finish ? stages.length : stages.length - 1
-  const say = (text: string, indent = 0) => print(' '.repeat(indent) + text)
+  const { isTTY, columns } = host.stdout
+  const say = (text: string, indent = 0) =>
+    print(wrap(' '.repeat(indent) + text, isTTY ? columns : undefined, indent + 4))
   if (note !== undefined) print(options.json ? formatJsonLine({ type: 'note', message: note }) : `${note}\n`)
   const changes = changedBy(rotation, cluster)
   const toChange = cluster.nodes.flatMap((node) => {
     const found = seen.get(node.name)
     return found ? unsetOn(run, found, changes).map((what) => `${node.name}: ${what}`) : []
   })
-  if (toChange.length > 0 && !options.json) say(['Before the first stage:', ...toChange, ''].join('\n'))
+  if (toChange.length > 0 && !options.json) print(['Before the first stage:', ...toChange, ''].join('\n'))
   for (const [i, stage] of stages.entries()) {
     const state = i < at ? (i === at - 1 ? 'under way' : 'done') : i < end ? 'to do' : 'with --finish'
     const nodes = cluster.nodes.map((node) => ({
@@ -402,4 +408,25 @@ function formatUnit({ unit, files, restarts, isDrained, flag }: UnitPlan, isVerb
   const what = [...new Set(files.map(({ file, path }) => (isVerbose ? `${file} → ${path}` : file)))].join(', ')
   const unless = flag ? `, unless it has ${flag} in its command line` : ''
   return `${unit}: ${restarts ? 'by restart' : 'by itself'}${isDrained ? ', drained' : ''}${unless} (${what})`
+}
+
+/**
+ * Where --finish begins: in the present stage. Files do not tell whether the last stage was proven before the run ended, so
+ * --finish proves it again for a week. Throws a refusal if nothing is under way.
+ */
+function stageToFinish(rotation: Rotation, run: Run): { readonly at: number; readonly note?: string } {
+  const { name, what, stages } = rotation
+  const at = stageNumber(rotation, run)
+  if (at > 0) return { at }
+  const folder = rotation.finishedIn(run)
+  const time = folder === undefined ? undefined : timeOfBackup(folder)
+  const last = time && `the last one was finished on ${formatDate(time)}`
+  if (time && run.now.getTime() - time.getTime() < provenAgain)
+    return {
+      at: stages.length,
+      note: `no rotation of ${what} is under way; ${last}, and its last stage is proven again`,
+    }
+  throw refusal(joinClauses(`no rotation of ${what} is under way`, last), [
+    `begin one: ${run.command(`rotate ${name}`)}`,
+  ])
 }

@@ -6,12 +6,12 @@ import { caName, kubeconfigFile } from '../../lib/files/names.ts'
 import { secretMode } from '../../lib/files/plain-file.ts'
 import { closure, type Graph } from '../../lib/graph/graph.ts'
 import { type Force, nameInPhase, type Outcome, type Run } from '../../lib/graph/target.ts'
+import { keysToList, pairsToReplace } from '../../lib/kubernetes/revoked-list.ts'
 import { byPhase } from '../../lib/show/reporter.ts'
 import { adviseAfter } from '../../lib/show/words.ts'
 import { formatNames, joinClauses, printable } from '../../lib/wording.ts'
 import { phases } from '../layouts/phases.ts'
 import { replaceCommand } from '../nodes/fetch-command.ts'
-import { keysToList } from '../nodes/revoked-list.ts'
 import { clusterGraph } from '../phases/table.ts'
 import { writeAuth } from '../request/access.ts'
 import type { CommandRun } from '../request/command-run.ts'
@@ -24,7 +24,6 @@ import {
   adviseKeys,
   adviseLeft,
   notesOnAddresses,
-  notesOnOptions,
   type Rollout,
   rolloutOf,
   walk,
@@ -68,7 +67,8 @@ async function runOnce(given: CommandRun) {
   const findings = await writeAuth(given, {
     graph: wanted,
     reporter,
-    work: async (run) => {
+    work: async (locked) => {
+      const run = { ...locked, replacedPairs: pairsToReplace(locked) }
       const isPlanned = options.expectPlan !== undefined
       const planned = isPlanned
         ? await (await import('./plan.ts')).readPlanned({ ...run, listsNoKeys: false }, wanted, forced)
@@ -79,7 +79,7 @@ async function runOnce(given: CommandRun) {
         const { noteOnFormerHolders } = await import('../request/former-holders.ts')
         for (const note of [...notesOnAddresses(run.cluster), ...noteOnFormerHolders(run)]) reporter.note(note)
       }
-      for (const note of [...notesOnOptions(run.cluster), ...noteOnValidity(run, worked.outcomes)]) reporter.note(note)
+      for (const note of noteOnValidity(run, worked.outcomes)) reporter.note(note)
       for (const each of await rotationsUnderWay(run)) reporter.note(formatUnderWay(each, run))
       rollout = rolloutOf(graph, worked.outcomes)
       const isLeft = !rollout.isWhole && keysToList(run).length > 0
@@ -126,7 +126,7 @@ function adviseOthers(
     const outcome = outcomes.get(id)
     if (outcome?.kind !== 'built' || outcome.change?.kind !== 'made') return false
     // A replaced identity has a warning of its own, which says what comes next.
-    return !outcome.change.isNew && !outcome.change.isReplaced
+    return !outcome.change.isNew && !outcome.change.isReplaced && !outcome.change.isRestored
   }
   const isUsed = [...all.values()].some(({ id, needs }) => !wanted.has(id) && needs.some(isRemade))
   return isUsed ? [`${command('bootstrap')}: kubeconfigs or nodes have the old files until then`] : []

@@ -23,7 +23,7 @@ import {
 import { exitStatus, type Finding, findingsOf } from '../request/job.ts'
 import { observe, wholeCluster } from '../request/observe.ts'
 import { checkNodes } from '../request/selection.ts'
-import { notesOnFolder, notesOnOptions } from '../request/walk.ts'
+import { notesOnFolder } from '../request/walk.ts'
 import type { UnderWay, Uses } from '../rotations/rotation.ts'
 import { formatUnderWay, formatUses, rotationsUnderWay } from '../rotations/under-way.ts'
 
@@ -107,10 +107,7 @@ function asText({ options: { nodes, verbose, quiet } }: CommandRun, found: Statu
     found.items.length + found.nodes.length === 0
       ? [`auth/ has nothing that belongs to ${nodes.join(', ')}: --on-nodes looks there`]
       : [],
-    [
-      ...[...onFolder, ...notesOnOptions(run.cluster), ...warningsOf(outcomes), ...notices].map(printable),
-      ...formatFailures(outcomes),
-    ],
+    [...[...onFolder, ...warningsOf(outcomes), ...notices].map(printable), ...formatFailures(outcomes)],
     caEnds ? [styleText('bold', formatCaEnds(caEnds, now))] : [],
   ]
   return parts.filter((part) => part.length > 0).flatMap((part, i) => (i === 0 ? part : ['', ...part]))
@@ -127,14 +124,14 @@ function asJson({ run, outcomes, items, nodes, onFolder, rotations }: Status, ex
   const { fresh, stale, failed, endsSoon, first } = fold(items, run.now)
   const counts = { fresh: fresh.length, stale: stale.length, failed: failed.length, endsSoon: endsSoon.length }
   return [
-    ...[...noteOnLoss(run), ...onFolder, ...notesOnOptions(run.cluster)].map((message) => ({ type: 'note', message })),
+    ...[...noteOnLoss(run), ...onFolder].map((message) => ({ type: 'note', message })),
     ...rotations.map(({ sentences: uses, failure, ...rotation }) => ({
       type: 'rotation',
       ...rotation,
       uses,
       message: failure?.message,
     })),
-    ...items.map(({ certificate, onNodes, why, ...item }) => ({
+    ...items.map(({ certificate, onNodes, onlyEnds, why, ...item }) => ({
       type: 'item',
       ...item,
       notAfter: certificate?.notAfter,
@@ -153,7 +150,7 @@ function asJson({ run, outcomes, items, nodes, onFolder, rotations }: Status, ex
 /** Rows that are not right are folded if more than this are alike. */
 const mostAlike = 2
 
-export interface StatusTable extends Pick<Inventory, 'items' | 'nodes'> {
+interface StatusTable extends Pick<Inventory, 'items' | 'nodes'> {
   /** The command that shows what would be done, and the one that does it. */
   readonly plan: string
   readonly repair: string
@@ -173,7 +170,7 @@ interface TableRow {
   readonly fingerprint?: string
 }
 
-/** A sentence first; then one row for all that are right and differ only in name, and one for each of the rest. */
+/** What there is to say, a line each; then one row for all that are right and differ only in name, and one for each of the rest. */
 export function formatStatus(table: StatusTable): string[] {
   const { now, verbose, quiet } = table
   const items = table.items.filter((item) => !quiet || !isRight(item))
@@ -182,7 +179,7 @@ export function formatStatus(table: StatusTable): string[] {
   const withNodes = items.some(({ onNodes }) => onNodes.size > 0)
   const headings = ['FOR', 'ISSUER', 'EXPIRES', 'LEFT', ...(withNodes ? ['NODES'] : [])]
   const parts = [
-    table.items.length + table.nodes.length > 0 ? [sumUp(table)] : [],
+    table.items.length + table.nodes.length > 0 ? sumUp(table) : [],
     items.length > 0 ? formatRows('NAME', headings, folded(items.map((item) => itemRow(item, now, verbose)))) : [],
     nodes.length > 0 ? formatRows('NODE', [], folded(nodes.map((node) => nodeRow(node, now)))) : [],
   ]
@@ -201,10 +198,7 @@ function itemRow(item: Item, now: Date, verbose: boolean): TableRow {
     mark: state === 'failed' ? '✖' : isHere ? '✔' : '●',
     colour: isUrgent ? 'red' : isHere ? 'green' : 'yellow',
     name,
-    cells: [
-      ...[purpose, cut(printable(issuer), 13), ...expiry],
-      onNodes.size > 0 ? `${same}/${onNodes.size}${unknown}` : '',
-    ],
+    cells: [...[purpose, printable(issuer), ...expiry], onNodes.size > 0 ? `${same}/${onNodes.size}${unknown}` : ''],
     // The column LEFT already shows that it expires soon.
     why: state === 'fresh' ? '' : printable(why),
     ...(verbose && fingerprint !== undefined && { fingerprint }),
@@ -249,28 +243,21 @@ function formatRows(nameHeading: string, headings: readonly string[], rows: read
   return [styleText('bold', `  ${line(nameHeading, headings)}`.trimEnd()), ...rows.flatMap(format)]
 }
 
-function cut(text: string, width: number): string {
-  return text.length > width ? `${text.slice(0, width - 1)}…` : text
-}
-
 /**
- * "All 24 items match cluster.yaml; deployed on 7 of 7 nodes. First to expire: ca, on 2036-11-22, in 3649d"; what has expired
+ * "All 24 items match cluster.yaml; deployed on 7 of 7 nodes", "First to expire: ca, on 2036-11-22, in 3649d"; what has expired
  * comes before everything else.
  */
-function sumUp({ items, nodes, plan, repair, now }: StatusTable): string {
+function sumUp({ items, nodes, plan, repair, now }: StatusTable): string[] {
   const { wrong, expired, next } = fold(items, now)
   // A certificate and its kubeconfig have one name.
   const names = formatNames([...new Set(expired.map(({ name }) => name))])
   const isToSee = wrong.length > 0 || nodes.some((node) => !isRight(node))
-  return [
-    ...(expired.length > 0 ? [`EXPIRED: ${expired.length} of ${items.length} items (${names}): ${repair}`] : []),
-    `${formatTotals({ items, nodes }, now)}${isToSee ? ` (see ${plan}, then ${repair})` : ''}`,
-    ...(next
-      ? [
-          `${expired.length > 0 ? 'Next' : 'First'} to expire: ${formatNames(next.names)}, on ${formatDate(next.end, now)}, in ${formatLeft(next.end.getTime() - now.getTime())}`,
-        ]
-      : []),
+  const lines = [
+    expired.length > 0 && `EXPIRED: ${expired.length} of ${items.length} items (${names})`,
+    formatTotals({ items, nodes }, now),
+    next &&
+      `${expired.length > 0 ? 'Next' : 'First'} to expire: ${formatNames(next.names)}, on ${formatDate(next.end, now)}, in ${formatLeft(next.end.getTime() - now.getTime())}`,
+    isToSee && `See ${plan}, then ${repair}`,
   ]
-    .map(capital)
-    .join('. ')
+  return lines.flatMap((line) => (line ? [capital(line)] : []))
 }

@@ -8,6 +8,7 @@ import type { AuthDir } from '../../lib/files/auth-dir.ts'
 import { caName, type FileNames, kubeconfigFile } from '../../lib/files/names.ts'
 import { buildGraph } from '../../lib/graph/graph.ts'
 import type { Run, Target } from '../../lib/graph/target.ts'
+import { nodeUser } from '../../lib/kubernetes/authorization.ts'
 import { readEncryptionConfig } from '../../lib/kubernetes/encryption.ts'
 import { readEmbedded } from '../../lib/kubernetes/kubeconfig.ts'
 import type { Subject } from '../../lib/pki/certificate.ts'
@@ -16,7 +17,7 @@ import { readIssuer, readPair, tryCertificate } from '../../lib/pki/pair.ts'
 import { generatePrivateKey, issueCertificate, privateKeyPem } from '../../lib/pki/x509.ts'
 import { type CheckResult, formatReasons, type Reason } from '../../lib/reason.ts'
 import { byPhase } from '../../lib/show/reporter.ts'
-import { day } from '../../lib/wording.ts'
+import { day, formatNames, joinClauses } from '../../lib/wording.ts'
 import type { EtcdNames } from '../layouts/layout.ts'
 import { frontProxy } from '../layouts/shared.ts'
 import { anyones, certTable, encryptionConfig, layoutOf } from '../layouts/tables.ts'
@@ -44,6 +45,7 @@ export async function verify(given: CommandRun): Promise<readonly Finding[]> {
 const connectionKinds = [
   { name: 'etcd', title: 'Clients to etcd' },
   { name: 'kubelets', title: 'API server to kubelets' },
+  { name: 'names', title: 'Names of kubelets' },
   { name: 'clients', title: 'Clients to API server' },
   { name: 'front-proxy', title: 'Who may set X-Remote-User' },
   { name: 'keys', title: 'Tokens and Secrets' },
@@ -58,6 +60,7 @@ function connectionTargets(cluster: Cluster): Target[] {
   return [
     ...handshakeTable(cluster).map((each) => target(each.id, (run) => checkConnection(run, each), each.node)),
     ...(cluster.localKubeconfig ? [target('clients/local-kubeconfig', checkLocal)] : []),
+    target('names/kubelets', checkKubeletNames),
     target('keys/service-account-token', checkTokens),
     target('keys/encryption', checkEncryption),
   ]
@@ -71,7 +74,7 @@ async function checkConnection(run: Run, row: HandshakeRow): Promise<CheckResult
   for (const name of [server, ...(typeof client === 'object' ? [client.name] : [])]) refuseBrokenPair(auth, name)
   const parties = { server: partyOf(auth, server, ca), client: await clientOf(run, client, trusts) }
   const isRefusal = expected === 'refused'
-  const right = isRefusal ? ['refused, as it must be'] : [expected, ...tolerated].map(formatSeen)
+  const right = isRefusal ? ['refused'] : [expected, ...tolerated].map(formatSeen)
   let note = right[0]
   for (const name of dialled) {
     const met = await shakeHands({ ...parties, dialled: name, strict })
@@ -79,11 +82,12 @@ async function checkConnection(run: Run, row: HandshakeRow): Promise<CheckResult
     const found = 'refused' in met ? `refused: ${met.refused}` : formatSeen(met.seen)
     if (!right.includes(found)) {
       const why = 'seen' in met && met.why ? ` (${met.why})` : ''
-      throw new Failure(`dialled as ${name}: ${found}${why}, where it had to be ${isRefusal ? 'refused' : right[0]}`)
+      throw new Failure(`dialled as ${name}: ${found}${why}, where it had to be ${right[0]}`)
     }
     note = found
   }
-  return { reasons: [], note: [note, notice].filter(Boolean).join('; ') }
+  const isMeant = expected === undefined || isRefusal
+  return { reasons: [], note: joinClauses(`${note}${isMeant ? ', as it must be' : ''}`, notice) }
 }
 
 function refuseBrokenPair(auth: AuthDir, name: string): void {
@@ -156,6 +160,19 @@ async function stranger({ auth, now, cluster }: Run, kind: 'of another CA' | 'ex
   return { ca: auth.bytes(auth.files.certificate(ca)), certificate, key: privateKeyPem(key) }
 }
 
+/** Of the certificate that a kubelet serves; an API server may refuse one that is of no such user: https://kep.k8s.io/4872 */
+function checkKubeletNames({ auth, cluster }: Run): CheckResult {
+  const names = cluster.nodes.flatMap((node) => (layoutOf(cluster).nodeCert(node) ? [node.name] : []))
+  const missing = missingFiles(
+    auth,
+    names.map((name) => auth.files.certificate(name)),
+  )
+  if (missing.length > 0) return { reasons: missing }
+  const others = names.filter((name) => !tryCertificate(auth, name)?.attributes.includes(`CN=${nodeUser(name)}`))
+  if (others.length > 0) throw new Failure(`the certificate of ${formatNames(others)} is not of CN system:node:<name>`)
+  return { reasons: [], note: 'each serves as system:node:<name>, which an API server may ask for (KEP-4872)' }
+}
+
 /** kube-controller-manager signs tokens with the key, and kube-apiserver verifies them with the certificate. */
 function checkTokens({ auth }: Run): CheckResult {
   const { tokens } = auth.files.names
@@ -172,14 +189,14 @@ function checkEncryption({ auth }: Run): CheckResult {
   const { file: name } = encryptionConfig
   const file = auth.tryBytes(name)
   if (!file) return { reasons: [{ kind: 'missing', path: name }] }
-  const config = readEncryptionConfig(file.toString())
+  const config = readEncryptionConfig(file)
   // The first provider encrypts: keys of those after it, as after identity, are for reading alone.
   if (!config || !providers.some((keyed) => keyed === config.provider))
     throw new Failure(`${name} is not a valid EncryptionConfiguration, or its first provider has no key`)
   return { reasons: [], note: `a valid EncryptionConfiguration; encrypts with its ${config.provider} key` }
 }
 
-export interface HandshakeRow {
+interface HandshakeRow {
   readonly id: string
   readonly node?: string | undefined
   /** By its file name; `in`: whether its own files or its kubeconfig are used. */
@@ -205,7 +222,7 @@ export interface HandshakeRow {
   readonly notice?: string
 }
 
-export function handshakeTable(cluster: Cluster): HandshakeRow[] {
+function handshakeTable(cluster: Cluster): HandshakeRow[] {
   const { nodes, api: endpoint, network } = cluster
   const layout = layoutOf(cluster)
   const { api, admin } = layout.files.names

@@ -39,8 +39,6 @@ export const phases = [
   { name: 'local-kubeconfig', title: 'Local kubeconfig', makes: "the admin's entry in your own kubeconfig" },
 ] as const
 
-export type PhaseName = (typeof phases)[number]['name']
-
 export const phaseTitles: ReadonlyMap<string, string> = new Map(phases.map(({ name, title }) => [name, title]))
 
 /** Names for several phases at once. */

@@ -33,7 +33,7 @@ import {
 export const layouts: Readonly<Record<LayoutName, Layout>> = { 'harder-way': harderWay, 'hard-way': hardWay }
 
 /** The parts of a cluster that determine what it consists of. */
-export type LaidOut = Pick<Cluster, 'layout' | 'etcd'> & Partial<Pick<Cluster, 'aggregation'>>
+type LaidOut = Pick<Cluster, 'layout' | 'etcd'> & Partial<Pick<Cluster, 'aggregation'>>
 
 /** An etcd of its own CA is refused for a layout whose etcd has no TLS. Of the same parts it is always the same object. */
 export function layoutOf({ layout, etcd, aggregation }: LaidOut): Layout {
@@ -131,7 +131,7 @@ function fileOf(files: FileNames, kind: OfCert, name: string): string {
   return kind === 'kubeconfig' ? kubeconfigFile(name) : files[kind](name)
 }
 
-export type Keeping = LaidOut & {
+type Keeping = LaidOut & {
   readonly certificates: Pick<Cluster['certificates'], 'caKeyOnNodes'>
   readonly revoked?: Cluster['revoked']
 }
@@ -220,6 +220,23 @@ export function nodeUnits(cluster: Placing, { name, role }: Pick<ClusterNode, 'n
   })
 }
 
+/** The units of a node that read one of the files, and that cluster.yaml leaves out. */
+export function unitsLeftOut(
+  cluster: Placing,
+  { name, role }: Pick<ClusterNode, 'name' | 'role'>,
+  isRead: (file: string) => boolean,
+): string[] {
+  const { install } = cluster
+  return layoutOf(cluster).units.flatMap(({ unit, on, reads }) =>
+    install &&
+    install.units.get(unit) === false &&
+    on.includes(role) &&
+    reads.some(({ file }) => isRead(file.replace(NODE, name)))
+      ? unit
+      : [],
+  )
+}
+
 function unitOf(
   { on, ...row }: UnitRow,
   node: string,
@@ -265,4 +282,9 @@ export function unitsToRestart(cluster: Placing, files: readonly string[], node?
   return layoutOf(cluster)
     .units.filter((row) => row.reads.some(isAtStart))
     .map(({ unit }) => unit)
+}
+
+/** The same, as systemd knows them. */
+export function readersOf(cluster: Cluster, files: readonly string[]): string[] {
+  return unitsToRestart(cluster, files).map((unit) => serviceOf(cluster, unit))
 }

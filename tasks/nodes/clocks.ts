@@ -1,7 +1,7 @@
 /** Compares this machine's clock with the nodes', before certificates are dated by it. */
 import type { LimitFunction } from 'p-limit'
 import type { ClusterNode } from '../../lib/cluster/cluster.ts'
-import { Failure, runAgain, tryToAwait } from '../../lib/failure.ts'
+import { Failure, isUnreached, runAgain } from '../../lib/failure.ts'
 import type { Graph } from '../../lib/graph/graph.ts'
 import type { Run } from '../../lib/graph/target.ts'
 import { formatNames } from '../../lib/wording.ts'
@@ -21,17 +21,24 @@ interface Offset {
 export async function refuseWrongClocks(run: Run, graph: Graph, limit: LimitFunction): Promise<void> {
   const names = new Set([...graph.values()].flatMap(({ where, node }) => (where === 'node' ? (node ?? []) : [])))
   const nodes = run.cluster.nodes.filter(({ name }) => names.has(name))
-  const offsets = await Promise.all(nodes.map((node) => limit(() => tryToAwait(() => readOffset(run, node)))))
+  const offsets = await Promise.all(nodes.map((node) => limit(() => readOffset(run, node))))
   refuseApart(
     offsets.filter((each) => each !== undefined),
     run.clock(),
   )
 }
 
-async function readOffset(run: Run, node: ClusterNode): Promise<Offset> {
+async function readOffset(run: Run, node: ClusterNode): Promise<Offset | undefined> {
+  if (run.unreached?.has(node.name)) return undefined
   const asked = run.clock()
-  const { now } = await lookAtMachine(run, node, [])
-  return { node: node.name, role: node.role, ahead: aheadOf(now, asked, run.clock()) }
+  try {
+    const { now } = await lookAtMachine(run, node, [])
+    return { node: node.name, role: node.role, ahead: aheadOf(now, asked, run.clock()) }
+  } catch (error) {
+    if (!(error instanceof Failure)) throw error
+    if (isUnreached(error)) run.unreached?.set(node.name, error)
+    return undefined
+  }
 }
 
 /** The least that explains what was seen: the node's answer was on its way for some time. */

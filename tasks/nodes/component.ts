@@ -6,7 +6,7 @@ import { caName } from '../../lib/files/names.ts'
 import type { Run } from '../../lib/graph/target.ts'
 import type { Client } from '../../lib/kubernetes/client.ts'
 import type { Credentials, Server } from '../../lib/kubernetes/dial.ts'
-import { ask, type Question, readServed } from '../../lib/kubernetes/probe.ts'
+import { ask, readServed } from '../../lib/kubernetes/probe.ts'
 import { apiServer, type Health, type Port, store, type Unit } from '../layouts/layout.ts'
 import { nodeUnits } from '../layouts/tables.ts'
 
@@ -34,7 +34,7 @@ function wayTo(
 }
 
 /** Throws a Failure if auth/ has no CA to trust. */
-export function healthQuestion(asking: Asking, node: ClusterNode, health: Health): Question {
+export function healthQuestion(asking: Asking, node: ClusterNode, health: Health): Parameters<typeof ask>[0] {
   return {
     ...wayTo(asking, node, health),
     path: health.path,
@@ -43,7 +43,7 @@ export function healthQuestion(asking: Asking, node: ClusterNode, health: Health
 }
 
 /** What a unit answers to the question about its health. */
-export interface HealthSeen {
+interface HealthSeen {
   /** Undefined if it is healthy. */
   readonly why: string | undefined
   /** DER of the certificate that it showed with its answer. */
@@ -90,18 +90,18 @@ function trustOf({ auth }: Pick<Run, 'auth'>, { ca = caName }: Health): Buffer {
 }
 
 /** DER of the served certificate; 'nothing' if none was served. */
-export type Shown = Buffer | 'nothing'
+export type ServedCertificate = Buffer | 'nothing'
 
 /**
  * Presents a certificate, since etcd serves none to others, and names the server so (SNI): by default not at all, as
  * clients that dial an address. Throws a Failure if the node can't be reached.
  */
-export async function readShown(
+export async function readServedCertificate(
   asking: Asking,
   node: ClusterNode,
   { port, as = asking.run.auth.files.names.api }: Pick<Port, 'port' | 'as'>,
   name?: string,
-): Promise<Shown> {
+): Promise<ServedCertificate> {
   try {
     const way = wayTo(asking, node, { port, as })
     return await readServed({ ...way, address: name ?? way.address })
@@ -124,9 +124,9 @@ export async function readSelfMade(
   units: readonly Unit[],
 ): Promise<Life | undefined> {
   const port = units.flatMap(({ serves }) => serves).find(({ selfMade }) => selfMade !== undefined)
-  const shown = port && (await readShown(asking, node, port, port.selfMade))
-  if (!shown || shown === 'nothing') return undefined
-  const { subjectAltName = '', validFrom, validTo } = new X509Certificate(shown)
+  const served = port && (await readServedCertificate(asking, node, port, port.selfMade))
+  if (!served || served === 'nothing') return undefined
+  const { subjectAltName = '', validFrom, validTo } = new X509Certificate(served)
   // OpenSSL accepts a certificate with invalid dates, of which Node's validToDate is any date: its text is "Bad time value".
   const [notBefore, notAfter] = [new Date(validFrom), new Date(validTo)]
   if ([notBefore, notAfter].some((date) => Number.isNaN(date.getTime()))) return undefined
@@ -142,10 +142,6 @@ export function renewsFrom({ cluster }: Pick<Run, 'cluster'>, { notBefore, notAf
 
 export function isApiServer({ unit }: Unit): boolean {
   return unit === apiServer
-}
-
-export function isEtcd({ unit }: Unit): boolean {
-  return unit === store
 }
 
 export async function withApi<T>(asking: Asking, node: ClusterNode, work: (api: Client) => Promise<T>): Promise<T> {

@@ -82,7 +82,7 @@ export function formatDropIn(
 }
 
 /** The words of a command line with these flags: each where it was, or one that it replaces; a new one at the end. */
-export function setFlags(words: readonly string[], wanted: readonly WantedFlag[]): string[] {
+function setFlags(words: readonly string[], wanted: readonly WantedFlag[]): string[] {
   const namesOf = ({ flag, replaces = [] }: WantedFlag) => [flag, ...replaces]
   const dropped = flagsIn(words).filter(({ name }) => wanted.some((each) => namesOf(each).includes(name)))
   const placeOf = (each: WantedFlag) => dropped.find(({ name }) => namesOf(each).includes(name))?.at ?? words.length

@@ -10,7 +10,7 @@ import { nodeUser } from '../../lib/kubernetes/authorization.ts'
 import { checkStaging, diff, folderOf, longestUse, type StagingOwner } from '../../lib/node/place.ts'
 import { type NodeState, type PlacesState, realPath } from '../../lib/node/state.ts'
 import { readCertificate } from '../../lib/pki/certificate.ts'
-import { isOfOwnCa, tryCertificate } from '../../lib/pki/pair.ts'
+import { isOfOwnCa } from '../../lib/pki/pair.ts'
 import type { Difference, Left, ReasonOf } from '../../lib/reason.ts'
 import { formatNames } from '../../lib/wording.ts'
 import { identityFiles, isKeptOff, nodeFiles } from '../layouts/tables.ts'
@@ -231,24 +231,6 @@ export function everything(
   wrong: ReasonOf<'on-node'> | undefined,
 ): ReasonOf<'on-node'> {
   return { ...nothingOnNode, ...wrong, differ: nodeFiles(cluster, node) }
-}
-
-/**
- * `theirs` in seconds since 1970, by the node's clock. Throws a Failure if certificates are not valid yet by that clock. Those that are not
- * by ours either are reissued before any is deployed.
- */
-export function refuseEarlyClock({ auth, cluster, now }: Run, node: ClusterNode, theirs: number): void {
-  const names = new Set(nodeFiles(cluster, node).flatMap((file) => auth.files.parse(file)?.name ?? []))
-  const early = [...names].filter((name) => {
-    const { notBefore } = tryCertificate(auth, name) ?? {}
-    return notBefore && notBefore <= now && notBefore.getTime() > theirs * 1000
-  })
-  if (early.length === 0) return
-  throw new Failure(`by its clock these are not valid yet: ${formatNames(early.map(auth.files.certificate))}`, {
-    node: node.name,
-    code: 'clock',
-    remedy: `compare date -u there and here, and set the clock that is wrong; then ${runAgain}`,
-  })
 }
 
 /**

@@ -12,6 +12,7 @@ import type { Run } from '../../lib/graph/target.ts'
 import { letInAgain, type RevokedList, readRevoked } from '../../lib/kubernetes/authorization.ts'
 import { isOlder, isPreviousCa, lacksOurKey, otherIdentity } from '../../lib/kubernetes/identity.ts'
 import { type Part, readClientCertificate, readEmbeddedCa } from '../../lib/kubernetes/kubeconfig.ts'
+import { isOver, wantedList } from '../../lib/kubernetes/revoked-list.ts'
 import { type FileState, type FilesSeen, largestFile } from '../../lib/node/place.ts'
 import { realPath } from '../../lib/node/state.ts'
 import { type Certificate, isIssuedBy, readCertificates } from '../../lib/pki/certificate.ts'
@@ -22,7 +23,6 @@ import { identityFiles, nodeFiles } from '../layouts/tables.ts'
 import { fetchCommand, recoverCommand, replaceCommand, waysOutOfLost } from './fetch-command.ts'
 import { digestOf, type NodeLook } from './look.ts'
 import { keptOffAt } from './reads.ts'
-import { isOver, wantedList } from './revoked-list.ts'
 
 /** A file of ours on a node. */
 export interface HeldFile {
@@ -130,7 +130,7 @@ export function guard(run: Run, node: ClusterNode, seen: NodeLook, isForced: boo
 }
 
 /** Throws a refusal if the node holds another identity, or returns it with --replace-identity. */
-export function guardIdentity(run: Run, node: ClusterNode, look: NodeLook): Other[] {
+function guardIdentity(run: Run, node: ClusterNode, look: NodeLook): Other[] {
   const others = otherIdentities(run, heldOn(run, node, look))
   const folder = others.find(({ held }) => held.state.kind === 'folder')?.held.at
   if (folder !== undefined)
@@ -261,7 +261,7 @@ export function whyNotCompared({ kind, size, sha256 }: FileState): string {
  * An out-of-date copy of auth/ would undo a renewal made elsewhere. In a plan a certificate that would be issued counts as issued.
  * Throws a Failure, which says so where the newer one is from the future: then a clock was wrong.
  */
-export function guardNewer(run: Run, node: ClusterNode, look: NodeLook): void {
+function guardNewer(run: Run, node: ClusterNode, look: NodeLook): void {
   const { auth, now } = run
   const cas = ownCas(auth)
   const dated = heldOn(run, node, look).filter(({ part }) => part !== 'ca')

@@ -23,8 +23,8 @@ import {
   restartUnproven,
   undrain,
   waitUntilHealthy,
+  waitUntilOneServes,
   waitUntilServed,
-  waitUntilShown,
   whyNotHealthy,
 } from './restart.ts'
 import {
@@ -225,7 +225,7 @@ async function loadUnproven(on: NodeRun, stale: readonly StaleUnit[], restarted:
       restarted.push(unit)
       await restartUnproven(on, unit)
     }
-    if (unit.isQuorum && !(await waitUntilShown(on, unit))) throw notServed(on, unit)
+    if (unit.isQuorum && !(await waitUntilOneServes(on, unit))) throw notServed(on, unit)
   }
 }
 
@@ -329,12 +329,11 @@ async function succeeds(work: Promise<void>): Promise<boolean> {
   )
 }
 
-/** Seconds that a process which was started meanwhile has to be healthy, at least. Tests on machines shorten it. */
-export const hold = { shortest: 10 }
 /** Milliseconds from one look to the next while a unit is not healthy. */
 const pause = 500
 
 interface Watch {
+  readonly run: Pick<Run, 'waits'>
   /** The look before anything was changed. */
   readonly before: UnitsFound
   /** Those that this run has restarted since, or given other files. */
@@ -349,7 +348,7 @@ async function waitUntilSteady(on: NodeRun, before: UnitsFound, renewed: readonl
   const until = performance.now() + installOf(run).timeout
   for (let first: UnitsFound | undefined; ; ) {
     const seen = await lookAtUnits(run, node, { known: first ?? before })
-    const { found, unsteady, seconds } = checkSteady({ before, renewed, first }, seen)
+    const { found, unsteady, seconds } = checkSteady({ run, before, renewed, first }, seen)
     if (unsteady === undefined && (first !== undefined || seconds === 0)) return found
     if (unsteady && performance.now() > until) throw await notHealthy(on, ...unsteady)
     if (!unsteady) on.tell({ doing: 'watching', seconds })
@@ -360,7 +359,7 @@ async function waitUntilSteady(on: NodeRun, before: UnitsFound, renewed: readonl
 
 /** The first unit that is not healthy, with the reason; or the seconds that all have to stay as they are. */
 export function checkSteady(
-  { before, renewed, first }: Watch,
+  { run, before, renewed, first }: Watch,
   seen: UnitsFound,
 ): { found: UnitsFound; unsteady: readonly [Unit, string] | undefined; seconds: number } {
   const installed = seen.units.filter((unit) => isInstalled(unit, seen.places))
@@ -380,7 +379,7 @@ export function checkSteady(
     const reason = why(unit)
     return reason === undefined ? [] : [[unit, reason]]
   })[0]
-  return { found, unsteady, seconds: Math.max(0, ...started.map((unit) => holdOf(unit, seen.places))) }
+  return { found, unsteady, seconds: Math.max(0, ...started.map((unit) => holdOf(run, unit, seen.places))) }
 }
 
 /** With the same main process, and restarted by systemd as often. */
@@ -393,9 +392,9 @@ function isSame({ unit }: Unit, ...looks: readonly [PlacesState, PlacesState]): 
 }
 
 /** Seconds. Nothing shows how long a unit without a process of its own stays up. */
-function holdOf({ unit }: Unit, { units }: PlacesState): number {
+function holdOf({ waits }: Watch['run'], { unit }: Unit, { units }: PlacesState): number {
   const { process, restartsAfter = 0 } = units.get(unit) ?? {}
-  return process === undefined ? 0 : Math.min(Math.max(hold.shortest, restartsAfter), settlingTime)
+  return process === undefined ? 0 : Math.min(Math.max(waits.healthy, restartsAfter), settlingTime)
 }
 
 function withoutRestarts(found: UnitsFound, explained: readonly Unit[]): UnitsFound {

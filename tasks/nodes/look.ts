@@ -12,7 +12,7 @@ import type { NodeState, PlacesState } from '../../lib/node/state.ts'
 import type { Place, Port } from '../layouts/layout.ts'
 import { identityFiles, layoutOf, nodeFiles, nodeUnits } from '../layouts/tables.ts'
 import { variablesIn } from './command-line.ts'
-import { addressOf, readShown } from './component.ts'
+import { addressOf, readServedCertificate } from './component.ts'
 import { keptOffPaths, type OtherProcess, otherProcessesOn, type UnitSeen, unitsOn, withNamed } from './reads.ts'
 
 export const sha256 = once((bytes) => createHash('sha256').update(bytes).digest('hex'))
@@ -184,11 +184,13 @@ export async function lookAtMachine(run: Run, node: ClusterNode, ports: readonly
 }
 
 /** What a node shows on those of the ports that something listens on; it is asked about no other. */
-export async function readAllShown(run: Run, node: ClusterNode, ports: readonly Port[]) {
+export async function readServedCertificates(run: Run, node: ClusterNode, ports: readonly Port[]) {
   const asked = new Map(ports.map((port) => [port.port, port]))
   const { ports: listening } = await lookAtMachine(run, node, [...asked.keys()])
   const open = [...asked.values()].filter(({ port }) => listening.has(port))
-  return Promise.all(open.map(async (port) => ({ port: port.port, shown: await readShown({ run }, node, port) })))
+  return Promise.all(
+    open.map(async (port) => ({ port: port.port, served: await readServedCertificate({ run }, node, port) })),
+  )
 }
 
 /** For what is done with `install` alone. */

@@ -1,7 +1,7 @@
 /** Checks every node for a running cluster, by its files and by what serves there, before a new identity is made. */
 import { X509Certificate } from 'node:crypto'
 import type { ClusterNode } from '../../lib/cluster/cluster.ts'
-import { Failure, refusal, runAgain } from '../../lib/failure.ts'
+import { Failure, isUnreached, refusal, runAgain } from '../../lib/failure.ts'
 import { backups } from '../../lib/files/auth-dir.ts'
 import { caName, frontProxyCaName } from '../../lib/files/names.ts'
 import type { RunOptions } from '../../lib/graph/executor.ts'
@@ -14,7 +14,7 @@ import type { Unit } from '../layouts/layout.ts'
 import { identityFiles, layoutOf, nodeUnits } from '../layouts/tables.ts'
 import { recoverCommand, waysOutOfLost } from './fetch-command.ts'
 import { heldOn } from './guards.ts'
-import { lookAtNode, readAllShown, withPlaces } from './look.ts'
+import { lookAtNode, readServedCertificates, withPlaces } from './look.ts'
 
 /** A part of the identity, such as the CA. */
 interface IdentityPart {
@@ -135,8 +135,9 @@ async function findTrace(run: Run, node: ClusterNode, names: readonly string[]):
       (cas.length > 0 && served.some(({ der }) => !cas.some((ca) => new X509Certificate(der).verify(ca.publicKey))))
     return { node, files, ports: served.map(({ port }) => port), silent, isOfAnother }
   } catch (error) {
-    if (error instanceof Failure) return error
-    throw error
+    if (!(error instanceof Failure)) throw error
+    if (isUnreached(error)) run.unreached?.set(node.name, error)
+    return error
   }
 }
 
@@ -146,11 +147,11 @@ async function findTrace(run: Run, node: ClusterNode, names: readonly string[]):
  */
 async function readAllServed(run: Run, node: ClusterNode) {
   const portsOf = (units: readonly Pick<Unit, 'serves'>[]) => units.flatMap(({ serves }) => serves)
-  const open = await readAllShown(run, node, portsOf(layoutOf(run.cluster).units))
+  const open = await readServedCertificates(run, node, portsOf(layoutOf(run.cluster).units))
   const own = portsOf(nodeUnits(run.cluster, node)).map(({ port }) => port)
   return {
-    served: open.flatMap(({ port, shown }) => (shown === 'nothing' ? [] : [{ port, der: shown }])),
-    silent: open.flatMap(({ port, shown }) => (shown === 'nothing' && own.includes(port) ? [port] : [])),
+    served: open.flatMap(({ port, served }) => (served === 'nothing' ? [] : [{ port, der: served }])),
+    silent: open.flatMap(({ port, served }) => (served === 'nothing' && own.includes(port) ? [port] : [])),
   }
 }
 

@@ -15,7 +15,7 @@ import { stagingOwner } from './folder.ts'
 import { heldOn } from './guards.ts'
 import { commandLimit, installOf, lookAtNode, repeat } from './look.ts'
 import type { NodeRun } from './replace.ts'
-import { showsOurs, whyNotHealthy } from './restart.ts'
+import { servesOurs, whyNotHealthy } from './restart.ts'
 
 function membersOf({ run, node }: NodeRun) {
   const all = run.cluster.nodes.filter(({ role }) => role === node.role)
@@ -34,7 +34,7 @@ const memberList = v.object({
     v.minLength(1),
   ),
 })
-export type Member = v.InferOutput<typeof memberList>['members'][number]
+type Member = v.InferOutput<typeof memberList>['members'][number]
 
 export type QuorumState = 'healthy' | 'not healthy' | 'without a quorum'
 
@@ -168,7 +168,7 @@ function withoutGateway(node: ClusterNode, unit: string): Failure {
   return new Failure(`${unit} has no JSON gateway, by which one run at a time restarts a member`, {
     node: node.name,
     code: 'no-gateway',
-    remedy: 'take --enable-grpc-gateway=false out of its command line, and restart it',
+    remedy: 'take --enable-grpc-gateway=false and --listen-client-http-urls out of its command line, and restart it',
   })
 }
 
@@ -207,7 +207,7 @@ export async function quorumStateOf(on: NodeRun, unit: Unit): Promise<QuorumStat
 }
 
 async function standingOfOther(on: NodeRun, other: ClusterNode, unit: Unit): Promise<'ready' | 'expired' | 'unknown'> {
-  if (await showsOurs(on, other, unit)) return 'ready'
+  if (await servesOurs(on, other, unit)) return 'ready'
   if ((await whyNotHealthy(on, other, unit)) === undefined) return 'ready'
   const look = await tryToAwait(() => lookAtNode(on.run, other))
   const { auth, now } = on.run

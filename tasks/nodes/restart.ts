@@ -11,7 +11,7 @@ import { tryCertificate } from '../../lib/pki/pair.ts'
 import { excerpt, printable, quote, withoutKeys } from '../../lib/wording.ts'
 import type { Port, Unit } from '../layouts/layout.ts'
 import { nodeUnits } from '../layouts/tables.ts'
-import { addressOf, healthQuestion, isApiServer, readHealth, readShown } from './component.ts'
+import { addressOf, healthQuestion, isApiServer, readHealth, readServedCertificate } from './component.ts'
 import { stagingOwner } from './folder.ts'
 import { commandLimit, installOf, reloadTime, repeat } from './look.ts'
 import type { NodeRun } from './replace.ts'
@@ -97,12 +97,12 @@ export async function waitUntilServed(on: NodeRun, unit: Unit, after: 'reload' |
 }
 
 /** True if one of the ports does: a store without a quorum serves only other members. */
-export async function showsOurs(on: NodeRun, node: ClusterNode, unit: Unit): Promise<boolean> {
+export async function servesOurs(on: NodeRun, node: ClusterNode, unit: Unit): Promise<boolean> {
   return (await readAsking(on, node, unit)).includes('ours')
 }
 
-export async function waitUntilShown(on: NodeRun, unit: Unit): Promise<boolean> {
-  const look = async () => ((await showsOurs(on, on.node, unit)) ? undefined : 'none')
+export async function waitUntilOneServes(on: NodeRun, unit: Unit): Promise<boolean> {
+  const look = async () => ((await servesOurs(on, on.node, unit)) ? undefined : 'none')
   return (await repeat(installOf(on.run).timeout, look, on.signal)) === undefined
 }
 
@@ -114,9 +114,9 @@ function readAsking(
   name?: string,
 ): Promise<('ours' | 'another' | 'nothing')[]> {
   const look = async (port: Port) => {
-    const shown = await readShown(on, node, port, name)
-    if (shown === 'nothing') return shown
-    return tryCertificate(on.run.auth, port.name)?.der.equals(shown) ? 'ours' : 'another'
+    const served = await readServedCertificate(on, node, port, name)
+    if (served === 'nothing') return served
+    return tryCertificate(on.run.auth, port.name)?.der.equals(served) ? 'ours' : 'another'
   }
   return Promise.all(unit.serves.map(look))
 }

@@ -5,6 +5,7 @@ import { Failure, tryToAwait } from '../../lib/failure.ts'
 import { authorizationConfigFile, authorizationFiles } from '../../lib/files/names.ts'
 import type { Run } from '../../lib/graph/target.ts'
 import { formatAuthorizer, type RevokedList, reviewOfAll, reviewsOf } from '../../lib/kubernetes/authorization.ts'
+import { listIn, wantedList } from '../../lib/kubernetes/revoked-list.ts'
 import { fileAt, type PlacesState } from '../../lib/node/state.ts'
 import { formatNames } from '../../lib/wording.ts'
 import { apiServer } from '../layouts/layout.ts'
@@ -12,7 +13,6 @@ import { authorizationWebhookPath } from '../layouts/tables.ts'
 import { withApi } from './component.ts'
 import { formatDropIn } from './flags.ts'
 import { startingOf, type UnitSeen } from './reads.ts'
-import { listIn, wantedList } from './revoked-list.ts'
 
 /** GA of --authorization-config: https://kubernetes.io/docs/reference/command-line-tools-reference/feature-gates/ */
 const oldest = 32

@@ -22,10 +22,10 @@ import {
   readHealth,
   readLoadedConfig,
   readSelfMade,
-  readShown,
+  readServedCertificate,
   readsCaAgain,
   renewsFrom,
-  type Shown,
+  type ServedCertificate,
 } from './component.ts'
 import {
   digestAt,
@@ -39,12 +39,11 @@ import {
 } from './look.ts'
 import { processesOf, type UnitSeen } from './reads.ts'
 import { type ListInForce, readInForce, refuseOldApi } from './revoked.ts'
-import { pairsToReplace } from './revoked-list.ts'
 
 export interface UnitsFound extends NodeLook {
   readonly places: PlacesState
   /** The certificates that are served, by port. */
-  readonly served: ReadonlyMap<number, Shown>
+  readonly served: ReadonlyMap<number, ServedCertificate>
   /** Of the certificate that its API server made itself; undefined where it shows none. */
   readonly selfMade: Life | undefined
   /** Why a unit that runs is not healthy, by its name. */
@@ -134,10 +133,8 @@ async function withPolls(run: Run, node: ClusterNode, units: readonly UnitSeen[]
 }
 
 /** A pair whose old key is about to be cut off is loaded by a restart: a poll may come too late. */
-function withRestarts(run: Run, units: readonly UnitSeen[]): readonly UnitSeen[] {
-  const names = pairsToReplace(run)
-  if (names.size === 0) return units
-  const isCutOff = ({ file, part }: Place) => part === 'pair' && names.has(run.auth.files.parse(file)?.name ?? '')
+function withRestarts({ auth, replacedPairs = none }: Run, units: readonly UnitSeen[]): readonly UnitSeen[] {
+  const isCutOff = ({ file, part }: Place) => part === 'pair' && replacedPairs.has(auth.files.parse(file)?.name ?? '')
   return units.map((unit) => ({
     ...unit,
     files: unit.files.map((place) => (isCutOff(place) ? { ...place, loads: 'restart', isCutOff: true } : place)),
@@ -276,20 +273,20 @@ async function lookAtConfig(
 type Answers = Pick<UnitsFound, 'served' | 'selfMade' | 'unhealthy'>
 
 async function lookAtAnswers(run: Run, node: ClusterNode, units: readonly Unit[]): Promise<Answers> {
-  const served = new Map<number, Shown>()
+  const served = new Map<number, ServedCertificate>()
   const unhealthy = new Map<string, string>()
-  const shown = async (port: Port) => served.set(port.port, await readShown({ run }, node, port))
+  const addServed = async (port: Port) => served.set(port.port, await readServedCertificate({ run }, node, port))
   const healthOf = async ({ unit, serves }: Unit, health: Health) => {
     const seen = await readHealth({ run }, node, health)
     if (seen.why !== undefined) unhealthy.set(unit, seen.why)
     const own = serves.find(({ port }) => port === health.port)
     // A server that is not trusted gives no answer, and still shows a certificate.
     if (own && seen.served) served.set(own.port, seen.served)
-    else if (own) await shown(own)
+    else if (own) await addServed(own)
   }
   const look = ({ health, ...unit }: Unit) => [
     health && healthOf(unit, health),
-    ...unit.serves.filter(({ port }) => port !== health?.port).map(shown),
+    ...unit.serves.filter(({ port }) => port !== health?.port).map(addServed),
   ]
   const [selfMade] = await Promise.all([readSelfMade({ run }, node, units), ...units.flatMap(look)])
   return { served, selfMade, unhealthy }
@@ -305,12 +302,12 @@ async function refuseUnreached(
   units: readonly Unit[],
   { served, unhealthy }: Answers,
 ): Promise<void> {
-  const isReached = [...served.values()].some((shown) => shown !== 'nothing')
+  const isReached = [...served.values()].some((each) => each !== 'nothing')
   if (served.size === 0 || isReached || units.some(({ unit, health }) => health && !unhealthy.has(unit))) return
   const [port] = (await lookAtMachine(run, node, [...served.keys()])).ports
   // It may listen only by now.
   const asked = units.flatMap(({ serves }) => serves).find((each) => each.port === port)
-  if (!asked || (await readShown({ run }, node, asked)) !== 'nothing') return
+  if (!asked || (await readServedCertificate({ run }, node, asked)) !== 'nothing') return
   const address = addressOf(node)
   throw new Failure('could not be looked at: what listens there shows no certificate through ssh', {
     node: node.name,
@@ -338,7 +335,7 @@ export function checkUnitsOf(run: Run, found: UnitsFound): UnitCheck[] {
     unit,
     reason: checkUnit(run, unit, found, drifts),
     isUp: isUp(unit, places),
-    reloadsBy: reloadsBy(unit, places),
+    reloadsBy: reloadsBy(run, unit, places),
     keepsOwnClient: keepsOwn,
     trustEnds,
   }))
@@ -563,20 +560,17 @@ function isReloaded(path: string, { places, config }: UnitsFound): boolean {
   return reloaded !== undefined && reloaded > latest && reloaded <= places.now + 1
 }
 
-/** client-go polls a pair and a CA every five minutes (cert_rotation.go, ca_rotation.go); the rest is a margin. Tests shorten it. */
-export const polling = { seconds: 330 }
-
 /**
  * A unit polls from its start on, and has read a pair that was there then. If the node's clock was set since, the time must be over
  * by the clock of the start, too.
  */
-function reloadsBy(unit: Unit, places: PlacesState): number | undefined {
+function reloadsBy({ waits }: Run, unit: Unit, places: PlacesState): number | undefined {
   const { process, started } = places.units.get(unit.unit) ?? {}
   const polled = unit.files.filter(({ loads, path }) => loads === 'poll' && !isLoaded(unit, path, places))
   if (polled.length === 0 || !isUp(unit, places)) return undefined
   const byClockOfStart = typeof process === 'object' && started !== undefined ? started + process.age : places.now
   const changed = Math.max(...polled.map(({ path }) => fileAt(places, path)?.changed ?? 0))
-  const left = changed + polling.seconds - Math.min(places.now, byClockOfStart)
+  const left = changed + waits.polled - Math.min(places.now, byClockOfStart)
   return left > 0 ? places.now + left : undefined
 }
 

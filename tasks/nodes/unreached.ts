@@ -13,7 +13,7 @@ import { type OtherProcess, startingOf, withNamed } from './reads.ts'
 import type { UnitsFound } from './units.ts'
 
 /** A clause for each that reads one of the files, with what to do. */
-export interface Unreached {
+interface Unreached {
   /** Of the node's units: it is not known what they read, or they read a copy. */
   readonly units: readonly string[]
   /** Other processes of root. */

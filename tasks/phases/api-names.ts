@@ -9,7 +9,7 @@ import { ownCas } from '../../lib/pki/pair.ts'
 import { formatNames } from '../../lib/wording.ts'
 import { certTable, nodeUnits } from '../layouts/tables.ts'
 import { certificatesIn, heldOn } from '../nodes/guards.ts'
-import { lookAtNode, readAllShown, withPlaces } from '../nodes/look.ts'
+import { lookAtNode, readServedCertificates, withPlaces } from '../nodes/look.ts'
 import { notLookedAt } from '../nodes/other-cluster.ts'
 import { lostNames } from './certs.ts'
 
@@ -52,10 +52,10 @@ async function readAll(run: Run, node: ClusterNode, file: string): Promise<Certi
     const held = heldOn(seen, node, look).filter((each) => each.file === file)
     const { api } = auth.files.names
     const ports = nodeUnits(cluster, node).flatMap(({ serves }) => serves.filter(({ name }) => name === api))
-    const shown = await readAllShown(run, node, ports)
+    const served = await readServedCertificates(run, node, ports)
     const all = [
       ...held.map(({ bytes }) => certificatesIn(auth, file, bytes)[0]),
-      ...shown.map((each) => (each.shown === 'nothing' ? undefined : readDerCertificate(each.shown))),
+      ...served.map((each) => (each.served === 'nothing' ? undefined : readDerCertificate(each.served))),
     ]
     const cas = ownCas(auth)
     const own = all.flatMap((each) => (each && cas.some((ca) => isIssuedBy(each, ca)) ? [each] : []))

@@ -10,6 +10,7 @@ import { caName, nextName } from '../../lib/files/names.ts'
 import { authTarget } from '../../lib/graph/auth-target.ts'
 import type { Run, Target, Work } from '../../lib/graph/target.ts'
 import { readServer } from '../../lib/kubernetes/kubeconfig.ts'
+import { formatEntries, revokedKeys } from '../../lib/kubernetes/revoked-list.ts'
 import { type Certificate, compareKeyKind, endOf, fingerprintOf } from '../../lib/pki/certificate.ts'
 import {
   changeOfPair,
@@ -27,11 +28,10 @@ import {
 } from '../../lib/pki/pair.ts'
 import { certificatePem } from '../../lib/pki/pem.ts'
 import { type Change, type CheckResult, formatReasons, type Reason } from '../../lib/reason.ts'
-import { formatDate, formatNames } from '../../lib/wording.ts'
+import { formatDate, formatNames, joinClauses } from '../../lib/wording.ts'
 import type { CertPhase } from '../layouts/layout.ts'
-import { type CertRow, certTable, layoutOf, unitsToRestart, wantedValues } from '../layouts/tables.ts'
+import { type CertRow, certTable, layoutOf, readersOf, unitsToRestart, wantedValues } from '../layouts/tables.ts'
 import { fetchCommand } from '../nodes/fetch-command.ts'
-import { formatEntries, revokedKeys } from '../nodes/revoked-list.ts'
 import { chainOf, readTokenPair, readTokenState, signingCa } from '../rotations/states.ts'
 import { refusalDuring } from '../rotations/under-way.ts'
 
@@ -72,8 +72,9 @@ function issuerOf(cluster: Cluster, { issuer }: CertRow): string {
   return (issuer !== undefined && certTable(cluster).find(({ name }) => name === issuer)?.id) || caName
 }
 
+/** A warning of the certificate itself comes with the run that issues it, and with `status`. */
 function check(run: Run, row: CertRow, checkKey: (run: Run, pair: Pair) => readonly Reason[]): CheckResult {
-  const { auth, now, cluster } = run
+  const { auth, now, cluster, isObserved } = run
   const { name, profile, warning } = row
   const signer = signingCa(auth, now, row.issuer)
   const issuer = tryCertificate(auth, signer.issuer)
@@ -82,7 +83,9 @@ function check(run: Run, row: CertRow, checkKey: (run: Run, pair: Pair) => reado
   const verdict = checkPair(pair, { profile, issuer, chain: signer.chain, now, renewBefore })
   if (row.phase === 'cluster-cert') refuseLostNames(run, row, verdict.reasons)
   const reasons = [...verdict.reasons, ...checkKey(run, pair)]
-  return { ...verdict, reasons, warning, staysFresh: isSignedByLostCa(auth, pair, row.issuer) }
+  const isSaid = reasons.length > 0 || isObserved
+  const staysFresh = isSignedByLostCa(auth, pair, row.issuer)
+  return { ...verdict, reasons, warning: isSaid ? warning : undefined, staysFresh }
 }
 
 /**
@@ -153,7 +156,7 @@ async function build(run: Run, row: CertRow, { force, reasons, tell }: Work) {
     chain: chain && certificatePem(chain.der),
     tell,
   })
-  return { change, warning: describeOldGroups(run, row, pair, reasons) ?? row.warning }
+  return { change, warning: joinClauses(describeOldGroups(run, row, pair, reasons), row.warning) || undefined }
 }
 
 /** For a user's certificate, of which others may hold copies. */
@@ -241,7 +244,7 @@ async function buildTokens(run: Run, row: CertRow, { force, tell }: Work) {
   const change = made.kind === 'made' && wasThere ? { ...made, isNew: false } : made
   if (readTokenState(run).stage === 'signing') auth.remove(auth.files.key(nextName(name)))
   if (!old) return { change, warning: row.warning }
-  const warning = `the old key is in ${old}; now: ${command('bootstrap --replace-identity')}, then restart ${unitsToRestart(cluster, auth.files.pair(name)).join(', ')} everywhere`
+  const warning = `the old key is in ${old}; now: ${command('bootstrap --replace-identity')}, then restart ${readersOf(cluster, auth.files.pair(name)).join(', ')} everywhere`
   return { change, warning }
 }
 

@@ -1,22 +1,16 @@
 /** Phase `deploy`: each node's files, replaced as one set, all or nothing. */
 
 import type { ClusterNode } from '../../lib/cluster/cluster.ts'
-import { Failure, tryToAwait } from '../../lib/failure.ts'
+import { Failure, runAgain, tryToAwait } from '../../lib/failure.ts'
 import type { Force, Run, Work } from '../../lib/graph/target.ts'
 import { prepareProbe } from '../../lib/kubernetes/probe.ts'
+import { tryCertificate } from '../../lib/pki/pair.ts'
 import type { Change, CheckResult, ReasonOf } from '../../lib/reason.ts'
-import { formatDate, joinClauses } from '../../lib/wording.ts'
-import { nodeUnits } from '../layouts/tables.ts'
+import { formatDate, formatNames, joinClauses } from '../../lib/wording.ts'
+import { nodeFiles, nodeUnits } from '../layouts/tables.ts'
 import { refuseWrongClock } from '../nodes/clocks.ts'
 import { type Life, readSelfMade, renewsFrom } from '../nodes/component.ts'
-import {
-  checkNode,
-  everything,
-  type FolderNames,
-  filesToCopy,
-  type NodeVerdict,
-  refuseEarlyClock,
-} from '../nodes/folder.ts'
+import { checkNode, everything, type FolderNames, filesToCopy, type NodeVerdict } from '../nodes/folder.ts'
 import { keepOthers } from '../nodes/guards.ts'
 import { lookAtNode, type NodeLook } from '../nodes/look.ts'
 import { replaceInFolder } from '../nodes/replace.ts'
@@ -38,6 +32,8 @@ interface OfNode {
 
 export async function checkFolder({ run, node, names }: OfNode, force?: Force): Promise<CheckResult<DeployFound>> {
   const { install } = run.cluster
+  const unreached = run.unreached?.get(node.name)
+  if (unreached) throw unreached
   if (install) prepareProbe()
   const asked = run.clock()
   const look = await lookAtNode(run, node)
@@ -114,4 +110,22 @@ function isWithin(less: ReasonOf<'on-node'>, more: ReasonOf<'on-node'>): boolean
     less.wrongMode.every((file) => [...copied, ...more.wrongMode].includes(file)) &&
     less.pruned.every((file) => more.pruned.includes(file))
   )
+}
+
+/**
+ * `theirs` in seconds since 1970, by the node's clock. Throws a Failure if certificates are not valid yet by that clock. Those that are not
+ * by ours either are reissued before any is deployed.
+ */
+function refuseEarlyClock({ auth, cluster, now }: Run, node: ClusterNode, theirs: number): void {
+  const names = new Set(nodeFiles(cluster, node).flatMap((file) => auth.files.parse(file)?.name ?? []))
+  const early = [...names].filter((name) => {
+    const { notBefore } = tryCertificate(auth, name) ?? {}
+    return notBefore && notBefore <= now && notBefore.getTime() > theirs * 1000
+  })
+  if (early.length === 0) return
+  throw new Failure(`by its clock these are not valid yet: ${formatNames(early.map(auth.files.certificate))}`, {
+    node: node.name,
+    code: 'clock',
+    remedy: `compare date -u there and here, and set the clock that is wrong; then ${runAgain}`,
+  })
 }

@@ -14,7 +14,7 @@ import {
 } from '../../lib/kubernetes/encryption.ts'
 import type { CheckResult } from '../../lib/reason.ts'
 import { formatNames } from '../../lib/wording.ts'
-import { encryptionConfig, unitsToRestart } from '../layouts/tables.ts'
+import { encryptionConfig, readersOf, unitsToRestart } from '../layouts/tables.ts'
 import { fetchCommand } from '../nodes/fetch-command.ts'
 import { readEncryptionState } from '../rotations/states.ts'
 import { refusalDuring } from '../rotations/under-way.ts'
@@ -46,8 +46,11 @@ export function encryptionKeyTargets(cluster: Cluster): Target[] {
 function check(run: Run): CheckResult<readonly string[]> {
   const { auth, cluster } = run
   const { resources } = cluster.encryption
-  const { value: config, reasons } = auth.checkFile(file, secretMode, 'a valid EncryptionConfiguration', (bytes) =>
-    readEncryptionConfig(bytes.toString()),
+  const { value: config, reasons } = auth.checkFile(
+    file,
+    secretMode,
+    'a valid EncryptionConfiguration',
+    readEncryptionConfig,
   )
   if (reasons.some(({ kind }) => kind === 'missing')) return { reasons }
   if (!config) return refuseUnreadable(run)
@@ -79,7 +82,7 @@ async function build(run: Run, { found: added = [], force }: Work<readonly strin
 }
 
 function warningAfter({ cluster, command }: Run, added: readonly string[], old?: string): string | undefined {
-  const readers = unitsToRestart(cluster, [file]).join(', ')
+  const readers = readersOf(cluster, [file]).join(', ')
   if (old)
     return `the old key is in ${old}: Secrets encrypted with it can't be read until it is listed as a further key; now: ${command('bootstrap --replace-identity')}, then restart ${readers} everywhere`
   return added.length > 0

@@ -8,12 +8,9 @@ import {
   etcdCaName,
 } from '../../lib/files/names.ts'
 import { secretMode } from '../../lib/files/plain-file.ts'
-import { authTarget, changeOfFile } from '../../lib/graph/auth-target.ts'
+import { authTarget } from '../../lib/graph/auth-target.ts'
 import type { Run, Target } from '../../lib/graph/target.ts'
 import { formatAuthorization, letInAgain, webhookKubeconfig } from '../../lib/kubernetes/authorization.ts'
-import type { CheckResult, Reason } from '../../lib/reason.ts'
-import { formatNames, joinClauses } from '../../lib/wording.ts'
-import { authorizationWebhookPath, layoutOf } from '../layouts/tables.ts'
 import {
   coveredBy,
   cuttingOff,
@@ -22,7 +19,10 @@ import {
   knownCertificates,
   listIn,
   wantedList,
-} from '../nodes/revoked-list.ts'
+} from '../../lib/kubernetes/revoked-list.ts'
+import type { Change, CheckResult, Reason } from '../../lib/reason.ts'
+import { formatNames, joinClauses } from '../../lib/wording.ts'
+import { authorizationWebhookPath, layoutOf } from '../layouts/tables.ts'
 
 /** Of the phase, and of its target. */
 const name = 'revoked'
@@ -42,11 +42,11 @@ export function revokedTargets(cluster: Cluster): Target[] {
       stopsRun: true,
       check,
       build: async (run, { reasons }) => {
-        const change = changeOfFile(run, authorizationConfigFile)
+        const change = changeOf(run)
         for (const [file, text] of textsOf(run)) run.auth.write(file, text, secretMode)
-        return { change: { ...change, files: authorizationFiles.toReversed() }, warning: describeReturns(run, reasons) }
+        return { change, warning: describeReturns(run, reasons) }
       },
-      foresee: (run) => ({ ...changeOfFile(run, authorizationConfigFile), files: authorizationFiles.toReversed() }),
+      foresee: changeOf,
     }),
   ]
 }
@@ -56,6 +56,12 @@ function textsOf(run: Run): [file: string, text: string][] {
     [authorizationWebhookFile, webhookKubeconfig],
     [authorizationConfigFile, formatAuthorization(wantedList(run), authorizationWebhookPath(run.cluster))],
   ]
+}
+
+function changeOf(run: Run): Change {
+  const others = textsOf(run).filter(([file, text]) => run.auth.tryBytes(file)?.toString() !== text)
+  const files = others.map(([file]) => file).toReversed()
+  return { kind: 'made', files, isNew: run.auth.read(authorizationConfigFile) === undefined }
 }
 
 function check(run: Run): CheckResult {

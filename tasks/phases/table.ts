@@ -1,9 +1,9 @@
-/** The graph of a cluster: the targets of each phase, in the order of tasks/tables/phases.ts. */
+/** The graph of a cluster: the targets of each phase, in the order of tasks/layouts/phases.ts. */
 import type { Cluster, ClusterNode } from '../../lib/cluster/cluster.ts'
 import { caName } from '../../lib/files/names.ts'
 import { buildGraph, type Graph } from '../../lib/graph/graph.ts'
 import type { Target } from '../../lib/graph/target.ts'
-import { type PhaseName, phases } from '../layouts/phases.ts'
+import { phases } from '../layouts/phases.ts'
 import { localHolder, nodeFiles, unitsOf } from '../layouts/tables.ts'
 import { caTargets } from './ca.ts'
 import { type LeafPhase, leafTargets } from './certs.ts'
@@ -12,6 +12,8 @@ import { encryptionKeyTargets } from './encryption-key.ts'
 import type { InstallFound } from './install.ts'
 import { kubeconfigTargets } from './kubeconfigs.ts'
 import { revokedTargets } from './revoked.ts'
+
+type PhaseName = (typeof phases)[number]['name']
 
 /** `earlier`: the targets of the phases before it. */
 type Targets = (cluster: Cluster, earlier: readonly Target[]) => Target[]

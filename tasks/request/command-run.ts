@@ -1,5 +1,5 @@
 /** What a command is given: a run, and what only the command needs of it. */
-import { accessSync, constants, existsSync, readFileSync, statSync } from 'node:fs'
+import { accessSync, constants, existsSync, lstatSync, readFileSync, statSync } from 'node:fs'
 import { availableParallelism, homedir } from 'node:os'
 import { delimiter, dirname, isAbsolute, join, resolve } from 'node:path'
 import pLimit from 'p-limit'
@@ -13,13 +13,13 @@ import { followLinks } from '../../lib/files/plain-file.ts'
 import type { RunOptions } from '../../lib/graph/executor.ts'
 import type { Graph } from '../../lib/graph/graph.ts'
 import type { Run } from '../../lib/graph/target.ts'
+import { coveredBy, knownCertificates } from '../../lib/kubernetes/revoked-list.ts'
 import type { Ssh, SshRun } from '../../lib/node/ssh.ts'
 import { configPath } from '../../lib/node/ssh-config.ts'
 import type { Phases, Reporter } from '../../lib/show/reporter.ts'
-import { formatExplained, withoutKeys } from '../../lib/wording.ts'
+import { formatExplained, quote, withoutKeys } from '../../lib/wording.ts'
 import { isOfControlPlane, layoutOf, layoutRules, layouts } from '../layouts/tables.ts'
-import { coveredBy, knownCertificates } from '../nodes/revoked-list.ts'
-import { configOf, formatCommand, type Host, ownVersion, pathOf } from './host.ts'
+import { formatCommand, type Host, ownVersion, pathOf } from './host.ts'
 import type { Options } from './options.ts'
 
 export interface CommandRun extends Run, ClusterFile {
@@ -51,7 +51,8 @@ export function openRun(
   const { file, isAbove } = configOf(host, options.config)
   if (isAbove) printError(`no cluster.yaml in this folder: that of a folder above is used, ${file}`)
   else if (host.env.HARDERWAY !== undefined && options.config === undefined && !options.quiet) printError(`for ${file}`)
-  const { cluster: read, mistake } = readCluster(file)
+  const { cluster: read, deprecated, mistake } = readCluster(file)
+  if (!options.quiet) for (const each of deprecated) printError(`warning: ${each}`)
   const cluster = { ...read, ssh: { ...read.ssh, concurrency: options.concurrency ?? read.ssh.concurrency } }
   return {
     ...given,
@@ -62,6 +63,7 @@ export function openRun(
     auth: authBeside({ file, cluster }),
     now: host.now(),
     clock: host.now,
+    waits: host.waits,
     kubeconfigs: () => kubeconfigPaths(cluster, dirname(file), host),
     command: (task) => formatCommand(task, options.config),
     note: printError,
@@ -184,27 +186,26 @@ function connector(cluster: Cluster, place: SshRun) {
   }
 }
 
-export interface ClusterFile {
+interface ClusterFile {
   readonly cluster: Cluster
   /** For a mistake that is found only when a value is used. */
   readonly mistake: (path: Path, message: string, remedy?: string) => Failure
 }
 
 /** Throws a usage Failure with every problem. */
-function readCluster(file: string): ClusterFile {
+function readCluster(file: string): ClusterFile & { readonly deprecated: readonly string[] } {
   const bytes = doing('read', file, () => readWhole(file), 'usage')
   const parsed = parseCluster(bytes, layoutRules)
   const text = new TextDecoder().decode(bytes)
+  const format = (problem: PlacedProblem) => `${file}:${problem.line}:${problem.column}: ${formatExplained(problem)}`
   const wrong = (problems: readonly PlacedProblem[]) => {
-    const lines = problems.flatMap((problem) => [
-      `${file}:${problem.line}:${problem.column}: ${formatExplained(problem)}`,
-      formatExcerpt(text, problem) ?? [],
-    ])
+    const lines = problems.flatMap((problem) => [format(problem), formatExcerpt(text, problem) ?? []])
     const mistakes = problems.map((problem) => ({ file, ...problem }))
     return new Failure(lines.flat().join('\n'), { kind: 'usage', mistakes })
   }
   if ('problems' in parsed) throw wrong(parsed.problems)
-  return { cluster: parsed.cluster, mistake: (...problem) => wrong([parsed.problemAt(...problem)]) }
+  const { cluster, deprecated, problemAt } = parsed
+  return { cluster, deprecated: deprecated.map(format), mistake: (...problem) => wrong([problemAt(...problem)]) }
 }
 
 /** Reading a pipe would block until somebody writes into it; a device may have no end. */
@@ -227,4 +228,23 @@ export function formatExcerpt(text: string, { line, column }: PlacedProblem): st
   if (whole === '' || column > mostColumns) return undefined
   const before = Math.min(column - 1, whole.length)
   return `    ${whole.slice(0, mostColumns)}\n    ${' '.repeat(before)}^`
+}
+
+/**
+ * The cluster.yaml in use: that of the current folder, else of the nearest folder above that has one. npm runs scripts in the folder of the
+ * clone. Throws a usage Failure if there is none, or if whoever owns it could have put it above a stranger's folder: it has commands.
+ */
+function configOf(host: Host, typed?: string): { readonly file: string; readonly isAbove: boolean } {
+  if (typed !== undefined) return { file: pathOf(host, typed), isAbove: false }
+  const here = host.cwd()
+  const remedy = `name it: --config FILE; or make one, with its folder: ${formatCommand('init DIR')}`
+  for (let at = here; ; at = dirname(at)) {
+    const file = join(at, 'cluster.yaml')
+    const found = doing('read', file, () => lstatSync(file, { throwIfNoEntry: false }), 'usage')
+    const isAbove = at !== here
+    if (found && isAbove && ![0, process.getuid?.()].includes(found.uid))
+      throw usageFailure(`${file}, above this folder, is another user's`, `to use it: --config ${quote(file)}`)
+    if (found) return { file, isAbove }
+    if (at === dirname(at)) throw usageFailure(`there is no cluster.yaml in ${here}, nor in a folder above`, remedy)
+  }
 }

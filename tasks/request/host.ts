@@ -1,11 +1,12 @@
 /** The environment of a call of the program, and what ends it early. The entry passes the process; tests pass their own. */
-import { lstatSync, readFileSync } from 'node:fs'
+import { readFileSync } from 'node:fs'
 import { findPackageJSON } from 'node:module'
 import { constants } from 'node:os'
 import { dirname, join, relative, resolve } from 'node:path'
 import type { Readable, Writable } from 'node:stream'
 import { getSystemErrorMessage } from 'node:util'
-import { doing, Failure, isErrno, usageFailure } from '../../lib/failure.ts'
+import { Failure, isErrno } from '../../lib/failure.ts'
+import type { Run } from '../../lib/graph/target.ts'
 import { quote } from '../../lib/wording.ts'
 
 /** A stream, which may be a terminal. */
@@ -20,6 +21,7 @@ export interface Host {
   /** The current folder. */
   cwd(): string
   now(): Date
+  readonly waits: Run['waits']
   readonly stdout: Output
   readonly stderr: Output
   /** What is typed: opened by a question only. */
@@ -32,6 +34,8 @@ export const processHost: Host = {
   env: process.env,
   cwd: () => process.cwd(),
   now: () => new Date(),
+  // client-go polls a pair and a CA every five minutes (cert_rotation.go, ca_rotation.go); the rest is a margin.
+  waits: { healthy: 10, polled: 330 },
   stdout: process.stdout,
   stderr: process.stderr,
   stdin: () => process.stdin,
@@ -110,25 +114,6 @@ export function formatCommand(task: string, config?: string): string {
   const npm = `${['npm', ...prefix()].join(' ')} run`
   const [, words] = /^bootstrap ?(.*)$/.exec(whole) ?? []
   return words === undefined ? `${npm} task -- ${whole}` : `${npm} bootstrap${words && ` -- ${words}`}`
-}
-
-/**
- * The cluster.yaml in use: that of the current folder, else of the nearest folder above that has one. npm runs scripts in the folder of the
- * clone. Throws a usage Failure if there is none, or if whoever owns it could have put it above a stranger's folder: it has commands.
- */
-export function configOf(host: Host, typed?: string): { readonly file: string; readonly isAbove: boolean } {
-  if (typed !== undefined) return { file: pathOf(host, typed), isAbove: false }
-  const here = host.cwd()
-  const remedy = `name it: --config FILE; or make one, with its folder: ${formatCommand('init DIR')}`
-  for (let at = here; ; at = dirname(at)) {
-    const file = join(at, 'cluster.yaml')
-    const found = doing('read', file, () => lstatSync(file, { throwIfNoEntry: false }), 'usage')
-    const isAbove = at !== here
-    if (found && isAbove && ![0, process.getuid?.()].includes(found.uid))
-      throw usageFailure(`${file}, above this folder, is another user's`, `to use it: --config ${quote(file)}`)
-    if (found) return { file, isAbove }
-    if (at === dirname(at)) throw usageFailure(`there is no cluster.yaml in ${here}, nor in a folder above`, remedy)
-  }
 }
 
 /** Makes a path on the command line absolute. npm runs scripts in the package's folder; INIT_CWD is the user's. */

@@ -2,7 +2,8 @@
 import type { Cluster, ClusterNode } from '../../lib/cluster/cluster.ts'
 import { entryOf } from '../../lib/cluster/revoked.ts'
 import { tryTo } from '../../lib/failure.ts'
-import { caName } from '../../lib/files/names.ts'
+import type { AuthDir } from '../../lib/files/auth-dir.ts'
+import { caName, caNames } from '../../lib/files/names.ts'
 import { endsSoon, nameInPhase, type Outcome, type Run, type Target } from '../../lib/graph/target.ts'
 import { readEmbedded } from '../../lib/kubernetes/kubeconfig.ts'
 import { findEntry, readKubeconfigs } from '../../lib/kubernetes/kubeconfig-merge.ts'
@@ -15,12 +16,12 @@ import {
   readCertificate,
 } from '../../lib/pki/certificate.ts'
 import { ownCas, tryCertificate } from '../../lib/pki/pair.ts'
-import { type CheckResult, formatLeft, formatReasons, type Left, ownReasons, type ReasonOf } from '../../lib/reason.ts'
+import { type CheckResult, formatReasons, type Left, ownReasons, type Reason, type ReasonOf } from '../../lib/reason.ts'
 import { beside, count, formatNames, joinClauses } from '../../lib/wording.ts'
 import { nodeFiles, nodeUnits } from '../layouts/tables.ts'
 import type { Observation } from './observe.ts'
 
-export type State = 'fresh' | 'stale' | 'failed'
+type State = 'fresh' | 'stale' | 'failed'
 
 export interface Item extends Pick<Target, 'id' | 'phase' | 'where' | 'node'> {
   readonly state: State
@@ -34,12 +35,14 @@ export interface Item extends Pick<Target, 'id' | 'phase' | 'where' | 'node'> {
   readonly certificate: Certificate | undefined
   /** Of that, as `revoked` takes it. */
   readonly fingerprint?: string
-  /** `ca` for the present CA, `itself`, or `CN=` and the name of another. */
+  /** Of a CA of auth/ its name there, such as `ca`; `itself`, or `CN=` and the name of another. */
   readonly issuer: string | undefined
   /** The effective expiry: the earliest along the chain. */
   readonly end: Date | undefined
   /** Whether it expires within certificates.renewBefore. */
   readonly endsSoon: boolean
+  /** Stale for nothing else. */
+  readonly onlyEnds: boolean
   /** Its state on each node that has it, by the node's name; empty if no node was inspected. */
   readonly onNodes: ReadonlyMap<string, 'same' | 'differs' | 'missing' | 'unknown'>
 }
@@ -97,17 +100,20 @@ function firstToEnd(items: readonly Item[]): { readonly end: Date; readonly name
 
 /** "1 of 24 items differs from cluster.yaml; deployed on 6 of 7 nodes" */
 export function formatTotals({ items, nodes }: Pick<Inventory, 'items' | 'nodes'>, now: Date): string {
-  const { stale, fresh, failed, wrong } = fold(items, now)
+  const { stale, failed, wrong } = fold(items, now)
   const all = count(items.length, 'item')
   const part = (number: number, one: string, more: string, what: string) =>
     number > 0 && `${number} of ${all} ${number === 1 ? one : more} ${what}`
-  const soon = fresh.filter(({ endsSoon, end }) => endsSoon && end && end > now).length
+  const soon = items.filter(
+    (item) => (item.state === 'fresh' ? item.endsSoon : item.onlyEnds) && item.end && item.end > now,
+  )
+  const differing = stale.filter(({ onlyEnds }) => !onlyEnds)
   return joinClauses(
     wrong.length === 0 &&
       items.length > 0 &&
       `${items.length === 1 ? `${all} matches` : `All ${all} match`} cluster.yaml`,
-    part(stale.length, 'differs', 'differ', 'from cluster.yaml'),
-    part(soon, 'expires', 'expire', 'within renewBefore'),
+    part(differing.length, 'differs', 'differ', 'from cluster.yaml'),
+    part(soon.length, 'expires', 'expire', 'within renewBefore'),
     part(failed.length, 'was', 'were', 'not readable'),
     formatRollout(nodes),
   )
@@ -154,7 +160,7 @@ function takeItems(seen: Observation): Item[] {
       const outcome = outcomes.get(id)
       const isFresh = outcome?.kind === 'fresh'
       const { certificate, ca: itsCa = ca } = readChain(run, target, isFresh)
-      const issuer = certificate && nameIssuer(certificate, ca, isFresh)
+      const issuer = certificate && nameIssuer(run.auth, certificate, { ca, isFresh })
       const end = certificate && endOf(certificate, itsCa ? [itsCa, ...cas] : cas)
       const isEndingSoon = end !== undefined && endsSoon(run, end)
       return {
@@ -162,6 +168,7 @@ function takeItems(seen: Observation): Item[] {
         // A kubeconfig's is listed with it.
         ...(certificate && phase !== 'kubeconfigs' && { fingerprint: entryOf(fingerprintOf(certificate)) }),
         endsSoon: isEndingSoon,
+        onlyEnds: isEndingSoon && outcome?.kind === 'stale' && isOfTime(outcome.reasons),
         state: stateOf(outcome),
         why: explain(outcome) || (isEndingSoon ? 'expires within renewBefore' : ''),
         onNodes: new Map((holders.get(file) ?? []).map((on) => [on.node.name, compareFiles(files, on.deploy)])),
@@ -182,18 +189,30 @@ function readChain(run: Run, { where, makes: [file = ''] }: Target, isFresh: boo
   }
 }
 
-function nameIssuer(certificate: Certificate, ca: Certificate | undefined, isFresh: boolean): string {
+function nameIssuer(
+  auth: AuthDir,
+  certificate: Certificate,
+  { ca, isFresh }: { readonly ca: Certificate | undefined; readonly isFresh: boolean },
+): string {
   // What is fresh has just been found to be signed by it.
-  if (ca && isFresh && !certificate.isCa && certificate.issuer.equals(ca.subject)) return 'ca'
+  if (ca && isFresh && !certificate.isCa && certificate.issuer.equals(ca.subject)) return caName
   if (certificate.subject.equals(certificate.issuer) && certificate.x509.verify(certificate.publicKey)) return 'itself'
-  return ca && isIssuedBy(certificate, ca)
-    ? 'ca'
-    : (attributesIn(certificate.x509.issuer).find((each) => each.startsWith('CN=')) ?? 'nobody')
+  const isIts = (name: string) => {
+    const its = tryCertificate(auth, name)
+    return its !== undefined && isIssuedBy(certificate, its)
+  }
+  const commonName = attributesIn(certificate.x509.issuer).find((each) => each.startsWith('CN='))
+  return caNames.find(isIts) ?? commonName ?? 'nobody'
 }
 
 function stateOf(outcome: Outcome | undefined): State {
   if (outcome?.kind === 'fresh') return 'fresh'
   return outcome?.kind === 'failed' && outcome.failure.kind !== 'refused' ? 'failed' : 'stale'
+}
+
+/** A kubeconfig follows its certificate. */
+function isOfTime(reasons: readonly Reason[]): boolean {
+  return ownReasons(reasons).every(({ kind }) => kind === 'expires')
 }
 
 function explain(outcome: Outcome | undefined): string {
@@ -323,4 +342,9 @@ export function readLocalPair({ cluster, kubeconfigs }: Pick<Run, 'cluster' | 'k
     find('users', user, 'client-key-data'),
   ]
   return ca && certificate && key && { ca, certificate, key }
+}
+
+function formatLeft({ path, why }: Left): string {
+  const way = why === undefined ? '--prune removes it' : `--prune leaves it, as ${why}: remove it once nothing reads it`
+  return `${path} does not belong there: ${way}`
 }

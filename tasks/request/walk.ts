@@ -8,11 +8,11 @@ import { caName } from '../../lib/files/names.ts'
 import { execute, findRefusals, type RunOptions } from '../../lib/graph/executor.ts'
 import type { Graph } from '../../lib/graph/graph.ts'
 import type { Outcome, Run, Target } from '../../lib/graph/target.ts'
+import { keysToList, pairsToReplace } from '../../lib/kubernetes/revoked-list.ts'
 import { leftOnNodes, type Reporter } from '../../lib/show/reporter.ts'
 import { joinFailures } from '../../lib/show/words.ts'
 import { formatNames, groupAlike } from '../../lib/wording.ts'
-import { isKeptOff, nodeFiles } from '../layouts/tables.ts'
-import { keysToList, pairsToReplace } from '../nodes/revoked-list.ts'
+import { isKeptOff, nodeFiles, unitsLeftOut } from '../layouts/tables.ts'
 import { type Finding, findingsOf } from './job.ts'
 
 /** Without an outcome if it was refused. */
@@ -50,9 +50,10 @@ export async function refusalsBefore(
 /** For a walk that makes something, or foresees it. */
 export function withClockCheck<Given extends Run>(given: Given, graph: Graph, limits: RunOptions['limits']): Given {
   let checked: Promise<void> | undefined
-  const check = async () => (await import('../nodes/clocks.ts')).refuseWrongClocks(given, graph, limits.node)
+  const run = { ...given, unreached: new Map() }
+  const check = async () => (await import('../nodes/clocks.ts')).refuseWrongClocks(run, graph, limits.node)
   return {
-    ...given,
+    ...run,
     checkClocks: () => {
       checked ??= check()
       return checked
@@ -79,14 +80,6 @@ export function notesOnAddresses({ api, nodes }: Cluster): string[] {
   ]
   if (found.length === 0) return []
   return [`warning: no other machine reaches a loopback address: ${formatNames(found)}`]
-}
-
-/** Both forms work for one release: docs/compatibility.md. */
-export function notesOnOptions({ ssh }: Cluster): string[] {
-  if (ssh.options.size === 0) return []
-  return [
-    'warning: ssh.options in cluster.yaml is deprecated: put them into the file of ssh.configFile (docs/cluster-yaml.md)',
-  ]
 }
 
 /** After what made or replaced something that can't be made again, or took its other copies; of a plan, what would. */
@@ -159,10 +152,22 @@ export function adviseKeys(run: Run, { isWhole, down }: Rollout): string[] {
     ]
   const replaced = pairsToReplace(run)
   const reads = (file: string) => replaced.has(auth.files.parse(file)?.name ?? '')
-  const held = cluster.nodes.filter((node) => down.has(node.name) && nodeFiles(cluster, node).some(reads))
-  return held.map(
-    ({ name }) => `${name} is cut off with the old key, until a run reaches it: ${command(`bootstrap --node ${name}`)}`,
-  )
+  const held = cluster.nodes.filter((node) => nodeFiles(cluster, node).some(reads))
+  return held.flatMap((node) => {
+    const leftOut = unitsLeftOut(cluster, node, reads)
+    return [
+      ...(down.has(node.name)
+        ? [
+            `${node.name} is cut off with the old key, until a run reaches it: ${command(`bootstrap --node ${node.name}`)}`,
+          ]
+        : []),
+      ...(leftOut.length > 0
+        ? [
+            `${formatNames(leftOut)} on ${node.name}, which install.units leaves out, is cut off until you install the new key, and restart it`,
+          ]
+        : []),
+    ]
+  })
 }
 
 /** Before anything is written there. */

@@ -10,13 +10,11 @@ import pLimit from 'p-limit'
 import * as v from 'valibot'
 import type { ClusterNode } from '../../lib/cluster/cluster.ts'
 import { Failure, runAgain } from '../../lib/failure.ts'
-import { itemsOf, type Reply } from '../../lib/kubernetes/client.ts'
-import type { Credentials } from '../../lib/kubernetes/dial.ts'
-import { ask } from '../../lib/kubernetes/probe.ts'
+import { itemsOf } from '../../lib/kubernetes/client.ts'
 import { printable } from '../../lib/wording.ts'
-import { apiServer, type Health, type Unit } from '../layouts/layout.ts'
+import { apiServer, type Health, store, type Unit } from '../layouts/layout.ts'
 import { nodeUnits, serviceOf } from '../layouts/tables.ts'
-import { type Asking, healthQuestion, isApiServer, isEtcd, withApi } from '../nodes/component.ts'
+import { type Asking, isApiServer, withApi } from '../nodes/component.ts'
 import { reloadTime, repeat } from '../nodes/look.ts'
 import { foreignMembers, readMembers } from '../nodes/quorum.ts'
 import { checkUnitsOf, lookAtUnits, type UnitCheck } from '../nodes/units.ts'
@@ -43,22 +41,6 @@ export async function askable(asking: Asking, node: ClusterNode): Promise<Askabl
   return (await runningOn(asking, node)).flatMap(({ unit }) => (isAskable(unit) ? [unit] : []))
 }
 
-/** Throws a Failure without an answer: the server's certificate is not of that CA, or the handshake refused ours. */
-export async function askHealth(
-  asking: Asking,
-  node: ClusterNode,
-  { health }: Askable,
-  given: { readonly ca: Buffer; readonly as: Credentials },
-): Promise<Reply> {
-  return ask({ ...healthQuestion(asking, node, health), trust: given.ca, as: given.as })
-}
-
-/** What the answer says of the certificate: 403 is that to a known user without permission; anything else may have other reasons. */
-export function answerTo({ status }: Reply): 'accepted' | 'refused' | 'unclear' {
-  if (status === 200 || status === 403) return 'accepted'
-  return status === 401 ? 'refused' : 'unclear'
-}
-
 /** The names of the units, of those that can be queried. */
 export async function apiServersOn(asking: Asking, node: ClusterNode): Promise<string[]> {
   return (await askable(asking, node)).filter(isApiServer).map(({ unit }) => unit)
@@ -80,14 +62,14 @@ export async function someApiServer(asking: Asking): Promise<ClusterNode> {
   })
 }
 
-export interface Survey {
+interface Survey {
   /** What reads files that it changes, or needs them, and is not reached; each with what to do. */
   readonly unreached: readonly string[]
   /** Why it is not known which API servers there are. */
   readonly unknown: readonly string[]
 }
 
-export interface StageSurvey extends Survey {
+interface StageSurvey extends Survey {
   /** Other processes that read files which it changes: of root, and of other users. */
   readonly ofRoot: readonly string[]
   readonly ofUsers: readonly string[]
@@ -108,15 +90,15 @@ const lease = v.object({
 })
 const leaseList = v.object({ items: itemsOf(lease) })
 
-export type Lease = v.InferOutput<typeof lease>
-export interface LeasesSeen {
+type Lease = v.InferOutput<typeof lease>
+interface LeasesSeen {
   readonly leases: readonly Lease[]
   /** By the clock of the API server that answered. */
   readonly now: Date
 }
 
 /** A control node, and what its machine calls itself, which is the label of its API server's lease. */
-export interface Control {
+interface Control {
   readonly node: Pick<ClusterNode, 'name' | 'ips'>
   readonly hostname: string
 }
@@ -205,7 +187,7 @@ export async function findStrangers(
 }
 
 /** Renewed within a minute, by the clock of the API server that answers. A time that can't be read counts as renewed. */
-export function isLive({ spec: { renewTime } }: Lease, now: Date, within = leaseTime): boolean {
+function isLive({ spec: { renewTime } }: Lease, now: Date, within = leaseTime): boolean {
   const renewed = Date.parse(renewTime ?? '')
   return Number.isNaN(renewed) || now.getTime() - renewed <= within
 }
@@ -236,4 +218,8 @@ async function readHostname({ run }: Asking, node: ClusterNode): Promise<string>
     code: 'not-looked-at',
     remedy: 'see there: hostname',
   })
+}
+
+function isEtcd({ unit }: Unit): boolean {
+  return unit === store
 }

@@ -20,9 +20,10 @@ import {
 } from '../../lib/files/names.ts'
 import { publicMode, secretMode } from '../../lib/files/plain-file.ts'
 import type { Run, Work } from '../../lib/graph/target.ts'
-import { isAnswer } from '../../lib/kubernetes/client.ts'
+import { isAnswer, type Reply } from '../../lib/kubernetes/client.ts'
 import type { Credentials } from '../../lib/kubernetes/dial.ts'
 import { isPreviousCa } from '../../lib/kubernetes/identity.ts'
+import { ask } from '../../lib/kubernetes/probe.ts'
 import {
   type Certificate,
   type CertSpec,
@@ -38,10 +39,10 @@ import { generatePrivateKey, issueCertificate, privateKeyPem } from '../../lib/p
 import { formatDate, formatNames } from '../../lib/wording.ts'
 import { frontProxy } from '../layouts/shared.ts'
 import { anyones, certTable, issuedBy, layoutOf } from '../layouts/tables.ts'
-import { type Asking, isApiServer, withApi } from '../nodes/component.ts'
+import { type Asking, healthQuestion, isApiServer, withApi } from '../nodes/component.ts'
 import { reloadTime, repeat } from '../nodes/look.ts'
 import { checkUnitsOf, lookAtUnits } from '../nodes/units.ts'
-import { type Askable, answerTo, askable, askHealth } from './api-servers.ts'
+import { type Askable, askable } from './api-servers.ts'
 import { type Rotating, type Rotation, type Stage, snapshotReminder } from './rotation.ts'
 import { caFiles, caRotationFiles, readCaState, refuseWithCopy, replacedCas } from './states.ts'
 
@@ -111,7 +112,7 @@ const bothOf = (name: CaName): Stage => ({
   },
 })
 
-const finishedOf = (name: CaName): Stage => ({
+const finishingOf = (name: CaName): Stage => ({
   name: 'finishing',
   title: 'the next CA replaces the old one, which is no longer trusted',
   changes: (file, cluster) => {
@@ -205,7 +206,7 @@ async function ownClients({ run }: Rotating, node: ClusterNode): Promise<string[
 
 const rotationOfCa = (name: CaName) => ({
   name,
-  stages: [bothOf(name), finishedOf(name)],
+  stages: [bothOf(name), finishingOf(name)],
   undoesUnclear: true as const,
   stageOf: (run: Run) => readCaState(run, name).stage,
   finishedIn({ auth }: Pick<Run, 'auth'>) {
@@ -388,4 +389,20 @@ async function forgetPreviousCa(
       }
     throw new Failure(`${clientCas} was changed by somebody else each time`, { remedy: runAgain })
   })
+}
+
+/** Throws a Failure without an answer: the server's certificate is not of that CA, or the handshake refused ours. */
+async function askHealth(
+  asking: Asking,
+  node: ClusterNode,
+  { health }: Askable,
+  given: { readonly ca: Buffer; readonly as: Credentials },
+): Promise<Reply> {
+  return ask({ ...healthQuestion(asking, node, health), trust: given.ca, as: given.as })
+}
+
+/** What the answer says of the certificate: 403 is that to a known user without permission; anything else may have other reasons. */
+function answerTo({ status }: Reply): 'accepted' | 'refused' | 'unclear' {
+  if (status === 200 || status === 403) return 'accepted'
+  return status === 401 ? 'refused' : 'unclear'
 }

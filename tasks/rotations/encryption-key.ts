@@ -39,7 +39,7 @@ const added: Stage = {
   changes,
   proof: 'each API server was started after the file was installed, or has reloaded it since',
   async begin({ run }) {
-    const { resources = [] } = readEncryptionConfig(run.auth.bytes(file).toString()) ?? {}
+    const { resources = [] } = readEncryptionConfig(run.auth.bytes(file)) ?? {}
     const wide = resources.filter((resource) => resource.includes('*'))
     if (wide.length > 0)
       throw usageFailure(
@@ -79,8 +79,8 @@ const first: Stage = {
   },
 }
 
-const finished: Stage = {
-  name: 'finished',
+const finishing: Stage = {
+  name: 'finishing',
   title: 'the old key is only in auth/backup, for old snapshots of etcd',
   changes,
   proof: "a Secret written through each API server has the key's prefix in etcd",
@@ -100,12 +100,13 @@ export const encryptionKeyRotation: Rotation = {
   name: 'encryption-key',
   what: 'the encryption key',
   reminder: snapshotReminder,
-  stages: [added, first, finished],
+  stages: [added, first, finishing],
   stageOf: (run) => readEncryptionState(run)?.stage ?? 'settled',
   finishedIn({ auth }) {
     const { keys: [present] = [] } = readEncryptionState({ auth }) ?? {}
     return backupFolders(auth).find((folder) => {
-      const { stage, keys: [kept] = [] } = readEncryptionKeys(String(readBackup(auth, folder, file) ?? '')) ?? {}
+      const bytes = readBackup(auth, folder, file)
+      const { stage, keys: [kept] = [] } = (bytes && readEncryptionKeys(bytes)) ?? {}
       return stage === 'first' && isDeepStrictEqual(kept, present)
     })
   },
@@ -132,7 +133,7 @@ function edit({ auth, now }: Run, change: (text: string, keys: EncryptionKeys) =
       remedy: 'only aescbc, aesgcm and secretbox have a key that can be rotated here',
     })
   const changed = change(auth.bytes(file).toString(), keys)
-  if (readEncryptionKeys(changed) === undefined) throw new Error('the changed text has no key')
+  if (readEncryptionKeys(Buffer.from(changed)) === undefined) throw new Error('the changed text has no key')
   backUp(auth, [file], now)
   auth.write(file, changed, secretMode, { durable: true })
 }
@@ -156,7 +157,7 @@ async function proveEncryption(rotating: Rotating, node: ClusterNode): Promise<s
   const { auth } = rotating.run
   const units = await apiServersOn(rotating, node)
   const { keys: [first] = [] } = readEncryptionState(rotating.run) ?? {}
-  const isProof = readEncryptionConfig(auth.bytes(file).toString())?.resources.includes('secrets')
+  const isProof = readEncryptionConfig(auth.bytes(file))?.resources.includes('secrets')
   if (units.length === 0 || first === undefined || !isProof) return []
   const name = `harderway-proof-${node.name.toLowerCase().replaceAll('_', '-')}`
   const path = '/api/v1/namespaces/kube-system/secrets'
@@ -222,18 +223,14 @@ function rewriteTargets(asking: Asking): Target[] {
   )
 }
 
-function configText({ run: { auth } }: Asking): string {
-  return auth.bytes(encryptionConfig.file).toString()
-}
-
 /** Of the entry whose keys are rotated: other entries of the file have keys of their own. */
 function resourcesOf(asking: Asking): readonly string[] {
-  return readEncryptionConfig(configText(asking))?.resources ?? []
+  return readEncryptionConfig(asking.run.auth.bytes(file))?.resources ?? []
 }
 
 /** The objects not encrypted with the present key, each as `<namespace>/<name>` or `<name>`. */
 async function findLeft(asking: Asking, resource: string): Promise<string[]> {
-  const keys = readEncryptionKeys(configText(asking))
+  const keys = readEncryptionKeys(asking.run.auth.bytes(file))
   if (!keys) throw new Failure(`${encryptionConfig.file} has no key that could encrypt`)
   const wanted = encryptedPrefix(keys.keys[0])
   return withEtcd(asking, await someApiServer(asking), async (etcd) => {

@@ -6,14 +6,6 @@ import type { Cluster, ClusterNode } from '../../lib/cluster/cluster.ts'
 import type { Failure } from '../../lib/failure.ts'
 import type { Run, Target, Work } from '../../lib/graph/target.ts'
 
-/** No stage: the files do not fit together. */
-export interface Unclear {
-  readonly stage: 'unclear'
-  readonly why: string
-  /** The file to restore, or to remove. */
-  readonly file: string
-}
-
 /** `isForced`: what still uses the old one has been listed, and may break. */
 export interface Rotating {
   readonly run: Run

@@ -6,11 +6,12 @@
 import { createHash, type KeyObject } from 'node:crypto'
 import * as v from 'valibot'
 import type { Cluster, ClusterNode } from '../../lib/cluster/cluster.ts'
-import { Failure } from '../../lib/failure.ts'
-import { backUp, backupFolders, backups, readBackup } from '../../lib/files/auth-dir.ts'
-import { secretMode } from '../../lib/files/plain-file.ts'
+import { Failure, runAgain } from '../../lib/failure.ts'
+import { type AuthDir, backUp, backupFolders, backups, readBackup } from '../../lib/files/auth-dir.ts'
+import { publicMode, secretMode } from '../../lib/files/plain-file.ts'
 import type { Run } from '../../lib/graph/target.ts'
 import { type Client, itemsOf } from '../../lib/kubernetes/client.ts'
+import { certificatePem } from '../../lib/pki/pem.ts'
 import { generatePrivateKey, privateKeyPem } from '../../lib/pki/x509.ts'
 import { apiServer } from '../layouts/layout.ts'
 import { layoutOf, serviceOf } from '../layouts/tables.ts'
@@ -18,7 +19,7 @@ import { readMetrics, withApi } from '../nodes/component.ts'
 import { lookAtUnits } from '../nodes/units.ts'
 import { apiServers, apiServersOn } from './api-servers.ts'
 import type { Rotating, Rotation, Stage } from './rotation.ts'
-import { dropOtherKeys, keysIn, publicKeyIn, readTokenState, tokenFiles } from './states.ts'
+import { keysIn, publicKeyIn, readTokenPair, readTokenState, tokenFiles } from './states.ts'
 
 /** Seconds: kubelets renew a pod's token when four fifths of its 3,607 seconds are over. */
 const refreshTime = 3000
@@ -74,8 +75,8 @@ const signing: Stage = {
   },
 }
 
-const finished: Stage = {
-  name: 'finished',
+const finishing: Stage = {
+  name: 'finishing',
   title: 'tokens of the old key are refused',
   changes: (file, cluster) => file === filesOf(cluster).certificate,
   proof: 'each API server publishes the one key, and it signs a token that is requested there',
@@ -91,7 +92,7 @@ const finished: Stage = {
 export const serviceAccountRotation: Rotation = {
   name: 'service-account',
   what: 'the service-account key',
-  stages: [published, signing, finished],
+  stages: [published, signing, finishing],
   stageOf: (run) => readTokenState(run).stage,
   finishedIn({ auth }) {
     const { certificate, key, nextKey } = tokenFiles(auth.files)
@@ -237,4 +238,14 @@ function kidIn(token: string): string | undefined {
   } catch {
     return undefined
   }
+}
+
+/** Keeps only the certificate of the key that signs: tokens of every other key are refused. Throws a Failure without that one. */
+function dropOtherKeys({ auth }: { readonly auth: AuthDir }): void {
+  const { certificate, key } = readTokenPair(auth)
+  if (!certificate || !key)
+    throw new Failure(`${tokenFiles(auth.files).certificate} in ${auth.path} can't be read any more`, {
+      remedy: runAgain,
+    })
+  auth.write(tokenFiles(auth.files).certificate, certificatePem(certificate.der), publicMode, { durable: true })
 }

@@ -3,10 +3,10 @@
  * this, and it connects to no node; the stages are in the file of each rotation.
  */
 import { createPublicKey, type KeyObject } from 'node:crypto'
-import { Failure, refusal, runAgain } from '../../lib/failure.ts'
+import { refusal } from '../../lib/failure.ts'
 import { type AuthDir, type AuthFiles, backups } from '../../lib/files/auth-dir.ts'
 import { caName, crossName, etcdCaName, type FileNames, nextName } from '../../lib/files/names.ts'
-import { once, publicMode } from '../../lib/files/plain-file.ts'
+import { once } from '../../lib/files/plain-file.ts'
 import type { Run } from '../../lib/graph/target.ts'
 import { type EncryptionKeys, readEncryptionKeys } from '../../lib/kubernetes/encryption.ts'
 import {
@@ -18,10 +18,17 @@ import {
   readDerCertificate,
 } from '../../lib/pki/certificate.ts'
 import { isKeyOf, keyIn, type Pair, readPair, tryCertificate } from '../../lib/pki/pair.ts'
-import { blocksIn, certificatePem } from '../../lib/pki/pem.ts'
+import { blocksIn } from '../../lib/pki/pem.ts'
 import type { Reason } from '../../lib/reason.ts'
 import { encryptionConfig } from '../layouts/tables.ts'
-import type { Unclear } from './rotation.ts'
+
+/** No stage: the files do not fit together. */
+interface Unclear {
+  readonly stage: 'unclear'
+  readonly why: string
+  /** The file to restore, or to remove. */
+  readonly file: string
+}
 
 export function caFiles({ certificate, key }: FileNames, name: string) {
   return {
@@ -168,7 +175,7 @@ export function nextCaCommonName(present: string, wanted: string): string {
 }
 
 /** True for the wanted name, and for one that rotations have made of it. */
-export function isCaCommonName(found: string, wanted: string): boolean {
+function isCaCommonName(found: string, wanted: string): boolean {
   return found === wanted || (found.startsWith(`${wanted} `) && /^ \d{1,6}$/.test(found.slice(wanted.length)))
 }
 
@@ -176,7 +183,7 @@ export function tokenFiles({ names: { tokens }, certificate, key }: FileNames) {
   return { certificate: certificate(tokens), key: key(tokens), nextKey: key(nextName(tokens)) }
 }
 
-export interface TokenState {
+interface TokenState {
   /**
    * `settled`: one key. `published`: the next key is accepted, and does not sign yet. `signing`: the next key signs, and
    * tokens of the previous one are accepted.
@@ -244,17 +251,8 @@ export function chainOf({ chain }: Pair): Certificate[] {
   return chain.flatMap((der) => readDerCertificate(der) ?? [])
 }
 
-/** Keeps only the certificate of the key that signs: tokens of every other key are refused. Throws a Failure without that one. */
-export function dropOtherKeys({ auth }: { readonly auth: AuthDir }): void {
-  const { certificate, key } = readTokenPair(auth)
-  if (!certificate || !key)
-    throw new Failure(`${tokenFiles(auth.files).certificate} in ${auth.path} can't be read any more`, {
-      remedy: runAgain,
-    })
-  auth.write(tokenFiles(auth.files).certificate, certificatePem(certificate.der), publicMode, { durable: true })
-}
-
 /** Undefined without a file, or if it holds no key that can be rotated. */
 export function readEncryptionState({ auth }: { readonly auth: AuthDir }): EncryptionKeys | undefined {
-  return readEncryptionKeys(String(auth.tryBytes(encryptionConfig.file) ?? ''))
+  const bytes = auth.tryBytes(encryptionConfig.file)
+  return bytes && readEncryptionKeys(bytes)
 }

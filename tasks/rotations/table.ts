@@ -1,8 +1,6 @@
 /** The rotations, one row each. */
-import { Failure, refusal } from '../../lib/failure.ts'
-import { timeOfBackup } from '../../lib/files/auth-dir.ts'
+import { Failure } from '../../lib/failure.ts'
 import type { Run } from '../../lib/graph/target.ts'
-import { day, formatDate, joinClauses } from '../../lib/wording.ts'
 import { surveyStage } from './api-servers.ts'
 import { caRotation, etcdCaRotation, frontProxyCaRotation } from './ca.ts'
 import { encryptionKeyRotation } from './encryption-key.ts'
@@ -21,30 +19,6 @@ export const rotations: readonly Rotation[] = [
 export function stageNumber({ stages, stageOf }: Rotation, run: Run): number {
   const at = stageOf(run)
   return stages.findIndex(({ name }) => name === at) + 1
-}
-
-/** Milliseconds: whoever types --finish later than that means another rotation than the one which they finished. */
-const provenAgain = 7 * day
-
-/**
- * Where --finish begins: in the present stage. Files do not tell whether the last stage was proven before the run ended, so
- * --finish proves it again for a week. Throws a refusal if nothing is under way.
- */
-export function stageToFinish(rotation: Rotation, run: Run): { readonly at: number; readonly note?: string } {
-  const { name, what, stages } = rotation
-  const at = stageNumber(rotation, run)
-  if (at > 0) return { at }
-  const folder = rotation.finishedIn(run)
-  const time = folder === undefined ? undefined : timeOfBackup(folder)
-  const last = time && `the last one was finished on ${formatDate(time)}`
-  if (time && run.now.getTime() - time.getTime() < provenAgain)
-    return {
-      at: stages.length,
-      note: `no rotation of ${what} is under way; ${last}, and its last stage is proven again`,
-    }
-  throw refusal(joinClauses(`no rotation of ${what} is under way`, last), [
-    `begin one: ${run.command(`rotate ${name}`)}`,
-  ])
 }
 
 /** Throws a refusal if the files of one do not fit together. */

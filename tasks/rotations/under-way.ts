@@ -1,7 +1,7 @@
 /** The rotations that are under way, for commands that report them beside their own work. */
 import { type Failure, refusal, tryTo } from '../../lib/failure.ts'
 import { caNames } from '../../lib/files/names.ts'
-import type { Run, Target } from '../../lib/graph/target.ts'
+import type { Run } from '../../lib/graph/target.ts'
 import type { UnderWay, Uses } from './rotation.ts'
 import { readCaState, readEncryptionState, readTokenState } from './states.ts'
 
@@ -23,11 +23,6 @@ export function formatUnderWay({ name, what, title, stage, of, isLastNext }: Und
 
 export function formatUses({ sentences, failure }: Uses): string[] {
   return [...sentences, ...(failure ? [`who still uses the old one could not be looked at: ${failure.message}`] : [])]
-}
-
-/** The name of the rotation that replaces what an irreplaceable target makes. */
-export function rotationOf({ id, phase }: Pick<Target, 'id' | 'phase'>): string {
-  return id === phase ? phase : phase === 'ca' ? id.slice('ca/'.length) : 'service-account'
 }
 
 /** What is refused while the rotation of that name is under way, with each way out. */

@@ -1,8 +1,10 @@
 import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
-import { excerpt, formatNames, groupAlike, printable, withoutOwnName } from '../../lib/wording.ts'
+import { excerpt, foldAlike, formatNames, groupAlike, printable, wrap } from '../../lib/wording.ts'
 
 describe("a target's own name is <name>", () => {
+  /** As it is for two targets with the same text. */
+  const fold = (text: string) => foldAlike(['n7', 'n7'], String, () => text)[0]?.shared(text)
   for (const [text, without] of [
     ['n7.pem missing', '<name>.pem missing'],
     ['n7-key.pem has mode 0644, not 0600', '<name>-key.pem has mode 0644, not 0600'],
@@ -15,7 +17,7 @@ describe("a target's own name is <name>", () => {
     ['depends on node-certs/n7', 'depends on node-certs/<name>'],
     ['depends on node-certs/n7 and 3 more', 'depends on node-certs/<name> and 3 more'],
   ] as const)
-    test(`in "${text}"`, () => assert.equal(withoutOwnName(text, 'n7'), without))
+    test(`in "${text}"`, () => assert.equal(fold(text), without))
 
   for (const text of [
     'n77.pem missing',
@@ -25,7 +27,7 @@ describe("a target's own name is <name>", () => {
     'SAN added: n7-b.example.org',
     'depends on node-certs/n77, node-certs/n7-b',
   ])
-    test(`and not in "${text}"`, () => assert.equal(withoutOwnName(text, 'n7'), text))
+    test(`and not in "${text}"`, () => assert.equal(fold(text), text))
 })
 
 test('up to four names are reported, of more the first three and how many there are besides', () => {
@@ -70,4 +72,12 @@ describe('of what a program elsewhere says', () => {
   ] as const)
     test(`"${said.slice(0, 40)}" is shown on one line, without what could be a key`, () =>
       assert.equal(excerpt(said), told))
+})
+
+test('a line for a terminal is broken between words, and not within what was', () => {
+  const line = '      rsa-2048, expires 2036-11-22, 19 names (was 18)'
+  assert.equal(wrap(line, 50, 8), '      rsa-2048, expires 2036-11-22, 19 names\n        (was 18)')
+  assert.equal(wrap(line, undefined, 8), line)
+  assert.equal(wrap('  ~ a  \x1b[33mb\x1b[39m c', 9, 8), '  ~ a  \x1b[33mb\x1b[39m\n        c')
+  assert.equal(wrap('a-word-that-is-wider c', 8, 2), 'a-word-that-is-wider\n  c')
 })

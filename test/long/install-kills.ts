@@ -64,6 +64,7 @@ async function trace(lab: Machines): Promise<string[]> {
 function runAt(lab: Machines, at: AtEvent): Promise<Ended> {
   return start(lab.place, command, {
     at,
+    entry: lab.entry,
     through: (line) => [lab.within[0] ?? '', ...lab.within.slice(1), 'sh', '-c', `exec ${line}`],
   }).ended
 }

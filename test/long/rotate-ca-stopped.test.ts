@@ -71,7 +71,8 @@ describe('a rotation of the CA that is stopped, on six machines', { skip }, () =
 
   test('a clock that is an hour ahead stops a stage before anything is installed; set right, the same command goes on', async () => {
     const ahead = clock(new Date(Date.now() + 3_600_000))
-    const stopped = await start(lab.place, ['rotate', 'ca', '--force'], { by: [...lab.within, ...ahead] }).ended
+    const { place, entry, within } = lab
+    const stopped = await start(place, ['rotate', 'ca', '--force'], { entry, by: [...within, ...ahead] }).ended
     assert.equal(stopped.status, 1, toldOf(stopped))
     assert.match(toldOf(stopped), /by its clock these are not valid yet: kubernetes\.pem/)
     assert.match(await on('control0', 'openssl verify -CAfile /etc/etcd/ca.pem /etc/etcd/kubernetes.pem'), /OK/)

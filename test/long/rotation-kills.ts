@@ -97,6 +97,7 @@ async function killAllAlong(lab: Machines, command: string[], { every, offset }:
 async function runKilled(lab: Machines, command: string[], event: string, eventsTo: string): Promise<Ended> {
   const ended = await start(lab.place, command, {
     at: { event, do: 'kill', eventsTo },
+    entry: lab.entry,
     through: (line) => [lab.within[0] ?? '', ...lab.within.slice(1), 'sh', '-c', `exec ${line}`],
   }).ended
   for (const pid of sshProcesses(lab.place))

@@ -21,7 +21,7 @@ import {
   unnoticed,
 } from '../support/running.ts'
 
-const preload = join(import.meta.dirname, '../support/short-hold.ts')
+const entry = join(import.meta.dirname, '../support/short-waits.ts')
 const workers = ['node-0', 'node-1']
 const inAuth = ['certs', 'kubeconfigs', 'encryption-key']
 /** Kubeconfigs name their pairs by file from now on. */
@@ -32,7 +32,7 @@ const clients = [
 
 /** Machines as their follower has them. */
 async function startFollowed(follower: Follower = {}): Promise<Machines> {
-  const lab = await startMachines(preload, hardWay)
+  const lab = await startMachines(entry, hardWay)
   try {
     await followHardWay(join(lab.place, jumpbox), { bits: 2048, ...follower })
     await placeFiles(lab)
@@ -170,7 +170,7 @@ describe('Kubernetes The Hard Way on three machines', { skip }, () => {
 
 describe('Kubernetes The Hard Way on its first day', { skip }, () => {
   test('a worker with folders and no units gets its files, and then there is nothing to do', async () => {
-    await using lab = await startMachines(preload, onlyMachines(hardWay, 'server', 'node-0'))
+    await using lab = await startMachines(entry, onlyMachines(hardWay, 'server', 'node-0'))
     lab.write([['certificates', 'key'], 'ecdsa-p256'], [['install'], true])
     await lab.machine('node-0').exec('mkdir -p /var/lib/kubelet /var/lib/kube-proxy')
     await mustRun(lab, 0, 'bootstrap')

@@ -6,7 +6,7 @@ import { Failure } from '../../lib/failure.ts'
 import { execute, type RunOptions } from '../../lib/graph/executor.ts'
 import { buildGraph } from '../../lib/graph/graph.ts'
 import type { Event, Force, Outcome, Run, Target, Work } from '../../lib/graph/target.ts'
-import type { ComponentProcess, NodeState, PlacesState, UnitState } from '../../lib/node/state.ts'
+import type { ComponentProcess, NodeState, PlacesState } from '../../lib/node/state.ts'
 import type { Change, CheckResult, Reason } from '../../lib/reason.ts'
 import { createPlanLines, planEntries } from '../../lib/show/plan.ts'
 import { byPhase, type Summary } from '../../lib/show/reporter.ts'
@@ -47,6 +47,8 @@ export function processAs(unit: string, ...args: string[]): ComponentProcess {
 }
 
 /** A unit of which systemd has read no files. */
+export type UnitState = NonNullable<ReturnType<PlacesState['units']['get']>>
+
 export const withoutFiles: Pick<UnitState, 'needsReload' | 'variables' | 'unitFiles' | 'environmentFiles'> = {
   ...{ needsReload: false, variables: { unitFile: new Map(), files: new Map() }, unitFiles: [], environmentFiles: [] },
 }
@@ -195,13 +197,17 @@ export async function planFakes(all: readonly Target[]) {
   const shown = byPhase(phases, buildGraph(all))
   const outcomes = await runFakes(all, { dryRun: true, foresees: true }).outcomes
   /** As it is written, without a colour. */
-  const lines = async (detail: 'verbose' | 'normal' | 'quiet' = 'normal', closing: Partial<Summary> = {}) => {
+  const lines = async (
+    detail: 'verbose' | 'normal' | 'quiet' = 'normal',
+    { columns, ...closing }: Partial<Summary> & { readonly columns?: number } = {},
+  ) => {
     const written: string[] = []
     const write = (text: string) => void written.push(stripVTControlCharacters(text))
     const plan = createPlanLines({
       phases: shown,
       verbose: detail === 'verbose',
       quiet: detail === 'quiet',
+      columns,
       write,
       writeError: write,
     })

@@ -17,7 +17,7 @@ import { basename, dirname, join } from 'node:path'
 import { type TestContext, test } from 'node:test'
 import { fileURLToPath } from 'node:url'
 import { type Cluster, parseCluster } from '../../lib/cluster/cluster.ts'
-import { type ArchivedFile, buildTar } from '../../lib/node/node.ts'
+import { buildTar } from '../../lib/node/node.ts'
 import { formatExplained } from '../../lib/wording.ts'
 import { layoutRules } from '../../tasks/layouts/tables.ts'
 
@@ -120,7 +120,10 @@ export function testFiles(title: string, files: readonly Checked[]): void {
 
 export const staging = '.harderway-0123456789abcdef'
 
-export const newFiles: readonly ArchivedFile[] = [
+/** Of a file that a run is about to put in its place. */
+export const newSuffix = '.harderway-new'
+
+export const newFiles: Parameters<typeof buildTar>[0] = [
   { name: 'ca.pem', mode: 0o644, bytes: Buffer.from('the new CA\n') },
   { name: 'worker0.pem', mode: 0o644, bytes: Buffer.from('the new certificate\n') },
   { name: 'worker0-key.pem', mode: 0o600, bytes: Buffer.from('the new key\n') },
@@ -168,7 +171,7 @@ export function fakeTool(t: TestContext, name: string, script: string): string {
 
 const root = fileURLToPath(new URL('../..', import.meta.url)).replace(/\/$/, '')
 /** What is no source; among it what other tests may be writing. */
-const left = new Set(['.git', 'node_modules', 'dist', 'auth', 'demo'])
+const left = new Set(['.git', 'node_modules', 'dist', 'release', 'auth', 'demo'])
 
 export function copySource(folder: string): void {
   const isSource = (path: string) => !left.has(basename(path)) || dirname(path) !== root

@@ -14,6 +14,7 @@ import { parseCluster } from '../../lib/cluster/cluster.ts'
 import { formatExplained } from '../../lib/wording.ts'
 import { main } from '../../tasks/cli.ts'
 import { layoutRules } from '../../tasks/layouts/tables.ts'
+import { processHost } from '../../tasks/request/host.ts'
 import type { Lab } from '../lab/lab.ts'
 import { scratch } from './files.ts'
 
@@ -57,6 +58,7 @@ export async function harderway(call: string | Call, ...args: string[]): Promise
     env: { PATH: process.env.PATH, HOME: join(place, 'home'), ...env },
     cwd: () => place,
     now: () => now ?? new Date(),
+    waits: processHost.waits,
     stdout,
     stderr,
     onSignal: () => {},

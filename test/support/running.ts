@@ -41,7 +41,7 @@ export function probedOwn({ guide: { probed } }: Machines): Guide['probed'] {
   return { ...probed, etcd: { ...probed.etcd, ca: 'etcd-ca.pem', pair } }
 }
 
-export const install = { layout: 'guide', drain, undrain }
+export const install = { drain, undrain }
 
 /** Keys that are made at once, and `install`, with what differs. */
 export function running(more: object = {}, ...edits: Edit[]): Edit[] {
@@ -69,14 +69,14 @@ const splitAll = `${split}
 for file in kube-controller-manager kube-scheduler; do split /var/lib/kubernetes $file.kubeconfig $file; done
 split /var/lib/kubelet kubeconfig $(hostname)
 split /var/lib/kube-proxy kubeconfig kube-proxy`
-/** A unit that was restarted has to stay healthy for as long: short-hold.ts. */
+/** A unit that was restarted has to stay healthy for as long: short-waits.ts. */
 export const restartSooner = `find /etc/systemd/system -maxdepth 1 -type f -name '*.service' -exec sed -i 's/RestartSec=5/RestartSec=1/; s/^\\[Unit\\]$/&\\nStartLimitIntervalSec=0/' {} +`
 
 /** Nothing that units read is where the guide has it: own-paths.sh. */
 export const ownPaths = readFileSync(join(import.meta.dirname, '../lab/machines/own-paths.sh'), 'utf8')
-/** Machines on which the whole cluster runs, as after an `install`: the next run has nothing to do. Runs do not wait long: short-hold.ts. */
+/** Machines on which the whole cluster runs, as after an `install`: the next run has nothing to do. Runs do not wait long: short-waits.ts. */
 export async function startRunning(prepare = ''): Promise<Machines> {
-  const lab = await startMachines(join(import.meta.dirname, 'short-hold.ts'))
+  const lab = await startMachines(join(import.meta.dirname, 'short-waits.ts'))
   try {
     lab.write(...running())
     await mustRun(lab, 0, 'bootstrap')

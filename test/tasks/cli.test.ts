@@ -478,7 +478,7 @@ test(
     const { lines, isCursorShown } = await showOn(size, stdout)
     assert.match(
       lines.join(' '),
-      /^2 of 17 items differ from cluster\.yaml .*, in\s+\d+d\s+NAME +FOR +ISSUER +EXPIRES +LEFT /,
+      /^2 of 17 items differ from cluster\.yaml .*, in\s+\d+d\s+See .*\s+NAME +FOR +ISSUER +EXPIRES +LEFT /,
     )
     assert.equal(isCursorShown, true)
     const [, table = ''] = stdout.split('NAME')

@@ -219,6 +219,11 @@ describe('what can not be made again', { skip: needs('openssl'), concurrency: 2 
     }
     assert.deepEqual(readFileSync(join(auth, 'ca.pem')), readFileSync(join(origin, 'auth/ca.pem')))
     assert.ok(!readdirSync(auth).includes('backup'))
+    // Whoever has a copy has the same: nothing is left to do.
+    rmSync(join(auth, 'ca.pem'))
+    const { stdout } = await exits(0, place, 'certs')
+    assert.match(stdout, /^Restored {3}ca\.pem$/m)
+    assert.doesNotMatch(stdout, /^To do/m)
   })
 
   describe('is made', () => {

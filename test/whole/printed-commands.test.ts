@@ -17,7 +17,7 @@ const edits: readonly Edit[] = [
   [['etcd', 'ca'], 'own'],
   [['aggregation'], true],
   [['certificates', 'key'], 'ecdsa-p256'],
-  [['install'], 'guide'],
+  [['install'], true],
   [['users'], [{ name: 'jane' }]],
 ]
 const read = (path: string) => readFileSync(join(root, path), 'utf8')

@@ -244,7 +244,7 @@ describe('auth/ is lost', { skip: needs('ssh', 'openssl') }, () => {
       })
 
     test('what bootstrap issues again is no fault; a rotation under way is said', async () => {
-      writeCluster(place, [...edits, [['install'], 'guide']])
+      writeCluster(place, [...edits, [['install'], true]])
       cpSync(made, auth, { recursive: true })
       await must('rotate', 'ca')
       const backup = mkdtempSync(join(place, 'backup-'))
@@ -308,7 +308,7 @@ describe('auth/ is lost', { skip: needs('ssh', 'openssl') }, () => {
 
   test('recover takes a rotation over: from a backup as it stands, from a node as far as the node has it', async () => {
     const built = async () => idsOf(await must('bootstrap', '--json'), 'built')
-    writeCluster(place, [...edits, [['install'], 'guide']])
+    writeCluster(place, [...edits, [['install'], true]])
     cpSync(made, auth, { recursive: true })
     await must('rotate', 'ca')
     const backup = join(place, 'backup')

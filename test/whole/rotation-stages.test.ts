@@ -35,7 +35,7 @@ for (const [whose, make] of origins)
       cpSync(file('ca.pem'), join(place, name))
       return join(place, name)
     }
-    const describeCluster = (nodes: readonly GuideNode[], install: unknown = 'guide') =>
+    const describeCluster = (nodes: readonly GuideNode[], install: unknown = true) =>
       writeCluster(place, [
         ...labEdits(suite.lab),
         [['certificates', 'key'], 'ecdsa-p256'],
@@ -148,7 +148,7 @@ for (const [whose, make] of origins)
         const { stderr } = await exits(3, place, ...args)
         assert.match(stderr, unknown)
       }
-      describeCluster(all, { layout: 'guide', units: { 'kube-apiserver': false } })
+      describeCluster(all, { units: { 'kube-apiserver': false } })
       const unreached = await exits(3, place, 'rotate', 'ca', '--force')
       assert.match(unreached.stderr, /kube-apiserver on each control node: install\.units .* leaves it out/)
       assert.ok(!existsSync(file('ca-next-key.pem')))

@@ -13,6 +13,7 @@ import {
   formatLeftInWords,
   formatNames,
   groupAlike,
+  joinClauses,
   printable,
 } from '../../../lib/wording.ts'
 import { phaseTitles } from '../../layouts/phases.ts'
@@ -83,7 +84,7 @@ function showNext({ run, items, nodes }: Inventory): string {
   const urgency = left <= 0 ? 'bad' : left <= cluster.certificates.renewBefore ? 'soon' : 'good'
   return html`<div class="next ${state}">
 !${first ? html`<p class="${urgency}"><b>${formatLeftInWords(left)}</b> <span>${left <= 0 ? 'on' : 'until the next expiry, on'} <time>${formatDate(first.end, now)}</time>: ${formatNames(first.names)}</span></p>` : ''}
-<p>${formatTotals({ items, nodes }, now)}; ${read}.</p>
+<p>${joinClauses(formatTotals({ items, nodes }, now), read)}.</p>
 </div>`
 }
 
@@ -136,7 +137,7 @@ function certified(files: FileNames, items: readonly Item[]) {
   )
 }
 
-export function showCertificates(files: FileNames, items: readonly Item[]): string {
+function showCertificates(files: FileNames, items: readonly Item[]): string {
   return html`<p class="search"><label for="search">Search names, subjects, SANs, serial numbers</label>
 <input type="search" id="search" autocomplete="off" aria-describedby="found"> <output id="found" for="search"></output></p>
 <div id="list">
@@ -206,7 +207,7 @@ function holders(cluster: Cluster, found: readonly NodeItem[], all: readonly str
   return [{ name: 'auth/ on this machine', keys: new Set(all) }, ...(cluster.localKubeconfig ? [local] : []), ...folded]
 }
 
-export function showKeys(cluster: Cluster, found: readonly NodeItem[]): string {
+function showKeys(cluster: Cluster, found: readonly NodeItem[]): string {
   const columns = keyColumns(cluster)
   const names = columns.map(({ name }) => name)
   const rows = holders(cluster, found, names).map(({ name, keys }) => {
@@ -234,7 +235,7 @@ export function showKeys(cluster: Cluster, found: readonly NodeItem[]): string {
 </details>`
 }
 
-export function showTimeline(items: readonly Item[], { now, cluster }: Run): string {
+function showTimeline(items: readonly Item[], { now, cluster }: Run): string {
   const bars = barsOf(layoutOf(cluster).files, items, cluster.certificates.renewBefore)
   if (bars.length === 0) return '<p>There is no certificate.</p>'
   const times = [now, ...bars.flatMap(({ begin, end }) => [begin, end])].map((date) => date.getTime())
@@ -257,7 +258,7 @@ export function showTimeline(items: readonly Item[], { now, cluster }: Run): str
 }
 
 /** What API servers made themselves at their start, where nodes were looked at. */
-export function showSelfMade(nodes: readonly NodeItem[], now: Date): string {
+function showSelfMade(nodes: readonly NodeItem[], now: Date): string {
   const dated = nodes.flatMap(({ node, until }) => (until ? [{ node, date: formatDate(until, now) }] : []))
   const rows = groupAlike(dated, ({ date }) => date).map(
     (group) => html`<time>${group[0].date}</time> (${formatNames(group.map(({ node }) => node))})`,

@@ -3,7 +3,7 @@ import { execFile } from 'node:child_process'
 import { mkdirSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
-import { type Edit, makePlace, type Ran, writeCluster } from '../../support/harderway.ts'
+import { type Edit, makePlace, entry as programEntry, type Ran, writeCluster } from '../../support/harderway.ts'
 import { start } from '../../support/process.ts'
 import { makeKey, readPublicKey } from '../ssh-key.ts'
 import type { Guide } from './guide.ts'
@@ -23,6 +23,8 @@ export interface Machines extends AsyncDisposable {
   readonly place: string
   /** cluster.yaml: the guide's, of these machines, with changes. */
   write(...edits: Edit[]): void
+  /** What `run` starts. */
+  readonly entry: string
   /** Runs harderway in the cluster's folder and the machines' network. */
   run(...args: string[]): Promise<Ran>
   /** Runs a command line there with sh, and gives what it prints; rejects with stdout and stderr. */
@@ -40,9 +42,9 @@ export function onlyMachines(guide: Guide, ...names: readonly string[]): Guide {
 
 /**
  * Boots a guide's machines. Needs root, systemd-nspawn and mmdebstrap; throws, without a trace, where one does not come up.
- * `preload` is a module that runs load first.
+ * `entry` is what runs start, if not the program's own.
  */
-export async function startMachines(preload?: string, guide: Guide = harderWay): Promise<Machines> {
+export async function startMachines(entry?: string, guide: Guide = harderWay): Promise<Machines> {
   const place = makePlace()
   const dir = join(place, 'lab')
   mkdirSync(dir)
@@ -55,7 +57,7 @@ export async function startMachines(preload?: string, guide: Guide = harderWay):
   try {
     namespace = await openNamespace(place)
     const all = await bootAll(guide, namespace, dir)
-    return assemble({ guide, place, dir, namespace, all, stop, preload })
+    return assemble({ guide, place, dir, namespace, all, stop, entry })
   } catch (error) {
     await stop()
     throw error
@@ -100,10 +102,10 @@ interface Parts {
   readonly namespace: Namespace
   readonly all: readonly Machine[]
   readonly stop: () => Promise<void>
-  readonly preload: string | undefined
+  readonly entry: string | undefined
 }
 
-function assemble({ guide, place, dir, namespace, all, stop, preload }: Parts): Machines {
+function assemble({ guide, place, dir, namespace, all, stop, entry = programEntry }: Parts): Machines {
   const write = (...edits: Edit[]) =>
     writeCluster(
       place,
@@ -112,8 +114,7 @@ function assemble({ guide, place, dir, namespace, all, stop, preload }: Parts): 
     )
   write()
   // nsenter goes to the folder / with its mounts.
-  const options = preload === undefined ? [] : [`NODE_OPTIONS=--import=${preload}`]
-  const within = [...namespace.outside, 'env', `--chdir=${place}`, ...options]
+  const within = [...namespace.outside, 'env', `--chdir=${place}`]
   return {
     guide,
     all,
@@ -125,7 +126,8 @@ function assemble({ guide, place, dir, namespace, all, stop, preload }: Parts): 
     },
     place,
     write,
-    run: (...args) => start(place, args, { by: within }).ended,
+    entry,
+    run: (...args) => start(place, args, { entry, by: within }).ended,
     async exec(command) {
       const [first = '', ...args] = [...within, 'sh', '-c', command]
       const env = { PATH: process.env.PATH, HOME: join(place, 'home') }

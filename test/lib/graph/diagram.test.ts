@@ -2,7 +2,7 @@ import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { buildGraph } from '../../../lib/graph/graph.ts'
 import type { Target } from '../../../lib/graph/target.ts'
-import { drawBoxes, formatDot, formatMermaid } from '../../../tasks/commands/graph.ts'
+import { drawBoxes, formats } from '../../../tasks/commands/graph.ts'
 import { fakeTarget } from '../../support/fakes.ts'
 import { fc } from '../../support/properties.ts'
 
@@ -89,7 +89,7 @@ test('a picture has one box for more than two targets that are alike: of one pha
     fakeTarget('node/n1', { needs: ['root', 'leaf/a0'], after: ['node/n0'] }),
   ])
   const boxes = drawBoxes(graph, titles, true)
-  assert.deepEqual(formatMermaid(boxes).split('\n'), [
+  assert.deepEqual(formats.get('mermaid')?.(boxes).split('\n'), [
     'flowchart LR',
     '  root["The root"]',
     '  leaf_a0["The leaves<br>a0, a1, a2 and 2 more"]',
@@ -104,7 +104,7 @@ test('a picture has one box for more than two targets that are alike: of one pha
     '  classDef irreplaceable stroke-width:3px',
     '  class root,leaf_key irreplaceable',
   ])
-  const dot = formatDot(boxes)
+  const dot = formats.get('dot')?.(boxes) ?? ''
   assert.match(dot, /^ {2}leaf_key \[label="The leaves\\nkey", penwidth=3\]$/m)
   assert.match(dot, /^ {2}leaf_a0 -> node_n0$/m)
   assert.match(dot, /^ {2}node_n0 -> node_n1 \[style=dashed\]$/m)
@@ -115,5 +115,6 @@ test('within a box the order is not drawn', () => {
     const after = all.slice(0, i).map((each) => `node/${each}`)
     return fakeTarget(`node/${name}`, { needs: ['root'], after })
   })
-  assert.doesNotMatch(formatMermaid(drawBoxes(buildGraph([fakeTarget('root'), ...inTurn]), titles, true)), /-\.->/)
+  const boxes = drawBoxes(buildGraph([fakeTarget('root'), ...inTurn]), titles, true)
+  assert.doesNotMatch(formats.get('mermaid')?.(boxes) ?? '', /-\.->/)
 })

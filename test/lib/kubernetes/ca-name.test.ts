@@ -2,14 +2,7 @@ import assert from 'node:assert/strict'
 import { createPublicKey, type KeyObject } from 'node:crypto'
 import { test } from 'node:test'
 import { type Certificate, isIssuedBy, readCertificate } from '../../../lib/pki/certificate.ts'
-import {
-  encodeSubject,
-  generatePrivateKey,
-  type IssuerName,
-  issueCertificate,
-  issuerNameOf,
-  selfSign,
-} from '../../../lib/pki/x509.ts'
+import { encodeSubject, generatePrivateKey, issueCertificate, issuerNameOf, selfSign } from '../../../lib/pki/x509.ts'
 import { attribute, caProfile, leafProfile, now, sequence, year } from '../../support/certificates.ts'
 
 const times = { notBefore: now, notAfter: new Date(now.getTime() + year) }
@@ -29,7 +22,7 @@ function read(pem: string): Certificate {
   return certificate
 }
 
-function leaf(name: IssuerName): Certificate {
+function leaf(name: ReturnType<typeof issuerNameOf>): Certificate {
   const request = { profile: leafProfile(), publicKey: createPublicKey(leafKey as KeyObject), ...times }
   return read(issueCertificate(request, { ...name, privateKey: key as KeyObject }))
 }

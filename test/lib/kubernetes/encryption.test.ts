@@ -27,7 +27,8 @@ interface Entry {
 const key1 = { name: 'key1', secret }
 const entry: Entry = { resources: ['secrets'], providers: [{ aescbc: { keys: [key1] } }, { identity: {} }] }
 const header = { apiVersion: 'apiserver.config.k8s.io/v1', kind: 'EncryptionConfiguration' }
-const read = (config: object) => readEncryptionConfig(stringify(config))
+const read = (config: object | string) =>
+  readEncryptionConfig(Buffer.from(typeof config === 'string' ? config : stringify(config)))
 const withEntry = (changed: Entry) => read({ ...header, resources: [{ ...entry, ...changed }] })
 const withProviders = (...providers: unknown[]) => withEntry({ providers })
 const withKeys = (provider: string, ...keys: unknown[]) => withProviders({ [provider]: { keys } })
@@ -35,9 +36,7 @@ const withKeys = (provider: string, ...keys: unknown[]) => withProviders({ [prov
 describe('a new config', () => {
   for (const provider of ['aescbc', 'aesgcm', 'secretbox'] as const)
     test(`encrypts with ${provider} and a key of 32 bytes of its own, and is read back`, () => {
-      const [config, other] = [1, 2].map(() =>
-        readEncryptionConfig(newEncryptionConfig(provider, ['secrets', 'events'])),
-      )
+      const [config, other] = [1, 2].map(() => read(newEncryptionConfig(provider, ['secrets', 'events'])))
       assert.deepEqual([config?.resources, config?.provider], [['secrets', 'events'], provider])
       assert.equal(Buffer.from(config?.keys[0]?.secret ?? '', 'base64').length, 32)
       assert.notEqual(config?.keys[0]?.secret, other?.keys[0]?.secret)
@@ -56,7 +55,7 @@ describe('what kube-apiserver reads is read', () => {
     const keys = [{ provider: 'aescbc', ...key1 }]
     const entries = [{ resources: ['secrets'], keys }]
     for (const text of [guide, JSON.stringify(parse(guide))])
-      assert.deepEqual(readEncryptionConfig(text), { resources: ['secrets'], provider: 'aescbc', keys, entries })
+      assert.deepEqual(read(text), { resources: ['secrets'], provider: 'aescbc', keys, entries })
   })
 
   test('a key of each length', () => {
@@ -107,8 +106,7 @@ describe('what kube-apiserver refuses is no config', () => {
     'a second entry that is wrong': { ...header, resources: [entry, { resources: ['configmaps'] }] },
   }
   test('as a whole', () => {
-    for (const [title, config] of Object.entries(bad))
-      assert.equal(readEncryptionConfig(typeof config === 'string' ? config : stringify(config)), undefined, title)
+    for (const [title, config] of Object.entries(bad)) assert.equal(read(config), undefined, title)
   })
 
   const entries: Readonly<Record<string, Entry>> = {
@@ -173,10 +171,9 @@ describe('what would hold a parser for minutes is no config', () => {
     'a key twice': guide.replace('kind:', 'kind: EncryptionConfig\nkind:'),
     'a secret twice': guide.replace(/( +)secret: (.*)/, '$&\n$1secret: $2'),
   }
-  for (const [title, text] of Object.entries(hostile))
-    test(title, () => assert.equal(readEncryptionConfig(text), undefined))
+  for (const [title, text] of Object.entries(hostile)) test(title, () => assert.equal(read(text), undefined))
 
-  test('and some hundred keys are one', () => assert.equal(readEncryptionConfig(list(500))?.keys.length, 500))
+  test('and some hundred keys are one', () => assert.equal(read(list(500))?.keys.length, 500))
 })
 
 describe('added resources', () => {
@@ -219,7 +216,8 @@ resources:
 describe('a next key', () => {
   const next = secretOf(32, 2)
   /** `aescbc:key1`, in order. */
-  const keysOf = (text: string) => readEncryptionKeys(text)?.keys.map(({ provider, name }) => `${provider}:${name}`)
+  const keysOf = (text: string) =>
+    readEncryptionKeys(Buffer.from(text))?.keys.map(({ provider, name }) => `${provider}:${name}`)
 
   test('of the same provider stands behind its key, and before it once it encrypts', () => {
     const added = addKey(guide, next, 'aescbc')
@@ -236,14 +234,14 @@ describe('a next key', () => {
       const added = addKey(old, next, 'secretbox')
       assert.deepEqual(kinds(added), ['aescbc', 'secretbox', 'identity'])
       assert.deepEqual(keysOf(added), ['aescbc:key1', 'secretbox:key2'])
-      assert.equal(readEncryptionConfig(added)?.provider, 'aescbc')
+      assert.equal(read(added)?.provider, 'aescbc')
       const first = encryptWithNewest(added)
       assert.deepEqual(kinds(first), ['secretbox', 'aescbc', 'identity'])
       assert.deepEqual(keysOf(first), ['secretbox:key2', 'aescbc:key1'])
       assert.deepEqual(parse(encryptWithPrevious(first)), parse(added))
       const finished = keepKeys(first, [{ provider: 'secretbox', name: 'key2' }])
       assert.deepEqual(kinds(finished), ['secretbox', 'identity'])
-      assert.equal(readEncryptionConfig(finished)?.keys[0]?.secret, next)
+      assert.equal(read(finished)?.keys[0]?.secret, next)
       assert.deepEqual(parse(keepKeys(added, [{ provider: 'aescbc', name: 'key1' }])), parse(old))
     })
 

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict'
 import { execFileSync } from 'node:child_process'
 import { after, before, describe, test } from 'node:test'
 import { Failure } from '../../../lib/failure.ts'
-import { type Etcd, giveBackStoreLock, takeStoreLock } from '../../../lib/kubernetes/stored.ts'
+import { giveBackStoreLock, takeStoreLock } from '../../../lib/kubernetes/stored.ts'
 import { scratch } from '../../support/files.ts'
 import { freePorts, needs, type Server, startServer } from '../../support/programs.ts'
 
@@ -13,7 +13,7 @@ const theirs = { key, owner: 'theirs', host: 'there, far away', seconds: 600 }
 describe('a lock that etcd keeps', { skip: needs('etcd', 'etcdctl') }, () => {
   let server: Server
   let url = ''
-  const etcd: Etcd = {
+  const etcd: Parameters<typeof takeStoreLock>[0] = {
     async read(method, path, body) {
       return await (await fetch(url + path, { method, body: JSON.stringify(body) })).json()
     },

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
-import { type SshResult, sshFailure } from '../../../lib/node/connection.ts'
+import { sshFailure } from '../../../lib/node/connection.ts'
 import type { SshHost } from '../../../lib/node/route.ts'
 
 function hostOf(name: string): SshHost {
@@ -10,7 +10,7 @@ function hostOf(name: string): SshHost {
 
 const host = hostOf('worker0.lan')
 
-function failed(stderr: string, more: Partial<SshResult> = {}) {
+function failed(stderr: string, more: Partial<Parameters<typeof sshFailure>[0]> = {}) {
   return sshFailure({
     node: 'worker0',
     host,

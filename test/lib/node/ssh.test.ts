@@ -5,7 +5,7 @@ import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync
 import { userInfo } from 'node:os'
 import { join } from 'node:path'
 import { after, afterEach, before, beforeEach, describe, test } from 'node:test'
-import { Ssh, socketBase } from '../../../lib/node/ssh.ts'
+import { Ssh } from '../../../lib/node/ssh.ts'
 import { connectionOptions, defaultOptions, parseSshConfig } from '../../../lib/node/ssh-config.ts'
 import { parsed, scratch } from '../../support/files.ts'
 import { openSshLab, type SshLab } from '../../support/labs.ts'
@@ -223,15 +223,6 @@ describe('ssh runs where cluster.yaml is', { skip }, () => {
       })
       assert.equal((await at.lab.node('node').counts()).connections, before + 1)
     })
-
-  test('a folder for sockets is TMPDIR where its path leaves room for what ssh appends', () => {
-    assert.equal(
-      socketBase('/var/folders/zz/zyxvpxvq6csfxvn_n0000000000000/T'),
-      '/var/folders/zz/zyxvpxvq6csfxvn_n0000000000000/T',
-    )
-    for (const bad of [`/${'x'.repeat(60)}`, '/tmp/a b', '/tmp/%h', '/tmp/$' + '{HOME}'])
-      assert.equal(socketBase(bad), '/tmp')
-  })
 })
 
 test('a connection that ssh has closed is opened again with retries, and no script is sent twice', {

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
 import { Failure } from '../../../lib/failure.ts'
-import { readListening, readPlaces, readState } from '../../../lib/node/state.ts'
+import { readListening, readState } from '../../../lib/node/state.ts'
 import { withoutFiles } from '../../support/fakes.ts'
 import { sha256 } from '../../support/files.ts'
 import { fc } from '../../support/properties.ts'
@@ -91,6 +91,12 @@ const framed = (lines: readonly string[], part: string) =>
     '',
   ].join('\n')
 const placesWith = (lines: readonly string[]) => framed(own, 'places') + framed(lines, 'root')
+/** Beside an empty folder. */
+const readPlaces = (output: string) => {
+  const { places } = readState(framed(['uid 0', 'folder /root'], 'folder') + output, nonce)
+  if (!places || places instanceof Failure) throw places ?? new Error('no places')
+  return places
+}
 const isFailure = (code: string) => (error: unknown) => error instanceof Failure && error.code === code
 
 test('the clock, and the ports on which a process listens, are read from a whole answer alone', () => {
@@ -101,7 +107,7 @@ test('the clock, and the ports on which a process listens, are read from a whole
 
 describe('the answer to a look at places', () => {
   test('is read', () => {
-    const seen = readPlaces(placesWith(records), nonce)
+    const seen = readPlaces(placesWith(records))
     assert.equal(seen.now, 1795607000)
     assert.deepEqual([...seen.folders], ['/etc/etcd'])
     const none = { isStopping: false, process: undefined, restarts: 0, restartsAfter: 0.1, start: '/usr/bin/x --a=b' }
@@ -186,7 +192,7 @@ describe('the answer to a look at places', () => {
       [{ ActiveState: 'active', Job: '123' }, false],
     ]
     for (const [state, isStopping] of rows) {
-      const { units } = readPlaces(placesWith(['now 1', ...shown('etcd', state)]), nonce)
+      const { units } = readPlaces(placesWith(['now 1', ...shown('etcd', state)]))
       assert.equal(units.get('etcd')?.isStopping, isStopping, JSON.stringify(state))
     }
   })
@@ -202,7 +208,7 @@ describe('the answer to a look at places', () => {
     ]
     for (const [process, found] of rows) {
       const lines = ['now 1', ...shown('etcd', { MainPID: '7' }), ...process, 'clock 1 2']
-      const main = readPlaces(placesWith(lines), nonce).units.get('etcd')?.process
+      const main = readPlaces(placesWith(lines)).units.get('etcd')?.process
       assert.equal(typeof main === 'object' ? main.isStopped : main, found, process.join())
     }
   })
@@ -210,12 +216,12 @@ describe('the answer to a look at places', () => {
   test('is refused where any line of it is missing or repeated', () => {
     for (const [i, record] of records.entries()) {
       // The count of the frame is that of before.
-      assert.throws(() => readPlaces(placesWith(records).replace(`${record}\n`, ''), nonce), isFailure('no-answer'))
+      assert.throws(() => readPlaces(placesWith(records).replace(`${record}\n`, '')), isFailure('no-answer'))
       // What there may be any number of is counted by the frame alone.
       if (!/^(now|show (?!ExecStart)|clock) /.test(record)) continue
       const without = records.filter((_, j) => j !== i)
-      assert.throws(() => readPlaces(placesWith(without), nonce), isFailure('no-answer'), record)
-      assert.throws(() => readPlaces(placesWith([...records, record]), nonce), isFailure('no-answer'), record)
+      assert.throws(() => readPlaces(placesWith(without)), isFailure('no-answer'), record)
+      assert.throws(() => readPlaces(placesWith([...records, record])), isFailure('no-answer'), record)
     }
   })
 
@@ -240,14 +246,14 @@ describe('the answer to a look at places', () => {
   }
   for (const [what, lines] of Object.entries(wrong))
     test(`is refused where ${what}`, () => {
-      assert.throws(() => readPlaces(placesWith(lines), nonce), isFailure('no-answer'))
+      assert.throws(() => readPlaces(placesWith(lines)), isFailure('no-answer'))
     })
 
   test('distinguishes a root that can not be reached from a look that failed', () => {
     const stopped = (why: string, begun = '') =>
       `${framed(own, 'places')}${begun}${nonce}-root stopped ${why} sudo: a password is required\n`
-    assert.throws(() => readPlaces(stopped('root'), nonce), isFailure('no-root'))
-    assert.throws(() => readPlaces(stopped('shell', `${nonce}-root begin\n`), nonce), isFailure('other'))
+    assert.throws(() => readPlaces(stopped('root')), isFailure('no-root'))
+    assert.throws(() => readPlaces(stopped('shell', `${nonce}-root begin\n`)), isFailure('other'))
   })
 
   test('is read or refused, whatever it holds', () => {
@@ -255,7 +261,7 @@ describe('the answer to a look at places', () => {
     fc.assert(
       fc.property(fc.array(line), (lines) => {
         try {
-          readPlaces(placesWith(lines), nonce)
+          readPlaces(placesWith(lines))
         } catch (error) {
           assert.ok(isFailure('no-answer')(error), String(error))
         }

@@ -3,13 +3,13 @@ import { execFileSync } from 'node:child_process'
 import { lstatSync, readdirSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { describe, test } from 'node:test'
-import { type ArchivedFile, buildTar } from '../../../lib/node/node.ts'
+import { buildTar } from '../../../lib/node/node.ts'
 import { scratch } from '../../support/files.ts'
 import { needs } from '../../support/programs.ts'
 
 const bytesOf = (length: number) => Buffer.from(Array.from({ length }, (_, i) => (i * 31 + length) & 0xff))
 const longest = `${'a'.repeat(89)}.kubeconfig`
-const files: readonly ArchivedFile[] = [
+const files: Parameters<typeof buildTar>[0] = [
   { name: 'ca.pem', mode: 0o644, bytes: Buffer.from('-----BEGIN CERTIFICATE-----\n') },
   { name: 'ca-key.pem', mode: 0o600, bytes: bytesOf(1679) },
   { name: 'empty', mode: 0o600, bytes: Buffer.alloc(0) },

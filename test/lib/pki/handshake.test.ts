@@ -6,7 +6,7 @@ import { readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { type TestContext, test } from 'node:test'
 import { promisify } from 'node:util'
-import type { Met } from '../../../lib/pki/handshake.ts'
+import type { shakeHands } from '../../../lib/pki/handshake.ts'
 import { makePair, readIssuer } from '../../../lib/pki/pair.ts'
 import { certificatePem } from '../../../lib/pki/pem.ts'
 import {
@@ -49,7 +49,11 @@ interface Meeting {
 }
 
 /** Both sides trust the CA of the first folder, and show what is in the folders given. */
-async function meet(ours: string, { server, client, dialled = 'w0', strict = false }: Meeting, env = {}): Promise<Met> {
+async function meet(
+  ours: string,
+  { server, client, dialled = 'w0', strict = false }: Meeting,
+  env = {},
+): ReturnType<typeof shakeHands> {
   const code = `
     const { readFileSync } = await import('node:fs')
     const { shakeHands } = await import(${JSON.stringify(module)})

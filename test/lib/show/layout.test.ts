@@ -2,7 +2,7 @@ import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { Failure } from '../../../lib/failure.ts'
 import type { Event, Outcome, Target } from '../../../lib/graph/target.ts'
-import { type Line, layOut } from '../../../lib/show/tree.ts'
+import { layOut } from '../../../lib/show/tree.ts'
 import { fakeTarget } from '../../support/fakes.ts'
 import { fc } from '../../support/properties.ts'
 
@@ -27,7 +27,7 @@ const phase = (name: string, size: number): Target[] =>
 
 /** The first targets of each phase have these states, the others none. */
 type Phase = readonly [targets: readonly Target[], states: readonly (State | undefined)[]]
-function lay(phases: readonly Phase[], room = rows, isVerbose = false): Line[] {
+function lay(phases: readonly Phase[], room = rows, isVerbose = false) {
   const events = phases.flatMap(([targets, states]) =>
     targets.flatMap(({ id }, i): [string, Event][] => {
       const state = states[i]
@@ -38,7 +38,7 @@ function lay(phases: readonly Phase[], room = rows, isVerbose = false): Line[] {
   return layOut(byTitle, new Map(events), room, isVerbose)
 }
 const all = (targets: readonly Target[], state: State): Phase => [targets, targets.map(() => state)]
-const children = (lines: readonly Line[]) => lines.filter(({ level }) => level === 1).map(({ text }) => text)
+const children = (lines: ReturnType<typeof lay>) => lines.filter(({ level }) => level === 1).map(({ text }) => text)
 
 test('a run of any size fits its rows at any stage, with every phase in it, and failures before anything else', () => {
   const state = fc.constantFrom(undefined, checking, making, made, fresh, stale, failed, cancelled)

@@ -54,7 +54,7 @@ const reason = v.variant('kind', [
   ofKind('left-drained', { nodes: texts }),
   ofKind('need-rebuilt', { ids: texts }),
   ofKind('locked', { path: text, isStale: flag }),
-  ofKind('forced', { replaces: mark }),
+  ofKind('forced', { replaces: mark, renews: mark }),
 ])
 
 const certificate = v.optional(v.strictObject({ key: text, expires: time, names: number }))

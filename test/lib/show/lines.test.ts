@@ -4,6 +4,7 @@ import { Failure } from '../../../lib/failure.ts'
 import type { Outcome, Target } from '../../../lib/graph/target.ts'
 import { createLines } from '../../../lib/show/lines.ts'
 import type { Summary } from '../../../lib/show/reporter.ts'
+import { summariseGroup } from '../../../lib/show/words.ts'
 import { fakeTarget } from '../../support/fakes.ts'
 import { fc } from '../../support/properties.ts'
 
@@ -49,10 +50,19 @@ test('a target that changed or failed has a line at its end; what is fresh is co
   ])
 })
 
+test('what was refused on purpose is not called a failure', () => {
+  const certs = phase('certs', 2)
+  const { written, end } = lines({ certs })
+  const refused: Outcome = { kind: 'failed', failure: new Failure('another CA', { kind: 'refused' }) }
+  end('certs/0', refused)
+  assert.deepEqual(written, ['certs/0: refused: another CA'])
+  assert.equal(summariseGroup([refused, failed]), '1 refused, 1 failed')
+})
+
 test('a failure that many have, as of a wrong clock, has one line, and what comes after them none', async () => {
   const [certs, kubeconfigs] = [phase('certs', 3), phase('kubeconfigs', 3)]
   const shared = { what: 'a clock is wrong', who: 'c0', place: undefined, remedyFor: () => 'set it' }
-  const wrong: Outcome = { kind: 'failed', failure: new Failure('a clock is wrong', { shared }) }
+  const wrong: Outcome = { kind: 'failed', failure: new Failure('a clock is wrong', { shared, code: 'clock' }) }
   const after = (...because: string[]): Outcome => ({ kind: 'cancelled', because })
   const ended = { 'certs/0': wrong, 'certs/1': wrong, 'kubeconfigs/1': after('certs/1'), 'certs/2': wrong }
   const both = { 'kubeconfigs/0': after('certs/0', 'certs/1'), 'kubeconfigs/2': after('kubeconfigs/1', 'certs/2') }
@@ -62,10 +72,7 @@ test('a failure that many have, as of a wrong clock, has one line, and what come
     for (const [id, outcome] of Object.entries(all)) end(id, outcome)
     return written
   }
-  assert.deepEqual(linesOf(), [
-    'certs/0: failed: a clock is wrong',
-    'kubeconfigs/0: skipped: it comes after certs/0, certs/1',
-  ])
+  assert.deepEqual(linesOf(), ['certs/0: failed: a clock is wrong'])
   assert.equal(linesOf('verbose').length, 6)
 })
 

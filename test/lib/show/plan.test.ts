@@ -2,10 +2,12 @@ import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { Failure } from '../../../lib/failure.ts'
 import type { Change, CheckResult, Reason } from '../../../lib/reason.ts'
-import { countEntries, type PlanEntry, planEntries } from '../../../lib/show/plan.ts'
+import { countEntries, planEntries } from '../../../lib/show/plan.ts'
 import { changed, fakeCluster, fakeTarget, fresh, missing, onNode, planFakes } from '../../support/fakes.ts'
 
 const plan = async (looks: Readonly<Record<string, CheckResult>>) => await planFakes(fakeCluster(looks))
+type PlanEntry = ReturnType<typeof planEntries>[number]
+
 const idsOf = ({ targets }: PlanEntry) => targets.map(({ id }) => id).join()
 /** The ids of an entry, its mark, what is copied, and what is left to its user to restart. */
 const short = (entries: readonly PlanEntry[]) =>
@@ -149,6 +151,16 @@ test('of many targets the first few are named; with all detail each has an entry
   assert.ok((await lines()).includes('  ~ node-0, node-1, node-2 and 27 more  follows leaf.pem'))
   const all = await lines('verbose')
   for (const name of names) assert.ok(all.includes(`  ~ ${name}  follows leaf.pem`), name)
+})
+
+test('on a terminal no entry of a plan is broken inside a word', async () => {
+  const added = Array.from({ length: 4 }, (_, i) => `name-${i}.of.a.long.domain.example.org`)
+  const { lines } = await plan({ leaf: { reasons: [{ kind: 'san-changed', added, removed: ['10.32.0.1'] }] } })
+  const shown = (await lines('normal', { columns: 80 })).join('\n').split('\n')
+  const whole = (await lines()).join(' ')
+  assert.ok(whole.includes(`SAN added: ${added.join(', ')}; SAN removed: 10.32.0.1`))
+  for (const line of shown) assert.ok(line.length <= 80, line)
+  assert.equal(shown.join(' ').replaceAll(/ +/g, ' '), whole.replaceAll(/ +/g, ' '))
 })
 
 test('no control character of a file that is read is shown', async () => {

@@ -2,8 +2,8 @@ import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { Failure } from '../../../lib/failure.ts'
 import { parseCommandLine } from '../../../tasks/cli.ts'
-import { help, helpOf, helpText, listText } from '../../../tasks/commands/help.ts'
-import { commands, commonOptions, questions, run } from '../../../tasks/commands/table.ts'
+import { help, listText } from '../../../tasks/commands/help.ts'
+import { type Command, commands, commonOptions, questions, run } from '../../../tasks/commands/table.ts'
 import { phases } from '../../../tasks/layouts/phases.ts'
 import { optionNames, optionTable } from '../../../tasks/request/options.ts'
 
@@ -26,6 +26,8 @@ for (const [line, name] of understood)
     assert.equal(parseCommandLine(line.split(' ')).command.name, name)
   })
 
+const helpOf = (command: Command) => help(command, [command.name || 'certs'])
+
 function helped(line: string): string {
   const { command, options } = parseCommandLine(line.split(' '))
   return help(command, options.names)
@@ -41,7 +43,7 @@ test('--help after what is no phase, target or command is bad usage, as without 
     assert.throws(() => helped(line), { kind: 'usage', message }, line)
   assert.equal(helped('certs node-certs/worker0 --help'), helpOf(run))
   assert.equal(helped('status certs --help'), helped('status -h'))
-  assert.equal(helped('help'), helpText())
+  assert.equal(helped('help'), help(run, []))
 })
 
 for (const word of ['help', 'list', 'version'] as const)
@@ -111,16 +113,16 @@ const optionsIn = (help: string) => [...help.matchAll(/^ {2}--([a-z-]+)/gm)].map
 const helps = commands.map((command) => [command, helpOf(command)] as const)
 
 test('the help fits 80 columns, and so do the list and the help of each command', () => {
-  for (const text of [helpText(), listText(), ...helps.map(([, help]) => help)])
+  for (const text of [help(run, []), listText(), ...helps.map(([, help]) => help)])
     for (const line of text.split('\n')) assert.ok(line.length <= 80, line)
 })
 
 test('the help and the list name every phase and every command, and the help the options of every command', () => {
-  const help = helpText()
-  assert.deepEqual(optionsIn(help), [...commonOptions, ...questions])
-  for (const { name } of commands) if (name) assert.match(help, new RegExp(`^  npm run task -- ${name}\\b`, 'm'))
-  assert.match(help, /^ {2}npm run bootstrap +\S/m)
-  assert.ok(help.replace(/\s+/g, ' ').includes(phases.map(({ name }) => name).join(', ')))
+  const text = help(run, [])
+  assert.deepEqual(optionsIn(text), [...commonOptions, ...questions])
+  for (const { name } of commands) if (name) assert.match(text, new RegExp(`^  npm run task -- ${name}\\b`, 'm'))
+  assert.match(text, /^ {2}npm run bootstrap +\S/m)
+  assert.ok(text.replace(/\s+/g, ' ').includes(phases.map(({ name }) => name).join(', ')))
   const named = [...listText().matchAll(/^ {2}(\S+)/gm)].map(([, name]) => name)
   assert.deepEqual(named, [...phases, ...commands].map(({ name }) => name).filter(Boolean))
 })

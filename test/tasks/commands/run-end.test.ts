@@ -119,5 +119,5 @@ nodes:
     advised('false').flatMap(({ nodes }) => nodes),
     ['c0', 'w0', 'g0'],
   )
-  assert.deepEqual(advised('guide'), [])
+  assert.deepEqual(advised('true'), [])
 })

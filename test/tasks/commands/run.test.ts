@@ -180,13 +180,13 @@ test('keys that others could read are repaired, and replacing them is left to do
   assert.deepEqual([more, await exposed()], [[], []])
 })
 
-test('a run that deploys, and its plan, warn once of loopback addresses, which no other machine reaches, and all of ssh.options; a new CA that no control node was checked for is reported', {
+test('a run that deploys, and its plan, warn once of loopback addresses, which no other machine reaches; a new CA that no control node was checked for is reported', {
   skip: needs('ssh'),
 }, async (t) => {
   const { place } = makeFolder(t, [
     [['nodes'], [nodes[0], { name: 'worker0', role: 'worker', ip: '127.0.0.2' }]],
     [['api', 'virtualIP'], '127.0.0.1'],
-    [['ssh'], { configFile: './ssh_config', options: { ConnectTimeout: 1 } }],
+    [['ssh'], { configFile: './ssh_config' }],
   ])
   writeFileSync(join(place, 'ssh_config'), 'Host *\n  HostName 127.0.0.1\n  Port 1\n')
   const { stdout: first } = await harderway(place, 'certs', 'encryption-key', '--quiet')
@@ -200,7 +200,6 @@ test('a run that deploys, and its plan, warn once of loopback addresses, which n
     ['status --json', 0],
   ] as const) {
     const { stdout } = await harderway(place, ...task.split(' '))
-    const linesWith = (text: string) => stdout.split('\n').filter((line) => line.includes(text)).length
-    assert.deepEqual([linesWith(warning), linesWith('warning: ssh.options')], [count, 1], `${task}: ${stdout}`)
+    assert.equal(stdout.split(warning).length - 1, count, `${task}: ${stdout}`)
   }
 })

@@ -120,7 +120,7 @@ describe('status', { skip: needs('openssl'), concurrency: 2 }, () => {
     assert.deepEqual(rowsOf(table)[1], ['kubernetes', 'API, etcd', 'ca', '2028-02-28', '363d'])
     assert.match(
       table.stdout.replace(/\s+/g, ' '),
-      /^All 17 items match cluster\.yaml\. First to expire: kubernetes, .*on 2028-02-28, in 363d /,
+      /^All 17 items match cluster\.yaml\s+First to expire: kubernetes, .*on 2028-02-28, in 363d /,
     )
   })
 

@@ -31,11 +31,12 @@ const connections: Readonly<Record<string, RegExp>> = {
   'etcd/admin': /^seen as admin of system:masters; etcd asks for any certificate of this CA/,
   'etcd/worker': /^seen as system:node:worker0 of system:nodes; etcd asks for any certificate of this CA/,
   ...Object.fromEntries(kubelets.map((name) => [`kubelets/${name}`, /^seen as kubernetes of Kubernetes$/])),
+  'names/kubelets': /^each serves as system:node:<name>, .*KEP-4872/,
   'clients/admin': /^seen as admin of system:masters$/,
   'clients/kube-scheduler': /^seen as system:kube-scheduler of system:kube-scheduler$/,
   'clients/kube-controller-manager': /^seen as system:kube-controller-manager of system:kube-controller-manager$/,
   'clients/kube-proxy': /^seen as system:kube-proxy of system:node-proxier$/,
-  'clients/pods': /^seen as nobody$/,
+  'clients/pods': /^seen as nobody, as it must be$/,
   'clients/local-kubeconfig': /^not in your kubeconfig$/,
   ...Object.fromEntries(
     kubelets.map((name) => [`clients/${name}`, new RegExp(`^seen as system:node:${name} of system:nodes$`)]),
@@ -43,8 +44,8 @@ const connections: Readonly<Record<string, RegExp>> = {
   ...Object.fromEntries(
     ['nobody', 'of-another-ca', 'expired'].flatMap((who) => [
       [`strangers/etcd-${who}`, /^refused, as it must be$/],
-      [`strangers/api-server-${who}`, /^seen as nobody$/],
-      [`strangers/kubelet-${who}`, /^seen as nobody$/],
+      [`strangers/api-server-${who}`, /^seen as nobody, as it must be$/],
+      [`strangers/kubelet-${who}`, /^seen as nobody, as it must be$/],
     ]),
   ),
   'strangers/name-not-in-sans': /^refused, as it must be$/,
@@ -138,11 +139,11 @@ const rows: Readonly<
   ],
   'a key of the API that is not its own': [
     (auth) => cpSync(join(auth, 'worker0-key.pem'), join(auth, 'kubernetes-key.pem')),
-    Object.keys(connections).filter((id) => !/^keys|^strangers.kubelet|local-kubeconfig/.test(id)),
+    Object.keys(connections).filter((id) => !/^keys|^names|^strangers.kubelet|local-kubeconfig/.test(id)),
   ],
   'a certificate of a kubelet that is none': [
     (auth) => writeFileSync(join(auth, 'worker1.pem'), 'garbage'),
-    ['clients/worker1', 'kubelets/worker1'],
+    ['clients/worker1', 'kubelets/worker1', 'names/kubelets'],
   ],
 }
 
@@ -151,7 +152,7 @@ const absent: readonly (readonly [file: string, named: readonly string[]])[] = [
   ['worker0-key.pem', ['clients/worker0', 'etcd/worker', 'kubelets/worker0']],
   ['service-account.pem', ['keys/service-account-token']],
   ['encryption-config.yaml', ['keys/encryption']],
-  ['kubernetes.pem', Object.keys(connections).filter((id) => !/^keys|^strangers.kubelet/.test(id))],
+  ['kubernetes.pem', Object.keys(connections).filter((id) => !/^keys|^names|^strangers.kubelet/.test(id))],
 ]
 
 for (const [kind, provider] of [

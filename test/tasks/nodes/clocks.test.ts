@@ -1,10 +1,15 @@
 /** Whose clock is wrong, by the times of all nodes. */
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
+import pLimit from 'p-limit'
 import type { ClusterNode } from '../../../lib/cluster/cluster.ts'
 import { Failure } from '../../../lib/failure.ts'
+import { buildGraph } from '../../../lib/graph/graph.ts'
 import type { Run } from '../../../lib/graph/target.ts'
-import { refuseApart, refuseWrongClock } from '../../../tasks/nodes/clocks.ts'
+import { refuseApart, refuseWrongClock, refuseWrongClocks } from '../../../tasks/nodes/clocks.ts'
+import { checkFolder } from '../../../tasks/phases/deploy.ts'
+import { fakeTarget } from '../../support/fakes.ts'
+import { minimal, parsed } from '../../support/files.ts'
 
 const now = new Date('2026-11-28T12:00:00Z')
 type Offsets = Parameters<typeof refuseApart>[0]
@@ -55,4 +60,23 @@ test('no file goes to a node of another time: how long its answer took is no dif
   for (const [seconds, took] of [[0], [240], [-241], [-600, 360]] as const) copyAt(seconds, took)
   for (const [seconds, took] of [[241], [-242], [-602, 360]] as const)
     assert.throws(() => copyAt(seconds, took), { code: 'clock', node: 'w0' })
+})
+
+test('a node that is down is waited for once: its deploy fails with what the look at the clocks has found', async () => {
+  const cluster = parsed(minimal)
+  const [node] = cluster.nodes as [ClusterNode]
+  const down = new Failure('timed out', { node: node.name, code: 'timed-out' })
+  let tries = 0
+  const connect = async () => {
+    tries++
+    throw down
+  }
+  const run = { cluster, clock: () => now, connect, unreached: new Map() } as unknown as Run
+  const graph = buildGraph([fakeTarget(`deploy/${node.name}`, { where: 'node', node: node.name })])
+  await refuseWrongClocks(run, graph, pLimit(1))
+  await assert.rejects(
+    checkFolder({ run, node, names: { together: [] } as unknown as Parameters<typeof checkFolder>[0]['names'] }),
+    down,
+  )
+  assert.equal(tries, 1)
 })

@@ -2,22 +2,12 @@ import assert from 'node:assert/strict'
 import { execFileSync } from 'node:child_process'
 import { describe, test } from 'node:test'
 import { readCommand } from '../../../tasks/nodes/command-line.ts'
-import { compareFlags, formatUnset, setFlags, type WantedFlag } from '../../../tasks/nodes/flags.ts'
+import { compareFlags, formatUnset, type WantedFlag } from '../../../tasks/nodes/flags.ts'
 import { processAs } from '../../support/fakes.ts'
 
 const program = '/usr/local/bin/kube-apiserver'
 const cafile: WantedFlag = { flag: '--etcd-cafile', value: '/k/etcd-ca.pem' }
 const config: WantedFlag = { flag: '--authorization-config', value: '/k/a.yaml', replaces: ['--authorization-mode'] }
-
-test('a flag is set where it is, however it is written, or where one that it replaces is; a new one is the last', () => {
-  const args = ['--v=2', '--etcd_cafile', '/k/ca.pem', '--a', '-authorization-mode=Node,RBAC', '--etcd-cafile=/x', 'b']
-  assert.deepEqual(setFlags(args, [cafile, config]), [
-    ...['--v=2', '--etcd-cafile=/k/etcd-ca.pem', '--a', '--authorization-config=/k/a.yaml', 'b'],
-  ])
-  assert.deepEqual(setFlags(['--v=2'], [config, cafile]), [
-    ...['--v=2', '--authorization-config=/k/a.yaml', '--etcd-cafile=/k/etcd-ca.pem'],
-  ])
-})
 
 describe('what a unit lacks', () => {
   const command = (...args: string[]) => readCommand(args, new Map(), { real: new Map(), contents: new Map() })
@@ -64,7 +54,12 @@ describe('what a unit lacks', () => {
 
 describe('the command that sets flags', () => {
   /** `start` is as systemd prints it. */
-  const told = (start: string | undefined, args?: readonly string[], unset = [cafile], sudo = '') => {
+  const told = (
+    start: string | undefined,
+    args?: readonly string[],
+    unset: readonly WantedFlag[] = [cafile],
+    sudo = '',
+  ) => {
     const { command } = processAs('kube-apiserver', ...(args ?? []))
     const unit = { unit: 'kube-apiserver', service: 'k8s-api', command: args ? command : [], start }
     return formatUnset({ ...unit, sudo }, unset)
@@ -88,6 +83,20 @@ describe('the command that sets flags', () => {
     assert.doesNotMatch(text, /systemctl restart/)
     const asUser = told(program, [], [cafile], 'sudo -n')
     assert.match(asUser, /^ {4}sudo -n mkdir .* \| sudo -n tee .* && sudo -n systemctl daemon-reload$/m)
+  })
+
+  test('sets a flag where it is, however it is written, or where one that it replaces is; a new one is the last', () => {
+    const set = (unset: readonly WantedFlag[], ...args: string[]) =>
+      written(told([program, ...args].join(' '), args, unset))[3]
+    const old = ['--etcd_cafile', '/k/ca.pem', '--a', '-authorization-mode=Node,RBAC', '--etcd-cafile=/x', 'b']
+    assert.equal(
+      set([cafile, config], '--v=2', ...old),
+      `ExecStart=${program} --v=2 --etcd-cafile=/k/etcd-ca.pem --a --authorization-config=/k/a.yaml b`,
+    )
+    assert.equal(
+      set([config, cafile], '--v=2'),
+      `ExecStart=${program} --v=2 --authorization-config=/k/a.yaml --etcd-cafile=/k/etcd-ca.pem`,
+    )
   })
 
   test('keeps blanks, quotes, backslashes and percent signs of words, whatever the process has besides', () => {

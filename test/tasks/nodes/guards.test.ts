@@ -17,7 +17,7 @@ import { harderWay } from '../../../tasks/layouts/harder-way.ts'
 import { nodeFiles, nodeUnits } from '../../../tasks/layouts/tables.ts'
 import { fetchCommand } from '../../../tasks/nodes/fetch-command.ts'
 import { checkNode, guardMachine } from '../../../tasks/nodes/folder.ts'
-import { guard, guardIdentity, guardNewer, keepOthers } from '../../../tasks/nodes/guards.ts'
+import { guard, keepOthers } from '../../../tasks/nodes/guards.ts'
 import { sha256 } from '../../../tasks/nodes/look.ts'
 import { leafProfile, makeEverything, now, temporaryAuth, year } from '../../support/certificates.ts'
 import { nothingElse, processAs, seenIn, withoutFiles } from '../../support/fakes.ts'
@@ -26,7 +26,7 @@ import { parsed } from '../../support/files.ts'
 const cluster = parsed(`name: kubenet
 api: { virtualIP: 10.0.0.1 }
 certificates: { key: ecdsa-p256 }
-install: guide
+install: true
 nodes:
   - { name: g0, role: gateway, ip: 10.0.0.9 }
   - { name: c0, role: control, ip: 10.0.0.2 }
@@ -130,9 +130,9 @@ const refusalOf = (work: () => unknown) => {
   return undefined
 }
 /** Of the control node. */
-const identityAt = (run: Run, look: NodeState) => guardIdentity(run, control, seenIn(run.cluster, control, look))
+const identityAt = (run: Run, look: NodeState) => guard(run, control, seenIn(run.cluster, control, look), true)
 const said = (look: NodeState, run = at(), node = control) =>
-  refusalOf(() => guardIdentity(run, node, seenIn(run.cluster, node, look)))?.message.replace(` than ${auth.path}`, '')
+  refusalOf(() => guard(run, node, seenIn(run.cluster, node, look), true))?.message.replace(` than ${auth.path}`, '')
 
 describe('the machine that ssh reaches', () => {
   const worker = nodeOf('w0')
@@ -201,8 +201,7 @@ test('a folder where units read their files is not deployed to', () => {
 
 describe("another cluster's identity", () => {
   test('is not on a node that has ours', () => {
-    for (const node of cluster.nodes)
-      assert.deepEqual(guardIdentity(at(), node, seenIn(cluster, node, lookAt(node))), [])
+    for (const node of cluster.nodes) assert.deepEqual(guard(at(), node, seenIn(cluster, node, lookAt(node)), true), [])
   })
 
   const label = { 'ca.pem': 'CA', 'ca-key.pem': 'CA', 'service-account-key.pem': 'service-account key' }
@@ -492,7 +491,12 @@ test('with --prune, what belongs to another role is another identity too', () =>
 describe('a certificate that is newer than in auth/', () => {
   const newer = (folder: There, places: There = {}, of = auth, today = new Date(now.getTime() + 2 * 86_400_000)) =>
     refusalOf(() =>
-      guardNewer({ ...at({}, of), now: today }, control, seenIn(cluster, control, lookAt(control, folder, places, of))),
+      guard(
+        { ...at({}, of), now: today },
+        control,
+        seenIn(cluster, control, lookAt(control, folder, places, of)),
+        false,
+      ),
     )
   const [leaf, kubeconfig] = ['kubernetes.pem', 'kube-scheduler.kubeconfig'] as const
 

@@ -3,11 +3,11 @@ import { describe, test } from 'node:test'
 import type { Cluster, ClusterNode } from '../../../lib/cluster/cluster.ts'
 import type { Run } from '../../../lib/graph/target.ts'
 import { type FileState, root } from '../../../lib/node/place.ts'
-import type { ComponentProcess, PlacesState, UnitState } from '../../../lib/node/state.ts'
+import type { ComponentProcess, PlacesState } from '../../../lib/node/state.ts'
 import { nodeUnits } from '../../../tasks/layouts/tables.ts'
 import { reloadFlag } from '../../../tasks/nodes/command-line.ts'
 import { keptOffAt, otherProcessesOn, prunedAt, type UnitSeen, unitsOn } from '../../../tasks/nodes/reads.ts'
-import { twoNodes as cluster, nothingElse, processAs, startedAs } from '../../support/fakes.ts'
+import { twoNodes as cluster, nothingElse, processAs, startedAs, type UnitState } from '../../support/fakes.ts'
 import { minimal, parsed } from '../../support/files.ts'
 
 const [control, worker] = cluster.nodes as [ClusterNode, ClusterNode]

@@ -2,13 +2,14 @@ import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
 import type { Cluster, ClusterNode } from '../../../lib/cluster/cluster.ts'
 import { type FileState, oldSuffix } from '../../../lib/node/place.ts'
-import type { NodeState, UnitState } from '../../../lib/node/state.ts'
+import type { NodeState } from '../../../lib/node/state.ts'
 import type { Unit } from '../../../tasks/layouts/layout.ts'
 import { nodeUnits } from '../../../tasks/layouts/tables.ts'
 import { checkSteady } from '../../../tasks/nodes/install.ts'
 import { unitsOn } from '../../../tasks/nodes/reads.ts'
 import type { UnitsFound } from '../../../tasks/nodes/units.ts'
-import { nothingElse, withoutFiles } from '../../support/fakes.ts'
+import { processHost } from '../../../tasks/request/host.ts'
+import { nothingElse, type UnitState, withoutFiles } from '../../support/fakes.ts'
 
 const worker = { name: 'w0', role: 'worker' } as ClusterNode
 const cluster = {
@@ -55,7 +56,7 @@ function look(state: Partial<UnitState>, unhealthy?: string): UnitsFound {
 function watched(renewed: readonly Unit[], before: UnitsFound, ...looks: readonly UnitsFound[]): (number | string)[] {
   let first: UnitsFound | undefined
   return looks.map((seen) => {
-    const { unsteady, seconds } = checkSteady({ before, renewed, first }, seen)
+    const { unsteady, seconds } = checkSteady({ run: processHost, before, renewed, first }, seen)
     const isSteady = first !== undefined && unsteady === undefined
     first = unsteady ? undefined : seen
     return unsteady?.[1] ?? (isSteady ? 'steady' : seconds)

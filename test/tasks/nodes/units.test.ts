@@ -14,8 +14,8 @@ import type { Run } from '../../../lib/graph/target.ts'
 import { newEncryptionConfig } from '../../../lib/kubernetes/encryption.ts'
 import { formatKubeconfig } from '../../../lib/kubernetes/kubeconfig.ts'
 import type { Query } from '../../../lib/node/node.ts'
-import { type FileState, newSuffix, oldSuffix } from '../../../lib/node/place.ts'
-import type { ComponentProcess, NodeState, PlacesState, UnitState } from '../../../lib/node/state.ts'
+import { type FileState, oldSuffix } from '../../../lib/node/place.ts'
+import type { ComponentProcess, NodeState, PlacesState } from '../../../lib/node/state.ts'
 import { tryCertificate } from '../../../lib/pki/pair.ts'
 import { formatReason } from '../../../lib/reason.ts'
 import { hardWay } from '../../../tasks/layouts/hard-way.ts'
@@ -28,9 +28,10 @@ import { digestAt, lookAtNode } from '../../../tasks/nodes/look.ts'
 import { unitsOn } from '../../../tasks/nodes/reads.ts'
 import { checkUnitsOf, refuseOtherUsers, refuseWrongSettings, type UnitCheck } from '../../../tasks/nodes/units.ts'
 import { readAccess } from '../../../tasks/phases/kubeconfigs.ts'
+import { processHost } from '../../../tasks/request/host.ts'
 import { makeEverything, temporaryAuth } from '../../support/certificates.ts'
-import { nothingElse, processAs, startedAs, withoutFiles } from '../../support/fakes.ts'
-import { parsed, scratch } from '../../support/files.ts'
+import { nothingElse, processAs, startedAs, type UnitState, withoutFiles } from '../../support/fakes.ts'
+import { newSuffix, parsed, scratch } from '../../support/files.ts'
 
 const cluster = parsed(`name: kubenet
 api: { virtualIP: 10.0.0.1 }
@@ -217,7 +218,7 @@ describe("the check of a node's units", () => {
   const makeRun = async (auth: AuthDir, cluster: Cluster) => {
     await makeEverything(auth, cluster)
     auth.write(encryptionConfigFile, newEncryptionConfig('aescbc', ['secrets']), secretMode)
-    const run = { auth, cluster, now: new Date() } as unknown as Run
+    const run = { auth, cluster, now: new Date(), waits: processHost.waits } as unknown as Run
     for (const row of certTable(cluster).filter(({ isClient }) => isClient))
       auth.write(kubeconfigFile(row.name), formatKubeconfig(readAccess(run, row)), secretMode)
     return run

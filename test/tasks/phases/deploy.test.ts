@@ -157,7 +157,7 @@ describe('deploy', { skip: needs('sshd', 'ssh', 'scp', 'openssl') }, () => {
       assert.doesNotMatch(stdout, /matches cluster\.yaml|Nothing to do/)
     }
     const status = await exits(4, place, 'status', '--on-nodes')
-    assert.match(status.stdout, /see npm run bootstrap -- --prune --dry-run, then npm run bootstrap -- --prune\)/)
+    assert.match(status.stdout, /^See npm run bootstrap -- --prune --dry-run, then npm run bootstrap -- --prune$/m)
     assert.match(status.stdout, /control0 +\S+\/ca-key\.pem does not belong there: --prune removes it/)
     // The first column is the CA's.
     const holdsCa = /<th scope="row">control0, control1<small>[^<]*<\/small><\/th><td class="critical">/

@@ -26,6 +26,12 @@ function place(t: Parameters<typeof scratch>[0], text?: string, ...edits: Edit[]
   return { folder, file }
 }
 
+test('what a replaced key calls for names the unit as systemd knows it', async (t) => {
+  const its = place(t, guide, [['install'], { units: { 'kube-apiserver': { unit: 'k8s-api' } } }])
+  const { stdout } = await withStatus(0, run(its, '--force', '--yes'))
+  assert.match(stdout, /then restart k8s-api everywhere/)
+})
+
 /** No run may show a secret, however it is asked to tell what it does. */
 async function run({ folder, file }: Place, ...args: string[]): Promise<Ran> {
   const before = secretsIn(file)
@@ -53,14 +59,14 @@ describe('encryption-key', { concurrency: 2 }, () => {
     const at = place(t)
     await withStatus(0, run(at, '--verbose'))
     assert.equal(lstatSync(at.file).mode & 0o7777, 0o600)
-    assert.equal(readEncryptionConfig(readFileSync(at.file, 'utf8'))?.provider, 'aescbc')
+    assert.equal(readEncryptionConfig(readFileSync(at.file))?.provider, 'aescbc')
     assert.deepEqual(readdirSync(join(at.folder, 'auth')), ['.gitignore', 'encryption-config.yaml'])
   })
 
   test('makes it with the wanted provider and resources', async (t) => {
     const at = place(t, undefined, [['encryption'], { provider: 'secretbox', resources: ['secrets', '*.apps'] }])
     await withStatus(0, run(at, '--json'))
-    const config = readEncryptionConfig(readFileSync(at.file, 'utf8'))
+    const config = readEncryptionConfig(readFileSync(at.file))
     assert.equal(config?.provider, 'secretbox')
     assert.deepEqual(config.resources, ['secrets', '*.apps'])
   })

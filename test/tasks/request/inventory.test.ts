@@ -21,7 +21,7 @@ install: ${install}
 nodes:
   - { name: c0, role: control, ip: 10.0.0.2 }
 `)
-const guide = clusterWith('guide')
+const installed = clusterWith('true')
 const without = clusterWith('false')
 const unitless = clusterWith(
   `{ units: { ${['etcd', 'kube-apiserver', 'kube-controller-manager', 'kube-scheduler', 'kubelet', 'kube-proxy'].map((unit) => `${unit}: false`).join(', ')} } }`,
@@ -36,7 +36,7 @@ const unit = (told: Partial<ReasonOf<'unit'>>): Outcome => ({
   ],
 })
 
-function seen(deploy: Outcome, install: Outcome | undefined, cluster = guide): Observation {
+function seen(deploy: Outcome, install: Outcome | undefined, cluster = installed): Observation {
   const target = (phase: string) => fakeTarget(`${phase}/c0`, { where: 'node', node: 'c0' })
   const outcomes = new Map([['deploy/c0', deploy], ...(install ? [['install/c0', install] as const] : [])])
   const graph = buildGraph([...outcomes.keys()].map((id) => target(id.slice(0, id.indexOf('/')))))

@@ -1,19 +1,30 @@
 /** Who is revoked: what the entries of `revoked` mean, by the certificates that auth/ has and had. */
 import { join } from 'node:path'
-import { entryOf, isKeyEntry } from '../../lib/cluster/revoked.ts'
-import type { AuthDir } from '../../lib/files/auth-dir.ts'
-import { authorizationConfigFile } from '../../lib/files/names.ts'
-import type { Run } from '../../lib/graph/target.ts'
-import { nodeUser, type RevokedList, readRevoked } from '../../lib/kubernetes/authorization.ts'
-import { type Certificate, fingerprintOf, keyIdOf, readCertificate } from '../../lib/pki/certificate.ts'
+import type { Cluster } from '../cluster/cluster.ts'
+import { entryOf, isKeyEntry } from '../cluster/revoked.ts'
+import type { AuthDir } from '../files/auth-dir.ts'
+import { authorizationConfigFile } from '../files/names.ts'
+import { once } from '../files/plain-file.ts'
+import { type Certificate, fingerprintOf, keyIdOf, readCertificate } from '../pki/certificate.ts'
+import { nodeUser, type RevokedList, readRevoked } from './authorization.ts'
 
-interface KnownCertificate {
+/** What a run has: its list is in auth/. */
+interface Listing {
+  readonly auth: AuthDir
+  readonly cluster: Pick<Cluster, 'revoked'>
+  /** No key is added: its new pair may not be loaded everywhere yet. */
+  readonly listsNoKeys?: boolean
+}
+
+interface KnownCertificate extends NonNullable<ReturnType<typeof identified>> {
   /** Of its file, without the ending. */
   readonly name: string
-  readonly certificate: Certificate
-  readonly fingerprint: string
-  readonly keyId: string
 }
+
+const identified = once((pem: Uint8Array) => {
+  const certificate = readCertificate(pem)
+  return certificate && { certificate, fingerprint: fingerprintOf(certificate), keyId: keyIdOf(certificate) }
+})
 
 /** Every certificate in auth/ and in auth/backup. */
 export function knownCertificates(auth: AuthDir): KnownCertificate[] {
@@ -22,9 +33,9 @@ export function knownCertificates(auth: AuthDir): KnownCertificate[] {
     auth.names(folder).flatMap((file): KnownCertificate[] => {
       // What was found on a node is kept under its whole path.
       const { kind, name } = auth.files.parse(file.split('%2F').at(-1) ?? '') ?? {}
-      const certificate = kind === 'certificate' && readCertificate(auth.tryBytes(join(folder, file)) ?? '')
-      if (!certificate || name === undefined) return []
-      return [{ name, certificate, fingerprint: fingerprintOf(certificate), keyId: keyIdOf(certificate) }]
+      const bytes = kind === 'certificate' ? auth.tryBytes(join(folder, file)) : undefined
+      const found = bytes && identified(bytes)
+      return found && name !== undefined ? [{ name, ...found }] : []
     }),
   )
 }
@@ -46,7 +57,7 @@ export function listIn(auth: AuthDir): RevokedList | undefined {
 }
 
 /** Entries by key that are not in the list yet: it gets them once the new pairs are loaded wherever they are read. */
-export function keysToList({ auth, cluster }: Pick<Run, 'auth' | 'cluster'>): string[] {
+export function keysToList({ auth, cluster }: Listing): string[] {
   const keys = cluster.revoked?.filter(isKeyEntry) ?? []
   if (keys.length === 0) return []
   const listed = listIn(auth)
@@ -54,7 +65,7 @@ export function keysToList({ auth, cluster }: Pick<Run, 'auth' | 'cluster'>): st
 }
 
 /** The list as it is to be. What it knows of a key is kept, even if the certificates are gone. */
-export function wantedList(run: Pick<Run, 'auth' | 'cluster' | 'listsNoKeys'>): RevokedList {
+export function wantedList(run: Listing): RevokedList {
   const { auth, cluster, listsNoKeys } = run
   const held = new Set(listsNoKeys ? keysToList(run) : [])
   const entries = (cluster.revoked ?? []).filter((entry) => !held.has(entry))
@@ -75,7 +86,7 @@ export function wantedList(run: Pick<Run, 'auth' | 'cluster' | 'listsNoKeys'>): 
 }
 
 /** Whether a certificate is over a key that is cut off. */
-export function revokedKeys({ auth, cluster }: Pick<Run, 'auth' | 'cluster'>): (certificate: Certificate) => boolean {
+export function revokedKeys({ auth, cluster }: Listing): (certificate: Certificate) => boolean {
   const keys = cluster.revoked?.filter(isKeyEntry) ?? []
   if (keys.length === 0) return () => false
   const known = knownCertificates(auth)
@@ -84,14 +95,14 @@ export function revokedKeys({ auth, cluster }: Pick<Run, 'auth' | 'cluster'>): (
 }
 
 /** The names of the pairs that a run replaces because their key is about to be listed: who reads one has to load the new one first. */
-export function pairsToReplace(run: Pick<Run, 'auth' | 'cluster'>): ReadonlySet<string> {
+export function pairsToReplace(run: Listing): ReadonlySet<string> {
   const keys = keysToList(run)
   const known = keys.length > 0 ? knownCertificates(run.auth) : []
   return new Set(keys.flatMap((entry) => coveredBy(entry, known).map(({ name }) => name)))
 }
 
 /** True if all that is known of it has expired: out of the list, it lets nobody in again. */
-export function isOver({ auth, now }: Pick<Run, 'auth' | 'now'>, entry: string): boolean {
+export function isOver({ auth, now }: { readonly auth: AuthDir; readonly now: Date }, entry: string): boolean {
   const covered = coveredBy(entry, knownCertificates(auth))
   return covered.length > 0 && covered.every(({ certificate }) => certificate.notAfter <= now)
 }
@@ -103,6 +114,6 @@ export function cuttingOff(known: readonly KnownCertificate[], now: Date): strin
 }
 
 /** The line of cluster.yaml with more entries. */
-export function formatEntries({ revoked = [] }: Pick<Run['cluster'], 'revoked'>, more: readonly string[]): string {
+export function formatEntries({ revoked = [] }: Listing['cluster'], more: readonly string[]): string {
   return `revoked: [${[...revoked, ...more].join(', ')}]`
 }
