@@ -148,120 +148,70 @@ const shownProperties = [
 /** Those that may be printed several times, or not at all; the first two are of queried variables alone. */
 const listedProperties = ['Environment', 'EnvironmentOfFile', 'EnvironmentFiles', 'ExecStart'] as const
 
-interface Records {
-  readonly single: Map<string, string>
-  readonly files: Map<string, FileState>
-  /** `other`: of a file that is not ours, which somebody may be writing; `published`: of its certificates alone. */
-  readonly content: { readonly word: string; readonly file: string; readonly lines: string[] }[]
-  readonly leftovers: Leftover[]
-  readonly addresses: Set<string>
-  readonly folders: Set<string>
-  readonly real: Map<string, string>
-  readonly links: Map<string, string>
-  readonly odd: string[]
-  readonly unmounted: string[]
-  readonly settings: Map<string, SettingsFile>
-  readonly accounts: Map<string, Account>
-  /** The properties of one unit after the other. */
-  readonly shown: [string, string][][]
-  /** By their ids: state and start, in ticks since boot. */
-  readonly processes: Map<string, readonly [state: string, ticks: number]>
-  /** Of components' processes, in the order of the answer. */
-  readonly facts: { readonly id: string; readonly word: string; readonly value: string }[]
-}
-
 /** A file of the folder by its name, any other by its absolute path. */
-const name = String.raw`([\w.-]+|(?:\/[\w@%+=:,.-]+)+)`
 const path = String.raw`((?:\/[\w@%+=:,.-]+)+)`
+const name = String.raw`([\w.-]+|(?:\/[\w@%+=:,.-]+)+)`
+const anyPath = ' (/.*)'
+const seconds = String.raw` (\d{1,12})`
+/** Of a component's process. */
+const factWords = ['component', 'owner', 'argument', 'variable', 'unread', 'apart', 'bound', 'replaced']
+const fact = String.raw` (\d{1,10}) ?([^]*)`
 
-/** How each kind of record is read; throws if a record is repeated or out of place. */
-const readers: readonly (readonly [RegExp, (draft: Records, record: string, ...parts: string[]) => void])[] = [
-  [/^(uid|now) (\d{1,12})$/, ({ single }, _, key = '', value = '') => setOnce(single, key, value)],
-  [/^(folder|open) (\/.*)$/, ({ single }, _, key = '', value = '') => setOnce(single, key, value)],
-  [/^address ([\d.]{7,15}|[0-9a-f]{32})$/, addAddress],
-  [/^exists (\/.*)$/, ({ folders }, _, folder = '') => folders.add(folder)],
-  [/^(absent)()$/, ({ single }, _, key = '', value = '') => setOnce(single, key, value)],
-  [/^leftover (-?\d{1,12}) (\.harderway-[\w.-]+)$/, addLeftover],
-  [
-    new RegExp(
-      String.raw`^file ([0-7]{1,5}) (\d{1,10}) (\d{1,10}) ([0-9a-f]{1,4}) (\d{1,15}) (\S+ \S+) \+0000 ${name}$`,
-    ),
-    addFile,
-  ],
-  [new RegExp(`^([0-9a-f]{64})  ${name}$`), addSum],
-  [new RegExp(`^known ${name}$`), addKnown],
-  [
-    new RegExp(`^(content|other|published) ${name}$`),
-    ({ content }, _, word = '', file = '') => content.push({ word, file, lines: [] }),
-  ],
-  [/^(?: [0-9a-f]{2}){1,64} ?$/, ({ content }, record) => present(content.at(-1)).lines.push(record)],
-  [new RegExp(`^real ${path} ${path}$`), ({ real }, _, from = '', to = '') => setOnce(real, from, to)],
-  [new RegExp(`^link ${path} ${path}$`), ({ links }, _, from = '', link = '') => setOnce(links, from, link)],
-  [new RegExp(`^odd ${path}$`), ({ odd }, _, each = '') => odd.push(each)],
-  [/^unmounted (\/.*)$/, ({ unmounted }, _, each = '') => unmounted.push(each)],
-  [/^setting (\d{1,10}) ([0-7]{1,5}) (\d{1,12}) (\/.*)$/, addSetting],
-  [/^(hostname) (\S{1,64})$/, ({ single }, _, key = '', value = '') => setOnce(single, key, value)],
-  [/^account (\d{1,10}) (\d{1,10}(?: \d{1,10})*) (\S+:.*)$/, addAccount],
-  [/^(clock) (\d{1,12} \d{1,15})$/, ({ single }, _, key = '', value = '') => setOnce(single, key, value)],
-  [
-    /^process (\d{1,10}) ([A-Za-z]) (\d{1,15})$/,
-    ({ processes }, _, id = '', state = '', ticks) => setOnce(processes, id, [state, Number(ticks)]),
-  ],
-  [
-    /^(component|owner|argument|variable|unread|apart|bound|replaced) (\d{1,10}) ?(.*)$/s,
-    ({ facts }, _, word = '', id = '', value = '') => facts.push({ id, word, value }),
-  ],
-  [/^show (\w+)=(.*)$/s, ({ shown }, _, key = '', value = '') => present(shown.at(-1)).push([key, value])],
-  [/^shown$/, ({ shown }) => shown.push([])],
-  [/^root$/, () => {}],
-]
+/** What follows the word of each kind of record. */
+const shapes = {
+  ...{ uid: seconds, now: seconds, folder: anyPath, open: anyPath, absent: '()', root: '', shown: '' },
+  ...{ exists: anyPath, unmounted: anyPath, odd: ` ${path}`, real: ` ${path} ${path}`, link: ` ${path} ${path}` },
+  // `other`: of a file that is not ours, which somebody may be writing; `published`: of its certificates alone.
+  ...{ known: ` ${name}`, content: ` ${name}`, other: ` ${name}`, published: ` ${name}` },
+  file: String.raw` ([0-7]{1,5}) (\d{1,10}) (\d{1,10}) ([0-9a-f]{1,4}) (\d{1,15}) (\S+ \S+) \+0000 ${name}`,
+  address: String.raw` ([\d.]{7,15}|[0-9a-f]{32})`,
+  leftover: String.raw` (-?\d{1,12}) (\.harderway-[\w.-]+)`,
+  setting: String.raw` (\d{1,10}) ([0-7]{1,5}) (\d{1,12}) (\/.*)`,
+  hostname: String.raw` (\S{1,64})`,
+  account: String.raw` (\d{1,10}) (\d{1,10}(?: \d{1,10})*) (\S+:.*)`,
+  clock: String.raw` (\d{1,12} \d{1,15})`,
+  process: String.raw` (\d{1,10}) ([A-Za-z]) (\d{1,15})`,
+  show: String.raw` (\w+)=([^]*)`,
+  ...Object.fromEntries(factWords.map((word) => [word, fact])),
+}
+const patterns = new Map([
+  ...Object.entries(shapes).map(([word, shape]) => [word, new RegExp(`^${word}${shape}$`)] as const),
+  // Those without a word belong to a record before them.
+  ['sum', new RegExp(`^([0-9a-f]{64})  ${name}$`)],
+  ['bytes', /^(?: [0-9a-f]{2}){1,64} ?$/],
+])
 
-function addAddress({ addresses }: Records, _: string, text = ''): void {
-  addresses.add(text.includes('.') ? text : formatAddress(Buffer.from(text, 'hex')))
+type Records = ReturnType<typeof readRecords>
+
+function readRecords(records: readonly string[]) {
+  const entries = records.map((record) => {
+    const word = /^[a-z]+(?= |$)/.exec(record)?.[0] ?? (record.startsWith(' ') ? 'bytes' : 'sum')
+    const [, ...parts] = present(patterns.get(word)?.exec(record) ?? undefined)
+    return { word, record, parts }
+  })
+  const byWord = Map.groupBy(entries, ({ word }) => word)
+  const all = (word: string) => byWord.get(word)?.map(({ parts }) => parts) ?? []
+  /** What may not be repeated. */
+  const one = (word: string) => unique(all(word).map(([value]) => [word, value])).get(word)
+  const pairs = (word: string) => unique(all(word).map(([from = '', to = '']) => [from, to]))
+  return { entries, all, one, pairs }
 }
 
-function addLeftover({ leftovers }: Records, _: string, age?: string, leftover = ''): void {
-  leftovers.push({ name: leftover, age: Number(age) })
-}
-
-function addFile({ files }: Records, lines: string, ...parts: string[]): void {
-  const [mode = '', uid, gid, type = '', size, changed = '', file = ''] = parts
+function fileState(lines: string, [mode = '', uid, gid, type = '', size, changed = '']: readonly string[]): FileState {
   const numbers = { mode: Number.parseInt(mode, 8), uid: Number(uid), gid: Number(gid), size: Number(size) }
-  setOnce(files, file, { kind: kindOf(type), ...numbers, changed: readTime(changed), sha256: undefined, lines })
+  // S_IFMT of stat(2), in hex.
+  const kind = kinds.get(Number.parseInt(type, 16) & 0o170000) ?? 'other'
+  return { kind, ...numbers, changed: readTime(changed), sha256: undefined, lines }
 }
 
-/** S_IFMT of stat(2), in hex. */
-function kindOf(type: string): FileState['kind'] {
-  switch (Number.parseInt(type, 16) & 0o170000) {
-    case 0o100000:
-      return 'file'
-    case 0o040000:
-      return 'folder'
-    case 0o120000:
-      return 'link'
-    default:
-      return 'other'
-  }
-}
+const kinds = new Map<number, FileState['kind']>([
+  [0o100000, 'file'],
+  [0o040000, 'folder'],
+  [0o120000, 'link'],
+])
 
-function addKnown({ files }: Records, _: string, file = ''): void {
-  files.set(file, { ...present(files.get(file)), isKnown: true })
-}
-
-function addSum({ files }: Records, line: string, sha256 = '', file = ''): void {
-  const there = present(files.get(file))
-  if (there.kind !== 'file' || there.sha256 !== undefined) throw notWhole()
-  files.set(file, { ...there, sha256, lines: `${there.lines}\n${line}` })
-}
-
-function addSetting({ settings }: Records, _: string, uid = '', mode = '', changed = '', file = ''): void {
-  const isRoots = uid === '0' && (Number.parseInt(mode, 8) & 0o022) === 0
-  settings.set(file, { changed: Number(changed), isRoots })
-}
-
-function addAccount({ accounts }: Records, _: string, uid?: string, gids = '', key = ''): void {
-  const [first = 0, ...others] = gids.split(' ').map(Number)
-  setOnce(accounts, key, { uid: Number(uid), gids: [first, ...others] })
+function readLeftovers({ all }: Records): Leftover[] {
+  return all('leftover').map(([age, name = '']) => ({ name, age: Number(age) }))
 }
 
 /** Throws a Failure if the part about the folder is incomplete, or has an unknown record. */
@@ -272,19 +222,24 @@ export function readState(output: string, nonce: string): NodeState {
   return output.includes(`${nonce}-places `) ? { ...state, places: tryPlaces(output, nonce) } : state
 }
 
-export function readFolder(records: readonly string[]): NodeState {
-  const draft = readRecords(records)
-  const { single, leftovers, addresses } = draft
-  if (single.has('folder') === single.has('absent')) throw notWhole()
+export function readFolder(lines: readonly string[]): NodeState {
+  const records = readRecords(lines)
+  const { all, one } = records
+  if ((one('folder') === undefined) === (one('absent') === undefined)) throw notWhole()
+  const now = one('now')
+  const { files, contents } = readSeen(records)
   return {
-    folder: single.get('folder'),
-    open: single.get('open'),
-    uid: Number(present(single.get('uid'))),
-    now: single.has('now') ? Number(single.get('now')) : undefined,
-    leftovers,
-    addresses,
+    folder: one('folder'),
+    open: one('open'),
+    uid: Number(present(one('uid'))),
+    now: now === undefined ? undefined : Number(now),
+    leftovers: readLeftovers(records),
+    addresses: new Set(
+      all('address').map(([text = '']) => (text.includes('.') ? text : formatAddress(Buffer.from(text, 'hex')))),
+    ),
     places: undefined,
-    ...seen(draft),
+    files,
+    contents,
   }
 }
 
@@ -301,27 +256,30 @@ function tryPlaces(output: string, nonce: string): PlacesState | Failure {
 function readPlaces(output: string, nonce: string): PlacesState {
   const own = readAnswer(output, nonce, 'places')
   if (own.stopped) throw notWhole()
-  const { records, stopped } = own.records.includes('root')
-    ? readAnswer(output, nonce, 'root')
-    : { records: [], stopped: undefined }
+  const root = own.records.includes('root') ? readAnswer(output, nonce, 'root') : { records: [], stopped: undefined }
+  const { stopped } = root
   if (stopped?.why === 'root') throw new Failure(stopped.said, { code: 'no-root' })
   if (stopped) throw shellEnded(stopped.said)
-  const draft = readRecords([...own.records, ...records])
-  const { single, folders, real, links, odd, leftovers, unmounted, settings } = draft
+  const records = readRecords([...own.records, ...root.records])
+  const { all, one, pairs } = records
   return {
-    now: Number(present(single.get('now'))),
-    units: readUnits(draft),
-    processes: readProcesses(draft),
-    folders,
-    real,
-    links,
-    odd,
-    drained: leftovers,
-    published: publishedIn(draft),
-    unmounted,
-    settings,
-    hostname: single.get('hostname'),
-    ...seen(draft),
+    now: Number(present(one('now'))),
+    units: readUnits(records),
+    processes: readProcesses(records),
+    folders: new Set(all('exists').flat()),
+    real: pairs('real'),
+    links: pairs('link'),
+    odd: all('odd').flat(),
+    drained: readLeftovers(records),
+    unmounted: all('unmounted').flat(),
+    settings: new Map(
+      all('setting').map(([uid, mode = '', changed, file = '']) => {
+        const isRoots = uid === '0' && (Number.parseInt(mode, 8) & 0o022) === 0
+        return [file, { changed: Number(changed), isRoots }]
+      }),
+    ),
+    hostname: one('hostname'),
+    ...readSeen(records),
   }
 }
 
@@ -338,49 +296,59 @@ export function readListening(
   }
 }
 
-function readRecords(records: readonly string[]): Records {
-  const draft: Records = {
-    ...{ single: new Map(), files: new Map(), content: [], leftovers: [], addresses: new Set(), folders: new Set() },
-    ...{ real: new Map(), links: new Map(), odd: [], accounts: new Map(), shown: [[]] },
-    ...{ processes: new Map(), facts: [], unmounted: [], settings: new Map() },
+/** `published`: of files of others. */
+function readSeen({ entries }: Records): FilesSeen & Pick<PlacesState, 'published'> {
+  const files = new Map<string, FileState>()
+  const content: { readonly word: string; readonly file: string; hex: string }[] = []
+  for (const { word, record, parts } of entries) {
+    const [first = '', file = ''] = parts
+    if (word === 'file') setOnce(files, parts.at(-1) ?? '', fileState(record, parts))
+    if (word === 'known') files.set(first, { ...present(files.get(first)), isKnown: true })
+    if (word === 'sum') {
+      const there = present(files.get(file))
+      if (there.kind !== 'file' || there.sha256 !== undefined) throw notWhole()
+      files.set(file, { ...there, sha256: first, lines: `${there.lines}\n${record}` })
+    }
+    if (['content', 'other', 'published'].includes(word)) content.push({ word, file: first, hex: '' })
+    if (word === 'bytes') present(content.at(-1)).hex += record.replaceAll(' ', '')
   }
-  for (const record of records) {
-    const [parts, add] = present(
-      readers.map(([pattern, read]) => [pattern.exec(record), read] as const).find(([m]) => m),
-    )
-    add(draft, record, ...(parts?.slice(1) ?? []))
-  }
-  return draft
-}
-
-const bytesOf = (lines: readonly string[]) => Buffer.from(lines.join('').replaceAll(' ', ''), 'hex')
-
-function publishedIn({ content }: Records): Map<string, Buffer> {
-  return new Map(content.flatMap(({ word, file, lines }) => (word === 'published' ? [[file, bytesOf(lines)]] : [])))
-}
-
-function seen({ files, content }: Records): FilesSeen {
-  const contents = new Map<string, Buffer>()
-  for (const { word, file, lines } of content) {
-    if (word === 'published') continue
-    const bytes = bytesOf(lines)
+  const [contents, published] = [new Map<string, Buffer>(), new Map<string, Buffer>()]
+  for (const { word, file, hex } of content) {
+    const bytes = Buffer.from(hex, 'hex')
     // The file may have changed after it was summed, or the answer may be truncated.
     const isWhole = createHash('sha256').update(bytes).digest('hex') === files.get(file)?.sha256
-    if (isWhole) setOnce(contents, file, bytes)
+    if (word === 'published') published.set(file, bytes)
+    else if (isWhole) setOnce(contents, file, bytes)
     else if (word !== 'other') throw notWhole()
   }
-  return { files, contents }
+  return { files, contents, published }
 }
 
-function readUnits(draft: Records): Map<string, UnitState> {
-  const blocks = draft.shown.filter((properties) => properties.length > 0)
-  return new Map(blocks.flatMap((properties) => readUnit(properties, draft)))
+function readUnits(records: Records): Map<string, UnitState> {
+  const blocks: [string, string][][] = [[]]
+  for (const { word, parts } of records.entries) {
+    const [key = '', value = ''] = parts
+    if (word === 'show') blocks.at(-1)?.push([key, value])
+    if (word === 'shown') blocks.push([])
+  }
+  const accounts = unique(
+    records.all('account').map(([uid, gids = '', key = '']): [string, Account] => {
+      const [first = 0, ...others] = gids.split(' ').map(Number)
+      return [key, { uid: Number(uid), gids: [first, ...others] }]
+    }),
+  )
+  const times = timesIn(records)
+  return new Map(blocks.flatMap((block) => (block.length > 0 ? readUnit(block, accounts, times) : [])))
 }
 
 type Block = Readonly<Partial<Record<(typeof shownProperties)[number], string>>>
 
 /** By each name: an alias is the unit. */
-function readUnit(properties: readonly [string, string][], draft: Records): (readonly [string, UnitState])[] {
+function readUnit(
+  properties: readonly [string, string][],
+  accounts: ReadonlyMap<string, Account>,
+  times: Times,
+): (readonly [string, UnitState])[] {
   const block: Block = Object.fromEntries(properties)
   const { Id, Names, LoadState, ActiveState, SubState, Job, ExecMainStartTimestamp, MainPID, NRestarts, RestartUSec } =
     block
@@ -403,10 +371,10 @@ function readUnit(properties: readonly [string, string][], draft: Records): (rea
     sub: SubState,
     isStopping: ActiveState === 'deactivating' || (ActiveState === 'inactive' && Job !== ''),
     started: readStart(ExecMainStartTimestamp ?? ''),
-    process: readProcess(MainPID ?? '', draft),
+    process: readProcess(MainPID ?? '', times),
     restarts: Number(NRestarts),
     restartsAfter: readSpan(RestartUSec ?? ''),
-    account: User === '' ? root : draft.accounts.get(`${User}:${Group}:${SupplementaryGroups}`),
+    account: User === '' ? root : accounts.get(`${User}:${Group}:${SupplementaryGroups}`),
     // "{ path=/usr/bin/etcd ; argv[]=/usr/bin/etcd --name=a ; ignore_errors=no ; …"
     start: starts.length > 1 ? undefined : /^\{ path=.*? ; argv\[\]=(.*?) ; ignore_errors=/.exec(starts[0] ?? '')?.[1],
     needsReload: NeedDaemonReload === 'yes',
@@ -434,34 +402,38 @@ function readVariables(settings: readonly string[]): Variables {
 /** USER_HZ, which is the same wherever the components run: proc_pid_stat(5). */
 const ticksPerSecond = 100
 
-function readProcess(id: string, draft: Records): UnitState['process'] {
-  const { single, processes } = draft
+type Times = ReturnType<typeof timesIn>
+
+/** `clock`: seconds since 1970, and ticks since boot. By id: the state of each process, and the ticks of its start. */
+function timesIn({ all, one }: Records) {
+  const clock = one('clock')?.split(' ').map(Number)
+  const processes = unique(all('process').map(([id = '', state = '', ticks]) => [id, { state, ticks: Number(ticks) }]))
+  return { clock, processes }
+}
+
+function readProcess(id: string, times: Times): UnitState['process'] {
   if (!/^\d{1,10}$/.test(id)) throw notWhole()
   if (id === '0') return undefined
-  const [now = Number.NaN] = present(single.get('clock')).split(' ').map(Number)
-  const [state = ''] = processes.get(id) ?? []
+  const [now = Number.NaN] = present(times.clock)
+  const { state = '' } = times.processes.get(id) ?? {}
   // A zombie, until systemd has noticed.
   if (state === '' || 'ZXx'.includes(state)) return 'gone'
-  const age = ageOf(id, draft) ?? Number.NaN
-  return {
-    id: Number(id),
-    isStopped: 'Tt'.includes(state),
-    age,
-    started: now - age,
-  }
+  const age = ageOf(id, times) ?? Number.NaN
+  return { id: Number(id), isStopped: 'Tt'.includes(state), age, started: now - age }
 }
 
 /** Seconds since its start; undefined where that was not queried. */
-function ageOf(id: string, { single, processes }: Records): number | undefined {
-  const ticks = processes.get(id)?.[1]
-  const [, ticksNow] = single.get('clock')?.split(' ').map(Number) ?? []
-  return ticks === undefined || ticksNow === undefined ? undefined : (ticksNow - ticks) / ticksPerSecond
+function ageOf(id: string, { clock, processes }: Times): number | undefined {
+  const { ticks } = processes.get(id) ?? {}
+  const [, now] = clock ?? []
+  return ticks === undefined || now === undefined ? undefined : (now - ticks) / ticksPerSecond
 }
 
-function readProcesses(draft: Records): ComponentProcess[] {
-  const { facts } = draft
-  return [...Map.groupBy(facts, ({ id }) => id)].flatMap(([id, own]) => {
-    const all = (wanted: string) => own.flatMap(({ word, value }) => (word === wanted ? [value] : []))
+function readProcesses(records: Records): ComponentProcess[] {
+  const facts = records.entries.filter(({ word }) => factWords.includes(word))
+  const times = timesIn(records)
+  return [...Map.groupBy(facts, ({ parts: [id = ''] }) => id)].flatMap(([id, own]) => {
+    const all = (wanted: string) => own.flatMap(({ word, parts: [, value = ''] }) => (word === wanted ? [value] : []))
     const [group, ...more] = all('component')
     if (group === undefined || more.length > 0) throw notWhole()
     const isUnread = all('unread').length > 0
@@ -472,7 +444,7 @@ function readProcesses(draft: Records): ComponentProcess[] {
       id: Number(id),
       // Root's, where that is not known: it counts for more.
       uid: Number(all('owner')[0] ?? 0),
-      age: ageOf(id, draft),
+      age: ageOf(id, times),
       group,
       command,
       variables: new Map(all('variable').map((each) => [each.replace(/=.*/s, ''), each.replace(/^.*?=/, '')])),
@@ -513,6 +485,12 @@ function readTime(text: string): number {
   const seconds = Date.parse(`${day}T${time}Z`) / 1000 + Number(fraction)
   if (Number.isNaN(seconds)) throw notWhole()
   return seconds
+}
+
+function unique<T>(entries: readonly (readonly [string, T])[]): Map<string, T> {
+  const map = new Map(entries)
+  if (map.size < entries.length) throw notWhole()
+  return map
 }
 
 function setOnce<T>(map: Map<string, T>, key: string, value: T): void {

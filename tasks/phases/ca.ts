@@ -10,7 +10,6 @@ import type { Force, Run, Target, Work } from '../../lib/graph/target.ts'
 import { readEmbeddedCa } from '../../lib/kubernetes/kubeconfig.ts'
 import {
   type Certificate,
-  type CertSpec,
   commonNameOf,
   compareKeyKind,
   compareWithProfile,
@@ -76,14 +75,10 @@ function check(run: Run, row: CertRow, force?: Force): CheckResult {
   const state = readCaState(run, name)
   if (state.stage === 'finishing') return { reasons: caRotationReasons(run, state, name) }
   const pair = readCa(run, name)
-  const profile = caProfile(pair.certificate, row.profile)
-  if (!isAbsent(pair)) refuseOtherCa(pair, profile, run, row, force)
-  if (!pair.certificate && !isBeingReplaced(pair, run, row)) refuseNewCa(run, row)
+  refuseWrongCa(pair, run, row, force)
   if (isAbsent(pair) && force === 'renew')
     throw new Failure(`${run.auth.path} has no CA to renew`, { remedy: `${run.command('ca')} makes one` })
-  if (pair.certificate && force !== 'renew') refuseNotAccepted(pair.certificate, run, row)
   if (!pair.certificate || force === 'renew') return { reasons: pair.reasons }
-  refuseUntimely(pair.certificate, run, row)
   const reasons = [...pair.reasons, ...caRotationReasons(run, state, name)]
   const until = pair.certificate.notAfter
   return { reasons, until, note: `expires ${formatDate(until)}`, warning: warnOfCopy(run, name, state) }
@@ -204,11 +199,9 @@ const labelOf = ({ name, irreplaceable }: CertRow) => irreplaceable?.label ?? na
 const caIn = ({ auth }: Pick<Run, 'auth'>, row: CertRow) => `the ${labelOf(row)} in ${auth.path}`
 const pairOf = ({ auth }: Pick<Run, 'auth'>, name: string) => auth.files.pair(name).join(' and ')
 const sourceOf = ({ cluster: { certificates } }: Run) => (certificates.caKeyOnNodes ? ' or from a control node' : '')
-const restore = (run: Run, name: string) =>
-  `restore ${pairOf(run, name)} from a backup${sourceOf(run)}: ${fetchCommand(run, run.auth.files.pair(name), recoverCommand(run))}`
-/** For missing files: a file that exists would be in the way. */
-const recoverMissing = (run: Run, name: string) =>
-  `restore ${pairOf(run, name)} from a backup${sourceOf(run)}: ${recoverCommand(run)}`
+/** `inTheWay`: files that exist. */
+const restore = (run: Run, name: string, inTheWay: readonly string[] = []) =>
+  `restore ${pairOf(run, name)} from a backup${sourceOf(run)}: ${fetchCommand(run, inTheWay, recoverCommand(run))}`
 const startOver = ({ command }: Run, { id, irreplaceable }: CertRow) =>
   `or give up ${irreplaceable?.loss}: ${command(`${id} --force`)}`
 const renew = ({ command }: Run) => `reissue the CA certificate over the same key: ${command('ca --renew')}`
@@ -235,15 +228,6 @@ export function refuseSharedEtcd(run: Run): void {
   )
 }
 
-/** Components would not trust what this CA signs, or not all of it. */
-function refuseNotAccepted(ca: Certificate, run: Run, row: CertRow): void {
-  const what = caIn(run, row)
-  if (ca.refusals.length > 0) throw refusal(`${what}: ${formatReasons(ca.refusals)}`, [renew(run)])
-  // RFC 5280, 4.2.1.10. Whether they permit the cluster's names is not evaluated.
-  if (ca.extensions.some(({ id }) => id === oids.nameConstraints))
-    throw refusal(`${what} has name constraints, which harderway does not support`, [renew(run)])
-}
-
 /**
  * A run that replaces the CA was killed between its files: what is here is still of one in backup/. Of a CA that was renewed the
  * certificate can be lost, too: it gets the same name again.
@@ -254,68 +238,64 @@ function isBeingReplaced({ key }: Pair, { auth, cluster }: Run, { name }: CertRo
   return key !== undefined && issued !== undefined && replacedCas(auth, name).some((ca) => isIssuedBy(issued, ca))
 }
 
-/** With a new CA, or another name of it, whatever the previous one issued would stop working. */
-function refuseNewCa(run: Run, row: CertRow): void {
-  const { auth, cluster, command } = run
-  const { name } = row
-  const missing = auth.files.pair(name).filter((file) => !auth.read(file))
-  const isOf = (rows: readonly CertRow[], its: string) => rows.some((each) => each.name === its)
-  // Of the cluster's CA are those of former nodes and users too.
-  const isIssued = (its: string) =>
-    isOf(issuedBy(cluster, name), its) || (name === caName && !isOf(certTable(cluster), its))
-  const made = auth.names().filter((file) => {
-    const { kind, name: its = '' } = auth.files.parse(file) ?? {}
-    return (kind === 'certificate' || kind === 'kubeconfig') && isIssued(its)
+/** With a new CA, or another name of it, this would stop working. Of the cluster's CA are those of former nodes and users too. */
+function issuedIn({ auth, cluster }: Run, ca: string): string[] {
+  const isOf = (rows: readonly CertRow[], its: string) => rows.some(({ name }) => name === its)
+  return auth.names().filter((file) => {
+    const { kind = '', name = '' } = auth.files.parse(file) ?? {}
+    const isIssued = isOf(issuedBy(cluster, ca), name) || (ca === caName && !isOf(certTable(cluster), name))
+    return ['certificate', 'kubeconfig'].includes(kind) && isIssued
   })
-  if (made.length > 0)
-    throw refusal(`${auth.path} has no ${missing.join(' and ')}, but ${formatNames(made)}, issued by a previous CA`, [
-      recoverMissing(run, name),
-      startOver(run, row),
-    ])
-  const isMade = auth.names().some((file) => auth.files.parse(file)?.kind === 'certificate')
-  if (name === etcdCaName && isMade)
-    throw refusal(`etcd shares the CA in ${auth.path}, and cluster.yaml gives it one of its own`, [
+}
+
+/** What is there, or is not, and no run may go on with: the first row that applies, with the ways out. */
+function refuseWrongCa(pair: Pair, run: Run, row: CertRow, force?: Force): void {
+  const { auth, command, now } = run
+  const { name } = row
+  const { certificate: ca, key } = pair
+  const files = auth.files.pair(name)
+  const what = caIn(run, row)
+  const profile = caProfile(ca, row.profile)
+  const isMissing = ({ kind, path }: { kind: string; path?: string }) => kind === 'missing' && path === files[0]
+  const broken = isAbsent(pair) ? [] : pair.reasons.filter((each) => each.kind !== 'wrong-mode' && !isMissing(each))
+  const inTheWay = broken.every(({ kind }) => kind === 'missing') ? [] : files
+  const differences = ca ? compareWithProfile(ca, profile) : key ? compareKeyKind(key, profile) : []
+  // Its usages are not part of the identity.
+  const isRenewable = differences.every(({ kind }) => kind === 'usages-changed')
+  const isNew = !ca && !isBeingReplaced(pair, run, row)
+  const issued = isNew ? issuedIn(run, name) : []
+  const missing = files.filter((each) => !auth.read(each)).join(' and ')
+  const none = `${auth.path} has no ${missing}, but ${formatNames(issued)}, issued by a previous CA`
+  const isOfEtcd = isNew && name === etcdCaName
+  const isShared = isOfEtcd && auth.names().some((each) => auth.files.parse(each)?.kind === 'certificate')
+  const isNotYet = `${what} is not valid before ${ca?.notBefore.toISOString()}, and here it is ${now.toISOString()}`
+  const [again, over, keep] = [renew(run), startOver(run, row), 'change cluster.yaml to match the CA']
+  type Row = readonly [when: boolean, found: string, ...ways: string[]]
+  const ofFiles: Row[] = [
+    [broken.length > 0, `${what}: ${formatReasons(broken)}`, restore(run, name, inTheWay), over],
+    [!isRenewable, `${what} differs from cluster.yaml: ${formatReasons(differences)}`, keep, over],
+    [differences.length > 0 && force !== 'renew', `${what}: ${formatReasons(differences)}`, again],
+    [issued.length > 0, none, restore(run, name), over],
+    [
+      isShared,
+      `etcd shares the CA in ${auth.path}, and cluster.yaml gives it one of its own`,
       `lead it there while it runs: ${command(`rotate ${name}`)}`,
       `if it does not run yet, make that CA: ${command(`${row.id} --force`)}`,
       'or set etcd: { ca: shared } in cluster.yaml',
-    ])
-}
-
-/** A missing certificate is left to refuseNewCa. */
-function refuseOtherCa(pair: Pair, profile: CertSpec, run: Run, row: CertRow, force?: Force): void {
-  const { auth } = run
-  const { name } = row
-  const what = caIn(run, row)
-  const broken = pair.reasons.filter(
-    (reason) =>
-      reason.kind !== 'wrong-mode' && !(reason.kind === 'missing' && reason.path === auth.files.certificate(name)),
-  )
-  if (broken.length > 0)
-    throw refusal(`${what}: ${formatReasons(broken)}`, [
-      broken.every(({ kind }) => kind === 'missing') ? recoverMissing(run, name) : restore(run, name),
-      startOver(run, row),
-    ])
-  const differences = pair.certificate
-    ? compareWithProfile(pair.certificate, profile)
-    : pair.key
-      ? compareKeyKind(pair.key, profile)
-      : []
-  // Its usages are not part of the identity.
-  const isRenewable = differences.every(({ kind }) => kind === 'usages-changed')
-  if (differences.length === 0 || (isRenewable && force === 'renew')) return
-  if (isRenewable) throw refusal(`${what}: ${formatReasons(differences)}`, [renew(run)])
-  const keep = 'change cluster.yaml to match the CA'
-  throw refusal(`${what} differs from cluster.yaml: ${formatReasons(differences)}`, [keep, startOver(run, row)])
-}
-
-/** Nobody would accept what it issues. */
-function refuseUntimely({ notBefore, notAfter }: Certificate, run: Run, row: CertRow): void {
-  const { now } = run
-  const what = caIn(run, row)
-  if (notAfter <= now) throw refusal(`${what} expired on ${formatDate(notAfter)}`, [renew(run)])
-  if (notBefore > now)
-    throw refusal(`${what} is not valid before ${notBefore.toISOString()}, and here it is ${now.toISOString()}`, [
-      "correct this machine's clock",
-      `or, if the clock is right, ${renew(run)}`,
-    ])
+    ],
+  ]
+  const ofUse = ({ refusals, extensions, notBefore, notAfter }: Certificate): Row[] => [
+    // Components would not trust what it signs, or not all of it.
+    [refusals.length > 0, `${what}: ${formatReasons(refusals)}`, again],
+    // RFC 5280, 4.2.1.10. Whether they permit the cluster's names is not evaluated.
+    [
+      extensions.some(({ id }) => id === oids.nameConstraints),
+      `${what} has name constraints, which harderway does not support`,
+      again,
+    ],
+    [notAfter <= now, `${what} expired on ${formatDate(notAfter)}`, again],
+    [notBefore > now, isNotYet, "correct this machine's clock", `or, if the clock is right, ${again}`],
+  ]
+  for (const [when, found, ...ways] of [...ofFiles, ...(ca && force !== 'renew' ? ofUse(ca) : [])])
+    if (when) throw refusal(found, ways)
 }
