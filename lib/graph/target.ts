@@ -18,6 +18,8 @@ export interface Run {
   connect(node: ClusterNode): Promise<Node>
   /** Closes it, where it was opened. Never throws. */
   disconnect(node: ClusterNode): Promise<void>
+  /** By a node's name: what a look at it has found that its units read, beyond the guide's files. The next one queries it at once. */
+  readonly found: Map<string, unknown>
   /** A command for the user to type, for the cluster.yaml in use: `ca --force`. */
   command(task: string): string
   /** Reports something that belongs to no target. */

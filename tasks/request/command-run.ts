@@ -63,6 +63,7 @@ export function openRun(
     kubeconfigs: () => kubeconfigPaths(cluster, dirname(file), host),
     command: (task) => formatCommand(task, options.config),
     note: printError,
+    found: new Map(),
     limits: {
       // One more than there are cores: while a certificate is signed, every core goes on making keys.
       auth: pLimit(availableParallelism() + 1),
