@@ -154,7 +154,10 @@ function connector(cluster: Cluster, place: SshRun) {
       ssh ??= open()
       return (await ssh).node(node)
     },
-    disconnect: async (node: ClusterNode) => (await opened())?.disconnect(node),
+    // Where all may be connected at once, a rotation's next walk needs it again.
+    disconnect: async (node: ClusterNode) => {
+      if (cluster.nodes.length > cluster.ssh.concurrency) await (await opened())?.disconnect(node)
+    },
     close: async () => (await opened())?.close(),
   }
 }
