@@ -447,13 +447,11 @@ const spans: Readonly<Record<string, number>> = {
 /** "1min 30s", "100ms", "0", "infinity" */
 function readSpan(text: string): number {
   if (text === 'infinity') return Number.POSITIVE_INFINITY
-  if (text === '0') return 0
-  const parts = text.split(' ').map((part) => /^([\d.]{1,15})([a-z]+)$/.exec(part))
-  return parts.reduce((sum, part) => {
-    const seconds = Number(part?.[1]) * (spans[part?.[2] ?? ''] ?? Number.NaN)
-    if (Number.isNaN(seconds)) throw notWhole()
-    return sum + seconds
-  }, 0)
+  const parts = text === '0' ? [] : text.split(' ').map((part) => /^([\d.]{1,15})([a-z]+)$/.exec(part) ?? [])
+  const lengths = parts.map(([, number, unit = '']) => Number(number) * (spans[unit] ?? Number.NaN))
+  const seconds = lengths.reduce((sum, length) => sum + length, 0)
+  if (Number.isNaN(seconds)) throw notWhole()
+  return seconds
 }
 
 /** "Wed 2026-11-25 11:40:18.123456 UTC"; undefined for "n/a" and nothing. */
