@@ -157,6 +157,8 @@ export interface CheckResult<Found = unknown> {
   readonly left?: readonly Left[]
   /** For a node: why it is not known what its units have loaded, in a clause each. */
   readonly unreached?: readonly string[]
+  /** For a node whose pairs are replaced because their key is about to be revoked: what may go on with the old one, in a clause each. */
+  readonly oldKeys?: readonly string[]
   /** For a control node: how many entries of `revoked` its API server denies. */
   readonly revokedInForce?: number
   /** It stays fresh even if its needs are rebuilt. */

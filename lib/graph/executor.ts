@@ -118,12 +118,13 @@ async function lookAndBuild(
     known.begun.add(target.id)
     known.found.delete(target.id)
     const { change, warning = verdict.warning } = (await target.build?.(run, work)) ?? {}
-    const { left, isUnfinished } = verdict
+    const { left, oldKeys, isUnfinished } = verdict
     return {
       ...{ kind: 'built', reasons },
       ...(change && { change }),
       ...(warning !== undefined && { warning }),
       ...(left && { left }),
+      ...(oldKeys && { oldKeys }),
       ...(isUnfinished && { isUnfinished }),
     }
   })

@@ -2,6 +2,7 @@
 import { join } from 'node:path'
 import type { Cluster } from '../cluster/cluster.ts'
 import { entryOf, isKeyEntry } from '../cluster/revoked.ts'
+import { tryTo } from '../failure.ts'
 import type { AuthDir } from '../files/auth-dir.ts'
 import { authorizationConfigFile } from '../files/names.ts'
 import { once } from '../files/plain-file.ts'
@@ -33,7 +34,7 @@ export function knownCertificates(auth: AuthDir): KnownCertificate[] {
     auth.names(folder).flatMap((file): KnownCertificate[] => {
       // What was found on a node is kept under its whole path.
       const { kind, name } = auth.files.parse(file.split('%2F').at(-1) ?? '') ?? {}
-      const bytes = kind === 'certificate' ? auth.tryBytes(join(folder, file)) : undefined
+      const bytes = kind === 'certificate' ? tryTo(() => auth.tryBytes(join(folder, file))) : undefined
       const found = bytes && identified(bytes)
       return found && name !== undefined ? [{ name, ...found }] : []
     }),
@@ -60,8 +61,8 @@ export function listIn(auth: AuthDir): RevokedList | undefined {
 export function keysToList({ auth, cluster }: Listing): string[] {
   const keys = cluster.revoked?.filter(isKeyEntry) ?? []
   if (keys.length === 0) return []
-  const listed = listIn(auth)
-  return keys.filter((entry) => !listed?.has(entry))
+  const listed = new Set([...(listIn(auth)?.values() ?? [])].flat().map(entryOf))
+  return keys.filter((entry) => !listed.has(entry))
 }
 
 /** The list as it is to be. What it knows of a key is kept, even if the certificates are gone. */
@@ -75,12 +76,11 @@ export function wantedList(run: Listing): RevokedList {
     entries.map((entry): [string, readonly string[]] => {
       if (!isKeyEntry(entry)) return [entry, []]
       const own = entry.slice(entryOf('').length)
-      const others = new Set([
+      const all = [
         ...coveredBy(entry, known).map(({ fingerprint }) => fingerprint),
         ...groups.filter((group) => group.includes(own)).flat(),
-      ])
-      others.delete(own)
-      return [entry, [own, ...[...others].toSorted()]]
+      ]
+      return [entry, [own, ...[...new Set(all)].filter((each) => each !== own).toSorted()]]
     }),
   )
 }
@@ -101,10 +101,12 @@ export function pairsToReplace(run: Listing): ReadonlySet<string> {
   return new Set(keys.flatMap((entry) => coveredBy(entry, known).map(({ name }) => name)))
 }
 
-/** True if all that is known of it has expired: out of the list, it lets nobody in again. */
-export function isOver({ auth, now }: { readonly auth: AuthDir; readonly now: Date }, entry: string): boolean {
-  const covered = coveredBy(entry, knownCertificates(auth))
-  return covered.length > 0 && covered.every(({ certificate }) => certificate.notAfter <= now)
+/** Whom the one list denies, and the other does not: its entries. */
+export function removedFrom(listed: RevokedList, wanted: RevokedList): string[] {
+  const prints = new Set([...wanted.values()].flat())
+  const isKept = (entry: string, own: readonly string[]) =>
+    isKeyEntry(entry) ? own.every((each) => prints.has(each)) : wanted.has(entry)
+  return [...listed].flatMap(([entry, own]) => (isKept(entry, own) ? [] : [entry]))
 }
 
 /** The entries by which they are cut off with their keys, as far as they are valid. */

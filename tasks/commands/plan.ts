@@ -86,7 +86,7 @@ async function show(given: CommandRun, seen: Observation, wanted: PlanScope) {
   const toDo = [
     ...adviseBackup(run, graph, outcomes),
     ...adviseLeft(run, outcomes),
-    ...adviseKeys(run, rolloutOf(all, outcomes)),
+    ...adviseKeys(run, rolloutOf(run, all, outcomes)),
   ]
   return showObservation(given, seen, { isPlan: true, notes, toDo, caEnds, planHash })
 }

@@ -36,25 +36,27 @@ import { formatUnderWay, rotationsUnderWay } from '../rotations/under-way.ts'
  */
 export async function run(given: CommandRun): Promise<readonly Finding[]> {
   const { cluster, options, signal, note } = given
-  const { findings, rollout } = await runOnce({ ...given, listsNoKeys: true })
+  const { findings, planned, rollout } = await runOnce({ ...given, listsNoKeys: true })
   const keys = keysToList(given)
-  if (keys.length === 0 || !rollout?.isWhole || signal.aborted) return findings
-  if (!options.quiet) note(`the new keys are in use, so the old ones are cut off now: ${formatNames(keys)}`)
+  if (keys.length === 0 || !rollout?.isReady || signal.aborted) return findings
+  if (!options.quiet) note(`the new keys are in use, so the old ones are listed now: ${formatNames(keys)}`)
   const reached = cluster.nodes.filter(({ name, role }) => role === 'control' && !rollout.down.has(name))
   const nodes = reached.map(({ name }) => name)
   const once = { names: ['install'], nodes, force: false, prune: false, replaceIdentity: false, expectPlan: undefined }
-  const listing = await runOnce({ ...given, options: { ...options, ...once } })
+  const listing = await runOnce({ ...given, options: { ...options, ...once } }, planned)
   return [...findings, ...listing.findings]
 }
 
-async function runOnce(given: CommandRun) {
+/** `planned`: the targets of a plan that it is held to. */
+async function runOnce(given: CommandRun, planned?: Graph) {
   const { auth, command, now, options, signal } = given
   if (options.offline) throw usage('--offline can only be used with --dry-run')
   if (options.format !== undefined) throw usage('--format can only be used with --dry-run')
   const graph = clusterGraph(given.cluster)
   const { ids, forced } = select(given, graph)
-  const wanted = closure(graph, ids)
+  const wanted = closure(planned ?? graph, ids)
   let rollout: Rollout | undefined
+  let held: Graph | undefined
   const replaced = [...forced].flatMap(([id, force]) => (force === 'replace' ? id : []))
   const loss = joinClauses(
     replaced.length > 0 && `a new ${formatNames(replaced)}: what was made with the present one stops working`,
@@ -70,10 +72,9 @@ async function runOnce(given: CommandRun) {
     work: async (locked) => {
       const run = { ...locked, replacedPairs: pairsToReplace(locked) }
       const isPlanned = options.expectPlan !== undefined
-      const planned = isPlanned
-        ? await (await import('./plan.ts')).readPlanned({ ...run, listsNoKeys: false }, wanted, forced)
-        : wanted
-      const worked = await walk(planned, { run, limits: run.limits, signal, forced, reporter })
+      const keys = { listsNoKeys: wanted.size < graph.size }
+      if (isPlanned) held = await (await import('./plan.ts')).readPlanned({ ...run, ...keys }, wanted, forced)
+      const worked = await walk(held ?? wanted, { run, limits: run.limits, signal, forced, reporter })
       if (worked.outcomes.size === 0) reporter.note('no file was made or changed')
       else if (ids.some((id) => wanted.get(id)?.where === 'node')) {
         const { noteOnFormerHolders } = await import('../request/former-holders.ts')
@@ -81,8 +82,8 @@ async function runOnce(given: CommandRun) {
       }
       for (const note of noteOnValidity(run, worked.outcomes)) reporter.note(note)
       for (const each of await rotationsUnderWay(run)) reporter.note(formatUnderWay(each, run))
-      rollout = rolloutOf(graph, worked.outcomes)
-      const isLeft = !rollout.isWhole && keysToList(run).length > 0
+      rollout = rolloutOf(run, graph, worked.outcomes)
+      const isLeft = keysToList(run).length > 0 && (!rollout.isReady || rollout.oldKeys.size > 0)
       return isLeft ? { ...worked, findings: [...worked.findings, 'unfinished'] } : worked
     },
     closing: (outcomes) => ({
@@ -102,7 +103,7 @@ async function runOnce(given: CommandRun) {
       goOn: signal.aborted ? command(sameAgain(options, [...forced.values()])) : undefined,
     }),
   })
-  return { findings, rollout }
+  return { findings, rollout, planned: held }
 }
 
 /** Users hold copies of their kubeconfigs. */

@@ -9,10 +9,10 @@ import { Failure, runAgain, sharedRefusal } from '../../lib/failure.ts'
 import { type AuthDir, backupFolders, backups, keepFound, readBackup } from '../../lib/files/auth-dir.ts'
 import { authorizationConfigFile, caName } from '../../lib/files/names.ts'
 import type { Run } from '../../lib/graph/target.ts'
-import { letInAgain, type RevokedList, readRevoked } from '../../lib/kubernetes/authorization.ts'
+import { letInAgain, readRevoked } from '../../lib/kubernetes/authorization.ts'
 import { isOlder, isPreviousCa, lacksOurKey, otherIdentity } from '../../lib/kubernetes/identity.ts'
 import { type Part, readClientCertificate, readEmbeddedCa } from '../../lib/kubernetes/kubeconfig.ts'
-import { isOver, wantedList } from '../../lib/kubernetes/revoked-list.ts'
+import { removedFrom, wantedList } from '../../lib/kubernetes/revoked-list.ts'
 import { type FileState, type FilesSeen, largestFile } from '../../lib/node/place.ts'
 import { realPath } from '../../lib/node/state.ts'
 import { type Certificate, isIssuedBy, readCertificates } from '../../lib/pki/certificate.ts'
@@ -150,20 +150,12 @@ function guardList(run: Run, node: ClusterNode, seen: NodeLook): void {
   if (!revoked || options.names.includes('revoked')) return
   for (const { at, file, bytes } of heldOn(run, node, seen)) {
     const listed = file === authorizationConfigFile && bytes ? readRevoked(bytes.toString()) : undefined
-    const lost = listed ? lostFrom(run, listed) : []
+    const lost = listed ? removedFrom(listed, wantedList(run)) : []
     if (lost.length === 0) continue
     const isWanted = lost.some((entry) => revoked.includes(entry))
     const back = isWanted ? `read it back: ${fetchCommand(run, [authorizationConfigFile])}` : undefined
     throw letInAgain(lost, `${at} there`, command('revoked install'), back).with({ node: node.name })
   }
-}
-
-/** Entries of the list of a node that this run would take from it, or of which it knows less. */
-function lostFrom(run: Run, listed: RevokedList): string[] {
-  const wanted = wantedList(run)
-  const isKept = (entry: string, prints: readonly string[]) =>
-    wanted.has(entry) && prints.every((each) => wanted.get(entry)?.includes(each))
-  return [...listed].flatMap(([entry, prints]) => (isKept(entry, prints) || isOver(run, entry) ? [] : [entry]))
 }
 
 /** Copies what is about to be overwritten to auth/backup. Throws a Failure if a file could not be read. */

@@ -21,7 +21,7 @@ const oldest = 32
 const atATime = 4
 
 export interface ListInForce {
-  /** It denies whom the list of auth/ has, and nobody else. */
+  /** It denies whom the list of auth/ has. */
   readonly isLoaded: boolean
   /** The entries of `revoked` that it does not deny. */
   readonly notDenied: readonly string[]
@@ -133,7 +133,8 @@ export function isListPlaced(found: Pick<ListSeen, 'units' | 'places'>): boolean
 }
 
 function formatOwned(run: Run, why: string): string {
-  const authorizer = formatAuthorizer(wantedList(run), authorizationWebhookPath(run.cluster))
+  // As the list is in auth/: keys are added to it once their new pairs are in use.
+  const authorizer = formatAuthorizer(listIn(run.auth) ?? new Map(), authorizationWebhookPath(run.cluster))
   return `${apiServer}: ${why}, and is left alone: for revoked, put this authorizer before all others in the file of --authorization-config\n${authorizer}`
 }
 

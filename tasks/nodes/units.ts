@@ -27,16 +27,7 @@ import {
   renewsFrom,
   type ServedCertificate,
 } from './component.ts'
-import {
-  digestAt,
-  installOf,
-  type KnownReads,
-  lookAtMachine,
-  lookAtNode,
-  type NodeLook,
-  placesOf,
-  repeat,
-} from './look.ts'
+import { digestAt, installOf, lookAtMachine, lookAtNode, type NodeLook, placesOf, repeat } from './look.ts'
 import { processesOf, type UnitSeen } from './reads.ts'
 import { type ListInForce, readInForce, refuseOldApi } from './revoked.ts'
 
@@ -69,16 +60,10 @@ export interface UnitCheck {
   readonly trustEnds?: Date | undefined
 }
 
-/** A look that is to be gone on from: it was made just now; or what it has found of command lines may still be so. */
-interface Earlier {
-  readonly look?: NodeLook | undefined
-  readonly known?: KnownReads
-}
-
-/** Uses the node's one connection. Throws a Failure if the units could not be looked at. */
-export async function lookAtUnits(run: Run, node: ClusterNode, earlier: Earlier = {}): Promise<UnitsFound> {
+/** Uses the node's one connection. `made`: a look of just now. Throws a Failure if the units could not be looked at. */
+export async function lookAtUnits(run: Run, node: ClusterNode, made?: NodeLook): Promise<UnitsFound> {
   try {
-    const look = await lookWhenSettled(run, node, earlier)
+    const look = await lookWhenSettled(run, node, made)
     const places = placesOf(look)
     refuseWrongSettings(node, look.units, places)
     refuseOtherUsers(run, node, look.units, places)
@@ -102,12 +87,12 @@ export async function lookAtUnits(run: Run, node: ClusterNode, earlier: Earlier 
 }
 
 /** Waits until no unit is stopping: a killed run may be restarting it, so it does not count as stopped by its owner. */
-async function lookWhenSettled(run: Run, node: ClusterNode, { look: first, known }: Earlier): Promise<NodeLook> {
-  let look = first ?? (await lookAtNode(run, node, known))
+async function lookWhenSettled(run: Run, node: ClusterNode, made: NodeLook | undefined): Promise<NodeLook> {
+  let look = made ?? (await lookAtNode(run, node))
   const units = nodeUnits(run.cluster, node).map(({ unit }) => unit)
   const why = await repeat(installOf(run).timeout, async () => {
     const stopping = units.find((unit) => placesOf(look).units.get(unit)?.isStopping)
-    if (stopping !== undefined) look = await lookAtNode(run, node, look)
+    if (stopping !== undefined) look = await lookAtNode(run, node)
     return stopping
   })
   if (why === undefined) return look

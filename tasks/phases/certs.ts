@@ -168,7 +168,8 @@ function describeOldGroups(
 ): string | undefined {
   const removed = reasons.flatMap((reason) => (reason.kind === 'subject-changed' ? reason.removed : []))
   const groups = removed.filter((attribute) => attribute.startsWith('O=')).map((attribute) => attribute.slice(2))
-  if (phase !== 'user-certs' || groups.length === 0 || !certificate) return undefined
+  const isCutOff = reasons.some(({ kind }) => kind === 'revoked')
+  if (phase !== 'user-certs' || groups.length === 0 || !certificate || isCutOff) return undefined
   const line = formatEntries(cluster, [entryOf(fingerprintOf(certificate))])
   return `copies of the old certificate are in ${formatNames(groups)} until ${formatDate(endOf(certificate, ownCas(auth)))}; cut off now, with a new key, by this line in cluster.yaml: ${line}`
 }

@@ -6,6 +6,7 @@ import { endsSoon, type Force, type Run, type Work } from '../../lib/graph/targe
 import { marksFolder } from '../../lib/node/place.ts'
 import type { Change, CheckResult, Reason } from '../../lib/reason.ts'
 import { formatDate, formatNames } from '../../lib/wording.ts'
+import { nodeFiles, unitsLeftOut } from '../layouts/tables.ts'
 import { renewsFrom } from '../nodes/component.ts'
 import { nothingOnNode, splitMarks } from '../nodes/folder.ts'
 import { guard, type Other } from '../nodes/guards.ts'
@@ -35,8 +36,8 @@ export async function checkUnits(
     if (look.reasons.length === 0) return look
   }
   // A plan uses the same look, if files would have to be copied first.
-  const look = before?.checked.wrong && before.look
-  return checkFound(on, await lookAtUnits(on.run, on.node, { look, ...(before && { known: before.look }) }), force)
+  const made = before?.checked.wrong && before.look
+  return checkFound(on, await lookAtUnits(on.run, on.node, made), force)
 }
 
 function checkFound({ run, node }: OnNode, found: UnitsFound, force?: Force): CheckResult<InstallFound> {
@@ -120,6 +121,7 @@ function checkInstalled(run: Run, node: ClusterNode, found: UnitsFound, { arePla
     ...(unreached.units.length + revoked.notInForce.length > 0 && {
       unreached: [...unreached.units, ...revoked.notInForce],
     }),
+    ...oldKeysOf(run, node, found, ofItself),
     ...(revoked.revokedInForce !== undefined && { revokedInForce: revoked.revokedInForce }),
     units: installed.map(({ unit }) => unit.unit),
     ...(left.length > 0 && { left: left.map((each) => ({ ...each, isKeptOff: true as const })) }),
@@ -133,6 +135,25 @@ function checkInstalled(run: Run, node: ClusterNode, found: UnitsFound, { arePla
       isUnfinished: true as const,
     }),
   }
+}
+
+/** Beside the units that load the new pairs. */
+function oldKeysOf(
+  run: Run,
+  node: ClusterNode,
+  found: UnitsFound,
+  ofItself: readonly UnitCheck[],
+): Pick<CheckResult, 'oldKeys'> {
+  const { auth, cluster, replacedPairs } = run
+  const isReplaced = (file: string) => replacedPairs?.has(auth.files.parse(file)?.name ?? '') === true
+  if (!nodeFiles(cluster, node).some(isReplaced)) return {}
+  const readers = ofItself.filter(({ unit }) => unit.reads.some(({ file }) => isReplaced(file)))
+  const oldKeys = [
+    ...unitsLeftOut(cluster, node, isReplaced).map((unit) => `${unit}, which install.units leaves out`),
+    ...readers.map(({ unit: { unit } }) => `${unit}, which rotates its client certificate itself`),
+    ...Object.values(unreachedOn(run, node, found, isReplaced)).flat(),
+  ]
+  return oldKeys.length > 0 ? { oldKeys } : {}
 }
 
 /** "kubelet, kube-proxy: new client certificate in use by 15:20", in local time. */

@@ -1,5 +1,6 @@
 /** Phase `revoked`: the list of who is cut off, as API servers read it. From cluster.yaml alone. */
 import type { Cluster } from '../../lib/cluster/cluster.ts'
+import { isKeyEntry } from '../../lib/cluster/revoked.ts'
 import { refusal } from '../../lib/failure.ts'
 import {
   authorizationConfigFile,
@@ -10,14 +11,19 @@ import {
 import { secretMode } from '../../lib/files/plain-file.ts'
 import { authTarget } from '../../lib/graph/auth-target.ts'
 import type { Run, Target } from '../../lib/graph/target.ts'
-import { formatAuthorization, letInAgain, webhookKubeconfig } from '../../lib/kubernetes/authorization.ts'
+import {
+  formatAuthorization,
+  formatAuthorizer,
+  letInAgain,
+  webhookKubeconfig,
+} from '../../lib/kubernetes/authorization.ts'
 import {
   coveredBy,
   cuttingOff,
   formatEntries,
-  isOver,
   knownCertificates,
   listIn,
+  removedFrom,
   wantedList,
 } from '../../lib/kubernetes/revoked-list.ts'
 import type { Change, CheckResult, Reason } from '../../lib/reason.ts'
@@ -66,11 +72,14 @@ function changeOf(run: Run): Change {
 
 function check(run: Run): CheckResult {
   const { auth } = run
-  const wanted = [...wantedList(run).keys()]
+  const list = wantedList(run)
+  const wanted = [...list.keys()]
+  // One that will be too long is refused before anything is made.
+  formatAuthorizer(wantedList({ ...run, listsNoKeys: false }), '')
   const isThere = auth.tryBytes(authorizationConfigFile) !== undefined
   const listed = listIn(auth)
   const added = wanted.filter((each) => !listed?.has(each))
-  const removed = listed && [...listed.keys()].filter((each) => !wanted.includes(each))
+  const removed = listed && removedFrom(listed, list)
   if (!run.options.names.includes(name)) refuseFewer(run, removed)
   const isOther = added.length + (removed ?? []).length > 0
   const reasons = textsOf(run).flatMap(([file, text]): Reason[] => {
@@ -81,11 +90,12 @@ function check(run: Run): CheckResult {
       : [...found, { kind: 'content-changed', path: file, what: [file] }]
   })
   const change: Reason[] = isOther && isThere ? [{ kind: 'revoked-changed', added, removed: removed ?? [] }] : []
-  const known = added.length > 0 ? knownCertificates(auth) : []
-  const unknown = added.filter((each) => coveredBy(each, known).length === 0)
+  const told = [...new Set([...added, ...wanted.filter(isKeyEntry)])]
+  const known = told.length > 0 ? knownCertificates(auth) : []
+  const unknown = told.filter((each) => coveredBy(each, known).length === 0)
   const isOpen = etcdIsOpen(run, wanted)
   const warning = joinClauses(
-    unknown.length > 0 && `no certificate in ${auth.path} is of ${formatNames(unknown)}: is it spelt so?`,
+    unknown.length > 0 && `no certificate in ${auth.path} is of ${unknown.join(', ')}: is it spelt so?`,
     isOpen && openEtcd(run, wanted),
   )
   return {
@@ -97,10 +107,9 @@ function check(run: Run): CheckResult {
 }
 
 /** `removed`: undefined where what is there can't be read, and may list anybody. */
-function refuseFewer(run: Run, removed: readonly string[] | undefined): void {
-  const { auth, command } = run
+function refuseFewer({ auth, command }: Run, removed: readonly string[] | undefined): void {
   const again = command(`${name} install`)
-  if (removed?.every((entry) => isOver(run, entry))) return
+  if (removed?.length === 0) return
   const file = `${auth.path}/${authorizationConfigFile}`
   if (!removed)
     throw refusal(`${file} is not a list of harderway's, and may have more than revoked in cluster.yaml`, [

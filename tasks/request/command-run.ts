@@ -5,7 +5,6 @@ import { delimiter, dirname, isAbsolute, join, resolve } from 'node:path'
 import pLimit from 'p-limit'
 import { type Cluster, type ClusterNode, type PlacedProblem, parseCluster } from '../../lib/cluster/cluster.ts'
 import type { Path } from '../../lib/cluster/problem.ts'
-import { isKeyEntry } from '../../lib/cluster/revoked.ts'
 import { doing, Failure, refusal, usageFailure } from '../../lib/failure.ts'
 import { AuthDir } from '../../lib/files/auth-dir.ts'
 import { caName } from '../../lib/files/names.ts'
@@ -16,6 +15,7 @@ import type { Run } from '../../lib/graph/target.ts'
 import { coveredBy, knownCertificates } from '../../lib/kubernetes/revoked-list.ts'
 import type { Ssh, SshRun } from '../../lib/node/ssh.ts'
 import { configPath } from '../../lib/node/ssh-config.ts'
+import { isOfOwnCa } from '../../lib/pki/pair.ts'
 import type { Phases, Reporter } from '../../lib/show/reporter.ts'
 import { formatExplained, quote, withoutKeys } from '../../lib/wording.ts'
 import { isOfControlPlane, layoutOf, layoutRules, layouts } from '../layouts/tables.ts'
@@ -67,6 +67,7 @@ export function openRun(
     kubeconfigs: () => kubeconfigPaths(cluster, dirname(file), host),
     command: (task) => formatCommand(task, options.config),
     note: printError,
+    found: new Map(),
     limits: {
       // One more than there are cores: while a certificate is signed, every core goes on making keys.
       auth: pLimit(availableParallelism() + 1),
@@ -146,13 +147,13 @@ export function checkConfigFile({ cluster: { ssh }, file, mistake }: CommandRun,
   if (statSync(path).isDirectory()) throw wrong(`is a folder: ${path}`)
 }
 
-/** Whose key it is shows only its certificate. Throws a usage Failure for one that no list may cut off. */
+/** Whose name or key it is shows only the certificate. Throws a usage Failure for one that no list may cut off. */
 export function checkRevoked({ auth, cluster, mistake }: CommandRun): void {
-  const entries = cluster.revoked ?? []
-  if (!entries.some(isKeyEntry)) return
-  const known = knownCertificates(auth)
-  for (const [i, entry] of entries.entries()) {
-    const own = isKeyEntry(entry) && coveredBy(entry, known).find((each) => isBeyondRevoked(cluster, each))
+  const { revoked = [] } = cluster
+  // Of another CA's nobody is let in. A backup may have any.
+  const known = revoked.length > 0 ? knownCertificates(auth).filter((each) => isOfOwnCa(auth, each.certificate)) : []
+  for (const [i, entry] of revoked.entries()) {
+    const own = coveredBy(entry, known).find((each) => isBeyondRevoked(cluster, each))
     if (own)
       throw mistake(
         ['revoked', i],
@@ -181,7 +182,10 @@ function connector(cluster: Cluster, place: SshRun) {
       ssh ??= open()
       return (await ssh).node(node)
     },
-    disconnect: async (node: ClusterNode) => (await opened())?.disconnect(node),
+    // Where all may be connected at once, a rotation's next walk needs it again.
+    disconnect: async (node: ClusterNode) => {
+      if (cluster.nodes.length > cluster.ssh.concurrency) await (await opened())?.disconnect(node)
+    },
     close: async () => (await opened())?.close(),
   }
 }

@@ -5,6 +5,7 @@ import { caName, kubeconfigFile } from '../../lib/files/names.ts'
 import type { Run } from '../../lib/graph/target.ts'
 import { nodeUser } from '../../lib/kubernetes/authorization.ts'
 import { readClientCertificate } from '../../lib/kubernetes/kubeconfig.ts'
+import { formatEntries } from '../../lib/kubernetes/revoked-list.ts'
 import { type Certificate, endOf, isIssuedBy, readCertificate } from '../../lib/pki/certificate.ts'
 import { ownCas, tryCertificate } from '../../lib/pki/pair.ts'
 import { formatDate } from '../../lib/wording.ts'
@@ -24,7 +25,9 @@ export function noteOnFormerHolders({ auth, cluster, now }: Pick<Run, 'auth' | '
     const isUser = !isCa && attributes.includes(`CN=${name}`) && ca && isIssuedBy(certificate, ca)
     if (!isUser && !attributes.includes(`CN=${nodeUser(name)}`)) return []
     const end = endOf(certificate, ownCas(auth))
-    return [{ name, end, when: `${end <= now ? 'expired since' : 'valid until'} ${formatDate(end)}` }]
+    // No list cuts off who has every right.
+    const isListable = !attributes.includes('O=system:masters')
+    return [{ name, end, isListable, when: `${end <= now ? 'expired since' : 'valid until'} ${formatDate(end)}` }]
   })
   const [one, ...more] = former
   if (!one) return []
@@ -35,11 +38,12 @@ export function noteOnFormerHolders({ auth, cluster, now }: Pick<Run, 'auth' | '
       : `${one.name} needs no certificate now; the one it had is ${one.when}`
   // A node that is a gateway by now has its name still.
   const inUse = new Set(cluster.nodes.map(({ name }) => name))
-  const held = former.flatMap(({ name, end }) => (end > now && !inUse.has(name) ? [name] : []))
-  const line =
-    held.length > 0
-      ? `; cut off now by this line in cluster.yaml: revoked: [${[...(revoked ?? []), ...held].join(', ')}]`
-      : ''
+  const held = former.filter(({ name, end, isListable }) => end > now && isListable && !inUse.has(name))
+  const entries = formatEntries(
+    cluster,
+    held.map(({ name }) => name),
+  )
+  const line = held.length > 0 ? `; cut off now by this line in cluster.yaml: ${entries}` : ''
   return [`${found}; what to do: docs/cluster-yaml.md, "A node or user that was removed"${line}`]
 }
 

@@ -1,7 +1,7 @@
 /** One walk over targets while auth/ is locked: the refusals first, then the builds. */
 import { basename } from 'node:path'
 import { specialUse } from '../../lib/address.ts'
-import type { Cluster } from '../../lib/cluster/cluster.ts'
+import type { Cluster, ClusterNode } from '../../lib/cluster/cluster.ts'
 import { type Failure, isUnreached } from '../../lib/failure.ts'
 import type { AuthDir } from '../../lib/files/auth-dir.ts'
 import { caName } from '../../lib/files/names.ts'
@@ -12,7 +12,7 @@ import { keysToList, pairsToReplace } from '../../lib/kubernetes/revoked-list.ts
 import { leftOnNodes, type Reporter } from '../../lib/show/reporter.ts'
 import { joinFailures } from '../../lib/show/words.ts'
 import { formatNames, groupAlike } from '../../lib/wording.ts'
-import { isKeptOff, nodeFiles, unitsLeftOut } from '../layouts/tables.ts'
+import { isKeptOff, nodeFiles } from '../layouts/tables.ts'
 import { type Finding, findingsOf } from './job.ts'
 
 /** Without an outcome if it was refused. */
@@ -126,48 +126,61 @@ export function adviseLeft({ command }: Run, outcomes: ReadonlyMap<string, Outco
 }
 
 export interface Rollout {
-  /** Everything that could be reached has what it is to have: the new keys are in use. */
-  readonly isWhole: boolean
+  /** A control node can be given the list, and every node that is up and reads a new pair has it: what is wrong elsewhere holds no key. */
+  readonly isReady: boolean
   /** The nodes that could not be reached. */
   readonly down: ReadonlySet<string>
+  /** Who may go on with an old key, by node. */
+  readonly oldKeys: ReadonlyMap<string, readonly string[]>
 }
 
 /** `all`: with the targets that were not selected. */
-export function rolloutOf(all: Graph, outcomes: ReadonlyMap<string, Outcome>): Rollout {
-  const isDown = (outcome: Outcome) => outcome.kind === 'failed' && isUnreached(outcome.failure)
-  const down = new Set([...outcomes].flatMap(([id, outcome]) => (isDown(outcome) ? (all.get(id)?.node ?? []) : [])))
-  const isRight = ({ id, where, node = '' }: Target) =>
-    (where === 'node' && down.has(node)) || ['fresh', 'built', 'stale'].includes(outcomes.get(id)?.kind ?? '')
-  return { down, isWhole: [...all.values()].every(isRight) }
+export function rolloutOf(run: Run, all: Graph, outcomes: ReadonlyMap<string, Outcome>): Rollout {
+  const { auth, cluster } = run
+  const replaced = pairsToReplace(run)
+  const reads = (node: ClusterNode) =>
+    nodeFiles(cluster, node).some((file) => replaced.has(auth.files.parse(file)?.name ?? ''))
+  const readers = new Set(cluster.nodes.filter(reads).map(({ name }) => name))
+  const isDown = ({ phase }: Target, outcome: Outcome | undefined) =>
+    phase === 'deploy' && outcome?.kind === 'failed' && isUnreached(outcome.failure)
+  const down = new Set(
+    [...all.values()].flatMap((each) => (isDown(each, outcomes.get(each.id)) ? (each.node ?? []) : [])),
+  )
+  const isRight = ({ id, where, node = '' }: Target) => {
+    const { kind = 'cancelled' } = outcomes.get(id) ?? {}
+    return (
+      ['fresh', 'built', 'stale'].includes(kind) ||
+      (where === 'node' && outcomes.has(id) && (down.has(node) || !readers.has(node)))
+    )
+  }
+  const hasList = cluster.nodes.some(({ name, role }) => role === 'control' && !down.has(name))
+  const oldKeys = [...all.values()].flatMap(({ id, node = '' }): [string, readonly string[]][] => {
+    if (down.has(node) && readers.has(node)) return [[node, ['it could not be reached']]]
+    const outcome = outcomes.get(id)
+    return outcome && 'oldKeys' in outcome && outcome.oldKeys ? [[node, outcome.oldKeys]] : []
+  })
+  return { down, isReady: hasList && [...all.values()].every(isRight), oldKeys: new Map(oldKeys) }
 }
 
-/** Of keys that are newly revoked: what keeps them from being cut off, or who is cut off with them. */
-export function adviseKeys(run: Run, { isWhole, down }: Rollout): string[] {
-  const { auth, cluster, command } = run
+/** Of keys that are newly revoked: what keeps them from being cut off, where they are not, and who is cut off with them. */
+export function adviseKeys(run: Run, { isReady, down, oldKeys }: Rollout): string[] {
+  const { cluster, command } = run
   const keys = keysToList(run)
   if (keys.length === 0) return []
-  if (!isWhole)
+  if (!isReady)
     return [
       `${formatNames(keys)} not cut off yet: a run over everything does it, once the new keys are in use: ${command('bootstrap')}`,
     ]
-  const replaced = pairsToReplace(run)
-  const reads = (file: string) => replaced.has(auth.files.parse(file)?.name ?? '')
-  const held = cluster.nodes.filter((node) => nodeFiles(cluster, node).some(reads))
-  return held.flatMap((node) => {
-    const leftOut = unitsLeftOut(cluster, node, reads)
-    return [
-      ...(down.has(node.name)
-        ? [
-            `${node.name} is cut off with the old key, until a run reaches it: ${command(`bootstrap --node ${node.name}`)}`,
-          ]
-        : []),
-      ...(leftOut.length > 0
-        ? [
-            `${formatNames(leftOut)} on ${node.name}, which install.units leaves out, is cut off until you install the new key, and restart it`,
-          ]
-        : []),
-    ]
-  })
+  const open = cluster.nodes.filter(({ name, role }) => role === 'control' && down.has(name)).map(({ name }) => name)
+  return [
+    ...(open.length > 0
+      ? [`${formatNames(open)} could not be reached: an API server there still lets in ${formatNames(keys)}`]
+      : []),
+    ...[...oldKeys].map(
+      ([name, who]) =>
+        `${name} may be cut off with the old key (${who.join('; ')}), until it has the new one: ${command(`bootstrap --node ${name}`)}`,
+    ),
+  ]
 }
 
 /** Before anything is written there. */

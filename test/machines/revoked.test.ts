@@ -196,7 +196,7 @@ describe('who is revoked', { skip }, () => {
     const ran = await mustRun(lab, 1, 'bootstrap', '--json')
     assert.match(
       ran.stdout,
-      /worker0 is cut off with the old key, until a run reaches it: .*bootstrap -- --node worker0/,
+      /worker0 may be cut off with the old key \(it could not be reached\).*bootstrap -- --node worker0/,
     )
     assert.deepEqual(await answersOf('old/again'), all(500))
     await lab.machine('worker0').start()

@@ -47,7 +47,7 @@ describe('a key that is revoked', () => {
       assert.deepEqual(onControl(), [])
     }
     const ran = await exits(0, place, 'bootstrap')
-    assert.match(ran.stdout + ran.stderr, /the new keys are in use, so the old ones are cut off now: sha256:/)
+    assert.match(ran.stdout + ran.stderr, /the new keys are in use, so the old ones are listed now: sha256:/)
     assert.deepEqual(onControl(), listed)
     assert.ok(!certificateOf('worker0').publicKey.equals(old.publicKey))
     const key = readFileSync(join(suite.lab.node('worker0').home, 'worker0-key.pem'))
@@ -64,20 +64,44 @@ describe('a key that is revoked', () => {
     for (const { stdout } of [plan, ran])
       assert.match(
         stdout,
-        /To do +worker0 is cut off with the old key, until a run reaches it: .*bootstrap -- --node worker0/,
+        /To do +worker0 may be cut off with the old key \(it could not be reached\).*bootstrap -- --node worker0/,
       )
     assert.deepEqual(onControl(), listed)
     await suite.lab.node('worker0').start()
     await exits(0, place, 'bootstrap')
   })
 
-  test('names a unit that install leaves out, which nobody gives the new key', async () => {
-    write([...listed, entryOf('kube-proxy')], [['install'], { units: { 'kube-proxy': false } }])
+  test('of a unit that install leaves out it is named; and what is wrong with a node that reads none holds nothing', async () => {
+    const leftOut: Edit = [['install'], { units: { 'kube-proxy': false } }]
+    write([...listed, entryOf('kube-proxy')], leftOut)
     const plan = await exits(4, place, 'bootstrap', '--dry-run')
     assert.match(
       plan.stdout,
-      /kube-proxy on worker0, which install\.units leaves out, is cut off until you install the new/,
+      /To do +worker0 may be cut off with the old key \(kube-proxy, which install\.units leaves out\)/,
     )
+    listed.push(entryOf('jane'))
+    write(listed, leftOut)
+    await suite.lab.node('worker0').restart({ env: { PATH: '/nowhere' } })
+    await exits(1, place, 'bootstrap')
+    assert.deepEqual(onControl(), listed)
+    await suite.lab.node('worker0').restart({ env: { PATH: '/usr/sbin:/usr/bin:/sbin:/bin' } })
+  })
+
+  test('is listed by nobody while no control node can be reached', async () => {
+    write([...listed, entryOf('jane')], [['localKubeconfig'], false])
+    await suite.lab.node('control0').stop()
+    assert.match((await exits(1, place, 'bootstrap')).stdout, /not cut off yet/)
+    assert.deepEqual([...listAt(auth).keys()], listed)
+    await suite.lab.node('control0').start()
+  })
+
+  test('holds a plan to its hash, in the run that lists it too', async () => {
+    listed.push(entryOf('jane'))
+    write(listed)
+    const { stdout } = await exits(4, place, 'bootstrap', '--dry-run')
+    const [hash = ''] = /[0-9a-f]{64}/.exec(stdout) ?? []
+    await exits(0, place, 'bootstrap', '--expect-plan', hash)
+    assert.deepEqual(onControl(), listed)
   })
 
   test('is not listed where something else failed', async () => {
@@ -85,7 +109,7 @@ describe('a key that is revoked', () => {
     write(listed)
     await suite.lab.node('worker0').restart({ env: { PATH: '/nowhere' } })
     const ran = await exits(1, place, 'bootstrap')
-    assert.match(ran.stdout, /To do +sha256:[0-9a-f]{12}… not cut off yet: /)
+    assert.match(ran.stdout, /To do +sha256:.* not cut off yet: /)
     assert.deepEqual(onControl(), listed.slice(0, -1))
     await suite.lab.node('worker0').restart({ env: { PATH: '/usr/sbin:/usr/bin:/sbin:/bin' } })
     await exits(0, place, 'bootstrap')

@@ -6,6 +6,7 @@ import { help, listText } from '../../../tasks/commands/help.ts'
 import { type Command, commands, commonOptions, questions, run } from '../../../tasks/commands/table.ts'
 import { phases } from '../../../tasks/layouts/phases.ts'
 import { optionNames, optionTable } from '../../../tasks/request/options.ts'
+import { rotations } from '../../../tasks/rotations/table.ts'
 
 const understood: readonly [string, string][] = [
   ['certs', ''],
@@ -106,6 +107,15 @@ test('each row of the table has a command behind it, and a name and options of i
     optionNames.filter((name) => !taken.has(name)),
     [],
   )
+})
+
+test('rotate names every rotation', () => {
+  const { words = [], does } = commands.find(({ name }) => name === 'rotate') ?? assert.fail()
+  assert.deepEqual(
+    words,
+    rotations.map(({ name }) => name),
+  )
+  for (const word of words) assert.match(does, new RegExp(`\\b${word}\\b`))
 })
 
 const optionsIn = (help: string) => [...help.matchAll(/^ {2}--([a-z-]+)/gm)].map(([, name]) => name)

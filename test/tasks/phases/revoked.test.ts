@@ -6,7 +6,7 @@ import { join } from 'node:path'
 import { test } from 'node:test'
 import { AuthDir } from '../../../lib/files/auth-dir.ts'
 import type { Run } from '../../../lib/graph/target.ts'
-import { readRevoked } from '../../../lib/kubernetes/authorization.ts'
+import { formatAuthorization, readRevoked } from '../../../lib/kubernetes/authorization.ts'
 import { wantedList } from '../../../lib/kubernetes/revoked-list.ts'
 import { harderWay } from '../../../tasks/layouts/harder-way.ts'
 import { scratch } from '../../support/files.ts'
@@ -131,6 +131,31 @@ test('a key that no list cuts off is an error at its line', async (t) => {
     write([`sha256:${fingerprintIn(readFileSync(file(`${name}.pem`)))}`])
     await exits(4, folder, 'certs', '--dry-run')
   }
+})
+
+test('a certificate with every right is an error at its line, however its file is called', async (t) => {
+  const { folder, file, write } = place(t)
+  write([])
+  await exits(0, folder, 'certs')
+  for (const part of ['', '-key']) writeFileSync(file(`bob${part}.pem`), readFileSync(file(`admin${part}.pem`)))
+  write([`sha256:${fingerprintIn(readFileSync(file('bob.pem')))}`])
+  await exits(2, folder, 'status')
+})
+
+test('an exchange of two certificates over one key lets nobody in again', async (t) => {
+  const { folder, file, write } = place(t)
+  const users = (...groups: string[]): Edit => [['users'], [{ name: 'jane', groups }]]
+  write([], users())
+  await exits(0, folder, 'certs')
+  const first = fingerprintIn(readFileSync(file('jane.pem')))
+  write([], users('devs'))
+  await exits(0, folder, 'certs')
+  const second = fingerprintIn(readFileSync(file('jane.pem')))
+  writeFileSync(file(), formatAuthorization(new Map([[`sha256:${first}`, [first, second]]]), '/k'), { mode: 0o600 })
+  write([`sha256:${second}`], users('devs'))
+  await exits(4, folder, 'certs', 'deploy', '--dry-run', '--offline')
+  write([], users('devs'))
+  await exits(3, folder, 'certs', 'deploy')
 })
 
 test('where etcd shares the CA, what is cut off still opens etcd: said with exit status 4, until it has its own', async (t) => {
