@@ -37,9 +37,9 @@ export interface NodeLook extends NodeState {
   readonly otherProcesses: readonly OtherProcess[]
 }
 
-type Found = Pick<NodeLook, 'units' | 'otherProcesses'>
+type UnitsRead = Pick<NodeLook, 'units' | 'otherProcesses'>
 
-const nothing: Found = { units: [], otherProcesses: [] }
+const nothing: UnitsRead = { units: [], otherProcesses: [] }
 
 /**
  * A sudo or a unit may make the command hang, or close the connection. The folder can still be inspected, so a second look then
@@ -72,7 +72,7 @@ async function lookAtAll(
   look: (query: PlacesAsked) => Promise<NodeState>,
 ): Promise<NodeLook> {
   // Of an earlier look, whose digests may be of other files by now.
-  let found = (run.found.get(node.name) ?? nothing) as Found
+  let found = (run.found.get(node.name) ?? nothing) as UnitsRead
   let paths = query.paths
   for (let looks = 1; looks <= mostLooks; looks++) {
     const [ours, theirs] = pathsOf(run, found)
@@ -107,7 +107,7 @@ const mostOfUsers = 200
 /** What the units read, and what others do, root's first: during a rotation also what a unit reads by a flag of no row, as it may have a copy. */
 function pathsOf(
   run: Run,
-  { units, otherProcesses }: Found,
+  { units, otherProcesses }: UnitsRead,
   places?: PlacesState,
 ): [ours: AskedPath[], theirs: AskedPath[]] {
   const flags = run.rotating === undefined ? [] : units.flatMap(({ unlistedFlags }) => unlistedFlags)

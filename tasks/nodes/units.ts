@@ -6,6 +6,7 @@ import { authorizationConfigFile, caName, kubeconfigFile, nextName } from '../..
 import { secretMode } from '../../lib/files/plain-file.ts'
 import type { Run } from '../../lib/graph/target.ts'
 import { readClientCertificate, readEmbeddedCa, readServer } from '../../lib/kubernetes/kubeconfig.ts'
+import { revokedKeys } from '../../lib/kubernetes/revoked-list.ts'
 import { asUnknown } from '../../lib/node/node.ts'
 import { type Account, besideOf, diff, folderOf, root, type WantedFile } from '../../lib/node/place.ts'
 import { fileAt, isRunning, type PlacesState, realPath } from '../../lib/node/state.ts'
@@ -67,7 +68,7 @@ export async function lookAtUnits(run: Run, node: ClusterNode, made?: NodeLook):
     const places = placesOf(look)
     refuseWrongSettings(node, look.units, places)
     refuseOtherUsers(run, node, look.units, places)
-    const units = withRestarts(run, await withPolls(run, node, look.units, places))
+    const units = withRestarts(run, await withPolls(run, node, look.units, places), places)
     const asked = units.filter((unit) => isInstalled(unit, places) && mayAnswer(unit, places))
     const answers = await lookAtAnswers(run, node, asked)
     await refuseUnreached(run, node, asked, answers)
@@ -117,9 +118,15 @@ async function withPolls(run: Run, node: ClusterNode, units: readonly UnitSeen[]
   )
 }
 
-/** A pair whose old key is about to be cut off is loaded by a restart: a poll may come too late. */
-function withRestarts({ auth, replacedPairs = none }: Run, units: readonly UnitSeen[]): readonly UnitSeen[] {
-  const isCutOff = ({ file, part }: Place) => part === 'pair' && replacedPairs.has(auth.files.parse(file)?.name ?? '')
+/** A pair whose key is cut off, or about to be, is replaced by a restart: a poll comes too late, or the unit is not healthy until then. */
+function withRestarts(run: Run, units: readonly UnitSeen[], places: PlacesState): readonly UnitSeen[] {
+  const { auth, replacedPairs = none } = run
+  const isCutOff = ({ file, part, path }: Place) => {
+    if (part !== 'pair') return false
+    const there = places.contents.get(realPath(places, path))
+    const certificate = there && readCertificate(there)
+    return replacedPairs.has(auth.files.parse(file)?.name ?? '') || (certificate && revokedKeys(run)(certificate))
+  }
   return units.map((unit) => ({
     ...unit,
     files: unit.files.map((place) => (isCutOff(place) ? { ...place, loads: 'restart', isCutOff: true } : place)),
