@@ -27,26 +27,19 @@ export function formatAddress(bytes: Buffer): string {
   return shortestIPv6(Array.from({ length: 8 }, (_, i) => bytes.readUInt16BE(i * 2).toString(16)).join(':'))
 }
 
-type SpecialUse = 'unspecified' | 'loopback' | 'link-local' | 'multicast' | 'broadcast'
+/** RFC 6890 and RFC 4291, 2.4: the bytes of IPv4 and of IPv6 addresses, in hexadecimal. */
+const specialUses = [
+  ['unspecified', /^(00.{6}|0{32})$/],
+  ['loopback', /^(7f.{6}|0{31}1)$/],
+  ['link-local', /^(a9fe.{4}|fe[89ab].{29})$/],
+  ['multicast', /^(e.{7}|ff.{30})$/],
+  ['broadcast', /^f{8}$/],
+] as const
 
-/** RFC 6890 and RFC 4291, 2.4: why no other machine reaches one machine by this address; undefined if it may. */
-export function specialUse(text: string): SpecialUse | undefined {
-  const bytes = addressBytes(text)
-  if (!bytes) return undefined
-  const [one = 0, two = 0] = bytes
-  if (bytes.length === 4) {
-    if (one === 0) return 'unspecified'
-    if (one === 127) return 'loopback'
-    if (one === 169 && two === 254) return 'link-local'
-    if (one >= 224 && one < 240) return 'multicast'
-    return bytes.every((byte) => byte === 255) ? 'broadcast' : undefined
-  }
-  if (bytes.subarray(0, 15).every((byte) => byte === 0)) {
-    if (bytes[15] === 0) return 'unspecified'
-    if (bytes[15] === 1) return 'loopback'
-  }
-  if (one === 0xfe && (two & 0xc0) === 0x80) return 'link-local'
-  return one === 0xff ? 'multicast' : undefined
+/** Why no other machine reaches one machine by this address; undefined if it may. */
+export function specialUse(text: string) {
+  const hex = addressBytes(text)?.toString('hex') ?? ''
+  return specialUses.find(([, bytes]) => bytes.test(hex))?.[0]
 }
 
 /** In brackets if it is IPv6, as before a colon: https://[fd00::1]:6443, [fd00::1]:path. */

@@ -102,7 +102,7 @@ export type Reason =
       /** The version of Kubernetes before which it does not serve a new certificate to everybody until it is restarted. */
       readonly restartsBefore?: string | undefined
       readonly isDrained: boolean
-      /** It is restarted only to load a pair whose old key is about to be cut off. */
+      /** It is restarted only to load a pair whose old key is cut off, or about to be. */
       readonly isForKey?: true
     }
   | { readonly kind: 'left-drained'; readonly nodes: readonly string[] }

@@ -55,7 +55,9 @@ function otherEncryption(our: Buffer | undefined, their: Buffer, kept: readonly 
   const [ours, theirs] = [our, their].map((bytes) => bytes && readEncryptionConfig(bytes))
   const encrypting = theirs?.keys[0]
   if (!ours || !theirs || !encrypting || !ours.keys.some(({ secret }) => secret === encrypting.secret)) return []
-  const counted = isBehind(our, their) ? kept.slice(0, 1).filter((text) => haveSameOrder(text, their)) : kept
+  const order = readEncryptionKeys(their)?.keys
+  const isLast = (text: Buffer) => isDeepStrictEqual(readEncryptionKeys(text)?.keys, order)
+  const counted = isBehind(our, their) ? kept.slice(0, 1).filter(isLast) : kept
   const earlier = counted.flatMap((text) => readEncryptionConfig(text) ?? [])
   const besides = unopenedBy([ours, ...earlier], theirs)
   return besides.length > 0 ? besides.map(shorten) : undefined
@@ -75,11 +77,6 @@ export function lacksOurKey(ours: Buffer | undefined, theirs: Buffer): boolean {
 function isBehind(our: Buffer | undefined, their: Buffer | undefined): boolean {
   const [ours, theirs] = [our, their].map((bytes) => bytes && readEncryptionKeys(bytes))
   return theirs !== undefined && ours !== undefined && numberOf(theirs.newest) > numberOf(ours.newest)
-}
-
-function haveSameOrder(one: Buffer, other: Buffer): boolean {
-  const [keys, others] = [one, other].map((bytes) => readEncryptionKeys(bytes)?.keys)
-  return keys !== undefined && isDeepStrictEqual(keys, others)
 }
 
 function otherKeys(file: string, our: AuthFiles, their: Buffer, kept: Kept): string[] | undefined {

@@ -139,15 +139,6 @@ export function isRunning({ units }: Pick<PlacesState, 'units'>, unit: string): 
   return !['inactive', undefined].includes(units.get(unit)?.active)
 }
 
-/** The properties that `systemctl show` prints for each unit: systemctl(1). node.sh names the same. */
-const shownProperties = [
-  ...['Id', 'Names', 'LoadState', 'ActiveState', 'SubState', 'Job', 'ExecMainStartTimestamp'],
-  ...['MainPID', 'NRestarts', 'RestartUSec', 'User', 'Group', 'SupplementaryGroups', 'ControlGroup'],
-  ...['NeedDaemonReload', 'FragmentPath', 'DropInPaths'],
-] as const
-/** Those that may be printed several times, or not at all; the first two are of queried variables alone. */
-const listedProperties = ['Environment', 'EnvironmentOfFile', 'EnvironmentFiles', 'ExecStart'] as const
-
 /** A file of the folder by its name, any other by its absolute path. */
 const path = String.raw`((?:\/[\w@%+=:,.-]+)+)`
 const name = String.raw`([\w.-]+|(?:\/[\w@%+=:,.-]+)+)`
@@ -341,50 +332,43 @@ function readUnits(records: Records): Map<string, UnitState> {
   return new Map(blocks.flatMap((block) => (block.length > 0 ? readUnit(block, accounts, times) : [])))
 }
 
-type Block = Readonly<Partial<Record<(typeof shownProperties)[number], string>>>
-
-/** By each name: an alias is the unit. */
+/** By each name: an alias is the unit. From the properties that `systemctl show` prints for it: systemctl(1). */
 function readUnit(
   properties: readonly [string, string][],
   accounts: ReadonlyMap<string, Account>,
   times: Times,
 ): (readonly [string, UnitState])[] {
-  const block: Block = Object.fromEntries(properties)
-  const { Id, Names, LoadState, ActiveState, SubState, Job, ExecMainStartTimestamp, MainPID, NRestarts, RestartUSec } =
-    block
-  const { User, Group, SupplementaryGroups, ControlGroup, NeedDaemonReload, FragmentPath, DropInPaths } = block
-  if (!Id?.endsWith('.service') || Names === undefined || !LoadState || !ActiveState || !SubState) throw notWhole()
-  const printed = { Job, ExecMainStartTimestamp, User, Group, SupplementaryGroups, ControlGroup, NeedDaemonReload }
-  if (Object.values(printed).includes(undefined)) throw notWhole()
-  if (!/^\d{1,10}$/.test(NRestarts ?? '')) throw notWhole()
-  const isListed = (key: string) => (listedProperties as readonly string[]).includes(key)
-  const valuesOf = (wanted: (typeof listedProperties)[number]) =>
-    properties.flatMap(([key, value]) => (key === wanted ? [value] : []))
-  const single = properties.filter(([key]) => !isListed(key))
-  if (Object.keys(block).filter((key) => !isListed(key)).length !== single.length) throw notWhole()
-  const starts = valuesOf('ExecStart')
-  const names = [...new Set([Id, ...Names.split(' ')])].map((each) => each.replace(/\.service$/, ''))
+  const all = (wanted: string) => properties.flatMap(([key, value]) => (key === wanted ? [value] : []))
+  const one = (wanted: string) => {
+    const [value, ...more] = all(wanted)
+    if (value === undefined || more.length > 0) throw notWhole()
+    return value
+  }
+  const [id, active, sub, job] = [one('Id'), one('ActiveState'), one('SubState'), one('Job')]
+  const [load, restarts, user] = [one('LoadState'), one('NRestarts'), one('User')]
+  const account = `${user}:${one('Group')}:${one('SupplementaryGroups')}`
+  if (!id.endsWith('.service') || !load || !active || !sub || !/^\d{1,10}$/.test(restarts)) throw notWhole()
+  const starts = all('ExecStart')
+  const names = [...new Set([id, ...one('Names').split(' ')])].map((each) => each.replace(/\.service$/, ''))
   const state = {
-    group: ControlGroup ?? '',
-    isLoaded: LoadState === 'loaded',
-    active: ActiveState,
-    sub: SubState,
-    isStopping: ActiveState === 'deactivating' || (ActiveState === 'inactive' && Job !== ''),
-    started: readStart(ExecMainStartTimestamp ?? ''),
-    process: readProcess(MainPID ?? '', times),
-    restarts: Number(NRestarts),
-    restartsAfter: readSpan(RestartUSec ?? ''),
-    account: User === '' ? root : accounts.get(`${User}:${Group}:${SupplementaryGroups}`),
+    group: one('ControlGroup'),
+    isLoaded: load === 'loaded',
+    active,
+    sub,
+    isStopping: active === 'deactivating' || (active === 'inactive' && job !== ''),
+    started: readStart(one('ExecMainStartTimestamp')),
+    process: readProcess(one('MainPID'), times),
+    restarts: Number(restarts),
+    restartsAfter: readSpan(one('RestartUSec')),
+    account: user === '' ? root : accounts.get(account),
     // "{ path=/usr/bin/etcd ; argv[]=/usr/bin/etcd --name=a ; ignore_errors=no ; …"
     start: starts.length > 1 ? undefined : /^\{ path=.*? ; argv\[\]=(.*?) ; ignore_errors=/.exec(starts[0] ?? '')?.[1],
-    needsReload: NeedDaemonReload === 'yes',
-    variables: {
-      unitFile: readVariables(valuesOf('Environment')),
-      files: readVariables(valuesOf('EnvironmentOfFile')),
-    },
-    unitFiles: [FragmentPath, ...(DropInPaths ?? '').split(' ')].flatMap((path) => path || []),
+    needsReload: one('NeedDaemonReload') === 'yes',
+    // The queried ones alone.
+    variables: { unitFile: readVariables(all('Environment')), files: readVariables(all('EnvironmentOfFile')) },
+    unitFiles: [...all('FragmentPath'), ...all('DropInPaths').flatMap((paths) => paths.split(' '))].filter(Boolean),
     // "/etc/default/etcd (ignore_errors=yes)"
-    environmentFiles: valuesOf('EnvironmentFiles').map((each) => each.replace(/ \(ignore_errors=\w+\)$/, '')),
+    environmentFiles: all('EnvironmentFiles').map((each) => each.replace(/ \(ignore_errors=\w+\)$/, '')),
   }
   return names.map((each) => [each, state])
 }
@@ -463,13 +447,11 @@ const spans: Readonly<Record<string, number>> = {
 /** "1min 30s", "100ms", "0", "infinity" */
 function readSpan(text: string): number {
   if (text === 'infinity') return Number.POSITIVE_INFINITY
-  if (text === '0') return 0
-  const parts = text.split(' ').map((part) => /^([\d.]{1,15})([a-z]+)$/.exec(part))
-  return parts.reduce((sum, part) => {
-    const seconds = Number(part?.[1]) * (spans[part?.[2] ?? ''] ?? Number.NaN)
-    if (Number.isNaN(seconds)) throw notWhole()
-    return sum + seconds
-  }, 0)
+  const parts = text === '0' ? [] : text.split(' ').map((part) => /^([\d.]{1,15})([a-z]+)$/.exec(part) ?? [])
+  const lengths = parts.map(([, number, unit = '']) => Number(number) * (spans[unit] ?? Number.NaN))
+  const seconds = lengths.reduce((sum, length) => sum + length, 0)
+  if (Number.isNaN(seconds)) throw notWhole()
+  return seconds
 }
 
 /** "Wed 2026-11-25 11:40:18.123456 UTC"; undefined for "n/a" and nothing. */

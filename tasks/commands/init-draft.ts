@@ -113,10 +113,9 @@ export function formatCluster({ nodes, users, revoked, ...draft }: ClusterDraft,
     ...(revoked ? [`revoked: ${text(revoked)} # cut off: docs/cluster-yaml.md`] : []),
     'nodes:',
     ...nodes.map((node) => {
-      const plain = plainNode(node)
-      return node.ips.length > 0
-        ? `  - ${text(plain)}`
-        : `  - ${text({ ...plain, ip: null })} # MISSING: the address of ${node.name}`
+      const isKnown = node.ips.length > 0
+      const plain = text({ ...plainNode(node), ...(!isKnown && { ip: null }) })
+      return `  - ${plain}${isKnown ? '' : ` # MISSING: the address of ${node.name}`}`
     }),
     '',
   ].join('\n')

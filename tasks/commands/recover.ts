@@ -39,7 +39,7 @@ import type { Finding } from '../request/job.ts'
 import { usage } from '../request/options.ts'
 import { checkNodes } from '../request/selection.ts'
 import { closeFolder } from '../request/walk.ts'
-import { caRotationFiles, caState, tokenFiles, tokenState } from '../rotations/states.ts'
+import { caRotationFiles, caState, isTwin, tokenFiles, tokenState } from '../rotations/states.ts'
 
 /** Throws a usage Failure before anything is changed. */
 export async function recover(given: CommandRun): Promise<readonly Finding[]> {
@@ -213,9 +213,7 @@ function dropUnclear({ auth, now }: Run, files: Map<string, Buffer>, main: Holdi
 function addCross(files: Map<string, Buffer>, found: AuthDir): void {
   for (const name of caNames) {
     const ca = tryCertificate(found, name)
-    const cross = chainsIn(files, found.files).find(
-      ({ publicKey, subject }) => ca?.publicKey.equals(publicKey) && ca.subject.equals(subject),
-    )
+    const cross = chainsIn(files, found.files).find((each) => ca && isTwin(each, ca))
     if (cross) files.set(found.files.certificate(crossName(name)), Buffer.from(certificatePem(cross.der)))
   }
 }

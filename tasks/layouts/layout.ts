@@ -142,7 +142,7 @@ export interface Place {
   readonly part?: Part | undefined
   /** Its process still has the file that was there at its start. */
   readonly isReplaced?: boolean
-  /** Its old key is about to be revoked, so a poll may come too late. */
+  /** Its old key is revoked, or about to be: a poll comes too late. */
   readonly isCutOff?: true
   /** The unit reads nothing but the public keys in it: another certificate for the same key changes nothing for it. */
   readonly isOfKeys?: true | undefined

@@ -347,7 +347,7 @@ async function waitUntilSteady(on: NodeRun, before: UnitsFound, renewed: readonl
   const { run, node, signal } = on
   const until = performance.now() + installOf(run).timeout
   for (let first: UnitsFound | undefined; ; ) {
-    const seen = await lookAtUnits(run, node, { known: first ?? before })
+    const seen = await lookAtUnits(run, node)
     const { found, unsteady, seconds } = checkSteady({ run, before, renewed, first }, seen)
     if (unsteady === undefined && (first !== undefined || seconds === 0)) return found
     if (unsteady && performance.now() > until) throw await notHealthy(on, ...unsteady)

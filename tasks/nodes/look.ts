@@ -37,28 +37,22 @@ export interface NodeLook extends NodeState {
   readonly otherProcesses: readonly OtherProcess[]
 }
 
-/** What an earlier look has found is queried at once by the next. */
-export type KnownReads = Pick<NodeLook, 'units' | 'otherProcesses'>
+type UnitsRead = Pick<NodeLook, 'units' | 'otherProcesses'>
 
-const nothing: KnownReads = { units: [], otherProcesses: [] }
+const nothing: UnitsRead = { units: [], otherProcesses: [] }
 
 /**
  * A sudo or a unit may make the command hang, or close the connection. The folder can still be inspected, so a second look then
  * looks only at the folder. `as`: changes to how the places are looked at.
  */
-export async function lookAtNode(
-  run: Run,
-  node: ClusterNode,
-  known?: KnownReads,
-  as: Partial<PlacesAsked> = {},
-): Promise<NodeLook> {
+export async function lookAtNode(run: Run, node: ClusterNode, as: Partial<PlacesAsked> = {}): Promise<NodeLook> {
   const query = folderQuery(run, node)
   const asConfigured = placesQuery(run, node)
   const places = asConfigured && { ...asConfigured, ...as }
   const there = await run.connect(node)
   if (!places) return { ...(await there.look(query)), ...nothing }
   try {
-    return await lookAtAll(run, node, { places, known }, (asked) => there.look({ ...query, places: asked }))
+    return await lookAtAll(run, node, places, (asked) => there.look({ ...query, places: asked }))
   } catch (error) {
     if (!(error instanceof Failure)) throw error
     if (error.code !== 'connection-lost' && !there.wasReached) throw error
@@ -74,10 +68,11 @@ const mostLooks = 4
 async function lookAtAll(
   run: Run,
   node: ClusterNode,
-  { places: query, known = nothing }: { readonly places: PlacesAsked; readonly known?: KnownReads | undefined },
+  query: PlacesAsked,
   look: (query: PlacesAsked) => Promise<NodeState>,
 ): Promise<NodeLook> {
-  let found = known
+  // Of an earlier look, whose digests may be of other files by now.
+  let found = (run.found.get(node.name) ?? nothing) as UnitsRead
   let paths = query.paths
   for (let looks = 1; looks <= mostLooks; looks++) {
     const [ours, theirs] = pathsOf(run, found)
@@ -91,6 +86,7 @@ async function lookAtAll(
       units: unitsOn(cluster, node, seen.places),
       otherProcesses: otherProcessesOn(cluster, node, seen.places),
     }
+    if (looks > 1 || run.found.has(node.name)) run.found.set(node.name, found)
     const [named, alsoNamed] = pathsOf(run, found, seen.places)
     const isDone = named.every(([path]) => paths.has(path))
     // Anybody may start another process, which names another file each time.
@@ -111,7 +107,7 @@ const mostOfUsers = 200
 /** What the units read, and what others do, root's first: during a rotation also what a unit reads by a flag of no row, as it may have a copy. */
 function pathsOf(
   run: Run,
-  { units, otherProcesses }: KnownReads,
+  { units, otherProcesses }: UnitsRead,
   places?: PlacesState,
 ): [ours: AskedPath[], theirs: AskedPath[]] {
   const flags = run.rotating === undefined ? [] : units.flatMap(({ unlistedFlags }) => unlistedFlags)
@@ -173,7 +169,7 @@ export async function readNode(run: Run, node: ClusterNode): Promise<NodeLook> {
     const places = { ...rest, paths: new Map(asked) }
     return there.look({ directory: node.directory, names: run.auth.files, expected, places })
   }
-  const look = await lookAtAll(seen, node, { places: placesQuery(seen, node) ?? emptyQuery }, read)
+  const look = await lookAtAll(seen, node, placesQuery(seen, node) ?? emptyQuery, read)
   const isWithoutRoot = look.places instanceof Failure && look.places.code === 'no-root'
   return isWithoutRoot && !run.cluster.install ? { ...explained(seen, node, await read(emptyQuery)), ...nothing } : look
 }

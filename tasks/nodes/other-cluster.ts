@@ -119,7 +119,7 @@ async function findTrace(run: Run, node: ClusterNode, names: readonly string[]):
   try {
     const whole = await lookAtNode(seen, node)
     let look = whole
-    for (const as of otherLooks) if (look.places instanceof Failure) look = await lookAtNode(seen, node, undefined, as)
+    for (const as of otherLooks) if (look.places instanceof Failure) look = await lookAtNode(seen, node, as)
     const all = heldOn(seen, node, look).filter(({ state }) => state.size > 0)
     const files = all.flatMap(({ file, at }) => (names.includes(file) ? [at] : []))
     const { served, silent } = await readAllServed(run, node)

@@ -6,6 +6,7 @@ import { authorizationConfigFile, caName, kubeconfigFile, nextName } from '../..
 import { secretMode } from '../../lib/files/plain-file.ts'
 import type { Run } from '../../lib/graph/target.ts'
 import { readClientCertificate, readEmbeddedCa, readServer } from '../../lib/kubernetes/kubeconfig.ts'
+import { revokedKeys } from '../../lib/kubernetes/revoked-list.ts'
 import { asUnknown } from '../../lib/node/node.ts'
 import { type Account, besideOf, diff, folderOf, root, type WantedFile } from '../../lib/node/place.ts'
 import { fileAt, isRunning, type PlacesState, realPath } from '../../lib/node/state.ts'
@@ -27,16 +28,7 @@ import {
   renewsFrom,
   type ServedCertificate,
 } from './component.ts'
-import {
-  digestAt,
-  installOf,
-  type KnownReads,
-  lookAtMachine,
-  lookAtNode,
-  type NodeLook,
-  placesOf,
-  repeat,
-} from './look.ts'
+import { digestAt, installOf, lookAtMachine, lookAtNode, type NodeLook, placesOf, repeat } from './look.ts'
 import { processesOf, type UnitSeen } from './reads.ts'
 import { type ListInForce, readInForce, refuseOldApi } from './revoked.ts'
 
@@ -69,20 +61,14 @@ export interface UnitCheck {
   readonly trustEnds?: Date | undefined
 }
 
-/** A look that is to be gone on from: it was made just now; or what it has found of command lines may still be so. */
-interface Earlier {
-  readonly look?: NodeLook | undefined
-  readonly known?: KnownReads
-}
-
-/** Uses the node's one connection. Throws a Failure if the units could not be looked at. */
-export async function lookAtUnits(run: Run, node: ClusterNode, earlier: Earlier = {}): Promise<UnitsFound> {
+/** Uses the node's one connection. `made`: a look of just now. Throws a Failure if the units could not be looked at. */
+export async function lookAtUnits(run: Run, node: ClusterNode, made?: NodeLook): Promise<UnitsFound> {
   try {
-    const look = await lookWhenSettled(run, node, earlier)
+    const look = await lookWhenSettled(run, node, made)
     const places = placesOf(look)
     refuseWrongSettings(node, look.units, places)
     refuseOtherUsers(run, node, look.units, places)
-    const units = withRestarts(run, await withPolls(run, node, look.units, places))
+    const units = withRestarts(run, await withPolls(run, node, look.units, places), places)
     const asked = units.filter((unit) => isInstalled(unit, places) && mayAnswer(unit, places))
     const answers = await lookAtAnswers(run, node, asked)
     await refuseUnreached(run, node, asked, answers)
@@ -102,12 +88,12 @@ export async function lookAtUnits(run: Run, node: ClusterNode, earlier: Earlier 
 }
 
 /** Waits until no unit is stopping: a killed run may be restarting it, so it does not count as stopped by its owner. */
-async function lookWhenSettled(run: Run, node: ClusterNode, { look: first, known }: Earlier): Promise<NodeLook> {
-  let look = first ?? (await lookAtNode(run, node, known))
+async function lookWhenSettled(run: Run, node: ClusterNode, made: NodeLook | undefined): Promise<NodeLook> {
+  let look = made ?? (await lookAtNode(run, node))
   const units = nodeUnits(run.cluster, node).map(({ unit }) => unit)
   const why = await repeat(installOf(run).timeout, async () => {
     const stopping = units.find((unit) => placesOf(look).units.get(unit)?.isStopping)
-    if (stopping !== undefined) look = await lookAtNode(run, node, look)
+    if (stopping !== undefined) look = await lookAtNode(run, node)
     return stopping
   })
   if (why === undefined) return look
@@ -132,9 +118,15 @@ async function withPolls(run: Run, node: ClusterNode, units: readonly UnitSeen[]
   )
 }
 
-/** A pair whose old key is about to be cut off is loaded by a restart: a poll may come too late. */
-function withRestarts({ auth, replacedPairs = none }: Run, units: readonly UnitSeen[]): readonly UnitSeen[] {
-  const isCutOff = ({ file, part }: Place) => part === 'pair' && replacedPairs.has(auth.files.parse(file)?.name ?? '')
+/** A pair whose key is cut off, or about to be, is replaced by a restart: a poll comes too late, or the unit is not healthy until then. */
+function withRestarts(run: Run, units: readonly UnitSeen[], places: PlacesState): readonly UnitSeen[] {
+  const { auth, replacedPairs = none } = run
+  const isCutOff = ({ file, part, path }: Place) => {
+    if (part !== 'pair') return false
+    const there = places.contents.get(realPath(places, path))
+    const certificate = there && readCertificate(there)
+    return replacedPairs.has(auth.files.parse(file)?.name ?? '') || (certificate && revokedKeys(run)(certificate))
+  }
   return units.map((unit) => ({
     ...unit,
     files: unit.files.map((place) => (isCutOff(place) ? { ...place, loads: 'restart', isCutOff: true } : place)),

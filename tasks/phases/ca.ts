@@ -270,8 +270,8 @@ function refuseWrongCa(pair: Pair, run: Run, row: CertRow, force?: Force): void 
   const isShared = isOfEtcd && auth.names().some((each) => auth.files.parse(each)?.kind === 'certificate')
   const isNotYet = `${what} is not valid before ${ca?.notBefore.toISOString()}, and here it is ${now.toISOString()}`
   const [again, over, keep] = [renew(run), startOver(run, row), 'change cluster.yaml to match the CA']
-  type Row = readonly [when: boolean, found: string, ...ways: string[]]
-  const ofFiles: Row[] = [
+  type Ground = readonly [when: boolean, found: string, ...ways: string[]]
+  const ofFiles: Ground[] = [
     [broken.length > 0, `${what}: ${formatReasons(broken)}`, restore(run, name, inTheWay), over],
     [!isRenewable, `${what} differs from cluster.yaml: ${formatReasons(differences)}`, keep, over],
     [differences.length > 0 && force !== 'renew', `${what}: ${formatReasons(differences)}`, again],
@@ -284,7 +284,7 @@ function refuseWrongCa(pair: Pair, run: Run, row: CertRow, force?: Force): void 
       'or set etcd: { ca: shared } in cluster.yaml',
     ],
   ]
-  const ofUse = ({ refusals, extensions, notBefore, notAfter }: Certificate): Row[] => [
+  const ofUse = ({ refusals, extensions, notBefore, notAfter }: Certificate): Ground[] => [
     // Components would not trust what it signs, or not all of it.
     [refusals.length > 0, `${what}: ${formatReasons(refusals)}`, again],
     // RFC 5280, 4.2.1.10. Whether they permit the cluster's names is not evaluated.

@@ -46,7 +46,7 @@ export async function checkFolder({ run, node, names }: OfNode, force?: Force): 
   // files are copied first.
   const units =
     install && !wrong
-      ? await tryToAwait(async () => (await import('../nodes/units.ts')).lookAtUnits(run, node, { look }))
+      ? await tryToAwait(async () => (await import('../nodes/units.ts')).lookAtUnits(run, node, look))
       : undefined
   const isAsked = !install && run.isObserved
   const selfMade = isAsked
@@ -96,7 +96,7 @@ export async function copyFiles(
     } catch (error) {
       const isOver = tries === names.together.length
       if (isOver || !(error instanceof Failure && error.code === 'changed-meanwhile')) throw error
-      seen = await lookAtNode(run, node, seen)
+      seen = await lookAtNode(run, node)
       ;({ wrong, others } = checkNode(run, node, seen, names, isForced))
       if (wrong && !isWithin(wrong, left)) throw error
     }

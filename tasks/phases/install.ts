@@ -36,8 +36,8 @@ export async function checkUnits(
     if (look.reasons.length === 0) return look
   }
   // A plan uses the same look, if files would have to be copied first.
-  const look = before?.checked.wrong && before.look
-  return checkFound(on, await lookAtUnits(on.run, on.node, { look, ...(before && { known: before.look }) }), force)
+  const made = before?.checked.wrong && before.look
+  return checkFound(on, await lookAtUnits(on.run, on.node, made), force)
 }
 
 function checkFound({ run, node }: OnNode, found: UnitsFound, force?: Force): CheckResult<InstallFound> {

@@ -67,6 +67,7 @@ export function openRun(
     kubeconfigs: () => kubeconfigPaths(cluster, dirname(file), host),
     command: (task) => formatCommand(task, options.config),
     note: printError,
+    found: new Map(),
     limits: {
       // One more than there are cores: while a certificate is signed, every core goes on making keys.
       auth: pLimit(availableParallelism() + 1),
@@ -181,7 +182,10 @@ function connector(cluster: Cluster, place: SshRun) {
       ssh ??= open()
       return (await ssh).node(node)
     },
-    disconnect: async (node: ClusterNode) => (await opened())?.disconnect(node),
+    // Where all may be connected at once, a rotation's next walk needs it again.
+    disconnect: async (node: ClusterNode) => {
+      if (cluster.nodes.length > cluster.ssh.concurrency) await (await opened())?.disconnect(node)
+    },
     close: async () => (await opened())?.close(),
   }
 }

@@ -10,6 +10,7 @@ import pLimit from 'p-limit'
 import * as v from 'valibot'
 import type { ClusterNode } from '../../lib/cluster/cluster.ts'
 import { Failure, runAgain } from '../../lib/failure.ts'
+import type { Run } from '../../lib/graph/target.ts'
 import { itemsOf } from '../../lib/kubernetes/client.ts'
 import { printable } from '../../lib/wording.ts'
 import { apiServer, type Health, store, type Unit } from '../layouts/layout.ts'
@@ -17,7 +18,7 @@ import { nodeUnits, serviceOf } from '../layouts/tables.ts'
 import { type Asking, isApiServer, withApi } from '../nodes/component.ts'
 import { reloadTime, repeat } from '../nodes/look.ts'
 import { foreignMembers, readMembers } from '../nodes/quorum.ts'
-import { checkUnitsOf, lookAtUnits, type UnitCheck } from '../nodes/units.ts'
+import { checkUnitsOf, lookAtUnits, type UnitCheck, type UnitsFound } from '../nodes/units.ts'
 import { unreachedOn, unsetOn } from '../nodes/unreached.ts'
 import { changedBy, type Rotating, type Rotation } from './rotation.ts'
 
@@ -43,20 +44,31 @@ export async function askable(asking: Asking, node: ClusterNode): Promise<Askabl
 
 /** The names of the units, of those that can be queried. */
 export async function apiServersOn(asking: Asking, node: ClusterNode): Promise<string[]> {
+  if (!hasApiServer(asking.run, node)) return []
   return (await askable(asking, node)).filter(isApiServer).map(({ unit }) => unit)
 }
 
-/** The control nodes whose API server runs. */
-export async function apiServers(asking: Asking): Promise<ClusterNode[]> {
-  const nodes = asking.run.cluster.nodes.filter(({ role }) => role === 'control')
-  const runs = await Promise.all(nodes.map(async (node) => (await apiServersOn(asking, node)).length > 0))
-  return nodes.filter((_, i) => runs[i])
+const hasApiServer = ({ cluster }: Run, node: ClusterNode) => nodeUnits(cluster, node).some(isApiServer)
+
+/** A look at a control node. */
+export interface Looked {
+  readonly node: ClusterNode
+  readonly found: UnitsFound
 }
+
+/** Those whose API server runs. */
+export async function apiServers({ run }: Asking): Promise<Looked[]> {
+  const nodes = run.cluster.nodes.filter((node) => hasApiServer(run, node))
+  const looks = await Promise.all(nodes.map(async (node) => ({ node, found: await lookAtUnits(run, node) })))
+  return withApiServer(run, looks)
+}
+
+const withApiServer = (run: Run, looks: readonly Looked[]) =>
+  looks.filter(({ found }) => checkUnitsOf(run, found).some(({ unit, isUp }) => isUp && isApiServer(unit)))
 
 /** Throws a Failure if none runs: what is stored is then not known, which is not the same as nothing. */
 export async function someApiServer(asking: Asking): Promise<ClusterNode> {
-  const [node] = await apiServers(asking)
-  if (node) return node
+  for (const node of asking.run.cluster.nodes) if ((await apiServersOn(asking, node)).length > 0) return node
   throw new Failure('no API server runs on any control node: what is stored can be neither read nor written', {
     remedy: `start them, then ${runAgain}; on each: systemctl start ${serviceOf(asking.run.cluster, apiServer)}`,
   })
@@ -106,20 +118,24 @@ interface Control {
 /** For the next stage of the rotation. Throws a Failure if a component that runs does not answer. */
 export async function surveyStage(rotating: Rotating, rotation: Rotation): Promise<StageSurvey> {
   const { run } = rotating
-  const { unreached, unknown } = await surveyApiServers(rotating)
   const changes = changedBy(rotation, run.cluster)
   const limit = pLimit(run.cluster.ssh.concurrency)
   const look = async (node: ClusterNode) => {
-    const found = await lookAtUnits(run, node).finally(() => run.disconnect(node))
+    const found = await lookAtUnits(run, node)
+    const isAsked = hasApiServer(run, node)
+    if (!isAsked) await run.disconnect(node)
     const { units, ofRoot, ofUsers } = unreachedOn(run, node, found, changes)
     const there = (clauses: readonly string[]) => clauses.map((what) => `${node.name}: ${what}`)
     return {
       ...{ units: there(units), ofRoot: there(ofRoot), ofUsers: there(ofUsers) },
       toChange: there(unsetOn(run, found, changes)),
+      asked: isAsked ? [{ node, found }] : [],
     }
   }
   const looks = await Promise.all(run.cluster.nodes.map((node) => limit(look, node)))
-  const all = (kind: keyof (typeof looks)[number]) => looks.flatMap((each) => each[kind])
+  const asked = looks.flatMap((each) => each.asked)
+  const { unreached, unknown } = await surveyApiServers(rotating, withApiServer(run, asked))
+  const all = (kind: 'units' | 'ofRoot' | 'ofUsers' | 'toChange') => looks.flatMap((each) => each[kind])
   return {
     unreached: [...unreached, ...all('units'), ...((await rotation.unreached?.(rotating)) ?? [])],
     unknown,
@@ -127,8 +143,8 @@ export async function surveyStage(rotating: Rotating, rotation: Rotation): Promi
   }
 }
 
-/** Whichever files they read. */
-export async function surveyApiServers(asking: Asking): Promise<Survey> {
+/** Whichever files they read. `looks`: those whose API server runs, if they were looked at just now. */
+export async function surveyApiServers(asking: Asking, looks?: readonly Looked[]): Promise<Survey> {
   const { run, signal } = asking
   const controls = run.cluster.nodes.filter(({ role }) => role === 'control')
   if (!controls.some((node) => nodeUnits(run.cluster, node).some(isApiServer)))
@@ -136,10 +152,9 @@ export async function surveyApiServers(asking: Asking): Promise<Survey> {
       unreached: ['kube-apiserver on each control node: install.units in cluster.yaml leaves it out; list it there'],
       unknown: [],
     }
-  const nodes = await apiServers(asking)
-  const [first] = nodes
+  const running = (looks ?? (await apiServers(asking))).map(controlOf)
+  const first = running[0]?.node
   if (!first) return { unreached: [], unknown: ['no API server runs on any control node'] }
-  const running = await Promise.all(nodes.map(async (node) => ({ node, hostname: await readHostname(asking, node) })))
   let seen: LeasesSeen = { leases: [], now: new Date(0) }
   let silent: Control[] = []
   const look = async () => {
@@ -196,6 +211,17 @@ function hostnameOf({ metadata: { labels } }: Lease): string {
   return labels['kubernetes.io/hostname'] ?? ''
 }
 
+/** With its host name as the kernel has it, where kube-apiserver reads it. */
+function controlOf({ node, found: { places } }: Looked) {
+  const { hostname } = places
+  if (hostname !== undefined) return { node, hostname }
+  throw new Failure('its hostname could not be read', {
+    node: node.name,
+    code: 'not-looked-at',
+    remedy: 'see there: hostname',
+  })
+}
+
 async function readLeases(asking: Asking, node: ClusterNode): Promise<LeasesSeen> {
   const selector = encodeURIComponent('apiserver.kubernetes.io/identity=kube-apiserver')
   const path = `/apis/coordination.k8s.io/v1/namespaces/kube-system/leases?labelSelector=${selector}`
@@ -203,20 +229,6 @@ async function readLeases(asking: Asking, node: ClusterNode): Promise<LeasesSeen
     const now = await api.time()
     const { items } = await api.readAs(leaseList, 'GET', path)
     return { leases: items, now }
-  })
-}
-
-/** As the kernel has it, where kube-apiserver reads it. */
-async function readHostname({ run }: Asking, node: ClusterNode): Promise<string> {
-  const { status, said } = await (await run.connect(node)).run({
-    sudo: '',
-    command: 'cat /proc/sys/kernel/hostname',
-  })
-  if (status === 0 && said.trim() !== '') return said.trim()
-  throw new Failure('its hostname could not be read', {
-    node: node.name,
-    code: 'not-looked-at',
-    remedy: 'see there: hostname',
   })
 }
 

@@ -16,8 +16,7 @@ import { generatePrivateKey, privateKeyPem } from '../../lib/pki/x509.ts'
 import { apiServer } from '../layouts/layout.ts'
 import { layoutOf, serviceOf } from '../layouts/tables.ts'
 import { readMetrics, withApi } from '../nodes/component.ts'
-import { lookAtUnits } from '../nodes/units.ts'
-import { apiServers, apiServersOn } from './api-servers.ts'
+import { apiServers, apiServersOn, type Looked } from './api-servers.ts'
 import type { Rotating, Rotation, Stage } from './rotation.ts'
 import { keysIn, publicKeyIn, readTokenPair, readTokenState, tokenFiles } from './states.ts'
 
@@ -170,11 +169,11 @@ async function kidOfNewToken(api: Client): Promise<string | undefined> {
 }
 
 async function findOldTokens(rotating: Rotating): Promise<string[]> {
-  const nodes = await apiServers(rotating)
-  const [first] = nodes
+  const looks = await apiServers(rotating)
+  const [first] = looks
   if (!first) return []
-  const found = await Promise.all(nodes.map((node) => findOnApiServer(rotating, node)))
-  return [...(await findLegacySecrets(rotating, first)), ...found.flat()]
+  const found = await Promise.all(looks.map((look) => findOnApiServer(rotating, look)))
+  return [...(await findLegacySecrets(rotating, first.node)), ...found.flat()]
 }
 
 /** Made once, and never signed again: https://kubernetes.io/docs/concepts/configuration/secret/#serviceaccount-token-secrets */
@@ -203,9 +202,8 @@ const counters = new Map([
 ])
 
 /** Since its start, which was after the next key began to sign. Throws a Failure without its metrics. */
-async function findOnApiServer(rotating: Rotating, node: ClusterNode): Promise<string[]> {
-  const { run } = rotating
-  const { units, now } = (await lookAtUnits(run, node)).places
+async function findOnApiServer(rotating: Rotating, { node, found }: Looked): Promise<string[]> {
+  const { units, now } = found.places
   const { process, started = now } = units.get('kube-apiserver') ?? {}
   // The node's clock may have been set since the start.
   const age = Math.floor(typeof process === 'object' ? process.age : now - started)

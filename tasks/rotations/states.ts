@@ -67,6 +67,11 @@ function isSame(one: Certificate, other: Certificate): boolean {
   return one.publicKey.equals(other.publicKey)
 }
 
+/** By its key and its name: of the two, one may be the other's cross certificate. */
+export function isTwin(one: Certificate, other: Certificate): boolean {
+  return isSame(one, other) && one.subject.equals(other.subject)
+}
+
 const certificateIn = once(readCertificate)
 
 /** `now`: an expired chain is left out. A condition may rely on what those before it have ruled out. */
@@ -81,7 +86,7 @@ export function caState(auth: AuthFiles, now: Date, name: string = caName): CaSt
   const [next, cross] = [parse(files.next, certificateIn), parse(files.cross, certificateIn)]
   const present = next || nextKey || cross ? parse(files.present, certificateIn) : undefined
   const chainOf = (signer: Certificate | undefined) =>
-    signer && cross?.subject.equals(signer.subject) && isSame(cross, signer) && cross.notAfter > now ? cross : undefined
+    signer && cross && isTwin(cross, signer) && cross.notAfter > now ? cross : undefined
 
   if (!nextKey && isThere(files.nextKey)) return unclear(files.nextKey, 'is not an unencrypted private key')
   if (!next && isThere(files.next)) return unclear(files.next, 'is not a valid certificate')
@@ -123,13 +128,7 @@ export function caRotationReasons({ auth, now }: Run, { stage }: CaState, name: 
   }
   const { certificate: next, reasons } = readPair(auth, nextName(name))
   const [present, cross] = [tryCertificate(auth, name), tryCertificate(auth, crossName(name))]
-  const isCross =
-    next &&
-    present &&
-    cross?.isCa &&
-    isSame(cross, next) &&
-    cross.subject.equals(next.subject) &&
-    isIssuedBy(cross, present)
+  const isCross = next && present && cross?.isCa && isTwin(cross, next) && isIssuedBy(cross, present)
   return [
     ...reasons,
     // A clock that was wrong made it.

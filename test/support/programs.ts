@@ -133,13 +133,15 @@ const limit = 120_000
 
 /** Waits for a state, never for a time: until the look at it does not throw any more, and gives what it then gives. */
 export async function eventually<Seen>(look: () => Promise<Seen> | Seen): Promise<Seen> {
-  const deadline = Date.now() + limit
+  const begun = Date.now()
   for (;;)
     try {
       return await look()
     } catch (error) {
-      if (Date.now() > deadline) throw error
-      await wait(10)
+      const waited = Date.now() - begun
+      if (waited > limit) throw error
+      // Soon at first; a look that starts processes again and again would slow down what it waits for.
+      await wait(Math.min(10 + waited / 10, 250))
     }
 }
 

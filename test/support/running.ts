@@ -50,7 +50,7 @@ export function running(more: object = {}, ...edits: Edit[]): Edit[] {
 
 /** With it, and a drain, no request is cut off by a restart of an API server: docs/install.md. */
 export const shutdownDelay = `unit=/etc/systemd/system/kube-apiserver.service
-[ ! -e $unit ] || sed -i 's/--v=2/--shutdown-delay-duration=3s/' $unit`
+[ ! -e $unit ] || sed -i 's/--v=2/--shutdown-delay-duration=1s/' $unit`
 
 /** A function of sh: `split FOLDER KUBECONFIG NAME` has a kubeconfig name its pair and its CA by file, as the first `install` does. */
 export const split = `split() {

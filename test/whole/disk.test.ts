@@ -88,12 +88,14 @@ test(
       const run = await runOnDisk({ folder, mount: folder.auth, prepare }, local)
       statuses.push(run.status)
       assertNoTrace(run)
-      assert.deepEqual(Object.keys(run.after).toSorted(), Object.keys(run.before).toSorted(), `with ${pages} pages`)
+      // What is overwritten while it is valid is kept first.
+      const after = Object.fromEntries(Object.entries(run.after).filter(([name]) => !name.startsWith('backup')))
+      assert.deepEqual(Object.keys(after).toSorted(), Object.keys(run.before).toSorted(), `with ${pages} pages`)
       if (run.status === 0) continue
       assert.match(run.stdout + run.stderr, new RegExp(`${folder.auth}/\\S+: no space`))
-      assert.deepEqual(run.after, run.before, `with ${pages} pages`)
+      assert.deepEqual(after, run.before, `with ${pages} pages`)
     }
-    assert.deepEqual(statuses, [1, 1, 0, 0])
+    assert.deepEqual(statuses, [1, 1, 1, 0])
   },
 )
 

@@ -174,5 +174,5 @@ test('a second CA, and what it signs', { skip: needs('openssl') }, async (t) => 
   // What it signs follows it.
   await run('component-certs/front-proxy-ca', '--force', '--yes')
   assert.deepEqual(idsOf(await run('certs', '--json'), 'built'), [id])
-  assert.match((await run('status')).stdout, /^✔ front-proxy +aggregation +CN=front-pro…/m)
+  assert.match((await run('status')).stdout, /^✔ front-proxy +aggregation +front-proxy-ca/m)
 })

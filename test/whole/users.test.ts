@@ -147,7 +147,7 @@ test('a group that is taken from a user is reported: copies of the old certifica
   assert.deepEqual(idsOf(ran, 'built'), ['user-certs/jane'])
   assert.match(
     JSON.stringify(ran.events),
-    /copies of the old certificate are in ops until \d{4}-\d\d-\d\d: nothing revokes/,
+    /copies of the old certificate are in ops until \d{4}-\d\d-\d\d; cut off now, with a new key, by this line in cluster\.yaml: revoked: \[sha256:[0-9a-f]{64}\]/,
   )
   assert.match((await harderway(its, 'kubeconfigs')).stdout, /^To do +give jane\.kubeconfig to jane$/m)
 })

@@ -11,8 +11,8 @@ import { selfSigned } from './self-signed.ts'
 import { features } from './version.ts'
 import { log } from './watched.ts'
 
-/** Seconds: client-go's retry period of a lease. */
-const interval = 2
+/** Seconds; client-go's retry period of a lease is 2. What they ask is most of what six idle machines cost. */
+const interval = 5
 
 export async function startControllerManager(flags: Flags): Promise<void> {
   const api = new ApiClient(required(flags, 'kubeconfig'))

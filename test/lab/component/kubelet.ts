@@ -11,8 +11,8 @@ import { log } from './watched.ts'
 
 const port = 10250
 const healthPort = 10248
-/** Seconds; the real one's are ten. */
-const interval = 2
+/** Seconds, as the real one's. */
+const interval = 10
 
 export async function startKubelet(flags: Flags): Promise<void> {
   const config = parse(readFileSync(required(flags, 'config'), 'utf8')) ?? {}

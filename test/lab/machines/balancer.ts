@@ -11,7 +11,7 @@ defaults
 listen kubernetes
   bind 192.168.1.21:6443
   option httpchk GET /readyz
-  default-server check check-ssl ca-file ca-certificates.crt verify required inter 500ms fall 2 rise 1
+  default-server check check-ssl ca-file ca-certificates.crt verify required inter 1s fastinter 250ms downinter 250ms fall 2 rise 1
   server control0 192.168.1.11:6443
   server control1 192.168.1.12:6443
   server control2 192.168.1.13:6443

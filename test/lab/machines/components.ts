@@ -75,7 +75,7 @@ function program(name: string): string {
   const real = realBinaries && existsSync(join(process.env.KUBE_BIN_DIR ?? '', name)) && `${realBinaries}/${name}`
   if (real || name === 'etcd') return `#!/bin/sh\nexec ${real || '/usr/bin/etcd'} "$@"\n`
   return `#!/bin/bash
-export NODE_COMPILE_CACHE=${compileCache} STAND_IN_CLIENT_POLL=5000 STAND_IN_AUTHORIZATION_POLL=5000
+export NODE_COMPILE_CACHE=${compileCache} STAND_IN_CLIENT_POLL=5000 STAND_IN_AUTHORIZATION_POLL=1000
 exec -a /usr/local/bin/${name} /opt/lab/node /opt/lab/component/component.ts ${name} "$@"
 `
 }

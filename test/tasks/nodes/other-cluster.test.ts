@@ -43,6 +43,7 @@ async function find(
   const run = {
     ...{ cluster, options: {}, command: (task: string) => `run ${task}`, note: (text: string) => notes.push(text) },
     auth: new AuthDir(join(scratch(t), 'auth'), harderWay.files),
+    found: new Map(),
     connect: async ({ name }: { name: string }) => {
       const answer = answers[name]
       if (!answer) throw new Failure('connection refused', { node: name })

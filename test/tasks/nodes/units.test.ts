@@ -100,7 +100,7 @@ test('a look follows what units name, and fails if that changes each time; what 
       },
     })
     const auth = { files: { parse: () => undefined }, tryBytes: () => undefined }
-    return lookAtNode({ cluster, connect, auth } as unknown as Run, nodeOf('w0'))
+    return lookAtNode({ cluster, connect, auth, found: new Map() } as unknown as Run, nodeOf('w0'))
   }
   await assert.rejects(look('/system.slice/kubelet.service'), { code: 'not-looked-at' })
   await look('/user.slice/x')
@@ -116,6 +116,31 @@ test('a look follows what units name, and fails if that changes each time; what 
     ['--tls-cert-file=/x', '--config=/x', '--certificates=/x', 'etcd', 'etcdctl'],
   ]
   assert.deepEqual([yes.every(reads), no.filter(reads)], [true, ['--tls-cert-file=/x']])
+})
+
+test('what a look has found of other files than the guide has, the next one of the run queries at once', async () => {
+  const queries: ReadonlyMap<string, string>[] = []
+  const look = async ({ places }: Query) => {
+    queries.push(places?.paths ?? new Map())
+    const kubelet = startedAs(nodeUnits(cluster, nodeOf('w0'))[0] as Unit, '--client-ca-file=/srv/x')
+    const units = new Map([['kubelet', { ...healthy, group: '/system.slice/kubelet.service' }]])
+    return {
+      places: {
+        ...{ units, processes: [{ ...kubelet, id: 8, group: '/system.slice/kubelet.service' }], real: new Map() },
+        ...{ contents: new Map(), files: new Map(), folders: new Set(), ...nothingElse },
+      },
+    }
+  }
+  let bytes = Buffer.from('a: 1')
+  const auth = { files: { parse: () => undefined }, tryBytes: () => bytes }
+  const run = { cluster, auth, connect: async () => ({ look }), found: new Map() } as unknown as Run
+  await lookAtNode(run, nodeOf('w0'))
+  assert.deepEqual([queries.length, queries[0]?.has('/srv/x'), queries[1]?.has('/srv/x')], [2, false, true])
+  // What belongs there may be another by then.
+  bytes = Buffer.from('a: 2')
+  await lookAtNode(run, nodeOf('w0'))
+  assert.equal(queries.length, 3)
+  assert.notEqual(queries[2]?.get('/srv/x'), queries[1]?.get('/srv/x'))
 })
 
 describe("the check of a node's units", () => {
