@@ -77,7 +77,7 @@ function writePage(): void {
   const changes = git('status', '--porcelain', 'lib', 'tasks') === '' ? '' : ' with changes'
   const commit = git('rev-parse', '--short', 'HEAD') + changes
   const date = new Date().toISOString().slice(0, 10)
-  const measured = `${date}, ${commit}, ${availableParallelism()} cores, Node ${process.versions.node}`
+  const measured = `${date}, ${commit}, ${availableParallelism()} cores`
   const [before = '', inside = '', after = ''] = readFileSync(path, 'utf8').split(
     /(?<=figures: begin -->\n)|(?=<!-- figures: end)/,
   )

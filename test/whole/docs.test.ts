@@ -89,6 +89,13 @@ test('each row of the threat model names a test that shows it', () => {
   for (const row of rows) assert.match(row, /\| \[[\w.-]+\.test\.ts\]\(test\/[^|]+\|$/, row)
 })
 
+test('the pages name the present version: its package, and that it gets security fixes', () => {
+  const { version } = manifest
+  const packages = [...read('docs/commands.md').matchAll(/harderway-(\d[\d.]*)\.tgz/g)].map(([, its]) => its)
+  assert.deepEqual(new Set(packages), new Set([version]))
+  assert.match(read('SECURITY.md'), new RegExp(`^\\| ${version.replace(/\.\d+$/, '')} +\\| yes `, 'm'))
+})
+
 test('every npm script that is named is one', () => {
   const names = pages.flatMap((page) =>
     [...read(page).matchAll(/npm (?:--prefix \S+ )?run (?:-s )?([\w:]+)/g)].map(([, name = '']) => name),
