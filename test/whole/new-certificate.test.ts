@@ -56,7 +56,7 @@ function copyProject(folder: string, inserted = insertions): string {
 
 test('CONTRIBUTING.md names the file that the copy has something more in, and no other', () => {
   const [, section = ''] = readFileSync(join(root, 'CONTRIBUTING.md'), 'utf8').split('## To add a certificate\n')
-  const [steps = ''] = section.split('That is all')
+  const [steps = ''] = section.split('All else follows')
   assert.deepEqual(steps.match(/(?:lib|tasks)\/[\w./-]*\w/g), [table])
 })
 
