@@ -83,12 +83,10 @@ async function show(given: CommandRun, seen: Observation, wanted: PlanScope) {
   ]
   const caEnds = graph.has(caName) && !selection.forced.has(caName) ? adviseOnCa(run) : undefined
   const planHash = planOf(graph, outcomes, run.cluster.name)?.hash
-  const toDo = [
-    ...adviseBackup(run, graph, outcomes),
-    ...adviseLeft(run, outcomes),
-    ...adviseKeys(run, rolloutOf(run, all, outcomes)),
-  ]
-  return showObservation(given, seen, { isPlan: true, notes, toDo, caEnds, planHash })
+  const ofKeys = adviseKeys(run, rolloutOf(run, all, outcomes))
+  const toDo = [...adviseBackup(run, graph, outcomes), ...adviseLeft(run, outcomes), ...ofKeys]
+  const more = ofKeys.length > 0 ? (['unfinished'] as const) : []
+  return showObservation(given, seen, { isPlan: true, notes, more, toDo, caEnds, planHash })
 }
 
 function restartsIn({ outcomes }: Observation): string[] {

@@ -60,10 +60,15 @@ export async function showObservation(
   {
     isPlan = false,
     notes = [],
+    more = [],
     ...closing
-  }: Pick<Summary, 'toDo' | 'caEnds' | 'planHash'> & { isPlan?: boolean; notes?: readonly string[] },
+  }: Pick<Summary, 'toDo' | 'caEnds' | 'planHash'> & {
+    isPlan?: boolean
+    notes?: readonly string[]
+    more?: readonly Finding[]
+  },
 ): Promise<readonly Finding[]> {
-  const findings = [...findingsOf(outcomes.values()), ...(closing.caEnds ? ['stale' as const] : [])]
+  const findings = [...findingsOf(outcomes.values()), ...more, ...(closing.caEnds ? ['stale' as const] : [])]
   const reporter = await reporterFor(phases, isPlan)
   for (const event of events) reporter.event(event)
   for (const note of notes) reporter.note(note)

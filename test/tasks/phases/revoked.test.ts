@@ -104,6 +104,8 @@ test('a key: its pair is made again with a new one, every certificate over the o
   const ran = await exits(4, folder, 'certs', 'kubeconfigs', 'revoked')
   assert.match(ran.stdout, /To do +sha256:.*… not cut off yet: a run over everything does it.*bootstrap/)
   assert.deepEqual(listed(), [])
+  const ended = await exits(4, folder, 'certs', 'kubeconfigs', 'revoked', '--dry-run')
+  assert.match(ended.stdout, /not cut off yet/)
   const third = readFileSync(file('jane.pem'))
   assert.equal(new X509Certificate(third).publicKey.equals(new X509Certificate(second).publicKey), false)
   const found = { auth: new AuthDir(join(folder, 'auth'), harderWay.files), cluster: { revoked: [entry] } }
