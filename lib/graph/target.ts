@@ -45,8 +45,8 @@ export interface Run {
   readonly rotating?: string
   /** No key is added to the list of who is revoked: its new pair may not be loaded everywhere yet. */
   readonly listsNoKeys?: boolean
-  /** The names of the pairs that are replaced because their key is about to be listed. */
-  readonly replacedPairs?: ReadonlySet<string>
+  /** Whether a file has a pair that is replaced because its key is about to be listed. */
+  readonly isReplaced?: (file: string) => boolean
   readonly options: {
     readonly replaceIdentity: boolean
     readonly prune: boolean

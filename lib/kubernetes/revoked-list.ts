@@ -94,11 +94,13 @@ export function revokedKeys({ auth, cluster }: Listing): (certificate: Certifica
   return (certificate) => covered.has(keyIdOf(certificate))
 }
 
-/** The names of the pairs that a run replaces because their key is about to be listed: who reads one has to load the new one first. */
-export function pairsToReplace(run: Listing): ReadonlySet<string> {
+/** Whether a file has a pair that a run replaces because its key is about to be listed: who reads it has to load the new one first. */
+export function pairsToReplace(run: Listing): (file: string) => boolean {
+  const { files } = run.auth
   const keys = keysToList(run)
   const known = keys.length > 0 ? knownCertificates(run.auth) : []
-  return new Set(keys.flatMap((entry) => coveredBy(entry, known).map(({ name }) => name)))
+  const names = new Set(keys.flatMap((entry) => coveredBy(entry, known).map(({ name }) => name)))
+  return (file) => names.has(files.parse(file)?.name ?? '')
 }
 
 /** Whom the one list denies, and the other does not: its entries. */

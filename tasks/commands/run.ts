@@ -35,14 +35,19 @@ import { formatUnderWay, rotationsUnderWay } from '../rotations/under-way.ts'
  * Throws a usage Failure before anything is printed or changed.
  */
 export async function run(given: CommandRun): Promise<readonly Finding[]> {
-  const { cluster, options, signal, note } = given
+  const { options, signal, note } = given
   const { findings, planned, rollout } = await runOnce({ ...given, listsNoKeys: true })
   const keys = keysToList(given)
   if (keys.length === 0 || !rollout?.isReady || signal.aborted) return findings
   if (!options.quiet) note(`the new keys are in use, so the old ones are listed now: ${formatNames(keys)}`)
-  const reached = cluster.nodes.filter(({ name, role }) => role === 'control' && !rollout.down.has(name))
-  const nodes = reached.map(({ name }) => name)
-  const once = { names: ['install'], nodes, force: false, prune: false, replaceIdentity: false, expectPlan: undefined }
+  const once = {
+    names: ['install'],
+    nodes: rollout.controls,
+    force: false,
+    prune: false,
+    replaceIdentity: false,
+    expectPlan: undefined,
+  }
   const listing = await runOnce({ ...given, options: { ...options, ...once } }, planned)
   return [...findings, ...listing.findings]
 }
@@ -70,7 +75,7 @@ async function runOnce(given: CommandRun, planned?: Graph) {
     graph: wanted,
     reporter,
     work: async (locked) => {
-      const run = { ...locked, replacedPairs: pairsToReplace(locked) }
+      const run = { ...locked, isReplaced: pairsToReplace(locked) }
       const isPlanned = options.expectPlan !== undefined
       const keys = { listsNoKeys: wanted.size < graph.size }
       if (isPlanned) held = await (await import('./plan.ts')).readPlanned({ ...run, ...keys }, wanted, forced)

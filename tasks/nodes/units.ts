@@ -120,12 +120,11 @@ async function withPolls(run: Run, node: ClusterNode, units: readonly UnitSeen[]
 
 /** A pair whose key is cut off, or about to be, is replaced by a restart: a poll comes too late, or the unit is not healthy until then. */
 function withRestarts(run: Run, units: readonly UnitSeen[], places: PlacesState): readonly UnitSeen[] {
-  const { auth, replacedPairs = none } = run
   const isCutOff = ({ file, part, path }: Place) => {
     if (part !== 'pair') return false
     const there = places.contents.get(realPath(places, path))
     const certificate = there && readCertificate(there)
-    return replacedPairs.has(auth.files.parse(file)?.name ?? '') || (certificate && revokedKeys(run)(certificate))
+    return run.isReplaced?.(file) || (certificate && revokedKeys(run)(certificate))
   }
   return units.map((unit) => ({
     ...unit,

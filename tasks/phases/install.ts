@@ -144,8 +144,7 @@ function oldKeysOf(
   found: UnitsFound,
   ofItself: readonly UnitCheck[],
 ): Pick<CheckResult, 'oldKeys'> {
-  const { auth, cluster, replacedPairs } = run
-  const isReplaced = (file: string) => replacedPairs?.has(auth.files.parse(file)?.name ?? '') === true
+  const { cluster, isReplaced = () => false } = run
   if (!nodeFiles(cluster, node).some(isReplaced)) return {}
   const readers = ofItself.filter(({ unit }) => unit.reads.some(({ file }) => isReplaced(file)))
   const oldKeys = [

@@ -128,18 +128,17 @@ export function adviseLeft({ command }: Run, outcomes: ReadonlyMap<string, Outco
 export interface Rollout {
   /** A control node can be given the list, and every node that is up and reads a new pair has it: what is wrong elsewhere holds no key. */
   readonly isReady: boolean
-  /** The nodes that could not be reached. */
-  readonly down: ReadonlySet<string>
+  /** The control nodes that could be reached. */
+  readonly controls: readonly string[]
   /** Who may go on with an old key, by node. */
   readonly oldKeys: ReadonlyMap<string, readonly string[]>
 }
 
 /** `all`: with the targets that were not selected. */
 export function rolloutOf(run: Run, all: Graph, outcomes: ReadonlyMap<string, Outcome>): Rollout {
-  const { auth, cluster } = run
-  const replaced = pairsToReplace(run)
-  const reads = (node: ClusterNode) =>
-    nodeFiles(cluster, node).some((file) => replaced.has(auth.files.parse(file)?.name ?? ''))
+  const { cluster } = run
+  const isReplaced = pairsToReplace(run)
+  const reads = (node: ClusterNode) => nodeFiles(cluster, node).some(isReplaced)
   const readers = new Set(cluster.nodes.filter(reads).map(({ name }) => name))
   const isDown = ({ phase }: Target, outcome: Outcome | undefined) =>
     phase === 'deploy' && outcome?.kind === 'failed' && isUnreached(outcome.failure)
@@ -153,25 +152,29 @@ export function rolloutOf(run: Run, all: Graph, outcomes: ReadonlyMap<string, Ou
       (where === 'node' && outcomes.has(id) && (down.has(node) || !readers.has(node)))
     )
   }
-  const hasList = cluster.nodes.some(({ name, role }) => role === 'control' && !down.has(name))
   const oldKeys = [...all.values()].flatMap(({ id, node = '' }): [string, readonly string[]][] => {
     if (down.has(node) && readers.has(node)) return [[node, ['it could not be reached']]]
     const outcome = outcomes.get(id)
     return outcome && 'oldKeys' in outcome && outcome.oldKeys ? [[node, outcome.oldKeys]] : []
   })
-  return { down, isReady: hasList && [...all.values()].every(isRight), oldKeys: new Map(oldKeys) }
+  const controls = controlsOf(run).filter((name) => !down.has(name))
+  return { controls, isReady: controls.length > 0 && [...all.values()].every(isRight), oldKeys: new Map(oldKeys) }
+}
+
+function controlsOf({ cluster }: Run): string[] {
+  return cluster.nodes.flatMap(({ name, role }) => (role === 'control' ? name : []))
 }
 
 /** Of keys that are newly revoked: what keeps them from being cut off, where they are not, and who is cut off with them. */
-export function adviseKeys(run: Run, { isReady, down, oldKeys }: Rollout): string[] {
-  const { cluster, command } = run
+export function adviseKeys(run: Run, { isReady, controls, oldKeys }: Rollout): string[] {
+  const { command } = run
   const keys = keysToList(run)
   if (keys.length === 0) return []
   if (!isReady)
     return [
       `${formatNames(keys)} not cut off yet: a run over everything does it, once the new keys are in use: ${command('bootstrap')}`,
     ]
-  const open = cluster.nodes.filter(({ name, role }) => role === 'control' && down.has(name)).map(({ name }) => name)
+  const open = controlsOf(run).filter((name) => !controls.includes(name))
   return [
     ...(open.length > 0
       ? [`${formatNames(open)} could not be reached: an API server there still lets in ${formatNames(keys)}`]
