@@ -46,7 +46,7 @@ export interface Run {
   /** No key is added to the list of who is revoked: its new pair may not be loaded everywhere yet. */
   readonly listsNoKeys?: boolean
   /** Whether a file has a pair that is replaced because its key is about to be listed. */
-  readonly isReplaced?: (file: string) => boolean
+  readonly hasReplacedKey?: (file: string) => boolean
   readonly options: {
     readonly replaceIdentity: boolean
     readonly prune: boolean

@@ -44,7 +44,7 @@ export async function plan(given: CommandRun): Promise<readonly Finding[]> {
   const read = async (run: CommandRun) => {
     const { forced } = selection
     const warnings: string[] = []
-    const keys = { listsNoKeys: whole.size < all.size, isReplaced: pairsToReplace(run) }
+    const keys = { listsNoKeys: whole.size < all.size, hasReplacedKey: pairsToReplace(run) }
     const noting = { ...run, ...keys, note: (text: string) => void warnings.push(text) }
     const tell = run.host.stdout.isTTY && !run.options.quiet ? run.printError : () => {}
     const refusals = await refusalsBefore(graph, { ...run, run: noting, forced, tell })

@@ -75,7 +75,7 @@ async function runOnce(given: CommandRun, planned?: Graph) {
     graph: wanted,
     reporter,
     work: async (locked) => {
-      const run = { ...locked, isReplaced: pairsToReplace(locked) }
+      const run = { ...locked, hasReplacedKey: pairsToReplace(locked) }
       const isPlanned = options.expectPlan !== undefined
       const keys = { listsNoKeys: wanted.size < graph.size }
       if (isPlanned) held = await (await import('./plan.ts')).readPlanned({ ...run, ...keys }, wanted, forced)

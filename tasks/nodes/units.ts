@@ -124,7 +124,7 @@ function withRestarts(run: Run, units: readonly UnitSeen[], places: PlacesState)
     if (part !== 'pair') return false
     const there = places.contents.get(realPath(places, path))
     const certificate = there && readCertificate(there)
-    return run.isReplaced?.(file) || (certificate && revokedKeys(run)(certificate))
+    return run.hasReplacedKey?.(file) || (certificate && revokedKeys(run)(certificate))
   }
   return units.map((unit) => ({
     ...unit,

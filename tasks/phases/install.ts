@@ -144,13 +144,13 @@ function oldKeysOf(
   found: UnitsFound,
   ofItself: readonly UnitCheck[],
 ): Pick<CheckResult, 'oldKeys'> {
-  const { cluster, isReplaced = () => false } = run
-  if (!nodeFiles(cluster, node).some(isReplaced)) return {}
-  const readers = ofItself.filter(({ unit }) => unit.reads.some(({ file }) => isReplaced(file)))
+  const { cluster, hasReplacedKey = () => false } = run
+  if (!nodeFiles(cluster, node).some(hasReplacedKey)) return {}
+  const readers = ofItself.filter(({ unit }) => unit.reads.some(({ file }) => hasReplacedKey(file)))
   const oldKeys = [
-    ...unitsLeftOut(cluster, node, isReplaced).map((unit) => `${unit}, which install.units leaves out`),
+    ...unitsLeftOut(cluster, node, hasReplacedKey).map((unit) => `${unit}, which install.units leaves out`),
     ...readers.map(({ unit: { unit } }) => `${unit}, which rotates its client certificate itself`),
-    ...Object.values(unreachedOn(run, node, found, isReplaced)).flat(),
+    ...Object.values(unreachedOn(run, node, found, hasReplacedKey)).flat(),
   ]
   return oldKeys.length > 0 ? { oldKeys } : {}
 }

@@ -137,8 +137,8 @@ export interface Rollout {
 /** `all`: with the targets that were not selected. */
 export function rolloutOf(run: Run, all: Graph, outcomes: ReadonlyMap<string, Outcome>): Rollout {
   const { cluster } = run
-  const isReplaced = pairsToReplace(run)
-  const reads = (node: ClusterNode) => nodeFiles(cluster, node).some(isReplaced)
+  const hasReplacedKey = pairsToReplace(run)
+  const reads = (node: ClusterNode) => nodeFiles(cluster, node).some(hasReplacedKey)
   const readers = new Set(cluster.nodes.filter(reads).map(({ name }) => name))
   const isDown = ({ phase }: Target, outcome: Outcome | undefined) =>
     phase === 'deploy' && outcome?.kind === 'failed' && isUnreached(outcome.failure)
