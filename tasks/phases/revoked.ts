@@ -15,6 +15,7 @@ import {
   formatAuthorization,
   formatAuthorizer,
   letInAgain,
+  type RevokedList,
   webhookKubeconfig,
 } from '../../lib/kubernetes/authorization.ts'
 import {
@@ -49,7 +50,7 @@ export function revokedTargets(cluster: Cluster): Target[] {
       check,
       build: async (run, { reasons }) => {
         const change = changeOf(run)
-        for (const [file, text] of textsOf(run)) run.auth.write(file, text, secretMode)
+        for (const [file, text] of textsOf(run, wantedList(run))) run.auth.write(file, text, secretMode)
         return { change, warning: describeReturns(run, reasons) }
       },
       foresee: changeOf,
@@ -57,15 +58,15 @@ export function revokedTargets(cluster: Cluster): Target[] {
   ]
 }
 
-function textsOf(run: Run): [file: string, text: string][] {
+function textsOf({ cluster }: Run, list: RevokedList): [file: string, text: string][] {
   return [
     [authorizationWebhookFile, webhookKubeconfig],
-    [authorizationConfigFile, formatAuthorization(wantedList(run), authorizationWebhookPath(run.cluster))],
+    [authorizationConfigFile, formatAuthorization(list, authorizationWebhookPath(cluster))],
   ]
 }
 
 function changeOf(run: Run): Change {
-  const others = textsOf(run).filter(([file, text]) => run.auth.tryBytes(file)?.toString() !== text)
+  const others = textsOf(run, wantedList(run)).filter(([file, text]) => run.auth.tryBytes(file)?.toString() !== text)
   const files = others.map(([file]) => file).toReversed()
   return { kind: 'made', files, isNew: run.auth.read(authorizationConfigFile) === undefined }
 }
@@ -75,21 +76,21 @@ function check(run: Run): CheckResult {
   const list = wantedList(run)
   const wanted = [...list.keys()]
   // One that will be too long is refused before anything is made.
-  formatAuthorizer(wantedList({ ...run, listsNoKeys: false }), '')
+  if (run.listsNoKeys) formatAuthorizer(wantedList({ ...run, listsNoKeys: false }), '')
   const isThere = auth.tryBytes(authorizationConfigFile) !== undefined
   const listed = listIn(auth)
   const added = wanted.filter((each) => !listed?.has(each))
   const removed = listed && removedFrom(listed, list)
   if (!run.options.names.includes(name)) refuseFewer(run, removed)
-  const isOther = added.length + (removed ?? []).length > 0
-  const reasons = textsOf(run).flatMap(([file, text]): Reason[] => {
+  const isOther = isThere && added.length + (removed ?? []).length > 0
+  const reasons = textsOf(run, list).flatMap(([file, text]): Reason[] => {
     const found = auth.checkFile(file, secretMode, 'a list of harderway', (bytes) => bytes.toString()).reasons
-    const isSame = auth.tryBytes(file)?.toString() === text
-    return isSame || found.some(({ kind }) => kind === 'missing' || kind === 'not-a-file')
-      ? found
-      : [...found, { kind: 'content-changed', path: file, what: [file] }]
+    const there = auth.tryBytes(file)?.toString()
+    // The entries say it better.
+    const isChanged = !isOther && there !== undefined && there !== text
+    return isChanged ? [...found, { kind: 'content-changed', path: file, what: [file] }] : found
   })
-  const change: Reason[] = isOther && isThere ? [{ kind: 'revoked-changed', added, removed: removed ?? [] }] : []
+  const change: Reason[] = isOther ? [{ kind: 'revoked-changed', added, removed: removed ?? [] }] : []
   const told = [...new Set([...added, ...wanted.filter(isKeyEntry)])]
   const known = told.length > 0 ? knownCertificates(auth) : []
   const unknown = told.filter((each) => coveredBy(each, known).length === 0)
@@ -99,7 +100,7 @@ function check(run: Run): CheckResult {
     isOpen && openEtcd(run, wanted),
   )
   return {
-    reasons: [...change, ...reasons.filter(({ kind }) => change.length === 0 || kind !== 'content-changed')],
+    reasons: [...change, ...reasons],
     ...(warning !== '' && { warning }),
     ...(isOpen && { isUnfinished: true as const }),
     note: wanted.length === 0 ? 'nobody is revoked' : `${formatNames(wanted)} revoked`,
@@ -108,8 +109,8 @@ function check(run: Run): CheckResult {
 
 /** `removed`: undefined where what is there can't be read, and may list anybody. */
 function refuseFewer({ auth, command }: Run, removed: readonly string[] | undefined): void {
-  const again = command(`${name} install`)
   if (removed?.length === 0) return
+  const again = command(`${name} install`)
   const file = `${auth.path}/${authorizationConfigFile}`
   if (!removed)
     throw refusal(`${file} is not a list of harderway's, and may have more than revoked in cluster.yaml`, [

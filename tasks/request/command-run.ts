@@ -150,10 +150,11 @@ export function checkConfigFile({ cluster: { ssh }, file, mistake }: CommandRun,
 /** Whose name or key it is shows only the certificate. Throws a usage Failure for one that no list may cut off. */
 export function checkRevoked({ auth, cluster, mistake }: CommandRun): void {
   const { revoked = [] } = cluster
-  // Of another CA's nobody is let in. A backup may have any.
-  const known = revoked.length > 0 ? knownCertificates(auth).filter((each) => isOfOwnCa(auth, each.certificate)) : []
+  const known = revoked.length > 0 ? knownCertificates(auth) : []
+  // By another CA's nobody is let in, and a backup may have any.
+  const isBeyond = (each: (typeof known)[number]) => isBeyondRevoked(cluster, each) && isOfOwnCa(auth, each.certificate)
   for (const [i, entry] of revoked.entries()) {
-    const own = coveredBy(entry, known).find((each) => isBeyondRevoked(cluster, each))
+    const own = coveredBy(entry, known).find(isBeyond)
     if (own)
       throw mistake(
         ['revoked', i],
