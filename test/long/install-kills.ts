@@ -4,9 +4,8 @@ import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import type { Machines } from '../lab/machines/machines.ts'
 import { sha256 } from '../support/files.ts'
-import { type AtEvent, type Ended, sshProcesses, start } from '../support/process.ts'
 import { eventually } from '../support/programs.ts'
-import { assertNothingLeft, startRunning, unload } from '../support/running.ts'
+import { assertNothingLeft, runAt, startRunning, unload } from '../support/running.ts'
 
 /**
  * Runs of `install` that are killed with SIGKILL, and all of their ssh with them, at the things that they do; after each kill
@@ -55,26 +54,17 @@ async function makeStale(lab: Machines): Promise<void> {
 async function trace(lab: Machines): Promise<string[]> {
   await makeStale(lab)
   const eventsTo = join(lab.place, 'events')
-  const { status, stdout, stderr } = await runAt(lab, { eventsTo })
+  const { status, stdout, stderr } = await runAt(lab, command, { eventsTo })
   assert.equal(status, 0, stdout + stderr)
   const events = readFileSync(eventsTo, 'utf8').split('\n')
   return events.slice(events.findIndex((event) => event.startsWith('spawn ssh')))
 }
 
-function runAt(lab: Machines, at: AtEvent): Promise<Ended> {
-  return start(lab.place, command, {
-    at,
-    entry: lab.entry,
-    through: (line) => [lab.within[0] ?? '', ...lab.within.slice(1), 'sh', '-c', `exec ${line}`],
-  }).ended
-}
-
 async function killAt(lab: Machines, event: string): Promise<void> {
   await makeStale(lab)
   const old = await digests(lab)
-  const { status, signal, stdout } = await runAt(lab, { event, do: 'kill' })
+  const { status, signal, stdout } = await runAt(lab, command, { event, do: 'kill' })
   assert.ok(status === 0 || status === 137 || signal === 'SIGKILL', `${status} ${signal} ${stdout}`)
-  for (const pid of sshProcesses(lab.place)) kill(pid)
   // What it had told the machines they do to its end: by then a place is all old or all new.
   for (const name of [node, 'gateway'])
     await eventually(async () => assert.equal(await lab.machine(name).exec('pgrep -u ubuntu -f "sh -s" || true'), ''))
@@ -85,14 +75,6 @@ async function killAt(lab: Machines, event: string): Promise<void> {
   await assertNothingLeft(lab)
   const looked = await lab.run(...command, '--dry-run')
   assert.equal(looked.status, 0, looked.stdout)
-}
-
-function kill(pid: number): void {
-  try {
-    process.kill(pid, 'SIGKILL')
-  } catch {
-    // It has ended by itself.
-  }
 }
 
 async function digests(lab: Machines): Promise<Map<string, string>> {

@@ -7,12 +7,13 @@ import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { after, before, describe, test } from 'node:test'
 import type { Machines } from '../lab/machines/machines.ts'
-import { type AtEvent, type Ended, sshProcesses, start } from '../support/process.ts'
 import { eventually } from '../support/programs.ts'
 import {
   assertNothingLeft,
+  fingerprint,
   mustRun,
   readStarts,
+  runAt,
   running,
   setFlags,
   skip,
@@ -36,16 +37,10 @@ describe('a key that is revoked', { skip }, () => {
   const revoke = async () => {
     const pair = `old/worker0-${keys.length}`
     await lab.exec(`mkdir -p old; cp auth/worker0.pem ${pair}.pem; cp auth/worker0-key.pem ${pair}-key.pem`)
-    keys.push((await lab.exec(`openssl x509 -in ${pair}.pem -noout -fingerprint -sha256`)).trim())
+    keys.push((await fingerprint(lab, 'worker0')).trim())
     write()
     return pair
   }
-  const runAt = (at: AtEvent): Promise<Ended> =>
-    start(lab.place, command, {
-      at,
-      through: (line) => [lab.within[0] ?? '', ...lab.within.slice(1), 'sh', '-c', `exec ${line}`],
-    }).ended
-
   before(async () => {
     lab = await startRunning()
     write()
@@ -70,7 +65,7 @@ describe('a key that is revoked', { skip }, () => {
   test('a run that is killed is finished by the next, and worker0 is never cut off with the key that it has', async () => {
     await revoke()
     const eventsTo = join(lab.place, 'events')
-    const { status, stdout, stderr } = await runAt({ eventsTo })
+    const { status, stdout, stderr } = await runAt(lab, command, { eventsTo })
     assert.equal(status, 4, stdout + stderr)
     const events = readFileSync(eventsTo, 'utf8').split('\n')
     const written = events.filter((event) => /^rename .*(worker0|authorization-)/.test(event))
@@ -78,9 +73,8 @@ describe('a key that is revoked', { skip }, () => {
     for (const event of written) {
       const old = await revoke()
       const starts = await readStarts(lab)
-      const killed = await runAt({ event, do: 'kill' })
+      const killed = await runAt(lab, command, { event, do: 'kill' })
       assert.ok(killed.status === 137 || killed.signal === 'SIGKILL', `${event}: ${killed.status} ${killed.stdout}`)
-      for (const pid of sshProcesses(lab.place)) process.kill(pid, 'SIGKILL')
       // Nobody refuses the old key before the kubelet has been restarted with the new one.
       if (!(await startedSince(lab, starts)).includes('worker0 kubelet'))
         assert.deepEqual(await answers(old), all(200), event)

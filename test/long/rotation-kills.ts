@@ -9,13 +9,13 @@ import { join } from 'node:path'
 import { allWell } from '../lab/machines/components.ts'
 import type { Machines } from '../lab/machines/machines.ts'
 import type { Edit } from '../support/harderway.ts'
-import { type Ended, sshProcesses, start } from '../support/process.ts'
 import {
   assertNothingLeft,
   mustRun,
   ownEtcdFlags,
   probe,
   probedOwn,
+  runAt,
   running,
   shutdownDelay,
   startRunning,
@@ -81,7 +81,7 @@ async function killAllAlong(lab: Machines, command: string[], { every, offset }:
   const kept = keysIn(lab)
   const eventsTo = join(lab.place, 'events')
   for (let event = every - offset; ; event += every) {
-    const { status, signal, stdout, stderr } = await runKilled(lab, command, `#${event}`, eventsTo)
+    const { status, signal, stdout, stderr } = await runAt(lab, command, { event: `#${event}`, do: 'kill', eventsTo })
     for (const key of kept) assert.ok(keysIn(lab).has(key), 'a key is lost')
     if (status === 0) break
     assert.ok(status === 137 || signal === 'SIGKILL', `${status} ${signal} ${stdout} ${stderr}`)
@@ -92,21 +92,6 @@ async function killAllAlong(lab: Machines, command: string[], { every, offset }:
   await mustRun(lab, 0, 'bootstrap', '--dry-run')
   await assertNothingLeft(lab)
   await allWell(lab)
-}
-
-async function runKilled(lab: Machines, command: string[], event: string, eventsTo: string): Promise<Ended> {
-  const ended = await start(lab.place, command, {
-    at: { event, do: 'kill', eventsTo },
-    entry: lab.entry,
-    through: (line) => [lab.within[0] ?? '', ...lab.within.slice(1), 'sh', '-c', `exec ${line}`],
-  }).ended
-  for (const pid of sshProcesses(lab.place))
-    try {
-      process.kill(pid, 'SIGKILL')
-    } catch {
-      // It has ended by itself.
-    }
-  return ended
 }
 
 /** Of every key in auth/ and its backups, by what it opens. */

@@ -6,6 +6,7 @@ import { realBinaries } from '../lab/machines/shared.ts'
 import { type Edit, messageOf, type Ran } from '../support/harderway.ts'
 import { eventually } from '../support/programs.ts'
 import {
+  fingerprint,
   mustRun,
   readStarts,
   running,
@@ -157,8 +158,7 @@ describe('who is revoked', { skip }, () => {
     await lab.exec('mkdir old')
     const keep = (name: string, as: string) =>
       lab.exec(`cp auth/${name}.pem old/${as}.pem; cp auth/${name}-key.pem old/${as}-key.pem`)
-    const entryOf = async (pair: string) =>
-      (await lab.exec(`openssl x509 -in ${pair}.pem -noout -fingerprint -sha256`)).trim()
+    const old = { worker0: await fingerprint(lab, 'worker0'), 'kube-proxy': await fingerprint(lab, 'kube-proxy') }
     await keep('worker0', 'worker0')
     await keep('kube-proxy', 'kube-proxy')
     // Another certificate over the same key.
@@ -171,7 +171,7 @@ describe('who is revoked', { skip }, () => {
       ['kube-proxy', [...controls, 'worker0'].map((name) => `${name} kube-proxy`), ['kube-proxy'], 'kube-proxy'],
     ] as const) {
       const at = await starts()
-      keys.push(await entryOf(`old/${entry}`))
+      keys.push(old[entry].trim())
       write([], ['jane', 'worker1', ...keys], ['worker0'], ['worker0.example.org'])
       const planned = await must('bootstrap', '--dry-run')
       assert.match(planned.stdout, /cut off last, once the new keys are in use: sha256:/)
@@ -190,7 +190,7 @@ describe('who is revoked', { skip }, () => {
 
   test('a node that is down does not hold a key back: it is named, and goes on once a run reaches it', async () => {
     await lab.exec('cp auth/kube-proxy.pem old/again.pem; cp auth/kube-proxy-key.pem old/again-key.pem')
-    keys.push((await lab.exec('openssl x509 -in old/again.pem -noout -fingerprint -sha256')).trim())
+    keys.push((await fingerprint(lab, 'kube-proxy')).trim())
     write([], ['jane', 'worker1', ...keys], ['worker0'], ['worker0.example.org'])
     await lab.machine('worker0').stop()
     const ran = await mustRun(lab, 1, 'bootstrap', '--json')

@@ -12,6 +12,7 @@ import { type Machines, startMachines } from '../lab/machines/machines.ts'
 import type { Failed } from '../lab/machines/prober.ts'
 import { isSince, realBinaries } from '../lab/machines/shared.ts'
 import type { Edit, Ran } from './harderway.ts'
+import { type AtEvent, type Ended, sshProcesses, start } from './process.ts'
 import { eventually, needs } from './programs.ts'
 
 const lacksRoot = process.getuid?.() !== 0 && !process.env.REQUIRE_PARTS && 'machines need root'
@@ -101,6 +102,22 @@ export async function mustRun(lab: Machines, status: number, ...args: string[]):
   const ran = await lab.run(...args)
   assert.equal(ran.status, status, toldOf(ran))
   return ran
+}
+
+/** A run that is watched, or killed with all of its ssh, at an event. */
+export async function runAt(lab: Machines, args: readonly string[], at: AtEvent): Promise<Ended> {
+  const ended = await start(lab.place, args, {
+    at,
+    entry: lab.entry,
+    through: (line) => [lab.within[0] ?? '', ...lab.within.slice(1), 'sh', '-c', `exec ${line}`],
+  }).ended
+  for (const pid of at.do === 'kill' ? sshProcesses(lab.place) : [])
+    try {
+      process.kill(pid, 'SIGKILL')
+    } catch {
+      // It has ended by itself.
+    }
+  return ended
 }
 
 /** `control0 etcd` → when it was started, in microseconds of a clock that all machines share. */
