@@ -18,7 +18,7 @@ import {
   subjectOrder,
   usagesOf,
 } from './certificate.ts'
-import { bitsOf, inside, oids, readDer } from './der.ts'
+import { bitsOf, inside, oids, readDer } from './encoding.ts'
 import { certificatePem } from './pem.ts'
 
 type Asn1 = Asn1Module.Asn1

@@ -16,7 +16,7 @@ import {
   isIssuedBy,
   readCertificates,
 } from '../../lib/pki/certificate.ts'
-import { oids } from '../../lib/pki/der.ts'
+import { oids } from '../../lib/pki/encoding.ts'
 import {
   changeOfPair,
   isKeyOf,

@@ -32,7 +32,7 @@ import {
   readCertificate,
   readDerCertificate,
 } from '../../lib/pki/certificate.ts'
-import { inside, oids } from '../../lib/pki/der.ts'
+import { inside, oids } from '../../lib/pki/encoding.ts'
 import { readPair, readPrivateKey, tryCertificate } from '../../lib/pki/pair.ts'
 import { blocksIn, certificatePem } from '../../lib/pki/pem.ts'
 import { generatePrivateKey, issueCertificate, privateKeyPem } from '../../lib/pki/x509.ts'

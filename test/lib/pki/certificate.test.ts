@@ -9,7 +9,7 @@ import {
   isIssuedBy,
   readCertificate,
 } from '../../../lib/pki/certificate.ts'
-import { oids } from '../../../lib/pki/der.ts'
+import { oids } from '../../../lib/pki/encoding.ts'
 import {
   encodeSubject,
   generatePrivateKey,
