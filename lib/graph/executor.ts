@@ -1,10 +1,19 @@
 /** Walks a graph as wide as its edges and limits allow, building what is not fresh. Its only output is its events. */
+
 import { setImmediate } from 'node:timers/promises'
 import pLimit, { type LimitFunction } from 'p-limit'
 import { asFailure, Failure } from '../failure.ts'
 import { type Change, type CheckResult, isRepair, type Reason } from '../reason.ts'
-import { edgesOf, type Graph } from './graph.ts'
-import type { Event, Force, Outcome, Run, Target, Work } from './target.ts'
+import {
+  type Event,
+  edgesOf,
+  type Force,
+  type Graph,
+  type Outcome,
+  type Run,
+  type Target,
+  type Work,
+} from './target.ts'
 
 export interface RunOptions {
   readonly run: Run

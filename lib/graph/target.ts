@@ -1,9 +1,9 @@
-/** A unit of work that can check whether it is fresh, and be built. */
+/** Targets, units of work that can check whether they are fresh, and be built; and the graph of the edges between them. */
 import type { Cluster, ClusterNode } from '../cluster/cluster.ts'
-import type { Failure } from '../failure.ts'
+import { Failure, runAgain } from '../failure.ts'
 import type { AuthDir } from '../files/auth-dir.ts'
 import type { Node } from '../node/node.ts'
-import type { Change, CheckResult, Reason } from '../reason.ts'
+import { type Change, type CheckResult, isRepair, type Reason } from '../reason.ts'
 
 export interface Run {
   readonly cluster: Cluster
@@ -157,4 +157,108 @@ export type Event =
 
 export function nameInPhase({ id, phase }: Target): string {
   return id === phase ? id : id.slice(phase.length + 1)
+}
+
+/** Each target after all that it needs or comes after. */
+export type Graph = ReadonlyMap<string, Target>
+
+/** Throws an Error (a mistake in the table of targets) for a repeated id or file, an unknown edge or a cycle. */
+export function buildGraph(targets: readonly Target[]): Graph {
+  const byId = new Map<string, Target>()
+  const makers = new Map<string, string>()
+  for (const target of targets) {
+    const { id, makes } = target
+    if (byId.has(id)) throw new Error(`two targets are called ${id}`)
+    byId.set(id, target)
+    for (const file of makes) {
+      if (makers.has(file)) throw new Error(`${makers.get(file)} and ${id} both make ${file}`)
+      makers.set(file, id)
+    }
+  }
+  for (const { id, needs, after = [] } of targets)
+    for (const edge of [...needs, ...after])
+      if (!byId.has(edge)) throw new Error(`${id} needs or comes after ${edge}, which does not exist`)
+  return inOrder(byId, byId.keys())
+}
+
+/** The targets and all that they need, in an order that all edges between them allow, else in the one given. */
+export function closure(graph: Graph, ids: Iterable<string>): Graph {
+  const roots = [...ids]
+  const wanted = new Map<string, Target>()
+  const reach = (id: string): void => {
+    const target = graph.get(id)
+    if (!target) throw new Error(`${id} does not exist`)
+    if (wanted.has(id)) return
+    wanted.set(id, target)
+    target.needs.forEach(reach)
+  }
+  roots.forEach(reach)
+  return inOrder(wanted, roots)
+}
+
+/** Depth first along needs and after; edges to other targets are ignored. */
+function inOrder(targets: Graph, ids: Iterable<string>): Graph {
+  const ordered = new Map<string, Target>()
+  const visiting: string[] = []
+  const visit = (id: string): void => {
+    const target = targets.get(id)
+    if (!target || ordered.has(id)) return
+    if (visiting.includes(id)) throw new Error(`targets need each other: ${[...visiting, id].join(' > ')}`)
+    visiting.push(id)
+    for (const edge of edgesOf(target)) visit(edge)
+    visiting.pop()
+    ordered.set(id, target)
+  }
+  for (const id of ids) visit(id)
+  return ordered
+}
+
+/** The targets that must end before it begins. */
+export function edgesOf({ needs, after = [] }: Target): readonly string[] {
+  return after.length === 0 ? needs : [...needs, ...after]
+}
+
+/** Wraps a target: refuses a folder in the place of a file, repairs modes, and skips the build if only modes were wrong. */
+export function authTarget<Found>(target: Target<Found>): Target<Found> {
+  return {
+    ...target,
+    check: async (run, force) => {
+      const look = await target.check(run, force)
+      refuseFolders(target, run)
+      return look
+    },
+    build: async (run, work) => {
+      refuseFolders(target, run)
+      for (const reason of work.reasons) if (reason.kind === 'wrong-mode') run.auth.setMode(reason.path, reason.wanted)
+      if (isRepair(work.reasons)) return undefined
+      await run.checkClocks?.()
+      const built = await target.build?.(run, work)
+      return built?.change ? { ...built, change: asReplaced(built.change, work) } : built
+    },
+    ...(target.foresee && {
+      foresee: async (run, work) => {
+        await run.checkClocks?.()
+        return asReplaced(await target.foresee?.(run, work), work)
+      },
+    }),
+  }
+}
+
+/** The change that writing one file is. */
+export function changeOfFile({ auth }: Pick<Run, 'auth'>, file: string): Change {
+  return { kind: 'made', files: [file], isNew: auth.read(file) === undefined }
+}
+
+function asReplaced(change: Change | undefined, { force }: Pick<Work, 'force'>): Change | undefined {
+  const isReplaced = change?.kind === 'made' && !change.isNew && force === 'replace'
+  return isReplaced ? { ...change, isReplaced } : change
+}
+
+/** A rename replaces anything but a folder, which may be the user's. */
+function refuseFolders({ makes }: Pick<Target, 'makes'>, { auth }: Run): void {
+  const folder = makes.find((name) => auth.read(name)?.kind === 'folder')
+  if (folder !== undefined)
+    throw new Failure(`a folder is in the place of ${auth.path}/${folder}`, {
+      remedy: `move it away, then ${runAgain}`,
+    })
 }

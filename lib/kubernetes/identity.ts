@@ -1,8 +1,7 @@
 /** Whether two places hold the same cluster identity: the CA's key, the service accounts' key, the keys of stored Secrets. Pure. */
 import { createPublicKey, type KeyObject } from 'node:crypto'
 import { isDeepStrictEqual } from 'node:util'
-import type { AuthFiles } from '../files/auth-dir.ts'
-import { caName, crossName, type FileNames } from '../files/names.ts'
+import { type AuthFiles, caName, crossName, type FileNames } from '../files/auth-dir.ts'
 import { readCertificate, readCertificates } from '../pki/certificate.ts'
 import { readPrivateKey } from '../pki/pair.ts'
 import { formatDate, printable } from '../wording.ts'

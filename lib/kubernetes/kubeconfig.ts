@@ -1,7 +1,7 @@
 /** A kubeconfig for one client, as `kubectl config set-cluster, set-credentials, set-context, use-context` write it. */
 import { isDeepStrictEqual } from 'node:util'
 import { bracketed } from '../address.ts'
-import { filesBeside } from '../files/names.ts'
+import { filesBeside } from '../files/auth-dir.ts'
 import { parseYaml } from '../yaml.ts'
 
 export interface KubeconfigAccess {

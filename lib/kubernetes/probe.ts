@@ -1,6 +1,5 @@
 /** What a component on a node serves, queried through the node's own ssh connection: it works wherever ssh does. */
-import type { Reply } from './client.ts'
-import type { Server } from './dial.ts'
+import type { Reply, Server } from './client.ts'
 
 /** Bytes and milliseconds for one answer: what is queried here answers with a word or two. */
 const limits = { longestBody: 64 * 1024, patience: 10_000 }
@@ -12,7 +11,7 @@ export function prepareProbe(): void {
 
 /** DER of the first certificate that the server presents, whoever signed it. Throws a Failure if there is none. */
 export async function readServed(server: Omit<Server, 'trust'>): Promise<Buffer> {
-  const [{ dial }, { notAnswered }] = await Promise.all([import('./dial.ts'), import('./client.ts')])
+  const [{ dial }, { notAnswered }] = await Promise.all([import('./client.ts'), import('./client.ts')])
   try {
     const socket = await dial({ ...server, trust: 'anyone' }, limits.patience)
     const { raw } = socket.getPeerCertificate()

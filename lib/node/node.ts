@@ -11,7 +11,7 @@ import {
   type FileNames,
   filesBeside,
   kubeconfigFile,
-} from '../files/names.ts'
+} from '../files/auth-dir.ts'
 import { secretMode } from '../files/plain-file.ts'
 import type { Part } from '../kubernetes/kubeconfig.ts'
 import { message, notWhole, readAnswer, shellEnded, type Verb } from './channel.ts'

@@ -3,8 +3,7 @@ import { hash, type KeyObject, X509Certificate } from 'node:crypto'
 import { addressBytes, canonicalAddress, formatAddress } from '../address.ts'
 import type { KeyKind } from '../cluster/cluster.ts'
 import type { Reason } from '../reason.ts'
-import { bitsOf, type Der, expect, hex, inside, oids, readDer } from './encoding.ts'
-import { blocksIn } from './pem.ts'
+import { bitsOf, blocksIn, type Der, expect, hex, inside, oids, readDer } from './encoding.ts'
 
 /** A distinguished name; the certificate has the attributes in this order. */
 export interface Subject {
@@ -55,7 +54,7 @@ export function keyKindOf(key: KeyObject): string {
 }
 
 interface Extension {
-  /** Its OID, as in `oids` of der.ts. */
+  /** Its OID, as in `oids`. */
   readonly id: string
   readonly isCritical: boolean
   /** An OCTET STRING, whose content is DER. */
@@ -181,7 +180,7 @@ export interface Certificate {
   readonly isCa: boolean
   /** The first eight bits; undefined where it names none. */
   readonly keyUsage: number | undefined
-  /** As in `oids` of der.ts. */
+  /** As in `oids`. */
   readonly extKeyUsages: readonly string[]
   readonly subjectKeyId: Buffer | undefined
   readonly publicKey: KeyObject

@@ -1,8 +1,7 @@
 /** A certificate and its private key as two files of auth/: checked, and made. */
 import { createECDH, createPrivateKey, createPublicKey, type KeyObject } from 'node:crypto'
 import { Failure, runAgain, tryTo } from '../failure.ts'
-import type { AuthDir } from '../files/auth-dir.ts'
-import { caName, caNames, nextName } from '../files/names.ts'
+import { type AuthDir, caName, caNames, nextName } from '../files/auth-dir.ts'
 import { once, publicMode, secretMode } from '../files/plain-file.ts'
 import type { Change, CheckResult, Reason } from '../reason.ts'
 import { isNear } from '../wording.ts'
@@ -15,7 +14,7 @@ import {
   keyKindOf,
   readDerCertificate,
 } from './certificate.ts'
-import { blocksIn } from './pem.ts'
+import { blocksIn } from './encoding.ts'
 import type { Issuer } from './x509.ts'
 
 /** The type prime-field of RFC 3279, 2.3.5: only explicit curve parameters have it. */

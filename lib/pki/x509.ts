@@ -2,6 +2,7 @@
  * Makes X.509 certificates (RFC 5280): node-forge writes the ASN.1, node:crypto does the mathematics.
  * The profile is cfssl's for the guide's requests, so that both kinds can be used side by side.
  */
+
 import { createPublicKey, generateKeyPair, hash, type KeyObject, randomBytes, sign } from 'node:crypto'
 import { promisify } from 'node:util'
 import type { asn1 as Asn1Module } from 'node-forge'
@@ -18,8 +19,7 @@ import {
   subjectOrder,
   usagesOf,
 } from './certificate.ts'
-import { bitsOf, inside, oids, readDer } from './encoding.ts'
-import { certificatePem } from './pem.ts'
+import { bitsOf, certificatePem, inside, oids, readDer } from './encoding.ts'
 
 type Asn1 = Asn1Module.Asn1
 

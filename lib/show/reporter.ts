@@ -1,7 +1,6 @@
 /** What every view of a run has in common: the tree, plain lines, --json and the plan read the same events. */
 import type { Failure } from '../failure.ts'
-import type { Graph } from '../graph/graph.ts'
-import type { Event, Outcome, Target } from '../graph/target.ts'
+import type { Event, Graph, Outcome, Target } from '../graph/target.ts'
 
 export interface Reporter {
   event(event: Event): void

@@ -1,6 +1,5 @@
 /** `graph`: draws the graph that a run walks. */
-import { closure, type Graph } from '../../lib/graph/graph.ts'
-import { nameInPhase, type Target } from '../../lib/graph/target.ts'
+import { closure, type Graph, nameInPhase, type Target } from '../../lib/graph/target.ts'
 import { formatJsonLine } from '../../lib/show/lines.ts'
 import { formatNames, groupAlike } from '../../lib/wording.ts'
 import { phaseTitles } from '../layouts/phases.ts'

@@ -1,14 +1,31 @@
-/** A cluster.yaml before it is text: unknown values are undefined. */
+/** A cluster.yaml before it is text, and what the files of an auth/ show of the cluster that they were made for. Reads only. */
+
 import { readFileSync } from 'node:fs'
 import { findPackageJSON } from 'node:module'
 import { dirname, join } from 'node:path'
 import * as v from 'valibot'
 import { stringify } from 'yaml'
+import { addressBytes, firstAddress, isInside, tryCidr } from '../../lib/address.ts'
 import type { ClusterNode, LayoutName } from '../../lib/cluster/cluster.ts'
 import { isMap, map } from '../../lib/cluster/problem.ts'
 import { clusterSchema, usualLayout } from '../../lib/cluster/schema.ts'
+import {
+  AuthDir,
+  authorizationConfigFile,
+  caName,
+  etcdCaName,
+  frontProxyCaName,
+  kubeconfigFile,
+} from '../../lib/files/auth-dir.ts'
+import { nodeUser, readRevoked } from '../../lib/kubernetes/authorization.ts'
+import { readEncryptionConfig } from '../../lib/kubernetes/encryption.ts'
+import { readServer } from '../../lib/kubernetes/kubeconfig.ts'
+import { type Certificate, isIssuedBy, keyKindOf, readCertificate } from '../../lib/pki/certificate.ts'
+import { ownCas } from '../../lib/pki/pair.ts'
+import { formatDuration, hour, parseDuration } from '../../lib/wording.ts'
 import type { Layout } from '../layouts/layout.ts'
-import { layouts } from '../layouts/tables.ts'
+import { encryptionConfig, layouts } from '../layouts/tables.ts'
+import { refuseNewer } from '../request/command-run.ts'
 
 export interface DraftNode {
   readonly name: string
@@ -125,4 +142,222 @@ export function formatCluster({ nodes, users, revoked, ...draft }: ClusterDraft,
 function text(value: unknown): string {
   const flowCollectionPadding = !Array.isArray(value)
   return stringify(value, { collectionStyle: 'flow', flowCollectionPadding, lineWidth: 0, nullStr: '' }).trim()
+}
+
+/** The layouts by whose names there is a CA's certificate. */
+export function layoutsIn(path: string): Layout[] {
+  return Object.values(layouts).filter(({ files }) => new AuthDir(path, files).read(files.certificate(caName)))
+}
+
+/** Undefined if it has no CA certificate. What the files do not show has its default. */
+export function adopt(path: string, layout: Layout): ClusterDraft | undefined {
+  const { certs, files } = layout
+  const auth = new AuthDir(path, files)
+  refuseNewer(auth)
+  const clients = certs.flatMap(({ name, isClient, dials }) => (isClient && dials === undefined ? [name] : []))
+  const ownNames = new Set(certs.map(({ name }) => name))
+  const all = readAll(auth)
+  const ca = all.get(caName)
+  if (!ca) return undefined
+  // Whatever else lies there is none of the cluster's.
+  const cas = ownCas(auth)
+  const named = [...all]
+    .filter(([name, certificate]) => name === caName || cas.some((each) => isIssuedBy(certificate, each)))
+    .map(([name, certificate]) => ({ name, certificate, sans: certificate.sans }))
+  const own = named.filter(({ name }) => ownNames.has(name))
+  const nodes = named.filter(({ name, certificate }) => valuesOf(certificate, 'CN')[0] === nodeUser(name))
+  // Other certificates may be anything: a user has a kubeconfig too.
+  const users = named.filter(
+    ({ name, certificate }) =>
+      !ownNames.has(name) && valuesOf(certificate, 'CN')[0] === name && auth.read(kubeconfigFile(name)),
+  )
+  const server = [...clients, ...nodes.map(({ name }) => name)].flatMap(
+    (name) => readServer(textOf(auth, kubeconfigFile(name))) ?? [],
+  )[0]
+  const leaves = [...own.filter(({ name }) => name !== caName), ...nodes]
+  const draft = newDraft(server?.cluster ?? 'kubernetes', layout)
+  const config = auth.tryBytes(encryptionConfig.file)
+  const encryption = config && readEncryptionConfig(config)
+  return {
+    ...draft,
+    subject: readSubject(ca, layout),
+    certificates: {
+      key: keyKindOf(ca.publicKey),
+      ...readValidity({ ca: hoursOf(ca), leaves: leaves.map(hoursIn), users: users.map(hoursIn) }, draft.certificates),
+    },
+    ...readApiNames(layout, draft, { server, sans: all.get(files.names.api)?.sans ?? [], nodes }),
+    encryption: encryption ? { provider: encryption.provider, resources: encryption.resources } : draft.encryption,
+    ...(all.has(etcdCaName) && !layout.without.has('etcd.ca') && { etcd: { ca: 'own' } }),
+    ...(all.has(frontProxyCaName) && { aggregation: true }),
+    ...readList(auth),
+    users: users.map(({ name, certificate }) => ({
+      name,
+      groups: valuesOf(certificate, 'O'),
+      validity: format(hoursOf(certificate)),
+    })),
+  }
+}
+
+/** Whom it cuts off, so that nobody is let in again by a lost cluster.yaml. */
+function readList(auth: AuthDir): Pick<ClusterDraft, 'revoked'> {
+  const revoked = readRevoked(textOf(auth, authorizationConfigFile))
+  return revoked ? { revoked: [...revoked.keys()] } : {}
+}
+
+function readAll(auth: AuthDir): ReadonlyMap<string, Certificate> {
+  const found = auth.names().flatMap((file): [string, Certificate][] => {
+    const { kind, name = '' } = auth.files.parse(file) ?? {}
+    const bytes = kind === 'certificate' ? auth.tryBytes(file) : undefined
+    const certificate = bytes && readCertificate(bytes)
+    return certificate ? [[name, certificate]] : []
+  })
+  return new Map(found)
+}
+
+function textOf(auth: AuthDir, file: string): string {
+  return auth.tryBytes(file)?.toString() ?? ''
+}
+
+function valuesOf({ attributes }: Certificate, name: string): string[] {
+  return attributes.filter((each) => each.startsWith(`${name}=`)).map((each) => each.slice(name.length + 1))
+}
+
+const subjectKeys = { country: 'C', state: 'ST', locality: 'L', organization: 'O', organizationalUnit: 'OU' }
+
+function readSubject(ca: Certificate, { without }: Layout): ClusterDraft['subject'] {
+  const keys = Object.entries(subjectKeys).filter(([key]) => !without.has(`subject.${key}`))
+  return Object.fromEntries(keys.map(([key, name]) => [key, valuesOf(ca, name)[0]]))
+}
+
+/** Leaves that were limited by their CA's expiry are valid for less than was requested: the longest counts. */
+function readValidity(
+  { ca, leaves, users }: { readonly ca: number; readonly leaves: readonly number[]; readonly users: readonly number[] },
+  usual: ClusterDraft['certificates'],
+) {
+  const longest = Math.max(...(leaves.length > 0 ? leaves : [ca]))
+  const shortest = Math.min(longest, ca, ...users)
+  return {
+    validity: leaves.length > 0 ? format(longest) : usual.validity,
+    caValidity: format(ca),
+    // It must be shorter than each of them.
+    renewBefore: shortest * hour > parseDuration(usual.renewBefore) ? usual.renewBefore : format(shortest / 3),
+  }
+}
+
+/** To the hour: a CA and its leaves are not issued in the same second. */
+function hoursOf({ notBefore, notAfter }: Certificate): number {
+  return Math.round((notAfter.getTime() - notBefore.getTime()) / hour)
+}
+
+const hoursIn = ({ certificate }: { readonly certificate: Certificate }) => hoursOf(certificate)
+
+/** `10y`, `400d` or `36h`. */
+function format(hours: number): string {
+  return formatDuration(Math.max(1, Math.floor(hours)) * hour)
+}
+
+interface ApiNames {
+  /** As in the kubeconfigs. */
+  readonly server: { readonly host: string; readonly port: number } | undefined
+  /** The SANs of the API server's certificate. */
+  readonly sans: readonly string[]
+  /** With the SANs of their own certificates. */
+  readonly nodes: readonly { readonly name: string; readonly sans: readonly string[] }[]
+}
+
+const service = 'kubernetes.default.svc'
+
+export function readApiNames(
+  layout: Layout,
+  draft: ClusterDraft,
+  { server, sans, nodes: found }: ApiNames,
+): Pick<ClusterDraft, 'domain' | 'api' | 'network' | 'nodes'> {
+  const { host, port } = server ?? draft.api
+  const guess = layout.guess({ host, sans })
+  const domain = guess.domain ?? readDomain(found) ?? draft.domain ?? draft.name
+  const nodes: DraftNode[] = [
+    ...(guess.control === undefined ? [] : [{ name: guess.control, role: 'control' as const, ips: [], sans: [] }]),
+    ...found.map((node) => readNode(layout, node, { domain, api: sans })),
+  ]
+  const clusterDomain = readClusterDomain(sans) ?? draft.network.clusterDomain
+  const network = { serviceCIDRs: [], clusterDomain }
+  const usual = new Set(layout.apiSans({ domain, api: { host, virtualIP: host, extraSANs: [] }, network, nodes }))
+  const left = sans.filter((san) => !usual.has(san) && isName(san))
+  const blocks = readServiceBlocks(left, nodes, [draft.network.serviceCIDR].flat()[0] ?? '')
+  const firsts = new Set(blocks.map(firstOf))
+  const addresses = left.filter((san) => addressBytes(san) && !firsts.has(san))
+  const hasBalancer = !layout.without.has('api.virtualIP')
+  const virtualIP = hasBalancer ? addresses.shift() : undefined
+  const names = left.filter((san) => !addressBytes(san))
+  return {
+    domain,
+    api: {
+      host,
+      port,
+      // If kubeconfigs name the API by an address, that is the load balancer's.
+      virtualIP: virtualIP ?? (hasBalancer && addressBytes(host) ? host : undefined),
+      extraSANs: [...names, ...addresses],
+    },
+    network: { serviceCIDR: blocks.length > 1 ? blocks : (blocks[0] ?? draft.network.serviceCIDR), clusterDomain },
+    nodes,
+  }
+}
+
+/** The domain that follows the name of each node. */
+function readDomain(nodes: ApiNames['nodes']): string | undefined {
+  const domainsOf = ({ name, sans }: ApiNames['nodes'][number]) =>
+    sans.filter((san) => san.startsWith(`${name}.`)).map((san) => san.slice(name.length + 1))
+  const [first, ...others] = nodes.map(domainsOf)
+  return first?.find((domain) => others.every((each) => each.includes(domain)))
+}
+
+/** A control node is one that the API server's certificate names; its addresses are those that the certificate has too. */
+function readNode(
+  { nodeSans }: Layout,
+  { name, sans }: ApiNames['nodes'][number],
+  { domain, api }: { readonly domain: string; readonly api: readonly string[] },
+): DraftNode {
+  const isControl = api.includes(name)
+  const isOwn = (ips: readonly string[], san: string) => nodeSans({ name, ips }, domain).includes(san)
+  const ips = sans.filter(
+    (san) => !isOwn([], san) && isOwn([san], san) && addressBytes(san) && (!isControl || api.includes(san)),
+  )
+  const own = new Set(nodeSans({ name, ips }, domain))
+  return { name, role: isControl ? 'control' : 'worker', ips, sans: sans.filter((san) => !own.has(san) && isName(san)) }
+}
+
+function readClusterDomain(sans: readonly string[]): string | undefined {
+  const domains = sans.filter((san) => san.startsWith(`${service}.`)).map((san) => san.slice(service.length + 1))
+  return domains.find((domain) => domain !== 'cluster')
+}
+
+/**
+ * At most one of each family: the certificate has the first address, and nothing has the prefix length. What is
+ * made is the same with any.
+ */
+function readServiceBlocks(left: readonly string[], nodes: readonly DraftNode[], usual: string): string[] {
+  const others = [...left, ...nodes.flatMap(({ ips }) => ips)]
+  const isFree = (block: string, first: string) => {
+    const cidr = tryCidr(block)
+    return cidr !== undefined && others.every((each) => each === first || !isInside(each, cidr))
+  }
+  const free = left.flatMap((address) =>
+    [
+      usual,
+      address.replace(/\.\d+\.1$/, '.0.0/16'),
+      address.replace(/\.1$/, '.0/24'),
+      address.replace(/::1$/, '::/112'),
+    ].filter((block) => firstOf(block) === address && isFree(block, address)),
+  )
+  return [false, true].flatMap((isIPv6) => free.find((block) => block.includes(':') === isIPv6) ?? [])
+}
+
+function firstOf(block: string): string | undefined {
+  const cidr = tryCidr(block)
+  return cidr && firstAddress(cidr)
+}
+
+/** A SAN that is not a DNS name begins with its type; cluster.yaml can't express it. */
+function isName(san: string): boolean {
+  return addressBytes(san) !== undefined || !san.includes(':')
 }

@@ -10,7 +10,7 @@ import { formatPath, validate } from '../../lib/cluster/cluster.ts'
 import { isDnsName, type Problem } from '../../lib/cluster/problem.ts'
 import { layoutNames, usualLayout } from '../../lib/cluster/schema.ts'
 import { doing, isErrno, usageFailure } from '../../lib/failure.ts'
-import { caName } from '../../lib/files/names.ts'
+import { caName } from '../../lib/files/auth-dir.ts'
 import { makeFolders } from '../../lib/files/plain-file.ts'
 import { printConfig } from '../../lib/node/route.ts'
 import { type ConfigUse, first, parseSshConfig } from '../../lib/node/ssh-config.ts'
@@ -22,8 +22,16 @@ import type { CommandRun, WithoutCluster } from '../request/command-run.ts'
 import { formatCommand, type Host, pathOf } from '../request/host.ts'
 import type { Finding } from '../request/job.ts'
 import { type Options, usage } from '../request/options.ts'
-import { adopt, layoutsIn } from './init-adoption.ts'
-import { type ClusterDraft, type DraftNode, formatCluster, newDraft, packageFile, plainCluster } from './init-draft.ts'
+import {
+  adopt,
+  type ClusterDraft,
+  type DraftNode,
+  formatCluster,
+  layoutsIn,
+  newDraft,
+  packageFile,
+  plainCluster,
+} from './init-draft.ts'
 
 /** Throws a Failure before anything is written. */
 export async function init(given: WithoutCluster): Promise<readonly Finding[]> {

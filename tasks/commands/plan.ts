@@ -1,11 +1,9 @@
 /** A dry run: what a run would do, and why; and the look of a run that is to do just that. */
-
 import { hash } from 'node:crypto'
 import { Failure } from '../../lib/failure.ts'
-import { caName } from '../../lib/files/names.ts'
-import { closure, type Graph } from '../../lib/graph/graph.ts'
-import { nameInPhase, type Outcome, type Run, type Target } from '../../lib/graph/target.ts'
-import { keysToList, pairsToReplace } from '../../lib/kubernetes/revoked-list.ts'
+import { caName } from '../../lib/files/auth-dir.ts'
+import { closure, type Graph, nameInPhase, type Outcome, type Run, type Target } from '../../lib/graph/target.ts'
+import { keysToList, pairsToReplace } from '../../lib/kubernetes/authorization.ts'
 import { type Change, formatReasons, isRepair, type Reason, worksOf } from '../../lib/reason.ts'
 import { byPhase } from '../../lib/show/reporter.ts'
 import { formatFailures } from '../../lib/show/words.ts'
@@ -30,7 +28,7 @@ import {
   refusalsBefore,
   rolloutOf,
 } from '../request/walk.ts'
-import { formatUnderWay, rotationsUnderWay } from '../rotations/under-way.ts'
+import { formatUnderWay, rotationsUnderWay } from '../rotations/states.ts'
 
 /** Throws a usage Failure before anything is printed. */
 export async function plan(given: CommandRun): Promise<readonly Finding[]> {

@@ -7,8 +7,8 @@ import { statSync } from 'node:fs'
 import { join } from 'node:path'
 import type { ClusterNode } from '../../lib/cluster/cluster.ts'
 import { Failure, refusal, runAgain, tryToAwait, usageFailure } from '../../lib/failure.ts'
-import { AuthDir } from '../../lib/files/auth-dir.ts'
 import {
+  AuthDir,
   authorizationConfigFile,
   caName,
   caNames,
@@ -16,14 +16,14 @@ import {
   etcdCaName,
   type FileNames,
   frontProxyCaName,
-} from '../../lib/files/names.ts'
+} from '../../lib/files/auth-dir.ts'
 import type { PlainFile } from '../../lib/files/plain-file.ts'
 import type { Run, Target } from '../../lib/graph/target.ts'
 import { otherIdentity } from '../../lib/kubernetes/identity.ts'
 import { realPath } from '../../lib/node/state.ts'
 import { type Certificate, readCertificate, readCertificates } from '../../lib/pki/certificate.ts'
+import { certificatePem } from '../../lib/pki/encoding.ts'
 import { readPair, tryCertificate } from '../../lib/pki/pair.ts'
-import { certificatePem } from '../../lib/pki/pem.ts'
 import { formatReason, isRepair, type Reason } from '../../lib/reason.ts'
 import { formatDate, formatNames, quote } from '../../lib/wording.ts'
 import { identityFiles, isKeptOff, nodeFiles, nodeUnits } from '../layouts/tables.ts'

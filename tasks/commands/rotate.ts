@@ -1,12 +1,9 @@
 /** `rotate` drives a rotation: each stage is an ordinary walk over all targets, and is proven before the next begins. */
-
 import type { ClusterNode } from '../../lib/cluster/cluster.ts'
 import { Failure, refusal, runAgain, tryToAwait, usageFailure } from '../../lib/failure.ts'
-import { timeOfBackup } from '../../lib/files/auth-dir.ts'
-import { caName } from '../../lib/files/names.ts'
-import { buildGraph, type Graph } from '../../lib/graph/graph.ts'
-import type { Run, Target } from '../../lib/graph/target.ts'
-import { keysToList } from '../../lib/kubernetes/revoked-list.ts'
+import { caName, timeOfBackup } from '../../lib/files/auth-dir.ts'
+import { buildGraph, type Graph, type Run, type Target } from '../../lib/graph/target.ts'
+import { keysToList } from '../../lib/kubernetes/authorization.ts'
 import { fileAt } from '../../lib/node/state.ts'
 import { formatJsonLine } from '../../lib/show/lines.ts'
 import { byPhase } from '../../lib/show/reporter.ts'
@@ -29,8 +26,8 @@ import { adviseBackup, backUpAgain, walk } from '../request/walk.ts'
 import { surveyApiServers, surveyStage } from '../rotations/api-servers.ts'
 import { rewritePhase } from '../rotations/encryption-key.ts'
 import { changedBy, type Rotating, type Rotation, type Stage } from '../rotations/rotation.ts'
+import { formatUses, refusalDuring } from '../rotations/states.ts'
 import { findUses, rotations, stageNumber, underWay } from '../rotations/table.ts'
-import { formatUses, refusalDuring } from '../rotations/under-way.ts'
 
 /** Milliseconds: whoever types --finish later than that means another rotation than the one which they finished. */
 const provenAgain = 7 * day

@@ -1,12 +1,10 @@
 /** One run: a walk over the graph, and what it reports at its end. */
-
 import { createInterface } from 'node:readline'
 import { refusal } from '../../lib/failure.ts'
-import { caName, kubeconfigFile } from '../../lib/files/names.ts'
+import { caName, kubeconfigFile } from '../../lib/files/auth-dir.ts'
 import { secretMode } from '../../lib/files/plain-file.ts'
-import { closure, type Graph } from '../../lib/graph/graph.ts'
-import { type Force, nameInPhase, type Outcome, type Run } from '../../lib/graph/target.ts'
-import { keysToList, pairsToReplace } from '../../lib/kubernetes/revoked-list.ts'
+import { closure, type Force, type Graph, nameInPhase, type Outcome, type Run } from '../../lib/graph/target.ts'
+import { keysToList, pairsToReplace } from '../../lib/kubernetes/authorization.ts'
 import { byPhase } from '../../lib/show/reporter.ts'
 import { adviseAfter } from '../../lib/show/words.ts'
 import { formatNames, joinClauses, printable } from '../../lib/wording.ts'
@@ -28,7 +26,7 @@ import {
   rolloutOf,
   walk,
 } from '../request/walk.ts'
-import { formatUnderWay, rotationsUnderWay } from '../rotations/under-way.ts'
+import { formatUnderWay, rotationsUnderWay } from '../rotations/states.ts'
 
 /**
  * A key that is newly revoked is listed by a second run, once the first has made the new pair, and whoever reads it has loaded that.

@@ -1,6 +1,6 @@
 /** `status`: everything that was made, and whether it is still right: a table for people, lines of JSON, an exit status for cron. */
 import { styleText } from 'node:util'
-import { caName } from '../../lib/files/names.ts'
+import { caName } from '../../lib/files/auth-dir.ts'
 import type { Run } from '../../lib/graph/target.ts'
 import { formatJsonLine } from '../../lib/show/lines.ts'
 import { formatCaEnds, formatFailures, warningOf, warningsOf } from '../../lib/show/words.ts'
@@ -25,7 +25,7 @@ import { observe, wholeCluster } from '../request/observe.ts'
 import { checkNodes } from '../request/selection.ts'
 import { notesOnFolder } from '../request/walk.ts'
 import type { UnderWay, Uses } from '../rotations/rotation.ts'
-import { formatUnderWay, formatUses, rotationsUnderWay } from '../rotations/under-way.ts'
+import { formatUnderWay, formatUses, rotationsUnderWay } from '../rotations/states.ts'
 
 /** Throws a usage Failure for a node that cluster.yaml does not have. */
 export async function status(given: CommandRun): Promise<readonly Finding[]> {

@@ -1,9 +1,8 @@
 /** `verify --from`: whether a backup of auth/ would bring the cluster back, by itself and beside what control nodes hold. Reads only. */
 import type { ClusterNode } from '../../lib/cluster/cluster.ts'
 import { Failure, refusal } from '../../lib/failure.ts'
-import { caName } from '../../lib/files/names.ts'
-import { buildGraph } from '../../lib/graph/graph.ts'
-import type { Target } from '../../lib/graph/target.ts'
+import { caName } from '../../lib/files/auth-dir.ts'
+import { buildGraph, type Target } from '../../lib/graph/target.ts'
 import { byPhase } from '../../lib/show/reporter.ts'
 import { count, formatDate, formatNames } from '../../lib/wording.ts'
 import { identityFiles } from '../layouts/tables.ts'
@@ -14,7 +13,7 @@ import { pathOf } from '../request/host.ts'
 import type { Finding } from '../request/job.ts'
 import { observe, showObservation } from '../request/observe.ts'
 import { checkNodes } from '../request/selection.ts'
-import { rotationsUnderWay } from '../rotations/under-way.ts'
+import { rotationsUnderWay } from '../rotations/states.ts'
 import {
   complete,
   FilesInMemory,

@@ -2,10 +2,11 @@
  * Kubernetes The Hard Way, as of 2025: one control node without a kubelet, workers, and etcd without TLS on the loopback address.
  * https://github.com/kelseyhightower/kubernetes-the-hard-way: ca.conf, units/ and documents 04 to 10
  */
+
 import { firstAddress } from '../../lib/address.ts'
 import type { Cluster, ClusterNode, ClusterUser } from '../../lib/cluster/cluster.ts'
 import { list, map, type Problem, type Raw } from '../../lib/cluster/problem.ts'
-import { caName, fileNames } from '../../lib/files/names.ts'
+import { caName, fileNames } from '../../lib/files/auth-dir.ts'
 import { nodeUser } from '../../lib/kubernetes/authorization.ts'
 import { type ApiNaming, apiServer, type CertKind, type Layout, NODE, store, type UnitRow } from './layout.ts'
 import * as shared from './shared.ts'

@@ -2,9 +2,10 @@
  * Kubernetes "the harder way": three control nodes behind a load balancer, the guide's chapters 4 to 6.
  * Users are CN, groups are O: https://kubernetes.io/docs/setup/best-practices/certificates/
  */
+
 import { addressBytes, firstAddress } from '../../lib/address.ts'
 import type { Cluster, ClusterNode, ClusterUser } from '../../lib/cluster/cluster.ts'
-import { caName, fileNames } from '../../lib/files/names.ts'
+import { caName, fileNames } from '../../lib/files/auth-dir.ts'
 import { nodeUser } from '../../lib/kubernetes/authorization.ts'
 import type { Subject } from '../../lib/pki/certificate.ts'
 import {

@@ -1,7 +1,7 @@
 /** What a guide's cluster consists of, as data: its certificates, files, units and connections. docs/layouts.md describes it. */
 import type { Cluster, ClusterNode, ClusterUser, LayoutName } from '../../lib/cluster/cluster.ts'
 import type { Problem, Raw } from '../../lib/cluster/problem.ts'
-import { type CaName, type FileKind, type FileNames, filesBeside, kubeconfigFile } from '../../lib/files/names.ts'
+import { type CaName, type FileKind, type FileNames, filesBeside, kubeconfigFile } from '../../lib/files/auth-dir.ts'
 import type { Part } from '../../lib/kubernetes/kubeconfig.ts'
 import type { CertSpec, Subject } from '../../lib/pki/certificate.ts'
 

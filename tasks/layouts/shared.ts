@@ -9,7 +9,7 @@ import {
   type FileNames,
   frontProxyCaName,
   kubeconfigFile,
-} from '../../lib/files/names.ts'
+} from '../../lib/files/auth-dir.ts'
 import type { Subject } from '../../lib/pki/certificate.ts'
 import { formatNames } from '../../lib/wording.ts'
 import {

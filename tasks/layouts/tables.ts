@@ -12,7 +12,7 @@ import {
   frontProxyCaName,
   kubeconfigFile,
   nextName,
-} from '../../lib/files/names.ts'
+} from '../../lib/files/auth-dir.ts'
 import { once } from '../../lib/files/plain-file.ts'
 import type { CertSpec } from '../../lib/pki/certificate.ts'
 import { hardWay } from './hard-way.ts'

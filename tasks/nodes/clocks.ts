@@ -2,8 +2,7 @@
 import type { LimitFunction } from 'p-limit'
 import type { ClusterNode } from '../../lib/cluster/cluster.ts'
 import { Failure, isUnreached, runAgain } from '../../lib/failure.ts'
-import type { Graph } from '../../lib/graph/graph.ts'
-import type { Run } from '../../lib/graph/target.ts'
+import type { Graph, Run } from '../../lib/graph/target.ts'
 import { formatNames } from '../../lib/wording.ts'
 import { lookAtMachine } from './look.ts'
 

@@ -6,13 +6,19 @@ import type { KeyObject } from 'node:crypto'
 import { join } from 'node:path'
 import type { ClusterNode } from '../../lib/cluster/cluster.ts'
 import { Failure, runAgain, sharedRefusal } from '../../lib/failure.ts'
-import { type AuthDir, backupFolders, backups, keepFound, readBackup } from '../../lib/files/auth-dir.ts'
-import { authorizationConfigFile, caName } from '../../lib/files/names.ts'
+import {
+  type AuthDir,
+  authorizationConfigFile,
+  backupFolders,
+  backups,
+  caName,
+  keepFound,
+  readBackup,
+} from '../../lib/files/auth-dir.ts'
 import type { Run } from '../../lib/graph/target.ts'
-import { letInAgain, readRevoked } from '../../lib/kubernetes/authorization.ts'
+import { letInAgain, readRevoked, removedFrom, wantedList } from '../../lib/kubernetes/authorization.ts'
 import { isOlder, isPreviousCa, lacksOurKey, otherIdentity } from '../../lib/kubernetes/identity.ts'
 import { type Part, readClientCertificate, readEmbeddedCa } from '../../lib/kubernetes/kubeconfig.ts'
-import { removedFrom, wantedList } from '../../lib/kubernetes/revoked-list.ts'
 import { type FileState, type FilesSeen, largestFile } from '../../lib/node/place.ts'
 import { realPath } from '../../lib/node/state.ts'
 import { type Certificate, isIssuedBy, readCertificates } from '../../lib/pki/certificate.ts'

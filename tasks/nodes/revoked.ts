@@ -2,10 +2,16 @@
 import pLimit from 'p-limit'
 import type { ClusterNode } from '../../lib/cluster/cluster.ts'
 import { Failure, tryToAwait } from '../../lib/failure.ts'
-import { authorizationConfigFile, authorizationFiles } from '../../lib/files/names.ts'
+import { authorizationConfigFile, authorizationFiles } from '../../lib/files/auth-dir.ts'
 import type { Run } from '../../lib/graph/target.ts'
-import { formatAuthorizer, type RevokedList, reviewOfAll, reviewsOf } from '../../lib/kubernetes/authorization.ts'
-import { listIn, wantedList } from '../../lib/kubernetes/revoked-list.ts'
+import {
+  formatAuthorizer,
+  listIn,
+  type RevokedList,
+  reviewOfAll,
+  reviewsOf,
+  wantedList,
+} from '../../lib/kubernetes/authorization.ts'
 import { fileAt, type PlacesState } from '../../lib/node/state.ts'
 import { formatNames } from '../../lib/wording.ts'
 import { apiServer } from '../layouts/layout.ts'

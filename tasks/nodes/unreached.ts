@@ -1,6 +1,6 @@
 /** What runs on a node and reads files of ours where `install` puts none: a rotation would cut it off. */
 import type { ClusterNode } from '../../lib/cluster/cluster.ts'
-import { caNames, nextName } from '../../lib/files/names.ts'
+import { caNames, nextName } from '../../lib/files/auth-dir.ts'
 import type { Run } from '../../lib/graph/target.ts'
 import { fileAt, type PlacesState, realPath } from '../../lib/node/state.ts'
 import { isIssuedBy, readCertificates } from '../../lib/pki/certificate.ts'

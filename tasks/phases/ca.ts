@@ -2,11 +2,9 @@
 import { createPublicKey } from 'node:crypto'
 import type { Cluster } from '../../lib/cluster/cluster.ts'
 import { Failure, refusal, runAgain } from '../../lib/failure.ts'
-import { backUp } from '../../lib/files/auth-dir.ts'
-import { caName, crossName, etcdCaName, nextName } from '../../lib/files/names.ts'
+import { backUp, caName, crossName, etcdCaName, nextName } from '../../lib/files/auth-dir.ts'
 import { publicMode, secretMode } from '../../lib/files/plain-file.ts'
-import { authTarget } from '../../lib/graph/auth-target.ts'
-import type { Force, Run, Target, Work } from '../../lib/graph/target.ts'
+import { authTarget, type Force, type Run, type Target, type Work } from '../../lib/graph/target.ts'
 import { readEmbeddedCa } from '../../lib/kubernetes/kubeconfig.ts'
 import {
   type Certificate,
@@ -38,11 +36,11 @@ import {
   isCopyOfCa,
   nextCaCommonName,
   readCaState,
+  refusalDuring,
   refuseWithCopy,
   replacedCas,
   signingCa,
 } from '../rotations/states.ts'
-import { refusalDuring } from '../rotations/under-way.ts'
 
 export function caTargets(cluster: Cluster): Target[] {
   const rows = certTable(cluster).filter(({ phase }) => phase === 'ca')

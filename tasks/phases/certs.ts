@@ -1,17 +1,15 @@
 /** Phases `cluster-cert`, `component-certs`, `node-certs` and `user-certs`: every certificate that the CA signs. */
-
 import type { KeyObject } from 'node:crypto'
 import { firstAddress } from '../../lib/address.ts'
 import type { Cluster } from '../../lib/cluster/cluster.ts'
-import { entryOf } from '../../lib/cluster/revoked.ts'
+import { entryOf } from '../../lib/cluster/problem.ts'
 import { type Failure, refusal, tryTo } from '../../lib/failure.ts'
-import { type AuthDir, backUp } from '../../lib/files/auth-dir.ts'
-import { caName, nextName } from '../../lib/files/names.ts'
-import { authTarget } from '../../lib/graph/auth-target.ts'
-import type { Run, Target, Work } from '../../lib/graph/target.ts'
+import { type AuthDir, backUp, caName, nextName } from '../../lib/files/auth-dir.ts'
+import { authTarget, type Run, type Target, type Work } from '../../lib/graph/target.ts'
+import { formatEntries, revokedKeys } from '../../lib/kubernetes/authorization.ts'
 import { readServer } from '../../lib/kubernetes/kubeconfig.ts'
-import { formatEntries, revokedKeys } from '../../lib/kubernetes/revoked-list.ts'
 import { type Certificate, compareKeyKind, endOf, fingerprintOf } from '../../lib/pki/certificate.ts'
+import { certificatePem } from '../../lib/pki/encoding.ts'
 import {
   changeOfPair,
   checkCertificate,
@@ -26,14 +24,12 @@ import {
   tryCertificate,
   validityPeriod,
 } from '../../lib/pki/pair.ts'
-import { certificatePem } from '../../lib/pki/pem.ts'
 import { type Change, type CheckResult, formatReasons, type Reason } from '../../lib/reason.ts'
 import { formatDate, formatNames, joinClauses } from '../../lib/wording.ts'
 import type { CertPhase } from '../layouts/layout.ts'
 import { type CertRow, certTable, layoutOf, readersOf, unitsToRestart, wantedValues } from '../layouts/tables.ts'
 import { fetchCommand } from '../nodes/fetch-command.ts'
-import { chainOf, readTokenPair, readTokenState, signingCa } from '../rotations/states.ts'
-import { refusalDuring } from '../rotations/under-way.ts'
+import { chainOf, readTokenPair, readTokenState, refusalDuring, signingCa } from '../rotations/states.ts'
 
 export type LeafPhase = Exclude<CertPhase, 'ca'>
 

@@ -1,11 +1,9 @@
 /** Phase `encryption-key`: what encrypts Secrets in etcd, made once. */
-
 import type { Cluster } from '../../lib/cluster/cluster.ts'
 import { type Failure, refusal } from '../../lib/failure.ts'
 import { backUp } from '../../lib/files/auth-dir.ts'
 import { secretMode } from '../../lib/files/plain-file.ts'
-import { authTarget, changeOfFile } from '../../lib/graph/auth-target.ts'
-import type { Run, Target, Work } from '../../lib/graph/target.ts'
+import { authTarget, changeOfFile, type Run, type Target, type Work } from '../../lib/graph/target.ts'
 import {
   addResources,
   type EncryptionConfig,
@@ -16,8 +14,7 @@ import type { CheckResult } from '../../lib/reason.ts'
 import { formatNames } from '../../lib/wording.ts'
 import { encryptionConfig, readersOf, unitsToRestart } from '../layouts/tables.ts'
 import { fetchCommand } from '../nodes/fetch-command.ts'
-import { readEncryptionState } from '../rotations/states.ts'
-import { refusalDuring } from '../rotations/under-way.ts'
+import { readEncryptionState, refusalDuring } from '../rotations/states.ts'
 
 const { file } = encryptionConfig
 /** Of the phase, of its target, and of the rotation. */

@@ -1,7 +1,6 @@
 /** Phase `install`: copies the deployed files to where the units read them, until the units have loaded them. */
-
 import type { ClusterNode } from '../../lib/cluster/cluster.ts'
-import { authorizationConfigFile, caName } from '../../lib/files/names.ts'
+import { authorizationConfigFile, caName } from '../../lib/files/auth-dir.ts'
 import { endsSoon, type Force, type Run, type Work } from '../../lib/graph/target.ts'
 import { marksFolder } from '../../lib/node/place.ts'
 import type { Change, CheckResult, Reason } from '../../lib/reason.ts'

@@ -1,10 +1,8 @@
 /** Phase `kubeconfigs`: for each client of the API, its certificate, its key and the CA in one file. */
-
 import type { Cluster } from '../../lib/cluster/cluster.ts'
-import { caName, kubeconfigFile } from '../../lib/files/names.ts'
+import { caName, kubeconfigFile } from '../../lib/files/auth-dir.ts'
 import { secretMode } from '../../lib/files/plain-file.ts'
-import { authTarget, changeOfFile } from '../../lib/graph/auth-target.ts'
-import type { Run, Target } from '../../lib/graph/target.ts'
+import { authTarget, changeOfFile, type Run, type Target } from '../../lib/graph/target.ts'
 import {
   compareKubeconfig,
   formatKubeconfig,

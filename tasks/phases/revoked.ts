@@ -1,32 +1,29 @@
 /** Phase `revoked`: the list of who is cut off, as API servers read it. From cluster.yaml alone. */
 import type { Cluster } from '../../lib/cluster/cluster.ts'
-import { isKeyEntry } from '../../lib/cluster/revoked.ts'
+import { isKeyEntry } from '../../lib/cluster/problem.ts'
 import { refusal } from '../../lib/failure.ts'
 import {
   authorizationConfigFile,
   authorizationFiles,
   authorizationWebhookFile,
   etcdCaName,
-} from '../../lib/files/names.ts'
+} from '../../lib/files/auth-dir.ts'
 import { secretMode } from '../../lib/files/plain-file.ts'
-import { authTarget } from '../../lib/graph/auth-target.ts'
-import type { Run, Target } from '../../lib/graph/target.ts'
-import {
-  formatAuthorization,
-  formatAuthorizer,
-  letInAgain,
-  type RevokedList,
-  webhookKubeconfig,
-} from '../../lib/kubernetes/authorization.ts'
+import { authTarget, type Run, type Target } from '../../lib/graph/target.ts'
 import {
   coveredBy,
   cuttingOff,
+  formatAuthorization,
+  formatAuthorizer,
   formatEntries,
   knownCertificates,
+  letInAgain,
   listIn,
+  type RevokedList,
   removedFrom,
   wantedList,
-} from '../../lib/kubernetes/revoked-list.ts'
+  webhookKubeconfig,
+} from '../../lib/kubernetes/authorization.ts'
 import type { Change, CheckResult, Reason } from '../../lib/reason.ts'
 import { formatNames, joinClauses } from '../../lib/wording.ts'
 import { authorizationWebhookPath, layoutOf } from '../layouts/tables.ts'

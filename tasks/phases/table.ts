@@ -1,8 +1,7 @@
 /** The graph of a cluster: the targets of each phase, in the order of tasks/layouts/phases.ts. */
 import type { Cluster, ClusterNode } from '../../lib/cluster/cluster.ts'
-import { caName } from '../../lib/files/names.ts'
-import { buildGraph, type Graph } from '../../lib/graph/graph.ts'
-import type { Target } from '../../lib/graph/target.ts'
+import { caName } from '../../lib/files/auth-dir.ts'
+import { buildGraph, type Graph, type Target } from '../../lib/graph/target.ts'
 import { phases } from '../layouts/phases.ts'
 import { localHolder, nodeFiles, unitsOf } from '../layouts/tables.ts'
 import { caTargets } from './ca.ts'

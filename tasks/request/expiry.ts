@@ -1,6 +1,5 @@
 /** What expires, for the end of a run, a plan and a look: the next certificate, the CA, and what outlasts `validity`. */
-
-import { caName } from '../../lib/files/names.ts'
+import { caName } from '../../lib/files/auth-dir.ts'
 import { endsSoon, type Outcome, type Run, type Target } from '../../lib/graph/target.ts'
 import { tryCertificate } from '../../lib/pki/pair.ts'
 import type { Summary } from '../../lib/show/reporter.ts'

@@ -1,11 +1,9 @@
 /** Machines and people with a certificate in auth/ that are no longer in cluster.yaml: they keep what they hold. */
 import { tryTo } from '../../lib/failure.ts'
-import type { AuthDir } from '../../lib/files/auth-dir.ts'
-import { caName, kubeconfigFile } from '../../lib/files/names.ts'
+import { type AuthDir, caName, kubeconfigFile } from '../../lib/files/auth-dir.ts'
 import type { Run } from '../../lib/graph/target.ts'
-import { nodeUser } from '../../lib/kubernetes/authorization.ts'
+import { formatEntries, nodeUser } from '../../lib/kubernetes/authorization.ts'
 import { readClientCertificate } from '../../lib/kubernetes/kubeconfig.ts'
-import { formatEntries } from '../../lib/kubernetes/revoked-list.ts'
 import { type Certificate, endOf, isIssuedBy, readCertificate } from '../../lib/pki/certificate.ts'
 import { ownCas, tryCertificate } from '../../lib/pki/pair.ts'
 import { formatDate } from '../../lib/wording.ts'

@@ -1,9 +1,8 @@
 /** A row for everything that was made, and one for each node: state, reason, expiry. And their totals. */
 import type { Cluster, ClusterNode } from '../../lib/cluster/cluster.ts'
-import { entryOf } from '../../lib/cluster/revoked.ts'
+import { entryOf } from '../../lib/cluster/problem.ts'
 import { tryTo } from '../../lib/failure.ts'
-import type { AuthDir } from '../../lib/files/auth-dir.ts'
-import { caName, caNames } from '../../lib/files/names.ts'
+import { type AuthDir, caName, caNames } from '../../lib/files/auth-dir.ts'
 import { endsSoon, nameInPhase, type Outcome, type Run, type Target } from '../../lib/graph/target.ts'
 import { readEmbedded } from '../../lib/kubernetes/kubeconfig.ts'
 import { findEntry, readKubeconfigs } from '../../lib/kubernetes/kubeconfig-merge.ts'

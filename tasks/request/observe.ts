@@ -1,7 +1,14 @@
 /** A read-only walk over targets: `status`, `verify`, `report` and a dry run show its outcomes. */
 import { execute } from '../../lib/graph/executor.ts'
-import { buildGraph, closure, type Graph } from '../../lib/graph/graph.ts'
-import type { Event, Force, Outcome, Run } from '../../lib/graph/target.ts'
+import {
+  buildGraph,
+  closure,
+  type Event,
+  type Force,
+  type Graph,
+  type Outcome,
+  type Run,
+} from '../../lib/graph/target.ts'
 import { byPhase, type Phases, type Summary } from '../../lib/show/reporter.ts'
 import { phases as allPhases } from '../layouts/phases.ts'
 import { clusterGraph } from '../phases/table.ts'

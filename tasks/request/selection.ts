@@ -1,8 +1,7 @@
 /** Finds the targets that the command line names. Pure. */
 import type { Cluster } from '../../lib/cluster/cluster.ts'
 import { usageFailure } from '../../lib/failure.ts'
-import type { Graph } from '../../lib/graph/graph.ts'
-import type { Force, Target } from '../../lib/graph/target.ts'
+import type { Force, Graph, Target } from '../../lib/graph/target.ts'
 import { suggest } from '../../lib/wording.ts'
 import { groups, phases } from '../layouts/phases.ts'
 import type { CommandRun } from './command-run.ts'

@@ -8,8 +8,10 @@ import { setTimeout as delay } from 'node:timers/promises'
 import * as v from 'valibot'
 import type { ClusterNode } from '../../lib/cluster/cluster.ts'
 import { Failure, refusal, runAgain, usageFailure } from '../../lib/failure.ts'
-import { backUp, backupFolders, backups, readBackup } from '../../lib/files/auth-dir.ts'
 import {
+  backUp,
+  backupFolders,
+  backups,
   type CaName,
   caName,
   crossName,
@@ -17,11 +19,11 @@ import {
   frontProxyCaName,
   kubeconfigFile,
   nextName,
-} from '../../lib/files/names.ts'
+  readBackup,
+} from '../../lib/files/auth-dir.ts'
 import { publicMode, secretMode } from '../../lib/files/plain-file.ts'
 import type { Run, Work } from '../../lib/graph/target.ts'
-import { isAnswer, type Reply } from '../../lib/kubernetes/client.ts'
-import type { Credentials } from '../../lib/kubernetes/dial.ts'
+import { type Credentials, isAnswer, type Reply } from '../../lib/kubernetes/client.ts'
 import { isPreviousCa } from '../../lib/kubernetes/identity.ts'
 import { ask } from '../../lib/kubernetes/probe.ts'
 import {
@@ -32,9 +34,8 @@ import {
   readCertificate,
   readDerCertificate,
 } from '../../lib/pki/certificate.ts'
-import { inside, oids } from '../../lib/pki/encoding.ts'
+import { blocksIn, certificatePem, inside, oids } from '../../lib/pki/encoding.ts'
 import { readPair, readPrivateKey, tryCertificate } from '../../lib/pki/pair.ts'
-import { blocksIn, certificatePem } from '../../lib/pki/pem.ts'
 import { generatePrivateKey, issueCertificate, privateKeyPem } from '../../lib/pki/x509.ts'
 import { formatDate, formatNames } from '../../lib/wording.ts'
 import { frontProxy } from '../layouts/shared.ts'

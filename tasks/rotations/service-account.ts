@@ -11,7 +11,7 @@ import { type AuthDir, backUp, backupFolders, backups, readBackup } from '../../
 import { publicMode, secretMode } from '../../lib/files/plain-file.ts'
 import type { Run } from '../../lib/graph/target.ts'
 import { type Client, itemsOf } from '../../lib/kubernetes/client.ts'
-import { certificatePem } from '../../lib/pki/pem.ts'
+import { certificatePem } from '../../lib/pki/encoding.ts'
 import { generatePrivateKey, privateKeyPem } from '../../lib/pki/x509.ts'
 import { apiServer } from '../layouts/layout.ts'
 import { layoutOf, serviceOf } from '../layouts/tables.ts'

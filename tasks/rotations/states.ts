@@ -3,9 +3,18 @@
  * this, and it connects to no node; the stages are in the file of each rotation.
  */
 import { createPublicKey, type KeyObject } from 'node:crypto'
-import { refusal } from '../../lib/failure.ts'
-import { type AuthDir, type AuthFiles, backups } from '../../lib/files/auth-dir.ts'
-import { caName, crossName, etcdCaName, type FileNames, nextName } from '../../lib/files/names.ts'
+import { type Failure, refusal, tryTo } from '../../lib/failure.ts'
+import {
+  type AuthDir,
+  type AuthFiles,
+  backups,
+  caName,
+  caNames,
+  crossName,
+  etcdCaName,
+  type FileNames,
+  nextName,
+} from '../../lib/files/auth-dir.ts'
 import { once } from '../../lib/files/plain-file.ts'
 import type { Run } from '../../lib/graph/target.ts'
 import { type EncryptionKeys, readEncryptionKeys } from '../../lib/kubernetes/encryption.ts'
@@ -17,10 +26,11 @@ import {
   readCertificate,
   readDerCertificate,
 } from '../../lib/pki/certificate.ts'
+import { blocksIn } from '../../lib/pki/encoding.ts'
 import { isKeyOf, keyIn, type Pair, readPair, tryCertificate } from '../../lib/pki/pair.ts'
-import { blocksIn } from '../../lib/pki/pem.ts'
 import type { Reason } from '../../lib/reason.ts'
 import { encryptionConfig } from '../layouts/tables.ts'
+import type { UnderWay, Uses } from './rotation.ts'
 
 /** No stage: the files do not fit together. */
 interface Unclear {
@@ -254,4 +264,32 @@ export function chainOf({ chain }: Pair): Certificate[] {
 export function readEncryptionState({ auth }: { readonly auth: AuthDir }): EncryptionKeys | undefined {
   const bytes = auth.tryBytes(encryptionConfig.file)
   return bytes && readEncryptionKeys(bytes)
+}
+
+const states = [...caNames.map((name) => (run: Run) => readCaState(run, name)), readTokenState, readEncryptionState]
+
+/** Loads the stages only if a rotation is under way: most runs don't need them. */
+export async function rotationsUnderWay(run: Run): Promise<UnderWay[]> {
+  const stages = states.map((read) => tryTo(() => read(run)?.stage) ?? 'settled')
+  if (stages.every((stage) => stage === 'settled')) return []
+  const { underWay } = await import('./table.ts')
+  // The target of files that do not fit together reports them.
+  return tryTo(() => underWay(run)) ?? []
+}
+
+export function formatUnderWay({ name, what, title, stage, of, isLastNext }: UnderWay, { command }: Run): string {
+  const on = command(`rotate ${name}${isLastNext ? ' --finish' : ''}`)
+  return `a rotation of ${what} is under way, stage ${stage} of ${of}: ${title}; on: ${on}; back: ${command(`rotate ${name} --undo`)}`
+}
+
+export function formatUses({ sentences, failure }: Uses): string[] {
+  return [...sentences, ...(failure ? [`who still uses the old one could not be looked at: ${failure.message}`] : [])]
+}
+
+/** What is refused while the rotation of that name is under way, with each way out. */
+export function refusalDuring(name: string, what: string, { command }: Pick<Run, 'command'>): Failure {
+  return refusal(what, [
+    `finish it: ${command(`rotate ${name} --finish`)}`,
+    `or take it back: ${command(`rotate ${name} --undo`)}`,
+  ])
 }

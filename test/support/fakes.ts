@@ -1,11 +1,20 @@
+/** Targets that do nothing but what a test tells them, and stop where the test wants to look. */
+
 import { setImmediate } from 'node:timers/promises'
 import { stripVTControlCharacters } from 'node:util'
 import pLimit from 'p-limit'
 import type { Cluster, ClusterNode } from '../../lib/cluster/cluster.ts'
 import { Failure } from '../../lib/failure.ts'
 import { execute, type RunOptions } from '../../lib/graph/executor.ts'
-import { buildGraph } from '../../lib/graph/graph.ts'
-import type { Event, Force, Outcome, Run, Target, Work } from '../../lib/graph/target.ts'
+import {
+  buildGraph,
+  type Event,
+  type Force,
+  type Outcome,
+  type Run,
+  type Target,
+  type Work,
+} from '../../lib/graph/target.ts'
 import type { ComponentProcess, NodeState, PlacesState } from '../../lib/node/state.ts'
 import type { Change, CheckResult, Reason } from '../../lib/reason.ts'
 import { createPlanLines, planEntries } from '../../lib/show/plan.ts'
@@ -14,8 +23,6 @@ import type { Unit } from '../../tasks/layouts/layout.ts'
 import type { NodeLook } from '../../tasks/nodes/look.ts'
 import { otherProcessesOn, unitsOn } from '../../tasks/nodes/reads.ts'
 import { parsed } from './files.ts'
-
-/** Targets that do nothing but what a test tells them, and stop where the test wants to look. */
 
 export const stale: CheckResult = { reasons: [{ kind: 'missing', path: 'file' }] }
 export const fresh: CheckResult = { reasons: [] }

@@ -9,7 +9,7 @@ import { cpSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { after, before, beforeEach, describe, test } from 'node:test'
 import { promisify } from 'node:util'
-import { certificatePem } from '../../lib/pki/pem.ts'
+import { certificatePem } from '../../lib/pki/encoding.ts'
 import {
   altered,
   attribute,

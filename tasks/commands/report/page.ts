@@ -2,7 +2,7 @@
 import { readFileSync } from 'node:fs'
 import { html } from 'ghtml'
 import type { Cluster, ClusterNode } from '../../../lib/cluster/cluster.ts'
-import type { FileNames } from '../../../lib/files/names.ts'
+import type { FileNames } from '../../../lib/files/auth-dir.ts'
 import type { Run } from '../../../lib/graph/target.ts'
 import { attributesIn, keyKindOf } from '../../../lib/pki/certificate.ts'
 import { formatCaEnds, formatFailures, warningsOf } from '../../../lib/show/words.ts'
@@ -30,7 +30,7 @@ import {
   waysOut,
 } from '../../request/inventory.ts'
 import { notesOnFolder } from '../../request/walk.ts'
-import { formatUnderWay, rotationsUnderWay } from '../../rotations/under-way.ts'
+import { formatUnderWay, rotationsUnderWay } from '../../rotations/states.ts'
 
 const asset = (name: string) => readFileSync(new URL(name, import.meta.url), 'utf8')
 

@@ -1,6 +1,6 @@
 /** `report`: auth/report.html, one page to read anywhere; or the same expiries as metrics. */
 import { Failure } from '../../../lib/failure.ts'
-import { metricsFile } from '../../../lib/files/names.ts'
+import { metricsFile } from '../../../lib/files/auth-dir.ts'
 import { publicMode, replaceFile } from '../../../lib/files/plain-file.ts'
 import { formatJsonLine } from '../../../lib/show/lines.ts'
 import { printable } from '../../../lib/wording.ts'
@@ -12,8 +12,8 @@ import type { Finding } from '../../request/job.ts'
 import { family, formatLines, isOfLastRun } from '../../request/metrics.ts'
 import { observe, wholeCluster } from '../../request/observe.ts'
 import { usage } from '../../request/options.ts'
+import { rotationsUnderWay } from '../../rotations/states.ts'
 import { rotations } from '../../rotations/table.ts'
-import { rotationsUnderWay } from '../../rotations/under-way.ts'
 
 /** Throws a usage Failure for an unknown format, and a Failure if auth/ does not exist. */
 export async function report(given: CommandRun): Promise<readonly Finding[]> {

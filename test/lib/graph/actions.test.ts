@@ -1,7 +1,6 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import { buildGraph } from '../../../lib/graph/graph.ts'
-import type { Target } from '../../../lib/graph/target.ts'
+import { buildGraph, type Target } from '../../../lib/graph/target.ts'
 import type { CheckResult } from '../../../lib/reason.ts'
 import { keepTo, planOf } from '../../../tasks/commands/plan.ts'
 import { fakeCluster, fakeTarget, fresh, missing, nowhere, onNode, runFakes } from '../../support/fakes.ts'

@@ -1,7 +1,6 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import { buildGraph } from '../../../lib/graph/graph.ts'
-import type { Target } from '../../../lib/graph/target.ts'
+import { buildGraph, type Target } from '../../../lib/graph/target.ts'
 import { drawBoxes, formats } from '../../../tasks/commands/graph.ts'
 import { fakeTarget } from '../../support/fakes.ts'
 import { fc } from '../../support/properties.ts'

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import { buildGraph, closure } from '../../../lib/graph/graph.ts'
+import { buildGraph, closure } from '../../../lib/graph/target.ts'
 import { fakeTarget } from '../../support/fakes.ts'
 import { fc } from '../../support/properties.ts'
 

@@ -7,7 +7,7 @@ import { type AddressInfo, connect, createServer as createTcp, type Server, type
 import { after, before, describe, type TestContext, test } from 'node:test'
 import { Failure } from '../../../lib/failure.ts'
 import { AuthDir } from '../../../lib/files/auth-dir.ts'
-import type { Credentials } from '../../../lib/kubernetes/dial.ts'
+import type { Credentials } from '../../../lib/kubernetes/client.ts'
 import { ask, readServed } from '../../../lib/kubernetes/probe.ts'
 import { makePair, readIssuer } from '../../../lib/pki/pair.ts'
 import { harderWay } from '../../../tasks/layouts/harder-way.ts'

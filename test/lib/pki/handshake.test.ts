@@ -6,9 +6,9 @@ import { readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { type TestContext, test } from 'node:test'
 import { promisify } from 'node:util'
+import { certificatePem } from '../../../lib/pki/encoding.ts'
 import type { shakeHands } from '../../../lib/pki/handshake.ts'
 import { makePair, readIssuer } from '../../../lib/pki/pair.ts'
-import { certificatePem } from '../../../lib/pki/pem.ts'
 import {
   altered,
   bytes,

@@ -1,8 +1,7 @@
 /** What the names in an API server's certificate tell of a cluster, where they could be read in more than one way. */
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import { readApiNames } from '../../../tasks/commands/init-adoption.ts'
-import { newDraft } from '../../../tasks/commands/init-draft.ts'
+import { newDraft, readApiNames } from '../../../tasks/commands/init-draft.ts'
 import { harderWay } from '../../../tasks/layouts/harder-way.ts'
 
 const inside = ['kubernetes', 'kubernetes.default', 'kubernetes.default.svc', 'kubernetes.default.svc.cluster']

@@ -2,13 +2,13 @@ import assert from 'node:assert/strict'
 import { after, before, describe, type TestContext, test } from 'node:test'
 import type { Cluster, ClusterNode, Install } from '../../../lib/cluster/cluster.ts'
 import { Failure } from '../../../lib/failure.ts'
-import { AuthDir } from '../../../lib/files/auth-dir.ts'
 import {
+  AuthDir,
   authorizationConfigFile,
   authorizationFiles,
   encryptionConfigFile,
   kubeconfigFile,
-} from '../../../lib/files/names.ts'
+} from '../../../lib/files/auth-dir.ts'
 import { secretMode } from '../../../lib/files/plain-file.ts'
 import type { Run } from '../../../lib/graph/target.ts'
 import { newEncryptionConfig } from '../../../lib/kubernetes/encryption.ts'

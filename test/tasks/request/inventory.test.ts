@@ -1,10 +1,8 @@
 /** Deployed, installed and loaded: what a node's outcomes come to, and the metrics of it. */
-
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { Failure, refusal } from '../../../lib/failure.ts'
-import { buildGraph } from '../../../lib/graph/graph.ts'
-import type { Outcome, Run } from '../../../lib/graph/target.ts'
+import { buildGraph, type Outcome, type Run } from '../../../lib/graph/target.ts'
 import type { ReasonOf } from '../../../lib/reason.ts'
 import { formatMetrics } from '../../../tasks/commands/report/report.ts'
 import { formatStatus } from '../../../tasks/commands/status.ts'
