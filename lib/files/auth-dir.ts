@@ -196,6 +196,11 @@ export class AuthDir {
     })
   }
 
+  /** An empty folder, as in a new clone, holds nothing that others could read. */
+  hasFiles(): boolean {
+    return this.names().some((name) => !name.startsWith('.'))
+  }
+
   /** Whether group or others have permissions on the folder. A symbolic link is not followed. */
   isWide(): boolean {
     const stat = doing('read', this.path, () => fs.lstatSync(this.path, { throwIfNoEntry: false }))

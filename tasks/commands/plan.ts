@@ -13,22 +13,21 @@ import { outageOf } from '../layouts/tables.ts'
 import { clusterGraph } from '../phases/table.ts'
 import { readAuth } from '../request/access.ts'
 import type { CommandRun } from '../request/command-run.ts'
-import { adviseOnCa, noteOnValidity } from '../request/expiry.ts'
-import { noteOnFormerHolders } from '../request/former-holders.ts'
 import { exitStatus, type Finding } from '../request/job.ts'
+import {
+  adviseBackup,
+  adviseLeft,
+  adviseOnCa,
+  noteOnFormerHolders,
+  noteOnValidity,
+  notesOnAddresses,
+  notesOnFolder,
+  notesOnRotations,
+} from '../request/notices.ts'
 import { type Observation, observe, showObservation } from '../request/observe.ts'
 import { usage } from '../request/options.ts'
 import { type Selection, select } from '../request/selection.ts'
-import {
-  adviseBackup,
-  adviseKeys,
-  adviseLeft,
-  notesOnAddresses,
-  notesOnFolder,
-  refusalsBefore,
-  rolloutOf,
-} from '../request/walk.ts'
-import { formatUnderWay, rotationsUnderWay } from '../rotations/states.ts'
+import { adviseKeys, refusalsBefore, rolloutOf } from '../request/walk.ts'
 
 /** Throws a usage Failure before anything is printed. */
 export async function plan(given: CommandRun): Promise<readonly Finding[]> {
@@ -68,7 +67,7 @@ async function show(given: CommandRun, seen: Observation, wanted: PlanScope) {
   const reachesNodes = selection.ids.some((id) => graph.get(id)?.where === 'node')
   const notes = [
     // It explains much of what follows.
-    ...(await rotationsUnderWay(run)).map((each) => formatUnderWay(each, run)),
+    ...(await notesOnRotations(run)),
     ...notesOnFolder(run.auth),
     ...notLookedAt(whole, graph),
     ...warnings,

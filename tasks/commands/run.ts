@@ -13,20 +13,20 @@ import { replaceCommand } from '../nodes/fetch-command.ts'
 import { clusterGraph } from '../phases/table.ts'
 import { writeAuth } from '../request/access.ts'
 import type { CommandRun } from '../request/command-run.ts'
-import { adviseOnCa, nextToExpire, noteOnValidity } from '../request/expiry.ts'
 import type { Finding } from '../request/job.ts'
-import { type Options, usage } from '../request/options.ts'
-import { select } from '../request/selection.ts'
 import {
   adviseBackup,
-  adviseKeys,
   adviseLeft,
+  adviseOnCa,
+  nextToExpire,
+  noteOnFormerHolders,
+  noteOnValidity,
   notesOnAddresses,
-  type Rollout,
-  rolloutOf,
-  walk,
-} from '../request/walk.ts'
-import { formatUnderWay, rotationsUnderWay } from '../rotations/states.ts'
+  notesOnRotations,
+} from '../request/notices.ts'
+import { type Options, usage } from '../request/options.ts'
+import { select } from '../request/selection.ts'
+import { adviseKeys, type Rollout, rolloutOf, walk } from '../request/walk.ts'
 
 /**
  * A key that is newly revoked is listed by a second run, once the first has made the new pair, and whoever reads it has loaded that.
@@ -79,12 +79,13 @@ async function runOnce(given: CommandRun, planned?: Graph) {
       if (isPlanned) held = await (await import('./plan.ts')).readPlanned({ ...run, ...keys }, wanted, forced)
       const worked = await walk(held ?? wanted, { run, limits: run.limits, signal, forced, reporter })
       if (worked.outcomes.size === 0) reporter.note('no file was made or changed')
-      else if (ids.some((id) => wanted.get(id)?.where === 'node')) {
-        const { noteOnFormerHolders } = await import('../request/former-holders.ts')
-        for (const note of [...notesOnAddresses(run.cluster), ...noteOnFormerHolders(run)]) reporter.note(note)
-      }
-      for (const note of noteOnValidity(run, worked.outcomes)) reporter.note(note)
-      for (const each of await rotationsUnderWay(run)) reporter.note(formatUnderWay(each, run))
+      const isOnNodes = worked.outcomes.size > 0 && ids.some((id) => wanted.get(id)?.where === 'node')
+      const notes = [
+        ...(isOnNodes ? [...notesOnAddresses(run.cluster), ...noteOnFormerHolders(run)] : []),
+        ...noteOnValidity(run, worked.outcomes),
+        ...(await notesOnRotations(run)),
+      ]
+      for (const note of notes) reporter.note(note)
       rollout = rolloutOf(run, graph, worked.outcomes)
       const isLeft = keysToList(run).length > 0 && (!rollout.isReady || rollout.oldKeys.size > 0)
       return isLeft ? { ...worked, findings: [...worked.findings, 'unfinished'] } : worked

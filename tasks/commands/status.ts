@@ -8,8 +8,6 @@ import { capital, foldAlike, formatDate, formatLeft, formatNames, joinClauses, p
 import { recoverCommand } from '../nodes/fetch-command.ts'
 import { readAuth } from '../request/access.ts'
 import type { CommandRun } from '../request/command-run.ts'
-import { adviseOnCa, noteOnValidity } from '../request/expiry.ts'
-import { noteOnFormerHolders } from '../request/former-holders.ts'
 import {
   fold,
   formatTotals,
@@ -21,11 +19,18 @@ import {
   waysOut,
 } from '../request/inventory.ts'
 import { exitStatus, type Finding, findingsOf } from '../request/job.ts'
+import {
+  adviseOnCa,
+  formatUnderWay,
+  formatUses,
+  noteOnFormerHolders,
+  noteOnValidity,
+  notesOnFolder,
+  rotationsUnderWay,
+} from '../request/notices.ts'
 import { observe, wholeCluster } from '../request/observe.ts'
 import { checkNodes } from '../request/selection.ts'
-import { notesOnFolder } from '../request/walk.ts'
 import type { UnderWay, Uses } from '../rotations/rotation.ts'
-import { formatUnderWay, formatUses, rotationsUnderWay } from '../rotations/states.ts'
 
 /** Throws a usage Failure for a node that cluster.yaml does not have. */
 export async function status(given: CommandRun): Promise<readonly Finding[]> {

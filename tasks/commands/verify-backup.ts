@@ -11,9 +11,9 @@ import { clusterGraph } from '../phases/table.ts'
 import { type CommandRun, checkConfigFile, openAuth } from '../request/command-run.ts'
 import { pathOf } from '../request/host.ts'
 import type { Finding } from '../request/job.ts'
+import { rotationsUnderWay } from '../request/notices.ts'
 import { observe, showObservation } from '../request/observe.ts'
 import { checkNodes } from '../request/selection.ts'
-import { rotationsUnderWay } from '../rotations/states.ts'
 import {
   complete,
   FilesInMemory,

@@ -1,16 +1,13 @@
-/** One walk over targets while auth/ is locked: the refusals first, then the builds. */
-import { basename } from 'node:path'
-import { specialUse } from '../../lib/address.ts'
-import type { Cluster, ClusterNode } from '../../lib/cluster/cluster.ts'
+import type { ClusterNode } from '../../lib/cluster/cluster.ts'
 import { type Failure, isUnreached } from '../../lib/failure.ts'
-import { type AuthDir, caName } from '../../lib/files/auth-dir.ts'
+import type { AuthDir } from '../../lib/files/auth-dir.ts'
 import { execute, findRefusals, type RunOptions } from '../../lib/graph/executor.ts'
 import type { Graph, Outcome, Run, Target } from '../../lib/graph/target.ts'
 import { keysToList, pairsToReplace } from '../../lib/kubernetes/authorization.ts'
-import { leftOnNodes, type Reporter } from '../../lib/show/reporter.ts'
+import type { Reporter } from '../../lib/show/reporter.ts'
 import { joinFailures } from '../../lib/show/words.ts'
-import { formatNames, groupAlike } from '../../lib/wording.ts'
-import { isKeptOff, nodeFiles } from '../layouts/tables.ts'
+import { formatNames } from '../../lib/wording.ts'
+import { nodeFiles } from '../layouts/tables.ts'
 import { type Finding, findingsOf } from './job.ts'
 
 /** Without an outcome if it was refused. */
@@ -57,70 +54,6 @@ export function withClockCheck<Given extends Run>(given: Given, graph: Graph, li
       return checked
     },
   }
-}
-
-/** What a run will repair. */
-export function notesOnFolder(auth: AuthDir): string[] {
-  return holdsFiles(auth) && auth.isWide() ? [`${auth.path} is accessible to others: a run sets its mode to 0700`] : []
-}
-
-/** An empty folder, as in a new clone, holds nothing that others could read. */
-function holdsFiles(auth: AuthDir): boolean {
-  return auth.names().some((name) => !name.startsWith('.'))
-}
-
-/** For a run that deploys: only a cluster on one machine can work with loopback addresses. */
-export function notesOnAddresses({ api, nodes }: Cluster): string[] {
-  const loopback = (addresses: readonly string[]) => addresses.filter((each) => specialUse(each) === 'loopback')
-  const found = [
-    ...nodes.flatMap(({ name, ips }) => loopback(ips).map((address) => `${address} (${name})`)),
-    ...loopback(api.virtualIP === undefined ? [] : [api.virtualIP]).map((address) => `${address} (api.virtualIP)`),
-  ]
-  if (found.length === 0) return []
-  return [`warning: no other machine reaches a loopback address: ${formatNames(found)}`]
-}
-
-/** After what made or replaced something that can't be made again, or took its other copies; of a plan, what would. */
-export function adviseBackup(run: Run, graph: Graph, outcomes: ReadonlyMap<string, Outcome>): string[] {
-  const { auth, cluster } = run
-  const [ca] = auth.files.pair(caName)
-  const found = [...outcomes].flatMap(([id, outcome]) => {
-    if (outcome.kind !== 'built' && outcome.kind !== 'stale') return []
-    const { change, reasons } = outcome
-    if (change?.kind !== 'made') {
-      const removed = change && 'removed' in change ? change.removed : []
-      const isTaken = removed.some((path) => isKeptOff(cluster, basename(path)))
-      // After a run that was interrupted, or did not deploy.
-      const isFirst =
-        cluster.nodes.some(({ name, role }) => role === 'control' && id === `deploy/${name}`) &&
-        reasons.some((reason) => reason.kind === 'on-node' && reason.missing.includes(ca))
-      return isTaken || isFirst ? [{ outcome, isOnly: true }] : []
-    }
-    const { irreplaceable, phase } = graph.get(id) ?? {}
-    const isOther = change.isReplaced || (phase === caName && !change.isRestored)
-    return irreplaceable && (change.isNew || isOther) ? [{ outcome, isOnly: change.isNew }] : []
-  })
-  const [first] = found
-  if (!first) return []
-  const when = first.outcome.kind === 'stale' ? 'after the run, ' : ''
-  return [when + (found.some(({ isOnly }) => isOnly) ? backUp(auth, 'it is the only copy') : backUpAgain(auth))]
-}
-
-const backUp = ({ path }: AuthDir, why: string) => `back up ${path} (docs/backup.md): ${why}`
-export const backUpAgain = (auth: AuthDir): string => backUp(auth, 'earlier backups lack what it has now')
-
-/** The keys that cluster.yaml keeps off nodes. */
-export function adviseLeft({ command }: Run, outcomes: ReadonlyMap<string, Outcome>): string[] {
-  const alike = groupAlike(leftOnNodes(outcomes), ({ why = '' }) => why)
-  return alike.map((group) => {
-    const all = (what: 'file' | 'path' | 'node') => formatNames([...new Set(group.map((each) => each[what]))])
-    const [{ why }] = group
-    const [name, way] =
-      why === undefined
-        ? (['file', command('bootstrap --prune')] as const)
-        : (['path', `--prune leaves it, as ${why}: remove it once nothing reads it`] as const)
-    return `${all(name)} left on ${all('node')}, against certificates.caKeyOnNodes: ${way}`
-  })
 }
 
 export interface Rollout {
@@ -187,5 +120,5 @@ export function adviseKeys(run: Run, { isReady, controls, oldKeys }: Rollout): s
 /** Before anything is written there. */
 export function closeFolder(auth: AuthDir, note: (text: string) => void): void {
   auth.keepOutOfGit()
-  if (auth.tightenFolder() && holdsFiles(auth)) note(`${auth.path} was accessible to others: its mode is now 0700`)
+  if (auth.tightenFolder() && auth.hasFiles()) note(`${auth.path} was accessible to others: its mode is now 0700`)
 }

@@ -3,13 +3,12 @@
  * this, and it connects to no node; the stages are in the file of each rotation.
  */
 import { createPublicKey, type KeyObject } from 'node:crypto'
-import { type Failure, refusal, tryTo } from '../../lib/failure.ts'
+import { type Failure, refusal } from '../../lib/failure.ts'
 import {
   type AuthDir,
   type AuthFiles,
   backups,
   caName,
-  caNames,
   crossName,
   etcdCaName,
   type FileNames,
@@ -30,7 +29,6 @@ import { blocksIn } from '../../lib/pki/encoding.ts'
 import { isKeyOf, keyIn, type Pair, readPair, tryCertificate } from '../../lib/pki/pair.ts'
 import type { Reason } from '../../lib/reason.ts'
 import { encryptionConfig } from '../layouts/tables.ts'
-import type { UnderWay, Uses } from './rotation.ts'
 
 /** No stage: the files do not fit together. */
 interface Unclear {
@@ -264,26 +262,6 @@ export function chainOf({ chain }: Pair): Certificate[] {
 export function readEncryptionState({ auth }: { readonly auth: AuthDir }): EncryptionKeys | undefined {
   const bytes = auth.tryBytes(encryptionConfig.file)
   return bytes && readEncryptionKeys(bytes)
-}
-
-const states = [...caNames.map((name) => (run: Run) => readCaState(run, name)), readTokenState, readEncryptionState]
-
-/** Loads the stages only if a rotation is under way: most runs don't need them. */
-export async function rotationsUnderWay(run: Run): Promise<UnderWay[]> {
-  const stages = states.map((read) => tryTo(() => read(run)?.stage) ?? 'settled')
-  if (stages.every((stage) => stage === 'settled')) return []
-  const { underWay } = await import('./table.ts')
-  // The target of files that do not fit together reports them.
-  return tryTo(() => underWay(run)) ?? []
-}
-
-export function formatUnderWay({ name, what, title, stage, of, isLastNext }: UnderWay, { command }: Run): string {
-  const on = command(`rotate ${name}${isLastNext ? ' --finish' : ''}`)
-  return `a rotation of ${what} is under way, stage ${stage} of ${of}: ${title}; on: ${on}; back: ${command(`rotate ${name} --undo`)}`
-}
-
-export function formatUses({ sentences, failure }: Uses): string[] {
-  return [...sentences, ...(failure ? [`who still uses the old one could not be looked at: ${failure.message}`] : [])]
 }
 
 /** What is refused while the rotation of that name is under way, with each way out. */

@@ -18,8 +18,6 @@ import {
 } from '../../../lib/wording.ts'
 import { phaseTitles } from '../../layouts/phases.ts'
 import { certTable, encryptionConfig, layoutOf, localHolder, nodeFiles } from '../../layouts/tables.ts'
-import { adviseOnCa, noteOnValidity } from '../../request/expiry.ts'
-import { noteOnFormerHolders } from '../../request/former-holders.ts'
 import {
   fold,
   formatTotals,
@@ -29,8 +27,13 @@ import {
   type NodeItem,
   waysOut,
 } from '../../request/inventory.ts'
-import { notesOnFolder } from '../../request/walk.ts'
-import { formatUnderWay, rotationsUnderWay } from '../../rotations/states.ts'
+import {
+  adviseOnCa,
+  noteOnFormerHolders,
+  noteOnValidity,
+  notesOnFolder,
+  notesOnRotations,
+} from '../../request/notices.ts'
 
 const asset = (name: string) => readFileSync(new URL(name, import.meta.url), 'utf8')
 
@@ -89,7 +92,7 @@ function showNext({ run, items, nodes }: Inventory): string {
 }
 
 async function showRotations({ run }: Inventory): Promise<string> {
-  const texts = (await rotationsUnderWay(run)).map((each) => formatUnderWay(each, run))
+  const texts = await notesOnRotations(run)
   return texts.length === 0 ? '' : html`<ul class="rotations">!${texts.map((text) => html`<li>${text}</li>`)}</ul>`
 }
 

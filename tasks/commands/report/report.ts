@@ -10,9 +10,9 @@ import { pathOf } from '../../request/host.ts'
 import { type Inventory, type NodeItem, takeInventory } from '../../request/inventory.ts'
 import type { Finding } from '../../request/job.ts'
 import { family, formatLines, isOfLastRun } from '../../request/metrics.ts'
+import { rotationsUnderWay } from '../../request/notices.ts'
 import { observe, wholeCluster } from '../../request/observe.ts'
 import { usage } from '../../request/options.ts'
-import { rotationsUnderWay } from '../../rotations/states.ts'
 import { rotations } from '../../rotations/table.ts'
 
 /** Throws a usage Failure for an unknown format, and a Failure if auth/ does not exist. */
@@ -22,8 +22,7 @@ export async function report(given: CommandRun): Promise<readonly Finding[]> {
   if (format !== 'html' && format !== 'prometheus')
     throw usage(`--format ${format}: report has html, prometheus`, 'report')
   const file = format === 'html' ? 'report.html' : metricsFile
-  if (auth.names().every((name) => name.startsWith('.')))
-    throw new Failure(`there is nothing in ${auth.path} yet`, { remedy: command('bootstrap') })
+  if (!auth.hasFiles()) throw new Failure(`there is nothing in ${auth.path} yet`, { remedy: command('bootstrap') })
   const graph = wholeCluster(given)
   const copy = options.output === undefined ? undefined : pathOf(host, options.output)
   return writeAuth(given, {

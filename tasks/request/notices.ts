@@ -1,0 +1,196 @@
+/** What a run, a plan and a look tell their user beside what they did: what expires, who is gone, which rotation is under way, what to do. */
+import { basename } from 'node:path'
+import { specialUse } from '../../lib/address.ts'
+import type { Cluster } from '../../lib/cluster/cluster.ts'
+import { tryTo } from '../../lib/failure.ts'
+import { type AuthDir, caName, caNames, kubeconfigFile } from '../../lib/files/auth-dir.ts'
+import { endsSoon, type Graph, type Outcome, type Run, type Target } from '../../lib/graph/target.ts'
+import { formatEntries, nodeUser } from '../../lib/kubernetes/authorization.ts'
+import { readClientCertificate } from '../../lib/kubernetes/kubeconfig.ts'
+import { type Certificate, endOf, isIssuedBy, readCertificate } from '../../lib/pki/certificate.ts'
+import { ownCas, tryCertificate } from '../../lib/pki/pair.ts'
+import { leftOnNodes, type Summary } from '../../lib/show/reporter.ts'
+import { count, day, formatDate, formatDuration, formatNames, groupAlike, hour } from '../../lib/wording.ts'
+import { certTable, isKeptOff } from '../layouts/tables.ts'
+import type { UnderWay, Uses } from '../rotations/rotation.ts'
+import { readCaState, readEncryptionState, readTokenState, signingCa } from '../rotations/states.ts'
+
+/** The next to expire of the run's own certificates. */
+export function nextToExpire({ auth, cluster }: Run, targets: Iterable<Target>): Summary['nextToExpire'] {
+  const dated = [...targets].flatMap(({ makes: [file = ''] }) => {
+    const { kind, name = '' } = auth.files.parse(file) ?? {}
+    const expires = kind === 'certificate' ? tryCertificate(auth, name)?.notAfter : undefined
+    return expires ? [{ name, expires }] : []
+  })
+  if (dated.length === 0) return undefined
+  const { name, expires } = dated.reduce((first, each) => (each.expires < first.expires ? each : first))
+  // What expires with its CA would not last longer if it were reissued; no run renews a CA.
+  const { issuer = caName, phase } = certTable(cluster).find((row) => row.name === name) ?? {}
+  const end = phase === 'ca' ? undefined : tryCertificate(auth, issuer)?.notAfter
+  const isRenewed = end !== undefined && expires < end
+  return {
+    name,
+    expires,
+    renewsFrom: isRenewed ? new Date(expires.getTime() - cluster.certificates.renewBefore) : undefined,
+  }
+}
+
+/** If a CA expires within renewBefore: no run renews it, and everything stops with it. An expired one is refused. */
+export function adviseOnCa(run: Run): Summary['caEnds'] {
+  const { auth, now, command, cluster } = run
+  const cas = certTable(cluster).flatMap(({ phase, name }) => {
+    const expires = phase === 'ca' ? tryCertificate(auth, name)?.notAfter : undefined
+    return expires && expires > now && endsSoon(run, expires) ? [{ name, expires }] : []
+  })
+  const [first] = cas.toSorted((a, b) => Number(a.expires) - Number(b.expires))
+  if (!first) return undefined
+  const { name, expires } = first
+  const isRotating = signingCa(auth, now, name).stage !== 'settled'
+  return {
+    expires,
+    days: Math.floor((expires.getTime() - now.getTime()) / day),
+    commands: isRotating ? [command(`rotate ${name} --finish`)] : [command('ca --renew'), command('bootstrap')],
+  }
+}
+
+/** A sentence, if fresh certificates were issued for longer than cluster.yaml has now: no run shortens them. */
+export function noteOnValidity({ auth, cluster, command }: Run, outcomes: ReadonlyMap<string, Outcome>): string[] {
+  const longer = certTable(cluster).filter(({ id, phase, name, validity }) => {
+    const { notBefore, notAfter } = (phase !== 'ca' && tryCertificate(auth, name)) || {}
+    const isFresh = outcomes.get(id)?.kind === 'fresh'
+    // Other tools backdate by some minutes.
+    return isFresh && notBefore && notAfter && notAfter.getTime() - notBefore.getTime() > validity + hour
+  })
+  if (longer.length === 0) return []
+  const ids = longer.length > 3 ? 'certs' : longer.map(({ id }) => id).join(' ')
+  const validity = [...new Set(longer.map((row) => formatDuration(row.validity)))].join(', ')
+  const found = `${count(longer.length, 'certificate')} ${longer.length === 1 ? 'was' : 'were'} issued for longer than validity in cluster.yaml (${validity})`
+  return [`${found}; to reissue: ${command(`${ids} --force`)}, then ${command('bootstrap')}`]
+}
+
+/** One sentence that names them, if there are any, and where their removal is described. */
+export function noteOnFormerHolders({ auth, cluster, now }: Pick<Run, 'auth' | 'cluster' | 'now'>): string[] {
+  const { revoked } = cluster
+  const known = new Set([...certTable(cluster).map(({ name }) => name), ...(revoked ?? [])])
+  const ca = tryCertificate(auth, caName)
+  const names = new Set(auth.names().flatMap((file) => auth.files.parse(file)?.name ?? []))
+  const former = [...names].flatMap((name) => {
+    if (known.has(name)) return []
+    const certificate = tryCertificate(auth, name) ?? certificateInKubeconfig(auth, name)
+    if (!certificate) return []
+    const { attributes, isCa } = certificate
+    const isUser = !isCa && attributes.includes(`CN=${name}`) && ca && isIssuedBy(certificate, ca)
+    if (!isUser && !attributes.includes(`CN=${nodeUser(name)}`)) return []
+    const end = endOf(certificate, ownCas(auth))
+    // No list cuts off who has every right.
+    const isListable = !attributes.includes('O=system:masters')
+    return [{ name, end, isListable, when: `${end <= now ? 'expired since' : 'valid until'} ${formatDate(end)}` }]
+  })
+  const [one, ...more] = former
+  if (!one) return []
+  const list = former.map(({ name, when }) => `${name} (${when})`).join(', ')
+  const found =
+    more.length > 0
+      ? `these need no certificate now, and auth/ still has theirs: ${list}`
+      : `${one.name} needs no certificate now; the one it had is ${one.when}`
+  // A node that is a gateway by now has its name still.
+  const inUse = new Set(cluster.nodes.map(({ name }) => name))
+  const held = former.filter(({ name, end, isListable }) => end > now && isListable && !inUse.has(name))
+  const entries = formatEntries(
+    cluster,
+    held.map(({ name }) => name),
+  )
+  const line = held.length > 0 ? `; cut off now by this line in cluster.yaml: ${entries}` : ''
+  return [`${found}; what to do: docs/cluster-yaml.md, "A node or user that was removed"${line}`]
+}
+
+/** If the certificate itself was removed, and the kubeconfig was not. */
+function certificateInKubeconfig(auth: AuthDir, name: string): Certificate | undefined {
+  const text = tryTo(() => auth.tryBytes(kubeconfigFile(name)))
+  const pem = text && readClientCertificate(text.toString())
+  return pem && readCertificate(pem)
+}
+
+/** What a run will repair. */
+export function notesOnFolder(auth: AuthDir): string[] {
+  return auth.hasFiles() && auth.isWide() ? [`${auth.path} is accessible to others: a run sets its mode to 0700`] : []
+}
+
+/** For a run that deploys: only a cluster on one machine can work with loopback addresses. */
+export function notesOnAddresses({ api, nodes }: Cluster): string[] {
+  const loopback = (addresses: readonly string[]) => addresses.filter((each) => specialUse(each) === 'loopback')
+  const found = [
+    ...nodes.flatMap(({ name, ips }) => loopback(ips).map((address) => `${address} (${name})`)),
+    ...loopback(api.virtualIP === undefined ? [] : [api.virtualIP]).map((address) => `${address} (api.virtualIP)`),
+  ]
+  if (found.length === 0) return []
+  return [`warning: no other machine reaches a loopback address: ${formatNames(found)}`]
+}
+
+/** After what made or replaced something that can't be made again, or took its other copies; of a plan, what would. */
+export function adviseBackup(run: Run, graph: Graph, outcomes: ReadonlyMap<string, Outcome>): string[] {
+  const { auth, cluster } = run
+  const [ca] = auth.files.pair(caName)
+  const found = [...outcomes].flatMap(([id, outcome]) => {
+    if (outcome.kind !== 'built' && outcome.kind !== 'stale') return []
+    const { change, reasons } = outcome
+    if (change?.kind !== 'made') {
+      const removed = change && 'removed' in change ? change.removed : []
+      const isTaken = removed.some((path) => isKeptOff(cluster, basename(path)))
+      // After a run that was interrupted, or did not deploy.
+      const isFirst =
+        cluster.nodes.some(({ name, role }) => role === 'control' && id === `deploy/${name}`) &&
+        reasons.some((reason) => reason.kind === 'on-node' && reason.missing.includes(ca))
+      return isTaken || isFirst ? [{ outcome, isOnly: true }] : []
+    }
+    const { irreplaceable, phase } = graph.get(id) ?? {}
+    const isOther = change.isReplaced || (phase === caName && !change.isRestored)
+    return irreplaceable && (change.isNew || isOther) ? [{ outcome, isOnly: change.isNew }] : []
+  })
+  const [first] = found
+  if (!first) return []
+  const when = first.outcome.kind === 'stale' ? 'after the run, ' : ''
+  return [when + (found.some(({ isOnly }) => isOnly) ? backUp(auth, 'it is the only copy') : backUpAgain(auth))]
+}
+
+const backUp = ({ path }: AuthDir, why: string) => `back up ${path} (docs/backup.md): ${why}`
+export const backUpAgain = (auth: AuthDir): string => backUp(auth, 'earlier backups lack what it has now')
+
+/** The keys that cluster.yaml keeps off nodes. */
+export function adviseLeft({ command }: Run, outcomes: ReadonlyMap<string, Outcome>): string[] {
+  const alike = groupAlike(leftOnNodes(outcomes), ({ why = '' }) => why)
+  return alike.map((group) => {
+    const all = (what: 'file' | 'path' | 'node') => formatNames([...new Set(group.map((each) => each[what]))])
+    const [{ why }] = group
+    const [name, way] =
+      why === undefined
+        ? (['file', command('bootstrap --prune')] as const)
+        : (['path', `--prune leaves it, as ${why}: remove it once nothing reads it`] as const)
+    return `${all(name)} left on ${all('node')}, against certificates.caKeyOnNodes: ${way}`
+  })
+}
+
+/** How each is read, without what its stages load. */
+const states = [...caNames.map((name) => (run: Run) => readCaState(run, name)), readTokenState, readEncryptionState]
+
+/** Loads the stages only if a rotation is under way: most runs don't need them. */
+export async function rotationsUnderWay(run: Run): Promise<UnderWay[]> {
+  const stages = states.map((read) => tryTo(() => read(run)?.stage) ?? 'settled')
+  if (stages.every((stage) => stage === 'settled')) return []
+  const { underWay } = await import('../rotations/table.ts')
+  // The target of files that do not fit together reports them.
+  return tryTo(() => underWay(run)) ?? []
+}
+
+export async function notesOnRotations(run: Run): Promise<string[]> {
+  return (await rotationsUnderWay(run)).map((each) => formatUnderWay(each, run))
+}
+
+export function formatUnderWay({ name, what, title, stage, of, isLastNext }: UnderWay, { command }: Run): string {
+  const on = command(`rotate ${name}${isLastNext ? ' --finish' : ''}`)
+  return `a rotation of ${what} is under way, stage ${stage} of ${of}: ${title}; on: ${on}; back: ${command(`rotate ${name} --undo`)}`
+}
+
+export function formatUses({ sentences, failure }: Uses): string[] {
+  return [...sentences, ...(failure ? [`who still uses the old one could not be looked at: ${failure.message}`] : [])]
+}
