@@ -48,7 +48,6 @@ describe('rotations on six machines', { skip }, () => {
   let lab: Machines
   const ip = (name: string) => lab.machine(name).ip
   const on = (name: string, command: string) => lab.machine(name).exec(command)
-  const json = "-H 'Content-Type: application/json'"
   const etcdctl = (command: string) =>
     lab.exec(
       `etcdctl --endpoints=https://${ip('control0')}:2379 --cacert=auth/ca.pem --cert=auth/kubernetes.pem --key=auth/kubernetes-key.pem ${command}`,
@@ -282,12 +281,13 @@ describe('rotations on six machines', { skip }, () => {
   })
 
   test('the next encryption key decrypts before it encrypts, and every stored Secret is encrypted with it in the end', async () => {
-    const admin = '--cacert auth/ca.pem --cert auth/admin.pem --key auth/admin-key.pem'
-    const url = `https://${ip('control0')}:6443/api/v1/namespaces/default/secrets`
     // More than are read at once.
-    await lab.exec(
-      `for s in $(seq 120); do curl -sf ${json} -o /dev/null ${admin} -d '{"metadata":{"name":"s'$s'"},"stringData":{"a":"s'$s'"}}' ${url} || exit 1; done`,
-    )
+    const items = Array.from({ length: 120 }, (_, i) => {
+      const name = `s${i + 1}`
+      return { apiVersion: 'v1', kind: 'Secret', metadata: { name }, stringData: { a: name } }
+    })
+    const list = JSON.stringify({ apiVersion: 'v1', kind: 'List', items })
+    await lab.exec(`echo '${list}' | kubectl create --validate=false -f -`)
     await lab.exec('cp -a auth earlier')
     const count = (await seals()).get('k8s:enc:aescbc:v1:key1')
     assert.ok(Number(count) >= 120)

@@ -1,8 +1,8 @@
 /**
- * Asks all the time until its input ends, then prints what failed, and from when until when: the API, by a new connection each
- * time; by one that is kept, with a token and a ca.crt of its start (where that is reset, or its server says when to ask
- * again, once more, as client-go does); by Secrets that are written, read and deleted; and each etcd, of which a majority
- * has to be healthy. Run in the folder of auth/, with what is queried as its argument.
+ * Asks all the time until its input ends, then prints what failed, and from when until when. Five times a second the API, by a new
+ * connection, and by one that is kept, with a token and a ca.crt of its start (where that is reset, or its server says when to ask
+ * again, once more, as client-go does); once a second a Secret is written, read and deleted, and a majority of etcd has to be healthy.
+ * Run in the folder of auth/, with what is queried as its argument.
  */
 import { createPrivateKey, X509Certificate } from 'node:crypto'
 import { readFileSync } from 'node:fs'
@@ -132,17 +132,22 @@ process.stdin.resume().on('end', () => {
   isOver = true
 })
 const failures: Failed[] = []
-const repeat = async (work: () => Promise<unknown>) => {
+/** With so many milliseconds between two. */
+const repeat = async (work: () => Promise<unknown>, pause: number) => {
   let count = 0
   do {
     const began = Date.now()
     await work().catch((error) => failures.push({ began, ended: Date.now(), error: String(error) }))
     count += 1
-    await wait(200)
+    await wait(pause)
   } while (!isOver)
   return count
 }
 const { etcd } = probed
-const works = [askNew, askKept, askToWrite, ...(etcd ? [() => askEtcd(etcd)] : [])]
-const counts = await Promise.all(works.map(repeat))
+const counts = await Promise.all([
+  repeat(askNew, 200),
+  repeat(askKept, 200),
+  repeat(askToWrite, 1000),
+  ...(etcd ? [repeat(() => askEtcd(etcd), 1000)] : []),
+])
 process.stdout.write(JSON.stringify({ counts, failures, cut }), () => process.exit())
