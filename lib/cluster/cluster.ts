@@ -1,5 +1,7 @@
 /** Reads the text of cluster.yaml into a Cluster with every default filled in, or into its problems. Pure. */
 import { isUtf8 } from 'node:buffer'
+import { homedir } from 'node:os'
+import { resolve } from 'node:path'
 import * as v from 'valibot'
 import {
   type Document,
@@ -256,4 +258,9 @@ export type Install = Readonly<ReturnType<typeof completeInstall>>
 export function completeInstall(input: Partial<Exclude<ClusterInput['install'], boolean | 'guide'>>, user: string) {
   const { sudo = user === 'root' ? '' : 'sudo -n', drain = '', undrain = '', timeout = 120_000, units = {} } = input
   return { sudo, drain, undrain, timeout, units: new Map(Object.entries(units)) }
+}
+
+/** For `ssh -F`; absolute. `folder`: that of cluster.yaml. */
+export function sshConfigPath(folder: string, { configFile }: Pick<Cluster['ssh'], 'configFile'>): string | undefined {
+  return configFile && resolve(folder, configFile.replace(/^~(?=\/)/, homedir()))
 }

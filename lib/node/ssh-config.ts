@@ -1,7 +1,5 @@
 /** What the user's ssh configuration sets for a host, what harderway overrides, and commands for the user to type. Pure. */
-import { homedir } from 'node:os'
-import { resolve } from 'node:path'
-import type { Cluster, ClusterNode } from '../cluster/cluster.ts'
+import { type Cluster, type ClusterNode, sshConfigPath } from '../cluster/cluster.ts'
 import { quote } from '../wording.ts'
 
 /** The output of `ssh -G`: each option in lower case, with its values. */
@@ -114,13 +112,8 @@ export interface SshUse extends ConfigUse {
   readonly ssh: Cluster['ssh']
 }
 
-/** For `ssh -F`; absolute. */
-export function configPath({ folder, ssh }: ConfigUse): string | undefined {
-  return ssh.configFile && resolve(folder, ssh.configFile.replace(/^~(?=\/)/, homedir()))
-}
-
-export function fileWords(use: ConfigUse): string[] {
-  const path = configPath(use)
+export function fileWords({ folder, ssh }: ConfigUse): string[] {
+  const path = sshConfigPath(folder, ssh)
   return path === undefined ? [] : ['-F', path]
 }
 

@@ -4,7 +4,13 @@ import { accessSync, constants, existsSync, lstatSync, readFileSync, statSync } 
 import { availableParallelism, homedir } from 'node:os'
 import { delimiter, dirname, isAbsolute, join, resolve } from 'node:path'
 import pLimit from 'p-limit'
-import { type Cluster, type ClusterNode, type PlacedProblem, parseCluster } from '../../lib/cluster/cluster.ts'
+import {
+  type Cluster,
+  type ClusterNode,
+  type PlacedProblem,
+  parseCluster,
+  sshConfigPath,
+} from '../../lib/cluster/cluster.ts'
 import type { Path } from '../../lib/cluster/problem.ts'
 import { doing, Failure, refusal, usageFailure } from '../../lib/failure.ts'
 import { AuthDir, caName } from '../../lib/files/auth-dir.ts'
@@ -13,7 +19,6 @@ import type { RunOptions } from '../../lib/graph/executor.ts'
 import type { Graph, Run } from '../../lib/graph/target.ts'
 import { coveredBy, knownCertificates } from '../../lib/kubernetes/authorization.ts'
 import type { Ssh, SshRun } from '../../lib/node/ssh.ts'
-import { configPath } from '../../lib/node/ssh-config.ts'
 import { isOfOwnCa } from '../../lib/pki/pair.ts'
 import type { Phases, Reporter } from '../../lib/show/reporter.ts'
 import { formatExplained, quote, withoutKeys } from '../../lib/wording.ts'
@@ -134,7 +139,7 @@ function home({ env: { HOME: folder = homedir() } }: Host): string {
 
 /** ssh.configFile is checked only if a node is contacted. Throws a usage Failure. */
 export function checkConfigFile({ cluster: { ssh }, file, mistake }: CommandRun, graph: Graph): void {
-  const path = configPath({ folder: dirname(file), ssh })
+  const path = sshConfigPath(dirname(file), ssh)
   if (path === undefined || ![...graph.values()].some(({ where }) => where === 'node')) return
   const wrong = (why: string) => mistake(['ssh', 'configFile'], why)
   try {

@@ -33,10 +33,16 @@ function assertAtMost(most: number, files: readonly string[]): void {
   assert.ok(files.length <= most, `${files.length} files, and not ${most}:\n${files.join('\n')}`)
 }
 
-test('--version loads the command line, and no package', async (t) => {
-  const { ours, packages } = await loadedBy(place(t), '--version')
-  assertAtMost(11, ours)
-  assert.deepEqual([...packages], [])
+test('--version, --help and completion load the command line: no cluster, and no package', async (t) => {
+  for (const [most, ...args] of [
+    [9, '--version'] as const,
+    [15, '--help'] as const,
+    [15, 'completion', 'bash'] as const,
+  ]) {
+    const { ours, packages } = await loadedBy(place(t), ...args)
+    assertAtMost(most, ours)
+    assert.deepEqual([ours.filter((file) => file.startsWith('lib/cluster/')), ...packages], [[]])
+  }
 })
 
 test('a run with nothing to do loads what reads, and nothing that makes, connects or plans', async (t) => {
@@ -44,13 +50,11 @@ test('a run with nothing to do loads what reads, and nothing that makes, connect
   const made = await loadedBy(folder, ...local)
   assert.ok(made.packages.has('node-forge'), 'what makes certificates is counted too')
   const { ours, packages } = await loadedBy(folder, ...local)
-  assertAtMost(57, ours)
+  assertAtMost(49, ours)
   assert.deepEqual([...packages].toSorted(), ['p-limit', 'valibot', 'yaml', 'yocto-queue'])
   assert.deepEqual(
     ours.filter((file) =>
-      /^lib\/(node\/(?!ssh-co)|show\/(tree|layout|plan))|^tasks\/(nodes\/(?!fetch-command)|rotations\/(?!under-way|states))/.test(
-        file,
-      ),
+      /^lib\/(node|show\/(tree|plan))|^tasks\/(nodes\/(?!fetch-command)|rotations\/(?!states))/.test(file),
     ),
     [],
   )
