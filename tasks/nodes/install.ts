@@ -47,56 +47,74 @@ export async function bringUp(
   isForced: boolean,
 ): Promise<{ change?: Change; warning?: string }> {
   const { run, node } = on
-  const { undrain: undraining } = installOf(run)
-  const { left, inUse } = splitMarks(run, found)
-  if (inUse.length > 0) throw drainedByAnother(node, inUse)
   const verdicts = checkUnitsOf(run, found).map((verdict) => (isForced ? asForced(run, verdict) : verdict))
-  const isLeftDrained = left.length > 0 && undraining !== ''
-  // Until it is healthy it should get no requests.
-  const undrainsLater =
-    isLeftDrained && verdicts.some(({ unit }) => unit.isDrained && whyUnsteady(unit, found) !== undefined)
-  if (undrainsLater) await markDrained(run, node, left)
-  else if (isLeftDrained) await undrain(run, node, left)
   const stale = verdicts.flatMap(({ reason, ...rest }): StaleUnit[] => (reason ? [{ ...rest, reason }] : []))
+  const isLeftDrained = await settleMarks(on, found, verdicts)
   const before = await lookBefore(on, stale, found)
-  const all = wantedAt(
-    run,
-    verdicts.map(({ unit }) => unit),
-    found.places,
-  )
+  const units = verdicts.map(({ unit }) => unit)
+  const all = wantedAt(run, units, found.places)
   const wanted = changedOf(stale, all, found)
   keepOthers(run, node, found.others)
   if (wanted.length > 0) on.tell({ doing: 'installing', files: wanted.length })
   await replaceAtPlaces(on, found, { wanted, all })
   const paths = [...new Set([...wanted.map(({ path }) => path), ...before.kept])]
-  const restarted: Unit[] = []
-  try {
-    if (before.quorumState === 'without a quorum') await loadUnproven(on, stale, restarted)
-    else await loadAll(on, stale, found, before.quorumState, restarted)
-    on.tell({ doing: 'checking again' })
-    if (before.quorumState !== 'without a quorum') await refuseUnloaded(on, { before: found, stale, restarted, paths })
-  } catch (error) {
-    // An aborted run leaves a valid state, and the next run continues from it.
-    const isLeft = on.signal.aborted || !(before.isHealthy || before.kept.length > 0)
-    throw isLeft || isKept(error)
-      ? error
-      : await backOut(on, error, { found, paths, units: toRestart(stale, found, restarted) })
-  }
-  if (undrainsLater && !restarted.some(({ isDrained }) => isDrained)) await undrain(run, node)
+  const restarted = await load(on, { before, found, stale, paths })
+  if (isLeftDrained && !restarted.some(({ isDrained }) => isDrained)) await undrain(run, node)
   await forgetOld(on, found, digestsIn(paths, all, wanted))
   const removed = prunedAt(run, found.units, found.places)
   await removeAtPlaces(on, found, removed)
-  const change: Change = {
-    kind: 'installed',
-    paths: wanted.map(({ path }) => path),
-    removed,
-    restarts: restarted.map(({ unit }) => unit),
+  const restarts = restarted.map(({ unit }) => unit)
+  const change: Change = { kind: 'installed', paths: wanted.map(({ path }) => path), removed, restarts }
+  if (before.quorumState !== 'without a quorum')
+    return wanted.length + removed.length + restarts.length > 0 ? { change } : {}
+  const warning = `${node.name}: ${before.quorum} has no quorum yet; health was not checked: ${runAgain} once all control nodes are done`
+  return { change, warning }
+}
+
+/**
+ * What a killed run of ours left drained gets requests again, but while its unit is not healthy: then true, and the mark says so. Throws
+ * a Failure for what another run has drained.
+ */
+async function settleMarks(
+  { run, node }: NodeRun,
+  found: UnitsFound,
+  verdicts: readonly UnitCheck[],
+): Promise<boolean> {
+  const { left, inUse } = splitMarks(run, found)
+  if (inUse.length > 0) throw drainedByAnother(node, inUse)
+  if (left.length === 0 || installOf(run).undrain === '') return false
+  const isUnhealthy = verdicts.some(({ unit }) => unit.isDrained && whyUnsteady(unit, found) !== undefined)
+  if (isUnhealthy) await markDrained(run, node, left)
+  else await undrain(run, node, left)
+  return isUnhealthy
+}
+
+interface Placed {
+  readonly before: Before
+  readonly found: UnitsFound
+  readonly stale: readonly StaleUnit[]
+  /** Real paths of the files that were replaced, by this run or the one before. */
+  readonly paths: readonly string[]
+}
+
+/** Has the units load what was placed; returns those that it restarted. What fails gets its old files back, and loads them. */
+async function load(on: NodeRun, { before, found, stale, paths }: Placed): Promise<Unit[]> {
+  const { isHealthy, kept, quorumState } = before
+  const restarted: Unit[] = []
+  try {
+    if (quorumState === 'without a quorum') await loadUnproven(on, stale, restarted)
+    else {
+      await loadAll(on, stale, found, quorumState, restarted)
+      on.tell({ doing: 'checking again' })
+      await refuseUnloaded(on, { before: found, stale, restarted, paths })
+    }
+    return restarted
+  } catch (error) {
+    // An aborted run leaves a valid state, and the next run continues from it.
+    const isLeft = on.signal.aborted || !(isHealthy || kept.length > 0)
+    if (isLeft || isKept(error)) throw error
+    throw await backOut(on, error, { found, paths, units: toRestart(stale, found, restarted) })
   }
-  if (before.quorumState === 'without a quorum') {
-    const warning = `${node.name}: ${before.quorum} has no quorum yet; health was not checked: ${runAgain} once all control nodes are done`
-    return { change, warning }
-  }
-  return wanted.length + removed.length + restarted.length > 0 ? { change } : {}
 }
 
 /** For --force: installs every file again, and restarts the units that read one only at their start. */
