@@ -195,7 +195,7 @@ export const commands: readonly Command[] = [
     isWithoutCluster: true,
     findings: {},
     load: async () => {
-      const { completion } = await import('./help.ts')
+      const { completion } = await import('./completion.ts')
       return (given) => completion(given, commands, [...commonOptions, ...questions])
     },
   },

@@ -89,7 +89,7 @@ async function settleMarks(
   return isUnhealthy
 }
 
-interface Placed {
+interface Loading {
   readonly before: Before
   readonly found: UnitsFound
   readonly stale: readonly StaleUnit[]
@@ -98,7 +98,7 @@ interface Placed {
 }
 
 /** Has the units load what was placed; returns those that it restarted. What fails gets its old files back, and loads them. */
-async function load(on: NodeRun, { before, found, stale, paths }: Placed): Promise<Unit[]> {
+async function load(on: NodeRun, { before, found, stale, paths }: Loading): Promise<Unit[]> {
   const { isHealthy, kept, quorumState } = before
   const restarted: Unit[] = []
   try {
