@@ -118,6 +118,10 @@ describe('Kubernetes The Hard Way on three machines', { skip }, () => {
     await onlyWhileDown(lab, 'server', async () => {
       await must(0, 'rotate', 'encryption-key')
       assert.equal(await encryptedBy(), 'k8s:enc:aescbc:v1:key2\n')
+      const undone = (await must(0, 'rotate', 'encryption-key', '--undo')).stdout
+      assert.match(undone, /both stay in use.*encrypted with key2/)
+      assert.match(readFileSync(join(lab.place, 'auth/encryption-config.yaml'), 'utf8'), /key1[\s\S]*key2/)
+      await must(0, 'rotate', 'encryption-key')
       await must(0, 'rotate', 'encryption-key', '--finish')
     })
     // The only API server is away for a minute: who holds a lease there loses it, and systemd starts them again.
