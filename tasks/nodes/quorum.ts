@@ -191,9 +191,13 @@ async function findBroken(on: NodeRun, unit: Unit): Promise<(readonly [ClusterNo
  * Throws a Failure if the quorum is missing for another reason.
  */
 export async function quorumStateOf(on: NodeRun, unit: Unit): Promise<QuorumState> {
-  if ((await whyNotHealthy(on, on.node, unit)) === undefined) return 'healthy'
   const { others, majority } = membersOf(on)
-  const standings = await Promise.all(others.map((other) => standingOfOther(on, other, unit)))
+  // All at once: a member without a quorum does not answer, and each question has its ten seconds.
+  const [why, standings] = await Promise.all([
+    whyNotHealthy(on, on.node, unit),
+    Promise.all(others.map((other) => standingOfOther(on, other, unit))),
+  ])
+  if (why === undefined) return 'healthy'
   const ready = 1 + standings.filter((each) => each === 'ready').length
   if (ready >= majority) return 'not healthy'
   const expired = standings.filter((each) => each === 'expired').length
@@ -207,8 +211,8 @@ export async function quorumStateOf(on: NodeRun, unit: Unit): Promise<QuorumStat
 }
 
 async function standingOfOther(on: NodeRun, other: ClusterNode, unit: Unit): Promise<'ready' | 'expired' | 'unknown'> {
-  if (await servesOurs(on, other, unit)) return 'ready'
-  if ((await whyNotHealthy(on, other, unit)) === undefined) return 'ready'
+  const [isOurs, why] = await Promise.all([servesOurs(on, other, unit), whyNotHealthy(on, other, unit)])
+  if (isOurs || why === undefined) return 'ready'
   const look = await tryToAwait(() => lookAtNode(on.run, other))
   const { auth, now } = on.run
   const cas = ownCas(auth)
