@@ -296,7 +296,6 @@ describe('rotations on six machines', { skip }, () => {
       await mustRun(lab, 0, 'rotate', 'encryption-key')
     })
     assert.deepEqual([...(await seals())], [['k8s:enc:aescbc:v1:key2', count]])
-    await lab.exec('cp -a auth half')
     await unnoticed(lab, async () => {
       // What is of none of encryption.resources is nobody's to write anew, and may be of worth all the same.
       await etcdctl('put /registry/leftover/s1 <sealed-before')
@@ -314,17 +313,15 @@ describe('rotations on six machines', { skip }, () => {
     await assertNothingLeft(lab)
   })
 
-  test('an auth/ from a stage of the finished rotation, or from before it, and tidy homes: nothing is overwritten', async () => {
+  test('an auth/ from before the finished rotation, and tidy homes: nothing is overwritten', async () => {
     await removeDeployed(lab)
     await lab.exec('mv auth current')
     const config = () => on('control0', 'cat /srv/kube-apiserver/*encryption-config.yaml')
     const [before, starts] = [await config(), await readStarts(lab)]
-    for (const auth of ['half', 'earlier']) {
-      await lab.exec(`rm -rf auth && mv ${auth} auth`)
-      for (const args of [['bootstrap', '--dry-run'], ['bootstrap']]) {
-        const { stdout, stderr } = await mustRun(lab, 3, ...args)
-        assert.match(stdout + stderr, /another encryption key than /)
-      }
+    await lab.exec('mv earlier auth')
+    for (const args of [['bootstrap', '--dry-run'], ['bootstrap']]) {
+      const { stdout, stderr } = await mustRun(lab, 3, ...args)
+      assert.match(stdout + stderr, /another encryption key than /)
     }
     assert.equal(await config(), before)
     assert.deepEqual(await startedSince(lab, starts), [])

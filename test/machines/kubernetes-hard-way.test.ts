@@ -121,6 +121,7 @@ describe('Kubernetes The Hard Way on three machines', { skip }, () => {
       const undone = (await must(0, 'rotate', 'encryption-key', '--undo')).stdout
       assert.match(undone, /both stay in use.*encrypted with key2/)
       assert.match(readFileSync(join(lab.place, 'auth/encryption-config.yaml'), 'utf8'), /key1[\s\S]*key2/)
+      await lab.exec('cp -a auth half')
       await must(0, 'rotate', 'encryption-key')
       await must(0, 'rotate', 'encryption-key', '--finish')
     })
@@ -128,6 +129,13 @@ describe('Kubernetes The Hard Way on three machines', { skip }, () => {
     const holders = realBinaries ? ['server kube-controller-manager', 'server kube-scheduler'] : []
     assert.deepEqual(await startedSince(lab, starts), ['server kube-apiserver', ...holders])
     assert.equal(await word(), 'witaj')
+    // An auth/ from a stage of the finished rotation.
+    await lab.exec('mv auth current && mv half auth')
+    for (const args of [['bootstrap', '--dry-run'], ['bootstrap']]) {
+      const { stdout, stderr } = await must(3, ...args)
+      assert.match(stdout + stderr, /another encryption key (\(.*\) )?than /)
+    }
+    await lab.exec('rm -r auth && mv current auth')
     await assertSettled()
   })
 
