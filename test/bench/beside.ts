@@ -3,23 +3,23 @@ import { execFileSync } from 'node:child_process'
 import { mkdirSync, readdirSync, readFileSync, symlinkSync } from 'node:fs'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
-import { entry } from '../support/harderway.ts'
-import { guideCluster, inNewFolder, makeFolder } from './cluster-folder.ts'
+import { entry, writeCluster } from '../support/harderway.ts'
+import { type Fill, inNewFolder, makeFolder } from './cluster-folder.ts'
 import { type Group, inSeconds, local, quietly } from './groups.ts'
 import { deploys, nodeParts, startNodes } from './nodes.ts'
 import { runProcess } from './process.ts'
 
 const root = fileURLToPath(new URL('../../', import.meta.url))
 
-/** The commit in a new folder, with the packages that it depends on; the path of its entry. */
-function checkOut(commit: string, folder: string): string {
+/** The commit in a new folder, with the packages that it depends on: its entry, and its cluster.yaml, which this one reads too. */
+function checkOut(commit: string, folder: string): { readonly program: string; readonly cluster: string } {
   mkdirSync(folder)
   const input = execFileSync('git', ['archive', commit], { cwd: root, maxBuffer: 2 ** 28 })
   execFileSync('tar', ['-x', '-C', folder], { input })
   const lockOf = (of: string) => readFileSync(join(of, 'package-lock.json'), 'utf8')
   if (lockOf(folder) === lockOf(root)) linkPackages(join(folder, 'node_modules'))
   else execFileSync('npm', ['ci', '--ignore-scripts', '--omit=dev'], { cwd: folder, stdio: ['ignore', 'ignore', 2] })
-  return join(folder, 'tasks/main.js')
+  return { program: join(folder, 'tasks/main.js'), cluster: readFileSync(join(folder, 'cluster.yaml'), 'utf8') }
 }
 
 /** One by one: the compile cache, which is in there too, is each one's own. */
@@ -41,18 +41,19 @@ export function besideGroups(commit: string): Group[] {
       parts: [],
       rows: [row('nothing to do', 'idle'), row('--version', 'version'), row("the guide's cluster, cold", 'cold')],
       async prepare(place) {
+        const earlier = checkOut(commit, join(place, 'before'))
+        const fill: Fill = (folder) => writeCluster(folder, [], earlier.cluster)
         const sidesOf = async (program: string) => {
           const run = (...args: readonly string[]) => runProcess(place, process.execPath, program, ...args)
-          const folder = makeFolder(place, guideCluster)
+          const folder = makeFolder(place, fill)
           await run(...local, ...quietly(folder))
           return {
             idle: () => run(...local, ...quietly(folder)),
             version: () => run('--version'),
-            cold: () => inNewFolder(place, guideCluster, (to) => run(...local, ...quietly(to))),
+            cold: () => inNewFolder(place, fill, (to) => run(...local, ...quietly(to))),
           }
         }
-        const earlier = checkOut(commit, join(place, 'before'))
-        return { ...(await sidesOf(entry)), ...before(await sidesOf(earlier)) }
+        return { ...(await sidesOf(entry)), ...before(await sidesOf(earlier.program)) }
       },
     },
     {
@@ -60,8 +61,9 @@ export function besideGroups(commit: string): Group[] {
       parts: nodeParts,
       rows: [row('deploy, cold, 20 ms round trips', 'cold'), row('deploy, nothing to do, 20 ms round trips', 'idle')],
       async prepare(place, cleanUp) {
-        const nodes = await startNodes(place, cleanUp, 'far', 10)
-        return { ...deploys(nodes), ...before(deploys(nodes, checkOut(commit, join(place, 'before')))) }
+        const earlier = checkOut(commit, join(place, 'before'))
+        const nodes = await startNodes(place, cleanUp, 'far', { delayMs: 10, cluster: earlier.cluster })
+        return { ...deploys(nodes), ...before(deploys(nodes, earlier.program)) }
       },
     },
   ]

@@ -17,14 +17,19 @@ import { runProcess, type Sample, timed } from './process.ts'
 export const nodeParts = ['sshd', 'ssh', 'scp']
 
 /** With a folder whose auth/ is made, and deployed. */
-export async function startNodes(place: string, cleanUp: AsyncDisposableStack, name: string, delayMs?: number) {
+export async function startNodes(
+  place: string,
+  cleanUp: AsyncDisposableStack,
+  name: string,
+  { delayMs, cluster }: { readonly delayMs?: number; readonly cluster?: string } = {},
+) {
   const names = [...guideNodes().map((node) => node.name), 'gateway']
   const nodes = names.map((node) => ({ name: node, ...(delayMs !== undefined && { relay: { delayMs } }) }))
   const folder = join(place, name)
   mkdirSync(folder)
   const lab = await startLab({ dir: join(folder, 'lab'), nodes })
   cleanUp.defer(() => lab.stop())
-  writeCluster(folder, [...labEdits(lab), gateway])
+  writeCluster(folder, [...labEdits(lab), gateway], cluster)
   await runProcess(place, process.execPath, entry, ...local, 'deploy', ...quietly(folder))
   return { place, lab, folder }
 }
@@ -75,7 +80,7 @@ export const deployGroup: Group = {
   ],
   async prepare(place, cleanUp) {
     const near = await startNodes(place, cleanUp, 'near')
-    const far = await startNodes(place, cleanUp, 'far', 10)
+    const far = await startNodes(place, cleanUp, 'far', { delayMs: 10 })
     return { near: deploys(near).cold, nearScp: () => scp(near), ...deploys(far), scp: () => scp(far) }
   },
 }
@@ -92,7 +97,7 @@ export const countGroup: Group = {
     counted('processes on a node', 'cold', 'processes', 31),
     counted('processes on a node', 'idle', 'processes', 11),
   ],
-  prepare: async (place, cleanUp) => countedDeploys(await startNodes(place, cleanUp, 'far', 10)),
+  prepare: async (place, cleanUp) => countedDeploys(await startNodes(place, cleanUp, 'far', { delayMs: 10 })),
 }
 
 function counted(what: string, side: 'cold' | 'idle', of: Row['of'], goal: number): Row {
@@ -134,7 +139,7 @@ export const ansibleGroup: Group = {
     inSeconds('deploy, nothing to do, 20 ms round trips, beside Ansible', 'idle', 'ansibleIdle', 0.1),
   ],
   async prepare(place, cleanUp) {
-    const nodes = await startNodes(place, cleanUp, 'far', 10)
+    const nodes = await startNodes(place, cleanUp, 'far', { delayMs: 10 })
     const play = writePlaybook(nodes)
     const { cold: ansible, idle: ansibleIdle } = bothOf(nodes, () => runProcess(place, 'env', ...play))
     return { ...deploys(nodes), ansible, ansibleIdle }
