@@ -1,4 +1,4 @@
-/** Values in cluster.yaml, which may be anything, and the problems that are found in them: each message says what is allowed. Pure. */
+/** Values in cluster.yaml, which may be anything, the entries of `revoked`, and the problems that are found in them: each message says what is allowed. Pure. */
 import { type Explained, withoutKeys } from '../wording.ts'
 
 export type Path = readonly (string | number)[]
@@ -42,6 +42,7 @@ export const isDnsName = (text: string): boolean => dnsName.test(text)
 /** Behind a node's name, digits and dots alone could make an address of another machine. */
 export const isDomain = (text: string): boolean => isDnsName(text) && !/^[0-9.]+$/.test(text)
 
+// An entry of `revoked`: the name of a user or node that is gone, or a certificate's fingerprint, by which its key is cut off.
 const keyPrefix = 'sha256:'
 
 /** True for a fingerprint. */

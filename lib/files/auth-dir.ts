@@ -196,7 +196,7 @@ export class AuthDir {
     })
   }
 
-  /** An empty folder, as in a new clone, holds nothing that others could read. */
+  /** Whether there is a file that is not hidden: the folder of a new clone has none. */
   hasFiles(): boolean {
     return this.names().some((name) => !name.startsWith('.'))
   }

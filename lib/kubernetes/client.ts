@@ -1,9 +1,8 @@
 /**
- * Requests to one server on a node, through the node's own ssh connection: JSON over HTTPS or HTTP, connections kept. Written for
- * that tunnel: a client library for Kubernetes opens its own sockets, and does far more than is needed here. No failure quotes an
+ * Requests to one server on a node, through the node's own ssh connection: JSON over HTTPS or HTTP, connections kept, and the TLS
+ * handshake before them. Written for that tunnel: a client library for Kubernetes opens its own sockets, and does far more than is needed here. No failure quotes an
  * answer: it may hold a Secret.
  */
-
 import { once } from 'node:events'
 // They serve HTTP without TLS too. An import of node:http also loads undici, for its WebSocket: 14 ms.
 import { Agent, request } from 'node:https'
@@ -90,8 +89,6 @@ async function shakeHands(
     throw error
   }
 }
-
-// They serve HTTP without TLS too. An import of node:http also loads undici, for its WebSocket: 14 ms.
 
 export interface Reply {
   readonly status: number

@@ -11,7 +11,7 @@ export function prepareProbe(): void {
 
 /** DER of the first certificate that the server presents, whoever signed it. Throws a Failure if there is none. */
 export async function readServed(server: Omit<Server, 'trust'>): Promise<Buffer> {
-  const [{ dial }, { notAnswered }] = await Promise.all([import('./client.ts'), import('./client.ts')])
+  const { dial, notAnswered } = await import('./client.ts')
   try {
     const socket = await dial({ ...server, trust: 'anyone' }, limits.patience)
     const { raw } = socket.getPeerCertificate()

@@ -110,7 +110,7 @@ export const oids = {
   ecdsaWithSha512: '2a8648ce3d040304',
 } as const
 
-// On a line of its own, and without headers: OpenSSL accepts other labels, headers and bare DER too, crypto/x509 passes over a certificate
+// On a line of its own, and without headers: OpenSSL accepts other labels, headers and bare DER too; crypto/x509 passes over a certificate
 // that has headers.
 const block = /(?:^|\n)-----BEGIN ([A-Z ]+)-----[ \t]*\r?\n([A-Za-z0-9+/= \t\r\n]*\n)-----END \1-----[ \t]*(?=\r?\n|$)/g
 const begin = /-----BEGIN ([^\n]*?)-----/g

@@ -79,9 +79,9 @@ async function runOnce(given: CommandRun, planned?: Graph) {
       if (isPlanned) held = await (await import('./plan.ts')).readPlanned({ ...run, ...keys }, wanted, forced)
       const worked = await walk(held ?? wanted, { run, limits: run.limits, signal, forced, reporter })
       if (worked.outcomes.size === 0) reporter.note('no file was made or changed')
-      const isOnNodes = worked.outcomes.size > 0 && ids.some((id) => wanted.get(id)?.where === 'node')
+      const reachesNodes = worked.outcomes.size > 0 && ids.some((id) => wanted.get(id)?.where === 'node')
       const notes = [
-        ...(isOnNodes ? [...notesOnAddresses(run.cluster), ...noteOnFormerHolders(run)] : []),
+        ...(reachesNodes ? [...notesOnAddresses(run.cluster), ...noteOnFormerHolders(run)] : []),
         ...noteOnValidity(run, worked.outcomes),
         ...(await notesOnRotations(run)),
       ]

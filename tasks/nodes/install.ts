@@ -58,7 +58,7 @@ export async function bringUp(
   if (wanted.length > 0) on.tell({ doing: 'installing', files: wanted.length })
   await replaceAtPlaces(on, found, { wanted, all })
   const paths = [...new Set([...wanted.map(({ path }) => path), ...before.kept])]
-  const restarted = await load(on, { before, found, stale, paths })
+  const restarted = await loadOrPutBack(on, { before, found, stale, paths })
   if (isLeftDrained && !restarted.some(({ isDrained }) => isDrained)) await undrain(run, node)
   await forgetOld(on, found, digestsIn(paths, all, wanted))
   const removed = prunedAt(run, found.units, found.places)
@@ -72,8 +72,8 @@ export async function bringUp(
 }
 
 /**
- * What a killed run of ours left drained gets requests again, but while its unit is not healthy: then true, and the mark says so. Throws
- * a Failure for what another run has drained.
+ * Undrains what a killed run left drained. While a drained unit is not healthy yet, marks the node as ours instead and returns true: the
+ * caller undrains it later. Throws a Failure if another run has drained it.
  */
 async function settleMarks(
   { run, node }: NodeRun,
@@ -97,8 +97,8 @@ interface Loading {
   readonly paths: readonly string[]
 }
 
-/** Has the units load what was placed; returns those that it restarted. What fails gets its old files back, and loads them. */
-async function load(on: NodeRun, { before, found, stale, paths }: Loading): Promise<Unit[]> {
+/** Returns the units that it restarted. If anything fails, puts the old files back where the units were healthy before, has them loaded, and throws. */
+async function loadOrPutBack(on: NodeRun, { before, found, stale, paths }: Loading): Promise<Unit[]> {
   const { isHealthy, kept, quorumState } = before
   const restarted: Unit[] = []
   try {

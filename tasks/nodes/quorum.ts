@@ -193,11 +193,11 @@ async function findBroken(on: NodeRun, unit: Unit): Promise<(readonly [ClusterNo
 export async function quorumStateOf(on: NodeRun, unit: Unit): Promise<QuorumState> {
   const { others, majority } = membersOf(on)
   // All at once: a member without a quorum does not answer, and each question has its ten seconds.
-  const [why, standings] = await Promise.all([
-    whyNotHealthy(on, on.node, unit),
-    Promise.all(others.map((other) => standingOfOther(on, other, unit))),
-  ])
-  if (why === undefined) return 'healthy'
+  const asked = Promise.all(others.map((other) => standingOfOther(on, other, unit)))
+  // Nobody waits for it where this member is healthy.
+  asked.catch(() => {})
+  if ((await whyNotHealthy(on, on.node, unit)) === undefined) return 'healthy'
+  const standings = await asked
   const ready = 1 + standings.filter((each) => each === 'ready').length
   if (ready >= majority) return 'not healthy'
   const expired = standings.filter((each) => each === 'expired').length

@@ -68,7 +68,10 @@ export function noteOnValidity({ auth, cluster, command }: Run, outcomes: Readon
   return [`${found}; to reissue: ${command(`${ids} --force`)}, then ${command('bootstrap')}`]
 }
 
-/** One sentence that names them, if there are any, and where their removal is described. */
+/**
+ * One sentence that names the machines and people with a certificate in auth/ that are no longer in cluster.yaml, if there are any: they
+ * keep what they hold. It says where their removal is described.
+ */
 export function noteOnFormerHolders({ auth, cluster, now }: Pick<Run, 'auth' | 'cluster' | 'now'>): string[] {
   const { revoked } = cluster
   const known = new Set([...certTable(cluster).map(({ name }) => name), ...(revoked ?? [])])
@@ -113,6 +116,7 @@ function certificateInKubeconfig(auth: AuthDir, name: string): Certificate | und
 
 /** What a run will repair. */
 export function notesOnFolder(auth: AuthDir): string[] {
+  // An empty folder holds nothing that others could read.
   return auth.hasFiles() && auth.isWide() ? [`${auth.path} is accessible to others: a run sets its mode to 0700`] : []
 }
 
@@ -170,7 +174,7 @@ export function adviseLeft({ command }: Run, outcomes: ReadonlyMap<string, Outco
   })
 }
 
-/** How each is read, without what its stages load. */
+/** How the stage of each rotation is read, without what its stages load. */
 const states = [...caNames.map((name) => (run: Run) => readCaState(run, name)), readTokenState, readEncryptionState]
 
 /** Loads the stages only if a rotation is under way: most runs don't need them. */

@@ -1,3 +1,4 @@
+/** One walk over targets while auth/ is locked: the refusals first, then the builds. */
 import type { ClusterNode } from '../../lib/cluster/cluster.ts'
 import { type Failure, isUnreached } from '../../lib/failure.ts'
 import type { AuthDir } from '../../lib/files/auth-dir.ts'

@@ -109,7 +109,7 @@ describe('Kubernetes The Hard Way on three machines', { skip }, () => {
     await assertSettled()
   })
 
-  test('has its encryption key rotated: every Secret is encrypted with the next key, read from its etcd', async () => {
+  test('has its encryption key rotated, half-way back, and to the end: every Secret is encrypted with the next key, and an auth/ from in between is refused', async () => {
     assert.equal(await encryptedBy(), 'k8s:enc:aescbc:v1:key1\n')
     const planned = (await must(4, 'rotate', 'encryption-key', '--dry-run')).stdout.replace(/\s+/g, ' ')
     assert.match(planned, /server has the only API server: while it is restarted, the API is away/)
@@ -129,13 +129,17 @@ describe('Kubernetes The Hard Way on three machines', { skip }, () => {
     const holders = realBinaries ? ['server kube-controller-manager', 'server kube-scheduler'] : []
     assert.deepEqual(await startedSince(lab, starts), ['server kube-apiserver', ...holders])
     assert.equal(await word(), 'witaj')
-    // An auth/ from a stage of the finished rotation.
+    // An auth/ from a stage of the finished rotation, and a tidy home.
+    await lab.machine('server').exec('rm /root/encryption-config.yaml')
     await lab.exec('mv auth current && mv half auth')
+    const settled = await readStarts(lab)
     for (const args of [['bootstrap', '--dry-run'], ['bootstrap']]) {
       const { stdout, stderr } = await must(3, ...args)
       assert.match(stdout + stderr, /another encryption key (\(.*\) )?than /)
     }
+    assert.deepEqual(await startedSince(lab, settled), [])
     await lab.exec('rm -r auth && mv current auth')
+    await must(0, 'bootstrap')
     await assertSettled()
   })
 
