@@ -1,6 +1,6 @@
 /**
- * What the files in auth/ say of rotations: the stage that each is in, and what that stage requires. Every run reads this, and
- * it connects to no node; the stages are in the file of each rotation.
+ * What the files in auth/ say of rotations: the stage that each is in, and what that stage requires. Every run reads this,
+ * and it connects to no node; the stages are in the file of each rotation.
  */
 import { createPublicKey, type KeyObject } from 'node:crypto'
 import { type Failure, refusal } from '../../lib/failure.ts'
