@@ -97,7 +97,7 @@ interface Loading {
   readonly paths: readonly string[]
 }
 
-/** Returns the units that it restarted. If anything fails, puts the old files back where the units were healthy before, has them loaded, and throws. */
+/** Returns the units that it restarted. If anything fails where they were healthy before, has the old files back and loaded, and throws. */
 async function loadOrPutBack(on: NodeRun, { before, found, stale, paths }: Loading): Promise<Unit[]> {
   const { isHealthy, kept, quorumState } = before
   const restarted: Unit[] = []

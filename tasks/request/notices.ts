@@ -1,4 +1,4 @@
-/** What a run, a plan and a look tell their user beside what they did: what expires, who is gone, which rotation is under way, what to do. */
+/** What a run, a plan and a look tell beside what they did: what expires, who is gone, which rotation is under way, what to do. */
 import { basename } from 'node:path'
 import { specialUse } from '../../lib/address.ts'
 import type { Cluster } from '../../lib/cluster/cluster.ts'
