@@ -1,4 +1,7 @@
-/** Values in cluster.yaml, which may be anything, the entries of `revoked`, and the problems that are found in them: each message says what is allowed. Pure. */
+/**
+ * Values in cluster.yaml, which may be anything, the entries of `revoked`, and the problems that are found in them: each message says what is
+ * allowed. Pure.
+ */
 import { type Explained, withoutKeys } from '../wording.ts'
 
 export type Path = readonly (string | number)[]

@@ -191,13 +191,9 @@ async function findBroken(on: NodeRun, unit: Unit): Promise<(readonly [ClusterNo
  * Throws a Failure if the quorum is missing for another reason.
  */
 export async function quorumStateOf(on: NodeRun, unit: Unit): Promise<QuorumState> {
-  const { others, majority } = membersOf(on)
-  // All at once: a member without a quorum does not answer, and each question has its ten seconds.
-  const asked = Promise.all(others.map((other) => standingOfOther(on, other, unit)))
-  // Nobody waits for it where this member is healthy.
-  asked.catch(() => {})
   if ((await whyNotHealthy(on, on.node, unit)) === undefined) return 'healthy'
-  const standings = await asked
+  const { others, majority } = membersOf(on)
+  const standings = await Promise.all(others.map((other) => standingOfOther(on, other, unit)))
   const ready = 1 + standings.filter((each) => each === 'ready').length
   if (ready >= majority) return 'not healthy'
   const expired = standings.filter((each) => each === 'expired').length
@@ -211,6 +207,7 @@ export async function quorumStateOf(on: NodeRun, unit: Unit): Promise<QuorumStat
 }
 
 async function standingOfOther(on: NodeRun, other: ClusterNode, unit: Unit): Promise<'ready' | 'expired' | 'unknown'> {
+  // At once: a member without a quorum does not answer, and each question has its ten seconds.
   const [isOurs, why] = await Promise.all([servesOurs(on, other, unit), whyNotHealthy(on, other, unit)])
   if (isOurs || why === undefined) return 'ready'
   const look = await tryToAwait(() => lookAtNode(on.run, other))

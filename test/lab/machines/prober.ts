@@ -1,8 +1,8 @@
 /**
- * Asks all the time until its input ends, then prints what failed, and from when until when. About five times a second it asks the API, by a new
- * connection, and by one that is kept, with a token and a ca.crt of its start (where that is reset, or its server says when to ask
- * again, once more, as client-go does); twice a second each etcd, of which a majority has to be healthy; and once a second it writes,
- * reads and deletes a Secret. Run in the folder of auth/, with what is queried as its argument.
+ * Asks all the time until its input ends, then prints what failed, and from when until when. About five times a second it asks
+ * the API, by a new connection, and by one that is kept, with a token and a ca.crt of its start (where that is reset, or its server
+ * says when to ask again, once more, as client-go does); twice a second each etcd, of which a majority has to be healthy; and once a
+ * second it writes, reads and deletes a Secret. Run in the folder of auth/, with what is queried as its argument.
  */
 import { createPrivateKey, X509Certificate } from 'node:crypto'
 import { readFileSync } from 'node:fs'
