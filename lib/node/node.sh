@@ -435,9 +435,10 @@ OWNERS
 say_units() {
   accounts='' mains='' groups='' names='' settings='' inside=''
   for f in $units; do names="$names $f.service"; done
+  find_mounts
   shown=$(systemctl show --timestamp=us+utc -p Id -p Names -p LoadState -p ActiveState -p SubState -p Job \
     -p ExecMainStartTimestamp -p MainPID -p NRestarts -p RestartUSec -p User -p Group -p SupplementaryGroups -p ExecStart -p ControlGroup \
-    -p NeedDaemonReload -p FragmentPath -p DropInPaths -p Environment -p EnvironmentFiles -p Where -- $names $mounts)
+    -p NeedDaemonReload -p FragmentPath -p DropInPaths -p Environment -p EnvironmentFiles -p Where -- $names)
   begin_unit
   while read -r line; do
     # An argument may have line breaks: such a command is left out.
@@ -472,6 +473,15 @@ SHOWN
   [ -n "$mount" ] || say_unit
   say_settings
   say_clock
+}
+
+# Only of those with a unit file: for each of the others systemd would search all its folders (systemd.unit(5)).
+find_mounts() {
+  for f in /etc/systemd/system*/*.mount /run/systemd/*/*.mount /usr/local/lib/systemd/system/*.mount /usr/lib/systemd/system/*.mount \
+    /lib/systemd/system/*.mount; do
+    f=${f##*/}
+    case "$mounts " in *" $f "*) case "$names " in *" $f "*) ;; *) names="$names $f" ;; esac ;; esac
+  done
 }
 
 begin_unit() { mount='' user='' group='' supplementary='' pid='' environment='' files_of_unit=''; }
