@@ -197,7 +197,7 @@ describe('a node that is not what it should be', { skip: needs('ssh', 'flock') }
     test('no flock: reported, and nothing is replaced', async (t) => {
       rmSync(join(home(), 'ca.pem'))
       const tools = fakeTool(t, 'nothing', '')
-      for (const tool of 'sh cat date stat sha256sum id ls od tar sync chmod mv rm ln mkdir'.split(' '))
+      for (const tool of 'sh cat date stat sha256sum id ls grep od tar sync chmod mv rm ln mkdir'.split(' '))
         symlinkSync(execFileSync('sh', ['-c', `command -v ${tool}`], { encoding: 'utf8' }).trim(), join(tools, tool))
       const before = homes()
       await suite.lab.node('control0').restart({ env: { PATH: tools } })
