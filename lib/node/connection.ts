@@ -64,6 +64,11 @@ export class Connection {
     return this.#isOpen
   }
 
+  /** Of what may be open; undefined if nothing is. */
+  get socket(): string | undefined {
+    return this.#wasTried ? this.#parts.controlPath : undefined
+  }
+
   /** Runs the script with the node's sh, which reads it from its input: nothing of it is in an argument list. `limit` in milliseconds. */
   async run(script: string, limit = commandTimeLimit): Promise<string> {
     const { node, route, folder: cwd, env, signal, waitNodes, limit: opening } = this.#parts
@@ -124,12 +129,7 @@ export class Connection {
 
   /** Runs a script on an open connection, even after the run was interrupted. Never throws. */
   async tidy(script: string): Promise<void> {
-    if (this.#isOpen) await this.#spawnLast(this.#ssh([], 'sh -s'), script)
-  }
-
-  /** Never throws: a connection that is not there needs no closing. */
-  async close(): Promise<void> {
-    if (this.#wasTried) await this.#spawnLast(this.#ssh(['-O', 'exit']))
+    if (this.#isOpen) await spawnLast(this.#ssh([], 'sh -s'), this.#parts, script)
   }
 
   async #spawn(command: readonly string[], input: string, limit = commandTimeLimit): Promise<Ran> {
@@ -140,22 +140,6 @@ export class Connection {
     const output = await spawn(command, { cwd, env, input, signal: AbortSignal.any([signal, deadline]) })
     if (output.exitCode !== 255) this.#lastUse = Date.now()
     return { output, timedOut: deadline.aborted }
-  }
-
-  /** Undefined if it can't be started. */
-  async #spawnLast(command: readonly string[], input = ''): Promise<ProcessOutput | undefined> {
-    const { folder: cwd, env } = this.#parts
-    const deadline = AbortSignal.timeout(5000)
-    try {
-      for (;;) {
-        const output = await spawn(command, { cwd, env, input, signal: deadline })
-        // Ctrl-C in the terminal also ends a process that is being started, and has no group of its own yet.
-        if (!output.signal || deadline.aborted) return output
-      }
-    } catch (error) {
-      if (error instanceof Failure) return undefined
-      throw error
-    }
   }
 
   /** ssh takes the first value of an option, so these take precedence. */
@@ -178,10 +162,42 @@ export class Connection {
   }
 
   async #isUp(): Promise<boolean> {
-    const isUp = (await this.#spawnLast(this.#ssh(['-O', 'check'])))?.exitCode === 0
+    const isUp = (await spawnLast(this.#ssh(['-O', 'check']), this.#parts))?.exitCode === 0
     this.#isOpen ||= isUp
     return isUp
   }
+}
+
+/** Even after the run was interrupted. Undefined if it can't be started. */
+async function spawnLast(
+  command: readonly string[],
+  { folder: cwd, env }: Pick<ConnectionParts, 'folder' | 'env'>,
+  input = '',
+): Promise<ProcessOutput | undefined> {
+  const deadline = AbortSignal.timeout(5000)
+  try {
+    for (;;) {
+      const output = await spawn(command, { cwd, env, input, signal: deadline })
+      // Ctrl-C in the terminal also ends a process that is being started, and has no group of its own yet.
+      if (!output.signal || deadline.aborted) return output
+    }
+  } catch (error) {
+    if (error instanceof Failure) return undefined
+    throw error
+  }
+}
+
+/**
+ * Closes connections, by one process of this one: a fork of Node takes longer than ssh does. Never throws: one that is not there
+ * needs no closing.
+ */
+export async function closeConnections(
+  connections: readonly (Connection | undefined)[],
+  run: Pick<ConnectionParts, 'folder' | 'env'>,
+): Promise<void> {
+  const sockets = connections.flatMap((connection) => connection?.socket ?? [])
+  const script = 'for socket do ssh -F none -S "$socket" -O exit -- node & done; wait'
+  if (sockets.length > 0) await spawnLast(['sh', '-c', script, 'sh', ...sockets], run)
 }
 
 /**

@@ -7,7 +7,7 @@ import pLimit, { type LimitFunction } from 'p-limit'
 import type { Cluster, ClusterNode } from '../cluster/cluster.ts'
 import { doing } from '../failure.ts'
 import type { Spawning } from '../process.ts'
-import { Connection } from './connection.ts'
+import { Connection, closeConnections } from './connection.ts'
 import { Node } from './node.ts'
 import { findRoute } from './route.ts'
 import {
@@ -63,7 +63,7 @@ export class Ssh {
   async disconnect({ name }: Pick<ClusterNode, 'name'>): Promise<void> {
     const connection = await this.#connections.get(name)?.catch(() => undefined)
     if (!connection?.hasGivenUp) this.#connections.delete(name)
-    await connection?.close()
+    await closeConnections([connection], this.#run)
   }
 
   async #connect(node: ClusterNode, number: number): Promise<Connection> {
@@ -94,7 +94,8 @@ export class Ssh {
 
   /** Whatever is still open is closed: without its socket nobody could close it any more. Never throws. */
   async close(): Promise<void> {
-    await Promise.all([...this.#connections.keys()].map((name) => this.disconnect({ name })))
+    const open = [...this.#connections.values()].map((connection) => connection.catch(() => undefined))
+    await closeConnections(await Promise.all(open), this.#run)
     // A master that is exiting removes its socket meanwhile: rmSync would stop at that, and leave the folder.
     await rm(this.#sockets, { recursive: true, force: true })
   }

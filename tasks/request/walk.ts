@@ -18,12 +18,20 @@ export async function walk(
 ): Promise<{ outcomes: ReadonlyMap<string, Outcome>; findings: readonly Finding[] }> {
   const run = withClockCheck(options.run, graph, options.limits)
   const { auth } = run
+  prepareConnections(run, graph)
   const refusals = await refusalsBefore(graph, { ...options, run, tell: run.note })
   for (const [id, failure] of refusals) reporter.problem(failure, id)
   if (refusals.length > 0) return { outcomes: new Map(), findings: ['refused'] }
   closeFolder(auth, reporter.note)
   const outcomes = await execute(graph, { ...options, run, dryRun: false, emit: reporter.event })
   return { outcomes, findings: findingsOf(outcomes.values()) }
+}
+
+/** ssh says how it would connect to the first nodes while auth/ is checked. What fails there is the failure of those who connect. */
+function prepareConnections({ cluster, connect }: Run, graph: Graph): void {
+  const names = new Set([...graph.values()].filter(({ where }) => where === 'node').map(({ node }) => node))
+  const nodes = cluster.nodes.filter(({ name }) => names.has(name)).slice(0, cluster.ssh.concurrency)
+  for (const node of nodes) connect(node).catch(() => {})
 }
 
 /** What stops a run before it builds anything, and so a plan. */

@@ -5,6 +5,7 @@ import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync
 import { userInfo } from 'node:os'
 import { join } from 'node:path'
 import { after, afterEach, before, beforeEach, describe, test } from 'node:test'
+import { closeConnections } from '../../../lib/node/connection.ts'
 import { Ssh } from '../../../lib/node/ssh.ts'
 import { connectionOptions, defaultOptions, parseSshConfig } from '../../../lib/node/ssh-config.ts'
 import { parsed, scratch } from '../../support/files.ts'
@@ -143,7 +144,7 @@ describe('a tunnel leads to a port as the node reaches it', { skip }, () => {
         return once(stream, 'data').finally(() => stream.on('error', () => {}).destroy())
       }
       await open()
-      await connection.close()
+      await closeConnections([connection], { folder: at.folder, env: process.env })
       await open()
     })
   })
@@ -233,7 +234,7 @@ test('a connection that ssh has closed is opened again with retries, and no scri
   const proxy = `sh -c 'if rmdir ${failing} 2>/dev/null; then exit 1; fi; exec ${wire(at)} ${at.lab.node('node').port}'`
   await at.connect('node', { config: at.host('node', `ProxyCommand ${proxy}`) }, async (connection) => {
     await connection.run('true')
-    await connection.close()
+    await closeConnections([connection], { folder: at.folder, env: process.env })
     mkdirSync(failing)
     // What was sent over an open connection that is lost may have been done.
     await assert.rejects(connection.run('true'), { code: 'connection-lost' })
@@ -241,7 +242,7 @@ test('a connection that ssh has closed is opened again with retries, and no scri
     mkdirSync(failing)
     assert.equal(await connection.run('echo done'), 'done\n')
     assert.equal(existsSync(failing), false)
-    await connection.close()
+    await closeConnections([connection], { folder: at.folder, env: process.env })
     t.mock.timers.tick(15_000)
     mkdirSync(failing)
     const stream = await connection.tunnel('127.0.0.1', at.lab.node('node').port)
