@@ -14,22 +14,14 @@ const mounted = { skip: !canMount && 'only root may mount a small disk, or a rea
 const base: Edit[] = [[['certificates', 'key'], 'ecdsa-p256']]
 const local = ['certs', 'kubeconfigs', 'encryption-key']
 
-interface Folder {
-  readonly path: string
-  readonly auth: string
-  readonly kube: string
-}
-
 const made = madePlace(base, ...local)
 
 /** With everything local made, and a cluster.yaml that asks for more since then. */
-function makeFolder(t: TestContext): Folder {
+function makeFolder(t: TestContext) {
   const path = copyPlace(t, made, [...base, [['api', 'extraSANs'], ['192.168.1.22']]]).place
-  const kube = join(path, 'home/.kube')
-  mkdirSync(kube, { recursive: true })
-  writeFileSync(join(kube, 'config'), 'apiVersion: v1\nkind: Config # theirs\n', { mode: 0o600 })
-  return { path, auth: join(path, 'auth'), kube }
+  return { path, auth: join(path, 'auth') }
 }
+type Folder = ReturnType<typeof makeFolder>
 
 const contents = (folder: string) =>
   Object.fromEntries(
@@ -45,24 +37,15 @@ function assertNoTrace({ stdout, stderr }: Pick<Ran, 'stdout' | 'stderr'>): void
   assert.doesNotMatch(stdout + stderr, /^\s+at .*:\d+|a mistake in harderway/m)
 }
 
-interface OnDisk {
-  readonly folder: Folder
-  /** Of what is on a disk of its own during the run; what it holds then is copied to `after`. */
-  readonly mount: string
-  /** Commands between the mount and the run. */
-  readonly prepare: string
-}
-
-/** In a mount namespace of its own; what the disk holds after the run, too. */
-async function runOnDisk({ folder, mount, prepare }: OnDisk, args: readonly string[]) {
-  const after = join(folder.path, 'after')
-  const old = join(folder.path, 'old')
+/** In a mount namespace of its own, where these commands make auth/ a disk first; also what that holds then. */
+async function runOnDisk({ path, auth }: Folder, prepare: string, args: readonly string[]) {
+  const [after, old] = [join(path, 'after'), join(path, 'old')]
   for (const each of [after, old]) rmSync(each, { recursive: true, force: true })
-  cpSync(mount, old, { recursive: true, preserveTimestamps: true })
-  const run = await start(folder.path, args, {
+  cpSync(auth, old, { recursive: true, preserveTimestamps: true })
+  const run = await start(path, args, {
     through: (command) => [
       ...(['unshare', '-m', 'sh', '-ec'] as const),
-      `${prepare}\nset +e\n${command}\nstatus=$?\ncp -a ${mount}/. ${after}\nexit $status`,
+      `${prepare}\nset +e\n${command}\nstatus=$?\ncp -a ${auth}/. ${after}\nexit $status`,
     ],
   }).ended
   rmSync(join(after, 'fill'), { force: true })
@@ -70,10 +53,10 @@ async function runOnDisk({ folder, mount, prepare }: OnDisk, args: readonly stri
 }
 
 /** A disk on which so many pages are free: each file takes one, or more. */
-const smallDisk = ({ path }: Folder, mount: string, pages: number) =>
-  `mount -t tmpfs -o size=400k none ${mount}
-cp -a ${join(path, 'old')}/. ${mount}
-${process.execPath} ${join(import.meta.dirname, '../support/full-disk.ts')} ${mount}/fill ${pages}`
+const smallDisk = ({ path, auth }: Folder, pages: number) =>
+  `mount -t tmpfs -o size=400k none ${auth}
+cp -a ${join(path, 'old')}/. ${auth}
+${process.execPath} ${join(import.meta.dirname, '../support/full-disk.ts')} ${auth}/fill ${pages}`
 
 test(
   'on a full disk auth/ keeps all that it held, and the run names the file that there is no room for',
@@ -82,8 +65,7 @@ test(
     const folder = makeFolder(t)
     const statuses = []
     for (const pages of [0, 1, 2, 8]) {
-      const prepare = smallDisk(folder, folder.auth, pages)
-      const run = await runOnDisk({ folder, mount: folder.auth, prepare }, local)
+      const run = await runOnDisk(folder, smallDisk(folder, pages), local)
       statuses.push(run.status)
       assertNoTrace(run)
       // What is overwritten while it is valid is kept first.
@@ -102,8 +84,7 @@ test('on a full disk no CA is left half made, and the next run makes it', mounte
   rmSync(folder.auth, { recursive: true })
   mkdirSync(folder.auth, { mode: 0o700 })
   for (const [pages, left] of [[], [], ['.gitignore'], ['.gitignore', 'ca-key.pem']].entries()) {
-    const prepare = smallDisk(folder, folder.auth, pages)
-    const run = await runOnDisk({ folder, mount: folder.auth, prepare }, ['ca'])
+    const run = await runOnDisk(folder, smallDisk(folder, pages), ['ca'])
     assertNoTrace(run)
     assert.equal(run.status, 1)
     assert.match(run.stdout + run.stderr, new RegExp(`${folder.auth}/\\S+: no space`))
@@ -124,32 +105,11 @@ test('on a full disk init leaves no part of a cluster.yaml, and can be run again
   mkdirSync(folder.auth)
   // A folder auth/ beside one is refused.
   rmSync(join(folder.path, 'cluster.yaml'))
-  const run = await withStatus(
-    1,
-    runOnDisk({ folder, mount: folder.auth, prepare: smallDisk(folder, folder.auth, 1) }, args),
-  )
+  const run = await withStatus(1, runOnDisk(folder, smallDisk(folder, 1), args))
   assert.match(run.stderr, new RegExp(`${folder.auth}/cluster\\.yaml: no space`))
   assert.deepEqual(Object.keys(run.after), ['.gitignore'])
   cpSync(join(folder.path, 'after'), folder.auth, { recursive: true })
   await exits(0, folder.path, ...args)
-})
-
-test('on a full disk the kubeconfig stays as it was, without a lock, and is named', mounted, async (t) => {
-  const folder = makeFolder(t)
-  const statuses = []
-  for (const pages of [0, 1, 2, 10]) {
-    const prepare = smallDisk(folder, folder.kube, pages)
-    const run = await runOnDisk({ folder, mount: folder.kube, prepare }, ['local-kubeconfig'])
-    statuses.push(run.status)
-    assertNoTrace(run)
-    if (run.status === 0) continue
-    assert.match(run.stdout + run.stderr, new RegExp(`${folder.kube}/config\\S*: no space`))
-    const { 'config.before-harderway': copy, ...rest } = run.after
-    assert.deepEqual(rest, run.before, `with ${pages} pages`)
-    assert.ok([undefined, run.before.config].includes(copy))
-  }
-  assert.equal(statuses[0], 1)
-  assert.equal(statuses.at(-1), 0)
 })
 
 test("a full or read-only disk on a node is reported with the node's name, its files stay, and the next run with room completes", {
@@ -173,7 +133,7 @@ test("a full or read-only disk on a node is reported with the node's name, its f
 test('a read-only auth/ is named, exits with 1, and keeps what it holds', mounted, async (t) => {
   const folder = makeFolder(t)
   const prepare = `mount --bind ${folder.auth} ${folder.auth}\nmount -o remount,bind,ro ${folder.auth}`
-  const run = await withStatus(1, runOnDisk({ folder, mount: folder.auth, prepare }, ['cluster-cert']))
+  const run = await withStatus(1, runOnDisk(folder, prepare, ['cluster-cert']))
   assertNoTrace(run)
   assert.match(run.stdout + run.stderr, new RegExp(`${folder.auth}\\S*: .*read-only`))
   assert.deepEqual(run.after, run.before)
