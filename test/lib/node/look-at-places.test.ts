@@ -383,37 +383,28 @@ inEachShell(({ did, run }) => {
     assert.deepEqual([odd, [...files.keys()], contents.size], [kernel, [pipe], 0])
   })
 
-  describe('the user that a unit runs as', () => {
-    /** The accounts of units a, b, … that have these users, groups and further groups. */
-    const accountsOf = (t: TestContext, ...units: readonly (readonly [string, string, string])[]) => {
-      const names = units.map((_, i) => String.fromCharCode(97 + i))
-      const lines = units.flatMap(([User, Group, SupplementaryGroups], i) => [
-        ...(i > 0 ? [''] : []),
-        ...shownUnit(names[i] ?? '', { User, Group, SupplementaryGroups }),
-      ])
-      const id =
-        'case "$*" in "-u -- kube") echo 990 ;; "-G -- kube") echo 991 992 ;; *--*) exit 1 ;; *) real "$@" ;; esac'
-      const getent = 'case "$*" in "group pki") echo "pki:x:5:a,b" ;; "group ssl") echo "ssl:x:6:" ;; *) exit 2 ;; esac'
-      const path = [systemctl(t, lines), fakeTool(t, 'id', id), fakeTool(t, 'getent', getent)].join(':')
-      const { units: found } = look(queryOf(['/gone/x'], { units: names }), path)
-      assert.deepEqual([...found.keys()], names)
-      return names.map((name) => found.get(name)?.account)
-    }
-
-    test("is root, or has the unit's group before its own, and the groups that the unit adds", (t) => {
-      const accounts = accountsOf(t, ['', '', ''], ['kube', '', ''], ['kube', 'pki', ''], ['kube', 'pki', 'ssl pki'])
-      assert.deepEqual(accounts, [
-        { uid: 0, gids: [0] },
-        { uid: 990, gids: [991, 992] },
-        { uid: 990, gids: [5, 991, 992] },
-        { uid: 990, gids: [5, 991, 992, 6, 5] },
-      ])
-    })
-
-    test('is not known where the node does not know it; of groups the others count', (t) => {
-      const [unknown, known] = accountsOf(t, ['nobody-knows', '', ''], ['kube', 'nobody-knows', 'nobody-knows ssl'])
-      assert.deepEqual([unknown, known], [undefined, { uid: 990, gids: [991, 992, 6] }])
-    })
+  test("a unit's account is root, or has its group first and those it adds last; it is not known where the node does not know it", (t) => {
+    const rows = [
+      ['a', '', '', '', { uid: 0, gids: [0] }],
+      ['b', 'kube', '', '', { uid: 990, gids: [991, 992] }],
+      ['c', 'kube', 'pki', '', { uid: 990, gids: [5, 991, 992] }],
+      ['d', 'kube', 'pki', 'ssl pki', { uid: 990, gids: [5, 991, 992, 6, 5] }],
+      ['e', 'nobody-knows', '', '', undefined],
+      ['f', 'kube', 'nobody-knows', 'nobody-knows ssl', { uid: 990, gids: [991, 992, 6] }],
+    ] as const
+    const lines = rows.flatMap(([name, User, Group, SupplementaryGroups]) => [
+      ...shownUnit(name, { User, Group, SupplementaryGroups }),
+      '',
+    ])
+    const id =
+      'case "$*" in "-u -- kube") echo 990 ;; "-G -- kube") echo 991 992 ;; *--*) exit 1 ;; *) real "$@" ;; esac'
+    const getent = 'case "$*" in "group pki") echo "pki:x:5:a,b" ;; "group ssl") echo "ssl:x:6:" ;; *) exit 2 ;; esac'
+    const path = [systemctl(t, lines.slice(0, -1)), fakeTool(t, 'id', id), fakeTool(t, 'getent', getent)].join(':')
+    const { units } = look(queryOf(['/gone/x'], { units: rows.map(([name]) => name) }), path)
+    assert.deepEqual(
+      [...units].map(([name, { account }]) => [name, account]),
+      rows.map(([name, , , , account]) => [name, account]),
+    )
   })
 
   test('root is not needed where nothing of ours is there', (t) => {
