@@ -106,10 +106,13 @@ for (const [by, said] of [
 
 const refused = 'ssh: connect to host worker0.lan port 22: Connection refused'
 const scp = 'scp: dest open "x.tar": Permission denied\nscp: failed to upload file /a/files.tar to x.tar\n'
+const noSpace = 'tar: ca.pem: Cannot write: No space left on device'
+const tar = `${noSpace}\ntar: Exiting with failure status due to previous errors\n`
 const messages: readonly (readonly [what: string, message: string, ...Parameters<typeof failed>])[] = [
   ['the cause, and what ssh said last', `connection refused (${refused})`, `Warning: something\r\n${refused}\r\n`],
   ['what fits no cause', 'sh: 1: tar: not found', 'sh: 1: tar: not found\n', { by: 'node' }],
-  ['the first reason', 'scp: dest open "x.tar": Permission denied', scp, { by: 'node' }],
+  ['the reason of tar', noSpace, tar, { by: 'node' }],
+  ['the reason of scp', 'scp: dest open "x.tar": Permission denied', scp, { by: 'node' }],
   ['the status where nothing was said', 'ssh ended with status 7', '', { by: 'node', ended: 'status 7' }],
   ['or the signal', 'ssh ended with SIGKILL', ' \r\n\r\n', { by: 'node', ended: 'SIGKILL' }],
   ['a limit that ran out, whatever was said before it', 'timed out', `${refused}\r\n`, { timedOut: true }],
