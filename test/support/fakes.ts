@@ -60,6 +60,16 @@ export const withoutFiles: Pick<UnitState, 'needsReload' | 'variables' | 'unitFi
   ...{ needsReload: false, variables: { unitFile: new Map(), files: new Map() }, unitFiles: [], environmentFiles: [] },
 }
 
+/** What `systemctl show` prints of a unit: what is not said otherwise is that of one that runs as root. */
+export function shownUnit(unit: string, more: Readonly<Record<string, string>> = {}): string[] {
+  const properties = {
+    ...{ Id: `${unit}.service`, Names: `${unit}.service`, LoadState: 'loaded', ActiveState: 'active' },
+    ...{ SubState: 'running', Job: '', ExecMainStartTimestamp: '', MainPID: '0', NRestarts: '0' },
+    ...{ RestartUSec: '100ms', NeedDaemonReload: 'no', User: '', Group: '', SupplementaryGroups: '', ControlGroup: '' },
+  }
+  return Object.entries({ ...properties, ...more }).map(([name, value]) => `${name}=${value}`)
+}
+
 /** Places where nothing else was found. */
 export const nothingElse = {
   ...{ published: new Map(), unmounted: [] as string[], settings: new Map(), hostname: undefined },

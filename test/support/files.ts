@@ -17,7 +17,6 @@ import { basename, dirname, join } from 'node:path'
 import { type TestContext, test } from 'node:test'
 import { fileURLToPath } from 'node:url'
 import { type Cluster, parseCluster } from '../../lib/cluster/cluster.ts'
-import { buildTar } from '../../lib/node/node.ts'
 import { formatExplained } from '../../lib/wording.ts'
 import { layoutRules } from '../../tasks/layouts/tables.ts'
 
@@ -116,35 +115,13 @@ export function testFiles(title: string, files: readonly Checked[]): void {
   })
 }
 
-/** A node's folder with an old set, the new set that is put over it, and tools that fail. */
-
-export const staging = '.harderway-0123456789abcdef'
+/** What stands on a node, and tools that fail. */
 
 /** Of a file that a run is about to put in its place. */
 export const newSuffix = '.harderway-new'
 
-export const newFiles: Parameters<typeof buildTar>[0] = [
-  { name: 'ca.pem', mode: 0o644, bytes: Buffer.from('the new CA\n') },
-  { name: 'worker0.pem', mode: 0o644, bytes: Buffer.from('the new certificate\n') },
-  { name: 'worker0-key.pem', mode: 0o600, bytes: Buffer.from('the new key\n') },
-  { name: 'worker0.kubeconfig', mode: 0o600, bytes: Buffer.alloc(5000, 'x') },
-]
-
 export function sha256(bytes: Buffer | string): string {
   return createHash('sha256').update(bytes).digest('hex')
-}
-
-/** A home with an old set, one new file of which is not there yet, and what is not ours. */
-export function oldHome(t: TestContext): string {
-  const home = scratch(t)
-  for (const name of ['ca.pem', 'worker0-key.pem', 'worker0.kubeconfig', 'notes.txt'])
-    writeFileSync(join(home, name), `old ${name}\n`, { mode: 0o640 })
-  return home
-}
-
-/** As scp leaves it. */
-export function stage(folder: string, archive: Buffer = buildTar(newFiles)): void {
-  writeFileSync(join(folder, staging), archive, { mode: 0o600 })
 }
 
 /** What stands in the folder: bytes, and inode, mode and times. */

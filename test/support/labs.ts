@@ -296,57 +296,6 @@ export async function makeSevenNodes(special?: readonly LabNodeOptions[]): Promi
   }
 }
 
-/** Two nodes that fail for one reason. */
-export interface TwoFail {
-  readonly two: readonly [string, string]
-  /** As it is told to people; with hyphens it is the word for scripts. */
-  readonly words: string
-  readonly remedy: RegExp
-  readonly mend: () => Promise<unknown> | unknown
-  /** Looked at between the first run and the others. */
-  readonly meanwhile?: () => Promise<void>
-}
-
-/** On a fault that is there already, with empty nodes. */
-export async function assertTwoFail(seven: SevenNodes, { two, words, remedy, mend, meanwhile }: TwoFail) {
-  const others = sevenNames.filter((name) => !two.includes(name))
-  const told = await seven.run('deploy')
-  assert.equal(told.status, 1, told.stdout + told.stderr)
-  assert.deepEqual(seven.rightNodes(), others)
-  const end = told.stdout + told.stderr
-  const heading = `2 nodes, ${words}: ${two.join(', ')}\n`
-  assert.equal(end.split(heading).length, 2, end)
-  assert.match(end.split(heading)[1] ?? '', remedy)
-  assert.equal(end.match(new RegExp(remedy, 'g'))?.length, 1, end)
-  await meanwhile?.()
-
-  const events = await seven.run('deploy', '--json')
-  assert.equal(events.status, 1)
-  const failed = events.events.filter(({ type }) => type === 'failed').toSorted(byId)
-  assert.deepEqual(
-    failed.map(({ id, cause }) => [id, cause]),
-    two.map((name) => [`deploy/${name}`, words.replaceAll(' ', '-')]),
-  )
-  for (const [i, { message }] of failed.entries())
-    assert.match(String(message), new RegExp(`^${two[i]}: (?=.*${words})`))
-  assert.deepEqual(idsOf(events, 'fresh'), idsFor(others))
-
-  await mend()
-  const mended = await seven.run('deploy', '--json')
-  assert.equal(mended.status, 0, mended.stdout)
-  assert.deepEqual(idsOf(mended, 'built'), idsFor(two))
-  assert.deepEqual(seven.rightNodes(), sevenNames)
-}
-
-const byId = (a: Record<string, unknown>, b: Record<string, unknown>) => String(a.id).localeCompare(String(b.id))
-const idsFor = (names: readonly string[]) => names.map((name) => `deploy/${name}`).toSorted()
-
-/** Of the nodes alone. */
-function idsOf(ran: Ran, type: string): string[] {
-  const ids = ran.events.filter((event) => event.type === type).map(({ id }) => String(id))
-  return ids.filter((id) => id.startsWith('deploy/')).toSorted()
-}
-
 /** Connections of lib/ to a lab's nodes, by an ssh_config that the test writes. */
 
 export interface SshLab extends AsyncDisposable {

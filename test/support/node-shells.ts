@@ -31,6 +31,9 @@ export const oddEnvironment = [
   '',
 ].join('\n')
 
+/** In an answer that is read. */
+export const nonce = '0123456789abcdef'
+
 export interface NodeShell {
   /** `who` is for the options of the process; with `path` in front of what is found. */
   run(home: string, script: string, more?: { who?: object; path?: string }): SpawnSyncReturns<string>

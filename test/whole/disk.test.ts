@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { spawnSync } from 'node:child_process'
-import { cpSync, existsSync, mkdirSync, readdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
+import { cpSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { type TestContext, test } from 'node:test'
 import { copyPlace, type Edit, exits, madePlace, type Ran, withStatus } from '../support/harderway.ts'
@@ -14,22 +14,14 @@ const mounted = { skip: !canMount && 'only root may mount a small disk, or a rea
 const base: Edit[] = [[['certificates', 'key'], 'ecdsa-p256']]
 const local = ['certs', 'kubeconfigs', 'encryption-key']
 
-interface Folder {
-  readonly path: string
-  readonly auth: string
-  readonly kube: string
-}
-
 const made = madePlace(base, ...local)
 
 /** With everything local made, and a cluster.yaml that asks for more since then. */
-function makeFolder(t: TestContext): Folder {
+function makeFolder(t: TestContext) {
   const path = copyPlace(t, made, [...base, [['api', 'extraSANs'], ['192.168.1.22']]]).place
-  const kube = join(path, 'home/.kube')
-  mkdirSync(kube, { recursive: true })
-  writeFileSync(join(kube, 'config'), 'apiVersion: v1\nkind: Config # theirs\n', { mode: 0o600 })
-  return { path, auth: join(path, 'auth'), kube }
+  return { path, auth: join(path, 'auth') }
 }
+type Folder = ReturnType<typeof makeFolder>
 
 const contents = (folder: string) =>
   Object.fromEntries(
@@ -45,24 +37,15 @@ function assertNoTrace({ stdout, stderr }: Pick<Ran, 'stdout' | 'stderr'>): void
   assert.doesNotMatch(stdout + stderr, /^\s+at .*:\d+|a mistake in harderway/m)
 }
 
-interface OnDisk {
-  readonly folder: Folder
-  /** Of what is on a disk of its own during the run; what it holds then is copied to `after`. */
-  readonly mount: string
-  /** Commands between the mount and the run. */
-  readonly prepare: string
-}
-
-/** In a mount namespace of its own; what the disk holds after the run, too. */
-async function runOnDisk({ folder, mount, prepare }: OnDisk, args: readonly string[]) {
-  const after = join(folder.path, 'after')
-  const old = join(folder.path, 'old')
+/** In a mount namespace of its own, where these commands make auth/ a disk first; also what that holds then. */
+async function runOnDisk({ path, auth }: Folder, prepare: string, args: readonly string[]) {
+  const [after, old] = [join(path, 'after'), join(path, 'old')]
   for (const each of [after, old]) rmSync(each, { recursive: true, force: true })
-  cpSync(mount, old, { recursive: true, preserveTimestamps: true })
-  const run = await start(folder.path, args, {
+  cpSync(auth, old, { recursive: true, preserveTimestamps: true })
+  const run = await start(path, args, {
     through: (command) => [
       ...(['unshare', '-m', 'sh', '-ec'] as const),
-      `${prepare}\nset +e\n${command}\nstatus=$?\ncp -a ${mount}/. ${after}\nexit $status`,
+      `${prepare}\nset +e\n${command}\nstatus=$?\ncp -a ${auth}/. ${after}\nexit $status`,
     ],
   }).ended
   rmSync(join(after, 'fill'), { force: true })
@@ -70,12 +53,10 @@ async function runOnDisk({ folder, mount, prepare }: OnDisk, args: readonly stri
 }
 
 /** A disk on which so many pages are free: each file takes one, or more. */
-const smallDisk = ({ path }: Folder, mount: string, pages: number) =>
-  `mount -t tmpfs -o size=400k none ${mount}
-cp -a ${join(path, 'old')}/. ${mount}
-${process.execPath} ${join(import.meta.dirname, '../support/full-disk.ts')} ${mount}/fill ${pages}`
-
-const readOnlyDisk = (mount: string) => `mount --bind ${mount} ${mount}\nmount -o remount,bind,ro ${mount}`
+const smallDisk = ({ path, auth }: Folder, pages: number) =>
+  `mount -t tmpfs -o size=400k none ${auth}
+cp -a ${join(path, 'old')}/. ${auth}
+${process.execPath} ${join(import.meta.dirname, '../support/full-disk.ts')} ${auth}/fill ${pages}`
 
 test(
   'on a full disk auth/ keeps all that it held, and the run names the file that there is no room for',
@@ -84,8 +65,7 @@ test(
     const folder = makeFolder(t)
     const statuses = []
     for (const pages of [0, 1, 2, 8]) {
-      const prepare = smallDisk(folder, folder.auth, pages)
-      const run = await runOnDisk({ folder, mount: folder.auth, prepare }, local)
+      const run = await runOnDisk(folder, smallDisk(folder, pages), local)
       statuses.push(run.status)
       assertNoTrace(run)
       // What is overwritten while it is valid is kept first.
@@ -104,8 +84,7 @@ test('on a full disk no CA is left half made, and the next run makes it', mounte
   rmSync(folder.auth, { recursive: true })
   mkdirSync(folder.auth, { mode: 0o700 })
   for (const [pages, left] of [[], [], ['.gitignore'], ['.gitignore', 'ca-key.pem']].entries()) {
-    const prepare = smallDisk(folder, folder.auth, pages)
-    const run = await runOnDisk({ folder, mount: folder.auth, prepare }, ['ca'])
+    const run = await runOnDisk(folder, smallDisk(folder, pages), ['ca'])
     assertNoTrace(run)
     assert.equal(run.status, 1)
     assert.match(run.stdout + run.stderr, new RegExp(`${folder.auth}/\\S+: no space`))
@@ -126,32 +105,11 @@ test('on a full disk init leaves no part of a cluster.yaml, and can be run again
   mkdirSync(folder.auth)
   // A folder auth/ beside one is refused.
   rmSync(join(folder.path, 'cluster.yaml'))
-  const run = await withStatus(
-    1,
-    runOnDisk({ folder, mount: folder.auth, prepare: smallDisk(folder, folder.auth, 1) }, args),
-  )
+  const run = await withStatus(1, runOnDisk(folder, smallDisk(folder, 1), args))
   assert.match(run.stderr, new RegExp(`${folder.auth}/cluster\\.yaml: no space`))
   assert.deepEqual(Object.keys(run.after), ['.gitignore'])
   cpSync(join(folder.path, 'after'), folder.auth, { recursive: true })
   await exits(0, folder.path, ...args)
-})
-
-test('on a full disk the kubeconfig stays as it was, without a lock, and is named', mounted, async (t) => {
-  const folder = makeFolder(t)
-  const statuses = []
-  for (const pages of [0, 1, 2, 3, 4, 10]) {
-    const prepare = smallDisk(folder, folder.kube, pages)
-    const run = await runOnDisk({ folder, mount: folder.kube, prepare }, ['local-kubeconfig'])
-    statuses.push(run.status)
-    assertNoTrace(run)
-    if (run.status === 0) continue
-    assert.match(run.stdout + run.stderr, new RegExp(`${folder.kube}/config\\S*: no space`))
-    const { 'config.before-harderway': copy, ...rest } = run.after
-    assert.deepEqual(rest, run.before, `with ${pages} pages`)
-    assert.ok([undefined, run.before.config].includes(copy))
-  }
-  assert.equal(statuses[0], 1)
-  assert.equal(statuses.at(-1), 0)
 })
 
 test("a full or read-only disk on a node is reported with the node's name, its files stay, and the next run with room completes", {
@@ -172,17 +130,14 @@ test("a full or read-only disk on a node is reported with the node's name, its f
   }
 })
 
-for (const where of ['auth', 'kube'] as const)
-  test(`a read-only folder (${where}) is named, exits with 1, and keeps what it holds`, mounted, async (t) => {
-    const folder = makeFolder(t)
-    const mount = folder[where]
-    const args = ['cluster-cert', 'local-kubeconfig']
-    const run = await withStatus(1, runOnDisk({ folder, mount, prepare: readOnlyDisk(mount) }, args))
-    assertNoTrace(run)
-    assert.match(run.stdout + run.stderr, new RegExp(`${mount}\\S*: .*read-only`))
-    if (where === 'kube') assert.match(run.stdout, /^cluster-cert: changed, /m)
-    assert.deepEqual(run.after, run.before)
-  })
+test('a read-only auth/ is named, exits with 1, and keeps what it holds', mounted, async (t) => {
+  const folder = makeFolder(t)
+  const prepare = `mount --bind ${folder.auth} ${folder.auth}\nmount -o remount,bind,ro ${folder.auth}`
+  const run = await withStatus(1, runOnDisk(folder, prepare, ['cluster-cert']))
+  assertNoTrace(run)
+  assert.match(run.stdout + run.stderr, new RegExp(`${folder.auth}\\S*: .*read-only`))
+  assert.deepEqual(run.after, run.before)
+})
 
 test('an auth that is a file is named, exits with 1 and is left as it is', async (t) => {
   const folder = makeFolder(t)
@@ -194,34 +149,4 @@ test('an auth that is a file is named, exits with 1 and is left as it is', async
     assert.match(run.stdout + run.stderr, new RegExp(`${folder.auth}\\S*: .*\\b(file|folder|directory)\\b`))
     assert.equal(readFileSync(folder.auth, 'utf8'), 'theirs')
   }
-})
-
-test('a backup folder that is a symbolic link is not followed: the identity that was to be kept in it stays', async (t) => {
-  const folder = makeFolder(t)
-  const elsewhere = join(folder.path, 'elsewhere')
-  mkdirSync(elsewhere)
-  symlinkSync(elsewhere, join(folder.auth, 'backup'))
-  const before = contents(folder.auth)
-  for (const target of ['ca', 'component-certs/service-account', 'encryption-key']) {
-    const run = await exits(1, folder.path, target, '--force', '--yes')
-    assertNoTrace(run)
-    assert.ok(`${run.stdout}${run.stderr}`.includes(join(folder.auth, 'backup')), run.stdout)
-    assert.deepEqual(contents(folder.auth), before)
-    assert.deepEqual(readdirSync(elsewhere), [])
-  }
-})
-
-test('a folder where admin-key.pem should be is named, exits with 1, and all else is made', async (t) => {
-  const folder = makeFolder(t)
-  const inTheWay = join(folder.auth, 'admin-key.pem')
-  rmSync(inTheWay)
-  mkdirSync(inTheWay)
-  writeFileSync(join(inTheWay, 'theirs'), '')
-  const run = await exits(1, folder.path, ...local)
-  assertNoTrace(run)
-  assert.ok(`${run.stdout}${run.stderr}`.includes(inTheWay), run.stdout)
-  assert.match(run.stdout, /^cluster-cert: changed, /m)
-  assert.ok(existsSync(join(inTheWay, 'theirs')))
-  const hidden = readdirSync(folder.auth).filter((name) => name.startsWith('.'))
-  assert.deepEqual(hidden, ['.gitignore'])
 })

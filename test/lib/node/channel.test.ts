@@ -10,10 +10,8 @@ import { message, readAnswer } from '../../../lib/node/channel.ts'
 import type { Connection } from '../../../lib/node/connection.ts'
 import { Node } from '../../../lib/node/node.ts'
 import { scratch } from '../../support/files.ts'
-import { inEachShell, oddEnvironment } from '../../support/node-shells.ts'
+import { inEachShell, nonce, oddEnvironment } from '../../support/node-shells.ts'
 import { needs } from '../../support/programs.ts'
-
-const nonce = '0123456789abcdef'
 
 inEachShell(({ did, run }) => {
   const shellOf = `: > ca.pem; echo *.pem; umask; ulimit -c; echo "$-"`

@@ -15,7 +15,7 @@ import {
   writeFileSync,
 } from 'node:fs'
 import { type AddressInfo, createServer } from 'node:net'
-import { join } from 'node:path'
+import { basename, join } from 'node:path'
 import { platform } from 'node:process'
 import { describe, type TestContext, test } from 'node:test'
 import { Failure } from '../../../lib/failure.ts'
@@ -24,11 +24,11 @@ import { listenLines, lookLines, publicParts, type Query } from '../../../lib/no
 import { oldSuffix } from '../../../lib/node/place.ts'
 import { type PlacesState, readListening, readState } from '../../../lib/node/state.ts'
 import { harderWay } from '../../../tasks/layouts/harder-way.ts'
+import { shownUnit } from '../../support/fakes.ts'
 import { fakeTool, newSuffix, scratch, sha256 } from '../../support/files.ts'
-import { anybody, inEachShell, isRoot, oddEnvironment } from '../../support/node-shells.ts'
+import { anybody, inEachShell, isRoot, nonce, oddEnvironment } from '../../support/node-shells.ts'
 import { eventually } from '../../support/programs.ts'
 
-const nonce = '0123456789abcdef'
 const digest = sha256('x')
 type PlacesQuery = NonNullable<Query['places']>
 const placesScript = (places: PlacesQuery, directory = '/') =>
@@ -58,14 +58,9 @@ const node = (t: TestContext) => {
   return home
 }
 
-const properties = (unit: string, [user, group, others]: readonly string[], pid = 0) =>
-  [
-    `Id=${unit}.service`,
-    `Names=${unit}.service`,
-    ...['LoadState=loaded', 'ActiveState=active', 'SubState=running', 'Job=', 'ExecMainStartTimestamp='],
-    ...[`MainPID=${pid}`, 'NRestarts=0', 'RestartUSec=100ms', 'NeedDaemonReload=no'],
-    ...[`User=${user}`, `Group=${group}`, `SupplementaryGroups=${others}`, 'ControlGroup=', ''],
-  ].join('\n')
+/** A systemctl that prints this, for the front of a PATH. */
+const systemctl = (t: TestContext, lines: readonly string[]) =>
+  fakeTool(t, 'systemctl', `cat <<'SHOWN'\n${lines.join('\n')}\nSHOWN`)
 
 inEachShell(({ did, run }) => {
   const look = (query: PlacesQuery, path?: string) =>
@@ -78,16 +73,10 @@ inEachShell(({ did, run }) => {
     for (const environment of ['', oddEnvironment]) {
       const { files, folders, real, links } = readPlaces(did('/', environment + placesScript(query)))
       assert.deepEqual([[...folders], real.size, links.size], [inHome(home, 'places'), 0, 0])
-      assert.deepEqual(
-        [...files].map(([path, { kind, sha256: sum, mode, size }]) => [path, kind, sum, mode, size]),
-        inHome(home, 'places/ca.pem', `places/ca.pem${oldSuffix}`, `places/ca.pem${newSuffix}`).map((path) => [
-          path,
-          'file',
-          digest,
-          0o640,
-          1,
-        ]),
-      )
+      const paths = inHome(home, 'places/ca.pem', `places/ca.pem${oldSuffix}`, `places/ca.pem${newSuffix}`)
+      assert.deepEqual([...files.keys()], paths)
+      for (const { kind, sha256: sum, mode, size } of files.values())
+        assert.deepEqual([kind, sum, mode, size], ['file', digest, 0o640, 1])
     }
   })
 
@@ -104,110 +93,73 @@ inEachShell(({ did, run }) => {
   })
 
   test('has of a file of others its certificates, and where more of them are: never a key', (t) => {
-    const home = node(t)
-    const [pem = '', config = '', none = ''] = inHome(home, 'places/pem', 'places/config', 'places/none')
-    const certificate = '-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n'
-    const key = '-----BEGIN EC PRIVATE KEY-----\nSECRET\n-----END EC PRIVATE KEY-----\n'
-    writeFileSync(pem, key + certificate + key)
-    const shown = [
-      '    client-certificate-data: QQ==',
-      '    certificate-authority: ../ca.crt',
-      'tlsCertFile: "/a/b.crt"',
-    ]
-    const commented = '  kubeconfig: /a/kubeconfig'
-    writeFileSync(
-      config,
-      [
-        ...shown,
-        `${commented} # SECRET`,
-        '    client-key-data: SECRET',
-        '    token: SECRET',
-        'password: a/b',
-        'secret: /SECRET',
-      ].join('\n'),
-    )
-    writeFileSync(none, 'SECRET')
-    const [flow = '', json = '', half = ''] = inHome(home, 'places/flow', 'places/json', 'places/half')
-    const line = '{"users": [{"user": {"client-certificate-data":"QQ==","client-key-data":"SECRET"}}]}'
-    writeFileSync(flow, `${line}\nuser: {client-certificate: a.crt, token: SECRET}\nkubeToken: /SECRET\r\n`)
-    // As escaped in a string; and cut off, before what only looks like a key.
-    const escaped = certificate.replaceAll('\n', '\\n')
-    writeFileSync(json, `{\n"ca": "${escaped}", "password": "SECRET",\n"token": "SECRET.x"\n}\n`)
+    const folder = join(node(t), 'places')
     const begun = '-----BEGIN CERTIFICATE-----\nAAAA\n'
-    writeFileSync(half, `${begun}# PRIVATE KEY\n${key}password: SECRET\n`)
-    const paths = [pem, config, none, flow, json, half]
-    const { published, contents } = look(queryOf([], { paths: new Map(paths.map((path) => [path, publicParts])) }))
-    assert.deepEqual(
-      [...published].map(([path, bytes]) => [path, bytes.toString()]),
-      [
-        [pem, certificate],
-        [config, `${[...shown, commented].join('\n')}\n`],
-        [flow, '"client-certificate-data":"QQ=="\nclient-certificate: a.crt\n'],
-        [half, begun],
+    const certificate = `${begun}-----END CERTIFICATE-----\n`
+    const key = '-----BEGIN EC PRIVATE KEY-----\nSECRET\n-----END EC PRIVATE KEY-----\n'
+    const shown =
+      '    client-certificate-data: QQ==\n  certificate-authority: ../ca.crt\ntlsCertFile: "/a/b"\n  kubeconfig: /a'
+    const secrets = '    client-key-data: SECRET\n    token: SECRET\npassword: a/b\nsecret: /SECRET'
+    const line = '{"users": [{"user": {"client-certificate-data":"QQ==","client-key-data":"SECRET"}}]}'
+    const files: Readonly<Record<string, readonly [text: string, published?: string]>> = {
+      pem: [key + certificate + key, certificate],
+      config: [`${shown} # SECRET\n${secrets}`, `${shown}\n`],
+      none: ['SECRET'],
+      flow: [
+        `${line}\nuser: {client-certificate: a.crt, token: SECRET}\nkubeToken: /SECRET\r\n`,
+        '"client-certificate-data":"QQ=="\nclient-certificate: a.crt\n',
       ],
+      escaped: [JSON.stringify({ ca: certificate, password: 'SECRET', token: 'SECRET.x' }, undefined, 1)],
+      // Cut off, before what only looks like a key.
+      half: [`${begun}# PRIVATE KEY\n${key}password: SECRET\n`, begun],
+    }
+    for (const [name, [text]] of Object.entries(files)) writeFileSync(join(folder, name), text)
+    const paths = new Map(Object.keys(files).map((name) => [join(folder, name), publicParts]))
+    const { published, contents } = look(queryOf([], { paths }))
+    assert.deepEqual(
+      [...published].map(([path, bytes]) => [basename(path), String(bytes)]),
+      Object.entries(files).flatMap(([name, [, part]]) => (part === undefined ? [] : [[name, part]])),
     )
     assert.equal(contents.size, 0)
   })
 
   describe('what systemd reads before a start', () => {
-    const shownBy = (t: TestContext, text: string) => {
-      const path = fakeTool(t, 'systemctl', `cat <<'SHOWN'\n${text.trimEnd()}\nSHOWN`)
-      return look(
-        queryOf(['/gone/x'], { units: ['a'], variables: ['ETCD_NAME', 'ETCD_CERT_FILE', 'ETCD_KEY_FILE'] }),
-        path,
-      )
-    }
+    const variables = ['ETCD_NAME', 'ETCD_CERT_FILE', 'ETCD_KEY_FILE']
+    const shownBy = (t: TestContext, lines: readonly string[]) =>
+      look(queryOf(['/gone/x'], { units: ['a'], variables }), systemctl(t, lines))
+
     test('is its environment, of which only queried variables are reported, and its files, with who may change them', (t) => {
       const [file = '', drop = ''] = inHome(scratch(t), 'env', 'a.conf')
-      writeFileSync(
-        file,
-        'ETCD_NAME="c0" \nETCD_ROOT_PASSWORD=SECRET\n  ETCD_CERT_FILE=/a \nETCD_KEY_FILE=\'/b\'\n#ETCD_NAME=x\n',
-        {
-          mode: 0o644,
-        },
-      )
-      writeFileSync(drop, '', { mode: 0o664 })
+      const own = `ETCD_NAME="c0" \n  ETCD_CERT_FILE=/a \nETCD_KEY_FILE='/b'\n`
+      writeFileSync(file, `ETCD_ROOT_PASSWORD=SECRET\n${own}#ETCD_NAME=x\n`, { mode: 0o644 })
+      writeFileSync(drop, '')
       chmodSync(drop, 0o664)
       const lines = [
         'Environment=ETCD_NAME=x PASSWORD=SECRET "ETCD_CERT_FILE=/a b" ETCD_NAME_B=y',
         `EnvironmentFiles=${file} (ignore_errors=yes)`,
         'EnvironmentFiles=/gone/env (ignore_errors=yes)',
+        ...[`FragmentPath=${drop}`, 'DropInPaths='],
       ]
-      const more = [`FragmentPath=${drop}`, 'DropInPaths=']
-      const { units, settings } = shownBy(t, [...lines, ...more, properties('a', ['', '', ''])].join('\n'))
+      const { units, settings } = shownBy(t, [...lines, ...shownUnit('a')])
       const { variables, environmentFiles, unitFiles } = units.get('a') ?? assert.fail()
       assert.deepEqual(Object.fromEntries(variables.unitFile), { ETCD_NAME: 'x', ETCD_CERT_FILE: '"/a' })
-      assert.deepEqual(Object.fromEntries(variables.files), {
-        ETCD_NAME: 'c0',
-        ETCD_CERT_FILE: '/a',
-        ETCD_KEY_FILE: '/b',
-      })
+      const read = { ETCD_NAME: 'c0', ETCD_CERT_FILE: '/a', ETCD_KEY_FILE: '/b' }
+      assert.deepEqual(Object.fromEntries(variables.files), read)
       assert.deepEqual([environmentFiles, unitFiles], [[file, '/gone/env'], [drop]])
-      const isRoots = process.getuid?.() === 0
-      assert.deepEqual(
-        [...settings].map(([path, setting]) => [path, setting.isRoots]).toSorted(),
-        [
-          [drop, false],
-          [file, isRoots],
-        ].toSorted(),
-      )
+      assert.deepEqual([settings.size, settings.get(drop)?.isRoots, settings.get(file)?.isRoots], [2, false, isRoot])
     })
 
     test('is the mounts that it has to make, and has not', (t) => {
-      const mount = (path: string, load: string, active: string) =>
-        [`Where=${path}`, 'User=', 'Environment=', `Id=x.mount`, `LoadState=${load}`, `ActiveState=${active}`, ''].join(
-          '\n',
-        )
-      const { units, unmounted } = shownBy(
-        t,
-        [
-          properties('a', ['', '', '']),
-          mount('/var/lib/kubelet', 'loaded', 'inactive'),
-          mount('/srv', 'loaded', 'failed'),
-          mount('/', 'loaded', 'active'),
-          mount('', 'not-found', 'inactive'),
-        ].join('\n'),
+      const mounts = [
+        ['/var/lib/kubelet', 'loaded', 'inactive'],
+        ['/srv', 'loaded', 'failed'],
+        ['/', 'loaded', 'active'],
+        ['', 'not-found', 'inactive'],
+      ].map(
+        ([path, load, active]) =>
+          `Where=${path}\nUser=\nEnvironment=\nId=x.mount\nLoadState=${load}\nActiveState=${active}\n`,
       )
+      const { units, unmounted } = shownBy(t, [...shownUnit('a'), '', ...mounts])
       assert.deepEqual([[...units.keys()], unmounted], [['a'], ['/var/lib/kubelet', '/srv']])
     })
   })
@@ -290,41 +242,37 @@ inEachShell(({ did, run }) => {
   test('a command of a unit file that has line breaks is left out', (t) => {
     const ofStart = (start: string) => {
       const command = `ExecStart={ path=/bin/sh ; argv[]=${start} ; ignore_errors=no ; pid=0 ; code=(null) ; status=0/0 }`
-      const text = `${command}\n${properties('a', ['', '', ''])}`
-      const path = fakeTool(t, 'systemctl', `cat <<'SHOWN'\n${text.trimEnd()}\nSHOWN`)
+      const path = systemctl(t, [command, ...shownUnit('a')])
       return look(queryOf(['/gone/x'], { units: ['a'] }), path).units.get('a')?.start
     }
     assert.equal(ofStart('/bin/sh -c x'), '/bin/sh -c x')
     assert.equal(ofStart('/bin/sh -c a\n\nUser=b\nMainPID=1\nc }\nd'), undefined)
   })
 
-  describe('the main process of a unit', () => {
-    const processOf = (t: TestContext, pid: number) => {
-      const text = properties('a', ['', '', ''], pid)
-      const path = fakeTool(t, 'systemctl', `cat <<'SHOWN'\n${text.trimEnd()}\nSHOWN`)
-      return look(queryOf(['/gone/x'], { units: ['a'] }), path).units.get('a')?.process
-    }
-
-    test('is stopped, and then gone', { skip: platform !== 'linux' && 'needs /proc' }, async (t) => {
-      // Its name is made to mislead.
-      const copy = join(scratch(t), ') R (')
-      copyFileSync(realpathSync('/bin/sleep'), copy)
-      chmodSync(copy, 0o755)
-      const child = spawn(copy, ['600'], { argv0: 'sleep' })
-      t.after(() => child.kill('SIGKILL'))
-      await once(child, 'spawn')
-      child.kill('SIGSTOP')
-      const stopped = await eventually(() => {
-        const found = processOf(t, child.pid ?? 0)
-        assert.ok(typeof found === 'object' && found.isStopped, JSON.stringify(found))
-        return found
-      })
-      const own = processOf(t, process.pid)
-      assert.ok(typeof own === 'object' && stopped.age < own.age)
-      child.kill('SIGKILL')
-      await once(child, 'exit')
-      assert.equal(processOf(t, child.pid ?? 0), 'gone')
+  test('the main process of a unit is stopped, and then gone', {
+    skip: platform !== 'linux' && 'needs /proc',
+  }, async (t) => {
+    const processOf = (pid = 0) =>
+      look(queryOf(['/gone/x'], { units: ['a'] }), systemctl(t, shownUnit('a', { MainPID: `${pid}` }))).units.get('a')
+        ?.process
+    // Its name is made to mislead.
+    const copy = join(scratch(t), ') R (')
+    copyFileSync(realpathSync('/bin/sleep'), copy)
+    chmodSync(copy, 0o755)
+    const child = spawn(copy, ['600'], { argv0: 'sleep' })
+    t.after(() => child.kill('SIGKILL'))
+    await once(child, 'spawn')
+    child.kill('SIGSTOP')
+    const stopped = await eventually(() => {
+      const found = processOf(child.pid)
+      assert.ok(typeof found === 'object' && found.isStopped, JSON.stringify(found))
+      return found
     })
+    const own = processOf(process.pid)
+    assert.ok(typeof own === 'object' && stopped.age < own.age)
+    child.kill('SIGKILL')
+    await once(child, 'exit')
+    assert.equal(processOf(child.pid), 'gone')
   })
 
   describe('the processes of components', { skip: platform !== 'linux' && 'needs /proc' }, () => {
@@ -337,25 +285,17 @@ inEachShell(({ did, run }) => {
       await once(child, 'spawn')
       return child.pid
     }
-    const seenOf = (more: Partial<PlacesQuery> = {}, paths = ['/gone/x']) =>
-      look(queryOf(paths, { components: ['etcd2', component], ...more })).processes
+    const seenOf = (more: Partial<PlacesQuery> = {}) =>
+      look(queryOf(['/gone/x'], { components: ['etcd2', component], ...more })).processes
 
     test('are found whatever started them, with their arguments as they are; no argument passes for another process', async (t) => {
       const args = ['--config=/a b', '/*', '$(x)', '', 'é', 'a=b', '\n/proc/1/cmdline:--x', '-v=2', `"'\\\``, '\r', '']
       const id = await start(t, args)
-      const found = seenOf()
-      assert.deepEqual(
-        found.map((each) => [each.id, each.group.startsWith('/'), each.apart.size]),
-        [[id, true, 0]],
-      )
+      const [found, ...more] = seenOf()
+      assert.deepEqual([found?.id, found?.group.startsWith('/'), found?.apart.size, more], [id, true, 0, []])
       const printed = args.map((arg) => arg.replaceAll('\n', '\u0001'))
-      assert.deepEqual(found[0]?.command, [
-        `/usr/bin/${component}`,
-        '-e',
-        'setInterval(() => {}, 1e9)',
-        '--',
-        ...printed,
-      ])
+      assert.deepEqual(found?.command.slice(4), printed)
+      assert.equal(found?.command[0], `/usr/bin/${component}`)
     })
 
     test('are of who started them, even if their program is setuid', { skip: !isRoot && 'needs root' }, async (t) => {
@@ -367,12 +307,7 @@ inEachShell(({ did, run }) => {
       const child = spawn(program, ['60'], { argv0: component, uid: anybody, gid: anybody, stdio: 'ignore' })
       t.after(() => child.kill('SIGKILL'))
       await once(child, 'spawn')
-      await eventually(() =>
-        assert.deepEqual(
-          seenOf().map(({ uid }) => uid),
-          [anybody],
-        ),
-      )
+      await eventually(() => assert.equal(seenOf()[0]?.uid, anybody))
     })
 
     test('have the queried variables of their environment, and no other', async (t) => {
@@ -383,14 +318,12 @@ inEachShell(({ did, run }) => {
 
     test('have no command line where it is longer than any of ours; one of no unit hides none of a unit', async (t) => {
       const id = await start(t, ['--own'])
-      const shown = properties('a', ['', '', ''], id).trimEnd()
-      const path = fakeTool(t, 'systemctl', `cat <<'SHOWN'\n${shown}\nSHOWN`)
-      const lengths = () => {
-        const query = queryOf(['/gone/x'], { components: [component], variables: ['ETCD_NAME'], units: ['a'] })
-        return look(query, path)
+      const path = systemctl(t, shownUnit('a', { MainPID: `${id}` }))
+      const query = queryOf(['/gone/x'], { components: [component], variables: ['ETCD_NAME'], units: ['a'] })
+      const lengths = () =>
+        look(query, path)
           .processes.map(({ command }) => command.length)
           .toSorted()
-      }
       // One of an earlier test may still be ending.
       await eventually(() => assert.deepEqual(lengths(), [5]))
       const env = { ETCD_NAME: 'x'.repeat(128 * 1024 - 12) }
@@ -411,13 +344,8 @@ inEachShell(({ did, run }) => {
   }, async (t) => {
     const home = node(t)
     const component = `no-such-${process.pid}-mounted`
-    const [bound = '', folder = '', kept = '', elsewhere = ''] = inHome(
-      home,
-      'places/ca.pem',
-      'places',
-      'kept',
-      'places/left',
-    )
+    const [folder = '', kept = ''] = inHome(home, 'places', 'kept')
+    const [bound, elsewhere] = [join(folder, 'ca.pem'), join(folder, 'left')]
     symlinkSync('places', join(home, 'link'))
     mkdirSync(kept)
     // As systemd does it for TemporaryFileSystem= and BindReadOnlyPaths=.
@@ -432,8 +360,7 @@ inEachShell(({ did, run }) => {
     t.after(() => child.kill('SIGKILL'))
     await once(child, 'spawn')
     await eventually(() => assert.match(readFileSync(`/proc/${child.pid}/cmdline`, 'utf8'), /^no-such/))
-    const shown = properties('a', ['', '', ''], child.pid).trimEnd()
-    const path = fakeTool(t, 'systemctl', `cat <<'SHOWN'\n${shown}\nSHOWN`)
+    const path = systemctl(t, shownUnit('a', { MainPID: `${child.pid}` }))
     const seen = () => {
       const query = queryOf(inHome(home, 'places/ca.pem', 'link/left'), { components: [component], units: ['a'] })
       const [found, ...more] = look(query, path).processes
@@ -456,53 +383,33 @@ inEachShell(({ did, run }) => {
     assert.deepEqual([odd, [...files.keys()], contents.size], [kernel, [pipe], 0])
   })
 
-  describe('the user that a unit runs as', () => {
-    /** The accounts of units a, b, … that have these users, groups and further groups. */
-    const accountsOf = (t: TestContext, ...units: readonly (readonly [string, string, string])[]) => {
-      const names = units.map((_, i) => String.fromCharCode(97 + i))
-      const text = names.map((name, i) => properties(name, units[i] ?? [])).join('\n')
-      const path = [
-        fakeTool(t, 'systemctl', `cat <<'SHOWN'\n${text.trimEnd()}\nSHOWN`),
-        fakeTool(
-          t,
-          'id',
-          'case "$*" in "-u -- kube") echo 990 ;; "-G -- kube") echo 991 992 ;; *--*) exit 1 ;; *) real "$@" ;; esac',
-        ),
-        fakeTool(
-          t,
-          'getent',
-          'case "$*" in "group pki") echo "pki:x:5:a,b" ;; "group ssl") echo "ssl:x:6:" ;; *) exit 2 ;; esac',
-        ),
-      ].join(':')
-      const { units: found } = look(queryOf(['/gone/x'], { units: names }), path)
-      assert.deepEqual([...found.keys()], names)
-      return names.map((name) => found.get(name)?.account)
-    }
-
-    test("is root, or has the unit's group before its own, and the groups that the unit adds", (t) => {
-      const accounts = accountsOf(t, ['', '', ''], ['kube', '', ''], ['kube', 'pki', ''], ['kube', 'pki', 'ssl pki'])
-      assert.deepEqual(accounts, [
-        { uid: 0, gids: [0] },
-        { uid: 990, gids: [991, 992] },
-        { uid: 990, gids: [5, 991, 992] },
-        { uid: 990, gids: [5, 991, 992, 6, 5] },
-      ])
-    })
-
-    test('is not known where the node does not know it; of groups the others count', (t) => {
-      const [unknown, known] = accountsOf(t, ['nobody-knows', '', ''], ['kube', 'nobody-knows', 'nobody-knows ssl'])
-      assert.deepEqual([unknown, known], [undefined, { uid: 990, gids: [991, 992, 6] }])
-    })
+  test("a unit's account is root, or has its group first and those it adds last; it is not known where the node does not know it", (t) => {
+    const rows = [
+      ['a', '', '', '', { uid: 0, gids: [0] }],
+      ['b', 'kube', '', '', { uid: 990, gids: [991, 992] }],
+      ['c', 'kube', 'pki', '', { uid: 990, gids: [5, 991, 992] }],
+      ['d', 'kube', 'pki', 'ssl pki', { uid: 990, gids: [5, 991, 992, 6, 5] }],
+      ['e', 'nobody-knows', '', '', undefined],
+      ['f', 'kube', 'nobody-knows', 'nobody-knows ssl', { uid: 990, gids: [991, 992, 6] }],
+    ] as const
+    const lines = rows.flatMap(([name, User, Group, SupplementaryGroups]) => [
+      ...shownUnit(name, { User, Group, SupplementaryGroups }),
+      '',
+    ])
+    const id =
+      'case "$*" in "-u -- kube") echo 990 ;; "-G -- kube") echo 991 992 ;; *--*) exit 1 ;; *) real "$@" ;; esac'
+    const getent = 'case "$*" in "group pki") echo "pki:x:5:a,b" ;; "group ssl") echo "ssl:x:6:" ;; *) exit 2 ;; esac'
+    const path = [systemctl(t, lines.slice(0, -1)), fakeTool(t, 'id', id), fakeTool(t, 'getent', getent)].join(':')
+    const { units } = look(queryOf(['/gone/x'], { units: rows.map(([name]) => name) }), path)
+    assert.deepEqual(
+      [...units].map(([name, { account }]) => [name, account]),
+      rows.map(([name, , , , account]) => [name, account]),
+    )
   })
 
   test('root is not needed where nothing of ours is there', (t) => {
-    const home = node(t)
-    const query = queryOf(inHome(home, 'places/ca.pem'), {
-      sudo: 'exit 9;',
-      alsoIfPresent: [],
-      units: ['harderway-has-none'],
-    })
-    assert.equal(look(query).files.size, 0)
+    const none = { sudo: 'exit 9;', alsoIfPresent: [], units: ['harderway-has-none'] }
+    assert.equal(look(queryOf(inHome(node(t), 'places/ca.pem'), none)).files.size, 0)
   })
 
   test('a sudo that refuses, asks or prints, and a tool that fails, leave places unknown, and the folder known', (t) => {
@@ -548,26 +455,13 @@ test('root looks where a component runs by a unit of any name, and where process
 }, async (t) => {
   const component = `no-such-${process.pid}-unit`
   const script = placesScript(queryOf(['/gone/x'], { units: [component], components: [component], alsoIfPresent: [] }))
-  const tools = fakeTool(
-    t,
-    'systemctl',
-    `printf '%s\n' ${properties('a', ['', '', '']).split('\n').filter(Boolean).join(' ')}`,
-  )
+  const tools = systemctl(t, shownUnit('a'))
+  const asAnybody = `exec setpriv --reuid ${anybody} --regid ${anybody} --clear-groups sh -s`
   const isAsked = (before = ':') => {
-    const mounts = `mount -t tmpfs none /run && mkdir -p /run/systemd/system && ${before}`
-    const args = [
-      '-m',
-      '--propagation=private',
-      'sh',
-      '-c',
-      `${mounts} && exec setpriv --reuid ${anybody} --regid ${anybody} --clear-groups sh -s`,
-    ]
-    const options = {
-      input: script,
-      env: { ...process.env, PATH: `${tools}:${process.env.PATH}` },
-      encoding: 'utf8' as const,
-    }
-    return execFileSync('unshare', args, options).includes('root')
+    const steps = ['mount -t tmpfs none /run', 'mkdir -p /run/systemd/system', before, asAnybody]
+    const env = { ...process.env, PATH: `${tools}:${process.env.PATH}` }
+    const args = ['-m', '--propagation=private', 'sh', '-c', steps.join(' && ')]
+    return execFileSync('unshare', args, { input: script, env, encoding: 'utf8' }).includes('root')
   }
   assert.equal(isAsked(), false)
   assert.equal(isAsked('mount -t proc -o hidepid=2 none /proc'), true)

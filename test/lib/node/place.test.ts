@@ -30,36 +30,24 @@ const root: Account = { uid: 0, gids: [0] }
 const kube: Account = { uid: 990, gids: [991, 5] }
 const etcd: Account = { uid: 980, gids: [981] }
 
+const deployed = { readers: { login: 1000 }, isSecret: true }
+const differing: readonly (readonly [string, Partial<WantedFile>, FileState | undefined, ...Difference['what'][]])[] = [
+  ['where it is not there', {}, undefined, 'missing'],
+  ['where a folder stands there', {}, file({ kind: 'folder', sha256: undefined }), 'not a file'],
+  ['where a link stands there', {}, file({ kind: 'link', sha256: undefined }), 'not a file'],
+  ['by its content', {}, file({ sha256: 'other' }), 'differs'],
+  ['where its content is not known', {}, file({ sha256: undefined }), 'differs'],
+  ['by its content, whatever its mode is', {}, file({ sha256: 'other', mode: 0o777 }), 'differs'],
+  ['where a plan would make it anew', { isPending: true }, file(), 'differs'],
+  ['not where auth/ does not have it yet', { sha256: undefined }, file()],
+  ['by its owner in the folder that is deployed to', { readers: { login: 1000 } }, file(), 'wrong owner'],
+  ['by its mode there, though nobody else may read it', deployed, file({ uid: 1000, mode: 0o400 }), 'wrong mode'],
+  ['by both there', deployed, file({ mode: 0o640 }), 'wrong owner', 'wrong mode'],
+  ['not there where it is as deployed', deployed, file({ uid: 1000, gid: 7, mode: 0o600 })],
+]
 describe('a file differs from what is wanted', () => {
-  const rows: Readonly<Record<string, readonly [Partial<WantedFile>, FileState | undefined, ...Difference['what'][]]>> =
-    {
-      'where it is not there': [{}, undefined, 'missing'],
-      'where a folder stands there': [{}, file({ kind: 'folder', sha256: undefined }), 'not a file'],
-      'where a link stands there': [{}, file({ kind: 'link', sha256: undefined }), 'not a file'],
-      'by its content': [{}, file({ sha256: 'other' }), 'differs'],
-      'where its content is not known': [{}, file({ sha256: undefined }), 'differs'],
-      'by its content, whatever its mode is': [{}, file({ sha256: 'other', mode: 0o777 }), 'differs'],
-      'where a plan would make it anew': [{ isPending: true }, file(), 'differs'],
-      'not where auth/ does not have it yet': [{ sha256: undefined }, file()],
-      'by its owner in the folder that is deployed to': [{ readers: { login: 1000 } }, file(), 'wrong owner'],
-      'by its mode there, though nobody else may read it': [
-        { readers: { login: 1000 }, isSecret: true },
-        file({ uid: 1000, mode: 0o400 }),
-        'wrong mode',
-      ],
-      'by both there': [
-        { readers: { login: 1000 }, isSecret: true },
-        file({ mode: 0o640 }),
-        'wrong owner',
-        'wrong mode',
-      ],
-      'not there where it is as deployed': [
-        { readers: { login: 1000 }, isSecret: true },
-        file({ uid: 1000, gid: 7, mode: 0o600 }),
-      ],
-    }
-  for (const [what, [change, there, ...drifts]] of Object.entries(rows))
-    test(what, () => assert.deepEqual(differencesOf(wanted(change), there), drifts))
+  for (const [what, change, there, ...differences] of differing)
+    test(what, () => assert.deepEqual(differencesOf(wanted(change), there), differences))
 })
 
 test('each file is compared with its own, and in the order in which they are wanted', () => {
@@ -75,116 +63,57 @@ test('each file is compared with its own, and in the order in which they are wan
   ])
 })
 
-/** A file as `ls -l` shows it: mode, owner, group; what is reported, and the access that a new one gets in its place. */
-interface Row {
-  readonly readers: readonly Account[]
-  readonly secret: boolean
-  readonly there: readonly [mode: number, uid: number, gid: number]
-  readonly drift?: Difference['what']
-  readonly access: readonly [mode: number, uid: number, gid: number]
-}
+/** The mode, the user and the group. */
+type Owned = readonly [mode: number, uid: number, gid: number]
 
-const access: Readonly<Record<string, Row>> = {
-  "root's secret": { readers: [root], secret: true, there: [0o600, 0, 0], access: [0o600, 0, 0] },
-  "root's secret, read-only": { readers: [root], secret: true, there: [0o400, 0, 0], access: [0o400, 0, 0] },
-  "root's secret that its group reads too": {
-    readers: [root],
-    secret: true,
-    there: [0o640, 0, 0],
-    access: [0o640, 0, 0],
-  },
-  "root's secret that nobody may read by its mode": {
-    readers: [root],
-    secret: true,
-    there: [0, 0, 0],
-    access: [0, 0, 0],
-  },
-  "root's secret that another group may read": {
-    ...{ readers: [root], secret: true, there: [0o640, 0, 5] },
-    ...{ drift: 'open to others', access: [0o600, 0, 0] },
-  },
-  "root's secret that everybody may read": {
-    ...{ readers: [root], secret: true, there: [0o644, 0, 0] },
-    ...{ drift: 'open to others', access: [0o600, 0, 0] },
-  },
-  "root's secret that another user owns": {
-    ...{ readers: [root], secret: true, there: [0o600, 1000, 0] },
-    ...{ drift: 'open to others', access: [0o600, 0, 0] },
-  },
-  "root's certificate": { readers: [root], secret: false, there: [0o644, 0, 0], access: [0o644, 0, 0] },
-  "root's certificate that is closed": { readers: [root], secret: false, there: [0o600, 0, 0], access: [0o600, 0, 0] },
-  "root's certificate of another group": {
-    readers: [root],
-    secret: false,
-    there: [0o644, 0, 5],
-    access: [0o644, 0, 5],
-  },
-  "root's certificate that another group may write": {
-    ...{ readers: [root], secret: false, there: [0o664, 0, 5] },
-    ...{ drift: 'open to others', access: [0o644, 0, 0] },
-  },
-  "root's certificate that everybody may write": {
-    ...{ readers: [root], secret: false, there: [0o646, 0, 0] },
-    ...{ drift: 'open to others', access: [0o644, 0, 0] },
-  },
-  "root's certificate that another user owns": {
-    ...{ readers: [root], secret: false, there: [0o644, 1000, 0] },
-    ...{ drift: 'open to others', access: [0o644, 0, 0] },
-  },
-  "a user's secret": { readers: [kube], secret: true, there: [0o600, 990, 0], access: [0o600, 990, 0] },
-  "a user's secret by its group": { readers: [kube], secret: true, there: [0o640, 0, 991], access: [0o640, 0, 991] },
-  'by another of its groups': { readers: [kube], secret: true, there: [0o440, 0, 5], access: [0o440, 0, 5] },
-  "a user's secret that root alone may read": {
-    ...{ readers: [kube], secret: true, there: [0o600, 0, 0] },
-    ...{ drift: 'unreadable for its unit', access: [0o600, 990, 991] },
-  },
-  "a user's secret that its mode denies its owner": {
-    ...{ readers: [kube], secret: true, there: [0o040, 990, 991] },
-    ...{ drift: 'unreadable for its unit', access: [0o600, 990, 991] },
-  },
-  "a user's secret that its mode denies its group, though not all others": {
-    ...{ readers: [kube], secret: true, there: [0o604, 0, 991] },
-    ...{ drift: 'unreadable for its unit', access: [0o600, 990, 991] },
-  },
-  "a user's secret that everybody may read": {
-    ...{ readers: [kube], secret: true, there: [0o644, 990, 991] },
-    ...{ drift: 'open to others', access: [0o600, 990, 991] },
-  },
-  "a user's certificate": { readers: [kube], secret: false, there: [0o644, 0, 0], access: [0o644, 0, 0] },
-  "a user's certificate that root alone may read": {
-    ...{ readers: [kube], secret: false, there: [0o600, 0, 0] },
-    ...{ drift: 'unreadable for its unit', access: [0o644, 990, 991] },
-  },
-  'a secret of root and a user': {
-    readers: [root, kube],
-    secret: true,
-    there: [0o600, 990, 991],
-    access: [0o600, 990, 991],
-  },
-  'a secret of two users, by owner and group': {
-    ...{ readers: [kube, etcd], secret: true, there: [0o640, 990, 981] },
-    access: [0o640, 990, 981],
-  },
-  'a secret of two users that one can not read': {
-    ...{ readers: [kube, etcd], secret: true, there: [0o600, 990, 991] },
-    ...{ drift: 'unreadable for its unit', access: [0o640, 990, 981] },
-  },
-  'a certificate of two users that one can not read': {
-    ...{ readers: [kube, etcd], secret: false, there: [0o640, 980, 981] },
-    ...{ drift: 'unreadable for its unit', access: [0o644, 990, 981] },
-  },
-}
+/** Who reads a file, and how it is there: right, or what is wrong with it and the access that a new one gets in its place. */
+type Row = readonly [string, readonly Account[], there: Owned, wrong?: Difference['what'], access?: Owned]
+
+const secrets: readonly Row[] = [
+  ["root's", [root], [0o600, 0, 0]],
+  ["root's, read-only", [root], [0o400, 0, 0]],
+  ["root's that its group reads too", [root], [0o640, 0, 0]],
+  ["root's that nobody may read by its mode", [root], [0, 0, 0]],
+  ["root's that another group may read", [root], [0o640, 0, 5], 'open to others', [0o600, 0, 0]],
+  ["root's that everybody may read", [root], [0o644, 0, 0], 'open to others', [0o600, 0, 0]],
+  ["root's that another user owns", [root], [0o600, 1000, 0], 'open to others', [0o600, 0, 0]],
+  ["a user's", [kube], [0o600, 990, 0]],
+  ["a user's by its group", [kube], [0o640, 0, 991]],
+  ["a user's by another of its groups", [kube], [0o440, 0, 5]],
+  ["a user's that root alone may read", [kube], [0o600, 0, 0], 'unreadable for its unit', [0o600, 990, 991]],
+  ["a user's that its mode denies its owner", [kube], [0o040, 990, 991], 'unreadable for its unit', [0o600, 990, 991]],
+  ["a user's that its mode denies its group", [kube], [0o604, 0, 991], 'unreadable for its unit', [0o600, 990, 991]],
+  ["a user's that everybody may read", [kube], [0o644, 990, 991], 'open to others', [0o600, 990, 991]],
+  ['of root and a user', [root, kube], [0o600, 990, 991]],
+  ['of two users, by owner and group', [kube, etcd], [0o640, 990, 981]],
+  ['of two, one of whom can not', [kube, etcd], [0o600, 990, 991], 'unreadable for its unit', [0o640, 990, 981]],
+]
+const certificates: readonly Row[] = [
+  ["root's", [root], [0o644, 0, 0]],
+  ["root's that is closed", [root], [0o600, 0, 0]],
+  ["root's of another group", [root], [0o644, 0, 5]],
+  ["root's that another group may write", [root], [0o664, 0, 5], 'open to others', [0o644, 0, 0]],
+  ["root's that everybody may write", [root], [0o646, 0, 0], 'open to others', [0o644, 0, 0]],
+  ["root's that another user owns", [root], [0o644, 1000, 0], 'open to others', [0o644, 0, 0]],
+  ["a user's", [kube], [0o644, 0, 0]],
+  ["a user's that root alone may read", [kube], [0o600, 0, 0], 'unreadable for its unit', [0o644, 990, 991]],
+  ['of two, one of whom can not', [kube, etcd], [0o640, 980, 981], 'unreadable for its unit', [0o644, 990, 981]],
+]
 
 describe('owner and mode of', () => {
-  for (const [what, { readers, secret, there, drift, access: expected }] of Object.entries(access))
-    test(what, () => {
-      const [mode, uid, gid] = there
-      const of = { ...wanted({ isSecret: secret }), readers }
-      const found = file({ mode, uid, gid })
-      assert.deepEqual(differencesOf(of, found), drift ? [drift] : [])
-      const given = accessFor(of, found)
-      assert.deepEqual([given.mode, given.uid, given.gid], expected)
-    })
+  for (const [kind, isSecret, rows] of [
+    ['a secret', true, secrets],
+    ['a certificate', false, certificates],
+  ] as const)
+    for (const [what, readers, there, wrong, access = there] of rows)
+      test(`${kind}, ${what}`, () => {
+        const [mode, uid, gid] = there
+        const of = { ...wanted({ isSecret }), readers }
+        const found = file({ mode, uid, gid })
+        assert.deepEqual(differencesOf(of, found), wrong ? [wrong] : [])
+        const given = accessFor(of, found)
+        assert.deepEqual([given.mode, given.uid, given.gid], access)
+      })
 
   test('a new file, and of one in place of a pipe, are the least that its readers need', () => {
     const given = (isSecret: boolean, ...readers: Account[]) =>

@@ -12,52 +12,78 @@ import {
   writeFileSync,
 } from 'node:fs'
 import { join } from 'node:path'
-import { describe, test } from 'node:test'
+import { describe, type TestContext, test } from 'node:test'
 import { message, readAnswer } from '../../../lib/node/channel.ts'
 import { buildTar, lookLines, replaceLines } from '../../../lib/node/node.ts'
 import { type NodeState, readFolder, readState } from '../../../lib/node/state.ts'
 import { harderWay } from '../../../tasks/layouts/harder-way.ts'
-import { fakeTool, newFiles, oldHome, scratch, sha256, snapshot, stage, staging } from '../../support/files.ts'
-import { anybody, asAnybody, inEachShell, isRoot, type NodeShell, oddEnvironment } from '../../support/node-shells.ts'
+import { fakeTool, scratch, sha256, snapshot } from '../../support/files.ts'
+import {
+  anybody,
+  asAnybody,
+  inEachShell,
+  isRoot,
+  type NodeShell,
+  nonce,
+  oddEnvironment,
+} from '../../support/node-shells.ts'
 
 const { files } = harderWay
-const nonce = '0123456789abcdef'
+const staging = '.harderway-0123456789abcdef'
+const newFiles = [
+  { name: 'ca.pem', mode: 0o644, bytes: Buffer.from('the new CA\n') },
+  { name: 'worker0.pem', mode: 0o644, bytes: Buffer.from('the new certificate\n') },
+  { name: 'worker0-key.pem', mode: 0o600, bytes: Buffer.from('the new key\n') },
+  { name: 'worker0.kubeconfig', mode: 0o600, bytes: Buffer.alloc(5000, 'x') },
+]
 const folderScript = message('look', lookLines({ directory: '~', names: files, expected: new Map() }), nonce)
 /** What a node has after a swap, by its own look. */
 const readSwapped = (output: string): NodeState => readFolder(readAnswer(output, nonce, 'replace').records)
 const discardScript = (folder: string) => message('forget', [`folder ${folder}`, `archive ${staging}`], nonce)
 
 interface Swap {
-  readonly copied: readonly { name: string; digest: string }[]
-  readonly modes: readonly { name: string; mode: number }[]
-  readonly pruned: readonly string[]
-  readonly leftovers: readonly string[]
+  readonly copies?: false
+  readonly modes?: readonly { name: string; mode: number }[]
+  readonly pruned?: readonly string[]
+  readonly leftovers?: readonly string[]
 }
 
-function swapOf(more: Partial<Swap> = {}): Swap {
-  const copied = newFiles.map(({ name, bytes }) => ({ name, digest: sha256(bytes) }))
-  return { copied, modes: [], pruned: [], leftovers: [], ...more }
-}
-
-function swapScript(folder: string, { copied, pruned, ...tidied }: Swap, seen: NodeState): string {
+function swapScript(folder: string, swap: Swap, seen: NodeState): string {
+  const { copies = true, pruned = [], modes = [], leftovers = [] } = swap
   const change = {
     folder,
     pruned,
-    files: copied.map(({ name, digest }) => ({ path: name, digest })),
+    files: copies ? newFiles.map(({ name, bytes }) => ({ path: name, digest: sha256(bytes) })) : [],
     unchanged: newFiles.map(({ name }) => name),
     seen: seen.files,
-    tidied: { names: files, ...tidied },
+    tidied: { names: files, modes, leftovers },
   }
-  return message(
-    'replace',
-    replaceLines(change, copied.length > 0 ? { name: staging, files: newFiles } : undefined),
-    nonce,
-  )
+  return message('replace', replaceLines(change, copies ? { name: staging, files: newFiles } : undefined), nonce)
+}
+
+/** With an old set, one new file of which is not there yet, and what is not ours. */
+function oldHome(t: TestContext): string {
+  const home = scratch(t)
+  for (const name of ['ca.pem', 'worker0-key.pem', 'worker0.kubeconfig', 'notes.txt'])
+    writeFileSync(join(home, name), `old ${name}\n`, { mode: 0o640 })
+  return home
+}
+
+/** As scp leaves it. */
+const stage = (folder: string, archive = buildTar(newFiles)) =>
+  writeFileSync(join(folder, staging), archive, { mode: 0o600 })
+
+/** An old home, what it holds, and the archive in it. */
+function staged(t: TestContext) {
+  const home = oldHome(t)
+  const old = snapshot(home)
+  stage(home)
+  return { home, old }
 }
 
 inEachShell(({ run, did, some }: NodeShell) => {
   const look = (home: string): NodeState => readState(did(home, folderScript), nonce)
-  const scriptFor = (home: string, swap: Swap = swapOf(), seen = look(home)) => swapScript(home, swap, seen)
+  const scriptFor = (home: string, swap: Swap = {}, seen = look(home)) => swapScript(home, swap, seen)
   /** What the node says it holds afterwards. */
   const swapped = (home: string, swap?: Swap): NodeState => readSwapped(did(home, scriptFor(home, swap)))
   const stops = (home: string, script: string, more: { who?: object; path?: string } = {}) => {
@@ -68,8 +94,7 @@ inEachShell(({ run, did, some }: NodeShell) => {
 
   describe('a swap', () => {
     test('puts every file in its place with its mode, and leaves nothing else behind', (t) => {
-      const home = oldHome(t)
-      stage(home)
+      const { home } = staged(t)
       const { files } = swapped(home)
       assert.deepEqual(
         [...files].map(([name, { sha256 }]) => [name, sha256]).toSorted(),
@@ -77,15 +102,16 @@ inEachShell(({ run, did, some }: NodeShell) => {
       )
       for (const { name, mode, bytes } of newFiles) {
         assert.ok(readFileSync(join(home, name)).equals(bytes), name)
-        assert.equal(lstatSync(join(home, name)).mode & 0o7777, mode, name)
+        const stat = lstatSync(join(home, name))
+        assert.equal(stat.mode & 0o7777, mode, name)
+        assert.ok(Math.abs(stat.mtimeMs - Date.now()) < 600_000, `${name} has the time at which it was put there`)
       }
       assert.deepEqual(readdirSync(home).toSorted(), [...newFiles.map(({ name }) => name), 'notes.txt'].toSorted())
       assert.equal(readFileSync(join(home, 'notes.txt'), 'utf8'), 'old notes.txt\n')
     })
 
     test('is on the disk before it takes its place, and its place is when it is told', (t) => {
-      const home = oldHome(t)
-      stage(home)
+      const { home } = staged(t)
       const told = join(scratch(t), 'told')
       const sync = fakeTool(t, 'sync', `echo "$* $(cat ${home}/ca.pem)" >> ${told}`)
       const { stdout } = run(home, scriptFor(home), { path: sync })
@@ -95,9 +121,7 @@ inEachShell(({ run, did, some }: NodeShell) => {
     })
 
     test('changes nothing where it does not come to the disk, and goes on where only a folder can not be told to', (t) => {
-      const home = oldHome(t)
-      const old = snapshot(home)
-      stage(home)
+      const { home, old } = staged(t)
       const broken = fakeTool(t, 'sync', 'echo "sync: Input/output error" >&2; exit 1')
       assert.equal(stops(home, scriptFor(home), { path: broken })?.why, 'undone')
       assert.deepEqual(snapshot(home), old)
@@ -114,7 +138,7 @@ inEachShell(({ run, did, some }: NodeShell) => {
       assert.deepEqual({ ...seen, now: 0 }, { ...look(home), now: 0 })
       stage(home)
       chmodSync(join(home, 'notes.txt'), 0o666)
-      const script = scriptFor(home, swapOf({ modes: [{ name: 'notes.txt', mode: 0o640 }] }), seen)
+      const script = scriptFor(home, { modes: [{ name: 'notes.txt', mode: 0o640 }] }, seen)
       readSwapped(did(home, oddEnvironment + script))
       for (const { name, mode, bytes } of [...newFiles, { name: 'notes.txt', mode: 0o640, bytes: undefined }]) {
         if (bytes) assert.ok(readFileSync(join(home, name)).equals(bytes), name)
@@ -122,38 +146,18 @@ inEachShell(({ run, did, some }: NodeShell) => {
       }
     })
 
-    const broken: Readonly<Record<string, (home: string) => Partial<Swap> | undefined>> = {
-      'whose digests are of other bytes': (home) => {
-        stage(home)
-        const { copied } = swapOf()
-        return { copied: copied.map((file, i) => (i === 2 ? { ...file, digest: sha256('other') } : file)) }
-      },
-      'whose archive is cut off': (home) => {
-        stage(home, buildTar(newFiles).subarray(0, 3000))
-        return undefined
-      },
-      'whose archive is damaged': (home) => {
-        const archive = buildTar(newFiles)
-        archive.write('damage', 515)
-        stage(home, archive)
-        return undefined
-      },
-      'whose archive lacks a file': (home) => {
-        stage(home, buildTar(newFiles.slice(1)))
-        return undefined
-      },
-      'whose archive is not there': (home) => {
-        mkdirSync(join(home, staging))
-        return undefined
-      },
-      'whose staging folder is not there': () => undefined,
+    const broken: Readonly<Record<string, Buffer | undefined>> = {
+      'has other bytes': buildTar(newFiles.map((file) => ({ ...file, bytes: Buffer.from('other') }))),
+      'is cut off': buildTar(newFiles).subarray(0, 3000),
+      'lacks a file': buildTar(newFiles.slice(1)),
+      'is not there': undefined,
     }
-    for (const [what, prepare] of some(Object.entries(broken)))
-      test(`${what} leaves the old set whole, and no staging`, (t) => {
+    for (const [what, archive] of some(Object.entries(broken)))
+      test(`of which the archive ${what} leaves the old set whole, and no staging`, (t) => {
         const home = oldHome(t)
         const old = snapshot(home)
-        const swap = swapOf(prepare(home))
-        assert.notEqual(run(home, scriptFor(home, swap)).status, 0)
+        if (archive) stage(home, archive)
+        assert.notEqual(run(home, scriptFor(home)).status, 0)
         assert.deepEqual(snapshot(home), old)
       })
 
@@ -204,40 +208,29 @@ inEachShell(({ run, did, some }: NodeShell) => {
       assert.ok(!existsSync(join(home, 'evil')))
     })
 
-    test('sets modes alone, of the files that are named', (t) => {
+    test('without new files sets modes, and removes what is pruned or other runs have left; nothing that is not named', (t) => {
       const home = oldHome(t)
-      did(
-        home,
-        scriptFor(
-          home,
-          swapOf({
-            copied: [],
-            modes: [
-              { name: 'ca.pem', mode: 0o644 },
-              { name: 'worker0-key.pem', mode: 0o600 },
-            ],
-          }),
-        ),
+      const [pruned, leftovers] = [
+        ['-rf.pem', 'it.pem'],
+        ['.harderway-a', '.harderway-a-swap'],
+      ]
+      for (const name of [...pruned, 'kept.pem', '.harderway-a', '.harderway-b']) writeFileSync(join(home, name), 'x')
+      for (const name of ['.harderway-a-swap', '.harderway-b-swap']) {
+        mkdirSync(join(home, name))
+        writeFileSync(join(home, name, 'ca.pem'), 'x')
+      }
+      const kept = readdirSync(home).filter((name) => ![...pruned, ...leftovers].includes(name))
+      const wanted = { 'ca.pem': 0o644, 'worker0-key.pem': 0o600 }
+      const modes = Object.entries(wanted).map(([name, mode]) => ({ name, mode }))
+      const seen = swapped(home, { copies: false, modes, leftovers, pruned: [...pruned, 'not-there.pem'] })
+      assert.deepEqual(readdirSync(home), kept)
+      assert.deepEqual(
+        seen.leftovers.map(({ name }) => name),
+        ['.harderway-b', '.harderway-b-swap'],
       )
-      const modes = ['ca.pem', 'worker0-key.pem', 'worker0.kubeconfig'].map(
-        (name) => lstatSync(join(home, name)).mode & 0o7777,
-      )
-      assert.deepEqual(modes, [0o644, 0o600, 0o640])
+      for (const [name, mode] of Object.entries({ ...wanted, 'worker0.kubeconfig': 0o640 }))
+        assert.equal(lstatSync(join(home, name)).mode & 0o7777, mode, name)
       assert.equal(readFileSync(join(home, 'ca.pem'), 'utf8'), 'old ca.pem\n')
-    })
-
-    test('removes what is pruned, and nothing else', (t) => {
-      const home = oldHome(t)
-      const odd = ['-rf.pem', 'it.pem']
-      for (const name of [...odd, 'kept.pem']) writeFileSync(join(home, name), 'x')
-      did(home, scriptFor(home, swapOf({ copied: [], pruned: [...odd, 'not-there.pem'] })))
-      assert.deepEqual(readdirSync(home).toSorted(), [
-        'ca.pem',
-        'kept.pem',
-        'notes.txt',
-        'worker0-key.pem',
-        'worker0.kubeconfig',
-      ])
     })
   })
 
@@ -268,8 +261,7 @@ exit 1`,
       })
 
     test('and says so where a file can not be put back, and keeps it', (t) => {
-      const home = oldHome(t)
-      stage(home)
+      const { home } = staged(t)
       const mv = fakeTool(
         t,
         'mv',
@@ -281,8 +273,7 @@ exit 1`,
     })
 
     test('and where the old files are lost meanwhile, none of those in their places is removed', (t) => {
-      const home = oldHome(t)
-      stage(home)
+      const { home } = staged(t)
       const mv = fakeTool(
         t,
         'mv',
@@ -294,9 +285,7 @@ exit 1`,
     })
 
     test('where no second links can be made, files are moved away and back', (t) => {
-      const home = oldHome(t)
-      const old = snapshot(home)
-      stage(home)
+      const { home, old } = staged(t)
       const tools = `${fakeTool(t, 'ln', 'exit 1')}:${fakeTool(t, 'mv', 'case "$*" in *" .") real "$@"; [ "$#" -eq 4 ]; exit ;; esac; real "$@"')}`
       assertUndone(home, old, tools)
     })
@@ -312,7 +301,7 @@ exit 1`,
     const seen = readState(run(home, folderScript, { who: asAnybody }).stdout, nonce)
     stage(home)
     chownSync(join(home, staging), anybody, anybody)
-    const { stdout } = run(home, scriptFor(home, swapOf(), seen), { who: asAnybody })
+    const { stdout } = run(home, scriptFor(home, {}, seen), { who: asAnybody })
     const { files } = readSwapped(stdout)
     for (const { name, bytes } of newFiles)
       assert.deepEqual([files.get(name)?.sha256, files.get(name)?.uid], [sha256(bytes), anybody], name)
@@ -336,7 +325,7 @@ exit 1`,
         stage(home)
         change(home)
         const { [staging]: _, ...old } = snapshot(home)
-        assert.equal(stops(home, scriptFor(home, swapOf(), seen))?.why, 'changed')
+        assert.equal(stops(home, scriptFor(home, {}, seen))?.why, 'changed')
         assert.deepEqual(snapshot(home), old)
       })
 
@@ -346,52 +335,25 @@ exit 1`,
       const seen = look(home)
       stage(home)
       writeFileSync(join(home, 'theirs.pem'), 'other')
-      const { files } = readSwapped(did(home, scriptFor(home, swapOf(), seen)))
+      const { files } = readSwapped(did(home, scriptFor(home, {}, seen)))
       assert.equal(files.get('ca.pem')?.sha256, sha256('the new CA\n'))
     })
   })
 
-  test('a lock that another keeps stops the swap with nothing changed', (t) => {
-    const home = oldHome(t)
-    const old = snapshot(home)
-    stage(home)
+  test('a lock that another keeps, or no flock, stops the swap with nothing changed', (t) => {
+    const { home, old } = staged(t)
     // Of some shells, sleep is a part.
     const script = scriptFor(home).replace('sleep 1', ':')
     assert.equal(stops(home, script, { path: fakeTool(t, 'flock', 'exit 1') })?.why, 'busy')
     assert.deepEqual(snapshot(home), old)
-  })
-
-  test('a script that was cut off anywhere changes nothing', (t) => {
-    const home = oldHome(t)
-    const script = scriptFor(home)
     stage(home)
-    const old = snapshot(home)
-    for (let length = 1; length < script.length - 1; length += 499) {
-      run(home, script.slice(0, length))
-      assert.deepEqual(snapshot(home), old, `of ${length} characters`)
-    }
-  })
-
-  test('what other runs have left is removed if it is named, and nothing else', (t) => {
-    const home = oldHome(t)
-    for (const name of ['.harderway-a', '.harderway-b']) writeFileSync(join(home, name), 'x')
-    for (const name of ['.harderway-a-swap', '.harderway-b-swap']) {
-      mkdirSync(join(home, name))
-      writeFileSync(join(home, name, 'ca.pem'), 'x')
-    }
-    const named = ['.harderway-a', '.harderway-a-swap']
-    const { leftovers } = swapped(home, swapOf({ copied: [], leftovers: named }))
-    assert.deepEqual(
-      leftovers.map(({ name }) => name),
-      ['.harderway-b', '.harderway-b-swap'],
-    )
+    assert.equal(stops(home, script.replace('command -v flock', 'command -v no-such-tool'))?.why, 'no-flock')
+    assert.deepEqual(snapshot(home), old)
   })
 
   test('a discard that a swap overtakes removes nothing of what the swap works with', (t) => {
-    const home = oldHome(t)
-    const old = snapshot(home)
+    const { home, old } = staged(t)
     const [discard, opened] = ['discard', 'opened'].map((name) => join(scratch(t), name))
-    stage(home)
     writeFileSync(String(discard), discardScript(home))
     // rm has opened the folder as the swap begins to rename, and goes on in it, whatever its name is by then.
     const rm = fakeTool(

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { lstatSync, readdirSync, rmdirSync } from 'node:fs'
-import { basename, dirname, join } from 'node:path'
+import { basename, dirname } from 'node:path'
 import { test } from 'node:test'
 import { makeSocketFolder } from '../../../lib/node/ssh.ts'
 import { scratch } from '../../support/files.ts'
@@ -14,15 +14,11 @@ test('each run has a folder of its own, which nobody else can enter', (t) => {
 
 test('it is in TMPDIR where the path leaves room for what ssh appends, else in /tmp', () => {
   const usual = '/var/folders/zz/zyxvpxvq6csfxvn_n0000000000000/T'
-  assert.throws(() => makeSocketFolder(usual), { message: new RegExp(`^can't make the folder ${usual}/harderway-`) })
+  const message = new RegExp(`^can't make the folder ${usual}/harderway-\\d+-XXXXXX: no such file or directory$`)
+  assert.throws(() => makeSocketFolder(usual), { name: 'Failure', code: 'enoent', message })
   for (const bad of [`/${'x'.repeat(60)}`, '/tmp/a b', '/tmp/%h', '/tmp/$' + '{HOME}']) {
     const made = makeSocketFolder(bad)
     rmdirSync(made)
     assert.equal(dirname(made), '/tmp')
   }
-})
-
-test('if none can be made, the message names the path', (t) => {
-  const message = /^can't make the folder \S+\/gone\/harderway-\d+-XXXXXX: no such file or directory$/
-  assert.throws(() => makeSocketFolder(join(scratch(t), 'gone')), { name: 'Failure', code: 'enoent', message })
 })

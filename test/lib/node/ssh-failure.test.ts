@@ -11,16 +11,8 @@ function hostOf(name: string): SshHost {
 const host = hostOf('worker0.lan')
 
 function failed(stderr: string, more: Partial<Parameters<typeof sshFailure>[0]> = {}) {
-  return sshFailure({
-    node: 'worker0',
-    host,
-    by: 'ssh',
-    stderr,
-    folder: '/home/me',
-    ended: 'status 255',
-    timedOut: false,
-    ...more,
-  })
+  const usual = { node: 'worker0', host, by: 'ssh', folder: '/home/me', ended: 'status 255', timedOut: false } as const
+  return sshFailure({ ...usual, stderr, ...more })
 }
 
 const changed = `@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@
@@ -112,30 +104,21 @@ for (const [by, said] of [
         })
     })
 
-test('the message names the node, the cause and what ssh said last', () => {
-  const stderr = 'Warning: something\r\nssh: connect to host worker0.lan port 22: Connection refused\r\n'
-  assert.equal(
-    failed(stderr).message,
-    'worker0: connection refused (ssh: connect to host worker0.lan port 22: Connection refused)',
-  )
-})
-
-test('what fits no cause is reported as it is, or by the status where nothing was said', () => {
-  assert.equal(failed('sh: 1: tar: not found\n', { by: 'node' }).message, 'worker0: sh: 1: tar: not found')
-  const tar =
-    'tar: ca.pem: Cannot write: No space left on device\ntar: Exiting with failure status due to previous errors\n'
-  assert.match(failed(tar, { by: 'node' }).message, /No space left on device$/)
-  const scp = 'scp: dest open "x.tar": Permission denied\nscp: failed to upload file /a/files.tar to x.tar\n'
-  assert.match(failed(scp, { by: 'node' }).message, /Permission denied$/)
-  assert.equal(failed('', { by: 'node', ended: 'status 7' }).message, 'worker0: ssh ended with status 7')
-  assert.equal(failed(' \r\n\r\n', { by: 'node', ended: 'SIGKILL' }).message, 'worker0: ssh ended with SIGKILL')
-})
-
-test('a limit that ran out is reported as such, whatever was said before it', () => {
-  const failure = failed('ssh: connect to host worker0.lan port 22: Connection refused\r\n', { timedOut: true })
-  assert.equal(failure.code, 'timed-out')
-  assert.equal(failure.message, 'worker0: timed out')
-})
+const refused = 'ssh: connect to host worker0.lan port 22: Connection refused'
+const scp = 'scp: dest open "x.tar": Permission denied\nscp: failed to upload file /a/files.tar to x.tar\n'
+const noSpace = 'tar: ca.pem: Cannot write: No space left on device'
+const tar = `${noSpace}\ntar: Exiting with failure status due to previous errors\n`
+const messages: readonly (readonly [what: string, message: string, ...Parameters<typeof failed>])[] = [
+  ['the cause, and what ssh said last', `connection refused (${refused})`, `Warning: something\r\n${refused}\r\n`],
+  ['what fits no cause', 'sh: 1: tar: not found', 'sh: 1: tar: not found\n', { by: 'node' }],
+  ['the reason of tar', noSpace, tar, { by: 'node' }],
+  ['the reason of scp', 'scp: dest open "x.tar": Permission denied', scp, { by: 'node' }],
+  ['the status where nothing was said', 'ssh ended with status 7', '', { by: 'node', ended: 'status 7' }],
+  ['or the signal', 'ssh ended with SIGKILL', ' \r\n\r\n', { by: 'node', ended: 'SIGKILL' }],
+  ['a limit that ran out, whatever was said before it', 'timed out', `${refused}\r\n`, { timedOut: true }],
+]
+for (const [what, message, ...said] of messages)
+  test(`the message names the node and ${what}`, () => assert.equal(failed(...said).message, `worker0: ${message}`))
 
 test('the way out names the host as ssh knows it', () => {
   for (const stderr of [changed, 'Host key verification failed.\n', 'me@x: Permission denied (publickey).\n'])

@@ -2,57 +2,35 @@ import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
 import { Failure } from '../../../lib/failure.ts'
 import { readListening, readState } from '../../../lib/node/state.ts'
-import { withoutFiles } from '../../support/fakes.ts'
+import { shownUnit, withoutFiles } from '../../support/fakes.ts'
 import { sha256 } from '../../support/files.ts'
+import { nonce } from '../../support/node-shells.ts'
 import { fc } from '../../support/properties.ts'
 
-const nonce = '0123456789abcdef'
-const shown = (unit: string, more: Record<string, string> = {}) =>
-  Object.entries({
-    Id: `${unit}.service`,
-    Names: `${unit}.service`,
-    LoadState: 'loaded',
-    ActiveState: 'active',
-    SubState: 'running',
-    Job: '',
-    ExecMainStartTimestamp: 'Wed 2026-11-25 11:40:18.123456 UTC',
-    MainPID: '0',
-    NRestarts: '0',
-    RestartUSec: '100ms',
-    NeedDaemonReload: 'no',
-    User: '',
-    Group: '',
-    SupplementaryGroups: '',
-    ControlGroup: '',
-    ExecStart: '{ path=/usr/bin/x ; argv[]=/usr/bin/x --a=b ; ignore_errors=no ; start_time=[n/a] ; pid=0 }',
-    ...more,
-  })
-    .map(([key, value]) => `show ${key}=${value}`)
-    .concat('shown')
+const shown = (unit: string, more: Record<string, string> = {}) => {
+  const ExecMainStartTimestamp = 'Wed 2026-11-25 11:40:18.123456 UTC'
+  const ExecStart = '{ path=/usr/bin/x ; argv[]=/usr/bin/x --a=b ; ignore_errors=no ; start_time=[n/a] ; pid=0 }'
+  const lines = shownUnit(unit, { ExecMainStartTimestamp, ExecStart, ...more })
+  return [...lines.map((line) => `show ${line}`), 'shown']
+}
 const digest = sha256('x')
 const start = Date.UTC(2026, 10, 25, 11, 40, 18) / 1000
 const fileLine = 'file 644 0 5 81a4 1 2026-11-25 11:40:18.500000000 +0000 /etc/etcd/ca.pem'
+const digestLine = `${digest}  /etc/etcd/ca.pem`
 const own = ['exists /etc/etcd', 'root']
+const neverStarted = { ExecMainStartTimestamp: '' }
 const records = [
   'now 1795607000',
   'account 990 991 5 etcd:pki:ssl more',
   ...shown('etcd', {
-    User: 'etcd',
-    Group: 'pki',
-    SupplementaryGroups: 'ssl more',
-    MainPID: '41',
+    ...{ User: 'etcd', Group: 'pki', SupplementaryGroups: 'ssl more', MainPID: '41' },
     ControlGroup: '/system.slice/etcd.service',
     ...{ NeedDaemonReload: 'yes', FragmentPath: '/a.service', DropInPaths: '/a.conf /b.conf' },
     ...{ Environment: 'ETCD_NAME=a', EnvironmentOfFile: 'ETCD_CERT_FILE="/b c"' },
     EnvironmentFiles: '/etc/default/etcd (ignore_errors=yes)',
   }),
   'process 41 S 1000',
-  ...shown('kubelet', {
-    LoadState: 'not-found',
-    ActiveState: 'inactive',
-    SubState: 'dead',
-    ExecMainStartTimestamp: '',
-  }),
+  ...shown('kubelet', { ...{ LoadState: 'not-found', ActiveState: 'inactive', SubState: 'dead' }, ...neverStarted }),
   ...shown('kube-proxy', { User: 'nobody-knows', NRestarts: '3', RestartUSec: '1min 5s' }),
   'clock 1795607000 3050',
   'component 41 /system.slice/etcd.service',
@@ -77,7 +55,7 @@ const records = [
   'link /etc/etcd/kubernetes.pem /etc/etcd',
   fileLine,
   'file 777 0 0 a1ff 20 2026-11-25 11:40:18.5 +0000 /srv/pki/kubernetes.pem',
-  `${digest}  /etc/etcd/ca.pem`,
+  digestLine,
   'known /etc/etcd/ca.pem',
   'content /etc/etcd/ca.pem',
   ' 78',
@@ -116,45 +94,27 @@ describe('the answer to a look at places', () => {
     const main = { id: 41, isStopped: false, age: 20.5, started: 1795607000 - 20.5 }
     const ofSystemd = {
       needsReload: true,
-      variables: {
-        unitFile: new Map([['ETCD_NAME', 'a']]),
-        files: new Map([['ETCD_CERT_FILE', '/b c']]),
-      },
+      variables: { unitFile: new Map([['ETCD_NAME', 'a']]), files: new Map([['ETCD_CERT_FILE', '/b c']]) },
       ...{ unitFiles: ['/a.service', '/a.conf', '/b.conf'], environmentFiles: ['/etc/default/etcd'] },
     }
     assert.deepEqual(Object.fromEntries(seen.units), {
       etcd: {
-        ...running,
-        group: '/system.slice/etcd.service',
-        process: main,
-        account: { uid: 990, gids: [991, 5] },
+        ...{ ...running, group: '/system.slice/etcd.service', process: main, account: { uid: 990, gids: [991, 5] } },
         ...ofSystemd,
       },
       kubelet: { ...dead, group: '', account: { uid: 0, gids: [0] }, ...withoutFiles },
       'kube-proxy': { ...running, group: '', restarts: 3, restartsAfter: 65, account: undefined, ...withoutFiles },
     })
-    const own = {
-      group: '/',
-      command: [],
-      variables: new Map(),
-      apart: new Set(),
-      bound: new Set(),
-      replaced: new Set(),
-    }
+    const nothing = { command: [], variables: new Map(), apart: new Set(), bound: new Set(), replaced: new Set() }
     assert.deepEqual(seen.processes, [
       {
-        ...{
-          id: 41,
-          uid: 0,
-          age: 20.5,
-          group: '/system.slice/etcd.service',
-          command: ['/usr/bin/etcd', '--name=a b', '$(x)', ''],
-        },
-        ...{ variables: new Map([['ETCD_CERT_FILE', '/a=b']]) },
+        ...{ id: 41, uid: 0, age: 20.5, group: '/system.slice/etcd.service' },
+        command: ['/usr/bin/etcd', '--name=a b', '$(x)', ''],
+        variables: new Map([['ETCD_CERT_FILE', '/a=b']]),
         ...{ apart: new Set(['/etc/etcd/ca.pem']), bound: new Set(['/etc/etcd/key.pem']) },
         replaced: new Set(['/etc/etcd/ca.pem']),
       },
-      { id: 42, uid: 998, age: undefined, ...own },
+      { id: 42, uid: 998, age: undefined, group: '/', ...nothing },
     ])
     assert.deepEqual(
       [...seen.settings],
@@ -167,15 +127,8 @@ describe('the answer to a look at places', () => {
     assert.deepEqual([...seen.real], [['/etc/etcd/kubernetes.pem', '/srv/pki/kubernetes.pem']])
     assert.deepEqual([...seen.links], [['/etc/etcd/kubernetes.pem', '/etc/etcd']])
     assert.deepEqual(seen.files.get('/etc/etcd/ca.pem'), {
-      kind: 'file',
-      mode: 0o644,
-      uid: 0,
-      gid: 5,
-      size: 1,
-      changed: start + 0.5,
-      sha256: digest,
-      isKnown: true,
-      lines: `${fileLine}\n${digest}  /etc/etcd/ca.pem`,
+      ...{ kind: 'file', mode: 0o644, uid: 0, gid: 5, size: 1, changed: start + 0.5, sha256: digest, isKnown: true },
+      lines: `${fileLine}\n${digestLine}`,
     })
     assert.equal(seen.files.get('/srv/pki/kubernetes.pem')?.kind, 'link')
     assert.deepEqual(seen.contents, new Map([['/etc/etcd/ca.pem', Buffer.from('x')]]))
@@ -236,8 +189,14 @@ describe('the answer to a look at places', () => {
     'a path is resolved twice': [...records, 'real /etc/etcd/kubernetes.pem /srv/other'],
     'an account is given twice': [...records, 'account 1 1 etcd:pki:ssl more'],
     'a file is given twice': [...records, fileLine],
+    'a digest is given twice': [...records, digestLine],
+    'a digest is of a file that is not there': records.filter((line) => line !== fileLine),
+    'a digest is of a link': [...records, digestLine.replace('/etc/etcd/ca', '/srv/pki/kubernetes')],
     'a content is given twice': [...records, 'content /etc/etcd/ca.pem', ' 78'],
     'a content is another': records.map((line) => (line === ' 78' ? ' 79' : line)),
+    'a content is cut off': records.slice(0, -1),
+    'a content has no digest': records.filter((line) => line !== digestLine),
+    'bytes are of nothing': ['now 1', ' 78'],
     'a process has no state': records.map((line) => line.replace('process 41 S', 'process 41')),
     'a process is given twice': [...records, 'process 41 S 1000'],
     'a number of restarts is none': records.map((line) => line.replace('NRestarts=3', 'NRestarts=[not set]')),
@@ -270,14 +229,32 @@ describe('the answer to a look at places', () => {
   })
 })
 
+describe('the answer to a look at a folder', () => {
+  const read = (...lines: string[]) => readState(framed(lines, 'folder'), nonce)
+  const file = (type: string) => `file 644 0 0 ${type} 1 2026-11-25 11:40:18.5 +0000 ca.pem`
+  const kinds = { '81a4': 'file', '41ed': 'folder', a1ff: 'link', '11a4': 'other', c1a4: 'other' }
+  for (const [type, kind] of Object.entries(kinds))
+    test(`has a file of type ${type} as ${kind}`, () =>
+      assert.equal(read('uid 0', 'folder /', file(type)).files.get('ca.pem')?.kind, kind))
+
+  test("is whole without the content of a stranger's file that is being written", () => {
+    const { files, contents } = read('uid 0', 'folder /', file('81a4'), `${digest}  ca.pem`, 'other ca.pem', ' 79')
+    assert.deepEqual([files.size, contents.size], [1, 0])
+  })
+
+  const wrong: Readonly<Record<string, readonly string[]>> = {
+    'no user': ['folder /root'],
+    'two users': ['uid 0', 'uid 1', 'folder /root'],
+    'no folder': ['uid 0'],
+    'a folder that is none': ['uid 0', 'folder root'],
+    'a folder that exists and does not': ['uid 0', 'absent', 'folder /root'],
+  }
+  for (const [what, lines] of Object.entries(wrong))
+    test(`is refused with ${what}`, () => assert.throws(() => read(...lines), isFailure('no-answer')))
+})
+
 describe('the answer to a look at both', () => {
   const folder = framed(['uid 0', 'folder /root'], 'folder')
-
-  test('has the folder and the places', () => {
-    const { folder: path, files, places } = readState(folder + placesWith(records), nonce)
-    assert.ok(places && !(places instanceof Failure) && places.units.size === 3)
-    assert.deepEqual([path, files.size, places.files.size], ['/root', 0, 2])
-  })
 
   test('has the folder where the places could not be looked at, with the reason, or where nobody asked', () => {
     assert.equal(readState(folder, nonce).places, undefined)

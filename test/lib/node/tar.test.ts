@@ -2,7 +2,7 @@ import assert from 'node:assert/strict'
 import { execFileSync } from 'node:child_process'
 import { lstatSync, readdirSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { describe, test } from 'node:test'
+import { test } from 'node:test'
 import { buildTar } from '../../../lib/node/node.ts'
 import { scratch } from '../../support/files.ts'
 import { needs } from '../../support/programs.ts'
@@ -28,34 +28,13 @@ const tars: Readonly<Record<string, readonly [string, ...string[]]>> = {
   busybox: ['busybox', 'tar'],
 }
 for (const [title, [program, ...first]] of Object.entries(tars))
-  describe(`${title} reads it`, { skip: needs(program) }, () => {
-    test('and lists every name, mode and size', () => {
-      const listing = execFileSync(program, [...first, '-tvf', '-'], { input: archive, encoding: 'utf8' })
-      const lines = listing.trim().split('\n')
-      assert.equal(lines.length, files.length)
-      for (const [i, { name, mode, bytes }] of files.entries()) {
-        const words = lines[i]?.split(/\s+/) ?? []
-        assert.equal(words[0], `-${letters(mode)}`)
-        assert.equal(words.at(-1), name)
-        assert.ok(words.includes(String(bytes.length)), name)
-      }
-    })
-
-    test('and unpacks every byte, for whoever unpacks it', (t) => {
-      const folder = scratch(t)
-      execFileSync(program, [...first, '-xof', '-'], { cwd: folder, input: archive })
-      assert.deepEqual(readdirSync(folder).toSorted(), files.map(({ name }) => name).toSorted())
-      for (const { name, mode, bytes } of files) {
-        assert.ok(readFileSync(join(folder, name)).equals(bytes), name)
-        const { uid, mode: made } = lstatSync(join(folder, name))
-        assert.equal(uid, process.getuid?.(), name)
-        // Less what the umask takes.
-        assert.equal(made & 0o700, mode & 0o700, name)
-        assert.equal(made & 0o077 & ~mode, 0, name)
-      }
-    })
+  test(`${title} unpacks every byte with its mode, for whoever unpacks it`, { skip: needs(program) }, (t) => {
+    const folder = scratch(t)
+    execFileSync(program, [...first, '-xpof', '-'], { cwd: folder, input: archive })
+    assert.deepEqual(readdirSync(folder).toSorted(), files.map(({ name }) => name).toSorted())
+    for (const { name, mode, bytes } of files) {
+      assert.ok(readFileSync(join(folder, name)).equals(bytes), name)
+      const { uid, mode: made } = lstatSync(join(folder, name))
+      assert.deepEqual([uid, made & 0o7777], [process.getuid?.(), mode], name)
+    }
   })
-
-function letters(mode: number): string {
-  return [...'rwxrwxrwx'].map((letter, i) => ((mode >> (8 - i)) & 1 ? letter : '-')).join('')
-}
