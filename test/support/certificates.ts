@@ -1,10 +1,8 @@
 import assert from 'node:assert/strict'
 import { execFileSync } from 'node:child_process'
 import { type KeyObject, sign } from 'node:crypto'
-import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
-import { tmpdir } from 'node:os'
+import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
-import type { TestContext } from 'node:test'
 import type { Cluster } from '../../lib/cluster/cluster.ts'
 import { AuthDir } from '../../lib/files/auth-dir.ts'
 import { publicMode, secretMode } from '../../lib/files/plain-file.ts'
@@ -13,6 +11,7 @@ import { makePair, readIssuer, validityPeriod } from '../../lib/pki/pair.ts'
 import { generatePrivateKey, privateKeyPem, selfSign } from '../../lib/pki/x509.ts'
 import { harderWay } from '../../tasks/layouts/harder-way.ts'
 import { type CertRow, certTable } from '../../tasks/layouts/tables.ts'
+import { scratch } from './files.ts'
 
 /** An auth/ of its own for a test, with certificates made straight from the table: no phase, no executor. */
 
@@ -20,10 +19,17 @@ export const now = new Date('2026-11-24T12:00:00Z')
 export const year = 365 * 86_400_000
 
 /** An empty one, removed after the test. */
-export function temporaryAuth(t: TestContext): AuthDir {
-  const folder = mkdtempSync(join(tmpdir(), 'harderway-'))
-  t.after(() => rmSync(folder, { recursive: true, force: true }))
-  return new AuthDir(folder, harderWay.files)
+export function temporaryAuth(t: Parameters<typeof scratch>[0]): AuthDir {
+  return new AuthDir(scratch(t), harderWay.files)
+}
+
+/** One with a CA and leaves of these names, valid today: TLS goes by the clock of the machine. */
+export async function servingAuth(t: Parameters<typeof scratch>[0], profile: CertSpec, ...names: readonly string[]) {
+  const [auth, today] = [temporaryAuth(t), new Date()]
+  await makeCa(auth, caProfile, 10 * year, today)
+  const signing = { profile, issuer: readIssuer(auth), now: today, validity: year }
+  for (const name of names) await makePair(auth, name, signing)
+  return auth
 }
 
 export async function makeCa(auth: AuthDir, profile: CertSpec, validity = 10 * year, at = now): Promise<void> {
