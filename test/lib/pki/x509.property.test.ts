@@ -68,7 +68,7 @@ const clusterFile = fc.record({
     clusterDomain: dnsName,
   }),
   nodes: fc
-    .uniqueArray(node, { minLength: 1, maxLength: 50, selector: ({ name }) => name, size: 'max' })
+    .uniqueArray(node, { minLength: 1, maxLength: 20, selector: ({ name }) => name, size: 'max' })
     .map(([first, ...others]) => [{ ...first, role: 'control' }, ...others])
     .filter((nodes) => {
       const all = nodes.flatMap(({ ips = [] }) => ips.map(canonicalAddress))
