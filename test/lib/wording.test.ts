@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
-import { excerpt, foldAlike, formatNames, groupAlike, printable, suggest, wrap } from '../../lib/wording.ts'
+import { excerpt, foldAlike, formatNames, groupAlike, printable, wrap } from '../../lib/wording.ts'
 
 describe("a target's own name is <name>", () => {
   /** As it is for two targets with the same text. */
@@ -80,16 +80,4 @@ test('a line for a terminal is broken between words, and not within what was', (
   assert.equal(wrap(line, undefined, 8), line)
   assert.equal(wrap('  ~ a  \x1b[33mb\x1b[39m c', 9, 8), '  ~ a  \x1b[33mb\x1b[39m\n        c')
   assert.equal(wrap('a-word-that-is-wider c', 8, 2), 'a-word-that-is-wider\n  c')
-})
-
-const roles = ['control', 'worker', 'gateway']
-
-test('a slip of the finger is answered with the word that was meant', () => {
-  assert.equal(suggest('contrl', roles), 'did you mean control?')
-  assert.equal(suggest('Worker', roles), 'did you mean worker?')
-})
-
-test('a word that is near none is answered with all of them', () => {
-  assert.equal(suggest('minion', roles), 'known are control, worker, gateway')
-  assert.equal(suggest('', roles), 'known are control, worker, gateway')
 })

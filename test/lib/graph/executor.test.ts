@@ -56,20 +56,6 @@ test('a limit of one has targets in auth/ built one after the other, checked tog
   await run.outcomes
 })
 
-test('signals and the tree have their turn between one target and the next', async () => {
-  let turn = 0
-  const count = () => {
-    turn++
-    next = setImmediate(count)
-  }
-  let next = setImmediate(count)
-  const begun: number[] = []
-  const targets = ['a', 'b', 'c'].map((id) => fakeTarget(id, { check: () => fresh }))
-  await runFakes(targets, { onEvent: ({ type }) => type === 'started' && begun.push(turn) }).outcomes
-  clearImmediate(next)
-  assert.equal(new Set(begun).size, 3, begun.join(', '))
-})
-
 test('a target on a node holds its slot from before its check until it is released', async () => {
   const [looked, build, release] = [gate(), gate(), gate()]
   const check = async () => {
@@ -249,26 +235,21 @@ test('a forced rebuild is checked, and refused as an unforced one is; a replacem
   ])
 })
 
-test('the warning is what a build returns, else the one of the check', async () => {
-  const check = (): CheckResult => ({ ...stale, warning: 'expires soon' })
+test('the warning is what a build returns, else the one of the check; what the user has to change stays undone', async () => {
+  const check = (): CheckResult => ({ ...stale, warning: 'expires soon', isUnfinished: true })
   const run = runFakes([
     fakeTarget('a', { check, build: async () => ({ warning: 'restart it' }) }),
     fakeTarget('b', { check }),
-    fakeTarget('c', { check: () => ({ reasons: [], warning: 'expires soon' }) }),
+    fakeTarget('c', { check: () => ({ reasons: [], warning: 'expires soon', isUnfinished: true }) }),
     fakeTarget('d'),
   ])
-  const warnings = [...(await run.outcomes).values()].map((outcome) => 'warning' in outcome && outcome.warning)
+  const outcomes = [...(await run.outcomes).values()]
+  const warnings = outcomes.map((outcome) => 'warning' in outcome && outcome.warning)
   assert.deepEqual(warnings, ['restart it', 'expires soon', 'expires soon', false])
-})
-
-test('what the user has to change is left undone by a build, too', async () => {
-  const run = runFakes([
-    fakeTarget('a', { check: () => ({ ...stale, isUnfinished: true }) }),
-    fakeTarget('b', { check: () => ({ reasons: [], isUnfinished: true }) }),
-    fakeTarget('c'),
-  ])
-  const left = [...(await run.outcomes).values()].map((outcome) => 'isUnfinished' in outcome)
-  assert.deepEqual(left, [true, true, false])
+  assert.deepEqual(
+    outcomes.map((outcome) => 'isUnfinished' in outcome),
+    [true, true, true, false],
+  )
 })
 
 test('what a build is doing, and what it has made, is reported', async () => {
