@@ -100,11 +100,6 @@ export function describe(certificate: string): string[] {
     .filter((line) => line !== '')
 }
 
-/** `UTCTIME :261124223000Z`, … : every time in the certificate, as its DER has it. */
-export function encodedTimes(certificate: string): string[] {
-  return openssl('asn1parse', '-in', certificate).match(/(UTCTIME|GENERALIZEDTIME) +:\w+/g) ?? []
-}
-
 /** Takes DER apart, apart from lib's own reader: what is compared must not hang on the code that is judged. */
 export interface Element {
   readonly tag: number
@@ -185,13 +180,10 @@ export function extension(id: string, value: Buffer, critical?: string): Buffer 
 /** Another value of an extension that is there, and whether it is critical. */
 export const instead = (id: string, value: (old: Buffer) => Buffer, critical?: string) => (parts: Parts) => ({
   extensions: parts.extensions.map((each) => {
-    const all = elements(elements(each)[0]?.content ?? Buffer.alloc(0))
-    if (!all[0]?.whole.equals(oid(id))) return each
-    return extension(
-      id,
-      value(all.at(-1)?.content ?? Buffer.alloc(0)),
-      critical ?? (all.length > 2 ? all[1]?.content.toString('hex') : undefined),
-    )
+    const [type, ...rest] = elements(elementAt(each, 0).content)
+    if (!type?.whole.equals(oid(id))) return each
+    const was = rest.length > 1 ? rest[0]?.content.toString('hex') : undefined
+    return extension(id, value(elementAt(each, 0, -1).content), critical ?? was)
   }),
 })
 /** One more extension. */
@@ -201,14 +193,12 @@ export const more = (id: string, value: Buffer, critical?: string) => (parts: Pa
 
 /** DER of the certificate with what `alter` changed in its parts. */
 export function altered(certificate: Buffer, alter: (parts: Parts) => Partial<Parts>, signed: Signed): Buffer {
-  const [tbs] = elements(elements(certificate)[0]?.content ?? Buffer.alloc(0))
   const [version, serialNumber, algorithm, issuer, validity, subject, publicKey, tagged] = elements(
-    tbs?.content ?? Buffer.alloc(0),
+    elementAt(certificate, 0, 0).content,
   ).map(({ whole }) => whole)
   if (!version || !serialNumber || !algorithm || !issuer || !validity || !subject || !publicKey || !tagged)
     throw new RangeError('not a certificate of version 3')
-  const list = elements(elements(tagged)[0]?.content ?? Buffer.alloc(0))[0]
-  const extensions = elements(list?.content ?? Buffer.alloc(0)).map(({ whole }) => whole)
+  const extensions = elements(elementAt(tagged, 0, 0).content).map(({ whole }) => whole)
   const parts: Parts = { version, serialNumber, algorithm, issuer, validity, subject, publicKey, extensions }
   const { extensions: last, ...first } = { ...parts, ...alter(parts) }
   const whole = sequence(...Object.values(first), element(0xa3, sequence(...last)))
