@@ -1,10 +1,8 @@
 import assert from 'node:assert/strict'
 import { execFileSync } from 'node:child_process'
 import { type KeyObject, sign } from 'node:crypto'
-import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
-import { tmpdir } from 'node:os'
+import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
-import type { TestContext } from 'node:test'
 import type { Cluster } from '../../lib/cluster/cluster.ts'
 import { AuthDir } from '../../lib/files/auth-dir.ts'
 import { publicMode, secretMode } from '../../lib/files/plain-file.ts'
@@ -13,6 +11,7 @@ import { makePair, readIssuer, validityPeriod } from '../../lib/pki/pair.ts'
 import { generatePrivateKey, privateKeyPem, selfSign } from '../../lib/pki/x509.ts'
 import { harderWay } from '../../tasks/layouts/harder-way.ts'
 import { type CertRow, certTable } from '../../tasks/layouts/tables.ts'
+import { scratch } from './files.ts'
 
 /** An auth/ of its own for a test, with certificates made straight from the table: no phase, no executor. */
 
@@ -20,10 +19,17 @@ export const now = new Date('2026-11-24T12:00:00Z')
 export const year = 365 * 86_400_000
 
 /** An empty one, removed after the test. */
-export function temporaryAuth(t: TestContext): AuthDir {
-  const folder = mkdtempSync(join(tmpdir(), 'harderway-'))
-  t.after(() => rmSync(folder, { recursive: true, force: true }))
-  return new AuthDir(folder, harderWay.files)
+export function temporaryAuth(t: Parameters<typeof scratch>[0]): AuthDir {
+  return new AuthDir(scratch(t), harderWay.files)
+}
+
+/** One with a CA and leaves of these names, valid today: TLS goes by the clock of the machine. */
+export async function servingAuth(t: Parameters<typeof scratch>[0], profile: CertSpec, ...names: readonly string[]) {
+  const [auth, today] = [temporaryAuth(t), new Date()]
+  await makeCa(auth, caProfile, 10 * year, today)
+  const signing = { profile, issuer: readIssuer(auth), now: today, validity: year }
+  for (const name of names) await makePair(auth, name, signing)
+  return auth
 }
 
 export async function makeCa(auth: AuthDir, profile: CertSpec, validity = 10 * year, at = now): Promise<void> {
@@ -92,11 +98,6 @@ export function describe(certificate: string): string[] {
     .split('\n')
     .map((line) => line.trim().replace(/^([0-9A-F]{2}:){19}[0-9A-F]{2}$/, '<key id>'))
     .filter((line) => line !== '')
-}
-
-/** `UTCTIME :261124223000Z`, … : every time in the certificate, as its DER has it. */
-export function encodedTimes(certificate: string): string[] {
-  return openssl('asn1parse', '-in', certificate).match(/(UTCTIME|GENERALIZEDTIME) +:\w+/g) ?? []
 }
 
 /** Takes DER apart, apart from lib's own reader: what is compared must not hang on the code that is judged. */
@@ -179,13 +180,10 @@ export function extension(id: string, value: Buffer, critical?: string): Buffer 
 /** Another value of an extension that is there, and whether it is critical. */
 export const instead = (id: string, value: (old: Buffer) => Buffer, critical?: string) => (parts: Parts) => ({
   extensions: parts.extensions.map((each) => {
-    const all = elements(elements(each)[0]?.content ?? Buffer.alloc(0))
-    if (!all[0]?.whole.equals(oid(id))) return each
-    return extension(
-      id,
-      value(all.at(-1)?.content ?? Buffer.alloc(0)),
-      critical ?? (all.length > 2 ? all[1]?.content.toString('hex') : undefined),
-    )
+    const [type, ...rest] = elements(elementAt(each, 0).content)
+    if (!type?.whole.equals(oid(id))) return each
+    const was = rest.length > 1 ? rest[0]?.content.toString('hex') : undefined
+    return extension(id, value(elementAt(each, 0, -1).content), critical ?? was)
   }),
 })
 /** One more extension. */
@@ -195,14 +193,12 @@ export const more = (id: string, value: Buffer, critical?: string) => (parts: Pa
 
 /** DER of the certificate with what `alter` changed in its parts. */
 export function altered(certificate: Buffer, alter: (parts: Parts) => Partial<Parts>, signed: Signed): Buffer {
-  const [tbs] = elements(elements(certificate)[0]?.content ?? Buffer.alloc(0))
   const [version, serialNumber, algorithm, issuer, validity, subject, publicKey, tagged] = elements(
-    tbs?.content ?? Buffer.alloc(0),
+    elementAt(certificate, 0, 0).content,
   ).map(({ whole }) => whole)
   if (!version || !serialNumber || !algorithm || !issuer || !validity || !subject || !publicKey || !tagged)
     throw new RangeError('not a certificate of version 3')
-  const list = elements(elements(tagged)[0]?.content ?? Buffer.alloc(0))[0]
-  const extensions = elements(list?.content ?? Buffer.alloc(0)).map(({ whole }) => whole)
+  const extensions = elements(elementAt(tagged, 0, 0).content).map(({ whole }) => whole)
   const parts: Parts = { version, serialNumber, algorithm, issuer, validity, subject, publicKey, extensions }
   const { extensions: last, ...first } = { ...parts, ...alter(parts) }
   const whole = sequence(...Object.values(first), element(0xa3, sequence(...last)))

@@ -3,7 +3,7 @@ import assert from 'node:assert/strict'
 import { execFileSync } from 'node:child_process'
 import { existsSync, readdirSync, readFileSync } from 'node:fs'
 import { dirname, join, relative } from 'node:path'
-import { describe, test } from 'node:test'
+import { test } from 'node:test'
 import { nodeUnits } from '../../tasks/layouts/tables.ts'
 import { optionNames } from '../../tasks/request/options.ts'
 import { entry } from '../support/harderway.ts'
@@ -104,42 +104,42 @@ test('every npm script that is named is one', () => {
   for (const name of names) assert.ok(Object.hasOwn(manifest.scripts, name), name)
 })
 
-describe('docs/commands.md', () => {
-  const run = (...args: string[]) => execFileSync(process.execPath, [entry, ...args], { encoding: 'utf8' })
-
-  test('has a row for each option', () => {
-    const rows = rowsIn('docs/commands.md', '## Options').map((code) => code.split(' ')[0] ?? '')
-    const known = optionNames.map((name) => `--${name}`)
-    assert.deepEqual(rows.filter((row) => row.startsWith('--')).toSorted(), known.toSorted())
-  })
-
-  test('has a row for each phase of --list', () => {
-    const [list = ''] = run('--list').split('\nCommands\n')
-    const known = [...list.matchAll(/^ {2}([\w-]+)/gm)].map(([, phase]) => phase)
-    assert.equal(known.length, 11)
-    const rows = rowsIn('docs/commands.md', '## Phases and targets')
-    assert.deepEqual(rows.slice(0, known.length), known)
-  })
+test('docs/commands.md has a row for each phase of --list', () => {
+  const told = execFileSync(process.execPath, [entry, '--list'], { encoding: 'utf8' })
+  const [list = ''] = told.split('\nCommands\n')
+  const known = [...list.matchAll(/^ {2}([\w-]+)/gm)].map(([, phase]) => phase)
+  assert.equal(known.length, 11)
+  assert.deepEqual(rowsIn('docs/commands.md', '## Phases and targets').slice(0, known.length), known)
 })
 
-describe('docs/monitoring.md', () => {
-  test('has a row for each metric, and the alerts use no other', () => {
-    const code = ['commands/report/report', 'request/metrics'].map((name) => read(`tasks/${name}.ts`)).join('')
-    const known = [...code.matchAll(/\bfamily\(\s*'(\w+)'/g)].map(([, name]) => `harderway_${name}`)
+test('docs/monitoring.md has a row for each alert, in the same order', () => {
+  const known = [...read('docs/alerts.yaml').matchAll(/- alert: (\w+)/g)].map(([, name]) => name)
+  const rows = rowsIn('docs/monitoring.md', '## Alerts').filter((row) => row.startsWith('Harderway'))
+  assert.deepEqual(rows, known)
+})
+
+const sources = ['commands/report/report', 'request/metrics'].map((name) => read(`tasks/${name}.ts`)).join('')
+const metrics = [...sources.matchAll(/\bfamily\(\s*'(\w+)'/g)].map(([, name]) => `harderway_${name}`)
+const { dependencies, optionalDependencies, devDependencies } = manifest
+
+for (const [page, headings, known] of [
+  ['commands', ['## Options'], optionNames.map((name) => `--${name}`)],
+  ['monitoring', ['## Metrics'], metrics],
+  [
+    'dependencies',
+    ['# Dependencies', '## For development'],
+    Object.keys({ ...dependencies, ...optionalDependencies, ...devDependencies }),
+  ],
+] as const)
+  test(`docs/${page}.md has a row for each that there is under ${headings.join(' and ')}`, () => {
+    const rows = headings.flatMap((heading) => rowsIn(`docs/${page}.md`, heading)).map((code) => code.split(' ')[0])
+    const long = rows.filter((row) => row !== '-h')
     assert.ok(known.length > 10)
-    const rows = rowsIn('docs/monitoring.md', '## Metrics')
-    assert.deepEqual(rows.toSorted(), known.toSorted())
-    for (const name of read('docs/alerts.yaml').match(/harderway_\w+/g) ?? []) assert.ok(rows.includes(name), name)
+    assert.deepEqual(long.toSorted(), known.toSorted())
   })
 
-  test('has a row for each alert', () => {
-    const known = [...read('docs/alerts.yaml').matchAll(/- alert: (\w+)/g)].map(([, name]) => name)
-    const rows = rowsIn('docs/monitoring.md', '## Alerts')
-    assert.deepEqual(
-      rows.filter((row) => row.startsWith('Harderway')),
-      known,
-    )
-  })
+test('the alerts use no metric that is none', () => {
+  for (const name of read('docs/alerts.yaml').match(/harderway_\w+/g) ?? []) assert.ok(metrics.includes(name), name)
 })
 
 /** `nodes[].name`: each key that may be written, by its path; a map of maps by those inside it. */
@@ -197,11 +197,4 @@ test('docs/install.md has a row for each file that a unit reads, as the layout h
   const cells = rows.map((row) => row.split(/ *\| */).slice(1, -1))
   assert.ok(cells.length >= 15)
   assert.deepEqual(cells, readsTable())
-})
-
-test('docs/dependencies.md has a row for each dependency in package.json', () => {
-  const { dependencies, optionalDependencies, devDependencies } = manifest
-  const named = ['# Dependencies', '## For development'].flatMap((heading) => rowsIn('docs/dependencies.md', heading))
-  const known = Object.keys({ ...dependencies, ...optionalDependencies, ...devDependencies })
-  assert.deepEqual(named.toSorted(), known.toSorted())
 })

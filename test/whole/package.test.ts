@@ -6,7 +6,7 @@ import { delimiter, dirname, join } from 'node:path'
 import { before, describe, test } from 'node:test'
 import { copySource } from '../support/files.ts'
 import { entry, labEdits, oneOfEach, writeCluster } from '../support/harderway.ts'
-import { labPlace } from '../support/labs.ts'
+import { localPlace } from '../support/labs.ts'
 import { needs } from '../support/programs.ts'
 
 const root = join(dirname(entry), '..')
@@ -20,8 +20,8 @@ function run(cwd: string, [program, ...args]: readonly [string, ...string[]], en
   )
 }
 
-describe('the package', { skip: needs('npm', 'npx', 'tar', 'sshd', 'ssh', 'scp') }, () => {
-  const suite = labPlace('control0', 'worker0', 'gateway')
+describe('the package', { skip: needs('npm', 'npx', 'tar') }, () => {
+  const suite = localPlace('control0', 'worker0', 'gateway')
   const { place } = suite
   let packed: {
     readonly filename: string
@@ -152,7 +152,7 @@ describe('the package', { skip: needs('npm', 'npx', 'tar', 'sshd', 'ssh', 'scp')
     writeCluster(theirs(), [...oneOfEach, ...labEdits(suite.lab)])
   })
 
-  test('bootstraps a cluster onto real sshd, finds everything fresh after it, and reports', async () => {
+  test('bootstraps a cluster, finds everything fresh after it, and reports', async () => {
     const first = await npx('bootstrap')
     assert.equal(first.status, 0, first.stdout + first.stderr)
     const on = (node: string) => readdirSync(suite.lab.node(node).home).filter((file) => !file.startsWith('.'))

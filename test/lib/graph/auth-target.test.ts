@@ -87,12 +87,6 @@ test('where more is wrong the mode is set before it is built: a key that stays i
   assert.deepEqual(modes, [0o600])
 })
 
-test('where it is forced, with nothing wrong, it is built', async (t) => {
-  const { built, rebuild } = setUp(t)
-  await rebuild({ kind: 'forced' })
-  assert.deepEqual(built, ['built'])
-})
-
 test('what is made in place of something irreplaceable is said to replace it', async (t) => {
   const change = { kind: 'made', files: ['a.pem'], isNew: false } as const
   const { target, run } = setUp(t, { build: async () => ({ change }), foresee: () => change })

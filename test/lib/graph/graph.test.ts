@@ -6,14 +6,8 @@ import { fc } from '../../support/properties.ts'
 
 const node = (id: string, ...needs: string[]) => fakeTarget(id, { needs })
 
-test('a graph keeps the order it was given where the needs allow, else a need comes first', () => {
-  const order = (...targets: Parameters<typeof buildGraph>[0]) => [...buildGraph(targets).keys()].join(' ')
-  assert.equal(order(node('a'), node('b'), node('c', 'a')), 'a b c')
-  assert.equal(order(node('c', 'b'), node('b', 'a'), node('a')), 'a b c')
-  assert.equal(
-    order(node('top'), node('left', 'top'), node('right', 'top'), node('end', 'left', 'right')),
-    'top left right end',
-  )
+test('a graph keeps the order it was given where the needs allow', () => {
+  assert.deepEqual([...buildGraph([node('a'), node('b'), node('c', 'a')]).keys()], ['a', 'b', 'c'])
 })
 
 test('a repeated id, an unknown need and a cycle are mistakes that name what they are of', () => {
@@ -35,14 +29,9 @@ test('a closure holds what is asked for and all that it needs, needs first, and 
 
 const later = (id: string, needs: readonly string[], ...after: string[]) => fakeTarget(id, { needs, after })
 
-test('what a target comes after stands before it in the graph, and in a closure where it is asked for too', () => {
+test('what a target comes after stands before it in a closure where it is asked for too, and makes none wider', () => {
   const graph = buildGraph([later('b', [], 'a'), node('a'), later('c', ['b'], 'a')])
-  assert.deepEqual([...graph.keys()], ['a', 'b', 'c'])
   assert.deepEqual([...closure(graph, ['b', 'a']).keys()], ['a', 'b'])
-})
-
-test('a closure is never wider for what its targets come after', () => {
-  const graph = buildGraph([node('a'), later('b', [], 'a'), later('c', ['b'], 'a')])
   assert.deepEqual([...closure(graph, ['c']).keys()], ['b', 'c'])
 })
 

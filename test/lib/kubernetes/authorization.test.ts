@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
-import { renameSync, writeFileSync } from 'node:fs'
+import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { test } from 'node:test'
+import { type TestContext, test } from 'node:test'
 import {
   formatAuthorization,
   isOwnAuthorization,
@@ -17,20 +17,23 @@ import { scratch } from '../../support/files.ts'
 
 const listOf = (...names: string[]): RevokedList => new Map(names.map((name) => [name, []]))
 
-test('an API server starts with the list, and denies by it users and nodes of these names, and nobody else', (t) => {
+/** An API server that starts with the list. */
+function serverOf(t: TestContext, list: RevokedList): Authorization {
   const folder = scratch(t)
   const [webhook, config] = [join(folder, 'webhook.yaml'), join(folder, 'config.yaml')]
   writeFileSync(webhook, webhookKubeconfig)
-  const started = (...revoked: string[]) => {
-    writeFileSync(`${config}.new`, formatAuthorization(listOf(...revoked), webhook))
-    renameSync(`${config}.new`, config)
-    return new Authorization(parseFlags('kube-apiserver', [`--authorization-config=${config}`]))
-  }
-  const denied = (server: Authorization, ...names: string[]) =>
-    names.filter((username) => server.denial({ username, groups: ['system:authenticated'] }) !== undefined)
+  writeFileSync(config, formatAuthorization(list, webhook))
+  return new Authorization(parseFlags('kube-apiserver', [`--authorization-config=${config}`]))
+}
+
+test('an API server starts with the list, and denies by it users and nodes of these names, and nobody else', (t) => {
   const users = ['jane', 'system:node:jane', 'system:node:worker2', 'bob', 'system:node:worker1', 'kubernetes']
-  assert.deepEqual(denied(started(), ...users), [])
-  assert.deepEqual(denied(started('jane', 'worker2'), ...users), ['jane', 'system:node:jane', 'system:node:worker2'])
+  const denied = (...revoked: string[]) => {
+    const server = serverOf(t, listOf(...revoked))
+    return users.filter((username) => server.denial({ username, groups: ['system:authenticated'] }) !== undefined)
+  }
+  assert.deepEqual(denied(), [])
+  assert.deepEqual(denied('jane', 'worker2'), ['jane', 'system:node:jane', 'system:node:worker2'])
   assert.deepEqual(
     reviewsOf(['jane', []]).map((spec) => 'user' in spec && spec.user),
     ['jane', 'system:node:jane'],
@@ -38,16 +41,12 @@ test('an API server starts with the list, and denies by it users and nodes of th
 })
 
 test('a key is denied by each certificate over it, and one review shows that exactly a list is in force', (t) => {
-  const folder = scratch(t)
-  const [webhook, config] = [join(folder, 'webhook.yaml'), join(folder, 'config.yaml')]
-  writeFileSync(webhook, webhookKubeconfig)
   const [one, other, third] = ['a', 'b', 'c'].map((digit) => digit.repeat(64)) as [string, string, string]
   const list: RevokedList = new Map([
     ['jane', []],
     [`sha256:${one}`, [one, other]],
   ])
-  writeFileSync(config, formatAuthorization(list, webhook))
-  const server = new Authorization(parseFlags('kube-apiserver', [`--authorization-config=${config}`]))
+  const server = serverOf(t, list)
   const isDenied = (spec: object) => {
     const { user: username, extra } = spec as { user: string; extra?: Record<string, string[]> }
     return server.denial({ username, groups: [], ...(extra && { extra }) }) !== undefined

@@ -3,39 +3,19 @@ import { execFile } from 'node:child_process'
 import { once } from 'node:events'
 import { createServer, type ServerOptions } from 'node:https'
 import { type AddressInfo, connect } from 'node:net'
-import { after, before, describe, type TestContext, test } from 'node:test'
+import { after, describe, type TestContext, test } from 'node:test'
 import { promisify } from 'node:util'
 import { Failure } from '../../../lib/failure.ts'
-import { AuthDir } from '../../../lib/files/auth-dir.ts'
 import { Client } from '../../../lib/kubernetes/client.ts'
-import { makePair, readIssuer } from '../../../lib/pki/pair.ts'
-import { harderWay } from '../../../tasks/layouts/harder-way.ts'
-import { caProfile, leafProfile, makeCa, year } from '../../support/certificates.ts'
-import { scratch } from '../../support/files.ts'
+import { leafProfile, servingAuth } from '../../support/certificates.ts'
 
 const secret = 'bXkgcGFzc3dvcmQ='
 
-describe('requests to a server on a node', () => {
-  const folder = scratch({ after })
-  const [auth, other] = [
-    new AuthDir(`${folder}/ours`, harderWay.files),
-    new AuthDir(`${folder}/theirs`, harderWay.files),
-  ]
-  const options = (of = auth): ServerOptions => ({ cert: of.bytes('server.pem'), key: of.bytes('server-key.pem') })
+const makeAuth = async () => await servingAuth({ after }, leafProfile({ sans: ['127.0.0.1'] }), 'server')
+const [auth, other] = [await makeAuth(), await makeAuth()]
 
-  before(async () => {
-    for (const each of [auth, other]) {
-      each.make()
-      await makeCa(each, caProfile, 10 * year, new Date())
-      const signing = {
-        profile: leafProfile({ sans: ['127.0.0.1'] }),
-        issuer: readIssuer(each),
-        now: new Date(),
-        validity: year,
-      }
-      await makePair(each, 'server', signing)
-    }
-  })
+describe('requests to a server on a node', () => {
+  const options = (of = auth): ServerOptions => ({ cert: of.bytes('server.pem'), key: of.bytes('server-key.pem') })
 
   /** A client of a server that answers so. */
   const clientOf = async (t: TestContext, answer: Parameters<typeof createServer>[1], by = options()) => {

@@ -4,7 +4,7 @@ import { once } from 'node:events'
 import { readFileSync, writeFileSync } from 'node:fs'
 import { type AddressInfo, connect } from 'node:net'
 import { join } from 'node:path'
-import { type TestContext, test } from 'node:test'
+import { after, before, type TestContext, test } from 'node:test'
 import { createServer } from 'node:tls'
 import { dial } from '../../../lib/kubernetes/client.ts'
 import { openssl } from '../../support/certificates.ts'
@@ -14,17 +14,21 @@ import { eventually, freePorts, needs } from '../../support/programs.ts'
 const skip = needs('openssl')
 const ec = ['-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:P-256', '-noenc']
 
+const folder = scratch({ after })
+const at = (name: string) => join(folder, name)
+before(() => {
+  if (skip) return
+  for (const name of ['ca', 'other'])
+    openssl('req', '-x509', ...ec, '-keyout', at(`${name}.key`), '-out', at(`${name}.crt`), '-subj', '/CN=CA')
+  openssl('req', '-new', ...ec, '-keyout', at('x.key'), '-out', at('x.csr'), '-subj', '/CN=x')
+})
+
 /** Whether we connect to a server with a certificate of this content. */
 async function reach(
   t: TestContext,
   { usages = 'serverAuth', san = 'IP:127.0.0.1', days = '2', ca = 'ca', presentsCa = false } = {},
   met: string[] = [],
 ): Promise<string> {
-  const folder = scratch(t)
-  const at = (name: string) => join(folder, name)
-  for (const name of ['ca', 'other'])
-    openssl('req', '-x509', ...ec, '-keyout', at(`${name}.key`), '-out', at(`${name}.crt`), '-subj', '/CN=CA')
-  openssl('req', '-new', ...ec, '-keyout', at('x.key'), '-out', at('x.csr'), '-subj', '/CN=x')
   writeFileSync(at('x.cnf'), `nsCertType = client\nextendedKeyUsage = ${usages}\nsubjectAltName = ${san}\n`)
   const signer = ca === 'itself' ? ['-signkey', at('x.key')] : ['-CA', at(`${ca}.crt`), '-CAkey', at(`${ca}.key`)]
   const by = [...signer, '-extfile', at('x.cnf')]

@@ -167,8 +167,6 @@ describe('what would hold a parser for minutes is no config', () => {
     'a hundred thousand keys in a map': `${guide}x:\n${Array.from({ length: 100_000 }, (_, i) => `  k${i}:\n`).join('')}`,
     'twelve thousand keys in a map': `{${Array.from({ length: 12_000 }, (_, i) => i.toString(36)).join()}}`,
     'thirty thousand levels': '['.repeat(30_000),
-    'an alias': guide.replace('- secrets', '- &a secrets\n  - *a'),
-    'a key twice': guide.replace('kind:', 'kind: EncryptionConfig\nkind:'),
     'a secret twice': guide.replace(/( +)secret: (.*)/, '$&\n$1secret: $2'),
   }
   for (const [title, text] of Object.entries(hostile)) test(title, () => assert.equal(read(text), undefined))

@@ -200,13 +200,6 @@ function commentsIn(text: string): string[] {
   return [...text.matchAll(/#.*/g)].map(([comment]) => comment.trim())
 }
 
-test('what stays in an entry of ours is what the user added', () => {
-  const { clusters, contexts, users } = parse(applied(otherValues))
-  assert.deepEqual(Object.keys(clusters[0].cluster), ['proxy-url', 'server', 'certificate-authority-data'])
-  assert.equal(contexts[1].context.namespace, 'kube-system')
-  assert.deepEqual(Object.keys(users[1].user), ['impersonate', 'client-certificate-data', 'client-key-data'])
-})
-
 test('a new entry has lines of its own, in a list that was empty too', () =>
   assert.match(applied('clusters: []\n'), /^clusters:\n- cluster:\n {4}certificate-authority-data: \S+\n {4}server: /))
 

@@ -55,9 +55,10 @@ describe('as kubectl writes it', { skip: needs('kubectl') }, () => {
     return readFileSync(file, 'utf8').replace('preferences: {}\n', '')
   }
 
-  for (const user of ['admin', 'system:node:worker0'])
-    test(`the kubeconfig of ${user} is byte for byte what the guide's four commands make`, (t) => {
-      assert.equal(formatKubeconfig({ ...access, user }), written(scratch(t), { ...access, user }))
+  const all = { cluster: '123', user: '123', context: '123' }
+  for (const named of [{ user: 'admin' }, { user: 'system:node:worker0' }, all])
+    test(`the kubeconfig of ${named.user} is byte for byte what the guide's four commands make`, (t) => {
+      assert.equal(formatKubeconfig({ ...access, ...named }), written(scratch(t), { ...access, ...named }))
     })
 
   test('a name that YAML would read as something else is quoted as kubectl quotes it', (t) => {
@@ -69,20 +70,6 @@ describe('as kubectl writes it', { skip: needs('kubectl') }, () => {
     const quoted = [...readFileSync(file, 'utf8').matchAll(/^ {2}name: (.*)$/gm)].map(([, name]) => name)
     const ours = oddNames.map((name) => /^ {2}name: (.*)$/m.exec(formatKubeconfig({ ...access, cluster: name }))?.[1])
     assert.deepEqual(ours.toSorted(), quoted.toSorted())
-  })
-
-  for (const name of ['123', 'true', '2001-01-01', 'admin@kube:net'])
-    test(`cluster, user and context may all be called ${name}`, (t) => {
-      const named = { ...access, cluster: name, user: name, context: name }
-      assert.equal(formatKubeconfig(named), written(scratch(t), named))
-    })
-
-  test('kubectl reads back every part', (t) => {
-    const home = scratch(t)
-    writeFileSync(join(home, 'kubeconfig'), text)
-    const json = kubectl(home, ['config', 'view', '--raw', '-o', 'json', `--kubeconfig=${join(home, 'kubeconfig')}`])
-    const { preferences, ...data } = JSON.parse(json)
-    assert.deepEqual(data, parse(text))
   })
 })
 
@@ -128,10 +115,6 @@ describe('the parts that a component reads', () => {
     for (const other of [...others, JSON.stringify(parse(text)), text.replace(/.*authority.*\n/, '')])
       assert.equal(partOf(other, 'pair', 'x.kubeconfig'), undefined, other.slice(0, 200))
   })
-})
-
-test('no line is folded, however long the certificate is', () => {
-  assert.equal(text.split('\n').length, 19)
 })
 
 test('what it means is compared, not how it is written', () => {

@@ -4,35 +4,18 @@ import { once } from 'node:events'
 import { createServer as createPlain } from 'node:http'
 import { createServer } from 'node:https'
 import { type AddressInfo, connect, createServer as createTcp, type Server, type Socket } from 'node:net'
-import { after, before, describe, type TestContext, test } from 'node:test'
+import { after, describe, type TestContext, test } from 'node:test'
 import { Failure } from '../../../lib/failure.ts'
-import { AuthDir } from '../../../lib/files/auth-dir.ts'
 import type { Credentials } from '../../../lib/kubernetes/client.ts'
 import { ask, readServed } from '../../../lib/kubernetes/probe.ts'
-import { makePair, readIssuer } from '../../../lib/pki/pair.ts'
-import { harderWay } from '../../../tasks/layouts/harder-way.ts'
-import { caProfile, leafProfile, makeCa, year } from '../../support/certificates.ts'
-import { scratch } from '../../support/files.ts'
+import { leafProfile, servingAuth } from '../../support/certificates.ts'
+
+const auth = await servingAuth({ after }, leafProfile({ sans: ['127.0.0.1'] }), 'server', 'client')
 
 describe('a question to a component, through a stream of its own', () => {
-  const folder = scratch({ after })
-  let auth: AuthDir
   const pairOf = (name: string): Credentials => ({
     certificate: auth.bytes(`${name}.pem`),
     key: auth.bytes(`${name}-key.pem`),
-  })
-
-  before(async () => {
-    auth = new AuthDir(folder, harderWay.files)
-    await makeCa(auth, caProfile, 10 * year, new Date())
-    const issuer = readIssuer(auth)
-    for (const name of ['server', 'client'])
-      await makePair(auth, name, {
-        profile: leafProfile({ sans: ['127.0.0.1'] }),
-        issuer,
-        now: new Date(),
-        validity: year,
-      })
   })
 
   const listen = async (t: TestContext, server: Server): Promise<number> => {

@@ -14,11 +14,21 @@ import {
   encodeSubject,
   generatePrivateKey,
   issueCertificate,
+  issuerNameOf,
   subjectKeyId as keyIdOf,
   selfSign,
 } from '../../../lib/pki/x509.ts'
 import { formatReason } from '../../../lib/reason.ts'
-import { caProfile, leafProfile, now, openssl, temporaryAuth, year } from '../../support/certificates.ts'
+import {
+  attribute,
+  caProfile,
+  leafProfile,
+  now,
+  openssl,
+  sequence,
+  temporaryAuth,
+  year,
+} from '../../support/certificates.ts'
 
 const times = { notBefore: now, notAfter: new Date(now.getTime() + year) }
 const caKey = await generatePrivateKey('ecdsa-p256')
@@ -33,10 +43,8 @@ function read(pem: string): Certificate {
 
 const ca = read(caPem)
 
-function leafPem(profile: CertSpec = leafProfile()): string {
-  assert.ok(ca.subjectKeyId)
-  const issuer = { subject: ca.subject, keyId: ca.subjectKeyId, privateKey: caKey }
-  return issueCertificate({ profile, publicKey: createPublicKey(leafKey), ...times }, issuer)
+function leafPem(profile: CertSpec = leafProfile(), name = issuerNameOf(ca), privateKey = caKey): string {
+  return issueCertificate({ profile, publicKey: createPublicKey(leafKey), ...times }, { ...name, privateKey })
 }
 
 /** What is said of a certificate made for one profile when another is asked for. */
@@ -120,11 +128,29 @@ test('several changes are all named', () => {
 })
 
 test('naming the CA and its key identifier does not prove its signature', async () => {
-  assert.ok(ca.subjectKeyId)
-  const forger = { subject: ca.subject, keyId: ca.subjectKeyId, privateKey: await generatePrivateKey('ecdsa-p256') }
-  const request = { profile: leafProfile(), publicKey: createPublicKey(leafKey), ...times }
-  assert.equal(isIssuedBy(read(issueCertificate(request, forger)), ca), false)
-  assert.equal(isIssuedBy(read(leafPem()), ca), true)
+  const forged = leafPem(leafProfile(), issuerNameOf(ca), await generatePrivateKey('ecdsa-p256'))
+  assert.deepEqual(
+    [forged, leafPem()].map((pem) => isIssuedBy(read(pem), ca)),
+    [false, true],
+  )
+})
+
+test('certificates name their CA by its bytes, and so does the CA certificate that is made again with them', () => {
+  /** C=PL, O=Kubernetes, CN=Kubernetes, as openssl writes it. */
+  const subject = sequence(
+    attribute('550406', 0x13, 'PL'),
+    attribute('55040a', 0x0c, 'Kubernetes'),
+    attribute('550403', 0x0c, 'Kubernetes'),
+  )
+  const keyId = Buffer.from('an identifier of its own')
+  const named = (name: ReturnType<typeof issuerNameOf>) => read(selfSign({ profile: caProfile, ...times, name }, caKey))
+  const issued = read(leafPem(leafProfile(), { subject, keyId }))
+  const anew = named({ subject, keyId })
+  assert.deepEqual([anew.subject, anew.issuer, anew.subjectKeyId], [subject, subject, keyId])
+  assert.deepEqual(issuerNameOf(anew), { subject, keyId })
+  assert.equal(isIssuedBy(issued, anew), true)
+  assert.equal(isIssuedBy(read(leafPem(leafProfile(), { subject, keyId: Buffer.from('another') })), anew), false)
+  assert.equal(isIssuedBy(issued, named({ subject: encodeSubject(caProfile.subject), keyId })), false)
 })
 
 test('the first of several certificates in a file is the one that counts', () => {

@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict'
-import { chmodSync, mkdirSync, readFileSync, rmSync, symlinkSync } from 'node:fs'
+import { chmodSync, mkdirSync, readFileSync, symlinkSync } from 'node:fs'
 import { join } from 'node:path'
 import { type TestContext, test } from 'node:test'
 import type { AuthDir } from '../../../lib/files/auth-dir.ts'
@@ -27,10 +27,7 @@ function judge(auth: AuthDir, { profile = leafProfile(), at = now } = {}) {
   })
 }
 
-function reasons(auth: AuthDir, options: Parameters<typeof judge>[1] = {}): string[] {
-  const verdict = judge(auth, options)
-  return verdict.reasons.map(formatReason)
-}
+const reasons = (...judged: Parameters<typeof judge>) => judge(...judged).reasons.map(formatReason)
 
 const path = (auth: AuthDir, name: string) => join(auth.path, name)
 
@@ -41,65 +38,57 @@ test('a pair that was just made is fresh, until its end', async (t) => {
   assert.deepEqual(judge(auth), { reasons: [], until, renewsFrom })
 })
 
-test('a file that is missing is named', async (t) => {
-  const auth = await freshAuth(t)
-  auth.remove('w0-key.pem')
-  assert.deepEqual(reasons(auth), ['w0-key.pem is missing'])
-  auth.remove('w0.pem')
-  assert.deepEqual(reasons(auth), ['w0.pem is missing', 'w0-key.pem is missing'])
-})
+const spoiled: Readonly<Record<string, readonly [spoil: (auth: AuthDir) => unknown, ...reasons: string[]]>> = {
+  'a missing key': [(auth) => auth.remove('w0-key.pem'), 'w0-key.pem is missing'],
+  'no files': [
+    (auth) => auth.files.pair('w0').map((file) => auth.remove(file)),
+    'w0.pem is missing',
+    'w0-key.pem is missing',
+  ],
+  'two files that hold something else': [
+    (auth) => {
+      auth.write('w0.pem', 'hello', 0o644)
+      auth.write('w0-key.pem', '', 0o600)
+    },
+    ...['w0.pem is not a valid certificate', 'w0-key.pem is not an unencrypted private key'],
+  ],
+  'a folder, and a symbolic link': [
+    (auth) => {
+      auth.remove('w0.pem')
+      mkdirSync(path(auth, 'w0.pem'))
+      auth.remove('w0-key.pem')
+      symlinkSync('ca-key.pem', path(auth, 'w0-key.pem'))
+    },
+    ...['w0.pem is not a plain file', 'w0-key.pem is not a plain file'],
+  ],
+  'the key of another certificate': [
+    (auth) => auth.write('w0-key.pem', readFileSync(path(auth, 'ca-key.pem')), 0o600),
+    "w0-key.pem is not the certificate's key",
+  ],
+  'another CA of the same name': [(auth) => makeCa(auth, caProfile), 'not issued by the current CA'],
+  // The plan says that it will be made.
+  'no CA yet': [(auth) => auth.remove('ca.pem')],
+}
+for (const [what, [spoil, ...told]] of Object.entries(spoiled))
+  test(`${what}: ${told.join(' and ') || 'nothing is said'}`, async (t) => {
+    const auth = await freshAuth(t)
+    await spoil(auth)
+    assert.deepEqual(reasons(auth), told)
+  })
 
-test('a file that does not hold what it should is named', async (t) => {
-  const auth = await freshAuth(t)
-  auth.write('w0.pem', 'hello', 0o644)
-  auth.write('w0-key.pem', '', 0o600)
-  assert.deepEqual(reasons(auth), ['w0.pem is not a valid certificate', 'w0-key.pem is not an unencrypted private key'])
-})
-
-test('a folder or a symbolic link is not a file', async (t) => {
-  const auth = await freshAuth(t)
-  rmSync(path(auth, 'w0.pem'))
-  mkdirSync(path(auth, 'w0.pem'))
-  rmSync(path(auth, 'w0-key.pem'))
-  symlinkSync('ca-key.pem', path(auth, 'w0-key.pem'))
-  assert.deepEqual(reasons(auth), ['w0.pem is not a plain file', 'w0-key.pem is not a plain file'])
-})
-
-test('a key of another certificate is named', async (t) => {
-  const auth = await freshAuth(t)
-  auth.write('w0-key.pem', readFileSync(path(auth, 'ca-key.pem')), 0o600)
-  assert.deepEqual(reasons(auth), ["w0-key.pem is not the certificate's key"])
-})
-
-test('another CA of the same name has not issued it', async (t) => {
-  const auth = await freshAuth(t)
-  await makeCa(auth, caProfile)
-  assert.deepEqual(reasons(auth), ['not issued by the current CA'])
-})
-
-test('before there is a CA its issuer is not checked: the plan says that the CA will be made', async (t) => {
-  const auth = await freshAuth(t)
-  auth.remove('ca.pem')
-  assert.deepEqual(reasons(auth), [])
-})
-
-test('a certificate is stale from renewBefore on, and its end is named', async (t) => {
+test('a certificate is stale from renewBefore on, and before it is valid', async (t) => {
   const auth = await freshAuth(t)
   const begin = after(335).getTime() - 300_000
   assert.deepEqual(reasons(auth, { at: new Date(begin - 1) }), [])
   assert.deepEqual(reasons(auth, { at: new Date(begin) }), ['expires 2027-11-24'])
   assert.deepEqual(reasons(auth, { at: after(365) }), ['expired 2027-11-24 11:55Z'])
+  assert.deepEqual(reasons(auth, { at: after(-1) }), ['not valid before 2026-11-24T11:55Z'])
 })
 
 test('a leaf that ends with its CA would not get more by being issued again', async (t) => {
   const auth = await freshAuth(t, { caValidity: year, validity: 10 * year })
   assert.deepEqual(reasons(auth, { at: after(350) }), [])
   assert.deepEqual(reasons(auth, { at: after(366) }), ['expired 2027-11-24 11:55Z'])
-})
-
-test('a certificate of tomorrow is not yet valid', async (t) => {
-  const auth = await freshAuth(t)
-  assert.deepEqual(reasons(auth, { at: after(-1) }), ['not valid before 2026-11-24T11:55Z'])
 })
 
 test('a wrong mode alone is repaired, and nothing is issued again', async (t) => {

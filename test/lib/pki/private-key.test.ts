@@ -1,8 +1,7 @@
 import assert from 'node:assert/strict'
 import { createPublicKey, generateKeyPairSync, sign, verify } from 'node:crypto'
 import { test } from 'node:test'
-import { readCertificate } from '../../../lib/pki/certificate.ts'
-import { isKeyOf, readPrivateKey } from '../../../lib/pki/pair.ts'
+import { readPrivateKey } from '../../../lib/pki/pair.ts'
 import { generatePrivateKey, privateKeyPem, selfSign } from '../../../lib/pki/x509.ts'
 import { caProfile, now, year } from '../../support/certificates.ts'
 
@@ -46,12 +45,6 @@ test('a secret that is none of the curve is not read, whatever stands beside it'
     const base64 = Buffer.from(der.replace(secret, other), 'hex').toString('base64')
     assert.equal(readPrivateKey(`-----BEGIN EC PRIVATE KEY-----\n${base64}\n-----END EC PRIVATE KEY-----\n`), undefined)
   }
-})
-
-test('a key is of the certificate that was made for it, and of no other', () => {
-  const certificate = readCertificate(caPem)
-  assert.ok(certificate)
-  assert.deepEqual([isKeyOf(certificate, caKey), isKeyOf(certificate, leafKey)], [true, false])
 })
 
 for (const kind of ['ecdsa-p256', 'ecdsa-p384', 'rsa-2048'] as const)
