@@ -1,10 +1,10 @@
+import { existsSync } from 'node:fs'
 import { mkdir, rm, writeFile } from 'node:fs/promises'
 import { userInfo } from 'node:os'
 import { join, resolve } from 'node:path'
 import { LabNode } from './lab-node.ts'
 import { endTrees } from './processes.ts'
 import { type Relay, type RelayBehaviour, startRelay } from './relay.ts'
-import { holdRunFolder } from './run-folder.ts'
 import { makeKey } from './ssh-key.ts'
 import { readSshd, type Sshd } from './sshd.ts'
 import type { NodeFaults } from './sshd-config.ts'
@@ -46,7 +46,8 @@ export async function startLab(options: LabOptions): Promise<Lab> {
   if (/[\s"'\\$%]/.test(dir)) throw new Error(`ssh and sshd would misread the path ${dir}`)
   const sshd = await readSshd()
   await mkdir(dir, { recursive: true, mode: 0o755 })
-  const leaveRunFolder = await holdRunFolder()
+  // Debian's sshd, run by root, locks itself into this folder before a login. Its service makes it, and may never have run.
+  if (process.getuid?.() === 0 && existsSync('/etc/debian_version')) await mkdir('/run/sshd', { recursive: true })
   const started = await Promise.allSettled([
     makeKey(join(dir, 'client_key')),
     ...options.nodes.map((node) => startNode(dir, node, sshd)),
@@ -56,7 +57,6 @@ export async function startLab(options: LabOptions): Promise<Lab> {
     // All at once, since each look at the process table costs as much as ending a node.
     await endTrees(places.flatMap(({ node }) => node.pid ?? []))
     await Promise.all(places.flatMap(({ node, relay }) => [node.stop(), relay?.close()]))
-    await leaveRunFolder()
   }
   try {
     const failed = started.find((result) => result.status === 'rejected')

@@ -1,8 +1,7 @@
 import assert from 'node:assert/strict'
 import { execFileSync } from 'node:child_process'
 import { type KeyObject, sign } from 'node:crypto'
-import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
-import { tmpdir } from 'node:os'
+import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import type { TestContext } from 'node:test'
 import type { Cluster } from '../../lib/cluster/cluster.ts'
@@ -13,6 +12,7 @@ import { makePair, readIssuer, validityPeriod } from '../../lib/pki/pair.ts'
 import { generatePrivateKey, privateKeyPem, selfSign } from '../../lib/pki/x509.ts'
 import { harderWay } from '../../tasks/layouts/harder-way.ts'
 import { type CertRow, certTable } from '../../tasks/layouts/tables.ts'
+import { scratch } from './files.ts'
 
 /** An auth/ of its own for a test, with certificates made straight from the table: no phase, no executor. */
 
@@ -21,9 +21,7 @@ export const year = 365 * 86_400_000
 
 /** An empty one, removed after the test. */
 export function temporaryAuth(t: TestContext): AuthDir {
-  const folder = mkdtempSync(join(tmpdir(), 'harderway-'))
-  t.after(() => rmSync(folder, { recursive: true, force: true }))
-  return new AuthDir(folder, harderWay.files)
+  return new AuthDir(scratch(t), harderWay.files)
 }
 
 export async function makeCa(auth: AuthDir, profile: CertSpec, validity = 10 * year, at = now): Promise<void> {

@@ -13,14 +13,14 @@ import {
 import { userInfo } from 'node:os'
 import { join } from 'node:path'
 import { after, before } from 'node:test'
-import { type Cluster, parseCluster } from '../../lib/cluster/cluster.ts'
+import type { Cluster } from '../../lib/cluster/cluster.ts'
 import { Failure } from '../../lib/failure.ts'
 import { Ssh } from '../../lib/node/ssh.ts'
 import { quote } from '../../lib/wording.ts'
-import { layoutRules } from '../../tasks/layouts/tables.ts'
 import { type Lab, type LabNodeOptions, startLab } from '../lab/lab.ts'
 import type { NodeFaults } from '../lab/sshd-config.ts'
-import { type Edit, gateway, harderway, labEdits, makePlace, type Ran, writeCluster } from './harderway.ts'
+import { parsed } from './files.ts'
+import { type Edit, gateway, harderway, idsOf, labEdits, makePlace, type Ran, writeCluster } from './harderway.ts'
 
 /** Where runs are killed and ended: three real nodes, a kubeconfig that others use too, and states to begin from. */
 
@@ -329,23 +329,18 @@ export async function assertTwoFail(seven: SevenNodes, { two, words, remedy, men
   )
   for (const [i, { message }] of failed.entries())
     assert.match(String(message), new RegExp(`^${two[i]}: (?=.*${words})`))
-  assert.deepEqual(idsOf(events, 'fresh'), idsFor(others))
+  assert.deepEqual(nodesOf(events, 'fresh'), idsFor(others))
 
   await mend()
   const mended = await seven.run('deploy', '--json')
   assert.equal(mended.status, 0, mended.stdout)
-  assert.deepEqual(idsOf(mended, 'built'), idsFor(two))
+  assert.deepEqual(nodesOf(mended, 'built'), idsFor(two))
   assert.deepEqual(seven.rightNodes(), sevenNames)
 }
 
 const byId = (a: Record<string, unknown>, b: Record<string, unknown>) => String(a.id).localeCompare(String(b.id))
+const nodesOf = (ran: Ran, type: string) => idsOf(ran, type).filter((id) => id.startsWith('deploy/'))
 const idsFor = (names: readonly string[]) => names.map((name) => `deploy/${name}`).toSorted()
-
-/** Of the nodes alone. */
-function idsOf(ran: Ran, type: string): string[] {
-  const ids = ran.events.filter((event) => event.type === type).map(({ id }) => String(id))
-  return ids.filter((id) => id.startsWith('deploy/')).toSorted()
-}
 
 /** Connections of lib/ to a lab's nodes, by an ssh_config that the test writes. */
 
@@ -416,9 +411,7 @@ function clusterOf(name: string, options: Readonly<Record<string, string>> = {})
     ssh: { configFile: './ssh_config', user: 'stranger', options },
     nodes: [{ name, role: 'control', ip: '192.168.1.11', user: userInfo().username }],
   }
-  const parsed = parseCluster(Buffer.from(JSON.stringify(value)), layoutRules)
-  if ('problems' in parsed) throw new Error(JSON.stringify(parsed.problems))
-  return parsed.cluster
+  return parsed(JSON.stringify(value))
 }
 
 /** The nodes' clocks are so many seconds ahead, by a `date` of their own in the folder. */
