@@ -5,7 +5,7 @@ import { join, resolve } from 'node:path'
 import { LabNode } from './lab-node.ts'
 import { endTrees } from './processes.ts'
 import { type Relay, type RelayBehaviour, startRelay } from './relay.ts'
-import { makeKey } from './ssh-key.ts'
+import { clientOptions, makeKey } from './ssh-key.ts'
 import { readSshd, type Sshd } from './sshd.ts'
 import type { NodeFaults } from './sshd-config.ts'
 
@@ -123,17 +123,6 @@ async function writeClientFiles(dir: string, places: readonly Place[]): Promise<
 }
 
 function formatHost(dir: string, name: string, port: number): string {
-  const lines = [
-    'HostName 127.0.0.1',
-    `Port ${port}`,
-    `User ${userInfo().username}`,
-    `IdentityFile ${join(dir, 'client_key')}`,
-    'IdentitiesOnly yes',
-    'IdentityAgent none',
-    `UserKnownHostsFile ${join(dir, 'known_hosts')}`,
-    'GlobalKnownHostsFile none',
-    // No question in the middle of a test.
-    'StrictHostKeyChecking yes',
-  ]
-  return [`Host ${name}`, ...lines.map((line) => `  ${line}`), ''].join('\n')
+  const address = [`Host ${name}`, '  HostName 127.0.0.1', `  Port ${port}`, `  User ${userInfo().username}`]
+  return `${address.join('\n')}\n${clientOptions(dir)}`
 }
