@@ -13,8 +13,6 @@ import { harderWay } from '../../tasks/layouts/harder-way.ts'
 import { leafProfile, makeCa, makeEverything, year } from '../support/certificates.ts'
 import { and, digest, parsed, scratch } from '../support/files.ts'
 import { eventually, freePorts, needs, type Server, startServer } from '../support/programs.ts'
-import { Authorization } from './component/authorization.ts'
-import { parseFlags } from './component/flags.ts'
 import { isSince, kubernetesVersion } from './machines/shared.ts'
 
 const options = { skip: needs('etcd', 'openssl') }
@@ -255,28 +253,6 @@ test('the list is reloaded when it changes, and kept where the file cannot be us
   await eventually(async () => assert.ok((await reloads(api, 'failure')) > 3))
   assert.deepEqual([await status('jane'), await status('bob'), await isInfo(api, jane)], [500, 200, 1])
   assert.equal(await reloads(api, 'success'), 1)
-})
-
-test('an API server does not start with a configuration that the real one refuses', () => {
-  const construct = (...more: readonly string[]) =>
-    new Authorization(parseFlags('kube-apiserver', [`--authorization-config=${paths.config}`, ...more]))
-  put(configuration())
-  construct()
-  assert.throws(() => construct('--authorization-mode=Node,RBAC'), /can not be specified when --authorization-mode/)
-  for (const [text, why] of [
-    [configuration({ kubeconfig: file('missing') }), /error loading file/],
-    [configuration({ kubeconfig: file('encryption.yaml') }), /no configuration has been provided/],
-    [configuration().replace("['this certificate is revoked'][0]", ''), /compilation failed/],
-    [configuration({ users: ['jane'] }).replace('request.user in', 'request.user =='), /compilation failed/],
-    [configuration().replace(' || has', ' has'), /compilation failed/],
-    [configuration().replace('name: node', 'name: nodes'), /authorizers: /],
-    [configuration().replace('timeout', 'timeouts'), /timeout: Invalid/],
-    ['', /authorizers: Required value/],
-    ['authorizers: [', /./],
-  ] as const) {
-    put(text)
-    assert.throws(() => construct(), why, text)
-  }
 })
 
 test(
