@@ -1,7 +1,7 @@
 /** Objects in etcd, sealed as the encryption configuration has it. */
 import { isDeepStrictEqual } from 'node:util'
 import type { Entry, Etcd } from './etcd.ts'
-import { type Asked, apiVersion } from './resources.ts'
+import { type Asked, apiVersion, findResource } from './resources.ts'
 import type { Sealing } from './sealing.ts'
 import { StatusError } from './status.ts'
 
@@ -81,6 +81,16 @@ export class Store {
       if (written !== undefined) return withRevision(thing, written)
       if (expected) throw conflict(asked)
     }
+  }
+
+  /** The object of that name as it is to be, whether it is there already or not. */
+  async replace(path: string, name: string, next: (there: Thing | undefined) => Thing): Promise<void> {
+    const [list, one] = [findResource(path), findResource(`${path}/${name}`)]
+    if (!list || !one) throw new Error(`there are no objects at ${path}`)
+    const there = await this.get(one).catch((error): undefined => {
+      if (!(error instanceof StatusError && error.code === 404)) throw error
+    })
+    await (there === undefined ? this.create(list, next(there)) : this.update(one, next(there)))
   }
 
   async delete(asked: Asked): Promise<Thing> {
