@@ -11,16 +11,8 @@ import type { NodeFaults } from './sshd-config.ts'
 
 export interface LabNodeOptions extends NodeFaults {
   readonly name: string
-  /** A folder that exists and is left as it is: a shell starts in the user's real home then. Default: dir/<name>/home. */
-  readonly home?: string
   /** Puts a relay between the ssh_config and the node. */
   readonly relay?: RelayBehaviour
-}
-
-export interface LabOptions {
-  /** Made if it is missing, and left behind by stop() with all logs. May hold no space, quote, $ or %. */
-  readonly dir: string
-  readonly nodes: readonly LabNodeOptions[]
 }
 
 export interface Lab extends AsyncDisposable {
@@ -40,9 +32,15 @@ interface Place {
   readonly relay: Relay | undefined
 }
 
-/** Throw-away nodes, each a real sshd on 127.0.0.1. Throws when sshd is missing or a node does not start. */
-export async function startLab(options: LabOptions): Promise<Lab> {
-  const dir = resolve(options.dir)
+/**
+ * Throw-away nodes, each a real sshd on 127.0.0.1. Throws when sshd is missing or a node does not start. Their folder is made if it
+ * is missing, and left behind by stop() with all logs; its path may hold no space, quote, $ or %.
+ */
+export async function startLab(asked: {
+  readonly dir: string
+  readonly nodes: readonly LabNodeOptions[]
+}): Promise<Lab> {
+  const dir = resolve(asked.dir)
   if (/[\s"'\\$%]/.test(dir)) throw new Error(`ssh and sshd would misread the path ${dir}`)
   const sshd = await readSshd()
   await mkdir(dir, { recursive: true, mode: 0o755 })
@@ -50,7 +48,7 @@ export async function startLab(options: LabOptions): Promise<Lab> {
   if (process.getuid?.() === 0 && existsSync('/etc/debian_version')) await mkdir('/run/sshd', { recursive: true })
   const started = await Promise.allSettled([
     makeKey(join(dir, 'client_key')),
-    ...options.nodes.map((node) => startNode(dir, node, sshd)),
+    ...asked.nodes.map((node) => startNode(dir, node, sshd)),
   ])
   const places = started.flatMap((result) => (result.status === 'fulfilled' && result.value ? [result.value] : []))
   const stop = async () => {
@@ -91,13 +89,14 @@ function assemble(dir: string, places: readonly Place[], stop: () => Promise<voi
 }
 
 async function startNode(dir: string, options: LabNodeOptions, sshd: Sshd): Promise<Place> {
-  const { name, relay, home = join(dir, name, 'home'), ...faults } = options
+  const { name, relay, ...faults } = options
   const folder = join(dir, name)
+  const home = join(folder, 'home')
   await mkdir(folder, { recursive: true, mode: 0o755 })
-  if (options.home === undefined) await makeHome(home)
+  await makeHome(home)
   await Promise.all([makeKey(join(folder, 'host_key')), rm(join(folder, 'log'), { force: true })])
   const clientKey = join(dir, 'client_key.pub')
-  const node = new LabNode({ name, folder, home: resolve(home), clientKey, sshd }, faults)
+  const node = new LabNode({ name, folder, home, clientKey, sshd }, faults)
   await node.start()
   return { node, relay: relay && (await startRelay({ ...relay, targetPort: node.port })) }
 }
