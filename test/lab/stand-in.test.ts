@@ -168,6 +168,15 @@ const evaluationError =
   "cel evaluation error: expression 'request.extra['this certificate is revoked'][0] == 'revoked'' resulted in error: " +
   'no such key: this certificate is revoked'
 
+const ownName = 'apiserver-loopback-client'
+async function ownCertificate({ port }: Api): Promise<X509Certificate> {
+  const socket = connect({ host: '127.0.0.1', port: Number(port), servername: ownName, rejectUnauthorized: false })
+  await once(socket, 'secureConnect')
+  const own = socket.getPeerX509Certificate() ?? assert.fail()
+  socket.destroy()
+  return own
+}
+
 test(
   'an API server tells its version, has the digest of what encrypts in its metrics, and a certificate of its own',
   options,
@@ -177,17 +186,24 @@ test(
     assert.ok(gitVersion.startsWith(`v${kubernetesVersion}.`), gitVersion)
     const hash = `hash="sha256:${digest(readFileSync(file('encryption.yaml')))}"`
     assert.equal(await metric(api, 'encryption_config_controller_last_config_info', hash), isSince('1.34') ? 1 : 0)
-    const name = 'apiserver-loopback-client'
-    const socket = connect({ host: '127.0.0.1', port: Number(api.port), servername: name, rejectUnauthorized: false })
-    await once(socket, 'secureConnect')
-    const own = socket.getPeerX509Certificate() ?? assert.fail()
-    socket.destroy()
+    const own = await ownCertificate(api)
     assert.match(own.subject, /^CN=apiserver-loopback-client@\d+$/)
-    assert.equal(own.subjectAltName, `DNS:${name}`)
+    assert.equal(own.subjectAltName, `DNS:${ownName}`)
     const days = (own.validToDate.getTime() - own.validFromDate.getTime()) / 86_400_000
     assert.equal(Math.floor(days), isSince('1.33') ? 3 * 365 + 1 : 365)
   },
 )
+
+test('a stand-in can be one of which that has expired: /livez says so, /readyz does not', {
+  skip: options.skip || (KUBE_BIN_DIR !== undefined && 'it is no stand-in'),
+}, async (t) => {
+  process.env.STAND_IN_LOOPBACK_LIFE = '-1'
+  t.after(() => delete process.env.STAND_IN_LOOPBACK_LIFE)
+  const api = await startApi(t, '--authorization-mode=Node,RBAC')
+  assert.equal((await api('admin', '/readyz')).text, 'ok')
+  assert.match((await api('admin', '/livez')).text, /^\[-\]loopback-serving-certificate failed: /m)
+  assert.ok((await ownCertificate(api)).validToDate < new Date())
+})
 
 test(
   'who is listed by name or certificate is denied on every path, and nobody else; system:masters never is',

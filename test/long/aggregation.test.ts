@@ -1,4 +1,4 @@
-/** An aggregated API on real components: asked before, during and after a rotation of the front-proxy CA. */
+/** An aggregated API on real components: asked before, during and after a rotation of the front-proxy CA; and who may speak for others. */
 import assert from 'node:assert/strict'
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
@@ -12,6 +12,7 @@ import {
   assertNothingLeft,
   everywhere,
   mustRun,
+  namedBy,
   readStarts,
   running,
   setFlags,
@@ -19,6 +20,7 @@ import {
   skip,
   startedSince,
   startRunning,
+  statusOf,
 } from '../support/running.ts'
 
 const controls = ['control0', 'control1', 'control2']
@@ -72,6 +74,7 @@ describe('an aggregated API', { skip: skip || (!realBinaries && 'the stand-in pr
     try {
       assert.deepEqual(await Promise.race([once(lines, 'line'), closed]), ['ready'])
       const starts = await readStarts(lab)
+      await lab.exec('mkdir old; cp auth/*.pem old')
       await mustRun(lab, 0, 'rotate', 'front-proxy-ca')
       await mustRun(lab, 0, 'rotate', 'front-proxy-ca', '--undo')
       await mustRun(lab, 0, 'rotate', 'front-proxy-ca')
@@ -85,6 +88,17 @@ describe('an aggregated API', { skip: skip || (!realBinaries && 'the stand-in pr
     const { count, failures, named } = JSON.parse(text)
     assert.deepEqual([failures, named], [[], ['jane of system:authenticated']])
     assert.ok(count > 100, String(count))
+  })
+
+  test('the front proxy is believed, and nobody else; the old one is no longer', async () => {
+    for (const name of controls) {
+      for (const who of ['admin', 'jane', 'worker0', 'kubernetes'])
+        assert.notEqual(await namedBy(lab, name, who), 'somebody', who)
+      assert.equal(await namedBy(lab, name, 'front-proxy-client'), 'somebody')
+      const url = `https://${lab.machine(name).ip}:6443/readyz`
+      assert.equal(await statusOf(lab, `-H 'X-Remote-User: somebody' ${url}`, 'old/front-proxy-client'), '401')
+    }
+    await mustRun(lab, 0, 'verify')
     await mustRun(lab, 0, 'bootstrap', '--dry-run')
     await assertNothingLeft(lab)
   })
