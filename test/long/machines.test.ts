@@ -5,8 +5,18 @@ import { once } from 'node:events'
 import { existsSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { test } from 'node:test'
+import { startMachines } from '../lab/machines/machines.ts'
 import { eventually } from '../support/programs.ts'
 import { skip } from '../support/running.ts'
+
+test('six machines run a real systemd each, with nothing failed', { skip }, async () => {
+  await using lab = await startMachines()
+  for (const machine of lab.all) {
+    assert.equal(await machine.exec('cat /proc/1/comm'), 'systemd\n')
+    assert.equal(await machine.exec('systemctl --failed --quiet --no-legend'), '')
+    assert.equal(await machine.exec('hostname'), `${machine.name}\n`)
+  }
+})
 
 test('nothing is left of machines, not even when their test is killed', { skip }, async () => {
   const program = `
