@@ -18,7 +18,6 @@ export interface Sample {
   readonly roundTrips?: number
   readonly bytes?: number
   readonly processes?: number
-  readonly restarts?: number
 }
 
 const unknown = { cpu: Number.NaN, mebibytes: Number.NaN }

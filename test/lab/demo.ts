@@ -42,7 +42,7 @@ async function demo(): Promise<number> {
   if (!lock) return 1
   const left = readdirSync(dir).filter((name) => name !== 'lock')
   for (const name of left) rmSync(join(dir, name), { recursive: true, force: true })
-  const lab = await startGuideLab(dir, { layout })
+  const lab = await startGuideLab(dir, layout)
   try {
     return await show(lab)
   } finally {

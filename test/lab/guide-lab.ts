@@ -5,7 +5,6 @@ import { join } from 'node:path'
 import { Document, parseDocument } from 'yaml'
 import type { LayoutName } from '../../lib/cluster/cluster.ts'
 import { type Lab, startLab } from './lab.ts'
-import type { RelayBehaviour } from './relay.ts'
 
 /** What cluster.yaml says in each guide's demo, nodes included. */
 function clusterOf(layout: LayoutName): Document {
@@ -22,10 +21,7 @@ function clusterOf(layout: LayoutName): Document {
 }
 
 /** The nodes' own files are in dir/lab, which stop() leaves there. */
-export async function startGuideLab(
-  dir: string,
-  { relay, layout = 'harder-way' }: { relay?: RelayBehaviour | undefined; layout?: LayoutName } = {},
-): Promise<Lab> {
+export async function startGuideLab(dir: string, layout: LayoutName): Promise<Lab> {
   const cluster = clusterOf(layout)
   cluster.setIn(['ssh', 'configFile'], './lab/ssh_config')
   cluster.setIn(['ssh', 'user'], userInfo().username)
@@ -33,5 +29,5 @@ export async function startGuideLab(
   mkdirSync(dir, { recursive: true, mode: 0o700 })
   writeFileSync(join(dir, 'cluster.yaml'), cluster.toString())
   const names = (cluster.toJS().nodes as { name: string }[]).map(({ name }) => name)
-  return startLab({ dir: join(dir, 'lab'), nodes: names.map((name) => ({ name, ...(relay && { relay }) })) })
+  return startLab({ dir: join(dir, 'lab'), nodes: names.map((name) => ({ name })) })
 }

@@ -1,26 +1,18 @@
+import { existsSync } from 'node:fs'
 import { mkdir, rm, writeFile } from 'node:fs/promises'
 import { userInfo } from 'node:os'
 import { join, resolve } from 'node:path'
 import { LabNode } from './lab-node.ts'
 import { endTrees } from './processes.ts'
 import { type Relay, type RelayBehaviour, startRelay } from './relay.ts'
-import { holdRunFolder } from './run-folder.ts'
-import { makeKey } from './ssh-key.ts'
+import { clientOptions, makeKey } from './ssh-key.ts'
 import { readSshd, type Sshd } from './sshd.ts'
 import type { NodeFaults } from './sshd-config.ts'
 
 export interface LabNodeOptions extends NodeFaults {
   readonly name: string
-  /** A folder that exists and is left as it is: a shell starts in the user's real home then. Default: dir/<name>/home. */
-  readonly home?: string
   /** Puts a relay between the ssh_config and the node. */
   readonly relay?: RelayBehaviour
-}
-
-export interface LabOptions {
-  /** Made if it is missing, and left behind by stop() with all logs. May hold no space, quote, $ or %. */
-  readonly dir: string
-  readonly nodes: readonly LabNodeOptions[]
 }
 
 export interface Lab extends AsyncDisposable {
@@ -40,23 +32,29 @@ interface Place {
   readonly relay: Relay | undefined
 }
 
-/** Throw-away nodes, each a real sshd on 127.0.0.1. Throws when sshd is missing or a node does not start. */
-export async function startLab(options: LabOptions): Promise<Lab> {
-  const dir = resolve(options.dir)
+/**
+ * Throw-away nodes, each a real sshd on 127.0.0.1. Throws when sshd is missing or a node does not start. Their folder is made if it
+ * is missing, and left behind by stop() with all logs; its path may hold no space, quote, $ or %.
+ */
+export async function startLab(asked: {
+  readonly dir: string
+  readonly nodes: readonly LabNodeOptions[]
+}): Promise<Lab> {
+  const dir = resolve(asked.dir)
   if (/[\s"'\\$%]/.test(dir)) throw new Error(`ssh and sshd would misread the path ${dir}`)
   const sshd = await readSshd()
   await mkdir(dir, { recursive: true, mode: 0o755 })
-  const leaveRunFolder = await holdRunFolder()
+  // Debian's sshd, run by root, locks itself into this folder before a login. Its service makes it, and may never have run.
+  if (process.getuid?.() === 0 && existsSync('/etc/debian_version')) await mkdir('/run/sshd', { recursive: true })
   const started = await Promise.allSettled([
     makeKey(join(dir, 'client_key')),
-    ...options.nodes.map((node) => startNode(dir, node, sshd)),
+    ...asked.nodes.map((node) => startNode(dir, node, sshd)),
   ])
   const places = started.flatMap((result) => (result.status === 'fulfilled' && result.value ? [result.value] : []))
   const stop = async () => {
     // All at once, since each look at the process table costs as much as ending a node.
     await endTrees(places.flatMap(({ node }) => node.pid ?? []))
     await Promise.all(places.flatMap(({ node, relay }) => [node.stop(), relay?.close()]))
-    await leaveRunFolder()
   }
   try {
     const failed = started.find((result) => result.status === 'rejected')
@@ -91,13 +89,14 @@ function assemble(dir: string, places: readonly Place[], stop: () => Promise<voi
 }
 
 async function startNode(dir: string, options: LabNodeOptions, sshd: Sshd): Promise<Place> {
-  const { name, relay, home = join(dir, name, 'home'), ...faults } = options
+  const { name, relay, ...faults } = options
   const folder = join(dir, name)
+  const home = join(folder, 'home')
   await mkdir(folder, { recursive: true, mode: 0o755 })
-  if (options.home === undefined) await makeHome(home)
+  await makeHome(home)
   await Promise.all([makeKey(join(folder, 'host_key')), rm(join(folder, 'log'), { force: true })])
   const clientKey = join(dir, 'client_key.pub')
-  const node = new LabNode({ name, folder, home: resolve(home), clientKey, sshd }, faults)
+  const node = new LabNode({ name, folder, home, clientKey, sshd }, faults)
   await node.start()
   return { node, relay: relay && (await startRelay({ ...relay, targetPort: node.port })) }
 }
@@ -123,17 +122,6 @@ async function writeClientFiles(dir: string, places: readonly Place[]): Promise<
 }
 
 function formatHost(dir: string, name: string, port: number): string {
-  const lines = [
-    'HostName 127.0.0.1',
-    `Port ${port}`,
-    `User ${userInfo().username}`,
-    `IdentityFile ${join(dir, 'client_key')}`,
-    'IdentitiesOnly yes',
-    'IdentityAgent none',
-    `UserKnownHostsFile ${join(dir, 'known_hosts')}`,
-    'GlobalKnownHostsFile none',
-    // No question in the middle of a test.
-    'StrictHostKeyChecking yes',
-  ]
-  return [`Host ${name}`, ...lines.map((line) => `  ${line}`), ''].join('\n')
+  const address = [`Host ${name}`, '  HostName 127.0.0.1', `  Port ${port}`, `  User ${userInfo().username}`]
+  return `${address.join('\n')}\n${clientOptions(dir)}`
 }

@@ -17,10 +17,8 @@ export interface RelayOptions extends RelayBehaviour {
   readonly targetPort: number
 }
 
-export interface Relay extends AsyncDisposable {
+export interface Relay {
   readonly port: number
-  /** Connections accepted so far. */
-  readonly connections: number
   /** What clients have sent so far, in bytes; and how often they did so after they had heard from the server. */
   readonly sent: { readonly bytes: number; readonly turns: number }
   /** Replaces the behaviour, for connections already open too. */
@@ -32,11 +30,9 @@ export interface Relay extends AsyncDisposable {
 /** A TCP relay on a free port of 127.0.0.1. It holds what it delays in memory, however much that is. */
 export async function startRelay({ targetHost = '127.0.0.1', targetPort, ...first }: RelayOptions): Promise<Relay> {
   let behaviour: RelayBehaviour = first
-  let connections = 0
   const sent = { bytes: 0, turns: 0 }
   const open = new Set<Socket>()
   const server = createServer({ allowHalfOpen: true, noDelay: true }, (near) => {
-    connections += 1
     track(near, open)
     if (behaviour.hang) absorb(near)
     else join(near, { host: targetHost, port: targetPort }, open, () => behaviour)
@@ -46,20 +42,15 @@ export async function startRelay({ targetHost = '127.0.0.1', targetPort, ...firs
   await once(server, 'listening')
   // As its node: it keeps no process alive.
   server.unref()
-  const close = () => closeServer(server, open)
   return {
     port: (server.address() as AddressInfo).port,
-    get connections() {
-      return connections
-    },
     get sent() {
       return { ...sent }
     },
     behave(next) {
       behaviour = next
     },
-    close,
-    [Symbol.asyncDispose]: close,
+    close: () => closeServer(server, open),
   }
 }
 

@@ -3,6 +3,7 @@ import { mkdtempSync, realpathSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath, pathToFileURL } from 'node:url'
+import { usualLayout } from '../../lib/cluster/schema.ts'
 import { harderway } from '../support/harderway.ts'
 import { startBrowser } from '../support/programs.ts'
 import { startGuideLab } from './guide-lab.ts'
@@ -11,7 +12,7 @@ const path = fileURLToPath(new URL('../../docs/report.png', import.meta.url))
 const width = 1280
 
 async function screenshot(dir: string): Promise<void> {
-  await using _lab = await startGuideLab(dir)
+  await using _lab = await startGuideLab(dir, usualLayout)
   for (const command of ['bootstrap', 'report']) {
     const { status, stdout, stderr } = await harderway(dir, command)
     if (status !== 0) throw new Error(`${command} ended with ${status}:\n${stdout}${stderr}`)

@@ -61,22 +61,18 @@ const policy = '/usr/sbin/policy-rc.d'
 const run = $({ stdio: 'inherit', quiet: true, prefix: '', shell: '/bin/sh' })
 const ask = $({ quiet: true, nothrow: true, prefix: '', shell: '/bin/sh' })
 
-async function setupAll(withTests: boolean): Promise<number> {
-  const status = await setup(withTests)
-  if (withTests && findProgram('mmdebstrap')) await makeTree()
-  return status
-}
-
 async function setup(withTests: boolean): Promise<number> {
   const isMissing = ({ command }: Part) => findProgram(command) === undefined
   const missing = [...demo, ...(withTests ? tests : [])].filter(isMissing)
-  if (missing.length === 0) return done()
-  say(`Missing here: ${missing.map(({ command }) => command).join(', ')}`)
-  await install(missing)
+  if (missing.length > 0) {
+    say(`Missing here: ${missing.map(({ command }) => command).join(', ')}`)
+    await install(missing)
+  }
   const left = missing.filter(isMissing)
-  if (left.length === 0) return done()
-  say(`Still missing: ${left.map(({ command }) => command).join(', ')}.`)
-  if (withTests) say('Tests that need them are skipped.')
+  if (left.length === 0) say('Everything that is needed is here.')
+  else say(`Still missing: ${left.map(({ command }) => command).join(', ')}.`)
+  if (left.length > 0 && withTests) say('Tests that need them are skipped.')
+  if (withTests && findProgram('mmdebstrap')) await makeTree()
   return left.some((part) => demo.includes(part)) ? 1 : 0
 }
 
@@ -141,17 +137,12 @@ async function makeTree(): Promise<void> {
   await run`sh ${join(import.meta.dirname, 'machines/tree.sh')}`
 }
 
-function done(): number {
-  say('Everything that is needed is here.')
-  return 0
-}
-
 function say(text: string): void {
   process.stdout.write(`${text}\n`)
 }
 
 const { values } = parseArgs({ options: { tests: { type: 'boolean', default: false } } })
-process.exitCode = await setupAll(values.tests).catch((error) => {
+process.exitCode = await setup(values.tests).catch((error) => {
   if (!(error instanceof ProcessOutput)) throw error
   say('That failed for the reason above. Install these packages as root, then run this again.')
   return 1

@@ -12,3 +12,15 @@ export async function makeKey(path: string): Promise<void> {
 export async function readPublicKey(path: string): Promise<string> {
   return (await readFile(`${path}.pub`, 'utf8')).split(' ', 2).join(' ')
 }
+
+/** Lines of an ssh_config: nothing of the user's own configuration, keys or agent, and no question in the middle of a test. */
+export const clientOptions = (dir: string): string =>
+  [
+    `  IdentityFile ${dir}/client_key`,
+    '  IdentitiesOnly yes',
+    '  IdentityAgent none',
+    `  UserKnownHostsFile ${dir}/known_hosts`,
+    '  GlobalKnownHostsFile none',
+    '  StrictHostKeyChecking yes',
+    '',
+  ].join('\n')

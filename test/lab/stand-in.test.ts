@@ -1,18 +1,19 @@
 /** The stand-in's API server answers as the real one does, where harderway relies on it: KUBE_BIN_DIR may name a real one. */
 import assert from 'node:assert/strict'
 import { createHash, X509Certificate } from 'node:crypto'
+import { once } from 'node:events'
 import { copyFileSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs'
 import { request } from 'node:https'
 import { join } from 'node:path'
-import { type TestContext, test } from 'node:test'
+import { after, type TestContext, test } from 'node:test'
+import { connect } from 'node:tls'
 import { AuthDir } from '../../lib/files/auth-dir.ts'
 import { makePair, readIssuer } from '../../lib/pki/pair.ts'
 import { harderWay } from '../../tasks/layouts/harder-way.ts'
 import { leafProfile, makeCa, makeEverything, year } from '../support/certificates.ts'
 import { and, digest, parsed, scratch } from '../support/files.ts'
-import { eventually, freePorts, needs, startServer } from '../support/programs.ts'
-import { Authorization } from './component/authorization.ts'
-import { parseFlags } from './component/flags.ts'
+import { eventually, freePorts, needs, type Server, startServer } from '../support/programs.ts'
+import { isSince, kubernetesVersion } from './machines/shared.ts'
 
 const options = { skip: needs('etcd', 'openssl') }
 const { KUBE_BIN_DIR } = process.env
@@ -89,21 +90,19 @@ interface Answered {
   readonly text: string
 }
 
-async function startEtcd(t: TestContext): Promise<string> {
-  const [client, peer] = await freePorts(2)
-  const etcd = await startServer(
-    'etcd',
-    [
-      ...[`--data-dir=${join(scratch(t), 'etcd')}`, `--listen-peer-urls=http://127.0.0.1:${peer}`],
-      ...[`--listen-client-urls=http://127.0.0.1:${client}`, `--advertise-client-urls=http://127.0.0.1:${client}`],
-    ],
-    /"ready to serve client requests"/,
-  )
-  t.after(() => etcd.stop())
-  return `--etcd-servers=http://127.0.0.1:${client}`
-}
+const [etcdPort, peerPort] = await freePorts(2)
+const etcdUrl = `http://127.0.0.1:${etcdPort}`
+const etcdArgs = [
+  ...[`--data-dir=${file('etcd')}`, `--listen-peer-urls=http://127.0.0.1:${peerPort}`],
+  ...[`--listen-client-urls=${etcdUrl}`, `--advertise-client-urls=${etcdUrl}`],
+]
+/** One for all tests, from the first that has an API server. */
+let etcd: Promise<Server> | undefined
+after(async () => (await etcd)?.stop())
 
 async function startApi(t: TestContext, ...more: readonly string[]) {
+  etcd ??= startServer('etcd', etcdArgs, /"ready to serve client requests"/)
+  await etcd
   const [port] = await freePorts(1)
   const [cert, key] = [file('kubernetes.pem'), file('kubernetes-key.pem')]
   const [accounts, accountsKey] = [file('service-account.pem'), file('service-account-key.pem')]
@@ -112,7 +111,7 @@ async function startApi(t: TestContext, ...more: readonly string[]) {
     [
       ...[...before, '--bind-address=127.0.0.1', '--advertise-address=192.0.2.1', `--secure-port=${port}`],
       ...['--endpoint-reconciler-type=none', '--service-cluster-ip-range=10.32.0.0/24'],
-      `--encryption-provider-config=${file('encryption.yaml')}`,
+      ...[`--encryption-provider-config=${file('encryption.yaml')}`, `--etcd-servers=${etcdUrl}`],
       ...[`--client-ca-file=${file('ca.pem')}`, `--kubelet-certificate-authority=${file('ca.pem')}`],
       ...[`--tls-cert-file=${cert}`, `--tls-private-key-file=${key}`],
       ...[`--kubelet-client-certificate=${cert}`, `--kubelet-client-key=${key}`],
@@ -141,7 +140,7 @@ async function startApi(t: TestContext, ...more: readonly string[]) {
     })
   // The real one writes its roles first.
   await eventually(async () => assert.equal((await api('admin', '/readyz')).status, 200))
-  return api
+  return Object.assign(api, { port })
 }
 
 type Api = Awaited<ReturnType<typeof startApi>>
@@ -169,12 +168,49 @@ const evaluationError =
   "cel evaluation error: expression 'request.extra['this certificate is revoked'][0] == 'revoked'' resulted in error: " +
   'no such key: this certificate is revoked'
 
+const ownName = 'apiserver-loopback-client'
+async function ownCertificate({ port }: Api): Promise<X509Certificate> {
+  const socket = connect({ host: '127.0.0.1', port: Number(port), servername: ownName, rejectUnauthorized: false })
+  await once(socket, 'secureConnect')
+  const own = socket.getPeerX509Certificate() ?? assert.fail()
+  socket.destroy()
+  return own
+}
+
+test(
+  'an API server tells its version, has the digest of what encrypts in its metrics, and a certificate of its own',
+  options,
+  async (t) => {
+    const api = await startApi(t, '--authorization-mode=Node,RBAC')
+    const { gitVersion } = JSON.parse((await api('admin', '/version')).text)
+    assert.ok(gitVersion.startsWith(`v${kubernetesVersion}.`), gitVersion)
+    const hash = `hash="sha256:${digest(readFileSync(file('encryption.yaml')))}"`
+    assert.equal(await metric(api, 'encryption_config_controller_last_config_info', hash), isSince('1.34') ? 1 : 0)
+    const own = await ownCertificate(api)
+    assert.match(own.subject, /^CN=apiserver-loopback-client@\d+$/)
+    assert.equal(own.subjectAltName, `DNS:${ownName}`)
+    const days = (own.validToDate.getTime() - own.validFromDate.getTime()) / 86_400_000
+    assert.equal(Math.floor(days), isSince('1.33') ? 3 * 365 + 1 : 365)
+  },
+)
+
+test('a stand-in can be one of which that has expired: /livez says so, /readyz does not', {
+  skip: options.skip || (KUBE_BIN_DIR !== undefined && 'it is no stand-in'),
+}, async (t) => {
+  process.env.STAND_IN_LOOPBACK_LIFE = '-1'
+  t.after(() => delete process.env.STAND_IN_LOOPBACK_LIFE)
+  const api = await startApi(t, '--authorization-mode=Node,RBAC')
+  assert.equal((await api('admin', '/readyz')).text, 'ok')
+  assert.match((await api('admin', '/livez')).text, /^\[-\]loopback-serving-certificate failed: /m)
+  assert.ok((await ownCertificate(api)).validToDate < new Date())
+})
+
 test(
   'who is listed by name or certificate is denied on every path, and nobody else; system:masters never is',
   options,
   async (t) => {
     put(configuration({ users: ['jane', 'admin'], hashes: [hashOf('kube-scheduler'), hashOf('admin')] }))
-    const api = await startApi(t, listing, await startEtcd(t))
+    const api = await startApi(t, listing)
     for (const path of ['/healthz', '/version', '/api/v1/nodes?limit=1'])
       for (const name of ['jane', 'kube-scheduler'])
         assert.deepEqual(await api(name, path), {
@@ -212,7 +248,7 @@ test('the list is reloaded when it changes, and kept where the file cannot be us
     string,
   ]
   put(empty)
-  const api = await startApi(t, listing, await startEtcd(t))
+  const api = await startApi(t, listing)
   const status = async (name: string) => (await api(name, '/healthz')).status
   assert.equal(await status('jane'), 200)
   assert.deepEqual([await isInfo(api, empty), await reloads(api, 'success'), await reloads(api, 'failure')], [1, 0, 0])
@@ -235,28 +271,6 @@ test('the list is reloaded when it changes, and kept where the file cannot be us
   assert.equal(await reloads(api, 'success'), 1)
 })
 
-test('an API server does not start with a configuration that the real one refuses', () => {
-  const construct = (...more: readonly string[]) =>
-    new Authorization(parseFlags('kube-apiserver', [`--authorization-config=${paths.config}`, ...more]))
-  put(configuration())
-  construct()
-  assert.throws(() => construct('--authorization-mode=Node,RBAC'), /can not be specified when --authorization-mode/)
-  for (const [text, why] of [
-    [configuration({ kubeconfig: file('missing') }), /error loading file/],
-    [configuration({ kubeconfig: file('encryption.yaml') }), /no configuration has been provided/],
-    [configuration().replace("['this certificate is revoked'][0]", ''), /compilation failed/],
-    [configuration({ users: ['jane'] }).replace('request.user in', 'request.user =='), /compilation failed/],
-    [configuration().replace(' || has', ' has'), /compilation failed/],
-    [configuration().replace('name: node', 'name: nodes'), /authorizers: /],
-    [configuration().replace('timeout', 'timeouts'), /timeout: Invalid/],
-    ['', /authorizers: Required value/],
-    ['authorizers: [', /./],
-  ] as const) {
-    put(text)
-    assert.throws(() => construct(), why, text)
-  }
-})
-
 test(
   'who has a certificate of the front proxy is whom its headers name, and no other client is',
   options,
@@ -277,7 +291,7 @@ test(
       '--requestheader-extra-headers-prefix=X-Remote-Extra-',
     ]
     const names = '--requestheader-allowed-names=front-proxy-client'
-    const api = await startApi(t, '--authorization-mode=Node,RBAC', ...flags, names, await startEtcd(t))
+    const api = await startApi(t, '--authorization-mode=Node,RBAC', ...flags, names)
     const who = '/apis/authentication.k8s.io/v1/selfsubjectreviews'
     const headers = {
       'x-remote-user': 'eve',
@@ -308,7 +322,7 @@ test(
     const next = readFileSync(join(own, 'ca.pem'), 'utf8')
     await eventually(async () => assert.equal((await published())['requestheader-client-ca-file'], old + next))
     // With the cluster's CA and no names any client could be anybody.
-    const anybody = [`--requestheader-client-ca-file=${file('ca.pem')}`, '--etcd-servers=http://127.0.0.1:1']
-    await assert.rejects(startApi(t, ...anybody), /contain overlapping certificates/)
+    const anybody = `--requestheader-client-ca-file=${file('ca.pem')}`
+    await assert.rejects(startApi(t, anybody), /contain overlapping certificates/)
   },
 )

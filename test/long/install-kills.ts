@@ -5,7 +5,7 @@ import { join } from 'node:path'
 import type { Machines } from '../lab/machines/machines.ts'
 import { sha256 } from '../support/files.ts'
 import { eventually } from '../support/programs.ts'
-import { assertNothingLeft, runAt, startRunning, unload } from '../support/running.ts'
+import { assertNothingLeft, mustRun, runAt, startRunning, unload } from '../support/running.ts'
 
 /**
  * Runs of `install` that are killed with SIGKILL, and all of their ssh with them, at the things that they do; after each kill
@@ -45,8 +45,7 @@ async function sweepInstall(kills: number): Promise<Swept> {
 
 /** A pair that is taken up by itself, a unit that is restarted, and one that is drained for it. */
 async function makeStale(lab: Machines): Promise<void> {
-  const ran = await lab.run('cluster-cert', 'component-certs/kube-scheduler', '--force')
-  assert.equal(ran.status, 0, ran.stdout)
+  await mustRun(lab, 0, 'cluster-cert', 'component-certs/kube-scheduler', '--force')
   await unload(lab, node, '/var/lib/kubernetes/service-account.pem')
 }
 
@@ -69,12 +68,10 @@ async function killAt(lab: Machines, event: string): Promise<void> {
   for (const name of [node, 'gateway'])
     await eventually(async () => assert.equal(await lab.machine(name).exec('pgrep -u ubuntu -f "sh -s" || true'), ''))
   assertOldOrNew(lab, old, await digests(lab))
-  const again = await lab.run(...command)
-  assert.equal(again.status, 0, again.stdout + again.stderr)
+  await mustRun(lab, 0, ...command)
   assertNew(lab, await digests(lab))
   await assertNothingLeft(lab)
-  const looked = await lab.run(...command, '--dry-run')
-  assert.equal(looked.status, 0, looked.stdout)
+  await mustRun(lab, 0, ...command, '--dry-run')
 }
 
 async function digests(lab: Machines): Promise<Map<string, string>> {

@@ -4,30 +4,25 @@ import { setTimeout as wait } from 'node:timers/promises'
 import { installAll } from '../lab/machines/components.ts'
 import { startMachines } from '../lab/machines/machines.ts'
 import { kubernetesVersion } from '../lab/machines/shared.ts'
-import { probe, readStarts, restartedKubelets, running, startedSince } from '../support/running.ts'
+import { mustRun, probe, readStarts, restartedKubelets, running, startedSince } from '../support/running.ts'
 
 /** Seconds: client-go polls every 300, and harderway promises 330. */
 const watched = 400
 
 await using lab = await startMachines()
-const must = async (status: number, ...args: string[]) => {
-  const ran = await lab.run(...args)
-  assert.equal(ran.status, status, ran.stdout + ran.stderr)
-  return ran.stdout
-}
 // A renewal needs no drain.
 lab.write(...running({ drain: '', undrain: '' }))
-await must(0, 'bootstrap')
+await mustRun(lab, 0, 'bootstrap')
 await installAll(lab)
-await must(0, 'install')
+await mustRun(lab, 0, 'install')
 const starts = await readStarts(lab)
 await using probing = probe(lab)
-await must(0, 'certs', '--force')
-await must(0, 'bootstrap')
-const said = await must(0, 'install', '--verbose')
+await mustRun(lab, 0, 'certs', '--force')
+await mustRun(lab, 0, 'bootstrap')
+const { stdout: said } = await mustRun(lab, 0, 'install', '--verbose')
 assert.match(said, /new client certificate in use by \d\d:\d\d/)
 await wait(watched * 1000)
-const settled = await must(0, 'install', '--verbose')
+const { stdout: settled } = await mustRun(lab, 0, 'install', '--verbose')
 assert.doesNotMatch(settled, /in use by/)
 const { counts, failures, cut } = await probing.end()
 assert.deepEqual([failures, cut], [[], 0])

@@ -80,15 +80,6 @@ describe('a rotation of the CA that is stopped, on six machines', { skip }, () =
     await mustRun(lab, 0, 'rotate', 'ca', '--undo')
   })
 
-  test('is refused where it can not be: no name, two, an unknown one, without install', async () => {
-    assert.match((await mustRun(lab, 2, 'rotate')).stderr, /rotate needs one of/)
-    for (const names of [['ca', 'service-account'], ['service-acount']]) await mustRun(lab, 2, 'rotate', ...names)
-    assert.match((await mustRun(lab, 2, 'rotate', 'ca', '--finish', '--undo')).stderr, /can't be combined/)
-    lab.write(...running({}, [['install'], false]))
-    assert.match((await mustRun(lab, 2, 'rotate', 'ca')).stderr, /needs install in cluster\.yaml/)
-    lab.write(...running())
-  })
-
   test('a next CA, also to a node that comes in the middle, can be undone: the same certificates are accepted', async () => {
     await unnoticed(lab, async () => {
       const nodes = lab.all.map(({ name, role, ip: address }) => ({ name, role, ip: address }))

@@ -6,15 +6,7 @@ import pLimit from 'p-limit'
 import type { Cluster, ClusterNode } from '../../lib/cluster/cluster.ts'
 import { Failure } from '../../lib/failure.ts'
 import { execute, type RunOptions } from '../../lib/graph/executor.ts'
-import {
-  buildGraph,
-  type Event,
-  type Force,
-  type Outcome,
-  type Run,
-  type Target,
-  type Work,
-} from '../../lib/graph/target.ts'
+import { buildGraph, type Event, type Force, type Run, type Target, type Work } from '../../lib/graph/target.ts'
 import type { ComponentProcess, NodeState, PlacesState } from '../../lib/node/state.ts'
 import type { Change, CheckResult, Reason } from '../../lib/reason.ts'
 import { createPlanLines, planEntries } from '../../lib/show/plan.ts'
@@ -104,14 +96,6 @@ export function fakeTarget(id: string, told: Partial<Target> = {}): Target {
 /** No fake target looks at it. */
 export const nowhere = {} as Run
 
-export interface FakeRun {
-  readonly events: Event[]
-  /** "started a", "building a", "built a", in the order in which they came. */
-  readonly told: string[]
-  readonly outcomes: Promise<Map<string, Outcome>>
-  readonly abort: AbortController
-}
-
 export interface FakeRunOptions {
   readonly dryRun?: boolean
   readonly foresees?: boolean
@@ -121,8 +105,9 @@ export interface FakeRunOptions {
   readonly onEvent?: (event: Event) => void
 }
 
-export function runFakes(targets: readonly Target[], options: FakeRunOptions = {}): FakeRun {
+export function runFakes(targets: readonly Target[], options: FakeRunOptions = {}) {
   const events: Event[] = []
+  /** "started a", "building a", "built a", in the order in which they came. */
   const told: string[] = []
   const abort = new AbortController()
   const limits: RunOptions['limits'] = {

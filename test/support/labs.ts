@@ -13,13 +13,13 @@ import {
 import { userInfo } from 'node:os'
 import { join } from 'node:path'
 import { after, before } from 'node:test'
-import { type Cluster, parseCluster } from '../../lib/cluster/cluster.ts'
+import type { Cluster } from '../../lib/cluster/cluster.ts'
 import { Failure } from '../../lib/failure.ts'
 import { Ssh } from '../../lib/node/ssh.ts'
 import { quote } from '../../lib/wording.ts'
-import { layoutRules } from '../../tasks/layouts/tables.ts'
 import { type Lab, type LabNodeOptions, startLab } from '../lab/lab.ts'
 import type { NodeFaults } from '../lab/sshd-config.ts'
+import { parsed } from './files.ts'
 import { type Edit, gateway, harderway, labEdits, makePlace, type Ran, writeCluster } from './harderway.ts'
 
 /** Where runs are killed and ended: three real nodes, a kubeconfig that others use too, and states to begin from. */
@@ -365,9 +365,7 @@ function clusterOf(name: string, options: Readonly<Record<string, string>> = {})
     ssh: { configFile: './ssh_config', user: 'stranger', options },
     nodes: [{ name, role: 'control', ip: '192.168.1.11', user: userInfo().username }],
   }
-  const parsed = parseCluster(Buffer.from(JSON.stringify(value)), layoutRules)
-  if ('problems' in parsed) throw new Error(JSON.stringify(parsed.problems))
-  return parsed.cluster
+  return parsed(JSON.stringify(value))
 }
 
 /** The nodes' clocks are so many seconds ahead, by a `date` of their own in the folder. */

@@ -45,29 +45,22 @@ export interface Start {
 
 export const temporaryFolder = (place: string): string => join(place, 'tmp')
 
-/** Node's arguments and environment for a run. */
-function commandOf(place: string, args: readonly string[], { at, env, entry: program = entry }: Start = {}) {
+export function start(place: string, args: readonly string[], options: Start = {}): Started {
+  const { at, by = [], through, entry: started = entry } = options
   mkdirSync(temporaryFolder(place), { recursive: true })
   const { event, do: what, go, eventsTo } = at ?? {}
   const asked = Object.entries({ AT_EVENT: event, AT_DO: what, GO: go, EVENTS_TO: eventsTo })
-  return {
-    args: [...(at ? ['--import', preload] : []), program, ...args],
-    env: {
-      PATH: process.env.PATH,
-      HOME: join(place, 'home'),
-      TMPDIR: temporaryFolder(place),
-      NODE_COMPILE_CACHE: process.env.NODE_COMPILE_CACHE,
-      ...Object.fromEntries(asked.filter(([, value]) => value !== undefined)),
-      ...env,
-    },
+  const env = {
+    PATH: process.env.PATH,
+    HOME: join(place, 'home'),
+    TMPDIR: temporaryFolder(place),
+    NODE_COMPILE_CACHE: process.env.NODE_COMPILE_CACHE,
+    ...Object.fromEntries(asked.filter(([, value]) => value !== undefined)),
+    ...options.env,
   }
-}
-
-export function start(place: string, args: readonly string[], options: Start = {}): Started {
-  const command = commandOf(place, args, options)
-  const line = [...(options.by ?? []), process.execPath, ...command.args]
-  const [program = '', ...rest] = options.through?.(line.join(' ')) ?? line
-  const child = spawn(program, rest, { cwd: place, env: command.env, stdio: 'pipe' })
+  const line = [...by, process.execPath, ...(at ? ['--import', preload] : []), started, ...args]
+  const [program = '', ...rest] = through?.(line.join(' ')) ?? line
+  const child = spawn(program, rest, { cwd: place, env, stdio: 'pipe' })
   let stdout = ''
   let stderr = ''
   child.stdout.setEncoding('utf8').on('data', (text: string) => {

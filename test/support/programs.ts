@@ -83,26 +83,18 @@ export async function startServer(program: string, args: readonly string[], read
   running.add(child)
   const exited = once(child, 'exit').finally(() => running.delete(child))
   let text = ''
-  const told = (what: RegExp) =>
-    new Promise<RegExpExecArray>((resolve, reject) => {
-      const fail = (why: string) => () =>
-        settle(() => reject(new Error(`${program} ${why} "${what.source}":\n${text}`)))
-      const onTime = setTimeout(fail('did not say'), 60_000)
-      const onClose = fail('ended without')
-      const look = () => {
-        const found = what.exec(text)
-        if (found) settle(() => resolve(found))
-      }
-      const settle = (done: () => void) => {
-        clearTimeout(onTime)
-        for (const stream of [child.stdout, child.stderr]) stream.off('data', look)
-        child.off('close', onClose)
-        done()
-      }
-      child.on('close', onClose)
-      for (const stream of [child.stdout, child.stderr]) stream.on('data', look)
-      look()
-    })
+  let isOver = false
+  child.once('close', () => {
+    isOver = true
+  })
+  const told = async (what: RegExp) => {
+    for (const until = Date.now() + 60_000; ; await wait(5)) {
+      const found = what.exec(text)
+      if (found) return found
+      if (isOver || Date.now() > until)
+        throw new Error(`${program} ${isOver ? 'ended without' : 'did not say'} "${what.source}":\n${text}`)
+    }
+  }
   for (const stream of [child.stdout, child.stderr])
     stream.setEncoding('utf8').on('data', (part: string) => {
       text += part

@@ -168,9 +168,9 @@ function forbidden({ username }: User, { method, url }: Request): StatusError {
   return new StatusError(403, 'Forbidden', `forbidden: ${what}`)
 }
 
-function review({ username, groups, uid, extra }: User, { method, url }: Request): object | undefined {
+function review({ username, groups, extra }: User, { method, url }: Request): object | undefined {
   if (method !== 'POST' || url.pathname !== '/apis/authentication.k8s.io/v1/selfsubjectreviews') return undefined
-  const userInfo = { username, groups, ...(uid && { uid }), ...(extra && { extra }) }
+  const userInfo = { username, groups, ...(extra && { extra }) }
   return { kind: 'SelfSubjectReview', apiVersion: 'authentication.k8s.io/v1', metadata: {}, status: { userInfo } }
 }
 
@@ -200,8 +200,7 @@ interface AccessReviewSpec extends Partial<Pick<User, 'groups' | 'extra'>> {
 }
 
 function tokenRequest({ accounts }: Api, { namespace = '', account = '', body = '{}' }): object {
-  const { expirationSeconds, audiences } = (parseBody(body || '{}') as TokenRequestBody).spec ?? {}
-  if (audiences) throw new StatusError(501, 'NotImplemented', 'this stand-in does not play audiences')
+  const { expirationSeconds } = (parseBody(body || '{}') as TokenRequestBody).spec ?? {}
   const { token, expires } = accounts.issue(namespace, account, Number(expirationSeconds ?? 3607))
   const status = { token, expirationTimestamp: expires.toISOString() }
   return {
@@ -213,10 +212,10 @@ function tokenRequest({ accounts }: Api, { namespace = '', account = '', body = 
 }
 
 interface TokenRequestBody {
-  readonly spec?: { readonly expirationSeconds?: number; readonly audiences?: readonly string[] }
+  readonly spec?: { readonly expirationSeconds?: number }
 }
 
-/** What kubectl asks before anything else. */
+/** What kubectl asks before anything else; only what is stored is named. */
 function discovery(path: string): object | undefined {
   const groups = ['authentication.k8s.io', 'authorization.k8s.io', 'coordination.k8s.io']
   if (path === '/api') return { kind: 'APIVersions', versions: ['v1'], serverAddressByClientCIDRs: [] }
@@ -228,22 +227,8 @@ function discovery(path: string): object | undefined {
   const [, group] = /^\/apis\/([^/]+)\/v1$/.exec(path) ?? []
   if (path !== '/api/v1' && !groups.includes(group ?? '')) return undefined
   const groupVersion = group === undefined ? 'v1' : `${group}/v1`
-  const own = resources.filter((each) => apiVersion(each) === groupVersion)
   const verbs = ['create', 'delete', 'get', 'list', 'update']
-  const more = {
-    v1: [
-      { name: 'serviceaccounts/token', kind: 'TokenRequest', namespaced: true, singularName: '', verbs: ['create'] },
-    ],
-    'authentication.k8s.io/v1': [
-      { name: 'selfsubjectreviews', kind: 'SelfSubjectReview', namespaced: false, singularName: '', verbs: ['create'] },
-    ],
-    'authorization.k8s.io/v1': [
-      {
-        ...{ name: 'subjectaccessreviews', kind: 'SubjectAccessReview', namespaced: false, singularName: '' },
-        verbs: ['create'],
-      },
-    ],
-  }[groupVersion]
+  const own = resources.filter((each) => apiVersion(each) === groupVersion)
   const list = own.map(({ name, kind, namespaced }) => ({
     name,
     kind,
@@ -251,5 +236,5 @@ function discovery(path: string): object | undefined {
     singularName: kind.toLowerCase(),
     verbs,
   }))
-  return { kind: 'APIResourceList', apiVersion: 'v1', groupVersion, resources: [...list, ...(more ?? [])] }
+  return { kind: 'APIResourceList', apiVersion: 'v1', groupVersion, resources: list }
 }

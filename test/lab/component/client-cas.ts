@@ -4,9 +4,8 @@
  */
 import type { FrontProxy } from './front-proxy.ts'
 import { readCertificates } from './identity.ts'
-import { findResource } from './resources.ts'
 import { StatusError } from './status.ts'
-import type { Store, Thing } from './store.ts'
+import type { Store } from './store.ts'
 import { log } from './watched.ts'
 
 const name = 'extension-apiserver-authentication'
@@ -20,23 +19,17 @@ export async function publishClientCAs(
   [clients = Buffer.alloc(0), proxies]: readonly Buffer[],
   frontProxy: FrontProxy | undefined,
 ): Promise<void> {
-  const [list, one] = [findResource(path), findResource(`${path}/${name}`)]
-  if (!list || !one) return
   for (;;)
     try {
-      const there = await store.get(one).catch((error): Thing | undefined => {
-        if (error instanceof StatusError && error.code === 404) return undefined
-        throw error
+      return await store.replace(path, name, (there) => {
+        const held = (there as { data?: Data } | undefined)?.data ?? {}
+        const data = {
+          ...held,
+          'client-ca-file': union(held['client-ca-file'], clients),
+          ...(frontProxy && proxies && headerData(held, frontProxy, proxies)),
+        }
+        return { metadata: { name }, ...there, data }
       })
-      const held = (there as { data?: Data } | undefined)?.data ?? {}
-      const data = {
-        ...held,
-        'client-ca-file': union(held['client-ca-file'], clients),
-        ...(frontProxy && proxies && headerData(held, frontProxy, proxies)),
-      }
-      if (there === undefined) await store.create(list, { metadata: { name }, data })
-      else await store.update(one, { ...there, data })
-      return
     } catch (error) {
       if (error instanceof StatusError && error.code === 409) continue
       // etcd may not be there yet: the next change of the file, or the next start, tells it again.

@@ -12,7 +12,7 @@
  *
  * What it cannot: there are no pods, controllers, scheduling, leases that are lost, watches, selectors, server-side apply,
  * OpenAPI, aggregated APIs, kms, RBAC beyond who is of system:masters; values in etcd are JSON, not protobuf; every
- * namespace and every service account exists.
+ * namespace and every service account exists; objects have no uid and no time; keys of tokens are RSA or P-256.
  */
 import { flushCompileCache } from 'node:module'
 import { startApiServer } from './api-server.ts'

@@ -19,12 +19,11 @@ export function required(flags: Flags, name: string): string {
   return value
 }
 
-/** Milliseconds of a Go duration of one unit: `6s`, `500ms`, `1m`; 0 where there is none. */
+/** Milliseconds of a Go duration in whole seconds, as `6s`; 0 where there is none. */
 export function duration(flags: Flags, name: string): number {
   const text = flags.get(name)
-  if (text === undefined || text === '0') return 0
-  const [, count, unit = ''] = /^(\d+)(ms|s|m|h)$/.exec(text) ?? []
-  const factor = { ms: 1, s: 1000, m: 60_000, h: 3_600_000 }[unit]
-  if (factor === undefined) throw new Error(`invalid argument ${JSON.stringify(text)} for "--${name}" flag`)
-  return Number(count) * factor
+  if (text === undefined) return 0
+  const [, seconds] = /^(\d+)s$/.exec(text) ?? []
+  if (seconds === undefined) throw new Error(`invalid argument ${JSON.stringify(text)} for "--${name}" flag`)
+  return Number(seconds) * 1000
 }

@@ -4,8 +4,6 @@
  */
 import { createHash } from 'node:crypto'
 import { hostname } from 'node:os'
-import { findResource } from './resources.ts'
-import { StatusError } from './status.ts'
 import type { Store } from './store.ts'
 import { log } from './watched.ts'
 
@@ -15,19 +13,12 @@ export function publishIdentity(store: Store): void {
   // The real one's hash of the hostname is written in base32.
   const name = `apiserver-${createHash('sha256').update(hostname()).digest('hex').slice(0, 26)}`
   const path = '/apis/coordination.k8s.io/v1/namespaces/kube-system/leases'
-  const [list, one] = [findResource(path), findResource(`${path}/${name}`)]
-  if (!list || !one) return
   const labels = { 'apiserver.kubernetes.io/identity': 'kube-apiserver', 'kubernetes.io/hostname': hostname() }
   const holderIdentity = `${name}_${crypto.randomUUID()}`
   const renew = async () => {
     const renewTime = new Date().toISOString().replace('Z', '000Z')
     const spec = { holderIdentity, leaseDurationSeconds: 3600, renewTime }
-    const there = await store.get(one).catch((error) => {
-      if (error instanceof StatusError && error.code === 404) return undefined
-      throw error
-    })
-    if (there === undefined) await store.create(list, { metadata: { name, labels }, spec })
-    else await store.update(one, { ...there, spec })
+    await store.replace(path, name, (there) => ({ metadata: { name, labels }, ...there, spec }))
   }
   const renewOrLog = () => void renew().catch((error) => log(`the identity lease is not renewed: ${error}`))
   renewOrLog()

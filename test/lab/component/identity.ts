@@ -10,7 +10,6 @@ import {
 
 export interface User {
   readonly username: string
-  readonly uid?: string
   readonly groups: readonly string[]
   readonly extra?: Readonly<Record<string, readonly string[]>>
 }

@@ -1,8 +1,7 @@
 /** Objects in etcd, sealed as the encryption configuration has it. */
-import { randomUUID } from 'node:crypto'
 import { isDeepStrictEqual } from 'node:util'
 import type { Entry, Etcd } from './etcd.ts'
-import { type Asked, apiVersion } from './resources.ts'
+import { type Asked, apiVersion, findResource } from './resources.ts'
 import type { Sealing } from './sealing.ts'
 import { StatusError } from './status.ts'
 
@@ -10,9 +9,7 @@ export interface Metadata {
   readonly name?: string
   readonly namespace?: string
   readonly labels?: Readonly<Record<string, string>>
-  readonly uid?: string
   readonly resourceVersion?: string
-  readonly creationTimestamp?: string
 }
 export type Thing = Readonly<Record<string, unknown>> & { readonly metadata?: Metadata }
 
@@ -62,12 +59,7 @@ export class Store {
     const name = given.metadata?.name ?? ''
     if (!/^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$/.test(name))
       throw new StatusError(422, 'Invalid', `${resource.kind} ${JSON.stringify(name)} is invalid: metadata.name`)
-    const metadata = {
-      ...given.metadata,
-      ...(resource.namespaced && { namespace: namespace || 'default' }),
-      uid: randomUUID(),
-      creationTimestamp: new Date().toISOString().replace(/\.\d+/, ''),
-    }
+    const metadata = { ...given.metadata, ...(resource.namespaced && { namespace: namespace || 'default' }) }
     const created = { ...asked, name }
     const thing = normal(asked, { ...given, metadata })
     const revision = await this.#etcd.put(keyOf(created), this.#seal(created, thing), '0')
@@ -82,9 +74,8 @@ export class Store {
       const { thing: old, revision, isStale } = await this.#read(asked)
       const expected = given.metadata?.resourceVersion
       if (expected && expected !== revision) throw conflict(asked)
-      const { uid, creationTimestamp, namespace } = old.metadata ?? {}
-      const fixed = { uid, creationTimestamp, ...(namespace && { namespace }) }
-      const thing = normal(asked, { ...given, metadata: { ...given.metadata, ...fixed } as Metadata })
+      const { namespace } = old.metadata ?? {}
+      const thing = normal(asked, { ...given, metadata: { ...given.metadata, ...(namespace && { namespace }) } })
       if (!isStale && isDeepStrictEqual(thing, old)) return withRevision(old, revision)
       const written = await this.#etcd.put(keyOf(asked), this.#seal(asked, thing), revision)
       if (written !== undefined) return withRevision(thing, written)
@@ -92,12 +83,21 @@ export class Store {
     }
   }
 
+  /** The object of that name as it is to be, whether it is there already or not. */
+  async replace(path: string, name: string, next: (there: Thing | undefined) => Thing): Promise<void> {
+    const [list, one] = [findResource(path), findResource(`${path}/${name}`)]
+    if (!list || !one) throw new Error(`there are no objects at ${path}`)
+    const there = await this.get(one).catch((error): undefined => {
+      if (!(error instanceof StatusError && error.code === 404)) throw error
+    })
+    await (there === undefined ? this.create(list, next(there)) : this.update(one, next(there)))
+  }
+
   async delete(asked: Asked): Promise<Thing> {
     for (;;) {
-      const { thing, revision } = await this.#read(asked)
+      const { revision } = await this.#read(asked)
       if ((await this.#etcd.delete(keyOf(asked), revision)) === undefined) continue
-      const details = { name: asked.name, kind: asked.resource.name, uid: thing.metadata?.uid }
-      return { kind: 'Status', apiVersion: 'v1', metadata: {}, status: 'Success', details }
+      return { kind: 'Status', apiVersion: 'v1', metadata: {}, status: 'Success' }
     }
   }
 
@@ -143,12 +143,7 @@ function withRevision(thing: Thing, resourceVersion: string): Thing {
 }
 
 function readToken(token: string): { start: string; revision: string } {
-  try {
-    const { start, revision } = JSON.parse(Buffer.from(token, 'base64url').toString())
-    return { start: String(start), revision: String(revision) }
-  } catch {
-    throw new StatusError(400, 'BadRequest', 'continue key is not valid')
-  }
+  return JSON.parse(Buffer.from(token, 'base64url').toString())
 }
 
 function conflict({ resource, name }: Asked): StatusError {

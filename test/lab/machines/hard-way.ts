@@ -2,7 +2,7 @@
 import type { Guide } from './guide.ts'
 import type { Machines } from './machines.ts'
 import { realBinaries } from './shared.ts'
-import { onRealKubelet, type Unit } from './unit.ts'
+import { kubelet, proxy, scheduler, type Unit } from './unit.ts'
 
 const machines = [
   { name: 'server', role: 'control', ip: '192.168.1.11' },
@@ -53,60 +53,11 @@ const controllerManager: Unit = {
   ],
 }
 
-const schedulerConfig = '/etc/kubernetes/config/kube-scheduler.yaml'
-const scheduler: Unit = {
-  name: 'kube-scheduler',
-  texts: {
-    [schedulerConfig]: `apiVersion: kubescheduler.config.k8s.io/v1
-kind: KubeSchedulerConfiguration
-clientConnection:
-  kubeconfig: ${kubernetes}/kube-scheduler.kubeconfig
-leaderElection:
-  leaderElect: true
-`,
-  },
-  command: [`--config=${schedulerConfig}`, '--v=2'],
-}
-
-const kubelet: Unit = {
-  ...onRealKubelet,
-  name: 'kubelet',
-  texts: {
-    ...onRealKubelet.texts,
-    [`${kubeletFolder}/kubelet-config.yaml`]: `kind: KubeletConfiguration
-apiVersion: kubelet.config.k8s.io/v1beta1
-authentication:
-  anonymous: {enabled: false}
-  webhook: {enabled: true}
-  x509: {clientCAFile: ${kubeletFolder}/ca.crt}
-authorization: {mode: Webhook}
-tlsCertFile: ${kubeletFolder}/kubelet.crt
-tlsPrivateKeyFile: ${kubeletFolder}/kubelet.key
-containerRuntimeEndpoint: unix:///var/run/containerd/containerd.sock
-cgroupDriver: systemd
-# A machine has no controllers of cgroups to share out, and runs no pods.
-cgroupsPerQOS: false
-enforceNodeAllocatable: []
-`,
-  },
-  command: [`--config=${kubeletFolder}/kubelet-config.yaml`, `--kubeconfig=${kubeletFolder}/kubeconfig`, '--v=2'],
-}
-
-const proxy: Unit = {
-  name: 'kube-proxy',
-  texts: {
-    [`${proxyFolder}/kube-proxy-config.yaml`]: `kind: KubeProxyConfiguration
-apiVersion: kubeproxy.config.k8s.io/v1alpha1
-clientConnection:
-  kubeconfig: ${proxyFolder}/kubeconfig
-mode: iptables
-clusterCIDR: 10.200.0.0/16
-# Of the whole computer: not a machine's to set.
-conntrack: {maxPerCore: 0, min: 0, tcpEstablishedTimeout: 0s, tcpCloseWaitTimeout: 0s}
-`,
-  },
-  command: [`--config=${proxyFolder}/kube-proxy-config.yaml`],
-}
+const kubeletUnit = kubelet({
+  ca: `${kubeletFolder}/ca.crt`,
+  cert: `${kubeletFolder}/kubelet.crt`,
+  key: `${kubeletFolder}/kubelet.key`,
+})
 
 /** What its documents make, on the jumpbox. */
 export const jumpbox = 'kubernetes-the-hard-way'
@@ -144,7 +95,8 @@ export const hardWay: Guide = {
   ),
   home: '/root',
   cluster: 'name: kubernetes-the-hard-way\nlayout: hard-way\n',
-  units: ({ role }) => (role === 'control' ? [etcd, apiServer, controllerManager, scheduler] : [kubelet, proxy]),
+  units: ({ role }) =>
+    role === 'control' ? [etcd, apiServer, controllerManager, scheduler] : [kubeletUnit, proxy('10.200.0.0/16')],
   checks: [
     `${asAdmin} --server=https://${server}:6443 get --raw=/readyz`,
     ...workers.map(({ name }) => `${asAdmin} --server=https://${name}:10250 get --raw=/healthz`),

@@ -2,7 +2,7 @@
 import { readFileSync } from 'node:fs'
 import type { Guide } from './guide.ts'
 import { realBinaries } from './shared.ts'
-import { onRealKubelet, type Unit } from './unit.ts'
+import { kubelet, patient, proxy, scheduler, type Unit } from './unit.ts'
 
 /** Names and addresses as the guide has them, but for its third worker. */
 const machines = [
@@ -66,9 +66,6 @@ function apiServer(ip: string): Unit {
   }
 }
 
-/** A real leader that can't renew its lease within 10 s ends, which a busy computer is enough for, and counts as a restart. */
-const patient = realBinaries ? { lease: '40s', deadline: '30s' } : undefined
-
 const controllerManager: Unit = {
   name: 'kube-controller-manager',
   files: {
@@ -87,71 +84,30 @@ const controllerManager: Unit = {
   ],
 }
 
-const schedulerConfig = '/etc/kubernetes/config/kube-scheduler.yaml'
-const scheduler: Unit = {
-  name: 'kube-scheduler',
-  files: { [`${kubernetes}/`]: ['kube-scheduler.kubeconfig'] },
-  texts: {
-    [schedulerConfig]: `apiVersion: kubescheduler.config.k8s.io/v1
-kind: KubeSchedulerConfiguration
-clientConnection:
-  kubeconfig: ${kubernetes}/kube-scheduler.kubeconfig
-leaderElection:
-  leaderElect: true
-${patient ? `  leaseDuration: ${patient.lease}\n  renewDeadline: ${patient.deadline}\n` : ''}`,
-  },
-  command: [`--config=${schedulerConfig}`, '--v=2'],
-}
+const schedulerUnit: Unit = { ...scheduler, files: { [`${kubernetes}/`]: ['kube-scheduler.kubeconfig'] } }
 
-function kubelet(name: string, isControl: boolean): Unit {
+function kubeletUnit(name: string, isControl: boolean): Unit {
   const folder = '/var/lib/kubelet'
+  const more = ['clusterDomain: cluster.local', 'clusterDNS: [10.32.0.10]']
+  const taint = 'registerWithTaints: [{key: node-roles.kubernetes.io/control-plane, value: "", effect: NoSchedule}]'
   return {
-    ...onRealKubelet,
-    name: 'kubelet',
+    ...kubelet({
+      ca: `${kubernetes}/ca.pem`,
+      cert: `${folder}/${name}.pem`,
+      key: `${folder}/${name}-key.pem`,
+      more: isControl ? [...more, taint] : more,
+    }),
     files: {
       [`${kubernetes}/`]: ['ca.pem'],
       [`${folder}/`]: [`${name}.pem`, `${name}-key.pem`],
       [`${folder}/kubeconfig`]: [`${name}.kubeconfig`],
     },
-    texts: {
-      ...onRealKubelet.texts,
-      [`${folder}/kubelet-config.yaml`]: `kind: KubeletConfiguration
-apiVersion: kubelet.config.k8s.io/v1beta1
-authentication:
-  anonymous: {enabled: false}
-  webhook: {enabled: true}
-  x509: {clientCAFile: ${kubernetes}/ca.pem}
-authorization: {mode: Webhook}
-clusterDomain: cluster.local
-clusterDNS: [10.32.0.10]
-tlsCertFile: ${folder}/${name}.pem
-tlsPrivateKeyFile: ${folder}/${name}-key.pem
-containerRuntimeEndpoint: unix:///var/run/containerd/containerd.sock
-cgroupDriver: systemd
-# A machine has no controllers of cgroups to share out, and runs no pods.
-cgroupsPerQOS: false
-enforceNodeAllocatable: []
-${isControl ? 'registerWithTaints: [{key: node-roles.kubernetes.io/control-plane, value: "", effect: NoSchedule}]\n' : ''}`,
-    },
-    command: [`--config=${folder}/kubelet-config.yaml`, `--kubeconfig=${folder}/kubeconfig`, '--v=2'],
   }
 }
 
-const proxy: Unit = {
-  name: 'kube-proxy',
+const proxyUnit: Unit = {
+  ...proxy('10.0.0.0/12'),
   files: { '/var/lib/kube-proxy/kubeconfig': ['kube-proxy.kubeconfig'] },
-  texts: {
-    '/var/lib/kube-proxy/kube-proxy-config.yaml': `kind: KubeProxyConfiguration
-apiVersion: kubeproxy.config.k8s.io/v1alpha1
-clientConnection:
-  kubeconfig: /var/lib/kube-proxy/kubeconfig
-mode: iptables
-clusterCIDR: 10.0.0.0/12
-# Of the whole computer: not a machine's to set.
-conntrack: {maxPerCore: 0, min: 0, tcpEstablishedTimeout: 0s, tcpCloseWaitTimeout: 0s}
-`,
-  },
-  command: ['--config=/var/lib/kube-proxy/kube-proxy-config.yaml', '--v=2'],
 }
 
 const asAdmin = 'curl -sSf --cacert auth/ca.pem --cert auth/admin.pem --key auth/admin-key.pem'
@@ -167,8 +123,8 @@ export const harderWay: Guide = {
   cluster: readFileSync(new URL('../../../cluster.yaml', import.meta.url), 'utf8'),
   units({ name, role, ip }) {
     if (role === 'gateway') return []
-    const ofNode = [kubelet(name, role === 'control'), proxy]
-    return role === 'control' ? [etcd(name, ip), apiServer(ip), controllerManager, scheduler, ...ofNode] : ofNode
+    const ofNode = [kubeletUnit(name, role === 'control'), proxyUnit]
+    return role === 'control' ? [etcd(name, ip), apiServer(ip), controllerManager, schedulerUnit, ...ofNode] : ofNode
   },
   checks: [
     // Where etcd has a CA of its own, nobody else opens it.

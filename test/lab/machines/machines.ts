@@ -5,7 +5,7 @@ import { join } from 'node:path'
 import { promisify } from 'node:util'
 import { type Edit, makePlace, entry as programEntry, type Ran, writeCluster } from '../../support/harderway.ts'
 import { start } from '../../support/process.ts'
-import { makeKey, readPublicKey } from '../ssh-key.ts'
+import { clientOptions, makeKey, readPublicKey } from '../ssh-key.ts'
 import type { Guide } from './guide.ts'
 import { harderWay } from './harder-way.ts'
 import { Machine, type Role } from './machine.ts'
@@ -91,7 +91,7 @@ async function bootAll(guide: Guide, namespace: Namespace, dir: string): Promise
     }),
   )
   for (const each of booted) if (each.status === 'rejected') throw each.reason
-  await writeClientFiles(guide, dir, clientKey)
+  await writeClientFiles(guide, dir)
   return all
 }
 
@@ -143,19 +143,9 @@ function hostsOf({ hosts }: Guide): string {
   return ['127.0.0.1 localhost', ...hosts, ''].join('\n')
 }
 
-async function writeClientFiles({ machines }: Guide, dir: string, clientKey: string): Promise<void> {
+async function writeClientFiles({ machines }: Guide, dir: string): Promise<void> {
   const keys = await Promise.all(machines.map(({ name }) => readPublicKey(join(dir, `${name}_host_key`))))
   const known = machines.map(({ name, ip }, i) => `${name},${ip} ${keys[i]}\n`)
   writeFileSync(join(dir, 'known_hosts'), known.join(''))
-  const lines = [
-    'Host *',
-    `  IdentityFile ${clientKey}`,
-    '  IdentitiesOnly yes',
-    '  IdentityAgent none',
-    `  UserKnownHostsFile ${join(dir, 'known_hosts')}`,
-    '  GlobalKnownHostsFile none',
-    '  StrictHostKeyChecking yes',
-    '',
-  ]
-  writeFileSync(join(dir, 'ssh_config'), lines.join('\n'))
+  writeFileSync(join(dir, 'ssh_config'), `Host *\n${clientOptions(dir)}`)
 }

@@ -25,7 +25,7 @@ const kernelSettings = {
 const shownSetting = (path: string) => `/etc/lab/sys/${path}`
 
 /** The stand-in starts no containers. */
-export const onRealKubelet: Pick<Unit, 'unit' | 'service' | 'texts'> = realBinaries
+const onRealKubelet: Pick<Unit, 'unit' | 'service' | 'texts'> = realBinaries
   ? {
       unit: ['Requires=containerd.service', 'After=containerd.service'],
       service: [
@@ -38,6 +38,76 @@ export const onRealKubelet: Pick<Unit, 'unit' | 'service' | 'texts'> = realBinar
       ),
     }
   : {}
+
+/** A real leader that can't renew its lease within 10 s ends, which a busy computer is enough for, and counts as a restart. */
+export const patient = realBinaries ? { lease: '40s', deadline: '30s' } : undefined
+
+const schedulerConfig = '/etc/kubernetes/config/kube-scheduler.yaml'
+export const scheduler: Unit = {
+  name: 'kube-scheduler',
+  texts: {
+    [schedulerConfig]: `apiVersion: kubescheduler.config.k8s.io/v1
+kind: KubeSchedulerConfiguration
+clientConnection:
+  kubeconfig: /var/lib/kubernetes/kube-scheduler.kubeconfig
+leaderElection:
+  leaderElect: true
+${patient ? `  leaseDuration: ${patient.lease}\n  renewDeadline: ${patient.deadline}\n` : ''}`,
+  },
+  command: [`--config=${schedulerConfig}`, '--v=2'],
+}
+
+/** `more`: lines of its configuration. */
+export function kubelet({
+  ca,
+  cert,
+  key,
+  more = [],
+}: Readonly<Record<'ca' | 'cert' | 'key', string>> & { readonly more?: readonly string[] }): Unit {
+  const folder = '/var/lib/kubelet'
+  return {
+    ...onRealKubelet,
+    name: 'kubelet',
+    texts: {
+      ...onRealKubelet.texts,
+      [`${folder}/kubelet-config.yaml`]: `kind: KubeletConfiguration
+apiVersion: kubelet.config.k8s.io/v1beta1
+authentication:
+  anonymous: {enabled: false}
+  webhook: {enabled: true}
+  x509: {clientCAFile: ${ca}}
+authorization: {mode: Webhook}
+tlsCertFile: ${cert}
+tlsPrivateKeyFile: ${key}
+containerRuntimeEndpoint: unix:///var/run/containerd/containerd.sock
+cgroupDriver: systemd
+# A machine has no controllers of cgroups to share out, and runs no pods.
+cgroupsPerQOS: false
+enforceNodeAllocatable: []
+${more.map((line) => `${line}\n`).join('')}`,
+    },
+    command: [`--config=${folder}/kubelet-config.yaml`, `--kubeconfig=${folder}/kubeconfig`, '--v=2'],
+  }
+}
+
+export function proxy(clusterCIDR: string): Unit {
+  const config = '/var/lib/kube-proxy/kube-proxy-config.yaml'
+  return {
+    name: 'kube-proxy',
+    texts: {
+      [config]: `kind: KubeProxyConfiguration
+apiVersion: kubeproxy.config.k8s.io/v1alpha1
+clientConnection:
+  kubeconfig: /var/lib/kube-proxy/kubeconfig
+mode: iptables
+clusterCIDR: ${clusterCIDR}
+# Of the whole computer: not a machine's to set.
+conntrack: {maxPerCore: 0, min: 0, tcpEstablishedTimeout: 0s, tcpCloseWaitTimeout: 0s}
+`,
+    },
+    command: [`--config=${config}`, '--v=2'],
+  }
+}
 
 export function unitText({ name, command, unit = [], service = [] }: Unit): string {
   return [

@@ -27,6 +27,15 @@ test('in the plan of a rotation nodes that are alike share theirs', async (t) =>
   )
 })
 
+test('a rotation of the CA leaves an etcd with a CA of its own alone', async (t) => {
+  const place = scratch(t)
+  writeCluster(place, [...edits, [['etcd', 'ca'], 'own']])
+  await exits(0, place, 'certs', 'kubeconfigs', 'encryption-key')
+  const { stdout } = await harderway(place, 'rotate', 'ca', '--dry-run')
+  assert.match(stdout, /^ +kube-apiserver: by/m)
+  assert.doesNotMatch(stdout, /^ +etcd: /m)
+})
+
 test('the plan of the encryption key names the flag that would spare restarts, also where it could not look', async (t) => {
   const place = scratch(t)
   writeCluster(place, [...edits, [['ssh', 'options'], { ProxyCommand: 'false' }]])
@@ -34,6 +43,19 @@ test('the plan of the encryption key names the flag that would spare restarts, a
   const { stdout } = await exits(4, place, 'rotate', 'encryption-key', '--dry-run')
   const unless = /kube-apiserver: by restart, unless it has --encryption-provider-config-automatic-reload=true in its/g
   assert.equal(stdout.match(unless)?.length, 3)
+})
+
+test('a rotation is refused where it can not be', async (t) => {
+  const place = scratch(t)
+  writeCluster(place, edits.slice(0, 1))
+  for (const [words, message] of [
+    ['', /rotate needs one of/],
+    ['ca service-account', /rotate needs one of/],
+    ['service-acount', /rotate needs one of/],
+    ['ca --finish --undo', /--undo and --finish can't be combined/],
+    ['ca', /needs install in cluster\.yaml/],
+  ] as const)
+    assert.match((await exits(2, place, 'rotate', ...words.split(' ').filter(Boolean))).stderr, message)
 })
 
 test('--finish with nothing under way is refused, in the run and in the plan, and names what begins a rotation', async (t) => {
