@@ -103,28 +103,4 @@ describe('a second identity is not made', { skip: needs('sshd', 'ssh', 'scp') },
     await serve(t, addresses.control0, 6443)
     await assertRefused(['encryption-config.yaml'], /control0 serves a certificate on 6443, and /)
   })
-
-  test('nor while a control node is down, which may have it: one is made without nodes, and deployed to the others', async (t) => {
-    t.after(() => suite.lab.node('control0').start())
-    restore(t)
-    tidy('control0', 'worker0', 'gateway')
-    await suite.lab.node('control0').stop()
-    await assertRefused(everything(), /control0 could not be looked at: connection refused/)
-    await exits(0, place, 'certs', 'encryption-key')
-    rmSync(join(place, 'home', '.kube'), { recursive: true, force: true })
-    const ran = await exits(1, place, 'bootstrap', '--json')
-    const idsOf = (type: string) => ran.events.flatMap((event) => (event.type === type ? [event.id] : []))
-    assert.deepEqual(idsOf('failed'), ['deploy/control0'])
-    assert.ok(idsOf('built').includes('deploy/worker0'))
-    tidy('worker0', 'gateway')
-  })
-
-  test('and is, where no node shows a cluster', async (t) => {
-    restore(t)
-    tidy('control0', 'worker0', 'gateway')
-    rmSync(join(place, 'home', '.kube'), { recursive: true, force: true })
-    rmSync(join(place, 'auth'), { recursive: true })
-    await exits(0, place, 'bootstrap')
-    tidy('control0', 'worker0', 'gateway')
-  })
 })
