@@ -191,14 +191,6 @@ describe('what can not be made again', { skip: needs('openssl'), concurrency: 2 
         if (id === 'ca') assertCaSigns(auth)
       })
 
-  test('a CA put back after it was refused is fresh', async (t) => {
-    const { place, auth } = spoiled(t, (folder) => ['ca.pem', 'ca-key.pem'].map((name) => rmSync(join(folder, name))))
-    await exits(3, place, ...phases)
-    for (const name of ['ca.pem', 'ca-key.pem']) cpSync(join(origin, 'auth', name), join(auth, name))
-    const ran = await exits(0, place, ...phases, '--json')
-    assert.deepEqual(idsOf(ran, 'built'), ['kubeconfigs/worker0'])
-  })
-
   test('a CA that has replaced another is refused without its certificate, too', async (t) => {
     const { place, auth } = spoiled(t)
     await exits(0, place, 'ca', '--force', '--yes')
@@ -226,32 +218,17 @@ describe('what can not be made again', { skip: needs('openssl'), concurrency: 2 
     assert.doesNotMatch(stdout, /^To do/m)
   })
 
-  describe('is made', () => {
-    test('where only auth/backup, a report and an encryption config are', async (t) => {
-      const { place, auth } = spoiled(t, (folder) => {
-        mkdirSync(join(folder, 'backup/then'), { recursive: true })
-        for (const name of readdirSync(folder).filter((each) => each.includes('.')))
-          renameSync(join(folder, name), join(folder, name === config ? name : join('backup/then', name)))
-        writeFileSync(join(folder, 'report.html'), '')
-      })
-      const backup = stateOf(join(auth, 'backup'))
-      const ran = await exits(0, place, ...phases, '--json')
-      assert.ok(idsOf(ran, 'built').includes('ca') && idsOf(ran, 'fresh').includes('encryption-key'))
-      assert.deepEqual(stateOf(join(auth, 'backup')), backup)
+  test('it is made where only auth/backup, a report and an encryption config are', async (t) => {
+    const { place, auth } = spoiled(t, (folder) => {
+      mkdirSync(join(folder, 'backup/then'), { recursive: true })
+      for (const name of readdirSync(folder).filter((each) => each.includes('.')))
+        renameSync(join(folder, name), join(folder, name === config ? name : join('backup/then', name)))
+      writeFileSync(join(folder, 'report.html'), '')
     })
-
-    for (const [id, ...files] of [
-      ['component-certs/service-account', 'service-account.pem', 'service-account-key.pem'],
-      // The certificates tell nothing of an encryption key.
-      ['encryption-key', config],
-    ])
-      test(`${id}, where there is none`, async (t) => {
-        const { place, auth } = spoiled(t, all(...files.map((name) => on(name, removed))))
-        const identity = publicKeyIn(auth, 'ca')
-        const ran = await exits(0, place, ...phases, '--json')
-        assert.deepEqual(idsOf(ran, 'built'), [id, 'kubeconfigs/worker0'])
-        assert.equal(publicKeyIn(auth, 'ca'), identity)
-      })
+    const backup = stateOf(join(auth, 'backup'))
+    const ran = await exits(0, place, ...phases, '--json')
+    assert.ok(idsOf(ran, 'built').includes('ca') && idsOf(ran, 'fresh').includes('encryption-key'))
+    assert.deepEqual(stateOf(join(auth, 'backup')), backup)
   })
 
   describe('--force', () => {
@@ -326,29 +303,6 @@ describe('what can not be made again', { skip: needs('openssl'), concurrency: 2 
       await exits(3, place, 'component-certs/service-account', '--force', '--yes')
       await exits(3, place, 'certs', 'encryption-key', '--force', '--yes')
       assert.deepEqual(stateOf(auth), state)
-    })
-  })
-
-  describe('a certificate issued again', () => {
-    for (const [title, spoil] of Object.entries({ missing: removed, unreadable: garbage }))
-      test(`keeps the service-account key where its certificate is ${title}`, async (t) => {
-        const { place, auth } = spoiled(t, on('service-account.pem', spoil))
-        const key = stateOf(auth, (name) => name === 'service-account-key.pem')
-        const ran = await harderway(place, ...phases, '--json')
-        assert.deepEqual(idsOf(ran, 'built'), ['component-certs/service-account', 'kubeconfigs/worker0'])
-        assert.deepEqual(
-          stateOf(auth, (name) => name === 'service-account-key.pem'),
-          key,
-        )
-        assertVerify(auth)
-      })
-
-    test('keeps the service-account key where the subject changes with the CA named', async (t) => {
-      const { place, auth } = spoiled(t, () => {}, [[['subject', 'organization'], 'Elsewhere']])
-      await exits(0, place, 'ca', '--force', '--yes')
-      await exits(0, place, ...phases)
-      assert.equal(publicKeyIn(auth, 'service-account'), publicKeyIn(join(origin, 'auth'), 'service-account'))
-      assert.match(openssl('x509', '-in', join(auth, 'service-account.pem'), '-noout', '-subject'), /O ?= ?Elsewhere/)
     })
   })
 
