@@ -9,7 +9,7 @@ import { AuthDir } from '../../lib/files/auth-dir.ts'
 import { makePair, readIssuer } from '../../lib/pki/pair.ts'
 import { harderWay } from '../../tasks/layouts/harder-way.ts'
 import { leafProfile, makeCa, makeEverything, year } from '../support/certificates.ts'
-import { and, digest, parsed, scratch } from '../support/files.ts'
+import { and, parsed, scratch, sha256 } from '../support/files.ts'
 import { eventually, freePorts, needs, startServer } from '../support/programs.ts'
 import { Authorization } from './component/authorization.ts'
 import { parseFlags } from './component/flags.ts'
@@ -155,7 +155,7 @@ async function metric(api: Api, name: string, label: string): Promise<number> {
 const reloads = (api: Api, status: string) =>
   metric(api, 'authorization_config_controller_automatic_reloads_total', `status="${status}"`)
 const isInfo = (api: Api, text: string) =>
-  metric(api, 'authorization_config_controller_last_config_info', `hash="sha256:${digest(Buffer.from(text))}"`)
+  metric(api, 'authorization_config_controller_last_config_info', `hash="sha256:${sha256(Buffer.from(text))}"`)
 
 async function review(api: Api, user: object): Promise<Record<string, unknown>> {
   const spec = { ...user, nonResourceAttributes: { path: '/', verb: 'get' } }

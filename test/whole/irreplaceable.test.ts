@@ -19,7 +19,7 @@ import { otherIdentity } from '../../lib/kubernetes/identity.ts'
 import { selfSign } from '../../lib/pki/x509.ts'
 import { harderWay } from '../../tasks/layouts/harder-way.ts'
 import { certificateIn, openssl } from '../support/certificates.ts'
-import { digest, scratch, secretsIn, stateOf } from '../support/files.ts'
+import { scratch, secretsIn, stateOf } from '../support/files.ts'
 import {
   assertShowsNone,
   assertStatus,
@@ -52,7 +52,6 @@ type Row = readonly [
 const on = (name: string, spoil: (path: string, auth: string) => void) => (auth: string) =>
   spoil(join(auth, name), auth)
 const garbage = (path: string) => writeFileSync(path, 'garbage\n')
-const empty = (path: string) => writeFileSync(path, '')
 const truncated = (path: string) => writeFileSync(path, readFileSync(path).subarray(0, lstatSync(path).size / 2))
 const foreign = (path: string, auth: string) => cpSync(join(auth, 'worker0-key.pem'), path)
 const linked = (path: string) => {
@@ -99,10 +98,7 @@ const refused: readonly { id: string; byHand: RegExp; rows: Readonly<Record<stri
       'a CA of which only a foreign key is left': [all(on('ca-key.pem', foreign), on('ca.pem', removed))],
       'a lone certificate of the CA': [on('ca-key.pem', removed)],
       'a CA certificate that is truncated': [on('ca.pem', truncated)],
-      'a CA certificate that is empty': [on('ca.pem', empty)],
       'a CA certificate that is a symbolic link': [on('ca.pem', linked)],
-      'a CA key that is unreadable': [on('ca-key.pem', garbage)],
-      'a CA key that is empty': [on('ca-key.pem', empty)],
       'a CA key that is another': [on('ca-key.pem', foreign)],
       'a CA with another subject': [
         unchanged,
@@ -125,12 +121,10 @@ const refused: readonly { id: string; byHand: RegExp; rows: Readonly<Record<stri
     byHand: /restore service-account-key\.pem (and service-account\.pem )?from a backup/,
     rows: {
       'a service-account key that is missing while its certificate is there': [on('service-account-key.pem', removed)],
-      'a service-account key that is truncated': [on('service-account-key.pem', truncated)],
       'a service-account key that is another': [on('service-account-key.pem', foreign)],
       'a service-account key that is unreadable and alone': [
         all(on('service-account-key.pem', garbage), on('service-account.pem', removed)),
       ],
-      'a service-account key that is a symbolic link': [on('service-account-key.pem', linked)],
       'a service-account key of another kind': [otherAccount, { byHand: /change certificates\.key in cluster\.yaml/ }],
     },
   },
@@ -377,46 +371,33 @@ describe('a node', { skip: needs('ssh', 'openssl') }, () => {
 
   beforeEach(async () => await exits(0, place, 'deploy', '--replace-identity', '--yes'))
 
-  const strangers: Readonly<Record<string, () => void>> = {
-    'another CA, service-account key and encryption key': () => {
-      for (const name of ['ca.pem', 'service-account.pem', config]) cpSync(join(others(), name), join(home(), name))
-    },
-    'an encryption config that no one can read': () =>
-      writeFileSync(join(home(), config), `secret: ${Buffer.alloc(32, 3).toString('base64')}\n`),
-    'a CA behind a symbolic link': () => {
-      rmSync(join(home(), 'ca.pem'))
-      symlinkSync(join(others(), 'ca.pem'), join(home(), 'ca.pem'))
-    },
-  }
-
-  for (const [title, spoil] of Object.entries(strangers))
-    test(`that holds ${title} is left alone, the others are finished; --replace-identity goes over it`, async () => {
-      spoil()
-      rmSync(join(home(), 'admin.kubeconfig'))
-      rmSync(join(suite.lab.node('worker0').home, 'worker0.pem'))
-      const state = stateOfHome()
-      const belong = readdirSync(auth()).filter((name) => name === 'admin.kubeconfig' || name in state)
-      const secrets = [...secretsIn(home()), ...secretsIn(auth()), ...secretsIn(others())]
-      const dry = await exits(3, place, 'bootstrap', '--dry-run', '--json')
-      assertShowsNone(dry, secrets)
-      // Refused or not by force: only the one option goes over it.
-      const ran = await exits(3, place, 'deploy', '--force', '--json')
-      assertShowsNone(ran, secrets)
-      assert.deepEqual(stateOfHome(), state)
-      assert.deepEqual(idsOf(ran, 'built'), ['deploy/gateway', 'deploy/worker0'])
-      const failed = ran.events.find(({ type }) => type === 'failed')
-      assert.equal(failed?.refused, true)
-      assert.deepEqual(commandsIn(String(failed?.remedy)), [
-        recover,
-        'npm run task -- deploy --node control0 --replace-identity',
-      ])
-      const over = await follow(place, commandsIn(String(failed?.remedy))[1] ?? '')
-      assertStatus(over, 0)
-      assertShowsNone(over, secrets)
-      for (const name of belong)
-        assert.equal(digest(readFileSync(join(home(), name))), digest(readFileSync(join(auth(), name))), name)
-      await exits(0, place, 'bootstrap', '--dry-run')
-    })
+  test('that holds another identity is left alone, the others are finished; --replace-identity goes over it', async () => {
+    for (const name of ['ca.pem', 'service-account.pem', config]) cpSync(join(others(), name), join(home(), name))
+    rmSync(join(home(), 'admin.kubeconfig'))
+    rmSync(join(suite.lab.node('worker0').home, 'worker0.pem'))
+    const state = stateOfHome()
+    const belong = readdirSync(auth()).filter((name) => name === 'admin.kubeconfig' || name in state)
+    const secrets = [...secretsIn(home()), ...secretsIn(auth()), ...secretsIn(others())]
+    const dry = await exits(3, place, 'bootstrap', '--dry-run', '--json')
+    assertShowsNone(dry, secrets)
+    // Refused or not by force: only the one option goes over it.
+    const ran = await exits(3, place, 'deploy', '--force', '--json')
+    assertShowsNone(ran, secrets)
+    assert.deepEqual(stateOfHome(), state)
+    assert.deepEqual(idsOf(ran, 'built'), ['deploy/gateway', 'deploy/worker0'])
+    const failed = ran.events.find(({ type }) => type === 'failed')
+    assert.equal(failed?.refused, true)
+    assert.deepEqual(commandsIn(String(failed?.remedy)), [
+      recover,
+      'npm run task -- deploy --node control0 --replace-identity',
+    ])
+    const over = await follow(place, commandsIn(String(failed?.remedy))[1] ?? '')
+    assertStatus(over, 0)
+    assertShowsNone(over, secrets)
+    for (const name of belong)
+      assert.ok(readFileSync(join(home(), name)).equals(readFileSync(join(auth(), name))), name)
+    await exits(0, place, 'bootstrap', '--dry-run')
+  })
 
   test('that is one of several with another identity is reported with them, with one command for all', async () => {
     for (const { home: folder } of suite.lab.nodes) cpSync(join(others(), 'ca.pem'), join(folder, 'ca.pem'))
