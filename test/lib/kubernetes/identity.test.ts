@@ -6,7 +6,6 @@ import type { AuthFiles } from '../../../lib/files/auth-dir.ts'
 import { otherIdentity as identityBeside } from '../../../lib/kubernetes/identity.ts'
 import { privateKeyPem, selfSign } from '../../../lib/pki/x509.ts'
 import { harderWay } from '../../../tasks/layouts/harder-way.ts'
-import { identityFiles } from '../../../tasks/layouts/tables.ts'
 
 type Read = AuthFiles['tryBytes']
 const { files } = harderWay
@@ -232,9 +231,3 @@ for (const name of ['ca.pem', 'service-account.pem'])
       assert.deepEqual(otherIdentity(file, only(file, one), bundle(one, two)), ['a private key'])
     })
   })
-
-test('five files carry an identity', () =>
-  assert.deepEqual(
-    [...identityFiles({ layout: 'harder-way', etcd: { ca: 'shared' } }).keys()],
-    ['ca.pem', 'ca-key.pem', 'service-account.pem', 'service-account-key.pem', 'encryption-config.yaml'],
-  ))
