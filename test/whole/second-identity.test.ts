@@ -7,7 +7,7 @@ import { before, describe, type TestContext, test } from 'node:test'
 import { createServer } from 'node:tls'
 import { exits, harderway, labEdits, oneOfEach, writeCluster } from '../support/harderway.ts'
 import { labPlace } from '../support/labs.ts'
-import { needs } from '../support/programs.ts'
+import { listen, needs } from '../support/programs.ts'
 
 /** Addresses of this machine where nothing else listens. */
 const addresses = { control0: '127.77.0.11', worker0: '127.77.0.14', gateway: '127.77.0.10' }
@@ -28,8 +28,7 @@ describe('a second identity is not made', { skip: needs('sshd', 'ssh', 'scp') },
     const [cert, key] = ['kubernetes.pem', 'kubernetes-key.pem'].map((name) => readFileSync(join(saved, name)))
     const server = createServer({ cert, key, requestCert, rejectUnauthorized: requestCert })
     server.on('tlsClientError', () => {})
-    await new Promise<void>((ready) => server.listen(port, address, ready))
-    t.after(() => server.close())
+    await listen(t, server, port, address)
   }
   /** A plan and a run say the same: refused, with the command that takes the cluster over. */
   const assertRefused = async (lost: readonly string[], found: RegExp) => {
@@ -62,12 +61,11 @@ describe('a second identity is not made', { skip: needs('sshd', 'ssh', 'scp') },
       await exits(0, place, 'deploy')
     })
   }
-  const everything = () => made()
 
   test('where workers alone have kept files of it', async (t) => {
     restore(t)
     tidy('control0', 'gateway')
-    await assertRefused(everything(), /worker0 holds a cluster's identity, and /)
+    await assertRefused(made(), /worker0 holds a cluster's identity, and /)
   })
 
   for (const [node, port, requestCert] of [
@@ -79,7 +77,7 @@ describe('a second identity is not made', { skip: needs('sshd', 'ssh', 'scp') },
       restore(t)
       tidy('control0', 'worker0', 'gateway')
       await serve(t, addresses[node], port, requestCert)
-      await assertRefused(everything(), new RegExp(`${node} serves a certificate on ${port}, and `))
+      await assertRefused(made(), new RegExp(`${node} serves a certificate on ${port}, and `))
     })
 
   test('where a component listens and shows no certificate, as behind an sshd that forwards no port', async (t) => {
@@ -89,12 +87,14 @@ describe('a second identity is not made', { skip: needs('sshd', 'ssh', 'scp') },
     for (const [address, port] of [
       [addresses.control0, 2379],
       [addresses.gateway, 6443],
-    ] as const) {
-      const server = createPlainServer((socket) => socket.destroy())
-      await new Promise<void>((ready) => server.listen(port, address, ready))
-      t.after(() => server.close())
-    }
-    await assertRefused(everything(), /"control0 listens on 2379, and /)
+    ] as const)
+      await listen(
+        t,
+        createPlainServer((socket) => socket.destroy()),
+        port,
+        address,
+      )
+    await assertRefused(made(), /"control0 listens on 2379, and /)
   })
 
   test('nor an encryption key for an API server that runs', async (t) => {
