@@ -358,6 +358,8 @@ describe('auth/ is lost', { skip: needs('ssh', 'openssl') }, () => {
     assert.match(told(ran), /auth holds another .*\bca\.pem, .*and nothing there is overwritten/)
     assert.match(told(ran), /move it away: mkdir -m 700 -p \S+ && mv .* && npm run task -- recover --node control0$/m)
     assert.doesNotMatch(told(ran), /not signed by/)
+    const from = await withStatus(3, recover('--from', 'made'))
+    assert.match(told(from), /move it away: mkdir -m 700 -p \S+ && mv .* && npm run task -- recover --from made$/m)
     assert.deepEqual(stateOf(auth), before)
   })
 
