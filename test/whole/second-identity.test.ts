@@ -5,6 +5,7 @@ import { createServer as createPlainServer } from 'node:net'
 import { join } from 'node:path'
 import { before, describe, type TestContext, test } from 'node:test'
 import { createServer } from 'node:tls'
+import { stateOf } from '../support/files.ts'
 import { exits, harderway, labEdits, oneOfEach, writeCluster } from '../support/harderway.ts'
 import { labPlace } from '../support/labs.ts'
 import { listen, needs } from '../support/programs.ts'
@@ -33,14 +34,18 @@ describe('a second identity is not made', { skip: needs('sshd', 'ssh', 'scp') },
   /** A plan and a run say the same: refused, with the command that takes the cluster over. */
   const assertRefused = async (lost: readonly string[], found: RegExp) => {
     for (const name of lost) rmSync(at(name), { recursive: true, force: true })
-    const before = made()
-    for (const args of [['--dry-run'], []]) {
+    const state = () => [
+      made(),
+      ...[join(place, 'home'), ...suite.lab.nodes.map(({ home }) => home)].map((folder) => stateOf(folder)),
+    ]
+    const before = state()
+    for (const args of [['--dry-run'], [], ['--node', 'control0']]) {
       const ran = await harderway(place, 'bootstrap', '--json', ...args)
       assert.equal(ran.status, 3, JSON.stringify(ran.events))
       const said = JSON.stringify(ran.events)
       assert.match(said, found)
       assert.match(said, /recover --node control0/)
-      assert.deepEqual(made(), before)
+      assert.deepEqual(state(), before)
     }
   }
 
