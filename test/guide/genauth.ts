@@ -46,7 +46,7 @@ export async function genauth(
 }
 
 /** A CA, whether or not there is one: as each run of the script makes. */
-export async function initCa(auth: string, key: RequestedKey = rsa): Promise<void> {
+async function initCa(auth: string, key: RequestedKey = rsa): Promise<void> {
   writeJson(auth, 'ca-csr', caRequest(key))
   await pipe(auth, 'ca', '-initca', 'ca-csr.json')
 }
@@ -101,7 +101,7 @@ resources:
 `
 
 /** A new key at each run. */
-export async function genenckey(auth: string): Promise<void> {
+async function genenckey(auth: string): Promise<void> {
   const secret = await command({ cwd: auth }, 'sh', '-c', 'head -c 32 /dev/urandom | base64')
   writeFileSync(join(auth, 'encryption-config.yaml'), encryptionConfig(secret.trim()))
 }

@@ -11,7 +11,7 @@ import { AuthDir } from '../../lib/files/auth-dir.ts'
 import { makePair, readIssuer } from '../../lib/pki/pair.ts'
 import { harderWay } from '../../tasks/layouts/harder-way.ts'
 import { leafProfile, makeCa, makeEverything, year } from '../support/certificates.ts'
-import { and, digest, parsed, scratch } from '../support/files.ts'
+import { and, parsed, scratch, sha256 } from '../support/files.ts'
 import { eventually, freePorts, needs, type Server, startServer } from '../support/programs.ts'
 import { isSince, kubernetesVersion } from './machines/shared.ts'
 
@@ -154,7 +154,7 @@ async function metric(api: Api, name: string, label: string): Promise<number> {
 const reloads = (api: Api, status: string) =>
   metric(api, 'authorization_config_controller_automatic_reloads_total', `status="${status}"`)
 const isInfo = (api: Api, text: string) =>
-  metric(api, 'authorization_config_controller_last_config_info', `hash="sha256:${digest(Buffer.from(text))}"`)
+  metric(api, 'authorization_config_controller_last_config_info', `hash="sha256:${sha256(Buffer.from(text))}"`)
 
 async function review(api: Api, user: object): Promise<Record<string, unknown>> {
   const spec = { ...user, nonResourceAttributes: { path: '/', verb: 'get' } }
@@ -184,7 +184,7 @@ test(
     const api = await startApi(t, '--authorization-mode=Node,RBAC')
     const { gitVersion } = JSON.parse((await api('admin', '/version')).text)
     assert.ok(gitVersion.startsWith(`v${kubernetesVersion}.`), gitVersion)
-    const hash = `hash="sha256:${digest(readFileSync(file('encryption.yaml')))}"`
+    const hash = `hash="sha256:${sha256(readFileSync(file('encryption.yaml')))}"`
     assert.equal(await metric(api, 'encryption_config_controller_last_config_info', hash), isSince('1.34') ? 1 : 0)
     const own = await ownCertificate(api)
     assert.match(own.subject, /^CN=apiserver-loopback-client@\d+$/)

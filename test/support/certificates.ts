@@ -3,7 +3,6 @@ import { execFileSync } from 'node:child_process'
 import { type KeyObject, sign } from 'node:crypto'
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
-import type { TestContext } from 'node:test'
 import type { Cluster } from '../../lib/cluster/cluster.ts'
 import { AuthDir } from '../../lib/files/auth-dir.ts'
 import { publicMode, secretMode } from '../../lib/files/plain-file.ts'
@@ -20,12 +19,12 @@ export const now = new Date('2026-11-24T12:00:00Z')
 export const year = 365 * 86_400_000
 
 /** An empty one, removed after the test. */
-export function temporaryAuth(t: TestContext): AuthDir {
+export function temporaryAuth(t: Parameters<typeof scratch>[0]): AuthDir {
   return new AuthDir(scratch(t), harderWay.files)
 }
 
 /** One with a CA and leaves of these names, valid today: TLS goes by the clock of the machine. */
-export async function servingAuth(t: TestContext, profile: CertSpec, ...names: readonly string[]) {
+export async function servingAuth(t: Parameters<typeof scratch>[0], profile: CertSpec, ...names: readonly string[]) {
   const [auth, today] = [temporaryAuth(t), new Date()]
   await makeCa(auth, caProfile, 10 * year, today)
   const signing = { profile, issuer: readIssuer(auth), now: today, validity: year }

@@ -40,12 +40,8 @@ function stateOfFile(path: string): string {
   const stat = lstatSync(path)
   const owned = [stat.ino, (stat.mode & 0o7777).toString(8), stat.uid]
   if (stat.isDirectory()) return [...owned, 'folder'].join(' ')
-  const content = stat.isSymbolicLink() ? readlinkSync(path) : digest(readFileSync(path))
+  const content = stat.isSymbolicLink() ? readlinkSync(path) : sha256(readFileSync(path))
   return [...owned, stat.mtimeMs, stat.ctimeMs, content].join(' ')
-}
-
-export function digest(bytes: Uint8Array): string {
-  return createHash('sha256').update(bytes).digest('hex')
 }
 
 /** Every line of every private key and of its base64, and every encryption key, below the folder. */

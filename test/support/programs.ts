@@ -2,8 +2,9 @@ import assert from 'node:assert/strict'
 import { type ChildProcess, execFileSync, spawn, spawnSync } from 'node:child_process'
 import { once } from 'node:events'
 import { mkdirSync, statSync, writeFileSync } from 'node:fs'
-import { type AddressInfo, createServer } from 'node:net'
+import { type AddressInfo, createServer, type Server as NetServer } from 'node:net'
 import { dirname, join } from 'node:path'
+import type { TestContext } from 'node:test'
 import { setTimeout as wait } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
 import { type Browser, chromium } from 'playwright-core'
@@ -135,6 +136,12 @@ export async function eventually<Seen>(look: () => Promise<Seen> | Seen): Promis
       // Soon at first; a look that starts processes again and again would slow down what it waits for.
       await wait(Math.min(10 + waited / 10, 250))
     }
+}
+
+/** On a server of the test's own process, which is gone after it. */
+export async function listen(t: TestContext, server: NetServer, port: number, address: string): Promise<void> {
+  t.after(() => server.close())
+  await once(server.listen(port, address), 'listening')
 }
 
 export function eventuallyNone(list: () => readonly unknown[]): Promise<void> {

@@ -1,13 +1,13 @@
 /** Names that bite: what is asked for in cluster.yaml is refused with a clear message, or carried through exactly. */
 import assert from 'node:assert/strict'
-import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { appendFileSync, existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { after, before, describe, test } from 'node:test'
+import { describe, test } from 'node:test'
 import { parseCluster } from '../../lib/cluster/cluster.ts'
 import { layoutRules } from '../../tasks/layouts/tables.ts'
-import { type Lab, startLab } from '../lab/lab.ts'
 import { scratch } from '../support/files.ts'
-import { type Edit, harderway, idsOf, labEdits, makePlace, writeCluster } from '../support/harderway.ts'
+import { type Edit, harderway, idsOf, labEdits, writeCluster } from '../support/harderway.ts'
+import { labPlace } from '../support/labs.ts'
 import { needs } from '../support/programs.ts'
 
 const control = { name: 'control0', role: 'control', ip: '192.168.1.11' }
@@ -64,30 +64,18 @@ for (const [key, edit, values] of refused)
   })
 
 describe('what is carried through to nodes', { skip: needs('sshd', 'ssh', 'scp') }, () => {
-  let place: string
-  let lab: Lab
-
-  before(async () => {
-    place = makePlace()
-    const silent = { name: 'control0' }
-    lab = await startLab({ dir: join(place, 'lab'), nodes: [silent, { name: 'talking' }] })
-    const talk = '[ "$SHLVL" -gt 1 ] || { cd; echo Welcome; }\n'
-    for (const file of ['.bashrc', '.zshenv']) writeFileSync(join(lab.node('talking').home, file), talk)
-  })
-  after(async () => {
-    await lab.stop()
-    rmSync(place, { recursive: true, force: true })
-  })
+  const suite = labPlace('control0')
+  const { place } = suite
 
   const deploy = (node: Record<string, unknown>, ...more: Edit[]) => {
-    writeCluster(place, [...edits, ...labEdits(lab), [['nodes'], [{ ...control, ...node }]], ...more])
+    writeCluster(place, [...edits, ...labEdits(suite.lab), [['nodes'], [{ ...control, ...node }]], ...more])
     return harderway(place, 'deploy', '--json')
   }
 
   const directories = [
     ...['a b', "it's", '"quoted"', '$HOME', '$(touch x)', '`touch x`', 'a;touch x', 'a&b|c', 'back\\slash', 'żółć'],
     ...['日本', '-leading', '--', 'x y/z w', 'a*b?[c]', '{a,b}', '#1', '!x', '~', 'a:b', "a'\\''b", '%h%d'],
-    ...['x'.repeat(200), '.hidden', '(x)', '<x>', ' leading', 'a\u202eb', 'x/', 'a b ', 'x\u00a0'],
+    ...['x'.repeat(200), '.hidden', '(x)', '<x>', ' leading', 'a\u202eb', 'z/', 'a b ', 'x\u00a0'],
   ]
 
   test('directories of one node each, all on one machine: each gets its files, and nothing else is made', async () => {
@@ -95,13 +83,13 @@ describe('what is carried through to nodes', { skip: needs('sshd', 'ssh', 'scp')
       ...{ name: `n${i}`, role: i === 0 ? 'control' : 'worker', ip: `192.168.2.${i + 1}`, host: 'control0' },
       directory: `~/${name}`,
     }))
-    writeCluster(place, [...edits, ...labEdits(lab), [['nodes'], nodes], [['ssh', 'concurrency'], 4]])
+    writeCluster(place, [...edits, ...labEdits(suite.lab), [['nodes'], nodes], [['ssh', 'concurrency'], 4]])
     const deployed = async (type: string) =>
       idsOf(await harderway(place, 'deploy', '--json'), type).filter((id) => id.startsWith('deploy/'))
     const ids = nodes.map(({ name }) => `deploy/${name}`).toSorted()
     assert.deepEqual((await deployed('built')).toSorted(), ids)
     assert.deepEqual((await deployed('fresh')).toSorted(), ids)
-    const { home } = lab.node('control0')
+    const { home } = suite.lab.node('control0')
     for (const [i, name] of directories.entries())
       for (const file of ['ca.pem', `n${i}-key.pem`, `n${i}.kubeconfig`])
         assert.ok(readFileSync(join(home, name, file)).equals(readFileSync(join(place, 'auth', file))), name + file)
@@ -110,19 +98,15 @@ describe('what is carried through to nodes', { skip: needs('sshd', 'ssh', 'scp')
     for (const folder of [place, process.cwd()]) assert.ok(!existsSync(join(folder, 'x')))
   })
 
-  test('an absolute directory with blanks and quotes', async () => {
-    const directory = join(place, `abs "o'lute" $x`)
-    const ran = await deploy({ directory })
-    assert.equal(ran.status, 0, ran.stdout)
-    assertHolds(directory)
-  })
-
-  test('a directory on a node whose login prints something, to be made or there', async () => {
-    mkdirSync(join(lab.node('talking').home, 'there'), { recursive: true })
-    for (const name of ['new', 'there']) {
-      const ran = await deploy({ name: 'talking', directory: `~/${name}` })
+  test('an absolute directory with blanks and quotes, and one on a node whose login prints something', async () => {
+    const { home } = suite.lab.node('control0')
+    for (const directory of [join(place, `abs "o'lute" $x`), join(home, 'new')]) {
+      const ran = await deploy({ directory })
       assert.equal(ran.status, 0, ran.stdout)
-      assertHolds(join(lab.node('talking').home, name), 'talking')
+      for (const file of ['ca.pem', 'ca-key.pem', 'control0.kubeconfig', 'encryption-config.yaml'])
+        assert.ok(readFileSync(join(directory, file)).equals(readFileSync(join(place, 'auth', file))), file)
+      for (const file of ['.bashrc', '.zshenv'])
+        appendFileSync(join(home, file), '[ "$SHLVL" -gt 1 ] || { cd; echo Welcome; }\n')
     }
   })
 
@@ -138,7 +122,8 @@ describe('what is carried through to nodes', { skip: needs('sshd', 'ssh', 'scp')
       '5"',
     ])
       assert.equal((await deploy({}, option(value))).status, 1, value)
-    for (const folder of [place, lab.node('talking').home, process.cwd()]) assert.ok(!existsSync(join(folder, 'x')))
+    for (const folder of [place, suite.lab.node('control0').home, process.cwd()])
+      assert.ok(!existsSync(join(folder, 'x')))
   })
 
   test('a host, a user and an option that are odd but legal reach ssh as they are', async () => {
@@ -157,10 +142,4 @@ describe('what is carried through to nodes', { skip: needs('sshd', 'ssh', 'scp')
       assert.match(readFileSync(join(place, 'asked'), 'utf8'), new RegExp(`^${host.replace(/%.*/, '')}`))
     }
   })
-
-  function assertHolds(folder: string, name = 'control0'): void {
-    for (const file of ['ca.pem', 'ca-key.pem', `${name}.kubeconfig`, 'encryption-config.yaml'])
-      assert.ok(readFileSync(join(folder, file)).equals(readFileSync(join(place, 'auth', file))), file)
-    assert.equal(readdirSync(folder).length, 14)
-  }
 })

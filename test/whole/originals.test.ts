@@ -5,7 +5,7 @@ import { lstatSync, mkdirSync, readdirSync, readFileSync, rmSync, statSync } fro
 import { join } from 'node:path'
 import { after, before, describe, test } from 'node:test'
 import { parse } from 'yaml'
-import { ecdsa, genauth, genenckey, genkubeconfigs, initCa } from '../guide/genauth.ts'
+import { ecdsa, genauth, genkubeconfigs } from '../guide/genauth.ts'
 import { components, guideNodes, requests, rsa } from '../guide/requests.ts'
 import { elementAt, elements, extensions } from '../support/certificates.ts'
 import { type Edit, exits, makePlace, writeCluster } from '../support/harderway.ts'
@@ -32,7 +32,7 @@ interface Beside {
 interface Difference {
   readonly what: string
   readonly why: string
-  readonly show: (at: Beside, kind: keyof typeof kinds) => void | Promise<void>
+  readonly show: (at: Beside, kind: keyof typeof kinds) => void
 }
 
 const differences: readonly Difference[] = [
@@ -110,19 +110,6 @@ const differences: readonly Difference[] = [
         readdirSync(theirs).filter((name) => !isRequest(name)),
         readdirSync(ours).filter((name) => name !== '.gitignore'),
       )
-    },
-  },
-  {
-    what: 'made again, the CA and the encryption key stay',
-    why: "another CA, or another key, is the end of the cluster that runs with them; the guide's scripts make new ones",
-    show: async ({ theirs, ours }, kind) => {
-      const made = (auth: string) => ['ca-key.pem', 'ca.pem', 'encryption-config.yaml'].map((name) => read(auth, name))
-      const [old, our] = [made(theirs), made(ours)]
-      await initCa(theirs, kinds[kind])
-      await genenckey(theirs)
-      await exits(0, join(ours, '..'), ...phases)
-      for (const [i, text] of made(theirs).entries()) assert.notEqual(text, old[i])
-      assert.deepEqual(made(ours), our)
     },
   },
 ]

@@ -1,14 +1,13 @@
 /** recover and verify --from compare files with what a control node's API server and etcd serve, where they run. */
 import assert from 'node:assert/strict'
-import { once } from 'node:events'
 import { cpSync, existsSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync } from 'node:fs'
-import { createServer as createPlain, type Server } from 'node:net'
+import { createServer as createPlain } from 'node:net'
 import { join } from 'node:path'
-import { afterEach, before, beforeEach, describe, test } from 'node:test'
+import { afterEach, before, describe, type TestContext, test } from 'node:test'
 import { createServer } from 'node:tls'
 import { type Edit, exits, harderway, labEdits, type Ran, withStatus, writeCluster } from '../support/harderway.ts'
 import { labPlace } from '../support/labs.ts'
-import { needs } from '../support/programs.ts'
+import { listen, needs } from '../support/programs.ts'
 
 /** Of this process alone: what other tests listen on is elsewhere. */
 const address = `127.${10 + (process.pid % 200)}.${(process.pid >> 8) % 256}.11`
@@ -23,7 +22,6 @@ describe('the files of a control node and what runs there', { skip }, () => {
   const { place } = suite
   let made: string
   let edits: readonly Edit[]
-  let running: Server[]
 
   before(async () => {
     made = join(place, 'made')
@@ -35,34 +33,24 @@ describe('the files of a control node and what runs there', { skip }, () => {
     writeCluster(join(place, 'other'), edits)
     await exits(0, join(place, 'other'), 'cluster-cert')
   })
-  beforeEach(() => {
-    running = []
-  })
-  afterEach(async () => {
-    for (const server of running) server.close()
-    rmSync(join(place, 'auth'), { recursive: true, force: true })
-  })
+  afterEach(() => rmSync(join(place, 'auth'), { recursive: true, force: true }))
 
-  async function listen(server: Server, port: number): Promise<void> {
-    running.push(server.listen(port, address))
-    await once(server, 'listening')
-  }
-  const serve = (auth: string, name: string, port: number, options: object = {}) => {
-    const [cert, key] = ['.pem', '-key.pem'].map((ending) => readFileSync(join(auth, name + ending)))
-    return listen(createServer({ cert, key, ...options }), port)
+  const serve = (t: TestContext, auth: string, port: number, options: object = {}) => {
+    const [cert, key] = ['.pem', '-key.pem'].map((ending) => readFileSync(join(auth, `kubernetes${ending}`)))
+    return listen(t, createServer({ cert, key, ...options }), port, address)
   }
   const recover = () => harderway(place, 'recover', '--node', 'control0')
 
-  test('are taken where their CA signed what is served, by etcd to its own clients alone', async () => {
-    await serve(made, 'kubernetes', 6443)
+  test('are taken where their CA signed what is served, by etcd to its own clients alone', async (t) => {
+    await serve(t, made, 6443)
     const ca = readFileSync(join(made, 'ca.pem'))
-    await serve(made, 'kubernetes', 2379, { ca, requestCert: true, rejectUnauthorized: true, maxVersion: 'TLSv1.2' })
+    await serve(t, made, 2379, { ca, requestCert: true, rejectUnauthorized: true, maxVersion: 'TLSv1.2' })
     const ran = await withStatus(0, recover())
     assert.doesNotMatch(told(ran), /did not sign|port (2379|6443)/)
   })
 
-  test('are not taken where another CA signed what is served: they are not what the cluster runs with', async () => {
-    await serve(join(place, 'other/auth'), 'kubernetes', 6443)
+  test('are not taken where another CA signed what is served: they are not what the cluster runs with', async (t) => {
+    await serve(t, join(place, 'other/auth'), 6443)
     const ran = await withStatus(3, recover())
     assert.match(
       told(ran),
@@ -72,11 +60,11 @@ describe('the files of a control node and what runs there', { skip }, () => {
     assert.equal(existsSync(join(place, 'auth/ca.pem')), false)
   })
 
-  test('are no proof for a backup that fits them, where what is served is of another CA', async () => {
+  test('are no proof for a backup that fits them, where what is served is of another CA', async (t) => {
     const verify = () => harderway(place, 'verify', '--from', made)
-    await serve(made, 'kubernetes', 2379)
+    await serve(t, made, 2379)
     await withStatus(0, verify())
-    await serve(join(place, 'other/auth'), 'kubernetes', 6443)
+    await serve(t, join(place, 'other/auth'), 6443)
     const ran = await withStatus(3, verify())
     assert.match(told(ran), /control0: .* on port 6443 serves a certificate that the CA of \S+made did not sign/)
   })
@@ -94,10 +82,10 @@ describe('the files of a control node and what runs there', { skip }, () => {
     })
 
     for (const where of ['in its folder', 'served alone'])
-      test(`as the node's has them, ${where}: a run after recover issues none without`, async () => {
+      test(`as the node's has them, ${where}: a run after recover issues none without`, async (t) => {
         const { home } = suite.lab.node('control0')
         const isServed = where === 'served alone'
-        if (isServed) await serve(join(named, 'auth'), 'kubernetes', 6443)
+        if (isServed) await serve(t, join(named, 'auth'), 6443)
         for (const name of ['kubernetes.pem', 'kubernetes-key.pem'])
           if (isServed) rmSync(join(home, name))
           else cpSync(join(named, 'auth', name), join(home, name))
@@ -123,11 +111,9 @@ describe('the files of a control node and what runs there', { skip }, () => {
     })
   })
 
-  test('are taken where what listens serves none', async () => {
-    await listen(
-      createPlain((socket) => socket.end('no TLS')),
-      2380,
-    )
+  test('are taken where what listens serves none', async (t) => {
+    const server = createPlain((socket) => socket.end('no TLS'))
+    await listen(t, server, 2380, address)
     await withStatus(0, recover())
   })
 })

@@ -5,9 +5,10 @@ import { createServer as createPlainServer } from 'node:net'
 import { join } from 'node:path'
 import { before, describe, type TestContext, test } from 'node:test'
 import { createServer } from 'node:tls'
+import { stateOf } from '../support/files.ts'
 import { exits, harderway, labEdits, oneOfEach, writeCluster } from '../support/harderway.ts'
 import { labPlace } from '../support/labs.ts'
-import { needs } from '../support/programs.ts'
+import { listen, needs } from '../support/programs.ts'
 
 /** Addresses of this machine where nothing else listens. */
 const addresses = { control0: '127.77.0.11', worker0: '127.77.0.14', gateway: '127.77.0.10' }
@@ -28,20 +29,23 @@ describe('a second identity is not made', { skip: needs('sshd', 'ssh', 'scp') },
     const [cert, key] = ['kubernetes.pem', 'kubernetes-key.pem'].map((name) => readFileSync(join(saved, name)))
     const server = createServer({ cert, key, requestCert, rejectUnauthorized: requestCert })
     server.on('tlsClientError', () => {})
-    await new Promise<void>((ready) => server.listen(port, address, ready))
-    t.after(() => server.close())
+    await listen(t, server, port, address)
   }
   /** A plan and a run say the same: refused, with the command that takes the cluster over. */
   const assertRefused = async (lost: readonly string[], found: RegExp) => {
     for (const name of lost) rmSync(at(name), { recursive: true, force: true })
-    const before = made()
-    for (const args of [['--dry-run'], []]) {
+    const state = () => [
+      made(),
+      ...[join(place, 'home'), ...suite.lab.nodes.map(({ home }) => home)].map((folder) => stateOf(folder)),
+    ]
+    const before = state()
+    for (const args of [['--dry-run'], [], ['--node', 'control0']]) {
       const ran = await harderway(place, 'bootstrap', '--json', ...args)
       assert.equal(ran.status, 3, JSON.stringify(ran.events))
       const said = JSON.stringify(ran.events)
       assert.match(said, found)
       assert.match(said, /recover --node control0/)
-      assert.deepEqual(made(), before)
+      assert.deepEqual(state(), before)
     }
   }
 
@@ -62,12 +66,11 @@ describe('a second identity is not made', { skip: needs('sshd', 'ssh', 'scp') },
       await exits(0, place, 'deploy')
     })
   }
-  const everything = () => made()
 
   test('where workers alone have kept files of it', async (t) => {
     restore(t)
     tidy('control0', 'gateway')
-    await assertRefused(everything(), /worker0 holds a cluster's identity, and /)
+    await assertRefused(made(), /worker0 holds a cluster's identity, and /)
   })
 
   for (const [node, port, requestCert] of [
@@ -79,7 +82,7 @@ describe('a second identity is not made', { skip: needs('sshd', 'ssh', 'scp') },
       restore(t)
       tidy('control0', 'worker0', 'gateway')
       await serve(t, addresses[node], port, requestCert)
-      await assertRefused(everything(), new RegExp(`${node} serves a certificate on ${port}, and `))
+      await assertRefused(made(), new RegExp(`${node} serves a certificate on ${port}, and `))
     })
 
   test('where a component listens and shows no certificate, as behind an sshd that forwards no port', async (t) => {
@@ -89,12 +92,14 @@ describe('a second identity is not made', { skip: needs('sshd', 'ssh', 'scp') },
     for (const [address, port] of [
       [addresses.control0, 2379],
       [addresses.gateway, 6443],
-    ] as const) {
-      const server = createPlainServer((socket) => socket.destroy())
-      await new Promise<void>((ready) => server.listen(port, address, ready))
-      t.after(() => server.close())
-    }
-    await assertRefused(everything(), /"control0 listens on 2379, and /)
+    ] as const)
+      await listen(
+        t,
+        createPlainServer((socket) => socket.destroy()),
+        port,
+        address,
+      )
+    await assertRefused(made(), /"control0 listens on 2379, and /)
   })
 
   test('nor an encryption key for an API server that runs', async (t) => {
@@ -102,29 +107,5 @@ describe('a second identity is not made', { skip: needs('sshd', 'ssh', 'scp') },
     tidy('control0')
     await serve(t, addresses.control0, 6443)
     await assertRefused(['encryption-config.yaml'], /control0 serves a certificate on 6443, and /)
-  })
-
-  test('nor while a control node is down, which may have it: one is made without nodes, and deployed to the others', async (t) => {
-    t.after(() => suite.lab.node('control0').start())
-    restore(t)
-    tidy('control0', 'worker0', 'gateway')
-    await suite.lab.node('control0').stop()
-    await assertRefused(everything(), /control0 could not be looked at: connection refused/)
-    await exits(0, place, 'certs', 'encryption-key')
-    rmSync(join(place, 'home', '.kube'), { recursive: true, force: true })
-    const ran = await exits(1, place, 'bootstrap', '--json')
-    const idsOf = (type: string) => ran.events.flatMap((event) => (event.type === type ? [event.id] : []))
-    assert.deepEqual(idsOf('failed'), ['deploy/control0'])
-    assert.ok(idsOf('built').includes('deploy/worker0'))
-    tidy('worker0', 'gateway')
-  })
-
-  test('and is, where no node shows a cluster', async (t) => {
-    restore(t)
-    tidy('control0', 'worker0', 'gateway')
-    rmSync(join(place, 'home', '.kube'), { recursive: true, force: true })
-    rmSync(join(place, 'auth'), { recursive: true })
-    await exits(0, place, 'bootstrap')
-    tidy('control0', 'worker0', 'gateway')
   })
 })

@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict'
-import { execFileSync, spawnSync } from 'node:child_process'
+import { spawnSync } from 'node:child_process'
 import {
   chmodSync,
   chownSync,
@@ -24,7 +24,6 @@ import { thisBoot } from '../../../lib/files/lock.ts'
 import { publicMode, secretMode } from '../../../lib/files/plain-file.ts'
 import { harderWay } from '../../../tasks/layouts/harder-way.ts'
 import { scratch } from '../../support/files.ts'
-import { needs } from '../../support/programs.ts'
 
 const isRoot = process.getuid?.() === 0
 const folder = (t: TestContext) => new AuthDir(scratch(t), harderWay.files)
@@ -210,18 +209,6 @@ test('a .gitignore keeps git out of the folder, unless the user has one there', 
   assert.equal(readFileSync(join(auth.path, '.gitignore'), 'utf8'), '*\n')
   assert.equal(readFileSync(join(own.path, '.gitignore'), 'utf8'), '')
   assert.equal(readlinkSync(join(linked.path, '.gitignore')), 'nowhere')
-})
-
-test('git adds nothing of it to the repository around it', { skip: needs('git') }, (t) => {
-  const repository = scratch(t)
-  const auth = new AuthDir(join(repository, 'clusters/one/auth'), harderWay.files)
-  auth.make()
-  auth.write('ca-key.pem', 'secret', secretMode)
-  execFileSync('git', ['init', '-q'], { cwd: repository })
-  const added = () => execFileSync('git', ['add', '-A', '--dry-run'], { cwd: repository, encoding: 'utf8' })
-  assert.match(added(), /ca-key\.pem/)
-  auth.keepOutOfGit()
-  assert.equal(added(), '')
 })
 
 test('nobody waits for what would be written into a pipe: it is neither copied nor opened to others', (t) => {

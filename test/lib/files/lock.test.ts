@@ -272,16 +272,6 @@ test('only our own lock is given back', async (t) => {
   held.release()
 })
 
-test('an abort ends the wait, and leaves nothing but the lock of its owner', async (t) => {
-  const { auth, lock } = place(t)
-  const held = await take(lock)
-  const abort = new AbortController()
-  const wait = Number.POSITIVE_INFINITY
-  await assert.rejects(take(lock, { signal: abort.signal, wait, onWait: () => abort.abort() }), { name: 'AbortError' })
-  assert.deepEqual(readdirSync(auth), ['.lock'])
-  held.release()
-})
-
 describe('between containers, which share a folder and do not see each other', { skip: needsNamespaces() }, () => {
   test('of two that start at once one waits for the other', async (t) => {
     const { auth, counter, lock } = place(t)

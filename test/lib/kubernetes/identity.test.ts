@@ -6,7 +6,6 @@ import type { AuthFiles } from '../../../lib/files/auth-dir.ts'
 import { otherIdentity as identityBeside } from '../../../lib/kubernetes/identity.ts'
 import { privateKeyPem, selfSign } from '../../../lib/pki/x509.ts'
 import { harderWay } from '../../../tasks/layouts/harder-way.ts'
-import { identityFiles } from '../../../tasks/layouts/tables.ts'
 
 type Read = AuthFiles['tryBytes']
 const { files } = harderWay
@@ -206,9 +205,3 @@ describe('encryption-config.yaml', () => {
     })
   })
 })
-
-test('five files carry an identity', () =>
-  assert.deepEqual(
-    [...identityFiles({ layout: 'harder-way', etcd: { ca: 'shared' } }).keys()],
-    ['ca.pem', 'ca-key.pem', 'service-account.pem', 'service-account-key.pem', 'encryption-config.yaml'],
-  ))
