@@ -99,13 +99,6 @@ describe('local-kubeconfig', { concurrency: 4 }, () => {
       assert.ok(existsSync(join(folder, 'mine/kubeconfig')))
       assert.ok(!existsSync(join(folder, 'not-this')) && !existsSync(config))
     })
-
-    test('localKubeconfig: false leaves the phase out', async (t) => {
-      const { folder } = place(t, [['localKubeconfig'], false])
-      const ran = await withStatus(2, run(folder, 'local-kubeconfig'))
-      assert.match(ran.output, /nothing of local-kubeconfig is wanted by cluster\.yaml/)
-      assert.deepEqual(readdirSync(join(folder, 'home')), [])
-    })
   })
 
   describe('of one of users', () => {
@@ -420,10 +413,13 @@ describe('local-kubeconfig', { concurrency: 4 }, () => {
         assert.deepEqual(names(), before)
       }
 
-      test('than the one in auth/', async (t) => {
-        const { folder, config } = place(t)
+      test('than the one in auth/, and with --replace-identity it is overwritten', async (t) => {
+        const { folder, config, access } = place(t)
         write(config, entry(dataOf(otherCa)))
         await assertRefused(folder, config)
+        await withStatus(0, run(folder, 'local-kubeconfig', '--replace-identity', '--yes'))
+        assert.ok(readFileSync(config, 'utf8').includes(access.ca.toString('base64')))
+        assert.ok(readFileSync(`${config}.before-harderway`, 'utf8').includes(otherCa.toString('base64')))
       })
 
       test('and auth/ is empty: no CA is made', async (t) => {
@@ -433,14 +429,6 @@ describe('local-kubeconfig', { concurrency: 4 }, () => {
         await assertRefused(folder, config, /recover --node control0/)
         await withStatus(3, run(folder, 'bootstrap'))
         assert.deepEqual(readdirSync(join(folder, 'auth')), [])
-      })
-
-      test('with --replace-identity it is overwritten', async (t) => {
-        const { folder, config, access } = place(t)
-        write(config, entry(dataOf(otherCa)))
-        await withStatus(0, run(folder, 'local-kubeconfig', '--replace-identity', '--yes'))
-        assert.ok(readFileSync(config, 'utf8').includes(access.ca.toString('base64')))
-        assert.ok(readFileSync(`${config}.before-harderway`, 'utf8').includes(otherCa.toString('base64')))
       })
 
       for (const [what, ca] of [
