@@ -7,7 +7,7 @@ import { readEmbedded } from '../../lib/kubernetes/kubeconfig.ts'
 import { isIssuedBy, readCertificate } from '../../lib/pki/certificate.ts'
 import { parseCommandLine } from '../../tasks/cli.ts'
 import { copyPlace, type Edit, exits, labEdits, madePlace, oneOfEach, writeCluster } from '../support/harderway.ts'
-import { labPlace } from '../support/labs.ts'
+import { localPlace } from '../support/labs.ts'
 import { needs } from '../support/programs.ts'
 import { recipes } from '../support/recipe.ts'
 
@@ -83,8 +83,8 @@ describe('the first command makes new keys, and revokes nothing:', () => {
     })
 })
 
-describe('with the machine out of nodes, where no unit runs,', { skip: needs('sshd', 'ssh', 'scp') }, () => {
-  const suite = labPlace('control0', 'worker0', 'gateway')
+describe('with the machine out of nodes, where no unit runs,', { skip: needs('ssh') }, () => {
+  const suite = localPlace('control0', 'worker0', 'gateway')
   const { place } = suite
   const auth = join(place, 'auth')
   const [force = [], begin = [], finish = []] = recipes.get(workers) ?? []
