@@ -87,13 +87,6 @@ for (const [kind, files] of [
       )
     })
 
-    test('give the API server from one member what it wrote to another', async () => {
-      const [first, , third] = members
-      assert.ok(first && third)
-      assert.equal(await asApiServer(endpoints(first), 'put', '/registry/greeting', 'witaj'), 'OK\n')
-      assert.equal(await asApiServer(endpoints(third), 'get', '--print-value-only', '/registry/greeting'), 'witaj\n')
-    })
-
     test("let any certificate of the CA read and write, a worker's too, and none where it is their own: SECURITY.md says so", async () => {
       const [first] = members
       assert.ok(first)
