@@ -67,31 +67,26 @@ async function walk({ run, signal }: Rotating): Promise<void> {
     if (outcome.kind === 'failed') throw new Error(`${id}: ${outcome.failure.message}`, { cause: outcome.failure })
 }
 
-/** Of every private key in the folder and in its backups. */
-function keysIn(path: string): Set<string> {
-  const files = readdirSync(path, { recursive: true }).map(String)
-  const keys = files.flatMap((file) => {
-    if (file.endsWith('-key.pem')) return readPrivateKey(readFileSync(join(path, file))) ?? []
-    return []
-  })
-  const sealing = files.flatMap((file) =>
-    file.endsWith('.yaml')
-      ? [...readFileSync(join(path, file), 'utf8').matchAll(/secret: (\S+)/g)].map(([, it = '']) => it)
-      : [],
-  )
-  const spki = keys.map((key) => createPublicKey(key).export({ type: 'spki', format: 'der' }).toString('hex'))
-  return new Set([...spki, ...sealing])
+function publicKeyIn(file: string): string[] {
+  const key = readPrivateKey(readFileSync(file))
+  return key ? [createPublicKey(key).export({ type: 'spki', format: 'der' }).toString('hex')] : []
 }
 
-const irreplaceable = (path: string) =>
-  new Set(
-    ['ca-key.pem', 'etcd-ca-key.pem', 'front-proxy-ca-key.pem', 'service-account-key.pem'].flatMap((file) => {
-      if (!existsSync(join(path, file))) return []
-      const key = readPrivateKey(readFileSync(join(path, file)))
-      assert.ok(key)
-      return createPublicKey(key).export({ type: 'spki', format: 'der' }).toString('hex')
-    }),
-  )
+/** Of every private key in the folder and in its backups. */
+function keysIn(path: string): Set<string> {
+  const files = readdirSync(path, { recursive: true }).map((file) => join(path, String(file)))
+  const sealing = files
+    .filter((file) => file.endsWith('.yaml'))
+    .flatMap((file) => [...readFileSync(file, 'utf8').matchAll(/secret: (\S+)/g)].map(([, it = '']) => it))
+  return new Set([...files.filter((file) => file.endsWith('-key.pem')).flatMap(publicKeyIn), ...sealing])
+}
+
+function irreplaceable(path: string): string[] {
+  const all = ['ca', 'etcd-ca', 'front-proxy-ca', 'service-account'].map((name) => join(path, `${name}-key.pem`))
+  const keys = all.filter((file) => existsSync(file)).map(publicKeyIn)
+  for (const key of keys) assert.equal(key.length, 1)
+  return keys.flat()
+}
 
 interface Step {
   readonly name: string
