@@ -36,7 +36,7 @@ export function stateOf(folder: string, isMeant: (name: string) => boolean = () 
   return Object.fromEntries(names.map((name) => [name, stateOfFile(join(folder, name))]))
 }
 
-function stateOfFile(path: string): string {
+export function stateOfFile(path: string): string {
   const stat = lstatSync(path)
   const owned = [stat.ino, (stat.mode & 0o7777).toString(8), stat.uid]
   if (stat.isDirectory()) return [...owned, 'folder'].join(' ')

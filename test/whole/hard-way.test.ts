@@ -7,10 +7,20 @@ import { after, before, describe, test } from 'node:test'
 import { parse, stringify } from 'yaml'
 import { nodeFiles } from '../../tasks/layouts/tables.ts'
 import { type Follower, followHardWay } from '../guide/hard-way.ts'
-import { startLab } from '../lab/lab.ts'
 import { openssl } from '../support/certificates.ts'
 import { problemsOf, scratch } from '../support/files.ts'
-import { callInit, exits, harderway, idsOf, makePlace, messageOf, readCluster } from '../support/harderway.ts'
+import {
+  callInit,
+  exits,
+  harderway,
+  idsOf,
+  makePlace,
+  messageOf,
+  oneOfEach,
+  readCluster,
+  writeCluster,
+} from '../support/harderway.ts'
+import { startLocalLab } from '../support/labs.ts'
 import { kubectl, needs } from '../support/programs.ts'
 
 const phases = ['certs', 'kubeconfigs', 'encryption-key']
@@ -248,51 +258,44 @@ test('mistakes in a cluster.yaml of layout hard-way', () => {
   }
 })
 
-describe('files of both guides', { skip: needs('sshd', 'ssh', 'scp') }, () => {
-  const control = { name: 'c', role: 'control', ip: '192.168.1.11' }
-  const worker = { name: 'w', role: 'worker', ip: '192.168.1.12' }
-  const of = (layout: string, name: string) => ({
-    ...{ name, layout, nodes: [control, worker], localKubeconfig: false, certificates: { key: 'ecdsa-p256' } },
-    ...(layout === 'harder-way' && { api: { virtualIP: '192.168.1.21' } }),
-  })
-  const write = (place: string, value: object) => writeFileSync(join(place, 'cluster.yaml'), stringify(value))
-
-  test('an auth/ of the other layout is refused by every command, with the one thing to do', async (t) => {
-    const place = scratch(t)
-    write(place, of('harder-way', 'one'))
-    await exits(0, place, ...phases)
-    write(place, of('hard-way', 'one'))
-    const before = readdirSync(join(place, 'auth'))
-    for (const task of ['bootstrap', 'status', 'verify', 'ca --force', 'recover --node c', 'report']) {
-      const { status, stdout, stderr } = await harderway(place, ...task.split(' '))
-      assert.equal(status, 3, task)
-      assert.match(
-        stderr,
-        /auth has ca\.pem, as layout harder-way names it, and cluster\.yaml is of hard-way\n +- correct layout in/,
-      )
-      assert.doesNotMatch(stdout + stderr, /kubectl delete|--force|recover --/)
-    }
-    assert.deepEqual(readdirSync(join(place, 'auth')), before)
-  })
-
-  test("a worker of another cluster is refused, whatever that cluster's layout: its kubeconfigs trust another CA", async (t) => {
-    const place = scratch(t)
-    await using lab = await startLab({ dir: join(place, 'lab'), nodes: [{ name: 'c' }, { name: 'w' }, { name: 'c2' }] })
-    const ssh = { configFile: lab.sshConfig, user: userInfo().username }
-    const at = (name: string, layout: string, host: string) => {
-      mkdirSync(join(place, name, 'home'), { recursive: true })
-      write(join(place, name), { ...of(layout, name), ssh, nodes: [{ ...control, host }, worker] })
-      return join(place, name)
-    }
-    await exits(0, at('one', 'harder-way', 'c'), 'bootstrap')
-    const kubeconfig = () => readFileSync(join(lab.node('w').home, 'w.kubeconfig'), 'utf8')
-    const before = kubeconfig()
-    const ran = await exits(3, at('two', 'hard-way', 'c2'), 'bootstrap', '--json')
+test('an auth/ of the other layout is refused by every command, with the one thing to do', async (t) => {
+  const place = scratch(t)
+  writeCluster(place, oneOfEach)
+  await exits(0, place, ...phases)
+  writeFileSync(join(place, 'cluster.yaml'), stringify({ ...cluster, nodes }))
+  const before = readdirSync(join(place, 'auth'))
+  for (const task of ['bootstrap', 'status', 'verify', 'ca --force', 'recover --node server', 'report']) {
+    const { stdout, stderr } = await exits(3, place, ...task.split(' '))
     assert.match(
-      String(messageOf(ran, 'deploy/w')),
-      /w holds another CA \(kube-proxy\.kubeconfig: it trusts another CA/,
+      stderr,
+      /auth has ca\.pem, as layout harder-way names it, and cluster\.yaml is of hard-way\n +- correct layout in/,
     )
-    assert.equal(kubeconfig(), before)
-    await exits(0, join(place, 'one'), 'bootstrap')
-  })
+    assert.doesNotMatch(stdout + stderr, /kubectl delete|--force|recover --/)
+  }
+  assert.deepEqual(readdirSync(join(place, 'auth')), before)
+})
+
+test("a worker of another cluster is refused, whatever that cluster's layout: its kubeconfigs trust another CA", {
+  skip: needs('ssh'),
+}, async (t) => {
+  const place = scratch(t)
+  mkdirSync(join(place, 'lab'))
+  await using lab = startLocalLab(join(place, 'lab'), ['c', 'w', 'c2'])
+  const at = (host: string, more: object) => {
+    const its = join(place, host)
+    mkdirSync(join(its, 'home'), { recursive: true })
+    const control = { name: 'c', role: 'control', ip: '192.168.1.11', host }
+    const all = { name: host, nodes: [control, { name: 'w', role: 'worker', ip: '192.168.1.12' }], ...more }
+    const ssh = { configFile: lab.sshConfig, user: userInfo().username }
+    const quick = { certificates: { key: 'ecdsa-p256' }, localKubeconfig: false }
+    writeFileSync(join(its, 'cluster.yaml'), stringify({ ...all, ssh, ...quick }))
+    return its
+  }
+  await exits(0, at('c', { api: { virtualIP: '192.168.1.21' } }), 'bootstrap')
+  const kubeconfig = () => readFileSync(join(lab.node('w').home, 'w.kubeconfig'), 'utf8')
+  const before = kubeconfig()
+  const ran = await exits(3, at('c2', { layout: 'hard-way' }), 'bootstrap', '--json')
+  assert.match(String(messageOf(ran, 'deploy/w')), /w holds another CA \(kube-proxy\.kubeconfig: it trusts another CA/)
+  assert.equal(kubeconfig(), before)
+  await exits(0, join(place, 'c'), 'bootstrap')
 })

@@ -4,10 +4,11 @@ import { readdirSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { describe, test } from 'node:test'
 import { readEmbedded } from '../../lib/kubernetes/kubeconfig.ts'
-import { isIssuedBy, readCertificate } from '../../lib/pki/certificate.ts'
+import { isIssuedBy } from '../../lib/pki/certificate.ts'
 import { parseCommandLine } from '../../tasks/cli.ts'
+import { certificateIn } from '../support/certificates.ts'
 import { copyPlace, type Edit, exits, labEdits, madePlace, oneOfEach, writeCluster } from '../support/harderway.ts'
-import { labPlace } from '../support/labs.ts'
+import { localPlace } from '../support/labs.ts'
 import { needs } from '../support/programs.ts'
 import { recipes } from '../support/recipe.ts'
 
@@ -55,8 +56,6 @@ const edits: readonly Edit[] = [
   [['etcd'], { ca: 'own' }],
   [['aggregation'], true],
 ]
-const certificateIn = (auth: string, name: string) =>
-  readCertificate(readFileSync(join(auth, `${name}.pem`))) ?? assert.fail(name)
 
 describe('the first command makes new keys, and revokes nothing:', () => {
   const origin = madePlace(edits, 'certs', 'kubeconfigs', 'encryption-key')
@@ -65,11 +64,7 @@ describe('the first command makes new keys, and revokes nothing:', () => {
     test(leak, async (t) => {
       const { place, auth } = copyPlace(t, origin, edits)
       await exits(0, place, ...force)
-      const read = (name: string) => [place, origin].map((each) => readFileSync(join(each, 'auth', name)))
-      const isNew = (name: string) => {
-        const [now, before] = read(name)
-        return !before?.equals(now ?? before)
-      }
+      const isNew = (name: string) => !readFileSync(join(auth, name)).equals(readFileSync(join(origin, 'auth', name)))
       const made = readdirSync(auth).filter((name) => name.endsWith('-key.pem') && isNew(name))
       assert.deepEqual(
         made,
@@ -83,8 +78,8 @@ describe('the first command makes new keys, and revokes nothing:', () => {
     })
 })
 
-describe('with the machine out of nodes, where no unit runs,', { skip: needs('sshd', 'ssh', 'scp') }, () => {
-  const suite = labPlace('control0', 'worker0', 'gateway')
+describe('with the machine out of nodes, where no unit runs,', { skip: needs('ssh') }, () => {
+  const suite = localPlace('control0', 'worker0', 'gateway')
   const { place } = suite
   const auth = join(place, 'auth')
   const [force = [], begin = [], finish = []] = recipes.get(workers) ?? []

@@ -132,23 +132,6 @@ describe('a certificate that is one row more', { skip: needs('ssh', 'openssl') }
     assert.deepEqual(ran.events.at(-1)?.advice, [{ nodes: [control], files, restart: ['kube-apiserver'] }])
     for (const each of files) assert.ok(readFileSync(onNode(control, each)).equals(readFileSync(auth(each))), each)
   })
-
-  test('has a name that no node may have, which is an error of its line in cluster.yaml', async () => {
-    const yaml = join(place, 'cluster.yaml')
-    const text = readFileSync(yaml, 'utf8').replace(`name: ${others[0]}`, 'name: front-proxy')
-    writeFileSync(yaml, text)
-    const lines = text.split('\n')
-    const line = lines.findIndex((each) => each.includes('name: front-proxy'))
-    const column = (lines[line] ?? '').indexOf('front-proxy')
-    const { status, stderr } = await run('certs')
-    write()
-    assert.equal(status, 2)
-    const where = `${yaml}:${line + 1}:${column + 1}: `
-    assert.ok(
-      stderr.startsWith(`${where}nodes[1].name "front-proxy" is the name of one of the cluster's own files`),
-      stderr,
-    )
-  })
 })
 
 /** A CA of its own for the front proxy. */

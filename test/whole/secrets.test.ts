@@ -2,21 +2,11 @@
 import assert from 'node:assert/strict'
 import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
-import {
-  chmodSync,
-  lstatSync,
-  mkdirSync,
-  readdirSync,
-  readFileSync,
-  renameSync,
-  rmSync,
-  symlinkSync,
-  writeFileSync,
-} from 'node:fs'
+import { chmodSync, lstatSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs'
 import { basename, dirname, join } from 'node:path'
 import { after, before, describe, type TestContext, test } from 'node:test'
 import { type Lab, startLab } from '../lab/lab.ts'
-import { secretsIn, stateOf } from '../support/files.ts'
+import { secretsIn } from '../support/files.ts'
 import {
   assertShowsNone,
   copyPlace,
@@ -223,25 +213,6 @@ describe('in auth/', { concurrency: 2 }, () => {
   const origin = madePlace(edits, ...phases, 'local-kubeconfig')
 
   const copied = (t: TestContext) => copyPlace(t, origin, edits)
-
-  test('a symbolic link in place of a key is replaced: what is behind it stays as it was', async (t) => {
-    const { place, auth } = copied(t)
-    const behind = join(place, 'behind')
-    mkdirSync(behind)
-    for (const name of ['worker0-key.pem', 'admin.kubeconfig', 'worker0.pem']) {
-      writeFileSync(join(behind, name), 'mine', { mode: 0o644 })
-      rmSync(join(auth, name))
-      symlinkSync(join(behind, name), join(auth, name))
-    }
-    const state = stateOf(behind)
-    const ran = await exits(0, place, ...phases)
-    assert.match(ran.stdout, /worker0\.pem is not a plain file; worker0-key\.pem is not a plain file$/m)
-    assert.deepEqual(stateOf(behind), state)
-    for (const name of ['worker0-key.pem', 'admin.kubeconfig']) {
-      assert.ok(lstatSync(join(auth, name)).isFile(), name)
-      assert.equal(lstatSync(join(auth, name)).mode & 0o7777, 0o600)
-    }
-  })
 
   test('a mode that was widened is repaired and reported, and nothing is made again', async (t) => {
     const { place, auth } = copied(t)

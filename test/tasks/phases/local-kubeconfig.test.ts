@@ -19,7 +19,7 @@ import { delimiter, dirname, join } from 'node:path'
 import { after, before, describe, test } from 'node:test'
 import { parse, stringify } from 'yaml'
 import type { KubeconfigAccess } from '../../../lib/kubernetes/kubeconfig.ts'
-import { scratch } from '../../support/files.ts'
+import { scratch, stateOfFile } from '../../support/files.ts'
 import { type Edit, harderway, withStatus, writeCluster } from '../../support/harderway.ts'
 import { kubectl, kubectlConfig, needs } from '../../support/programs.ts'
 
@@ -98,13 +98,6 @@ describe('local-kubeconfig', { concurrency: 4 }, () => {
       await withStatus(0, runIn(folder, { KUBECONFIG: join(folder, 'not-this') }, 'local-kubeconfig'))
       assert.ok(existsSync(join(folder, 'mine/kubeconfig')))
       assert.ok(!existsSync(join(folder, 'not-this')) && !existsSync(config))
-    })
-
-    test('localKubeconfig: false leaves the phase out', async (t) => {
-      const { folder } = place(t, [['localKubeconfig'], false])
-      const ran = await withStatus(2, run(folder, 'local-kubeconfig'))
-      assert.match(ran.output, /nothing of local-kubeconfig is wanted by cluster\.yaml/)
-      assert.deepEqual(readdirSync(join(folder, 'home')), [])
     })
   })
 
@@ -221,14 +214,14 @@ describe('local-kubeconfig', { concurrency: 4 }, () => {
       const copy = `${config}.before-harderway`
       assert.equal(readFileSync(copy, 'utf8'), foreign)
       for (const file of [config, copy]) assert.equal(lstatSync(file).mode & 0o7777, 0o600)
-      const first = [state(config), state(copy)]
+      const first = [stateOfFile(config), stateOfFile(copy)]
       const second = await withStatus(0, run(folder, 'local-kubeconfig'))
       assert.equal(second.events.find(({ id, type }) => id === 'local-kubeconfig' && type !== 'started')?.type, 'fresh')
-      assert.deepEqual([state(config), state(copy)], first)
+      assert.deepEqual([stateOfFile(config), stateOfFile(copy)], first)
       writeCluster(folder, [quickKeys, [['api', 'port'], 7443]])
       await withStatus(0, run(folder, 'local-kubeconfig'))
       assert.match(readFileSync(config, 'utf8'), /server: https:\/\/kubernetes:7443/)
-      assert.deepEqual(state(copy), first[1])
+      assert.deepEqual(stateOfFile(copy), first[1])
       assert.deepEqual(readdirSync(dirname(config)).toSorted(), ['config', 'config.before-harderway'])
     })
 
@@ -321,9 +314,9 @@ describe('local-kubeconfig', { concurrency: 4 }, () => {
       const shared = join(folder, 'shared')
       write(config, foreign, 0o644)
       write(shared, 'apiVersion: v1\nkind: Config\n', 0o644)
-      const first = state(shared)
+      const first = stateOfFile(shared)
       await withStatus(0, runIn(folder, { KUBECONFIG: `${config}${delimiter}${shared}` }, 'local-kubeconfig'))
-      assert.deepEqual(state(shared), first)
+      assert.deepEqual(stateOfFile(shared), first)
     })
 
     test('a path in it is relative to where the user stands', async (t) => {
@@ -363,12 +356,12 @@ describe('local-kubeconfig', { concurrency: 4 }, () => {
       test(title, async (t) => {
         const { folder, config } = place(t)
         write(config, text, 0o640)
-        const first = state(config)
+        const first = stateOfFile(config)
         for (const args of [['--dry-run'], []]) {
           const ran = await withStatus(3, run(folder, 'local-kubeconfig', ...args))
           assert.match(ran.output.replaceAll('\\n', '\n'), message)
         }
-        assert.deepEqual(state(config), first)
+        assert.deepEqual(stateOfFile(config), first)
         assert.deepEqual(readdirSync(dirname(config)), ['config'])
       })
 
@@ -389,13 +382,13 @@ describe('local-kubeconfig', { concurrency: 4 }, () => {
       const { folder, config } = place(t)
       rmSync(join(folder, 'auth'), { recursive: true })
       write(config, 'contexts:\n- {name: kubenet, context: {cluster: another, user: me}}\n')
-      const first = state(config)
+      const first = stateOfFile(config)
       const dry = await withStatus(3, run(folder, 'local-kubeconfig', '--dry-run'))
       assert.ok(!existsSync(join(folder, 'auth')))
       const ran = await withStatus(3, run(folder, 'bootstrap'))
       for (const { output } of [dry, ran]) assert.match(output, /has a context kubenet, for the cluster another/)
       assert.deepEqual(readdirSync(join(folder, 'auth')), [])
-      assert.deepEqual(state(config), first)
+      assert.deepEqual(stateOfFile(config), first)
     })
 
     describe('where its cluster of our name trusts another CA', () => {
@@ -404,7 +397,7 @@ describe('local-kubeconfig', { concurrency: 4 }, () => {
       const dataOf = (pem: Buffer) => `certificate-authority-data: ${pem.toString('base64')}`
 
       const assertRefused = async (folder: string, config: string, back = /mv \S+ \S+ && .*recover --node/) => {
-        const first = state(config)
+        const first = stateOfFile(config)
         const names = () =>
           readdirSync(folder, { recursive: true })
             .map(String)
@@ -416,14 +409,17 @@ describe('local-kubeconfig', { concurrency: 4 }, () => {
           assert.match(ran.output, back)
           assert.match(ran.output, /local-kubeconfig --replace-identity/)
         }
-        assert.deepEqual(state(config), first)
+        assert.deepEqual(stateOfFile(config), first)
         assert.deepEqual(names(), before)
       }
 
-      test('than the one in auth/', async (t) => {
-        const { folder, config } = place(t)
+      test('than the one in auth/, and with --replace-identity it is overwritten', async (t) => {
+        const { folder, config, access } = place(t)
         write(config, entry(dataOf(otherCa)))
         await assertRefused(folder, config)
+        await withStatus(0, run(folder, 'local-kubeconfig', '--replace-identity', '--yes'))
+        assert.ok(readFileSync(config, 'utf8').includes(access.ca.toString('base64')))
+        assert.ok(readFileSync(`${config}.before-harderway`, 'utf8').includes(otherCa.toString('base64')))
       })
 
       test('and auth/ is empty: no CA is made', async (t) => {
@@ -433,14 +429,6 @@ describe('local-kubeconfig', { concurrency: 4 }, () => {
         await assertRefused(folder, config, /recover --node control0/)
         await withStatus(3, run(folder, 'bootstrap'))
         assert.deepEqual(readdirSync(join(folder, 'auth')), [])
-      })
-
-      test('with --replace-identity it is overwritten', async (t) => {
-        const { folder, config, access } = place(t)
-        write(config, entry(dataOf(otherCa)))
-        await withStatus(0, run(folder, 'local-kubeconfig', '--replace-identity', '--yes'))
-        assert.ok(readFileSync(config, 'utf8').includes(access.ca.toString('base64')))
-        assert.ok(readFileSync(`${config}.before-harderway`, 'utf8').includes(otherCa.toString('base64')))
       })
 
       for (const [what, ca] of [
@@ -568,11 +556,6 @@ async function runIn(folder: string, env: Readonly<Record<string, string>>, ...a
 function write(path: string, text: string, mode = 0o600): void {
   mkdirSync(dirname(path), { recursive: true })
   writeFileSync(path, text, { mode })
-}
-
-function state(path: string): unknown[] {
-  const { ino, mode, mtimeMs, ctimeMs } = lstatSync(path)
-  return [readFileSync(path, 'utf8'), ino, mode, mtimeMs, ctimeMs]
 }
 
 /** What kubectl reads in the file. */

@@ -61,34 +61,28 @@ test('a name that a cluster reports moves no cursor', async () => {
   assert.ok(!text.includes('\u001b'))
 })
 
-test('a member of etcd is a control node by an address of its peer URLs, or by its name if they have none', () => {
-  const controls = [control0, control1]
-  const ours = [
-    member('control0', 'https://etcd-0.example.org:2380'),
-    member('', 'https://192.168.1.12:2380'),
-    member('infra0', 'https://[fd00::11]:2380'),
-    member('infra1', 'https://control1:2380'),
+test('a member of etcd is a control node by an address or a name of its peer URLs, or by its name if they have none', () => {
+  for (const [name, url] of [
+    ['control0', 'https://etcd-0.example.org:2380'],
+    ['', 'https://192.168.1.12:2380'],
+    ['infra0', 'https://[fd00::11]:2380'],
+    ['infra1', 'https://control1:2380'],
+    ['default', 'https://control1.kubernetes.local:2380'],
+    ['default', 'http://localhost:2380'],
     // As Kubernetes The Hard Way has it.
-    member('controller', 'http://127.0.0.1:2380'),
-  ]
-  assert.deepEqual(foreignMembers(ours, controls), [])
-  const [text = '', ...more] = foreignMembers([...ours, member('control2', 'https://192.168.1.13:2380')], controls)
-  assert.match(
-    text,
-    /^the etcd member control2 \(https:\/\/192\.168\.1\.13:2380\).* etcdctl member remove 91bc3c398fb3c146;/,
-  )
+    ['controller', 'http://127.0.0.1:2380'],
+  ] as const)
+    assert.deepEqual(foreignMembers([member(name, url)], [control0, control1]), [], url)
+  for (const [name, url] of [
+    ['', 'no address'],
+    ['control0', 'https://10.9.9.9:2380'],
+    ['default', 'https://control10.kubernetes.local:2380'],
+    ['default', 'https://kubernetes.local:2380'],
+  ] as const)
+    assert.equal(foreignMembers([member(name, url)], [control0, control1]).length, 1, url)
+  const both = [member('control0', 'https://192.168.1.11:2380'), member('control2', 'https://192.168.1.13:2380')]
+  const [text = '', ...more] = foreignMembers(both, [control0, control1])
+  const told = /^the etcd member control2 \(https:\/\/192\.168\.1\.13:2380\).* etcdctl member remove 91bc3c398fb3c146;/
+  assert.match(text, told)
   assert.deepEqual(more, [])
-  assert.equal(foreignMembers([member('', 'no address')], controls).length, 1)
-  assert.equal(
-    foreignMembers([member('control0', 'https://10.9.9.9:2380')], controls).length,
-    1,
-    'only the name is ours',
-  )
-})
-
-test('a member is ours by what its peers call it: a loopback name, or the name of its node in a domain', () => {
-  for (const url of ['http://localhost:2380', 'https://control1.kubernetes.local:2380', 'https://control1:2380'])
-    assert.deepEqual(foreignMembers([member('default', url)], [control1]), [], url)
-  for (const url of ['https://control10.kubernetes.local:2380', 'https://kubernetes.local:2380'])
-    assert.equal(foreignMembers([member('default', url)], [control1]).length, 1, url)
 })

@@ -1,8 +1,7 @@
 /** Rotations that end at any of their writes: what is there is a stage, the same goes on from it, and no key is lost. */
 import assert from 'node:assert/strict'
 import { createPublicKey } from 'node:crypto'
-import { cpSync, existsSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs'
-import { tmpdir } from 'node:os'
+import { cpSync, existsSync, readdirSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { test } from 'node:test'
 import pLimit from 'p-limit'
@@ -15,9 +14,12 @@ import { harderWay } from '../../../tasks/layouts/harder-way.ts'
 import { clusterGraph } from '../../../tasks/phases/table.ts'
 import type { Rotating, Rotation } from '../../../tasks/rotations/rotation.ts'
 import { rotations } from '../../../tasks/rotations/table.ts'
-import { parsed } from '../../support/files.ts'
+import { minimal, parsed, scratch } from '../../support/files.ts'
 
-const text = readFileSync(join(import.meta.dirname, '../../../cluster.yaml'), 'utf8').replace('rsa-2048', 'ecdsa-p256')
+const text = `${minimal}  - { name: w0, role: worker, ip: 10.0.0.3 }
+certificates: { key: ecdsa-p256 }
+encryption: { provider: aescbc }
+`
 const cluster = parsed(text)
 const now = new Date()
 
@@ -65,31 +67,26 @@ async function walk({ run, signal }: Rotating): Promise<void> {
     if (outcome.kind === 'failed') throw new Error(`${id}: ${outcome.failure.message}`, { cause: outcome.failure })
 }
 
-/** Of every private key in the folder and in its backups. */
-function keysIn(path: string): Set<string> {
-  const files = readdirSync(path, { recursive: true }).map(String)
-  const keys = files.flatMap((file) => {
-    if (file.endsWith('-key.pem')) return readPrivateKey(readFileSync(join(path, file))) ?? []
-    return []
-  })
-  const sealing = files.flatMap((file) =>
-    file.endsWith('.yaml')
-      ? [...readFileSync(join(path, file), 'utf8').matchAll(/secret: (\S+)/g)].map(([, it = '']) => it)
-      : [],
-  )
-  const spki = keys.map((key) => createPublicKey(key).export({ type: 'spki', format: 'der' }).toString('hex'))
-  return new Set([...spki, ...sealing])
+function publicKeyIn(file: string): string[] {
+  const key = readPrivateKey(readFileSync(file))
+  return key ? [createPublicKey(key).export({ type: 'spki', format: 'der' }).toString('hex')] : []
 }
 
-const irreplaceable = (path: string) =>
-  new Set(
-    ['ca-key.pem', 'etcd-ca-key.pem', 'front-proxy-ca-key.pem', 'service-account-key.pem'].flatMap((file) => {
-      if (!existsSync(join(path, file))) return []
-      const key = readPrivateKey(readFileSync(join(path, file)))
-      assert.ok(key)
-      return createPublicKey(key).export({ type: 'spki', format: 'der' }).toString('hex')
-    }),
-  )
+/** Of every private key in the folder and in its backups. */
+function keysIn(path: string): Set<string> {
+  const files = readdirSync(path, { recursive: true }).map((file) => join(path, String(file)))
+  const sealing = files
+    .filter((file) => file.endsWith('.yaml'))
+    .flatMap((file) => [...readFileSync(file, 'utf8').matchAll(/secret: (\S+)/g)].map(([, it = '']) => it))
+  return new Set([...files.filter((file) => file.endsWith('-key.pem')).flatMap(publicKeyIn), ...sealing])
+}
+
+function irreplaceable(path: string): string[] {
+  const all = ['ca', 'etcd-ca', 'front-proxy-ca', 'service-account'].map((name) => join(path, `${name}-key.pem`))
+  const keys = all.filter((file) => existsSync(file)).map(publicKeyIn)
+  for (const key of keys) assert.equal(key.length, 1)
+  return keys.flat()
+}
 
 interface Step {
   readonly name: string
@@ -131,17 +128,8 @@ for (const { rotation, title, made: madeFor, wanted } of all)
   for (const step of stepsOf(rotation))
     test(`${title} ${step.name}, ended before each of its writes`, async (t) => {
       const rotatingAt = (auth: AuthDir) => rotatingIn(auth, rotation.name, wanted)
-      const made: string[] = []
-      t.after(() => {
-        for (const path of made) rmSync(path, { recursive: true, force: true })
-      })
-      const makeFolder = () => {
-        const path = mkdtempSync(join(tmpdir(), 'harderway-'))
-        made.push(path)
-        return path
-      }
       /** At the stage from which the step goes. */
-      const begun = makeFolder()
+      const begun = scratch(t)
       await walk(rotatingIn(new AuthDir(begun, harderWay.files), undefined, madeFor))
       const beginning = rotatingAt(new AuthDir(begun, harderWay.files))
       rotation.prepare?.(beginning.run)
@@ -153,7 +141,7 @@ for (const { rotation, title, made: madeFor, wanted } of all)
       }
       assert.equal(rotation.stageOf(beginning.run), step.from)
       const ended = async (endsBefore: number) => {
-        const path = makeFolder()
+        const path = scratch(t)
         cpSync(begun, path, { recursive: true, preserveTimestamps: true })
         const before = irreplaceable(path)
         const auth = new EndingAuthDir(path, harderWay.files)
@@ -187,8 +175,7 @@ for (const { rotation, title, made: madeFor, wanted } of all)
 
 for (const { rotation, title, made, wanted } of all)
   test(`${title}: what its last stage has left is found after it, and not before it or after an undo`, async (t) => {
-    const path = mkdtempSync(join(tmpdir(), 'harderway-'))
-    t.after(() => rmSync(path, { recursive: true, force: true }))
+    const path = scratch(t)
     await walk(rotatingIn(new AuthDir(path, harderWay.files), undefined, made))
     const rotating = rotatingIn(new AuthDir(path, harderWay.files), rotation.name, wanted)
     const { auth } = rotating.run
@@ -215,8 +202,7 @@ for (const { rotation, title, made, wanted } of all)
 
 test('etcd gets the CA of the cluster under a name of its own, ended before each write', async (t) => {
   const [rotation] = rotationOf('etcd-ca')
-  const path = mkdtempSync(join(tmpdir(), 'harderway-'))
-  t.after(() => rmSync(path, { recursive: true, force: true }))
+  const path = scratch(t)
   const at = (auth: AuthDir, wanted = ownEtcd) => rotatingIn(auth, undefined, wanted)
   const auth = () => new AuthDir(path, harderWay.files)
   await walk(at(auth(), cluster))
@@ -245,8 +231,7 @@ test('etcd gets the CA of the cluster under a name of its own, ended before each
 })
 
 test('the next service-account key is not dropped once it has signed, unless that is forced', async (t) => {
-  const path = mkdtempSync(join(tmpdir(), 'harderway-'))
-  t.after(() => rmSync(path, { recursive: true, force: true }))
+  const path = scratch(t)
   const rotating = rotatingIn(new AuthDir(path, harderWay.files), 'service-account', cluster)
   const [published, signing] = rotations.find(({ name }) => name === 'service-account')?.stages ?? []
   const heldBy = async (isForced: boolean) => (await published?.undoHeldBy?.({ ...rotating, isForced }))?.length
