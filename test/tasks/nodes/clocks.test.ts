@@ -7,7 +7,7 @@ import { Failure } from '../../../lib/failure.ts'
 import { buildGraph, type Run } from '../../../lib/graph/target.ts'
 import { refuseApart, refuseWrongClock, refuseWrongClocks } from '../../../tasks/nodes/clocks.ts'
 import { checkFolder } from '../../../tasks/phases/deploy.ts'
-import { fakeTarget } from '../../support/fakes.ts'
+import { failureOf, fakeTarget } from '../../support/fakes.ts'
 import { minimal, parsed } from '../../support/files.ts'
 
 const now = new Date('2026-11-28T12:00:00Z')
@@ -16,14 +16,9 @@ const offsets = (ahead: readonly number[]): Offsets =>
   ahead.map((each, i) => ({ node: `n${i}`, role: 'worker', ahead: each }))
 const said = (...ahead: number[]) => saidOf(offsets(ahead))
 const saidOf = (all: Offsets) => {
-  try {
-    refuseApart(all, now)
-    return undefined
-  } catch (error) {
-    assert.ok(error instanceof Failure)
-    assert.deepEqual([error.kind, error.code], ['failed', 'clock'])
-    return error.message
-  }
+  const failure = failureOf(() => refuseApart(all, now))
+  if (failure) assert.deepEqual([failure.kind, failure.code], ['failed', 'clock'])
+  return failure?.message
 }
 
 test('four minutes are no difference, nor is no answer', () => {

@@ -9,7 +9,6 @@ import { AuthDir, backUp, backups } from '../../../lib/files/auth-dir.ts'
 import type { Run } from '../../../lib/graph/target.ts'
 import { formatAuthorization } from '../../../lib/kubernetes/authorization.ts'
 import { addKey, encryptWithNewest, keepKeys, newEncryptionConfig } from '../../../lib/kubernetes/encryption.ts'
-import { formatKubeconfig } from '../../../lib/kubernetes/kubeconfig.ts'
 import type { FileState } from '../../../lib/node/place.ts'
 import type { NodeState, PlacesState } from '../../../lib/node/state.ts'
 import { makePair, readIssuer } from '../../../lib/pki/pair.ts'
@@ -19,28 +18,23 @@ import { fetchCommand } from '../../../tasks/nodes/fetch-command.ts'
 import { checkNode, guardMachine } from '../../../tasks/nodes/folder.ts'
 import { guard, keepOthers } from '../../../tasks/nodes/guards.ts'
 import { sha256 } from '../../../tasks/nodes/look.ts'
-import { leafProfile, makeEverything, now, temporaryAuth, year } from '../../support/certificates.ts'
-import { nothingElse, processAs, seenIn, withoutFiles } from '../../support/fakes.ts'
-import { parsed } from '../../support/files.ts'
+import { kubeconfigOf, leafProfile, makeEverything, now, temporaryAuth, year } from '../../support/certificates.ts'
+import {
+  threeNodes as cluster,
+  control,
+  failureOf,
+  placesWith,
+  processAs,
+  rootsFile,
+  runningUnit,
+  seenIn,
+  worker,
+} from '../../support/fakes.ts'
 
-const cluster = parsed(`name: kubenet
-api: { virtualIP: 10.0.0.1 }
-certificates: { key: ecdsa-p256 }
-install: true
-nodes:
-  - { name: g0, role: gateway, ip: 10.0.0.9 }
-  - { name: c0, role: control, ip: 10.0.0.2 }
-  - { name: w0, role: worker, ip: 10.0.0.3 }
-`)
-const nodeOf = (name: string) => cluster.nodes.find((node) => node.name === name) as ClusterNode
-const control = nodeOf('c0')
 const kubernetes = '/var/lib/kubernetes'
 const encryption = 'encryption-config.yaml'
 
-const state = (change: Partial<FileState>): FileState => ({
-  ...{ kind: 'file', mode: 0o600, uid: 0, gid: 0, size: 1, changed: 0, sha256: undefined, lines: '' },
-  ...change,
-})
+const state = (change: Partial<FileState>): FileState => ({ ...rootsFile, ...change })
 
 const shared = { after } as unknown as TestContext
 const auth = temporaryAuth(shared)
@@ -60,14 +54,8 @@ before(async () => {
   const signing = { profile: leafProfile(), issuer: readIssuer(auth), validity: year }
   await makePair(twin, 'kubernetes', { ...signing, now })
   for (const name of ['kubernetes', 'kube-scheduler']) await makePair(renewed, name, { ...signing, now: later })
-  for (const each of [auth, renewed]) {
-    const [ca, certificate, key] = ['ca.pem', 'kube-scheduler.pem', 'kube-scheduler-key.pem'].map((name) =>
-      bytesOf(each, name),
-    )
-    if (!ca || !certificate || !key) assert.fail()
-    const names = { cluster: 'kubenet', server: 'https://127.0.0.1:6443', user: 'x', context: 'x' }
-    each.write('kube-scheduler.kubeconfig', formatKubeconfig({ ca, certificate, key, ...names }), 0o600)
-  }
+  for (const each of [auth, renewed])
+    each.write('kube-scheduler.kubeconfig', kubeconfigOf(each, 'kube-scheduler'), 0o600)
 })
 
 const at = (options: Partial<Run['options']> = {}, of = auth): Run =>
@@ -79,7 +67,7 @@ const at = (options: Partial<Run['options']> = {}, of = auth): Run =>
 type There = Readonly<Record<string, Buffer | Partial<FileState>>>
 
 /** A node that has all of auth/ in its folder and in its places, but for what is given: bytes, or what can't be read. */
-function lookAt(node: ClusterNode, folder: There = {}, places: There = {}, of = auth): NodeState {
+function lookAt(node: ClusterNode, folder: There = {}, places: There = {}, of = auth) {
   const rows = nodeUnits(cluster, node).flatMap(({ files }) => files)
   const has = (pairs: readonly (readonly [at: string, file: string])[], given: There) => {
     const files = new Map<string, FileState>()
@@ -92,64 +80,38 @@ function lookAt(node: ClusterNode, folder: There = {}, places: There = {}, of = 
     }
     return { files, contents }
   }
-  const seen: PlacesState = {
-    ...{
-      now: 0,
-      units: new Map(),
-      folders: new Set(),
-      real: new Map(),
-      links: new Map(),
-      odd: [],
-      drained: [],
-      processes: [],
-      ...nothingElse,
-    },
-    ...has(
-      rows.map(({ file, path }) => [path, file]),
-      places,
-    ),
-  }
   const own = has(
     nodeFiles(cluster, node).map((name) => [name, name]),
     folder,
   )
   return {
-    ...{ folder: '/home/ubuntu', open: undefined, uid: 0, now: undefined, leftovers: [], addresses: new Set() },
+    ...{ folder: '/home/ubuntu', open: undefined, uid: 0, now: undefined, leftovers: [], addresses: new Set<string>() },
     ...own,
-    places: seen,
+    places: placesWith(
+      has(
+        rows.map(({ file, path }) => [path, file]),
+        places,
+      ),
+    ),
   }
 }
 
-const refusalOf = (work: () => unknown) => {
-  try {
-    work()
-  } catch (error) {
-    if (error instanceof Failure) return error
-    throw error
-  }
-  return undefined
-}
 /** Of the control node. */
 const identityAt = (run: Run, look: NodeState) => guard(run, control, seenIn(run.cluster, control, look), true)
 const said = (look: NodeState, run = at(), node = control) =>
-  refusalOf(() => guard(run, node, seenIn(run.cluster, node, look), true))?.message.replace(` than ${auth.path}`, '')
+  failureOf(() => guard(run, node, seenIn(run.cluster, node, look), true))?.message.replace(` than ${auth.path}`, '')
 
 describe('the machine that ssh reaches', () => {
-  const worker = nodeOf('w0')
   const withAddresses = (look: NodeState, ...addresses: string[]): NodeState => ({
     ...look,
     addresses: new Set(addresses),
   })
   const refusal = (look: NodeState, node = worker) =>
-    refusalOf(() => guardMachine(at(), node, seenIn(cluster, node, look), []))
+    failureOf(() => guardMachine(at(), node, seenIn(cluster, node, look), []))
   /** Nothing of its own in the folder, and in the kubelet's place the kubeconfig of another node. */
   const asControl = (from: AuthDir) => {
-    const names = { cluster: 'kubenet', server: 'https://127.0.0.1:6443', user: 'x', context: 'x' }
-    const [ca, certificate, key] = ['ca.pem', 'c0.pem', 'c0-key.pem'].map((name) => bytesOf(from, name))
-    if (!ca || !certificate || !key) return assert.fail()
-    const kubeconfig = Buffer.from(formatKubeconfig({ ca, certificate, key, ...names }))
+    const kubeconfig = Buffer.from(kubeconfigOf(from, 'c0'))
     const look = lookAt(worker, {}, { '/var/lib/kubelet/kubeconfig': kubeconfig })
-    assert.ok(look.places && !(look.places instanceof Failure))
     const own = new Set(['/var/lib/kubelet/w0.pem', '/var/lib/kubelet/w0-key.pem'])
     const files = new Map([...look.places.files].filter(([path]) => !own.has(path)))
     return { ...look, files: new Map(), places: { ...look.places, files } }
@@ -161,31 +123,28 @@ describe('the machine that ssh reaches', () => {
     assert.match(String(failure?.remedy), /npm run task -- install --node w0 --replace-identity$/)
     assert.equal(failure?.kind, 'refused')
     assert.equal(refusal(asControl(others)), undefined)
-    assert.equal(refusal(withAddresses(asControl(auth), '10.0.0.3', '10.0.0.2')), undefined)
-    assert.equal(refusal(withAddresses(asControl(auth), '10.0.0.3'))?.kind, 'refused')
+    assert.equal(refusal(withAddresses(asControl(auth), '192.168.1.14', '192.168.1.11')), undefined)
+    assert.equal(refusal(withAddresses(asControl(auth), '192.168.1.14'))?.kind, 'refused')
   })
 
   test('is that node where it has its address, whatever else it has', () => {
-    assert.equal(refusal(withAddresses(lookAt(worker), '10.0.0.3', '10.0.0.2')), undefined)
-    assert.match(String(refusal(withAddresses(lookAt(worker), '10.0.0.2'))), /is c0: it has the address 10\.0\.0\.2/)
+    assert.equal(refusal(withAddresses(lookAt(worker), '192.168.1.14', '192.168.1.11')), undefined)
+    assert.match(
+      String(refusal(withAddresses(lookAt(worker), '192.168.1.11'))),
+      /is c0: it has the address 192\.168\.1\.11/,
+    )
   })
 
   test('is not proven to be that node without an address of cluster.yaml: a warning, once it has units', () => {
-    const loaded = {
-      ...{ isLoaded: true, active: 'active', sub: 'running', isStopping: false, started: 1, account: undefined },
-      ...{ process: undefined, restarts: 0, restartsAfter: 0, group: '', start: undefined },
-      ...withoutFiles,
-    }
     const look = lookAt(worker)
-    assert.ok(look.places && !(look.places instanceof Failure))
-    const running = { ...look, places: { ...look.places, units: new Map([['kubelet', loaded]]) } }
+    const running = { ...look, places: { ...look.places, units: new Map([['kubelet', runningUnit]]) } }
     const warning = (seen: NodeState) => guardMachine(at(), worker, seenIn(cluster, worker, seen), [])
     assert.match(
       String(warning(withAddresses(running, '127.0.0.1', '172.16.0.9'))),
-      /does not have the address 10\.0\.0\.3/,
+      /does not have the address 192\.168\.1\.14/,
     )
     assert.match(String(warning(running)), /could not be looked at/)
-    assert.equal(warning(withAddresses(running, '10.0.0.3')), undefined)
+    assert.equal(warning(withAddresses(running, '192.168.1.14')), undefined)
     assert.equal(warning(look), undefined)
   })
 })
@@ -193,7 +152,7 @@ describe('the machine that ssh reaches', () => {
 test('a folder where units read their files is not deployed to', () => {
   const look = { ...lookAt(control), folder: kubernetes }
   const check = (of: NodeState) =>
-    refusalOf(() => checkNode(at(), control, seenIn(cluster, control, of), { known: new Set(), together: [] }, false))
+    failureOf(() => checkNode(at(), control, seenIn(cluster, control, of), { known: new Set(), together: [] }, false))
   assert.match(String(check(look)?.message), /c0: \/var\/lib\/kubernetes is where kube-apiserver reads its files/)
   assert.equal(check(look)?.kind, 'refused')
   assert.equal(check(lookAt(control)), undefined)
@@ -217,21 +176,14 @@ describe("another cluster's identity", () => {
     })
   }
 
-  test('is found where a worker trusts another CA', () => {
-    const path = `${kubernetes}/ca.pem`
-    const look = lookAt(nodeOf('w0'), {}, { [path]: bytesOf(others, 'ca.pem') })
-    assert.equal(said(look, at(), nodeOf('w0')), `w0 holds another CA (${path})`)
-  })
-
   test('is supposed where a kubeconfig is larger than any of ours', () => {
     const path = '/var/lib/kubelet/kubeconfig'
-    const large = lookAt(nodeOf('w0'), {}, { [path]: { size: 2 ** 18 + 1, sha256: undefined } })
-    assert.equal(said(large, at(), nodeOf('w0')), `w0 holds another CA (${path}: too large to be compared)`)
+    const large = lookAt(worker, {}, { [path]: { size: 2 ** 18 + 1, sha256: undefined } })
+    assert.equal(said(large, at(), worker), `w0 holds another CA (${path}: too large to be compared)`)
   })
 
   test('is found where a place leads', () => {
     const look = lookAt(control)
-    assert.ok(look.places && !(look.places instanceof Failure))
     const theirs = bytesOf(others, 'ca.pem')
     const moved: NodeState = {
       ...look,
@@ -267,7 +219,7 @@ describe("another cluster's identity", () => {
 
   test('is taken over by recover, or overwritten', () => {
     const look = lookAt(control, {}, { [`${kubernetes}/ca-key.pem`]: bytesOf(others, 'ca-key.pem') })
-    const remedy = String(refusalOf(() => identityAt(at(), look))?.remedy)
+    const remedy = String(failureOf(() => identityAt(at(), look))?.remedy)
     assert.match(remedy, /mv .* && .*recover --node c0\n.*npm run task -- install --node c0 --replace-identity$/)
   })
 })
@@ -301,7 +253,7 @@ describe('an old identity of ours', () => {
     for (const file of files) own.write(file, bytesOf(others, file), 0o600)
   }
   const refusalFor = (own: AuthDir, folder: There, places: There = {}) =>
-    refusalOf(() => identityAt(at({}, own), lookAt(control, folder, places, own)))
+    failureOf(() => identityAt(at({}, own), lookAt(control, folder, places, own)))
   for (const [name, files, label] of [
     ['ca-key.pem', ['ca.pem', 'ca-key.pem'], 'CA'],
     ['service-account-key.pem', ['service-account.pem', 'service-account-key.pem'], 'service-account key'],
@@ -390,7 +342,7 @@ describe('an old identity of ours', () => {
   test('is none where a folder is in its place: it is to be moved away, with --replace-identity too', () => {
     for (const replaceIdentity of [false, true]) {
       const look = lookAt(control, { 'ca.pem': { kind: 'folder' } })
-      const failure = refusalOf(() => identityAt(at({ replaceIdentity }), look))
+      const failure = failureOf(() => identityAt(at({ replaceIdentity }), look))
       assert.deepEqual(
         [failure?.kind, failure?.message, failure?.remedy],
         [
@@ -439,7 +391,7 @@ describe('with --replace-identity', () => {
     const own = ownAuth(t)
     const run = at({ replaceIdentity: true }, own)
     const look = lookAt(control, { [name]: bytesOf(others, name) }, { [path]: {} })
-    const failure = refusalOf(() => keepOthers(run, control, identityAt(run, look)))
+    const failure = failureOf(() => keepOthers(run, control, identityAt(run, look)))
     assert.match(String(failure?.message), /^c0: \/var\/lib\/kubernetes\/ca-key.pem could not be read/)
     assert.deepEqual(own.names('backup'), [])
   })
@@ -483,14 +435,14 @@ describe("the CA's key, where no node is to have it", () => {
 })
 
 test('with --prune, what belongs to another role is another identity too', () => {
-  const look = lookAt(nodeOf('w0'), { 'ca-key.pem': bytesOf(others, 'ca-key.pem') })
-  assert.equal(said(look, at(), nodeOf('w0')), undefined)
-  assert.equal(said(look, at({ prune: true }), nodeOf('w0')), 'w0 holds another CA (ca-key.pem)')
+  const look = lookAt(worker, { 'ca-key.pem': bytesOf(others, 'ca-key.pem') })
+  assert.equal(said(look, at(), worker), undefined)
+  assert.equal(said(look, at({ prune: true }), worker), 'w0 holds another CA (ca-key.pem)')
 })
 
 describe('a certificate that is newer than in auth/', () => {
   const newer = (folder: There, places: There = {}, of = auth, today = new Date(now.getTime() + 2 * 86_400_000)) =>
-    refusalOf(() =>
+    failureOf(() =>
       guard(
         { ...at({}, of), now: today },
         control,
@@ -498,26 +450,23 @@ describe('a certificate that is newer than in auth/', () => {
         false,
       ),
     )
-  const [leaf, kubeconfig] = ['kubernetes.pem', 'kube-scheduler.kubeconfig'] as const
+  const leaf = 'kubernetes.pem'
+  const path = `${kubernetes}/${leaf}`
 
   test('is refused in the folder, in a place, and in both, and in a kubeconfig', () => {
-    const [inFolder, inPlace] = [
-      { [leaf]: bytesOf(renewed, leaf) },
-      { [`${kubernetes}/${leaf}`]: bytesOf(renewed, leaf) },
-    ]
-    assert.equal(newer(inFolder)?.message, `c0: ${leaf} there is newer than in ${auth.path}`)
-    assert.equal(newer({}, inPlace)?.message, `c0: ${kubernetes}/${leaf} there is newer than in ${auth.path}`)
-    assert.equal(
-      newer(inFolder, inPlace)?.message,
-      `c0: ${leaf}, ${kubernetes}/${leaf} there are newer than in ${auth.path}`,
-    )
-    const config = newer({}, { [`${kubernetes}/${kubeconfig}`]: bytesOf(renewed, kubeconfig) })
-    assert.equal(config?.message, `c0: ${kubernetes}/${kubeconfig} there is newer than in ${auth.path}`)
+    const [inFolder, inPlace] = [{ [leaf]: bytesOf(renewed, leaf) }, { [path]: bytesOf(renewed, leaf) }]
+    const config = `${kubernetes}/kube-scheduler.kubeconfig`
+    for (const [folder, places, what] of [
+      [inFolder, {}, `${leaf} there is`],
+      [{}, inPlace, `${path} there is`],
+      [inFolder, inPlace, `${leaf}, ${path} there are`],
+      [{}, { [config]: bytesOf(renewed, 'kube-scheduler.kubeconfig') }, `${config} there is`],
+    ] as const)
+      assert.equal(newer(folder, places)?.message, `c0: ${what} newer than in ${auth.path}`)
     assert.equal(newer(inFolder, {}, auth, now)?.message, `c0: ${leaf} there is from the future`)
   })
 
   test('is not one that is older or as old, is of another CA, or can not be read', () => {
-    const path = `${kubernetes}/${leaf}`
     assert.equal(newer({}, { [path]: bytesOf(auth, leaf) }, renewed), undefined)
     assert.equal(newer({}, { [path]: bytesOf(twin, leaf) }), undefined)
     assert.equal(newer({}, { [path]: bytesOf(others, leaf) }), undefined)
@@ -532,7 +481,7 @@ test('a node whose list has more than ours is refused, wherever it is, unless th
     Buffer.from(formatAuthorization(new Map(names.map((name) => [name, []])), '/k'))
   const file = 'authorization-config.yaml'
   const refused = (look: NodeState, run = of, isForced = true) =>
-    refusalOf(() => guard(run, control, seenIn(run.cluster, control, look), isForced))
+    failureOf(() => guard(run, control, seenIn(run.cluster, control, look), isForced))
   for (const look of [
     lookAt(control, { [file]: listed('joe', 'jane') }),
     lookAt(control, {}, { [`${kubernetes}/${file}`]: listed('jane') }),

@@ -2,15 +2,23 @@ import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
 import type { Cluster, ClusterNode } from '../../../lib/cluster/cluster.ts'
 import type { Run } from '../../../lib/graph/target.ts'
-import { type FileState, root } from '../../../lib/node/place.ts'
+import type { FileState } from '../../../lib/node/place.ts'
 import type { ComponentProcess, PlacesState } from '../../../lib/node/state.ts'
-import { nodeUnits } from '../../../tasks/layouts/tables.ts'
 import { reloadFlag } from '../../../tasks/nodes/command-line.ts'
 import { keptOffAt, otherProcessesOn, prunedAt, type UnitSeen, unitsOn } from '../../../tasks/nodes/reads.ts'
-import { twoNodes as cluster, nothingElse, processAs, startedAs, type UnitState } from '../../support/fakes.ts'
+import {
+  allThere,
+  twoNodes as cluster,
+  control,
+  placesWith,
+  processAs,
+  runningUnit,
+  startedAs,
+  type UnitState,
+  unitOf,
+  worker,
+} from '../../support/fakes.ts'
 import { minimal, parsed } from '../../support/files.ts'
-
-const [control, worker] = cluster.nodes as [ClusterNode, ClusterNode]
 
 interface Given {
   readonly processes?: readonly ComponentProcess[]
@@ -29,28 +37,25 @@ interface Given {
 
 function placesOf({ processes = [], contents = {}, starts = {}, folders, files, state, ...more }: Given): PlacesState {
   const units = [...processes.map(({ group }) => /([^/]*).service$/.exec(group)?.[1] ?? ''), ...Object.keys(starts)]
-  return {
+  return placesWith({
     units: new Map(
       units.map((unit) => [
         unit,
         {
-          group: `/system.slice/${unit}.service`,
-          active: processes.length > 0 ? 'active' : 'inactive',
-          start: starts[unit],
-          process: undefined,
-          account: root,
+          ...runningUnit,
+          ...{ isLoaded: false, started: Number.POSITIVE_INFINITY, group: `/system.slice/${unit}.service` },
+          ...{ active: processes.length > 0 ? 'active' : 'inactive', start: starts[unit] },
           ...state,
         },
       ]),
     ),
     processes,
-    folders: folders ? new Set(folders) : { has: () => true },
-    files: files ? new Map(Object.entries(files)) : { get: () => ({ size: 1, isKnown: true }) },
-    real: new Map(),
+    ...allThere,
+    ...(folders && { folders: new Set(folders) }),
+    ...(files && { files: new Map(Object.entries(files)) as unknown as PlacesState['files'] }),
     contents: new Map(Object.entries(contents).map(([path, text]) => [path, Buffer.from(text)])),
-    ...nothingElse,
     ...more,
-  } as unknown as PlacesState
+  })
 }
 const seen = (unit: string, node: ClusterNode, given: Given): UnitSeen =>
   unitsOn(given.of ?? cluster, node, placesOf(given)).find((each) => each.unit === unit) ?? assert.fail()
@@ -144,10 +149,8 @@ describe('what etcd reads', () => {
 })
 
 describe('what kube-apiserver reads', () => {
-  const started = (...more: string[]) => {
-    const unit = nodeUnits(cluster, control).find((each) => each.unit === 'kube-apiserver') ?? assert.fail()
-    return { processes: [startedAs(unit, ...more)] }
-  }
+  const started = (...more: string[]) => ({ processes: [startedAs('kube-apiserver', ...more)] })
+  const { command } = startedAs('kube-apiserver')
   const read = (...more: string[]) => seen('kube-apiserver', control, started(...more))
 
   test('is one file for several flags, which is loaded as the slowest of them does', () => {
@@ -176,9 +179,6 @@ describe('what kube-apiserver reads', () => {
     const moved = own('--etcd-cafile=/b/ca.pem', '--etcd-certfile=/b/c.pem', '--etcd-keyfile=/b/k.pem')
     assert.deepEqual([movesOf(moved), placed(moved)['etcd-ca.pem']], [[], '/b/ca.pem restart'])
     // Its next start counts, too, and so does what another unit of the node reads.
-    const { command } = startedAs(
-      nodeUnits(cluster, control).find((each) => each.unit === 'kube-apiserver') ?? assert.fail(),
-    )
     const stopped = seen('kube-apiserver', control, { starts: { 'kube-apiserver': command.join(' ') }, of })
     assert.deepEqual(movesOf(stopped), ofGuide)
     // What the unit file has by now is where its files go, wherever that is, and the process does not have yet.
@@ -210,15 +210,18 @@ describe('what kube-apiserver reads', () => {
     assert.ok(movesOf(both).includes('--etcd-certfile /etc/etcd/apiserver-etcd-client.pem'))
   })
 
-  test('of an etcd with a CA of its own is not reached where cluster.yaml names only the rest of its files', () => {
-    const of = parsed(
-      `${minimal}etcd: { ca: own }\ninstall: { units: { kube-apiserver: { files: { ca.pem: /a/ca.pem } } } }\n`,
-    )
-    const [node] = of.nodes as [ClusterNode]
-    const process = { ...processAs('kube-apiserver'), command: ['podman', 'run'] }
-    const unit = seen('kube-apiserver', node, { processes: [process], of })
-    assert.match(unit.unreached.join(), /name etcd-ca\.pem, apiserver-etcd-client\.pem, .*in install\.units too/)
-  })
+  for (const [what, more, missing] of [
+    ['an etcd with a CA of its own', 'etcd: { ca: own }', 'etcd-ca.pem, apiserver-etcd-client.pem, '],
+    ['the aggregation layer', 'aggregation: true', 'front-proxy-ca.pem, front-proxy-client.pem, '],
+  ] as const)
+    test(`of ${what} is not reached where cluster.yaml names only the rest of its files`, () => {
+      const named = 'install: { units: { kube-apiserver: { files: { ca.pem: /a/ca.pem } } } }'
+      const of = parsed(`${minimal}${more}\n${named}\n`)
+      const process = { ...processAs('kube-apiserver'), command: ['podman', 'run'] }
+      const unit = seen('kube-apiserver', of.nodes[0] as ClusterNode, { processes: [process], of })
+      const unreached = unit.unreached.join()
+      assert.ok(unreached.includes(`name ${missing}`) && unreached.endsWith(' in install.units too'), unreached)
+    })
 
   describe('of the aggregation layer', () => {
     const of: Cluster = { ...cluster, aggregation: true }
@@ -249,9 +252,6 @@ describe('what kube-apiserver reads', () => {
       assert.deepEqual([flagsOf(apart), frontProxyAt(apart)], [wanted('/srv'), placesIn('/srv')])
       const set = own(...wanted('/b'))
       assert.deepEqual([flagsOf(set), frontProxyAt(set)], [[], placesIn('/b')])
-      const { command } = startedAs(
-        nodeUnits(cluster, control).find((each) => each.unit === 'kube-apiserver') ?? assert.fail(),
-      )
       const changed = seen('kube-apiserver', control, {
         ...started(),
         starts: { 'kube-apiserver': [...command, ...wanted('/b')].join(' ') },
@@ -275,16 +275,6 @@ describe('what kube-apiserver reads', () => {
       const unit = seen('kube-apiserver', server, { ...started(), of: hardWay })
       assert.ok(flagsOf(unit).includes('--enable-aggregator-routing=true'))
       assert.ok(flagsOf(unit).includes(`--proxy-client-key-file=${usual}/front-proxy-client.key`))
-    })
-
-    test('is not reached where cluster.yaml names only the rest of its files', () => {
-      const named = parsed(
-        `${minimal}aggregation: true\ninstall: { units: { kube-apiserver: { files: { ca.pem: /a/ca.pem } } } }\n`,
-      )
-      const [node] = named.nodes as [ClusterNode]
-      const process = { ...processAs('kube-apiserver'), command: ['podman', 'run'] }
-      const unit = seen('kube-apiserver', node, { processes: [process], of: named })
-      assert.match(unit.unreached.join(), /name front-proxy-ca\.pem, front-proxy-client\.pem, .*in install\.units too/)
     })
 
     test('is wrong where any client may claim to be anybody, asked for or not', () => {
@@ -392,13 +382,6 @@ describe('what kube-apiserver reads', () => {
     assert.deepEqual(seen('kube-apiserver', control, { processes: less }).wrong, [
       'it has no --client-ca-file: name /var/lib/kubernetes/ca.pem there',
     ])
-    assert.match(
-      seen('kube-apiserver', control, {
-        ...started('--tls-cert-file=/gone/x.pem'),
-        folders: ['/var/lib/kubernetes'],
-      }).wrong.join(),
-      /^--tls-cert-file names \/gone\/x.pem, and there is no \/gone: make that folder/,
-    )
   })
 
   test('is refused where it names what is not there, or what is no file of a cluster, but for where the guide has it', () => {
@@ -536,35 +519,15 @@ test('what only harderway makes need not be there yet: the pair and the CA besid
 })
 
 test('a config that was changed since the start says nothing of the process', () => {
-  const process = processAs('kube-proxy', '--config=/c.yaml')
-  const contents = { '/c.yaml': 'clientConnection: {kubeconfig: /pki/kubeconfig}' }
-  const of = (changed: number) => {
-    const places = placesOf({
-      processes: [process],
-      contents,
+  const unreached = (changed: number) =>
+    seen('kube-proxy', worker, {
+      processes: [processAs('kube-proxy', '--config=/c.yaml')],
+      contents: { '/c.yaml': 'clientConnection: {kubeconfig: /pki/kubeconfig}' },
       files: { '/c.yaml': { changed }, '/pki/kubeconfig': { size: 1, isKnown: true } },
-    })
-    const state = {
-      group: process.group,
-      active: 'active',
-      account: root,
-      started: 1000,
-      process: { id: 7, started: 1000 },
-    }
-    const units = unitsOn(cluster, worker, {
-      ...places,
-      units: new Map([['kube-proxy', state]]),
-    } as unknown as PlacesState)
-    return units.find(({ unit }) => unit === 'kube-proxy')?.unreached
-  }
-  assert.deepEqual(of(999), [])
-  assert.deepEqual(of(1001), ['its --config /c.yaml was changed since its start: restart it'])
-})
-
-test('a kubelet that does not run, and will get its certificate itself, is known for one', () => {
-  const start =
-    '/usr/bin/kubelet --kubeconfig=/k --bootstrap-kubeconfig=/b --client-ca-file=/c --tls-cert-file=/t --tls-private-key-file=/p'
-  assert.equal(seen('kubelet', worker, { starts: { kubelet: start } }).rotatesItself, true)
+      state: { started: 1000 },
+    }).unreached
+  assert.deepEqual(unreached(999), [])
+  assert.deepEqual(unreached(1001), ['its --config /c.yaml was changed since its start: restart it'])
 })
 
 describe('a unit file', () => {
@@ -635,7 +598,7 @@ describe("the CA's key, where no node has it", () => {
   const of: Cluster = { ...cluster, certificates: { ...cluster.certificates, caKeyOnNodes: false } }
   const unit = 'kube-controller-manager'
   const path = '/var/lib/kubernetes/ca-key.pem'
-  const row = nodeUnits(of, control).find((each) => each.unit === unit) ?? assert.fail()
+  const row = unitOf(unit, of)
   const left = { [path]: { kind: 'file', size: 1, isKnown: true } } as const
   const command = ['/usr/local/bin/kube-controller-manager', `--kubeconfig=/var/lib/kubernetes/${unit}.kubeconfig`]
   const starts = { [unit]: command.join(' ') }
@@ -733,14 +696,7 @@ describe('a component of no unit of the node', () => {
       '/lxc.payload.lab/system.slice/kubelet.service',
       '/system.slice/kubelet.service.d',
     ])
-      assert.deepEqual(
-        otherProcessesOn(
-          cluster,
-          worker,
-          placesOf({ processes: [processAs('kubelet'), { ...processAs('kubelet'), group }] }),
-        ).map(({ process }) => process.group),
-        [group],
-      )
+      assert.deepEqual(others([processAs('kubelet'), { ...processAs('kubelet'), group }]), [['kubelet', group]])
   })
   test('is none of a unit of the node, none that cluster.yaml leaves out, and no other program', () => {
     assert.deepEqual(others([processAs('kubelet')]), [])
