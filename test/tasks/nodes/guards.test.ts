@@ -68,7 +68,8 @@ type There = Readonly<Record<string, Buffer | Partial<FileState>>>
 
 /** A node that has all of auth/ in its folder and in its places, but for what is given: bytes, or what can't be read. */
 function lookAt(node: ClusterNode, folder: There = {}, places: There = {}, of = auth) {
-  const rows = nodeUnits(cluster, node).flatMap(({ files }) => files)
+  const names = nodeFiles(cluster, node).map((name) => [name, name] as const)
+  const rows = nodeUnits(cluster, node).flatMap(({ files }) => files.map(({ path, file }) => [path, file] as const))
   const has = (pairs: readonly (readonly [at: string, file: string])[], given: There) => {
     const files = new Map<string, FileState>()
     const contents = new Map<string, Buffer>()
@@ -80,19 +81,10 @@ function lookAt(node: ClusterNode, folder: There = {}, places: There = {}, of = 
     }
     return { files, contents }
   }
-  const own = has(
-    nodeFiles(cluster, node).map((name) => [name, name]),
-    folder,
-  )
   return {
     ...{ folder: '/home/ubuntu', open: undefined, uid: 0, now: undefined, leftovers: [], addresses: new Set<string>() },
-    ...own,
-    places: placesWith(
-      has(
-        rows.map(({ file, path }) => [path, file]),
-        places,
-      ),
-    ),
+    ...has(names, folder),
+    places: placesWith(has(rows, places)),
   }
 }
 
@@ -102,18 +94,15 @@ const said = (look: NodeState, run = at(), node = control) =>
   failureOf(() => guard(run, node, seenIn(run.cluster, node, look), true))?.message.replace(` than ${auth.path}`, '')
 
 describe('the machine that ssh reaches', () => {
-  const withAddresses = (look: NodeState, ...addresses: string[]): NodeState => ({
-    ...look,
-    addresses: new Set(addresses),
-  })
+  const [own, controls] = ['192.168.1.14', '192.168.1.11']
+  const withAddresses = (look: NodeState, ...all: string[]): NodeState => ({ ...look, addresses: new Set(all) })
   const refusal = (look: NodeState, node = worker) =>
     failureOf(() => guardMachine(at(), node, seenIn(cluster, node, look), []))
   /** Nothing of its own in the folder, and in the kubelet's place the kubeconfig of another node. */
   const asControl = (from: AuthDir) => {
     const kubeconfig = Buffer.from(kubeconfigOf(from, 'c0'))
     const look = lookAt(worker, {}, { '/var/lib/kubelet/kubeconfig': kubeconfig })
-    const own = new Set(['/var/lib/kubelet/w0.pem', '/var/lib/kubelet/w0-key.pem'])
-    const files = new Map([...look.places.files].filter(([path]) => !own.has(path)))
+    const files = new Map([...look.places.files].filter(([path]) => !/w0(-key)?\.pem$/.test(path)))
     return { ...look, files: new Map(), places: { ...look.places, files } }
   }
 
@@ -123,28 +112,24 @@ describe('the machine that ssh reaches', () => {
     assert.match(String(failure?.remedy), /npm run task -- install --node w0 --replace-identity$/)
     assert.equal(failure?.kind, 'refused')
     assert.equal(refusal(asControl(others)), undefined)
-    assert.equal(refusal(withAddresses(asControl(auth), '192.168.1.14', '192.168.1.11')), undefined)
-    assert.equal(refusal(withAddresses(asControl(auth), '192.168.1.14'))?.kind, 'refused')
+    assert.equal(refusal(withAddresses(asControl(auth), own, controls)), undefined)
+    assert.equal(refusal(withAddresses(asControl(auth), own))?.kind, 'refused')
   })
 
   test('is that node where it has its address, whatever else it has', () => {
-    assert.equal(refusal(withAddresses(lookAt(worker), '192.168.1.14', '192.168.1.11')), undefined)
-    assert.match(
-      String(refusal(withAddresses(lookAt(worker), '192.168.1.11'))),
-      /is c0: it has the address 192\.168\.1\.11/,
-    )
+    assert.equal(refusal(withAddresses(lookAt(worker), own, controls)), undefined)
+    const other = refusal(withAddresses(lookAt(worker), controls))
+    assert.match(String(other), /is c0: it has the address 192\.168\.1\.11/)
   })
 
   test('is not proven to be that node without an address of cluster.yaml: a warning, once it has units', () => {
     const look = lookAt(worker)
     const running = { ...look, places: { ...look.places, units: new Map([['kubelet', runningUnit]]) } }
     const warning = (seen: NodeState) => guardMachine(at(), worker, seenIn(cluster, worker, seen), [])
-    assert.match(
-      String(warning(withAddresses(running, '127.0.0.1', '172.16.0.9'))),
-      /does not have the address 192\.168\.1\.14/,
-    )
+    const others = warning(withAddresses(running, '127.0.0.1', '172.16.0.9'))
+    assert.match(String(others), /does not have the address 192\.168\.1\.14/)
     assert.match(String(warning(running)), /could not be looked at/)
-    assert.equal(warning(withAddresses(running, '192.168.1.14')), undefined)
+    assert.equal(warning(withAddresses(running, own)), undefined)
     assert.equal(warning(look), undefined)
   })
 })
@@ -183,18 +168,9 @@ describe("another cluster's identity", () => {
   })
 
   test('is found where a place leads', () => {
-    const look = lookAt(control)
-    const theirs = bytesOf(others, 'ca.pem')
-    const moved: NodeState = {
-      ...look,
-      places: {
-        ...look.places,
-        files: new Map([...look.places.files, ['/srv/ca.pem', state({ sha256: sha256(theirs), size: theirs.length })]]),
-        contents: new Map([['/srv/ca.pem', theirs]]),
-        real: new Map([['/etc/etcd/ca.pem', '/srv/ca.pem']]),
-      },
-    }
-    assert.equal(said(moved), 'c0 holds another CA (/srv/ca.pem)')
+    const look = lookAt(control, {}, { '/srv/ca.pem': bytesOf(others, 'ca.pem') })
+    const places = { ...look.places, real: new Map([['/etc/etcd/ca.pem', '/srv/ca.pem']]) }
+    assert.equal(said({ ...look, places }), 'c0 holds another CA (/srv/ca.pem)')
   })
 
   test('may be what could not be read: a link, a closed file, one that is too large', () => {
@@ -234,19 +210,16 @@ const ownAuth = (t: TestContext) => {
 test('a file of auth/ that can not be used is moved to backup/ by the command that restores it: recover overwrites nothing', (t) => {
   const own = ownAuth(t)
   const command = fetchCommand(at({}, own), ['ca.pem', 'lost.pem'])
-  const [, move = '', kept = ''] =
-    /^(mkdir -m 700 -p (\S+) .*) && npm run task -- recover --node c0$/.exec(command) ?? []
+  const moves = /^(mkdir -m 700 -p (\S+) .*) && npm run task -- recover --node c0$/
+  const [, move = '', kept = ''] = moves.exec(command) ?? []
   execFileSync('sh', ['-c', move])
   assert.ok(!existsSync(join(own.path, 'ca.pem')))
   assert.ok(existsSync(join(kept, 'ca.pem')))
-  assert.equal(
-    fetchCommand(at({}, new AuthDir(own.path, harderWay.files)), ['ca.pem']),
-    'npm run task -- recover --node c0',
-  )
+  const anew = new AuthDir(own.path, harderWay.files)
+  assert.equal(fetchCommand(at({}, anew), ['ca.pem']), 'npm run task -- recover --node c0')
 })
 
 describe('an old identity of ours', () => {
-  const lost = /^- what that key has encrypted or signed there since then is lost/m
   /** `others` is made a day later than ours: ours is kept, and theirs has replaced it. */
   const replaceAll = (own: AuthDir, ...files: string[]) => {
     backUp(own, files, now)
@@ -254,46 +227,43 @@ describe('an old identity of ours', () => {
   }
   const refusalFor = (own: AuthDir, folder: There, places: There = {}) =>
     failureOf(() => identityAt(at({}, own), lookAt(control, folder, places, own)))
-  for (const [name, files, label] of [
-    ['ca-key.pem', ['ca.pem', 'ca-key.pem'], 'CA'],
-    ['service-account-key.pem', ['service-account.pem', 'service-account-key.pem'], 'service-account key'],
+  /** Three stages, each with a backup of the one before. */
+  const rotateEncryption = (own: AuthDir) => {
+    for (const next of [
+      (text: string) => addKey(text, Buffer.alloc(32, 7).toString('base64'), 'secretbox'),
+      encryptWithNewest,
+      (text: string) => keepKeys(text, [{ provider: 'secretbox', name: 'key2' }]),
+    ]) {
+      backUp(own, [encryption], now)
+      own.write(encryption, next(bytesOf(own, encryption).toString()), 0o600)
+    }
+  }
+  const time = '2026-11-24T12-00-00-000Z'
+  const serviceAccount = ['service-account.pem', 'service-account-key.pem'] as const
+  for (const [name, label, folder, replace] of [
+    ['ca-key.pem', 'CA', time, (own: AuthDir) => replaceAll(own, 'ca.pem', 'ca-key.pem')],
+    [serviceAccount[1], 'service-account key', time, (own: AuthDir) => replaceAll(own, ...serviceAccount)],
+    [encryption, 'encryption key', `${time}-3`, rotateEncryption],
   ] as const)
     test(`is reported as old, and can only be overwritten: ${name}`, (t) => {
       const own = ownAuth(t)
       const old = bytesOf(own, name)
-      replaceAll(own, ...files)
-      const folder = join(own.path, 'backup', '2026-11-24T12-00-00-000Z')
+      replace(own)
       for (const [there, places] of [
         [{ [name]: old }, {}],
         [{}, { [`${kubernetes}/${name}`]: old }],
       ] as const) {
-        const failure = refusalFor(own, there, places)
+        const { kind, message, remedy = '' } = refusalFor(own, there, places) ?? {}
         const held = Object.keys({ ...there, ...places }).join()
-        const message = `c0 holds an old ${label} (${held}) of ours, replaced on 2026-11-24 (${folder})`
-        assert.deepEqual([failure?.kind, failure?.message], ['refused', message])
-        assert.match(String(failure?.remedy), /overwrite it: npm run task -- install --node c0 --replace-identity$/m)
-        assert.match(String(failure?.remedy), lost)
-        assert.doesNotMatch(String(failure?.remedy), /scp|recover|mv /)
+        const replaced = `replaced on 2026-11-24 (${join(own.path, 'backup', folder)})`
+        assert.deepEqual([kind, message], ['refused', `c0 holds an old ${label} (${held}) of ours, ${replaced}`])
+        assert.match(remedy, /overwrite it: npm run task -- install --node c0 --replace-identity$/m)
+        assert.match(remedy, /^- what that key has encrypted or signed there since then is lost/m)
+        assert.doesNotMatch(remedy, /scp|recover|mv /)
       }
       const overwrite = at({ replaceIdentity: true }, own)
       assert.equal(identityAt(overwrite, lookAt(control, { [name]: old }, {}, own)).length, 1)
     })
-
-  test('is reported as old after a finished rotation of the encryption key, with what would be lost', (t) => {
-    const own = ownAuth(t)
-    const write = (text: string) => {
-      backUp(own, [encryption], now)
-      own.write(encryption, text, 0o600)
-    }
-    const old = bytesOf(own, encryption)
-    write(addKey(old.toString(), Buffer.alloc(32, 7).toString('base64'), 'secretbox'))
-    write(encryptWithNewest(bytesOf(own, encryption).toString()))
-    write(keepKeys(bytesOf(own, encryption).toString(), [{ provider: 'secretbox', name: 'key2' }]))
-    const failure = refusalFor(own, { [encryption]: old })
-    assert.match(String(failure?.message), /holds an old encryption key .* of ours, replaced on 2026-11-24 \(.*-3\)$/)
-    assert.match(String(failure?.remedy), lost)
-    assert.doesNotMatch(String(failure?.remedy), /scp|recover|mv /)
-  })
 
   test('is ours where it lacks the key that ours encrypts with: ours is of a stage of a rotation that is over', (t) => {
     const own = ownAuth(t)
@@ -342,15 +312,9 @@ describe('an old identity of ours', () => {
   test('is none where a folder is in its place: it is to be moved away, with --replace-identity too', () => {
     for (const replaceIdentity of [false, true]) {
       const look = lookAt(control, { 'ca.pem': { kind: 'folder' } })
-      const failure = failureOf(() => identityAt(at({ replaceIdentity }), look))
-      assert.deepEqual(
-        [failure?.kind, failure?.message, failure?.remedy],
-        [
-          'failed',
-          'c0: ca.pem is a folder there, and no file can replace it',
-          'move it away there, then run the same command again',
-        ],
-      )
+      const { kind, message, remedy } = failureOf(() => identityAt(at({ replaceIdentity }), look)) ?? {}
+      assert.deepEqual([kind, message], ['failed', 'c0: ca.pem is a folder there, and no file can replace it'])
+      assert.equal(remedy, 'move it away there, then run the same command again')
     }
   })
 
@@ -441,15 +405,11 @@ test('with --prune, what belongs to another role is another identity too', () =>
 })
 
 describe('a certificate that is newer than in auth/', () => {
-  const newer = (folder: There, places: There = {}, of = auth, today = new Date(now.getTime() + 2 * 86_400_000)) =>
-    failureOf(() =>
-      guard(
-        { ...at({}, of), now: today },
-        control,
-        seenIn(cluster, control, lookAt(control, folder, places, of)),
-        false,
-      ),
-    )
+  const inTwoDays = new Date(now.getTime() + 2 * 86_400_000)
+  const newer = (folder: There, places: There = {}, of = auth, today = inTwoDays) => {
+    const look = seenIn(cluster, control, lookAt(control, folder, places, of))
+    return failureOf(() => guard({ ...at({}, of), now: today }, control, look, false))
+  }
   const leaf = 'kubernetes.pem'
   const path = `${kubernetes}/${leaf}`
 
@@ -480,8 +440,8 @@ test('a node whose list has more than ours is refused, wherever it is, unless th
   const listed = (...names: string[]) =>
     Buffer.from(formatAuthorization(new Map(names.map((name) => [name, []])), '/k'))
   const file = 'authorization-config.yaml'
-  const refused = (look: NodeState, run = of, isForced = true) =>
-    failureOf(() => guard(run, control, seenIn(run.cluster, control, look), isForced))
+  const refused = (look: NodeState, run = of) =>
+    failureOf(() => guard(run, control, seenIn(run.cluster, control, look), true))
   for (const look of [
     lookAt(control, { [file]: listed('joe', 'jane') }),
     lookAt(control, {}, { [`${kubernetes}/${file}`]: listed('jane') }),
