@@ -178,43 +178,47 @@ describe("the check of a node's units", () => {
     served: Map<number, Buffer | 'nothing'>
     unhealthy: Map<string, string>
   }
-  type Change = (found: Mutable) => void
+  type Change = (found: Mutable) => unknown
   const all =
-    (...changes: readonly Change[]): Change =>
-    (found) => {
-      for (const each of changes) each(found)
-    }
+    (...changes: readonly Change[]) =>
+    (found: Mutable) =>
+      changes.map((change) => change(found))
   const file =
-    (path: string, change: Partial<FileState>, from = path): Change =>
-    ({ places: { files } }) =>
-      void files.set(path, { ...(files.get(from) as FileState), ...change })
+    (path: string, change: Partial<FileState>, from = path) =>
+    ({ places: { files } }: Mutable) =>
+      files.set(path, { ...(files.get(from) as FileState), ...change })
   /** A copy is left beside it. */
   const beside = (path: string, suffix: string) => file(path + suffix, {}, path)
   const without =
-    (path: string): Change =>
-    ({ places }) =>
-      void places.files.delete(path)
-  const content =
-    (path: string, bytes: () => Buffer): Change =>
-    ({ places }) =>
-      void places.contents.set(path, bytes())
+    (path: string) =>
+    ({ places }: Mutable) =>
+      places.files.delete(path)
   const state =
-    (unit: string, change: Partial<UnitState>): Change =>
-    ({ places }) =>
-      void places.units.set(unit, { ...healthy, ...change })
-  /** With more flags. */
+    (unit: string, change: Partial<UnitState>) =>
+    ({ places }: Mutable) =>
+      places.units.set(unit, { ...healthy, ...change })
+  const differs = (...paths: string[]) => all(...paths.map((path) => file(path, { sha256: 'x' })))
+  /** Other bytes, which the look has. */
+  const content = (path: string, bytes: () => Buffer) =>
+    all(differs(path), ({ places }) => places.contents.set(path, bytes()))
+  const stopped = (unit: string) => state(unit, { active: 'inactive', sub: 'dead', process: undefined })
+  /** By systemd, seconds ago. */
+  const restarted = (unit: string, age: number, restarts = 1) => state(unit, { restarts, process: { ...main, age } })
+  const runs =
+    (...processes: ComponentProcess[]) =>
+    ({ places }: Mutable) =>
+      Object.assign(places, { processes })
+  /** What else was found. */
+  const told = (more: object) => (found: Mutable) => Object.assign(found, more)
+  /** With one more flag. */
   const started =
-    (unit: string, ...more: string[]): Change =>
+    (unit: string, flag: string): Change =>
     ({ places }) => {
-      places.processes = places.processes.map((process) =>
-        process.command[0]?.endsWith(`/${unit}`) ? { ...process, command: [...process.command, ...more] } : process,
+      const isOf = ({ group }: ComponentProcess) => group.endsWith(`/${unit}.service`)
+      places.processes = places.processes.map((each) =>
+        isOf(each) ? { ...each, command: [...each.command, flag] } : each,
       )
     }
-  /** What else was found. */
-  const told =
-    (more: object): Change =>
-    (found) =>
-      void Object.assign(found, more)
 
   const auth = temporaryAuth({ after } as unknown as TestContext)
   const makeRun = async (auth: AuthDir, cluster: Cluster) => {
@@ -297,8 +301,7 @@ describe("the check of a node's units", () => {
       const rotates = (held: Buffer) =>
         all(
           started('kubelet', '--rotate-certificates'),
-          file(kubeconfig, { sha256: 'x' }),
-          file(pair, { sha256: 'x' }),
+          differs(pair),
           content(kubeconfig, () => held),
         )
       const own = 'users: [{user: {client-certificate: /var/lib/kubelet/pki/kubelet-client-current.pem}}]'
@@ -322,20 +325,20 @@ describe("the check of a node's units", () => {
         const { unit, reason, places } = kubeletCheck(change)
         return reason ? unprovenClients(unit, reason, places) : []
       }
-      assert.deepEqual(unproven(file(pair, { sha256: 'x' })), ['w0.kubeconfig'])
+      assert.deepEqual(unproven(differs(pair)), ['w0.kubeconfig'])
       assert.deepEqual(unproven(beside(pair, oldSuffix)), ['w0.kubeconfig'])
       // The first install has no old pair.
       assert.deepEqual(unproven(beside('/var/lib/kubelet/kubeconfig', oldSuffix)), ['w0.kubeconfig'])
-      assert.deepEqual(unproven(file('/var/lib/kubelet/w0.pem', { sha256: 'x' })), [])
+      assert.deepEqual(unproven(differs('/var/lib/kubelet/w0.pem')), [])
     })
 
     test('by no unit that its owner has stopped', () => {
-      assert.equal(reloadsBy(now, state('kubelet', { active: 'inactive', sub: 'dead' })), undefined)
+      assert.equal(reloadsBy(now, stopped('kubelet')), undefined)
     })
 
     test('without a restart, and not before its place has it', () => {
       assert.deepEqual(judge('w0', file(pair, { changed: now })), [])
-      assert.deepEqual(judge('w0', file(pair, { sha256: 'x' })), [
+      assert.deepEqual(judge('w0', differs(pair)), [
         'kubelet: w0-client.pem differs in /var/lib/kubelet: reloaded without a restart',
       ])
     })
@@ -360,8 +363,7 @@ describe("the check of a node's units", () => {
 
     test('is nothing to a worker, nor where the API server is stopped', () => {
       assert.deepEqual(judge('w0', until(1, 365)), [])
-      const stopped = all(until(1, 365), state('kube-apiserver', { active: 'inactive', process: undefined }))
-      assert.deepEqual(judge('c0', stopped), [])
+      assert.deepEqual(judge('c0', all(until(1, 365), stopped('kube-apiserver'))), [])
     })
   })
 
@@ -369,19 +371,16 @@ describe("the check of a node's units", () => {
     const own: Cluster = { ...cluster, etcd: { ca: 'own' } }
     const run = await makeRun(temporaryAuth(t), own)
     const name = 'kube-apiserver'
-    const [right, shared] = ['', '--etcd-cafile=/var/lib/kubernetes/ca.pem'].map((more) =>
-      startedAs(unitOf(name, own), more),
-    ) as [ComponentProcess, ComponentProcess]
+    const right = startedAs(unitOf(name, own))
+    const shared = startedAs(unitOf(name, own), '--etcd-cafile=/var/lib/kubernetes/ca.pem')
     const starting = (next: ComponentProcess, process: ComponentProcess) =>
-      all(state(name, { start: next.command.join(' '), group: `/system.slice/${name}.service` }), ({ places }) => {
-        places.processes = [process]
-      })
+      all(state(name, { start: next.command.join(' '), group: next.group }), runs(process))
     const judged = (change: Change) => judge('c0', change, run)
     assert.deepEqual(judged(starting(right, shared)), [
       'kube-apiserver: started without --etcd-cafile=/var/lib/kubernetes/etcd-ca.pem: restart, drained',
     ])
     for (const process of [right, shared]) assert.deepEqual(judged(starting(shared, process)), [])
-    assert.deepEqual(judged(all(starting(right, shared), state(name, { active: 'inactive', process: undefined }))), [])
+    assert.deepEqual(judged(all(starting(right, shared), stopped(name))), [])
   })
 
   describe('an encryption config that its API server reloads', () => {
@@ -426,14 +425,12 @@ describe("the check of a node's units", () => {
     })
 
     test('restarts nothing where it differs, and the other files of the API server still do', () => {
-      const differs = (...paths: string[]) => all(reloads, ...paths.map((each) => file(each, { sha256: 'x' })))
-      assert.deepEqual(judge('c0', differs(path)), [
+      assert.deepEqual(judge('c0', all(reloads, differs(path))), [
         'kube-apiserver: encryption-config.yaml differs in /var/lib/kubernetes: reloaded without a restart',
       ])
-      assert.match(
-        String(judge('c0', differs(path, '/var/lib/kubernetes/service-account-key.pem'))),
-        /kube-apiserver: .*encryption-config\.yaml differ.*: restart, drained/,
-      )
+      const two = differs(path, '/var/lib/kubernetes/service-account-key.pem')
+      const told = String(judge('c0', all(reloads, two)))
+      assert.match(told, /kube-apiserver: .*encryption-config\.yaml differ.*: restart, drained/)
     })
   })
 
@@ -456,219 +453,182 @@ describe("the check of a node's units", () => {
     assert.deepEqual(judged(['jane'], denies(undefined)), notLoaded)
     assert.deepEqual(judged([], denies(undefined)), notLoaded)
     assert.deepEqual(judged([], denies([])), [])
-    const stopped = all(state('kube-apiserver', { active: 'inactive', process: undefined }), ({ places }) => {
-      places.processes = []
-    })
-    assert.deepEqual(judged(['jane'], denies(['jane']), stopped), [])
+    assert.deepEqual(judged(['jane'], denies(['jane']), stopped('kube-apiserver'), runs()), [])
   })
 
   const etcd = '/etc/etcd/'
   const kubelet = '/var/lib/kubelet/'
-  const rows: Readonly<Record<string, readonly [node: string, change: Change, ...told: string[]]>> = {
-    'others may read a key, or change a certificate': [
-      'w0',
-      all(file(`${kubelet}w0-key.pem`, { mode: 0o644 }), file(`${kubelet}w0.pem`, { uid: 5 })),
-      'kubelet: w0.pem, w0-key.pem open to others in /var/lib/kubelet: reloaded without a restart',
-    ],
-    'of two units one may not read the key that they share': [
-      'c0',
-      all(
-        state('kube-controller-manager', { account: { uid: 990, gids: [991] } }),
-        ...['kube-controller-manager.kubeconfig', 'kube-controller-manager-ca.pem']
-          .concat('kube-controller-manager-client.pem', 'ca-key.pem')
-          .map((name) => file(`/var/lib/kubernetes/${name}`, { uid: 990 })),
-      ),
-      'kube-apiserver: service-account-key.pem unreadable for its unit in /var/lib/kubernetes: restart, drained',
-      'kube-controller-manager: service-account-key.pem unreadable for its unit in /var/lib/kubernetes: restart',
-    ],
-    'the node does not know the user of a unit, the owner that a key has is not doubted': [
-      'c0',
-      all(
-        state('etcd', { account: undefined }),
-        file(`${etcd}kubernetes-key.pem`, { uid: 990, gid: 991, mode: 0o640 }),
-      ),
-    ],
-    'a folder of its places is a link, and a file differs where it leads': [
-      'c0',
-      (found) => {
-        for (const name of ['ca.pem', 'kubernetes.pem', 'kubernetes-key.pem']) {
-          found.places.files.delete(`${etcd}${name}`)
-          found.places.real.set(`${etcd}${name}`, `/var/lib/kubernetes/${name}`)
-        }
-        file('/var/lib/kubernetes/kubernetes.pem', { sha256: 'x' })(found)
-      },
-      'etcd: kubernetes.pem differs in /etc/etcd: reloaded without a restart',
-      'kube-apiserver: kubernetes.pem differs in /var/lib/kubernetes: reloaded without a restart',
-    ],
-    'a kubeconfig is still the one that the guide copies': [
-      'w0',
-      all(
-        content('/var/lib/kube-proxy/kubeconfig', () => auth.bytes('kube-proxy.kubeconfig')),
-        file('/var/lib/kube-proxy/kubeconfig', { sha256: 'x' }),
-        without('/var/lib/kube-proxy/kube-proxy-client.pem'),
-      ),
-      'kube-proxy: kube-proxy-client.pem missing in /var/lib/kube-proxy, kubeconfig differs in /var/lib/kube-proxy: restart',
-    ],
-    'only the keys of a certificate are read, and they are ours': [
-      'c0',
-      all(
-        file('/var/lib/kubernetes/service-account.pem', { sha256: 'x' }),
-        content('/var/lib/kubernetes/service-account.pem', () =>
+  const kubernetes = '/var/lib/kubernetes/'
+  const rows: Readonly<Record<string, Readonly<Record<string, readonly [change: Change, ...told: string[]]>>>> = {
+    w0: {
+      'others may read a key, or change a certificate': [
+        all(file(`${kubelet}w0-key.pem`, { mode: 0o644 }), file(`${kubelet}w0.pem`, { uid: 5 })),
+        'kubelet: w0.pem, w0-key.pem open to others in /var/lib/kubelet: reloaded without a restart',
+      ],
+      'a kubeconfig is still the one that the guide copies': [
+        all(
+          content('/var/lib/kube-proxy/kubeconfig', () => auth.bytes('kube-proxy.kubeconfig')),
+          without('/var/lib/kube-proxy/kube-proxy-client.pem'),
+        ),
+        'kube-proxy: kube-proxy-client.pem missing in /var/lib/kube-proxy, kubeconfig differs in /var/lib/kube-proxy: restart',
+      ],
+      'one was changed since, that is read anew': [file(`${kubelet}w0.pem`, { changed: startedAt + 1 })],
+      'a file is dated in the future: the clock was set back': [
+        file(`${kubelet}kubeconfig`, { changed: now + 3600 }),
+        'kubelet: kubeconfig dated in the future in /var/lib/kubelet: restart',
+      ],
+      // The clock was two hours ahead at the start, and is right again; the file was changed after that.
+      'one was changed since the start, by the present clock alone': [
+        state('kubelet', {
+          started: placed + 1,
+          process: { ...main, age: now - placed + 7199, started: placed - 7199 },
+        }),
+        'kubelet: w0-ca.pem, kubeconfig written but not loaded: restart',
+      ],
+      // The clock was behind at the start and at the change, and has been set forward.
+      'one was changed since the start, by the clock of the start alone': [
+        state('kubelet', { started: placed - 1, process: { ...main, started: placed + 7199 } }),
+        'kubelet: w0-ca.pem, kubeconfig written but not loaded: restart',
+      ],
+      'the clock was set since the start, and the file was there before it by both clocks': [
+        state('kubelet', { started: placed + 5, process: { ...main, started: placed + 7205 } }),
+      ],
+      'the clocks differ by no more than the second in which they are read': [
+        state('kubelet', { started: placed + 0.5, process: { ...main, started: placed - 0.6 } }),
+      ],
+      'another certificate is served': [
+        (found) => found.served.set(10250, Buffer.from('x')),
+        'kubelet: another certificate is served on 10250: reloaded, or restarted before Kubernetes 1.36',
+      ],
+      'no certificate is served': [
+        (found) => found.served.set(10250, 'nothing'),
+        'kubelet: no certificate is served on 10250: looked at again',
+      ],
+      'systemd has given it up, or starts it again and again': [
+        all(
+          state('kubelet', { active: 'failed', sub: 'failed' }),
+          state('kube-proxy', { active: 'activating', sub: 'auto-restart' }),
+        ),
+        'kubelet: it is failed (failed): restart',
+        'kube-proxy: it is activating (auto-restart): looked at again',
+      ],
+      'systemd starts it again and again, with an old file': [
+        all(
+          state('kubelet', { active: 'activating', sub: 'auto-restart', process: undefined }),
+          differs(`${kubelet}w0.pem`),
+        ),
+        'kubelet: w0.pem differs in /var/lib/kubelet, it is activating (auto-restart): restart',
+      ],
+      'systemd restarted it less than five minutes ago': [
+        all(restarted('kubelet', 299.5, 3), restarted('kube-proxy', 300)),
+        'kubelet: it ended, and systemd restarted it 299 s ago (restarts: 3): looked at again',
+      ],
+      'systemd restarted it, and it has no process of its own': [
+        state('kubelet', { restarts: 3, process: undefined, started: now - 20 }),
+        'kubelet: it ended, and systemd restarted it 20 s ago (restarts: 3): looked at again',
+      ],
+      'its process is stopped, or has just ended': [
+        all(state('kubelet', { process: { ...main, isStopped: true } }), state('kube-proxy', { process: 'gone' })),
+        'kubelet: its main process is stopped (SIGSTOP): looked at again',
+        'kube-proxy: its main process has just ended: looked at again',
+      ],
+      'it is not healthy with the old file': [
+        all(differs(`${kubelet}w0.pem`), ({ unhealthy }) => unhealthy.set('kubelet', '/healthz answers 500')),
+        'kubelet: w0.pem differs in /var/lib/kubelet: reloaded without a restart',
+      ],
+      'its owner has stopped it: what is not loaded does not matter': [
+        all(stopped('kubelet'), file(`${kubelet}kubeconfig`, { changed: startedAt + 1 }), ({ served }) =>
+          served.delete(10250),
+        ),
+      ],
+      'a run was killed before it was healthy, or a node lost its power before a new file had its name': [
+        all(beside(`${kubelet}w0.pem`, oldSuffix), beside('/var/lib/kube-proxy/kubeconfig', newSuffix)),
+        'kubelet: a previous run did not see it healthy: looked at again',
+        'kube-proxy: a previous run did not see it healthy: looked at again',
+      ],
+      'systemd does not know it, or its folder is not there': [
+        all(state('kube-proxy', { isLoaded: false, active: 'inactive', sub: 'dead' }), ({ places }) =>
+          places.folders.delete('/var/lib/kubernetes'),
+        ),
+        'not installed',
+        'not installed',
+      ],
+      'it runs, and its unit file is gone, masked or a bad one': [
+        state('kube-proxy', { isLoaded: false }),
+        'kube-proxy: it runs, and systemd can not use its unit file: looked at again',
+      ],
+      'it was started in the future, by its clock then': [
+        state('kube-proxy', { started: now + 3600 }),
+        'kube-proxy: kube-proxy-ca.pem, kubeconfig written but not loaded: restart',
+      ],
+    },
+    c0: {
+      'of two units one may not read the key that they share': [
+        all(
+          state('kube-controller-manager', { account: { uid: 990, gids: [991] } }),
+          ...['-ca.pem', '-client.pem', '.kubeconfig'].map((end) =>
+            file(`${kubernetes}kube-controller-manager${end}`, { uid: 990 }),
+          ),
+          file(`${kubernetes}ca-key.pem`, { uid: 990 }),
+        ),
+        'kube-apiserver: service-account-key.pem unreadable for its unit in /var/lib/kubernetes: restart, drained',
+        'kube-controller-manager: service-account-key.pem unreadable for its unit in /var/lib/kubernetes: restart',
+      ],
+      'the node does not know the user of a unit, the owner that a key has is not doubted': [
+        all(
+          state('etcd', { account: undefined }),
+          file(`${etcd}kubernetes-key.pem`, { uid: 990, gid: 991, mode: 0o640 }),
+        ),
+      ],
+      'a folder of its places is a link, and a file differs where it leads': [
+        all(differs(`${kubernetes}kubernetes.pem`), ({ places }) => {
+          for (const name of ['ca.pem', 'kubernetes.pem', 'kubernetes-key.pem']) {
+            places.files.delete(`${etcd}${name}`)
+            places.real.set(`${etcd}${name}`, kubernetes + name)
+          }
+        }),
+        'etcd: kubernetes.pem differs in /etc/etcd: reloaded without a restart',
+        'kube-apiserver: kubernetes.pem differs in /var/lib/kubernetes: reloaded without a restart',
+      ],
+      'only the keys of a certificate are read, and they are ours': [
+        content(`${kubernetes}service-account.pem`, () =>
           Buffer.concat([auth.bytes('service-account.pem'), Buffer.from('\n')]),
         ),
-      ),
-    ],
-    'they are other keys': [
-      'c0',
-      all(
-        file('/var/lib/kubernetes/service-account.pem', { sha256: 'x' }),
-        content('/var/lib/kubernetes/service-account.pem', () => auth.bytes('kubernetes.pem')),
-      ),
-      'kube-apiserver: service-account.pem differs in /var/lib/kubernetes: restart, drained',
-    ],
-    'one was changed since, that is read anew': ['w0', file(`${kubelet}w0.pem`, { changed: startedAt + 1 })],
-    'a file is dated in the future: the clock was set back': [
-      'w0',
-      file(`${kubelet}kubeconfig`, { changed: now + 3600 }),
-      'kubelet: kubeconfig dated in the future in /var/lib/kubelet: restart',
-    ],
-    // The clock was two hours ahead at the start, and is right again; the file was changed after that.
-    'one was changed since the start, by the present clock alone': [
-      'w0',
-      state('kubelet', {
-        started: placed + 1,
-        process: { ...main, age: now - placed + 7199, started: placed - 7199 },
-      }),
-      'kubelet: w0-ca.pem, kubeconfig written but not loaded: restart',
-    ],
-    // The clock was behind at the start and at the change, and has been set forward.
-    'one was changed since the start, by the clock of the start alone': [
-      'w0',
-      state('kubelet', { started: placed - 1, process: { ...main, started: placed + 7199 } }),
-      'kubelet: w0-ca.pem, kubeconfig written but not loaded: restart',
-    ],
-    'the clock was set since the start, and the file was there before it by both clocks': [
-      'w0',
-      state('kubelet', { started: placed + 5, process: { ...main, started: placed + 7205 } }),
-    ],
-    'the clocks differ by no more than the second in which they are read': [
-      'w0',
-      state('kubelet', { started: placed + 0.5, process: { ...main, started: placed - 0.6 } }),
-    ],
-    'another certificate is served': [
-      'w0',
-      (found) => found.served.set(10250, Buffer.from('x')),
-      'kubelet: another certificate is served on 10250: reloaded, or restarted before Kubernetes 1.36',
-    ],
-    'no certificate is served': [
-      'w0',
-      (found) => found.served.set(10250, 'nothing'),
-      'kubelet: no certificate is served on 10250: looked at again',
-    ],
-    'systemd has given it up, or starts it again and again': [
-      'w0',
-      all(
-        state('kubelet', { active: 'failed', sub: 'failed' }),
-        state('kube-proxy', { active: 'activating', sub: 'auto-restart' }),
-      ),
-      'kubelet: it is failed (failed): restart',
-      'kube-proxy: it is activating (auto-restart): looked at again',
-    ],
-    'systemd starts it again and again, with an old file': [
-      'w0',
-      all(
-        state('kubelet', { active: 'activating', sub: 'auto-restart', process: undefined }),
-        file(`${kubelet}w0.pem`, { sha256: 'x' }),
-      ),
-      'kubelet: w0.pem differs in /var/lib/kubelet, it is activating (auto-restart): restart',
-    ],
-    'systemd restarted it less than five minutes ago': [
-      'w0',
-      all(
-        state('kubelet', { restarts: 3, process: { ...main, age: 299.5 } }),
-        state('kube-proxy', { restarts: 1, process: { ...main, age: 300 } }),
-      ),
-      'kubelet: it ended, and systemd restarted it 299 s ago (restarts: 3): looked at again',
-    ],
-    'it ended while its API server was away, and came back less than half a minute ago': [
-      'c0',
-      all(
-        state('kube-apiserver', { process: { ...main, age: 70 } }),
-        state('kube-controller-manager', { restarts: 1, process: { ...main, age: 31 } }),
-        state('kube-scheduler', { restarts: 1, process: { ...main, age: 29 } }),
-      ),
-      'kube-scheduler: it ended, and systemd restarted it 29 s ago (restarts: 1): looked at again',
-    ],
-    'it ended long after its API server was back; or is the API server, or no client of it': [
-      'c0',
-      all(
-        ...['kube-apiserver', 'etcd'].map((unit) => state(unit, { restarts: 1, process: { ...main, age: 131 } })),
-        // The API server may have been restarted twice since.
-        state('kube-controller-manager', { restarts: 1, process: { ...main, age: 252 } }),
-        state('kube-scheduler', { restarts: 1, process: { ...main, age: 70 } }),
-      ),
-      'etcd: it ended, and systemd restarted it 131 s ago (restarts: 1): looked at again',
-      'kube-apiserver: it ended, and systemd restarted it 131 s ago (restarts: 1): looked at again',
-      'kube-scheduler: it ended, and systemd restarted it 70 s ago (restarts: 1): looked at again',
-    ],
-    'systemd restarted it, and it has no process of its own': [
-      'w0',
-      state('kubelet', { restarts: 3, process: undefined, started: now - 20 }),
-      'kubelet: it ended, and systemd restarted it 20 s ago (restarts: 3): looked at again',
-    ],
-    'its process is stopped, or has just ended': [
-      'w0',
-      all(state('kubelet', { process: { ...main, isStopped: true } }), state('kube-proxy', { process: 'gone' })),
-      'kubelet: its main process is stopped (SIGSTOP): looked at again',
-      'kube-proxy: its main process has just ended: looked at again',
-    ],
-    'it is not healthy with the old file': [
-      'w0',
-      all(file(`${kubelet}w0.pem`, { sha256: 'x' }), ({ unhealthy }) =>
-        unhealthy.set('kubelet', '/healthz answers 500'),
-      ),
-      'kubelet: w0.pem differs in /var/lib/kubelet: reloaded without a restart',
-    ],
-    'its owner has stopped it: what is not loaded does not matter': [
-      'w0',
-      all(
-        state('kubelet', { active: 'inactive', sub: 'dead' }),
-        file(`${kubelet}kubeconfig`, { changed: startedAt + 1 }),
-        ({ served }) => served.delete(10250),
-      ),
-    ],
-    'a run was killed before it was healthy, or a node lost its power before a new file had its name': [
-      'w0',
-      all(beside(`${kubelet}w0.pem`, oldSuffix), beside('/var/lib/kube-proxy/kubeconfig', newSuffix)),
-      'kubelet: a previous run did not see it healthy: looked at again',
-      'kube-proxy: a previous run did not see it healthy: looked at again',
-    ],
-    'systemd does not know it, or its folder is not there': [
-      'w0',
-      all(state('kube-proxy', { isLoaded: false, active: 'inactive', sub: 'dead' }), ({ places }) =>
-        places.folders.delete('/var/lib/kubernetes'),
-      ),
-      'not installed',
-      'not installed',
-    ],
-    'it runs, and its unit file is gone, masked or a bad one': [
-      'w0',
-      state('kube-proxy', { isLoaded: false }),
-      'kube-proxy: it runs, and systemd can not use its unit file: looked at again',
-    ],
-    'it was started in the future, by its clock then': [
-      'w0',
-      state('kube-proxy', { started: now + 3600 }),
-      'kube-proxy: kube-proxy-ca.pem, kubeconfig written but not loaded: restart',
-    ],
-    'the bundle that a gateway trusts is older than the CA': [
-      'g0',
-      ({ places }) => places.files.set('/etc/ssl/certs/ca-certificates.crt', { ...rootsFile, changed: placed - 1 }),
-      'trust-store: kubernetes-ca.crt written but not loaded: restart',
-    ],
+      ],
+      'they are other keys': [
+        content(`${kubernetes}service-account.pem`, () => auth.bytes('kubernetes.pem')),
+        'kube-apiserver: service-account.pem differs in /var/lib/kubernetes: restart, drained',
+      ],
+      'it ended while its API server was away, and came back less than half a minute ago': [
+        all(
+          state('kube-apiserver', { process: { ...main, age: 70 } }),
+          restarted('kube-controller-manager', 31),
+          restarted('kube-scheduler', 29),
+        ),
+        'kube-scheduler: it ended, and systemd restarted it 29 s ago (restarts: 1): looked at again',
+      ],
+      'it ended long after its API server was back; or is the API server, or no client of it': [
+        all(
+          ...['kube-apiserver', 'etcd'].map((unit) => restarted(unit, 131)),
+          // The API server may have been restarted twice since.
+          restarted('kube-controller-manager', 252),
+          restarted('kube-scheduler', 70),
+        ),
+        'etcd: it ended, and systemd restarted it 131 s ago (restarts: 1): looked at again',
+        'kube-apiserver: it ended, and systemd restarted it 131 s ago (restarts: 1): looked at again',
+        'kube-scheduler: it ended, and systemd restarted it 70 s ago (restarts: 1): looked at again',
+      ],
+    },
+    g0: {
+      'the bundle that a gateway trusts is older than the CA': [
+        ({ places }) => places.files.set('/etc/ssl/certs/ca-certificates.crt', { ...rootsFile, changed: placed - 1 }),
+        'trust-store: kubernetes-ca.crt written but not loaded: restart',
+      ],
+    },
   }
-  for (const [what, [name, change, ...told]] of Object.entries(rows))
-    test(`where ${what}`, () => assert.deepEqual(judge(name, change), told))
+  for (const [node, all] of Object.entries(rows))
+    for (const [what, [change, ...told]] of Object.entries(all))
+      test(`where ${what}`, () => assert.deepEqual(judge(node, change), told))
 })
 
 describe('paths that root does not write to', () => {
@@ -683,11 +643,9 @@ describe('paths that root does not write to', () => {
 
   test('are those of two flags for two files, by themselves or by a link', () => {
     assert.equal(refused(usual), undefined)
+    const both = '--tls-cert-file of kube-apiserver and --tls-private-key-file of kube-apiserver lead to the same file'
     const one = refused([...usual, '--tls-private-key-file=/var/lib/kubernetes/kubernetes.pem'])
-    assert.match(
-      String(one),
-      /^odd-path --tls-cert-file of kube-apiserver and --tls-private-key-file of kube-apiserver lead to the same file .* kubernetes\.pem and kubernetes-key\.pem belong there/,
-    )
+    assert.match(String(one), new RegExp(`^odd-path ${both} .* kubernetes\\.pem and kubernetes-key\\.pem belong there`))
     const [pair, key] = ['/var/lib/kubernetes/kubernetes.pem', '/var/lib/kubernetes/kubernetes-key.pem']
     assert.match(String(refused(usual, { real: new Map([[key, pair]]) })), /^odd-path/)
   })
@@ -713,18 +671,15 @@ describe('the table of places', () => {
       ['kube-proxy', false],
     ])
     const changed = nodeUnits({ ...cluster, install: { ...install, units } }, control)
-    const etcd = changed.find(({ unit }) => unit === 'etcd')
-    assert.equal(etcd?.restart, 'again')
-    assert.deepEqual(
-      etcd?.files.map(({ path }) => path),
-      ['/opt/ca.pem', '/etc/etcd/kubernetes.pem', '/etc/etcd/kubernetes-key.pem'],
-    )
-    assert.ok(
-      changed
-        .find(({ unit }) => unit === 'kubelet')
-        ?.files.some(({ file, path }) => file === 'c0.pem' && path === '/opt/own.pem'),
-    )
-    assert.ok(!changed.some(({ unit }) => unit === 'kube-proxy'))
+    const unit = (name: string) => changed.find((each) => each.unit === name)
+    const placesOf = (name: string) => unit(name)?.files.map(({ file, path }) => `${file} ${path}`) ?? []
+    assert.equal(unit('etcd')?.restart, 'again')
+    assert.deepEqual(placesOf('etcd'), [
+      'ca.pem /opt/ca.pem',
+      ...['kubernetes.pem /etc/etcd/kubernetes.pem', 'kubernetes-key.pem /etc/etcd/kubernetes-key.pem'],
+    ])
+    assert.ok(placesOf('kubelet').includes('c0.pem /opt/own.pem'))
+    assert.equal(unit('kube-proxy'), undefined)
   })
 
   test('has a pair next to each other, so that it is renamed so', () => {
@@ -760,23 +715,21 @@ describe('the name of a kubelet', () => {
       assert.equal(refused({ hostname: 'other', args: [`--hostname-override=${name}`] }), undefined)
   })
   test('is refused where it is another', () => {
-    assert.match(
-      refused({ args: ['--hostname-override=w0.kubenet'] }) ?? '',
-      /^wrong-setting its kubelet is the node w0\.kubenet \(--hostname-override\), and cluster\.yaml calls it w0/,
-    )
-    assert.match(refused({ hostname: 'w0.kubenet' }) ?? '', /\(its host name\)/)
-    assert.match(
-      refused({ held: 'c0' }) ?? '',
-      /w0-client\.pem is a kubeconfig of system:node:c0, and that of system:node:w0 belongs there/,
-    )
-    assert.match(
-      refused({ kubeconfig: kubeconfigOf(auth, 'admin') }) ?? '',
-      /\/kubeconfig is a kubeconfig of admin, and that of system:node:w0/,
-    )
+    for (const [given, why] of [
+      [
+        { args: ['--hostname-override=w0.kubenet'] },
+        /^wrong-setting its kubelet is the node w0\.kubenet \(--hostname-override\), and cluster\.yaml calls it w0/,
+      ],
+      [{ hostname: 'w0.kubenet' }, /\(its host name\)/],
+      [{ held: 'c0' }, /w0-client\.pem is a kubeconfig of system:node:c0, and that of system:node:w0 belongs there/],
+      [
+        { kubeconfig: kubeconfigOf(auth, 'admin') },
+        /\/kubeconfig is a kubeconfig of admin, and that of system:node:w0/,
+      ],
+    ] as const)
+      assert.match(refused(given) ?? '', why)
     // It gets its certificate from the cluster: under that name.
-    assert.equal(
-      refused({ args: ['--hostname-override=x', '--rotate-certificates'], kubeconfig: 'users: []' }),
-      undefined,
-    )
+    const args = ['--hostname-override=x', '--rotate-certificates']
+    assert.equal(refused({ args, kubeconfig: 'users: []' }), undefined)
   })
 })
