@@ -29,10 +29,8 @@ test('four minutes are no difference, nor is no answer', () => {
 test('both times are named, and whose is wrong where all others agree', () => {
   const day = 86_400
   const ours = said(-730 * day, -730 * day - 3, -730 * day + 3)
-  assert.match(
-    String(ours),
-    /^this machine's clock is wrong: it is 2026-11-28T12:00:00Z here, and 2024-11-28T12:00:00Z on n0/,
-  )
+  const times = '2026-11-28T12:00:00Z here, and 2024-11-28T12:00:00Z on n0'
+  assert.ok(String(ours).startsWith(`this machine's clock is wrong: it is ${times}`))
   assert.match(String(said(0, 3, 241)), /^the clock of n2 is wrong: .* and 2026-11-28T12:04:01Z on n2$/)
   assert.match(String(said(300)), /^a clock is wrong: .* and 2026-11-28T12:05:00Z on n0$/)
   assert.match(String(said(300, -300)), /^a clock is wrong/)
@@ -68,9 +66,7 @@ test('a node that is down is waited for once: its deploy fails with what the loo
   const run = { cluster, clock: () => now, connect, unreached: new Map() } as unknown as Run
   const graph = buildGraph([fakeTarget(`deploy/${node.name}`, { where: 'node', node: node.name })])
   await refuseWrongClocks(run, graph, pLimit(1))
-  await assert.rejects(
-    checkFolder({ run, node, names: { together: [] } as unknown as Parameters<typeof checkFolder>[0]['names'] }),
-    down,
-  )
+  const names = { together: [] } as unknown as Parameters<typeof checkFolder>[0]['names']
+  await assert.rejects(checkFolder({ run, node, names }), down)
   assert.equal(tries, 1)
 })

@@ -29,12 +29,9 @@ const noPlaces = placesWith()
 async function find(
   t: TestContext,
   answers: Readonly<Record<string, Answer>>,
-  {
-    cluster = twoNodes,
-    signal = new AbortController().signal,
-    has = [],
-  }: { cluster?: Cluster; signal?: AbortSignal; has?: readonly string[] } = {},
+  given: { cluster?: Cluster; signal?: AbortSignal; has?: readonly string[] } = {},
 ) {
+  const { cluster = twoNodes, signal = new AbortController().signal, has = [] } = given
   const notes: string[] = []
   const run = {
     ...{ cluster, options: {}, command: (task: string) => `run ${task}`, note: (text: string) => notes.push(text) },

@@ -18,16 +18,9 @@ function found(revoked: string[] | undefined, notDenied: readonly string[] | und
   const text = Buffer.from(formatAuthorization(new Map([['jane', []]]), '/k'))
   const auth = { read: () => ({ kind: 'file' }), tryBytes: () => text }
   const run = { cluster, auth } as unknown as Run
-  return checkInForce(
-    run,
-    {
-      units: unitsOn(cluster, control, places),
-      places,
-      files: new Map(),
-      ...(notDenied && { inForce: { isLoaded: notDenied.length === 0, notDenied } }),
-    },
-    ['kube-apiserver'],
-  )
+  const inForce = notDenied && { inForce: { isLoaded: notDenied.length === 0, notDenied } }
+  const look = { units: unitsOn(cluster, control, places), places, files: new Map(), ...inForce }
+  return checkInForce(run, look, ['kube-apiserver'])
 }
 
 test('what is not in force is said where no run can change it, with what to add to a configuration of your own', () => {
@@ -45,33 +38,22 @@ test('what is not in force is said where no run can change it, with what to add 
   assert.deepEqual(without, inForce(0, 1, ['kube-apiserver: jane of revoked not in force']))
   const silent = found(['jane'], undefined, '--authorization-mode=Node,RBAC')
   assert.match(silent.notInForce.join(), /may not be in force: it did not answer/)
-  const own = found(['jane'], ['jane'], '--authorization-mode=AlwaysAllow')
-  assert.match(
-    own.toChange.join(),
-    /its --authorization-mode is AlwaysAllow, and is left alone: .*\n {2}- type: Webhook\n/,
-  )
+  const own = found(['jane'], ['jane'], '--authorization-mode=AlwaysAllow').toChange.join()
+  assert.match(own, /its --authorization-mode is AlwaysAllow, and is left alone: .*\n {2}- type: Webhook\n/)
   // Somebody has added it.
   assert.deepEqual(found(['jane'], [], '--authorization-mode=AlwaysAllow').toChange, [])
 })
 
 test('without the key, the way back is a command, and who would be let in by it is named', () => {
-  const { toChange } = found(undefined, undefined, `--authorization-config=${config}`)
-  assert.match(
-    toChange.join(),
-    /still denies whom .* lists \(jane\), and cluster\.yaml has no revoked: put it back \(revoked: \[jane\]\)/,
-  )
-  assert.match(toChange.join(), /--authorization-mode=Node,RBAC.*daemon-reload$/)
+  const back = found(undefined, undefined, `--authorization-config=${config}`).toChange.join()
+  assert.match(back, /still denies whom .* lists \(jane\), and cluster\.yaml has no revoked: put it back/)
+  assert.match(back, /put it back \(revoked: \[jane\]\)/)
+  assert.match(back, /--authorization-mode=Node,RBAC.*daemon-reload$/)
   assert.deepEqual(found(undefined, undefined, '--authorization-mode=Node,RBAC').toChange, [])
 })
 
 test('the version of an API server is read from its answer, or not known', () => {
-  for (const [minor, number] of [
-    ['31', 31],
-    ['32+', 32],
-    ['36', 36],
-    ['', undefined],
-    [undefined, undefined],
-  ] as const)
-    assert.equal(minorOf({ major: '1', minor }), number)
+  const minors = ['31', '32+', '36', '', undefined].map((minor) => minorOf({ major: '1', minor }))
+  assert.deepEqual(minors, [31, 32, 36, undefined, undefined])
   assert.equal(minorOf({ major: '2', minor: '1' }), undefined)
 })

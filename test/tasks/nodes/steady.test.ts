@@ -19,25 +19,16 @@ const running: UnitState = { ...runningUnit, process: process(1, 5000) }
 /** A look at a worker where kube-proxy is like this. */
 function look(state: Partial<UnitState>, unhealthy?: string): UnitsFound {
   const folders = new Set(units.flatMap(({ files }) => files.map(({ path }) => path.replace(/\/[^/]*$/, ''))))
-  const places = placesWith({
-    ...{ now: 9000, folders },
-    units: new Map([
-      ['kubelet', running],
-      ['kube-proxy', { ...running, ...state }],
-    ]),
-  })
+  const found = new Map([
+    ['kubelet', running],
+    ['kube-proxy', { ...running, ...state }],
+  ])
+  const places = placesWith({ now: 9000, folders, units: found })
   const why = new Map(unhealthy === undefined ? [] : [['kube-proxy', unhealthy]])
   // Each look makes its units anew.
   const seen = unitsOn(cluster, worker, places)
-  return {
-    ...({} as NodeState),
-    selfMade: undefined,
-    places,
-    units: seen,
-    otherProcesses: [],
-    served: new Map(),
-    unhealthy: why,
-  }
+  const look = { units: seen, otherProcesses: [], served: new Map(), unhealthy: why, selfMade: undefined }
+  return { ...({} as NodeState), ...look, places }
 }
 
 /** What each look says: seconds that all have to stay as they are, "steady" if they did, or why a unit is not healthy. */
@@ -66,11 +57,12 @@ describe('before the turn of a node is over', () => {
   })
 
   test('or for as long as systemd would wait before it starts it again, up to five minutes', () => {
-    const looks = [30, 1e9, Number.POSITIVE_INFINITY].map((restartsAfter) => anew(2, { restartsAfter }))
-    assert.deepEqual(
-      looks.flatMap((seen) => watched([proxy], old, seen)),
-      [30, 300, 300],
-    )
+    for (const [restartsAfter, seconds] of [
+      [30, 30],
+      [1e9, 300],
+      [Number.POSITIVE_INFINITY, 300],
+    ] as const)
+      assert.deepEqual(watched([proxy], old, anew(2, { restartsAfter })), [seconds])
   })
 
   test('one that ends in that time has to start from the beginning', () => {
