@@ -22,8 +22,7 @@ import { minimal, parsed } from '../../support/files.ts'
 
 type Files = Readonly<Record<string, Partial<FileState>>>
 
-interface Given {
-  readonly processes?: readonly ComponentProcess[]
+interface Given extends Partial<Pick<PlacesState, 'processes' | 'unmounted' | 'settings'>> {
   readonly contents?: Readonly<Record<string, string>>
   /** Of unit files: component → command. */
   readonly starts?: Readonly<Record<string, string>>
@@ -31,11 +30,9 @@ interface Given {
   /** What is there; by default all that is named, as it should be. */
   readonly files?: Files
   readonly of?: Cluster
-  readonly unmounted?: readonly string[]
   /** Of each unit that is there. */
   readonly state?: Partial<UnitState>
-  readonly settings?: PlacesState['settings']
-  /** The worker if it is one of its units. */
+  /** By default the worker for a unit of its own, and the control node for any other. */
   readonly node?: ClusterNode | undefined
   /** The command of its own unit file. */
   readonly next?: string
@@ -68,15 +65,15 @@ const seen = (unit: string, { next, ...given }: Given): UnitSeen => {
   const places = placesOf(next === undefined ? given : { ...given, starts: { [unit]: next } })
   return unitsOn(of, node, places).find((each) => each.unit === unit) ?? assert.fail()
 }
-const placed = ({ files }: UnitSeen) =>
-  Object.fromEntries(
-    Map.groupBy(files, ({ file, part }) => (part ? `${file} ${part}` : file))
-      .entries()
-      .map(([file, all]) => [file, all.map(({ path, loads }) => `${path} ${loads}`).join(', ')]),
+/** By its name and part: each path of a file, and how it is loaded there. */
+const placed = ({ files }: UnitSeen) => {
+  const byName = Map.groupBy(files, ({ file, part }) => (part ? `${file} ${part}` : file))
+  return Object.fromEntries(
+    [...byName].map(([name, all]) => [name, all.map((at) => `${at.path} ${at.loads}`).join(', ')]),
   )
-/** The fixture of the guide's unit, with paths of its own. */
-const elsewhere = (text: string) =>
-  text.replaceAll('/var/lib/kubernetes/', '/etc/kubernetes/pki/').replaceAll('/etc/etcd/', '/srv/etcd/')
+}
+/** Not where the guide has it. */
+const elsewhere = (text: string) => text.replaceAll('/etc/etcd/', '/srv/etcd/')
 
 /** Command lines as the guides, kubeadm's habits and etcd's own pages have them. */
 const etcd = [

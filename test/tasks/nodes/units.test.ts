@@ -38,50 +38,41 @@ import {
   runningUnit,
   startedAs,
   threeNodes,
+  twoNodes,
   type UnitState,
   unitOf,
   worker,
 } from '../../support/fakes.ts'
-import { newSuffix, parsed, scratch } from '../../support/files.ts'
+import { newSuffix, scratch } from '../../support/files.ts'
 
 const install: Install = { ...(threeNodes.install as Install), drain: 'a', undrain: 'b' }
 const cluster: Cluster = { ...threeNodes, install }
-const otherGuide = parsed(`name: kubernetes-the-hard-way
-layout: hard-way
-certificates: { key: ecdsa-p256 }
-install: true
-nodes:
-  - { name: server, role: control, ip: 10.0.0.2 }
-  - { name: node-0, role: worker, ip: 10.0.0.3 }
-`)
+const otherGuide: Cluster = { ...twoNodes, layout: 'hard-way', install }
 /** Seconds. */
 const [placed, startedAt, now] = [1000, 2000, 3000]
 const main = { id: 7, isStopped: false, age: now - startedAt, started: startedAt }
 const healthy: UnitState = { ...runningUnit, started: startedAt, process: main }
 
 /** A kubelet with these flags, as the only unit of a worker; its process may be in another group, and others run. */
-const kubeletWith = (
-  flags: readonly string[],
-  group = '/system.slice/kubelet.service',
-  more: readonly ComponentProcess[] = [],
-) => ({
+const group = '/system.slice/kubelet.service'
+const kubeletWith = (flags: readonly string[], foundIn = group, ...more: ComponentProcess[]) => ({
   places: placesWith({
-    units: new Map([['kubelet', { ...healthy, group: '/system.slice/kubelet.service' }]]),
-    processes: [...more, { ...startedAs('kubelet', ...flags), id: 8, group }],
+    units: new Map([['kubelet', { ...healthy, group }]]),
+    processes: [...more, { ...startedAs('kubelet', ...flags), id: 8, group: foundIn }],
   }),
 })
 
 test('a look follows what units name, and fails if that changes each time; what others name may', async () => {
   let asked: string[] = []
   let readers = ''
-  const look = (group?: string, more: readonly ComponentProcess[] = []) => {
+  const look = (foundIn?: string, ...more: ComponentProcess[]) => {
     let looks = 0
     const connect = async () => ({
       look: async ({ places }: Query) => {
         asked = [...(places?.paths.keys() ?? [])]
         readers = places?.readers ?? ''
         looks += 1
-        return kubeletWith([`--kubeconfig=/tmp/${looks}`], group, more)
+        return kubeletWith([`--kubeconfig=/tmp/${looks}`], foundIn, ...more)
       },
     })
     const auth = { files: { parse: () => undefined }, tryBytes: () => undefined }
@@ -92,7 +83,7 @@ test('a look follows what units name, and fails if that changes each time; what 
   assert.ok(asked.findIndex((path) => path.startsWith('/tmp/')) > asked.indexOf('/var/lib/kube-proxy/kubeconfig'))
   // A user may name any number of files, and hides none of root's by them.
   const flood = processAs('x', `--ca-file=${Array.from({ length: 9999 }, (_, i) => `/flood/${i}`).join(':')}`)
-  await look('/user.slice/x', [{ ...flood, id: 9, uid: 1000, group: '/user.slice/y' }])
+  await look('/user.slice/x', { ...flood, id: 9, uid: 1000, group: '/user.slice/y' })
   const first = asked.findIndex((path) => path.startsWith('/flood/'))
   assert.ok(asked.findIndex((path) => path.startsWith('/tmp/')) < first && asked.length < first + 1000)
   const reads = (argument: string) => new RegExp(readers).test(argument)
@@ -241,8 +232,8 @@ describe("the check of a node's units", () => {
     const run = await makeRun(new AuthDir(scratch(t), hardWay.files), otherGuide)
     const none = { isLoaded: false, active: 'inactive', sub: 'dead', started: undefined, process: undefined } as const
     const early = all(state('kubelet', none), state('kube-proxy', none))
-    assert.deepEqual(judge('node-0', early, run), [])
-    const { checks } = look('node-0', all(early, without('/var/lib/kubelet/kubelet.key')), run)
+    assert.deepEqual(judge('w0', early, run), [])
+    const { checks } = look('w0', all(early, without('/var/lib/kubelet/kubelet.key')), run)
     assert.deepEqual(
       checks.map(({ isUp, reason }) => [isUp, reason?.places.length, reason?.restarts, reason?.state]),
       [
