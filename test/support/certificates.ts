@@ -6,6 +6,7 @@ import { join } from 'node:path'
 import type { Cluster } from '../../lib/cluster/cluster.ts'
 import { AuthDir } from '../../lib/files/auth-dir.ts'
 import { publicMode, secretMode } from '../../lib/files/plain-file.ts'
+import { formatKubeconfig } from '../../lib/kubernetes/kubeconfig.ts'
 import { type Certificate, type CertSpec, readCertificate } from '../../lib/pki/certificate.ts'
 import { makePair, readIssuer, validityPeriod } from '../../lib/pki/pair.ts'
 import { generatePrivateKey, privateKeyPem, selfSign } from '../../lib/pki/x509.ts'
@@ -51,6 +52,14 @@ export async function makeEverything(auth: AuthDir, cluster: Cluster, at = now):
   const issuer = readIssuer(auth)
   await Promise.all(leaves.map(({ name, profile }) => makePair(auth, name, { profile, issuer, now: at, validity })))
   return leaves
+}
+
+/** A kubeconfig of one of those certificates. */
+export function kubeconfigOf(auth: AuthDir, name: string): string {
+  const bytesOf = (file: string) => auth.tryBytes(file) ?? assert.fail(file)
+  const [ca, certificate, key] = [bytesOf('ca.pem'), bytesOf(`${name}.pem`), bytesOf(`${name}-key.pem`)]
+  const names = { cluster: 'kubenet', server: 'https://127.0.0.1:6443', user: 'x', context: 'x' }
+  return formatKubeconfig({ ca, certificate, key, ...names })
 }
 
 /** A leaf under a CA, both on P-256 unless another kind is asked for. */

@@ -1,5 +1,6 @@
 /** Targets that do nothing but what a test tells them, and stop where the test wants to look. */
 
+import assert from 'node:assert/strict'
 import { setImmediate } from 'node:timers/promises'
 import { stripVTControlCharacters } from 'node:util'
 import pLimit from 'p-limit'
@@ -7,11 +8,13 @@ import type { Cluster, ClusterNode } from '../../lib/cluster/cluster.ts'
 import { Failure } from '../../lib/failure.ts'
 import { execute, type RunOptions } from '../../lib/graph/executor.ts'
 import { buildGraph, type Event, type Force, type Run, type Target, type Work } from '../../lib/graph/target.ts'
+import { type FileState, root } from '../../lib/node/place.ts'
 import type { ComponentProcess, NodeState, PlacesState } from '../../lib/node/state.ts'
 import type { Change, CheckResult, Reason } from '../../lib/reason.ts'
 import { createPlanLines, planEntries } from '../../lib/show/plan.ts'
 import { byPhase, type Summary } from '../../lib/show/reporter.ts'
 import type { Unit } from '../../tasks/layouts/layout.ts'
+import { nodeUnits } from '../../tasks/layouts/tables.ts'
 import type { NodeLook } from '../../tasks/nodes/look.ts'
 import { otherProcessesOn, unitsOn } from '../../tasks/nodes/reads.ts'
 import { parsed } from './files.ts'
@@ -19,17 +22,27 @@ import { parsed } from './files.ts'
 export const stale: CheckResult = { reasons: [{ kind: 'missing', path: 'file' }] }
 export const fresh: CheckResult = { reasons: [] }
 
-/** A control node and a worker, with install. */
-export const twoNodes = parsed(`name: kubenet
+/** A control node, a worker and a gateway, with install. */
+export const threeNodes = parsed(`name: kubenet
 api: { virtualIP: 192.168.1.21 }
+certificates: { key: ecdsa-p256 }
 install: { sudo: "" }
 nodes:
   - { name: c0, role: control, ip: 192.168.1.11 }
   - { name: w0, role: worker, ip: 192.168.1.14 }
+  - { name: g0, role: gateway, ip: 192.168.1.9 }
 `)
+export const [control, worker, gateway] = threeNodes.nodes as [ClusterNode, ClusterNode, ClusterNode]
+export const twoNodes: Cluster = { ...threeNodes, nodes: [control, worker] }
+
+/** What the table has of that unit. */
+export function unitOf(name: string, cluster: Cluster = twoNodes, node = control): Unit {
+  return nodeUnits(cluster, node).find(({ unit }) => unit === name) ?? assert.fail(name)
+}
 
 /** The process of a unit whose flags name all that it reads where the guide has it, with more flags. */
-export function startedAs({ unit, reads }: Pick<Unit, 'unit' | 'reads'>, ...more: string[]): ComponentProcess {
+export function startedAs(of: string | Pick<Unit, 'unit' | 'reads'>, ...more: string[]): ComponentProcess {
+  const { unit, reads } = typeof of === 'string' ? unitOf(of) : of
   const flags = reads.flatMap(({ by, usual }) =>
     by.filter((each) => each.startsWith('--')).map((each) => `${each}=${usual}`),
   )
@@ -62,10 +75,32 @@ export function shownUnit(unit: string, more: Readonly<Record<string, string>> =
   return Object.entries({ ...properties, ...more }).map(([name, value]) => `${name}=${value}`)
 }
 
-/** Places where nothing else was found. */
-export const nothingElse = {
-  ...{ published: new Map(), unmounted: [] as string[], settings: new Map(), hostname: undefined },
-} satisfies Partial<PlacesState>
+/** That runs, and no process of it is seen. */
+export const runningUnit: UnitState = {
+  ...{ isLoaded: true, active: 'active', sub: 'running', isStopping: false, started: 1000, process: undefined },
+  ...{ restarts: 0, restartsAfter: 5, account: root, group: '', start: undefined },
+  ...withoutFiles,
+}
+
+/** A file of root's, of which the content is not known. */
+export const rootsFile: FileState = {
+  ...{ kind: 'file', mode: 0o600, uid: 0, gid: 0, size: 1, changed: 0, sha256: undefined, lines: '' },
+}
+
+/** Nothing is there but what is given. */
+export function placesWith(given: Partial<PlacesState> = {}): PlacesState {
+  return {
+    ...{ now: 0, units: new Map(), processes: [], folders: new Set(), files: new Map(), contents: new Map() },
+    ...{ real: new Map(), links: new Map(), odd: [], drained: [], published: new Map(), unmounted: [] },
+    ...{ settings: new Map(), hostname: undefined },
+    ...given,
+  }
+}
+
+/** Every folder and file that a place may be in, as it should be. */
+export const allThere = {
+  ...{ folders: { has: () => true }, files: { get: () => ({ size: 1, isKnown: true }), has: () => true } },
+} as unknown as Pick<PlacesState, 'folders' | 'files'>
 
 /** A look, with what its processes read in that cluster. */
 export function seenIn(cluster: Cluster, node: ClusterNode, look: NodeState): NodeLook {
@@ -76,6 +111,17 @@ export function seenIn(cluster: Cluster, node: ClusterNode, look: NodeState): No
     units: unitsOn(cluster, node, places),
     otherProcesses: otherProcessesOn(cluster, node, places),
   }
+}
+
+/** What it was refused with; undefined where it was not. */
+export function failureOf(work: () => unknown): Failure | undefined {
+  try {
+    work()
+  } catch (error) {
+    if (error instanceof Failure) return error
+    throw error
+  }
+  return undefined
 }
 
 /** Stale, without needs, in a phase of its own, built at once: unless told otherwise. */

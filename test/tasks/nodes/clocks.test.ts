@@ -7,7 +7,7 @@ import { Failure } from '../../../lib/failure.ts'
 import { buildGraph, type Run } from '../../../lib/graph/target.ts'
 import { refuseApart, refuseWrongClock, refuseWrongClocks } from '../../../tasks/nodes/clocks.ts'
 import { checkFolder } from '../../../tasks/phases/deploy.ts'
-import { fakeTarget } from '../../support/fakes.ts'
+import { failureOf, fakeTarget } from '../../support/fakes.ts'
 import { minimal, parsed } from '../../support/files.ts'
 
 const now = new Date('2026-11-28T12:00:00Z')
@@ -16,14 +16,9 @@ const offsets = (ahead: readonly number[]): Offsets =>
   ahead.map((each, i) => ({ node: `n${i}`, role: 'worker', ahead: each }))
 const said = (...ahead: number[]) => saidOf(offsets(ahead))
 const saidOf = (all: Offsets) => {
-  try {
-    refuseApart(all, now)
-    return undefined
-  } catch (error) {
-    assert.ok(error instanceof Failure)
-    assert.deepEqual([error.kind, error.code], ['failed', 'clock'])
-    return error.message
-  }
+  const failure = failureOf(() => refuseApart(all, now))
+  if (failure) assert.deepEqual([failure.kind, failure.code], ['failed', 'clock'])
+  return failure?.message
 }
 
 test('four minutes are no difference, nor is no answer', () => {
@@ -34,10 +29,8 @@ test('four minutes are no difference, nor is no answer', () => {
 test('both times are named, and whose is wrong where all others agree', () => {
   const day = 86_400
   const ours = said(-730 * day, -730 * day - 3, -730 * day + 3)
-  assert.match(
-    String(ours),
-    /^this machine's clock is wrong: it is 2026-11-28T12:00:00Z here, and 2024-11-28T12:00:00Z on n0/,
-  )
+  const times = '2026-11-28T12:00:00Z here, and 2024-11-28T12:00:00Z on n0'
+  assert.ok(String(ours).startsWith(`this machine's clock is wrong: it is ${times}`))
   assert.match(String(said(0, 3, 241)), /^the clock of n2 is wrong: .* and 2026-11-28T12:04:01Z on n2$/)
   assert.match(String(said(300)), /^a clock is wrong: .* and 2026-11-28T12:05:00Z on n0$/)
   assert.match(String(said(300, -300)), /^a clock is wrong/)
@@ -73,9 +66,7 @@ test('a node that is down is waited for once: its deploy fails with what the loo
   const run = { cluster, clock: () => now, connect, unreached: new Map() } as unknown as Run
   const graph = buildGraph([fakeTarget(`deploy/${node.name}`, { where: 'node', node: node.name })])
   await refuseWrongClocks(run, graph, pLimit(1))
-  await assert.rejects(
-    checkFolder({ run, node, names: { together: [] } as unknown as Parameters<typeof checkFolder>[0]['names'] }),
-    down,
-  )
+  const names = { together: [] } as unknown as Parameters<typeof checkFolder>[0]['names']
+  await assert.rejects(checkFolder({ run, node, names }), down)
   assert.equal(tries, 1)
 })

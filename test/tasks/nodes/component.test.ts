@@ -48,17 +48,8 @@ test('what an API server made itself is dated, and is none where it has another 
   const folder = scratch(t)
   const name = 'apiserver-loopback-client'
   const make = (san: string, end = '') => {
-    const made = [
-      '-newkey',
-      'ec',
-      '-pkeyopt',
-      'ec_paramgen_curve:prime256v1',
-      '-nodes',
-      '-keyout',
-      'key.pem',
-      '-out',
-      'x.pem',
-    ]
+    const curve = ['-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:prime256v1', '-nodes']
+    const made = [...curve, '-keyout', 'key.pem', '-out', 'x.pem']
     const args = ['req', '-x509', ...made, '-subj', '/CN=x', '-days', '2', '-addext', `subjectAltName=DNS:${san}`]
     execFileSync('openssl', args, { cwd: folder, stdio: 'ignore' })
     const [der = '', key = ''] = ['x.pem', 'key.pem'].map((file) => readFileSync(join(folder, file), 'latin1'))

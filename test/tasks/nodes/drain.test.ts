@@ -1,7 +1,6 @@
 import assert from 'node:assert/strict'
 import { execFileSync } from 'node:child_process'
-import { mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs'
-import { tmpdir } from 'node:os'
+import { mkdirSync, readdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { test } from 'node:test'
 import type { Install } from '../../../lib/cluster/cluster.ts'
@@ -11,19 +10,13 @@ import type { Connection } from '../../../lib/node/connection.ts'
 import { Node } from '../../../lib/node/node.ts'
 import { splitMarks } from '../../../tasks/nodes/folder.ts'
 import { markDrained, undrain } from '../../../tasks/nodes/restart.ts'
-import { parsed } from '../../support/files.ts'
+import { control, twoNodes } from '../../support/fakes.ts'
+import { scratch } from '../../support/files.ts'
 
-const cluster = parsed(`name: kubenet
-api: { virtualIP: 10.0.0.1 }
-install: { drain: 'true', undrain: 'true' }
-nodes:
-  - { name: g0, role: gateway, ip: 10.0.0.9 }
-  - { name: c0, role: control, ip: 10.0.0.2 }
-`)
-const [control] = cluster.nodes.filter(({ name }) => name === 'c0')
+const install = { ...(twoNodes.install as Install), drain: 'true', undrain: 'true' }
+const cluster = { ...twoNodes, install }
 
 test('an undrain that fails has one code, whatever the reason: what was restarted is healthy, and is not put back', async () => {
-  if (!control) return assert.fail()
   for (const code of ['connection-lost', 'timed-out', 'unreachable']) {
     const lost = async () => {
       throw new Failure('it is away', { code })
@@ -33,18 +26,12 @@ test('an undrain that fails has one code, whatever the reason: what was restarte
       auth: { id: () => 'a' },
       connect: async () => new Node('c0', { run: lost, tidy: async () => {} } as unknown as Connection),
     } as unknown as Run
-    await assert.rejects(
-      undrain(run, control),
-      (error) => error instanceof Failure && error.code === 'not-undrained',
-      code,
-    )
+    await assert.rejects(undrain(run, control), { code: 'not-undrained' }, code)
   }
 })
 
 test('a node is marked by one run at a time, and the mark is gone once it is undrained', async (t) => {
-  const folder = mkdtempSync(join(tmpdir(), 'harderway-'))
-  t.after(() => rmSync(folder, { recursive: true }))
-  const own = { ...cluster, install: { ...(cluster.install as Install), sudo: '' } }
+  const folder = scratch(t)
   // A tool that warns there says nothing of marks.
   const env = { ...process.env, LD_PRELOAD: '/usr/lib/gone.so' }
   const run = async (script: string) =>
@@ -52,17 +39,16 @@ test('a node is marked by one run at a time, and the mark is gone once it is und
       ...{ encoding: 'utf8', env, stdio: ['ignore', 'pipe', 'ignore'] },
     })
   const runWith = (id: string) => ({
-    cluster: own,
+    cluster,
     auth: { id: () => id },
     connect: async () => new Node('c0', { run } as unknown as Connection),
   })
   const [one, other] = ['one', 'other'].map(runWith) as unknown as [Run, Run]
-  if (!control) return assert.fail()
   writeFileSync(join(folder, '.harderway-a-file'), '')
   await markDrained(one, control)
   const marks = readdirSync(folder).filter((name) => name !== '.harderway-a-file')
   assert.equal(marks.length, 1)
-  await assert.rejects(markDrained(other, control), (error) => error instanceof Failure && error.code === 'busy')
+  await assert.rejects(markDrained(other, control), { code: 'busy' })
   assert.deepEqual(readdirSync(folder).toSorted(), ['.harderway-a-file', ...marks].toSorted())
   // As a later process sees it.
   const names = marks.map((name) => name.replace(/-[0-9a-f]{8}-/, '-00000000-'))

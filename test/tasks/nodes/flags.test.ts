@@ -11,37 +11,25 @@ const config: WantedFlag = { flag: '--authorization-config', value: '/k/a.yaml',
 
 describe('what a unit lacks', () => {
   const command = (...args: string[]) => readCommand(args, new Map(), { real: new Map(), contents: new Map() })
-  const [old, right] = [
-    command('--etcd-cafile=/k/ca.pem'),
-    command('--etcd-cafile=/k/ca.pem', '--etcd-cafile=/k/etcd-ca.pem'),
-  ]
-  const found = (next: ReturnType<typeof command> | undefined, ...running: ReturnType<typeof command>[]) => {
-    const { unset, notStartedWith } = compareFlags([cafile], { running, next })
-    return [unset.length, notStartedWith.length]
-  }
+  const old = command('--etcd-cafile=/k/ca.pem')
+  const right = command('--etcd-cafile=/k/ca.pem', '--etcd-cafile=/k/etcd-ca.pem')
 
   test('is to be set in its unit file first, and what only that has needs a restart', () => {
-    assert.deepEqual(found(old, old), [1, 0])
-    assert.deepEqual(found(right, old), [0, 1])
-    assert.deepEqual(found(right, right), [0, 0])
-    assert.deepEqual(found(old, right), [1, 0], 'its next start would lose it')
-    assert.deepEqual(
-      [found(old), found(right)],
-      [
-        [1, 0],
-        [0, 0],
-      ],
-    )
-  })
-
-  test('is what its process lacks where its unit file can not be read', () => {
-    assert.deepEqual(
-      [found(undefined, old), found(undefined, right)],
-      [
-        [1, 0],
-        [0, 0],
-      ],
-    )
+    for (const [next, running, unset, notStartedWith] of [
+      [old, [old], 1, 0],
+      [right, [old], 0, 1],
+      [right, [right], 0, 0],
+      // Its next start would lose it.
+      [old, [right], 1, 0],
+      [old, [], 1, 0],
+      [right, [], 0, 0],
+      // What its process lacks counts where its unit file can not be read.
+      [undefined, [old], 1, 0],
+      [undefined, [right], 0, 0],
+    ] as const) {
+      const found = compareFlags([cafile], { running, next })
+      assert.deepEqual([found.unset.length, found.notStartedWith.length], [unset, notStartedWith])
+    }
   })
 
   test('is a flag, too, beside which another stands that it replaces', () => {
@@ -54,20 +42,14 @@ describe('what a unit lacks', () => {
 
 describe('the command that sets flags', () => {
   /** `start` is as systemd prints it. */
-  const told = (
-    start: string | undefined,
-    args?: readonly string[],
-    unset: readonly WantedFlag[] = [cafile],
-    sudo = '',
-  ) => {
+  const told = (start: string | undefined, args?: readonly string[], unset = [cafile], sudo = '') => {
     const { command } = processAs('kube-apiserver', ...(args ?? []))
     const unit = { unit: 'kube-apiserver', service: 'k8s-api', command: args ? command : [], start }
     return formatUnset({ ...unit, sudo }, unset)
   }
-  const printed = (text: string) => /^ {4}(mkdir .*)$/m.exec(text)?.[1] ?? assert.fail(text)
   /** What it writes, by a shell. */
   const written = (text: string) => {
-    const [write = ''] = /printf .* (?=\| tee)/.exec(printed(text)) ?? []
+    const [, write = ''] = /^ {4}mkdir .*(printf .* )(?=\| tee)/m.exec(text) ?? assert.fail(text)
     return execFileSync('sh', ['-c', write]).toString().split('\n')
   }
 
@@ -76,27 +58,19 @@ describe('the command that sets flags', () => {
     const [comment, ...lines] = written(text)
     assert.match(comment ?? '', /^# /)
     assert.deepEqual(lines, ['[Service]', 'ExecStart=', `ExecStart=${program} --v=2 --etcd-cafile=/k/etcd-ca.pem`, ''])
-    assert.match(
-      text,
-      /tee \/etc\/systemd\/system\/k8s-api\.service\.d\/zz-harderway\.conf >\/dev\/null && systemctl daemon-reload$/,
-    )
+    const folder = '/etc/systemd/system/k8s-api.service.d'
+    assert.ok(text.endsWith(` | tee ${folder}/zz-harderway.conf >/dev/null && systemctl daemon-reload`), text)
     assert.doesNotMatch(text, /systemctl restart/)
     const asUser = told(program, [], [cafile], 'sudo -n')
     assert.match(asUser, /^ {4}sudo -n mkdir .* \| sudo -n tee .* && sudo -n systemctl daemon-reload$/m)
   })
 
   test('sets a flag where it is, however it is written, or where one that it replaces is; a new one is the last', () => {
-    const set = (unset: readonly WantedFlag[], ...args: string[]) =>
-      written(told([program, ...args].join(' '), args, unset))[3]
+    const set = (unset: WantedFlag[], ...args: string[]) => written(told([program, ...args].join(' '), args, unset))[3]
     const old = ['--etcd_cafile', '/k/ca.pem', '--a', '-authorization-mode=Node,RBAC', '--etcd-cafile=/x', 'b']
-    assert.equal(
-      set([cafile, config], '--v=2', ...old),
-      `ExecStart=${program} --v=2 --etcd-cafile=/k/etcd-ca.pem --a --authorization-config=/k/a.yaml b`,
-    )
-    assert.equal(
-      set([config, cafile], '--v=2'),
-      `ExecStart=${program} --v=2 --authorization-config=/k/a.yaml --etcd-cafile=/k/etcd-ca.pem`,
-    )
+    const [ca, authorization] = ['--etcd-cafile=/k/etcd-ca.pem', '--authorization-config=/k/a.yaml']
+    assert.equal(set([cafile, config], '--v=2', ...old), `ExecStart=${program} --v=2 ${ca} --a ${authorization} b`)
+    assert.equal(set([config, cafile], '--v=2'), `ExecStart=${program} --v=2 ${authorization} ${ca}`)
   })
 
   test('keeps blanks, quotes, backslashes and percent signs of words, whatever the process has besides', () => {

@@ -13,7 +13,7 @@ import { harderWay } from '../../../tasks/layouts/harder-way.ts'
 import { identityFiles } from '../../../tasks/layouts/tables.ts'
 import { findOtherCluster } from '../../../tasks/nodes/other-cluster.ts'
 import { clusterGraph } from '../../../tasks/phases/table.ts'
-import { nothingElse, twoNodes } from '../../support/fakes.ts'
+import { placesWith, rootsFile, twoNodes } from '../../support/fakes.ts'
 import { scratch } from '../../support/files.ts'
 
 type Answer = (places: NonNullable<Query['places']>) => NodeState['places']
@@ -23,22 +23,15 @@ const nothingThere = {
   ...{ folder: undefined, open: undefined, uid: 1000, leftovers: [], addresses: new Set() },
   ...{ files: new Map(), contents: new Map() },
 }
-const noPlaces = {
-  ...{ now: 0, units: new Map(), processes: [], folders: new Set<string>(), real: new Map(), links: new Map() },
-  ...{ odd: [], drained: [], files: new Map(), contents: new Map() },
-  ...nothingElse,
-}
+const noPlaces = placesWith()
 
 /** Before a CA is made: what stops it, and what is said. A node that gives no answer is down. */
 async function find(
   t: TestContext,
   answers: Readonly<Record<string, Answer>>,
-  {
-    cluster = twoNodes,
-    signal = new AbortController().signal,
-    has = [],
-  }: { cluster?: Cluster; signal?: AbortSignal; has?: readonly string[] } = {},
+  given: { cluster?: Cluster; signal?: AbortSignal; has?: readonly string[] } = {},
 ) {
+  const { cluster = twoNodes, signal = new AbortController().signal, has = [] } = given
   const notes: string[] = []
   const run = {
     ...{ cluster, options: {}, command: (task: string) => `run ${task}`, note: (text: string) => notes.push(text) },
@@ -61,10 +54,7 @@ async function find(
 const empty: Answer = () => noPlaces
 /** What root alone may not see, and what systemd is not asked for. */
 const ca = '/var/lib/kubernetes/ca.pem'
-const unreadable = {
-  ...{ kind: 'file' as const, mode: 0o600, uid: 0, gid: 0, size: 1000, changed: 0, sha256: undefined, lines: '' },
-}
-const holdsCa = { ...noPlaces, files: new Map([[ca, unreadable]]) }
+const holdsCa = { ...noPlaces, files: new Map([[ca, rootsFile]]) }
 const withoutRoot: Answer = ({ sudo }) => (sudo === '' ? holdsCa : new Failure('not allowed', { code: 'no-root' }))
 const withoutBus: Answer = ({ units, alsoIfPresent, paths }) => {
   if (units.length > 0) return new Failure('Failed to connect to bus', { code: 'no-answer' })

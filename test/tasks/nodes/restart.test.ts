@@ -6,37 +6,16 @@ import { test } from 'node:test'
 import { Failure } from '../../../lib/failure.ts'
 import { secretMode } from '../../../lib/files/plain-file.ts'
 import type { Run } from '../../../lib/graph/target.ts'
-import { formatKubeconfig } from '../../../lib/kubernetes/kubeconfig.ts'
 import { proveClient } from '../../../tasks/nodes/restart.ts'
-import { makeEverything, temporaryAuth } from '../../support/certificates.ts'
-import { parsed } from '../../support/files.ts'
+import { kubeconfigOf, makeEverything, temporaryAuth } from '../../support/certificates.ts'
+import { twoNodes as cluster, control } from '../../support/fakes.ts'
 
-const cluster = parsed(`name: kubenet
-api: { virtualIP: 10.0.0.1 }
-certificates: { key: ecdsa-p256 }
-install: true
-nodes:
-  - { name: c0, role: control, ip: 10.0.0.2 }
-  - { name: w0, role: worker, ip: 10.0.0.3 }
-`)
 const file = 'kube-proxy.kubeconfig'
 
 test('an API server that is busy is asked again whether it accepts a new client certificate; a refusal is final', async (t) => {
   const auth = temporaryAuth(t)
   await makeEverything(auth, cluster, new Date())
-  const [ca, certificate, key] = ['ca.pem', 'kube-proxy.pem', 'kube-proxy-key.pem'].map((name) => auth.bytes(name))
-  const [node] = cluster.nodes
-  if (!ca || !certificate || !key || !node) return assert.fail()
-  const access = {
-    cluster: 'kubenet',
-    context: 'kubenet',
-    user: 'system:kube-proxy',
-    server: 'https://10.0.0.2:6443',
-    ca,
-    certificate,
-    key,
-  }
-  auth.write(file, formatKubeconfig(access), secretMode)
+  auth.write(file, kubeconfigOf(auth, 'kube-proxy'), secretMode)
 
   /** Undefined if one is accepted by an API server that answers so, one after the other, or closes the connection. */
   const prove = async (...answers: (number | 'closed')[]) => {
@@ -49,7 +28,7 @@ test('an API server that is busy is asked again whether it accepts a new client 
     await once(server, 'listening')
     const { port } = server.address() as AddressInfo
     const run = { cluster, auth, connect: async () => ({ tunnel: () => connect(port, '127.0.0.1') }) } as unknown as Run
-    const on = { run, node, signal: new AbortController().signal, tell: () => {} }
+    const on = { run, node: control, signal: new AbortController().signal, tell: () => {} }
     const error = await proveClient(on, file).then(
       () => undefined,
       (reason) => reason,

@@ -1,6 +1,5 @@
 import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
-import type { Cluster, ClusterNode } from '../../../lib/cluster/cluster.ts'
 import { type FileState, oldSuffix } from '../../../lib/node/place.ts'
 import type { NodeState } from '../../../lib/node/state.ts'
 import type { Unit } from '../../../tasks/layouts/layout.ts'
@@ -9,47 +8,27 @@ import { checkSteady } from '../../../tasks/nodes/install.ts'
 import { unitsOn } from '../../../tasks/nodes/reads.ts'
 import type { UnitsFound } from '../../../tasks/nodes/units.ts'
 import { processHost } from '../../../tasks/request/host.ts'
-import { nothingElse, type UnitState, withoutFiles } from '../../support/fakes.ts'
+import { twoNodes as cluster, placesWith, runningUnit, type UnitState, unitOf, worker } from '../../support/fakes.ts'
 
-const worker = { name: 'w0', role: 'worker' } as ClusterNode
-const cluster = {
-  ...{ layout: 'harder-way', etcd: { ca: 'shared' }, install: false },
-  certificates: { caKeyOnNodes: true },
-} as Cluster
 const units = nodeUnits(cluster, worker)
-const proxy = units.find(({ unit }) => unit === 'kube-proxy') as Unit
+const proxy = unitOf('kube-proxy')
 
 const process = (id: number, age: number) => ({ id, isStopped: false, age, started: 1000 })
-const running: UnitState = {
-  ...{ isLoaded: true, active: 'active', sub: 'running', isStopping: false, started: 1000 },
-  ...{ process: process(1, 5000), restarts: 0, restartsAfter: 5, account: undefined },
-  ...{ group: '', start: undefined },
-  ...withoutFiles,
-}
+const running: UnitState = { ...runningUnit, process: process(1, 5000) }
 
 /** A look at a worker where kube-proxy is like this. */
 function look(state: Partial<UnitState>, unhealthy?: string): UnitsFound {
   const folders = new Set(units.flatMap(({ files }) => files.map(({ path }) => path.replace(/\/[^/]*$/, ''))))
-  const places = {
-    ...{ now: 9000, folders, files: new Map(), contents: new Map(), real: new Map(), links: new Map(), odd: [] },
-    units: new Map([
-      ['kubelet', running],
-      ['kube-proxy', { ...running, ...state }],
-    ]),
-    ...{ drained: [], processes: [], ...nothingElse },
-  }
+  const found = new Map([
+    ['kubelet', running],
+    ['kube-proxy', { ...running, ...state }],
+  ])
+  const places = placesWith({ now: 9000, folders, units: found })
   const why = new Map(unhealthy === undefined ? [] : [['kube-proxy', unhealthy]])
   // Each look makes its units anew.
   const seen = unitsOn(cluster, worker, places)
-  return {
-    ...({} as NodeState),
-    selfMade: undefined,
-    places,
-    units: seen,
-    otherProcesses: [],
-    served: new Map(),
-    unhealthy: why,
-  }
+  const look = { units: seen, otherProcesses: [], served: new Map(), unhealthy: why, selfMade: undefined }
+  return { ...({} as NodeState), ...look, places }
 }
 
 /** What each look says: seconds that all have to stay as they are, "steady" if they did, or why a unit is not healthy. */
@@ -78,11 +57,12 @@ describe('before the turn of a node is over', () => {
   })
 
   test('or for as long as systemd would wait before it starts it again, up to five minutes', () => {
-    const looks = [30, 1e9, Number.POSITIVE_INFINITY].map((restartsAfter) => anew(2, { restartsAfter }))
-    assert.deepEqual(
-      looks.flatMap((seen) => watched([proxy], old, seen)),
-      [30, 300, 300],
-    )
+    for (const [restartsAfter, seconds] of [
+      [30, 30],
+      [1e9, 300],
+      [Number.POSITIVE_INFINITY, 300],
+    ] as const)
+      assert.deepEqual(watched([proxy], old, anew(2, { restartsAfter })), [seconds])
   })
 
   test('one that ends in that time has to start from the beginning', () => {

@@ -1,7 +1,6 @@
 import assert from 'node:assert/strict'
 import { after, before, describe, type TestContext, test } from 'node:test'
-import type { Cluster, ClusterNode, Install } from '../../../lib/cluster/cluster.ts'
-import { Failure } from '../../../lib/failure.ts'
+import type { Cluster, Install } from '../../../lib/cluster/cluster.ts'
 import {
   AuthDir,
   authorizationConfigFile,
@@ -20,94 +19,71 @@ import { tryCertificate } from '../../../lib/pki/pair.ts'
 import { formatReason } from '../../../lib/reason.ts'
 import { hardWay } from '../../../tasks/layouts/hard-way.ts'
 import { harderWay } from '../../../tasks/layouts/harder-way.ts'
-import type { Unit } from '../../../tasks/layouts/layout.ts'
 import { certTable, nodeUnits } from '../../../tasks/layouts/tables.ts'
 import { reloadFlag } from '../../../tasks/nodes/command-line.ts'
 import { unprovenClients } from '../../../tasks/nodes/install.ts'
 import { digestAt, lookAtNode } from '../../../tasks/nodes/look.ts'
 import { unitsOn } from '../../../tasks/nodes/reads.ts'
-import { checkUnitsOf, refuseOtherUsers, refuseWrongSettings, type UnitCheck } from '../../../tasks/nodes/units.ts'
+import { checkUnitsOf, refuseOtherUsers, refuseWrongSettings } from '../../../tasks/nodes/units.ts'
 import { readAccess } from '../../../tasks/phases/kubeconfigs.ts'
 import { processHost } from '../../../tasks/request/host.ts'
-import { makeEverything, temporaryAuth } from '../../support/certificates.ts'
-import { nothingElse, processAs, startedAs, type UnitState, withoutFiles } from '../../support/fakes.ts'
-import { newSuffix, parsed, scratch } from '../../support/files.ts'
+import { kubeconfigOf, makeEverything, temporaryAuth } from '../../support/certificates.ts'
+import {
+  allThere,
+  control,
+  failureOf,
+  placesWith,
+  processAs,
+  rootsFile,
+  runningUnit,
+  startedAs,
+  threeNodes,
+  twoNodes,
+  type UnitState,
+  unitOf,
+  worker,
+} from '../../support/fakes.ts'
+import { newSuffix, scratch } from '../../support/files.ts'
 
-const cluster = parsed(`name: kubenet
-api: { virtualIP: 10.0.0.1 }
-certificates: { key: ecdsa-p256 }
-install: { drain: a, undrain: b }
-nodes:
-  - { name: g0, role: gateway, ip: 10.0.0.9 }
-  - { name: c0, role: control, ip: 10.0.0.2 }
-  - { name: w0, role: worker, ip: 10.0.0.3 }
-`)
-const install = cluster.install as Install
-const nodeOf = (name: string, of = cluster) => of.nodes.find((node) => node.name === name) as ClusterNode
-const otherGuide = parsed(`name: kubernetes-the-hard-way
-layout: hard-way
-certificates: { key: ecdsa-p256 }
-install: true
-nodes:
-  - { name: server, role: control, ip: 10.0.0.2 }
-  - { name: node-0, role: worker, ip: 10.0.0.3 }
-`)
+const install: Install = { ...(threeNodes.install as Install), drain: 'a', undrain: 'b' }
+const cluster: Cluster = { ...threeNodes, install }
+const otherGuide: Cluster = { ...twoNodes, layout: 'hard-way', install }
 /** Seconds. */
 const [placed, startedAt, now] = [1000, 2000, 3000]
-const root = { uid: 0, gids: [0] } as const
-const running = { isLoaded: true, active: 'active', sub: 'running', isStopping: false } as const
-const main = {
-  id: 7,
-  isStopped: false,
-  age: now - startedAt,
-  started: startedAt,
-}
-const healthy: UnitState = {
-  ...running,
-  started: startedAt,
-  process: main,
-  restarts: 0,
-  restartsAfter: 5,
-  account: root,
-  group: '',
-  start: undefined,
-  ...withoutFiles,
-}
+const main = { id: 7, isStopped: false, age: now - startedAt, started: startedAt }
+const healthy: UnitState = { ...runningUnit, started: startedAt, process: main }
+
+/** A kubelet with these flags, as the only unit of a worker; its process may be in another group, and others run. */
+const group = '/system.slice/kubelet.service'
+const kubeletWith = (flags: readonly string[], foundIn = group, ...more: ComponentProcess[]) => ({
+  places: placesWith({
+    units: new Map([['kubelet', { ...healthy, group }]]),
+    processes: [...more, { ...startedAs('kubelet', ...flags), id: 8, group: foundIn }],
+  }),
+})
 
 test('a look follows what units name, and fails if that changes each time; what others name may', async () => {
   let asked: string[] = []
   let readers = ''
-  const look = (group: string, more: readonly ComponentProcess[] = []) => {
+  const look = (foundIn?: string, ...more: ComponentProcess[]) => {
     let looks = 0
     const connect = async () => ({
       look: async ({ places }: Query) => {
         asked = [...(places?.paths.keys() ?? [])]
         readers = places?.readers ?? ''
         looks += 1
-        const kubelet = startedAs(nodeUnits(cluster, nodeOf('w0'))[0] as Unit, `--kubeconfig=/tmp/${looks}`)
-        const units = new Map([['kubelet', { ...healthy, group: '/system.slice/kubelet.service' }]])
-        return {
-          places: {
-            units,
-            processes: [...more, { ...kubelet, id: 8, group }],
-            real: new Map(),
-            contents: new Map(),
-            files: new Map(),
-            folders: new Set(),
-            ...nothingElse,
-          },
-        }
+        return kubeletWith([`--kubeconfig=/tmp/${looks}`], foundIn, ...more)
       },
     })
     const auth = { files: { parse: () => undefined }, tryBytes: () => undefined }
-    return lookAtNode({ cluster, connect, auth, found: new Map() } as unknown as Run, nodeOf('w0'))
+    return lookAtNode({ cluster, connect, auth, found: new Map() } as unknown as Run, worker)
   }
-  await assert.rejects(look('/system.slice/kubelet.service'), { code: 'not-looked-at' })
+  await assert.rejects(look(), { code: 'not-looked-at' })
   await look('/user.slice/x')
   assert.ok(asked.findIndex((path) => path.startsWith('/tmp/')) > asked.indexOf('/var/lib/kube-proxy/kubeconfig'))
   // A user may name any number of files, and hides none of root's by them.
   const flood = processAs('x', `--ca-file=${Array.from({ length: 9999 }, (_, i) => `/flood/${i}`).join(':')}`)
-  await look('/user.slice/x', [{ ...flood, id: 9, uid: 1000, group: '/user.slice/y' }])
+  await look('/user.slice/x', { ...flood, id: 9, uid: 1000, group: '/user.slice/y' })
   const first = asked.findIndex((path) => path.startsWith('/flood/'))
   assert.ok(asked.findIndex((path) => path.startsWith('/tmp/')) < first && asked.length < first + 1000)
   const reads = (argument: string) => new RegExp(readers).test(argument)
@@ -122,23 +98,16 @@ test('what a look has found of other files than the guide has, the next one of t
   const queries: ReadonlyMap<string, string>[] = []
   const look = async ({ places }: Query) => {
     queries.push(places?.paths ?? new Map())
-    const kubelet = startedAs(nodeUnits(cluster, nodeOf('w0'))[0] as Unit, '--client-ca-file=/srv/x')
-    const units = new Map([['kubelet', { ...healthy, group: '/system.slice/kubelet.service' }]])
-    return {
-      places: {
-        ...{ units, processes: [{ ...kubelet, id: 8, group: '/system.slice/kubelet.service' }], real: new Map() },
-        ...{ contents: new Map(), files: new Map(), folders: new Set(), ...nothingElse },
-      },
-    }
+    return kubeletWith(['--client-ca-file=/srv/x'])
   }
   let bytes = Buffer.from('a: 1')
   const auth = { files: { parse: () => undefined }, tryBytes: () => bytes }
   const run = { cluster, auth, connect: async () => ({ look }), found: new Map() } as unknown as Run
-  await lookAtNode(run, nodeOf('w0'))
+  await lookAtNode(run, worker)
   assert.deepEqual([queries.length, queries[0]?.has('/srv/x'), queries[1]?.has('/srv/x')], [2, false, true])
   // What belongs there may be another by then.
   bytes = Buffer.from('a: 2')
-  await lookAtNode(run, nodeOf('w0'))
+  await lookAtNode(run, worker)
   assert.equal(queries.length, 3)
   assert.notEqual(queries[2]?.get('/srv/x'), queries[1]?.get('/srv/x'))
 })
@@ -146,43 +115,23 @@ test('what a look has found of other files than the guide has, the next one of t
 describe("the check of a node's units", () => {
   let at: Run
   /** As all should be, with what differs. */
-  const judge = (
-    name: string,
-    change: (found: Mutable) => void = () => {},
-    inspect: (checks: readonly UnitCheck[], places: PlacesState) => void = () => {},
-    run = at,
-  ) => {
-    const node = nodeOf(name, run.cluster)
+  const look = (name: string, change: Change = () => {}, run = at) => {
+    const node = run.cluster.nodes.find((each) => each.name === name) ?? assert.fail()
     const units = nodeUnits(run.cluster, node)
-    const files = units
-      .flatMap(({ files: places }) => places)
-      .map((place) => {
-        const placedFile = {
-          kind: 'file' as const,
-          mode: run.auth.files.mode(place.file),
-          uid: 0,
-          gid: 0,
-          size: 1,
-          changed: placed,
-          sha256: digestAt(run, place),
-          lines: '',
-        }
-        return [place.path, placedFile] as const
-      })
+    const files = units.flatMap((unit) =>
+      unit.files.map((place): [string, FileState] => {
+        const mode = run.auth.files.mode(place.file)
+        return [place.path, { ...rootsFile, mode, changed: placed, sha256: digestAt(run, place) }]
+      }),
+    )
     const found: Mutable = {
-      places: {
+      places: placesWith({
         now,
         units: new Map(units.map(({ unit }) => [unit, healthy])),
         folders: new Set(files.map(([path]) => path.replace(/\/[^/]*$/, ''))),
         files: new Map(files),
-        contents: new Map(),
-        real: new Map(),
-        links: new Map(),
-        odd: [],
-        drained: [],
         processes: units.filter(({ bundle }) => bundle === undefined).map((unit) => startedAs(unit)),
-        ...nothingElse,
-      },
+      }) as Mutable['places'],
       served: new Map(
         units.flatMap(({ serves }) =>
           serves.map(({ port, name: leaf }) => [port, tryCertificate(run.auth, leaf)?.x509.raw ?? 'nothing']),
@@ -192,20 +141,21 @@ describe("the check of a node's units", () => {
     }
     change(found)
     const judged = { ...run, cluster: { ...run.cluster, install } }
-    const seen = unitsOn(judged.cluster, node, found.places)
-    const all = checkUnitsOf(judged, {
-      ...({} as NodeState),
-      selfMade: undefined,
-      ...found,
-      units: seen,
-      otherProcesses: [],
-    })
-    inspect(all, found.places)
-    const checks = new Map(all.map(({ unit, reason }) => [unit.unit, reason]))
+    const seen = { units: unitsOn(judged.cluster, node, found.places), otherProcesses: [] }
+    const checks = checkUnitsOf(judged, { ...({} as NodeState), selfMade: undefined, ...found, ...seen })
+    return { units, checks, places: found.places }
+  }
+  /** What is told of the node, a line for each unit that is not up to date. */
+  const judge = (...given: Parameters<typeof look>) => {
+    const { units, checks } = look(...given)
     return units.flatMap(({ unit }) => {
-      const reason = checks.get(unit)
-      return checks.has(unit) ? (reason ? [formatReason(reason)] : []) : ['not installed']
+      const check = checks.find((each) => each.unit.unit === unit)
+      return check ? (check.reason ? [formatReason(check.reason)] : []) : ['not installed']
     })
+  }
+  const kubeletCheck = (change: Change) => {
+    const { checks, places } = look('w0', change)
+    return { ...(checks.find(({ unit }) => unit.unit === 'kubelet') ?? assert.fail()), places }
   }
   interface Mutable {
     places: PlacesState & {
@@ -219,24 +169,46 @@ describe("the check of a node's units", () => {
     served: Map<number, Buffer | 'nothing'>
     unhealthy: Map<string, string>
   }
-  const file = (path: string, change: Partial<FileState>) => (found: Mutable) =>
-    void found.places.files.set(path, { ...(found.places.files.get(path) as FileState), ...change })
-  const state = (unit: string, change: Partial<UnitState>) => (found: Mutable) =>
-    void found.places.units.set(unit, { ...healthy, ...change })
-
-  /** With more flags. */
-  const started =
-    (unit: string, ...more: string[]) =>
-    (found: Mutable) => {
-      found.places.processes = found.places.processes.map((process) =>
-        process.command[0]?.endsWith(`/${unit}`) ? { ...process, command: [...process.command, ...more] } : process,
-      )
-    }
-
+  type Change = (found: Mutable) => unknown
   const all =
-    (...changes: readonly ((found: Mutable) => void)[]) =>
-    (found: Mutable) => {
-      for (const each of changes) each(found)
+    (...changes: readonly Change[]) =>
+    (found: Mutable) =>
+      changes.map((change) => change(found))
+  const file =
+    (path: string, change: Partial<FileState>, from = path) =>
+    ({ places: { files } }: Mutable) =>
+      files.set(path, { ...(files.get(from) as FileState), ...change })
+  /** A copy is left beside it. */
+  const beside = (path: string, suffix: string) => file(path + suffix, {}, path)
+  const without =
+    (path: string) =>
+    ({ places }: Mutable) =>
+      places.files.delete(path)
+  const state =
+    (unit: string, change: Partial<UnitState>) =>
+    ({ places }: Mutable) =>
+      places.units.set(unit, { ...healthy, ...change })
+  const differs = (...paths: string[]) => all(...paths.map((path) => file(path, { sha256: 'x' })))
+  /** Other bytes, which the look has. */
+  const content = (path: string, bytes: () => Buffer) =>
+    all(differs(path), ({ places }) => places.contents.set(path, bytes()))
+  const stopped = (unit: string) => state(unit, { active: 'inactive', sub: 'dead', process: undefined })
+  /** By systemd, seconds ago. */
+  const restarted = (unit: string, age: number, restarts = 1) => state(unit, { restarts, process: { ...main, age } })
+  const runs =
+    (...processes: ComponentProcess[]) =>
+    ({ places }: Mutable) =>
+      Object.assign(places, { processes })
+  /** What else was found. */
+  const told = (more: object) => (found: Mutable) => Object.assign(found, more)
+  /** With one more flag. */
+  const started =
+    (unit: string, flag: string): Change =>
+    ({ places }) => {
+      const isOf = ({ group }: ComponentProcess) => group.endsWith(`/${unit}.service`)
+      places.processes = places.processes.map((each) =>
+        isOf(each) ? { ...each, command: [...each.command, flag] } : each,
+      )
     }
 
   const auth = temporaryAuth({ after } as unknown as TestContext)
@@ -260,65 +232,45 @@ describe("the check of a node's units", () => {
     const run = await makeRun(new AuthDir(scratch(t), hardWay.files), otherGuide)
     const none = { isLoaded: false, active: 'inactive', sub: 'dead', started: undefined, process: undefined } as const
     const early = all(state('kubelet', none), state('kube-proxy', none))
-    assert.deepEqual(judge('node-0', early, undefined, run), [])
-    const without = (found: Mutable) => found.places.files.delete('/var/lib/kubelet/kubelet.key')
-    const check = (checks: readonly UnitCheck[]) =>
-      assert.deepEqual(
-        checks.map(({ isUp, reason }) => [isUp, reason?.places.length, reason?.restarts, reason?.state]),
-        [
-          [false, 1, false, undefined],
-          [false, undefined, undefined, undefined],
-        ],
-      )
-    assert.equal(judge('node-0', all(early, without), check, run).length, 1)
+    assert.deepEqual(judge('w0', early, run), [])
+    const { checks } = look('w0', all(early, without('/var/lib/kubelet/kubelet.key')), run)
+    assert.deepEqual(
+      checks.map(({ isUp, reason }) => [isUp, reason?.places.length, reason?.restarts, reason?.state]),
+      [
+        [false, 1, false, undefined],
+        [false, undefined, undefined, undefined],
+      ],
+    )
   })
 
   test('finds in a plan what would be written again, with the restarts', () => {
-    const settled = at
-    at = { ...at, pending: new Set(['kubernetes.pem', 'kube-scheduler.kubeconfig']) }
-    try {
-      assert.deepEqual(judge('w0'), [])
-      at = { ...at, pending: new Set(['kubernetes.pem', 'kube-scheduler.kubeconfig', 'w0.pem']) }
-      assert.deepEqual(judge('w0'), [
-        'kubelet: w0.pem differs in /var/lib/kubelet: reloaded, or restarted before Kubernetes 1.36',
-      ])
-      assert.deepEqual(judge('c0'), [
-        'etcd: kubernetes.pem differs in /etc/etcd: reloaded without a restart',
-        'kube-apiserver: kubernetes.pem differs in /var/lib/kubernetes: reloaded without a restart',
-        'kube-scheduler: kube-scheduler-client.pem differs in /var/lib/kubernetes: reloaded without a restart',
-      ])
-      const scheduler = (name: string, ...more: string[]) => {
-        at = { ...at, pending: new Set(['kube-scheduler.kubeconfig', ...more]) }
-        return judge(name).filter((line) => line.startsWith('kube-scheduler'))
-      }
-      assert.deepEqual(scheduler('c0', 'ca.pem'), [
-        'kube-scheduler: kube-scheduler-ca.pem, kube-scheduler-client.pem differ in /var/lib/kubernetes: restart',
-      ])
-      at = { ...at, cluster: { ...cluster, api: { ...cluster.api, port: 443 } } }
-      assert.deepEqual(scheduler('c0'), [
-        'kube-scheduler: kube-scheduler-client.pem, kube-scheduler.kubeconfig differ in /var/lib/kubernetes: restart',
-      ])
-    } finally {
-      at = settled
-    }
+    const planned = (name: string, pending: readonly string[], more: Partial<Run> = {}) =>
+      judge(name, undefined, { ...at, pending: new Set(pending), ...more })
+    const some = ['kubernetes.pem', 'kube-scheduler.kubeconfig']
+    assert.deepEqual(planned('w0', some), [])
+    assert.deepEqual(planned('w0', [...some, 'w0.pem']), [
+      'kubelet: w0.pem differs in /var/lib/kubelet: reloaded, or restarted before Kubernetes 1.36',
+    ])
+    assert.deepEqual(planned('c0', some), [
+      'etcd: kubernetes.pem differs in /etc/etcd: reloaded without a restart',
+      'kube-apiserver: kubernetes.pem differs in /var/lib/kubernetes: reloaded without a restart',
+      'kube-scheduler: kube-scheduler-client.pem differs in /var/lib/kubernetes: reloaded without a restart',
+    ])
+    const scheduler = (...args: Parameters<typeof planned>) =>
+      planned(...args).filter((line) => line.startsWith('kube-scheduler'))
+    assert.deepEqual(scheduler('c0', ['kube-scheduler.kubeconfig', 'ca.pem']), [
+      'kube-scheduler: kube-scheduler-ca.pem, kube-scheduler-client.pem differ in /var/lib/kubernetes: restart',
+    ])
+    const elsewhere = { ...cluster, api: { ...cluster.api, port: 443 } }
+    assert.deepEqual(scheduler('c0', ['kube-scheduler.kubeconfig'], { cluster: elsewhere }), [
+      'kube-scheduler: kube-scheduler-client.pem, kube-scheduler.kubeconfig differ in /var/lib/kubernetes: restart',
+    ])
   })
 
   describe('a new client certificate is in use', () => {
     const pair = `/var/lib/kubelet/w0-client.pem`
-    const reloadsBy = (changed: number, change: (found: Mutable) => void = () => {}) => {
-      let by: number | undefined
-      judge(
-        'w0',
-        (found) => {
-          file(pair, { changed })(found)
-          change(found)
-        },
-        (checks) => {
-          by = checks.find(({ unit }) => unit.unit === 'kubelet')?.reloadsBy
-        },
-      )
-      return by
-    }
+    const reloadsBy = (changed: number, change: Change = () => {}) =>
+      kubeletCheck(all(file(pair, { changed }), change)).reloadsBy
 
     test('at once by a unit that was started since, else five and a half minutes later', () => {
       assert.equal(reloadsBy(startedAt - 1), undefined)
@@ -328,92 +280,65 @@ describe("the check of a node's units", () => {
     })
 
     test('by the clock of the start, too, if it was set since', () => {
-      const step = (seconds: number) => (found: Mutable) =>
-        state('kubelet', { process: { ...main, age: now - startedAt - seconds, started: startedAt + seconds } })(found)
+      const step = (seconds: number) =>
+        state('kubelet', { process: { ...main, age: now - startedAt - seconds, started: startedAt + seconds } })
       assert.equal(reloadsBy(now - 400, step(0)), undefined)
       assert.equal(reloadsBy(now - 400, step(300)), now + 230)
       assert.equal(reloadsBy(now - 400, step(-300)), undefined)
     })
 
     test('by no unit that gets its certificate by itself, whose kubeconfig is left alone', () => {
-      const rotates = (found: Mutable) => {
-        started('kubelet', '--rotate-certificates')(found)
-        file('/var/lib/kubelet/kubeconfig', { sha256: 'x' })(found)
-        file(pair, { sha256: 'x' })(found)
-      }
+      const kubeconfig = '/var/lib/kubelet/kubeconfig'
+      const rotates = (held: Buffer) =>
+        all(
+          started('kubelet', '--rotate-certificates'),
+          differs(pair),
+          content(kubeconfig, () => held),
+        )
       const own = 'users: [{user: {client-certificate: /var/lib/kubelet/pki/kubelet-client-current.pem}}]'
-      const hasItsOwn = (found: Mutable) => {
-        rotates(found)
-        found.places.contents.set('/var/lib/kubelet/kubeconfig', Buffer.from(own))
-      }
+      const hasItsOwn = rotates(Buffer.from(own))
       assert.equal(reloadsBy(now, hasItsOwn), undefined)
       assert.deepEqual(judge('w0', hasItsOwn), [])
       // The CA there is another certificate than ours, as after ca --renew.
       const trusting = (ca: Buffer) => {
-        let ends: Date | undefined
-        const trusts = (found: Mutable) => {
-          hasItsOwn(found)
-          const cluster = `clusters: [{cluster: {certificate-authority-data: ${ca.toString('base64')}}}]`
-          found.places.contents.set('/var/lib/kubelet/kubeconfig', Buffer.from(`${cluster}\n${own}`))
-        }
-        judge('w0', trusts, (checks) => {
-          ends = checks.find(({ unit }) => unit.unit === 'kubelet')?.trustEnds
-        })
-        return ends
+        const cluster = `clusters: [{cluster: {certificate-authority-data: ${ca.toString('base64')}}}]`
+        return kubeletCheck(rotates(Buffer.from(`${cluster}\n${own}`))).trustEnds
       }
       assert.equal(trusting(auth.bytes('ca.pem')), undefined)
       assert.deepEqual(trusting(auth.bytes('w0.pem')), tryCertificate(auth, 'w0')?.notAfter)
       // No certificate was issued to it yet: it still uses the one that we embedded.
-      const hasOurs = (found: Mutable) => {
-        rotates(found)
-        found.places.contents.set('/var/lib/kubelet/kubeconfig', auth.bytes('w0.kubeconfig'))
-        file('/var/lib/kubelet/kubeconfig', { sha256: 'x' })(found)
-      }
+      const hasOurs = rotates(auth.bytes('w0.kubeconfig'))
       assert.deepEqual(judge('w0', hasOurs), ['kubelet: w0-client.pem, kubeconfig differ in /var/lib/kubelet: restart'])
     })
 
     test('after an API server has accepted it, which a killed run may have left to the next one', () => {
-      const unproven = (change: (found: Mutable) => void) => {
-        let clients: string[] = []
-        judge('w0', change, (checks, places) => {
-          const { unit, reason } = checks.find((each) => each.unit.unit === 'kubelet') ?? {}
-          clients = unit && reason ? unprovenClients(unit, reason, places) : []
-        })
-        return clients
+      const unproven = (change: Change) => {
+        const { unit, reason, places } = kubeletCheck(change)
+        return reason ? unprovenClients(unit, reason, places) : []
       }
-      const copy = (found: Mutable, from: string, to: string) =>
-        found.places.files.set(to, found.places.files.get(from) as FileState)
-      assert.deepEqual(unproven(file(pair, { sha256: 'x' })), ['w0.kubeconfig'])
-      assert.deepEqual(
-        unproven((found) => copy(found, pair, `${pair}${oldSuffix}`)),
-        ['w0.kubeconfig'],
-      )
+      assert.deepEqual(unproven(differs(pair)), ['w0.kubeconfig'])
+      assert.deepEqual(unproven(beside(pair, oldSuffix)), ['w0.kubeconfig'])
       // The first install has no old pair.
-      const kubeconfig = '/var/lib/kubelet/kubeconfig'
-      assert.deepEqual(
-        unproven((found) => copy(found, kubeconfig, `${kubeconfig}${oldSuffix}`)),
-        ['w0.kubeconfig'],
-      )
-      assert.deepEqual(unproven(file('/var/lib/kubelet/w0.pem', { sha256: 'x' })), [])
+      assert.deepEqual(unproven(beside('/var/lib/kubelet/kubeconfig', oldSuffix)), ['w0.kubeconfig'])
+      assert.deepEqual(unproven(differs('/var/lib/kubelet/w0.pem')), [])
     })
 
     test('by no unit that its owner has stopped', () => {
-      const stop = (found: Mutable) => state('kubelet', { active: 'inactive', sub: 'dead' })(found)
-      assert.equal(reloadsBy(now, stop), undefined)
+      assert.equal(reloadsBy(now, stopped('kubelet')), undefined)
     })
 
     test('without a restart, and not before its place has it', () => {
       assert.deepEqual(judge('w0', file(pair, { changed: now })), [])
-      assert.deepEqual(judge('w0', file(pair, { sha256: 'x' })), [
+      assert.deepEqual(judge('w0', differs(pair)), [
         'kubelet: w0-client.pem differs in /var/lib/kubelet: reloaded without a restart',
       ])
     })
   })
 
   describe('a certificate that the API server made itself', () => {
-    const until = (days: number, life: number) => (found: Mutable) => {
+    const until = (days: number, life: number) => {
       const notAfter = new Date(at.now.getTime() + days * 86_400_000)
-      Object.assign(found, { selfMade: { notBefore: new Date(notAfter.getTime() - life * 86_400_000), notAfter } })
+      return told({ selfMade: { notBefore: new Date(notAfter.getTime() - life * 86_400_000), notAfter } })
     }
     test('is renewed by a restart when less than renewBefore, at most a third of its life, is left', () => {
       const { renewBefore } = cluster.certificates
@@ -429,11 +354,7 @@ describe("the check of a node's units", () => {
 
     test('is nothing to a worker, nor where the API server is stopped', () => {
       assert.deepEqual(judge('w0', until(1, 365)), [])
-      const stopped = (found: Mutable) => {
-        until(1, 365)(found)
-        state('kube-apiserver', { active: 'inactive', process: undefined })(found)
-      }
-      assert.deepEqual(judge('c0', stopped), [])
+      assert.deepEqual(judge('c0', all(until(1, 365), stopped('kube-apiserver'))), [])
     })
   })
 
@@ -441,86 +362,66 @@ describe("the check of a node's units", () => {
     const own: Cluster = { ...cluster, etcd: { ca: 'own' } }
     const run = await makeRun(temporaryAuth(t), own)
     const name = 'kube-apiserver'
-    const [right, shared] = ['', '--etcd-cafile=/var/lib/kubernetes/ca.pem'].map((more) =>
-      startedAs(nodeUnits(own, nodeOf('c0')).find(({ unit }) => unit === name) as Unit, more),
-    ) as [ComponentProcess, ComponentProcess]
-    const starting = (next: ComponentProcess, process: ComponentProcess) => (found: Mutable) => {
-      state(name, { start: next.command.join(' '), group: `/system.slice/${name}.service` })(found)
-      found.places.processes = [process]
-    }
-    const judged = (change: (found: Mutable) => void) => judge('c0', change, undefined, run)
+    const right = startedAs(unitOf(name, own))
+    const shared = startedAs(unitOf(name, own), '--etcd-cafile=/var/lib/kubernetes/ca.pem')
+    const starting = (next: ComponentProcess, process: ComponentProcess) =>
+      all(state(name, { start: next.command.join(' '), group: next.group }), runs(process))
+    const judged = (change: Change) => judge('c0', change, run)
     assert.deepEqual(judged(starting(right, shared)), [
       'kube-apiserver: started without --etcd-cafile=/var/lib/kubernetes/etcd-ca.pem: restart, drained',
     ])
     for (const process of [right, shared]) assert.deepEqual(judged(starting(shared, process)), [])
-    assert.deepEqual(judged(all(starting(right, shared), state(name, { active: 'inactive', process: undefined }))), [])
+    assert.deepEqual(judged(all(starting(right, shared), stopped(name))), [])
   })
 
   describe('an encryption config that its API server reloads', () => {
     const path = '/var/lib/kubernetes/encryption-config.yaml'
-    const reloads = (found: Mutable) => started('kube-apiserver', reloadFlag)(found)
-    const changed = (reloaded?: number) => (found: Mutable) => {
-      reloads(found)
-      file(path, { changed: startedAt + 10 })(found)
-      Object.assign(found, { config: { digest: undefined, reloaded } })
-    }
+    const reloads = started('kube-apiserver', reloadFlag)
+    const changed = (reloaded?: number) =>
+      all(file(path, { changed: startedAt + 10 }), told({ config: { digest: undefined, reloaded } }))
+    const reloadedAt = (reloaded?: number) => all(reloads, changed(reloaded))
 
     test('is loaded when the API server has reloaded it since its last change', () => {
-      assert.deepEqual(judge('c0', changed(startedAt + 10.5)), [])
+      assert.deepEqual(judge('c0', reloadedAt(startedAt + 10.5)), [])
       const notLoaded = ['kube-apiserver: encryption-config.yaml written but not loaded: reloaded without a restart']
       // Not queried, before the change, at its very moment, and by a clock that was set back since.
       for (const reloaded of [undefined, startedAt + 9, startedAt + 10, now + 60])
-        assert.deepEqual(judge('c0', changed(reloaded)), notLoaded, String(reloaded))
+        assert.deepEqual(judge('c0', reloadedAt(reloaded)), notLoaded, String(reloaded))
     })
 
     test('is loaded or not by the digest that the API server tells, whatever the clocks say', () => {
-      const told = (digest: string | undefined, at: number) => (found: Mutable) => {
-        const { files } = found.places
-        file(path, { changed: at })(found)
-        const ours = files.get(path)?.sha256
-        Object.assign(found, { config: { digest: digest ?? ours, reloaded: undefined } })
-      }
+      const loaded = (digest: string | undefined, changed: number): Change =>
+        all(file(path, { changed }), (found) => {
+          const ours = found.places.files.get(path)?.sha256
+          told({ config: { digest: digest ?? ours, reloaded: undefined } })(found)
+        })
       // Changed after the start, which is loaded; and before it, which is another.
-      assert.deepEqual(judge('c0', told(undefined, startedAt + 10)), [])
-      assert.deepEqual(judge('c0', told('0'.repeat(64), startedAt - 10)), [
+      assert.deepEqual(judge('c0', loaded(undefined, startedAt + 10)), [])
+      assert.deepEqual(judge('c0', loaded('0'.repeat(64), startedAt - 10)), [
         'kube-apiserver: encryption-config.yaml written but not loaded: restart, drained',
       ])
     })
 
     test('is not, if the clock was set back since: the reload may have been before the change', () => {
-      const setBack = (reloaded: number) => (found: Mutable) => {
-        changed(reloaded)(found)
-        const process = { ...main, started: startedAt - 60, age: now - startedAt + 60 }
-        state('kube-apiserver', { process })(found)
-      }
+      const process = { ...main, started: startedAt - 60, age: now - startedAt + 60 }
+      const setBack = (reloaded: number) => all(reloadedAt(reloaded), state('kube-apiserver', { process }))
       assert.equal(judge('c0', setBack(startedAt + 50)).length, 1)
       assert.deepEqual(judge('c0', setBack(startedAt + 80)), [])
     })
 
     test('needs a restart without the flag, whatever the metric says', () => {
-      const without = (found: Mutable) => {
-        file(path, { changed: startedAt + 10 })(found)
-        Object.assign(found, { config: { digest: undefined, reloaded: startedAt + 11 } })
-      }
-      assert.deepEqual(judge('c0', without), [
+      assert.deepEqual(judge('c0', changed(startedAt + 11)), [
         'kube-apiserver: encryption-config.yaml written but not loaded: restart, drained',
       ])
     })
 
     test('restarts nothing where it differs, and the other files of the API server still do', () => {
-      const differs =
-        (...paths: string[]) =>
-        (found: Mutable) => {
-          reloads(found)
-          for (const each of paths) file(each, { sha256: 'x' })(found)
-        }
-      assert.deepEqual(judge('c0', differs(path)), [
+      assert.deepEqual(judge('c0', all(reloads, differs(path))), [
         'kube-apiserver: encryption-config.yaml differs in /var/lib/kubernetes: reloaded without a restart',
       ])
-      assert.match(
-        String(judge('c0', differs(path, '/var/lib/kubernetes/service-account-key.pem'))),
-        /kube-apiserver: .*encryption-config\.yaml differ.*: restart, drained/,
-      )
+      const two = differs(path, '/var/lib/kubernetes/service-account-key.pem')
+      const told = String(judge('c0', all(reloads, two)))
+      assert.match(told, /kube-apiserver: .*encryption-config\.yaml differ.*: restart, drained/)
     })
   })
 
@@ -530,336 +431,212 @@ describe("the check of a node's units", () => {
       for (const file of authorizationFiles) auth.write(file, revoked.join(), secretMode)
       return run
     }
-    const denies = (notDenied: readonly string[] | undefined) => (found: Mutable) => {
-      file(`/var/lib/kubernetes/${authorizationConfigFile}`, { changed: now })(found)
-      Object.assign(found, notDenied && { inForce: { isLoaded: notDenied.length === 0, notDenied } })
-    }
-    const judged = (revoked: readonly string[], ...changes: readonly ((found: Mutable) => void)[]) =>
-      judge('c0', all(...changes), undefined, of(revoked))
+    const denies = (notDenied: readonly string[] | undefined) =>
+      all(
+        file(`/var/lib/kubernetes/${authorizationConfigFile}`, { changed: now }),
+        told(notDenied ? { inForce: { isLoaded: notDenied.length === 0, notDenied } } : {}),
+      )
+    const judged = (revoked: readonly string[], ...changes: readonly Change[]) =>
+      judge('c0', all(...changes), of(revoked))
     const notLoaded = ['kube-apiserver: authorization-config.yaml written but not loaded: reloaded without a restart']
     assert.deepEqual(judged(['jane'], denies([])), [])
     assert.deepEqual(judged(['jane'], denies(['jane'])), notLoaded)
     assert.deepEqual(judged(['jane'], denies(undefined)), notLoaded)
     assert.deepEqual(judged([], denies(undefined)), notLoaded)
     assert.deepEqual(judged([], denies([])), [])
-    assert.deepEqual(
-      judged(
-        ['jane'],
-        denies(['jane']),
-        state('kube-apiserver', { active: 'inactive', process: undefined }),
-        (found) => {
-          found.places.processes = []
-        },
-      ),
-      [],
-    )
+    assert.deepEqual(judged(['jane'], denies(['jane']), stopped('kube-apiserver'), runs()), [])
   })
 
   const etcd = '/etc/etcd/'
   const kubelet = '/var/lib/kubelet/'
-  const rows: Readonly<Record<string, readonly [node: string, change: (found: Mutable) => void, ...told: string[]]>> = {
-    'a file that is read at each handshake differs': [
-      'c0',
-      file(`${etcd}kubernetes.pem`, { sha256: 'x' }),
-      'etcd: kubernetes.pem differs in /etc/etcd: reloaded without a restart',
-    ],
-    'a file that is read at the start is missing': [
-      'c0',
-      (found) => found.places.files.delete(`${etcd}ca.pem`),
-      'etcd: ca.pem missing in /etc/etcd: restart',
-    ],
-    'a symbolic link stands in a place': [
-      'w0',
-      file(`${kubelet}kubeconfig`, { kind: 'link', sha256: undefined }),
-      'kubelet: kubeconfig not a file in /var/lib/kubelet: restart',
-    ],
-    'others may read a key, or change a certificate': [
-      'w0',
-      all(file(`${kubelet}w0-key.pem`, { mode: 0o644 }), file(`${kubelet}w0.pem`, { uid: 5 })),
-      'kubelet: w0.pem, w0-key.pem open to others in /var/lib/kubelet: reloaded without a restart',
-    ],
-    'a certificate is of another group, that may only read it': ['w0', file(`${kubelet}w0.pem`, { gid: 5 })],
-    'a unit runs as another user, who may not read its key': [
-      'c0',
-      state('etcd', { account: { uid: 990, gids: [991] } }),
-      'etcd: kubernetes-key.pem unreadable for its unit in /etc/etcd: reloaded without a restart',
-    ],
-    'it may, by its group': [
-      'c0',
-      all(
-        state('etcd', { account: { uid: 990, gids: [991] } }),
-        file(`${etcd}kubernetes-key.pem`, { gid: 991, mode: 0o640 }),
-      ),
-    ],
-    'of two units one may not read the key that they share': [
-      'c0',
-      (found) => {
-        state('kube-controller-manager', { account: { uid: 990, gids: [991] } })(found)
-        const own = ['', '-ca.pem', '-client.pem']
-          .map((end) => `kube-controller-manager${end || '.kubeconfig'}`)
-          .concat('ca-key.pem')
-        for (const name of own) file(`/var/lib/kubernetes/${name}`, { uid: 990 })(found)
-      },
-      'kube-apiserver: service-account-key.pem unreadable for its unit in /var/lib/kubernetes: restart, drained',
-      'kube-controller-manager: service-account-key.pem unreadable for its unit in /var/lib/kubernetes: restart',
-    ],
-    'the node does not know the user of a unit, the owner that a key has is not doubted': [
-      'c0',
-      all(
-        state('etcd', { account: undefined }),
-        file(`${etcd}kubernetes-key.pem`, { uid: 990, gid: 991, mode: 0o640 }),
-      ),
-    ],
-    'a folder of its places is a link, and a file differs where it leads': [
-      'c0',
-      (found) => {
-        for (const name of ['ca.pem', 'kubernetes.pem', 'kubernetes-key.pem']) {
-          found.places.files.delete(`${etcd}${name}`)
-          found.places.real.set(`${etcd}${name}`, `/var/lib/kubernetes/${name}`)
-        }
-        file('/var/lib/kubernetes/kubernetes.pem', { sha256: 'x' })(found)
-      },
-      'etcd: kubernetes.pem differs in /etc/etcd: reloaded without a restart',
-      'kube-apiserver: kubernetes.pem differs in /var/lib/kubernetes: reloaded without a restart',
-    ],
-    'one was changed since the start': [
-      'w0',
-      file(`${kubelet}kubeconfig`, { changed: startedAt + 0.001 }),
-      'kubelet: kubeconfig written but not loaded: restart',
-    ],
-    'a kubeconfig is still the one that the guide copies': [
-      'w0',
-      (found) => {
-        const bytes = auth.bytes('kube-proxy.kubeconfig')
-        found.places.contents.set('/var/lib/kube-proxy/kubeconfig', bytes)
-        file('/var/lib/kube-proxy/kubeconfig', { sha256: 'x' })(found)
-        found.places.files.delete('/var/lib/kube-proxy/kube-proxy-client.pem')
-      },
-      'kube-proxy: kube-proxy-client.pem missing in /var/lib/kube-proxy, kubeconfig differs in /var/lib/kube-proxy: restart',
-    ],
-    'only the keys of a certificate are read, and they are ours': [
-      'c0',
-      (found) => {
-        const bytes = Buffer.concat([auth.bytes('service-account.pem'), Buffer.from('\n')])
-        found.places.contents.set('/var/lib/kubernetes/service-account.pem', bytes)
-        file('/var/lib/kubernetes/service-account.pem', { sha256: 'x' })(found)
-      },
-    ],
-    'they are other keys': [
-      'c0',
-      (found) => {
-        found.places.contents.set('/var/lib/kubernetes/service-account.pem', auth.bytes('kubernetes.pem'))
-        file('/var/lib/kubernetes/service-account.pem', { sha256: 'x' })(found)
-      },
-      'kube-apiserver: service-account.pem differs in /var/lib/kubernetes: restart, drained',
-    ],
-    'one was changed since, that is read anew': ['w0', file(`${kubelet}w0.pem`, { changed: startedAt + 1 })],
-    'a file is dated in the future: the clock was set back': [
-      'w0',
-      file(`${kubelet}kubeconfig`, { changed: now + 3600 }),
-      'kubelet: kubeconfig dated in the future in /var/lib/kubelet: restart',
-    ],
-    // The clock was two hours ahead at the start, and is right again; the file was changed after that.
-    'one was changed since the start, by the present clock alone': [
-      'w0',
-      state('kubelet', {
-        started: placed + 1,
-        process: { ...main, age: now - placed + 7199, started: placed - 7199 },
-      }),
-      'kubelet: w0-ca.pem, kubeconfig written but not loaded: restart',
-    ],
-    // The clock was behind at the start and at the change, and has been set forward.
-    'one was changed since the start, by the clock of the start alone': [
-      'w0',
-      state('kubelet', { started: placed - 1, process: { ...main, started: placed + 7199 } }),
-      'kubelet: w0-ca.pem, kubeconfig written but not loaded: restart',
-    ],
-    'the clock was set since the start, and the file was there before it by both clocks': [
-      'w0',
-      state('kubelet', { started: placed + 5, process: { ...main, started: placed + 7205 } }),
-    ],
-    'the clocks differ by no more than the second in which they are read': [
-      'w0',
-      state('kubelet', { started: placed + 0.5, process: { ...main, started: placed - 0.6 } }),
-    ],
-    'another certificate is served': [
-      'w0',
-      (found) => found.served.set(10250, Buffer.from('x')),
-      'kubelet: another certificate is served on 10250: reloaded, or restarted before Kubernetes 1.36',
-    ],
-    'no certificate is served': [
-      'w0',
-      (found) => found.served.set(10250, 'nothing'),
-      'kubelet: no certificate is served on 10250: looked at again',
-    ],
-    'systemd has given it up, or starts it again and again': [
-      'w0',
-      all(
-        state('kubelet', { active: 'failed', sub: 'failed' }),
-        state('kube-proxy', { active: 'activating', sub: 'auto-restart' }),
-      ),
-      'kubelet: it is failed (failed): restart',
-      'kube-proxy: it is activating (auto-restart): looked at again',
-    ],
-    'systemd starts it again and again, with an old file': [
-      'w0',
-      all(
-        state('kubelet', { active: 'activating', sub: 'auto-restart', process: undefined }),
-        file(`${kubelet}w0.pem`, { sha256: 'x' }),
-      ),
-      'kubelet: w0.pem differs in /var/lib/kubelet, it is activating (auto-restart): restart',
-    ],
-    'systemd restarted it less than five minutes ago': [
-      'w0',
-      all(
-        state('kubelet', { restarts: 3, process: { ...main, age: 299.5 } }),
-        state('kube-proxy', { restarts: 1, process: { ...main, age: 300 } }),
-      ),
-      'kubelet: it ended, and systemd restarted it 299 s ago (restarts: 3): looked at again',
-    ],
-    'it ended while its API server was away, and came back less than half a minute ago': [
-      'c0',
-      all(
-        state('kube-apiserver', { process: { ...main, age: 70 } }),
-        state('kube-controller-manager', { restarts: 1, process: { ...main, age: 31 } }),
-        state('kube-scheduler', { restarts: 1, process: { ...main, age: 29 } }),
-      ),
-      'kube-scheduler: it ended, and systemd restarted it 29 s ago (restarts: 1): looked at again',
-    ],
-    'it ended long after its API server was back; or is the API server, or no client of it': [
-      'c0',
-      (found) => {
-        for (const unit of ['kube-apiserver', 'etcd'])
-          state(unit, { restarts: 1, process: { ...main, age: 131 } })(found)
-        // The API server may have been restarted twice since.
-        state('kube-controller-manager', { restarts: 1, process: { ...main, age: 252 } })(found)
-        state('kube-scheduler', { restarts: 1, process: { ...main, age: 70 } })(found)
-      },
-      'etcd: it ended, and systemd restarted it 131 s ago (restarts: 1): looked at again',
-      'kube-apiserver: it ended, and systemd restarted it 131 s ago (restarts: 1): looked at again',
-      'kube-scheduler: it ended, and systemd restarted it 70 s ago (restarts: 1): looked at again',
-    ],
-    'systemd restarted it, and it has no process of its own': [
-      'w0',
-      state('kubelet', { restarts: 3, process: undefined, started: now - 20 }),
-      'kubelet: it ended, and systemd restarted it 20 s ago (restarts: 3): looked at again',
-    ],
-    'its process is stopped, or has just ended': [
-      'w0',
-      all(state('kubelet', { process: { ...main, isStopped: true } }), state('kube-proxy', { process: 'gone' })),
-      'kubelet: its main process is stopped (SIGSTOP): looked at again',
-      'kube-proxy: its main process has just ended: looked at again',
-    ],
-    'it does not answer that it is healthy': [
-      'w0',
-      (found) => found.unhealthy.set('kube-proxy', '/healthz answers 500'),
-      'kube-proxy: /healthz answers 500: looked at again',
-    ],
-    'it is not healthy with the old file': [
-      'w0',
-      (found) => {
-        found.unhealthy.set('kubelet', '/healthz answers 500')
-        file(`${kubelet}w0.pem`, { sha256: 'x' })(found)
-      },
-      'kubelet: w0.pem differs in /var/lib/kubelet: reloaded without a restart',
-    ],
-    'its owner has stopped it: what is not loaded does not matter': [
-      'w0',
-      (found) => {
-        state('kubelet', { active: 'inactive', sub: 'dead' })(found)
-        file(`${kubelet}kubeconfig`, { changed: startedAt + 1 })(found)
-        found.served.delete(10250)
-      },
-    ],
-    'a run was killed before it was healthy': [
-      'w0',
-      (found) =>
-        found.places.files.set(`${kubelet}w0.pem${oldSuffix}`, found.places.files.get(`${kubelet}w0.pem`) as FileState),
-      'kubelet: a previous run did not see it healthy: looked at again',
-    ],
-    'a node lost its power before a new file had its name': [
-      'w0',
-      (found) =>
-        found.places.files.set(`${kubelet}w0.pem${newSuffix}`, found.places.files.get(`${kubelet}w0.pem`) as FileState),
-      'kubelet: a previous run did not see it healthy: looked at again',
-    ],
-    'systemd does not know it, or its folder is not there': [
-      'w0',
-      (found) => {
-        state('kube-proxy', { isLoaded: false, active: 'inactive', sub: 'dead' })(found)
-        found.places.folders.delete('/var/lib/kubernetes')
-      },
-      'not installed',
-      'not installed',
-    ],
-    'it runs, and its unit file is gone, masked or a bad one': [
-      'w0',
-      state('kube-proxy', { isLoaded: false }),
-      'kube-proxy: it runs, and systemd can not use its unit file: looked at again',
-    ],
-    'it was started in the future, by its clock then': [
-      'w0',
-      state('kube-proxy', { started: now + 3600 }),
-      'kube-proxy: kube-proxy-ca.pem, kubeconfig written but not loaded: restart',
-    ],
-    'an API server is drained for a restart': [
-      'c0',
-      file('/var/lib/kubernetes/service-account.pem', { changed: startedAt + 1 }),
-      'kube-apiserver: service-account.pem written but not loaded: restart, drained',
-    ],
-    'the bundle that a gateway trusts is older than the CA': [
-      'g0',
-      (found) =>
-        found.places.files.set('/etc/ssl/certs/ca-certificates.crt', {
-          ...(found.places.files.values().next().value as FileState),
-          changed: placed - 1,
+  const kubernetes = '/var/lib/kubernetes/'
+  const rows: Readonly<Record<string, Readonly<Record<string, readonly [change: Change, ...told: string[]]>>>> = {
+    w0: {
+      'others may read a key, or change a certificate': [
+        all(file(`${kubelet}w0-key.pem`, { mode: 0o644 }), file(`${kubelet}w0.pem`, { uid: 5 })),
+        'kubelet: w0.pem, w0-key.pem open to others in /var/lib/kubelet: reloaded without a restart',
+      ],
+      'a kubeconfig is still the one that the guide copies': [
+        all(
+          content('/var/lib/kube-proxy/kubeconfig', () => auth.bytes('kube-proxy.kubeconfig')),
+          without('/var/lib/kube-proxy/kube-proxy-client.pem'),
+        ),
+        'kube-proxy: kube-proxy-client.pem missing in /var/lib/kube-proxy, kubeconfig differs in /var/lib/kube-proxy: restart',
+      ],
+      'one was changed since, that is read anew': [file(`${kubelet}w0.pem`, { changed: startedAt + 1 })],
+      'a file is dated in the future: the clock was set back': [
+        file(`${kubelet}kubeconfig`, { changed: now + 3600 }),
+        'kubelet: kubeconfig dated in the future in /var/lib/kubelet: restart',
+      ],
+      // The clock was two hours ahead at the start, and is right again; the file was changed after that.
+      'one was changed since the start, by the present clock alone': [
+        state('kubelet', {
+          started: placed + 1,
+          process: { ...main, age: now - placed + 7199, started: placed - 7199 },
         }),
-      'trust-store: kubernetes-ca.crt written but not loaded: restart',
-    ],
+        'kubelet: w0-ca.pem, kubeconfig written but not loaded: restart',
+      ],
+      // The clock was behind at the start and at the change, and has been set forward.
+      'one was changed since the start, by the clock of the start alone': [
+        state('kubelet', { started: placed - 1, process: { ...main, started: placed + 7199 } }),
+        'kubelet: w0-ca.pem, kubeconfig written but not loaded: restart',
+      ],
+      'the clock was set since the start, and the file was there before it by both clocks': [
+        state('kubelet', { started: placed + 5, process: { ...main, started: placed + 7205 } }),
+      ],
+      'the clocks differ by no more than the second in which they are read': [
+        state('kubelet', { started: placed + 0.5, process: { ...main, started: placed - 0.6 } }),
+      ],
+      'another certificate is served': [
+        (found) => found.served.set(10250, Buffer.from('x')),
+        'kubelet: another certificate is served on 10250: reloaded, or restarted before Kubernetes 1.36',
+      ],
+      'no certificate is served': [
+        (found) => found.served.set(10250, 'nothing'),
+        'kubelet: no certificate is served on 10250: looked at again',
+      ],
+      'systemd has given it up, or starts it again and again': [
+        all(
+          state('kubelet', { active: 'failed', sub: 'failed' }),
+          state('kube-proxy', { active: 'activating', sub: 'auto-restart' }),
+        ),
+        'kubelet: it is failed (failed): restart',
+        'kube-proxy: it is activating (auto-restart): looked at again',
+      ],
+      'systemd starts it again and again, with an old file': [
+        all(
+          state('kubelet', { active: 'activating', sub: 'auto-restart', process: undefined }),
+          differs(`${kubelet}w0.pem`),
+        ),
+        'kubelet: w0.pem differs in /var/lib/kubelet, it is activating (auto-restart): restart',
+      ],
+      'systemd restarted it less than five minutes ago': [
+        all(restarted('kubelet', 299.5, 3), restarted('kube-proxy', 300)),
+        'kubelet: it ended, and systemd restarted it 299 s ago (restarts: 3): looked at again',
+      ],
+      'systemd restarted it, and it has no process of its own': [
+        state('kubelet', { restarts: 3, process: undefined, started: now - 20 }),
+        'kubelet: it ended, and systemd restarted it 20 s ago (restarts: 3): looked at again',
+      ],
+      'its process is stopped, or has just ended': [
+        all(state('kubelet', { process: { ...main, isStopped: true } }), state('kube-proxy', { process: 'gone' })),
+        'kubelet: its main process is stopped (SIGSTOP): looked at again',
+        'kube-proxy: its main process has just ended: looked at again',
+      ],
+      'it is not healthy with the old file': [
+        all(differs(`${kubelet}w0.pem`), ({ unhealthy }) => unhealthy.set('kubelet', '/healthz answers 500')),
+        'kubelet: w0.pem differs in /var/lib/kubelet: reloaded without a restart',
+      ],
+      'its owner has stopped it: what is not loaded does not matter': [
+        all(stopped('kubelet'), file(`${kubelet}kubeconfig`, { changed: startedAt + 1 }), ({ served }) =>
+          served.delete(10250),
+        ),
+      ],
+      'a run was killed before it was healthy, or a node lost its power before a new file had its name': [
+        all(beside(`${kubelet}w0.pem`, oldSuffix), beside('/var/lib/kube-proxy/kubeconfig', newSuffix)),
+        'kubelet: a previous run did not see it healthy: looked at again',
+        'kube-proxy: a previous run did not see it healthy: looked at again',
+      ],
+      'systemd does not know it, or its folder is not there': [
+        all(state('kube-proxy', { isLoaded: false, active: 'inactive', sub: 'dead' }), ({ places }) =>
+          places.folders.delete('/var/lib/kubernetes'),
+        ),
+        'not installed',
+        'not installed',
+      ],
+      'it runs, and its unit file is gone, masked or a bad one': [
+        state('kube-proxy', { isLoaded: false }),
+        'kube-proxy: it runs, and systemd can not use its unit file: looked at again',
+      ],
+      'it was started in the future, by its clock then': [
+        state('kube-proxy', { started: now + 3600 }),
+        'kube-proxy: kube-proxy-ca.pem, kubeconfig written but not loaded: restart',
+      ],
+    },
+    c0: {
+      'of two units one may not read the key that they share': [
+        all(
+          state('kube-controller-manager', { account: { uid: 990, gids: [991] } }),
+          ...['-ca.pem', '-client.pem', '.kubeconfig'].map((end) =>
+            file(`${kubernetes}kube-controller-manager${end}`, { uid: 990 }),
+          ),
+          file(`${kubernetes}ca-key.pem`, { uid: 990 }),
+        ),
+        'kube-apiserver: service-account-key.pem unreadable for its unit in /var/lib/kubernetes: restart, drained',
+        'kube-controller-manager: service-account-key.pem unreadable for its unit in /var/lib/kubernetes: restart',
+      ],
+      'the node does not know the user of a unit, the owner that a key has is not doubted': [
+        all(
+          state('etcd', { account: undefined }),
+          file(`${etcd}kubernetes-key.pem`, { uid: 990, gid: 991, mode: 0o640 }),
+        ),
+      ],
+      'a folder of its places is a link, and a file differs where it leads': [
+        all(differs(`${kubernetes}kubernetes.pem`), ({ places }) => {
+          for (const name of ['ca.pem', 'kubernetes.pem', 'kubernetes-key.pem']) {
+            places.files.delete(`${etcd}${name}`)
+            places.real.set(`${etcd}${name}`, kubernetes + name)
+          }
+        }),
+        'etcd: kubernetes.pem differs in /etc/etcd: reloaded without a restart',
+        'kube-apiserver: kubernetes.pem differs in /var/lib/kubernetes: reloaded without a restart',
+      ],
+      'only the keys of a certificate are read, and they are ours': [
+        content(`${kubernetes}service-account.pem`, () =>
+          Buffer.concat([auth.bytes('service-account.pem'), Buffer.from('\n')]),
+        ),
+      ],
+      'they are other keys': [
+        content(`${kubernetes}service-account.pem`, () => auth.bytes('kubernetes.pem')),
+        'kube-apiserver: service-account.pem differs in /var/lib/kubernetes: restart, drained',
+      ],
+      'it ended while its API server was away, and came back less than half a minute ago': [
+        all(
+          state('kube-apiserver', { process: { ...main, age: 70 } }),
+          restarted('kube-controller-manager', 31),
+          restarted('kube-scheduler', 29),
+        ),
+        'kube-scheduler: it ended, and systemd restarted it 29 s ago (restarts: 1): looked at again',
+      ],
+      'it ended long after its API server was back; or is the API server, or no client of it': [
+        all(
+          ...['kube-apiserver', 'etcd'].map((unit) => restarted(unit, 131)),
+          // The API server may have been restarted twice since.
+          restarted('kube-controller-manager', 252),
+          restarted('kube-scheduler', 70),
+        ),
+        'etcd: it ended, and systemd restarted it 131 s ago (restarts: 1): looked at again',
+        'kube-apiserver: it ended, and systemd restarted it 131 s ago (restarts: 1): looked at again',
+        'kube-scheduler: it ended, and systemd restarted it 70 s ago (restarts: 1): looked at again',
+      ],
+    },
+    g0: {
+      'the bundle that a gateway trusts is older than the CA': [
+        ({ places }) => places.files.set('/etc/ssl/certs/ca-certificates.crt', { ...rootsFile, changed: placed - 1 }),
+        'trust-store: kubernetes-ca.crt written but not loaded: restart',
+      ],
+    },
   }
-  for (const [what, [name, change, ...told]] of Object.entries(rows))
-    test(`where ${what}`, () => assert.deepEqual(judge(name, change), told))
+  for (const [node, all] of Object.entries(rows))
+    for (const [what, [change, ...told]] of Object.entries(all))
+      test(`where ${what}`, () => assert.deepEqual(judge(node, change), told))
 })
 
 describe('paths that root does not write to', () => {
   const refused = (args: readonly string[], more: Partial<PlacesState> = {}) => {
-    const places = {
-      ...{
-        units: new Map(),
-        processes: [processAs('kube-apiserver', ...args)],
-        links: new Map(),
-        odd: [],
-        real: new Map(),
-      },
-      ...{
-        folders: { has: () => true },
-        files: { get: () => ({ size: 1, isKnown: true }) },
-        contents: new Map(),
-        ...nothingElse,
-        ...more,
-      },
-    } as unknown as PlacesState
-    const node = nodeOf('c0')
-    const [unit] = unitsOn(cluster, node, { ...places, units: new Map([['kube-apiserver', { ...healthy }]]) }).filter(
-      (each) => each.unit === 'kube-apiserver',
-    )
-    try {
-      refuseWrongSettings(node, unit ? [unit] : [], places)
-      return undefined
-    } catch (error) {
-      return error instanceof Failure ? `${error.code} ${error.what}` : assert.fail(String(error))
-    }
+    const processes = [processAs('kube-apiserver', ...args)]
+    const places = placesWith({ ...allThere, units: new Map([['kube-apiserver', healthy]]), processes, ...more })
+    const units = unitsOn(cluster, control, places).filter(({ unit }) => unit === 'kube-apiserver')
+    const { code, what } = failureOf(() => refuseWrongSettings(control, units, places)) ?? {}
+    return code && `${code} ${what}`
   }
-  const row = nodeUnits(cluster, nodeOf('c0')).find(({ unit }) => unit === 'kube-apiserver') ?? assert.fail()
-  const [, ...usual] = startedAs(row).command
+  const [, ...usual] = startedAs('kube-apiserver').command
 
   test('are those of two flags for two files, by themselves or by a link', () => {
     assert.equal(refused(usual), undefined)
+    const both = '--tls-cert-file of kube-apiserver and --tls-private-key-file of kube-apiserver lead to the same file'
     const one = refused([...usual, '--tls-private-key-file=/var/lib/kubernetes/kubernetes.pem'])
-    assert.match(
-      String(one),
-      /^odd-path --tls-cert-file of kube-apiserver and --tls-private-key-file of kube-apiserver lead to the same file .* kubernetes\.pem and kubernetes-key\.pem belong there/,
-    )
+    assert.match(String(one), new RegExp(`^odd-path ${both} .* kubernetes\\.pem and kubernetes-key\\.pem belong there`))
     const [pair, key] = ['/var/lib/kubernetes/kubernetes.pem', '/var/lib/kubernetes/kubernetes-key.pem']
     assert.match(String(refused(usual, { real: new Map([[key, pair]]) })), /^odd-path/)
   })
@@ -884,23 +661,20 @@ describe('the table of places', () => {
       ['kubelet', { files: { '<node>.pem': '/opt/own.pem' } }],
       ['kube-proxy', false],
     ])
-    const changed = nodeUnits({ ...cluster, install: { ...install, units } }, nodeOf('c0'))
-    const etcd = changed.find(({ unit }) => unit === 'etcd')
-    assert.equal(etcd?.restart, 'again')
-    assert.deepEqual(
-      etcd?.files.map(({ path }) => path),
-      ['/opt/ca.pem', '/etc/etcd/kubernetes.pem', '/etc/etcd/kubernetes-key.pem'],
-    )
-    assert.ok(
-      changed
-        .find(({ unit }) => unit === 'kubelet')
-        ?.files.some(({ file, path }) => file === 'c0.pem' && path === '/opt/own.pem'),
-    )
-    assert.ok(!changed.some(({ unit }) => unit === 'kube-proxy'))
+    const changed = nodeUnits({ ...cluster, install: { ...install, units } }, control)
+    const unit = (name: string) => changed.find((each) => each.unit === name)
+    const placesOf = (name: string) => unit(name)?.files.map(({ file, path }) => `${file} ${path}`) ?? []
+    assert.equal(unit('etcd')?.restart, 'again')
+    assert.deepEqual(placesOf('etcd'), [
+      'ca.pem /opt/ca.pem',
+      ...['kubernetes.pem /etc/etcd/kubernetes.pem', 'kubernetes-key.pem /etc/etcd/kubernetes-key.pem'],
+    ])
+    assert.ok(placesOf('kubelet').includes('c0.pem /opt/own.pem'))
+    assert.equal(unit('kube-proxy'), undefined)
   })
 
   test('has a pair next to each other, so that it is renamed so', () => {
-    for (const { unit, files } of nodeUnits(cluster, nodeOf('c0'))) {
+    for (const { unit, files } of nodeUnits(cluster, control)) {
       const names = files.map(({ file }) => file)
       for (const [i, name] of names.entries()) {
         const key = harderWay.files.key(harderWay.files.parse(name)?.name ?? '')
@@ -913,27 +687,17 @@ describe('the table of places', () => {
 describe('the name of a kubelet', () => {
   const auth = temporaryAuth({ after } as unknown as TestContext)
   before(() => makeEverything(auth, cluster))
-  const node = nodeOf('w0')
   const pair = '/var/lib/kubelet/w0-client.pem'
   const run = { auth, cluster, options: {}, command: String } as unknown as Run
   const refused = ({ args = [] as readonly string[], held = '', hostname = 'w0', kubeconfig = '' }) => {
-    const kubelet = nodeUnits(cluster, node).find(({ unit }) => unit === 'kubelet') ?? assert.fail()
-    const places = {
-      units: new Map([['kubelet', { ...healthy, group: '/system.slice/kubelet.service' }]]),
-      ...{ processes: [startedAs(kubelet, ...args)], links: new Map(), odd: [], real: new Map() },
-      ...{ folders: { has: () => true }, files: { get: () => ({ size: 1, isKnown: true }), has: () => true } },
-      ...{ ...nothingElse, hostname },
-      contents: new Map([
-        [pair, held ? auth.bytes(`${held}.pem`) : Buffer.from('')],
-        ...(kubeconfig ? [['/var/lib/kubelet/kubeconfig', Buffer.from(kubeconfig)] as const] : []),
-      ]),
-    } as unknown as PlacesState
-    try {
-      refuseOtherUsers(run, node, unitsOn(cluster, node, places), places)
-      return undefined
-    } catch (error) {
-      return error instanceof Failure ? `${error.code} ${error.what}` : assert.fail(String(error))
-    }
+    const { places } = kubeletWith(args)
+    const contents = new Map([
+      [pair, held ? auth.bytes(`${held}.pem`) : Buffer.from('')],
+      ...(kubeconfig ? [['/var/lib/kubelet/kubeconfig', Buffer.from(kubeconfig)] as const] : []),
+    ])
+    const all = { ...places, ...allThere, hostname, contents }
+    const { code, what } = failureOf(() => refuseOtherUsers(run, worker, unitsOn(cluster, worker, all), all)) ?? {}
+    return code && `${code} ${what}`
   }
   test('is that of cluster.yaml, by its flag, its certificate or its host', () => {
     assert.equal(refused({}), undefined)
@@ -942,30 +706,21 @@ describe('the name of a kubelet', () => {
       assert.equal(refused({ hostname: 'other', args: [`--hostname-override=${name}`] }), undefined)
   })
   test('is refused where it is another', () => {
-    assert.match(
-      refused({ args: ['--hostname-override=w0.kubenet'] }) ?? '',
-      /^wrong-setting its kubelet is the node w0\.kubenet \(--hostname-override\), and cluster\.yaml calls it w0/,
-    )
-    assert.match(refused({ hostname: 'w0.kubenet' }) ?? '', /\(its host name\)/)
-    assert.match(
-      refused({ held: 'c0' }) ?? '',
-      /w0-client\.pem is a kubeconfig of system:node:c0, and that of system:node:w0 belongs there/,
-    )
-    const [ca, certificate, key] = ['ca.pem', 'admin.pem', 'admin-key.pem'].map((file) => auth.bytes(file)) as [
-      Buffer,
-      Buffer,
-      Buffer,
-    ]
-    const names = { cluster: 'kubenet', server: 'https://127.0.0.1:6443', user: 'x', context: 'x' }
-    const ofAdmin = formatKubeconfig({ ca, certificate, key, ...names })
-    assert.match(
-      refused({ kubeconfig: ofAdmin }) ?? '',
-      /\/kubeconfig is a kubeconfig of admin, and that of system:node:w0/,
-    )
+    for (const [given, why] of [
+      [
+        { args: ['--hostname-override=w0.kubenet'] },
+        /^wrong-setting its kubelet is the node w0\.kubenet \(--hostname-override\), and cluster\.yaml calls it w0/,
+      ],
+      [{ hostname: 'w0.kubenet' }, /\(its host name\)/],
+      [{ held: 'c0' }, /w0-client\.pem is a kubeconfig of system:node:c0, and that of system:node:w0 belongs there/],
+      [
+        { kubeconfig: kubeconfigOf(auth, 'admin') },
+        /\/kubeconfig is a kubeconfig of admin, and that of system:node:w0/,
+      ],
+    ] as const)
+      assert.match(refused(given) ?? '', why)
     // It gets its certificate from the cluster: under that name.
-    assert.equal(
-      refused({ args: ['--hostname-override=x', '--rotate-certificates'], kubeconfig: 'users: []' }),
-      undefined,
-    )
+    const args = ['--hostname-override=x', '--rotate-certificates']
+    assert.equal(refused({ args, kubeconfig: 'users: []' }), undefined)
   })
 })

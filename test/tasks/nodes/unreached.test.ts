@@ -1,24 +1,29 @@
 import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
-import type { ClusterNode } from '../../../lib/cluster/cluster.ts'
 import type { Run } from '../../../lib/graph/target.ts'
-import { root } from '../../../lib/node/place.ts'
 import type { ComponentProcess, NodeState, PlacesState } from '../../../lib/node/state.ts'
 import { harderWay } from '../../../tasks/layouts/harder-way.ts'
-import { nodeUnits } from '../../../tasks/layouts/tables.ts'
 import { unitsOn } from '../../../tasks/nodes/reads.ts'
 import { unreachedOn, unsetOn } from '../../../tasks/nodes/unreached.ts'
 import { caProfile, makeCa, temporaryAuth } from '../../support/certificates.ts'
-import { twoNodes as cluster, nothingElse, processAs, seenIn, startedAs } from '../../support/fakes.ts'
+import {
+  allThere,
+  twoNodes as cluster,
+  control,
+  placesWith,
+  processAs,
+  runningUnit,
+  seenIn,
+  startedAs,
+} from '../../support/fakes.ts'
 import { sha256 } from '../../support/files.ts'
 
-const control = cluster.nodes[0] as ClusterNode
 /** Each file of auth/ holds its own name. */
 const run = {
   cluster,
   auth: { files: harderWay.files, tryBytes: (name: string) => Buffer.from(name) },
 } as unknown as Run
-const apiServer = nodeUnits(cluster, control).find(({ unit }) => unit === 'kube-apiserver') ?? assert.fail()
+const units = new Map([['kube-apiserver', { ...runningUnit, group: '/system.slice/kube-apiserver.service' }]])
 
 /** What is said where these run, and the files at these paths hold that of auth/. */
 function told(
@@ -27,16 +32,8 @@ function told(
   concerns?: (file: string) => boolean,
 ) {
   const file = (path: string) => ({ size: 1, isKnown: true, sha256: sha256(copies[path] ?? 'other') })
-  const places = {
-    ...{
-      processes,
-      units: new Map([
-        ['kube-apiserver', { group: '/system.slice/kube-apiserver.service', active: 'active', account: root }],
-      ]),
-    },
-    ...{ folders: { has: () => true }, files: { get: file }, real: new Map(), contents: new Map() },
-    ...nothingElse,
-  } as unknown as PlacesState
+  const files = { get: file } as unknown as PlacesState['files']
+  const places = placesWith({ ...allThere, processes, units, files })
   const look = seenIn(cluster, control, { places } as NodeState)
   return Object.values(unreachedOn(run, control, { ...look, places }, concerns)).flat()
 }
@@ -44,34 +41,28 @@ function told(
 describe('what install does not reach', () => {
   test('is a copy that a flag of no row names; not another file, nor one that another flag has it keep', () => {
     const flag = '--requestheader-client-ca-file'
-    const front = [startedAs(apiServer, `${flag}=/etc/front/ca.pem`)]
+    const front = [startedAs('kube-apiserver', `${flag}=/etc/front/ca.pem`)]
     assert.deepEqual(told(front, {}), [])
     assert.deepEqual(told(front, { '/etc/front/ca.pem': 'ca.pem' }), [
       `kube-apiserver: ${flag} (/etc/front/ca.pem) is a copy of ca.pem: name the original there`,
     ])
-    assert.deepEqual(
-      told(front, { '/etc/front/ca.pem': 'ca.pem' }, (file) => file === 'service-account.pem'),
-      [],
-    )
-    const same = [startedAs(apiServer, `${flag}=/var/lib/kubernetes/ca.pem`)]
+    const ofOthers = told(front, { '/etc/front/ca.pem': 'ca.pem' }, (file) => file === 'service-account.pem')
+    assert.deepEqual(ofOthers, [])
+    const same = [startedAs('kube-apiserver', `${flag}=/var/lib/kubernetes/ca.pem`)]
     assert.deepEqual(told(same, { '/var/lib/kubernetes/ca.pem': 'ca.pem' }), [])
   })
 
   test('is a component of no unit that reads a file of ours, and none that reads others', () => {
     const process = processAs('kube-controller-manager', '--root-ca-file=/x/ca.pem', '--kubeconfig=/x/k')
     const manager = { ...process, group: '/user.slice/a.scope', id: 9 }
-    assert.deepEqual(told([startedAs(apiServer), manager], {}), [])
-    const [said, ...more] = told([startedAs(apiServer), manager], { '/x/ca.pem': 'ca.pem' })
-    assert.equal(more.length, 0)
-    assert.match(
-      String(said),
-      /^kube-controller-manager, process 9 in \/user\.slice\/a\.scope, reads \/x\/ca\.pem \(--root-ca-file\), which is of this cluster: stop it/,
-    )
+    assert.deepEqual(told([startedAs('kube-apiserver'), manager], {}), [])
+    const [said = '', ...more] = told([startedAs('kube-apiserver'), manager], { '/x/ca.pem': 'ca.pem' })
+    const reads = 'reads /x/ca.pem (--root-ca-file), which is of this cluster: stop it'
+    assert.ok(said.startsWith(`kube-controller-manager, process 9 in /user.slice/a.scope, ${reads}`), said)
+    assert.deepEqual(more, [])
     const named = { ...manager, group: '/system.slice/k8s-kcm.service' }
-    assert.match(
-      String(told([startedAs(apiServer), named], { '/x/ca.pem': 'ca.pem' })),
-      /install\.units: \{ kube-controller-manager: \{ unit: k8s-kcm \} \}/,
-    )
+    const [unit = ''] = told([startedAs('kube-apiserver'), named], { '/x/ca.pem': 'ca.pem' })
+    assert.match(unit, /install\.units: \{ kube-controller-manager: \{ unit: k8s-kcm \} \}/)
   })
 
   test('is whatever reads certificates of our CA, by its flags, a configuration or a kubeconfig; of other users it is only named', async (t) => {
@@ -79,26 +70,21 @@ describe('what install does not reach', () => {
     await makeCa(auth, caProfile)
     const ca = auth.bytes('ca.pem')
     const own = { ...run, auth } as Run
-    const kubeconfig = `clusters:\n- cluster:\n    certificate-authority: old/ca.crt\n`
-    const embedded = `    certificate-authority-data: ${ca.toString('base64')}\n`
     const files: Readonly<Record<string, string | Buffer>> = {
       '/x/proxy.yaml': 'kubeconfig: "/x/kubeconfig"\n',
-      '/x/kubeconfig': kubeconfig,
+      '/x/kubeconfig': 'clusters:\n- cluster:\n    certificate-authority: old/ca.crt\n',
       '/x/old/ca.crt': ca,
-      '/x/embedded': embedded,
+      '/x/embedded': `    certificate-authority-data: ${ca.toString('base64')}\n`,
       '/x/other.crt': 'no certificate',
     }
     const at = (uid: number, ...command: readonly string[]) => {
-      const places = {
+      const places = placesWith({
+        ...allThere,
         processes: [{ ...processAs('kubelet'), id: 9, uid, group: '/x.scope', command }],
-        ...{ units: new Map(), folders: { has: () => true }, files: { get: () => ({ size: 1, sha256: 'other' }) } },
-        ...{ real: new Map(), contents: new Map(), ...nothingElse },
         published: new Map(Object.entries(files).map(([path, text]) => [path, Buffer.from(text)])),
-      } as unknown as PlacesState
-      const { ofRoot, ofUsers } = unreachedOn(own, control, {
-        ...seenIn(cluster, control, { places } as NodeState),
-        places,
       })
+      const look = { ...seenIn(cluster, control, { places } as NodeState), places }
+      const { ofRoot, ofUsers } = unreachedOn(own, control, look)
       return [ofRoot.length, ofUsers.length, [...ofRoot, ...ofUsers].join()] as const
     }
     for (const command of [
@@ -115,7 +101,7 @@ describe('what install does not reach', () => {
     assert.deepEqual(at(0, 'watcher', '--ca-file=/x/other.crt').slice(0, 2), [0, 0])
     // Of too long command lines, which a user may have any number of.
     const unread = [8, 9].map((id) => ({ ...processAs('x'), id, uid: 1000, group: '/x.scope', command: [] }))
-    assert.deepEqual(told([startedAs(apiServer), ...unread], {}), [
+    assert.deepEqual(told([startedAs('kube-apiserver'), ...unread], {}), [
       'process 8 in /x.scope and 1 more may be components, and their command lines are too long: stop them',
     ])
   })
@@ -123,20 +109,10 @@ describe('what install does not reach', () => {
 
 test('a flag that has to change is named with all others of its unit: a certificate is no use without its key', () => {
   const own: typeof cluster = { ...cluster, etcd: { ca: 'own' } }
-  const places = {
-    ...{
-      processes: [startedAs(apiServer)],
-      units: new Map([['kube-apiserver', { group: '/system.slice/kube-apiserver.service' }]]),
-    },
-    ...{ folders: { has: () => true }, files: { get: () => undefined }, real: new Map(), contents: new Map() },
-    ...nothingElse,
-  } as unknown as PlacesState
+  const places = placesWith({ ...allThere, files: new Map(), processes: [startedAs('kube-apiserver')], units })
   const found = { units: unitsOn(own, control, places), places }
-  const [said = '', ...more] = unsetOn({ cluster: own }, found, (file) => file === 'etcd-ca.pem')
+  const unset = (name: string) => unsetOn({ cluster: own }, found, (file) => file === name)
+  const [said = '', ...more] = unset('etcd-ca.pem')
   assert.match(said, /--etcd-cafile=.*--etcd-certfile=.*--etcd-keyfile=/)
-  assert.deepEqual(more, [])
-  assert.deepEqual(
-    unsetOn({ cluster: own }, found, (file) => file === 'ca.pem'),
-    [],
-  )
+  assert.deepEqual([more, unset('ca.pem')], [[], []])
 })
