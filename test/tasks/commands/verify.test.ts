@@ -64,10 +64,6 @@ const rows: Readonly<
     ['clients/worker0'],
     /^worker0\.kubeconfig does not hold the pair of worker0\.pem/,
   ],
-  'a kubeconfig with the certificate of another client': [
-    (auth) => embed(auth, 'kube-proxy', { certificate: 'admin', key: 'admin' }),
-    ['clients/kube-proxy'],
-  ],
   'a kubeconfig that trusts another CA': [
     (auth, elsewhere) => embed(auth, 'kube-scheduler', { ca: join(elsewhere, 'ca') }),
     ['clients/kube-scheduler'],
@@ -128,10 +124,6 @@ const rows: Readonly<
   'the service-account key of another pair': [
     (auth) => cpSync(join(auth, 'admin-key.pem'), join(auth, 'service-account-key.pem')),
     ['keys/service-account-token'],
-  ],
-  'an encryption config with a key of a wrong length': [
-    (auth) => replaceIn(auth, 'encryption-config.yaml', /secret: \S+/, `secret: ${btoa('fifteen bytes..')}`),
-    ['keys/encryption'],
   ],
   'an encryption config whose key is behind a provider that leaves Secrets as they are': [
     (auth) => replaceIn(auth, 'encryption-config.yaml', /providers:\n/, 'providers:\n  - identity: {}\n'),

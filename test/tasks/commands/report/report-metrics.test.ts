@@ -1,7 +1,7 @@
 /** `report --format prometheus`, read by promtool, beside what openssl says of the files. */
 import assert from 'node:assert/strict'
 import { spawnSync } from 'node:child_process'
-import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
+import { mkdirSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { test } from 'node:test'
 import { parse } from 'yaml'
@@ -130,30 +130,6 @@ test('fresh is 1, and 0 for what does not match cluster.yaml, whatever its name'
   // What can't be read has no end.
   const [without] = [[...before.keys()].filter((id) => !ends?.has(id))]
   assert.deepEqual(without?.toSorted(), ['encryption-key', 'kubeconfigs/kube-proxy', 'node-certs/worker1'])
-})
-
-test('a run leaves when it ended and its exit status in a report.prom that is there, and report keeps both', {
-  skip: needs('promtool'),
-}, async (t) => {
-  const place = prepare(t)
-  const ended = new Date('2026-11-27T03:04:05.678Z')
-  const run = (now: Date, ...args: string[]) => harderway({ place: place.path, now }, ...args)
-  const lastRun = async () => {
-    const { last_run_timestamp_seconds: time, last_run_exit_status: exit } = await metricsOf(place)
-    return [...(time?.values() ?? []), ...(exit?.values() ?? [])]
-  }
-  assert.equal((await run(ended, ...phases)).status, 0)
-  assert.ok(!existsSync(join(place.auth, 'report.prom')))
-  assert.deepEqual(await lastRun(), [])
-  assert.equal((await run(ended, ...phases)).status, 0)
-  assert.deepEqual(await lastRun(), [1795748645, 0])
-  // Every node has a closed port for ssh.
-  writeCluster(place.path, [p256, [['nodes'], [{ name: 'control0', role: 'control', ip: '127.0.0.1', port: 1 }]]])
-  const later = new Date(ended.getTime() + 86_400_000)
-  assert.equal((await run(later, 'bootstrap')).status, 1)
-  assert.deepEqual(await lastRun(), [1795835045, 1])
-  for (const looks of [['bootstrap', '--dry-run'], ['status'], ['report']]) await run(ended, ...looks)
-  assert.deepEqual(await lastRun(), [1795835045, 1])
 })
 
 test('--output writes a copy that others can read, and nothing else in its folder', async (t) => {
