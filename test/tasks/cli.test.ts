@@ -363,21 +363,6 @@ test('on a terminal a failure, with what to do, and a warning are reported below
     )
 })
 
-test('on a terminal a dry run leaves the plan, and nothing of a tree', onTerminal, async (t) => {
-  const folder = place(t)
-  await run(folder, local)
-  rmSync(join(folder, 'auth', 'admin.kubeconfig'))
-  const { status, stdout } = await startOnTerminal(folder, [...local, '--dry-run']).ended
-  assert.equal(status, 4)
-  const { lines, isCursorShown, isStyled } = await showOn(size, stdout)
-  assert.match(
-    // Rows in which a tree was, on a machine so slow that there was time to draw it, are blank.
-    lines.join('\n').trimEnd(),
-    /^kubenet: \S+, 2 nodes\nKubeconfigs\n {2}\+ admin\.kubeconfig\n\nPlan: \+ 1 new\n16 targets: 1 to make, 15 fresh, 0 failed in .* s\nPlan hash: \w+$/,
-  )
-  assert.deepEqual([isCursorShown, isStyled], [true, true])
-})
-
 test(
   'on a terminal status leaves the table alone, with a colour for what is not well and for nothing else',
   onTerminal,

@@ -105,6 +105,13 @@ function requestIn(place: string, noLockWait: boolean, told: string[] = []): Com
   return { file: join(place, 'cluster.yaml'), cluster, host, options, signal, printError } as unknown as CommandRun
 }
 
+function emptyAuth(t: TestContext) {
+  const place = scratch(t)
+  const auth = join(place, 'auth')
+  mkdirSync(auth)
+  return { place, auth }
+}
+
 /** What the read found that is shown. */
 async function readUnlocked<T>(run: CommandRun, read: () => Promise<T>): Promise<T | undefined> {
   let shown: T | undefined
@@ -119,9 +126,7 @@ async function readUnlocked<T>(run: CommandRun, read: () => Promise<T>): Promise
 }
 
 test('what was read while a run began and ended is read again; while nothing changes there is one read', async (t) => {
-  const place = scratch(t)
-  const auth = join(place, 'auth')
-  mkdirSync(auth)
+  const { place, auth } = emptyAuth(t)
   const readsFor = async (first: () => Promise<void>) => {
     let reads = 0
     return readUnlocked(requestIn(place, false), async () => {
@@ -135,9 +140,7 @@ test('what was read while a run began and ended is read again; while nothing cha
 })
 
 test('what was read while a run began is read again when that run has ended', async (t) => {
-  const place = scratch(t)
-  const auth = join(place, 'auth')
-  mkdirSync(auth)
+  const { place, auth } = emptyAuth(t)
   let release: (() => void) | undefined
   const told: string[] = []
   const request = requestIn(place, false, told)
@@ -155,9 +158,7 @@ test('what was read while a run began is read again when that run has ended', as
 })
 
 test('what was read while a run began is not read again with --no-lock-wait, as long as it holds auth/', async (t) => {
-  const place = scratch(t)
-  const auth = join(place, 'auth')
-  mkdirSync(auth)
+  const { place, auth } = emptyAuth(t)
   let reads = 0
   const read = async () => {
     reads += 1
