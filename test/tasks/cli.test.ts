@@ -269,7 +269,7 @@ for (const [args, goOn] of [
 
 const hasFull = process.platform === 'linux' ? {} : { skip: 'only Linux has a /dev/full' }
 
-for (const args of [['certs'], ['status'], ['certs', '--json'], ['--help']])
+for (const args of [['certs'], ['--help']])
   test(
     `"${args.join(' ')}" into a full disk exits with 1, and says on stderr what could not be written`,
     hasFull,
