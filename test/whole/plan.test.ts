@@ -45,14 +45,6 @@ describe('the plan of a dry run', { skip: needs('ssh') }, () => {
     return { plan: lines.slice(1, -3), counts: lines.at(-2), planned: planned.map(({ type, ...rest }) => rest) }
   }
 
-  test('where nothing is to be made says so, and exits with 0', async () => {
-    const { stdout } = await withStatus(0, seven.run('bootstrap', '--dry-run'))
-    assert.match(
-      stdout,
-      /^kubenet: \S+, 7 nodes\nNothing to do\.\n32 targets: 0 made, 32 fresh, 0 failed in [\d.]+ s\nPlan hash: \w+\n$/,
-    )
-  })
-
   test('for another name of the API is the certificate, the control nodes and nothing of what stays: its units take it up by themselves', async () => {
     seven.write([['api', 'extraSANs'], ['192.168.1.99']])
     const { plan, planned, counts } = await planAndRun()

@@ -112,22 +112,17 @@ describe('status', { skip: needs('openssl'), concurrency: 2 }, () => {
     })
   })
 
-  describe('--node', () => {
-    test('shows what belongs to the node, and judges by that alone', async (t) => {
-      const { place, auth } = copied(t)
-      rmSync(join(auth, 'admin.pem'))
-      const ran = await statusAt(place, 1, '--node', 'worker0', '--json')
-      assert.deepEqual(
-        [ran.status, itemsOf(ran).map(({ id }) => id)],
-        [0, ['node-certs/worker0', 'kubeconfigs/worker0']],
-      )
-      rmSync(join(auth, 'worker0-key.pem'))
-      await withStatus(4, statusAt(place, 1, '--node', 'worker0'))
-      await withStatus(0, statusAt(place, 1, '--node', 'control0'))
-      const both = await statusAt(place, 1, '--node', 'worker0', '--node', 'control0', '--json')
-      assert.deepEqual([both.status, itemsOf(both).length], [4, 4])
-      await withStatus(2, statusAt(place, 1, '--node', 'worker9'))
-    })
+  test('--node shows what belongs to the node, and judges by that alone', async (t) => {
+    const { place, auth } = copied(t)
+    rmSync(join(auth, 'admin.pem'))
+    const ran = await statusAt(place, 1, '--node', 'worker0', '--json')
+    assert.deepEqual([ran.status, itemsOf(ran).map(({ id }) => id)], [0, ['node-certs/worker0', 'kubeconfigs/worker0']])
+    rmSync(join(auth, 'worker0-key.pem'))
+    await withStatus(4, statusAt(place, 1, '--node', 'worker0'))
+    await withStatus(0, statusAt(place, 1, '--node', 'control0'))
+    const both = await statusAt(place, 1, '--node', 'worker0', '--node', 'control0', '--json')
+    assert.deepEqual([both.status, itemsOf(both).length], [4, 4])
+    await withStatus(2, statusAt(place, 1, '--node', 'worker9'))
   })
 
   test('--quiet prints nothing if everything is in order, and else what is not', async (t) => {
