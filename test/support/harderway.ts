@@ -11,6 +11,7 @@ import { after, before, type TestContext } from 'node:test'
 import { fileURLToPath } from 'node:url'
 import { parseDocument } from 'yaml'
 import { parseCluster } from '../../lib/cluster/cluster.ts'
+import { takeLock } from '../../lib/files/lock.ts'
 import { formatExplained } from '../../lib/wording.ts'
 import { main } from '../../tasks/cli.ts'
 import { layoutRules } from '../../tasks/layouts/tables.ts'
@@ -156,6 +157,13 @@ export function copyPlace(t: TestContext, origin: string, edits: readonly Edit[]
   cpSync(origin, place, { recursive: true, preserveTimestamps: true })
   writeCluster(place, edits)
   return { place, auth: join(place, 'auth') }
+}
+
+/** Holds an auth/ as another run would, until what is returned is called. */
+export async function holdAuth(auth: string): Promise<() => void> {
+  mkdirSync(auth, { recursive: true })
+  const { signal } = new AbortController()
+  return (await takeLock(join(auth, '.lock'), { signal, wait: 0, onWait: () => {} })).release
 }
 
 /** A line of --json, held to output.schema.json. */

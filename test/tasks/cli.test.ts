@@ -16,11 +16,11 @@ import { join, resolve } from 'node:path'
 import { type TestContext, test } from 'node:test'
 import { fileURLToPath } from 'node:url'
 import xterm from '@xterm/headless'
-import { takeLock, thisProcess } from '../../lib/files/lock.ts'
+import { thisProcess } from '../../lib/files/lock.ts'
 import { commands } from '../../tasks/commands/table.ts'
 import { phases } from '../../tasks/layouts/phases.ts'
 import { scratch } from '../support/files.ts'
-import { harderway, readJsonLine, withStatus } from '../support/harderway.ts'
+import { harderway, holdAuth, readJsonLine, withStatus } from '../support/harderway.ts'
 import { type Start, start as startProcess } from '../support/process.ts'
 
 /** What a user would see, and what has scrolled off the top. */
@@ -75,15 +75,6 @@ function start(folder: string, args: readonly string[], env?: Env, through?: Sta
 
 const parse = (stdout: string): Record<string, unknown>[] => stdout.split('\n').slice(0, -1).map(readJsonLine)
 
-/** A run that has made the CA and the admin's certificate, and waits for a kubeconfig that another program has locked. */
-async function startAndStop(t: TestContext, args: readonly string[] = []) {
-  const folder = place(t)
-  const lock = lockKubeconfig(folder)
-  const stopped = start(folder, ['local-kubeconfig', '--json', ...args])
-  await stopped.told('"type":"building","id":"local-kubeconfig"')
-  return { folder, lock, stopped, auth: join(folder, 'auth') }
-}
-
 /** As a run that lives does, and so for longer than another program's lock is waited for. */
 function lockKubeconfig(folder: string): string {
   mkdirSync(join(folder, '.kube'))
@@ -92,34 +83,10 @@ function lockKubeconfig(folder: string): string {
   return lock
 }
 
-/** Holds auth/ as another run would. */
-async function holdAuth(folder: string): Promise<() => void> {
-  mkdirSync(join(folder, 'auth'), { recursive: true })
-  const { signal } = new AbortController()
-  const options = { signal, wait: 0, onWait: () => {} }
-  return (await takeLock(join(folder, 'auth', '.lock'), options)).release
-}
-
-test('a target that fails exits with 1, is named, and the others run', async (t) => {
-  const folder = place(t)
-  await run(folder, ['certs'])
-  mkdirSync(join(folder, 'auth', 'admin.kubeconfig'))
-  writeFileSync(join(folder, 'auth', 'admin.kubeconfig', 'theirs'), '')
-  const failed = await withStatus(1, run(folder, local))
-  assert.match(failed.stdout, /^kubeconfigs\/admin: failed: .*admin\.kubeconfig/m)
-  assert.match(failed.stdout, /: 6 made, 9 fresh, 1 failed/)
-  assert.ok(existsSync(join(folder, 'auth', 'worker0.kubeconfig')))
-  const quiet = await withStatus(1, run(folder, [...local, '--quiet']))
-  assert.match(quiet.stdout, /^kubeconfigs\/admin: [^\n]*\n {4}move it away[^\n]*\n$/)
-})
-
 test('bad usage exits with 2 and does nothing', async (t) => {
   const folder = place(t)
   for (const [line, message] of [
     ['certz', /unknown phase or target "certz": did you mean certs\?/],
-    ['certs --dryrun', /unknown option --dryrun: did you mean --dry-run\?/],
-    ['deploy --node worker9', /--node worker9: cluster\.yaml has no such node: did you mean worker0\?/],
-    ['__proto__', /unknown phase or target "__proto__"/],
     ['', /no phase or target given/],
   ] as const) {
     const { status, stdout, stderr } = await run(folder, line.split(' ').filter(Boolean))
@@ -150,12 +117,6 @@ test('a bad cluster.yaml exits with 2, shows each place in it with a caret, and 
   ]
   for (const args of [['certs'], ['certs', '--dry-run']])
     assert.deepEqual(await run(folder, args), { status: 2, stdout: '', stderr: shown.join('\n') })
-  const json = await run(folder, ['certs', '--json'])
-  assert.deepEqual([json.status, json.stderr], [2, ''])
-  assert.deepEqual(parse(json.stdout), [
-    { type: 'error', file, line: 3, column: 18, message: virtualIP },
-    { type: 'error', file, line: 7, column: 1, message: nodez, remedy: 'did you mean nodes?' },
-  ])
   assert.deepEqual(readdirSync(folder), ['cluster.yaml'])
 })
 
@@ -227,16 +188,6 @@ test("nothing that a file says becomes a command of GitHub's runner", async (t) 
   }
 })
 
-test('--config is looked for where npm was called from, and auth/ is beside it', async (t) => {
-  const elsewhere = scratch(t)
-  const folder = scratch(t)
-  mkdirSync(join(folder, 'sub'))
-  writeFileSync(join(folder, 'sub', 'other.yaml'), clusterOf(0))
-  await withStatus(0, run(elsewhere, ['ca', '--config', 'sub/other.yaml'], { INIT_CWD: folder }))
-  assert.deepEqual(readdirSync(join(folder, 'sub')).sort(), ['auth', 'other.yaml'])
-  assert.deepEqual(readdirSync(elsewhere), [])
-})
-
 test('a command that is printed works where npm was called from', async (t) => {
   const [elsewhere, folder] = [scratch(t), scratch(t)]
   const ran = async (...args: string[]) => (await start(elsewhere, args, { INIT_CWD: folder }).ended).stdout
@@ -254,16 +205,6 @@ test('without --config the cluster.yaml is the one of the folder that the comman
   const folder = place(t)
   await withStatus(0, run(folder, ['ca'], { INIT_CWD: scratch(t) }))
   assert.ok(existsSync(join(folder, 'auth', 'ca.pem')))
-})
-
-test('without --config and a cluster.yaml in a folder above, nothing is made, and --config is asked for', async (t) => {
-  const folder = scratch(t)
-  for (const args of [['certs'], ['bootstrap', '--dry-run'], ['status', '--json'], ['graph']]) {
-    const { status, stdout, stderr } = await harderway(folder, ...args)
-    assert.equal(status, 2, args.join(' '))
-    assert.match(stdout + stderr, /there is no cluster\.yaml in \S+, nor in a folder above(.|\n)*--config FILE/)
-  }
-  assert.deepEqual(readdirSync(folder), [])
 })
 
 test("another user's cluster.yaml in a folder above is not taken: it has commands", {
@@ -297,35 +238,6 @@ test('a phase alone that makes something again reports that it is in use elsewhe
   )
 })
 
-for (const [signal, status] of [
-  ['SIGINT', 130],
-  ['SIGTERM', 143],
-  ['SIGHUP', 129],
-] as const) {
-  test(`${signal} during the wait for another run exits with ${status}, and leaves that run its lock`, async (t) => {
-    const folder = place(t)
-    const release = await holdAuth(folder)
-    const waiting = start(folder, ['certs'])
-    await waiting.told(`waiting for process ${process.pid}`)
-    waiting.child.kill(signal)
-    assert.equal((await waiting.ended).status, status)
-    assert.deepEqual(readdirSync(join(folder, 'auth')), ['.lock'])
-    release()
-    await withStatus(0, run(folder, ['certs']))
-  })
-}
-
-test('with --no-lock-wait a second run stops at once, naming the first, and so does a dry run', async (t) => {
-  const { folder, lock, stopped } = await startAndStop(t)
-  for (const args of [[], ['--dry-run']]) {
-    const { status, stdout, stderr } = await run(folder, ['certs', '--no-lock-wait', ...args])
-    assert.deepEqual([status, stdout], [1, `kubenet: ${join(folder, 'cluster.yaml')}, 2 nodes\n`])
-    assert.match(stderr, new RegExp(`auth/\\.lock is held by process ${stopped.child.pid} on `))
-  }
-  rmSync(lock)
-  assert.equal((await stopped.ended).status, 0)
-})
-
 test('SIGTERM to npm ends the run that it started', async (t) => {
   const folder = place(t)
   lockKubeconfig(folder)
@@ -347,7 +259,7 @@ for (const [args, goOn] of [
   test(`after Ctrl-C "${args}" is advised as ${goOn}: nothing is replaced or renewed twice`, async (t) => {
     const folder = place(t)
     await withStatus(0, run(folder, ['ca']))
-    const release = await holdAuth(folder)
+    const release = await holdAuth(join(folder, 'auth'))
     const stopped = start(folder, [...args.split(' '), '--json'])
     await stopped.told('waiting for')
     stopped.child.kill('SIGINT')
@@ -357,7 +269,7 @@ for (const [args, goOn] of [
 
 const hasFull = process.platform === 'linux' ? {} : { skip: 'only Linux has a /dev/full' }
 
-for (const args of [['certs'], ['status'], ['certs', '--json'], ['--help']])
+for (const args of [['certs'], ['--help']])
   test(
     `"${args.join(' ')}" into a full disk exits with 1, and says on stderr what could not be written`,
     hasFull,
@@ -449,21 +361,6 @@ test('on a terminal a failure, with what to do, and a warning are reported below
       lines.some((line) => line.startsWith(begin)),
       `${begin}\n${lines.join('\n')}`,
     )
-})
-
-test('on a terminal a dry run leaves the plan, and nothing of a tree', onTerminal, async (t) => {
-  const folder = place(t)
-  await run(folder, local)
-  rmSync(join(folder, 'auth', 'admin.kubeconfig'))
-  const { status, stdout } = await startOnTerminal(folder, [...local, '--dry-run']).ended
-  assert.equal(status, 4)
-  const { lines, isCursorShown, isStyled } = await showOn(size, stdout)
-  assert.match(
-    // Rows in which a tree was, on a machine so slow that there was time to draw it, are blank.
-    lines.join('\n').trimEnd(),
-    /^kubenet: \S+, 2 nodes\nKubeconfigs\n {2}\+ admin\.kubeconfig\n\nPlan: \+ 1 new\n16 targets: 1 to make, 15 fresh, 0 failed in .* s\nPlan hash: \w+$/,
-  )
-  assert.deepEqual([isCursorShown, isStyled], [true, true])
 })
 
 test(

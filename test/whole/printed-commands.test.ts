@@ -4,11 +4,10 @@ import { execFileSync, spawnSync } from 'node:child_process'
 import { copyFileSync, globSync, mkdirSync, readFileSync, symlinkSync } from 'node:fs'
 import { delimiter, join } from 'node:path'
 import { after, before, describe, test } from 'node:test'
-import { takeLock } from '../../lib/files/lock.ts'
 import { parseCommandLine } from '../../tasks/cli.ts'
 import { commands } from '../../tasks/commands/table.ts'
 import { scratch } from '../support/files.ts'
-import { type Edit, harderway, madePlace } from '../support/harderway.ts'
+import { type Edit, harderway, holdAuth, madePlace } from '../support/harderway.ts'
 import { needs } from '../support/programs.ts'
 
 const root = join(import.meta.dirname, '../..')
@@ -127,8 +126,7 @@ describe('a printed command, tried while another run holds auth/,', () => {
   let release: () => void
 
   before(async () => {
-    const options = { signal: new AbortController().signal, wait: 0, onWait: () => {} }
-    ;({ release } = await takeLock(join(place, 'auth/.lock'), options))
+    release = await holdAuth(join(place, 'auth'))
   })
   after(() => release())
 

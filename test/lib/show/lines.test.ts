@@ -4,7 +4,6 @@ import { Failure } from '../../../lib/failure.ts'
 import type { Outcome, Target } from '../../../lib/graph/target.ts'
 import { createLines } from '../../../lib/show/lines.ts'
 import type { Summary } from '../../../lib/show/reporter.ts'
-import { summariseGroup } from '../../../lib/show/words.ts'
 import { fakeTarget } from '../../support/fakes.ts'
 import { fc } from '../../support/properties.ts'
 
@@ -34,7 +33,7 @@ const fresh: Outcome = { kind: 'fresh', reasons: [] }
 const failed: Outcome = { kind: 'failed', failure: new Failure('no room', { remedy: 'make room\nrun it again' }) }
 
 test('a target that changed or failed has a line at its end; what is fresh is counted when its phase has ended', () => {
-  const { written, reporter, end } = lines({ 'The certs': phase('certs', 4) })
+  const { written, reporter, end } = lines({ 'The certs': phase('certs', 5) })
   reporter.event({ type: 'started', id: 'certs/0' })
   reporter.event({ type: 'building', id: 'certs/0', reasons: [] })
   assert.deepEqual(written, [])
@@ -42,21 +41,14 @@ test('a target that changed or failed has a line at its end; what is fresh is co
   end('certs/1', fresh)
   end('certs/2', failed)
   end('certs/3', fresh)
+  end('certs/4', { kind: 'failed', failure: new Failure('another CA', { kind: 'refused' }) })
   assert.deepEqual(written, [
     'certs/0: new',
     'warning certs/0: restart it',
     'certs/2: failed: no room',
+    'certs/4: refused: another CA',
     'The certs: 2 fresh',
   ])
-})
-
-test('what was refused on purpose is not called a failure', () => {
-  const certs = phase('certs', 2)
-  const { written, end } = lines({ certs })
-  const refused: Outcome = { kind: 'failed', failure: new Failure('another CA', { kind: 'refused' }) }
-  end('certs/0', refused)
-  assert.deepEqual(written, ['certs/0: refused: another CA'])
-  assert.equal(summariseGroup([refused, failed]), '1 refused, 1 failed')
 })
 
 test('a failure that many have, as of a wrong clock, has one line, and what comes after them none', async () => {
@@ -128,19 +120,6 @@ test('a problem is reported with its target and what to do, with --quiet too', (
     reporter.problem(new Failure('another CA', { kind: 'refused', remedy: '- put it back' }), 'ca')
     reporter.problem(new Failure('bad usage'))
     assert.deepEqual(written, ['ca: another CA\n    - put it back', 'bad usage'])
-  }
-})
-
-test('a run ends with how many targets there were', async () => {
-  const skipped: Outcome = { kind: 'cancelled', because: [] }
-  for (const [outcomes, text] of [
-    [[made, fresh, failed], '3 targets: 1 made, 1 fresh, 1 failed in 1.3 s'],
-    [[failed, skipped], '2 targets: 0 made, 0 fresh, 1 failed, 1 skipped in 1.3 s'],
-    [[{ kind: 'stale', reasons: [] }], '1 target: 1 to make, 0 fresh, 0 failed in 1.3 s'],
-  ] as const satisfies readonly [readonly Outcome[], string][]) {
-    const { written, close } = lines({ certs: phase('certs', 3) })
-    await close(Object.fromEntries(outcomes.map((outcome, i) => [`certs/${i}`, outcome])))
-    assert.equal(written.at(-1), text)
   }
 })
 

@@ -74,15 +74,22 @@ test('an outcome says what there is now, or why', () => {
 test('what a run does and how it ended is counted, what was refused apart', () => {
   const watching = { type: 'step', id: 'a', step: { doing: 'watching', seconds: 7 } } as const
   assert.equal(formatEvent(watching), 'watching that it stays healthy: 7 s')
-  const outcomes = new Map<string, Outcome>([
-    ['deploy/a', { kind: 'failed', failure: refused('a') }],
-    ['deploy/b', { kind: 'failed', failure: down('b') }],
-    ['deploy/c', built(missing, deployed(['ca.pem']))],
-  ])
-  assert.equal(
-    formatSummary({ outcomes, seconds: 1, exit: 3 }),
-    '3 targets: 1 made, 0 fresh, 1 failed, 1 refused in 1.0 s',
-  )
+  const fails = (failure: Failure): Outcome => ({ kind: 'failed', failure })
+  for (const [all, text] of [
+    [
+      [fails(refused('a')), fails(down('b')), built(missing)],
+      '3 targets: 1 made, 0 fresh, 1 failed, 1 refused in 1.3 s',
+    ],
+    [
+      [fails(down('b')), { kind: 'cancelled', because: [] }],
+      '2 targets: 0 made, 0 fresh, 1 failed, 1 skipped in 1.3 s',
+    ],
+    [[{ kind: 'stale', reasons: [] }], '1 target: 1 to make, 0 fresh, 0 failed in 1.3 s'],
+  ] satisfies [Outcome[], string][]) {
+    const outcomes = new Map(all.map((each, i) => [`deploy/${i}`, each]))
+    assert.equal(formatSummary({ outcomes, seconds: 1.25, exit: 3 }), text)
+  }
+  assert.equal(summariseGroup([fails(refused('a')), fails(down('b'))]), '1 refused, 1 failed')
 })
 
 test('a group is summed up in a line', () => {

@@ -11,13 +11,8 @@ import { rotations } from '../../../tasks/rotations/table.ts'
 const understood: readonly [string, string][] = [
   ['certs', ''],
   ['bootstrap --dry-run --node worker0 --force --concurrency 4 --wait-nodes 2m --no-lock-wait', ''],
-  ['verify --node worker0 --no-lock-wait', 'verify'],
-  ['status --on-nodes --node worker0 --wait-nodes 2m --concurrency 4', 'status'],
   ['--json status --config other.yaml', 'status'],
-  ['graph --format dot --node worker0', 'graph'],
   ['report --format=html --quiet', 'report'],
-  ['recover --node control0 --wait-nodes 2m --no-lock-wait', 'recover'],
-  ['recover --from ../backup', 'recover'],
   // With --help nothing is done: whatever else is there may be wrong.
   ['status certs --force --help', 'status'],
 ]

@@ -46,14 +46,17 @@ for (const [shell, [begin, args]] of Object.entries({
     writeFileSync(join(place, 'script'), stdout)
     const call = [...args, `${begin}. ./script\nharderway --list`]
     assert.match(execFileSync(shell, call, { cwd: place, encoding: 'utf8' }), /^Phases\n/)
-    for (const [words, offers] of offered) {
+    const asks = offered.map(([words]) => {
       const line = ['harderway', ...words].map((word) => `'${word}'`).join(' ')
-      const ask = `COMP_WORDS=(${line}); COMP_CWORD=${words.length}; _harderway; printf "%s\\n" "\${COMPREPLY[@]}"`
-      const script = `${begin}. ./script\n${shell === 'zsh' ? `emulate sh -c '${ask.replaceAll("'", '"')}'` : ask}`
-      const env = { PATH: process.env.PATH, HOME: place }
-      const said = execFileSync(shell, [...args, script], { cwd: place, env, encoding: 'utf8' })
+      const ask = `COMP_WORDS=(${line}); COMP_CWORD=${words.length}; _harderway; printf "%s\\n" "\${COMPREPLY[@]}" --end--`
+      return shell === 'zsh' ? `emulate sh -c '${ask.replaceAll("'", '"')}'` : ask
+    })
+    const env = { PATH: process.env.PATH, HOME: place }
+    const script = [`${begin}. ./script`, ...asks].join('\n')
+    const said = execFileSync(shell, [...args, script], { cwd: place, env, encoding: 'utf8' }).split('--end--\n')
+    for (const [i, [words, offers]] of offered.entries()) {
       // zsh itself leaves out what does not begin so.
-      const found = said.split('\n').filter((each) => each !== '' && each.startsWith(words.at(-1) ?? ''))
+      const found = said[i]?.split('\n').filter((each) => each !== '' && each.startsWith(words.at(-1) ?? ''))
       assert.deepEqual(found, offers, words.join(' '))
     }
   })

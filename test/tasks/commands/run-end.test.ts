@@ -3,10 +3,6 @@ import assert from 'node:assert/strict'
 import { readdirSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { before, describe, test } from 'node:test'
-import type { Outcome } from '../../../lib/graph/target.ts'
-import { adviseAfter } from '../../../lib/show/words.ts'
-import { clusterGraph } from '../../../tasks/phases/table.ts'
-import { parsed } from '../../support/files.ts'
 import { type Edit, exits, harderway, labEdits, oneOfEach, writeCluster } from '../../support/harderway.ts'
 import { localPlace } from '../../support/labs.ts'
 import { start } from '../../support/process.ts'
@@ -97,27 +93,4 @@ describe('a run that replaces files on nodes', { skip: needs('ssh') }, () => {
     assert.match(stdout, /^To do {6}worker0: worker0.pem, worker0.kubeconfig replaced: .*, then restart kubelet\n$/)
     assert.deepEqual((await harderway(place, 'bootstrap', '--quiet')).stdout, '')
   })
-})
-
-test('with install on there is nothing left to copy or restart, whatever was replaced', () => {
-  const text = (install: string) => `name: kubenet
-api: { virtualIP: 10.0.0.1 }
-install: ${install}
-nodes:
-  - { name: c0, role: control, ip: 10.0.0.2 }
-  - { name: w0, role: worker, ip: 10.0.0.3 }
-  - { name: g0, role: gateway, ip: 10.0.0.4 }
-`
-  const advised = (install: string) => {
-    const targets = [...clusterGraph(parsed(text(install))).values()]
-    const none = { missing: [], wrongMode: [], wrongOwner: [], pruned: [], leftovers: [] }
-    const replaced: Outcome = { kind: 'built', reasons: [{ kind: 'on-node', differ: ['ca.pem'], ...none }] }
-    const followed: Outcome = { kind: 'built', reasons: [{ kind: 'need-rebuilt', ids: [] }] }
-    return adviseAfter(targets, new Map(targets.map(({ id, phase }) => [id, phase === 'deploy' ? replaced : followed])))
-  }
-  assert.deepEqual(
-    advised('false').flatMap(({ nodes }) => nodes),
-    ['c0', 'w0', 'g0'],
-  )
-  assert.deepEqual(advised('true'), [])
 })

@@ -4,7 +4,7 @@ import { chmodSync, existsSync, mkdirSync, readdirSync, rmSync, writeFileSync } 
 import { join } from 'node:path'
 import { describe, type TestContext, test } from 'node:test'
 import { scratch, stateOf } from '../../support/files.ts'
-import { type Edit, exits, harderway, idsOf, writeCluster } from '../../support/harderway.ts'
+import { copyPlace, type Edit, exits, harderway, idsOf, madePlace, writeCluster } from '../../support/harderway.ts'
 import { freePorts, needs } from '../../support/programs.ts'
 
 const phases = ['certs', 'kubeconfigs', 'encryption-key']
@@ -96,11 +96,11 @@ describe('auth/', { concurrency: 2 }, () => {
     }
   })
 
+  const origin = madePlace(edits, 'certs')
   const holdLock = (place: string) => writeFileSync(join(place, 'auth/.lock'), '')
   const spoiled = (title: string, status: number, spoil: (place: string) => void, args: readonly string[]) =>
     test(`is left as it was by a run that ${title}`, async (t) => {
-      const { place, auth } = makeFolder(t)
-      await harderway(place, 'certs')
+      const { place, auth } = copyPlace(t, origin, edits)
       spoil(place)
       const state = stateOf(auth)
       assert.equal((await harderway(place, ...args)).status, status)

@@ -1,11 +1,11 @@
 /** The access to auth/: the lock, the report of a failure and the end are the same for all commands. */
 import assert from 'node:assert/strict'
-import { existsSync, mkdirSync, readdirSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs'
+import { existsSync, mkdirSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { type TestContext, test } from 'node:test'
 import { Failure } from '../../../lib/failure.ts'
 import type { Summary } from '../../../lib/show/reporter.ts'
-import { readAuth, writeAuth } from '../../../tasks/request/access.ts'
+import { writeAuth } from '../../../tasks/request/access.ts'
 import { authBeside, type CommandRun } from '../../../tasks/request/command-run.ts'
 import { parseOptions } from '../../../tasks/request/options.ts'
 import { scratch } from '../../support/files.ts'
@@ -110,21 +110,4 @@ test('a writer that reports its end leaves it in the metrics, if there are any a
   assert.deepEqual(await linesAfter({ reporter, work: () => Promise.reject(new Failure('no')) }), lines(1))
   const closing = () => ({ caEnds: { expires: new Date(), days: 0, commands: [] } })
   assert.deepEqual(await linesAfter({ reporter, closing, work }), lines(4))
-})
-
-test('what a reader found while a run began is not shown, and a plan names its cluster first', async (t) => {
-  const { run, printed, lock, cluster } = runIn(t)
-  const auth = join(lock, '..')
-  let reads = 0
-  const read = async () => {
-    reads += 1
-    const found = `read ${reads}`
-    if (reads === 1) mkdirSync(auth)
-    return async () => {
-      run.print(found)
-      return ['stale' as const]
-    }
-  }
-  assert.deepEqual(await readAuth(run, new Map(), read, { isPlan: true }), ['stale'])
-  assert.deepEqual([printed, readdirSync(auth)], [[cluster, 'read 2'], []])
 })

@@ -52,7 +52,8 @@ for (const [text, where, instead] of [
     const place = scratch(t)
     writeFileSync(join(place, 'cluster.yaml'), and(text))
     const told = `warning: ${place}/cluster.yaml:${where} is deprecated, and an error from harderway 0.4.0 on: ${instead}\n`
-    for (const args of [['certs'], ['certs', '--dry-run'], ['status', '--json'], ['graph']]) {
+    const all = [['graph'], ['certs'], ['certs', '--dry-run'], ['status', '--json']]
+    for (const args of text === 'install: guide' ? all : all.slice(0, 1)) {
       assert.equal((await harderway(place, ...args)).stderr, told, args.join(' '))
       if (!args.includes('graph')) assert.equal((await harderway(place, ...args, '--quiet')).stderr, '', args.join(' '))
     }

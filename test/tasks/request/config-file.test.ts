@@ -6,26 +6,23 @@ import { scratch } from '../../support/files.ts'
 import { exits, harderway, oneOfEach, writeCluster } from '../../support/harderway.ts'
 import { needs } from '../../support/programs.ts'
 
-test('an ssh.configFile that does not exist is a mistake in cluster.yaml, wherever a node is contacted', async (t) => {
-  const place = scratch(t)
-  writeCluster(place, [...oneOfEach, [['ssh', 'configFile'], './no-such-file']])
-  for (const args of [['deploy'], ['bootstrap'], ['bootstrap', '--dry-run'], ['status', '--on-nodes']]) {
-    const { status, stdout, stderr } = await harderway(place, ...args)
-    assert.equal(status, 2, args.join(' '))
-    assert.equal(stdout, '')
-    assert.match(stderr, /^\S+\/cluster\.yaml:\d+:15: ssh\.configFile can't be used: can't read \S+\/no-such-file: /)
-  }
-  const json = await exits(2, place, 'deploy', '--json')
-  assert.match(String(json.events[0]?.message), /ssh\.configFile/)
-})
-
-test('and so is a folder, which ssh would take for an empty file', async (t) => {
-  const place = scratch(t)
-  mkdirSync(join(place, 'folder'))
-  writeCluster(place, [...oneOfEach, [['ssh', 'configFile'], './folder']])
-  const { stderr } = await exits(2, place, 'deploy')
-  assert.match(stderr, /:15: ssh\.configFile is a folder: /)
-})
+for (const [file, why] of [
+  ['no-such-file', "can't be used: can't read \\S+/no-such-file: "],
+  // ssh would take it for an empty file.
+  ['home', 'is a folder: '],
+])
+  test(`an ssh.configFile that ${why} is a mistake in cluster.yaml, wherever a node is contacted`, async (t) => {
+    const place = scratch(t)
+    mkdirSync(join(place, 'home'))
+    writeCluster(place, [...oneOfEach, [['ssh', 'configFile'], `./${file}`]])
+    for (const args of [['deploy'], ['bootstrap', '--dry-run'], ['status', '--on-nodes']]) {
+      const { stdout, stderr } = await exits(2, place, ...args)
+      assert.equal(stdout, '')
+      assert.match(stderr, new RegExp(`^\\S+/cluster\\.yaml:\\d+:15: ssh\\.configFile ${why}`))
+    }
+    const json = await exits(2, place, 'deploy', '--json')
+    assert.match(String(json.events[0]?.message), /ssh\.configFile/)
+  })
 
 test('where no node is contacted it need not exist', async (t) => {
   const place = scratch(t)

@@ -3,11 +3,10 @@ import assert from 'node:assert/strict'
 import { chmodSync, mkdirSync, readdirSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { describe, type TestContext, test } from 'node:test'
-import { takeLock } from '../../../lib/files/lock.ts'
 import { readAuth } from '../../../tasks/request/access.ts'
 import type { CommandRun } from '../../../tasks/request/command-run.ts'
 import { scratch, stateOf } from '../../support/files.ts'
-import { copyPlace, type Edit, exits, harderway, madePlace, writeCluster } from '../../support/harderway.ts'
+import { copyPlace, type Edit, exits, harderway, holdAuth, madePlace, writeCluster } from '../../support/harderway.ts'
 import { needsModes, obeysModes, start } from '../../support/process.ts'
 
 const local = ['certs', 'kubeconfigs', 'encryption-key']
@@ -24,15 +23,6 @@ const edits: readonly Edit[] = [
 ]
 
 const lockOf = (auth: string) => join(auth, '.lock')
-const lockNow = async (auth: string) => {
-  const lock = await takeLock(lockOf(auth), {
-    signal: new AbortController().signal,
-    wait: 0,
-    onWait: () => {},
-  })
-  return () => lock.release()
-}
-
 /** As a run leaves it that was killed. */
 async function leaveLock(place: string): Promise<void> {
   const kubectlLock = join(place, 'home/.kube/config.lock')
@@ -52,7 +42,7 @@ describe('a look', { concurrency: 2 }, () => {
   for (const args of looks)
     test(`${args.join(' ')} waits for the run that holds auth/, and says for whom`, async (t) => {
       const { place, auth } = copied(t)
-      const release = await lockNow(auth)
+      const release = await holdAuth(auth)
       rmSync(join(auth, 'worker0.pem'))
       const waiting = start(place, args)
       await waiting.told(`waiting for process ${process.pid}`)
@@ -66,7 +56,7 @@ describe('a look', { concurrency: 2 }, () => {
 
   test('is ended by a signal while it waits, without a word more; with --no-lock-wait it stops at once', async (t) => {
     const { place, auth } = copied(t)
-    await lockNow(auth)
+    await holdAuth(auth)
     const waiting = start(place, ['status'])
     await waiting.told('waiting for process')
     waiting.child.kill('SIGTERM')
@@ -82,7 +72,7 @@ describe('a look', { concurrency: 2 }, () => {
   test('--quiet says nothing of its wait', async (t) => {
     const { place, auth } = copied(t)
     await exits(0, place, 'local-kubeconfig')
-    const release = await lockNow(auth)
+    const release = await holdAuth(auth)
     const waiting = start(place, ['status', '--quiet'])
     // It can not be seen that it waits: it ends after the release, whenever it began.
     setImmediate(release)
@@ -115,6 +105,13 @@ function requestIn(place: string, noLockWait: boolean, told: string[] = []): Com
   return { file: join(place, 'cluster.yaml'), cluster, host, options, signal, printError } as unknown as CommandRun
 }
 
+function emptyAuth(t: TestContext) {
+  const place = scratch(t)
+  const auth = join(place, 'auth')
+  mkdirSync(auth)
+  return { place, auth }
+}
+
 /** What the read found that is shown. */
 async function readUnlocked<T>(run: CommandRun, read: () => Promise<T>): Promise<T | undefined> {
   let shown: T | undefined
@@ -129,9 +126,7 @@ async function readUnlocked<T>(run: CommandRun, read: () => Promise<T>): Promise
 }
 
 test('what was read while a run began and ended is read again; while nothing changes there is one read', async (t) => {
-  const place = scratch(t)
-  const auth = join(place, 'auth')
-  mkdirSync(auth)
+  const { place, auth } = emptyAuth(t)
   const readsFor = async (first: () => Promise<void>) => {
     let reads = 0
     return readUnlocked(requestIn(place, false), async () => {
@@ -140,14 +135,12 @@ test('what was read while a run began and ended is read again; while nothing cha
       return reads
     })
   }
-  assert.equal(await readsFor(async () => (await lockNow(auth))()), 2)
+  assert.equal(await readsFor(async () => (await holdAuth(auth))()), 2)
   assert.equal(await readsFor(async () => {}), 1)
 })
 
 test('what was read while a run began is read again when that run has ended', async (t) => {
-  const place = scratch(t)
-  const auth = join(place, 'auth')
-  mkdirSync(auth)
+  const { place, auth } = emptyAuth(t)
   let release: (() => void) | undefined
   const told: string[] = []
   const request = requestIn(place, false, told)
@@ -157,7 +150,7 @@ test('what was read while a run began is read again when that run has ended', as
     release?.()
   }
   const found = await readUnlocked({ ...request, printError }, async () => {
-    release ??= await lockNow(auth)
+    release ??= await holdAuth(auth)
     return readdirSync(auth)
   })
   assert.deepEqual(found, ['ca.pem'])
@@ -165,13 +158,11 @@ test('what was read while a run began is read again when that run has ended', as
 })
 
 test('what was read while a run began is not read again with --no-lock-wait, as long as it holds auth/', async (t) => {
-  const place = scratch(t)
-  const auth = join(place, 'auth')
-  mkdirSync(auth)
+  const { place, auth } = emptyAuth(t)
   let reads = 0
   const read = async () => {
     reads += 1
-    await lockNow(auth)
+    await holdAuth(auth)
   }
   await assert.rejects(readUnlocked(requestIn(place, true), read), { name: 'Failure', code: 'locked' })
   assert.equal(reads, 1)

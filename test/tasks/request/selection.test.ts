@@ -35,15 +35,11 @@ const certs = ['ca', 'cluster-cert', ...components, 'node-certs/control0', 'node
 
 const selections: readonly [string, readonly string[]][] = [
   ['ca', ['ca']],
-  ['cluster-cert', ['cluster-cert']],
   ['component-certs', components],
   ['node-certs', ['node-certs/control0', 'node-certs/worker0']],
   ['certs', certs],
   ['bootstrap', [...graph.keys()]],
-  ['encryption-key', ['encryption-key']],
-  ['local-kubeconfig', ['local-kubeconfig']],
   ['node-certs/worker0', ['node-certs/worker0']],
-  ['kubeconfigs/admin', ['kubeconfigs/admin']],
   ['encryption-key ca', ['encryption-key', 'ca']],
   ['deploy', ['deploy/control0', 'deploy/worker0', 'deploy/gateway']],
   ['deploy --node worker0', ['deploy/worker0']],

@@ -111,20 +111,22 @@ describe("the report of the guide's cluster", { skip: needs('chromium', 'openssl
     await page.close()
   })
 
-  for (const viewport of [wide, narrow])
-    for (const colorScheme of ['light', 'dark'] as const)
-      test(`has nothing that axe calls serious or critical, ${viewport.width} px wide and ${colorScheme}`, async () => {
-        const page = await open({ viewport, colorScheme })
-        await assertAccessible(page)
-        const overhang = 'document.scrollingElement.scrollWidth - innerWidth'
-        assert.ok((await page.evaluate<number>(overhang)) <= 0, 'wider than the window')
-        // And where nothing is right.
-        await page.goto(pathToFileURL(join(place, 'wrong/auth/report.html')).href)
-        for (const mark of ['.wrong', '#ends .marked', '#list .stale'])
-          assert.ok((await page.locator(mark).count()) > 0, mark)
-        await assertAccessible(page)
-        await page.close()
-      })
+  for (const [viewport, colorScheme] of [
+    [wide, 'light'],
+    [narrow, 'dark'],
+  ] as const)
+    test(`has nothing that axe calls serious or critical, ${viewport.width} px wide and ${colorScheme}`, async () => {
+      const page = await open({ viewport, colorScheme })
+      await assertAccessible(page)
+      const overhang = 'document.scrollingElement.scrollWidth - innerWidth'
+      assert.ok((await page.evaluate<number>(overhang)) <= 0, 'wider than the window')
+      // And where nothing is right.
+      await page.goto(pathToFileURL(join(place, 'wrong/auth/report.html')).href)
+      for (const mark of ['.wrong', '#ends .marked', '#list .stale'])
+        assert.ok((await page.locator(mark).count()) > 0, mark)
+      await assertAccessible(page)
+      await page.close()
+    })
 
   test('finds the certificates that openssl says have a name or an address', async () => {
     const page = await open()
