@@ -22,12 +22,8 @@ export async function readServed(server: Omit<Server, 'trust'>): Promise<Buffer>
   }
 }
 
-interface Question extends Server {
-  readonly path: string
-}
-
 /** A whole request: with TLS 1.3 a handshake alone proves the server, not that it takes our certificate. */
-export async function ask(question: Question): Promise<Reply> {
+export async function ask(question: Server & { readonly path: string }): Promise<Reply> {
   const { Client } = await import('./client.ts')
   const client = new Client(question, limits)
   try {
