@@ -20,8 +20,9 @@ import {
   isApiServer,
   type Life,
   type LoadedConfig,
+  parseLoadedConfig,
   readHealth,
-  readLoadedConfig,
+  readMetrics,
   readSelfMade,
   readServedCertificate,
   readsCaAgain,
@@ -47,19 +48,7 @@ export interface UnitsFound extends NodeLook {
 }
 
 /** The check of one unit; the checks are in the table's order. */
-export interface UnitCheck {
-  readonly unit: UnitSeen
-  /** Undefined if everything matches. */
-  readonly reason: ReasonOf<'unit'> | undefined
-  /** True if it runs, or tries to. */
-  readonly isUp: boolean
-  /** By then it will use a pair that is in its place; undefined if it does already. In seconds since 1970 by the node's clock. */
-  readonly reloadsBy: number | undefined
-  /** True if it gets its client certificate from the cluster by itself: its kubeconfig is left alone. */
-  readonly keepsOwnClient: boolean
-  /** When the certificate of the CA in such a kubeconfig expires, if it is none of ours, as after `ca --renew`. */
-  readonly trustEnds?: Date | undefined
-}
+export type UnitCheck = Readonly<ReturnType<typeof checkUnitsOf>[number]>
 
 /** Uses the node's one connection. `made`: a look of just now. Throws a Failure if the units could not be looked at. */
 export async function lookAtUnits(run: Run, node: ClusterNode, made?: NodeLook): Promise<UnitsFound> {
@@ -258,7 +247,9 @@ async function lookAtConfig(
   const isRead = (unit: Unit) =>
     unit.files.some(({ mayReload, path }) => mayReload && (run.rotating !== undefined || !isLoaded(unit, path, places)))
   // Without an answer the clocks decide.
-  return units.some(isRead) ? await tryToAwait(() => readLoadedConfig({ run }, node)) : undefined
+  return units.some(isRead)
+    ? await tryToAwait(async () => parseLoadedConfig(await readMetrics({ run }, node)))
+    : undefined
 }
 
 type Answers = Pick<UnitsFound, 'served' | 'selfMade' | 'unhealthy'>
@@ -309,7 +300,7 @@ then ${runAgain}`,
 }
 
 /** Of the units that are installed there. */
-export function checkUnitsOf(run: Run, found: UnitsFound): UnitCheck[] {
+export function checkUnitsOf(run: Run, found: UnitsFound) {
   const { places } = found
   const installed = found.units
     .filter((unit) => isInstalled(unit, places))
@@ -324,10 +315,15 @@ export function checkUnitsOf(run: Run, found: UnitsFound): UnitCheck[] {
   const drifts = Map.groupBy(diff(wantedAt(run, units, places), places), ({ path }) => path)
   return installed.map(({ unit, keepsOwn, trustEnds }) => ({
     unit,
+    /** Undefined if everything matches. */
     reason: checkUnit(run, unit, found, drifts),
+    /** True if it runs, or tries to. */
     isUp: isUp(unit, places),
+    /** By then it will use a pair that is in its place; undefined if it does already. In seconds since 1970 by the node's clock. */
     reloadsBy: reloadsBy(run, unit, places),
+    /** True if it gets its client certificate from the cluster by itself: its kubeconfig is left alone. */
     keepsOwnClient: keepsOwn,
+    /** When the certificate of the CA in such a kubeconfig expires, if it is none of ours, as after `ca --renew`. */
     trustEnds,
   }))
 }
