@@ -22,44 +22,9 @@ import type { Observation } from './observe.ts'
 
 type State = 'fresh' | 'stale' | 'failed'
 
-export interface Item extends Pick<Target, 'id' | 'phase' | 'where' | 'node'> {
-  readonly state: State
-  /** Why it is not fresh, or a note about it. */
-  readonly why: string
-  /** Without the ending of its file. */
-  readonly name: string
-  readonly files: readonly string[]
-  readonly purpose: string
-  /** The certificate, or the one in the kubeconfig. */
-  readonly certificate: Certificate | undefined
-  /** Of that, as `revoked` takes it. */
-  readonly fingerprint?: string
-  /** Of a CA of auth/ its name there, such as `ca`; `itself`, or `CN=` and the name of another. */
-  readonly issuer: string | undefined
-  /** The effective expiry: the earliest along the chain. */
-  readonly end: Date | undefined
-  /** Whether it expires within certificates.renewBefore. */
-  readonly endsSoon: boolean
-  /** Stale for nothing else. */
-  readonly onlyEnds: boolean
-  /** Its state on each node that has it, by the node's name; empty if no node was inspected. */
-  readonly onNodes: ReadonlyMap<string, 'same' | 'differs' | 'missing' | 'unknown'>
-}
+export type Item = Readonly<ReturnType<typeof takeItems>[number]>
 
-/** What was not looked at is undefined, as without install in cluster.yaml. */
-export interface NodeItem extends Pick<Item, 'state' | 'why'> {
-  readonly node: string
-  readonly deployed: boolean | undefined
-  readonly installed: boolean | undefined
-  readonly loaded: boolean | undefined
-  /** How many entries of `revoked` its API server denies. */
-  readonly revokedInForce: number | undefined
-  /** When the certificate that its API server made itself expires. */
-  readonly until: Date | undefined
-  /** The names of our files that are there; undefined if it could not be looked at. */
-  readonly holds: readonly string[] | undefined
-  readonly left: readonly Left[]
-}
+export type NodeItem = Readonly<ReturnType<typeof takeNodes>[number]>
 
 export interface Inventory extends Observation {
   readonly items: readonly Item[]
@@ -145,7 +110,7 @@ export function takeInventory(seen: Observation): Inventory {
   return { ...seen, items: takeItems(seen), nodes: takeNodes(seen) }
 }
 
-function takeItems(seen: Observation): Item[] {
+function takeItems(seen: Observation) {
   const { run, graph, outcomes } = seen
   const ca = tryCertificate(run.auth, caName)
   const cas = ownCas(run.auth)
@@ -155,22 +120,30 @@ function takeItems(seen: Observation): Item[] {
     .map((target) => {
       const { id, phase, where, node, makes: files, purpose = '' } = target
       const [file = ''] = files
+      /** Without the ending of its file. */
       const name = run.auth.files.parse(file)?.name ?? nameInPhase(target)
       const outcome = outcomes.get(id)
       const isFresh = outcome?.kind === 'fresh'
+      /** The certificate, or the one in the kubeconfig. */
       const { certificate, ca: itsCa = ca } = readChain(run, target, isFresh)
       const issuer = certificate && nameIssuer(run.auth, certificate, { ca, isFresh })
+      /** The effective expiry: the earliest along the chain. */
       const end = certificate && endOf(certificate, itsCa ? [itsCa, ...cas] : cas)
       const isEndingSoon = end !== undefined && endsSoon(run, end)
+      const held = (holders.get(file) ?? []).map((on) => [on.node.name, compareFiles(files, on.deploy)] as const)
       return {
         ...{ id, phase, where, node, name, files, purpose, certificate, issuer, end },
-        // A kubeconfig's is listed with it.
+        /** As `revoked` takes it; a kubeconfig's is listed with its certificate. */
         ...(certificate && phase !== 'kubeconfigs' && { fingerprint: entryOf(fingerprintOf(certificate)) }),
+        /** Whether it expires within certificates.renewBefore. */
         endsSoon: isEndingSoon,
+        /** Stale for nothing else. */
         onlyEnds: isEndingSoon && outcome?.kind === 'stale' && isOfTime(outcome.reasons),
         state: stateOf(outcome),
+        /** Why it is not fresh, or a note about it. */
         why: explain(outcome) || (isEndingSoon ? 'expires within renewBefore' : ''),
-        onNodes: new Map((holders.get(file) ?? []).map((on) => [on.node.name, compareFiles(files, on.deploy)])),
+        /** Its state on each node that has it, by the node's name; empty if no node was inspected. */
+        onNodes: new Map(held),
       }
     })
 }
@@ -188,6 +161,7 @@ function readChain(run: Run, { where, makes: [file = ''] }: Target, isFresh: boo
   }
 }
 
+/** Of a CA of auth/ its name there, such as `ca`; `itself`, or `CN=` and the name of another. */
 function nameIssuer(
   auth: AuthDir,
   certificate: Certificate,
@@ -254,7 +228,8 @@ function inspectedNodes({ run, graph, outcomes }: Observation) {
   })
 }
 
-function takeNodes(seen: Observation): NodeItem[] {
+/** What was not looked at is undefined, as without install in cluster.yaml. */
+function takeNodes(seen: Observation) {
   const { cluster } = seen.run
   return inspectedNodes(seen).map(({ node, deploy, install }) => {
     const states = [deploy, install].flatMap((outcome) => (outcome ? nodeState(cluster, node, outcome) : []))
@@ -267,9 +242,10 @@ function takeNodes(seen: Observation): NodeItem[] {
         isDue ? install : undefined,
         ({ reasons, units = [] }) => units.length > 0 && !reasons.some((each) => each.kind === 'unit' && isWrong(each)),
       )
+    const state: State = worst?.state ?? 'fresh'
     return {
       node: node.name,
-      state: worst?.state ?? 'fresh',
+      state,
       why: [...new Set(shown.map(({ why }) => why))].join('; '),
       deployed: answerOf(deploy, ({ reasons }) => ownReasons(reasons).length === 0),
       installed: isInstalled(({ places }) => places.length > 0),
@@ -278,8 +254,11 @@ function takeNodes(seen: Observation): NodeItem[] {
         install && 'units' in install && install.units?.length === 0
           ? undefined
           : isInstalled(() => true) && unreachedBy(install).length === 0,
+      /** How many entries of `revoked` its API server denies. */
       revokedInForce: install && 'revokedInForce' in install ? install.revokedInForce : undefined,
+      /** When the certificate that its API server made itself expires. */
       until: [install, deploy].flatMap((outcome) => (outcome && 'until' in outcome ? (outcome.until ?? []) : []))[0],
+      /** The names of our files that are there; undefined if it could not be looked at. */
       holds: filesHeld(cluster, node, { deploy, install }),
       left: leftBy(deploy, install),
     }
@@ -315,7 +294,7 @@ function answerOf(outcome: Outcome | undefined, isSo: (found: CheckResult) => bo
 }
 
 /** By what is on the node only: stale files of auth/ have their own rows. */
-function nodeState(cluster: Cluster, node: ClusterNode, outcome: Outcome): Pick<NodeItem, 'state' | 'why'> {
+function nodeState(cluster: Cluster, node: ClusterNode, outcome: Outcome): { state: State; why: string } {
   if (outcome.kind === 'cancelled') return { state: 'stale', why: 'not inspected' }
   if (outcome.kind === 'failed') return { state: stateOf(outcome), why: beside(`/${node.name}`, outcome.failure.what) }
   const reasons = ownReasons(outcome.reasons)
