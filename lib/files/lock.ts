@@ -47,18 +47,6 @@ interface LockOwner extends ProcessId {
   readonly since: string
 }
 
-/** The owner of a lock that names nobody, such as kubectl's. */
-const anotherProgram: LockOwner = {
-  pid: 0,
-  start: '',
-  space: '',
-  machine: '',
-  host: '',
-  disk: '',
-  token: '',
-  since: '',
-}
-
 const bootIdFile = '/proc/sys/kernel/random/boot_id'
 
 export const thisProcess: ProcessId = {
@@ -69,6 +57,9 @@ export const thisProcess: ProcessId = {
   host: hostname(),
   disk: '',
 }
+
+/** The owner of a lock that names nobody, such as kubectl's: where it is, is not known. */
+const anotherProgram: LockOwner = { ...thisProcess, pid: 0, space: '', token: '', since: '' }
 
 /** The boot of this machine's kernel, or the machine's name where the system reports none. */
 export const thisBoot = bootOf(thisProcess) || thisProcess.host
