@@ -447,7 +447,9 @@ function checkUnit(
   const notServed = up && places.length === 0 ? unit.serves.filter((port) => servesAnother(run, port, found)) : []
   const notStartedWith = up ? unit.flags.notStartedWith.map(({ flag, value }) => `${flag}=${value}`) : []
   const selfMadeEnds = up ? selfMadeEndOf(run, unit, found) : undefined
-  const state = stateOf(unit, places.length === 0 ? heardOf(run, unit, found) : unheard(found))
+  // Credentials that a plan replaces do not count: the unit may refuse them for a good reason.
+  const isHeard = places.length === 0 && !isReplaced(run, unit.health?.as ?? '')
+  const state = stateOf(unit, isHeard ? found : { ...found, served: new Map(), unhealthy: new Map() })
   const differs = places.length + notLoaded.length + notServed.length + notStartedWith.length > 0
   if (!differs && !selfMadeEnds && state === undefined) return undefined
   const needed = unit.files.filter(
@@ -496,13 +498,6 @@ function selfMadeEndOf(run: Run, unit: Unit, { selfMade }: UnitsFound): Date | u
 function isReplaced({ auth, pending }: Run, name: string): boolean {
   return pending?.has(auth.files.certificate(name)) === true
 }
-
-/** Credentials that a plan replaces do not count: the unit may refuse them for a good reason. */
-function heardOf(run: Run, { health }: Unit, found: UnitsFound): UnitsFound {
-  return isReplaced(run, health?.as ?? '') ? unheard(found) : found
-}
-
-const unheard = (found: UnitsFound): UnitsFound => ({ ...found, served: new Map(), unhealthy: new Map() })
 
 /** One that systemd starts again and again gains nothing from a start with the same files. */
 function isStarted({ unit }: Unit, { places: { units } }: UnitsFound, places: UnitPlaces): boolean {
