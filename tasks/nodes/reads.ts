@@ -394,16 +394,13 @@ function namesKeptOff(unit: Pick<Unit, 'keptOffNodes' | 'files'>, { named }: Com
   })
 }
 
-/** A process of no unit of the node's that may read files of ours, and the paths that it names, and those that these name. */
-export interface OtherProcess {
-  readonly process: ComponentProcess
-  /** The component that it is, by its program's name. */
-  readonly component: string | undefined
-  readonly names: readonly Named[]
-}
+export type OtherProcess = Readonly<ReturnType<typeof otherProcessesOn>[number]>
 
-/** Those that cluster.yaml leaves out are not among them. */
-export function otherProcessesOn(cluster: Cluster, node: ClusterNode, places: PlacesState): OtherProcess[] {
+/**
+ * Processes of no unit of the node's that may read files of ours, each with the paths that it names, and those that these name.
+ * `component`: by its program's name. Those that cluster.yaml leaves out are not among them.
+ */
+export function otherProcessesOn(cluster: Cluster, node: ClusterNode, places: PlacesState) {
   const units = nodeUnits(cluster, node)
   return places.processes.flatMap((process) => {
     const row = layoutOf(cluster).units.find((each) => isOf(process.command, each))
