@@ -3,7 +3,7 @@ import type { Cluster, ClusterNode } from '../../lib/cluster/cluster.ts'
 import { entryOf } from '../../lib/cluster/problem.ts'
 import { tryTo } from '../../lib/failure.ts'
 import { type AuthDir, caName, caNames } from '../../lib/files/auth-dir.ts'
-import { endsSoon, nameInPhase, type Outcome, type Run, type Target } from '../../lib/graph/target.ts'
+import { checkOf, endsSoon, nameInPhase, type Outcome, type Run, type Target } from '../../lib/graph/target.ts'
 import { readEmbedded } from '../../lib/kubernetes/kubeconfig.ts'
 import { findEntry, readKubeconfigs } from '../../lib/kubernetes/kubeconfig-merge.ts'
 import {
@@ -15,7 +15,7 @@ import {
   readCertificate,
 } from '../../lib/pki/certificate.ts'
 import { ownCas, tryCertificate } from '../../lib/pki/pair.ts'
-import { type CheckResult, formatReasons, type Left, ownReasons, type Reason, type ReasonOf } from '../../lib/reason.ts'
+import { type CheckResult, formatReasons, type Left, ownReasons, type ReasonOf } from '../../lib/reason.ts'
 import { beside, count, formatNames, joinClauses } from '../../lib/wording.ts'
 import { nodeFiles, nodeUnits } from '../layouts/tables.ts'
 import type { Observation } from './observe.ts'
@@ -138,7 +138,7 @@ function takeItems(seen: Observation) {
         /** Whether it expires within certificates.renewBefore. */
         endsSoon: isEndingSoon,
         /** Stale for nothing else. */
-        onlyEnds: isEndingSoon && outcome?.kind === 'stale' && isOfTime(outcome.reasons),
+        onlyEnds: isEndingSoon && outcome?.kind === 'stale' && isOfTime(outcome),
         state: stateOf(outcome),
         /** Why it is not fresh, or a note about it. */
         why: explain(outcome) || (isEndingSoon ? 'expires within renewBefore' : ''),
@@ -184,7 +184,7 @@ function stateOf(outcome: Outcome | undefined): State {
 }
 
 /** A kubeconfig follows its certificate. */
-function isOfTime(reasons: readonly Reason[]): boolean {
+function isOfTime({ reasons }: CheckResult): boolean {
   return ownReasons(reasons).every(({ kind }) => kind === 'expires')
 }
 
@@ -243,6 +243,7 @@ function takeNodes(seen: Observation) {
         ({ reasons, units = [] }) => units.length > 0 && !reasons.some((each) => each.kind === 'unit' && isWrong(each)),
       )
     const state: State = worst?.state ?? 'fresh'
+    const ofInstall = checkOf(install)
     return {
       node: node.name,
       state,
@@ -251,13 +252,11 @@ function takeNodes(seen: Observation) {
       installed: isInstalled(({ places }) => places.length > 0),
       // What is not installed yet is loaded by nobody.
       loaded:
-        install && 'units' in install && install.units?.length === 0
-          ? undefined
-          : isInstalled(() => true) && unreachedBy(install).length === 0,
+        ofInstall.units?.length === 0 ? undefined : isInstalled(() => true) && (ofInstall.unreached ?? []).length === 0,
       /** How many entries of `revoked` its API server denies. */
-      revokedInForce: install && 'revokedInForce' in install ? install.revokedInForce : undefined,
+      revokedInForce: ofInstall.revokedInForce,
       /** When the certificate that its API server made itself expires. */
-      until: [install, deploy].flatMap((outcome) => (outcome && 'until' in outcome ? (outcome.until ?? []) : []))[0],
+      until: ofInstall.until ?? checkOf(deploy).until,
       /** The names of our files that are there; undefined if it could not be looked at. */
       holds: filesHeld(cluster, node, { deploy, install }),
       left: leftBy(deploy, install),
@@ -266,11 +265,7 @@ function takeNodes(seen: Observation) {
 }
 
 function leftBy(...outcomes: readonly (Outcome | undefined)[]): Left[] {
-  return outcomes.flatMap((outcome) => (outcome && 'left' in outcome ? (outcome.left ?? []) : []))
-}
-
-function unreachedBy(outcome: Outcome | undefined): readonly string[] {
-  return outcome && 'unreached' in outcome ? (outcome.unreached ?? []) : []
+  return outcomes.flatMap((outcome) => checkOf(outcome).left ?? [])
 }
 
 /** What its folder lacks, units may still have where they read it. */
@@ -280,7 +275,7 @@ function filesHeld(
   { deploy, install }: { readonly deploy: Outcome; readonly install: Outcome | undefined },
 ): string[] | undefined {
   if (deploy.kind !== 'fresh' && deploy.kind !== 'stale') return undefined
-  const isInstalled = install && !('units' in install && install.units?.length === 0)
+  const isInstalled = install && checkOf(install).units?.length !== 0
   const missing = isInstalled ? [] : (deploy.reasons.find((reason) => reason.kind === 'on-node')?.missing ?? [])
   const belongs = nodeFiles(cluster, node).filter((file) => !missing.includes(file))
   return [...belongs, ...leftBy(deploy, install).map(({ file }) => file)]
@@ -299,7 +294,7 @@ function nodeState(cluster: Cluster, node: ClusterNode, outcome: Outcome): { sta
   if (outcome.kind === 'failed') return { state: stateOf(outcome), why: beside(`/${node.name}`, outcome.failure.what) }
   const reasons = ownReasons(outcome.reasons)
   const left = leftBy(outcome).filter(({ isKeptOff }) => isKeptOff)
-  const clauses = [...left.map(formatLeft), ...unreachedBy(outcome)]
+  const clauses = [...left.map(formatLeft), ...(outcome.unreached ?? [])]
   if (reasons.length + clauses.length > 0)
     return { state: 'stale', why: joinClauses(formatReasons(reasons), ...clauses) }
   return { state: 'fresh', why: outcome.note ?? `${count(nodeFiles(cluster, node).length, 'file')}, as in auth/` }

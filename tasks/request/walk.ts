@@ -3,7 +3,7 @@ import type { ClusterNode } from '../../lib/cluster/cluster.ts'
 import { type Failure, isUnreached } from '../../lib/failure.ts'
 import type { AuthDir } from '../../lib/files/auth-dir.ts'
 import { execute, findRefusals, type RunOptions } from '../../lib/graph/executor.ts'
-import type { Graph, Outcome, Run, Target } from '../../lib/graph/target.ts'
+import { checkOf, type Graph, type Outcome, type Run, type Target } from '../../lib/graph/target.ts'
 import { keysToList, pairsToReplace } from '../../lib/kubernetes/authorization.ts'
 import type { Reporter } from '../../lib/show/reporter.ts'
 import { joinFailures } from '../../lib/show/words.ts'
@@ -80,8 +80,8 @@ export function rolloutOf(run: Run, all: Graph, outcomes: ReadonlyMap<string, Ou
   /** Who may go on with an old key, by node. */
   const oldKeys = [...all.values()].flatMap(({ id, node = '' }): [string, readonly string[]][] => {
     if (down.has(node) && readers.has(node)) return [[node, ['it could not be reached']]]
-    const outcome = outcomes.get(id)
-    return outcome && 'oldKeys' in outcome && outcome.oldKeys ? [[node, outcome.oldKeys]] : []
+    const keys = checkOf(outcomes.get(id)).oldKeys
+    return keys ? [[node, keys]] : []
   })
   /** The control nodes that could be reached. */
   const controls = controlsOf(run).filter((name) => !down.has(name))
