@@ -88,11 +88,7 @@ const lease = v.object({
 const leaseList = v.object({ items: itemsOf(lease) })
 
 type Lease = v.InferOutput<typeof lease>
-interface LeasesSeen {
-  readonly leases: readonly Lease[]
-  /** By the clock of the API server that answered. */
-  readonly now: Date
-}
+type LeasesSeen = Pick<Awaited<ReturnType<typeof readLeases>>, 'leases' | 'now'>
 
 /** A control node, and what its machine calls itself, which is the label of its API server's lease. */
 interface Control {
@@ -214,7 +210,8 @@ function controlOf({ node, found: { places } }: Looked) {
   })
 }
 
-async function readLeases(asking: Asking, node: ClusterNode): Promise<LeasesSeen> {
+/** `now`: by the clock of the API server that answers. */
+async function readLeases(asking: Asking, node: ClusterNode) {
   const selector = encodeURIComponent('apiserver.kubernetes.io/identity=kube-apiserver')
   const path = `/apis/coordination.k8s.io/v1/namespaces/kube-system/leases?labelSelector=${selector}`
   return withApi(asking, node, async (api) => {
