@@ -16,6 +16,7 @@ import {
   replaceFile,
   secretMode,
   temporary,
+  whileOpen,
 } from './plain-file.ts'
 
 export type FileKind = 'certificate' | 'key' | 'kubeconfig' | 'encryption-config' | 'authorization'
@@ -177,15 +178,11 @@ export class AuthDir {
   /** Sets the mode of a plain file, given by its name in the folder or its absolute path. */
   setMode(name: string, mode: number): void {
     const path = resolve(this.path, name)
-    doing('set the mode of', path, () => {
-      const fd = fs.openSync(path, readOnly)
-      try {
-        if (!fs.fstatSync(fd).isFile()) throw notPlain(path)
-        fs.fchmodSync(fd, mode)
-      } finally {
-        fs.closeSync(fd)
-      }
-    })
+    const setOn = (fd: number) => {
+      if (!fs.fstatSync(fd).isFile()) throw notPlain(path)
+      fs.fchmodSync(fd, mode)
+    }
+    doing('set the mode of', path, () => whileOpen(fs.openSync(path, readOnly), setOn))
     this.#read.delete(name)
   }
 

@@ -26,19 +26,7 @@ export interface Lock {
   release(): void
 }
 
-/** The identity of a process, for others in containers and on machines that share the folder. */
-interface ProcessId {
-  readonly pid: number
-  /** When it began, in the kernel's ticks since boot: proc_pid_stat(5), field 22. */
-  readonly start: string
-  /** The boot of the kernel, and the PID namespace, that the pid belongs to; '' without /proc, as on macOS. */
-  readonly space: string
-  /** machine-id(5); '' where there is none, and in a container that is not booted: its boot is not the machine's. */
-  readonly machine: string
-  readonly host: string
-  /** 'own' where it sees the lock on a disk that only one kernel mounts; '' for any other file system, such as NFS. */
-  readonly disk: string
-}
+type ProcessId = Readonly<typeof thisProcess>
 
 interface LockOwner extends ProcessId {
   /** No two locks have the same. */
@@ -47,28 +35,24 @@ interface LockOwner extends ProcessId {
   readonly since: string
 }
 
-/** The owner of a lock that names nobody, such as kubectl's. */
-const anotherProgram: LockOwner = {
-  pid: 0,
-  start: '',
-  space: '',
-  machine: '',
-  host: '',
-  disk: '',
-  token: '',
-  since: '',
-}
-
 const bootIdFile = '/proc/sys/kernel/random/boot_id'
 
-export const thisProcess: ProcessId = {
+/** The identity of a process, for others in containers and on machines that share the folder. */
+export const thisProcess = {
   pid: process.pid,
+  /** When it began, in the kernel's ticks since boot: proc_pid_stat(5), field 22. */
   start: startOf(process.pid) ?? '',
+  /** The boot of the kernel, and the PID namespace, that the pid belongs to; '' without /proc, as on macOS. */
   space: readSpace(),
+  /** machine-id(5); '' where there is none, and in a container that is not booted: its boot is not the machine's. */
   machine: readMachine(),
   host: hostname(),
+  /** 'own' where it sees the lock on a disk that only one kernel mounts; '' for any other file system, such as NFS. */
   disk: '',
 }
+
+/** The owner of a lock that names nobody, such as kubectl's: where it is, is not known. */
+const anotherProgram: LockOwner = { ...thisProcess, pid: 0, space: '', token: '', since: '' }
 
 /** The boot of this machine's kernel, or the machine's name where the system reports none. */
 export const thisBoot = bootOf(thisProcess) || thisProcess.host

@@ -22,23 +22,28 @@ export const readOnly = fs.constants.O_RDONLY | fs.constants.O_NOFOLLOW | fs.con
 /** Undefined if the path does not exist. Never blocks, even on a pipe. */
 export function readPlainFile(path: string): PlainFile | undefined {
   return doing('read', path, () => {
-    let fd: number
     try {
-      fd = fs.openSync(path, readOnly)
+      return whileOpen(fs.openSync(path, readOnly), (fd) => {
+        const stat = fs.fstatSync(fd)
+        if (!stat.isFile()) return { kind: stat.isDirectory() ? 'folder' : 'other' }
+        if (stat.size > largest) throw new Failure(`${path} is too large to be read: ${stat.size} bytes`)
+        return { kind: 'file', bytes: fs.readFileSync(fd), mode: stat.mode & 0o7777 }
+      })
     } catch (error) {
       if (isErrno(error, 'ENOENT')) return undefined
       if (isErrno(error, 'ELOOP', 'EMLINK', 'ENXIO')) return { kind: 'other' }
       throw error
     }
-    try {
-      const stat = fs.fstatSync(fd)
-      if (!stat.isFile()) return { kind: stat.isDirectory() ? 'folder' : 'other' }
-      if (stat.size > largest) throw new Failure(`${path} is too large to be read: ${stat.size} bytes`)
-      return { kind: 'file', bytes: fs.readFileSync(fd), mode: stat.mode & 0o7777 }
-    } finally {
-      fs.closeSync(fd)
-    }
   })
+}
+
+/** Closes the file after the work, however it ended. */
+export function whileOpen<T>(fd: number, work: (fd: number) => T): T {
+  try {
+    return work(fd)
+  } finally {
+    fs.closeSync(fd)
+  }
 }
 
 /**
@@ -77,7 +82,8 @@ export function replaceFile(path: string, data: string | Uint8Array, mode: numbe
       fs.rmSync(beside, { force: true, recursive: true })
       writeNew(beside, data, mode, options)
       fs.renameSync(beside, path)
-      if (options.durable) syncFolder(dirname(path))
+      // Makes the rename durable, too: fsync(2).
+      if (options.durable) whileOpen(fs.openSync(dirname(path), fs.constants.O_RDONLY), fs.fsyncSync)
     } catch (error) {
       fs.rmSync(beside, { force: true })
       throw error
@@ -86,27 +92,14 @@ export function replaceFile(path: string, data: string | Uint8Array, mode: numbe
 }
 
 function writeNew(path: string, data: string | Uint8Array, mode: number, { durable, owner }: ReplaceOptions): void {
-  const fd = fs.openSync(path, 'wx', mode)
-  try {
+  whileOpen(fs.openSync(path, 'wx', mode), (fd) => {
     // open(2) applies the umask; the mode is set before the first byte is written.
     fs.fchmodSync(fd, mode)
     const made = owner && fs.fstatSync(fd)
     if (owner && made && (made.uid !== owner.uid || made.gid !== owner.gid)) fs.fchownSync(fd, owner.uid, owner.gid)
     fs.writeFileSync(fd, data)
     if (durable) fs.fsyncSync(fd)
-  } finally {
-    fs.closeSync(fd)
-  }
-}
-
-/** Makes a rename in it durable: fsync(2). */
-function syncFolder(path: string): void {
-  const fd = fs.openSync(path, fs.constants.O_RDONLY)
-  try {
-    fs.fsyncSync(fd)
-  } finally {
-    fs.closeSync(fd)
-  }
+  })
 }
 
 /**

@@ -134,6 +134,11 @@ export type Outcome =
       readonly isBegun?: true
     }
 
+/** What the check has found; nothing of a target that has failed, or was skipped. */
+export function checkOf(outcome: Outcome | undefined): CheckResult {
+  return outcome && 'reasons' in outcome ? outcome : { reasons: [] }
+}
+
 export type Event =
   | { readonly type: 'started'; readonly id: string }
   | { readonly type: 'building'; readonly id: string; readonly reasons: readonly Reason[] }

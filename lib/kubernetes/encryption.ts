@@ -10,16 +10,7 @@ import type { Cluster } from '../cluster/cluster.ts'
 import { once } from '../files/plain-file.ts'
 import { parseFields } from './kubeconfig.ts'
 
-export interface EncryptionConfig {
-  /** Of the first entry: what is encrypted with its first provider. */
-  readonly resources: readonly string[]
-  /** Of the first entry: `aescbc`, `aesgcm`, `secretbox`, `kms` or `identity`. The first provider encrypts. */
-  readonly provider: string
-  /** Of its providers, in order: the first one encrypts, where the first provider has its keys in the file. */
-  readonly keys: readonly EncryptionKey[]
-  /** Every entry, with every key that its resources may be encrypted with. */
-  readonly entries: readonly { readonly resources: readonly string[]; readonly keys: readonly EncryptionKey[] }[]
-}
+export type EncryptionConfig = Readonly<ReturnType<typeof configOf>>
 
 /** A stored value names its provider and key (`k8s:enc:aescbc:v1:key1:`): the same secret under another name decrypts nothing. */
 export interface EncryptionKey {
@@ -97,16 +88,20 @@ function parse(text: string): Content | undefined {
 }
 
 /** Undefined where kube-apiserver would refuse the file. */
-export const readEncryptionConfig = once((bytes): EncryptionConfig | undefined => {
+export const readEncryptionConfig = once((bytes) => {
   const content = parse(bytes.toString())
   return content && configOf(content)
 })
 
-function configOf({ resources: [first, ...others] }: Content): EncryptionConfig {
+function configOf({ resources: [first, ...others] }: Content) {
   return {
+    /** Of the first entry: what is encrypted with its first provider. */
     resources: first.resources,
+    /** Of the first entry: `aescbc`, `aesgcm`, `secretbox`, `kms` or `identity`. The first provider encrypts. */
     provider: Object.keys(first.providers[0] ?? {})[0] ?? '',
+    /** Of its providers, in order: the first one encrypts, where the first provider has its keys in the file. */
     keys: keysOf(first).filter(({ provider }) => provider !== 'kms'),
+    /** Every entry, with every key that its resources may be encrypted with. */
     entries: [first, ...others].map((entry) => ({ resources: entry.resources, keys: keysOf(entry) })),
   }
 }

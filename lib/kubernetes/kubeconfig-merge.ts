@@ -7,11 +7,12 @@ import { accessSync, constants } from 'node:fs'
 import { dirname, resolve } from 'node:path'
 import { isDeepStrictEqual } from 'node:util'
 import { isAlias, isMap, isScalar, isSeq, Scalar, YAMLMap, YAMLSeq } from 'yaml'
+import { isMap as isFields } from '../cluster/problem.ts'
 import { doing, refusal } from '../failure.ts'
 import { type Lock, type LockOptions, takeLock } from '../files/lock.ts'
 import { followLinks, makeFolders, readPlainFile } from '../files/plain-file.ts'
 import { parseYaml } from '../yaml.ts'
-import { type Fields, isFields, type KubeconfigAccess, parseFields, scalarText } from './kubeconfig.ts'
+import { type Fields, type KubeconfigAccess, parseFields, scalarText } from './kubeconfig.ts'
 
 export type KubeconfigFile = ReturnType<typeof readKubeconfigs>[number]
 

@@ -1,6 +1,7 @@
 /** A kubeconfig for one client, as `kubectl config set-cluster, set-credentials, set-context, use-context` write it. */
 import { isDeepStrictEqual } from 'node:util'
 import { bracketed } from '../address.ts'
+import { isMap } from '../cluster/problem.ts'
 import { filesBeside } from '../files/auth-dir.ts'
 import { parseYaml } from '../yaml.ts'
 
@@ -132,13 +133,9 @@ export function parseFields(text: string, maxAliasCount = 0): Fields | undefined
     const document = parseYaml(text, { merge: true })
     if (document.errors.length > 0) return undefined
     const value: unknown = document.toJS({ maxAliasCount }) ?? {}
-    return isFields(value) ? value : undefined
+    return isMap(value) ? value : undefined
   } catch {
     // The error is dropped: it could quote a private key.
     return undefined
   }
-}
-
-export function isFields(value: unknown): value is Fields {
-  return typeof value === 'object' && value !== null && !Array.isArray(value)
 }

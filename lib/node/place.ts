@@ -105,11 +105,7 @@ function isOpen(readers: readonly Account[], isSecret: boolean, { uid, gid, mode
   return !isOurs || (ofOthers & forbidden) !== 0
 }
 
-export interface FileAccess {
-  readonly uid: number
-  readonly gid: number
-  readonly mode: number
-}
+export type FileAccess = Pick<FileState, 'uid' | 'gid' | 'mode'>
 
 /** An existing file that is right keeps its access; any other gets that of the file beside it, or the least that its readers need. */
 export function accessFor(

@@ -27,15 +27,7 @@ export interface SshHost {
   ssh(options: readonly string[], variable?: string): string
 }
 
-export interface Route {
-  /** The effective configuration for the node. */
-  readonly config: SshConfig
-  readonly host: SshHost
-  /** Its name in known_hosts. */
-  readonly knownAs: string
-  /** The files searched for its key, if an unknown key is trusted and written to the first of them. */
-  readonly learnsInto: readonly string[] | undefined
-}
+export type Route = Readonly<Awaited<ReturnType<typeof findRoute>>>
 
 /** What the jump hosts of a node check is up to the user. Throws a Failure if ssh can't be used. */
 export async function findRoute(
@@ -43,16 +35,19 @@ export async function findRoute(
   options: readonly string[],
   use: SshUse,
   run: Pick<Spawning, 'env' | 'signal'>,
-): Promise<Route> {
+) {
   const { exitCode, stdout, stderr } = await printConfig(use, [...options, '--', node.host, 'sh -s'], run)
   if (exitCode !== 0) throw unusable(node.name, stderr)
   const config = parseSshConfig(stdout)
   const hostname = first(config, 'hostname') ?? ''
   const port = first(config, 'port') ?? '22'
   return {
+    /** The effective configuration for the node. */
     config,
     host: sshHost(node, use),
+    /** Its name in known_hosts. */
     knownAs: first(config, 'hostkeyalias') ?? (port === '22' ? hostname : `[${hostname}]:${port}`),
+    /** The files searched for its key, if an unknown key is trusted and written to the first of them. */
     learnsInto: learnsInto(config)?.map((file) => resolve(use.folder, file.replace(/^~(?=\/)/, userInfo().homedir))),
   }
 }
@@ -79,7 +74,8 @@ export async function refuseUnkept(
   { knownAs, learnsInto = [] }: Route,
   run: Omit<Spawning, 'input'>,
 ): Promise<void> {
-  const files = learnsInto.filter((file) => statOf(file)?.isFile())
+  const statOf = (file: string) => doing('read', file, () => statSync(file, { throwIfNoEntry: false }))
+  const files = learnsInto.filter((file) => tryTo(() => statOf(file))?.isFile())
   const looks = files.map((file) => spawn(['ssh-keygen', '-F', knownAs, '-f', file], { ...run, input: '' }))
   if ((await Promise.all(looks)).every(({ exitCode }) => exitCode !== 0)) throw unkept(node, knownAs, learnsInto[0])
 }
@@ -88,10 +84,6 @@ export async function refuseUnkept(
 function spansOf(list: string): string[] {
   const words = list.split(' ')
   return words.flatMap((_, i) => words.slice(i).map((__, more) => words.slice(i, i + more + 1).join(' ')))
-}
-
-function statOf(path: string) {
-  return tryTo(() => doing('read', path, () => statSync(path, { throwIfNoEntry: false })))
 }
 
 function unkept(node: string, knownAs: string, file: string | undefined): Failure {

@@ -6,124 +6,17 @@ import { notWhole, readAnswer, shellEnded } from './channel.ts'
 import { type Account, type FileState, type FilesSeen, type Leftover, root } from './place.ts'
 
 /** Its own files are those of the folder, by name. */
-export interface NodeState extends FilesSeen {
-  /** The absolute path of its folder; undefined where that does not exist. */
-  readonly folder: string | undefined
-  /** The folder, or one above it, in which users other than that one and root may rename or replace folders. */
-  readonly open: string | undefined
-  /** The id of the user that ssh logs in as. */
-  readonly uid: number
-  /** Seconds since 1970 by the node's clock; undefined after a change of the folder. */
-  readonly now: number | undefined
-  /** Archives of runs in the folder, and folders that they are unpacked in. */
-  readonly leftovers: readonly Leftover[]
-  /** The machine's own addresses, in one spelling; empty where it does not list them, and after a change of the folder. */
-  readonly addresses: ReadonlySet<string>
-  /** A Failure where they could not be looked at; undefined where they were not queried. */
-  readonly places: PlacesState | Failure | undefined
-}
+export type NodeState = Readonly<ReturnType<typeof readFolder>>
 
 /** The places where the units of a node read our files, as root sees them: by absolute path, links resolved. */
-export interface PlacesState extends FilesSeen {
-  /** Seconds since 1970 by the node's clock. */
-  readonly now: number
-  /** By each of its names. Empty where the node has no systemd, or knows none of them. */
-  readonly units: ReadonlyMap<string, UnitState>
-  /** Of the queried components, whatever started them. */
-  readonly processes: readonly ComponentProcess[]
-  /** The queried folders that exist. */
-  readonly folders: ReadonlySet<string>
-  /** Paths that resolve to another path, with that path. */
-  readonly real: ReadonlyMap<string, string>
-  /** For paths with a link in them: the first component whose owner is not root, and could redirect the path. */
-  readonly links: ReadonlyMap<string, string>
-  /** Paths that can't be resolved, or resolve to a name that is not plain. */
-  readonly odd: readonly string[]
-  /** Marks of runs that have drained the node, and not undrained it yet. */
-  readonly drained: readonly Leftover[]
-  /** Of files of others, by path: their certificates, and the lines of a kubeconfig that name or hold one. Never a key. */
-  readonly published: ReadonlyMap<string, Buffer>
-  /** Folders that systemd mounts a file system on, and that is not mounted. */
-  readonly unmounted: readonly string[]
-  /** Unit files and environment files of units, by path. */
-  readonly settings: ReadonlyMap<string, SettingsFile>
-  /** The machine's name, as the kernel has it; undefined if root did not look. */
-  readonly hostname: string | undefined
-}
-
-/** A file that systemd reads before it starts a unit. */
-interface SettingsFile {
-  /** ctime, in seconds since 1970 by the node's clock. */
-  readonly changed: number
-  /** Only root may change it. */
-  readonly isRoots: boolean
-}
-
-interface UnitState {
-  /** The path of its control group: cgroups(7). Empty if it has no process. */
-  readonly group: string
-  /** Whether systemd has read a unit file for it. */
-  readonly isLoaded: boolean
-  /** `active`, `inactive`, `failed`, `activating`, `deactivating`: systemctl(1). */
-  readonly active: string
-  /** `running`, `auto-restart`, … */
-  readonly sub: string
-  /** Shutting down, or down with a queued job: whether it is stopped or restarted shows only when that is over. */
-  readonly isStopping: boolean
-  /** When its main process was started, in seconds since 1970 by the node's clock of that time; undefined if it never was. */
-  readonly started: number | undefined
-  /** Undefined if it has none, as for a container that something else runs; 'gone' if it has just ended. */
-  readonly process: UnitProcess | 'gone' | undefined
-  /** How often systemd has restarted it by itself since somebody last started it. */
-  readonly restarts: number
-  /** Seconds that systemd waits before it restarts it. */
-  readonly restartsAfter: number
-  /** Undefined where the node does not know its user. */
-  readonly account: Account | undefined
-  /** The command that its unit file has, as systemd prints it: with blanks between the arguments. Undefined if it has none, or several. */
-  readonly start: string | undefined
-  /** systemd has read its unit files before they were changed: it would start it as they were. */
-  readonly needsReload: boolean
-  /** The queried variables that its unit file sets, and those that its environment files do. */
-  readonly variables: { readonly unitFile: Variables; readonly files: Variables }
-  /** Paths, in the order of their precedence: the unit file and its drop-ins; its environment files. */
-  readonly unitFiles: readonly string[]
-  readonly environmentFiles: readonly string[]
-}
-
-type Variables = ReadonlyMap<string, string>
-
-/** The main process of a unit. */
-interface UnitProcess {
-  readonly id: number
-  /** By SIGSTOP, or a debugger. */
-  readonly isStopped: boolean
-  /** Seconds since its start, by a clock that can't be set. */
-  readonly age: number
-  /** Its start, in seconds since 1970 by the node's present clock. */
-  readonly started: number
-}
+export type PlacesState = Readonly<ReturnType<typeof readPlaces>>
 
 /** A process that was started with a component's name, or a flag of certificates or kubeconfigs, as one of its arguments. */
-export interface ComponentProcess {
-  readonly id: number
-  /** Whom it runs as. */
-  readonly uid: number
-  /** Seconds since its start, by a clock that can't be set; undefined for a process of no queried unit. */
-  readonly age: number | undefined
-  /** The path of its control group: cgroups(7). */
-  readonly group: string
-  /** Its command line, the program first; empty if it, or those of all that are of no unit, are too long. A line break is a control character. */
-  readonly command: readonly string[]
-  /** The queried variables of its environment. */
-  readonly variables: ReadonlyMap<string, string>
-  /** Paths, or links and folders above them, at which it sees another than root does, or none. */
-  readonly apart: ReadonlySet<string>
-  /** Queried paths of files that were mounted by themselves: it sees the file of that time, until it is started again. */
-  readonly bound: ReadonlySet<string>
-  /** Those of them whose file has been replaced since. */
-  readonly replaced: ReadonlySet<string>
-}
+export type ComponentProcess = Readonly<ReturnType<typeof readProcesses>[number]>
+
+type UnitState = Readonly<ReturnType<typeof readUnit>[number][1]>
+
+type Variables = ReadonlyMap<string, string>
 
 /** The file that a path resolves to. */
 export function fileAt({ files, real }: Pick<PlacesState, 'files' | 'real'>, path: string): FileState | undefined {
@@ -201,7 +94,7 @@ const kinds = new Map<number, FileState['kind']>([
   [0o120000, 'link'],
 ])
 
-function readLeftovers({ all }: Records): Leftover[] {
+function readLeftovers({ all }: Records): readonly Leftover[] {
   return all('leftover').map(([age, name = '']) => ({ name, age: Number(age) }))
 }
 
@@ -213,22 +106,30 @@ export function readState(output: string, nonce: string): NodeState {
   return output.includes(`${nonce}-places `) ? { ...state, places: tryPlaces(output, nonce) } : state
 }
 
-export function readFolder(lines: readonly string[]): NodeState {
+export function readFolder(lines: readonly string[]) {
   const records = readRecords(lines)
   const { all, one } = records
   if ((one('folder') === undefined) === (one('absent') === undefined)) throw notWhole()
   const now = one('now')
+  const addresses: ReadonlySet<string> = new Set(
+    all('address').map(([text = '']) => (text.includes('.') ? text : formatAddress(Buffer.from(text, 'hex')))),
+  )
   const { files, contents } = readSeen(records)
   return {
+    /** The absolute path of its folder; undefined where that does not exist. */
     folder: one('folder'),
+    /** The folder, or one above it, in which users other than that one and root may rename or replace folders. */
     open: one('open'),
+    /** The id of the user that ssh logs in as. */
     uid: Number(present(one('uid'))),
+    /** Seconds since 1970 by the node's clock; undefined after a change of the folder. */
     now: now === undefined ? undefined : Number(now),
+    /** Archives of runs in the folder, and folders that they are unpacked in. */
     leftovers: readLeftovers(records),
-    addresses: new Set(
-      all('address').map(([text = '']) => (text.includes('.') ? text : formatAddress(Buffer.from(text, 'hex')))),
-    ),
-    places: undefined,
+    /** The machine's own addresses, in one spelling; empty where it does not list them, and after a change of the folder. */
+    addresses,
+    /** A Failure where they could not be looked at; undefined where they were not queried. */
+    places: undefined as PlacesState | Failure | undefined,
     files,
     contents,
   }
@@ -244,7 +145,7 @@ function tryPlaces(output: string, nonce: string): PlacesState | Failure {
 }
 
 /** Throws a Failure if the answer is incomplete, or root could not look. */
-function readPlaces(output: string, nonce: string): PlacesState {
+function readPlaces(output: string, nonce: string) {
   const own = readAnswer(output, nonce, 'places')
   if (own.stopped) throw notWhole()
   const root = own.records.includes('root') ? readAnswer(output, nonce, 'root') : { records: [], stopped: undefined }
@@ -253,32 +154,45 @@ function readPlaces(output: string, nonce: string): PlacesState {
   if (stopped) throw shellEnded(stopped.said)
   const records = readRecords([...own.records, ...root.records])
   const { all, one, pairs } = records
+  const folders: ReadonlySet<string> = new Set(all('exists').flat())
   return {
+    /** Seconds since 1970 by the node's clock. */
     now: Number(present(one('now'))),
+    /** By each of its names. Empty where the node has no systemd, or knows none of them. */
     units: readUnits(records),
+    /** Of the queried components, whatever started them. */
     processes: readProcesses(records),
-    folders: new Set(all('exists').flat()),
+    /** The queried folders that exist. */
+    folders,
+    /** Paths that resolve to another path, with that path. */
     real: pairs('real'),
+    /** For paths with a link in them: the first component whose owner is not root, and could redirect the path. */
     links: pairs('link'),
+    /** Paths that can't be resolved, or resolve to a name that is not plain. */
     odd: all('odd').flat(),
+    /** Marks of runs that have drained the node, and not undrained it yet. */
     drained: readLeftovers(records),
+    /** Folders that systemd mounts a file system on, and that is not mounted. */
     unmounted: all('unmounted').flat(),
-    settings: new Map(
-      all('setting').map(([uid, mode = '', changed, file = '']) => {
-        const isRoots = uid === '0' && (Number.parseInt(mode, 8) & 0o022) === 0
-        return [file, { changed: Number(changed), isRoots }]
-      }),
-    ),
+    /** Unit files and environment files of units, by path: what systemd reads before it starts a unit. */
+    settings: readSettings(records),
+    /** The machine's name, as the kernel has it; undefined if root did not look. */
     hostname: one('hostname'),
     ...readSeen(records),
   }
 }
 
+/** `changed`: ctime, in seconds since 1970 by the node's clock; `isRoots`: only root may change it. */
+function readSettings({ all }: Records) {
+  const settings = all('setting').map(([uid, mode = '', changed, file = '']) => {
+    const isRoots = uid === '0' && (Number.parseInt(mode, 8) & 0o022) === 0
+    return [file, { changed: Number(changed), isRoots }] as const
+  })
+  return new Map(settings)
+}
+
 /** `now` in seconds since 1970, by the node's clock; the ports that a process listens on. Throws a Failure if the answer is incomplete. */
-export function readListening(
-  output: string,
-  nonce: string,
-): { readonly now: number; readonly ports: ReadonlySet<number> } {
+export function readListening(output: string, nonce: string) {
   const { records } = readAnswer(output, nonce, 'places')
   const numberIn = (pattern: RegExp, record: string) => Number(present(pattern.exec(record)?.[1]))
   return {
@@ -287,8 +201,8 @@ export function readListening(
   }
 }
 
-/** `published`: of files of others. */
-function readSeen({ entries }: Records): FilesSeen & Pick<PlacesState, 'published'> {
+/** `published`: of files of others, by path: their certificates, and the lines of a kubeconfig that name or hold one. Never a key. */
+function readSeen({ entries }: Records): FilesSeen & { readonly published: ReadonlyMap<string, Buffer> } {
   const files = new Map<string, FileState>()
   const content: { readonly word: string; readonly file: string; hex: string }[] = []
   for (const { word, record, parts } of entries) {
@@ -315,7 +229,7 @@ function readSeen({ entries }: Records): FilesSeen & Pick<PlacesState, 'publishe
   return { files, contents, published }
 }
 
-function readUnits(records: Records): Map<string, UnitState> {
+function readUnits(records: Records): ReadonlyMap<string, UnitState> {
   const blocks: [string, string][][] = [[]]
   for (const { word, parts } of records.entries) {
     const [key = '', value = ''] = parts
@@ -333,11 +247,7 @@ function readUnits(records: Records): Map<string, UnitState> {
 }
 
 /** By each name: an alias is the unit. From the properties that `systemctl show` prints for it: systemctl(1). */
-function readUnit(
-  properties: readonly [string, string][],
-  accounts: ReadonlyMap<string, Account>,
-  times: Times,
-): (readonly [string, UnitState])[] {
+function readUnit(properties: readonly [string, string][], accounts: ReadonlyMap<string, Account>, times: Times) {
   const all = (wanted: string) => properties.flatMap(([key, value]) => (key === wanted ? [value] : []))
   const one = (wanted: string) => {
     const [value, ...more] = all(wanted)
@@ -351,26 +261,39 @@ function readUnit(
   const starts = all('ExecStart')
   const names = [...new Set([id, ...one('Names').split(' ')])].map((each) => each.replace(/\.service$/, ''))
   const state = {
+    /** The path of its control group: cgroups(7). Empty if it has no process. */
     group: one('ControlGroup'),
+    /** Whether systemd has read a unit file for it. */
     isLoaded: load === 'loaded',
+    /** `active`, `inactive`, `failed`, `activating`, `deactivating`: systemctl(1). */
     active,
+    /** `running`, `auto-restart`, … */
     sub,
+    /** Shutting down, or down with a queued job: whether it is stopped or restarted shows only when that is over. */
     isStopping: active === 'deactivating' || (active === 'inactive' && job !== ''),
+    /** When its main process was started, in seconds since 1970 by the node's clock of that time; undefined if it never was. */
     started: readStart(one('ExecMainStartTimestamp')),
+    /** Undefined if it has none, as for a container that something else runs; 'gone' if it has just ended. */
     process: readProcess(one('MainPID'), times),
+    /** How often systemd has restarted it by itself since somebody last started it. */
     restarts: Number(restarts),
+    /** Seconds that systemd waits before it restarts it. */
     restartsAfter: readSpan(one('RestartUSec')),
+    /** Undefined where the node does not know its user. */
     account: user === '' ? root : accounts.get(account),
+    /** The command that its unit file has, as systemd prints it: with blanks between the arguments. Undefined if it has none, or several. */
     // "{ path=/usr/bin/etcd ; argv[]=/usr/bin/etcd --name=a ; ignore_errors=no ; …"
     start: starts.length > 1 ? undefined : /^\{ path=.*? ; argv\[\]=(.*?) ; ignore_errors=/.exec(starts[0] ?? '')?.[1],
+    /** systemd has read its unit files before they were changed: it would start it as they were. */
     needsReload: one('NeedDaemonReload') === 'yes',
-    // The queried ones alone.
+    /** The queried variables that its unit file sets, and those that its environment files do. */
     variables: { unitFile: readVariables(all('Environment')), files: readVariables(all('EnvironmentOfFile')) },
+    /** In the order of their precedence: the unit file and its drop-ins, and its environment files. */
     unitFiles: [...all('FragmentPath'), ...all('DropInPaths').flatMap((paths) => paths.split(' '))].filter(Boolean),
     // "/etc/default/etcd (ignore_errors=yes)"
     environmentFiles: all('EnvironmentFiles').map((each) => each.replace(/ \(ignore_errors=\w+\)$/, '')),
   }
-  return names.map((each) => [each, state])
+  return names.map((each) => [each, state] as const)
 }
 
 /** NAME=VALUE, or NAME="VALUE": what is quoted otherwise stays as it is, and is no path. The last one counts. */
@@ -395,14 +318,16 @@ function timesIn({ all, one }: Records) {
   return { clock, processes }
 }
 
-function readProcess(id: string, times: Times): UnitState['process'] {
+/** The main process of a unit. `isStopped`: by SIGSTOP, or a debugger; `age`: in seconds, by a clock that can't be set. */
+function readProcess(id: string, times: Times) {
   if (!/^\d{1,10}$/.test(id)) throw notWhole()
   if (id === '0') return undefined
   const [now = Number.NaN] = present(times.clock)
   const { state = '' } = times.processes.get(id) ?? {}
   // A zombie, until systemd has noticed.
-  if (state === '' || 'ZXx'.includes(state)) return 'gone'
+  if (state === '' || 'ZXx'.includes(state)) return 'gone' as const
   const age = ageOf(id, times) ?? Number.NaN
+  // By the node's present clock.
   return { id: Number(id), isStopped: 'Tt'.includes(state), age, started: now - age }
 }
 
@@ -413,7 +338,7 @@ function ageOf(id: string, { clock, processes }: Times): number | undefined {
   return ticks === undefined || now === undefined ? undefined : (now - ticks) / ticksPerSecond
 }
 
-function readProcesses(records: Records): ComponentProcess[] {
+function readProcesses(records: Records) {
   const facts = records.entries.filter(({ word }) => factWords.includes(word))
   const times = timesIn(records)
   return [...Map.groupBy(facts, ({ parts: [id = ''] }) => id)].flatMap(([id, own]) => {
@@ -421,19 +346,26 @@ function readProcesses(records: Records): ComponentProcess[] {
     const [group, ...more] = all('component')
     if (group === undefined || more.length > 0) throw notWhole()
     const isUnread = all('unread').length > 0
-    const command = isUnread ? [] : all('argument')
+    const command: readonly string[] = isUnread ? [] : all('argument')
     // It has ended since it was found.
     if (!isUnread && command.length === 0) return []
     return {
       id: Number(id),
-      // Root's, where that is not known: it counts for more.
+      /** Whom it runs as; root, where that is not known: it counts for more. */
       uid: Number(all('owner')[0] ?? 0),
+      /** Seconds since its start, by a clock that can't be set; undefined for a process of no queried unit. */
       age: ageOf(id, times),
+      /** The path of its control group: cgroups(7). */
       group,
+      /** The program first; empty if it, or those of all that are of no unit, are too long. A line break is a control character. */
       command,
+      /** The queried variables of its environment. */
       variables: new Map(all('variable').map((each) => [each.replace(/=.*/s, ''), each.replace(/^.*?=/, '')])),
+      /** Paths, or links and folders above them, at which it sees another than root does, or none. */
       apart: new Set(all('apart')),
+      /** Queried paths of files that were mounted by themselves: it sees the file of that time, until it is started again. */
       bound: new Set(all('bound')),
+      /** Those of them whose file has been replaced since. */
       replaced: new Set(all('replaced')),
     }
   })

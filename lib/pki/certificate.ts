@@ -68,9 +68,13 @@ function readFields(bytes: Buffer) {
   if (all[0]?.tag === 0xa0) all.shift()
   const [, algorithm, issuer, , subject, publicKey, extensions] = all
   return {
+    /** Of its signature, with its parameters. */
     algorithm: expect(algorithm, 0x30),
+    /** DER of the issuer's subject, as it stands here. */
     issuer: expect(issuer, 0x30).bytes,
+    /** DER of the subject, as it stands there. */
     subject: expect(subject, 0x30).bytes,
+    /** The SubjectPublicKeyInfo. */
     keyInfo: expect(publicKey, 0x30),
     extensions: extensions ? inside(onlyOne(inside(extensions, 0xa3)), 0x30).map(readExtension) : [],
   }
@@ -158,35 +162,7 @@ const leafUsages = 0xa0
 // An older version gave both to every leaf, as cfssl's profile of the guide does.
 const bothUsages = usagesOf({})
 
-export interface Certificate {
-  readonly der: Buffer
-  readonly x509: X509Certificate
-  /** Of its signature, with its parameters. */
-  readonly algorithm: Der
-  /** The SubjectPublicKeyInfo. */
-  readonly keyInfo: Der
-  readonly extensions: readonly Extension[]
-  /** Why Go, and so every Kubernetes component, would refuse it, whatever the profile. */
-  readonly refusals: readonly Reason[]
-  /** DER of the subject, as it stands there. */
-  readonly subject: Buffer
-  /** DER of the issuer's subject, as it stands here. */
-  readonly issuer: Buffer
-  /** `CN=kubernetes`, … */
-  readonly attributes: readonly string[]
-  /** DNS names and IP addresses; what is neither, or a name that is an address, says its type: `DNS:10.0.0.1`. */
-  readonly sans: readonly string[]
-  /** Whether it may sign certificates, also by its key usage. */
-  readonly isCa: boolean
-  /** The first eight bits; undefined where it names none. */
-  readonly keyUsage: number | undefined
-  /** As in `oids`. */
-  readonly extKeyUsages: readonly string[]
-  readonly subjectKeyId: Buffer | undefined
-  readonly publicKey: KeyObject
-  readonly notBefore: Date
-  readonly notAfter: Date
-}
+export type Certificate = Readonly<NonNullable<ReturnType<typeof readDerCertificate>>>
 
 /** SHA-256 of its DER, as 64 hexadecimal digits. */
 export const fingerprintOf = ({ der }: Pick<Certificate, 'der'>): string => hash('sha256', der)
@@ -207,7 +183,7 @@ export function readCertificates(pem: Uint8Array | string): Certificate[] {
 }
 
 /** As OpenSSL reads it; undefined where it can't, or where it is more than one certificate. */
-export function readDerCertificate(der: Buffer): Certificate | undefined {
+export function readDerCertificate(der: Buffer) {
   try {
     const x509 = new X509Certificate(der)
     const fields = readFields(der)
@@ -218,11 +194,17 @@ export function readDerCertificate(der: Buffer): Certificate | undefined {
       der,
       x509,
       ...fields,
-      refusals: findRefusals(x509, fields).map((what) => ({ kind: 'not-accepted', what })),
+      /** Why Go, and so every Kubernetes component, would refuse it, whatever the profile. */
+      refusals: findRefusals(x509, fields).map((what): Reason => ({ kind: 'not-accepted', what })),
+      /** `CN=kubernetes`, … */
       attributes: attributesIn(x509.subject),
+      /** DNS names and IP addresses; what is neither, or a name that is an address, says its type: `DNS:10.0.0.1`. */
       sans: listedIn(fields, oids.subjectAltName).map(formatSan),
+      /** Whether it may sign certificates, also by its key usage. */
       isCa: x509.ca,
+      /** The first eight bits; undefined where it names none. */
       keyUsage: usage && (bitsOf(usage)[0] ?? 0),
+      /** As in `oids`. */
       extKeyUsages: listedIn(fields, oids.extKeyUsage).map((each) => hex(expect(each, 0x06))),
       subjectKeyId: extensionOf(fields, oids.subjectKeyIdentifier)?.content,
       publicKey: x509.publicKey,

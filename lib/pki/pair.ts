@@ -69,19 +69,14 @@ export function isKeyOf({ x509 }: Certificate, key: KeyObject): boolean {
 /** Certificates are valid from five minutes ago, for clocks that are a little behind. */
 const backdating = 300_000
 
-export interface Pair {
-  readonly certificate: Certificate | undefined
-  /** DER of the certificates that follow it in its file. */
-  readonly chain: readonly Buffer[]
-  readonly key: KeyObject | undefined
-  /** What is wrong with the files themselves. */
-  readonly reasons: readonly Reason[]
-}
+export type Pair = Readonly<ReturnType<typeof readPair>>
 
-export function readPair(auth: AuthDir, name: string): Pair {
+export function readPair(auth: AuthDir, name: string) {
   const held = auth.checkFile(auth.files.certificate(name), publicMode, 'a valid certificate', readHeld)
+  /** `chain`: DER of the certificates that follow it in its file. */
   const { certificate, chain } = held.value ?? { certificate: undefined, chain: [] }
   const key = auth.checkFile(auth.files.key(name), secretMode, 'an unencrypted private key', keyIn)
+  /** What is wrong with the files themselves. */
   const reasons = [...held.reasons, ...key.reasons]
   if (certificate && key.value && !isKeyOf(certificate, key.value))
     reasons.push({ kind: 'key-mismatch', path: auth.files.key(name) })

@@ -1,6 +1,6 @@
 /** A run in plain lines, for logs, pipes, CI and --quiet; and with --json, one JSON object a line. */
 import { type Failure, stackOf } from '../failure.ts'
-import type { Event, Outcome, Target } from '../graph/target.ts'
+import { checkOf, type Event, type Outcome, type Target } from '../graph/target.ts'
 import { formatReasons, isRepair } from '../reason.ts'
 import { beside, octal, printable } from '../wording.ts'
 import { areChecks, countOutcomes, ofKind, type Phases, type Reporter } from './reporter.ts'
@@ -61,7 +61,8 @@ export function createLines({ phases, verbose, quiet, write, writeError }: Lines
       if (!isRepeat && hasLine(target, outcome)) say(formatEnd(id, outcome))
       else if (!isRepeat) phase.counted.push(outcome)
       if (outcome.kind === 'failed') failures.add(outcome.failure.message)
-      if ('warning' in outcome && outcome.warning) say(`warning ${id}: ${outcome.warning}`)
+      const { warning } = checkOf(outcome)
+      if (warning) say(`warning ${id}: ${warning}`)
       phase.left--
       if (phase.left === 0 && phase.counted.length > 0)
         say(`${phase.title}: ${summariseGroup(phase.counted, areChecks(phase.targets))}`)

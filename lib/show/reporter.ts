@@ -1,6 +1,6 @@
 /** What every view of a run has in common: the tree, plain lines, --json and the plan read the same events. */
 import type { Failure } from '../failure.ts'
-import type { Event, Graph, Outcome, Target } from '../graph/target.ts'
+import { checkOf, type Event, type Graph, type Outcome, type Target } from '../graph/target.ts'
 
 export interface Reporter {
   event(event: Event): void
@@ -60,11 +60,10 @@ export function ofKind<K extends Outcome['kind']>(outcomes: ReadonlyMap<string, 
 
 /** What is on nodes although cluster.yaml keeps it off them. */
 export function leftOnNodes(outcomes: ReadonlyMap<string, Outcome>) {
-  return [...outcomes].flatMap(([id, outcome]) =>
-    'left' in outcome
-      ? (outcome.left ?? []).flatMap((each) => (each.isKeptOff ? { ...each, node: id.slice(id.indexOf('/') + 1) } : []))
-      : [],
-  )
+  return [...outcomes].flatMap(([id, outcome]) => {
+    const { left = [] } = checkOf(outcome)
+    return left.flatMap((each) => (each.isKeptOff ? { ...each, node: id.slice(id.indexOf('/') + 1) } : []))
+  })
 }
 
 export function countOutcomes(outcomes: ReadonlyMap<string, Outcome>) {

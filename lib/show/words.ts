@@ -2,7 +2,7 @@
 
 import { styleText } from 'node:util'
 import { type Failure, stackOf } from '../failure.ts'
-import type { Event, Outcome, Target } from '../graph/target.ts'
+import { checkOf, type Event, type Outcome, type Target } from '../graph/target.ts'
 import { type CertificateFacts, formatReasons, isRepair, ownReasons, worksOf } from '../reason.ts'
 import {
   beside,
@@ -193,13 +193,9 @@ function causeOf({ shared, node, what, remedy }: Failure): string | undefined {
 /** The warnings of all targets, each with its target's id. */
 export function warningsOf(outcomes: ReadonlyMap<string, Outcome>): string[] {
   return [...outcomes].flatMap(([id, outcome]) => {
-    const warning = warningOf(outcome)
+    const { warning } = checkOf(outcome)
     return warning ? [`${id}: ${warning}`] : []
   })
-}
-
-export function warningOf(outcome: Outcome | undefined): string | undefined {
-  return outcome && 'warning' in outcome ? outcome.warning : undefined
 }
 
 /** "36 targets: 30 made, 6 fresh, 0 failed in 1.9 s", "32 checks: 32 passed, 0 failed in 1.3 s" */

@@ -157,14 +157,10 @@ async function refuse(
   return ['refused']
 }
 
-interface Plan {
-  /** SHA-256, in hexadecimal. */
-  readonly hash: string
-  readonly actions: ReadonlySet<string>
-}
+type Plan = Readonly<NonNullable<ReturnType<typeof planOf>>>
 
 /** Of a dry run with what it foresees; undefined if a target could not be looked at. */
-export function planOf(graph: Graph, outcomes: ReadonlyMap<string, Outcome>, cluster: string): Plan | undefined {
+export function planOf(graph: Graph, outcomes: ReadonlyMap<string, Outcome>, cluster: string) {
   const actions: string[] = []
   for (const target of graph.values()) {
     const outcome = outcomes.get(target.id)
@@ -172,6 +168,7 @@ export function planOf(graph: Graph, outcomes: ReadonlyMap<string, Outcome>, clu
     else if (outcome?.kind !== 'fresh') return undefined
   }
   const whole = JSON.stringify([cluster, ...actions.toSorted()])
+  /** SHA-256, in hexadecimal. */
   return { hash: hash('sha256', whole), actions: new Set(actions) }
 }
 

@@ -290,15 +290,7 @@ function proofTargets(rotating: Rotating, { prove, proof }: Stage, earlier: read
     }))
 }
 
-interface UnitPlan {
-  readonly unit: string
-  readonly files: readonly { readonly file: string; readonly path: string }[]
-  /** Otherwise it reloads the files without a restart. */
-  readonly restarts: boolean
-  readonly isDrained: boolean
-  /** What would spare the restart. */
-  readonly flag?: string
-}
+type UnitPlan = Readonly<ReturnType<typeof plannedUnits>[number]>
 
 /** The nodes on which a process may reload a file that changes; undefined if one could not be looked at. */
 type Reloading = ReadonlyMap<string, UnitsFound | undefined>
@@ -374,13 +366,13 @@ async function planRotation(
   return ['stale']
 }
 
-function plannedUnits(run: Run, node: ClusterNode, stage: Stage, found: UnitsFound | undefined): UnitPlan[] {
+function plannedUnits(run: Run, node: ClusterNode, stage: Stage, found: UnitsFound | undefined) {
   const { cluster } = run
   const deployed = new Set(nodeFiles(cluster, node))
   // One that names its CA by a file stays as it is.
   const stays = (place: Place) =>
     place.part === 'kubeconfig' && found && fileAt(found.places, place.path)?.sha256 === digestAt(run, place)
-  return (found?.units ?? nodeUnits(cluster, node)).flatMap(({ unit, files, isDrained = false }): UnitPlan[] => {
+  return (found?.units ?? nodeUnits(cluster, node)).flatMap(({ unit, files, isDrained = false }) => {
     const changed = files.filter(
       (place) =>
         deployed.has(place.file) && place.part !== 'pair' && !stays(place) && stage.changes(place.file, cluster),
@@ -393,8 +385,10 @@ function plannedUnits(run: Run, node: ClusterNode, stage: Stage, found: UnitsFou
       {
         unit,
         files: changed.map(({ file, path }) => ({ file, path })),
+        /** Otherwise it reloads the files without a restart. */
         restarts,
         isDrained: restarts && isDrained && installOf(run).drain !== '',
+        /** What would spare the restart. */
         ...(mayReload && { flag: `${reloadFlag}=true` }),
       },
     ]

@@ -1,9 +1,9 @@
 /** `status`: everything that was made, and whether it is still right: a table for people, lines of JSON, an exit status for cron. */
 import { styleText } from 'node:util'
 import { caName } from '../../lib/files/auth-dir.ts'
-import type { Run } from '../../lib/graph/target.ts'
+import { checkOf, type Run } from '../../lib/graph/target.ts'
 import { formatJsonLine } from '../../lib/show/lines.ts'
-import { formatCaEnds, formatFailures, warningOf, warningsOf } from '../../lib/show/words.ts'
+import { formatCaEnds, formatFailures, warningsOf } from '../../lib/show/words.ts'
 import { capital, foldAlike, formatDate, formatLeft, formatNames, joinClauses, printable } from '../../lib/wording.ts'
 import { recoverCommand } from '../nodes/fetch-command.ts'
 import { readAuth } from '../request/access.ts'
@@ -30,7 +30,8 @@ import {
 } from '../request/notices.ts'
 import { observe, wholeCluster } from '../request/observe.ts'
 import { checkNodes } from '../request/selection.ts'
-import type { UnderWay, Uses } from '../rotations/rotation.ts'
+import type { Uses } from '../rotations/rotation.ts'
+import type { UnderWay } from '../rotations/table.ts'
 
 /** Throws a usage Failure for a node that cluster.yaml does not have. */
 export async function status(given: CommandRun): Promise<readonly Finding[]> {
@@ -141,7 +142,7 @@ function asJson({ run, outcomes, items, nodes, onFolder, rotations }: Status, ex
       ...item,
       notAfter: certificate?.notAfter,
       ...(why && { message: why }),
-      warning: warningOf(outcomes.get(item.id)),
+      warning: checkOf(outcomes.get(item.id)).warning,
       ...(onNodes.size > 0 && { onNodes: Object.fromEntries(onNodes) }),
     })),
     ...nodes.map(({ why, left, holds, ...node }) => ({

@@ -27,6 +27,7 @@ import {
   readWholeHolding,
   refuseNothing,
 } from './recover.ts'
+import { checkTarget } from './verify.ts'
 
 const kinds = [
   { name: 'backup', title: 'In the backup' },
@@ -56,11 +57,6 @@ export async function verifyBackup(given: CommandRun, from: string): Promise<rea
 }
 
 type Backup = ReturnType<typeof complete> & { readonly made: readonly Target[] }
-
-function checkTarget(id: string, check: Target['check'], more: Partial<Target> = {}): Target {
-  const [phase = id] = id.split('/')
-  return { id, phase, needs: [], makes: [], where: 'auth', check, ...more }
-}
 
 /** What can't be made again. */
 function partTarget(target: Target, backup: Backup): Target {

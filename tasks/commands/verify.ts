@@ -51,17 +51,20 @@ const connectionKinds = [
 ]
 
 function connectionTargets(cluster: Cluster): Target[] {
-  const target = (id: string, check: Target['check'], node?: string): Target => {
-    const [phase = id] = id.split('/')
-    return { id, phase, node, needs: [], makes: [], where: 'auth', check }
-  }
+  const rows = handshakeTable(cluster)
   return [
-    ...handshakeTable(cluster).map((each) => target(each.id, (run) => checkConnection(run, each), each.node)),
-    ...(cluster.localKubeconfig ? [target('clients/local-kubeconfig', checkLocal)] : []),
-    target('names/kubelets', checkKubeletNames),
-    target('keys/service-account-token', checkTokens),
-    target('keys/encryption', checkEncryption),
+    ...rows.map((row) => checkTarget(row.id, (run) => checkConnection(run, row), { node: row.node })),
+    ...(cluster.localKubeconfig ? [checkTarget('clients/local-kubeconfig', checkLocal)] : []),
+    checkTarget('names/kubelets', checkKubeletNames),
+    checkTarget('keys/service-account-token', checkTokens),
+    checkTarget('keys/encryption', checkEncryption),
   ]
+}
+
+/** Only checked, and made of nothing else. Its phase is what comes before the slash. */
+export function checkTarget(id: string, check: Target['check'], more: Partial<Target> = {}): Target {
+  const [phase = id] = id.split('/')
+  return { id, phase, needs: [], makes: [], where: 'auth', check, ...more }
 }
 
 async function checkConnection(run: Run, row: HandshakeRow): Promise<CheckResult> {

@@ -1,24 +1,18 @@
 /** What a guide's cluster consists of, as data: its certificates, files, units and connections. docs/layouts.md describes it. */
 import type { Cluster, ClusterNode, ClusterUser, LayoutName } from '../../lib/cluster/cluster.ts'
-import type { Problem, Raw } from '../../lib/cluster/problem.ts'
+import type { LayoutRules } from '../../lib/cluster/rules.ts'
 import { type CaName, type FileKind, type FileNames, filesBeside, kubeconfigFile } from '../../lib/files/auth-dir.ts'
 import type { Part } from '../../lib/kubernetes/kubeconfig.ts'
 import type { CertSpec, Subject } from '../../lib/pki/certificate.ts'
 
 type Role = ClusterNode['role']
 
-export interface Layout {
+export interface Layout extends Pick<LayoutRules, 'defaults' | 'without' | 'problems'> {
   /** As cluster.yaml has it. */
   readonly name: LayoutName
   /** The guide's own name. */
   readonly guide: string
   readonly files: FileNames
-  /** The values of cluster.yaml where it has none, as they are written there. */
-  readonly defaults: Raw
-  /** Keys of cluster.yaml that it does not have, each with the reason. */
-  readonly without: ReadonlyMap<string, string>
-  /** The rules of cluster.yaml that only this layout has. */
-  problems(raw: Raw): readonly Problem[]
   /** The certificates that every cluster has, whatever its nodes are; the CA's is the first. */
   readonly certs: readonly CertKind[]
   /** Undefined for a role without a certificate of its own. */
@@ -64,7 +58,7 @@ export interface CertKind {
   /** The base of its file names. No node may have that name. */
   readonly name: string
   /** It is the identity of a client of the API: it gets a kubeconfig. */
-  readonly isClient: boolean
+  readonly isClient?: boolean
   /** Which of its files belong on a node, by the node's role. */
   readonly on: Readonly<Partial<Record<Role, readonly OfCert[]>>>
   /** Its purpose, in a few letters. */

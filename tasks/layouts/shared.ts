@@ -42,7 +42,6 @@ export const withLocation =
 export const ca = {
   phase: 'ca',
   name: caName,
-  isClient: false,
   purpose: 'signs the rest',
   power: 'becomes anyone: signs certificates for any user and any server',
   isCritical: true,
@@ -55,7 +54,6 @@ export const ca = {
  */
 export const api = {
   phase: 'cluster-cert',
-  isClient: false,
   on: { control: pair },
   purpose: 'API',
   power: 'commands every kubelet, stands in for the API',
@@ -104,7 +102,6 @@ export const proxy = {
 /** Its key signs the tokens of every service account: it stays when the certificate is issued again. */
 export const tokens = {
   phase: 'component-certs',
-  isClient: false,
   // It needs none: API servers read its key alone.
   usages: ['client'],
   on: { control: pair },
@@ -149,7 +146,6 @@ export const ofOwnEtcd = {
   ca: {
     phase: 'ca',
     name: ownEtcd.ca,
-    isClient: false,
     on: { control: pair },
     purpose: 'signs for etcd',
     power: 'makes clients and members of etcd: reads and writes all of it, where 2379 can be reached',
@@ -163,7 +159,6 @@ export const ofOwnEtcd = {
   server: {
     phase: 'component-certs',
     name: ownEtcd.server,
-    isClient: false,
     issuer: ownEtcd.ca,
     on: { control: pair },
     purpose: 'etcd',
@@ -173,7 +168,6 @@ export const ofOwnEtcd = {
   client: {
     phase: 'component-certs',
     name: ownEtcd.client,
-    isClient: false,
     issuer: ownEtcd.ca,
     usages: ['client'],
     on: { control: pair },
@@ -190,7 +184,6 @@ const ofFrontProxy = {
   ca: {
     phase: 'ca',
     name: frontProxy.ca,
-    isClient: false,
     // Its key is needed where certificates are made, and nowhere else.
     on: { control: ['certificate'] },
     purpose: 'signs for aggregation',
@@ -201,7 +194,6 @@ const ofFrontProxy = {
   client: {
     phase: 'component-certs',
     name: frontProxy.client,
-    isClient: false,
     issuer: frontProxy.ca,
     usages: ['client'],
     on: { control: pair },

@@ -49,14 +49,7 @@ const withAggregation = once<Layout, Layout>((layout) => {
   return { ...layout, certs: [...layout.certs, ...certs], units }
 })
 
-export interface CertRow extends Omit<CertKind, 'subject' | 'tolerated' | 'usages' | 'isCa' | 'sans'> {
-  /** The id of the target that makes it. */
-  readonly id: string
-  readonly node?: string
-  readonly profile: CertSpec
-  readonly validity: number
-  readonly dials: string
-}
+export type CertRow = Readonly<ReturnType<typeof row>> & { readonly node?: string }
 
 export const certTable = once<readonly CertRow[], Cluster>((cluster) => {
   const { certs, nodeCert, userCert } = layoutOf(cluster)
@@ -96,24 +89,21 @@ export function wantedValues({ profile, validity }: Pick<CertRow, 'profile' | 'v
   return { ...profile, sans: profile.sans.toSorted(), validity }
 }
 
-function row(kind: CertKind, cluster: Cluster): CertRow {
+function row(kind: CertKind, cluster: Cluster) {
   const { subject, tolerated, sans, usages, validity, isCa, dials = cluster.api.host, ...use } = kind
   const { key, validity: usual } = cluster.certificates
   const isAlone = use.name === caName || use.phase === 'cluster-cert'
-  return {
-    ...use,
-    id: isAlone ? use.phase : `${use.phase}/${use.name}`,
-    profile: {
-      subject: subject(cluster),
-      tolerated: tolerated?.(cluster),
-      sans: [...new Set(sans?.(cluster))],
-      usages,
-      isCa: use.phase === 'ca' || isCa === true,
-      key,
-    },
-    validity: validity ?? usual,
-    dials,
+  const profile: CertSpec = {
+    subject: subject(cluster),
+    tolerated: tolerated?.(cluster),
+    sans: [...new Set(sans?.(cluster))],
+    usages,
+    isCa: use.phase === 'ca' || isCa === true,
+    key,
   }
+  /** `id`: of the target that makes it. */
+  const id = isAlone ? use.phase : `${use.phase}/${use.name}`
+  return { ...use, id, profile, validity: validity ?? usual, dials }
 }
 
 /** Where control nodes have the kubeconfig that authorization-config.yaml names. */

@@ -4,21 +4,7 @@ import { isPlainPath, once } from '../../lib/files/plain-file.ts'
 import { type PlacesState, realPath } from '../../lib/node/state.ts'
 import { parseYaml } from '../../lib/yaml.ts'
 
-export interface CommandLine {
-  /** Why not all that it says is known. */
-  readonly unread: string | undefined
-  /** The YAML file that it names. */
-  readonly config: string | undefined
-  /**
-   * The first of the settings that is set, with its values: a flag, a variable of the environment (in capitals), or a path in the YAML
-   * file.
-   */
-  named(by: readonly string[]): readonly [by: string, values: readonly string[]]
-  /** The last value of each flag. */
-  readonly flags: readonly (readonly [by: string, value: string])[]
-  /** A yes; the last one counts. */
-  isSet(...by: readonly string[]): boolean
-}
+export type CommandLine = Readonly<ReturnType<typeof readCommand>>
 
 const configs = ['--config', '--config-file', 'ETCD_CONFIG_FILE']
 /** Of kube-apiserver: it reads its encryption config again when that has changed. */
@@ -43,29 +29,38 @@ export function readCommand(
   args: readonly string[],
   variables: ReadonlyMap<string, string>,
   places: Pick<PlacesState, 'real' | 'contents'>,
-): CommandLine {
+) {
   const flags = readFlags(args)
   let config: Config | undefined
   const valuesOf = (by: string) => {
     if (by.startsWith('--')) return flags.get(by) ?? []
     return [isVariable(by) ? variables.get(by) : config?.get(by)].filter((value) => value !== undefined)
   }
-  const named = (by: readonly string[]) => {
+  /**
+   * The first of the settings that is set, with its values: a flag, a variable of the environment (in capitals), or a path in the YAML
+   * file.
+   */
+  const named = (by: readonly string[]): readonly [by: string, values: readonly string[]] => {
     const spelt = (each: string) => valuesOf(each).map(withoutDots)
     const set = by.map((each) => [each, spelt(each).filter(Boolean)] as const)
-    return set.find(([, values]) => values.length > 0) ?? ([by[0] ?? '', []] as const)
+    return set.find(([, values]) => values.length > 0) ?? [by[0] ?? '', []]
   }
   const path = named(configs)[1].at(-1)
-  config = path === undefined ? undefined : readConfig(path, places)
+  const bytes = path === undefined ? undefined : places.contents.get(realPath(places, path))
+  config = bytes && parseConfig(bytes)
+  /** Why not all that it says is known. */
   const unread =
     (flags.has('--config-dir') && 'files of its --config-dir may say otherwise') ||
     (path !== undefined && !config && `its --config ${path} could not be read`) ||
     undefined
+  /** A yes; the last one counts. */
   const isSet = (...by: readonly string[]) => isTrue(named(by)[1].at(-1) ?? '')
   return {
     unread,
+    /** The YAML file that it names. */
     config: path !== undefined && isPlainPath(path) ? path : undefined,
-    flags: [...flags].map(([by, values]) => [by, values.at(-1) ?? '']),
+    /** The last value of each flag. */
+    flags: [...flags].map(([by, values]) => [by, values.at(-1) ?? ''] as const),
     named,
     isSet,
   }
@@ -102,13 +97,7 @@ interface Config {
   get(path: string): string | undefined
 }
 
-/** Undefined if it was not read, or is nothing that a component could read. */
-function readConfig(path: string, places: Pick<PlacesState, 'real' | 'contents'>): Config | undefined {
-  const bytes = places.contents.get(realPath(places, path))
-  return bytes && parseConfig(bytes)
-}
-
-/** Once a look, in which several ask what the units read. */
+/** Undefined if it is nothing that a component could read. Once a look, in which several ask what the units read. */
 const parseConfig = once((bytes): Config | undefined => {
   // sigs.k8s.io/yaml reads YAML 1.1, where yes and on are true.
   const config = parseYaml(bytes.toString(), { schema: 'yaml-1.1' })

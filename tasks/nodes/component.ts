@@ -6,6 +6,7 @@ import { caName } from '../../lib/files/auth-dir.ts'
 import type { Run } from '../../lib/graph/target.ts'
 import type { Client, Credentials, Server } from '../../lib/kubernetes/client.ts'
 import { ask, readServed } from '../../lib/kubernetes/probe.ts'
+import type { Certificate } from '../../lib/pki/certificate.ts'
 import { apiServer, type Health, type Port, store, type Unit } from '../layouts/layout.ts'
 import { nodeUnits } from '../layouts/tables.ts'
 
@@ -41,19 +42,12 @@ export function healthQuestion(asking: Asking, node: ClusterNode, health: Health
   }
 }
 
-/** What a unit answers to the question about its health. */
-interface HealthSeen {
-  /** Undefined if it is healthy. */
-  readonly why: string | undefined
-  /** DER of the certificate that it showed with its answer. */
-  readonly served?: Buffer | undefined
-}
-
-/** 403 means that we were recognised, but have no permission. */
-export async function readHealth(asking: Asking, node: ClusterNode, health: Health): Promise<HealthSeen> {
+/** 403 means that we were recognised, but have no permission. `served`: DER of the certificate that it showed with its answer. */
+export async function readHealth(asking: Asking, node: ClusterNode, health: Health) {
   try {
     const { status, served } = await ask(healthQuestion(asking, node, health))
     const isHealthy = status === 200 || (status === 403 && health.as !== undefined)
+    /** Undefined if it is healthy. */
     return { why: isHealthy ? undefined : `${health.path} answers ${status}`, served }
   } catch (error) {
     asking.signal?.throwIfAborted()
@@ -111,10 +105,7 @@ export async function readServedCertificate(
 }
 
 /** When a certificate begins and ends. */
-export interface Life {
-  readonly notBefore: Date
-  readonly notAfter: Date
-}
+export type Life = Pick<Certificate, 'notBefore' | 'notAfter'>
 
 /** Of the certificate that an API server has made itself; undefined where it shows none. */
 export async function readSelfMade(
@@ -148,19 +139,9 @@ export async function withApi<T>(asking: Asking, node: ClusterNode, work: (api: 
 }
 
 /** The encryption config that an API server has loaded, as its metrics report. */
-export interface LoadedConfig {
-  /** SHA-256 of the file, in hex: from Kubernetes 1.34 on. */
-  readonly digest: string | undefined
-  /** When it was last reloaded, in seconds since 1970 by the node's clock; undefined if not since the start. */
-  readonly reloaded: number | undefined
-}
+export type LoadedConfig = Readonly<ReturnType<typeof parseLoadedConfig>>
 
-/** Throws a Failure without its metrics. */
-export async function readLoadedConfig(asking: Asking, node: ClusterNode): Promise<LoadedConfig> {
-  return parseLoadedConfig(await readMetrics(asking, node))
-}
-
-/** The API server's, in the text format of Prometheus. */
+/** The API server's, in the text format of Prometheus. Throws a Failure without them. */
 export async function readMetrics(asking: Asking, node: ClusterNode): Promise<string> {
   const { status, body } = await withApi(asking, node, (api) => api.ask('GET', '/metrics'))
   if (status === 200) return body
@@ -170,7 +151,7 @@ export async function readMetrics(asking: Asking, node: ClusterNode): Promise<st
 const metricsOf = 'apiserver_encryption_config_controller'
 
 /** The time is that of the last success. */
-export function parseLoadedConfig(metrics: string): LoadedConfig {
+export function parseLoadedConfig(metrics: string) {
   const reload = new RegExp(
     `^${metricsOf}_automatic_reload_last_timestamp_seconds\\{[^}]*status="success"[^}]*\\} (\\S+)$`,
     'gm',
@@ -182,7 +163,9 @@ export function parseLoadedConfig(metrics: string): LoadedConfig {
   // The series of the config before may still be there.
   const [digest, ...more] = new Set(digests.map(([, hex]) => hex))
   return {
+    /** SHA-256 of the file, in hex: from Kubernetes 1.34 on. */
     digest: more.length === 0 ? digest : undefined,
+    /** In seconds since 1970 by the node's clock; undefined if not since the start. */
     reloaded: times.length > 0 ? Math.max(...times) : undefined,
   }
 }

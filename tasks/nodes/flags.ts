@@ -10,25 +10,19 @@ export interface WantedFlag {
   readonly replaces?: readonly string[]
 }
 
-/** Where a unit lacks what it has to be started with. */
-export interface FlagsFound<Wanted extends WantedFlag = WantedFlag> {
-  /** In its unit file, or where that can't be read in its process: its owner has to set them. */
-  readonly unset: readonly Wanted[]
-  /** In its process alone: a restart sets them. */
-  readonly notStartedWith: readonly Wanted[]
-}
-
-/** `next`: of its unit file; undefined if that does not say all. */
+/** Where a unit lacks what it has to be started with. `next`: of its unit file; undefined if that does not say all. */
 export function compareFlags<Wanted extends WantedFlag>(
   wanted: readonly Wanted[],
   { running, next }: { readonly running: readonly CommandLine[]; readonly next: CommandLine | undefined },
-): FlagsFound<Wanted> {
+) {
   const lacks =
     ({ named }: CommandLine) =>
     ({ flag, value, replaces = [] }: Wanted) =>
       named([flag])[1].at(-1) !== value || replaces.some((other) => named([other])[1].length > 0)
   const notRunning = wanted.filter((each) => running.some((command) => lacks(command)(each)))
+  /** In its unit file, or where that can't be read in its process: its owner has to set them. */
   const unset = next ? wanted.filter(lacks(next)) : notRunning
+  /** In its process alone: a restart sets them. */
   return { unset, notStartedWith: notRunning.filter((each) => !unset.includes(each)) }
 }
 

@@ -10,21 +10,14 @@ import { checkStaging, diff, folderOf, longestUse, type StagingOwner } from '../
 import { type NodeState, type PlacesState, realPath } from '../../lib/node/state.ts'
 import { readCertificate } from '../../lib/pki/certificate.ts'
 import { isOfOwnCa } from '../../lib/pki/pair.ts'
-import type { Difference, Left, ReasonOf } from '../../lib/reason.ts'
+import type { Difference, ReasonOf } from '../../lib/reason.ts'
 import { formatNames } from '../../lib/wording.ts'
 import { identityFiles, isKeptOff, nodeFiles } from '../layouts/tables.ts'
-import { certificatesIn, formatOthers, guard, type HeldFile, heldOn, type Other } from './guards.ts'
+import { certificatesIn, formatOthers, guard, type HeldFile, heldOn } from './guards.ts'
 import { digestOf, installOf, type NodeLook, sha256 } from './look.ts'
 import { whyRead } from './reads.ts'
 
-export interface NodeVerdict {
-  /** Undefined if everything matches. */
-  readonly wrong: ReasonOf<'on-node'> | undefined
-  /** Files of another identity, which are kept in auth/backup before they are overwritten. */
-  readonly others: readonly Other[]
-  readonly left: readonly Left[]
-  readonly warning: string | undefined
-}
+export type NodeVerdict = Readonly<ReturnType<typeof checkNode>>
 
 /** The file names that may be in a node's folder. */
 export interface FolderNames {
@@ -35,13 +28,7 @@ export interface FolderNames {
 }
 
 /** Throws a Failure if the node may not be written to. */
-export function checkNode(
-  run: Run,
-  node: ClusterNode,
-  look: NodeLook,
-  names: FolderNames,
-  isForced: boolean,
-): NodeVerdict {
+export function checkNode(run: Run, node: ClusterNode, look: NodeLook, names: FolderNames, isForced: boolean) {
   const unproven = guardMachine(run, node, look, names.together)
   refusePlaces(run, node, look)
   const others = guard(run, node, look, isForced)
@@ -88,7 +75,9 @@ export function checkNode(
     ),
   ].filter(Boolean)
   return {
+    /** Undefined if everything matches. */
     wrong: isRight(wrong) ? undefined : wrong,
+    /** Files of another identity, which are kept in auth/backup before they are overwritten. */
     others,
     left,
     warning: warnings.length > 0 ? warnings.join('; ') : undefined,

@@ -98,22 +98,23 @@ interface Loading {
 }
 
 /** Returns the units that it restarted. If anything fails where they were healthy before, has the old files back and loaded, and throws. */
-async function loadOrPutBack(on: NodeRun, { before, found, stale, paths }: Loading): Promise<Unit[]> {
-  const { isHealthy, kept, quorumState } = before
+async function loadOrPutBack(on: NodeRun, loading: Loading): Promise<Unit[]> {
+  const { found, stale } = loading
+  const { isHealthy, kept, quorumState } = loading.before
   const restarted: Unit[] = []
   try {
     if (quorumState === 'without a quorum') await loadUnproven(on, stale, restarted)
     else {
       await loadAll(on, stale, found, quorumState, restarted)
       on.tell({ doing: 'checking again' })
-      await refuseUnloaded(on, { before: found, stale, restarted, paths })
+      await refuseUnloaded(on, loading, restarted)
     }
     return restarted
   } catch (error) {
     // An aborted run leaves a valid state, and the next run continues from it.
     const isLeft = on.signal.aborted || !(isHealthy || kept.length > 0)
     if (isLeft || isKept(error)) throw error
-    throw await backOut(on, error, { found, paths, units: toRestart(stale, found, restarted) })
+    throw await backOut(on, error, loading, toRestart(stale, found, restarted))
   }
 }
 
@@ -131,23 +132,19 @@ export function asForced(run: Run, { reason, ...check }: UnitCheck): UnitCheck {
 type StaleUnit = UnitCheck & { readonly reason: ReasonOf<'unit'> }
 
 /** The state of the node's units before anything was changed. */
-interface Before {
-  /** True if each of them was healthy. */
-  readonly isHealthy: boolean
-  readonly quorumState: QuorumState
-  /** The unit that needs a quorum. */
-  readonly quorum: string | undefined
-  /** Real paths beside which a previous run left the old files that units were last healthy with. */
-  readonly kept: readonly string[]
-}
+type Before = Readonly<Awaited<ReturnType<typeof lookBefore>>>
 
-async function lookBefore(on: NodeRun, stale: readonly StaleUnit[], found: UnitsFound): Promise<Before> {
+async function lookBefore(on: NodeRun, stale: readonly StaleUnit[], found: UnitsFound) {
   const quorum = stale.find(({ unit }) => unit.isQuorum)
   const isKnown = !quorum || (quorum.isUp && wereHealthy([quorum], found))
+  const quorumState: QuorumState = isKnown ? 'healthy' : await quorumStateOf(on, quorum.unit)
   return {
+    /** True if each of them was healthy. */
     isHealthy: wereHealthy(stale, found),
-    quorumState: isKnown ? 'healthy' : await quorumStateOf(on, quorum.unit),
+    quorumState,
+    /** The unit that needs a quorum. */
     quorum: quorum?.unit.unit,
+    /** Real paths beside which a previous run left the old files that units were last healthy with. */
     kept: stale.flatMap(({ unit }) => keptFor(unit, found.places)),
   }
 }
@@ -260,17 +257,10 @@ function isKept(error: unknown): boolean {
   return error instanceof Failure && (error.code === 'not-undrained' || error.code === 'busy')
 }
 
-interface Loaded {
-  readonly before: UnitsFound
-  readonly stale: readonly StaleUnit[]
-  readonly restarted: readonly Unit[]
-  /** Real paths of the files that were replaced. */
-  readonly paths: readonly string[]
-}
-
 /** Finds a restart command that restarted nothing, and a unit that has failed since, in this run and not the next. */
-async function refuseUnloaded(on: NodeRun, { before, stale, restarted, paths }: Loaded): Promise<void> {
+async function refuseUnloaded(on: NodeRun, loading: Loading, restarted: readonly Unit[]): Promise<void> {
   const { run, node } = on
+  const { found: before, stale, paths } = loading
   const given = stale.flatMap(({ unit, reason }) => (reason.places.length > 0 ? [unit] : []))
   const found = await waitUntilSteady(on, before, [...restarted, ...given])
   // Ignores the old files that this run keeps beside the new ones.
@@ -301,16 +291,13 @@ async function allOrFailure(work: readonly Promise<void>[]): Promise<void> {
   if (first !== undefined) throw first
 }
 
-interface Changed {
-  readonly found: UnitsFound
-  /** Real paths. */
-  readonly paths: readonly string[]
-  /** To be restarted with the old files. */
-  readonly units: readonly Unit[]
-}
-
-/** Puts the old files back and restarts the units with them. Returns the error, with the outcome of that added. */
-async function backOut(on: NodeRun, error: unknown, { found, paths, units: restarted }: Changed): Promise<Failure> {
+/** Puts the old files back and restarts these units with them. Returns the error, with the outcome of that added. */
+async function backOut(
+  on: NodeRun,
+  error: unknown,
+  { found, paths }: Loading,
+  restarted: readonly Unit[],
+): Promise<Failure> {
   const failure = asFailure(error)
   if (paths.length === 0) return failure
   const isBack = await succeeds(putBack(on, found, paths))

@@ -14,13 +14,6 @@ import { recoverCommand, waysOutOfLost } from './fetch-command.ts'
 import { heldOn } from './guards.ts'
 import { lookAtNode, readServedCertificates, withPlaces } from './look.ts'
 
-/** A part of the identity, such as the CA. */
-interface IdentityPart {
-  readonly label: string
-  readonly files: readonly string[]
-  readonly maker: string
-}
-
 /**
  * Runs before the first build of a run that deploys. At the deploy it would be too late: the new CA would already be in auth/, on
  * other nodes and in the user's kubeconfig, and only the deploy would show that a new encryption key decrypts no Secret. So a control
@@ -82,8 +75,11 @@ export function notLookedAt(
   ])
 }
 
-/** The parts of which auth/ has nothing; the CA first. A cluster that runs gets its front proxy later: the deploy refuses to replace one. */
-function partsToMake({ auth, cluster }: Run, targets: readonly Target[]): IdentityPart[] {
+/**
+ * The parts of the identity, such as the CA, of which auth/ has nothing; the CA first. A cluster that runs gets its front proxy later: the
+ * deploy refuses to replace one.
+ */
+function partsToMake({ auth, cluster }: Run, targets: readonly Target[]) {
   const ofFrontProxy: string[] = auth.files.pair(frontProxyCaName)
   const identity = [...identityFiles(cluster)].filter(([file]) => !ofFrontProxy.includes(file))
   const parts = Map.groupBy(identity, ([, label]) => label)

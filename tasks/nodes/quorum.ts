@@ -129,7 +129,7 @@ export function foreignMembers(
   controls: readonly Pick<ClusterNode, 'name' | 'ips'>[],
 ): string[] {
   const isOurs = ({ name, peerURLs }: Member) => {
-    const hosts = peerURLs.map((url) => hostIn(url) ?? '')
+    const hosts = peerURLs.map((url) => URL.parse(url)?.hostname.replace(/^\[|\]$/g, '') ?? '')
     const hasAddress = hosts.some((host) => isIP(host) !== 0)
     return controls.some(
       (node) =>
@@ -157,11 +157,6 @@ export function readMembers(asking: Asking, node: ClusterNode): Promise<Member[]
     node,
     async (etcd) => (await etcd.readAs(memberList, 'POST', '/v3/cluster/member/list', {})).members,
   )
-}
-
-/** Undefined if it is no URL. */
-function hostIn(url: string): string | undefined {
-  return URL.parse(url)?.hostname.replace(/^\[|\]$/g, '')
 }
 
 function withoutGateway(node: ClusterNode, unit: string): Failure {

@@ -15,32 +15,10 @@ import { apiServer, mergePlaces, type Place, placesAt, type Reads, store, type U
 import { frontProxy, ownEtcd } from '../layouts/shared.ts'
 import { layoutOf, nodeUnits } from '../layouts/tables.ts'
 import { type CommandLine, readCommand, reloadFlag, withoutDots } from './command-line.ts'
-import { compareFlags, type FlagsFound, type Starting, type WantedFlag } from './flags.ts'
+import { compareFlags, type Starting, type WantedFlag } from './flags.ts'
 
 /** A unit of a node, with the places that its processes, and its unit file, name. */
-export interface UnitSeen extends Unit {
-  /** What it reads that `install` does not reach, in a clause each. */
-  readonly unreached: readonly string[]
-  /** Why its configuration of a setting is left to its owner, in a clause each. */
-  readonly owned: readonly string[]
-  /** What its command line says that can't be right, in a clause each. */
-  readonly wrong: readonly string[]
-  /** What it has to be started with: flags that name a path of another file there, or none, and those of the table. */
-  readonly flags: FlagsFound<WantedFlag & Pick<Place, 'file'>>
-  /** Absolute paths of flags that the table does not have. */
-  readonly unlistedFlags: readonly Named[]
-  /** YAML files that its command lines name. */
-  readonly configs: readonly string[]
-  /**
-   * It requests its client certificate from the cluster itself: a kubelet with --bootstrap-kubeconfig or rotateCertificates.
-   * Undefined if that is not known for sure.
-   */
-  readonly rotatesItself: boolean | undefined
-  /** The name that a kubelet gives its node; undefined without --hostname-override. */
-  readonly nodeName: string | undefined
-  /** Whether its processes and its unit file name a key that it does not get any more; or that is not known for sure. */
-  readonly reading: 'keptOffNodes' | 'known' | 'unknown'
-}
+export type UnitSeen = Readonly<ReturnType<typeof unitAt>>
 
 interface Named {
   /** The setting. */
@@ -97,36 +75,12 @@ export function processesOf(
   return places.processes.filter((process) => isOf(process.command, unit) && isIn(process, unit, places))
 }
 
-interface Context {
-  readonly cluster: Cluster
-  readonly unit: Unit
-  readonly places: PlacesState
-  readonly own: readonly ComponentProcess[]
-  readonly running: readonly CommandLine[]
-  /** Of its next start: its unit file's, which a crash would start it with. */
-  readonly next: CommandLine | undefined
-  /** Both. */
-  readonly commands: readonly CommandLine[]
-  /** Those that say where its files are, as far as they are known. */
-  readonly heard: readonly CommandLine[]
-  /** Why not all of these is known. */
-  readonly unread: string | undefined
-  /** It runs as root: its processes are believed. */
-  readonly isRoots: boolean
-  /** The files that cluster.yaml names, where its command lines do not. */
-  readonly inYaml: readonly string[]
-  /** It has a process, or is about to. */
-  readonly runs: boolean
-  readonly owned: readonly string[]
-  readonly moved: readonly MovedFlag[]
-  /** Whether another file of the node's is read at that path. */
-  isShared(file: string, at: string | undefined): boolean
-}
+type Context = Readonly<ReturnType<typeof contextOf>>
 
 /** A flag that names a file of another row, with what it is to name. */
 type MovedFlag = WantedFlag & Pick<Place, 'file'>
 
-function contextOf(cluster: Cluster, unit: Unit, places: PlacesState): Context {
+function contextOf(cluster: Cluster, unit: Unit, places: PlacesState) {
   const own = processesOf(unit, places)
   const { active, process, account } = places.units.get(unit.unit) ?? {}
   const runs = own.length > 0 || (active === 'active' && process !== 'gone')
@@ -137,11 +91,25 @@ function contextOf(cluster: Cluster, unit: Unit, places: PlacesState): Context {
   const override = cluster.install ? cluster.install.units.get(unit.unit) : undefined
   const other = runs && own.length === 0 ? `its main process is not ${unit.unit} itself` : undefined
   return {
-    ...{ cluster, unit, places, own, running, next, isRoots, runs, owned: [], moved: [], isShared: () => false },
+    ...{ cluster, unit, places, own, running },
+    /** Of its next start: its unit file's, which a crash would start it with. */
+    next,
+    /** Both. */
     commands: [...running, ...(next ? [next] : [])],
+    /** Those that say where its files are, as far as they are known. */
     heard: [...(isRoots ? running : []), ...(next ? [next] : [])],
+    /** Why not all of these is known. */
     unread: isRoots ? running.reduce((why, each) => why ?? each.unread, other) : whyNotSaid(runs, next, places),
+    /** It runs as root: its processes are believed. */
+    isRoots,
+    /** The files that cluster.yaml names, where its command lines do not. */
     inYaml: override ? Object.keys(override.files) : [],
+    /** It has a process, or is about to. */
+    runs,
+    owned: [] as readonly string[],
+    moved: [] as readonly MovedFlag[],
+    /** Whether another file of the node's is read at that path. */
+    isShared: (_file: string, _at: string | undefined): boolean => false,
   }
 }
 
@@ -174,7 +142,7 @@ interface FoundPlace {
   readonly isRunning: boolean
 }
 
-function unitAt(context: Context, node: ClusterNode): UnitSeen {
+function unitAt(context: Context, node: ClusterNode) {
   const { cluster, unit, places, next, commands, heard, unread, isRoots, inYaml, runs } = context
   const believed = heard.filter((command) => command.unread === undefined)
   const named = believed.flatMap((command) => placesNamed(context, command))
@@ -182,7 +150,7 @@ function unitAt(context: Context, node: ClusterNode): UnitSeen {
   const isKnown = !(inYaml.length > 0 && unread !== undefined) && (runs && isRoots ? believed : named).length > 0
   const usual = isKnown ? [] : unit.files.map((place): Found => ({ place, isRunning: false }))
   const seen = [...named, ...usual].flatMap((each) => ('place' in each ? placeSeen(context, each, isKnown) : [each]))
-  const files = mergePlaces(seen.flatMap((each) => ('place' in each ? [each.place] : [])))
+  const files: readonly Place[] = mergePlaces(seen.flatMap((each) => ('place' in each ? [each.place] : [])))
   const stillNamed = commands.flatMap((command) => namesKeptOff({ ...unit, files }, command))
   const disagree =
     unit.unit === apiServer
@@ -191,23 +159,37 @@ function unitAt(context: Context, node: ClusterNode): UnitSeen {
   const narrow = unit.unit === store && cluster.etcd.ca === 'own' ? commands.flatMap(narrowings) : []
   const judged = [...disagree, ...narrow, ...stillNamed, ...contradictions(context)]
   const isKnownAll = unread === undefined && (next ? next.unread === undefined : !places.units.get(unit.unit)?.isLoaded)
+  /** Whether its processes and its unit file name a key that it does not get any more; or that is not known for sure. */
+  const reading: 'keptOffNodes' | 'known' | 'unknown' =
+    stillNamed.length > 0 ? 'keptOffNodes' : isKnownAll ? 'known' : 'unknown'
   return {
     ...unit,
     files,
+    /** What it reads that `install` does not reach, in a clause each. */
     unreached: unique([
       ...whyUnreached(context),
       ...seen.flatMap((each) => ('unreached' in each ? each.unreached : [])),
     ]),
+    /** Why its configuration of a setting is left to its owner, in a clause each. */
     owned: context.owned,
+    /** What it has to be started with: flags that name a path of another file there, or none, and those of the table. */
     flags: compareFlags([...context.moved, ...(unit.startFlags ?? [])], context),
+    /** Absolute paths of flags that the table does not have. */
     unlistedFlags: heard.flatMap(({ flags }) =>
       namesIn(flags.filter(([by]) => !unit.reads.some((row) => row.by.includes(by)))),
     ),
+    /** What its command line says that can't be right, in a clause each. */
     wrong: unique([...seen.flatMap((each) => ('wrong' in each ? each.wrong : [])), ...judged]),
+    /** YAML files that its command lines name. */
     configs: unique(heard.flatMap(({ config }) => config ?? [])),
+    /**
+     * It requests its client certificate from the cluster itself: a kubelet with --bootstrap-kubeconfig or rotateCertificates.
+     * Undefined if that is not known for sure.
+     */
     rotatesItself: unread === undefined ? believed.some(rotates) : undefined,
+    /** The name that a kubelet gives its node; undefined without --hostname-override. */
     nodeName: commands.map(({ named }) => named(['--hostname-override'])[1].at(-1)).find((each) => each !== undefined),
-    reading: stillNamed.length > 0 ? 'keptOffNodes' : isKnownAll ? 'known' : 'unknown',
+    reading,
   }
 }
 
@@ -412,16 +394,13 @@ function namesKeptOff(unit: Pick<Unit, 'keptOffNodes' | 'files'>, { named }: Com
   })
 }
 
-/** A process of no unit of the node's that may read files of ours, and the paths that it names, and those that these name. */
-export interface OtherProcess {
-  readonly process: ComponentProcess
-  /** The component that it is, by its program's name. */
-  readonly component: string | undefined
-  readonly names: readonly Named[]
-}
+export type OtherProcess = Readonly<ReturnType<typeof otherProcessesOn>[number]>
 
-/** Those that cluster.yaml leaves out are not among them. */
-export function otherProcessesOn(cluster: Cluster, node: ClusterNode, places: PlacesState): OtherProcess[] {
+/**
+ * Processes of no unit of the node's that may read files of ours, each with the paths that it names, and those that these name.
+ * `component`: by its program's name. Those that cluster.yaml leaves out are not among them.
+ */
+export function otherProcessesOn(cluster: Cluster, node: ClusterNode, places: PlacesState) {
   const units = nodeUnits(cluster, node)
   return places.processes.flatMap((process) => {
     const row = layoutOf(cluster).units.find((each) => isOf(process.command, each))

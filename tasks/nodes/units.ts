@@ -20,8 +20,9 @@ import {
   isApiServer,
   type Life,
   type LoadedConfig,
+  parseLoadedConfig,
   readHealth,
-  readLoadedConfig,
+  readMetrics,
   readSelfMade,
   readServedCertificate,
   readsCaAgain,
@@ -47,19 +48,7 @@ export interface UnitsFound extends NodeLook {
 }
 
 /** The check of one unit; the checks are in the table's order. */
-export interface UnitCheck {
-  readonly unit: UnitSeen
-  /** Undefined if everything matches. */
-  readonly reason: ReasonOf<'unit'> | undefined
-  /** True if it runs, or tries to. */
-  readonly isUp: boolean
-  /** By then it will use a pair that is in its place; undefined if it does already. In seconds since 1970 by the node's clock. */
-  readonly reloadsBy: number | undefined
-  /** True if it gets its client certificate from the cluster by itself: its kubeconfig is left alone. */
-  readonly keepsOwnClient: boolean
-  /** When the certificate of the CA in such a kubeconfig expires, if it is none of ours, as after `ca --renew`. */
-  readonly trustEnds?: Date | undefined
-}
+export type UnitCheck = Readonly<ReturnType<typeof checkUnitsOf>[number]>
 
 /** Uses the node's one connection. `made`: a look of just now. Throws a Failure if the units could not be looked at. */
 export async function lookAtUnits(run: Run, node: ClusterNode, made?: NodeLook): Promise<UnitsFound> {
@@ -258,7 +247,9 @@ async function lookAtConfig(
   const isRead = (unit: Unit) =>
     unit.files.some(({ mayReload, path }) => mayReload && (run.rotating !== undefined || !isLoaded(unit, path, places)))
   // Without an answer the clocks decide.
-  return units.some(isRead) ? await tryToAwait(() => readLoadedConfig({ run }, node)) : undefined
+  return units.some(isRead)
+    ? await tryToAwait(async () => parseLoadedConfig(await readMetrics({ run }, node)))
+    : undefined
 }
 
 type Answers = Pick<UnitsFound, 'served' | 'selfMade' | 'unhealthy'>
@@ -309,7 +300,7 @@ then ${runAgain}`,
 }
 
 /** Of the units that are installed there. */
-export function checkUnitsOf(run: Run, found: UnitsFound): UnitCheck[] {
+export function checkUnitsOf(run: Run, found: UnitsFound) {
   const { places } = found
   const installed = found.units
     .filter((unit) => isInstalled(unit, places))
@@ -324,10 +315,15 @@ export function checkUnitsOf(run: Run, found: UnitsFound): UnitCheck[] {
   const drifts = Map.groupBy(diff(wantedAt(run, units, places), places), ({ path }) => path)
   return installed.map(({ unit, keepsOwn, trustEnds }) => ({
     unit,
+    /** Undefined if everything matches. */
     reason: checkUnit(run, unit, found, drifts),
+    /** True if it runs, or tries to. */
     isUp: isUp(unit, places),
+    /** By then it will use a pair that is in its place; undefined if it does already. In seconds since 1970 by the node's clock. */
     reloadsBy: reloadsBy(run, unit, places),
+    /** True if it gets its client certificate from the cluster by itself: its kubeconfig is left alone. */
     keepsOwnClient: keepsOwn,
+    /** When the certificate of the CA in such a kubeconfig expires, if it is none of ours, as after `ca --renew`. */
     trustEnds,
   }))
 }
@@ -451,7 +447,9 @@ function checkUnit(
   const notServed = up && places.length === 0 ? unit.serves.filter((port) => servesAnother(run, port, found)) : []
   const notStartedWith = up ? unit.flags.notStartedWith.map(({ flag, value }) => `${flag}=${value}`) : []
   const selfMadeEnds = up ? selfMadeEndOf(run, unit, found) : undefined
-  const state = stateOf(unit, places.length === 0 ? heardOf(run, unit, found) : unheard(found))
+  // Credentials that a plan replaces do not count: the unit may refuse them for a good reason.
+  const isHeard = places.length === 0 && !isReplaced(run, unit.health?.as ?? '')
+  const state = stateOf(unit, isHeard ? found : { ...found, served: new Map(), unhealthy: new Map() })
   const differs = places.length + notLoaded.length + notServed.length + notStartedWith.length > 0
   if (!differs && !selfMadeEnds && state === undefined) return undefined
   const needed = unit.files.filter(
@@ -500,13 +498,6 @@ function selfMadeEndOf(run: Run, unit: Unit, { selfMade }: UnitsFound): Date | u
 function isReplaced({ auth, pending }: Run, name: string): boolean {
   return pending?.has(auth.files.certificate(name)) === true
 }
-
-/** Credentials that a plan replaces do not count: the unit may refuse them for a good reason. */
-function heardOf(run: Run, { health }: Unit, found: UnitsFound): UnitsFound {
-  return isReplaced(run, health?.as ?? '') ? unheard(found) : found
-}
-
-const unheard = (found: UnitsFound): UnitsFound => ({ ...found, served: new Map(), unhealthy: new Map() })
 
 /** One that systemd starts again and again gains nothing from a start with the same files. */
 function isStarted({ unit }: Unit, { places: { units } }: UnitsFound, places: UnitPlaces): boolean {

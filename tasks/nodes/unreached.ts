@@ -12,22 +12,16 @@ import { digestOf } from './look.ts'
 import { type OtherProcess, startingOf, withNamed } from './reads.ts'
 import type { UnitsFound } from './units.ts'
 
-/** A clause for each that reads one of the files, with what to do. */
-interface Unreached {
-  /** Of the node's units: it is not known what they read, or they read a copy. */
-  readonly units: readonly string[]
-  /** Other processes of root. */
-  readonly ofRoot: readonly string[]
-  /** Of other users, who may start any. */
-  readonly ofUsers: readonly string[]
-}
-
+/**
+ * A clause for each that reads one of the files, with what to do. `units`: it is not known what they read, or they read a copy; `ofRoot`:
+ * other processes of root; `ofUsers`: those of other users, who may start any.
+ */
 export function unreachedOn(
   run: Run,
   node: ClusterNode,
   { units, otherProcesses, places }: Pick<UnitsFound, 'units' | 'otherProcesses' | 'places'>,
   concerns: (file: string) => boolean = () => true,
-): Unreached {
+) {
   const own = units.filter(({ reads }) => reads.some(({ file }) => concerns(file)))
   const known = own.flatMap(({ unit, unreached }) => unreached.map((what) => `${unit}: ${what}`))
   const reached = new Set(units.flatMap(({ files }) => files.map(({ path }) => realPath(places, path))))

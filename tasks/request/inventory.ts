@@ -3,7 +3,7 @@ import type { Cluster, ClusterNode } from '../../lib/cluster/cluster.ts'
 import { entryOf } from '../../lib/cluster/problem.ts'
 import { tryTo } from '../../lib/failure.ts'
 import { type AuthDir, caName, caNames } from '../../lib/files/auth-dir.ts'
-import { endsSoon, nameInPhase, type Outcome, type Run, type Target } from '../../lib/graph/target.ts'
+import { checkOf, endsSoon, nameInPhase, type Outcome, type Run, type Target } from '../../lib/graph/target.ts'
 import { readEmbedded } from '../../lib/kubernetes/kubeconfig.ts'
 import { findEntry, readKubeconfigs } from '../../lib/kubernetes/kubeconfig-merge.ts'
 import {
@@ -15,51 +15,16 @@ import {
   readCertificate,
 } from '../../lib/pki/certificate.ts'
 import { ownCas, tryCertificate } from '../../lib/pki/pair.ts'
-import { type CheckResult, formatReasons, type Left, ownReasons, type Reason, type ReasonOf } from '../../lib/reason.ts'
+import { type CheckResult, formatReasons, type Left, ownReasons, type ReasonOf } from '../../lib/reason.ts'
 import { beside, count, formatNames, joinClauses } from '../../lib/wording.ts'
 import { nodeFiles, nodeUnits } from '../layouts/tables.ts'
 import type { Observation } from './observe.ts'
 
 type State = 'fresh' | 'stale' | 'failed'
 
-export interface Item extends Pick<Target, 'id' | 'phase' | 'where' | 'node'> {
-  readonly state: State
-  /** Why it is not fresh, or a note about it. */
-  readonly why: string
-  /** Without the ending of its file. */
-  readonly name: string
-  readonly files: readonly string[]
-  readonly purpose: string
-  /** The certificate, or the one in the kubeconfig. */
-  readonly certificate: Certificate | undefined
-  /** Of that, as `revoked` takes it. */
-  readonly fingerprint?: string
-  /** Of a CA of auth/ its name there, such as `ca`; `itself`, or `CN=` and the name of another. */
-  readonly issuer: string | undefined
-  /** The effective expiry: the earliest along the chain. */
-  readonly end: Date | undefined
-  /** Whether it expires within certificates.renewBefore. */
-  readonly endsSoon: boolean
-  /** Stale for nothing else. */
-  readonly onlyEnds: boolean
-  /** Its state on each node that has it, by the node's name; empty if no node was inspected. */
-  readonly onNodes: ReadonlyMap<string, 'same' | 'differs' | 'missing' | 'unknown'>
-}
+export type Item = Readonly<ReturnType<typeof takeItems>[number]>
 
-/** What was not looked at is undefined, as without install in cluster.yaml. */
-export interface NodeItem extends Pick<Item, 'state' | 'why'> {
-  readonly node: string
-  readonly deployed: boolean | undefined
-  readonly installed: boolean | undefined
-  readonly loaded: boolean | undefined
-  /** How many entries of `revoked` its API server denies. */
-  readonly revokedInForce: number | undefined
-  /** When the certificate that its API server made itself expires. */
-  readonly until: Date | undefined
-  /** The names of our files that are there; undefined if it could not be looked at. */
-  readonly holds: readonly string[] | undefined
-  readonly left: readonly Left[]
-}
+export type NodeItem = Readonly<ReturnType<typeof takeNodes>[number]>
 
 export interface Inventory extends Observation {
   readonly items: readonly Item[]
@@ -145,7 +110,7 @@ export function takeInventory(seen: Observation): Inventory {
   return { ...seen, items: takeItems(seen), nodes: takeNodes(seen) }
 }
 
-function takeItems(seen: Observation): Item[] {
+function takeItems(seen: Observation) {
   const { run, graph, outcomes } = seen
   const ca = tryCertificate(run.auth, caName)
   const cas = ownCas(run.auth)
@@ -155,22 +120,30 @@ function takeItems(seen: Observation): Item[] {
     .map((target) => {
       const { id, phase, where, node, makes: files, purpose = '' } = target
       const [file = ''] = files
+      /** Without the ending of its file. */
       const name = run.auth.files.parse(file)?.name ?? nameInPhase(target)
       const outcome = outcomes.get(id)
       const isFresh = outcome?.kind === 'fresh'
+      /** The certificate, or the one in the kubeconfig. */
       const { certificate, ca: itsCa = ca } = readChain(run, target, isFresh)
       const issuer = certificate && nameIssuer(run.auth, certificate, { ca, isFresh })
+      /** The effective expiry: the earliest along the chain. */
       const end = certificate && endOf(certificate, itsCa ? [itsCa, ...cas] : cas)
       const isEndingSoon = end !== undefined && endsSoon(run, end)
+      const held = (holders.get(file) ?? []).map((on) => [on.node.name, compareFiles(files, on.deploy)] as const)
       return {
         ...{ id, phase, where, node, name, files, purpose, certificate, issuer, end },
-        // A kubeconfig's is listed with it.
+        /** As `revoked` takes it; a kubeconfig's is listed with its certificate. */
         ...(certificate && phase !== 'kubeconfigs' && { fingerprint: entryOf(fingerprintOf(certificate)) }),
+        /** Whether it expires within certificates.renewBefore. */
         endsSoon: isEndingSoon,
-        onlyEnds: isEndingSoon && outcome?.kind === 'stale' && isOfTime(outcome.reasons),
+        /** Stale for nothing else. */
+        onlyEnds: isEndingSoon && outcome?.kind === 'stale' && isOfTime(outcome),
         state: stateOf(outcome),
+        /** Why it is not fresh, or a note about it. */
         why: explain(outcome) || (isEndingSoon ? 'expires within renewBefore' : ''),
-        onNodes: new Map((holders.get(file) ?? []).map((on) => [on.node.name, compareFiles(files, on.deploy)])),
+        /** Its state on each node that has it, by the node's name; empty if no node was inspected. */
+        onNodes: new Map(held),
       }
     })
 }
@@ -188,6 +161,7 @@ function readChain(run: Run, { where, makes: [file = ''] }: Target, isFresh: boo
   }
 }
 
+/** Of a CA of auth/ its name there, such as `ca`; `itself`, or `CN=` and the name of another. */
 function nameIssuer(
   auth: AuthDir,
   certificate: Certificate,
@@ -210,7 +184,7 @@ function stateOf(outcome: Outcome | undefined): State {
 }
 
 /** A kubeconfig follows its certificate. */
-function isOfTime(reasons: readonly Reason[]): boolean {
+function isOfTime({ reasons }: CheckResult): boolean {
   return ownReasons(reasons).every(({ kind }) => kind === 'expires')
 }
 
@@ -254,7 +228,8 @@ function inspectedNodes({ run, graph, outcomes }: Observation) {
   })
 }
 
-function takeNodes(seen: Observation): NodeItem[] {
+/** What was not looked at is undefined, as without install in cluster.yaml. */
+function takeNodes(seen: Observation) {
   const { cluster } = seen.run
   return inspectedNodes(seen).map(({ node, deploy, install }) => {
     const states = [deploy, install].flatMap((outcome) => (outcome ? nodeState(cluster, node, outcome) : []))
@@ -267,19 +242,22 @@ function takeNodes(seen: Observation): NodeItem[] {
         isDue ? install : undefined,
         ({ reasons, units = [] }) => units.length > 0 && !reasons.some((each) => each.kind === 'unit' && isWrong(each)),
       )
+    const state: State = worst?.state ?? 'fresh'
+    const ofInstall = checkOf(install)
     return {
       node: node.name,
-      state: worst?.state ?? 'fresh',
+      state,
       why: [...new Set(shown.map(({ why }) => why))].join('; '),
       deployed: answerOf(deploy, ({ reasons }) => ownReasons(reasons).length === 0),
       installed: isInstalled(({ places }) => places.length > 0),
       // What is not installed yet is loaded by nobody.
       loaded:
-        install && 'units' in install && install.units?.length === 0
-          ? undefined
-          : isInstalled(() => true) && unreachedBy(install).length === 0,
-      revokedInForce: install && 'revokedInForce' in install ? install.revokedInForce : undefined,
-      until: [install, deploy].flatMap((outcome) => (outcome && 'until' in outcome ? (outcome.until ?? []) : []))[0],
+        ofInstall.units?.length === 0 ? undefined : isInstalled(() => true) && (ofInstall.unreached ?? []).length === 0,
+      /** How many entries of `revoked` its API server denies. */
+      revokedInForce: ofInstall.revokedInForce,
+      /** When the certificate that its API server made itself expires. */
+      until: ofInstall.until ?? checkOf(deploy).until,
+      /** The names of our files that are there; undefined if it could not be looked at. */
       holds: filesHeld(cluster, node, { deploy, install }),
       left: leftBy(deploy, install),
     }
@@ -287,11 +265,7 @@ function takeNodes(seen: Observation): NodeItem[] {
 }
 
 function leftBy(...outcomes: readonly (Outcome | undefined)[]): Left[] {
-  return outcomes.flatMap((outcome) => (outcome && 'left' in outcome ? (outcome.left ?? []) : []))
-}
-
-function unreachedBy(outcome: Outcome | undefined): readonly string[] {
-  return outcome && 'unreached' in outcome ? (outcome.unreached ?? []) : []
+  return outcomes.flatMap((outcome) => checkOf(outcome).left ?? [])
 }
 
 /** What its folder lacks, units may still have where they read it. */
@@ -301,7 +275,7 @@ function filesHeld(
   { deploy, install }: { readonly deploy: Outcome; readonly install: Outcome | undefined },
 ): string[] | undefined {
   if (deploy.kind !== 'fresh' && deploy.kind !== 'stale') return undefined
-  const isInstalled = install && !('units' in install && install.units?.length === 0)
+  const isInstalled = install && checkOf(install).units?.length !== 0
   const missing = isInstalled ? [] : (deploy.reasons.find((reason) => reason.kind === 'on-node')?.missing ?? [])
   const belongs = nodeFiles(cluster, node).filter((file) => !missing.includes(file))
   return [...belongs, ...leftBy(deploy, install).map(({ file }) => file)]
@@ -315,12 +289,12 @@ function answerOf(outcome: Outcome | undefined, isSo: (found: CheckResult) => bo
 }
 
 /** By what is on the node only: stale files of auth/ have their own rows. */
-function nodeState(cluster: Cluster, node: ClusterNode, outcome: Outcome): Pick<NodeItem, 'state' | 'why'> {
+function nodeState(cluster: Cluster, node: ClusterNode, outcome: Outcome): { state: State; why: string } {
   if (outcome.kind === 'cancelled') return { state: 'stale', why: 'not inspected' }
   if (outcome.kind === 'failed') return { state: stateOf(outcome), why: beside(`/${node.name}`, outcome.failure.what) }
   const reasons = ownReasons(outcome.reasons)
   const left = leftBy(outcome).filter(({ isKeptOff }) => isKeptOff)
-  const clauses = [...left.map(formatLeft), ...unreachedBy(outcome)]
+  const clauses = [...left.map(formatLeft), ...(outcome.unreached ?? [])]
   if (reasons.length + clauses.length > 0)
     return { state: 'stale', why: joinClauses(formatReasons(reasons), ...clauses) }
   return { state: 'fresh', why: outcome.note ?? `${count(nodeFiles(cluster, node).length, 'file')}, as in auth/` }

@@ -12,8 +12,9 @@ import { ownCas, tryCertificate } from '../../lib/pki/pair.ts'
 import { leftOnNodes, type Summary } from '../../lib/show/reporter.ts'
 import { count, day, formatDate, formatDuration, formatNames, groupAlike, hour } from '../../lib/wording.ts'
 import { certTable, isKeptOff } from '../layouts/tables.ts'
-import type { UnderWay, Uses } from '../rotations/rotation.ts'
+import type { Uses } from '../rotations/rotation.ts'
 import { readCaState, readEncryptionState, readTokenState, signingCa } from '../rotations/states.ts'
+import type { UnderWay } from '../rotations/table.ts'
 
 /** The next to expire of the run's own certificates. */
 export function nextToExpire({ auth, cluster }: Run, targets: Iterable<Target>): Summary['nextToExpire'] {

@@ -1,14 +1,6 @@
 /** A read-only walk over targets: `status`, `verify`, `report` and a dry run show its outcomes. */
 import { execute } from '../../lib/graph/executor.ts'
-import {
-  buildGraph,
-  closure,
-  type Event,
-  type Force,
-  type Graph,
-  type Outcome,
-  type Run,
-} from '../../lib/graph/target.ts'
+import { buildGraph, closure, type Event, type Force, type Graph, type Run } from '../../lib/graph/target.ts'
 import { byPhase, type Phases, type Summary } from '../../lib/show/reporter.ts'
 import { phases as allPhases } from '../layouts/phases.ts'
 import { clusterGraph } from '../phases/table.ts'
@@ -16,15 +8,7 @@ import type { CommandRun } from './command-run.ts'
 import { exitStatus, type Finding, findingsOf } from './job.ts'
 import { withClockCheck } from './walk.ts'
 
-export interface Observation {
-  readonly run: Run
-  readonly graph: Graph
-  readonly outcomes: ReadonlyMap<string, Outcome>
-  readonly phases: Phases
-  /** In the order in which they happened. */
-  readonly events: readonly Event[]
-  readonly seconds: number
-}
+export type Observation = Readonly<Awaited<ReturnType<typeof observe>>>
 
 /** All of auth/; with --on-nodes the nodes too, or those of --node. */
 export function wholeCluster({ cluster, options: { onNodes, nodes } }: CommandRun): Graph {
@@ -44,12 +28,13 @@ export async function observe(
     forced = new Map(),
     foresees = false,
   }: { phases?: Phases; forced?: ReadonlyMap<string, Force>; foresees?: boolean } = {},
-): Promise<Observation> {
+) {
   const { limits, signal } = given
   const started = performance.now()
   const reporter = await given.progressFor(phases)
   const noting = { ...given, note: reporter.note }
-  const run = foresees ? withClockCheck(noting, graph, limits) : { ...noting, isObserved: true as const }
+  const run: Run = foresees ? withClockCheck(noting, graph, limits) : { ...noting, isObserved: true as const }
+  /** In the order in which they happened. */
   const events: Event[] = []
   const emit = (event: Event) => {
     events.push(event)

@@ -7,15 +7,12 @@ import { groups, phases } from '../layouts/phases.ts'
 import type { CommandRun } from './command-run.ts'
 import { formatCommand } from './host.ts'
 
-export interface Selection {
-  readonly ids: readonly string[]
-  readonly forced: ReadonlyMap<string, Force>
-}
+export type Selection = Readonly<ReturnType<typeof select>>
 
 type Selecting = Pick<CommandRun, 'cluster' | 'options' | 'commandNames' | 'command'>
 
 /** Throws a usage Failure for an unknown name, and for an empty selection. */
-export function select(run: Selecting, graph: Graph): Selection {
+export function select(run: Selecting, graph: Graph) {
   const { names, force, renew } = run.options
   refuseNodeNames(run)
   const targets = names.flatMap((name) => named(graph, name, run))

@@ -3,7 +3,7 @@ import type { ClusterNode } from '../../lib/cluster/cluster.ts'
 import { type Failure, isUnreached } from '../../lib/failure.ts'
 import type { AuthDir } from '../../lib/files/auth-dir.ts'
 import { execute, findRefusals, type RunOptions } from '../../lib/graph/executor.ts'
-import type { Graph, Outcome, Run, Target } from '../../lib/graph/target.ts'
+import { checkOf, type Graph, type Outcome, type Run, type Target } from '../../lib/graph/target.ts'
 import { keysToList, pairsToReplace } from '../../lib/kubernetes/authorization.ts'
 import type { Reporter } from '../../lib/show/reporter.ts'
 import { joinFailures } from '../../lib/show/words.ts'
@@ -65,17 +65,10 @@ export function withClockCheck<Given extends Run>(given: Given, graph: Graph, li
   }
 }
 
-export interface Rollout {
-  /** A control node can be given the list, and every node that is up and reads a new pair has it: what is wrong elsewhere holds no key. */
-  readonly isReady: boolean
-  /** The control nodes that could be reached. */
-  readonly controls: readonly string[]
-  /** Who may go on with an old key, by node. */
-  readonly oldKeys: ReadonlyMap<string, readonly string[]>
-}
+export type Rollout = Readonly<ReturnType<typeof rolloutOf>>
 
 /** `all`: with the targets that were not selected. */
-export function rolloutOf(run: Run, all: Graph, outcomes: ReadonlyMap<string, Outcome>): Rollout {
+export function rolloutOf(run: Run, all: Graph, outcomes: ReadonlyMap<string, Outcome>) {
   const { cluster } = run
   const hasReplacedKey = pairsToReplace(run)
   const reads = (node: ClusterNode) => nodeFiles(cluster, node).some(hasReplacedKey)
@@ -92,13 +85,17 @@ export function rolloutOf(run: Run, all: Graph, outcomes: ReadonlyMap<string, Ou
       (where === 'node' && outcomes.has(id) && (down.has(node) || !readers.has(node)))
     )
   }
+  /** Who may go on with an old key, by node. */
   const oldKeys = [...all.values()].flatMap(({ id, node = '' }): [string, readonly string[]][] => {
     if (down.has(node) && readers.has(node)) return [[node, ['it could not be reached']]]
-    const outcome = outcomes.get(id)
-    return outcome && 'oldKeys' in outcome && outcome.oldKeys ? [[node, outcome.oldKeys]] : []
+    const keys = checkOf(outcomes.get(id)).oldKeys
+    return keys ? [[node, keys]] : []
   })
+  /** The control nodes that could be reached. */
   const controls = controlsOf(run).filter((name) => !down.has(name))
-  return { controls, isReady: controls.length > 0 && [...all.values()].every(isRight), oldKeys: new Map(oldKeys) }
+  /** A control node can be given the list, and every node that is up and reads a new pair has it: what is wrong elsewhere holds no key. */
+  const isReady = controls.length > 0 && [...all.values()].every(isRight)
+  return { controls, isReady, oldKeys: new Map(oldKeys) }
 }
 
 function controlsOf({ cluster }: Run): string[] {

@@ -74,21 +74,6 @@ export async function someApiServer(asking: Asking): Promise<ClusterNode> {
   })
 }
 
-interface Survey {
-  /** What reads files that it changes, or needs them, and is not reached; each with what to do. */
-  readonly unreached: readonly string[]
-  /** Why it is not known which API servers there are. */
-  readonly unknown: readonly string[]
-}
-
-interface StageSurvey extends Survey {
-  /** Other processes that read files which it changes: of root, and of other users. */
-  readonly ofRoot: readonly string[]
-  readonly ofUsers: readonly string[]
-  /** What only the user can change on the nodes; a sentence each. */
-  readonly toChange: readonly string[]
-}
-
 /** Milliseconds after its last renewal in which an API server counts as running; it renews every 10 s. */
 const leaseTime = 60_000
 /** Milliseconds in which a running API server renews its lease at least once. */
@@ -103,11 +88,7 @@ const lease = v.object({
 const leaseList = v.object({ items: itemsOf(lease) })
 
 type Lease = v.InferOutput<typeof lease>
-interface LeasesSeen {
-  readonly leases: readonly Lease[]
-  /** By the clock of the API server that answered. */
-  readonly now: Date
-}
+type LeasesSeen = Pick<Awaited<ReturnType<typeof readLeases>>, 'leases' | 'now'>
 
 /** A control node, and what its machine calls itself, which is the label of its API server's lease. */
 interface Control {
@@ -116,7 +97,7 @@ interface Control {
 }
 
 /** For the next stage of the rotation. Throws a Failure if a component that runs does not answer. */
-export async function surveyStage(rotating: Rotating, rotation: Rotation): Promise<StageSurvey> {
+export async function surveyStage(rotating: Rotating, rotation: Rotation) {
   const { run } = rotating
   const changes = changedBy(rotation, run.cluster)
   const limit = pLimit(run.cluster.ssh.concurrency)
@@ -139,12 +120,18 @@ export async function surveyStage(rotating: Rotating, rotation: Rotation): Promi
   return {
     unreached: [...unreached, ...all('units'), ...((await rotation.unreached?.(rotating)) ?? [])],
     unknown,
-    ...{ ofRoot: all('ofRoot'), ofUsers: all('ofUsers'), toChange: all('toChange') },
+    /** Other processes that read files which it changes: of root, and of other users. */
+    ...{ ofRoot: all('ofRoot'), ofUsers: all('ofUsers') },
+    /** What only the user can change on the nodes; a sentence each. */
+    toChange: all('toChange'),
   }
 }
 
-/** Whichever files they read. `looks`: those whose API server runs, if they were looked at just now. */
-export async function surveyApiServers(asking: Asking, looks?: readonly Looked[]): Promise<Survey> {
+/**
+ * The API servers that are not reached, each with what to do; and why it is not known which there are. `looks`: those whose API server
+ * runs, if they were looked at just now.
+ */
+export async function surveyApiServers(asking: Asking, looks?: readonly Looked[]) {
   const { run, signal } = asking
   const controls = run.cluster.nodes.filter(({ role }) => role === 'control')
   if (!controls.some((node) => nodeUnits(run.cluster, node).some(isApiServer)))
@@ -169,7 +156,8 @@ export async function surveyApiServers(asking: Asking, looks?: readonly Looked[]
     await delay(renewalTime, undefined, { signal })
     return (await readLeases(asking, first)).leases
   })
-  const members = nodeUnits(run.cluster, first).some(isEtcd) ? await readMembers(asking, first) : []
+  const hasEtcd = nodeUnits(run.cluster, first).some(({ unit }) => unit === store)
+  const members = hasEtcd ? await readMembers(asking, first) : []
   return {
     unreached: [...strangers, ...foreignMembers(members, controls)],
     unknown: silent.map(
@@ -222,7 +210,8 @@ function controlOf({ node, found: { places } }: Looked) {
   })
 }
 
-async function readLeases(asking: Asking, node: ClusterNode): Promise<LeasesSeen> {
+/** `now`: by the clock of the API server that answers. */
+async function readLeases(asking: Asking, node: ClusterNode) {
   const selector = encodeURIComponent('apiserver.kubernetes.io/identity=kube-apiserver')
   const path = `/apis/coordination.k8s.io/v1/namespaces/kube-system/leases?labelSelector=${selector}`
   return withApi(asking, node, async (api) => {
@@ -230,8 +219,4 @@ async function readLeases(asking: Asking, node: ClusterNode): Promise<LeasesSeen
     const { items } = await api.readAs(leaseList, 'GET', path)
     return { leases: items, now }
   })
-}
-
-function isEtcd({ unit }: Unit): boolean {
-  return unit === store
 }

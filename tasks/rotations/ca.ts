@@ -283,14 +283,8 @@ function maySignCas(ca: Certificate): boolean {
   return limit === undefined || limit.content.some((byte) => byte !== 0)
 }
 
-interface PreviousCa {
-  readonly ca: Certificate
-  /** Credentials as those of that name, signed just now. */
-  as(name: string): Credentials
-}
-
 /** Undefined if there was no CA before ours, or its key is gone. */
-async function signByPreviousCa({ run }: Rotating, name: CaName): Promise<PreviousCa | undefined> {
+async function signByPreviousCa({ run }: Rotating, name: CaName) {
   const { auth, cluster, now } = run
   const keys = backups(auth, auth.files.key(name)).flatMap((pem) => readPrivateKey(pem) ?? [])
   const privateKey = keys.find((key) => isPreviousCa(createPublicKey(key), auth, name))
@@ -302,7 +296,8 @@ async function signByPreviousCa({ run }: Rotating, name: CaName): Promise<Previo
     })
   if (!privateKey || !ca) return undefined
   const key = await generatePrivateKey('ecdsa-p256')
-  const as = (client: string) => {
+  /** Credentials as those of that name, signed just now. */
+  const as = (client: string): Credentials => {
     const row = certTable(cluster).find((each) => each.name === client)
     if (!row) throw new Error(`the table has no ${client}`)
     const profile: CertSpec = { ...row.profile, key: 'ecdsa-p256' }

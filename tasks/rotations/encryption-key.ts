@@ -195,7 +195,9 @@ const reportEach = 20
  */
 function rewriteTargets(asking: Asking): Target[] {
   const { name: phase } = rewritePhase
-  return resourcesOf(asking).map(
+  // Of the entry whose keys are rotated: other entries of the file have keys of their own.
+  const { resources = [] } = readEncryptionConfig(asking.run.auth.bytes(file)) ?? {}
+  return resources.map(
     (resource, i, all): Target<readonly string[]> => ({
       id: `${phase}/${resource}`,
       phase,
@@ -221,11 +223,6 @@ function rewriteTargets(asking: Asking): Target[] {
       },
     }),
   )
-}
-
-/** Of the entry whose keys are rotated: other entries of the file have keys of their own. */
-function resourcesOf(asking: Asking): readonly string[] {
-  return readEncryptionConfig(asking.run.auth.bytes(file))?.resources ?? []
 }
 
 /** The objects not encrypted with the present key, each as `<namespace>/<name>` or `<name>`. */

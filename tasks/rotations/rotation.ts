@@ -73,20 +73,6 @@ export const changedBy =
 export const snapshotReminder =
   'a snapshot of etcd is the way back if its data are lost: etcdctl snapshot save FILE, with the --endpoints, --cacert, --cert and --key of a control node'
 
-/** A rotation that has begun, as it is reported. */
-export interface UnderWay {
-  /** As it is typed. */
-  readonly name: string
-  readonly what: string
-  /** Of the present stage. */
-  readonly title: string
-  /** The stage's number, from 1, and how many there are. */
-  readonly stage: number
-  readonly of: number
-  /** True if the old one is no longer trusted after the next stage, which only --finish does. */
-  readonly isLastNext: boolean
-}
-
 export interface Uses {
   /** A sentence for each user of what the last stage ends, and for what can't be seen. */
   readonly sentences: readonly string[]

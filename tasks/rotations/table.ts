@@ -4,7 +4,7 @@ import type { Run } from '../../lib/graph/target.ts'
 import { surveyStage } from './api-servers.ts'
 import { caRotation, etcdCaRotation, frontProxyCaRotation } from './ca.ts'
 import { encryptionKeyRotation } from './encryption-key.ts'
-import type { Rotating, Rotation, UnderWay, Uses } from './rotation.ts'
+import type { Rotating, Rotation, Uses } from './rotation.ts'
 import { serviceAccountRotation } from './service-account.ts'
 
 export const rotations: readonly Rotation[] = [
@@ -21,12 +21,16 @@ export function stageNumber({ stages, stageOf }: Rotation, run: Run): number {
   return stages.findIndex(({ name }) => name === at) + 1
 }
 
+/** A rotation that has begun, as it is reported. */
+export type UnderWay = Readonly<ReturnType<typeof underWay>[number]>
+
 /** Throws a refusal if the files of one do not fit together. */
-export function underWay(run: Run, some: readonly Rotation[] = rotations): UnderWay[] {
+export function underWay(run: Run, some: readonly Rotation[] = rotations) {
   return some.flatMap((rotation) => {
     const { name, what, stages } = rotation
     const number = stageNumber(rotation, run)
     const stage = stages[number - 1]
+    /** True if the old one is no longer trusted after the next stage, which only --finish does. */
     const isLastNext = stages[number]?.isLast === true
     return stage ? [{ name, what, title: stage.title, stage: number, of: stages.length, isLastNext }] : []
   })
