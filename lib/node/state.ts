@@ -155,13 +155,14 @@ function readPlaces(output: string, nonce: string) {
   const records = readRecords([...own.records, ...root.records])
   const { all, one, pairs } = records
   const folders: ReadonlySet<string> = new Set(all('exists').flat())
+  const processes: readonly ComponentProcess[] = readProcesses(records)
   return {
     /** Seconds since 1970 by the node's clock. */
     now: Number(present(one('now'))),
     /** By each of its names. Empty where the node has no systemd, or knows none of them. */
     units: readUnits(records),
     /** Of the queried components, whatever started them. */
-    processes: readProcesses(records),
+    processes,
     /** The queried folders that exist. */
     folders,
     /** Paths that resolve to another path, with that path. */
