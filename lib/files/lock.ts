@@ -51,7 +51,7 @@ export const thisProcess = {
   disk: '',
 }
 
-/** The owner of a lock that names nobody, such as kubectl's: where it is, is not known. */
+/** The owner of a lock that names nobody, such as kubectl's. With `space: ''` it may be anywhere: nothing else of it counts. */
 const anotherProgram: LockOwner = { ...thisProcess, pid: 0, space: '', token: '', since: '' }
 
 /** The boot of this machine's kernel, or the machine's name where the system reports none. */

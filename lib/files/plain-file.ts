@@ -22,18 +22,20 @@ export const readOnly = fs.constants.O_RDONLY | fs.constants.O_NOFOLLOW | fs.con
 /** Undefined if the path does not exist. Never blocks, even on a pipe. */
 export function readPlainFile(path: string): PlainFile | undefined {
   return doing('read', path, () => {
+    let opened: number
     try {
-      return whileOpen(fs.openSync(path, readOnly), (fd) => {
-        const stat = fs.fstatSync(fd)
-        if (!stat.isFile()) return { kind: stat.isDirectory() ? 'folder' : 'other' }
-        if (stat.size > largest) throw new Failure(`${path} is too large to be read: ${stat.size} bytes`)
-        return { kind: 'file', bytes: fs.readFileSync(fd), mode: stat.mode & 0o7777 }
-      })
+      opened = fs.openSync(path, readOnly)
     } catch (error) {
       if (isErrno(error, 'ENOENT')) return undefined
       if (isErrno(error, 'ELOOP', 'EMLINK', 'ENXIO')) return { kind: 'other' }
       throw error
     }
+    return whileOpen(opened, (fd) => {
+      const stat = fs.fstatSync(fd)
+      if (!stat.isFile()) return { kind: stat.isDirectory() ? 'folder' : 'other' }
+      if (stat.size > largest) throw new Failure(`${path} is too large to be read: ${stat.size} bytes`)
+      return { kind: 'file', bytes: fs.readFileSync(fd), mode: stat.mode & 0o7777 }
+    })
   })
 }
 

@@ -10,7 +10,6 @@ import { entryOf, isKeyEntry } from '../cluster/problem.ts'
 import { Failure, refusal, runAgain, tryTo } from '../failure.ts'
 import { type AuthDir, authorizationConfigFile } from '../files/auth-dir.ts'
 import { once } from '../files/plain-file.ts'
-import type { Run } from '../graph/target.ts'
 import { type Certificate, fingerprintOf, keyIdOf, readCertificate } from '../pki/certificate.ts'
 import { formatNames } from '../wording.ts'
 
@@ -168,7 +167,12 @@ function reviewOf(user: string, extra?: object): object {
 }
 
 /** What a run has: its list is in auth/. */
-type Listing = Pick<Run, 'auth' | 'listsNoKeys'> & { readonly cluster: Pick<Cluster, 'revoked'> }
+interface Listing {
+  readonly auth: AuthDir
+  readonly cluster: Pick<Cluster, 'revoked'>
+  /** No key is added: its new pair may not be loaded everywhere yet. */
+  readonly listsNoKeys?: boolean
+}
 
 interface KnownCertificate extends NonNullable<ReturnType<typeof identified>> {
   /** Of its file, without the ending. */

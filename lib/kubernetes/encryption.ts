@@ -94,19 +94,20 @@ export const readEncryptionConfig = once((bytes) => {
 })
 
 function configOf({ resources: [first, ...others] }: Content) {
+  const keys: readonly EncryptionKey[] = keysOf(first).filter(({ provider }) => provider !== 'kms')
   return {
     /** Of the first entry: what is encrypted with its first provider. */
     resources: first.resources,
     /** Of the first entry: `aescbc`, `aesgcm`, `secretbox`, `kms` or `identity`. The first provider encrypts. */
     provider: Object.keys(first.providers[0] ?? {})[0] ?? '',
     /** Of its providers, in order: the first one encrypts, where the first provider has its keys in the file. */
-    keys: keysOf(first).filter(({ provider }) => provider !== 'kms'),
+    keys,
     /** Every entry, with every key that its resources may be encrypted with. */
     entries: [first, ...others].map((entry) => ({ resources: entry.resources, keys: keysOf(entry) })),
   }
 }
 
-function keysOf({ providers }: ConfigEntry): EncryptionKey[] {
+function keysOf({ providers }: ConfigEntry): readonly EncryptionKey[] {
   return providers
     .flatMap((each) => Object.entries(each))
     .flatMap(([provider, { keys = [], name, endpoint }]) =>

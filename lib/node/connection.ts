@@ -64,7 +64,7 @@ export class Connection {
     return this.#isOpen
   }
 
-  /** Of what may be open; undefined if nothing is. */
+  /** The control socket, if the connection may be open. */
   get socket(): string | undefined {
     return this.#wasTried ? this.#parts.controlPath : undefined
   }
@@ -187,10 +187,7 @@ async function spawnLast(
   }
 }
 
-/**
- * Closes connections, by one process of this one: a fork of Node takes longer than ssh does. Never throws: one that is not there
- * needs no closing.
- */
+/** With one child process: for Node to fork takes longer than ssh does. Never throws: a connection that is not there needs no closing. */
 export async function closeConnections(
   connections: readonly (Connection | undefined)[],
   run: Pick<ConnectionParts, 'folder' | 'env'>,

@@ -13,10 +13,10 @@
 
 [ -z "${ZSH_VERSION-}" ] || emulate sh
 # Whatever a login has in its environment: bash takes options (noglob, noclobber) from SHELLOPTS, and hides the files that match
-# GLOBIGNORE. No core file, since it would hold keys.
+# GLOBIGNORE; an older grep takes options from GREP_OPTIONS. No core file, since it would hold keys.
 LC_ALL=C
 export LC_ALL
-unset -v GLOBIGNORE
+unset -v GLOBIGNORE GREP_OPTIONS
 umask 077
 # Every shell that is named above has it.
 # shellcheck disable=SC3045
@@ -251,14 +251,18 @@ say_files() {
   n=$((n + $#))
 }
 
-# One process leaves out what is as expected, mostly all: a shell takes its time to search long texts.
+# One grep leaves out what is as expected, which is most: a shell is slow at searching long texts. The last line is no file's: where it is
+# not left over, something has failed, which may be a here-document.
 say_differing() {
+  [ -n "$expected" ] || return 0
+  [ -r /proc/self/fd ] || stop closed /proc
   differing=$(grep -vxF -f /proc/self/fd/8 8<<SUMS <<EXPECTED
 $sums
 SUMS
 $expected
+-  .
 EXPECTED
-  ) || [ $? -eq 1 ]
+  )
   with_lines say_each_differing "$differing"
 }
 say_each_differing() {
@@ -489,7 +493,8 @@ SHOWN
   say_clock
 }
 
-# Only of those with a unit file: for each of the others systemd would search all its folders (systemd.unit(5)).
+# Adds the mounts that have a unit file: for any other systemd would search all its folders (systemd.unit(5)). What was mounted by hand
+# has none: once it is gone, nothing tells of it.
 find_mounts() {
   for f in /etc/systemd/system*/*.mount /run/systemd/*/*.mount /usr/local/lib/systemd/system/*.mount /usr/lib/systemd/system/*.mount \
     /lib/systemd/system/*.mount; do

@@ -39,11 +39,12 @@ export class Ssh {
   readonly #sockets: string
   readonly #limits = new Map<string, LimitFunction>()
   readonly #connections = new Map<string, Promise<Connection>>()
+  readonly #closing = new AbortController()
   #count = 0
 
   constructor(cluster: Cluster, run: SshRun) {
     this.#cluster = cluster
-    this.#run = run
+    this.#run = { ...run, signal: AbortSignal.any([run.signal, this.#closing.signal]) }
     this.#use = { folder: run.folder, ssh: cluster.ssh }
     this.#sockets = makeSocketFolder(run.env.TMPDIR || tmpdir())
   }
@@ -94,6 +95,8 @@ export class Ssh {
 
   /** Whatever is still open is closed: without its socket nobody could close it any more. Never throws. */
   async close(): Promise<void> {
+    // Who has not connected yet need not: `Match exec` in a configuration may take its time.
+    this.#closing.abort()
     const open = [...this.#connections.values()].map((connection) => connection.catch(() => undefined))
     await closeConnections(await Promise.all(open), this.#run)
     // A master that is exiting removes its socket meanwhile: rmSync would stop at that, and leave the folder.

@@ -190,6 +190,8 @@ export function readDerCertificate(der: Buffer) {
     // OpenSSL reads times that there are not, such as the 99th of a month: any date in validToDate, and "Bad time value" here.
     if ([x509.validFrom, x509.validTo].some((text) => Number.isNaN(Date.parse(text)))) return undefined
     const usage = extensionOf(fields, oids.keyUsage)
+    const sans: readonly string[] = listedIn(fields, oids.subjectAltName).map(formatSan)
+    const extKeyUsages: readonly string[] = listedIn(fields, oids.extKeyUsage).map((each) => hex(expect(each, 0x06)))
     return {
       der,
       x509,
@@ -199,13 +201,13 @@ export function readDerCertificate(der: Buffer) {
       /** `CN=kubernetes`, … */
       attributes: attributesIn(x509.subject),
       /** DNS names and IP addresses; what is neither, or a name that is an address, says its type: `DNS:10.0.0.1`. */
-      sans: listedIn(fields, oids.subjectAltName).map(formatSan),
+      sans,
       /** Whether it may sign certificates, also by its key usage. */
       isCa: x509.ca,
       /** The first eight bits; undefined where it names none. */
       keyUsage: usage && (bitsOf(usage)[0] ?? 0),
       /** As in `oids`. */
-      extKeyUsages: listedIn(fields, oids.extKeyUsage).map((each) => hex(expect(each, 0x06))),
+      extKeyUsages,
       subjectKeyId: extensionOf(fields, oids.subjectKeyIdentifier)?.content,
       publicKey: x509.publicKey,
       notBefore: x509.validFromDate,

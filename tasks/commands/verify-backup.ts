@@ -12,7 +12,7 @@ import { type CommandRun, checkConfigFile, openAuth } from '../request/command-r
 import { pathOf } from '../request/host.ts'
 import type { Finding } from '../request/job.ts'
 import { rotationsUnderWay } from '../request/notices.ts'
-import { observe, showObservation } from '../request/observe.ts'
+import { checkTarget, observe, showObservation } from '../request/observe.ts'
 import { checkNodes } from '../request/selection.ts'
 import {
   complete,
@@ -27,7 +27,6 @@ import {
   readWholeHolding,
   refuseNothing,
 } from './recover.ts'
-import { checkTarget } from './verify.ts'
 
 const kinds = [
   { name: 'backup', title: 'In the backup' },

@@ -23,7 +23,7 @@ import { readAuth } from '../request/access.ts'
 import type { CommandRun } from '../request/command-run.ts'
 import { readLocalPair } from '../request/inventory.ts'
 import type { Finding } from '../request/job.ts'
-import { observe, showObservation } from '../request/observe.ts'
+import { checkTarget, observe, showObservation } from '../request/observe.ts'
 import { selectNodes } from '../request/selection.ts'
 
 /** Throws a usage Failure for a node without connections. */
@@ -59,12 +59,6 @@ function connectionTargets(cluster: Cluster): Target[] {
     checkTarget('keys/service-account-token', checkTokens),
     checkTarget('keys/encryption', checkEncryption),
   ]
-}
-
-/** Only checked, and made of nothing else. Its phase is what comes before the slash. */
-export function checkTarget(id: string, check: Target['check'], more: Partial<Target> = {}): Target {
-  const [phase = id] = id.split('/')
-  return { id, phase, needs: [], makes: [], where: 'auth', check, ...more }
 }
 
 async function checkConnection(run: Run, row: HandshakeRow): Promise<CheckResult> {

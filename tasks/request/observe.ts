@@ -1,6 +1,14 @@
 /** A read-only walk over targets: `status`, `verify`, `report` and a dry run show its outcomes. */
 import { execute } from '../../lib/graph/executor.ts'
-import { buildGraph, closure, type Event, type Force, type Graph, type Run } from '../../lib/graph/target.ts'
+import {
+  buildGraph,
+  closure,
+  type Event,
+  type Force,
+  type Graph,
+  type Run,
+  type Target,
+} from '../../lib/graph/target.ts'
 import { byPhase, type Phases, type Summary } from '../../lib/show/reporter.ts'
 import { phases as allPhases } from '../layouts/phases.ts'
 import { clusterGraph } from '../phases/table.ts'
@@ -17,6 +25,12 @@ export function wholeCluster({ cluster, options: { onNodes, nodes } }: CommandRu
   const isWanted = (node = '') => onNodes && (nodes.length === 0 || nodes.includes(node))
   const ids = [...all.values()].filter(({ where, node }) => where !== 'node' || isWanted(node)).map(({ id }) => id)
   return closure(all, ids)
+}
+
+/** Only checked, and made of nothing else. Its phase is what comes before the slash. */
+export function checkTarget(id: string, check: Target['check'], more: Partial<Target> = {}): Target {
+  const [phase = id] = id.split('/')
+  return { id, phase, needs: [], makes: [], where: 'auth', check, ...more }
 }
 
 /** `foresees`: for a plan. */

@@ -13,6 +13,8 @@ import { harderWay } from '../../tasks/layouts/harder-way.ts'
 import { leafProfile, makeCa, makeEverything, year } from '../support/certificates.ts'
 import { and, parsed, scratch, sha256 } from '../support/files.ts'
 import { eventually, freePorts, needs, type Server, startServer } from '../support/programs.ts'
+import { Authorization } from './component/authorization.ts'
+import { parseFlags } from './component/flags.ts'
 import { isSince, kubernetesVersion } from './machines/shared.ts'
 
 const options = { skip: needs('etcd', 'openssl') }
@@ -203,6 +205,18 @@ test('a stand-in can be one of which that has expired: /livez says so, /readyz d
   assert.equal((await api('admin', '/readyz')).text, 'ok')
   assert.match((await api('admin', '/livez')).text, /^\[-\]loopback-serving-certificate failed: /m)
   assert.ok((await ownCertificate(api)).validToDate < new Date())
+})
+
+test('an API server does not start with a configuration that the real one refuses', () => {
+  const start = () => new Authorization(parseFlags('kube-apiserver', [`--authorization-config=${paths.config}`]))
+  for (const [text, why] of [
+    [configuration({ kubeconfig: file('missing') }), /error loading file/],
+    [configuration().replace("['this certificate is revoked'][0]", ''), /compilation failed/],
+    [configuration().replace('timeout', 'timeouts'), /timeout: Invalid/],
+  ] as const) {
+    put(text)
+    assert.throws(start, why, text)
+  }
 })
 
 test(

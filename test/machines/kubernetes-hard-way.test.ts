@@ -55,10 +55,10 @@ async function takeOver(lab: Machines): Promise<string> {
 describe('Kubernetes The Hard Way on three machines', { skip }, () => {
   let lab: Machines
   const must = (status: number, ...args: string[]) => mustRun(lab, status, ...args)
-  const secrets =
-    'get --prefix /registry/secrets/ --print-value-only | grep -ao "k8s:enc:[a-z]*:v1:[a-z0-9]*" | sort -u'
+  const etcdctl = (command: string) =>
+    lab.exec(`nsenter --target ${lab.machine('server').pid} --net etcdctl --endpoints=http://127.0.0.1:2379 ${command}`)
   const encryptedBy = () =>
-    lab.exec(`nsenter --target ${lab.machine('server').pid} --net etcdctl --endpoints=http://127.0.0.1:2379 ${secrets}`)
+    etcdctl('get --prefix /registry/secrets/ --print-value-only | grep -ao "k8s:enc:[a-z]*:v1:[a-z0-9]*" | sort -u')
   const word = () => lab.exec('kubectl get secret one -o jsonpath={.data.word} | base64 -d')
   const assertSettled = async () => {
     await must(0, 'bootstrap', '--dry-run')
@@ -114,6 +114,7 @@ describe('Kubernetes The Hard Way on three machines', { skip }, () => {
     const planned = (await must(4, 'rotate', 'encryption-key', '--dry-run')).stdout.replace(/\s+/g, ' ')
     assert.match(planned, /server has the only API server: while it is restarted, the API is away/)
     assert.doesNotMatch(planned, /drained/)
+    await etcdctl('get --print-value-only /registry/secrets/default/one >sealed')
     const starts = await readStarts(lab)
     await onlyWhileDown(lab, 'server', async () => {
       await must(0, 'rotate', 'encryption-key')
@@ -123,6 +124,11 @@ describe('Kubernetes The Hard Way on three machines', { skip }, () => {
       assert.match(readFileSync(join(lab.place, 'auth/encryption-config.yaml'), 'utf8'), /key1[\s\S]*key2/)
       await lab.exec('cp -a auth half')
       await must(0, 'rotate', 'encryption-key')
+      // What is of none of encryption.resources is nobody's to write anew.
+      await etcdctl('put /registry/leftover/s1 <sealed')
+      const { stderr } = await must(3, 'rotate', 'encryption-key', '--finish')
+      assert.match(stderr, /still used by 1 stored object encrypted with key1/)
+      await etcdctl('del /registry/leftover/s1')
       await must(0, 'rotate', 'encryption-key', '--finish')
     })
     // The only API server is away for a minute: who holds a lease there loses it, and systemd starts them again.
@@ -150,6 +156,7 @@ describe('Kubernetes The Hard Way on three machines', { skip }, () => {
       await must(0, 'rotate', 'service-account')
     })
     // Tokens of the old key are refused from then on.
+    assert.match((await must(3, 'rotate', 'service-account', '--finish')).stderr, /has signed with the next key for/)
     await must(0, 'rotate', 'service-account', '--finish', '--force')
     await onlyWhileDown(lab, 'server', async () => {
       await must(0, 'rotate', 'ca')

@@ -25,8 +25,8 @@ const kinds: Readonly<Record<string, Kind>> = {
 
 /** What a login may have in its environment, and tools and shells would read from there. */
 export const oddEnvironment = [
-  'POSIXLY_CORRECT=1 TAR_OPTIONS=--to-stdout CDPATH=/ QUOTING_STYLE=c LS_COLORS=x TZ= GLOBIGNORE=*.pem',
-  'export POSIXLY_CORRECT TAR_OPTIONS CDPATH QUOTING_STYLE LS_COLORS TZ GLOBIGNORE',
+  'POSIXLY_CORRECT=1 TAR_OPTIONS=--to-stdout CDPATH=/ QUOTING_STYLE=c LS_COLORS=x TZ= GLOBIGNORE=*.pem GREP_OPTIONS=-n',
+  'export POSIXLY_CORRECT TAR_OPTIONS CDPATH QUOTING_STYLE LS_COLORS TZ GLOBIGNORE GREP_OPTIONS',
   'set -Cfu; export SHELLOPTS; ulimit -c unlimited 2>/dev/null || :',
   '',
 ].join('\n')

@@ -251,19 +251,22 @@ test('SIGTERM to npm ends the run that it started', async (t) => {
   assert.ok(!existsSync(join(folder, 'auth', '.lock')))
 })
 
-for (const [args, goOn] of [
-  ['ca --renew', / ca$/],
-  ['certs --force --prune', / certs --force --prune$/],
-  ['certs ca --force --yes', / certs ca$/],
+for (const [args, goOn, signal, status] of [
+  ['ca --renew', / ca$/, 'SIGINT', 130],
+  ['certs --force --prune', / certs --force --prune$/, 'SIGTERM', 143],
+  ['certs ca --force --yes', / certs ca$/, 'SIGHUP', 129],
 ] as const)
-  test(`after Ctrl-C "${args}" is advised as ${goOn}: nothing is replaced or renewed twice`, async (t) => {
+  test(`${signal} during the wait for another run exits with ${status}, leaves that run its lock, and "${args}" is advised as ${goOn}: nothing is replaced or renewed twice`, async (t) => {
     const folder = place(t)
     await withStatus(0, run(folder, ['ca']))
     const release = await holdAuth(join(folder, 'auth'))
     const stopped = start(folder, [...args.split(' '), '--json'])
     await stopped.told('waiting for')
-    stopped.child.kill('SIGINT')
-    assert.match(String(parse((await stopped.ended).stdout).at(-1)?.goOn), goOn)
+    stopped.child.kill(signal)
+    const ended = await stopped.ended
+    assert.equal(ended.status, status)
+    assert.match(String(parse(ended.stdout).at(-1)?.goOn), goOn)
+    assert.ok(existsSync(join(folder, 'auth/.lock')))
     release()
   })
 

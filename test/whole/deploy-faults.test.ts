@@ -32,6 +32,12 @@ describe('deploy onto seven nodes of which two fail', { skip: needs('sshd', 'ssh
     const [, end = '', ...more] = (stdout + stderr).split(`2 nodes, ${words}: ${two.join(', ')}\n`)
     assert.deepEqual([status, more], [1, []], stdout + stderr)
     assert.match(end, remedy)
+    assert.equal(end.match(new RegExp(remedy, 'g'))?.length, 1, end)
+    const { events } = await seven.run('deploy', '--json')
+    assert.deepEqual(
+      events.flatMap(({ type, id, cause }) => (type === 'failed' ? [`${id} ${cause}`] : [])).toSorted(),
+      two.map((name) => `deploy/${name} ${words.replaceAll(' ', '-')}`),
+    )
     assert.deepEqual(
       seven.rightNodes(),
       sevenNames.filter((name) => !two.includes(name)),
@@ -44,6 +50,22 @@ describe('deploy onto seven nodes of which two fail', { skip: needs('sshd', 'ssh
   }
 
   // What else ssh may say: test/lib/node/ssh-failure.test.ts.
+  test('says which refuse the connection', async () => {
+    await Promise.all(nodes().map((node) => node.stop()))
+    await assertTwoFail(direct, 'connection refused', /check that sshd runs there/)
+    await Promise.all(nodes().map((node) => node.start()))
+    await assertMended()
+  })
+
+  test('says which do not answer in time', async () => {
+    // So long that the other five are never too slow.
+    seven.write([['ssh', 'options'], { ConnectTimeout: 5 }])
+    behave({ hang: true })
+    await assertTwoFail(relayed, 'timed out', /check that the machine is up and reachable/)
+    behave({})
+    await assertMended()
+  })
+
   test('says of which the host key is not known', async () => {
     const known = knownHosts()
     const isOfNode = (line: string) => nodes().some(({ port }) => line.startsWith(`[127.0.0.1]:${port} `))

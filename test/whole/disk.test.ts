@@ -139,6 +139,18 @@ test('a read-only auth/ is named, exits with 1, and keeps what it holds', mounte
   assert.deepEqual(run.after, run.before)
 })
 
+test('a read-only folder of the kubeconfig is named, and the rest is made', mounted, async (t) => {
+  const folder = makeFolder(t)
+  const kube = join(folder.path, 'home/.kube')
+  mkdirSync(kube, { recursive: true })
+  const prepare = `mount --bind ${kube} ${kube}\nmount -o remount,bind,ro ${kube}`
+  const run = await withStatus(1, runOnDisk(folder, prepare, ['cluster-cert', 'local-kubeconfig']))
+  assertNoTrace(run)
+  assert.match(run.stdout + run.stderr, new RegExp(`${kube}\\S*: .*read-only`))
+  assert.match(run.stdout, /^cluster-cert: changed, /m)
+  assert.deepEqual(readdirSync(kube), [])
+})
+
 test('an auth that is a file is named, exits with 1 and is left as it is', async (t) => {
   const folder = makeFolder(t)
   rmSync(folder.auth, { recursive: true })

@@ -11,7 +11,7 @@ import { needs } from '../support/programs.ts'
 
 const page = readFileSync(join(dirname(entry), '../docs/json.md'), 'utf8')
 
-describe('docs/json.md', { skip: needs('jq', 'sshd', 'ssh', 'scp') }, () => {
+describe('docs/json.md', { skip: needs('jq', 'ssh') }, () => {
   const suite = localPlace('control0', 'worker0', 'gateway')
   const { place } = suite
 

@@ -85,6 +85,15 @@ test('a run gives no running cluster another one, and takes none back', async (t
     assert.match((await exits(3, before, command, '--from', backup)).stderr, /etcd has a CA of its own/)
 })
 
+test('without its files nothing is made in their place', async (t) => {
+  const { place: copied, auth } = copyPlace(t, place, [ecdsa, own])
+  for (const name of ['etcd-ca.pem', 'etcd-ca-key.pem']) rmSync(join(auth, name))
+  assert.match((await exits(3, copied, 'certs')).stderr, /no etcd-ca\.pem and etcd-ca-key\.pem.*recover --node/s)
+  await exits(0, copied, 'recover', '--from', join(place, 'auth'))
+  assert.deepEqual(readFileSync(join(auth, 'etcd-ca.pem')), readFileSync(join(place, 'auth/etcd-ca.pem')))
+  await exits(0, copied, 'certs')
+})
+
 test('ca --force replaces the CA of the cluster, and not that of etcd; ca --renew renews both', async (t) => {
   const { place: copied, auth } = copyPlace(t, place, [ecdsa, own])
   const read = () => ['ca.pem', 'etcd-ca.pem'].map((name) => readFileSync(join(auth, name), 'utf8'))

@@ -20,7 +20,7 @@ function run(cwd: string, [program, ...args]: readonly [string, ...string[]], en
   )
 }
 
-describe('the package', { skip: needs('npm', 'npx', 'tar') }, () => {
+describe('the package', { skip: needs('npm', 'npx', 'tar', 'ssh') }, () => {
   const suite = localPlace('control0', 'worker0', 'gateway')
   const { place } = suite
   let packed: {

@@ -65,6 +65,19 @@ describe('the plan of a dry run', { skip: needs('ssh') }, () => {
     assert.equal(counts, 'Plan: ~ 4 changed')
   })
 
+  test('for a kubeconfig that is lost here goes on to its node, where the run then finds the same', async () => {
+    rmSync(join(seven.path, 'auth/worker1.kubeconfig'))
+    const { stdout } = await withStatus(4, seven.run('bootstrap', '--dry-run'))
+    assert.deepEqual(stdout.split('\n').slice(1, 6), [
+      'Kubeconfigs',
+      '  + worker1.kubeconfig',
+      'Deploy to nodes',
+      '  ~ worker1  copy worker1.kubeconfig',
+      '      ↻ yours to restart: kubelet',
+    ])
+    assert.deepEqual(idsOf(await seven.run('bootstrap', '--json'), 'built'), ['kubeconfigs/worker1'])
+  })
+
   test("for a CA's certificate that is lost is that file alone: nodes and kubeconfigs have the same", async () => {
     const file = join(seven.path, 'auth/ca.pem')
     const kept = readFileSync(file)

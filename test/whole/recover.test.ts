@@ -1,5 +1,6 @@
 /** auth/ is lost: no run makes another cluster's over the nodes', and recover brings it back from them, or from a backup. */
 import assert from 'node:assert/strict'
+import { execFileSync } from 'node:child_process'
 import {
   cpSync,
   existsSync,
@@ -132,6 +133,24 @@ describe('auth/ is lost', { skip: needs('ssh', 'openssl') }, () => {
     const ran = await harderway(place, 'status', '--on-nodes')
     assert.match(told(ran), /take it over: npm run task -- recover --node control0/)
     assert.doesNotMatch(told(ran), /deploy.*--replace-identity|scp/)
+  })
+
+  test('nor is another service-account key made where the nodes have it: recover brings it back', async () => {
+    const lost = ['service-account.pem', 'service-account-key.pem']
+    cpSync(made, auth, { recursive: true })
+    for (const file of lost) rmSync(join(auth, file))
+    const before = [onNodes(), kubeconfig(), names()]
+    for (const args of [['bootstrap'], ['bootstrap', '--dry-run']]) {
+      const ran = await exits(3, place, ...args)
+      assert.ok(
+        told(ran).includes(`control0, control1 hold ${lost.join(', ')}, and ${auth} has none: nothing was made`),
+      )
+      assert.match(told(ran), /- take it over: npm run task -- recover --node control0, or from a backup: /)
+    }
+    assert.deepEqual([onNodes(), kubeconfig(), names()], before)
+    await withStatus(0, recover('--node', 'control0'))
+    assertBack(readdirSync(made).filter((name) => name !== '.gitignore'))
+    await exits(0, place, 'bootstrap', '--dry-run')
   })
 
   test('recover restores from a control node what cannot be made again, and bootstrap issues the rest for every node', async () => {
@@ -456,6 +475,14 @@ describe('auth/ is lost', { skip: needs('ssh', 'openssl') }, () => {
       }
     })
 
+  /** Types what is printed. */
+  const follow = async (ran: Ran) => {
+    const [, moved, command = ''] = /: (mkdir .* && )?npm run task -- (recover --\S+ [^\s,]+)/.exec(told(ran)) ?? []
+    if (moved) execFileSync('sh', ['-c', `${moved}true`])
+    await must(...command.split(' '))
+    return moved ?? ''
+  }
+
   for (const file of irreplaceable)
     test(`a lost ${file} alone comes back as it was, by the run or by the command that it prints`, async () => {
       cpSync(made, auth, { recursive: true })
@@ -475,8 +502,7 @@ describe('auth/ is lost', { skip: needs('ssh', 'openssl') }, () => {
             told(refused),
             /control0, control1 hold encryption-config\.yaml, and .*auth has none: nothing was/,
           )
-        const [, command = ''] = /: npm run task -- (recover --\S+ [^\s,]+)/.exec(told(refused)) ?? []
-        await must(...command.split(' '))
+        assert.equal(await follow(refused), '')
         assert.deepEqual(
           stateOf(auth, (name) => name !== file),
           before,
@@ -485,6 +511,17 @@ describe('auth/ is lost', { skip: needs('ssh', 'openssl') }, () => {
       if (file !== 'service-account.pem') assert.ok(readFileSync(join(auth, file)).equals(bytes))
       await must('bootstrap')
     })
+
+  test('the way back from ca --force is recover --from what it has kept, as it is printed', async () => {
+    cpSync(made, auth, { recursive: true })
+    await must('ca', '--force', '--yes')
+    const [kept = ''] = readdirSync(join(auth, 'backup'))
+    const ran = await withStatus(3, recover('--from', `auth/backup/${kept}`))
+    assert.match(await follow(ran), /mv \S+\/ca\.pem \S+\/ca-key\.pem /)
+    for (const name of ['ca.pem', 'ca-key.pem'])
+      assert.ok(readFileSync(join(auth, name)).equals(readFileSync(join(made, name))), name)
+    await must('bootstrap')
+  })
 
   test('recover takes a cluster that expired while it was down, and what it says to type repairs it', async (t) => {
     const ahead = 11 * 365 * 86_400

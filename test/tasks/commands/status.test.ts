@@ -1,6 +1,7 @@
 /** `status`, as its users and their cron call it. */
 import assert from 'node:assert/strict'
-import { chmodSync, cpSync, rmSync, truncateSync, writeFileSync } from 'node:fs'
+import { X509Certificate } from 'node:crypto'
+import { chmodSync, cpSync, readFileSync, rmSync, truncateSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { after, before, describe, type TestContext, test } from 'node:test'
 import { openssl } from '../../support/certificates.ts'
@@ -35,7 +36,7 @@ const notFresh = (ran: Ran) => itemsOf(ran).flatMap(({ id, state }) => (state ==
 const rowsOf = ({ stdout }: Ran) =>
   stdout.split('\n').flatMap((line) => (/^[✔●✖] /.test(line) ? [line.slice(2).split(/ {2,}/)] : []))
 
-describe('status', { skip: needs('openssl'), concurrency: 2 }, () => {
+describe('status', { concurrency: 2 }, () => {
   let origin: string
 
   before(async () => {
@@ -51,7 +52,8 @@ describe('status', { skip: needs('openssl'), concurrency: 2 }, () => {
     harderway({ place, now: new Date(made + days * day) }, 'status', ...args)
 
   test('exits with 0 if everything is in order, with the end and the issuer of everything', async (t) => {
-    const json = await statusAt(copied(t).place, 1, '--json')
+    const { place, auth } = copied(t)
+    const json = await statusAt(place, 1, '--json')
     assert.deepEqual([json.status, json.stderr], [0, ''])
     const expected = [...pairs, ...clients, 'encryption-config', 'local-kubeconfig']
     assert.deepEqual(
@@ -60,6 +62,11 @@ describe('status', { skip: needs('openssl'), concurrency: 2 }, () => {
     )
     for (const { notAfter, end, endsSoon, state } of itemsOf(json))
       assert.deepEqual([end, endsSoon, state], [notAfter, false, 'fresh'])
+    for (const name of ['ca', 'worker0'])
+      assert.equal(
+        itemsOf(json).find((item) => item.name === name)?.notAfter,
+        new Date(new X509Certificate(readFileSync(join(auth, `${name}.pem`))).validTo).toISOString(),
+      )
     const { format: _, ...summary } = json.events.at(-1) ?? {}
     const counts = { items: 17, fresh: 17, stale: 0, failed: 0, endsSoon: 0 }
     const firstEnd = itemOf(json, 'cluster-cert')?.end
@@ -158,7 +165,7 @@ describe('status', { skip: needs('openssl'), concurrency: 2 }, () => {
   })
 })
 
-describe('status --on-nodes, of three real sshd', { skip: needs('sshd', 'ssh', 'scp') }, () => {
+describe('status --on-nodes, of three real sshd', { skip: needs('sshd', 'ssh', 'scp', 'openssl') }, () => {
   const names = ['control0', 'worker0', 'gateway']
   const suite = labPlace(...names)
   const { place } = suite

@@ -151,7 +151,7 @@ for (const [kind, provider] of [
   ['ecdsa-p384', 'secretbox'],
   ['ecdsa-p256', 'aesgcm'],
 ] as const)
-  test(`verify names every connection of the guide with the identity that the other side saw, with ${kind} and ${provider}`, async (t) => {
+  test(`verify names each kind of connection with the identity that the other side saw, with ${kind} and ${provider}`, async (t) => {
     const place = scratch(t)
     mkdirSync(join(place, 'home'))
     writeCluster(place, [nodes, [['certificates', 'key'], kind], [['encryption', 'provider'], provider]])
