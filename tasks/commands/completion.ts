@@ -7,15 +7,22 @@ import type { CommandRun } from '../request/command-run.ts'
 import { ownForm, program } from '../request/host.ts'
 import type { Finding } from '../request/job.ts'
 import { type OptionName, optionNames, optionTable, usage } from '../request/options.ts'
-import type { Command } from './table.ts'
 
 /** Options whose values are offered. */
 const valued = ['format', 'layout'] as const
 
-/** `commands` and `common`: of the table of commands, which loads this file. Throws a usage Failure for an unknown shell. */
+/** Of the table of commands, which loads this file. */
+interface Completed {
+  readonly name: string
+  readonly words?: readonly string[]
+  readonly options: readonly OptionName[]
+  readonly values?: Readonly<Partial<Record<OptionName, readonly string[]>>>
+}
+
+/** Throws a usage Failure for an unknown shell. */
 export async function completion(
   { options, print }: Pick<CommandRun, 'options' | 'print'>,
-  commands: readonly Command[],
+  commands: readonly Completed[],
   common: readonly OptionName[],
 ): Promise<readonly Finding[]> {
   const [, shell = ''] = options.names

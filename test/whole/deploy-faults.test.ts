@@ -87,7 +87,7 @@ describe('deploy onto seven nodes of which two fail', { skip: needs('sshd', 'ssh
     await assertTwoFail(relayed, 'connection lost', /run the same command again/)
     assert.deepEqual(
       await copies(),
-      before.map((count) => count + 1),
+      before.map((count) => count + 2),
     )
     for (const name of relayed) assert.deepEqual(seven.filesOn(name), [])
     behave({})

@@ -65,7 +65,9 @@ describe('status', { concurrency: 2 }, () => {
     for (const name of ['ca', 'worker0'])
       assert.equal(
         itemsOf(json).find((item) => item.name === name)?.notAfter,
-        new Date(new X509Certificate(readFileSync(join(auth, `${name}.pem`))).validTo).toISOString(),
+        new Date(new X509Certificate(readFileSync(join(auth, `${name}.pem`))).validTo)
+          .toISOString()
+          .replace('.000', ''),
       )
     const { format: _, ...summary } = json.events.at(-1) ?? {}
     const counts = { items: 17, fresh: 17, stale: 0, failed: 0, endsSoon: 0 }
