@@ -1,20 +1,25 @@
 /**
- * The CA's rotation in a live cluster, on real machines, while a client sends requests all the time: none fails. No file that a unit
- * reads is where the guide has it, and cluster.yaml names none. The other rotations there: test/long/rotations.test.ts.
+ * The CAs' rotations in a live cluster, on real machines, while a client sends requests all the time: none fails. No file that a unit
+ * reads is where the guide has it, and cluster.yaml names none. The keys' there: test/long/rotations.test.ts.
  */
 import assert from 'node:assert/strict'
 import { after, before, describe, test } from 'node:test'
+import { allWell } from '../lab/machines/components.ts'
 import type { Machines } from '../lab/machines/machines.ts'
 import { isSince, realBinaries } from '../lab/machines/shared.ts'
 import { eventually } from '../support/programs.ts'
+import { recipes } from '../support/recipe.ts'
 import {
   assertNothingLeft,
   everywhere,
   getObject,
-  mustRun,
+  mustRun as mustRunOn,
+  namedBy,
   ownPaths,
+  probedOwn,
   readStarts,
   running,
+  setFlags,
   shutdownDelay,
   skip,
   startedSince,
@@ -31,7 +36,14 @@ const allClients = [...ofClients, ...everywhere('kube-proxy', 'worker')].toSorte
 const ofControl = ['kube-controller-manager', 'kube-scheduler'].flatMap((unit) => everywhere(unit)).toSorted()
 const restarted = isSince('1.36') ? ofControl : allClients
 
-describe('the rotation of the CA on six machines', { skip }, () => {
+/** What was typed, but for the program. */
+const typed = new Set<string>()
+const mustRun: typeof mustRunOn = (lab, status, ...args) => {
+  typed.add(args.join(' '))
+  return mustRunOn(lab, status, ...args)
+}
+
+describe('rotations of CAs on six machines', { skip }, () => {
   let lab: Machines
   const ip = (name: string) => lab.machine(name).ip
   const on = (name: string, command: string) => lab.machine(name).exec(command)
@@ -57,6 +69,47 @@ describe('the rotation of the CA on six machines', { skip }, () => {
       const { data } = await getObject(lab, 'control1', '/api/v1/namespaces/default/configmaps/kube-root-ca.crt')
       assert.equal(data['ca.crt'], await lab.exec('cat auth/ca.pem'))
     })
+  }
+
+  const environmentFile = '/etc/default/kube-apiserver'
+  /**
+   * As in the guide: what the API server shows etcd is what it serves. The first one's unit has it in lines that end in a backslash, the
+   * second's among quotes, blanks, escapes and comments, in a drop-in too, and the third's in a file of its environment.
+   */
+  const shareEtcdFiles = async () => {
+    const odd = String.raw`'--audit-log-path=/var/log/a "b"  c' "--audit-policy-file=/it's 100%% \x41\\" \
+# --etcd-cafile=/nowhere
+  --audit-log-format\x3djson`
+    const path = '/etc/systemd/system/kube-apiserver.service'
+    const ofEtcd = { '--etcd-cafile': '--client-ca-file', '--etcd-certfile': '--tls-cert-file' }
+    const all = { ...ofEtcd, '--etcd-keyfile': '--tls-private-key-file' }
+    for (const name of controls) {
+      const machine = lab.machine(name)
+      let text = await on(name, `cat ${path}`)
+      for (const [flag, other] of Object.entries(all))
+        text = text.replace(RegExp(`${flag}=\\S*`), `${flag}=${RegExp(`${other}=(\\S*)`).exec(text)?.[1]}`)
+      if (name === 'control1') {
+        text = text.replace(/--etcd-cafile=(\S*)/, '"--etcd-cafile"="$1"').replace('--allow-privileged=true', () => odd)
+        const start = text.slice(text.indexOf('ExecStart='), text.indexOf('\nRestart='))
+        machine.write(`${path}.d/override.conf`, `[Service]\nExecStart=\n${start}\n`)
+      }
+      if (name === 'control2') {
+        const flags = /--etcd-(ca|cert|key)file=(\S*)/g
+        const lines = [...text.matchAll(flags)].map(([, flag, value]) => `ETCD_${flag}=${value}\n`)
+        machine.write(environmentFile, lines.join(''))
+        text = text
+          .replace(flags, (_, flag) => `--etcd-${flag}file=\${ETCD_${flag}}`)
+          .replace('[Service]', `$&\nEnvironmentFile=${environmentFile}`)
+      }
+      machine.write(path, text)
+      await on(name, 'systemctl daemon-reload; systemctl restart kube-apiserver')
+    }
+    await allWell(lab)
+    return await readStarts(lab)
+  }
+  const argsOf = async (name: string) => {
+    const process = '/proc/$(systemctl show --value -p MainPID kube-apiserver)'
+    return (await on(name, `tr '\\0' '\\n' <${process}/cmdline`)).split('\n')
   }
 
   /** On a busy computer a real leader may lose its lease and end: that is reported until systemd has started it again for a while. */
@@ -160,5 +213,113 @@ describe('the rotation of the CA on six machines', { skip }, () => {
     await rename('k8s-scheduler', 'kube-scheduler', ...controls)
     lab.write(...running())
     await assertNothingToDo()
+  })
+
+  test('etcd gets a CA of its own: nobody but its members and the API servers opens it any more, and no request fails', async () => {
+    lab.write(...running({}, [['etcd', 'ca'], 'own'], [['users'], [{ name: 'jane' }]]))
+    assert.match((await mustRun(lab, 3, 'bootstrap')).stderr, /etcd shares the CA.*rotate etcd-ca/s)
+    const starts = await shareEtcdFiles()
+    const { stdout } = await mustRun(lab, 4, 'rotate', 'etcd-ca')
+    await mustRun(lab, 4, 'bootstrap')
+    const printed = (name: string) => stdout.split(`\n${name}: kube-apiserver has to be started with `)[1] ?? ''
+    const args = await argsOf('control1')
+    for (const name of ['control0', 'control1']) {
+      const [, command = ''] =
+        /^--etcd-cafile, --etcd-certfile, --etcd-keyfile: .*\n {4}(sudo -n mkdir .*)$/m.exec(printed(name)) ?? []
+      assert.notEqual(command, '', stdout)
+      await on(name, command)
+    }
+    assert.deepEqual(await startedSince(lab, starts), [])
+    const [settings = ''] = printed('control2').split('\n')
+    for (const [, flag, path] of settings.matchAll(/--etcd-(ca|cert|key)file=([^ ,:]*)/g))
+      await on('control2', `sed -i 's|^ETCD_${flag}=.*|ETCD_${flag}=${path}|' ${environmentFile}`)
+    await on('control2', 'systemctl restart kube-apiserver')
+    await allWell(lab)
+    await unnoticed(
+      lab,
+      async () => {
+        const before = await readStarts(lab)
+        assert.match((await mustRun(lab, 0, 'bootstrap')).stdout, /Restarted +kube-apiserver on control0, control1/)
+        assert.deepEqual(await startedSince(lab, before), ['control0 kube-apiserver', 'control1 kube-apiserver'])
+      },
+      probedOwn(lab),
+    )
+    const ofEtcd = /^--etcd-\w+file=.*\/(etcd-ca|apiserver-etcd-client(-key)?)\.pem$/
+    assert.deepEqual(
+      (await argsOf('control1')).map((arg) => arg.replace(ofEtcd, '')),
+      args.map((arg) => arg.replace(/^--etcd-\w+file=.*/, '')),
+    )
+    await unnoticed(
+      lab,
+      async () => {
+        const before = await readStarts(lab)
+        assert.match((await mustRun(lab, 0, 'rotate', 'etcd-ca')).stdout, /snapshot of etcd.*rotate etcd-ca --finish/s)
+        assert.deepEqual(await startedSince(lab, before), [])
+        await mustRun(lab, 0, 'rotate', 'etcd-ca', '--finish')
+        assert.deepEqual(
+          await startedSince(lab, before),
+          [...everywhere('etcd'), ...everywhere('kube-apiserver')].toSorted(),
+        )
+      },
+      probedOwn(lab),
+    )
+    const openedBy = (name: string, as: string) =>
+      statusOf(lab, `https://${ip(name)}:2379/health`, `auth/${as}`, 'auth/etcd-ca.pem')
+    for (const name of controls) {
+      for (const other of ['worker0', 'jane', 'admin', 'kubernetes']) assert.equal(await openedBy(name, other), '000')
+      assert.equal(await openedBy(name, 'apiserver-etcd-client'), '200')
+    }
+    await mustRun(lab, 0, 'verify')
+    await assertNothingToDo()
+    await assertNothingLeft(lab)
+  })
+
+  test('the front proxy gets its flags, its CA is rotated, and only its own client is believed: no request fails', async () => {
+    lab.write(...running({}, [['etcd', 'ca'], 'own'], [['users'], [{ name: 'jane' }]], [['aggregation'], true]))
+    const starts = await readStarts(lab)
+    await mustRun(lab, 4, 'bootstrap')
+    await setFlags(lab, await mustRun(lab, 4, 'rotate', 'front-proxy-ca'), ['control0', 'control1'])
+    // Its command line is made of a file of its environment.
+    const unit = '/etc/systemd/system/kube-apiserver.service'
+    const drop = `${unit}.d/zz-harderway.conf`
+    const wanted = await on('control0', `grep -oE -- '--(requestheader|proxy-client)[^ ]*' ${drop}`)
+    await on(
+      'control2',
+      `sed -i 's|--allow-privileged=true|& ${wanted.trim().replaceAll('\n', ' ')}|' ${unit}; systemctl daemon-reload; systemctl restart kube-apiserver`,
+    )
+    await allWell(lab)
+    await unnoticed(
+      lab,
+      async () => {
+        await mustRun(lab, 0, 'bootstrap')
+        assert.deepEqual(await startedSince(lab, starts), everywhere('kube-apiserver'))
+        await lab.exec('rm -rf old; mkdir old; cp auth/*.pem old')
+        const before = await readStarts(lab)
+        await mustRun(lab, 0, 'rotate', 'front-proxy-ca')
+        await mustRun(lab, 0, 'rotate', 'front-proxy-ca', '--finish')
+        assert.deepEqual(await startedSince(lab, before), [])
+      },
+      probedOwn(lab),
+    )
+    for (const name of controls) {
+      for (const who of ['admin', 'jane', 'worker0', 'kubernetes'])
+        assert.notEqual(await namedBy(lab, name, who), 'somebody', who)
+      assert.equal(await namedBy(lab, name, 'front-proxy-client'), 'somebody')
+      const url = `https://${ip(name)}:6443/readyz`
+      assert.equal(await statusOf(lab, `-H 'X-Remote-User: somebody' ${url}`, 'old/front-proxy-client'), '401')
+    }
+    const map = '/api/v1/namespaces/kube-system/configmaps/extension-apiserver-authentication'
+    const { data } = await getObject(lab, 'control0', map)
+    assert.equal(data['requestheader-client-ca-file'], await lab.exec('cat auth/front-proxy-ca.pem'))
+    await assertNothingToDo()
+    await assertNothingLeft(lab)
+  })
+
+  test('those were the commands of the recipe for a control node of which a key may have leaked', () => {
+    const commands = recipes.get('A control node, auth/, or a backup of it')?.map((words) => words.join(' ')) ?? []
+    // The others: kubernetes-hard-way.test.ts.
+    const ofCas = commands.filter((command) => !/service-account|encryption-key/.test(command))
+    assert.deepEqual([ofCas.length, commands.length], [7, 11])
+    for (const command of ofCas) assert.ok(typed.has(command), command)
   })
 })
