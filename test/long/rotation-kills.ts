@@ -12,7 +12,6 @@ import type { Edit } from '../support/harderway.ts'
 import {
   assertNothingLeft,
   mustRun,
-  ownEtcdFlags,
   probe,
   probedOwn,
   runAt,
@@ -20,6 +19,15 @@ import {
   shutdownDelay,
   startRunning,
 } from '../support/running.ts'
+
+/** The API servers have files of their own for etcd, as rotate etcd-ca asks for; they are copies of the cluster's. */
+const ownEtcdFlags = `unit=/etc/systemd/system/kube-apiserver.service
+if [ -e $unit ]; then
+  cd /var/lib/kubernetes
+  cp -p ca.pem etcd-ca.pem
+  for end in .pem -key.pem; do cp -p kubernetes$end apiserver-etcd-client$end; done
+  sed -i -E 's#(--etcd-cafile=).*/ca.pem#\\1/var/lib/kubernetes/etcd-ca.pem#; s#(--etcd-(cert|key)file=.*/)kubernetes#\\1apiserver-etcd-client#g' $unit
+fi`
 
 /**
  * Rotations of a live cluster that are killed with SIGKILL, and all of their ssh with them; the same command goes on each

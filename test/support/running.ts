@@ -19,22 +19,6 @@ const lacksRoot = process.getuid?.() !== 0 && !process.env.REQUIRE_PARTS && 'mac
 export const skip =
   lacksRoot || needs('systemd-nspawn', 'mmdebstrap', 'ip', 'etcdctl', 'kubectl', 'curl', 'openssl', 'faketime')
 
-/** The API servers have files of their own for etcd, as rotate etcd-ca asks for; they are copies of the cluster's. */
-export const ownEtcdFlags = `unit=/etc/systemd/system/kube-apiserver.service
-if [ -e $unit ]; then
-  cd /var/lib/kubernetes
-  cp -p ca.pem etcd-ca.pem
-  for end in .pem -key.pem; do cp -p kubernetes$end apiserver-etcd-client$end; done
-  sed -i -E 's#(--etcd-cafile=).*/ca.pem#\\1/var/lib/kubernetes/etcd-ca.pem#; s#(--etcd-(cert|key)file=.*/)kubernetes#\\1apiserver-etcd-client#g' $unit
-fi`
-
-/** kube-controller-manager signs no CertificateSigningRequests then. */
-export const withoutSigning = `unit=/etc/systemd/system/kube-controller-manager.service
-[ ! -e $unit ] || sed -i -E 's/ --cluster-signing-(cert|key)-file=[^ ]+//g; /^ *--cluster-signing-/d' $unit`
-
-/** Counts the keys of CAs on a machine. */
-export const countCaKeys = 'ls /var/lib/kubernetes /home/ubuntu | grep -c ca-key.pem || :'
-
 /** Of an etcd that has a CA of its own. */
 export function probedOwn({ guide: { probed } }: Machines): Guide['probed'] {
   assert.ok(probed.etcd)
