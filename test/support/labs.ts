@@ -357,7 +357,7 @@ export async function openSshLab(...nodes: readonly LabNodeOptions[]): Promise<S
   return { folder, lab, host, run, connect, [Symbol.asyncDispose]: dispose }
 }
 
-function clusterOf(name: string, options: Readonly<Record<string, string>> = {}): Cluster {
+export function clusterOf(name: string, options: Readonly<Record<string, string>> = {}): Cluster {
   const value = {
     name: 'kubenet',
     api: { virtualIP: '192.168.1.21' },

@@ -8,8 +8,8 @@ import { after, afterEach, before, beforeEach, describe, test } from 'node:test'
 import { closeConnections } from '../../../lib/node/connection.ts'
 import { Ssh } from '../../../lib/node/ssh.ts'
 import { connectionOptions, defaultOptions, parseSshConfig } from '../../../lib/node/ssh-config.ts'
-import { parsed, scratch } from '../../support/files.ts'
-import { openSshLab, type SshLab } from '../../support/labs.ts'
+import { scratch } from '../../support/files.ts'
+import { clusterOf, openSshLab, type SshLab } from '../../support/labs.ts'
 import { sshProcesses, temporaryFolder } from '../../support/process.ts'
 import { eventuallyNone, freePorts, needs } from '../../support/programs.ts'
 
@@ -246,11 +246,7 @@ test('what the configuration sets for how long a connection may take precedes ou
 test('that a node was waited for and not reached is kept until it is reached', { skip }, async (t) => {
   const config = at.host('node')
   writeFileSync(join(at.folder, 'ssh_config'), config.replace(/Port \d+/, 'Port 1'))
-  const cluster = parsed(`name: kubenet
-api: { virtualIP: 192.168.1.21 }
-ssh: { configFile: ./ssh_config, user: ${userInfo().username} }
-nodes: [{ name: node, role: control, ip: 192.168.1.11 }]
-`)
+  const cluster = clusterOf('node')
   const run = { folder: at.folder, env: process.env, signal: new AbortController().signal, waitNodes: 0 }
   const ssh = new Ssh(cluster, run)
   t.after(() => ssh.close())
@@ -278,6 +274,17 @@ test('what a run has to tidy up is done after it was interrupted, however long t
   }
   await at.connect('node', { config: at.host('node'), signal: interrupt.signal }, work)
   assert.ok(existsSync(tidied))
+})
+
+test('a run that ends does not wait for what its configuration runs', { skip }, async () => {
+  writeFileSync(join(at.folder, 'ssh_config'), `Match exec "sleep 1000"\n${at.host('node')}`)
+  const cluster = clusterOf('node')
+  const ssh = new Ssh(cluster, { folder: at.folder, env: process.env, signal: AbortSignal.any([]), waitNodes: 0 })
+  const connection = ssh.connection(cluster.nodes[0] ?? assert.fail())
+  // Not after its own limit, which is a Failure.
+  const ended = assert.rejects(connection, { name: 'AbortError' })
+  await ssh.close()
+  await ended
 })
 
 describe('a file is copied by SFTP', { skip }, () => {
