@@ -1,6 +1,6 @@
 /**
- * Rotations of keys in a live cluster, on real machines, while a client sends requests all the time: none fails. No file that a unit reads
- * is where the guide has it, and cluster.yaml names none. The CAs': test/machines/cluster-rotations.test.ts.
+ * Rotations of keys, and of the front proxy's CA, in a live cluster, on real machines, while a client sends requests all the time: none
+ * fails. No file that a unit reads is where the guide has it, and cluster.yaml names none. Other CAs: test/machines/cluster-rotations.test.ts.
  */
 import assert from 'node:assert/strict'
 import { after, before, describe, test } from 'node:test'
@@ -11,19 +11,23 @@ import {
   everywhere,
   getObject,
   mustRun,
+  namedBy,
   ownPaths,
   readStarts,
   removeDeployed,
+  running,
+  setFlags,
   shutdownDelay,
   skip,
   startedSince,
   startRunning,
+  statusOf,
   unnoticed,
 } from '../support/running.ts'
 
 const controls = ['control0', 'control1', 'control2']
 
-describe('rotations of keys on six machines', { skip }, () => {
+describe('more rotations on six machines', { skip }, () => {
   let lab: Machines
   const ip = (name: string) => lab.machine(name).ip
   const on = (name: string, command: string) => lab.machine(name).exec(command)
@@ -145,5 +149,33 @@ describe('rotations of keys on six machines', { skip }, () => {
     assert.equal(await config(), before)
     assert.deepEqual(await startedSince(lab, starts), [])
     await lab.exec('rm -rf auth && mv current auth')
+  })
+
+  test('the front proxy gets its flags, its CA is rotated, and only its own client is believed: no request fails', async () => {
+    lab.write(...running({}, [['users'], [{ name: 'jane' }]], [['aggregation'], true]))
+    const starts = await readStarts(lab)
+    await mustRun(lab, 4, 'bootstrap')
+    await setFlags(lab, await mustRun(lab, 4, 'rotate', 'front-proxy-ca'), controls)
+    await unnoticed(lab, async () => {
+      await mustRun(lab, 0, 'bootstrap')
+      assert.deepEqual(await startedSince(lab, starts), everywhere('kube-apiserver'))
+      await lab.exec('mkdir old; cp auth/*.pem old')
+      const before = await readStarts(lab)
+      await mustRun(lab, 0, 'rotate', 'front-proxy-ca')
+      await mustRun(lab, 0, 'rotate', 'front-proxy-ca', '--finish')
+      assert.deepEqual(await startedSince(lab, before), [])
+    })
+    for (const name of controls) {
+      for (const who of ['admin', 'jane', 'worker0', 'kubernetes'])
+        assert.notEqual(await namedBy(lab, name, who), 'somebody', who)
+      assert.equal(await namedBy(lab, name, 'front-proxy-client'), 'somebody')
+      const url = `https://${ip(name)}:6443/readyz`
+      assert.equal(await statusOf(lab, `-H 'X-Remote-User: somebody' ${url}`, 'old/front-proxy-client'), '401')
+    }
+    const map = '/api/v1/namespaces/kube-system/configmaps/extension-apiserver-authentication'
+    const { data } = await getObject(lab, 'control0', map)
+    assert.equal(data['requestheader-client-ca-file'], await lab.exec('cat auth/front-proxy-ca.pem'))
+    await assertNothingToDo()
+    await assertNothingLeft(lab)
   })
 })

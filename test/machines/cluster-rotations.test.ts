@@ -1,6 +1,6 @@
 /**
- * The CAs' rotations in a live cluster, on real machines, while a client sends requests all the time: none fails. No file that a unit
- * reads is where the guide has it, and cluster.yaml names none. The keys' there: test/long/rotations.test.ts.
+ * Rotations of CAs in a live cluster, on real machines, while a client sends requests all the time: none fails. No file that a unit
+ * reads is where the guide has it, and cluster.yaml names none. Other rotations there: test/long/rotations.test.ts.
  */
 import assert from 'node:assert/strict'
 import { after, before, describe, test } from 'node:test'
@@ -14,12 +14,10 @@ import {
   everywhere,
   getObject,
   mustRun as mustRunOn,
-  namedBy,
   ownPaths,
   probedOwn,
   readStarts,
   running,
-  setFlags,
   shutdownDelay,
   skip,
   startedSince,
@@ -274,52 +272,11 @@ describe('rotations of CAs on six machines', { skip }, () => {
     await assertNothingLeft(lab)
   })
 
-  test('the front proxy gets its flags, its CA is rotated, and only its own client is believed: no request fails', async () => {
-    lab.write(...running({}, [['etcd', 'ca'], 'own'], [['users'], [{ name: 'jane' }]], [['aggregation'], true]))
-    const starts = await readStarts(lab)
-    await mustRun(lab, 4, 'bootstrap')
-    await setFlags(lab, await mustRun(lab, 4, 'rotate', 'front-proxy-ca'), ['control0', 'control1'])
-    // Its command line is made of a file of its environment.
-    const unit = '/etc/systemd/system/kube-apiserver.service'
-    const drop = `${unit}.d/zz-harderway.conf`
-    const wanted = await on('control0', `grep -oE -- '--(requestheader|proxy-client)[^ ]*' ${drop}`)
-    await on(
-      'control2',
-      `sed -i 's|--allow-privileged=true|& ${wanted.trim().replaceAll('\n', ' ')}|' ${unit}; systemctl daemon-reload; systemctl restart kube-apiserver`,
-    )
-    await allWell(lab)
-    await unnoticed(
-      lab,
-      async () => {
-        await mustRun(lab, 0, 'bootstrap')
-        assert.deepEqual(await startedSince(lab, starts), everywhere('kube-apiserver'))
-        await lab.exec('rm -rf old; mkdir old; cp auth/*.pem old')
-        const before = await readStarts(lab)
-        await mustRun(lab, 0, 'rotate', 'front-proxy-ca')
-        await mustRun(lab, 0, 'rotate', 'front-proxy-ca', '--finish')
-        assert.deepEqual(await startedSince(lab, before), [])
-      },
-      probedOwn(lab),
-    )
-    for (const name of controls) {
-      for (const who of ['admin', 'jane', 'worker0', 'kubernetes'])
-        assert.notEqual(await namedBy(lab, name, who), 'somebody', who)
-      assert.equal(await namedBy(lab, name, 'front-proxy-client'), 'somebody')
-      const url = `https://${ip(name)}:6443/readyz`
-      assert.equal(await statusOf(lab, `-H 'X-Remote-User: somebody' ${url}`, 'old/front-proxy-client'), '401')
-    }
-    const map = '/api/v1/namespaces/kube-system/configmaps/extension-apiserver-authentication'
-    const { data } = await getObject(lab, 'control0', map)
-    assert.equal(data['requestheader-client-ca-file'], await lab.exec('cat auth/front-proxy-ca.pem'))
-    await assertNothingToDo()
-    await assertNothingLeft(lab)
-  })
-
   test('those were the commands of the recipe for a control node of which a key may have leaked', () => {
     const commands = recipes.get('A control node, auth/, or a backup of it')?.map((words) => words.join(' ')) ?? []
-    // The others: kubernetes-hard-way.test.ts.
-    const ofCas = commands.filter((command) => !/service-account|encryption-key/.test(command))
-    assert.deepEqual([ofCas.length, commands.length], [7, 11])
+    // The others: kubernetes-hard-way.test.ts, and test/long/rotations.test.ts.
+    const ofCas = commands.filter((command) => / (ca|etcd-ca)\b|certs/.test(command))
+    assert.deepEqual([ofCas.length, commands.length], [5, 11])
     for (const command of ofCas) assert.ok(typed.has(command), command)
   })
 })
