@@ -51,8 +51,17 @@ export const thisProcess = {
   disk: '',
 }
 
-/** The owner of a lock that names nobody, such as kubectl's. With `space: ''` it may be anywhere: nothing else of it counts. */
-const anotherProgram: LockOwner = { ...thisProcess, pid: 0, space: '', token: '', since: '' }
+/** The owner of a lock that names nobody, such as kubectl's. */
+const anotherProgram: LockOwner = {
+  pid: 0,
+  start: '',
+  space: '',
+  machine: '',
+  host: '',
+  disk: '',
+  token: '',
+  since: '',
+}
 
 /** The boot of this machine's kernel, or the machine's name where the system reports none. */
 export const thisBoot = bootOf(thisProcess) || thisProcess.host

@@ -7,7 +7,7 @@ import { accessSync, constants } from 'node:fs'
 import { dirname, resolve } from 'node:path'
 import { isDeepStrictEqual } from 'node:util'
 import { isAlias, isMap, isScalar, isSeq, Scalar, YAMLMap, YAMLSeq } from 'yaml'
-import { isMap as isFields } from '../cluster/problem.ts'
+import { isMap as isFields, map } from '../cluster/problem.ts'
 import { doing, refusal } from '../failure.ts'
 import { type Lock, type LockOptions, takeLock } from '../files/lock.ts'
 import { followLinks, makeFolders, readPlainFile } from '../files/plain-file.ts'
@@ -179,7 +179,7 @@ function readList(root: Fields, list: List): Map<string, Fields> | undefined {
   for (const entry of entries) {
     if (!isFields(entry) || typeof entry.name !== 'string' || found.has(entry.name)) return undefined
     const fields = entry[listKeys[list]]
-    found.set(entry.name, isFields(fields) ? fields : {})
+    found.set(entry.name, map(fields))
   }
   return found
 }
@@ -256,8 +256,7 @@ function changeFields(root: Fields, change: EntryChange): Fields {
   if ('currentContext' in change) return { ...root, [currentKey]: change.currentContext }
   const { list, key, name, values, dropped } = change
   const entries = Array.isArray(root[list]) ? root[list] : []
-  const kept = (fields: unknown) =>
-    Object.entries(isFields(fields) ? fields : {}).filter(([field]) => !dropped.includes(field))
+  const kept = (fields: unknown) => Object.entries(map(fields)).filter(([field]) => !dropped.includes(field))
   const changed = entries.map((entry) =>
     entry?.name === name ? { ...entry, [key]: { ...Object.fromEntries(kept(entry[key])), ...values } } : entry,
   )

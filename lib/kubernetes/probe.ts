@@ -4,6 +4,11 @@ import type { Reply, Server } from './client.ts'
 /** Bytes and milliseconds for one answer: what is queried here answers with a word or two. */
 const limits = { longestBody: 64 * 1024, patience: 10_000 }
 
+/** Loads what a probe needs while the run waits for something else. Most runs probe nothing, and don't load it. */
+export function prepareProbe(): void {
+  void import('./client.ts')
+}
+
 /** DER of the first certificate that the server presents, whoever signed it. Throws a Failure if there is none. */
 export async function readServed(server: Omit<Server, 'trust'>): Promise<Buffer> {
   const { dial, notAnswered } = await import('./client.ts')

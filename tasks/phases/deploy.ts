@@ -3,6 +3,7 @@
 import type { ClusterNode } from '../../lib/cluster/cluster.ts'
 import { Failure, runAgain, tryToAwait } from '../../lib/failure.ts'
 import type { Force, Run, Work } from '../../lib/graph/target.ts'
+import { prepareProbe } from '../../lib/kubernetes/probe.ts'
 import { tryCertificate } from '../../lib/pki/pair.ts'
 import type { Change, CheckResult, ReasonOf } from '../../lib/reason.ts'
 import { formatDate, formatNames, joinClauses } from '../../lib/wording.ts'
@@ -33,8 +34,7 @@ export async function checkFolder({ run, node, names }: OfNode, force?: Force): 
   const { install } = run.cluster
   const unreached = run.unreached?.get(node.name)
   if (unreached) throw unreached
-  // Loads what a probe needs while the run waits for the node.
-  if (install) void import('../../lib/kubernetes/client.ts')
+  if (install) prepareProbe()
   const asked = run.clock()
   const look = await lookAtNode(run, node)
   const checked = checkNode(run, node, look, names, force !== undefined)
