@@ -95,6 +95,9 @@ function check(run: Run): CheckResult {
   const warning = joinClauses(
     unknown.length > 0 && `no certificate in ${auth.path} is of ${unknown.join(', ')}: is it spelt so?`,
     isOpen && openEtcd(run, wanted),
+    // credential-id is the SHA-256 of the certificate's bytes, of which the signature covers only some.
+    run.cluster.revoked?.some(isKeyEntry) &&
+      'an attacker who has a revoked key can change bytes of its certificate, and is let in by another fingerprint: docs/cluster-yaml.md, "A key that is cut off"',
   )
   return {
     reasons: [...change, ...reasons],

@@ -102,6 +102,7 @@ test('a key: its pair is made again with a new one, every certificate over the o
   // Who reads the new pair is not known by these runs.
   const ran = await exits(4, folder, 'certs', 'kubeconfigs', 'revoked')
   assert.match(ran.stdout, /To do +sha256:.*… not cut off yet: a run over everything does it.*bootstrap/)
+  assert.match(ran.stdout, /can change bytes of its certificate, and is let in by another fingerprint/)
   assert.deepEqual(listed(), [])
   const ended = await exits(4, folder, 'certs', 'kubeconfigs', 'revoked', '--dry-run')
   assert.match(ended.stdout, /not cut off yet/)
