@@ -5,10 +5,12 @@ import pLimit, { type LimitFunction } from 'p-limit'
 import { asFailure, Failure } from '../failure.ts'
 import { type Change, type CheckResult, isRepair, type Reason } from '../reason.ts'
 import {
+  type Before,
   type Event,
   edgesOf,
   type Force,
   type Graph,
+  isLost,
   type Outcome,
   type Run,
   type Target,
@@ -59,28 +61,27 @@ const nothingKnown = () => ({
   pending: new Set<string>(),
 })
 
-/** The targets before it that were lost, and whether that holds it: one that failed at its work may have been the first of many. */
-function heldBy(target: Target, { outcomes, begun }: Known) {
-  const isLost = (id: string) => ['failed', 'cancelled'].includes(outcomes.get(id)?.kind ?? '')
-  const hasAny = target.afterAny && target.after?.some((id) => outcomes.has(id) && !isLost(id))
-  const lost = (hasAny ? target.needs : edgesOf(target)).filter(isLost)
+/** The targets before it that hold it. */
+function heldBy(target: Target, { outcomes, begun }: Known, checked: Pick<Before, 'reasons' | 'found'> = {}) {
   const hasStopped = (id: string): boolean => {
     const outcome = outcomes.get(id)
-    return begun.has(id) || (outcome?.kind === 'cancelled' && outcome.because.some(hasStopped))
+    return isLost(outcome) && (begun.has(id) || (outcome?.kind === 'cancelled' && outcome.because.some(hasStopped)))
   }
-  return { lost, isHeld: lost.some((id) => !target.ignoresOrder || target.needs.includes(id) || hasStopped(id)) }
+  const lost = (ids: readonly string[] = []) => ids.filter((id) => isLost(outcomes.get(id)))
+  if (!target.waitsFor) return lost(edgesOf(target))
+  return [...lost(target.needs), ...target.waitsFor({ outcomes, hasStopped, ...checked })]
 }
 
 async function attempt(target: Target, known: Known, options: RunOptions): Promise<Outcome> {
-  const { lost, isHeld } = heldBy(target, known)
-  if (isHeld || options.signal.aborted) return { kind: 'cancelled', because: lost }
+  const held = heldBy(target, known)
+  if (held.length > 0 || options.signal.aborted) return { kind: 'cancelled', because: held }
   const limit = options.limits[target.where]
   const free: LimitedWork = (work) => work()
   // The check takes a slot too where it needs a connection; that of a file is cheap.
   const [whole, building] = target.where === 'node' ? [limit, free] : [free, limit]
   try {
     return await whole(() =>
-      lookAndBuild(target, known, options, { lost, limit: building }).finally(() => target.release?.(options.run)),
+      lookAndBuild(target, known, options, building).finally(() => target.release?.(options.run)),
     )
   } catch (error) {
     if (options.signal.aborted)
@@ -97,13 +98,7 @@ const turns = pLimit(1)
 
 type LimitedWork = (work: () => Promise<Outcome>) => Promise<Outcome>
 
-/** `lost`: what it comes after, and failed. */
-async function lookAndBuild(
-  target: Target,
-  known: Known,
-  options: RunOptions,
-  { lost, limit }: { readonly lost: readonly string[]; readonly limit: LimitedWork },
-): Promise<Outcome> {
+async function lookAndBuild(target: Target, known: Known, options: RunOptions, limit: LimitedWork): Promise<Outcome> {
   const { signal, emit } = options
   const run = options.foresees ? { ...options.run, pending: known.pending } : options.run
   await turns(() => setImmediate())
@@ -114,7 +109,8 @@ async function lookAndBuild(
   known.found.set(target.id, found)
   const { reasons } = verdict
   if (reasons.length === 0) return { kind: 'fresh', ...verdict }
-  if (lost.length > 0 && !target.ignoresOrder?.(reasons)) return { kind: 'cancelled', because: lost }
+  const held = heldBy(target, known, { reasons, found })
+  if (held.length > 0) return { kind: 'cancelled', because: held }
   const work: Work = { found, reasons, force, signal, tell: (step) => emit({ type: 'step', id: target.id, step }) }
   if (options.dryRun || !target.build) {
     const change = options.foresees ? await foresee(target, known, work, run) : undefined
@@ -127,13 +123,14 @@ async function lookAndBuild(
     known.begun.add(target.id)
     known.found.delete(target.id)
     const { change, warning = verdict.warning } = (await target.build?.(run, work)) ?? {}
-    const { left, oldKeys, isUnfinished } = verdict
+    const { left, oldKeys, ownsClient, isUnfinished } = verdict
     return {
       ...{ kind: 'built', reasons },
       ...(change && { change }),
       ...(warning !== undefined && { warning }),
       ...(left && { left }),
       ...(oldKeys && { oldKeys }),
+      ...(ownsClient && { ownsClient }),
       ...(isUnfinished && { isUnfinished }),
     }
   })

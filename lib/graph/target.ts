@@ -43,10 +43,6 @@ export interface Run {
   readonly unreached?: Map<string, Failure>
   /** The rotation that this run drives, as it is typed: what that replaces need not match cluster.yaml yet. */
   readonly rotating?: string
-  /** No key is added to the list of who is revoked: its new pair may not be loaded everywhere yet. */
-  readonly listsNoKeys?: boolean
-  /** Whether a file has a pair that is replaced because its key is about to be listed. */
-  readonly hasReplacedKey?: (file: string) => boolean
   readonly options: {
     readonly replaceIdentity: boolean
     readonly prune: boolean
@@ -74,12 +70,12 @@ export interface Target<Found = unknown> {
   readonly node?: string | undefined
   /** What it is made of: it is checked after them, so a rebuilt need can make it stale. */
   readonly needs: readonly string[]
-  /** Ordering only: runs after these, and not if one failed. They never make it stale. */
+  /** Ordering only: runs after these, and not if one was lost. They never make it stale. */
   readonly after?: readonly string[]
-  /** Whether what the check found may be repaired although one of `after` failed before its build; without it nothing may. */
-  ignoresOrder?(reasons: readonly Reason[]): boolean
-  /** Of `after`, one that did not fail is enough. */
-  readonly afterAny?: true
+  /** In place of that: those of `after` that hold it; called before its check, and again with what that found. */
+  waitsFor?(before: Before<Found>): readonly string[]
+  /** Only in a walk over all targets, on whose outcomes it relies. */
+  readonly isOfWhole?: true
   /** Files that it makes, by their names in auth/. */
   readonly makes: readonly string[]
   /** The values that it is to have, by which plans are compared: without a time or a path of this machine. */
@@ -109,6 +105,16 @@ export interface Target<Found = unknown> {
   release?(run: Run): Promise<void>
 }
 
+/** What a target has before it. */
+export interface Before<Found = unknown> {
+  readonly outcomes: ReadonlyMap<string, Outcome>
+  /** Whether it was lost at its work: it may have been the first of many. */
+  readonly hasStopped: (id: string) => boolean
+  /** Without its check: undefined. */
+  readonly reasons?: readonly Reason[]
+  readonly found?: Found | undefined
+}
+
 /** What a build is given, and what foresees it. */
 export interface Work<Found = unknown> {
   /** From the check just before; where force is `replace`, there was none. */
@@ -133,6 +139,11 @@ export type Outcome =
       /** Its build had begun: the next run checks how far it came. */
       readonly isBegun?: true
     }
+
+/** It failed, or was not reached. */
+export function isLost(outcome: Outcome | undefined): boolean {
+  return outcome?.kind === 'failed' || outcome?.kind === 'cancelled'
+}
 
 /** What the check has found; nothing of a target that has failed, or was skipped. */
 export function checkOf(outcome: Outcome | undefined): CheckResult {

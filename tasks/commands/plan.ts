@@ -3,7 +3,6 @@ import { hash } from 'node:crypto'
 import { Failure } from '../../lib/failure.ts'
 import { caName } from '../../lib/files/auth-dir.ts'
 import { closure, type Graph, nameInPhase, type Outcome, type Run, type Target } from '../../lib/graph/target.ts'
-import { keysToList, pairsToReplace } from '../../lib/kubernetes/authorization.ts'
 import { type Change, formatReasons, isRepair, type Reason, worksOf } from '../../lib/reason.ts'
 import { byPhase } from '../../lib/show/reporter.ts'
 import { formatFailures } from '../../lib/show/words.ts'
@@ -27,7 +26,7 @@ import {
 import { type Observation, observe, showObservation } from '../request/observe.ts'
 import { usage } from '../request/options.ts'
 import { type Selection, select } from '../request/selection.ts'
-import { adviseKeys, refusalsBefore, rolloutOf } from '../request/walk.ts'
+import { adviseRevoked, refusalsBefore } from '../request/walk.ts'
 
 /** Throws a usage Failure before anything is printed. */
 export async function plan(given: CommandRun): Promise<readonly Finding[]> {
@@ -41,12 +40,11 @@ export async function plan(given: CommandRun): Promise<readonly Finding[]> {
   const read = async (run: CommandRun) => {
     const { forced } = selection
     const warnings: string[] = []
-    const keys = { listsNoKeys: whole.size < all.size, hasReplacedKey: pairsToReplace(run) }
-    const noting = { ...run, ...keys, note: (text: string) => void warnings.push(text) }
+    const noting = { ...run, note: (text: string) => void warnings.push(text) }
     const tell = run.host.stdout.isTTY && !run.options.quiet ? run.printError : () => {}
     const refusals = await refusalsBefore(graph, { ...run, run: noting, forced, tell })
     if (refusals.length > 0) return () => refuse(run, graph, refusals)
-    const seen = await observe({ ...run, ...keys }, graph, { forced, foresees: true })
+    const seen = await observe(run, graph, { forced, foresees: true })
     return () => show(run, seen, { all, whole, selection, warnings })
   }
   return readAuth(given, graph, read, { isPlan: true })
@@ -62,7 +60,7 @@ interface PlanScope {
 }
 
 async function show(given: CommandRun, seen: Observation, wanted: PlanScope) {
-  const { all, whole, selection, warnings } = wanted
+  const { whole, selection, warnings } = wanted
   const { graph, run, outcomes } = seen
   const reachesNodes = selection.ids.some((id) => graph.get(id)?.where === 'node')
   const notes = [
@@ -74,13 +72,12 @@ async function show(given: CommandRun, seen: Observation, wanted: PlanScope) {
     ...(reachesNodes ? [...notesOnAddresses(run.cluster), ...noteOnFormerHolders(run)] : []),
     ...otherWays(run, wanted),
     ...nextRun(run, wanted),
-    ...keysLast(run),
     ...noteOnValidity(run, outcomes),
     ...[outageOf(run.cluster, restartsIn(seen)) ?? []].flat(),
   ]
   const caEnds = graph.has(caName) && !selection.forced.has(caName) ? adviseOnCa(run) : undefined
   const planHash = planOf(graph, outcomes, run.cluster.name)?.hash
-  const ofKeys = adviseKeys(run, rolloutOf(run, all, outcomes))
+  const ofKeys = adviseRevoked(run, outcomes)
   const toDo = [...adviseBackup(run, graph, outcomes), ...adviseLeft(run, outcomes), ...ofKeys]
   const more = ofKeys.length > 0 ? (['unfinished'] as const) : []
   return showObservation(given, seen, { isPlan: true, notes, more, toDo, caEnds, planHash })
@@ -113,12 +110,6 @@ function otherWays({ command }: Run, { whole, selection: { forced } }: PlanScope
     const name = nameInPhase(target)
     return `what was made with the present ${name} stops working then; without an outage: ${command(`rotate ${rotationOf(target)}`)}`
   })
-}
-
-/** The plan has the keys that the run lists at its end. */
-function keysLast(run: Run): string[] {
-  const keys = run.listsNoKeys ? [] : keysToList(run)
-  return keys.length > 0 ? [`cut off last, once the new keys are in use: ${formatNames(keys)}`] : []
 }
 
 /** The run that makes what depends on the forced targets, unless this one does. */

@@ -3,7 +3,6 @@ import type { ClusterNode } from '../../lib/cluster/cluster.ts'
 import { Failure, refusal, runAgain, tryToAwait, usageFailure } from '../../lib/failure.ts'
 import { caName, timeOfBackup } from '../../lib/files/auth-dir.ts'
 import { buildGraph, type Graph, type Run, type Target } from '../../lib/graph/target.ts'
-import { keysToList } from '../../lib/kubernetes/authorization.ts'
 import { fileAt } from '../../lib/node/state.ts'
 import { formatJsonLine } from '../../lib/show/lines.ts'
 import { byPhase } from '../../lib/show/reporter.ts'
@@ -54,6 +53,7 @@ export async function rotate(given: CommandRun): Promise<readonly Finding[]> {
   return writeAuth(given, {
     graph,
     reporter: between,
+    isWhole: true,
     work: async (locked) => {
       const rotating = {
         run: { ...locked, rotating: rotation.name },
@@ -104,9 +104,6 @@ function checked(given: CommandRun) {
       'a rotation needs install in cluster.yaml: what runs must have loaded one stage before the next begins',
       `set install: true, then: ${command('bootstrap')}`,
     )
-  const keys = keysToList(given)
-  if (keys.length > 0)
-    throw refusal(`${formatNames(keys)} of revoked not cut off yet: that comes first`, [command('bootstrap')])
   if (!auth.read(auth.files.certificate(caName)))
     throw usageFailure(`${auth.path} has no CA yet: there is nothing to rotate`, command('bootstrap'))
   return { rotation, graph: clusterGraph(cluster) }

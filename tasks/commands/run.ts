@@ -4,7 +4,6 @@ import { refusal } from '../../lib/failure.ts'
 import { caName, kubeconfigFile } from '../../lib/files/auth-dir.ts'
 import { secretMode } from '../../lib/files/plain-file.ts'
 import { closure, type Force, type Graph, nameInPhase, type Outcome, type Run } from '../../lib/graph/target.ts'
-import { keysToList, pairsToReplace } from '../../lib/kubernetes/authorization.ts'
 import { byPhase } from '../../lib/show/reporter.ts'
 import { adviseAfter } from '../../lib/show/words.ts'
 import { formatNames, joinClauses, printable } from '../../lib/wording.ts'
@@ -26,40 +25,16 @@ import {
 } from '../request/notices.ts'
 import { type Options, usage } from '../request/options.ts'
 import { select } from '../request/selection.ts'
-import { adviseKeys, type Rollout, rolloutOf, walk } from '../request/walk.ts'
+import { adviseRevoked, walk } from '../request/walk.ts'
 
-/**
- * A key that is newly revoked is listed by a second run, once the first has made the new pair, and whoever reads it has loaded that.
- * Throws a usage Failure before anything is printed or changed.
- */
+/** Throws a usage Failure before anything is printed or changed. */
 export async function run(given: CommandRun): Promise<readonly Finding[]> {
-  const { options, signal, note } = given
-  const { findings, planned, rollout } = await runOnce({ ...given, listsNoKeys: true })
-  const keys = keysToList(given)
-  if (keys.length === 0 || !rollout?.isReady || signal.aborted) return findings
-  if (!options.quiet) note(`the new keys are in use, so the old ones are listed now: ${formatNames(keys)}`)
-  const once = {
-    names: ['install'],
-    nodes: rollout.controls,
-    force: false,
-    prune: false,
-    replaceIdentity: false,
-    expectPlan: undefined,
-  }
-  const listing = await runOnce({ ...given, options: { ...options, ...once } }, planned)
-  return [...findings, ...listing.findings]
-}
-
-/** `planned`: the targets of a plan that it is held to. */
-async function runOnce(given: CommandRun, planned?: Graph) {
   const { auth, command, now, options, signal } = given
   if (options.offline) throw usage('--offline can only be used with --dry-run')
   if (options.format !== undefined) throw usage('--format can only be used with --dry-run')
   const graph = clusterGraph(given.cluster)
   const { ids, forced } = select(given, graph)
-  const wanted = closure(planned ?? graph, ids)
-  let rollout: Rollout | undefined
-  let held: Graph | undefined
+  const wanted = closure(graph, ids)
   const replaced = [...forced].flatMap(([id, force]) => (force === 'replace' ? id : []))
   const loss = joinClauses(
     replaced.length > 0 && `a new ${formatNames(replaced)}: what was made with the present one stops working`,
@@ -69,15 +44,14 @@ async function runOnce(given: CommandRun, planned?: Graph) {
   if (loss) await confirm(given, loss, again)
   const wasWide = auth.isWide()
   const reporter = await given.reporterFor(byPhase(phases, wanted), false)
-  const findings = await writeAuth(given, {
+  return writeAuth(given, {
     graph: wanted,
     reporter,
-    work: async (locked) => {
-      const run = { ...locked, hasReplacedKey: pairsToReplace(locked) }
+    isWhole: wanted.size === graph.size,
+    work: async (run) => {
       const isPlanned = options.expectPlan !== undefined
-      const keys = { listsNoKeys: wanted.size < graph.size }
-      if (isPlanned) held = await (await import('./plan.ts')).readPlanned({ ...run, ...keys }, wanted, forced)
-      const worked = await walk(held ?? wanted, { run, limits: run.limits, signal, forced, reporter })
+      const held = isPlanned ? await (await import('./plan.ts')).readPlanned(run, wanted, forced) : wanted
+      const worked = await walk(held, { run, limits: run.limits, signal, forced, reporter })
       if (worked.outcomes.size === 0) reporter.note('no file was made or changed')
       const reachesNodes = worked.outcomes.size > 0 && ids.some((id) => wanted.get(id)?.where === 'node')
       const notes = [
@@ -86,8 +60,7 @@ async function runOnce(given: CommandRun, planned?: Graph) {
         ...(await notesOnRotations(run)),
       ]
       for (const note of notes) reporter.note(note)
-      rollout = rolloutOf(run, graph, worked.outcomes)
-      const isLeft = keysToList(run).length > 0 && (!rollout.isReady || rollout.oldKeys.size > 0)
+      const isLeft = worked.outcomes.size > 0 && adviseRevoked(run, worked.outcomes).length > 0
       return isLeft ? { ...worked, findings: [...worked.findings, 'unfinished'] } : worked
     },
     closing: (outcomes) => ({
@@ -98,7 +71,7 @@ async function runOnce(given: CommandRun, planned?: Graph) {
         ...adviseBackup(given, wanted, outcomes),
         ...adviseNewIdentity(given, wanted, outcomes),
         ...adviseLeft(given, outcomes),
-        ...(rollout ? adviseKeys(given, rollout) : []),
+        ...(outcomes.size > 0 ? adviseRevoked(given, outcomes) : []),
         ...(wasWide && !signal.aborted ? adviseExposed(given, outcomes) : []),
       ],
       nextToExpire: nextToExpire(given, wanted.values()),
@@ -107,7 +80,6 @@ async function runOnce(given: CommandRun, planned?: Graph) {
       goOn: signal.aborted ? command(sameAgain(options, [...forced.values()])) : undefined,
     }),
   })
-  return { findings, rollout, planned: held }
 }
 
 /** Users hold copies of their kubeconfigs. */

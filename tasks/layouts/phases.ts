@@ -28,7 +28,7 @@ export const phases = [
   {
     name: 'revoked',
     title: 'Revoked',
-    makes: 'authorization-config.yaml: who is cut off; if cluster.yaml has revoked',
+    makes: 'authorization-config.yaml: the revoked names and keys; if cluster.yaml has revoked',
   },
   { name: 'deploy', title: 'Deploy to nodes', makes: "each role's files on each node, by ssh and scp" },
   {
@@ -37,6 +37,11 @@ export const phases = [
     makes: 'the same files where the units on each node read them, loaded; if cluster.yaml has install',
   },
   { name: 'local-kubeconfig', title: 'Local kubeconfig', makes: "the admin's entry in your own kubeconfig" },
+  {
+    name: 'revoked-keys',
+    title: 'Revoked keys',
+    makes: 'the same list, once the new keys are in use, with the old ones; if revoked has keys',
+  },
 ] as const
 
 export const phaseTitles: ReadonlyMap<string, string> = new Map(phases.map(({ name, title }) => [name, title]))

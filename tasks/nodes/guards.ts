@@ -5,7 +5,7 @@
 import type { KeyObject } from 'node:crypto'
 import { join } from 'node:path'
 import type { ClusterNode } from '../../lib/cluster/cluster.ts'
-import { Failure, runAgain, sharedRefusal } from '../../lib/failure.ts'
+import { Failure, refusal, runAgain, sharedRefusal } from '../../lib/failure.ts'
 import {
   type AuthDir,
   authorizationConfigFile,
@@ -16,7 +16,7 @@ import {
   readBackup,
 } from '../../lib/files/auth-dir.ts'
 import type { Run } from '../../lib/graph/target.ts'
-import { letInAgain, readRevoked, removedFrom, wantedList } from '../../lib/kubernetes/authorization.ts'
+import { letInAgain, lockedOutBy, readRevoked, removedFrom, wantedList } from '../../lib/kubernetes/authorization.ts'
 import { isOlder, isPreviousCa, lacksOurKey, otherIdentity } from '../../lib/kubernetes/identity.ts'
 import { type Part, readClientCertificate, readEmbeddedCa } from '../../lib/kubernetes/kubeconfig.ts'
 import { type FileState, type FilesSeen, largestFile } from '../../lib/node/place.ts'
@@ -149,18 +149,32 @@ function guardIdentity(run: Run, node: ClusterNode, look: NodeLook): Other[] {
   return others
 }
 
-/** Another auth/, or one that was lost and made again, would let in whom the node's list has. Throws a refusal, unless the list is named. */
-function guardList(run: Run, node: ClusterNode, seen: NodeLook): void {
-  const { cluster, options, command } = run
+/**
+ * Another auth/, or one that was lost and made again, would let in whom the node's list has, and refuse whom that lets in. Throws a refusal,
+ * unless the list is named.
+ */
+export function guardList(run: Run, node: ClusterNode, seen: NodeLook): void {
+  const { cluster, now, options, command } = run
   const { revoked } = cluster
   if (!revoked || options.names.includes('revoked')) return
   for (const { at, file, bytes } of heldOn(run, node, seen)) {
     const listed = file === authorizationConfigFile && bytes ? readRevoked(bytes.toString()) : undefined
-    const lost = listed ? removedFrom(listed, wantedList(run)) : []
-    if (lost.length === 0) continue
-    const isWanted = lost.some((entry) => revoked.includes(entry))
-    const back = isWanted ? `read it back: ${fetchCommand(run, [authorizationConfigFile])}` : undefined
-    throw letInAgain(lost, `${at} there`, command('revoked install'), back).with({ node: node.name })
+    if (!listed) continue
+    const wanted = wantedList(run)
+    const back = `read it back: ${fetchCommand(run, [authorizationConfigFile])}`
+    const lost = removedFrom(listed, wanted)
+    if (lost.length > 0) {
+      const isWanted = lost.some((entry) => revoked.includes(entry))
+      throw letInAgain(lost, `${at} there`, command('revoked install'), isWanted ? back : undefined).with({
+        node: node.name,
+      })
+    }
+    const refused = lockedOutBy(wanted, listed, now)
+    if (refused.length > 0)
+      throw refusal(
+        `${at} there lets in ${formatNames(refused)} with a certificate that ${run.auth.path} does not know`,
+        [back, `or refuse that certificate: ${command('revoked install')}`],
+      ).with({ node: node.name })
   }
 }
 

@@ -5,7 +5,7 @@ import { Failure, runAgain, tryToAwait } from '../../lib/failure.ts'
 import { authorizationConfigFile, caName, kubeconfigFile, nextName } from '../../lib/files/auth-dir.ts'
 import { secretMode } from '../../lib/files/plain-file.ts'
 import type { Run } from '../../lib/graph/target.ts'
-import { revokedKeys } from '../../lib/kubernetes/authorization.ts'
+import { pairsToReplace, revokedKeys } from '../../lib/kubernetes/authorization.ts'
 import { readClientCertificate, readEmbeddedCa, readServer } from '../../lib/kubernetes/kubeconfig.ts'
 import { asUnknown } from '../../lib/node/node.ts'
 import { type Account, besideOf, diff, folderOf, root, type WantedFile } from '../../lib/node/place.ts'
@@ -69,7 +69,7 @@ export async function lookAtUnits(run: Run, node: ClusterNode, made?: NodeLook):
       units,
       ...answers,
       config: await lookAtConfig(run, node, asked, places),
-      inForce: hasApi ? await readInForce(run, node, asked) : undefined,
+      inForce: hasApi ? await readInForce(run, node) : undefined,
     }
   } catch (error) {
     throw asUnknown(node.name, error)
@@ -109,11 +109,12 @@ async function withPolls(run: Run, node: ClusterNode, units: readonly UnitSeen[]
 
 /** A pair whose key is cut off, or about to be, is replaced by a restart: a poll comes too late, or the unit is not healthy until then. */
 function withRestarts(run: Run, units: readonly UnitSeen[], places: PlacesState): readonly UnitSeen[] {
+  const [isReplaced, isRevoked] = [pairsToReplace(run), revokedKeys(run)]
   const isCutOff = ({ file, part, path }: Place) => {
     if (part !== 'pair') return false
     const there = places.contents.get(realPath(places, path))
     const certificate = there && readCertificate(there)
-    return run.hasReplacedKey?.(file) || (certificate && revokedKeys(run)(certificate))
+    return isReplaced(file) || (certificate && isRevoked(certificate))
   }
   return units.map((unit) => ({
     ...unit,

@@ -1,7 +1,11 @@
-/** Phase `revoked`: the list of who is cut off, as API servers read it. From cluster.yaml alone. */
-import type { Cluster } from '../../lib/cluster/cluster.ts'
+/**
+ * Phases `revoked` and `revoked-keys`: the list of who is cut off, as API servers read it. A pair whose key is revoked is replaced before the
+ * old key is listed: `revoked` has what is good now, and every certificate that is to be loaded; `revoked-keys`, once those who read such
+ * a pair have loaded the new one, what is good alone.
+ */
+import type { Cluster, ClusterNode } from '../../lib/cluster/cluster.ts'
 import { isKeyEntry } from '../../lib/cluster/problem.ts'
-import { refusal } from '../../lib/failure.ts'
+import { isUnreached, refusal } from '../../lib/failure.ts'
 import {
   authorizationConfigFile,
   authorizationFiles,
@@ -9,51 +13,131 @@ import {
   etcdCaName,
 } from '../../lib/files/auth-dir.ts'
 import { secretMode } from '../../lib/files/plain-file.ts'
-import { authTarget, type Run, type Target } from '../../lib/graph/target.ts'
+import { authTarget, type Before, isLost, type Run, type Target } from '../../lib/graph/target.ts'
 import {
   coveredBy,
   cuttingOff,
   formatAuthorization,
-  formatAuthorizer,
   formatEntries,
+  keysToList,
   knownCertificates,
   letInAgain,
   listIn,
+  pairsToReplace,
+  pinnedPairs,
   type RevokedList,
   removedFrom,
+  unknownKeys,
   wantedList,
   webhookKubeconfig,
 } from '../../lib/kubernetes/authorization.ts'
 import type { Change, CheckResult, Reason } from '../../lib/reason.ts'
 import { formatNames, joinClauses } from '../../lib/wording.ts'
-import { authorizationWebhookPath, layoutOf } from '../layouts/tables.ts'
+import { authorizationWebhookPath, layoutOf, localHolder, nodeFiles } from '../layouts/tables.ts'
 
-/** Of the phase, and of its target. */
+/** Of the phase, and of its target in auth/. */
 const name = 'revoked'
+const lastName = 'revoked-keys'
 
-export function revokedTargets(cluster: Cluster): Target[] {
-  const { revoked } = cluster
+/** `earlier`: the certificates of its users come first. */
+export function revokedTargets({ revoked }: Cluster, earlier: readonly Target[]): Target[] {
   if (revoked === undefined) return []
   return [
     authTarget({
       id: name,
       phase: name,
       needs: [],
+      after: earlier.map(({ id }) => id),
+      // Nobody stays let in for want of somebody else's certificate.
+      waitsFor: () => [],
       makes: authorizationFiles,
       wanted: { revoked: revoked.toSorted() },
-      purpose: 'who is cut off',
+      purpose: 'who is revoked',
       where: 'auth',
       stopsRun: true,
       check,
       build: async (run, { reasons }) => {
-        const change = changeOf(run)
-        for (const [file, text] of textsOf(run, wantedList(run))) run.auth.write(file, text, secretMode)
+        const change = changeOf(run, wantedNow(run))
+        write(run, wantedNow(run))
         return { change, warning: describeReturns(run, reasons) }
       },
-      foresee: changeOf,
+      foresee: (run) => changeOf(run, wantedNow(run)),
     }),
   ]
 }
+
+/** What `revoked-keys` waits for: the nodes that read a pair which is replaced, and whether your kubeconfig does. */
+interface Readers {
+  readonly nodes: readonly string[]
+  readonly isLocal: boolean
+}
+
+/** In a walk over everything, after all of it. `installs`: by the node's name. */
+export function revokedKeysTargets(
+  cluster: Cluster,
+  { installs, local }: { readonly installs: ReadonlyMap<string, string>; readonly local: readonly string[] },
+): Target[] {
+  if (!cluster.revoked?.some(isKeyEntry)) return []
+  const target: Target<Readers> = authTarget({
+    id: lastName,
+    phase: lastName,
+    needs: [name],
+    after: [...installs.values(), ...local],
+    isOfWhole: true,
+    waitsFor: ({ outcomes, found }) => {
+      if (!found) return []
+      const held = cluster.nodes.flatMap((node) => {
+        const id = installs.get(node.name) ?? ''
+        return found.nodes.includes(node.name) && isHolding(node, id, outcomes) ? id : []
+      })
+      const isOpen = (id: string) => isLost(outcomes.get(id))
+      const controls = cluster.nodes.flatMap(({ name, role }) => (role === 'control' ? (installs.get(name) ?? []) : []))
+      return [...held, ...(found.isLocal ? local.filter(isOpen) : []), ...(controls.every(isOpen) ? controls : [])]
+    },
+    makes: [],
+    wanted: { keys: cluster.revoked.filter(isKeyEntry).toSorted() },
+    where: 'auth',
+    check: (run) => {
+      const keys = keysToList(run)
+      // One that will be too long is refused before anything is made.
+      const list = wantedList(run)
+      if (keys.length > 0) textsOf(run, list)
+      const isReplaced = pairsToReplace(run)
+      const nodes = cluster.nodes.filter((node) => nodeFiles(cluster, node).some(isReplaced))
+      const holder = localHolder(cluster)
+      return {
+        reasons: keys.length > 0 ? [{ kind: 'revoked-changed', added: keys, removed: [] }] : [],
+        // Certificates that are issued before it change `revoked`.
+        staysFresh: true,
+        found: {
+          nodes: nodes.map((each) => each.name),
+          isLocal: holder !== undefined && isReplaced(run.auth.files.certificate(holder.name)),
+        },
+      }
+    },
+    build: async (run) => {
+      const change = changeOf(run, wantedList(run))
+      write(run, wantedList(run))
+      return { change }
+    },
+    foresee: (run) => changeOf(run, wantedList(run)),
+  })
+  return [target]
+}
+
+/**
+ * Who reads the pair has to have loaded the new one. What ssh does not reach holds nothing, nor does a worker that fails: whoever broke
+ * into it would decide when its key is revoked. Whoever is root on a control node has more than any list can take.
+ */
+function isHolding(node: ClusterNode, id: string, outcomes: Before['outcomes']): boolean {
+  const outcome = outcomes.get(id)
+  if (!isLost(outcome)) return outcome !== undefined && 'ownsClient' in outcome && outcome.ownsClient === true
+  const cause = outcome?.kind === 'cancelled' ? outcomes.get(`deploy/${node.name}`) : outcome
+  if (cause?.kind !== 'failed') return true
+  return node.role === 'control' && !isUnreached(cause.failure)
+}
+
+const wantedNow = (run: Run) => wantedList(run, keysToList(run))
 
 function textsOf({ cluster }: Run, list: RevokedList): [file: string, text: string][] {
   return [
@@ -62,21 +146,27 @@ function textsOf({ cluster }: Run, list: RevokedList): [file: string, text: stri
   ]
 }
 
-function changeOf(run: Run): Change {
-  const others = textsOf(run, wantedList(run)).filter(([file, text]) => run.auth.tryBytes(file)?.toString() !== text)
+function write(run: Run, list: RevokedList): void {
+  for (const [file, text] of textsOf(run, list)) run.auth.write(file, text, secretMode)
+}
+
+function changeOf(run: Run, list: RevokedList): Change {
+  const others = textsOf(run, list).filter(([file, text]) => run.auth.tryBytes(file)?.toString() !== text)
   const files = others.map(([file]) => file).toReversed()
-  return { kind: 'made', files, isNew: run.auth.read(authorizationConfigFile) === undefined }
+  return {
+    kind: 'made',
+    files: files.length > 0 ? files : [authorizationConfigFile],
+    isNew: run.auth.read(authorizationConfigFile) === undefined,
+  }
 }
 
 function check(run: Run): CheckResult {
   const { auth } = run
-  const list = wantedList(run)
-  const wanted = [...list.keys()]
-  // One that will be too long is refused before anything is made.
-  if (run.listsNoKeys) formatAuthorizer(wantedList({ ...run, listsNoKeys: false }), '')
+  const list = wantedNow(run)
+  const wanted = list.entries
   const isThere = auth.tryBytes(authorizationConfigFile) !== undefined
   const listed = listIn(auth)
-  const added = wanted.filter((each) => !listed?.has(each))
+  const added = wanted.filter((each) => !listed?.entries.includes(each))
   const removed = listed && removedFrom(listed, list)
   if (!run.options.names.includes(name)) refuseFewer(run, removed)
   const isOther = isThere && added.length + (removed ?? []).length > 0
@@ -84,27 +174,33 @@ function check(run: Run): CheckResult {
     const found = auth.checkFile(file, secretMode, 'a list of harderway', (bytes) => bytes.toString()).reasons
     const there = auth.tryBytes(file)?.toString()
     // The entries say it better.
-    const isChanged = !isOther && there !== undefined && there !== text
+    const isChanged = !isOther && there !== undefined && (there !== text || isPending(run, file))
     return isChanged ? [...found, { kind: 'content-changed', path: file, what: [file] }] : found
   })
   const change: Reason[] = isOther ? [{ kind: 'revoked-changed', added, removed: removed ?? [] }] : []
-  const told = [...new Set([...added, ...wanted.filter(isKeyEntry)])]
-  const known = told.length > 0 ? knownCertificates(auth) : []
-  const unknown = told.filter((each) => coveredBy(each, known).length === 0)
+  const unknown = unknownKeys(run)
+  const names = added.filter((each) => !isKeyEntry(each))
+  const known = names.length > 0 ? knownCertificates(auth) : []
+  const misspelt = names.filter((each) => coveredBy(each, known).length === 0)
   const isOpen = etcdIsOpen(run, wanted)
   const warning = joinClauses(
-    unknown.length > 0 && `no certificate in ${auth.path} is of ${unknown.join(', ')}: is it spelt so?`,
+    misspelt.length > 0 && `no certificate in ${auth.path} is of ${misspelt.join(', ')}: is it spelt so?`,
+    unknown.length > 0 &&
+      `not revoked: ${formatNames(unknown)}, of which ${auth.path} has no certificate: list the name of its user or node instead`,
     isOpen && openEtcd(run, wanted),
-    // credential-id is the SHA-256 of the certificate's bytes, of which the signature covers only some.
-    run.cluster.revoked?.some(isKeyEntry) &&
-      'an attacker who has a revoked key can change bytes of its certificate, and is let in by another fingerprint: docs/cluster-yaml.md, "A key that is cut off"',
   )
   return {
     reasons: [...change, ...reasons],
     ...(warning !== '' && { warning }),
-    ...(isOpen && { isUnfinished: true as const }),
-    note: wanted.length === 0 ? 'nobody is revoked' : `${formatNames(wanted)} revoked`,
+    ...((isOpen || unknown.length > 0) && { isUnfinished: true as const }),
+    note: wanted.length === 0 ? 'nobody is revoked' : `revoked: ${formatNames(wanted)}`,
   }
+}
+
+/** In a plan: a certificate that will be issued is good. */
+function isPending(run: Run, file: string): boolean {
+  const { pending } = run
+  return file === authorizationConfigFile && pending !== undefined && [...pending].some(pinnedPairs(run))
 }
 
 /** `removed`: undefined where what is there can't be read, and may list anybody. */

@@ -1,16 +1,17 @@
 /** The graph of a cluster: the targets of each phase, in the order of tasks/layouts/phases.ts. */
 import type { Cluster, ClusterNode } from '../../lib/cluster/cluster.ts'
-import { caName } from '../../lib/files/auth-dir.ts'
-import { buildGraph, type Graph, type Target } from '../../lib/graph/target.ts'
+import { authorizationConfigFile, caName } from '../../lib/files/auth-dir.ts'
+import { type Before, buildGraph, checkOf, type Graph, isLost, type Target } from '../../lib/graph/target.ts'
 import { phases } from '../layouts/phases.ts'
 import { localHolder, nodeFiles, unitsOf } from '../layouts/tables.ts'
+import type { UnitsFound } from '../nodes/units.ts'
 import { caTargets } from './ca.ts'
 import { type LeafPhase, leafTargets } from './certs.ts'
 import type { DeployFound } from './deploy.ts'
 import { encryptionKeyTargets } from './encryption-key.ts'
 import type { InstallFound } from './install.ts'
 import { kubeconfigTargets } from './kubeconfigs.ts'
-import { revokedTargets } from './revoked.ts'
+import { revokedKeysTargets, revokedTargets } from './revoked.ts'
 
 type PhaseName = (typeof phases)[number]['name']
 
@@ -32,8 +33,9 @@ const targetsOf: Readonly<Record<PhaseName, Targets>> = {
   'encryption-key': encryptionKeyTargets,
   revoked: revokedTargets,
   deploy: deployTargets,
-  install: installTargets,
+  install: (cluster) => [...listTargets(cluster, 'revoked'), ...installTargets(cluster)],
   'local-kubeconfig': localKubeconfigTargets,
+  'revoked-keys': lastTargets,
 }
 
 export function clusterGraph(cluster: Cluster): Graph {
@@ -80,6 +82,7 @@ function installTargets(cluster: Cluster): Target[] {
   if (!install) return []
   const idsOf = (role: ClusterNode['role']) => nodes.filter((node) => node.role === role).map(installId)
   const [gateways, controls] = [idsOf('gateway'), idsOf('control')]
+  const lists = listTargets(cluster, 'revoked').map(({ id }) => id)
   const load = () => import('./install.ts')
   return nodes.map(
     (node): Target<InstallFound> => ({
@@ -87,10 +90,8 @@ function installTargets(cluster: Cluster): Target[] {
       phase: 'install',
       node: node.name,
       needs: [deployId(node)],
-      after: afterOf(node, gateways, controls),
-      // The order is that of restarts: a renewal, which needs none, does not wait for a node that is down, nor does a key that leaked.
-      ignoresOrder: (reasons) =>
-        reasons.every((reason) => reason.kind === 'unit' && (!reason.restarts || reason.isForKey === true)),
+      after: [...afterOf(node, gateways, controls), ...lists],
+      waitsFor: (before) => holdingInstall(before, afterOf(node, gateways, controls), lists),
       makes: [],
       wanted: { ...placeOf(cluster, node), ...install, units: [...install.units] },
       where: 'node',
@@ -103,6 +104,66 @@ function installTargets(cluster: Cluster): Target[] {
       release: (run) => run.disconnect(node),
     }),
   )
+}
+
+/**
+ * The order is that of restarts: a renewal, which needs none, does not wait for a node that is down, nor does a key that leaked. A
+ * certificate that API servers have to know first waits for the list of each.
+ */
+function holdingInstall(
+  { outcomes, hasStopped, reasons = [] }: Before,
+  order: readonly string[],
+  lists: readonly string[],
+): string[] {
+  const isInOrder = reasons.some((each) => each.kind !== 'unit' || (each.restarts && !each.isForKey))
+  const isPinned = reasons.some((each) => each.kind === 'unit' && each.isPinned)
+  const isOpen = (id: string) => {
+    const outcome = outcomes.get(id)
+    return !outcome || isLost(outcome) || checkOf(outcome).isUnfinished === true
+  }
+  const lost = order.filter((id) => isLost(outcomes.get(id)))
+  return [...lost.filter((id) => isInOrder || hasStopped(id)), ...(isPinned ? lists.filter(isOpen) : [])]
+}
+
+/** The list of who is revoked, from auth/ to each API server: without a restart, and before anything that it names is loaded. */
+function listTargets({ nodes, install, revoked }: Cluster, phase: 'revoked' | 'revoked-keys'): Target[] {
+  if (!install || !revoked) return []
+  const load = () => import('./revoked-list.ts')
+  return nodes
+    .filter(({ role }) => role === 'control')
+    .map(
+      (node): Target<UnitsFound> => ({
+        id: listId(phase, node),
+        phase,
+        node: node.name,
+        needs: [phase, deployId(node)],
+        makes: [],
+        wanted: { list: authorizationConfigFile },
+        where: 'node',
+        check: async (run, _force, foundBefore) => {
+          const [first, copied] = [listId('revoked', node), deployId(node)].map((id) => foundBefore?.get(id))
+          const before = (first as UnitsFound | undefined) ?? (copied as DeployFound | undefined)?.units
+          return (await load()).checkList(run, node, before)
+        },
+        build: async (run, work) => (await load()).bringList({ run, node }, work),
+        foresee: async (_run, work) => (await load()).foreseeList(work),
+        ...(phase === 'revoked-keys' && { isOfWhole: true, release: (run) => run.disconnect(node) }),
+      }),
+    )
+}
+
+function lastTargets(cluster: Cluster, earlier: readonly Target[]): Target[] {
+  const installs = earlier.filter(({ phase }) => phase === 'install')
+  const local = earlier.filter(({ phase }) => phase === 'local-kubeconfig').map(({ id }) => id)
+  const keys = revokedKeysTargets(cluster, {
+    installs: new Map(installs.map(({ node = '', id }) => [node, id])),
+    local,
+  })
+  return keys.length > 0 ? [...keys, ...listTargets(cluster, 'revoked-keys')] : []
+}
+
+function listId(phase: 'revoked' | 'revoked-keys', { name }: ClusterNode): string {
+  return `${phase}/${name}`
 }
 
 /** Where its files go; options may name a proxy, and so another machine. */
@@ -136,13 +197,18 @@ function localKubeconfigTargets(cluster: Cluster): Target[] {
   const id = 'local-kubeconfig'
   const names = { cluster: cluster.name, context: localKubeconfig.context, user: localKubeconfig.user }
   const work = async () => (await import('./local-kubeconfig.ts')).localWork(names, row)
+  const controls = cluster.nodes.filter(({ role }) => role === 'control').map(deployId)
   return [
     {
       id,
       phase: id,
       needs: [caName, row.id],
-      after: cluster.nodes.filter(({ role }) => role === 'control').map(deployId),
-      afterAny: true,
+      after: [...controls, ...listTargets(cluster, 'revoked').map((each) => each.id)],
+      // One of them is enough.
+      waitsFor: ({ outcomes }) => {
+        const reached = controls.filter((each) => outcomes.has(each))
+        return reached.every((each) => isLost(outcomes.get(each))) ? reached : []
+      },
       makes: [],
       purpose: 'your kubectl',
       where: 'kubeconfig',

@@ -1,8 +1,8 @@
 /** Finds the targets that the command line names. Pure. */
 import type { Cluster } from '../../lib/cluster/cluster.ts'
 import { usageFailure } from '../../lib/failure.ts'
-import type { Force, Graph, Target } from '../../lib/graph/target.ts'
-import { suggest } from '../../lib/wording.ts'
+import { closure, type Force, type Graph, type Target } from '../../lib/graph/target.ts'
+import { formatNames, suggest } from '../../lib/wording.ts'
 import { groups, phases } from '../layouts/phases.ts'
 import type { CommandRun } from './command-run.ts'
 import { formatCommand } from './host.ts'
@@ -26,7 +26,19 @@ export function select(run: Selecting, graph: Graph) {
     else if (force && irreplaceable && isNamed) forced.set(id, 'replace')
     else if (force && irreplaceable !== 'whole') forced.set(id, 'rebuild')
   }
-  return { ids: chosen.map(({ id }) => id), forced }
+  return { ids: withoutLast(graph, chosen), forced }
+}
+
+/** What only a walk over everything can do is left out of any other. */
+function withoutLast(graph: Graph, chosen: readonly Target[]): string[] {
+  const idsOf = (targets: Iterable<Target>) => [...targets].filter(({ isOfWhole }) => !isOfWhole).map(({ id }) => id)
+  const isWhole = closure(graph, idsOf(chosen)).size === idsOf(graph.values()).length
+  const ids = isWhole ? chosen.map(({ id }) => id) : idsOf(chosen)
+  if (ids.length > 0 || chosen.length === 0) return ids
+  throw usageFailure(
+    `${formatNames(chosen.map(({ id }) => id))} can only be made by a run over everything`,
+    'name no phase',
+  )
 }
 
 /** `deploy worker0` */

@@ -429,8 +429,7 @@ describe('a certificate that is newer than in auth/', () => {
 
 test('a node whose list has more than ours is refused, wherever it is, unless the list is named', () => {
   const of: Run = { ...at({ names: ['bootstrap'] }), cluster: { ...cluster, revoked: ['joe'] } }
-  const listed = (...names: string[]) =>
-    Buffer.from(formatAuthorization(new Map(names.map((name) => [name, []])), '/k'))
+  const listed = (...names: string[]) => Buffer.from(formatAuthorization({ entries: names, certificates: [] }, '/k'))
   const file = 'authorization-config.yaml'
   const refused = (look: NodeState, run = of) =>
     failureOf(() => guard(run, control, seenIn(run.cluster, control, look), true))
