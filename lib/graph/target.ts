@@ -172,7 +172,7 @@ export type Event =
   | { readonly type: 'ended'; readonly id: string; readonly outcome: Outcome }
 
 export function nameInPhase({ id, phase }: Target): string {
-  return id === phase ? id : id.slice(phase.length + 1)
+  return id.startsWith(`${phase}/`) ? id.slice(phase.length + 1) : id
 }
 
 /** Each target after all that it needs or comes after. */

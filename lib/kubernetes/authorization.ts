@@ -320,12 +320,15 @@ export function pinnedPairs({ auth, cluster }: Pick<Listing, 'auth' | 'cluster'>
   return (file) => names.has(auth.files.parse(file)?.name ?? '')
 }
 
-/** Whom the one list denies, and the other does not: its entries. */
-export function removedFrom(listed: RevokedList, wanted: RevokedList): string[] {
-  const { entries } = wanted
-  const kept = keysOf(entries, [...listed.certificates, ...wanted.certificates])
-  const keyOf = (entry: string) => listed.certificates.find(({ fingerprint }) => entryOf(fingerprint) === entry)?.keyId
-  return listed.entries.filter((entry) => !entries.includes(entry) && !kept.has(keyOf(entry) ?? ''))
+/** Whom the one list denies, and the other does not: its entries. A key that no valid certificate is over lets in nobody. */
+export function removedFrom(listed: RevokedList, wanted: RevokedList, now: Date): string[] {
+  const denied = keysOf(wanted.entries, wanted.certificates)
+  const isKept = (entry: string) => {
+    const key = listed.certificates.find(({ fingerprint }) => entryOf(fingerprint) === entry)?.keyId
+    if (key === undefined) return wanted.entries.includes(entry)
+    return denied.has(key) || !listed.certificates.some(({ keyId, end }) => keyId === key && end > now)
+  }
+  return listed.entries.filter((entry) => !isKept(entry))
 }
 
 /** Users whom the one list lets in with a certificate, and the other would not, though its key is not revoked. */

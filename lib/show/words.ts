@@ -246,7 +246,7 @@ function formatChanged(outcomes: ReadonlyMap<string, Outcome>): string[] {
     return { name, start: `${capital(label).padEnd(10)} ${of}` }
   })
   return groupAlike(changed, ({ start }) => start).map((group) =>
-    printable(group[0].start + formatNames(group.map(({ name }) => name))),
+    printable(group[0].start + formatNames([...new Set(group.map(({ name }) => name))])),
   )
 }
 

@@ -162,7 +162,7 @@ export function guardList(run: Run, node: ClusterNode, seen: NodeLook): void {
     if (!listed) continue
     const wanted = wantedList(run)
     const back = `read it back: ${fetchCommand(run, [authorizationConfigFile])}`
-    const lost = removedFrom(listed, wanted)
+    const lost = removedFrom(listed, wanted, now)
     if (lost.length > 0) {
       const isWanted = lost.some((entry) => revoked.includes(entry))
       throw letInAgain(lost, `${at} there`, command('revoked install'), isWanted ? back : undefined).with({

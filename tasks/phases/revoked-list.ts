@@ -9,7 +9,7 @@ import type { Run, Work } from '../../lib/graph/target.ts'
 import { keysToList, listIn, unknownKeys } from '../../lib/kubernetes/authorization.ts'
 import { diff } from '../../lib/node/place.ts'
 import type { Change, CheckResult, Reason } from '../../lib/reason.ts'
-import { formatNames, printable } from '../../lib/wording.ts'
+import { printable } from '../../lib/wording.ts'
 import { apiServer } from '../layouts/layout.ts'
 import { serviceOf } from '../layouts/tables.ts'
 import { compareFolder, filesToCopy, isRight, nothingOnNode } from '../nodes/folder.ts'
@@ -91,12 +91,12 @@ function reasonsOf(run: Run, node: ClusterNode, found: UnitsFound): Reason[] {
 }
 
 /** Why whoever is revoked may be let in there, in a clause each; nothing of what this walk is about to change. */
-function whyOpen(run: Run, found: UnitsFound): string[] {
+export function whyOpen({ cluster }: Pick<Run, 'cluster'>, found: UnitsFound): string[] {
   const { inForce, otherProcesses, places } = found
   const unit = ofApiServer(found)
   const others = otherProcesses.filter(({ component }) => component === apiServer)
   // By its own host name, and by those that cluster.yaml gives to others.
-  const known = [places.hostname, ...run.cluster.nodes.map(({ name }) => name)]
+  const known = [places.hostname, ...cluster.nodes.map(({ name }) => name)]
   const strangers = (inForce?.servers ?? []).filter(
     (host) => !known.some((name) => name !== undefined && (host === name || host.startsWith(`${name}.`))),
   )

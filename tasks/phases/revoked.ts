@@ -167,7 +167,7 @@ function check(run: Run): CheckResult {
   const isThere = auth.tryBytes(authorizationConfigFile) !== undefined
   const listed = listIn(auth)
   const added = wanted.filter((each) => !listed?.entries.includes(each))
-  const removed = listed && removedFrom(listed, list)
+  const removed = listed && removedFrom(listed, list, run.now)
   if (!run.options.names.includes(name)) refuseFewer(run, removed)
   const isOther = isThere && added.length + (removed ?? []).length > 0
   const reasons = textsOf(run, list).flatMap(([file, text]): Reason[] => {

@@ -134,7 +134,8 @@ function listTargets({ nodes, install, revoked }: Cluster, phase: 'revoked' | 'r
     .map(
       (node): Target<UnitsFound> => ({
         id: listId(phase, node),
-        phase,
+        // The first is a part of what is installed; `revoked` alone makes files of auth/.
+        phase: phase === 'revoked' ? 'install' : phase,
         node: node.name,
         needs: [phase, deployId(node)],
         makes: [],
@@ -143,7 +144,9 @@ function listTargets({ nodes, install, revoked }: Cluster, phase: 'revoked' | 'r
         check: async (run, _force, foundBefore) => {
           const [first, copied] = [listId('revoked', node), deployId(node)].map((id) => foundBefore?.get(id))
           const before = (first as UnitsFound | undefined) ?? (copied as DeployFound | undefined)?.units
-          return (await load()).checkList(run, node, before)
+          const { warning, ...checked } = await (await load()).checkList(run, node, before)
+          // The first has said it.
+          return phase === 'revoked' && warning !== undefined ? { ...checked, warning } : checked
         },
         build: async (run, work) => (await load()).bringList({ run, node }, work),
         foresee: async (_run, work) => (await load()).foreseeList(work),
@@ -153,7 +156,7 @@ function listTargets({ nodes, install, revoked }: Cluster, phase: 'revoked' | 'r
 }
 
 function lastTargets(cluster: Cluster, earlier: readonly Target[]): Target[] {
-  const installs = earlier.filter(({ phase }) => phase === 'install')
+  const installs = earlier.filter(({ id, phase }) => phase === 'install' && id.startsWith(`${phase}/`))
   const local = earlier.filter(({ phase }) => phase === 'local-kubeconfig').map(({ id }) => id)
   const keys = revokedKeysTargets(cluster, {
     installs: new Map(installs.map(({ node = '', id }) => [node, id])),

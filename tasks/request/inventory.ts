@@ -219,13 +219,9 @@ function compareFiles(files: readonly string[], outcome: Outcome) {
 }
 
 /** With the outcomes of their targets: deploy, and install if cluster.yaml has it. */
-function inspectedNodes({ run, graph, outcomes }: Observation) {
-  const targets = [...graph.values()].filter(({ where }) => where === 'node')
-  const byNode = Map.groupBy(targets, ({ node }) => node)
+function inspectedNodes({ run, outcomes }: Observation) {
   return run.cluster.nodes.flatMap((node) => {
-    const outcomeOf = (wanted: string) =>
-      outcomes.get((byNode.get(node.name) ?? []).find(({ phase }) => phase === wanted)?.id ?? '')
-    const [deploy, install, list] = ['deploy', 'install', 'revoked'].map(outcomeOf)
+    const [deploy, install, list] = ['deploy', 'install', 'revoked'].map((kind) => outcomes.get(`${kind}/${node.name}`))
     return deploy ? [{ node, deploy, install, list }] : []
   })
 }

@@ -96,10 +96,13 @@ test('one review shows that exactly a list is in force, before RBAC is asked', (
 test('who regains access by another list, and who would be locked out by it', () => {
   const now = new Date('2026-06-01T00:00:00Z')
   const [one, two, three] = ofJane.certificates as [Shown, Shown, Shown]
-  assert.deepEqual(removedFrom(ofJane, listOf('bob')), [`sha256:${digest('1')}`])
+  assert.deepEqual(removedFrom(ofJane, listOf('bob'), now), [`sha256:${digest('1')}`])
   // Another certificate over the same key.
-  assert.deepEqual(removedFrom(ofJane, { ...ofJane, entries: ['bob', `sha256:${digest('2')}`] }), [])
-  assert.deepEqual(removedFrom(ofJane, ofJane), [])
+  assert.deepEqual(removedFrom(ofJane, { ...ofJane, entries: ['bob', `sha256:${digest('2')}`] }, now), [])
+  assert.deepEqual(removedFrom(ofJane, ofJane, now), [])
+  // Of the same entries, but nothing is known of the key.
+  assert.deepEqual(removedFrom(ofJane, listOf(...ofJane.entries), now), [`sha256:${digest('1')}`])
+  assert.deepEqual(removedFrom(ofJane, listOf('bob'), end), [])
   assert.deepEqual(lockedOutBy(ofJane, ofJane, now), [])
   assert.deepEqual(lockedOutBy({ ...ofJane, certificates: [one, two] }, ofJane, now), ['jane'])
   assert.deepEqual(lockedOutBy({ ...ofJane, certificates: [one, two] }, ofJane, end), [])
