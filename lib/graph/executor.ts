@@ -5,7 +5,7 @@ import pLimit, { type LimitFunction } from 'p-limit'
 import { asFailure, Failure } from '../failure.ts'
 import { type Change, type CheckResult, isRepair, type Reason } from '../reason.ts'
 import {
-  type Before,
+  type Earlier,
   type Event,
   edgesOf,
   type Force,
@@ -62,7 +62,7 @@ const nothingKnown = () => ({
 })
 
 /** The targets before it that hold it. */
-function heldBy(target: Target, { outcomes, begun }: Known, checked: Pick<Before, 'reasons' | 'found'> = {}) {
+function heldBy(target: Target, { outcomes, begun }: Known, checked: Pick<Earlier, 'reasons' | 'found'> = {}) {
   const hasStopped = (id: string): boolean => {
     const outcome = outcomes.get(id)
     return isLost(outcome) && (begun.has(id) || (outcome?.kind === 'cancelled' && outcome.because.some(hasStopped)))

@@ -73,7 +73,7 @@ export interface Target<Found = unknown> {
   /** Ordering only: runs after these, and not if one was lost. They never make it stale. */
   readonly after?: readonly string[]
   /** In place of that: those of `after` that hold it; called before its check, and again with what that found. */
-  waitsFor?(before: Before<Found>): readonly string[]
+  waitsFor?(before: Earlier<Found>): readonly string[]
   /** Only in a walk over all targets, on whose outcomes it relies. */
   readonly isOfWhole?: true
   /** Files that it makes, by their names in auth/. */
@@ -106,7 +106,7 @@ export interface Target<Found = unknown> {
 }
 
 /** What a target has before it. */
-export interface Before<Found = unknown> {
+export interface Earlier<Found = unknown> {
   readonly outcomes: ReadonlyMap<string, Outcome>
   /** Whether it was lost at its work: it may have been the first of many. */
   readonly hasStopped: (id: string) => boolean

@@ -1,7 +1,7 @@
 /** The graph of a cluster: the targets of each phase, in the order of tasks/layouts/phases.ts. */
 import type { Cluster, ClusterNode } from '../../lib/cluster/cluster.ts'
 import { authorizationConfigFile, caName } from '../../lib/files/auth-dir.ts'
-import { type Before, buildGraph, checkOf, type Graph, isLost, type Target } from '../../lib/graph/target.ts'
+import { buildGraph, checkOf, type Earlier, type Graph, isLost, type Target } from '../../lib/graph/target.ts'
 import { phases } from '../layouts/phases.ts'
 import { localHolder, nodeFiles, unitsOf } from '../layouts/tables.ts'
 import type { UnitsFound } from '../nodes/units.ts'
@@ -111,7 +111,7 @@ function installTargets(cluster: Cluster): Target[] {
  * certificate that API servers have to know first waits for the list of each.
  */
 function holdingInstall(
-  { outcomes, hasStopped, reasons = [] }: Before,
+  { outcomes, hasStopped, reasons = [] }: Earlier,
   order: readonly string[],
   lists: readonly string[],
 ): string[] {

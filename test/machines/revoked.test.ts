@@ -174,7 +174,7 @@ describe('who is revoked', { skip }, () => {
       keys.push(old[entry].trim())
       write([], ['jane', 'worker1', ...keys], ['worker0'], ['worker0.example.org'])
       const planned = await must('bootstrap', '--dry-run')
-      assert.match(planned.stdout, /cut off last, once the new keys are in use: sha256:/)
+      assert.match(planned.stdout, /Revoked keys\n.*revoked: sha256:/)
       await unnoticed(lab, async () => void (await must('bootstrap')))
       assert.deepEqual(await startedSince(lab, at), restarted)
       for (const name of refused) assert.deepEqual(await answersOf(`old/${name}`), all(500), name)
@@ -196,7 +196,7 @@ describe('who is revoked', { skip }, () => {
     const ran = await mustRun(lab, 1, 'bootstrap', '--json')
     assert.match(
       ran.stdout,
-      /worker0 may be cut off with the old key \(it could not be reached\).*bootstrap -- --node worker0/,
+      /worker0 may lose access with the old key \(it could not be reached\).*bootstrap -- --node worker0/,
     )
     assert.deepEqual(await answersOf('old/again'), all(500))
     await lab.machine('worker0').start()
