@@ -308,16 +308,20 @@ export function pairsOf(auth: AuthDir, keys: readonly string[]): (file: string) 
   return (file) => names.has(auth.files.parse(file)?.name ?? '')
 }
 
-/** Whether API servers let in the owner of a file's certificate only with one that the list has. */
+/** The file's certificates are of a user who is pinned: API servers have to know one before it is loaded. */
 export function pinnedPairs({ auth, cluster }: Pick<Listing, 'auth' | 'cluster'>): (file: string) => boolean {
   const list = cluster.revoked?.some(isKeyEntry) ? (listIn(auth) ?? nobody) : nobody
-  const isRevoked = isOverRevoked(list)
-  const users = new Set(list.certificates.filter(isRevoked).map(({ user }) => user))
+  const users = new Set(list.certificates.filter(isOverRevoked(list)).map(({ user }) => user))
   const known = users.size > 0 ? knownCertificates(auth) : []
-  const names = new Set(
-    known.flatMap(({ name, certificate }) => (users.has(commonNameOf(certificate) ?? '') ? name : [])),
-  )
+  const isOfUser = ({ certificate }: KnownCertificate) => users.has(commonNameOf(certificate) ?? '')
+  const names = new Set(known.filter(isOfUser).map(({ name }) => name))
   return (file) => names.has(auth.files.parse(file)?.name ?? '')
+}
+
+/** By the list in auth/, whether a certificate is over a key that API servers refuse. */
+export function refusedKeys({ auth }: Pick<Listing, 'auth'>): (certificate: Certificate) => boolean {
+  const isOver = isOverRevoked(listIn(auth) ?? nobody)
+  return (certificate) => isOver({ keyId: keyIdOf(certificate) })
 }
 
 /** Whom the one list denies, and the other does not: its entries. A key that no valid certificate is over lets in nobody. */

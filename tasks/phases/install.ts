@@ -2,7 +2,7 @@
 import type { ClusterNode } from '../../lib/cluster/cluster.ts'
 import { authorizationConfigFile, caName } from '../../lib/files/auth-dir.ts'
 import { endsSoon, type Force, type Run, type Work } from '../../lib/graph/target.ts'
-import { pairsToReplace, pinnedPairs } from '../../lib/kubernetes/authorization.ts'
+import { pairsToReplace, pinnedPairs, refusedKeys } from '../../lib/kubernetes/authorization.ts'
 import { marksFolder } from '../../lib/node/place.ts'
 import { realPath } from '../../lib/node/state.ts'
 import { readCertificate } from '../../lib/pki/certificate.ts'
@@ -138,12 +138,12 @@ function checkInstalled(run: Run, node: ClusterNode, found: UnitsFound, { arePla
  * loaded all the same.
  */
 function withPinned(run: Run, { files }: Unit, reason: ReasonOf<'unit'>, { places }: UnitsFound): ReasonOf<'unit'> {
-  const isPinned = pinnedPairs(run)
+  const [isPinned, isRefused] = [pinnedPairs(run), refusedKeys(run)]
   const { renewBefore } = run.cluster.certificates
   const waits = files.some(({ file, part, path }) => {
     if (part !== 'pair' || !isPinned(file) || !reason.places.some((place) => place.path === path)) return false
     const old = readCertificate(places.contents.get(realPath(places, path)) ?? '')
-    return old !== undefined && old.notAfter.getTime() - run.now.getTime() > renewBefore / 2
+    return old !== undefined && !isRefused(old) && old.notAfter.getTime() - run.now.getTime() > renewBefore / 2
   })
   return waits ? { ...reason, isPinned: true } : reason
 }
