@@ -232,6 +232,6 @@ export function inOtherBytes(pem: string): string {
   const digits = hex.padStart(hex.length + (hex.length % 2), '0')
   const other = Buffer.from(/^[89a-f]/.test(digits) ? `00${digits}` : digits, 'hex')
   const whole = sequence(tbs.whole, algorithm.whole, element(0x03, '\0', sequence(r.whole, element(0x02, other))))
-  const lines = whole.toString('base64').replace(/.{64}/g, '$&\n')
-  return `-----BEGIN CERTIFICATE-----\n${lines}\n-----END CERTIFICATE-----\n`
+  const lines = whole.toString('base64').match(/.{1,64}/g) ?? []
+  return `-----BEGIN CERTIFICATE-----\n${lines.join('\n')}\n-----END CERTIFICATE-----\n`
 }
