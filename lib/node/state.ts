@@ -27,6 +27,14 @@ export function realPath({ real }: Pick<PlacesState, 'real'>, path: string): str
   return real.get(path) ?? path
 }
 
+export type TextsSeen = Pick<PlacesState, 'published' | 'contents' | 'real'>
+
+/** What is known of a file's text: all of one that a unit of ours reads and that differs, the public parts of another's. A setting a line. */
+export function textAt({ published, contents, real }: TextsSeen, path: string): string {
+  const at = realPath({ real }, path)
+  return (published.get(at) ?? contents.get(at))?.toString().replaceAll(/[{},]/g, '\n') ?? ''
+}
+
 /** True for a unit that runs, or tries to. */
 export function isRunning({ units }: Pick<PlacesState, 'units'>, unit: string): boolean {
   return !['inactive', undefined].includes(units.get(unit)?.active)

@@ -9,7 +9,15 @@ import { isPlainPath, secretMode } from '../../lib/files/plain-file.ts'
 import type { Run } from '../../lib/graph/target.ts'
 import { isOwnAuthorization } from '../../lib/kubernetes/authorization.ts'
 import { besideOf, diff, folderOf } from '../../lib/node/place.ts'
-import { type ComponentProcess, fileAt, isRunning, type PlacesState, realPath } from '../../lib/node/state.ts'
+import {
+  type ComponentProcess,
+  fileAt,
+  isRunning,
+  type PlacesState,
+  realPath,
+  type TextsSeen,
+  textAt,
+} from '../../lib/node/state.ts'
 import { formatNames } from '../../lib/wording.ts'
 import { apiServer, mergePlaces, type Place, placesAt, type Reads, store, type Unit } from '../layouts/layout.ts'
 import { frontProxy, ownEtcd } from '../layouts/shared.ts'
@@ -413,7 +421,7 @@ export function otherProcessesOn(cluster: Cluster, node: ClusterNode, places: Pl
 }
 
 /** Also what a configuration names, and what the kubeconfig that is named there does. */
-export function withNamed(named: readonly Named[], places: Pick<PlacesState, 'published' | 'real'>): Named[] {
+export function withNamed(named: readonly Named[], places: TextsSeen): Named[] {
   const all = new Map(named.map((each) => [each.path, each]))
   // A Map also goes through what is added meanwhile.
   for (const { by, path } of all.values())
@@ -421,14 +429,14 @@ export function withNamed(named: readonly Named[], places: Pick<PlacesState, 'pu
   return [...all.values()]
 }
 
-/** The absolute paths in a YAML or JSON file, and those of certificates relative to its folder. */
-function namedIn(path: string, places: Pick<PlacesState, 'published' | 'real'>): string[] {
-  const text = places.published.get(realPath(places, path))?.toString() ?? ''
-  const settings = text.matchAll(/^[ \t-]*"?([\w-]+)"?:[ \t]*["']?([^\s"',]+)/gm)
-  return [...settings].flatMap(([, key = '', value = '']) => {
-    if (key.endsWith('-data')) return []
-    return pathsIn(value.startsWith('/') ? value : `${folderOf(path)}/${value}`)
-  })
+/** The paths of files in a YAML or JSON file. Other values may be secrets: none is sent to the node again as a path. */
+function namedIn(path: string, places: TextsSeen): string[] {
+  const settings = textAt(places, path).matchAll(
+    /^[ \t-]*"?(?:certificate-authority|client-certificate|[\w-]*(?:[Ff]ile|[Kk]ube[Cc]onfig))"?:[ \t]*["']?([^\s"',]+)/gm,
+  )
+  return [...settings].flatMap(([, value = '']) =>
+    pathsIn(value.startsWith('/') ? value : `${folderOf(path)}/${value}`),
+  )
 }
 
 /** Why something on the node may still read a key that no node gets any more; undefined if nothing does. */
