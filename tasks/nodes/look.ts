@@ -6,7 +6,7 @@ import { Failure, runAgain } from '../../lib/failure.ts'
 import { once } from '../../lib/files/plain-file.ts'
 import type { Run } from '../../lib/graph/target.ts'
 import { partOf } from '../../lib/kubernetes/kubeconfig.ts'
-import { asUnknown, noDigest, publicParts, type Query } from '../../lib/node/node.ts'
+import { asUnknown, noDigest, publicParts, publicPartsOfRoots, type Query } from '../../lib/node/node.ts'
 import { folderOf } from '../../lib/node/place.ts'
 import type { NodeState, PlacesState } from '../../lib/node/state.ts'
 import type { Place, Port } from '../layouts/layout.ts'
@@ -114,8 +114,11 @@ function pathsOf(
   const named = places ? withNamed(flags, places) : flags
   const namesOf = (isRoots: boolean) =>
     otherProcesses.flatMap(({ process, names }) => ((process.uid === 0) === isRoots ? names : []))
-  const theirs = [...named, ...namesOf(true), ...namesOf(false).slice(0, mostOfUsers)]
-  return [units.flatMap((unit) => expectedAt(run, unit)), theirs.map(({ path }) => [path, publicParts])]
+  const ofRoot = new Map([...named, ...namesOf(true)].map(({ path }) => [path, publicParts]))
+  const ofUsers = namesOf(false).slice(0, mostOfUsers)
+  const alone = ofUsers.filter(({ path }) => !ofRoot.has(path))
+  const theirs = [...ofRoot, ...alone.map(({ path }): AskedPath => [path, publicPartsOfRoots])]
+  return [units.flatMap((unit) => expectedAt(run, unit)), theirs]
 }
 
 /** Adds a remedy if the places could not be looked at, and the name of the component to a unit of another name. */
@@ -162,10 +165,8 @@ export async function readNode(run: Run, node: ClusterNode): Promise<NodeLook> {
   const seen = withPlaces(run, node.user === 'root' ? '' : 'sudo -n')
   const there = await run.connect(node)
   const read = ({ paths, ...rest }: PlacesAsked) => {
-    const asked = [...paths].map(([path, digest]): [string, string] => [
-      path,
-      digest === publicParts ? digest : noDigest,
-    ])
+    const isOfOthers = (digest: string) => digest === publicParts || digest === publicPartsOfRoots
+    const asked = [...paths].map(([path, digest]): AskedPath => [path, isOfOthers(digest) ? digest : noDigest])
     const places = { ...rest, paths: new Map(asked) }
     return there.look({ directory: node.directory, names: run.auth.files, expected, places })
   }

@@ -12,7 +12,7 @@ import { secretMode } from '../../../lib/files/plain-file.ts'
 import type { Run } from '../../../lib/graph/target.ts'
 import { newEncryptionConfig } from '../../../lib/kubernetes/encryption.ts'
 import { formatKubeconfig } from '../../../lib/kubernetes/kubeconfig.ts'
-import type { Query } from '../../../lib/node/node.ts'
+import { publicParts, publicPartsOfRoots, type Query } from '../../../lib/node/node.ts'
 import { type FileState, oldSuffix } from '../../../lib/node/place.ts'
 import type { ComponentProcess, NodeState, PlacesState } from '../../../lib/node/state.ts'
 import { tryCertificate } from '../../../lib/pki/pair.ts'
@@ -64,12 +64,14 @@ const kubeletWith = (flags: readonly string[], foundIn = group, ...more: Compone
 
 test('a look follows what units name, and fails if that changes each time; what others name may', async () => {
   let asked: string[] = []
+  let paths: ReadonlyMap<string, string> = new Map()
   let readers = ''
   const look = (foundIn?: string, ...more: ComponentProcess[]) => {
     let looks = 0
     const connect = async () => ({
       look: async ({ places }: Query) => {
-        asked = [...(places?.paths.keys() ?? [])]
+        paths = places?.paths ?? paths
+        asked = [...paths.keys()]
         readers = places?.readers ?? ''
         looks += 1
         return kubeletWith([`--kubeconfig=/tmp/${looks}`], foundIn, ...more)
@@ -82,9 +84,11 @@ test('a look follows what units name, and fails if that changes each time; what 
   await look('/user.slice/x')
   assert.ok(asked.findIndex((path) => path.startsWith('/tmp/')) > asked.indexOf('/var/lib/kube-proxy/kubeconfig'))
   // A user may name any number of files, and hides none of root's by them.
-  const flood = processAs('x', `--ca-file=${Array.from({ length: 9999 }, (_, i) => `/flood/${i}`).join(':')}`)
-  await look('/user.slice/x', { ...flood, id: 9, uid: 1000, group: '/user.slice/y' })
+  const flood = processAs('x', `--ca-file=/both:${Array.from({ length: 9999 }, (_, i) => `/flood/${i}`).join(':')}`)
+  const ofRoot = { ...processAs('x', '--ca-file=/both'), id: 10, group: '/user.slice/z' }
+  await look('/user.slice/x', { ...flood, id: 9, uid: 1000, group: '/user.slice/y' }, ofRoot)
   const first = asked.findIndex((path) => path.startsWith('/flood/'))
+  assert.deepEqual([paths.get('/both'), paths.get(asked[first] ?? '')], [publicParts, publicPartsOfRoots])
   assert.ok(asked.findIndex((path) => path.startsWith('/tmp/')) < first && asked.length < first + 1000)
   const reads = (argument: string) => new RegExp(readers).test(argument)
   const [yes, no] = [
