@@ -18,6 +18,7 @@ import {
   type TextsSeen,
   textAt,
 } from '../../lib/node/state.ts'
+import { readCertificates } from '../../lib/pki/certificate.ts'
 import { formatNames } from '../../lib/wording.ts'
 import { apiServer, mergePlaces, type Place, placesAt, type Reads, store, type Unit } from '../layouts/layout.ts'
 import { frontProxy, ownEtcd } from '../layouts/shared.ts'
@@ -526,25 +527,23 @@ function narrowings({ named }: CommandLine): string[] {
   })
 }
 
-/** Where a client of the cluster's may claim to be anybody: what its headers name is believed. */
+/** The CA whose clients an API server believes whomever their headers name. */
+export const proxyCaFlag = '--requestheader-client-ca-file'
+
+/** Where a client of the cluster's may claim to be anybody. */
 function openProxies({ named }: CommandLine, places: PlacesState): string[] {
-  const [flag, clientFlag, namesFlag] = [
-    '--requestheader-client-ca-file',
-    '--client-ca-file',
-    '--requestheader-allowed-names',
-  ]
-  const [proxyCa, clientCa] = [flag, clientFlag].map((each) => named([each])[1].at(-1))
+  const [clientFlag, namesFlag] = ['--client-ca-file', '--requestheader-allowed-names']
+  const [proxyCa, clientCa = ''] = [proxyCaFlag, clientFlag].map((each) => named([each])[1].at(-1))
   if (proxyCa === undefined) return []
-  const isSame = (of: (path: string) => string | undefined) =>
-    clientCa !== undefined && of(proxyCa) !== undefined && of(proxyCa) === of(clientCa)
-  const isClusters = isSame((path) => realPath(places, path)) || isSame((path) => fileAt(places, path)?.sha256)
-  if (isClusters)
+  const [ofProxies, ofClients] = [proxyCa, clientCa].map((path) => readCertificates(textAt(places, path)))
+  const isShared = ofProxies?.some((ca) => ofClients?.some(({ publicKey }) => publicKey.equals(ca.publicKey)))
+  if (isShared || realPath(places, proxyCa) === realPath(places, clientCa))
     return [
-      `${flag} is the CA of ${clientFlag} (${proxyCa}), whose clients may claim to be anybody (X-Remote-User): take it out, and set aggregation: true in cluster.yaml, which gives it a CA of its own`,
+      `${proxyCaFlag} has the CA of ${clientFlag} (${proxyCa}), whose clients may claim to be anybody (X-Remote-User): take it out, and set aggregation: true in cluster.yaml, which gives it a CA of its own`,
     ]
   if (named([namesFlag])[1].length > 0) return []
   return [
-    `without ${namesFlag} each client of ${flag} may claim to be anybody (X-Remote-User): set ${namesFlag}=${frontProxy.client}`,
+    `without ${namesFlag} each client of ${proxyCaFlag} may claim to be anybody (X-Remote-User): set ${namesFlag}=${frontProxy.client}`,
   ]
 }
 

@@ -22,12 +22,12 @@ import { harderWay } from '../../../tasks/layouts/harder-way.ts'
 import { certTable, nodeUnits } from '../../../tasks/layouts/tables.ts'
 import { reloadFlag } from '../../../tasks/nodes/command-line.ts'
 import { unprovenClients } from '../../../tasks/nodes/install.ts'
-import { digestAt, lookAtNode } from '../../../tasks/nodes/look.ts'
+import { digestAt, lookAtNode, sha256 } from '../../../tasks/nodes/look.ts'
 import { unitsOn } from '../../../tasks/nodes/reads.ts'
 import { checkUnitsOf, refuseOtherUsers, refuseWrongSettings } from '../../../tasks/nodes/units.ts'
 import { readAccess } from '../../../tasks/phases/kubeconfigs.ts'
 import { processHost } from '../../../tasks/request/host.ts'
-import { kubeconfigOf, makeEverything, temporaryAuth } from '../../support/certificates.ts'
+import { caProfile, kubeconfigOf, makeCa, makeEverything, temporaryAuth } from '../../support/certificates.ts'
 import {
   allThere,
   control,
@@ -96,6 +96,30 @@ test('a look follows what units name, and fails if that changes each time; what 
     ['--tls-cert-file=/x', '--config=/x', '--certificates=/x', 'etcd', 'etcdctl'],
   ]
   assert.deepEqual([yes.every(reads), no.filter(reads)], [true, ['--tls-cert-file=/x']])
+})
+
+test("a look reads whose clients an API server believes, and knows the cluster's CA in other bytes, though its own is not sent", async (t) => {
+  const auth = temporaryAuth(t)
+  await makeCa(auth, caProfile)
+  const [ca, copy] = ['/var/lib/kubernetes/ca.pem', '/etc/front-proxy.pem']
+  const flags = [`--requestheader-client-ca-file=${copy}`, '--requestheader-allowed-names=proxy']
+  const look = async ({ places }: Query) => {
+    const isSame = places?.paths.get(ca) === sha256(auth.bytes('ca.pem'))
+    const isRead = places?.paths.get(copy) === publicParts
+    return {
+      places: placesWith({
+        units: new Map([['kube-apiserver', { ...healthy, group: '/system.slice/kube-apiserver.service' }]]),
+        processes: [startedAs('kube-apiserver', ...flags)],
+        folders: allThere.folders,
+        files: isSame ? new Map([[ca, { ...rootsFile, sha256: sha256(auth.bytes('ca.pem')) }]]) : new Map(),
+        published: isRead ? new Map([[copy, Buffer.from(`# ours\n${auth.bytes('ca.pem')}`)]]) : new Map(),
+      }),
+    }
+  }
+  const run = { cluster, auth, connect: async () => ({ look }), found: new Map() } as unknown as Run
+  const { units } = await lookAtNode(run, control)
+  const [wrong = ''] = units.find(({ unit }) => unit === 'kube-apiserver')?.wrong ?? []
+  assert.match(wrong, /--requestheader-client-ca-file has the CA of --client-ca-file \(\/etc\/front-proxy\.pem\)/)
 })
 
 test('what a look has found of other files than the guide has, the next one of the run queries at once', async () => {
