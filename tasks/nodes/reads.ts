@@ -73,7 +73,8 @@ export function startingOf(
 ): Starting {
   const [{ command } = { command: [] }] = processesOf({ unit }, places)
   const { sudo } = cluster.install || { sudo: '' }
-  return { unit, service, command, start: places.units.get(unit)?.start, sudo }
+  const { start, isRenamed = false } = places.units.get(unit) ?? {}
+  return { unit, service, command, start, isRenamed, sudo }
 }
 
 /** The component's own processes of the unit. */
