@@ -180,7 +180,7 @@ describe('Kubernetes The Hard Way on three machines', { skip }, () => {
     assert.deepEqual(namedBy((await eventually(() => must(0, 'bootstrap'))).stdout), [])
     await rename('k8s-', '')
     writeCluster(lab.place, [[['install'], true]], text)
-    await allWell(lab)
+    await eventually(() => must(0, 'bootstrap', '--dry-run'))
   })
 
   test('has its service-account key and its CA rotated', async () => {
