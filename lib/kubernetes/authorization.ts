@@ -12,6 +12,7 @@ import { type AuthDir, authorizationConfigFile } from '../files/auth-dir.ts'
 import { once } from '../files/plain-file.ts'
 import { type Certificate, fingerprintOf, keyIdOf, readCertificate } from '../pki/certificate.ts'
 import { formatNames } from '../wording.ts'
+import { scalarText } from './kubeconfig.ts'
 
 const header = '# Made by harderway from `revoked` in cluster.yaml: what is changed here is lost.'
 
@@ -74,7 +75,7 @@ export function formatAuthorizer(list: RevokedList, kubeconfig: string): string 
     '      failurePolicy: Deny',
     '      connectionInfo:',
     '        type: KubeConfigFile',
-    `        kubeConfigFile: ${kubeconfig}`,
+    `        kubeConfigFile: ${scalarText(kubeconfig)}`,
     '      matchConditions:',
     ...others.map((line) => `        ${line}`),
     `        - expression: "${listed}"`,

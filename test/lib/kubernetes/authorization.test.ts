@@ -18,9 +18,9 @@ import { scratch } from '../../support/files.ts'
 const listOf = (...names: string[]): RevokedList => new Map(names.map((name) => [name, []]))
 
 /** An API server that starts with the list. */
-function serverOf(t: TestContext, list: RevokedList): Authorization {
+function serverOf(t: TestContext, list: RevokedList, name = 'webhook.yaml'): Authorization {
   const folder = scratch(t)
-  const [webhook, config] = [join(folder, 'webhook.yaml'), join(folder, 'config.yaml')]
+  const [webhook, config] = [join(folder, name), join(folder, 'config.yaml')]
   writeFileSync(webhook, webhookKubeconfig)
   writeFileSync(config, formatAuthorization(list, webhook))
   return new Authorization(parseFlags('kube-apiserver', [`--authorization-config=${config}`]))
@@ -38,6 +38,13 @@ test('an API server starts with the list, and denies by it users and nodes of th
     reviewsOf(['jane', []]).map((spec) => 'user' in spec && spec.user),
     ['jane', 'system:node:jane'],
   )
+})
+
+test('whatever plain path its kubeconfig has: one that ends like a key of YAML, too', (t) => {
+  for (const name of ['a:', 'b=', 'c,d', '@%+']) {
+    const server = serverOf(t, listOf('jane'), name)
+    assert.notEqual(server.denial({ username: 'jane', groups: [] }), undefined, name)
+  }
 })
 
 test('a key is denied by each certificate over it, and one review shows that exactly a list is in force', (t) => {

@@ -12,7 +12,7 @@ import { secretMode } from '../../../lib/files/plain-file.ts'
 import type { Run } from '../../../lib/graph/target.ts'
 import { newEncryptionConfig } from '../../../lib/kubernetes/encryption.ts'
 import { formatKubeconfig } from '../../../lib/kubernetes/kubeconfig.ts'
-import type { Query } from '../../../lib/node/node.ts'
+import { publicParts, publicPartsOfRoots, type Query } from '../../../lib/node/node.ts'
 import { type FileState, oldSuffix } from '../../../lib/node/place.ts'
 import type { ComponentProcess, NodeState, PlacesState } from '../../../lib/node/state.ts'
 import { tryCertificate } from '../../../lib/pki/pair.ts'
@@ -22,12 +22,12 @@ import { harderWay } from '../../../tasks/layouts/harder-way.ts'
 import { certTable, nodeUnits } from '../../../tasks/layouts/tables.ts'
 import { reloadFlag } from '../../../tasks/nodes/command-line.ts'
 import { unprovenClients } from '../../../tasks/nodes/install.ts'
-import { digestAt, lookAtNode } from '../../../tasks/nodes/look.ts'
+import { digestAt, lookAtNode, sha256 } from '../../../tasks/nodes/look.ts'
 import { unitsOn } from '../../../tasks/nodes/reads.ts'
 import { checkUnitsOf, refuseOtherUsers, refuseWrongSettings } from '../../../tasks/nodes/units.ts'
 import { readAccess } from '../../../tasks/phases/kubeconfigs.ts'
 import { processHost } from '../../../tasks/request/host.ts'
-import { kubeconfigOf, makeEverything, temporaryAuth } from '../../support/certificates.ts'
+import { caProfile, kubeconfigOf, makeCa, makeEverything, temporaryAuth } from '../../support/certificates.ts'
 import {
   allThere,
   control,
@@ -64,12 +64,14 @@ const kubeletWith = (flags: readonly string[], foundIn = group, ...more: Compone
 
 test('a look follows what units name, and fails if that changes each time; what others name may', async () => {
   let asked: string[] = []
+  let paths: ReadonlyMap<string, string> = new Map()
   let readers = ''
   const look = (foundIn?: string, ...more: ComponentProcess[]) => {
     let looks = 0
     const connect = async () => ({
       look: async ({ places }: Query) => {
-        asked = [...(places?.paths.keys() ?? [])]
+        paths = places?.paths ?? paths
+        asked = [...paths.keys()]
         readers = places?.readers ?? ''
         looks += 1
         return kubeletWith([`--kubeconfig=/tmp/${looks}`], foundIn, ...more)
@@ -82,9 +84,11 @@ test('a look follows what units name, and fails if that changes each time; what 
   await look('/user.slice/x')
   assert.ok(asked.findIndex((path) => path.startsWith('/tmp/')) > asked.indexOf('/var/lib/kube-proxy/kubeconfig'))
   // A user may name any number of files, and hides none of root's by them.
-  const flood = processAs('x', `--ca-file=${Array.from({ length: 9999 }, (_, i) => `/flood/${i}`).join(':')}`)
-  await look('/user.slice/x', { ...flood, id: 9, uid: 1000, group: '/user.slice/y' })
+  const flood = processAs('x', `--ca-file=/both:${Array.from({ length: 9999 }, (_, i) => `/flood/${i}`).join(':')}`)
+  const ofRoot = { ...processAs('x', '--ca-file=/both'), id: 10, group: '/user.slice/z' }
+  await look('/user.slice/x', { ...flood, id: 9, uid: 1000, group: '/user.slice/y' }, ofRoot)
   const first = asked.findIndex((path) => path.startsWith('/flood/'))
+  assert.deepEqual([paths.get('/both'), paths.get(asked[first] ?? '')], [publicParts, publicPartsOfRoots])
   assert.ok(asked.findIndex((path) => path.startsWith('/tmp/')) < first && asked.length < first + 1000)
   const reads = (argument: string) => new RegExp(readers).test(argument)
   const [yes, no] = [
@@ -92,6 +96,30 @@ test('a look follows what units name, and fails if that changes each time; what 
     ['--tls-cert-file=/x', '--config=/x', '--certificates=/x', 'etcd', 'etcdctl'],
   ]
   assert.deepEqual([yes.every(reads), no.filter(reads)], [true, ['--tls-cert-file=/x']])
+})
+
+test("a look reads whose clients an API server believes, and knows the cluster's CA in other bytes, though its own is not sent", async (t) => {
+  const auth = temporaryAuth(t)
+  await makeCa(auth, caProfile)
+  const [ca, copy] = ['/var/lib/kubernetes/ca.pem', '/etc/front-proxy.pem']
+  const flags = [`--requestheader-client-ca-file=${copy}`, '--requestheader-allowed-names=proxy']
+  const look = async ({ places }: Query) => {
+    const isSame = places?.paths.get(ca) === sha256(auth.bytes('ca.pem'))
+    const isRead = places?.paths.get(copy) === publicParts
+    return {
+      places: placesWith({
+        units: new Map([['kube-apiserver', { ...healthy, group: '/system.slice/kube-apiserver.service' }]]),
+        processes: [startedAs('kube-apiserver', ...flags)],
+        folders: allThere.folders,
+        files: isSame ? new Map([[ca, { ...rootsFile, sha256: sha256(auth.bytes('ca.pem')) }]]) : new Map(),
+        published: isRead ? new Map([[copy, Buffer.from(`# ours\n${auth.bytes('ca.pem')}`)]]) : new Map(),
+      }),
+    }
+  }
+  const run = { cluster, auth, connect: async () => ({ look }), found: new Map() } as unknown as Run
+  const { units } = await lookAtNode(run, control)
+  const [wrong = ''] = units.find(({ unit }) => unit === 'kube-apiserver')?.wrong ?? []
+  assert.match(wrong, /--requestheader-client-ca-file has the CA of --client-ca-file \(\/etc\/front-proxy\.pem\)/)
 })
 
 test('what a look has found of other files than the guide has, the next one of the run queries at once', async () => {
