@@ -242,7 +242,7 @@ export function wantedList(run: Listing): RevokedList {
   )
 }
 
-/** Whether a certificate is over a key that is cut off. What only the list knows counts too: auth/backup may be lost. */
+/** Whether a certificate is over a key that is cut off. What the list alone knows counts too: auth/backup may be lost. */
 export function revokedKeys({ auth, cluster }: Listing): (certificate: Certificate) => boolean {
   if (!cluster.revoked?.some(isKeyEntry)) return () => false
   const prints = new Set([...wantedList({ auth, cluster }).values()].flat())

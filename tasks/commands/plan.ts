@@ -175,7 +175,10 @@ export function planOf(graph: Graph, outcomes: ReadonlyMap<string, Outcome>, of:
   return { hash: hash('sha256', whole), actions: new Set(actions) }
 }
 
-/** With another one, nodes may be reached through another machine. Its path as cluster.yaml has it, which is the same on each machine. */
+/**
+ * With another one, nodes may be reached through another machine. The path is as in cluster.yaml: a plan has the same
+ * hash in every folder.
+ */
 function sshConfigOf({ cluster: { ssh }, file }: Pick<CommandRun, 'cluster' | 'file'>, graph: Graph): unknown[] {
   const path = sshConfigPath(dirname(file), ssh)
   if (path === undefined || ![...graph.values()].some(({ where }) => where === 'node')) return []

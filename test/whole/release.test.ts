@@ -19,7 +19,10 @@ import { needs } from '../support/programs.ts'
 
 const root = join(import.meta.dirname, '../..')
 
-/** A repository of its own, as it is after the release is named in the changelog. Its node_modules has links alone: ours stays as it is. */
+/**
+ * A repository of its own, as it is after the release is named in the changelog. Its node_modules has links alone: ours
+ * stays as it is.
+ */
 function clone(folder: string): { version: string } {
   copySource(folder)
   const [from, modules] = [join(root, 'node_modules'), join(folder, 'node_modules')]
