@@ -2,7 +2,7 @@
 
 import { setImmediate } from 'node:timers/promises'
 import pLimit, { type LimitFunction } from 'p-limit'
-import { asFailure, Failure } from '../failure.ts'
+import { asFailure, Failure, toRunRest } from '../failure.ts'
 import { type Change, type CheckResult, isRepair, type Reason } from '../reason.ts'
 import {
   type Event,
@@ -85,7 +85,8 @@ async function attempt(target: Target, known: Known, options: RunOptions): Promi
   } catch (error) {
     if (options.signal.aborted)
       return { kind: 'cancelled', because: [], ...(known.begun.has(target.id) && { isBegun: true }) }
-    return { kind: 'failed', failure: asFailure(error) }
+    const failure = asFailure(error)
+    return { kind: 'failed', failure: options.forced.size > 0 && !options.dryRun ? toRunRest(failure) : failure }
   }
 }
 
@@ -172,10 +173,10 @@ async function checkInRun(
     const isRebuilt = target.where !== 'node' && willChange.length > 0
     if (!isRebuilt || !(error instanceof Failure) || error.kind !== 'failed') throw error
   }
-  const { staysFresh = false, ...verdict } = result
+  const { hasNothing = false, staysFresh = hasNothing, ...verdict } = result
   const needs: Reason[] =
     willChange.length > 0 && !staysFresh && isRepair(verdict.reasons) ? [{ kind: 'need-rebuilt', ids: willChange }] : []
-  const forced: Reason[] = force ? [{ kind: 'forced', ...(force === 'renew' && { renews: true }) }] : []
+  const forced: Reason[] = force && !hasNothing ? [{ kind: 'forced', ...(force === 'renew' && { renews: true }) }] : []
   return { ...verdict, reasons: [...verdict.reasons, ...needs, ...forced] }
 }
 

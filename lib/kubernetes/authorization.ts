@@ -243,13 +243,13 @@ export function wantedList(run: Listing): RevokedList {
   )
 }
 
-/** Whether a certificate is over a key that is cut off. */
+/** Whether a certificate is over a key that is cut off. What the list alone knows counts too: auth/backup may be lost. */
 export function revokedKeys({ auth, cluster }: Listing): (certificate: Certificate) => boolean {
-  const keys = cluster.revoked?.filter(isKeyEntry) ?? []
-  if (keys.length === 0) return () => false
-  const known = knownCertificates(auth)
-  const covered = new Set(keys.flatMap((entry) => coveredBy(entry, known).map(({ keyId }) => keyId)))
-  return (certificate) => covered.has(keyIdOf(certificate))
+  if (!cluster.revoked?.some(isKeyEntry)) return () => false
+  const prints = new Set([...wantedList({ auth, cluster }).values()].flat())
+  const own = knownCertificates(auth).filter(({ fingerprint }) => prints.has(fingerprint))
+  const covered = new Set(own.map(({ keyId }) => keyId))
+  return (certificate) => covered.has(keyIdOf(certificate)) || prints.has(fingerprintOf(certificate))
 }
 
 /** Whether a file has a pair that a run replaces because its key is about to be listed: who reads it has to load the new one first. */

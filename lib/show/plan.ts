@@ -49,7 +49,7 @@ export function planEntries(phases: Phases, outcomes: ReadonlyMap<string, Outcom
       if (outcome?.kind !== 'stale') return []
       const { reasons, change } = outcome
       const shown = { ...nothing, why: formatWhy(reasons, makers), ...shownOf(reasons, change) }
-      const yours = restartsFor(target, without(shown.copied, missingIn(reasons))) ?? []
+      const { restart: yours } = restartsFor(target, reasons)
       const [file = nameInPhase(target)] = change?.kind === 'made' ? change.files : target.makes
       return [{ title, targets: [target], names: [file], ...shown, yours }]
     })

@@ -24,8 +24,8 @@ import {
   notesOnAddresses,
   notesOnRotations,
 } from '../request/notices.ts'
-import { type Options, usage } from '../request/options.ts'
-import { select } from '../request/selection.ts'
+import { usage } from '../request/options.ts'
+import { namesOf, select } from '../request/selection.ts'
 import { adviseKeys, type Rollout, rolloutOf, walk } from '../request/walk.ts'
 
 /**
@@ -65,8 +65,8 @@ async function runOnce(given: CommandRun, planned?: Graph) {
     replaced.length > 0 && `a new ${formatNames(replaced)}: what was made with the present one stops working`,
     options.replaceIdentity && '--replace-identity: what is there of another identity is overwritten',
   )
-  const again = `${sameAgain(options, [])}${options.force ? ' --force' : ''}`
-  if (loss) await confirm(given, loss, again)
+  const restAfter = (outcomes: ReadonlyMap<string, Outcome>) => formatRest(given, graph, { forced, outcomes })
+  if (loss) await confirm(given, loss, restAfter(new Map()))
   const wasWide = auth.isWide()
   const reporter = await given.reporterFor(byPhase(phases, wanted), false)
   const findings = await writeAuth(given, {
@@ -100,11 +100,14 @@ async function runOnce(given: CommandRun, planned?: Graph) {
         ...adviseLeft(given, outcomes),
         ...(rollout ? adviseKeys(given, rollout) : []),
         ...(wasWide && !signal.aborted ? adviseExposed(given, outcomes) : []),
+        ...(forced.size > 0 && isLeft(outcomes) && !signal.aborted
+          ? [`run the rest: ${command(restAfter(outcomes))}`]
+          : []),
       ],
       nextToExpire: nextToExpire(given, wanted.values()),
       caEnds: outcomes.has(caName) && !signal.aborted ? adviseOnCa(given) : undefined,
       now,
-      goOn: signal.aborted ? command(sameAgain(options, [...forced.values()])) : undefined,
+      goOn: signal.aborted ? command(restAfter(outcomes)) : undefined,
     }),
   })
   return { findings, rollout, planned: held }
@@ -169,15 +172,31 @@ function adviseExposed({ auth }: Run, outcomes: ReadonlyMap<string, Outcome>): s
   ]
 }
 
-/** The same command, but nothing is replaced or renewed twice. */
-function sameAgain({ names, nodes, prune, replaceIdentity, yes }: Options, forced: readonly Force[]): string {
+function isLeft(outcomes: ReadonlyMap<string, Outcome>): boolean {
+  return [...outcomes.values()].some(({ kind }) => kind === 'failed' || kind === 'cancelled')
+}
+
+/** The same command for what is left: nothing is replaced or renewed twice. */
+function formatRest(
+  given: CommandRun,
+  graph: Graph,
+  {
+    forced,
+    outcomes,
+  }: { readonly forced: ReadonlyMap<string, Force>; readonly outcomes: ReadonlyMap<string, Outcome> },
+): string {
+  const { names, nodes, prune, renew, replaceIdentity, yes } = given.options
+  const isDone = (id: string) => ['fresh', 'built'].includes(outcomes.get(id)?.kind ?? '')
+  const left = new Map([...forced].filter(([id]) => !isDone(id)))
+  const own = renew ? [] : namesOf(given, graph, left)
   return [
-    names.join(' '),
+    ...(own.length > 0 ? own : names),
     ...nodes.map((node) => `--node ${node}`),
-    ...(forced.length > 0 && forced.every((each) => each === 'rebuild') ? ['--force'] : []),
+    ...(own.length > 0 ? ['--force'] : []),
+    ...(renew && left.size > 0 ? ['--renew'] : []),
     ...(prune ? ['--prune'] : []),
     ...(replaceIdentity ? ['--replace-identity'] : []),
-    ...(yes && replaceIdentity ? ['--yes'] : []),
+    ...(yes && (replaceIdentity || [...left.values()].includes('replace')) ? ['--yes'] : []),
   ].join(' ')
 }
 

@@ -28,6 +28,7 @@ import {
 import { blocksIn } from '../../lib/pki/encoding.ts'
 import { isKeyOf, keyIn, type Pair, readPair, tryCertificate } from '../../lib/pki/pair.ts'
 import type { Reason } from '../../lib/reason.ts'
+import { quote } from '../../lib/wording.ts'
 import { encryptionConfig } from '../layouts/tables.ts'
 
 /** No stage: the files do not fit together. */
@@ -233,7 +234,7 @@ export function readTokenState({ auth }: { readonly auth: AuthDir }): TokenState
   const state = tokenState(auth)
   if (state.stage !== 'unclear') return state
   throw refusal(`${auth.path}: ${state.why}`, [
-    `restore it from a backup, or remove it if it was never deployed: rm ${auth.path}/${state.file}`,
+    `restore it from a backup, or remove it if it was never deployed: rm ${quote(`${auth.path}/${state.file}`)}`,
   ])
 }
 

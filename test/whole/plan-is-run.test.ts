@@ -119,6 +119,21 @@ describe('a plan is the run', { skip: needs('ssh') }, () => {
     assert.match(said, /newer than in.*mv \S+auth \S+ && npm run task -- recover --node control0/)
   })
 
+  test('where all is forced, on nodes without units: nothing is done to them, and nothing is to be restarted for files that are copied again', async () => {
+    edits([['install'], true])
+    const { status, built } = await assertAgree(new Date(), 'bootstrap', '--force')
+    assert.deepEqual([status, built], [0, 18])
+    const { events, stdout } = await exits(0, place, 'bootstrap', '--force', '--json')
+    for (const name of ['control0', 'worker0', 'gateway']) {
+      const { type, note } = events.find(({ type, id }) => id === `install/${name}` && type !== 'started') ?? {}
+      assert.deepEqual([type, note], ['fresh', 'not installed yet'], stdout)
+    }
+    assert.match((await exits(0, place, 'bootstrap', '--force')).stdout, /^Running components: 3 not installed yet$/m)
+    edits()
+    assert.doesNotMatch((await exits(4, place, 'deploy', '--force', '--dry-run')).stdout, /restart/)
+    assert.doesNotMatch((await exits(0, place, 'deploy', '--force')).stdout, /restart/)
+  })
+
   describe('the API certificate loses nothing that may be dialled', () => {
     const kept = () => certificate('kubernetes.pem')?.sans ?? []
 

@@ -66,6 +66,16 @@ test('a node with something else to do has an entry of its own, with all that is
   assert.deepEqual(await entriesOf(none), [['deploy/one', '+', 'leaf.pem,leaf-key.pem,a.config', ''], two])
 })
 
+test('where --force copies what is there already, nothing is to be restarted', async () => {
+  const forced = fakeTarget('deploy/one', {
+    ...{ needs: ['leaf'], where: 'node', node: 'one' },
+    check: () => ({ reasons: [{ kind: 'forced' }] }),
+    foresee: () => ({ kind: 'deployed', files: ['leaf.pem'], removed: [] }),
+  })
+  const { entries } = await planFakes([...fakeCluster({}).filter(({ node }) => node === undefined), forced])
+  assert.deepEqual(short(entries), [['deploy/one', '~', 'leaf.pem', '']])
+})
+
 test('files that are only removed from a node are marked so', async () => {
   const { entries, lines } = await plan({ 'deploy/one': onNode({ pruned: ['old.pem', 'old-key.pem'] }) })
   assert.deepEqual([entries[0]?.mark, entries[0]?.removed], ['-', ['old.pem', 'old-key.pem']])
