@@ -159,8 +159,13 @@ async function checkInRun(
   run: Run,
 ): Promise<CheckResult> {
   // The present file will be replaced, so it is not checked: it may be unreadable.
-  if (force === 'replace') return { reasons: [{ kind: 'forced', replaces: true }] }
-  const willChange = target.needs.filter((id) => {
+  if (force === 'replace') {
+    target.refuseReplacing?.(run)
+    return { reasons: [{ kind: 'forced', replaces: true }] }
+  }
+  // In a plan a node is compared with what would be written, so its own check says whether it would change.
+  const needs = run.pending && target.where === 'node' ? [] : target.needs
+  const willChange = needs.filter((id) => {
     const need = outcomes.get(id)
     return need?.kind === 'stale' && !isRepair(need.reasons) && !isRestored(need.change)
   })
@@ -173,10 +178,10 @@ async function checkInRun(
     if (!isRebuilt || !(error instanceof Failure) || error.kind !== 'failed') throw error
   }
   const { staysFresh = false, ...verdict } = result
-  const needs: Reason[] =
+  const rebuilt: Reason[] =
     willChange.length > 0 && !staysFresh && isRepair(verdict.reasons) ? [{ kind: 'need-rebuilt', ids: willChange }] : []
   const forced: Reason[] = force ? [{ kind: 'forced', ...(force === 'renew' && { renews: true }) }] : []
-  return { ...verdict, reasons: [...verdict.reasons, ...needs, ...forced] }
+  return { ...verdict, reasons: [...verdict.reasons, ...rebuilt, ...forced] }
 }
 
 /** Refusals of irreplaceable targets and of the user's own files, collected before the first build. */

@@ -98,6 +98,8 @@ export interface Target<Found = unknown> {
   readonly stopsRun?: boolean
   /** Reads only. Throws a Failure where what is there may not be replaced, or can't be looked at. */
   check(run: Run, force?: Force, foundBefore?: FoundBefore): CheckResult<Found> | Promise<CheckResult<Found>>
+  /** Throws a refusal where it may not be replaced now: what will be replaced is not checked. */
+  refuseReplacing?(run: Run): void
   /** Makes it; absent for targets that are only checked. The warning says what the user must do next. */
   build?(
     run: Run,
