@@ -18,6 +18,7 @@ import {
   adviseBackup,
   adviseLeft,
   adviseOnCa,
+  isNewIdentity,
   nextToExpire,
   noteOnFormerHolders,
   noteOnValidity,
@@ -138,21 +139,17 @@ function adviseOthers(
 }
 
 /**
- * A deploy refuses a node that holds another CA, service-account key or encryption key. Without one to every control node, the run
- * can't know whether the cluster has one already.
+ * After a new CA: a deploy refuses a node that holds another one. Without a deploy to every control node, the run can't know whether the
+ * cluster has one already.
  */
 function adviseNewIdentity(run: Run, graph: Graph, outcomes: ReadonlyMap<string, Outcome>) {
-  const { cluster } = run
-  const made = [...graph.values()].filter(({ id, irreplaceable }) => {
-    const outcome = outcomes.get(id)
-    return irreplaceable && outcome?.kind === 'built' && outcome.change?.kind === 'made' && outcome.change.isNew
-  })
-  const controls = cluster.nodes.filter(({ role }) => role === 'control')
+  const made = [...graph.values()].filter((target) => isNewIdentity(target, outcomes.get(target.id)))
+  const controls = run.cluster.nodes.filter(({ role }) => role === 'control')
   const kindOf = (id: string) => outcomes.get(id)?.kind ?? 'cancelled'
   const hasLooked = controls.every(({ name }) => ['fresh', 'built'].includes(kindOf(`deploy/${name}`)))
-  if (hasLooked || made.length === 0) return []
+  if (hasLooked || !made.some(({ id }) => id === caName)) return []
   return [
-    `new identity: ${formatNames(made.map(nameInPhase))}; if this cluster runs already, its auth/ was lost: ${replaceCommand(run)}`,
+    `new identity: ${formatNames(made.map(nameInPhase))}; if this cluster already runs, recover the lost auth/: ${replaceCommand(run)}`,
   ]
 }
 

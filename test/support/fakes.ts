@@ -117,12 +117,15 @@ export function foundAsIn(run: Pick<Run, 'auth' | 'cluster'>, node: ClusterNode)
       return [place.path, { ...rootsFile, mode, changed: placedAt, sha256: digestAt(run, place) }]
     }),
   )
+  const bundles = units.flatMap(({ bundle }): [string, FileState][] =>
+    bundle === undefined ? [] : [[bundle, { ...rootsFile, changed: startedAt }]],
+  )
   return {
     places: placesWith({
       now: lookedAt,
       units: new Map(units.map(({ unit }) => [unit, healthyUnit])),
       folders: new Set(files.map(([path]) => path.replace(/\/[^/]*$/, ''))),
-      files: new Map(files),
+      files: new Map([...files, ...bundles]),
       processes: units.filter(({ bundle }) => bundle === undefined).map((unit) => startedAs(unit)),
     }),
     served: new Map(

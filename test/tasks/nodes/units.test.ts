@@ -228,7 +228,7 @@ describe("the check of a node's units", () => {
   test('finds in a plan what would be written again, with the restarts', () => {
     const planned = (name: string, pending: readonly string[], more: Partial<Run> = {}) =>
       judge(name, undefined, { ...at, pending: new Set(pending), ...more })
-    const some = ['kubernetes.pem', 'kube-scheduler.kubeconfig']
+    const some = ['kubernetes.pem', 'kube-scheduler.pem', 'kube-scheduler.kubeconfig']
     assert.deepEqual(planned('w0', some), [])
     assert.deepEqual(planned('w0', [...some, 'w0.pem']), [
       'kubelet: w0.pem differs in /var/lib/kubelet: reloaded, or restarted before Kubernetes 1.36',
@@ -240,12 +240,12 @@ describe("the check of a node's units", () => {
     ])
     const scheduler = (...args: Parameters<typeof planned>) =>
       planned(...args).filter((line) => line.startsWith('kube-scheduler'))
-    assert.deepEqual(scheduler('c0', ['kube-scheduler.kubeconfig', 'ca.pem']), [
+    assert.deepEqual(scheduler('c0', [...some, 'ca.pem']), [
       'kube-scheduler: kube-scheduler-ca.pem, kube-scheduler-client.pem differ in /var/lib/kubernetes: restart',
     ])
     const elsewhere = { ...cluster, api: { ...cluster.api, port: 443 } }
     assert.deepEqual(scheduler('c0', ['kube-scheduler.kubeconfig'], { cluster: elsewhere }), [
-      'kube-scheduler: kube-scheduler-client.pem, kube-scheduler.kubeconfig differ in /var/lib/kubernetes: restart',
+      'kube-scheduler: kube-scheduler.kubeconfig differs in /var/lib/kubernetes: restart',
     ])
   })
 

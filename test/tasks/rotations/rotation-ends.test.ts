@@ -284,8 +284,14 @@ for (const { rotation, title, made, wanted } of all)
       assert.deepEqual([rotation.stageOf(rotating.run), rotation.finishedIn({ auth })], ['settled', undefined])
     }
     for (const stage of stages) {
+      const nodes = nodesAsIn(rotating.run)
       await stage.begin(rotating)
-      await walk(rotating)
+      const outcomes = await walk(rotating, nodes)
+      for (const node of wanted.nodes) {
+        const changed = nodeFiles(wanted, node).filter((file) => stage.changes(file, wanted))
+        const { copy = [] } = worksIn(outcomes).find(({ id }) => id === `deploy/${node.name}`) ?? {}
+        assert.deepEqual(copy, changed, `${node.name} at ${stage.name}`)
+      }
     }
     assert.deepEqual(rotation.stageOf(rotating.run), 'settled')
     assert.equal(timeOfBackup(rotation.finishedIn({ auth }) ?? '').getTime(), Math.floor(now.getTime() / 1000) * 1000)
