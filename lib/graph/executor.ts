@@ -1,7 +1,7 @@
 /** Walks a graph as wide as its edges and limits allow, building what is not fresh. Its only output is its events. */
 
 import { setImmediate } from 'node:timers/promises'
-import pLimit, { type LimitFunction } from 'p-limit'
+import pLimit from 'p-limit'
 import { asFailure, Failure } from '../failure.ts'
 import { type Change, type CheckResult, isRepair, type Reason } from '../reason.ts'
 import {
@@ -22,7 +22,6 @@ export interface RunOptions {
   /** In a dry run: checks the targets that use what would be built as if it had been. */
   readonly foresees?: boolean
   readonly forced: ReadonlyMap<string, Force>
-  readonly limits: Readonly<Record<Target['where'], LimitFunction>>
   readonly signal: AbortSignal
   readonly emit: (event: Event) => void
 }
@@ -74,7 +73,7 @@ function heldBy(target: Target, { outcomes, begun }: Known) {
 async function attempt(target: Target, known: Known, options: RunOptions): Promise<Outcome> {
   const { lost, isHeld } = heldBy(target, known)
   if (isHeld || options.signal.aborted) return { kind: 'cancelled', because: lost }
-  const limit = options.limits[target.where]
+  const limit = options.run.limits[target.where]
   const free: LimitedWork = (work) => work()
   // The check takes a slot too where it needs a connection; that of a file is cheap.
   const [whole, building] = target.where === 'node' ? [limit, free] : [free, limit]

@@ -48,7 +48,7 @@ type Begun = Pick<Drive, 'options' | 'rotation'> & { readonly rotating: Pick<Rot
 /** Throws a usage Failure before anything is printed or changed. */
 export async function rotate(given: CommandRun): Promise<readonly Finding[]> {
   const { rotation, graph } = checked(given)
-  const { limits, options, signal } = given
+  const { options, signal } = given
   // For what is said between the walks: each walk has a reporter of its own.
   const between = await given.reporterFor(new Map(), false)
   return writeAuth(given, {
@@ -65,7 +65,7 @@ export async function rotate(given: CommandRun): Promise<readonly Finding[]> {
         const graph = graphOf(rotating, stage)
         const reporter = await given.reporterFor(byPhase([...phases, proofPhase, rewritePhase], graph), false)
         const run = { ...rotating.run, note: reporter.note }
-        const walked = await walk(graph, { run, forced: new Map(), limits, signal, reporter })
+        const walked = await walk(graph, { run, forced: new Map(), signal, reporter })
         const { outcomes } = walked
         // What its user has to change holds only the rotation that needs it: mayBegin.
         const findings = walked.findings.filter((finding) => finding !== 'unfinished')
@@ -305,12 +305,12 @@ async function lookAtReloading(rotation: Rotation, run: Run): Promise<Reloading>
         files.some(({ file, mayReload, part }) => (mayReload || part) && changes(file)) ||
         reads.some(({ file, mayMove, isWanted }) => (mayMove || isWanted) && changes(file)),
     )
-  const looks = cluster.nodes.filter(depends).map(async (node) => {
+  const looks = await run.limits.node.map(cluster.nodes.filter(depends), async (node) => {
     const found = await tryToAwait(() => lookAtUnits({ ...run, rotating: rotation.name }, node))
     await run.disconnect(node)
     return [node.name, found] as const
   })
-  return new Map(await Promise.all(looks))
+  return new Map(looks)
 }
 
 async function planRotation(

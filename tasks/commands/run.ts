@@ -78,7 +78,7 @@ async function runOnce(given: CommandRun, planned?: Graph) {
       const isPlanned = options.expectPlan !== undefined
       const keys = { listsNoKeys: wanted.size < graph.size }
       if (isPlanned) held = await (await import('./plan.ts')).readPlanned({ ...run, ...keys }, wanted, forced)
-      const worked = await walk(held ?? wanted, { run, limits: run.limits, signal, forced, reporter })
+      const worked = await walk(held ?? wanted, { run, signal, forced, reporter })
       if (worked.outcomes.size === 0) reporter.note('no file was made or changed')
       const reachesNodes = worked.outcomes.size > 0 && ids.some((id) => wanted.get(id)?.where === 'node')
       const notes = [

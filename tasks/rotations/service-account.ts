@@ -171,7 +171,7 @@ async function findOldTokens(rotating: Rotating): Promise<string[]> {
   const looks = await apiServers(rotating)
   const [first] = looks
   if (!first) return []
-  const found = await Promise.all(looks.map((look) => findOnApiServer(rotating, look)))
+  const found = await rotating.run.limits.node.map(looks, (look) => findOnApiServer(rotating, look))
   return [...(await findLegacySecrets(rotating, first.node)), ...found.flat()]
 }
 

@@ -6,7 +6,7 @@ import { stripVTControlCharacters } from 'node:util'
 import pLimit from 'p-limit'
 import type { Cluster, ClusterNode } from '../../lib/cluster/cluster.ts'
 import { Failure } from '../../lib/failure.ts'
-import { execute, type RunOptions } from '../../lib/graph/executor.ts'
+import { execute } from '../../lib/graph/executor.ts'
 import { buildGraph, type Event, type Force, type Run, type Target, type Work } from '../../lib/graph/target.ts'
 import { type FileState, root } from '../../lib/node/place.ts'
 import type { ComponentProcess, NodeState, PlacesState } from '../../lib/node/state.ts'
@@ -191,17 +191,16 @@ export function runFakes(targets: readonly Target[], options: FakeRunOptions = {
   /** "started a", "building a", "built a", in the order in which they came. */
   const told: string[] = []
   const abort = new AbortController()
-  const limits: RunOptions['limits'] = {
+  const limits: Run['limits'] = {
     auth: pLimit(options.auth ?? 100),
     node: pLimit(options.node ?? 100),
     kubeconfig: pLimit(1),
   }
   const outcomes = execute(buildGraph(targets), {
-    run: nowhere,
+    run: { ...nowhere, limits },
     dryRun: options.dryRun ?? false,
     foresees: options.foresees ?? false,
     forced: new Map(Object.entries(options.forced ?? {})),
-    limits,
     signal: abort.signal,
     emit: (event) => {
       events.push(event)

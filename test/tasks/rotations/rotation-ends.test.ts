@@ -62,6 +62,7 @@ function rotatingIn(auth: AuthDir, rotating: string | undefined, cluster: Cluste
     note: () => {},
     options: { replaceIdentity: false, prune: false },
     rotating,
+    limits,
   } as unknown as Run
   return { run, signal: new AbortController().signal, isForced: true }
 }
@@ -71,7 +72,7 @@ const limits = { auth: pLimit(1), node: pLimit(1), kubeconfig: pLimit(1) }
 /** What is in auth/ alone, and these targets of nodes. Rejects where a target fails. */
 async function walk({ run, signal }: Rotating, nodes: readonly Target[] = []): Promise<Map<string, Outcome>> {
   const graph = buildGraph([...authTargets(run.cluster), ...nodes])
-  const outcomes = await execute(graph, { run, dryRun: false, forced: new Map(), limits, signal, emit: () => {} })
+  const outcomes = await execute(graph, { run, dryRun: false, forced: new Map(), signal, emit: () => {} })
   for (const [id, outcome] of outcomes)
     if (outcome.kind === 'failed') throw new Error(`${id}: ${outcome.failure.message}`, { cause: outcome.failure })
   return outcomes
@@ -82,7 +83,7 @@ const authTargets = (cluster: Cluster) => [...clusterGraph(cluster).values()].fi
 /** What a run of these targets would do. */
 async function plan({ run, signal }: Rotating, nodes: readonly Target[]): Promise<Map<string, Outcome>> {
   const graph = buildGraph([...authTargets(run.cluster), ...nodes])
-  const options = { run, forced: new Map(), limits, signal, emit: () => {} }
+  const options = { run, forced: new Map(), signal, emit: () => {} }
   return execute(graph, { ...options, dryRun: true, foresees: true })
 }
 
