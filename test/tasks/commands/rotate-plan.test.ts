@@ -5,6 +5,7 @@ import { type TestContext, test } from 'node:test'
 import { parse, stringify } from 'yaml'
 import { AuthDir, backUp } from '../../../lib/files/auth-dir.ts'
 import { addKey, encryptWithNewest, keepKeys, readEncryptionKeys } from '../../../lib/kubernetes/encryption.ts'
+import { generatePrivateKey, privateKeyPem } from '../../../lib/pki/x509.ts'
 import { harderWay } from '../../../tasks/layouts/harder-way.ts'
 import { fakeTool, scratch } from '../../support/files.ts'
 import { copyPlace, type Edit, exits, harderway, madePlace, writeCluster } from '../../support/harderway.ts'
@@ -47,6 +48,28 @@ test('the plan of the encryption key names the flag that would spare restarts, a
   const { stdout } = await exits(4, place, 'rotate', 'encryption-key', '--dry-run')
   const unless = /kube-apiserver: by restart, unless it has --encryption-provider-config-automatic-reload=true in its/g
   assert.equal(stdout.match(unless)?.length, 3)
+})
+
+test('the plan of a rotation says which nodes could not be inspected, of all that the run needs: 4', async (t) => {
+  const place = unreached(t)
+  const { stdout, stderr } = await exits(4, place, 'rotate', 'service-account', '--dry-run')
+  assert.match(stderr, /^6 nodes, connection refused: control0, control1, control2, worker0, worker1, worker2$/m)
+  assert.match(stdout, /^Stage 1 of 3 \(to do\)/m)
+  const { events } = await exits(4, place, 'rotate', 'service-account', '--dry-run', '--json')
+  const [failed] = events.filter(({ type }) => type === 'failed')
+  assert.deepEqual([failed?.cause, events.filter(({ type }) => type === 'stage').length], ['connection-refused', 3])
+})
+
+test('while a stage is under way the plan is to complete it, and what completes the rotation is left to do: 4', async (t) => {
+  const { place, auth } = copyPlace(t, origin, edits)
+  const key = await generatePrivateKey('ecdsa-p256')
+  writeFileSync(join(auth, 'ca-next-key.pem'), privateKeyPem(key), { mode: 0o600 })
+  const { stdout } = await exits(4, place, 'rotate', 'ca', '--dry-run')
+  assert.match(stdout, /^Stage 1 of 2 \(under way\).*^Stage 2 of 2 \(with --finish\)/ms)
+  const [, ...typed] = /^To do {6}complete the rotation: npm run task -- (rotate) (ca) (--finish)$/m.exec(stdout) ?? []
+  // No node is reached, and nothing is refused: it goes on with that stage.
+  const ran = await exits(1, place, ...typed)
+  assert.match(ran.stdout, /^the CA, stage 1 of 2: /m)
 })
 
 test('the plan of a rotation looks at no more nodes at once than ssh.concurrency', async (t) => {
