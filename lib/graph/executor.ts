@@ -1,7 +1,7 @@
 /** Walks a graph as wide as its edges and limits allow, building what is not fresh. Its only output is its events. */
 
 import { setImmediate } from 'node:timers/promises'
-import pLimit, { type LimitFunction } from 'p-limit'
+import pLimit from 'p-limit'
 import { asFailure, Failure, toRunRest } from '../failure.ts'
 import { type Change, type CheckResult, isRepair, type Reason } from '../reason.ts'
 import {
@@ -22,7 +22,6 @@ export interface RunOptions {
   /** In a dry run: checks the targets that use what would be built as if it had been. */
   readonly foresees?: boolean
   readonly forced: ReadonlyMap<string, Force>
-  readonly limits: Readonly<Record<Target['where'], LimitFunction>>
   readonly signal: AbortSignal
   readonly emit: (event: Event) => void
 }
@@ -74,7 +73,7 @@ function heldBy(target: Target, { outcomes, begun }: Known) {
 async function attempt(target: Target, known: Known, options: RunOptions): Promise<Outcome> {
   const { lost, isHeld } = heldBy(target, known)
   if (isHeld || options.signal.aborted) return { kind: 'cancelled', because: lost }
-  const limit = options.limits[target.where]
+  const limit = options.run.limits[target.where]
   const free: LimitedWork = (work) => work()
   // The check takes a slot too where it needs a connection; that of a file is cheap.
   const [whole, building] = target.where === 'node' ? [limit, free] : [free, limit]
@@ -160,8 +159,13 @@ async function checkInRun(
   run: Run,
 ): Promise<CheckResult> {
   // The present file will be replaced, so it is not checked: it may be unreadable.
-  if (force === 'replace') return { reasons: [{ kind: 'forced', replaces: true }] }
-  const willChange = target.needs.filter((id) => {
+  if (force === 'replace') {
+    target.refuseReplacing?.(run)
+    return { reasons: [{ kind: 'forced', replaces: true }] }
+  }
+  // In a plan a node is compared with what would be written, so its own check says whether it would change.
+  const needs = run.pending && target.where === 'node' ? [] : target.needs
+  const willChange = needs.filter((id) => {
     const need = outcomes.get(id)
     return need?.kind === 'stale' && !isRepair(need.reasons) && !isRestored(need.change)
   })
@@ -174,10 +178,10 @@ async function checkInRun(
     if (!isRebuilt || !(error instanceof Failure) || error.kind !== 'failed') throw error
   }
   const { hasNothing = false, staysFresh = hasNothing, ...verdict } = result
-  const needs: Reason[] =
+  const rebuilt: Reason[] =
     willChange.length > 0 && !staysFresh && isRepair(verdict.reasons) ? [{ kind: 'need-rebuilt', ids: willChange }] : []
   const forced: Reason[] = force && !hasNothing ? [{ kind: 'forced', ...(force === 'renew' && { renews: true }) }] : []
-  return { ...verdict, reasons: [...verdict.reasons, ...needs, ...forced] }
+  return { ...verdict, reasons: [...verdict.reasons, ...rebuilt, ...forced] }
 }
 
 /** Refusals of irreplaceable targets and of the user's own files, collected before the first build. */

@@ -1,4 +1,5 @@
 /** Targets, units of work that can check whether they are fresh, and be built; and the graph of the edges between them. */
+import type { LimitFunction } from 'p-limit'
 import type { Cluster, ClusterNode } from '../cluster/cluster.ts'
 import { Failure, runAgain } from '../failure.ts'
 import type { AuthDir } from '../files/auth-dir.ts'
@@ -22,6 +23,8 @@ export interface Run {
   readonly kubeconfigs: () => readonly string[]
   /** The node, by the one connection that its first command opens. */
   connect(node: ClusterNode): Promise<Node>
+  /** How much is done at once. Whoever asks several nodes does so through `limits.node`; a target of a node, which has a place there, not. */
+  readonly limits: Readonly<Record<Target['where'], LimitFunction>>
   /** Closes it, where it was opened and not all nodes may be connected at once. Never throws. */
   disconnect(node: ClusterNode): Promise<void>
   /** By a node's name: what a look at it has found that its units read, beyond the guide's files. The next one queries it at once. */
@@ -98,6 +101,8 @@ export interface Target<Found = unknown> {
   readonly stopsRun?: boolean
   /** Reads only. Throws a Failure where what is there may not be replaced, or can't be looked at. */
   check(run: Run, force?: Force, foundBefore?: FoundBefore): CheckResult<Found> | Promise<CheckResult<Found>>
+  /** Throws a refusal where it may not be replaced now: what will be replaced is not checked. */
+  refuseReplacing?(run: Run): void
   /** Makes it; absent for targets that are only checked. The warning says what the user must do next. */
   build?(
     run: Run,

@@ -26,6 +26,7 @@ import {
   notesOnAddresses,
   notesOnFolder,
   notesOnRotations,
+  stagesIn,
 } from '../request/notices.ts'
 import { type Observation, observe, showObservation } from '../request/observe.ts'
 import { usage } from '../request/options.ts'
@@ -82,7 +83,7 @@ async function show(given: CommandRun, seen: Observation, wanted: PlanScope) {
     ...[outageOf(run.cluster, restartsIn(seen)) ?? []].flat(),
   ]
   const caEnds = graph.has(caName) && !selection.forced.has(caName) ? adviseOnCa(run) : undefined
-  const planHash = planOf(graph, outcomes, given)?.hash
+  const planHash = planOf(graph, outcomes, given, stagesIn(run))?.hash
   const ofKeys = adviseKeys(run, rolloutOf(run, all, outcomes))
   const toDo = [...adviseBackup(run, graph, outcomes), ...adviseLeft(run, outcomes), ...ofKeys]
   const more = ofKeys.length > 0 ? (['unfinished'] as const) : []
@@ -137,7 +138,7 @@ function nextRun({ command }: Run, { all, whole, selection: { forced } }: PlanSc
 /** `--expect-plan`: the targets, none of which does anything else than it would do now. Throws a refusal if that is another plan. */
 export async function readPlanned(given: CommandRun, graph: Graph, forced: Selection['forced']): Promise<Graph> {
   const { run, outcomes } = await observe(given, graph, { forced, foresees: true })
-  const plan = planOf(graph, outcomes, given)
+  const plan = planOf(graph, outcomes, given, stagesIn(run))
   if (!plan)
     throw otherPlan(
       ['not everything could be looked at, so nothing was done:', ...formatFailures(outcomes)].join('\n'),
@@ -162,15 +163,20 @@ async function refuse(
 
 type Plan = Readonly<NonNullable<ReturnType<typeof planOf>>>
 
-/** Of a dry run with what it foresees; undefined if a target could not be looked at. */
-export function planOf(graph: Graph, outcomes: ReadonlyMap<string, Outcome>, of: Pick<CommandRun, 'cluster' | 'file'>) {
+/** Of a dry run with what it foresees; undefined if a target could not be looked at. `stages`: of rotations that are under way. */
+export function planOf(
+  graph: Graph,
+  outcomes: ReadonlyMap<string, Outcome>,
+  of: Pick<CommandRun, 'cluster' | 'file'>,
+  stages: readonly string[] = [],
+) {
   const actions: string[] = []
   for (const target of graph.values()) {
     const outcome = outcomes.get(target.id)
     if (outcome?.kind === 'stale') actions.push(...actionsOf(target, outcome.reasons, outcome.change))
     else if (outcome?.kind !== 'fresh') return undefined
   }
-  const whole = JSON.stringify([of.cluster.name, ...sshConfigOf(of, graph), ...actions.toSorted()])
+  const whole = JSON.stringify([of.cluster.name, ...sshConfigOf(of, graph), ...stages, ...actions.toSorted()])
   /** SHA-256, in hexadecimal. */
   return { hash: hash('sha256', whole), actions: new Set(actions) }
 }

@@ -18,6 +18,7 @@ import {
   adviseBackup,
   adviseLeft,
   adviseOnCa,
+  isNewIdentity,
   nextToExpire,
   noteOnFormerHolders,
   noteOnValidity,
@@ -77,7 +78,7 @@ async function runOnce(given: CommandRun, planned?: Graph) {
       const isPlanned = options.expectPlan !== undefined
       const keys = { listsNoKeys: wanted.size < graph.size }
       if (isPlanned) held = await (await import('./plan.ts')).readPlanned({ ...run, ...keys }, wanted, forced)
-      const worked = await walk(held ?? wanted, { run, limits: run.limits, signal, forced, reporter })
+      const worked = await walk(held ?? wanted, { run, signal, forced, reporter })
       if (worked.outcomes.size === 0) reporter.note('no file was made or changed')
       const reachesNodes = worked.outcomes.size > 0 && ids.some((id) => wanted.get(id)?.where === 'node')
       const notes = [
@@ -141,21 +142,17 @@ function adviseOthers(
 }
 
 /**
- * A deploy refuses a node that holds another CA, service-account key or encryption key. Without one to every control node, the run
- * can't know whether the cluster has one already.
+ * After a new CA: a deploy refuses a node that holds another one. Without a deploy to every control node, the run can't know whether the
+ * cluster has one already.
  */
 function adviseNewIdentity(run: Run, graph: Graph, outcomes: ReadonlyMap<string, Outcome>) {
-  const { cluster } = run
-  const made = [...graph.values()].filter(({ id, irreplaceable }) => {
-    const outcome = outcomes.get(id)
-    return irreplaceable && outcome?.kind === 'built' && outcome.change?.kind === 'made' && outcome.change.isNew
-  })
-  const controls = cluster.nodes.filter(({ role }) => role === 'control')
+  const made = [...graph.values()].filter((target) => isNewIdentity(target, outcomes.get(target.id)))
+  const controls = run.cluster.nodes.filter(({ role }) => role === 'control')
   const kindOf = (id: string) => outcomes.get(id)?.kind ?? 'cancelled'
   const hasLooked = controls.every(({ name }) => ['fresh', 'built'].includes(kindOf(`deploy/${name}`)))
-  if (hasLooked || made.length === 0) return []
+  if (hasLooked || !made.some(({ id }) => id === caName)) return []
   return [
-    `new identity: ${formatNames(made.map(nameInPhase))}; if this cluster runs already, its auth/ was lost: ${replaceCommand(run)}`,
+    `new identity: ${formatNames(made.map(nameInPhase))}; if this cluster already runs, recover the lost auth/: ${replaceCommand(run)}`,
   ]
 }
 

@@ -52,7 +52,9 @@ async function findRotations(run: CommandRun): Promise<(UnderWay & Uses)[]> {
   if (found.length === 0 || !options.onNodes || !install) return found.map((each) => ({ ...each, sentences: [] }))
   const { findUses } = await import('../rotations/table.ts')
   const context = { run, install, signal, isForced: false }
-  return Promise.all(found.map(async (each) => ({ ...each, ...(await findUses(context, each)) })))
+  const uses: (UnderWay & Uses)[] = []
+  for (const each of found) uses.push({ ...each, ...(await findUses(context, each)) })
+  return uses
 }
 
 /** Of the nodes that are wanted. */

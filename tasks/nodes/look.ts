@@ -1,6 +1,7 @@
 /** Looks at a node: its folder, and with `install` the places of its units, by one command. */
 import { createHash } from 'node:crypto'
 import { setTimeout as delay } from 'node:timers/promises'
+import pLimit, { type LimitFunction } from 'p-limit'
 import { type ClusterNode, completeInstall, type Install } from '../../lib/cluster/cluster.ts'
 import { Failure, runAgain } from '../../lib/failure.ts'
 import { once } from '../../lib/files/plain-file.ts'
@@ -210,6 +211,11 @@ export async function readServedCertificates(run: Run, node: ClusterNode, ports:
   return Promise.all(
     open.map(async (port) => ({ port: port.port, served: await readServedCertificate({ run }, node, port) })),
   )
+}
+
+/** For a target of a node that asks others meanwhile: it has a place of `limits.node`, and would wait for itself there. */
+export function limitBeside({ cluster }: Pick<Run, 'cluster'>): LimitFunction {
+  return pLimit(cluster.ssh.concurrency)
 }
 
 /** For what is done with `install` alone. */

@@ -15,7 +15,6 @@ import type { Path } from '../../lib/cluster/problem.ts'
 import { doing, Failure, refusal, usageFailure } from '../../lib/failure.ts'
 import { AuthDir, caName } from '../../lib/files/auth-dir.ts'
 import { followLinks } from '../../lib/files/plain-file.ts'
-import type { RunOptions } from '../../lib/graph/executor.ts'
 import type { Graph, Run } from '../../lib/graph/target.ts'
 import { coveredBy, knownCertificates } from '../../lib/kubernetes/authorization.ts'
 import type { Ssh, SshRun } from '../../lib/node/ssh.ts'
@@ -33,7 +32,6 @@ export interface CommandRun extends Run, ClusterFile {
   readonly file: string
   /** Candidates for "did you mean", besides phases and targets. */
   readonly commandNames: readonly string[]
-  readonly limits: RunOptions['limits']
   readonly signal: AbortSignal
   /** 128 + signal, if a signal has ended the run. */
   readonly endedStatus: () => number | undefined
@@ -49,7 +47,7 @@ export type WithoutCluster = Pick<CommandRun, 'host' | 'options' | 'signal' | 'p
 
 /** Throws a usage Failure for mistakes in cluster.yaml, and a refusal for an auth/ of another layout. */
 export function openRun(
-  given: Omit<CommandRun, keyof Run | keyof ClusterFile | 'file' | 'limits'> & Pick<CommandRun, 'options'>,
+  given: Omit<CommandRun, keyof Run | keyof ClusterFile | 'file'> & Pick<CommandRun, 'options'>,
 ): CommandRun & { close(): Promise<void> } {
   const { host, options, signal, printError } = given
   const { file, isAbove } = configOf(host, options.config)

@@ -6,7 +6,6 @@
  */
 
 import { setTimeout as delay } from 'node:timers/promises'
-import pLimit from 'p-limit'
 import * as v from 'valibot'
 import type { ClusterNode } from '../../lib/cluster/cluster.ts'
 import { Failure, runAgain } from '../../lib/failure.ts'
@@ -59,7 +58,7 @@ export interface Looked {
 /** Those whose API server runs. */
 export async function apiServers({ run }: Asking): Promise<Looked[]> {
   const nodes = run.cluster.nodes.filter((node) => hasApiServer(run, node))
-  const looks = await Promise.all(nodes.map(async (node) => ({ node, found: await lookAtUnits(run, node) })))
+  const looks = await run.limits.node.map(nodes, async (node) => ({ node, found: await lookAtUnits(run, node) }))
   return withApiServer(run, looks)
 }
 
@@ -100,7 +99,6 @@ interface Control {
 export async function surveyStage(rotating: Rotating, rotation: Rotation) {
   const { run } = rotating
   const changes = changedBy(rotation, run.cluster)
-  const limit = pLimit(run.cluster.ssh.concurrency)
   const look = async (node: ClusterNode) => {
     const found = await lookAtUnits(run, node)
     const isAsked = hasApiServer(run, node)
@@ -113,7 +111,7 @@ export async function surveyStage(rotating: Rotating, rotation: Rotation) {
       asked: isAsked ? [{ node, found }] : [],
     }
   }
-  const looks = await Promise.all(run.cluster.nodes.map((node) => limit(look, node)))
+  const looks = await run.limits.node.map(run.cluster.nodes, look)
   const asked = looks.flatMap((each) => each.asked)
   const { unreached, unknown } = await surveyApiServers(rotating, withApiServer(run, asked))
   const all = (kind: 'units' | 'ofRoot' | 'ofUsers' | 'toChange') => looks.flatMap((each) => each[kind])

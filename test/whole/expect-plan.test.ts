@@ -3,6 +3,9 @@ import assert from 'node:assert/strict'
 import { existsSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { before, describe, type TestContext, test } from 'node:test'
+import { AuthDir } from '../../lib/files/auth-dir.ts'
+import { addKey, encryptWithNewest } from '../../lib/kubernetes/encryption.ts'
+import { harderWay } from '../../tasks/layouts/harder-way.ts'
 import { scratch, stateOf } from '../support/files.ts'
 import {
   assertStatus,
@@ -68,6 +71,24 @@ describe('--expect-plan', () => {
         ['secrets', 'events'],
       ]),
       await hashFor(t, [['subject', 'organizationalUnit'], 'one'], sans(one)),
+    ]
+    assert.equal(new Set(hashes).size, hashes.length)
+  })
+
+  test('the stage of each rotation is in it, where the same is to be made in both', async (t) => {
+    const hashAt = async (stage: (auth: AuthDir) => void) => {
+      const { place, auth } = copied(t)
+      rmSync(join(auth, 'admin.kubeconfig'))
+      stage(new AuthDir(auth, harderWay.files))
+      return hashIn(await exits(4, place, 'bootstrap', '--dry-run', '--offline', '--json'))
+    }
+    const encryption = (change: (text: string) => string) => (auth: AuthDir) =>
+      auth.write('encryption-config.yaml', change(auth.bytes('encryption-config.yaml').toString()), 0o600)
+    const add = (text: string) => addKey(text, Buffer.alloc(32, 7).toString('base64'), 'aescbc', [])
+    const hashes = [
+      await hashAt(() => {}),
+      await hashAt(encryption(add)),
+      await hashAt(encryption((text) => encryptWithNewest(add(text)))),
     ]
     assert.equal(new Set(hashes).size, hashes.length)
   })

@@ -1,14 +1,34 @@
 /** On a bad day too a plan says what the run does: of every target what is refused, what fails and what is made, and the exit status. */
 import assert from 'node:assert/strict'
-import { cpSync, readFileSync, rmSync } from 'node:fs'
+import { cpSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { before, beforeEach, describe, test } from 'node:test'
 import { readCertificate } from '../../lib/pki/certificate.ts'
-import { type Edit, exits, harderway, idsOf, labEdits, oneOfEach, writeCluster } from '../support/harderway.ts'
+import { generatePrivateKey, privateKeyPem } from '../../lib/pki/x509.ts'
+import {
+  type Edit,
+  exits,
+  harderway,
+  idsOf,
+  labEdits,
+  oneOfEach,
+  type Ran,
+  writeCluster,
+} from '../support/harderway.ts'
 import { localPlace, setClocks } from '../support/labs.ts'
 import { needs } from '../support/programs.ts'
 
 const day = 86_400_000
+
+/** What is done with each target: its files, and what is restarted. */
+function worksOf({ events }: Ran, type: string) {
+  const works = events.flatMap((event) => {
+    if (event.type !== type) return []
+    const { files = [], paths = [], restarts = [] } = (event.change ?? {}) as Record<string, unknown>
+    return [{ id: String(event.id), files, paths, restarts }]
+  })
+  return works.toSorted((a, b) => (a.id < b.id ? -1 : 1))
+}
 
 describe('a plan is the run', { skip: needs('ssh') }, () => {
   const suite = localPlace('control0', 'worker0', 'gateway')
@@ -24,7 +44,7 @@ describe('a plan is the run', { skip: needs('ssh') }, () => {
     const ran = await harderway(call, ...names, '--json')
     const said = JSON.stringify([planned.events, ran.events])
     for (const type of ['refused', 'failed']) assert.deepEqual(idsOf(ran, type), idsOf(planned, type), said)
-    assert.deepEqual(idsOf(ran, 'built'), idsOf(planned, 'stale'), said)
+    assert.deepEqual(worksOf(ran, 'built'), worksOf(planned, 'stale'), said)
     assert.equal(planned.status, ran.status === 0 && idsOf(ran, 'built').length > 0 ? 4 : ran.status, said)
     return { status: ran.status, said: JSON.stringify(planned.events), built: idsOf(ran, 'built').length }
   }
@@ -98,6 +118,19 @@ describe('a plan is the run', { skip: needs('ssh') }, () => {
     }
     await setDays(0)
     await exits(0, place, 'bootstrap')
+  })
+
+  test("where a rotation of the CA was killed once it had written the next CA's key", async () => {
+    const key = await generatePrivateKey('ecdsa-p256')
+    writeFileSync(join(auth(), 'ca-next-key.pem'), privateKeyPem(key), { mode: 0o600 })
+    const { stdout } = await exits(4, place, 'bootstrap', '--dry-run')
+    assert.match(stdout, /^ {2}\+ ca-next\.pem, ca-cross\.pem {2}/m)
+    assert.match(stdout, /^ {2}~ kubernetes\.pem {2}follows ca-next\.pem$/m)
+    assert.doesNotMatch(stdout, /\bca\.pem|service-account|gateway|restart: .*\betcd\b/)
+    const { status, said } = await assertAgree(new Date(), 'bootstrap')
+    assert.equal(status, 0, said)
+    const { stdout: told } = await exits(0, place, 'bootstrap')
+    assert.match(told, /a rotation of the CA is under way, stage 1 of 2/)
   })
 
   test('where auth/ is an old backup whose certificates are to be issued again', async () => {

@@ -156,7 +156,7 @@ test('of many targets the first few are named; with all detail each has an entry
   const names = Array.from({ length: 30 }, (_, i) => `node-${i}`)
   const { lines } = await planFakes([
     fakeTarget('leaf', { makes: ['leaf.pem'], check: () => changed }),
-    ...names.map((name) => fakeTarget(`deploy/${name}`, { needs: ['leaf'], where: 'node', check: () => fresh })),
+    ...names.map((name) => fakeTarget(`deploy/${name}`, { needs: ['leaf'], check: () => fresh })),
   ])
   assert.ok((await lines()).includes('  ~ node-0, node-1, node-2 and 27 more  follows leaf.pem'))
   const all = await lines('verbose')

@@ -22,7 +22,7 @@ import { harderWay } from '../../../tasks/layouts/harder-way.ts'
 import { certTable, nodeUnits } from '../../../tasks/layouts/tables.ts'
 import { reloadFlag } from '../../../tasks/nodes/command-line.ts'
 import { unprovenClients } from '../../../tasks/nodes/install.ts'
-import { digestAt, lookAtNode, sha256 } from '../../../tasks/nodes/look.ts'
+import { lookAtNode, sha256 } from '../../../tasks/nodes/look.ts'
 import { unitsOn } from '../../../tasks/nodes/reads.ts'
 import { checkUnitsOf, refuseOtherUsers, refuseWrongSettings } from '../../../tasks/nodes/units.ts'
 import { readAccess } from '../../../tasks/phases/kubeconfigs.ts'
@@ -32,11 +32,15 @@ import {
   allThere,
   control,
   failureOf,
+  foundAsIn,
+  healthyUnit,
+  lookedAt as now,
+  placedAt as placed,
   placesWith,
   processAs,
   rootsFile,
-  runningUnit,
   startedAs,
+  startedAt,
   threeNodes,
   twoNodes,
   type UnitState,
@@ -48,10 +52,8 @@ import { newSuffix, scratch } from '../../support/files.ts'
 const install: Install = { ...(threeNodes.install as Install), drain: 'a', undrain: 'b' }
 const cluster: Cluster = { ...threeNodes, install }
 const otherGuide: Cluster = { ...twoNodes, layout: 'hard-way', install }
-/** Seconds. */
-const [placed, startedAt, now] = [1000, 2000, 3000]
-const main = { id: 7, isStopped: false, age: now - startedAt, started: startedAt }
-const healthy: UnitState = { ...runningUnit, started: startedAt, process: main }
+const healthy: UnitState = healthyUnit
+const main = healthyUnit.process
 
 /** A kubelet with these flags, as the only unit of a worker; its process may be in another group, and others run. */
 const group = '/system.slice/kubelet.service'
@@ -146,27 +148,7 @@ describe("the check of a node's units", () => {
   const look = (name: string, change: Change = () => {}, run = at) => {
     const node = run.cluster.nodes.find((each) => each.name === name) ?? assert.fail()
     const units = nodeUnits(run.cluster, node)
-    const files = units.flatMap((unit) =>
-      unit.files.map((place): [string, FileState] => {
-        const mode = run.auth.files.mode(place.file)
-        return [place.path, { ...rootsFile, mode, changed: placed, sha256: digestAt(run, place) }]
-      }),
-    )
-    const found: Mutable = {
-      places: placesWith({
-        now,
-        units: new Map(units.map(({ unit }) => [unit, healthy])),
-        folders: new Set(files.map(([path]) => path.replace(/\/[^/]*$/, ''))),
-        files: new Map(files),
-        processes: units.filter(({ bundle }) => bundle === undefined).map((unit) => startedAs(unit)),
-      }) as Mutable['places'],
-      served: new Map(
-        units.flatMap(({ serves }) =>
-          serves.map(({ port, name: leaf }) => [port, tryCertificate(run.auth, leaf)?.x509.raw ?? 'nothing']),
-        ),
-      ),
-      unhealthy: new Map(),
-    }
+    const found = foundAsIn(run, node) as Mutable
     change(found)
     const judged = { ...run, cluster: { ...run.cluster, install } }
     const seen = { units: unitsOn(judged.cluster, node, found.places), otherProcesses: [] }
@@ -274,7 +256,7 @@ describe("the check of a node's units", () => {
   test('finds in a plan what would be written again, with the restarts', () => {
     const planned = (name: string, pending: readonly string[], more: Partial<Run> = {}) =>
       judge(name, undefined, { ...at, pending: new Set(pending), ...more })
-    const some = ['kubernetes.pem', 'kube-scheduler.kubeconfig']
+    const some = ['kubernetes.pem', 'kube-scheduler.pem', 'kube-scheduler.kubeconfig']
     assert.deepEqual(planned('w0', some), [])
     assert.deepEqual(planned('w0', [...some, 'w0.pem']), [
       'kubelet: w0.pem differs in /var/lib/kubelet: reloaded, or restarted before Kubernetes 1.36',
@@ -286,12 +268,12 @@ describe("the check of a node's units", () => {
     ])
     const scheduler = (...args: Parameters<typeof planned>) =>
       planned(...args).filter((line) => line.startsWith('kube-scheduler'))
-    assert.deepEqual(scheduler('c0', ['kube-scheduler.kubeconfig', 'ca.pem']), [
+    assert.deepEqual(scheduler('c0', [...some, 'ca.pem']), [
       'kube-scheduler: kube-scheduler-ca.pem, kube-scheduler-client.pem differ in /var/lib/kubernetes: restart',
     ])
     const elsewhere = { ...cluster, api: { ...cluster.api, port: 443 } }
     assert.deepEqual(scheduler('c0', ['kube-scheduler.kubeconfig'], { cluster: elsewhere }), [
-      'kube-scheduler: kube-scheduler-client.pem, kube-scheduler.kubeconfig differ in /var/lib/kubernetes: restart',
+      'kube-scheduler: kube-scheduler.kubeconfig differs in /var/lib/kubernetes: restart',
     ])
   })
 
