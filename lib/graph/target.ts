@@ -20,6 +20,8 @@ export interface Run {
   }
   /** The user's kubeconfig, or kubectl's list of them, in kubectl's order. */
   readonly kubeconfigs: () => readonly string[]
+  /** Where kubectl looks for one by itself, whatever cluster.yaml says: entries of ours may be left there. */
+  readonly usualKubeconfigs: () => readonly string[]
   /** The node, by the one connection that its first command opens. */
   connect(node: ClusterNode): Promise<Node>
   /** Closes it, where it was opened and not all nodes may be connected at once. Never throws. */

@@ -77,12 +77,20 @@ export function planChanges(files: readonly KubeconfigFile[], access: Kubeconfig
  */
 export function readTrusted(files: readonly KubeconfigFile[], cluster: string): Buffer | undefined {
   const at = fileOf(files, 'clusters', cluster)
-  const entry = at?.content.clusters.get(cluster)
-  const [data, path] = [entry?.['certificate-authority-data'], entry?.['certificate-authority']]
+  return at && readPem(at.path, at.content.clusters.get(cluster) ?? {}, 'certificate-authority')
+}
+
+/** What the entry of a kubeconfig embeds, else the file that it names. Throws a Failure if that can't be read. */
+export function readPem(
+  kubeconfig: string,
+  entry: Fields,
+  field: 'certificate-authority' | 'client-certificate' | 'client-key',
+): Buffer | undefined {
+  const [data, path] = [entry[`${field}-data`], entry[field]]
   if (typeof data === 'string' && data !== '') return Buffer.from(data, 'base64')
-  if (!at || typeof path !== 'string' || path === '') return undefined
+  if (typeof path !== 'string' || path === '') return undefined
   // Relative to the kubeconfig that names it, as in kubectl.
-  const file = readPlainFile(followLinks(resolve(dirname(at.path), path)))
+  const file = readPlainFile(followLinks(resolve(dirname(kubeconfig), path)))
   return file?.kind === 'file' ? file.bytes : undefined
 }
 

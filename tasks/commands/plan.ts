@@ -21,6 +21,7 @@ import {
   noteOnFormerHolders,
   noteOnValidity,
   notesOnAddresses,
+  notesOnAdminKeys,
   notesOnFolder,
   notesOnRotations,
 } from '../request/notices.ts'
@@ -72,6 +73,7 @@ async function show(given: CommandRun, seen: Observation, wanted: PlanScope) {
     ...notLookedAt(whole, graph),
     ...warnings,
     ...(reachesNodes ? [...notesOnAddresses(run.cluster), ...noteOnFormerHolders(run)] : []),
+    ...([...graph.values()].every(({ where }) => where === 'auth') ? [] : await notesOnAdminKeys(run)),
     ...otherWays(run, wanted),
     ...nextRun(run, wanted),
     ...keysLast(run),

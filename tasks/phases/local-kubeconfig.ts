@@ -19,14 +19,14 @@ import {
   isCurrent,
   type KubeconfigFile,
   planChanges,
-  type ReadKubeconfig,
   readKubeconfig,
   readKubeconfigs,
+  readPem,
   readTrusted,
   whileLocked,
 } from '../../lib/kubernetes/kubeconfig-merge.ts'
 import { type Certificate, isIssuedBy, readCertificate, readCertificates } from '../../lib/pki/certificate.ts'
-import { ownCas, readPair, tryCertificate } from '../../lib/pki/pair.ts'
+import { ownCas, readPair, readPrivateKey, tryCertificate } from '../../lib/pki/pair.ts'
 import type { CheckResult, Reason } from '../../lib/reason.ts'
 import { formatNames, quote } from '../../lib/wording.ts'
 import { type CertRow, certTable } from '../layouts/tables.ts'
@@ -241,35 +241,93 @@ function keepOriginal(file: KubeconfigFile): void {
 }
 
 /** Of a file with our entries, or that of whoever set the cluster up, a copy would keep a key which nobody remembers. */
-function holdsKey(run: Run, { content }: KubeconfigFile, { context, user }: Names): boolean {
-  const isEntered =
-    content.contexts.get(context)?.user === user && content.users.get(user)?.['client-key-data'] !== undefined
-  return isEntered || ownersOfKeys(run, content).length > 0
+function holdsKey(run: Run, file: KubeconfigFile, { context, user }: Names): boolean {
+  const { contexts, users } = file.content
+  const isEntered = contexts.get(context)?.user === user && users.get(user)?.['client-key-data'] !== undefined
+  return isEntered || ownKeysIn(run, file).length > 0
 }
 
-/** The names of those whose keys are in it, beside a certificate of our CA, or over a key that we have still. */
-function ownersOfKeys({ auth, cluster }: Run, { users }: ReadKubeconfig): string[] {
+/**
+ * The entries with a key of this cluster: one that auth/ has still, or one beside a certificate of our CA. `certificate`: the one in auth/
+ * over that key, else the one beside it.
+ */
+function ownKeysIn({ auth, cluster, now }: Run, { path, content }: Pick<KubeconfigFile, 'path' | 'content'>) {
   const cas = ownCas(auth)
   const own = [auth.files.names.admin, ...cluster.users.map(({ name }) => name)].flatMap(
     (name) => tryCertificate(auth, name) ?? [],
   )
-  const isOurs = (certificate: Certificate) =>
-    cas.some((ca) => isIssuedBy(certificate, ca)) ||
-    own.some(({ publicKey }) => publicKey.equals(certificate.publicKey))
-  return [...users.values()].flatMap((user) => {
-    const certificate = user['client-key-data'] === undefined ? undefined : certificateIn(user)
-    return certificate && isOurs(certificate) ? namesIn(certificate) : []
+  return [...content.users].flatMap(([user, fields]) => {
+    const [pem, key] = (['client-certificate', 'client-key'] as const).map((field) =>
+      tryTo(() => readPem(path, fields, field)),
+    )
+    if (!key) return []
+    const beside = pem && readCertificate(pem)
+    const privateKey = readPrivateKey(key)
+    const publicKey = privateKey ? createPublicKey(privateKey) : beside?.publicKey
+    const kept = own.find((each) => publicKey && each.publicKey.equals(publicKey))
+    const certificate = kept ?? (beside && cas.some((ca) => isIssuedBy(beside, ca)) ? beside : undefined)
+    return certificate ? [{ path, user, certificate, isValid: kept !== undefined || certificate.notAfter > now }] : []
   })
 }
+
+/**
+ * The keys of this cluster in your kubeconfigs by which whoever has them is let in, also where they were entered before cluster.yaml named
+ * another file, or none. `isMade`: a run makes that entry.
+ */
+function findOwnKeys(run: Run) {
+  const { localKubeconfig } = run.cluster
+  const wanted = localKubeconfig ? run.kubeconfigs() : []
+  const read = new Map<string, KubeconfigFile | undefined>()
+  for (const path of new Set([...wanted, ...run.usualKubeconfigs()])) {
+    const file = tryTo(() => readKubeconfigs([path])[0])
+    if (!read.has(file?.real ?? path)) read.set(file?.real ?? path, file)
+  }
+  const files = [...read.values()].filter((file) => file !== undefined)
+  const { user = '' } = localKubeconfig || {}
+  const made = files.find(({ path, content }) => wanted.includes(path) && content.users.has(user))
+  const keys = files.flatMap((file) =>
+    ownKeysIn(run, file).map((key) => ({ ...key, isMade: file === made && key.user === user })),
+  )
+  return {
+    keys: keys.filter(({ isValid }) => isValid),
+    unread: [...read].flatMap(([path, file]) => (file ? [] : [path])),
+  }
+}
+
+const isAdmin = ({ attributes }: Certificate) => attributes.includes('O=system:masters')
+
+/** The names of the certificates whose keys are in your kubeconfigs. */
+export function namesOfOwnKeys(run: Run): string[] {
+  return findOwnKeys(run).keys.flatMap(({ certificate }) => {
+    const isIts = ({ profile: { subject } }: CertRow) => namesIn(certificate).includes(subject.CN)
+    return isAdmin(certificate) ? run.auth.files.names.admin : (certTable(run.cluster).find(isIts)?.name ?? [])
+  })
+}
+
+/** A sentence for each entry with every right that no run makes: no run removes it either, since it may be wanted. */
+export function notesOnAdminKeys(run: Run): string[] {
+  const { keys, unread } = findOwnKeys(run)
+  const others = keys.filter(({ certificate, isMade }) => isAdmin(certificate) && !isMade)
+  return [
+    ...others.map(
+      ({ path, user }) =>
+        `user ${user} in ${path} has the key of the admin, with all rights; to remove it: kubectl config delete-user ${quote(user)} --kubeconfig ${quote(path)}`,
+    ),
+    ...unread.map(formatUnread),
+  ]
+}
+
+const formatUnread = (path: string) => `${path} can't be read: it may hold a key of this cluster`
 
 /** Earlier versions copied a file with our key in it, too. */
 function copiesOfKeys(run: Run, files: readonly KubeconfigFile[]): string[] {
   return files.flatMap((file) => {
     const copy = copyOf(file)
     const found = tryTo(() => readPlainFile(copy) ?? 'none')
-    if (found === undefined) return [`${copy} can't be read: it may hold a key of this cluster`]
+    if (found === undefined) return [formatUnread(copy)]
     const content = found !== 'none' && found.kind === 'file' ? readKubeconfig(found.bytes.toString()) : undefined
-    const names = content ? ownersOfKeys(run, content) : []
+    const held = content ? ownKeysIn(run, { path: copy, content }) : []
+    const names = held.flatMap(({ certificate }) => namesIn(certificate))
     return names.length > 0 ? [`${copy} has the key of ${formatNames(names)} too; remove it: rm ${quote(copy)}`] : []
   })
 }

@@ -12,7 +12,7 @@ import {
   sshConfigPath,
 } from '../../lib/cluster/cluster.ts'
 import type { Path } from '../../lib/cluster/problem.ts'
-import { doing, Failure, refusal, usageFailure } from '../../lib/failure.ts'
+import { doing, Failure, refusal, tryTo, usageFailure } from '../../lib/failure.ts'
 import { AuthDir, caName } from '../../lib/files/auth-dir.ts'
 import { followLinks } from '../../lib/files/plain-file.ts'
 import type { RunOptions } from '../../lib/graph/executor.ts'
@@ -69,6 +69,7 @@ export function openRun(
     clock: host.now,
     waits: host.waits,
     kubeconfigs: () => kubeconfigPaths(cluster, dirname(file), host),
+    usualKubeconfigs: () => [...new Set([...listedKubeconfigs(host), ...(tryTo(() => homeKubeconfig(host)) ?? [])])],
     command: (task) => formatCommand(task, options.config),
     note: printError,
     found: new Map(),
@@ -124,9 +125,16 @@ export function refuseNewer(auth: AuthDir): void {
 function kubeconfigPaths({ localKubeconfig }: Cluster, folder: string, host: Host): string[] {
   const path = localKubeconfig ? localKubeconfig.path : undefined
   if (path !== undefined) return [path.startsWith('~/') ? join(home(host), path.slice(2)) : resolve(folder, path)]
-  const list = (host.env.KUBECONFIG ?? '').split(delimiter).filter(Boolean)
-  return list.length > 0 ? [...new Set(list.map((each) => pathOf(host, each)))] : [join(home(host), '.kube', 'config')]
+  const list = listedKubeconfigs(host)
+  return list.length > 0 ? list : homeKubeconfig(host)
 }
+
+function listedKubeconfigs(host: Host): string[] {
+  const list = (host.env.KUBECONFIG ?? '').split(delimiter).filter(Boolean)
+  return [...new Set(list.map((each) => pathOf(host, each)))]
+}
+
+const homeKubeconfig = (host: Host): string[] => [join(home(host), '.kube', 'config')]
 
 /** Throws a usage Failure if it is not absolute: the admin's key would be written to the current folder. */
 function home({ env: { HOME: folder = homedir() } }: Host): string {

@@ -18,6 +18,7 @@ import {
 } from '../../../lib/wording.ts'
 import { phaseTitles } from '../../layouts/phases.ts'
 import { certTable, encryptionConfig, layoutOf, localHolder, nodeFiles } from '../../layouts/tables.ts'
+import { namesOfOwnKeys } from '../../phases/local-kubeconfig.ts'
 import {
   fold,
   formatTotals,
@@ -31,6 +32,7 @@ import {
   adviseOnCa,
   noteOnFormerHolders,
   noteOnValidity,
+  notesOnAdminKeys,
   notesOnFolder,
   notesOnRotations,
 } from '../../request/notices.ts'
@@ -42,9 +44,9 @@ export async function formatPage(data: Inventory): Promise<string> {
   const { name } = run.cluster
   const sections = [
     { id: 'wrong', title: 'Problems', content: showWrong(data) },
-    { id: 'known', title: 'Notices', content: showKnown(data) },
+    { id: 'known', title: 'Notices', content: await showKnown(data) },
     { id: 'ends', title: 'What expires when', content: showTimeline(items, run) + showSelfMade(nodes, run.now) },
-    { id: 'keys', title: 'Who holds which private key', content: showKeys(run.cluster, nodes) },
+    { id: 'keys', title: 'Who holds which private key', content: showKeys(run, nodes) },
     { id: 'certificates', title: 'Certificates', content: showCertificates(run.auth.files, items) },
   ].filter(({ content }) => content !== '')
   return html`<!doctype html>
@@ -116,11 +118,12 @@ function showWrong({ run, items, nodes, outcomes }: Inventory): string {
 }
 
 /** Notices about things that no run changes. */
-function showKnown({ run, outcomes }: Inventory): string {
+async function showKnown({ run, outcomes }: Inventory): Promise<string> {
   const caEnds = adviseOnCa(run)
   const lines = [
     ...(caEnds ? [formatCaEnds(caEnds, run.now)] : []),
     ...warningsOf(outcomes),
+    ...(await notesOnAdminKeys(run)),
     ...noteOnFormerHolders(run),
     ...noteOnValidity(run, outcomes),
   ]
@@ -199,21 +202,28 @@ function keysOn(cluster: Cluster, node: ClusterNode, files: readonly string[]): 
   return new Set(names.map((name) => (name === node.name ? own : name)))
 }
 
-function holders(cluster: Cluster, found: readonly NodeItem[], all: readonly string[]) {
-  const local = { name: 'your kubeconfig', keys: new Set([localHolder(cluster)?.name ?? '']) }
+function holders(run: Run, found: readonly NodeItem[], all: readonly string[]) {
+  const { cluster } = run
+  const wanted = cluster.localKubeconfig ? [localHolder(cluster)?.name ?? ''] : []
+  const isOfNode = (name: string) => cluster.nodes.some((node) => node.name === name)
+  const local = new Set([...wanted, ...namesOfOwnKeys(run)].map((name) => (isOfNode(name) ? own : name)))
   const nodes = cluster.nodes.map((node) => {
     const { holds = nodeFiles(cluster, node) } = found.find((each) => each.node === node.name) ?? {}
     return { name: node.name, keys: keysOn(cluster, node, holds) }
   })
   const alike = groupAlike(nodes, ({ keys }) => [...keys].sort().join(' '))
   const folded = alike.map((group) => ({ name: formatNames(group.map(({ name }) => name)), keys: group[0].keys }))
-  return [{ name: 'auth/ on this machine', keys: new Set(all) }, ...(cluster.localKubeconfig ? [local] : []), ...folded]
+  return [
+    { name: 'auth/ on this machine', keys: new Set(all) },
+    ...(local.size > 0 ? [{ name: 'your kubeconfig', keys: local }] : []),
+    ...folded,
+  ]
 }
 
-function showKeys(cluster: Cluster, found: readonly NodeItem[]): string {
-  const columns = keyColumns(cluster)
+function showKeys(run: Run, found: readonly NodeItem[]): string {
+  const columns = keyColumns(run.cluster)
   const names = columns.map(({ name }) => name)
-  const rows = holders(cluster, found, names).map(({ name, keys }) => {
+  const rows = holders(run, found, names).map(({ name, keys }) => {
     const worst = columns.find((key) => keys.has(key.name))?.power ?? 'nothing'
     const cells = columns.map((key) =>
       keys.has(key.name)

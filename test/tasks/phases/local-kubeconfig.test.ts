@@ -19,6 +19,7 @@ import { delimiter, dirname, join } from 'node:path'
 import { after, before, describe, test } from 'node:test'
 import { parse, stringify } from 'yaml'
 import type { KubeconfigAccess } from '../../../lib/kubernetes/kubeconfig.ts'
+import { quote } from '../../../lib/wording.ts'
 import { scratch, stateOfFile } from '../../support/files.ts'
 import { type Edit, harderway, withStatus, writeCluster } from '../../support/harderway.ts'
 import { kubectl, kubectlConfig, needs } from '../../support/programs.ts'
@@ -202,6 +203,125 @@ describe('local-kubeconfig', { concurrency: 4 }, () => {
       const said = warningIn(await withStatus(0, run(folder, 'local-kubeconfig')))
       assert.match(said, /admin\.kubeconfig --server https:\/\/server\.kubernetes\.local:6443 apply -f -/)
       assert.equal(parse(/<<'EOF'\n(.*)\nEOF$/s.exec(said)?.[1] ?? '').subjects[0].name, '1e5')
+    })
+  })
+
+  describe("an entry with the admin's key, besides the one that a run makes,", () => {
+    const users: Edit = [['users'], [{ name: 'jane', groups: ['devs'] }]]
+    const beside: readonly Edit[] = [users, [['localKubeconfig'], { as: 'jane', user: 'jane' }]]
+    /** Of the named entries: the commands that remove them. */
+    const removals = ({ events }: Awaited<ReturnType<typeof run>>) =>
+      events.flatMap(({ type, message }) =>
+        type === 'note' ? (/: (kubectl config delete-user .*)$/.exec(String(message))?.[1] ?? []) : [],
+      )
+    /** The most that whoever has your kubeconfig can do. */
+    const mostIn = async (folder: string) => {
+      await withStatus(0, run(folder, 'report'))
+      const page = readFileSync(join(folder, 'auth/report.html'), 'utf8')
+      return /<th scope="row">your kubeconfig<small>(.*?)[;<]/.exec(page)?.[1]
+    }
+    const everything = 'does everything through the API, bypassing RBAC'
+
+    test('is named in run, plan, status and report until it is removed as printed; no run touches it', {
+      skip: needs('kubectl'),
+    }, async (t) => {
+      const { folder, config } = place(t)
+      await withStatus(0, run(folder, 'local-kubeconfig'))
+      const entry = () =>
+        parse(readFileSync(config, 'utf8')).users.find(({ name }: { name: string }) => name === 'admin')
+      const first = entry()
+      assert.ok(first)
+      writeCluster(folder, [quickKeys, ...beside])
+      const command = `kubectl config delete-user admin --kubeconfig ${config}`
+      for (const args of [['local-kubeconfig', '--dry-run'], ['local-kubeconfig'], ['local-kubeconfig'], ['status']]) {
+        assert.deepEqual(removals(await run(folder, ...args)), [command], args.join(' '))
+        const { stdout } = await harderway(folder, ...args)
+        assert.ok(stdout.replaceAll(/\n +/g, ' ').includes(command), stdout)
+      }
+      assert.equal(await mostIn(folder), everything)
+      assert.ok(readFileSync(join(folder, 'auth/report.html'), 'utf8').includes(command))
+      assert.deepEqual(entry(), first)
+      type(folder, command)
+      assert.equal(entry(), undefined)
+      for (const args of [['local-kubeconfig', '--dry-run'], ['local-kubeconfig'], ['status']])
+        assert.deepEqual(removals(await run(folder, ...args)), [], args.join(' '))
+      assert.equal(await mostIn(folder), 'does what RBAC gives jane and devs')
+    })
+
+    test('is named where it was made before another path or none was wanted, also of a list and in a path with a blank', {
+      skip: needs('kubectl'),
+    }, async (t) => {
+      const { folder, config } = place(t)
+      const listed = join(folder, 'a list/of two')
+      const env = { KUBECONFIG: [join(folder, 'none'), listed].join(delimiter) }
+      await withStatus(0, run(folder, 'certs', 'encryption-key', 'local-kubeconfig'))
+      await withStatus(0, runIn(folder, env, 'local-kubeconfig'))
+      const [usual, other] = [config, listed].map(
+        (file) => `kubectl config delete-user admin --kubeconfig ${quote(file)}`,
+      )
+      for (const [edit, wanted] of [
+        [[['localKubeconfig'], { path: './its own', as: 'jane' }], everything],
+        [[['localKubeconfig'], false], everything],
+      ] as const) {
+        writeCluster(folder, [quickKeys, users, edit])
+        await run(folder, 'local-kubeconfig')
+        for (const args of [['status'], ['bootstrap', '--dry-run'], ['bootstrap']])
+          assert.deepEqual(removals(await runIn(folder, env, ...args)), [other, usual], args.join(' '))
+        assert.deepEqual(removals(await run(folder, 'bootstrap', '--dry-run')), [usual])
+        assert.deepEqual(removals(await runIn(folder, env, 'bootstrap', '--dry-run', '--offline')), [])
+        assert.equal(await mostIn(folder), wanted)
+      }
+      for (const command of [usual, other]) type(folder, String(command))
+      assert.deepEqual(removals(await runIn(folder, env, 'status')), [])
+      assert.equal(await mostIn(folder), undefined)
+    })
+
+    test('is told by its key: whatever its name, embedded or in a file, of an earlier certificate too', async (t) => {
+      const { folder, config, access } = place(t, users)
+      await withStatus(0, run(folder, 'user-certs/jane'))
+      await withStatus(0, run(folder, 'component-certs/admin', '--force'))
+      const auth = join(folder, 'auth')
+      const data = (name: string) => readFileSync(join(auth, name)).toString('base64')
+      const other = scratch(t)
+      writeCluster(other, [quickKeys])
+      await withStatus(0, run(other, 'component-certs/admin'))
+      cpSync(join(auth, 'admin-key.pem'), join(folder, 'key.pem'))
+      const embedded = (certificate: string | Buffer, key: string | Buffer) => ({
+        'client-certificate-data': certificate.toString('base64'),
+        'client-key-data': key.toString('base64'),
+      })
+      const pairOf = (at: string, name: string) =>
+        embedded(readFileSync(join(at, 'auth', `${name}.pem`)), readFileSync(join(at, 'auth', `${name}-key.pem`)))
+      const entries = {
+        earlier: embedded(access.certificate, access.key),
+        named: { 'client-certificate': join(auth, 'admin.pem'), 'client-key': '../../key.pem' },
+        both: {
+          'client-certificate': 'gone.pem',
+          'client-certificate-data': data('admin.pem'),
+          'client-key-data': data('admin-key.pem'),
+        },
+        'key alone': { 'client-key-data': data('admin-key.pem') },
+        // These are none.
+        jane: pairOf(folder, 'jane'),
+        other: pairOf(other, 'admin'),
+        'no key': { 'client-certificate-data': data('admin.pem') },
+        gone: { 'client-certificate-data': data('admin.pem'), 'client-key': 'gone.pem' },
+        token: { token: 'abc' },
+      }
+      write(config, stringify({ users: Object.entries(entries).map(([name, user]) => ({ name, user })) }))
+      const named = removals(await run(folder, 'status')).map((each) => /delete-user (.*) --/.exec(each)?.[1])
+      assert.deepEqual(named, ['earlier', 'named', 'both', "'key alone'"])
+      // An expired one of an earlier key lets nobody in.
+      const late = { place: folder, now: new Date(Date.now() + 3660 * 86_400_000) }
+      const { stdout } = await harderway(late, 'status', '--json')
+      assert.deepEqual(stdout.match(/delete-user \S+/g), ['delete-user named', 'delete-user both', "delete-user 'key"])
+    })
+
+    test('may be in a file that is no kubeconfig, and so a run says that it was not read', async (t) => {
+      const { folder, config } = place(t, users, [['localKubeconfig'], false])
+      write(config, 'kind: List\n')
+      const notes = (await run(folder, 'status')).events.map(({ message }) => message)
+      assert.ok(notes.includes(`${config} can't be read: it may hold a key of this cluster`), notes.join('\n'))
     })
   })
 
@@ -556,6 +676,13 @@ async function runIn(folder: string, env: Readonly<Record<string, string>>, ...a
 function write(path: string, text: string, mode = 0o600): void {
   mkdirSync(dirname(path), { recursive: true })
   writeFileSync(path, text, { mode })
+}
+
+/** A printed command, in the user's own shell. */
+function type(folder: string, command: string, env: Readonly<Record<string, string>> = {}): void {
+  const home = { PATH: process.env.PATH, HOME: join(folder, 'home') }
+  const { status, stderr } = spawnSync('sh', ['-c', command], { env: { ...home, ...env }, encoding: 'utf8' })
+  assert.equal(status, 0, `${command}\n${stderr}`)
 }
 
 /** What kubectl reads in the file. */
