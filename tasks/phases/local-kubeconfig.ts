@@ -14,9 +14,7 @@ import {
   applyChanges,
   currentContextIn,
   type EntryChange,
-  entriesOf,
   findEntry,
-  isCurrent,
   type KubeconfigFile,
   planChanges,
   readKubeconfig,
@@ -132,15 +130,20 @@ function check(
     if (held === undefined) throw error
     return lockedBy(held)
   }
-  refuse(files, run, names, access)
+  refuse(files, run, names)
+  // Without our own files the changes are those to any other content.
+  const reasons = reasonsOf(files, access ?? { ...unmade, ...names, server: serverOf(run) })
   const warning = joinWarnings([
     ...warningOf(files, names),
     ...switchOf(run, files, names, row),
     ...copiesOfKeys(run, files),
   ])
   if (left !== undefined) return { ...lockedBy(left), warning }
-  return { reasons: access ? reasonsOf(files, access) : [], warning }
+  return { reasons: access ? reasons : [], warning }
 }
+
+const unmade = { ca: Buffer.alloc(0), certificate: Buffer.alloc(0), key: Buffer.alloc(0) }
+const serverOf = ({ cluster: { api } }: Run) => serverUrl(api.host, api.port)
 
 /** A key could be committed by an ordinary `git add`. */
 function warningOf(files: readonly KubeconfigFile[], { user }: Names): string[] {
@@ -166,10 +169,10 @@ function isIgnored(tree: string, path: string): boolean {
   return spawnSync('git', args, { cwd: tree, env, stdio: 'ignore', timeout: 10_000 }).status === 0
 }
 
-function refuse(files: readonly KubeconfigFile[], run: Run, names: Names, access?: KubeconfigAccess): void {
+function refuse(files: readonly KubeconfigFile[], run: Run, names: Names): void {
   refuseOtherContext(files, names)
   refuseOtherCa(files, run)
-  if (access) refuseConflicts(files, access)
+  refuseConflicts(files, run, names)
 }
 
 function reasonsOf(files: readonly KubeconfigFile[], access: KubeconfigAccess): Reason[] {
@@ -202,7 +205,7 @@ async function build(run: Run, access: KubeconfigAccess, signal: AbortSignal) {
   return await whileLocked(run.kubeconfigs(), { signal, onWait: run.note }, () => {
     // Read again under the lock.
     const files = readKubeconfigs(run.kubeconfigs())
-    refuse(files, run, access, access)
+    refuse(files, run, access)
     // All are computed before the first is written: one may be refused.
     const texts = new Map([...planChanges(files, access)].map(([file, changes]) => [file, changedText(file, changes)]))
     for (const file of files) {
@@ -356,39 +359,52 @@ function refuseOtherContext(files: readonly KubeconfigFile[], { cluster, context
     ])
 }
 
-/** Entries that another context of the user's uses are not overwritten. */
-function refuseConflicts(files: readonly KubeconfigFile[], access: KubeconfigAccess): void {
-  const others = files.flatMap(({ content }) => [...content.contexts]).filter(([name]) => name !== access.context)
-  for (const entry of entriesOf(access)) {
-    const found = findEntry(files, entry.list, entry.name)
-    if (entry.list === 'contexts' || !found || isCurrent(found, entry)) continue
-    const isUser = entry.list === 'users'
-    // A user may serve several contexts of our cluster; a cluster of our name is ours if our context exists.
-    const isConflict = isUser
-      ? ({ user, cluster }: Fields) => user === access.user && cluster !== access.cluster
-      : ({ cluster }: Fields) => cluster === access.cluster && !findEntry(files, 'contexts', access.context)
-    const [by] = others.find(([, fields]) => isConflict(fields)) ?? []
+/** Entries that another context of the user's uses are not overwritten, unless they are ours: then they are as new as ours. */
+function refuseConflicts(files: readonly KubeconfigFile[], run: Run, names: Names): void {
+  const others = files.flatMap(({ content }) => [...content.contexts]).filter(([name]) => name !== names.context)
+  const refuseUsed = (entry: string, key: string, isConflict: (of: Fields) => boolean) => {
+    const [by] = others.find(([, of]) => isConflict(of)) ?? []
     if (by !== undefined)
-      throw refusal(`your kubeconfig has a ${entry.key} ${entry.name} already, which context ${by} uses`, [
-        `give ours another name: ${isUser ? 'localKubeconfig.user' : 'name'} in cluster.yaml`,
+      throw refusal(`your kubeconfig has a ${entry} already, which context ${by} uses`, [
+        `give ours another name: ${key} in cluster.yaml`,
       ])
   }
+  const [own, context] = [findEntry(files, 'clusters', names.cluster), findEntry(files, 'contexts', names.context)]
+  // A cluster of our name is ours if our context exists.
+  if (own && !context && !trustsOurs(files, run))
+    refuseUsed(`cluster ${names.cluster}`, 'name', ({ cluster }) => cluster === names.cluster)
+  const holder = files.find(({ content }) => content.users.has(names.user))
+  // A user may serve several contexts of our cluster.
+  const isConflict = ({ user, cluster }: Fields) => user === names.user && cluster !== names.cluster
+  if (holder && !ownKeysIn(run, holder).some(({ user }) => user === names.user))
+    refuseUsed(`user ${names.user}`, 'localKubeconfig.user', isConflict)
+}
+
+function ownCaKeys(auth: Run['auth']): KeyObject[] {
+  const { certificate, key } = readPair(auth, caName)
+  return [certificate?.publicKey, key && createPublicKey(key)].filter((each) => each !== undefined)
+}
+
+/** Whether the entry of our cluster trusts a CA of ours, or an earlier one; undefined if it trusts none. */
+function trustsOurs(files: readonly KubeconfigFile[], { auth, cluster }: Run): boolean | undefined {
+  const trusted = readTrusted(files, cluster.name) ?? ''
+  if (!trusted.includes('-----BEGIN CERTIFICATE-----')) return undefined
+  const ours = ownCaKeys(auth)
+  return readCertificates(trusted).some(
+    ({ publicKey }) => ours.some((our) => our.equals(publicKey)) || isPreviousCa(publicKey, auth),
+  )
 }
 
 /** An entry that trusts another CA is not overwritten, not even on a new machine with an empty auth/. */
 function refuseOtherCa(files: readonly KubeconfigFile[], run: Run): void {
   const { auth, cluster, command, options } = run
-  const trusted = readTrusted(files, cluster.name) ?? ''
-  if (options.replaceIdentity || !trusted.includes('-----BEGIN CERTIFICATE-----')) return
-  const { certificate, key } = readPair(auth, caName)
-  const ours = [certificate?.publicKey, key && createPublicKey(key)].filter((each) => each !== undefined)
-  const isOurs = (key: KeyObject) => ours.some((our) => our.equals(key)) || isPreviousCa(key, auth)
-  if (readCertificates(trusted).some(({ publicKey }) => isOurs(publicKey))) return
-  const found = ours.length > 0 ? 'trusts another CA than the one in' : 'trusts a CA already, and there is none in'
+  if (options.replaceIdentity || trustsOurs(files, run) !== false) return
+  const hasCa = ownCaKeys(auth).length > 0
+  const found = hasCa ? 'trusts another CA than the one in' : 'trusts a CA already, and there is none in'
   const fetch = replaceCommand(run)
   const back = `move ours away, and take that cluster's from a backup or from a control node: ${fetch}`
   throw refusal(`the cluster ${cluster.name} of your kubeconfig ${found} ${auth.path}`, [
-    ours.length > 0 ? back : `take that cluster's files from a control node: ${recoverCommand(run)}`,
+    hasCa ? back : `take that cluster's files from a control node: ${recoverCommand(run)}`,
     'or write ours to another file: set localKubeconfig.path in cluster.yaml',
     `or overwrite it: ${command('local-kubeconfig --replace-identity')}`,
   ])

@@ -498,17 +498,45 @@ describe('local-kubeconfig', { concurrency: 4 }, () => {
         assert.deepEqual(snapshot(), first)
       })
 
-    test('before anything is made, where our context is for another cluster', async (t) => {
+    const users = foreign.replace('users:\n- name: one', 'users:\n- name: admin').replace('user: one}', 'user: admin}')
+    const alias = 'users:\n- {name: one, user: &all {token: abc}}\n- {name: admin, user: *all}\n'
+    for (const [what, text, message] of [
+      [
+        'our context is for another cluster',
+        'contexts:\n- {name: kubenet, context: {cluster: another, user: me}}\n',
+        /has a context kubenet, for the cluster another/,
+      ],
+      ['a user admin is of another cluster', users, /user admin already, which context one uses/],
+      ['an entry of ours is an alias', alias, /can't be changed without touching entries that are not ours/],
+    ] as const)
+      test(`before anything is made, where ${what}`, async (t) => {
+        const { folder, config } = place(t)
+        rmSync(join(folder, 'auth'), { recursive: true })
+        write(config, text)
+        const first = stateOfFile(config)
+        for (const args of [
+          ['bootstrap', '--dry-run'],
+          ['certs', 'local-kubeconfig', '--dry-run'],
+        ]) {
+          assert.match((await withStatus(3, run(folder, ...args))).output, message)
+          assert.ok(!existsSync(join(folder, 'auth')))
+        }
+        for (const args of [['bootstrap'], ['certs', 'local-kubeconfig']]) {
+          assert.match((await withStatus(3, run(folder, ...args))).output, message)
+          assert.deepEqual(readdirSync(join(folder, 'auth')), [])
+        }
+        assert.deepEqual(stateOfFile(config), first)
+      })
+
+    test('until the entry has another name, as printed: then the run goes on, and the other cluster keeps its own', async (t) => {
       const { folder, config } = place(t)
-      rmSync(join(folder, 'auth'), { recursive: true })
-      write(config, 'contexts:\n- {name: kubenet, context: {cluster: another, user: me}}\n')
-      const first = stateOfFile(config)
-      const dry = await withStatus(3, run(folder, 'local-kubeconfig', '--dry-run'))
-      assert.ok(!existsSync(join(folder, 'auth')))
-      const ran = await withStatus(3, run(folder, 'bootstrap'))
-      for (const { output } of [dry, ran]) assert.match(output, /has a context kubenet, for the cluster another/)
-      assert.deepEqual(readdirSync(join(folder, 'auth')), [])
-      assert.deepEqual(stateOfFile(config), first)
+      write(config, users)
+      const { output } = await withStatus(3, run(folder, 'local-kubeconfig'))
+      assert.match(output, /- give ours another name: localKubeconfig\.user in cluster\.yaml/)
+      writeCluster(folder, [quickKeys, [['localKubeconfig', 'user'], 'kubenet-admin']])
+      await withStatus(0, run(folder, 'local-kubeconfig'))
+      const { users: entries } = parse(readFileSync(config, 'utf8'))
+      assert.deepEqual(entries.find(({ name }: { name: string }) => name === 'admin').user, { token: 'abc' })
     })
 
     describe('where its cluster of our name trusts another CA', () => {
@@ -583,6 +611,19 @@ describe('local-kubeconfig', { concurrency: 4 }, () => {
     )
     await withStatus(0, run(folder, 'local-kubeconfig'))
     assert.match(readFileSync(config, 'utf8'), /client-key-data/)
+  })
+
+  test('our user is renewed where a context by another way to our cluster uses it too', async (t) => {
+    const { folder, config } = place(t)
+    const tunnel = `clusters:\n- {name: tunnel, cluster: {server: "https://localhost:1"}}
+contexts:\n- {name: tunnel, context: {cluster: tunnel, user: admin}}\n`
+    await withStatus(0, run(folder, 'local-kubeconfig'))
+    const made = parse(readFileSync(config, 'utf8'))
+    for (const list of ['clusters', 'contexts']) made[list].push(...parse(tunnel)[list])
+    write(config, stringify(made))
+    await withStatus(0, run(folder, 'component-certs/admin', '--force'))
+    await withStatus(4, run(folder, 'local-kubeconfig', '--dry-run'))
+    await withStatus(0, run(folder, 'local-kubeconfig'))
   })
 
   describe('a lock beside the kubeconfig', () => {
