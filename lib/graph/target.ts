@@ -65,8 +65,12 @@ export function endsSoon({ now, cluster }: Pick<Run, 'now' | 'cluster'>, end: Da
 /** rebuild: although fresh; replace: including what is irreplaceable in it; renew (the CA only): same key, new certificate. */
 export type Force = 'rebuild' | 'replace' | 'renew'
 
-/** What the checks of its needs found; without needs that were built since. */
-type FoundBefore = ReadonlyMap<string, unknown>
+/** Of the targets before it. */
+export interface Earlier {
+  /** What their checks found; without those that were built since. */
+  readonly found: ReadonlyMap<string, unknown>
+  readonly outcomes: ReadonlyMap<string, Outcome>
+}
 
 export interface Target<Found = unknown> {
   /** `node-certs/worker0`; the phase's own name where it has one target. */
@@ -99,7 +103,7 @@ export interface Target<Found = unknown> {
   /** What it refuses stops the run before anything is built, as for what is irreplaceable. */
   readonly stopsRun?: boolean
   /** Reads only. Throws a Failure where what is there may not be replaced, or can't be looked at. */
-  check(run: Run, force?: Force, foundBefore?: FoundBefore): CheckResult<Found> | Promise<CheckResult<Found>>
+  check(run: Run, force?: Force, before?: Earlier): CheckResult<Found> | Promise<CheckResult<Found>>
   /** Makes it; absent for targets that are only checked. The warning says what the user must do next. */
   build?(
     run: Run,

@@ -53,8 +53,12 @@ export function currentContextIn(files: readonly KubeconfigFile[]): string | und
   return files.find(({ content }) => content.currentContext !== undefined)?.content.currentContext
 }
 
-/** The changes that are needed, by file. */
-export function planChanges(files: readonly KubeconfigFile[], access: KubeconfigAccess) {
+/** The changes that are needed, by file. `switches`: another current context gives way to a new one of ours. */
+export function planChanges(
+  files: readonly KubeconfigFile[],
+  access: KubeconfigAccess,
+  { switches }: { readonly switches: boolean },
+) {
   // A new entry and the current context go to the first file that exists, else to the last of the list.
   const target = files.find(({ mode }) => mode !== undefined) ?? files.at(-1)
   const changes = new Map<KubeconfigFile, EntryChange[]>()
@@ -67,7 +71,8 @@ export function planChanges(files: readonly KubeconfigFile[], access: Kubeconfig
   // Made once: after that the choice is the user's.
   const current = currentContextIn(files)
   const isNew = findEntry(files, 'contexts', access.context) === undefined
-  if (current === undefined || (isNew && current !== access.context)) add(target, { currentContext: access.context })
+  if (current === undefined || (switches && isNew && current !== access.context))
+    add(target, { currentContext: access.context })
   return changes
 }
 

@@ -33,18 +33,25 @@ import { hasAccess, readAccess } from './kubeconfigs.ts'
 
 type Names = Pick<KubeconfigAccess, 'cluster' | 'context' | 'user'>
 
+export interface LocalFound {
+  /** Whether this run has reached a control node of the cluster: else another current context stays. */
+  readonly isReached: boolean
+}
+
 export function localWork(names: Names, row: CertRow) {
   // Used here, wherever admin.kubeconfig is.
   const here = ({ cluster: { api } }: Run): CertRow => ({ ...row, dials: api.host })
   const access = (run: Run): KubeconfigAccess => ({ ...readAccess(run, here(run)), ...names })
   return {
-    check: (run: Run) => check(run, names, { row, access: hasAccess(run, row) ? access(run) : undefined }),
-    build: async (run: Run, { signal, reasons }: Work) => {
+    check: (run: Run, found: LocalFound): CheckResult<LocalFound> => {
+      const given = { row, access: hasAccess(run, row) ? access(run) : undefined, found }
+      return { ...check(run, names, given), found }
+    },
+    build: async (run: Run, { signal, reasons, found }: Work<LocalFound>) => {
       const change = changeOf(run, reasons)
-      const { previous, isOther, copies } = await build(run, access(run), signal)
+      const { current, isOther, copies } = await build(run, access(run), found, signal)
       const rights = isOther && row.name !== run.auth.files.names.admin ? [formatRights(run, row.name)] : []
-      const moved = previous === undefined || previous === names.context ? [] : [formatMoved(run, names, previous)]
-      return { change, warning: joinWarnings([...moved, ...rights, ...copies]) }
+      return { change, warning: joinWarnings([...current, ...rights, ...copies]) }
     },
     foresee: (run: Run, { reasons }: Work) => changeOf(run, reasons),
   }
@@ -54,10 +61,18 @@ function joinWarnings(warnings: readonly string[]): string | undefined {
   return warnings.length > 0 ? warnings.join('\n') : undefined
 }
 
-function formatMoved({ cluster: { localKubeconfig }, kubeconfigs }: Run, { context }: Names, previous: string): string {
+/** Of a new context of ours beside another current one, which gave way to it or stayed. */
+function formatCurrent(
+  { cluster: { localKubeconfig }, kubeconfigs }: Run,
+  { context }: Names,
+  { current, isReached }: { readonly current: string } & LocalFound,
+): string {
   const file = localKubeconfig && localKubeconfig.path !== undefined ? kubeconfigs() : []
-  const back = ['kubectl config use-context', quote(previous), ...file.map((path) => `--kubeconfig ${quote(path)}`)]
-  return `kubectl's current context is ${context} now; back to ${previous}: ${back.join(' ')}`
+  const use = (name: string) =>
+    ['kubectl config use-context', quote(name), ...file.map((path) => `--kubeconfig ${quote(path)}`)].join(' ')
+  return isReached
+    ? `kubectl's current context is ${context} now; back to ${current}: ${use(current)}`
+    : `kubectl's current context is still ${current}; to use ${context}: ${use(context)}`
 }
 
 /** Where the certificate of somebody else is to take the place of the one that is there. */
@@ -114,7 +129,11 @@ function changeOf({ kubeconfigs }: Run, reasons: readonly Reason[]) {
 function check(
   run: Run,
   names: Names,
-  { row, access }: { readonly row: CertRow; readonly access: KubeconfigAccess | undefined },
+  {
+    row,
+    access,
+    found,
+  }: { readonly row: CertRow; readonly access: KubeconfigAccess | undefined; readonly found: LocalFound },
 ): CheckResult {
   refuseOwnFiles(run)
   const locks = run.kubeconfigs().map((path) => `${path}.lock`)
@@ -132,7 +151,7 @@ function check(
   }
   refuse(files, run, names)
   // Without our own files the changes are those to any other content.
-  const reasons = reasonsOf(files, access ?? { ...unmade, ...names, server: serverOf(run) })
+  const reasons = reasonsOf(files, access ?? { ...unmade, ...names, server: serverOf(run) }, found)
   const warning = joinWarnings([
     ...warningOf(files, names),
     ...switchOf(run, files, names, row),
@@ -172,12 +191,13 @@ function isIgnored(tree: string, path: string): boolean {
 function refuse(files: readonly KubeconfigFile[], run: Run, names: Names): void {
   refuseOtherContext(files, names)
   refuseOtherCa(files, run)
+  refuseNewCa(run)
   refuseConflicts(files, run, names)
 }
 
-function reasonsOf(files: readonly KubeconfigFile[], access: KubeconfigAccess): Reason[] {
+function reasonsOf(files: readonly KubeconfigFile[], access: KubeconfigAccess, { isReached }: LocalFound): Reason[] {
   const current = currentContextIn(files)
-  const changed = [...planChanges(files, access)].map(([file, changes]): Reason => {
+  const changed = [...planChanges(files, access, { switches: isReached })].map(([file, changes]): Reason => {
     const { path, mode } = file
     // Refused before anything is made.
     changedText(file, changes)
@@ -200,14 +220,15 @@ function formatChange(change: EntryChange, path: string, current = ''): string {
   return `${change.key} ${change.name} in ${path}`
 }
 
-/** Returns the current context before, whether the entry was not the same person's, and the copies of files that hold a key of ours. */
-async function build(run: Run, access: KubeconfigAccess, signal: AbortSignal) {
+/** Returns what became of the current context, whether the entry was not the same person's, and the copies of files that hold a key of ours. */
+async function build(run: Run, access: KubeconfigAccess, { isReached }: LocalFound, signal: AbortSignal) {
   return await whileLocked(run.kubeconfigs(), { signal, onWait: run.note }, () => {
     // Read again under the lock.
     const files = readKubeconfigs(run.kubeconfigs())
     refuse(files, run, access)
     // All are computed before the first is written: one may be refused.
-    const texts = new Map([...planChanges(files, access)].map(([file, changes]) => [file, changedText(file, changes)]))
+    const changes = planChanges(files, access, { switches: isReached })
+    const texts = new Map([...changes].map(([file, own]) => [file, changedText(file, own)]))
     for (const file of files) {
       const text = texts.get(file)
       if (text !== undefined && !holdsKey(run, file, access)) keepOriginal(file)
@@ -215,7 +236,13 @@ async function build(run: Run, access: KubeconfigAccess, signal: AbortSignal) {
     }
     const [was, is] = [certificateIn(findEntry(files, 'users', access.user)), readCertificate(access.certificate)]
     const isOther = was?.x509.subject !== is?.x509.subject
-    return { previous: currentContextIn(files), isOther, copies: copiesOfKeys(run, files) }
+    const [current, isNew] = [currentContextIn(files), !findEntry(files, 'contexts', access.context)]
+    const isBeside = isNew && current !== undefined && current !== access.context
+    return {
+      current: isBeside ? [formatCurrent(run, access, { current, isReached })] : [],
+      isOther,
+      copies: copiesOfKeys(run, files),
+    }
   })
 }
 
@@ -380,6 +407,17 @@ function refuseConflicts(files: readonly KubeconfigFile[], run: Run, names: Name
     refuseUsed(`user ${names.user}`, 'localKubeconfig.user', isConflict)
 }
 
+/** The entry of a cluster that nobody has; a lost CA is not made anew for it either. */
+function refuseNewCa(run: Run): void {
+  const { auth, command, options } = run
+  const isAlone = options.names.every((name) => name === 'local-kubeconfig')
+  if (!isAlone || auth.files.pair(caName).some((file) => auth.read(file))) return
+  throw refusal(`${auth.path} has no CA: nothing was made`, [
+    `if this cluster runs already, recover it: ${recoverCommand(run)}`,
+    `for a new cluster: ${command('bootstrap')}`,
+  ])
+}
+
 function ownCaKeys(auth: Run['auth']): KeyObject[] {
   const { certificate, key } = readPair(auth, caName)
   return [certificate?.publicKey, key && createPublicKey(key)].filter((each) => each !== undefined)
@@ -406,6 +444,6 @@ function refuseOtherCa(files: readonly KubeconfigFile[], run: Run): void {
   throw refusal(`the cluster ${cluster.name} of your kubeconfig ${found} ${auth.path}`, [
     hasCa ? back : `take that cluster's files from a control node: ${recoverCommand(run)}`,
     'or write ours to another file: set localKubeconfig.path in cluster.yaml',
-    `or overwrite it: ${command('local-kubeconfig --replace-identity')}`,
+    ...(hasCa ? [`or overwrite it: ${command('local-kubeconfig --replace-identity')}`] : []),
   ])
 }

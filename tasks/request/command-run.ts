@@ -1,5 +1,6 @@
 /** What a command is given: a run, and what only the command needs of it. */
 
+import { hash } from 'node:crypto'
 import { accessSync, constants, existsSync, lstatSync, readFileSync, statSync } from 'node:fs'
 import { availableParallelism, homedir } from 'node:os'
 import { delimiter, dirname, isAbsolute, join, resolve } from 'node:path'
@@ -55,8 +56,8 @@ export function openRun(
   const { file, isAbove } = configOf(host, options.config)
   if (isAbove) printError(`no cluster.yaml in this folder: that of a folder above is used, ${file}`)
   else if (host.env.HARDERWAY !== undefined && options.config === undefined && !options.quiet) printError(`for ${file}`)
-  const { cluster: read, deprecated, mistake } = readCluster(file)
-  if (!options.quiet) for (const each of deprecated) printError(`warning: ${each}`)
+  const { cluster: read, warnings, mistake } = readCluster(file)
+  if (!options.quiet) for (const each of warnings) printError(`warning: ${each}`)
   const cluster = { ...read, ssh: { ...read.ssh, concurrency: options.concurrency ?? read.ssh.concurrency } }
   return {
     ...given,
@@ -209,8 +210,11 @@ interface ClusterFile {
   readonly mistake: (path: Path, message: string, remedy?: string) => Failure
 }
 
+/** `sha256sum cluster.yaml`, of that in the clone and the package: nobody's, until it is edited. */
+const example = 'bb7e9e6ab849b7a6396c2f3bd77245fbacaa8ace26e66752f6905c7a9e3ac1a9'
+
 /** Throws a usage Failure with every problem. */
-function readCluster(file: string): ClusterFile & { readonly deprecated: readonly string[] } {
+function readCluster(file: string): ClusterFile & { readonly warnings: readonly string[] } {
   const bytes = doing('read', file, () => readWhole(file), 'usage')
   const parsed = parseCluster(bytes, layoutRules)
   const text = new TextDecoder().decode(bytes)
@@ -222,7 +226,12 @@ function readCluster(file: string): ClusterFile & { readonly deprecated: readonl
   }
   if ('problems' in parsed) throw wrong(parsed.problems)
   const { cluster, deprecated, problemAt } = parsed
-  return { cluster, deprecated: deprecated.map(format), mistake: (...problem) => wrong([problemAt(...problem)]) }
+  const ways = `name your own with --config FILE, or make one, with its folder: ${formatCommand('init DIR')}`
+  const warnings = [
+    ...(hash('sha256', bytes) === example ? [`${file} is the example, unedited; ${ways}`] : []),
+    ...deprecated.map(format),
+  ]
+  return { cluster, warnings, mistake: (...problem) => wrong([problemAt(...problem)]) }
 }
 
 /** Reading a pipe would block until somebody writes into it; a device may have no end. */

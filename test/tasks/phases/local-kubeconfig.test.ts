@@ -200,7 +200,7 @@ describe('local-kubeconfig', { concurrency: 4 }, () => {
       const users = [{ name: '1e5' }]
       const made = { layout: 'hard-way', certificates: { key: 'ecdsa-p256' }, localKubeconfig: { as: '1e5' } }
       writeFileSync(join(folder, 'cluster.yaml'), stringify({ name: 'k', users, nodes, ...made }))
-      const said = warningIn(await withStatus(0, run(folder, 'local-kubeconfig')))
+      const said = warningIn(await withStatus(0, run(folder, 'certs', 'local-kubeconfig')))
       assert.match(said, /admin\.kubeconfig --server https:\/\/server\.kubernetes\.local:6443 apply -f -/)
       assert.equal(parse(/<<'EOF'\n(.*)\nEOF$/s.exec(said)?.[1] ?? '').subjects[0].name, '1e5')
     })
@@ -345,21 +345,23 @@ describe('local-kubeconfig', { concurrency: 4 }, () => {
       assert.deepEqual(readdirSync(dirname(config)).toSorted(), ['config', 'config.before-harderway'])
     })
 
-    test('the way back to the context that was the current one is a command that kubectl takes', {
+    test('by itself it leaves the current context, and says how to switch: a command that kubectl takes', {
       skip: needs('kubectl'),
     }, async (t) => {
       const { folder, config } = place(t)
       write(config, foreign)
-      const { output } = await run(folder, 'local-kubeconfig')
-      const [, back = ''] = /back to one: (kubectl config use-context one)/.exec(output) ?? []
-      assert.notEqual(back, '', output)
-      kubectl(join(folder, 'home'), [...back.split(' ').slice(1), `--kubeconfig=${config}`])
+      const planned = await withStatus(4, run(folder, 'local-kubeconfig', '--dry-run'))
+      assert.doesNotMatch(planned.output, /current-context/)
+      const { output } = await withStatus(0, run(folder, 'local-kubeconfig'))
       assert.match(readFileSync(config, 'utf8'), /^current-context: one$/m)
-      // And stays: no run takes it over.
-      const state = readFileSync(config, 'utf8')
+      const [, typed = ''] = /current context is still one; to use kubenet: (kubectl [^"]*)"/.exec(output) ?? []
+      assert.equal(typed, 'kubectl config use-context kubenet')
+      // What its user chose stays, whoever is renewed.
+      await withStatus(0, run(folder, 'component-certs/admin', '--force'))
+      assert.doesNotMatch((await withStatus(0, run(folder, 'local-kubeconfig'))).output, /current context/)
+      type(folder, typed)
+      assert.match(readFileSync(config, 'utf8'), /^current-context: kubenet$/m)
       await withStatus(0, run(folder, 'local-kubeconfig', '--dry-run'))
-      await run(folder, 'local-kubeconfig', '--force')
-      assert.equal(readFileSync(config, 'utf8'), state)
     })
 
     test('a mode that lets others read our key is reported and repaired, and nothing else changes', async (t) => {
@@ -422,7 +424,9 @@ describe('local-kubeconfig', { concurrency: 4 }, () => {
         return ['a', 'b', 'c'].map((name) => join(root, name)).join(delimiter)
       }
       kubectlConfig(scratch(t), access, { list: list(theirs) })
-      await withStatus(0, runIn(folder, { KUBECONFIG: list(mine) }, 'local-kubeconfig'))
+      const env = { KUBECONFIG: list(mine) }
+      const { output } = await withStatus(0, runIn(folder, env, 'local-kubeconfig'))
+      type(folder, /kubectl config use-context kubenet/.exec(output)?.[0] ?? 'false', env)
       const kept = (name: string) => !name.endsWith('.before-harderway')
       assert.deepEqual(readdirSync(mine).filter(kept).toSorted(), readdirSync(theirs).toSorted())
       for (const name of readdirSync(theirs))
@@ -539,6 +543,22 @@ describe('local-kubeconfig', { concurrency: 4 }, () => {
       assert.deepEqual(entries.find(({ name }: { name: string }) => name === 'admin').user, { token: 'abc' })
     })
 
+    test('where it is wanted by itself and there is no CA: none is made for it', async (t) => {
+      const { folder, config } = place(t)
+      rmSync(join(folder, 'auth'), { recursive: true })
+      write(config, foreign)
+      const first = stateOfFile(config)
+      for (const more of [['--dry-run'], [], ['--force'], ['--replace-identity', '--yes']]) {
+        const { output } = await withStatus(3, run(folder, 'local-kubeconfig', ...more))
+        assert.match(output, /auth has no CA: nothing was made/)
+        assert.match(output, /recover --node control0 --config[^"]* bootstrap -- --config/)
+      }
+      assert.deepEqual(readdirSync(join(folder, 'auth')), [])
+      assert.deepEqual(stateOfFile(config), first)
+      // Of a new cluster it is to be made, as status says.
+      await withStatus(4, run(folder, 'status'))
+    })
+
     describe('where its cluster of our name trusts another CA', () => {
       const message = /cluster kubenet of your kubeconfig trusts a(nother)? CA/
       const entry = (ca: string) => `clusters:\n- name: kubenet\n  cluster: {server: "https://x:1", ${ca}}\n`
@@ -555,7 +575,8 @@ describe('local-kubeconfig', { concurrency: 4 }, () => {
           const ran = await withStatus(3, run(folder, 'local-kubeconfig', ...args))
           assert.match(ran.output, message)
           assert.match(ran.output, back)
-          assert.match(ran.output, /local-kubeconfig --replace-identity/)
+          // Without a CA that would make one.
+          assert.equal(ran.output.includes('local-kubeconfig --replace-identity'), before.length > 0)
         }
         assert.deepEqual(stateOfFile(config), first)
         assert.deepEqual(names(), before)
