@@ -10,6 +10,7 @@ import { formatFailures } from '../../lib/show/words.ts'
 import { formatNames, octal } from '../../lib/wording.ts'
 import { phases } from '../layouts/phases.ts'
 import { outageOf } from '../layouts/tables.ts'
+import { notesOnAdminKeys } from '../phases/local-kubeconfig.ts'
 import { clusterGraph } from '../phases/table.ts'
 import { readAuth } from '../request/access.ts'
 import type { CommandRun } from '../request/command-run.ts'
@@ -21,7 +22,6 @@ import {
   noteOnFormerHolders,
   noteOnValidity,
   notesOnAddresses,
-  notesOnAdminKeys,
   notesOnFolder,
   notesOnRotations,
 } from '../request/notices.ts'
@@ -73,7 +73,7 @@ async function show(given: CommandRun, seen: Observation, wanted: PlanScope) {
     ...notLookedAt(whole, graph),
     ...warnings,
     ...(reachesNodes ? [...notesOnAddresses(run.cluster), ...noteOnFormerHolders(run)] : []),
-    ...([...graph.values()].every(({ where }) => where === 'auth') ? [] : await notesOnAdminKeys(run)),
+    ...([...graph.values()].every(({ where }) => where === 'auth') ? [] : notesOnAdminKeys(run)),
     ...otherWays(run, wanted),
     ...nextRun(run, wanted),
     ...keysLast(run),

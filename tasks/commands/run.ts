@@ -22,7 +22,6 @@ import {
   noteOnFormerHolders,
   noteOnValidity,
   notesOnAddresses,
-  notesOnAdminKeys,
   notesOnRotations,
 } from '../request/notices.ts'
 import { type Options, usage } from '../request/options.ts'
@@ -81,9 +80,10 @@ async function runOnce(given: CommandRun, planned?: Graph) {
       const worked = await walk(held ?? wanted, { run, limits: run.limits, signal, forced, reporter })
       if (worked.outcomes.size === 0) reporter.note('no file was made or changed')
       const reachesNodes = worked.outcomes.size > 0 && ids.some((id) => wanted.get(id)?.where === 'node')
-      const isAllHere = [...wanted.values()].every(({ where }) => where === 'auth')
       const notes = [
-        ...(worked.outcomes.size === 0 || isAllHere ? [] : await notesOnAdminKeys(run)),
+        ...(reachesNodes || worked.outcomes.has('local-kubeconfig')
+          ? (await import('../phases/local-kubeconfig.ts')).notesOnAdminKeys(run)
+          : []),
         ...(reachesNodes ? [...notesOnAddresses(run.cluster), ...noteOnFormerHolders(run)] : []),
         ...noteOnValidity(run, worked.outcomes),
         ...(await notesOnRotations(run)),

@@ -6,6 +6,7 @@ import { formatJsonLine } from '../../lib/show/lines.ts'
 import { formatCaEnds, formatFailures, warningsOf } from '../../lib/show/words.ts'
 import { capital, foldAlike, formatDate, formatLeft, formatNames, joinClauses, printable } from '../../lib/wording.ts'
 import { recoverCommand } from '../nodes/fetch-command.ts'
+import { notesOnAdminKeys } from '../phases/local-kubeconfig.ts'
 import { readAuth } from '../request/access.ts'
 import type { CommandRun } from '../request/command-run.ts'
 import {
@@ -25,7 +26,6 @@ import {
   formatUses,
   noteOnFormerHolders,
   noteOnValidity,
-  notesOnAdminKeys,
   notesOnFolder,
   rotationsUnderWay,
 } from '../request/notices.ts'
@@ -40,8 +40,8 @@ export async function status(given: CommandRun): Promise<readonly Finding[]> {
   const graph = wholeCluster(given)
   return readAuth(given, graph, async (run) => {
     const inventory = takeInventory(await observe(run, graph))
-    const found = { rotations: await findRotations(run), adminKeys: await notesOnAdminKeys(run) }
-    return () => show(given, inventory, found)
+    const rotations = await findRotations(run)
+    return () => show(given, inventory, rotations)
   })
 }
 
@@ -60,15 +60,13 @@ async function findRotations(run: CommandRun): Promise<(UnderWay & Uses)[]> {
 interface Status extends Inventory, ReturnType<typeof waysOut> {
   readonly onFolder: readonly string[]
   readonly rotations: readonly (UnderWay & Uses)[]
-  /** Notes on entries in your kubeconfig. */
-  readonly adminKeys: readonly string[]
 }
 
 /** Returns `stale` for what differs from cluster.yaml or expires soon, `failed` for what could not be inspected. */
 async function show(
   given: CommandRun,
   inventory: Inventory,
-  { rotations, adminKeys }: Pick<Status, 'rotations' | 'adminKeys'>,
+  rotations: Status['rotations'],
 ): Promise<readonly Finding[]> {
   const { options, signal, print } = given
   if (signal.aborted) return []
@@ -96,7 +94,6 @@ async function show(
     outcomes: own,
     onFolder,
     rotations,
-    adminKeys,
   }
   if (options.json) for (const line of asJson(found, exitStatus(findings))) print(formatJsonLine(line))
   else if (!options.quiet || findings.length > 0) for (const line of asText(given, found)) print(line)
@@ -105,11 +102,13 @@ async function show(
 
 /** A rotation is first: it explains much of what follows. */
 function asText({ options: { nodes, verbose, quiet } }: CommandRun, found: Status): string[] {
-  const { run, outcomes, onFolder, rotations, adminKeys } = found
+  const { run, outcomes, onFolder, rotations } = found
   const { now } = run
   const isWhole = nodes.length === 0
   const caEnds = isWhole ? adviseOnCa(run) : undefined
-  const notices = isWhole ? [...adminKeys, ...noteOnValidity(run, outcomes), ...noteOnFormerHolders(run)] : []
+  const notices = isWhole
+    ? [...notesOnAdminKeys(run), ...noteOnValidity(run, outcomes), ...noteOnFormerHolders(run)]
+    : []
   const parts = [
     noteOnLoss(run).map(printable),
     rotations.flatMap((each) => [formatUnderWay(each, run), ...formatUses(each)]).map(printable),
@@ -130,11 +129,11 @@ function noteOnLoss(run: Run): string[] {
   return [`${auth.path} has no CA; if this cluster runs already, restore it first: ${recoverCommand(run)}`]
 }
 
-function asJson({ run, outcomes, items, nodes, onFolder, rotations, adminKeys }: Status, exit: number): object[] {
+function asJson({ run, outcomes, items, nodes, onFolder, rotations }: Status, exit: number): object[] {
   const { fresh, stale, failed, endsSoon, first } = fold(items, run.now)
   const counts = { fresh: fresh.length, stale: stale.length, failed: failed.length, endsSoon: endsSoon.length }
   return [
-    ...[...noteOnLoss(run), ...onFolder, ...adminKeys].map((message) => ({ type: 'note', message })),
+    ...[...noteOnLoss(run), ...onFolder, ...notesOnAdminKeys(run)].map((message) => ({ type: 'note', message })),
     ...rotations.map(({ sentences: uses, failure, ...rotation }) => ({
       type: 'rotation',
       ...rotation,

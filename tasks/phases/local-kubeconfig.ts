@@ -33,23 +33,19 @@ import { hasAccess, readAccess } from './kubeconfigs.ts'
 
 type Names = Pick<KubeconfigAccess, 'cluster' | 'context' | 'user'>
 
-export interface LocalFound {
-  /** Whether this run has reached a control node of the cluster: else another current context stays. */
-  readonly isReached: boolean
-}
-
+/** `isReached`: this run has reached a control node of the cluster. Else another current context stays. */
 export function localWork(names: Names, row: CertRow) {
   // Used here, wherever admin.kubeconfig is.
   const here = ({ cluster: { api } }: Run): CertRow => ({ ...row, dials: api.host })
   const access = (run: Run): KubeconfigAccess => ({ ...readAccess(run, here(run)), ...names })
   return {
-    check: (run: Run, found: LocalFound): CheckResult<LocalFound> => {
-      const given = { row, access: hasAccess(run, row) ? access(run) : undefined, found }
-      return { ...check(run, names, given), found }
+    check: (run: Run, isReached: boolean): CheckResult<boolean> => {
+      const own = hasAccess(run, row) ? access(run) : undefined
+      return { ...check(run, names, { row, access: own, isReached }), found: isReached }
     },
-    build: async (run: Run, { signal, reasons, found }: Work<LocalFound>) => {
+    build: async (run: Run, { signal, reasons, found: isReached }: Work<boolean>) => {
       const change = changeOf(run, reasons)
-      const { current, isOther, copies } = await build(run, access(run), found, signal)
+      const { current, isOther, copies } = await build(run, access(run), isReached, signal)
       const rights = isOther && row.name !== run.auth.files.names.admin ? [formatRights(run, row.name)] : []
       return { change, warning: joinWarnings([...current, ...rights, ...copies]) }
     },
@@ -65,7 +61,7 @@ function joinWarnings(warnings: readonly string[]): string | undefined {
 function formatCurrent(
   { cluster: { localKubeconfig }, kubeconfigs }: Run,
   { context }: Names,
-  { current, isReached }: { readonly current: string } & LocalFound,
+  { current, isReached }: { current: string; isReached: boolean },
 ): string {
   const file = localKubeconfig && localKubeconfig.path !== undefined ? kubeconfigs() : []
   const use = (name: string) =>
@@ -129,11 +125,7 @@ function changeOf({ kubeconfigs }: Run, reasons: readonly Reason[]) {
 function check(
   run: Run,
   names: Names,
-  {
-    row,
-    access,
-    found,
-  }: { readonly row: CertRow; readonly access: KubeconfigAccess | undefined; readonly found: LocalFound },
+  { row, access, isReached }: { row: CertRow; access: KubeconfigAccess | undefined; isReached: boolean },
 ): CheckResult {
   refuseOwnFiles(run)
   const locks = run.kubeconfigs().map((path) => `${path}.lock`)
@@ -151,7 +143,7 @@ function check(
   }
   refuse(files, run, names)
   // Without our own files the changes are those to any other content.
-  const reasons = reasonsOf(files, access ?? { ...unmade, ...names, server: serverOf(run) }, found)
+  const reasons = reasonsOf(files, access ?? { ...unmade, ...names, server: serverOf(run) }, isReached)
   const warning = joinWarnings([
     ...warningOf(files, names),
     ...switchOf(run, files, names, row),
@@ -195,7 +187,7 @@ function refuse(files: readonly KubeconfigFile[], run: Run, names: Names): void 
   refuseConflicts(files, run, names)
 }
 
-function reasonsOf(files: readonly KubeconfigFile[], access: KubeconfigAccess, { isReached }: LocalFound): Reason[] {
+function reasonsOf(files: readonly KubeconfigFile[], access: KubeconfigAccess, isReached: boolean): Reason[] {
   const current = currentContextIn(files)
   const changed = [...planChanges(files, access, { switches: isReached })].map(([file, changes]): Reason => {
     const { path, mode } = file
@@ -221,7 +213,7 @@ function formatChange(change: EntryChange, path: string, current = ''): string {
 }
 
 /** Returns what became of the current context, whether the entry was not the same person's, and the copies of files that hold a key of ours. */
-async function build(run: Run, access: KubeconfigAccess, { isReached }: LocalFound, signal: AbortSignal) {
+async function build(run: Run, access: KubeconfigAccess, isReached: boolean, signal: AbortSignal) {
   return await whileLocked(run.kubeconfigs(), { signal, onWait: run.note }, () => {
     // Read again under the lock.
     const files = readKubeconfigs(run.kubeconfigs())
@@ -312,7 +304,7 @@ function findOwnKeys(run: Run) {
     const file = tryTo(() => readKubeconfigs([path])[0])
     if (!read.has(file?.real ?? path)) read.set(file?.real ?? path, file)
   }
-  const files = [...read.values()].filter((file) => file !== undefined)
+  const files = [...read.values()].flatMap((file) => (file && !isInside(file.real, run.auth.path) ? file : []))
   const { user = '' } = localKubeconfig || {}
   const made = files.find(({ path, content }) => wanted.includes(path) && content.users.has(user))
   const keys = files.flatMap((file) =>

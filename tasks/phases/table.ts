@@ -10,7 +10,6 @@ import type { DeployFound } from './deploy.ts'
 import { encryptionKeyTargets } from './encryption-key.ts'
 import type { InstallFound } from './install.ts'
 import { kubeconfigTargets } from './kubeconfigs.ts'
-import type { LocalFound } from './local-kubeconfig.ts'
 import { revokedTargets } from './revoked.ts'
 
 type PhaseName = (typeof phases)[number]['name']
@@ -130,7 +129,7 @@ function afterOf(node: ClusterNode, gateways: readonly string[], controls: reado
 }
 
 /** After the control nodes, so that a cluster.yaml with which none of them is reached does not change kubectl's context. */
-function localKubeconfigTargets(cluster: Cluster): Target<LocalFound>[] {
+function localKubeconfigTargets(cluster: Cluster): Target<boolean>[] {
   const { localKubeconfig } = cluster
   const row = localHolder(cluster)
   if (!localKubeconfig || !row) return []
@@ -150,7 +149,7 @@ function localKubeconfigTargets(cluster: Cluster): Target<LocalFound>[] {
       makes: [],
       purpose: 'your kubectl',
       where: 'kubeconfig',
-      check: async (run, _force, before) => (await work()).check(run, { isReached: isReached(before) }),
+      check: async (run, _force, before) => (await work()).check(run, isReached(before)),
       build: async (run, given) => (await work()).build(run, given),
       foresee: async (run, given) => (await work()).foresee(run, given),
     },

@@ -115,11 +115,6 @@ function certificateInKubeconfig(auth: AuthDir, name: string): Certificate | und
   return pem && readCertificate(pem)
 }
 
-/** Whoever has your kubeconfig can do the most that any of its entries can. */
-export async function notesOnAdminKeys(run: Run): Promise<string[]> {
-  return (await import('../phases/local-kubeconfig.ts')).notesOnAdminKeys(run)
-}
-
 /** What a run will repair. */
 export function notesOnFolder(auth: AuthDir): string[] {
   // An empty folder holds nothing that others could read.

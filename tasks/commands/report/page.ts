@@ -18,7 +18,7 @@ import {
 } from '../../../lib/wording.ts'
 import { phaseTitles } from '../../layouts/phases.ts'
 import { certTable, encryptionConfig, layoutOf, localHolder, nodeFiles } from '../../layouts/tables.ts'
-import { namesOfOwnKeys } from '../../phases/local-kubeconfig.ts'
+import { namesOfOwnKeys, notesOnAdminKeys } from '../../phases/local-kubeconfig.ts'
 import {
   fold,
   formatTotals,
@@ -32,7 +32,6 @@ import {
   adviseOnCa,
   noteOnFormerHolders,
   noteOnValidity,
-  notesOnAdminKeys,
   notesOnFolder,
   notesOnRotations,
 } from '../../request/notices.ts'
@@ -44,7 +43,7 @@ export async function formatPage(data: Inventory): Promise<string> {
   const { name } = run.cluster
   const sections = [
     { id: 'wrong', title: 'Problems', content: showWrong(data) },
-    { id: 'known', title: 'Notices', content: await showKnown(data) },
+    { id: 'known', title: 'Notices', content: showKnown(data) },
     { id: 'ends', title: 'What expires when', content: showTimeline(items, run) + showSelfMade(nodes, run.now) },
     { id: 'keys', title: 'Who holds which private key', content: showKeys(run, nodes) },
     { id: 'certificates', title: 'Certificates', content: showCertificates(run.auth.files, items) },
@@ -118,12 +117,12 @@ function showWrong({ run, items, nodes, outcomes }: Inventory): string {
 }
 
 /** Notices about things that no run changes. */
-async function showKnown({ run, outcomes }: Inventory): Promise<string> {
+function showKnown({ run, outcomes }: Inventory): string {
   const caEnds = adviseOnCa(run)
   const lines = [
     ...(caEnds ? [formatCaEnds(caEnds, run.now)] : []),
     ...warningsOf(outcomes),
-    ...(await notesOnAdminKeys(run)),
+    ...notesOnAdminKeys(run),
     ...noteOnFormerHolders(run),
     ...noteOnValidity(run, outcomes),
   ]
@@ -205,8 +204,7 @@ function keysOn(cluster: Cluster, node: ClusterNode, files: readonly string[]): 
 function holders(run: Run, found: readonly NodeItem[], all: readonly string[]) {
   const { cluster } = run
   const wanted = cluster.localKubeconfig ? [localHolder(cluster)?.name ?? ''] : []
-  const isOfNode = (name: string) => cluster.nodes.some((node) => node.name === name)
-  const local = new Set([...wanted, ...namesOfOwnKeys(run)].map((name) => (isOfNode(name) ? own : name)))
+  const local = new Set([...wanted, ...namesOfOwnKeys(run)])
   const nodes = cluster.nodes.map((node) => {
     const { holds = nodeFiles(cluster, node) } = found.find((each) => each.node === node.name) ?? {}
     return { name: node.name, keys: keysOn(cluster, node, holds) }

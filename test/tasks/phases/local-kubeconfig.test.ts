@@ -254,22 +254,22 @@ describe('local-kubeconfig', { concurrency: 4 }, () => {
       const { folder, config } = place(t)
       const listed = join(folder, 'a list/of two')
       const env = { KUBECONFIG: [join(folder, 'none'), listed].join(delimiter) }
-      await withStatus(0, run(folder, 'certs', 'encryption-key', 'local-kubeconfig'))
+      await withStatus(0, run(folder, 'certs', 'kubeconfigs', 'encryption-key', 'local-kubeconfig'))
       await withStatus(0, runIn(folder, env, 'local-kubeconfig'))
       const [usual, other] = [config, listed].map(
         (file) => `kubectl config delete-user admin --kubeconfig ${quote(file)}`,
       )
-      for (const [edit, wanted] of [
-        [[['localKubeconfig'], { path: './its own', as: 'jane' }], everything],
-        [[['localKubeconfig'], false], everything],
-      ] as const) {
-        writeCluster(folder, [quickKeys, users, edit])
+      for (const wanted of [{ path: './its own', as: 'jane' }, false]) {
+        writeCluster(folder, [quickKeys, users, [['localKubeconfig'], wanted]])
         await run(folder, 'local-kubeconfig')
         for (const args of [['status'], ['bootstrap', '--dry-run'], ['bootstrap']])
           assert.deepEqual(removals(await runIn(folder, env, ...args)), [other, usual], args.join(' '))
         assert.deepEqual(removals(await run(folder, 'bootstrap', '--dry-run')), [usual])
+        // What a run makes in auth/ is not the user's own.
+        const emergency = { KUBECONFIG: join(folder, 'auth/admin.kubeconfig') }
+        assert.deepEqual(removals(await runIn(folder, emergency, 'status')), [usual])
         assert.deepEqual(removals(await runIn(folder, env, 'bootstrap', '--dry-run', '--offline')), [])
-        assert.equal(await mostIn(folder), wanted)
+        assert.equal(await mostIn(folder), everything)
       }
       for (const command of [usual, other]) type(folder, String(command))
       assert.deepEqual(removals(await runIn(folder, env, 'status')), [])
