@@ -152,12 +152,7 @@ function isRestored(change: Change | undefined): boolean {
 }
 
 /** The result of the target's own check, plus what only the run knows: it is forced, or one of its needs will be rebuilt. */
-async function checkInRun(
-  target: Target,
-  { outcomes, found }: Known,
-  force: Force | undefined,
-  run: Run,
-): Promise<CheckResult> {
+async function checkInRun(target: Target, before: Known, force: Force | undefined, run: Run): Promise<CheckResult> {
   // The present file will be replaced, so it is not checked: it may be unreadable.
   if (force === 'replace') {
     target.refuseReplacing?.(run)
@@ -166,12 +161,12 @@ async function checkInRun(
   // In a plan a node is compared with what would be written, so its own check says whether it would change.
   const needs = run.pending && target.where === 'node' ? [] : target.needs
   const willChange = needs.filter((id) => {
-    const need = outcomes.get(id)
+    const need = before.outcomes.get(id)
     return need?.kind === 'stale' && !isRepair(need.reasons) && !isRestored(need.change)
   })
   let result: CheckResult = { reasons: [] }
   try {
-    result = await target.check(run, force, found)
+    result = await target.check(run, force, before)
   } catch (error) {
     // A file that will be rebuilt anyway may be unreadable; a node that can't be reached is always a failure.
     const isRebuilt = target.where !== 'node' && willChange.length > 0

@@ -21,6 +21,8 @@ export interface Run {
   }
   /** The user's kubeconfig, or kubectl's list of them, in kubectl's order. */
   readonly kubeconfigs: () => readonly string[]
+  /** Where kubectl looks for one by itself, whatever cluster.yaml says: entries of ours may be left there. */
+  readonly usualKubeconfigs: () => readonly string[]
   /** The node, by the one connection that its first command opens. */
   connect(node: ClusterNode): Promise<Node>
   /** How much is done at once. Whoever asks several nodes does so through `limits.node`; a target of a node, which has a place there, not. */
@@ -66,8 +68,12 @@ export function endsSoon({ now, cluster }: Pick<Run, 'now' | 'cluster'>, end: Da
 /** rebuild: although fresh; replace: including what is irreplaceable in it; renew (the CA only): same key, new certificate. */
 export type Force = 'rebuild' | 'replace' | 'renew'
 
-/** What the checks of its needs found; without needs that were built since. */
-type FoundBefore = ReadonlyMap<string, unknown>
+/** Of the targets before it. */
+export interface Earlier {
+  /** What their checks found; without those that were built since. */
+  readonly found: ReadonlyMap<string, unknown>
+  readonly outcomes: ReadonlyMap<string, Outcome>
+}
 
 export interface Target<Found = unknown> {
   /** `node-certs/worker0`; the phase's own name where it has one target. */
@@ -100,7 +106,7 @@ export interface Target<Found = unknown> {
   /** What it refuses stops the run before anything is built, as for what is irreplaceable. */
   readonly stopsRun?: boolean
   /** Reads only. Throws a Failure where what is there may not be replaced, or can't be looked at. */
-  check(run: Run, force?: Force, foundBefore?: FoundBefore): CheckResult<Found> | Promise<CheckResult<Found>>
+  check(run: Run, force?: Force, before?: Earlier): CheckResult<Found> | Promise<CheckResult<Found>>
   /** Throws a refusal where it may not be replaced now: what will be replaced is not checked. */
   refuseReplacing?(run: Run): void
   /** Makes it; absent for targets that are only checked. The warning says what the user must do next. */

@@ -13,6 +13,7 @@ import { formatFailures } from '../../lib/show/words.ts'
 import { formatNames, octal } from '../../lib/wording.ts'
 import { phases } from '../layouts/phases.ts'
 import { outageOf } from '../layouts/tables.ts'
+import { notesOnAdminKeys } from '../phases/local-kubeconfig.ts'
 import { clusterGraph } from '../phases/table.ts'
 import { readAuth } from '../request/access.ts'
 import type { CommandRun } from '../request/command-run.ts'
@@ -76,6 +77,7 @@ async function show(given: CommandRun, seen: Observation, wanted: PlanScope) {
     ...notLookedAt(whole, graph),
     ...warnings,
     ...(reachesNodes ? [...notesOnAddresses(run.cluster), ...noteOnFormerHolders(run)] : []),
+    ...([...graph.values()].every(({ where }) => where === 'auth') ? [] : notesOnAdminKeys(run)),
     ...otherWays(run, wanted),
     ...nextRun(run, wanted),
     ...keysLast(run),

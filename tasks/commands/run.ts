@@ -82,6 +82,9 @@ async function runOnce(given: CommandRun, planned?: Graph) {
       if (worked.outcomes.size === 0) reporter.note('no file was made or changed')
       const reachesNodes = worked.outcomes.size > 0 && ids.some((id) => wanted.get(id)?.where === 'node')
       const notes = [
+        ...(reachesNodes || worked.outcomes.has('local-kubeconfig')
+          ? (await import('../phases/local-kubeconfig.ts')).notesOnAdminKeys(run)
+          : []),
         ...(reachesNodes ? [...notesOnAddresses(run.cluster), ...noteOnFormerHolders(run)] : []),
         ...noteOnValidity(run, worked.outcomes),
         ...(await notesOnRotations(run)),

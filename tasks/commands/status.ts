@@ -6,6 +6,7 @@ import { formatJsonLine } from '../../lib/show/lines.ts'
 import { formatCaEnds, formatFailures, warningsOf } from '../../lib/show/words.ts'
 import { capital, foldAlike, formatDate, formatLeft, formatNames, joinClauses, printable } from '../../lib/wording.ts'
 import { recoverCommand } from '../nodes/fetch-command.ts'
+import { notesOnAdminKeys } from '../phases/local-kubeconfig.ts'
 import { readAuth } from '../request/access.ts'
 import type { CommandRun } from '../request/command-run.ts'
 import {
@@ -107,7 +108,9 @@ function asText({ options: { nodes, verbose, quiet } }: CommandRun, found: Statu
   const { now } = run
   const isWhole = nodes.length === 0
   const caEnds = isWhole ? adviseOnCa(run) : undefined
-  const notices = isWhole ? [...noteOnValidity(run, outcomes), ...noteOnFormerHolders(run)] : []
+  const notices = isWhole
+    ? [...notesOnAdminKeys(run), ...noteOnValidity(run, outcomes), ...noteOnFormerHolders(run)]
+    : []
   const parts = [
     noteOnLoss(run).map(printable),
     rotations.flatMap((each) => [formatUnderWay(each, run), ...formatUses(each)]).map(printable),
@@ -132,7 +135,7 @@ function asJson({ run, outcomes, items, nodes, onFolder, rotations }: Status, ex
   const { fresh, stale, failed, endsSoon, first } = fold(items, run.now)
   const counts = { fresh: fresh.length, stale: stale.length, failed: failed.length, endsSoon: endsSoon.length }
   return [
-    ...[...noteOnLoss(run), ...onFolder].map((message) => ({ type: 'note', message })),
+    ...[...noteOnLoss(run), ...onFolder, ...notesOnAdminKeys(run)].map((message) => ({ type: 'note', message })),
     ...rotations.map(({ sentences: uses, failure, ...rotation }) => ({
       type: 'rotation',
       ...rotation,

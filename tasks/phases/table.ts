@@ -1,7 +1,7 @@
 /** The graph of a cluster: the targets of each phase, in the order of tasks/layouts/phases.ts. */
 import type { Cluster, ClusterNode } from '../../lib/cluster/cluster.ts'
 import { caName } from '../../lib/files/auth-dir.ts'
-import { buildGraph, type Graph, type Target } from '../../lib/graph/target.ts'
+import { buildGraph, type Earlier, type Graph, type Target } from '../../lib/graph/target.ts'
 import { phases } from '../layouts/phases.ts'
 import { localHolder, nodeFiles, unitsOf } from '../layouts/tables.ts'
 import { caTargets } from './ca.ts'
@@ -94,8 +94,8 @@ function installTargets(cluster: Cluster): Target[] {
       makes: [],
       wanted: { ...placeOf(cluster, node), ...install, units: [...install.units] },
       where: 'node',
-      check: async (run, force, foundBefore) => {
-        const before = foundBefore?.get(deployId(node)) as DeployFound | undefined
+      check: async (run, force, earlier) => {
+        const before = earlier?.found.get(deployId(node)) as DeployFound | undefined
         return (await load()).checkUnits({ run, node }, { force, before })
       },
       build: async (run, work) => (await load()).updateUnits({ run, node }, work),
@@ -129,24 +129,27 @@ function afterOf(node: ClusterNode, gateways: readonly string[], controls: reado
 }
 
 /** After the control nodes, so that a cluster.yaml with which none of them is reached does not change kubectl's context. */
-function localKubeconfigTargets(cluster: Cluster): Target[] {
+function localKubeconfigTargets(cluster: Cluster): Target<boolean>[] {
   const { localKubeconfig } = cluster
   const row = localHolder(cluster)
   if (!localKubeconfig || !row) return []
   const id = 'local-kubeconfig'
   const names = { cluster: cluster.name, context: localKubeconfig.context, user: localKubeconfig.user }
+  const controls = cluster.nodes.filter(({ role }) => role === 'control').map(deployId)
+  const isReached = (before?: Earlier) =>
+    controls.some((each) => ['fresh', 'built', 'stale'].includes(before?.outcomes.get(each)?.kind ?? ''))
   const work = async () => (await import('./local-kubeconfig.ts')).localWork(names, row)
   return [
     {
       id,
       phase: id,
       needs: [caName, row.id],
-      after: cluster.nodes.filter(({ role }) => role === 'control').map(deployId),
+      after: controls,
       afterAny: true,
       makes: [],
       purpose: 'your kubectl',
       where: 'kubeconfig',
-      check: async (run) => (await work()).check(run),
+      check: async (run, _force, before) => (await work()).check(run, isReached(before)),
       build: async (run, given) => (await work()).build(run, given),
       foresee: async (run, given) => (await work()).foresee(run, given),
     },

@@ -243,7 +243,7 @@ test('SIGTERM to npm ends the run that it started', async (t) => {
   lockKubeconfig(folder)
   const config = ['--config', join(folder, 'cluster.yaml')]
   const clone = fileURLToPath(new URL('../../', import.meta.url))
-  const args = ['--prefix', clone, 'run', '-s', 'task', '--', 'local-kubeconfig', '--json', ...config]
+  const args = ['--prefix', clone, 'run', '-s', 'task', '--', 'certs', 'local-kubeconfig', '--json', ...config]
   const npm = start(folder, [], {}, () => ['npm', ...args])
   await npm.told('"type":"building","id":"local-kubeconfig"')
   npm.child.kill('SIGTERM')
@@ -416,7 +416,7 @@ test('SIGINT in the middle of the tree exits with 130 and gives the cursor back'
   const folder = place(t)
   mkdirSync(join(folder, '.kube'))
   writeFileSync(join(folder, '.kube', 'config.lock'), '')
-  const stopped = startOnTerminal(folder, ['local-kubeconfig'])
+  const stopped = startOnTerminal(folder, ['certs', 'local-kubeconfig'])
   await stopped.told('Local kubeconfig  \x1b[2mmaking')
   const { pid } = JSON.parse(readFileSync(join(folder, 'auth', '.lock'), 'utf8'))
   process.kill(pid, 'SIGINT')

@@ -447,8 +447,8 @@ test('a build, and the checks after it, get what a check found, unless it was bu
     }),
     fakeTarget('after', {
       after: ['fresh', 'built'],
-      check: (_run, _force, foundBefore) => {
-        handed.push(Object.fromEntries(foundBefore ?? []))
+      check: (_run, _force, before) => {
+        handed.push(Object.fromEntries(before?.found ?? []))
         return fresh
       },
     }),
