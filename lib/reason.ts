@@ -167,6 +167,8 @@ export interface CheckResult<Found = unknown> {
   readonly revokedInForce?: number
   /** It stays fresh even if its needs are rebuilt. */
   readonly staysFresh?: boolean
+  /** There is nothing to make: it stays fresh, forced or not. */
+  readonly hasNothing?: boolean
   readonly found?: Found
 }
 

@@ -1,11 +1,10 @@
 /** Walks a graph as wide as its edges and limits allow, building what is not fresh. Its only output is its events. */
 
 import { setImmediate } from 'node:timers/promises'
-import pLimit, { type LimitFunction } from 'p-limit'
-import { asFailure, Failure } from '../failure.ts'
+import pLimit from 'p-limit'
+import { asFailure, Failure, toRunRest } from '../failure.ts'
 import { type Change, type CheckResult, isRepair, type Reason } from '../reason.ts'
 import {
-  type Earlier,
   type Event,
   edgesOf,
   type Force,
@@ -14,6 +13,7 @@ import {
   type Outcome,
   type Run,
   type Target,
+  type Waiting,
   type Work,
 } from './target.ts'
 
@@ -24,7 +24,6 @@ export interface RunOptions {
   /** In a dry run: checks the targets that use what would be built as if it had been. */
   readonly foresees?: boolean
   readonly forced: ReadonlyMap<string, Force>
-  readonly limits: Readonly<Record<Target['where'], LimitFunction>>
   readonly signal: AbortSignal
   readonly emit: (event: Event) => void
 }
@@ -62,7 +61,7 @@ const nothingKnown = () => ({
 })
 
 /** The targets before it that hold it. */
-function heldBy(target: Target, { outcomes, begun }: Known, checked: Pick<Earlier, 'reasons' | 'found'> = {}) {
+function heldBy(target: Target, { outcomes, begun }: Known, checked: Pick<Waiting, 'reasons' | 'found'> = {}) {
   const hasStopped = (id: string): boolean => {
     const outcome = outcomes.get(id)
     return isLost(outcome) && (begun.has(id) || (outcome?.kind === 'cancelled' && outcome.because.some(hasStopped)))
@@ -75,7 +74,7 @@ function heldBy(target: Target, { outcomes, begun }: Known, checked: Pick<Earlie
 async function attempt(target: Target, known: Known, options: RunOptions): Promise<Outcome> {
   const held = heldBy(target, known)
   if (held.length > 0 || options.signal.aborted) return { kind: 'cancelled', because: held }
-  const limit = options.limits[target.where]
+  const limit = options.run.limits[target.where]
   const free: LimitedWork = (work) => work()
   // The check takes a slot too where it needs a connection; that of a file is cheap.
   const [whole, building] = target.where === 'node' ? [limit, free] : [free, limit]
@@ -86,7 +85,8 @@ async function attempt(target: Target, known: Known, options: RunOptions): Promi
   } catch (error) {
     if (options.signal.aborted)
       return { kind: 'cancelled', because: [], ...(known.begun.has(target.id) && { isBegun: true }) }
-    return { kind: 'failed', failure: asFailure(error) }
+    const failure = asFailure(error)
+    return { kind: 'failed', failure: options.forced.size > 0 && !options.dryRun ? toRunRest(failure) : failure }
   }
 }
 
@@ -149,31 +149,31 @@ function isRestored(change: Change | undefined): boolean {
 }
 
 /** The result of the target's own check, plus what only the run knows: it is forced, or one of its needs will be rebuilt. */
-async function checkInRun(
-  target: Target,
-  { outcomes, found }: Known,
-  force: Force | undefined,
-  run: Run,
-): Promise<CheckResult> {
+async function checkInRun(target: Target, before: Known, force: Force | undefined, run: Run): Promise<CheckResult> {
   // The present file will be replaced, so it is not checked: it may be unreadable.
-  if (force === 'replace') return { reasons: [{ kind: 'forced', replaces: true }] }
-  const willChange = target.needs.filter((id) => {
-    const need = outcomes.get(id)
+  if (force === 'replace') {
+    target.refuseReplacing?.(run)
+    return { reasons: [{ kind: 'forced', replaces: true }] }
+  }
+  // In a plan a node is compared with what would be written, so its own check says whether it would change.
+  const needs = run.pending && target.where === 'node' ? [] : target.needs
+  const willChange = needs.filter((id) => {
+    const need = before.outcomes.get(id)
     return need?.kind === 'stale' && !isRepair(need.reasons) && !isRestored(need.change)
   })
   let result: CheckResult = { reasons: [] }
   try {
-    result = await target.check(run, force, found)
+    result = await target.check(run, force, before)
   } catch (error) {
     // A file that will be rebuilt anyway may be unreadable; a node that can't be reached is always a failure.
     const isRebuilt = target.where !== 'node' && willChange.length > 0
     if (!isRebuilt || !(error instanceof Failure) || error.kind !== 'failed') throw error
   }
-  const { staysFresh = false, ...verdict } = result
-  const needs: Reason[] =
+  const { hasNothing = false, staysFresh = hasNothing, ...verdict } = result
+  const rebuilt: Reason[] =
     willChange.length > 0 && !staysFresh && isRepair(verdict.reasons) ? [{ kind: 'need-rebuilt', ids: willChange }] : []
-  const forced: Reason[] = force ? [{ kind: 'forced', ...(force === 'renew' && { renews: true }) }] : []
-  return { ...verdict, reasons: [...verdict.reasons, ...needs, ...forced] }
+  const forced: Reason[] = force && !hasNothing ? [{ kind: 'forced', ...(force === 'renew' && { renews: true }) }] : []
+  return { ...verdict, reasons: [...verdict.reasons, ...rebuilt, ...forced] }
 }
 
 /** Refusals of irreplaceable targets and of the user's own files, collected before the first build. */

@@ -17,6 +17,7 @@ import { type AuthDir, authorizationConfigFile } from '../files/auth-dir.ts'
 import { once } from '../files/plain-file.ts'
 import { type Certificate, commonNameOf, fingerprintOf, keyIdOf, readCertificate } from '../pki/certificate.ts'
 import { formatNames } from '../wording.ts'
+import { scalarText } from './kubeconfig.ts'
 
 const header = '# Made by harderway from `revoked` in cluster.yaml: what is changed here is lost.'
 
@@ -75,6 +76,11 @@ const longest = 100_000
  * Failure for one that is too long.
  */
 export function formatAuthorizer(list: RevokedList, kubeconfig: string): string {
+  return formatWith(list, scalarText(kubeconfig))
+}
+
+/** `kubeconfig`: as it stands in the file. */
+function formatWith(list: RevokedList, kubeconfig: string): string {
   const quoted = (values: readonly string[]) => values.map((each) => `'${each}'`).join(', ')
   const names = list.entries.filter((entry) => !isKeyEntry(entry)).flatMap(usersOf)
   const isRevoked = isOverRevoked(list)
@@ -152,7 +158,7 @@ export function readRevoked(text: string): RevokedList | undefined {
   const [, kubeconfig = ''] = /^ {8}kubeConfigFile: (.+)$/m.exec(text) ?? []
   if (certificates.some(({ end }) => Number.isNaN(end.getTime()))) return undefined
   const list = { entries, certificates }
-  return text.includes(formatAuthorizer(list, kubeconfig)) ? list : undefined
+  return text.includes(formatWith(list, kubeconfig)) ? list : undefined
 }
 
 /** Why a list with less than the file has is refused. `again`: the command that lets in all the same; `back`: what keeps it out. */

@@ -23,6 +23,8 @@ import { type NodeState, readFolder, readListening, readState } from './state.ts
 export const noDigest = '-'
 /** In its place: of a file of others the answer has its certificates, never a key. */
 export const publicParts = 'public'
+/** The same of what a user has chosen: where nobody but root may put something else there meanwhile, such as a pipe. */
+export const publicPartsOfRoots = 'roots'
 
 /** What a look is to find. */
 export interface Query {
@@ -44,7 +46,7 @@ interface PlacesQuery {
   readonly components: readonly string[]
   readonly readers?: string
   readonly variables: readonly string[]
-  /** Absolute path → SHA-256 in hex. The answer includes the content of a file that differs; with '' it never does, or `publicParts`. */
+  /** Absolute path → SHA-256 in hex. The answer includes the content of a file that differs; with '' it never does, or one of the words above. */
   readonly paths: ReadonlyMap<string, string>
   /** Files and folders that make root look even without a unit, if one exists. */
   readonly alsoIfPresent: readonly string[]

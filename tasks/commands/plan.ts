@@ -1,6 +1,9 @@
 /** A dry run: what a run would do, and why; and the look of a run that is to do just that. */
 import { hash } from 'node:crypto'
-import { Failure } from '../../lib/failure.ts'
+import { readFileSync } from 'node:fs'
+import { dirname } from 'node:path'
+import { sshConfigPath } from '../../lib/cluster/cluster.ts'
+import { doing, Failure } from '../../lib/failure.ts'
 import { caName } from '../../lib/files/auth-dir.ts'
 import { closure, type Graph, nameInPhase, type Outcome, type Run, type Target } from '../../lib/graph/target.ts'
 import { type Change, formatReasons, isRepair, type Reason, worksOf } from '../../lib/reason.ts'
@@ -9,6 +12,7 @@ import { formatFailures } from '../../lib/show/words.ts'
 import { formatNames, octal } from '../../lib/wording.ts'
 import { phases } from '../layouts/phases.ts'
 import { outageOf } from '../layouts/tables.ts'
+import { notesOnAdminKeys } from '../phases/local-kubeconfig.ts'
 import { clusterGraph } from '../phases/table.ts'
 import { readAuth } from '../request/access.ts'
 import type { CommandRun } from '../request/command-run.ts'
@@ -22,6 +26,7 @@ import {
   notesOnAddresses,
   notesOnFolder,
   notesOnRotations,
+  stagesIn,
 } from '../request/notices.ts'
 import { type Observation, observe, showObservation } from '../request/observe.ts'
 import { usage } from '../request/options.ts'
@@ -70,13 +75,14 @@ async function show(given: CommandRun, seen: Observation, wanted: PlanScope) {
     ...notLookedAt(whole, graph),
     ...warnings,
     ...(reachesNodes ? [...notesOnAddresses(run.cluster), ...noteOnFormerHolders(run)] : []),
+    ...([...graph.values()].every(({ where }) => where === 'auth') ? [] : notesOnAdminKeys(run)),
     ...otherWays(run, wanted),
     ...nextRun(run, wanted),
     ...noteOnValidity(run, outcomes),
     ...[outageOf(run.cluster, restartsIn(seen)) ?? []].flat(),
   ]
   const caEnds = graph.has(caName) && !selection.forced.has(caName) ? adviseOnCa(run) : undefined
-  const planHash = planOf(graph, outcomes, run.cluster.name)?.hash
+  const planHash = planOf(graph, outcomes, given, stagesIn(run))?.hash
   const ofKeys = adviseRevoked(run, outcomes)
   const toDo = [...adviseBackup(run, graph, outcomes), ...adviseLeft(run, outcomes), ...ofKeys]
   const more = ofKeys.length > 0 ? (['unfinished'] as const) : []
@@ -125,7 +131,7 @@ function nextRun({ command }: Run, { all, whole, selection: { forced } }: PlanSc
 /** `--expect-plan`: the targets, none of which does anything else than it would do now. Throws a refusal if that is another plan. */
 export async function readPlanned(given: CommandRun, graph: Graph, forced: Selection['forced']): Promise<Graph> {
   const { run, outcomes } = await observe(given, graph, { forced, foresees: true })
-  const plan = planOf(graph, outcomes, run.cluster.name)
+  const plan = planOf(graph, outcomes, given, stagesIn(run))
   if (!plan)
     throw otherPlan(
       ['not everything could be looked at, so nothing was done:', ...formatFailures(outcomes)].join('\n'),
@@ -150,17 +156,33 @@ async function refuse(
 
 type Plan = Readonly<NonNullable<ReturnType<typeof planOf>>>
 
-/** Of a dry run with what it foresees; undefined if a target could not be looked at. */
-export function planOf(graph: Graph, outcomes: ReadonlyMap<string, Outcome>, cluster: string) {
+/** Of a dry run with what it foresees; undefined if a target could not be looked at. `stages`: of rotations that are under way. */
+export function planOf(
+  graph: Graph,
+  outcomes: ReadonlyMap<string, Outcome>,
+  of: Pick<CommandRun, 'cluster' | 'file'>,
+  stages: readonly string[] = [],
+) {
   const actions: string[] = []
   for (const target of graph.values()) {
     const outcome = outcomes.get(target.id)
     if (outcome?.kind === 'stale') actions.push(...actionsOf(target, outcome.reasons, outcome.change))
     else if (outcome?.kind !== 'fresh') return undefined
   }
-  const whole = JSON.stringify([cluster, ...actions.toSorted()])
+  const whole = JSON.stringify([of.cluster.name, ...sshConfigOf(of, graph), ...stages, ...actions.toSorted()])
   /** SHA-256, in hexadecimal. */
   return { hash: hash('sha256', whole), actions: new Set(actions) }
+}
+
+/**
+ * With another one, nodes may be reached through another machine. The path is as in cluster.yaml: a plan has the same
+ * hash in every folder.
+ */
+function sshConfigOf({ cluster: { ssh }, file }: Pick<CommandRun, 'cluster' | 'file'>, graph: Graph): unknown[] {
+  const path = sshConfigPath(dirname(file), ssh)
+  if (path === undefined || ![...graph.values()].some(({ where }) => where === 'node')) return []
+  const bytes = doing('read', path, () => readFileSync(path))
+  return [ssh.configFile, hash('sha256', bytes)]
 }
 
 /** The same targets; each refuses to be built if that is not in the plan. */

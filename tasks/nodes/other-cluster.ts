@@ -23,7 +23,7 @@ import { lookAtNode, readServedCertificates, withPlaces } from './look.ts'
 export async function findOtherCluster(
   run: Run,
   graph: Graph,
-  { limits, signal, tell }: Pick<RunOptions, 'limits' | 'signal'> & { readonly tell: Run['note'] },
+  { signal, tell }: Pick<RunOptions, 'signal'> & { readonly tell: Run['note'] },
 ): Promise<[string, Failure][]> {
   const { cluster, auth, command, options, note } = run
   const targets = [...graph.values()]
@@ -35,7 +35,7 @@ export async function findOtherCluster(
   const wanted = isWhole ? [...identityFiles(cluster).keys()] : parts.flatMap(({ files }) => files)
   // This may take as long as the timeout of a node that is down.
   tell(`looking for an existing ${first.label} on ${formatNames(cluster.nodes.map(({ name }) => name))}`)
-  const traces = await Promise.all(cluster.nodes.map((node) => limits.node(() => findTrace(run, node, wanted))))
+  const traces = await run.limits.node.map(cluster.nodes, (node) => findTrace(run, node, wanted))
   const found = traces.flatMap((each) => (each === undefined || each instanceof Failure ? [] : [each]))
   if (found.length > 0) {
     // Others have no key of the CA.

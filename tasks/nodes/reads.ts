@@ -9,7 +9,16 @@ import { isPlainPath, secretMode } from '../../lib/files/plain-file.ts'
 import type { Run } from '../../lib/graph/target.ts'
 import { isOwnAuthorization } from '../../lib/kubernetes/authorization.ts'
 import { besideOf, diff, folderOf } from '../../lib/node/place.ts'
-import { type ComponentProcess, fileAt, isRunning, type PlacesState, realPath } from '../../lib/node/state.ts'
+import {
+  type ComponentProcess,
+  fileAt,
+  isRunning,
+  type PlacesState,
+  realPath,
+  type TextsSeen,
+  textAt,
+} from '../../lib/node/state.ts'
+import { readCertificates } from '../../lib/pki/certificate.ts'
 import { formatNames } from '../../lib/wording.ts'
 import { apiServer, mergePlaces, type Place, placesAt, type Reads, store, type Unit } from '../layouts/layout.ts'
 import { frontProxy, ownEtcd } from '../layouts/shared.ts'
@@ -64,7 +73,8 @@ export function startingOf(
 ): Starting {
   const [{ command } = { command: [] }] = processesOf({ unit }, places)
   const { sudo } = cluster.install || { sudo: '' }
-  return { unit, service, command, start: places.units.get(unit)?.start, sudo }
+  const { start, isRenamed = false } = places.units.get(unit) ?? {}
+  return { unit, service, command, start, isRenamed, sudo }
 }
 
 /** The component's own processes of the unit. */
@@ -413,7 +423,7 @@ export function otherProcessesOn(cluster: Cluster, node: ClusterNode, places: Pl
 }
 
 /** Also what a configuration names, and what the kubeconfig that is named there does. */
-export function withNamed(named: readonly Named[], places: Pick<PlacesState, 'published' | 'real'>): Named[] {
+export function withNamed(named: readonly Named[], places: TextsSeen): Named[] {
   const all = new Map(named.map((each) => [each.path, each]))
   // A Map also goes through what is added meanwhile.
   for (const { by, path } of all.values())
@@ -421,14 +431,14 @@ export function withNamed(named: readonly Named[], places: Pick<PlacesState, 'pu
   return [...all.values()]
 }
 
-/** The absolute paths in a YAML or JSON file, and those of certificates relative to its folder. */
-function namedIn(path: string, places: Pick<PlacesState, 'published' | 'real'>): string[] {
-  const text = places.published.get(realPath(places, path))?.toString() ?? ''
-  const settings = text.matchAll(/^[ \t-]*"?([\w-]+)"?:[ \t]*["']?([^\s"',]+)/gm)
-  return [...settings].flatMap(([, key = '', value = '']) => {
-    if (key.endsWith('-data')) return []
-    return pathsIn(value.startsWith('/') ? value : `${folderOf(path)}/${value}`)
-  })
+/** The paths of files in a YAML or JSON file. Other values may be secrets: none is sent to the node again as a path. */
+function namedIn(path: string, places: TextsSeen): string[] {
+  const settings = textAt(places, path).matchAll(
+    /^[ \t-]*"?(?:certificate-authority|client-certificate|[\w-]*(?:[Ff]ile|[Kk]ube[Cc]onfig))"?:[ \t]*["']?([^\s"',]+)/gm,
+  )
+  return [...settings].flatMap(([, value = '']) =>
+    pathsIn(value.startsWith('/') ? value : `${folderOf(path)}/${value}`),
+  )
 }
 
 /** Why something on the node may still read a key that no node gets any more; undefined if nothing does. */
@@ -518,25 +528,23 @@ function narrowings({ named }: CommandLine): string[] {
   })
 }
 
-/** Where a client of the cluster's may claim to be anybody: what its headers name is believed. */
+/** The CA whose clients an API server believes whomever their headers name. */
+export const proxyCaFlag = '--requestheader-client-ca-file'
+
+/** Where a client of the cluster's may claim to be anybody. */
 function openProxies({ named }: CommandLine, places: PlacesState): string[] {
-  const [flag, clientFlag, namesFlag] = [
-    '--requestheader-client-ca-file',
-    '--client-ca-file',
-    '--requestheader-allowed-names',
-  ]
-  const [proxyCa, clientCa] = [flag, clientFlag].map((each) => named([each])[1].at(-1))
+  const [clientFlag, namesFlag] = ['--client-ca-file', '--requestheader-allowed-names']
+  const [proxyCa, clientCa = ''] = [proxyCaFlag, clientFlag].map((each) => named([each])[1].at(-1))
   if (proxyCa === undefined) return []
-  const isSame = (of: (path: string) => string | undefined) =>
-    clientCa !== undefined && of(proxyCa) !== undefined && of(proxyCa) === of(clientCa)
-  const isClusters = isSame((path) => realPath(places, path)) || isSame((path) => fileAt(places, path)?.sha256)
-  if (isClusters)
+  const [ofProxies, ofClients] = [proxyCa, clientCa].map((path) => readCertificates(textAt(places, path)))
+  const isShared = ofProxies?.some((ca) => ofClients?.some(({ publicKey }) => publicKey.equals(ca.publicKey)))
+  if (isShared || realPath(places, proxyCa) === realPath(places, clientCa))
     return [
-      `${flag} is the CA of ${clientFlag} (${proxyCa}), whose clients may claim to be anybody (X-Remote-User): take it out, and set aggregation: true in cluster.yaml, which gives it a CA of its own`,
+      `${proxyCaFlag} has the CA of ${clientFlag} (${proxyCa}), whose clients may claim to be anybody (X-Remote-User): take it out, and set aggregation: true in cluster.yaml, which gives it a CA of its own`,
     ]
   if (named([namesFlag])[1].length > 0) return []
   return [
-    `without ${namesFlag} each client of ${flag} may claim to be anybody (X-Remote-User): set ${namesFlag}=${frontProxy.client}`,
+    `without ${namesFlag} each client of ${proxyCaFlag} may claim to be anybody (X-Remote-User): set ${namesFlag}=${frontProxy.client}`,
   ]
 }
 

@@ -80,7 +80,8 @@ function check(run: Run, row: CertRow, checkKey: (run: Run, pair: Pair) => reado
   if (row.phase === 'cluster-cert') refuseLostNames(run, row, verdict.reasons)
   const reasons = [...verdict.reasons, ...checkKey(run, pair)]
   const isSaid = reasons.length > 0 || isObserved
-  const staysFresh = isSignedByLostCa(auth, pair, row.issuer)
+  // Beside the next CA's certificate only its key is replaced then.
+  const staysFresh = signer.stage === 'finishing' || isSignedByLostCa(auth, pair, row.issuer)
   return { ...verdict, reasons, warning: isSaid ? warning : undefined, staysFresh }
 }
 
@@ -172,9 +173,13 @@ function describeOldGroups(
 
 type Irreplaceable = NonNullable<CertRow['irreplaceable']>
 
-function tokenPair(row: CertRow, irreplaceable: Irreplaceable): Pick<Target, 'check' | 'build'> {
+function tokenPair(row: CertRow, irreplaceable: Irreplaceable): Pick<Target, 'check' | 'refuseReplacing' | 'build'> {
   return {
     check: (run) => checkTokens(run, row, irreplaceable),
+    refuseReplacing: (run) => {
+      if (readTokenState(run).stage !== 'settled')
+        throw refusalDuring('service-account', `a rotation of the ${irreplaceable.label} is under way`, run)
+    },
     build: (run, work) => buildTokens(run, row, work),
   }
 }
@@ -192,7 +197,9 @@ function checkTokens(run: Run, row: CertRow, irreplaceable: Irreplaceable): Chec
     reasons.push({ kind: 'rotation', what: `${auth.files.certificate(row.name)} is to hold ${others.length + 1} keys` })
   if (stage === 'signing' && auth.read(auth.files.key(nextName(row.name))))
     reasons.push({ kind: 'rotation', what: 'the next key signs already' })
-  return { ...verdict, reasons, staysFresh: isSignedByLostCa(auth, pair) }
+  // It follows the CA in its place alone, which a rotation replaces by its last stage.
+  const staysFresh = signingCa(auth, now).stage !== 'settled' || isSignedByLostCa(auth, pair)
+  return { ...verdict, reasons, staysFresh }
 }
 
 /** API servers read only its key: they take one that has expired, or is of another CA. */
@@ -227,8 +234,6 @@ function refuseOtherKey(
 async function buildTokens(run: Run, row: CertRow, { force, tell }: Work) {
   const { auth, cluster, now, command } = run
   const { name, profile, validity } = row
-  if (force === 'replace' && readTokenState(run).stage !== 'settled')
-    throw refusalDuring('service-account', `a rotation of the ${row.irreplaceable?.label} is under way`, run)
   const pair = readTokenPair(auth)
   const old = force === 'replace' ? backUp(auth, auth.files.pair(name), now) : undefined
   const key = force === 'replace' ? undefined : pair.key

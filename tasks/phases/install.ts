@@ -117,7 +117,7 @@ function checkInstalled(run: Run, node: ClusterNode, found: UnitsFound, { arePla
     reasons,
     ...(found.selfMade && { until: found.selfMade.notAfter, renewsFrom: renewsFrom(run, found.selfMade) }),
     // A unit that is not installed has nothing to load.
-    staysFresh: installed.length === 0,
+    hasNothing: installed.length === 0,
     ...(unreached.units.length > 0 && { unreached: unreached.units }),
     ...oldKeysOf(run, node, found, ofItself),
     units: installed.map(({ unit }) => unit.unit),

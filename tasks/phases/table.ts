@@ -1,7 +1,15 @@
 /** The graph of a cluster: the targets of each phase, in the order of tasks/layouts/phases.ts. */
 import type { Cluster, ClusterNode } from '../../lib/cluster/cluster.ts'
 import { authorizationConfigFile, caName } from '../../lib/files/auth-dir.ts'
-import { buildGraph, checkOf, type Earlier, type Graph, isLost, type Target } from '../../lib/graph/target.ts'
+import {
+  buildGraph,
+  checkOf,
+  type Earlier,
+  type Graph,
+  isLost,
+  type Target,
+  type Waiting,
+} from '../../lib/graph/target.ts'
 import { phases } from '../layouts/phases.ts'
 import { localHolder, nodeFiles, unitsOf } from '../layouts/tables.ts'
 import type { UnitsFound } from '../nodes/units.ts'
@@ -95,8 +103,8 @@ function installTargets(cluster: Cluster): Target[] {
       makes: [],
       wanted: { ...placeOf(cluster, node), ...install, units: [...install.units] },
       where: 'node',
-      check: async (run, force, foundBefore) => {
-        const before = foundBefore?.get(deployId(node)) as DeployFound | undefined
+      check: async (run, force, earlier) => {
+        const before = earlier?.found.get(deployId(node)) as DeployFound | undefined
         return (await load()).checkUnits({ run, node }, { force, before })
       },
       build: async (run, work) => (await load()).updateUnits({ run, node }, work),
@@ -111,7 +119,7 @@ function installTargets(cluster: Cluster): Target[] {
  * certificate that API servers have to know first waits for the list of each.
  */
 function holdingInstall(
-  { outcomes, hasStopped, reasons = [] }: Earlier,
+  { outcomes, hasStopped, reasons = [] }: Waiting,
   order: readonly string[],
   lists: readonly string[],
 ): string[] {
@@ -141,10 +149,10 @@ function listTargets({ nodes, install, revoked }: Cluster, phase: 'revoked' | 'r
         makes: [],
         wanted: { list: authorizationConfigFile },
         where: 'node',
-        check: async (run, _force, foundBefore) => {
-          const [first, copied] = [listId('revoked', node), deployId(node)].map((id) => foundBefore?.get(id))
-          const before = (first as UnitsFound | undefined) ?? (copied as DeployFound | undefined)?.units
-          const { warning, ...checked } = await (await load()).checkList(run, node, before)
+        check: async (run, _force, before) => {
+          const [first, copied] = [listId('revoked', node), deployId(node)].map((id) => before?.found.get(id))
+          const seen = (first as UnitsFound | undefined) ?? (copied as DeployFound | undefined)?.units
+          const { warning, ...checked } = await (await load()).checkList(run, node, seen)
           // The first has said it.
           return phase === 'revoked' && warning !== undefined ? { ...checked, warning } : checked
         },
@@ -193,14 +201,16 @@ function afterOf(node: ClusterNode, gateways: readonly string[], controls: reado
 }
 
 /** After the control nodes, so that a cluster.yaml with which none of them is reached does not change kubectl's context. */
-function localKubeconfigTargets(cluster: Cluster): Target[] {
+function localKubeconfigTargets(cluster: Cluster): Target<boolean>[] {
   const { localKubeconfig } = cluster
   const row = localHolder(cluster)
   if (!localKubeconfig || !row) return []
   const id = 'local-kubeconfig'
   const names = { cluster: cluster.name, context: localKubeconfig.context, user: localKubeconfig.user }
-  const work = async () => (await import('./local-kubeconfig.ts')).localWork(names, row)
   const controls = cluster.nodes.filter(({ role }) => role === 'control').map(deployId)
+  const isReached = (before?: Earlier) =>
+    controls.some((each) => ['fresh', 'built', 'stale'].includes(before?.outcomes.get(each)?.kind ?? ''))
+  const work = async () => (await import('./local-kubeconfig.ts')).localWork(names, row)
   return [
     {
       id,
@@ -215,7 +225,7 @@ function localKubeconfigTargets(cluster: Cluster): Target[] {
       makes: [],
       purpose: 'your kubectl',
       where: 'kubeconfig',
-      check: async (run) => (await work()).check(run),
+      check: async (run, _force, before) => (await work()).check(run, isReached(before)),
       build: async (run, given) => (await work()).build(run, given),
       foresee: async (run, given) => (await work()).foresee(run, given),
     },

@@ -148,14 +148,25 @@ export function adviseBackup(run: Run, graph: Graph, outcomes: ReadonlyMap<strin
         reasons.some((reason) => reason.kind === 'on-node' && reason.missing.includes(ca))
       return isTaken || isFirst ? [{ outcome, isOnly: true }] : []
     }
-    const { irreplaceable, phase } = graph.get(id) ?? {}
-    const isOther = change.isReplaced || (phase === caName && !change.isRestored)
-    return irreplaceable && (change.isNew || isOther) ? [{ outcome, isOnly: change.isNew }] : []
+    const target = graph.get(id)
+    const isOnly = isNewIdentity(target, outcome)
+    const isOther = change.isReplaced || (target?.phase === caName && !change.isRestored)
+    return target?.irreplaceable && (isOnly || isOther) ? [{ outcome, isOnly }] : []
   })
   const [first] = found
   if (!first) return []
   const when = first.outcome.kind === 'stale' ? 'after the run, ' : ''
   return [when + (found.some(({ isOnly }) => isOnly) ? backUp(auth, 'it is the only copy') : backUpAgain(auth))]
+}
+
+/** Not the next one of a rotation, which is beside the one that is there. */
+export function isNewIdentity(
+  { irreplaceable, makes = [] }: Partial<Target> = {},
+  outcome: Outcome | undefined,
+): boolean {
+  const change = outcome && 'change' in outcome ? outcome.change : undefined
+  const isOwn = change?.kind === 'made' && change.isNew && change.files.some((file) => makes.includes(file))
+  return irreplaceable !== undefined && isOwn
 }
 
 const backUp = ({ path }: AuthDir, why: string) => `back up ${path} (docs/backup.md): ${why}`
@@ -176,12 +187,23 @@ export function adviseLeft({ command }: Run, outcomes: ReadonlyMap<string, Outco
 }
 
 /** How the stage of each rotation is read, without what its stages load. */
-const states = [...caNames.map((name) => (run: Run) => readCaState(run, name)), readTokenState, readEncryptionState]
+const states = new Map<string, (run: Run) => { readonly stage: string } | undefined>([
+  ...caNames.map((name) => [name, (run: Run) => readCaState(run, name)] as const),
+  ['service-account', readTokenState],
+  ['encryption-key', readEncryptionState],
+])
+
+/** "ca both": the stage of each rotation that is under way. Files that do not fit together are of none. */
+export function stagesIn(run: Run): string[] {
+  return [...states].flatMap(([name, read]) => {
+    const stage = tryTo(() => read(run)?.stage) ?? 'settled'
+    return stage === 'settled' ? [] : `${name} ${stage}`
+  })
+}
 
 /** Loads the stages only if a rotation is under way: most runs don't need them. */
 export async function rotationsUnderWay(run: Run): Promise<UnderWay[]> {
-  const stages = states.map((read) => tryTo(() => read(run)?.stage) ?? 'settled')
-  if (stages.every((stage) => stage === 'settled')) return []
+  if (stagesIn(run).length === 0) return []
   const { underWay } = await import('../rotations/table.ts')
   // The target of files that do not fit together reports them.
   return tryTo(() => underWay(run)) ?? []

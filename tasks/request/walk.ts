@@ -13,9 +13,9 @@ import { type Finding, findingsOf } from './job.ts'
 /** Without an outcome if it was refused. */
 export async function walk(
   graph: Graph,
-  { reporter, ...options }: Pick<RunOptions, 'run' | 'forced' | 'limits' | 'signal'> & { readonly reporter: Reporter },
+  { reporter, ...options }: Pick<RunOptions, 'run' | 'forced' | 'signal'> & { readonly reporter: Reporter },
 ): Promise<{ outcomes: ReadonlyMap<string, Outcome>; findings: readonly Finding[] }> {
-  const run = withClockCheck(options.run, graph, options.limits)
+  const run = withClockCheck(options.run, graph)
   const { auth } = run
   prepareConnections(run, graph)
   const refusals = await refusalsBefore(graph, { ...options, run, tell: run.note })
@@ -36,7 +36,7 @@ function prepareConnections({ cluster, connect }: Run, graph: Graph): void {
 /** What stops a run before it builds anything, and so a plan. */
 export async function refusalsBefore(
   graph: Graph,
-  { run, forced, ...more }: Pick<RunOptions, 'run' | 'forced' | 'limits' | 'signal'> & { readonly tell: Run['note'] },
+  { run, forced, ...more }: Pick<RunOptions, 'run' | 'forced' | 'signal'> & { readonly tell: Run['note'] },
 ): Promise<[string | undefined, Failure][]> {
   const deploys = [...graph.values()].some(({ where }) => where === 'node')
   const { files } = run.auth
@@ -44,17 +44,15 @@ export async function refusalsBefore(
   return joinFailures([
     ...(await findRefusals(graph, run, forced)),
     ...(deploys ? await (await import('../nodes/other-cluster.ts')).findOtherCluster(run, graph, more) : []),
-    ...(deploys && isApiNew
-      ? await (await import('../phases/api-names.ts')).findLostNames(run, graph, more.limits)
-      : []),
+    ...(deploys && isApiNew ? await (await import('../phases/api-names.ts')).findLostNames(run, graph) : []),
   ])
 }
 
 /** For a walk that makes something, or foresees it. */
-export function withClockCheck<Given extends Run>(given: Given, graph: Graph, limits: RunOptions['limits']): Given {
+export function withClockCheck<Given extends Run>(given: Given, graph: Graph): Given {
   let checked: Promise<void> | undefined
   const run = { ...given, unreached: new Map() }
-  const check = async () => (await import('../nodes/clocks.ts')).refuseWrongClocks(run, graph, limits.node)
+  const check = async () => (await import('../nodes/clocks.ts')).refuseWrongClocks(run, graph)
   return {
     ...run,
     checkClocks: () => {

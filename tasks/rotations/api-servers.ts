@@ -6,7 +6,6 @@
  */
 
 import { setTimeout as delay } from 'node:timers/promises'
-import pLimit from 'p-limit'
 import type { ClusterNode } from '../../lib/cluster/cluster.ts'
 import { Failure, runAgain } from '../../lib/failure.ts'
 import type { Run } from '../../lib/graph/target.ts'
@@ -58,7 +57,7 @@ export interface Looked {
 /** Those whose API server runs. */
 export async function apiServers({ run }: Asking): Promise<Looked[]> {
   const nodes = run.cluster.nodes.filter((node) => hasApiServer(run, node))
-  const looks = await Promise.all(nodes.map(async (node) => ({ node, found: await lookAtUnits(run, node) })))
+  const looks = await run.limits.node.map(nodes, async (node) => ({ node, found: await lookAtUnits(run, node) }))
   return withApiServer(run, looks)
 }
 
@@ -85,7 +84,6 @@ interface Control {
 export async function surveyStage(rotating: Rotating, rotation: Rotation) {
   const { run } = rotating
   const changes = changedBy(rotation, run.cluster)
-  const limit = pLimit(run.cluster.ssh.concurrency)
   const look = async (node: ClusterNode) => {
     const found = await lookAtUnits(run, node)
     const isAsked = hasApiServer(run, node)
@@ -98,7 +96,7 @@ export async function surveyStage(rotating: Rotating, rotation: Rotation) {
       asked: isAsked ? [{ node, found }] : [],
     }
   }
-  const looks = await Promise.all(run.cluster.nodes.map((node) => limit(look, node)))
+  const looks = await run.limits.node.map(run.cluster.nodes, look)
   const asked = looks.flatMap((each) => each.asked)
   const { unreached, unknown } = await surveyApiServers(rotating, withApiServer(run, asked))
   const all = (kind: 'units' | 'ofRoot' | 'ofUsers' | 'toChange') => looks.flatMap((each) => each[kind])

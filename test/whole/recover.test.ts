@@ -367,6 +367,16 @@ describe('auth/ is lost', { skip: needs('ssh', 'openssl') }, () => {
       )
   })
 
+  test('a CA that was made in its place is moved aside by the command that this run prints, which recovers the lost one', async () => {
+    const { stdout } = await exits(0, place, 'certs')
+    const [, move = '', ...args] =
+      /recover the lost auth\/: (mv .*) && npm run task -- (recover) (--node) (\S+)$/m.exec(stdout) ?? []
+    execFileSync('sh', ['-c', move])
+    await exits(0, place, ...args)
+    assertBack()
+    await exits(0, place, 'bootstrap')
+  })
+
   test('an auth/ of another cluster is in the way: the refused run and recover both say to move it away', async () => {
     const other = await makeOther('certs')
     cpSync(other, auth, { recursive: true })

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import { Failure } from '../../../lib/failure.ts'
+import { Failure, runAgain } from '../../../lib/failure.ts'
 import { findRefusals } from '../../../lib/graph/executor.ts'
 import { buildGraph, type Force, isLost, type Outcome, type Target, type Work } from '../../../lib/graph/target.ts'
 import type { Change, CheckResult, Reason } from '../../../lib/reason.ts'
@@ -223,6 +223,30 @@ test('a dry run takes a file that cannot be inspected for stale only where its n
   assert.deepEqual(kinds(await runFakes(targets, { dryRun: true }).outcomes), ended)
 })
 
+test('what has nothing to make is fresh, forced or not, in a plan too', async () => {
+  const targets = [
+    fakeTarget('need'),
+    fakeTarget('nothing', { needs: ['need'], check: () => ({ ...fresh, hasNothing: true }), build: notBuilt }),
+  ]
+  for (const dryRun of [true, false]) {
+    const run = runFakes(targets, { dryRun, forced: { need: 'rebuild', nothing: 'rebuild' } })
+    assert.deepEqual((await run.outcomes).get('nothing'), { kind: 'fresh', ...fresh })
+  }
+})
+
+test('of a run that forces something, no failure advises the same command, which would force all of it again; a plan may be made again', async () => {
+  const failure = new Failure('down', { remedy: `start it, then ${runAgain}` })
+  const targets = [fakeTarget('a'), fakeTarget('b', { check: throws(failure) })]
+  const remedyOf = async (options: Parameters<typeof runFakes>[1]) => {
+    const outcome = (await runFakes(targets, options).outcomes).get('b')
+    return outcome?.kind === 'failed' ? outcome.failure.remedy : undefined
+  }
+  const forced = { a: 'rebuild' } as const
+  assert.equal(await remedyOf({}), failure.remedy)
+  assert.equal(await remedyOf({ forced, dryRun: true }), failure.remedy)
+  assert.equal(await remedyOf({ forced }), 'start it, then run the rest, as named at the end')
+})
+
 test('a forced rebuild is checked, and refused as an unforced one is; a replacement is built without a check', async () => {
   const works: Pick<Work, 'reasons' | 'force'>[] = []
   const build = async (_: unknown, { reasons, force }: Work) => {
@@ -434,8 +458,8 @@ test('a build, and the checks after it, get what a check found, unless it was bu
     }),
     fakeTarget('after', {
       after: ['fresh', 'built'],
-      check: (_run, _force, foundBefore) => {
-        handed.push(Object.fromEntries(foundBefore ?? []))
+      check: (_run, _force, before) => {
+        handed.push(Object.fromEntries(before?.found ?? []))
         return fresh
       },
     }),

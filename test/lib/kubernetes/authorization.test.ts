@@ -35,9 +35,9 @@ const ofJane: RevokedList = {
 }
 
 /** An API server that starts with the list. */
-function serverOf(t: TestContext, list: RevokedList): Authorization {
+function serverOf(t: TestContext, list: RevokedList, name = 'webhook.yaml'): Authorization {
   const folder = scratch(t)
-  const [webhook, config] = [join(folder, 'webhook.yaml'), join(folder, 'config.yaml')]
+  const [webhook, config] = [join(folder, name), join(folder, 'config.yaml')]
   writeFileSync(webhook, webhookKubeconfig)
   writeFileSync(config, formatAuthorization(list, webhook))
   return new Authorization(parseFlags('kube-apiserver', [`--authorization-config=${config}`]))
@@ -51,6 +51,14 @@ test('an API server starts with the list, and denies by it users and nodes of th
   }
   assert.deepEqual(denied(), [])
   assert.deepEqual(denied('jane', 'worker2'), ['jane', 'system:node:jane', 'system:node:worker2'])
+})
+
+test('whatever plain path its kubeconfig has: one that ends like a key of YAML, too', (t) => {
+  for (const name of ['a:', 'b=', 'c,d', '@%+']) {
+    const server = serverOf(t, listOf('jane'), name)
+    assert.notEqual(server.denial({ username: 'jane', groups: [] }), undefined, name)
+    assert.deepEqual(readRevoked(formatAuthorization(listOf('jane'), `/k/${name}`)), listOf('jane'))
+  }
 })
 
 test('whose key is revoked is let in with the certificates over other keys alone, in whatever bytes the others come', (t) => {

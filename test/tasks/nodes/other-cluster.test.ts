@@ -37,6 +37,7 @@ async function find(
     ...{ cluster, options: {}, command: (task: string) => `run ${task}`, note: (text: string) => notes.push(text) },
     auth: new AuthDir(join(scratch(t), 'auth'), harderWay.files),
     found: new Map(),
+    limits: { auth: pLimit(1), node: pLimit(1), kubeconfig: pLimit(1) },
     connect: async ({ name }: { name: string }) => {
       const answer = answers[name]
       if (!answer) throw new Failure('connection refused', { node: name })
@@ -46,8 +47,7 @@ async function find(
   } as unknown as Run
   if (has.length > 0) mkdirSync(run.auth.path)
   for (const file of has) run.auth.write(file, 'there', 0o600)
-  const limits = { auth: pLimit(1), node: pLimit(1), kubeconfig: pLimit(1) }
-  const found = await findOtherCluster(run, clusterGraph(cluster), { limits, signal, tell: run.note })
+  const found = await findOtherCluster(run, clusterGraph(cluster), { signal, tell: run.note })
   return { notes, refusals: found.map(([id, { kind, message, remedy = '' }]) => ({ id, kind, message, remedy })) }
 }
 

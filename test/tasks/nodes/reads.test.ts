@@ -6,6 +6,7 @@ import type { FileState } from '../../../lib/node/place.ts'
 import type { ComponentProcess, PlacesState } from '../../../lib/node/state.ts'
 import { reloadFlag } from '../../../tasks/nodes/command-line.ts'
 import { keptOffAt, otherProcessesOn, prunedAt, type UnitSeen, unitsOn } from '../../../tasks/nodes/reads.ts'
+import { caProfile, makeCa, temporaryAuth } from '../../support/certificates.ts'
 import {
   allThere,
   twoNodes as cluster,
@@ -22,7 +23,7 @@ import { minimal, parsed } from '../../support/files.ts'
 
 type Files = Readonly<Record<string, Partial<FileState>>>
 
-interface Given extends Partial<Pick<PlacesState, 'processes' | 'unmounted' | 'settings'>> {
+interface Given extends Partial<Pick<PlacesState, 'processes' | 'unmounted' | 'settings' | 'published'>> {
   readonly contents?: Readonly<Record<string, string>>
   /** Of unit files: component → command. */
   readonly starts?: Readonly<Record<string, string>>
@@ -253,7 +254,21 @@ describe('what kube-apiserver reads', () => {
       assert.ok(flagsOf(unit).includes(`--proxy-client-key-file=${usual}/front-proxy-client.key`))
     })
 
-    test('is wrong where any client may claim to be anybody, asked for or not', () => {
+    test('is wrong where any client may claim to be anybody, asked for or not', async (t) => {
+      const [clients, proxies] = await Promise.all(
+        [0, 1].map(async () => {
+          const auth = temporaryAuth(t)
+          await makeCa(auth, caProfile)
+          return auth.bytes('ca.pem')
+        }),
+      )
+      const texts = {
+        [`${usual}/ca.pem`]: `${clients}`,
+        '/b/proxy-ca.pem': `${proxies}`,
+        '/b/copy.pem': `# Of the front proxy\n${clients}`,
+        '/b/both.pem': `${proxies}${clients}`,
+      }
+      const published = new Map(Object.entries(texts).map(([path, text]) => [path, Buffer.from(text)]))
       const ca = '--requestheader-client-ca-file'
       const names = '--requestheader-allowed-names=front-proxy-client'
       const rows: [args: string[], wrong: RegExp | undefined][] = [
@@ -261,16 +276,18 @@ describe('what kube-apiserver reads', () => {
         [[names], undefined],
         [[`${ca}=/b/proxy-ca.pem`], /without --requestheader-allowed-names .*set --requestheader-allowed-names=front/],
         [[`${ca}=/b/proxy-ca.pem`, '--requestheader-allowed-names='], /without --requestheader-allowed-names/],
-        [[`${ca}=${usual}/ca.pem`], /is the CA of --client-ca-file .*aggregation: true/],
-        [[`${ca}=${usual}/ca.pem`, names], /is the CA of --client-ca-file/],
-        [[`${ca}=/b/copy.pem`, names], /is the CA of --client-ca-file/],
+        [[`${ca}=${usual}/ca.pem`], /has the CA of --client-ca-file .*aggregation: true/],
+        ...[`${usual}/ca.pem`, '/b/copy.pem', '/b/both.pem'].map((path): [string[], RegExp] => [
+          [`${ca}=${path}`, names],
+          /has the CA of --client-ca-file/,
+        ]),
+        // What is not there yet will be that of both.
+        [[`${ca}=/c/ca.pem`, '--client-ca-file=/c/ca.pem', names], /has the CA of --client-ca-file/],
       ]
-      const at = (sha256: string): Partial<FileState> => ({ size: 1, isKnown: true, sha256 })
       for (const each of [cluster, of])
         for (const [args, wrong] of rows) {
-          const files = { [`${usual}/ca.pem`]: at('1'), '/b/copy.pem': at('1'), '/b/proxy-ca.pem': at('2') }
           const proxy = [`--proxy-client-cert-file=/b/c.pem`, `--proxy-client-key-file=/b/k.pem`]
-          const { wrong: all } = api([...args, ...proxy], { of: each, files })
+          const { wrong: all } = api([...args, ...proxy], { of: each, published })
           const clauses = all.filter((clause) => clause.includes('X-Remote-User'))
           assert.equal(clauses.length, wrong ? 1 : 0, args.join(' '))
           if (wrong) assert.match(clauses[0] ?? '', wrong)

@@ -6,6 +6,7 @@ import { join } from 'node:path'
 import { test } from 'node:test'
 import { AuthDir } from '../../../lib/files/auth-dir.ts'
 import { formatAuthorization, isOverRevoked, readRevoked, wantedList } from '../../../lib/kubernetes/authorization.ts'
+import { keyIdOf, readCertificate } from '../../../lib/pki/certificate.ts'
 import { harderWay } from '../../../tasks/layouts/harder-way.ts'
 import { scratch } from '../../support/files.ts'
 import { type Edit, exits, harderway, writeCluster } from '../../support/harderway.ts'
@@ -160,6 +161,28 @@ test('an exchange of two certificates over one key lets nobody in again', async 
   await exits(4, folder, 'certs', 'deploy', '--dry-run', '--offline')
   write([], users('devs'))
   await exits(3, folder, 'certs', 'deploy')
+})
+
+test('a pair of which the list alone knows that its key is cut off is made again with a new one, although auth/backup is lost', async (t) => {
+  const { folder, file, write } = place(t)
+  const users = (...groups: string[]): Edit => [['users'], [{ name: 'jane', groups }]]
+  write([], users())
+  await exits(0, folder, 'certs')
+  const first = fingerprintIn(readFileSync(file('jane.pem')))
+  write([], users('devs'))
+  await exits(0, folder, 'certs')
+  const pem = readFileSync(file('jane.pem'))
+  const keyId = keyIdOf(readCertificate(pem) ?? assert.fail())
+  const shown = (fingerprint: string) => ({ fingerprint, keyId, user: 'jane', end: new Date(Date.now() + 1e9) })
+  const list = { entries: [`sha256:${first}`], certificates: [first, fingerprintIn(pem)].map(shown) }
+  writeFileSync(file(), formatAuthorization(list, '/k'), { mode: 0o600 })
+  rmSync(file('backup'), { recursive: true })
+  write([`sha256:${first}`], users('devs'))
+  assert.match((await exits(4, folder, 'certs', '--dry-run')).stdout, /jane\.pem.* its key is revoked/)
+  await exits(0, folder, 'certs')
+  const made = new X509Certificate(readFileSync(file('jane.pem')))
+  assert.equal(made.publicKey.equals(new X509Certificate(pem).publicKey), false)
+  await exits(0, folder, 'certs', '--dry-run')
 })
 
 test('where etcd shares the CA, what is cut off still opens etcd: said with exit status 4, until it has its own', async (t) => {
