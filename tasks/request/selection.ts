@@ -20,7 +20,7 @@ export function select(run: Selecting, graph: Graph) {
   const chosen = selectNodes(run, targets)
   if (renew && (names.length !== 1 || names[0] !== 'ca' || force))
     throw usageFailure(`--renew can only be used with ca: ${run.command('ca --renew')}`)
-  return { ids: withoutLast(graph, chosen), forced: forcedOf(chosen, run.options) }
+  return { ids: withoutLast(run, graph, chosen), forced: forcedOf(chosen, run.options) }
 }
 
 function forcedOf(chosen: readonly Target[], { names, force, renew }: Pick<Options, 'names' | 'force' | 'renew'>) {
@@ -35,15 +35,12 @@ function forcedOf(chosen: readonly Target[], { names, force, renew }: Pick<Optio
 }
 
 /** What only a walk over everything can do is left out of any other. */
-function withoutLast(graph: Graph, chosen: readonly Target[]): string[] {
+function withoutLast({ options, command }: Selecting, graph: Graph, chosen: readonly Target[]): string[] {
   const idsOf = (targets: Iterable<Target>) => [...targets].filter(({ isOfWhole }) => !isOfWhole).map(({ id }) => id)
   const isWhole = closure(graph, idsOf(chosen)).size === idsOf(graph.values()).length
   const ids = isWhole ? chosen.map(({ id }) => id) : idsOf(chosen)
   if (ids.length > 0 || chosen.length === 0) return ids
-  throw usageFailure(
-    `${formatNames(chosen.map(({ id }) => id))} can only be made by a run over everything`,
-    'name no phase',
-  )
+  throw usageFailure(`${formatNames(options.names)} can only be done by a full run: ${command('bootstrap')}`)
 }
 
 /** The names that force what is left, and nothing else: of phases and groups of which all is left, else of targets. */
