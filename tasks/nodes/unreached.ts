@@ -2,8 +2,9 @@
 import type { ClusterNode } from '../../lib/cluster/cluster.ts'
 import { caNames, nextName } from '../../lib/files/auth-dir.ts'
 import type { Run } from '../../lib/graph/target.ts'
+import { knownCertificates } from '../../lib/kubernetes/authorization.ts'
 import { fileAt, type PlacesState, realPath, textAt } from '../../lib/node/state.ts'
-import { isIssuedBy, readCertificates } from '../../lib/pki/certificate.ts'
+import { isIssuedBy, keyIdOf, readCertificates } from '../../lib/pki/certificate.ts'
 import { tryCertificate } from '../../lib/pki/pair.ts'
 import { printable } from '../../lib/wording.ts'
 import { nodeFiles, nodeUnits, unitsOf } from '../layouts/tables.ts'
@@ -30,17 +31,15 @@ export function unreachedOn(
   )
   const copies = units.flatMap(({ unit, unlistedFlags }) =>
     withNamed(unlistedFlags, places).flatMap(({ by, path }) => {
-      const ours = reached.has(realPath(places, path)) ? undefined : oursAt(run, node, places, path)
-      return ours && concerns(ours.file)
-        ? [`${unit}: ${by} (${path}) ${ours.is} ${ours.file}: name the original there`]
-        : []
+      const all = reached.has(realPath(places, path)) ? [] : oursAt(run, node, places, path)
+      const ours = all.find(({ file }) => concerns(file))
+      return ours ? [`${unit}: ${by} (${path}) ${ours.is} ${ours.file}: name the original there`] : []
     }),
   )
   /** What a process of others reads there: the file of a unit's place, or a copy. */
   const filesAt = (path: string) => {
     const placed = (fileAt(places, path) && reached.get(realPath(places, path))) ?? []
-    const copy = oursAt(run, node, places, path)
-    return copy ? [...placed, copy] : placed
+    return [...placed, ...oursAt(run, node, places, path)]
   }
   const clausesOf = (isRoots: boolean) => {
     const all = otherProcesses.filter(({ process }) => (process.uid === 0) === isRoots)
@@ -67,7 +66,7 @@ export function unsetOn(
   })
 }
 
-/** A copy of one of our files or of a part, or certificates of one of our CAs, whenever they were issued; undefined if it is neither. */
+/** A copy of one of our files or of a part; else the CAs and the pairs of ours of which it has a certificate, whenever that was issued. */
 function oursAt({ auth, cluster }: Run, node: ClusterNode, places: PlacesState, path: string) {
   const digest = fileAt(places, path)?.sha256
   const all = () => [
@@ -75,14 +74,20 @@ function oursAt({ auth, cluster }: Run, node: ClusterNode, places: PlacesState, 
     ...nodeUnits(cluster, node).flatMap(({ files }) => files),
   ]
   const same = digest && all().find((each) => digestAt({ auth }, each) === digest)
-  if (same) return { file: same.file, is: 'is a copy of' }
+  if (same) return [{ file: same.file, is: 'is a copy of' }]
   const certificates = certificatesIn(textAt(places, path))
+  if (certificates.length === 0) return []
   const isOfCa = (name: string) => {
-    const ca = certificates.length > 0 ? tryCertificate(auth, name) : undefined
+    const ca = tryCertificate(auth, name)
     return ca && certificates.some((each) => each.publicKey.equals(ca.publicKey) || isIssuedBy(each, ca))
   }
   const ca = caNames.find((name) => isOfCa(name) || isOfCa(nextName(name)))
-  return ca && { file: auth.files.certificate(ca), is: 'has certificates of' }
+  const keys = new Set(certificates.map(keyIdOf))
+  const names = new Set(knownCertificates(auth).flatMap(({ name, keyId }) => (keys.has(keyId) ? name : [])))
+  return [...(ca === undefined ? [] : [ca]), ...names].map((name) => ({
+    file: auth.files.certificate(name),
+    is: 'has certificates of',
+  }))
 }
 
 /** Those of a PEM file, and those embedded in a kubeconfig. */

@@ -7,9 +7,9 @@ import { marksFolder } from '../../lib/node/place.ts'
 import { realPath } from '../../lib/node/state.ts'
 import { readCertificate } from '../../lib/pki/certificate.ts'
 import type { Change, CheckResult, Reason, ReasonOf } from '../../lib/reason.ts'
-import { formatDate, formatNames } from '../../lib/wording.ts'
+import { formatDate, formatNames, printable } from '../../lib/wording.ts'
 import type { Unit } from '../layouts/layout.ts'
-import { nodeFiles, unitsLeftOut } from '../layouts/tables.ts'
+import { nodeFiles, nodeUnits, unitsLeftOut } from '../layouts/tables.ts'
 import { isApiServer, renewsFrom } from '../nodes/component.ts'
 import { nothingOnNode, splitMarks } from '../nodes/folder.ts'
 import { guard, type Other } from '../nodes/guards.ts'
@@ -162,8 +162,24 @@ function oldKeysOf(
   const oldKeys = [
     ...unitsLeftOut(cluster, node, isReplaced).map((unit) => `${unit}, which install.units leaves out`),
     ...Object.values(unreachedOn(run, node, found, isReplaced)).flat(),
+    ...apartOn(run, node, found, isReplaced),
   ]
   return { ...(oldKeys.length > 0 && { oldKeys }), ...(owners.length > 0 && { ownsClient: true }) }
+}
+
+/** Components of no unit that have files of their own, as in a container: what they read is not seen. */
+function apartOn(
+  { cluster }: Run,
+  node: ClusterNode,
+  { otherProcesses }: UnitsFound,
+  concerns: (file: string) => boolean,
+): string[] {
+  const readers = nodeUnits(cluster, node).filter(({ reads }) => reads.some(({ file }) => concerns(file)))
+  return otherProcesses.flatMap(({ component, process: { id, group, apart } }) =>
+    apart.size > 0 && readers.some(({ unit }) => unit === component)
+      ? [`${component}, process ${id} in ${printable(group)}, which sees other files than the node`]
+      : [],
+  )
 }
 
 /** "kubelet, kube-proxy: new client certificate in use by 15:20", in local time. */

@@ -6,7 +6,7 @@ import type { ComponentProcess, NodeState, PlacesState } from '../../../lib/node
 import { harderWay } from '../../../tasks/layouts/harder-way.ts'
 import { unitsOn, withNamed } from '../../../tasks/nodes/reads.ts'
 import { unreachedOn, unsetOn } from '../../../tasks/nodes/unreached.ts'
-import { caProfile, makeCa, temporaryAuth } from '../../support/certificates.ts'
+import { caProfile, makeCa, makeEverything, temporaryAuth } from '../../support/certificates.ts'
 import {
   allThere,
   twoNodes as cluster,
@@ -166,6 +166,18 @@ describe('what install does not reach', () => {
       assert.deepEqual(at(1000, ...command).slice(0, 2), [0, 1])
     }
     assert.deepEqual(at(0, 'watcher', '--ca-file=/x/other.crt').slice(0, 2), [0, 0])
+    // By the key of its certificate, in whatever file: of a key that is revoked that is what counts.
+    await makeEverything(auth, cluster)
+    const proxy = auth.bytes('kube-proxy.pem').toString('base64')
+    const flannel = { ...processAs('flanneld', '--kubeconfig-file=/x/flannel'), id: 9, group: '/x.scope' }
+    const places = placesWith({
+      ...allThere,
+      processes: [flannel],
+      published: new Map([['/x/flannel', Buffer.from(`    client-certificate-data: ${proxy}\n`)]]),
+    })
+    const look = { ...seenIn(cluster, control, { places } as NodeState), places }
+    const namedFor = (name: string) => unreachedOn(own, control, look, (file) => file === name).ofRoot.length
+    assert.deepEqual(['kube-proxy.pem', 'kubernetes.pem'].map(namedFor), [1, 0])
     // Of too long command lines, which a user may have any number of.
     const unread = [8, 9].map((id) => ({ ...processAs('x'), id, uid: 1000, group: '/x.scope', command: [] }))
     assert.deepEqual(told([startedAs('kube-apiserver'), ...unread], {}), [
