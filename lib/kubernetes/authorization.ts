@@ -315,8 +315,8 @@ export function pairsOf(auth: AuthDir, keys: readonly string[]): (file: string) 
 }
 
 /** The file's certificates are of a user who is pinned: API servers have to know one before it is loaded. */
-export function pinnedPairs({ auth, cluster }: Pick<Listing, 'auth' | 'cluster'>): (file: string) => boolean {
-  const list = cluster.revoked?.some(isKeyEntry) ? (listIn(auth) ?? nobody) : nobody
+export function pinnedPairs({ auth }: Pick<Listing, 'auth'>): (file: string) => boolean {
+  const list = listIn(auth) ?? nobody
   const users = new Set(list.certificates.filter(isOverRevoked(list)).map(({ user }) => user))
   const known = users.size > 0 ? knownCertificates(auth) : []
   const isOfUser = ({ certificate }: KnownCertificate) => users.has(commonNameOf(certificate) ?? '')

@@ -6,7 +6,7 @@ import { entryOf } from '../../lib/cluster/problem.ts'
 import { type Failure, refusal, tryTo } from '../../lib/failure.ts'
 import { type AuthDir, backUp, caName, nextName } from '../../lib/files/auth-dir.ts'
 import { authTarget, type Run, type Target, type Work } from '../../lib/graph/target.ts'
-import { formatEntries, revokedKeys } from '../../lib/kubernetes/authorization.ts'
+import { formatEntries, listIn, pinnedPairs, revokedKeys } from '../../lib/kubernetes/authorization.ts'
 import { readServer } from '../../lib/kubernetes/kubeconfig.ts'
 import { type Certificate, compareKeyKind, endOf, fingerprintOf } from '../../lib/pki/certificate.ts'
 import { certificatePem } from '../../lib/pki/encoding.ts'
@@ -36,9 +36,14 @@ export type LeafPhase = Exclude<CertPhase, 'ca'>
 export function leafTargets(cluster: Cluster, phase: LeafPhase): Target[] {
   // The keys that are cut off are the same all through a run, and there may be thousands of certificates.
   let isRevoked: ReturnType<typeof revokedKeys> | undefined
+  let isPinned: ReturnType<typeof pinnedPairs> | undefined
   const checkKey = (run: Run, { certificate }: Pair): Reason[] => {
     isRevoked ??= revokedKeys(run)
     return certificate && isRevoked(certificate) ? [{ kind: 'revoked' }] : []
+  }
+  const refusePinned = (run: Run, name: string) => {
+    isPinned ??= pinnedPairs(run)
+    if (cluster.revoked === undefined && isPinned(run.auth.files.certificate(name))) throw unlisted(run, name)
   }
   return certTable(cluster)
     .filter((row) => row.phase === phase)
@@ -56,12 +61,28 @@ export function leafTargets(cluster: Cluster, phase: LeafPhase): Target[] {
         where: 'auth',
         irreplaceable: row.irreplaceable?.part,
         stopsRun: row.phase === 'cluster-cert',
-        check: (run) => check(run, row, checkKey),
+        check: (run) => {
+          const checked = check(run, row, checkKey)
+          if (checked.reasons.length > 0) refusePinned(run, row.name)
+          return checked
+        },
         build: (run, work) => build(run, row, work),
         foresee: (run, work) => foresee(run, row, work),
         ...(row.irreplaceable && tokenPair(row, row.irreplaceable)),
       })
     })
+}
+
+/** The list of who is revoked is no longer made, and API servers still have it. */
+function unlisted({ auth, command }: Run, name: string): Failure {
+  const entries = listIn(auth)?.entries ?? []
+  return refusal(
+    `${auth.files.certificate(name)} is not reissued: API servers still have the list of revoked, which lets in its user with known certificates alone`,
+    [
+      `put it back in cluster.yaml: ${formatEntries({}, entries)}`,
+      `or end it for all: write revoked: [], then run ${command('revoked install')}`,
+    ],
+  )
 }
 
 function issuerOf(cluster: Cluster, { issuer }: CertRow): string {

@@ -213,11 +213,11 @@ describe('who is revoked', { skip }, () => {
   })
 
   test('without the key the list stays in force, and the run prints the way back', async () => {
-    write([], undefined)
+    write([], undefined, ['worker0'], ['worker0.example.org'])
     const ran = await must('bootstrap')
     assert.match(
       warningOf(ran, 'install/control0'),
-      /still denies whom .* lists \(jane, worker1, sha256:.*\).*zz-harderway\.conf/s,
+      /still denies whom .* lists \(jane, sha256:.*, worker1\).*zz-harderway\.conf/s,
     )
     assert.deepEqual(await answers('jane'), all(500))
   })

@@ -119,6 +119,34 @@ test('a key: its pair is made again with a new one, every certificate over the o
   assert.deepEqual(good, [fingerprintIn(third)])
 })
 
+test('without revoked in cluster.yaml nobody who is pinned gets a certificate that API servers would refuse', async (t) => {
+  const { folder, file, write } = place(t)
+  const users = (...groups: string[]): Edit => [['users'], [{ name: 'jane', groups }, { name: 'bob' }]]
+  write([], users())
+  await exits(0, folder, 'certs')
+  const certificate = readCertificate(readFileSync(file('jane.pem'))) ?? assert.fail()
+  const fingerprint = fingerprintIn(readFileSync(file('jane.pem')))
+  const list = {
+    entries: [`sha256:${fingerprint}`],
+    certificates: [{ fingerprint, keyId: keyIdOf(certificate), user: 'jane', end: certificate.notAfter }],
+  }
+  writeFileSync(file(), formatAuthorization(list, '/k'), { mode: 0o600 })
+  write(undefined, users())
+  await exits(0, folder, 'certs')
+  write(undefined, users('devs'))
+  for (const args of [['certs'], ['certs', '--dry-run']]) {
+    const { stdout, stderr } = await exits(3, folder, ...args)
+    assert.match(stdout + stderr, /jane\.pem is not reissued: .*\n.*put it back in cluster\.yaml: revoked: \[sha256:/)
+  }
+  write(list.entries, users('devs'))
+  await exits(4, folder, 'certs', '--dry-run')
+  // The other way out.
+  write([], users('devs'))
+  await exits(0, folder, 'revoked')
+  write(undefined, users('devs'))
+  await exits(0, folder, 'certs')
+})
+
 test('a key that no list cuts off is an error at its line', async (t) => {
   const { folder, file, write } = place(t)
   write([])
