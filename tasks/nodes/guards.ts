@@ -12,6 +12,7 @@ import {
   backupFolders,
   backups,
   caName,
+  caNames,
   keepFound,
   readBackup,
 } from '../../lib/files/auth-dir.ts'
@@ -255,15 +256,20 @@ export function whyNotCompared({ kind, size, sha256 }: FileState): string {
   return size > largestFile || sha256 ? 'too large to be compared' : 'not readable'
 }
 
-/**
- * An out-of-date copy of auth/ would undo a renewal made elsewhere. In a plan a certificate that would be issued counts as issued.
- * Throws a Failure, which says so where the newer one is from the future: then a clock was wrong.
- */
+/** An out-of-date copy of auth/ would undo a renewal made elsewhere. */
 function guardNewer(run: Run, node: ClusterNode, look: NodeLook): void {
+  const newer = newerOn(run, node, look)
+  if (newer.length > 0) throw newerThere(run, node, newer)
+}
+
+export type Newer = Readonly<ReturnType<typeof newerOn>[number]>
+
+/** Certificates of our CAs there that are newer than in auth/. In a plan a certificate that would be issued counts as issued. */
+export function newerOn(run: Run, node: ClusterNode, look: NodeLook) {
   const { auth, now } = run
   const cas = ownCas(auth)
   const dated = heldOn(run, node, look).filter(({ part }) => part !== 'ca')
-  const newer = dated.flatMap(({ at, file, state, ...held }) => {
+  return dated.flatMap(({ at, file, state, ...held }) => {
     const isPending = run.pending?.has(file) === true
     const isSame = state.sha256 !== undefined && state.sha256 === digestOf(run, file)
     // Without bytes it is the same as ours, or not readable.
@@ -277,16 +283,18 @@ function guardNewer(run: Run, node: ClusterNode, look: NodeLook): void {
     // During a rotation that was begun elsewhere, our CA has signed the CA that issued the certificate.
     const issuers = [...cas, ...links.filter((link) => link.isCa && cas.some((ca) => isIssuedBy(link, ca)))]
     const isOurs = issuers.some((by) => isIssuedBy(theirs, by))
-    return isOurs && theirs.notBefore > start ? [{ at, notBefore: theirs.notBefore }] : []
+    return isOurs && theirs.notBefore > start ? [{ at, file, notBefore: theirs.notBefore }] : []
   })
-  if (newer.length > 0) throw newerThere(run, node, newer)
 }
 
-function newerThere(
-  run: Run,
-  node: ClusterNode,
-  newer: readonly { readonly at: string; readonly notBefore: Date }[],
-): Failure {
+/** What makes all certificates of auth/ newer than those on nodes, and deploys them. A CA is renewed by name. */
+export function waysOutOfOlder({ auth, command }: Pick<Run, 'auth' | 'command'>, newer: readonly Newer[] = []): string {
+  const isCaNewer = newer.some(({ file }) => caNames.some((name) => file === auth.files.certificate(name)))
+  return [...(isCaNewer ? ['ca --renew'] : []), 'certs --force', 'bootstrap'].map(command).join(', then ')
+}
+
+/** Says so where the newer one is from the future: then a clock was wrong. */
+function newerThere(run: Run, node: ClusterNode, newer: readonly Newer[]): Failure {
   const { auth, cluster, command, now } = run
   const isFuture = newer.some(({ notBefore }) => notBefore > now)
   const which = formatNames(newer.map(({ at }) => at))
@@ -294,7 +302,6 @@ function newerThere(
   const phases = cluster.install ? 'deploy install' : 'deploy'
   const restarts = cluster.install ? ', which restarts the units that read them at their start' : ''
   const force = (nodes: readonly ClusterNode[]) => command(`${phases} ${nodeOptions(nodes)} --force`)
-  const control = cluster.nodes.find(({ role }) => role === 'control')
   return new Failure(
     isFuture ? `${which} there ${verb} from the future` : `${which} there ${verb} newer than in ${auth.path}`,
     {
@@ -305,18 +312,23 @@ function newerThere(
           ? `certificates from the future: the clock of the machine that issued them was wrong`
           : `newer certificates than in ${auth.path}`,
         who: node.name,
-        place: node,
-        remedyFor: (nodes: readonly ClusterNode[]) =>
-          isFuture
+        place: { node, newer },
+        remedyFor: (places: readonly { readonly node: ClusterNode; readonly newer: readonly Newer[] }[]) => {
+          const nodes = places.map((place) => place.node)
+          return isFuture
             ? [
                 `compare date -u there and here: if a clock is wrong now, set it, then ${runAgain}`,
                 `if the clocks are right, overwrite them: ${force(nodes)}${restarts}`,
               ].join('\n')
             : [
-                'this auth/ is out of date: use the one that they were deployed from',
-                `if that is lost, move this one away and take the cluster over: ${replaceCommand(run, recoverCommand(run, control))}, then ${command('bootstrap')}`,
+                `${auth.path} is older than the nodes: use the one that they were deployed from`,
+                `if that is lost, issue newer certificates: ${waysOutOfOlder(
+                  run,
+                  places.flatMap((place) => place.newer),
+                )}`,
                 `or overwrite them with the older ones: ${force(nodes)}${restarts}`,
-              ].join('\n'),
+              ].join('\n')
+        },
       },
     },
   )

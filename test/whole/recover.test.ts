@@ -260,6 +260,34 @@ describe('auth/ is lost', { skip: needs('ssh', 'openssl') }, () => {
     })
   })
 
+  /** The commands that are printed after these words. */
+  const chainIn = (ran: Ran, words: string) =>
+    new RegExp(`${words}: (npm run .*, then npm run \\w+)`).exec(told(ran))?.[1] ?? told(ran)
+
+  for (const renewal of ['certs --force', 'ca --renew, then certs --force'])
+    test(`a backup older than ${renewal} brings the cluster back as verify --from, recover and the refused run say`, async () => {
+      const type = async (chain: string) => {
+        for (const command of chain.split(', then '))
+          await must(...command.replace(/^npm run (task -- )?/, '').split(' '))
+      }
+      const chainAfter = (tasks: string) =>
+        [...tasks.split(', then ').map((task) => `npm run task -- ${task}`), 'npm run bootstrap'].join(', then ')
+      cpSync(made, auth, { recursive: true })
+      await type(chainAfter(renewal))
+      const verified = await exits(0, place, 'verify', '--from', made)
+      assert.match(told(verified), /warning nodes\/control0: control0 has newer certificates than .*made \(.*; after/)
+      assert.equal(chainIn(verified, 'after recover'), chainAfter(renewal))
+      rmSync(auth, { recursive: true })
+      const recovered = await exits(0, place, 'recover', '--from', made)
+      assert.equal(chainIn(recovered, 'if it is older than the nodes'), chainAfter('certs --force'))
+      const refused = await exits(1, place, 'bootstrap')
+      assert.doesNotMatch(told(refused), /recover|mv /)
+      const chain = chainIn(refused, 'if that is lost, issue newer certificates')
+      assert.equal(chain, chainAfter(renewal))
+      await type(chain)
+      await must('bootstrap', '--dry-run')
+    })
+
   test('an auth/ that a newer harderway has written is refused by every command, with the version to update to', async () => {
     cpSync(made, auth, { recursive: true })
     const backup = mkdtempSync(join(place, 'backup-'))
