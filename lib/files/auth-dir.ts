@@ -293,9 +293,10 @@ function readThrough(path: string): Buffer | undefined {
   return file?.bytes
 }
 
-/** Keeps files of a node that are about to be overwritten, in a folder that `backups` never reads. */
-export function keepFound(auth: AuthDir, node: string, files: ReadonlyMap<string, Buffer>, now: Date): void {
-  keep(auth, `${node}-${backupTime(now)}`, files)
+/** Keeps files that are about to be overwritten elsewhere, by name or absolute path, in a folder that `backups` never reads. */
+export function keepFound(auth: AuthDir, from: string, files: ReadonlyMap<string, Buffer>, now: Date): void {
+  const named = [...files].map(([at, bytes]) => [at.replace(/^\//, '').replaceAll('/', '%2F'), bytes] as const)
+  if (named.length > 0) keep(auth, `${from}-${backupTime(now)}`, new Map(named))
 }
 
 function keep(auth: AuthDir, folder: string, files: ReadonlyMap<string, Buffer>): void {

@@ -173,10 +173,8 @@ export function keepOthers({ auth, now }: Run, node: ClusterNode, others: readon
       `${formatNames(unread.map(({ held }) => held.at))} could not be read, to be kept in auth/backup`,
       { node: node.name, code: 'not-kept', remedy: `move it away there, then ${runAgain}` },
     )
-  const files = others.flatMap(({ held: { at, bytes } }): [string, Buffer][] =>
-    bytes ? [[at.replace(/^\//, '').replaceAll('/', '%2F'), bytes]] : [],
-  )
-  if (files.length > 0) keepFound(auth, node.name, new Map(files), now)
+  const files = others.flatMap(({ held: { at, bytes } }): [string, Buffer][] => (bytes ? [[at, bytes]] : []))
+  keepFound(auth, node.name, new Map(files), now)
 }
 
 /** "CA (ca.pem, ca-key.pem), encryption key (/var/lib/kubernetes/encryption-config.yaml)" */

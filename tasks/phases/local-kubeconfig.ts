@@ -3,8 +3,8 @@ import { spawnSync } from 'node:child_process'
 import { createPublicKey, type KeyObject } from 'node:crypto'
 import { existsSync, realpathSync, statSync } from 'node:fs'
 import { basename, dirname, join, relative } from 'node:path'
-import { Failure, refusal, tryTo } from '../../lib/failure.ts'
-import { caName, kubeconfigFile } from '../../lib/files/auth-dir.ts'
+import { Failure, refusal, sharedRefusal, tryTo } from '../../lib/failure.ts'
+import { caName, keepFound, kubeconfigFile } from '../../lib/files/auth-dir.ts'
 import { isStaleLock } from '../../lib/files/lock.ts'
 import { followLinks, readPlainFile, replaceFile, secretMode } from '../../lib/files/plain-file.ts'
 import type { Run, Work } from '../../lib/graph/target.ts'
@@ -30,7 +30,7 @@ import { ownCas, readPair, tryCertificate } from '../../lib/pki/pair.ts'
 import type { CheckResult, Reason } from '../../lib/reason.ts'
 import { formatNames, quote } from '../../lib/wording.ts'
 import { type CertRow, certTable } from '../layouts/tables.ts'
-import { recoverCommand, replaceCommand } from '../nodes/fetch-command.ts'
+import { type CaOnNodes, recoverFrom, waysOutOfOtherCa } from '../nodes/fetch-command.ts'
 import { hasAccess, readAccess } from './kubeconfigs.ts'
 
 type Names = Pick<KubeconfigAccess, 'cluster' | 'context' | 'user'>
@@ -135,6 +135,7 @@ function check(
   refuse(files, run, names, access)
   const warning = joinWarnings([
     ...warningOf(files, names),
+    ...keptOf(trustsOther(files, run)),
     ...switchOf(run, files, names, row),
     ...copiesOfKeys(run, files),
   ])
@@ -205,14 +206,17 @@ async function build(run: Run, access: KubeconfigAccess, signal: AbortSignal) {
     refuse(files, run, access, access)
     // All are computed before the first is written: one may be refused.
     const texts = new Map([...planChanges(files, access)].map(([file, changes]) => [file, changedText(file, changes)]))
+    const isOtherCa = trustsOther(files, run)
+    const kept = files.filter((file) => isOtherCa && texts.has(file) && file.mode !== undefined)
+    keepFound(run.auth, 'kubeconfig', new Map(kept.map(({ real, text }) => [real, Buffer.from(text)])), run.now)
     for (const file of files) {
       const text = texts.get(file)
-      if (text !== undefined && !holdsKey(run, file, access)) keepOriginal(file)
+      if (text !== undefined && !isOtherCa && !holdsKey(run, file, access)) keepOriginal(file)
       if (text !== undefined || isOpen(file, access)) write(file, text)
     }
     const [was, is] = [certificateIn(findEntry(files, 'users', access.user)), readCertificate(access.certificate)]
     const isOther = was?.x509.subject !== is?.x509.subject
-    return { previous: currentContextIn(files), isOther, copies: copiesOfKeys(run, files) }
+    return { previous: currentContextIn(files), isOther, copies: [...keptOf(isOtherCa), ...copiesOfKeys(run, files)] }
   })
 }
 
@@ -319,19 +323,30 @@ function refuseConflicts(files: readonly KubeconfigFile[], access: KubeconfigAcc
 
 /** An entry that trusts another CA is not overwritten, not even on a new machine with an empty auth/. */
 function refuseOtherCa(files: readonly KubeconfigFile[], run: Run): void {
-  const { auth, cluster, command, options } = run
+  const { auth, cluster, options } = run
+  if (options.replaceIdentity || !trustsOther(files, run)) return
+  const found = `the cluster ${cluster.name} of your kubeconfig trusts`
+  const elsewhere = 'or write ours to another file: set localKubeconfig.path in cluster.yaml'
+  if (!auth.files.pair(caName).some((file) => auth.read(file)))
+    throw refusal(`${found} a CA, and there is none in ${auth.path}`, [
+      `recover the cluster ${recoverFrom(run)}`,
+      elsewhere,
+    ])
+  throw sharedRefusal<CaOnNodes | undefined>(`${found} another CA than the one in ${auth.path}`, {
+    ...{ what: found, who: cluster.name, place: undefined },
+    waysOut: ([there]) => [...waysOutOfOtherCa(run, there), elsewhere],
+  })
+}
+
+function trustsOther(files: readonly KubeconfigFile[], { auth, cluster }: Run): boolean {
   const trusted = readTrusted(files, cluster.name) ?? ''
-  if (options.replaceIdentity || !trusted.includes('-----BEGIN CERTIFICATE-----')) return
+  if (!trusted.includes('-----BEGIN CERTIFICATE-----')) return false
   const { certificate, key } = readPair(auth, caName)
   const ours = [certificate?.publicKey, key && createPublicKey(key)].filter((each) => each !== undefined)
   const isOurs = (key: KeyObject) => ours.some((our) => our.equals(key)) || isPreviousCa(key, auth)
-  if (readCertificates(trusted).some(({ publicKey }) => isOurs(publicKey))) return
-  const found = ours.length > 0 ? 'trusts another CA than the one in' : 'trusts a CA already, and there is none in'
-  const fetch = replaceCommand(run)
-  const back = `move ours away, and take that cluster's from a backup or from a control node: ${fetch}`
-  throw refusal(`the cluster ${cluster.name} of your kubeconfig ${found} ${auth.path}`, [
-    ours.length > 0 ? back : `take that cluster's files from a control node: ${recoverCommand(run)}`,
-    'or write ours to another file: set localKubeconfig.path in cluster.yaml',
-    `or overwrite it: ${command('local-kubeconfig --replace-identity')}`,
-  ])
+  return !readCertificates(trusted).some(({ publicKey }) => isOurs(publicKey))
 }
+
+/** What --replace-identity overwrites may be the last entry that its cluster's admin has. */
+const keptOf = (isOtherCa: boolean) =>
+  isOtherCa ? ['auth/backup keeps a copy of your kubeconfig, whose entry trusts another CA'] : []

@@ -410,6 +410,25 @@ describe('auth/ is lost', { skip: needs('ssh', 'openssl') }, () => {
     assert.deepEqual(stateOf(auth), before)
   })
 
+  test('a kubeconfig that trusts another CA than auth/ and the nodes is replaced by the command that bootstrap prints', async () => {
+    const config = join(place, 'home/.kube/config')
+    const ca = (from: string) => readFileSync(join(from, 'ca.pem')).toString('base64')
+    writeFileSync(config, readFileSync(config, 'utf8').replace(ca(made), ca(await makeOther('certs'))))
+    await withStatus(0, recover('--node', 'control0'))
+    for (const args of [['--dry-run'], []]) {
+      const refused = await exits(3, place, 'bootstrap', ...args)
+      assert.match(
+        told(refused),
+        /control0 has the CA of \S+auth, so replace the entry \(auth\/backup keeps a copy\): /,
+      )
+      assert.doesNotMatch(told(refused), /recover|mv /)
+      const [, command = ''] = /: npm run task -- (local-kubeconfig .*)/.exec(told(refused)) ?? []
+      if (args.length === 0) await must(...command.split(' '), '--yes')
+    }
+    await must('bootstrap')
+    await must('bootstrap', '--dry-run')
+  })
+
   for (const file of ['service-account-key.pem', 'ca.pem', 'ca-key.pem'])
     test(`after a recover that was killed before ${file}, bootstrap makes nothing, and recover brings the rest`, async () => {
       const killed = await start(place, ['recover', '--node', 'control0'], {
