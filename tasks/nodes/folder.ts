@@ -61,7 +61,7 @@ export function checkNode(run: Run, node: ClusterNode, look: NodeLook, names: Fo
   const warnings = [
     unproven,
     others.length > 0 &&
-      `${node.name} holds another ${formatOthers(others)}: it is overwritten, and kept in auth/backup`,
+      `${node.name} has another ${formatOthers(others)}: a run overwrites it, and auth/backup keeps a copy`,
     unwanted.length > 0 && formatForeign(node, unwanted, neighbours),
     ...[...readers].map(
       ([name, why]) =>
@@ -77,7 +77,7 @@ export function checkNode(run: Run, node: ClusterNode, look: NodeLook, names: Fo
   return {
     /** Undefined if everything matches. */
     wrong: isRight(wrong) ? undefined : wrong,
-    /** Files of another identity, which are kept in auth/backup before they are overwritten. */
+    /** Of another identity, or somebody else's: auth/backup gets a copy before they are overwritten. */
     others,
     left,
     warning: warnings.length > 0 ? warnings.join('; ') : undefined,

@@ -5,6 +5,7 @@
 import type { KeyObject } from 'node:crypto'
 import { join } from 'node:path'
 import type { ClusterNode } from '../../lib/cluster/cluster.ts'
+import { list, map, type Raw } from '../../lib/cluster/problem.ts'
 import { Failure, runAgain, sharedRefusal } from '../../lib/failure.ts'
 import {
   type AuthDir,
@@ -19,14 +20,20 @@ import {
 import type { Run } from '../../lib/graph/target.ts'
 import { letInAgain, readRevoked, removedFrom, wantedList } from '../../lib/kubernetes/authorization.ts'
 import { isOlder, isPreviousCa, lacksOurKey, otherIdentity } from '../../lib/kubernetes/identity.ts'
-import { type Part, readClientCertificate, readEmbeddedCa } from '../../lib/kubernetes/kubeconfig.ts'
+import { type Part, parseFields, readClientCertificate, readEmbeddedCa } from '../../lib/kubernetes/kubeconfig.ts'
 import { type FileState, type FilesSeen, largestFile } from '../../lib/node/place.ts'
 import { realPath } from '../../lib/node/state.ts'
-import { type Certificate, isIssuedBy, readCertificates } from '../../lib/pki/certificate.ts'
+import {
+  type Certificate,
+  commonNameOf,
+  isIssuedBy,
+  readCertificate,
+  readCertificates,
+} from '../../lib/pki/certificate.ts'
 import { nextStart, ownCas } from '../../lib/pki/pair.ts'
 import { formatNames } from '../../lib/wording.ts'
 import type { Place } from '../layouts/layout.ts'
-import { identityFiles, nodeFiles } from '../layouts/tables.ts'
+import { certTable, identityFiles, nodeFiles } from '../layouts/tables.ts'
 import { fetchCommand, recoverCommand, replaceCommand, waysOutOfLost } from './fetch-command.ts'
 import { digestOf, type NodeLook } from './look.ts'
 import { keptOffAt } from './reads.ts'
@@ -128,12 +135,31 @@ function whereReplaced(auth: AuthDir, file: string, theirs: Buffer): string | un
   )
 }
 
-/** Before anything is replaced on the node: all guards, for its folder and its places. Returns what would be overwritten. */
+/** Before anything is replaced on the node: all guards, for its folder and its places. Returns what is to be kept before it is overwritten. */
 export function guard(run: Run, node: ClusterNode, seen: NodeLook, isForced: boolean): Other[] {
   const others = guardIdentity(run, node, seen)
   guardList(run, node, seen)
   if (!isForced) guardNewer(run, node, seen)
-  return others
+  const strangers = heldOn(run, node, seen).filter(
+    (each) => isStrangers(run, each) && !others.some(({ held }) => held.at === each.at),
+  )
+  return [...others, ...strangers.map((held) => ({ held, label: 'kubeconfig', why: [], replaced: undefined }))]
+}
+
+const ownFields = ['client-certificate', 'client-key'].flatMap((field) => [field, `${field}-data`])
+
+/** A kubeconfig with what would be lost with it: a token, or a key beside a certificate of another name than ours. */
+function isStrangers({ auth, cluster }: Run, { file, bytes, part }: HeldFile): boolean {
+  const { kind, name } = auth.files.parse(file) ?? {}
+  if (kind !== 'kubeconfig' || !bytes || part === 'ca' || part === 'pair') return false
+  const fields = parseFields(bytes.toString())
+  const CN = certTable(cluster).find((row) => row.name === name)?.profile.subject.CN
+  const isOurs = (user: Raw) => {
+    const certificate = readCertificate(Buffer.from(String(user['client-certificate-data'] ?? ''), 'base64'))
+    const isKeyOurs = user['client-key-data'] === undefined || (certificate && commonNameOf(certificate) === CN)
+    return isKeyOurs && Object.keys(user).every((field) => ownFields.includes(field))
+  }
+  return !fields || !list(fields.users).every((each) => isOurs(map(map(each).user)))
 }
 
 /** Throws a refusal if the node holds another identity, or returns it with --replace-identity. */

@@ -246,6 +246,21 @@ real -f -- "$@"`,
     })
   })
 
+  test("holds somebody else's kubeconfig under a name of ours: plan and run say so, and auth/backup has a copy", async () => {
+    const [path, text] = [join(home(), 'admin.kubeconfig'), 'users: [{name: x, user: {token: a-secret}}]\n']
+    writeFileSync(path, text)
+    const said = 'control0 has another kubeconfig (admin.kubeconfig): a run overwrites it, and auth/backup keeps a copy'
+    for (const [status, ...args] of [[4, '--dry-run'], [0]] as const) {
+      const ran = await withStatus(status, deploy('--node', 'control0', ...args))
+      assert.ok(ran.stdout.includes(said), ran.stdout)
+      assert.ok(!ran.stdout.includes('a-secret'))
+    }
+    assert.ok(readFileSync(path).equals(readFileSync(join(auth(), 'admin.kubeconfig'))))
+    const backup = join(auth(), 'backup')
+    const [kept = ''] = readdirSync(backup).filter((folder) => folder.startsWith('control0-'))
+    assert.equal(readFileSync(join(backup, kept, 'admin.kubeconfig'), 'utf8'), text)
+  })
+
   // What else it may hold: test/lib/kubernetes/identity.test.ts.
   test('holds a second encryption key: it stays, and the command that fetches it works', async () => {
     const secret = Buffer.alloc(32, 7).toString('base64')
