@@ -2,7 +2,7 @@
 import { randomBytes } from 'node:crypto'
 import type { ClusterNode } from '../../lib/cluster/cluster.ts'
 import { Failure, refusal, runAgain } from '../../lib/failure.ts'
-import { type AuthDir, kubeconfigFile } from '../../lib/files/auth-dir.ts'
+import { type AuthDir, caNames, hasDigest, kubeconfigFile } from '../../lib/files/auth-dir.ts'
 import { secretMode } from '../../lib/files/plain-file.ts'
 import type { Run } from '../../lib/graph/target.ts'
 import { nodeUser } from '../../lib/kubernetes/authorization.ts'
@@ -12,7 +12,7 @@ import { readCertificate } from '../../lib/pki/certificate.ts'
 import { isOfOwnCa } from '../../lib/pki/pair.ts'
 import type { Difference, ReasonOf } from '../../lib/reason.ts'
 import { formatNames } from '../../lib/wording.ts'
-import { identityFiles, isKeptOff, nodeFiles } from '../layouts/tables.ts'
+import { identityFiles, isKeptOff, isSwitchedOff, nodeFiles } from '../layouts/tables.ts'
 import { certificatesIn, formatOthers, guard, type HeldFile, heldOn } from './guards.ts'
 import { digestOf, installOf, type NodeLook, sha256 } from './look.ts'
 import { whyRead } from './reads.ts'
@@ -67,7 +67,7 @@ export function checkNode(run: Run, node: ClusterNode, look: NodeLook, names: Fo
       ([name, why]) =>
         why !== undefined &&
         !isKeptOff(run.cluster, name) &&
-        `${node.name} holds ${name}, which does not belong there: --prune leaves it there, as ${why}: remove it once nothing reads it`,
+        `${node.name} holds ${name}, which does not belong there: --prune keeps it because ${why}; remove it once nothing reads it`,
     ),
     ...(stagings.get('may be in use') ?? []).map(
       ({ name, age }) =>
@@ -135,23 +135,34 @@ export function compareFolder(run: Run, node: ClusterNode, seen: NodeState): Rea
   }
 }
 
-/** Why a component may read a file of an identity in the folder; undefined if none does. */
-function readerOf({ cluster }: Run, { places, folder, units }: NodeLook, name: string): string | undefined {
-  if (!places || !identityFiles(cluster).has(name)) return undefined
+/** Why a file of an identity, or of what is switched off, has to stay in the folder; undefined if nothing reads it. */
+function readerOf(
+  { auth, cluster }: Run,
+  { places, folder, units, files }: NodeLook,
+  name: string,
+): string | undefined {
+  const isOff = isSwitchedOff(cluster, name)
+  if (!isOff && !identityFiles(cluster).has(name)) return undefined
+  // The key of a CA that auth/ has lost may be the only one.
+  if (isOff && !hasDigest(auth, name, files.get(name)?.sha256)) return 'auth/ has no copy of it'
+  if (!places) return undefined
   if (places instanceof Failure) return 'what its components read could not be looked at'
   return whyRead(units, places, `${folder}/${name}`)
 }
 
-/** Files of ours that do not belong on this node; a folder under such a name is not ours. */
+/** Files of ours that do not belong on this node; a folder under such a name is not ours, nor is every key of a name that is switched off. */
 function foreignFiles(
-  { cluster }: Run,
+  { auth, cluster }: Run,
   node: ClusterNode,
   { files }: NodeState,
   { known, together }: FolderNames,
 ): string[] {
   const belongs = new Set([node, ...together].flatMap((each) => nodeFiles(cluster, each)))
-  return [...files].flatMap(([name, { kind }]) =>
-    known.has(name) && !belongs.has(name) && kind !== 'folder' ? [name] : [],
+  const isCaKey = (name: string) => caNames.some((each) => name === auth.files.key(each))
+  const isOurs = (name: string, digest: string | undefined) =>
+    !isSwitchedOff(cluster, name) || isCaKey(name) || hasDigest(auth, name, digest)
+  return [...files].flatMap(([name, { kind, sha256 }]) =>
+    known.has(name) && !belongs.has(name) && kind !== 'folder' && isOurs(name, sha256) ? [name] : [],
   )
 }
 

@@ -52,7 +52,8 @@ export interface HeldFile {
 }
 
 /** In the folder, and where units read. The check of `install` reports places that could not be looked at. */
-export function heldOn({ cluster, options }: Run, node: ClusterNode, seen: NodeLook): HeldFile[] {
+export function heldOn(run: Run, node: ClusterNode, seen: NodeLook): HeldFile[] {
+  const { cluster, options } = run
   const { places, units } = seen
   // --prune would remove identity files that do not belong there.
   const names = [...nodeFiles(cluster, node), ...(options.prune ? identityFiles(cluster).keys() : [])]
@@ -61,7 +62,7 @@ export function heldOn({ cluster, options }: Run, node: ClusterNode, seen: NodeL
   const rows: readonly Pick<Place, 'path' | 'file' | 'part'>[] = [
     ...units.flatMap(({ files }) => files),
     // What a killed run has left may be half of a file.
-    ...(options.prune ? keptOffAt(units, places).filter(({ isLeftover }) => !isLeftover) : []),
+    ...(options.prune ? keptOffAt(run, units, places).filter(({ isLeftover }) => !isLeftover) : []),
   ]
   const atPlaces = new Map(rows.map(({ path, ...row }) => [realPath(places, path), row]))
   return [...inFolder, ...[...atPlaces].flatMap(([at, { file, part }]) => heldAt(places, at, file, part))]

@@ -252,7 +252,10 @@ function placesQuery(run: Run, node: ClusterNode): Query['places'] {
 }
 
 /** Path → digest. The content of a leaf's key is never needed. */
-function expectedAt(run: Run, unit: Pick<UnitSeen, 'files' | 'configs' | 'keptOffNodes'>): [string, string][] {
+function expectedAt(
+  run: Run,
+  unit: Pick<UnitSeen, 'files' | 'configs' | 'keptOffNodes' | 'switchedOff'>,
+): [string, string][] {
   const { auth, cluster } = run
   const expected = (place: Place): [string, string] => {
     const isLeafKey = auth.files.parse(place.file)?.kind === 'key' && !identityFiles(cluster).has(place.file)
