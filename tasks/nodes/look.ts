@@ -221,7 +221,11 @@ function folderQuery(run: Run, node: ClusterNode): Query {
     }),
     ...[...identityFiles(cluster).keys()].map((name): [string, string] => [name, digestOf(run, name) ?? noDigest]),
   ])
-  return { directory: node.directory, names: auth.files, expected, hasOthers: true }
+  const isDefault = ({ host, directory }: ClusterNode) => host === node.host && /^~\/?$/.test(directory)
+  return {
+    ...{ directory: node.directory, names: auth.files, expected, hasOthers: true },
+    hasFormer: !cluster.nodes.some(isDefault),
+  }
 }
 
 /** Flags of whatever reads certificates or a kubeconfig, and components by a name with a version. */

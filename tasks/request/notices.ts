@@ -136,12 +136,14 @@ export function notesOnAddresses({ api, nodes }: Cluster): string[] {
 export function adviseBackup(run: Run, graph: Graph, outcomes: ReadonlyMap<string, Outcome>): string[] {
   const { auth, cluster } = run
   const [ca] = auth.files.pair(caName)
+  const isCaKey = (file: string) => caNames.some((name) => file === auth.files.key(name))
+  const left = new Set(leftOnNodes(outcomes).map(({ file }) => file))
   const found = [...outcomes].flatMap(([id, outcome]) => {
     if (outcome.kind !== 'built' && outcome.kind !== 'stale') return []
     const { change, reasons } = outcome
     if (change?.kind !== 'made') {
       const removed = change && 'removed' in change ? change.removed : []
-      const isTaken = removed.some((path) => caNames.some((name) => basename(path) === auth.files.key(name)))
+      const isTaken = removed.some((path) => isCaKey(basename(path)) && !left.has(basename(path)))
       // After a run that was interrupted, or did not deploy.
       const isFirst =
         cluster.nodes.some(({ name, role }) => role === 'control' && id === `deploy/${name}`) &&

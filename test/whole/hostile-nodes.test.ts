@@ -301,6 +301,58 @@ real -f -- "$@"`,
       for (const file of files) assert.ok(existsSync(join(home('worker0'), file)))
     })
 
+    test('of the home, where ssh.directory names another folder by now: a key that no node is to have; the rest is named', async () => {
+      const moved: Edit = [['ssh', 'directory'], '~/pki']
+      const off: Edit = [['certificates', 'caKeyOnNodes'], false]
+      const others = readdirSync(home()).filter((name) => name !== 'ca-key.pem')
+      const text = ({ stdout }: Ran) => stdout.replaceAll(/\s+/g, ' ')
+      const stays = new RegExp(
+        `control0 has .* in ${home()} \\(the default of ssh\\.directory\\); remove them there once nothing reads them: (rm(?: /\\S+)+)`,
+      )
+      write(moved)
+      for (const [status, ...args] of [[4, '--dry-run'], [0], [0, '--prune']] as const)
+        assert.match(text(await exits(status, place, 'deploy', ...args)), stays)
+      write(moved, off)
+      const named = await exits(4, place, 'deploy')
+      const way = /remove ca-key\.pem from control0, as cluster\.yaml has it on no node: npm run bootstrap -- --prune/
+      assert.match(text(named), way)
+      assert.match(text(await exits(4, place, 'status', '--on-nodes')), /home\/ca-key\.pem does not belong there/)
+      const pruned = await exits(0, place, 'deploy', '--prune')
+      assert.deepEqual(
+        [home(), join(home(), 'pki')].map((folder) => existsSync(join(folder, 'ca-key.pem'))),
+        [false, false],
+      )
+      assert.match(text(pruned), /back up .*: it is the only copy/)
+      assert.deepEqual(
+        others.filter((name) => !existsSync(join(home(), name))),
+        [],
+      )
+      const [, command = ''] = stays.exec(text(pruned)) ?? []
+      execFileSync('sh', ['-c', command])
+      assert.deepEqual(
+        readdirSync(home()).filter((name) => others.includes(name) && !name.startsWith('.')),
+        [],
+      )
+      assert.doesNotMatch(text(await exits(0, place, 'deploy', '--node', 'control0')), /default of ssh/)
+    })
+
+    test('not of the home, where that is the folder of another node on the same machine', async () => {
+      writeNode(1, { host: 'control0', directory: '~/pki' })
+      assert.doesNotMatch((await exits(0, place, 'deploy')).stdout, /default of ssh/)
+    })
+
+    test("not of what is somebody else's in the home", async () => {
+      write([['ssh', 'directory'], '~/pki'], [['certificates', 'caKeyOnNodes'], false])
+      const names = readdirSync(home()).filter((name) => !name.startsWith('.'))
+      for (const name of names) writeFileSync(join(home(), name), 'another')
+      const { stdout } = await exits(0, place, 'deploy', '--node', 'control0', '--prune')
+      assert.doesNotMatch(stdout, /default of ssh|does not belong/)
+      assert.deepEqual(
+        readdirSync(home()).filter((name) => !name.startsWith('.')),
+        [...names, 'pki'].toSorted(),
+      )
+    })
+
     test('not of the files of a node that shares its folder', async () => {
       writeNode(2, { host: 'control0' })
       // Both at once, into nothing.
