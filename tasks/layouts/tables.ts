@@ -121,10 +121,10 @@ function fileOf(files: FileNames, kind: OfCert, name: string): string {
   return kind === 'kubeconfig' ? kubeconfigFile(name) : files[kind](name)
 }
 
-type Named = Partial<Pick<Cluster, 'nodes' | 'users'>>
+type Holders = Partial<Pick<Cluster, 'nodes' | 'users'>>
 
 type Keeping = LaidOut &
-  Named & {
+  Holders & {
     readonly certificates: Pick<Cluster['certificates'], 'caKeyOnNodes'>
     readonly revoked?: Cluster['revoked']
   }
@@ -138,7 +138,7 @@ export function isKeptOff(cluster: Keeping, file: string): boolean {
 }
 
 /** True for a file of what cluster.yaml may have, and has not: etcd's own CA, the aggregation layer. */
-export function isSwitchedOff(cluster: LaidOut & Named, file: string): boolean {
+export function isSwitchedOff(cluster: LaidOut & Holders, file: string): boolean {
   const layout = layoutOf(cluster)
   if (!switchedOffIn(layout).files.has(file)) return false
   // A node or user may have that name then.
