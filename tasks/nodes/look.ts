@@ -250,7 +250,11 @@ function folderQuery(run: Run, node: ClusterNode): Query {
     }),
     ...[...identityFiles(cluster).keys()].map((name): [string, string] => [name, digestOf(run, name) ?? noDigest]),
   ])
-  return { directory: node.directory, names: auth.files, expected, hasOthers: true }
+  const isDefault = ({ host, directory }: ClusterNode) => host === node.host && /^~\/?$/.test(directory)
+  return {
+    ...{ directory: node.directory, names: auth.files, expected, hasOthers: true },
+    hasFormer: !cluster.nodes.some(isDefault),
+  }
 }
 
 /** Flags of whatever reads certificates or a kubeconfig, and components by a name with a version. */
@@ -281,7 +285,10 @@ function placesQuery(run: Run, node: ClusterNode): Query['places'] {
 }
 
 /** Path → digest. The content of a leaf's key is never needed. */
-function expectedAt(run: Run, unit: Pick<UnitSeen, 'files' | 'configs' | 'keptOffNodes'>): [string, string][] {
+function expectedAt(
+  run: Run,
+  unit: Pick<UnitSeen, 'files' | 'configs' | 'keptOffNodes' | 'switchedOff'>,
+): [string, string][] {
   const { auth, cluster } = run
   const expected = (place: Place): [string, string] => {
     const isLeafKey = auth.files.parse(place.file)?.kind === 'key' && !identityFiles(cluster).has(place.file)

@@ -3,7 +3,7 @@ import type { Cluster, ClusterNode } from '../../lib/cluster/cluster.ts'
 import { caName } from '../../lib/files/auth-dir.ts'
 import { buildGraph, type Earlier, type Graph, type Target } from '../../lib/graph/target.ts'
 import { phases } from '../layouts/phases.ts'
-import { localHolder, nodeFiles, unitsOf } from '../layouts/tables.ts'
+import { localHolder, nodeFiles, switchedOffFiles, unitsOf } from '../layouts/tables.ts'
 import { caTargets } from './ca.ts'
 import { type LeafPhase, leafTargets } from './certs.ts'
 import type { DeployFound } from './deploy.ts'
@@ -45,7 +45,7 @@ export function clusterGraph(cluster: Cluster): Graph {
 /** `earlier`: the targets that make what is deployed. */
 function deployTargets(cluster: Cluster, earlier: readonly Target[]): Target[] {
   const makers = new Map(earlier.flatMap(({ id, makes }) => makes.map((file): [string, string] => [file, id])))
-  const known = new Set(makers.keys())
+  const known = new Set([...makers.keys(), ...switchedOffFiles(cluster)])
   const folders = Map.groupBy(cluster.nodes, folderKey)
   // The node's install uses the same connection. With more nodes than are worked on at once, too many would stay open.
   const keepsConnection = cluster.install !== undefined && cluster.nodes.length <= cluster.ssh.concurrency
