@@ -68,7 +68,7 @@ function formatCurrent(
     ['kubectl config use-context', quote(name), ...file.map((path) => `--kubeconfig ${quote(path)}`)].join(' ')
   return isReached
     ? `kubectl's current context is ${context} now; back to ${current}: ${use(current)}`
-    : `kubectl's current context is still ${current}; to use ${context}: ${use(context)}`
+    : `kubectl's current context is still ${current}; switch to ${context}: ${use(context)}`
 }
 
 /** Where the certificate of somebody else is to take the place of the one that is there. */
@@ -337,7 +337,7 @@ export function notesOnAdminKeys(run: Run): string[] {
   return [
     ...others.map(
       ({ path, user }) =>
-        `user ${user} in ${path} has the key of the admin, with all rights; to remove it: kubectl config delete-user ${quote(user)} --kubeconfig ${quote(path)}`,
+        `user ${user} in ${path} has the admin's key, with all rights; remove it: kubectl config delete-user ${quote(user)} --kubeconfig ${quote(path)}`,
     ),
     ...unread.map(formatUnread),
   ]
@@ -408,9 +408,9 @@ function refuseNewCa(run: Run): void {
   const { auth, command, options } = run
   const isAlone = options.names.every((name) => name === 'local-kubeconfig')
   if (!isAlone || auth.files.pair(caName).some((file) => auth.read(file))) return
-  throw refusal(`${auth.path} has no CA: nothing was made`, [
+  throw refusal(`${auth.path} has no CA; nothing was created`, [
     `if this cluster runs already, recover it ${recoverFrom(run)}`,
-    `for a new cluster: ${command('bootstrap')}`,
+    `to create a new cluster: ${command('bootstrap')}`,
   ])
 }
 

@@ -354,7 +354,7 @@ describe('local-kubeconfig', { concurrency: 4 }, () => {
       assert.doesNotMatch(planned.output, /current-context/)
       const { output } = await withStatus(0, run(folder, 'local-kubeconfig'))
       assert.match(readFileSync(config, 'utf8'), /^current-context: one$/m)
-      const [, typed = ''] = /current context is still one; to use kubenet: (kubectl [^"]*)"/.exec(output) ?? []
+      const [, typed = ''] = /current context is still one; switch to kubenet: (kubectl [^"]*)"/.exec(output) ?? []
       assert.equal(typed, 'kubectl config use-context kubenet')
       // What its user chose stays, whoever is renewed.
       await withStatus(0, run(folder, 'component-certs/admin', '--force'))
@@ -550,7 +550,7 @@ describe('local-kubeconfig', { concurrency: 4 }, () => {
       const first = stateOfFile(config)
       for (const more of [['--dry-run'], [], ['--force'], ['--replace-identity', '--yes']]) {
         const { output } = await withStatus(3, run(folder, 'local-kubeconfig', ...more))
-        assert.match(output, /auth has no CA: nothing was made/)
+        assert.match(output, /auth has no CA; nothing was created/)
         assert.match(output, /recover --node control0 --config[^"]* bootstrap -- --config/)
       }
       assert.deepEqual(readdirSync(join(folder, 'auth')), [])
