@@ -243,9 +243,11 @@ export function placesOf({ places }: NodeState): PlacesState {
 function folderQuery(run: Run, node: ClusterNode): Query {
   const { cluster, auth } = run
   const dated = nodeFiles(cluster, node).filter((name) => auth.files.parse(name)?.kind !== 'key')
+  const isKubeconfig = (name: string) => auth.files.parse(name)?.kind === 'kubeconfig'
   const expected = new Map([
     ...dated.flatMap((name): [string, string][] => {
-      const digest = digestOf(run, name)
+      // In a plan it may still be to be made, and what is there somebody else's.
+      const digest = digestOf(run, name) ?? (isKubeconfig(name) ? noDigest : undefined)
       return digest === undefined ? [] : [[name, digest]]
     }),
     ...[...identityFiles(cluster).keys()].map((name): [string, string] => [name, digestOf(run, name) ?? noDigest]),
@@ -295,10 +297,10 @@ function expectedAt(
     return [place.path, isLeafKey ? '' : (digestAt(run, place) ?? noDigest)]
   }
   return [
-    ...unit.files.map(expected),
-    ...unit.configs.map((path): [string, string] => [path, noDigest]),
     // No unit names these: of a key that is not ours only the digest is read.
     ...keptOffPaths(unit).map(({ path }): [string, string] => [path, '']),
+    ...unit.files.map(expected),
+    ...unit.configs.map((path): [string, string] => [path, noDigest]),
     ...unit.keptOffNodes.map(({ file, usual }): [string, string] => [usual, digestOf(run, file) ?? noDigest]),
   ]
 }

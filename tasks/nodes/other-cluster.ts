@@ -64,21 +64,25 @@ export async function findOtherCluster(
 }
 
 /** What is advised where the user's kubeconfig trusts another CA than auth/ has follows from the one that nodes have. */
-export async function adviseByNodes(run: Run, graph: Graph, refusals: readonly [string, Failure][]) {
+export async function adviseByNodes(
+  run: Run,
+  graph: Graph,
+  { refusals, tell }: { readonly refusals: readonly [string, Failure][]; readonly tell: Run['note'] },
+) {
   const advised = async ([id, failure]: [string, Failure]): Promise<[string, Failure]> => {
     const shared = graph.get(id)?.where === 'kubeconfig' ? failure.shared : undefined
-    return [id, shared ? failure.with({ remedy: shared.remedyFor([await compareCa(run)]) }) : failure]
+    return [id, shared ? failure.with({ remedy: shared.remedyFor([await compareCa(run, tell)]) }) : failure]
   }
   return Promise.all(refusals.map(advised))
 }
 
 /** The first control node whose CA can be compared with that of auth/, by each file of it there; undefined where none can. */
-async function compareCa(run: Run): Promise<CaOnNodes | undefined> {
-  const { auth, cluster, note } = run
+async function compareCa(run: Run, tell: Run['note']): Promise<CaOnNodes | undefined> {
+  const { auth, cluster } = run
   const controls = cluster.nodes.filter(({ role }) => role === 'control')
   const ca = auth.files.certificate(caName)
   const seen = withPlaces(run)
-  note(`comparing the CA with that of ${formatNames(controls.map(({ name }) => name))}`)
+  tell(`comparing the CA with that of ${formatNames(controls.map(({ name }) => name))}`)
   for (const node of controls) {
     const look = await tryToAwait(() => lookAtNode(seen, node))
     const held = look ? heldOn(seen, node, look).filter(({ file, state }) => file === ca && state.size > 0) : []

@@ -45,7 +45,7 @@ export async function refusalsBefore(
   const isApiNew = !run.auth.read(files.certificate(files.names.api))
   const refusals = await findRefusals(graph, run, forced)
   return joinFailures([
-    ...(nodes ? await nodes.adviseByNodes(run, graph, refusals) : refusals),
+    ...(nodes ? await nodes.adviseByNodes(run, graph, { refusals, tell: more.tell }) : refusals),
     ...(nodes ? await nodes.findOtherCluster(run, graph, more) : []),
     ...(deploys && isApiNew ? await (await import('../phases/api-names.ts')).findLostNames(run, graph) : []),
   ])

@@ -133,15 +133,16 @@ test('a kubeconfig of another CA: the first control node whose CA can be read sa
       if (!answer) throw new Failure('connection refused', { node: name })
       return { wasReached: true, look: async () => look(answer) }
     }
-    const run = { cluster, auth, options: {}, note: () => {}, found: new Map(), connect } as unknown as Run
+    const run = { cluster, auth, options: {}, found: new Map(), connect } as unknown as Run
     const waysOut = ([there]: readonly unknown[]) => {
       const { node, isOurs } = (there ?? { node: {} }) as { node: { name?: string }; isOurs?: boolean }
       return [`${node.name} ${isOurs}`]
     }
     const refused = sharedRefusal('another CA', { what: 'another CA', who: 'k', place: undefined, waysOut })
-    const [[, { remedy } = refused] = []] = await adviseByNodes(run, clusterGraph(cluster), [
-      ['local-kubeconfig', refused],
-    ])
+    const [[, { remedy } = refused] = []] = await adviseByNodes(run, clusterGraph(cluster), {
+      refusals: [['local-kubeconfig', refused]],
+      tell: () => {},
+    })
     return remedy
   }
   const [ours, theirs] = [auth, other].map((each) => each.bytes('ca.pem'))
