@@ -41,7 +41,7 @@ nl='
 # main PROGRAM VERB NONCE [root] < LINES. The program is this text: root's shell gets it from here.
 main() {
   program=$1 verb=$2 nonce=$3 who=${4-}
-  folder='' patterns='' expected='' others='' makes='' archive='' unchanged='' was='' removed='' leftovers='' modes='' unpacked=''
+  folder='' patterns='' expected='' others='' former='' makes='' archive='' unchanged='' was='' removed='' leftovers='' modes='' unpacked=''
   sudo='' as_root='' asks='' units='' mounts='' components='' readers='' variables='' places='' folders='' early='' listens='' now=''
   files='' paths='' reversed='' command=''
   lines=$(cat)
@@ -78,6 +78,7 @@ read_request() {
       pattern) patterns="$patterns $value" ;;
       expect) expect "${value%% *}" "${value#* }" ;;
       others) others=$value ;;
+      former) former=1 ;;
       sudo) as_root=1 sudo=$value ;;
       now) asks=1 ;;
       unit) units="$units $value" ;;
@@ -159,6 +160,9 @@ look_at_folder() {
   uid=$(id -u)
   say uid "$uid"
   say absent
+  find_former
+  stat_files $found
+  say_files
 }
 
 # The machine's own addresses, as the kernel has them: iproute2 may be missing. One of IPv6 is printed without colons; link-local
@@ -192,8 +196,20 @@ say_folder() {
     case $f in *[!A-Za-z0-9._-]*) continue ;; esac
     if there "$f"; then set -- "$@" "$f"; fi
   done
-  stat_files "$@"
+  find_former "$PWD"
+  stat_files "$@" $found
   say_files
+}
+
+# find_former [FOLDER]: sets $found to the files of the home, unless that is the folder: deploys went there before cluster.yaml named another.
+find_former() {
+  found='' own=$PWD
+  [ -n "$former" ] && [ -n "${HOME-}" ] && cd -P -- "$HOME" 2>/dev/null || return 0
+  for f in $patterns; do
+    case $PWD/$f in "${1:-.}"/*|//*|*[!A-Za-z0-9_@%+=:,./-]*) continue ;; esac
+    ! there "$f" || found="$found $PWD/$f"
+  done
+  cd -- "$own"
 }
 
 # Reports the folder, or the first above it, where users other than this one and root may rename or replace folders.

@@ -35,6 +35,8 @@ export interface Query {
   readonly expected: ReadonlyMap<string, string>
   /** The answer also includes each other certificate there that has a key or kubeconfig of its name beside it. */
   readonly hasOthers?: boolean
+  /** It has the files of ours in the user's home, too, by their paths. */
+  readonly hasFormer?: boolean
   readonly places?: PlacesQuery | undefined
 }
 
@@ -52,12 +54,13 @@ interface PlacesQuery {
   readonly alsoIfPresent: readonly string[]
 }
 
-export function lookLines({ directory, names, expected, hasOthers = false, places }: Query): string[] {
+export function lookLines({ directory, names, expected, hasOthers, hasFormer, places }: Query): string[] {
   const endings = [names.certificate(''), names.key(''), kubeconfigFile('')]
   return [
     ...folderLines(directory, names),
     ...[...expected].map(([name, digest]) => `expect ${name} ${digest}`),
     ...(hasOthers ? [`others ${endings.join(' ')}`] : []),
+    ...(hasFormer ? ['former'] : []),
     ...(places ? placesLines(places) : []),
   ]
 }

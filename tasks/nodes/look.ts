@@ -243,14 +243,20 @@ export function placesOf({ places }: NodeState): PlacesState {
 function folderQuery(run: Run, node: ClusterNode): Query {
   const { cluster, auth } = run
   const dated = nodeFiles(cluster, node).filter((name) => auth.files.parse(name)?.kind !== 'key')
+  const isKubeconfig = (name: string) => auth.files.parse(name)?.kind === 'kubeconfig'
   const expected = new Map([
     ...dated.flatMap((name): [string, string][] => {
-      const digest = digestOf(run, name)
+      // In a plan it may still be to be made, and what is there somebody else's.
+      const digest = digestOf(run, name) ?? (isKubeconfig(name) ? noDigest : undefined)
       return digest === undefined ? [] : [[name, digest]]
     }),
     ...[...identityFiles(cluster).keys()].map((name): [string, string] => [name, digestOf(run, name) ?? noDigest]),
   ])
-  return { directory: node.directory, names: auth.files, expected, hasOthers: true }
+  const isDefault = ({ host, directory }: ClusterNode) => host === node.host && /^~\/?$/.test(directory)
+  return {
+    ...{ directory: node.directory, names: auth.files, expected, hasOthers: true },
+    hasFormer: !cluster.nodes.some(isDefault),
+  }
 }
 
 /** Flags of whatever reads certificates or a kubeconfig, and components by a name with a version. */
@@ -281,17 +287,20 @@ function placesQuery(run: Run, node: ClusterNode): Query['places'] {
 }
 
 /** Path → digest. The content of a leaf's key is never needed. */
-function expectedAt(run: Run, unit: Pick<UnitSeen, 'files' | 'configs' | 'keptOffNodes'>): [string, string][] {
+function expectedAt(
+  run: Run,
+  unit: Pick<UnitSeen, 'files' | 'configs' | 'keptOffNodes' | 'switchedOff'>,
+): [string, string][] {
   const { auth, cluster } = run
   const expected = (place: Place): [string, string] => {
     const isLeafKey = auth.files.parse(place.file)?.kind === 'key' && !identityFiles(cluster).has(place.file)
     return [place.path, isLeafKey ? '' : (digestAt(run, place) ?? noDigest)]
   }
   return [
-    ...unit.files.map(expected),
-    ...unit.configs.map((path): [string, string] => [path, noDigest]),
     // No unit names these: of a key that is not ours only the digest is read.
     ...keptOffPaths(unit).map(({ path }): [string, string] => [path, '']),
+    ...unit.files.map(expected),
+    ...unit.configs.map((path): [string, string] => [path, noDigest]),
     ...unit.keptOffNodes.map(({ file, usual }): [string, string] => [usual, digestOf(run, file) ?? noDigest]),
   ]
 }

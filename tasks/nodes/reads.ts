@@ -5,6 +5,7 @@
  */
 import { canonicalAddress, firstAddress, parseCidr } from '../../lib/address.ts'
 import type { Cluster, ClusterNode } from '../../lib/cluster/cluster.ts'
+import { hasDigest } from '../../lib/files/auth-dir.ts'
 import { isPlainPath, secretMode } from '../../lib/files/plain-file.ts'
 import type { Run } from '../../lib/graph/target.ts'
 import { isOwnAuthorization } from '../../lib/kubernetes/authorization.ts'
@@ -22,7 +23,7 @@ import { readCertificates } from '../../lib/pki/certificate.ts'
 import { formatNames } from '../../lib/wording.ts'
 import { apiServer, mergePlaces, type Place, placesAt, type Reads, store, type Unit } from '../layouts/layout.ts'
 import { frontProxy, ownEtcd } from '../layouts/shared.ts'
-import { layoutOf, nodeUnits } from '../layouts/tables.ts'
+import { isSwitchedOff, layoutOf, nodeUnits } from '../layouts/tables.ts'
 import { type CommandLine, readCommand, reloadFlag, withoutDots } from './command-line.ts'
 import { compareFlags, type Starting, type WantedFlag } from './flags.ts'
 
@@ -393,7 +394,7 @@ function namesIn(settings: readonly (readonly [by: string, value: string])[]): N
 const pathsIn = (value: string): string[] => value.split(/[,:]/).map(withoutDots).filter(isPlainPath)
 
 /** A clause for each setting of a key that it does not get any more. */
-function namesKeptOff(unit: Pick<Unit, 'keptOffNodes' | 'files'>, { named }: CommandLine): string[] {
+function namesKeptOff(unit: Pick<Unit, 'keptOffNodes' | 'switchedOff' | 'files'>, { named }: CommandLine): string[] {
   const isFound = (at: string) => keptOffPaths(unit).some(({ path }) => path === at)
   return unit.keptOffNodes.flatMap(({ by, alongWith }) => {
     const [flag, [path]] = named(by)
@@ -450,9 +451,13 @@ export function whyRead(units: readonly UnitSeen[], places: PlacesState, path: s
   ]
   const words = commands.flatMap((text) => text?.split(/[\s=,'"]+/) ?? []).map(withoutDots)
   // Another process may see the file by another path.
-  const isNamed = (word: string) => realPath(places, word) === realPath(places, path) || baseOf(word) === baseOf(path)
-  if (words.some(isNamed)) return 'a command line names it'
-  const readers = units.filter(({ keptOffNodes }) => keptOffNodes.length > 0)
+  const isIt = (each: string) => realPath(places, each) === realPath(places, path)
+  if (words.some((word) => isIt(word) || baseOf(word) === baseOf(path))) return 'a command line names it'
+  const reader = units.find(({ files }) => files.some((place) => isIt(place.path)))
+  if (reader) return `${reader.unit} reads it`
+  const readers = units.filter(
+    ({ keptOffNodes, switchedOff }) => keptOffNodes.length > 0 || switchedOff.some(({ file }) => file === baseOf(path)),
+  )
   const [signs, unclear] = [
     readers.find(({ reading }) => reading === 'keptOffNodes'),
     readers.find(({ reading }) => reading === 'unknown'),
@@ -470,9 +475,10 @@ const baseOf = (path: string): string => path.replace(/.*\//, '')
 /** Where a unit may have had what it does not get any more: beside its other files, too. */
 export function keptOffPaths({
   keptOffNodes,
+  switchedOff,
   files,
-}: Pick<Unit, 'keptOffNodes' | 'files'>): { file: string; path: string }[] {
-  return keptOffNodes.flatMap(({ file, usual }) => {
+}: Pick<Unit, 'keptOffNodes' | 'switchedOff' | 'files'>): { file: string; path: string }[] {
+  return [...keptOffNodes, ...switchedOff].flatMap(({ file, usual }) => {
     const paths = [usual, ...files.map(({ path }) => `${folderOf(path)}/${baseOf(usual)}`)]
     return [...new Set(paths)].map((path) => ({ file, path }))
   })
@@ -487,8 +493,12 @@ interface KeptOff {
   readonly isLeftover?: true
 }
 
-/** What is there of what units do not get any more, and what killed runs have left beside it. */
-export function keptOffAt(units: readonly UnitSeen[], places: PlacesState): KeptOff[] {
+/** What is there of what units do not get any more, and what killed runs have left beside it. Of what is switched off, what is ours. */
+export function keptOffAt(
+  { auth, cluster }: Pick<Run, 'auth' | 'cluster'>,
+  units: readonly UnitSeen[],
+  places: PlacesState,
+): KeptOff[] {
   const rows = units.flatMap(keptOffPaths)
   return [...Map.groupBy(rows, ({ path }) => realPath(places, path))].flatMap(([real, [row, ...others]]) => {
     if (!row) return []
@@ -497,7 +507,7 @@ export function keptOffAt(units: readonly UnitSeen[], places: PlacesState): Kept
     const reader = whyRead(units, places, path)
     const at = (each: string, isLeftover?: true): KeptOff[] => {
       const there = fileAt(places, each)
-      if (!there) return []
+      if (!there || (isSwitchedOff(cluster, file) && !hasDigest(auth, file, there.sha256))) return []
       const isPlain = there.kind === 'file' && realPath(places, each) === each
       const why = reader ?? (isPlain ? undefined : 'it is no plain file')
       return [{ file, path: each, ...(why !== undefined && { why }), ...(isLeftover && { isLeftover }) }]
@@ -507,8 +517,12 @@ export function keptOffAt(units: readonly UnitSeen[], places: PlacesState): Kept
 }
 
 /** What of it --prune removes. */
-export function prunedAt({ options }: Pick<Run, 'options'>, units: readonly UnitSeen[], places: PlacesState): string[] {
-  return options.prune ? keptOffAt(units, places).flatMap(({ path, why }) => (why ? [] : [path])) : []
+export function prunedAt(
+  run: Pick<Run, 'options' | 'auth' | 'cluster'>,
+  units: readonly UnitSeen[],
+  places: PlacesState,
+): string[] {
+  return run.options.prune ? keptOffAt(run, units, places).flatMap(({ path, why }) => (why ? [] : [path])) : []
 }
 
 /** Flags take precedence over the file. */

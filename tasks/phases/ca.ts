@@ -143,7 +143,7 @@ function workOnCa(run: Run, row: CertRow, force?: Force): StageWork {
 }
 
 /** The next CA's key is there, and the rest is made from it. What is there already stays, but what a clock that was wrong has made. */
-function workOnNext(run: Run, row: CertRow, force?: Force): StageWork {
+function workOnNext(run: Run, row: CertRow): StageWork {
   const { auth, now, cluster } = run
   const { name, profile } = row
   const files = caFiles(auth.files, name)
@@ -160,7 +160,7 @@ function workOnNext(run: Run, row: CertRow, force?: Force): StageWork {
   const is = { key: cluster.certificates.key, expires: next?.notAfter ?? periodUntil().notAfter, names: 0 }
   return {
     check() {
-      const result = checkCa(run, row, readCa(run, name), force)
+      const result = checkCa(run, row, readCa(run, name))
       return { ...result, reasons: [...result.reasons, ...missing] }
     },
     change: { kind: 'made', files: next ? [files.cross] : [files.next, files.cross], isNew: !next, is },
@@ -171,10 +171,10 @@ function workOnNext(run: Run, row: CertRow, force?: Force): StageWork {
       const wanted = { ...profile, subject: { ...profile.subject, CN } }
       if (!next)
         auth.write(files.next, selfSign({ profile: wanted, ...periodUntil() }, key), publicMode, { durable: true })
-      const name = readIssuer(auth, nextName(row.name))
-      const end = new Date(Math.min(name.notAfter.getTime(), present.notAfter.getTime()))
-      const request = { profile: wanted, publicKey: createPublicKey(key), ...periodUntil(end), name }
-      auth.write(files.cross, issueCertificate(request, readIssuer(auth, row.name)), publicMode, { durable: true })
+      const [its, issuer] = [readIssuer(auth, nextName(name)), readIssuer(auth, name)]
+      const end = new Date(Math.min(its.notAfter.getTime(), issuer.notAfter.getTime()))
+      const request = { profile: wanted, publicKey: createPublicKey(key), ...periodUntil(end), name: its }
+      auth.write(files.cross, issueCertificate(request, issuer), publicMode, { durable: true })
       return undefined
     },
   }

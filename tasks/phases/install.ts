@@ -83,7 +83,7 @@ function checkInstalled(run: Run, node: ClusterNode, found: UnitsFound, { arePla
   const installed = checkUnitsOf(run, found)
   const marks = splitMarks(run, found)
   const pruned = prunedAt(run, found.units, found.places)
-  const left = keptOffAt(found.units, found.places).filter(({ path }) => !pruned.includes(path))
+  const left = keptOffAt(run, found.units, found.places).filter(({ path }) => !pruned.includes(path))
   const reasons: Reason[] = [
     ...(marks.left.length > 0 && undrain !== '' ? [{ kind: 'left-drained', nodes: [node.name] } as const] : []),
     ...installed.flatMap(({ unit, reason }) => (reason ? [withPinned(run, unit, reason, found)] : [])),

@@ -3,8 +3,8 @@ import { spawnSync } from 'node:child_process'
 import { createPublicKey, type KeyObject } from 'node:crypto'
 import { existsSync, realpathSync, statSync } from 'node:fs'
 import { basename, dirname, join, relative } from 'node:path'
-import { Failure, refusal, tryTo } from '../../lib/failure.ts'
-import { caName, kubeconfigFile } from '../../lib/files/auth-dir.ts'
+import { Failure, refusal, sharedRefusal, tryTo } from '../../lib/failure.ts'
+import { caName, keepFound, kubeconfigFile } from '../../lib/files/auth-dir.ts'
 import { isStaleLock } from '../../lib/files/lock.ts'
 import { followLinks, readPlainFile, replaceFile, secretMode } from '../../lib/files/plain-file.ts'
 import type { Run, Work } from '../../lib/graph/target.ts'
@@ -28,7 +28,7 @@ import { ownCas, readPair, readPrivateKey, tryCertificate } from '../../lib/pki/
 import type { CheckResult, Reason } from '../../lib/reason.ts'
 import { formatNames, quote } from '../../lib/wording.ts'
 import { type CertRow, certTable } from '../layouts/tables.ts'
-import { recoverCommand, replaceCommand } from '../nodes/fetch-command.ts'
+import { type CaOnNodes, recoverFrom, waysOutOfOtherCa } from '../nodes/fetch-command.ts'
 import { hasAccess, readAccess } from './kubeconfigs.ts'
 
 type Names = Pick<KubeconfigAccess, 'cluster' | 'context' | 'user'>
@@ -68,7 +68,7 @@ function formatCurrent(
     ['kubectl config use-context', quote(name), ...file.map((path) => `--kubeconfig ${quote(path)}`)].join(' ')
   return isReached
     ? `kubectl's current context is ${context} now; back to ${current}: ${use(current)}`
-    : `kubectl's current context is still ${current}; to use ${context}: ${use(context)}`
+    : `kubectl's current context is still ${current}; switch to ${context}: ${use(context)}`
 }
 
 /** Where the certificate of somebody else is to take the place of the one that is there. */
@@ -146,6 +146,7 @@ function check(
   const reasons = reasonsOf(files, access ?? { ...unmade, ...names, server: serverOf(run) }, isReached)
   const warning = joinWarnings([
     ...warningOf(files, names),
+    ...keptOf(trustsOurs(files, run) === false),
     ...switchOf(run, files, names, row),
     ...copiesOfKeys(run, files),
   ])
@@ -221,9 +222,12 @@ async function build(run: Run, access: KubeconfigAccess, isReached: boolean, sig
     // All are computed before the first is written: one may be refused.
     const changes = planChanges(files, access, { switches: isReached })
     const texts = new Map([...changes].map(([file, own]) => [file, changedText(file, own)]))
+    const isOtherCa = trustsOurs(files, run) === false
+    const kept = files.filter((file) => isOtherCa && texts.has(file) && file.mode !== undefined)
+    keepFound(run.auth, 'kubeconfig', new Map(kept.map(({ real, text }) => [real, Buffer.from(text)])), run.now)
     for (const file of files) {
       const text = texts.get(file)
-      if (text !== undefined && !holdsKey(run, file, access)) keepOriginal(file)
+      if (text !== undefined && !isOtherCa && !holdsKey(run, file, access)) keepOriginal(file)
       if (text !== undefined || isOpen(file, access)) write(file, text)
     }
     const [was, is] = [certificateIn(findEntry(files, 'users', access.user)), readCertificate(access.certificate)]
@@ -233,7 +237,7 @@ async function build(run: Run, access: KubeconfigAccess, isReached: boolean, sig
     return {
       current: isBeside ? [formatCurrent(run, access, { current, isReached })] : [],
       isOther,
-      copies: copiesOfKeys(run, files),
+      copies: [...keptOf(isOtherCa), ...copiesOfKeys(run, files)],
     }
   })
 }
@@ -333,7 +337,7 @@ export function notesOnAdminKeys(run: Run): string[] {
   return [
     ...others.map(
       ({ path, user }) =>
-        `user ${user} in ${path} has the key of the admin, with all rights; to remove it: kubectl config delete-user ${quote(user)} --kubeconfig ${quote(path)}`,
+        `user ${user} in ${path} has the admin's key, with all rights; remove it: kubectl config delete-user ${quote(user)} --kubeconfig ${quote(path)}`,
     ),
     ...unread.map(formatUnread),
   ]
@@ -404,9 +408,9 @@ function refuseNewCa(run: Run): void {
   const { auth, command, options } = run
   const isAlone = options.names.every((name) => name === 'local-kubeconfig')
   if (!isAlone || auth.files.pair(caName).some((file) => auth.read(file))) return
-  throw refusal(`${auth.path} has no CA: nothing was made`, [
-    `if this cluster runs already, recover it: ${recoverCommand(run)}`,
-    `for a new cluster: ${command('bootstrap')}`,
+  throw refusal(`${auth.path} has no CA; nothing was created`, [
+    `if this cluster runs already, recover it ${recoverFrom(run)}`,
+    `to create a new cluster: ${command('bootstrap')}`,
   ])
 }
 
@@ -427,15 +431,21 @@ function trustsOurs(files: readonly KubeconfigFile[], { auth, cluster }: Run): b
 
 /** An entry that trusts another CA is not overwritten, not even on a new machine with an empty auth/. */
 function refuseOtherCa(files: readonly KubeconfigFile[], run: Run): void {
-  const { auth, cluster, command, options } = run
+  const { auth, cluster, options } = run
   if (options.replaceIdentity || trustsOurs(files, run) !== false) return
-  const hasCa = ownCaKeys(auth).length > 0
-  const found = hasCa ? 'trusts another CA than the one in' : 'trusts a CA already, and there is none in'
-  const fetch = replaceCommand(run)
-  const back = `move ours away, and take that cluster's from a backup or from a control node: ${fetch}`
-  throw refusal(`the cluster ${cluster.name} of your kubeconfig ${found} ${auth.path}`, [
-    hasCa ? back : `take that cluster's files from a control node: ${recoverCommand(run)}`,
-    'or write ours to another file: set localKubeconfig.path in cluster.yaml',
-    ...(hasCa ? [`or overwrite it: ${command('local-kubeconfig --replace-identity')}`] : []),
-  ])
+  const found = `the cluster ${cluster.name} of your kubeconfig trusts`
+  const elsewhere = 'or write ours to another file: set localKubeconfig.path in cluster.yaml'
+  if (ownCaKeys(auth).length === 0)
+    throw refusal(`${found} a CA, and there is none in ${auth.path}`, [
+      `recover the cluster ${recoverFrom(run)}`,
+      elsewhere,
+    ])
+  throw sharedRefusal<CaOnNodes | undefined>(`${found} another CA than the one in ${auth.path}`, {
+    ...{ what: found, who: cluster.name, place: undefined },
+    waysOut: ([there]) => [...waysOutOfOtherCa(run, there), elsewhere],
+  })
 }
+
+/** What --replace-identity overwrites may be the last entry that its cluster's admin has. */
+const keptOf = (isOtherCa: boolean) =>
+  isOtherCa ? ['auth/backup keeps a copy of your kubeconfig, whose entry trusts another CA'] : []

@@ -11,7 +11,7 @@ import {
   type Waiting,
 } from '../../lib/graph/target.ts'
 import { phases } from '../layouts/phases.ts'
-import { localHolder, nodeFiles, unitsOf } from '../layouts/tables.ts'
+import { localHolder, nodeFiles, switchedOffFiles, unitsOf } from '../layouts/tables.ts'
 import type { UnitsFound } from '../nodes/units.ts'
 import { caTargets } from './ca.ts'
 import { type LeafPhase, leafTargets } from './certs.ts'
@@ -55,7 +55,7 @@ export function clusterGraph(cluster: Cluster): Graph {
 /** `earlier`: the targets that make what is deployed. */
 function deployTargets(cluster: Cluster, earlier: readonly Target[]): Target[] {
   const makers = new Map(earlier.flatMap(({ id, makes }) => makes.map((file): [string, string] => [file, id])))
-  const known = new Set(makers.keys())
+  const known = new Set([...makers.keys(), ...switchedOffFiles(cluster)])
   const folders = Map.groupBy(cluster.nodes, folderKey)
   // The node's install uses the same connection. With more nodes than are worked on at once, too many would stay open.
   const keepsConnection = cluster.install !== undefined && cluster.nodes.length <= cluster.ssh.concurrency

@@ -224,9 +224,9 @@ function readCluster(file: string): ClusterFile & { readonly warnings: readonly 
   }
   if ('problems' in parsed) throw wrong(parsed.problems)
   const { cluster, deprecated, problemAt } = parsed
-  const ways = `name your own with --config FILE, or make one, with its folder: ${formatCommand('init DIR')}`
+  const ways = `name your own with --config FILE, or create one: ${formatCommand('init DIR')}`
   const warnings = [
-    ...(hash('sha256', bytes) === example ? [`${file} is the example, unedited; ${ways}`] : []),
+    ...(hash('sha256', bytes) === example ? [`${file} is the unedited example; ${ways}`] : []),
     ...deprecated.map(format),
   ]
   return { cluster, warnings, mistake: (...problem) => wrong([problemAt(...problem)]) }

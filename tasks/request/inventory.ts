@@ -316,6 +316,7 @@ export function readLocalPair({ cluster, kubeconfigs }: Pick<Run, 'cluster' | 'k
 }
 
 function formatLeft({ path, why }: Left): string {
-  const way = why === undefined ? '--prune removes it' : `--prune leaves it, as ${why}: remove it once nothing reads it`
+  const way =
+    why === undefined ? '--prune removes it' : `--prune keeps it because ${why}; remove it once nothing reads it`
   return `${path} does not belong there: ${way}`
 }

@@ -11,7 +11,7 @@ import { type Certificate, endOf, isIssuedBy, readCertificate } from '../../lib/
 import { ownCas, tryCertificate } from '../../lib/pki/pair.ts'
 import { leftOnNodes, type Summary } from '../../lib/show/reporter.ts'
 import { count, day, formatDate, formatDuration, formatNames, groupAlike, hour } from '../../lib/wording.ts'
-import { certTable, isKeptOff } from '../layouts/tables.ts'
+import { certTable } from '../layouts/tables.ts'
 import type { Uses } from '../rotations/rotation.ts'
 import { readCaState, readEncryptionState, readTokenState, signingCa } from '../rotations/states.ts'
 import type { UnderWay } from '../rotations/table.ts'
@@ -136,12 +136,14 @@ export function notesOnAddresses({ api, nodes }: Cluster): string[] {
 export function adviseBackup(run: Run, graph: Graph, outcomes: ReadonlyMap<string, Outcome>): string[] {
   const { auth, cluster } = run
   const [ca] = auth.files.pair(caName)
+  const isCaKey = (file: string) => caNames.some((name) => file === auth.files.key(name))
+  const left = new Set(leftOnNodes(outcomes).map(({ file }) => file))
   const found = [...outcomes].flatMap(([id, outcome]) => {
     if (outcome.kind !== 'built' && outcome.kind !== 'stale') return []
     const { change, reasons } = outcome
     if (change?.kind !== 'made') {
       const removed = change && 'removed' in change ? change.removed : []
-      const isTaken = removed.some((path) => isKeptOff(cluster, basename(path)))
+      const isTaken = removed.some((path) => isCaKey(basename(path)) && !left.has(basename(path)))
       // After a run that was interrupted, or did not deploy.
       const isFirst =
         cluster.nodes.some(({ name, role }) => role === 'control' && id === `deploy/${name}`) &&
@@ -172,7 +174,7 @@ export function isNewIdentity(
 const backUp = ({ path }: AuthDir, why: string) => `back up ${path} (docs/backup.md): ${why}`
 export const backUpAgain = (auth: AuthDir): string => backUp(auth, 'earlier backups lack what it has now')
 
-/** The keys that cluster.yaml keeps off nodes. */
+/** Keys that cluster.yaml has on no node. */
 export function adviseLeft({ command }: Run, outcomes: ReadonlyMap<string, Outcome>): string[] {
   const alike = groupAlike(leftOnNodes(outcomes), ({ why = '' }) => why)
   return alike.map((group) => {
@@ -181,8 +183,8 @@ export function adviseLeft({ command }: Run, outcomes: ReadonlyMap<string, Outco
     const [name, way] =
       why === undefined
         ? (['file', command('bootstrap --prune')] as const)
-        : (['path', `--prune leaves it, as ${why}: remove it once nothing reads it`] as const)
-    return `${all(name)} left on ${all('node')}, against certificates.caKeyOnNodes: ${way}`
+        : (['path', `--prune keeps it because ${why}; remove it once nothing reads it`] as const)
+    return `remove ${all(name)} from ${all('node')}, as cluster.yaml has it on no node: ${way}`
   })
 }
 

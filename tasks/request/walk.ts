@@ -39,11 +39,13 @@ export async function refusalsBefore(
   { run, forced, ...more }: Pick<RunOptions, 'run' | 'forced' | 'signal'> & { readonly tell: Run['note'] },
 ): Promise<[string | undefined, Failure][]> {
   const deploys = [...graph.values()].some(({ where }) => where === 'node')
+  const nodes = deploys ? await import('../nodes/other-cluster.ts') : undefined
   const { files } = run.auth
   const isApiNew = !run.auth.read(files.certificate(files.names.api))
+  const refusals = await findRefusals(graph, run, forced)
   return joinFailures([
-    ...(await findRefusals(graph, run, forced)),
-    ...(deploys ? await (await import('../nodes/other-cluster.ts')).findOtherCluster(run, graph, more) : []),
+    ...(nodes ? await nodes.adviseByNodes(run, graph, { refusals, tell: more.tell }) : refusals),
+    ...(nodes ? await nodes.findOtherCluster(run, graph, more) : []),
     ...(deploys && isApiNew ? await (await import('../phases/api-names.ts')).findLostNames(run, graph) : []),
   ])
 }

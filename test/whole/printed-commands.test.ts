@@ -210,12 +210,12 @@ describe("the clone's executable, from another folder,", () => {
       [file, `graph --config ${file}`],
     ] as const) {
       const { stderr } = call(place, `${executable} ${command}`)
-      const warning = `warning: ${path} is the example, unedited; name your own with --config FILE, or make one, with its folder: `
+      const warning = `warning: ${path} is the unedited example; name your own with --config FILE, or create one: `
       assert.equal(stderr, `${warning}${executable} init DIR\n`)
     }
     assert.equal(call(place, `${executable} graph --quiet`).stderr, '')
-    writeFileSync(join(place, 'none'), '')
-    const made = call(place, `${executable} init mine --control control0 --ssh-config none`)
+    writeFileSync(join(place, 'none'), 'Host control0\n  HostName 192.168.1.11\n')
+    const made = call(place, `${executable} init mine --control control0 --virtual-ip 192.168.1.21 --ssh-config none`)
     assert.equal(
       call(join(place, 'mine'), `${executable} graph`).stderr,
       `for ${place}/mine/cluster.yaml\n`,

@@ -354,7 +354,7 @@ describe('local-kubeconfig', { concurrency: 4 }, () => {
       assert.doesNotMatch(planned.output, /current-context/)
       const { output } = await withStatus(0, run(folder, 'local-kubeconfig'))
       assert.match(readFileSync(config, 'utf8'), /^current-context: one$/m)
-      const [, typed = ''] = /current context is still one; to use kubenet: (kubectl [^"]*)"/.exec(output) ?? []
+      const [, typed = ''] = /current context is still one; switch to kubenet: (kubectl [^"]*)"/.exec(output) ?? []
       assert.equal(typed, 'kubectl config use-context kubenet')
       // What its user chose stays, whoever is renewed.
       await withStatus(0, run(folder, 'component-certs/admin', '--force'))
@@ -550,7 +550,7 @@ describe('local-kubeconfig', { concurrency: 4 }, () => {
       const first = stateOfFile(config)
       for (const more of [['--dry-run'], [], ['--force'], ['--replace-identity', '--yes']]) {
         const { output } = await withStatus(3, run(folder, 'local-kubeconfig', ...more))
-        assert.match(output, /auth has no CA: nothing was made/)
+        assert.match(output, /auth has no CA; nothing was created/)
         assert.match(output, /recover --node control0 --config[^"]* bootstrap -- --config/)
       }
       assert.deepEqual(readdirSync(join(folder, 'auth')), [])
@@ -564,7 +564,7 @@ describe('local-kubeconfig', { concurrency: 4 }, () => {
       const entry = (ca: string) => `clusters:\n- name: kubenet\n  cluster: {server: "https://x:1", ${ca}}\n`
       const dataOf = (pem: Buffer) => `certificate-authority-data: ${pem.toString('base64')}`
 
-      const assertRefused = async (folder: string, config: string, back = /mv \S+ \S+ && .*recover --node/) => {
+      const assertRefused = async (folder: string, config: string, ...ways: RegExp[]) => {
         const first = stateOfFile(config)
         const names = () =>
           readdirSync(folder, { recursive: true })
@@ -574,30 +574,53 @@ describe('local-kubeconfig', { concurrency: 4 }, () => {
         for (const args of [['--dry-run'], ['--force'], []]) {
           const ran = await withStatus(3, run(folder, 'local-kubeconfig', ...args))
           assert.match(ran.output, message)
-          assert.match(ran.output, back)
-          // Without a CA that would make one.
-          assert.equal(ran.output.includes('local-kubeconfig --replace-identity'), before.length > 0)
+          for (const way of ways) assert.match(ran.output, way)
+          assert.equal(/--replace-identity/.test(ran.output), existsSync(join(folder, 'auth/ca.pem')))
         }
         assert.deepEqual(stateOfFile(config), first)
         assert.deepEqual(names(), before)
       }
 
-      test('than the one in auth/, and with --replace-identity it is overwritten', async (t) => {
-        const { folder, config, access } = place(t)
-        write(config, entry(dataOf(otherCa)))
-        await assertRefused(folder, config)
-        await withStatus(0, run(folder, 'local-kubeconfig', '--replace-identity', '--yes'))
-        assert.ok(readFileSync(config, 'utf8').includes(access.ca.toString('base64')))
-        assert.ok(readFileSync(`${config}.before-harderway`, 'utf8').includes(otherCa.toString('base64')))
-      })
+      // No node of this cluster.yaml is there: with nodes, test/whole/recover.test.ts.
+      const compares = /compare auth\/ with the nodes: npm run task -- status --on-nodes/
+      for (const [what, users] of [
+        ['', ''],
+        [
+          ', and has the only key of an admin',
+          'users: [{name: admin, user: {client-key-data: a2V5}}]\ncontexts: [{name: kubenet, context: {cluster: kubenet, user: admin}}]\n',
+        ],
+      ] as const)
+        test(`than the one in auth/${what}: with --replace-identity it is overwritten, and auth/backup has a copy`, async (t) => {
+          const { folder, config, access } = place(t)
+          const text = entry(dataOf(otherCa)) + users
+          write(config, text)
+          await assertRefused(folder, config, compares, /mv \S+ \S+ && .*recover --node/)
+          const keeps = 'auth/backup keeps a copy of your kubeconfig, whose entry trusts another CA'
+          const replace = ['local-kubeconfig', '--replace-identity'] as const
+          assert.ok((await withStatus(4, run(folder, ...replace, '--dry-run'))).output.includes(keeps))
+          assert.ok((await withStatus(0, run(folder, ...replace, '--yes'))).output.includes(keeps))
+          assert.ok(readFileSync(config, 'utf8').includes(access.ca.toString('base64')))
+          const [kept = '', ...more] = readdirSync(join(folder, 'auth/backup'))
+          assert.deepEqual(more, [])
+          const copy = join(folder, 'auth/backup', kept, config.slice(1).replaceAll('/', '%2F'))
+          assert.equal(readFileSync(copy, 'utf8'), text)
+          assert.equal(lstatSync(copy).mode & 0o7777, 0o600)
+          assert.ok(!(await withStatus(0, run(folder, ...replace, '--yes'))).output.includes(keeps))
+        })
 
-      test('and auth/ is empty: no CA is made', async (t) => {
+      test('and auth/ is empty: no CA is made, nor offered; it is said from where the CA of that cluster comes', async (t) => {
         const { folder, config, access } = place(t)
         rmSync(join(folder, 'auth'), { recursive: true })
         write(config, entry(dataOf(access.ca)))
-        await assertRefused(folder, config, /recover --node control0/)
+        await assertRefused(
+          folder,
+          config,
+          /recover the cluster from a control node: npm run task -- recover --node control0/,
+        )
         await withStatus(3, run(folder, 'bootstrap'))
         assert.deepEqual(readdirSync(join(folder, 'auth')), [])
+        writeCluster(folder, [quickKeys, [['certificates', 'caKeyOnNodes'], false]])
+        await assertRefused(folder, config, /recover the cluster from a backup: npm run task -- recover --from DIR/)
       })
 
       for (const [what, ca] of [
