@@ -335,7 +335,7 @@ for (const [workers, given] of [
       const { status, stdout } = await startOnTerminal(place(t, clusterOf(workers)), local, {}, given).ended
       assert.equal(status, 0)
       const { lines, isCursorShown, isStyled } = await showOn(size, stdout)
-      const phases = lines.filter((line) => /^\S /.test(line))
+      const phases = lines.filter((line) => /^[^\w\s] /.test(line))
       assert.deepEqual(
         phases.map((line) => line.split('  ')[0]),
         titles.map((title) => `✔ ${title}`),
