@@ -2,7 +2,7 @@
 import { closure, type Graph, nameInPhase, type Target } from '../../lib/graph/target.ts'
 import { formatJsonLine } from '../../lib/show/lines.ts'
 import { formatNames, groupAlike } from '../../lib/wording.ts'
-import { phaseTitles } from '../layouts/phases.ts'
+import { phaseTitles } from '../phases/bootstrap.ts'
 import { clusterGraph } from '../phases/table.ts'
 import type { CommandRun } from '../request/command-run.ts'
 import type { Finding } from '../request/job.ts'

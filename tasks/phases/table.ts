@@ -1,9 +1,9 @@
-/** The graph of a cluster: the targets of each phase, in the order of tasks/layouts/phases.ts. */
+/** The graph of a cluster: the targets of each phase, in the order of bootstrap.ts. */
 import type { Cluster, ClusterNode } from '../../lib/cluster/cluster.ts'
 import { caName } from '../../lib/files/auth-dir.ts'
 import { buildGraph, type Graph, type Target } from '../../lib/graph/target.ts'
-import { phases } from '../layouts/phases.ts'
 import { localHolder, nodeFiles, unitsOf } from '../layouts/tables.ts'
+import { phases } from './bootstrap.ts'
 import { caTargets } from './ca.ts'
 import { type LeafPhase, leafTargets } from './certs.ts'
 import type { DeployFound } from './deploy.ts'

@@ -10,7 +10,7 @@ import {
   type Target,
 } from '../../lib/graph/target.ts'
 import { byPhase, type Phases, type Summary } from '../../lib/show/reporter.ts'
-import { phases as allPhases } from '../layouts/phases.ts'
+import { phases as allPhases } from '../phases/bootstrap.ts'
 import { clusterGraph } from '../phases/table.ts'
 import type { CommandRun } from './command-run.ts'
 import { exitStatus, type Finding, findingsOf } from './job.ts'

@@ -3,7 +3,7 @@ import type { Cluster } from '../../lib/cluster/cluster.ts'
 import { usageFailure } from '../../lib/failure.ts'
 import type { Force, Graph, Target } from '../../lib/graph/target.ts'
 import { suggest } from '../../lib/wording.ts'
-import { groups, phases } from '../layouts/phases.ts'
+import { groups, phases } from '../phases/bootstrap.ts'
 import type { CommandRun } from './command-run.ts'
 import { formatCommand } from './host.ts'
 

@@ -1,4 +1,4 @@
-/** The phases, in the guide's order: the name of each, and what it makes. The code is in tasks/phases/. */
+/** The phases, in the guide's order: the name of each, and what it makes. */
 
 /** `makes`: what it makes, in a few words, for --list. */
 export const phases = [
