@@ -160,12 +160,38 @@ export type Event =
     }
   | { readonly type: 'ended'; readonly id: string; readonly outcome: Outcome }
 
+/** A step of the guide. */
+export interface Phase {
+  readonly name: string
+  readonly title: string
+  /** In a few words, for --list. */
+  readonly makes: string
+  /** The file that has its targets; none if cluster.yaml has no use for it. */
+  targets(cluster: Cluster): Promise<PhaseFile> | false | undefined
+}
+
+interface PhaseFile {
+  /** `earlier`: the targets of the phases before it. */
+  targets(cluster: Cluster, of: { readonly phase: string; readonly earlier: readonly Target[] }): Target[]
+}
+
 export function nameInPhase({ id, phase }: Target): string {
   return id === phase ? id : id.slice(phase.length + 1)
 }
 
 /** Each target after all that it needs or comes after. */
 export type Graph = ReadonlyMap<string, Target>
+
+/** The targets of all phases. */
+export async function clusterGraph(phases: readonly Phase[], cluster: Cluster): Promise<Graph> {
+  const files = await Promise.all(phases.map((phase) => phase.targets(cluster)))
+  const all: Target[] = []
+  for (const [i, { name }] of phases.entries()) {
+    const file = files[i]
+    if (file) all.push(...file.targets(cluster, { phase: name, earlier: all }))
+  }
+  return buildGraph(all)
+}
 
 /** Throws an Error (a mistake in the table of targets) for a repeated id or file, an unknown edge or a cycle. */
 export function buildGraph(targets: readonly Target[]): Graph {

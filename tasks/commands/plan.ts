@@ -2,7 +2,15 @@
 import { hash } from 'node:crypto'
 import { Failure } from '../../lib/failure.ts'
 import { caName } from '../../lib/files/auth-dir.ts'
-import { closure, type Graph, nameInPhase, type Outcome, type Run, type Target } from '../../lib/graph/target.ts'
+import {
+  closure,
+  clusterGraph,
+  type Graph,
+  nameInPhase,
+  type Outcome,
+  type Run,
+  type Target,
+} from '../../lib/graph/target.ts'
 import { keysToList, pairsToReplace } from '../../lib/kubernetes/authorization.ts'
 import { type Change, formatReasons, isRepair, type Reason, worksOf } from '../../lib/reason.ts'
 import { byPhase } from '../../lib/show/reporter.ts'
@@ -10,7 +18,6 @@ import { formatFailures } from '../../lib/show/words.ts'
 import { formatNames, octal } from '../../lib/wording.ts'
 import { outageOf } from '../layouts/tables.ts'
 import { phases } from '../phases/bootstrap.ts'
-import { clusterGraph } from '../phases/table.ts'
 import { readAuth } from '../request/access.ts'
 import type { CommandRun } from '../request/command-run.ts'
 import { exitStatus, type Finding } from '../request/job.ts'
@@ -34,7 +41,7 @@ export async function plan(given: CommandRun): Promise<readonly Finding[]> {
   const { format, expectPlan, offline } = given.options
   if (expectPlan !== undefined) throw usage("--expect-plan and --dry-run can't be combined")
   if (format !== undefined && format !== 'markdown') throw usage(`--format ${format}: a plan has markdown`)
-  const all = clusterGraph(given.cluster)
+  const all = await clusterGraph(phases, given.cluster)
   const selection = select(given, all)
   const whole = closure(all, selection.ids)
   const graph = offline ? withoutLooks(whole) : whole

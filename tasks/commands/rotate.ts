@@ -2,7 +2,7 @@
 import type { ClusterNode } from '../../lib/cluster/cluster.ts'
 import { Failure, refusal, runAgain, tryToAwait, usageFailure } from '../../lib/failure.ts'
 import { caName, timeOfBackup } from '../../lib/files/auth-dir.ts'
-import { buildGraph, type Graph, type Run, type Target } from '../../lib/graph/target.ts'
+import { buildGraph, clusterGraph, type Graph, type Run, type Target } from '../../lib/graph/target.ts'
 import { keysToList } from '../../lib/kubernetes/authorization.ts'
 import { fileAt } from '../../lib/node/state.ts'
 import { formatJsonLine } from '../../lib/show/lines.ts'
@@ -16,7 +16,6 @@ import { digestAt, installOf } from '../nodes/look.ts'
 import { lookAtUnits, type UnitsFound } from '../nodes/units.ts'
 import { unsetOn } from '../nodes/unreached.ts'
 import { phases } from '../phases/bootstrap.ts'
-import { clusterGraph } from '../phases/table.ts'
 import { readAuth, writeAuth } from '../request/access.ts'
 import type { CommandRun } from '../request/command-run.ts'
 import { exitStatus, type Finding } from '../request/job.ts'
@@ -47,7 +46,7 @@ type Begun = Pick<Drive, 'options' | 'rotation'> & { readonly rotating: Pick<Rot
 
 /** Throws a usage Failure before anything is printed or changed. */
 export async function rotate(given: CommandRun): Promise<readonly Finding[]> {
-  const { rotation, graph } = checked(given)
+  const { rotation, graph } = await checked(given)
   const { limits, options, signal } = given
   // For what is said between the walks: each walk has a reporter of its own.
   const between = await given.reporterFor(new Map(), false)
@@ -62,7 +61,7 @@ export async function rotate(given: CommandRun): Promise<readonly Finding[]> {
       }
       const walkTo = async (stage?: Stage) => {
         const started = performance.now()
-        const graph = graphOf(rotating, stage)
+        const graph = await graphOf(rotating, stage)
         const reporter = await given.reporterFor(byPhase([...phases, proofPhase, rewritePhase], graph), false)
         const run = { ...rotating.run, note: reporter.note }
         const walked = await walk(graph, { run, forced: new Map(), limits, signal, reporter })
@@ -85,7 +84,7 @@ export async function rotate(given: CommandRun): Promise<readonly Finding[]> {
 
 /** The same, with --dry-run. */
 export async function plan(given: CommandRun): Promise<readonly Finding[]> {
-  const { rotation, graph } = checked(given)
+  const { rotation, graph } = await checked(given)
   const read = async (run: CommandRun) => {
     refuseOther({ options: given.options, rotation, rotating: { run } })
     const from = begins(rotation, given.options, run)
@@ -95,7 +94,7 @@ export async function plan(given: CommandRun): Promise<readonly Finding[]> {
   return readAuth(given, graph, read, { isPlan: true })
 }
 
-function checked(given: CommandRun) {
+async function checked(given: CommandRun) {
   const { auth, cluster, command, options } = given
   const rotation = namedRotation(options)
   rotation.refuse?.(given)
@@ -109,7 +108,7 @@ function checked(given: CommandRun) {
     throw refusal(`${formatNames(keys)} of revoked not cut off yet: that comes first`, [command('bootstrap')])
   if (!auth.read(auth.files.certificate(caName)))
     throw usageFailure(`${auth.path} has no CA yet: there is nothing to rotate`, command('bootstrap'))
-  return { rotation, graph: clusterGraph(cluster) }
+  return { rotation, graph: await clusterGraph(phases, cluster) }
 }
 
 function namedRotation({ names, finish, undo, dryRun }: Options): Rotation {
@@ -256,8 +255,8 @@ async function goBack(drive: Drive): Promise<readonly Finding[]> {
   return findings
 }
 
-function graphOf(rotating: Rotating, stage: Stage | undefined): Graph {
-  const targets = [...clusterGraph(rotating.run.cluster).values()]
+async function graphOf(rotating: Rotating, stage: Stage | undefined): Promise<Graph> {
+  const targets = [...(await clusterGraph(phases, rotating.run.cluster)).values()]
   const proofs = stage ? proofTargets(rotating, stage, targets) : []
   const after = proofs.map(({ id }) => id)
   const work = stage?.targets?.(rotating) ?? []

@@ -3,14 +3,21 @@ import { createInterface } from 'node:readline'
 import { refusal } from '../../lib/failure.ts'
 import { caName, kubeconfigFile } from '../../lib/files/auth-dir.ts'
 import { secretMode } from '../../lib/files/plain-file.ts'
-import { closure, type Force, type Graph, nameInPhase, type Outcome, type Run } from '../../lib/graph/target.ts'
+import {
+  closure,
+  clusterGraph,
+  type Force,
+  type Graph,
+  nameInPhase,
+  type Outcome,
+  type Run,
+} from '../../lib/graph/target.ts'
 import { keysToList, pairsToReplace } from '../../lib/kubernetes/authorization.ts'
 import { byPhase } from '../../lib/show/reporter.ts'
 import { adviseAfter } from '../../lib/show/words.ts'
 import { formatNames, joinClauses, printable } from '../../lib/wording.ts'
 import { replaceCommand } from '../nodes/fetch-command.ts'
 import { phases } from '../phases/bootstrap.ts'
-import { clusterGraph } from '../phases/table.ts'
 import { writeAuth } from '../request/access.ts'
 import type { CommandRun } from '../request/command-run.ts'
 import type { Finding } from '../request/job.ts'
@@ -55,7 +62,7 @@ async function runOnce(given: CommandRun, planned?: Graph) {
   const { auth, command, now, options, signal } = given
   if (options.offline) throw usage('--offline can only be used with --dry-run')
   if (options.format !== undefined) throw usage('--format can only be used with --dry-run')
-  const graph = clusterGraph(given.cluster)
+  const graph = await clusterGraph(phases, given.cluster)
   const { ids, forced } = select(given, graph)
   const wanted = closure(planned ?? graph, ids)
   let rollout: Rollout | undefined

@@ -31,7 +31,7 @@ import { authorizationWebhookPath, layoutOf } from '../layouts/tables.ts'
 /** Of the phase, and of its target. */
 const name = 'revoked'
 
-export function revokedTargets(cluster: Cluster): Target[] {
+export function targets(cluster: Cluster): Target[] {
   const { revoked } = cluster
   if (revoked === undefined) return []
   return [

@@ -6,13 +6,13 @@ import pLimit from 'p-limit'
 import type { Cluster } from '../../../lib/cluster/cluster.ts'
 import { Failure } from '../../../lib/failure.ts'
 import { AuthDir } from '../../../lib/files/auth-dir.ts'
-import type { Run } from '../../../lib/graph/target.ts'
+import { clusterGraph, type Run } from '../../../lib/graph/target.ts'
 import type { Query } from '../../../lib/node/node.ts'
 import type { NodeState } from '../../../lib/node/state.ts'
 import { harderWay } from '../../../tasks/layouts/harder-way.ts'
 import { identityFiles } from '../../../tasks/layouts/tables.ts'
 import { findOtherCluster } from '../../../tasks/nodes/other-cluster.ts'
-import { clusterGraph } from '../../../tasks/phases/table.ts'
+import { phases } from '../../../tasks/phases/bootstrap.ts'
 import { placesWith, rootsFile, twoNodes } from '../../support/fakes.ts'
 import { scratch } from '../../support/files.ts'
 
@@ -47,7 +47,7 @@ async function find(
   if (has.length > 0) mkdirSync(run.auth.path)
   for (const file of has) run.auth.write(file, 'there', 0o600)
   const limits = { auth: pLimit(1), node: pLimit(1), kubeconfig: pLimit(1) }
-  const found = await findOtherCluster(run, clusterGraph(cluster), { limits, signal, tell: run.note })
+  const found = await findOtherCluster(run, await clusterGraph(phases, cluster), { limits, signal, tell: run.note })
   return { notes, refusals: found.map(([id, { kind, message, remedy = '' }]) => ({ id, kind, message, remedy })) }
 }
 

@@ -8,10 +8,10 @@ import pLimit from 'p-limit'
 import type { Cluster } from '../../../lib/cluster/cluster.ts'
 import { AuthDir, timeOfBackup } from '../../../lib/files/auth-dir.ts'
 import { execute } from '../../../lib/graph/executor.ts'
-import { closure, type Run } from '../../../lib/graph/target.ts'
+import { closure, clusterGraph, type Run } from '../../../lib/graph/target.ts'
 import { readPrivateKey } from '../../../lib/pki/pair.ts'
 import { harderWay } from '../../../tasks/layouts/harder-way.ts'
-import { clusterGraph } from '../../../tasks/phases/table.ts'
+import { phases } from '../../../tasks/phases/bootstrap.ts'
 import type { Rotating, Rotation } from '../../../tasks/rotations/rotation.ts'
 import { rotations } from '../../../tasks/rotations/table.ts'
 import { minimal, parsed, scratch } from '../../support/files.ts'
@@ -56,7 +56,7 @@ function rotatingIn(auth: AuthDir, rotating: string | undefined, cluster: Cluste
 
 /** What is in auth/ alone. Rejects where a target fails. */
 async function walk({ run, signal }: Rotating): Promise<void> {
-  const all = clusterGraph(run.cluster)
+  const all = await clusterGraph(phases, run.cluster)
   const graph = closure(
     all,
     [...all.values()].flatMap(({ where, id }) => (where === 'auth' ? [id] : [])),
