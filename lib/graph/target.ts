@@ -193,6 +193,16 @@ export async function clusterGraph(phases: readonly Phase[], cluster: Cluster): 
   return buildGraph(all)
 }
 
+/** The targets of each phase that has any, by its title. */
+export function byPhase(
+  phases: readonly Pick<Phase, 'name' | 'title'>[],
+  graph: Graph,
+): Map<string, readonly Target[]> {
+  const targets = Map.groupBy(graph.values(), ({ phase }) => phase)
+  const all = phases.map(({ name, title }) => [title, targets.get(name) ?? []] as const)
+  return new Map(all.filter(([, own]) => own.length > 0))
+}
+
 /** Throws an Error (a mistake in the table of targets) for a repeated id or file, an unknown edge or a cycle. */
 export function buildGraph(targets: readonly Target[]): Graph {
   const byId = new Map<string, Target>()

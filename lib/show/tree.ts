@@ -3,8 +3,9 @@ import type { Writable } from 'node:stream'
 import { color, DefaultRenderer, Listr, type ListrRendererFactory, Spinner } from 'listr2'
 import { type Event, nameInPhase, type Outcome, type Target } from '../graph/target.ts'
 import { beside, printable } from '../wording.ts'
-import { areChecks, type Phases, type Reporter } from './reporter.ts'
+import type { Phases, Reporter } from './reporter.ts'
 import {
+  areChecks,
   formatClosing,
   formatEvent,
   formatFailure,

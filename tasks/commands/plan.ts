@@ -3,6 +3,7 @@ import { hash } from 'node:crypto'
 import { Failure } from '../../lib/failure.ts'
 import { caName } from '../../lib/files/auth-dir.ts'
 import {
+  byPhase,
   closure,
   clusterGraph,
   type Graph,
@@ -13,7 +14,6 @@ import {
 } from '../../lib/graph/target.ts'
 import { keysToList, pairsToReplace } from '../../lib/kubernetes/authorization.ts'
 import { type Change, formatReasons, isRepair, type Reason, worksOf } from '../../lib/reason.ts'
-import { byPhase } from '../../lib/show/reporter.ts'
 import { formatFailures } from '../../lib/show/words.ts'
 import { formatNames, octal } from '../../lib/wording.ts'
 import { outageOf } from '../layouts/tables.ts'

@@ -4,6 +4,7 @@ import { refusal } from '../../lib/failure.ts'
 import { caName, kubeconfigFile } from '../../lib/files/auth-dir.ts'
 import { secretMode } from '../../lib/files/plain-file.ts'
 import {
+  byPhase,
   closure,
   clusterGraph,
   type Force,
@@ -13,7 +14,6 @@ import {
   type Run,
 } from '../../lib/graph/target.ts'
 import { keysToList, pairsToReplace } from '../../lib/kubernetes/authorization.ts'
-import { byPhase } from '../../lib/show/reporter.ts'
 import { adviseAfter } from '../../lib/show/words.ts'
 import { formatNames, joinClauses, printable } from '../../lib/wording.ts'
 import { replaceCommand } from '../nodes/fetch-command.ts'

@@ -2,6 +2,7 @@
 import { execute } from '../../lib/graph/executor.ts'
 import {
   buildGraph,
+  byPhase,
   closure,
   clusterGraph,
   type Event,
@@ -10,7 +11,7 @@ import {
   type Run,
   type Target,
 } from '../../lib/graph/target.ts'
-import { byPhase, type Phases, type Summary } from '../../lib/show/reporter.ts'
+import type { Phases, Summary } from '../../lib/show/reporter.ts'
 import { phases as allPhases } from '../phases/bootstrap.ts'
 import type { CommandRun } from './command-run.ts'
 import { exitStatus, type Finding, findingsOf } from './job.ts'
