@@ -141,6 +141,8 @@ export function checkOf(outcome: Outcome | undefined): CheckResult {
 
 export type Event =
   | { readonly type: 'started'; readonly id: string }
+  /** It is to be built, and waits for a slot. */
+  | { readonly type: 'queued'; readonly id: string }
   | { readonly type: 'building'; readonly id: string; readonly reasons: readonly Reason[] }
   | {
       readonly type: 'step'

@@ -74,6 +74,7 @@ function draw(
   const spinner = new Spinner()
   const icons: Readonly<Record<Line['mark'], () => string>> = {
     waiting: () => color.dim('◼'),
+    queued: () => color.dim('◼'),
     active: () => color.yellow(spinner.fetch()),
     made: () => color.green('✔'),
     fresh: () => color.dim('·'),
@@ -121,18 +122,18 @@ function oneLine(text: string): string {
 
 interface Line {
   readonly level: 0 | 1
-  readonly mark: 'waiting' | 'active' | 'made' | 'fresh' | 'stale' | 'failed' | 'cancelled'
+  readonly mark: 'waiting' | 'queued' | 'active' | 'made' | 'fresh' | 'stale' | 'failed' | 'cancelled'
   readonly text: string
   /** Shown after the text, dimmed. */
   readonly note: string
 }
 
 /** From the first that has its line where there is not room for all. */
-const ranks: readonly Line['mark'][] = ['failed', 'stale', 'active', 'cancelled', 'made', 'fresh']
+const ranks: readonly Line['mark'][] = ['failed', 'stale', 'active', 'queued', 'cancelled', 'made', 'fresh']
 
 /**
  * A line for each phase, and below it one for each of its targets: for all that have begun and are not fresh if there is room,
- * else for those that failed, are stale or are at work. `events`: the last of each target.
+ * else for those that failed, are stale or are not done. `events`: the last of each target.
  */
 export function layOut(phases: Phases, events: ReadonlyMap<string, Event>, rows: number, isVerbose = false): Line[] {
   const mark = (target: Target) => markOf(target, events.get(target.id))
@@ -142,7 +143,7 @@ export function layOut(phases: Phases, events: ReadonlyMap<string, Event>, rows:
     ranks.slice(0, ranks.indexOf(last) + 1).flatMap((each) => byMark.get(each) ?? [])
   const room = Math.max(0, rows - phases.size)
   const all = ranked(isVerbose ? 'fresh' : 'made')
-  const shown = new Set(all.length <= room ? all : ranked('active').slice(0, room))
+  const shown = new Set(all.length <= room ? all : ranked('queued').slice(0, room))
   return [...phases].flatMap(([title, targets]) => [
     phaseLine(title, targets, events),
     ...targets.filter((target) => shown.has(target)).map((target) => childLine(target, events.get(target.id))),
@@ -157,10 +158,8 @@ function phaseLine(title: string, targets: readonly Target[], events: ReadonlyMa
   if (own.length === 0) return line('waiting', '')
   if (ended.length < targets.length) {
     const [only] = targets.length === 1 ? own : []
-    return line(
-      marks.has('failed') ? 'failed' : 'active',
-      only ? formatEvent(only) : `${ended.length}/${targets.length}`,
-    )
+    const mark = marks.has('failed') ? 'failed' : only?.type === 'queued' ? 'queued' : 'active'
+    return line(mark, only ? formatEvent(only) : `${ended.length}/${targets.length}`)
   }
   const worst = (['failed', 'cancelled', 'stale', 'made'] as const).find((mark) => marks.has(mark)) ?? 'fresh'
   return line(worst, summariseGroup(ended, areChecks(targets)))
@@ -174,7 +173,7 @@ function childLine(target: Target, event: Event | undefined): Line {
 /** A target that is only checked is done if it is fresh. */
 function markOf({ build }: Target, event: Event | undefined): Line['mark'] {
   if (!event) return 'waiting'
-  if (event.type !== 'ended') return 'active'
+  if (event.type !== 'ended') return event.type === 'queued' ? 'queued' : 'active'
   const { kind } = event.outcome
   return kind === 'built' || (kind === 'fresh' && !build) ? 'made' : kind
 }

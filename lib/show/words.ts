@@ -54,7 +54,9 @@ export function yoursToRestart(targets: readonly Target[]) {
 /** What is being done with a target: "copying 14 files"; at its end, its outcome. */
 export function formatEvent(event: Event): string {
   if (event.type === 'step') return formatStep(event.step)
-  return event.type === 'ended' ? formatOutcome(event.outcome) : { started: 'checking', building: 'making' }[event.type]
+  return event.type === 'ended'
+    ? formatOutcome(event.outcome)
+    : { started: 'checking', queued: 'waiting', building: 'making' }[event.type]
 }
 
 function formatStep(step: (Event & { type: 'step' })['step']): string {
