@@ -29,14 +29,11 @@ const phase = (name: string, size: number): Target[] =>
 /** The first targets of each phase have these states, the others none. */
 type Phase = readonly [targets: readonly Target[], states: readonly (State | undefined)[]]
 function lay(phases: readonly Phase[], room = rows, isVerbose = false) {
-  const events = phases.flatMap(([targets, states]) =>
-    targets.flatMap(({ id }, i): [string, Event][] => {
-      const state = states[i]
-      return state ? [[id, state(id)]] : []
-    }),
-  )
-  const byTitle = new Map(phases.map(([targets]) => [targets[0]?.phase ?? '', targets]))
-  return layOut(byTitle, new Map(events), room, isVerbose)
+  const shown = phases.map(([targets, states]) => ({
+    title: targets[0]?.phase ?? '',
+    rows: targets.map((target, i) => ({ target, event: states[i]?.(target.id) })),
+  }))
+  return layOut(shown, room, isVerbose)
 }
 const all = (targets: readonly Target[], state: State): Phase => [targets, targets.map(() => state)]
 const children = (lines: ReturnType<typeof lay>) => lines.filter(({ level }) => level === 1).map(({ text }) => text)
