@@ -82,7 +82,7 @@ export function createTree(options: TreeOptions): Reporter {
 type Rows = ReturnType<typeof rowsOf>
 
 function rowsOf(phases: Phases) {
-  const begun = (target: Target): Row & { end: PromiseWithResolvers<Outcome | undefined> } => ({
+  const begun = (target: Target): TreeRow & { end: PromiseWithResolvers<Outcome | undefined> } => ({
     target,
     event: undefined,
     end: Promise.withResolvers(),
@@ -174,7 +174,7 @@ function oneLine(text: string): string {
 }
 
 /** A target, and the last that happened to it. */
-interface Row {
+interface TreeRow {
   readonly target: Target
   event: Event | undefined
 }
@@ -182,7 +182,7 @@ interface Row {
 /** A phase, with its targets. */
 interface PhaseRows {
   readonly title: string
-  readonly rows: readonly Row[]
+  readonly rows: readonly TreeRow[]
 }
 
 interface Line {
@@ -216,7 +216,7 @@ export function layOut(phases: readonly PhaseRows[], most: number, isVerbose = f
   ])
 }
 
-function phaseLine(title: string, rows: readonly Row[]): Line {
+function phaseLine(title: string, rows: readonly TreeRow[]): Line {
   const own = rows.flatMap(({ event }) => event ?? [])
   const ended = own.flatMap((event): Outcome[] => (event.type === 'ended' ? [event.outcome] : []))
   const marks = new Set(rows.map(markOf))
@@ -231,13 +231,13 @@ function phaseLine(title: string, rows: readonly Row[]): Line {
   return line(worst, summariseGroup(ended, areChecks(rows.map(({ target }) => target))))
 }
 
-function childLine({ target, event }: Row): Line {
+function childLine({ target, event }: TreeRow): Line {
   const note = event ? beside(target.id, formatEvent(event)) : ''
   return { level: 1, mark: markOf({ target, event }), text: nameInPhase(target), note }
 }
 
 /** A target that is only checked is done if it is fresh. */
-function markOf({ target: { build }, event }: Row): Line['mark'] {
+function markOf({ target: { build }, event }: TreeRow): Line['mark'] {
   if (!event) return 'waiting'
   if (event.type !== 'ended') return event.type === 'queued' ? 'queued' : 'active'
   const { kind } = event.outcome

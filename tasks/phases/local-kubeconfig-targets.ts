@@ -4,10 +4,9 @@ import { caName } from '../../lib/files/auth-dir.ts'
 import { type Earlier, isLost, type Target } from '../../lib/graph/target.ts'
 import { localHolder } from '../layouts/tables.ts'
 import { deployId } from './deploy-targets.ts'
-import { listTargets } from './list-targets.ts'
 
 /** After the control nodes, so that a cluster.yaml with which none of them is reached does not change kubectl's context. */
-export function targets(cluster: Cluster): Target<boolean>[] {
+export function targets(cluster: Cluster, { earlier }: { readonly earlier: readonly Target[] }): Target<boolean>[] {
   const { localKubeconfig } = cluster
   const row = localHolder(cluster)
   if (!localKubeconfig || !row) return []
@@ -22,7 +21,7 @@ export function targets(cluster: Cluster): Target<boolean>[] {
       id,
       phase: id,
       needs: [caName, row.id],
-      after: [...controls, ...listTargets(cluster, 'revoked').map((each) => each.id)],
+      after: [...controls, ...earlier.flatMap((each) => (each.id.startsWith('revoked/') ? each.id : []))],
       // One of them is enough.
       waitsFor: ({ outcomes }) => {
         const reached = controls.filter((each) => outcomes.has(each))

@@ -2,9 +2,9 @@
  * Phase `revoked`: the list of who is cut off, as API servers read it. A pair whose key is revoked is replaced before the old key is listed:
  * this has what is good now, and every certificate that is to be loaded; phase `revoked-keys`, later, what is good alone.
  */
-import type { Cluster, ClusterNode } from '../../lib/cluster/cluster.ts'
+import type { Cluster } from '../../lib/cluster/cluster.ts'
 import { isKeyEntry } from '../../lib/cluster/problem.ts'
-import { isUnreached, refusal } from '../../lib/failure.ts'
+import { refusal } from '../../lib/failure.ts'
 import {
   authorizationConfigFile,
   authorizationFiles,
@@ -12,7 +12,7 @@ import {
   etcdCaName,
 } from '../../lib/files/auth-dir.ts'
 import { secretMode } from '../../lib/files/plain-file.ts'
-import { authTarget, isLost, type Run, type Target, type Waiting } from '../../lib/graph/target.ts'
+import { authTarget, type Run, type Target } from '../../lib/graph/target.ts'
 import {
   coveredBy,
   cuttingOff,
@@ -22,7 +22,6 @@ import {
   knownCertificates,
   letInAgain,
   listIn,
-  pairsToReplace,
   pinnedPairs,
   type RevokedList,
   removedFrom,
@@ -32,7 +31,7 @@ import {
 } from '../../lib/kubernetes/authorization.ts'
 import type { Change, CheckResult, Reason } from '../../lib/reason.ts'
 import { formatNames, joinClauses } from '../../lib/wording.ts'
-import { authorizationWebhookPath, layoutOf, localHolder, nodeFiles } from '../layouts/tables.ts'
+import { authorizationWebhookPath, layoutOf } from '../layouts/tables.ts'
 
 /** Of the phase, and of its target in auth/. */
 const name = 'revoked'
