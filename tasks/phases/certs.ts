@@ -24,7 +24,7 @@ import {
   tryCertificate,
   validityPeriod,
 } from '../../lib/pki/pair.ts'
-import { type Change, type CheckResult, formatReasons, type Reason } from '../../lib/reason.ts'
+import { type Change, type CheckResult, formatReasons, isRepair, type Reason } from '../../lib/reason.ts'
 import { formatDate, formatNames, joinClauses } from '../../lib/wording.ts'
 import type { CertPhase } from '../layouts/layout.ts'
 import { type CertRow, certTable, layoutOf, readersOf, unitsToRestart, wantedValues } from '../layouts/tables.ts'
@@ -61,9 +61,9 @@ export function leafTargets(cluster: Cluster, phase: LeafPhase): Target[] {
         where: 'auth',
         irreplaceable: row.irreplaceable?.part,
         stopsRun: row.phase === 'cluster-cert',
-        check: (run) => {
+        check: (run, force) => {
           const checked = check(run, row, checkKey)
-          if (checked.reasons.length > 0) refusePinned(run, row.name)
+          if (force || !isRepair(checked.reasons)) refusePinned(run, row.name)
           return checked
         },
         build: (run, work) => build(run, row, work),

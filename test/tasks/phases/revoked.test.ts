@@ -1,7 +1,7 @@
 /** Phase `revoked`: the list in auth/. What API servers do with it: authorization.test.ts, and on machines. */
 import assert from 'node:assert/strict'
 import { X509Certificate } from 'node:crypto'
-import { lstatSync, mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs'
+import { chmodSync, lstatSync, mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { test } from 'node:test'
 import { AuthDir } from '../../../lib/files/auth-dir.ts'
@@ -132,7 +132,11 @@ test('without revoked in cluster.yaml nobody who is pinned gets a certificate th
   }
   writeFileSync(file(), formatAuthorization(list, '/k'), { mode: 0o600 })
   write(undefined, users())
+  chmodSync(file('jane-key.pem'), 0o644)
   await exits(0, folder, 'certs')
+  for (const args of [['user-certs', '--force'], ['user-certs', '--force', '--dry-run']])
+    assert.match((await exits(3, folder, ...args)).stdout, /jane\.pem is not reissued/)
+  assert.equal(fingerprintIn(readFileSync(file('jane.pem'))), fingerprint)
   write(undefined, users('devs'))
   for (const args of [['certs'], ['certs', '--dry-run']]) {
     const { stdout, stderr } = await exits(3, folder, ...args)
