@@ -13,7 +13,7 @@ import {
   etcdCaName,
 } from '../../lib/files/auth-dir.ts'
 import { secretMode } from '../../lib/files/plain-file.ts'
-import { authTarget, isLost, type Run, type Target, type Waiting } from '../../lib/graph/target.ts'
+import { authTarget, checkOf, isLost, type Run, type Target, type Waiting } from '../../lib/graph/target.ts'
 import {
   coveredBy,
   cuttingOff,
@@ -126,12 +126,13 @@ export function revokedKeysTargets(
 }
 
 /**
- * Who reads the pair has to have loaded the new one. What ssh does not reach holds nothing, nor does a worker that fails: whoever broke
- * into it would decide when its key is revoked. Whoever is root on a control node has more than any list can take.
+ * Who reads the pair has to have loaded the new one. What ssh does not reach holds nothing, nor does a worker that fails, or seems to get
+ * its certificate elsewhere: whoever broke into it would decide when its key is revoked. Whoever is root on a control node has more than
+ * any list can take.
  */
 function isHolding(node: ClusterNode, id: string, outcomes: Waiting['outcomes']): boolean {
   const outcome = outcomes.get(id)
-  if (!isLost(outcome)) return outcome !== undefined && 'ownsClient' in outcome && outcome.ownsClient === true
+  if (!isLost(outcome)) return node.role === 'control' && checkOf(outcome).ownsClient === true
   const cause = outcome?.kind === 'cancelled' ? outcomes.get(`deploy/${node.name}`) : outcome
   if (cause?.kind !== 'failed') return true
   return node.role === 'control' && !isUnreached(cause.failure)

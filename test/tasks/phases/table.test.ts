@@ -55,3 +55,10 @@ test('a renewal that API servers have to know waits for each; one whose old key 
   }
   assert.deepEqual(heldOn(ofKey, failed, failed), ['revoked/control0', 'revoked/control1'])
 })
+
+test('a kubelet that says it gets its certificate elsewhere holds a key on a control node; a worker decides nothing', () => {
+  const found = { nodes: ['control1', 'worker0'], isLocal: false }
+  const ofItself: Outcome = { ...fresh, ownsClient: true }
+  assert.deepEqual(heldBy('revoked-keys', { 'install/worker0': ofItself }, { found }), [])
+  assert.deepEqual(heldBy('revoked-keys', { 'install/control1': ofItself }, { found }), ['install/control1'])
+})
