@@ -330,12 +330,12 @@ export function refusedKeys({ auth }: Pick<Listing, 'auth'>): (certificate: Cert
   return (certificate) => isOver({ keyId: keyIdOf(certificate) })
 }
 
-/** Whom the one list denies, and the other does not: its entries. A key that no valid certificate is over lets in nobody. */
+/** Whom the one list denies, and the other does not: its entries. A key lets in nobody without a valid certificate that is known. */
 export function removedFrom(listed: RevokedList, wanted: RevokedList, now: Date): string[] {
   const denied = keysOf(wanted.entries, wanted.certificates)
   const isKept = (entry: string) => {
     const key = listed.certificates.find(({ fingerprint }) => entryOf(fingerprint) === entry)?.keyId
-    if (key === undefined) return wanted.entries.includes(entry)
+    if (key === undefined) return isKeyEntry(entry) || wanted.entries.includes(entry)
     return denied.has(key) || !listed.certificates.some(({ keyId, end }) => keyId === key && end > now)
   }
   return listed.entries.filter((entry) => !isKept(entry))

@@ -111,6 +111,8 @@ test('who regains access by another list, and who would be locked out by it', ()
   // Of the same entries, but nothing is known of the key.
   assert.deepEqual(removedFrom(ofJane, listOf(...ofJane.entries), now), [`sha256:${digest('1')}`])
   assert.deepEqual(removedFrom(ofJane, listOf('bob'), end), [])
+  // A key of which the list knows no certificate: it denies nobody.
+  assert.deepEqual(removedFrom(listOf('bob', `sha256:${digest('9')}`), listOf('bob'), now), [])
   assert.deepEqual(lockedOutBy(ofJane, ofJane, now), [])
   assert.deepEqual(lockedOutBy({ ...ofJane, certificates: [one, two] }, ofJane, now), ['jane'])
   assert.deepEqual(lockedOutBy({ ...ofJane, certificates: [one, two] }, ofJane, end), [])
