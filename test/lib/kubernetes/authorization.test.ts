@@ -143,6 +143,13 @@ test('the list is read back, and what somebody else has written is told apart, e
     for (const each of [text, text.slice(0, 200), '', 'half a fi']) assert.equal(isOwnAuthorization(each), false)
     assert.equal(isOwnAuthorization(text.replace(/^#.*\n/, '')), true)
   }
+  // What would end a string of an expression, or is for a terminal.
+  const foreign = [
+    listOf("a']||[user"),
+    listOf('a\x1b[2J'),
+    { ...ofJane, certificates: [...ofJane.certificates, shown("a']||[user", '4', 'a')] },
+  ]
+  for (const list of foreign) assert.equal(readRevoked(formatAuthorization(list, '/k')), undefined)
   const text = formatAuthorization(ofJane, '/k')
   const changed = [
     text.slice(0, 300),
