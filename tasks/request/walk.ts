@@ -117,9 +117,10 @@ function adviseOldKeys(
   const isReplaced = pairsOf(auth, added)
   return cluster.nodes.flatMap((node) => {
     const { name } = node
-    if (!nodeFiles(cluster, node).some(isReplaced)) return []
     const [deploy, install] = [outcomes.get(`deploy/${name}`), outcomes.get(`install/${name}`)]
-    const isDown = deploy?.kind === 'failed' && isUnreached(deploy.failure)
+    // --offline
+    if (!deploy || !nodeFiles(cluster, node).some(isReplaced)) return []
+    const isDown = deploy.kind === 'failed' && isUnreached(deploy.failure)
     const isOpen = install === undefined || isLost(install)
     const who = isDown ? ['it could not be reached'] : isOpen ? ['it failed'] : (checkOf(install).oldKeys ?? [])
     if (who.length === 0) return []
