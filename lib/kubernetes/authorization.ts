@@ -148,12 +148,15 @@ contexts:
 current-context: nobody
 `
 
+/** Of names: none of these ends a string of an expression. No name of cluster.yaml has others. */
+const plain = '[\\w.:@-]+'
+
 /** The list that a file of ours has; undefined if it can't be read, or its conditions are not of the list that it names. */
 export function readRevoked(text: string): RevokedList | undefined {
   const linesOf = (pattern: RegExp) => Array.from(text.matchAll(pattern), ([, ...parts]) => parts)
-  const entries = linesOf(/^ {8}# revoked: (\S+)$/gm).map(([entry = '']) => entry)
+  const entries = linesOf(new RegExp(`^ {8}# revoked: (${plain})$`, 'gm')).map(([entry = '']) => entry)
   const certificates = linesOf(
-    /^ {8}# certificate: ([0-9a-f]{64}) key ([0-9a-f]{64}) until ([\dT:.-]+Z) user (\S+)$/gm,
+    new RegExp(`^ {8}# certificate: ([0-9a-f]{64}) key ([0-9a-f]{64}) until ([\\dT:.-]+Z) user (${plain})$`, 'gm'),
   ).map(([fingerprint = '', keyId = '', end = '', user = '']) => ({ fingerprint, keyId, user, end: new Date(end) }))
   const [, kubeconfig = ''] = /^ {8}kubeConfigFile: (.+)$/m.exec(text) ?? []
   if (certificates.some(({ end }) => Number.isNaN(end.getTime()))) return undefined
@@ -242,8 +245,7 @@ export function listIn(auth: AuthDir): RevokedList | undefined {
 function certificatesIn(auth: AuthDir): Shown[] {
   const found = knownCertificates(auth).flatMap(({ certificate, fingerprint, keyId }): Shown[] => {
     const user = commonNameOf(certificate)
-    // No name of cluster.yaml has other characters, and none of these ends a string of an expression.
-    const isPlain = user !== undefined && /^[\w.:@-]+$/.test(user)
+    const isPlain = user !== undefined && new RegExp(`^${plain}$`).test(user)
     return isPlain && !certificate.isCa ? [{ fingerprint, keyId, user, end: certificate.notAfter }] : []
   })
   const all = [...found, ...(listIn(auth)?.certificates ?? [])]
@@ -330,12 +332,12 @@ export function refusedKeys({ auth }: Pick<Listing, 'auth'>): (certificate: Cert
   return (certificate) => isOver({ keyId: keyIdOf(certificate) })
 }
 
-/** Whom the one list denies, and the other does not: its entries. A key that no valid certificate is over lets in nobody. */
+/** Whom the one list denies, and the other does not: its entries. A key lets in nobody without a valid certificate that is known. */
 export function removedFrom(listed: RevokedList, wanted: RevokedList, now: Date): string[] {
   const denied = keysOf(wanted.entries, wanted.certificates)
   const isKept = (entry: string) => {
     const key = listed.certificates.find(({ fingerprint }) => entryOf(fingerprint) === entry)?.keyId
-    if (key === undefined) return wanted.entries.includes(entry)
+    if (key === undefined) return isKeyEntry(entry) || wanted.entries.includes(entry)
     return denied.has(key) || !listed.certificates.some(({ keyId, end }) => keyId === key && end > now)
   }
   return listed.entries.filter((entry) => !isKept(entry))

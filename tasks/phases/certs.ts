@@ -24,7 +24,7 @@ import {
   tryCertificate,
   validityPeriod,
 } from '../../lib/pki/pair.ts'
-import { type Change, type CheckResult, formatReasons, type Reason } from '../../lib/reason.ts'
+import { type Change, type CheckResult, formatReasons, isRepair, type Reason } from '../../lib/reason.ts'
 import { formatDate, formatNames, joinClauses } from '../../lib/wording.ts'
 import { type CertRow, certTable, layoutOf, readersOf, unitsToRestart, wantedValues } from '../layouts/tables.ts'
 import { fetchCommand } from '../nodes/fetch-command.ts'
@@ -58,9 +58,9 @@ export function targets(cluster: Cluster, { phase }: { readonly phase: string })
         where: 'auth',
         irreplaceable: row.irreplaceable?.part,
         stopsRun: row.phase === 'cluster-cert',
-        check: (run) => {
+        check: (run, force) => {
           const checked = check(run, row, checkKey)
-          if (checked.reasons.length > 0) refusePinned(run, row.name)
+          if (force || !isRepair(checked.reasons)) refusePinned(run, row.name)
           return checked
         },
         build: (run, work) => build(run, row, work),

@@ -53,7 +53,8 @@ function afterOf(node: ClusterNode, gateways: readonly string[], controls: reado
 
 /**
  * The order is that of restarts: a renewal, which needs none, does not wait for a node that is down, nor does a key that leaked. A
- * certificate that API servers have to know first waits for the list of each.
+ * certificate that API servers have to know first waits for the list of each; where the old key is to be revoked, for one of them: a
+ * control node that stays down would keep a stolen key in use.
  */
 function holdingInstall(
   { outcomes, hasStopped, reasons = [] }: Waiting,
@@ -61,11 +62,11 @@ function holdingInstall(
   lists: readonly string[],
 ): string[] {
   const isInOrder = reasons.some((each) => each.kind !== 'unit' || (each.restarts && !each.isForKey))
-  const isPinned = reasons.some((each) => each.kind === 'unit' && each.isPinned)
-  const isOpen = (id: string) => {
-    const outcome = outcomes.get(id)
-    return !outcome || isLost(outcome) || checkOf(outcome).isUnfinished === true
-  }
   const lost = order.filter((id) => isLost(outcomes.get(id)))
-  return [...lost.filter((id) => isInOrder || hasStopped(id)), ...(isPinned ? lists.filter(isOpen) : [])]
+  const held = lost.filter((id) => isInOrder || hasStopped(id))
+  const pinned = reasons.filter((each) => each.kind === 'unit').filter(({ isPinned }) => isPinned)
+  if (pinned.length === 0) return held
+  const isLacking = (id: string) => !outcomes.has(id) || isLost(outcomes.get(id))
+  if (pinned.every(({ isForKey }) => isForKey)) return lists.every(isLacking) ? [...held, ...lists] : held
+  return [...held, ...lists.filter((id) => isLacking(id) || checkOf(outcomes.get(id)).isUnfinished)]
 }

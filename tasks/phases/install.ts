@@ -161,6 +161,7 @@ function oldKeysOf(
   const owners = ofItself.filter(({ unit }) => unit.reads.some(({ file }) => isReplaced(file)))
   const oldKeys = [
     ...unitsLeftOut(cluster, node, isReplaced).map((unit) => `${unit}, which install.units leaves out`),
+    ...owners.map(({ unit: { unit } }) => `${unit}, which rotates its client certificate itself: end that there first`),
     ...Object.values(unreachedOn(run, node, found, isReplaced)).flat(),
     ...apartOn(run, node, found, isReplaced),
   ]

@@ -5,7 +5,7 @@
 import type { Cluster, ClusterNode } from '../../lib/cluster/cluster.ts'
 import { isKeyEntry } from '../../lib/cluster/problem.ts'
 import { isUnreached } from '../../lib/failure.ts'
-import { authTarget, isLost, type Target, type Waiting } from '../../lib/graph/target.ts'
+import { authTarget, checkOf, isLost, type Target, type Waiting } from '../../lib/graph/target.ts'
 import { keysToList, pairsToReplace, wantedList } from '../../lib/kubernetes/authorization.ts'
 import { localHolder, nodeFiles } from '../layouts/tables.ts'
 import { deployId } from './deploy-targets.ts'
@@ -74,12 +74,13 @@ export function targets(cluster: Cluster, { earlier }: { readonly earlier: reado
 }
 
 /**
- * Who reads the pair has to have loaded the new one. What ssh does not reach holds nothing, nor does a worker that fails: whoever broke
- * into it would decide when its key is revoked. Whoever is root on a control node has more than any list can take.
+ * Who reads the pair has to have loaded the new one. What ssh does not reach holds nothing, nor does a worker that fails, or seems to get
+ * its certificate elsewhere: whoever broke into it would decide when its key is revoked. Whoever is root on a control node has more than
+ * any list can take.
  */
 function isHolding(node: ClusterNode, id: string, outcomes: Waiting['outcomes']): boolean {
   const outcome = outcomes.get(id)
-  if (!isLost(outcome)) return outcome !== undefined && 'ownsClient' in outcome && outcome.ownsClient === true
+  if (!isLost(outcome)) return node.role === 'control' && checkOf(outcome).ownsClient === true
   const cause = outcome?.kind === 'cancelled' ? outcomes.get(deployId(node)) : outcome
   if (cause?.kind !== 'failed') return true
   return node.role === 'control' && !isUnreached(cause.failure)

@@ -3,7 +3,14 @@ import { type Failure, isUnreached } from '../../lib/failure.ts'
 import type { AuthDir } from '../../lib/files/auth-dir.ts'
 import { execute, findRefusals, type RunOptions } from '../../lib/graph/executor.ts'
 import { checkOf, type Graph, isLost, type Outcome, type Run } from '../../lib/graph/target.ts'
-import { keysToList, pairsOf, unknownKeys } from '../../lib/kubernetes/authorization.ts'
+import {
+  keysToList,
+  listIn,
+  lockedOutBy,
+  pairsOf,
+  unknownKeys,
+  wantedList,
+} from '../../lib/kubernetes/authorization.ts'
 import type { Reporter } from '../../lib/show/reporter.ts'
 import { joinFailures } from '../../lib/show/words.ts'
 import { count, formatNames } from '../../lib/wording.ts'
@@ -76,12 +83,25 @@ export function adviseRevoked(run: Run, outcomes: ReadonlyMap<string, Outcome>):
     ...(isHeld ? [`run ${command('bootstrap')}; it revokes ${formatNames(keys)} once the new keys are in use`] : []),
     ...adviseEnforced(cluster, outcomes),
     ...(listing && !isLost(listing) ? adviseOldKeys(run, listing, outcomes) : []),
+    ...adviseUnlisted(run, outcomes),
   ]
 }
 
+/** After a run of nodes that read no list, as with --node: API servers let in a pinned name only with what they know. */
+function adviseUnlisted(run: Run, outcomes: ReadonlyMap<string, Outcome>): string[] {
+  const { auth, cluster, command, now } = run
+  const listed = listIn(auth)
+  const isOnNodes = cluster.nodes.some(({ name }) => outcomes.has(`install/${name}`))
+  if (!listed || !isOnNodes || outcomes.has('revoked')) return []
+  const users = lockedOutBy(listed, wantedList(run, keysToList(run)), now)
+  return users.length > 0
+    ? [`run ${command('bootstrap')}; until then API servers refuse the new certificate of ${formatNames(users)}`]
+    : []
+}
+
+/** Of those that the run has looked at. */
 function adviseEnforced({ nodes }: Run['cluster'], outcomes: ReadonlyMap<string, Outcome>): string[] {
-  const controls = nodes.filter(({ role }) => role === 'control').map(({ name }) => name)
-  if (!controls.some((name) => outcomes.has(`revoked/${name}`))) return []
+  const controls = nodes.map(({ name }) => name).filter((name) => outcomes.has(`revoked/${name}`))
   const isEnforced = (name: string) => {
     const last = outcomes.get(`revoked-keys/${name}`) ?? outcomes.get(`revoked/${name}`)
     return (
@@ -104,9 +124,10 @@ function adviseOldKeys(
   const isReplaced = pairsOf(auth, added)
   return cluster.nodes.flatMap((node) => {
     const { name } = node
-    if (!nodeFiles(cluster, node).some(isReplaced)) return []
     const [deploy, install] = [outcomes.get(`deploy/${name}`), outcomes.get(`install/${name}`)]
-    const isDown = deploy?.kind === 'failed' && isUnreached(deploy.failure)
+    // --offline
+    if (!deploy || !nodeFiles(cluster, node).some(isReplaced)) return []
+    const isDown = deploy.kind === 'failed' && isUnreached(deploy.failure)
     const isOpen = install === undefined || isLost(install)
     const who = isDown ? ['it could not be reached'] : isOpen ? ['it failed'] : (checkOf(install).oldKeys ?? [])
     if (who.length === 0) return []

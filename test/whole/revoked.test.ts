@@ -9,7 +9,7 @@ import { type Edit, exits, labEdits, oneOfEach, writeCluster } from '../support/
 import { localPlace } from '../support/labs.ts'
 
 describe('a key that is revoked', () => {
-  const suite = localPlace('control0', 'worker0', 'gateway')
+  const suite = localPlace('control0', 'control1', 'worker0', 'gateway')
   const { place } = suite
   const auth = join(place, 'auth')
   const certificateOf = (name: string) => new X509Certificate(readFileSync(join(auth, `${name}.pem`)))
@@ -126,6 +126,33 @@ describe('a key that is revoked', () => {
     await suite.lab.node('control0').restart(whole)
     await exits(4, place, 'bootstrap')
     assert.deepEqual(onControl(), listed.toSorted())
+  })
+
+  test('of one node: its new certificate is said to be refused until a run over everything, and other nodes are not judged', async () => {
+    const nodes = (...sans: string[]): Edit => [
+      ['nodes'],
+      [
+        { name: 'control0', role: 'control', ip: '192.168.1.11' },
+        { name: 'control1', role: 'control', ip: '192.168.1.12' },
+        { name: 'worker0', role: 'worker', ip: '192.168.1.14', sans },
+        { name: 'gateway', role: 'gateway', ip: '192.168.1.10' },
+      ],
+    ]
+    write(listed, nodes())
+    await exits(4, place, 'bootstrap')
+    const first = await exits(4, place, 'bootstrap', '--node', 'control0')
+    assert.match(first.stdout, /To do +revoked is enforced on 0 of 1 control node; not on control0\n/)
+    await exits(0, place, 'bootstrap', '--node', 'worker0')
+    write(listed, nodes('worker0.example.org'))
+    const { stdout } = await exits(4, place, 'bootstrap', '--node', 'worker0')
+    assert.match(
+      stdout,
+      /To do +run npm run bootstrap; until then API servers refuse the new certificate of system:node:worker0\n/,
+    )
+    assert.doesNotMatch((await exits(4, place, 'bootstrap')).stdout, /until then API servers refuse/)
+    await exits(0, place, 'bootstrap', '--node', 'worker0')
+    write(listed, nodes())
+    await exits(4, place, 'bootstrap')
   })
 
   test('stays listed with each certificate over it, even if auth/backup and the list are gone', async () => {

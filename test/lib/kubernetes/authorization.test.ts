@@ -111,6 +111,8 @@ test('who regains access by another list, and who would be locked out by it', ()
   // Of the same entries, but nothing is known of the key.
   assert.deepEqual(removedFrom(ofJane, listOf(...ofJane.entries), now), [`sha256:${digest('1')}`])
   assert.deepEqual(removedFrom(ofJane, listOf('bob'), end), [])
+  // A key of which the list knows no certificate: it denies nobody.
+  assert.deepEqual(removedFrom(listOf('bob', `sha256:${digest('9')}`), listOf('bob'), now), [])
   assert.deepEqual(lockedOutBy(ofJane, ofJane, now), [])
   assert.deepEqual(lockedOutBy({ ...ofJane, certificates: [one, two] }, ofJane, now), ['jane'])
   assert.deepEqual(lockedOutBy({ ...ofJane, certificates: [one, two] }, ofJane, end), [])
@@ -141,6 +143,13 @@ test('the list is read back, and what somebody else has written is told apart, e
     for (const each of [text, text.slice(0, 200), '', 'half a fi']) assert.equal(isOwnAuthorization(each), false)
     assert.equal(isOwnAuthorization(text.replace(/^#.*\n/, '')), true)
   }
+  // What would end a string of an expression, or is for a terminal.
+  const foreign = [
+    listOf("a']||[user"),
+    listOf('a\x1b[2J'),
+    { ...ofJane, certificates: [...ofJane.certificates, shown("a']||[user", '4', 'a')] },
+  ]
+  for (const list of foreign) assert.equal(readRevoked(formatAuthorization(list, '/k')), undefined)
   const text = formatAuthorization(ofJane, '/k')
   const changed = [
     text.slice(0, 300),

@@ -1,7 +1,7 @@
 /** Phase `revoked`: the list in auth/. What API servers do with it: authorization.test.ts, and on machines. */
 import assert from 'node:assert/strict'
 import { X509Certificate } from 'node:crypto'
-import { lstatSync, mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs'
+import { chmodSync, lstatSync, mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { test } from 'node:test'
 import { AuthDir } from '../../../lib/files/auth-dir.ts'
@@ -132,7 +132,14 @@ test('without revoked in cluster.yaml nobody who is pinned gets a certificate th
   }
   writeFileSync(file(), formatAuthorization(list, '/k'), { mode: 0o600 })
   write(undefined, users())
+  chmodSync(file('jane-key.pem'), 0o644)
   await exits(0, folder, 'certs')
+  for (const args of [
+    ['user-certs', '--force'],
+    ['user-certs', '--force', '--dry-run'],
+  ])
+    assert.match((await exits(3, folder, ...args)).stdout, /jane\.pem is not reissued/)
+  assert.equal(fingerprintIn(readFileSync(file('jane.pem'))), fingerprint)
   write(undefined, users('devs'))
   for (const args of [['certs'], ['certs', '--dry-run']]) {
     const { stdout, stderr } = await exits(3, folder, ...args)
@@ -164,6 +171,8 @@ test('a key that no list cuts off is an error at its line', async (t) => {
   for (const name of ['kube-proxy', 'worker0', 'control0']) {
     write([`sha256:${fingerprintIn(readFileSync(file(`${name}.pem`)))}`])
     await exits(4, folder, 'certs', '--dry-run')
+    // Whether a node has failed is not known then.
+    assert.doesNotMatch((await exits(4, folder, 'bootstrap', '--dry-run', '--offline')).stdout, /may lose access/)
   }
   // However its file is called.
   for (const part of ['.pem', '-key.pem']) renameSync(file(`admin${part}`), file(`bob${part}`))
