@@ -3,7 +3,14 @@ import { type Failure, isUnreached } from '../../lib/failure.ts'
 import type { AuthDir } from '../../lib/files/auth-dir.ts'
 import { execute, findRefusals, type RunOptions } from '../../lib/graph/executor.ts'
 import { checkOf, type Graph, isLost, type Outcome, type Run } from '../../lib/graph/target.ts'
-import { keysToList, listIn, lockedOutBy, pairsOf, unknownKeys, wantedList } from '../../lib/kubernetes/authorization.ts'
+import {
+  keysToList,
+  listIn,
+  lockedOutBy,
+  pairsOf,
+  unknownKeys,
+  wantedList,
+} from '../../lib/kubernetes/authorization.ts'
 import type { Reporter } from '../../lib/show/reporter.ts'
 import { joinFailures } from '../../lib/show/words.ts'
 import { count, formatNames } from '../../lib/wording.ts'

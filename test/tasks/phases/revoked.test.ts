@@ -134,7 +134,10 @@ test('without revoked in cluster.yaml nobody who is pinned gets a certificate th
   write(undefined, users())
   chmodSync(file('jane-key.pem'), 0o644)
   await exits(0, folder, 'certs')
-  for (const args of [['user-certs', '--force'], ['user-certs', '--force', '--dry-run']])
+  for (const args of [
+    ['user-certs', '--force'],
+    ['user-certs', '--force', '--dry-run'],
+  ])
     assert.match((await exits(3, folder, ...args)).stdout, /jane\.pem is not reissued/)
   assert.equal(fingerprintIn(readFileSync(file('jane.pem'))), fingerprint)
   write(undefined, users('devs'))

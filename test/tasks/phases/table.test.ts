@@ -43,11 +43,9 @@ test('a renewal that API servers have to know waits for each; one whose old key 
   const renewal: ReasonOf<'unit'> = { ...unit, restarts: false, isPinned: true }
   const ofKey: ReasonOf<'unit'> = { ...unit, isPinned: true, isForKey: true }
   const heldOn = (reason: ReasonOf<'unit'>, ...lists: readonly Outcome[]) =>
-    heldBy(
-      'install/worker0',
-      Object.fromEntries(lists.map((outcome, i) => [`revoked/control${i}`, outcome])),
-      { reasons: [reason] },
-    )
+    heldBy('install/worker0', Object.fromEntries(lists.map((outcome, i) => [`revoked/control${i}`, outcome])), {
+      reasons: [reason],
+    })
   for (const open of [failed, unfinished]) {
     assert.deepEqual(heldOn(renewal, fresh, open), ['revoked/control1'])
     // Else a control node that stays down would keep a stolen key in use.
