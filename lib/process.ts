@@ -1,23 +1,44 @@
-/** ssh and scp as processes of this machine. */
+/** ssh and scp, as processes of this machine: one runs a script on a host, one copies a file to it. */
 import { getSystemErrorMessage } from 'node:util'
 import { $, type Options, type ProcessOutput, type ProcessPromise, which } from 'zx/core'
+import { bracketed } from './address.ts'
 import { Failure, isErrno } from './failure.ts'
 import { quote } from './wording.ts'
-
-/** Bytes: a look at a node with thousands of certificates stays far below it. */
-const mostOutput = 4e6
 
 export interface Spawning {
   readonly cwd: string
   readonly env: NodeJS.ProcessEnv
-  readonly input: string
+  readonly input?: string
   readonly signal: AbortSignal
 }
 
+/** A host, and the options by which ssh and scp reach it. */
+export interface Destination {
+  readonly host: string
+  readonly options: readonly string[]
+}
+
+/**
+ * The host's sh reads the script from its input: nothing of it is in an argument list. The first value of an option counts; scp, which
+ * requests a subsystem, must not have this one.
+ */
+export function runScript({ host, options }: Destination, script: string, how: Spawning): Promise<ProcessOutput> {
+  return spawn({ ...how, input: script })`ssh -o SessionType=default ${options} -- ${host} sh -s`
+}
+
+/** By SFTP, to a path where nothing stands. */
+export function copyFile({ host, options }: Destination, from: string, to: string, how: Spawning) {
+  return spawn(how)`scp -s -q ${options} -- ${from} ${bracketed(host)}:${to}`
+}
+
+/** Bytes: a look at a node with thousands of certificates stays far below it. */
+const mostOutput = 4e6
+
 /** Settings of every process; without them zx would read ZX_* from the environment, and choose a shell itself. */
-function settings({ cwd, env, signal }: Omit<Spawning, 'input'>): Partial<Options> {
+function settings({ cwd, env, input = '', signal }: Spawning): Partial<Options> {
   return {
     cwd,
+    input,
     // A jump host's ssh does not inherit BatchMode: no window may ask for a passphrase and wait for ever (ssh(1)).
     env: { ...env, SSH_ASKPASS_REQUIRE: 'never' },
     signal,
@@ -39,32 +60,41 @@ function settings({ cwd, env, signal }: Omit<Spawning, 'input'>): Partial<Option
 /** zx has no streams for a process that could not be started, despite its types. */
 type Started = PromiseLike<ProcessOutput> & Partial<Pick<ProcessPromise, 'stdin' | 'stdout' | 'stderr'>>
 
-/** Throws if it can't be started, or prints more than any answer has; a status other than 0 is part of the result. */
-export async function spawn(command: readonly string[], { cwd, env, input, signal }: Spawning): Promise<ProcessOutput> {
-  const flooded = new AbortController()
-  const shell = $({ ...settings({ cwd, env, signal: AbortSignal.any([signal, flooded.signal]) }), input })
-  const running: Started = shell`${command}`
-  // A process that exits before it has read its input reports why by its exit status.
-  running.stdin?.on('error', () => {})
-  let size = 0
-  for (const stream of [running.stdout, running.stderr])
-    stream?.on('data', (chunk: Buffer | string) => {
-      size += chunk.length
-      if (size > mostOutput) flooded.abort()
-    })
-  const result = await running
-  const failure = startFailure(command, env, result)
-  if (failure) throw failure
-  if (flooded.signal.aborted)
-    throw new Failure(`${command.at(-2)}: sent more than ${mostOutput / 1e6} MB where a few kB were expected`, {
-      remedy: 'check what its shell prints on startup (.bashrc)',
-    })
-  return result
+/**
+ * A template of the command, as zx has it: each value is quoted, and a list is a word for each item. Throws if it can't be started,
+ * or prints more than any answer has; a status other than 0 is part of the result.
+ */
+export function spawn(how: Spawning) {
+  return async (
+    pieces: TemplateStringsArray,
+    ...values: readonly (string | readonly string[])[]
+  ): Promise<ProcessOutput> => {
+    const [program = ''] = String(pieces[0]).split(' ')
+    const flooded = new AbortController()
+    const shell = $(settings({ ...how, signal: AbortSignal.any([how.signal, flooded.signal]) }))
+    const running: Started = shell(pieces, ...values)
+    // A process that exits before it has read its input reports why by its exit status.
+    running.stdin?.on('error', () => {})
+    let size = 0
+    for (const stream of [running.stdout, running.stderr])
+      stream?.on('data', (chunk: Buffer | string) => {
+        size += chunk.length
+        if (size > mostOutput) flooded.abort()
+      })
+    const result = await running
+    const failure = startFailure(program, how.env, result)
+    if (failure) throw failure
+    if (flooded.signal.aborted)
+      throw new Failure(`${program} sent more than ${mostOutput / 1e6} MB where a few kB were expected`, {
+        remedy: 'check what the login shell there prints on startup (.bashrc)',
+      })
+    return result
+  }
 }
 
 /** A failure of this machine, not of a node, so it is reported once. Undefined if the process was started. */
 function startFailure(
-  [program = '']: readonly string[],
+  program: string,
   env: NodeJS.ProcessEnv,
   { cause, exitCode }: ProcessOutput,
 ): Failure | undefined {

@@ -2,7 +2,7 @@
 import { asFailure, type Failure, usageFailure } from '../lib/failure.ts'
 import type { Phases, Reporter } from '../lib/show/reporter.ts'
 import { type Command, commands, commonOptions, questions, run } from './commands/table.ts'
-import { phases } from './layouts/phases.ts'
+import { phases } from './phases/bootstrap.ts'
 import { formatCommand, type Host, ownVersion, watchEndings } from './request/host.ts'
 import { exitStatus, type Finding } from './request/job.ts'
 import { type OptionName, type Options, parseOptions, refuseTakenByNpm, usage } from './request/options.ts'

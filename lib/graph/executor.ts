@@ -76,8 +76,12 @@ async function attempt(target: Target, known: Known, options: RunOptions): Promi
   if (held.length > 0 || options.signal.aborted) return { kind: 'cancelled', because: held }
   const limit = options.run.limits[target.where]
   const free: LimitedWork = (work) => work()
+  const inTurn: LimitedWork = (work) => {
+    if (limit.activeCount >= limit.concurrency) options.emit({ type: 'queued', id: target.id })
+    return limit(work)
+  }
   // The check takes a slot too where it needs a connection; that of a file is cheap.
-  const [whole, building] = target.where === 'node' ? [limit, free] : [free, limit]
+  const [whole, building] = target.where === 'node' ? [limit, free] : [free, inTurn]
   try {
     return await whole(() =>
       lookAndBuild(target, known, options, building).finally(() => target.release?.(options.run)),

@@ -162,6 +162,8 @@ export function checkOf(outcome: Outcome | undefined): CheckResult {
 
 export type Event =
   | { readonly type: 'started'; readonly id: string }
+  /** It is to be built, and waits for a slot. */
+  | { readonly type: 'queued'; readonly id: string }
   | { readonly type: 'building'; readonly id: string; readonly reasons: readonly Reason[] }
   | {
       readonly type: 'step'
@@ -181,12 +183,48 @@ export type Event =
     }
   | { readonly type: 'ended'; readonly id: string; readonly outcome: Outcome }
 
+/** A step of the guide. */
+export interface Phase {
+  readonly name: string
+  readonly title: string
+  /** In a few words, for --list. */
+  readonly makes: string
+  /** The file that has its targets; none if cluster.yaml has no use for it. */
+  targets(cluster: Cluster): Promise<PhaseFile> | false | undefined
+}
+
+interface PhaseFile {
+  /** `earlier`: the targets of the phases before it. */
+  targets(cluster: Cluster, of: { readonly phase: string; readonly earlier: readonly Target[] }): Target[]
+}
+
 export function nameInPhase({ id, phase }: Target): string {
   return id.startsWith(`${phase}/`) ? id.slice(phase.length + 1) : id
 }
 
 /** Each target after all that it needs or comes after. */
 export type Graph = ReadonlyMap<string, Target>
+
+/** The targets of all phases. */
+export async function clusterGraph(phases: readonly Phase[], cluster: Cluster): Promise<Graph> {
+  const files = await Promise.all(phases.map((phase) => phase.targets(cluster)))
+  const all: Target[] = []
+  for (const [i, { name }] of phases.entries()) {
+    const file = files[i]
+    if (file) all.push(...file.targets(cluster, { phase: name, earlier: all }))
+  }
+  return buildGraph(all)
+}
+
+/** The targets of each phase that has any, by its title. */
+export function byPhase(
+  phases: readonly Pick<Phase, 'name' | 'title'>[],
+  graph: Graph,
+): Map<string, readonly Target[]> {
+  const targets = Map.groupBy(graph.values(), ({ phase }) => phase)
+  const all = phases.map(({ name, title }) => [title, targets.get(name) ?? []] as const)
+  return new Map(all.filter(([, own]) => own.length > 0))
+}
 
 /** Throws an Error (a mistake in the table of targets) for a repeated id or file, an unknown edge or a cycle. */
 export function buildGraph(targets: readonly Target[]): Graph {

@@ -12,10 +12,10 @@ import type { ProcessOutput } from 'zx/core'
 import { bracketed } from '../address.ts'
 import type { ClusterNode } from '../cluster/cluster.ts'
 import { Failure, isUnreached, runAgain } from '../failure.ts'
-import { spawn } from '../process.ts'
+import { copyFile, type Destination, runScript, type Spawning, spawn } from '../process.ts'
 import { excerpt, printable, quote } from '../wording.ts'
 import { type Route, refuseUnkept, type SshHost } from './route.ts'
-import { controlPersist, formatOptions } from './ssh-config.ts'
+import { controlPersist } from './ssh-config.ts'
 
 /** Milliseconds: the default limit of one command or copy. */
 const commandTimeLimit = 120_000
@@ -34,6 +34,8 @@ interface ConnectionParts {
   readonly signal: AbortSignal
   readonly waitNodes: number
 }
+
+type Process = (how: Spawning) => Promise<ProcessOutput>
 
 interface Ran {
   readonly output: ProcessOutput
@@ -59,6 +61,11 @@ export class Connection {
     this.#forwards = new Forwards(parts.controlPath, (words) => this.#askForwards(words))
   }
 
+  get #node(): Destination {
+    const { args: options, node } = this.#parts
+    return { host: node.host, options }
+  }
+
   /** Whether a command was started there. */
   get wasReached(): boolean {
     return this.#isOpen
@@ -77,7 +84,7 @@ export class Connection {
     let isIdle = this.#isOpen && Date.now() - this.#lastUse >= controlPersist * 1000
     for (let tries = 0; ; tries++) {
       const isTrial = isIdle || !this.#isKnown
-      const once = () => this.#spawn(this.#ssh([], 'sh -s'), isTrial ? ':' : script, limit)
+      const once = () => this.#start((how) => runScript(this.#node, isTrial ? ':' : script, how), limit)
       const ran = await (this.#isOpen && !isIdle ? once() : opening(once))
       const { exitCode, stdout } = ran.output
       this.#isOpen ||= wasStarted(ran.output)
@@ -103,9 +110,7 @@ export class Connection {
 
   /** Copies a file (with scp, by SFTP) to a path on the node where nothing stands. */
   async copyFile(from: string, to: string): Promise<void> {
-    const { node, args } = this.#parts
-    const words = ['scp', '-s', '-q', ...args, '--', from, `${bracketed(node.host)}:${to}`]
-    const ran = await this.#spawn(words, '')
+    const ran = await this.#start((how) => copyFile(this.#node, from, to, how))
     if (ran.output.exitCode !== 0) throw await this.#failure(ran)
   }
 
@@ -120,34 +125,26 @@ export class Connection {
   async #askForwards(words: readonly string[]): Promise<void> {
     const { controlPath, node } = this.#parts
     // Without a configuration: its own forwards would be requested too.
-    const ask = ['ssh', '-F', 'none', '-S', controlPath, '-O', 'forward', ...words, '--', 'node']
-    if (this.#isOpen && (await this.#spawn(ask, '')).output.exitCode === 0) return
+    const ask = () => this.#start((how) => spawn(how)`ssh -F none -S ${controlPath} -O forward ${words} -- node`)
+    if (this.#isOpen && (await ask()).output.exitCode === 0) return
     await this.run(':')
-    const { exitCode, stderr } = (await this.#spawn(ask, '')).output
+    const { exitCode, stderr } = (await ask()).output
     if (exitCode !== 0) throw new Failure(`ssh forwards no port: ${printable(stderr.trim())}`, { node: node.name })
   }
 
   /** Runs a script on an open connection, even after the run was interrupted. Never throws. */
   async tidy(script: string): Promise<void> {
-    if (this.#isOpen) await spawnLast(this.#ssh([], 'sh -s'), this.#parts, script)
+    if (this.#isOpen) await spawnLast((how) => runScript(this.#node, script, how), this.#parts)
   }
 
-  async #spawn(command: readonly string[], input: string, limit = commandTimeLimit): Promise<Ran> {
+  async #start(process: Process, limit = commandTimeLimit): Promise<Ran> {
     const { folder: cwd, env, signal } = this.#parts
     signal.throwIfAborted()
     this.#wasTried = true
     const deadline = AbortSignal.timeout(limit)
-    const output = await spawn(command, { cwd, env, input, signal: AbortSignal.any([signal, deadline]) })
+    const output = await process({ cwd, env, signal: AbortSignal.any([signal, deadline]) })
     if (wasStarted(output)) this.#lastUse = Date.now()
     return { output, timedOut: deadline.aborted }
-  }
-
-  /** ssh takes the first value of an option, so these take precedence. */
-  #ssh(options: readonly string[], ...command: readonly string[]): string[] {
-    const { args, node } = this.#parts
-    // Not for scp, which requests a subsystem.
-    const session = formatOptions([['SessionType', 'default']])
-    return ['ssh', ...options, ...session, ...args, '--', node.host, ...command]
   }
 
   async #failure({ output, timedOut }: Ran): Promise<Failure> {
@@ -162,7 +159,9 @@ export class Connection {
   }
 
   async #isUp(): Promise<boolean> {
-    const isUp = (await spawnLast(this.#ssh(['-O', 'check']), this.#parts))?.exitCode === 0
+    const { host, options } = this.#node
+    const check: Process = (how) => spawn(how)`ssh -O check ${options} -- ${host}`
+    const isUp = (await spawnLast(check, this.#parts))?.exitCode === 0
     this.#isOpen ||= isUp
     return isUp
   }
@@ -175,14 +174,13 @@ function wasStarted({ exitCode }: ProcessOutput): boolean {
 
 /** Even after the run was interrupted. Undefined if it can't be started. */
 async function spawnLast(
-  command: readonly string[],
+  process: Process,
   { folder: cwd, env }: Pick<ConnectionParts, 'folder' | 'env'>,
-  input = '',
 ): Promise<ProcessOutput | undefined> {
   const deadline = AbortSignal.timeout(5000)
   try {
     for (;;) {
-      const output = await spawn(command, { cwd, env, input, signal: deadline })
+      const output = await process({ cwd, env, signal: deadline })
       // Ctrl-C in the terminal also ends a process that is being started, and has no group of its own yet.
       if (!output.signal || deadline.aborted) return output
     }
@@ -199,7 +197,7 @@ export async function closeConnections(
 ): Promise<void> {
   const sockets = connections.flatMap((connection) => connection?.socket ?? [])
   const script = 'for socket do ssh -F none -S "$socket" -O exit -- node & done; wait'
-  if (sockets.length > 0) await spawnLast(['sh', '-c', script, 'sh', ...sockets], run)
+  if (sockets.length > 0) await spawnLast((how) => spawn(how)`sh -c ${script} sh ${sockets}`, run)
 }
 
 /**

@@ -69,14 +69,10 @@ function learnsInto(config: SshConfig): string[] | undefined {
  * Throws a Failure if a key that was trusted on first use is not in a file now, as with /dev/null or on a full
  * disk: ssh does not report that. The next run would trust whoever answers.
  */
-export async function refuseUnkept(
-  node: string,
-  { knownAs, learnsInto = [] }: Route,
-  run: Omit<Spawning, 'input'>,
-): Promise<void> {
+export async function refuseUnkept(node: string, { knownAs, learnsInto = [] }: Route, run: Spawning): Promise<void> {
   const statOf = (file: string) => doing('read', file, () => statSync(file, { throwIfNoEntry: false }))
   const files = learnsInto.filter((file) => tryTo(() => statOf(file))?.isFile())
-  const looks = files.map((file) => spawn(['ssh-keygen', '-F', knownAs, '-f', file], { ...run, input: '' }))
+  const looks = files.map((file) => spawn(run)`ssh-keygen -F ${knownAs} -f ${file}`)
   if ((await Promise.all(looks)).every(({ exitCode }) => exitCode !== 0)) throw unkept(node, knownAs, learnsInto[0])
 }
 
@@ -120,15 +116,15 @@ export async function printConfig(
   words: readonly string[],
   { env, signal: aborted }: Pick<Spawning, 'env' | 'signal'>,
 ): Promise<ProcessOutput> {
-  const command = ['ssh', '-G', ...fileWords(use), ...words]
+  const given = [...fileWords(use), ...words]
   const limit = AbortSignal.timeout(answerTime)
   const signal = AbortSignal.any([aborted, limit])
-  const printed = await spawn(command, { cwd: use.folder, env, input: '', signal })
+  const printed = await spawn({ cwd: use.folder, env, signal })`ssh -G ${given}`
   aborted.throwIfAborted()
   if (limit.aborted)
     throw new Failure(`ssh does not say how it would connect: it is still at it after ${answerTime / 1000} s`, {
       code: 'timed-out',
-      remedy: `see what your ssh configuration runs (Match exec): ${command.map(quote).join(' ')}`,
+      remedy: `see what your ssh configuration runs (Match exec): ssh -G ${given.map(quote).join(' ')}`,
     })
   return printed
 }

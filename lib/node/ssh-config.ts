@@ -53,7 +53,7 @@ const defaults = {
   ServerAliveInterval: ['5', '0', '300'],
 } as const
 
-export function formatOptions(options: Iterable<readonly [string, string]>): string[] {
+function formatOptions(options: Iterable<readonly [string, string]>): string[] {
   return [...options].flatMap(([name, value]) => ['-o', `${name}=${value}`])
 }
 

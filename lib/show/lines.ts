@@ -3,14 +3,17 @@ import { type Failure, stackOf } from '../failure.ts'
 import { checkOf, type Event, type Outcome, type Target } from '../graph/target.ts'
 import { formatReasons, isRepair } from '../reason.ts'
 import { beside, octal, printable } from '../wording.ts'
-import { areChecks, countOutcomes, ofKind, type Phases, type Reporter } from './reporter.ts'
+import type { Phases, Reporter } from './reporter.ts'
 import {
+  areChecks,
+  countOutcomes,
   formatClosing,
   formatFailure,
   formatFailures,
   formatOutcome,
   formatSummary,
   formatToDo,
+  ofKind,
   summariseGroup,
   warningsOf,
 } from './words.ts'

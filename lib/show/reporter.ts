@@ -1,6 +1,6 @@
 /** What every view of a run has in common: the tree, plain lines, --json and the plan read the same events. */
 import type { Failure } from '../failure.ts'
-import { checkOf, type Event, type Graph, type Outcome, type Target } from '../graph/target.ts'
+import type { Event, Outcome, Target } from '../graph/target.ts'
 
 export interface Reporter {
   event(event: Event): void
@@ -41,40 +41,3 @@ export interface Summary {
 
 /** The targets of each phase, by its title. */
 export type Phases = ReadonlyMap<string, readonly Target[]>
-
-export function byPhase(phases: readonly { name: string; title: string }[], graph: Graph): Phases {
-  const targets = Map.groupBy(graph.values(), ({ phase }) => phase)
-  const all = phases.map(({ name, title }) => [title, targets.get(name) ?? []] as const)
-  return new Map(all.filter(([, own]) => own.length > 0))
-}
-
-/** True if they are only checked. */
-export function areChecks(targets: readonly Target[]): boolean {
-  return targets.every(({ build }) => !build)
-}
-
-/** The outcomes of one kind, with their targets. */
-export function ofKind<K extends Outcome['kind']>(outcomes: ReadonlyMap<string, Outcome>, kind: K) {
-  return [...outcomes].filter((entry): entry is [string, Extract<Outcome, { kind: K }>] => entry[1].kind === kind)
-}
-
-/** What is on nodes although cluster.yaml keeps it off them. */
-export function leftOnNodes(outcomes: ReadonlyMap<string, Outcome>) {
-  return [...outcomes].flatMap(([id, outcome]) => {
-    const { left = [] } = checkOf(outcome)
-    return left.flatMap((each) => (each.isKeptOff ? { ...each, node: id.slice(id.indexOf('/') + 1) } : []))
-  })
-}
-
-export function countOutcomes(outcomes: ReadonlyMap<string, Outcome>) {
-  const number = (kind: Outcome['kind']) => ofKind(outcomes, kind).length
-  return {
-    targets: outcomes.size,
-    made: number('built'),
-    fresh: number('fresh'),
-    /** In a dry run: targets that would be built. */
-    stale: number('stale'),
-    failed: number('failed'),
-    cancelled: number('cancelled'),
-  }
-}

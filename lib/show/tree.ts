@@ -1,10 +1,22 @@
-/** The live tree: listr2 redraws it, the executor has the work done, and its lines are chosen to fit the rows there are. */
+/**
+ * The live tree: a task of listr2 for each phase, and below it one for each of its targets. The executor schedules the work: a task
+ * waits for its target's outcome. listr2 redraws them, each by its target's last event, and as many as there are rows for.
+ */
 import type { Writable } from 'node:stream'
-import { color, DefaultRenderer, Listr, type ListrRendererFactory, Spinner } from 'listr2'
+import {
+  color,
+  DefaultRenderer,
+  Listr,
+  type ListrDefaultRendererTask,
+  type ListrRendererFactory,
+  type ListrTask,
+  Spinner,
+} from 'listr2'
 import { type Event, nameInPhase, type Outcome, type Target } from '../graph/target.ts'
 import { beside, printable } from '../wording.ts'
-import { areChecks, type Phases, type Reporter } from './reporter.ts'
+import type { Phases, Reporter } from './reporter.ts'
 import {
+  areChecks,
   formatClosing,
   formatEvent,
   formatFailure,
@@ -31,17 +43,18 @@ interface TreeOptions {
 
 export function createTree(options: TreeOptions): Reporter {
   const { phases, verbose, transient, stdout, writeError } = options
-  /** The last event of each target. */
-  const events = new Map<string, Event>()
-  const done = Promise.withResolvers<void>()
+  const rows = rowsOf(phases)
   const trailer: string[] = []
   let running: Promise<unknown> | undefined
   const coloured = (text: string, colour: 'red' | 'yellow' | 'dim') =>
     text.split('\n').map((line) => color[colour](line))
   return {
     event: (event) => {
-      events.set(event.id, event)
-      running ??= draw(events, done.promise, options)
+      const row = rows.get(event.id)
+      if (!row) return
+      row.event = event
+      if (event.type === 'ended') row.end.resolve(event.outcome)
+      running ??= draw(rows, options)
     },
     note: (text) => {
       for (const line of coloured(printable(text), 'dim'))
@@ -50,7 +63,7 @@ export function createTree(options: TreeOptions): Reporter {
     },
     problem: (failure, id) => writeError(coloured(formatFailure(failure, id, verbose), 'red').join('\n')),
     end: async (summary) => {
-      done.resolve()
+      for (const { end } of rows.values()) end.resolve(undefined)
       await running
       if (!transient) {
         trailer.push(...warningsOf(summary.outcomes).flatMap((text) => coloured(printable(text), 'yellow')))
@@ -65,14 +78,42 @@ export function createTree(options: TreeOptions): Reporter {
   }
 }
 
-function draw(
-  events: ReadonlyMap<string, Event>,
-  done: Promise<void>,
-  { phases, verbose, transient, stdout }: TreeOptions,
-): Promise<unknown> {
+/** By a target's id. */
+type Rows = ReturnType<typeof rowsOf>
+
+function rowsOf(phases: Phases) {
+  const begun = (target: Target): TreeRow & { end: PromiseWithResolvers<Outcome | undefined> } => ({
+    target,
+    event: undefined,
+    end: Promise.withResolvers(),
+  })
+  return new Map([...phases.values()].flat().map((target) => [target.id, begun(target)]))
+}
+
+/** None ends the others. */
+const sideBySide = { concurrent: true, exitOnError: false } as const
+
+/** `outcomeOf` never rejects; it resolves with undefined where the run ended without the target. */
+export function phaseTasks(phases: Phases, outcomeOf: (id: string) => Promise<Outcome | undefined>): ListrTask[] {
+  const targetTask = ({ id, build }: Target): ListrTask => ({
+    title: id,
+    task: async (_, task) => {
+      const outcome = await outcomeOf(id)
+      if (outcome?.kind === 'failed') throw outcome.failure
+      if (outcome?.kind === 'cancelled' || (outcome?.kind === 'fresh' && build)) task.skip()
+    },
+  })
+  return [...phases].map(([title, targets]) => ({
+    title,
+    task: (_, phase) => phase.newListr(targets.map(targetTask), sideBySide),
+  }))
+}
+
+function draw(rows: Rows, { phases, verbose, transient, stdout }: TreeOptions): Promise<unknown> {
   const spinner = new Spinner()
   const icons: Readonly<Record<Line['mark'], () => string>> = {
     waiting: () => color.dim('◼'),
+    queued: () => color.dim('◼'),
     active: () => color.yellow(spinner.fetch()),
     made: () => color.green('✔'),
     fresh: () => color.dim('·'),
@@ -82,11 +123,21 @@ function draw(
   }
   let isOver = false
   class FittedRenderer extends DefaultRenderer {
+    readonly #tasks: readonly ListrDefaultRendererTask[]
     #redraw: NodeJS.Timeout | undefined
 
+    constructor(...[tasks, ...given]: ConstructorParameters<typeof DefaultRenderer>) {
+      super(tasks, ...given)
+      this.#tasks = tasks
+    }
+
     override create(): string {
-      const rows = isOver && verbose ? Number.POSITIVE_INFINITY : (stdout.rows ?? 24) - (isOver ? closingRows : 3)
-      return layOut(phases, events, rows, verbose)
+      const room = isOver && verbose ? Number.POSITIVE_INFINITY : (stdout.rows ?? 24) - (isOver ? closingRows : 3)
+      const shown = this.#tasks.map(({ title = '', subtasks = [] }) => ({
+        title,
+        rows: subtasks.flatMap(({ title: id = '' }) => rows.get(id) ?? []),
+      }))
+      return layOut(shown, room, verbose)
         .flatMap(({ level, mark, text, note }) =>
           this.format(`${oneLine(text)}  ${color.dim(oneLine(note))}`, icons[mark](), level),
         )
@@ -106,74 +157,89 @@ function draw(
       super.end()
     }
   }
-  return new Listr([{ title: '', task: () => done }], {
-    registerSignalListeners: false,
-    // listr2's types know its own renderers by name only.
-    renderer: FittedRenderer as ListrRendererFactory as typeof DefaultRenderer,
-    rendererOptions: { spinner, formatOutput: 'truncate', clearOutput: transient },
-  }).run()
+  return new Listr(
+    phaseTasks(phases, async (id) => rows.get(id)?.end.promise),
+    {
+      ...sideBySide,
+      registerSignalListeners: false,
+      // listr2's types know its own renderers by name only.
+      renderer: FittedRenderer as ListrRendererFactory as typeof DefaultRenderer,
+      rendererOptions: { spinner, formatOutput: 'truncate', clearOutput: transient },
+    },
+  ).run()
 }
 
 function oneLine(text: string): string {
   return printable(text).replaceAll('\n', ' ')
 }
 
+/** A target, and the last that happened to it. */
+interface TreeRow {
+  readonly target: Target
+  event: Event | undefined
+}
+
+/** A phase, with its targets. */
+interface PhaseRows {
+  readonly title: string
+  readonly rows: readonly TreeRow[]
+}
+
 interface Line {
   readonly level: 0 | 1
-  readonly mark: 'waiting' | 'active' | 'made' | 'fresh' | 'stale' | 'failed' | 'cancelled'
+  readonly mark: 'waiting' | 'queued' | 'active' | 'made' | 'fresh' | 'stale' | 'failed' | 'cancelled'
   readonly text: string
   /** Shown after the text, dimmed. */
   readonly note: string
 }
 
 /** From the first that has its line where there is not room for all. */
-const ranks: readonly Line['mark'][] = ['failed', 'stale', 'active', 'cancelled', 'made', 'fresh']
+const ranks: readonly Line['mark'][] = ['failed', 'stale', 'active', 'queued', 'cancelled', 'made', 'fresh']
 
 /**
  * A line for each phase, and below it one for each of its targets: for all that have begun and are not fresh if there is room,
- * else for those that failed, are stale or are at work. `events`: the last of each target.
+ * else for those that failed, are stale or are not done.
  */
-export function layOut(phases: Phases, events: ReadonlyMap<string, Event>, rows: number, isVerbose = false): Line[] {
-  const mark = (target: Target) => markOf(target, events.get(target.id))
-  const children = [...phases.values()].flatMap((targets) => (targets.length > 1 ? targets : []))
-  const byMark = Map.groupBy(children, mark)
+export function layOut(phases: readonly PhaseRows[], most: number, isVerbose = false): Line[] {
+  const byMark = Map.groupBy(
+    phases.flatMap(({ rows }) => (rows.length > 1 ? rows : [])),
+    markOf,
+  )
   const ranked = (last: Line['mark']) =>
     ranks.slice(0, ranks.indexOf(last) + 1).flatMap((each) => byMark.get(each) ?? [])
-  const room = Math.max(0, rows - phases.size)
+  const room = Math.max(0, most - phases.length)
   const all = ranked(isVerbose ? 'fresh' : 'made')
-  const shown = new Set(all.length <= room ? all : ranked('active').slice(0, room))
-  return [...phases].flatMap(([title, targets]) => [
-    phaseLine(title, targets, events),
-    ...targets.filter((target) => shown.has(target)).map((target) => childLine(target, events.get(target.id))),
+  const shown = new Set(all.length <= room ? all : ranked('queued').slice(0, room))
+  return phases.flatMap(({ title, rows }) => [
+    phaseLine(title, rows),
+    ...rows.filter((row) => shown.has(row)).map(childLine),
   ])
 }
 
-function phaseLine(title: string, targets: readonly Target[], events: ReadonlyMap<string, Event>): Line {
-  const own = targets.flatMap(({ id }) => events.get(id) ?? [])
+function phaseLine(title: string, rows: readonly TreeRow[]): Line {
+  const own = rows.flatMap(({ event }) => event ?? [])
   const ended = own.flatMap((event): Outcome[] => (event.type === 'ended' ? [event.outcome] : []))
-  const marks = new Set(targets.map((target) => markOf(target, events.get(target.id))))
+  const marks = new Set(rows.map(markOf))
   const line = (mark: Line['mark'], note: string): Line => ({ level: 0, mark, text: title, note })
   if (own.length === 0) return line('waiting', '')
-  if (ended.length < targets.length) {
-    const [only] = targets.length === 1 ? own : []
-    return line(
-      marks.has('failed') ? 'failed' : 'active',
-      only ? formatEvent(only) : `${ended.length}/${targets.length}`,
-    )
+  if (ended.length < rows.length) {
+    const [only] = rows.length === 1 ? own : []
+    const mark = marks.has('failed') ? 'failed' : only?.type === 'queued' ? 'queued' : 'active'
+    return line(mark, only ? formatEvent(only) : `${ended.length}/${rows.length}`)
   }
   const worst = (['failed', 'cancelled', 'stale', 'made'] as const).find((mark) => marks.has(mark)) ?? 'fresh'
-  return line(worst, summariseGroup(ended, areChecks(targets)))
+  return line(worst, summariseGroup(ended, areChecks(rows.map(({ target }) => target))))
 }
 
-function childLine(target: Target, event: Event | undefined): Line {
+function childLine({ target, event }: TreeRow): Line {
   const note = event ? beside(target.id, formatEvent(event)) : ''
-  return { level: 1, mark: markOf(target, event), text: nameInPhase(target), note }
+  return { level: 1, mark: markOf({ target, event }), text: nameInPhase(target), note }
 }
 
 /** A target that is only checked is done if it is fresh. */
-function markOf({ build }: Target, event: Event | undefined): Line['mark'] {
+function markOf({ target: { build }, event }: TreeRow): Line['mark'] {
   if (!event) return 'waiting'
-  if (event.type !== 'ended') return 'active'
+  if (event.type !== 'ended') return event.type === 'queued' ? 'queued' : 'active'
   const { kind } = event.outcome
   return kind === 'built' || (kind === 'fresh' && !build) ? 'made' : kind
 }

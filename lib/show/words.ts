@@ -15,7 +15,7 @@ import {
   groupAlike,
   printable,
 } from '../wording.ts'
-import { countOutcomes, leftOnNodes, ofKind, type Summary } from './reporter.ts'
+import type { Summary } from './reporter.ts'
 
 /** Only for files that were replaced, and only if no later target (install) takes them further. */
 export function adviseAfter(
@@ -57,7 +57,9 @@ export function yoursToRestart(targets: readonly Target[]) {
 /** What is being done with a target: "copying 14 files"; at its end, its outcome. */
 export function formatEvent(event: Event): string {
   if (event.type === 'step') return formatStep(event.step)
-  return event.type === 'ended' ? formatOutcome(event.outcome) : { started: 'checking', building: 'making' }[event.type]
+  return event.type === 'ended'
+    ? formatOutcome(event.outcome)
+    : { started: 'checking', queued: 'waiting', building: 'making' }[event.type]
 }
 
 function formatStep(step: (Event & { type: 'step' })['step']): string {
@@ -276,4 +278,35 @@ function formatAdvice({ nodes, files, restart }: NonNullable<Summary['advice']>[
 export function formatCaEnds({ expires, commands }: NonNullable<Summary['caEnds']>, now: Date): string {
   const left = formatLeftInWords(expires.getTime() - now.getTime())
   return `The CA expires in ${left}, on ${formatDate(expires, now)}, and every certificate with it: ${commands.join(', then ')}`
+}
+
+/** True if they are only checked. */
+export function areChecks(targets: readonly Target[]): boolean {
+  return targets.every(({ build }) => !build)
+}
+
+/** The outcomes of one kind, with their targets. */
+export function ofKind<K extends Outcome['kind']>(outcomes: ReadonlyMap<string, Outcome>, kind: K) {
+  return [...outcomes].filter((entry): entry is [string, Extract<Outcome, { kind: K }>] => entry[1].kind === kind)
+}
+
+/** What is on nodes although cluster.yaml keeps it off them. */
+export function leftOnNodes(outcomes: ReadonlyMap<string, Outcome>) {
+  return [...outcomes].flatMap(([id, outcome]) => {
+    const { left = [] } = checkOf(outcome)
+    return left.flatMap((each) => (each.isKeptOff ? { ...each, node: id.slice(id.indexOf('/') + 1) } : []))
+  })
+}
+
+export function countOutcomes(outcomes: ReadonlyMap<string, Outcome>) {
+  const number = (kind: Outcome['kind']) => ofKind(outcomes, kind).length
+  return {
+    targets: outcomes.size,
+    made: number('built'),
+    fresh: number('fresh'),
+    /** In a dry run: targets that would be built. */
+    stale: number('stale'),
+    failed: number('failed'),
+    cancelled: number('cancelled'),
+  }
 }

@@ -2,7 +2,7 @@
 import { dirname, join } from 'node:path'
 import { formatJsonLine } from '../../lib/show/lines.ts'
 import { quote } from '../../lib/wording.ts'
-import { groups, phases } from '../layouts/phases.ts'
+import { groups, phases } from '../phases/bootstrap.ts'
 import type { CommandRun } from '../request/command-run.ts'
 import { ownForm, program } from '../request/host.ts'
 import type { Finding } from '../request/job.ts'

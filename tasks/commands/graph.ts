@@ -1,9 +1,8 @@
 /** `graph`: draws the graph that a run walks. */
-import { closure, type Graph, nameInPhase, type Target } from '../../lib/graph/target.ts'
+import { closure, clusterGraph, type Graph, nameInPhase, type Target } from '../../lib/graph/target.ts'
 import { formatJsonLine } from '../../lib/show/lines.ts'
 import { formatNames, groupAlike } from '../../lib/wording.ts'
-import { phaseTitles } from '../layouts/phases.ts'
-import { clusterGraph } from '../phases/table.ts'
+import { phases, phaseTitles } from '../phases/bootstrap.ts'
 import type { CommandRun } from '../request/command-run.ts'
 import type { Finding } from '../request/job.ts'
 import { usage } from '../request/options.ts'
@@ -12,7 +11,7 @@ import { selectNodes } from '../request/selection.ts'
 /** Throws a usage Failure for an unknown format. */
 export async function graph(run: CommandRun): Promise<readonly Finding[]> {
   const { cluster, options, print } = run
-  const all = clusterGraph(cluster)
+  const all = await clusterGraph(phases, cluster)
   const chosen = selectNodes(run, [...all.values()]).map(({ id }) => id)
   const wanted = closure(all, chosen)
   if (options.json) {

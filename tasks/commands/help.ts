@@ -1,6 +1,6 @@
 /** --help, for everything and for one command, and --list: all derived from the tables. Pure. */
 
-import { phases } from '../layouts/phases.ts'
+import { phases } from '../phases/bootstrap.ts'
 import { formatCommand } from '../request/host.ts'
 import { type Finding, statuses } from '../request/job.ts'
 import { type OptionName, optionTable } from '../request/options.ts'

@@ -5,15 +5,22 @@ import { dirname } from 'node:path'
 import { sshConfigPath } from '../../lib/cluster/cluster.ts'
 import { doing, Failure } from '../../lib/failure.ts'
 import { caName } from '../../lib/files/auth-dir.ts'
-import { closure, type Graph, nameInPhase, type Outcome, type Run, type Target } from '../../lib/graph/target.ts'
+import {
+  byPhase,
+  closure,
+  clusterGraph,
+  type Graph,
+  nameInPhase,
+  type Outcome,
+  type Run,
+  type Target,
+} from '../../lib/graph/target.ts'
 import { type Change, formatReasons, isRepair, type Reason, worksOf } from '../../lib/reason.ts'
-import { byPhase } from '../../lib/show/reporter.ts'
 import { formatFailures } from '../../lib/show/words.ts'
 import { formatNames, octal } from '../../lib/wording.ts'
-import { phases } from '../layouts/phases.ts'
 import { outageOf } from '../layouts/tables.ts'
+import { phases } from '../phases/bootstrap.ts'
 import { notesOnAdminKeys } from '../phases/local-kubeconfig.ts'
-import { clusterGraph } from '../phases/table.ts'
 import { readAuth } from '../request/access.ts'
 import type { CommandRun } from '../request/command-run.ts'
 import { exitStatus, type Finding } from '../request/job.ts'
@@ -38,7 +45,7 @@ export async function plan(given: CommandRun): Promise<readonly Finding[]> {
   const { format, expectPlan, offline } = given.options
   if (expectPlan !== undefined) throw usage("--expect-plan and --dry-run can't be combined")
   if (format !== undefined && format !== 'markdown') throw usage(`--format ${format}: a plan has markdown`)
-  const all = clusterGraph(given.cluster)
+  const all = await clusterGraph(phases, given.cluster)
   const selection = select(given, all)
   const whole = closure(all, selection.ids)
   const graph = offline ? withoutLooks(whole) : whole

@@ -18,7 +18,7 @@ import {
   frontProxyCaName,
 } from '../../lib/files/auth-dir.ts'
 import type { PlainFile } from '../../lib/files/plain-file.ts'
-import type { Run, Target } from '../../lib/graph/target.ts'
+import { clusterGraph, type Run, type Target } from '../../lib/graph/target.ts'
 import { otherIdentity } from '../../lib/kubernetes/identity.ts'
 import { realPath } from '../../lib/node/state.ts'
 import { type Certificate, readCertificate, readCertificates } from '../../lib/pki/certificate.ts'
@@ -30,8 +30,8 @@ import { identityFiles, isKeptOff, nodeFiles, nodeUnits } from '../layouts/table
 import { fetchCommand } from '../nodes/fetch-command.ts'
 import { waysOutOfOlder, whyNotCompared } from '../nodes/guards.ts'
 import { type NodeLook, placesOf, readNode, readServedCertificates, withPlaces } from '../nodes/look.ts'
+import { phases } from '../phases/bootstrap.ts'
 import { refuseSharedEtcd } from '../phases/ca.ts'
-import { clusterGraph } from '../phases/table.ts'
 import { writeAuth } from '../request/access.ts'
 import { type CommandRun, openAuth } from '../request/command-run.ts'
 import { pathOf } from '../request/host.ts'
@@ -45,7 +45,7 @@ import { caRotationFiles, caState, isTwin, tokenFiles, tokenState } from '../rot
 export async function recover(given: CommandRun): Promise<readonly Finding[]> {
   const source = sourceOf(given)
   const { host, signal } = given
-  const graph = clusterGraph(given.cluster)
+  const graph = await clusterGraph(phases, given.cluster)
   const targets = [...graph.values()].filter(({ where }) => where === 'auth')
   return writeAuth(given, {
     ...(typeof source !== 'string' && { graph }),

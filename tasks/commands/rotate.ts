@@ -2,20 +2,18 @@
 import type { ClusterNode } from '../../lib/cluster/cluster.ts'
 import { Failure, refusal, runAgain, usageFailure } from '../../lib/failure.ts'
 import { caName, timeOfBackup } from '../../lib/files/auth-dir.ts'
-import { buildGraph, type Graph, type Run, type Target } from '../../lib/graph/target.ts'
+import { buildGraph, byPhase, clusterGraph, type Graph, type Run, type Target } from '../../lib/graph/target.ts'
 import { fileAt } from '../../lib/node/state.ts'
 import { formatJsonLine } from '../../lib/show/lines.ts'
-import { byPhase } from '../../lib/show/reporter.ts'
 import { adviseAfter, formatToDo, joinFailures } from '../../lib/show/words.ts'
 import { day, foldAlike, formatDate, formatNames, joinClauses, wrap } from '../../lib/wording.ts'
 import type { Place } from '../layouts/layout.ts'
-import { phases } from '../layouts/phases.ts'
 import { nodeFiles, nodeUnits, outageOf } from '../layouts/tables.ts'
 import { reloadFlag } from '../nodes/command-line.ts'
 import { digestAt, installOf } from '../nodes/look.ts'
 import { lookAtUnits, type UnitsFound } from '../nodes/units.ts'
 import { unsetOn } from '../nodes/unreached.ts'
-import { clusterGraph } from '../phases/table.ts'
+import { phases } from '../phases/bootstrap.ts'
 import { readAuth, writeAuth } from '../request/access.ts'
 import type { CommandRun } from '../request/command-run.ts'
 import { exitStatus, type Finding } from '../request/job.ts'
@@ -46,7 +44,7 @@ type Begun = Pick<Drive, 'options' | 'rotation'> & { readonly rotating: Pick<Rot
 
 /** Throws a usage Failure before anything is printed or changed. */
 export async function rotate(given: CommandRun): Promise<readonly Finding[]> {
-  const { rotation, graph } = checked(given)
+  const { rotation, graph } = await checked(given)
   const { options, signal } = given
   // For what is said between the walks: each walk has a reporter of its own.
   const between = await given.reporterFor(new Map(), false)
@@ -62,7 +60,7 @@ export async function rotate(given: CommandRun): Promise<readonly Finding[]> {
       }
       const walkTo = async (stage?: Stage) => {
         const started = performance.now()
-        const graph = graphOf(rotating, stage)
+        const graph = await graphOf(rotating, stage)
         const reporter = await given.reporterFor(byPhase([...phases, proofPhase, rewritePhase], graph), false)
         const run = { ...rotating.run, note: reporter.note }
         const walked = await walk(graph, { run, forced: new Map(), signal, reporter })
@@ -85,7 +83,7 @@ export async function rotate(given: CommandRun): Promise<readonly Finding[]> {
 
 /** The same, with --dry-run. */
 export async function plan(given: CommandRun): Promise<readonly Finding[]> {
-  const { rotation, graph } = checked(given)
+  const { rotation, graph } = await checked(given)
   const read = async (run: CommandRun) => {
     refuseOther({ options: given.options, rotation, rotating: { run } })
     const from = begins(rotation, given.options, run)
@@ -95,7 +93,7 @@ export async function plan(given: CommandRun): Promise<readonly Finding[]> {
   return readAuth(given, graph, read, { isPlan: true })
 }
 
-function checked(given: CommandRun) {
+async function checked(given: CommandRun) {
   const { auth, cluster, command, options } = given
   const rotation = namedRotation(options)
   rotation.refuse?.(given)
@@ -106,7 +104,7 @@ function checked(given: CommandRun) {
     )
   if (!auth.read(auth.files.certificate(caName)))
     throw usageFailure(`${auth.path} has no CA yet: there is nothing to rotate`, command('bootstrap'))
-  return { rotation, graph: clusterGraph(cluster) }
+  return { rotation, graph: await clusterGraph(phases, cluster) }
 }
 
 function namedRotation({ names, finish, undo, dryRun }: Options): Rotation {
@@ -253,8 +251,8 @@ async function goBack(drive: Drive): Promise<readonly Finding[]> {
   return findings
 }
 
-function graphOf(rotating: Rotating, stage: Stage | undefined): Graph {
-  const targets = [...clusterGraph(rotating.run.cluster).values()]
+async function graphOf(rotating: Rotating, stage: Stage | undefined): Promise<Graph> {
+  const targets = [...(await clusterGraph(phases, rotating.run.cluster)).values()]
   const proofs = stage ? proofTargets(rotating, stage, targets) : []
   const after = proofs.map(({ id }) => id)
   const work = stage?.targets?.(rotating) ?? []

@@ -3,13 +3,20 @@ import { createInterface } from 'node:readline'
 import { refusal } from '../../lib/failure.ts'
 import { caName, kubeconfigFile } from '../../lib/files/auth-dir.ts'
 import { secretMode } from '../../lib/files/plain-file.ts'
-import { closure, type Force, type Graph, nameInPhase, type Outcome, type Run } from '../../lib/graph/target.ts'
-import { byPhase } from '../../lib/show/reporter.ts'
+import {
+  byPhase,
+  closure,
+  clusterGraph,
+  type Force,
+  type Graph,
+  nameInPhase,
+  type Outcome,
+  type Run,
+} from '../../lib/graph/target.ts'
 import { adviseAfter } from '../../lib/show/words.ts'
 import { formatNames, joinClauses, printable } from '../../lib/wording.ts'
-import { phases } from '../layouts/phases.ts'
 import { replaceCommand } from '../nodes/fetch-command.ts'
-import { clusterGraph } from '../phases/table.ts'
+import { phases } from '../phases/bootstrap.ts'
 import { writeAuth } from '../request/access.ts'
 import type { CommandRun } from '../request/command-run.ts'
 import type { Finding } from '../request/job.ts'
@@ -33,7 +40,7 @@ export async function run(given: CommandRun): Promise<readonly Finding[]> {
   const { auth, command, now, options, signal } = given
   if (options.offline) throw usage('--offline can only be used with --dry-run')
   if (options.format !== undefined) throw usage('--format can only be used with --dry-run')
-  const graph = clusterGraph(given.cluster)
+  const graph = await clusterGraph(phases, given.cluster)
   const { ids, forced } = select(given, graph)
   const wanted = closure(graph, ids)
   const replaced = [...forced].flatMap(([id, force]) => (force === 'replace' ? id : []))

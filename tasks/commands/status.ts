@@ -37,7 +37,7 @@ import type { UnderWay } from '../rotations/table.ts'
 /** Throws a usage Failure for a node that cluster.yaml does not have. */
 export async function status(given: CommandRun): Promise<readonly Finding[]> {
   checkNodes(given.cluster, given.options.nodes)
-  const graph = wholeCluster(given)
+  const graph = await wholeCluster(given)
   return readAuth(given, graph, async (run) => {
     const inventory = takeInventory(await observe(run, graph))
     const rotations = await findRotations(run)

@@ -2,13 +2,12 @@
 import type { ClusterNode } from '../../lib/cluster/cluster.ts'
 import { Failure, refusal } from '../../lib/failure.ts'
 import { caName } from '../../lib/files/auth-dir.ts'
-import { buildGraph, type Target } from '../../lib/graph/target.ts'
-import { byPhase } from '../../lib/show/reporter.ts'
+import { buildGraph, byPhase, clusterGraph, type Target } from '../../lib/graph/target.ts'
 import { count, formatDate, formatNames } from '../../lib/wording.ts'
 import { identityFiles } from '../layouts/tables.ts'
 import { recoverCommand } from '../nodes/fetch-command.ts'
 import { newerOn, waysOutOfOlder } from '../nodes/guards.ts'
-import { clusterGraph } from '../phases/table.ts'
+import { phases } from '../phases/bootstrap.ts'
 import { type CommandRun, checkConfigFile, openAuth } from '../request/command-run.ts'
 import { pathOf } from '../request/host.ts'
 import type { Finding } from '../request/job.ts'
@@ -37,7 +36,7 @@ const kinds = [
 
 /** Throws a Failure where there is no backup, and a refusal for one of a newer harderway or another layout. */
 export async function verifyBackup(given: CommandRun, from: string): Promise<readonly Finding[]> {
-  const made = [...clusterGraph(given.cluster).values()].filter(({ where }) => where === 'auth')
+  const made = [...(await clusterGraph(phases, given.cluster)).values()].filter(({ where }) => where === 'auth')
   const names = [...made.flatMap(({ makes }) => makes), ...identityNames(given)]
   const main = readFolder(openAuth(pathOf(given.host, from), given), names)
   refuseNothing(given, main)

@@ -47,7 +47,7 @@ export interface EtcdNames {
   readonly client: string
 }
 
-export type CertPhase = 'ca' | 'cluster-cert' | 'component-certs' | 'node-certs' | 'user-certs'
+type CertPhase = 'ca' | 'cluster-cert' | 'component-certs' | 'node-certs' | 'user-certs'
 
 /** The files of one certificate. */
 export type OfCert = Exclude<FileKind, 'encryption-config' | 'authorization'>

@@ -147,8 +147,8 @@ function embedsCa(run: Run, { file }: Pick<Place, 'file'>, { files }: Unit, plac
 function changesCa({ auth, pending = none }: Run, kubeconfig: string): boolean {
   if (!pending.has(kubeconfig)) return false
   const files = [caName, nextName(caName)].map(auth.files.certificate)
-  const setIn = (...pems: readonly (Buffer | undefined)[]) =>
-    new Set(pems.flatMap((pem) => readCertificates(pem ?? '')).map(({ der }) => der.toString('hex')))
+  const setIn = (...all: readonly (Buffer | undefined)[]) =>
+    new Set(all.flatMap((pem) => readCertificates(pem ?? '')).map(({ der }) => der.toString('hex')))
   const trusted = setIn(...files.map((file) => auth.tryBytes(file)))
   const held = setIn(readEmbeddedCa(`${auth.tryBytes(kubeconfig)}`))
   return files.some((file) => pending.has(file)) || trusted.symmetricDifference(held).size > 0

@@ -42,7 +42,7 @@ import {
   signingCa,
 } from '../rotations/states.ts'
 
-export function caTargets(cluster: Cluster): Target[] {
+export function targets(cluster: Cluster): Target[] {
   const rows = certTable(cluster).filter(({ phase }) => phase === 'ca')
   const others = rows.flatMap(({ id, name }) => (name === caName ? [] : [id]))
   return rows.map((row) => {

@@ -26,14 +26,11 @@ import {
 } from '../../lib/pki/pair.ts'
 import { type Change, type CheckResult, formatReasons, isRepair, type Reason } from '../../lib/reason.ts'
 import { formatDate, formatNames, joinClauses } from '../../lib/wording.ts'
-import type { CertPhase } from '../layouts/layout.ts'
 import { type CertRow, certTable, layoutOf, readersOf, unitsToRestart, wantedValues } from '../layouts/tables.ts'
 import { fetchCommand } from '../nodes/fetch-command.ts'
 import { chainOf, readTokenPair, readTokenState, refusalDuring, signingCa } from '../rotations/states.ts'
 
-export type LeafPhase = Exclude<CertPhase, 'ca'>
-
-export function leafTargets(cluster: Cluster, phase: LeafPhase): Target[] {
+export function targets(cluster: Cluster, { phase }: { readonly phase: string }): Target[] {
   // The keys that are cut off are the same all through a run, and there may be thousands of certificates.
   let isRevoked: ReturnType<typeof revokedKeys> | undefined
   let isPinned: ReturnType<typeof pinnedPairs> | undefined

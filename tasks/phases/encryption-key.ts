@@ -20,7 +20,7 @@ const { file } = encryptionConfig
 /** Of the phase, of its target, and of the rotation. */
 const name = 'encryption-key'
 
-export function encryptionKeyTargets(cluster: Cluster): Target[] {
+export function targets(cluster: Cluster): Target[] {
   return [
     authTarget({
       id: name,

@@ -17,7 +17,7 @@ import type { CheckResult } from '../../lib/reason.ts'
 import { type CertRow, certTable, unitsToRestart } from '../layouts/tables.ts'
 import { signingCa } from '../rotations/states.ts'
 
-export function kubeconfigTargets(cluster: Cluster): Target[] {
+export function targets(cluster: Cluster): Target[] {
   return certTable(cluster)
     .filter(({ isClient }) => isClient)
     .map((row) =>

@@ -1,11 +1,10 @@
 /**
- * Phases `revoked` and `revoked-keys`: the list of who is cut off, as API servers read it. A pair whose key is revoked is replaced before the
- * old key is listed: `revoked` has what is good now, and every certificate that is to be loaded; `revoked-keys`, once those who read such
- * a pair have loaded the new one, what is good alone.
+ * Phase `revoked`: the list of who is cut off, as API servers read it. A pair whose key is revoked is replaced before the old key is listed:
+ * this has what is good now, and every certificate that is to be loaded; phase `revoked-keys`, later, what is good alone.
  */
-import type { Cluster, ClusterNode } from '../../lib/cluster/cluster.ts'
+import type { Cluster } from '../../lib/cluster/cluster.ts'
 import { isKeyEntry } from '../../lib/cluster/problem.ts'
-import { isUnreached, refusal } from '../../lib/failure.ts'
+import { refusal } from '../../lib/failure.ts'
 import {
   authorizationConfigFile,
   authorizationFiles,
@@ -13,7 +12,7 @@ import {
   etcdCaName,
 } from '../../lib/files/auth-dir.ts'
 import { secretMode } from '../../lib/files/plain-file.ts'
-import { authTarget, checkOf, isLost, type Run, type Target, type Waiting } from '../../lib/graph/target.ts'
+import { authTarget, type Run, type Target } from '../../lib/graph/target.ts'
 import {
   coveredBy,
   cuttingOff,
@@ -23,7 +22,6 @@ import {
   knownCertificates,
   letInAgain,
   listIn,
-  pairsToReplace,
   pinnedPairs,
   type RevokedList,
   removedFrom,
@@ -33,14 +31,13 @@ import {
 } from '../../lib/kubernetes/authorization.ts'
 import type { Change, CheckResult, Reason } from '../../lib/reason.ts'
 import { formatNames, joinClauses } from '../../lib/wording.ts'
-import { authorizationWebhookPath, layoutOf, localHolder, nodeFiles } from '../layouts/tables.ts'
+import { authorizationWebhookPath, layoutOf } from '../layouts/tables.ts'
 
 /** Of the phase, and of its target in auth/. */
 const name = 'revoked'
-const lastName = 'revoked-keys'
 
 /** `earlier`: the certificates of its users come first. */
-export function revokedTargets({ revoked }: Cluster, earlier: readonly Target[]): Target[] {
+export function targets({ revoked }: Cluster, { earlier }: { readonly earlier: readonly Target[] }): Target[] {
   if (revoked === undefined) return []
   return [
     authTarget({
@@ -66,92 +63,20 @@ export function revokedTargets({ revoked }: Cluster, earlier: readonly Target[])
   ]
 }
 
-/** What `revoked-keys` waits for: the nodes that read a pair which is replaced, and whether your kubeconfig does. */
-interface Readers {
-  readonly nodes: readonly string[]
-  readonly isLocal: boolean
-}
-
-/** In a walk over everything, after all of it. `installs`: by the node's name. */
-export function revokedKeysTargets(
-  cluster: Cluster,
-  { installs, local }: { readonly installs: ReadonlyMap<string, string>; readonly local: readonly string[] },
-): Target[] {
-  if (!cluster.revoked?.some(isKeyEntry)) return []
-  const target: Target<Readers> = authTarget({
-    id: lastName,
-    phase: lastName,
-    needs: [name],
-    after: [...installs.values(), ...local],
-    isOfWhole: true,
-    waitsFor: ({ outcomes, found }) => {
-      if (!found) return []
-      const held = cluster.nodes.flatMap((node) => {
-        const id = installs.get(node.name) ?? ''
-        return found.nodes.includes(node.name) && isHolding(node, id, outcomes) ? id : []
-      })
-      const isOpen = (id: string) => isLost(outcomes.get(id))
-      const controls = cluster.nodes.flatMap(({ name, role }) => (role === 'control' ? (installs.get(name) ?? []) : []))
-      return [...held, ...(found.isLocal ? local.filter(isOpen) : []), ...(controls.every(isOpen) ? controls : [])]
-    },
-    makes: [],
-    wanted: { keys: cluster.revoked.filter(isKeyEntry).toSorted() },
-    where: 'auth',
-    check: (run) => {
-      const keys = keysToList(run)
-      // One that will be too long is refused before anything is made.
-      const list = wantedList(run)
-      if (keys.length > 0) textsOf(run, list)
-      const isReplaced = pairsToReplace(run)
-      const nodes = cluster.nodes.filter((node) => nodeFiles(cluster, node).some(isReplaced))
-      const holder = localHolder(cluster)
-      return {
-        reasons: keys.length > 0 ? [{ kind: 'revoked-changed', added: keys, removed: [] }] : [],
-        // Certificates that are issued before it change `revoked`.
-        staysFresh: true,
-        found: {
-          nodes: nodes.map((each) => each.name),
-          isLocal: holder !== undefined && isReplaced(run.auth.files.certificate(holder.name)),
-        },
-      }
-    },
-    build: async (run) => {
-      const change = changeOf(run, wantedList(run))
-      write(run, wantedList(run))
-      return { change }
-    },
-    foresee: (run) => changeOf(run, wantedList(run)),
-  })
-  return [target]
-}
-
-/**
- * Who reads the pair has to have loaded the new one. What ssh does not reach holds nothing, nor does a worker that fails, or seems to get
- * its certificate elsewhere: whoever broke into it would decide when its key is revoked. Whoever is root on a control node has more than
- * any list can take.
- */
-function isHolding(node: ClusterNode, id: string, outcomes: Waiting['outcomes']): boolean {
-  const outcome = outcomes.get(id)
-  if (!isLost(outcome)) return node.role === 'control' && checkOf(outcome).ownsClient === true
-  const cause = outcome?.kind === 'cancelled' ? outcomes.get(`deploy/${node.name}`) : outcome
-  if (cause?.kind !== 'failed') return true
-  return node.role === 'control' && !isUnreached(cause.failure)
-}
-
 const wantedNow = (run: Run) => wantedList(run, keysToList(run))
 
-function textsOf({ cluster }: Run, list: RevokedList): [file: string, text: string][] {
+export function textsOf({ cluster }: Run, list: RevokedList): [file: string, text: string][] {
   return [
     [authorizationWebhookFile, webhookKubeconfig],
     [authorizationConfigFile, formatAuthorization(list, authorizationWebhookPath(cluster))],
   ]
 }
 
-function write(run: Run, list: RevokedList): void {
+export function write(run: Run, list: RevokedList): void {
   for (const [file, text] of textsOf(run, list)) run.auth.write(file, text, secretMode)
 }
 
-function changeOf(run: Run, list: RevokedList): Change {
+export function changeOf(run: Run, list: RevokedList): Change {
   const others = textsOf(run, list).filter(([file, text]) => run.auth.tryBytes(file)?.toString() !== text)
   const files = others.map(([file]) => file).toReversed()
   return {

@@ -2,16 +2,17 @@
 import { execute } from '../../lib/graph/executor.ts'
 import {
   buildGraph,
+  byPhase,
   closure,
+  clusterGraph,
   type Event,
   type Force,
   type Graph,
   type Run,
   type Target,
 } from '../../lib/graph/target.ts'
-import { byPhase, type Phases, type Summary } from '../../lib/show/reporter.ts'
-import { phases as allPhases } from '../layouts/phases.ts'
-import { clusterGraph } from '../phases/table.ts'
+import type { Phases, Summary } from '../../lib/show/reporter.ts'
+import { phases as allPhases } from '../phases/bootstrap.ts'
 import type { CommandRun } from './command-run.ts'
 import { exitStatus, type Finding, findingsOf } from './job.ts'
 import { withClockCheck } from './walk.ts'
@@ -19,9 +20,11 @@ import { withClockCheck } from './walk.ts'
 export type Observation = Readonly<Awaited<ReturnType<typeof observe>>>
 
 /** All of auth/; with --on-nodes the nodes too, or those of --node. */
-export function wholeCluster({ cluster, options: { onNodes, nodes } }: CommandRun): Graph {
+export async function wholeCluster({ cluster, options: { onNodes, nodes } }: CommandRun): Promise<Graph> {
   // Targets that a run would not reach are read too.
-  const all = buildGraph([...clusterGraph(cluster).values()].map((target) => ({ ...target, after: [] })))
+  const all = buildGraph(
+    [...(await clusterGraph(allPhases, cluster)).values()].map((target) => ({ ...target, after: [] })),
+  )
   const isWanted = (node = '') => onNodes && (nodes.length === 0 || nodes.includes(node))
   const ids = [...all.values()].filter(({ where, node }) => where !== 'node' || isWanted(node)).map(({ id }) => id)
   return closure(all, ids)

@@ -7,13 +7,21 @@ import pLimit from 'p-limit'
 import type { Cluster, ClusterNode } from '../../lib/cluster/cluster.ts'
 import { Failure } from '../../lib/failure.ts'
 import { execute } from '../../lib/graph/executor.ts'
-import { buildGraph, type Event, type Force, type Run, type Target, type Work } from '../../lib/graph/target.ts'
+import {
+  buildGraph,
+  byPhase,
+  type Event,
+  type Force,
+  type Run,
+  type Target,
+  type Work,
+} from '../../lib/graph/target.ts'
 import { type FileState, root } from '../../lib/node/place.ts'
 import type { ComponentProcess, NodeState, PlacesState } from '../../lib/node/state.ts'
 import { tryCertificate } from '../../lib/pki/pair.ts'
 import type { Change, CheckResult, Reason } from '../../lib/reason.ts'
 import { createPlanLines, planEntries } from '../../lib/show/plan.ts'
-import { byPhase, type Summary } from '../../lib/show/reporter.ts'
+import type { Summary } from '../../lib/show/reporter.ts'
 import type { Unit } from '../../tasks/layouts/layout.ts'
 import { nodeUnits } from '../../tasks/layouts/tables.ts'
 import { digestAt, type NodeLook } from '../../tasks/nodes/look.ts'

@@ -18,7 +18,7 @@ import { fileURLToPath } from 'node:url'
 import xterm from '@xterm/headless'
 import { thisProcess } from '../../lib/files/lock.ts'
 import { commands } from '../../tasks/commands/table.ts'
-import { phases } from '../../tasks/layouts/phases.ts'
+import { phases } from '../../tasks/phases/bootstrap.ts'
 import { scratch } from '../support/files.ts'
 import { harderway, holdAuth, readJsonLine, withStatus } from '../support/harderway.ts'
 import { type Start, start as startProcess } from '../support/process.ts'
@@ -335,7 +335,7 @@ for (const [workers, given] of [
       const { status, stdout } = await startOnTerminal(place(t, clusterOf(workers)), local, {}, given).ended
       assert.equal(status, 0)
       const { lines, isCursorShown, isStyled } = await showOn(size, stdout)
-      const phases = lines.filter((line) => /^\S /.test(line))
+      const phases = lines.filter((line) => /^[^\w\s] /.test(line))
       assert.deepEqual(
         phases.map((line) => line.split('  ')[0]),
         titles.map((title) => `✔ ${title}`),

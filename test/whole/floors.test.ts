@@ -21,9 +21,11 @@ interface Import {
 }
 
 /** https://www.typescriptlang.org/tsconfig/#explainFiles; imports of types count. */
+const told = execFileSync(join(root, 'node_modules/.bin/tsc'), ['--explainFiles'], {
+  ...{ cwd: root, encoding: 'utf8', maxBuffer: 2 ** 26 },
+})
+
 function readImports(): Import[] {
-  const tsc = join(root, 'node_modules/.bin/tsc')
-  const told = execFileSync(tsc, ['--explainFiles'], { cwd: root, encoding: 'utf8', maxBuffer: 2 ** 26 })
   return [...told.matchAll(/Imported via '(\.[^']+)' from file '((?:lib|tasks)\/[^']+)'/g)].map(
     ([, to = '', from = '']) => ({
       from,
@@ -65,6 +67,15 @@ test('no folder imports from one above it, and so lib/ nothing from tasks/', () 
 
 test('no file imports itself, by whatever way', () => {
   assert.deepEqual(findCircle(imports), [])
+})
+
+test('each file of TypeScript is type-checked', () => {
+  const checked = new Set(told.match(/^\S+\.ts$/gm))
+  const ours = globSync(['*.ts', '{lib,tasks,test}/**/*.ts'], { cwd: root })
+  assert.deepEqual(
+    ours.filter((file) => !checked.has(file)),
+    [],
+  )
 })
 
 test('each name of a type has one definition in lib/ and tasks/', () => {

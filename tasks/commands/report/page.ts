@@ -16,8 +16,8 @@ import {
   joinClauses,
   printable,
 } from '../../../lib/wording.ts'
-import { phaseTitles } from '../../layouts/phases.ts'
 import { certTable, encryptionConfig, layoutOf, localHolder, nodeFiles } from '../../layouts/tables.ts'
+import { phaseTitles } from '../../phases/bootstrap.ts'
 import { namesOfOwnKeys, notesOnAdminKeys } from '../../phases/local-kubeconfig.ts'
 import {
   fold,

@@ -23,7 +23,7 @@ export async function report(given: CommandRun): Promise<readonly Finding[]> {
     throw usage(`--format ${format}: report has html, prometheus`, 'report')
   const file = format === 'html' ? 'report.html' : metricsFile
   if (!auth.hasFiles()) throw new Failure(`there is nothing in ${auth.path} yet`, { remedy: command('bootstrap') })
-  const graph = wholeCluster(given)
+  const graph = await wholeCluster(given)
   const copy = options.output === undefined ? undefined : pathOf(host, options.output)
   return writeAuth(given, {
     graph,

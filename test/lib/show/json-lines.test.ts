@@ -61,6 +61,7 @@ for (const [outcome, value] of [
 test('the begin of a check or a build is one object', () => {
   const events = [
     { type: 'started', id: 'ca' },
+    { type: 'queued', id: 'ca' },
     { type: 'building', id: 'ca', reasons },
   ] as const
   const { reporter, values } = json()

@@ -11,6 +11,7 @@ const rows = 21
 
 type State = (id: string) => Event
 const checking: State = (id) => ({ type: 'started', id })
+const queued: State = (id) => ({ type: 'queued', id })
 const making: State = (id) => ({ type: 'building', id, reasons: [] })
 const ended =
   (outcome: Outcome): State =>
@@ -28,20 +29,17 @@ const phase = (name: string, size: number): Target[] =>
 /** The first targets of each phase have these states, the others none. */
 type Phase = readonly [targets: readonly Target[], states: readonly (State | undefined)[]]
 function lay(phases: readonly Phase[], room = rows, isVerbose = false) {
-  const events = phases.flatMap(([targets, states]) =>
-    targets.flatMap(({ id }, i): [string, Event][] => {
-      const state = states[i]
-      return state ? [[id, state(id)]] : []
-    }),
-  )
-  const byTitle = new Map(phases.map(([targets]) => [targets[0]?.phase ?? '', targets]))
-  return layOut(byTitle, new Map(events), room, isVerbose)
+  const shown = phases.map(([targets, states]) => ({
+    title: targets[0]?.phase ?? '',
+    rows: targets.map((target, i) => ({ target, event: states[i]?.(target.id) })),
+  }))
+  return layOut(shown, room, isVerbose)
 }
 const all = (targets: readonly Target[], state: State): Phase => [targets, targets.map(() => state)]
 const children = (lines: ReturnType<typeof lay>) => lines.filter(({ level }) => level === 1).map(({ text }) => text)
 
 test('a run of any size fits its rows at any stage, with every phase in it, and failures before anything else', () => {
-  const state = fc.constantFrom(undefined, checking, making, made, fresh, stale, failed, cancelled)
+  const state = fc.constantFrom(undefined, checking, queued, making, made, fresh, stale, failed, cancelled)
   // One state that most targets of a phase have, and some that have another.
   const stage = fc.record({ most: state, some: fc.array(fc.tuple(fc.nat(2000), state), { maxLength: 30 }) })
   const sizes = (nodes: number) =>
@@ -65,15 +63,16 @@ test('a run of any size fits its rows at any stage, with every phase in it, and 
 })
 
 test('a small run shows every target that has begun and is not fresh below its phase, in their order', () => {
-  const lines = lay([all(phase('ca', 1), made), [phase('deploy', 5), [fresh, made, making, checking]]])
+  const lines = lay([all(phase('ca', 1), made), [phase('deploy', 6), [fresh, made, making, checking, queued]]])
   assert.deepEqual(
     lines.map(({ level, mark, text, note }) => [level, mark, text, note]),
     [
       [0, 'made', 'ca', 'new'],
-      [0, 'active', 'deploy', '2/5'],
+      [0, 'active', 'deploy', '2/6'],
       [1, 'made', 'node1', 'new'],
       [1, 'active', 'node2', 'making'],
       [1, 'active', 'node3', 'checking'],
+      [1, 'queued', 'node4', 'waiting'],
     ],
   )
   assert.deepEqual(lay([[phase('deploy', 3), []]]), [{ level: 0, mark: 'waiting', text: 'deploy', note: '' }])
@@ -107,7 +106,7 @@ test('what is fresh has no line but with --verbose; what is only checked has don
   assert.deepEqual([lines.map(({ mark }) => mark), lines[0]?.note], [['made', 'made', 'made'], '2 passed'])
 })
 
-test('where there is not room for all, those that failed come first, then stale ones, then those at work', () => {
+test('where there is not room for all, those that failed come first, then stale ones, then those at work, then those that wait', () => {
   const states = (some: Readonly<Record<number, State>>) => Array.from({ length: 100 }, (_, i) => some[i] ?? made)
   const shown = (some: Readonly<Record<number, State>>, room = rows) =>
     children(lay([[phase('deploy', 100), states(some)]], room))
@@ -115,5 +114,6 @@ test('where there is not room for all, those that failed come first, then stale 
   assert.deepEqual(shown({ 50: making, 98: failed, 99: stale }), ['node50', 'node98', 'node99'])
   assert.deepEqual(shown({ 50: making, 98: failed, 99: stale }, 3), ['node98', 'node99'])
   assert.deepEqual(shown({ 50: making, 98: failed, 99: stale }, 1), [])
+  assert.deepEqual(shown({ 1: queued, 2: queued, 50: making }, 3), ['node1', 'node50'])
   assert.equal(shown({}, Number.POSITIVE_INFINITY).length, 100)
 })

@@ -102,6 +102,7 @@ const lines = {
   }),
   refused: line('refused', failure),
   started: line('started', { id: text }),
+  queued: line('queued', { id: text }),
   building: line('building', { id: text, reasons: v.array(reason) }),
   step: line('step', { id: text, step }),
   fresh: line('fresh', { id: text, ...verdict, message: text }),

@@ -4,7 +4,7 @@ import { Failure } from '../../../lib/failure.ts'
 import { parseCommandLine } from '../../../tasks/cli.ts'
 import { help, listText } from '../../../tasks/commands/help.ts'
 import { type Command, commands, commonOptions, questions, run } from '../../../tasks/commands/table.ts'
-import { phases } from '../../../tasks/layouts/phases.ts'
+import { phases } from '../../../tasks/phases/bootstrap.ts'
 import { optionNames, optionTable } from '../../../tasks/request/options.ts'
 import { rotations } from '../../../tasks/rotations/table.ts'
 

@@ -6,13 +6,13 @@ import pLimit from 'p-limit'
 import type { Cluster } from '../../../lib/cluster/cluster.ts'
 import { Failure, sharedRefusal } from '../../../lib/failure.ts'
 import { AuthDir } from '../../../lib/files/auth-dir.ts'
-import type { Run } from '../../../lib/graph/target.ts'
+import { clusterGraph, type Run } from '../../../lib/graph/target.ts'
 import type { Query } from '../../../lib/node/node.ts'
 import type { NodeState } from '../../../lib/node/state.ts'
 import { harderWay } from '../../../tasks/layouts/harder-way.ts'
 import { identityFiles } from '../../../tasks/layouts/tables.ts'
 import { adviseByNodes, findOtherCluster } from '../../../tasks/nodes/other-cluster.ts'
-import { clusterGraph } from '../../../tasks/phases/table.ts'
+import { phases } from '../../../tasks/phases/bootstrap.ts'
 import { caProfile, makeCa, temporaryAuth } from '../../support/certificates.ts'
 import { placesWith, rootsFile, threeNodes, twoNodes } from '../../support/fakes.ts'
 import { scratch } from '../../support/files.ts'
@@ -48,7 +48,7 @@ async function find(
   } as unknown as Run
   if (has.length > 0) mkdirSync(run.auth.path)
   for (const file of has) run.auth.write(file, 'there', 0o600)
-  const found = await findOtherCluster(run, clusterGraph(cluster), { signal, tell: run.note })
+  const found = await findOtherCluster(run, await clusterGraph(phases, cluster), { signal, tell: run.note })
   return { notes, refusals: found.map(([id, { kind, message, remedy = '' }]) => ({ id, kind, message, remedy })) }
 }
 
@@ -139,7 +139,7 @@ test('a kubeconfig of another CA: the first control node whose CA can be read sa
       return [`${node.name} ${isOurs}`]
     }
     const refused = sharedRefusal('another CA', { what: 'another CA', who: 'k', place: undefined, waysOut })
-    const [[, { remedy } = refused] = []] = await adviseByNodes(run, clusterGraph(cluster), {
+    const [[, { remedy } = refused] = []] = await adviseByNodes(run, await clusterGraph(phases, cluster), {
       refusals: [['local-kubeconfig', refused]],
       tell: () => {},
     })

@@ -1,9 +1,8 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { Failure } from '../../../lib/failure.ts'
-import type { Force } from '../../../lib/graph/target.ts'
-import { phases } from '../../../tasks/layouts/phases.ts'
-import { clusterGraph } from '../../../tasks/phases/table.ts'
+import { clusterGraph, type Force } from '../../../lib/graph/target.ts'
+import { phases } from '../../../tasks/phases/bootstrap.ts'
 import { formatCommand } from '../../../tasks/request/host.ts'
 import { parseOptions } from '../../../tasks/request/options.ts'
 import { namesOf, type Selection, select } from '../../../tasks/request/selection.ts'
@@ -19,7 +18,7 @@ nodes:
 `
 
 const cluster = parsed(yaml)
-const graph = clusterGraph(cluster)
+const graph = await clusterGraph(phases, cluster)
 const asked = (line: string) => ({
   cluster,
   options: parseOptions(line.split(' ')),
@@ -54,17 +53,17 @@ test('a name selects what it names, and nothing is forced', () => {
   }
 })
 
-test('every phase is a name, and every target is one', () => {
+test('every phase is a name, and every target is one', async () => {
   const whole = parsed(`${yaml}install: true\nusers: [{name: jane}]\nrevoked: []\n`)
-  const all = clusterGraph(whole)
+  const all = await clusterGraph(phases, whole)
   const idsOf = (name: string) => select({ ...asked(name), cluster: whole }, all).ids
   for (const { name } of phases.filter(({ name }) => name !== 'revoked-keys')) assert.ok(idsOf(name).length > 0, name)
   for (const id of all.keys()) assert.ok(idsOf(id).includes(id), id)
 })
 
-test('what relies on all targets is of a walk over everything alone', () => {
+test('what relies on all targets is of a walk over everything alone', async () => {
   const whole = parsed(`${yaml}install: true\nrevoked: ['sha256:${'1'.repeat(64)}']\n`)
-  const all = clusterGraph(whole)
+  const all = await clusterGraph(phases, whole)
   const idsOf = (line: string) => select({ ...asked(line), cluster: whole }, all).ids
   const lasts = (line: string) => idsOf(line).filter((id) => id.startsWith('revoked-keys'))
   assert.deepEqual(lasts('bootstrap'), ['revoked-keys', 'revoked-keys/control0'])
@@ -101,8 +100,8 @@ test('a name, a node or an option that does not fit is bad usage, and the messag
     )
 })
 
-test('a phase that cluster.yaml leaves out has nothing to select', () => {
-  const without = clusterGraph(parsed(`${yaml}localKubeconfig: false\n`))
+test('a phase that cluster.yaml leaves out has nothing to select', async () => {
+  const without = await clusterGraph(phases, parsed(`${yaml}localKubeconfig: false\n`))
   assert.throws(() => select(asked('local-kubeconfig'), without), {
     kind: 'usage',
     message: 'nothing of local-kubeconfig is wanted by cluster.yaml',

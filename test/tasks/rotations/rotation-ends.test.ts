@@ -8,7 +8,7 @@ import pLimit from 'p-limit'
 import type { Cluster } from '../../../lib/cluster/cluster.ts'
 import { AuthDir, timeOfBackup } from '../../../lib/files/auth-dir.ts'
 import { execute } from '../../../lib/graph/executor.ts'
-import { buildGraph, type Outcome, type Run, type Target, type Work } from '../../../lib/graph/target.ts'
+import { buildGraph, clusterGraph, type Outcome, type Run, type Target, type Work } from '../../../lib/graph/target.ts'
 import { partOf } from '../../../lib/kubernetes/kubeconfig.ts'
 import type { FileState } from '../../../lib/node/place.ts'
 import { readPrivateKey } from '../../../lib/pki/pair.ts'
@@ -19,8 +19,8 @@ import { compareFolder, filesToCopy, isRight } from '../../../tasks/nodes/folder
 import { digestOf } from '../../../tasks/nodes/look.ts'
 import { unitsOn } from '../../../tasks/nodes/reads.ts'
 import { checkUnitsOf } from '../../../tasks/nodes/units.ts'
+import { phases } from '../../../tasks/phases/bootstrap.ts'
 import { foreseeUnits, type InstallFound } from '../../../tasks/phases/install.ts'
-import { clusterGraph } from '../../../tasks/phases/table.ts'
 import type { Rotating, Rotation } from '../../../tasks/rotations/rotation.ts'
 import { rotations } from '../../../tasks/rotations/table.ts'
 import { foundAsIn, rootsFile } from '../../support/fakes.ts'
@@ -71,18 +71,19 @@ const limits = { auth: pLimit(1), node: pLimit(1), kubeconfig: pLimit(1) }
 
 /** What is in auth/ alone, and these targets of nodes. Rejects where a target fails. */
 async function walk({ run, signal }: Rotating, nodes: readonly Target[] = []): Promise<Map<string, Outcome>> {
-  const graph = buildGraph([...authTargets(run.cluster), ...nodes])
+  const graph = buildGraph([...(await authTargets(run.cluster)), ...nodes])
   const outcomes = await execute(graph, { run, dryRun: false, forced: new Map(), signal, emit: () => {} })
   for (const [id, outcome] of outcomes)
     if (outcome.kind === 'failed') throw new Error(`${id}: ${outcome.failure.message}`, { cause: outcome.failure })
   return outcomes
 }
 
-const authTargets = (cluster: Cluster) => [...clusterGraph(cluster).values()].filter(({ where }) => where === 'auth')
+const targetsOf = async (cluster: Cluster) => [...(await clusterGraph(phases, cluster)).values()]
+const authTargets = async (cluster: Cluster) => (await targetsOf(cluster)).filter(({ where }) => where === 'auth')
 
 /** What a run of these targets would do. */
 async function plan({ run, signal }: Rotating, nodes: readonly Target[]): Promise<Map<string, Outcome>> {
-  const graph = buildGraph([...authTargets(run.cluster), ...nodes])
+  const graph = buildGraph([...(await authTargets(run.cluster)), ...nodes])
   const options = { run, forced: new Map(), signal, emit: () => {} }
   return execute(graph, { ...options, dryRun: true, foresees: true })
 }
@@ -97,7 +98,7 @@ function worksIn(outcomes: ReadonlyMap<string, Outcome>) {
 }
 
 /** The targets of nodes that have what is in auth/ now, where every unit runs and has loaded it. */
-function nodesAsIn({ auth, cluster }: Run): Target[] {
+async function nodesAsIn({ auth, cluster }: Run): Promise<Target[]> {
   const seen = new Map(
     cluster.nodes.map((node) => {
       const found = foundAsIn({ auth, cluster }, node)
@@ -121,7 +122,7 @@ function nodesAsIn({ auth, cluster }: Run): Target[] {
       return [node.name, { ...look, uid: 0, files } as unknown as InstallFound]
     }),
   )
-  return [...clusterGraph(cluster).values()].flatMap((target): Target[] => {
+  return (await targetsOf(cluster)).flatMap((target): Target[] => {
     const node = cluster.nodes.find(({ name }) => name === target.node)
     const look = node && seen.get(node.name)
     if (target.where !== 'node' || !look) return []
@@ -220,7 +221,7 @@ for (const { rotation, title, made: madeFor, wanted } of all)
         await walk(beginning)
       }
       assert.equal(rotation.stageOf(beginning.run), step.from)
-      const nodes = nodesAsIn(beginning.run)
+      const nodes = await nodesAsIn(beginning.run)
       const ended = async (endsBefore: number) => {
         const path = scratch(t)
         cpSync(begun, path, { recursive: true, preserveTimestamps: true })
@@ -285,7 +286,7 @@ for (const { rotation, title, made, wanted } of all)
       assert.deepEqual([rotation.stageOf(rotating.run), rotation.finishedIn({ auth })], ['settled', undefined])
     }
     for (const stage of stages) {
-      const nodes = nodesAsIn(rotating.run)
+      const nodes = await nodesAsIn(rotating.run)
       await stage.begin(rotating)
       const outcomes = await walk(rotating, nodes)
       for (const node of wanted.nodes) {

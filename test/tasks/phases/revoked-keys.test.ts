@@ -2,12 +2,13 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { Failure } from '../../../lib/failure.ts'
-import type { Outcome } from '../../../lib/graph/target.ts'
+import { clusterGraph, type Outcome } from '../../../lib/graph/target.ts'
 import type { ReasonOf } from '../../../lib/reason.ts'
-import { clusterGraph } from '../../../tasks/phases/table.ts'
+import { phases } from '../../../tasks/phases/bootstrap.ts'
 import { parsed } from '../../support/files.ts'
 
-const graph = clusterGraph(
+const graph = await clusterGraph(
+  phases,
   parsed(`
 name: kubenet
 api: {virtualIP: 192.168.1.21}

@@ -1,0 +1,41 @@
+/**
+ * What happens, in the guide's order: each phase, what it makes, and the file that has its targets. A target begins once all that
+ * it is made of is done, and one whose output is fresh is skipped (lib/graph/executor.ts).
+ */
+import type { Phase } from '../../lib/graph/target.ts'
+
+// biome-ignore format: a table of contents, two lines a row
+export const phases: readonly Phase[] = [
+  { name: 'ca', title: 'Certificate authority', targets: () => import('./ca.ts'),
+    makes: 'the CA certificate and its key' },
+  { name: 'cluster-cert', title: 'Cluster certificate', targets: () => import('./certs.ts'),
+    makes: "the API server's certificate and key" },
+  { name: 'component-certs', title: 'Component certificates', targets: () => import('./certs.ts'),
+    makes: 'certificates of the admin and the components, and the service-account key' },
+  { name: 'node-certs', title: 'Node certificates', targets: () => import('./certs.ts'),
+    makes: "a certificate for each node's kubelet, as server and as client" },
+  { name: 'user-certs', title: 'User certificates', targets: () => import('./certs.ts'),
+    makes: 'a certificate for each of users in cluster.yaml, with its groups' },
+  { name: 'kubeconfigs', title: 'Kubeconfigs', targets: () => import('./kubeconfigs.ts'),
+    makes: '<client>.kubeconfig' },
+  { name: 'encryption-key', title: 'Encryption key', targets: () => import('./encryption-key.ts'),
+    makes: 'encryption-config.yaml' },
+  { name: 'revoked', title: 'Revoked', targets: ({ revoked }) => revoked && import('./revoked.ts'),
+    makes: 'authorization-config.yaml: the revoked names and keys; if cluster.yaml has revoked' },
+  { name: 'deploy', title: 'Deploy to nodes', targets: () => import('./deploy-targets.ts'),
+    makes: "each role's files on each node, by ssh and scp" },
+  { name: 'install', title: 'Running components', targets: ({ install }) => install && import('./install-targets.ts'),
+    makes: 'the same files where the units on each node read them, loaded; if cluster.yaml has install' },
+  { name: 'local-kubeconfig', title: 'Local kubeconfig', targets: () => import('./local-kubeconfig-targets.ts'),
+    makes: "the admin's entry in your own kubeconfig" },
+  { name: 'revoked-keys', title: 'Revoked keys', targets: ({ revoked }) => revoked && import('./revoked-keys.ts'),
+    makes: 'the same list, once the new keys are in use, with the old ones; if revoked has keys' },
+]
+
+/** Names for several phases at once. */
+export const groups: Readonly<Record<string, readonly string[]>> = {
+  bootstrap: phases.map(({ name }) => name),
+  certs: ['ca', 'cluster-cert', 'component-certs', 'node-certs', 'user-certs'],
+}
+
+export const phaseTitles: ReadonlyMap<string, string> = new Map(phases.map(({ name, title }) => [name, title]))

@@ -1,0 +1,47 @@
+/** The targets of phase `deploy`, one a node. What works on a node is loaded by the first check. */
+import type { Cluster, ClusterNode } from '../../lib/cluster/cluster.ts'
+import type { Target } from '../../lib/graph/target.ts'
+import { nodeFiles, switchedOffFiles, unitsOf } from '../layouts/tables.ts'
+import type { DeployFound } from './deploy.ts'
+
+/** `earlier`: with the targets that make what is deployed. */
+export function targets(cluster: Cluster, { earlier }: { readonly earlier: readonly Target[] }): Target[] {
+  const makers = new Map(earlier.flatMap(({ id, makes }) => makes.map((file): [string, string] => [file, id])))
+  const known = new Set([...makers.keys(), ...switchedOffFiles(cluster)])
+  const folders = Map.groupBy(cluster.nodes, folderKey)
+  // The node's install uses the same connection. With more nodes than are worked on at once, too many would stay open.
+  const keepsConnection = cluster.install !== undefined && cluster.nodes.length <= cluster.ssh.concurrency
+  const load = () => import('./deploy.ts')
+  return cluster.nodes.map((node): Target<DeployFound> => {
+    const names = { known, together: folders.get(folderKey(node)) ?? [] }
+    return {
+      id: deployId(node),
+      phase: 'deploy',
+      node: node.name,
+      needs: [...new Set(nodeFiles(cluster, node).flatMap((file) => makers.get(file) ?? []))],
+      makes: [],
+      wanted: placeOf(cluster, node),
+      units: unitsOf(cluster, node.role),
+      where: 'node',
+      check: async (run, force) => (await load()).checkFolder({ run, node, names }, force),
+      build: async (run, work) => (await load()).copyFiles({ run, node, names }, work),
+      foresee: async (run, work) => (await load()).foreseeCopies({ run, node, names }, work),
+      ...(!keepsConnection && { release: (run) => run.disconnect(node) }),
+    }
+  })
+}
+
+export function deployId({ name }: ClusterNode): string {
+  return `deploy/${name}`
+}
+
+/** Where its files go; options may name a proxy, and so another machine. */
+export function placeOf({ ssh: { options } }: Cluster, { host, port, user, directory }: ClusterNode) {
+  return { host, port, user, directory, ...(options.size > 0 && { options: [...options] }) }
+}
+
+/** By cluster.yaml only: the same folder may have other names. */
+function folderKey({ host, port = 22, user, directory }: ClusterNode): string {
+  const home = directory.startsWith('~') ? user : ''
+  return [host, port, home, directory.replace(/(.)\/$/, '$1')].join(' ')
+}

@@ -1,0 +1,72 @@
+/** The targets of phase `install`, one a node, in the order of restarts. What works on a node is loaded by the first check. */
+import type { Cluster, ClusterNode } from '../../lib/cluster/cluster.ts'
+import { checkOf, isLost, type Target, type Waiting } from '../../lib/graph/target.ts'
+import type { DeployFound } from './deploy.ts'
+import { deployId, placeOf } from './deploy-targets.ts'
+import type { InstallFound } from './install.ts'
+import { listTargets } from './list-targets.ts'
+
+export function targets(cluster: Cluster): Target[] {
+  const { install, nodes } = cluster
+  if (!install) return []
+  const idsOf = (role: ClusterNode['role']) => nodes.filter((node) => node.role === role).map(installId)
+  const [gateways, controls] = [idsOf('gateway'), idsOf('control')]
+  const inLists = listTargets(cluster, 'revoked')
+  const lists = inLists.map(({ id }) => id)
+  const load = () => import('./install.ts')
+  const installs = nodes.map(
+    (node): Target<InstallFound> => ({
+      id: installId(node),
+      phase: 'install',
+      node: node.name,
+      needs: [deployId(node)],
+      after: [...afterOf(node, gateways, controls), ...lists],
+      waitsFor: (before) => holdingInstall(before, afterOf(node, gateways, controls), lists),
+      makes: [],
+      wanted: { ...placeOf(cluster, node), ...install, units: [...install.units] },
+      where: 'node',
+      check: async (run, force, earlier) => {
+        const before = earlier?.found.get(deployId(node)) as DeployFound | undefined
+        return (await load()).checkUnits({ run, node }, { force, before })
+      },
+      build: async (run, work) => (await load()).updateUnits({ run, node }, work),
+      foresee: async (run, work) => (await load()).foreseeUnits({ run, node }, work),
+      release: (run) => run.disconnect(node),
+    }),
+  )
+  return [...inLists, ...installs]
+}
+
+export function installId({ name }: ClusterNode): string {
+  return `install/${name}`
+}
+
+/** Gateways first: they must trust a new CA before an API server serves by it. Then control nodes one at a time, then workers. */
+function afterOf(node: ClusterNode, gateways: readonly string[], controls: readonly string[]): readonly string[] {
+  const before = {
+    gateway: [],
+    control: [...gateways, ...controls.slice(0, controls.indexOf(installId(node))).slice(-1)],
+    worker: [...gateways, ...controls],
+  }
+  return before[node.role]
+}
+
+/**
+ * The order is that of restarts: a renewal, which needs none, does not wait for a node that is down, nor does a key that leaked. A
+ * certificate that API servers have to know first waits for the list of each; where the old key is to be revoked, for one of them: a
+ * control node that stays down would keep a stolen key in use.
+ */
+function holdingInstall(
+  { outcomes, hasStopped, reasons = [] }: Waiting,
+  order: readonly string[],
+  lists: readonly string[],
+): string[] {
+  const isInOrder = reasons.some((each) => each.kind !== 'unit' || (each.restarts && !each.isForKey))
+  const lost = order.filter((id) => isLost(outcomes.get(id)))
+  const held = lost.filter((id) => isInOrder || hasStopped(id))
+  const pinned = reasons.filter((each) => each.kind === 'unit').filter(({ isPinned }) => isPinned)
+  if (pinned.length === 0) return held
+  const isLacking = (id: string) => !outcomes.has(id) || isLost(outcomes.get(id))
+  if (pinned.every(({ isForKey }) => isForKey)) return lists.every(isLacking) ? [...held, ...lists] : held
+  return [...held, ...lists.filter((id) => isLacking(id) || checkOf(outcomes.get(id)).isUnfinished)]
+}
