@@ -10,8 +10,8 @@ import { keysToList, pairsToReplace, wantedList } from '../../lib/kubernetes/aut
 import { localHolder, nodeFiles } from '../layouts/tables.ts'
 import { deployId } from './deploy-targets.ts'
 import { installId } from './install-targets.ts'
-import { listTargets } from './list-targets.ts'
 import { changeOf, textsOf, write } from './revoked.ts'
+import { listTargets } from './revoked-list-targets.ts'
 
 const name = 'revoked-keys'
 
