@@ -30,6 +30,7 @@ export function targets(cluster: Cluster, { earlier }: { readonly earlier: reado
       makes: [],
       purpose: 'your kubectl',
       where: 'kubeconfig',
+      stopsRun: true,
       check: async (run, _force, before) => (await work()).check(run, isReached(before)),
       build: async (run, given) => (await work()).build(run, given),
       foresee: async (run, given) => (await work()).foresee(run, given),
