@@ -40,7 +40,7 @@ export interface RevokedList {
   readonly certificates: readonly Shown[]
 }
 
-const nobody: RevokedList = { entries: [], certificates: [] }
+export const nobody: RevokedList = { entries: [], certificates: [] }
 
 /** The user that a kubelet of that name is: https://kubernetes.io/docs/reference/access-authn-authz/node/ */
 export const nodeUser = (name: string): string => `system:node:${name}`
