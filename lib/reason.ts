@@ -139,6 +139,10 @@ export interface Left {
   readonly why?: string
 }
 
+export function formatKept(why: string): string {
+  return `--prune keeps it because ${why}; remove it once nothing reads it`
+}
+
 /** The result of a check, with what it hands on to build. */
 export interface CheckResult<Found = unknown> {
   /** Empty: it is fresh. */

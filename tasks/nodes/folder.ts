@@ -11,7 +11,7 @@ import { checkStaging, diff, folderOf, longestUse, type StagingOwner } from '../
 import { type NodeState, type PlacesState, realPath } from '../../lib/node/state.ts'
 import { readCertificate } from '../../lib/pki/certificate.ts'
 import { isOfOwnCa } from '../../lib/pki/pair.ts'
-import type { Difference, ReasonOf } from '../../lib/reason.ts'
+import { type Difference, formatKept, type ReasonOf } from '../../lib/reason.ts'
 import { formatNames, quote } from '../../lib/wording.ts'
 import { identityFiles, isKeptOff, isSwitchedOff, nodeFiles } from '../layouts/tables.ts'
 import { certificatesIn, formatOthers, guard, type HeldFile, heldOn } from './guards.ts'
@@ -69,7 +69,7 @@ export function checkNode(run: Run, node: ClusterNode, look: NodeLook, names: Fo
       ([name, why]) =>
         why !== undefined &&
         !isKeptOff(run.cluster, basename(name)) &&
-        `${node.name} holds ${name}, which does not belong there: --prune keeps it because ${why}; remove it once nothing reads it`,
+        `${node.name} holds ${name}, which does not belong there: ${formatKept(why)}`,
     ),
     ...(stagings.get('may be in use') ?? []).map(
       ({ name, age }) =>
