@@ -104,7 +104,7 @@ export type Reason =
       readonly isDrained: boolean
       /** It is restarted only to load a pair whose old key is revoked, or about to be. */
       readonly isForKey?: true
-      /** It would show a certificate with which API servers let it in only once they have the list that names it. */
+      /** It would get a certificate that API servers accept only once they have the list that names it. */
       readonly isPinned?: true
     }
   | { readonly kind: 'left-drained'; readonly nodes: readonly string[] }

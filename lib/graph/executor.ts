@@ -60,7 +60,7 @@ const nothingKnown = () => ({
   pending: new Set<string>(),
 })
 
-/** The targets before it that hold it. */
+/** The ids of the targets that hold it back. `checked`: the result of its own check. */
 function heldBy(target: Target, { outcomes, begun }: Known, checked: Pick<Waiting, 'reasons' | 'found'> = {}) {
   const hasStopped = (id: string): boolean => {
     const outcome = outcomes.get(id)

@@ -167,7 +167,7 @@ export class Connection {
   }
 }
 
-/** For certain: 255 is ssh's own status, and one that was killed has none, for which the connection is checked. */
+/** False if unknown: 255 is ssh's own status, and a process that was killed has none. */
 function wasStarted({ exitCode }: ProcessOutput): boolean {
   return exitCode !== 255 && exitCode !== null
 }

@@ -1,4 +1,4 @@
-/** Whether the list of who is revoked is in force: what the API server of a node answers, and what its owner has to change there. */
+/** Whether the list of who is revoked is enforced: what the API server of a node answers, and what its owner has to change there. */
 import type { ClusterNode } from '../../lib/cluster/cluster.ts'
 import { Failure, tryToAwait } from '../../lib/failure.ts'
 import { authorizationConfigFile, authorizationFiles } from '../../lib/files/auth-dir.ts'
@@ -16,9 +16,9 @@ import { startingOf, type UnitSeen } from './reads.ts'
 const oldest = 32
 
 export interface ListInForce {
-  /** It denies whom the list of auth/ has, before anything is allowed. */
+  /** It denies everybody on the list in auth/, before RBAC allows anything. */
   readonly isLoaded: boolean
-  /** Host names of the API servers that ran within the last hour, as it knows them. */
+  /** Host names of the API servers that ran within the last hour, by their leases. */
   readonly servers: readonly string[]
 }
 

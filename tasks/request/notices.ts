@@ -195,7 +195,7 @@ const states = new Map<string, (run: Run) => { readonly stage: string } | undefi
   ['encryption-key', readEncryptionState],
 ])
 
-/** "ca both": the stage of each rotation that is under way. Files that do not fit together are of none. */
+/** "ca both": the stage of each rotation in progress. Files that do not fit together have no stage. */
 export function stagesIn(run: Run): string[] {
   return [...states].flatMap(([name, read]) => {
     const stage = tryTo(() => read(run)?.stage) ?? 'settled'
