@@ -35,7 +35,7 @@ interface ConnectionParts {
   readonly waitNodes: number
 }
 
-type Command = (how: Spawning) => Promise<ProcessOutput>
+type LocalCommand = (how: Spawning) => Promise<ProcessOutput>
 
 interface Ran {
   readonly output: ProcessOutput
@@ -137,7 +137,7 @@ export class Connection {
     if (this.#isOpen) await spawnLast((how) => runScript(this.#destination, script, how), this.#parts)
   }
 
-  async #start(command: Command, limit = commandTimeLimit): Promise<Ran> {
+  async #start(command: LocalCommand, limit = commandTimeLimit): Promise<Ran> {
     const { folder: cwd, env, signal } = this.#parts
     signal.throwIfAborted()
     this.#wasTried = true
@@ -160,7 +160,7 @@ export class Connection {
 
   async #isUp(): Promise<boolean> {
     const { host, options } = this.#destination
-    const check: Command = (how) => spawn(how)`ssh -O check ${options} -- ${host}`
+    const check: LocalCommand = (how) => spawn(how)`ssh -O check ${options} -- ${host}`
     const isUp = (await spawnLast(check, this.#parts))?.exitCode === 0
     this.#isOpen ||= isUp
     return isUp
@@ -174,7 +174,7 @@ function wasStarted({ exitCode }: ProcessOutput): boolean {
 
 /** Even after the run was interrupted. Undefined if it can't be started. */
 async function spawnLast(
-  command: Command,
+  command: LocalCommand,
   { folder: cwd, env }: Pick<ConnectionParts, 'folder' | 'env'>,
 ): Promise<ProcessOutput | undefined> {
   const deadline = AbortSignal.timeout(5000)
