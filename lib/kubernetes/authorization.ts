@@ -148,7 +148,7 @@ contexts:
 current-context: nobody
 `
 
-/** The list in a file of ours; undefined if it can't be read, or its conditions do not match the list in its comments. */
+/** The list that a file of ours has; undefined if it can't be read, or its conditions are not of the list that it names. */
 export function readRevoked(text: string): RevokedList | undefined {
   const linesOf = (pattern: RegExp) => Array.from(text.matchAll(pattern), ([, ...parts]) => parts)
   const entries = linesOf(/^ {8}# revoked: (\S+)$/gm).map(([entry = '']) => entry)
@@ -331,7 +331,7 @@ export function refusedKeys({ auth }: Pick<Listing, 'auth'>): (certificate: Cert
   return (certificate) => isOver({ keyId: keyIdOf(certificate) })
 }
 
-/** The entries of `listed` that `wanted` no longer denies, except for keys without a valid certificate. */
+/** Whom the one list denies, and the other does not: its entries. A key that no valid certificate is over lets in nobody. */
 export function removedFrom(listed: RevokedList, wanted: RevokedList, now: Date): string[] {
   const denied = keysOf(wanted.entries, wanted.certificates)
   const isKept = (entry: string) => {

@@ -52,8 +52,8 @@ function afterOf(node: ClusterNode, gateways: readonly string[], controls: reado
 }
 
 /**
- * Only restarts need the order. A renewal without one does not wait for a node that is down, nor does the replacement of a leaked key. A
- * certificate that API servers must know first waits for the list of each.
+ * The order is that of restarts: a renewal, which needs none, does not wait for a node that is down, nor does a key that leaked. A
+ * certificate that API servers have to know first waits for the list of each.
  */
 function holdingInstall(
   { outcomes, hasStopped, reasons = [] }: Waiting,
