@@ -19,8 +19,8 @@ export interface Destination {
 }
 
 /**
- * The host's sh reads the script from its input: nothing of it is in an argument list. The first value of an option counts; scp, which
- * requests a subsystem, must not have this one.
+ * The host's sh reads the script from its input: nothing of it is in an argument list. SessionType precedes the options, as ssh takes the
+ * first value; scp requests a subsystem, and must not have it.
  */
 export function runScript({ host, options }: Destination, script: string, how: Spawning): Promise<ProcessOutput> {
   return spawn({ ...how, input: script })`ssh -o SessionType=default ${options} -- ${host} sh -s`

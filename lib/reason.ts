@@ -104,7 +104,7 @@ export type Reason =
       readonly isDrained: boolean
       /** It is restarted only to load a pair whose old key is revoked, or about to be. */
       readonly isForKey?: true
-      /** It would show a certificate with which API servers let it in only once they have the list that names it. */
+      /** It would get a certificate that API servers accept only once they have the list that names it. */
       readonly isPinned?: true
     }
   | { readonly kind: 'left-drained'; readonly nodes: readonly string[] }
@@ -137,6 +137,10 @@ export interface Left {
   readonly isKeptOff?: true
   /** Why --prune leaves it, too. */
   readonly why?: string
+}
+
+export function formatKept(why: string): string {
+  return `--prune keeps it because ${why}; remove it once nothing reads it`
 }
 
 /** The result of a check, with what it hands on to build. */

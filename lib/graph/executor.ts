@@ -60,7 +60,7 @@ const nothingKnown = () => ({
   pending: new Set<string>(),
 })
 
-/** The targets before it that hold it. */
+/** The ids of the targets that hold it back. `checked`: the result of its own check. */
 function heldBy(target: Target, { outcomes, begun }: Known, checked: Pick<Waiting, 'reasons' | 'found'> = {}) {
   const hasStopped = (id: string): boolean => {
     const outcome = outcomes.get(id)
@@ -180,11 +180,11 @@ async function checkInRun(target: Target, before: Known, force: Force | undefine
   return { ...verdict, reasons: [...verdict.reasons, ...rebuilt, ...forced] }
 }
 
-/** Refusals of irreplaceable targets and of the user's own files, collected before the first build. */
+/** The refusals that stop a run, collected before the first build. */
 export async function findRefusals(graph: Graph, run: Run, forced: RunOptions['forced']) {
   const refusals: [string, Failure][] = []
   for (const target of graph.values()) {
-    if (!target.irreplaceable && !target.stopsRun && target.where !== 'kubeconfig') continue
+    if (!target.irreplaceable && !target.stopsRun) continue
     try {
       await checkInRun(target, nothingKnown(), forced.get(target.id), run)
     } catch (error) {

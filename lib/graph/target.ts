@@ -21,11 +21,11 @@ export interface Run {
   }
   /** The user's kubeconfig, or kubectl's list of them, in kubectl's order. */
   readonly kubeconfigs: () => readonly string[]
-  /** Where kubectl looks for one by itself, whatever cluster.yaml says: entries of ours may be left there. */
+  /** Where kubectl looks by default, whatever cluster.yaml says: entries of ours may be left there. */
   readonly usualKubeconfigs: () => readonly string[]
   /** The node, by the one connection that its first command opens. */
   connect(node: ClusterNode): Promise<Node>
-  /** How much is done at once. Whoever asks several nodes does so through `limits.node`; a target of a node, which has a place there, not. */
+  /** How much is done at once. Several nodes are queried through `limits.node`, but not by a node's own target: it holds a slot already. */
   readonly limits: Readonly<Record<Target['where'], LimitFunction>>
   /** Closes it, where it was opened and not all nodes may be connected at once. Never throws. */
   disconnect(node: ClusterNode): Promise<void>
@@ -64,9 +64,9 @@ export function endsSoon({ now, cluster }: Pick<Run, 'now' | 'cluster'>, end: Da
 /** rebuild: although fresh; replace: including what is irreplaceable in it; renew (the CA only): same key, new certificate. */
 export type Force = 'rebuild' | 'replace' | 'renew'
 
-/** Of the targets before it. */
+/** The results of the targets that ended before this one. */
 export interface Earlier {
-  /** What their checks found; without those that were built since. */
+  /** What their checks found, without the targets that were built since. */
   readonly found: ReadonlyMap<string, unknown>
   readonly outcomes: ReadonlyMap<string, Outcome>
 }
@@ -81,7 +81,7 @@ export interface Target<Found = unknown> {
   readonly needs: readonly string[]
   /** Ordering only: runs after these, and not if one was lost. They never make it stale. */
   readonly after?: readonly string[]
-  /** In place of that: those of `after` that hold it; called before its check, and again with what that found. */
+  /** Replaces that rule: returns the ids that hold it back. Called before its check, and again with the check's result. */
   waitsFor?(before: Waiting<Found>): readonly string[]
   /** Only in a walk over all targets, on whose outcomes it relies. */
   readonly isOfWhole?: true
@@ -116,11 +116,11 @@ export interface Target<Found = unknown> {
   release?(run: Run): Promise<void>
 }
 
-/** What a target has before it. */
+/** By which a target decides what holds it back. */
 export interface Waiting<Found = unknown> extends Pick<Earlier, 'outcomes'> {
-  /** Whether it was lost at its work: it may have been the first of many. */
+  /** Whether its build failed, or one that it waited for: the next ones may fail like it. */
   readonly hasStopped: (id: string) => boolean
-  /** Without its check: undefined. */
+  /** Undefined before its check. */
   readonly reasons?: readonly Reason[]
   readonly found?: Found | undefined
 }
@@ -189,7 +189,7 @@ export interface Phase {
   readonly title: string
   /** In a few words, for --list. */
   readonly makes: string
-  /** The file that has its targets; none if cluster.yaml has no use for it. */
+  /** The module that has its targets; none if cluster.yaml does not use the phase. */
   targets(cluster: Cluster): Promise<PhaseFile> | false | undefined
 }
 

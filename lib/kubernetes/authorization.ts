@@ -3,8 +3,8 @@
  * read back from it; and whom the entries of `revoked` concern, by the certificates that auth/ has and had. Reads only.
  *
  * A name is denied with every certificate. A key can't be denied by its fingerprints: whoever has it can write its certificate in other
- * bytes, which have another SHA-256 and are accepted all the same. So its users are pinned: they may show only the good ones of their
- * certificates, those over other keys.
+ * bytes, which have another SHA-256 and are accepted all the same. So its users are pinned: an API server accepts only the certificates
+ * that it knows of them, over other keys.
  * https://kubernetes.io/docs/reference/access-authn-authz/authorization/#using-configuration-file-for-authorization
  */
 import { hash } from 'node:crypto'
@@ -32,15 +32,15 @@ export interface Shown {
   readonly end: Date
 }
 
-/** Who is revoked, and what is known of it: the file has all of this, so that none is lost with auth/. */
+/** Who is revoked, with the certificates concerned: the file has all of this, so a lost auth/ loses none of it. */
 export interface RevokedList {
   /** Of `revoked`: names of users and nodes, and `sha256:…`. */
   readonly entries: readonly string[]
-  /** Those of the users of revoked keys, over these keys and over others. */
+  /** All certificates of the users of revoked keys, over these keys and over others. */
   readonly certificates: readonly Shown[]
 }
 
-const nobody: RevokedList = { entries: [], certificates: [] }
+export const nobody: RevokedList = { entries: [], certificates: [] }
 
 /** The user that a kubelet of that name is: https://kubernetes.io/docs/reference/access-authn-authz/node/ */
 export const nodeUser = (name: string): string => `system:node:${name}`
@@ -52,7 +52,7 @@ const usersOf = (name: string): string[] => [name, nodeUser(name)]
 const credentialId = 'authentication.kubernetes.io/credential-id'
 const credentialPrefix = 'X509SHA256='
 
-/** The keys of the entries, by their certificates. */
+/** The keys that the entries revoke. */
 const keysOf = (entries: readonly string[], certificates: readonly Shown[]) =>
   new Set(certificates.filter((each) => entries.includes(entryOf(each.fingerprint))).map(({ keyId }) => keyId))
 
@@ -62,7 +62,7 @@ export function isOverRevoked({ entries, certificates }: RevokedList): (certific
   return ({ keyId }) => keys.has(keyId)
 }
 
-/** A user that is nobody's name. Whoever denies it has this list in force, and no other. */
+/** The name of a user that does not exist: an API server that denies it enforces exactly this list. */
 function markOf({ entries, certificates }: RevokedList): string {
   return `revoked:${hash('sha256', JSON.stringify([entries, certificates.map(formatShown)]))}`
 }
@@ -71,9 +71,9 @@ function markOf({ entries, certificates }: RevokedList): string {
 const longest = 100_000
 
 /**
- * The authorizer that denies them, as an item of `authorizers`: all conditions that are true would have it ask a server, and one that is
- * an error denies at once. So the second condition is an error, whose text a denied client reads; the first has the list. Throws a
- * Failure for one that is too long.
+ * The authorizer that denies them, as an item of `authorizers`. If all its conditions were true, the API server would query a webhook; a
+ * condition that is an error denies at once. So the first condition has the list, and the second is an error, whose text a denied client
+ * reads. Throws a Failure if the list is too long.
  */
 export function formatAuthorizer(list: RevokedList, kubeconfig: string): string {
   return formatWith(list, scalarText(kubeconfig))
@@ -87,7 +87,7 @@ function formatWith(list: RevokedList, kubeconfig: string): string {
   const pinned = [...new Set(list.certificates.filter(isRevoked).map(({ user }) => user))]
   const good = list.certificates.filter((each) => !isRevoked(each)).map((each) => credentialPrefix + each.fingerprint)
   const denied = `request.user in [${quoted([...names, markOf(list)])}]`
-  // The test of the user comes first: a condition that is an error denies everybody. Without credential-id it is no certificate.
+  // The user is tested first, since an error in a condition denies everybody. Without credential-id there is no certificate.
   const shows = `has(request.extra) && '${credentialId}' in request.extra && request.extra['${credentialId}'].exists(id, id.startsWith('${credentialPrefix}') && !(id in [${quoted(good)}]))`
   const listed = pinned.length > 0 ? `${denied} || request.user in [${quoted(pinned)}] && ${shows}` : denied
   if (listed.length > longest)
@@ -164,7 +164,7 @@ export function readRevoked(text: string): RevokedList | undefined {
   return text.includes(formatWith(list, kubeconfig)) ? list : undefined
 }
 
-/** Why a list with less than the file has is refused. `again`: the command that lets in all the same; `back`: what keeps it out. */
+/** The refusal to drop entries that the file has. `again`: the command that does it anyway; `back`: how to keep them. */
 export function letInAgain(
   removed: readonly string[],
   file: string,
@@ -177,7 +177,7 @@ export function letInAgain(
   ])
 }
 
-/** A configuration that somebody else has written. Ours may be cut off. */
+/** A configuration that somebody else has written. One of ours may be truncated. */
 export function isOwnAuthorization(text: string): boolean {
   return !text.startsWith(header) && text.includes('AuthorizationConfiguration')
 }
@@ -225,7 +225,7 @@ export function knownCertificates(auth: AuthDir): KnownCertificate[] {
   )
 }
 
-/** Those that an entry cuts off. */
+/** Those that an entry revokes. */
 export function coveredBy(entry: string, known: readonly KnownCertificate[]): KnownCertificate[] {
   if (!isKeyEntry(entry)) {
     const users = [`CN=${entry}`, `CN=${nodeUser(entry)}`]
@@ -265,8 +265,8 @@ export function keysToList({ auth, cluster }: Pick<Listing, 'auth' | 'cluster'>)
 }
 
 /**
- * The list as it is to be; without the `held` entries, whose certificates are good until then. A good certificate is dropped only when it
- * expires, or its key is revoked: so nobody is refused whom any node or user may still show one of.
+ * The list that is wanted, without the `held` entries: those keys are not revoked yet. A certificate stays listed until it expires or its
+ * key is revoked, as a node or user may still have it.
  */
 export function wantedList({ auth, cluster, now }: Listing, held: readonly string[] = []): RevokedList {
   const entries = (cluster.revoked ?? []).filter((entry) => !held.includes(entry)).toSorted()
@@ -274,26 +274,27 @@ export function wantedList({ auth, cluster, now }: Listing, held: readonly strin
   const keys = keysOf(entries, all)
   const isValid = ({ end }: Shown) => end > now
   const users = new Set(all.filter((each) => keys.has(each.keyId) && isValid(each)).map(({ user }) => user))
-  const isTold = (each: Shown) => users.has(each.user) && (isValid(each) || entries.includes(entryOf(each.fingerprint)))
+  const isWanted = (each: Shown) =>
+    users.has(each.user) && (isValid(each) || entries.includes(entryOf(each.fingerprint)))
   const byName = (a: Shown, b: Shown) => compare(a.user, b.user) || compare(a.fingerprint, b.fingerprint)
-  const certificates = all.filter(isTold).toSorted(byName)
-  // One that has expired is dropped with the next change: time alone changes no file.
+  const certificates = all.filter(isWanted).toSorted(byName)
+  // An expired certificate is dropped with the next change: time alone changes no file.
   const listed = listIn(auth)
   const isSame =
-    listed && isDeepStrictEqual([listed.entries, listed.certificates.filter(isTold)], [entries, certificates])
+    listed && isDeepStrictEqual([listed.entries, listed.certificates.filter(isWanted)], [entries, certificates])
   return isSame ? listed : { entries, certificates }
 }
 
 const compare = (a: string, b: string) => Number(a > b) - Number(a < b)
 
-/** Entries by key of which no certificate is known: whom they concern is not either, so they cut off nobody. */
+/** Entries by key of which auth/ knows no certificate: their users are unknown, so they revoke nothing. */
 export function unknownKeys({ auth, cluster }: Pick<Listing, 'auth' | 'cluster'>): string[] {
   const keys = cluster.revoked?.filter(isKeyEntry) ?? []
   const known = keys.length > 0 ? certificatesIn(auth) : []
   return keys.filter((entry) => !known.some(({ fingerprint }) => entryOf(fingerprint) === entry))
 }
 
-/** Whether a certificate is over a key that is to be cut off, listed or not. */
+/** Whether a certificate is over a key that cluster.yaml revokes, listed yet or not. */
 export function revokedKeys({
   auth,
   cluster,
@@ -304,19 +305,19 @@ export function revokedKeys({
   return (certificate) => isOver({ keyId: keyIdOf(certificate) })
 }
 
-/** Whether a file has a pair that a run replaces because its key is about to be listed: who reads it has to load the new one first. */
+/** Whether a file is of a pair that this run replaces because its key is about to be listed: its readers must load the new one first. */
 export function pairsToReplace(run: Pick<Listing, 'auth' | 'cluster'>): (file: string) => boolean {
   return pairsOf(run.auth, keysToList(run))
 }
 
-/** Whether a file is, or was, of a pair over one of these keys. */
+/** Whether a file is of a pair that is, or was, over one of the keys of these entries. */
 export function pairsOf(auth: AuthDir, keys: readonly string[]): (file: string) => boolean {
   const known = keys.length > 0 ? knownCertificates(auth) : []
   const names = new Set(keys.flatMap((entry) => coveredBy(entry, known).map(({ name }) => name)))
   return (file) => names.has(auth.files.parse(file)?.name ?? '')
 }
 
-/** The file's certificates are of a user who is pinned: API servers have to know one before it is loaded. */
+/** Whether a file is of a pair whose user is pinned: API servers must know its certificate before it is loaded. */
 export function pinnedPairs({ auth }: Pick<Listing, 'auth'>): (file: string) => boolean {
   const list = listIn(auth) ?? nobody
   const users = new Set(list.certificates.filter(isOverRevoked(list)).map(({ user }) => user))
@@ -326,7 +327,7 @@ export function pinnedPairs({ auth }: Pick<Listing, 'auth'>): (file: string) => 
   return (file) => names.has(auth.files.parse(file)?.name ?? '')
 }
 
-/** By the list in auth/, whether a certificate is over a key that API servers refuse. */
+/** Whether a certificate is over a key that the list in auth/ revokes. */
 export function refusedKeys({ auth }: Pick<Listing, 'auth'>): (certificate: Certificate) => boolean {
   const isOver = isOverRevoked(listIn(auth) ?? nobody)
   return (certificate) => isOver({ keyId: keyIdOf(certificate) })
@@ -343,7 +344,7 @@ export function removedFrom(listed: RevokedList, wanted: RevokedList, now: Date)
   return listed.entries.filter((entry) => !isKept(entry))
 }
 
-/** Users whom the one list lets in with a certificate, and the other would not, though its key is not revoked. */
+/** Users with a valid certificate that `listed` accepts and `wanted` would deny, although its key is not revoked. */
 export function lockedOutBy(wanted: RevokedList, listed: RevokedList, now: Date): string[] {
   const isRevoked = isOverRevoked({ ...wanted, certificates: [...wanted.certificates, ...listed.certificates] })
   const pinned = new Set(wanted.certificates.filter(isRevoked).map(({ user }) => user))
@@ -354,7 +355,7 @@ export function lockedOutBy(wanted: RevokedList, listed: RevokedList, now: Date)
   return [...new Set(lost.map(({ user }) => user))]
 }
 
-/** The entries by which they are cut off with their keys, as far as they are valid. */
+/** An entry for the key of each of them that is still valid. */
 export function cuttingOff(known: readonly KnownCertificate[], now: Date): string[] {
   const valid = known.filter(({ certificate }) => certificate.notAfter > now)
   return [...new Map(valid.map(({ keyId, fingerprint }) => [keyId, entryOf(fingerprint)])).values()]

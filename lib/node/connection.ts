@@ -25,7 +25,7 @@ const retryAfter = [250, 750, 2000]
 interface ConnectionParts {
   readonly node: ClusterNode
   readonly route: Route
-  readonly args: readonly string[]
+  readonly options: readonly string[]
   readonly controlPath: string
   readonly env: NodeJS.ProcessEnv
   /** Where ssh runs. */
@@ -35,7 +35,7 @@ interface ConnectionParts {
   readonly waitNodes: number
 }
 
-type Process = (how: Spawning) => Promise<ProcessOutput>
+type LocalCommand = (how: Spawning) => Promise<ProcessOutput>
 
 interface Ran {
   readonly output: ProcessOutput
@@ -61,8 +61,8 @@ export class Connection {
     this.#forwards = new Forwards(parts.controlPath, (words) => this.#askForwards(words))
   }
 
-  get #node(): Destination {
-    const { args: options, node } = this.#parts
+  get #destination(): Destination {
+    const { options, node } = this.#parts
     return { host: node.host, options }
   }
 
@@ -84,7 +84,7 @@ export class Connection {
     let isIdle = this.#isOpen && Date.now() - this.#lastUse >= controlPersist * 1000
     for (let tries = 0; ; tries++) {
       const isTrial = isIdle || !this.#isKnown
-      const once = () => this.#start((how) => runScript(this.#node, isTrial ? ':' : script, how), limit)
+      const once = () => this.#start((how) => runScript(this.#destination, isTrial ? ':' : script, how), limit)
       const ran = await (this.#isOpen && !isIdle ? once() : opening(once))
       const { exitCode, stdout } = ran.output
       this.#isOpen ||= wasStarted(ran.output)
@@ -110,7 +110,7 @@ export class Connection {
 
   /** Copies a file (with scp, by SFTP) to a path on the node where nothing stands. */
   async copyFile(from: string, to: string): Promise<void> {
-    const ran = await this.#start((how) => copyFile(this.#node, from, to, how))
+    const ran = await this.#start((how) => copyFile(this.#destination, from, to, how))
     if (ran.output.exitCode !== 0) throw await this.#failure(ran)
   }
 
@@ -134,15 +134,15 @@ export class Connection {
 
   /** Runs a script on an open connection, even after the run was interrupted. Never throws. */
   async tidy(script: string): Promise<void> {
-    if (this.#isOpen) await spawnLast((how) => runScript(this.#node, script, how), this.#parts)
+    if (this.#isOpen) await spawnLast((how) => runScript(this.#destination, script, how), this.#parts)
   }
 
-  async #start(process: Process, limit = commandTimeLimit): Promise<Ran> {
+  async #start(command: LocalCommand, limit = commandTimeLimit): Promise<Ran> {
     const { folder: cwd, env, signal } = this.#parts
     signal.throwIfAborted()
     this.#wasTried = true
     const deadline = AbortSignal.timeout(limit)
-    const output = await process({ cwd, env, signal: AbortSignal.any([signal, deadline]) })
+    const output = await command({ cwd, env, signal: AbortSignal.any([signal, deadline]) })
     if (wasStarted(output)) this.#lastUse = Date.now()
     return { output, timedOut: deadline.aborted }
   }
@@ -159,28 +159,28 @@ export class Connection {
   }
 
   async #isUp(): Promise<boolean> {
-    const { host, options } = this.#node
-    const check: Process = (how) => spawn(how)`ssh -O check ${options} -- ${host}`
+    const { host, options } = this.#destination
+    const check: LocalCommand = (how) => spawn(how)`ssh -O check ${options} -- ${host}`
     const isUp = (await spawnLast(check, this.#parts))?.exitCode === 0
     this.#isOpen ||= isUp
     return isUp
   }
 }
 
-/** For certain: 255 is ssh's own status, and one that was killed has none, for which the connection is checked. */
+/** False if unknown: 255 is ssh's own status, and a process that was killed has none. */
 function wasStarted({ exitCode }: ProcessOutput): boolean {
   return exitCode !== 255 && exitCode !== null
 }
 
 /** Even after the run was interrupted. Undefined if it can't be started. */
 async function spawnLast(
-  process: Process,
+  command: LocalCommand,
   { folder: cwd, env }: Pick<ConnectionParts, 'folder' | 'env'>,
 ): Promise<ProcessOutput | undefined> {
   const deadline = AbortSignal.timeout(5000)
   try {
     for (;;) {
-      const output = await process({ cwd, env, signal: deadline })
+      const output = await command({ cwd, env, signal: deadline })
       // Ctrl-C in the terminal also ends a process that is being started, and has no group of its own yet.
       if (!output.signal || deadline.aborted) return output
     }

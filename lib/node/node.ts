@@ -23,7 +23,7 @@ import { type NodeState, readFolder, readListening, readState } from './state.ts
 export const noDigest = '-'
 /** In its place: of a file of others the answer has its certificates, never a key. */
 export const publicParts = 'public'
-/** The same of what a user has chosen: where nobody but root may put something else there meanwhile, such as a pipe. */
+/** The same for a path that a user has chosen: only if nobody but root can replace the file meanwhile, with a pipe for example. */
 export const publicPartsOfRoots = 'roots'
 
 /** What a look is to find. */

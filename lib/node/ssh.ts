@@ -76,7 +76,7 @@ export class Ssh {
       ...this.#run,
       node,
       route,
-      args: [...fileWords(this.#use), ...strictOptions(config), ...options, ...defaultOptions(config)],
+      options: [...fileWords(this.#use), ...strictOptions(config), ...options, ...defaultOptions(config)],
       controlPath,
       env: unsentEnvironment(this.#run.env, config),
       limit: this.#limitOf(config),

@@ -29,7 +29,7 @@ export function realPath({ real }: Pick<PlacesState, 'real'>, path: string): str
 
 export type TextsSeen = Pick<PlacesState, 'published' | 'contents' | 'real'>
 
-/** What is known of a file's text: all of one that a unit of ours reads and that differs, the public parts of another's. A setting a line. */
+/** The known text of a file, a setting a line: all of a file of our units that differs, the public parts of any other. */
 export function textAt({ published, contents, real }: TextsSeen, path: string): string {
   const at = realPath({ real }, path)
   return (published.get(at) ?? contents.get(at))?.toString().replaceAll(/[{},]/g, '\n') ?? ''

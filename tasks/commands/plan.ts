@@ -182,8 +182,8 @@ export function planOf(
 }
 
 /**
- * With another one, nodes may be reached through another machine. The path is as in cluster.yaml: a plan has the same
- * hash in every folder.
+ * Another ssh configuration may reach nodes through another machine. The path is as in cluster.yaml, so that a plan has the same hash in
+ * every folder.
  */
 function sshConfigOf({ cluster: { ssh }, file }: Pick<CommandRun, 'cluster' | 'file'>, graph: Graph): unknown[] {
   const path = sshConfigPath(dirname(file), ssh)

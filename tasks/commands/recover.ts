@@ -377,7 +377,7 @@ export function holdingOf(run: Run, node: ClusterNode, look: NodeLook): Holding 
   return { where: node.name, files: new Map(names.map((name) => [name, read(name)])) }
 }
 
-/** Fails where root may not look at what units read, `install` or not: then nothing proves what the cluster runs with. */
+/** Throws a Failure if root can't inspect what units read, with or without `install`: nothing else shows what the cluster runs with. */
 export async function readWholeNode(run: Run, node: ClusterNode): Promise<NodeLook> {
   try {
     const look = await readNode(withPlaces(run, node.user === 'root' ? '' : 'sudo -n'), node)

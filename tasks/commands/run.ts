@@ -32,7 +32,7 @@ import {
   notesOnRotations,
 } from '../request/notices.ts'
 import { usage } from '../request/options.ts'
-import { namesOf, select } from '../request/selection.ts'
+import { namesToForce, select } from '../request/selection.ts'
 import { adviseRevoked, walk } from '../request/walk.ts'
 
 /** Throws a usage Failure before anything is printed or changed. */
@@ -58,32 +58,18 @@ export async function run(given: CommandRun): Promise<readonly Finding[]> {
     isWhole: wanted.size === graph.size,
     work: async (run) => {
       const isPlanned = options.expectPlan !== undefined
-      const held = isPlanned ? await (await import('./plan.ts')).readPlanned(run, wanted, forced) : wanted
-      const worked = await walk(held, { run, signal, forced, reporter })
-      if (worked.outcomes.size === 0) reporter.note('no file was made or changed')
-      const reachesNodes = worked.outcomes.size > 0 && ids.some((id) => wanted.get(id)?.where === 'node')
-      const notes = [
-        ...(reachesNodes || worked.outcomes.has('local-kubeconfig')
-          ? (await import('../phases/local-kubeconfig.ts')).notesOnAdminKeys(run)
-          : []),
-        ...(reachesNodes ? [...notesOnAddresses(run.cluster), ...noteOnFormerHolders(run)] : []),
-        ...noteOnValidity(run, worked.outcomes),
-        ...(await notesOnRotations(run)),
-      ]
-      for (const note of notes) reporter.note(note)
-      const isLeft = worked.outcomes.size > 0 && adviseRevoked(run, worked.outcomes).length > 0
-      return isLeft ? { ...worked, findings: [...worked.findings, 'unfinished'] } : worked
+      const planned = isPlanned ? await (await import('./plan.ts')).readPlanned(run, wanted, forced) : wanted
+      const { outcomes, findings } = await walk(planned, { run, signal, forced, reporter })
+      if (outcomes.size === 0) reporter.note('no file was made or changed')
+      const reachesNodes = outcomes.size > 0 && ids.some((id) => wanted.get(id)?.where === 'node')
+      for (const note of await notesAfter(run, outcomes, reachesNodes)) reporter.note(note)
+      const isUnfinished = outcomes.size > 0 && adviseRevoked(run, outcomes).length > 0
+      return { outcomes, findings: isUnfinished ? [...findings, 'unfinished'] : findings }
     },
     closing: (outcomes) => ({
       advice: adviseAfter([...wanted.values()], outcomes),
       toDo: [
-        ...(signal.aborted ? [] : adviseUsers(given, outcomes)),
-        ...(signal.aborted ? [] : adviseOthers(given, { all: graph, wanted }, outcomes)),
-        ...adviseBackup(given, wanted, outcomes),
-        ...adviseNewIdentity(given, wanted, outcomes),
-        ...adviseLeft(given, outcomes),
-        ...(outcomes.size > 0 ? adviseRevoked(given, outcomes) : []),
-        ...(wasWide && !signal.aborted ? adviseExposed(given, outcomes) : []),
+        ...toDoAfter(given, { all: graph, wanted, wasWide }, outcomes),
         ...(forced.size > 0 && isLeft(outcomes) && !signal.aborted
           ? [`run the rest: ${command(restAfter(outcomes))}`]
           : []),
@@ -94,6 +80,41 @@ export async function run(given: CommandRun): Promise<readonly Finding[]> {
       goOn: signal.aborted ? command(restAfter(outcomes)) : undefined,
     }),
   })
+}
+
+async function notesAfter(run: Run, outcomes: ReadonlyMap<string, Outcome>, reachesNodes: boolean): Promise<string[]> {
+  const isOwn = reachesNodes || outcomes.has('local-kubeconfig')
+  return [
+    ...(isOwn ? (await import('../phases/local-kubeconfig.ts')).notesOnAdminKeys(run) : []),
+    ...(reachesNodes ? [...notesOnAddresses(run.cluster), ...noteOnFormerHolders(run)] : []),
+    ...noteOnValidity(run, outcomes),
+    ...(await notesOnRotations(run)),
+  ]
+}
+
+interface RunScope {
+  readonly all: Graph
+  /** The targets of this run. */
+  readonly wanted: Graph
+  /** Others could read auth/ before it. */
+  readonly wasWide: boolean
+}
+
+/** After an interruption only what must not wait for the next run. */
+function toDoAfter(given: CommandRun, scope: RunScope, outcomes: ReadonlyMap<string, Outcome>): string[] {
+  const urgent = [
+    ...adviseBackup(given, scope.wanted, outcomes),
+    ...adviseNewIdentity(given, scope.wanted, outcomes),
+    ...adviseLeft(given, outcomes),
+    ...(outcomes.size > 0 ? adviseRevoked(given, outcomes) : []),
+  ]
+  if (given.signal.aborted) return urgent
+  return [
+    ...adviseUsers(given, outcomes),
+    ...adviseOthers(given, scope, outcomes),
+    ...urgent,
+    ...(scope.wasWide ? adviseExposed(given, outcomes) : []),
+  ]
 }
 
 /** Users hold copies of their kubeconfigs. */
@@ -108,11 +129,7 @@ function adviseUsers({ cluster }: Run, outcomes: ReadonlyMap<string, Outcome>): 
 }
 
 /** After a phase that was run alone: other targets still hold what it replaced. */
-function adviseOthers(
-  { command }: Run,
-  { all, wanted }: { all: Graph; wanted: Graph },
-  outcomes: ReadonlyMap<string, Outcome>,
-): string[] {
+function adviseOthers({ command }: Run, { all, wanted }: RunScope, outcomes: ReadonlyMap<string, Outcome>): string[] {
   const isRemade = (id: string) => {
     const outcome = outcomes.get(id)
     if (outcome?.kind !== 'built' || outcome.change?.kind !== 'made') return false
@@ -167,7 +184,7 @@ function formatRest(
   const { names, nodes, prune, renew, replaceIdentity, yes } = given.options
   const isDone = (id: string) => ['fresh', 'built'].includes(outcomes.get(id)?.kind ?? '')
   const left = new Map([...forced].filter(([id]) => !isDone(id)))
-  const own = renew ? [] : namesOf(given, graph, left)
+  const own = renew ? [] : namesToForce(given, graph, left)
   return [
     ...(own.length > 0 ? own : names),
     ...nodes.map((node) => `--node ${node}`),

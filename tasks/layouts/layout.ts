@@ -185,7 +185,7 @@ export interface Unit {
   readonly startFlags?: readonly (Pick<Place, 'file'> & { readonly flag: string; readonly value: string })[]
   /** What it does not get: cluster.yaml keeps it off the nodes. */
   readonly keptOffNodes: readonly Reads[]
-  /** Keys that it had while cluster.yaml wanted more, where the guide has them. */
+  /** Keys of features that cluster.yaml has switched off, where the guide has them. */
   readonly switchedOff: readonly Pick<Reads, 'file' | 'usual'>[]
   /** Each path once: where its process says, or where the guide has them. */
   readonly files: readonly Place[]

@@ -137,7 +137,7 @@ export function isKeptOff(cluster: Keeping, file: string): boolean {
   return files.parse(file)?.kind === 'key' && isSwitchedOff(cluster, file)
 }
 
-/** True for a file of what cluster.yaml may have, and has not: etcd's own CA, the aggregation layer. */
+/** True for a file of a feature that is off in cluster.yaml: etcd's own CA, the aggregation layer. */
 export function isSwitchedOff(cluster: LaidOut & Holders, file: string): boolean {
   const layout = layoutOf(cluster)
   if (!switchedOffIn(layout).files.has(file)) return false

@@ -41,7 +41,7 @@ export interface CaOnNodes {
   readonly isOurs: boolean
 }
 
-/** The ways out if the user's kubeconfig trusts another CA than auth/ has, by what a node has; undefined where that is not known. */
+/** The ways out if the user's kubeconfig trusts another CA than auth/. `there`: undefined if no node's CA is known. */
 export function waysOutOfOtherCa(run: Run, there: CaOnNodes | undefined): string[] {
   const { auth, command } = run
   const replace = `replace the entry (auth/backup keeps a copy): ${command('local-kubeconfig --replace-identity')}`

@@ -11,7 +11,7 @@ import { checkStaging, diff, folderOf, longestUse, type StagingOwner } from '../
 import { type NodeState, type PlacesState, realPath } from '../../lib/node/state.ts'
 import { readCertificate } from '../../lib/pki/certificate.ts'
 import { isOfOwnCa } from '../../lib/pki/pair.ts'
-import type { Difference, ReasonOf } from '../../lib/reason.ts'
+import { type Difference, formatKept, type ReasonOf } from '../../lib/reason.ts'
 import { formatNames, quote } from '../../lib/wording.ts'
 import { identityFiles, isKeptOff, isSwitchedOff, nodeFiles } from '../layouts/tables.ts'
 import { certificatesIn, formatOthers, guard, type HeldFile, heldOn } from './guards.ts'
@@ -69,7 +69,7 @@ export function checkNode(run: Run, node: ClusterNode, look: NodeLook, names: Fo
       ([name, why]) =>
         why !== undefined &&
         !isKeptOff(run.cluster, basename(name)) &&
-        `${node.name} holds ${name}, which does not belong there: --prune keeps it because ${why}; remove it once nothing reads it`,
+        `${node.name} holds ${name}, which does not belong there: ${formatKept(why)}`,
     ),
     ...(stagings.get('may be in use') ?? []).map(
       ({ name, age }) =>
@@ -150,7 +150,7 @@ function readerOf({ auth, cluster }: Run, look: NodeLook, at: string): string | 
   return whyRead(units, places, pathIn(look, at))
 }
 
-/** Files of ours that do not belong on this node; a folder under such a name is not ours, nor is every key of a name that is switched off. */
+/** Files of ours that do not belong on this node. A folder is not, nor a switched-off file that auth/ never had, unless a CA key. */
 function foreignFiles(
   { auth, cluster }: Run,
   node: ClusterNode,
@@ -199,7 +199,7 @@ function formatForeign(node: ClusterNode, foreign: readonly string[], neighbours
 
 const pathIn = ({ folder }: NodeState, at: string) => (at.startsWith('/') ? at : `${folder}/${at}`)
 
-/** Names what deploys have left in the home before cluster.yaml named another folder. A key that no node is to have is more than that. */
+/** Names what deploys left in the home before cluster.yaml named another folder, without the keys that `foreignFiles` has. */
 function formatFormer(
   { auth, cluster }: Run,
   node: ClusterNode,

@@ -149,7 +149,7 @@ export function guard(run: Run, node: ClusterNode, seen: NodeLook, isForced: boo
 
 const ownFields = ['client-certificate', 'client-key'].flatMap((field) => [field, `${field}-data`])
 
-/** A kubeconfig with what would be lost with it: a token, or a key beside a certificate of another name than ours. */
+/** A kubeconfig with credentials that would be lost: a token, or a key beside a certificate of another name than ours. */
 function isStrangers({ auth, cluster }: Run, { file, bytes, part }: HeldFile): boolean {
   const { kind, name } = auth.files.parse(file) ?? {}
   if (kind !== 'kubeconfig' || !bytes || part === 'ca' || part === 'pair') return false
@@ -178,8 +178,8 @@ function guardIdentity(run: Run, node: ClusterNode, look: NodeLook): Other[] {
 }
 
 /**
- * Another auth/, or one that was lost and made again, would let in whom the node's list has, and refuse whom that lets in. Throws a refusal,
- * unless the list is named.
+ * Another auth/, or one that was lost and made again, may lack entries of the node's list, or certificates that it accepts. Throws a
+ * refusal, unless the command names the list.
  */
 export function guardList(run: Run, node: ClusterNode, seen: NodeLook): void {
   const { cluster, now, options, command } = run
@@ -199,10 +199,10 @@ export function guardList(run: Run, node: ClusterNode, seen: NodeLook): void {
     }
     const refused = lockedOutBy(wanted, listed, now)
     if (refused.length > 0)
-      throw refusal(
-        `${at} there lets in ${formatNames(refused)} with a certificate that ${run.auth.path} does not know`,
-        [back, `or refuse that certificate: ${command('revoked install')}`],
-      ).with({ node: node.name })
+      throw refusal(`${at} there lets in ${formatNames(refused)} with a certificate that ${run.auth.path} lacks`, [
+        back,
+        `or deny that certificate: ${command('revoked install')}`,
+      ]).with({ node: node.name })
   }
 }
 
@@ -332,7 +332,7 @@ export function waysOutOfOlder({ auth, command }: Pick<Run, 'auth' | 'command'>,
   return [...(isCaNewer ? ['ca --renew'] : []), 'certs --force', 'bootstrap'].map(command).join(', then ')
 }
 
-/** Says so where the newer one is from the future: then a clock was wrong. */
+/** A certificate from the future means that a clock was wrong. */
 function newerThere(run: Run, node: ClusterNode, newer: readonly Newer[]): Failure {
   const { auth, cluster, command, now } = run
   const isFuture = newer.some(({ notBefore }) => notBefore > now)

@@ -19,7 +19,7 @@ const leaseList = v.object({ items: itemsOf(lease) })
 export type Lease = v.InferOutput<typeof lease>
 export type LeasesSeen = Pick<Awaited<ReturnType<typeof readLeases>>, 'leases' | 'now'>
 
-/** Renewed within a minute, by the clock of the API server that answers. A time that can't be read counts as renewed. */
+/** Whether it was renewed in that time, by the clock of the API server that answers. A time that can't be read counts as renewed. */
 export function isLive({ spec: { renewTime } }: Lease, now: Date, within = leaseTime): boolean {
   const renewed = Date.parse(renewTime ?? '')
   return Number.isNaN(renewed) || now.getTime() - renewed <= within

@@ -114,8 +114,8 @@ type AskedPath = readonly [path: string, digest: string]
 const mostOfUsers = 200
 
 /**
- * What the units read, and what others do, root's first: of flags of no row the one that says whose headers are believed, and during a
- * rotation all, as each may name a copy.
+ * The paths that our units read, and those of others, root's first. Of our units' flags without a row the others include `proxyCaFlag`,
+ * and during a rotation all: each may name a copy.
  */
 function pathsOf(
   run: Run,
@@ -135,8 +135,8 @@ function pathsOf(
 }
 
 /**
- * Adds a remedy if the places could not be looked at, the name of the component to a unit of another name, and certificates that were
- * not sent, as they are those of auth/.
+ * Adds a remedy if the places could not be inspected, the component's name to a unit of another name, and the certificates that the node
+ * did not send because they are those of auth/.
  */
 function explained({ auth, cluster }: Run, node: ClusterNode, look: NodeState): NodeState {
   const { install } = cluster
@@ -213,7 +213,7 @@ export async function readServedCertificates(run: Run, node: ClusterNode, ports:
   )
 }
 
-/** For a target of a node that asks others meanwhile: it has a place of `limits.node`, and would wait for itself there. */
+/** For a node's target that queries other nodes: it holds a slot of `limits.node`, and would wait for itself there. */
 export function limitBeside({ cluster }: Pick<Run, 'cluster'>): LimitFunction {
   return pLimit(cluster.ssh.concurrency)
 }
@@ -246,7 +246,7 @@ function folderQuery(run: Run, node: ClusterNode): Query {
   const isKubeconfig = (name: string) => auth.files.parse(name)?.kind === 'kubeconfig'
   const expected = new Map([
     ...dated.flatMap((name): [string, string][] => {
-      // In a plan it may still be to be made, and what is there somebody else's.
+      // In a plan ours may not exist yet, and the one on the node be somebody else's.
       const digest = digestOf(run, name) ?? (isKubeconfig(name) ? noDigest : undefined)
       return digest === undefined ? [] : [[name, digest]]
     }),

@@ -63,7 +63,7 @@ export async function findOtherCluster(
   return []
 }
 
-/** What is advised where the user's kubeconfig trusts another CA than auth/ has follows from the one that nodes have. */
+/** Completes the refusal of a kubeconfig that trusts another CA than auth/: the ways out depend on the CA that nodes have. */
 export async function adviseByNodes(
   run: Run,
   graph: Graph,
@@ -76,7 +76,7 @@ export async function adviseByNodes(
   return Promise.all(refusals.map(advised))
 }
 
-/** The first control node whose CA can be compared with that of auth/, by each file of it there; undefined where none can. */
+/** The first control node whose copies of the CA agree, and whether it is that of auth/; undefined if there is none. */
 async function compareCa(run: Run, tell: Run['note']): Promise<CaOnNodes | undefined> {
   const { auth, cluster } = run
   const controls = cluster.nodes.filter(({ role }) => role === 'control')

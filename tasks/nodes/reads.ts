@@ -493,7 +493,7 @@ interface KeptOff {
   readonly isLeftover?: true
 }
 
-/** What is there of what units do not get any more, and what killed runs have left beside it. Of what is switched off, what is ours. */
+/** The files there that units no longer get, and what killed runs left beside them. A file that is switched off counts only if it is ours. */
 export function keptOffAt(
   { auth, cluster }: Pick<Run, 'auth' | 'cluster'>,
   units: readonly UnitSeen[],
@@ -542,10 +542,10 @@ function narrowings({ named }: CommandLine): string[] {
   })
 }
 
-/** The CA whose clients an API server believes whomever their headers name. */
+/** Its CA signs the clients whose headers an API server believes, whoever they name. */
 export const proxyCaFlag = '--requestheader-client-ca-file'
 
-/** Where a client of the cluster's may claim to be anybody. */
+/** A clause if a client of the cluster may claim to be anybody. */
 function openProxies({ named }: CommandLine, places: PlacesState): string[] {
   const [clientFlag, namesFlag] = ['--client-ca-file', '--requestheader-allowed-names']
   const [proxyCa, clientCa = ''] = [proxyCaFlag, clientFlag].map((each) => named([each])[1].at(-1))

@@ -1,9 +1,9 @@
-/** Whether the list of who is revoked is in force: what the API server of a node answers, and what its owner has to change there. */
+/** Whether the list of who is revoked is enforced: what the API server of a node answers, and what its owner has to change there. */
 import type { ClusterNode } from '../../lib/cluster/cluster.ts'
 import { Failure, tryToAwait } from '../../lib/failure.ts'
 import { authorizationConfigFile, authorizationFiles } from '../../lib/files/auth-dir.ts'
 import type { Run } from '../../lib/graph/target.ts'
-import { formatAuthorizer, listIn, reviewOf } from '../../lib/kubernetes/authorization.ts'
+import { formatAuthorizer, listIn, nobody, reviewOf } from '../../lib/kubernetes/authorization.ts'
 import { fileAt, type PlacesState } from '../../lib/node/state.ts'
 import { formatNames } from '../../lib/wording.ts'
 import { apiServer } from '../layouts/layout.ts'
@@ -16,9 +16,9 @@ import { startingOf, type UnitSeen } from './reads.ts'
 const oldest = 32
 
 export interface ListInForce {
-  /** It denies whom the list of auth/ has, before anything is allowed. */
+  /** It denies everybody on the list in auth/, before RBAC allows anything. */
   readonly isLoaded: boolean
-  /** Host names of the API servers that ran within the last hour, as it knows them. */
+  /** Host names of the API servers that ran within the last hour, by their leases. */
   readonly servers: readonly string[]
 }
 
@@ -26,7 +26,7 @@ export interface ListInForce {
 export async function readInForce(run: Run, node: ClusterNode): Promise<ListInForce | undefined> {
   const { auth, cluster } = run
   if (!cluster.revoked) return undefined
-  const list = listIn(auth) ?? { entries: [], certificates: [] }
+  const list = listIn(auth) ?? nobody
   const { hostnameOf, isLive, keptTime, readLeases } = await import('./leases.ts')
   return tryToAwait(() =>
     withApi({ run }, node, async (api) => {
@@ -68,10 +68,7 @@ export function isListPlaced(found: { readonly units: readonly UnitSeen[]; reado
 
 /** For an API server with a configuration of its owner's own. */
 export function formatOwned({ auth, cluster }: Run, why: string): string {
-  const authorizer = formatAuthorizer(
-    listIn(auth) ?? { entries: [], certificates: [] },
-    authorizationWebhookPath(cluster),
-  )
+  const authorizer = formatAuthorizer(listIn(auth) ?? nobody, authorizationWebhookPath(cluster))
   return `${apiServer}: ${why}, and is left alone: for revoked, put this authorizer before all others in the file of --authorization-config\n${authorizer}`
 }
 

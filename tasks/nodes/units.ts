@@ -390,7 +390,7 @@ function keysOf(pem: Buffer | undefined): string[] {
 const textsOf = (keys: readonly KeyObject[]) =>
   [...new Set(keys.map((key) => key.export({ type: 'spki', format: 'pem' }).toString()))].toSorted()
 
-/** The keys of a file of certificates; in a plan that writes it, also those that it is to have, none of which is known if one is new. */
+/** The keys of a file of certificates; in a plan that writes it, those that it will have, or none if one of them is not made yet. */
 function keysToBe({ auth, pending = none }: Run, file: string): string[] {
   const { name = '' } = auth.files.parse(file) ?? {}
   if (pending.has(auth.files.key(name))) return []

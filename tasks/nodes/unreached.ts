@@ -66,7 +66,7 @@ export function unsetOn(
   })
 }
 
-/** A copy of one of our files or of a part; else the CAs and the pairs of ours of which it has a certificate, whenever that was issued. */
+/** Our file of which that is a copy, whole or in part; else our CAs and pairs of which it has a certificate, current or old. */
 function oursAt({ auth, cluster }: Run, node: ClusterNode, places: PlacesState, path: string) {
   const digest = fileAt(places, path)?.sha256
   const all = () => [

@@ -74,7 +74,7 @@ export function targets(cluster: Cluster): Target[] {
   })
 }
 
-/** By one look at auth/, so a plan says what the run makes. */
+/** Computed from one look at auth/, so that a plan says what the run makes. */
 interface StageWork {
   check(): CheckResult
   readonly change: Change
@@ -142,7 +142,7 @@ function workOnCa(run: Run, row: CertRow, force?: Force): StageWork {
   }
 }
 
-/** The next CA's key is there, and the rest is made from it. What is there already stays, but what a clock that was wrong has made. */
+/** The next CA's key exists, and the rest is made from it. Existing files stay, unless a wrong clock dated them. */
 function workOnNext(run: Run, row: CertRow): StageWork {
   const { auth, now, cluster } = run
   const { name, profile } = row
@@ -208,14 +208,14 @@ function checkCa(run: Run, row: CertRow, pair: Pair, force?: Force): CheckResult
   return { reasons, until, note: `expires ${formatDate(until)}` }
 }
 
-/** `rotate etcd-ca` has begun, and waits. From its first stage on it is reported as any rotation is. */
+/** `rotate etcd-ca` waits before its first stage; from that on it is reported like any rotation. */
 function warnOfCopy({ auth, command, rotating }: Run, name: string): string | undefined {
   return name === etcdCaName && rotating !== name && isCopyOfCa(auth)
     ? `etcd still has the CA of the cluster; go on: ${command(`rotate ${name}`)}`
     : undefined
 }
 
-/** A lost certificate is in the kubeconfigs, byte for byte: unless one embeds another, or it is not of the key. */
+/** A lost certificate is restored from the kubeconfigs, if all embed the same one and it is of the key. */
 function readCa({ auth }: Run, name: string): Pair & { readonly embedded?: Buffer } {
   const pair = readPair(auth, name)
   if (name !== caName || !pair.key || auth.read(auth.files.certificate(name))) return pair

@@ -31,7 +31,7 @@ import { fetchCommand } from '../nodes/fetch-command.ts'
 import { chainOf, readTokenPair, readTokenState, refusalDuring, signingCa } from '../rotations/states.ts'
 
 export function targets(cluster: Cluster, { phase }: { readonly phase: string }): Target[] {
-  // The keys that are cut off are the same all through a run, and there may be thousands of certificates.
+  // Read once a run: there may be thousands of certificates.
   let isRevoked: ReturnType<typeof revokedKeys> | undefined
   let isPinned: ReturnType<typeof pinnedPairs> | undefined
   const checkKey = (run: Run, { certificate }: Pair): Reason[] => {
@@ -70,7 +70,7 @@ export function targets(cluster: Cluster, { phase }: { readonly phase: string })
     })
 }
 
-/** The list of who is revoked is no longer made, and API servers still have it. */
+/** Without `revoked` no run updates the list, which API servers still enforce. */
 function unlisted({ auth, command }: Run, name: string): Failure {
   const entries = listIn(auth)?.entries ?? []
   return refusal(

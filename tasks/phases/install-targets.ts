@@ -4,7 +4,7 @@ import { checkOf, isLost, type Target, type Waiting } from '../../lib/graph/targ
 import type { DeployFound } from './deploy.ts'
 import { deployId, placeOf } from './deploy-targets.ts'
 import type { InstallFound } from './install.ts'
-import { listTargets } from './list-targets.ts'
+import { listTargets } from './revoked-list-targets.ts'
 
 export function targets(cluster: Cluster): Target[] {
   const { install, nodes } = cluster

@@ -92,7 +92,6 @@ function checkInstalled(run: Run, node: ClusterNode, found: UnitsFound, { arePla
   const names = formatNames(installed.map(({ unit }) => unit.unit))
   const reloading = installed.filter(({ reloadsBy }) => reloadsBy !== undefined)
   const ofItself = installed.filter(({ keepsOwnClient }) => keepsOwnClient)
-  const trusting = ofItself.flatMap(({ unit, trustEnds: end }) => (end ? [{ unit, end }] : []))
   const unreached = unreachedOn(run, node, found)
   const apiServers = run.cluster.revoked ? [] : installed.filter(({ unit }) => isApiServer(unit))
   const stillDenied = apiServers.flatMap(({ unit }) => stillListed(run, unit, found))
@@ -101,15 +100,7 @@ function checkInstalled(run: Run, node: ClusterNode, found: UnitsFound, { arePla
   const unset = [...unsetOn(run, found, (file) => isReady || file !== authorizationConfigFile), ...stillDenied]
   const warning = warningOf(node, installed, {
     unreached: [...Object.values(unreached).flat(), ...unset],
-    rotating: [
-      ...ofItself.map(
-        ({ unit: { unit } }) => `${unit} rotates its client certificate itself: its kubeconfig is left alone`,
-      ),
-      ...trusting.map(
-        ({ unit: { unit }, end }) =>
-          `the kubeconfig of ${unit} trusts a certificate of the CA that expires ${formatDate(end, run.now)}: put ${run.auth.files.certificate(caName)} there (certificate-authority-data), and restart it`,
-      ),
-    ],
+    rotating: ofItself.flatMap((each) => describeRotating(run, each)),
     marks,
     undrain,
   })
@@ -127,15 +118,30 @@ function checkInstalled(run: Run, node: ClusterNode, found: UnitsFound, { arePla
       ...(reloading.length > 0 ? [formatReloads(reloading, found)] : []),
     ].join('; '),
     ...(warning !== undefined && { warning }),
-    ...((isUnset || unset.length > 0 || trusting.some(({ end }) => endsSoon(run, end))) && {
+    ...((isUnset ||
+      stillDenied.length > 0 ||
+      ofItself.some(({ trustEnds }) => trustEnds && endsSoon(run, trustEnds))) && {
       isUnfinished: true as const,
     }),
   }
 }
 
+/** Its kubeconfig is its own: clauses of what its owner has to do there. */
+function describeRotating({ auth, now }: Run, { unit: { unit }, trustEnds }: UnitCheck): string[] {
+  const ca = auth.files.certificate(caName)
+  return [
+    `${unit} rotates its client certificate itself: its kubeconfig is left alone`,
+    ...(trustEnds
+      ? [
+          `the kubeconfig of ${unit} trusts a certificate of the CA that expires ${formatDate(trustEnds, now)}: put ${ca} there (certificate-authority-data), and restart it`,
+        ]
+      : []),
+  ]
+}
+
 /**
- * A new certificate of a pinned name waits until each API server knows it, the old one being good; near its end, or without one, it is
- * loaded all the same.
+ * A new certificate of a pinned name waits until each API server knows it. It does not wait if the old one is missing, revoked, or about
+ * to expire.
  */
 function withPinned(run: Run, { files }: Unit, reason: ReasonOf<'unit'>, { places }: UnitsFound): ReasonOf<'unit'> {
   const [isPinned, isRefused] = [pinnedPairs(run), refusedKeys(run)]
@@ -148,7 +154,7 @@ function withPinned(run: Run, { files }: Unit, reason: ReasonOf<'unit'>, { place
   return waits ? { ...reason, isPinned: true } : reason
 }
 
-/** Beside the units that load the new pairs. */
+/** What may keep using an old key although the units load the new one. */
 function oldKeysOf(
   run: Run,
   node: ClusterNode,
@@ -168,7 +174,7 @@ function oldKeysOf(
   return { ...(oldKeys.length > 0 && { oldKeys }), ...(owners.length > 0 && { ownsClient: true }) }
 }
 
-/** Components of no unit that have files of their own, as in a container: what they read is not seen. */
+/** Components outside units that see other files than the node, as in a container: what they read is unknown. */
 function apartOn(
   { cluster }: Run,
   node: ClusterNode,

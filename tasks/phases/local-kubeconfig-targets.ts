@@ -5,7 +5,7 @@ import { type Earlier, isLost, type Target } from '../../lib/graph/target.ts'
 import { localHolder } from '../layouts/tables.ts'
 import { deployId } from './deploy-targets.ts'
 
-/** After the control nodes, so that a cluster.yaml with which none of them is reached does not change kubectl's context. */
+/** After the control nodes: if none is reached, cluster.yaml may be wrong, and kubectl keeps its context. */
 export function targets(cluster: Cluster, { earlier }: { readonly earlier: readonly Target[] }): Target<boolean>[] {
   const { localKubeconfig } = cluster
   const row = localHolder(cluster)
@@ -22,7 +22,7 @@ export function targets(cluster: Cluster, { earlier }: { readonly earlier: reado
       phase: id,
       needs: [caName, row.id],
       after: [...controls, ...earlier.flatMap((each) => (each.id.startsWith('revoked/') ? each.id : []))],
-      // One of them is enough.
+      // One control node is enough.
       waitsFor: ({ outcomes }) => {
         const reached = controls.filter((each) => outcomes.has(each))
         return reached.every((each) => isLost(outcomes.get(each))) ? reached : []
@@ -30,6 +30,7 @@ export function targets(cluster: Cluster, { earlier }: { readonly earlier: reado
       makes: [],
       purpose: 'your kubectl',
       where: 'kubeconfig',
+      stopsRun: true,
       check: async (run, _force, before) => (await work()).check(run, isReached(before)),
       build: async (run, given) => (await work()).build(run, given),
       foresee: async (run, given) => (await work()).foresee(run, given),

@@ -57,7 +57,7 @@ function joinWarnings(warnings: readonly string[]): string | undefined {
   return warnings.length > 0 ? warnings.join('\n') : undefined
 }
 
-/** Of a new context of ours beside another current one, which gave way to it or stayed. */
+/** For a new context of ours beside another: which one is current now, and how to switch. */
 function formatCurrent(
   { cluster: { localKubeconfig }, kubeconfigs }: Run,
   { context }: Names,
@@ -71,7 +71,7 @@ function formatCurrent(
     : `kubectl's current context is still ${current}; switch to ${context}: ${use(context)}`
 }
 
-/** Where the certificate of somebody else is to take the place of the one that is there. */
+/** A clause if the entry is to get another person's certificate. */
 function switchOf(
   { auth, cluster }: Run,
   files: readonly KubeconfigFile[],
@@ -297,8 +297,8 @@ function ownKeysIn({ auth, cluster, now }: Run, { path, content }: Pick<Kubeconf
 }
 
 /**
- * The keys of this cluster in your kubeconfigs by which whoever has them is let in, also where they were entered before cluster.yaml named
- * another file, or none. `isMade`: a run makes that entry.
+ * The keys in your kubeconfigs that this cluster accepts, also those entered before cluster.yaml named another file, or none. `isMade`: a
+ * run makes that entry.
  */
 function findOwnKeys(run: Run) {
   const { localKubeconfig } = run.cluster
@@ -330,7 +330,7 @@ export function namesOfOwnKeys(run: Run): string[] {
   })
 }
 
-/** A sentence for each entry with every right that no run makes: no run removes it either, since it may be wanted. */
+/** A sentence for each entry with the admin's key that no run makes. No run removes it either: it may be wanted. */
 export function notesOnAdminKeys(run: Run): string[] {
   const { keys, unread } = findOwnKeys(run)
   const others = keys.filter(({ certificate, isMade }) => isAdmin(certificate) && !isMade)
@@ -382,7 +382,7 @@ function refuseOtherContext(files: readonly KubeconfigFile[], { cluster, context
     ])
 }
 
-/** Entries that another context of the user's uses are not overwritten, unless they are ours: then they are as new as ours. */
+/** Entries that another context of the user's uses are not overwritten, unless they are of our cluster. */
 function refuseConflicts(files: readonly KubeconfigFile[], run: Run, names: Names): void {
   const others = files.flatMap(({ content }) => [...content.contexts]).filter(([name]) => name !== names.context)
   const refuseUsed = (entry: string, key: string, isConflict: (of: Fields) => boolean) => {
@@ -403,7 +403,7 @@ function refuseConflicts(files: readonly KubeconfigFile[], run: Run, names: Name
     refuseUsed(`user ${names.user}`, 'localKubeconfig.user', isConflict)
 }
 
-/** The entry of a cluster that nobody has; a lost CA is not made anew for it either. */
+/** Without a CA in auth/ the entry would be of a cluster that does not exist, and a lost CA must not be replaced for it. */
 function refuseNewCa(run: Run): void {
   const { auth, command, options } = run
   const isAlone = options.names.every((name) => name === 'local-kubeconfig')
@@ -446,6 +446,6 @@ function refuseOtherCa(files: readonly KubeconfigFile[], run: Run): void {
   })
 }
 
-/** What --replace-identity overwrites may be the last entry that its cluster's admin has. */
+/** The overwritten entry may be the only one that the other cluster's admin has. */
 const keptOf = (isOtherCa: boolean) =>
   isOtherCa ? ['auth/backup keeps a copy of your kubeconfig, whose entry trusts another CA'] : []

@@ -1,17 +1,17 @@
 /**
- * Phase `revoked-keys`: the list of who is revoked with what is good alone, once those who read a pair whose key is revoked have loaded the
- * new one.
+ * Phase `revoked-keys`: adds the revoked keys to the list, once everything that reads a pair over such a key has loaded the new one.
  */
 import type { Cluster, ClusterNode } from '../../lib/cluster/cluster.ts'
 import { isKeyEntry } from '../../lib/cluster/problem.ts'
 import { isUnreached } from '../../lib/failure.ts'
-import { authTarget, checkOf, isLost, type Target, type Waiting } from '../../lib/graph/target.ts'
+import { authTarget, checkOf, isLost, type Run, type Target, type Waiting } from '../../lib/graph/target.ts'
 import { keysToList, pairsToReplace, wantedList } from '../../lib/kubernetes/authorization.ts'
+import type { CheckResult } from '../../lib/reason.ts'
 import { localHolder, nodeFiles } from '../layouts/tables.ts'
 import { deployId } from './deploy-targets.ts'
 import { installId } from './install-targets.ts'
-import { listTargets } from './list-targets.ts'
 import { changeOf, textsOf, write } from './revoked.ts'
+import { listTargets } from './revoked-list-targets.ts'
 
 const name = 'revoked-keys'
 
@@ -24,45 +24,25 @@ interface Readers {
 /** In a walk over everything, after all of it. */
 export function targets(cluster: Cluster, { earlier }: { readonly earlier: readonly Target[] }): Target[] {
   if (!cluster.revoked?.some(isKeyEntry)) return []
-  const installs = new Map(cluster.nodes.map((node) => [node.name, installId(node)]))
   const local = earlier.filter(({ phase }) => phase === 'local-kubeconfig').map(({ id }) => id)
   const target: Target<Readers> = authTarget({
     id: name,
     phase: name,
     needs: ['revoked'],
-    after: [...installs.values(), ...local],
+    after: [...cluster.nodes.map(installId), ...local],
     isOfWhole: true,
     waitsFor: ({ outcomes, found }) => {
       if (!found) return []
-      const held = cluster.nodes.flatMap((node) => {
-        const id = installs.get(node.name) ?? ''
-        return found.nodes.includes(node.name) && isHolding(node, id, outcomes) ? id : []
-      })
+      const readers = cluster.nodes.filter((node) => found.nodes.includes(node.name))
+      const held = readers.filter((node) => isHolding(node, installId(node), outcomes)).map(installId)
+      const controls = cluster.nodes.filter(({ role }) => role === 'control').map(installId)
       const isOpen = (id: string) => isLost(outcomes.get(id))
-      const controls = cluster.nodes.flatMap(({ name, role }) => (role === 'control' ? (installs.get(name) ?? []) : []))
       return [...held, ...(found.isLocal ? local.filter(isOpen) : []), ...(controls.every(isOpen) ? controls : [])]
     },
     makes: [],
     wanted: { keys: cluster.revoked.filter(isKeyEntry).toSorted() },
     where: 'auth',
-    check: (run) => {
-      const keys = keysToList(run)
-      // One that will be too long is refused before anything is made.
-      const list = wantedList(run)
-      if (keys.length > 0) textsOf(run, list)
-      const isReplaced = pairsToReplace(run)
-      const nodes = cluster.nodes.filter((node) => nodeFiles(cluster, node).some(isReplaced))
-      const holder = localHolder(cluster)
-      return {
-        reasons: keys.length > 0 ? [{ kind: 'revoked-changed', added: keys, removed: [] }] : [],
-        // Certificates that are issued before it change `revoked`.
-        staysFresh: true,
-        found: {
-          nodes: nodes.map((each) => each.name),
-          isLocal: holder !== undefined && isReplaced(run.auth.files.certificate(holder.name)),
-        },
-      }
-    },
+    check,
     build: async (run) => {
       const change = changeOf(run, wantedList(run))
       write(run, wantedList(run))
@@ -71,6 +51,25 @@ export function targets(cluster: Cluster, { earlier }: { readonly earlier: reado
     foresee: (run) => changeOf(run, wantedList(run)),
   })
   return [target, ...listTargets(cluster, name)]
+}
+
+function check(run: Run): CheckResult<Readers> {
+  const { auth, cluster } = run
+  const keys = keysToList(run)
+  // A list that will be too long is refused before anything is made.
+  if (keys.length > 0) textsOf(run, wantedList(run))
+  const isReplaced = pairsToReplace(run)
+  const nodes = cluster.nodes.filter((node) => nodeFiles(cluster, node).some(isReplaced))
+  const holder = localHolder(cluster)
+  return {
+    reasons: keys.length > 0 ? [{ kind: 'revoked-changed', added: keys, removed: [] }] : [],
+    // A rebuilt `revoked` adds no key.
+    staysFresh: true,
+    found: {
+      nodes: nodes.map(({ name }) => name),
+      isLocal: holder !== undefined && isReplaced(auth.files.certificate(holder.name)),
+    },
+  }
 }
 
 /**

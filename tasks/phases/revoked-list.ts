@@ -1,7 +1,4 @@
-/**
- * The list of who is revoked, on a control node: copied to where its API server reads it, loaded without a restart, and proven to be in
- * force.
- */
+/** The list of who is revoked, on a control node: copied to where its API server reads it, loaded without a restart, verified there. */
 import type { ClusterNode } from '../../lib/cluster/cluster.ts'
 import { Failure } from '../../lib/failure.ts'
 import { authorizationConfigFile, authorizationFiles } from '../../lib/files/auth-dir.ts'
@@ -36,7 +33,7 @@ function checkFound(run: Run, node: ClusterNode, found: UnitsFound): CheckResult
   const warnings = [...open.map((why) => `${node.name}: ${why}`), ...(owned ?? []).map((why) => formatOwned(run, why))]
   return {
     reasons: reasonsOf(run, node, found),
-    // What else is deployed changes no list.
+    // Its own check compares the files: a deploy alone does not make it stale.
     staysFresh: true,
     found,
     revokedInForce: count,
@@ -46,7 +43,7 @@ function checkFound(run: Run, node: ClusterNode, found: UnitsFound): CheckResult
   }
 }
 
-/** Entries that are not listed yet, or of which nobody knows whom they concern. */
+/** Entries that are not listed yet, or whose users are unknown. */
 function notListed({ auth, cluster }: Run): string[] {
   const left = new Set([...keysToList({ auth, cluster }), ...unknownKeys({ auth, cluster })])
   const { entries = [] } = listIn(auth) ?? {}
@@ -58,21 +55,19 @@ const ofApiServer = ({ units, places }: UnitsFound) =>
 
 const isOfList = ({ file }: { readonly file: string }) => authorizationFiles.includes(file)
 
-/** The API server with what it reads of the list alone. */
+/** The API server's unit, with the files of the list alone. */
 function listUnit(found: UnitsFound): UnitSeen | undefined {
   const unit = ofApiServer(found)
   return unit && { ...unit, files: unit.files.filter(isOfList) }
 }
 
-/** Its process was started with the list, and reads it again. */
+/** Its process was started with the list, so it reloads it. */
 const reloads = ({ files }: UnitSeen) => files.some(({ loads }) => loads === 'reload')
 
 function reasonsOf(run: Run, node: ClusterNode, found: UnitsFound): Reason[] {
   const { missing, differ, wrongOwner } = compareFolder(run, node, found)
-  const [notThere, other, ofOthers] = [missing, differ, wrongOwner].map((files) =>
-    files.filter((file) => isOfList({ file })),
-  )
-  const inFolder = { ...nothingOnNode, missing: notThere ?? [], differ: other ?? [], wrongOwner: ofOthers ?? [] }
+  const own = (files: readonly string[]) => files.filter((file) => isOfList({ file }))
+  const inFolder = { ...nothingOnNode, missing: own(missing), differ: own(differ), wrongOwner: own(wrongOwner) }
   const unit = listUnit(found)
   const places = unit ? diff(wantedAt(run, [unit], found.places), found.places) : []
   const isOld = unit !== undefined && places.length === 0 && reloads(unit) && found.inForce?.isLoaded === false
@@ -90,7 +85,7 @@ function reasonsOf(run: Run, node: ClusterNode, found: UnitsFound): Reason[] {
   ]
 }
 
-/** Why whoever is revoked may be let in there, in a clause each; nothing of what this walk is about to change. */
+/** Why API servers there may not enforce the list, in a clause each, without what this run is about to change. */
 export function whyOpen({ cluster }: Pick<Run, 'cluster'>, found: UnitsFound): string[] {
   const { inForce, otherProcesses, places } = found
   const unit = ofApiServer(found)
@@ -104,11 +99,11 @@ export function whyOpen({ cluster }: Pick<Run, 'cluster'>, found: UnitsFound): s
     ...(unit ? notEnforcing(unit, found) : [`revoked is not enforced: ${apiServer} is not installed there as a unit`]),
     ...others.map(
       ({ process: { id, group } }) =>
-        `revoked may not be enforced by ${apiServer}, process ${id} in ${printable(group)}: it is of no unit of cluster.yaml`,
+        `revoked may not be enforced by ${apiServer}, process ${id} in ${printable(group)}, which no unit of cluster.yaml runs`,
     ),
     ...strangers.map(
       (host) =>
-        `revoked may not be enforced by the API server on ${printable(host || 'a machine without a name')}: cluster.yaml has no such node; add it, or stop it there (its lease ends within an hour)`,
+        `revoked may not be enforced by the API server on ${printable(host || 'a machine without a name')}: cluster.yaml has no such node; add it, or stop it there (its lease expires within an hour)`,
     ),
   ]
 }
@@ -131,7 +126,7 @@ export function foreseeList({ reasons }: Pick<Work, 'reasons'>): Change {
   }
 }
 
-/** If the API server does not load it, has the old file back: with one that it can't read it would not start. */
+/** Restores the old file if the API server does not load the new one: it would not start with a file that it can't read. */
 export async function bringList(
   on: { readonly run: Run; readonly node: ClusterNode },
   { found, reasons, signal, tell }: Work<UnitsFound>,

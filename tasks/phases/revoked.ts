@@ -1,6 +1,6 @@
 /**
- * Phase `revoked`: the list of who is cut off, as API servers read it. A pair whose key is revoked is replaced before the old key is listed:
- * this has what is good now, and every certificate that is to be loaded; phase `revoked-keys`, later, what is good alone.
+ * Phase `revoked`: the list of who is revoked, as API servers read it. A pair whose key is revoked is replaced before its old key is
+ * listed. So this phase leaves out a key whose pair is still to be replaced; phase `revoked-keys` adds it later.
  */
 import type { Cluster } from '../../lib/cluster/cluster.ts'
 import { isKeyEntry } from '../../lib/cluster/problem.ts'
@@ -45,7 +45,7 @@ export function targets({ revoked }: Cluster, { earlier }: { readonly earlier: r
       phase: name,
       needs: [],
       after: earlier.map(({ id }) => id),
-      // Nobody stays let in for want of somebody else's certificate.
+      // The list does not wait for a certificate that failed.
       waitsFor: () => [],
       makes: authorizationFiles,
       wanted: { revoked: revoked.toSorted() },
@@ -123,7 +123,7 @@ function check(run: Run): CheckResult {
   }
 }
 
-/** In a plan: a certificate that will be issued is good. */
+/** In a plan: the list will have a certificate that is not issued yet. */
 function isPending(run: Run, file: string): boolean {
   const { pending } = run
   return file === authorizationConfigFile && pending !== undefined && [...pending].some(pinnedPairs(run))
@@ -142,7 +142,7 @@ function refuseFewer({ auth, command }: Run, removed: readonly string[] | undefi
   throw letInAgain(removed, file, again)
 }
 
-/** A name that somebody else has now comes with every certificate of before. */
+/** Warns of a name that regains access and is in use again: its old certificates regain access with it. */
 function describeReturns({ auth, cluster, now }: Run, reasons: readonly Reason[]): string | undefined {
   const inUse = new Set([...cluster.nodes, ...cluster.users].map((each) => each.name))
   const back = reasons

@@ -15,7 +15,7 @@ import {
   readCertificate,
 } from '../../lib/pki/certificate.ts'
 import { ownCas, tryCertificate } from '../../lib/pki/pair.ts'
-import { type CheckResult, formatReasons, type Left, ownReasons, type ReasonOf } from '../../lib/reason.ts'
+import { type CheckResult, formatKept, formatReasons, type Left, ownReasons, type ReasonOf } from '../../lib/reason.ts'
 import { beside, count, formatNames, joinClauses } from '../../lib/wording.ts'
 import { nodeFiles, nodeUnits } from '../layouts/tables.ts'
 import type { Observation } from './observe.ts'
@@ -316,7 +316,5 @@ export function readLocalPair({ cluster, kubeconfigs }: Pick<Run, 'cluster' | 'k
 }
 
 function formatLeft({ path, why }: Left): string {
-  const way =
-    why === undefined ? '--prune removes it' : `--prune keeps it because ${why}; remove it once nothing reads it`
-  return `${path} does not belong there: ${way}`
+  return `${path} does not belong there: ${why === undefined ? '--prune removes it' : formatKept(why)}`
 }

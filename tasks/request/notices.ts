@@ -9,6 +9,7 @@ import { formatEntries, nodeUser } from '../../lib/kubernetes/authorization.ts'
 import { readClientCertificate } from '../../lib/kubernetes/kubeconfig.ts'
 import { type Certificate, endOf, isIssuedBy, readCertificate } from '../../lib/pki/certificate.ts'
 import { ownCas, tryCertificate } from '../../lib/pki/pair.ts'
+import { formatKept } from '../../lib/reason.ts'
 import type { Summary } from '../../lib/show/reporter.ts'
 import { leftOnNodes } from '../../lib/show/words.ts'
 import { count, day, formatDate, formatDuration, formatNames, groupAlike, hour } from '../../lib/wording.ts'
@@ -182,9 +183,7 @@ export function adviseLeft({ command }: Run, outcomes: ReadonlyMap<string, Outco
     const all = (what: 'file' | 'path' | 'node') => formatNames([...new Set(group.map((each) => each[what]))])
     const [{ why }] = group
     const [name, way] =
-      why === undefined
-        ? (['file', command('bootstrap --prune')] as const)
-        : (['path', `--prune keeps it because ${why}; remove it once nothing reads it`] as const)
+      why === undefined ? (['file', command('bootstrap --prune')] as const) : (['path', formatKept(why)] as const)
     return `remove ${all(name)} from ${all('node')}, as cluster.yaml has it on no node: ${way}`
   })
 }
@@ -196,7 +195,7 @@ const states = new Map<string, (run: Run) => { readonly stage: string } | undefi
   ['encryption-key', readEncryptionState],
 ])
 
-/** "ca both": the stage of each rotation that is under way. Files that do not fit together are of none. */
+/** "ca both": the stage of each rotation in progress. Files that do not fit together have no stage. */
 export function stagesIn(run: Run): string[] {
   return [...states].flatMap(([name, read]) => {
     const stage = tryTo(() => read(run)?.stage) ?? 'settled'

@@ -20,7 +20,7 @@ export function select(run: Selecting, graph: Graph) {
   const chosen = selectNodes(run, targets)
   if (renew && (names.length !== 1 || names[0] !== 'ca' || force))
     throw usageFailure(`--renew can only be used with ca: ${run.command('ca --renew')}`)
-  return { ids: withoutLast(run, graph, chosen), forced: forcedOf(chosen, run.options) }
+  return { ids: idsToRun(run, graph, chosen), forced: forcedOf(chosen, run.options) }
 }
 
 function forcedOf(chosen: readonly Target[], { names, force, renew }: Pick<Options, 'names' | 'force' | 'renew'>) {
@@ -34,8 +34,8 @@ function forcedOf(chosen: readonly Target[], { names, force, renew }: Pick<Optio
   return forced
 }
 
-/** What only a walk over everything can do is left out of any other. */
-function withoutLast({ options, command }: Selecting, graph: Graph, chosen: readonly Target[]): string[] {
+/** Without those that only a run over all targets can build, unless it is one. */
+function idsToRun({ options, command }: Selecting, graph: Graph, chosen: readonly Target[]): string[] {
   const idsOf = (targets: Iterable<Target>) => [...targets].filter(({ isOfWhole }) => !isOfWhole).map(({ id }) => id)
   const isWhole = closure(graph, idsOf(chosen)).size === idsOf(graph.values()).length
   const ids = isWhole ? chosen.map(({ id }) => id) : idsOf(chosen)
@@ -43,8 +43,8 @@ function withoutLast({ options, command }: Selecting, graph: Graph, chosen: read
   throw usageFailure(`${formatNames(options.names)} can only be done by a full run: ${command('bootstrap')}`)
 }
 
-/** The names that force what is left, and nothing else: of phases and groups of which all is left, else of targets. */
-export function namesOf(run: Selecting, graph: Graph, left: ReadonlyMap<string, Force>): string[] {
+/** The names by which --force makes the targets that are left, and no others: of phases that are left as a whole, else of targets. */
+export function namesToForce(run: Selecting, graph: Graph, left: ReadonlyMap<string, Force>): string[] {
   const { options } = run
   const open = new Set(left.keys())
   return [...options.names, ...phases.map(({ name }) => name), ...left.keys()].filter((name) => {

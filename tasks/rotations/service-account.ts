@@ -191,7 +191,7 @@ async function findLegacySecrets(rotating: Rotating, node: ClusterNode): Promise
   })
 }
 
-/** Unless the key of that id has signed it. A Secret without a token gets one of that key. */
+/** Undefined if the key of that id signed its token. A Secret without a token will get one from that key. */
 export function oldTokenIn(
   { metadata: { namespace, name }, data: { token } }: v.InferOutput<typeof tokenSecret>,
   kid: string | undefined,

@@ -43,7 +43,7 @@ test('what is not enforced is said where no run can change it', () => {
   const another = [{ component: 'kube-apiserver', process, names: [] }] as unknown as UnitsFound['otherProcesses']
   assert.match(
     whyOpen(run, { ...found(said(true), ours), otherProcesses: another }).join(),
-    /by kube-apiserver, process 7 in \/system\.slice\/k8s-api\.service: it is of no unit of cluster\.yaml/,
+    /by kube-apiserver, process 7 in \/system\.slice\/k8s-api\.service, which no unit of cluster\.yaml runs/,
   )
   assert.match(whyOpen(run, { ...found(said(true), ours), units: [] }).join(), /is not installed there as a unit/)
 })

@@ -5,7 +5,7 @@ import { clusterGraph, type Force } from '../../../lib/graph/target.ts'
 import { phases } from '../../../tasks/phases/bootstrap.ts'
 import { formatCommand } from '../../../tasks/request/host.ts'
 import { parseOptions } from '../../../tasks/request/options.ts'
-import { namesOf, type Selection, select } from '../../../tasks/request/selection.ts'
+import { namesToForce, type Selection, select } from '../../../tasks/request/selection.ts'
 import { parsed } from '../../support/files.ts'
 
 const yaml = `
@@ -157,7 +157,7 @@ test('what is left of a forced selection has the names that force it and nothing
   ] as const) {
     const given = asked(`${line} --force`)
     const left = new Map([...select(given, graph).forced].filter(([id]) => !(done as readonly string[]).includes(id)))
-    const found = namesOf(given, graph, left)
+    const found = namesToForce(given, graph, left)
     assert.deepEqual(new Set(found), new Set(names.split(' ').filter(Boolean)), line)
     const again = { ...given, options: { ...given.options, names: found } }
     for (const [id, force] of found.length > 0 ? select(again, graph).forced : []) assert.equal(left.get(id), force, id)

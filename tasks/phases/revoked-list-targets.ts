@@ -1,4 +1,4 @@
-/** The targets that bring the list of who is revoked to API servers, of phases `install` and `revoked-keys`. */
+/** The targets that bring the list of who is revoked to API servers: in phase `install`, and again in `revoked-keys`. */
 import type { Cluster, ClusterNode } from '../../lib/cluster/cluster.ts'
 import { authorizationConfigFile } from '../../lib/files/auth-dir.ts'
 import type { Target } from '../../lib/graph/target.ts'
@@ -6,7 +6,7 @@ import type { UnitsFound } from '../nodes/units.ts'
 import type { DeployFound } from './deploy.ts'
 import { deployId } from './deploy-targets.ts'
 
-/** The list of who is revoked, from auth/ to each API server: without a restart, and before anything that it names is loaded. */
+/** Without a restart, and before any certificate on the list is loaded. `phase`: the one that makes the list. */
 export function listTargets({ nodes, install, revoked }: Cluster, phase: 'revoked' | 'revoked-keys'): Target[] {
   if (!install || !revoked) return []
   const load = () => import('./revoked-list.ts')
@@ -15,7 +15,7 @@ export function listTargets({ nodes, install, revoked }: Cluster, phase: 'revoke
     .map(
       (node): Target<UnitsFound> => ({
         id: listId(phase, node),
-        // The first is a part of what is installed; `revoked` alone makes files of auth/.
+        // `revoked` named alone makes only files in auth/.
         phase: phase === 'revoked' ? 'install' : phase,
         node: node.name,
         needs: [phase, deployId(node)],
@@ -26,7 +26,7 @@ export function listTargets({ nodes, install, revoked }: Cluster, phase: 'revoke
           const [first, copied] = [listId('revoked', node), deployId(node)].map((id) => before?.found.get(id))
           const seen = (first as UnitsFound | undefined) ?? (copied as DeployFound | undefined)?.units
           const { warning, ...checked } = await (await load()).checkList(run, node, seen)
-          // The first has said it.
+          // The list of `revoked` has said it.
           return phase === 'revoked' && warning !== undefined ? { ...checked, warning } : checked
         },
         build: async (run, work) => (await load()).bringList({ run, node }, work),
