@@ -13,6 +13,8 @@ if (latest !== version) refuse(`package.json has version ${version}, and CHANGEL
 const changes = run('git', 'status', '--porcelain')
 if (changes !== '') refuse(`commit these first, or remove them:\n${changes}`)
 
+// What is bundled is what package-lock.json has, although node_modules was edited.
+run('npm', 'ci', '--prefer-offline')
 const { packages } = await import('./package.ts')
 rmSync('release', { recursive: true, force: true })
 mkdirSync('release')
@@ -31,7 +33,6 @@ function sbom(): string {
   bom.metadata.timestamp = undefined
   bom.metadata.component.name = name
   bom.components = bom.components.filter((each: { 'bom-ref': string }) => bundled.has(each['bom-ref']))
-  if (bom.components.length < bundled.size) refuse('node_modules is not as package-lock.json has it: npm ci')
   bom.dependencies = bom.dependencies.flatMap(({ ref, dependsOn }: { ref: string; dependsOn: string[] }) =>
     bundled.has(ref) || ref === `${name}@${version}`
       ? [{ ref, dependsOn: dependsOn.filter((each) => bundled.has(each)) }]

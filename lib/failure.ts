@@ -59,6 +59,17 @@ export class Failure extends Error {
 
 /** For remedies. */
 export const runAgain = 'run the same command again'
+/** Instead, where that would do again what is done: the run ends with the command for the rest. */
+const runRest = 'run the rest, as named at the end'
+
+export function toRunRest(failure: Failure): Failure {
+  const rest = (text: string) => text.replaceAll(runAgain, runRest)
+  const { remedy, shared } = failure
+  return failure.with({
+    remedy: remedy && rest(remedy),
+    shared: shared && { ...shared, remedyFor: (places) => rest(shared.remedyFor(places)) },
+  })
+}
 
 export function usageFailure(message: string, remedy?: string): Failure {
   return new Failure(message, { kind: 'usage', remedy })

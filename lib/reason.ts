@@ -68,7 +68,7 @@ export type Reason =
   | { readonly kind: 'not-yet-valid'; readonly notBefore: Date }
   | { readonly kind: 'content-changed'; readonly path: string; readonly what: readonly string[] }
   | { readonly kind: 'resources-added'; readonly added: readonly string[] }
-  /** Who is cut off, and who is let in again. */
+  /** Who is revoked, and who regains access. */
   | { readonly kind: 'revoked-changed'; readonly added: readonly string[]; readonly removed: readonly string[] }
   | {
       readonly kind: 'on-node'
@@ -102,8 +102,10 @@ export type Reason =
       /** The version of Kubernetes before which it does not serve a new certificate to everybody until it is restarted. */
       readonly restartsBefore?: string | undefined
       readonly isDrained: boolean
-      /** It is restarted only to load a pair whose old key is cut off, or about to be. */
+      /** It is restarted only to load a pair whose old key is revoked, or about to be. */
       readonly isForKey?: true
+      /** It would show a certificate with which API servers let it in only once they have the list that names it. */
+      readonly isPinned?: true
     }
   | { readonly kind: 'left-drained'; readonly nodes: readonly string[] }
   | { readonly kind: 'need-rebuilt'; readonly ids: readonly string[] }
@@ -159,10 +161,14 @@ export interface CheckResult<Found = unknown> {
   readonly unreached?: readonly string[]
   /** For a node whose pairs are replaced because their key is about to be revoked: what may go on with the old one, in a clause each. */
   readonly oldKeys?: readonly string[]
+  /** For such a node: a unit gets its client certificate from the cluster by itself, and would be refused with it. */
+  readonly ownsClient?: true
   /** For a control node: how many entries of `revoked` its API server denies. */
   readonly revokedInForce?: number
   /** It stays fresh even if its needs are rebuilt. */
   readonly staysFresh?: boolean
+  /** There is nothing to make: it stays fresh, forced or not. */
+  readonly hasNothing?: boolean
   readonly found?: Found
 }
 
@@ -211,7 +217,7 @@ const words: Words = {
   'content-changed': ({ what }) => `${what.join(', ')} changed`,
   'resources-added': ({ added }) => list('resource added: ', added),
   'revoked-changed': ({ added, removed }) =>
-    joinClauses(list('', added, ' cut off'), list('', removed, ` ${removed.length === 1 ? 'is' : 'are'} let in again`)),
+    joinClauses(list('revoked: ', added), list('no longer revoked: ', removed)),
   'on-node': ({ missing, differ, wrongMode, wrongOwner, pruned, leftovers }) =>
     joinClauses(
       list('', missing, ' missing'),

@@ -127,18 +127,20 @@ function createPrinter({ stdout, stderr }: Host) {
   }
 }
 
-/** Each works with and without its dashes. */
-const questionWords: ReadonlySet<string> = new Set(questions)
-
 /** Throws a usage Failure. */
 export function parseCommandLine(args: readonly string[]): { readonly command: Command; readonly options: Options } {
-  const options = parseOptions(args)
-  const [first = ''] = options.names
-  if (questionWords.has(first)) return parseCommandLine(args.with(args.indexOf(first), `--${first}`))
+  const options = withQuestion(parseOptions(args))
   const command = commandFor(options.names)
   if (options.help) return { command, options }
   checkCombination(command, options)
   return { command, options }
+}
+
+/** Each works with and without its dashes. */
+function withQuestion(options: Options): Options {
+  const [first, ...names] = options.names
+  const question = questions.find((name) => name === first)
+  return question ? withQuestion({ ...options, names, [question]: true, given: [...options.given, question] }) : options
 }
 
 /** The first word decides, since others may have any name. A command in another position is then refused. */

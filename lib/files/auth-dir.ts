@@ -2,6 +2,7 @@
  * The folder auth/: its files are the only state there is. Those about to be replaced are kept in auth/backup/. The names of the files are
  * spelled nowhere else but in tasks/layouts/.
  */
+import { hash } from 'node:crypto'
 import * as fs from 'node:fs'
 import { join, resolve } from 'node:path'
 import { doing, Failure, isErrno, runAgain } from '../failure.ts'
@@ -293,9 +294,10 @@ function readThrough(path: string): Buffer | undefined {
   return file?.bytes
 }
 
-/** Keeps files of a node that are about to be overwritten, in a folder that `backups` never reads. */
-export function keepFound(auth: AuthDir, node: string, files: ReadonlyMap<string, Buffer>, now: Date): void {
-  keep(auth, `${node}-${backupTime(now)}`, files)
+/** Keeps files that are about to be overwritten elsewhere, by name or absolute path, in a folder that `backups` never reads. */
+export function keepFound(auth: AuthDir, from: string, files: ReadonlyMap<string, Buffer>, now: Date): void {
+  const named = [...files].map(([at, bytes]) => [at.replace(/^\//, '').replaceAll('/', '%2F'), bytes] as const)
+  if (named.length > 0) keep(auth, `${from}-${backupTime(now)}`, new Map(named))
 }
 
 function keep(auth: AuthDir, folder: string, files: ReadonlyMap<string, Buffer>): void {
@@ -308,7 +310,7 @@ function keep(auth: AuthDir, folder: string, files: ReadonlyMap<string, Buffer>)
 export const backupTime = (now: Date): string => now.toISOString().replace(/[:.]/g, '-')
 
 /** The folders in auth/backup/ of files that were replaced, by their time, the latest first. */
-export function backupFolders(auth: AuthDir): string[] {
+export function backupFolders(auth: Pick<AuthDir, 'names'>): string[] {
   return auth
     .names('backup')
     .filter((folder) => /^\d{4}-\d\d-\d\dT/.test(folder))
@@ -320,11 +322,21 @@ export function timeOfBackup(folder: string): Date {
   return new Date(folder.replace(/^(.*T\d\d)-(\d\d)-(\d\d).*$/, '$1:$2:$3Z'))
 }
 
-export function readBackup(auth: AuthDir, folder: string, name: string): Buffer | undefined {
+export function readBackup(auth: Pick<AuthDir, 'tryBytes'>, folder: string, name: string): Buffer | undefined {
   return auth.tryBytes(join('backup', folder, name))
 }
 
+/** Whether the file of that name, or a kept one, has this SHA-256, in hex. */
+export function hasDigest(
+  auth: Pick<AuthDir, 'tryBytes' | 'names'>,
+  name: string,
+  digest: string | undefined,
+): boolean {
+  const isIt = (bytes: Buffer | undefined) => bytes !== undefined && hash('sha256', bytes) === digest
+  return digest !== undefined && (isIt(auth.tryBytes(name)) || backups(auth, name).some(isIt))
+}
+
 /** The kept files of that name, the latest first. */
-export function backups(auth: AuthDir, name: string): Buffer[] {
+export function backups(auth: Pick<AuthDir, 'tryBytes' | 'names'>, name: string): Buffer[] {
   return backupFolders(auth).flatMap((folder) => readBackup(auth, folder, name) ?? [])
 }

@@ -1,17 +1,19 @@
 /** Walks a graph as wide as its edges and limits allow, building what is not fresh. Its only output is its events. */
 
 import { setImmediate } from 'node:timers/promises'
-import pLimit, { type LimitFunction } from 'p-limit'
-import { asFailure, Failure } from '../failure.ts'
+import pLimit from 'p-limit'
+import { asFailure, Failure, toRunRest } from '../failure.ts'
 import { type Change, type CheckResult, isRepair, type Reason } from '../reason.ts'
 import {
   type Event,
   edgesOf,
   type Force,
   type Graph,
+  isLost,
   type Outcome,
   type Run,
   type Target,
+  type Waiting,
   type Work,
 } from './target.ts'
 
@@ -22,7 +24,6 @@ export interface RunOptions {
   /** In a dry run: checks the targets that use what would be built as if it had been. */
   readonly foresees?: boolean
   readonly forced: ReadonlyMap<string, Force>
-  readonly limits: Readonly<Record<Target['where'], LimitFunction>>
   readonly signal: AbortSignal
   readonly emit: (event: Event) => void
 }
@@ -59,22 +60,21 @@ const nothingKnown = () => ({
   pending: new Set<string>(),
 })
 
-/** The targets before it that were lost, and whether that holds it: one that failed at its work may have been the first of many. */
-function heldBy(target: Target, { outcomes, begun }: Known) {
-  const isLost = (id: string) => ['failed', 'cancelled'].includes(outcomes.get(id)?.kind ?? '')
-  const hasAny = target.afterAny && target.after?.some((id) => outcomes.has(id) && !isLost(id))
-  const lost = (hasAny ? target.needs : edgesOf(target)).filter(isLost)
+/** The targets before it that hold it. */
+function heldBy(target: Target, { outcomes, begun }: Known, checked: Pick<Waiting, 'reasons' | 'found'> = {}) {
   const hasStopped = (id: string): boolean => {
     const outcome = outcomes.get(id)
-    return begun.has(id) || (outcome?.kind === 'cancelled' && outcome.because.some(hasStopped))
+    return isLost(outcome) && (begun.has(id) || (outcome?.kind === 'cancelled' && outcome.because.some(hasStopped)))
   }
-  return { lost, isHeld: lost.some((id) => !target.ignoresOrder || target.needs.includes(id) || hasStopped(id)) }
+  const lost = (ids: readonly string[] = []) => ids.filter((id) => isLost(outcomes.get(id)))
+  if (!target.waitsFor) return lost(edgesOf(target))
+  return [...lost(target.needs), ...target.waitsFor({ outcomes, hasStopped, ...checked })]
 }
 
 async function attempt(target: Target, known: Known, options: RunOptions): Promise<Outcome> {
-  const { lost, isHeld } = heldBy(target, known)
-  if (isHeld || options.signal.aborted) return { kind: 'cancelled', because: lost }
-  const limit = options.limits[target.where]
+  const held = heldBy(target, known)
+  if (held.length > 0 || options.signal.aborted) return { kind: 'cancelled', because: held }
+  const limit = options.run.limits[target.where]
   const free: LimitedWork = (work) => work()
   const inTurn: LimitedWork = (work) => {
     if (limit.activeCount >= limit.concurrency) options.emit({ type: 'queued', id: target.id })
@@ -84,12 +84,13 @@ async function attempt(target: Target, known: Known, options: RunOptions): Promi
   const [whole, building] = target.where === 'node' ? [limit, free] : [free, inTurn]
   try {
     return await whole(() =>
-      lookAndBuild(target, known, options, { lost, limit: building }).finally(() => target.release?.(options.run)),
+      lookAndBuild(target, known, options, building).finally(() => target.release?.(options.run)),
     )
   } catch (error) {
     if (options.signal.aborted)
       return { kind: 'cancelled', because: [], ...(known.begun.has(target.id) && { isBegun: true }) }
-    return { kind: 'failed', failure: asFailure(error) }
+    const failure = asFailure(error)
+    return { kind: 'failed', failure: options.forced.size > 0 && !options.dryRun ? toRunRest(failure) : failure }
   }
 }
 
@@ -101,13 +102,7 @@ const turns = pLimit(1)
 
 type LimitedWork = (work: () => Promise<Outcome>) => Promise<Outcome>
 
-/** `lost`: what it comes after, and failed. */
-async function lookAndBuild(
-  target: Target,
-  known: Known,
-  options: RunOptions,
-  { lost, limit }: { readonly lost: readonly string[]; readonly limit: LimitedWork },
-): Promise<Outcome> {
+async function lookAndBuild(target: Target, known: Known, options: RunOptions, limit: LimitedWork): Promise<Outcome> {
   const { signal, emit } = options
   const run = options.foresees ? { ...options.run, pending: known.pending } : options.run
   await turns(() => setImmediate())
@@ -118,7 +113,8 @@ async function lookAndBuild(
   known.found.set(target.id, found)
   const { reasons } = verdict
   if (reasons.length === 0) return { kind: 'fresh', ...verdict }
-  if (lost.length > 0 && !target.ignoresOrder?.(reasons)) return { kind: 'cancelled', because: lost }
+  const held = heldBy(target, known, { reasons, found })
+  if (held.length > 0) return { kind: 'cancelled', because: held }
   const work: Work = { found, reasons, force, signal, tell: (step) => emit({ type: 'step', id: target.id, step }) }
   if (options.dryRun || !target.build) {
     const change = options.foresees ? await foresee(target, known, work, run) : undefined
@@ -131,13 +127,14 @@ async function lookAndBuild(
     known.begun.add(target.id)
     known.found.delete(target.id)
     const { change, warning = verdict.warning } = (await target.build?.(run, work)) ?? {}
-    const { left, oldKeys, isUnfinished } = verdict
+    const { left, oldKeys, ownsClient, isUnfinished } = verdict
     return {
       ...{ kind: 'built', reasons },
       ...(change && { change }),
       ...(warning !== undefined && { warning }),
       ...(left && { left }),
       ...(oldKeys && { oldKeys }),
+      ...(ownsClient && { ownsClient }),
       ...(isUnfinished && { isUnfinished }),
     }
   })
@@ -156,31 +153,31 @@ function isRestored(change: Change | undefined): boolean {
 }
 
 /** The result of the target's own check, plus what only the run knows: it is forced, or one of its needs will be rebuilt. */
-async function checkInRun(
-  target: Target,
-  { outcomes, found }: Known,
-  force: Force | undefined,
-  run: Run,
-): Promise<CheckResult> {
+async function checkInRun(target: Target, before: Known, force: Force | undefined, run: Run): Promise<CheckResult> {
   // The present file will be replaced, so it is not checked: it may be unreadable.
-  if (force === 'replace') return { reasons: [{ kind: 'forced', replaces: true }] }
-  const willChange = target.needs.filter((id) => {
-    const need = outcomes.get(id)
+  if (force === 'replace') {
+    target.refuseReplacing?.(run)
+    return { reasons: [{ kind: 'forced', replaces: true }] }
+  }
+  // In a plan a node is compared with what would be written, so its own check says whether it would change.
+  const needs = run.pending && target.where === 'node' ? [] : target.needs
+  const willChange = needs.filter((id) => {
+    const need = before.outcomes.get(id)
     return need?.kind === 'stale' && !isRepair(need.reasons) && !isRestored(need.change)
   })
   let result: CheckResult = { reasons: [] }
   try {
-    result = await target.check(run, force, found)
+    result = await target.check(run, force, before)
   } catch (error) {
     // A file that will be rebuilt anyway may be unreadable; a node that can't be reached is always a failure.
     const isRebuilt = target.where !== 'node' && willChange.length > 0
     if (!isRebuilt || !(error instanceof Failure) || error.kind !== 'failed') throw error
   }
-  const { staysFresh = false, ...verdict } = result
-  const needs: Reason[] =
+  const { hasNothing = false, staysFresh = hasNothing, ...verdict } = result
+  const rebuilt: Reason[] =
     willChange.length > 0 && !staysFresh && isRepair(verdict.reasons) ? [{ kind: 'need-rebuilt', ids: willChange }] : []
-  const forced: Reason[] = force ? [{ kind: 'forced', ...(force === 'renew' && { renews: true }) }] : []
-  return { ...verdict, reasons: [...verdict.reasons, ...needs, ...forced] }
+  const forced: Reason[] = force && !hasNothing ? [{ kind: 'forced', ...(force === 'renew' && { renews: true }) }] : []
+  return { ...verdict, reasons: [...verdict.reasons, ...rebuilt, ...forced] }
 }
 
 /** Refusals of irreplaceable targets and of the user's own files, collected before the first build. */

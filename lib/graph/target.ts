@@ -1,4 +1,5 @@
 /** Targets, units of work that can check whether they are fresh, and be built; and the graph of the edges between them. */
+import type { LimitFunction } from 'p-limit'
 import type { Cluster, ClusterNode } from '../cluster/cluster.ts'
 import { Failure, runAgain } from '../failure.ts'
 import type { AuthDir } from '../files/auth-dir.ts'
@@ -20,8 +21,12 @@ export interface Run {
   }
   /** The user's kubeconfig, or kubectl's list of them, in kubectl's order. */
   readonly kubeconfigs: () => readonly string[]
+  /** Where kubectl looks for one by itself, whatever cluster.yaml says: entries of ours may be left there. */
+  readonly usualKubeconfigs: () => readonly string[]
   /** The node, by the one connection that its first command opens. */
   connect(node: ClusterNode): Promise<Node>
+  /** How much is done at once. Whoever asks several nodes does so through `limits.node`; a target of a node, which has a place there, not. */
+  readonly limits: Readonly<Record<Target['where'], LimitFunction>>
   /** Closes it, where it was opened and not all nodes may be connected at once. Never throws. */
   disconnect(node: ClusterNode): Promise<void>
   /** By a node's name: what a look at it has found that its units read, beyond the guide's files. The next one queries it at once. */
@@ -43,10 +48,6 @@ export interface Run {
   readonly unreached?: Map<string, Failure>
   /** The rotation that this run drives, as it is typed: what that replaces need not match cluster.yaml yet. */
   readonly rotating?: string
-  /** No key is added to the list of who is revoked: its new pair may not be loaded everywhere yet. */
-  readonly listsNoKeys?: boolean
-  /** Whether a file has a pair that is replaced because its key is about to be listed. */
-  readonly hasReplacedKey?: (file: string) => boolean
   readonly options: {
     readonly replaceIdentity: boolean
     readonly prune: boolean
@@ -63,8 +64,12 @@ export function endsSoon({ now, cluster }: Pick<Run, 'now' | 'cluster'>, end: Da
 /** rebuild: although fresh; replace: including what is irreplaceable in it; renew (the CA only): same key, new certificate. */
 export type Force = 'rebuild' | 'replace' | 'renew'
 
-/** What the checks of its needs found; without needs that were built since. */
-type FoundBefore = ReadonlyMap<string, unknown>
+/** Of the targets before it. */
+export interface Earlier {
+  /** What their checks found; without those that were built since. */
+  readonly found: ReadonlyMap<string, unknown>
+  readonly outcomes: ReadonlyMap<string, Outcome>
+}
 
 export interface Target<Found = unknown> {
   /** `node-certs/worker0`; the phase's own name where it has one target. */
@@ -74,12 +79,12 @@ export interface Target<Found = unknown> {
   readonly node?: string | undefined
   /** What it is made of: it is checked after them, so a rebuilt need can make it stale. */
   readonly needs: readonly string[]
-  /** Ordering only: runs after these, and not if one failed. They never make it stale. */
+  /** Ordering only: runs after these, and not if one was lost. They never make it stale. */
   readonly after?: readonly string[]
-  /** Whether what the check found may be repaired although one of `after` failed before its build; without it nothing may. */
-  ignoresOrder?(reasons: readonly Reason[]): boolean
-  /** Of `after`, one that did not fail is enough. */
-  readonly afterAny?: true
+  /** In place of that: those of `after` that hold it; called before its check, and again with what that found. */
+  waitsFor?(before: Waiting<Found>): readonly string[]
+  /** Only in a walk over all targets, on whose outcomes it relies. */
+  readonly isOfWhole?: true
   /** Files that it makes, by their names in auth/. */
   readonly makes: readonly string[]
   /** The values that it is to have, by which plans are compared: without a time or a path of this machine. */
@@ -97,7 +102,9 @@ export interface Target<Found = unknown> {
   /** What it refuses stops the run before anything is built, as for what is irreplaceable. */
   readonly stopsRun?: boolean
   /** Reads only. Throws a Failure where what is there may not be replaced, or can't be looked at. */
-  check(run: Run, force?: Force, foundBefore?: FoundBefore): CheckResult<Found> | Promise<CheckResult<Found>>
+  check(run: Run, force?: Force, before?: Earlier): CheckResult<Found> | Promise<CheckResult<Found>>
+  /** Throws a refusal where it may not be replaced now: what will be replaced is not checked. */
+  refuseReplacing?(run: Run): void
   /** Makes it; absent for targets that are only checked. The warning says what the user must do next. */
   build?(
     run: Run,
@@ -107,6 +114,15 @@ export interface Target<Found = unknown> {
   foresee?(run: Run, work: Work<Found>): Change | undefined | Promise<Change | undefined>
   /** After check and build, however they ended: closes what they opened and no later target uses. Never throws. */
   release?(run: Run): Promise<void>
+}
+
+/** What a target has before it. */
+export interface Waiting<Found = unknown> extends Pick<Earlier, 'outcomes'> {
+  /** Whether it was lost at its work: it may have been the first of many. */
+  readonly hasStopped: (id: string) => boolean
+  /** Without its check: undefined. */
+  readonly reasons?: readonly Reason[]
+  readonly found?: Found | undefined
 }
 
 /** What a build is given, and what foresees it. */
@@ -133,6 +149,11 @@ export type Outcome =
       /** Its build had begun: the next run checks how far it came. */
       readonly isBegun?: true
     }
+
+/** It failed, or was not reached. */
+export function isLost(outcome: Outcome | undefined): boolean {
+  return outcome?.kind === 'failed' || outcome?.kind === 'cancelled'
+}
 
 /** What the check has found; nothing of a target that has failed, or was skipped. */
 export function checkOf(outcome: Outcome | undefined): CheckResult {
@@ -178,7 +199,7 @@ interface PhaseFile {
 }
 
 export function nameInPhase({ id, phase }: Target): string {
-  return id === phase ? id : id.slice(phase.length + 1)
+  return id.startsWith(`${phase}/`) ? id.slice(phase.length + 1) : id
 }
 
 /** Each target after all that it needs or comes after. */

@@ -1,28 +1,46 @@
 /**
  * The AuthorizationConfiguration by which an API server denies who is revoked, before Node and RBAC are asked: its text, and the list
- * read back from it; and whom the entries of `revoked` cut off, by the certificates that auth/ has and had. Reads only.
+ * read back from it; and whom the entries of `revoked` concern, by the certificates that auth/ has and had. Reads only.
+ *
+ * A name is denied with every certificate. A key can't be denied by its fingerprints: whoever has it can write its certificate in other
+ * bytes, which have another SHA-256 and are accepted all the same. So its users are pinned: they may show only the good ones of their
+ * certificates, those over other keys.
  * https://kubernetes.io/docs/reference/access-authn-authz/authorization/#using-configuration-file-for-authorization
  */
 import { hash } from 'node:crypto'
 import { join } from 'node:path'
+import { isDeepStrictEqual } from 'node:util'
 import type { Cluster } from '../cluster/cluster.ts'
 import { entryOf, isKeyEntry } from '../cluster/problem.ts'
 import { Failure, refusal, runAgain, tryTo } from '../failure.ts'
 import { type AuthDir, authorizationConfigFile } from '../files/auth-dir.ts'
 import { once } from '../files/plain-file.ts'
-import { type Certificate, fingerprintOf, keyIdOf, readCertificate } from '../pki/certificate.ts'
+import { type Certificate, commonNameOf, fingerprintOf, keyIdOf, readCertificate } from '../pki/certificate.ts'
 import { formatNames } from '../wording.ts'
+import { scalarText } from './kubeconfig.ts'
 
 const header = '# Made by harderway from `revoked` in cluster.yaml: what is changed here is lost.'
 
 /** Of the authorizer, in the API server's metrics too. */
 const authorizerName = 'revoked'
 
-/**
- * Who is cut off: each entry of `revoked`. A user's or node's name has no fingerprints; `sha256:…` has its own, and that of every other
- * certificate known to be over its key, as 64 hexadecimal digits.
- */
-export type RevokedList = ReadonlyMap<string, readonly string[]>
+/** A certificate that a user may or may not show. Fingerprint and key: SHA-256, as 64 hexadecimal digits. */
+export interface Shown {
+  readonly fingerprint: string
+  readonly keyId: string
+  readonly user: string
+  readonly end: Date
+}
+
+/** Who is revoked, and what is known of it: the file has all of this, so that none is lost with auth/. */
+export interface RevokedList {
+  /** Of `revoked`: names of users and nodes, and `sha256:…`. */
+  readonly entries: readonly string[]
+  /** Those of the users of revoked keys, over these keys and over others. */
+  readonly certificates: readonly Shown[]
+}
+
+const nobody: RevokedList = { entries: [], certificates: [] }
 
 /** The user that a kubelet of that name is: https://kubernetes.io/docs/reference/access-authn-authz/node/ */
 export const nodeUser = (name: string): string => `system:node:${name}`
@@ -32,11 +50,21 @@ const usersOf = (name: string): string[] => [name, nodeUser(name)]
 
 /** Of a user, whose certificate the API server names there: https://kubernetes.io/docs/reference/labels-annotations-taints/audit-annotations/ */
 const credentialId = 'authentication.kubernetes.io/credential-id'
-const credentialOf = (fingerprint: string) => `X509SHA256=${fingerprint}`
+const credentialPrefix = 'X509SHA256='
+
+/** The keys of the entries, by their certificates. */
+const keysOf = (entries: readonly string[], certificates: readonly Shown[]) =>
+  new Set(certificates.filter((each) => entries.includes(entryOf(each.fingerprint))).map(({ keyId }) => keyId))
+
+/** Whether a certificate is over a revoked key. */
+export function isOverRevoked({ entries, certificates }: RevokedList): (certificate: Pick<Shown, 'keyId'>) => boolean {
+  const keys = keysOf(entries, certificates)
+  return ({ keyId }) => keys.has(keyId)
+}
 
 /** A user that is nobody's name. Whoever denies it has this list in force, and no other. */
-function markOf(list: RevokedList): string {
-  return `revoked:${hash('sha256', JSON.stringify([...list].toSorted()))}`
+function markOf({ entries, certificates }: RevokedList): string {
+  return `revoked:${hash('sha256', JSON.stringify([entries, certificates.map(formatShown)]))}`
 }
 
 /** Code points that an expression may have: the parser's default, of cel-go. */
@@ -48,22 +76,25 @@ const longest = 100_000
  * Failure for one that is too long.
  */
 export function formatAuthorizer(list: RevokedList, kubeconfig: string): string {
+  return formatWith(list, scalarText(kubeconfig))
+}
+
+/** `kubeconfig`: as it stands in the file. */
+function formatWith(list: RevokedList, kubeconfig: string): string {
   const quoted = (values: readonly string[]) => values.map((each) => `'${each}'`).join(', ')
-  const names = [...list.keys()].filter((entry) => !isKeyEntry(entry))
-  const credentials = [...new Set([...list.values()].flat())].map(credentialOf)
-  const keys = `has(request.extra) && '${credentialId}' in request.extra && request.extra['${credentialId}'].exists(id, id in [${quoted(credentials)}])`
-  const users = `request.user in [${quoted([...names.flatMap(usersOf), markOf(list)])}]`
-  const listed = credentials.length > 0 ? `${users} || ${keys}` : users
+  const names = list.entries.filter((entry) => !isKeyEntry(entry)).flatMap(usersOf)
+  const isRevoked = isOverRevoked(list)
+  const pinned = [...new Set(list.certificates.filter(isRevoked).map(({ user }) => user))]
+  const good = list.certificates.filter((each) => !isRevoked(each)).map((each) => credentialPrefix + each.fingerprint)
+  const denied = `request.user in [${quoted([...names, markOf(list)])}]`
+  // The test of the user comes first: a condition that is an error denies everybody. Without credential-id it is no certificate.
+  const shows = `has(request.extra) && '${credentialId}' in request.extra && request.extra['${credentialId}'].exists(id, id.startsWith('${credentialPrefix}') && !(id in [${quoted(good)}]))`
+  const listed = pinned.length > 0 ? `${denied} || request.user in [${quoted(pinned)}] && ${shows}` : denied
   if (listed.length > longest)
     throw new Failure(
       `revoked is too long: an API server takes ${longest} characters, and its list has ${listed.length}`,
-      {
-        remedy: `take out whose certificates have expired; then ${runAgain}`,
-      },
+      { remedy: `take out whose certificates have expired; then ${runAgain}` },
     )
-  const others = [...list].flatMap(([entry, [, ...more]]) =>
-    more.length > 0 ? [`# ${entry}, and ${more.join(' ')}`] : [],
-  )
   return [
     '  - type: Webhook',
     `    name: ${authorizerName}`,
@@ -76,11 +107,15 @@ export function formatAuthorizer(list: RevokedList, kubeconfig: string): string 
     '        type: KubeConfigFile',
     `        kubeConfigFile: ${kubeconfig}`,
     '      matchConditions:',
-    ...others.map((line) => `        ${line}`),
+    ...list.entries.map((entry) => `        # revoked: ${entry}`),
+    ...list.certificates.map(formatShown),
     `        - expression: "${listed}"`,
     `        - expression: "request.extra['this certificate is revoked'][0] == 'revoked'"`,
   ].join('\n')
 }
+
+const formatShown = ({ fingerprint, keyId, user, end }: Shown) =>
+  `        # certificate: ${fingerprint} key ${keyId} until ${end.toISOString()} user ${user}`
 
 /** `kubeconfig`: the absolute path of the one below. In block style: a file that begins with { is read as JSON. */
 export function formatAuthorization(list: RevokedList, kubeconfig: string): string {
@@ -113,24 +148,17 @@ contexts:
 current-context: nobody
 `
 
-/** The list that a file of ours has; undefined if it can't be read. */
+/** The list that a file of ours has; undefined if it can't be read, or its conditions are not of the list that it names. */
 export function readRevoked(text: string): RevokedList | undefined {
-  const [, names, keys = ''] =
-    /^ {8}- expression: "request\.user in \[([^\]"]*)\](?: \|\| [^"]*\[([^\]"]*)\]\))?"$/m.exec(text) ?? []
-  if (names === undefined) return undefined
-  const quotedIn = (of: string) => Array.from(of.matchAll(/'([^']+)'/g), ([, value = '']) => value)
-  const users = new Set(quotedIn(names))
-  const groups = Array.from(
-    text.matchAll(/^ {8}# (sha256:[0-9a-f]{64}), and ([0-9a-f ]+)$/gm),
-    ([, entry = '', more = '']) => [entry.slice(entryOf('').length), ...more.split(' ')],
-  )
-  const grouped = new Set(groups.flatMap(([, ...more]) => more))
-  const fingerprints = quotedIn(keys).map((each) => each.slice(credentialOf('').length))
-  const alone = fingerprints.filter((each) => !groups.some(([own]) => own === each) && !grouped.has(each))
-  return new Map([
-    ...[...users].filter((user) => users.has(nodeUser(user))).map((name): [string, string[]] => [name, []]),
-    ...[...groups, ...alone.map((each) => [each])].map((all): [string, string[]] => [entryOf(all[0] ?? ''), all]),
-  ])
+  const linesOf = (pattern: RegExp) => Array.from(text.matchAll(pattern), ([, ...parts]) => parts)
+  const entries = linesOf(/^ {8}# revoked: (\S+)$/gm).map(([entry = '']) => entry)
+  const certificates = linesOf(
+    /^ {8}# certificate: ([0-9a-f]{64}) key ([0-9a-f]{64}) until ([\dT:.-]+Z) user (\S+)$/gm,
+  ).map(([fingerprint = '', keyId = '', end = '', user = '']) => ({ fingerprint, keyId, user, end: new Date(end) }))
+  const [, kubeconfig = ''] = /^ {8}kubeConfigFile: (.+)$/m.exec(text) ?? []
+  if (certificates.some(({ end }) => Number.isNaN(end.getTime()))) return undefined
+  const list = { entries, certificates }
+  return text.includes(formatWith(list, kubeconfig)) ? list : undefined
 }
 
 /** Why a list with less than the file has is refused. `again`: the command that lets in all the same; `back`: what keeps it out. */
@@ -151,27 +179,23 @@ export function isOwnAuthorization(text: string): boolean {
   return !text.startsWith(header) && text.includes('AuthorizationConfiguration')
 }
 
-/** What an API server is asked, of which it denies each while the entry is in force: specs of a SubjectAccessReview. */
-export function reviewsOf([entry, fingerprints]: [entry: string, fingerprints: readonly string[]]): object[] {
-  if (!isKeyEntry(entry)) return usersOf(entry).map((user) => reviewOf(user))
-  return fingerprints.map((each) => reviewOf('nobody', { [credentialId]: [credentialOf(each)] }))
-}
-
-/** The one that is denied while exactly this list is in force. */
-export function reviewOfAll(list: RevokedList): object {
-  return reviewOf(markOf(list))
-}
-
-function reviewOf(user: string, extra?: object): object {
-  return { user, ...(extra && { extra }), nonResourceAttributes: { path: '/', verb: 'get' } }
+/**
+ * What an API server denies while exactly this list is in force, before RBAC is asked: the spec of a SubjectAccessReview. RBAC allows
+ * everybody who is authenticated to read /version, so it is not denied by an authorizer that stands behind RBAC.
+ */
+export function reviewOf(list: RevokedList): object {
+  return {
+    user: markOf(list),
+    groups: ['system:authenticated'],
+    nonResourceAttributes: { path: '/version', verb: 'get' },
+  }
 }
 
 /** What a run has: its list is in auth/. */
 interface Listing {
   readonly auth: AuthDir
   readonly cluster: Pick<Cluster, 'revoked'>
-  /** No key is added: its new pair may not be loaded everywhere yet. */
-  readonly listsNoKeys?: boolean
+  readonly now: Date
 }
 
 interface KnownCertificate extends NonNullable<ReturnType<typeof identified>> {
@@ -211,61 +235,121 @@ export function coveredBy(entry: string, known: readonly KnownCertificate[]): Kn
 /** The list in auth/; undefined if it can't be read. */
 export function listIn(auth: AuthDir): RevokedList | undefined {
   const text = auth.tryBytes(authorizationConfigFile)?.toString()
-  return text === undefined ? new Map() : readRevoked(text)
+  return text === undefined ? nobody : readRevoked(text)
+}
+
+/** What a user shows to an API server: certificates in auth/ and its backup, and those that its list has from before. */
+function certificatesIn(auth: AuthDir): Shown[] {
+  const found = knownCertificates(auth).flatMap(({ certificate, fingerprint, keyId }): Shown[] => {
+    const user = commonNameOf(certificate)
+    // No name of cluster.yaml has other characters, and none of these ends a string of an expression.
+    const isPlain = user !== undefined && /^[\w.:@-]+$/.test(user)
+    return isPlain && !certificate.isCa ? [{ fingerprint, keyId, user, end: certificate.notAfter }] : []
+  })
+  const all = [...found, ...(listIn(auth)?.certificates ?? [])]
+  return [...new Map(all.map((each) => [each.fingerprint, each])).values()]
 }
 
 /** Entries by key that are not in the list yet: it gets them once the new pairs are loaded wherever they are read. */
-export function keysToList({ auth, cluster }: Listing): string[] {
+export function keysToList({ auth, cluster }: Pick<Listing, 'auth' | 'cluster'>): string[] {
   const keys = cluster.revoked?.filter(isKeyEntry) ?? []
   if (keys.length === 0) return []
-  const listed = new Set([...(listIn(auth)?.values() ?? [])].flat().map(entryOf))
-  return keys.filter((entry) => !listed.has(entry))
+  const { entries, certificates } = listIn(auth) ?? nobody
+  const listed = keysOf(entries, certificates)
+  const isListed = (entry: string) =>
+    entries.includes(entry) ||
+    certificates.some((each) => entryOf(each.fingerprint) === entry && listed.has(each.keyId))
+  return keys.filter((entry) => !isListed(entry))
 }
 
-/** The list as it is to be. What it knows of a key is kept, even if the certificates are gone. */
-export function wantedList(run: Listing): RevokedList {
-  const { auth, cluster, listsNoKeys } = run
-  const held = new Set(listsNoKeys ? keysToList(run) : [])
-  const entries = (cluster.revoked ?? []).filter((entry) => !held.has(entry))
-  const known = entries.some(isKeyEntry) ? knownCertificates(auth) : []
-  const groups = [...(listIn(auth)?.values() ?? [])]
-  return new Map(
-    entries.map((entry): [string, readonly string[]] => {
-      if (!isKeyEntry(entry)) return [entry, []]
-      const own = entry.slice(entryOf('').length)
-      const all = [
-        ...coveredBy(entry, known).map(({ fingerprint }) => fingerprint),
-        ...groups.filter((group) => group.includes(own)).flat(),
-      ]
-      return [entry, [own, ...[...new Set(all)].filter((each) => each !== own).toSorted()]]
-    }),
-  )
+/**
+ * The list as it is to be; without the `held` entries, whose certificates are good until then. A good certificate is dropped only when it
+ * expires, or its key is revoked: so nobody is refused whom any node or user may still show one of.
+ */
+export function wantedList({ auth, cluster, now }: Listing, held: readonly string[] = []): RevokedList {
+  const entries = (cluster.revoked ?? []).filter((entry) => !held.includes(entry)).toSorted()
+  const all = entries.some(isKeyEntry) ? certificatesIn(auth) : []
+  const keys = keysOf(entries, all)
+  const isValid = ({ end }: Shown) => end > now
+  const users = new Set(all.filter((each) => keys.has(each.keyId) && isValid(each)).map(({ user }) => user))
+  const isTold = (each: Shown) => users.has(each.user) && (isValid(each) || entries.includes(entryOf(each.fingerprint)))
+  const byName = (a: Shown, b: Shown) => compare(a.user, b.user) || compare(a.fingerprint, b.fingerprint)
+  const certificates = all.filter(isTold).toSorted(byName)
+  // One that has expired is dropped with the next change: time alone changes no file.
+  const listed = listIn(auth)
+  const isSame =
+    listed && isDeepStrictEqual([listed.entries, listed.certificates.filter(isTold)], [entries, certificates])
+  return isSame ? listed : { entries, certificates }
 }
 
-/** Whether a certificate is over a key that is cut off. */
-export function revokedKeys({ auth, cluster }: Listing): (certificate: Certificate) => boolean {
+const compare = (a: string, b: string) => Number(a > b) - Number(a < b)
+
+/** Entries by key of which no certificate is known: whom they concern is not either, so they cut off nobody. */
+export function unknownKeys({ auth, cluster }: Pick<Listing, 'auth' | 'cluster'>): string[] {
   const keys = cluster.revoked?.filter(isKeyEntry) ?? []
-  if (keys.length === 0) return () => false
-  const known = knownCertificates(auth)
-  const covered = new Set(keys.flatMap((entry) => coveredBy(entry, known).map(({ keyId }) => keyId)))
-  return (certificate) => covered.has(keyIdOf(certificate))
+  const known = keys.length > 0 ? certificatesIn(auth) : []
+  return keys.filter((entry) => !known.some(({ fingerprint }) => entryOf(fingerprint) === entry))
+}
+
+/** Whether a certificate is over a key that is to be cut off, listed or not. */
+export function revokedKeys({
+  auth,
+  cluster,
+}: Pick<Listing, 'auth' | 'cluster'>): (certificate: Certificate) => boolean {
+  const { revoked: entries = [] } = cluster
+  if (!entries.some(isKeyEntry)) return () => false
+  const isOver = isOverRevoked({ entries, certificates: certificatesIn(auth) })
+  return (certificate) => isOver({ keyId: keyIdOf(certificate) })
 }
 
 /** Whether a file has a pair that a run replaces because its key is about to be listed: who reads it has to load the new one first. */
-export function pairsToReplace(run: Listing): (file: string) => boolean {
-  const { files } = run.auth
-  const keys = keysToList(run)
-  const known = keys.length > 0 ? knownCertificates(run.auth) : []
-  const names = new Set(keys.flatMap((entry) => coveredBy(entry, known).map(({ name }) => name)))
-  return (file) => names.has(files.parse(file)?.name ?? '')
+export function pairsToReplace(run: Pick<Listing, 'auth' | 'cluster'>): (file: string) => boolean {
+  return pairsOf(run.auth, keysToList(run))
 }
 
-/** Whom the one list denies, and the other does not: its entries. */
-export function removedFrom(listed: RevokedList, wanted: RevokedList): string[] {
-  const prints = new Set([...wanted.values()].flat())
-  const isKept = (entry: string, own: readonly string[]) =>
-    isKeyEntry(entry) ? own.every((each) => prints.has(each)) : wanted.has(entry)
-  return [...listed].flatMap(([entry, own]) => (isKept(entry, own) ? [] : [entry]))
+/** Whether a file is, or was, of a pair over one of these keys. */
+export function pairsOf(auth: AuthDir, keys: readonly string[]): (file: string) => boolean {
+  const known = keys.length > 0 ? knownCertificates(auth) : []
+  const names = new Set(keys.flatMap((entry) => coveredBy(entry, known).map(({ name }) => name)))
+  return (file) => names.has(auth.files.parse(file)?.name ?? '')
+}
+
+/** The file's certificates are of a user who is pinned: API servers have to know one before it is loaded. */
+export function pinnedPairs({ auth }: Pick<Listing, 'auth'>): (file: string) => boolean {
+  const list = listIn(auth) ?? nobody
+  const users = new Set(list.certificates.filter(isOverRevoked(list)).map(({ user }) => user))
+  const known = users.size > 0 ? knownCertificates(auth) : []
+  const isOfUser = ({ certificate }: KnownCertificate) => users.has(commonNameOf(certificate) ?? '')
+  const names = new Set(known.filter(isOfUser).map(({ name }) => name))
+  return (file) => names.has(auth.files.parse(file)?.name ?? '')
+}
+
+/** By the list in auth/, whether a certificate is over a key that API servers refuse. */
+export function refusedKeys({ auth }: Pick<Listing, 'auth'>): (certificate: Certificate) => boolean {
+  const isOver = isOverRevoked(listIn(auth) ?? nobody)
+  return (certificate) => isOver({ keyId: keyIdOf(certificate) })
+}
+
+/** Whom the one list denies, and the other does not: its entries. A key that no valid certificate is over lets in nobody. */
+export function removedFrom(listed: RevokedList, wanted: RevokedList, now: Date): string[] {
+  const denied = keysOf(wanted.entries, wanted.certificates)
+  const isKept = (entry: string) => {
+    const key = listed.certificates.find(({ fingerprint }) => entryOf(fingerprint) === entry)?.keyId
+    if (key === undefined) return wanted.entries.includes(entry)
+    return denied.has(key) || !listed.certificates.some(({ keyId, end }) => keyId === key && end > now)
+  }
+  return listed.entries.filter((entry) => !isKept(entry))
+}
+
+/** Users whom the one list lets in with a certificate, and the other would not, though its key is not revoked. */
+export function lockedOutBy(wanted: RevokedList, listed: RevokedList, now: Date): string[] {
+  const isRevoked = isOverRevoked({ ...wanted, certificates: [...wanted.certificates, ...listed.certificates] })
+  const pinned = new Set(wanted.certificates.filter(isRevoked).map(({ user }) => user))
+  const good = new Set(wanted.certificates.map(({ fingerprint }) => fingerprint))
+  const lost = listed.certificates.filter(
+    (each) => pinned.has(each.user) && each.end > now && !isRevoked(each) && !good.has(each.fingerprint),
+  )
+  return [...new Set(lost.map(({ user }) => user))]
 }
 
 /** The entries by which they are cut off with their keys, as far as they are valid. */

@@ -53,8 +53,12 @@ export function currentContextIn(files: readonly KubeconfigFile[]): string | und
   return files.find(({ content }) => content.currentContext !== undefined)?.content.currentContext
 }
 
-/** The changes that are needed, by file. */
-export function planChanges(files: readonly KubeconfigFile[], access: KubeconfigAccess) {
+/** The changes that are needed, by file. `switches`: another current context gives way to a new one of ours. */
+export function planChanges(
+  files: readonly KubeconfigFile[],
+  access: KubeconfigAccess,
+  { switches }: { readonly switches: boolean },
+) {
   // A new entry and the current context go to the first file that exists, else to the last of the list.
   const target = files.find(({ mode }) => mode !== undefined) ?? files.at(-1)
   const changes = new Map<KubeconfigFile, EntryChange[]>()
@@ -67,7 +71,8 @@ export function planChanges(files: readonly KubeconfigFile[], access: Kubeconfig
   // Made once: after that the choice is the user's.
   const current = currentContextIn(files)
   const isNew = findEntry(files, 'contexts', access.context) === undefined
-  if (current === undefined || (isNew && current !== access.context)) add(target, { currentContext: access.context })
+  if (current === undefined || (switches && isNew && current !== access.context))
+    add(target, { currentContext: access.context })
   return changes
 }
 
@@ -77,12 +82,20 @@ export function planChanges(files: readonly KubeconfigFile[], access: Kubeconfig
  */
 export function readTrusted(files: readonly KubeconfigFile[], cluster: string): Buffer | undefined {
   const at = fileOf(files, 'clusters', cluster)
-  const entry = at?.content.clusters.get(cluster)
-  const [data, path] = [entry?.['certificate-authority-data'], entry?.['certificate-authority']]
+  return at && readPem(at.path, at.content.clusters.get(cluster) ?? {}, 'certificate-authority')
+}
+
+/** What the entry of a kubeconfig embeds, else the file that it names. Throws a Failure if that can't be read. */
+export function readPem(
+  kubeconfig: string,
+  entry: Fields,
+  field: 'certificate-authority' | 'client-certificate' | 'client-key',
+): Buffer | undefined {
+  const [data, path] = [entry[`${field}-data`], entry[field]]
   if (typeof data === 'string' && data !== '') return Buffer.from(data, 'base64')
-  if (!at || typeof path !== 'string' || path === '') return undefined
+  if (typeof path !== 'string' || path === '') return undefined
   // Relative to the kubeconfig that names it, as in kubectl.
-  const file = readPlainFile(followLinks(resolve(dirname(at.path), path)))
+  const file = readPlainFile(followLinks(resolve(dirname(kubeconfig), path)))
   return file?.kind === 'file' ? file.bytes : undefined
 }
 

@@ -87,7 +87,7 @@ export class Connection {
       const once = () => this.#start((how) => runScript(this.#node, isTrial ? ':' : script, how), limit)
       const ran = await (this.#isOpen && !isIdle ? once() : opening(once))
       const { exitCode, stdout } = ran.output
-      this.#isOpen ||= exitCode !== 255
+      this.#isOpen ||= wasStarted(ran.output)
       this.hasGivenUp = false
       if (exitCode === 0 && !isTrial) return stdout
       if (exitCode === 0) {
@@ -143,7 +143,7 @@ export class Connection {
     this.#wasTried = true
     const deadline = AbortSignal.timeout(limit)
     const output = await process({ cwd, env, signal: AbortSignal.any([signal, deadline]) })
-    if (output.exitCode !== 255) this.#lastUse = Date.now()
+    if (wasStarted(output)) this.#lastUse = Date.now()
     return { output, timedOut: deadline.aborted }
   }
 
@@ -152,7 +152,7 @@ export class Connection {
     const { signal, node, route, folder } = this.#parts
     signal.throwIfAborted()
     // 255 is ssh's own status (ssh(1)), unless a program there exited with it: then the connection is still up.
-    const by = exitCode === 255 && !timedOut && !(await this.#isUp()) ? 'ssh' : 'node'
+    const by = (exitCode === 255 || timedOut) && !(await this.#isUp()) ? 'ssh' : 'node'
     signal.throwIfAborted()
     const ended = killed ?? `status ${exitCode}`
     return sshFailure({ node: node.name, host: route.host, by, stderr, folder, ended, timedOut })
@@ -165,6 +165,11 @@ export class Connection {
     this.#isOpen ||= isUp
     return isUp
   }
+}
+
+/** For certain: 255 is ssh's own status, and one that was killed has none, for which the connection is checked. */
+function wasStarted({ exitCode }: ProcessOutput): boolean {
+  return exitCode !== 255 && exitCode !== null
 }
 
 /** Even after the run was interrupted. Undefined if it can't be started. */

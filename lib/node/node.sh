@@ -41,7 +41,7 @@ nl='
 # main PROGRAM VERB NONCE [root] < LINES. The program is this text: root's shell gets it from here.
 main() {
   program=$1 verb=$2 nonce=$3 who=${4-}
-  folder='' patterns='' expected='' others='' makes='' archive='' unchanged='' was='' removed='' leftovers='' modes='' unpacked=''
+  folder='' patterns='' expected='' others='' former='' makes='' archive='' unchanged='' was='' removed='' leftovers='' modes='' unpacked=''
   sudo='' as_root='' asks='' units='' mounts='' components='' readers='' variables='' places='' folders='' early='' listens='' now=''
   files='' paths='' reversed='' command=''
   lines=$(cat)
@@ -78,6 +78,7 @@ read_request() {
       pattern) patterns="$patterns $value" ;;
       expect) expect "${value%% *}" "${value#* }" ;;
       others) others=$value ;;
+      former) former=1 ;;
       sudo) as_root=1 sudo=$value ;;
       now) asks=1 ;;
       unit) units="$units $value" ;;
@@ -159,6 +160,9 @@ look_at_folder() {
   uid=$(id -u)
   say uid "$uid"
   say absent
+  find_former
+  stat_files $found
+  say_files
 }
 
 # The machine's own addresses, as the kernel has them: iproute2 may be missing. One of IPv6 is printed without colons; link-local
@@ -192,8 +196,20 @@ say_folder() {
     case $f in *[!A-Za-z0-9._-]*) continue ;; esac
     if there "$f"; then set -- "$@" "$f"; fi
   done
-  stat_files "$@"
+  find_former "$PWD"
+  stat_files "$@" $found
   say_files
+}
+
+# find_former [FOLDER]: sets $found to the files of the home, unless that is the folder: deploys went there before cluster.yaml named another.
+find_former() {
+  found='' own=$PWD
+  [ -n "$former" ] && [ -n "${HOME-}" ] && cd -P -- "$HOME" 2>/dev/null || return 0
+  for f in $patterns; do
+    case $PWD/$f in "${1:-.}"/*|//*|*[!A-Za-z0-9_@%+=:,./-]*) continue ;; esac
+    ! there "$f" || found="$found $PWD/$f"
+  done
+  cd -- "$own"
 }
 
 # Reports the folder, or the first above it, where users other than this one and root may rename or replace folders.
@@ -376,7 +392,7 @@ look_as_root() {
   if { read -r name < /proc/sys/kernel/hostname; } 2>/dev/null; then say hostname "$name"; fi
   for f in $folders; do [ ! -d "$f" ] || say exists "$f"; done
   ! cd "$marks" 2>/dev/null || say_leftovers
-  found='' expected='' resolved=' ' steps=''
+  found='' named='' expected='' resolved=' ' steps=''
   with_lines find_places "$places"
   cd /
   say_processes
@@ -384,7 +400,19 @@ look_as_root() {
   stat_files $found
   say_files
   say_known $small
+  [ -z "$named" ] || say_named $named
   say_differing
+}
+# What other processes name is not ours to keep: a file that has gone meanwhile is none.
+say_named() {
+  small=''
+  stats=$(TZ=UTC0 stat -c 'file %a %u %g %f %s %z %n' -- "$@" 2>/dev/null) || :
+  with_lines find_small "$stats"
+  with_lines say_each "$stats"
+  [ -n "$small" ] || return 0
+  more=$(sha256sum -- $small 2>/dev/null) || :
+  with_lines say_each "$more"
+  sums=$sums$nl$more
 }
 # Files that hold something of a cluster: a certificate, a key, or what kubectl reads.
 say_known() {
@@ -403,7 +431,11 @@ find_places() {
     # Several paths may resolve to one file.
     case $resolved in *" $real "*) continue ;; esac
     resolved="$resolved$real "
-    for f in "$real" "$real$old_suffix" "$real$new_suffix"; do if there "$f"; then found="$found $f"; fi; done
+    case $digest in
+      public) named="$named $real" ;;
+      roots) is_roots || continue; digest=public named="$named $real" ;;
+      *) for f in "$real" "$real$old_suffix" "$real$new_suffix"; do if there "$f"; then found="$found $f"; fi; done ;;
+    esac
     [ "$digest" = none ] || expect "$real" "$digest"
   done
 }
@@ -443,6 +475,21 @@ say_links() {
   owners=$(stat -c '%u %n' -- $ways 2>/dev/null) || :
   while read -r owner name; do
     case $owner in ''|0) ;; *) say link "$target" "$name"; return 0 ;; esac
+  done <<OWNERS
+$owners
+OWNERS
+}
+# True if nobody but root may put another file at $real, or lead its path elsewhere.
+is_roots() {
+  owners=$(stat -c '%u %f %a' -- / $ways 2>/dev/null) || return 1
+  while read -r owner type mode; do
+    case $owner,$type,$mode in
+      # S_IFLNK of stat(2)
+      0,a*) ;;
+      0,*[2367]?|0,*[2367]) return 1 ;;
+      0,*) ;;
+      *) return 1 ;;
+    esac
   done <<OWNERS
 $owners
 OWNERS

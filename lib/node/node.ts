@@ -23,6 +23,8 @@ import { type NodeState, readFolder, readListening, readState } from './state.ts
 export const noDigest = '-'
 /** In its place: of a file of others the answer has its certificates, never a key. */
 export const publicParts = 'public'
+/** The same of what a user has chosen: where nobody but root may put something else there meanwhile, such as a pipe. */
+export const publicPartsOfRoots = 'roots'
 
 /** What a look is to find. */
 export interface Query {
@@ -33,6 +35,8 @@ export interface Query {
   readonly expected: ReadonlyMap<string, string>
   /** The answer also includes each other certificate there that has a key or kubeconfig of its name beside it. */
   readonly hasOthers?: boolean
+  /** It has the files of ours in the user's home, too, by their paths. */
+  readonly hasFormer?: boolean
   readonly places?: PlacesQuery | undefined
 }
 
@@ -44,18 +48,19 @@ interface PlacesQuery {
   readonly components: readonly string[]
   readonly readers?: string
   readonly variables: readonly string[]
-  /** Absolute path → SHA-256 in hex. The answer includes the content of a file that differs; with '' it never does, or `publicParts`. */
+  /** Absolute path → SHA-256 in hex. The answer includes the content of a file that differs; with '' it never does, or one of the words above. */
   readonly paths: ReadonlyMap<string, string>
   /** Files and folders that make root look even without a unit, if one exists. */
   readonly alsoIfPresent: readonly string[]
 }
 
-export function lookLines({ directory, names, expected, hasOthers = false, places }: Query): string[] {
+export function lookLines({ directory, names, expected, hasOthers, hasFormer, places }: Query): string[] {
   const endings = [names.certificate(''), names.key(''), kubeconfigFile('')]
   return [
     ...folderLines(directory, names),
     ...[...expected].map(([name, digest]) => `expect ${name} ${digest}`),
     ...(hasOthers ? [`others ${endings.join(' ')}`] : []),
+    ...(hasFormer ? ['former'] : []),
     ...(places ? placesLines(places) : []),
   ]
 }

@@ -27,6 +27,14 @@ export function realPath({ real }: Pick<PlacesState, 'real'>, path: string): str
   return real.get(path) ?? path
 }
 
+export type TextsSeen = Pick<PlacesState, 'published' | 'contents' | 'real'>
+
+/** What is known of a file's text: all of one that a unit of ours reads and that differs, the public parts of another's. A setting a line. */
+export function textAt({ published, contents, real }: TextsSeen, path: string): string {
+  const at = realPath({ real }, path)
+  return (published.get(at) ?? contents.get(at))?.toString().replaceAll(/[{},]/g, '\n') ?? ''
+}
+
 /** True for a unit that runs, or tries to. */
 export function isRunning({ units }: Pick<PlacesState, 'units'>, unit: string): boolean {
   return !['inactive', undefined].includes(units.get(unit)?.active)
@@ -260,6 +268,9 @@ function readUnit(properties: readonly [string, string][], accounts: ReadonlyMap
   const account = `${user}:${one('Group')}:${one('SupplementaryGroups')}`
   if (!id.endsWith('.service') || !load || !active || !sub || !/^\d{1,10}$/.test(restarts)) throw notWhole()
   const starts = all('ExecStart')
+  // "{ path=/usr/bin/etcd ; argv[]=/usr/bin/etcd --name=a ; ignore_errors=no ; …"
+  const [, program, start]: readonly (string | undefined)[] =
+    /^\{ path=(.*?) ; argv\[\]=(.*?) ; ignore_errors=/.exec((starts.length === 1 && starts[0]) || '') ?? []
   const names = [...new Set([id, ...one('Names').split(' ')])].map((each) => each.replace(/\.service$/, ''))
   const state = {
     /** The path of its control group: cgroups(7). Empty if it has no process. */
@@ -283,8 +294,9 @@ function readUnit(properties: readonly [string, string][], accounts: ReadonlyMap
     /** Undefined where the node does not know its user. */
     account: user === '' ? root : accounts.get(account),
     /** The command that its unit file has, as systemd prints it: with blanks between the arguments. Undefined if it has none, or several. */
-    // "{ path=/usr/bin/etcd ; argv[]=/usr/bin/etcd --name=a ; ignore_errors=no ; …"
-    start: starts.length > 1 ? undefined : /^\{ path=.*? ; argv\[\]=(.*?) ; ignore_errors=/.exec(starts[0] ?? '')?.[1],
+    start,
+    /** That does not begin with the path of its program, which gets another name by "@": systemd.service(5). */
+    isRenamed: start !== undefined && !`${start} `.startsWith(`${program} `),
     /** systemd has read its unit files before they were changed: it would start it as they were. */
     needsReload: one('NeedDaemonReload') === 'yes',
     /** The queried variables that its unit file sets, and those that its environment files do. */

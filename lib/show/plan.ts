@@ -41,7 +41,7 @@ interface PlanEntry {
 
 export function planEntries(phases: Phases, outcomes: ReadonlyMap<string, Outcome>, isFolded = true): PlanEntry[] {
   const targets = [...phases.values()].flat()
-  const makers = new Map(targets.map(({ id, makes: [file = id] }) => [id, file]))
+  const makers = new Map(targets.map((target) => [target.id, filesOf(target, outcomes.get(target.id))[0] ?? target.id]))
   const restartsFor = yoursToRestart(targets)
   return [...phases].flatMap(([title, own]) => {
     const entries = own.flatMap((target): PlanEntry[] => {
@@ -49,12 +49,20 @@ export function planEntries(phases: Phases, outcomes: ReadonlyMap<string, Outcom
       if (outcome?.kind !== 'stale') return []
       const { reasons, change } = outcome
       const shown = { ...nothing, why: formatWhy(reasons, makers), ...shownOf(reasons, change) }
-      const yours = restartsFor(target, without(shown.copied, missingIn(reasons))) ?? []
-      const [file = nameInPhase(target)] = change?.kind === 'made' ? change.files : target.makes
-      return [{ title, targets: [target], names: [file], ...shown, yours }]
+      const { restart: yours } = restartsFor(target, reasons)
+      const files = filesOf(target, outcome)
+      const names = files.length > 0 ? files : [nameInPhase(target)]
+      return [{ title, targets: [target], names, ...shown, yours }]
     })
     return isFolded ? fold(entries) : entries
   })
+}
+
+/** By which it is named: a certificate without its key; in a rotation what is made beside them. */
+function filesOf({ makes }: Target, outcome: Outcome | undefined): readonly string[] {
+  const change = outcome?.kind === 'stale' ? outcome.change : undefined
+  const files = change?.kind === 'made' ? change.files : makes
+  return files.filter((file, i) => i === 0 || !makes.includes(file))
 }
 
 const nothing = { mark: '~', facts: '', copied: [], installed: [], removed: [], restarts: [] } as const

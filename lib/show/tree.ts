@@ -71,7 +71,7 @@ export function createTree(options: TreeOptions): Reporter {
 }
 
 /** By the target's id; `end` has its outcome. */
-type Rows = ReadonlyMap<string, Row & { readonly end: PromiseWithResolvers<Outcome | undefined> }>
+type Rows = ReadonlyMap<string, TreeRow & { readonly end: PromiseWithResolvers<Outcome | undefined> }>
 
 function rowsOf(phases: Phases): Rows {
   const targets = [...phases.values()].flat()
@@ -156,7 +156,7 @@ function oneLine(text: string): string {
 }
 
 /** A target, and the last that happened to it. */
-interface Row {
+interface TreeRow {
   readonly target: Target
   event: Event | undefined
 }
@@ -164,7 +164,7 @@ interface Row {
 /** A phase, with its targets. */
 interface PhaseRows {
   readonly title: string
-  readonly rows: readonly Row[]
+  readonly rows: readonly TreeRow[]
 }
 
 interface Line {
@@ -198,7 +198,7 @@ export function layOut(phases: readonly PhaseRows[], most: number, isVerbose = f
   ])
 }
 
-function phaseLine(title: string, rows: readonly Row[]): Line {
+function phaseLine(title: string, rows: readonly TreeRow[]): Line {
   const own = rows.flatMap(({ event }) => event ?? [])
   const ended = own.flatMap((event): Outcome[] => (event.type === 'ended' ? [event.outcome] : []))
   const marks = new Set(rows.map(markOf))
@@ -213,13 +213,13 @@ function phaseLine(title: string, rows: readonly Row[]): Line {
   return line(worst, summariseGroup(ended, areChecks(rows.map(({ target }) => target))))
 }
 
-function childLine({ target, event }: Row): Line {
+function childLine({ target, event }: TreeRow): Line {
   const note = event ? beside(target.id, formatEvent(event)) : ''
   return { level: 1, mark: markOf({ target, event }), text: nameInPhase(target), note }
 }
 
 /** A target that is only checked is done if it is fresh. */
-function markOf({ target: { build }, event }: Row): Line['mark'] {
+function markOf({ target: { build }, event }: TreeRow): Line['mark'] {
   if (!event) return 'waiting'
   if (event.type !== 'ended') return event.type === 'queued' ? 'queued' : 'active'
   const { kind } = event.outcome

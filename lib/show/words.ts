@@ -3,7 +3,7 @@
 import { styleText } from 'node:util'
 import { type Failure, stackOf } from '../failure.ts'
 import { checkOf, type Event, type Outcome, type Target } from '../graph/target.ts'
-import { type CertificateFacts, formatReasons, isRepair, ownReasons, worksOf } from '../reason.ts'
+import { type CertificateFacts, formatReasons, isRepair, ownReasons, type Reason, worksOf } from '../reason.ts'
 import {
   beside,
   capital,
@@ -26,9 +26,8 @@ export function adviseAfter(
   const replaced = targets.flatMap((target) => {
     const outcome = outcomes.get(target.id)
     if (outcome?.kind !== 'built') return []
-    const files = outcome.reasons.flatMap((reason) => (reason.kind === 'on-node' ? reason.differ : []))
-    const restart = restartsFor(target, files)
-    return restart && files.length > 0 ? [{ node: target.node ?? '', files, restart }] : []
+    const { files, restart } = restartsFor(target, outcome.reasons)
+    return files.length > 0 ? [{ node: target.node ?? '', files, restart }] : []
   })
   const textOf = ({ files, restart }: (typeof replaced)[number]) => [...files, ...restart].join(' ')
   return foldAlike(replaced, ({ node }) => node, textOf).map(({ group, shared }) => ({
@@ -38,16 +37,20 @@ export function adviseAfter(
   }))
 }
 
-/** Which units of a node read files only at their start; undefined if a later target (install) restarts them. */
+/**
+ * The files of a node that are replaced by others, and the units that read those only at their start; none if a later
+ * target (install) restarts them.
+ */
 export function yoursToRestart(targets: readonly Target[]) {
   const restarts = new Map(
     targets.flatMap(({ makes, restarts = [] }) => makes.map((file): [string, readonly string[]] => [file, restarts])),
   )
   const takenOn = new Set(targets.flatMap(({ needs }) => needs))
-  return ({ id, where, units }: Target, files: readonly string[]): string[] | undefined => {
-    if (where !== 'node' || takenOn.has(id)) return undefined
+  return ({ id, where, units }: Target, reasons: readonly Reason[]) => {
+    const isLast = where === 'node' && !takenOn.has(id)
+    const files = reasons.flatMap((reason) => (isLast && reason.kind === 'on-node' ? reason.differ : []))
     const all = new Set(files.flatMap((file) => restarts.get(file) ?? []))
-    return [...all].filter((unit) => units?.includes(unit) ?? true)
+    return { files, restart: [...all].filter((unit) => units?.includes(unit) ?? true) }
   }
 }
 
@@ -248,7 +251,7 @@ function formatChanged(outcomes: ReadonlyMap<string, Outcome>): string[] {
     return { name, start: `${capital(label).padEnd(10)} ${of}` }
   })
   return groupAlike(changed, ({ start }) => start).map((group) =>
-    printable(group[0].start + formatNames(group.map(({ name }) => name))),
+    printable(group[0].start + formatNames([...new Set(group.map(({ name }) => name))])),
   )
 }
 

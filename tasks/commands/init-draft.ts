@@ -201,7 +201,7 @@ export function adopt(path: string, layout: Layout): ClusterDraft | undefined {
 /** Whom it cuts off, so that nobody is let in again by a lost cluster.yaml. */
 function readList(auth: AuthDir): Pick<ClusterDraft, 'revoked'> {
   const revoked = readRevoked(textOf(auth, authorizationConfigFile))
-  return revoked ? { revoked: [...revoked.keys()] } : {}
+  return revoked ? { revoked: revoked.entries } : {}
 }
 
 function readAll(auth: AuthDir): ReadonlyMap<string, Certificate> {

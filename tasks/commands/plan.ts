@@ -1,6 +1,9 @@
 /** A dry run: what a run would do, and why; and the look of a run that is to do just that. */
 import { hash } from 'node:crypto'
-import { Failure } from '../../lib/failure.ts'
+import { readFileSync } from 'node:fs'
+import { dirname } from 'node:path'
+import { sshConfigPath } from '../../lib/cluster/cluster.ts'
+import { doing, Failure } from '../../lib/failure.ts'
 import { caName } from '../../lib/files/auth-dir.ts'
 import {
   byPhase,
@@ -12,12 +15,12 @@ import {
   type Run,
   type Target,
 } from '../../lib/graph/target.ts'
-import { keysToList, pairsToReplace } from '../../lib/kubernetes/authorization.ts'
 import { type Change, formatReasons, isRepair, type Reason, worksOf } from '../../lib/reason.ts'
 import { formatFailures } from '../../lib/show/words.ts'
 import { formatNames, octal } from '../../lib/wording.ts'
 import { outageOf } from '../layouts/tables.ts'
 import { phases } from '../phases/bootstrap.ts'
+import { notesOnAdminKeys } from '../phases/local-kubeconfig.ts'
 import { readAuth } from '../request/access.ts'
 import type { CommandRun } from '../request/command-run.ts'
 import { exitStatus, type Finding } from '../request/job.ts'
@@ -30,11 +33,12 @@ import {
   notesOnAddresses,
   notesOnFolder,
   notesOnRotations,
+  stagesIn,
 } from '../request/notices.ts'
 import { type Observation, observe, showObservation } from '../request/observe.ts'
 import { usage } from '../request/options.ts'
 import { type Selection, select } from '../request/selection.ts'
-import { adviseKeys, refusalsBefore, rolloutOf } from '../request/walk.ts'
+import { adviseRevoked, refusalsBefore } from '../request/walk.ts'
 
 /** Throws a usage Failure before anything is printed. */
 export async function plan(given: CommandRun): Promise<readonly Finding[]> {
@@ -48,12 +52,11 @@ export async function plan(given: CommandRun): Promise<readonly Finding[]> {
   const read = async (run: CommandRun) => {
     const { forced } = selection
     const warnings: string[] = []
-    const keys = { listsNoKeys: whole.size < all.size, hasReplacedKey: pairsToReplace(run) }
-    const noting = { ...run, ...keys, note: (text: string) => void warnings.push(text) }
+    const noting = { ...run, note: (text: string) => void warnings.push(text) }
     const tell = run.host.stdout.isTTY && !run.options.quiet ? run.printError : () => {}
     const refusals = await refusalsBefore(graph, { ...run, run: noting, forced, tell })
     if (refusals.length > 0) return () => refuse(run, graph, refusals)
-    const seen = await observe({ ...run, ...keys }, graph, { forced, foresees: true })
+    const seen = await observe(run, graph, { forced, foresees: true })
     return () => show(run, seen, { all, whole, selection, warnings })
   }
   return readAuth(given, graph, read, { isPlan: true })
@@ -69,7 +72,7 @@ interface PlanScope {
 }
 
 async function show(given: CommandRun, seen: Observation, wanted: PlanScope) {
-  const { all, whole, selection, warnings } = wanted
+  const { whole, selection, warnings } = wanted
   const { graph, run, outcomes } = seen
   const reachesNodes = selection.ids.some((id) => graph.get(id)?.where === 'node')
   const notes = [
@@ -79,15 +82,15 @@ async function show(given: CommandRun, seen: Observation, wanted: PlanScope) {
     ...notLookedAt(whole, graph),
     ...warnings,
     ...(reachesNodes ? [...notesOnAddresses(run.cluster), ...noteOnFormerHolders(run)] : []),
+    ...([...graph.values()].every(({ where }) => where === 'auth') ? [] : notesOnAdminKeys(run)),
     ...otherWays(run, wanted),
     ...nextRun(run, wanted),
-    ...keysLast(run),
     ...noteOnValidity(run, outcomes),
     ...[outageOf(run.cluster, restartsIn(seen)) ?? []].flat(),
   ]
   const caEnds = graph.has(caName) && !selection.forced.has(caName) ? adviseOnCa(run) : undefined
-  const planHash = planOf(graph, outcomes, run.cluster.name)?.hash
-  const ofKeys = adviseKeys(run, rolloutOf(run, all, outcomes))
+  const planHash = planOf(graph, outcomes, given, stagesIn(run))?.hash
+  const ofKeys = adviseRevoked(run, outcomes)
   const toDo = [...adviseBackup(run, graph, outcomes), ...adviseLeft(run, outcomes), ...ofKeys]
   const more = ofKeys.length > 0 ? (['unfinished'] as const) : []
   return showObservation(given, seen, { isPlan: true, notes, more, toDo, caEnds, planHash })
@@ -122,12 +125,6 @@ function otherWays({ command }: Run, { whole, selection: { forced } }: PlanScope
   })
 }
 
-/** The plan has the keys that the run lists at its end. */
-function keysLast(run: Run): string[] {
-  const keys = run.listsNoKeys ? [] : keysToList(run)
-  return keys.length > 0 ? [`cut off last, once the new keys are in use: ${formatNames(keys)}`] : []
-}
-
 /** The run that makes what depends on the forced targets, unless this one does. */
 function nextRun({ command }: Run, { all, whole, selection: { forced } }: PlanScope): string[] {
   const isMade = (id: string) => forced.has(id) && all.get(id)?.where === 'auth'
@@ -141,7 +138,7 @@ function nextRun({ command }: Run, { all, whole, selection: { forced } }: PlanSc
 /** `--expect-plan`: the targets, none of which does anything else than it would do now. Throws a refusal if that is another plan. */
 export async function readPlanned(given: CommandRun, graph: Graph, forced: Selection['forced']): Promise<Graph> {
   const { run, outcomes } = await observe(given, graph, { forced, foresees: true })
-  const plan = planOf(graph, outcomes, run.cluster.name)
+  const plan = planOf(graph, outcomes, given, stagesIn(run))
   if (!plan)
     throw otherPlan(
       ['not everything could be looked at, so nothing was done:', ...formatFailures(outcomes)].join('\n'),
@@ -166,17 +163,33 @@ async function refuse(
 
 type Plan = Readonly<NonNullable<ReturnType<typeof planOf>>>
 
-/** Of a dry run with what it foresees; undefined if a target could not be looked at. */
-export function planOf(graph: Graph, outcomes: ReadonlyMap<string, Outcome>, cluster: string) {
+/** Of a dry run with what it foresees; undefined if a target could not be looked at. `stages`: of rotations that are under way. */
+export function planOf(
+  graph: Graph,
+  outcomes: ReadonlyMap<string, Outcome>,
+  of: Pick<CommandRun, 'cluster' | 'file'>,
+  stages: readonly string[] = [],
+) {
   const actions: string[] = []
   for (const target of graph.values()) {
     const outcome = outcomes.get(target.id)
     if (outcome?.kind === 'stale') actions.push(...actionsOf(target, outcome.reasons, outcome.change))
     else if (outcome?.kind !== 'fresh') return undefined
   }
-  const whole = JSON.stringify([cluster, ...actions.toSorted()])
+  const whole = JSON.stringify([of.cluster.name, ...sshConfigOf(of, graph), ...stages, ...actions.toSorted()])
   /** SHA-256, in hexadecimal. */
   return { hash: hash('sha256', whole), actions: new Set(actions) }
+}
+
+/**
+ * With another one, nodes may be reached through another machine. The path is as in cluster.yaml: a plan has the same
+ * hash in every folder.
+ */
+function sshConfigOf({ cluster: { ssh }, file }: Pick<CommandRun, 'cluster' | 'file'>, graph: Graph): unknown[] {
+  const path = sshConfigPath(dirname(file), ssh)
+  if (path === undefined || ![...graph.values()].some(({ where }) => where === 'node')) return []
+  const bytes = doing('read', path, () => readFileSync(path))
+  return [ssh.configFile, hash('sha256', bytes)]
 }
 
 /** The same targets; each refuses to be built if that is not in the plan. */

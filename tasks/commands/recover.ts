@@ -28,8 +28,8 @@ import { formatReason, isRepair, type Reason } from '../../lib/reason.ts'
 import { formatDate, formatNames, quote } from '../../lib/wording.ts'
 import { identityFiles, isKeptOff, nodeFiles, nodeUnits } from '../layouts/tables.ts'
 import { fetchCommand } from '../nodes/fetch-command.ts'
-import { whyNotCompared } from '../nodes/guards.ts'
-import { placesOf, readNode, readServedCertificates, withPlaces } from '../nodes/look.ts'
+import { waysOutOfOlder, whyNotCompared } from '../nodes/guards.ts'
+import { type NodeLook, placesOf, readNode, readServedCertificates, withPlaces } from '../nodes/look.ts'
 import { phases } from '../phases/bootstrap.ts'
 import { refuseSharedEtcd } from '../phases/ca.ts'
 import { writeAuth } from '../request/access.ts'
@@ -262,10 +262,12 @@ export async function findFresh(found: Run, targets: readonly Target[]): Promise
   return leaves.flatMap(({ makes }, i) => (looks[i]?.reasons.length === 0 ? makes : []))
 }
 
-function nextOf({ command, now }: Run, ca: Certificate | undefined): string {
+function nextOf(run: CommandRun, ca: Certificate | undefined): string {
+  const { command, now, options } = run
   const isExpired = ca && ca.notAfter <= now
   const renew = isExpired ? `${command('ca --renew')} (the CA expired on ${formatDate(ca.notAfter)}), then ` : ''
-  return `${renew}${command('bootstrap')}, which issues what is not there yet`
+  const older = options.from === undefined ? '' : `; if it is older than the nodes: ${waysOutOfOlder(run)}`
+  return `${renew}${command('bootstrap')}, which issues what is missing${older}`
 }
 
 /** In words: what is served by no CA of the candidate, on the ports where the cluster's certificate belongs. */
@@ -317,7 +319,7 @@ interface Sources {
  */
 async function readNodes(run: CommandRun, node: ClusterNode): Promise<Sources> {
   const rest = run.cluster.nodes.filter(({ role, name }) => role === 'control' && name !== node.name)
-  const read = (each: ClusterNode) => run.limits.node(() => readHolding(run, each))
+  const read = (each: ClusterNode) => run.limits.node(async () => holdingOf(run, each, await readNode(run, each)))
   const [main, ...results] = await Promise.allSettled([
     read(node),
     ...rest.map((each) => read(each).finally(() => run.disconnect(each))),
@@ -353,8 +355,7 @@ function newer(files: FileNames, name: string, held: Buffer, other: Buffer | und
 }
 
 /** The files that its units read, which the cluster runs with; otherwise the deployed ones. */
-export async function readHolding(run: Run, node: ClusterNode): Promise<Holding> {
-  const look = await readNode(run, node)
+export function holdingOf(run: Run, node: ClusterNode, look: NodeLook): Holding {
   // What was deployed may be older than what its units read.
   const places = placesOf(look)
   const pathOf = new Map(look.units.flatMap(({ files }) => files.map(({ file, path }) => [file, path])))
@@ -376,10 +377,12 @@ export async function readHolding(run: Run, node: ClusterNode): Promise<Holding>
   return { where: node.name, files: new Map(names.map((name) => [name, read(name)])) }
 }
 
-/** The same, and fails where root may not look at what units read, `install` or not: then nothing proves what the cluster runs with. */
-export async function readWholeHolding(run: Run, node: ClusterNode): Promise<Holding> {
+/** Fails where root may not look at what units read, `install` or not: then nothing proves what the cluster runs with. */
+export async function readWholeNode(run: Run, node: ClusterNode): Promise<NodeLook> {
   try {
-    return await readHolding(withPlaces(run, node.user === 'root' ? '' : 'sudo -n'), node)
+    const look = await readNode(withPlaces(run, node.user === 'root' ? '' : 'sudo -n'), node)
+    placesOf(look)
+    return look
   } catch (error) {
     if (run.cluster.install || !(error instanceof Failure) || error.code !== 'no-root') throw error
     const remedy = `let ${node.user} run sh as root there without a password (sudoers: NOPASSWD), then ${runAgain}`

@@ -1,12 +1,11 @@
 /** `rotate` drives a rotation: each stage is an ordinary walk over all targets, and is proven before the next begins. */
 import type { ClusterNode } from '../../lib/cluster/cluster.ts'
-import { Failure, refusal, runAgain, tryToAwait, usageFailure } from '../../lib/failure.ts'
+import { Failure, refusal, runAgain, usageFailure } from '../../lib/failure.ts'
 import { caName, timeOfBackup } from '../../lib/files/auth-dir.ts'
 import { buildGraph, byPhase, clusterGraph, type Graph, type Run, type Target } from '../../lib/graph/target.ts'
-import { keysToList } from '../../lib/kubernetes/authorization.ts'
 import { fileAt } from '../../lib/node/state.ts'
 import { formatJsonLine } from '../../lib/show/lines.ts'
-import { adviseAfter, formatToDo } from '../../lib/show/words.ts'
+import { adviseAfter, formatToDo, joinFailures } from '../../lib/show/words.ts'
 import { day, foldAlike, formatDate, formatNames, joinClauses, wrap } from '../../lib/wording.ts'
 import type { Place } from '../layouts/layout.ts'
 import { nodeFiles, nodeUnits, outageOf } from '../layouts/tables.ts'
@@ -46,12 +45,13 @@ type Begun = Pick<Drive, 'options' | 'rotation'> & { readonly rotating: Pick<Rot
 /** Throws a usage Failure before anything is printed or changed. */
 export async function rotate(given: CommandRun): Promise<readonly Finding[]> {
   const { rotation, graph } = await checked(given)
-  const { limits, options, signal } = given
+  const { options, signal } = given
   // For what is said between the walks: each walk has a reporter of its own.
   const between = await given.reporterFor(new Map(), false)
   return writeAuth(given, {
     graph,
     reporter: between,
+    isWhole: true,
     work: async (locked) => {
       const rotating = {
         run: { ...locked, rotating: rotation.name },
@@ -63,7 +63,7 @@ export async function rotate(given: CommandRun): Promise<readonly Finding[]> {
         const graph = await graphOf(rotating, stage)
         const reporter = await given.reporterFor(byPhase([...phases, proofPhase, rewritePhase], graph), false)
         const run = { ...rotating.run, note: reporter.note }
-        const walked = await walk(graph, { run, forced: new Map(), limits, signal, reporter })
+        const walked = await walk(graph, { run, forced: new Map(), signal, reporter })
         const { outcomes } = walked
         // What its user has to change holds only the rotation that needs it: mayBegin.
         const findings = walked.findings.filter((finding) => finding !== 'unfinished')
@@ -87,7 +87,7 @@ export async function plan(given: CommandRun): Promise<readonly Finding[]> {
   const read = async (run: CommandRun) => {
     refuseOther({ options: given.options, rotation, rotating: { run } })
     const from = begins(rotation, given.options, run)
-    const seen = await lookAtReloading(rotation, run)
+    const seen = await lookAtAll(rotation, run)
     return () => planRotation(run, rotation, { ...from, seen })
   }
   return readAuth(given, graph, read, { isPlan: true })
@@ -102,9 +102,6 @@ async function checked(given: CommandRun) {
       'a rotation needs install in cluster.yaml: what runs must have loaded one stage before the next begins',
       `set install: true, then: ${command('bootstrap')}`,
     )
-  const keys = keysToList(given)
-  if (keys.length > 0)
-    throw refusal(`${formatNames(keys)} of revoked not cut off yet: that comes first`, [command('bootstrap')])
   if (!auth.read(auth.files.certificate(caName)))
     throw usageFailure(`${auth.path} has no CA yet: there is nothing to rotate`, command('bootstrap'))
   return { rotation, graph: await clusterGraph(phases, cluster) }
@@ -290,31 +287,24 @@ function proofTargets(rotating: Rotating, { prove, proof }: Stage, earlier: read
 
 type UnitPlan = Readonly<ReturnType<typeof plannedUnits>[number]>
 
-/** The nodes on which a process may reload a file that changes; undefined if one could not be looked at. */
-type Reloading = ReadonlyMap<string, UnitsFound | undefined>
+/** By a node's name: the command lines and versions that decide what is restarted, or why it could not be inspected. */
+type Looks = ReadonlyMap<string, UnitsFound | Failure>
 
-/** Looks at nodes only where the command line, or the version, of a process decides whether it is restarted. */
-async function lookAtReloading(rotation: Rotation, run: Run): Promise<Reloading> {
-  const { cluster } = run
-  const changes = changedBy(rotation, cluster)
-  const depends = (node: ClusterNode) =>
-    nodeUnits(cluster, node).some(
-      ({ files, reads }) =>
-        files.some(({ file, mayReload, part }) => (mayReload || part) && changes(file)) ||
-        reads.some(({ file, mayMove, isWanted }) => (mayMove || isWanted) && changes(file)),
-    )
-  const looks = cluster.nodes.filter(depends).map(async (node) => {
-    const found = await tryToAwait(() => lookAtUnits({ ...run, rotating: rotation.name }, node))
+/** Of all nodes: a rotation needs each. */
+async function lookAtAll(rotation: Rotation, run: Run): Promise<Looks> {
+  const looks = await run.limits.node.map(run.cluster.nodes, async (node) => {
+    const look = lookAtUnits({ ...run, rotating: rotation.name }, node)
+    const found = await look.catch((error) => (error instanceof Failure ? error : Promise.reject(error)))
     await run.disconnect(node)
     return [node.name, found] as const
   })
-  return new Map(await Promise.all(looks))
+  return new Map(looks)
 }
 
 async function planRotation(
   run: CommandRun,
   rotation: Rotation,
-  { at, note, seen }: { readonly at: number; readonly note?: string; readonly seen: Reloading },
+  { at, note, seen }: { readonly at: number; readonly note?: string; readonly seen: Looks },
 ): Promise<readonly Finding[]> {
   const { options, cluster, host, print } = run
   const { stages } = rotation
@@ -324,8 +314,17 @@ async function planRotation(
     print(wrap(' '.repeat(indent) + text, isTTY ? columns : undefined, indent + 4))
   if (note !== undefined) print(options.json ? formatJsonLine({ type: 'note', message: note }) : `${note}\n`)
   const changes = changedBy(rotation, cluster)
+  const failures = [...seen].flatMap(([id, found]): [string, Failure][] =>
+    found instanceof Failure ? [[id, found]] : [],
+  )
+  const reporter = await run.reporterFor(new Map(), true)
+  for (const [, failure] of joinFailures(failures)) reporter.problem(failure)
+  const foundOn = ({ name }: ClusterNode) => {
+    const found = seen.get(name)
+    return found instanceof Failure ? undefined : found
+  }
   const toChange = cluster.nodes.flatMap((node) => {
-    const found = seen.get(node.name)
+    const found = foundOn(node)
     return found ? unsetOn(run, found, changes).map((what) => `${node.name}: ${what}`) : []
   })
   if (toChange.length > 0 && !options.json) print(['Before the first stage:', ...toChange, ''].join('\n'))
@@ -333,7 +332,7 @@ async function planRotation(
     const state = i < at ? (i === at - 1 ? 'under way' : 'done') : i < end ? 'to do' : 'with --finish'
     const nodes = cluster.nodes.map((node) => ({
       node: node.name,
-      units: plannedUnits(run, node, stage, seen.get(node.name)),
+      units: plannedUnits(run, node, stage, foundOn(node)),
     }))
     const { name, title, proof, undo } = stage
     const position = { number: i + 1, state, of: stages.length }
@@ -357,9 +356,15 @@ async function planRotation(
     say(`proof: ${proof}`, 2)
     print(`  way back: ${undo ? run.command(`rotate ${rotation.name} --undo`) : 'none'}`)
   }
-  if (at >= end && !stages[at - 1]?.isLast) return []
-  const toDo = `after each stage, ${backUpAgain(run.auth)}`
-  const lines = options.json ? [formatJsonLine({ type: 'note', message: toDo })] : ['', ...formatToDo({ toDo: [toDo] })]
+  // Then the present stage is completed, and proven once more.
+  const isFinishLeft = at >= end && !options.finish
+  const toDo = [
+    `after each stage, ${backUpAgain(run.auth)}`,
+    ...(isFinishLeft ? [`complete the rotation: ${run.command(`rotate ${rotation.name} --finish`)}`] : []),
+  ]
+  const lines = options.json
+    ? toDo.map((message) => formatJsonLine({ type: 'note', message }))
+    : ['', ...formatToDo({ toDo })]
   for (const line of lines) print(line)
   return ['stale']
 }

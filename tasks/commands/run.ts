@@ -13,7 +13,6 @@ import {
   type Outcome,
   type Run,
 } from '../../lib/graph/target.ts'
-import { keysToList, pairsToReplace } from '../../lib/kubernetes/authorization.ts'
 import { adviseAfter } from '../../lib/show/words.ts'
 import { formatNames, joinClauses, printable } from '../../lib/wording.ts'
 import { replaceCommand } from '../nodes/fetch-command.ts'
@@ -25,76 +24,54 @@ import {
   adviseBackup,
   adviseLeft,
   adviseOnCa,
+  isNewIdentity,
   nextToExpire,
   noteOnFormerHolders,
   noteOnValidity,
   notesOnAddresses,
   notesOnRotations,
 } from '../request/notices.ts'
-import { type Options, usage } from '../request/options.ts'
-import { select } from '../request/selection.ts'
-import { adviseKeys, type Rollout, rolloutOf, walk } from '../request/walk.ts'
+import { usage } from '../request/options.ts'
+import { namesOf, select } from '../request/selection.ts'
+import { adviseRevoked, walk } from '../request/walk.ts'
 
-/**
- * A key that is newly revoked is listed by a second run, once the first has made the new pair, and whoever reads it has loaded that.
- * Throws a usage Failure before anything is printed or changed.
- */
+/** Throws a usage Failure before anything is printed or changed. */
 export async function run(given: CommandRun): Promise<readonly Finding[]> {
-  const { options, signal, note } = given
-  const { findings, planned, rollout } = await runOnce({ ...given, listsNoKeys: true })
-  const keys = keysToList(given)
-  if (keys.length === 0 || !rollout?.isReady || signal.aborted) return findings
-  if (!options.quiet) note(`the new keys are in use, so the old ones are listed now: ${formatNames(keys)}`)
-  const once = {
-    names: ['install'],
-    nodes: rollout.controls,
-    force: false,
-    prune: false,
-    replaceIdentity: false,
-    expectPlan: undefined,
-  }
-  const listing = await runOnce({ ...given, options: { ...options, ...once } }, planned)
-  return [...findings, ...listing.findings]
-}
-
-/** `planned`: the targets of a plan that it is held to. */
-async function runOnce(given: CommandRun, planned?: Graph) {
   const { auth, command, now, options, signal } = given
   if (options.offline) throw usage('--offline can only be used with --dry-run')
   if (options.format !== undefined) throw usage('--format can only be used with --dry-run')
   const graph = await clusterGraph(phases, given.cluster)
   const { ids, forced } = select(given, graph)
-  const wanted = closure(planned ?? graph, ids)
-  let rollout: Rollout | undefined
-  let held: Graph | undefined
+  const wanted = closure(graph, ids)
   const replaced = [...forced].flatMap(([id, force]) => (force === 'replace' ? id : []))
   const loss = joinClauses(
     replaced.length > 0 && `a new ${formatNames(replaced)}: what was made with the present one stops working`,
     options.replaceIdentity && '--replace-identity: what is there of another identity is overwritten',
   )
-  const again = `${sameAgain(options, [])}${options.force ? ' --force' : ''}`
-  if (loss) await confirm(given, loss, again)
+  const restAfter = (outcomes: ReadonlyMap<string, Outcome>) => formatRest(given, graph, { forced, outcomes })
+  if (loss) await confirm(given, loss, restAfter(new Map()))
   const wasWide = auth.isWide()
   const reporter = await given.reporterFor(byPhase(phases, wanted), false)
-  const findings = await writeAuth(given, {
+  return writeAuth(given, {
     graph: wanted,
     reporter,
-    work: async (locked) => {
-      const run = { ...locked, hasReplacedKey: pairsToReplace(locked) }
+    isWhole: wanted.size === graph.size,
+    work: async (run) => {
       const isPlanned = options.expectPlan !== undefined
-      const keys = { listsNoKeys: wanted.size < graph.size }
-      if (isPlanned) held = await (await import('./plan.ts')).readPlanned({ ...run, ...keys }, wanted, forced)
-      const worked = await walk(held ?? wanted, { run, limits: run.limits, signal, forced, reporter })
+      const held = isPlanned ? await (await import('./plan.ts')).readPlanned(run, wanted, forced) : wanted
+      const worked = await walk(held, { run, signal, forced, reporter })
       if (worked.outcomes.size === 0) reporter.note('no file was made or changed')
       const reachesNodes = worked.outcomes.size > 0 && ids.some((id) => wanted.get(id)?.where === 'node')
       const notes = [
+        ...(reachesNodes || worked.outcomes.has('local-kubeconfig')
+          ? (await import('../phases/local-kubeconfig.ts')).notesOnAdminKeys(run)
+          : []),
         ...(reachesNodes ? [...notesOnAddresses(run.cluster), ...noteOnFormerHolders(run)] : []),
         ...noteOnValidity(run, worked.outcomes),
         ...(await notesOnRotations(run)),
       ]
       for (const note of notes) reporter.note(note)
-      rollout = rolloutOf(run, graph, worked.outcomes)
-      const isLeft = keysToList(run).length > 0 && (!rollout.isReady || rollout.oldKeys.size > 0)
+      const isLeft = worked.outcomes.size > 0 && adviseRevoked(run, worked.outcomes).length > 0
       return isLeft ? { ...worked, findings: [...worked.findings, 'unfinished'] } : worked
     },
     closing: (outcomes) => ({
@@ -105,16 +82,18 @@ async function runOnce(given: CommandRun, planned?: Graph) {
         ...adviseBackup(given, wanted, outcomes),
         ...adviseNewIdentity(given, wanted, outcomes),
         ...adviseLeft(given, outcomes),
-        ...(rollout ? adviseKeys(given, rollout) : []),
+        ...(outcomes.size > 0 ? adviseRevoked(given, outcomes) : []),
         ...(wasWide && !signal.aborted ? adviseExposed(given, outcomes) : []),
+        ...(forced.size > 0 && isLeft(outcomes) && !signal.aborted
+          ? [`run the rest: ${command(restAfter(outcomes))}`]
+          : []),
       ],
       nextToExpire: nextToExpire(given, wanted.values()),
       caEnds: outcomes.has(caName) && !signal.aborted ? adviseOnCa(given) : undefined,
       now,
-      goOn: signal.aborted ? command(sameAgain(options, [...forced.values()])) : undefined,
+      goOn: signal.aborted ? command(restAfter(outcomes)) : undefined,
     }),
   })
-  return { findings, rollout, planned: held }
 }
 
 /** Users hold copies of their kubeconfigs. */
@@ -145,21 +124,17 @@ function adviseOthers(
 }
 
 /**
- * A deploy refuses a node that holds another CA, service-account key or encryption key. Without one to every control node, the run
- * can't know whether the cluster has one already.
+ * After a new CA: a deploy refuses a node that holds another one. Without a deploy to every control node, the run can't know whether the
+ * cluster has one already.
  */
 function adviseNewIdentity(run: Run, graph: Graph, outcomes: ReadonlyMap<string, Outcome>) {
-  const { cluster } = run
-  const made = [...graph.values()].filter(({ id, irreplaceable }) => {
-    const outcome = outcomes.get(id)
-    return irreplaceable && outcome?.kind === 'built' && outcome.change?.kind === 'made' && outcome.change.isNew
-  })
-  const controls = cluster.nodes.filter(({ role }) => role === 'control')
+  const made = [...graph.values()].filter((target) => isNewIdentity(target, outcomes.get(target.id)))
+  const controls = run.cluster.nodes.filter(({ role }) => role === 'control')
   const kindOf = (id: string) => outcomes.get(id)?.kind ?? 'cancelled'
   const hasLooked = controls.every(({ name }) => ['fresh', 'built'].includes(kindOf(`deploy/${name}`)))
-  if (hasLooked || made.length === 0) return []
+  if (hasLooked || !made.some(({ id }) => id === caName)) return []
   return [
-    `new identity: ${formatNames(made.map(nameInPhase))}; if this cluster runs already, its auth/ was lost: ${replaceCommand(run)}`,
+    `new identity: ${formatNames(made.map(nameInPhase))}; if this cluster already runs, recover the lost auth/: ${replaceCommand(run)}`,
   ]
 }
 
@@ -176,15 +151,31 @@ function adviseExposed({ auth }: Run, outcomes: ReadonlyMap<string, Outcome>): s
   ]
 }
 
-/** The same command, but nothing is replaced or renewed twice. */
-function sameAgain({ names, nodes, prune, replaceIdentity, yes }: Options, forced: readonly Force[]): string {
+function isLeft(outcomes: ReadonlyMap<string, Outcome>): boolean {
+  return [...outcomes.values()].some(({ kind }) => kind === 'failed' || kind === 'cancelled')
+}
+
+/** The same command for what is left: nothing is replaced or renewed twice. */
+function formatRest(
+  given: CommandRun,
+  graph: Graph,
+  {
+    forced,
+    outcomes,
+  }: { readonly forced: ReadonlyMap<string, Force>; readonly outcomes: ReadonlyMap<string, Outcome> },
+): string {
+  const { names, nodes, prune, renew, replaceIdentity, yes } = given.options
+  const isDone = (id: string) => ['fresh', 'built'].includes(outcomes.get(id)?.kind ?? '')
+  const left = new Map([...forced].filter(([id]) => !isDone(id)))
+  const own = renew ? [] : namesOf(given, graph, left)
   return [
-    names.join(' '),
+    ...(own.length > 0 ? own : names),
     ...nodes.map((node) => `--node ${node}`),
-    ...(forced.length > 0 && forced.every((each) => each === 'rebuild') ? ['--force'] : []),
+    ...(own.length > 0 ? ['--force'] : []),
+    ...(renew && left.size > 0 ? ['--renew'] : []),
     ...(prune ? ['--prune'] : []),
     ...(replaceIdentity ? ['--replace-identity'] : []),
-    ...(yes && replaceIdentity ? ['--yes'] : []),
+    ...(yes && (replaceIdentity || [...left.values()].includes('replace')) ? ['--yes'] : []),
   ].join(' ')
 }
 

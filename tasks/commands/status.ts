@@ -6,6 +6,7 @@ import { formatJsonLine } from '../../lib/show/lines.ts'
 import { formatCaEnds, formatFailures, warningsOf } from '../../lib/show/words.ts'
 import { capital, foldAlike, formatDate, formatLeft, formatNames, joinClauses, printable } from '../../lib/wording.ts'
 import { recoverCommand } from '../nodes/fetch-command.ts'
+import { notesOnAdminKeys } from '../phases/local-kubeconfig.ts'
 import { readAuth } from '../request/access.ts'
 import type { CommandRun } from '../request/command-run.ts'
 import {
@@ -52,7 +53,9 @@ async function findRotations(run: CommandRun): Promise<(UnderWay & Uses)[]> {
   if (found.length === 0 || !options.onNodes || !install) return found.map((each) => ({ ...each, sentences: [] }))
   const { findUses } = await import('../rotations/table.ts')
   const context = { run, install, signal, isForced: false }
-  return Promise.all(found.map(async (each) => ({ ...each, ...(await findUses(context, each)) })))
+  const uses: (UnderWay & Uses)[] = []
+  for (const each of found) uses.push({ ...each, ...(await findUses(context, each)) })
+  return uses
 }
 
 /** Of the nodes that are wanted. */
@@ -105,7 +108,9 @@ function asText({ options: { nodes, verbose, quiet } }: CommandRun, found: Statu
   const { now } = run
   const isWhole = nodes.length === 0
   const caEnds = isWhole ? adviseOnCa(run) : undefined
-  const notices = isWhole ? [...noteOnValidity(run, outcomes), ...noteOnFormerHolders(run)] : []
+  const notices = isWhole
+    ? [...notesOnAdminKeys(run), ...noteOnValidity(run, outcomes), ...noteOnFormerHolders(run)]
+    : []
   const parts = [
     noteOnLoss(run).map(printable),
     rotations.flatMap((each) => [formatUnderWay(each, run), ...formatUses(each)]).map(printable),
@@ -130,7 +135,7 @@ function asJson({ run, outcomes, items, nodes, onFolder, rotations }: Status, ex
   const { fresh, stale, failed, endsSoon, first } = fold(items, run.now)
   const counts = { fresh: fresh.length, stale: stale.length, failed: failed.length, endsSoon: endsSoon.length }
   return [
-    ...[...noteOnLoss(run), ...onFolder].map((message) => ({ type: 'note', message })),
+    ...[...noteOnLoss(run), ...onFolder, ...notesOnAdminKeys(run)].map((message) => ({ type: 'note', message })),
     ...rotations.map(({ sentences: uses, failure, ...rotation }) => ({
       type: 'rotation',
       ...rotation,

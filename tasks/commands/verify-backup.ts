@@ -6,6 +6,7 @@ import { buildGraph, byPhase, clusterGraph, type Target } from '../../lib/graph/
 import { count, formatDate, formatNames } from '../../lib/wording.ts'
 import { identityFiles } from '../layouts/tables.ts'
 import { recoverCommand } from '../nodes/fetch-command.ts'
+import { newerOn, waysOutOfOlder } from '../nodes/guards.ts'
 import { phases } from '../phases/bootstrap.ts'
 import { type CommandRun, checkConfigFile, openAuth } from '../request/command-run.ts'
 import { pathOf } from '../request/host.ts'
@@ -20,10 +21,11 @@ import {
   findFresh,
   findWrong,
   type Holding,
+  holdingOf,
   identityNames,
   otherLabels,
   readFolder,
-  readWholeHolding,
+  readWholeNode,
   refuseNothing,
 } from './recover.ts'
 
@@ -82,9 +84,10 @@ function restTargets({ found, ofRotations, made }: Backup): Target[] {
 }
 
 /** A key of a rotation since the backup counts as another: what it encrypted or signed is lost with it. */
-function nodeTarget(node: ClusterNode, { found, main, cas }: Backup): Target {
+function nodeTarget(node: ClusterNode, { found, main, cas, made }: Backup): Target {
   const check: Target['check'] = async (run) => {
-    const held = await readWholeHolding(run, node)
+    const look = await readWholeNode(run, node)
+    const held = holdingOf(run, node, look)
     const labelsOf = ({ files }: Holding) =>
       [...identityFiles(found.cluster)].flatMap(([name, label]) => (files.get(name)?.bytes ? label : []))
     for (const [name, { path, unread }] of held.files)
@@ -102,7 +105,14 @@ function nodeTarget(node: ClusterNode, { found, main, cas }: Backup): Target {
         `if that is lost: ${recoverCommand(found, node)}`,
       ])
     const same = [...new Set(labelsOf(held))].filter((label) => labelsOf(main).includes(label))
-    return { reasons: [], note: same.length > 0 ? `the same ${formatNames(same)}` : 'has nothing of a cluster' }
+    const note = same.length > 0 ? `the same ${formatNames(same)}` : 'has nothing of a cluster'
+    // What recover does not take is issued anew.
+    const taken = new Set([...identityNames(found), ...(await findFresh(found, made))])
+    const newer = newerOn(found, node, look).filter(({ file }) => taken.has(file))
+    if (newer.length === 0) return { reasons: [], note }
+    const names = formatNames(newer.map(({ at }) => at))
+    const after = `after recover: ${waysOutOfOlder(found, newer)}`
+    return { reasons: [], note, warning: `${node.name} has newer certificates than ${main.where} (${names}); ${after}` }
   }
   const release: Target['release'] = (run) => run.disconnect(node)
   return checkTarget(`nodes/${node.name}`, check, { where: 'node', node: node.name, release })

@@ -185,6 +185,8 @@ export interface Unit {
   readonly startFlags?: readonly (Pick<Place, 'file'> & { readonly flag: string; readonly value: string })[]
   /** What it does not get: cluster.yaml keeps it off the nodes. */
   readonly keptOffNodes: readonly Reads[]
+  /** Keys that it had while cluster.yaml wanted more, where the guide has them. */
+  readonly switchedOff: readonly Pick<Reads, 'file' | 'usual'>[]
   /** Each path once: where its process says, or where the guide has them. */
   readonly files: readonly Place[]
   readonly serves: readonly Port[]
@@ -205,7 +207,7 @@ export interface Unit {
   readonly restart: string
 }
 
-export interface UnitRow extends Omit<Unit, 'restart' | 'files' | 'service' | 'keptOffNodes'> {
+export interface UnitRow extends Omit<Unit, 'restart' | 'files' | 'service' | 'keptOffNodes' | 'switchedOff'> {
   readonly on: readonly Role[]
   readonly restart?: string
 }

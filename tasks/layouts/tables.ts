@@ -121,17 +121,51 @@ function fileOf(files: FileNames, kind: OfCert, name: string): string {
   return kind === 'kubeconfig' ? kubeconfigFile(name) : files[kind](name)
 }
 
-type Keeping = LaidOut & {
-  readonly certificates: Pick<Cluster['certificates'], 'caKeyOnNodes'>
-  readonly revoked?: Cluster['revoked']
+type Holders = Partial<Pick<Cluster, 'nodes' | 'users'>>
+
+type Keeping = LaidOut &
+  Holders & {
+    readonly certificates: Pick<Cluster['certificates'], 'caKeyOnNodes'>
+    readonly revoked?: Cluster['revoked']
+  }
+
+/** True for a key that no node is to have: of what is switched off, of the front proxy's CA, and in some clusters of each CA. */
+export function isKeptOff(cluster: Keeping, file: string): boolean {
+  const { files } = layoutOf(cluster)
+  const isOfCa = (name: string) => name === frontProxyCaName || !cluster.certificates.caKeyOnNodes
+  if (caNames.some((name) => isOfCa(name) && file === files.key(name))) return true
+  return files.parse(file)?.kind === 'key' && isSwitchedOff(cluster, file)
 }
 
-/** True for the key of a CA that no node has: the front proxy's, and in some clusters each. */
-export function isKeptOff({ certificates, ...cluster }: Keeping, file: string): boolean {
-  return caNames.some(
-    (name) => (name === frontProxyCaName || !certificates.caKeyOnNodes) && file === layoutOf(cluster).files.key(name),
-  )
+/** True for a file of what cluster.yaml may have, and has not: etcd's own CA, the aggregation layer. */
+export function isSwitchedOff(cluster: LaidOut & Holders, file: string): boolean {
+  const layout = layoutOf(cluster)
+  if (!switchedOffIn(layout).files.has(file)) return false
+  // A node or user may have that name then.
+  const { name } = layout.files.parse(file) ?? {}
+  return ![...(cluster.nodes ?? []), ...(cluster.users ?? [])].some((each) => each.name === name)
 }
+
+/** The names of all that is switched off. */
+export function switchedOffFiles(cluster: LaidOut): ReadonlySet<string> {
+  return switchedOffIn(layoutOf(cluster)).files
+}
+
+interface SwitchedOff {
+  readonly files: ReadonlySet<string>
+  /** Of keys, by unit. */
+  readonly reads: ReadonlyMap<string, readonly Reads[]>
+}
+
+const switchedOffIn = once<SwitchedOff, Layout>((layout) => {
+  const whole = layoutOf({ layout: layout.name, etcd: { ca: 'own' }, aggregation: true })
+  const off = whole.certs.filter(({ name }) => !layout.certs.some((each) => each.name === name))
+  const keys = new Set(off.map(({ name }) => layout.files.key(name)))
+  return {
+    files: new Set(off.flatMap(({ name }) => layout.files.pair(name))),
+    reads: new Map(whole.units.map(({ unit, reads }) => [unit, reads.filter(({ file }) => keys.has(file))])),
+  }
+})
 
 /** In the order of the tables; what is the node's own comes last. */
 export function nodeFiles(cluster: Keeping, node: ClusterNode): string[] {
@@ -242,13 +276,15 @@ function unitOf(
   const isWanted = ({ file }: Reads) => cluster.revoked !== undefined || !authorizationFiles.includes(file)
   const reads = all.filter((each) => isWanted(each) && !isKeptOff(cluster, each.file))
   const keptOffNodes = all.filter(({ file }) => isKeptOff(cluster, file))
+  const { reads: formerReads } = switchedOffIn(layoutOf(cluster))
+  const switchedOff = (formerReads.get(row.unit) ?? []).filter(({ file }) => isSwitchedOff(cluster, file))
   const files = mergePlaces(reads.flatMap((each) => placesAt(each, each.usual, each.by[0] ?? '')))
   const service = override?.unit ?? row.unit
   // systemd refuses to start a unit that it has given up: StartLimitBurst= of systemd.unit(5).
   const byDefault = `systemctl reset-failed ${service}; systemctl restart ${service}`
   const restart = override?.restart ?? row.restart ?? byDefault
   const serves = row.serves.map((port) => ({ ...port, name: itsOwn(port.name) }))
-  return { ...row, reads, keptOffNodes, files, serves, service, restart }
+  return { ...row, reads, keptOffNodes, switchedOff, files, serves, service, restart }
 }
 
 /** Even those that cluster.yaml leaves out. */

@@ -1,5 +1,4 @@
 /** Compares this machine's clock with the nodes', before certificates are dated by it. */
-import type { LimitFunction } from 'p-limit'
 import type { ClusterNode } from '../../lib/cluster/cluster.ts'
 import { Failure, isUnreached, runAgain } from '../../lib/failure.ts'
 import type { Graph, Run } from '../../lib/graph/target.ts'
@@ -17,10 +16,10 @@ interface Offset {
 }
 
 /** For the nodes that the run deploys to; those that can't be asked are left to their deploy. The clock is this machine's. */
-export async function refuseWrongClocks(run: Run, graph: Graph, limit: LimitFunction): Promise<void> {
+export async function refuseWrongClocks(run: Run, graph: Graph): Promise<void> {
   const names = new Set([...graph.values()].flatMap(({ where, node }) => (where === 'node' ? (node ?? []) : [])))
   const nodes = run.cluster.nodes.filter(({ name }) => names.has(name))
-  const offsets = await Promise.all(nodes.map((node) => limit(() => readOffset(run, node))))
+  const offsets = await run.limits.node.map(nodes, (node) => readOffset(run, node))
   refuseApart(
     offsets.filter((each) => each !== undefined),
     run.clock(),

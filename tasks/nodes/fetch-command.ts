@@ -35,6 +35,30 @@ export function waysOutOfLost(run: Run, from?: ClusterNode, isOfAnother = false)
   ]
 }
 
+/** A control node, and whether it has the CA of auth/, or another. */
+export interface CaOnNodes {
+  readonly node: ClusterNode
+  readonly isOurs: boolean
+}
+
+/** The ways out if the user's kubeconfig trusts another CA than auth/ has, by what a node has; undefined where that is not known. */
+export function waysOutOfOtherCa(run: Run, there: CaOnNodes | undefined): string[] {
+  const { auth, command } = run
+  const replace = `replace the entry (auth/backup keeps a copy): ${command('local-kubeconfig --replace-identity')}`
+  if (there?.isOurs) return [`${there.node.name} has the CA of ${auth.path}, so ${replace}`]
+  if (there) return waysOutOfLost(run, there.node, true)
+  return [
+    `compare auth/ with the nodes: ${command('status --on-nodes')}`,
+    `if they have the CA of auth/, ${replace}`,
+    `if they have another, move auth/ aside and recover the cluster ${recoverFrom(run, replaceCommand(run))}`,
+  ]
+}
+
+/** "from a control node: …" */
+export function recoverFrom(run: Run, recover = recoverCommand(run)): string {
+  return `from a ${run.cluster.certificates.caKeyOnNodes ? 'control node' : 'backup'}: ${recover}`
+}
+
 /** Of these files of auth/. Those that are there are moved to backup/ first: recover overwrites nothing. */
 export function fetchCommand(run: Run, names: readonly string[], recover = recoverFromNode(run)): string {
   const { auth, now } = run

@@ -34,6 +34,8 @@ export interface Starting {
   readonly command: readonly string[]
   /** In its unit file, as systemd prints it; undefined if there is none, or several. */
   readonly start: string | undefined
+  /** Its first word is not the path of its program. */
+  readonly isRenamed: boolean
   /** As whom commands are typed there: empty for root. */
   readonly sudo: string
 }
@@ -54,12 +56,12 @@ export function formatUnset(starting: Starting, unset: readonly WantedFlag[]): s
   return `${unit} has to be started with ${names}: type this there; the next run restarts it\n    ${typed}`
 }
 
-/** The command that sets them; undefined where the unit file does not say all that the process was started with. */
+/** The command that sets them; undefined where what systemd prints of the unit file is not all that starts the process. */
 export function formatDropIn(
-  { service, command, start, sudo }: Starting,
+  { service, command, start, isRenamed, sudo }: Starting,
   wanted: readonly WantedFlag[],
 ): string | undefined {
-  const words = wordsOf(start, command, wanted)
+  const words = isRenamed ? undefined : wordsOf(start, command, wanted)
   if (!words) return undefined
   const lines = [
     '# Written by a command of harderway. Change the command line here: that of the unit file does not count.',

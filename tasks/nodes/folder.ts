@@ -1,8 +1,9 @@
 /** The check of a node's folder: what differs from what belongs there, and what else is in it. */
 import { randomBytes } from 'node:crypto'
+import { basename } from 'node:path'
 import type { ClusterNode } from '../../lib/cluster/cluster.ts'
 import { Failure, refusal, runAgain } from '../../lib/failure.ts'
-import { type AuthDir, kubeconfigFile } from '../../lib/files/auth-dir.ts'
+import { type AuthDir, caNames, hasDigest, kubeconfigFile } from '../../lib/files/auth-dir.ts'
 import { secretMode } from '../../lib/files/plain-file.ts'
 import type { Run } from '../../lib/graph/target.ts'
 import { nodeUser } from '../../lib/kubernetes/authorization.ts'
@@ -11,8 +12,8 @@ import { type NodeState, type PlacesState, realPath } from '../../lib/node/state
 import { readCertificate } from '../../lib/pki/certificate.ts'
 import { isOfOwnCa } from '../../lib/pki/pair.ts'
 import type { Difference, ReasonOf } from '../../lib/reason.ts'
-import { formatNames } from '../../lib/wording.ts'
-import { identityFiles, isKeptOff, nodeFiles } from '../layouts/tables.ts'
+import { formatNames, quote } from '../../lib/wording.ts'
+import { identityFiles, isKeptOff, isSwitchedOff, nodeFiles } from '../layouts/tables.ts'
 import { certificatesIn, formatOthers, guard, type HeldFile, heldOn } from './guards.ts'
 import { digestOf, installOf, type NodeLook, sha256 } from './look.ts'
 import { whyRead } from './reads.ts'
@@ -43,10 +44,10 @@ export function checkNode(run: Run, node: ClusterNode, look: NodeLook, names: Fo
   const prunes = run.options.prune && neighbours.length === 0
   const why = neighbours.length > 0 && `it may be the same machine as ${formatNames(neighbours)}`
   const isLeft = ([name, reader]: readonly [string, string | undefined]) =>
-    reader === undefined ? !prunes : isKeptOff(run.cluster, name)
+    reader === undefined ? !prunes : isKeptOff(run.cluster, basename(name))
   const left = [...readers].filter(isLeft).map(([file, reader]) => ({
-    ...{ file, path: `${look.folder}/${file}` },
-    ...(isKeptOff(run.cluster, file) && { isKeptOff: true as const }),
+    ...{ file: basename(file), path: pathIn(look, file) },
+    ...(isKeptOff(run.cluster, basename(file)) && { isKeptOff: true as const }),
     ...((reader !== undefined || why !== false) && { why: reader ?? String(why) }),
   }))
   // What is kept off nodes is more than a warning.
@@ -61,13 +62,14 @@ export function checkNode(run: Run, node: ClusterNode, look: NodeLook, names: Fo
   const warnings = [
     unproven,
     others.length > 0 &&
-      `${node.name} holds another ${formatOthers(others)}: it is overwritten, and kept in auth/backup`,
+      `${node.name} has another ${formatOthers(others)}: a run overwrites it, and auth/backup keeps a copy`,
     unwanted.length > 0 && formatForeign(node, unwanted, neighbours),
+    formatFormer(run, node, look),
     ...[...readers].map(
       ([name, why]) =>
         why !== undefined &&
-        !isKeptOff(run.cluster, name) &&
-        `${node.name} holds ${name}, which does not belong there: --prune leaves it there, as ${why}: remove it once nothing reads it`,
+        !isKeptOff(run.cluster, basename(name)) &&
+        `${node.name} holds ${name}, which does not belong there: --prune keeps it because ${why}; remove it once nothing reads it`,
     ),
     ...(stagings.get('may be in use') ?? []).map(
       ({ name, age }) =>
@@ -77,7 +79,7 @@ export function checkNode(run: Run, node: ClusterNode, look: NodeLook, names: Fo
   return {
     /** Undefined if everything matches. */
     wrong: isRight(wrong) ? undefined : wrong,
-    /** Files of another identity, which are kept in auth/backup before they are overwritten. */
+    /** Of another identity, or somebody else's: auth/backup gets a copy before they are overwritten. */
     others,
     left,
     warning: warnings.length > 0 ? warnings.join('; ') : undefined,
@@ -135,24 +137,37 @@ export function compareFolder(run: Run, node: ClusterNode, seen: NodeState): Rea
   }
 }
 
-/** Why a component may read a file of an identity in the folder; undefined if none does. */
-function readerOf({ cluster }: Run, { places, folder, units }: NodeLook, name: string): string | undefined {
-  if (!places || !identityFiles(cluster).has(name)) return undefined
+/** Why a file of an identity, or of what is switched off, has to stay in the folder; undefined if nothing reads it. */
+function readerOf({ auth, cluster }: Run, look: NodeLook, at: string): string | undefined {
+  const { places, units, files } = look
+  const name = basename(at)
+  const isOff = isSwitchedOff(cluster, name)
+  if (!isOff && !identityFiles(cluster).has(name)) return undefined
+  // The key of a CA that auth/ has lost may be the only one.
+  if (isOff && !hasDigest(auth, name, files.get(at)?.sha256)) return 'auth/ has no copy of it'
+  if (!places) return undefined
   if (places instanceof Failure) return 'what its components read could not be looked at'
-  return whyRead(units, places, `${folder}/${name}`)
+  return whyRead(units, places, pathIn(look, at))
 }
 
-/** Files of ours that do not belong on this node; a folder under such a name is not ours. */
+/** Files of ours that do not belong on this node; a folder under such a name is not ours, nor is every key of a name that is switched off. */
 function foreignFiles(
-  { cluster }: Run,
+  { auth, cluster }: Run,
   node: ClusterNode,
   { files }: NodeState,
   { known, together }: FolderNames,
 ): string[] {
   const belongs = new Set([node, ...together].flatMap((each) => nodeFiles(cluster, each)))
-  return [...files].flatMap(([name, { kind }]) =>
-    known.has(name) && !belongs.has(name) && kind !== 'folder' ? [name] : [],
-  )
+  const isCaKey = (name: string) => caNames.some((each) => name === auth.files.key(each))
+  const isOurs = (name: string, digest: string | undefined) =>
+    !isSwitchedOff(cluster, name) || isCaKey(name) || hasDigest(auth, name, digest)
+  return [...files].flatMap(([at, { kind, sha256 }]) => {
+    const isFormer = at.startsWith('/')
+    const isForeign = isFormer
+      ? isKeptOff(cluster, basename(at)) && hasDigest(auth, basename(at), sha256)
+      : known.has(at) && !belongs.has(at) && kind !== 'folder' && isOurs(at, sha256)
+    return isForeign ? [at] : []
+  })
 }
 
 /** Files of nodes that are no longer in cluster.yaml: a node was renamed, or the machine used to be another node. */
@@ -180,6 +195,29 @@ function formatForeign(node: ClusterNode, foreign: readonly string[], neighbours
   return neighbours.length === 0
     ? `${holds}: --prune removes it from that folder`
     : `${holds}: it may be the same machine as ${formatNames(neighbours)}, so --prune leaves all of it; if it is not, remove it there`
+}
+
+const pathIn = ({ folder }: NodeState, at: string) => (at.startsWith('/') ? at : `${folder}/${at}`)
+
+/** Names what deploys have left in the home before cluster.yaml named another folder. A key that no node is to have is more than that. */
+function formatFormer(
+  { auth, cluster }: Run,
+  node: ClusterNode,
+  { files, units, places }: NodeLook,
+): string | undefined {
+  const isRead = (at: string) =>
+    places &&
+    !(places instanceof Failure) &&
+    units.some((unit) => unit.files.some(({ path }) => realPath(places, path) === at))
+  const left = [...files].flatMap(([at, { sha256 }]) => {
+    const name = basename(at)
+    const isOurs = at.startsWith('/') && !isKeptOff(cluster, name) && hasDigest(auth, name, sha256)
+    return isOurs && !isRead(at) ? [at] : []
+  })
+  const [first] = left
+  if (first === undefined) return undefined
+  const names = formatNames(left.map((at) => basename(at)))
+  return `${node.name} has ${names} in ${folderOf(first)} (the default of ssh.directory); remove them there once nothing reads them: rm ${left.map(quote).join(' ')}`
 }
 
 const thisRun = randomBytes(4).toString('hex')

@@ -5,27 +5,35 @@
 import type { KeyObject } from 'node:crypto'
 import { join } from 'node:path'
 import type { ClusterNode } from '../../lib/cluster/cluster.ts'
-import { Failure, runAgain, sharedRefusal } from '../../lib/failure.ts'
+import { list, map, type Raw } from '../../lib/cluster/problem.ts'
+import { Failure, refusal, runAgain, sharedRefusal } from '../../lib/failure.ts'
 import {
   type AuthDir,
   authorizationConfigFile,
   backupFolders,
   backups,
   caName,
+  caNames,
   keepFound,
   readBackup,
 } from '../../lib/files/auth-dir.ts'
 import type { Run } from '../../lib/graph/target.ts'
-import { letInAgain, readRevoked, removedFrom, wantedList } from '../../lib/kubernetes/authorization.ts'
+import { letInAgain, lockedOutBy, readRevoked, removedFrom, wantedList } from '../../lib/kubernetes/authorization.ts'
 import { isOlder, isPreviousCa, lacksOurKey, otherIdentity } from '../../lib/kubernetes/identity.ts'
-import { type Part, readClientCertificate, readEmbeddedCa } from '../../lib/kubernetes/kubeconfig.ts'
+import { type Part, parseFields, readClientCertificate, readEmbeddedCa } from '../../lib/kubernetes/kubeconfig.ts'
 import { type FileState, type FilesSeen, largestFile } from '../../lib/node/place.ts'
 import { realPath } from '../../lib/node/state.ts'
-import { type Certificate, isIssuedBy, readCertificates } from '../../lib/pki/certificate.ts'
+import {
+  type Certificate,
+  commonNameOf,
+  isIssuedBy,
+  readCertificate,
+  readCertificates,
+} from '../../lib/pki/certificate.ts'
 import { nextStart, ownCas } from '../../lib/pki/pair.ts'
 import { formatNames } from '../../lib/wording.ts'
 import type { Place } from '../layouts/layout.ts'
-import { identityFiles, nodeFiles } from '../layouts/tables.ts'
+import { certTable, identityFiles, nodeFiles } from '../layouts/tables.ts'
 import { fetchCommand, recoverCommand, replaceCommand, waysOutOfLost } from './fetch-command.ts'
 import { digestOf, type NodeLook } from './look.ts'
 import { keptOffAt } from './reads.ts'
@@ -44,7 +52,8 @@ export interface HeldFile {
 }
 
 /** In the folder, and where units read. The check of `install` reports places that could not be looked at. */
-export function heldOn({ cluster, options }: Run, node: ClusterNode, seen: NodeLook): HeldFile[] {
+export function heldOn(run: Run, node: ClusterNode, seen: NodeLook): HeldFile[] {
+  const { cluster, options } = run
   const { places, units } = seen
   // --prune would remove identity files that do not belong there.
   const names = [...nodeFiles(cluster, node), ...(options.prune ? identityFiles(cluster).keys() : [])]
@@ -53,7 +62,7 @@ export function heldOn({ cluster, options }: Run, node: ClusterNode, seen: NodeL
   const rows: readonly Pick<Place, 'path' | 'file' | 'part'>[] = [
     ...units.flatMap(({ files }) => files),
     // What a killed run has left may be half of a file.
-    ...(options.prune ? keptOffAt(units, places).filter(({ isLeftover }) => !isLeftover) : []),
+    ...(options.prune ? keptOffAt(run, units, places).filter(({ isLeftover }) => !isLeftover) : []),
   ]
   const atPlaces = new Map(rows.map(({ path, ...row }) => [realPath(places, path), row]))
   return [...inFolder, ...[...atPlaces].flatMap(([at, { file, part }]) => heldAt(places, at, file, part))]
@@ -127,12 +136,31 @@ function whereReplaced(auth: AuthDir, file: string, theirs: Buffer): string | un
   )
 }
 
-/** Before anything is replaced on the node: all guards, for its folder and its places. Returns what would be overwritten. */
+/** Before anything is replaced on the node: all guards, for its folder and its places. Returns what is to be kept before it is overwritten. */
 export function guard(run: Run, node: ClusterNode, seen: NodeLook, isForced: boolean): Other[] {
   const others = guardIdentity(run, node, seen)
   guardList(run, node, seen)
   if (!isForced) guardNewer(run, node, seen)
-  return others
+  const strangers = heldOn(run, node, seen).filter(
+    (each) => isStrangers(run, each) && !others.some(({ held }) => held.at === each.at),
+  )
+  return [...others, ...strangers.map((held) => ({ held, label: 'kubeconfig', why: [], replaced: undefined }))]
+}
+
+const ownFields = ['client-certificate', 'client-key'].flatMap((field) => [field, `${field}-data`])
+
+/** A kubeconfig with what would be lost with it: a token, or a key beside a certificate of another name than ours. */
+function isStrangers({ auth, cluster }: Run, { file, bytes, part }: HeldFile): boolean {
+  const { kind, name } = auth.files.parse(file) ?? {}
+  if (kind !== 'kubeconfig' || !bytes || part === 'ca' || part === 'pair') return false
+  const fields = parseFields(bytes.toString())
+  const CN = certTable(cluster).find((row) => row.name === name)?.profile.subject.CN
+  const isOurs = (user: Raw) => {
+    const certificate = readCertificate(Buffer.from(String(user['client-certificate-data'] ?? ''), 'base64'))
+    const isKeyOurs = user['client-key-data'] === undefined || (certificate && commonNameOf(certificate) === CN)
+    return isKeyOurs && Object.keys(user).every((field) => ownFields.includes(field))
+  }
+  return !fields || !list(fields.users).every((each) => isOurs(map(map(each).user)))
 }
 
 /** Throws a refusal if the node holds another identity, or returns it with --replace-identity. */
@@ -149,18 +177,32 @@ function guardIdentity(run: Run, node: ClusterNode, look: NodeLook): Other[] {
   return others
 }
 
-/** Another auth/, or one that was lost and made again, would let in whom the node's list has. Throws a refusal, unless the list is named. */
-function guardList(run: Run, node: ClusterNode, seen: NodeLook): void {
-  const { cluster, options, command } = run
+/**
+ * Another auth/, or one that was lost and made again, would let in whom the node's list has, and refuse whom that lets in. Throws a refusal,
+ * unless the list is named.
+ */
+export function guardList(run: Run, node: ClusterNode, seen: NodeLook): void {
+  const { cluster, now, options, command } = run
   const { revoked } = cluster
   if (!revoked || options.names.includes('revoked')) return
   for (const { at, file, bytes } of heldOn(run, node, seen)) {
     const listed = file === authorizationConfigFile && bytes ? readRevoked(bytes.toString()) : undefined
-    const lost = listed ? removedFrom(listed, wantedList(run)) : []
-    if (lost.length === 0) continue
-    const isWanted = lost.some((entry) => revoked.includes(entry))
-    const back = isWanted ? `read it back: ${fetchCommand(run, [authorizationConfigFile])}` : undefined
-    throw letInAgain(lost, `${at} there`, command('revoked install'), back).with({ node: node.name })
+    if (!listed) continue
+    const wanted = wantedList(run)
+    const back = `read it back: ${fetchCommand(run, [authorizationConfigFile])}`
+    const lost = removedFrom(listed, wanted, now)
+    if (lost.length > 0) {
+      const isWanted = lost.some((entry) => revoked.includes(entry))
+      throw letInAgain(lost, `${at} there`, command('revoked install'), isWanted ? back : undefined).with({
+        node: node.name,
+      })
+    }
+    const refused = lockedOutBy(wanted, listed, now)
+    if (refused.length > 0)
+      throw refusal(
+        `${at} there lets in ${formatNames(refused)} with a certificate that ${run.auth.path} does not know`,
+        [back, `or refuse that certificate: ${command('revoked install')}`],
+      ).with({ node: node.name })
   }
 }
 
@@ -172,10 +214,8 @@ export function keepOthers({ auth, now }: Run, node: ClusterNode, others: readon
       `${formatNames(unread.map(({ held }) => held.at))} could not be read, to be kept in auth/backup`,
       { node: node.name, code: 'not-kept', remedy: `move it away there, then ${runAgain}` },
     )
-  const files = others.flatMap(({ held: { at, bytes } }): [string, Buffer][] =>
-    bytes ? [[at.replace(/^\//, '').replaceAll('/', '%2F'), bytes]] : [],
-  )
-  if (files.length > 0) keepFound(auth, node.name, new Map(files), now)
+  const files = others.flatMap(({ held: { at, bytes } }): [string, Buffer][] => (bytes ? [[at, bytes]] : []))
+  keepFound(auth, node.name, new Map(files), now)
 }
 
 /** "CA (ca.pem, ca-key.pem), encryption key (/var/lib/kubernetes/encryption-config.yaml)" */
@@ -255,15 +295,20 @@ export function whyNotCompared({ kind, size, sha256 }: FileState): string {
   return size > largestFile || sha256 ? 'too large to be compared' : 'not readable'
 }
 
-/**
- * An out-of-date copy of auth/ would undo a renewal made elsewhere. In a plan a certificate that would be issued counts as issued.
- * Throws a Failure, which says so where the newer one is from the future: then a clock was wrong.
- */
+/** An out-of-date copy of auth/ would undo a renewal made elsewhere. */
 function guardNewer(run: Run, node: ClusterNode, look: NodeLook): void {
+  const newer = newerOn(run, node, look)
+  if (newer.length > 0) throw newerThere(run, node, newer)
+}
+
+export type Newer = Readonly<ReturnType<typeof newerOn>[number]>
+
+/** Certificates of our CAs there that are newer than in auth/. In a plan a certificate that would be issued counts as issued. */
+export function newerOn(run: Run, node: ClusterNode, look: NodeLook) {
   const { auth, now } = run
   const cas = ownCas(auth)
   const dated = heldOn(run, node, look).filter(({ part }) => part !== 'ca')
-  const newer = dated.flatMap(({ at, file, state, ...held }) => {
+  return dated.flatMap(({ at, file, state, ...held }) => {
     const isPending = run.pending?.has(file) === true
     const isSame = state.sha256 !== undefined && state.sha256 === digestOf(run, file)
     // Without bytes it is the same as ours, or not readable.
@@ -277,16 +322,18 @@ function guardNewer(run: Run, node: ClusterNode, look: NodeLook): void {
     // During a rotation that was begun elsewhere, our CA has signed the CA that issued the certificate.
     const issuers = [...cas, ...links.filter((link) => link.isCa && cas.some((ca) => isIssuedBy(link, ca)))]
     const isOurs = issuers.some((by) => isIssuedBy(theirs, by))
-    return isOurs && theirs.notBefore > start ? [{ at, notBefore: theirs.notBefore }] : []
+    return isOurs && theirs.notBefore > start ? [{ at, file, notBefore: theirs.notBefore }] : []
   })
-  if (newer.length > 0) throw newerThere(run, node, newer)
 }
 
-function newerThere(
-  run: Run,
-  node: ClusterNode,
-  newer: readonly { readonly at: string; readonly notBefore: Date }[],
-): Failure {
+/** What makes all certificates of auth/ newer than those on nodes, and deploys them. A CA is renewed by name. */
+export function waysOutOfOlder({ auth, command }: Pick<Run, 'auth' | 'command'>, newer: readonly Newer[] = []): string {
+  const isCaNewer = newer.some(({ file }) => caNames.some((name) => file === auth.files.certificate(name)))
+  return [...(isCaNewer ? ['ca --renew'] : []), 'certs --force', 'bootstrap'].map(command).join(', then ')
+}
+
+/** Says so where the newer one is from the future: then a clock was wrong. */
+function newerThere(run: Run, node: ClusterNode, newer: readonly Newer[]): Failure {
   const { auth, cluster, command, now } = run
   const isFuture = newer.some(({ notBefore }) => notBefore > now)
   const which = formatNames(newer.map(({ at }) => at))
@@ -294,7 +341,6 @@ function newerThere(
   const phases = cluster.install ? 'deploy install' : 'deploy'
   const restarts = cluster.install ? ', which restarts the units that read them at their start' : ''
   const force = (nodes: readonly ClusterNode[]) => command(`${phases} ${nodeOptions(nodes)} --force`)
-  const control = cluster.nodes.find(({ role }) => role === 'control')
   return new Failure(
     isFuture ? `${which} there ${verb} from the future` : `${which} there ${verb} newer than in ${auth.path}`,
     {
@@ -305,18 +351,23 @@ function newerThere(
           ? `certificates from the future: the clock of the machine that issued them was wrong`
           : `newer certificates than in ${auth.path}`,
         who: node.name,
-        place: node,
-        remedyFor: (nodes: readonly ClusterNode[]) =>
-          isFuture
+        place: { node, newer },
+        remedyFor: (places: readonly { readonly node: ClusterNode; readonly newer: readonly Newer[] }[]) => {
+          const nodes = places.map((place) => place.node)
+          return isFuture
             ? [
                 `compare date -u there and here: if a clock is wrong now, set it, then ${runAgain}`,
                 `if the clocks are right, overwrite them: ${force(nodes)}${restarts}`,
               ].join('\n')
             : [
-                'this auth/ is out of date: use the one that they were deployed from',
-                `if that is lost, move this one away and take the cluster over: ${replaceCommand(run, recoverCommand(run, control))}, then ${command('bootstrap')}`,
+                `${auth.path} is older than the nodes: use the one that they were deployed from`,
+                `if that is lost, issue newer certificates: ${waysOutOfOlder(
+                  run,
+                  places.flatMap((place) => place.newer),
+                )}`,
                 `or overwrite them with the older ones: ${force(nodes)}${restarts}`,
-              ].join('\n'),
+              ].join('\n')
+        },
       },
     },
   )

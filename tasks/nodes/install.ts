@@ -67,7 +67,7 @@ export async function bringUp(
   const change: Change = { kind: 'installed', paths: wanted.map(({ path }) => path), removed, restarts }
   if (before.quorumState !== 'without a quorum')
     return wanted.length + removed.length + restarts.length > 0 ? { change } : {}
-  const warning = `${node.name}: ${before.quorum} has no quorum yet; health was not checked: ${runAgain} once all control nodes are done`
+  const warning = `${node.name}: ${before.quorum} has no quorum yet; health was not checked: once all control nodes are done, ${run.command('bootstrap')}`
   return { change, warning }
 }
 

@@ -1,19 +1,28 @@
 /** Looks at a node: its folder, and with `install` the places of its units, by one command. */
 import { createHash } from 'node:crypto'
 import { setTimeout as delay } from 'node:timers/promises'
+import pLimit, { type LimitFunction } from 'p-limit'
 import { type ClusterNode, completeInstall, type Install } from '../../lib/cluster/cluster.ts'
 import { Failure, runAgain } from '../../lib/failure.ts'
 import { once } from '../../lib/files/plain-file.ts'
 import type { Run } from '../../lib/graph/target.ts'
 import { partOf } from '../../lib/kubernetes/kubeconfig.ts'
-import { asUnknown, noDigest, publicParts, type Query } from '../../lib/node/node.ts'
+import { asUnknown, noDigest, publicParts, publicPartsOfRoots, type Query } from '../../lib/node/node.ts'
 import { folderOf } from '../../lib/node/place.ts'
 import type { NodeState, PlacesState } from '../../lib/node/state.ts'
 import type { Place, Port } from '../layouts/layout.ts'
 import { identityFiles, layoutOf, nodeFiles, nodeUnits } from '../layouts/tables.ts'
 import { variablesIn } from './command-line.ts'
 import { addressOf, readServedCertificate } from './component.ts'
-import { keptOffPaths, type OtherProcess, otherProcessesOn, type UnitSeen, unitsOn, withNamed } from './reads.ts'
+import {
+  keptOffPaths,
+  type OtherProcess,
+  otherProcessesOn,
+  proxyCaFlag,
+  type UnitSeen,
+  unitsOn,
+  withNamed,
+} from './reads.ts'
 
 export const sha256 = once((bytes) => createHash('sha256').update(bytes).digest('hex'))
 
@@ -104,22 +113,32 @@ type AskedPath = readonly [path: string, digest: string]
 /** Paths that processes of users name, who may start any number. */
 const mostOfUsers = 200
 
-/** What the units read, and what others do, root's first: during a rotation also what a unit reads by a flag of no row, as it may have a copy. */
+/**
+ * What the units read, and what others do, root's first: of flags of no row the one that says whose headers are believed, and during a
+ * rotation all, as each may name a copy.
+ */
 function pathsOf(
   run: Run,
   { units, otherProcesses }: UnitsRead,
   places?: PlacesState,
 ): [ours: AskedPath[], theirs: AskedPath[]] {
-  const flags = run.rotating === undefined ? [] : units.flatMap(({ unlistedFlags }) => unlistedFlags)
+  const unlisted = units.flatMap(({ unlistedFlags }) => unlistedFlags)
+  const flags = run.rotating === undefined ? unlisted.filter(({ by }) => by === proxyCaFlag) : unlisted
   const named = places ? withNamed(flags, places) : flags
   const namesOf = (isRoots: boolean) =>
     otherProcesses.flatMap(({ process, names }) => ((process.uid === 0) === isRoots ? names : []))
-  const theirs = [...named, ...namesOf(true), ...namesOf(false).slice(0, mostOfUsers)]
-  return [units.flatMap((unit) => expectedAt(run, unit)), theirs.map(({ path }) => [path, publicParts])]
+  const ofRoot = new Map([...named, ...namesOf(true)].map(({ path }) => [path, publicParts]))
+  const ofUsers = namesOf(false).slice(0, mostOfUsers)
+  const alone = ofUsers.filter(({ path }) => !ofRoot.has(path))
+  const theirs = [...ofRoot, ...alone.map(({ path }): AskedPath => [path, publicPartsOfRoots])]
+  return [units.flatMap((unit) => expectedAt(run, unit)), theirs]
 }
 
-/** Adds a remedy if the places could not be looked at, and the name of the component to a unit of another name. */
-function explained({ cluster }: Run, node: ClusterNode, look: NodeState): NodeState {
+/**
+ * Adds a remedy if the places could not be looked at, the name of the component to a unit of another name, and certificates that were
+ * not sent, as they are those of auth/.
+ */
+function explained({ auth, cluster }: Run, node: ClusterNode, look: NodeState): NodeState {
   const { install } = cluster
   const { places } = look
   if (!places) {
@@ -136,7 +155,14 @@ function explained({ cluster }: Run, node: ClusterNode, look: NodeState): NodeSt
       const state = places.units.get(service)
       return state ? [[unit, state] as const] : []
     })
-    return { ...look, places: { ...places, units: new Map([...places.units, ...named]) } }
+    const certificates = nodeFiles(cluster, node).filter((name) => auth.files.parse(name)?.kind === 'certificate')
+    const ours = new Map(certificates.map((name) => [digestOf({ auth }, name), auth.tryBytes(name)]))
+    const same = [...places.files].flatMap(([path, { sha256 }]): [string, Buffer][] => {
+      const bytes = sha256 === undefined ? undefined : ours.get(sha256)
+      return bytes ? [[path, bytes]] : []
+    })
+    const published = new Map([...same, ...places.published])
+    return { ...look, places: { ...places, published, units: new Map([...places.units, ...named]) } }
   }
   if (!install || places.code !== 'no-root') return { ...look, places: asUnknown(node.name, places) }
   const failure = new Failure(`can't become root (${install.sudo}): ${places.what}`, {
@@ -162,10 +188,8 @@ export async function readNode(run: Run, node: ClusterNode): Promise<NodeLook> {
   const seen = withPlaces(run, node.user === 'root' ? '' : 'sudo -n')
   const there = await run.connect(node)
   const read = ({ paths, ...rest }: PlacesAsked) => {
-    const asked = [...paths].map(([path, digest]): [string, string] => [
-      path,
-      digest === publicParts ? digest : noDigest,
-    ])
+    const isOfOthers = (digest: string) => digest === publicParts || digest === publicPartsOfRoots
+    const asked = [...paths].map(([path, digest]): AskedPath => [path, isOfOthers(digest) ? digest : noDigest])
     const places = { ...rest, paths: new Map(asked) }
     return there.look({ directory: node.directory, names: run.auth.files, expected, places })
   }
@@ -187,6 +211,11 @@ export async function readServedCertificates(run: Run, node: ClusterNode, ports:
   return Promise.all(
     open.map(async (port) => ({ port: port.port, served: await readServedCertificate({ run }, node, port) })),
   )
+}
+
+/** For a target of a node that asks others meanwhile: it has a place of `limits.node`, and would wait for itself there. */
+export function limitBeside({ cluster }: Pick<Run, 'cluster'>): LimitFunction {
+  return pLimit(cluster.ssh.concurrency)
 }
 
 /** For what is done with `install` alone. */
@@ -214,14 +243,20 @@ export function placesOf({ places }: NodeState): PlacesState {
 function folderQuery(run: Run, node: ClusterNode): Query {
   const { cluster, auth } = run
   const dated = nodeFiles(cluster, node).filter((name) => auth.files.parse(name)?.kind !== 'key')
+  const isKubeconfig = (name: string) => auth.files.parse(name)?.kind === 'kubeconfig'
   const expected = new Map([
     ...dated.flatMap((name): [string, string][] => {
-      const digest = digestOf(run, name)
+      // In a plan it may still be to be made, and what is there somebody else's.
+      const digest = digestOf(run, name) ?? (isKubeconfig(name) ? noDigest : undefined)
       return digest === undefined ? [] : [[name, digest]]
     }),
     ...[...identityFiles(cluster).keys()].map((name): [string, string] => [name, digestOf(run, name) ?? noDigest]),
   ])
-  return { directory: node.directory, names: auth.files, expected, hasOthers: true }
+  const isDefault = ({ host, directory }: ClusterNode) => host === node.host && /^~\/?$/.test(directory)
+  return {
+    ...{ directory: node.directory, names: auth.files, expected, hasOthers: true },
+    hasFormer: !cluster.nodes.some(isDefault),
+  }
 }
 
 /** Flags of whatever reads certificates or a kubeconfig, and components by a name with a version. */
@@ -252,17 +287,20 @@ function placesQuery(run: Run, node: ClusterNode): Query['places'] {
 }
 
 /** Path → digest. The content of a leaf's key is never needed. */
-function expectedAt(run: Run, unit: Pick<UnitSeen, 'files' | 'configs' | 'keptOffNodes'>): [string, string][] {
+function expectedAt(
+  run: Run,
+  unit: Pick<UnitSeen, 'files' | 'configs' | 'keptOffNodes' | 'switchedOff'>,
+): [string, string][] {
   const { auth, cluster } = run
   const expected = (place: Place): [string, string] => {
     const isLeafKey = auth.files.parse(place.file)?.kind === 'key' && !identityFiles(cluster).has(place.file)
     return [place.path, isLeafKey ? '' : (digestAt(run, place) ?? noDigest)]
   }
   return [
-    ...unit.files.map(expected),
-    ...unit.configs.map((path): [string, string] => [path, noDigest]),
     // No unit names these: of a key that is not ours only the digest is read.
     ...keptOffPaths(unit).map(({ path }): [string, string] => [path, '']),
+    ...unit.files.map(expected),
+    ...unit.configs.map((path): [string, string] => [path, noDigest]),
     ...unit.keptOffNodes.map(({ file, usual }): [string, string] => [usual, digestOf(run, file) ?? noDigest]),
   ]
 }

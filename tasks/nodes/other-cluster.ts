@@ -1,7 +1,7 @@
 /** Checks every node for a running cluster, by its files and by what serves there, before a new identity is made. */
 import { X509Certificate } from 'node:crypto'
 import type { ClusterNode } from '../../lib/cluster/cluster.ts'
-import { Failure, isUnreached, refusal, runAgain } from '../../lib/failure.ts'
+import { Failure, isUnreached, refusal, runAgain, tryToAwait } from '../../lib/failure.ts'
 import { backups, caName, frontProxyCaName } from '../../lib/files/auth-dir.ts'
 import type { RunOptions } from '../../lib/graph/executor.ts'
 import type { Graph, Run, Target } from '../../lib/graph/target.ts'
@@ -10,9 +10,9 @@ import { ownCas } from '../../lib/pki/pair.ts'
 import { formatNames, groupAlike } from '../../lib/wording.ts'
 import type { Unit } from '../layouts/layout.ts'
 import { identityFiles, layoutOf, nodeUnits } from '../layouts/tables.ts'
-import { recoverCommand, waysOutOfLost } from './fetch-command.ts'
+import { type CaOnNodes, recoverCommand, waysOutOfLost } from './fetch-command.ts'
 import { heldOn } from './guards.ts'
-import { lookAtNode, readServedCertificates, withPlaces } from './look.ts'
+import { digestOf, lookAtNode, readServedCertificates, withPlaces } from './look.ts'
 
 /**
  * Runs before the first build of a run that deploys. At the deploy it would be too late: the new CA would already be in auth/, on
@@ -23,7 +23,7 @@ import { lookAtNode, readServedCertificates, withPlaces } from './look.ts'
 export async function findOtherCluster(
   run: Run,
   graph: Graph,
-  { limits, signal, tell }: Pick<RunOptions, 'limits' | 'signal'> & { readonly tell: Run['note'] },
+  { signal, tell }: Pick<RunOptions, 'signal'> & { readonly tell: Run['note'] },
 ): Promise<[string, Failure][]> {
   const { cluster, auth, command, options, note } = run
   const targets = [...graph.values()]
@@ -35,7 +35,7 @@ export async function findOtherCluster(
   const wanted = isWhole ? [...identityFiles(cluster).keys()] : parts.flatMap(({ files }) => files)
   // This may take as long as the timeout of a node that is down.
   tell(`looking for an existing ${first.label} on ${formatNames(cluster.nodes.map(({ name }) => name))}`)
-  const traces = await Promise.all(cluster.nodes.map((node) => limits.node(() => findTrace(run, node, wanted))))
+  const traces = await run.limits.node.map(cluster.nodes, (node) => findTrace(run, node, wanted))
   const found = traces.flatMap((each) => (each === undefined || each instanceof Failure ? [] : [each]))
   if (found.length > 0) {
     // Others have no key of the CA.
@@ -61,6 +61,40 @@ export async function findOtherCluster(
       `${formatNames(unseen.map(({ name }) => name))} could not be looked at: if one is there already, the new ${first.label} will not be deployed to it`,
     )
   return []
+}
+
+/** What is advised where the user's kubeconfig trusts another CA than auth/ has follows from the one that nodes have. */
+export async function adviseByNodes(
+  run: Run,
+  graph: Graph,
+  { refusals, tell }: { readonly refusals: readonly [string, Failure][]; readonly tell: Run['note'] },
+) {
+  const advised = async ([id, failure]: [string, Failure]): Promise<[string, Failure]> => {
+    const shared = graph.get(id)?.where === 'kubeconfig' ? failure.shared : undefined
+    return [id, shared ? failure.with({ remedy: shared.remedyFor([await compareCa(run, tell)]) }) : failure]
+  }
+  return Promise.all(refusals.map(advised))
+}
+
+/** The first control node whose CA can be compared with that of auth/, by each file of it there; undefined where none can. */
+async function compareCa(run: Run, tell: Run['note']): Promise<CaOnNodes | undefined> {
+  const { auth, cluster } = run
+  const controls = cluster.nodes.filter(({ role }) => role === 'control')
+  const ca = auth.files.certificate(caName)
+  const seen = withPlaces(run)
+  tell(`comparing the CA with that of ${formatNames(controls.map(({ name }) => name))}`)
+  for (const node of controls) {
+    const look = await tryToAwait(() => lookAtNode(seen, node))
+    const held = look ? heldOn(seen, node, look).filter(({ file, state }) => file === ca && state.size > 0) : []
+    const [isOurs, ...others] = new Set(
+      held.map(({ state: { sha256 }, bytes }) => {
+        if (sha256 !== undefined && sha256 === digestOf(run, ca)) return true
+        return bytes && otherIdentity(ca, auth, bytes) === undefined
+      }),
+    )
+    if (isOurs !== undefined && others.length === 0) return { node, isOurs }
+  }
+  return undefined
 }
 
 /** A refusal because of nodes that could not be looked at: the reason of the first, what follows, and the ways out beside repairing that. */

@@ -13,7 +13,7 @@ import type { Unit } from '../layouts/layout.ts'
 import { type Asking, withEtcd } from './component.ts'
 import { stagingOwner } from './folder.ts'
 import { heldOn } from './guards.ts'
-import { commandLimit, installOf, lookAtNode, repeat } from './look.ts'
+import { commandLimit, installOf, limitBeside, lookAtNode, repeat } from './look.ts'
 import type { NodeRun } from './replace.ts'
 import { servesOurs, whyNotHealthy } from './restart.ts'
 
@@ -172,11 +172,11 @@ function giveBack(on: NodeRun, { lease }: { readonly lease: string }): Promise<v
 }
 
 async function findBroken(on: NodeRun, unit: Unit): Promise<(readonly [ClusterNode, string])[]> {
-  const checks = membersOf(on).others.map(async (other) => {
+  const checks = await limitBeside(on.run).map(membersOf(on).others, async (other) => {
     const why = await whyNotHealthy(on, other, unit)
     return why === undefined ? [] : [[other, why] as const]
   })
-  return (await Promise.all(checks)).flat()
+  return checks.flat()
 }
 
 /**
@@ -188,7 +188,7 @@ async function findBroken(on: NodeRun, unit: Unit): Promise<(readonly [ClusterNo
 export async function quorumStateOf(on: NodeRun, unit: Unit): Promise<QuorumState> {
   if ((await whyNotHealthy(on, on.node, unit)) === undefined) return 'healthy'
   const { others, majority } = membersOf(on)
-  const standings = await Promise.all(others.map((other) => standingOfOther(on, other, unit)))
+  const standings = await limitBeside(on.run).map(others, (other) => standingOfOther(on, other, unit))
   const ready = 1 + standings.filter((each) => each === 'ready').length
   if (ready >= majority) return 'not healthy'
   const expired = standings.filter((each) => each === 'expired').length

@@ -5,15 +5,25 @@
  */
 import { canonicalAddress, firstAddress, parseCidr } from '../../lib/address.ts'
 import type { Cluster, ClusterNode } from '../../lib/cluster/cluster.ts'
+import { hasDigest } from '../../lib/files/auth-dir.ts'
 import { isPlainPath, secretMode } from '../../lib/files/plain-file.ts'
 import type { Run } from '../../lib/graph/target.ts'
 import { isOwnAuthorization } from '../../lib/kubernetes/authorization.ts'
 import { besideOf, diff, folderOf } from '../../lib/node/place.ts'
-import { type ComponentProcess, fileAt, isRunning, type PlacesState, realPath } from '../../lib/node/state.ts'
+import {
+  type ComponentProcess,
+  fileAt,
+  isRunning,
+  type PlacesState,
+  realPath,
+  type TextsSeen,
+  textAt,
+} from '../../lib/node/state.ts'
+import { readCertificates } from '../../lib/pki/certificate.ts'
 import { formatNames } from '../../lib/wording.ts'
 import { apiServer, mergePlaces, type Place, placesAt, type Reads, store, type Unit } from '../layouts/layout.ts'
 import { frontProxy, ownEtcd } from '../layouts/shared.ts'
-import { layoutOf, nodeUnits } from '../layouts/tables.ts'
+import { isSwitchedOff, layoutOf, nodeUnits } from '../layouts/tables.ts'
 import { type CommandLine, readCommand, reloadFlag, withoutDots } from './command-line.ts'
 import { compareFlags, type Starting, type WantedFlag } from './flags.ts'
 
@@ -64,7 +74,8 @@ export function startingOf(
 ): Starting {
   const [{ command } = { command: [] }] = processesOf({ unit }, places)
   const { sudo } = cluster.install || { sudo: '' }
-  return { unit, service, command, start: places.units.get(unit)?.start, sudo }
+  const { start, isRenamed = false } = places.units.get(unit) ?? {}
+  return { unit, service, command, start, isRenamed, sudo }
 }
 
 /** The component's own processes of the unit. */
@@ -383,7 +394,7 @@ function namesIn(settings: readonly (readonly [by: string, value: string])[]): N
 const pathsIn = (value: string): string[] => value.split(/[,:]/).map(withoutDots).filter(isPlainPath)
 
 /** A clause for each setting of a key that it does not get any more. */
-function namesKeptOff(unit: Pick<Unit, 'keptOffNodes' | 'files'>, { named }: CommandLine): string[] {
+function namesKeptOff(unit: Pick<Unit, 'keptOffNodes' | 'switchedOff' | 'files'>, { named }: CommandLine): string[] {
   const isFound = (at: string) => keptOffPaths(unit).some(({ path }) => path === at)
   return unit.keptOffNodes.flatMap(({ by, alongWith }) => {
     const [flag, [path]] = named(by)
@@ -413,7 +424,7 @@ export function otherProcessesOn(cluster: Cluster, node: ClusterNode, places: Pl
 }
 
 /** Also what a configuration names, and what the kubeconfig that is named there does. */
-export function withNamed(named: readonly Named[], places: Pick<PlacesState, 'published' | 'real'>): Named[] {
+export function withNamed(named: readonly Named[], places: TextsSeen): Named[] {
   const all = new Map(named.map((each) => [each.path, each]))
   // A Map also goes through what is added meanwhile.
   for (const { by, path } of all.values())
@@ -421,14 +432,14 @@ export function withNamed(named: readonly Named[], places: Pick<PlacesState, 'pu
   return [...all.values()]
 }
 
-/** The absolute paths in a YAML or JSON file, and those of certificates relative to its folder. */
-function namedIn(path: string, places: Pick<PlacesState, 'published' | 'real'>): string[] {
-  const text = places.published.get(realPath(places, path))?.toString() ?? ''
-  const settings = text.matchAll(/^[ \t-]*"?([\w-]+)"?:[ \t]*["']?([^\s"',]+)/gm)
-  return [...settings].flatMap(([, key = '', value = '']) => {
-    if (key.endsWith('-data')) return []
-    return pathsIn(value.startsWith('/') ? value : `${folderOf(path)}/${value}`)
-  })
+/** The paths of files in a YAML or JSON file. Other values may be secrets: none is sent to the node again as a path. */
+function namedIn(path: string, places: TextsSeen): string[] {
+  const settings = textAt(places, path).matchAll(
+    /^[ \t-]*"?(?:certificate-authority|client-certificate|[\w-]*(?:[Ff]ile|[Kk]ube[Cc]onfig))"?:[ \t]*["']?([^\s"',]+)/gm,
+  )
+  return [...settings].flatMap(([, value = '']) =>
+    pathsIn(value.startsWith('/') ? value : `${folderOf(path)}/${value}`),
+  )
 }
 
 /** Why something on the node may still read a key that no node gets any more; undefined if nothing does. */
@@ -440,9 +451,13 @@ export function whyRead(units: readonly UnitSeen[], places: PlacesState, path: s
   ]
   const words = commands.flatMap((text) => text?.split(/[\s=,'"]+/) ?? []).map(withoutDots)
   // Another process may see the file by another path.
-  const isNamed = (word: string) => realPath(places, word) === realPath(places, path) || baseOf(word) === baseOf(path)
-  if (words.some(isNamed)) return 'a command line names it'
-  const readers = units.filter(({ keptOffNodes }) => keptOffNodes.length > 0)
+  const isIt = (each: string) => realPath(places, each) === realPath(places, path)
+  if (words.some((word) => isIt(word) || baseOf(word) === baseOf(path))) return 'a command line names it'
+  const reader = units.find(({ files }) => files.some((place) => isIt(place.path)))
+  if (reader) return `${reader.unit} reads it`
+  const readers = units.filter(
+    ({ keptOffNodes, switchedOff }) => keptOffNodes.length > 0 || switchedOff.some(({ file }) => file === baseOf(path)),
+  )
   const [signs, unclear] = [
     readers.find(({ reading }) => reading === 'keptOffNodes'),
     readers.find(({ reading }) => reading === 'unknown'),
@@ -460,9 +475,10 @@ const baseOf = (path: string): string => path.replace(/.*\//, '')
 /** Where a unit may have had what it does not get any more: beside its other files, too. */
 export function keptOffPaths({
   keptOffNodes,
+  switchedOff,
   files,
-}: Pick<Unit, 'keptOffNodes' | 'files'>): { file: string; path: string }[] {
-  return keptOffNodes.flatMap(({ file, usual }) => {
+}: Pick<Unit, 'keptOffNodes' | 'switchedOff' | 'files'>): { file: string; path: string }[] {
+  return [...keptOffNodes, ...switchedOff].flatMap(({ file, usual }) => {
     const paths = [usual, ...files.map(({ path }) => `${folderOf(path)}/${baseOf(usual)}`)]
     return [...new Set(paths)].map((path) => ({ file, path }))
   })
@@ -477,8 +493,12 @@ interface KeptOff {
   readonly isLeftover?: true
 }
 
-/** What is there of what units do not get any more, and what killed runs have left beside it. */
-export function keptOffAt(units: readonly UnitSeen[], places: PlacesState): KeptOff[] {
+/** What is there of what units do not get any more, and what killed runs have left beside it. Of what is switched off, what is ours. */
+export function keptOffAt(
+  { auth, cluster }: Pick<Run, 'auth' | 'cluster'>,
+  units: readonly UnitSeen[],
+  places: PlacesState,
+): KeptOff[] {
   const rows = units.flatMap(keptOffPaths)
   return [...Map.groupBy(rows, ({ path }) => realPath(places, path))].flatMap(([real, [row, ...others]]) => {
     if (!row) return []
@@ -487,7 +507,7 @@ export function keptOffAt(units: readonly UnitSeen[], places: PlacesState): Kept
     const reader = whyRead(units, places, path)
     const at = (each: string, isLeftover?: true): KeptOff[] => {
       const there = fileAt(places, each)
-      if (!there) return []
+      if (!there || (isSwitchedOff(cluster, file) && !hasDigest(auth, file, there.sha256))) return []
       const isPlain = there.kind === 'file' && realPath(places, each) === each
       const why = reader ?? (isPlain ? undefined : 'it is no plain file')
       return [{ file, path: each, ...(why !== undefined && { why }), ...(isLeftover && { isLeftover }) }]
@@ -497,8 +517,12 @@ export function keptOffAt(units: readonly UnitSeen[], places: PlacesState): Kept
 }
 
 /** What of it --prune removes. */
-export function prunedAt({ options }: Pick<Run, 'options'>, units: readonly UnitSeen[], places: PlacesState): string[] {
-  return options.prune ? keptOffAt(units, places).flatMap(({ path, why }) => (why ? [] : [path])) : []
+export function prunedAt(
+  run: Pick<Run, 'options' | 'auth' | 'cluster'>,
+  units: readonly UnitSeen[],
+  places: PlacesState,
+): string[] {
+  return run.options.prune ? keptOffAt(run, units, places).flatMap(({ path, why }) => (why ? [] : [path])) : []
 }
 
 /** Flags take precedence over the file. */
@@ -518,25 +542,23 @@ function narrowings({ named }: CommandLine): string[] {
   })
 }
 
-/** Where a client of the cluster's may claim to be anybody: what its headers name is believed. */
+/** The CA whose clients an API server believes whomever their headers name. */
+export const proxyCaFlag = '--requestheader-client-ca-file'
+
+/** Where a client of the cluster's may claim to be anybody. */
 function openProxies({ named }: CommandLine, places: PlacesState): string[] {
-  const [flag, clientFlag, namesFlag] = [
-    '--requestheader-client-ca-file',
-    '--client-ca-file',
-    '--requestheader-allowed-names',
-  ]
-  const [proxyCa, clientCa] = [flag, clientFlag].map((each) => named([each])[1].at(-1))
+  const [clientFlag, namesFlag] = ['--client-ca-file', '--requestheader-allowed-names']
+  const [proxyCa, clientCa = ''] = [proxyCaFlag, clientFlag].map((each) => named([each])[1].at(-1))
   if (proxyCa === undefined) return []
-  const isSame = (of: (path: string) => string | undefined) =>
-    clientCa !== undefined && of(proxyCa) !== undefined && of(proxyCa) === of(clientCa)
-  const isClusters = isSame((path) => realPath(places, path)) || isSame((path) => fileAt(places, path)?.sha256)
-  if (isClusters)
+  const [ofProxies, ofClients] = [proxyCa, clientCa].map((path) => readCertificates(textAt(places, path)))
+  const isShared = ofProxies?.some((ca) => ofClients?.some(({ publicKey }) => publicKey.equals(ca.publicKey)))
+  if (isShared || realPath(places, proxyCa) === realPath(places, clientCa))
     return [
-      `${flag} is the CA of ${clientFlag} (${proxyCa}), whose clients may claim to be anybody (X-Remote-User): take it out, and set aggregation: true in cluster.yaml, which gives it a CA of its own`,
+      `${proxyCaFlag} has the CA of ${clientFlag} (${proxyCa}), whose clients may claim to be anybody (X-Remote-User): take it out, and set aggregation: true in cluster.yaml, which gives it a CA of its own`,
     ]
   if (named([namesFlag])[1].length > 0) return []
   return [
-    `without ${namesFlag} each client of ${flag} may claim to be anybody (X-Remote-User): set ${namesFlag}=${frontProxy.client}`,
+    `without ${namesFlag} each client of ${proxyCaFlag} may claim to be anybody (X-Remote-User): set ${namesFlag}=${frontProxy.client}`,
   ]
 }
 

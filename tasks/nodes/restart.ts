@@ -13,7 +13,7 @@ import type { Port, Unit } from '../layouts/layout.ts'
 import { nodeUnits } from '../layouts/tables.ts'
 import { addressOf, healthQuestion, isApiServer, readHealth, readServedCertificate } from './component.ts'
 import { stagingOwner } from './folder.ts'
-import { commandLimit, installOf, reloadTime, repeat } from './look.ts'
+import { commandLimit, installOf, limitBeside, reloadTime, repeat } from './look.ts'
 import type { NodeRun } from './replace.ts'
 
 /**
@@ -227,9 +227,11 @@ async function drain(run: Run, node: ClusterNode): Promise<void> {
 
 /** Undrains on all gateways even if one fails, then throws that Failure: its code is always not-undrained. `left`: marks. */
 export async function undrain(run: Run, node: ClusterNode, left: readonly string[] = []): Promise<void> {
-  const changed = await Promise.allSettled(gatewaysOf(run).map((gateway) => change(run, gateway, node, 'undrain')))
+  const failures: unknown[] = []
+  const failed = (error: unknown) => void failures.push(error)
+  await limitBeside(run).map(gatewaysOf(run), (gateway) => change(run, gateway, node, 'undrain').catch(failed))
   try {
-    for (const each of changed) if (each.status === 'rejected') throw each.reason
+    if (failures.length > 0) throw failures[0]
     const own = `${namesOf(stagingOwner(run))}*`
     await runAmongMarks(run, node, [`rm -rf -- ${[own, ...left.map(quote)].join(' ')}`])
   } catch (error) {

@@ -1,17 +1,9 @@
-/** Whether `revoked` is in force: what the API server of a node answers, and what its owner has to change there. */
-import pLimit from 'p-limit'
+/** Whether the list of who is revoked is in force: what the API server of a node answers, and what its owner has to change there. */
 import type { ClusterNode } from '../../lib/cluster/cluster.ts'
 import { Failure, tryToAwait } from '../../lib/failure.ts'
 import { authorizationConfigFile, authorizationFiles } from '../../lib/files/auth-dir.ts'
 import type { Run } from '../../lib/graph/target.ts'
-import {
-  formatAuthorizer,
-  listIn,
-  type RevokedList,
-  reviewOfAll,
-  reviewsOf,
-  wantedList,
-} from '../../lib/kubernetes/authorization.ts'
+import { formatAuthorizer, listIn, reviewOf } from '../../lib/kubernetes/authorization.ts'
 import { fileAt, type PlacesState } from '../../lib/node/state.ts'
 import { formatNames } from '../../lib/wording.ts'
 import { apiServer } from '../layouts/layout.ts'
@@ -23,44 +15,26 @@ import { startingOf, type UnitSeen } from './reads.ts'
 /** GA of --authorization-config: https://kubernetes.io/docs/reference/command-line-tools-reference/feature-gates/ */
 const oldest = 32
 
-/** How many reviews are asked at a time: each has the whole patience of a request, however many entries there are. */
-const atATime = 4
-
 export interface ListInForce {
-  /** It denies whom the list of auth/ has. */
+  /** It denies whom the list of auth/ has, before anything is allowed. */
   readonly isLoaded: boolean
-  /** The entries of `revoked` that it does not deny. */
-  readonly notDenied: readonly string[]
+  /** Host names of the API servers that ran within the last hour, as it knows them. */
+  readonly servers: readonly string[]
 }
 
-/**
- * What an API server says of the list; undefined if it did not answer, or cluster.yaml has none. It is asked for each entry only where
- * that is told, or decides: there may be a thousand.
- */
-export async function readInForce(
-  run: Run,
-  node: ClusterNode,
-  units: readonly UnitSeen[],
-): Promise<ListInForce | undefined> {
+/** What an API server says of the list; undefined if it did not answer, or cluster.yaml has none. */
+export async function readInForce(run: Run, node: ClusterNode): Promise<ListInForce | undefined> {
   const { auth, cluster } = run
   if (!cluster.revoked) return undefined
+  const list = listIn(auth) ?? { entries: [], certificates: [] }
+  const { hostnameOf, isLive, keptTime, readLeases } = await import('./leases.ts')
   return tryToAwait(() =>
     withApi({ run }, node, async (api) => {
-      const isDenied = async (spec: object) => {
-        const review = { apiVersion: 'authorization.k8s.io/v1', kind: 'SubjectAccessReview', spec }
-        const answer = await api.read('POST', '/apis/authorization.k8s.io/v1/subjectaccessreviews', review)
-        return 'status' in answer && (answer.status as { readonly denied?: unknown } | null)?.denied === true
-      }
-      const listed: RevokedList = listIn(auth) ?? new Map()
-      const isLoaded = await isDenied(reviewOfAll(listed))
-      const entries = [...wantedList({ auth, cluster })].filter(([entry]) => !isLoaded || !listed.has(entry))
-      const isAsked = isLoaded || run.isObserved || units.some(({ owned }) => owned.length > 0)
-      if (!isAsked) return { isLoaded, notDenied: entries.map(([entry]) => entry) }
-      const limit = pLimit(atATime)
-      const denied = await Promise.all(
-        entries.map(async (entry) => (await limit.map(reviewsOf(entry), isDenied)).every(Boolean)),
-      )
-      return { isLoaded, notDenied: entries.flatMap(([entry], i) => (denied[i] ? [] : [entry])) }
+      const review = { apiVersion: 'authorization.k8s.io/v1', kind: 'SubjectAccessReview', spec: reviewOf(list) }
+      const answer = await api.read('POST', '/apis/authorization.k8s.io/v1/subjectaccessreviews', review)
+      const isLoaded = 'status' in answer && (answer.status as { readonly denied?: unknown } | null)?.denied === true
+      const { leases, now } = await readLeases(api)
+      return { isLoaded, servers: leases.filter((lease) => isLive(lease, now, keptTime)).map(hostnameOf) }
     }),
   )
 }
@@ -86,71 +60,32 @@ export function minorOf(answer: object): number | undefined {
   return major === '1' && !Number.isNaN(number) ? number : undefined
 }
 
-interface InForce {
-  /** "2 of 2 revoked in force" */
-  readonly inWords?: string
-
-  /** How many entries the API server denies; undefined where none is installed. */
-  readonly revokedInForce: number | undefined
-  /** In a clause, if that is not all of them, and a run can't change it. */
-  readonly notInForce: readonly string[]
-  /** What its owner has to change, in a sentence each. */
-  readonly toChange: readonly string[]
-}
-
-interface ListSeen {
-  readonly units: readonly UnitSeen[]
-  readonly places: PlacesState
-  /** In the node's folder. */
-  readonly files: ReadonlyMap<string, unknown>
-  readonly inForce?: ListInForce | undefined
-}
-
-/** `installed`: names of units. */
-export function checkInForce(run: Run, found: ListSeen, installed: readonly string[]): InForce {
-  const unit = found.units.find((each) => each.unit === apiServer && installed.includes(apiServer))
-  const { revoked } = run.cluster
-  if (!unit) return { revokedInForce: undefined, notInForce: [], toChange: [] }
-  if (!revoked) return { revokedInForce: undefined, notInForce: [], toChange: stillListed(run, unit, found) }
-  const notDenied = found.inForce?.notDenied ?? revoked
-  const isOfList = ({ file }: { readonly file: string }) => file === authorizationConfigFile
-  const isLoading =
-    unit.files.some((place) => isOfList(place) && place.loads === 'reload') || unit.flags.notStartedWith.some(isOfList)
-  const owned = notDenied.length > 0 ? unit.owned : []
-  return {
-    revokedInForce: revoked.length - notDenied.length,
-    ...(revoked.length > 0 && {
-      inWords: `${revoked.length - notDenied.length} of ${revoked.length} revoked in force`,
-    }),
-    notInForce:
-      notDenied.length === 0 || isLoading
-        ? []
-        : [
-            `${apiServer}: ${formatNames(notDenied)} of revoked ${found.inForce ? 'not in force' : 'may not be in force: it did not answer'}`,
-          ],
-    toChange: owned.map((why) => formatOwned(run, why)),
-  }
-}
-
 /** Both are there, so that the API server may be started with them. */
-export function isListPlaced(found: Pick<ListSeen, 'units' | 'places'>): boolean {
+export function isListPlaced(found: { readonly units: readonly UnitSeen[]; readonly places: PlacesState }): boolean {
   const places = found.units.flatMap(({ files }) => files.filter(({ file }) => authorizationFiles.includes(file)))
   return places.every(({ path }) => fileAt(found.places, path))
 }
 
-function formatOwned(run: Run, why: string): string {
-  // As the list is in auth/: keys are added to it once their new pairs are in use.
-  const authorizer = formatAuthorizer(listIn(run.auth) ?? new Map(), authorizationWebhookPath(run.cluster))
+/** For an API server with a configuration of its owner's own. */
+export function formatOwned({ auth, cluster }: Run, why: string): string {
+  const authorizer = formatAuthorizer(
+    listIn(auth) ?? { entries: [], certificates: [] },
+    authorizationWebhookPath(cluster),
+  )
   return `${apiServer}: ${why}, and is left alone: for revoked, put this authorizer before all others in the file of --authorization-config\n${authorizer}`
 }
 
 /** cluster.yaml has no `revoked` any more, and the API server still has its list: taking that away lets in whom it has. */
-function stillListed({ auth, cluster }: Run, unit: UnitSeen, { places, files }: ListSeen): string[] {
+export function stillListed(
+  { auth, cluster }: Run,
+  unit: UnitSeen,
+  { places, files }: { readonly places: PlacesState; readonly files: ReadonlyMap<string, unknown> },
+): string[] {
   const flag = '--authorization-config'
   const path = unit.unlistedFlags.find(({ by }) => by === flag)?.path
   const isOurs = auth.read(authorizationConfigFile) !== undefined || files.has(authorizationConfigFile)
   if (path === undefined || !path.endsWith(`/${authorizationConfigFile}`) || !isOurs) return []
-  const listed = [...(listIn(auth)?.keys() ?? [])]
+  const listed = listIn(auth)?.entries ?? []
   const mode = { flag: '--authorization-mode', value: 'Node,RBAC', replaces: [flag] }
   const typed = formatDropIn(startingOf(cluster, unit, places), [mode])
   const way = typed === undefined ? `set ${mode.flag}=${mode.value} in place of ${flag}` : 'type this there'

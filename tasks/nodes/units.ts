@@ -1,17 +1,18 @@
 /** The check of a node's units: which files differ where they read them, and what they have not loaded. */
+import { createPublicKey, type KeyObject } from 'node:crypto'
 import { isDeepStrictEqual } from 'node:util'
 import type { ClusterNode } from '../../lib/cluster/cluster.ts'
 import { Failure, runAgain, tryToAwait } from '../../lib/failure.ts'
 import { authorizationConfigFile, caName, kubeconfigFile, nextName } from '../../lib/files/auth-dir.ts'
 import { secretMode } from '../../lib/files/plain-file.ts'
 import type { Run } from '../../lib/graph/target.ts'
-import { revokedKeys } from '../../lib/kubernetes/authorization.ts'
-import { readClientCertificate, readEmbeddedCa, readServer } from '../../lib/kubernetes/kubeconfig.ts'
+import { pairsToReplace, revokedKeys } from '../../lib/kubernetes/authorization.ts'
+import { readClientCertificate, readEmbedded, readEmbeddedCa, readServer } from '../../lib/kubernetes/kubeconfig.ts'
 import { asUnknown } from '../../lib/node/node.ts'
 import { type Account, besideOf, diff, folderOf, root, type WantedFile } from '../../lib/node/place.ts'
 import { fileAt, isRunning, type PlacesState, realPath } from '../../lib/node/state.ts'
 import { commonNameOf, readCertificate, readCertificates } from '../../lib/pki/certificate.ts'
-import { isOfOwnCa, ownCas, tryCertificate } from '../../lib/pki/pair.ts'
+import { isOfOwnCa, ownCas, readPair, tryCertificate } from '../../lib/pki/pair.ts'
 import type { Difference, ReasonOf } from '../../lib/reason.ts'
 import { apiServer, type Health, type Place, type Port, type Unit } from '../layouts/layout.ts'
 import { certTable, nodeUnits, serviceOf } from '../layouts/tables.ts'
@@ -69,7 +70,7 @@ export async function lookAtUnits(run: Run, node: ClusterNode, made?: NodeLook):
       units,
       ...answers,
       config: await lookAtConfig(run, node, asked, places),
-      inForce: hasApi ? await readInForce(run, node, asked) : undefined,
+      inForce: hasApi ? await readInForce(run, node) : undefined,
     }
   } catch (error) {
     throw asUnknown(node.name, error)
@@ -109,11 +110,12 @@ async function withPolls(run: Run, node: ClusterNode, units: readonly UnitSeen[]
 
 /** A pair whose key is cut off, or about to be, is replaced by a restart: a poll comes too late, or the unit is not healthy until then. */
 function withRestarts(run: Run, units: readonly UnitSeen[], places: PlacesState): readonly UnitSeen[] {
+  const [isReplaced, isRevoked] = [pairsToReplace(run), revokedKeys(run)]
   const isCutOff = ({ file, part, path }: Place) => {
     if (part !== 'pair') return false
     const there = places.contents.get(realPath(places, path))
     const certificate = there && readCertificate(there)
-    return run.hasReplacedKey?.(file) || (certificate && revokedKeys(run)(certificate))
+    return isReplaced(file) || (certificate && isRevoked(certificate))
   }
   return units.map((unit) => ({
     ...unit,
@@ -127,7 +129,7 @@ function isCaOpen(run: Run, unit: Unit, places: PlacesState): boolean {
     run.rotating === 'ca' ||
     !isLoaded(unit, place.path, places) ||
     fileAt(places, place.path)?.sha256 !== digestAt(run, place) ||
-    isCaPending(run)
+    changesCa(run, place.file)
   return unit.files.some((place) => place.part === 'ca' && !embedsCa(run, place, unit, places) && isOpen(place))
 }
 
@@ -135,14 +137,21 @@ function isCaOpen(run: Run, unit: Unit, places: PlacesState): boolean {
 function embedsCa(run: Run, { file }: Pick<Place, 'file'>, { files }: Unit, places: PlacesState): boolean {
   const there = files.find((place) => place.file === file && place.part === 'kubeconfig')
   return (
-    !isCaPending(run) &&
+    !changesCa(run, file) &&
     there !== undefined &&
     fileAt(places, there.path)?.sha256 === digestAt(run, { file, part: 'embedded' })
   )
 }
 
-function isCaPending({ auth, pending = none }: Run): boolean {
-  return [caName, nextName(caName)].some((name) => pending.has(auth.files.certificate(name)))
+/** In a plan: whether the kubeconfig would trust other certificates than now. During a rotation it trusts two CAs. */
+function changesCa({ auth, pending = none }: Run, kubeconfig: string): boolean {
+  if (!pending.has(kubeconfig)) return false
+  const files = [caName, nextName(caName)].map(auth.files.certificate)
+  const setIn = (...all: readonly (Buffer | undefined)[]) =>
+    new Set(all.flatMap((pem) => readCertificates(pem ?? '')).map(({ der }) => der.toString('hex')))
+  const trusted = setIn(...files.map((file) => auth.tryBytes(file)))
+  const held = setIn(readEmbeddedCa(`${auth.tryBytes(kubeconfig)}`))
+  return files.some((file) => pending.has(file)) || trusted.symmetricDifference(held).size > 0
 }
 
 /** What is installed where a command line is wrong may be read by nobody. Throws a Failure. */
@@ -349,7 +358,7 @@ export function wantedAt(run: Run, units: readonly Unit[], places: PlacesState):
       part,
       sha256: digestAt(run, row),
       accepted: isAccepted(run, row, places) ? there?.sha256 : undefined,
-      isPending: isPending(run, row, there?.sha256),
+      isPending: isPending(run, row, places),
       isSecret: run.auth.files.mode(file) === secretMode,
       readers: [row, ...others].map(({ unit }) => accountOf(unit)),
       // The owner of a kubeconfig at a path of its own has read it so.
@@ -366,33 +375,47 @@ function isBeside({ file, part, isElsewhere }: Place, other: Place): boolean {
 
 /** True if the certificates in both are for the same keys, whoever issued them; or the CA is embedded, and right. */
 function isAccepted(run: Run, { file, path, isOfKeys, part }: Place, { contents, files }: PlacesState): boolean {
-  const { auth } = run
   if (part === 'kubeconfig') return files.get(path)?.sha256 === digestAt(run, { file, part: 'embedded' })
   if (!isOfKeys) return false
-  const [keys, others] = [auth.tryBytes(file), contents.get(path)].map((pem) => (pem ? keysOf(pem) : []))
-  return keys !== undefined && keys.length > 0 && isDeepStrictEqual(keys, others)
+  const keys = keysToBe(run, file)
+  return keys.length > 0 && isDeepStrictEqual(keys, keysOf(contents.get(path)))
 }
 
 /** Of all certificates in the file, whatever their order. */
-function keysOf(pem: Buffer): string[] {
-  const keys = readCertificates(pem).map(({ publicKey }) =>
-    publicKey.export({ type: 'spki', format: 'pem' }).toString(),
-  )
-  return [...new Set(keys)].toSorted()
+function keysOf(pem: Buffer | undefined): string[] {
+  const keys = readCertificates(pem ?? '').map(({ publicKey }) => publicKey)
+  return textsOf(keys)
+}
+
+const textsOf = (keys: readonly KeyObject[]) =>
+  [...new Set(keys.map((key) => key.export({ type: 'spki', format: 'pem' }).toString()))].toSorted()
+
+/** The keys of a file of certificates; in a plan that writes it, also those that it is to have, none of which is known if one is new. */
+function keysToBe({ auth, pending = none }: Run, file: string): string[] {
+  const { name = '' } = auth.files.parse(file) ?? {}
+  if (pending.has(auth.files.key(name))) return []
+  const added = pending.has(file) ? [name, nextName(name)].flatMap((each) => readPair(auth, each).key ?? []) : []
+  return [...new Set([...keysOf(auth.tryBytes(file)), ...textsOf(added.map(createPublicKey))])].toSorted()
 }
 
 /** In a plan: what would change for the unit. A renewal changes the pair of a kubeconfig, and the key of none that it may keep. */
-function isPending(run: Run, { file, part, isOfKeys }: Place, there: string | undefined): boolean {
+function isPending(run: Run, { file, path, part, isOfKeys }: Place, { contents, files }: PlacesState): boolean {
   const { auth, cluster, pending = none } = run
-  if (part === 'ca') return isCaPending(run)
   if (!pending.has(file)) return false
-  if (isOfKeys) return pending.has(auth.files.key(auth.files.parse(file)?.name ?? ''))
-  if (part !== 'kubeconfig') return true
-  if (isCaPending(run) && there !== digestAt(run, { file, part })) return true
-  const { name } = auth.files.parse(file) ?? {}
+  if (isOfKeys) return !isDeepStrictEqual(keysToBe(run, file), keysOf(contents.get(path) ?? auth.tryBytes(file)))
+  if (!part) return true
+  const { name = '' } = auth.files.parse(file) ?? {}
+  const text = `${auth.tryBytes(file)}`
+  if (part === 'pair') {
+    const { certificate, key } = readEmbedded(text) ?? {}
+    const isNow = (each: string, held?: Buffer) => held && !pending.has(each) && auth.tryBytes(each)?.equals(held)
+    return !isNow(auth.files.certificate(name), certificate) || !isNow(auth.files.key(name), key)
+  }
+  if (part === 'ca') return changesCa(run, file)
+  if (changesCa(run, file) && files.get(path)?.sha256 !== digestAt(run, { file, part })) return true
   const host = certTable(cluster).find((row) => row.name === name)?.dials
   const { port } = cluster.api
-  return !isDeepStrictEqual(readServer(`${auth.tryBytes(file)}`), { cluster: cluster.name, host, port })
+  return !isDeepStrictEqual(readServer(text), { cluster: cluster.name, host, port })
 }
 
 const none: ReadonlySet<string> = new Set()

@@ -2,13 +2,14 @@
 import type { ClusterNode } from '../../lib/cluster/cluster.ts'
 import { caNames, nextName } from '../../lib/files/auth-dir.ts'
 import type { Run } from '../../lib/graph/target.ts'
-import { fileAt, type PlacesState, realPath } from '../../lib/node/state.ts'
-import { isIssuedBy, readCertificates } from '../../lib/pki/certificate.ts'
+import { knownCertificates } from '../../lib/kubernetes/authorization.ts'
+import { fileAt, type PlacesState, realPath, textAt } from '../../lib/node/state.ts'
+import { isIssuedBy, keyIdOf, readCertificates } from '../../lib/pki/certificate.ts'
 import { tryCertificate } from '../../lib/pki/pair.ts'
 import { printable } from '../../lib/wording.ts'
-import { nodeFiles, unitsOf } from '../layouts/tables.ts'
+import { nodeFiles, nodeUnits, unitsOf } from '../layouts/tables.ts'
 import { formatUnset } from './flags.ts'
-import { digestOf } from './look.ts'
+import { digestAt } from './look.ts'
 import { type OtherProcess, startingOf, withNamed } from './reads.ts'
 import type { UnitsFound } from './units.ts'
 
@@ -24,23 +25,27 @@ export function unreachedOn(
 ) {
   const own = units.filter(({ reads }) => reads.some(({ file }) => concerns(file)))
   const known = own.flatMap(({ unit, unreached }) => unreached.map((what) => `${unit}: ${what}`))
-  const reached = new Set(units.flatMap(({ files }) => files.map(({ path }) => realPath(places, path))))
+  const reached = Map.groupBy(
+    units.flatMap(({ files }) => files),
+    ({ path }) => realPath(places, path),
+  )
   const copies = units.flatMap(({ unit, unlistedFlags }) =>
     withNamed(unlistedFlags, places).flatMap(({ by, path }) => {
-      const ours = reached.has(realPath(places, path)) ? undefined : oursAt(run, node, places, path)
-      return ours && concerns(ours.file)
-        ? [`${unit}: ${by} (${path}) ${ours.is} ${ours.file}: name the original there`]
-        : []
+      const all = reached.has(realPath(places, path)) ? [] : oursAt(run, node, places, path)
+      const ours = all.find(({ file }) => concerns(file))
+      return ours ? [`${unit}: ${by} (${path}) ${ours.is} ${ours.file}: name the original there`] : []
     }),
   )
+  /** What a process of others reads there: the file of a unit's place, or a copy. */
+  const filesAt = (path: string) => {
+    const placed = (fileAt(places, path) && reached.get(realPath(places, path))) ?? []
+    return [...placed, ...oursAt(run, node, places, path)]
+  }
   const clausesOf = (isRoots: boolean) => {
     const all = otherProcesses.filter(({ process }) => (process.uid === 0) === isRoots)
     const [unread, ...more] = all.filter(({ process }) => process.command.length === 0)
     const readers = all.flatMap((other) => {
-      const held = other.names.find(({ path }) => {
-        const ours = oursAt(run, node, places, path)
-        return ours !== undefined && concerns(ours.file)
-      })
+      const held = other.names.find(({ path }) => filesAt(path).some(({ file }) => concerns(file)))
       return held ? [formatOther(run, node, other, held)] : []
     })
     return unread ? [...readers, formatUnread(unread, more.length)] : readers
@@ -61,23 +66,32 @@ export function unsetOn(
   })
 }
 
-/** A copy of one of our files, or certificates of one of our CAs, whenever they were issued; undefined if it is neither. */
+/** A copy of one of our files or of a part; else the CAs and the pairs of ours of which it has a certificate, whenever that was issued. */
 function oursAt({ auth, cluster }: Run, node: ClusterNode, places: PlacesState, path: string) {
   const digest = fileAt(places, path)?.sha256
-  const same = digest && nodeFiles(cluster, node).find((each) => digestOf({ auth }, each) === digest)
-  if (same) return { file: same, is: 'is a copy of' }
-  const certificates = certificatesIn(places.published.get(realPath(places, path)))
+  const all = () => [
+    ...nodeFiles(cluster, node).map((file) => ({ file })),
+    ...nodeUnits(cluster, node).flatMap(({ files }) => files),
+  ]
+  const same = digest && all().find((each) => digestAt({ auth }, each) === digest)
+  if (same) return [{ file: same.file, is: 'is a copy of' }]
+  const certificates = certificatesIn(textAt(places, path))
+  if (certificates.length === 0) return []
   const isOfCa = (name: string) => {
-    const ca = certificates.length > 0 ? tryCertificate(auth, name) : undefined
+    const ca = tryCertificate(auth, name)
     return ca && certificates.some((each) => each.publicKey.equals(ca.publicKey) || isIssuedBy(each, ca))
   }
   const ca = caNames.find((name) => isOfCa(name) || isOfCa(nextName(name)))
-  return ca && { file: auth.files.certificate(ca), is: 'has certificates of' }
+  const keys = new Set(certificates.map(keyIdOf))
+  const names = new Set(knownCertificates(auth).flatMap(({ name, keyId }) => (keys.has(keyId) ? name : [])))
+  return [...(ca === undefined ? [] : [ca]), ...names].map((name) => ({
+    file: auth.files.certificate(name),
+    is: 'has certificates of',
+  }))
 }
 
 /** Those of a PEM file, and those embedded in a kubeconfig. */
-function certificatesIn(published: Buffer | undefined) {
-  const text = published?.toString() ?? ''
+function certificatesIn(text: string) {
   const embedded = text.matchAll(
     /^[ \t-]*"?(?:certificate-authority|client-certificate)-data"?:[ \t]*["']?([\w+/=]+)/gm,
   )

@@ -1,7 +1,6 @@
 /** The names of the API's certificate on control nodes, where auth/ has none to compare a new one with: after `recover`, for example. */
 import type { ClusterNode } from '../../lib/cluster/cluster.ts'
 import { Failure, runAgain } from '../../lib/failure.ts'
-import type { RunOptions } from '../../lib/graph/executor.ts'
 import type { Graph, Run } from '../../lib/graph/target.ts'
 import { type Certificate, compareWithProfile, isIssuedBy, readDerCertificate } from '../../lib/pki/certificate.ts'
 import { ownCas } from '../../lib/pki/pair.ts'
@@ -13,17 +12,13 @@ import { notLookedAt } from '../nodes/other-cluster.ts'
 import { lostNames } from './certs.ts'
 
 /** Before a run that deploys makes it: cluster.yaml may have been lost too, so any name of a node's may be dialled. */
-export async function findLostNames(
-  run: Run,
-  graph: Graph,
-  limits: RunOptions['limits'],
-): Promise<[string, Failure][]> {
+export async function findLostNames(run: Run, graph: Graph): Promise<[string, Failure][]> {
   const { auth, cluster, command, options } = run
   const row = certTable(cluster).find(({ phase }) => phase === 'cluster-cert')
   if (!row || !graph.has(row.id) || options.names.includes(row.id) || ownCas(auth).length === 0) return []
   const file = auth.files.certificate(row.name)
   const controls = cluster.nodes.filter(({ role }) => role === 'control')
-  const looks = await Promise.all(controls.map((node) => limits.node(() => readAll(run, node, file))))
+  const looks = await run.limits.node.map(controls, (node) => readAll(run, node, file))
   const lostBy = (certificate: Certificate) =>
     compareWithProfile(certificate, row.profile).flatMap((each) => (each.kind === 'san-changed' ? each.removed : []))
   const lostOn = looks.map((look) => (look instanceof Failure ? [] : look.flatMap(lostBy)))

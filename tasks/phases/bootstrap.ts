@@ -21,13 +21,15 @@ export const phases: readonly Phase[] = [
   { name: 'encryption-key', title: 'Encryption key', targets: () => import('./encryption-key.ts'),
     makes: 'encryption-config.yaml' },
   { name: 'revoked', title: 'Revoked', targets: ({ revoked }) => revoked && import('./revoked.ts'),
-    makes: 'authorization-config.yaml: who is cut off; if cluster.yaml has revoked' },
+    makes: 'authorization-config.yaml: the revoked names and keys; if cluster.yaml has revoked' },
   { name: 'deploy', title: 'Deploy to nodes', targets: () => import('./deploy-targets.ts'),
     makes: "each role's files on each node, by ssh and scp" },
   { name: 'install', title: 'Running components', targets: ({ install }) => install && import('./install-targets.ts'),
     makes: 'the same files where the units on each node read them, loaded; if cluster.yaml has install' },
   { name: 'local-kubeconfig', title: 'Local kubeconfig', targets: () => import('./local-kubeconfig-targets.ts'),
     makes: "the admin's entry in your own kubeconfig" },
+  { name: 'revoked-keys', title: 'Revoked keys', targets: ({ revoked }) => revoked && import('./revoked-keys.ts'),
+    makes: 'the same list, once the new keys are in use, with the old ones; if revoked has keys' },
 ]
 
 /** Names for several phases at once. */

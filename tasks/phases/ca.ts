@@ -24,7 +24,7 @@ import {
   tryCertificate,
   validityPeriod,
 } from '../../lib/pki/pair.ts'
-import { type Change, type CheckResult, formatReasons } from '../../lib/reason.ts'
+import { type Change, type CheckResult, formatReasons, type Reason } from '../../lib/reason.ts'
 import { formatDate, formatNames } from '../../lib/wording.ts'
 import { type CertRow, certTable, issuedBy, layoutOf, unitsToRestart, wantedValues } from '../layouts/tables.ts'
 import { fetchCommand, recoverCommand } from '../nodes/fetch-command.ts'
@@ -32,8 +32,8 @@ import {
   type CaState,
   caFiles,
   caProfile,
-  caRotationReasons,
   isCopyOfCa,
+  isTwin,
   nextCaCommonName,
   readCaState,
   refusalDuring,
@@ -60,26 +60,159 @@ export function targets(cluster: Cluster): Target[] {
       restarts: unitsToRestart(cluster, files),
       where: 'auth',
       irreplaceable: irreplaceable?.part,
-      check: (run, force) => check(run, row, force),
-      build: (run, work) => build(run, row, work),
-      foresee: (run, work) => foresee(run, row, work),
+      check: (run, force) => {
+        if (row.name === caName) refuseSharedEtcd(run)
+        return workOf(run, row, force).check()
+      },
+      refuseReplacing: (run) => refuseReplacing(run, row),
+      build: async (run, work) => {
+        const { change, make } = workOf(run, row, work.force)
+        return { change, warning: await make(work) }
+      },
+      foresee: (run, { force }) => workOf(run, row, force).change,
     })
   })
 }
 
-function check(run: Run, row: CertRow, force?: Force): CheckResult {
-  const { name } = row
-  if (name === caName) refuseSharedEtcd(run)
-  const state = readCaState(run, name)
-  if (state.stage === 'finishing') return { reasons: caRotationReasons(run, state, name) }
+/** By one look at auth/, so a plan says what the run makes. */
+interface StageWork {
+  check(): CheckResult
+  readonly change: Change
+  /** Makes that change. Returns what the user must do next. */
+  make(work: Work): Promise<string | undefined>
+}
+
+const stages: Readonly<Record<CaState['stage'], (run: Run, row: CertRow, force?: Force) => StageWork>> = {
+  settled: workOnCa,
+  both: workOnNext,
+  finishing: workOnKey,
+}
+
+/** Throws a refusal if the files in auth/ do not fit together. */
+function workOf(run: Run, row: CertRow, force: Force | undefined): StageWork {
+  const { stage } = readCaState(run, row.name)
+  // The present CA is renewed whatever follows it.
+  return stages[force === 'renew' && stage === 'both' ? 'settled' : stage](run, row, force)
+}
+
+function refuseReplacing(run: Run, row: CertRow): void {
+  const { stage } = readCaState(run, row.name)
+  const what = `a rotation of the ${labelOf(row)} is under way`
+  if (stage !== 'settled') throw refusalDuring(row.name, what, run, { isLast: stage === 'finishing' })
+  if (row.name === caName) refuseWithCopy(run)
+}
+
+function workOnCa(run: Run, row: CertRow, force?: Force): StageWork {
+  const { auth, now, cluster, command } = run
+  const { name, profile } = row
+  const [certificate, key] = auth.files.pair(name)
   const pair = readCa(run, name)
+  const embedded = force ? undefined : pair.embedded
+  const kept = force === 'replace' ? undefined : pair.key
+  const period = validityPeriod(now, cluster.certificates.caValidity)
+  const expires = (embedded && pair.certificate?.notAfter) ?? period.notAfter
+  const change = changeOfPair(auth, name, { profile, expires, isKeyKept: kept !== undefined })
+  return {
+    check: () => ({ ...checkCa(run, row, pair, force), warning: warnOfCopy(run, name) }),
+    change: embedded && change.kind === 'made' ? { ...change, isRestored: true } : change,
+    async make({ tell }) {
+      const { generatePrivateKey, issuerNameOf, privateKeyPem, selfSign } = await import('../../lib/pki/x509.ts')
+      const cross = auth.files.certificate(crossName(name))
+      const old = force && backUp(auth, [certificate, key, cross], now)
+      if (!kept) {
+        // It would lead to the CA that is being replaced.
+        auth.remove(cross)
+        // The certificate must never be beside a key that does not match.
+        auth.remove(certificate)
+        tell({ doing: 'new key' })
+      }
+      const privateKey = kept ?? (await generatePrivateKey(profile.key))
+      if (!kept) auth.write(key, privateKeyPem(privateKey), secretMode, { durable: true })
+      const named = pair.certificate ?? replacedCas(auth, name).find((each) => isKeyOf(each, privateKey))
+      const its = {
+        profile: kept ? caProfile(pair.certificate, profile) : profile,
+        name: kept && named && issuerNameOf(named),
+      }
+      auth.write(certificate, embedded ?? selfSign({ ...its, ...period }, privateKey), publicMode, { durable: true })
+      if (!old) return undefined
+      return force === 'renew'
+        ? `the old ${certificate} is in ${old}; now: ${command('bootstrap')}${cluster.install ? '' : ', which lists what to restart'}`
+        : `the old ${labelOf(row)} is in ${old}; now: ${command('bootstrap --replace-identity')}, then restart every component on every node`
+    },
+  }
+}
+
+/** The next CA's key is there, and the rest is made from it. What is there already stays, but what a clock that was wrong has made. */
+function workOnNext(run: Run, row: CertRow): StageWork {
+  const { auth, now, cluster } = run
+  const { name, profile } = row
+  const files = caFiles(auth.files, name)
+  const { key, certificate: there, reasons } = readPair(auth, nextName(name))
+  const [present, cross] = [tryCertificate(auth, name), tryCertificate(auth, crossName(name))]
+  const next = there && there.notBefore <= now ? there : undefined
+  const isCross = there && present && cross?.isCa && isTwin(cross, there) && isIssuedBy(cross, present)
+  const periodUntil = (end?: Date) => validityPeriod(now, cluster.certificates.caValidity, end)
+  const missing: Reason[] = [
+    ...reasons,
+    ...(there && !next ? [{ kind: 'not-yet-valid', notBefore: there.notBefore } as const] : []),
+    ...(isCross && cross.notAfter > now ? [] : [{ kind: 'missing', path: files.cross } as const]),
+  ]
+  const is = { key: cluster.certificates.key, expires: next?.notAfter ?? periodUntil().notAfter, names: 0 }
+  return {
+    check() {
+      const result = checkCa(run, row, readCa(run, name))
+      return { ...result, reasons: [...result.reasons, ...missing] }
+    },
+    change: { kind: 'made', files: next ? [files.cross] : [files.next, files.cross], isNew: !next, is },
+    async make() {
+      const { issueCertificate, selfSign } = await import('../../lib/pki/x509.ts')
+      if (!key || !present) throw new Failure(`the CA in ${auth.path} can't be read any more`, { remedy: runAgain })
+      const CN = nextCaCommonName(commonNameOf(present) ?? '', profile.subject.CN)
+      const wanted = { ...profile, subject: { ...profile.subject, CN } }
+      if (!next)
+        auth.write(files.next, selfSign({ profile: wanted, ...periodUntil() }, key), publicMode, { durable: true })
+      const [its, issuer] = [readIssuer(auth, nextName(name)), readIssuer(auth, name)]
+      const end = new Date(Math.min(its.notAfter.getTime(), issuer.notAfter.getTime()))
+      const request = { profile: wanted, publicKey: createPublicKey(key), ...periodUntil(end), name: its }
+      auth.write(files.cross, issueCertificate(request, issuer), publicMode, { durable: true })
+      return undefined
+    },
+  }
+}
+
+/** The next CA's certificate has replaced the present one, which is in backup/: the key follows. */
+function workOnKey({ auth }: Run, { name }: CertRow): StageWork {
+  const [key, next] = [auth.files.key(name), auth.files.pair(nextName(name))]
+  const left = next.filter((file) => auth.read(file))
+  return {
+    check: () => ({
+      reasons: [{ kind: 'rotation', what: `the next CA replaces the current one: ${left.join(', ')}` }],
+    }),
+    change: { kind: 'made', files: [key], isNew: false },
+    async make() {
+      const bytes = auth.tryBytes(auth.files.key(nextName(name)))
+      if (bytes) auth.write(key, bytes, secretMode, { durable: true })
+      for (const file of next) auth.remove(file)
+      return undefined
+    },
+  }
+}
+
+function checkCa(run: Run, row: CertRow, pair: Pair, force?: Force): CheckResult {
+  const { certificate, reasons } = pair
   refuseWrongCa(pair, run, row, force)
   if (isAbsent(pair) && force === 'renew')
     throw new Failure(`${run.auth.path} has no CA to renew`, { remedy: `${run.command('ca')} makes one` })
-  if (!pair.certificate || force === 'renew') return { reasons: pair.reasons }
-  const reasons = [...pair.reasons, ...caRotationReasons(run, state, name)]
-  const until = pair.certificate.notAfter
-  return { reasons, until, note: `expires ${formatDate(until)}`, warning: warnOfCopy(run, name, state) }
+  if (!certificate || force) return { reasons }
+  const until = certificate.notAfter
+  return { reasons, until, note: `expires ${formatDate(until)}` }
+}
+
+/** `rotate etcd-ca` has begun, and waits. From its first stage on it is reported as any rotation is. */
+function warnOfCopy({ auth, command, rotating }: Run, name: string): string | undefined {
+  return name === etcdCaName && rotating !== name && isCopyOfCa(auth)
+    ? `etcd still has the CA of the cluster; go on: ${command(`rotate ${name}`)}`
+    : undefined
 }
 
 /** A lost certificate is in the kubeconfigs, byte for byte: unless one embeds another, or it is not of the key. */
@@ -97,102 +230,6 @@ function isAbsent({ reasons }: Pair): boolean {
   return reasons.filter(({ kind }) => kind === 'missing').length === 2
 }
 
-function foresee(run: Run, { name, profile }: CertRow, { force }: Work): Change {
-  const { auth, now, cluster } = run
-  const { certificate, embedded } = readCa(run, name)
-  const { notAfter } = validityPeriod(now, cluster.certificates.caValidity)
-  const isRestored = !force && embedded !== undefined
-  const expires = (isRestored && certificate?.notAfter) || notAfter
-  const isKeyKept = force !== 'replace' && auth.read(auth.files.key(name)) !== undefined
-  const change = changeOfPair(auth, name, { profile, expires, isKeyKept })
-  return isRestored && change.kind === 'made' ? { ...change, isRestored } : change
-}
-
-async function build(run: Run, row: CertRow, work: Work) {
-  const { name } = row
-  const { stage } = readCaState(run, name)
-  if (stage === 'finishing') return finishCa(run, name)
-  if (name === caName && work.force === 'replace') refuseWithCopy(run)
-  if (stage === 'both') {
-    if (work.force === 'replace') throw refusalDuring(name, `a rotation of the ${labelOf(row)} is under way`, run)
-    if (!work.force) return makeNextCa(run, row)
-  }
-  return makeCa(run, row, work)
-}
-
-/** While both CAs are in use, from the next CA's key. What is there already stays. */
-async function makeNextCa(
-  { auth, now, cluster }: Run,
-  { name, profile: { subject, ...wanted } }: Pick<CertRow, 'name' | 'profile'>,
-): Promise<{ change: Change }> {
-  const { issueCertificate, issuerNameOf, selfSign } = await import('../../lib/pki/x509.ts')
-  const { next: nextFile, cross: crossFile } = caFiles(auth.files, name)
-  const { certificate: present } = readPair(auth, name)
-  const { key, certificate: there } = readPair(auth, nextName(name))
-  if (!key || !present) throw unreadable(auth)
-  const profile = { ...wanted, subject: { ...subject, CN: nextCaCommonName(commonNameOf(present) ?? '', subject.CN) } }
-  const periodUntil = (end?: Date) => validityPeriod(now, cluster.certificates.caValidity, end)
-  if (!there || there.notBefore > now)
-    auth.write(nextFile, selfSign({ profile, ...periodUntil() }, key), publicMode, { durable: true })
-  const next = tryCertificate(auth, nextName(name))
-  if (!next) throw unreadable(auth)
-  const end = new Date(Math.min(next.notAfter.getTime(), present.notAfter.getTime()))
-  const request = { profile, publicKey: createPublicKey(key), ...periodUntil(end), name: issuerNameOf(next) }
-  auth.write(crossFile, issueCertificate(request, readIssuer(auth, name)), publicMode, { durable: true })
-  const is = { key: cluster.certificates.key, expires: next.notAfter, names: 0 }
-  return { change: { kind: 'made', files: [nextFile, crossFile], isNew: there === undefined, is } }
-}
-
-/** The next CA's certificate has replaced the present one, which is in backup/: the key follows. */
-async function finishCa({ auth }: Run, name: string): Promise<{ change: Change }> {
-  const { privateKeyPem } = await import('../../lib/pki/x509.ts')
-  const { certificate } = readPair(auth, name)
-  const { key } = readPair(auth, nextName(name))
-  if (key && certificate?.publicKey.equals(createPublicKey(key)))
-    auth.write(auth.files.key(name), privateKeyPem(key), secretMode, { durable: true })
-  const { next, nextKey } = caFiles(auth.files, name)
-  auth.remove(next)
-  auth.remove(nextKey)
-  return { change: { kind: 'made', files: auth.files.pair(name), isNew: false } }
-}
-
-function unreadable(auth: Run['auth']): Failure {
-  return new Failure(`the CA in ${auth.path} can't be read any more`, { remedy: runAgain })
-}
-
-async function makeCa(run: Run, row: CertRow, work: Work) {
-  const { name, profile: wanted } = row
-  const { force, tell } = work
-  const { generatePrivateKey, issuerNameOf, privateKeyPem, selfSign } = await import('../../lib/pki/x509.ts')
-  const { auth, now, cluster, command } = run
-  const [certificate, key] = auth.files.pair(name)
-  const cross = auth.files.certificate(crossName(name))
-  const pair = readCa(run, name)
-  const profile = force === 'replace' ? wanted : caProfile(pair.certificate, wanted)
-  const kept = force === 'replace' ? undefined : pair.key
-  const period = validityPeriod(now, cluster.certificates.caValidity)
-  const embedded = force ? undefined : pair.embedded
-  const change = foresee(run, row, work)
-  const old = force && backUp(auth, [certificate, key, cross], now)
-  // It would lead to the CA that is being replaced.
-  if (!kept) auth.remove(cross)
-  // The certificate must never be beside a key that does not match.
-  if (!kept) auth.remove(certificate)
-  if (!kept) tell({ doing: 'new key' })
-  const privateKey = kept ?? (await generatePrivateKey(profile.key))
-  if (!kept) auth.write(key, privateKeyPem(privateKey), secretMode, { durable: true })
-  const named = pair.certificate ?? replacedCas(run.auth, name).find((each) => isKeyOf(each, privateKey))
-  const encoded = kept && named && issuerNameOf(named)
-  const pem = embedded ?? selfSign({ profile, ...period, name: encoded }, privateKey)
-  auth.write(certificate, pem, publicMode, { durable: true })
-  if (!old) return { change }
-  const warning =
-    force === 'renew'
-      ? `the old ${certificate} is in ${old}; now: ${command('bootstrap')}${cluster.install ? '' : ', which lists what to restart'}`
-      : `the old ${labelOf(row)} is in ${old}; now: ${command('bootstrap --replace-identity')}, then restart every component on every node`
-  return { change, warning }
-}
-
 const labelOf = ({ name, irreplaceable }: CertRow) => irreplaceable?.label ?? name
 const caIn = ({ auth }: Pick<Run, 'auth'>, row: CertRow) => `the ${labelOf(row)} in ${auth.path}`
 const pairOf = ({ auth }: Pick<Run, 'auth'>, name: string) => auth.files.pair(name).join(' and ')
@@ -203,13 +240,6 @@ const restore = (run: Run, name: string, inTheWay: readonly string[] = []) =>
 const startOver = ({ command }: Run, { id, irreplaceable }: CertRow) =>
   `or give up ${irreplaceable?.loss}: ${command(`${id} --force`)}`
 const renew = ({ command }: Run) => `reissue the CA certificate over the same key: ${command('ca --renew')}`
-
-/** `rotate etcd-ca` has begun, and waits. From its first stage on it is reported as any rotation is. */
-function warnOfCopy({ auth, command, rotating }: Run, name: string, { stage }: CaState): string | undefined {
-  return name === etcdCaName && stage === 'settled' && rotating !== name && isCopyOfCa(auth)
-    ? `etcd still has the CA of the cluster; go on: ${command(`rotate ${name}`)}`
-    : undefined
-}
 
 /** There is no way back: the members would no longer accept each other. */
 export function refuseSharedEtcd(run: Run): void {

@@ -6,7 +6,7 @@ import { entryOf } from '../../lib/cluster/problem.ts'
 import { type Failure, refusal, tryTo } from '../../lib/failure.ts'
 import { type AuthDir, backUp, caName, nextName } from '../../lib/files/auth-dir.ts'
 import { authTarget, type Run, type Target, type Work } from '../../lib/graph/target.ts'
-import { formatEntries, revokedKeys } from '../../lib/kubernetes/authorization.ts'
+import { formatEntries, listIn, pinnedPairs, revokedKeys } from '../../lib/kubernetes/authorization.ts'
 import { readServer } from '../../lib/kubernetes/kubeconfig.ts'
 import { type Certificate, compareKeyKind, endOf, fingerprintOf } from '../../lib/pki/certificate.ts'
 import { certificatePem } from '../../lib/pki/encoding.ts'
@@ -33,9 +33,14 @@ import { chainOf, readTokenPair, readTokenState, refusalDuring, signingCa } from
 export function targets(cluster: Cluster, { phase }: { readonly phase: string }): Target[] {
   // The keys that are cut off are the same all through a run, and there may be thousands of certificates.
   let isRevoked: ReturnType<typeof revokedKeys> | undefined
+  let isPinned: ReturnType<typeof pinnedPairs> | undefined
   const checkKey = (run: Run, { certificate }: Pair): Reason[] => {
     isRevoked ??= revokedKeys(run)
     return certificate && isRevoked(certificate) ? [{ kind: 'revoked' }] : []
+  }
+  const refusePinned = (run: Run, name: string) => {
+    isPinned ??= pinnedPairs(run)
+    if (cluster.revoked === undefined && isPinned(run.auth.files.certificate(name))) throw unlisted(run, name)
   }
   return certTable(cluster)
     .filter((row) => row.phase === phase)
@@ -53,12 +58,28 @@ export function targets(cluster: Cluster, { phase }: { readonly phase: string })
         where: 'auth',
         irreplaceable: row.irreplaceable?.part,
         stopsRun: row.phase === 'cluster-cert',
-        check: (run) => check(run, row, checkKey),
+        check: (run) => {
+          const checked = check(run, row, checkKey)
+          if (checked.reasons.length > 0) refusePinned(run, row.name)
+          return checked
+        },
         build: (run, work) => build(run, row, work),
         foresee: (run, work) => foresee(run, row, work),
         ...(row.irreplaceable && tokenPair(row, row.irreplaceable)),
       })
     })
+}
+
+/** The list of who is revoked is no longer made, and API servers still have it. */
+function unlisted({ auth, command }: Run, name: string): Failure {
+  const entries = listIn(auth)?.entries ?? []
+  return refusal(
+    `${auth.files.certificate(name)} is not reissued: API servers still have the list of revoked, which lets in its user with known certificates alone`,
+    [
+      `put it back in cluster.yaml: ${formatEntries({}, entries)}`,
+      `or end it for all: write revoked: [], then run ${command('revoked install')}`,
+    ],
+  )
 }
 
 function issuerOf(cluster: Cluster, { issuer }: CertRow): string {
@@ -77,7 +98,8 @@ function check(run: Run, row: CertRow, checkKey: (run: Run, pair: Pair) => reado
   if (row.phase === 'cluster-cert') refuseLostNames(run, row, verdict.reasons)
   const reasons = [...verdict.reasons, ...checkKey(run, pair)]
   const isSaid = reasons.length > 0 || isObserved
-  const staysFresh = isSignedByLostCa(auth, pair, row.issuer)
+  // Beside the next CA's certificate only its key is replaced then.
+  const staysFresh = signer.stage === 'finishing' || isSignedByLostCa(auth, pair, row.issuer)
   return { ...verdict, reasons, warning: isSaid ? warning : undefined, staysFresh }
 }
 
@@ -169,9 +191,13 @@ function describeOldGroups(
 
 type Irreplaceable = NonNullable<CertRow['irreplaceable']>
 
-function tokenPair(row: CertRow, irreplaceable: Irreplaceable): Pick<Target, 'check' | 'build'> {
+function tokenPair(row: CertRow, irreplaceable: Irreplaceable): Pick<Target, 'check' | 'refuseReplacing' | 'build'> {
   return {
     check: (run) => checkTokens(run, row, irreplaceable),
+    refuseReplacing: (run) => {
+      if (readTokenState(run).stage !== 'settled')
+        throw refusalDuring('service-account', `a rotation of the ${irreplaceable.label} is under way`, run)
+    },
     build: (run, work) => buildTokens(run, row, work),
   }
 }
@@ -189,7 +215,9 @@ function checkTokens(run: Run, row: CertRow, irreplaceable: Irreplaceable): Chec
     reasons.push({ kind: 'rotation', what: `${auth.files.certificate(row.name)} is to hold ${others.length + 1} keys` })
   if (stage === 'signing' && auth.read(auth.files.key(nextName(row.name))))
     reasons.push({ kind: 'rotation', what: 'the next key signs already' })
-  return { ...verdict, reasons, staysFresh: isSignedByLostCa(auth, pair) }
+  // It follows the CA in its place alone, which a rotation replaces by its last stage.
+  const staysFresh = signingCa(auth, now).stage !== 'settled' || isSignedByLostCa(auth, pair)
+  return { ...verdict, reasons, staysFresh }
 }
 
 /** API servers read only its key: they take one that has expired, or is of another CA. */
@@ -224,8 +252,6 @@ function refuseOtherKey(
 async function buildTokens(run: Run, row: CertRow, { force, tell }: Work) {
   const { auth, cluster, now, command } = run
   const { name, profile, validity } = row
-  if (force === 'replace' && readTokenState(run).stage !== 'settled')
-    throw refusalDuring('service-account', `a rotation of the ${row.irreplaceable?.label} is under way`, run)
   const pair = readTokenPair(auth)
   const old = force === 'replace' ? backUp(auth, auth.files.pair(name), now) : undefined
   const key = force === 'replace' ? undefined : pair.key

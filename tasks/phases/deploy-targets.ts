@@ -1,13 +1,13 @@
 /** The targets of phase `deploy`, one a node. What works on a node is loaded by the first check. */
 import type { Cluster, ClusterNode } from '../../lib/cluster/cluster.ts'
 import type { Target } from '../../lib/graph/target.ts'
-import { nodeFiles, unitsOf } from '../layouts/tables.ts'
+import { nodeFiles, switchedOffFiles, unitsOf } from '../layouts/tables.ts'
 import type { DeployFound } from './deploy.ts'
 
 /** `earlier`: with the targets that make what is deployed. */
 export function targets(cluster: Cluster, { earlier }: { readonly earlier: readonly Target[] }): Target[] {
   const makers = new Map(earlier.flatMap(({ id, makes }) => makes.map((file): [string, string] => [file, id])))
-  const known = new Set(makers.keys())
+  const known = new Set([...makers.keys(), ...switchedOffFiles(cluster)])
   const folders = Map.groupBy(cluster.nodes, folderKey)
   // The node's install uses the same connection. With more nodes than are worked on at once, too many would stay open.
   const keepsConnection = cluster.install !== undefined && cluster.nodes.length <= cluster.ssh.concurrency

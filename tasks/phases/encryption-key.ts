@@ -33,6 +33,7 @@ export function targets(cluster: Cluster): Target[] {
       where: 'auth',
       irreplaceable: 'whole',
       check,
+      refuseReplacing,
       build,
       foresee: (run) => changeOfFile(run, file),
     }),
@@ -61,14 +62,14 @@ function check(run: Run): CheckResult<readonly string[]> {
   }
 }
 
+function refuseReplacing(run: Run): void {
+  if ((readEncryptionState(run)?.stage ?? 'settled') === 'settled') return
+  const what = `${run.auth.path}/${file} has several keys: a rotation of the encryption key is under way`
+  throw refusalDuring(name, what, run)
+}
+
 async function build(run: Run, { found: added = [], force }: Work<readonly string[] | undefined>) {
   const { auth, cluster, now } = run
-  if (force === 'replace' && (readEncryptionState(run)?.stage ?? 'settled') !== 'settled')
-    throw refusalDuring(
-      name,
-      `${auth.path}/${file} has several keys: a rotation of the encryption key is under way`,
-      run,
-    )
   const change = changeOfFile(run, file)
   const { provider, resources } = cluster.encryption
   const old = force === 'replace' ? backUp(auth, [file], now) : undefined

@@ -1,31 +1,32 @@
 /** The targets of phase `install`, one a node, in the order of restarts. What works on a node is loaded by the first check. */
 import type { Cluster, ClusterNode } from '../../lib/cluster/cluster.ts'
-import type { Target } from '../../lib/graph/target.ts'
+import { checkOf, isLost, type Target, type Waiting } from '../../lib/graph/target.ts'
 import type { DeployFound } from './deploy.ts'
 import { deployId, placeOf } from './deploy-targets.ts'
 import type { InstallFound } from './install.ts'
+import { listTargets } from './list-targets.ts'
 
 export function targets(cluster: Cluster): Target[] {
   const { install, nodes } = cluster
   if (!install) return []
   const idsOf = (role: ClusterNode['role']) => nodes.filter((node) => node.role === role).map(installId)
   const [gateways, controls] = [idsOf('gateway'), idsOf('control')]
+  const inLists = listTargets(cluster, 'revoked')
+  const lists = inLists.map(({ id }) => id)
   const load = () => import('./install.ts')
-  return nodes.map(
+  const installs = nodes.map(
     (node): Target<InstallFound> => ({
       id: installId(node),
       phase: 'install',
       node: node.name,
       needs: [deployId(node)],
-      after: afterOf(node, gateways, controls),
-      // The order is that of restarts: a renewal, which needs none, does not wait for a node that is down, nor does a key that leaked.
-      ignoresOrder: (reasons) =>
-        reasons.every((reason) => reason.kind === 'unit' && (!reason.restarts || reason.isForKey === true)),
+      after: [...afterOf(node, gateways, controls), ...lists],
+      waitsFor: (before) => holdingInstall(before, afterOf(node, gateways, controls), lists),
       makes: [],
       wanted: { ...placeOf(cluster, node), ...install, units: [...install.units] },
       where: 'node',
-      check: async (run, force, foundBefore) => {
-        const before = foundBefore?.get(deployId(node)) as DeployFound | undefined
+      check: async (run, force, earlier) => {
+        const before = earlier?.found.get(deployId(node)) as DeployFound | undefined
         return (await load()).checkUnits({ run, node }, { force, before })
       },
       build: async (run, work) => (await load()).updateUnits({ run, node }, work),
@@ -33,9 +34,10 @@ export function targets(cluster: Cluster): Target[] {
       release: (run) => run.disconnect(node),
     }),
   )
+  return [...inLists, ...installs]
 }
 
-function installId({ name }: ClusterNode): string {
+export function installId({ name }: ClusterNode): string {
   return `install/${name}`
 }
 
@@ -47,4 +49,23 @@ function afterOf(node: ClusterNode, gateways: readonly string[], controls: reado
     worker: [...gateways, ...controls],
   }
   return before[node.role]
+}
+
+/**
+ * The order is that of restarts: a renewal, which needs none, does not wait for a node that is down, nor does a key that leaked. A
+ * certificate that API servers have to know first waits for the list of each.
+ */
+function holdingInstall(
+  { outcomes, hasStopped, reasons = [] }: Waiting,
+  order: readonly string[],
+  lists: readonly string[],
+): string[] {
+  const isInOrder = reasons.some((each) => each.kind !== 'unit' || (each.restarts && !each.isForKey))
+  const isPinned = reasons.some((each) => each.kind === 'unit' && each.isPinned)
+  const isOpen = (id: string) => {
+    const outcome = outcomes.get(id)
+    return !outcome || isLost(outcome) || checkOf(outcome).isUnfinished === true
+  }
+  const lost = order.filter((id) => isLost(outcomes.get(id)))
+  return [...lost.filter((id) => isInOrder || hasStopped(id)), ...(isPinned ? lists.filter(isOpen) : [])]
 }

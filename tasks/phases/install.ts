@@ -2,16 +2,20 @@
 import type { ClusterNode } from '../../lib/cluster/cluster.ts'
 import { authorizationConfigFile, caName } from '../../lib/files/auth-dir.ts'
 import { endsSoon, type Force, type Run, type Work } from '../../lib/graph/target.ts'
+import { pairsToReplace, pinnedPairs, refusedKeys } from '../../lib/kubernetes/authorization.ts'
 import { marksFolder } from '../../lib/node/place.ts'
-import type { Change, CheckResult, Reason } from '../../lib/reason.ts'
-import { formatDate, formatNames } from '../../lib/wording.ts'
-import { nodeFiles, unitsLeftOut } from '../layouts/tables.ts'
-import { renewsFrom } from '../nodes/component.ts'
+import { realPath } from '../../lib/node/state.ts'
+import { readCertificate } from '../../lib/pki/certificate.ts'
+import type { Change, CheckResult, Reason, ReasonOf } from '../../lib/reason.ts'
+import { formatDate, formatNames, printable } from '../../lib/wording.ts'
+import type { Unit } from '../layouts/layout.ts'
+import { nodeFiles, nodeUnits, unitsLeftOut } from '../layouts/tables.ts'
+import { isApiServer, renewsFrom } from '../nodes/component.ts'
 import { nothingOnNode, splitMarks } from '../nodes/folder.ts'
 import { guard, type Other } from '../nodes/guards.ts'
 import { installOf } from '../nodes/look.ts'
 import { keptOffAt, prunedAt } from '../nodes/reads.ts'
-import { checkInForce, isListPlaced } from '../nodes/revoked.ts'
+import { isListPlaced, stillListed } from '../nodes/revoked.ts'
 import { checkUnitsOf, lookAtUnits, type UnitCheck, type UnitsFound } from '../nodes/units.ts'
 import { unreachedOn, unsetOn } from '../nodes/unreached.ts'
 import type { DeployFound } from './deploy.ts'
@@ -79,10 +83,10 @@ function checkInstalled(run: Run, node: ClusterNode, found: UnitsFound, { arePla
   const installed = checkUnitsOf(run, found)
   const marks = splitMarks(run, found)
   const pruned = prunedAt(run, found.units, found.places)
-  const left = keptOffAt(found.units, found.places).filter(({ path }) => !pruned.includes(path))
+  const left = keptOffAt(run, found.units, found.places).filter(({ path }) => !pruned.includes(path))
   const reasons: Reason[] = [
     ...(marks.left.length > 0 && undrain !== '' ? [{ kind: 'left-drained', nodes: [node.name] } as const] : []),
-    ...installed.flatMap(({ reason }) => reason ?? []),
+    ...installed.flatMap(({ unit, reason }) => (reason ? [withPinned(run, unit, reason, found)] : [])),
     ...(pruned.length > 0 ? [{ ...nothingOnNode, pruned } as const] : []),
   ]
   const names = formatNames(installed.map(({ unit }) => unit.unit))
@@ -90,16 +94,13 @@ function checkInstalled(run: Run, node: ClusterNode, found: UnitsFound, { arePla
   const ofItself = installed.filter(({ keepsOwnClient }) => keepsOwnClient)
   const trusting = ofItself.flatMap(({ unit, trustEnds: end }) => (end ? [{ unit, end }] : []))
   const unreached = unreachedOn(run, node, found)
-  const revoked = checkInForce(
-    run,
-    found,
-    installed.map(({ unit }) => unit.unit),
-  )
+  const apiServers = run.cluster.revoked ? [] : installed.filter(({ unit }) => isApiServer(unit))
+  const stillDenied = apiServers.flatMap(({ unit }) => stillListed(run, unit, found))
   const isReady = arePlaced || isListPlaced(found)
   const isUnset = unsetOn(run, found).length > 0
-  const unset = [...unsetOn(run, found, (file) => isReady || file !== authorizationConfigFile), ...revoked.toChange]
+  const unset = [...unsetOn(run, found, (file) => isReady || file !== authorizationConfigFile), ...stillDenied]
   const warning = warningOf(node, installed, {
-    unreached: [...Object.values(unreached).flat(), ...revoked.notInForce, ...unset],
+    unreached: [...Object.values(unreached).flat(), ...unset],
     rotating: [
       ...ofItself.map(
         ({ unit: { unit } }) => `${unit} rotates its client certificate itself: its kubeconfig is left alone`,
@@ -116,24 +117,35 @@ function checkInstalled(run: Run, node: ClusterNode, found: UnitsFound, { arePla
     reasons,
     ...(found.selfMade && { until: found.selfMade.notAfter, renewsFrom: renewsFrom(run, found.selfMade) }),
     // A unit that is not installed has nothing to load.
-    staysFresh: installed.length === 0,
-    ...(unreached.units.length + revoked.notInForce.length > 0 && {
-      unreached: [...unreached.units, ...revoked.notInForce],
-    }),
+    hasNothing: installed.length === 0,
+    ...(unreached.units.length > 0 && { unreached: unreached.units }),
     ...oldKeysOf(run, node, found, ofItself),
-    ...(revoked.revokedInForce !== undefined && { revokedInForce: revoked.revokedInForce }),
     units: installed.map(({ unit }) => unit.unit),
     ...(left.length > 0 && { left: left.map((each) => ({ ...each, isKeptOff: true as const })) }),
     note: [
       installed.length === 0 ? 'not installed yet' : `${names} up to date`,
-      ...(revoked.inWords === undefined ? [] : [revoked.inWords]),
       ...(reloading.length > 0 ? [formatReloads(reloading, found)] : []),
     ].join('; '),
     ...(warning !== undefined && { warning }),
-    ...((isUnset || unset.length + revoked.notInForce.length > 0 || trusting.some(({ end }) => endsSoon(run, end))) && {
+    ...((isUnset || unset.length > 0 || trusting.some(({ end }) => endsSoon(run, end))) && {
       isUnfinished: true as const,
     }),
   }
+}
+
+/**
+ * A new certificate of a pinned name waits until each API server knows it, the old one being good; near its end, or without one, it is
+ * loaded all the same.
+ */
+function withPinned(run: Run, { files }: Unit, reason: ReasonOf<'unit'>, { places }: UnitsFound): ReasonOf<'unit'> {
+  const [isPinned, isRefused] = [pinnedPairs(run), refusedKeys(run)]
+  const { renewBefore } = run.cluster.certificates
+  const waits = files.some(({ file, part, path }) => {
+    if (part !== 'pair' || !isPinned(file) || !reason.places.some((place) => place.path === path)) return false
+    const old = readCertificate(places.contents.get(realPath(places, path)) ?? '')
+    return old !== undefined && !isRefused(old) && old.notAfter.getTime() - run.now.getTime() > renewBefore / 2
+  })
+  return waits ? { ...reason, isPinned: true } : reason
 }
 
 /** Beside the units that load the new pairs. */
@@ -142,16 +154,32 @@ function oldKeysOf(
   node: ClusterNode,
   found: UnitsFound,
   ofItself: readonly UnitCheck[],
-): Pick<CheckResult, 'oldKeys'> {
-  const { cluster, hasReplacedKey = () => false } = run
-  if (!nodeFiles(cluster, node).some(hasReplacedKey)) return {}
-  const readers = ofItself.filter(({ unit }) => unit.reads.some(({ file }) => hasReplacedKey(file)))
+): Pick<CheckResult, 'oldKeys' | 'ownsClient'> {
+  const { cluster } = run
+  const isReplaced = pairsToReplace(run)
+  if (!nodeFiles(cluster, node).some(isReplaced)) return {}
+  const owners = ofItself.filter(({ unit }) => unit.reads.some(({ file }) => isReplaced(file)))
   const oldKeys = [
-    ...unitsLeftOut(cluster, node, hasReplacedKey).map((unit) => `${unit}, which install.units leaves out`),
-    ...readers.map(({ unit: { unit } }) => `${unit}, which rotates its client certificate itself`),
-    ...Object.values(unreachedOn(run, node, found, hasReplacedKey)).flat(),
+    ...unitsLeftOut(cluster, node, isReplaced).map((unit) => `${unit}, which install.units leaves out`),
+    ...Object.values(unreachedOn(run, node, found, isReplaced)).flat(),
+    ...apartOn(run, node, found, isReplaced),
   ]
-  return oldKeys.length > 0 ? { oldKeys } : {}
+  return { ...(oldKeys.length > 0 && { oldKeys }), ...(owners.length > 0 && { ownsClient: true }) }
+}
+
+/** Components of no unit that have files of their own, as in a container: what they read is not seen. */
+function apartOn(
+  { cluster }: Run,
+  node: ClusterNode,
+  { otherProcesses }: UnitsFound,
+  concerns: (file: string) => boolean,
+): string[] {
+  const readers = nodeUnits(cluster, node).filter(({ reads }) => reads.some(({ file }) => concerns(file)))
+  return otherProcesses.flatMap(({ component, process: { id, group, apart } }) =>
+    apart.size > 0 && readers.some(({ unit }) => unit === component)
+      ? [`${component}, process ${id} in ${printable(group)}, which sees other files than the node`]
+      : [],
+  )
 }
 
 /** "kubelet, kube-proxy: new client certificate in use by 15:20", in local time. */

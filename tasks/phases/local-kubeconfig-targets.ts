@@ -1,29 +1,36 @@
 /** The target of phase `local-kubeconfig`. What reads and merges kubeconfigs is loaded by its check. */
 import type { Cluster } from '../../lib/cluster/cluster.ts'
 import { caName } from '../../lib/files/auth-dir.ts'
-import type { Target } from '../../lib/graph/target.ts'
+import { type Earlier, isLost, type Target } from '../../lib/graph/target.ts'
 import { localHolder } from '../layouts/tables.ts'
 import { deployId } from './deploy-targets.ts'
 
 /** After the control nodes, so that a cluster.yaml with which none of them is reached does not change kubectl's context. */
-export function targets(cluster: Cluster): Target[] {
+export function targets(cluster: Cluster, { earlier }: { readonly earlier: readonly Target[] }): Target<boolean>[] {
   const { localKubeconfig } = cluster
   const row = localHolder(cluster)
   if (!localKubeconfig || !row) return []
   const id = 'local-kubeconfig'
   const names = { cluster: cluster.name, context: localKubeconfig.context, user: localKubeconfig.user }
+  const controls = cluster.nodes.filter(({ role }) => role === 'control').map(deployId)
+  const isReached = (before?: Earlier) =>
+    controls.some((each) => ['fresh', 'built', 'stale'].includes(before?.outcomes.get(each)?.kind ?? ''))
   const work = async () => (await import('./local-kubeconfig.ts')).localWork(names, row)
   return [
     {
       id,
       phase: id,
       needs: [caName, row.id],
-      after: cluster.nodes.filter(({ role }) => role === 'control').map(deployId),
-      afterAny: true,
+      after: [...controls, ...earlier.flatMap((each) => (each.id.startsWith('revoked/') ? each.id : []))],
+      // One of them is enough.
+      waitsFor: ({ outcomes }) => {
+        const reached = controls.filter((each) => outcomes.has(each))
+        return reached.every((each) => isLost(outcomes.get(each))) ? reached : []
+      },
       makes: [],
       purpose: 'your kubectl',
       where: 'kubeconfig',
-      check: async (run) => (await work()).check(run),
+      check: async (run, _force, before) => (await work()).check(run, isReached(before)),
       build: async (run, given) => (await work()).build(run, given),
       foresee: async (run, given) => (await work()).foresee(run, given),
     },

@@ -3,8 +3,8 @@ import { spawnSync } from 'node:child_process'
 import { createPublicKey, type KeyObject } from 'node:crypto'
 import { existsSync, realpathSync, statSync } from 'node:fs'
 import { basename, dirname, join, relative } from 'node:path'
-import { Failure, refusal, tryTo } from '../../lib/failure.ts'
-import { caName, kubeconfigFile } from '../../lib/files/auth-dir.ts'
+import { Failure, refusal, sharedRefusal, tryTo } from '../../lib/failure.ts'
+import { caName, keepFound, kubeconfigFile } from '../../lib/files/auth-dir.ts'
 import { isStaleLock } from '../../lib/files/lock.ts'
 import { followLinks, readPlainFile, replaceFile, secretMode } from '../../lib/files/plain-file.ts'
 import type { Run, Work } from '../../lib/graph/target.ts'
@@ -14,39 +14,40 @@ import {
   applyChanges,
   currentContextIn,
   type EntryChange,
-  entriesOf,
   findEntry,
-  isCurrent,
   type KubeconfigFile,
   planChanges,
-  type ReadKubeconfig,
   readKubeconfig,
   readKubeconfigs,
+  readPem,
   readTrusted,
   whileLocked,
 } from '../../lib/kubernetes/kubeconfig-merge.ts'
 import { type Certificate, isIssuedBy, readCertificate, readCertificates } from '../../lib/pki/certificate.ts'
-import { ownCas, readPair, tryCertificate } from '../../lib/pki/pair.ts'
+import { ownCas, readPair, readPrivateKey, tryCertificate } from '../../lib/pki/pair.ts'
 import type { CheckResult, Reason } from '../../lib/reason.ts'
 import { formatNames, quote } from '../../lib/wording.ts'
 import { type CertRow, certTable } from '../layouts/tables.ts'
-import { recoverCommand, replaceCommand } from '../nodes/fetch-command.ts'
+import { type CaOnNodes, recoverFrom, waysOutOfOtherCa } from '../nodes/fetch-command.ts'
 import { hasAccess, readAccess } from './kubeconfigs.ts'
 
 type Names = Pick<KubeconfigAccess, 'cluster' | 'context' | 'user'>
 
+/** `isReached`: this run has reached a control node of the cluster. Else another current context stays. */
 export function localWork(names: Names, row: CertRow) {
   // Used here, wherever admin.kubeconfig is.
   const here = ({ cluster: { api } }: Run): CertRow => ({ ...row, dials: api.host })
   const access = (run: Run): KubeconfigAccess => ({ ...readAccess(run, here(run)), ...names })
   return {
-    check: (run: Run) => check(run, names, { row, access: hasAccess(run, row) ? access(run) : undefined }),
-    build: async (run: Run, { signal, reasons }: Work) => {
+    check: (run: Run, isReached: boolean): CheckResult<boolean> => {
+      const own = hasAccess(run, row) ? access(run) : undefined
+      return { ...check(run, names, { row, access: own, isReached }), found: isReached }
+    },
+    build: async (run: Run, { signal, reasons, found: isReached }: Work<boolean>) => {
       const change = changeOf(run, reasons)
-      const { previous, isOther, copies } = await build(run, access(run), signal)
+      const { current, isOther, copies } = await build(run, access(run), isReached, signal)
       const rights = isOther && row.name !== run.auth.files.names.admin ? [formatRights(run, row.name)] : []
-      const moved = previous === undefined || previous === names.context ? [] : [formatMoved(run, names, previous)]
-      return { change, warning: joinWarnings([...moved, ...rights, ...copies]) }
+      return { change, warning: joinWarnings([...current, ...rights, ...copies]) }
     },
     foresee: (run: Run, { reasons }: Work) => changeOf(run, reasons),
   }
@@ -56,10 +57,18 @@ function joinWarnings(warnings: readonly string[]): string | undefined {
   return warnings.length > 0 ? warnings.join('\n') : undefined
 }
 
-function formatMoved({ cluster: { localKubeconfig }, kubeconfigs }: Run, { context }: Names, previous: string): string {
+/** Of a new context of ours beside another current one, which gave way to it or stayed. */
+function formatCurrent(
+  { cluster: { localKubeconfig }, kubeconfigs }: Run,
+  { context }: Names,
+  { current, isReached }: { current: string; isReached: boolean },
+): string {
   const file = localKubeconfig && localKubeconfig.path !== undefined ? kubeconfigs() : []
-  const back = ['kubectl config use-context', quote(previous), ...file.map((path) => `--kubeconfig ${quote(path)}`)]
-  return `kubectl's current context is ${context} now; back to ${previous}: ${back.join(' ')}`
+  const use = (name: string) =>
+    ['kubectl config use-context', quote(name), ...file.map((path) => `--kubeconfig ${quote(path)}`)].join(' ')
+  return isReached
+    ? `kubectl's current context is ${context} now; back to ${current}: ${use(current)}`
+    : `kubectl's current context is still ${current}; switch to ${context}: ${use(context)}`
 }
 
 /** Where the certificate of somebody else is to take the place of the one that is there. */
@@ -116,7 +125,7 @@ function changeOf({ kubeconfigs }: Run, reasons: readonly Reason[]) {
 function check(
   run: Run,
   names: Names,
-  { row, access }: { readonly row: CertRow; readonly access: KubeconfigAccess | undefined },
+  { row, access, isReached }: { row: CertRow; access: KubeconfigAccess | undefined; isReached: boolean },
 ): CheckResult {
   refuseOwnFiles(run)
   const locks = run.kubeconfigs().map((path) => `${path}.lock`)
@@ -132,15 +141,21 @@ function check(
     if (held === undefined) throw error
     return lockedBy(held)
   }
-  refuse(files, run, names, access)
+  refuse(files, run, names)
+  // Without our own files the changes are those to any other content.
+  const reasons = reasonsOf(files, access ?? { ...unmade, ...names, server: serverOf(run) }, isReached)
   const warning = joinWarnings([
     ...warningOf(files, names),
+    ...keptOf(trustsOurs(files, run) === false),
     ...switchOf(run, files, names, row),
     ...copiesOfKeys(run, files),
   ])
   if (left !== undefined) return { ...lockedBy(left), warning }
-  return { reasons: access ? reasonsOf(files, access) : [], warning }
+  return { reasons: access ? reasons : [], warning }
 }
+
+const unmade = { ca: Buffer.alloc(0), certificate: Buffer.alloc(0), key: Buffer.alloc(0) }
+const serverOf = ({ cluster: { api } }: Run) => serverUrl(api.host, api.port)
 
 /** A key could be committed by an ordinary `git add`. */
 function warningOf(files: readonly KubeconfigFile[], { user }: Names): string[] {
@@ -166,15 +181,16 @@ function isIgnored(tree: string, path: string): boolean {
   return spawnSync('git', args, { cwd: tree, env, stdio: 'ignore', timeout: 10_000 }).status === 0
 }
 
-function refuse(files: readonly KubeconfigFile[], run: Run, names: Names, access?: KubeconfigAccess): void {
+function refuse(files: readonly KubeconfigFile[], run: Run, names: Names): void {
   refuseOtherContext(files, names)
   refuseOtherCa(files, run)
-  if (access) refuseConflicts(files, access)
+  refuseNewCa(run)
+  refuseConflicts(files, run, names)
 }
 
-function reasonsOf(files: readonly KubeconfigFile[], access: KubeconfigAccess): Reason[] {
+function reasonsOf(files: readonly KubeconfigFile[], access: KubeconfigAccess, isReached: boolean): Reason[] {
   const current = currentContextIn(files)
-  const changed = [...planChanges(files, access)].map(([file, changes]): Reason => {
+  const changed = [...planChanges(files, access, { switches: isReached })].map(([file, changes]): Reason => {
     const { path, mode } = file
     // Refused before anything is made.
     changedText(file, changes)
@@ -197,22 +213,32 @@ function formatChange(change: EntryChange, path: string, current = ''): string {
   return `${change.key} ${change.name} in ${path}`
 }
 
-/** Returns the current context before, whether the entry was not the same person's, and the copies of files that hold a key of ours. */
-async function build(run: Run, access: KubeconfigAccess, signal: AbortSignal) {
+/** Returns what became of the current context, whether the entry was not the same person's, and the copies of files that hold a key of ours. */
+async function build(run: Run, access: KubeconfigAccess, isReached: boolean, signal: AbortSignal) {
   return await whileLocked(run.kubeconfigs(), { signal, onWait: run.note }, () => {
     // Read again under the lock.
     const files = readKubeconfigs(run.kubeconfigs())
-    refuse(files, run, access, access)
+    refuse(files, run, access)
     // All are computed before the first is written: one may be refused.
-    const texts = new Map([...planChanges(files, access)].map(([file, changes]) => [file, changedText(file, changes)]))
+    const changes = planChanges(files, access, { switches: isReached })
+    const texts = new Map([...changes].map(([file, own]) => [file, changedText(file, own)]))
+    const isOtherCa = trustsOurs(files, run) === false
+    const kept = files.filter((file) => isOtherCa && texts.has(file) && file.mode !== undefined)
+    keepFound(run.auth, 'kubeconfig', new Map(kept.map(({ real, text }) => [real, Buffer.from(text)])), run.now)
     for (const file of files) {
       const text = texts.get(file)
-      if (text !== undefined && !holdsKey(run, file, access)) keepOriginal(file)
+      if (text !== undefined && !isOtherCa && !holdsKey(run, file, access)) keepOriginal(file)
       if (text !== undefined || isOpen(file, access)) write(file, text)
     }
     const [was, is] = [certificateIn(findEntry(files, 'users', access.user)), readCertificate(access.certificate)]
     const isOther = was?.x509.subject !== is?.x509.subject
-    return { previous: currentContextIn(files), isOther, copies: copiesOfKeys(run, files) }
+    const [current, isNew] = [currentContextIn(files), !findEntry(files, 'contexts', access.context)]
+    const isBeside = isNew && current !== undefined && current !== access.context
+    return {
+      current: isBeside ? [formatCurrent(run, access, { current, isReached })] : [],
+      isOther,
+      copies: [...keptOf(isOtherCa), ...copiesOfKeys(run, files)],
+    }
   })
 }
 
@@ -241,35 +267,93 @@ function keepOriginal(file: KubeconfigFile): void {
 }
 
 /** Of a file with our entries, or that of whoever set the cluster up, a copy would keep a key which nobody remembers. */
-function holdsKey(run: Run, { content }: KubeconfigFile, { context, user }: Names): boolean {
-  const isEntered =
-    content.contexts.get(context)?.user === user && content.users.get(user)?.['client-key-data'] !== undefined
-  return isEntered || ownersOfKeys(run, content).length > 0
+function holdsKey(run: Run, file: KubeconfigFile, { context, user }: Names): boolean {
+  const { contexts, users } = file.content
+  const isEntered = contexts.get(context)?.user === user && users.get(user)?.['client-key-data'] !== undefined
+  return isEntered || ownKeysIn(run, file).length > 0
 }
 
-/** The names of those whose keys are in it, beside a certificate of our CA, or over a key that we have still. */
-function ownersOfKeys({ auth, cluster }: Run, { users }: ReadKubeconfig): string[] {
+/**
+ * The entries with a key of this cluster: one that auth/ has still, or one beside a certificate of our CA. `certificate`: the one in auth/
+ * over that key, else the one beside it.
+ */
+function ownKeysIn({ auth, cluster, now }: Run, { path, content }: Pick<KubeconfigFile, 'path' | 'content'>) {
   const cas = ownCas(auth)
   const own = [auth.files.names.admin, ...cluster.users.map(({ name }) => name)].flatMap(
     (name) => tryCertificate(auth, name) ?? [],
   )
-  const isOurs = (certificate: Certificate) =>
-    cas.some((ca) => isIssuedBy(certificate, ca)) ||
-    own.some(({ publicKey }) => publicKey.equals(certificate.publicKey))
-  return [...users.values()].flatMap((user) => {
-    const certificate = user['client-key-data'] === undefined ? undefined : certificateIn(user)
-    return certificate && isOurs(certificate) ? namesIn(certificate) : []
+  return [...content.users].flatMap(([user, fields]) => {
+    const [pem, key] = (['client-certificate', 'client-key'] as const).map((field) =>
+      tryTo(() => readPem(path, fields, field)),
+    )
+    if (!key) return []
+    const beside = pem && readCertificate(pem)
+    const privateKey = readPrivateKey(key)
+    const publicKey = privateKey ? createPublicKey(privateKey) : beside?.publicKey
+    const kept = own.find((each) => publicKey && each.publicKey.equals(publicKey))
+    const certificate = kept ?? (beside && cas.some((ca) => isIssuedBy(beside, ca)) ? beside : undefined)
+    return certificate ? [{ path, user, certificate, isValid: kept !== undefined || certificate.notAfter > now }] : []
   })
 }
+
+/**
+ * The keys of this cluster in your kubeconfigs by which whoever has them is let in, also where they were entered before cluster.yaml named
+ * another file, or none. `isMade`: a run makes that entry.
+ */
+function findOwnKeys(run: Run) {
+  const { localKubeconfig } = run.cluster
+  const wanted = localKubeconfig ? run.kubeconfigs() : []
+  const read = new Map<string, KubeconfigFile | undefined>()
+  for (const path of new Set([...wanted, ...run.usualKubeconfigs()])) {
+    const file = tryTo(() => readKubeconfigs([path])[0])
+    if (!read.has(file?.real ?? path)) read.set(file?.real ?? path, file)
+  }
+  const files = [...read.values()].flatMap((file) => (file && !isInside(file.real, run.auth.path) ? file : []))
+  const { user = '' } = localKubeconfig || {}
+  const made = files.find(({ path, content }) => wanted.includes(path) && content.users.has(user))
+  const keys = files.flatMap((file) =>
+    ownKeysIn(run, file).map((key) => ({ ...key, isMade: file === made && key.user === user })),
+  )
+  return {
+    keys: keys.filter(({ isValid }) => isValid),
+    unread: [...read].flatMap(([path, file]) => (file ? [] : [path])),
+  }
+}
+
+const isAdmin = ({ attributes }: Certificate) => attributes.includes('O=system:masters')
+
+/** The names of the certificates whose keys are in your kubeconfigs. */
+export function namesOfOwnKeys(run: Run): string[] {
+  return findOwnKeys(run).keys.flatMap(({ certificate }) => {
+    const isIts = ({ profile: { subject } }: CertRow) => namesIn(certificate).includes(subject.CN)
+    return isAdmin(certificate) ? run.auth.files.names.admin : (certTable(run.cluster).find(isIts)?.name ?? [])
+  })
+}
+
+/** A sentence for each entry with every right that no run makes: no run removes it either, since it may be wanted. */
+export function notesOnAdminKeys(run: Run): string[] {
+  const { keys, unread } = findOwnKeys(run)
+  const others = keys.filter(({ certificate, isMade }) => isAdmin(certificate) && !isMade)
+  return [
+    ...others.map(
+      ({ path, user }) =>
+        `user ${user} in ${path} has the admin's key, with all rights; remove it: kubectl config delete-user ${quote(user)} --kubeconfig ${quote(path)}`,
+    ),
+    ...unread.map(formatUnread),
+  ]
+}
+
+const formatUnread = (path: string) => `${path} can't be read: it may hold a key of this cluster`
 
 /** Earlier versions copied a file with our key in it, too. */
 function copiesOfKeys(run: Run, files: readonly KubeconfigFile[]): string[] {
   return files.flatMap((file) => {
     const copy = copyOf(file)
     const found = tryTo(() => readPlainFile(copy) ?? 'none')
-    if (found === undefined) return [`${copy} can't be read: it may hold a key of this cluster`]
+    if (found === undefined) return [formatUnread(copy)]
     const content = found !== 'none' && found.kind === 'file' ? readKubeconfig(found.bytes.toString()) : undefined
-    const names = content ? ownersOfKeys(run, content) : []
+    const held = content ? ownKeysIn(run, { path: copy, content }) : []
+    const names = held.flatMap(({ certificate }) => namesIn(certificate))
     return names.length > 0 ? [`${copy} has the key of ${formatNames(names)} too; remove it: rm ${quote(copy)}`] : []
   })
 }
@@ -298,40 +382,70 @@ function refuseOtherContext(files: readonly KubeconfigFile[], { cluster, context
     ])
 }
 
-/** Entries that another context of the user's uses are not overwritten. */
-function refuseConflicts(files: readonly KubeconfigFile[], access: KubeconfigAccess): void {
-  const others = files.flatMap(({ content }) => [...content.contexts]).filter(([name]) => name !== access.context)
-  for (const entry of entriesOf(access)) {
-    const found = findEntry(files, entry.list, entry.name)
-    if (entry.list === 'contexts' || !found || isCurrent(found, entry)) continue
-    const isUser = entry.list === 'users'
-    // A user may serve several contexts of our cluster; a cluster of our name is ours if our context exists.
-    const isConflict = isUser
-      ? ({ user, cluster }: Fields) => user === access.user && cluster !== access.cluster
-      : ({ cluster }: Fields) => cluster === access.cluster && !findEntry(files, 'contexts', access.context)
-    const [by] = others.find(([, fields]) => isConflict(fields)) ?? []
+/** Entries that another context of the user's uses are not overwritten, unless they are ours: then they are as new as ours. */
+function refuseConflicts(files: readonly KubeconfigFile[], run: Run, names: Names): void {
+  const others = files.flatMap(({ content }) => [...content.contexts]).filter(([name]) => name !== names.context)
+  const refuseUsed = (entry: string, key: string, isConflict: (of: Fields) => boolean) => {
+    const [by] = others.find(([, of]) => isConflict(of)) ?? []
     if (by !== undefined)
-      throw refusal(`your kubeconfig has a ${entry.key} ${entry.name} already, which context ${by} uses`, [
-        `give ours another name: ${isUser ? 'localKubeconfig.user' : 'name'} in cluster.yaml`,
+      throw refusal(`your kubeconfig has a ${entry} already, which context ${by} uses`, [
+        `give ours another name: ${key} in cluster.yaml`,
       ])
   }
+  const [own, context] = [findEntry(files, 'clusters', names.cluster), findEntry(files, 'contexts', names.context)]
+  // A cluster of our name is ours if our context exists.
+  if (own && !context && !trustsOurs(files, run))
+    refuseUsed(`cluster ${names.cluster}`, 'name', ({ cluster }) => cluster === names.cluster)
+  const holder = files.find(({ content }) => content.users.has(names.user))
+  // A user may serve several contexts of our cluster.
+  const isConflict = ({ user, cluster }: Fields) => user === names.user && cluster !== names.cluster
+  if (holder && !ownKeysIn(run, holder).some(({ user }) => user === names.user))
+    refuseUsed(`user ${names.user}`, 'localKubeconfig.user', isConflict)
+}
+
+/** The entry of a cluster that nobody has; a lost CA is not made anew for it either. */
+function refuseNewCa(run: Run): void {
+  const { auth, command, options } = run
+  const isAlone = options.names.every((name) => name === 'local-kubeconfig')
+  if (!isAlone || auth.files.pair(caName).some((file) => auth.read(file))) return
+  throw refusal(`${auth.path} has no CA; nothing was created`, [
+    `if this cluster runs already, recover it ${recoverFrom(run)}`,
+    `to create a new cluster: ${command('bootstrap')}`,
+  ])
+}
+
+function ownCaKeys(auth: Run['auth']): KeyObject[] {
+  const { certificate, key } = readPair(auth, caName)
+  return [certificate?.publicKey, key && createPublicKey(key)].filter((each) => each !== undefined)
+}
+
+/** Whether the entry of our cluster trusts a CA of ours, or an earlier one; undefined if it trusts none. */
+function trustsOurs(files: readonly KubeconfigFile[], { auth, cluster }: Run): boolean | undefined {
+  const trusted = readTrusted(files, cluster.name) ?? ''
+  if (!trusted.includes('-----BEGIN CERTIFICATE-----')) return undefined
+  const ours = ownCaKeys(auth)
+  return readCertificates(trusted).some(
+    ({ publicKey }) => ours.some((our) => our.equals(publicKey)) || isPreviousCa(publicKey, auth),
+  )
 }
 
 /** An entry that trusts another CA is not overwritten, not even on a new machine with an empty auth/. */
 function refuseOtherCa(files: readonly KubeconfigFile[], run: Run): void {
-  const { auth, cluster, command, options } = run
-  const trusted = readTrusted(files, cluster.name) ?? ''
-  if (options.replaceIdentity || !trusted.includes('-----BEGIN CERTIFICATE-----')) return
-  const { certificate, key } = readPair(auth, caName)
-  const ours = [certificate?.publicKey, key && createPublicKey(key)].filter((each) => each !== undefined)
-  const isOurs = (key: KeyObject) => ours.some((our) => our.equals(key)) || isPreviousCa(key, auth)
-  if (readCertificates(trusted).some(({ publicKey }) => isOurs(publicKey))) return
-  const found = ours.length > 0 ? 'trusts another CA than the one in' : 'trusts a CA already, and there is none in'
-  const fetch = replaceCommand(run)
-  const back = `move ours away, and take that cluster's from a backup or from a control node: ${fetch}`
-  throw refusal(`the cluster ${cluster.name} of your kubeconfig ${found} ${auth.path}`, [
-    ours.length > 0 ? back : `take that cluster's files from a control node: ${recoverCommand(run)}`,
-    'or write ours to another file: set localKubeconfig.path in cluster.yaml',
-    `or overwrite it: ${command('local-kubeconfig --replace-identity')}`,
-  ])
+  const { auth, cluster, options } = run
+  if (options.replaceIdentity || trustsOurs(files, run) !== false) return
+  const found = `the cluster ${cluster.name} of your kubeconfig trusts`
+  const elsewhere = 'or write ours to another file: set localKubeconfig.path in cluster.yaml'
+  if (ownCaKeys(auth).length === 0)
+    throw refusal(`${found} a CA, and there is none in ${auth.path}`, [
+      `recover the cluster ${recoverFrom(run)}`,
+      elsewhere,
+    ])
+  throw sharedRefusal<CaOnNodes | undefined>(`${found} another CA than the one in ${auth.path}`, {
+    ...{ what: found, who: cluster.name, place: undefined },
+    waysOut: ([there]) => [...waysOutOfOtherCa(run, there), elsewhere],
+  })
 }
+
+/** What --replace-identity overwrites may be the last entry that its cluster's admin has. */
+const keptOf = (isOtherCa: boolean) =>
+  isOtherCa ? ['auth/backup keeps a copy of your kubeconfig, whose entry trusts another CA'] : []

@@ -1,4 +1,7 @@
-/** Phase `revoked`: the list of who is cut off, as API servers read it. From cluster.yaml alone. */
+/**
+ * Phase `revoked`: the list of who is cut off, as API servers read it. A pair whose key is revoked is replaced before the old key is listed:
+ * this has what is good now, and every certificate that is to be loaded; phase `revoked-keys`, later, what is good alone.
+ */
 import type { Cluster } from '../../lib/cluster/cluster.ts'
 import { isKeyEntry } from '../../lib/cluster/problem.ts'
 import { refusal } from '../../lib/failure.ts'
@@ -14,13 +17,15 @@ import {
   coveredBy,
   cuttingOff,
   formatAuthorization,
-  formatAuthorizer,
   formatEntries,
+  keysToList,
   knownCertificates,
   letInAgain,
   listIn,
+  pinnedPairs,
   type RevokedList,
   removedFrom,
+  unknownKeys,
   wantedList,
   webhookKubeconfig,
 } from '../../lib/kubernetes/authorization.ts'
@@ -28,80 +33,100 @@ import type { Change, CheckResult, Reason } from '../../lib/reason.ts'
 import { formatNames, joinClauses } from '../../lib/wording.ts'
 import { authorizationWebhookPath, layoutOf } from '../layouts/tables.ts'
 
-/** Of the phase, and of its target. */
+/** Of the phase, and of its target in auth/. */
 const name = 'revoked'
 
-export function targets(cluster: Cluster): Target[] {
-  const { revoked } = cluster
+/** `earlier`: the certificates of its users come first. */
+export function targets({ revoked }: Cluster, { earlier }: { readonly earlier: readonly Target[] }): Target[] {
   if (revoked === undefined) return []
   return [
     authTarget({
       id: name,
       phase: name,
       needs: [],
+      after: earlier.map(({ id }) => id),
+      // Nobody stays let in for want of somebody else's certificate.
+      waitsFor: () => [],
       makes: authorizationFiles,
       wanted: { revoked: revoked.toSorted() },
-      purpose: 'who is cut off',
+      purpose: 'who is revoked',
       where: 'auth',
       stopsRun: true,
       check,
       build: async (run, { reasons }) => {
-        const change = changeOf(run)
-        for (const [file, text] of textsOf(run, wantedList(run))) run.auth.write(file, text, secretMode)
+        const change = changeOf(run, wantedNow(run))
+        write(run, wantedNow(run))
         return { change, warning: describeReturns(run, reasons) }
       },
-      foresee: changeOf,
+      foresee: (run) => changeOf(run, wantedNow(run)),
     }),
   ]
 }
 
-function textsOf({ cluster }: Run, list: RevokedList): [file: string, text: string][] {
+const wantedNow = (run: Run) => wantedList(run, keysToList(run))
+
+export function textsOf({ cluster }: Run, list: RevokedList): [file: string, text: string][] {
   return [
     [authorizationWebhookFile, webhookKubeconfig],
     [authorizationConfigFile, formatAuthorization(list, authorizationWebhookPath(cluster))],
   ]
 }
 
-function changeOf(run: Run): Change {
-  const others = textsOf(run, wantedList(run)).filter(([file, text]) => run.auth.tryBytes(file)?.toString() !== text)
+export function write(run: Run, list: RevokedList): void {
+  for (const [file, text] of textsOf(run, list)) run.auth.write(file, text, secretMode)
+}
+
+export function changeOf(run: Run, list: RevokedList): Change {
+  const others = textsOf(run, list).filter(([file, text]) => run.auth.tryBytes(file)?.toString() !== text)
   const files = others.map(([file]) => file).toReversed()
-  return { kind: 'made', files, isNew: run.auth.read(authorizationConfigFile) === undefined }
+  return {
+    kind: 'made',
+    files: files.length > 0 ? files : [authorizationConfigFile],
+    isNew: run.auth.read(authorizationConfigFile) === undefined,
+  }
 }
 
 function check(run: Run): CheckResult {
   const { auth } = run
-  const list = wantedList(run)
-  const wanted = [...list.keys()]
-  // One that will be too long is refused before anything is made.
-  if (run.listsNoKeys) formatAuthorizer(wantedList({ ...run, listsNoKeys: false }), '')
+  const list = wantedNow(run)
+  const wanted = list.entries
   const isThere = auth.tryBytes(authorizationConfigFile) !== undefined
   const listed = listIn(auth)
-  const added = wanted.filter((each) => !listed?.has(each))
-  const removed = listed && removedFrom(listed, list)
+  const added = wanted.filter((each) => !listed?.entries.includes(each))
+  const removed = listed && removedFrom(listed, list, run.now)
   if (!run.options.names.includes(name)) refuseFewer(run, removed)
   const isOther = isThere && added.length + (removed ?? []).length > 0
   const reasons = textsOf(run, list).flatMap(([file, text]): Reason[] => {
     const found = auth.checkFile(file, secretMode, 'a list of harderway', (bytes) => bytes.toString()).reasons
     const there = auth.tryBytes(file)?.toString()
     // The entries say it better.
-    const isChanged = !isOther && there !== undefined && there !== text
+    const isChanged = !isOther && there !== undefined && (there !== text || isPending(run, file))
     return isChanged ? [...found, { kind: 'content-changed', path: file, what: [file] }] : found
   })
   const change: Reason[] = isOther ? [{ kind: 'revoked-changed', added, removed: removed ?? [] }] : []
-  const told = [...new Set([...added, ...wanted.filter(isKeyEntry)])]
-  const known = told.length > 0 ? knownCertificates(auth) : []
-  const unknown = told.filter((each) => coveredBy(each, known).length === 0)
+  const unknown = unknownKeys(run)
+  const names = added.filter((each) => !isKeyEntry(each))
+  const known = names.length > 0 ? knownCertificates(auth) : []
+  const misspelt = names.filter((each) => coveredBy(each, known).length === 0)
   const isOpen = etcdIsOpen(run, wanted)
   const warning = joinClauses(
-    unknown.length > 0 && `no certificate in ${auth.path} is of ${unknown.join(', ')}: is it spelt so?`,
+    misspelt.length > 0 && `no certificate in ${auth.path} is of ${misspelt.join(', ')}: is it spelt so?`,
+    unknown.length > 0 &&
+      `not revoked: ${formatNames(unknown)}, of which ${auth.path} has no certificate: list the name of its user or node instead`,
     isOpen && openEtcd(run, wanted),
   )
   return {
     reasons: [...change, ...reasons],
     ...(warning !== '' && { warning }),
-    ...(isOpen && { isUnfinished: true as const }),
-    note: wanted.length === 0 ? 'nobody is revoked' : `${formatNames(wanted)} revoked`,
+    ...((isOpen || unknown.length > 0) && { isUnfinished: true as const }),
+    note: wanted.length === 0 ? 'nobody is revoked' : `revoked: ${formatNames(wanted)}`,
   }
+}
+
+/** In a plan: a certificate that will be issued is good. */
+function isPending(run: Run, file: string): boolean {
+  const { pending } = run
+  return file === authorizationConfigFile && pending !== undefined && [...pending].some(pinnedPairs(run))
 }
 
 /** `removed`: undefined where what is there can't be read, and may list anybody. */

@@ -41,6 +41,8 @@ interface Writer {
   readonly graph?: Graph
   /** Without one, a failure ends the command, and a wait for another run is reported on stderr. */
   readonly reporter?: Pick<Reporter, 'note' | 'problem' | 'end'>
+  /** Its end counts as that of the last run, in the metrics. */
+  readonly isWhole?: boolean
   readonly work: (
     run: CommandRun,
   ) => Promise<{ readonly outcomes: ReadonlyMap<string, Outcome>; readonly findings: readonly Finding[] }>
@@ -51,7 +53,7 @@ interface Writer {
 /** Works while no other run can change auth/. With --no-lock-wait, throws a Failure if another run holds the lock. */
 export async function writeAuth(
   given: CommandRun,
-  { graph, reporter, work, closing }: Writer,
+  { graph, reporter, isWhole = false, work, closing }: Writer,
 ): Promise<readonly Finding[]> {
   if (graph) checkConfigFile(given, graph)
   checkRevoked(given)
@@ -78,7 +80,7 @@ export async function writeAuth(
     }
     end = closing?.(worked.outcomes)
     findings = [...worked.findings, ...(end?.caEnds ? ['stale' as const] : [])]
-    if (reporter && lock) await recordRun(run, status())
+    if (isWhole && lock) await recordRun(run, status())
   } finally {
     lock?.release()
   }

@@ -1,5 +1,6 @@
 /** What a command is given: a run, and what only the command needs of it. */
 
+import { hash } from 'node:crypto'
 import { accessSync, constants, existsSync, lstatSync, readFileSync, statSync } from 'node:fs'
 import { availableParallelism, homedir } from 'node:os'
 import { delimiter, dirname, isAbsolute, join, resolve } from 'node:path'
@@ -12,10 +13,9 @@ import {
   sshConfigPath,
 } from '../../lib/cluster/cluster.ts'
 import type { Path } from '../../lib/cluster/problem.ts'
-import { doing, Failure, refusal, usageFailure } from '../../lib/failure.ts'
+import { doing, Failure, refusal, tryTo, usageFailure } from '../../lib/failure.ts'
 import { AuthDir, caName } from '../../lib/files/auth-dir.ts'
 import { followLinks } from '../../lib/files/plain-file.ts'
-import type { RunOptions } from '../../lib/graph/executor.ts'
 import type { Graph, Run } from '../../lib/graph/target.ts'
 import { coveredBy, knownCertificates } from '../../lib/kubernetes/authorization.ts'
 import type { Ssh, SshRun } from '../../lib/node/ssh.ts'
@@ -33,7 +33,6 @@ export interface CommandRun extends Run, ClusterFile {
   readonly file: string
   /** Candidates for "did you mean", besides phases and targets. */
   readonly commandNames: readonly string[]
-  readonly limits: RunOptions['limits']
   readonly signal: AbortSignal
   /** 128 + signal, if a signal has ended the run. */
   readonly endedStatus: () => number | undefined
@@ -49,14 +48,14 @@ export type WithoutCluster = Pick<CommandRun, 'host' | 'options' | 'signal' | 'p
 
 /** Throws a usage Failure for mistakes in cluster.yaml, and a refusal for an auth/ of another layout. */
 export function openRun(
-  given: Omit<CommandRun, keyof Run | keyof ClusterFile | 'file' | 'limits'> & Pick<CommandRun, 'options'>,
+  given: Omit<CommandRun, keyof Run | keyof ClusterFile | 'file'> & Pick<CommandRun, 'options'>,
 ): CommandRun & { close(): Promise<void> } {
   const { host, options, signal, printError } = given
   const { file, isAbove } = configOf(host, options.config)
   if (isAbove) printError(`no cluster.yaml in this folder: that of a folder above is used, ${file}`)
   else if (host.env.HARDERWAY !== undefined && options.config === undefined && !options.quiet) printError(`for ${file}`)
-  const { cluster: read, deprecated, mistake } = readCluster(file)
-  if (!options.quiet) for (const each of deprecated) printError(`warning: ${each}`)
+  const { cluster: read, warnings, mistake } = readCluster(file)
+  if (!options.quiet) for (const each of warnings) printError(`warning: ${each}`)
   const cluster = { ...read, ssh: { ...read.ssh, concurrency: options.concurrency ?? read.ssh.concurrency } }
   return {
     ...given,
@@ -69,6 +68,7 @@ export function openRun(
     clock: host.now,
     waits: host.waits,
     kubeconfigs: () => kubeconfigPaths(cluster, dirname(file), host),
+    usualKubeconfigs: () => [...new Set([...listedKubeconfigs(host), ...(tryTo(() => homeKubeconfig(host)) ?? [])])],
     command: (task) => formatCommand(task, options.config),
     note: printError,
     found: new Map(),
@@ -124,9 +124,16 @@ export function refuseNewer(auth: AuthDir): void {
 function kubeconfigPaths({ localKubeconfig }: Cluster, folder: string, host: Host): string[] {
   const path = localKubeconfig ? localKubeconfig.path : undefined
   if (path !== undefined) return [path.startsWith('~/') ? join(home(host), path.slice(2)) : resolve(folder, path)]
-  const list = (host.env.KUBECONFIG ?? '').split(delimiter).filter(Boolean)
-  return list.length > 0 ? [...new Set(list.map((each) => pathOf(host, each)))] : [join(home(host), '.kube', 'config')]
+  const list = listedKubeconfigs(host)
+  return list.length > 0 ? list : homeKubeconfig(host)
 }
+
+function listedKubeconfigs(host: Host): string[] {
+  const list = (host.env.KUBECONFIG ?? '').split(delimiter).filter(Boolean)
+  return [...new Set(list.map((each) => pathOf(host, each)))]
+}
+
+const homeKubeconfig = (host: Host): string[] => [join(home(host), '.kube', 'config')]
 
 /** Throws a usage Failure if it is not absolute: the admin's key would be written to the current folder. */
 function home({ env: { HOME: folder = homedir() } }: Host): string {
@@ -201,8 +208,11 @@ interface ClusterFile {
   readonly mistake: (path: Path, message: string, remedy?: string) => Failure
 }
 
+/** `sha256sum cluster.yaml`, of that in the clone and the package: nobody's, until it is edited. */
+const example = 'bb7e9e6ab849b7a6396c2f3bd77245fbacaa8ace26e66752f6905c7a9e3ac1a9'
+
 /** Throws a usage Failure with every problem. */
-function readCluster(file: string): ClusterFile & { readonly deprecated: readonly string[] } {
+function readCluster(file: string): ClusterFile & { readonly warnings: readonly string[] } {
   const bytes = doing('read', file, () => readWhole(file), 'usage')
   const parsed = parseCluster(bytes, layoutRules)
   const text = new TextDecoder().decode(bytes)
@@ -214,7 +224,12 @@ function readCluster(file: string): ClusterFile & { readonly deprecated: readonl
   }
   if ('problems' in parsed) throw wrong(parsed.problems)
   const { cluster, deprecated, problemAt } = parsed
-  return { cluster, deprecated: deprecated.map(format), mistake: (...problem) => wrong([problemAt(...problem)]) }
+  const ways = `name your own with --config FILE, or create one: ${formatCommand('init DIR')}`
+  const warnings = [
+    ...(hash('sha256', bytes) === example ? [`${file} is the unedited example; ${ways}`] : []),
+    ...deprecated.map(format),
+  ]
+  return { cluster, warnings, mistake: (...problem) => wrong([problemAt(...problem)]) }
 }
 
 /** Reading a pipe would block until somebody writes into it; a device may have no end. */

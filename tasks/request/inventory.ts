@@ -116,7 +116,7 @@ function takeItems(seen: Observation) {
   const cas = ownCas(run.auth)
   const holders = findHolders(seen)
   return [...graph.values()]
-    .filter(({ where }) => where !== 'node')
+    .filter(({ where, makes }) => where === 'kubeconfig' || (where === 'auth' && makes.length > 0))
     .map((target) => {
       const { id, phase, where, node, makes: files, purpose = '' } = target
       const [file = ''] = files
@@ -219,20 +219,18 @@ function compareFiles(files: readonly string[], outcome: Outcome) {
 }
 
 /** With the outcomes of their targets: deploy, and install if cluster.yaml has it. */
-function inspectedNodes({ run, graph, outcomes }: Observation) {
-  const targets = [...graph.values()].filter(({ where }) => where === 'node')
-  const byNode = Map.groupBy(targets, ({ node }) => node)
+function inspectedNodes({ run, outcomes }: Observation) {
   return run.cluster.nodes.flatMap((node) => {
-    const [deploy, install] = (byNode.get(node.name) ?? []).flatMap(({ id }) => outcomes.get(id) ?? [])
-    return deploy ? [{ node, deploy, install }] : []
+    const [deploy, install, list] = ['deploy', 'install', 'revoked'].map((kind) => outcomes.get(`${kind}/${node.name}`))
+    return deploy ? [{ node, deploy, install, list }] : []
   })
 }
 
 /** What was not looked at is undefined, as without install in cluster.yaml. */
 function takeNodes(seen: Observation) {
   const { cluster } = seen.run
-  return inspectedNodes(seen).map(({ node, deploy, install }) => {
-    const states = [deploy, install].flatMap((outcome) => (outcome ? nodeState(cluster, node, outcome) : []))
+  return inspectedNodes(seen).map(({ node, deploy, install, list }) => {
+    const states = [deploy, install, list].flatMap((outcome) => (outcome ? nodeState(cluster, node, outcome) : []))
     const worst = states.find(({ state }) => state === 'failed') ?? states.find(({ state }) => state === 'stale')
     const shown = states.filter(({ state }) => !worst || state !== 'fresh')
     // Where no unit is due, nothing is there to be installed or loaded.
@@ -243,7 +241,8 @@ function takeNodes(seen: Observation) {
         ({ reasons, units = [] }) => units.length > 0 && !reasons.some((each) => each.kind === 'unit' && isWrong(each)),
       )
     const state: State = worst?.state ?? 'fresh'
-    const ofInstall = checkOf(install)
+    const [ofInstall, ofList] = [checkOf(install), checkOf(list)]
+    const unreached = [...(ofInstall.unreached ?? []), ...(ofList.unreached ?? [])]
     return {
       node: node.name,
       state,
@@ -251,10 +250,9 @@ function takeNodes(seen: Observation) {
       deployed: answerOf(deploy, ({ reasons }) => ownReasons(reasons).length === 0),
       installed: isInstalled(({ places }) => places.length > 0),
       // What is not installed yet is loaded by nobody.
-      loaded:
-        ofInstall.units?.length === 0 ? undefined : isInstalled(() => true) && (ofInstall.unreached ?? []).length === 0,
+      loaded: ofInstall.units?.length === 0 ? undefined : isInstalled(() => true) && unreached.length === 0,
       /** How many entries of `revoked` its API server denies. */
-      revokedInForce: ofInstall.revokedInForce,
+      revokedInForce: ofList.revokedInForce,
       /** When the certificate that its API server made itself expires. */
       until: ofInstall.until ?? checkOf(deploy).until,
       /** The names of our files that are there; undefined if it could not be looked at. */
@@ -318,6 +316,7 @@ export function readLocalPair({ cluster, kubeconfigs }: Pick<Run, 'cluster' | 'k
 }
 
 function formatLeft({ path, why }: Left): string {
-  const way = why === undefined ? '--prune removes it' : `--prune leaves it, as ${why}: remove it once nothing reads it`
+  const way =
+    why === undefined ? '--prune removes it' : `--prune keeps it because ${why}; remove it once nothing reads it`
   return `${path} does not belong there: ${way}`
 }

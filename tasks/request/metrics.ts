@@ -33,8 +33,8 @@ export function replaceLastRun(
 ): string {
   return formatLines([
     ...metrics.split('\n').filter((line) => line !== '' && !isOfLastRun(line)),
-    ...family('last_run_timestamp_seconds', 'When the last run ended.', [[{ cluster }, ended]]),
-    ...family('last_run_exit_status', 'Exit status of the last run.', [[{ cluster }, exit]]),
+    ...family('last_run_timestamp_seconds', 'When the last run over everything ended.', [[{ cluster }, ended]]),
+    ...family('last_run_exit_status', 'Exit status of the last run over everything.', [[{ cluster }, exit]]),
   ])
 }
 

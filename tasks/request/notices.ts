@@ -12,7 +12,7 @@ import { ownCas, tryCertificate } from '../../lib/pki/pair.ts'
 import type { Summary } from '../../lib/show/reporter.ts'
 import { leftOnNodes } from '../../lib/show/words.ts'
 import { count, day, formatDate, formatDuration, formatNames, groupAlike, hour } from '../../lib/wording.ts'
-import { certTable, isKeptOff } from '../layouts/tables.ts'
+import { certTable } from '../layouts/tables.ts'
 import type { Uses } from '../rotations/rotation.ts'
 import { readCaState, readEncryptionState, readTokenState, signingCa } from '../rotations/states.ts'
 import type { UnderWay } from '../rotations/table.ts'
@@ -137,21 +137,24 @@ export function notesOnAddresses({ api, nodes }: Cluster): string[] {
 export function adviseBackup(run: Run, graph: Graph, outcomes: ReadonlyMap<string, Outcome>): string[] {
   const { auth, cluster } = run
   const [ca] = auth.files.pair(caName)
+  const isCaKey = (file: string) => caNames.some((name) => file === auth.files.key(name))
+  const left = new Set(leftOnNodes(outcomes).map(({ file }) => file))
   const found = [...outcomes].flatMap(([id, outcome]) => {
     if (outcome.kind !== 'built' && outcome.kind !== 'stale') return []
     const { change, reasons } = outcome
     if (change?.kind !== 'made') {
       const removed = change && 'removed' in change ? change.removed : []
-      const isTaken = removed.some((path) => isKeptOff(cluster, basename(path)))
+      const isTaken = removed.some((path) => isCaKey(basename(path)) && !left.has(basename(path)))
       // After a run that was interrupted, or did not deploy.
       const isFirst =
         cluster.nodes.some(({ name, role }) => role === 'control' && id === `deploy/${name}`) &&
         reasons.some((reason) => reason.kind === 'on-node' && reason.missing.includes(ca))
       return isTaken || isFirst ? [{ outcome, isOnly: true }] : []
     }
-    const { irreplaceable, phase } = graph.get(id) ?? {}
-    const isOther = change.isReplaced || (phase === caName && !change.isRestored)
-    return irreplaceable && (change.isNew || isOther) ? [{ outcome, isOnly: change.isNew }] : []
+    const target = graph.get(id)
+    const isOnly = isNewIdentity(target, outcome)
+    const isOther = change.isReplaced || (target?.phase === caName && !change.isRestored)
+    return target?.irreplaceable && (isOnly || isOther) ? [{ outcome, isOnly }] : []
   })
   const [first] = found
   if (!first) return []
@@ -159,10 +162,20 @@ export function adviseBackup(run: Run, graph: Graph, outcomes: ReadonlyMap<strin
   return [when + (found.some(({ isOnly }) => isOnly) ? backUp(auth, 'it is the only copy') : backUpAgain(auth))]
 }
 
+/** Not the next one of a rotation, which is beside the one that is there. */
+export function isNewIdentity(
+  { irreplaceable, makes = [] }: Partial<Target> = {},
+  outcome: Outcome | undefined,
+): boolean {
+  const change = outcome && 'change' in outcome ? outcome.change : undefined
+  const isOwn = change?.kind === 'made' && change.isNew && change.files.some((file) => makes.includes(file))
+  return irreplaceable !== undefined && isOwn
+}
+
 const backUp = ({ path }: AuthDir, why: string) => `back up ${path} (docs/backup.md): ${why}`
 export const backUpAgain = (auth: AuthDir): string => backUp(auth, 'earlier backups lack what it has now')
 
-/** The keys that cluster.yaml keeps off nodes. */
+/** Keys that cluster.yaml has on no node. */
 export function adviseLeft({ command }: Run, outcomes: ReadonlyMap<string, Outcome>): string[] {
   const alike = groupAlike(leftOnNodes(outcomes), ({ why = '' }) => why)
   return alike.map((group) => {
@@ -171,18 +184,29 @@ export function adviseLeft({ command }: Run, outcomes: ReadonlyMap<string, Outco
     const [name, way] =
       why === undefined
         ? (['file', command('bootstrap --prune')] as const)
-        : (['path', `--prune leaves it, as ${why}: remove it once nothing reads it`] as const)
-    return `${all(name)} left on ${all('node')}, against certificates.caKeyOnNodes: ${way}`
+        : (['path', `--prune keeps it because ${why}; remove it once nothing reads it`] as const)
+    return `remove ${all(name)} from ${all('node')}, as cluster.yaml has it on no node: ${way}`
   })
 }
 
 /** How the stage of each rotation is read, without what its stages load. */
-const states = [...caNames.map((name) => (run: Run) => readCaState(run, name)), readTokenState, readEncryptionState]
+const states = new Map<string, (run: Run) => { readonly stage: string } | undefined>([
+  ...caNames.map((name) => [name, (run: Run) => readCaState(run, name)] as const),
+  ['service-account', readTokenState],
+  ['encryption-key', readEncryptionState],
+])
+
+/** "ca both": the stage of each rotation that is under way. Files that do not fit together are of none. */
+export function stagesIn(run: Run): string[] {
+  return [...states].flatMap(([name, read]) => {
+    const stage = tryTo(() => read(run)?.stage) ?? 'settled'
+    return stage === 'settled' ? [] : `${name} ${stage}`
+  })
+}
 
 /** Loads the stages only if a rotation is under way: most runs don't need them. */
 export async function rotationsUnderWay(run: Run): Promise<UnderWay[]> {
-  const stages = states.map((read) => tryTo(() => read(run)?.stage) ?? 'settled')
-  if (stages.every((stage) => stage === 'settled')) return []
+  if (stagesIn(run).length === 0) return []
   const { underWay } = await import('../rotations/table.ts')
   // The target of files that do not fit together reports them.
   return tryTo(() => underWay(run)) ?? []

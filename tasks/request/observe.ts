@@ -46,18 +46,18 @@ export async function observe(
     foresees = false,
   }: { phases?: Phases; forced?: ReadonlyMap<string, Force>; foresees?: boolean } = {},
 ) {
-  const { limits, signal } = given
+  const { signal } = given
   const started = performance.now()
   const reporter = await given.progressFor(phases)
   const noting = { ...given, note: reporter.note }
-  const run: Run = foresees ? withClockCheck(noting, graph, limits) : { ...noting, isObserved: true as const }
+  const run: Run = foresees ? withClockCheck(noting, graph) : { ...noting, isObserved: true as const }
   /** In the order in which they happened. */
   const events: Event[] = []
   const emit = (event: Event) => {
     events.push(event)
     reporter.event(event)
   }
-  const outcomes = await execute(graph, { run, dryRun: true, foresees, forced, limits, signal, emit })
+  const outcomes = await execute(graph, { run, dryRun: true, foresees, forced, signal, emit })
   await reporter.end({ outcomes, seconds: 0, exit: 0 })
   return { run, graph, outcomes, phases, events, seconds: (performance.now() - started) / 1000 }
 }

@@ -1,11 +1,12 @@
 /** Finds the targets that the command line names. Pure. */
 import type { Cluster } from '../../lib/cluster/cluster.ts'
 import { usageFailure } from '../../lib/failure.ts'
-import type { Force, Graph, Target } from '../../lib/graph/target.ts'
-import { suggest } from '../../lib/wording.ts'
+import { closure, type Force, type Graph, type Target } from '../../lib/graph/target.ts'
+import { formatNames, suggest } from '../../lib/wording.ts'
 import { groups, phases } from '../phases/bootstrap.ts'
 import type { CommandRun } from './command-run.ts'
 import { formatCommand } from './host.ts'
+import type { Options } from './options.ts'
 
 export type Selection = Readonly<ReturnType<typeof select>>
 
@@ -19,6 +20,10 @@ export function select(run: Selecting, graph: Graph) {
   const chosen = selectNodes(run, targets)
   if (renew && (names.length !== 1 || names[0] !== 'ca' || force))
     throw usageFailure(`--renew can only be used with ca: ${run.command('ca --renew')}`)
+  return { ids: withoutLast(run, graph, chosen), forced: forcedOf(chosen, run.options) }
+}
+
+function forcedOf(chosen: readonly Target[], { names, force, renew }: Pick<Options, 'names' | 'force' | 'renew'>) {
   const forced = new Map<string, Force>()
   for (const { id, irreplaceable } of chosen) {
     const isNamed = names.includes(id)
@@ -26,7 +31,27 @@ export function select(run: Selecting, graph: Graph) {
     else if (force && irreplaceable && isNamed) forced.set(id, 'replace')
     else if (force && irreplaceable !== 'whole') forced.set(id, 'rebuild')
   }
-  return { ids: chosen.map(({ id }) => id), forced }
+  return forced
+}
+
+/** What only a walk over everything can do is left out of any other. */
+function withoutLast({ options, command }: Selecting, graph: Graph, chosen: readonly Target[]): string[] {
+  const idsOf = (targets: Iterable<Target>) => [...targets].filter(({ isOfWhole }) => !isOfWhole).map(({ id }) => id)
+  const isWhole = closure(graph, idsOf(chosen)).size === idsOf(graph.values()).length
+  const ids = isWhole ? chosen.map(({ id }) => id) : idsOf(chosen)
+  if (ids.length > 0 || chosen.length === 0) return ids
+  throw usageFailure(`${formatNames(options.names)} can only be done by a full run: ${command('bootstrap')}`)
+}
+
+/** The names that force what is left, and nothing else: of phases and groups of which all is left, else of targets. */
+export function namesOf(run: Selecting, graph: Graph, left: ReadonlyMap<string, Force>): string[] {
+  const { options } = run
+  const open = new Set(left.keys())
+  return [...options.names, ...phases.map(({ name }) => name), ...left.keys()].filter((name) => {
+    const forced = forcedOf(onNodes(options, named(graph, name, run)), { ...options, names: [name] })
+    const isLeft = [...forced].every(([id, force]) => left.get(id) === force)
+    return isLeft && [...forced.keys()].filter((id) => open.delete(id)).length > 0
+  })
 }
 
 /** `deploy worker0` */
@@ -64,11 +89,15 @@ export function unknownName(name: string, more: readonly string[]) {
 export function selectNodes({ cluster, options }: Selecting, targets: readonly Target[]): readonly Target[] {
   const { names, nodes } = options
   checkNodes(cluster, nodes)
-  const chosen = nodes.length === 0 ? targets : targets.filter(({ node }) => node !== undefined && nodes.includes(node))
+  const chosen = onNodes(options, targets)
   if (chosen.length > 0) return chosen
   throw usageFailure(
     `nothing of ${names.join(', ')} ${nodes.length === 0 ? 'is wanted by cluster.yaml' : `belongs to ${nodes.join(', ')}`}`,
   )
+}
+
+function onNodes({ nodes }: Pick<Options, 'nodes'>, targets: readonly Target[]): readonly Target[] {
+  return nodes.length === 0 ? targets : targets.filter(({ node }) => node !== undefined && nodes.includes(node))
 }
 
 /** Throws a usage Failure for an unknown node. */

@@ -6,16 +6,14 @@
  */
 
 import { setTimeout as delay } from 'node:timers/promises'
-import pLimit from 'p-limit'
-import * as v from 'valibot'
 import type { ClusterNode } from '../../lib/cluster/cluster.ts'
 import { Failure, runAgain } from '../../lib/failure.ts'
 import type { Run } from '../../lib/graph/target.ts'
-import { itemsOf } from '../../lib/kubernetes/client.ts'
 import { printable } from '../../lib/wording.ts'
 import { apiServer, type Health, store, type Unit } from '../layouts/layout.ts'
 import { nodeUnits, serviceOf } from '../layouts/tables.ts'
 import { type Asking, isApiServer, withApi } from '../nodes/component.ts'
+import { hostnameOf, isLive, keptTime, type Lease, type LeasesSeen, readLeases } from '../nodes/leases.ts'
 import { reloadTime, repeat } from '../nodes/look.ts'
 import { foreignMembers, readMembers } from '../nodes/quorum.ts'
 import { checkUnitsOf, lookAtUnits, type UnitCheck, type UnitsFound } from '../nodes/units.ts'
@@ -59,7 +57,7 @@ export interface Looked {
 /** Those whose API server runs. */
 export async function apiServers({ run }: Asking): Promise<Looked[]> {
   const nodes = run.cluster.nodes.filter((node) => hasApiServer(run, node))
-  const looks = await Promise.all(nodes.map(async (node) => ({ node, found: await lookAtUnits(run, node) })))
+  const looks = await run.limits.node.map(nodes, async (node) => ({ node, found: await lookAtUnits(run, node) }))
   return withApiServer(run, looks)
 }
 
@@ -74,22 +72,8 @@ export async function someApiServer(asking: Asking): Promise<ClusterNode> {
   })
 }
 
-/** Milliseconds after its last renewal in which an API server counts as running; it renews every 10 s. */
-const leaseTime = 60_000
 /** Milliseconds in which a running API server renews its lease at least once. */
 const renewalTime = 12_000
-/** Milliseconds after which Kubernetes removes the lease of an API server that has stopped. */
-const keptTime = 3_600_000
-
-const lease = v.object({
-  metadata: v.object({ name: v.string(), labels: v.optional(v.record(v.string(), v.string()), {}) }),
-  spec: v.optional(v.object({ renewTime: v.nullish(v.string()) }), {}),
-})
-const leaseList = v.object({ items: itemsOf(lease) })
-
-type Lease = v.InferOutput<typeof lease>
-type LeasesSeen = Pick<Awaited<ReturnType<typeof readLeases>>, 'leases' | 'now'>
-
 /** A control node, and what its machine calls itself, which is the label of its API server's lease. */
 interface Control {
   readonly node: Pick<ClusterNode, 'name' | 'ips'>
@@ -100,7 +84,6 @@ interface Control {
 export async function surveyStage(rotating: Rotating, rotation: Rotation) {
   const { run } = rotating
   const changes = changedBy(rotation, run.cluster)
-  const limit = pLimit(run.cluster.ssh.concurrency)
   const look = async (node: ClusterNode) => {
     const found = await lookAtUnits(run, node)
     const isAsked = hasApiServer(run, node)
@@ -113,7 +96,7 @@ export async function surveyStage(rotating: Rotating, rotation: Rotation) {
       asked: isAsked ? [{ node, found }] : [],
     }
   }
-  const looks = await Promise.all(run.cluster.nodes.map((node) => limit(look, node)))
+  const looks = await run.limits.node.map(run.cluster.nodes, look)
   const asked = looks.flatMap((each) => each.asked)
   const { unreached, unknown } = await surveyApiServers(rotating, withApiServer(run, asked))
   const all = (kind: 'units' | 'ofRoot' | 'ofUsers' | 'toChange') => looks.flatMap((each) => each[kind])
@@ -145,7 +128,7 @@ export async function surveyApiServers(asking: Asking, looks?: readonly Looked[]
   let seen: LeasesSeen = { leases: [], now: new Date(0) }
   let silent: Control[] = []
   const look = async () => {
-    seen = await readLeases(asking, first)
+    seen = await withApi(asking, first, readLeases)
     const live = seen.leases.filter((lease) => isLive(lease, seen.now))
     silent = running.filter(({ hostname }) => !live.some((lease) => hostnameOf(lease) === hostname))
     return silent[0]?.hostname
@@ -154,7 +137,7 @@ export async function surveyApiServers(asking: Asking, looks?: readonly Looked[]
   await repeat(reloadTime, look, signal)
   const strangers = await findStrangers(seen, running, async () => {
     await delay(renewalTime, undefined, { signal })
-    return (await readLeases(asking, first)).leases
+    return (await withApi(asking, first, readLeases)).leases
   })
   const hasEtcd = nodeUnits(run.cluster, first).some(({ unit }) => unit === store)
   const members = hasEtcd ? await readMembers(asking, first) : []
@@ -189,16 +172,6 @@ export async function findStrangers(
     )
 }
 
-/** Renewed within a minute, by the clock of the API server that answers. A time that can't be read counts as renewed. */
-function isLive({ spec: { renewTime } }: Lease, now: Date, within = leaseTime): boolean {
-  const renewed = Date.parse(renewTime ?? '')
-  return Number.isNaN(renewed) || now.getTime() - renewed <= within
-}
-
-function hostnameOf({ metadata: { labels } }: Lease): string {
-  return labels['kubernetes.io/hostname'] ?? ''
-}
-
 /** With its host name as the kernel has it, where kube-apiserver reads it. */
 function controlOf({ node, found: { places } }: Looked) {
   const { hostname } = places
@@ -207,16 +180,5 @@ function controlOf({ node, found: { places } }: Looked) {
     node: node.name,
     code: 'not-looked-at',
     remedy: 'see there: hostname',
-  })
-}
-
-/** `now`: by the clock of the API server that answers. */
-async function readLeases(asking: Asking, node: ClusterNode) {
-  const selector = encodeURIComponent('apiserver.kubernetes.io/identity=kube-apiserver')
-  const path = `/apis/coordination.k8s.io/v1/namespaces/kube-system/leases?labelSelector=${selector}`
-  return withApi(asking, node, async (api) => {
-    const now = await api.time()
-    const { items } = await api.readAs(leaseList, 'GET', path)
-    return { leases: items, now }
   })
 }

@@ -134,7 +134,7 @@ const finishingOf = (name: CaName): Stage => ({
     if (name !== caName) return []
     const { run } = rotating
     const nodes = run.cluster.nodes.filter(({ role }) => role !== 'gateway')
-    return (await Promise.all(nodes.map((node) => ownClients(rotating, node)))).flat()
+    return (await run.limits.node.map(nodes, (node) => ownClients(rotating, node))).flat()
   },
   async begin({ run: { auth, now } }) {
     const { present, next } = caFiles(auth.files, name)

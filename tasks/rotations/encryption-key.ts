@@ -122,7 +122,7 @@ async function withoutEncryption(rotating: Rotating): Promise<string[]> {
       ? []
       : [`the API server of ${node.name} has no --encryption-provider-config that could be read: give it one`]
   }
-  return (await Promise.all(controls.map(look))).flat()
+  return (await rotating.run.limits.node.map(controls, look)).flat()
 }
 
 /** The old text is kept: a key that has encrypted something is never lost. */

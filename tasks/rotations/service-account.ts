@@ -118,14 +118,13 @@ function signingKid({ auth }: Pick<Run, 'auth'>): string | undefined {
 
 const jwks = v.object({ keys: v.array(v.object({ kid: v.string() })) })
 const tokenRequest = v.object({ status: v.object({ token: v.string() }) })
+const tokenSecret = v.object({
+  metadata: v.object({ namespace: v.string(), name: v.string() }),
+  data: v.nullish(v.object({ token: v.optional(v.string(), '') }), { token: '' }),
+})
 const secretList = v.object({
   metadata: v.object({ continue: v.optional(v.string(), '') }),
-  items: itemsOf(
-    v.object({
-      metadata: v.object({ namespace: v.string(), name: v.string() }),
-      data: v.nullish(v.object({ token: v.optional(v.string(), '') }), { token: '' }),
-    }),
-  ),
+  items: itemsOf(tokenSecret),
 })
 
 /** In each stage: it accepts the keys in the file of certificates alone, and signs with the key beside it. */
@@ -172,7 +171,7 @@ async function findOldTokens(rotating: Rotating): Promise<string[]> {
   const looks = await apiServers(rotating)
   const [first] = looks
   if (!first) return []
-  const found = await Promise.all(looks.map((look) => findOnApiServer(rotating, look)))
+  const found = await rotating.run.limits.node.map(looks, (look) => findOnApiServer(rotating, look))
   return [...(await findLegacySecrets(rotating, first.node)), ...found.flat()]
 }
 
@@ -185,15 +184,20 @@ async function findLegacySecrets(rotating: Rotating, node: ClusterNode): Promise
     do {
       const query = `fieldSelector=type%3Dkubernetes.io%2Fservice-account-token&limit=500${page && `&continue=${encodeURIComponent(page)}`}`
       const list = await api.readAs(secretList, 'GET', `/api/v1/secrets?${query}`)
-      for (const { metadata, data } of list.items)
-        if (kidIn(Buffer.from(data.token, 'base64').toString()) !== kid)
-          found.push(
-            `the token in Secret ${metadata.namespace}/${metadata.name}: remove data.token from it, and it is made again`,
-          )
+      found.push(...list.items.flatMap((secret) => oldTokenIn(secret, kid) ?? []))
       page = list.metadata.continue
     } while (page !== '')
     return found
   })
+}
+
+/** Unless the key of that id has signed it. A Secret without a token gets one of that key. */
+export function oldTokenIn(
+  { metadata: { namespace, name }, data: { token } }: v.InferOutput<typeof tokenSecret>,
+  kid: string | undefined,
+): string | undefined {
+  if (token === '' || kidIn(Buffer.from(token, 'base64').toString()) === kid) return undefined
+  return `the token in Secret ${namespace}/${name}: remove data.token from it, and it is made again`
 }
 
 const counters = new Map([

@@ -21,13 +21,12 @@ import {
   type Certificate,
   type CertSpec,
   commonNameOf,
-  isIssuedBy,
   readCertificate,
   readDerCertificate,
 } from '../../lib/pki/certificate.ts'
 import { blocksIn } from '../../lib/pki/encoding.ts'
 import { isKeyOf, keyIn, type Pair, readPair, tryCertificate } from '../../lib/pki/pair.ts'
-import type { Reason } from '../../lib/reason.ts'
+import { quote } from '../../lib/wording.ts'
 import { encryptionConfig } from '../layouts/tables.ts'
 
 /** No stage: the files do not fit together. */
@@ -126,25 +125,6 @@ export function signingCa(auth: AuthDir, now: Date, name: string = caName): CaSt
   return state.stage === 'unclear' ? { stage: 'settled', ...settledBy(name), chain: undefined } : state
 }
 
-/** What the CA's target still has to make or remove at its stage. */
-export function caRotationReasons({ auth, now }: Run, { stage }: CaState, name: string): Reason[] {
-  if (stage === 'settled') return []
-  if (stage === 'finishing') {
-    const { next, nextKey } = caFiles(auth.files, name)
-    const left = [nextKey, next].filter((file) => auth.read(file))
-    return [{ kind: 'rotation', what: `the next CA takes the place of the present one: ${left.join(', ')}` }]
-  }
-  const { certificate: next, reasons } = readPair(auth, nextName(name))
-  const [present, cross] = [tryCertificate(auth, name), tryCertificate(auth, crossName(name))]
-  const isCross = next && present && cross?.isCa && isTwin(cross, next) && isIssuedBy(cross, present)
-  return [
-    ...reasons,
-    // A clock that was wrong made it.
-    ...(next && next.notBefore > now ? [{ kind: 'not-yet-valid', notBefore: next.notBefore } as const] : []),
-    ...(isCross && cross.notAfter > now ? [] : [{ kind: 'missing', path: caFiles(auth.files, name).cross } as const]),
-  ]
-}
-
 /** What etcd's CA is at first on a cluster that shared it: the cluster's, under its own name. */
 export function isCopyOfCa(auth: AuthDir): boolean {
   const [ca, etcdCa] = [caName, etcdCaName].map((name) => tryCertificate(auth, name))
@@ -233,7 +213,7 @@ export function readTokenState({ auth }: { readonly auth: AuthDir }): TokenState
   const state = tokenState(auth)
   if (state.stage !== 'unclear') return state
   throw refusal(`${auth.path}: ${state.why}`, [
-    `restore it from a backup, or remove it if it was never deployed: rm ${auth.path}/${state.file}`,
+    `restore it from a backup, or remove it if it was never deployed: rm ${quote(`${auth.path}/${state.file}`)}`,
   ])
 }
 
@@ -264,10 +244,13 @@ export function readEncryptionState({ auth }: { readonly auth: AuthDir }): Encry
   return bytes && readEncryptionKeys(bytes)
 }
 
-/** What is refused while the rotation of that name is under way, with each way out. */
-export function refusalDuring(name: string, what: string, { command }: Pick<Run, 'command'>): Failure {
-  return refusal(what, [
-    `finish it: ${command(`rotate ${name} --finish`)}`,
-    `or take it back: ${command(`rotate ${name} --undo`)}`,
-  ])
+/** What is refused while the rotation of that name is under way, with each way out. From its last stage none leads back. */
+export function refusalDuring(
+  name: string,
+  what: string,
+  { command }: Pick<Run, 'command'>,
+  { isLast = false } = {},
+): Failure {
+  const undo = `or undo it: ${command(`rotate ${name} --undo`)}`
+  return refusal(what, [`finish it: ${command(`rotate ${name} --finish`)}`, ...(isLast ? [] : [undo])])
 }

@@ -56,12 +56,13 @@ const hashOf = (name: string) =>
 
 function configuration({
   users = [] as string[],
-  hashes = [] as string[],
+  pinned = [] as string[],
+  good = [] as string[],
   kubeconfig = paths.kubeconfig,
 } = {}): string {
   const list = (all: string[]) => `[${all.map((each) => `'${each}'`).join(', ')}]`
-  const ids = list(hashes.map((hash) => `X509SHA256=${hash}`))
-  const isListed = `has(request.extra) && '${credentialId}' in request.extra && request.extra['${credentialId}'].exists(id, id in ${ids})`
+  const ids = list(good.map((hash) => `X509SHA256=${hash}`))
+  const isOther = `has(request.extra) && '${credentialId}' in request.extra && request.extra['${credentialId}'].exists(id, id.startsWith('X509SHA256=') && !(id in ${ids}))`
   return `apiVersion: apiserver.config.k8s.io/v1
 kind: AuthorizationConfiguration
 authorizers:
@@ -74,7 +75,7 @@ authorizers:
       failurePolicy: Deny
       connectionInfo: { type: KubeConfigFile, kubeConfigFile: ${kubeconfig} }
       matchConditions:
-        - expression: "request.user in ${list(users)} || ${isListed}"
+        - expression: "request.user in ${list(users)} || request.user in ${list(pinned)} && ${isOther}"
         - expression: "request.extra['this certificate is revoked'][0] == 'revoked'"
   - { type: Node, name: node }
   - { type: RBAC, name: rbac }
@@ -220,10 +221,11 @@ test('an API server does not start with a configuration that the real one refuse
 })
 
 test(
-  'who is listed by name or certificate is denied on every path, and nobody else; system:masters never is',
+  'who is listed by name, or shows another certificate than the listed ones, is denied on every path, and nobody else; system:masters never is',
   options,
   async (t) => {
-    put(configuration({ users: ['jane', 'admin'], hashes: [hashOf('kube-scheduler'), hashOf('admin')] }))
+    const pinned = ['system:kube-scheduler', 'system:kube-controller-manager', 'admin']
+    put(configuration({ users: ['jane', 'admin'], pinned, good: [hashOf('kube-controller-manager')] }))
     const api = await startApi(t, listing)
     for (const path of ['/healthz', '/version', '/api/v1/nodes?limit=1'])
       for (const name of ['jane', 'kube-scheduler'])
@@ -240,7 +242,7 @@ test(
     const extra = { [credentialId]: [`X509SHA256=${hashOf('kube-scheduler')}`] }
     const denied = { allowed: false, denied: true, evaluationError }
     assert.deepEqual(await review(api, { user: 'jane' }), denied)
-    assert.deepEqual(await review(api, { user: 'x', extra }), denied)
+    assert.deepEqual(await review(api, { user: 'system:kube-scheduler', extra }), denied)
     assert.deepEqual(await review(api, { user: 'bob', extra: { [credentialId]: ['X509SHA256=0'] } }), {
       allowed: false,
     })

@@ -84,4 +84,38 @@ describe('a key that is revoked', { skip }, () => {
       await assertNothingLeft(lab)
     }
   })
+
+  test('a pinned name is renewed as often as one likes; a control node that is down holds that, and nobody is refused', async () => {
+    const renew = (san: string) => {
+      const nodes = lab.all.map(({ name, role, ip }) => ({
+        name,
+        role,
+        ip,
+        ...(name === 'worker0' && { sans: [san] }),
+      }))
+      lab.write(...running({}, [['revoked'], keys], [['nodes'], nodes]))
+    }
+    const installed = () => lab.machine('worker0').exec('sha256sum </var/lib/kubelet/worker0.pem')
+    const starts = await readStarts(lab)
+    for (const san of ['one.example.org', 'two.example.org']) {
+      renew(san)
+      await unnoticed(lab, async () => void (await mustRun(lab, 4, 'bootstrap')))
+      assert.deepEqual(await answers('auth/worker0'), all(200), san)
+    }
+    await lab.machine('control2').stop()
+    renew('three.example.org')
+    const before = await installed()
+    const held = await mustRun(lab, 1, 'bootstrap', '--json')
+    const skipped = held.events.find(({ id, type }) => id === 'install/worker0' && type === 'cancelled')
+    assert.deepEqual(skipped?.because, ['revoked/control2'])
+    assert.equal(await installed(), before)
+    await lab.machine('control2').start()
+    await eventually(() => mustRun(lab, 4, 'bootstrap'))
+    assert.notEqual(await installed(), before)
+    assert.deepEqual(await answers('auth/worker0'), all(200))
+    assert.deepEqual(
+      (await startedSince(lab, starts)).filter((each) => !each.startsWith('control2')),
+      [],
+    )
+  })
 })

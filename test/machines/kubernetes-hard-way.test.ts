@@ -3,6 +3,7 @@ import assert from 'node:assert/strict'
 import { cpSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { after, before, describe, test } from 'node:test'
+import { parse } from 'yaml'
 import { type Follower, followHardWay } from '../guide/hard-way.ts'
 import { allWell, startAll } from '../lab/machines/components.ts'
 import { hardWay, jumpbox, placeFiles } from '../lab/machines/hard-way.ts'
@@ -147,6 +148,39 @@ describe('Kubernetes The Hard Way on three machines', { skip }, () => {
     await lab.exec('rm -r auth && mv current auth')
     await must(0, 'bootstrap')
     await assertSettled()
+  })
+
+  test('has components under units of other names named, and no rotation begins, until cluster.yaml has these names', async () => {
+    const text = readFileSync(join(lab.place, 'cluster.yaml'), 'utf8')
+    const components = (name: string) => (name === 'server' ? ['kube-scheduler'] : ['kube-proxy', 'kubelet'])
+    const rename = (from: string, to: string) =>
+      Promise.all(
+        lab.all.map((machine) => {
+          const moves = components(machine.name).map((unit) => `mv ${from}${unit}.service ${to}${unit}.service`)
+          const units = (prefix: string) =>
+            components(machine.name)
+              .map((unit) => prefix + unit)
+              .join(' ')
+          return machine.exec(
+            `set -e; cd /etc/systemd/system; systemctl stop ${units(from)}; ${moves.join('; ')}; systemctl daemon-reload; systemctl start ${units(to)}`,
+          )
+        }),
+      )
+    const named = /(\S+): (\S+), process \d+ in \S*\/k8s-\S+\.service, reads \/var\/lib\/\S+ \(--\w+\), which/g
+    const all = lab.all.flatMap(({ name }) => components(name).map((unit) => `${name} ${unit}`)).toSorted()
+    const namedBy = (told: string) => Array.from(told.matchAll(named), ([, name, unit]) => `${name} ${unit}`).toSorted()
+    await rename('', 'k8s-')
+    const { stdout } = await must(0, 'bootstrap')
+    assert.deepEqual(namedBy(stdout), all)
+    const { stderr } = await must(3, 'rotate', 'ca')
+    assert.deepEqual(namedBy(stderr), all)
+    assert.doesNotMatch(await lab.exec('ls auth'), /next/)
+    const units = Array.from(stderr.matchAll(/install\.units: \{ (.*?\}) \}/g), ([, unit]) => unit)
+    writeCluster(lab.place, [[['install'], { units: parse(`{ ${[...new Set(units)].join(', ')} }`) }]], text)
+    assert.deepEqual(namedBy((await eventually(() => must(0, 'bootstrap'))).stdout), [])
+    await rename('k8s-', '')
+    writeCluster(lab.place, [[['install'], true]], text)
+    await eventually(() => must(0, 'bootstrap', '--dry-run'))
   })
 
   test('has its service-account key and its CA rotated', async () => {

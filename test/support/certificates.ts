@@ -214,3 +214,24 @@ export function altered(certificate: Buffer, alter: (parts: Parts) => Partial<Pa
   const signature = sign(signed.hash ?? 'sha256', whole, signed.key)
   return sequence(whole, first.algorithm, element(0x03, bytes('00'), signature))
 }
+
+/** The order of P-256: SEC 2, 2.4.2. */
+const order = 0xffffffff00000000ffffffffffffffffbce6faada7179e84f3b9cac2fc632551n
+
+/**
+ * The same certificate in other bytes, which whoever has it can write: of an ECDSA signature (r, s) over P-256, (r, order - s) is one too. It
+ * is accepted by whoever accepts the first, and has another fingerprint. PEM.
+ */
+export function inOtherBytes(pem: string): string {
+  const der = Buffer.from(pem.replace(/-----.*-----|\s/g, ''), 'base64')
+  const [tbs, algorithm, signature] = elements(elementAt(der, 0).content)
+  if (!tbs || !algorithm || !signature) throw new RangeError('no certificate')
+  const [r, s] = elements(elementAt(signature.content.subarray(1), 0).content)
+  if (!r || !s) throw new RangeError('no ECDSA signature')
+  const hex = (order - BigInt(`0x${s.content.toString('hex')}`)).toString(16)
+  const digits = hex.padStart(hex.length + (hex.length % 2), '0')
+  const other = Buffer.from(/^[89a-f]/.test(digits) ? `00${digits}` : digits, 'hex')
+  const whole = sequence(tbs.whole, algorithm.whole, element(0x03, '\0', sequence(r.whole, element(0x02, other))))
+  const lines = whole.toString('base64').match(/.{1,64}/g) ?? []
+  return `-----BEGIN CERTIFICATE-----\n${lines.join('\n')}\n-----END CERTIFICATE-----\n`
+}

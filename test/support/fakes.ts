@@ -6,7 +6,7 @@ import { stripVTControlCharacters } from 'node:util'
 import pLimit from 'p-limit'
 import type { Cluster, ClusterNode } from '../../lib/cluster/cluster.ts'
 import { Failure } from '../../lib/failure.ts'
-import { execute, type RunOptions } from '../../lib/graph/executor.ts'
+import { execute } from '../../lib/graph/executor.ts'
 import {
   buildGraph,
   byPhase,
@@ -18,12 +18,13 @@ import {
 } from '../../lib/graph/target.ts'
 import { type FileState, root } from '../../lib/node/place.ts'
 import type { ComponentProcess, NodeState, PlacesState } from '../../lib/node/state.ts'
+import { tryCertificate } from '../../lib/pki/pair.ts'
 import type { Change, CheckResult, Reason } from '../../lib/reason.ts'
 import { createPlanLines, planEntries } from '../../lib/show/plan.ts'
 import type { Summary } from '../../lib/show/reporter.ts'
 import type { Unit } from '../../tasks/layouts/layout.ts'
 import { nodeUnits } from '../../tasks/layouts/tables.ts'
-import type { NodeLook } from '../../tasks/nodes/look.ts'
+import { digestAt, type NodeLook } from '../../tasks/nodes/look.ts'
 import { otherProcessesOn, unitsOn } from '../../tasks/nodes/reads.ts'
 import { parsed } from './files.ts'
 
@@ -86,7 +87,7 @@ export function shownUnit(unit: string, more: Readonly<Record<string, string>> =
 /** That runs, and no process of it is seen. */
 export const runningUnit: UnitState = {
   ...{ isLoaded: true, active: 'active', sub: 'running', isStopping: false, started: 1000, process: undefined },
-  ...{ restarts: 0, restartsAfter: 5, account: root, group: '', start: undefined },
+  ...{ restarts: 0, restartsAfter: 5, account: root, group: '', start: undefined, isRenamed: false },
   ...withoutFiles,
 }
 
@@ -109,6 +110,40 @@ export function placesWith(given: Partial<PlacesState> = {}): PlacesState {
 export const allThere = {
   ...{ folders: { has: () => true }, files: { get: () => ({ size: 1, isKnown: true }), has: () => true } },
 } as unknown as Pick<PlacesState, 'folders' | 'files'>
+
+/** Seconds: when files were placed, when the units that read them were started, and when they are looked at. */
+export const [placedAt, startedAt, lookedAt] = [1000, 2000, 3000]
+const main = { id: 7, isStopped: false, age: lookedAt - startedAt, started: startedAt }
+export const healthyUnit = { ...runningUnit, started: startedAt, process: main }
+
+/** What a look finds where every unit of the node runs, and has loaded what is in auth/. */
+export function foundAsIn(run: Pick<Run, 'auth' | 'cluster'>, node: ClusterNode) {
+  const units = nodeUnits(run.cluster, node)
+  const files = units.flatMap((unit) =>
+    unit.files.map((place): [string, FileState] => {
+      const mode = run.auth.files.mode(place.file)
+      return [place.path, { ...rootsFile, mode, changed: placedAt, sha256: digestAt(run, place) }]
+    }),
+  )
+  const bundles = units.flatMap(({ bundle }): [string, FileState][] =>
+    bundle === undefined ? [] : [[bundle, { ...rootsFile, changed: startedAt }]],
+  )
+  return {
+    places: placesWith({
+      now: lookedAt,
+      units: new Map(units.map(({ unit }) => [unit, healthyUnit])),
+      folders: new Set(files.map(([path]) => path.replace(/\/[^/]*$/, ''))),
+      files: new Map([...files, ...bundles]),
+      processes: units.filter(({ bundle }) => bundle === undefined).map((unit) => startedAs(unit)),
+    }),
+    served: new Map(
+      units.flatMap(({ serves }) =>
+        serves.map(({ port, name: leaf }) => [port, tryCertificate(run.auth, leaf)?.x509.raw ?? ('nothing' as const)]),
+      ),
+    ),
+    unhealthy: new Map(),
+  }
+}
 
 /** A look, with what its processes read in that cluster. */
 export function seenIn(cluster: Cluster, node: ClusterNode, look: NodeState): NodeLook {
@@ -164,17 +199,16 @@ export function runFakes(targets: readonly Target[], options: FakeRunOptions = {
   /** "started a", "building a", "built a", in the order in which they came. */
   const told: string[] = []
   const abort = new AbortController()
-  const limits: RunOptions['limits'] = {
+  const limits: Run['limits'] = {
     auth: pLimit(options.auth ?? 100),
     node: pLimit(options.node ?? 100),
     kubeconfig: pLimit(1),
   }
   const outcomes = execute(buildGraph(targets), {
-    run: nowhere,
+    run: { ...nowhere, limits },
     dryRun: options.dryRun ?? false,
     foresees: options.foresees ?? false,
     forced: new Map(Object.entries(options.forced ?? {})),
-    limits,
     signal: abort.signal,
     emit: (event) => {
       events.push(event)

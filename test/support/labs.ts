@@ -319,6 +319,7 @@ export interface SshUse {
   readonly config: string
   readonly options?: Readonly<Record<string, string>>
   readonly signal?: AbortSignal
+  readonly waitNodes?: number
 }
 
 export async function openSshLab(...nodes: readonly LabNodeOptions[]): Promise<SshLab> {
@@ -333,10 +334,11 @@ export async function openSshLab(...nodes: readonly LabNodeOptions[]): Promise<S
     // The first value counts.
     return [`Host ${name}`, ...own, `UserKnownHostsFile ${lab.knownHosts}`, 'GlobalKnownHostsFile none', ''].join('\n')
   }
-  const connect: SshLab['connect'] = async (name, { config, options, signal = new AbortController().signal }, work) => {
+  const connect: SshLab['connect'] = async (name, { config, options, ...use }, work) => {
+    const { signal = new AbortController().signal, waitNodes = 0 } = use
     writeFileSync(join(folder, 'ssh_config'), config)
     const cluster = clusterOf(name, options)
-    const ssh = new Ssh(cluster, { folder, env: process.env, signal, waitNodes: 0 })
+    const ssh = new Ssh(cluster, { folder, env: process.env, signal, waitNodes })
     const [node] = cluster.nodes
     try {
       if (!node) throw new Error('no node')

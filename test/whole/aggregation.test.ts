@@ -1,6 +1,6 @@
 /** The aggregation layer: its CA and client in cluster.yaml, in auth/, on nodes, and what brings them back. */
 import assert from 'node:assert/strict'
-import { cpSync, existsSync, readFileSync, rmSync } from 'node:fs'
+import { cpSync, existsSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { describe, test } from 'node:test'
 import { certTable, layoutOf, layouts, nodeFiles } from '../../tasks/layouts/tables.ts'
@@ -109,5 +109,32 @@ describe('on a control node', { skip: needs('ssh') }, () => {
     assert.match(refused.stdout + refused.stderr, /holds another front-proxy CA/)
     await exits(0, place, 'bootstrap', '--replace-identity', '--yes')
     assert.notEqual(read(), before)
+  })
+
+  test('switched off again, its key is named by runs, plans and status until --prune has removed it', async () => {
+    const { place, lab } = made
+    const write = (...more: Edit[]) => writeCluster(place, [...oneOfEach, ...more, ...labEdits(lab)])
+    const onNode = () => readdirSync(lab.node('control0').home).filter((file) => file.startsWith('front-proxy-'))
+    write(on)
+    await exits(0, place, 'bootstrap')
+    const held = onNode()
+    write()
+    const says = /To do +remove front-proxy-client-key\.pem from control0, .*: npm run bootstrap -- --prune/
+    for (const args of [['--dry-run'], []]) {
+      const { stdout } = await exits(4, place, 'bootstrap', ...args)
+      assert.match(stdout, says)
+      assert.match(stdout, /control0 holds front-proxy-ca\.pem, front-proxy-client\.pem, which do not belong there/)
+      assert.doesNotMatch(stdout, /everything matches/)
+    }
+    assert.match((await exits(4, place, 'status', '--on-nodes')).stdout, /front-proxy-client-key\.pem does not belong/)
+    assert.deepEqual(onNode(), held)
+    const { stdout } = await exits(0, place, 'bootstrap', '--prune')
+    assert.doesNotMatch(stdout, /only copy/)
+    assert.deepEqual(onNode(), [])
+    assert.match((await exits(0, place, 'bootstrap')).stdout, /everything matches/)
+    // Somebody else's, under the same name.
+    writeFileSync(join(lab.node('control0').home, 'front-proxy-client-key.pem'), 'another')
+    await exits(0, place, 'bootstrap', '--prune')
+    assert.deepEqual(onNode(), ['front-proxy-client-key.pem'])
   })
 })

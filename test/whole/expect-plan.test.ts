@@ -1,8 +1,11 @@
 /** A plan that was reviewed: carried out as it is, on another machine too, or refused. */
 import assert from 'node:assert/strict'
-import { existsSync, readdirSync, rmSync, writeFileSync } from 'node:fs'
+import { existsSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { before, describe, type TestContext, test } from 'node:test'
+import { AuthDir } from '../../lib/files/auth-dir.ts'
+import { addKey, encryptWithNewest } from '../../lib/kubernetes/encryption.ts'
+import { harderWay } from '../../tasks/layouts/harder-way.ts'
 import { scratch, stateOf } from '../support/files.ts'
 import {
   assertStatus,
@@ -68,6 +71,24 @@ describe('--expect-plan', () => {
         ['secrets', 'events'],
       ]),
       await hashFor(t, [['subject', 'organizationalUnit'], 'one'], sans(one)),
+    ]
+    assert.equal(new Set(hashes).size, hashes.length)
+  })
+
+  test('the stage of each rotation is in it, where the same is to be made in both', async (t) => {
+    const hashAt = async (stage: (auth: AuthDir) => void) => {
+      const { place, auth } = copied(t)
+      rmSync(join(auth, 'admin.kubeconfig'))
+      stage(new AuthDir(auth, harderWay.files))
+      return hashIn(await exits(4, place, 'bootstrap', '--dry-run', '--offline', '--json'))
+    }
+    const encryption = (change: (text: string) => string) => (auth: AuthDir) =>
+      auth.write('encryption-config.yaml', change(auth.bytes('encryption-config.yaml').toString()), 0o600)
+    const add = (text: string) => addKey(text, Buffer.alloc(32, 7).toString('base64'), 'aescbc', [])
+    const hashes = [
+      await hashAt(() => {}),
+      await hashAt(encryption(add)),
+      await hashAt(encryption((text) => encryptWithNewest(add(text)))),
     ]
     assert.equal(new Set(hashes).size, hashes.length)
   })
@@ -153,18 +174,28 @@ describe('--expect-plan with nodes', { skip: needs('ssh') }, () => {
   })
 
   test('the place on a node is part of the plan, and so is the way there', async () => {
-    const hashFor = async (directory: string, options = {}) => {
-      writeCluster(place, [
-        ...oneOfEach,
-        ...labEdits(suite.lab),
-        [['ssh', 'directory'], directory],
-        [['ssh', 'options'], options],
-      ])
+    const { sshConfig } = suite.lab
+    const [text, same] = [readFileSync(sshConfig, 'utf8'), `${sshConfig}-too`]
+    writeFileSync(same, text)
+    const hashFor = async (directory: string, ssh: { options?: object; configFile?: string } = {}) => {
+      const more = Object.entries(ssh).map(([key, value]): Edit => [['ssh', key], value])
+      writeCluster(place, [...oneOfEach, ...labEdits(suite.lab), [['ssh', 'directory'], directory], ...more])
       return planned()
     }
-    const [one, again] = [await hashFor('~/one'), await hashFor('~/one')]
-    const [other, byOptions] = [await hashFor('~/other'), await hashFor('~/one', { ConnectTimeout: 9 })]
-    assert.deepEqual([one === again, new Set([one, other, byOptions]).size], [true, 3])
+    const hashes = [
+      await hashFor('~/one'),
+      await hashFor('~/other'),
+      await hashFor('~/one', { options: { ConnectTimeout: 9 } }),
+      await hashFor('~/one', { configFile: same }),
+    ]
+    assert.equal(new Set(hashes).size, hashes.length)
+    const [approved = ''] = hashes
+    assert.equal(await hashFor('~/one'), approved)
+    writeFileSync(sshConfig, `${text}# ProxyCommand to another machine\n`)
+    const refused = await exits(3, place, 'bootstrap', '--expect-plan', approved)
+    assert.match(refused.stderr, /what would be done is another plan/)
+    writeFileSync(sshConfig, text)
+    assert.equal(await planned(), approved)
   })
 
   test('a node that can not be looked at makes the plan unknown: refused, and nothing is made', async () => {

@@ -221,7 +221,7 @@ real -f -- "$@"`,
       const ran = await withStatus(1, deploy())
       const { message, remedy } = failureOf(ran)
       assert.equal(message, `control0: control0.pem, control0.kubeconfig there are newer than in ${auth()}`)
-      assert.match(String(remedy), /this auth\/ is out of date[\s\S]*deploy --node control0 --force/)
+      assert.match(String(remedy), /auth is older than the nodes: use the one [\s\S]*deploy --node control0 --force/)
       assert.deepEqual(homes(), before)
       await withStatus(1, deploy('--dry-run'))
       await withStatus(0, deploy('--node', 'control0', '--force'))
@@ -244,6 +244,23 @@ real -f -- "$@"`,
       // To whom it belongs, it is right.
       await exits(0, theirs, 'deploy', '--dry-run', '--node', 'control0', '--node', 'worker0')
     })
+  })
+
+  test("holds somebody else's kubeconfig under a name of ours: plan and run say so, and auth/backup has a copy", async () => {
+    const [path, text] = [join(home(), 'admin.kubeconfig'), 'users: [{name: x, user: {token: a-secret}}]\n']
+    writeFileSync(path, text)
+    const said = 'control0 has another kubeconfig (admin.kubeconfig): a run overwrites it, and auth/backup keeps a copy'
+    // Ours is still to be made.
+    rmSync(join(auth(), 'admin.kubeconfig'))
+    for (const [status, ...args] of [[4, '--dry-run'], [0]] as const) {
+      const ran = await withStatus(status, deploy('--node', 'control0', ...args))
+      assert.ok(ran.stdout.includes(said), ran.stdout)
+      assert.ok(!ran.stdout.includes('a-secret'))
+    }
+    assert.ok(readFileSync(path).equals(readFileSync(join(auth(), 'admin.kubeconfig'))))
+    const backup = join(auth(), 'backup')
+    const [kept = ''] = readdirSync(backup).filter((folder) => folder.startsWith('control0-'))
+    assert.equal(readFileSync(join(backup, kept, 'admin.kubeconfig'), 'utf8'), text)
   })
 
   // What else it may hold: test/lib/kubernetes/identity.test.ts.
@@ -284,6 +301,58 @@ real -f -- "$@"`,
       assert.match(ran.stdout, /worker0 needs no certificate now; the one it had is /)
       assert.equal(readFileSync(join(home('gateway'), 'gateway.pem'), 'utf8'), 'of the load balancer')
       for (const file of files) assert.ok(existsSync(join(home('worker0'), file)))
+    })
+
+    test('of the home, where ssh.directory names another folder by now: a key that no node is to have; the rest is named', async () => {
+      const moved: Edit = [['ssh', 'directory'], '~/pki']
+      const off: Edit = [['certificates', 'caKeyOnNodes'], false]
+      const others = readdirSync(home()).filter((name) => name !== 'ca-key.pem')
+      const text = ({ stdout }: Ran) => stdout.replaceAll(/\s+/g, ' ')
+      const stays = new RegExp(
+        `control0 has .* in ${home()} \\(the default of ssh\\.directory\\); remove them there once nothing reads them: (rm(?: /\\S+)+)`,
+      )
+      write(moved)
+      for (const [status, ...args] of [[4, '--dry-run'], [0], [0, '--prune']] as const)
+        assert.match(text(await exits(status, place, 'deploy', ...args)), stays)
+      write(moved, off)
+      const named = await exits(4, place, 'deploy')
+      const way = /remove ca-key\.pem from control0, as cluster\.yaml has it on no node: npm run bootstrap -- --prune/
+      assert.match(text(named), way)
+      assert.match(text(await exits(4, place, 'status', '--on-nodes')), /home\/ca-key\.pem does not belong there/)
+      const pruned = await exits(0, place, 'deploy', '--prune')
+      assert.deepEqual(
+        [home(), join(home(), 'pki')].map((folder) => existsSync(join(folder, 'ca-key.pem'))),
+        [false, false],
+      )
+      assert.match(text(pruned), /back up .*: it is the only copy/)
+      assert.deepEqual(
+        others.filter((name) => !existsSync(join(home(), name))),
+        [],
+      )
+      const [, command = ''] = stays.exec(text(pruned)) ?? []
+      execFileSync('sh', ['-c', command])
+      assert.deepEqual(
+        readdirSync(home()).filter((name) => others.includes(name) && !name.startsWith('.')),
+        [],
+      )
+      assert.doesNotMatch(text(await exits(0, place, 'deploy', '--node', 'control0')), /default of ssh/)
+    })
+
+    test('not of the home, where that is the folder of another node on the same machine', async () => {
+      writeNode(1, { host: 'control0', directory: '~/pki' })
+      assert.doesNotMatch((await exits(0, place, 'deploy')).stdout, /default of ssh/)
+    })
+
+    test("not of what is somebody else's in the home", async () => {
+      write([['ssh', 'directory'], '~/pki'], [['certificates', 'caKeyOnNodes'], false])
+      const names = readdirSync(home()).filter((name) => !name.startsWith('.'))
+      for (const name of names) writeFileSync(join(home(), name), 'another')
+      const { stdout } = await exits(0, place, 'deploy', '--node', 'control0', '--prune')
+      assert.doesNotMatch(stdout, /default of ssh|does not belong/)
+      assert.deepEqual(
+        readdirSync(home()).filter((name) => !name.startsWith('.')),
+        [...names, 'pki'].toSorted(),
+      )
     })
 
     test('not of the files of a node that shares its folder', async () => {

@@ -410,7 +410,10 @@ describe('a node', { skip: needs('ssh', 'openssl') }, () => {
     const command = 'npm run task -- deploy --node control0 --node worker0 --node gateway --replace-identity'
     assert.deepEqual(commandsIn(said), [recover, command])
     const planned = await follow(place, `${command} --dry-run`)
-    assert.match(planned.stdout, /control0 holds another CA \(ca\.pem\): it is overwritten, and kept\s+in auth\/backup/)
+    assert.match(
+      planned.stdout,
+      /control0 has another CA \(ca\.pem\):\s+a\s+run\s+overwrites\s+it,\s+and\s+auth\/backup\s+keeps\s+a\s+copy/,
+    )
     assertStatus(await follow(place, command), 0)
     await exits(0, place, 'bootstrap', '--dry-run')
   })

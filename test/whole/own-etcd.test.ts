@@ -1,6 +1,6 @@
 /** A CA of etcd's own: in cluster.yaml, in auth/, on nodes, and what brings it back. */
 import assert from 'node:assert/strict'
-import { copyFileSync, readFileSync, renameSync, rmSync } from 'node:fs'
+import { copyFileSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
 import { describe, test } from 'node:test'
 import { nodeFiles } from '../../tasks/layouts/tables.ts'
@@ -137,5 +137,35 @@ describe('on a control node', { skip: needs('ssh') }, () => {
     await exits(0, place, 'recover', '--node', 'control0')
     assert.deepEqual(readFileSync(join(place, 'auth/etcd-ca-key.pem')), key)
     await exits(0, place, 'bootstrap')
+  })
+
+  test('switched off again, --prune removes the key of its CA only where auth/ or its backup has it', async () => {
+    const { place, lab } = made
+    const [auth, away] = [join(place, 'auth'), join(place, 'away')]
+    const onNode = () => readdirSync(lab.node('control0').home).filter((file) => all.includes(file))
+    writeCluster(place, [...oneOfEach, own, ...labEdits(lab)])
+    await exits(0, place, 'bootstrap')
+    writeCluster(place, [...oneOfEach, ...labEdits(lab)])
+    const refused = await exits(3, place, 'bootstrap')
+    assert.match(
+      refused.stdout + refused.stderr,
+      /or, if etcd was never given it, move etcd-ca\.pem and etcd-ca-key\.pem away/,
+    )
+    mkdirSync(away)
+    for (const file of names.slice(0, 2)) renameSync(join(auth, file), join(away, file))
+    const { stdout } = await exits(4, place, 'bootstrap', '--prune')
+    const kept =
+      /To do +remove \/\S+\/etcd-ca-key\.pem from control0, .*: --prune keeps it because auth\/ has no copy of it; /
+    assert.match(stdout, kept)
+    assert.deepEqual(onNode(), ['etcd-ca-key.pem', 'etcd-ca.pem'])
+    mkdirSync(join(auth, 'backup/2026-11-24T12-00-00-000Z'), { recursive: true })
+    for (const file of names.slice(0, 2))
+      renameSync(join(away, file), join(auth, 'backup/2026-11-24T12-00-00-000Z', file))
+    assert.match(
+      (await exits(4, place, 'bootstrap')).stdout,
+      /To do +remove etcd-ca-key\.pem from control0, .* -- --prune/,
+    )
+    await exits(0, place, 'bootstrap', '--prune')
+    assert.deepEqual(onNode(), [])
   })
 })

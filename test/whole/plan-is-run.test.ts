@@ -1,14 +1,34 @@
 /** On a bad day too a plan says what the run does: of every target what is refused, what fails and what is made, and the exit status. */
 import assert from 'node:assert/strict'
-import { cpSync, readFileSync, rmSync } from 'node:fs'
+import { cpSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { before, beforeEach, describe, test } from 'node:test'
 import { readCertificate } from '../../lib/pki/certificate.ts'
-import { type Edit, exits, harderway, idsOf, labEdits, oneOfEach, writeCluster } from '../support/harderway.ts'
+import { generatePrivateKey, privateKeyPem } from '../../lib/pki/x509.ts'
+import {
+  type Edit,
+  exits,
+  harderway,
+  idsOf,
+  labEdits,
+  oneOfEach,
+  type Ran,
+  writeCluster,
+} from '../support/harderway.ts'
 import { localPlace, setClocks } from '../support/labs.ts'
 import { needs } from '../support/programs.ts'
 
 const day = 86_400_000
+
+/** What is done with each target: its files, and what is restarted. */
+function worksOf({ events }: Ran, type: string) {
+  const works = events.flatMap((event) => {
+    if (event.type !== type) return []
+    const { files = [], paths = [], restarts = [] } = (event.change ?? {}) as Record<string, unknown>
+    return [{ id: String(event.id), files, paths, restarts }]
+  })
+  return works.toSorted((a, b) => (a.id < b.id ? -1 : 1))
+}
 
 describe('a plan is the run', { skip: needs('ssh') }, () => {
   const suite = localPlace('control0', 'worker0', 'gateway')
@@ -24,7 +44,7 @@ describe('a plan is the run', { skip: needs('ssh') }, () => {
     const ran = await harderway(call, ...names, '--json')
     const said = JSON.stringify([planned.events, ran.events])
     for (const type of ['refused', 'failed']) assert.deepEqual(idsOf(ran, type), idsOf(planned, type), said)
-    assert.deepEqual(idsOf(ran, 'built'), idsOf(planned, 'stale'), said)
+    assert.deepEqual(worksOf(ran, 'built'), worksOf(planned, 'stale'), said)
     assert.equal(planned.status, ran.status === 0 && idsOf(ran, 'built').length > 0 ? 4 : ran.status, said)
     return { status: ran.status, said: JSON.stringify(planned.events), built: idsOf(ran, 'built').length }
   }
@@ -100,6 +120,19 @@ describe('a plan is the run', { skip: needs('ssh') }, () => {
     await exits(0, place, 'bootstrap')
   })
 
+  test("where a rotation of the CA was killed once it had written the next CA's key", async () => {
+    const key = await generatePrivateKey('ecdsa-p256')
+    writeFileSync(join(auth(), 'ca-next-key.pem'), privateKeyPem(key), { mode: 0o600 })
+    const { stdout } = await exits(4, place, 'bootstrap', '--dry-run')
+    assert.match(stdout, /^ {2}\+ ca-next\.pem, ca-cross\.pem {2}/m)
+    assert.match(stdout, /^ {2}~ kubernetes\.pem {2}follows ca-next\.pem$/m)
+    assert.doesNotMatch(stdout, /\bca\.pem|service-account|gateway|restart: .*\betcd\b/)
+    const { status, said } = await assertAgree(new Date(), 'bootstrap')
+    assert.equal(status, 0, said)
+    const { stdout: told } = await exits(0, place, 'bootstrap')
+    assert.match(told, /a rotation of the CA is under way, stage 1 of 2/)
+  })
+
   test('where auth/ is an old backup whose certificates are to be issued again', async () => {
     await exits(0, place, 'certs', 'bootstrap', '--force')
     restore()
@@ -116,7 +149,22 @@ describe('a plan is the run', { skip: needs('ssh') }, () => {
     restore()
     const { status, said } = await assertAgree(tomorrow, 'bootstrap')
     assert.equal(status, 1)
-    assert.match(said, /newer than in.*mv \S+auth \S+ && npm run task -- recover --node control0/)
+    assert.match(said, /newer than in.*issue newer certificates: npm run task -- certs --force, then npm run bootstrap/)
+  })
+
+  test('where all is forced, on nodes without units: nothing is done to them, and nothing is to be restarted for files that are copied again', async () => {
+    edits([['install'], true])
+    const { status, built } = await assertAgree(new Date(), 'bootstrap', '--force')
+    assert.deepEqual([status, built], [0, 18])
+    const { events, stdout } = await exits(0, place, 'bootstrap', '--force', '--json')
+    for (const name of ['control0', 'worker0', 'gateway']) {
+      const { type, note } = events.find(({ type, id }) => id === `install/${name}` && type !== 'started') ?? {}
+      assert.deepEqual([type, note], ['fresh', 'not installed yet'], stdout)
+    }
+    assert.match((await exits(0, place, 'bootstrap', '--force')).stdout, /^Running components: 3 not installed yet$/m)
+    edits()
+    assert.doesNotMatch((await exits(4, place, 'deploy', '--force', '--dry-run')).stdout, /restart/)
+    assert.doesNotMatch((await exits(0, place, 'deploy', '--force')).stdout, /restart/)
   })
 
   describe('the API certificate loses nothing that may be dialled', () => {

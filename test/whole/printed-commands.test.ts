@@ -1,13 +1,13 @@
 /** Every command that is printed to be typed, by a message or in the documentation, is understood: none is bad usage. */
 import assert from 'node:assert/strict'
 import { execFileSync, spawnSync } from 'node:child_process'
-import { copyFileSync, globSync, mkdirSync, readFileSync, symlinkSync } from 'node:fs'
+import { copyFileSync, globSync, mkdirSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs'
 import { delimiter, join } from 'node:path'
 import { after, before, describe, test } from 'node:test'
 import { parseCommandLine } from '../../tasks/cli.ts'
 import { commands } from '../../tasks/commands/table.ts'
 import { scratch } from '../support/files.ts'
-import { type Edit, harderway, holdAuth, madePlace } from '../support/harderway.ts'
+import { type Edit, harderway, holdAuth, madePlace, writeCluster } from '../support/harderway.ts'
 import { needs } from '../support/programs.ts'
 
 const root = join(import.meta.dirname, '../..')
@@ -186,8 +186,7 @@ describe("the clone's executable, from another folder,", () => {
       none.stderr,
       /^there is no cluster\.yaml in \S+, nor in a folder above\n.*--config FILE; .* init DIR\n$/,
     )
-    assert.equal(call(place, `${executable} graph --config ${own}`).stderr, '')
-    copyFileSync(own, join(place, 'cluster.yaml'))
+    writeCluster(place)
     const here = call(place, `${executable} bootstrap --dry-run --offline`)
     assert.equal(here.stderr, `for ${place}/cluster.yaml\n`)
     assert.equal(call(place, `${executable} graph --quiet`).stderr, '')
@@ -199,6 +198,31 @@ describe("the clone's executable, from another folder,", () => {
     }
     symlinkSync('nowhere', join(below, 'cluster.yaml'))
     assert.equal(call(join(below, 'that'), `${executable} graph`).status, 2)
+  })
+
+  test("says of the clone's own cluster.yaml, wherever it is copied to, that it is an example, until it is edited", (t) => {
+    const place = scratch(t)
+    const file = join(place, 'cluster.yaml')
+    copyFileSync(own, file)
+    for (const [path, command] of [
+      [own, `graph --config ${own}`],
+      [own, `status --json --config ${own}`],
+      [file, `graph --config ${file}`],
+    ] as const) {
+      const { stderr } = call(place, `${executable} ${command}`)
+      const warning = `warning: ${path} is the unedited example; name your own with --config FILE, or create one: `
+      assert.equal(stderr, `${warning}${executable} init DIR\n`)
+    }
+    assert.equal(call(place, `${executable} graph --quiet`).stderr, '')
+    writeFileSync(join(place, 'none'), 'Host control0\n  HostName 192.168.1.11\n')
+    const made = call(place, `${executable} init mine --control control0 --virtual-ip 192.168.1.21 --ssh-config none`)
+    assert.equal(
+      call(join(place, 'mine'), `${executable} graph`).stderr,
+      `for ${place}/mine/cluster.yaml\n`,
+      made.stderr,
+    )
+    writeFileSync(file, readFileSync(own, 'utf8').replace('192.168.1.11', '192.168.1.31'))
+    assert.equal(call(place, `${executable} graph --config ${file}`).stderr, '')
   })
 
   test('has no complaint of shellcheck', { skip: needs('shellcheck') }, () => {

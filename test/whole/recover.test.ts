@@ -260,6 +260,34 @@ describe('auth/ is lost', { skip: needs('ssh', 'openssl') }, () => {
     })
   })
 
+  /** The commands that are printed after these words. */
+  const chainIn = (ran: Ran, words: string) =>
+    new RegExp(`${words}: (npm run .*, then npm run \\w+)`).exec(told(ran))?.[1] ?? told(ran)
+
+  for (const renewal of ['certs --force', 'ca --renew, then certs --force'])
+    test(`a backup older than ${renewal} brings the cluster back as verify --from, recover and the refused run say`, async () => {
+      const type = async (chain: string) => {
+        for (const command of chain.split(', then '))
+          await must(...command.replace(/^npm run (task -- )?/, '').split(' '))
+      }
+      const chainAfter = (tasks: string) =>
+        [...tasks.split(', then ').map((task) => `npm run task -- ${task}`), 'npm run bootstrap'].join(', then ')
+      cpSync(made, auth, { recursive: true })
+      await type(chainAfter(renewal))
+      const verified = await exits(0, place, 'verify', '--from', made)
+      assert.match(told(verified), /warning nodes\/control0: control0 has newer certificates than .*made \(.*; after/)
+      assert.equal(chainIn(verified, 'after recover'), chainAfter(renewal))
+      rmSync(auth, { recursive: true })
+      const recovered = await exits(0, place, 'recover', '--from', made)
+      assert.equal(chainIn(recovered, 'if it is older than the nodes'), chainAfter('certs --force'))
+      const refused = await exits(1, place, 'bootstrap')
+      assert.doesNotMatch(told(refused), /recover|mv /)
+      const chain = chainIn(refused, 'if that is lost, issue newer certificates')
+      assert.equal(chain, chainAfter(renewal))
+      await type(chain)
+      await must('bootstrap', '--dry-run')
+    })
+
   test('an auth/ that a newer harderway has written is refused by every command, with the version to update to', async () => {
     cpSync(made, auth, { recursive: true })
     const backup = mkdtempSync(join(place, 'backup-'))
@@ -367,6 +395,16 @@ describe('auth/ is lost', { skip: needs('ssh', 'openssl') }, () => {
       )
   })
 
+  test('a CA that was made in its place is moved aside by the command that this run prints, which recovers the lost one', async () => {
+    const { stdout } = await exits(0, place, 'certs')
+    const [, move = '', ...args] =
+      /recover the lost auth\/: (mv .*) && npm run task -- (recover) (--node) (\S+)$/m.exec(stdout) ?? []
+    execFileSync('sh', ['-c', move])
+    await exits(0, place, ...args)
+    assertBack()
+    await exits(0, place, 'bootstrap')
+  })
+
   test('an auth/ of another cluster is in the way: the refused run and recover both say to move it away', async () => {
     const other = await makeOther('certs')
     cpSync(other, auth, { recursive: true })
@@ -380,6 +418,25 @@ describe('auth/ is lost', { skip: needs('ssh', 'openssl') }, () => {
     const from = await withStatus(3, recover('--from', 'made'))
     assert.match(told(from), /move it away: mkdir -m 700 -p \S+ && mv .* && npm run task -- recover --from made$/m)
     assert.deepEqual(stateOf(auth), before)
+  })
+
+  test('a kubeconfig that trusts another CA than auth/ and the nodes is replaced by the command that bootstrap prints', async () => {
+    const config = join(place, 'home/.kube/config')
+    const ca = (from: string) => readFileSync(join(from, 'ca.pem')).toString('base64')
+    writeFileSync(config, readFileSync(config, 'utf8').replace(ca(made), ca(await makeOther('certs'))))
+    await withStatus(0, recover('--node', 'control0'))
+    for (const args of [['--dry-run'], []]) {
+      const refused = await exits(3, place, 'bootstrap', ...args)
+      assert.match(
+        told(refused),
+        /control0 has the CA of \S+auth, so replace the entry \(auth\/backup keeps a copy\): /,
+      )
+      assert.doesNotMatch(told(refused), /recover|mv /)
+      const [, command = ''] = /: npm run task -- (local-kubeconfig .*)/.exec(told(refused)) ?? []
+      if (args.length === 0) await must(...command.split(' '), '--yes')
+    }
+    await must('bootstrap')
+    await must('bootstrap', '--dry-run')
   })
 
   for (const file of ['service-account-key.pem', 'ca.pem', 'ca-key.pem'])

@@ -1,20 +1,47 @@
 /** What `npm run release` makes: the same bytes wherever and whenever it runs, and an SBOM of what is in them. */
 import assert from 'node:assert/strict'
 import { execFileSync, spawnSync } from 'node:child_process'
-import { readdirSync, readFileSync, writeFileSync } from 'node:fs'
+import {
+  appendFileSync,
+  cpSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs'
 import { join } from 'node:path'
-import { describe, test } from 'node:test'
-import { copySource, scratch } from '../support/files.ts'
+import { describe, type TestContext, test } from 'node:test'
+import { findProgram } from '../lab/programs.ts'
+import { copySource, fakeTool, scratch } from '../support/files.ts'
 import { needs } from '../support/programs.ts'
 
-/** A repository of its own, as it is after the release is named in the changelog. */
+const root = join(import.meta.dirname, '../..')
+
+/**
+ * A repository of its own, as it is after the release is named in the changelog. Its node_modules has links alone: ours
+ * stays as it is.
+ */
 function clone(folder: string): { version: string } {
   copySource(folder)
+  const [from, modules] = [join(root, 'node_modules'), join(folder, 'node_modules')]
+  rmSync(modules)
+  mkdirSync(modules)
+  for (const name of readdirSync(from)) symlinkSync(join(from, name), join(modules, name))
   const { version } = JSON.parse(readFileSync(join(folder, 'package.json'), 'utf8'))
   head(folder, version)
   git(folder, 'init', '--quiet')
   commit(folder)
   return { version }
+}
+
+/** As somebody does who looks for an error in what is bundled. */
+function editModule(folder: string): void {
+  const module = join(folder, 'node_modules/leven')
+  rmSync(module)
+  cpSync(join(root, 'node_modules/leven'), module, { recursive: true })
+  appendFileSync(join(module, 'index.js'), "export const edited = console.log('edited')\n")
 }
 
 function head(folder: string, version: string): void {
@@ -31,22 +58,27 @@ function git(folder: string, ...args: readonly string[]): void {
   execFileSync('git', args, { cwd: folder, env: { ...process.env, GIT_CONFIG_GLOBAL: '/dev/null' } })
 }
 
-function release(cwd: string, ...before: readonly string[]) {
+/** `npm ci` installs ours again, without a registry. */
+function release(t: TestContext, cwd: string, ...before: readonly string[]) {
+  const ci = `if [ "$1" = ci ]; then rm -r node_modules && exec ln -s '${join(root, 'node_modules')}' .; fi`
+  const npm = fakeTool(t, 'npm', `${ci}\nexec '${findProgram('npm')}' "$@"`)
+  const env = { ...process.env, PATH: `${npm}:${process.env.PATH}` }
   const [program = '', ...args] = [...before, 'npm', 'run', 'release']
-  return spawnSync(program, args, { cwd, encoding: 'utf8' })
+  return spawnSync(program, args, { cwd, env, encoding: 'utf8' })
 }
 
 describe('a release', { skip: needs('npm', 'git', 'tar', 'sha256sum', 'faketime') }, () => {
-  test('is the same bytes from another clone, with other modes, years later; the sums are right; the SBOM has what is bundled', (t) => {
+  test('is the same bytes from another clone, with other modes and an edited node_modules, years later; the sums are right; the SBOM has what is bundled', (t) => {
     const place = scratch(t)
     const [one, other] = [join(place, 'one'), join(place, 'another/folder')]
     const { version } = clone(one)
     clone(other)
+    editModule(other)
     execFileSync('chmod', ['-R', 'go=', other])
     git(other, 'config', 'core.fileMode', 'false')
-    const made = release(one)
+    const made = release(t, one)
     assert.equal(made.status, 0, made.stderr)
-    const later = release(other, 'sh', '-c', 'umask 077; exec faketime "2031-02-03 04:05:06" "$@"', 'sh')
+    const later = release(t, other, 'sh', '-c', 'umask 077; exec faketime "2031-02-03 04:05:06" "$@"', 'sh')
     assert.equal(later.status, 0, later.stderr)
 
     const names = [`harderway-${version}.sbom.json`, `harderway-${version}.tgz`]
@@ -71,11 +103,11 @@ describe('a release', { skip: needs('npm', 'git', 'tar', 'sha256sum', 'faketime'
     const folder = join(scratch(t), 'clone')
     clone(folder)
     writeFileSync(join(folder, 'note.txt'), '')
-    const uncommitted = release(folder)
+    const uncommitted = release(t, folder)
     assert.deepEqual([uncommitted.status, /note\.txt/.test(uncommitted.stderr)], [1, true], uncommitted.stderr)
     head(folder, 'Unreleased')
     commit(folder)
-    const unnamed = release(folder)
+    const unnamed = release(t, folder)
     assert.deepEqual([unnamed.status, /CHANGELOG\.md/.test(unnamed.stderr)], [1, true], unnamed.stderr)
     assert.ok(!readdirSync(folder).includes('release'))
   })

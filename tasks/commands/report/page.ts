@@ -18,6 +18,7 @@ import {
 } from '../../../lib/wording.ts'
 import { certTable, encryptionConfig, layoutOf, localHolder, nodeFiles } from '../../layouts/tables.ts'
 import { phaseTitles } from '../../phases/bootstrap.ts'
+import { namesOfOwnKeys, notesOnAdminKeys } from '../../phases/local-kubeconfig.ts'
 import {
   fold,
   formatTotals,
@@ -44,7 +45,7 @@ export async function formatPage(data: Inventory): Promise<string> {
     { id: 'wrong', title: 'Problems', content: showWrong(data) },
     { id: 'known', title: 'Notices', content: showKnown(data) },
     { id: 'ends', title: 'What expires when', content: showTimeline(items, run) + showSelfMade(nodes, run.now) },
-    { id: 'keys', title: 'Who holds which private key', content: showKeys(run.cluster, nodes) },
+    { id: 'keys', title: 'Who holds which private key', content: showKeys(run, nodes) },
     { id: 'certificates', title: 'Certificates', content: showCertificates(run.auth.files, items) },
   ].filter(({ content }) => content !== '')
   return html`<!doctype html>
@@ -121,6 +122,7 @@ function showKnown({ run, outcomes }: Inventory): string {
   const lines = [
     ...(caEnds ? [formatCaEnds(caEnds, run.now)] : []),
     ...warningsOf(outcomes),
+    ...notesOnAdminKeys(run),
     ...noteOnFormerHolders(run),
     ...noteOnValidity(run, outcomes),
   ]
@@ -199,21 +201,27 @@ function keysOn(cluster: Cluster, node: ClusterNode, files: readonly string[]): 
   return new Set(names.map((name) => (name === node.name ? own : name)))
 }
 
-function holders(cluster: Cluster, found: readonly NodeItem[], all: readonly string[]) {
-  const local = { name: 'your kubeconfig', keys: new Set([localHolder(cluster)?.name ?? '']) }
+function holders(run: Run, found: readonly NodeItem[], all: readonly string[]) {
+  const { cluster } = run
+  const wanted = cluster.localKubeconfig ? [localHolder(cluster)?.name ?? ''] : []
+  const local = new Set([...wanted, ...namesOfOwnKeys(run)])
   const nodes = cluster.nodes.map((node) => {
     const { holds = nodeFiles(cluster, node) } = found.find((each) => each.node === node.name) ?? {}
     return { name: node.name, keys: keysOn(cluster, node, holds) }
   })
   const alike = groupAlike(nodes, ({ keys }) => [...keys].sort().join(' '))
   const folded = alike.map((group) => ({ name: formatNames(group.map(({ name }) => name)), keys: group[0].keys }))
-  return [{ name: 'auth/ on this machine', keys: new Set(all) }, ...(cluster.localKubeconfig ? [local] : []), ...folded]
+  return [
+    { name: 'auth/ on this machine', keys: new Set(all) },
+    ...(local.size > 0 ? [{ name: 'your kubeconfig', keys: local }] : []),
+    ...folded,
+  ]
 }
 
-function showKeys(cluster: Cluster, found: readonly NodeItem[]): string {
-  const columns = keyColumns(cluster)
+function showKeys(run: Run, found: readonly NodeItem[]): string {
+  const columns = keyColumns(run.cluster)
   const names = columns.map(({ name }) => name)
-  const rows = holders(cluster, found, names).map(({ name, keys }) => {
+  const rows = holders(run, found, names).map(({ name, keys }) => {
     const worst = columns.find((key) => keys.has(key.name))?.power ?? 'nothing'
     const cells = columns.map((key) =>
       keys.has(key.name)

@@ -1,7 +1,7 @@
 /**
  * The file of --authorization-config: pkg/kubeapiserver/authorizer/reload.go. Of it the stand-in plays Node, RBAC and, ahead of
- * them, one Webhook that is never dialled: its first match condition lists users and certificates, its second is an error,
- * and an error denies (apiserver, authorization/cel/matcher.go). It starts with no other configuration.
+ * them, one Webhook that is never dialled: its first match condition lists users, and users with the only certificates that they may
+ * show, its second is an error, and an error denies (apiserver, authorization/cel/matcher.go). It starts with no other configuration.
  */
 import { readFileSync, statSync, watch } from 'node:fs'
 import { dirname, isAbsolute } from 'node:path'
@@ -18,7 +18,9 @@ const pollTime = Number(process.env.STAND_IN_AUTHORIZATION_POLL ?? 60_000)
 interface Denials {
   readonly name: string
   readonly users: readonly string[]
-  readonly credentials: readonly string[]
+  /** They may show none but the good certificates. */
+  readonly pinned: readonly string[]
+  readonly good: readonly string[]
   /** The second condition, and the key that nobody's extra has. */
   readonly expression: string
   readonly key: string
@@ -99,8 +101,10 @@ export class Authorization {
   denial({ username, groups, extra }: User): string | undefined {
     const { denials } = this.#loaded.configuration
     if (!denials || groups.includes('system:masters')) return undefined
-    const { users, credentials, name, expression, key } = denials
-    if (!users.includes(username) && !extra?.[credentialId]?.some((id) => credentials.includes(id))) return undefined
+    const { users, pinned, good, name, expression, key } = denials
+    const shows = extra?.[credentialId]?.filter((id) => id.startsWith('X509SHA256=')) ?? []
+    const isPinned = pinned.includes(username) && shows.some((id) => !good.includes(id))
+    if (!users.includes(username) && !isPinned) return undefined
     this.#errors.set(name, (this.#errors.get(name) ?? 0) + 1)
     return `cel evaluation error: expression '${expression}' resulted in error: no such key: ${key}`
   }
@@ -170,26 +174,19 @@ function readKubeconfig({ kubeconfig }: Configuration): void {
     throw new Error('invalid authorization config: invalid configuration: no configuration has been provided')
 }
 
-const list = (name: string) => String.raw`\[\s*(?<${name}>(?:'[^'\\]*'(?:\s*,\s*'[^'\\]*')*)?)\s*\]`
-const byUser = String.raw`request\.user in ${list('users')}`
+const list = (name: string) => String.raw`\[(?<${name}>(?:'[^'\\]*'(?:, '[^'\\]*')*)?)\]`
 const extra = String.raw`request\.extra`
-const byCredential = `has\\(${extra}\\) && '${credentialId}' in ${extra} && ${extra}\\['${credentialId}'\\]\\.exists\\(id, id in ${list('credentials')}\\)`
-const term = new RegExp(`(?:${byUser}|${byCredential})(?<or> \\|\\| )?`.replaceAll(' ', String.raw`\s+`), 'y')
+const shown = `has\\(${extra}\\) && '${credentialId}' in ${extra} && ${extra}\\['${credentialId}'\\]`
+const condition = new RegExp(
+  String.raw`^request\.user in ${list('users')}(?: \|\| request\.user in ${list('pinned')} && ${shown}\.exists\(id, id\.startsWith\('X509SHA256='\) && !\(id in ${list('good')}\)\))?$`,
+)
 
-/** Of the first condition: one of the two forms, or both with || between them. */
-function readListed(expression: string): Pick<Denials, 'users' | 'credentials'> {
-  const found: string[][] = [[], []]
-  term.lastIndex = 0
-  for (let isOver = false; !isOver; ) {
-    const groups = term.exec(expression)?.groups
-    if (groups === undefined) throw notCompiled(expression)
-    for (const [i, text] of [groups.users, groups.credentials].entries())
-      found[i]?.push(...Array.from(text?.matchAll(/'([^']*)'/g) ?? [], ([, value = '']) => value))
-    isOver = groups.or === undefined
-    if (isOver && term.lastIndex !== expression.trimEnd().length) throw notCompiled(expression)
-  }
-  const [users = [], credentials = []] = found
-  return { users, credentials }
+/** Of the first condition. */
+function readListed(expression: string): Pick<Denials, 'users' | 'pinned' | 'good'> {
+  const groups = condition.exec(expression)?.groups
+  if (groups === undefined) throw notCompiled(expression)
+  const all = (text = '') => Array.from(text.matchAll(/'([^']*)'/g), ([, value = '']) => value)
+  return { users: all(groups.users), pinned: all(groups.pinned), good: all(groups.good) }
 }
 
 const refused = (why: string) => new Error(`failed to load AuthorizationConfiguration from file: ${why}`)

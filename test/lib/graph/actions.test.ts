@@ -4,10 +4,13 @@ import { buildGraph, type Target } from '../../../lib/graph/target.ts'
 import type { CheckResult } from '../../../lib/reason.ts'
 import { keepTo, planOf } from '../../../tasks/commands/plan.ts'
 import { fakeCluster, fakeTarget, fresh, missing, nowhere, onNode, runFakes } from '../../support/fakes.ts'
+import { minimal, parsed } from '../../support/files.ts'
+
+const cluster = parsed(minimal)
 
 async function plan(targets: readonly Target[], name = 'kubenet') {
   const outcomes = await runFakes(targets, { dryRun: true, foresees: true }).outcomes
-  return planOf(buildGraph(targets), outcomes, name)
+  return planOf(buildGraph(targets), outcomes, { cluster: { ...cluster, name }, file: '' })
 }
 
 const hashOf = async (...given: Parameters<typeof plan>) => (await plan(...given))?.hash

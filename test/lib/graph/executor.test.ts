@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import { Failure } from '../../../lib/failure.ts'
+import { Failure, runAgain } from '../../../lib/failure.ts'
 import { findRefusals } from '../../../lib/graph/executor.ts'
-import { buildGraph, type Force, type Outcome, type Target, type Work } from '../../../lib/graph/target.ts'
+import { buildGraph, type Force, isLost, type Outcome, type Target, type Work } from '../../../lib/graph/target.ts'
 import type { Change, CheckResult, Reason } from '../../../lib/reason.ts'
 import { fakeTarget, fresh, nowhere, runFakes, settled, stale } from '../../support/fakes.ts'
 import { fc } from '../../support/properties.ts'
@@ -94,40 +94,51 @@ for (const [how, told] of [
     assert.deepEqual(order, ['released', 'ended'])
   })
 
-test('a target that comes after any of several is cancelled only if all of them failed', async () => {
-  const fails = { build: async () => throws(new Failure('no'))() }
-  const outcomesOf = async (b: Partial<Target>) => {
-    const last = fakeTarget('c', { after: ['a', 'b'], afterAny: true })
-    return (await runFakes([fakeTarget('a', fails), fakeTarget('b', b), last]).outcomes).get('c')
+test('a target says itself which of those before it hold it: before its check, and by what that found', async () => {
+  const fails = { check: throws(new Failure('no')) }
+  const missing = () => ({ reasons: [{ kind: 'missing', path: 'x' } as const] })
+  const outcomeOf = async (a: Partial<Target>, c: Partial<Target>) =>
+    (await runFakes([fakeTarget('a', a), fakeTarget('c', { after: ['a'], ...c })]).outcomes).get('c')
+  const cancelled = { kind: 'cancelled', because: ['a'] }
+  assert.deepEqual(await outcomeOf(fails, { check: missing }), cancelled)
+  assert.equal((await outcomeOf(fails, { check: missing, waitsFor: () => [] }))?.kind, 'built')
+  const ordered: Partial<Target> = {
+    waitsFor: ({ outcomes, reasons = [] }) =>
+      isLost(outcomes.get('a')) && reasons.some(({ kind }) => kind !== 'missing') ? ['a'] : [],
   }
-  assert.equal((await outcomesOf({}))?.kind, 'built')
-  assert.deepEqual(await outcomesOf(fails), { kind: 'cancelled', because: ['a', 'b'] })
-  const alone = runFakes([fakeTarget('c', { afterAny: true })])
-  assert.deepEqual(kinds(await alone.outcomes), { c: 'built' })
+  assert.equal((await outcomeOf(fails, { ...ordered, check: missing }))?.kind, 'built')
+  assert.equal((await outcomeOf(fails, { ...ordered, check: () => fresh }))?.kind, 'fresh')
+  assert.deepEqual(
+    await outcomeOf(fails, { ...ordered, check: () => ({ reasons: [{ kind: 'chain-changed' }] }) }),
+    cancelled,
+  )
+  // One that went well may hold it as well, by what the check has found.
+  const byFound: Partial<Target> = {
+    check: () => ({ ...missing(), found: ['a'] }),
+    waitsFor: ({ found }) => (found ?? []) as string[],
+  }
+  assert.deepEqual(await outcomeOf({}, byFound), cancelled)
+  // A need that is lost holds it in any case.
+  assert.deepEqual(await outcomeOf(fails, { needs: ['a'], after: [], waitsFor: () => [] }), cancelled)
 })
 
-test('what needs no order is repaired although something before it could not be looked at, unless that is a need', async () => {
-  const fails = { check: throws(new Failure('no')) }
-  const outcomeOf = async (c: Partial<Target>) => {
-    const last = fakeTarget('c', {
-      after: ['a'],
-      ignoresOrder: (reasons) => reasons.every(({ kind }) => kind === 'missing'),
-      ...c,
-    })
-    return (await runFakes([fakeTarget('a', fails), last]).outcomes).get('c')
-  }
+test('what stopped at its work is told from what could not be looked at, through what it cancelled', async () => {
   const missing = () => ({ reasons: [{ kind: 'missing', path: 'x' } as const] })
-  const cancelled = { kind: 'cancelled', because: ['a'] }
-  assert.equal((await outcomeOf({ check: missing }))?.kind, 'built')
-  assert.equal((await outcomeOf({ check: () => fresh }))?.kind, 'fresh')
-  assert.deepEqual(await outcomeOf({ check: () => ({ reasons: [{ kind: 'chain-changed' }] }) }), cancelled)
-  assert.deepEqual(await outcomeOf({ check: missing, needs: ['a'], after: [] }), cancelled)
-  // Nor does anything pass a build that failed, and what was cancelled by it.
-  const passing = { ignoresOrder: () => true, check: missing }
-  const broken = fakeTarget('a', { build: async () => throws(new Failure('no'))() })
-  const held = fakeTarget('b', { after: ['a'] })
-  const ran = runFakes([broken, held, fakeTarget('c', { after: ['b'], ...passing })])
-  assert.deepEqual(kinds(await ran.outcomes), { a: 'failed', b: 'cancelled', c: 'cancelled' })
+  const last: Partial<Target> = {
+    check: missing,
+    waitsFor: ({ hasStopped }) => (hasStopped('b') ? ['b'] : []),
+  }
+  const kindsOf = async (a: Partial<Target>) =>
+    kinds(
+      await runFakes([
+        fakeTarget('a', a),
+        fakeTarget('b', { after: ['a'] }),
+        fakeTarget('c', { after: ['b'], ...last }),
+      ]).outcomes,
+    )
+  const broken = { build: async () => throws(new Failure('no'))() }
+  assert.deepEqual(await kindsOf(broken), { a: 'failed', b: 'cancelled', c: 'cancelled' })
+  assert.deepEqual(await kindsOf({ check: throws(new Failure('no')) }), { a: 'failed', b: 'cancelled', c: 'built' })
 })
 
 test('an abort during the wait for a slot starts no build', async () => {
@@ -210,6 +221,30 @@ test('a dry run takes a file that cannot be inspected for stale only where its n
   ]
   const ended = { a: 'stale', b: 'stale', node: 'failed', refused: 'failed', c: 'failed' }
   assert.deepEqual(kinds(await runFakes(targets, { dryRun: true }).outcomes), ended)
+})
+
+test('what has nothing to make is fresh, forced or not, in a plan too', async () => {
+  const targets = [
+    fakeTarget('need'),
+    fakeTarget('nothing', { needs: ['need'], check: () => ({ ...fresh, hasNothing: true }), build: notBuilt }),
+  ]
+  for (const dryRun of [true, false]) {
+    const run = runFakes(targets, { dryRun, forced: { need: 'rebuild', nothing: 'rebuild' } })
+    assert.deepEqual((await run.outcomes).get('nothing'), { kind: 'fresh', ...fresh })
+  }
+})
+
+test('of a run that forces something, no failure advises the same command, which would force all of it again; a plan may be made again', async () => {
+  const failure = new Failure('down', { remedy: `start it, then ${runAgain}` })
+  const targets = [fakeTarget('a'), fakeTarget('b', { check: throws(failure) })]
+  const remedyOf = async (options: Parameters<typeof runFakes>[1]) => {
+    const outcome = (await runFakes(targets, options).outcomes).get('b')
+    return outcome?.kind === 'failed' ? outcome.failure.remedy : undefined
+  }
+  const forced = { a: 'rebuild' } as const
+  assert.equal(await remedyOf({}), failure.remedy)
+  assert.equal(await remedyOf({ forced, dryRun: true }), failure.remedy)
+  assert.equal(await remedyOf({ forced }), 'start it, then run the rest, as named at the end')
 })
 
 test('a forced rebuild is checked, and refused as an unforced one is; a replacement is built without a check', async () => {
@@ -426,8 +461,8 @@ test('a build, and the checks after it, get what a check found, unless it was bu
     }),
     fakeTarget('after', {
       after: ['fresh', 'built'],
-      check: (_run, _force, foundBefore) => {
-        handed.push(Object.fromEntries(foundBefore ?? []))
+      check: (_run, _force, before) => {
+        handed.push(Object.fromEntries(before?.found ?? []))
         return fresh
       },
     }),

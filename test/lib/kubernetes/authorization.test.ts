@@ -5,22 +5,39 @@ import { type TestContext, test } from 'node:test'
 import {
   formatAuthorization,
   isOwnAuthorization,
+  lockedOutBy,
   type RevokedList,
   readRevoked,
-  reviewOfAll,
-  reviewsOf,
+  removedFrom,
+  reviewOf,
+  type Shown,
   webhookKubeconfig,
 } from '../../../lib/kubernetes/authorization.ts'
 import { Authorization } from '../../lab/component/authorization.ts'
 import { parseFlags } from '../../lab/component/flags.ts'
 import { scratch } from '../../support/files.ts'
 
-const listOf = (...names: string[]): RevokedList => new Map(names.map((name) => [name, []]))
+const listOf = (...entries: string[]): RevokedList => ({ entries, certificates: [] })
+const end = new Date('2027-01-02T03:04:05Z')
+const digest = (digit: string) => digit.repeat(64)
+
+/** A certificate of that name, over the key of that digit. */
+const shown = (user: string, fingerprint: string, key: string): Shown => ({
+  ...{ user, end },
+  fingerprint: digest(fingerprint),
+  keyId: digest(key),
+})
+
+/** jane's key a is revoked, of which 1 and 2 are certificates; 3 is over another. */
+const ofJane: RevokedList = {
+  entries: ['bob', `sha256:${digest('1')}`],
+  certificates: [shown('jane', '1', 'a'), shown('jane', '2', 'a'), shown('jane', '3', 'b')],
+}
 
 /** An API server that starts with the list. */
-function serverOf(t: TestContext, list: RevokedList): Authorization {
+function serverOf(t: TestContext, list: RevokedList, name = 'webhook.yaml'): Authorization {
   const folder = scratch(t)
-  const [webhook, config] = [join(folder, 'webhook.yaml'), join(folder, 'config.yaml')]
+  const [webhook, config] = [join(folder, name), join(folder, 'config.yaml')]
   writeFileSync(webhook, webhookKubeconfig)
   writeFileSync(config, formatAuthorization(list, webhook))
   return new Authorization(parseFlags('kube-apiserver', [`--authorization-config=${config}`]))
@@ -34,33 +51,73 @@ test('an API server starts with the list, and denies by it users and nodes of th
   }
   assert.deepEqual(denied(), [])
   assert.deepEqual(denied('jane', 'worker2'), ['jane', 'system:node:jane', 'system:node:worker2'])
-  assert.deepEqual(
-    reviewsOf(['jane', []]).map((spec) => 'user' in spec && spec.user),
-    ['jane', 'system:node:jane'],
-  )
 })
 
-test('a key is denied by each certificate over it, and one review shows that exactly a list is in force', (t) => {
-  const [one, other, third] = ['a', 'b', 'c'].map((digit) => digit.repeat(64)) as [string, string, string]
-  const list: RevokedList = new Map([
-    ['jane', []],
-    [`sha256:${one}`, [one, other]],
-  ])
-  const server = serverOf(t, list)
-  const isDenied = (spec: object) => {
-    const { user: username, extra } = spec as { user: string; extra?: Record<string, string[]> }
-    return server.denial({ username, groups: [], ...(extra && { extra }) }) !== undefined
+test('whatever plain path its kubeconfig has: one that ends like a key of YAML, too', (t) => {
+  for (const name of ['a:', 'b=', 'c,d', '@%+']) {
+    const server = serverOf(t, listOf('jane'), name)
+    assert.notEqual(server.denial({ username: 'jane', groups: [] }), undefined, name)
+    assert.deepEqual(readRevoked(formatAuthorization(listOf('jane'), `/k/${name}`)), listOf('jane'))
   }
-  const key = (fingerprint: string) => reviewsOf([`sha256:${fingerprint}`, [fingerprint]]).map(isDenied)
-  assert.deepEqual([one, other, third].flatMap(key), [true, true, false])
-  assert.equal(isDenied(reviewOfAll(list)), true)
+})
+
+test('whose key is revoked is let in with the certificates over other keys alone, in whatever bytes the others come', (t) => {
+  const server = serverOf(t, ofJane)
+  const isDenied = (username: string, ...credentials: string[]) =>
+    server.denial({
+      ...{ username, groups: ['system:authenticated'] },
+      ...(credentials.length > 0 && { extra: { 'authentication.kubernetes.io/credential-id': credentials } }),
+    }) !== undefined
+  const credential = (digit: string) => `X509SHA256=${digest(digit)}`
+  // 9 is none that anybody has issued: the same certificate in other bytes.
+  assert.deepEqual(
+    ['1', '2', '3', '9'].map((digit) => isDenied('jane', credential(digit))),
+    [true, true, false, true],
+  )
+  assert.equal(isDenied('joe', credential('9')), false)
+  // The admin who acts as jane, and a token of that name.
+  assert.equal(isDenied('jane'), false)
+  assert.equal(isDenied('jane', 'JTI=7'), false)
+  assert.equal(isDenied('bob', credential('9')), true)
+})
+
+test('one review shows that exactly a list is in force, before RBAC is asked', (t) => {
+  const server = serverOf(t, ofJane)
+  const isDenied = (spec: object) => {
+    const { user: username, groups } = spec as { user: string; groups: string[] }
+    return server.denial({ username, groups }) !== undefined
+  }
+  assert.equal(isDenied(reviewOf(ofJane)), true)
+  const [first, ...others] = ofJane.certificates
   for (const another of [
     listOf(),
-    listOf('jane'),
-    new Map([...list, ['joe', []]]),
-    new Map([...list, [`sha256:${one}`, [one]]]),
+    listOf('bob'),
+    { ...ofJane, entries: [...ofJane.entries, 'joe'] },
+    { ...ofJane, certificates: others },
+    { ...ofJane, certificates: [{ ...(first as Shown), end: new Date(0) }, ...others] },
   ])
-    assert.equal(isDenied(reviewOfAll(another)), false)
+    assert.equal(isDenied(reviewOf(another)), false)
+  // RBAC allows it to everybody: whatever stands behind RBAC denies it to nobody.
+  assert.match(JSON.stringify(reviewOf(ofJane)), /"groups":\["system:authenticated"\].*"path":"\/version","verb":"get"/)
+})
+
+test('who regains access by another list, and who would be locked out by it', () => {
+  const now = new Date('2026-06-01T00:00:00Z')
+  const [one, two, three] = ofJane.certificates as [Shown, Shown, Shown]
+  assert.deepEqual(removedFrom(ofJane, listOf('bob'), now), [`sha256:${digest('1')}`])
+  // Another certificate over the same key.
+  assert.deepEqual(removedFrom(ofJane, { ...ofJane, entries: ['bob', `sha256:${digest('2')}`] }, now), [])
+  assert.deepEqual(removedFrom(ofJane, ofJane, now), [])
+  // Of the same entries, but nothing is known of the key.
+  assert.deepEqual(removedFrom(ofJane, listOf(...ofJane.entries), now), [`sha256:${digest('1')}`])
+  assert.deepEqual(removedFrom(ofJane, listOf('bob'), end), [])
+  assert.deepEqual(lockedOutBy(ofJane, ofJane, now), [])
+  assert.deepEqual(lockedOutBy({ ...ofJane, certificates: [one, two] }, ofJane, now), ['jane'])
+  assert.deepEqual(lockedOutBy({ ...ofJane, certificates: [one, two] }, ofJane, end), [])
+  // Its key is revoked by now, or the name is let in with any.
+  const more = { entries: [...ofJane.entries, `sha256:${digest('3')}`], certificates: [one, two] }
+  assert.deepEqual(lockedOutBy(more, ofJane, now), [])
+  assert.deepEqual(lockedOutBy(listOf('bob'), { ...ofJane, certificates: [three] }, now), [])
 })
 
 test('a list that is longer than an expression may be is refused', () => {
@@ -69,21 +126,14 @@ test('a list that is longer than an expression may be is refused', () => {
 })
 
 test('the list is read back, and what somebody else has written is told apart, even from what is cut off', () => {
-  const [one, other, third] = ['1', '2', '3'].map((digit) => digit.repeat(64)) as [string, string, string]
   const lists: RevokedList[] = [
     listOf(),
     listOf('jane'),
-    listOf('worker2', 'j.doe@example.org'),
-    new Map([
-      ['jane', []],
-      [`sha256:${one}`, [one, other]],
-      [`sha256:${third}`, [third]],
-    ]),
-    // Both certificates of a key are listed.
-    new Map([
-      [`sha256:${one}`, [one, other]],
-      [`sha256:${other}`, [other, one]],
-    ]),
+    listOf('j.doe@example.org', 'worker2'),
+    ofJane,
+    { entries: [`sha256:${digest('1')}`], certificates: [shown('system:node:worker2', '1', 'a')] },
+    // Of one of these keys nothing is known.
+    { ...ofJane, entries: [...ofJane.entries, `sha256:${digest('9')}`] },
   ]
   for (const list of lists) {
     const text = formatAuthorization(list, '/k/webhook.yaml')
@@ -91,6 +141,14 @@ test('the list is read back, and what somebody else has written is told apart, e
     for (const each of [text, text.slice(0, 200), '', 'half a fi']) assert.equal(isOwnAuthorization(each), false)
     assert.equal(isOwnAuthorization(text.replace(/^#.*\n/, '')), true)
   }
-  for (const text of ['', 'x', formatAuthorization(listOf('jane'), '/k').slice(0, 300)])
-    assert.equal(readRevoked(text), undefined)
+  const text = formatAuthorization(ofJane, '/k')
+  const changed = [
+    text.slice(0, 300),
+    text.replace('# revoked: bob\n', ''),
+    text.replace(`# certificate: ${digest('3')}`, `# certificate: ${digest('4')}`),
+    text.replace('2027-01-02T03:04:05.000Z', '2027-99-02T03:04:05.000Z'),
+    text.replace("request.user in ['jane']", "request.user in ['joe']"),
+    text.replace('failurePolicy: Deny', 'failurePolicy: NoOpinion'),
+  ]
+  for (const other of ['', 'x', ...changed]) assert.equal(readRevoked(other), undefined, other)
 })

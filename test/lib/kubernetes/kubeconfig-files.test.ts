@@ -61,10 +61,12 @@ describe('in a list of kubeconfigs', () => {
         if (text !== undefined) writeFileSync(path, text)
         return path
       })
-      const planned = [...planChanges(readKubeconfigs(paths), access)].map(([{ path }, changes]) => [
-        paths.indexOf(path),
-        changes.map((change) => ('key' in change ? change.key : 'current')),
-      ])
+      const planned = [...planChanges(readKubeconfigs(paths), access, { switches: true })].map(
+        ([{ path }, changes]) => [
+          paths.indexOf(path),
+          changes.map((change) => ('key' in change ? change.key : 'current')),
+        ],
+      )
       assert.deepEqual(Object.fromEntries(planned), expected)
     })
 

@@ -7,6 +7,7 @@ import {
   copyFileSync,
   lchownSync,
   mkdirSync,
+  mkdtempSync,
   readFileSync,
   realpathSync,
   renameSync,
@@ -20,7 +21,7 @@ import { platform } from 'node:process'
 import { describe, type TestContext, test } from 'node:test'
 import { Failure } from '../../../lib/failure.ts'
 import { message } from '../../../lib/node/channel.ts'
-import { listenLines, lookLines, publicParts, type Query } from '../../../lib/node/node.ts'
+import { listenLines, lookLines, publicParts, publicPartsOfRoots, type Query } from '../../../lib/node/node.ts'
 import { oldSuffix } from '../../../lib/node/place.ts'
 import { type PlacesState, readListening, readState } from '../../../lib/node/state.ts'
 import { harderWay } from '../../../tasks/layouts/harder-way.ts'
@@ -121,6 +122,53 @@ inEachShell(({ did, run }) => {
       Object.entries(files).flatMap(([name, [, part]]) => (part === undefined ? [] : [[name, part]])),
     )
     assert.equal(contents.size, 0)
+  })
+
+  test('has nothing of a file of others that goes while it looks', (t) => {
+    const folder = join(node(t), 'places')
+    const [gone = '', stays = ''] = inHome(folder, 'gone', 'stays')
+    const paths = new Map([gone, stays].map((path) => [path, publicParts]))
+    for (const [tool, isSeen] of [
+      ['stat', false],
+      ['sha256sum', true],
+    ] as const) {
+      for (const path of paths.keys()) writeFileSync(path, 'client-certificate: a\n')
+      const { files, published } = look(queryOf([], { paths }), fakeTool(t, tool, `rm -f ${gone}; real "$@"`))
+      assert.deepEqual([files.has(gone), files.get(gone)?.sha256, [...published.keys()]], [isSeen, undefined, [stays]])
+    }
+  })
+
+  test("of what a user's process names, has what nobody but root may replace", {
+    skip: !isRoot && 'needs root',
+  }, (t) => {
+    // Anybody may make files in /tmp.
+    const home = mkdtempSync('/run/harderway-test-')
+    t.after(() => rmSync(home, { recursive: true }))
+    chmodSync(home, 0o755)
+    const names = ['own', 'theirs', 'open', 'linked', 'chosen']
+    const [own = '', theirs = '', open = '', linked = '', chosen = ''] = inHome(home, ...names)
+    for (const folder of [own, theirs, open]) mkdirSync(folder)
+    for (const link of [linked, chosen]) symlinkSync('own', link)
+    const inOthers = join(scratch(t), 'file')
+    for (const path of [...inHome(own, 'file', 'pipe'), join(theirs, 'file'), join(open, 'file'), inOthers])
+      writeFileSync(path, 'client-certificate: a\n')
+    rmSync(join(own, 'pipe'))
+    execFileSync('mkfifo', [join(own, 'pipe')])
+    // It is its user's, in a folder of root's.
+    chownSync(join(own, 'file'), anybody, anybody)
+    chownSync(theirs, anybody, anybody)
+    chmodSync(open, 0o775)
+    lchownSync(chosen, anybody, anybody)
+    const seenAs = (as: string, ...asked: readonly string[]) => {
+      const { files, published } = look(queryOf([], { paths: new Map(asked.map((path) => [path, as])) }))
+      return [[...files.keys()], [...published.keys()]]
+    }
+    const file = join(own, 'file')
+    assert.deepEqual(seenAs(publicPartsOfRoots, join(linked, 'file')), [[file], [file]])
+    assert.deepEqual(seenAs(publicPartsOfRoots, join(own, 'pipe')), [[join(own, 'pipe')], []])
+    const others = [theirs, open, chosen].map((folder) => join(folder, 'file'))
+    assert.deepEqual(seenAs(publicPartsOfRoots, ...others, inOthers, join(home, 'gone/x')), [[], []])
+    assert.equal(seenAs(publicParts, join(theirs, 'file'), inOthers)[1]?.length, 2)
   })
 
   describe('what systemd reads before a start', () => {

@@ -86,6 +86,26 @@ fe8000000000000000fc00fffe000001 02 40 20 80     eth0`
       }
     })
 
+    test('of another folder than the home tells the files of that too, by their paths; the content of none', (t) => {
+      const home = homeWith(t, { 'ca-key.pem': 'a key', 'b.kubeconfig': 'b', 'notes.txt': 'x', '.hidden.pem': 'x' })
+      mkdirSync(join(home, 'pki'))
+      writeFileSync(join(home, 'pki/ca-key.pem'), 'another')
+      const at = (directory: string) => {
+        const query = { directory, names: files, expected: new Map([['ca-key.pem', '-']]), hasFormer: true }
+        return readState(did(home, message('look', lookLines(query), nonce)), nonce)
+      }
+      const digests = (seen: NodeState) =>
+        Object.fromEntries([...seen.files].map(([name, { sha256 }]) => [name, sha256]))
+      const former = { [`${home}/ca-key.pem`]: sha256('a key'), [`${home}/b.kubeconfig`]: sha256('b') }
+      const seen = at('~/pki')
+      assert.deepEqual(digests(seen), { 'ca-key.pem': sha256('another'), ...former })
+      assert.deepEqual(Object.fromEntries(seen.contents), { 'ca-key.pem': Buffer.from('another') })
+      // Before the first run that makes the folder.
+      const absent = at('~/not/there')
+      assert.deepEqual([absent.folder, digests(absent)], [undefined, former])
+      assert.deepEqual(Object.keys(digests(at(home))).toSorted(), ['b.kubeconfig', 'ca-key.pem'])
+    })
+
     test('brings the content of files that are not as expected, and of no others', (t) => {
       const bytes = Buffer.from(Array.from({ length: 100_000 }, (_, i) => (i * 7) & 0xff))
       const home = homeWith(t, {

@@ -4,14 +4,14 @@ import { once } from 'node:events'
 import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { userInfo } from 'node:os'
 import { join } from 'node:path'
-import { after, afterEach, before, beforeEach, describe, test } from 'node:test'
+import { after, afterEach, before, beforeEach, describe, type TestContext, test } from 'node:test'
 import { closeConnections } from '../../../lib/node/connection.ts'
 import { Ssh } from '../../../lib/node/ssh.ts'
 import { connectionOptions, defaultOptions, parseSshConfig } from '../../../lib/node/ssh-config.ts'
 import { scratch } from '../../support/files.ts'
 import { clusterOf, openSshLab, type SshLab } from '../../support/labs.ts'
 import { sshProcesses, temporaryFolder } from '../../support/process.ts'
-import { eventuallyNone, freePorts, needs } from '../../support/programs.ts'
+import { eventually, eventuallyNone, freePorts, needs } from '../../support/programs.ts'
 
 const skip = needs('sshd', 'ssh', 'scp')
 
@@ -258,6 +258,48 @@ test('that a node was waited for and not reached is kept until it is reached', {
   writeFileSync(join(at.folder, 'ssh_config'), config)
   await (await ssh.connection(node)).run('true')
   assert.equal((await ssh.node(node)).hasGivenUp, false)
+})
+
+describe('a command that takes too long', { skip }, () => {
+  /** Its limit is over as soon as a process has written its id to the file, and so is that process afterwards. */
+  async function endAt(t: TestContext, file: string): Promise<void> {
+    const over = new AbortController()
+    const timeout = AbortSignal.timeout.bind(AbortSignal)
+    t.mock.method(AbortSignal, 'timeout', (limit: number) => (limit === 120_000 ? over.signal : timeout(limit)))
+    const [, id] = await eventually(() => /^(\d+)\n/.exec(readFileSync(file, 'utf8')) ?? assert.fail())
+    t.after(() => spawnSync('kill', [String(id)]))
+    t.mock.restoreAll()
+    rmSync(file)
+    over.abort()
+  }
+
+  test('has reached its node where the connection is up, and then the folder can still be looked at', async (t) => {
+    const begun = join(at.folder, 'begun')
+    await at.connect('node', { config: at.host('node') }, async (connection) => {
+      const over = endAt(t, begun)
+      await assert.rejects(connection.run(`echo $$ > ${begun}; exec sleep 1000`), { code: 'timed-out' })
+      await over
+      assert.equal(connection.wasReached, true)
+      assert.equal(await connection.run('echo in'), 'in\n')
+    })
+  })
+
+  test('has not where the login hangs, and --wait-nodes goes on', async (t) => {
+    const [hangs, begun] = [join(at.folder, 'hangs'), join(at.folder, 'begun')]
+    const hang = `if rmdir ${hangs} 2>/dev/null; then echo $$ > ${begun}; exec sleep 1000; fi`
+    const config = at.host('node', `ProxyCommand sh -c '${hang}; exec ${wire(at)} ${at.lab.node('node').port}'`)
+    for (const waitNodes of [0, 600_000]) {
+      mkdirSync(hangs)
+      await at.connect('node', { config, waitNodes }, async (connection) => {
+        const over = endAt(t, begun)
+        const said = connection.run('echo in')
+        if (waitNodes > 0) assert.equal(await said, 'in\n')
+        else await assert.rejects(said, { code: 'timed-out' })
+        await over
+        assert.equal(connection.wasReached, waitNodes > 0)
+      })
+    }
+  })
 })
 
 test('what a run has to tidy up is done after it was interrupted, however long the connection was idle', {

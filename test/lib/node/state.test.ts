@@ -31,7 +31,10 @@ const records = [
   }),
   'process 41 S 1000',
   ...shown('kubelet', { ...{ LoadState: 'not-found', ActiveState: 'inactive', SubState: 'dead' }, ...neverStarted }),
-  ...shown('kube-proxy', { User: 'nobody-knows', NRestarts: '3', RestartUSec: '1min 5s' }),
+  ...shown('kube-proxy', {
+    ...{ User: 'nobody-knows', NRestarts: '3', RestartUSec: '1min 5s' },
+    ExecStart: '{ path=/opt/1.36/kube-proxy ; argv[]=kube-proxy --v=2 ; ignore_errors=no ; pid=0 }',
+  }),
   'clock 1795607000 3050',
   'component 41 /system.slice/etcd.service',
   'argument 41 /usr/bin/etcd',
@@ -88,7 +91,8 @@ describe('the answer to a look at places', () => {
     const seen = readPlaces(placesWith(records))
     assert.equal(seen.now, 1795607000)
     assert.deepEqual([...seen.folders], ['/etc/etcd'])
-    const none = { isStopping: false, process: undefined, restarts: 0, restartsAfter: 0.1, start: '/usr/bin/x --a=b' }
+    const starts = { restarts: 0, restartsAfter: 0.1, start: '/usr/bin/x --a=b', isRenamed: false }
+    const none = { isStopping: false, process: undefined, ...starts }
     const running = { ...none, isLoaded: true, active: 'active', sub: 'running', started: start + 0.123456 }
     const dead = { ...none, isLoaded: false, active: 'inactive', sub: 'dead', started: undefined }
     const main = { id: 41, isStopped: false, age: 20.5, started: 1795607000 - 20.5 }
@@ -103,7 +107,10 @@ describe('the answer to a look at places', () => {
         ...ofSystemd,
       },
       kubelet: { ...dead, group: '', account: { uid: 0, gids: [0] }, ...withoutFiles },
-      'kube-proxy': { ...running, group: '', restarts: 3, restartsAfter: 65, account: undefined, ...withoutFiles },
+      'kube-proxy': {
+        ...{ ...running, group: '', restarts: 3, restartsAfter: 65, account: undefined, ...withoutFiles },
+        ...{ start: 'kube-proxy --v=2', isRenamed: true },
+      },
     })
     const nothing = { command: [], variables: new Map(), apart: new Set(), bound: new Set(), replaced: new Set() }
     assert.deepEqual(seen.processes, [

@@ -49,6 +49,7 @@ const reason = v.variant('kind', [
       selfMadeEnds: v.optional(time),
       isDrained: flag,
       isForKey: mark,
+      isPinned: mark,
     },
   }),
   ofKind('left-drained', { nodes: texts }),

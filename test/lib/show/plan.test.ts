@@ -66,6 +66,16 @@ test('a node with something else to do has an entry of its own, with all that is
   assert.deepEqual(await entriesOf(none), [['deploy/one', '+', 'leaf.pem,leaf-key.pem,a.config', ''], two])
 })
 
+test('where --force copies what is there already, nothing is to be restarted', async () => {
+  const forced = fakeTarget('deploy/one', {
+    ...{ needs: ['leaf'], where: 'node', node: 'one' },
+    check: () => ({ reasons: [{ kind: 'forced' }] }),
+    foresee: () => ({ kind: 'deployed', files: ['leaf.pem'], removed: [] }),
+  })
+  const { entries } = await planFakes([...fakeCluster({}).filter(({ node }) => node === undefined), forced])
+  assert.deepEqual(short(entries), [['deploy/one', '~', 'leaf.pem', '']])
+})
+
 test('files that are only removed from a node are marked so', async () => {
   const { entries, lines } = await plan({ 'deploy/one': onNode({ pruned: ['old.pem', 'old-key.pem'] }) })
   assert.deepEqual([entries[0]?.mark, entries[0]?.removed], ['-', ['old.pem', 'old-key.pem']])
@@ -146,7 +156,7 @@ test('of many targets the first few are named; with all detail each has an entry
   const names = Array.from({ length: 30 }, (_, i) => `node-${i}`)
   const { lines } = await planFakes([
     fakeTarget('leaf', { makes: ['leaf.pem'], check: () => changed }),
-    ...names.map((name) => fakeTarget(`deploy/${name}`, { needs: ['leaf'], where: 'node', check: () => fresh })),
+    ...names.map((name) => fakeTarget(`deploy/${name}`, { needs: ['leaf'], check: () => fresh })),
   ])
   assert.ok((await lines()).includes('  ~ node-0, node-1, node-2 and 27 more  follows leaf.pem'))
   const all = await lines('verbose')

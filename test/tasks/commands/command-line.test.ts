@@ -47,6 +47,7 @@ for (const word of ['help', 'list', 'version'] as const)
     for (const line of [[word], ['--json', word], [word, 'status']])
       assert.equal(parseCommandLine(line).options[word], true, line.join(' '))
     assert.deepEqual(parseCommandLine([word, 'status']).options.names, ['status'])
+    assert.equal(parseCommandLine(['--config', word, word]).options.config, word, 'a value of that name')
   })
 
 test('a command takes no other command beside it, and no option of others: the message says which take it', () => {

@@ -10,7 +10,7 @@ import { needs } from '../../support/programs.ts'
 
 const offered: readonly (readonly [words: readonly string[], offers: readonly string[]])[] = [
   [['stat'], ['status']],
-  [['re'], ['revoked', 'report', 'recover']],
+  [['re'], ['revoked', 'revoked-keys', 'report', 'recover']],
   [['cert'], ['certs']],
   [['ca', 'encr'], ['encryption-key']],
 

@@ -6,8 +6,9 @@ import { Failure } from '../../../lib/failure.ts'
 import { AuthDir } from '../../../lib/files/auth-dir.ts'
 import type { Run } from '../../../lib/graph/target.ts'
 import type { Query } from '../../../lib/node/node.ts'
-import { readHolding, readWholeHolding } from '../../../tasks/commands/recover.ts'
+import { holdingOf, readWholeNode } from '../../../tasks/commands/recover.ts'
 import { harderWay } from '../../../tasks/layouts/harder-way.ts'
+import { readNode } from '../../../tasks/nodes/look.ts'
 import { twoNodes } from '../../support/fakes.ts'
 import { scratch } from '../../support/files.ts'
 
@@ -15,7 +16,7 @@ test('where root may not look at what units read, recover takes the folder, and 
   const { install: _, ...cluster } = twoNodes
   const places = {
     ...{ now: 0, units: new Map(), processes: [], folders: new Set(), real: new Map(), links: new Map() },
-    ...{ odd: [], drained: [], files: new Map(), contents: new Map() },
+    ...{ odd: [], drained: [], files: new Map(), contents: new Map(), published: new Map() },
   }
   const look = async (query: Query) => ({
     ...{ folder: '/home/jane', files: new Map(), contents: new Map([['ca.pem', Buffer.from('a CA')]]) },
@@ -24,12 +25,12 @@ test('where root may not look at what units read, recover takes the folder, and 
   const auth = new AuthDir(scratch(t), harderWay.files)
   const run = { cluster, auth, found: new Map(), connect: async () => ({ wasReached: true, look }) } as unknown as Run
   const node = { ...twoNodes.nodes[0], user: 'jane' } as ClusterNode
-  const { files } = await readHolding(run, node)
+  const { files } = holdingOf(run, node, await readNode(run, node))
   assert.deepEqual(
     [...files].flatMap(([name, { bytes }]) => (bytes ? name : [])),
     ['ca.pem'],
   )
-  await assert.rejects(readWholeHolding(run, node), (error) => {
+  await assert.rejects(readWholeNode(run, node), (error) => {
     assert.ok(error instanceof Failure)
     assert.deepEqual([error.node, error.code], ['c0', 'no-root'])
     assert.match(String(error.remedy), /^let jane run sh as root there .*NOPASSWD\), then run the same command again$/)

@@ -1,12 +1,13 @@
 import assert from 'node:assert/strict'
 import { readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { test } from 'node:test'
+import { type TestContext, test } from 'node:test'
 import { parse, stringify } from 'yaml'
 import { AuthDir, backUp } from '../../../lib/files/auth-dir.ts'
 import { addKey, encryptWithNewest, keepKeys, readEncryptionKeys } from '../../../lib/kubernetes/encryption.ts'
+import { generatePrivateKey, privateKeyPem } from '../../../lib/pki/x509.ts'
 import { harderWay } from '../../../tasks/layouts/harder-way.ts'
-import { scratch } from '../../support/files.ts'
+import { fakeTool, scratch } from '../../support/files.ts'
 import { copyPlace, type Edit, exits, harderway, madePlace, writeCluster } from '../../support/harderway.ts'
 
 const edits: Edit[] = [
@@ -15,6 +16,13 @@ const edits: Edit[] = [
 ]
 
 const origin = madePlace(edits, 'certs', 'kubeconfigs', 'encryption-key')
+
+/** Nothing listens there. */
+function unreached(t: TestContext): string {
+  const { place } = copyPlace(t, origin, [...edits, [['ssh'], { configFile: './ssh_config' }]])
+  writeFileSync(join(place, 'ssh_config'), 'Host *\n  HostName 127.0.0.1\n  Port 1\n')
+  return place
+}
 
 test('in the plan of a rotation nodes that are alike share theirs', async () => {
   const { stdout } = await harderway(origin, 'rotate', 'ca', '--dry-run')
@@ -40,6 +48,41 @@ test('the plan of the encryption key names the flag that would spare restarts, a
   const { stdout } = await exits(4, place, 'rotate', 'encryption-key', '--dry-run')
   const unless = /kube-apiserver: by restart, unless it has --encryption-provider-config-automatic-reload=true in its/g
   assert.equal(stdout.match(unless)?.length, 3)
+})
+
+test('the plan of a rotation says which nodes could not be inspected, of all that the run needs: 4', async (t) => {
+  const place = unreached(t)
+  const { stdout, stderr } = await exits(4, place, 'rotate', 'service-account', '--dry-run')
+  assert.match(stderr, /^6 nodes, connection refused: control0, control1, control2, worker0, worker1, worker2$/m)
+  assert.match(stdout, /^Stage 1 of 3 \(to do\)/m)
+  const { events } = await exits(4, place, 'rotate', 'service-account', '--dry-run', '--json')
+  const [failed] = events.filter(({ type }) => type === 'failed')
+  assert.deepEqual([failed?.cause, events.filter(({ type }) => type === 'stage').length], ['connection-refused', 3])
+})
+
+test('while a stage is under way the plan is to complete it, and what completes the rotation is left to do: 4', async (t) => {
+  const { place, auth } = copyPlace(t, origin, edits)
+  const key = await generatePrivateKey('ecdsa-p256')
+  writeFileSync(join(auth, 'ca-next-key.pem'), privateKeyPem(key), { mode: 0o600 })
+  const { stdout } = await exits(4, place, 'rotate', 'ca', '--dry-run')
+  assert.match(stdout, /^Stage 1 of 2 \(under way\).*^Stage 2 of 2 \(with --finish\)/ms)
+  const [, ...typed] = /^To do {6}complete the rotation: npm run task -- (rotate) (ca) (--finish)$/m.exec(stdout) ?? []
+  // No node is reached, and nothing is refused: it goes on with that stage.
+  const ran = await exits(1, place, ...typed)
+  assert.match(ran.stdout, /^the CA, stage 1 of 2: /m)
+})
+
+test('the plan of a rotation looks at no more nodes at once than ssh.concurrency', async (t) => {
+  const place = unreached(t)
+  const log = join(place, 'log')
+  const isLook = `case "$*" in *'sh -s') ;; *) real "$@"; exit ;; esac`
+  const tool = fakeTool(t, 'ssh', `${isLook}\necho + >>${log}; real "$@"; status=$?; echo - >>${log}; exit $status`)
+  const call = { place, env: { PATH: `${tool}:${process.env.PATH}` } }
+  await harderway(call, 'rotate', 'ca', '--dry-run', '--concurrency', '2')
+  const steps = readFileSync(log, 'utf8').trim().split('\n')
+  const open = steps.map((_, i) => steps.slice(0, i + 1).reduce((sum, step) => sum + (step === '+' ? 1 : -1), 0))
+  assert.ok(steps.length >= 12, 'each node was asked')
+  assert.ok(Math.max(...open) <= 2, steps.join(''))
 })
 
 test('a rotation is refused where it can not be', async (t) => {

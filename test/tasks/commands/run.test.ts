@@ -3,6 +3,7 @@ import assert from 'node:assert/strict'
 import { chmodSync, existsSync, mkdirSync, readdirSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { describe, type TestContext, test } from 'node:test'
+import { generatePrivateKey, privateKeyPem } from '../../../lib/pki/x509.ts'
 import { scratch, stateOf } from '../../support/files.ts'
 import { copyPlace, type Edit, exits, harderway, idsOf, madePlace, writeCluster } from '../../support/harderway.ts'
 import { freePorts, needs } from '../../support/programs.ts'
@@ -118,18 +119,30 @@ describe('auth/', { concurrency: 2 }, () => {
   spoiled('finds auth/ held by another', 1, holdLock, ['certs', '--no-lock-wait'])
 })
 
-test('a run that makes a CA is followed by a backup, and where no node was looked at by the question what auth/ was', async (t) => {
+test('a run that makes a CA is followed by a backup, and where no node was inspected by the way back to a lost auth/; no other run is', async (t) => {
   const { place, auth } = makeFolder(t)
   const toDo = (stdout: string) => stdout.split('\n').filter((line) => line.startsWith('To do'))
   const [backup, lost, ...more] = toDo((await harderway(place, 'certs')).stdout)
   assert.equal(backup, `To do      back up ${auth} (docs/backup.md): it is the only copy`)
-  const [, recover] = /^To do {6}new identity: ca, service-account; if .* was lost: (.*)$/.exec(lost ?? '') ?? []
+  const [, recover] =
+    /^To do {6}new identity: ca, service-account; if this cluster already runs, recover the lost auth\/: (.*)$/.exec(
+      lost ?? '',
+    ) ?? []
   assert.match(recover ?? '', /^mv (\S+) \1-\d{4}-\d\d-\d\dT[\dZ-]+ && npm run task -- recover --node control0$/)
   assert.deepEqual(more, [])
   const key = toDo((await harderway(place, 'encryption-key', '--quiet')).stdout)
-  assert.match(key.join('\n'), /^To do {6}back up .*\nTo do {6}new identity: encryption-key; /)
+  assert.deepEqual(key, [`To do      back up ${auth} (docs/backup.md): it is the only copy`])
   for (const again of ['certs', 'encryption-key'])
     assert.deepEqual(toDo((await harderway(place, again)).stdout), [], again)
+  // A rotation that was killed at its begin: the next CA is made beside the one that is there.
+  const next = await generatePrivateKey('ecdsa-p256')
+  writeFileSync(join(auth, 'ca-next-key.pem'), privateKeyPem(next), { mode: 0o600 })
+  const advice = `back up ${auth} (docs/backup.md): earlier backups lack what it has now`
+  assert.deepEqual(toDo((await harderway(place, 'certs', '--dry-run')).stdout), [`To do      after the run, ${advice}`])
+  const others = 'npm run bootstrap: kubeconfigs or nodes have the old files until then'
+  const done = toDo((await harderway(place, 'certs', '--quiet')).stdout)
+  assert.deepEqual(done, [`To do      ${others}`, `To do      ${advice}`])
+  assert.ok(existsSync(join(auth, 'ca-cross.pem')))
 })
 
 test('what replaces something that cannot be made again, or a CA of the same key, is followed by a backup, in its plan too', async (t) => {

@@ -63,9 +63,10 @@ test('a node that is down is waited for once: its deploy fails with what the loo
     tries++
     throw down
   }
-  const run = { cluster, clock: () => now, connect, unreached: new Map() } as unknown as Run
+  const limits = { node: pLimit(1) }
+  const run = { cluster, clock: () => now, connect, limits, unreached: new Map() } as unknown as Run
   const graph = buildGraph([fakeTarget(`deploy/${node.name}`, { where: 'node', node: node.name })])
-  await refuseWrongClocks(run, graph, pLimit(1))
+  await refuseWrongClocks(run, graph)
   const names = { together: [] } as unknown as Parameters<typeof checkFolder>[0]['names']
   await assert.rejects(checkFolder({ run, node, names }), down)
   assert.equal(tries, 1)

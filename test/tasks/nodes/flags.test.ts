@@ -42,10 +42,15 @@ describe('what a unit lacks', () => {
 
 describe('the command that sets flags', () => {
   /** `start` is as systemd prints it. */
-  const told = (start: string | undefined, args?: readonly string[], unset = [cafile], sudo = '') => {
+  const told = (
+    start: string | undefined,
+    args?: readonly string[],
+    unset = [cafile],
+    { sudo = '', isRenamed = false } = {},
+  ) => {
     const { command } = processAs('kube-apiserver', ...(args ?? []))
     const unit = { unit: 'kube-apiserver', service: 'k8s-api', command: args ? command : [], start }
-    return formatUnset({ ...unit, sudo }, unset)
+    return formatUnset({ ...unit, sudo, isRenamed }, unset)
   }
   /** What it writes, by a shell. */
   const written = (text: string) => {
@@ -61,7 +66,7 @@ describe('the command that sets flags', () => {
     const folder = '/etc/systemd/system/k8s-api.service.d'
     assert.ok(text.endsWith(` | tee ${folder}/zz-harderway.conf >/dev/null && systemctl daemon-reload`), text)
     assert.doesNotMatch(text, /systemctl restart/)
-    const asUser = told(program, [], [cafile], 'sudo -n')
+    const asUser = told(program, [], [cafile], { sudo: 'sudo -n' })
     assert.match(asUser, /^ {4}sudo -n mkdir .* \| sudo -n tee .* && sudo -n systemctl daemon-reload$/m)
   })
 
@@ -97,7 +102,7 @@ describe('the command that sets flags', () => {
 
   test('is none, but the settings are named, where not all of the command line is known from the unit file', () => {
     const args = ['--etcd-cafile=/k/ca.pem']
-    for (const [start, own] of [
+    for (const [start, own, more] of [
       [`${program} $ARGS`, args],
       [`${program} \${CA}`, args],
       [undefined, args],
@@ -105,9 +110,11 @@ describe('the command that sets flags', () => {
       [program, args],
       [`${program} --a=b c`, undefined],
       [`${program} --a=\u001b[2J`, args],
+      // By "@" another program is started than the first word says.
+      [`kube-apiserver ${args}`, args, { isRenamed: true }],
     ] as const)
       assert.equal(
-        told(start, own, [cafile, config]),
+        told(start, own, [cafile, config], more),
         'kube-apiserver has to be started with --etcd-cafile=/k/etcd-ca.pem, --authorization-config=/k/a.yaml (in place of --authorization-mode): set that where its command line is made (systemctl cat k8s-api), and restart it, one node after the other',
       )
   })

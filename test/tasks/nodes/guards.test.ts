@@ -360,6 +360,57 @@ describe('with --replace-identity', () => {
   })
 })
 
+describe("somebody else's kubeconfig where ours is about to be", () => {
+  const name = 'kube-scheduler.kubeconfig'
+  const path = `${kubernetes}/${name}`
+  const ours = () => kubeconfigOf(auth, 'kube-scheduler')
+  const users = (user: string) => `clusters: []\nusers: [{name: x, user: {${user}}}]\n`
+  const keptOf = (of: AuthDir, text: string) => {
+    const theirs = Buffer.from(text)
+    const look = lookAt(control, { [name]: theirs }, { [path]: theirs })
+    return guard(at({}, of), control, seenIn(cluster, control, look), true)
+  }
+
+  const theirs: Readonly<Record<string, () => string>> = {
+    'a token': () => users('token: secret'),
+    'a token beside our certificate': () => ours().replace(/client-certificate-data/, 'token: secret\n    $&'),
+    'the key of another name': () => kubeconfigOf(auth, 'kube-proxy'),
+    'a second user': () => `${ours()}- name: y\n  user:\n    username: y\n`,
+    'what is no YAML': () => 'users: [',
+  }
+  for (const [what, text] of Object.entries(theirs))
+    test(`with ${what} is kept in auth/backup, from the folder and from its place`, (t) => {
+      const own = ownAuth(t)
+      const others = keptOf(own, text())
+      assert.deepEqual(
+        others.map(({ held }) => held.at),
+        [name, path],
+      )
+      keepOthers(at({}, own), control, others)
+      const folder = join(own.path, 'backup', own.names('backup').join())
+      for (const file of [name, path.slice(1).replaceAll('/', '%2F')]) {
+        assert.equal(readFileSync(join(folder, file), 'utf8'), text())
+        assert.equal(lstatSync(join(folder, file)).mode & 0o777, 0o600)
+      }
+      const names = { known: new Set<string>(), together: [control] }
+      const look = seenIn(cluster, control, lookAt(control, {}, { [path]: Buffer.from(text()) }))
+      const warning = `c0 has another kubeconfig (${path}): a run overwrites it, and auth/backup keeps a copy`
+      assert.ok(checkNode(at({}, own), control, look, names, true).warning?.includes(warning))
+    })
+
+  const known: Readonly<Record<string, () => string>> = {
+    ours,
+    'ours of before api.host was changed': () => ours().replace('https://', 'https://old.'),
+    'one that names its pair by file': () => users('client-certificate: /a.pem, client-key: /b.pem'),
+    'one without users': () => 'clusters: []\n',
+    'an empty one': () => '',
+  }
+  for (const [what, text] of Object.entries(known))
+    test(`is not ${what}`, () => {
+      assert.deepEqual(keptOf(auth, text()), [])
+    })
+})
+
 describe("the CA's key, where no node is to have it", () => {
   const off = { ...cluster, certificates: { ...cluster.certificates, caKeyOnNodes: false } }
   const run = () => ({ ...at({ prune: true }), cluster: off })
@@ -429,8 +480,7 @@ describe('a certificate that is newer than in auth/', () => {
 
 test('a node whose list has more than ours is refused, wherever it is, unless the list is named', () => {
   const of: Run = { ...at({ names: ['bootstrap'] }), cluster: { ...cluster, revoked: ['joe'] } }
-  const listed = (...names: string[]) =>
-    Buffer.from(formatAuthorization(new Map(names.map((name) => [name, []])), '/k'))
+  const listed = (...names: string[]) => Buffer.from(formatAuthorization({ entries: names, certificates: [] }, '/k'))
   const file = 'authorization-config.yaml'
   const refused = (look: NodeState, run = of) =>
     failureOf(() => guard(run, control, seenIn(run.cluster, control, look), true))

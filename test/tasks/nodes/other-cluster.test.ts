@@ -4,16 +4,17 @@ import { join } from 'node:path'
 import { type TestContext, test } from 'node:test'
 import pLimit from 'p-limit'
 import type { Cluster } from '../../../lib/cluster/cluster.ts'
-import { Failure } from '../../../lib/failure.ts'
+import { Failure, sharedRefusal } from '../../../lib/failure.ts'
 import { AuthDir } from '../../../lib/files/auth-dir.ts'
 import { clusterGraph, type Run } from '../../../lib/graph/target.ts'
 import type { Query } from '../../../lib/node/node.ts'
 import type { NodeState } from '../../../lib/node/state.ts'
 import { harderWay } from '../../../tasks/layouts/harder-way.ts'
 import { identityFiles } from '../../../tasks/layouts/tables.ts'
-import { findOtherCluster } from '../../../tasks/nodes/other-cluster.ts'
+import { adviseByNodes, findOtherCluster } from '../../../tasks/nodes/other-cluster.ts'
 import { phases } from '../../../tasks/phases/bootstrap.ts'
-import { placesWith, rootsFile, twoNodes } from '../../support/fakes.ts'
+import { caProfile, makeCa, temporaryAuth } from '../../support/certificates.ts'
+import { placesWith, rootsFile, threeNodes, twoNodes } from '../../support/fakes.ts'
 import { scratch } from '../../support/files.ts'
 
 type Answer = (places: NonNullable<Query['places']>) => NodeState['places']
@@ -37,6 +38,7 @@ async function find(
     ...{ cluster, options: {}, command: (task: string) => `run ${task}`, note: (text: string) => notes.push(text) },
     auth: new AuthDir(join(scratch(t), 'auth'), harderWay.files),
     found: new Map(),
+    limits: { auth: pLimit(1), node: pLimit(1), kubeconfig: pLimit(1) },
     connect: async ({ name }: { name: string }) => {
       const answer = answers[name]
       if (!answer) throw new Failure('connection refused', { node: name })
@@ -46,8 +48,7 @@ async function find(
   } as unknown as Run
   if (has.length > 0) mkdirSync(run.auth.path)
   for (const file of has) run.auth.write(file, 'there', 0o600)
-  const limits = { auth: pLimit(1), node: pLimit(1), kubeconfig: pLimit(1) }
-  const found = await findOtherCluster(run, await clusterGraph(phases, cluster), { limits, signal, tell: run.note })
+  const found = await findOtherCluster(run, await clusterGraph(phases, cluster), { signal, tell: run.note })
   return { notes, refusals: found.map(([id, { kind, message, remedy = '' }]) => ({ id, kind, message, remedy })) }
 }
 
@@ -116,3 +117,38 @@ for (const [code, what] of [
     assert.deepEqual(worker.refusals, [])
     assert.match(String(worker.notes[1]), /^w0 could not be looked at: /)
   })
+
+test('a kubeconfig of another CA: the first control node whose CA can be read says whether that in auth/ is the one', async (t) => {
+  const [auth, other] = [temporaryAuth(t), temporaryAuth(t)]
+  for (const each of [auth, other]) await makeCa(each, caProfile)
+  const [c0 = twoNodes.nodes[0]] = twoNodes.nodes
+  const cluster = { ...threeNodes, nodes: [c0, { ...c0, name: 'c1' }] } as Cluster
+  const advice = async (answers: Readonly<Record<string, Buffer | 'unread' | undefined>>) => {
+    const look = (of: Buffer | 'unread') => ({
+      ...{ ...nothingThere, places: noPlaces, files: new Map([['ca.pem', { ...rootsFile, size: 1 }]]) },
+      contents: new Map(of === 'unread' ? [] : [['ca.pem', of]]),
+    })
+    const connect = async ({ name }: { name: string }) => {
+      const answer = answers[name]
+      if (!answer) throw new Failure('connection refused', { node: name })
+      return { wasReached: true, look: async () => look(answer) }
+    }
+    const run = { cluster, auth, options: {}, found: new Map(), connect } as unknown as Run
+    const waysOut = ([there]: readonly unknown[]) => {
+      const { node, isOurs } = (there ?? { node: {} }) as { node: { name?: string }; isOurs?: boolean }
+      return [`${node.name} ${isOurs}`]
+    }
+    const refused = sharedRefusal('another CA', { what: 'another CA', who: 'k', place: undefined, waysOut })
+    const [[, { remedy } = refused] = []] = await adviseByNodes(run, await clusterGraph(phases, cluster), {
+      refusals: [['local-kubeconfig', refused]],
+      tell: () => {},
+    })
+    return remedy
+  }
+  const [ours, theirs] = [auth, other].map((each) => each.bytes('ca.pem'))
+  assert.equal(await advice({ c0: ours, c1: theirs }), '- c0 true')
+  assert.equal(await advice({ c0: theirs }), '- c0 false')
+  assert.equal(await advice({ c0: 'unread', c1: ours }), '- c1 true')
+  assert.equal(await advice({ c1: theirs }), '- c1 false')
+  assert.equal(await advice({ c0: 'unread' }), '- undefined undefined')
+})

@@ -6,6 +6,7 @@ import type { FileState } from '../../../lib/node/place.ts'
 import type { ComponentProcess, PlacesState } from '../../../lib/node/state.ts'
 import { reloadFlag } from '../../../tasks/nodes/command-line.ts'
 import { keptOffAt, otherProcessesOn, prunedAt, type UnitSeen, unitsOn } from '../../../tasks/nodes/reads.ts'
+import { caProfile, makeCa, temporaryAuth } from '../../support/certificates.ts'
 import {
   allThere,
   twoNodes as cluster,
@@ -18,11 +19,11 @@ import {
   unitOf,
   worker,
 } from '../../support/fakes.ts'
-import { minimal, parsed } from '../../support/files.ts'
+import { minimal, parsed, sha256 } from '../../support/files.ts'
 
 type Files = Readonly<Record<string, Partial<FileState>>>
 
-interface Given extends Partial<Pick<PlacesState, 'processes' | 'unmounted' | 'settings'>> {
+interface Given extends Partial<Pick<PlacesState, 'processes' | 'unmounted' | 'settings' | 'published'>> {
   readonly contents?: Readonly<Record<string, string>>
   /** Of unit files: component → command. */
   readonly starts?: Readonly<Record<string, string>>
@@ -253,7 +254,21 @@ describe('what kube-apiserver reads', () => {
       assert.ok(flagsOf(unit).includes(`--proxy-client-key-file=${usual}/front-proxy-client.key`))
     })
 
-    test('is wrong where any client may claim to be anybody, asked for or not', () => {
+    test('is wrong where any client may claim to be anybody, asked for or not', async (t) => {
+      const [clients, proxies] = await Promise.all(
+        [0, 1].map(async () => {
+          const auth = temporaryAuth(t)
+          await makeCa(auth, caProfile)
+          return auth.bytes('ca.pem')
+        }),
+      )
+      const texts = {
+        [`${usual}/ca.pem`]: `${clients}`,
+        '/b/proxy-ca.pem': `${proxies}`,
+        '/b/copy.pem': `# Of the front proxy\n${clients}`,
+        '/b/both.pem': `${proxies}${clients}`,
+      }
+      const published = new Map(Object.entries(texts).map(([path, text]) => [path, Buffer.from(text)]))
       const ca = '--requestheader-client-ca-file'
       const names = '--requestheader-allowed-names=front-proxy-client'
       const rows: [args: string[], wrong: RegExp | undefined][] = [
@@ -261,16 +276,18 @@ describe('what kube-apiserver reads', () => {
         [[names], undefined],
         [[`${ca}=/b/proxy-ca.pem`], /without --requestheader-allowed-names .*set --requestheader-allowed-names=front/],
         [[`${ca}=/b/proxy-ca.pem`, '--requestheader-allowed-names='], /without --requestheader-allowed-names/],
-        [[`${ca}=${usual}/ca.pem`], /is the CA of --client-ca-file .*aggregation: true/],
-        [[`${ca}=${usual}/ca.pem`, names], /is the CA of --client-ca-file/],
-        [[`${ca}=/b/copy.pem`, names], /is the CA of --client-ca-file/],
+        [[`${ca}=${usual}/ca.pem`], /has the CA of --client-ca-file .*aggregation: true/],
+        ...[`${usual}/ca.pem`, '/b/copy.pem', '/b/both.pem'].map((path): [string[], RegExp] => [
+          [`${ca}=${path}`, names],
+          /has the CA of --client-ca-file/,
+        ]),
+        // What is not there yet will be that of both.
+        [[`${ca}=/c/ca.pem`, '--client-ca-file=/c/ca.pem', names], /has the CA of --client-ca-file/],
       ]
-      const at = (sha256: string): Partial<FileState> => ({ size: 1, isKnown: true, sha256 })
       for (const each of [cluster, of])
         for (const [args, wrong] of rows) {
-          const files = { [`${usual}/ca.pem`]: at('1'), '/b/copy.pem': at('1'), '/b/proxy-ca.pem': at('2') }
           const proxy = [`--proxy-client-cert-file=/b/c.pem`, `--proxy-client-key-file=/b/k.pem`]
-          const { wrong: all } = api([...args, ...proxy], { of: each, files })
+          const { wrong: all } = api([...args, ...proxy], { of: each, published })
           const clauses = all.filter((clause) => clause.includes('X-Remote-User'))
           assert.equal(clauses.length, wrong ? 1 : 0, args.join(' '))
           if (wrong) assert.match(clauses[0] ?? '', wrong)
@@ -516,6 +533,10 @@ describe('a process that sees other files than root', () => {
   })
 })
 
+/** Of whose auth/ these are the files. */
+const runOf = (of: Cluster, files: ReadonlyMap<string, Buffer> = new Map()) =>
+  ({ cluster: of, auth: { tryBytes: (name: string) => files.get(name), names: () => [] } }) as unknown as Run
+
 describe("the CA's key, where no node has it", () => {
   const of: Cluster = { ...cluster, certificates: { ...cluster.certificates, caKeyOnNodes: false } }
   const unit = 'kube-controller-manager'
@@ -526,7 +547,7 @@ describe("the CA's key, where no node has it", () => {
   const starts = { [unit]: command }
   const at = (given: Given) => {
     const places = placesOf({ files: left, of, ...given })
-    return keptOffAt(unitsOn(of, control, places), places)
+    return keptOffAt(runOf(of), unitsOn(of, control, places), places)
   }
 
   test('is read by no unit, and a command line that names it is wrong, with the two flags to take out', () => {
@@ -549,10 +570,11 @@ describe("the CA's key, where no node has it", () => {
     const processes = [startedAs(row)]
     const places = placesOf({ processes, starts, files: left })
     assert.deepEqual(at({ processes, starts }), [{ file: 'ca-key.pem', path }])
-    const pruned = (prune: boolean) => prunedAt({ options: { prune } } as Run, unitsOn(of, control, places), places)
+    const pruned = (prune: boolean) =>
+      prunedAt({ ...runOf(of), options: { prune } } as Run, unitsOn(of, control, places), places)
     assert.deepEqual([pruned(true), pruned(false)], [[path], []])
     assert.deepEqual(at({ processes, starts, files: {} }), [])
-    assert.deepEqual(keptOffAt(unitsOn(cluster, control, places), places), [])
+    assert.deepEqual(keptOffAt(runOf(cluster), unitsOn(cluster, control, places), places), [])
   })
 
   test('is found beside the other files of its unit, too, and so is what a killed run left; a link to it counts once', () => {
@@ -567,7 +589,7 @@ describe("the CA's key, where no node has it", () => {
     ])
     const places = placesOf({ processes: [elsewhere], starts, files: left })
     const linked = { ...places, real: new Map([[own, path]]) }
-    assert.deepEqual(keptOffAt(unitsOn(of, control, linked), linked), [{ file: 'ca-key.pem', path }])
+    assert.deepEqual(keptOffAt(runOf(of), unitsOn(of, control, linked), linked), [{ file: 'ca-key.pem', path }])
     const { wrong } = seen(unit, { processes: [startedAs(row, `--cluster-signing-key-file=/x/y.pem`)], of })
     assert.match(wrong[0] ?? '', /then remove that file, which --prune does not find$/)
   })
@@ -726,5 +748,40 @@ describe('the next start of a unit', () => {
     assert.equal(said(files, 1001), 'its EnvironmentFile /etc/default/etcd was changed since its start: restart it')
     const unknown = said(files, 1001, '/usr/bin/etcd $ARGS')
     assert.match(unknown, /its unit file \/etc\/systemd\/system\/etcd.service was changed/)
+  })
+})
+
+describe('the key of what cluster.yaml has switched off, where a unit had it,', () => {
+  const file = 'front-proxy-client-key.pem'
+  const path = `/var/lib/kubernetes/${file}`
+  const bytes = Buffer.from('a key')
+  const at = (given: Given, sha = sha256(bytes)) => {
+    const places = placesOf({ files: { [path]: { kind: 'file', sha256: sha } }, ...given })
+    const { of = cluster } = given
+    const units = unitsOn(of, control, places)
+    const run = { ...runOf(of, new Map([[file, bytes]])), options: { prune: true } } as Run
+    return [keptOffAt(run, units, places), prunedAt(run, units, places)] as const
+  }
+  const server = startedAs('kube-apiserver')
+
+  test('is found, and removed by --prune', () => {
+    assert.deepEqual(at({ processes: [server] }), [[{ file, path }], [path]])
+  })
+
+  test('stays where something names it, or may', () => {
+    const named = { file, path, why: 'a command line names it' }
+    const flag = `--proxy-client-key-file=${path}`
+    assert.deepEqual(at({ processes: [startedAs('kube-apiserver', flag)] }), [[named], []])
+    const [[unread], pruned] = at({
+      processes: [server],
+      state: { isLoaded: true, start: '/usr/bin/kube-apiserver $ARGS' },
+    })
+    assert.deepEqual([/not known for sure/.test(String(unread?.why)), pruned], [true, []])
+  })
+
+  test('is none of ours by its name alone, nor where it is switched on', () => {
+    assert.deepEqual(at({ processes: [server] }, sha256('another')), [[], []])
+    const of = { ...cluster, aggregation: true }
+    assert.deepEqual(at({ of, processes: [server] }), [[], []])
   })
 })

@@ -3,53 +3,72 @@ import { test } from 'node:test'
 import type { Run } from '../../../lib/graph/target.ts'
 import { formatAuthorization } from '../../../lib/kubernetes/authorization.ts'
 import { unitsOn } from '../../../tasks/nodes/reads.ts'
-import { checkInForce, minorOf } from '../../../tasks/nodes/revoked.ts'
+import { formatOwned, type ListInForce, minorOf, stillListed } from '../../../tasks/nodes/revoked.ts'
+import type { UnitsFound } from '../../../tasks/nodes/units.ts'
+import { whyOpen } from '../../../tasks/phases/revoked-list.ts'
 import { allThere, control, placesWith, runningUnit, startedAs, twoNodes } from '../../support/fakes.ts'
 
 const config = '/var/lib/kubernetes/authorization-config.yaml'
 
-/** What is found where the API server was started with these flags, and does not deny some. */
-function found(revoked: string[] | undefined, notDenied: readonly string[] | undefined, ...flags: string[]) {
-  const cluster = { ...twoNodes, revoked }
+/** What is found where the API server was started with these flags, and says that of the list. */
+function found(inForce: ListInForce | undefined, ...flags: string[]) {
   const process = startedAs('kube-apiserver', ...flags)
   const { group, command } = process
   const units = new Map([['kube-apiserver', { ...runningUnit, group, start: command.join(' ') }]])
-  const places = placesWith({ ...allThere, units, processes: [process] })
-  const text = Buffer.from(formatAuthorization(new Map([['jane', []]]), '/k'))
-  const auth = { read: () => ({ kind: 'file' }), tryBytes: () => text }
-  const run = { cluster, auth } as unknown as Run
-  const inForce = notDenied && { inForce: { isLoaded: notDenied.length === 0, notDenied } }
-  const look = { units: unitsOn(cluster, control, places), places, files: new Map(), ...inForce }
-  return checkInForce(run, look, ['kube-apiserver'])
+  const places = placesWith({ ...allThere, units, processes: [process], hostname: 'c0' })
+  const revoked = { ...twoNodes, revoked: ['jane'] }
+  const ofUnits = unitsOn(revoked, control, places)
+  return { units: ofUnits, otherProcesses: [], places, files: new Map(), inForce } as unknown as UnitsFound
 }
 
-test('what is not in force is said where no run can change it, with what to add to a configuration of your own', () => {
-  const ours = `--authorization-config=${config}`
-  const inForce = (number: number, all: number, notInForce: readonly string[] = []) => ({
-    revokedInForce: number,
-    inWords: `${number} of ${all} revoked in force`,
-    notInForce,
-    toChange: [],
-  })
-  assert.deepEqual(found(['jane', 'joe'], [], ours), inForce(2, 2))
+const text = Buffer.from(formatAuthorization({ entries: ['jane'], certificates: [] }, '/k'))
+const auth = { read: () => ({ kind: 'file' }), tryBytes: () => text }
+const run = { cluster: { ...twoNodes, revoked: ['jane'] }, auth } as unknown as Run
+const said = (isLoaded: boolean, ...servers: string[]): ListInForce => ({ isLoaded, servers })
+const ours = `--authorization-config=${config}`
+
+test('what is not enforced is said where no run can change it', () => {
+  const openOf = (...of: Parameters<typeof found>) => whyOpen(run, found(...of)).join()
+  assert.equal(openOf(said(true, 'c0', 'w0', 'w0.example.org'), ours), '')
   // A run waits for it.
-  assert.deepEqual(found(['jane', 'joe'], ['joe'], ours), inForce(1, 2))
-  const without = found(['jane'], ['jane'], '--authorization-mode=Node,RBAC')
-  assert.deepEqual(without, inForce(0, 1, ['kube-apiserver: jane of revoked not in force']))
-  const silent = found(['jane'], undefined, '--authorization-mode=Node,RBAC')
-  assert.match(silent.notInForce.join(), /may not be in force: it did not answer/)
-  const own = found(['jane'], ['jane'], '--authorization-mode=AlwaysAllow').toChange.join()
-  assert.match(own, /its --authorization-mode is AlwaysAllow, and is left alone: .*\n {2}- type: Webhook\n/)
-  // Somebody has added it.
-  assert.deepEqual(found(['jane'], [], '--authorization-mode=AlwaysAllow').toChange, [])
+  assert.equal(openOf(said(false), ours), '')
+  assert.match(openOf(said(false), '--authorization-mode=Node,RBAC'), /^revoked is not enforced by kube-apiserver$/)
+  assert.match(openOf(undefined, ours), /may not be enforced: kube-apiserver did not answer/)
+  assert.match(
+    openOf(said(true, 'c0', 'c9'), ours),
+    /may not be enforced by the API server on c9: cluster\.yaml has no such node/,
+  )
+  assert.match(openOf(said(true, 'w00'), ours), /on w00/)
+  const process = { id: 7, group: '/system.slice/k8s-api.service' }
+  const another = [{ component: 'kube-apiserver', process, names: [] }] as unknown as UnitsFound['otherProcesses']
+  assert.match(
+    whyOpen(run, { ...found(said(true), ours), otherProcesses: another }).join(),
+    /by kube-apiserver, process 7 in \/system\.slice\/k8s-api\.service: it is of no unit of cluster\.yaml/,
+  )
+  assert.match(whyOpen(run, { ...found(said(true), ours), units: [] }).join(), /is not installed there as a unit/)
+})
+
+test('a configuration of its owner is left alone: the authorizer to add is printed', () => {
+  const [unit] = found(said(false), '--authorization-mode=AlwaysAllow').units.filter(({ owned }) => owned.length > 0)
+  const [why = ''] = unit?.owned ?? []
+  assert.match(
+    formatOwned(run, why),
+    /its --authorization-mode is AlwaysAllow, and is left alone: .*\n {2}- type: Webhook\n/,
+  )
 })
 
 test('without the key, the way back is a command, and who would be let in by it is named', () => {
-  const back = found(undefined, undefined, `--authorization-config=${config}`).toChange.join()
+  const without = { ...run, cluster: { ...twoNodes, revoked: undefined } } as unknown as Run
+  const backOf = (...flags: string[]) => {
+    const seen = found(undefined, ...flags)
+    const units = unitsOn(without.cluster, control, seen.places).filter(({ unit }) => unit === 'kube-apiserver')
+    return units.flatMap((unit) => stillListed(without, unit, seen)).join()
+  }
+  const back = backOf(ours)
   assert.match(back, /still denies whom .* lists \(jane\), and cluster\.yaml has no revoked: put it back/)
   assert.match(back, /put it back \(revoked: \[jane\]\)/)
   assert.match(back, /--authorization-mode=Node,RBAC.*daemon-reload$/)
-  assert.deepEqual(found(undefined, undefined, '--authorization-mode=Node,RBAC').toChange, [])
+  assert.equal(backOf('--authorization-mode=Node,RBAC'), '')
 })
 
 test('the version of an API server is read from its answer, or not known', () => {

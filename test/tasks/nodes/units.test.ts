@@ -12,7 +12,7 @@ import { secretMode } from '../../../lib/files/plain-file.ts'
 import type { Run } from '../../../lib/graph/target.ts'
 import { newEncryptionConfig } from '../../../lib/kubernetes/encryption.ts'
 import { formatKubeconfig } from '../../../lib/kubernetes/kubeconfig.ts'
-import type { Query } from '../../../lib/node/node.ts'
+import { publicParts, publicPartsOfRoots, type Query } from '../../../lib/node/node.ts'
 import { type FileState, oldSuffix } from '../../../lib/node/place.ts'
 import type { ComponentProcess, NodeState, PlacesState } from '../../../lib/node/state.ts'
 import { tryCertificate } from '../../../lib/pki/pair.ts'
@@ -22,21 +22,25 @@ import { harderWay } from '../../../tasks/layouts/harder-way.ts'
 import { certTable, nodeUnits } from '../../../tasks/layouts/tables.ts'
 import { reloadFlag } from '../../../tasks/nodes/command-line.ts'
 import { unprovenClients } from '../../../tasks/nodes/install.ts'
-import { digestAt, lookAtNode } from '../../../tasks/nodes/look.ts'
+import { lookAtNode, sha256 } from '../../../tasks/nodes/look.ts'
 import { unitsOn } from '../../../tasks/nodes/reads.ts'
 import { checkUnitsOf, refuseOtherUsers, refuseWrongSettings } from '../../../tasks/nodes/units.ts'
 import { readAccess } from '../../../tasks/phases/kubeconfigs.ts'
 import { processHost } from '../../../tasks/request/host.ts'
-import { kubeconfigOf, makeEverything, temporaryAuth } from '../../support/certificates.ts'
+import { caProfile, kubeconfigOf, makeCa, makeEverything, temporaryAuth } from '../../support/certificates.ts'
 import {
   allThere,
   control,
   failureOf,
+  foundAsIn,
+  healthyUnit,
+  lookedAt as now,
+  placedAt as placed,
   placesWith,
   processAs,
   rootsFile,
-  runningUnit,
   startedAs,
+  startedAt,
   threeNodes,
   twoNodes,
   type UnitState,
@@ -48,10 +52,8 @@ import { newSuffix, scratch } from '../../support/files.ts'
 const install: Install = { ...(threeNodes.install as Install), drain: 'a', undrain: 'b' }
 const cluster: Cluster = { ...threeNodes, install }
 const otherGuide: Cluster = { ...twoNodes, layout: 'hard-way', install }
-/** Seconds. */
-const [placed, startedAt, now] = [1000, 2000, 3000]
-const main = { id: 7, isStopped: false, age: now - startedAt, started: startedAt }
-const healthy: UnitState = { ...runningUnit, started: startedAt, process: main }
+const healthy: UnitState = healthyUnit
+const main = healthyUnit.process
 
 /** A kubelet with these flags, as the only unit of a worker; its process may be in another group, and others run. */
 const group = '/system.slice/kubelet.service'
@@ -64,12 +66,14 @@ const kubeletWith = (flags: readonly string[], foundIn = group, ...more: Compone
 
 test('a look follows what units name, and fails if that changes each time; what others name may', async () => {
   let asked: string[] = []
+  let paths: ReadonlyMap<string, string> = new Map()
   let readers = ''
   const look = (foundIn?: string, ...more: ComponentProcess[]) => {
     let looks = 0
     const connect = async () => ({
       look: async ({ places }: Query) => {
-        asked = [...(places?.paths.keys() ?? [])]
+        paths = places?.paths ?? paths
+        asked = [...paths.keys()]
         readers = places?.readers ?? ''
         looks += 1
         return kubeletWith([`--kubeconfig=/tmp/${looks}`], foundIn, ...more)
@@ -82,9 +86,11 @@ test('a look follows what units name, and fails if that changes each time; what 
   await look('/user.slice/x')
   assert.ok(asked.findIndex((path) => path.startsWith('/tmp/')) > asked.indexOf('/var/lib/kube-proxy/kubeconfig'))
   // A user may name any number of files, and hides none of root's by them.
-  const flood = processAs('x', `--ca-file=${Array.from({ length: 9999 }, (_, i) => `/flood/${i}`).join(':')}`)
-  await look('/user.slice/x', { ...flood, id: 9, uid: 1000, group: '/user.slice/y' })
+  const flood = processAs('x', `--ca-file=/both:${Array.from({ length: 9999 }, (_, i) => `/flood/${i}`).join(':')}`)
+  const ofRoot = { ...processAs('x', '--ca-file=/both'), id: 10, group: '/user.slice/z' }
+  await look('/user.slice/x', { ...flood, id: 9, uid: 1000, group: '/user.slice/y' }, ofRoot)
   const first = asked.findIndex((path) => path.startsWith('/flood/'))
+  assert.deepEqual([paths.get('/both'), paths.get(asked[first] ?? '')], [publicParts, publicPartsOfRoots])
   assert.ok(asked.findIndex((path) => path.startsWith('/tmp/')) < first && asked.length < first + 1000)
   const reads = (argument: string) => new RegExp(readers).test(argument)
   const [yes, no] = [
@@ -92,6 +98,30 @@ test('a look follows what units name, and fails if that changes each time; what 
     ['--tls-cert-file=/x', '--config=/x', '--certificates=/x', 'etcd', 'etcdctl'],
   ]
   assert.deepEqual([yes.every(reads), no.filter(reads)], [true, ['--tls-cert-file=/x']])
+})
+
+test("a look reads whose clients an API server believes, and knows the cluster's CA in other bytes, though its own is not sent", async (t) => {
+  const auth = temporaryAuth(t)
+  await makeCa(auth, caProfile)
+  const [ca, copy] = ['/var/lib/kubernetes/ca.pem', '/etc/front-proxy.pem']
+  const flags = [`--requestheader-client-ca-file=${copy}`, '--requestheader-allowed-names=proxy']
+  const look = async ({ places }: Query) => {
+    const isSame = places?.paths.get(ca) === sha256(auth.bytes('ca.pem'))
+    const isRead = places?.paths.get(copy) === publicParts
+    return {
+      places: placesWith({
+        units: new Map([['kube-apiserver', { ...healthy, group: '/system.slice/kube-apiserver.service' }]]),
+        processes: [startedAs('kube-apiserver', ...flags)],
+        folders: allThere.folders,
+        files: isSame ? new Map([[ca, { ...rootsFile, sha256: sha256(auth.bytes('ca.pem')) }]]) : new Map(),
+        published: isRead ? new Map([[copy, Buffer.from(`# ours\n${auth.bytes('ca.pem')}`)]]) : new Map(),
+      }),
+    }
+  }
+  const run = { cluster, auth, connect: async () => ({ look }), found: new Map() } as unknown as Run
+  const { units } = await lookAtNode(run, control)
+  const [wrong = ''] = units.find(({ unit }) => unit === 'kube-apiserver')?.wrong ?? []
+  assert.match(wrong, /--requestheader-client-ca-file has the CA of --client-ca-file \(\/etc\/front-proxy\.pem\)/)
 })
 
 test('what a look has found of other files than the guide has, the next one of the run queries at once', async () => {
@@ -118,27 +148,7 @@ describe("the check of a node's units", () => {
   const look = (name: string, change: Change = () => {}, run = at) => {
     const node = run.cluster.nodes.find((each) => each.name === name) ?? assert.fail()
     const units = nodeUnits(run.cluster, node)
-    const files = units.flatMap((unit) =>
-      unit.files.map((place): [string, FileState] => {
-        const mode = run.auth.files.mode(place.file)
-        return [place.path, { ...rootsFile, mode, changed: placed, sha256: digestAt(run, place) }]
-      }),
-    )
-    const found: Mutable = {
-      places: placesWith({
-        now,
-        units: new Map(units.map(({ unit }) => [unit, healthy])),
-        folders: new Set(files.map(([path]) => path.replace(/\/[^/]*$/, ''))),
-        files: new Map(files),
-        processes: units.filter(({ bundle }) => bundle === undefined).map((unit) => startedAs(unit)),
-      }) as Mutable['places'],
-      served: new Map(
-        units.flatMap(({ serves }) =>
-          serves.map(({ port, name: leaf }) => [port, tryCertificate(run.auth, leaf)?.x509.raw ?? 'nothing']),
-        ),
-      ),
-      unhealthy: new Map(),
-    }
+    const found = foundAsIn(run, node) as Mutable
     change(found)
     const judged = { ...run, cluster: { ...run.cluster, install } }
     const seen = { units: unitsOn(judged.cluster, node, found.places), otherProcesses: [] }
@@ -246,7 +256,7 @@ describe("the check of a node's units", () => {
   test('finds in a plan what would be written again, with the restarts', () => {
     const planned = (name: string, pending: readonly string[], more: Partial<Run> = {}) =>
       judge(name, undefined, { ...at, pending: new Set(pending), ...more })
-    const some = ['kubernetes.pem', 'kube-scheduler.kubeconfig']
+    const some = ['kubernetes.pem', 'kube-scheduler.pem', 'kube-scheduler.kubeconfig']
     assert.deepEqual(planned('w0', some), [])
     assert.deepEqual(planned('w0', [...some, 'w0.pem']), [
       'kubelet: w0.pem differs in /var/lib/kubelet: reloaded, or restarted before Kubernetes 1.36',
@@ -258,12 +268,12 @@ describe("the check of a node's units", () => {
     ])
     const scheduler = (...args: Parameters<typeof planned>) =>
       planned(...args).filter((line) => line.startsWith('kube-scheduler'))
-    assert.deepEqual(scheduler('c0', ['kube-scheduler.kubeconfig', 'ca.pem']), [
+    assert.deepEqual(scheduler('c0', [...some, 'ca.pem']), [
       'kube-scheduler: kube-scheduler-ca.pem, kube-scheduler-client.pem differ in /var/lib/kubernetes: restart',
     ])
     const elsewhere = { ...cluster, api: { ...cluster.api, port: 443 } }
     assert.deepEqual(scheduler('c0', ['kube-scheduler.kubeconfig'], { cluster: elsewhere }), [
-      'kube-scheduler: kube-scheduler-client.pem, kube-scheduler.kubeconfig differ in /var/lib/kubernetes: restart',
+      'kube-scheduler: kube-scheduler.kubeconfig differs in /var/lib/kubernetes: restart',
     ])
   })
 

@@ -1,11 +1,12 @@
 import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
 import type { Run } from '../../../lib/graph/target.ts'
+import { partOf } from '../../../lib/kubernetes/kubeconfig.ts'
 import type { ComponentProcess, NodeState, PlacesState } from '../../../lib/node/state.ts'
 import { harderWay } from '../../../tasks/layouts/harder-way.ts'
-import { unitsOn } from '../../../tasks/nodes/reads.ts'
+import { unitsOn, withNamed } from '../../../tasks/nodes/reads.ts'
 import { unreachedOn, unsetOn } from '../../../tasks/nodes/unreached.ts'
-import { caProfile, makeCa, temporaryAuth } from '../../support/certificates.ts'
+import { caProfile, makeCa, makeEverything, temporaryAuth } from '../../support/certificates.ts'
 import {
   allThere,
   twoNodes as cluster,
@@ -15,6 +16,7 @@ import {
   runningUnit,
   seenIn,
   startedAs,
+  worker,
 } from '../../support/fakes.ts'
 import { sha256 } from '../../support/files.ts'
 
@@ -65,6 +67,71 @@ describe('what install does not reach', () => {
     assert.match(unit, /install\.units: \{ kube-controller-manager: \{ unit: k8s-kcm \} \}/)
   })
 
+  describe('is a component of a unit of another name', () => {
+    const [kubeconfig, config] = [
+      '/var/lib/kubernetes/kube-scheduler.kubeconfig',
+      '/etc/kubernetes/config/kube-scheduler.yaml',
+    ]
+    const [proxyConfig, folder] = ['/var/lib/kube-proxy/kube-proxy-config.yaml', '/var/lib/kubelet']
+    const scheduler = processAs('kube-scheduler', `--config=${config}`)
+    // As a look has them: all of a configuration, and nothing of what is as it should be.
+    const contents = new Map([
+      [config, Buffer.from(`clientConnection:\n  kubeconfig: ${kubeconfig}\n`)],
+      [proxyConfig, Buffer.from('{clientConnection: {kubeconfig: "/var/lib/kube-proxy/kubeconfig", qps: 9}}')],
+    ])
+    interface Given {
+      readonly of?: Run
+      readonly node?: typeof control
+      readonly file?: object | undefined
+      /** Of the unit of its usual name. */
+      readonly own?: readonly ComponentProcess[]
+      readonly concerns?: (file: string) => boolean
+    }
+    const named = (process: ComponentProcess, given: Given = {}) => {
+      const { of = run, node = control, own = [], concerns, file } = { file: { size: 1, isKnown: true }, ...given }
+      const component = /[^/]*$/.exec(process.command[0] ?? '')?.[0] ?? ''
+      const processes = [...own, { ...process, id: 9, group: `/system.slice/k8s-${component}.service` }]
+      const units = new Map(own.map(({ group }) => [component, { ...runningUnit, group }]))
+      const files = { get: () => file } as unknown as PlacesState['files']
+      const places = placesWith({ ...allThere, units, files, processes, contents })
+      return unreachedOn(of, node, { ...seenIn(cluster, node, { places } as NodeState), places }, concerns).ofRoot
+    }
+
+    test("that reads what is where the node's own units do, by a flag or by their configuration", () => {
+      for (const [node, process, what] of [
+        [control, scheduler, `${kubeconfig} (--config)`],
+        [worker, processAs('kube-proxy', `--config=${proxyConfig}`), '/var/lib/kube-proxy/kubeconfig (--config)'],
+        [worker, processAs('kubelet', `--kubeconfig=${folder}/kubeconfig`), `${folder}/kubeconfig (--kubeconfig)`],
+      ] as const) {
+        const [said = '', ...more] = named(process, { node })
+        assert.ok(said.includes(`reads ${what}, which is of this cluster: name its unit`), said)
+        assert.deepEqual([more, named(process, { node, file: undefined })], [[], []])
+        const concerns = (file: string) => file === 'service-account-key.pem'
+        assert.deepEqual(named(process, { node, concerns }), [])
+      }
+    })
+
+    test('that reads what was installed where the guide has it, before its unit read another', () => {
+      const parts = ['certificate-authority', 'client-certificate', 'client-key']
+      const text = parts.map((name) => `    ${name}-data: QQ==\n`).join('')
+      const of = { ...run, auth: { ...run.auth, tryBytes: () => Buffer.from(text) } } as unknown as Run
+      const own = [processAs('kube-scheduler', '--kubeconfig=/srv/kubeconfig')]
+      const left = (content = '') => named(scheduler, { of, own, file: { size: 1, sha256: sha256(content) } }).length
+      assert.deepEqual([left(String(partOf(text, 'kubeconfig', 'kube-scheduler.kubeconfig'))), left()], [1, 0])
+    })
+  })
+
+  test('no value of a configuration but the path of a file is sent to the node as one', () => {
+    const text =
+      'kind: Config\nresources: [{secret: c2VjcmV0}]\nuser: {client-key-data: a/b, client-key: k, tlsCertFile: /a/b}'
+    const contents = new Map([['/x/config', Buffer.from(text)]])
+    const named = withNamed([{ by: '--x', path: '/x/config' }], placesWith({ contents }))
+    assert.deepEqual(
+      named.map(({ path }) => path),
+      ['/x/config', '/a/b'],
+    )
+  })
+
   test('is whatever reads certificates of our CA, by its flags, a configuration or a kubeconfig; of other users it is only named', async (t) => {
     const auth = temporaryAuth(t)
     await makeCa(auth, caProfile)
@@ -99,6 +166,18 @@ describe('what install does not reach', () => {
       assert.deepEqual(at(1000, ...command).slice(0, 2), [0, 1])
     }
     assert.deepEqual(at(0, 'watcher', '--ca-file=/x/other.crt').slice(0, 2), [0, 0])
+    // By the key of its certificate, in whatever file: of a key that is revoked that is what counts.
+    await makeEverything(auth, cluster)
+    const proxy = auth.bytes('kube-proxy.pem').toString('base64')
+    const flannel = { ...processAs('flanneld', '--kubeconfig-file=/x/flannel'), id: 9, group: '/x.scope' }
+    const places = placesWith({
+      ...allThere,
+      processes: [flannel],
+      published: new Map([['/x/flannel', Buffer.from(`    client-certificate-data: ${proxy}\n`)]]),
+    })
+    const look = { ...seenIn(cluster, control, { places } as NodeState), places }
+    const namedFor = (name: string) => unreachedOn(own, control, look, (file) => file === name).ofRoot.length
+    assert.deepEqual(['kube-proxy.pem', 'kubernetes.pem'].map(namedFor), [1, 0])
     // Of too long command lines, which a user may have any number of.
     const unread = [8, 9].map((id) => ({ ...processAs('x'), id, uid: 1000, group: '/x.scope', command: [] }))
     assert.deepEqual(told([startedAs('kube-apiserver'), ...unread], {}), [

@@ -138,7 +138,7 @@ describe('deploy', { skip: needs('sshd', 'ssh', 'scp', 'openssl') }, () => {
     const ran = await exits(4, place, 'bootstrap', '--json')
     assert.deepEqual([idsOf(ran, 'built'), changes(before)], [[], {}])
     const toDo =
-      /^ca-key\.pem left on control0, control1, against certificates\.caKeyOnNodes: npm run bootstrap -- --prune$/
+      /^remove ca-key\.pem from control0, control1, as cluster\.yaml has it on no node: npm run bootstrap -- --prune$/
     assert.match(String(ran.events.at(-1)?.toDo), toDo)
     for (const more of [[], ['--dry-run'], ['--quiet'], ['--dry-run', '--quiet']]) {
       const { stdout } = await exits(4, place, 'bootstrap', ...more)

@@ -19,6 +19,7 @@ import { delimiter, dirname, join } from 'node:path'
 import { after, before, describe, test } from 'node:test'
 import { parse, stringify } from 'yaml'
 import type { KubeconfigAccess } from '../../../lib/kubernetes/kubeconfig.ts'
+import { quote } from '../../../lib/wording.ts'
 import { scratch, stateOfFile } from '../../support/files.ts'
 import { type Edit, harderway, withStatus, writeCluster } from '../../support/harderway.ts'
 import { kubectl, kubectlConfig, needs } from '../../support/programs.ts'
@@ -199,9 +200,128 @@ describe('local-kubeconfig', { concurrency: 4 }, () => {
       const users = [{ name: '1e5' }]
       const made = { layout: 'hard-way', certificates: { key: 'ecdsa-p256' }, localKubeconfig: { as: '1e5' } }
       writeFileSync(join(folder, 'cluster.yaml'), stringify({ name: 'k', users, nodes, ...made }))
-      const said = warningIn(await withStatus(0, run(folder, 'local-kubeconfig')))
+      const said = warningIn(await withStatus(0, run(folder, 'certs', 'local-kubeconfig')))
       assert.match(said, /admin\.kubeconfig --server https:\/\/server\.kubernetes\.local:6443 apply -f -/)
       assert.equal(parse(/<<'EOF'\n(.*)\nEOF$/s.exec(said)?.[1] ?? '').subjects[0].name, '1e5')
+    })
+  })
+
+  describe("an entry with the admin's key, besides the one that a run makes,", () => {
+    const users: Edit = [['users'], [{ name: 'jane', groups: ['devs'] }]]
+    const beside: readonly Edit[] = [users, [['localKubeconfig'], { as: 'jane', user: 'jane' }]]
+    /** Of the named entries: the commands that remove them. */
+    const removals = ({ events }: Awaited<ReturnType<typeof run>>) =>
+      events.flatMap(({ type, message }) =>
+        type === 'note' ? (/: (kubectl config delete-user .*)$/.exec(String(message))?.[1] ?? []) : [],
+      )
+    /** The most that whoever has your kubeconfig can do. */
+    const mostIn = async (folder: string) => {
+      await withStatus(0, run(folder, 'report'))
+      const page = readFileSync(join(folder, 'auth/report.html'), 'utf8')
+      return /<th scope="row">your kubeconfig<small>(.*?)[;<]/.exec(page)?.[1]
+    }
+    const everything = 'does everything through the API, bypassing RBAC'
+
+    test('is named in run, plan, status and report until it is removed as printed; no run touches it', {
+      skip: needs('kubectl'),
+    }, async (t) => {
+      const { folder, config } = place(t)
+      await withStatus(0, run(folder, 'local-kubeconfig'))
+      const entry = () =>
+        parse(readFileSync(config, 'utf8')).users.find(({ name }: { name: string }) => name === 'admin')
+      const first = entry()
+      assert.ok(first)
+      writeCluster(folder, [quickKeys, ...beside])
+      const command = `kubectl config delete-user admin --kubeconfig ${config}`
+      for (const args of [['local-kubeconfig', '--dry-run'], ['local-kubeconfig'], ['local-kubeconfig'], ['status']]) {
+        assert.deepEqual(removals(await run(folder, ...args)), [command], args.join(' '))
+        const { stdout } = await harderway(folder, ...args)
+        assert.ok(stdout.replaceAll(/\n +/g, ' ').includes(command), stdout)
+      }
+      assert.equal(await mostIn(folder), everything)
+      assert.ok(readFileSync(join(folder, 'auth/report.html'), 'utf8').includes(command))
+      assert.deepEqual(entry(), first)
+      type(folder, command)
+      assert.equal(entry(), undefined)
+      for (const args of [['local-kubeconfig', '--dry-run'], ['local-kubeconfig'], ['status']])
+        assert.deepEqual(removals(await run(folder, ...args)), [], args.join(' '))
+      assert.equal(await mostIn(folder), 'does what RBAC gives jane and devs')
+    })
+
+    test('is named where it was made before another path or none was wanted, also of a list and in a path with a blank', {
+      skip: needs('kubectl'),
+    }, async (t) => {
+      const { folder, config } = place(t)
+      const listed = join(folder, 'a list/of two')
+      const env = { KUBECONFIG: [join(folder, 'none'), listed].join(delimiter) }
+      await withStatus(0, run(folder, 'certs', 'kubeconfigs', 'encryption-key', 'local-kubeconfig'))
+      await withStatus(0, runIn(folder, env, 'local-kubeconfig'))
+      const [usual, other] = [config, listed].map(
+        (file) => `kubectl config delete-user admin --kubeconfig ${quote(file)}`,
+      )
+      for (const wanted of [{ path: './its own', as: 'jane' }, false]) {
+        writeCluster(folder, [quickKeys, users, [['localKubeconfig'], wanted]])
+        await run(folder, 'local-kubeconfig')
+        for (const args of [['status'], ['bootstrap', '--dry-run'], ['bootstrap']])
+          assert.deepEqual(removals(await runIn(folder, env, ...args)), [other, usual], args.join(' '))
+        assert.deepEqual(removals(await run(folder, 'bootstrap', '--dry-run')), [usual])
+        // What a run makes in auth/ is not the user's own.
+        const emergency = { KUBECONFIG: join(folder, 'auth/admin.kubeconfig') }
+        assert.deepEqual(removals(await runIn(folder, emergency, 'status')), [usual])
+        assert.deepEqual(removals(await runIn(folder, env, 'bootstrap', '--dry-run', '--offline')), [])
+        assert.equal(await mostIn(folder), everything)
+      }
+      for (const command of [usual, other]) type(folder, String(command))
+      assert.deepEqual(removals(await runIn(folder, env, 'status')), [])
+      assert.equal(await mostIn(folder), undefined)
+    })
+
+    test('is told by its key: whatever its name, embedded or in a file, of an earlier certificate too', async (t) => {
+      const { folder, config, access } = place(t, users)
+      await withStatus(0, run(folder, 'user-certs/jane'))
+      await withStatus(0, run(folder, 'component-certs/admin', '--force'))
+      const auth = join(folder, 'auth')
+      const data = (name: string) => readFileSync(join(auth, name)).toString('base64')
+      const other = scratch(t)
+      writeCluster(other, [quickKeys])
+      await withStatus(0, run(other, 'component-certs/admin'))
+      cpSync(join(auth, 'admin-key.pem'), join(folder, 'key.pem'))
+      const embedded = (certificate: string | Buffer, key: string | Buffer) => ({
+        'client-certificate-data': certificate.toString('base64'),
+        'client-key-data': key.toString('base64'),
+      })
+      const pairOf = (at: string, name: string) =>
+        embedded(readFileSync(join(at, 'auth', `${name}.pem`)), readFileSync(join(at, 'auth', `${name}-key.pem`)))
+      const entries = {
+        earlier: embedded(access.certificate, access.key),
+        named: { 'client-certificate': join(auth, 'admin.pem'), 'client-key': '../../key.pem' },
+        both: {
+          'client-certificate': 'gone.pem',
+          'client-certificate-data': data('admin.pem'),
+          'client-key-data': data('admin-key.pem'),
+        },
+        'key alone': { 'client-key-data': data('admin-key.pem') },
+        // These are none.
+        jane: pairOf(folder, 'jane'),
+        other: pairOf(other, 'admin'),
+        'no key': { 'client-certificate-data': data('admin.pem') },
+        gone: { 'client-certificate-data': data('admin.pem'), 'client-key': 'gone.pem' },
+        token: { token: 'abc' },
+      }
+      write(config, stringify({ users: Object.entries(entries).map(([name, user]) => ({ name, user })) }))
+      const named = removals(await run(folder, 'status')).map((each) => /delete-user (.*) --/.exec(each)?.[1])
+      assert.deepEqual(named, ['earlier', 'named', 'both', "'key alone'"])
+      // An expired one of an earlier key lets nobody in.
+      const late = { place: folder, now: new Date(Date.now() + 3660 * 86_400_000) }
+      const { stdout } = await harderway(late, 'status', '--json')
+      assert.deepEqual(stdout.match(/delete-user \S+/g), ['delete-user named', 'delete-user both', "delete-user 'key"])
+    })
+
+    test('may be in a file that is no kubeconfig, and so a run says that it was not read', async (t) => {
+      const { folder, config } = place(t, users, [['localKubeconfig'], false])
+      write(config, 'kind: List\n')
+      const notes = (await run(folder, 'status')).events.map(({ message }) => message)
+      assert.ok(notes.includes(`${config} can't be read: it may hold a key of this cluster`), notes.join('\n'))
     })
   })
 
@@ -225,21 +345,23 @@ describe('local-kubeconfig', { concurrency: 4 }, () => {
       assert.deepEqual(readdirSync(dirname(config)).toSorted(), ['config', 'config.before-harderway'])
     })
 
-    test('the way back to the context that was the current one is a command that kubectl takes', {
+    test('by itself it leaves the current context, and says how to switch: a command that kubectl takes', {
       skip: needs('kubectl'),
     }, async (t) => {
       const { folder, config } = place(t)
       write(config, foreign)
-      const { output } = await run(folder, 'local-kubeconfig')
-      const [, back = ''] = /back to one: (kubectl config use-context one)/.exec(output) ?? []
-      assert.notEqual(back, '', output)
-      kubectl(join(folder, 'home'), [...back.split(' ').slice(1), `--kubeconfig=${config}`])
+      const planned = await withStatus(4, run(folder, 'local-kubeconfig', '--dry-run'))
+      assert.doesNotMatch(planned.output, /current-context/)
+      const { output } = await withStatus(0, run(folder, 'local-kubeconfig'))
       assert.match(readFileSync(config, 'utf8'), /^current-context: one$/m)
-      // And stays: no run takes it over.
-      const state = readFileSync(config, 'utf8')
+      const [, typed = ''] = /current context is still one; switch to kubenet: (kubectl [^"]*)"/.exec(output) ?? []
+      assert.equal(typed, 'kubectl config use-context kubenet')
+      // What its user chose stays, whoever is renewed.
+      await withStatus(0, run(folder, 'component-certs/admin', '--force'))
+      assert.doesNotMatch((await withStatus(0, run(folder, 'local-kubeconfig'))).output, /current context/)
+      type(folder, typed)
+      assert.match(readFileSync(config, 'utf8'), /^current-context: kubenet$/m)
       await withStatus(0, run(folder, 'local-kubeconfig', '--dry-run'))
-      await run(folder, 'local-kubeconfig', '--force')
-      assert.equal(readFileSync(config, 'utf8'), state)
     })
 
     test('a mode that lets others read our key is reported and repaired, and nothing else changes', async (t) => {
@@ -302,7 +424,9 @@ describe('local-kubeconfig', { concurrency: 4 }, () => {
         return ['a', 'b', 'c'].map((name) => join(root, name)).join(delimiter)
       }
       kubectlConfig(scratch(t), access, { list: list(theirs) })
-      await withStatus(0, runIn(folder, { KUBECONFIG: list(mine) }, 'local-kubeconfig'))
+      const env = { KUBECONFIG: list(mine) }
+      const { output } = await withStatus(0, runIn(folder, env, 'local-kubeconfig'))
+      type(folder, /kubectl config use-context kubenet/.exec(output)?.[0] ?? 'false', env)
       const kept = (name: string) => !name.endsWith('.before-harderway')
       assert.deepEqual(readdirSync(mine).filter(kept).toSorted(), readdirSync(theirs).toSorted())
       for (const name of readdirSync(theirs))
@@ -378,17 +502,61 @@ describe('local-kubeconfig', { concurrency: 4 }, () => {
         assert.deepEqual(snapshot(), first)
       })
 
-    test('before anything is made, where our context is for another cluster', async (t) => {
+    const users = foreign.replace('users:\n- name: one', 'users:\n- name: admin').replace('user: one}', 'user: admin}')
+    const alias = 'users:\n- {name: one, user: &all {token: abc}}\n- {name: admin, user: *all}\n'
+    for (const [what, text, message] of [
+      [
+        'our context is for another cluster',
+        'contexts:\n- {name: kubenet, context: {cluster: another, user: me}}\n',
+        /has a context kubenet, for the cluster another/,
+      ],
+      ['a user admin is of another cluster', users, /user admin already, which context one uses/],
+      ['an entry of ours is an alias', alias, /can't be changed without touching entries that are not ours/],
+    ] as const)
+      test(`before anything is made, where ${what}`, async (t) => {
+        const { folder, config } = place(t)
+        rmSync(join(folder, 'auth'), { recursive: true })
+        write(config, text)
+        const first = stateOfFile(config)
+        for (const args of [
+          ['bootstrap', '--dry-run'],
+          ['certs', 'local-kubeconfig', '--dry-run'],
+        ]) {
+          assert.match((await withStatus(3, run(folder, ...args))).output, message)
+          assert.ok(!existsSync(join(folder, 'auth')))
+        }
+        for (const args of [['bootstrap'], ['certs', 'local-kubeconfig']]) {
+          assert.match((await withStatus(3, run(folder, ...args))).output, message)
+          assert.deepEqual(readdirSync(join(folder, 'auth')), [])
+        }
+        assert.deepEqual(stateOfFile(config), first)
+      })
+
+    test('until the entry has another name, as printed: then the run goes on, and the other cluster keeps its own', async (t) => {
+      const { folder, config } = place(t)
+      write(config, users)
+      const { output } = await withStatus(3, run(folder, 'local-kubeconfig'))
+      assert.match(output, /- give ours another name: localKubeconfig\.user in cluster\.yaml/)
+      writeCluster(folder, [quickKeys, [['localKubeconfig', 'user'], 'kubenet-admin']])
+      await withStatus(0, run(folder, 'local-kubeconfig'))
+      const { users: entries } = parse(readFileSync(config, 'utf8'))
+      assert.deepEqual(entries.find(({ name }: { name: string }) => name === 'admin').user, { token: 'abc' })
+    })
+
+    test('where it is wanted by itself and there is no CA: none is made for it', async (t) => {
       const { folder, config } = place(t)
       rmSync(join(folder, 'auth'), { recursive: true })
-      write(config, 'contexts:\n- {name: kubenet, context: {cluster: another, user: me}}\n')
+      write(config, foreign)
       const first = stateOfFile(config)
-      const dry = await withStatus(3, run(folder, 'local-kubeconfig', '--dry-run'))
-      assert.ok(!existsSync(join(folder, 'auth')))
-      const ran = await withStatus(3, run(folder, 'bootstrap'))
-      for (const { output } of [dry, ran]) assert.match(output, /has a context kubenet, for the cluster another/)
+      for (const more of [['--dry-run'], [], ['--force'], ['--replace-identity', '--yes']]) {
+        const { output } = await withStatus(3, run(folder, 'local-kubeconfig', ...more))
+        assert.match(output, /auth has no CA; nothing was created/)
+        assert.match(output, /recover --node control0 --config[^"]* bootstrap -- --config/)
+      }
       assert.deepEqual(readdirSync(join(folder, 'auth')), [])
       assert.deepEqual(stateOfFile(config), first)
+      // Of a new cluster it is to be made, as status says.
+      await withStatus(4, run(folder, 'status'))
     })
 
     describe('where its cluster of our name trusts another CA', () => {
@@ -396,7 +564,7 @@ describe('local-kubeconfig', { concurrency: 4 }, () => {
       const entry = (ca: string) => `clusters:\n- name: kubenet\n  cluster: {server: "https://x:1", ${ca}}\n`
       const dataOf = (pem: Buffer) => `certificate-authority-data: ${pem.toString('base64')}`
 
-      const assertRefused = async (folder: string, config: string, back = /mv \S+ \S+ && .*recover --node/) => {
+      const assertRefused = async (folder: string, config: string, ...ways: RegExp[]) => {
         const first = stateOfFile(config)
         const names = () =>
           readdirSync(folder, { recursive: true })
@@ -406,29 +574,53 @@ describe('local-kubeconfig', { concurrency: 4 }, () => {
         for (const args of [['--dry-run'], ['--force'], []]) {
           const ran = await withStatus(3, run(folder, 'local-kubeconfig', ...args))
           assert.match(ran.output, message)
-          assert.match(ran.output, back)
-          assert.match(ran.output, /local-kubeconfig --replace-identity/)
+          for (const way of ways) assert.match(ran.output, way)
+          assert.equal(/--replace-identity/.test(ran.output), existsSync(join(folder, 'auth/ca.pem')))
         }
         assert.deepEqual(stateOfFile(config), first)
         assert.deepEqual(names(), before)
       }
 
-      test('than the one in auth/, and with --replace-identity it is overwritten', async (t) => {
-        const { folder, config, access } = place(t)
-        write(config, entry(dataOf(otherCa)))
-        await assertRefused(folder, config)
-        await withStatus(0, run(folder, 'local-kubeconfig', '--replace-identity', '--yes'))
-        assert.ok(readFileSync(config, 'utf8').includes(access.ca.toString('base64')))
-        assert.ok(readFileSync(`${config}.before-harderway`, 'utf8').includes(otherCa.toString('base64')))
-      })
+      // No node of this cluster.yaml is there: with nodes, test/whole/recover.test.ts.
+      const compares = /compare auth\/ with the nodes: npm run task -- status --on-nodes/
+      for (const [what, users] of [
+        ['', ''],
+        [
+          ', and has the only key of an admin',
+          'users: [{name: admin, user: {client-key-data: a2V5}}]\ncontexts: [{name: kubenet, context: {cluster: kubenet, user: admin}}]\n',
+        ],
+      ] as const)
+        test(`than the one in auth/${what}: with --replace-identity it is overwritten, and auth/backup has a copy`, async (t) => {
+          const { folder, config, access } = place(t)
+          const text = entry(dataOf(otherCa)) + users
+          write(config, text)
+          await assertRefused(folder, config, compares, /mv \S+ \S+ && .*recover --node/)
+          const keeps = 'auth/backup keeps a copy of your kubeconfig, whose entry trusts another CA'
+          const replace = ['local-kubeconfig', '--replace-identity'] as const
+          assert.ok((await withStatus(4, run(folder, ...replace, '--dry-run'))).output.includes(keeps))
+          assert.ok((await withStatus(0, run(folder, ...replace, '--yes'))).output.includes(keeps))
+          assert.ok(readFileSync(config, 'utf8').includes(access.ca.toString('base64')))
+          const [kept = '', ...more] = readdirSync(join(folder, 'auth/backup'))
+          assert.deepEqual(more, [])
+          const copy = join(folder, 'auth/backup', kept, config.slice(1).replaceAll('/', '%2F'))
+          assert.equal(readFileSync(copy, 'utf8'), text)
+          assert.equal(lstatSync(copy).mode & 0o7777, 0o600)
+          assert.ok(!(await withStatus(0, run(folder, ...replace, '--yes'))).output.includes(keeps))
+        })
 
-      test('and auth/ is empty: no CA is made', async (t) => {
+      test('and auth/ is empty: no CA is made, nor offered; it is said from where the CA of that cluster comes', async (t) => {
         const { folder, config, access } = place(t)
         rmSync(join(folder, 'auth'), { recursive: true })
         write(config, entry(dataOf(access.ca)))
-        await assertRefused(folder, config, /recover --node control0/)
+        await assertRefused(
+          folder,
+          config,
+          /recover the cluster from a control node: npm run task -- recover --node control0/,
+        )
         await withStatus(3, run(folder, 'bootstrap'))
         assert.deepEqual(readdirSync(join(folder, 'auth')), [])
+        writeCluster(folder, [quickKeys, [['certificates', 'caKeyOnNodes'], false]])
+        await assertRefused(folder, config, /recover the cluster from a backup: npm run task -- recover --from DIR/)
       })
 
       for (const [what, ca] of [
@@ -463,6 +655,19 @@ describe('local-kubeconfig', { concurrency: 4 }, () => {
     )
     await withStatus(0, run(folder, 'local-kubeconfig'))
     assert.match(readFileSync(config, 'utf8'), /client-key-data/)
+  })
+
+  test('our user is renewed where a context by another way to our cluster uses it too', async (t) => {
+    const { folder, config } = place(t)
+    const tunnel = `clusters:\n- {name: tunnel, cluster: {server: "https://localhost:1"}}
+contexts:\n- {name: tunnel, context: {cluster: tunnel, user: admin}}\n`
+    await withStatus(0, run(folder, 'local-kubeconfig'))
+    const made = parse(readFileSync(config, 'utf8'))
+    for (const list of ['clusters', 'contexts']) made[list].push(...parse(tunnel)[list])
+    write(config, stringify(made))
+    await withStatus(0, run(folder, 'component-certs/admin', '--force'))
+    await withStatus(4, run(folder, 'local-kubeconfig', '--dry-run'))
+    await withStatus(0, run(folder, 'local-kubeconfig'))
   })
 
   describe('a lock beside the kubeconfig', () => {
@@ -556,6 +761,13 @@ async function runIn(folder: string, env: Readonly<Record<string, string>>, ...a
 function write(path: string, text: string, mode = 0o600): void {
   mkdirSync(dirname(path), { recursive: true })
   writeFileSync(path, text, { mode })
+}
+
+/** A printed command, in the user's own shell. */
+function type(folder: string, command: string, env: Readonly<Record<string, string>> = {}): void {
+  const home = { PATH: process.env.PATH, HOME: join(folder, 'home') }
+  const { status, stderr } = spawnSync('sh', ['-c', command], { env: { ...home, ...env }, encoding: 'utf8' })
+  assert.equal(status, 0, `${command}\n${stderr}`)
 }
 
 /** What kubectl reads in the file. */

@@ -5,8 +5,8 @@ import { lstatSync, mkdirSync, readFileSync, renameSync, rmSync, writeFileSync }
 import { join } from 'node:path'
 import { test } from 'node:test'
 import { AuthDir } from '../../../lib/files/auth-dir.ts'
-import type { Run } from '../../../lib/graph/target.ts'
-import { formatAuthorization, readRevoked, wantedList } from '../../../lib/kubernetes/authorization.ts'
+import { formatAuthorization, isOverRevoked, readRevoked, wantedList } from '../../../lib/kubernetes/authorization.ts'
+import { keyIdOf, readCertificate } from '../../../lib/pki/certificate.ts'
 import { harderWay } from '../../../tasks/layouts/harder-way.ts'
 import { scratch } from '../../support/files.ts'
 import { type Edit, exits, harderway, writeCluster } from '../../support/harderway.ts'
@@ -19,7 +19,7 @@ function place(t: Parameters<typeof scratch>[0]) {
   mkdirSync(join(folder, 'auth'), { mode: 0o700 })
   const write = (revoked: readonly string[] | undefined, ...edits: Edit[]) =>
     writeCluster(folder, [own, [['install'], true], [['revoked'], revoked], ...edits])
-  const listed = () => [...(readRevoked(readFileSync(file(), 'utf8'))?.keys() ?? [])]
+  const listed = () => readRevoked(readFileSync(file(), 'utf8'))?.entries
   return { folder, file, write, listed }
 }
 
@@ -32,11 +32,11 @@ test('the list is made from cluster.yaml, and made again where it differs', asyn
     assert.equal(lstatSync(file(name)).mode & 0o7777, 0o600)
   write(['jane', 'worker9'])
   const plan = await exits(4, folder, 'revoked', '--dry-run')
-  assert.match(plan.stdout, /~ .*authorization-config\.yaml.* {2}jane, worker9 cut off\n/)
+  assert.match(plan.stdout, /~ .*authorization-config\.yaml.* {2}revoked: jane, worker9\n/)
   assert.match(plan.stdout, /no certificate in .* is of jane, worker9: is it spelt so\?/)
   await exits(0, folder, 'revoked')
   assert.deepEqual(listed(), ['jane', 'worker9'])
-  assert.match((await exits(0, folder, 'revoked', '--verbose')).stdout, /jane, worker9 revoked/)
+  assert.match((await exits(0, folder, 'revoked', '--verbose')).stdout, /revoked: jane, worker9/)
   writeFileSync(file(), readFileSync(file(), 'utf8').replace('Deny', 'NoOpinion'))
   rmSync(file('authorization-webhook.yaml'))
   await exits(0, folder, 'revoked')
@@ -58,15 +58,15 @@ test('nobody is let in again unless the list is named, however much is forced; a
   }
   assert.deepEqual(listed(), ['jane', 'joe'])
   const plan = await exits(4, folder, 'revoked', '--dry-run')
-  assert.match(plan.stdout, /eve cut off.*jane is let in again/)
+  assert.match(plan.stdout, /revoked: eve; no longer revoked: jane/)
   await exits(0, folder, 'revoked')
-  assert.deepEqual(listed(), ['joe', 'eve'])
+  assert.deepEqual(listed(), ['eve', 'joe'])
   // One that can't be read may have any.
   writeFileSync(file(), 'half a fi')
   const unread = await exits(3, folder, 'certs', 'deploy')
   assert.match(unread.stdout + unread.stderr, /is not a list of harderway's, and may have more/)
   await exits(0, folder, 'revoked')
-  assert.deepEqual(listed(), ['joe', 'eve'])
+  assert.deepEqual(listed(), ['eve', 'joe'])
 })
 
 test('without the key nothing is made, and what is there stays', async (t) => {
@@ -98,20 +98,53 @@ test('a key: its pair is made again with a new one, every certificate over the o
   write([entry], [['users'], [{ name: 'jane', groups: ['devs'] }]])
   const plan = await exits(4, folder, 'bootstrap', '--dry-run', '--offline')
   assert.match(plan.stdout, /jane\.pem.* its key is revoked/)
-  assert.match(plan.stdout, /sha256:[0-9a-f]{12}… cut off/)
+  assert.match(plan.stdout, /revoked: sha256:[0-9a-f]{12}…/)
   // Who reads the new pair is not known by these runs.
   const ran = await exits(4, folder, 'certs', 'kubeconfigs', 'revoked')
-  assert.match(ran.stdout, /To do +sha256:.*… not cut off yet: a run over everything does it.*bootstrap/)
+  assert.match(ran.stdout, /To do +run .*bootstrap; it revokes sha256:.*… once the new keys are in use/)
   assert.deepEqual(listed(), [])
   const ended = await exits(4, folder, 'certs', 'kubeconfigs', 'revoked', '--dry-run')
-  assert.match(ended.stdout, /not cut off yet/)
+  assert.match(ended.stdout, /it revokes sha256:/)
   const third = readFileSync(file('jane.pem'))
   assert.equal(new X509Certificate(third).publicKey.equals(new X509Certificate(second).publicKey), false)
-  const found = { auth: new AuthDir(join(folder, 'auth'), harderWay.files), cluster: { revoked: [entry] } }
-  const [[, prints] = []] = wantedList(found as unknown as Run)
-  assert.deepEqual(prints, [first, second].map(fingerprintIn))
-  const rotation = await exits(3, folder, 'rotate', 'encryption-key')
-  assert.match(rotation.stderr, /not cut off yet: that comes first/)
+  const now = new Date()
+  const run = { auth: new AuthDir(join(folder, 'auth'), harderWay.files), cluster: { revoked: [entry] }, now }
+  const { certificates } = wantedList(run)
+  assert.deepEqual(
+    new Set(certificates.map(({ fingerprint }) => fingerprint)),
+    new Set([first, second, third].map(fingerprintIn)),
+  )
+  const isRevoked = isOverRevoked(wantedList(run))
+  const good = certificates.filter((each) => !isRevoked(each)).map(({ fingerprint }) => fingerprint)
+  assert.deepEqual(good, [fingerprintIn(third)])
+})
+
+test('without revoked in cluster.yaml nobody who is pinned gets a certificate that API servers would refuse', async (t) => {
+  const { folder, file, write } = place(t)
+  const users = (...groups: string[]): Edit => [['users'], [{ name: 'jane', groups }, { name: 'bob' }]]
+  write([], users())
+  await exits(0, folder, 'certs')
+  const certificate = readCertificate(readFileSync(file('jane.pem'))) ?? assert.fail()
+  const fingerprint = fingerprintIn(readFileSync(file('jane.pem')))
+  const list = {
+    entries: [`sha256:${fingerprint}`],
+    certificates: [{ fingerprint, keyId: keyIdOf(certificate), user: 'jane', end: certificate.notAfter }],
+  }
+  writeFileSync(file(), formatAuthorization(list, '/k'), { mode: 0o600 })
+  write(undefined, users())
+  await exits(0, folder, 'certs')
+  write(undefined, users('devs'))
+  for (const args of [['certs'], ['certs', '--dry-run']]) {
+    const { stdout, stderr } = await exits(3, folder, ...args)
+    assert.match(stdout + stderr, /jane\.pem is not reissued: .*\n.*put it back in cluster\.yaml: revoked: \[sha256:/)
+  }
+  write(list.entries, users('devs'))
+  await exits(4, folder, 'certs', '--dry-run')
+  // The other way out.
+  write([], users('devs'))
+  await exits(0, folder, 'revoked')
+  write(undefined, users('devs'))
+  await exits(0, folder, 'certs')
 })
 
 test('a key that no list cuts off is an error at its line', async (t) => {
@@ -147,11 +180,37 @@ test('an exchange of two certificates over one key lets nobody in again', async 
   write([], users('devs'))
   await exits(0, folder, 'certs')
   const second = fingerprintIn(readFileSync(file('jane.pem')))
-  writeFileSync(file(), formatAuthorization(new Map([[`sha256:${first}`, [first, second]]]), '/k'), { mode: 0o600 })
+  // The key is that of both.
+  const keyId = 'a'.repeat(64)
+  const shown = (fingerprint: string) => ({ fingerprint, keyId, user: 'jane', end: new Date(Date.now() + 1e9) })
+  const list = { entries: [`sha256:${first}`], certificates: [first, second].map(shown) }
+  writeFileSync(file(), formatAuthorization(list, '/k'), { mode: 0o600 })
   write([`sha256:${second}`], users('devs'))
   await exits(4, folder, 'certs', 'deploy', '--dry-run', '--offline')
   write([], users('devs'))
   await exits(3, folder, 'certs', 'deploy')
+})
+
+test('a pair of which the list alone knows that its key is cut off is made again with a new one, although auth/backup is lost', async (t) => {
+  const { folder, file, write } = place(t)
+  const users = (...groups: string[]): Edit => [['users'], [{ name: 'jane', groups }]]
+  write([], users())
+  await exits(0, folder, 'certs')
+  const first = fingerprintIn(readFileSync(file('jane.pem')))
+  write([], users('devs'))
+  await exits(0, folder, 'certs')
+  const pem = readFileSync(file('jane.pem'))
+  const keyId = keyIdOf(readCertificate(pem) ?? assert.fail())
+  const shown = (fingerprint: string) => ({ fingerprint, keyId, user: 'jane', end: new Date(Date.now() + 1e9) })
+  const list = { entries: [`sha256:${first}`], certificates: [first, fingerprintIn(pem)].map(shown) }
+  writeFileSync(file(), formatAuthorization(list, '/k'), { mode: 0o600 })
+  rmSync(file('backup'), { recursive: true })
+  write([`sha256:${first}`], users('devs'))
+  assert.match((await exits(4, folder, 'certs', '--dry-run')).stdout, /jane\.pem.* its key is revoked/)
+  await exits(0, folder, 'certs')
+  const made = new X509Certificate(readFileSync(file('jane.pem')))
+  assert.equal(made.publicKey.equals(new X509Certificate(pem).publicKey), false)
+  await exits(0, folder, 'certs', '--dry-run')
 })
 
 test('where etcd shares the CA, what is cut off still opens etcd: said with exit status 4, until it has its own', async (t) => {

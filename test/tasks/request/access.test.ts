@@ -89,7 +89,7 @@ test('a failure of the work is reported, gives the lock back, and is the exit st
   assert.ok(!existsSync(lock))
 })
 
-test('a writer that reports its end leaves it in the metrics, if there are any and however it ends', async (t) => {
+test('the end of a run over everything is left in the metrics, if there are any and however it ends; that of another is not', async (t) => {
   const { run, reporter, lock } = runIn(t)
   const metrics = join(lock, '../report.prom')
   const linesAfter = async (work: Parameters<typeof writeAuth>[1]) => {
@@ -103,11 +103,14 @@ test('a writer that reports its end leaves it in the metrics, if there are any a
     `harderway_last_run_exit_status{cluster="kubenet"} ${exit}`,
   ]
   const work = async () => nothing
-  assert.deepEqual(await linesAfter({ reporter, work }), [])
+  const whole = { reporter, isWhole: true }
+  assert.deepEqual(await linesAfter({ ...whole, work }), [])
   writeFileSync(metrics, 'other 1\n')
-  assert.deepEqual(await linesAfter({ work }), ['other 1'])
-  assert.deepEqual(await linesAfter({ reporter, work }), lines(0))
-  assert.deepEqual(await linesAfter({ reporter, work: () => Promise.reject(new Failure('no')) }), lines(1))
+  assert.deepEqual(await linesAfter({ reporter, work }), ['other 1'])
+  assert.deepEqual(await linesAfter({ ...whole, work: () => Promise.reject(new Failure('no')) }), lines(1))
+  // After a failed night one good command is no good night.
+  assert.deepEqual(await linesAfter({ reporter, work }), lines(1))
   const closing = () => ({ caEnds: { expires: new Date(), days: 0, commands: [] } })
-  assert.deepEqual(await linesAfter({ reporter, closing, work }), lines(4))
+  assert.deepEqual(await linesAfter({ ...whole, closing, work }), lines(4))
+  assert.deepEqual(await linesAfter({ ...whole, work }), lines(0))
 })

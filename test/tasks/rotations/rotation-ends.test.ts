@@ -8,15 +8,27 @@ import pLimit from 'p-limit'
 import type { Cluster } from '../../../lib/cluster/cluster.ts'
 import { AuthDir, timeOfBackup } from '../../../lib/files/auth-dir.ts'
 import { execute } from '../../../lib/graph/executor.ts'
-import { closure, clusterGraph, type Run } from '../../../lib/graph/target.ts'
+import { buildGraph, clusterGraph, type Outcome, type Run, type Target, type Work } from '../../../lib/graph/target.ts'
+import { partOf } from '../../../lib/kubernetes/kubeconfig.ts'
+import type { FileState } from '../../../lib/node/place.ts'
 import { readPrivateKey } from '../../../lib/pki/pair.ts'
+import { type Change, type Reason, worksOf } from '../../../lib/reason.ts'
 import { harderWay } from '../../../tasks/layouts/harder-way.ts'
+import { nodeFiles, nodeUnits } from '../../../tasks/layouts/tables.ts'
+import { compareFolder, filesToCopy, isRight } from '../../../tasks/nodes/folder.ts'
+import { digestOf } from '../../../tasks/nodes/look.ts'
+import { unitsOn } from '../../../tasks/nodes/reads.ts'
+import { checkUnitsOf } from '../../../tasks/nodes/units.ts'
 import { phases } from '../../../tasks/phases/bootstrap.ts'
+import { foreseeUnits, type InstallFound } from '../../../tasks/phases/install.ts'
 import type { Rotating, Rotation } from '../../../tasks/rotations/rotation.ts'
 import { rotations } from '../../../tasks/rotations/table.ts'
+import { foundAsIn, rootsFile } from '../../support/fakes.ts'
 import { minimal, parsed, scratch } from '../../support/files.ts'
 
 const text = `${minimal}  - { name: w0, role: worker, ip: 10.0.0.3 }
+  - { name: g0, role: gateway, ip: 10.0.0.4 }
+install: true
 certificates: { key: ecdsa-p256 }
 encryption: { provider: aescbc }
 `
@@ -50,21 +62,90 @@ function rotatingIn(auth: AuthDir, rotating: string | undefined, cluster: Cluste
     note: () => {},
     options: { replaceIdentity: false, prune: false },
     rotating,
+    limits,
   } as unknown as Run
   return { run, signal: new AbortController().signal, isForced: true }
 }
 
-/** What is in auth/ alone. Rejects where a target fails. */
-async function walk({ run, signal }: Rotating): Promise<void> {
-  const all = await clusterGraph(phases, run.cluster)
-  const graph = closure(
-    all,
-    [...all.values()].flatMap(({ where, id }) => (where === 'auth' ? [id] : [])),
-  )
-  const limits = { auth: pLimit(1), node: pLimit(1), kubeconfig: pLimit(1) }
-  const outcomes = await execute(graph, { run, dryRun: false, forced: new Map(), limits, signal, emit: () => {} })
+const limits = { auth: pLimit(1), node: pLimit(1), kubeconfig: pLimit(1) }
+
+/** What is in auth/ alone, and these targets of nodes. Rejects where a target fails. */
+async function walk({ run, signal }: Rotating, nodes: readonly Target[] = []): Promise<Map<string, Outcome>> {
+  const graph = buildGraph([...(await authTargets(run.cluster)), ...nodes])
+  const outcomes = await execute(graph, { run, dryRun: false, forced: new Map(), signal, emit: () => {} })
   for (const [id, outcome] of outcomes)
     if (outcome.kind === 'failed') throw new Error(`${id}: ${outcome.failure.message}`, { cause: outcome.failure })
+  return outcomes
+}
+
+const targetsOf = async (cluster: Cluster) => [...(await clusterGraph(phases, cluster)).values()]
+const authTargets = async (cluster: Cluster) => (await targetsOf(cluster)).filter(({ where }) => where === 'auth')
+
+/** What a run of these targets would do. */
+async function plan({ run, signal }: Rotating, nodes: readonly Target[]): Promise<Map<string, Outcome>> {
+  const graph = buildGraph([...(await authTargets(run.cluster)), ...nodes])
+  const options = { run, forced: new Map(), signal, emit: () => {} }
+  return execute(graph, { ...options, dryRun: true, foresees: true })
+}
+
+/** What is done with each target that is not fresh: files that are made, copied and installed, and restarts. */
+function worksIn(outcomes: ReadonlyMap<string, Outcome>) {
+  return [...outcomes].flatMap(([id, outcome]) => {
+    if (outcome.kind === 'fresh') return []
+    const { make, copy, install, restart } = worksOf('change' in outcome ? outcome.change : undefined)
+    return [{ id, isMade: ['built', 'stale'].includes(outcome.kind), make, copy, install, restart }]
+  })
+}
+
+/** The targets of nodes that have what is in auth/ now, where every unit runs and has loaded it. */
+async function nodesAsIn({ auth, cluster }: Run): Promise<Target[]> {
+  const seen = new Map(
+    cluster.nodes.map((node) => {
+      const found = foundAsIn({ auth, cluster }, node)
+      const held = nodeFiles(cluster, node)
+      const files = new Map(
+        held.map((name): [string, FileState] => {
+          const mode = auth.files.mode(name)
+          return [name, { ...rootsFile, mode, sha256: digestOf({ auth }, name) }]
+        }),
+      )
+      const places = nodeUnits(cluster, node).flatMap((unit) => unit.files)
+      const contents = new Map(
+        places.flatMap(({ path, file, part }): [string, Buffer][] => {
+          const bytes = auth.tryBytes(file)
+          const there = bytes && (part ? partOf(bytes.toString(), part, file) : bytes)
+          return there ? [[path, there]] : []
+        }),
+      )
+      const units = unitsOn(cluster, node, found.places)
+      const look = { ...found, selfMade: undefined, units, places: { ...found.places, contents }, otherProcesses: [] }
+      return [node.name, { ...look, uid: 0, files } as unknown as InstallFound]
+    }),
+  )
+  return (await targetsOf(cluster)).flatMap((target): Target[] => {
+    const node = cluster.nodes.find(({ name }) => name === target.node)
+    const look = node && seen.get(node.name)
+    if (target.where !== 'node' || !look) return []
+    const reasonsIn = (run: Run): Reason[] =>
+      target.phase === 'deploy'
+        ? [compareFolder(run, node, look)].filter((each) => !isRight(each))
+        : checkUnitsOf(run, look).flatMap(({ reason }) => reason ?? [])
+    const change = async (run: Run, work: Work): Promise<Change> => {
+      const [reason] = work.reasons
+      return reason?.kind === 'on-node'
+        ? { kind: 'deployed', files: filesToCopy(reason), removed: [] }
+        : foreseeUnits({ run, node }, { ...work, found: look })
+    }
+    return [
+      {
+        ...target,
+        check: (run) => ({ reasons: reasonsIn(run) }),
+        build: async (run, work) => ({ change: await change(run, work) }),
+        foresee: change,
+        release: async () => {},
+      },
+    ]
+  })
 }
 
 function publicKeyIn(file: string): string[] {
@@ -140,6 +221,7 @@ for (const { rotation, title, made: madeFor, wanted } of all)
         await walk(beginning)
       }
       assert.equal(rotation.stageOf(beginning.run), step.from)
+      const nodes = await nodesAsIn(beginning.run)
       const ended = async (endsBefore: number) => {
         const path = scratch(t)
         cpSync(begun, path, { recursive: true, preserveTimestamps: true })
@@ -157,9 +239,20 @@ for (const { rotation, title, made: madeFor, wanted } of all)
         )
         // Another process, which finds only the files: the stage at hand is finished, then the step is made where it was not begun.
         const again = rotatingAt(new AuthDir(path, harderWay.files))
-        const isClear = await walk(again).then(
-          () => true,
-          (error) => error.cause?.kind !== 'refused' && Promise.reject(error),
+        const planned = await plan(again, nodes)
+        const isClear = await walk(again, nodes).then(
+          (outcomes) => {
+            assert.deepEqual(worksIn(planned), worksIn(outcomes), `ended before write ${endsBefore}`)
+            return true
+          },
+          (error) => {
+            if (error.cause?.kind !== 'refused') throw error
+            assert.ok(
+              [...planned.values()].some(({ kind }) => kind === 'failed'),
+              'the plan is refused, too',
+            )
+            return false
+          },
         )
         if (!isClear || rotation.stageOf(again.run) !== step.to) await step.work(again)
         await walk(again)
@@ -193,8 +286,14 @@ for (const { rotation, title, made, wanted } of all)
       assert.deepEqual([rotation.stageOf(rotating.run), rotation.finishedIn({ auth })], ['settled', undefined])
     }
     for (const stage of stages) {
+      const nodes = await nodesAsIn(rotating.run)
       await stage.begin(rotating)
-      await walk(rotating)
+      const outcomes = await walk(rotating, nodes)
+      for (const node of wanted.nodes) {
+        const changed = nodeFiles(wanted, node).filter((file) => stage.changes(file, wanted))
+        const { copy = [] } = worksIn(outcomes).find(({ id }) => id === `deploy/${node.name}`) ?? {}
+        assert.deepEqual(copy, changed, `${node.name} at ${stage.name}`)
+      }
     }
     assert.deepEqual(rotation.stageOf(rotating.run), 'settled')
     assert.equal(timeOfBackup(rotation.finishedIn({ auth }) ?? '').getTime(), Math.floor(now.getTime() / 1000) * 1000)

@@ -1,13 +1,19 @@
 /** Every set of files of a rotation has a meaning, or is none for a reason that names a file. */
 import assert from 'node:assert/strict'
+import { execFileSync } from 'node:child_process'
 import { createPublicKey } from 'node:crypto'
+import { mkdirSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
 import { before, describe, test } from 'node:test'
+import { Failure } from '../../../lib/failure.ts'
+import { AuthDir } from '../../../lib/files/auth-dir.ts'
 import { isPreviousCa } from '../../../lib/kubernetes/identity.ts'
 import { readPrivateKey, validityPeriod } from '../../../lib/pki/pair.ts'
 import { encodeSubject, generatePrivateKey, issueCertificate, privateKeyPem, selfSign } from '../../../lib/pki/x509.ts'
 import { harderWay } from '../../../tasks/layouts/harder-way.ts'
-import { caState, nextCaCommonName, tokenState } from '../../../tasks/rotations/states.ts'
+import { caState, nextCaCommonName, readTokenState, tokenState } from '../../../tasks/rotations/states.ts'
 import { caProfile, leafProfile, now, year } from '../../support/certificates.ts'
+import { scratch } from '../../support/files.ts'
 
 type Files = Readonly<Record<string, Buffer>>
 
@@ -177,5 +183,18 @@ describe('of the key that signs tokens', () => {
         assert.equal(rotation.stage, stage, words)
       }
     }
+  })
+
+  test('the rm that is printed for a next key that is none works as typed, also in a folder with a blank', (t) => {
+    const folder = join(scratch(t), 'my cluster')
+    mkdirSync(folder)
+    writeFileSync(join(folder, 'service-account-next-key.pem'), 'junk')
+    const read = () => readTokenState({ auth: new AuthDir(folder, harderWay.files) })
+    assert.throws(read, (error) => {
+      const [, command = ''] = (error instanceof Failure && /never deployed: (rm .*)$/.exec(error.remedy ?? '')) || []
+      execFileSync('sh', ['-c', command])
+      return true
+    })
+    assert.equal(read().stage, 'settled')
   })
 })

@@ -1,0 +1,169 @@
+/**
+ * The list of who is revoked, on a control node: copied to where its API server reads it, loaded without a restart, and proven to be in
+ * force.
+ */
+import type { ClusterNode } from '../../lib/cluster/cluster.ts'
+import { Failure } from '../../lib/failure.ts'
+import { authorizationConfigFile, authorizationFiles } from '../../lib/files/auth-dir.ts'
+import type { Run, Work } from '../../lib/graph/target.ts'
+import { keysToList, listIn, unknownKeys } from '../../lib/kubernetes/authorization.ts'
+import { diff } from '../../lib/node/place.ts'
+import type { Change, CheckResult, Reason } from '../../lib/reason.ts'
+import { printable } from '../../lib/wording.ts'
+import { apiServer } from '../layouts/layout.ts'
+import { serviceOf } from '../layouts/tables.ts'
+import { compareFolder, filesToCopy, isRight, nothingOnNode } from '../nodes/folder.ts'
+import { guardList } from '../nodes/guards.ts'
+import { installOf, reloadTime, repeat } from '../nodes/look.ts'
+import type { UnitSeen } from '../nodes/reads.ts'
+import { forgetOld, putBack, replaceAtPlaces, replaceInFolder } from '../nodes/replace.ts'
+import { formatOwned, readInForce } from '../nodes/revoked.ts'
+import { isInstalled, lookAtUnits, type UnitsFound, wantedAt } from '../nodes/units.ts'
+
+/** `before`: a look of earlier in this walk. */
+export async function checkList(run: Run, node: ClusterNode, before?: UnitsFound): Promise<CheckResult<UnitsFound>> {
+  const look = before && checkFound(run, node, before)
+  return look?.reasons.length === 0 ? look : checkFound(run, node, await lookAtUnits(run, node))
+}
+
+function checkFound(run: Run, node: ClusterNode, found: UnitsFound): CheckResult<UnitsFound> {
+  guardList(run, node, found)
+  const { revoked = [] } = run.cluster
+  const open = revoked.length === 0 ? [] : whyOpen(run, found)
+  const isEnforced = revoked.length > 0 && found.inForce?.isLoaded === true
+  const count = isEnforced ? revoked.length - notListed(run).length : 0
+  const owned = found.inForce?.isLoaded === false ? ofApiServer(found)?.owned : undefined
+  const warnings = [...open.map((why) => `${node.name}: ${why}`), ...(owned ?? []).map((why) => formatOwned(run, why))]
+  return {
+    reasons: reasonsOf(run, node, found),
+    // What else is deployed changes no list.
+    staysFresh: true,
+    found,
+    revokedInForce: count,
+    note: revoked.length > 0 ? `${count} of ${revoked.length} revoked enforced` : 'nobody is revoked',
+    ...(open.length > 0 && { unreached: open, isUnfinished: true as const }),
+    ...(warnings.length > 0 && { warning: warnings.join('; ') }),
+  }
+}
+
+/** Entries that are not listed yet, or of which nobody knows whom they concern. */
+function notListed({ auth, cluster }: Run): string[] {
+  const left = new Set([...keysToList({ auth, cluster }), ...unknownKeys({ auth, cluster })])
+  const { entries = [] } = listIn(auth) ?? {}
+  return (cluster.revoked ?? []).filter((entry) => left.has(entry) || !entries.includes(entry))
+}
+
+const ofApiServer = ({ units, places }: UnitsFound) =>
+  units.find((unit) => unit.unit === apiServer && isInstalled(unit, places))
+
+const isOfList = ({ file }: { readonly file: string }) => authorizationFiles.includes(file)
+
+/** The API server with what it reads of the list alone. */
+function listUnit(found: UnitsFound): UnitSeen | undefined {
+  const unit = ofApiServer(found)
+  return unit && { ...unit, files: unit.files.filter(isOfList) }
+}
+
+/** Its process was started with the list, and reads it again. */
+const reloads = ({ files }: UnitSeen) => files.some(({ loads }) => loads === 'reload')
+
+function reasonsOf(run: Run, node: ClusterNode, found: UnitsFound): Reason[] {
+  const { missing, differ, wrongOwner } = compareFolder(run, node, found)
+  const [notThere, other, ofOthers] = [missing, differ, wrongOwner].map((files) =>
+    files.filter((file) => isOfList({ file })),
+  )
+  const inFolder = { ...nothingOnNode, missing: notThere ?? [], differ: other ?? [], wrongOwner: ofOthers ?? [] }
+  const unit = listUnit(found)
+  const places = unit ? diff(wantedAt(run, [unit], found.places), found.places) : []
+  const isOld = unit !== undefined && places.length === 0 && reloads(unit) && found.inForce?.isLoaded === false
+  const notLoaded = isOld ? unit.files.filter(({ loads }) => loads === 'reload').map(({ path }) => path) : []
+  return [
+    ...(isRight(inFolder) ? [] : [inFolder]),
+    ...(places.length + notLoaded.length > 0
+      ? [
+          {
+            ...{ kind: 'unit' as const, unit: apiServer, places, notLoaded, notServed: [] },
+            ...{ restarts: false, isDrained: false },
+          },
+        ]
+      : []),
+  ]
+}
+
+/** Why whoever is revoked may be let in there, in a clause each; nothing of what this walk is about to change. */
+export function whyOpen({ cluster }: Pick<Run, 'cluster'>, found: UnitsFound): string[] {
+  const { inForce, otherProcesses, places } = found
+  const unit = ofApiServer(found)
+  const others = otherProcesses.filter(({ component }) => component === apiServer)
+  // By its own host name, and by those that cluster.yaml gives to others.
+  const known = [places.hostname, ...cluster.nodes.map(({ name }) => name)]
+  const strangers = (inForce?.servers ?? []).filter(
+    (host) => !known.some((name) => name !== undefined && (host === name || host.startsWith(`${name}.`))),
+  )
+  return [
+    ...(unit ? notEnforcing(unit, found) : [`revoked is not enforced: ${apiServer} is not installed there as a unit`]),
+    ...others.map(
+      ({ process: { id, group } }) =>
+        `revoked may not be enforced by ${apiServer}, process ${id} in ${printable(group)}: it is of no unit of cluster.yaml`,
+    ),
+    ...strangers.map(
+      (host) =>
+        `revoked may not be enforced by the API server on ${printable(host || 'a machine without a name')}: cluster.yaml has no such node; add it, or stop it there (its lease ends within an hour)`,
+    ),
+  ]
+}
+
+function notEnforcing({ flags, owned, ...unit }: UnitSeen, { inForce }: UnitsFound): string[] {
+  if (inForce?.isLoaded) return []
+  if (!inForce) return [`revoked may not be enforced: ${apiServer} did not answer`]
+  // A run loads it, or restarts it with the flag that its unit file has.
+  const isChanged = reloads({ ...unit, flags, owned }) || flags.notStartedWith.some(isOfList)
+  return isChanged && owned.length === 0 ? [] : [`revoked is not enforced by ${apiServer}`]
+}
+
+export function foreseeList({ reasons }: Pick<Work, 'reasons'>): Change {
+  const units = reasons.filter((reason) => reason.kind === 'unit')
+  return {
+    kind: 'installed',
+    paths: units.flatMap(({ places }) => places.map(({ path }) => path)),
+    removed: [],
+    restarts: [],
+  }
+}
+
+/** If the API server does not load it, has the old file back: with one that it can't read it would not start. */
+export async function bringList(
+  on: { readonly run: Run; readonly node: ClusterNode },
+  { found, reasons, signal, tell }: Work<UnitsFound>,
+): Promise<{ readonly change: Change }> {
+  const { run, node } = on
+  const copied = reasons.find((reason) => reason.kind === 'on-node')
+  if (copied && filesToCopy(copied).length > 0) await replaceInFolder(run, node, { seen: found, wrong: copied, tell })
+  const change = foreseeList({ reasons })
+  const unit = listUnit(found)
+  if (!unit) return { change }
+  const at = { ...on, signal, tell }
+  const all = wantedAt(run, [unit], found.places)
+  const paths = new Set(diff(all, found.places).map(({ path }) => path))
+  const wanted = all.filter(({ path }) => paths.has(path))
+  if (wanted.length > 0) tell({ doing: 'installing', files: wanted.length })
+  await replaceAtPlaces(at, found, { wanted, all })
+  if (reloads(unit)) {
+    tell({ doing: 'waiting for', unit: apiServer, path: authorizationConfigFile })
+    const look = async () => ((await readInForce(run, node))?.isLoaded ? undefined : 'not loaded')
+    if ((await repeat(Math.min(reloadTime, installOf(run).timeout), look, signal)) !== undefined) {
+      await putBack(at, found, [...paths])
+      throw notLoaded(run, node)
+    }
+  }
+  await forgetOld(at, found, new Map(wanted.map(({ path, sha256 = '' }) => [path, sha256])))
+  return { change }
+}
+
+function notLoaded({ cluster }: Run, node: ClusterNode): Failure {
+  return new Failure(`${apiServer} has not loaded ${authorizationConfigFile}; the old file is back`, {
+    node: node.name,
+    code: 'not-loaded',
+    remedy: `see there why: journalctl -u ${serviceOf(cluster, apiServer)}`,
+  })
+}

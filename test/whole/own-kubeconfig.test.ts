@@ -1,0 +1,83 @@
+/** kubectl's current context: only a run that has reached a control node changes it, and what is printed to be typed leads on. */
+import assert from 'node:assert/strict'
+import { execFileSync } from 'node:child_process'
+import { mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { before, beforeEach, describe, test } from 'node:test'
+import { parse } from 'yaml'
+import { type Edit, exits, labEdits, type Ran, writeCluster } from '../support/harderway.ts'
+import { localPlace } from '../support/labs.ts'
+import { needs } from '../support/programs.ts'
+
+const prod = `apiVersion: v1
+kind: Config
+clusters:
+- {name: prod, cluster: {server: "https://prod:6443"}}
+contexts:
+- {name: prod, context: {cluster: prod, user: prod}}
+current-context: prod
+users:
+- {name: prod, user: {token: abc}}
+`
+
+describe('the current context', { skip: needs('ssh', 'kubectl') }, () => {
+  const suite = localPlace('control0', 'worker0')
+  const { place } = suite
+  const config = join(place, 'home/.kube/config')
+  const current = () => parse(readFileSync(config, 'utf8'))['current-context']
+  const told = ({ stdout, stderr }: Ran) => (stdout + stderr).replaceAll(/\n +/g, ' ')
+  /** What is printed, typed in a shell. */
+  const type = (command: string) =>
+    execFileSync('sh', ['-c', command], { env: { PATH: process.env.PATH, HOME: join(place, 'home') } })
+  /** Of harderway, as printed after npm's part. */
+  const typeTask = (task = '') => exits(0, place, ...task.split(' '))
+
+  before(() => {
+    const nodes = ['control', 'worker'].map((role, i) => ({ name: `${role}0`, role, ip: `192.168.1.1${i}` }))
+    const edits: Edit[] = [...labEdits(suite.lab), [['certificates', 'key'], 'ecdsa-p256'], [['nodes'], nodes]]
+    writeCluster(place, edits)
+  })
+  beforeEach(() => {
+    for (const path of ['auth', 'home/.kube', ...suite.lab.nodes.map(({ home }) => home.slice(place.length))])
+      rmSync(join(place, path), { recursive: true, force: true })
+    for (const { home } of suite.lab.nodes) mkdirSync(home)
+    mkdirSync(join(place, 'home/.kube'))
+    writeFileSync(config, prod)
+  })
+
+  test('is changed by a run that deploys to a control node, as its plan says, with the way back', async () => {
+    await exits(0, place, 'certs', 'kubeconfigs', 'encryption-key')
+    assert.match(told(await exits(4, place, 'bootstrap', '--dry-run')), /current-context \(was prod\)/)
+    const ran = told(await exits(0, place, 'bootstrap'))
+    assert.equal(current(), 'kubenet')
+    const [, back = ''] = /back to prod: (kubectl config use-context prod)/.exec(ran) ?? []
+    type(back)
+    assert.equal(current(), 'prod')
+    await exits(0, place, 'bootstrap')
+    assert.equal(current(), 'prod')
+  })
+
+  test('stays where a worker alone was reached; the way there is printed', async () => {
+    await exits(0, place, 'certs', 'encryption-key')
+    const alone = told(await exits(0, place, 'deploy/worker0', 'local-kubeconfig'))
+    assert.equal(current(), 'prod')
+    const [command = ''] = /kubectl config use-context kubenet/.exec(alone) ?? []
+    type(command)
+    assert.equal(current(), 'kubenet')
+  })
+
+  test('stays where the entry is wanted alone, without a CA: what is printed makes one, or brings it back', async () => {
+    const refused = told(await exits(3, place, 'local-kubeconfig'))
+    assert.equal(readFileSync(config, 'utf8'), prod)
+    const [, fresh = ''] = /to create a new cluster: npm run (bootstrap)/.exec(refused) ?? []
+    await typeTask(fresh)
+    assert.equal(current(), 'kubenet')
+    renameSync(join(place, 'auth'), join(place, 'lost'))
+    writeFileSync(config, prod)
+    const lost = told(await exits(3, place, 'local-kubeconfig'))
+    const [, recover] = /npm run task -- (recover --node control0)/.exec(lost) ?? []
+    await typeTask(recover)
+    await exits(0, place, 'local-kubeconfig')
+    assert.equal(current(), 'prod')
+  })
+})
