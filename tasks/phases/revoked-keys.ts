@@ -9,8 +9,7 @@ import { authTarget, isLost, type Target, type Waiting } from '../../lib/graph/t
 import { keysToList, pairsToReplace, wantedList } from '../../lib/kubernetes/authorization.ts'
 import { localHolder, nodeFiles } from '../layouts/tables.ts'
 import { deployId } from './deploy-targets.ts'
-import { installId } from './install-targets.ts'
-import { listTargets } from './list-targets.ts'
+import { installId, listTargets } from './install-targets.ts'
 import { changeOf, textsOf, write } from './revoked.ts'
 
 const name = 'revoked-keys'
