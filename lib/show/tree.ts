@@ -3,15 +3,7 @@
  * waits for its target's outcome. listr2 redraws them, each by its target's last event, and as many as there are rows for.
  */
 import type { Writable } from 'node:stream'
-import {
-  color,
-  DefaultRenderer,
-  Listr,
-  type ListrDefaultRendererTask,
-  type ListrRendererFactory,
-  type ListrTask,
-  Spinner,
-} from 'listr2'
+import { color, DefaultRenderer, Listr, type ListrRendererFactory, type ListrTask, Spinner } from 'listr2'
 import { type Event, nameInPhase, type Outcome, type Target } from '../graph/target.ts'
 import { beside, printable } from '../wording.ts'
 import type { Phases, Reporter } from './reporter.ts'
@@ -78,16 +70,12 @@ export function createTree(options: TreeOptions): Reporter {
   }
 }
 
-/** By a target's id. */
-type Rows = ReturnType<typeof rowsOf>
+/** By the target's id; `end` has its outcome. */
+type Rows = ReadonlyMap<string, TreeRow & { readonly end: PromiseWithResolvers<Outcome | undefined> }>
 
-function rowsOf(phases: Phases) {
-  const begun = (target: Target): TreeRow & { end: PromiseWithResolvers<Outcome | undefined> } => ({
-    target,
-    event: undefined,
-    end: Promise.withResolvers(),
-  })
-  return new Map([...phases.values()].flat().map((target) => [target.id, begun(target)]))
+function rowsOf(phases: Phases): Rows {
+  const targets = [...phases.values()].flat()
+  return new Map(targets.map((target) => [target.id, { target, event: undefined, end: Promise.withResolvers() }]))
 }
 
 /** None ends the others. */
@@ -123,17 +111,12 @@ function draw(rows: Rows, { phases, verbose, transient, stdout }: TreeOptions): 
   }
   let isOver = false
   class FittedRenderer extends DefaultRenderer {
-    readonly #tasks: readonly ListrDefaultRendererTask[]
     #redraw: NodeJS.Timeout | undefined
-
-    constructor(...[tasks, ...given]: ConstructorParameters<typeof DefaultRenderer>) {
-      super(tasks, ...given)
-      this.#tasks = tasks
-    }
 
     override create(): string {
       const room = isOver && verbose ? Number.POSITIVE_INFINITY : (stdout.rows ?? 24) - (isOver ? closingRows : 3)
-      const shown = this.#tasks.map(({ title = '', subtasks = [] }) => ({
+      // A phase has its subtasks once it was started.
+      const shown = tree.tasks.map(({ title = '', subtasks = [] }) => ({
         title,
         rows: subtasks.flatMap(({ title: id = '' }) => rows.get(id) ?? []),
       }))
@@ -157,16 +140,15 @@ function draw(rows: Rows, { phases, verbose, transient, stdout }: TreeOptions): 
       super.end()
     }
   }
-  return new Listr(
-    phaseTasks(phases, async (id) => rows.get(id)?.end.promise),
-    {
-      ...sideBySide,
-      registerSignalListeners: false,
-      // listr2's types know its own renderers by name only.
-      renderer: FittedRenderer as ListrRendererFactory as typeof DefaultRenderer,
-      rendererOptions: { spinner, formatOutput: 'truncate', clearOutput: transient },
-    },
-  ).run()
+  const outcomeOf = async (id: string) => rows.get(id)?.end.promise
+  const tree = new Listr(phaseTasks(phases, outcomeOf), {
+    ...sideBySide,
+    registerSignalListeners: false,
+    // listr2's types know its own renderers by name only.
+    renderer: FittedRenderer as ListrRendererFactory as typeof DefaultRenderer,
+    rendererOptions: { spinner, formatOutput: 'truncate', clearOutput: transient },
+  })
+  return tree.run()
 }
 
 function oneLine(text: string): string {

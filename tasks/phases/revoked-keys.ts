@@ -9,7 +9,7 @@ import { keysToList, pairsToReplace, wantedList } from '../../lib/kubernetes/aut
 import type { CheckResult } from '../../lib/reason.ts'
 import { localHolder, nodeFiles } from '../layouts/tables.ts'
 import { deployId } from './deploy-targets.ts'
-import { installId } from './install-targets.ts'
+import { installId, listTargets } from './install-targets.ts'
 import { changeOf, textsOf, write } from './revoked.ts'
 import { listTargets } from './revoked-list-targets.ts'
 
