@@ -47,10 +47,11 @@ export function yoursToRestart(targets: readonly Target[]) {
   )
   const takenOn = new Set(targets.flatMap(({ needs }) => needs))
   return ({ id, where, units }: Target, reasons: readonly Reason[]) => {
-    const isLast = where === 'node' && !takenOn.has(id)
+    // A list of who is revoked goes where its API server reads it.
+    const isLast = where === 'node' && units !== undefined && !takenOn.has(id)
     const files = reasons.flatMap((reason) => (isLast && reason.kind === 'on-node' ? reason.differ : []))
     const all = new Set(files.flatMap((file) => restarts.get(file) ?? []))
-    return { files, restart: [...all].filter((unit) => units?.includes(unit) ?? true) }
+    return { files, restart: [...all].filter((unit) => units?.includes(unit)) }
   }
 }
 

@@ -3,6 +3,7 @@ import type { ClusterNode } from '../../lib/cluster/cluster.ts'
 import { Failure, refusal, runAgain, usageFailure } from '../../lib/failure.ts'
 import { caName, timeOfBackup } from '../../lib/files/auth-dir.ts'
 import { buildGraph, byPhase, clusterGraph, type Graph, type Run, type Target } from '../../lib/graph/target.ts'
+import { listIn } from '../../lib/kubernetes/authorization.ts'
 import { fileAt } from '../../lib/node/state.ts'
 import { formatJsonLine } from '../../lib/show/lines.ts'
 import { adviseAfter, formatToDo, joinFailures } from '../../lib/show/words.ts'
@@ -14,6 +15,7 @@ import { digestAt, installOf } from '../nodes/look.ts'
 import { lookAtUnits, type UnitsFound } from '../nodes/units.ts'
 import { unsetOn } from '../nodes/unreached.ts'
 import { phases } from '../phases/bootstrap.ts'
+import { unlisted } from '../phases/certs.ts'
 import { readAuth, writeAuth } from '../request/access.ts'
 import type { CommandRun } from '../request/command-run.ts'
 import { exitStatus, type Finding } from '../request/job.ts'
@@ -104,6 +106,8 @@ async function checked(given: CommandRun) {
     )
   if (!auth.read(auth.files.certificate(caName)))
     throw usageFailure(`${auth.path} has no CA yet: there is nothing to rotate`, command('bootstrap'))
+  if (cluster.revoked === undefined && (listIn(auth)?.certificates.length ?? 0) > 0)
+    throw unlisted(given, 'no rotation begins')
   return { rotation, graph: await clusterGraph(phases, cluster) }
 }
 

@@ -40,7 +40,8 @@ export function targets(cluster: Cluster, { phase }: { readonly phase: string })
   }
   const refusePinned = (run: Run, name: string) => {
     isPinned ??= pinnedPairs(run)
-    if (cluster.revoked === undefined && isPinned(run.auth.files.certificate(name))) throw unlisted(run, name)
+    if (cluster.revoked === undefined && isPinned(run.auth.files.certificate(name)))
+      throw unlisted(run, `${run.auth.files.certificate(name)} is not reissued`)
   }
   return certTable(cluster)
     .filter((row) => row.phase === phase)
@@ -71,15 +72,12 @@ export function targets(cluster: Cluster, { phase }: { readonly phase: string })
 }
 
 /** Without `revoked` no run updates the list, which API servers still enforce. */
-function unlisted({ auth, command }: Run, name: string): Failure {
+export function unlisted({ auth, command }: Run, what: string): Failure {
   const entries = listIn(auth)?.entries ?? []
-  return refusal(
-    `${auth.files.certificate(name)} is not reissued: API servers still have the list of revoked, which lets in its user with known certificates alone`,
-    [
-      `put it back in cluster.yaml: ${formatEntries({}, entries)}`,
-      `or end it for all: write revoked: [], then run ${command('revoked install')}`,
-    ],
-  )
+  return refusal(`${what}: ${auth.path} has a list of revoked, which lets in its users with known certificates alone`, [
+    `put it back in cluster.yaml: ${formatEntries({}, entries)}`,
+    `or end it for all: write revoked: [], then run ${command('revoked install')}`,
+  ])
 }
 
 function issuerOf(cluster: Cluster, { issuer }: CertRow): string {

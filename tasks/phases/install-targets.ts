@@ -96,7 +96,10 @@ export function listTargets({ nodes, install, revoked }: Cluster, phase: 'revoke
           const seen = (first as UnitsFound | undefined) ?? (copied as DeployFound | undefined)?.units
           const { warning, ...checked } = await (await load()).checkList(run, node, seen)
           // The first has said it.
-          return phase === 'revoked' && warning !== undefined ? { ...checked, warning } : checked
+          if (phase === 'revoked-keys') return checked
+          // `deploy` has copied it to the node's folder, or will.
+          const reasons = checked.reasons.filter(({ kind }) => kind !== 'on-node')
+          return { ...checked, reasons, ...(warning !== undefined && { warning }) }
         },
         build: async (run, work) => (await load()).bringList({ run, node }, work),
         foresee: async (_run, work) => (await load()).foreseeList(work),

@@ -11,7 +11,6 @@ import { localHolder, nodeFiles } from '../layouts/tables.ts'
 import { deployId } from './deploy-targets.ts'
 import { installId, listTargets } from './install-targets.ts'
 import { changeOf, textsOf, write } from './revoked.ts'
-import { listTargets } from './revoked-list-targets.ts'
 
 const name = 'revoked-keys'
 

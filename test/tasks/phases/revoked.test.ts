@@ -145,6 +145,10 @@ test('without revoked in cluster.yaml nobody who is pinned gets a certificate th
     const { stdout, stderr } = await exits(3, folder, ...args)
     assert.match(stdout + stderr, /jane\.pem is not reissued: .*\n.*put it back in cluster\.yaml: revoked: \[sha256:/)
   }
+  assert.match(
+    (await exits(3, folder, 'rotate', 'ca')).stderr,
+    /no rotation begins: .*\n.*put it back in cluster\.yaml/,
+  )
   write(list.entries, users('devs'))
   await exits(4, folder, 'certs', '--dry-run')
   // The other way out.
