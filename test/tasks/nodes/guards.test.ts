@@ -478,6 +478,38 @@ describe('a certificate that is newer than in auth/', () => {
   })
 })
 
+test('a node whose list lets in a certificate that auth/ does not know is refused: its owner would be locked out', () => {
+  const digest = (digit: string) => digit.repeat(64)
+  const end = new Date('2036-01-01T00:00:00Z')
+  const [revoked, other] = [
+    { user: 'jane', fingerprint: digest('1'), keyId: digest('a'), end },
+    { user: 'jane', fingerprint: digest('2'), keyId: digest('b'), end },
+  ]
+  const entries = [`sha256:${revoked.fingerprint}`]
+  const file = 'authorization-config.yaml'
+  const ours = Buffer.from(formatAuthorization({ entries, certificates: [revoked] }, '/k'))
+  const run: Run = at({ names: ['bootstrap'] })
+  const { path, files } = run.auth
+  const ofList = {
+    ...{ path, files, names: () => [], read: () => undefined },
+    tryBytes: (name: string) => (name === file ? ours : auth.tryBytes(name)),
+  }
+  const of = { ...run, auth: ofList, cluster: { ...cluster, revoked: entries } } as unknown as Run
+  const theirs = Buffer.from(formatAuthorization({ entries, certificates: [revoked, other] }, '/k'))
+  const {
+    kind,
+    message = '',
+    remedy = '',
+  } = failureOf(() => guard(of, control, seenIn(of.cluster, control, lookAt(control, { [file]: theirs })), true)) ?? {}
+  assert.equal(kind, 'refused')
+  assert.match(message, /lets in jane with a certificate that .* lacks/)
+  assert.match(remedy, /read it back: .*recover --node c0/)
+  assert.equal(
+    failureOf(() => guard(of, control, seenIn(of.cluster, control, lookAt(control, { [file]: ours })), true)),
+    undefined,
+  )
+})
+
 test('a node whose list has more than ours is refused, wherever it is, unless the list is named', () => {
   const of: Run = { ...at({ names: ['bootstrap'] }), cluster: { ...cluster, revoked: ['joe'] } }
   const listed = (...names: string[]) => Buffer.from(formatAuthorization({ entries: names, certificates: [] }, '/k'))
