@@ -319,12 +319,17 @@ export function pairsOf(auth: AuthDir, keys: readonly string[]): (file: string) 
 
 /** Whether a file is of a pair whose user is pinned: API servers must know its certificate before it is loaded. */
 export function pinnedPairs({ auth }: Pick<Listing, 'auth'>): (file: string) => boolean {
-  const list = listIn(auth) ?? nobody
-  const users = new Set(list.certificates.filter(isOverRevoked(list)).map(({ user }) => user))
+  const users = new Set(pinnedUsers(auth))
   const known = users.size > 0 ? knownCertificates(auth) : []
   const isOfUser = ({ certificate }: KnownCertificate) => users.has(commonNameOf(certificate) ?? '')
   const names = new Set(known.filter(isOfUser).map(({ name }) => name))
   return (file) => names.has(auth.files.parse(file)?.name ?? '')
+}
+
+/** Whom API servers let in with the certificates of the list alone. */
+export function pinnedUsers(auth: AuthDir): string[] {
+  const list = listIn(auth) ?? nobody
+  return [...new Set(list.certificates.filter(isOverRevoked(list)).map(({ user }) => user))]
 }
 
 /** Whether a certificate is over a key that the list in auth/ revokes. */

@@ -8,6 +8,7 @@ import {
   listIn,
   lockedOutBy,
   pairsOf,
+  pinnedUsers,
   unknownKeys,
   wantedList,
 } from '../../lib/kubernetes/authorization.ts'
@@ -81,7 +82,7 @@ export function adviseRevoked(run: Run, outcomes: ReadonlyMap<string, Outcome>):
   const isHeld = keys.length > 0 && listing?.kind !== 'stale'
   return [
     ...(isHeld ? [`run ${command('bootstrap')}; it revokes ${formatNames(keys)} once the new keys are in use`] : []),
-    ...adviseEnforced(cluster, outcomes),
+    ...adviseEnforced(run, outcomes),
     ...(listing && !isLost(listing) ? adviseOldKeys(run, listing, outcomes) : []),
     ...adviseUnlisted(run, outcomes),
   ]
@@ -100,8 +101,8 @@ function adviseUnlisted(run: Run, outcomes: ReadonlyMap<string, Outcome>): strin
 }
 
 /** Of those that the run has looked at. */
-function adviseEnforced({ nodes }: Run['cluster'], outcomes: ReadonlyMap<string, Outcome>): string[] {
-  const controls = nodes.map(({ name }) => name).filter((name) => outcomes.has(`revoked/${name}`))
+function adviseEnforced({ auth, cluster }: Run, outcomes: ReadonlyMap<string, Outcome>): string[] {
+  const controls = cluster.nodes.map(({ name }) => name).filter((name) => outcomes.has(`revoked/${name}`))
   const isEnforced = (name: string) => {
     const last = outcomes.get(`revoked-keys/${name}`) ?? outcomes.get(`revoked/${name}`)
     return (
@@ -111,7 +112,16 @@ function adviseEnforced({ nodes }: Run['cluster'], outcomes: ReadonlyMap<string,
   const open = controls.filter((name) => !isEnforced(name))
   if (open.length === 0) return []
   const done = controls.length - open.length
-  return [`revoked is enforced on ${done} of ${count(controls.length, 'control node')}; not on ${formatNames(open)}`]
+  const older = open.filter((name) => isLost(outcomes.get(`revoked/${name}`)))
+  const users = older.length > 0 ? pinnedUsers(auth) : []
+  return [
+    `revoked is enforced on ${done} of ${count(controls.length, 'control node')}; not on ${formatNames(open)}`,
+    ...(users.length > 0
+      ? [
+          `until a run reaches ${formatNames(older)}, its API server may refuse new certificates of ${formatNames(users)}`,
+        ]
+      : []),
+  ]
 }
 
 /** The nodes that read a pair over a key which is listed, and may not have loaded the new one. */

@@ -122,6 +122,10 @@ describe('a key that is revoked', () => {
     await suite.lab.node('control0').restart(broken)
     const held = await exits(1, place, 'bootstrap')
     assert.match(held.stdout, /To do +run .*bootstrap; it revokes sha256:/)
+    assert.match(
+      held.stdout,
+      /until a run reaches control0, its API server may refuse new certificates of .*system:node:worker0/,
+    )
     assert.deepEqual(listAt(auth).entries, listed.slice(0, -1).toSorted())
     await suite.lab.node('control0').restart(whole)
     await exits(4, place, 'bootstrap')
