@@ -46,12 +46,11 @@ export function yoursToRestart(targets: readonly Target[]) {
     targets.flatMap(({ makes, restarts = [] }) => makes.map((file): [string, readonly string[]] => [file, restarts])),
   )
   const takenOn = new Set(targets.flatMap(({ needs }) => needs))
-  return ({ id, where, units }: Target, reasons: readonly Reason[]) => {
-    // A list of who is revoked goes where its API server reads it.
-    const isLast = where === 'node' && units !== undefined && !takenOn.has(id)
+  return ({ id, where, units, isOfWhole }: Target, reasons: readonly Reason[]) => {
+    const isLast = where === 'node' && !isOfWhole && !takenOn.has(id)
     const files = reasons.flatMap((reason) => (isLast && reason.kind === 'on-node' ? reason.differ : []))
     const all = new Set(files.flatMap((file) => restarts.get(file) ?? []))
-    return { files, restart: [...all].filter((unit) => units?.includes(unit)) }
+    return { files, restart: [...all].filter((unit) => units?.includes(unit) ?? true) }
   }
 }
 
