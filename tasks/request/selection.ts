@@ -1,7 +1,7 @@
 /** Finds the targets that the command line names. Pure. */
 import type { Cluster } from '../../lib/cluster/cluster.ts'
 import { usageFailure } from '../../lib/failure.ts'
-import { closure, type Force, type Graph, type Target } from '../../lib/graph/target.ts'
+import type { Force, Graph, Target } from '../../lib/graph/target.ts'
 import { formatNames, suggest } from '../../lib/wording.ts'
 import { groups, phases } from '../phases/bootstrap.ts'
 import type { CommandRun } from './command-run.ts'
@@ -37,7 +37,7 @@ function forcedOf(chosen: readonly Target[], { names, force, renew }: Pick<Optio
 /** Without those that only a run over all targets can build, unless it is one. */
 function idsToRun({ options, command }: Selecting, graph: Graph, chosen: readonly Target[]): string[] {
   const idsOf = (targets: Iterable<Target>) => [...targets].filter(({ isOfWhole }) => !isOfWhole).map(({ id }) => id)
-  const isWhole = closure(graph, idsOf(chosen)).size === idsOf(graph.values()).length
+  const isWhole = new Set(idsOf(chosen)).size === idsOf(graph.values()).length
   const ids = isWhole ? chosen.map(({ id }) => id) : idsOf(chosen)
   if (ids.length > 0 || chosen.length === 0) return ids
   throw usageFailure(`${formatNames(options.names)} can only be done by a full run: ${command('bootstrap')}`)
