@@ -108,12 +108,12 @@ function check(run: Run): CheckResult {
   const names = added.filter((each) => !isKeyEntry(each))
   const known = names.length > 0 ? knownCertificates(auth) : []
   const misspelt = names.filter((each) => coveredBy(each, known).length === 0)
-  const isOpen = etcdIsOpen(run, wanted)
+  const isOpen = etcdIsOpen(run, run.cluster.revoked ?? [])
   const warning = joinClauses(
     misspelt.length > 0 && `no certificate in ${auth.path} is of ${misspelt.join(', ')}: is it spelt so?`,
     unknown.length > 0 &&
       `not revoked: ${formatNames(unknown)}, of which ${auth.path} has no certificate: list the name of its user or node instead`,
-    isOpen && openEtcd(run, wanted),
+    isOpen && openEtcd(run, run.cluster.revoked ?? []),
   )
   return {
     reasons: [...change, ...reasons],
