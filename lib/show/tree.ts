@@ -83,12 +83,12 @@ const sideBySide = { concurrent: true, exitOnError: false } as const
 
 /** `outcomeOf` never rejects; it resolves with undefined where the run ended without the target. */
 export function phaseTasks(phases: Phases, outcomeOf: (id: string) => Promise<Outcome | undefined>): ListrTask[] {
-  const targetTask = ({ id, build }: Target): ListrTask => ({
+  const targetTask = ({ id }: Target): ListrTask => ({
     title: id,
     task: async (_, task) => {
       const outcome = await outcomeOf(id)
       if (outcome?.kind === 'failed') throw outcome.failure
-      if (outcome?.kind === 'cancelled' || (outcome?.kind === 'fresh' && build)) task.skip()
+      if (outcome?.kind === 'cancelled' || outcome?.kind === 'fresh') task.skip()
     },
   })
   return [...phases].map(([title, targets]) => ({
