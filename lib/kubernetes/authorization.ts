@@ -62,6 +62,11 @@ export function isOverRevoked({ entries, certificates }: RevokedList): (certific
   return ({ keyId }) => keys.has(keyId)
 }
 
+/** The users of revoked keys. */
+function pinnedBy(list: RevokedList): string[] {
+  return [...new Set(list.certificates.filter(isOverRevoked(list)).map(({ user }) => user))]
+}
+
 /** The name of a user that does not exist: an API server that denies it enforces exactly this list. */
 function markOf({ entries, certificates }: RevokedList): string {
   return `revoked:${hash('sha256', JSON.stringify([entries, certificates.map(formatShown)]))}`
@@ -84,7 +89,7 @@ function formatWith(list: RevokedList, kubeconfig: string): string {
   const quoted = (values: readonly string[]) => values.map((each) => `'${each}'`).join(', ')
   const names = list.entries.filter((entry) => !isKeyEntry(entry)).flatMap(usersOf)
   const isRevoked = isOverRevoked(list)
-  const pinned = [...new Set(list.certificates.filter(isRevoked).map(({ user }) => user))]
+  const pinned = pinnedBy(list)
   const good = list.certificates.filter((each) => !isRevoked(each)).map((each) => credentialPrefix + each.fingerprint)
   const denied = `request.user in [${quoted([...names, markOf(list)])}]`
   // The user is tested first, since an error in a condition denies everybody. Without credential-id there is no certificate.
@@ -328,8 +333,7 @@ export function pinnedPairs({ auth }: Pick<Listing, 'auth'>): (file: string) => 
 
 /** Whom API servers let in with the certificates of the list alone. */
 export function pinnedUsers(auth: AuthDir): string[] {
-  const list = listIn(auth) ?? nobody
-  return [...new Set(list.certificates.filter(isOverRevoked(list)).map(({ user }) => user))]
+  return pinnedBy(listIn(auth) ?? nobody)
 }
 
 /** Whether a certificate is over a key that the list in auth/ revokes. */
