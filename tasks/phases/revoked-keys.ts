@@ -10,7 +10,7 @@ import type { CheckResult } from '../../lib/reason.ts'
 import { localHolder, nodeFiles } from '../layouts/tables.ts'
 import { deployId } from './deploy-targets.ts'
 import { installId, listTargets } from './install-targets.ts'
-import { changeOf, textsOf, write } from './revoked.ts'
+import { changeOf, writeList } from './revoked.ts'
 
 const name = 'revoked-keys'
 
@@ -42,11 +42,7 @@ export function targets(cluster: Cluster, { earlier }: { readonly earlier: reado
     wanted: { keys: cluster.revoked.filter(isKeyEntry).toSorted() },
     where: 'auth',
     check,
-    build: async (run) => {
-      const change = changeOf(run, wantedList(run))
-      write(run, wantedList(run))
-      return { change }
-    },
+    build: async (run) => ({ change: writeList(run, wantedList(run)) }),
     foresee: (run) => changeOf(run, wantedList(run)),
   })
   return [target, ...listTargets(cluster, name)]
@@ -55,8 +51,6 @@ export function targets(cluster: Cluster, { earlier }: { readonly earlier: reado
 function check(run: Run): CheckResult<Readers> {
   const { auth, cluster } = run
   const keys = keysToList(run)
-  // A list that will be too long is refused before anything is made.
-  if (keys.length > 0) textsOf(run, wantedList(run))
   const isReplaced = pairsToReplace(run)
   const nodes = cluster.nodes.filter((node) => nodeFiles(cluster, node).some(isReplaced))
   const holder = localHolder(cluster)

@@ -53,11 +53,10 @@ export function targets({ revoked }: Cluster, { earlier }: { readonly earlier: r
       where: 'auth',
       stopsRun: true,
       check,
-      build: async (run, { reasons }) => {
-        const change = changeOf(run, wantedNow(run))
-        write(run, wantedNow(run))
-        return { change, warning: describeReturns(run, reasons) }
-      },
+      build: async (run, { reasons }) => ({
+        change: writeList(run, wantedNow(run)),
+        warning: describeReturns(run, reasons),
+      }),
       foresee: (run) => changeOf(run, wantedNow(run)),
     }),
   ]
@@ -65,15 +64,11 @@ export function targets({ revoked }: Cluster, { earlier }: { readonly earlier: r
 
 const wantedNow = (run: Run) => wantedList(run, keysToList(run))
 
-export function textsOf({ cluster }: Run, list: RevokedList): [file: string, text: string][] {
+function textsOf({ cluster }: Run, list: RevokedList): [file: string, text: string][] {
   return [
     [authorizationWebhookFile, webhookKubeconfig],
     [authorizationConfigFile, formatAuthorization(list, authorizationWebhookPath(cluster))],
   ]
-}
-
-export function write(run: Run, list: RevokedList): void {
-  for (const [file, text] of textsOf(run, list)) run.auth.write(file, text, secretMode)
 }
 
 export function changeOf(run: Run, list: RevokedList): Change {
@@ -86,9 +81,18 @@ export function changeOf(run: Run, list: RevokedList): Change {
   }
 }
 
+/** Returns what that changes. */
+export function writeList(run: Run, list: RevokedList): Change {
+  const change = changeOf(run, list)
+  for (const [file, text] of textsOf(run, list)) run.auth.write(file, text, secretMode)
+  return change
+}
+
 function check(run: Run): CheckResult {
   const { auth } = run
   const list = wantedNow(run)
+  // With the keys that are listed later it may be too long: said before their pairs are replaced on nodes.
+  textsOf(run, wantedList(run))
   const wanted = list.entries
   const isThere = auth.tryBytes(authorizationConfigFile) !== undefined
   const listed = listIn(auth)

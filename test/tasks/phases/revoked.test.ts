@@ -158,6 +158,18 @@ test('without revoked in cluster.yaml nobody who is pinned gets a certificate th
   await exits(0, folder, 'certs')
 })
 
+test('a list that its keys would make too long is said by the plan and by the run that comes to it first', async (t) => {
+  const { folder, file, write } = place(t)
+  write([])
+  await exits(0, folder, 'certs', 'revoked')
+  const names = Array.from({ length: 2625 }, (_, i) => `gone-${String(i).padStart(4, '0')}`)
+  write(names)
+  await exits(0, folder, 'revoked')
+  write([...names, `sha256:${fingerprintIn(readFileSync(file('worker0.pem')))}`])
+  for (const args of [['revoked', '--dry-run'], ['revoked']])
+    assert.match((await exits(1, folder, ...args)).stdout, /revoked is too long/)
+})
+
 test('a key that no list cuts off is an error at its line', async (t) => {
   const { folder, file, write } = place(t)
   write([])
