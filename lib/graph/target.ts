@@ -155,6 +155,11 @@ export function isLost(outcome: Outcome | undefined): boolean {
   return outcome?.kind === 'failed' || outcome?.kind === 'cancelled'
 }
 
+/** It is as wanted, or in a dry run would be made so. */
+export function isDone(outcome: Outcome | undefined): boolean {
+  return outcome !== undefined && !isLost(outcome)
+}
+
 /** What the check has found; nothing of a target that has failed, or was skipped. */
 export function checkOf(outcome: Outcome | undefined): CheckResult {
   return outcome && 'reasons' in outcome ? outcome : { reasons: [] }

@@ -4,7 +4,7 @@
  */
 import type { Cluster, ClusterNode } from '../../lib/cluster/cluster.ts'
 import { authorizationConfigFile } from '../../lib/files/auth-dir.ts'
-import { checkOf, isLost, type Target, type Waiting } from '../../lib/graph/target.ts'
+import { checkOf, isDone, isLost, type Target, type Waiting } from '../../lib/graph/target.ts'
 import type { UnitsFound } from '../nodes/units.ts'
 import type { DeployFound } from './deploy.ts'
 import { deployId, placeOf } from './deploy-targets.ts'
@@ -70,7 +70,7 @@ function holdingInstall(
   const held = lost.filter((id) => isInOrder || hasStopped(id))
   const pinned = reasons.filter((each) => each.kind === 'unit').filter(({ isPinned }) => isPinned)
   if (pinned.length === 0) return held
-  const isLacking = (id: string) => !outcomes.has(id) || isLost(outcomes.get(id))
+  const isLacking = (id: string) => !isDone(outcomes.get(id))
   if (pinned.every(({ isForKey }) => isForKey)) return lists.every(isLacking) ? [...held, ...lists] : held
   return [...held, ...lists.filter((id) => isLacking(id) || checkOf(outcomes.get(id)).isUnfinished)]
 }

@@ -1,7 +1,7 @@
 /** The target of phase `local-kubeconfig`. What reads and merges kubeconfigs is loaded by its check. */
 import type { Cluster } from '../../lib/cluster/cluster.ts'
 import { caName } from '../../lib/files/auth-dir.ts'
-import { type Earlier, isLost, type Target } from '../../lib/graph/target.ts'
+import { type Earlier, isDone, isLost, type Target } from '../../lib/graph/target.ts'
 import { localHolder } from '../layouts/tables.ts'
 import { deployId } from './deploy-targets.ts'
 
@@ -13,8 +13,7 @@ export function targets(cluster: Cluster, { earlier }: { readonly earlier: reado
   const id = 'local-kubeconfig'
   const names = { cluster: cluster.name, context: localKubeconfig.context, user: localKubeconfig.user }
   const controls = cluster.nodes.filter(({ role }) => role === 'control').map(deployId)
-  const isReached = (before?: Earlier) =>
-    controls.some((each) => ['fresh', 'built', 'stale'].includes(before?.outcomes.get(each)?.kind ?? ''))
+  const isReached = (before?: Earlier) => controls.some((each) => isDone(before?.outcomes.get(each)))
   const work = async () => (await import('./local-kubeconfig.ts')).localWork(names, row)
   return [
     {

@@ -2,7 +2,7 @@
 import { type Failure, isUnreached } from '../../lib/failure.ts'
 import type { AuthDir } from '../../lib/files/auth-dir.ts'
 import { execute, findRefusals, type RunOptions } from '../../lib/graph/executor.ts'
-import { checkOf, type Graph, isLost, type Outcome, type Run } from '../../lib/graph/target.ts'
+import { checkOf, type Graph, isDone, isLost, type Outcome, type Run } from '../../lib/graph/target.ts'
 import {
   keysToList,
   listIn,
@@ -83,7 +83,7 @@ export function adviseRevoked(run: Run, outcomes: ReadonlyMap<string, Outcome>):
   return [
     ...(isHeld ? [`run ${command('bootstrap')}; it revokes ${formatNames(keys)} once the new keys are in use`] : []),
     ...adviseEnforced(run, outcomes),
-    ...(listing && !isLost(listing) ? adviseOldKeys(run, listing, outcomes) : []),
+    ...(listing && isDone(listing) ? adviseOldKeys(run, listing, outcomes) : []),
     ...adviseUnlisted(run, outcomes),
   ]
 }
@@ -105,9 +105,7 @@ function adviseEnforced({ auth, cluster }: Run, outcomes: ReadonlyMap<string, Ou
   const controls = cluster.nodes.map(({ name }) => name).filter((name) => outcomes.has(`revoked/${name}`))
   const isEnforced = (name: string) => {
     const last = outcomes.get(`revoked-keys/${name}`) ?? outcomes.get(`revoked/${name}`)
-    return (
-      last !== undefined && !isLost(last) && !isLost(outcomes.get(`install/${name}`)) && !checkOf(last).isUnfinished
-    )
+    return isDone(last) && !isLost(outcomes.get(`install/${name}`)) && !checkOf(last).isUnfinished
   }
   const open = controls.filter((name) => !isEnforced(name))
   if (open.length === 0) return []
@@ -138,8 +136,11 @@ function adviseOldKeys(
     // --offline
     if (!deploy || !nodeFiles(cluster, node).some(isReplaced)) return []
     const isDown = deploy.kind === 'failed' && isUnreached(deploy.failure)
-    const isOpen = install === undefined || isLost(install)
-    const who = isDown ? ['it could not be reached'] : isOpen ? ['it failed'] : (checkOf(install).oldKeys ?? [])
+    const who = isDown
+      ? ['it could not be reached']
+      : !isDone(install)
+        ? ['it failed']
+        : (checkOf(install).oldKeys ?? [])
     if (who.length === 0) return []
     const again = command(`bootstrap --node ${name}`)
     return [`${name} may lose access with the old key (${who.join('; ')}) until it has the new one: ${again}`]
