@@ -28,6 +28,7 @@ import {
   adviseBackup,
   adviseLeft,
   adviseOnCa,
+  adviseRevoked,
   noteOnFormerHolders,
   noteOnValidity,
   notesOnAddresses,
@@ -38,7 +39,7 @@ import {
 import { type Observation, observe, showObservation } from '../request/observe.ts'
 import { usage } from '../request/options.ts'
 import { type Selection, select } from '../request/selection.ts'
-import { adviseRevoked, refusalsBefore } from '../request/walk.ts'
+import { refusalsBefore } from '../request/walk.ts'
 
 /** Throws a usage Failure before anything is printed. */
 export async function plan(given: CommandRun): Promise<readonly Finding[]> {

@@ -24,6 +24,7 @@ import {
   adviseBackup,
   adviseLeft,
   adviseOnCa,
+  adviseRevoked,
   isNewIdentity,
   nextToExpire,
   noteOnFormerHolders,
@@ -33,7 +34,7 @@ import {
 } from '../request/notices.ts'
 import { usage } from '../request/options.ts'
 import { namesToForce, select } from '../request/selection.ts'
-import { adviseRevoked, walk } from '../request/walk.ts'
+import { walk } from '../request/walk.ts'
 
 /** Throws a usage Failure before anything is printed or changed. */
 export async function run(given: CommandRun): Promise<readonly Finding[]> {

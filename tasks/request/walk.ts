@@ -1,21 +1,10 @@
 /** One walk over targets while auth/ is locked: the refusals first, then the builds. */
-import { type Failure, isUnreached } from '../../lib/failure.ts'
+import type { Failure } from '../../lib/failure.ts'
 import type { AuthDir } from '../../lib/files/auth-dir.ts'
 import { execute, findRefusals, type RunOptions } from '../../lib/graph/executor.ts'
-import { checkOf, type Graph, isDone, isLost, type Outcome, type Run } from '../../lib/graph/target.ts'
-import {
-  keysToList,
-  listIn,
-  lockedOutBy,
-  pairsOf,
-  pinnedUsers,
-  unknownKeys,
-  wantedList,
-} from '../../lib/kubernetes/authorization.ts'
+import type { Graph, Outcome, Run } from '../../lib/graph/target.ts'
 import type { Reporter } from '../../lib/show/reporter.ts'
 import { joinFailures } from '../../lib/show/words.ts'
-import { count, formatNames } from '../../lib/wording.ts'
-import { nodeFiles } from '../layouts/tables.ts'
 import { type Finding, findingsOf } from './job.ts'
 
 /** Without an outcome if it was refused. */
@@ -70,81 +59,6 @@ export function withClockCheck<Given extends Run>(given: Given, graph: Graph): G
       return checked
     },
   }
-}
-
-/** Of `revoked`: what is not enforced, where, and who goes on with an old key; in a plan, who would. */
-export function adviseRevoked(run: Run, outcomes: ReadonlyMap<string, Outcome>): string[] {
-  const { cluster, command } = run
-  if (!cluster.revoked || cluster.revoked.length === 0) return []
-  const listing = outcomes.get('revoked-keys')
-  const unknown = unknownKeys(run)
-  const keys = keysToList(run).filter((entry) => !unknown.includes(entry))
-  const isHeld = keys.length > 0 && listing?.kind !== 'stale'
-  return [
-    ...(isHeld ? [`run ${command('bootstrap')}; it revokes ${formatNames(keys)} once the new keys are in use`] : []),
-    ...adviseEnforced(run, outcomes),
-    ...(listing && isDone(listing) ? adviseOldKeys(run, listing, outcomes) : []),
-    ...adviseUnlisted(run, outcomes),
-  ]
-}
-
-/** After a run of nodes that read no list, as with --node: API servers let in a pinned name only with what they know. */
-function adviseUnlisted(run: Run, outcomes: ReadonlyMap<string, Outcome>): string[] {
-  const { auth, cluster, command, now } = run
-  const listed = listIn(auth)
-  const isOnNodes = cluster.nodes.some(({ name }) => outcomes.has(`install/${name}`))
-  if (!listed || !isOnNodes || outcomes.has('revoked')) return []
-  const users = lockedOutBy(listed, wantedList(run, keysToList(run)), now)
-  return users.length > 0
-    ? [`run ${command('bootstrap')}; until then API servers refuse the new certificate of ${formatNames(users)}`]
-    : []
-}
-
-/** Of those that the run has looked at. */
-function adviseEnforced({ auth, cluster }: Run, outcomes: ReadonlyMap<string, Outcome>): string[] {
-  const controls = cluster.nodes.map(({ name }) => name).filter((name) => outcomes.has(`revoked/${name}`))
-  const isEnforced = (name: string) => {
-    const last = outcomes.get(`revoked-keys/${name}`) ?? outcomes.get(`revoked/${name}`)
-    return isDone(last) && !isLost(outcomes.get(`install/${name}`)) && !checkOf(last).isUnfinished
-  }
-  const open = controls.filter((name) => !isEnforced(name))
-  if (open.length === 0) return []
-  const done = controls.length - open.length
-  const older = open.filter((name) => isLost(outcomes.get(`revoked/${name}`)))
-  const users = older.length > 0 ? pinnedUsers(auth) : []
-  return [
-    `revoked is enforced on ${done} of ${count(controls.length, 'control node')}; not on ${formatNames(open)}`,
-    ...(users.length > 0
-      ? [
-          `until a run reaches ${formatNames(older)}, its API server may refuse new certificates of ${formatNames(users)}`,
-        ]
-      : []),
-  ]
-}
-
-/** The nodes that read a pair over a key which is listed, and may not have loaded the new one. */
-function adviseOldKeys(
-  { auth, cluster, command }: Run,
-  listing: Outcome,
-  outcomes: ReadonlyMap<string, Outcome>,
-): string[] {
-  const added = checkOf(listing).reasons.flatMap((each) => (each.kind === 'revoked-changed' ? each.added : []))
-  const isReplaced = pairsOf(auth, added)
-  return cluster.nodes.flatMap((node) => {
-    const { name } = node
-    const [deploy, install] = [outcomes.get(`deploy/${name}`), outcomes.get(`install/${name}`)]
-    // --offline
-    if (!deploy || !nodeFiles(cluster, node).some(isReplaced)) return []
-    const isDown = deploy.kind === 'failed' && isUnreached(deploy.failure)
-    const who = isDown
-      ? ['it could not be reached']
-      : !isDone(install)
-        ? ['it failed']
-        : (checkOf(install).oldKeys ?? [])
-    if (who.length === 0) return []
-    const again = command(`bootstrap --node ${name}`)
-    return [`${name} may lose access with the old key (${who.join('; ')}) until it has the new one: ${again}`]
-  })
 }
 
 /** Before anything is written there. */
