@@ -9,6 +9,8 @@ import {
   clusterGraph,
   type Force,
   type Graph,
+  isDone,
+  isLost,
   nameInPhase,
   type Outcome,
   type Run,
@@ -71,7 +73,7 @@ export async function run(given: CommandRun): Promise<readonly Finding[]> {
       advice: adviseAfter([...wanted.values()], outcomes),
       toDo: [
         ...toDoAfter(given, { all: graph, wanted, wasWide }, outcomes),
-        ...(forced.size > 0 && isLeft(outcomes) && !signal.aborted
+        ...(forced.size > 0 && [...outcomes.values()].some(isLost) && !signal.aborted
           ? [`run the rest: ${command(restAfter(outcomes))}`]
           : []),
       ],
@@ -148,8 +150,7 @@ function adviseOthers({ command }: Run, { all, wanted }: RunScope, outcomes: Rea
 function adviseNewIdentity(run: Run, graph: Graph, outcomes: ReadonlyMap<string, Outcome>) {
   const made = [...graph.values()].filter((target) => isNewIdentity(target, outcomes.get(target.id)))
   const controls = run.cluster.nodes.filter(({ role }) => role === 'control')
-  const kindOf = (id: string) => outcomes.get(id)?.kind ?? 'cancelled'
-  const hasLooked = controls.every(({ name }) => ['fresh', 'built'].includes(kindOf(`deploy/${name}`)))
+  const hasLooked = controls.every(({ name }) => isDone(outcomes.get(`deploy/${name}`)))
   if (hasLooked || !made.some(({ id }) => id === caName)) return []
   return [
     `new identity: ${formatNames(made.map(nameInPhase))}; if this cluster already runs, recover the lost auth/: ${replaceCommand(run)}`,
@@ -169,10 +170,6 @@ function adviseExposed({ auth }: Run, outcomes: ReadonlyMap<string, Outcome>): s
   ]
 }
 
-function isLeft(outcomes: ReadonlyMap<string, Outcome>): boolean {
-  return [...outcomes.values()].some(({ kind }) => kind === 'failed' || kind === 'cancelled')
-}
-
 /** The same command for what is left: nothing is replaced or renewed twice. */
 function formatRest(
   given: CommandRun,
@@ -183,8 +180,7 @@ function formatRest(
   }: { readonly forced: ReadonlyMap<string, Force>; readonly outcomes: ReadonlyMap<string, Outcome> },
 ): string {
   const { names, nodes, prune, renew, replaceIdentity, yes } = given.options
-  const isDone = (id: string) => ['fresh', 'built'].includes(outcomes.get(id)?.kind ?? '')
-  const left = new Map([...forced].filter(([id]) => !isDone(id)))
+  const left = new Map([...forced].filter(([id]) => !isDone(outcomes.get(id))))
   const own = renew ? [] : namesToForce(given, graph, left)
   return [
     ...(own.length > 0 ? own : names),
