@@ -196,41 +196,42 @@ test('a key that no list cuts off is an error at its line', async (t) => {
   assert.match((await exits(2, folder, 'status')).stderr, /of bob, whose key no list cuts off/)
 })
 
+const jane = (...groups: string[]): Edit => [['users'], [{ name: 'jane', groups }]]
+
+/** Two certificates of jane's, over one key; and a list from elsewhere in which that is revoked, by the first. */
+async function revokedElsewhere({ folder, file, write }: ReturnType<typeof place>) {
+  const pems: Buffer[] = []
+  for (const groups of [[], ['devs']]) {
+    write([], jane(...groups))
+    await exits(0, folder, 'certs')
+    pems.push(readFileSync(file('jane.pem')))
+  }
+  const certificates = pems.map((pem) => {
+    const keyId = keyIdOf(readCertificate(pem) ?? assert.fail())
+    return { fingerprint: fingerprintIn(pem), keyId, user: 'jane', end: new Date(Date.now() + 1e9) }
+  })
+  const entries = certificates.map(({ fingerprint }) => `sha256:${fingerprint}`)
+  const text = formatAuthorization({ entries: entries.slice(0, 1), certificates }, '/k')
+  writeFileSync(file(), text, { mode: 0o600 })
+  return entries as [string, string]
+}
+
 test('an exchange of two certificates over one key lets nobody in again', async (t) => {
-  const { folder, file, write } = place(t)
-  const users = (...groups: string[]): Edit => [['users'], [{ name: 'jane', groups }]]
-  write([], users())
-  await exits(0, folder, 'certs')
-  const first = fingerprintIn(readFileSync(file('jane.pem')))
-  write([], users('devs'))
-  await exits(0, folder, 'certs')
-  const second = fingerprintIn(readFileSync(file('jane.pem')))
-  // The key is that of both.
-  const keyId = 'a'.repeat(64)
-  const shown = (fingerprint: string) => ({ fingerprint, keyId, user: 'jane', end: new Date(Date.now() + 1e9) })
-  const list = { entries: [`sha256:${first}`], certificates: [first, second].map(shown) }
-  writeFileSync(file(), formatAuthorization(list, '/k'), { mode: 0o600 })
-  write([`sha256:${second}`], users('devs'))
-  await exits(4, folder, 'certs', 'deploy', '--dry-run', '--offline')
-  write([], users('devs'))
-  await exits(3, folder, 'certs', 'deploy')
+  const at = place(t)
+  const [, second] = await revokedElsewhere(at)
+  at.write([second], jane('devs'))
+  await exits(4, at.folder, 'certs', 'deploy', '--dry-run', '--offline')
+  at.write([], jane('devs'))
+  await exits(3, at.folder, 'certs', 'deploy')
 })
 
 test('a pair of which the list alone knows that its key is cut off is made again with a new one, although auth/backup is lost', async (t) => {
-  const { folder, file, write } = place(t)
-  const users = (...groups: string[]): Edit => [['users'], [{ name: 'jane', groups }]]
-  write([], users())
-  await exits(0, folder, 'certs')
-  const first = fingerprintIn(readFileSync(file('jane.pem')))
-  write([], users('devs'))
-  await exits(0, folder, 'certs')
+  const at = place(t)
+  const { folder, file, write } = at
+  const [first] = await revokedElsewhere(at)
   const pem = readFileSync(file('jane.pem'))
-  const keyId = keyIdOf(readCertificate(pem) ?? assert.fail())
-  const shown = (fingerprint: string) => ({ fingerprint, keyId, user: 'jane', end: new Date(Date.now() + 1e9) })
-  const list = { entries: [`sha256:${first}`], certificates: [first, fingerprintIn(pem)].map(shown) }
-  writeFileSync(file(), formatAuthorization(list, '/k'), { mode: 0o600 })
   rmSync(file('backup'), { recursive: true })
-  write([`sha256:${first}`], users('devs'))
+  write([first], jane('devs'))
   assert.match((await exits(4, folder, 'certs', '--dry-run')).stdout, /jane\.pem.* its key is revoked/)
   await exits(0, folder, 'certs')
   const made = new X509Certificate(readFileSync(file('jane.pem')))
