@@ -240,10 +240,12 @@ export function coveredBy(entry: string, known: readonly KnownCertificate[]): Kn
   return own ? known.filter(({ keyId }) => keyId === own.keyId) : []
 }
 
+const readList = once((bytes) => readRevoked(bytes.toString()))
+
 /** The list in auth/; undefined if it can't be read. */
 export function listIn(auth: AuthDir): RevokedList | undefined {
-  const text = auth.tryBytes(authorizationConfigFile)?.toString()
-  return text === undefined ? nobody : readRevoked(text)
+  const bytes = auth.tryBytes(authorizationConfigFile)
+  return bytes ? readList(bytes) : nobody
 }
 
 /** What a user shows to an API server: certificates in auth/ and its backup, and those that its list has from before. */
@@ -322,24 +324,9 @@ export function pairsOf(auth: AuthDir, keys: readonly string[]): (file: string) 
   return (file) => names.has(auth.files.parse(file)?.name ?? '')
 }
 
-/** Whether a file is of a pair whose user is pinned: API servers must know its certificate before it is loaded. */
-export function pinnedPairs({ auth }: Pick<Listing, 'auth'>): (file: string) => boolean {
-  const users = new Set(pinnedUsers(auth))
-  const known = users.size > 0 ? knownCertificates(auth) : []
-  const isOfUser = ({ certificate }: KnownCertificate) => users.has(commonNameOf(certificate) ?? '')
-  const names = new Set(known.filter(isOfUser).map(({ name }) => name))
-  return (file) => names.has(auth.files.parse(file)?.name ?? '')
-}
-
 /** Whom API servers let in with the certificates of the list alone. */
 export function pinnedUsers(auth: AuthDir): string[] {
   return pinnedBy(listIn(auth) ?? nobody)
-}
-
-/** Whether a certificate is over a key that the list in auth/ revokes. */
-export function refusedKeys({ auth }: Pick<Listing, 'auth'>): (certificate: Certificate) => boolean {
-  const isOver = isOverRevoked(listIn(auth) ?? nobody)
-  return (certificate) => isOver({ keyId: keyIdOf(certificate) })
 }
 
 /** Whom the one list denies, and the other does not: its entries. A key lets in nobody without a valid certificate that is known. */

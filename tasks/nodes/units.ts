@@ -110,12 +110,13 @@ async function withPolls(run: Run, node: ClusterNode, units: readonly UnitSeen[]
 
 /** A pair whose key is cut off, or about to be, is replaced by a restart: a poll comes too late, or the unit is not healthy until then. */
 function withRestarts(run: Run, units: readonly UnitSeen[], places: PlacesState): readonly UnitSeen[] {
-  const [isReplaced, isRevoked] = [pairsToReplace(run), revokedKeys(run)]
+  const isReplaced = pairsToReplace(run)
   const isCutOff = ({ file, part, path }: Place) => {
     if (part !== 'pair') return false
+    if (isReplaced(file)) return true
     const there = places.contents.get(realPath(places, path))
     const certificate = there && readCertificate(there)
-    return isReplaced(file) || (certificate && isRevoked(certificate))
+    return certificate && revokedKeys(run)(certificate)
   }
   return units.map((unit) => ({
     ...unit,

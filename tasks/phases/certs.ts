@@ -6,7 +6,7 @@ import { entryOf } from '../../lib/cluster/problem.ts'
 import { type Failure, refusal, tryTo } from '../../lib/failure.ts'
 import { type AuthDir, backUp, caName, nextName } from '../../lib/files/auth-dir.ts'
 import { authTarget, type Run, type Target, type Work } from '../../lib/graph/target.ts'
-import { formatEntries, listIn, pinnedPairs, revokedKeys } from '../../lib/kubernetes/authorization.ts'
+import { formatEntries, listIn, pinnedUsers, revokedKeys } from '../../lib/kubernetes/authorization.ts'
 import { readServer } from '../../lib/kubernetes/kubeconfig.ts'
 import { type Certificate, compareKeyKind, endOf, fingerprintOf } from '../../lib/pki/certificate.ts'
 import { certificatePem } from '../../lib/pki/encoding.ts'
@@ -33,15 +33,9 @@ import { chainOf, readTokenPair, readTokenState, refusalDuring, signingCa } from
 export function targets(cluster: Cluster, { phase }: { readonly phase: string }): Target[] {
   // Read once a run: there may be thousands of certificates.
   let isRevoked: ReturnType<typeof revokedKeys> | undefined
-  let isPinned: ReturnType<typeof pinnedPairs> | undefined
   const checkKey = (run: Run, { certificate }: Pair): Reason[] => {
     isRevoked ??= revokedKeys(run)
     return certificate && isRevoked(certificate) ? [{ kind: 'revoked' }] : []
-  }
-  const refusePinned = (run: Run, name: string) => {
-    isPinned ??= pinnedPairs(run)
-    if (cluster.revoked === undefined && isPinned(run.auth.files.certificate(name)))
-      throw unlisted(run, `${run.auth.files.certificate(name)} is not reissued`)
   }
   return certTable(cluster)
     .filter((row) => row.phase === phase)
@@ -61,7 +55,7 @@ export function targets(cluster: Cluster, { phase }: { readonly phase: string })
         stopsRun: row.phase === 'cluster-cert',
         check: (run, force) => {
           const checked = check(run, row, checkKey)
-          if (force || !isRepair(checked.reasons)) refusePinned(run, row.name)
+          if (force || !isRepair(checked.reasons)) refusePinned(run, row)
           return checked
         },
         build: (run, work) => build(run, row, work),
@@ -69,6 +63,12 @@ export function targets(cluster: Cluster, { phase }: { readonly phase: string })
         ...(row.irreplaceable && tokenPair(row, row.irreplaceable)),
       })
     })
+}
+
+function refusePinned(run: Run, { name, profile }: CertRow): void {
+  const { auth, cluster } = run
+  if (cluster.revoked === undefined && pinnedUsers(auth).includes(profile.subject.CN))
+    throw unlisted(run, `${auth.files.certificate(name)} is not reissued`)
 }
 
 /** Without `revoked` no run updates the list, which API servers still enforce. */

@@ -2,14 +2,14 @@
 import type { ClusterNode } from '../../lib/cluster/cluster.ts'
 import { authorizationConfigFile, caName } from '../../lib/files/auth-dir.ts'
 import { endsSoon, type Force, type Run, type Work } from '../../lib/graph/target.ts'
-import { pairsToReplace, pinnedPairs, refusedKeys } from '../../lib/kubernetes/authorization.ts'
+import { isOverRevoked, listIn, nobody, pairsToReplace, pinnedUsers } from '../../lib/kubernetes/authorization.ts'
 import { marksFolder } from '../../lib/node/place.ts'
 import { realPath } from '../../lib/node/state.ts'
-import { readCertificate } from '../../lib/pki/certificate.ts'
+import { keyIdOf, readCertificate } from '../../lib/pki/certificate.ts'
 import type { Change, CheckResult, Reason, ReasonOf } from '../../lib/reason.ts'
 import { formatDate, formatNames, printable } from '../../lib/wording.ts'
 import type { Unit } from '../layouts/layout.ts'
-import { nodeFiles, nodeUnits, unitsLeftOut } from '../layouts/tables.ts'
+import { certTable, nodeFiles, nodeUnits, unitsLeftOut } from '../layouts/tables.ts'
 import { isApiServer, renewsFrom } from '../nodes/component.ts'
 import { nothingOnNode, splitMarks } from '../nodes/folder.ts'
 import { guard, type Other } from '../nodes/guards.ts'
@@ -144,12 +144,18 @@ function describeRotating({ auth, now }: Run, { unit: { unit }, trustEnds }: Uni
  * to expire.
  */
 function withPinned(run: Run, { files }: Unit, reason: ReasonOf<'unit'>, { places }: UnitsFound): ReasonOf<'unit'> {
-  const [isPinned, isRefused] = [pinnedPairs(run), refusedKeys(run)]
-  const { renewBefore } = run.cluster.certificates
+  const { auth, cluster, now } = run
+  const pinned = pinnedUsers(auth)
+  if (pinned.length === 0) return reason
+  const userOf = (file: string) =>
+    certTable(cluster).find(({ name }) => name === auth.files.parse(file)?.name)?.profile.subject.CN ?? ''
+  const isRevoked = isOverRevoked(listIn(auth) ?? nobody)
   const waits = files.some(({ file, part, path }) => {
-    if (part !== 'pair' || !isPinned(file) || !reason.places.some((place) => place.path === path)) return false
+    const isChanged = part === 'pair' && reason.places.some((place) => place.path === path)
+    if (!isChanged || !pinned.includes(userOf(file))) return false
     const old = readCertificate(places.contents.get(realPath(places, path)) ?? '')
-    return old !== undefined && !isRefused(old) && old.notAfter.getTime() - run.now.getTime() > renewBefore / 2
+    if (!old || isRevoked({ keyId: keyIdOf(old) })) return false
+    return old.notAfter.getTime() - now.getTime() > cluster.certificates.renewBefore / 2
   })
   return waits ? { ...reason, isPinned: true } : reason
 }

@@ -22,7 +22,7 @@ import {
   knownCertificates,
   letInAgain,
   listIn,
-  pinnedPairs,
+  pinnedUsers,
   type RevokedList,
   removedFrom,
   unknownKeys,
@@ -31,7 +31,7 @@ import {
 } from '../../lib/kubernetes/authorization.ts'
 import type { Change, CheckResult, Reason } from '../../lib/reason.ts'
 import { formatNames, joinClauses } from '../../lib/wording.ts'
-import { authorizationWebhookPath, layoutOf } from '../layouts/tables.ts'
+import { authorizationWebhookPath, type CertRow, certTable, layoutOf } from '../layouts/tables.ts'
 
 /** Of the phase, and of its target in auth/. */
 const name = 'revoked'
@@ -128,9 +128,11 @@ function check(run: Run): CheckResult {
 }
 
 /** In a plan: the list will have a certificate that is not issued yet. */
-function isPending(run: Run, file: string): boolean {
-  const { pending } = run
-  return file === authorizationConfigFile && pending !== undefined && [...pending].some(pinnedPairs(run))
+function isPending({ auth, cluster, pending }: Run, file: string): boolean {
+  if (file !== authorizationConfigFile || !pending) return false
+  const pinned = pinnedUsers(auth)
+  const isMade = ({ name }: CertRow) => pending.has(auth.files.certificate(name))
+  return certTable(cluster).some((row) => pinned.includes(row.profile.subject.CN) && isMade(row))
 }
 
 /** `removed`: undefined where what is there can't be read, and may list anybody. */
