@@ -46,7 +46,7 @@ export const nobody: RevokedList = { entries: [], certificates: [] }
 export const nodeUser = (name: string): string => `system:node:${name}`
 
 /** Whoever had the name: a user, or a node. */
-const usersOf = (name: string): string[] => [name, nodeUser(name)]
+export const usersOf = (name: string): string[] => [name, nodeUser(name)]
 
 /** Of a user, whose certificate the API server names there: https://kubernetes.io/docs/reference/labels-annotations-taints/audit-annotations/ */
 const credentialId = 'authentication.kubernetes.io/credential-id'
@@ -206,7 +206,9 @@ interface Listing {
   readonly now: Date
 }
 
-interface KnownCertificate extends NonNullable<ReturnType<typeof identified>> {
+export interface KnownCertificate extends NonNullable<ReturnType<typeof identified>> {
+  /** In auth/: `.`, or of its backup. */
+  readonly folder: string
   /** Of its file, without the ending. */
   readonly name: string
 }
@@ -225,7 +227,7 @@ export function knownCertificates(auth: AuthDir): KnownCertificate[] {
       const { kind, name } = auth.files.parse(file.split('%2F').at(-1) ?? '') ?? {}
       const bytes = kind === 'certificate' ? tryTo(() => auth.tryBytes(join(folder, file))) : undefined
       const found = bytes && identified(bytes)
-      return found && name !== undefined ? [{ name, ...found }] : []
+      return found && name !== undefined ? [{ folder, name, ...found }] : []
     }),
   )
 }

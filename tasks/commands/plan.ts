@@ -23,13 +23,13 @@ import { phases } from '../phases/bootstrap.ts'
 import { notesOnAdminKeys } from '../phases/local-kubeconfig.ts'
 import { readAuth } from '../request/access.ts'
 import type { CommandRun } from '../request/command-run.ts'
+import { notesOnHolders, notesOnMove } from '../request/holders.ts'
 import { exitStatus, type Finding } from '../request/job.ts'
 import {
   adviseBackup,
   adviseLeft,
   adviseOnCa,
   adviseRevoked,
-  noteOnFormerHolders,
   noteOnValidity,
   notesOnAddresses,
   notesOnFolder,
@@ -82,7 +82,9 @@ async function show(given: CommandRun, seen: Observation, wanted: PlanScope) {
     ...notesOnFolder(run.auth),
     ...notLookedAt(whole, graph),
     ...warnings,
-    ...(reachesNodes ? [...notesOnAddresses(run.cluster), ...noteOnFormerHolders(run)] : []),
+    ...(reachesNodes ? notesOnAddresses(run.cluster) : []),
+    ...notesOnMove(run),
+    ...notesOnHolders(run, outcomes, (id) => selection.forced.get(id) === 'rebuild'),
     ...([...graph.values()].every(({ where }) => where === 'auth') ? [] : notesOnAdminKeys(run)),
     ...otherWays(run, wanted),
     ...nextRun(run, wanted),

@@ -21,6 +21,7 @@ import { replaceCommand } from '../nodes/fetch-command.ts'
 import { phases } from '../phases/bootstrap.ts'
 import { writeAuth } from '../request/access.ts'
 import type { CommandRun } from '../request/command-run.ts'
+import { notesOnHolders } from '../request/holders.ts'
 import type { Finding } from '../request/job.ts'
 import {
   adviseBackup,
@@ -29,7 +30,6 @@ import {
   adviseRevoked,
   isNewIdentity,
   nextToExpire,
-  noteOnFormerHolders,
   noteOnValidity,
   notesOnAddresses,
   notesOnRotations,
@@ -86,10 +86,12 @@ export async function run(given: CommandRun): Promise<readonly Finding[]> {
 }
 
 async function notesAfter(run: Run, outcomes: ReadonlyMap<string, Outcome>, reachesNodes: boolean): Promise<string[]> {
+  const isIdle = [...outcomes.values()].every(({ kind }) => kind === 'fresh')
   const isOwn = reachesNodes || outcomes.has('local-kubeconfig')
   return [
     ...(isOwn ? (await import('../phases/local-kubeconfig.ts')).notesOnAdminKeys(run) : []),
-    ...(reachesNodes ? [...notesOnAddresses(run.cluster), ...noteOnFormerHolders(run)] : []),
+    ...(reachesNodes ? notesOnAddresses(run.cluster) : []),
+    ...(reachesNodes || !isIdle ? notesOnHolders(run, outcomes) : []),
     ...noteOnValidity(run, outcomes),
     ...(await notesOnRotations(run)),
   ]

@@ -9,6 +9,7 @@ import { recoverCommand } from '../nodes/fetch-command.ts'
 import { notesOnAdminKeys } from '../phases/local-kubeconfig.ts'
 import { readAuth } from '../request/access.ts'
 import type { CommandRun } from '../request/command-run.ts'
+import { notesOnHolders } from '../request/holders.ts'
 import {
   fold,
   formatTotals,
@@ -24,7 +25,6 @@ import {
   adviseOnCa,
   formatUnderWay,
   formatUses,
-  noteOnFormerHolders,
   noteOnValidity,
   notesOnFolder,
   rotationsUnderWay,
@@ -109,7 +109,7 @@ function asText({ options: { nodes, verbose, quiet } }: CommandRun, found: Statu
   const isWhole = nodes.length === 0
   const caEnds = isWhole ? adviseOnCa(run) : undefined
   const notices = isWhole
-    ? [...notesOnAdminKeys(run), ...noteOnValidity(run, outcomes), ...noteOnFormerHolders(run)]
+    ? [...notesOnAdminKeys(run), ...noteOnValidity(run, outcomes), ...notesOnHolders(run, outcomes)]
     : []
   const parts = [
     noteOnLoss(run).map(printable),
@@ -135,7 +135,10 @@ function asJson({ run, outcomes, items, nodes, onFolder, rotations }: Status, ex
   const { fresh, stale, failed, endsSoon, first } = fold(items, run.now)
   const counts = { fresh: fresh.length, stale: stale.length, failed: failed.length, endsSoon: endsSoon.length }
   return [
-    ...[...noteOnLoss(run), ...onFolder, ...notesOnAdminKeys(run)].map((message) => ({ type: 'note', message })),
+    ...[...noteOnLoss(run), ...onFolder, ...notesOnAdminKeys(run), ...notesOnHolders(run, outcomes)].map((message) => ({
+      type: 'note',
+      message,
+    })),
     ...rotations.map(({ sentences: uses, failure, ...rotation }) => ({
       type: 'rotation',
       ...rotation,

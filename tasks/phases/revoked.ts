@@ -94,12 +94,11 @@ function check(run: Run): CheckResult {
   // With the keys that are listed later it may be too long: said before their pairs are replaced on nodes.
   textsOf(run, wantedList(run))
   const wanted = list.entries
-  const isThere = auth.tryBytes(authorizationConfigFile) !== undefined
   const listed = listIn(auth)
   const added = wanted.filter((each) => !listed?.entries.includes(each))
   const removed = listed && removedFrom(listed, list, run.now)
   if (!run.options.names.includes(name)) refuseFewer(run, removed)
-  const isOther = isThere && added.length + (removed ?? []).length > 0
+  const isOther = added.length + (removed ?? []).length > 0
   const reasons = textsOf(run, list).flatMap(([file, text]): Reason[] => {
     const found = auth.checkFile(file, secretMode, 'a list of harderway', (bytes) => bytes.toString()).reasons
     const there = auth.tryBytes(file)?.toString()

@@ -101,7 +101,7 @@ describe('a key that is revoked', () => {
     listed.push(entryOf('jane'))
     write(listed)
     const { stdout } = await exits(4, place, 'bootstrap', '--dry-run')
-    const [hash = ''] = /[0-9a-f]{64}/.exec(stdout) ?? []
+    const [, hash = ''] = /Plan hash: ([0-9a-f]{64})/.exec(stdout) ?? []
     await exits(4, place, 'bootstrap', '--expect-plan', hash)
     assert.deepEqual(onControl(), listed.toSorted())
   })
