@@ -274,11 +274,14 @@ export function keysToList({ auth, cluster }: Pick<Listing, 'auth' | 'cluster'>)
 }
 
 /**
- * The list that is wanted, without the `held` entries: those keys are not revoked yet. A certificate stays listed until it expires or its
- * key is revoked, as a node or user may still have it.
+ * The list that is wanted, without the `held` entries: those keys are not revoked yet, and a name that they take the place of stays. A
+ * certificate stays listed until it expires or its key is revoked, as a node or user may still have it.
  */
-export function wantedList({ auth, cluster, now }: Listing, held: readonly string[] = []): RevokedList {
-  const entries = (cluster.revoked ?? []).filter((entry) => !held.includes(entry)).toSorted()
+export function wantedList(of: Listing, held: readonly string[] = []): RevokedList {
+  const { auth, cluster, now } = of
+  const { revoked = [] } = cluster
+  const stays = held.length > 0 ? replacedBy(wantedList(of), listIn(auth) ?? nobody, now) : []
+  const entries = [...revoked.filter((entry) => !held.includes(entry)), ...stays].toSorted()
   const all = entries.some(isKeyEntry) ? certificatesIn(auth) : []
   const keys = keysOf(entries, all)
   const isValid = ({ end }: Shown) => end > now
@@ -292,6 +295,14 @@ export function wantedList({ auth, cluster, now }: Listing, held: readonly strin
   const isSame =
     listed && isDeepStrictEqual([listed.entries, listed.certificates.filter(isWanted)], [entries, certificates])
   return isSame ? listed : { entries, certificates }
+}
+
+/** Names that the one list has no more, since it has all their keys. */
+function replacedBy(wanted: RevokedList, listed: RevokedList, now: Date): string[] {
+  const removed = removedFrom(listed, wanted, now)
+  return listed.entries.filter(
+    (entry) => !isKeyEntry(entry) && !wanted.entries.includes(entry) && !removed.includes(entry),
+  )
 }
 
 const compare = (a: string, b: string) => Number(a > b) - Number(a < b)
@@ -331,12 +342,20 @@ export function pinnedUsers(auth: AuthDir): string[] {
   return pinnedBy(listIn(auth) ?? nobody)
 }
 
-/** Whom the one list denies, and the other does not: its entries. A key lets in nobody without a valid certificate that is known. */
+/**
+ * Whom the one list denies, and the other does not: its entries. A key lets in nobody without a valid certificate that is known, nor does a
+ * name whose user is accepted with one key alone: the keys that it had have taken its place.
+ */
 export function removedFrom(listed: RevokedList, wanted: RevokedList, now: Date): string[] {
   const denied = keysOf(wanted.entries, wanted.certificates)
+  const isPinned = (users: readonly string[]) => {
+    const keys = new Set(wanted.certificates.filter(({ user }) => users.includes(user)).map(({ keyId }) => keyId))
+    const good = keys.difference(denied)
+    return keys.size > good.size && good.size <= 1
+  }
   const isKept = (entry: string) => {
     const key = listed.certificates.find(({ fingerprint }) => entryOf(fingerprint) === entry)?.keyId
-    if (key === undefined) return isKeyEntry(entry) || wanted.entries.includes(entry)
+    if (key === undefined) return isKeyEntry(entry) || wanted.entries.includes(entry) || isPinned(usersOf(entry))
     return denied.has(key) || !listed.certificates.some(({ keyId, end }) => keyId === key && end > now)
   }
   return listed.entries.filter((entry) => !isKept(entry))

@@ -4,6 +4,7 @@ import { X509Certificate } from 'node:crypto'
 import { lstatSync, readdirSync, readFileSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
 import { type TestContext, test } from 'node:test'
+import { readRevoked } from '../../lib/kubernetes/authorization.ts'
 import { copyPlace, type Edit, exits, harderway, madePlace, type Ran, writeCluster } from '../support/harderway.ts'
 
 const all = [
@@ -217,4 +218,30 @@ test('a name in use, or of the cluster, is an error at its line, with the line t
   )
   for (const bare of [jane.slice(7), new X509Certificate(readFileSync(join(place, 'auth/jane.pem'))).fingerprint256])
     assert.match(await errorOf(bare), /revoked\[0\] [0-9a-fA-F:]{12}… is a fingerprint alone: write sha256: before it/)
+})
+
+test('a name that comes back with its keys in its place is let in with its new key alone, and never meanwhile with an old one', async (t) => {
+  const { place, auth, entryOf, write } = copy(t)
+  const old = entryOf('jane.pem')
+  const list = () =>
+    readRevoked(readFileSync(join(auth, 'authorization-config.yaml'), 'utf8')) ?? assert.fail('no list')
+  await exits(0, place, 'user-certs/jane', '--force')
+  const newer = entryOf('jane.pem')
+  write(users('joe'), revoked('jane'))
+  await exits(0, place, 'certs', 'revoked')
+  write(users('jane', 'joe'), revoked('jane'))
+  const { stderr } = await exits(2, place, 'status')
+  const [, line = ''] = /to revoke its key alone, write revoked: \[(.*)\]/.exec(stderr) ?? []
+  assert.deepEqual(line.split(', ').toSorted(), [newer, old].toSorted())
+  write(users('jane', 'joe'), revoked(...line.split(', ')))
+  // Of phases alone: the keys are not revoked yet, so the name still is.
+  await exits(4, place, 'certs', 'kubeconfigs', 'revoked')
+  assert.deepEqual(list().entries, ['jane'])
+  const plan = await harderway(place, 'bootstrap', '--dry-run', '--offline')
+  assert.doesNotMatch(plan.stdout + plan.stderr, /regain|let in again/)
+  // One of two keys: the other would be let in again.
+  write(users('jane', 'joe'), revoked(newer))
+  await exits(4, place, 'certs')
+  const refused = await exits(3, place, 'bootstrap', '--dry-run', '--offline')
+  assert.match(refused.stderr + refused.stdout, /jane/)
 })
