@@ -278,10 +278,10 @@ function nextOf(run: CommandRun, found: Run, ca: Certificate | undefined): strin
   const renew = isExpired ? `${command('ca --renew')} (the CA expired on ${formatDate(ca.notAfter)}), then ` : ''
   const older = options.from === undefined ? '' : `; if it is older than the nodes: ${waysOutOfOlder(run)}`
   const dropped = removedFrom(listIn(found.auth) ?? nobody, wantedList(found), now)
-  const line = dropped.length > 0 ? `add this line to cluster.yaml: ${formatEntries(found.cluster, dropped)}, then ` : ''
+  const line =
+    dropped.length > 0 ? `add this line to cluster.yaml: ${formatEntries(found.cluster, dropped)}, then ` : ''
   return `${line}${renew}${command('bootstrap')}, which issues what is missing${older}`
 }
-
 
 /** In words: what is served by no CA of the candidate, on the ports where the cluster's certificate belongs. */
 export async function findForeign(
@@ -360,7 +360,10 @@ function newestOf({ auth, cluster }: Run, main: Holding, others: readonly Holdin
   const newest = (name: string, bytes: Buffer) =>
     others.reduce((held, other) => newer(auth.files, name, held, other.files.get(name)?.bytes, ca), bytes)
   return new Map(
-    [...files].map(([name, held]): [string, Held] => [name, held.bytes ? { ...held, bytes: newest(name, held.bytes) } : held]),
+    [...files].map(([name, held]): [string, Held] => [
+      name,
+      held.bytes ? { ...held, bytes: newest(name, held.bytes) } : held,
+    ]),
   )
 }
 

@@ -258,7 +258,9 @@ function unknownThere(run: Run, node: ClusterNode, lost: readonly string[], file
       const keep = lost.some(isKeyEntry) && `read the list back: ${back}; then ${runAgain}`
       return [
         joinClauses(add, keep),
-        ...(add ? [`or restore access, with every certificate that is still valid: ${back} && ${command('revoked install')}`] : []),
+        ...(add
+          ? [`or restore access, with every certificate that is still valid: ${back} && ${command('revoked install')}`]
+          : []),
       ]
     },
   })

@@ -82,7 +82,7 @@ export function stillListed(run: Run, look: NodeLook): string[] {
   const add = `cluster.yaml has no revoked: add revoked: [${entries.join(', ')}]`
   const [left] = look.units.flatMap((unit) => leftLists(unit).map(({ by, path }) => ({ unit, by, path })))
   const isOurs = lists.length > 0 || auth.read(authorizationConfigFile) !== undefined
-  if (!left || !left.path.endsWith(`/${authorizationConfigFile}`) || !isOurs)
+  if (!left?.path.endsWith(`/${authorizationConfigFile}`) || !isOurs)
     return entries.length > 0 ? [`${lists[0]?.at} lists ${formatNames(entries)}, but ${add}`] : []
   const mode = { flag: '--authorization-mode', value: 'Node,RBAC', replaces: [left.by] }
   const typed = formatDropIn(startingOf(cluster, left.unit, placesOf(look)), [mode])

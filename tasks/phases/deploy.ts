@@ -58,8 +58,11 @@ export async function checkFolder({ run, node, names }: OfNode, force?: Force): 
     reasons: wrong ? [wrong] : [],
     ...(selfMade && { until: selfMade.notAfter, renewsFrom: renewsFrom(run, selfMade) }),
     warning:
-      joinClauses(warning, ...listed.map((what) => `${node.name}: ${what}`), selfMade && warningOn(run, node, selfMade)) ||
-      undefined,
+      joinClauses(
+        warning,
+        ...listed.map((what) => `${node.name}: ${what}`),
+        selfMade && warningOn(run, node, selfMade),
+      ) || undefined,
     ...(listed.length > 0 && { isUnfinished: true as const }),
     ...(left.length > 0 && { left }),
     found: { look, checked, units },
