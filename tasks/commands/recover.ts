@@ -25,7 +25,7 @@ import {
   listIn,
   mergeLists,
   nobody,
-  readRevoked,
+  type RevokedList,
   removedFrom,
   wantedList,
 } from '../../lib/kubernetes/authorization.ts'
@@ -38,7 +38,7 @@ import { formatReason, isRepair, type Reason } from '../../lib/reason.ts'
 import { formatDate, formatNames, quote } from '../../lib/wording.ts'
 import { authorizationWebhookPath, identityFiles, isKeptOff, nodeFiles, nodeUnits } from '../layouts/tables.ts'
 import { fetchCommand } from '../nodes/fetch-command.ts'
-import { waysOutOfOlder, whyNotCompared } from '../nodes/guards.ts'
+import { listOf, listsOn, waysOutOfOlder, whyNotCompared } from '../nodes/guards.ts'
 import { type NodeLook, placesOf, readNode, readServedCertificates, withList, withPlaces } from '../nodes/look.ts'
 import { phases } from '../phases/bootstrap.ts'
 import { refuseSharedEtcd } from '../phases/ca.ts'
@@ -303,6 +303,8 @@ export interface Holding {
   /** A node's name, or the folder. */
   readonly where: string
   readonly files: ReadonlyMap<string, Held>
+  /** Of who is revoked: in a node's folder, and where its API server reads one. */
+  readonly lists?: readonly RevokedList[]
 }
 
 interface Held {
@@ -350,20 +352,16 @@ async function readNodes(run: CommandRun, node: ClusterNode): Promise<Sources> {
 
 /** Another control node may have a certificate that was issued later, or list somebody else as revoked. */
 function newestOf({ auth, cluster }: Run, main: Holding, others: readonly Holding[]): Holding['files'] {
-  const all = [main, ...others].flatMap(({ files }) => files.get(authorizationConfigFile) ?? [])
-  const lists = all.flatMap(({ bytes }) => (bytes && readRevoked(bytes.toString())) ?? [])
+  const files = new Map(main.files)
+  const lists = [main, ...others].flatMap((each) => each.lists ?? [])
   const text = formatAuthorization(mergeLists(lists), authorizationWebhookPath(cluster))
-  const [first = { path: authorizationConfigFile }] = all
-  const list = lists.length > 0 && ([authorizationConfigFile, { ...first, bytes: Buffer.from(text) }] as const)
-  const files = new Map([...main.files, ...(list ? [list] : [])])
+  const name = authorizationConfigFile
+  if (lists.length > 0) files.set(name, { path: name, ...files.get(name), bytes: Buffer.from(text) })
   const ca = readCertificate(files.get(auth.files.certificate(caName))?.bytes ?? '')
   const newest = (name: string, bytes: Buffer) =>
     others.reduce((held, other) => newer(auth.files, name, held, other.files.get(name)?.bytes, ca), bytes)
   return new Map(
-    [...files].map(([name, held]): [string, Held] => [
-      name,
-      held.bytes ? { ...held, bytes: newest(name, held.bytes) } : held,
-    ]),
+    [...files].map(([name, held]) => [name, held.bytes ? { ...held, bytes: newest(name, held.bytes) } : held]),
   )
 }
 
@@ -396,7 +394,8 @@ export function holdingOf(run: Run, node: ClusterNode, look: NodeLook): Holding 
     return { ...held, unread: there && whyNotCompared(there) }
   }
   const names = nodeFiles(withList(run).cluster, node).filter((name) => files.parse(name)?.kind !== 'kubeconfig')
-  return { where: node.name, files: new Map(names.map((name) => [name, read(name)])) }
+  const lists = listsOn(node, look).flatMap((held) => listOf(run, held) ?? [])
+  return { where: node.name, files: new Map(names.map((name) => [name, read(name)])), lists }
 }
 
 /** Throws a Failure if root can't inspect what units read, with or without `install`: nothing else shows what the cluster runs with. */

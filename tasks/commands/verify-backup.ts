@@ -7,8 +7,7 @@ import { formatEntries, listIn, mergeLists, nobody, removedFrom } from '../../li
 import { count, formatDate, formatNames, joinClauses } from '../../lib/wording.ts'
 import { identityFiles } from '../layouts/tables.ts'
 import { recoverCommand } from '../nodes/fetch-command.ts'
-import { listOf, listsOn, newerOn, waysOutOfOlder } from '../nodes/guards.ts'
-import type { NodeLook } from '../nodes/look.ts'
+import { newerOn, waysOutOfOlder } from '../nodes/guards.ts'
 import { phases } from '../phases/bootstrap.ts'
 import { type CommandRun, checkConfigFile, openAuth } from '../request/command-run.ts'
 import { pathOf } from '../request/host.ts'
@@ -86,13 +85,12 @@ function restTargets({ found, ofRotations, made }: Backup): Target[] {
 }
 
 /** The list of a node has more than that of the backup. */
-function whomItLacks(found: Run, { name }: ClusterNode, look: NodeLook): string | undefined {
+function whomItLacks(found: Run, { where, lists = [] }: Holding): string | undefined {
   const { auth, cluster, now } = found
-  const there = mergeLists(listsOn(look).flatMap((held) => listOf(found, held) ?? []))
-  const lacking = removedFrom(there, listIn(auth) ?? nobody, now)
+  const lacking = removedFrom(mergeLists(lists), listIn(auth) ?? nobody, now)
   if (lacking.length === 0) return undefined
   const more = lacking.filter((entry) => !cluster.revoked?.includes(entry))
-  return `${name} lists ${formatNames(lacking)} as revoked, and ${auth.path} does not; after recover, cluster.yaml needs ${formatEntries(cluster, more)}`
+  return `${where} lists ${formatNames(lacking)} as revoked, and ${auth.path} does not; after recover, cluster.yaml needs ${formatEntries(cluster, more)}`
 }
 
 /** A key of a rotation since the backup counts as another: what it encrypted or signed is lost with it. */
@@ -125,7 +123,7 @@ function nodeTarget(node: ClusterNode, { found, main, cas, made }: Backup): Targ
     const warning = joinClauses(
       newer.length > 0 &&
         `${node.name} has newer certificates than ${main.where} (${names}); after recover: ${waysOutOfOlder(found, newer)}`,
-      whomItLacks(found, node, look),
+      whomItLacks(found, held),
     )
     return { reasons: [], note, ...(warning !== '' && { warning }) }
   }

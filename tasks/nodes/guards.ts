@@ -81,8 +81,9 @@ export function heldOn(run: Run, node: ClusterNode, seen: NodeLook): HeldFile[] 
   return [...inFolder, ...[...atPlaces].flatMap(([at, { file, part }]) => heldAt(places, at, file, part))]
 }
 
-/** Lists of who is revoked, in the folder and where an API server reads one, whether cluster.yaml has `revoked` or not. */
-export function listsOn(seen: NodeLook): HeldFile[] {
+/** Lists of who is revoked, in a control node's folder and where its API server reads one, whether cluster.yaml has `revoked` or not. */
+export function listsOn({ role }: ClusterNode, seen: NodeLook): HeldFile[] {
+  if (role !== 'control') return []
   const { places, units } = seen
   const file = authorizationConfigFile
   const inFolder = heldAt(seen, file, file)
@@ -215,7 +216,7 @@ export function guardList(run: Run, node: ClusterNode, seen: NodeLook): void {
   const { auth, cluster, now, options, command } = run
   if (!cluster.revoked) return
   const isNamed = options.names.includes('revoked')
-  for (const held of listsOn(seen)) {
+  for (const held of listsOn(node, seen)) {
     const listed = listOf(run, held)
     const file = `${held.at} there`
     if (!listed && !isNamed && (held.bytes ? mayDeny(held.bytes.toString()) : held.state.size > largestFile))

@@ -75,9 +75,9 @@ export function formatOwned({ auth, cluster }: Run, why: string): string {
 }
 
 /** Without `revoked` in cluster.yaml: the list that API servers enforce all the same, or that is there for them, with the line to paste. */
-export function stillListed(run: Run, look: NodeLook): string[] {
+export function stillListed(run: Run, node: ClusterNode, look: NodeLook): string[] {
   const { auth, cluster } = run
-  const lists = listsOn(look)
+  const lists = listsOn(node, look)
   const { entries } = mergeLists(lists.flatMap((held) => listOf(run, held) ?? []))
   const add = `cluster.yaml has no revoked: add revoked: [${entries.join(', ')}]`
   const [left] = look.units.flatMap((unit) => leftLists(unit).map(({ by, path }) => ({ unit, by, path })))

@@ -49,7 +49,7 @@ export async function checkFolder({ run, node, names }: OfNode, force?: Force): 
     install && !wrong
       ? await tryToAwait(async () => (await import('../nodes/units.ts')).lookAtUnits(run, node, look))
       : undefined
-  const listed = install ? [] : stillListed(run, look)
+  const listed = install ? [] : stillListed(run, node, look)
   const isAsked = !install && run.isObserved
   const selfMade = isAsked
     ? await tryToAwait(() => readSelfMade({ run }, node, nodeUnits(run.cluster, node)))

@@ -93,7 +93,7 @@ function checkInstalled(run: Run, node: ClusterNode, found: UnitsFound, { arePla
   const reloading = installed.filter(({ reloadsBy }) => reloadsBy !== undefined)
   const ofItself = installed.filter(({ keepsOwnClient }) => keepsOwnClient)
   const unreached = unreachedOn(run, node, found)
-  const stillDenied = run.cluster.revoked ? [] : stillListed(run, found)
+  const stillDenied = run.cluster.revoked ? [] : stillListed(run, node, found)
   const isReady = arePlaced || isListPlaced(found)
   const isUnset = unsetOn(run, found).length > 0
   const unset = [...unsetOn(run, found, (file) => isReady || file !== authorizationConfigFile), ...stillDenied]

@@ -34,6 +34,7 @@ import {
 import type { Change, CheckResult, Reason } from '../../lib/reason.ts'
 import { formatNames, joinClauses } from '../../lib/wording.ts'
 import { authorizationWebhookPath, type CertRow, certTable, layoutOf } from '../layouts/tables.ts'
+import { fetchCommand } from '../nodes/fetch-command.ts'
 
 /** Of the phase, and of its target in auth/. */
 const name = 'revoked'
@@ -143,13 +144,14 @@ function isPending({ auth, cluster, pending }: Run, file: string): boolean {
 }
 
 /** `removed`: undefined where what is there can't be read, and may list anybody. */
-function refuseFewer({ auth, command }: Run, removed: readonly string[] | undefined): void {
+function refuseFewer(run: Run, removed: readonly string[] | undefined): void {
+  const { auth, command } = run
   if (removed?.length === 0) return
   const again = command(`${name} install`)
   const file = `${auth.path}/${authorizationConfigFile}`
   if (!removed)
     throw refusal(formatUnread(file), [
-      'restore it from a backup, or from a control node',
+      `read it back from a control node: ${fetchCommand(run, [authorizationConfigFile])}`,
       `or replace it, and restore access to whom cluster.yaml does not list: ${again}`,
     ])
   throw refusal(formatDropped(removed, file), [

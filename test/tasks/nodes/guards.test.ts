@@ -543,6 +543,9 @@ test('a node whose list has more than ours is refused, wherever it is; where the
   }
   for (const fewer of [listed(), listed('joe'), Buffer.from('half a fi')])
     assert.equal(refused(lookAt(control, { [file]: fewer })), undefined)
+  // It was a control node once.
+  const left = seenIn(cluster, worker, lookAt(worker, { [file]: listed('jane') }))
+  assert.doesNotThrow(() => guard(having(listed('joe'), 'bootstrap'), worker, left, true))
   // Of whoever has changed it there.
   const kind = 'kind: AuthorizationConfiguration\nauthorizers:'
   const deep = `${kind} ${'['.repeat(100_000)}`
@@ -560,6 +563,10 @@ test('a node whose list has more than ours is refused, wherever it is; where the
     { size: 300_000 },
   ]) {
     assert.match(String(refused(lookAt(control, { [file]: unread }))), /is not a list of harderway's/)
+    const placed = Buffer.isBuffer(unread)
+      ? Buffer.concat([listed().subarray(0, listed().indexOf('\n') + 1), unread])
+      : unread
+    assert.match(String(refused(lookAt(control, {}, { [`${kubernetes}/${file}`]: placed }))), /is not a list of/)
     assert.equal(refused(lookAt(control, { [file]: unread }), having(undefined, ...named)), undefined)
   }
 })

@@ -65,7 +65,7 @@ test('without the key, whom the list of the node denies is named although auth/ 
     const seen = found(undefined, flag)
     const at = { files: new Map([[config, rootsFile]]), contents: new Map([[config, there]]) }
     const places = { ...seen.places, ...at }
-    return stillListed(without, { ...seen, units: unitsOn(cluster, control, places), places }).join()
+    return stillListed(without, control, { ...seen, units: unitsOn(cluster, control, places), places }).join()
   }
   const back = backOf(ours)
   assert.match(
