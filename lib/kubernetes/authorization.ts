@@ -10,13 +10,15 @@
 import { hash } from 'node:crypto'
 import { join } from 'node:path'
 import { isDeepStrictEqual } from 'node:util'
+import { isCollection, isSeq } from 'yaml'
 import type { Cluster } from '../cluster/cluster.ts'
 import { entryOf, isKeyEntry } from '../cluster/problem.ts'
-import { Failure, refusal, runAgain, tryTo } from '../failure.ts'
+import { Failure, runAgain, tryTo } from '../failure.ts'
 import { type AuthDir, authorizationConfigFile } from '../files/auth-dir.ts'
 import { once } from '../files/plain-file.ts'
 import { type Certificate, commonNameOf, fingerprintOf, keyIdOf, readCertificate } from '../pki/certificate.ts'
 import { formatNames } from '../wording.ts'
+import { parseYaml } from '../yaml.ts'
 import { scalarText } from './kubeconfig.ts'
 
 const header = '# Made by harderway from `revoked` in cluster.yaml: what is changed here is lost.'
@@ -169,17 +171,25 @@ export function readRevoked(text: string): RevokedList | undefined {
   return text.includes(formatWith(list, kubeconfig)) ? list : undefined
 }
 
-/** The refusal to drop entries that the file has. `again`: the command that does it anyway; `back`: how to keep them. */
-export function letInAgain(
-  removed: readonly string[],
-  file: string,
-  again: string,
-  back = `keep it: add ${removed.join(', ')} to revoked`,
-): Failure {
-  return refusal(`${formatNames(removed)} would be let in again: ${file} lists more than revoked in cluster.yaml`, [
-    back,
-    `or let in again what is not listed, with every certificate that is still valid: ${again}`,
-  ])
+/** Whether an API server may load it and then deny somebody: a list of ours that a YAML tool has rewritten, which `readRevoked` does not read. */
+export function mayDeny(text: string): boolean {
+  const document = parseYaml(text)
+  if (document.errors.length > 0) return false
+  const isOurs = (each: unknown) => isCollection(each) && each.get('name') === authorizerName
+  const all = document.get('authorizers')
+  const ours = isSeq(all) ? all.items.find(isOurs) : undefined
+  const conditions = isCollection(ours) && ours.getIn(['webhook', 'matchConditions'])
+  return document.get('kind') === 'AuthorizationConfiguration' && isSeq(conditions) && conditions.items.length > 0
+}
+
+/** What is wrong where entries that a file has would be dropped. */
+export function formatDropped(removed: readonly string[], file: string): string {
+  return `${file} lists more than revoked in cluster.yaml; ${formatNames(removed)} would regain access`
+}
+
+/** Where a file can't be read. */
+export function formatUnread(file: string): string {
+  return `${file} is not a list of harderway's, and may have more than revoked in cluster.yaml`
 }
 
 /** A configuration that somebody else has written. One of ours may be truncated. */
@@ -306,6 +316,20 @@ function replacedBy(wanted: RevokedList, listed: RevokedList, now: Date): string
 }
 
 const compare = (a: string, b: string) => Number(a > b) - Number(a < b)
+
+/** Whether the file in auth/ has the list that is wanted. */
+export function isListed(of: Listing): boolean {
+  return of.auth.read(authorizationConfigFile) !== undefined && wantedList(of) === listIn(of.auth)
+}
+
+/** Everybody whom one of them has. */
+export function mergeLists(lists: readonly RevokedList[]): RevokedList {
+  const all = lists.flatMap(({ certificates }) => certificates)
+  return {
+    entries: [...new Set(lists.flatMap(({ entries }) => entries))].toSorted(),
+    certificates: [...new Map(all.map((each) => [each.fingerprint, each])).values()],
+  }
+}
 
 /** Entries by key of which auth/ knows no certificate: their users are unknown, so they revoke nothing. */
 export function unknownKeys({ auth, cluster }: Pick<Listing, 'auth' | 'cluster'>): string[] {

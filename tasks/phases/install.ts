@@ -10,7 +10,7 @@ import type { Change, CheckResult, Reason, ReasonOf } from '../../lib/reason.ts'
 import { formatDate, formatNames, printable } from '../../lib/wording.ts'
 import type { Unit } from '../layouts/layout.ts'
 import { certTable, nodeFiles, nodeUnits, unitsLeftOut } from '../layouts/tables.ts'
-import { isApiServer, renewsFrom } from '../nodes/component.ts'
+import { renewsFrom } from '../nodes/component.ts'
 import { nothingOnNode, splitMarks } from '../nodes/folder.ts'
 import { guard, type Other } from '../nodes/guards.ts'
 import { installOf } from '../nodes/look.ts'
@@ -93,8 +93,7 @@ function checkInstalled(run: Run, node: ClusterNode, found: UnitsFound, { arePla
   const reloading = installed.filter(({ reloadsBy }) => reloadsBy !== undefined)
   const ofItself = installed.filter(({ keepsOwnClient }) => keepsOwnClient)
   const unreached = unreachedOn(run, node, found)
-  const apiServers = run.cluster.revoked ? [] : installed.filter(({ unit }) => isApiServer(unit))
-  const stillDenied = apiServers.flatMap(({ unit }) => stillListed(run, unit, found))
+  const stillDenied = run.cluster.revoked ? [] : stillListed(run, node, found)
   const isReady = arePlaced || isListPlaced(found)
   const isUnset = unsetOn(run, found).length > 0
   const unset = [...unsetOn(run, found, (file) => isReady || file !== authorizationConfigFile), ...stillDenied]

@@ -9,6 +9,7 @@ import {
   authorizationConfigFile,
   authorizationFiles,
   authorizationWebhookFile,
+  backUp,
   etcdCaName,
 } from '../../lib/files/auth-dir.ts'
 import { secretMode } from '../../lib/files/plain-file.ts'
@@ -17,10 +18,11 @@ import {
   coveredBy,
   cuttingOff,
   formatAuthorization,
+  formatDropped,
   formatEntries,
+  formatUnread,
   keysToList,
   knownCertificates,
-  letInAgain,
   listIn,
   pinnedUsers,
   type RevokedList,
@@ -32,6 +34,7 @@ import {
 import type { Change, CheckResult, Reason } from '../../lib/reason.ts'
 import { formatNames, joinClauses } from '../../lib/wording.ts'
 import { authorizationWebhookPath, type CertRow, certTable, layoutOf } from '../layouts/tables.ts'
+import { fetchCommand } from '../nodes/fetch-command.ts'
 
 /** Of the phase, and of its target in auth/. */
 const name = 'revoked'
@@ -53,14 +56,19 @@ export function targets({ revoked }: Cluster, { earlier }: { readonly earlier: r
       where: 'auth',
       stopsRun: true,
       check,
-      build: async (run, { reasons }) => ({
-        change: writeList(run, wantedNow(run)),
-        warning: describeReturns(run, reasons),
-      }),
+      build: async (run, { reasons }) => {
+        const list = wantedNow(run)
+        // The guard of a node compares with it: who is let in on purpose was listed here when this run began.
+        if (isLonger(listIn(run.auth), list, run)) backUp(run.auth, [authorizationConfigFile], run.now)
+        return { change: writeList(run, list), warning: describeReturns(run, reasons) }
+      },
       foresee: (run) => changeOf(run, wantedNow(run)),
     }),
   ]
 }
+
+const isLonger = (listed: RevokedList | undefined, list: RevokedList, { now }: Run) =>
+  !listed || removedFrom(listed, list, now).length > 0
 
 const wantedNow = (run: Run) => wantedList(run, keysToList(run))
 
@@ -135,16 +143,20 @@ function isPending({ auth, cluster, pending }: Run, file: string): boolean {
 }
 
 /** `removed`: undefined where what is there can't be read, and may list anybody. */
-function refuseFewer({ auth, command }: Run, removed: readonly string[] | undefined): void {
+function refuseFewer(run: Run, removed: readonly string[] | undefined): void {
+  const { auth, command } = run
   if (removed?.length === 0) return
   const again = command(`${name} install`)
   const file = `${auth.path}/${authorizationConfigFile}`
   if (!removed)
-    throw refusal(`${file} is not a list of harderway's, and may have more than revoked in cluster.yaml`, [
-      'restore it from a backup, or from a control node',
-      `or make it again, which lets in again whom cluster.yaml does not list: ${again}`,
+    throw refusal(formatUnread(file), [
+      `read it back from a control node: ${fetchCommand(run, [authorizationConfigFile])}`,
+      `or replace it, and restore access to whom cluster.yaml does not list: ${again}`,
     ])
-  throw letInAgain(removed, file, again)
+  throw refusal(formatDropped(removed, file), [
+    `add ${removed.join(', ')} to revoked in cluster.yaml`,
+    `or restore access, with every certificate that is still valid: ${again}`,
+  ])
 }
 
 /** Warns of a name that regains access and is in use again: its old certificates regain access with it. */

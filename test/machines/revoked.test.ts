@@ -113,7 +113,7 @@ describe('who is revoked', { skip }, () => {
     await must('bootstrap')
     assert.deepEqual(await answers('bob'), all(500))
     write([], ['jane', 'worker1'])
-    assert.match(toldOf(await mustRun(lab, 3, 'bootstrap')), /bob would be let in again/)
+    assert.match(toldOf(await mustRun(lab, 3, 'bootstrap')), /bob would regain access/)
     assert.deepEqual(await answers('bob'), all(500))
     await must('revoked', 'install')
     await eventually(async () => assert.deepEqual(await answers('bob'), all(200)))
@@ -215,10 +215,7 @@ describe('who is revoked', { skip }, () => {
   test('without the key the list stays in force, and the run prints the way back', async () => {
     write([], undefined, ['worker0'], ['worker0.example.org'])
     const ran = await must('bootstrap')
-    assert.match(
-      warningOf(ran, 'install/control0'),
-      /still denies whom .* lists \(jane, sha256:.*\).*zz-harderway\.conf/s,
-    )
+    assert.match(warningOf(ran, 'install/control0'), /still denies jane, sha256:.*zz-harderway\.conf/s)
     assert.deepEqual(await answers('jane'), all(500))
   })
 })

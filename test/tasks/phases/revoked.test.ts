@@ -53,7 +53,7 @@ test('nobody is let in again unless the list is named, however much is forced; a
     const ran = await exits(3, folder, ...args)
     assert.match(
       ran.stdout + ran.stderr,
-      /jane would be let in again: .*\n.*keep it: add jane to revoked\n.*revoked install/,
+      /; jane would regain access\n.*- add jane to revoked in cluster\.yaml\n.*revoked install/,
     )
   }
   assert.deepEqual(listed(), ['jane', 'joe'])
