@@ -16,10 +16,8 @@ import { secretMode } from '../../lib/files/plain-file.ts'
 import { authTarget, type Run, type Target } from '../../lib/graph/target.ts'
 import {
   coveredBy,
-  cuttingOff,
   formatAuthorization,
   formatDropped,
-  formatEntries,
   formatUnread,
   keysToList,
   knownCertificates,
@@ -56,11 +54,11 @@ export function targets({ revoked }: Cluster, { earlier }: { readonly earlier: r
       where: 'auth',
       stopsRun: true,
       check,
-      build: async (run, { reasons }) => {
+      build: async (run) => {
         const list = wantedNow(run)
         // The guard of a node compares with it: who is let in on purpose was listed here when this run began.
         if (isLonger(listIn(run.auth), list, run)) backUp(run.auth, [authorizationConfigFile], run.now)
-        return { change: writeList(run, list), warning: describeReturns(run, reasons) }
+        return { change: writeList(run, list) }
       },
       foresee: (run) => changeOf(run, wantedNow(run)),
     }),
@@ -123,7 +121,7 @@ function check(run: Run): CheckResult {
   const warning = joinClauses(
     misspelt.length > 0 && `no certificate in ${auth.path} is of ${misspelt.join(', ')}: is it spelt so?`,
     unknown.length > 0 &&
-      `not revoked: ${formatNames(unknown)}, of which ${auth.path} has no certificate: list the name of its user or node instead`,
+      `not revoked: ${formatNames(unknown)}, as ${auth.path} has no such certificate; list the name of its user or node instead (of system:masters none can be revoked)`,
     isOpen && openEtcd(run, run.cluster.revoked ?? []),
   )
   return {
@@ -157,19 +155,6 @@ function refuseFewer(run: Run, removed: readonly string[] | undefined): void {
     `add ${removed.join(', ')} to revoked in cluster.yaml`,
     `or restore access, with every certificate that is still valid: ${again}`,
   ])
-}
-
-/** Warns of a name that regains access and is in use again: its old certificates regain access with it. */
-function describeReturns({ auth, cluster, now }: Run, reasons: readonly Reason[]): string | undefined {
-  const inUse = new Set([...cluster.nodes, ...cluster.users].map((each) => each.name))
-  const back = reasons
-    .flatMap((each) => (each.kind === 'revoked-changed' ? each.removed : []))
-    .filter((each) => inUse.has(each))
-  if (back.length === 0) return undefined
-  const known = knownCertificates(auth)
-  const lines = back.flatMap((entry) => cuttingOff(coveredBy(entry, known), now))
-  if (lines.length === 0) return undefined
-  return `${formatNames(back)} is let in again with every certificate of before; to keep those out, with new keys for ${formatNames(back)}: ${formatEntries(cluster, lines)}`
 }
 
 /** etcd asks no API server: it takes every certificate of its CA. */
