@@ -23,7 +23,7 @@ import { phases } from '../phases/bootstrap.ts'
 import { notesOnAdminKeys } from '../phases/local-kubeconfig.ts'
 import { readAuth } from '../request/access.ts'
 import type { CommandRun } from '../request/command-run.ts'
-import { notesOnHolders, notesOnMove } from '../request/holders.ts'
+import { notesOnEntries, notesOnHolders, notesOnMove } from '../request/holders.ts'
 import { exitStatus, type Finding } from '../request/job.ts'
 import {
   adviseBackup,
@@ -84,7 +84,8 @@ async function show(given: CommandRun, seen: Observation, wanted: PlanScope) {
     ...warnings,
     ...(reachesNodes ? notesOnAddresses(run.cluster) : []),
     ...notesOnMove(run),
-    ...notesOnHolders(run, outcomes, (id) => selection.forced.get(id) === 'rebuild'),
+    ...notesOnEntries(run, outcomes),
+    ...notesOnHolders(run, (id) => selection.forced.get(id) === 'rebuild'),
     ...([...graph.values()].every(({ where }) => where === 'auth') ? [] : notesOnAdminKeys(run)),
     ...otherWays(run, wanted),
     ...nextRun(run, wanted),

@@ -18,7 +18,7 @@ import { phases } from '../phases/bootstrap.ts'
 import { unlisted } from '../phases/certs.ts'
 import { readAuth, writeAuth } from '../request/access.ts'
 import type { CommandRun } from '../request/command-run.ts'
-import { notesOnFormer } from '../request/holders.ts'
+import { notesOnHolders } from '../request/holders.ts'
 import { exitStatus, type Finding } from '../request/job.ts'
 import { adviseBackup, backUpAgain, formatUses } from '../request/notices.ts'
 import { type Options, usage } from '../request/options.ts'
@@ -162,7 +162,7 @@ async function goForward(drive: Drive): Promise<readonly Finding[]> {
     say(heading(rotation, stage))
     const findings = await drive.walk(stage)
     if (findings.length > 0 || rotating.signal.aborted || !next) return findings
-    if (next.isLast) for (const note of notesOnFormer(rotating.run)) say(note)
+    if (next.isLast) for (const note of notesOnHolders(rotating.run)) say(note)
     if (next.isLast && !finish) {
       for (const sentence of formatUses(await findUses(rotating, rotation))) say(sentence)
       say(`left to do: ${next.title}`)

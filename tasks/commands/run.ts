@@ -21,7 +21,7 @@ import { replaceCommand } from '../nodes/fetch-command.ts'
 import { phases } from '../phases/bootstrap.ts'
 import { writeAuth } from '../request/access.ts'
 import type { CommandRun } from '../request/command-run.ts'
-import { notesOnHolders } from '../request/holders.ts'
+import { notesOnEntries, notesOnHolders } from '../request/holders.ts'
 import type { Finding } from '../request/job.ts'
 import {
   adviseBackup,
@@ -91,7 +91,7 @@ async function notesAfter(run: Run, outcomes: ReadonlyMap<string, Outcome>, reac
   return [
     ...(isOwn ? (await import('../phases/local-kubeconfig.ts')).notesOnAdminKeys(run) : []),
     ...(reachesNodes ? notesOnAddresses(run.cluster) : []),
-    ...(reachesNodes || !isIdle ? notesOnHolders(run, outcomes) : []),
+    ...(reachesNodes || !isIdle ? [...notesOnEntries(run, outcomes), ...notesOnHolders(run)] : []),
     ...noteOnValidity(run, outcomes),
     ...(await notesOnRotations(run)),
   ]

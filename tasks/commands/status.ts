@@ -108,9 +108,7 @@ function asText({ options: { nodes, verbose, quiet } }: CommandRun, found: Statu
   const { now } = run
   const isWhole = nodes.length === 0
   const caEnds = isWhole ? adviseOnCa(run) : undefined
-  const notices = isWhole
-    ? [...notesOnAdminKeys(run), ...noteOnValidity(run, outcomes), ...notesOnHolders(run, outcomes)]
-    : []
+  const notices = isWhole ? [...notesOnAdminKeys(run), ...noteOnValidity(run, outcomes), ...notesOnHolders(run)] : []
   const parts = [
     noteOnLoss(run).map(printable),
     rotations.flatMap((each) => [formatUnderWay(each, run), ...formatUses(each)]).map(printable),
@@ -135,7 +133,7 @@ function asJson({ run, outcomes, items, nodes, onFolder, rotations }: Status, ex
   const { fresh, stale, failed, endsSoon, first } = fold(items, run.now)
   const counts = { fresh: fresh.length, stale: stale.length, failed: failed.length, endsSoon: endsSoon.length }
   return [
-    ...[...noteOnLoss(run), ...onFolder, ...notesOnAdminKeys(run), ...notesOnHolders(run, outcomes)].map((message) => ({
+    ...[...noteOnLoss(run), ...onFolder, ...notesOnAdminKeys(run), ...notesOnHolders(run)].map((message) => ({
       type: 'note',
       message,
     })),

@@ -98,39 +98,44 @@ const lastOf = (certificates: readonly ClientCertificate[]) =>
 
 const isMaster = ({ file }: ClientCertificate) => file?.certificate.attributes.includes('O=system:masters') === true
 
-/** A sentence for all whom a line of `revoked` ends, and one for each whom only a rotation does. */
-export function notesOnFormer(run: Given): string[] {
+/**
+ * Who is let in by a certificate that cluster.yaml has not, or no longer: a sentence with the line of `revoked` that ends it for all, and one
+ * for each whom only a rotation ends. `isReplaced`: targets whose key a plan replaces.
+ */
+export function notesOnHolders(run: Given, isReplaced?: (id: string) => boolean): string[] {
   const { cluster } = run
   const former = formerHolders(run)
-  const beyond = former.flatMap(({ name, role, own, end }) => {
-    if (role === 'control')
-      return [
-        `${name} left with what every control node has: ${formatNames(keptBy(run))}; what ends that: docs/rotation.md, "A control node, auth/, or a backup of it"`,
-      ]
-    return own.some(isMaster)
-      ? [
-          `${name} left with every right, until ${formatDate(end)}; what ends that: docs/rotation.md, "The admin's kubeconfig"`,
-        ]
-      : []
-  })
-  const open = former.filter(({ role, own, shared }) =>
-    role === 'control' || own.some(isMaster) ? false : own.length + shared.length > 0,
-  )
-  if (open.length === 0) return beyond
-  const list = open.map(({ name, own, shared }) => {
-    const as = shared.length > 0 && `as ${formatNames([...new Set(shared.map(({ user }) => user))])}`
-    const what = [as && own.length > 0 ? `also ${as}` : as, untilOf([...own, ...shared])]
-    return `${name} (${what.filter(Boolean).join(', ')})`
+  const isBeyond = ({ role, own }: Former) => role === 'control' || own.some(isMaster)
+  const beyond = former.filter(isBeyond).map(({ name, role, end }) => {
+    const what = role === 'control' ? `what every control node has: ${formatNames(keptBy(run))}` : 'every right'
+    const heading = role === 'control' ? 'A control node, auth/, or a backup of it' : "The admin's kubeconfig"
+    return `${name} left with ${what} (until ${formatDate(end)}); what ends that: docs/rotation.md, "${heading}"`
   })
   // A node that is a gateway by now has its name still.
   const inUse = new Set(cluster.nodes.map(({ name }) => name))
-  const entries = open.flatMap(({ name, own, shared }) => [
-    ...(own.length > 0 && !inUse.has(name) ? [name] : entriesOf(own)),
-    ...entriesOf(shared),
-  ])
+  const left = former
+    .filter((each) => !isBeyond(each))
+    .map(({ name, own, shared }) => {
+      const as = [...new Set(shared.map(({ user }) => user))]
+      return {
+        ...{ name, certificates: [...own, ...shared] },
+        how: as.length > 0 ? `${own.length > 0 ? 'also ' : ''}as ${formatNames(as)}` : undefined,
+        entries: [...(own.length > 0 && !inUse.has(name) ? [name] : entriesOf(own)), ...entriesOf(shared)],
+      }
+    })
+  const older = olderCertificates(run, isReplaced).map(({ name, certificates, groups }) => ({
+    ...{ name, certificates, entries: entriesOf(certificates) },
+    how: groups.length > 0 ? `in ${formatNames(groups)}` : 'by an older key',
+  }))
+  const open = [...left, ...older].filter(({ certificates }) => certificates.length > 0)
+  if (open.length === 0) return beyond
+  const list = open.map(
+    ({ name, how, certificates }) => `${name} (${[how, untilOf(certificates)].filter(Boolean).join(', ')})`,
+  )
+  const line = formatEntries(cluster, [...new Set(open.flatMap(({ entries }) => entries))])
   return [
     ...beyond,
-    `certificates that cluster.yaml no longer has still let in ${list.join(', ')}; ${toRevoke(cluster, entries)} (docs/cluster-yaml.md, "A node or user that was removed")`,
+    `certificates that cluster.yaml no longer has still let in ${list.join(', ')}; to revoke them now, write ${line} (docs/cluster-yaml.md, "A node or user that was removed")`,
   ]
 }
 
@@ -183,19 +188,6 @@ function lostGroups({ profile }: CertRow, { file }: ClientCertificate): string[]
   return its.flatMap((each) => (wanted.includes(each) ? [] : [each.slice('O='.length)]))
 }
 
-function notesOnOlder(run: Given, isReplaced?: (id: string) => boolean): string[] {
-  const older = olderCertificates(run, isReplaced)
-  if (older.length === 0) return []
-  const list = older.map(({ name, certificates, groups }) => {
-    const what = [groups.length > 0 ? `in ${formatNames(groups)}` : 'by another key', untilOf(certificates)]
-    return `${name} (${what.join(', ')})`
-  })
-  const entries = older.flatMap(({ certificates }) => entriesOf(certificates))
-  return [
-    `older certificates still let in ${list.join(', ')}; ${toRevoke(run.cluster, entries)} (docs/cluster-yaml.md, "A key that is cut off")`,
-  ]
-}
-
 /** When the last certificate by which each of these is let in expires, by name. */
 export function unneededUntil(run: Given): ReadonlyMap<string, Date> {
   const former = formerHolders(run).flatMap(({ name, role, end, own, shared }): [string, Date][] => {
@@ -211,10 +203,6 @@ const untilOf = (certificates: readonly ClientCertificate[]) => `until ${formatD
 /** An entry for each key. */
 function entriesOf(certificates: readonly ClientCertificate[]): string[] {
   return [...new Map(certificates.map(({ keyId, fingerprint }) => [keyId, entryOf(fingerprint)])).values()]
-}
-
-function toRevoke(cluster: Given['cluster'], entries: readonly string[]): string {
-  return `to revoke them now, write ${formatEntries(cluster, [...new Set(entries)])} in cluster.yaml`
 }
 
 /** Files of auth/ of those who are gone: a name that comes back gets a new key. */
@@ -248,17 +236,8 @@ export function setAside(run: Pick<Run, 'auth' | 'cluster' | 'now' | 'note'>): v
   if (folder !== undefined) note(`moved ${formatNames(files)} to ${folder}, as cluster.yaml no longer has them`)
 }
 
-/** Of a run or plan that reaches nodes or makes something, and of a look. `isReplaced`: as above. */
-export function notesOnHolders(
-  run: Given,
-  outcomes: ReadonlyMap<string, Outcome>,
-  isReplaced?: (id: string) => boolean,
-): string[] {
-  return [...notesOnEntries(run, outcomes), ...notesOnFormer(run), ...notesOnOlder(run, isReplaced)]
-}
-
 /** What each entry that is added revokes, and what it does not. */
-function notesOnEntries(run: Given, outcomes: ReadonlyMap<string, Outcome>): string[] {
+export function notesOnEntries(run: Given, outcomes: ReadonlyMap<string, Outcome>): string[] {
   const reasons = [...outcomes.values()].flatMap((outcome) => checkOf(outcome).reasons)
   const added = new Set(reasons.flatMap((each) => (each.kind === 'revoked-changed' ? each.added : [])))
   if (added.size === 0) return []

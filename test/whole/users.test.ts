@@ -9,7 +9,7 @@ import { promisify } from 'node:util'
 import { makePair, readIssuer, validityPeriod } from '../../lib/pki/pair.ts'
 import { selfSign } from '../../lib/pki/x509.ts'
 import { nodeFiles } from '../../tasks/layouts/tables.ts'
-import { formerHolders, notesOnFormer } from '../../tasks/request/holders.ts'
+import { formerHolders, notesOnHolders } from '../../tasks/request/holders.ts'
 import { caProfile, leafProfile, makeEverything, now, temporaryAuth } from '../support/certificates.ts'
 import { minimal, parsed } from '../support/files.ts'
 import { copyPlace, type Edit, exits, harderway, madePlace } from '../support/harderway.ts'
@@ -156,8 +156,8 @@ test('a former user or node is recognised by its certificate: until it expires, 
   const [node] = cluster.nodes
   assert.ok(node)
   const gateway = { ...node, name: 'worker2', role: 'gateway' as const }
-  const [both = ''] = notesOnFormer({ auth, now, cluster: { ...cluster, nodes: [...cluster.nodes, gateway] } })
+  const [both = ''] = notesOnHolders({ auth, now, cluster: { ...cluster, nodes: [...cluster.nodes, gateway] } })
   assert.match(both, /still let in jane \(until 2026-11-25\), worker2 \(/)
   // The name of what is in use can't be listed.
-  assert.match(both, /write revoked: \[jane, sha256:[0-9a-f]{64}, sha256:[0-9a-f]{64}\] in cluster\.yaml/)
+  assert.match(both, /write revoked: \[jane, sha256:[0-9a-f]{64}, sha256:[0-9a-f]{64}\] \(/)
 })

@@ -118,7 +118,7 @@ function showKnown({ run, outcomes }: Inventory): string {
     ...(caEnds ? [formatCaEnds(caEnds, run.now)] : []),
     ...warningsOf(outcomes),
     ...notesOnAdminKeys(run),
-    ...notesOnHolders(run, outcomes),
+    ...notesOnHolders(run),
     ...noteOnValidity(run, outcomes),
   ]
   return lines.length === 0 ? '' : listLines('known', lines)
