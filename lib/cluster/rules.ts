@@ -18,8 +18,11 @@ export interface LayoutRules {
   problems(raw: Raw): readonly Problem[]
   /** Whether a node or a user of that name would have a file of the cluster's own name. */
   isReserved(name: string): boolean
-  /** The units of the layout, with the names of their files. */
-  readonly units: ReadonlyMap<string, readonly string[]>
+  /** The units of the layout: by each of its files the settings that name it, and whether it reads settings from a YAML file. */
+  readonly units: ReadonlyMap<
+    string,
+    { readonly files: ReadonlyMap<string, readonly string[]>; readonly hasConfig: boolean }
+  >
   /** The roles of the nodes that run a kubelet. */
   readonly kubeletsOn: readonly string[]
 }
@@ -45,7 +48,8 @@ export function clusterProblems(value: unknown, layout: LayoutRules): Problem[] 
     ...revokedProblems(raw),
     ...sshOptionProblems(map(map(raw.ssh).options)),
     ...drainProblems(install, nodes),
-    ...unitProblems(map(install.units), layout.units),
+    ...unitProblems(map(install.units), layout.units, ['install', 'units']),
+    ...nodes.flatMap((node, i) => unitProblems(map(node.units), layout.units, ['nodes', i, 'units'])),
     ...layout.problems(raw),
   ]
 }
@@ -234,13 +238,31 @@ function drainProblems({ drain = '', undrain = '' }: Raw, nodes: readonly Raw[])
   return [atKey(path, 'is run on gateways, and there is no node with role: gateway')]
 }
 
-function unitProblems(units: Raw, known: LayoutRules['units']): Problem[] {
+/** `path`: of the map of units, of all nodes or of one. */
+function unitProblems(units: Raw, known: LayoutRules['units'], path: Path): Problem[] {
   return Object.entries(units).flatMap(([unit, override]): Problem[] => {
-    const files = known.get(unit)
-    const path = ['install', 'units', unit]
-    if (!files) return [atKey(path, 'is not a unit of the layout', suggest(unit, [...known.keys()]))]
-    const unknown = Object.keys(map(map(override).files)).filter((file) => !files.includes(file))
-    return unknown.map((file) => atKey([...path, 'files', file], `is not a file of ${unit}`, suggest(file, files)))
+    const { files, hasConfig } = known.get(unit) ?? {}
+    const at = [...path, unit]
+    if (!files) return [atKey(at, 'is not a unit of the layout', suggest(unit, [...known.keys()]))]
+    const { config, files: named } = map(override)
+    return [
+      ...(config !== undefined && !hasConfig
+        ? [atKey([...at, 'config'], `is not for ${unit}: it reads no YAML file`)]
+        : []),
+      ...Object.entries(map(named)).flatMap(([file, place]): Problem[] => {
+        const settings = files.get(file)
+        if (!settings)
+          return [atKey([...at, 'files', file], `is not a file of ${unit}`, suggest(file, [...files.keys()]))]
+        const unknown = Object.keys(map(place)).filter((setting) => !settings.includes(setting))
+        return unknown.map((setting) =>
+          atKey(
+            [...at, 'files', file, setting],
+            `is no setting by which ${unit} names ${file}`,
+            suggest(setting, settings),
+          ),
+        )
+      }),
+    ]
   })
 }
 

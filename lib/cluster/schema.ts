@@ -96,7 +96,18 @@ const kubeconfigName = checked(
 )
 const path = checked('a path', (s) => s !== '' && isOneLine(s))
 const command = checked('a command on one line', (s) => isOneLine(s) && s.trim() === s)
-const absolutePath = checked('an absolute path of plain characters, without .. in it', isPlainPath)
+const _absolutePath = checked('an absolute path of plain characters, without .. in it', isPlainPath)
+/** For all nodes: `<node>` stands for the name of each. */
+const placePath = checked('an absolute path of plain characters, without .. in it; <node> is its name', (s) =>
+  isPlainPath(s.replaceAll('<node>', 'node')),
+)
+/** Where a unit reads a file of auth/; by setting where it reads it at several places. */
+const unitFiles = record(
+  v.union(
+    [placePath, record(placePath)],
+    ({ input }) => `${quoted(input)} is neither a path nor a map from settings, such as --client-ca-file, to paths`,
+  ),
+)
 const nodeDirectory = checked(
   'a folder on the node: ~, ~/folder or /folder, without .. in it',
   (s) => /^(~|\/)(\/|$)|^\/[^/]/.test(s) && !/(^|\/)\.\.(\/|$)/.test(s) && isOneLine(s),
@@ -141,6 +152,7 @@ const node = object({
   port: v.optional(integer(1, 65535)),
   user: v.optional(login),
   directory: v.optional(nodeDirectory),
+  units: v.optional(record(object({ files: v.optional(unitFiles, {}) })), {}),
 })
 
 /** At most 64 characters, the limit of a CN in RFC 5280, A.1; lower case, for file systems that ignore case. */
@@ -184,10 +196,11 @@ const install = v.union(
               object({
                 unit: v.optional(unitName),
                 restart: v.optional(command),
-                files: v.optional(record(absolutePath), {}),
+                config: v.optional(placePath),
+                files: v.optional(unitFiles, {}),
               }),
             ],
-            ({ input }) => `${quoted(input)} is neither false nor a map of unit, restart and files`,
+            ({ input }) => `${quoted(input)} is neither false nor a map of unit, restart, config and files`,
           ),
         ),
         {},

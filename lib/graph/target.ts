@@ -29,8 +29,6 @@ export interface Run {
   readonly limits: Readonly<Record<Target['where'], LimitFunction>>
   /** Closes it, where it was opened and not all nodes may be connected at once. Never throws. */
   disconnect(node: ClusterNode): Promise<void>
-  /** By a node's name: what a look at it has found that its units read, beyond the guide's files. The next one queries it at once. */
-  readonly found: Map<string, unknown>
   /** A command for the user to type, for the cluster.yaml in use: `ca --force`. */
   command(task: string): string
   /** Reports something that belongs to no target. */

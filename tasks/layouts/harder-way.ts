@@ -18,6 +18,7 @@ import {
   NODE,
   optional,
   pairsInFolder,
+  type Reads,
   store,
   type UnitRow,
 } from './layout.ts'
@@ -123,6 +124,18 @@ const etcdSetting = (section: 'client' | 'peer', key: string) => {
 const etcdPair = (section: 'client' | 'peer') =>
   [etcdSetting(section, 'cert-file'), etcdSetting(section, 'key-file')] as const
 
+const sharedEtcd = shared.sharedEtcd(names.api)
+
+/** Where the guide's etcd reads what it shares with the cluster, it reads its own. */
+function atGuides(etcd: EtcdNames, rows: readonly Reads[]): Reads[] {
+  const names = [
+    [files.certificate(etcd.ca), files.certificate(sharedEtcd.ca)],
+    ...files.pair(etcd.server).map((file, i) => [file, files.pair(sharedEtcd.server)[i] ?? file]),
+  ]
+  const guides = new Map(names.map(([file = '', name = '']) => [file, `/etc/etcd/${name}`]))
+  return rows.map((row) => ({ ...row, usual: guides.get(row.file) ?? row.usual }))
+}
+
 /** What a unit reloads and what needs a restart was read in the code of Kubernetes 1.34 and etcd 3.5: docs/install.md has the sources. */
 const unitsWith = (etcd: EtcdNames): readonly UnitRow[] => [
   // ldirectord checks the API servers against the certificates that its system trusts.
@@ -144,14 +157,14 @@ const unitsWith = (etcd: EtcdNames): readonly UnitRow[] => [
   {
     unit: store,
     on: ['control'],
-    reads: [
+    reads: atGuides(etcd, [
       ...inFolder('/etc/etcd', files.certificate(etcd.ca), 'restart', etcdSetting('client', 'trusted-ca-file')),
       ...pairsInFolder('/etc/etcd', files.pair(etcd.server), etcdPair('client')),
       ...optional([
         ...inFolder('/etc/etcd', files.certificate(etcd.ca), 'restart', etcdSetting('peer', 'trusted-ca-file')),
         ...pairsInFolder('/etc/etcd', files.pair(etcd.server), etcdPair('peer')),
       ]),
-    ],
+    ]),
     serves: [2379, 2380].map((port) => ({ port, name: etcd.server, as: etcd.client })),
     health: { port: 2379, path: '/health', as: etcd.client, ca: etcd.ca },
     isQueried: true,
@@ -186,8 +199,6 @@ const unitsWith = (etcd: EtcdNames): readonly UnitRow[] => [
   },
   { ...shared.proxyUnit, on: ['control', 'worker'] },
 ]
-
-const sharedEtcd = shared.sharedEtcd(names.api)
 
 export const harderWay: Layout = {
   name: 'harder-way',

@@ -103,15 +103,13 @@ export interface Reads extends Pick<Place, 'file' | 'loads' | 'mayReload' | 'isO
    * path is always the same.
    */
   readonly by: readonly string[]
-  /** Absolute: where the guide has it. Of a kubeconfig: the pair is beside it. */
+  /** Absolute: where cluster.yaml, else the guide, has it. Of a kubeconfig: the pair is beside it. */
   readonly usual: string
   /** The unit works without it. */
   readonly isOptional?: true
-  /** Where its setting still names a path of another row's file, it is put beside that, for the setting to be changed. */
-  readonly mayMove?: true
-  /** Where its setting is missing, it is put beside the unit's first file, for the setting to be made. */
+  /** Where its setting is missing, it has to be made. */
   readonly isWanted?: true
-  /** Where its setting is not there, it is put at its usual path, for the setting to be added in place of these. */
+  /** Where its setting is missing, it has to be made in place of these. */
   readonly replaces?: readonly string[]
   /** A setting that is of no use without it. */
   readonly alongWith?: string
@@ -124,8 +122,6 @@ export interface Place {
   readonly path: string
   /** The setting that names it. */
   readonly by: string
-  /** Neither the guide nor cluster.yaml has it there. */
-  readonly isElsewhere?: boolean
   /**
    * When the unit reads a new file: at once, or by client-go's poll, or only at its start; `reload`: within a minute, and it says when.
    */
@@ -178,8 +174,10 @@ export interface Unit {
   readonly unit: string
   /** Its name in systemd, without .service. */
   readonly service: string
-  /** The YAML file that its --config names, where the guide has it: it is looked at with the first command. */
-  readonly config?: string
+  /** The YAML file that its --config names: where cluster.yaml, else the guide, has it. */
+  readonly config?: string | undefined
+  /** Files that cluster.yaml names for it: what can't be read of its process is as its owner says. */
+  readonly named: readonly string[]
   readonly reads: readonly Reads[]
   /** Flags that it has to be started with, each with the file that it is for. */
   readonly startFlags?: readonly (Pick<Place, 'file'> & { readonly flag: string; readonly value: string })[]
@@ -187,7 +185,7 @@ export interface Unit {
   readonly keptOffNodes: readonly Reads[]
   /** Keys of features that cluster.yaml has switched off, where the guide has them. */
   readonly switchedOff: readonly Pick<Reads, 'file' | 'usual'>[]
-  /** Each path once: where its process says, or where the guide has them. */
+  /** Each path once. */
   readonly files: readonly Place[]
   readonly serves: readonly Port[]
   readonly health?: Health
@@ -207,7 +205,8 @@ export interface Unit {
   readonly restart: string
 }
 
-export interface UnitRow extends Omit<Unit, 'restart' | 'files' | 'service' | 'keptOffNodes' | 'switchedOff'> {
+export interface UnitRow
+  extends Omit<Unit, 'restart' | 'files' | 'service' | 'keptOffNodes' | 'switchedOff' | 'named'> {
   readonly on: readonly Role[]
   readonly restart?: string
 }
@@ -242,9 +241,9 @@ export function pairsInFolder(
 
 export const optional = (rows: readonly Reads[]): Reads[] => rows.map((row) => ({ ...row, isOptional: true }))
 
-/** Where a process has it; a kubeconfig names its pair and its CA by file, so that a new one can be reloaded without a restart. */
-export function placesAt({ file, usual, loads, mayReload, isOfKeys }: Reads, path: string, by: string): Place[] {
-  const place = { file, path, by, isElsewhere: path !== usual }
+/** Where it is declared to be; a kubeconfig names its pair and its CA by file, so that a new one can be reloaded without a restart. */
+export function placesAt({ file, usual: path, by: [by = ''], loads, mayReload, isOfKeys }: Reads): Place[] {
+  const place = { file, path, by }
   if (!file.endsWith(kubeconfigFile(''))) return [{ ...place, loads, mayReload, isOfKeys }]
   const beside = filesBeside(file)
   const atStart = loads === 'now' ? loads : 'restart'

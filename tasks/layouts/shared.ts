@@ -258,12 +258,9 @@ export function apiServerReads(files: FileNames, etcd: EtcdNames): Reads[] {
   const ca = files.certificate(caName)
   const [tokenCertificate, tokenKey] = files.pair(files.names.tokens)
   const encrypts = inFolder(kubernetes, encryptionConfigFile, 'restart', '--encryption-provider-config')
-  // In the guide these settings name the cluster's own.
-  const ofEtcd = (rows: readonly Reads[]) =>
-    optional(rows).map((row): Reads => (etcd.ca === caName ? row : { ...row, mayMove: true }))
   return [
     ...inFolder(kubernetes, ca, 'now', '--client-ca-file'),
-    ...ofEtcd(inFolder(kubernetes, files.certificate(etcd.ca), 'restart', '--etcd-cafile')),
+    ...optional(inFolder(kubernetes, files.certificate(etcd.ca), 'restart', '--etcd-cafile')),
     ...optional(inFolder(kubernetes, ca, 'restart', '--kubelet-certificate-authority')),
     // keyutil.PublicKeysFromFile of client-go
     ...inFolder(kubernetes, tokenCertificate, 'restart', '--service-account-key-file').map(
@@ -277,7 +274,7 @@ export function apiServerReads(files: FileNames, etcd: EtcdNames): Reads[] {
       (row): Reads => ({ ...row, replaces: ['--authorization-mode'] }),
     ),
     ...pairsInFolder(kubernetes, files.pair(files.names.api), ['--tls-cert-file', '--tls-private-key-file']),
-    ...ofEtcd(pairsInFolder(kubernetes, files.pair(etcd.client), ['--etcd-certfile', '--etcd-keyfile'])),
+    ...optional(pairsInFolder(kubernetes, files.pair(etcd.client), ['--etcd-certfile', '--etcd-keyfile'])),
     ...optional(
       pairsInFolder(kubernetes, files.pair(files.names.api), ['--kubelet-client-certificate', '--kubelet-client-key']),
     ),

@@ -111,7 +111,7 @@ export function authorizationWebhookPath(cluster: Placing): string {
   const { reads = [] } = layoutOf(cluster).units.find(({ unit }) => unit === apiServer) ?? {}
   const override = cluster.install ? cluster.install.units.get(apiServer) : undefined
   const moved = override ? override.files[authorizationWebhookFile] : undefined
-  return moved ?? reads.find(({ file }) => file === authorizationWebhookFile)?.usual ?? ''
+  return typeof moved === 'string' ? moved : (reads.find(({ file }) => file === authorizationWebhookFile)?.usual ?? '')
 }
 
 /** The only identity that is no certificate's. */
@@ -220,7 +220,15 @@ function isReserved({ files, certs }: Layout, name: string): boolean {
 /** Facts that cluster.yaml must not contradict. */
 export function layoutRules(cluster: LaidOut): LayoutRules {
   const layout = layoutOf(cluster)
-  const units = new Map(layout.units.map(({ unit, reads }) => [unit, [...new Set(reads.map(({ file }) => file))]]))
+  const units = new Map(
+    layout.units.map(({ unit, reads }) => {
+      const files = new Map(
+        [...Map.groupBy(reads, ({ file }) => file)].map(([file, rows]) => [file, rows.flatMap(({ by }) => by)]),
+      )
+      // A setting of a YAML file is no flag, and no variable.
+      return [unit, { files, hasConfig: reads.some(({ by }) => by.some((setting) => /^[a-z]/.test(setting))) }]
+    }),
+  )
   const kubeletsOn = layout.units
     .filter(({ serves }) => serves.some(({ name }) => name === NODE))
     .flatMap(({ on }) => on)
@@ -236,11 +244,13 @@ export function serviceOf({ install }: Pick<Cluster, 'install'>, component: stri
   return (override ? override.unit : undefined) ?? component
 }
 
+type NodeWithUnits = Pick<ClusterNode, 'name' | 'role'> & Partial<Pick<ClusterNode, 'units'>>
+
 /** The units of a node, in the order of the table, as cluster.yaml has them. */
-export function nodeUnits(cluster: Placing, { name, role }: Pick<ClusterNode, 'name' | 'role'>): Unit[] {
+export function nodeUnits(cluster: Placing, node: NodeWithUnits): Unit[] {
   return layoutOf(cluster).units.flatMap((row): Unit[] => {
     const override = cluster.install ? cluster.install.units.get(row.unit) : undefined
-    return override === false || !row.on.includes(role) ? [] : [unitOf(row, name, override, cluster)]
+    return override === false || !row.on.includes(node.role) ? [] : [unitOf(row, node, override, cluster)]
   })
 }
 
@@ -263,28 +273,41 @@ export function unitsLeftOut(
 
 function unitOf(
   { on, ...row }: UnitRow,
-  node: string,
+  node: NodeWithUnits,
   override: Partial<UnitOverride> | undefined,
   cluster: Keeping,
 ): Unit {
-  const itsOwn = (text: string) => text.replace(NODE, node)
+  const itsOwn = (text: string) => text.replaceAll(NODE, node.name)
+  const ofNode = node.units?.[row.unit]
+  const sources = [ofNode?.files, override?.files].filter((files) => files !== undefined)
   const all = row.reads.map((each) => ({
     ...each,
     file: itsOwn(each.file),
-    usual: override?.files?.[each.file] ?? itsOwn(each.usual),
+    usual: itsOwn(sources.map((files) => declaredAt(files, each)).find((path) => path !== undefined) ?? each.usual),
   }))
+  const named = [...new Set(sources.flatMap((files) => Object.keys(files).map(itsOwn)))]
+  const config = override?.config ?? row.config
   const isWanted = ({ file }: Reads) => cluster.revoked !== undefined || !authorizationFiles.includes(file)
   const reads = all.filter((each) => isWanted(each) && !isKeptOff(cluster, each.file))
   const keptOffNodes = all.filter(({ file }) => isKeptOff(cluster, file))
   const { reads: formerReads } = switchedOffIn(layoutOf(cluster))
   const switchedOff = (formerReads.get(row.unit) ?? []).filter(({ file }) => isSwitchedOff(cluster, file))
-  const files = mergePlaces(reads.flatMap((each) => placesAt(each, each.usual, each.by[0] ?? '')))
+  const files = mergePlaces(reads.flatMap(placesAt))
   const service = override?.unit ?? row.unit
   // systemd refuses to start a unit that it has given up: StartLimitBurst= of systemd.unit(5).
   const byDefault = `systemctl reset-failed ${service}; systemctl restart ${service}`
   const restart = override?.restart ?? row.restart ?? byDefault
   const serves = row.serves.map((port) => ({ ...port, name: itsOwn(port.name) }))
-  return { ...row, reads, keptOffNodes, switchedOff, files, serves, service, restart }
+  return {
+    ...{ ...row, reads, keptOffNodes, switchedOff, files, serves, service, restart, named },
+    config: config && itsOwn(config),
+  }
+}
+
+/** The path that cluster.yaml has for a row: of its file, or of one of its settings. */
+function declaredAt(files: UnitOverride['files'], { file, by }: Reads): string | undefined {
+  const at = files[file]
+  return typeof at === 'object' ? by.map((setting) => at[setting]).find((path) => path !== undefined) : at
 }
 
 /** Even those that cluster.yaml leaves out. */

@@ -45,7 +45,8 @@ export function readCommand(
     const set = by.map((each) => [each, spelt(each).filter(Boolean)] as const)
     return set.find(([, values]) => values.length > 0) ?? [by[0] ?? '', []]
   }
-  const path = named(configs)[1].at(-1)
+  const [configFlag, [...configPaths]] = named(configs)
+  const path = configPaths.at(-1)
   const bytes = path === undefined ? undefined : places.contents.get(realPath(places, path))
   config = bytes && parseConfig(bytes)
   /** Why not all that it says is known. */
@@ -57,7 +58,8 @@ export function readCommand(
   const isSet = (...by: readonly string[]) => isTrue(named(by)[1].at(-1) ?? '')
   return {
     unread,
-    /** The YAML file that it names. */
+    /** The YAML file that it names, and by which setting. */
+    configFlag,
     config: path !== undefined && isPlainPath(path) ? path : undefined,
     /** The last value of each flag. */
     flags: [...flags].map(([by, values]) => [by, values.at(-1) ?? ''] as const),

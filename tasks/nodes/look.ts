@@ -7,11 +7,12 @@ import { Failure, runAgain } from '../../lib/failure.ts'
 import { authorizationConfigFile } from '../../lib/files/auth-dir.ts'
 import { once } from '../../lib/files/plain-file.ts'
 import type { Run } from '../../lib/graph/target.ts'
+import { keysToList } from '../../lib/kubernetes/authorization.ts'
 import { partOf } from '../../lib/kubernetes/kubeconfig.ts'
 import { asUnknown, noDigest, publicParts, publicPartsOfRoots, type Query } from '../../lib/node/node.ts'
 import { folderOf } from '../../lib/node/place.ts'
 import type { NodeState, PlacesState } from '../../lib/node/state.ts'
-import type { Place, Port } from '../layouts/layout.ts'
+import type { Place, Port, Unit } from '../layouts/layout.ts'
 import { identityFiles, layoutOf, nodeFiles, nodeUnits } from '../layouts/tables.ts'
 import { variablesIn } from './command-line.ts'
 import { addressOf, readServedCertificate } from './component.ts'
@@ -73,41 +74,31 @@ export async function lookAtNode(run: Run, node: ClusterNode, as: Partial<Places
 
 type PlacesAsked = NonNullable<Query['places']>
 
-/** Looks, and again where command lines name other files: a config, and what that names; and once more, as units may be restarted. */
+/** What is followed may name files that name others. */
 const mostLooks = 4
 
+/** Looks; and again where files are to be read beside those that are declared, by paths that are known only now. */
 async function lookAtAll(
   run: Run,
   node: ClusterNode,
   query: PlacesAsked,
   look: (query: PlacesAsked) => Promise<NodeState>,
 ): Promise<NodeLook> {
-  // Of an earlier look, whose digests may be of other files by now.
-  let found = (run.found.get(node.name) ?? nothing) as UnitsRead
+  // Contents have a limit: those of the units come first.
   let paths = query.paths
-  for (let looks = 1; looks <= mostLooks; looks++) {
-    const [ours, theirs] = pathsOf(run, found)
-    // Contents have a limit: those of the units come first.
-    paths = new Map([...query.paths, ...paths, ...ours])
-    const queried = new Map([...paths, ...theirs.filter(([path]) => !paths.has(path))])
-    const seen = explained(run, node, await look({ ...query, paths: queried }))
-    if (!seen.places || seen.places instanceof Failure) return { ...seen, ...nothing }
-    const { cluster } = run
-    found = {
-      units: unitsOn(cluster, node, seen.places),
-      otherProcesses: otherProcessesOn(cluster, node, seen.places),
+  for (let looks = 1; ; looks++) {
+    const seen = explained(run, node, await look({ ...query, paths }))
+    const { places } = seen
+    if (!places || places instanceof Failure) return { ...seen, ...nothing }
+    const found = {
+      units: unitsOn(run.cluster, node, places),
+      otherProcesses: otherProcessesOn(run.cluster, node, places),
     }
-    if (looks > 1 || run.found.has(node.name)) run.found.set(node.name, found)
-    const [named, alsoNamed] = pathsOf(run, found, seen.places)
-    const isDone = named.every(([path]) => paths.has(path))
+    const more = beside(run, found, places).filter(([path]) => !paths.has(path))
     // Anybody may start another process, which names another file each time.
-    if (isDone && (looks === mostLooks || alsoNamed.every(([path]) => queried.has(path)))) return { ...seen, ...found }
+    if (more.length === 0 || looks === mostLooks) return { ...seen, ...found }
+    paths = new Map([...paths, ...more])
   }
-  throw new Failure('the command lines of its units name other files each time', {
-    node: node.name,
-    code: 'not-looked-at',
-    remedy: `see there what restarts them; then ${runAgain}`,
-  })
 }
 
 type AskedPath = readonly [path: string, digest: string]
@@ -116,28 +107,28 @@ type AskedPath = readonly [path: string, digest: string]
 const mostOfUsers = 200
 
 /**
- * The paths that our units read, and those of others, root's first. Of our units' flags without a row the others include `proxyCaFlag`,
- * and during a rotation all: each may name a copy.
+ * Paths beside those that are declared: of what an API server believes of other clients, and of a list that cluster.yaml has not. Where
+ * readers of our files are followed, also those of our units' other flags, each of which may name a copy, and of other processes, root's
+ * first.
  */
-function pathsOf(
-  run: Run,
-  { units, otherProcesses }: UnitsRead,
-  places?: PlacesState,
-): [ours: AskedPath[], theirs: AskedPath[]] {
+function beside(run: Run, { units, otherProcesses }: UnitsRead, places: PlacesState): AskedPath[] {
   const unlisted = units.flatMap(({ unlistedFlags }) => unlistedFlags)
-  const flags = run.rotating === undefined ? unlisted.filter(({ by }) => by === proxyCaFlag) : unlisted
-  const named = places ? withNamed(flags, places) : flags
+  const lists = units
+    .flatMap(leftLists)
+    .map(({ path }): AskedPath => [path, digestOf(run, authorizationConfigFile) ?? noDigest])
+  const proxies = unlisted.filter(({ by }) => by === proxyCaFlag).map(({ path }): AskedPath => [path, publicParts])
+  if (!follows(run)) return [...lists, ...proxies]
   const namesOf = (isRoots: boolean) =>
     otherProcesses.flatMap(({ process, names }) => ((process.uid === 0) === isRoots ? names : []))
-  const ofRoot = new Map([...named, ...namesOf(true)].map(({ path }) => [path, publicParts]))
+  const ofRoot = new Map([...withNamed(unlisted, places), ...namesOf(true)].map(({ path }) => [path, publicParts]))
   const ofUsers = namesOf(false).slice(0, mostOfUsers)
   const alone = ofUsers.filter(({ path }) => !ofRoot.has(path))
-  const theirs = [...ofRoot, ...alone.map(({ path }): AskedPath => [path, publicPartsOfRoots])]
-  const ours = units.flatMap((unit) => [
-    ...expectedAt(run, unit),
-    ...leftLists(unit).map(({ path }): AskedPath => [path, digestOf(run, authorizationConfigFile) ?? noDigest]),
-  ])
-  return [ours, theirs]
+  return [...lists, ...proxies, ...ofRoot, ...alone.map(({ path }): AskedPath => [path, publicPartsOfRoots])]
+}
+
+/** Whether readers of our files elsewhere are searched: they would be cut off by a rotation, or with a key that is revoked. */
+function follows(run: Run): boolean {
+  return run.rotating !== undefined || run.isObserved === true || keysToList(run).length > 0
 }
 
 /**
@@ -291,7 +282,7 @@ function placesQuery(run: Run, node: ClusterNode): Query['places'] {
     readers,
     variables: variablesIn(units.flatMap(({ reads }) => reads.flatMap(({ by }) => by))),
     paths: new Map([
-      ...units.flatMap((unit) => expectedAt(run, { ...unit, configs: unit.config === undefined ? [] : [unit.config] })),
+      ...units.flatMap((unit) => expectedAt(run, unit)),
       ...units.flatMap(({ bundle }): [string, string][] => (bundle === undefined ? [] : [[bundle, '']])),
     ]),
     alsoIfPresent: units.flatMap(({ bundle, files, isInstalledEarly }) => {
@@ -302,10 +293,7 @@ function placesQuery(run: Run, node: ClusterNode): Query['places'] {
 }
 
 /** Path → digest. The content of a leaf's key is never needed. */
-function expectedAt(
-  run: Run,
-  unit: Pick<UnitSeen, 'files' | 'configs' | 'keptOffNodes' | 'switchedOff'>,
-): [string, string][] {
+function expectedAt(run: Run, unit: Unit): [string, string][] {
   const { auth, cluster } = run
   const expected = (place: Place): [string, string] => {
     const isLeafKey = auth.files.parse(place.file)?.kind === 'key' && !identityFiles(cluster).has(place.file)
@@ -315,7 +303,7 @@ function expectedAt(
     // No unit names these: of a key that is not ours only the digest is read.
     ...keptOffPaths(unit).map(({ path }): [string, string] => [path, '']),
     ...unit.files.map(expected),
-    ...unit.configs.map((path): [string, string] => [path, noDigest]),
+    ...(unit.config === undefined ? [] : [[unit.config, noDigest] as [string, string]]),
     ...unit.keptOffNodes.map(({ file, usual }): [string, string] => [usual, digestOf(run, file) ?? noDigest]),
   ]
 }

@@ -1,15 +1,14 @@
 /**
- * What the processes of a node read, and where. A unit's files are named by command lines, seen on the node, then judged. Of a unit that
- * runs as root its processes are believed, as what starts them may be a wrapper; of any other, only what root has written: the unit file
- * and cluster.yaml, since its user can start anything. Pure.
+ * What the units of a node read. cluster.yaml, else the guide, says where; command lines of processes and unit files confirm it, contradict
+ * it, or can't be read for sure. Root writes nowhere else. Pure.
  */
 import { canonicalAddress, firstAddress, parseCidr } from '../../lib/address.ts'
 import type { Cluster, ClusterNode } from '../../lib/cluster/cluster.ts'
 import { hasDigest } from '../../lib/files/auth-dir.ts'
-import { isPlainPath, secretMode } from '../../lib/files/plain-file.ts'
+import { isPlainPath } from '../../lib/files/plain-file.ts'
 import type { Run } from '../../lib/graph/target.ts'
 import { isOwnAuthorization } from '../../lib/kubernetes/authorization.ts'
-import { besideOf, diff, folderOf } from '../../lib/node/place.ts'
+import { besideOf, folderOf } from '../../lib/node/place.ts'
 import {
   type ComponentProcess,
   fileAt,
@@ -42,18 +41,9 @@ interface Named {
 
 /** In the order of the table. */
 export function unitsOn(cluster: Cluster, node: ClusterNode, places: PlacesState): UnitSeen[] {
-  const units = nodeUnits(cluster, node).map((unit) => withoutOwned(contextOf(cluster, unit, places)))
-  // What is read on the node where no other file can be.
-  const fixed = units.flatMap(({ unit, commands }) => {
-    const rows = unit.reads.filter(({ mayMove }) => !mayMove)
-    return rows.flatMap(({ by, file }) => commands.flatMap(({ named }) => named(by)[1].map((path) => ({ file, path }))))
-  })
-  return units.map((context) => {
-    const isShared = (file: string, at: string | undefined) =>
-      fixed.some(({ file: other, path }) => path === at && other !== file)
-    const moved = context.unit.reads.flatMap((row) => movedTo(row, { ...context, isShared }) ?? [])
-    return unitAt({ ...context, moved, isShared }, node)
-  })
+  const units = nodeUnits(cluster, node)
+  const declared = new Map(units.flatMap(({ files }) => files.map(({ path, file }) => [realPath(places, path), file])))
+  return units.map((unit) => unitAt({ cluster, node, unit, places, declared }))
 }
 
 /** Started by the component's name. */
@@ -90,113 +80,102 @@ export function processesOf(
   return places.processes.filter((process) => isOf(process.command, unit) && isIn(process, unit, places))
 }
 
-type Context = Readonly<ReturnType<typeof contextOf>>
+interface Context {
+  readonly cluster: Cluster
+  readonly node: ClusterNode
+  readonly unit: Unit
+  readonly places: PlacesState
+  /** The files of all units of the node, by their real paths. */
+  readonly declared: ReadonlyMap<string, string>
+}
 
-/** A flag that names a file of another row, with what it is to name. */
-type MovedFlag = WantedFlag & Pick<Place, 'file'>
+/** A setting that names another path than cluster.yaml, or the guide, has for the file. Without a file it is that of `config`. */
+export interface Contradiction {
+  readonly by: string
+  readonly path: string
+  readonly file: string | undefined
+}
 
-function contextOf(cluster: Cluster, unit: Unit, places: PlacesState) {
-  const own = processesOf(unit, places)
-  const { active, process, account } = places.units.get(unit.unit) ?? {}
-  const runs = own.length > 0 || (active === 'active' && process !== 'gone')
-  // What root starts may give up its rights, as with setpriv.
-  const isRoots = !places.units.has(unit.unit) || (account?.uid === 0 && own.every(({ uid }) => uid === 0))
+/** What a command line says of a row. */
+type Said =
+  | { readonly contradicts: Contradiction }
+  /** Its setting is to name the declared path. */
+  | { readonly flag: WantedFlag & Pick<Place, 'file'> }
+  | { readonly wrong: string }
+  | { readonly unreached: string }
+
+function unitAt(context: Context) {
+  const { cluster, node, places } = context
+  const own = processesOf(context.unit, places)
   const running = own.map(({ command: [, ...args], variables }) => readCommand(args, variables, places))
-  const next = commandAtStart(unit, isRoots, places)
-  const override = cluster.install ? cluster.install.units.get(unit.unit) : undefined
-  const other = runs && own.length === 0 ? `its main process is not ${unit.unit} itself` : undefined
-  return {
-    ...{ cluster, unit, places, own, running },
-    /** Of its next start: its unit file's, which a crash would start it with. */
-    next,
-    /** Both. */
-    commands: [...running, ...(next ? [next] : [])],
-    /** Those that say where its files are, as far as they are known. */
-    heard: [...(isRoots ? running : []), ...(next ? [next] : [])],
-    /** Why not all of these is known. */
-    unread: isRoots ? running.reduce((why, each) => why ?? each.unread, other) : whyNotSaid(runs, next, places),
-    /** It runs as root: its processes are believed. */
-    isRoots,
-    /** The files that cluster.yaml names, where its command lines do not. */
-    inYaml: override ? Object.keys(override.files) : [],
-    /** It has a process, or is about to. */
-    runs,
-    owned: [] as readonly string[],
-    moved: [] as readonly MovedFlag[],
-    /** Whether another file of the node's is read at that path. */
-    isShared: (_file: string, _at: string | undefined): boolean => false,
-  }
-}
-
-/** Why root has not written what a unit of another user reads. */
-function whyNotSaid(runs: boolean, next: CommandLine | undefined, places: PlacesState): string | undefined {
-  if (!next) return runs ? 'it runs as another user than root, and its unit file does not say what it reads' : undefined
-  const { config, unread } = next
-  const there = config === undefined ? undefined : fileAt(places, config)
-  const isOpen = there !== undefined && (there.uid !== 0 || (there.mode & 0o022) !== 0)
-  return unread ?? (isOpen ? `others than root may change its --config ${config}` : undefined)
-}
-
-/** Its unit file's; undefined where that has variables, or starts another program. */
-function commandAtStart(unit: Unit, isRoots: boolean, places: PlacesState): CommandLine | undefined {
-  const state = places.units.get(unit.unit)
-  const { start = '', variables, environmentFiles = [] } = state ?? {}
-  const command = start.split(' ')
-  if (start.includes('$') || !isOf(command, unit)) return undefined
-  const mayCount = isRoots || environmentFiles.every((path) => places.settings.get(path)?.isRoots !== false)
-  const set = [variables?.unitFile, mayCount ? variables?.files : undefined].flatMap((each) => [...(each ?? [])])
-  return readCommand(command.slice(1), new Map(set), places)
-}
-
-/** What was found of a unit: a place that it reads, or a clause on why not. */
-type Found = FoundPlace | { readonly wrong: string } | { readonly unreached: string }
-
-interface FoundPlace {
-  readonly place: Place
-  /** Named by a process, not only by the unit file. */
-  readonly isRunning: boolean
-}
-
-function unitAt(context: Context, node: ClusterNode) {
-  const { cluster, unit, places, next, commands, heard, unread, isRoots, inYaml, runs } = context
-  const believed = heard.filter((command) => command.unread === undefined)
-  const named = believed.flatMap((command) => placesNamed(context, command))
-  // The environment of etcd is known only while it runs.
-  const isKnown = !(inYaml.length > 0 && unread !== undefined) && (runs && isRoots ? believed : named).length > 0
-  const usual = isKnown ? [] : unit.files.map((place): Found => ({ place, isRunning: false }))
-  const seen = [...named, ...usual].flatMap((each) => ('place' in each ? placeSeen(context, each, isKnown) : [each]))
-  const files: readonly Place[] = mergePlaces(seen.flatMap((each) => ('place' in each ? [each.place] : [])))
+  /** Of its next start: its unit file's, which a crash would start it with. */
+  const next = commandAtStart(context.unit, places)
+  const commands = [...running, ...(next ? [next] : [])]
+  const owned = commands.flatMap((command) => whyOwned(context.unit, command, places) ?? [])
+  // What is another's configuration is left to its owner.
+  const unit = owned.length > 0 ? withoutList(context.unit) : context.unit
+  const { active, process } = places.units.get(unit.unit) ?? {}
+  const runs = own.length > 0 || (active === 'active' && process !== 'gone')
+  const configs = commands.flatMap((command) => saysOfConfig(unit, command, places))
+  const rows = unit.reads.map((row) => {
+    const of = { row, unit, places, declared: context.declared }
+    const now = running.flatMap((command, i) => saysOf(of, command, own[i]))
+    return { row, now, said: [...now, ...(next ? saysOf(of, next) : [])] }
+  })
+  const said = [...configs, ...rows.flatMap((each) => each.said)]
+  const isOther = own.some((process) => unit.config !== undefined && isMounted(process, places, unit.config))
+  const unread =
+    (runs && own.length === 0 && `its main process is not ${unit.unit} itself`) ||
+    running.find((each) => each.unread)?.unread ||
+    (isOther && `its process has another ${unit.config} than the node`) ||
+    undefined
+  const isPlaced = ({ row, said }: (typeof rows)[number]) =>
+    isRead(row, commands) && !said.some((each) => 'unreached' in each)
+  const files = mergePlaces(
+    rows.filter(isPlaced).flatMap(({ row, now }) => placesAt({ ...row, loads: loadsOf(row, running, now) })),
+  ).map((place) => atMount(own, places, place))
+  const isMeant = commands.length > 0 || runs || isRunning(places, unit.unit)
+  const lost = files.flatMap(({ by, path }) => {
+    const why = whyLost(places, path, isMeant)
+    return why === undefined ? [] : [`${by === '' ? 'it needs' : `${by} names`} ${path}, ${why}, or name another`]
+  })
   const stillNamed = commands.flatMap((command) => namesKeptOff({ ...unit, files }, command))
   const disagree =
     unit.unit === apiServer
       ? commands.flatMap((each) => [...disagreements(cluster, node, each), ...openProxies(each, places)])
       : []
   const narrow = unit.unit === store && cluster.etcd.ca === 'own' ? commands.flatMap(narrowings) : []
-  const judged = [...disagree, ...narrow, ...stillNamed, ...contradictions(context)]
   const isKnownAll = unread === undefined && (next ? next.unread === undefined : !places.units.get(unit.unit)?.isLoaded)
-  /** Whether its processes and its unit file name a key that it does not get any more; or that is not known for sure. */
-  const reading: 'keptOffNodes' | 'known' | 'unknown' =
-    stillNamed.length > 0 ? 'keptOffNodes' : isKnownAll ? 'known' : 'unknown'
+  const believed = commands.filter((command) => command.unread === undefined)
   return {
     ...unit,
     files,
-    /** What it reads that `install` does not reach, in a clause each. */
+    /** Settings that name other paths: nothing is installed on the node then. */
+    contradicted: uniqueBy(said.flatMap((each) => ('contradicts' in each ? each.contradicts : []))),
+    /** What it reads that `install` does not reach, or that is not verified, in a clause each. */
     unreached: unique([
-      ...whyUnreached(context),
-      ...seen.flatMap((each) => ('unreached' in each ? each.unreached : [])),
+      ...whyUnreached({ ...context, unit }, { isUp: own.length > 0, running, next, unread }),
+      ...said.flatMap((each) => ('unreached' in each ? each.unreached : [])),
     ]),
     /** Why its configuration of a setting is left to its owner, in a clause each. */
-    owned: context.owned,
+    owned: unique(owned),
     /** What it has to be started with: flags that name a path of another file there, or none, and those of the table. */
-    flags: compareFlags([...context.moved, ...(unit.startFlags ?? [])], context),
+    flags: compareFlags(
+      [...uniqueBy(said.flatMap((each) => ('flag' in each ? each.flag : []))), ...(unit.startFlags ?? [])],
+      { running, next },
+    ),
     /** Absolute paths of flags that the table does not have. */
-    unlistedFlags: heard.flatMap(({ flags }) =>
+    unlistedFlags: commands.flatMap(({ flags }) =>
       namesIn(flags.filter(([by]) => !unit.reads.some((row) => row.by.includes(by)))),
     ),
     /** What its command line says that can't be right, in a clause each. */
-    wrong: unique([...seen.flatMap((each) => ('wrong' in each ? each.wrong : [])), ...judged]),
-    /** YAML files that its command lines name. */
-    configs: unique(heard.flatMap(({ config }) => config ?? [])),
+    wrong: unique([
+      ...said.flatMap((each) => ('wrong' in each ? each.wrong : [])),
+      ...lost,
+      ...disagree,
+      ...narrow,
+      ...stillNamed,
+    ]),
     /**
      * It requests its client certificate from the cluster itself: a kubelet with --bootstrap-kubeconfig or rotateCertificates.
      * Undefined if that is not known for sure.
@@ -204,85 +183,115 @@ function unitAt(context: Context, node: ClusterNode) {
     rotatesItself: unread === undefined ? believed.some(rotates) : undefined,
     /** The name that a kubelet gives its node; undefined without --hostname-override. */
     nodeName: commands.map(({ named }) => named(['--hostname-override'])[1].at(-1)).find((each) => each !== undefined),
-    reading,
+    /** Whether its processes and its unit file name a key that it does not get any more; or that is not known for sure. */
+    reading: stillNamed.length > 0 ? ('keptOffNodes' as const) : isKnownAll ? ('known' as const) : ('unknown' as const),
   }
 }
 
 const unique = (clauses: readonly string[]): string[] => [...new Set(clauses)]
+const uniqueBy = <T>(all: readonly T[]): T[] => [...new Map(all.map((each) => [JSON.stringify(each), each])).values()]
 
-/** Named: the places of each row that the command line has. */
-function placesNamed(context: Context, command: CommandLine): Found[] {
-  const { unit, next, runs, isRoots, moved } = context
-  const isRunning = command !== next
-  return unit.reads.flatMap((row): Found[] => {
-    const [by, values] = command.named(row.by)
-    // The keys of all its files count; of any other flag the last value does.
-    const paths = row.isOfKeys ? values : values.slice(-1)
-    const move = moved.find(({ file, flag }) => file === row.file && flag === by)
-    if (move && (row.isWanted ? paths.length === 0 : context.isShared(row.file, paths[0])))
-      return [{ place: { file: row.file, path: move.value, by, loads: 'now' }, isRunning }]
-    const reloads = row.replaces !== undefined || (row.mayReload && command.isSet(reloadFlag))
-    if (row.by.length === 0 || (row.replaces && paths.length === 0))
-      return placesAt(row, row.usual, by).map((place) => ({ place, isRunning: false }))
-    // Nothing waits for the next start of a unit whose process was believed.
-    const loads = runs && isRoots && !isRunning ? 'now' : reloads ? 'reload' : row.loads
-    if (paths.length === 0 && !row.isOptional && isRunning)
-      return [{ wrong: `it has no ${row.by.join(' and no ')}: name ${row.usual} there` }]
-    return paths.flatMap((path): Found[] =>
-      isPlainPath(path)
-        ? placesAt({ ...row, loads }, path, by).map((place) => ({ place, isRunning }))
-        : [{ wrong: `${by} names ${JSON.stringify(path)}: write an absolute path of plain characters` }],
-    )
+/** Its unit file's; undefined where that has variables, or starts another program. */
+function commandAtStart(unit: Unit, places: PlacesState): CommandLine | undefined {
+  const { start = '', variables } = places.units.get(unit.unit) ?? {}
+  const command = start.split(' ')
+  if (start.includes('$') || !isOf(command, unit)) return undefined
+  const set = [variables?.unitFile, variables?.files].flatMap((each) => [...(each ?? [])])
+  return readCommand(command.slice(1), new Map(set), places)
+}
+
+/** A row that is optional counts where a command line has it; a unit that can't be read may have it. */
+function isRead(row: Reads, commands: readonly CommandLine[]): boolean {
+  return (
+    !row.isOptional ||
+    row.isWanted ||
+    row.replaces !== undefined ||
+    commands.every(({ unread }) => unread !== undefined) ||
+    commands.some(({ named }) => named(row.by)[1].length > 0)
+  )
+}
+
+function saysOfConfig({ config, files }: Unit, command: CommandLine, places: PlacesState): Said[] {
+  const path = command.config
+  if (path === undefined || files.length === 0) return []
+  return config !== undefined && realPath(places, path) === realPath(places, config)
+    ? []
+    : [{ contradicts: { by: command.configFlag, path, file: undefined } }]
+}
+
+interface OfRow extends Pick<Context, 'unit' | 'places' | 'declared'> {
+  readonly row: Reads
+}
+
+/** What a command line says of where a row's file is. `process`: whose it is, if it is not the unit file's. */
+function saysOf({ row, places, declared }: OfRow, command: CommandLine, process?: ComponentProcess): Said[] {
+  if (row.by.length === 0) return []
+  const [by, values] = command.named(row.by)
+  const [first = ''] = row.by
+  const { file, usual, replaces } = row
+  const flag = { file, flag: replaces ? first : by, value: usual, ...(replaces && { replaces }) }
+  if (values.length === 0) {
+    if (replaces ?? row.isWanted) return [{ flag }]
+    // A configuration that can't be read may have it.
+    const isNeeded = !row.isOptional && process && command.unread === undefined
+    return isNeeded ? [{ wrong: `it has no ${row.by.join(' and no ')}: name ${usual} there` }] : []
+  }
+  const isSame = (path: string) => realPath(places, path) === realPath(places, usual)
+  // The keys of all its files count: others may be of its owner's. Of any other flag the last value counts.
+  const paths = !row.isOfKeys ? values.slice(-1) : values.some(isSame) ? [usual] : values
+  return paths.flatMap((path): Said[] => {
+    if (!isPlainPath(path))
+      return [{ wrong: `${by} names ${JSON.stringify(path)}: write an absolute path of plain characters` }]
+    const why = path.startsWith('/run/credentials/')
+      ? 'systemd copies it at its start'
+      : process && isApart(process, places, path) && 'its process has mounts, or a root, of its own'
+    if (why) return [{ unreached: `${by} (${path}) is no file of the node: ${why}` }]
+    if (isSame(path)) return []
+    const other = declared.get(realPath(places, path))
+    return other !== undefined && other !== file ? [{ flag }] : [{ contradicts: { by, path, file } }]
   })
 }
 
-/** What a flag of the row is to name, where it stands for others, is missing, or names a file of another row. */
-function movedTo(row: Reads, context: Context): MovedFlag | undefined {
-  if (row.replaces) return addedFor(row, context)
-  if (row.isWanted) return wantedTo(row, context)
-  return row.mayMove ? apartTo(row, context) : undefined
+/** When the unit reads a new file: at a path that its flags don't name yet it waits for nothing. `now`: what its processes say. */
+function loadsOf(row: Reads, running: readonly CommandLine[], now: readonly Said[]): Place['loads'] {
+  if (now.some((each) => 'flag' in each)) return 'now'
+  const reloads = row.replaces !== undefined || (row.mayReload && running.some(({ isSet }) => isSet(reloadFlag)))
+  return reloads && running.length > 0 ? 'reload' : row.loads
 }
 
-/** Where its flag names a file of another row: it is to name one beside that, or what the unit file has by now. */
-function apartTo({ by, file, usual }: Reads, { commands, next, isShared }: Context): MovedFlag | undefined {
-  const last = ({ named }: CommandLine) => named(by)[1].at(-1)
-  const shared = commands.find((command) => isShared(file, last(command)))
-  if (!shared) return undefined
-  const set = next && last(next)
-  const isSet = set !== undefined && !isShared(file, set)
-  const beside = folderOf(last(shared) ?? '') + usual.slice(folderOf(usual).length)
-  return { file, flag: shared.named(by)[0], value: isSet ? set : beside }
+const waysTo = (places: PlacesState, path: string) => [path, realPath(places, path)]
+
+/** It sees another file there than the node has, whatever is restarted. */
+function isApart({ apart, replaced }: ComponentProcess, places: PlacesState, path: string): boolean {
+  const ways = waysTo(places, path)
+  return !ways.some((way) => replaced.has(way)) && [...apart].some((each) => ways.some((way) => isBelow(way, each)))
 }
 
-/** Where its flag is missing: it is to name what another start of it does, or a file beside the first that the unit reads. */
-function wantedTo({ by, file, usual }: Reads, { unit, commands, heard, inYaml }: Context): MovedFlag | undefined {
-  const lastIn = (some: readonly CommandLine[], settings: readonly string[]) =>
-    some.map(({ named }) => named(settings)[1].at(-1))
-  if (!lastIn(commands, by).includes(undefined)) return undefined
-  const [set] = lastIn(heard, by).filter((path) => path !== undefined)
-  const [first = usual] = lastIn(heard, unit.reads[0]?.by ?? []).filter((path) => path !== undefined)
-  const beside = folderOf(inYaml.includes(file) ? usual : first) + usual.slice(folderOf(usual).length)
-  return { file, flag: by[0] ?? '', value: set ?? beside }
+/** It has the file that was there at its start, or another. */
+function isMounted(process: ComponentProcess, places: PlacesState, path: string): boolean {
+  const isIn = (paths: ReadonlySet<string>) => waysTo(places, path).some((way) => paths.has(way))
+  return isIn(process.bound) || isIn(process.replaced) || isApart(process, places, path)
 }
 
-/** A setting that it has to get in place of others; where it is there, with the path that it names. */
-function addedFor({ by: [flag = ''], file, usual, replaces = [] }: Reads, { heard }: Context): MovedFlag {
-  const value = heard.flatMap(({ named }) => named([flag])[1].slice(-1)).at(-1) ?? usual
-  return { file, flag, value, replaces }
+/** One that is mounted by itself is read by a restart alone. */
+function atMount(own: readonly ComponentProcess[], places: PlacesState, place: Place): Place {
+  const isReplaced = own.some(({ replaced }) => waysTo(places, place.path).some((way) => replaced.has(way)))
+  const isBound = isReplaced || own.some(({ bound }) => waysTo(places, place.path).some((way) => bound.has(way)))
+  return isBound ? { ...place, loads: 'restart', isOfKeys: undefined, isReplaced } : place
 }
 
-/** What is another's configuration, or would take the place of more than the guide has, is left to its owner. */
-function withoutOwned(context: Context): Context {
-  const { unit, commands, places } = context
-  const [row] = unit.reads.filter(({ replaces }) => replaces)
-  if (!row) return context
-  const owned = commands.flatMap((command) => whyOwned(row, command, places) ?? [])
-  if (owned.length === 0) return context
-  return { ...context, unit: { ...unit, reads: unit.reads.filter((each) => each !== row) }, owned: unique(owned) }
+/** The API server's, without the list of who is revoked. */
+function withoutList(unit: Unit): Unit {
+  const reads = unit.reads.filter(({ replaces }) => !replaces)
+  const isOf = ({ file }: Pick<Place, 'file'>) => reads.some((row) => row.file === file)
+  return { ...unit, reads, files: unit.files.filter(isOf) }
 }
 
-function whyOwned({ by }: Reads, { named, flags }: CommandLine, places: PlacesState): string | undefined {
-  const [flag, [path]] = named(by)
+/** What is another's configuration, or would take the place of more than the guide has. */
+function whyOwned({ reads }: Unit, { named, flags }: CommandLine, places: PlacesState): string | undefined {
+  const row = reads.find(({ replaces }) => replaces)
+  if (!row) return undefined
+  const [flag, [path]] = named(row.by)
   if (path !== undefined) {
     const text = places.contents.get(realPath(places, path))?.toString()
     return text !== undefined && isOwnAuthorization(text) ? `its ${flag} ${path} is your own` : undefined
@@ -293,101 +302,52 @@ function whyOwned({ by }: Reads, { named, flags }: CommandLine, places: PlacesSt
   return webhook === undefined ? `its --authorization-mode is ${mode ?? 'not set'}` : `it has ${webhook}`
 }
 
-/** Seen: what is at the place, and whether the unit's processes see the same. */
-function placeSeen(context: Context, found: FoundPlace, isKnown: boolean): Found[] {
-  const { places, own } = context
-  const { by, path } = found.place
-  const at = [path, realPath(places, path)]
-  const has = (paths: ReadonlySet<string>) => at.some((each) => paths.has(each))
-  const isApart = own.some(({ apart }) => [...apart].some((each) => at.some((way) => isBelow(way, each))))
-  const isReplaced = own.some(({ replaced }) => has(replaced))
-  const isPassed = path.startsWith('/run/credentials/')
-  if (isPassed || (isApart && !isReplaced)) {
-    const why = isPassed ? 'systemd copies it at its start' : 'its process has mounts, or a root, of its own'
-    return [{ unreached: `${by} (${path}) is no file of the node: ${why}` }]
-  }
-  const why = whyLost(context, path, isKnown) ?? whyWrong(context, found)
-  // One that is mounted by itself is read by a restart alone.
-  const isBound = isReplaced || own.some(({ bound }) => has(bound))
-  const place: Place = isBound ? { ...found.place, loads: 'restart', isOfKeys: undefined, isReplaced } : found.place
-  return [
-    { ...found, place },
-    ...(why === undefined
-      ? []
-      : [{ wrong: `${by === '' ? 'it needs' : `${by} names`} ${path}, ${why}, or name another` }]),
-  ]
-}
-
 const isBelow = (path: string, folder: string) => `${path}/`.startsWith(folder.replace(/\/?$/, '/'))
 
 /** A unit of which a folder is lost is not one that is not installed: its files would be taken for installed where nobody reads them. */
-function whyLost({ places, unit, unread, inYaml, runs }: Context, path: string, isKnown: boolean): string | undefined {
+function whyLost(places: PlacesState, path: string, isMeant: boolean): string | undefined {
   const unmounted = places.unmounted.find((folder) => isBelow(realPath(places, path), folder))
   if (unmounted !== undefined)
     return `and ${unmounted} is not mounted: systemctl start "$(systemd-escape --path --suffix=mount ${unmounted})"`
-  const isUnsaid = unread !== undefined && inYaml.length === 0
-  const isMeant = isKnown || runs || isRunning(places, unit.unit)
-  if (isUnsaid || !isMeant || places.folders.has(folderOf(path))) return undefined
+  if (!isMeant || places.folders.has(folderOf(path))) return undefined
   return `and there is no ${folderOf(path)}: make that folder`
 }
 
-/** Root writes where a command line says, which a process may change: nothing is replaced that is of no cluster, and no owner changed. */
-function whyWrong({ cluster, unit, isRoots, places }: Context, found: FoundPlace): string | undefined {
-  const { path, part, file, isElsewhere } = found.place
-  const there = fileAt(places, path)
-  if (!isElsewhere || (!there && (part === 'pair' || part === 'ca'))) return undefined
-  if (!there) return found.isRunning || !isRoots ? 'which is not there: put the file there' : undefined
-  if (there.size > 0 && !there.isKnown) return 'which holds no certificate, key or configuration: remove it'
-  const account = places.units.get(unit.unit)?.account
-  if (isRoots || !account || part === 'pair' || part === 'ca') return undefined
-  const isSecret = layoutOf(cluster).files.mode(file) === secretMode
-  const [difference] = diff([{ path: realPath(places, path), sha256: undefined, isSecret, readers: [account] }], places)
-  if (!difference) return undefined
-  const mode = isSecret ? '600' : '644'
-  return `which is ${difference.what}: chown ${account.uid} ${path} && chmod ${mode} ${path}`
-}
-
-/** What `install` does not reach of the unit as a whole. */
-function whyUnreached({ unit, places, own, running, next, unread, inYaml }: Context): string[] {
+/** What of the unit is not verified, or may be read otherwise at its next start. */
+function whyUnreached(
+  { unit, places }: Context,
+  {
+    isUp,
+    running,
+    next,
+    unread,
+  }: {
+    readonly isUp: boolean
+    readonly running: readonly CommandLine[]
+    readonly next: CommandLine | undefined
+    readonly unread: string | undefined
+  },
+): string[] {
   const {
     started = Number.POSITIVE_INFINITY,
     needsReload,
     environmentFiles = [],
     unitFiles = [],
   } = places.units.get(unit.unit) ?? {}
-  const forgotten = unit.reads.filter(({ mayMove, isWanted, file }) => (mayMove || isWanted) && !inYaml.includes(file))
   const changedSince = (path: string) =>
     Math.max(fileAt(places, path)?.changed ?? 0, places.settings.get(path)?.changed ?? 0) > started
-  const isUp = own.length > 0 || isRunning(places, unit.unit)
   const changed = [
     ...running.flatMap(({ config }) => (config === undefined ? [] : [['--config', config] as const])),
     ...environmentFiles.map((path) => ['EnvironmentFile', path] as const),
     // What it says otherwise is compared.
     ...(next ? [] : unitFiles.map((path) => ['unit file', path] as const)),
-  ].filter(([, path]) => isUp && changedSince(path))
+  ].filter(([, path]) => (isUp || isRunning(places, unit.unit)) && changedSince(path))
+  const unnamed = unique(unit.reads.flatMap(({ file }) => (unit.named.includes(file) ? [] : [file])))
   return [
-    unread !== undefined && inYaml.length === 0 && `${unread}: name its files in install.units`,
-    unread !== undefined &&
-      inYaml.length > 0 &&
-      forgotten.length > 0 &&
-      `${unread}: name ${formatNames(forgotten.map(({ file }) => file))} in install.units too`,
+    unread !== undefined && unnamed.length > 0 && `${unread}: name ${formatNames(unnamed)} in install.units`,
     needsReload && 'its unit file was changed since systemd read it: systemctl daemon-reload',
     ...changed.map(([what, path]) => `its ${what} ${path} was changed since its start: restart it`),
   ].filter((each) => typeof each === 'string')
-}
-
-/** Judged: a process of another user than root that reads other files than root has written. */
-function contradictions({ unit, isRoots, running, next, inYaml }: Context): string[] {
-  if (isRoots || (!next && inYaml.length === 0)) return []
-  const source = next ? 'its unit file' : 'cluster.yaml'
-  return unit.reads.flatMap((row) => {
-    const said = next ? next.named(row.by)[1] : [row.usual]
-    return running.flatMap(({ named }) => {
-      const [by, values] = named(row.by)
-      const others = values.filter((path) => !said.includes(path))
-      return others.map((path) => `its process has ${by} ${path}, and ${source} has not: restart it`)
-    })
-  })
 }
 
 /** Absolute paths in the values: `--tls-sni-cert-key=CERT,KEY:NAMES`. */

@@ -30,6 +30,7 @@ import {
   renewsFrom,
   type ServedCertificate,
 } from './component.ts'
+import { refuseContradicted } from './declared.ts'
 import { digestAt, installOf, lookAtMachine, lookAtNode, type NodeLook, placesOf, repeat } from './look.ts'
 import { processesOf, type UnitSeen } from './reads.ts'
 import { type ListInForce, readInForce, refuseOldApi } from './revoked.ts'
@@ -56,6 +57,7 @@ export async function lookAtUnits(run: Run, node: ClusterNode, made?: NodeLook):
   try {
     const look = await lookWhenSettled(run, node, made)
     const places = placesOf(look)
+    refuseContradicted(run.cluster, node, look.units)
     refuseWrongSettings(node, look.units, places)
     refuseOtherUsers(run, node, look.units, places)
     const units = withRestarts(run, await withPolls(run, node, look.units, places), places)
@@ -217,10 +219,10 @@ function otherUserAt(
 function refuseOddPaths(node: ClusterNode, units: readonly UnitSeen[], { links, odd, real }: PlacesState): void {
   const refuse = (what: string, remedy: string) =>
     new Failure(`${what}: nothing is installed there`, { node: node.name, code: 'odd-path', remedy })
-  const remedy = 'name the real path in its command line, or in cluster.yaml (install.units) while it does not run'
+  const remedy = 'name the real path in cluster.yaml (install.units)'
   const rows = units.flatMap(({ unit, files }) => files.map((place) => ({ ...place, unit })))
   // Another process may name any path.
-  const paths = [...rows.map(({ path }) => path), ...units.flatMap(({ configs }) => configs)]
+  const paths = [...rows.map(({ path }) => path), ...units.flatMap(({ config }) => config ?? [])]
   const link = paths.map((path) => links.get(path)).find((each) => each !== undefined)
   if (link !== undefined)
     throw refuse(
@@ -236,7 +238,7 @@ function refuseOddPaths(node: ClusterNode, units: readonly UnitSeen[], { links, 
     if (first && other)
       throw refuse(
         `${first.by} of ${first.unit} and ${other.by} of ${other.unit} lead to the same file (${first.path}), and ${first.file} and ${other.file} belong there`,
-        `name another path for one of them there, or in cluster.yaml (install.units) while it does not run; then ${runAgain}`,
+        `name another path for one of them in cluster.yaml (install.units); then ${runAgain}`,
       )
   }
 }
@@ -352,7 +354,6 @@ export function wantedAt(run: Run, units: readonly Unit[], places: PlacesState):
     // If the node does not know the unit's user, the file's present owner is accepted.
     const owner: Account = { uid: there?.uid ?? 0, gids: [there?.gid ?? 0] }
     const accountOf = (unit: string) => (places.units.has(unit) ? (places.units.get(unit)?.account ?? owner) : root)
-    const kubeconfig = units.find(({ unit }) => unit === row.unit)?.files.find((place) => isBeside(row, place))
     return {
       file,
       path,
@@ -362,16 +363,8 @@ export function wantedAt(run: Run, units: readonly Unit[], places: PlacesState):
       isPending: isPending(run, row, places),
       isSecret: run.auth.files.mode(file) === secretMode,
       readers: [row, ...others].map(({ unit }) => accountOf(unit)),
-      // The owner of a kubeconfig at a path of its own has read it so.
-      ...(kubeconfig && accountOf(row.unit).uid !== 0 && { access: fileAt(places, kubeconfig.path) }),
     }
   })
-}
-
-function isBeside({ file, part, isElsewhere }: Place, other: Place): boolean {
-  return (
-    isElsewhere === true && (part === 'pair' || part === 'ca') && other.file === file && other.part === 'kubeconfig'
-  )
 }
 
 /** True if the certificates in both are for the same keys, whoever issued them; or the CA is embedded, and right. */

@@ -77,7 +77,6 @@ export function openRun(
     usualKubeconfigs: () => [...new Set([...listedKubeconfigs(host), ...(tryTo(() => homeKubeconfig(host)) ?? [])])],
     command: (task) => formatCommand(task, options.config),
     note: printError,
-    found: new Map(),
     limits: {
       // One more than there are cores: while a certificate is signed, every core goes on making keys.
       auth: pLimit(availableParallelism() + 1),

@@ -37,7 +37,6 @@ async function find(
   const run = {
     ...{ cluster, options: {}, command: (task: string) => `run ${task}`, note: (text: string) => notes.push(text) },
     auth: new AuthDir(join(scratch(t), 'auth'), harderWay.files),
-    found: new Map(),
     limits: { auth: pLimit(1), node: pLimit(1), kubeconfig: pLimit(1) },
     connect: async ({ name }: { name: string }) => {
       const answer = answers[name]
@@ -133,7 +132,7 @@ test('a kubeconfig of another CA: the first control node whose CA can be read sa
       if (!answer) throw new Failure('connection refused', { node: name })
       return { wasReached: true, look: async () => look(answer) }
     }
-    const run = { cluster, auth, options: {}, found: new Map(), connect } as unknown as Run
+    const run = { cluster, auth, options: {}, connect } as unknown as Run
     const waysOut = ([there]: readonly unknown[]) => {
       const { node, isOurs } = (there ?? { node: {} }) as { node: { name?: string }; isOurs?: boolean }
       return [`${node.name} ${isOurs}`]

@@ -76,6 +76,17 @@ const placed = ({ files }: UnitSeen) => {
 /** Not where the guide has it. */
 const elsewhere = (text: string) => text.replaceAll('/etc/etcd/', '/srv/etcd/')
 
+/** With what cluster.yaml says of a unit. */
+const declaring = (unit: string, override: object, of: Cluster = cluster): Cluster =>
+  ({ ...of, install: { ...of.install, units: new Map([[unit, { files: {}, ...override }]]) } }) as Cluster
+/** Settings that name other paths than are declared. */
+const contradicted = ({ contradicted }: UnitSeen) => contradicted.map(({ by, path }) => `${by} ${path}`)
+const ofEtcd = {
+  'ca.pem': '/srv/etcd/ca.pem',
+  'kubernetes.pem': '/srv/etcd/kubernetes.pem',
+  'kubernetes-key.pem': '/srv/etcd/kubernetes-key.pem',
+}
+
 /** Command lines as the guides, kubeadm's habits and etcd's own pages have them. */
 const etcd = [
   '--name=c0',
@@ -95,9 +106,10 @@ const etcdPlaces = (folder: string) => ({
 })
 
 describe('what etcd reads', () => {
-  const read = (args: readonly string[], more: Partial<ComponentProcess> = {}, contents: Record<string, string> = {}) =>
-    seen('etcd', { processes: [{ ...processAs('etcd', ...args), ...more }], contents })
-  test('is what its flags name: with =, with a blank, with one hyphen, and the last of two', () => {
+  const elsewhereOf = declaring('etcd', { files: ofEtcd })
+  const read = (args: readonly string[], more: Partial<ComponentProcess> = {}, given: Given = { of: elsewhereOf }) =>
+    seen('etcd', { processes: [{ ...processAs('etcd', ...args), ...more }], ...given })
+  test('is confirmed by its flags: with =, with a blank, with one hyphen, and the last of two; else they contradict', () => {
     const rows = [
       etcd,
       etcd.flatMap((arg) => arg.split('=')),
@@ -106,11 +118,16 @@ describe('what etcd reads', () => {
     ]
     for (const args of rows) {
       const unit = read(args.map(elsewhere))
-      assert.deepEqual([unit.unreached, unit.wrong, placed(unit)], [[], [], etcdPlaces('/srv/etcd')], args.join(' '))
+      const told = [unit.unreached, unit.wrong, contradicted(unit), placed(unit)]
+      assert.deepEqual(told, [[], [], [], etcdPlaces('/srv/etcd')], args.join(' '))
+      const other = read(args.map(elsewhere), {}, {})
+      assert.deepEqual(placed(other), etcdPlaces('/etc/etcd'))
+      assert.equal(contradicted(other).length, 6)
+      assert.ok(contradicted(other).includes('--peer-cert-file /srv/etcd/kubernetes.pem'))
     }
   })
 
-  test('is what its environment names, where no flag does', () => {
+  test('is confirmed by its environment, where no flag says it', () => {
     const variables = new Map(
       etcd
         .filter((arg) => arg.includes('-file='))
@@ -121,31 +138,36 @@ describe('what etcd reads', () => {
     )
     for (const command of [['etcd', '--name=x'], ['/usr/local/bin/etcd']]) {
       const unit = read([], { command, variables })
-      assert.deepEqual([placed(unit), unit.unreached], [etcdPlaces('/srv/etcd'), []])
+      assert.deepEqual([placed(unit), unit.unreached, contradicted(unit)], [etcdPlaces('/srv/etcd'), [], []])
     }
-    const both = read(['--cert-file=/flag.pem'], { variables })
-    assert.equal(placed(both)['kubernetes.pem'], '/flag.pem now, /srv/etcd/kubernetes.pem now')
+    assert.deepEqual(contradicted(read(['--cert-file=/flag.pem'], { variables })), ['--cert-file /flag.pem'])
   })
 
-  test('is what its --config-file has', () => {
+  test('is confirmed by its --config-file, which cluster.yaml names too', () => {
     const section = `{cert-file: /srv/etcd/kubernetes.pem, "key-file": '/srv/etcd/kubernetes-key.pem', trusted-ca-file: /srv/etcd/ca.pem}`
     const text = `name: c0 # etcd 3.6\nclient-transport-security: ${section}\npeer-transport-security: ${section}\n`
     for (const [args, variables] of [
       [['--config-file=/etc/etcd.yaml'], new Map()],
       [['--name=x'], new Map([['ETCD_CONFIG_FILE', '/etc/etcd.yaml']])],
     ] as const) {
-      const unit = read(args, { variables }, { '/etc/etcd.yaml': text })
-      assert.deepEqual([placed(unit), unit.configs], [etcdPlaces('/srv/etcd'), ['/etc/etcd.yaml']])
+      const contents = { '/etc/etcd.yaml': text }
+      const of = declaring('etcd', { files: ofEtcd, config: '/etc/etcd.yaml' })
+      const unit = read(args, { variables }, { contents, of })
+      assert.deepEqual([placed(unit), contradicted(unit), unit.unreached], [etcdPlaces('/srv/etcd'), [], []])
+      assert.match(contradicted(read(args, { variables })).join(), /(--config-file|ETCD_CONFIG_FILE) \/etc\/etcd\.yaml/)
     }
   })
 
   test('is not known without that file, or a command line, or where its process is of another program', () => {
-    const why = (...given: Parameters<typeof read>) => read(...given).unreached.join()
-    assert.match(why(['--config-file=/a.yaml']), /^its --config \/a.yaml could not be read: name its files in/)
+    const why = (args: readonly string[], more: Partial<ComponentProcess> = {}, of = cluster) =>
+      read(args, more, { of }).unreached.join()
+    const config = declaring('etcd', { config: '/a.yaml' })
+    assert.match(why(['--config-file=/a.yaml'], {}, config), /^its --config \/a.yaml could not be read: name ca\.pem, /)
     assert.match(why([], { command: [] }), /^its main process is not etcd itself/)
     assert.match(why([], { command: ['/usr/bin/podman', 'run', ...etcd] }), /^its main process is not etcd/)
-    const guessed = read([], { command: ['/bin/sh'] })
-    assert.deepEqual(placed(guessed), etcdPlaces('/etc/etcd'))
+    assert.equal(why([], { command: ['/usr/bin/podman', 'run', ...etcd] }, elsewhereOf), '')
+    const declared = read([], { command: ['/bin/sh'] }, {})
+    assert.deepEqual([placed(declared), contradicted(declared)], [etcdPlaces('/etc/etcd'), []])
   })
 })
 
@@ -159,14 +181,21 @@ describe('what kube-apiserver reads', () => {
     return api([], { processes: [{ ...process, command: process.command.filter((arg) => !arg.startsWith(flag)) }] })
   }
 
-  test('is one file for several flags, which is loaded as the slowest of them does', () => {
+  test('is one file for several flags, which is loaded as the slowest of them does; or one for each, as cluster.yaml says', () => {
     assert.equal(placed(read())['ca.pem'], '/var/lib/kubernetes/ca.pem restart')
-    const apart = placed(read('--client-ca-file=/a/ca.pem', '--etcd-certfile=/b/etcd.pem'))
-    assert.equal(apart['ca.pem'], '/a/ca.pem now, /var/lib/kubernetes/ca.pem restart')
-    assert.equal(apart['kubernetes.pem'], '/var/lib/kubernetes/kubernetes.pem now, /b/etcd.pem now')
+    const files = {
+      'ca.pem': { '--client-ca-file': '/a/ca.pem' },
+      'kubernetes.pem': { '--etcd-certfile': '/b/etcd.pem' },
+    }
+    const args = ['--client-ca-file=/a/ca.pem', '--etcd-certfile=/b/etcd.pem']
+    const apart = api(args, { of: declaring('kube-apiserver', { files }) })
+    assert.deepEqual([contradicted(apart), apart.wrong], [[], []])
+    assert.equal(placed(apart)['ca.pem'], '/a/ca.pem now, /var/lib/kubernetes/ca.pem restart')
+    assert.equal(placed(apart)['kubernetes.pem'], '/var/lib/kubernetes/kubernetes.pem now, /b/etcd.pem now')
+    assert.deepEqual(contradicted(read(...args)), ['--client-ca-file /a/ca.pem', '--etcd-certfile /b/etcd.pem'])
   })
 
-  test('of an etcd with a CA of its own is put beside the file of another that its flag names, and the flag is to be changed', () => {
+  test('of an etcd with a CA of its own is where it is declared, and a flag that names the place of another file is to be changed', () => {
     const of: Cluster = { ...cluster, etcd: { ca: 'own' } }
     const own = (args: readonly string[], given: Given = {}) => api(args, { of, ...given })
     const movesOf = ({ flags }: UnitSeen) => flags.unset.map(({ flag, value }) => `${flag} ${value}`)
@@ -182,37 +211,37 @@ describe('what kube-apiserver reads', () => {
       `--etcd-keyfile ${usual}/apiserver-etcd-client-key.pem`,
     ]
     assert.deepEqual(movesOf(guide), ofGuide)
-    const moved = own(['--etcd-cafile=/b/ca.pem', '--etcd-certfile=/b/c.pem', '--etcd-keyfile=/b/k.pem'])
-    assert.deepEqual([movesOf(moved), placed(moved)['etcd-ca.pem']], [[], '/b/ca.pem restart'])
-    // Its next start counts, too, and so does what another unit of the node reads.
+    // What names neither is a contradiction.
+    assert.deepEqual(contradicted(own(['--etcd-cafile=/b/ca.pem'])), ['--etcd-cafile /b/ca.pem'])
+    // Its next start counts, too.
     assert.deepEqual(movesOf(own([], { processes: [], next: command })), ofGuide)
-    // What the unit file has by now is where its files go, wherever that is, and the process does not have yet.
-    const changed = own([], { next: `${command} --etcd-cafile=/b/ca.pem` })
-    assert.equal(placed(changed)['etcd-ca.pem'], '/b/ca.pem now')
+    const changed = own([], { next: `${command} --etcd-cafile=${usual}/etcd-ca.pem` })
+    assert.equal(placed(changed)['etcd-ca.pem'], `${usual}/etcd-ca.pem now`)
     assert.deepEqual(movesOf(changed), ofGuide.slice(1))
     const [lacks, ...more] = changed.flags.notStartedWith
-    assert.deepEqual([lacks?.flag, lacks?.value, more], ['--etcd-cafile', '/b/ca.pem', []])
+    assert.deepEqual([lacks?.flag, lacks?.value, more], ['--etcd-cafile', `${usual}/etcd-ca.pem`, []])
     // Its process has it already: that is read, and its next start would read another.
-    const ahead = own(['--etcd-cafile=/b/ca.pem'], { next: command })
-    assert.equal(placed(ahead)['etcd-ca.pem'], `/b/ca.pem restart, ${usual}/etcd-ca.pem now`)
+    const ahead = own([`--etcd-cafile=${usual}/etcd-ca.pem`], { next: command })
+    assert.equal(placed(ahead)['etcd-ca.pem'], `${usual}/etcd-ca.pem restart`)
     assert.deepEqual(movesOf(ahead), ofGuide)
-    const beside = own(['--client-ca-file=/x/ca.pem', '--etcd-certfile=/etc/etcd/kubernetes.pem'])
-    assert.ok(!movesOf(beside).some((each) => each.includes('/etc/etcd')))
-    const shared = startedAs('kube-apiserver', '--etcd-certfile=/etc/etcd/kubernetes.pem')
-    const both = own([], { processes: [processAs('etcd', ...etcd), shared] })
-    assert.ok(movesOf(both).includes('--etcd-certfile /etc/etcd/apiserver-etcd-client.pem'))
+    // The declared place of another unit's file is another file's, too.
+    const files = { 'etcd.pem': '/srv/etcd/server.pem' }
+    const shared = own(['--etcd-certfile=/srv/etcd/server.pem'], { of: declaring('etcd', { files }, of) })
+    assert.ok(movesOf(shared).includes(`--etcd-certfile ${usual}/apiserver-etcd-client.pem`))
   })
 
   for (const [what, more, missing] of [
-    ['an etcd with a CA of its own', 'etcd: { ca: own }', 'etcd-ca.pem, apiserver-etcd-client.pem, '],
-    ['the aggregation layer', 'aggregation: true', 'front-proxy-ca.pem, front-proxy-client.pem, '],
+    ['an etcd with a CA of its own', 'etcd: { ca: own }', 'etcd-ca.pem'],
+    ['the aggregation layer', 'aggregation: true', 'front-proxy-ca.pem'],
   ] as const)
-    test(`of ${what} is not reached where cluster.yaml names only the rest of its files`, () => {
+    test(`of ${what} is not verified where its process can't be read, and cluster.yaml names only some of its files`, () => {
       const named = 'install: { units: { kube-apiserver: { files: { ca.pem: /a/ca.pem } } } }'
       const of = parsed(`${minimal}${more}\n${named}\n`)
       const processes = [{ ...processAs('kube-apiserver'), command: ['podman', 'run'] }]
-      const unreached = api([], { processes, of, node: of.nodes[0] }).unreached.join()
-      assert.ok(unreached.includes(`name ${missing}`) && unreached.endsWith(' in install.units too'), unreached)
+      const unit = api([], { processes, of, node: of.nodes[0] })
+      assert.match(unit.unreached.join(), /^its main process is not kube-apiserver itself: name .* in install\.units$/)
+      const [files] = [unit.files.map(({ file }) => file)]
+      assert.ok(files.includes(missing) && files.includes('ca.pem'))
     })
 
   describe('of the aggregation layer', () => {
@@ -237,13 +266,19 @@ describe('what kube-apiserver reads', () => {
     }
     const placesIn = (folder: string) => names.map((name) => `${folder}/${name} now`)
 
-    test('is put beside its other files, and then its flags are asked for, until the unit file and the process have them', () => {
-      const [next, set] = [command, wanted('/b')]
+    test('is where it is declared, and then its flags are asked for, until the unit file and the process have them', () => {
+      const [next, set] = [command, wanted(usual)]
       assert.deepEqual(found([]), [wanted(usual), [], placesIn(usual), []])
-      assert.deepEqual(found(['--client-ca-file=/srv/ca.pem']), [wanted('/srv'), [], placesIn('/srv'), []])
-      assert.deepEqual(found(set), [[], [], placesIn('/b'), []])
-      assert.deepEqual(found([], { next: [next, ...set].join(' ') }), [[], set, placesIn('/b'), []])
-      assert.deepEqual(found(set, { next }), [set, [], placesIn('/b'), []])
+      const files = Object.fromEntries(names.map((name) => [name, `/srv/${name}`]))
+      assert.deepEqual(found([], { of: declaring('kube-apiserver', { files }, of) }), [
+        wanted('/srv'),
+        [],
+        placesIn('/srv'),
+        [],
+      ])
+      assert.deepEqual(found(set), [[], [], placesIn(usual), []])
+      assert.deepEqual(found([], { next: [next, ...set].join(' ') }), [[], set, placesIn(usual), []])
+      assert.deepEqual(found(set, { next }), [set, [], placesIn(usual), []])
       assert.deepEqual(found([], { of: cluster }), [[], [], [undefined, undefined, undefined], []])
     })
 
@@ -331,7 +366,8 @@ describe('what kube-apiserver reads', () => {
     const wanted = [`--authorization-config=${usual}`]
     assert.deepEqual(read(['--authorization-mode=RBAC,Node']), [placedWebhook, `${usual} now`, wanted, []])
     assert.deepEqual(read(named(usual)), [placedWebhook, `${usual} reload`, [], []])
-    assert.deepEqual(read(named('/srv/a.yaml')), [placedWebhook, '/srv/a.yaml reload', [], []])
+    const moved = declaring('kube-apiserver', { files: { [file]: '/srv/a.yaml' } }, of)
+    assert.equal(placed(api(named('/srv/a.yaml'), { of: moved }))[file], '/srv/a.yaml reload')
     const custom = '--authorization-webhook-config-file'
     const [own, broken] = ['kind: AuthorizationConfiguration', 'x: 1']
     assert.deepEqual(read(named(usual), { [usual]: broken }), [placedWebhook, `${usual} reload`, [], []])
@@ -344,9 +380,14 @@ describe('what kube-apiserver reads', () => {
       assert.deepEqual(read(args, contents), [placedWebhook, undefined, [], [why]])
   })
 
-  test('is each file of service-account keys, of which flags add to each other', () => {
-    const places = placed(read('--service-account-key-file=/old.pem'))['service-account.pem']
-    assert.equal(places, '/var/lib/kubernetes/service-account.pem restart, /old.pem restart')
+  test('may be one of several files of service-account keys, whose flags add to each other', () => {
+    const file = 'service-account.pem'
+    const more = read('--service-account-key-file=/old.pem')
+    assert.deepEqual([placed(more)[file], contradicted(more)], ['/var/lib/kubernetes/service-account.pem restart', []])
+    const process = startedAs('kube-apiserver')
+    const flag = '--service-account-key-file'
+    const other = process.command.map((arg) => (arg.startsWith(`${flag}=`) ? `${flag}=/old.pem` : arg))
+    assert.deepEqual(contradicted(api([], { processes: [{ ...process, command: other }] })), [`${flag} /old.pem`])
   })
 
   test('is refused where a flag is missing, or names what can not be right', () => {
@@ -359,17 +400,6 @@ describe('what kube-apiserver reads', () => {
     assert.match(wrong('--tls-cert-file=/a\u0001b'), /"\/a\\u0001b"/)
     const missing = 'it has no --client-ca-file: name /var/lib/kubernetes/ca.pem there'
     assert.deepEqual(lacking('--client-ca-file').wrong, [missing])
-  })
-
-  test('is refused where it names what is not there, or what is no file of a cluster, but for where the guide has it', () => {
-    const named = '/etc/shadow'
-    const wrong = (files: Files) => api([`--tls-cert-file=${named}`], { files }).wrong.join()
-    assert.match(wrong({}), /^--tls-cert-file names \/etc\/shadow, which is not there/)
-    assert.match(wrong({ [named]: { size: 9 } }), /^--tls-cert-file names \/etc\/shadow, which holds no certificate/)
-    for (const fine of [{ size: 0 }, { size: 9, isKnown: true as const }]) assert.equal(wrong({ [named]: fine }), '')
-    const next = (files: Files) => seen('etcd', { next: `/usr/bin/etcd --cert-file=${named}`, files }).wrong.join()
-    assert.equal(next({}), '')
-    assert.match(next({ [named]: { size: 9 } }), /holds no certificate/)
   })
 
   test('disagrees with cluster.yaml about the service range, or its own address', () => {
@@ -396,13 +426,22 @@ describe('what a kubelet reads', () => {
 tlsCertFile: "/pki/kubelet.crt" # its own
 tlsPrivateKeyFile: '/pki/kubelet.key'
 `
-  const read = (text: string | undefined, ...more: string[]) =>
+  const readOf = (of: Cluster, text: string | undefined, ...more: string[]) =>
     seen('kubelet', {
       processes: [processAs('kubelet', `--config=${config}`, '--kubeconfig', '/pki/kubeconfig', ...more)],
       contents: text === undefined ? {} : { [config]: text },
+      of,
     })
+  const read = (...said: [text: string | undefined, ...more: string[]]) =>
+    readOf(declaring('kubelet', { files: ofKubelet }), ...said)
+  const ofKubelet = {
+    'ca.pem': '/pki/ca.crt',
+    '<node>.pem': '/pki/kubelet.crt',
+    '<node>-key.pem': '/pki/kubelet.key',
+    '<node>.kubeconfig': '/pki/kubeconfig',
+  }
 
-  test('is what its file names; a flag precedes it', () => {
+  test('is confirmed by its file; a flag precedes it', () => {
     const expected = {
       'ca.pem': '/pki/ca.crt now',
       'w0.pem': '/pki/kubelet.crt now',
@@ -415,7 +454,8 @@ tlsPrivateKeyFile: '/pki/kubelet.key'
     const json = `{"authentication": {"x509": {"clientCAFile": "/pki/ca.crt"}},
       "tlsCertFile": "/pki/kubelet.crt", "tlsPrivateKeyFile": "/pki/kubelet.key"}`
     assert.deepEqual(placed(read(json)), expected)
-    assert.equal(placed(read(usual, '--tls_cert_file=/flag.crt'))['w0.pem'], '/flag.crt now')
+    assert.deepEqual(contradicted(read(json)), [])
+    assert.deepEqual(contradicted(read(usual, '--tls_cert_file=/flag.crt')), ['--tls-cert-file /flag.crt'])
   })
 
   const rotates = (text: string, ...more: string[]) => read(usual + text, ...more).rotatesItself
@@ -443,22 +483,24 @@ tlsPrivateKeyFile: '/pki/kubelet.key'
     test(`a file with ${JSON.stringify(text)} says ${expected}`, () => assert.equal(rotates(text), expected))
 
   test('is not known where its file was not read, or others may say otherwise', () => {
-    const why = (...given: Parameters<typeof read>) => read(...given).unreached.join()
+    const why = (...said: [text: string | undefined, ...more: string[]]) => readOf(cluster, ...said).unreached.join()
     assert.match(why(undefined), /its --config \/var\/lib\/kubelet\/kubelet-config.yaml could not be read/)
     assert.match(why('true'), /could not be read/)
     assert.match(why(usual, '--config-dir=/a'), /--config-dir/)
     assert.equal(read(usual, '--config-dir=/a').rotatesItself, undefined)
   })
 
-  test('is what cluster.yaml names, where it is not known', () => {
-    const install = { ...cluster.install, units: new Map([['kubelet', { files: { 'ca.pem': '/named/ca.pem' } }]]) }
-    const of = { ...cluster, install } as Cluster
+  test('is what cluster.yaml names, of one node too, where it is not known', () => {
+    const of = declaring('kubelet', { files: { 'ca.pem': '/named/ca.pem', '<node>.pem': '/named/<node>.pem' } })
     const unit = seen('kubelet', { processes: [processAs('kubelet', `--config=${config}`)], of })
-    assert.deepEqual([unit.unreached, placed(unit)['ca.pem']], [[], '/named/ca.pem now'])
+    assert.match(unit.unreached.join(), /could not be read: name w0-key\.pem, w0\.kubeconfig in install\.units$/)
+    assert.deepEqual([placed(unit)['ca.pem'], placed(unit)['w0.pem']], ['/named/ca.pem now', '/named/w0.pem now'])
+    const node = { ...worker, units: { kubelet: { files: { 'ca.pem': '/own/ca.pem' } } } }
+    const own = seen('kubelet', { processes: [processAs('kubelet', `--config=${config}`)], of, node })
+    assert.deepEqual([placed(own)['ca.pem'], placed(own)['w0.pem']], ['/own/ca.pem now', '/named/w0.pem now'])
     const processes = [{ ...processAs('kubelet'), command: ['/bin/sh'] }]
     const wrong = (more: Given) => seen('kubelet', { processes, folders: [], ...more }).wrong
     assert.match(wrong({ of }).join(), /--client-ca-file names \/named\/ca.pem, and there is no \/named/)
-    assert.deepEqual(wrong({}), [])
   })
 })
 
@@ -466,14 +508,16 @@ test('a scheduler or proxy with a --config ignores its flags', () => {
   const unit = seen('kube-proxy', {
     processes: [processAs('kube-proxy', '--config=/c.yaml', '--kubeconfig=/a/k')],
     contents: { '/c.yaml': 'clientConnection:\n  kubeconfig: "/b/kubeconfig"\n' },
+    of: declaring('kube-proxy', { config: '/c.yaml' }),
   })
-  assert.equal(placed(unit)['kube-proxy.kubeconfig kubeconfig'], '/b/kubeconfig restart')
+  assert.deepEqual(contradicted(unit), ['clientConnection.kubeconfig /b/kubeconfig'])
 })
 
 test('a config that was changed since the start says nothing of the process', () => {
   const unreached = (changed: number) =>
     seen('kube-proxy', {
       processes: [processAs('kube-proxy', '--config=/c.yaml')],
+      of: declaring('kube-proxy', { config: '/c.yaml', files: { 'kube-proxy.kubeconfig': '/pki/kubeconfig' } }),
       contents: { '/c.yaml': 'clientConnection: {kubeconfig: /pki/kubeconfig}' },
       files: { '/c.yaml': { changed }, '/pki/kubeconfig': { size: 1, isKnown: true } },
       state: { started: 1000 },
@@ -485,21 +529,23 @@ test('a config that was changed since the start says nothing of the process', ()
 describe('a unit file', () => {
   const next = `/usr/local/bin/etcd ${etcd.map(elsewhere).join(' ')}`
   const processes = [processAs('etcd', ...etcd)]
-  test('says what a unit that does not run will read', () => {
-    assert.deepEqual(placed(seen('etcd', { next })), etcdPlaces('/srv/etcd'))
-  })
-  test('that would start it with other paths than its process has is served too, and nothing waits for that', () => {
-    assert.equal(placed(seen('etcd', { processes, next }))['ca.pem'], '/etc/etcd/ca.pem restart, /srv/etcd/ca.pem now')
+  test('confirms, or contradicts, what a unit that does not run, or is started again, will read', () => {
+    const of = declaring('etcd', { files: ofEtcd })
+    const fine = seen('etcd', { next, of })
+    assert.deepEqual([placed(fine), contradicted(fine)], [etcdPlaces('/srv/etcd'), []])
+    const other = seen('etcd', { processes, next })
+    assert.deepEqual([placed(other), contradicted(other).length], [etcdPlaces('/etc/etcd'), 6])
   })
   test('is refused where it names a folder that is not there, or not mounted, whether its unit runs or not', () => {
-    const wrong = (given: Given) => seen('etcd', given).wrong.join()
+    const of = declaring('etcd', { files: ofEtcd })
+    const wrong = (given: Given) => seen('etcd', { of, ...given }).wrong.join()
     const lost = /names \/srv\/etcd\/ca.pem, and there is no \/srv\/etcd: make that folder/
     assert.match(wrong({ next, folders: ['/etc/etcd'] }), lost)
     assert.match(wrong({ next, folders: ['/etc/etcd'], processes }), lost)
     const unmounted = wrong({ next, unmounted: ['/srv'] })
     assert.match(unmounted, /names \/srv\/etcd\/ca.pem, and \/srv is not mounted: systemctl start/)
     // One that was never installed: only the guide has them there.
-    assert.equal(wrong({ folders: [] }), '')
+    assert.equal(wrong({ folders: [], of: cluster }), '')
   })
   test('with variables, without files, or that starts another program, says nothing', () => {
     const wrapped = next.replace('/usr/local/bin/etcd', '/bin/sh -c')
@@ -547,7 +593,8 @@ describe("the CA's key, where no node has it", () => {
   const starts = { [unit]: command }
   const at = (given: Given) => {
     const places = placesOf({ files: left, of, ...given })
-    return keptOffAt(runOf(of), unitsOn(of, control, places), places)
+    const { of: its = of } = given
+    return keptOffAt(runOf(its), unitsOn(its, control, places), places)
   }
 
   test('is read by no unit, and a command line that names it is wrong, with the two flags to take out', () => {
@@ -562,7 +609,7 @@ describe("the CA's key, where no node has it", () => {
       assert.match(what, /^--cluster-signing-key-file names \/x\/key\.pem, and by cluster\.yaml no node has that key/)
       assert.match(what, /take --cluster-signing-cert-file and --cluster-signing-key-file out/)
       assert.deepEqual([others, files.filter(({ file }) => file === 'ca-key.pem')], [[], []])
-      assert.equal(placed(seen(unit, given))['ca-key.pem']?.startsWith('/x/key.pem '), true)
+      assert.ok(contradicted(seen(unit, given)).includes('--cluster-signing-key-file /x/key.pem'))
     }
   })
 
@@ -579,17 +626,19 @@ describe("the CA's key, where no node has it", () => {
 
   test('is found beside the other files of its unit, too, and so is what a killed run left; a link to it counts once', () => {
     const key = left[path]
+    const files = { 'ca.pem': { '--root-ca-file': '/srv/kcm/ca.pem' } }
+    const apart = declaring(unit, { files }, of)
     const elsewhere = startedAs(row, '--root-ca-file=/srv/kcm/ca.pem')
     const own = '/srv/kcm/ca-key.pem'
-    const files = { [own]: key, [`${own}.harderway-old`]: key, [`${path}.harderway-new`]: key }
-    assert.deepEqual(at({ processes: [elsewhere], starts, files }), [
+    const there = { [own]: key, [`${own}.harderway-old`]: key, [`${path}.harderway-new`]: key }
+    assert.deepEqual(at({ processes: [elsewhere], starts, files: there, of: apart }), [
       { file: 'ca-key.pem', path: `${path}.harderway-new`, isLeftover: true },
       { file: 'ca-key.pem', path: own },
       { file: 'ca-key.pem', path: `${own}.harderway-old`, isLeftover: true },
     ])
-    const places = placesOf({ processes: [elsewhere], starts, files: left })
+    const places = placesOf({ processes: [elsewhere], starts, files: left, of: apart })
     const linked = { ...places, real: new Map([[own, path]]) }
-    assert.deepEqual(keptOffAt(runOf(of), unitsOn(of, control, linked), linked), [{ file: 'ca-key.pem', path }])
+    assert.deepEqual(keptOffAt(runOf(apart), unitsOn(apart, control, linked), linked), [{ file: 'ca-key.pem', path }])
     const { wrong } = seen(unit, { processes: [startedAs(row, `--cluster-signing-key-file=/x/y.pem`)], of })
     assert.match(wrong[0] ?? '', /then remove that file, which --prune does not find$/)
   })
@@ -643,86 +692,27 @@ describe('a component of no unit of the node', () => {
 describe('a unit that runs as another user', () => {
   const kube = { account: { uid: 998, gids: [998] as const } }
   const usual = '/var/lib/kubernetes/kube-scheduler.kubeconfig'
-  const ofUnit = (path: string) => `/usr/local/bin/kube-scheduler --kubeconfig=${path}`
-  const own = (given: Given, path = usual) =>
-    seen('kube-scheduler', {
-      state: kube,
-      processes: [processAs('kube-scheduler', `--kubeconfig=${path}`)],
-      ...given,
-    })
-  const ofKube = { size: 9, isKnown: true, kind: 'file', uid: 998, gid: 998, mode: 0o600 } as const
 
-  test('is read from its unit file: a process that says otherwise is an error, and what it names is no place', () => {
-    const agrees = own({ next: ofUnit(usual) })
-    assert.deepEqual([agrees.wrong, agrees.unreached], [[], []])
-    assert.equal(placed(agrees)['kube-scheduler.kubeconfig kubeconfig'], `${usual} restart`)
-    const lies = own({ next: ofUnit(usual) }, '/root/.kube/config')
-    assert.deepEqual(lies.wrong, [
-      'its process has --kubeconfig /root/.kube/config, and its unit file has not: restart it',
-    ])
-    assert.equal(placed(lies)['kube-scheduler.kubeconfig kubeconfig'], `${usual} restart`)
+  test('is judged as any other: what its process names is no place, and contradicts', () => {
+    const of = (path: string, next = `/usr/local/bin/kube-scheduler --kubeconfig=${path}`) =>
+      seen('kube-scheduler', { state: kube, processes: [processAs('kube-scheduler', `--kubeconfig=${path}`)], next })
+    for (const start of [undefined, '/bin/sh -c x', `/usr/local/bin/kube-scheduler --kubeconfig=${usual} $ARGS`]) {
+      const fine = of(usual, start)
+      assert.deepEqual([fine.wrong, fine.unreached, contradicted(fine)], [[], [], []])
+    }
+    const other = of('/root/.kube/config')
+    assert.deepEqual(contradicted(other), ['--kubeconfig /root/.kube/config'])
+    assert.equal(placed(other)['kube-scheduler.kubeconfig kubeconfig'], `${usual} restart`)
   })
 
-  test('is not known where that does not say it, or others than root may change what it names', () => {
-    for (const start of ['/bin/sh -c x', `${ofUnit(usual)} $ARGS`])
-      assert.match(own({ next: start }).unreached.join(), /runs as another user .*install\.units/)
+  test('whose config is another file for its process than for the node is not verified', () => {
     const config = '/etc/kubernetes/config/kube-scheduler.yaml'
-    const text = { [config]: `clientConnection: {kubeconfig: ${usual}}` }
-    const byConfig = (there: Partial<FileState>) =>
-      own({
-        processes: [processAs('kube-scheduler', `--config=${config}`)],
-        next: `/usr/local/bin/kube-scheduler --config=${config}`,
-        contents: text,
-        files: { [config]: { size: 9, ...there }, [usual]: ofKube },
-      }).unreached
-    assert.deepEqual(byConfig({ uid: 0, mode: 0o644 }), [])
-    const isOpen = /others than root may change its --config/
-    assert.match(byConfig({ uid: 998, mode: 0o644 }).join(), isOpen)
-    assert.match(byConfig({ uid: 0, mode: 0o664 }).join(), isOpen)
-  })
-
-  test('is one, too, that root starts and that gives up its rights: its process may exec itself', () => {
-    const process = { ...processAs('kube-scheduler', '--kubeconfig=/root/.kube/config'), uid: 998 }
-    const unit = own({
-      state: {},
-      processes: [process],
-      next: '/usr/bin/setpriv --reuid=kube x',
-    })
-    assert.deepEqual(placed(unit)['kube-scheduler.kubeconfig kubeconfig'], `${usual} restart`)
-    assert.match(unit.unreached.join(), /runs as another user/)
-  })
-
-  test('gets no owner changed at a path of its own: the command to type is named', () => {
-    const at = '/srv/kube/config'
-    const wrong = (there: Partial<FileState> | undefined) =>
-      own({ next: ofUnit(at), files: there ? { [at]: there } : {} }, at).wrong.join()
-    assert.equal(wrong(ofKube), '')
-    const closed = wrong({ ...ofKube, uid: 0, gid: 0 })
-    assert.match(closed, /unreadable for its unit: chown 998 \/srv\/kube\/config && chmod 600/)
-    assert.match(wrong({ ...ofKube, mode: 0o644 }), /open to others: chown 998/)
-    assert.match(wrong(undefined), /which is not there: put the file there/)
-  })
-
-  test("has the variables of its unit file, and of environment files that are root's", () => {
-    const [path, variables] = [
-      '/etc/default/etcd',
-      new Map([
-        ['ETCD_CERT_FILE', '/etc/etcd/kubernetes.pem'],
-        ['ETCD_KEY_FILE', '/etc/etcd/kubernetes-key.pem'],
-        ['ETCD_TRUSTED_CA_FILE', '/etc/etcd/ca.pem'],
-      ]),
-    ]
-    const etcd = (isRoots: boolean) =>
-      seen('etcd', {
-        state: { ...kube, variables: { unitFile: new Map(), files: variables }, environmentFiles: [path] },
-        next: '/usr/bin/etcd',
-        settings: new Map([[path, { changed: 0, isRoots }]]),
-        processes: [{ ...processAs('etcd'), variables }],
-        files: Object.fromEntries([...variables.values()].map((each) => [each, ofKube])),
-      })
-    assert.deepEqual(etcd(true).wrong, [])
-    assert.deepEqual(placed(etcd(true)), etcdPlaces('/etc/etcd'))
-    assert.match(etcd(false).wrong.join(), /its process has ETCD_.* and its unit file has not/)
+    const process = { ...processAs('kube-scheduler', `--config=${config}`), bound: new Set([config]) }
+    const contents = { [config]: `clientConnection: {kubeconfig: ${usual}}` }
+    const unreached = (...processes: ComponentProcess[]) =>
+      seen('kube-scheduler', { processes, contents }).unreached.join()
+    assert.match(unreached(process), /^its process has another .*kube-scheduler\.yaml than the node: name /)
+    assert.equal(unreached({ ...process, bound: new Set() }), '')
   })
 })
 

@@ -94,7 +94,7 @@ describe('what install does not reach', () => {
       const units = new Map(own.map(({ group }) => [component, { ...runningUnit, group }]))
       const files = { get: () => file } as unknown as PlacesState['files']
       const places = placesWith({ ...allThere, units, files, processes, contents })
-      return unreachedOn(of, node, { ...seenIn(cluster, node, { places } as NodeState), places }, concerns).ofRoot
+      return unreachedOn(of, node, { ...seenIn(of.cluster, node, { places } as NodeState), places }, concerns).ofRoot
     }
 
     test("that reads what is where the node's own units do, by a flag or by their configuration", () => {
@@ -114,7 +114,13 @@ describe('what install does not reach', () => {
     test('that reads what was installed where the guide has it, before its unit read another', () => {
       const parts = ['certificate-authority', 'client-certificate', 'client-key']
       const text = parts.map((name) => `    ${name}-data: QQ==\n`).join('')
-      const of = { ...run, auth: { ...run.auth, tryBytes: () => Buffer.from(text) } } as unknown as Run
+      const files = { 'kube-scheduler.kubeconfig': '/srv/kubeconfig' }
+      const install = { ...cluster.install, units: new Map([['kube-scheduler', { files }]]) }
+      const of = {
+        ...run,
+        cluster: { ...run.cluster, install },
+        auth: { ...run.auth, tryBytes: () => Buffer.from(text) },
+      } as unknown as Run
       const own = [processAs('kube-scheduler', '--kubeconfig=/srv/kubeconfig')]
       const left = (content = '') => named(scheduler, { of, own, file: { size: 1, sha256: sha256(content) } }).length
       assert.deepEqual([left(String(partOf(text, 'kubeconfig', 'kube-scheduler.kubeconfig'))), left()], [1, 0])
