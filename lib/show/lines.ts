@@ -132,7 +132,8 @@ export function createJsonLines(write: (line: string) => void): Reporter {
 function plainEvent(event: Event): object {
   if (event.type !== 'ended') return event
   const { id, outcome } = event
-  const { kind: type, ...rest } = outcome
+  // Two that are for other targets.
+  const { kind: type, oldKeys, ownsClient, ...rest } = { oldKeys: undefined, ownsClient: undefined, ...outcome }
   const own = 'failure' in rest ? { refused: rest.failure.kind === 'refused', ...plainFailure(rest.failure) } : rest
   return { type, id, ...own, message: formatCause(outcome) }
 }

@@ -36,6 +36,10 @@ for (const [outcome, value] of [
     { reasons, message: 'made: ca.pem missing' },
   ],
   [
+    { kind: 'built', reasons, oldKeys: ['kubelet'], ownsClient: true },
+    { reasons, message: 'made: ca.pem missing' },
+  ],
+  [
     { kind: 'stale', reasons },
     { reasons, message: 'to make: ca.pem missing' },
   ],
