@@ -23,7 +23,7 @@ import { phases } from '../phases/bootstrap.ts'
 import { notesOnAdminKeys } from '../phases/local-kubeconfig.ts'
 import { readAuth } from '../request/access.ts'
 import type { CommandRun } from '../request/command-run.ts'
-import { exitStatus, type Finding } from '../request/job.ts'
+import { type ExitCause, exitStatus } from '../request/job.ts'
 import {
   adviseBackup,
   adviseLeft,
@@ -42,7 +42,7 @@ import { type Selection, select } from '../request/selection.ts'
 import { refusalsBefore } from '../request/walk.ts'
 
 /** Throws a usage Failure before anything is printed. */
-export async function plan(given: CommandRun): Promise<readonly Finding[]> {
+export async function plan(given: CommandRun): Promise<readonly ExitCause[]> {
   const { format, expectPlan, offline } = given.options
   if (expectPlan !== undefined) throw usage("--expect-plan and --dry-run can't be combined")
   if (format !== undefined && format !== 'markdown') throw usage(`--format ${format}: a plan has markdown`)
@@ -155,7 +155,7 @@ async function refuse(
   { reporterFor, endedStatus }: CommandRun,
   graph: Graph,
   refusals: readonly [string | undefined, Failure][],
-): Promise<readonly Finding[]> {
+): Promise<readonly ExitCause[]> {
   const reporter = await reporterFor(byPhase(phases, graph), true)
   for (const [id, failure] of refusals) reporter.problem(failure, id)
   await reporter.end({ outcomes: new Map(), seconds: 0, exit: exitStatus(['refused'], endedStatus()) })

@@ -21,7 +21,7 @@ import { replaceCommand } from '../nodes/fetch-command.ts'
 import { phases } from '../phases/bootstrap.ts'
 import { writeAuth } from '../request/access.ts'
 import type { CommandRun } from '../request/command-run.ts'
-import type { Finding } from '../request/job.ts'
+import type { ExitCause } from '../request/job.ts'
 import {
   adviseBackup,
   adviseLeft,
@@ -39,7 +39,7 @@ import { namesToForce, select } from '../request/selection.ts'
 import { walk } from '../request/walk.ts'
 
 /** Throws a usage Failure before anything is printed or changed. */
-export async function run(given: CommandRun): Promise<readonly Finding[]> {
+export async function run(given: CommandRun): Promise<readonly ExitCause[]> {
   const { auth, command, now, options, signal } = given
   if (options.offline) throw usage('--offline can only be used with --dry-run')
   if (options.format !== undefined) throw usage('--format can only be used with --dry-run')
@@ -62,12 +62,12 @@ export async function run(given: CommandRun): Promise<readonly Finding[]> {
     work: async (run) => {
       const isPlanned = options.expectPlan !== undefined
       const planned = isPlanned ? await (await import('./plan.ts')).readPlanned(run, wanted, forced) : wanted
-      const { outcomes, findings } = await walk(planned, { run, signal, forced, reporter })
+      const { outcomes, causes } = await walk(planned, { run, signal, forced, reporter })
       if (outcomes.size === 0) reporter.note('no file was made or changed')
       const reachesNodes = outcomes.size > 0 && ids.some((id) => wanted.get(id)?.where === 'node')
       for (const note of await notesAfter(run, outcomes, reachesNodes)) reporter.note(note)
       const isUnfinished = outcomes.size > 0 && adviseRevoked(run, outcomes).length > 0
-      return { outcomes, findings: isUnfinished ? [...findings, 'unfinished'] : findings }
+      return { outcomes, causes: isUnfinished ? [...causes, 'unfinished'] : causes }
     },
     closing: (outcomes) => ({
       advice: adviseAfter([...wanted.values()], outcomes),

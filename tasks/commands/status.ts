@@ -19,7 +19,7 @@ import {
   takeInventory,
   waysOut,
 } from '../request/inventory.ts'
-import { exitStatus, type Finding, findingsOf } from '../request/job.ts'
+import { causesOf, type ExitCause, exitStatus } from '../request/job.ts'
 import {
   adviseOnCa,
   formatUnderWay,
@@ -35,7 +35,7 @@ import type { Uses } from '../rotations/rotation.ts'
 import type { UnderWay } from '../rotations/table.ts'
 
 /** Throws a usage Failure for a node that cluster.yaml does not have. */
-export async function status(given: CommandRun): Promise<readonly Finding[]> {
+export async function status(given: CommandRun): Promise<readonly ExitCause[]> {
   checkNodes(given.cluster, given.options.nodes)
   const graph = await wholeCluster(given)
   return readAuth(given, graph, async (run) => {
@@ -69,7 +69,7 @@ async function show(
   given: CommandRun,
   inventory: Inventory,
   rotations: Status['rotations'],
-): Promise<readonly Finding[]> {
+): Promise<readonly ExitCause[]> {
   const { options, signal, print } = given
   if (signal.aborted) return []
   const { run, outcomes, graph } = inventory
@@ -79,12 +79,12 @@ async function show(
   const nodes = inventory.nodes.filter(isWanted)
   const own = new Map([...outcomes].filter(([id]) => isWanted(graph.get(id))))
   const onFolder = notesOnFolder(run.auth)
-  const findings: Finding[] = [
+  const causes: ExitCause[] = [
     ...[...items, ...nodes].flatMap((each) =>
       isRight(each) ? [] : each.state === 'failed' ? ('failed' as const) : ('stale' as const),
     ),
     // What a run would refuse, or leave to its user.
-    ...findingsOf(own.values()).filter((each) => each === 'refused' || each === 'unfinished'),
+    ...causesOf(own.values()).filter((each) => each === 'refused' || each === 'unfinished'),
     ...onFolder.map(() => 'stale' as const),
     ...rotations.flatMap(({ failure }) => failure?.kind ?? []),
   ]
@@ -97,9 +97,9 @@ async function show(
     onFolder,
     rotations,
   }
-  if (options.json) for (const line of asJson(found, exitStatus(findings))) print(formatJsonLine(line))
-  else if (!options.quiet || findings.length > 0) for (const line of asText(given, found)) print(line)
-  return findings
+  if (options.json) for (const line of asJson(found, exitStatus(causes))) print(formatJsonLine(line))
+  else if (!options.quiet || causes.length > 0) for (const line of asText(given, found)) print(line)
+  return causes
 }
 
 /** A rotation is first: it explains much of what follows. */

@@ -10,7 +10,7 @@ import { newerOn, waysOutOfOlder } from '../nodes/guards.ts'
 import { phases } from '../phases/bootstrap.ts'
 import { type CommandRun, checkConfigFile, openAuth } from '../request/command-run.ts'
 import { pathOf } from '../request/host.ts'
-import type { Finding } from '../request/job.ts'
+import type { ExitCause } from '../request/job.ts'
 import { rotationsUnderWay } from '../request/notices.ts'
 import { checkTarget, observe, showObservation } from '../request/observe.ts'
 import { checkNodes } from '../request/selection.ts'
@@ -35,7 +35,7 @@ const kinds = [
 ]
 
 /** Throws a Failure where there is no backup, and a refusal for one of a newer harderway or another layout. */
-export async function verifyBackup(given: CommandRun, from: string): Promise<readonly Finding[]> {
+export async function verifyBackup(given: CommandRun, from: string): Promise<readonly ExitCause[]> {
   const made = [...(await clusterGraph(phases, given.cluster)).values()].filter(({ where }) => where === 'auth')
   const names = [...made.flatMap(({ makes }) => makes), ...identityNames(given)]
   const main = readFolder(openAuth(pathOf(given.host, from), given), names)

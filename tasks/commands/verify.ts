@@ -21,12 +21,12 @@ import { anyones, certTable, encryptionConfig, layoutOf } from '../layouts/table
 import { readAuth } from '../request/access.ts'
 import type { CommandRun } from '../request/command-run.ts'
 import { readLocalPair } from '../request/inventory.ts'
-import type { Finding } from '../request/job.ts'
+import type { ExitCause } from '../request/job.ts'
 import { checkTarget, observe, showObservation } from '../request/observe.ts'
 import { selectNodes } from '../request/selection.ts'
 
 /** Throws a usage Failure for a node without connections. */
-export async function verify(given: CommandRun): Promise<readonly Finding[]> {
+export async function verify(given: CommandRun): Promise<readonly ExitCause[]> {
   const { from } = given.options
   if (from !== undefined) return (await import('./verify-backup.ts')).verifyBackup(given, from)
   const graph = buildGraph(selectNodes(given, connectionTargets(given.cluster)))

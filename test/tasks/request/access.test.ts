@@ -10,7 +10,7 @@ import { authBeside, type CommandRun } from '../../../tasks/request/command-run.
 import { parseOptions } from '../../../tasks/request/options.ts'
 import { scratch } from '../../support/files.ts'
 
-const nothing = { outcomes: new Map(), findings: [] }
+const nothing = { outcomes: new Map(), causes: [] }
 
 /** As much of a CommandRun as it takes, and what is printed. */
 function runIn(t: TestContext) {
@@ -61,19 +61,19 @@ test('auth/ that is a link to nothing may be on a disk that is not mounted: noth
 
 test('a writer works while auth/ is locked, after the cluster is named; its end is reported without the lock', async (t) => {
   const { run, reporter, printed, lock, cluster } = runIn(t)
-  const findings = await writeAuth(run, {
+  const causes = await writeAuth(run, {
     reporter,
     work: async ({ note }) => {
       assert.ok(existsSync(lock))
       note('working')
-      return { outcomes: new Map(), findings: ['stale'] }
+      return { outcomes: new Map(), causes: ['stale'] }
     },
     closing: () => {
       assert.ok(existsSync(lock))
       return { advice: [], nextToExpire: undefined, toDo: ['this'] }
     },
   })
-  assert.deepEqual(findings, ['stale'])
+  assert.deepEqual(causes, ['stale'])
   assert.deepEqual(printed, [cluster, 'note: working', 'exit 4, to do: this'])
 })
 

@@ -2,10 +2,10 @@ import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { Failure } from '../../../lib/failure.ts'
 import type { Outcome } from '../../../lib/graph/target.ts'
-import { exitStatus, type Finding, findingsOf } from '../../../tasks/request/job.ts'
+import { causesOf, type ExitCause, exitStatus } from '../../../tasks/request/job.ts'
 
 test('where several hold, bad usage counts first, then a signal, a refusal, a failure, and what is stale or left to the user last', () => {
-  const order: readonly [Finding | 'signal', number][] = [
+  const order: readonly [ExitCause | 'signal', number][] = [
     ['usage', 2],
     ['signal', 130],
     ['refused', 3],
@@ -14,15 +14,15 @@ test('where several hold, bad usage counts first, then a signal, a refusal, a fa
     ['unfinished', 4],
   ]
   for (const [i, [first, status]] of order.entries()) {
-    const all = order.slice(i).map(([finding]) => finding)
+    const all = order.slice(i).map(([cause]) => cause)
     const ended = all.includes('signal') ? 130 : undefined
-    const findings = all.filter((finding) => finding !== 'signal')
-    assert.equal(exitStatus(findings, ended), status, first)
-    assert.equal(exitStatus(findings.toReversed(), ended), status, first)
+    const causes = all.filter((cause) => cause !== 'signal')
+    assert.equal(exitStatus(causes, ended), status, first)
+    assert.equal(exitStatus(causes.toReversed(), ended), status, first)
   }
 })
 
-const outcomes: readonly [Outcome, Finding[]][] = [
+const outcomes: readonly [Outcome, ExitCause[]][] = [
   [{ kind: 'fresh', reasons: [] }, []],
   [{ kind: 'built', reasons: [{ kind: 'forced' }] }, []],
   [{ kind: 'fresh', reasons: [], isUnfinished: true }, ['unfinished']],
@@ -36,6 +36,6 @@ const outcomes: readonly [Outcome, Finding[]][] = [
 ]
 
 test('what a target counts as, and where nothing was found the exit status is 0', () => {
-  for (const [outcome, findings] of outcomes) assert.deepEqual(findingsOf([outcome]), findings, outcome.kind)
+  for (const [outcome, causes] of outcomes) assert.deepEqual(causesOf([outcome]), causes, outcome.kind)
   assert.equal(exitStatus([]), 0)
 })
