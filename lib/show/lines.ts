@@ -1,7 +1,7 @@
 /** A run in plain lines, for logs, pipes, CI and --quiet; and with --json, one JSON object a line. */
 import { type Failure, stackOf } from '../failure.ts'
 import { checkOf, type Event, type Outcome, type Target } from '../graph/target.ts'
-import { formatReasons, isRepair } from '../reason.ts'
+import { formatReasons, isRepair, type Left } from '../reason.ts'
 import { beside, octal, printable } from '../wording.ts'
 import type { Phases, Reporter } from './reporter.ts'
 import {
@@ -128,14 +128,25 @@ export function createJsonLines(write: (line: string) => void): Reporter {
   }
 }
 
-/** The outcome's kind is the type of the event: fresh, built, stale, failed, cancelled. */
 function plainEvent(event: Event): object {
-  if (event.type !== 'ended') return event
-  const { id, outcome } = event
-  // Two that are for other targets.
-  const { kind: type, oldKeys, ownsClient, ...rest } = { oldKeys: undefined, ownsClient: undefined, ...outcome }
-  const own = 'failure' in rest ? { refused: rest.failure.kind === 'refused', ...plainFailure(rest.failure) } : rest
-  return { type, id, ...own, message: formatCause(outcome) }
+  return event.type === 'ended' ? plainTarget(event.id, event.outcome) : event
+}
+
+/** Of a target all that is sent, whatever else a check finds. The outcome's kind is the type: fresh, built, stale, failed, cancelled. */
+function plainTarget(id: string, outcome: Outcome): object {
+  const named = { type: outcome.kind, id }
+  const message = formatCause(outcome)
+  if (outcome.kind === 'failed')
+    return { ...named, refused: outcome.failure.kind === 'refused', ...plainFailure(outcome.failure) }
+  if (outcome.kind === 'cancelled') return { ...named, because: outcome.because, isBegun: outcome.isBegun, message }
+  const { reasons, until, renewsFrom, note, warning, isUnfinished, units, unreached, revokedInForce } = outcome
+  const change = 'change' in outcome ? outcome.change : undefined
+  const found = { note, warning, isUnfinished, units, unreached, revokedInForce, left: outcome.left?.map(plainLeft) }
+  return { ...named, reasons, until, renewsFrom, change, ...found, message }
+}
+
+export function plainLeft({ file, path, why, isKeptOff }: Left): object {
+  return { file, path, why, isKeptOff }
 }
 
 function plainFailure(failure: Failure): object {

@@ -2,7 +2,7 @@
 import { styleText } from 'node:util'
 import { caName } from '../../lib/files/auth-dir.ts'
 import { checkOf, type Run } from '../../lib/graph/target.ts'
-import { formatJsonLine } from '../../lib/show/lines.ts'
+import { formatJsonLine, plainLeft } from '../../lib/show/lines.ts'
 import { formatCaEnds, formatFailures, warningsOf } from '../../lib/show/words.ts'
 import { capital, foldAlike, formatDate, formatLeft, formatNames, joinClauses, printable } from '../../lib/wording.ts'
 import { recoverCommand } from '../nodes/fetch-command.ts'
@@ -152,7 +152,7 @@ function asJson({ run, outcomes, items, nodes, onFolder, rotations }: Status, ex
     })),
     ...nodes.map(({ why, left, holds, ...node }) => ({
       ...{ type: 'node', ...node, message: why },
-      ...(left.length > 0 && { left }),
+      ...(left.length > 0 && { left: left.map(plainLeft) }),
     })),
     { type: 'summary', items: items.length, ...counts, firstEnd: first?.end, exit },
   ]
