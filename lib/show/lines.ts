@@ -1,6 +1,6 @@
 /** A run in plain lines, for logs, pipes, CI and --quiet; and with --json, one JSON object a line. */
 import { type Failure, stackOf } from '../failure.ts'
-import { checkOf, type Event, type Outcome, type Target } from '../graph/target.ts'
+import { clausesIn, type Event, leftIn, type Outcome, type Target } from '../graph/target.ts'
 import { formatReasons, isRepair, type Left } from '../reason.ts'
 import { beside, octal, printable } from '../wording.ts'
 import type { Phases, Reporter } from './reporter.ts'
@@ -15,6 +15,7 @@ import {
   formatToDo,
   ofKind,
   summariseGroup,
+  warningOf,
   warningsOf,
 } from './words.ts'
 
@@ -64,7 +65,7 @@ export function createLines({ phases, verbose, quiet, write, writeError }: Lines
       if (!isRepeat && hasLine(target, outcome)) say(formatEnd(id, outcome))
       else if (!isRepeat) phase.counted.push(outcome)
       if (outcome.kind === 'failed') failures.add(outcome.failure.message)
-      const { warning } = checkOf(outcome)
+      const warning = warningOf(outcome)
       if (warning) say(`warning ${id}: ${warning}`)
       phase.left--
       if (phase.left === 0 && phase.counted.length > 0)
@@ -139,15 +140,23 @@ function plainTarget(id: string, outcome: Outcome): object {
   if (outcome.kind === 'failed')
     return { ...named, refused: outcome.failure.kind === 'refused', ...plainFailure(outcome.failure) }
   if (outcome.kind === 'cancelled') return { ...named, because: outcome.because, isBegun: outcome.isBegun, message }
-  const { reasons, until, renewsFrom, note, warning, isUnfinished, units, unreached, revokedInForce } = outcome
+  const { reasons, until, renewsFrom, note, findings = [], units, revokedInForce } = outcome
+  const isBuilt = outcome.kind === 'built'
   const change = 'change' in outcome ? outcome.change : undefined
-  const found = { note, warning, isUnfinished, units, unreached, revokedInForce, left: outcome.left?.map(plainLeft) }
+  const isUnfinished = findings.some(({ kind, owner }) => kind !== 'left' && owner === 'user') || undefined
+  const unreached = isBuilt ? undefined : unlessEmpty(clausesIn(outcome, 'unreached'))
+  const left = plainLeft(leftIn(outcome))
+  const found = { note, warning: warningOf(outcome), isUnfinished, units, unreached, revokedInForce, left }
   return { ...named, reasons, until, renewsFrom, change, ...found, message }
 }
 
-export function plainLeft({ file, path, why, isKeptOff }: Left): object {
-  return { file, path, why, isKeptOff }
+export function plainLeft(left: readonly Left[]): readonly object[] | undefined {
+  return unlessEmpty(
+    left.map(({ file, path, why, owner }) => ({ file, path, why, isKeptOff: owner === 'user' || undefined })),
+  )
 }
+
+const unlessEmpty = <T>(list: readonly T[]) => (list.length > 0 ? list : undefined)
 
 function plainFailure(failure: Failure): object {
   const { message, remedy, code: cause } = failure

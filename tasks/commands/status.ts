@@ -1,9 +1,9 @@
 /** `status`: everything that was made, and whether it is still right: a table for people, lines of JSON, an exit status for cron. */
 import { styleText } from 'node:util'
 import { caName } from '../../lib/files/auth-dir.ts'
-import { checkOf, type Run } from '../../lib/graph/target.ts'
+import type { Run } from '../../lib/graph/target.ts'
 import { formatJsonLine, plainLeft } from '../../lib/show/lines.ts'
-import { formatCaEnds, formatFailures, warningsOf } from '../../lib/show/words.ts'
+import { formatCaEnds, formatFailures, warningOf, warningsOf } from '../../lib/show/words.ts'
 import { capital, foldAlike, formatDate, formatLeft, formatNames, joinClauses, printable } from '../../lib/wording.ts'
 import { recoverCommand } from '../nodes/fetch-command.ts'
 import { notesOnAdminKeys } from '../phases/local-kubeconfig.ts'
@@ -147,13 +147,10 @@ function asJson({ run, outcomes, items, nodes, onFolder, rotations }: Status, ex
       ...item,
       notAfter: certificate?.notAfter,
       ...(why && { message: why }),
-      warning: checkOf(outcomes.get(item.id)).warning,
+      warning: warningOf(outcomes.get(item.id)),
       ...(onNodes.size > 0 && { onNodes: Object.fromEntries(onNodes) }),
     })),
-    ...nodes.map(({ why, left, holds, ...node }) => ({
-      ...{ type: 'node', ...node, message: why },
-      ...(left.length > 0 && { left: left.map(plainLeft) }),
-    })),
+    ...nodes.map(({ why, left, holds, ...node }) => ({ type: 'node', ...node, message: why, left: plainLeft(left) })),
     { type: 'summary', items: items.length, ...counts, firstEnd: first?.end, exit },
   ]
 }

@@ -3,6 +3,7 @@ import type { ClusterNode } from '../../lib/cluster/cluster.ts'
 import { Failure, refusal } from '../../lib/failure.ts'
 import { caName } from '../../lib/files/auth-dir.ts'
 import { buildGraph, byPhase, clusterGraph, type Target } from '../../lib/graph/target.ts'
+import { asFindings } from '../../lib/reason.ts'
 import { count, formatDate, formatNames } from '../../lib/wording.ts'
 import { identityFiles } from '../layouts/tables.ts'
 import { recoverCommand } from '../nodes/fetch-command.ts'
@@ -112,7 +113,11 @@ function nodeTarget(node: ClusterNode, { found, main, cas, made }: Backup): Targ
     if (newer.length === 0) return { reasons: [], note }
     const names = formatNames(newer.map(({ at }) => at))
     const after = `after recover: ${waysOutOfOlder(found, newer)}`
-    return { reasons: [], note, warning: `${node.name} has newer certificates than ${main.where} (${names}); ${after}` }
+    return {
+      reasons: [],
+      note,
+      findings: asFindings([`${node.name} has newer certificates than ${main.where} (${names}); ${after}`]),
+    }
   }
   const release: Target['release'] = (run) => run.disconnect(node)
   return checkTarget(`nodes/${node.name}`, check, { where: 'node', node: node.name, release })

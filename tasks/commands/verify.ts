@@ -136,8 +136,8 @@ async function checkLocal({ auth, cluster, kubeconfigs, command }: Run): Promise
   const met = await shakeHands({ server: partyOf(auth, api), client, dialled: cluster.api.host, strict: false })
   if ('seen' in met && met.seen) return { reasons: [], note: formatSeen(met.seen) }
   const why = 'refused' in met ? met.refused : met.why
-  const warning = `your kubeconfig's user is not accepted (${why}): ${command('local-kubeconfig')}`
-  return { reasons: [], note: 'not accepted', warning }
+  const text = `your kubeconfig's user is not accepted (${why})`
+  return { reasons: [], note: 'not accepted', findings: [{ owner: 'run', text, remedy: command('local-kubeconfig') }] }
 }
 
 /** An admin made in memory: signed by another CA of the same name, or by ours but expired yesterday. */

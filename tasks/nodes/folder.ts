@@ -11,7 +11,7 @@ import { checkStaging, diff, folderOf, longestUse, type StagingOwner } from '../
 import { type NodeState, type PlacesState, realPath } from '../../lib/node/state.ts'
 import { readCertificate } from '../../lib/pki/certificate.ts'
 import { isOfOwnCa } from '../../lib/pki/pair.ts'
-import { type Difference, formatKept, type ReasonOf } from '../../lib/reason.ts'
+import { asFindings, type Difference, formatKept, leftAt, type ReasonOf } from '../../lib/reason.ts'
 import { formatNames, quote } from '../../lib/wording.ts'
 import { identityFiles, isKeptOff, isSwitchedOff, nodeFiles } from '../layouts/tables.ts'
 import { certificatesIn, formatOthers, guard, type HeldFile, heldOn } from './guards.ts'
@@ -45,13 +45,14 @@ export function checkNode(run: Run, node: ClusterNode, look: NodeLook, names: Fo
   const why = neighbours.length > 0 && `it may be the same machine as ${formatNames(neighbours)}`
   const isLeft = ([name, reader]: readonly [string, string | undefined]) =>
     reader === undefined ? !prunes : isKeptOff(run.cluster, basename(name))
-  const left = [...readers].filter(isLeft).map(([file, reader]) => ({
-    ...{ file: basename(file), path: pathIn(look, file) },
-    ...(isKeptOff(run.cluster, basename(file)) && { isKeptOff: true as const }),
-    ...((reader !== undefined || why !== false) && { why: reader ?? String(why) }),
-  }))
+  const left = [...readers].filter(isLeft).map(([at, reader]) =>
+    leftAt({
+      ...{ file: basename(at), path: pathIn(look, at), isKeptOff: isKeptOff(run.cluster, basename(at)) },
+      ...((reader !== undefined || why !== false) && { why: reader ?? String(why) }),
+    }),
+  )
   // What is kept off nodes is more than a warning.
-  const unwanted = left.flatMap(({ file, isKeptOff }) => (isKeptOff ? [] : [file]))
+  const unwanted = left.flatMap(({ file, owner }) => (owner === 'user' ? [] : [file]))
   const stagings = Map.groupBy(look.leftovers, (each) => checkStaging(each, stagingOwner(run)))
   const wrong = {
     ...compareFolder(run, node, look),
@@ -59,7 +60,7 @@ export function checkNode(run: Run, node: ClusterNode, look: NodeLook, names: Fo
     leftovers: (stagings.get('left') ?? []).map(({ name }) => name),
   }
   refuseUnseen(run, look, [...wrong.missing, ...wrong.differ])
-  const warnings = [
+  const warnings = asFindings([
     unproven,
     others.length > 0 &&
       `${node.name} has another ${formatOthers(others)}: a run overwrites it, and auth/backup keeps a copy`,
@@ -75,14 +76,13 @@ export function checkNode(run: Run, node: ClusterNode, look: NodeLook, names: Fo
       ({ name, age }) =>
         `${node.name} has ${name}, made ${age} s ago: another run is using it, or was killed; it is removed when it is ${longestUse / 60} minutes old`,
     ),
-  ].filter(Boolean)
+  ])
   return {
     /** Undefined if everything matches. */
     wrong: isRight(wrong) ? undefined : wrong,
     /** Of another identity, or somebody else's: auth/backup gets a copy before they are overwritten. */
     others,
-    left,
-    warning: warnings.length > 0 ? warnings.join('; ') : undefined,
+    findings: [...warnings, ...left],
   }
 }
 

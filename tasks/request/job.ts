@@ -32,12 +32,10 @@ const causes: Readonly<Record<Outcome['kind'], readonly ExitCause[]>> = {
 
 export function causesOf(outcomes: Iterable<Outcome>): ExitCause[] {
   const isRefused = (outcome: Outcome) => outcome.kind === 'failed' && outcome.failure.kind === 'refused'
-  // What is left on nodes is removed by no run without --prune.
-  const isUnfinished = (outcome: Outcome) =>
-    ('isUnfinished' in outcome && outcome.isUnfinished === true) ||
-    ('left' in outcome && outcome.left?.some(({ isKeptOff }) => isKeptOff) === true)
+  const isLeftToUser = (outcome: Outcome) =>
+    'findings' in outcome && outcome.findings?.some(({ owner }) => owner === 'user')
   return [...outcomes].flatMap((outcome) => [
     ...(isRefused(outcome) ? ['refused' as const] : causes[outcome.kind]),
-    ...(isUnfinished(outcome) ? ['unfinished' as const] : []),
+    ...(isLeftToUser(outcome) ? ['unfinished' as const] : []),
   ])
 }

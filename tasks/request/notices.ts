@@ -6,9 +6,11 @@ import { isUnreached, tryTo } from '../../lib/failure.ts'
 import { type AuthDir, caName, caNames, kubeconfigFile } from '../../lib/files/auth-dir.ts'
 import {
   checkOf,
+  clausesIn,
   endsSoon,
   type Graph,
   isDone,
+  isLeftToUser,
   isLost,
   type Outcome,
   type Run,
@@ -240,7 +242,7 @@ function adviseEnforced({ auth, cluster }: Run, outcomes: ReadonlyMap<string, Ou
   const controls = cluster.nodes.map(({ name }) => name).filter((name) => outcomes.has(`revoked/${name}`))
   const isEnforced = (name: string) => {
     const last = outcomes.get(`revoked-keys/${name}`) ?? outcomes.get(`revoked/${name}`)
-    return isDone(last) && !isLost(outcomes.get(`install/${name}`)) && !checkOf(last).isUnfinished
+    return isDone(last) && !isLost(outcomes.get(`install/${name}`)) && !isLeftToUser(last)
   }
   const open = controls.filter((name) => !isEnforced(name))
   if (open.length === 0) return []
@@ -271,11 +273,7 @@ function adviseOldKeys(
     // --offline
     if (!deploy || !nodeFiles(cluster, node).some(isReplaced)) return []
     const isDown = deploy.kind === 'failed' && isUnreached(deploy.failure)
-    const who = isDown
-      ? ['it could not be reached']
-      : !isDone(install)
-        ? ['it failed']
-        : (checkOf(install).oldKeys ?? [])
+    const who = isDown ? ['it could not be reached'] : !isDone(install) ? ['it failed'] : clausesIn(install, 'old key')
     if (who.length === 0) return []
     const again = command(`bootstrap --node ${name}`)
     return [`${name} may lose access with the old key (${who.join('; ')}) until it has the new one: ${again}`]

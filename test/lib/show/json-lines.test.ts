@@ -2,6 +2,7 @@ import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { Failure } from '../../../lib/failure.ts'
 import type { Event, Outcome } from '../../../lib/graph/target.ts'
+import { asFindings, leftAt } from '../../../lib/reason.ts'
 import { createJsonLines } from '../../../lib/show/lines.ts'
 import { readJsonLine } from '../../support/harderway.ts'
 import { fc } from '../../support/properties.ts'
@@ -23,7 +24,7 @@ for (const [outcome, value] of [
     { reasons: [], message: 'fresh' },
   ],
   [
-    { kind: 'fresh', reasons: [], until, warning: 'expires soon' },
+    { kind: 'fresh', reasons: [], until, findings: asFindings(['expires soon']) },
     {
       reasons: [],
       until: '2036-11-21T10:00:00Z',
@@ -36,8 +37,25 @@ for (const [outcome, value] of [
     { reasons, message: 'made: ca.pem missing' },
   ],
   [
-    { kind: 'built', reasons, oldKeys: ['kubelet'], ownsClient: true },
-    { reasons, message: 'made: ca.pem missing' },
+    {
+      ...{ kind: 'stale', reasons, ownsClient: true },
+      findings: [
+        { kind: 'unreached', owner: 'user', text: 'which?', nodes: ['one'] },
+        { owner: 'run', text: 'it is odd', remedy: 'look' },
+        { kind: 'unreached', owner: 'run', text: 'said', isSilent: true },
+        { kind: 'old key', owner: 'run', text: 'kubelet', isSilent: true },
+        leftAt({ file: 'ca-key.pem', path: '/ca-key.pem', isKeptOff: true }),
+        leftAt({ file: 'a.pem', path: '/a.pem', why: 'etcd reads it', isKeptOff: false }),
+      ],
+    },
+    {
+      ...{ reasons, message: 'to make: ca.pem missing', isUnfinished: true, unreached: ['which?', 'said'] },
+      warning: 'one: which?; it is odd: look',
+      left: [
+        { file: 'ca-key.pem', path: '/ca-key.pem', isKeptOff: true },
+        { file: 'a.pem', path: '/a.pem', why: 'etcd reads it' },
+      ],
+    },
   ],
   [
     { kind: 'stale', reasons },

@@ -2,6 +2,7 @@ import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { Failure } from '../../../lib/failure.ts'
 import type { Outcome } from '../../../lib/graph/target.ts'
+import type { Finding } from '../../../lib/reason.ts'
 import { causesOf, type ExitCause, exitStatus } from '../../../tasks/request/job.ts'
 
 test('where several hold, bad usage counts first, then a signal, a refusal, a failure, and what is stale or left to the user last', () => {
@@ -22,11 +23,13 @@ test('where several hold, bad usage counts first, then a signal, a refusal, a fa
   }
 })
 
+const left: Finding = { owner: 'user', text: 'start it' }
 const outcomes: readonly [Outcome, ExitCause[]][] = [
   [{ kind: 'fresh', reasons: [] }, []],
   [{ kind: 'built', reasons: [{ kind: 'forced' }] }, []],
-  [{ kind: 'fresh', reasons: [], isUnfinished: true }, ['unfinished']],
-  [{ kind: 'stale', reasons: [{ kind: 'forced' }], isUnfinished: true }, ['stale', 'unfinished']],
+  [{ kind: 'fresh', reasons: [], findings: [{ owner: 'run', text: 'it is odd' }] }, []],
+  [{ kind: 'fresh', reasons: [], findings: [left] }, ['unfinished']],
+  [{ kind: 'stale', reasons: [{ kind: 'forced' }], findings: [left] }, ['stale', 'unfinished']],
   [{ kind: 'stale', reasons: [{ kind: 'forced' }] }, ['stale']],
   [{ kind: 'cancelled', because: ['ca'] }, ['failed']],
   [{ kind: 'failed', failure: new Failure('it broke') }, ['failed']],
