@@ -1,7 +1,7 @@
 /** A run in plain lines, for logs, pipes, CI and --quiet; and with --json, one JSON object a line. */
 import { type Failure, stackOf } from '../failure.ts'
 import { clausesIn, type Event, leftIn, type Outcome, type Target } from '../graph/target.ts'
-import { formatReasons, isRepair, type Left } from '../reason.ts'
+import { formatFinding, formatReasons, isRepair, type Left } from '../reason.ts'
 import { beside, octal, printable } from '../wording.ts'
 import type { Phases, Reporter } from './reporter.ts'
 import {
@@ -122,8 +122,9 @@ export function createJsonLines(write: (line: string) => void): Reporter {
         say({ type, file, line, column, message, remedy })
       if (failure.mistakes.length === 0) say({ type, id, ...plainFailure(failure) })
     },
-    end: async ({ outcomes, seconds, exit, advice = [], toDo, nextToExpire, caEnds, goOn }) => {
+    end: async ({ outcomes, seconds, exit, advice = [], nextToExpire, caEnds, goOn, ...rest }) => {
       const counts = { ...countOutcomes(outcomes), seconds: Math.round(seconds * 1000) / 1000, exit }
+      const toDo = rest.toDo?.map(formatFinding)
       say({ type: 'summary', ...counts, advice: [...advice, ...(caEnds ? [caEnds] : [])], toDo, nextToExpire, goOn })
     },
   }

@@ -277,7 +277,11 @@ export function formatToDo({
   caEnds,
   now,
 }: Pick<Summary, 'advice' | 'toDo' | 'caEnds' | 'now'>): string[] {
-  const texts = [...advice.map(formatAdvice), ...toDo, ...(caEnds && now ? [formatCaEnds(caEnds, now)] : [])]
+  const texts = [
+    ...advice.map(formatAdvice),
+    ...toDo.map(formatFinding),
+    ...(caEnds && now ? [formatCaEnds(caEnds, now)] : []),
+  ]
   return texts.flatMap((text) => `To do      ${printable(text)}`.split('\n').map((line) => styleText('bold', line)))
 }
 

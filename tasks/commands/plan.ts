@@ -15,7 +15,7 @@ import {
   type Run,
   type Target,
 } from '../../lib/graph/target.ts'
-import { type Change, formatReasons, isRepair, type Reason, worksOf } from '../../lib/reason.ts'
+import { asFindings, type Change, formatReasons, isRepair, type Reason, worksOf } from '../../lib/reason.ts'
 import { formatFailures } from '../../lib/show/words.ts'
 import { formatNames, octal } from '../../lib/wording.ts'
 import { outageOf } from '../layouts/tables.ts'
@@ -80,21 +80,17 @@ async function show(given: CommandRun, seen: Observation, wanted: PlanScope) {
     // It explains much of what follows.
     ...(await notesOnRotations(run)),
     ...notesOnFolder(run.auth),
-    ...notLookedAt(whole, graph),
-    ...warnings,
+    ...asFindings([...notLookedAt(whole, graph), ...warnings]),
     ...(reachesNodes ? [...notesOnAddresses(run.cluster), ...noteOnFormerHolders(run)] : []),
     ...([...graph.values()].every(({ where }) => where === 'auth') ? [] : notesOnAdminKeys(run)),
-    ...otherWays(run, wanted),
-    ...nextRun(run, wanted),
+    ...asFindings([...otherWays(run, wanted), ...nextRun(run, wanted)]),
     ...noteOnValidity(run, outcomes),
-    ...[outageOf(run.cluster, restartsIn(seen)) ?? []].flat(),
+    ...asFindings([outageOf(run.cluster, restartsIn(seen))]),
   ]
   const caEnds = graph.has(caName) && !selection.forced.has(caName) ? adviseOnCa(run) : undefined
   const planHash = planOf(graph, outcomes, given, stagesIn(run))?.hash
-  const ofKeys = adviseRevoked(run, outcomes)
-  const toDo = [...adviseBackup(run, graph, outcomes), ...adviseLeft(run, outcomes), ...ofKeys]
-  const more = ofKeys.length > 0 ? (['unfinished'] as const) : []
-  return showObservation(given, seen, { isPlan: true, notes, more, toDo, caEnds, planHash })
+  const toDo = [...adviseBackup(run, graph, outcomes), ...adviseLeft(run, outcomes), ...adviseRevoked(run, outcomes)]
+  return showObservation(given, seen, { isPlan: true, notes, toDo, caEnds, planHash })
 }
 
 function restartsIn({ outcomes }: Observation): string[] {

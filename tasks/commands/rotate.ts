@@ -5,6 +5,7 @@ import { caName, timeOfBackup } from '../../lib/files/auth-dir.ts'
 import { buildGraph, byPhase, clusterGraph, type Graph, type Run, type Target } from '../../lib/graph/target.ts'
 import { listIn } from '../../lib/kubernetes/authorization.ts'
 import { fileAt } from '../../lib/node/state.ts'
+import { asFindings, formatFinding } from '../../lib/reason.ts'
 import { formatJsonLine } from '../../lib/show/lines.ts'
 import { adviseAfter, formatToDo, joinFailures } from '../../lib/show/words.ts'
 import { day, foldAlike, formatDate, formatNames, joinClauses, wrap } from '../../lib/wording.ts'
@@ -72,7 +73,7 @@ export async function rotate(given: CommandRun): Promise<readonly ExitCause[]> {
         const exit = exitStatus(causes, given.endedStatus())
         const seconds = (performance.now() - started) / 1000
         const advice = adviseAfter([...graph.values()], outcomes)
-        const toDo = stage ? [backUpAgain(run.auth)] : adviseBackup(run, graph, outcomes)
+        const toDo = stage ? asFindings([backUpAgain(run.auth)]) : adviseBackup(run, graph, outcomes)
         await reporter.end({ outcomes, seconds, exit, advice, toDo })
         return causes
       }
@@ -161,7 +162,7 @@ async function goForward(drive: Drive): Promise<readonly ExitCause[]> {
     say(heading(rotation, stage))
     const causes = await drive.walk(stage)
     if (causes.length > 0 || rotating.signal.aborted || !next) return causes
-    if (next.isLast) for (const note of noteOnFormerHolders(rotating.run)) say(note)
+    if (next.isLast) for (const note of noteOnFormerHolders(rotating.run)) say(formatFinding(note))
     if (next.isLast && !finish) {
       for (const sentence of formatUses(await findUses(rotating, rotation))) say(sentence)
       say(`left to do: ${next.title}`)
@@ -368,7 +369,7 @@ async function planRotation(
   ]
   const lines = options.json
     ? toDo.map((message) => formatJsonLine({ type: 'note', message }))
-    : ['', ...formatToDo({ toDo })]
+    : ['', ...formatToDo({ toDo: asFindings(toDo) })]
   for (const line of lines) print(line)
   return ['stale']
 }

@@ -15,6 +15,7 @@ import {
   type Outcome,
   type Run,
 } from '../../lib/graph/target.ts'
+import { asFindings, type Finding, formatFinding } from '../../lib/reason.ts'
 import { adviseAfter } from '../../lib/show/words.ts'
 import { formatNames, joinClauses, printable } from '../../lib/wording.ts'
 import { replaceCommand } from '../nodes/fetch-command.ts'
@@ -62,20 +63,23 @@ export async function run(given: CommandRun): Promise<readonly ExitCause[]> {
     work: async (run) => {
       const isPlanned = options.expectPlan !== undefined
       const planned = isPlanned ? await (await import('./plan.ts')).readPlanned(run, wanted, forced) : wanted
-      const { outcomes, causes } = await walk(planned, { run, signal, forced, reporter })
+      const walked = await walk(planned, { run, signal, forced, reporter })
+      const { outcomes } = walked
       if (outcomes.size === 0) reporter.note('no file was made or changed')
       const reachesNodes = outcomes.size > 0 && ids.some((id) => wanted.get(id)?.where === 'node')
-      for (const note of await notesAfter(run, outcomes, reachesNodes)) reporter.note(note)
-      const isUnfinished = outcomes.size > 0 && adviseRevoked(run, outcomes).length > 0
-      return { outcomes, causes: isUnfinished ? [...causes, 'unfinished'] : causes }
+      for (const note of await notesAfter(run, outcomes, reachesNodes)) reporter.note(formatFinding(note))
+      return walked
     },
     closing: (outcomes) => ({
       advice: adviseAfter([...wanted.values()], outcomes),
       toDo: [
         ...toDoAfter(given, { all: graph, wanted, wasWide }, outcomes),
-        ...(forced.size > 0 && [...outcomes.values()].some(isLost) && !signal.aborted
-          ? [`run the rest: ${command(restAfter(outcomes))}`]
-          : []),
+        ...asFindings([
+          forced.size > 0 &&
+            [...outcomes.values()].some(isLost) &&
+            !signal.aborted &&
+            `run the rest: ${command(restAfter(outcomes))}`,
+        ]),
       ],
       nextToExpire: nextToExpire(given, wanted.values()),
       caEnds: outcomes.has(caName) && !signal.aborted ? adviseOnCa(given) : undefined,
@@ -85,7 +89,7 @@ export async function run(given: CommandRun): Promise<readonly ExitCause[]> {
   })
 }
 
-async function notesAfter(run: Run, outcomes: ReadonlyMap<string, Outcome>, reachesNodes: boolean): Promise<string[]> {
+async function notesAfter(run: Run, outcomes: ReadonlyMap<string, Outcome>, reachesNodes: boolean): Promise<Finding[]> {
   const isOwn = reachesNodes || outcomes.has('local-kubeconfig')
   return [
     ...(isOwn ? (await import('../phases/local-kubeconfig.ts')).notesOnAdminKeys(run) : []),
@@ -104,19 +108,18 @@ interface RunScope {
 }
 
 /** After an interruption only what must not wait for the next run. */
-function toDoAfter(given: CommandRun, scope: RunScope, outcomes: ReadonlyMap<string, Outcome>): string[] {
+function toDoAfter(given: CommandRun, scope: RunScope, outcomes: ReadonlyMap<string, Outcome>): Finding[] {
   const urgent = [
     ...adviseBackup(given, scope.wanted, outcomes),
-    ...adviseNewIdentity(given, scope.wanted, outcomes),
+    ...asFindings(adviseNewIdentity(given, scope.wanted, outcomes)),
     ...adviseLeft(given, outcomes),
     ...(outcomes.size > 0 ? adviseRevoked(given, outcomes) : []),
   ]
   if (given.signal.aborted) return urgent
   return [
-    ...adviseUsers(given, outcomes),
-    ...adviseOthers(given, scope, outcomes),
+    ...asFindings([...adviseUsers(given, outcomes), ...adviseOthers(given, scope, outcomes)]),
     ...urgent,
-    ...(scope.wasWide ? adviseExposed(given, outcomes) : []),
+    ...asFindings(scope.wasWide ? adviseExposed(given, outcomes) : []),
   ]
 }
 

@@ -2,6 +2,7 @@
 import { styleText } from 'node:util'
 import { caName } from '../../lib/files/auth-dir.ts'
 import type { Run } from '../../lib/graph/target.ts'
+import { type Finding, formatFinding } from '../../lib/reason.ts'
 import { formatJsonLine, plainLeft } from '../../lib/show/lines.ts'
 import { formatCaEnds, formatFailures, warningOf, warningsOf } from '../../lib/show/words.ts'
 import { capital, foldAlike, formatDate, formatLeft, formatNames, joinClauses, printable } from '../../lib/wording.ts'
@@ -60,7 +61,7 @@ async function findRotations(run: CommandRun): Promise<(UnderWay & Uses)[]> {
 
 /** Of the nodes that are wanted. */
 interface Status extends Inventory, ReturnType<typeof waysOut> {
-  readonly onFolder: readonly string[]
+  readonly onFolder: readonly Finding[]
   readonly rotations: readonly (UnderWay & Uses)[]
 }
 
@@ -112,30 +113,41 @@ function asText({ options: { nodes, verbose, quiet } }: CommandRun, found: Statu
     ? [...notesOnAdminKeys(run), ...noteOnValidity(run, outcomes), ...noteOnFormerHolders(run)]
     : []
   const parts = [
-    noteOnLoss(run).map(printable),
+    noteOnLoss(run).map(formatNote),
     rotations.flatMap((each) => [formatUnderWay(each, run), ...formatUses(each)]).map(printable),
     formatStatus({ ...found, now, verbose, quiet }),
     found.items.length + found.nodes.length === 0
       ? [`auth/ has nothing that belongs to ${nodes.join(', ')}: --on-nodes looks there`]
       : [],
-    [...[...onFolder, ...warningsOf(outcomes), ...notices].map(printable), ...formatFailures(outcomes)],
+    [
+      ...onFolder.map(formatNote),
+      ...warningsOf(outcomes).map(printable),
+      ...notices.map(formatNote),
+      ...formatFailures(outcomes),
+    ],
     caEnds ? [styleText('bold', formatCaEnds(caEnds, now))] : [],
   ]
   return parts.filter((part) => part.length > 0).flatMap((part, i) => (i === 0 ? part : ['', ...part]))
 }
 
 /** Shown before all that is missing: in a running cluster, none of it may be made again. */
-function noteOnLoss(run: Run): string[] {
+const formatNote = (note: Finding) => printable(formatFinding(note))
+
+function noteOnLoss(run: Run): Finding[] {
   const { auth } = run
   if (auth.files.pair(caName).some((file) => auth.read(file) !== undefined)) return []
-  return [`${auth.path} has no CA; if this cluster runs already, restore it first: ${recoverCommand(run)}`]
+  const text = `${auth.path} has no CA; if this cluster runs already, restore it first`
+  return [{ owner: 'user', text, remedy: recoverCommand(run) }]
 }
 
 function asJson({ run, outcomes, items, nodes, onFolder, rotations }: Status, exit: number): object[] {
   const { fresh, stale, failed, endsSoon, first } = fold(items, run.now)
   const counts = { fresh: fresh.length, stale: stale.length, failed: failed.length, endsSoon: endsSoon.length }
   return [
-    ...[...noteOnLoss(run), ...onFolder, ...notesOnAdminKeys(run)].map((message) => ({ type: 'note', message })),
+    ...[...noteOnLoss(run), ...onFolder, ...notesOnAdminKeys(run)].map((note) => ({
+      type: 'note',
+      message: formatFinding(note),
+    })),
     ...rotations.map(({ sentences: uses, failure, ...rotation }) => ({
       type: 'rotation',
       ...rotation,

@@ -13,7 +13,7 @@ import type { Subject } from '../../lib/pki/certificate.ts'
 import { type Identity, type Party, shakeHands } from '../../lib/pki/handshake.ts'
 import { readIssuer, readPair, tryCertificate } from '../../lib/pki/pair.ts'
 import { generatePrivateKey, issueCertificate, privateKeyPem } from '../../lib/pki/x509.ts'
-import { type CheckResult, formatReasons, type Reason } from '../../lib/reason.ts'
+import { asFindings, type CheckResult, formatReasons, type Reason } from '../../lib/reason.ts'
 import { day, formatNames, joinClauses } from '../../lib/wording.ts'
 import type { EtcdNames } from '../layouts/layout.ts'
 import { frontProxy } from '../layouts/shared.ts'
@@ -33,7 +33,7 @@ export async function verify(given: CommandRun): Promise<readonly ExitCause[]> {
   return readAuth(given, graph, async (run) => {
     const seen = await observe(run, graph, { phases: byPhase(connectionKinds, graph) })
     const isAllRight = [...seen.outcomes.values()].every(({ kind }) => kind === 'fresh' || kind === 'cancelled')
-    const toDo = isAllRight ? [] : [`${run.command('status')}: what is wrong with a file, and what repairs it`]
+    const toDo = asFindings([!isAllRight && `${run.command('status')}: what is wrong with a file, and what repairs it`])
     return () => showObservation(run, seen, { toDo })
   })
 }

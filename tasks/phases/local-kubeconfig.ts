@@ -25,7 +25,7 @@ import {
 } from '../../lib/kubernetes/kubeconfig-merge.ts'
 import { type Certificate, isIssuedBy, readCertificate, readCertificates } from '../../lib/pki/certificate.ts'
 import { ownCas, readPair, readPrivateKey, tryCertificate } from '../../lib/pki/pair.ts'
-import { asFindings, type CheckResult, type Reason } from '../../lib/reason.ts'
+import { asFindings, type CheckResult, type Finding, type Reason } from '../../lib/reason.ts'
 import { formatNames, quote } from '../../lib/wording.ts'
 import { type CertRow, certTable } from '../layouts/tables.ts'
 import { type CaOnNodes, recoverFrom, waysOutOfOtherCa } from '../nodes/fetch-command.ts'
@@ -328,16 +328,16 @@ export function namesOfOwnKeys(run: Run): string[] {
 }
 
 /** A sentence for each entry with the admin's key that no run makes. No run removes it either: it may be wanted. */
-export function notesOnAdminKeys(run: Run): string[] {
+export function notesOnAdminKeys(run: Run): Finding[] {
   const { keys, unread } = findOwnKeys(run)
   const others = keys.filter(({ certificate, isMade }) => isAdmin(certificate) && !isMade)
-  return [
+  return asFindings([
     ...others.map(
       ({ path, user }) =>
         `user ${user} in ${path} has the admin's key, with all rights; remove it: kubectl config delete-user ${quote(user)} --kubeconfig ${quote(path)}`,
     ),
     ...unread.map(formatUnread),
-  ]
+  ])
 }
 
 const formatUnread = (path: string) => `${path} can't be read: it may hold a key of this cluster`

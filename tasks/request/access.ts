@@ -8,7 +8,7 @@ import type { Graph, Outcome } from '../../lib/graph/target.ts'
 import type { Reporter, Summary } from '../../lib/show/reporter.ts'
 import { count, printable } from '../../lib/wording.ts'
 import { authBeside, type CommandRun, checkConfigFile, checkRevoked } from './command-run.ts'
-import { type ExitCause, exitStatus } from './job.ts'
+import { causesAt, type ExitCause, exitStatus } from './job.ts'
 
 /**
  * Reads while no run holds auth/, and once more if one began meanwhile. `read` returns what shows what was found: it is called
@@ -79,7 +79,7 @@ export async function writeAuth(
       if (!signal.aborted) reporter.problem(failure)
     }
     end = closing?.(worked.outcomes)
-    causes = [...worked.causes, ...(end?.caEnds ? ['stale' as const] : [])]
+    causes = [...worked.causes, ...causesAt(end)]
     if (isWhole && lock) await recordRun(run, status())
   } finally {
     lock?.release()

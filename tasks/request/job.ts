@@ -1,6 +1,8 @@
 /** The causes of an exit status, and which one follows: the numbers and their precedence are here alone. */
 import type { Failure } from '../../lib/failure.ts'
 import type { Outcome } from '../../lib/graph/target.ts'
+import type { Finding } from '../../lib/reason.ts'
+import type { Summary } from '../../lib/show/reporter.ts'
 
 /** What a command found. Without one, the status is 0. */
 export type ExitCause = Failure['kind'] | 'stale' | 'unfinished'
@@ -30,12 +32,19 @@ const causes: Readonly<Record<Outcome['kind'], readonly ExitCause[]>> = {
   built: [],
 }
 
+/** What is left to the user at the end. */
+export function causesAt({ toDo = [], caEnds }: Pick<Summary, 'toDo' | 'caEnds'> = {}): ExitCause[] {
+  return [...causesIn(toDo), ...(caEnds ? ['stale' as const] : [])]
+}
+
 export function causesOf(outcomes: Iterable<Outcome>): ExitCause[] {
   const isRefused = (outcome: Outcome) => outcome.kind === 'failed' && outcome.failure.kind === 'refused'
-  const isLeftToUser = (outcome: Outcome) =>
-    'findings' in outcome && outcome.findings?.some(({ owner }) => owner === 'user')
   return [...outcomes].flatMap((outcome) => [
     ...(isRefused(outcome) ? ['refused' as const] : causes[outcome.kind]),
-    ...(isLeftToUser(outcome) ? ['unfinished' as const] : []),
+    ...causesIn('findings' in outcome ? outcome.findings : []),
   ])
+}
+
+function causesIn(findings: readonly Finding[] = []): ExitCause[] {
+  return findings.some(({ owner }) => owner === 'user') ? ['unfinished'] : []
 }

@@ -11,10 +11,11 @@ import {
   type Run,
   type Target,
 } from '../../lib/graph/target.ts'
+import { type Finding, formatFinding } from '../../lib/reason.ts'
 import type { Phases, Summary } from '../../lib/show/reporter.ts'
 import { phases as allPhases } from '../phases/bootstrap.ts'
 import type { CommandRun } from './command-run.ts'
-import { causesOf, type ExitCause, exitStatus } from './job.ts'
+import { causesAt, causesOf, type ExitCause, exitStatus } from './job.ts'
 import { withClockCheck } from './walk.ts'
 
 export type Observation = Readonly<Awaited<ReturnType<typeof observe>>>
@@ -69,18 +70,16 @@ export async function showObservation(
   {
     isPlan = false,
     notes = [],
-    more = [],
     ...closing
   }: Pick<Summary, 'toDo' | 'caEnds' | 'planHash'> & {
     isPlan?: boolean
-    notes?: readonly string[]
-    more?: readonly ExitCause[]
+    notes?: readonly Finding[]
   },
 ): Promise<readonly ExitCause[]> {
-  const causes = [...causesOf(outcomes.values()), ...more, ...(closing.caEnds ? ['stale' as const] : [])]
+  const causes = [...causesOf(outcomes.values()), ...causesAt(closing)]
   const reporter = await reporterFor(phases, isPlan)
   for (const event of events) reporter.event(event)
-  for (const note of notes) reporter.note(note)
+  for (const note of notes) reporter.note(formatFinding(note))
   await reporter.end({ outcomes, seconds, exit: exitStatus(causes, endedStatus()), now: run.now, ...closing })
   return causes
 }

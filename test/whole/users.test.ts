@@ -162,7 +162,7 @@ test('a former user is recognised by its certificate: reported as expired if it 
   const stranger = { ...caProfile, isCa: false, subject: { CN: 'stranger' } }
   auth.write('stranger.pem', selfSign({ profile: stranger, ...validityPeriod(now, day) }, privateKey), 0o644)
   const toldAt = (at: Date) =>
-    noteOnFormerHolders({ auth, cluster, now: at }).map((note) => /(.*); what to do/.exec(note)?.[1])
+    noteOnFormerHolders({ auth, cluster, now: at }).map(({ text }) => /(.*); what to do/.exec(text)?.[1])
   const valid = ['jane needs no certificate now; the one it had is valid until 2026-11-25']
   assert.deepEqual(toldAt(now), valid)
   const kubeconfig = formatKubeconfig({
@@ -185,14 +185,14 @@ test('a former user is recognised by its certificate: reported as expired if it 
   const [node] = cluster.nodes
   assert.ok(node)
   const gateway = { ...node, name: 'worker2', role: 'gateway' as const }
-  const both = noteOnFormerHolders({ auth, now, cluster: { ...cluster, nodes: [...cluster.nodes, gateway] } })
+  const [both] = noteOnFormerHolders({ auth, now, cluster: { ...cluster, nodes: [...cluster.nodes, gateway] } })
   const list = 'jane (valid until 2026-11-25), worker2 (valid until 2026-11-25)'
   assert.match(
-    both.join(),
+    String(both?.text),
     new RegExp(`^these need no certificate now, and auth/ still has theirs: ${list.replace(/[()]/g, '\\$&')}; `),
   )
   // What is in use can't be listed, and what is listed is not said again.
-  assert.match(both.join(), /; cut off now by this line in cluster\.yaml: revoked: \[jane\]$/)
-  const listed = noteOnFormerHolders({ auth, now, cluster: { ...cluster, revoked: ['jane'] } })
-  assert.match(listed.join(), /^worker2 .*revoked: \[jane, worker2\]$/)
+  assert.match(String(both?.text), /; cut off now by this line in cluster\.yaml: revoked: \[jane\]$/)
+  const [listed] = noteOnFormerHolders({ auth, now, cluster: { ...cluster, revoked: ['jane'] } })
+  assert.match(String(listed?.text), /^worker2 .*revoked: \[jane, worker2\]$/)
 })

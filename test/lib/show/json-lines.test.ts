@@ -139,16 +139,18 @@ test('a run ends with a summary of numbers, what is left to do, and what expires
   const numbers = { targets: 5, made: 1, fresh: 1, stale: 1, failed: 1, cancelled: 1, exit: 1 }
   const advice = [{ nodes: ['control0'], files: ['ca.pem'], restart: ['etcd'] }]
   const caEnds = { expires: until, days: 3, commands: ['renew'] }
-  const rest = { toDo: ['look'], goOn: 'again' }
+  const goOn = 'again'
+  const toDo = [{ owner: 'user', text: 'look', remedy: 'there' }] as const
   const nextToExpire = { name: 'admin', expires: until }
   const internal = { now: until, planHash: 'abc' }
-  await reporter.end({ outcomes, seconds: 1.4999876, exit: 1, advice, caEnds, nextToExpire, ...rest, ...internal })
+  await reporter.end({ outcomes, seconds: 1.4999876, exit: 1, advice, caEnds, nextToExpire, toDo, goOn, ...internal })
   await reporter.end({ outcomes: new Map(), seconds: 0, exit: 3 })
   const expires = '2036-11-21T10:00:00Z'
   const none = { targets: 0, made: 0, fresh: 0, stale: 0, failed: 0, cancelled: 0, exit: 3 }
   assert.deepEqual(values(), [
     {
-      ...{ type: 'summary', ...numbers, seconds: 1.5, advice: [...advice, { ...caEnds, expires }], ...rest },
+      ...{ type: 'summary', ...numbers, seconds: 1.5, advice: [...advice, { ...caEnds, expires }] },
+      ...{ toDo: ['look: there'], goOn },
       nextToExpire: { name: 'admin', expires },
     },
     { type: 'summary', ...none, seconds: 0, advice: [] },
