@@ -129,43 +129,41 @@ export interface Difference {
 }
 
 /** What a check finds beside its reasons, or a command beside its targets: worded once. */
-export type Finding = AnyFinding & ({ readonly kind?: 'unreached' | 'old key' } | LeftFile)
-
-interface AnyFinding {
+export interface Finding {
   /** `user`: it is left to them, and the command ends with 4. `run`: nothing waits for them. */
   readonly owner: 'run' | 'user'
   readonly text: string
   readonly remedy?: string
   /** That it is about, where the text does not name them. */
   readonly nodes?: readonly string[]
-  /** No warning of its target: it has its place elsewhere, or another target says it. */
+  /** Of a node. `unreached`: it is not known what its units have loaded; `old key`: it may go on with one that is about to be revoked. */
+  readonly kind?: 'unreached' | 'old key'
+  readonly left?: Left
+  /** No warning of its target: it has a place elsewhere, or another target says it. */
   readonly isSilent?: true
 }
 
-/** A file of ours that does not belong on its node, and that the run leaves. One that cluster.yaml wants on no node is the user's. */
-interface LeftFile {
-  readonly kind: 'left'
+/** A file of ours on a node that does not belong there, and that the run leaves. */
+export interface Left {
   readonly file: string
   /** Absolute. */
   readonly path: string
+  /** cluster.yaml wants it on no node. */
+  readonly isKeptOff?: true
   /** Why --prune leaves it, too. */
   readonly why?: string
 }
 
-export type Left = AnyFinding & LeftFile
-
 /** One of each text; none of one that is empty. The run's unless said otherwise. */
-export function asFindings(
-  texts: readonly (string | false | undefined)[],
-  more: Partial<Exclude<Finding, Left>> = {},
-): Finding[] {
+export function asFindings(texts: readonly (string | false | undefined)[], more: Partial<Finding> = {}): Finding[] {
   return texts.flatMap((text) => (text ? [{ owner: 'run', text, ...more } as const] : []))
 }
 
-export function leftAt({ isKeptOff, ...file }: Omit<LeftFile, 'kind'> & { readonly isKeptOff: boolean }): Left {
-  const remedy = file.why === undefined ? '--prune removes it' : formatKept(file.why)
-  const text = `${file.path} does not belong there`
-  return { kind: 'left', owner: isKeptOff ? 'user' : 'run', text, remedy, isSilent: true, ...file }
+/** The key that cluster.yaml wants on no node is its user's to remove: no run does it without --prune. */
+export function findingOf(left: Left): Finding {
+  const { path, isKeptOff, why } = left
+  const remedy = why === undefined ? '--prune removes it' : formatKept(why)
+  return { owner: isKeptOff ? 'user' : 'run', text: `${path} does not belong there`, remedy, left, isSilent: true }
 }
 
 export function silenced(finding: Finding): Finding {

@@ -176,11 +176,10 @@ export function isLeftToUser(outcome: Outcome | undefined): boolean {
 
 /** What does not belong on its node, and is left there. */
 export function leftIn(outcome: Outcome | undefined): Left[] {
-  return findingsIn(outcome).filter((each) => each.kind === 'left')
+  return findingsIn(outcome).flatMap(({ left }) => left ?? [])
 }
 
-/** `unreached`: why it is not known what its units have loaded. `old key`: what may go on with one that is about to be revoked. */
-export function clausesIn(outcome: Outcome | undefined, kind: 'unreached' | 'old key'): string[] {
+export function clausesIn(outcome: Outcome | undefined, kind: Finding['kind']): string[] {
   return findingsIn(outcome).flatMap((each) => (each.kind === kind ? each.text : []))
 }
 

@@ -1,7 +1,7 @@
 /** A run in plain lines, for logs, pipes, CI and --quiet; and with --json, one JSON object a line. */
 import { type Failure, stackOf } from '../failure.ts'
-import { clausesIn, type Event, leftIn, type Outcome, type Target } from '../graph/target.ts'
-import { formatFinding, formatReasons, isRepair, type Left } from '../reason.ts'
+import { clausesIn, leftIn, type Outcome, type Target } from '../graph/target.ts'
+import { formatFinding, formatReasons, isRepair } from '../reason.ts'
 import { beside, octal, printable } from '../wording.ts'
 import type { Phases, Reporter } from './reporter.ts'
 import {
@@ -114,7 +114,7 @@ function plainValue(this: Readonly<Record<string, unknown>>, key: string, value:
 export function createJsonLines(write: (line: string) => void): Reporter {
   const say = (value: object) => write(formatJsonLine(value))
   return {
-    event: (event) => say(plainEvent(event)),
+    event: (event) => say(event.type === 'ended' ? plainTarget(event.id, event.outcome) : event),
     note: (message) => say({ type: 'note', message }),
     problem: (failure, id) => {
       const type = failure.kind === 'usage' ? 'error' : failure.kind
@@ -130,10 +130,6 @@ export function createJsonLines(write: (line: string) => void): Reporter {
   }
 }
 
-function plainEvent(event: Event): object {
-  return event.type === 'ended' ? plainTarget(event.id, event.outcome) : event
-}
-
 /** Of a target all that is sent, whatever else a check finds. The outcome's kind is the type: fresh, built, stale, failed, cancelled. */
 function plainTarget(id: string, outcome: Outcome): object {
   const named = { type: outcome.kind, id }
@@ -144,20 +140,14 @@ function plainTarget(id: string, outcome: Outcome): object {
   const { reasons, until, renewsFrom, note, findings = [], units, revokedInForce } = outcome
   const isBuilt = outcome.kind === 'built'
   const change = 'change' in outcome ? outcome.change : undefined
-  const isUnfinished = findings.some(({ kind, owner }) => kind !== 'left' && owner === 'user') || undefined
+  const isUnfinished = findings.some(({ left, owner }) => !left && owner === 'user') || undefined
   const unreached = isBuilt ? undefined : unlessEmpty(clausesIn(outcome, 'unreached'))
-  const left = plainLeft(leftIn(outcome))
-  const found = { note, warning: warningOf(outcome), isUnfinished, units, unreached, revokedInForce, left }
+  const left = unlessEmpty(leftIn(outcome))
+  const found = { note, warning: warningOf(outcome) || undefined, isUnfinished, units, unreached, revokedInForce, left }
   return { ...named, reasons, until, renewsFrom, change, ...found, message }
 }
 
-export function plainLeft(left: readonly Left[]): readonly object[] | undefined {
-  return unlessEmpty(
-    left.map(({ file, path, why, owner }) => ({ file, path, why, isKeptOff: owner === 'user' || undefined })),
-  )
-}
-
-const unlessEmpty = <T>(list: readonly T[]) => (list.length > 0 ? list : undefined)
+const unlessEmpty = (list: readonly unknown[]) => (list.length > 0 ? list : undefined)
 
 function plainFailure(failure: Failure): object {
   const { message, remedy, code: cause } = failure

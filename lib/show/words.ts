@@ -204,10 +204,8 @@ function causeOf({ shared, node, what, remedy }: Failure): string | undefined {
   return shared?.what ?? (node === undefined ? undefined : `${what}\n${remedy}`)
 }
 
-/** Undefined if nothing is to be said. */
-export function warningOf(outcome: Outcome | undefined): string | undefined {
-  const said = findingsIn(outcome).filter(({ isSilent }) => !isSilent)
-  return said.length > 0 ? joinClauses(...said.map(formatFinding)) : undefined
+export function warningOf(outcome: Outcome | undefined): string {
+  return joinClauses(...findingsIn(outcome).map((each) => !each.isSilent && formatFinding(each)))
 }
 
 /** The warnings of all targets, each with its target's id. */
@@ -277,11 +275,8 @@ export function formatToDo({
   caEnds,
   now,
 }: Pick<Summary, 'advice' | 'toDo' | 'caEnds' | 'now'>): string[] {
-  const texts = [
-    ...advice.map(formatAdvice),
-    ...toDo.map(formatFinding),
-    ...(caEnds && now ? [formatCaEnds(caEnds, now)] : []),
-  ]
+  const ofCa = caEnds && now ? [formatCaEnds(caEnds, now)] : []
+  const texts = [...advice.map(formatAdvice), ...toDo.map(formatFinding), ...ofCa]
   return texts.flatMap((text) => `To do      ${printable(text)}`.split('\n').map((line) => styleText('bold', line)))
 }
 
@@ -312,8 +307,7 @@ export function ofKind<K extends Outcome['kind']>(outcomes: ReadonlyMap<string, 
 /** What is on nodes although cluster.yaml keeps it off them. */
 export function leftOnNodes(outcomes: ReadonlyMap<string, Outcome>) {
   return [...outcomes].flatMap(([id, outcome]) => {
-    const node = id.slice(id.indexOf('/') + 1)
-    return leftIn(outcome).flatMap((each) => (each.owner === 'user' ? { ...each, node } : []))
+    return leftIn(outcome).flatMap((each) => (each.isKeptOff ? { ...each, node: id.slice(id.indexOf('/') + 1) } : []))
   })
 }
 

@@ -2,8 +2,8 @@
 import { styleText } from 'node:util'
 import { caName } from '../../lib/files/auth-dir.ts'
 import type { Run } from '../../lib/graph/target.ts'
-import { type Finding, formatFinding } from '../../lib/reason.ts'
-import { formatJsonLine, plainLeft } from '../../lib/show/lines.ts'
+import { formatFinding } from '../../lib/reason.ts'
+import { formatJsonLine } from '../../lib/show/lines.ts'
 import { formatCaEnds, formatFailures, warningOf, warningsOf } from '../../lib/show/words.ts'
 import { capital, foldAlike, formatDate, formatLeft, formatNames, joinClauses, printable } from '../../lib/wording.ts'
 import { recoverCommand } from '../nodes/fetch-command.ts'
@@ -61,7 +61,7 @@ async function findRotations(run: CommandRun): Promise<(UnderWay & Uses)[]> {
 
 /** Of the nodes that are wanted. */
 interface Status extends Inventory, ReturnType<typeof waysOut> {
-  readonly onFolder: readonly Finding[]
+  readonly onFolder: readonly string[]
   readonly rotations: readonly (UnderWay & Uses)[]
 }
 
@@ -79,7 +79,7 @@ async function show(
   const items = inventory.items.filter(isWanted)
   const nodes = inventory.nodes.filter(isWanted)
   const own = new Map([...outcomes].filter(([id]) => isWanted(graph.get(id))))
-  const onFolder = notesOnFolder(run.auth)
+  const onFolder = notesOnFolder(run.auth).map(formatFinding)
   const causes: ExitCause[] = [
     ...[...items, ...nodes].flatMap((each) =>
       isRight(each) ? [] : each.state === 'failed' ? ('failed' as const) : ('stale' as const),
@@ -110,44 +110,34 @@ function asText({ options: { nodes, verbose, quiet } }: CommandRun, found: Statu
   const isWhole = nodes.length === 0
   const caEnds = isWhole ? adviseOnCa(run) : undefined
   const notices = isWhole
-    ? [...notesOnAdminKeys(run), ...noteOnValidity(run, outcomes), ...noteOnFormerHolders(run)]
+    ? [...notesOnAdminKeys(run), ...noteOnValidity(run, outcomes), ...noteOnFormerHolders(run)].map(formatFinding)
     : []
   const parts = [
-    noteOnLoss(run).map(formatNote),
+    noteOnLoss(run).map(printable),
     rotations.flatMap((each) => [formatUnderWay(each, run), ...formatUses(each)]).map(printable),
     formatStatus({ ...found, now, verbose, quiet }),
     found.items.length + found.nodes.length === 0
       ? [`auth/ has nothing that belongs to ${nodes.join(', ')}: --on-nodes looks there`]
       : [],
-    [
-      ...onFolder.map(formatNote),
-      ...warningsOf(outcomes).map(printable),
-      ...notices.map(formatNote),
-      ...formatFailures(outcomes),
-    ],
+    [...[...onFolder, ...warningsOf(outcomes), ...notices].map(printable), ...formatFailures(outcomes)],
     caEnds ? [styleText('bold', formatCaEnds(caEnds, now))] : [],
   ]
   return parts.filter((part) => part.length > 0).flatMap((part, i) => (i === 0 ? part : ['', ...part]))
 }
 
 /** Shown before all that is missing: in a running cluster, none of it may be made again. */
-const formatNote = (note: Finding) => printable(formatFinding(note))
-
-function noteOnLoss(run: Run): Finding[] {
+function noteOnLoss(run: Run): string[] {
   const { auth } = run
   if (auth.files.pair(caName).some((file) => auth.read(file) !== undefined)) return []
-  const text = `${auth.path} has no CA; if this cluster runs already, restore it first`
-  return [{ owner: 'user', text, remedy: recoverCommand(run) }]
+  return [`${auth.path} has no CA; if this cluster runs already, restore it first: ${recoverCommand(run)}`]
 }
 
 function asJson({ run, outcomes, items, nodes, onFolder, rotations }: Status, exit: number): object[] {
   const { fresh, stale, failed, endsSoon, first } = fold(items, run.now)
+  const notes = [...noteOnLoss(run), ...onFolder, ...notesOnAdminKeys(run).map(formatFinding)]
   const counts = { fresh: fresh.length, stale: stale.length, failed: failed.length, endsSoon: endsSoon.length }
   return [
-    ...[...noteOnLoss(run), ...onFolder, ...notesOnAdminKeys(run)].map((note) => ({
-      type: 'note',
-      message: formatFinding(note),
-    })),
+    ...notes.map((message) => ({ type: 'note', message })),
     ...rotations.map(({ sentences: uses, failure, ...rotation }) => ({
       type: 'rotation',
       ...rotation,
@@ -159,10 +149,13 @@ function asJson({ run, outcomes, items, nodes, onFolder, rotations }: Status, ex
       ...item,
       notAfter: certificate?.notAfter,
       ...(why && { message: why }),
-      warning: warningOf(outcomes.get(item.id)),
+      warning: warningOf(outcomes.get(item.id)) || undefined,
       ...(onNodes.size > 0 && { onNodes: Object.fromEntries(onNodes) }),
     })),
-    ...nodes.map(({ why, left, holds, ...node }) => ({ type: 'node', ...node, message: why, left: plainLeft(left) })),
+    ...nodes.map(({ why, left, holds, ...node }) => ({
+      ...{ type: 'node', ...node, message: why },
+      ...(left.length > 0 && { left }),
+    })),
     { type: 'summary', items: items.length, ...counts, firstEnd: first?.end, exit },
   ]
 }

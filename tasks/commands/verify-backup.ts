@@ -113,11 +113,8 @@ function nodeTarget(node: ClusterNode, { found, main, cas, made }: Backup): Targ
     if (newer.length === 0) return { reasons: [], note }
     const names = formatNames(newer.map(({ at }) => at))
     const after = `after recover: ${waysOutOfOlder(found, newer)}`
-    return {
-      reasons: [],
-      note,
-      findings: asFindings([`${node.name} has newer certificates than ${main.where} (${names}); ${after}`]),
-    }
+    const newest = `${node.name} has newer certificates than ${main.where} (${names}); ${after}`
+    return { reasons: [], note, findings: asFindings([newest]) }
   }
   const release: Target['release'] = (run) => run.disconnect(node)
   return checkTarget(`nodes/${node.name}`, check, { where: 'node', node: node.name, release })

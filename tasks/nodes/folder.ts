@@ -11,7 +11,7 @@ import { checkStaging, diff, folderOf, longestUse, type StagingOwner } from '../
 import { type NodeState, type PlacesState, realPath } from '../../lib/node/state.ts'
 import { readCertificate } from '../../lib/pki/certificate.ts'
 import { isOfOwnCa } from '../../lib/pki/pair.ts'
-import { asFindings, type Difference, formatKept, leftAt, type ReasonOf } from '../../lib/reason.ts'
+import { asFindings, type Difference, findingOf, formatKept, type ReasonOf } from '../../lib/reason.ts'
 import { formatNames, quote } from '../../lib/wording.ts'
 import { identityFiles, isKeptOff, isSwitchedOff, nodeFiles } from '../layouts/tables.ts'
 import { certificatesIn, formatOthers, guard, type HeldFile, heldOn } from './guards.ts'
@@ -45,14 +45,13 @@ export function checkNode(run: Run, node: ClusterNode, look: NodeLook, names: Fo
   const why = neighbours.length > 0 && `it may be the same machine as ${formatNames(neighbours)}`
   const isLeft = ([name, reader]: readonly [string, string | undefined]) =>
     reader === undefined ? !prunes : isKeptOff(run.cluster, basename(name))
-  const left = [...readers].filter(isLeft).map(([at, reader]) =>
-    leftAt({
-      ...{ file: basename(at), path: pathIn(look, at), isKeptOff: isKeptOff(run.cluster, basename(at)) },
-      ...((reader !== undefined || why !== false) && { why: reader ?? String(why) }),
-    }),
-  )
+  const left = [...readers].filter(isLeft).map(([file, reader]) => ({
+    ...{ file: basename(file), path: pathIn(look, file) },
+    ...(isKeptOff(run.cluster, basename(file)) && { isKeptOff: true as const }),
+    ...((reader !== undefined || why !== false) && { why: reader ?? String(why) }),
+  }))
   // What is kept off nodes is more than a warning.
-  const unwanted = left.flatMap(({ file, owner }) => (owner === 'user' ? [] : [file]))
+  const unwanted = left.flatMap(({ file, isKeptOff }) => (isKeptOff ? [] : [file]))
   const stagings = Map.groupBy(look.leftovers, (each) => checkStaging(each, stagingOwner(run)))
   const wrong = {
     ...compareFolder(run, node, look),
@@ -82,7 +81,7 @@ export function checkNode(run: Run, node: ClusterNode, look: NodeLook, names: Fo
     wrong: isRight(wrong) ? undefined : wrong,
     /** Of another identity, or somebody else's: auth/backup gets a copy before they are overwritten. */
     others,
-    findings: [...warnings, ...left],
+    findings: [...warnings, ...left.map(findingOf)],
   }
 }
 

@@ -11,7 +11,7 @@ import {
   type Change,
   type CheckResult,
   type Finding,
-  leftAt,
+  findingOf,
   type Reason,
   type ReasonOf,
   silenced,
@@ -114,7 +114,7 @@ function checkInstalled(run: Run, node: ClusterNode, found: UnitsFound, { arePla
     findings: [
       ...findingsOn(run, { node, found, arePlaced }, installed),
       ...asFindings(oldKeys, { kind: 'old key', isSilent: true }),
-      ...left.map((each) => leftAt({ ...each, isKeptOff: true })),
+      ...left.map(({ isLeftover, ...each }) => findingOf({ ...each, isKeptOff: true })),
     ],
     ...owns,
     units: installed.map(({ unit }) => unit.unit),

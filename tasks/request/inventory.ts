@@ -7,6 +7,7 @@ import {
   checkOf,
   clausesIn,
   endsSoon,
+  findingsIn,
   leftIn,
   nameInPhase,
   type Outcome,
@@ -108,7 +109,7 @@ export function waysOut(
   { command }: Run,
   { items, nodes }: Pick<Inventory, 'items' | 'nodes'>,
 ): { plan: string; repair: string } {
-  const isPruned = nodes.some(({ left }) => left.some(({ owner }) => owner === 'user'))
+  const isPruned = nodes.some(({ left }) => left.some(({ isKeptOff }) => isKeptOff))
   const [bootstrap, renewal] = [command(`bootstrap${isPruned ? ' --prune' : ''}`), command('ca --renew')]
   return items.some(({ phase, endsSoon }) => phase === 'ca' && endsSoon)
     ? { plan: command('ca --renew --dry-run'), repair: `${renewal}, then ${bootstrap}` }
@@ -296,7 +297,7 @@ function nodeState(cluster: Cluster, node: ClusterNode, outcome: Outcome): { sta
   if (outcome.kind === 'cancelled') return { state: 'stale', why: 'not inspected' }
   if (outcome.kind === 'failed') return { state: stateOf(outcome), why: beside(`/${node.name}`, outcome.failure.what) }
   const reasons = ownReasons(outcome.reasons)
-  const left = leftIn(outcome).filter(({ owner }) => owner === 'user')
+  const left = findingsIn(outcome).filter((each) => each.left?.isKeptOff)
   const clauses = [...left.map(formatFinding), ...clausesIn(outcome, 'unreached')]
   if (reasons.length + clauses.length > 0)
     return { state: 'stale', why: joinClauses(formatReasons(reasons), ...clauses) }

@@ -8,13 +8,7 @@ import type { Summary } from '../../lib/show/reporter.ts'
 export type ExitCause = Failure['kind'] | 'stale' | 'unfinished'
 
 /** In order of precedence. */
-export const statuses: Readonly<Record<ExitCause, number>> = {
-  usage: 2,
-  refused: 3,
-  failed: 1,
-  stale: 4,
-  unfinished: 4,
-}
+export const statuses = { usage: 2, refused: 3, failed: 1, stale: 4, unfinished: 4 } satisfies Record<ExitCause, number>
 
 /** `ended` is 128 + the signal that ended the run: only bad usage takes precedence over it. */
 export function exitStatus(causes: readonly ExitCause[], ended?: number): number {
@@ -32,8 +26,8 @@ const causes: Readonly<Record<Outcome['kind'], readonly ExitCause[]>> = {
   built: [],
 }
 
-/** What is left to the user at the end. */
-export function causesAt({ toDo = [], caEnds }: Pick<Summary, 'toDo' | 'caEnds'> = {}): ExitCause[] {
+/** Beside its targets. */
+export function causesAt({ toDo, caEnds }: Pick<Summary, 'toDo' | 'caEnds'> = {}): ExitCause[] {
   return [...causesIn(toDo), ...(caEnds ? ['stale' as const] : [])]
 }
 

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { Failure } from '../../../lib/failure.ts'
 import type { Event, Outcome } from '../../../lib/graph/target.ts'
-import { asFindings, leftAt } from '../../../lib/reason.ts'
+import { asFindings, findingOf } from '../../../lib/reason.ts'
 import { createJsonLines } from '../../../lib/show/lines.ts'
 import { readJsonLine } from '../../support/harderway.ts'
 import { fc } from '../../support/properties.ts'
@@ -44,8 +44,8 @@ for (const [outcome, value] of [
         { owner: 'run', text: 'it is odd', remedy: 'look' },
         { kind: 'unreached', owner: 'run', text: 'said', isSilent: true },
         { kind: 'old key', owner: 'run', text: 'kubelet', isSilent: true },
-        leftAt({ file: 'ca-key.pem', path: '/ca-key.pem', isKeptOff: true }),
-        leftAt({ file: 'a.pem', path: '/a.pem', why: 'etcd reads it', isKeptOff: false }),
+        findingOf({ file: 'ca-key.pem', path: '/ca-key.pem', isKeptOff: true }),
+        findingOf({ file: 'a.pem', path: '/a.pem', why: 'etcd reads it' }),
       ],
     },
     {
