@@ -53,6 +53,9 @@ export const isKeyEntry = (entry: string): boolean => entry.startsWith(keyPrefix
 
 export const entryOf = (fingerprint: string): string => keyPrefix + fingerprint
 
+/** A fingerprint, of which `sha256:` is missing. */
+export const isBareFingerprint = (text: string): boolean => /^[0-9a-f]{64}$/i.test(text.replaceAll(':', ''))
+
 /** `sha256:3f2a…`, of that, of what `openssl x509 -fingerprint -sha256` prints, or of what an audit log has; any other text stays. */
 export function readEntry(text: string): string {
   const [, digits = ''] = /^(?:sha256:|sha256 fingerprint=|x509sha256=)([0-9a-f:]+)$/i.exec(text) ?? []

@@ -42,7 +42,7 @@ export function clusterProblems(value: unknown, layout: LayoutRules): Problem[] 
     ...durationProblems(map(raw.certificates), users),
     ...users.flatMap(({ groups }, i) => groupProblems(list(groups), ['users', i, 'groups'])),
     ...localProblems(map(raw.localKubeconfig), users),
-    ...revokedProblems(raw, [...nodes, ...users], layout.isReserved),
+    ...revokedProblems(raw),
     ...sshOptionProblems(map(map(raw.ssh).options)),
     ...drainProblems(install, nodes),
     ...unitProblems(map(install.units), layout.units),
@@ -211,10 +211,9 @@ function localProblems({ as }: Raw, users: readonly Raw[]): Problem[] {
 }
 
 /** Who is cut off by its API servers, and only with `install` is known to be. */
-function revokedProblems(raw: Raw, holders: readonly Raw[], isReserved: LayoutRules['isReserved']): Problem[] {
+function revokedProblems(raw: Raw): Problem[] {
   const { revoked, install = false } = raw
   if (revoked === undefined) return []
-  const inUse = new Set(holders.map(({ name }) => name))
   const entries = list(revoked).map((entry, i): Placed => ({ value: readEntry(textOf(entry)), path: ['revoked', i] }))
   const isLeftOut = map(map(install).units)[apiServerUnit] === false
   return [
@@ -223,20 +222,6 @@ function revokedProblems(raw: Raw, holders: readonly Raw[], isReserved: LayoutRu
       : []),
     ...(isLeftOut ? [atKey(['revoked'], `needs ${apiServerUnit}, which install.units leaves out`)] : []),
     ...duplicates(entries, 'is revoked already'),
-    ...entries.flatMap(({ value, path }): Problem[] => {
-      if (inUse.has(value))
-        return [
-          {
-            path,
-            message: `${quoted(value)} is the name of a node or user that is in use`,
-            remedy: 'take that out first',
-          },
-        ]
-      // What is no text is the schema's problem.
-      if (value === '' || !isReserved(value)) return []
-      const remedy = 'what ends it is in docs/rotation.md, "A key that may have leaked"'
-      return [{ path, message: `${quoted(value)} is one of the cluster's own, which no list cuts off`, remedy }]
-    }),
   ]
 }
 

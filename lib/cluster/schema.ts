@@ -6,7 +6,7 @@ import * as v from 'valibot'
 import { addressBytes, canonicalAddress, parseCidr } from '../address.ts'
 import { isPlainPath } from '../files/plain-file.ts'
 import { parseDuration, suggest } from '../wording.ts'
-import { isDnsName, isDomain, quoted, readEntry, textOf } from './problem.ts'
+import { isBareFingerprint, isDnsName, isDomain, quoted, readEntry, textOf } from './problem.ts'
 
 /** Digits and dots alone would be a mistyped address. */
 const isHost = (text: string): boolean => isDnsName(text) && !/^[0-9]+\.[0-9.]+$/.test(text)
@@ -153,9 +153,11 @@ const revokedEntry = v.pipe(
   text("a name, or a certificate's fingerprint"),
   v.transform(readEntry),
   v.check(
-    (s) => /^sha256:[0-9a-f]{64}$/.test(s) || isUserName(s),
+    (s) => /^sha256:[0-9a-f]{64}$/.test(s) || (isUserName(s) && !isBareFingerprint(s)),
     ({ input }) =>
-      `${quoted(input)} is neither a name of lower-case letters, digits and . _ - @ nor a fingerprint: sha256: and 64 hexadecimal digits`,
+      isBareFingerprint(String(input))
+        ? `${String(input).slice(0, 12)}… is a fingerprint alone: write sha256: before it`
+        : `${quoted(input)} is neither a name of lower-case letters, digits and . _ - @ nor a fingerprint: sha256: and 64 hexadecimal digits`,
   ),
 )
 const user = object({

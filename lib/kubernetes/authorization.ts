@@ -10,13 +10,15 @@
 import { hash } from 'node:crypto'
 import { join } from 'node:path'
 import { isDeepStrictEqual } from 'node:util'
+import { isCollection, isSeq } from 'yaml'
 import type { Cluster } from '../cluster/cluster.ts'
 import { entryOf, isKeyEntry } from '../cluster/problem.ts'
-import { Failure, refusal, runAgain, tryTo } from '../failure.ts'
+import { Failure, runAgain, tryTo } from '../failure.ts'
 import { type AuthDir, authorizationConfigFile } from '../files/auth-dir.ts'
 import { once } from '../files/plain-file.ts'
 import { type Certificate, commonNameOf, fingerprintOf, keyIdOf, readCertificate } from '../pki/certificate.ts'
 import { formatNames } from '../wording.ts'
+import { parseYaml } from '../yaml.ts'
 import { scalarText } from './kubeconfig.ts'
 
 const header = '# Made by harderway from `revoked` in cluster.yaml: what is changed here is lost.'
@@ -46,7 +48,7 @@ export const nobody: RevokedList = { entries: [], certificates: [] }
 export const nodeUser = (name: string): string => `system:node:${name}`
 
 /** Whoever had the name: a user, or a node. */
-const usersOf = (name: string): string[] => [name, nodeUser(name)]
+export const usersOf = (name: string): string[] => [name, nodeUser(name)]
 
 /** Of a user, whose certificate the API server names there: https://kubernetes.io/docs/reference/labels-annotations-taints/audit-annotations/ */
 const credentialId = 'authentication.kubernetes.io/credential-id'
@@ -169,17 +171,25 @@ export function readRevoked(text: string): RevokedList | undefined {
   return text.includes(formatWith(list, kubeconfig)) ? list : undefined
 }
 
-/** The refusal to drop entries that the file has. `again`: the command that does it anyway; `back`: how to keep them. */
-export function letInAgain(
-  removed: readonly string[],
-  file: string,
-  again: string,
-  back = `keep it: add ${removed.join(', ')} to revoked`,
-): Failure {
-  return refusal(`${formatNames(removed)} would be let in again: ${file} lists more than revoked in cluster.yaml`, [
-    back,
-    `or let in again what is not listed, with every certificate that is still valid: ${again}`,
-  ])
+/** Whether an API server may load it and then deny somebody: a list of ours that a YAML tool has rewritten, which `readRevoked` does not read. */
+export function mayDeny(text: string): boolean {
+  const document = parseYaml(text)
+  if (document.errors.length > 0) return false
+  const isOurs = (each: unknown) => isCollection(each) && each.get('name') === authorizerName
+  const all = document.get('authorizers')
+  const ours = isSeq(all) ? all.items.find(isOurs) : undefined
+  const conditions = isCollection(ours) && ours.getIn(['webhook', 'matchConditions'])
+  return document.get('kind') === 'AuthorizationConfiguration' && isSeq(conditions) && conditions.items.length > 0
+}
+
+/** What is wrong where entries that a file has would be dropped. */
+export function formatDropped(removed: readonly string[], file: string): string {
+  return `${file} lists more than revoked in cluster.yaml; ${formatNames(removed)} would regain access`
+}
+
+/** Where a file can't be read. */
+export function formatUnread(file: string): string {
+  return `${file} is not a list of harderway's, and may have more than revoked in cluster.yaml`
 }
 
 /** A configuration that somebody else has written. One of ours may be truncated. */
@@ -206,7 +216,9 @@ interface Listing {
   readonly now: Date
 }
 
-interface KnownCertificate extends NonNullable<ReturnType<typeof identified>> {
+export interface KnownCertificate extends NonNullable<ReturnType<typeof identified>> {
+  /** In auth/: `.`, or of its backup. */
+  readonly folder: string
   /** Of its file, without the ending. */
   readonly name: string
 }
@@ -225,7 +237,7 @@ export function knownCertificates(auth: AuthDir): KnownCertificate[] {
       const { kind, name } = auth.files.parse(file.split('%2F').at(-1) ?? '') ?? {}
       const bytes = kind === 'certificate' ? tryTo(() => auth.tryBytes(join(folder, file))) : undefined
       const found = bytes && identified(bytes)
-      return found && name !== undefined ? [{ name, ...found }] : []
+      return found && name !== undefined ? [{ folder, name, ...found }] : []
     }),
   )
 }
@@ -272,11 +284,14 @@ export function keysToList({ auth, cluster }: Pick<Listing, 'auth' | 'cluster'>)
 }
 
 /**
- * The list that is wanted, without the `held` entries: those keys are not revoked yet. A certificate stays listed until it expires or its
- * key is revoked, as a node or user may still have it.
+ * The list that is wanted, without the `held` entries: those keys are not revoked yet, and a name that they take the place of stays. A
+ * certificate stays listed until it expires or its key is revoked, as a node or user may still have it.
  */
-export function wantedList({ auth, cluster, now }: Listing, held: readonly string[] = []): RevokedList {
-  const entries = (cluster.revoked ?? []).filter((entry) => !held.includes(entry)).toSorted()
+export function wantedList(of: Listing, held: readonly string[] = []): RevokedList {
+  const { auth, cluster, now } = of
+  const { revoked = [] } = cluster
+  const stays = held.length > 0 ? replacedBy(wantedList(of), listIn(auth) ?? nobody, now) : []
+  const entries = [...revoked.filter((entry) => !held.includes(entry)), ...stays].toSorted()
   const all = entries.some(isKeyEntry) ? certificatesIn(auth) : []
   const keys = keysOf(entries, all)
   const isValid = ({ end }: Shown) => end > now
@@ -292,7 +307,29 @@ export function wantedList({ auth, cluster, now }: Listing, held: readonly strin
   return isSame ? listed : { entries, certificates }
 }
 
+/** Names that the one list has no more, since it has all their keys. */
+function replacedBy(wanted: RevokedList, listed: RevokedList, now: Date): string[] {
+  const removed = removedFrom(listed, wanted, now)
+  return listed.entries.filter(
+    (entry) => !isKeyEntry(entry) && !wanted.entries.includes(entry) && !removed.includes(entry),
+  )
+}
+
 const compare = (a: string, b: string) => Number(a > b) - Number(a < b)
+
+/** Whether the file in auth/ has the list that is wanted. */
+export function isListed(of: Listing): boolean {
+  return of.auth.read(authorizationConfigFile) !== undefined && wantedList(of) === listIn(of.auth)
+}
+
+/** Everybody whom one of them has. */
+export function mergeLists(lists: readonly RevokedList[]): RevokedList {
+  const all = lists.flatMap(({ certificates }) => certificates)
+  return {
+    entries: [...new Set(lists.flatMap(({ entries }) => entries))].toSorted(),
+    certificates: [...new Map(all.map((each) => [each.fingerprint, each])).values()],
+  }
+}
 
 /** Entries by key of which auth/ knows no certificate: their users are unknown, so they revoke nothing. */
 export function unknownKeys({ auth, cluster }: Pick<Listing, 'auth' | 'cluster'>): string[] {
@@ -329,12 +366,20 @@ export function pinnedUsers(auth: AuthDir): string[] {
   return pinnedBy(listIn(auth) ?? nobody)
 }
 
-/** Whom the one list denies, and the other does not: its entries. A key lets in nobody without a valid certificate that is known. */
+/**
+ * Whom the one list denies, and the other does not: its entries. A key lets in nobody without a valid certificate that is known, nor does a
+ * name whose user is accepted with one key alone: the keys that it had have taken its place.
+ */
 export function removedFrom(listed: RevokedList, wanted: RevokedList, now: Date): string[] {
   const denied = keysOf(wanted.entries, wanted.certificates)
+  const isPinned = (users: readonly string[]) => {
+    const keys = new Set(wanted.certificates.filter(({ user }) => users.includes(user)).map(({ keyId }) => keyId))
+    const good = keys.difference(denied)
+    return keys.size > good.size && good.size <= 1
+  }
   const isKept = (entry: string) => {
     const key = listed.certificates.find(({ fingerprint }) => entryOf(fingerprint) === entry)?.keyId
-    if (key === undefined) return isKeyEntry(entry) || wanted.entries.includes(entry)
+    if (key === undefined) return isKeyEntry(entry) || wanted.entries.includes(entry) || isPinned(usersOf(entry))
     return denied.has(key) || !listed.certificates.some(({ keyId, end }) => keyId === key && end > now)
   }
   return listed.entries.filter((entry) => !isKept(entry))

@@ -23,13 +23,13 @@ import { phases } from '../phases/bootstrap.ts'
 import { notesOnAdminKeys } from '../phases/local-kubeconfig.ts'
 import { readAuth } from '../request/access.ts'
 import type { CommandRun } from '../request/command-run.ts'
+import { notesOnEntries, notesOnHolders, notesOnMove } from '../request/holders.ts'
 import { type ExitCause, exitStatus } from '../request/job.ts'
 import {
   adviseBackup,
   adviseLeft,
   adviseOnCa,
   adviseRevoked,
-  noteOnFormerHolders,
   noteOnValidity,
   notesOnAddresses,
   notesOnFolder,
@@ -81,7 +81,10 @@ async function show(given: CommandRun, seen: Observation, wanted: PlanScope) {
     ...(await notesOnRotations(run)),
     ...notesOnFolder(run.auth),
     ...asFindings([...notLookedAt(whole, graph), ...warnings]),
-    ...(reachesNodes ? [...notesOnAddresses(run.cluster), ...noteOnFormerHolders(run)] : []),
+    ...(reachesNodes ? notesOnAddresses(run.cluster) : []),
+    ...notesOnMove(run),
+    ...notesOnEntries(run, outcomes),
+    ...notesOnHolders(run, (id) => selection.forced.get(id) === 'rebuild'),
     ...([...graph.values()].every(({ where }) => where === 'auth') ? [] : notesOnAdminKeys(run)),
     ...asFindings([...otherWays(run, wanted), ...nextRun(run, wanted)]),
     ...noteOnValidity(run, outcomes),

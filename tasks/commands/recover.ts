@@ -19,6 +19,16 @@ import {
 } from '../../lib/files/auth-dir.ts'
 import type { PlainFile } from '../../lib/files/plain-file.ts'
 import { clusterGraph, type Run, type Target } from '../../lib/graph/target.ts'
+import {
+  formatAuthorization,
+  formatEntries,
+  listIn,
+  mergeLists,
+  nobody,
+  type RevokedList,
+  removedFrom,
+  wantedList,
+} from '../../lib/kubernetes/authorization.ts'
 import { otherIdentity } from '../../lib/kubernetes/identity.ts'
 import { realPath } from '../../lib/node/state.ts'
 import { type Certificate, readCertificate, readCertificates } from '../../lib/pki/certificate.ts'
@@ -26,10 +36,10 @@ import { certificatePem } from '../../lib/pki/encoding.ts'
 import { readPair, tryCertificate } from '../../lib/pki/pair.ts'
 import { formatReason, isRepair, type Reason } from '../../lib/reason.ts'
 import { formatDate, formatNames, quote } from '../../lib/wording.ts'
-import { identityFiles, isKeptOff, nodeFiles, nodeUnits } from '../layouts/tables.ts'
+import { authorizationWebhookPath, identityFiles, isKeptOff, nodeFiles, nodeUnits } from '../layouts/tables.ts'
 import { fetchCommand } from '../nodes/fetch-command.ts'
-import { waysOutOfOlder, whyNotCompared } from '../nodes/guards.ts'
-import { type NodeLook, placesOf, readNode, readServedCertificates, withPlaces } from '../nodes/look.ts'
+import { listOf, listsOn, waysOutOfOlder, whyNotCompared } from '../nodes/guards.ts'
+import { type NodeLook, placesOf, readNode, readServedCertificates, withList, withPlaces } from '../nodes/look.ts'
 import { phases } from '../phases/bootstrap.ts'
 import { refuseSharedEtcd } from '../phases/ca.ts'
 import { writeAuth } from '../request/access.ts'
@@ -155,7 +165,7 @@ async function checkFound(run: CommandRun, targets: readonly Target[], { main, o
     const bytes = files.get(name)
     return bytes && !left.includes(name) ? [[name, bytes]] : []
   })
-  return { files: new Map(taken), wrong: [...ofRotations, ...wrong.flat()], next: nextOf(run, ca) }
+  return { files: new Map(taken), wrong: [...ofRotations, ...wrong.flat()], next: nextOf(run, found, ca) }
 }
 
 type Candidate = ReturnType<typeof complete>
@@ -262,12 +272,15 @@ export async function findFresh(found: Run, targets: readonly Target[]): Promise
   return leaves.flatMap(({ makes }, i) => (looks[i]?.reasons.length === 0 ? makes : []))
 }
 
-function nextOf(run: CommandRun, ca: Certificate | undefined): string {
+function nextOf(run: CommandRun, found: Run, ca: Certificate | undefined): string {
   const { command, now, options } = run
   const isExpired = ca && ca.notAfter <= now
   const renew = isExpired ? `${command('ca --renew')} (the CA expired on ${formatDate(ca.notAfter)}), then ` : ''
   const older = options.from === undefined ? '' : `; if it is older than the nodes: ${waysOutOfOlder(run)}`
-  return `${renew}${command('bootstrap')}, which issues what is missing${older}`
+  const dropped = removedFrom(listIn(found.auth) ?? nobody, wantedList(found), now)
+  const line =
+    dropped.length > 0 ? `add this line to cluster.yaml: ${formatEntries(found.cluster, dropped)}, then ` : ''
+  return `${line}${renew}${command('bootstrap')}, which issues what is missing${older}`
 }
 
 /** In words: what is served by no CA of the candidate, on the ports where the cluster's certificate belongs. */
@@ -290,6 +303,8 @@ export interface Holding {
   /** A node's name, or the folder. */
   readonly where: string
   readonly files: ReadonlyMap<string, Held>
+  /** Of who is revoked: in a node's folder, and where its API server reads one. */
+  readonly lists?: readonly RevokedList[]
 }
 
 interface Held {
@@ -335,8 +350,13 @@ async function readNodes(run: CommandRun, node: ClusterNode): Promise<Sources> {
   return { main: { ...main.value, files: newestOf(run, main.value, others) }, others, node }
 }
 
-/** Another control node may have a certificate that was issued later. */
-function newestOf({ auth }: Run, { files }: Holding, others: readonly Holding[]): Holding['files'] {
+/** Another control node may have a certificate that was issued later, or list somebody else as revoked. */
+function newestOf({ auth, cluster }: Run, main: Holding, others: readonly Holding[]): Holding['files'] {
+  const files = new Map(main.files)
+  const lists = [main, ...others].flatMap((each) => each.lists ?? [])
+  const text = formatAuthorization(mergeLists(lists), authorizationWebhookPath(cluster))
+  const name = authorizationConfigFile
+  if (lists.length > 0) files.set(name, { path: name, ...files.get(name), bytes: Buffer.from(text) })
   const ca = readCertificate(files.get(auth.files.certificate(caName))?.bytes ?? '')
   const newest = (name: string, bytes: Buffer) =>
     others.reduce((held, other) => newer(auth.files, name, held, other.files.get(name)?.bytes, ca), bytes)
@@ -373,8 +393,9 @@ export function holdingOf(run: Run, node: ClusterNode, look: NodeLook): Holding 
     const there = place ?? look.files.get(name)
     return { ...held, unread: there && whyNotCompared(there) }
   }
-  const names = nodeFiles(run.cluster, node).filter((name) => files.parse(name)?.kind !== 'kubeconfig')
-  return { where: node.name, files: new Map(names.map((name) => [name, read(name)])) }
+  const names = nodeFiles(withList(run).cluster, node).filter((name) => files.parse(name)?.kind !== 'kubeconfig')
+  const lists = listsOn(node, look).flatMap((held) => listOf(run, held) ?? [])
+  return { where: node.name, files: new Map(names.map((name) => [name, read(name)])), lists }
 }
 
 /** Throws a Failure if root can't inspect what units read, with or without `install`: nothing else shows what the cluster runs with. */

@@ -19,8 +19,9 @@ import { phases } from '../phases/bootstrap.ts'
 import { unlisted } from '../phases/certs.ts'
 import { readAuth, writeAuth } from '../request/access.ts'
 import type { CommandRun } from '../request/command-run.ts'
+import { notesOnHolders } from '../request/holders.ts'
 import { type ExitCause, exitStatus } from '../request/job.ts'
-import { adviseBackup, backUpAgain, formatUses, noteOnFormerHolders } from '../request/notices.ts'
+import { adviseBackup, backUpAgain, formatUses } from '../request/notices.ts'
 import { type Options, usage } from '../request/options.ts'
 import { walk } from '../request/walk.ts'
 import { surveyApiServers, surveyStage } from '../rotations/api-servers.ts'
@@ -162,7 +163,7 @@ async function goForward(drive: Drive): Promise<readonly ExitCause[]> {
     say(heading(rotation, stage))
     const causes = await drive.walk(stage)
     if (causes.length > 0 || rotating.signal.aborted || !next) return causes
-    if (next.isLast) for (const note of noteOnFormerHolders(rotating.run)) say(formatFinding(note))
+    if (next.isLast) for (const note of notesOnHolders(rotating.run)) say(formatFinding(note))
     if (next.isLast && !finish) {
       for (const sentence of formatUses(await findUses(rotating, rotation))) say(sentence)
       say(`left to do: ${next.title}`)

@@ -22,6 +22,7 @@ import { replaceCommand } from '../nodes/fetch-command.ts'
 import { phases } from '../phases/bootstrap.ts'
 import { writeAuth } from '../request/access.ts'
 import type { CommandRun } from '../request/command-run.ts'
+import { notesOnEntries, notesOnHolders } from '../request/holders.ts'
 import type { ExitCause } from '../request/job.ts'
 import {
   adviseBackup,
@@ -30,7 +31,6 @@ import {
   adviseRevoked,
   isNewIdentity,
   nextToExpire,
-  noteOnFormerHolders,
   noteOnValidity,
   notesOnAddresses,
   notesOnRotations,
@@ -90,10 +90,12 @@ export async function run(given: CommandRun): Promise<readonly ExitCause[]> {
 }
 
 async function notesAfter(run: Run, outcomes: ReadonlyMap<string, Outcome>, reachesNodes: boolean): Promise<Finding[]> {
+  const isIdle = [...outcomes.values()].every(({ kind }) => kind === 'fresh')
   const isOwn = reachesNodes || outcomes.has('local-kubeconfig')
   return [
     ...(isOwn ? (await import('../phases/local-kubeconfig.ts')).notesOnAdminKeys(run) : []),
-    ...(reachesNodes ? [...notesOnAddresses(run.cluster), ...noteOnFormerHolders(run)] : []),
+    ...(reachesNodes ? notesOnAddresses(run.cluster) : []),
+    ...(reachesNodes || !isIdle ? [...notesOnEntries(run, outcomes), ...notesOnHolders(run)] : []),
     ...noteOnValidity(run, outcomes),
     ...(await notesOnRotations(run)),
   ]

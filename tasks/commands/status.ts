@@ -10,6 +10,7 @@ import { recoverCommand } from '../nodes/fetch-command.ts'
 import { notesOnAdminKeys } from '../phases/local-kubeconfig.ts'
 import { readAuth } from '../request/access.ts'
 import type { CommandRun } from '../request/command-run.ts'
+import { notesOnHolders } from '../request/holders.ts'
 import {
   fold,
   formatTotals,
@@ -25,7 +26,6 @@ import {
   adviseOnCa,
   formatUnderWay,
   formatUses,
-  noteOnFormerHolders,
   noteOnValidity,
   notesOnFolder,
   rotationsUnderWay,
@@ -110,7 +110,7 @@ function asText({ options: { nodes, verbose, quiet } }: CommandRun, found: Statu
   const isWhole = nodes.length === 0
   const caEnds = isWhole ? adviseOnCa(run) : undefined
   const notices = isWhole
-    ? [...notesOnAdminKeys(run), ...noteOnValidity(run, outcomes), ...noteOnFormerHolders(run)].map(formatFinding)
+    ? [...notesOnAdminKeys(run), ...noteOnValidity(run, outcomes), ...notesOnHolders(run)].map(formatFinding)
     : []
   const parts = [
     noteOnLoss(run).map(printable),
@@ -134,7 +134,8 @@ function noteOnLoss(run: Run): string[] {
 
 function asJson({ run, outcomes, items, nodes, onFolder, rotations }: Status, exit: number): object[] {
   const { fresh, stale, failed, endsSoon, first } = fold(items, run.now)
-  const notes = [...noteOnLoss(run), ...onFolder, ...notesOnAdminKeys(run).map(formatFinding)]
+  const known = [...notesOnAdminKeys(run), ...notesOnHolders(run)].map(formatFinding)
+  const notes = [...noteOnLoss(run), ...onFolder, ...known]
   const counts = { fresh: fresh.length, stale: stale.length, failed: failed.length, endsSoon: endsSoon.length }
   return [
     ...notes.map((message) => ({ type: 'note', message })),

@@ -2,7 +2,8 @@
 import type { ClusterNode } from '../../lib/cluster/cluster.ts'
 import { Failure, refusal } from '../../lib/failure.ts'
 import { caName } from '../../lib/files/auth-dir.ts'
-import { buildGraph, byPhase, clusterGraph, type Target } from '../../lib/graph/target.ts'
+import { buildGraph, byPhase, clusterGraph, type Run, type Target } from '../../lib/graph/target.ts'
+import { formatEntries, listIn, mergeLists, nobody, removedFrom } from '../../lib/kubernetes/authorization.ts'
 import { asFindings } from '../../lib/reason.ts'
 import { count, formatDate, formatNames } from '../../lib/wording.ts'
 import { identityFiles } from '../layouts/tables.ts'
@@ -84,6 +85,15 @@ function restTargets({ found, ofRotations, made }: Backup): Target[] {
   return [checkTarget('backup/rotations', rotations), checkTarget('backup/other-files', others)]
 }
 
+/** The list of a node has more than that of the backup. */
+function whomItLacks(found: Run, { where, lists = [] }: Holding): string | undefined {
+  const { auth, cluster, now } = found
+  const lacking = removedFrom(mergeLists(lists), listIn(auth) ?? nobody, now)
+  if (lacking.length === 0) return undefined
+  const more = lacking.filter((entry) => !cluster.revoked?.includes(entry))
+  return `${where} lists ${formatNames(lacking)} as revoked, and ${auth.path} does not; after recover, cluster.yaml needs ${formatEntries(cluster, more)}`
+}
+
 /** A key of a rotation since the backup counts as another: what it encrypted or signed is lost with it. */
 function nodeTarget(node: ClusterNode, { found, main, cas, made }: Backup): Target {
   const check: Target['check'] = async (run) => {
@@ -110,11 +120,13 @@ function nodeTarget(node: ClusterNode, { found, main, cas, made }: Backup): Targ
     // What recover does not take is issued anew.
     const taken = new Set([...identityNames(found), ...(await findFresh(found, made))])
     const newer = newerOn(found, node, look).filter(({ file }) => taken.has(file))
-    if (newer.length === 0) return { reasons: [], note }
     const names = formatNames(newer.map(({ at }) => at))
-    const after = `after recover: ${waysOutOfOlder(found, newer)}`
-    const newest = `${node.name} has newer certificates than ${main.where} (${names}); ${after}`
-    return { reasons: [], note, findings: asFindings([newest]) }
+    const findings = asFindings([
+      newer.length > 0 &&
+        `${node.name} has newer certificates than ${main.where} (${names}); after recover: ${waysOutOfOlder(found, newer)}`,
+      whomItLacks(found, held),
+    ])
+    return { reasons: [], note, findings }
   }
   const release: Target['release'] = (run) => run.disconnect(node)
   return checkTarget(`nodes/${node.name}`, check, { where: 'node', node: node.name, release })

@@ -5,20 +5,33 @@
 import type { KeyObject } from 'node:crypto'
 import { join } from 'node:path'
 import type { ClusterNode } from '../../lib/cluster/cluster.ts'
-import { list, map, type Raw } from '../../lib/cluster/problem.ts'
+import { isKeyEntry, list, map, type Raw } from '../../lib/cluster/problem.ts'
 import { Failure, refusal, runAgain, sharedRefusal } from '../../lib/failure.ts'
 import {
   type AuthDir,
   authorizationConfigFile,
   backupFolders,
   backups,
+  backupTime,
   caName,
   caNames,
   keepFound,
   readBackup,
 } from '../../lib/files/auth-dir.ts'
 import type { Run } from '../../lib/graph/target.ts'
-import { letInAgain, lockedOutBy, readRevoked, removedFrom, wantedList } from '../../lib/kubernetes/authorization.ts'
+import {
+  formatDropped,
+  formatUnread,
+  isOwnAuthorization,
+  listIn,
+  lockedOutBy,
+  mayDeny,
+  nobody,
+  type RevokedList,
+  readRevoked,
+  removedFrom,
+  wantedList,
+} from '../../lib/kubernetes/authorization.ts'
 import { isOlder, isPreviousCa, lacksOurKey, otherIdentity } from '../../lib/kubernetes/identity.ts'
 import { type Part, parseFields, readClientCertificate, readEmbeddedCa } from '../../lib/kubernetes/kubeconfig.ts'
 import { type FileState, type FilesSeen, largestFile } from '../../lib/node/place.ts'
@@ -31,12 +44,12 @@ import {
   readCertificates,
 } from '../../lib/pki/certificate.ts'
 import { nextStart, ownCas } from '../../lib/pki/pair.ts'
-import { formatNames } from '../../lib/wording.ts'
+import { formatNames, joinClauses } from '../../lib/wording.ts'
 import type { Place } from '../layouts/layout.ts'
 import { certTable, identityFiles, nodeFiles } from '../layouts/tables.ts'
 import { fetchCommand, recoverCommand, replaceCommand, waysOutOfLost } from './fetch-command.ts'
 import { digestOf, type NodeLook } from './look.ts'
-import { keptOffAt } from './reads.ts'
+import { keptOffAt, leftLists } from './reads.ts'
 
 /** A file of ours on a node. */
 export interface HeldFile {
@@ -66,6 +79,24 @@ export function heldOn(run: Run, node: ClusterNode, seen: NodeLook): HeldFile[] 
   ]
   const atPlaces = new Map(rows.map(({ path, ...row }) => [realPath(places, path), row]))
   return [...inFolder, ...[...atPlaces].flatMap(([at, { file, part }]) => heldAt(places, at, file, part))]
+}
+
+/** Lists of who is revoked, in a control node's folder and where its API server reads one, whether cluster.yaml has `revoked` or not. */
+export function listsOn({ role }: ClusterNode, seen: NodeLook): HeldFile[] {
+  if (role !== 'control') return []
+  const { places, units } = seen
+  const file = authorizationConfigFile
+  const inFolder = heldAt(seen, file, file)
+  if (!places || places instanceof Failure) return inFolder
+  const paths = units.flatMap((unit) => [...unit.files.filter((each) => each.file === file), ...leftLists(unit)])
+  const placed = [...new Set(paths.map(({ path }) => realPath(places, path)))].flatMap((at) => heldAt(places, at, file))
+  return [...inFolder, ...placed.filter(({ bytes }) => !bytes || !isOwnAuthorization(bytes.toString()))]
+}
+
+/** The list that such a file has; undefined if it can't be read. */
+export function listOf(run: Run, { file, bytes, state }: HeldFile): RevokedList | undefined {
+  if (bytes) return readRevoked(bytes.toString())
+  return state.sha256 !== undefined && state.sha256 === digestOf(run, file) ? listIn(run.auth) : undefined
 }
 
 function heldAt({ files, contents }: FilesSeen, at: string, file: string, part?: Part): HeldFile[] {
@@ -179,31 +210,61 @@ function guardIdentity(run: Run, node: ClusterNode, look: NodeLook): Other[] {
 
 /**
  * Another auth/, or one that was lost and made again, may lack entries of the node's list, or certificates that it accepts. Throws a
- * refusal, unless the command names the list.
+ * refusal. A command that names the list lets in whom auth/ knew as revoked, and nobody else.
  */
 export function guardList(run: Run, node: ClusterNode, seen: NodeLook): void {
-  const { cluster, now, options, command } = run
-  const { revoked } = cluster
-  if (!revoked || options.names.includes('revoked')) return
-  for (const { at, file, bytes } of heldOn(run, node, seen)) {
-    const listed = file === authorizationConfigFile && bytes ? readRevoked(bytes.toString()) : undefined
+  const { auth, cluster, now, options, command } = run
+  if (!cluster.revoked) return
+  const isNamed = options.names.includes('revoked')
+  for (const held of listsOn(node, seen)) {
+    const listed = listOf(run, held)
+    const file = `${held.at} there`
+    if (!listed && !isNamed && (held.bytes ? mayDeny(held.bytes.toString()) : held.state.size > largestFile))
+      throw refusal(formatUnread(file), [
+        'add whom it lists to revoked in cluster.yaml',
+        `then overwrite it, which restores access to everybody else: ${command('revoked install')}`,
+      ]).with({ node: node.name })
     if (!listed) continue
     const wanted = wantedList(run)
-    const back = `read it back: ${fetchCommand(run, [authorizationConfigFile])}`
-    const lost = removedFrom(listed, wanted, now)
-    if (lost.length > 0) {
-      const isWanted = lost.some((entry) => revoked.includes(entry))
-      throw letInAgain(lost, `${at} there`, command('revoked install'), isWanted ? back : undefined).with({
-        node: node.name,
-      })
-    }
+    const known = [wanted, ...(isNamed ? listedBefore(run) : [])].map((each) => removedFrom(listed, each, now))
+    const lost = listed.entries.filter((entry) => known.every((removed) => removed.includes(entry)))
+    if (lost.length > 0) throw unknownThere(run, node, lost, file)
     const refused = lockedOutBy(wanted, listed, now)
     if (refused.length > 0)
-      throw refusal(`${at} there lets in ${formatNames(refused)} with a certificate that ${run.auth.path} lacks`, [
-        back,
-        `or deny that certificate: ${command('revoked install')}`,
+      throw refusal(`${file} accepts a certificate of ${formatNames(refused)} that ${auth.path} lacks`, [
+        `read the list back: ${readBack(run, node)}; then ${runAgain}`,
       ]).with({ node: node.name })
   }
+}
+
+/** Those of auth/ when this run began: it keeps a copy of one that it shortens. */
+function listedBefore({ auth, now }: Run): RevokedList[] {
+  const kept = readBackup(auth, backupTime(now), authorizationConfigFile)
+  return [listIn(auth) ?? nobody, (kept && readRevoked(kept.toString())) ?? nobody]
+}
+
+const readBack = (run: Run, { name }: ClusterNode) =>
+  fetchCommand(run, [authorizationConfigFile], run.command(`recover --node ${name}`))
+
+/** auth/ may know no certificate of a key, so that the list of the node has to be read back, listed in cluster.yaml or not. */
+function unknownThere(run: Run, node: ClusterNode, lost: readonly string[], file: string): Failure {
+  const { cluster, command } = run
+  const missing = lost.filter((entry) => !cluster.revoked?.includes(entry))
+  const add = missing.length > 0 && `add ${missing.join(', ')} to revoked in cluster.yaml`
+  const what = formatDropped(lost, file)
+  return sharedRefusal<ClusterNode>(`${node.name}: ${what}`, {
+    ...{ what, who: node.name, place: node },
+    waysOut: ([from = node]) => {
+      const back = readBack(run, from)
+      const keep = lost.some(isKeyEntry) && `read the list back: ${back}; then ${runAgain}`
+      return [
+        joinClauses(add, keep),
+        ...(add
+          ? [`or restore access, with every certificate that is still valid: ${back} && ${command('revoked install')}`]
+          : []),
+      ]
+    },
+  })
 }
 
 /** Copies what is about to be overwritten to auth/backup. Throws a Failure if a file could not be read. */

@@ -4,6 +4,7 @@ import { setTimeout as delay } from 'node:timers/promises'
 import pLimit, { type LimitFunction } from 'p-limit'
 import { type ClusterNode, completeInstall, type Install } from '../../lib/cluster/cluster.ts'
 import { Failure, runAgain } from '../../lib/failure.ts'
+import { authorizationConfigFile } from '../../lib/files/auth-dir.ts'
 import { once } from '../../lib/files/plain-file.ts'
 import type { Run } from '../../lib/graph/target.ts'
 import { partOf } from '../../lib/kubernetes/kubeconfig.ts'
@@ -16,6 +17,7 @@ import { variablesIn } from './command-line.ts'
 import { addressOf, readServedCertificate } from './component.ts'
 import {
   keptOffPaths,
+  leftLists,
   type OtherProcess,
   otherProcessesOn,
   proxyCaFlag,
@@ -131,7 +133,11 @@ function pathsOf(
   const ofUsers = namesOf(false).slice(0, mostOfUsers)
   const alone = ofUsers.filter(({ path }) => !ofRoot.has(path))
   const theirs = [...ofRoot, ...alone.map(({ path }): AskedPath => [path, publicPartsOfRoots])]
-  return [units.flatMap((unit) => expectedAt(run, unit)), theirs]
+  const ours = units.flatMap((unit) => [
+    ...expectedAt(run, unit),
+    ...leftLists(unit).map(({ path }): AskedPath => [path, digestOf(run, authorizationConfigFile) ?? noDigest]),
+  ])
+  return [ours, theirs]
 }
 
 /**
@@ -179,11 +185,17 @@ export function withPlaces(run: Run, sudo = ''): Run {
   return cluster.install ? run : { ...run, cluster: { ...cluster, install: { ...completeInstall({}, ''), sudo } } }
 }
 
+/** For looks that must not miss a list of who is revoked, whether cluster.yaml has `revoked` or not. */
+export function withList({ cluster, ...run }: Run): Run {
+  return { ...run, cluster: { ...cluster, revoked: cluster.revoked ?? [] } }
+}
+
 /**
  * Reads the content of every file that belongs there, unless it is larger than one of ours can be. Without `install`, where root may
  * not be had, what units read is left out.
  */
-export async function readNode(run: Run, node: ClusterNode): Promise<NodeLook> {
+export async function readNode(given: Run, node: ClusterNode): Promise<NodeLook> {
+  const run = withList(given)
   const expected = new Map(nodeFiles(run.cluster, node).map((name) => [name, noDigest]))
   const seen = withPlaces(run, node.user === 'root' ? '' : 'sudo -n')
   const there = await run.connect(node)
@@ -250,7 +262,10 @@ function folderQuery(run: Run, node: ClusterNode): Query {
       const digest = digestOf(run, name) ?? (isKubeconfig(name) ? noDigest : undefined)
       return digest === undefined ? [] : [[name, digest]]
     }),
-    ...[...identityFiles(cluster).keys()].map((name): [string, string] => [name, digestOf(run, name) ?? noDigest]),
+    ...[...identityFiles(cluster).keys(), authorizationConfigFile].map((name): [string, string] => [
+      name,
+      digestOf(run, name) ?? noDigest,
+    ]),
   ])
   const isDefault = ({ host, directory }: ClusterNode) => host === node.host && /^~\/?$/.test(directory)
   return {

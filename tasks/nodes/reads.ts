@@ -30,6 +30,10 @@ import { compareFlags, type Starting, type WantedFlag } from './flags.ts'
 /** A unit of a node, with the places that its processes, and its unit file, name. */
 export type UnitSeen = Readonly<ReturnType<typeof unitAt>>
 
+/** Where an API server is started with a list although cluster.yaml has no `revoked`, or with one of its owner's own. */
+export const leftLists = ({ unit, unlistedFlags }: Pick<UnitSeen, 'unit' | 'unlistedFlags'>): readonly Named[] =>
+  unit === apiServer ? unlistedFlags.filter(({ by }) => by === '--authorization-config') : []
+
 interface Named {
   /** The setting. */
   readonly by: string

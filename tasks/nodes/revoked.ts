@@ -3,14 +3,16 @@ import type { ClusterNode } from '../../lib/cluster/cluster.ts'
 import { Failure, tryToAwait } from '../../lib/failure.ts'
 import { authorizationConfigFile, authorizationFiles } from '../../lib/files/auth-dir.ts'
 import type { Run } from '../../lib/graph/target.ts'
-import { formatAuthorizer, listIn, nobody, reviewOf } from '../../lib/kubernetes/authorization.ts'
+import { formatAuthorizer, listIn, mergeLists, nobody, reviewOf } from '../../lib/kubernetes/authorization.ts'
 import { fileAt, type PlacesState } from '../../lib/node/state.ts'
 import { formatNames } from '../../lib/wording.ts'
 import { apiServer } from '../layouts/layout.ts'
 import { authorizationWebhookPath } from '../layouts/tables.ts'
 import { withApi } from './component.ts'
 import { formatDropIn } from './flags.ts'
-import { startingOf, type UnitSeen } from './reads.ts'
+import { listOf, listsOn } from './guards.ts'
+import { type NodeLook, placesOf } from './look.ts'
+import { leftLists, startingOf, type UnitSeen } from './reads.ts'
 
 /** GA of --authorization-config: https://kubernetes.io/docs/reference/command-line-tools-reference/feature-gates/ */
 const oldest = 32
@@ -72,21 +74,20 @@ export function formatOwned({ auth, cluster }: Run, why: string): string {
   return `${apiServer}: ${why}, and is left alone: for revoked, put this authorizer before all others in the file of --authorization-config\n${authorizer}`
 }
 
-/** cluster.yaml has no `revoked` any more, and the API server still has its list: taking that away lets in whom it has. */
-export function stillListed(
-  { auth, cluster }: Run,
-  unit: UnitSeen,
-  { places, files }: { readonly places: PlacesState; readonly files: ReadonlyMap<string, unknown> },
-): string[] {
-  const flag = '--authorization-config'
-  const path = unit.unlistedFlags.find(({ by }) => by === flag)?.path
-  const isOurs = auth.read(authorizationConfigFile) !== undefined || files.has(authorizationConfigFile)
-  if (path === undefined || !path.endsWith(`/${authorizationConfigFile}`) || !isOurs) return []
-  const listed = listIn(auth)?.entries ?? []
-  const mode = { flag: '--authorization-mode', value: 'Node,RBAC', replaces: [flag] }
-  const typed = formatDropIn(startingOf(cluster, unit, places), [mode])
-  const way = typed === undefined ? `set ${mode.flag}=${mode.value} in place of ${flag}` : 'type this there'
+/** Without `revoked` in cluster.yaml: the list that API servers enforce all the same, or that is there for them, with the line to paste. */
+export function stillListed(run: Run, node: ClusterNode, look: NodeLook): string[] {
+  const { auth, cluster } = run
+  const lists = listsOn(node, look)
+  const { entries } = mergeLists(lists.flatMap((held) => listOf(run, held) ?? []))
+  const add = `cluster.yaml has no revoked: add revoked: [${entries.join(', ')}]`
+  const [left] = look.units.flatMap((unit) => leftLists(unit).map(({ by, path }) => ({ unit, by, path })))
+  const isOurs = lists.length > 0 || auth.read(authorizationConfigFile) !== undefined
+  if (!left?.path.endsWith(`/${authorizationConfigFile}`) || !isOurs)
+    return entries.length > 0 ? [`${lists[0]?.at} lists ${formatNames(entries)}, but ${add}`] : []
+  const mode = { flag: '--authorization-mode', value: 'Node,RBAC', replaces: [left.by] }
+  const typed = formatDropIn(startingOf(cluster, left.unit, placesOf(look)), [mode])
+  const way = typed === undefined ? `set ${mode.flag}=${mode.value} in place of ${left.by}` : 'type this there'
   return [
-    `${apiServer} still denies whom ${path} lists${listed.length > 0 ? ` (${formatNames(listed)})` : ''}, and cluster.yaml has no revoked: put it back (revoked: [${listed.join(', ')}]); or let them in again: ${way}, and restart it, one node after the other${typed === undefined ? '' : `\n    ${typed}`}`,
+    `${apiServer} still denies ${formatNames(entries) || 'whom it lists'} (${left.path}), but ${add}; or restore access: ${way}, and restart it, one node after the other${typed === undefined ? '' : `\n    ${typed}`}`,
   ]
 }

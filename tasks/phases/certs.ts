@@ -2,13 +2,12 @@
 import type { KeyObject } from 'node:crypto'
 import { firstAddress } from '../../lib/address.ts'
 import type { Cluster } from '../../lib/cluster/cluster.ts'
-import { entryOf } from '../../lib/cluster/problem.ts'
 import { type Failure, refusal, tryTo } from '../../lib/failure.ts'
 import { type AuthDir, backUp, caName, nextName } from '../../lib/files/auth-dir.ts'
 import { authTarget, type Run, type Target, type Work } from '../../lib/graph/target.ts'
 import { formatEntries, listIn, pinnedUsers, revokedKeys } from '../../lib/kubernetes/authorization.ts'
 import { readServer } from '../../lib/kubernetes/kubeconfig.ts'
-import { type Certificate, compareKeyKind, endOf, fingerprintOf } from '../../lib/pki/certificate.ts'
+import { type Certificate, compareKeyKind } from '../../lib/pki/certificate.ts'
 import { certificatePem } from '../../lib/pki/encoding.ts'
 import {
   changeOfPair,
@@ -17,7 +16,6 @@ import {
   isSignedByLostCa,
   keptKey,
   makePair,
-  ownCas,
   type Pair,
   readIssuer,
   readPair,
@@ -25,7 +23,7 @@ import {
   validityPeriod,
 } from '../../lib/pki/pair.ts'
 import { asFindings, type Change, type CheckResult, formatReasons, isRepair, type Reason } from '../../lib/reason.ts'
-import { formatDate, formatNames } from '../../lib/wording.ts'
+import { formatNames } from '../../lib/wording.ts'
 import { type CertRow, certTable, layoutOf, readersOf, unitsToRestart, wantedValues } from '../layouts/tables.ts'
 import { fetchCommand } from '../nodes/fetch-command.ts'
 import { chainOf, readTokenPair, readTokenState, refusalDuring, signingCa } from '../rotations/states.ts'
@@ -169,22 +167,7 @@ async function build(run: Run, row: CertRow, { force, reasons, tell }: Work) {
     chain: chain && certificatePem(chain.der),
     tell,
   })
-  return { change, findings: asFindings([describeOldGroups(run, row, pair, reasons), row.warning]) }
-}
-
-/** For a user's certificate, of which others may hold copies. */
-function describeOldGroups(
-  { auth, cluster }: Run,
-  { phase }: CertRow,
-  { certificate }: Pair,
-  reasons: readonly Reason[],
-): string | undefined {
-  const removed = reasons.flatMap((reason) => (reason.kind === 'subject-changed' ? reason.removed : []))
-  const groups = removed.filter((attribute) => attribute.startsWith('O=')).map((attribute) => attribute.slice(2))
-  const isCutOff = reasons.some(({ kind }) => kind === 'revoked')
-  if (phase !== 'user-certs' || groups.length === 0 || !certificate || isCutOff) return undefined
-  const line = formatEntries(cluster, [entryOf(fingerprintOf(certificate))])
-  return `copies of the old certificate are in ${formatNames(groups)} until ${formatDate(endOf(certificate, ownCas(auth)))}; cut off now, with a new key, by this line in cluster.yaml: ${line}`
+  return { change, findings: asFindings([row.warning]) }
 }
 
 type Irreplaceable = NonNullable<CertRow['irreplaceable']>

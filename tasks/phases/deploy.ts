@@ -14,6 +14,7 @@ import { checkNode, everything, type FolderNames, filesToCopy, type NodeVerdict 
 import { keepOthers } from '../nodes/guards.ts'
 import { lookAtNode, type NodeLook } from '../nodes/look.ts'
 import { replaceInFolder } from '../nodes/replace.ts'
+import { stillListed } from '../nodes/revoked.ts'
 import type { UnitsFound } from '../nodes/units.ts'
 
 export interface DeployFound {
@@ -48,6 +49,7 @@ export async function checkFolder({ run, node, names }: OfNode, force?: Force): 
     install && !wrong
       ? await tryToAwait(async () => (await import('../nodes/units.ts')).lookAtUnits(run, node, look))
       : undefined
+  const listed = install ? [] : stillListed(run, node, look)
   const isAsked = !install && run.isObserved
   const selfMade = isAsked
     ? await tryToAwait(() => readSelfMade({ run }, node, nodeUnits(run.cluster, node)))
@@ -55,7 +57,11 @@ export async function checkFolder({ run, node, names }: OfNode, force?: Force): 
   return {
     reasons: wrong ? [wrong] : [],
     ...(selfMade && { until: selfMade.notAfter, renewsFrom: renewsFrom(run, selfMade) }),
-    findings: [...findings, ...asFindings([selfMade && warningOn(run, node, selfMade)])],
+    findings: [
+      ...findings,
+      ...asFindings(listed, { owner: 'user', nodes: [node.name] }),
+      ...asFindings([selfMade && warningOn(run, node, selfMade)]),
+    ],
     found: { look, checked, units },
   }
 }

@@ -19,7 +19,7 @@ import {
 import { formatDate, formatNames, printable } from '../../lib/wording.ts'
 import type { Unit } from '../layouts/layout.ts'
 import { certTable, nodeFiles, nodeUnits, unitsLeftOut } from '../layouts/tables.ts'
-import { isApiServer, renewsFrom } from '../nodes/component.ts'
+import { renewsFrom } from '../nodes/component.ts'
 import { nothingOnNode, splitMarks } from '../nodes/folder.ts'
 import { guard, type Other } from '../nodes/guards.ts'
 import { installOf } from '../nodes/look.ts'
@@ -131,12 +131,10 @@ function findingsOn(
   { node, found, arePlaced }: { readonly node: ClusterNode; readonly found: UnitsFound; readonly arePlaced: boolean },
   installed: readonly UnitCheck[],
 ): Finding[] {
-  const { cluster } = run
   const nodes = [node.name]
   const unreached = unreachedOn(run, node, found)
   const isReady = arePlaced || isListPlaced(found)
   const ready = unsetOn(run, found, (file) => isReady || file !== authorizationConfigFile)
-  const apiServers = cluster.revoked ? [] : installed.filter(({ unit }) => isApiServer(unit))
   const marks = splitMarks(run, found)
   const stopped = installed.filter(({ isUp }) => !isUp).map(({ unit }) => unit.unit)
   return [
@@ -145,10 +143,7 @@ function findingsOn(
     ...asFindings(unsetOn(run, found), { owner: 'user', nodes }).map((each) =>
       ready.includes(each.text) ? each : silenced(each),
     ),
-    ...asFindings(
-      apiServers.flatMap(({ unit }) => stillListed(run, unit, found)),
-      { owner: 'user', nodes },
-    ),
+    ...asFindings(run.cluster.revoked ? [] : stillListed(run, node, found), { owner: 'user', nodes }),
     ...asFindings([
       marks.inUse.length > 0 &&
         `${node.name}: another run is restarting its units, or was killed meanwhile: it may be drained`,

@@ -9,18 +9,18 @@ import {
   authorizationConfigFile,
   authorizationFiles,
   authorizationWebhookFile,
+  backUp,
   etcdCaName,
 } from '../../lib/files/auth-dir.ts'
 import { secretMode } from '../../lib/files/plain-file.ts'
 import { authTarget, type Run, type Target } from '../../lib/graph/target.ts'
 import {
   coveredBy,
-  cuttingOff,
   formatAuthorization,
-  formatEntries,
+  formatDropped,
+  formatUnread,
   keysToList,
   knownCertificates,
-  letInAgain,
   listIn,
   pinnedUsers,
   type RevokedList,
@@ -32,6 +32,7 @@ import {
 import { asFindings, type Change, type CheckResult, type Finding, type Reason } from '../../lib/reason.ts'
 import { formatNames } from '../../lib/wording.ts'
 import { authorizationWebhookPath, type CertRow, certTable, layoutOf } from '../layouts/tables.ts'
+import { fetchCommand } from '../nodes/fetch-command.ts'
 
 /** Of the phase, and of its target in auth/. */
 const name = 'revoked'
@@ -53,15 +54,19 @@ export function targets({ revoked }: Cluster, { earlier }: { readonly earlier: r
       where: 'auth',
       stopsRun: true,
       check,
-      build: async (run, { reasons }) => {
-        const returns = asFindings([describeReturns(run, reasons)])
-        const findings = returns.length > 0 ? [...returns, ...leftToUser(run)] : []
-        return { change: writeList(run, wantedNow(run)), findings }
+      build: async (run) => {
+        const list = wantedNow(run)
+        // The guard of a node compares with it: who is let in on purpose was listed here when this run began.
+        if (isLonger(listIn(run.auth), list, run)) backUp(run.auth, [authorizationConfigFile], run.now)
+        return { change: writeList(run, list) }
       },
       foresee: (run) => changeOf(run, wantedNow(run)),
     }),
   ]
 }
+
+const isLonger = (listed: RevokedList | undefined, list: RevokedList, { now }: Run) =>
+  !listed || removedFrom(listed, list, now).length > 0
 
 const wantedNow = (run: Run) => wantedList(run, keysToList(run))
 
@@ -95,12 +100,11 @@ function check(run: Run): CheckResult {
   // With the keys that are listed later it may be too long: said before their pairs are replaced on nodes.
   textsOf(run, wantedList(run))
   const wanted = list.entries
-  const isThere = auth.tryBytes(authorizationConfigFile) !== undefined
   const listed = listIn(auth)
   const added = wanted.filter((each) => !listed?.entries.includes(each))
   const removed = listed && removedFrom(listed, list, run.now)
   if (!run.options.names.includes(name)) refuseFewer(run, removed)
-  const isOther = isThere && added.length + (removed ?? []).length > 0
+  const isOther = added.length + (removed ?? []).length > 0
   const reasons = textsOf(run, list).flatMap(([file, text]): Reason[] => {
     const found = auth.checkFile(file, secretMode, 'a list of harderway', (bytes) => bytes.toString()).reasons
     const there = auth.tryBytes(file)?.toString()
@@ -133,35 +137,26 @@ function isPending({ auth, cluster, pending }: Run, file: string): boolean {
 }
 
 /** `removed`: undefined where what is there can't be read, and may list anybody. */
-function refuseFewer({ auth, command }: Run, removed: readonly string[] | undefined): void {
+function refuseFewer(run: Run, removed: readonly string[] | undefined): void {
+  const { auth, command } = run
   if (removed?.length === 0) return
   const again = command(`${name} install`)
   const file = `${auth.path}/${authorizationConfigFile}`
   if (!removed)
-    throw refusal(`${file} is not a list of harderway's, and may have more than revoked in cluster.yaml`, [
-      'restore it from a backup, or from a control node',
-      `or make it again, which lets in again whom cluster.yaml does not list: ${again}`,
+    throw refusal(formatUnread(file), [
+      `read it back from a control node: ${fetchCommand(run, [authorizationConfigFile])}`,
+      `or replace it, and restore access to whom cluster.yaml does not list: ${again}`,
     ])
-  throw letInAgain(removed, file, again)
-}
-
-/** Warns of a name that regains access and is in use again: its old certificates regain access with it. */
-function describeReturns({ auth, cluster, now }: Run, reasons: readonly Reason[]): string | undefined {
-  const inUse = new Set([...cluster.nodes, ...cluster.users].map((each) => each.name))
-  const back = reasons
-    .flatMap((each) => (each.kind === 'revoked-changed' ? each.removed : []))
-    .filter((each) => inUse.has(each))
-  if (back.length === 0) return undefined
-  const known = knownCertificates(auth)
-  const lines = back.flatMap((entry) => cuttingOff(coveredBy(entry, known), now))
-  if (lines.length === 0) return undefined
-  return `${formatNames(back)} is let in again with every certificate of before; to keep those out, with new keys for ${formatNames(back)}: ${formatEntries(cluster, lines)}`
+  throw refusal(formatDropped(removed, file), [
+    `add ${removed.join(', ')} to revoked in cluster.yaml`,
+    `or restore access, with every certificate that is still valid: ${again}`,
+  ])
 }
 
 function leftToUser(run: Run): Finding[] {
   const { auth } = run
   const unknown = unknownKeys(run)
-  const ofUnknown = `not revoked: ${formatNames(unknown)}, of which ${auth.path} has no certificate: list the name of its user or node instead`
+  const ofUnknown = `not revoked: ${formatNames(unknown)}, as ${auth.path} has no such certificate; list the name of its user or node instead (of system:masters none can be revoked)`
   return asFindings([unknown.length > 0 && ofUnknown, ...etcdIsOpen(run)], { owner: 'user' })
 }
 

@@ -17,11 +17,17 @@ import { doing, Failure, refusal, tryTo, usageFailure } from '../../lib/failure.
 import { AuthDir, caName } from '../../lib/files/auth-dir.ts'
 import { followLinks } from '../../lib/files/plain-file.ts'
 import type { Graph, Run } from '../../lib/graph/target.ts'
-import { coveredBy, knownCertificates } from '../../lib/kubernetes/authorization.ts'
+import {
+  coveredBy,
+  cuttingOff,
+  formatEntries,
+  type KnownCertificate,
+  knownCertificates,
+} from '../../lib/kubernetes/authorization.ts'
 import type { Ssh, SshRun } from '../../lib/node/ssh.ts'
 import { isOfOwnCa } from '../../lib/pki/pair.ts'
 import type { Phases, Reporter } from '../../lib/show/reporter.ts'
-import { formatExplained, quote, withoutKeys } from '../../lib/wording.ts'
+import { formatExplained, joinClauses, quote, withoutKeys } from '../../lib/wording.ts'
 import { isOfControlPlane, layoutOf, layoutRules, layouts } from '../layouts/tables.ts'
 import { formatCommand, type Host, ownVersion, pathOf } from './host.ts'
 import type { Options } from './options.ts'
@@ -158,28 +164,32 @@ export function checkConfigFile({ cluster: { ssh }, file, mistake }: CommandRun,
   if (statSync(path).isDirectory()) throw wrong(`is a folder: ${path}`)
 }
 
-/** Whose name or key it is shows only the certificate. Throws a usage Failure for one that no list may cut off. */
-export function checkRevoked({ auth, cluster, mistake }: CommandRun): void {
+/** Whose name or key an entry is shows only the certificate. Throws a usage Failure for one that no list may deny. */
+export function checkRevoked({ auth, cluster, now, mistake }: CommandRun): void {
   const { revoked = [] } = cluster
-  const known = revoked.length > 0 ? knownCertificates(auth) : []
+  if (revoked.length === 0) return
+  const known = knownCertificates(auth)
+  const { isReserved } = layoutRules(cluster)
+  const inUse = new Set([...cluster.nodes, ...cluster.users].map(({ name }) => name))
   // By another CA's nobody is let in, and a backup may have any.
-  const isBeyond = (each: (typeof known)[number]) => isBeyondRevoked(cluster, each) && isOfOwnCa(auth, each.certificate)
+  const isBeyond = (each: KnownCertificate) => isBeyondRevoked(cluster, each) && isOfOwnCa(auth, each.certificate)
   for (const [i, entry] of revoked.entries()) {
-    const own = coveredBy(entry, known).find(isBeyond)
-    if (own)
-      throw mistake(
-        ['revoked', i],
-        `"${entry}" is a certificate of ${own.name}, whose key no list cuts off`,
-        'what ends it is in docs/rotation.md, "A key that may have leaked"',
-      )
+    const wrong = (what: string, remedy: string) => mistake(['revoked', i], `"${entry}" ${what}`, remedy)
+    const leaked = 'see docs/rotation.md, "A key that may have leaked"'
+    const covered = coveredBy(entry, known)
+    const beyond = covered.find(isBeyond)
+    if (beyond) throw wrong(`is a certificate of ${beyond.name}, whose key can't be revoked`, leaked)
+    const byName = isReserved(entry) ? known.filter(({ name }) => name === entry) : covered
+    const keys = byName.some(isBeyond) ? [] : cuttingOff(byName, now)
+    const others = revoked.filter((each) => each !== entry && !keys.includes(each))
+    const byKey = keys.length > 0 && `to revoke its key alone, write ${formatEntries({ revoked: others }, keys)}`
+    if (inUse.has(entry)) throw wrong('is still a node or user', joinClauses('remove that first', byKey))
+    if (isReserved(entry)) throw wrong("can't be revoked by its name", byKey || leaked)
   }
 }
 
 /** The API server lets in system:masters before any list is read; whoever has another of these keys is root on a control node. */
-function isBeyondRevoked(
-  cluster: Cluster,
-  { name, certificate }: ReturnType<typeof knownCertificates>[number],
-): boolean {
+function isBeyondRevoked(cluster: Cluster, { name, certificate }: KnownCertificate): boolean {
   return isOfControlPlane(cluster, name) || certificate.attributes.includes('O=system:masters')
 }
 

@@ -3,7 +3,7 @@ import { basename } from 'node:path'
 import { specialUse } from '../../lib/address.ts'
 import type { Cluster } from '../../lib/cluster/cluster.ts'
 import { isUnreached, tryTo } from '../../lib/failure.ts'
-import { type AuthDir, caName, caNames, kubeconfigFile } from '../../lib/files/auth-dir.ts'
+import { type AuthDir, caName, caNames } from '../../lib/files/auth-dir.ts'
 import {
   checkOf,
   clausesIn,
@@ -17,23 +17,19 @@ import {
   type Target,
 } from '../../lib/graph/target.ts'
 import {
-  formatEntries,
   keysToList,
   listIn,
   lockedOutBy,
-  nodeUser,
   pairsOf,
   pinnedUsers,
   unknownKeys,
   wantedList,
 } from '../../lib/kubernetes/authorization.ts'
-import { readClientCertificate } from '../../lib/kubernetes/kubeconfig.ts'
-import { type Certificate, endOf, isIssuedBy, readCertificate } from '../../lib/pki/certificate.ts'
-import { ownCas, tryCertificate } from '../../lib/pki/pair.ts'
+import { tryCertificate } from '../../lib/pki/pair.ts'
 import { asFindings, type Finding, formatKept } from '../../lib/reason.ts'
 import type { Summary } from '../../lib/show/reporter.ts'
 import { leftOnNodes } from '../../lib/show/words.ts'
-import { count, day, formatDate, formatDuration, formatNames, groupAlike, hour } from '../../lib/wording.ts'
+import { count, day, formatDuration, formatNames, groupAlike, hour } from '../../lib/wording.ts'
 import { certTable, nodeFiles } from '../layouts/tables.ts'
 import type { Uses } from '../rotations/rotation.ts'
 import { readCaState, readEncryptionState, readTokenState, signingCa } from '../rotations/states.ts'
@@ -90,52 +86,6 @@ export function noteOnValidity({ auth, cluster, command }: Run, outcomes: Readon
   const validity = [...new Set(longer.map((row) => formatDuration(row.validity)))].join(', ')
   const found = `${count(longer.length, 'certificate')} ${longer.length === 1 ? 'was' : 'were'} issued for longer than validity in cluster.yaml (${validity})`
   return asFindings([`${found}; to reissue: ${command(`${ids} --force`)}, then ${command('bootstrap')}`])
-}
-
-/**
- * One sentence that names the machines and people with a certificate in auth/ that are no longer in cluster.yaml, if there are any: they
- * keep what they hold. It says where their removal is described.
- */
-export function noteOnFormerHolders({ auth, cluster, now }: Pick<Run, 'auth' | 'cluster' | 'now'>): Finding[] {
-  const { revoked } = cluster
-  const known = new Set([...certTable(cluster).map(({ name }) => name), ...(revoked ?? [])])
-  const ca = tryCertificate(auth, caName)
-  const names = new Set(auth.names().flatMap((file) => auth.files.parse(file)?.name ?? []))
-  const former = [...names].flatMap((name) => {
-    if (known.has(name)) return []
-    const certificate = tryCertificate(auth, name) ?? certificateInKubeconfig(auth, name)
-    if (!certificate) return []
-    const { attributes, isCa } = certificate
-    const isUser = !isCa && attributes.includes(`CN=${name}`) && ca && isIssuedBy(certificate, ca)
-    if (!isUser && !attributes.includes(`CN=${nodeUser(name)}`)) return []
-    const end = endOf(certificate, ownCas(auth))
-    // No list cuts off who has every right.
-    const isListable = !attributes.includes('O=system:masters')
-    return [{ name, end, isListable, when: `${end <= now ? 'expired since' : 'valid until'} ${formatDate(end)}` }]
-  })
-  const [one, ...more] = former
-  if (!one) return []
-  const list = former.map(({ name, when }) => `${name} (${when})`).join(', ')
-  const found =
-    more.length > 0
-      ? `these need no certificate now, and auth/ still has theirs: ${list}`
-      : `${one.name} needs no certificate now; the one it had is ${one.when}`
-  // A node that is a gateway by now has its name still.
-  const inUse = new Set(cluster.nodes.map(({ name }) => name))
-  const held = former.filter(({ name, end, isListable }) => end > now && isListable && !inUse.has(name))
-  const entries = formatEntries(
-    cluster,
-    held.map(({ name }) => name),
-  )
-  const line = held.length > 0 ? `; cut off now by this line in cluster.yaml: ${entries}` : ''
-  return asFindings([`${found}; what to do: docs/cluster-yaml.md, "A node or user that was removed"${line}`])
-}
-
-/** If the certificate itself was removed, and the kubeconfig was not. */
-function certificateInKubeconfig(auth: AuthDir, name: string): Certificate | undefined {
-  const text = tryTo(() => auth.tryBytes(kubeconfigFile(name)))
-  const pem = text && readClientCertificate(text.toString())
-  return pem && readCertificate(pem)
 }
 
 /** What a run will repair. */

@@ -5,6 +5,7 @@ import { execute, findRefusals, type RunOptions } from '../../lib/graph/executor
 import type { Graph, Outcome, Run } from '../../lib/graph/target.ts'
 import type { Reporter } from '../../lib/show/reporter.ts'
 import { joinFailures } from '../../lib/show/words.ts'
+import { setAside } from './holders.ts'
 import { causesOf, type ExitCause } from './job.ts'
 
 /** Without an outcome if it was refused. */
@@ -19,6 +20,7 @@ export async function walk(
   for (const [id, failure] of refusals) reporter.problem(failure, id)
   if (refusals.length > 0) return { outcomes: new Map(), causes: ['refused'] }
   closeFolder(auth, reporter.note)
+  setAside({ ...run, note: reporter.note })
   const outcomes = await execute(graph, { ...options, run, dryRun: false, emit: reporter.event })
   return { outcomes, causes: causesOf(outcomes.values()) }
 }
@@ -43,6 +45,7 @@ export async function refusalsBefore(
   return joinFailures([
     ...(nodes ? await nodes.adviseByNodes(run, graph, { refusals, tell: more.tell }) : refusals),
     ...(nodes ? await nodes.findOtherCluster(run, graph, more) : []),
+    ...(nodes && refusals.length === 0 ? await nodes.findLongerLists(run, graph, more) : []),
     ...(deploys && isApiNew ? await (await import('../phases/api-names.ts')).findLostNames(run, graph) : []),
   ])
 }

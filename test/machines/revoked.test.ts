@@ -8,6 +8,7 @@ import { realBinaries } from '../lab/machines/shared.ts'
 import { inOtherBytes } from '../support/certificates.ts'
 import { type Edit, messageOf, type Ran } from '../support/harderway.ts'
 import { eventually } from '../support/programs.ts'
+import { revocations } from '../support/recipe.ts'
 import {
   fingerprint,
   mustRun,
@@ -21,6 +22,8 @@ import {
   unnoticed,
 } from '../support/running.ts'
 
+/** Who leaves: their first certificates are kept in a folder of the test's. */
+const leavers = ['jane', 'bob', 'worker1']
 const controls = ['control0', 'control1', 'control2']
 const config = '/var/lib/kubernetes/authorization-config.yaml'
 
@@ -49,15 +52,18 @@ describe('who is revoked', { skip }, () => {
   /** What each API server answers them. */
   const answersOf = (pair: string) =>
     Promise.all(controls.map((each) => statusOf(lab, `https://${lab.machine(each).ip}:6443/healthz`, pair)))
-  const answers = (name: string) => answersOf(`auth/${name}`)
-  const kubelet = (path: string) => statusOf(lab, `https://${lab.machine('worker0').ip}:10250${path}`, 'auth/jane')
+  const answers = (name: string) => answersOf(`${leavers.includes(name) ? 'first' : 'auth'}/${name}`)
+  const kubelet = (path: string) => statusOf(lab, `https://${lab.machine('worker0').ip}:10250${path}`, 'first/jane')
   const all = (status: number) => controls.map(() => String(status))
   const starts = () => readStarts(lab)
+  const keep = (name: string, as: string) =>
+    lab.exec(`mkdir -p old; cp auth/${name}.pem old/${as}.pem; cp auth/${name}-key.pem old/${as}-key.pem`)
 
   before(async () => {
     lab = await startRunning()
     write(['jane', 'bob'], undefined, ['worker0', 'worker1'])
     await mustRun(lab, 0, 'bootstrap')
+    await lab.exec('cp -r auth first')
     for (const name of ['jane', 'worker1', 'bob']) assert.deepEqual(await answers(name), all(200), name)
     // The stand-ins play no RBAC.
     if (!realBinaries) return
@@ -113,7 +119,7 @@ describe('who is revoked', { skip }, () => {
     await must('bootstrap')
     assert.deepEqual(await answers('bob'), all(500))
     write([], ['jane', 'worker1'])
-    assert.match(toldOf(await mustRun(lab, 3, 'bootstrap')), /bob would be let in again/)
+    assert.match(toldOf(await mustRun(lab, 3, 'bootstrap')), /bob would regain access/)
     assert.deepEqual(await answers('bob'), all(500))
     await must('revoked', 'install')
     await eventually(async () => assert.deepEqual(await answers('bob'), all(200)))
@@ -158,9 +164,6 @@ describe('who is revoked', { skip }, () => {
   })
 
   test('a key: its owner goes on with a new one, and every certificate over the old one is refused; no request fails', async () => {
-    await lab.exec('mkdir old')
-    const keep = (name: string, as: string) =>
-      lab.exec(`cp auth/${name}.pem old/${as}.pem; cp auth/${name}-key.pem old/${as}-key.pem`)
     const old = { worker0: await fingerprint(lab, 'worker0'), 'kube-proxy': await fingerprint(lab, 'kube-proxy') }
     await keep('worker0', 'worker0')
     await keep('kube-proxy', 'kube-proxy')
@@ -212,13 +215,66 @@ describe('who is revoked', { skip }, () => {
     assert.deepEqual(await answers('kube-proxy'), all(200))
   })
 
+  /** The commands of docs/rotation.md: what openssl prints goes into the list as it is. */
+  const typed = async (leak: string, list: (entries: readonly string[]) => void) => {
+    const commands = revocations.get(leak) ?? []
+    assert.equal(commands.at(-1), 'npm run bootstrap')
+    const printed: string[] = []
+    for (const command of commands.slice(0, -1)) printed.push((await lab.exec(command)).trim())
+    list(printed)
+    return toldOf(await must('bootstrap'))
+  }
+  const entriesIn = (told: string) => /write revoked: \[([^\]]*)\]/.exec(told)?.[1]?.split(', ') ?? assert.fail(told)
+
+  test('a stolen laptop, typed from the page: its owner comes back with a new key, and the line that a run prints ends the older one', async () => {
+    write(['jane'], ['jane', 'worker1', ...keys], ['worker0'], ['worker0.example.org'])
+    let entries = entriesIn(toldOf(await mustRun(lab, 2, 'bootstrap')))
+    const list = (more: readonly string[]) => {
+      entries = [...entries, ...more]
+      write(['jane'], entries, ['worker0'], ['worker0.example.org'])
+    }
+    list([])
+    await must('bootstrap')
+    assert.deepEqual(await answers('jane'), all(500))
+    assert.deepEqual(await answersOf('auth/jane'), all(200))
+    await keep('jane', 'laptop')
+    await mustRun(lab, 0, 'user-certs/jane', '--force')
+    await must('bootstrap')
+    await keep('jane', 'shown')
+    const told = await typed("A user's key or kubeconfig", list)
+    assert.deepEqual(await answersOf('old/shown'), all(500))
+    assert.deepEqual(await answersOf('old/laptop'), all(200))
+    assert.match(told, /jane \(by an older key, /)
+    entries = entriesIn(told)
+    list([])
+    await must('bootstrap')
+    for (const stolen of ['old/shown', 'old/laptop', 'first/jane']) assert.deepEqual(await answersOf(stolen), all(500))
+    assert.deepEqual(await answersOf('auth/jane'), all(200))
+    keys.splice(0, keys.length, ...entries.filter((entry) => entry !== 'worker1'))
+  })
+
+  test('a stolen worker, typed from the page: its keys are refused while the others go on, and it comes back under its name', async () => {
+    await keep('worker0', 'stolen')
+    await keep('kube-proxy', 'stolen-proxy')
+    await typed('A worker, or its key', (entries) => {
+      keys.push(...entries)
+      write(['jane'], ['worker1', ...keys], [])
+    })
+    const refused = async () => {
+      for (const stolen of ['old/stolen', 'old/stolen-proxy']) assert.deepEqual(await answersOf(stolen), all(500))
+      assert.deepEqual(await answers('kube-proxy'), all(200))
+    }
+    await refused()
+    write(['jane'], ['worker1', ...keys], ['worker0'])
+    await must('bootstrap')
+    await refused()
+    assert.deepEqual(await answers('worker0'), all(200))
+  })
+
   test('without the key the list stays in force, and the run prints the way back', async () => {
-    write([], undefined, ['worker0'], ['worker0.example.org'])
+    write(['jane'], undefined)
     const ran = await must('bootstrap')
-    assert.match(
-      warningOf(ran, 'install/control0'),
-      /still denies whom .* lists \(jane, sha256:.*\).*zz-harderway\.conf/s,
-    )
+    assert.match(warningOf(ran, 'install/control0'), /still denies bob, sha256:.*zz-harderway\.conf/s)
     assert.deepEqual(await answers('jane'), all(500))
   })
 })

@@ -1,22 +1,29 @@
-/** The commands of docs/rotation.md, "A key that may have leaked", as they are printed there. */
+/** The commands of docs/rotation.md, "A key that may have leaked", as they are printed there, by what has leaked. */
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 
 const page = readFileSync(join(import.meta.dirname, '../../docs/rotation.md'), 'utf8')
 
-/** The words of each command after `npm run task --`, in order, by what has leaked. */
-export const recipes: ReadonlyMap<string, readonly (readonly string[])[]> = readRecipes()
+/** With a list of the revoked: what is typed, a line each. */
+export const revocations: ReadonlyMap<string, readonly string[]> = new Map(
+  readRecipes(/^(?:openssl|npm run bootstrap).*$/gm).flatMap(([leak, lines]) =>
+    lines.length > 0 ? [[leak, lines]] : [],
+  ),
+)
 
-function readRecipes() {
+/** By rotations: the words of each command after `npm run task --`, in order. */
+export const recipes: ReadonlyMap<string, readonly (readonly string[])[]> = new Map(
+  readRecipes(/(?<=^npm run task -- )[^#\n]*/gm).map(([leak, lines]) => [
+    leak,
+    lines.map((line) => line.trim().split(/ +/)),
+  ]),
+)
+
+function readRecipes(command: RegExp): [leak: string, commands: string[]][] {
   const [, section = ''] = page.split('\n## A key that may have leaked\n')
   const [, ...parts] = (section.split(/^## /m)[0] ?? '').split(/^### /m)
-  return new Map(
-    parts.map((part): [string, string[][]] => {
-      const [, block = ''] = /^```sh\n(.*?)^```$/ms.exec(part) ?? []
-      const commands = [...block.matchAll(/^npm run task -- ([^#\n]*)/gm)].map(([, words = '']) =>
-        words.trim().split(/ +/),
-      )
-      return [part.slice(0, part.indexOf('\n')), commands]
-    }),
-  )
+  return parts.map((part) => {
+    const blocks = Array.from(part.matchAll(/^```sh\n(.*?)^```$/gms), ([, block = '']) => block)
+    return [part.slice(0, part.indexOf('\n')), blocks.flatMap((block) => block.match(command) ?? [])]
+  })
 }

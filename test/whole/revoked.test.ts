@@ -1,12 +1,16 @@
 /** A key that is revoked, from the run that makes a new one to the list: on nodes where no unit runs. test/machines has API servers. */
 import assert from 'node:assert/strict'
+import { execFileSync } from 'node:child_process'
 import { X509Certificate } from 'node:crypto'
-import { readdirSync, readFileSync, rmSync } from 'node:fs'
+import { cpSync, existsSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { describe, test } from 'node:test'
-import { readRevoked } from '../../lib/kubernetes/authorization.ts'
-import { type Edit, exits, labEdits, oneOfEach, writeCluster } from '../support/harderway.ts'
+import { before, beforeEach, describe, test } from 'node:test'
+import { parse, stringify } from 'yaml'
+import { formatAuthorization, readRevoked } from '../../lib/kubernetes/authorization.ts'
+import { stateOf } from '../support/files.ts'
+import { type Edit, exits, labEdits, oneOfEach, type Ran, writeCluster } from '../support/harderway.ts'
 import { localPlace } from '../support/labs.ts'
+import { start } from '../support/process.ts'
 
 describe('a key that is revoked', () => {
   const suite = localPlace('control0', 'control1', 'worker0', 'gateway')
@@ -101,7 +105,7 @@ describe('a key that is revoked', () => {
     listed.push(entryOf('jane'))
     write(listed)
     const { stdout } = await exits(4, place, 'bootstrap', '--dry-run')
-    const [hash = ''] = /[0-9a-f]{64}/.exec(stdout) ?? []
+    const [, hash = ''] = /Plan hash: ([0-9a-f]{64})/.exec(stdout) ?? []
     await exits(4, place, 'bootstrap', '--expect-plan', hash)
     assert.deepEqual(onControl(), listed.toSorted())
   })
@@ -166,7 +170,230 @@ describe('a key that is revoked', () => {
     assert.deepEqual(listAt(auth), before)
     rmSync(join(auth, 'authorization-config.yaml'))
     const { stderr, stdout } = await exits(3, place, 'bootstrap')
-    assert.match(stderr + stdout, /would be let in again.*\n.*read it back: /)
+    assert.match(stderr + stdout, /would regain access: .*\n.*- read the list back: /)
     assert.deepEqual(listAt(suite.lab.node('control0').home), before)
+  })
+})
+
+const file = 'authorization-config.yaml'
+
+describe('nobody who is revoked is let in again by accident', () => {
+  const suite = localPlace('control0', 'control1')
+  const { place } = suite
+  const auth = join(place, 'auth')
+  const copies = () => [
+    [auth, join(place, 'made')] as const,
+    ...suite.lab.nodes.map(({ name, home }) => [home, join(place, `made-${name}`)] as const),
+  ]
+  const told = ({ stdout, stderr }: Ran) => stdout + stderr
+  const write = (revoked: readonly string[] | undefined, ...more: Edit[]) =>
+    writeCluster(place, [
+      ...labEdits(suite.lab),
+      [['certificates', 'key'], 'ecdsa-p256'],
+      [['nodes'], ['control0', 'control1'].map((name, i) => ({ name, role: 'control', ip: `192.168.1.${11 + i}` }))],
+      [['install'], true],
+      [['etcd'], { ca: 'own' }],
+      [['users'], [{ name: 'eve' }]],
+      [['revoked'], revoked],
+      ...more,
+    ])
+  const listOn = (name: string) => join(suite.lab.node(name).home, file)
+  const entriesAt = (path: string) => readRevoked(readFileSync(path, 'utf8'))?.entries
+  const everywhere = () => [join(auth, file), listOn('control0'), listOn('control1')].map(entriesAt)
+  const textOf = (...entries: string[]) => formatAuthorization({ entries, certificates: [] }, '/k')
+  /** As another admin, or an older run, has left it. */
+  const leave = (on: string, ...entries: string[]) => writeFileSync(listOn(on), textOf(...entries))
+  /** A command that was printed, word by word. */
+  const type = async (line: string, status: number) => {
+    const parts = line.split(' && ')
+    for (const [i, part] of parts.entries()) {
+      const [, task] = /^npm run task -- (.*)$/.exec(part) ?? []
+      if (task === undefined) execFileSync('sh', ['-c', part])
+      else await exits(i === parts.length - 1 ? status : 0, place, ...task.split(' '))
+    }
+  }
+  const commandIn = (ran: Ran, pattern: RegExp) => pattern.exec(told(ran))?.[1] ?? assert.fail(told(ran))
+  /** The line for cluster.yaml that was printed. */
+  const writeLine = (ran: Ran) => write(parse(commandIn(ran, /(revoked: \[[^\]]*\])/)).revoked)
+
+  before(async () => {
+    write([])
+    await exits(0, place, 'bootstrap')
+    for (const [from, to] of copies()) cpSync(from, to, { recursive: true })
+  })
+  beforeEach(() => {
+    for (const [to, from] of copies()) {
+      rmSync(to, { recursive: true })
+      cpSync(from, to, { recursive: true })
+    }
+    write([])
+  })
+
+  test('without the key the run, its plan and status say whom nodes list, with the line to paste, which leads back', async () => {
+    rmSync(join(auth, file))
+    leave('control0', 'bob', 'jane')
+    leave('control1', 'bob', 'jane')
+    write(undefined)
+    for (const args of [['bootstrap', '--dry-run'], ['bootstrap'], ['status', '--on-nodes']])
+      assert.match(told(await exits(4, place, ...args)), /control0.* revoked: \[bob, jane\]/, args.join())
+    assert.ok(!existsSync(join(auth, file)))
+    write(undefined, [['install'], undefined])
+    assert.match(told(await exits(4, place, 'status', '--on-nodes')), /control1.* revoked: \[bob, jane\]/)
+    write(undefined)
+    writeLine(await exits(4, place, 'bootstrap'))
+    await exits(4, place, 'bootstrap')
+    assert.deepEqual(everywhere(), Array(3).fill(['bob', 'jane']))
+  })
+
+  test('recover brings back what the lists of all control nodes have, whatever cluster.yaml has, and prints the line', async () => {
+    for (const revoked of [undefined, ['jane']]) {
+      write(revoked)
+      leave('control0', 'jane')
+      leave('control1', 'bob')
+      rmSync(auth, { recursive: true })
+      const ran = await exits(0, place, 'recover', '--node', 'control0')
+      assert.deepEqual(entriesAt(join(auth, file)), ['bob', 'jane'])
+      writeLine(ran)
+      await exits(4, place, 'bootstrap')
+      assert.deepEqual(everywhere(), Array(3).fill(['bob', 'jane']))
+    }
+    renameSync(auth, join(place, 'backup'))
+    write(undefined)
+    writeLine(await exits(0, place, 'recover', '--from', 'backup'))
+    await exits(4, place, 'bootstrap')
+    rmSync(auth, { recursive: true })
+    assert.doesNotMatch(told(await exits(0, place, 'recover', '--from', 'backup')), /revoked: \[/)
+    rmSync(join(place, 'backup'), { recursive: true })
+  })
+
+  test('verify --from names whom nodes list and the backup does not, and what to do after recover', async () => {
+    leave('control0', 'bob')
+    leave('control1', 'bob')
+    for (const revoked of [undefined, []]) {
+      write(revoked)
+      const ran = await exits(0, place, 'verify', '--from', 'made')
+      assert.match(told(ran), /control1.*bob.*after recover.*revoked: \[bob\]/)
+      if (revoked) continue
+      rmSync(auth, { recursive: true })
+      await exits(0, place, 'recover', '--from', 'made')
+      writeLine(ran)
+      await exits(4, place, 'bootstrap')
+    }
+  })
+
+  test('an auth/ that is older than a list of a node is refused before anything is made, in the plan too', async () => {
+    leave('control1', 'bob')
+    for (const state of ['without a list', 'with an older one'])
+      for (const args of [['bootstrap'], ['bootstrap', '--dry-run'], ['bootstrap', '--expect-plan', 'a'.repeat(64)]]) {
+        if (state === 'without a list') rmSync(join(auth, file), { force: true })
+        else cpSync(join(place, 'made', file), join(auth, file))
+        write(['jane'], [['users'], [{ name: 'eve' }, { name: 'max' }]])
+        const before = stateOf(auth)
+        const refused = await exits(3, place, ...args)
+        assert.match(told(refused), /(revoked|deploy)\/control1: .*; bob would regain access/)
+        assert.deepEqual(stateOf(auth), before, `${state}: ${args.join(' ')}`)
+      }
+    const refused = await exits(3, place, 'bootstrap')
+    assert.match(told(refused), /- add bob to revoked in cluster\.yaml$/m)
+    write(['jane', 'bob'])
+    await exits(4, place, 'bootstrap')
+    assert.deepEqual(everywhere(), Array(3).fill(['bob', 'jane']))
+  })
+
+  test('a key that a node alone lists: what is printed revokes it here too', async () => {
+    const entry = `sha256:${'1'.repeat(64)}`
+    const eve = { fingerprint: '1'.repeat(64), keyId: '2'.repeat(64), user: 'eve', end: new Date('2036-01-01') }
+    writeFileSync(listOn('control0'), formatAuthorization({ entries: [entry], certificates: [eve] }, '/k'))
+    write([], [['users'], [{ name: 'eve', groups: ['devs'] }]])
+    await exits(0, place, 'certs')
+    write(['jane'])
+    const refused = await exits(3, place, 'bootstrap')
+    assert.match(told(refused), /or restore access.*recover --node control0 && npm run task -- revoked install$/m)
+    write([commandIn(refused, /add (\S+) to revoked/), 'jane'])
+    await type(commandIn(await exits(3, place, 'bootstrap'), /read the list back: (.*); then run/), 0)
+    await exits(4, place, 'bootstrap')
+    assert.deepEqual(everywhere(), Array(3).fill(['jane', entry]))
+    // Issued elsewhere since.
+    const good = { ...eve, fingerprint: '3'.repeat(64), keyId: '4'.repeat(64) }
+    const { certificates = [] } = readRevoked(readFileSync(listOn('control1'), 'utf8')) ?? {}
+    const more = { entries: ['jane', entry], certificates: [...certificates, good] }
+    writeFileSync(listOn('control1'), formatAuthorization(more, '/k'))
+    for (const args of [['bootstrap'], ['revoked', 'install']])
+      assert.match(told(await exits(3, place, ...args)), /accepts a certificate of eve that .* lacks/)
+    await type(commandIn(await exits(3, place, 'bootstrap'), /read the list back: (.*); then run/), 0)
+    await exits(4, place, 'bootstrap')
+    for (const path of [join(auth, file), listOn('control0')])
+      assert.match(readFileSync(path, 'utf8'), new RegExp(good.fingerprint))
+    assert.doesNotMatch(told(await exits(4, place, 'bootstrap')), /reading the list/)
+  })
+
+  test('whoever lets someone in has to know of them: whom a node alone lists stays out although revoked is named', async () => {
+    write(['jane'])
+    await exits(4, place, 'bootstrap')
+    leave('control1', 'bob', 'jane')
+    write([])
+    const named = ['revoked', 'install']
+    const before = stateOf(auth)
+    for (const args of [named, [...named, '--dry-run']]) {
+      const refused = await exits(3, place, ...args)
+      assert.match(told(refused), /revoked\/control1: .*; bob would regain access/)
+      assert.deepEqual([entriesAt(listOn('control1')), stateOf(auth)], [['bob', 'jane'], before])
+    }
+    // To keep bob out, and to let jane in.
+    write(['bob'])
+    await exits(4, place, ...named)
+    assert.deepEqual(everywhere(), Array(3).fill(['bob']))
+    // To let in both.
+    leave('control0', 'bob', 'joe')
+    write([])
+    await type(commandIn(await exits(3, place, ...named), /restore access.*: (mkdir .*)$/m), 0)
+    assert.deepEqual(everywhere(), Array(3).fill([]))
+  })
+
+  test('a kill between auth/ and the nodes lets nobody in by accident, and whoever was meant to be is let in by what is printed', async () => {
+    write(['jane'])
+    await exits(4, place, 'bootstrap')
+    write([])
+    const named = ['revoked', 'install']
+    for (const [event, listed] of [
+      [`rename ${file}#2`, ['jane']],
+      ['write files.tar#1', []],
+    ] as const) {
+      const killed = await start(place, named, { at: { event, do: 'kill' }, env: { PATH: process.env.PATH } }).ended
+      assert.equal(killed.signal, 'SIGKILL', told(killed))
+      assert.deepEqual(everywhere(), [listed, ['jane'], ['jane']])
+    }
+    // Meanwhile another admin revokes bob.
+    leave('control0', 'bob', 'jane')
+    leave('control1', 'bob', 'jane')
+    for (const args of [['bootstrap'], named]) {
+      const refused = await exits(3, place, ...args)
+      assert.match(told(refused), /2 nodes, .*; bob, jane would regain access: control0, control1/)
+      assert.deepEqual(everywhere(), [[], ['bob', 'jane'], ['bob', 'jane']])
+    }
+    write(['bob'])
+    const refused = await exits(3, place, ...named)
+    await type(commandIn(refused, /restore access.*: (mkdir .*)$/m), 4)
+    assert.deepEqual(everywhere(), Array(3).fill(['bob']))
+  })
+
+  test('a list that a YAML tool has rewritten is not overwritten, unless revoked is named; what no API server loads is repaired', async () => {
+    write(['jane'])
+    await exits(4, place, 'bootstrap')
+    const rewritten = stringify(parse(readFileSync(listOn('control0'), 'utf8')), { lineWidth: 60 })
+    writeFileSync(listOn('control0'), rewritten)
+    for (const args of [['bootstrap'], ['bootstrap', '--dry-run']])
+      assert.match(told(await exits(3, place, ...args)), /(revoked|deploy)\/control0: .* is not a list of harderway's/)
+    assert.equal(readFileSync(listOn('control0'), 'utf8'), rewritten)
+    await type(commandIn(await exits(3, place, 'bootstrap'), /overwrite .*: (npm .*)$/m), 4)
+    writeFileSync(join(auth, file), rewritten)
+    await type(commandIn(await exits(3, place, 'bootstrap'), /read it back .*: (mkdir .*)$/m), 0)
+    await exits(4, place, 'bootstrap')
+    const whole = readFileSync(listOn('control1'), 'utf8')
+    for (const broken of ['x', '', '[', whole.slice(0, 300), whole.slice(0, whole.indexOf('expression') + 40)]) {
+      writeFileSync(listOn('control0'), broken)
+      await exits(4, place, 'bootstrap')
+      assert.equal(readFileSync(listOn('control0'), 'utf8'), whole)
+    }
   })
 })

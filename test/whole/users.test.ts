@@ -6,14 +6,13 @@ import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { test } from 'node:test'
 import { promisify } from 'node:util'
-import { formatKubeconfig } from '../../lib/kubernetes/kubeconfig.ts'
 import { makePair, readIssuer, validityPeriod } from '../../lib/pki/pair.ts'
 import { selfSign } from '../../lib/pki/x509.ts'
 import { nodeFiles } from '../../tasks/layouts/tables.ts'
-import { noteOnFormerHolders } from '../../tasks/request/notices.ts'
+import { formerHolders, notesOnHolders } from '../../tasks/request/holders.ts'
 import { caProfile, leafProfile, makeEverything, now, temporaryAuth } from '../support/certificates.ts'
 import { minimal, parsed } from '../support/files.ts'
-import { copyPlace, type Edit, exits, harderway, idsOf, madePlace, messageOf } from '../support/harderway.ts'
+import { copyPlace, type Edit, exits, harderway, madePlace } from '../support/harderway.ts'
 import { freePorts, needs, startServer } from '../support/programs.ts'
 
 const run = promisify(execFile)
@@ -139,20 +138,7 @@ test("a group that is Kubernetes' own is a warning, in the run that asks for it 
   assert.ok(!(await warned('user-certs/jane', '--dry-run')))
 })
 
-test('a group that is taken from a user is reported: copies of the old certificate have it', async (t) => {
-  const { place: its } = copyPlace(t, place, [...edits, [['users'], [{ ...jane, groups: ['devs'] }]]])
-  const plan = await harderway(its, 'user-certs', '--dry-run', '--json')
-  assert.equal(messageOf(plan, 'user-certs/jane'), 'to make: subject removed: O=ops')
-  const ran = await harderway(its, 'user-certs', '--json')
-  assert.deepEqual(idsOf(ran, 'built'), ['user-certs/jane'])
-  assert.match(
-    JSON.stringify(ran.events),
-    /copies of the old certificate are in ops until \d{4}-\d\d-\d\d; cut off now, with a new key, by this line in cluster\.yaml: revoked: \[sha256:[0-9a-f]{64}\]/,
-  )
-  assert.match((await harderway(its, 'kubeconfigs')).stdout, /^To do +give jane\.kubeconfig to jane$/m)
-})
-
-test('a former user is recognised by its certificate: reported as expired if it is, and not at all if the CA never signed it', async (t) => {
+test('a former user or node is recognised by its certificate: until it expires, and not at all if the CA never signed it', async (t) => {
   const auth = temporaryAuth(t)
   const cluster = parsed(`${minimal}certificates: { key: ecdsa-p256 }\n`)
   await makeEverything(auth, cluster)
@@ -161,38 +147,17 @@ test('a former user is recognised by its certificate: reported as expired if it 
   const { privateKey } = generateKeyPairSync('ec', { namedCurve: 'P-256' })
   const stranger = { ...caProfile, isCa: false, subject: { CN: 'stranger' } }
   auth.write('stranger.pem', selfSign({ profile: stranger, ...validityPeriod(now, day) }, privateKey), 0o644)
-  const toldAt = (at: Date) =>
-    noteOnFormerHolders({ auth, cluster, now: at }).map(({ text }) => /(.*); what to do/.exec(text)?.[1])
-  const valid = ['jane needs no certificate now; the one it had is valid until 2026-11-25']
-  assert.deepEqual(toldAt(now), valid)
-  const kubeconfig = formatKubeconfig({
-    ...{ cluster: 'a', server: 'https://a:6443', user: 'jane', context: 'default' },
-    ...{ ca: auth.bytes('ca.pem'), certificate: auth.bytes('jane.pem'), key: auth.bytes('jane-key.pem') },
-  })
-  auth.write('joe.kubeconfig', kubeconfig.replaceAll('jane', 'joe'), 0o600)
-  assert.deepEqual(toldAt(now), valid, 'of which the certificate names another')
-  auth.write('jane.kubeconfig', kubeconfig, 0o600)
-  const pem = auth.bytes('jane.pem')
-  auth.remove('jane.pem')
-  assert.deepEqual(toldAt(now), valid, 'by the certificate in the kubeconfig')
-  auth.write('jane.pem', pem, 0o644)
-  auth.remove('jane.kubeconfig')
-  assert.deepEqual(toldAt(new Date(now.getTime() + day)), [
-    'jane needs no certificate now; the one it had is expired since 2026-11-25',
-  ])
+  const toldAt = (at: Date) => formerHolders({ auth, cluster, now: at }).map(({ name, role }) => `${name}: ${role}`)
+  assert.deepEqual(toldAt(now), ['jane: user'])
+  assert.deepEqual(toldAt(new Date(now.getTime() + day)), [])
   const left = leafProfile({ subject: { O: ['system:nodes'], CN: 'system:node:worker2' }, sans: [] })
   await makePair(auth, 'worker2', { profile: left, issuer: readIssuer(auth), now, validity: day })
+  assert.deepEqual(toldAt(now), ['jane: user', 'worker2: worker'])
   const [node] = cluster.nodes
   assert.ok(node)
   const gateway = { ...node, name: 'worker2', role: 'gateway' as const }
-  const [both] = noteOnFormerHolders({ auth, now, cluster: { ...cluster, nodes: [...cluster.nodes, gateway] } })
-  const list = 'jane (valid until 2026-11-25), worker2 (valid until 2026-11-25)'
-  assert.match(
-    String(both?.text),
-    new RegExp(`^these need no certificate now, and auth/ still has theirs: ${list.replace(/[()]/g, '\\$&')}; `),
-  )
-  // What is in use can't be listed, and what is listed is not said again.
-  assert.match(String(both?.text), /; cut off now by this line in cluster\.yaml: revoked: \[jane\]$/)
-  const [listed] = noteOnFormerHolders({ auth, now, cluster: { ...cluster, revoked: ['jane'] } })
-  assert.match(String(listed?.text), /^worker2 .*revoked: \[jane, worker2\]$/)
+  const [both] = notesOnHolders({ auth, now, cluster: { ...cluster, nodes: [...cluster.nodes, gateway] } })
+  assert.match(String(both?.text), /still let in jane \(until 2026-11-25\), worker2 \(/)
+  // The name of what is in use can't be listed.
+  assert.match(String(both?.text), /write revoked: \[jane, sha256:[0-9a-f]{64}, sha256:[0-9a-f]{64}\] \(/)
 })

@@ -20,6 +20,7 @@ import {
 import { certTable, encryptionConfig, layoutOf, localHolder, nodeFiles } from '../../layouts/tables.ts'
 import { phaseTitles } from '../../phases/bootstrap.ts'
 import { namesOfOwnKeys, notesOnAdminKeys } from '../../phases/local-kubeconfig.ts'
+import { notesOnHolders } from '../../request/holders.ts'
 import {
   fold,
   formatTotals,
@@ -29,13 +30,7 @@ import {
   type NodeItem,
   waysOut,
 } from '../../request/inventory.ts'
-import {
-  adviseOnCa,
-  noteOnFormerHolders,
-  noteOnValidity,
-  notesOnFolder,
-  notesOnRotations,
-} from '../../request/notices.ts'
+import { adviseOnCa, noteOnValidity, notesOnFolder, notesOnRotations } from '../../request/notices.ts'
 
 const asset = (name: string) => readFileSync(new URL(name, import.meta.url), 'utf8')
 
@@ -125,7 +120,7 @@ function showKnown({ run, outcomes }: Inventory): string {
   const lines = [
     ...(caEnds ? [formatCaEnds(caEnds, run.now)] : []),
     ...warningsOf(outcomes),
-    ...[...notesOnAdminKeys(run), ...noteOnFormerHolders(run), ...noteOnValidity(run, outcomes)].map(formatFinding),
+    ...[...notesOnAdminKeys(run), ...notesOnHolders(run), ...noteOnValidity(run, outcomes)].map(formatFinding),
   ]
   return lines.length === 0 ? '' : listLines('known', lines)
 }

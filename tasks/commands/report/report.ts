@@ -6,6 +6,7 @@ import { formatJsonLine } from '../../../lib/show/lines.ts'
 import { printable } from '../../../lib/wording.ts'
 import { writeAuth } from '../../request/access.ts'
 import type { CommandRun } from '../../request/command-run.ts'
+import { unneededUntil } from '../../request/holders.ts'
 import { pathOf } from '../../request/host.ts'
 import { type Inventory, type NodeItem, takeInventory } from '../../request/inventory.ts'
 import type { ExitCause } from '../../request/job.ts'
@@ -81,6 +82,11 @@ export async function formatMetrics({ run, items, nodes }: Inventory): Promise<s
       'How many of them its API server denies.',
       each,
       ({ revokedInForce }) => revokedInForce,
+    ),
+    ...family(
+      'unneeded_certificate_end_timestamp_seconds',
+      'Until when a certificate that cluster.yaml no longer has lets its user in.',
+      [...unneededUntil(run)].map(([name, end]) => [{ cluster, name }, end]),
     ),
     ...family('rotation_stage', 'Stage of the rotation that is under way; 0 where none is.', stages),
     ...family('report_timestamp_seconds', 'When these were read.', [[{ cluster }, run.now]]),

@@ -28,15 +28,9 @@ testFiles('a name that can not be a domain needs one beside it', [
 
 const cutOff = (entries: string, more = 'install: true') =>
   and(`users: [{ name: bob }]\n${more}\nrevoked: [${entries}]`)
-testFiles('who is revoked is a name that is not in use, once, where API servers have their files from us', [
+testFiles('who is revoked is a name or a fingerprint, once, where API servers have their files from us', [
   [cutOff('jane, worker2, j.doe@example.org')],
   [cutOff('')],
-  [
-    cutOff('jane, c0, bob'),
-    '7:17 "c0" is the name of a node or user that is in use: take that',
-    '7:21 "bob" is the name',
-  ],
-  [cutOff('admin, kube-proxy'), '7:11 "admin" is one of the cluster\'s own', '7:18 "kube-proxy" is one of'],
   [cutOff('jane, jane'), '7:17 "jane" is revoked already'],
   [cutOff('"system:node:w", \'a"b\', 7'), '7:11 is neither a name', '7:28 is neither a name', '7:35 7 is not text'],
   [cutOff(`sha256:${'3f'.repeat(32)}, sha256 Fingerprint=${'3E:'.repeat(31)}3E, X509SHA256=${'0a'.repeat(32)}`)],

@@ -3,13 +3,14 @@ import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import type { ClusterNode } from '../../../lib/cluster/cluster.ts'
 import { Failure } from '../../../lib/failure.ts'
-import { AuthDir } from '../../../lib/files/auth-dir.ts'
+import { AuthDir, authorizationConfigFile } from '../../../lib/files/auth-dir.ts'
 import type { Run } from '../../../lib/graph/target.ts'
+import { formatAuthorization } from '../../../lib/kubernetes/authorization.ts'
 import type { Query } from '../../../lib/node/node.ts'
 import { holdingOf, readWholeNode } from '../../../tasks/commands/recover.ts'
 import { harderWay } from '../../../tasks/layouts/harder-way.ts'
 import { readNode } from '../../../tasks/nodes/look.ts'
-import { twoNodes } from '../../support/fakes.ts'
+import { control, placesWith, rootsFile, seenIn, twoNodes } from '../../support/fakes.ts'
 import { scratch } from '../../support/files.ts'
 
 test('where root may not look at what units read, recover takes the folder, and a backup is not proven by it', async (t) => {
@@ -36,4 +37,22 @@ test('where root may not look at what units read, recover takes the folder, and 
     assert.match(String(error.remedy), /^let jane run sh as root there .*NOPASSWD\), then run the same command again$/)
     return true
   })
+})
+
+test('what a run had deployed of a list, and not installed, is taken with what the API server reads', (t) => {
+  const auth = new AuthDir(scratch(t), harderWay.files)
+  const cluster = { ...twoNodes, revoked: [] }
+  const listed = (at: string, ...entries: string[]) => ({
+    files: new Map([[at, rootsFile]]),
+    contents: new Map([[at, Buffer.from(formatAuthorization({ entries, certificates: [] }, '/k'))]]),
+  })
+  const places = placesWith(listed(`/var/lib/kubernetes/${authorizationConfigFile}`, 'jane'))
+  const unseen = { ...{ folder: '/home/jane', open: undefined, uid: 0, now: undefined, leftovers: [] }, places }
+  const look = { ...unseen, ...listed(authorizationConfigFile, 'bob', 'jane'), addresses: new Set<string>() }
+  const run = { cluster, auth } as unknown as Run
+  const { lists = [] } = holdingOf(run, control, seenIn(cluster, control, look))
+  assert.deepEqual(
+    lists.map(({ entries }) => entries),
+    [['bob', 'jane'], ['jane']],
+  )
 })

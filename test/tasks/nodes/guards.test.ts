@@ -504,19 +504,30 @@ test('a node whose list lets in a certificate that auth/ does not know is refuse
     remedy = '',
   } = failureOf(() => guard(of, control, seenIn(of.cluster, control, lookAt(control, { [file]: theirs })), true)) ?? {}
   assert.equal(kind, 'refused')
-  assert.match(message, /lets in jane with a certificate that .* lacks/)
-  assert.match(remedy, /read it back: .*recover --node c0/)
+  assert.match(message, /accepts a certificate of jane that .* lacks/)
+  assert.match(remedy, /read the list back: .*recover --node c0; then run/)
   assert.equal(
     failureOf(() => guard(of, control, seenIn(of.cluster, control, lookAt(control, { [file]: ours })), true)),
     undefined,
   )
 })
 
-test('a node whose list has more than ours is refused, wherever it is, unless the list is named', () => {
-  const of: Run = { ...at({ names: ['bootstrap'] }), cluster: { ...cluster, revoked: ['joe'] } }
+test('a node whose list has more than ours is refused, wherever it is; where the list is named, if auth/ never had that', () => {
   const listed = (...names: string[]) => Buffer.from(formatAuthorization({ entries: names, certificates: [] }, '/k'))
   const file = 'authorization-config.yaml'
-  const refused = (look: NodeState, run = of) =>
+  const having = (bytes: Buffer | undefined, ...names: string[]) => {
+    const { path, files } = auth
+    const of = {
+      path,
+      files,
+      names: () => [],
+      read: () => bytes,
+      tryBytes: (name: string) => (name === file ? bytes : auth.tryBytes(name)),
+    }
+    return { ...at({ names }), auth: of, cluster: { ...cluster, revoked: ['joe'] } } as unknown as Run
+  }
+  const named = ['revoked', 'install']
+  const refused = (look: NodeState, run = having(listed('joe'), 'bootstrap')) =>
     failureOf(() => guard(run, control, seenIn(run.cluster, control, look), true))
   for (const look of [
     lookAt(control, { [file]: listed('joe', 'jane') }),
@@ -524,10 +535,40 @@ test('a node whose list has more than ours is refused, wherever it is, unless th
   ]) {
     const { kind, message = '', remedy = '' } = refused(look) ?? {}
     assert.equal(kind, 'refused')
-    assert.match(message, /^c0: jane would be let in again: /)
-    assert.match(remedy, /npm run task -- revoked install/)
-    assert.equal(refused(look, { ...of, options: { ...of.options, names: ['revoked', 'install'] } }), undefined)
+    assert.match(message, /^c0: .* there lists more than revoked in cluster\.yaml; jane would regain access$/)
+    assert.match(
+      remedy,
+      /^- add jane to revoked in cluster\.yaml\n- or .*: mkdir .* && .*recover --node c0 && .*revoked install$/,
+    )
+    assert.equal(refused(look, having(undefined, ...named))?.kind, 'refused')
+    assert.equal(refused(look, having(listed('jane'), ...named)), undefined)
   }
   for (const fewer of [listed(), listed('joe'), Buffer.from('half a fi')])
     assert.equal(refused(lookAt(control, { [file]: fewer })), undefined)
+  // It was a control node once.
+  const left = seenIn(cluster, worker, lookAt(worker, { [file]: listed('jane') }))
+  assert.doesNotThrow(() => guard(having(listed('joe'), 'bootstrap'), worker, left, true))
+  // Of whoever has changed it there.
+  const kind = 'kind: AuthorizationConfiguration\nauthorizers:'
+  const deep = `${kind} ${'['.repeat(100_000)}`
+  for (const harmless of [
+    deep,
+    `${kind}\n`,
+    `${kind} 1`,
+    `${kind} [revoked, {name: revoked}, {name: [x]}]`,
+    '&a [*a]',
+    '*a',
+  ])
+    assert.equal(refused(lookAt(control, { [file]: Buffer.from(harmless) })), undefined, harmless.slice(0, 99))
+  for (const unread of [
+    Buffer.from(`{${kind.replace('\n', ', ')} [{name: revoked, webhook: {matchConditions: [{}]}}]}`),
+    { size: 300_000 },
+  ]) {
+    assert.match(String(refused(lookAt(control, { [file]: unread }))), /is not a list of harderway's/)
+    const placed = Buffer.isBuffer(unread)
+      ? Buffer.concat([listed().subarray(0, listed().indexOf('\n') + 1), unread])
+      : unread
+    assert.match(String(refused(lookAt(control, {}, { [`${kubernetes}/${file}`]: placed }))), /is not a list of/)
+    assert.equal(refused(lookAt(control, { [file]: unread }), having(undefined, ...named)), undefined)
+  }
 })

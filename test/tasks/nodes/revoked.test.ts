@@ -6,7 +6,7 @@ import { unitsOn } from '../../../tasks/nodes/reads.ts'
 import { formatOwned, type ListInForce, minorOf, stillListed } from '../../../tasks/nodes/revoked.ts'
 import type { UnitsFound } from '../../../tasks/nodes/units.ts'
 import { whyOpen } from '../../../tasks/phases/revoked-list.ts'
-import { allThere, control, placesWith, runningUnit, startedAs, twoNodes } from '../../support/fakes.ts'
+import { allThere, control, placesWith, rootsFile, runningUnit, startedAs, twoNodes } from '../../support/fakes.ts'
 
 const config = '/var/lib/kubernetes/authorization-config.yaml'
 
@@ -57,18 +57,26 @@ test('a configuration of its owner is left alone: the authorizer to add is print
   )
 })
 
-test('without the key, the way back is a command, and who would be let in by it is named', () => {
-  const without = { ...run, cluster: { ...twoNodes, revoked: undefined } } as unknown as Run
-  const backOf = (...flags: string[]) => {
-    const seen = found(undefined, ...flags)
-    const units = unitsOn(without.cluster, control, seen.places).filter(({ unit }) => unit === 'kube-apiserver')
-    return units.flatMap((unit) => stillListed(without, unit, seen)).join()
+test('without the key, whom the list of the node denies is named although auth/ has none, and the way back is a command', () => {
+  const cluster = { ...twoNodes, revoked: undefined }
+  const lost = { read: () => undefined, tryBytes: () => undefined }
+  const without = { cluster, auth: lost } as unknown as Run
+  const backOf = (flag: string, there = text) => {
+    const seen = found(undefined, flag)
+    const at = { files: new Map([[config, rootsFile]]), contents: new Map([[config, there]]) }
+    const places = { ...seen.places, ...at }
+    return stillListed(without, control, { ...seen, units: unitsOn(cluster, control, places), places }).join()
   }
   const back = backOf(ours)
-  assert.match(back, /still denies whom .* lists \(jane\), and cluster\.yaml has no revoked: put it back/)
-  assert.match(back, /put it back \(revoked: \[jane\]\)/)
+  assert.match(
+    back,
+    /still denies jane \(\/var\/\S+\.yaml\), but cluster\.yaml has no revoked: add revoked: \[jane\]; or restore access: /,
+  )
   assert.match(back, /--authorization-mode=Node,RBAC.*daemon-reload$/)
   assert.equal(backOf('--authorization-mode=Node,RBAC'), '')
+  const own = Buffer.from('kind: AuthorizationConfiguration\nauthorizers: []\n')
+  assert.equal(backOf(ours, own), '')
+  assert.match(backOf(ours, Buffer.from('half a fi')), /still denies whom it lists/)
 })
 
 test('the version of an API server is read from its answer, or not known', () => {

@@ -1,0 +1,247 @@
+/** Who is let in by a certificate that cluster.yaml has no use for: said in run, plan, status, --json and metrics, with the line that ends it. */
+import assert from 'node:assert/strict'
+import { X509Certificate } from 'node:crypto'
+import { lstatSync, readdirSync, readFileSync, rmSync } from 'node:fs'
+import { join } from 'node:path'
+import { type TestContext, test } from 'node:test'
+import { readRevoked } from '../../lib/kubernetes/authorization.ts'
+import { copyPlace, type Edit, exits, harderway, madePlace, type Ran, writeCluster } from '../support/harderway.ts'
+
+const all = [
+  { name: 'control0', role: 'control', ip: '192.168.1.11' },
+  { name: 'control1', role: 'control', ip: '192.168.1.12' },
+  { name: 'worker0', role: 'worker', ip: '192.168.1.14' },
+  { name: 'worker1', role: 'worker', ip: '192.168.1.15' },
+]
+const base: Edit[] = [
+  [['certificates', 'key'], 'ecdsa-p256'],
+  [['etcd'], { ca: 'own' }],
+  [['install'], true],
+  [['nodes'], all],
+]
+const users = (...names: string[]): Edit => [['users'], names.map((name) => ({ name, groups: ['devs'] }))]
+const without = (...names: string[]): Edit => [['nodes'], all.filter(({ name }) => !names.includes(name))]
+const revoked = (...entries: string[]): Edit => [['revoked'], entries]
+const made = madePlace([...base, users('jane', 'joe')], 'certs', 'kubeconfigs', 'encryption-key')
+
+function copy(t: TestContext) {
+  const { place, auth } = copyPlace(t, made, [...base, users('jane', 'joe')])
+  const entryOf = (file: string) => {
+    const { fingerprint256 } = new X509Certificate(readFileSync(join(auth, file)))
+    return `sha256:${fingerprint256.replaceAll(':', '').toLowerCase()}`
+  }
+  return { place, auth, entryOf, write: (...edits: Edit[]) => writeCluster(place, [...base, ...edits]) }
+}
+
+const notesIn = ({ events }: Ran) => events.flatMap(({ type, message }) => (type === 'note' ? [String(message)] : []))
+
+/** What status, its JSON and a plan say of certificates that let somebody in, each the same; and the names in the metrics. */
+async function told(place: string): Promise<{ notes: string[]; metrics: string[] }> {
+  const ofHolders = (notes: readonly string[]) => notes.filter((note) => / still let in | left with /.test(note))
+  const [status, plan] = [
+    await harderway(place, 'status', '--json'),
+    await harderway(place, 'bootstrap', '--dry-run', '--offline', '--json'),
+  ]
+  const notes = ofHolders(notesIn(status))
+  assert.deepEqual(ofHolders(notesIn(plan)), notes)
+  const text = (await harderway(place, 'status')).stdout
+  for (const note of notes) assert.ok(text.includes(note), text)
+  await exits(0, place, 'report', '--format', 'prometheus')
+  const lines = readFileSync(join(place, 'auth/report.prom'), 'utf8').matchAll(
+    /^harderway_unneeded_certificate_end_timestamp_seconds\{.*name="(.*)"\} \d+$/gm,
+  )
+  return { notes, metrics: Array.from(lines, ([, name = '']) => name).toSorted() }
+}
+
+test('who left is named until revoked or expired, with the line; and gets a new key if the name comes back', async (t) => {
+  const { place, auth, entryOf, write } = copy(t)
+  const old = entryOf('jane.pem')
+  const key = readFileSync(join(auth, 'jane-key.pem'))
+  write(users('joe'))
+  const first = await told(place)
+  assert.match(
+    first.notes.join('\n'),
+    /^certificates that cluster\.yaml no longer has still let in jane \(until \d{4}-\d\d-\d\d\); to revoke them now, write revoked: \[jane\] \(/,
+  )
+  assert.deepEqual(first.metrics, ['jane'])
+  assert.match(
+    (await harderway(place, 'certs', '--dry-run')).stdout,
+    /a run moves jane-key\.pem, jane\.kubeconfig, jane\.pem to auth\/backup/,
+  )
+  assert.match(
+    (await exits(0, place, 'certs')).stdout,
+    /moved jane-key\.pem, jane\.kubeconfig, jane\.pem to .*auth\/backup\//,
+  )
+  assert.deepEqual(
+    readdirSync(auth).filter((name) => name.startsWith('jane')),
+    [],
+  )
+  const [folder = ''] = readdirSync(join(auth, 'backup'))
+  assert.deepEqual(readFileSync(join(auth, 'backup', folder, 'jane-key.pem')), key)
+  assert.equal(lstatSync(join(auth, 'backup', folder, 'jane-key.pem')).mode & 0o777, 0o600)
+  assert.deepEqual(await told(place), first)
+  write(users('joe'), revoked('jane'))
+  assert.deepEqual(await told(place), { notes: [], metrics: [] })
+  write(users('jane', 'joe'))
+  const back = await exits(0, place, 'certs')
+  assert.notDeepEqual(readFileSync(join(auth, 'jane-key.pem')), key)
+  const line = `certificates .* still let in jane \\(by an older key, until .*\\); to revoke them now, write revoked: \\[${old}\\] \\(`
+  assert.match(back.stdout.replaceAll(/\s+/g, ' '), new RegExp(line))
+  const { notes, metrics } = await told(place)
+  assert.match(notes.join('\n'), new RegExp(`^${line}`))
+  assert.deepEqual(metrics, ['jane'])
+  write(users('jane', 'joe'), revoked(old))
+  assert.deepEqual(await told(place), { notes: [], metrics: [] })
+})
+
+test('a move that was interrupted is finished: no key of the old name is left to be used again', async (t) => {
+  const { place, auth, write } = copy(t)
+  write(users('joe'))
+  const key = readFileSync(join(auth, 'jane-key.pem'))
+  rmSync(join(auth, 'jane-key.pem'))
+  await exits(0, place, 'certs')
+  assert.deepEqual(
+    readdirSync(auth).filter((name) => name.startsWith('jane')),
+    [],
+  )
+  write(users('jane', 'joe'))
+  await exits(0, place, 'certs')
+  assert.notDeepEqual(readFileSync(join(auth, 'jane-key.pem')), key)
+})
+
+test('a worker that left has the key of kube-proxy too: the line has both, and what is listed is not said again', async (t) => {
+  const { place, auth, entryOf, write } = copy(t)
+  const proxy = entryOf('kube-proxy.pem')
+  write(without('worker1'), users('jane', 'joe'))
+  const both =
+    /^certificates .* still let in worker1 \(also as system:kube-proxy, until .*\); to revoke them now, write revoked: \[worker1, (sha256:.*)\] \(/
+  assert.equal(both.exec((await told(place)).notes.join('\n'))?.[1], proxy)
+  await exits(0, place, 'certs')
+  assert.equal(both.exec((await told(place)).notes.join('\n'))?.[1], proxy)
+  write(without('worker1'), users('jane', 'joe'), revoked('worker1'))
+  assert.match(
+    (await told(place)).notes.join('\n'),
+    new RegExp(`still let in worker1 \\(as system:kube-proxy, .* write revoked: \\[worker1, ${proxy}\\] \\(`),
+  )
+  write(without('worker1'), users('jane', 'joe'), revoked('worker1', proxy))
+  assert.deepEqual((await told(place)).notes, [])
+  // The new one it never had.
+  await harderway(place, 'certs')
+  assert.notEqual(entryOf('kube-proxy.pem'), proxy)
+  assert.deepEqual((await told(place)).notes, [])
+  assert.ok(readdirSync(join(auth, 'backup')).length > 0)
+})
+
+test('a control node that left has what only rotations end: no line of revoked is offered', async (t) => {
+  const { place, write } = copy(t)
+  write(without('control1'), users('jane', 'joe'))
+  const said =
+    /^control1 left with what every control node has: CA, .*service-account key.*; what ends that: docs\/rotation\.md, "A control node, auth\/, or a backup of it"$/
+  for (const _ of ['in auth/', 'moved']) {
+    const { notes } = await told(place)
+    assert.match(notes.join('\n'), said)
+    await exits(0, place, 'certs')
+  }
+  write(without('control1'), users('jane', 'joe'), revoked('control1'))
+  assert.match((await told(place)).notes.join('\n'), said)
+})
+
+test('the fingerprint that status shows is of the new key: an older one of its owner is named, with its line, before and after', async (t) => {
+  const { place, entryOf, write } = copy(t)
+  const stolen = entryOf('worker0.pem')
+  const forced = await exits(4, place, 'user-certs/jane', 'node-certs/worker0', '--force', '--dry-run')
+  assert.match(forced.stdout.replaceAll(/\s+/g, ' '), /still let in jane \(by an older key,/)
+  await exits(0, place, 'node-certs/worker0', '--force')
+  assert.deepEqual((await told(place)).notes, [])
+  const shown = entryOf('worker0.pem')
+  write(users('jane', 'joe'), revoked(shown))
+  const named = new RegExp(
+    `certificates .* still let in worker0 \\(by an older key, until .*\\); to revoke them now, write revoked: \\[${shown}, ${stolen}\\] \\(`,
+  )
+  assert.match((await told(place)).notes.join('\n'), named)
+  const ran = await harderway(place, 'certs')
+  assert.match(ran.stdout.replaceAll(/\s+/g, ' '), named)
+  assert.match((await told(place)).notes.join('\n'), named)
+  write(users('jane', 'joe'), revoked(shown, stolen))
+  assert.deepEqual((await told(place)).notes, [])
+})
+
+test('a group that was taken away is said in the plan, and as long as a certificate has it', async (t) => {
+  const { place, entryOf, write } = copy(t)
+  const old = entryOf('jane.pem')
+  const fewer: Edit = [['users'], [{ name: 'jane' }, { name: 'joe', groups: ['devs'] }]]
+  write(fewer)
+  const said = new RegExp(
+    `certificates .* still let in jane \\(in devs, until .*\\); to revoke them now, write revoked: \\[${old}\\] \\(`,
+  )
+  for (const _ of ['before', 'after']) {
+    assert.match((await told(place)).notes.join('\n'), said)
+    await exits(0, place, 'certs')
+  }
+  write(fewer, revoked(old))
+  await harderway(place, 'certs')
+  assert.deepEqual((await told(place)).notes, [])
+})
+
+test('what an entry that is added revokes is said by the plan, with what it does not', async (t) => {
+  const { place, entryOf, write } = copy(t)
+  write(users('joe'), revoked('jane', entryOf('kube-proxy.pem')))
+  const text = (await harderway(place, 'bootstrap', '--dry-run', '--offline')).stdout.replaceAll(/\s+/g, ' ')
+  assert.match(
+    text,
+    /revoked: jane \(1 certificate, until .*\), whatever certificate it shows; not revoked: tokens that it obtained, rights that it granted/,
+  )
+  assert.match(text, /sha256:[0-9a-f]{12}… is the key of system:kube-proxy \(1 certificate, until /)
+})
+
+test('a name in use, or of the cluster, is an error at its line, with the line that revokes its key alone', async (t) => {
+  const { place, entryOf, write } = copy(t)
+  const errorOf = async (...entries: string[]) => {
+    write(users('jane', 'joe'), revoked(...entries))
+    return (await exits(2, place, 'status')).stderr.replaceAll(/\s+/g, ' ')
+  }
+  const jane = entryOf('jane.pem')
+  assert.match(
+    await errorOf('bob', 'jane'),
+    new RegExp(
+      `cluster\\.yaml:\\d+:\\d+: revoked\\[1\\] "jane" is still a node or user: remove that first; to revoke its key alone, write revoked: \\[bob, ${jane}\\]`,
+    ),
+  )
+  const proxy = entryOf('kube-proxy.pem')
+  assert.match(
+    await errorOf('kube-proxy'),
+    new RegExp(`"kube-proxy" can't be revoked by its name: to revoke its key alone, write revoked: \\[${proxy}\\]`),
+  )
+  assert.match(
+    await errorOf('kube-scheduler'),
+    /"kube-scheduler" can't be revoked by its name: see docs\/rotation\.md, "A key that may have leaked"/,
+  )
+  for (const bare of [jane.slice(7), new X509Certificate(readFileSync(join(place, 'auth/jane.pem'))).fingerprint256])
+    assert.match(await errorOf(bare), /revoked\[0\] [0-9a-fA-F:]{12}… is a fingerprint alone: write sha256: before it/)
+})
+
+test('a name that comes back with its keys in its place is let in with its new key alone, and never meanwhile with an old one', async (t) => {
+  const { place, auth, entryOf, write } = copy(t)
+  const old = entryOf('jane.pem')
+  const list = () =>
+    readRevoked(readFileSync(join(auth, 'authorization-config.yaml'), 'utf8')) ?? assert.fail('no list')
+  await exits(0, place, 'user-certs/jane', '--force')
+  const newer = entryOf('jane.pem')
+  write(users('joe'), revoked('jane'))
+  await exits(0, place, 'certs', 'revoked')
+  write(users('jane', 'joe'), revoked('jane'))
+  const { stderr } = await exits(2, place, 'status')
+  const [, line = ''] = /to revoke its key alone, write revoked: \[(.*)\]/.exec(stderr) ?? []
+  assert.deepEqual(line.split(', ').toSorted(), [newer, old].toSorted())
+  write(users('jane', 'joe'), revoked(...line.split(', ')))
+  // Of phases alone: the keys are not revoked yet, so the name still is.
+  await exits(4, place, 'certs', 'kubeconfigs', 'revoked')
+  assert.deepEqual(list().entries, ['jane'])
+  const plan = await harderway(place, 'bootstrap', '--dry-run', '--offline')
+  assert.doesNotMatch(plan.stdout + plan.stderr, /regain|let in again/)
+  // One of two keys: the other would be let in again.
+  write(users('jane', 'joe'), revoked(newer))
+  await exits(4, place, 'certs')
+  const refused = await exits(3, place, 'bootstrap', '--dry-run', '--offline')
+  assert.match(refused.stderr + refused.stdout, /jane/)
+})
