@@ -128,6 +128,21 @@ export interface Difference {
     | 'dated in the future'
 }
 
+/** What a check finds beside its reasons, or a command beside its targets: worded once. */
+export interface Finding {
+  /** `user`: it is left to them, and the command ends with 4. `run`: nothing waits for them. */
+  readonly owner: 'run' | 'user'
+  readonly text: string
+  readonly remedy?: string
+  /** That it is about, where the text does not name them. */
+  readonly nodes?: readonly string[]
+  /** Of a node. `unreached`: it is not known what its units have loaded; `old key`: it may go on with one that is about to be revoked. */
+  readonly kind?: 'unreached' | 'old key'
+  readonly left?: Left
+  /** No warning of its target: it has a place elsewhere, or another target says it. */
+  readonly isSilent?: true
+}
+
 /** A file of ours on a node that does not belong there, and that the run leaves. */
 export interface Left {
   readonly file: string
@@ -137,6 +152,26 @@ export interface Left {
   readonly isKeptOff?: true
   /** Why --prune leaves it, too. */
   readonly why?: string
+}
+
+/** One of each text; none of one that is empty. The run's unless said otherwise. */
+export function asFindings(texts: readonly (string | false | undefined)[], more: Partial<Finding> = {}): Finding[] {
+  return texts.flatMap((text) => (text ? [{ owner: 'run', text, ...more } as const] : []))
+}
+
+/** The key that cluster.yaml wants on no node is its user's to remove: no run does it without --prune. */
+export function findingOf(left: Left): Finding {
+  const { path, isKeptOff, why } = left
+  const remedy = why === undefined ? '--prune removes it' : formatKept(why)
+  return { owner: isKeptOff ? 'user' : 'run', text: `${path} does not belong there`, remedy, left, isSilent: true }
+}
+
+export function silenced(finding: Finding): Finding {
+  return { ...finding, isSilent: true }
+}
+
+export function formatFinding({ nodes = [], text, remedy }: Finding): string {
+  return [...(nodes.length > 0 ? [formatNames(nodes)] : []), text, ...(remedy ? [remedy] : [])].join(': ')
 }
 
 export function formatKept(why: string): string {
@@ -151,21 +186,12 @@ export interface CheckResult<Found = unknown> {
   readonly until?: Date | undefined
   /** When it becomes stale; undefined if it never does, as for one that expires with its CA. */
   readonly renewsFrom?: Date | undefined
-  /** Shown if it is fresh. */
+  /** What there is, shown if it is fresh. */
   readonly note?: string | undefined
-  /** Shown in any case. */
-  readonly warning?: string | undefined
-  /** Its owner has to change something first, as the warning says: the command ends with 4. */
-  readonly isUnfinished?: true
+  readonly findings?: readonly Finding[]
   /** For a node: the units that are installed there. */
   readonly units?: readonly string[]
-  /** For a node. */
-  readonly left?: readonly Left[]
-  /** For a node: why it is not known what its units have loaded, in a clause each. */
-  readonly unreached?: readonly string[]
-  /** For a node whose pairs are replaced because their key is about to be revoked: what may go on with the old one, in a clause each. */
-  readonly oldKeys?: readonly string[]
-  /** For such a node: a unit gets its client certificate from the cluster by itself, and would be refused with it. */
+  /** For a node with a pair over a key that is about to be revoked: a unit gets its client certificate elsewhere, and would be refused. */
   readonly ownsClient?: true
   /** For a control node: how many entries of `revoked` its API server denies. */
   readonly revokedInForce?: number

@@ -4,7 +4,7 @@ import type { Phases, Reporter } from '../lib/show/reporter.ts'
 import { type Command, commands, commonOptions, questions, run } from './commands/table.ts'
 import { phases } from './phases/bootstrap.ts'
 import { formatCommand, type Host, ownVersion, watchEndings } from './request/host.ts'
-import { exitStatus, type Finding } from './request/job.ts'
+import { type ExitCause, exitStatus } from './request/job.ts'
 import { type OptionName, type Options, parseOptions, refuseTakenByNpm, usage } from './request/options.ts'
 
 /** Returns the exit status. */
@@ -13,19 +13,19 @@ export async function main(args: readonly string[], host: Host): Promise<number>
   // A pseudo-terminal without a size has 0 rows of 0 columns, in which nothing can be shown.
   if (stdout.isTTY) Object.assign(stdout, { rows: stdout.rows || 24, columns: stdout.columns || 80 })
   const ending = watchEndings(host)
-  const findings = await respond(args, host, ending)
+  const causes = await respond(args, host, ending)
   // A closed stdout is noticed only when something is written to it.
   await new Promise<void>((resolve) => stdout.write('', () => resolve()))
   const failure = ending.failure()
   if (failure) createPrinter(host).printError((await import('../lib/show/words.ts')).formatFailure(failure))
-  return exitStatus([...findings, ...(failure ? ['failed' as const] : [])], ending.endedStatus())
+  return exitStatus([...causes, ...(failure ? ['failed' as const] : [])], ending.endedStatus())
 }
 
 async function respond(
   args: readonly string[],
   host: Host,
   { signal, endedStatus }: ReturnType<typeof watchEndings>,
-): Promise<readonly Finding[]> {
+): Promise<readonly ExitCause[]> {
   const printer = createPrinter(host)
   try {
     refuseTakenByNpm(host.env)

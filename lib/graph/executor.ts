@@ -126,16 +126,13 @@ async function lookAndBuild(target: Target, known: Known, options: RunOptions, l
     emit({ type: 'building', id: target.id, reasons })
     known.begun.add(target.id)
     known.found.delete(target.id)
-    const { change, warning = verdict.warning } = (await target.build?.(run, work)) ?? {}
-    const { left, oldKeys, ownsClient, isUnfinished } = verdict
+    const { change, findings: made = [] } = (await target.build?.(run, work)) ?? {}
+    const findings = made.length > 0 ? made : verdict.findings
     return {
       ...{ kind: 'built', reasons },
+      ...(findings && { findings }),
       ...(change && { change }),
-      ...(warning !== undefined && { warning }),
-      ...(left && { left }),
-      ...(oldKeys && { oldKeys }),
-      ...(ownsClient && { ownsClient }),
-      ...(isUnfinished && { isUnfinished }),
+      ...(verdict.ownsClient && { ownsClient: true }),
     }
   })
 }

@@ -4,7 +4,7 @@ import type { Cluster, ClusterNode } from '../cluster/cluster.ts'
 import { Failure, runAgain } from '../failure.ts'
 import type { AuthDir } from '../files/auth-dir.ts'
 import type { Node } from '../node/node.ts'
-import { type Change, type CheckResult, isRepair, type Reason } from '../reason.ts'
+import { type Change, type CheckResult, type Finding, isRepair, type Left, type Reason } from '../reason.ts'
 
 export interface Run {
   readonly cluster: Cluster
@@ -103,11 +103,11 @@ export interface Target<Found = unknown> {
   check(run: Run, force?: Force, before?: Earlier): CheckResult<Found> | Promise<CheckResult<Found>>
   /** Throws a refusal where it may not be replaced now: what will be replaced is not checked. */
   refuseReplacing?(run: Run): void
-  /** Makes it; absent for targets that are only checked. The warning says what the user must do next. */
+  /** Makes it; absent for targets that are only checked. What it finds takes the place of what the check has found. */
   build?(
     run: Run,
     work: Work<Found>,
-  ): Promise<{ readonly change?: Change | undefined; readonly warning?: string | undefined } | undefined>
+  ): Promise<{ readonly change?: Change | undefined; readonly findings?: readonly Finding[] } | undefined>
   /** What a build would change, for a dry run. Reads only. */
   foresee?(run: Run, work: Work<Found>): Change | undefined | Promise<Change | undefined>
   /** After check and build, however they ended: closes what they opened and no later target uses. Never throws. */
@@ -161,6 +161,24 @@ export function isDone(outcome: Outcome | undefined): boolean {
 /** What the check has found; nothing of a target that has failed, or was skipped. */
 export function checkOf(outcome: Outcome | undefined): CheckResult {
   return outcome && 'reasons' in outcome ? outcome : { reasons: [] }
+}
+
+export function findingsIn(outcome: Outcome | undefined): readonly Finding[] {
+  return checkOf(outcome).findings ?? []
+}
+
+/** Its user has to change something first. */
+export function isLeftToUser(outcome: Outcome | undefined): boolean {
+  return findingsIn(outcome).some(({ owner }) => owner === 'user')
+}
+
+/** What does not belong on its node, and is left there. */
+export function leftIn(outcome: Outcome | undefined): Left[] {
+  return findingsIn(outcome).flatMap(({ left }) => left ?? [])
+}
+
+export function clausesIn(outcome: Outcome | undefined, kind: Finding['kind']): string[] {
+  return findingsIn(outcome).flatMap((each) => (each.kind === kind ? each.text : []))
 }
 
 export type Event =

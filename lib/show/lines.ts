@@ -1,7 +1,7 @@
 /** A run in plain lines, for logs, pipes, CI and --quiet; and with --json, one JSON object a line. */
 import { type Failure, stackOf } from '../failure.ts'
-import { checkOf, type Event, type Outcome, type Target } from '../graph/target.ts'
-import { formatReasons, isRepair } from '../reason.ts'
+import { clausesIn, leftIn, type Outcome, type Target } from '../graph/target.ts'
+import { formatFinding, formatReasons, isRepair } from '../reason.ts'
 import { beside, octal, printable } from '../wording.ts'
 import type { Phases, Reporter } from './reporter.ts'
 import {
@@ -15,6 +15,7 @@ import {
   formatToDo,
   ofKind,
   summariseGroup,
+  warningOf,
   warningsOf,
 } from './words.ts'
 
@@ -64,7 +65,7 @@ export function createLines({ phases, verbose, quiet, write, writeError }: Lines
       if (!isRepeat && hasLine(target, outcome)) say(formatEnd(id, outcome))
       else if (!isRepeat) phase.counted.push(outcome)
       if (outcome.kind === 'failed') failures.add(outcome.failure.message)
-      const { warning } = checkOf(outcome)
+      const warning = warningOf(outcome)
       if (warning) say(`warning ${id}: ${warning}`)
       phase.left--
       if (phase.left === 0 && phase.counted.length > 0)
@@ -113,7 +114,7 @@ function plainValue(this: Readonly<Record<string, unknown>>, key: string, value:
 export function createJsonLines(write: (line: string) => void): Reporter {
   const say = (value: object) => write(formatJsonLine(value))
   return {
-    event: (event) => say(plainEvent(event)),
+    event: (event) => say(event.type === 'ended' ? plainTarget(event.id, event.outcome) : event),
     note: (message) => say({ type: 'note', message }),
     problem: (failure, id) => {
       const type = failure.kind === 'usage' ? 'error' : failure.kind
@@ -121,21 +122,32 @@ export function createJsonLines(write: (line: string) => void): Reporter {
         say({ type, file, line, column, message, remedy })
       if (failure.mistakes.length === 0) say({ type, id, ...plainFailure(failure) })
     },
-    end: async ({ outcomes, seconds, exit, advice = [], toDo, nextToExpire, caEnds, goOn }) => {
+    end: async ({ outcomes, seconds, exit, advice = [], nextToExpire, caEnds, goOn, ...rest }) => {
       const counts = { ...countOutcomes(outcomes), seconds: Math.round(seconds * 1000) / 1000, exit }
+      const toDo = rest.toDo?.map(formatFinding)
       say({ type: 'summary', ...counts, advice: [...advice, ...(caEnds ? [caEnds] : [])], toDo, nextToExpire, goOn })
     },
   }
 }
 
-/** The outcome's kind is the type of the event: fresh, built, stale, failed, cancelled. */
-function plainEvent(event: Event): object {
-  if (event.type !== 'ended') return event
-  const { id, outcome } = event
-  const { kind: type, ...rest } = outcome
-  const own = 'failure' in rest ? { refused: rest.failure.kind === 'refused', ...plainFailure(rest.failure) } : rest
-  return { type, id, ...own, message: formatCause(outcome) }
+/** Of a target all that is sent, whatever else a check finds. The outcome's kind is the type: fresh, built, stale, failed, cancelled. */
+function plainTarget(id: string, outcome: Outcome): object {
+  const named = { type: outcome.kind, id }
+  const message = formatCause(outcome)
+  if (outcome.kind === 'failed')
+    return { ...named, refused: outcome.failure.kind === 'refused', ...plainFailure(outcome.failure) }
+  if (outcome.kind === 'cancelled') return { ...named, because: outcome.because, isBegun: outcome.isBegun, message }
+  const { reasons, until, renewsFrom, note, findings = [], units, revokedInForce } = outcome
+  const isBuilt = outcome.kind === 'built'
+  const change = 'change' in outcome ? outcome.change : undefined
+  const isUnfinished = findings.some(({ left, owner }) => !left && owner === 'user') || undefined
+  const unreached = isBuilt ? undefined : unlessEmpty(clausesIn(outcome, 'unreached'))
+  const left = unlessEmpty(leftIn(outcome))
+  const found = { note, warning: warningOf(outcome) || undefined, isUnfinished, units, unreached, revokedInForce, left }
+  return { ...named, reasons, until, renewsFrom, change, ...found, message }
 }
+
+const unlessEmpty = (list: readonly unknown[]) => (list.length > 0 ? list : undefined)
 
 function plainFailure(failure: Failure): object {
   const { message, remedy, code: cause } = failure

@@ -1,6 +1,7 @@
 /** What every view of a run has in common: the tree, plain lines, --json and the plan read the same events. */
 import type { Failure } from '../failure.ts'
 import type { Event, Outcome, Target } from '../graph/target.ts'
+import type { Finding } from '../reason.ts'
 
 export interface Reporter {
   event(event: Event): void
@@ -23,8 +24,8 @@ export interface Summary {
     readonly files: readonly string[]
     readonly restart: readonly string[]
   }[]
-  /** What else is left to the user: a sentence each. */
-  readonly toDo?: readonly string[]
+  /** What else is left to the user. */
+  readonly toDo?: readonly Finding[]
   /** The certificate of auth/ that expires first, and when a run begins to renew it; undefined where none does. */
   readonly nextToExpire?:
     | { readonly name: string; readonly expires: Date; readonly renewsFrom?: Date | undefined }

@@ -2,8 +2,16 @@
 
 import { styleText } from 'node:util'
 import { type Failure, stackOf } from '../failure.ts'
-import { checkOf, type Event, type Outcome, type Target } from '../graph/target.ts'
-import { type CertificateFacts, formatReasons, isRepair, ownReasons, type Reason, worksOf } from '../reason.ts'
+import { type Event, findingsIn, leftIn, type Outcome, type Target } from '../graph/target.ts'
+import {
+  type CertificateFacts,
+  formatFinding,
+  formatReasons,
+  isRepair,
+  ownReasons,
+  type Reason,
+  worksOf,
+} from '../reason.ts'
 import {
   beside,
   capital,
@@ -13,6 +21,7 @@ import {
   formatLeftInWords,
   formatNames,
   groupAlike,
+  joinClauses,
   printable,
 } from '../wording.ts'
 import type { Summary } from './reporter.ts'
@@ -195,10 +204,14 @@ function causeOf({ shared, node, what, remedy }: Failure): string | undefined {
   return shared?.what ?? (node === undefined ? undefined : `${what}\n${remedy}`)
 }
 
+export function warningOf(outcome: Outcome | undefined): string {
+  return joinClauses(...findingsIn(outcome).map((each) => !each.isSilent && formatFinding(each)))
+}
+
 /** The warnings of all targets, each with its target's id. */
 export function warningsOf(outcomes: ReadonlyMap<string, Outcome>): string[] {
   return [...outcomes].flatMap(([id, outcome]) => {
-    const { warning } = checkOf(outcome)
+    const warning = warningOf(outcome)
     return warning ? [`${id}: ${warning}`] : []
   })
 }
@@ -262,7 +275,8 @@ export function formatToDo({
   caEnds,
   now,
 }: Pick<Summary, 'advice' | 'toDo' | 'caEnds' | 'now'>): string[] {
-  const texts = [...advice.map(formatAdvice), ...toDo, ...(caEnds && now ? [formatCaEnds(caEnds, now)] : [])]
+  const ofCa = caEnds && now ? [formatCaEnds(caEnds, now)] : []
+  const texts = [...advice.map(formatAdvice), ...toDo.map(formatFinding), ...ofCa]
   return texts.flatMap((text) => `To do      ${printable(text)}`.split('\n').map((line) => styleText('bold', line)))
 }
 
@@ -293,8 +307,7 @@ export function ofKind<K extends Outcome['kind']>(outcomes: ReadonlyMap<string, 
 /** What is on nodes although cluster.yaml keeps it off them. */
 export function leftOnNodes(outcomes: ReadonlyMap<string, Outcome>) {
   return [...outcomes].flatMap(([id, outcome]) => {
-    const { left = [] } = checkOf(outcome)
-    return left.flatMap((each) => (each.isKeptOff ? { ...each, node: id.slice(id.indexOf('/') + 1) } : []))
+    return leftIn(outcome).flatMap((each) => (each.isKeptOff ? { ...each, node: id.slice(id.indexOf('/') + 1) } : []))
   })
 }
 

@@ -5,7 +5,7 @@ import { quote } from '../../lib/wording.ts'
 import { groups, phases } from '../phases/bootstrap.ts'
 import type { CommandRun } from '../request/command-run.ts'
 import { ownForm, program } from '../request/host.ts'
-import type { Finding } from '../request/job.ts'
+import type { ExitCause } from '../request/job.ts'
 import { type OptionName, optionNames, optionTable, usage } from '../request/options.ts'
 
 /** Options whose values are offered. */
@@ -24,7 +24,7 @@ export async function completion(
   { options, print }: Pick<CommandRun, 'options' | 'print'>,
   commands: readonly Completed[],
   common: readonly OptionName[],
-): Promise<readonly Finding[]> {
+): Promise<readonly ExitCause[]> {
   const [, shell = ''] = options.names
   if (shell !== 'bash' && shell !== 'zsh') throw usage('completion needs a shell: bash or zsh', 'completion')
   const typed = (names: readonly OptionName[]) => names.map((name) => `--${name}`)

@@ -4,12 +4,12 @@ import { formatJsonLine } from '../../lib/show/lines.ts'
 import { formatNames, groupAlike } from '../../lib/wording.ts'
 import { phases, phaseTitles } from '../phases/bootstrap.ts'
 import type { CommandRun } from '../request/command-run.ts'
-import type { Finding } from '../request/job.ts'
+import type { ExitCause } from '../request/job.ts'
 import { usage } from '../request/options.ts'
 import { selectNodes } from '../request/selection.ts'
 
 /** Throws a usage Failure for an unknown format. */
-export async function graph(run: CommandRun): Promise<readonly Finding[]> {
+export async function graph(run: CommandRun): Promise<readonly ExitCause[]> {
   const { cluster, options, print } = run
   const all = await clusterGraph(phases, cluster)
   const chosen = selectNodes(run, [...all.values()]).map(({ id }) => id)

@@ -2,7 +2,7 @@
 
 import { phases } from '../phases/bootstrap.ts'
 import { formatCommand } from '../request/host.ts'
-import { type Finding, statuses } from '../request/job.ts'
+import { type ExitCause, statuses } from '../request/job.ts'
 import { type OptionName, optionTable } from '../request/options.ts'
 import { isPhase, unknownName } from '../request/selection.ts'
 import { type Command, commands, commonOptions, questions, run } from './table.ts'
@@ -30,11 +30,11 @@ function helpText(): string {
 }
 
 function helpOf(command: Command): string {
-  const { findings, isWithoutCluster, options } = command
+  const { exits, isWithoutCluster, options } = command
   const common = commonOptions.filter((name) => name !== 'config' || !isWithoutCluster).map((name) => `--${name}`)
-  const all = { ...findings, usage: 'bad usage or cluster.yaml' }
-  const known = (Object.keys(all) as Finding[]).toSorted((a, b) => statuses[a] - statuses[b])
-  const meanings = known.map((finding) => `${statuses[finding]} ${all[finding]}`)
+  const all = { ...exits, usage: 'bad usage or cluster.yaml' }
+  const known = (Object.keys(all) as ExitCause[]).toSorted((a, b) => statuses[a] - statuses[b])
+  const meanings = known.map((cause) => `${statuses[cause]} ${all[cause]}`)
   return [
     ...formatUsage(command),
     ...(command === run ? ['', ...formatPhases()] : []),

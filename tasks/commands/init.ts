@@ -20,7 +20,7 @@ import type { Layout } from '../layouts/layout.ts'
 import { layoutRules, layouts } from '../layouts/tables.ts'
 import type { CommandRun, WithoutCluster } from '../request/command-run.ts'
 import { formatCommand, type Host, pathOf } from '../request/host.ts'
-import type { Finding } from '../request/job.ts'
+import type { ExitCause } from '../request/job.ts'
 import { type Options, usage } from '../request/options.ts'
 import {
   adopt,
@@ -34,7 +34,7 @@ import {
 } from './init-draft.ts'
 
 /** Throws a Failure before anything is written. */
-export async function init(given: WithoutCluster): Promise<readonly Finding[]> {
+export async function init(given: WithoutCluster): Promise<readonly ExitCause[]> {
   const requested = parseRequested(given)
   // Even a symbolic link.
   if (doing('read', requested.file, () => lstatSync(requested.file, { throwIfNoEntry: false }), 'usage'))
@@ -186,7 +186,7 @@ function report(
   text: string,
   { file }: Requested,
   { host, options, print }: WithoutCluster,
-): Finding[] {
+): ExitCause[] {
   const say = (message: string) => print(options.json ? formatJsonLine({ type: 'note', message }) : printable(message))
   const missing = text.split('\n').flatMap((line, i) => {
     const [, what] = / # MISSING: (.*)$/.exec(line) ?? []

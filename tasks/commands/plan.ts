@@ -15,7 +15,7 @@ import {
   type Run,
   type Target,
 } from '../../lib/graph/target.ts'
-import { type Change, formatReasons, isRepair, type Reason, worksOf } from '../../lib/reason.ts'
+import { asFindings, type Change, formatReasons, isRepair, type Reason, worksOf } from '../../lib/reason.ts'
 import { formatFailures } from '../../lib/show/words.ts'
 import { formatNames, octal } from '../../lib/wording.ts'
 import { outageOf } from '../layouts/tables.ts'
@@ -24,7 +24,7 @@ import { notesOnAdminKeys } from '../phases/local-kubeconfig.ts'
 import { readAuth } from '../request/access.ts'
 import type { CommandRun } from '../request/command-run.ts'
 import { notesOnEntries, notesOnHolders, notesOnMove } from '../request/holders.ts'
-import { exitStatus, type Finding } from '../request/job.ts'
+import { type ExitCause, exitStatus } from '../request/job.ts'
 import {
   adviseBackup,
   adviseLeft,
@@ -42,7 +42,7 @@ import { type Selection, select } from '../request/selection.ts'
 import { refusalsBefore } from '../request/walk.ts'
 
 /** Throws a usage Failure before anything is printed. */
-export async function plan(given: CommandRun): Promise<readonly Finding[]> {
+export async function plan(given: CommandRun): Promise<readonly ExitCause[]> {
   const { format, expectPlan, offline } = given.options
   if (expectPlan !== undefined) throw usage("--expect-plan and --dry-run can't be combined")
   if (format !== undefined && format !== 'markdown') throw usage(`--format ${format}: a plan has markdown`)
@@ -80,24 +80,20 @@ async function show(given: CommandRun, seen: Observation, wanted: PlanScope) {
     // It explains much of what follows.
     ...(await notesOnRotations(run)),
     ...notesOnFolder(run.auth),
-    ...notLookedAt(whole, graph),
-    ...warnings,
+    ...asFindings([...notLookedAt(whole, graph), ...warnings]),
     ...(reachesNodes ? notesOnAddresses(run.cluster) : []),
     ...notesOnMove(run),
     ...notesOnEntries(run, outcomes),
     ...notesOnHolders(run, (id) => selection.forced.get(id) === 'rebuild'),
     ...([...graph.values()].every(({ where }) => where === 'auth') ? [] : notesOnAdminKeys(run)),
-    ...otherWays(run, wanted),
-    ...nextRun(run, wanted),
+    ...asFindings([...otherWays(run, wanted), ...nextRun(run, wanted)]),
     ...noteOnValidity(run, outcomes),
-    ...[outageOf(run.cluster, restartsIn(seen)) ?? []].flat(),
+    ...asFindings([outageOf(run.cluster, restartsIn(seen))]),
   ]
   const caEnds = graph.has(caName) && !selection.forced.has(caName) ? adviseOnCa(run) : undefined
   const planHash = planOf(graph, outcomes, given, stagesIn(run))?.hash
-  const ofKeys = adviseRevoked(run, outcomes)
-  const toDo = [...adviseBackup(run, graph, outcomes), ...adviseLeft(run, outcomes), ...ofKeys]
-  const more = ofKeys.length > 0 ? (['unfinished'] as const) : []
-  return showObservation(given, seen, { isPlan: true, notes, more, toDo, caEnds, planHash })
+  const toDo = [...adviseBackup(run, graph, outcomes), ...adviseLeft(run, outcomes), ...adviseRevoked(run, outcomes)]
+  return showObservation(given, seen, { isPlan: true, notes, toDo, caEnds, planHash })
 }
 
 function restartsIn({ outcomes }: Observation): string[] {
@@ -158,7 +154,7 @@ async function refuse(
   { reporterFor, endedStatus }: CommandRun,
   graph: Graph,
   refusals: readonly [string | undefined, Failure][],
-): Promise<readonly Finding[]> {
+): Promise<readonly ExitCause[]> {
   const reporter = await reporterFor(byPhase(phases, graph), true)
   for (const [id, failure] of refusals) reporter.problem(failure, id)
   await reporter.end({ outcomes: new Map(), seconds: 0, exit: exitStatus(['refused'], endedStatus()) })

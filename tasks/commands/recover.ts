@@ -45,14 +45,14 @@ import { refuseSharedEtcd } from '../phases/ca.ts'
 import { writeAuth } from '../request/access.ts'
 import { type CommandRun, openAuth } from '../request/command-run.ts'
 import { pathOf } from '../request/host.ts'
-import type { Finding } from '../request/job.ts'
+import type { ExitCause } from '../request/job.ts'
 import { usage } from '../request/options.ts'
 import { checkNodes } from '../request/selection.ts'
 import { closeFolder } from '../request/walk.ts'
 import { caRotationFiles, caState, isTwin, tokenFiles, tokenState } from '../rotations/states.ts'
 
 /** Throws a usage Failure before anything is changed. */
-export async function recover(given: CommandRun): Promise<readonly Finding[]> {
+export async function recover(given: CommandRun): Promise<readonly ExitCause[]> {
   const source = sourceOf(given)
   const { host, signal } = given
   const graph = await clusterGraph(phases, given.cluster)
@@ -71,7 +71,7 @@ export async function recover(given: CommandRun): Promise<readonly Finding[]> {
       if (files.size > 0) take(run, files)
       refuseWrongSources(run, sources.main, wrong, { taken: files.size > 0 ? 'not everything' : 'nothing' })
       run.note(`now: ${next}`)
-      return { outcomes: new Map(), findings: [] }
+      return { outcomes: new Map(), causes: [] }
     },
   })
 }

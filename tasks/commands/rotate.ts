@@ -5,6 +5,7 @@ import { caName, timeOfBackup } from '../../lib/files/auth-dir.ts'
 import { buildGraph, byPhase, clusterGraph, type Graph, type Run, type Target } from '../../lib/graph/target.ts'
 import { listIn } from '../../lib/kubernetes/authorization.ts'
 import { fileAt } from '../../lib/node/state.ts'
+import { asFindings, formatFinding } from '../../lib/reason.ts'
 import { formatJsonLine } from '../../lib/show/lines.ts'
 import { adviseAfter, formatToDo, joinFailures } from '../../lib/show/words.ts'
 import { day, foldAlike, formatDate, formatNames, joinClauses, wrap } from '../../lib/wording.ts'
@@ -19,7 +20,7 @@ import { unlisted } from '../phases/certs.ts'
 import { readAuth, writeAuth } from '../request/access.ts'
 import type { CommandRun } from '../request/command-run.ts'
 import { notesOnHolders } from '../request/holders.ts'
-import { exitStatus, type Finding } from '../request/job.ts'
+import { type ExitCause, exitStatus } from '../request/job.ts'
 import { adviseBackup, backUpAgain, formatUses } from '../request/notices.ts'
 import { type Options, usage } from '../request/options.ts'
 import { walk } from '../request/walk.ts'
@@ -38,7 +39,7 @@ interface Drive {
   readonly rotation: Rotation
   readonly rotating: Rotating
   /** Walks to the end of a stage, or of the settled state. Finds nothing if everything matches cluster.yaml. */
-  readonly walk: (stage?: Stage) => Promise<readonly Finding[]>
+  readonly walk: (stage?: Stage) => Promise<readonly ExitCause[]>
   readonly say: (text: string) => void
 }
 
@@ -46,7 +47,7 @@ interface Drive {
 type Begun = Pick<Drive, 'options' | 'rotation'> & { readonly rotating: Pick<Rotating, 'run'> }
 
 /** Throws a usage Failure before anything is printed or changed. */
-export async function rotate(given: CommandRun): Promise<readonly Finding[]> {
+export async function rotate(given: CommandRun): Promise<readonly ExitCause[]> {
   const { rotation, graph } = await checked(given)
   const { options, signal } = given
   // For what is said between the walks: each walk has a reporter of its own.
@@ -69,23 +70,23 @@ export async function rotate(given: CommandRun): Promise<readonly Finding[]> {
         const walked = await walk(graph, { run, forced: new Map(), signal, reporter })
         const { outcomes } = walked
         // What its user has to change holds only the rotation that needs it: mayBegin.
-        const findings = walked.findings.filter((finding) => finding !== 'unfinished')
-        const exit = exitStatus(findings, given.endedStatus())
+        const causes = walked.causes.filter((cause) => cause !== 'unfinished')
+        const exit = exitStatus(causes, given.endedStatus())
         const seconds = (performance.now() - started) / 1000
         const advice = adviseAfter([...graph.values()], outcomes)
-        const toDo = stage ? [backUpAgain(run.auth)] : adviseBackup(run, graph, outcomes)
+        const toDo = stage ? asFindings([backUpAgain(run.auth)]) : adviseBackup(run, graph, outcomes)
         await reporter.end({ outcomes, seconds, exit, advice, toDo })
-        return findings
+        return causes
       }
       const drive: Drive = { options, rotation, rotating, walk: walkTo, say: between.note }
       refuseOther(drive)
-      return { outcomes: new Map(), findings: await (options.undo ? goBack(drive) : goForward(drive)) }
+      return { outcomes: new Map(), causes: await (options.undo ? goBack(drive) : goForward(drive)) }
     },
   })
 }
 
 /** The same, with --dry-run. */
-export async function plan(given: CommandRun): Promise<readonly Finding[]> {
+export async function plan(given: CommandRun): Promise<readonly ExitCause[]> {
   const { rotation, graph } = await checked(given)
   const read = async (run: CommandRun) => {
     refuseOther({ options: given.options, rotation, rotating: { run } })
@@ -149,7 +150,7 @@ function begins(rotation: Rotation, { finish }: Options, run: Run): ReturnType<t
 }
 
 /** Up to the last stage but one; with --finish through the last one. */
-async function goForward(drive: Drive): Promise<readonly Finding[]> {
+async function goForward(drive: Drive): Promise<readonly ExitCause[]> {
   const { options, rotation, rotating, say } = drive
   const { command } = rotating.run
   const { stages } = rotation
@@ -160,9 +161,9 @@ async function goForward(drive: Drive): Promise<readonly Finding[]> {
   let stage = stages[at - 1]
   for (const next of [...stages.slice(at), undefined]) {
     say(heading(rotation, stage))
-    const findings = await drive.walk(stage)
-    if (findings.length > 0 || rotating.signal.aborted || !next) return findings
-    if (next.isLast) for (const note of notesOnHolders(rotating.run)) say(note)
+    const causes = await drive.walk(stage)
+    if (causes.length > 0 || rotating.signal.aborted || !next) return causes
+    if (next.isLast) for (const note of notesOnHolders(rotating.run)) say(formatFinding(note))
     if (next.isLast && !finish) {
       for (const sentence of formatUses(await findUses(rotating, rotation))) say(sentence)
       say(`left to do: ${next.title}`)
@@ -219,7 +220,7 @@ function refuseUnreached(unreached: readonly string[]): void {
 }
 
 /** To the state before the rotation, as far as nothing is lost by it. Throws a refusal if not even one step is possible. */
-async function goBack(drive: Drive): Promise<readonly Finding[]> {
+async function goBack(drive: Drive): Promise<readonly ExitCause[]> {
   const { rotation, rotating, say } = drive
   const { command } = rotating.run
   const present = presentStage(drive)
@@ -237,8 +238,8 @@ async function goBack(drive: Drive): Promise<readonly Finding[]> {
     // Only a completed stage shows what depends on it.
     if (stage.undoHeldBy || !isFirstStep) {
       say(`back: ${heading(rotation, stage)}`)
-      const findings = await drive.walk()
-      if (findings.length > 0 || rotating.signal.aborted) return findings
+      const causes = await drive.walk()
+      if (causes.length > 0 || rotating.signal.aborted) return causes
     }
     const held = (await stage.undoHeldBy?.(rotating)) ?? []
     if (held.length > 0) {
@@ -251,9 +252,9 @@ async function goBack(drive: Drive): Promise<readonly Finding[]> {
     refuseUnreached((await surveyApiServers(rotating)).unreached)
     await stage.undo(rotating)
   }
-  const findings = await drive.walk()
-  if (findings.length === 0) say(`the rotation of ${rotation.what} is undone`)
-  return findings
+  const causes = await drive.walk()
+  if (causes.length === 0) say(`the rotation of ${rotation.what} is undone`)
+  return causes
 }
 
 async function graphOf(rotating: Rotating, stage: Stage | undefined): Promise<Graph> {
@@ -310,7 +311,7 @@ async function planRotation(
   run: CommandRun,
   rotation: Rotation,
   { at, note, seen }: { readonly at: number; readonly note?: string; readonly seen: Looks },
-): Promise<readonly Finding[]> {
+): Promise<readonly ExitCause[]> {
   const { options, cluster, host, print } = run
   const { stages } = rotation
   const end = options.finish ? stages.length : stages.length - 1
@@ -369,7 +370,7 @@ async function planRotation(
   ]
   const lines = options.json
     ? toDo.map((message) => formatJsonLine({ type: 'note', message }))
-    : ['', ...formatToDo({ toDo })]
+    : ['', ...formatToDo({ toDo: asFindings(toDo) })]
   for (const line of lines) print(line)
   return ['stale']
 }

@@ -15,6 +15,7 @@ import {
   type Outcome,
   type Run,
 } from '../../lib/graph/target.ts'
+import { asFindings, type Finding, formatFinding } from '../../lib/reason.ts'
 import { adviseAfter } from '../../lib/show/words.ts'
 import { formatNames, joinClauses, printable } from '../../lib/wording.ts'
 import { replaceCommand } from '../nodes/fetch-command.ts'
@@ -22,7 +23,7 @@ import { phases } from '../phases/bootstrap.ts'
 import { writeAuth } from '../request/access.ts'
 import type { CommandRun } from '../request/command-run.ts'
 import { notesOnEntries, notesOnHolders } from '../request/holders.ts'
-import type { Finding } from '../request/job.ts'
+import type { ExitCause } from '../request/job.ts'
 import {
   adviseBackup,
   adviseLeft,
@@ -39,7 +40,7 @@ import { namesToForce, select } from '../request/selection.ts'
 import { walk } from '../request/walk.ts'
 
 /** Throws a usage Failure before anything is printed or changed. */
-export async function run(given: CommandRun): Promise<readonly Finding[]> {
+export async function run(given: CommandRun): Promise<readonly ExitCause[]> {
   const { auth, command, now, options, signal } = given
   if (options.offline) throw usage('--offline can only be used with --dry-run')
   if (options.format !== undefined) throw usage('--format can only be used with --dry-run')
@@ -62,20 +63,23 @@ export async function run(given: CommandRun): Promise<readonly Finding[]> {
     work: async (run) => {
       const isPlanned = options.expectPlan !== undefined
       const planned = isPlanned ? await (await import('./plan.ts')).readPlanned(run, wanted, forced) : wanted
-      const { outcomes, findings } = await walk(planned, { run, signal, forced, reporter })
+      const walked = await walk(planned, { run, signal, forced, reporter })
+      const { outcomes } = walked
       if (outcomes.size === 0) reporter.note('no file was made or changed')
       const reachesNodes = outcomes.size > 0 && ids.some((id) => wanted.get(id)?.where === 'node')
-      for (const note of await notesAfter(run, outcomes, reachesNodes)) reporter.note(note)
-      const isUnfinished = outcomes.size > 0 && adviseRevoked(run, outcomes).length > 0
-      return { outcomes, findings: isUnfinished ? [...findings, 'unfinished'] : findings }
+      for (const note of await notesAfter(run, outcomes, reachesNodes)) reporter.note(formatFinding(note))
+      return walked
     },
     closing: (outcomes) => ({
       advice: adviseAfter([...wanted.values()], outcomes),
       toDo: [
         ...toDoAfter(given, { all: graph, wanted, wasWide }, outcomes),
-        ...(forced.size > 0 && [...outcomes.values()].some(isLost) && !signal.aborted
-          ? [`run the rest: ${command(restAfter(outcomes))}`]
-          : []),
+        ...asFindings([
+          forced.size > 0 &&
+            [...outcomes.values()].some(isLost) &&
+            !signal.aborted &&
+            `run the rest: ${command(restAfter(outcomes))}`,
+        ]),
       ],
       nextToExpire: nextToExpire(given, wanted.values()),
       caEnds: outcomes.has(caName) && !signal.aborted ? adviseOnCa(given) : undefined,
@@ -85,7 +89,7 @@ export async function run(given: CommandRun): Promise<readonly Finding[]> {
   })
 }
 
-async function notesAfter(run: Run, outcomes: ReadonlyMap<string, Outcome>, reachesNodes: boolean): Promise<string[]> {
+async function notesAfter(run: Run, outcomes: ReadonlyMap<string, Outcome>, reachesNodes: boolean): Promise<Finding[]> {
   const isIdle = [...outcomes.values()].every(({ kind }) => kind === 'fresh')
   const isOwn = reachesNodes || outcomes.has('local-kubeconfig')
   return [
@@ -106,19 +110,18 @@ interface RunScope {
 }
 
 /** After an interruption only what must not wait for the next run. */
-function toDoAfter(given: CommandRun, scope: RunScope, outcomes: ReadonlyMap<string, Outcome>): string[] {
+function toDoAfter(given: CommandRun, scope: RunScope, outcomes: ReadonlyMap<string, Outcome>): Finding[] {
   const urgent = [
     ...adviseBackup(given, scope.wanted, outcomes),
-    ...adviseNewIdentity(given, scope.wanted, outcomes),
+    ...asFindings(adviseNewIdentity(given, scope.wanted, outcomes)),
     ...adviseLeft(given, outcomes),
     ...(outcomes.size > 0 ? adviseRevoked(given, outcomes) : []),
   ]
   if (given.signal.aborted) return urgent
   return [
-    ...adviseUsers(given, outcomes),
-    ...adviseOthers(given, scope, outcomes),
+    ...asFindings([...adviseUsers(given, outcomes), ...adviseOthers(given, scope, outcomes)]),
     ...urgent,
-    ...(scope.wasWide ? adviseExposed(given, outcomes) : []),
+    ...asFindings(scope.wasWide ? adviseExposed(given, outcomes) : []),
   ]
 }
 

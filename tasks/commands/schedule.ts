@@ -9,14 +9,14 @@ import { formatJsonLine } from '../../lib/show/lines.ts'
 import { escapeSpecifiers, formatExec, printable, quote, quoteInUnit } from '../../lib/wording.ts'
 import type { CommandRun } from '../request/command-run.ts'
 import { pathOf, program } from '../request/host.ts'
-import type { Finding } from '../request/job.ts'
+import type { ExitCause } from '../request/job.ts'
 
 /** Where the textfile collector of Debian's prometheus-node-exporter reads. */
 const collectorFolder = '/var/lib/prometheus/node-exporter'
 
 const unitFolder = '/etc/systemd/system'
 
-export async function schedule(given: CommandRun): Promise<readonly Finding[]> {
+export async function schedule(given: CommandRun): Promise<readonly ExitCause[]> {
   const { cluster, host, options, print } = given
   // Of the units and of the file with metrics.
   const name = `harderway-${cluster.name.replace(/[^\w.-]/g, '-')}`

@@ -1,9 +1,10 @@
 /** `status`: everything that was made, and whether it is still right: a table for people, lines of JSON, an exit status for cron. */
 import { styleText } from 'node:util'
 import { caName } from '../../lib/files/auth-dir.ts'
-import { checkOf, type Run } from '../../lib/graph/target.ts'
+import type { Run } from '../../lib/graph/target.ts'
+import { formatFinding } from '../../lib/reason.ts'
 import { formatJsonLine } from '../../lib/show/lines.ts'
-import { formatCaEnds, formatFailures, warningsOf } from '../../lib/show/words.ts'
+import { formatCaEnds, formatFailures, warningOf, warningsOf } from '../../lib/show/words.ts'
 import { capital, foldAlike, formatDate, formatLeft, formatNames, joinClauses, printable } from '../../lib/wording.ts'
 import { recoverCommand } from '../nodes/fetch-command.ts'
 import { notesOnAdminKeys } from '../phases/local-kubeconfig.ts'
@@ -20,7 +21,7 @@ import {
   takeInventory,
   waysOut,
 } from '../request/inventory.ts'
-import { exitStatus, type Finding, findingsOf } from '../request/job.ts'
+import { causesOf, type ExitCause, exitStatus } from '../request/job.ts'
 import {
   adviseOnCa,
   formatUnderWay,
@@ -35,7 +36,7 @@ import type { Uses } from '../rotations/rotation.ts'
 import type { UnderWay } from '../rotations/table.ts'
 
 /** Throws a usage Failure for a node that cluster.yaml does not have. */
-export async function status(given: CommandRun): Promise<readonly Finding[]> {
+export async function status(given: CommandRun): Promise<readonly ExitCause[]> {
   checkNodes(given.cluster, given.options.nodes)
   const graph = await wholeCluster(given)
   return readAuth(given, graph, async (run) => {
@@ -69,7 +70,7 @@ async function show(
   given: CommandRun,
   inventory: Inventory,
   rotations: Status['rotations'],
-): Promise<readonly Finding[]> {
+): Promise<readonly ExitCause[]> {
   const { options, signal, print } = given
   if (signal.aborted) return []
   const { run, outcomes, graph } = inventory
@@ -78,13 +79,13 @@ async function show(
   const items = inventory.items.filter(isWanted)
   const nodes = inventory.nodes.filter(isWanted)
   const own = new Map([...outcomes].filter(([id]) => isWanted(graph.get(id))))
-  const onFolder = notesOnFolder(run.auth)
-  const findings: Finding[] = [
+  const onFolder = notesOnFolder(run.auth).map(formatFinding)
+  const causes: ExitCause[] = [
     ...[...items, ...nodes].flatMap((each) =>
       isRight(each) ? [] : each.state === 'failed' ? ('failed' as const) : ('stale' as const),
     ),
     // What a run would refuse, or leave to its user.
-    ...findingsOf(own.values()).filter((each) => each === 'refused' || each === 'unfinished'),
+    ...causesOf(own.values()).filter((each) => each === 'refused' || each === 'unfinished'),
     ...onFolder.map(() => 'stale' as const),
     ...rotations.flatMap(({ failure }) => failure?.kind ?? []),
   ]
@@ -97,9 +98,9 @@ async function show(
     onFolder,
     rotations,
   }
-  if (options.json) for (const line of asJson(found, exitStatus(findings))) print(formatJsonLine(line))
-  else if (!options.quiet || findings.length > 0) for (const line of asText(given, found)) print(line)
-  return findings
+  if (options.json) for (const line of asJson(found, exitStatus(causes))) print(formatJsonLine(line))
+  else if (!options.quiet || causes.length > 0) for (const line of asText(given, found)) print(line)
+  return causes
 }
 
 /** A rotation is first: it explains much of what follows. */
@@ -108,7 +109,9 @@ function asText({ options: { nodes, verbose, quiet } }: CommandRun, found: Statu
   const { now } = run
   const isWhole = nodes.length === 0
   const caEnds = isWhole ? adviseOnCa(run) : undefined
-  const notices = isWhole ? [...notesOnAdminKeys(run), ...noteOnValidity(run, outcomes), ...notesOnHolders(run)] : []
+  const notices = isWhole
+    ? [...notesOnAdminKeys(run), ...noteOnValidity(run, outcomes), ...notesOnHolders(run)].map(formatFinding)
+    : []
   const parts = [
     noteOnLoss(run).map(printable),
     rotations.flatMap((each) => [formatUnderWay(each, run), ...formatUses(each)]).map(printable),
@@ -131,12 +134,11 @@ function noteOnLoss(run: Run): string[] {
 
 function asJson({ run, outcomes, items, nodes, onFolder, rotations }: Status, exit: number): object[] {
   const { fresh, stale, failed, endsSoon, first } = fold(items, run.now)
+  const known = [...notesOnAdminKeys(run), ...notesOnHolders(run)].map(formatFinding)
+  const notes = [...noteOnLoss(run), ...onFolder, ...known]
   const counts = { fresh: fresh.length, stale: stale.length, failed: failed.length, endsSoon: endsSoon.length }
   return [
-    ...[...noteOnLoss(run), ...onFolder, ...notesOnAdminKeys(run), ...notesOnHolders(run)].map((message) => ({
-      type: 'note',
-      message,
-    })),
+    ...notes.map((message) => ({ type: 'note', message })),
     ...rotations.map(({ sentences: uses, failure, ...rotation }) => ({
       type: 'rotation',
       ...rotation,
@@ -148,7 +150,7 @@ function asJson({ run, outcomes, items, nodes, onFolder, rotations }: Status, ex
       ...item,
       notAfter: certificate?.notAfter,
       ...(why && { message: why }),
-      warning: checkOf(outcomes.get(item.id)).warning,
+      warning: warningOf(outcomes.get(item.id)) || undefined,
       ...(onNodes.size > 0 && { onNodes: Object.fromEntries(onNodes) }),
     })),
     ...nodes.map(({ why, left, holds, ...node }) => ({

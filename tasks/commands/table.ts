@@ -1,7 +1,7 @@
 /** The commands, one row each, read by the parser, its errors and --help. To add a command, add a row and a file. */
 import type { LayoutName } from '../../lib/cluster/cluster.ts'
 import type { CommandRun, WithoutCluster } from '../request/command-run.ts'
-import type { Finding } from '../request/job.ts'
+import type { ExitCause } from '../request/job.ts'
 import type { OptionName } from '../request/options.ts'
 
 interface Row {
@@ -19,11 +19,11 @@ interface Row {
   readonly means?: Readonly<Partial<Record<OptionName, string>>>
   /** The values of an option, for the shell. */
   readonly values?: Readonly<Partial<Record<OptionName, readonly string[]>>>
-  /** What its findings mean. Each has its exit status. */
-  readonly findings: Readonly<Partial<Record<Finding, string>>>
+  /** What causes its exit statuses. */
+  readonly exits: Readonly<Partial<Record<ExitCause, string>>>
 }
 
-type Load<Given> = () => Promise<(given: Given) => Promise<readonly Finding[]>>
+type Load<Given> = () => Promise<(given: Given) => Promise<readonly ExitCause[]>>
 
 export type Command = Row &
   (
@@ -65,7 +65,7 @@ export const run: Command = {
     prune: 'remove files of ours that no longer belong on a node',
   },
   values: { format: ['markdown'] },
-  findings: {
+  exits: {
     refused: 'refused to replace something irreplaceable, or to do something else than --expect-plan',
     failed: 'a target failed; the others ran, unless they depend on it',
     stale: '--dry-run: found something to make; or the CA expires within renewBefore, or its key is left on a node',
@@ -81,7 +81,7 @@ export const commands: readonly Command[] = [
     does: 'makes every TLS connection of the cluster in memory, with the files in auth/; or checks a backup (--from)',
     options: ['node', 'from', 'no-lock-wait'],
     means: { from: 'whether this backup of auth/ would bring the cluster back; asks the control nodes' },
-    findings: {
+    exits: {
       refused: '--from: a control node holds another identity, or a newer harderway is needed',
       failed: 'a handshake did not have the expected result; --from: something is missing or wrong in the backup',
       stale: 'a file is missing',
@@ -92,7 +92,7 @@ export const commands: readonly Command[] = [
     name: 'status',
     does: 'lists what was made: whether it is right, and when it expires',
     options: ['node', 'on-nodes', 'wait-nodes', 'concurrency', 'no-lock-wait'],
-    findings: {
+    exits: {
       refused: 'a run would refuse to replace something that is there',
       failed: 'something could not be read',
       stale: 'something is missing, stale, or about to expire',
@@ -105,7 +105,7 @@ export const commands: readonly Command[] = [
     options: ['node', 'format'],
     means: { format: 'mermaid or dot' },
     values: { format: ['mermaid', 'dot'] },
-    findings: {},
+    exits: {},
     load: async () => (await import('./graph.ts')).graph,
   },
   {
@@ -114,7 +114,7 @@ export const commands: readonly Command[] = [
     options: ['format', 'output', 'on-nodes', 'wait-nodes', 'concurrency', 'no-lock-wait'],
     means: { format: 'html or prometheus', output: 'also write it there, for others to read: mode 0644' },
     values: { format: ['html', 'prometheus'] },
-    findings: { failed: 'it could not be written' },
+    exits: { failed: 'it could not be written' },
     load: async () => (await import('./report/report.ts')).report,
   },
   {
@@ -125,7 +125,7 @@ export const commands: readonly Command[] = [
       write: 'write them there, instead of printing them',
       output: 'where node_exporter reads the metrics of each run',
     },
-    findings: { failed: 'a file could not be written' },
+    exits: { failed: 'a file could not be written' },
     load: async () => (await import('./schedule.ts')).schedule,
   },
   {
@@ -139,7 +139,7 @@ export const commands: readonly Command[] = [
       undo: 'back to the state before it, as long as it is not finished',
       force: 'finish although something still uses the old one',
     },
-    findings: {
+    exits: {
       refused:
         'another rotation is under way, with --finish none, something still uses the old one, or there is no way back',
       failed: 'a node does not match cluster.yaml, or did not prove it: the same command continues from there',
@@ -153,7 +153,7 @@ export const commands: readonly Command[] = [
     does: 'restores an auth/ that was lost, from a control node (--node) or from a backup (--from)',
     options: ['node', 'from', 'wait-nodes', 'concurrency', 'no-lock-wait'],
     means: { node: 'from this control node', from: 'from this backup of auth/' },
-    findings: {
+    exits: {
       refused: 'auth/ holds something else, or what was found does not fit together: not everything was taken',
       failed: 'the node or the folder could not be read',
     },
@@ -180,7 +180,7 @@ export const commands: readonly Command[] = [
     },
     values: { layout: ['harder-way', 'hard-way'] satisfies LayoutName[] },
     isWithoutCluster: true,
-    findings: {
+    exits: {
       failed: 'the folder could not be written',
       stale: 'cluster.yaml is written, and what is missing in it is listed',
     },
@@ -193,7 +193,7 @@ export const commands: readonly Command[] = [
     does: 'prints a script for your shell: the command harderway, with tab completion',
     options: [],
     isWithoutCluster: true,
-    findings: {},
+    exits: {},
     load: async () => {
       const { completion } = await import('./completion.ts')
       return (given) => completion(given, commands, [...commonOptions, ...questions])

@@ -4,14 +4,15 @@ import { Failure, refusal } from '../../lib/failure.ts'
 import { caName } from '../../lib/files/auth-dir.ts'
 import { buildGraph, byPhase, clusterGraph, type Run, type Target } from '../../lib/graph/target.ts'
 import { formatEntries, listIn, mergeLists, nobody, removedFrom } from '../../lib/kubernetes/authorization.ts'
-import { count, formatDate, formatNames, joinClauses } from '../../lib/wording.ts'
+import { asFindings } from '../../lib/reason.ts'
+import { count, formatDate, formatNames } from '../../lib/wording.ts'
 import { identityFiles } from '../layouts/tables.ts'
 import { recoverCommand } from '../nodes/fetch-command.ts'
 import { newerOn, waysOutOfOlder } from '../nodes/guards.ts'
 import { phases } from '../phases/bootstrap.ts'
 import { type CommandRun, checkConfigFile, openAuth } from '../request/command-run.ts'
 import { pathOf } from '../request/host.ts'
-import type { Finding } from '../request/job.ts'
+import type { ExitCause } from '../request/job.ts'
 import { rotationsUnderWay } from '../request/notices.ts'
 import { checkTarget, observe, showObservation } from '../request/observe.ts'
 import { checkNodes } from '../request/selection.ts'
@@ -36,7 +37,7 @@ const kinds = [
 ]
 
 /** Throws a Failure where there is no backup, and a refusal for one of a newer harderway or another layout. */
-export async function verifyBackup(given: CommandRun, from: string): Promise<readonly Finding[]> {
+export async function verifyBackup(given: CommandRun, from: string): Promise<readonly ExitCause[]> {
   const made = [...(await clusterGraph(phases, given.cluster)).values()].filter(({ where }) => where === 'auth')
   const names = [...made.flatMap(({ makes }) => makes), ...identityNames(given)]
   const main = readFolder(openAuth(pathOf(given.host, from), given), names)
@@ -120,12 +121,12 @@ function nodeTarget(node: ClusterNode, { found, main, cas, made }: Backup): Targ
     const taken = new Set([...identityNames(found), ...(await findFresh(found, made))])
     const newer = newerOn(found, node, look).filter(({ file }) => taken.has(file))
     const names = formatNames(newer.map(({ at }) => at))
-    const warning = joinClauses(
+    const findings = asFindings([
       newer.length > 0 &&
         `${node.name} has newer certificates than ${main.where} (${names}); after recover: ${waysOutOfOlder(found, newer)}`,
       whomItLacks(found, held),
-    )
-    return { reasons: [], note, ...(warning !== '' && { warning }) }
+    ])
+    return { reasons: [], note, findings }
   }
   const release: Target['release'] = (run) => run.disconnect(node)
   return checkTarget(`nodes/${node.name}`, check, { where: 'node', node: node.name, release })

@@ -13,7 +13,7 @@ import type { Subject } from '../../lib/pki/certificate.ts'
 import { type Identity, type Party, shakeHands } from '../../lib/pki/handshake.ts'
 import { readIssuer, readPair, tryCertificate } from '../../lib/pki/pair.ts'
 import { generatePrivateKey, issueCertificate, privateKeyPem } from '../../lib/pki/x509.ts'
-import { type CheckResult, formatReasons, type Reason } from '../../lib/reason.ts'
+import { asFindings, type CheckResult, formatReasons, type Reason } from '../../lib/reason.ts'
 import { day, formatNames, joinClauses } from '../../lib/wording.ts'
 import type { EtcdNames } from '../layouts/layout.ts'
 import { frontProxy } from '../layouts/shared.ts'
@@ -21,19 +21,19 @@ import { anyones, certTable, encryptionConfig, layoutOf } from '../layouts/table
 import { readAuth } from '../request/access.ts'
 import type { CommandRun } from '../request/command-run.ts'
 import { readLocalPair } from '../request/inventory.ts'
-import type { Finding } from '../request/job.ts'
+import type { ExitCause } from '../request/job.ts'
 import { checkTarget, observe, showObservation } from '../request/observe.ts'
 import { selectNodes } from '../request/selection.ts'
 
 /** Throws a usage Failure for a node without connections. */
-export async function verify(given: CommandRun): Promise<readonly Finding[]> {
+export async function verify(given: CommandRun): Promise<readonly ExitCause[]> {
   const { from } = given.options
   if (from !== undefined) return (await import('./verify-backup.ts')).verifyBackup(given, from)
   const graph = buildGraph(selectNodes(given, connectionTargets(given.cluster)))
   return readAuth(given, graph, async (run) => {
     const seen = await observe(run, graph, { phases: byPhase(connectionKinds, graph) })
     const isAllRight = [...seen.outcomes.values()].every(({ kind }) => kind === 'fresh' || kind === 'cancelled')
-    const toDo = isAllRight ? [] : [`${run.command('status')}: what is wrong with a file, and what repairs it`]
+    const toDo = asFindings([!isAllRight && `${run.command('status')}: what is wrong with a file, and what repairs it`])
     return () => showObservation(run, seen, { toDo })
   })
 }
@@ -136,8 +136,8 @@ async function checkLocal({ auth, cluster, kubeconfigs, command }: Run): Promise
   const met = await shakeHands({ server: partyOf(auth, api), client, dialled: cluster.api.host, strict: false })
   if ('seen' in met && met.seen) return { reasons: [], note: formatSeen(met.seen) }
   const why = 'refused' in met ? met.refused : met.why
-  const warning = `your kubeconfig's user is not accepted (${why}): ${command('local-kubeconfig')}`
-  return { reasons: [], note: 'not accepted', warning }
+  const text = `your kubeconfig's user is not accepted (${why})`
+  return { reasons: [], note: 'not accepted', findings: [{ owner: 'run', text, remedy: command('local-kubeconfig') }] }
 }
 
 /** An admin made in memory: signed by another CA of the same name, or by ours but expired yesterday. */

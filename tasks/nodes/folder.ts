@@ -11,7 +11,7 @@ import { checkStaging, diff, folderOf, longestUse, type StagingOwner } from '../
 import { type NodeState, type PlacesState, realPath } from '../../lib/node/state.ts'
 import { readCertificate } from '../../lib/pki/certificate.ts'
 import { isOfOwnCa } from '../../lib/pki/pair.ts'
-import { type Difference, formatKept, type ReasonOf } from '../../lib/reason.ts'
+import { asFindings, type Difference, findingOf, formatKept, type ReasonOf } from '../../lib/reason.ts'
 import { formatNames, quote } from '../../lib/wording.ts'
 import { identityFiles, isKeptOff, isSwitchedOff, nodeFiles } from '../layouts/tables.ts'
 import { certificatesIn, formatOthers, guard, type HeldFile, heldOn } from './guards.ts'
@@ -59,7 +59,7 @@ export function checkNode(run: Run, node: ClusterNode, look: NodeLook, names: Fo
     leftovers: (stagings.get('left') ?? []).map(({ name }) => name),
   }
   refuseUnseen(run, look, [...wrong.missing, ...wrong.differ])
-  const warnings = [
+  const warnings = asFindings([
     unproven,
     others.length > 0 &&
       `${node.name} has another ${formatOthers(others)}: a run overwrites it, and auth/backup keeps a copy`,
@@ -75,14 +75,13 @@ export function checkNode(run: Run, node: ClusterNode, look: NodeLook, names: Fo
       ({ name, age }) =>
         `${node.name} has ${name}, made ${age} s ago: another run is using it, or was killed; it is removed when it is ${longestUse / 60} minutes old`,
     ),
-  ].filter(Boolean)
+  ])
   return {
     /** Undefined if everything matches. */
     wrong: isRight(wrong) ? undefined : wrong,
     /** Of another identity, or somebody else's: auth/backup gets a copy before they are overwritten. */
     others,
-    left,
-    warning: warnings.length > 0 ? warnings.join('; ') : undefined,
+    findings: [...warnings, ...left.map(findingOf)],
   }
 }
 

@@ -24,7 +24,7 @@ import {
   tryCertificate,
   validityPeriod,
 } from '../../lib/pki/pair.ts'
-import { type Change, type CheckResult, formatReasons, type Reason } from '../../lib/reason.ts'
+import { asFindings, type Change, type CheckResult, formatReasons, type Reason } from '../../lib/reason.ts'
 import { formatDate, formatNames } from '../../lib/wording.ts'
 import { type CertRow, certTable, issuedBy, layoutOf, unitsToRestart, wantedValues } from '../layouts/tables.ts'
 import { fetchCommand, recoverCommand } from '../nodes/fetch-command.ts'
@@ -67,7 +67,7 @@ export function targets(cluster: Cluster): Target[] {
       refuseReplacing: (run) => refuseReplacing(run, row),
       build: async (run, work) => {
         const { change, make } = workOf(run, row, work.force)
-        return { change, warning: await make(work) }
+        return { change, findings: asFindings([await make(work)]) }
       },
       foresee: (run, { force }) => workOf(run, row, force).change,
     })
@@ -113,7 +113,7 @@ function workOnCa(run: Run, row: CertRow, force?: Force): StageWork {
   const expires = (embedded && pair.certificate?.notAfter) ?? period.notAfter
   const change = changeOfPair(auth, name, { profile, expires, isKeyKept: kept !== undefined })
   return {
-    check: () => ({ ...checkCa(run, row, pair, force), warning: warnOfCopy(run, name) }),
+    check: () => ({ ...checkCa(run, row, pair, force), findings: asFindings([warnOfCopy(run, name)]) }),
     change: embedded && change.kind === 'made' ? { ...change, isRestored: true } : change,
     async make({ tell }) {
       const { generatePrivateKey, issuerNameOf, privateKeyPem, selfSign } = await import('../../lib/pki/x509.ts')

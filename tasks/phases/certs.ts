@@ -22,7 +22,7 @@ import {
   tryCertificate,
   validityPeriod,
 } from '../../lib/pki/pair.ts'
-import { type Change, type CheckResult, formatReasons, isRepair, type Reason } from '../../lib/reason.ts'
+import { asFindings, type Change, type CheckResult, formatReasons, isRepair, type Reason } from '../../lib/reason.ts'
 import { formatNames } from '../../lib/wording.ts'
 import { type CertRow, certTable, layoutOf, readersOf, unitsToRestart, wantedValues } from '../layouts/tables.ts'
 import { fetchCommand } from '../nodes/fetch-command.ts'
@@ -96,7 +96,7 @@ function check(run: Run, row: CertRow, checkKey: (run: Run, pair: Pair) => reado
   const isSaid = reasons.length > 0 || isObserved
   // Beside the next CA's certificate only its key is replaced then.
   const staysFresh = signer.stage === 'finishing' || isSignedByLostCa(auth, pair, row.issuer)
-  return { ...verdict, reasons, warning: isSaid ? warning : undefined, staysFresh }
+  return { ...verdict, reasons, findings: asFindings([isSaid && warning]), staysFresh }
 }
 
 /**
@@ -167,7 +167,7 @@ async function build(run: Run, row: CertRow, { force, reasons, tell }: Work) {
     chain: chain && certificatePem(chain.der),
     tell,
   })
-  return { change, warning: row.warning }
+  return { change, findings: asFindings([row.warning]) }
 }
 
 type Irreplaceable = NonNullable<CertRow['irreplaceable']>
@@ -244,9 +244,9 @@ async function buildTokens(run: Run, row: CertRow, { force, tell }: Work) {
   const made = await makePair(auth, name, { profile, issuer, now, validity, key, chain, durable: true, tell })
   const change = made.kind === 'made' && wasThere ? { ...made, isNew: false } : made
   if (readTokenState(run).stage === 'signing') auth.remove(auth.files.key(nextName(name)))
-  if (!old) return { change, warning: row.warning }
+  if (!old) return { change, findings: asFindings([row.warning]) }
   const warning = `the old key is in ${old}; now: ${command('bootstrap --replace-identity')}, then restart ${readersOf(cluster, auth.files.pair(name)).join(', ')} everywhere`
-  return { change, warning }
+  return { change, findings: asFindings([warning]) }
 }
 
 /** PEM; those that are there stay as they are. */

@@ -5,8 +5,8 @@ import { Failure, runAgain, tryToAwait } from '../../lib/failure.ts'
 import type { Force, Run, Work } from '../../lib/graph/target.ts'
 import { prepareProbe } from '../../lib/kubernetes/probe.ts'
 import { tryCertificate } from '../../lib/pki/pair.ts'
-import type { Change, CheckResult, ReasonOf } from '../../lib/reason.ts'
-import { formatDate, formatNames, joinClauses } from '../../lib/wording.ts'
+import { asFindings, type Change, type CheckResult, type ReasonOf } from '../../lib/reason.ts'
+import { formatDate, formatNames } from '../../lib/wording.ts'
 import { nodeFiles, nodeUnits } from '../layouts/tables.ts'
 import { refuseWrongClock } from '../nodes/clocks.ts'
 import { type Life, readSelfMade, renewsFrom } from '../nodes/component.ts'
@@ -39,7 +39,7 @@ export async function checkFolder({ run, node, names }: OfNode, force?: Force): 
   const asked = run.clock()
   const look = await lookAtNode(run, node)
   const checked = checkNode(run, node, look, names, force !== undefined)
-  const { wrong, left, warning } = checked
+  const { wrong, findings } = checked
   const isCopied = force !== undefined || (wrong !== undefined && filesToCopy(wrong).length > 0)
   if (isCopied && look.now !== undefined) refuseWrongClock(run, node, look.now, asked)
   if (look.places && !(look.places instanceof Failure)) refuseEarlyClock(run, node, look.places.now)
@@ -57,14 +57,11 @@ export async function checkFolder({ run, node, names }: OfNode, force?: Force): 
   return {
     reasons: wrong ? [wrong] : [],
     ...(selfMade && { until: selfMade.notAfter, renewsFrom: renewsFrom(run, selfMade) }),
-    warning:
-      joinClauses(
-        warning,
-        ...listed.map((what) => `${node.name}: ${what}`),
-        selfMade && warningOn(run, node, selfMade),
-      ) || undefined,
-    ...(listed.length > 0 && { isUnfinished: true as const }),
-    ...(left.length > 0 && { left }),
+    findings: [
+      ...findings,
+      ...asFindings(listed, { owner: 'user', nodes: [node.name] }),
+      ...asFindings([selfMade && warningOn(run, node, selfMade)]),
+    ],
     found: { look, checked, units },
   }
 }

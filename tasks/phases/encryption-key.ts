@@ -10,7 +10,7 @@ import {
   newEncryptionConfig,
   readEncryptionConfig,
 } from '../../lib/kubernetes/encryption.ts'
-import type { CheckResult } from '../../lib/reason.ts'
+import { asFindings, type CheckResult } from '../../lib/reason.ts'
 import { formatNames } from '../../lib/wording.ts'
 import { encryptionConfig, readersOf, unitsToRestart } from '../layouts/tables.ts'
 import { fetchCommand } from '../nodes/fetch-command.ts'
@@ -58,7 +58,7 @@ function check(run: Run): CheckResult<readonly string[]> {
   return {
     reasons: added.length > 0 ? [...reasons, { kind: 'resources-added', added }] : reasons,
     found: added,
-    warning,
+    findings: asFindings([warning]),
   }
 }
 
@@ -76,7 +76,7 @@ async function build(run: Run, { found: added = [], force }: Work<readonly strin
   const text =
     added.length > 0 ? addResources(auth.bytes(file).toString(), added) : newEncryptionConfig(provider, resources)
   auth.write(file, text, secretMode, { durable: true })
-  return { change, warning: warningAfter(run, added, old) }
+  return { change, findings: asFindings([warningAfter(run, added, old)]) }
 }
 
 function warningAfter({ cluster, command }: Run, added: readonly string[], old?: string): string | undefined {

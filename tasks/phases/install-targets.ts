@@ -4,7 +4,8 @@
  */
 import type { Cluster, ClusterNode } from '../../lib/cluster/cluster.ts'
 import { authorizationConfigFile } from '../../lib/files/auth-dir.ts'
-import { checkOf, isDone, isLost, type Target, type Waiting } from '../../lib/graph/target.ts'
+import { isDone, isLeftToUser, isLost, type Target, type Waiting } from '../../lib/graph/target.ts'
+import { silenced } from '../../lib/reason.ts'
 import type { UnitsFound } from '../nodes/units.ts'
 import type { DeployFound } from './deploy.ts'
 import { deployId, placeOf } from './deploy-targets.ts'
@@ -72,7 +73,7 @@ function holdingInstall(
   if (pinned.length === 0) return held
   const isLacking = (id: string) => !isDone(outcomes.get(id))
   if (pinned.every(({ isForKey }) => isForKey)) return lists.every(isLacking) ? [...held, ...lists] : held
-  return [...held, ...lists.filter((id) => isLacking(id) || checkOf(outcomes.get(id)).isUnfinished)]
+  return [...held, ...lists.filter((id) => isLacking(id) || isLeftToUser(outcomes.get(id)))]
 }
 
 /** The list of who is revoked, from auth/ to each API server: without a restart, and before anything that it names is loaded. */
@@ -94,12 +95,12 @@ export function listTargets({ nodes, install, revoked }: Cluster, phase: 'revoke
         check: async (run, _force, before) => {
           const [first, copied] = [listId('revoked', node), deployId(node)].map((id) => before?.found.get(id))
           const seen = (first as UnitsFound | undefined) ?? (copied as DeployFound | undefined)?.units
-          const { warning, ...checked } = await (await load()).checkList(run, node, seen)
+          const { findings = [], ...checked } = await (await load()).checkList(run, node, seen)
           // The first has said it.
-          if (phase === 'revoked-keys') return checked
+          if (phase === 'revoked-keys') return { ...checked, findings: findings.map(silenced) }
           // `deploy` has copied it to the node's folder, or will.
           const reasons = checked.reasons.filter(({ kind }) => kind !== 'on-node')
-          return { ...checked, reasons, ...(warning !== undefined && { warning }) }
+          return { ...checked, reasons, findings }
         },
         build: async (run, work) => (await load()).bringList({ run, node }, work),
         foresee: async (_run, work) => (await load()).foreseeList(work),

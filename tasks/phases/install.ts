@@ -6,7 +6,16 @@ import { isOverRevoked, listIn, nobody, pairsToReplace, pinnedUsers } from '../.
 import { marksFolder } from '../../lib/node/place.ts'
 import { realPath } from '../../lib/node/state.ts'
 import { keyIdOf, readCertificate } from '../../lib/pki/certificate.ts'
-import type { Change, CheckResult, Reason, ReasonOf } from '../../lib/reason.ts'
+import {
+  asFindings,
+  type Change,
+  type CheckResult,
+  type Finding,
+  findingOf,
+  type Reason,
+  type ReasonOf,
+  silenced,
+} from '../../lib/reason.ts'
 import { formatDate, formatNames, printable } from '../../lib/wording.ts'
 import type { Unit } from '../layouts/layout.ts'
 import { certTable, nodeFiles, nodeUnits, unitsLeftOut } from '../layouts/tables.ts'
@@ -50,10 +59,13 @@ function checkFound({ run, node }: OnNode, found: UnitsFound, force?: Force): Ch
 
 export async function updateUnits({ run, node }: OnNode, { found, signal, force, tell }: Work<InstallFound>) {
   const { bringUp } = await import('../nodes/install.ts')
-  const built = await bringUp({ run, node, signal, tell }, found, force !== undefined)
+  const { warning, ...built } = await bringUp({ run, node, signal, tell }, found, force !== undefined)
   // What its owner has to change once the files are in place.
-  const { warning } = checkInstalled(run, node, found, { arePlaced: true })
-  return built.warning === undefined && warning !== undefined ? { ...built, warning } : built
+  const { findings = [] } = checkInstalled(run, node, found, { arePlaced: true })
+  return {
+    ...built,
+    findings: warning === undefined ? findings : [...asFindings([warning]), ...findings.map(silenced)],
+  }
 }
 
 export async function foreseeUnits(on: OnNode, { reasons, found, force }: Work<InstallFound>): Promise<Change> {
@@ -79,63 +91,82 @@ async function forcedReasons({ run }: OnNode, found: UnitsFound): Promise<Reason
 
 /** `arePlaced`: the files that would be installed are. */
 function checkInstalled(run: Run, node: ClusterNode, found: UnitsFound, { arePlaced = false } = {}): CheckResult {
-  const { undrain } = installOf(run)
   const installed = checkUnitsOf(run, found)
   const marks = splitMarks(run, found)
   const pruned = prunedAt(run, found.units, found.places)
   const left = keptOffAt(run, found.units, found.places).filter(({ path }) => !pruned.includes(path))
   const reasons: Reason[] = [
-    ...(marks.left.length > 0 && undrain !== '' ? [{ kind: 'left-drained', nodes: [node.name] } as const] : []),
+    ...(marks.left.length > 0 && installOf(run).undrain !== ''
+      ? [{ kind: 'left-drained', nodes: [node.name] } as const]
+      : []),
     ...installed.flatMap(({ unit, reason }) => (reason ? [withPinned(run, unit, reason, found)] : [])),
     ...(pruned.length > 0 ? [{ ...nothingOnNode, pruned } as const] : []),
   ]
   const names = formatNames(installed.map(({ unit }) => unit.unit))
   const reloading = installed.filter(({ reloadsBy }) => reloadsBy !== undefined)
   const ofItself = installed.filter(({ keepsOwnClient }) => keepsOwnClient)
-  const unreached = unreachedOn(run, node, found)
-  const stillDenied = run.cluster.revoked ? [] : stillListed(run, node, found)
-  const isReady = arePlaced || isListPlaced(found)
-  const isUnset = unsetOn(run, found).length > 0
-  const unset = [...unsetOn(run, found, (file) => isReady || file !== authorizationConfigFile), ...stillDenied]
-  const warning = warningOf(node, installed, {
-    unreached: [...Object.values(unreached).flat(), ...unset],
-    rotating: ofItself.flatMap((each) => describeRotating(run, each)),
-    marks,
-    undrain,
-  })
+  const { oldKeys, ...owns } = oldKeysOf(run, node, found, ofItself)
   return {
     reasons,
     ...(found.selfMade && { until: found.selfMade.notAfter, renewsFrom: renewsFrom(run, found.selfMade) }),
     // A unit that is not installed has nothing to load.
     hasNothing: installed.length === 0,
-    ...(unreached.units.length > 0 && { unreached: unreached.units }),
-    ...oldKeysOf(run, node, found, ofItself),
+    findings: [
+      ...findingsOn(run, { node, found, arePlaced }, installed),
+      ...asFindings(oldKeys, { kind: 'old key', isSilent: true }),
+      ...left.map(({ isLeftover, ...each }) => findingOf({ ...each, isKeptOff: true })),
+    ],
+    ...owns,
     units: installed.map(({ unit }) => unit.unit),
-    ...(left.length > 0 && { left: left.map((each) => ({ ...each, isKeptOff: true as const })) }),
     note: [
       installed.length === 0 ? 'not installed yet' : `${names} up to date`,
       ...(reloading.length > 0 ? [formatReloads(reloading, found)] : []),
     ].join('; '),
-    ...(warning !== undefined && { warning }),
-    ...((isUnset ||
-      stillDenied.length > 0 ||
-      ofItself.some(({ trustEnds }) => trustEnds && endsSoon(run, trustEnds))) && {
-      isUnfinished: true as const,
-    }),
   }
 }
 
-/** Its kubeconfig is its own: clauses of what its owner has to do there. */
-function describeRotating({ auth, now }: Run, { unit: { unit }, trustEnds }: UnitCheck): string[] {
-  const ca = auth.files.certificate(caName)
+/** What is said of its units; what its owner has to change in them once the files are in place. */
+function findingsOn(
+  run: Run,
+  { node, found, arePlaced }: { readonly node: ClusterNode; readonly found: UnitsFound; readonly arePlaced: boolean },
+  installed: readonly UnitCheck[],
+): Finding[] {
+  const nodes = [node.name]
+  const unreached = unreachedOn(run, node, found)
+  const isReady = arePlaced || isListPlaced(found)
+  const ready = unsetOn(run, found, (file) => isReady || file !== authorizationConfigFile)
+  const marks = splitMarks(run, found)
+  const stopped = installed.filter(({ isUp }) => !isUp).map(({ unit }) => unit.unit)
   return [
-    `${unit} rotates its client certificate itself: its kubeconfig is left alone`,
-    ...(trustEnds
-      ? [
-          `the kubeconfig of ${unit} trusts a certificate of the CA that expires ${formatDate(trustEnds, now)}: put ${ca} there (certificate-authority-data), and restart it`,
-        ]
-      : []),
+    ...asFindings(unreached.units, { kind: 'unreached', nodes }),
+    ...asFindings([...unreached.ofRoot, ...unreached.ofUsers], { nodes }),
+    ...asFindings(unsetOn(run, found), { owner: 'user', nodes }).map((each) =>
+      ready.includes(each.text) ? each : silenced(each),
+    ),
+    ...asFindings(run.cluster.revoked ? [] : stillListed(run, node, found), { owner: 'user', nodes }),
+    ...asFindings([
+      marks.inUse.length > 0 &&
+        `${node.name}: another run is restarting its units, or was killed meanwhile: it may be drained`,
+      marks.left.length > 0 &&
+        installOf(run).undrain === '' &&
+        `${node.name} may be left drained, and cluster.yaml has no install.undrain: undrain it, then remove ${marksFolder} there`,
+    ]),
+    ...installed
+      .filter(({ keepsOwnClient }) => keepsOwnClient)
+      .flatMap(({ unit: { unit }, trustEnds }) => [
+        ...asFindings([`${unit} rotates its client certificate itself: its kubeconfig is left alone`], { nodes }),
+        ...asFindings([trustEnds && formatTrust(run, unit, trustEnds)], {
+          owner: trustEnds && endsSoon(run, trustEnds) ? 'user' : 'run',
+          nodes,
+        }),
+      ]),
+    ...asFindings([stopped.length > 0 && `${formatNames(stopped)} does not run; its files are installed`], { nodes }),
   ]
+}
+
+function formatTrust({ auth, now }: Run, unit: string, ends: Date): string {
+  const ca = auth.files.certificate(caName)
+  return `the kubeconfig of ${unit} trusts a certificate of the CA that expires ${formatDate(ends, now)}: put ${ca} there (certificate-authority-data), and restart it`
 }
 
 /**
@@ -165,10 +196,10 @@ function oldKeysOf(
   node: ClusterNode,
   found: UnitsFound,
   ofItself: readonly UnitCheck[],
-): Pick<CheckResult, 'oldKeys' | 'ownsClient'> {
+): { readonly oldKeys: readonly string[]; readonly ownsClient?: true } {
   const { cluster } = run
   const isReplaced = pairsToReplace(run)
-  if (!nodeFiles(cluster, node).some(isReplaced)) return {}
+  if (!nodeFiles(cluster, node).some(isReplaced)) return { oldKeys: [] }
   const owners = ofItself.filter(({ unit }) => unit.reads.some(({ file }) => isReplaced(file)))
   const oldKeys = [
     ...unitsLeftOut(cluster, node, isReplaced).map((unit) => `${unit}, which install.units leaves out`),
@@ -176,7 +207,7 @@ function oldKeysOf(
     ...Object.values(unreachedOn(run, node, found, isReplaced)).flat(),
     ...apartOn(run, node, found, isReplaced),
   ]
-  return { ...(oldKeys.length > 0 && { oldKeys }), ...(owners.length > 0 && { ownsClient: true }) }
+  return { oldKeys, ...(owners.length > 0 && { ownsClient: true }) }
 }
 
 /** Components outside units that see other files than the node, as in a container: what they read is unknown. */
@@ -200,33 +231,4 @@ function formatReloads(units: readonly UnitCheck[], { places: { now } }: UnitsFo
   const by = new Date(Date.now() + seconds * 1000)
   const time = [by.getHours(), by.getMinutes()].map((each) => String(each).padStart(2, '0')).join(':')
   return `${formatNames(units.map(({ unit }) => unit.unit))}: new client certificate in use by ${time}`
-}
-
-function warningOf(
-  { name }: ClusterNode,
-  installed: readonly UnitCheck[],
-  {
-    unreached,
-    rotating,
-    marks,
-    undrain,
-  }: {
-    readonly unreached: readonly string[]
-    readonly rotating: readonly string[]
-    readonly marks: ReturnType<typeof splitMarks>
-    readonly undrain: string
-  },
-): string | undefined {
-  const stopped = installed.filter(({ isUp }) => !isUp).map(({ unit }) => unit.unit)
-  const warnings = [
-    ...unreached.map((what) => `${name}: ${what}`),
-    marks.inUse.length > 0 &&
-      `${name}: another run is restarting its units, or was killed meanwhile: it may be drained`,
-    marks.left.length > 0 &&
-      undrain === '' &&
-      `${name} may be left drained, and cluster.yaml has no install.undrain: undrain it, then remove ${marksFolder} there`,
-    ...rotating.map((what) => `${name}: ${what}`),
-    stopped.length > 0 && `${name}: ${formatNames(stopped)} does not run; its files are installed`,
-  ].filter(Boolean)
-  return warnings.length > 0 ? warnings.join('; ') : undefined
 }

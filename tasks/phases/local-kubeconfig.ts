@@ -25,7 +25,7 @@ import {
 } from '../../lib/kubernetes/kubeconfig-merge.ts'
 import { type Certificate, isIssuedBy, readCertificate, readCertificates } from '../../lib/pki/certificate.ts'
 import { ownCas, readPair, readPrivateKey, tryCertificate } from '../../lib/pki/pair.ts'
-import type { CheckResult, Reason } from '../../lib/reason.ts'
+import { asFindings, type CheckResult, type Finding, type Reason } from '../../lib/reason.ts'
 import { formatNames, quote } from '../../lib/wording.ts'
 import { type CertRow, certTable } from '../layouts/tables.ts'
 import { type CaOnNodes, recoverFrom, waysOutOfOtherCa } from '../nodes/fetch-command.ts'
@@ -47,14 +47,10 @@ export function localWork(names: Names, row: CertRow) {
       const change = changeOf(run, reasons)
       const { current, isOther, copies } = await build(run, access(run), isReached, signal)
       const rights = isOther && row.name !== run.auth.files.names.admin ? [formatRights(run, row.name)] : []
-      return { change, warning: joinWarnings([...current, ...rights, ...copies]) }
+      return { change, findings: asFindings([[...current, ...rights, ...copies].join('\n')]) }
     },
     foresee: (run: Run, { reasons }: Work) => changeOf(run, reasons),
   }
-}
-
-function joinWarnings(warnings: readonly string[]): string | undefined {
-  return warnings.length > 0 ? warnings.join('\n') : undefined
 }
 
 /** For a new context of ours beside another: which one is current now, and how to switch. */
@@ -144,14 +140,15 @@ function check(
   refuse(files, run, names)
   // Without our own files the changes are those to any other content.
   const reasons = reasonsOf(files, access ?? { ...unmade, ...names, server: serverOf(run) }, isReached)
-  const warning = joinWarnings([
+  const warnings = [
     ...warningOf(files, names),
     ...keptOf(trustsOurs(files, run) === false),
     ...switchOf(run, files, names, row),
     ...copiesOfKeys(run, files),
-  ])
-  if (left !== undefined) return { ...lockedBy(left), warning }
-  return { reasons: access ? reasons : [], warning }
+  ]
+  const findings = asFindings([warnings.join('\n')])
+  if (left !== undefined) return { ...lockedBy(left), findings }
+  return { reasons: access ? reasons : [], findings }
 }
 
 const unmade = { ca: Buffer.alloc(0), certificate: Buffer.alloc(0), key: Buffer.alloc(0) }
@@ -331,16 +328,16 @@ export function namesOfOwnKeys(run: Run): string[] {
 }
 
 /** A sentence for each entry with the admin's key that no run makes. No run removes it either: it may be wanted. */
-export function notesOnAdminKeys(run: Run): string[] {
+export function notesOnAdminKeys(run: Run): Finding[] {
   const { keys, unread } = findOwnKeys(run)
   const others = keys.filter(({ certificate, isMade }) => isAdmin(certificate) && !isMade)
-  return [
+  return asFindings([
     ...others.map(
       ({ path, user }) =>
         `user ${user} in ${path} has the admin's key, with all rights; remove it: kubectl config delete-user ${quote(user)} --kubeconfig ${quote(path)}`,
     ),
     ...unread.map(formatUnread),
-  ]
+  ])
 }
 
 const formatUnread = (path: string) => `${path} can't be read: it may hold a key of this cluster`

@@ -5,7 +5,7 @@ import { authorizationConfigFile, authorizationFiles } from '../../lib/files/aut
 import type { Run, Work } from '../../lib/graph/target.ts'
 import { keysToList, listIn, unknownKeys } from '../../lib/kubernetes/authorization.ts'
 import { diff } from '../../lib/node/place.ts'
-import type { Change, CheckResult, Reason } from '../../lib/reason.ts'
+import { asFindings, type Change, type CheckResult, type Reason } from '../../lib/reason.ts'
 import { printable } from '../../lib/wording.ts'
 import { apiServer } from '../layouts/layout.ts'
 import { serviceOf } from '../layouts/tables.ts'
@@ -30,7 +30,6 @@ function checkFound(run: Run, node: ClusterNode, found: UnitsFound): CheckResult
   const isEnforced = revoked.length > 0 && found.inForce?.isLoaded === true
   const count = isEnforced ? revoked.length - notListed(run).length : 0
   const owned = found.inForce?.isLoaded === false ? ofApiServer(found)?.owned : undefined
-  const warnings = [...open.map((why) => `${node.name}: ${why}`), ...(owned ?? []).map((why) => formatOwned(run, why))]
   return {
     reasons: reasonsOf(run, node, found),
     // Its own check compares the files: a deploy alone does not make it stale.
@@ -38,8 +37,10 @@ function checkFound(run: Run, node: ClusterNode, found: UnitsFound): CheckResult
     found,
     revokedInForce: count,
     note: revoked.length > 0 ? `${count} of ${revoked.length} revoked enforced` : 'nobody is revoked',
-    ...(open.length > 0 && { unreached: open, isUnfinished: true as const }),
-    ...(warnings.length > 0 && { warning: warnings.join('; ') }),
+    findings: [
+      ...asFindings(open, { kind: 'unreached', owner: 'user', nodes: [node.name] }),
+      ...asFindings((owned ?? []).map((why) => formatOwned(run, why))),
+    ],
   }
 }
 

@@ -29,8 +29,8 @@ import {
   wantedList,
   webhookKubeconfig,
 } from '../../lib/kubernetes/authorization.ts'
-import type { Change, CheckResult, Reason } from '../../lib/reason.ts'
-import { formatNames, joinClauses } from '../../lib/wording.ts'
+import { asFindings, type Change, type CheckResult, type Finding, type Reason } from '../../lib/reason.ts'
+import { formatNames } from '../../lib/wording.ts'
 import { authorizationWebhookPath, type CertRow, certTable, layoutOf } from '../layouts/tables.ts'
 import { fetchCommand } from '../nodes/fetch-command.ts'
 
@@ -113,21 +113,17 @@ function check(run: Run): CheckResult {
     return isChanged ? [...found, { kind: 'content-changed', path: file, what: [file] }] : found
   })
   const change: Reason[] = isOther ? [{ kind: 'revoked-changed', added, removed: removed ?? [] }] : []
-  const unknown = unknownKeys(run)
   const names = added.filter((each) => !isKeyEntry(each))
   const known = names.length > 0 ? knownCertificates(auth) : []
   const misspelt = names.filter((each) => coveredBy(each, known).length === 0)
-  const isOpen = etcdIsOpen(run, run.cluster.revoked ?? [])
-  const warning = joinClauses(
-    misspelt.length > 0 && `no certificate in ${auth.path} is of ${misspelt.join(', ')}: is it spelt so?`,
-    unknown.length > 0 &&
-      `not revoked: ${formatNames(unknown)}, as ${auth.path} has no such certificate; list the name of its user or node instead (of system:masters none can be revoked)`,
-    isOpen && openEtcd(run, run.cluster.revoked ?? []),
-  )
   return {
     reasons: [...change, ...reasons],
-    ...(warning !== '' && { warning }),
-    ...((isOpen || unknown.length > 0) && { isUnfinished: true as const }),
+    findings: [
+      ...asFindings([
+        misspelt.length > 0 && `no certificate in ${auth.path} is of ${misspelt.join(', ')}: is it spelt so?`,
+      ]),
+      ...leftToUser(run),
+    ],
     note: wanted.length === 0 ? 'nobody is revoked' : `revoked: ${formatNames(wanted)}`,
   }
 }
@@ -157,12 +153,19 @@ function refuseFewer(run: Run, removed: readonly string[] | undefined): void {
   ])
 }
 
-/** etcd asks no API server: it takes every certificate of its CA. */
-function etcdIsOpen({ cluster }: Run, revoked: readonly string[]): boolean {
-  const { etcd } = layoutOf(cluster)
-  return revoked.length > 0 && etcd !== undefined && etcd.ca !== etcdCaName
+function leftToUser(run: Run): Finding[] {
+  const { auth } = run
+  const unknown = unknownKeys(run)
+  const ofUnknown = `not revoked: ${formatNames(unknown)}, as ${auth.path} has no such certificate; list the name of its user or node instead (of system:masters none can be revoked)`
+  return asFindings([unknown.length > 0 && ofUnknown, ...etcdIsOpen(run)], { owner: 'user' })
 }
 
-function openEtcd({ command }: Run, revoked: readonly string[]): string {
-  return `what ${formatNames(revoked)} had still opens etcd, and so the cluster, where 2379 can be reached: give etcd a CA of its own: etcd: { ca: own } in cluster.yaml, then ${command('rotate etcd-ca')}`
+/** etcd asks no API server: it takes every certificate of its CA. */
+function etcdIsOpen({ cluster, command }: Run): string[] {
+  const { etcd } = layoutOf(cluster)
+  const { revoked = [] } = cluster
+  if (revoked.length === 0 || etcd === undefined || etcd.ca === etcdCaName) return []
+  return [
+    `what ${formatNames(revoked)} had still opens etcd, and so the cluster, where 2379 can be reached: give etcd a CA of its own: etcd: { ca: own } in cluster.yaml, then ${command('rotate etcd-ca')}`,
+  ]
 }

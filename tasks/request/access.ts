@@ -8,19 +8,19 @@ import type { Graph, Outcome } from '../../lib/graph/target.ts'
 import type { Reporter, Summary } from '../../lib/show/reporter.ts'
 import { count, printable } from '../../lib/wording.ts'
 import { authBeside, type CommandRun, checkConfigFile, checkRevoked } from './command-run.ts'
-import { exitStatus, type Finding } from './job.ts'
+import { causesAt, type ExitCause, exitStatus } from './job.ts'
 
 /**
- * Reads while no run holds auth/, and once more if one began meanwhile. `read` returns what shows the findings: it is called
+ * Reads while no run holds auth/, and once more if one began meanwhile. `read` returns what shows what was found: it is called
  * when they are certain. `graph` has the nodes that may be contacted. Writes nothing, so auth/ may be read-only and no run waits
  * for a reader. With --no-lock-wait, throws a Failure if another run holds the lock.
  */
 export async function readAuth(
   run: CommandRun,
   graph: Graph,
-  read: (run: CommandRun) => Promise<() => Promise<readonly Finding[]>>,
+  read: (run: CommandRun) => Promise<() => Promise<readonly ExitCause[]>>,
   { isPlan = false } = {},
-): Promise<readonly Finding[]> {
+): Promise<readonly ExitCause[]> {
   checkConfigFile(run, graph)
   checkRevoked(run)
   if (isPlan) await announce(run)
@@ -45,7 +45,7 @@ interface Writer {
   readonly isWhole?: boolean
   readonly work: (
     run: CommandRun,
-  ) => Promise<{ readonly outcomes: ReadonlyMap<string, Outcome>; readonly findings: readonly Finding[] }>
+  ) => Promise<{ readonly outcomes: ReadonlyMap<string, Outcome>; readonly causes: readonly ExitCause[] }>
   /** After the work, whether or not it failed. */
   readonly closing?: (outcomes: ReadonlyMap<string, Outcome>) => Partial<Summary>
 }
@@ -54,7 +54,7 @@ interface Writer {
 export async function writeAuth(
   given: CommandRun,
   { graph, reporter, isWhole = false, work, closing }: Writer,
-): Promise<readonly Finding[]> {
+): Promise<readonly ExitCause[]> {
   if (graph) checkConfigFile(given, graph)
   checkRevoked(given)
   if (reporter) await announce(given)
@@ -64,8 +64,8 @@ export async function writeAuth(
   let lock: Lock | undefined
   let worked: Awaited<ReturnType<Writer['work']>>
   let end: Partial<Summary> | undefined
-  let findings: readonly Finding[]
-  const status = () => exitStatus(findings, run.endedStatus())
+  let causes: readonly ExitCause[]
+  const status = () => exitStatus(causes, run.endedStatus())
   try {
     try {
       auth.make()
@@ -75,18 +75,18 @@ export async function writeAuth(
     } catch (error) {
       if (!reporter) throw error
       const failure = asFailure(error)
-      worked = { outcomes: new Map(), findings: [failure.kind] }
+      worked = { outcomes: new Map(), causes: [failure.kind] }
       if (!signal.aborted) reporter.problem(failure)
     }
     end = closing?.(worked.outcomes)
-    findings = [...worked.findings, ...(end?.caEnds ? ['stale' as const] : [])]
+    causes = [...worked.causes, ...causesAt(end)]
     if (isWhole && lock) await recordRun(run, status())
   } finally {
     lock?.release()
   }
   const seconds = (performance.now() - started) / 1000
   await reporter?.end({ outcomes: worked.outcomes, seconds, exit: status(), ...end })
-  return findings
+  return causes
 }
 
 function lockFile({ path }: AuthDir): string {

@@ -18,6 +18,7 @@ import {
 } from '../../lib/kubernetes/authorization.ts'
 import { type Certificate, commonNameOf, endOf, isIssuedBy } from '../../lib/pki/certificate.ts'
 import { backdating, isOfOwnCa, ownCas, tryCertificate } from '../../lib/pki/pair.ts'
+import { asFindings, type Finding } from '../../lib/reason.ts'
 import { count, formatDate, formatNames } from '../../lib/wording.ts'
 import { type CertRow, certTable, identityFiles, isKeptOff } from '../layouts/tables.ts'
 
@@ -102,7 +103,7 @@ const isMaster = ({ file }: ClientCertificate) => file?.certificate.attributes.i
  * Who is let in by a certificate that cluster.yaml has not, or no longer: a sentence with the line of `revoked` that ends it for all, and one
  * for each whom only a rotation ends. `isReplaced`: targets whose key a plan replaces.
  */
-export function notesOnHolders(run: Given, isReplaced?: (id: string) => boolean): string[] {
+export function notesOnHolders(run: Given, isReplaced?: (id: string) => boolean): Finding[] {
   const { cluster } = run
   const former = formerHolders(run)
   const isBeyond = ({ role, own }: Former) => role === 'control' || own.some(isMaster)
@@ -128,15 +129,15 @@ export function notesOnHolders(run: Given, isReplaced?: (id: string) => boolean)
     how: groups.length > 0 ? `in ${formatNames(groups)}` : 'by an older key',
   }))
   const open = [...left, ...older].filter(({ certificates }) => certificates.length > 0)
-  if (open.length === 0) return beyond
+  if (open.length === 0) return asFindings(beyond)
   const list = open.map(
     ({ name, how, certificates }) => `${name} (${[how, untilOf(certificates)].filter(Boolean).join(', ')})`,
   )
   const line = formatEntries(cluster, [...new Set(open.flatMap(({ entries }) => entries))])
-  return [
+  return asFindings([
     ...beyond,
     `certificates that cluster.yaml no longer has still let in ${list.join(', ')}; to revoke them now, write ${line} (docs/cluster-yaml.md, "A node or user that was removed")`,
-  ]
+  ])
 }
 
 /** What a control node has that no list revokes. */
@@ -220,11 +221,11 @@ function formerFiles(run: Given): string[] {
   )
 }
 
-export function notesOnMove(run: Given): string[] {
+export function notesOnMove(run: Given): Finding[] {
   const files = formerFiles(run)
-  return files.length > 0
-    ? [`a run moves ${formatNames(files)} to auth/backup, as cluster.yaml no longer has them`]
-    : []
+  return asFindings([
+    files.length > 0 && `a run moves ${formatNames(files)} to auth/backup, as cluster.yaml no longer has them`,
+  ])
 }
 
 /** Moves them to auth/backup. */
@@ -237,12 +238,12 @@ export function setAside(run: Pick<Run, 'auth' | 'cluster' | 'now' | 'note'>): v
 }
 
 /** What each entry that is added revokes, and what it does not. */
-export function notesOnEntries(run: Given, outcomes: ReadonlyMap<string, Outcome>): string[] {
+export function notesOnEntries(run: Given, outcomes: ReadonlyMap<string, Outcome>): Finding[] {
   const reasons = [...outcomes.values()].flatMap((outcome) => checkOf(outcome).reasons)
   const added = new Set(reasons.flatMap((each) => (each.kind === 'revoked-changed' ? each.added : [])))
   if (added.size === 0) return []
   const { valid } = validCertificates(run)
-  return [...added].flatMap((entry): string[] => {
+  const texts = [...added].flatMap((entry): string[] => {
     const key = valid.find(({ fingerprint }) => entryOf(fingerprint) === entry)?.keyId
     const covered = valid.filter(({ keyId, user }) =>
       isKeyEntry(entry) ? keyId === key : usersOf(entry).includes(user),
@@ -259,4 +260,5 @@ export function notesOnEntries(run: Given, outcomes: ReadonlyMap<string, Outcome
         ]
       : []
   })
+  return asFindings(texts)
 }

@@ -3,7 +3,17 @@ import type { Cluster, ClusterNode } from '../../lib/cluster/cluster.ts'
 import { entryOf } from '../../lib/cluster/problem.ts'
 import { tryTo } from '../../lib/failure.ts'
 import { type AuthDir, caName, caNames } from '../../lib/files/auth-dir.ts'
-import { checkOf, endsSoon, nameInPhase, type Outcome, type Run, type Target } from '../../lib/graph/target.ts'
+import {
+  checkOf,
+  clausesIn,
+  endsSoon,
+  findingsIn,
+  leftIn,
+  nameInPhase,
+  type Outcome,
+  type Run,
+  type Target,
+} from '../../lib/graph/target.ts'
 import { readEmbedded } from '../../lib/kubernetes/kubeconfig.ts'
 import { findEntry, readKubeconfigs } from '../../lib/kubernetes/kubeconfig-merge.ts'
 import {
@@ -15,7 +25,7 @@ import {
   readCertificate,
 } from '../../lib/pki/certificate.ts'
 import { ownCas, tryCertificate } from '../../lib/pki/pair.ts'
-import { type CheckResult, formatKept, formatReasons, type Left, ownReasons, type ReasonOf } from '../../lib/reason.ts'
+import { type CheckResult, formatFinding, formatReasons, ownReasons, type ReasonOf } from '../../lib/reason.ts'
 import { beside, count, formatNames, joinClauses } from '../../lib/wording.ts'
 import { nodeFiles, nodeUnits } from '../layouts/tables.ts'
 import type { Observation } from './observe.ts'
@@ -242,7 +252,7 @@ function takeNodes(seen: Observation) {
       )
     const state: State = worst?.state ?? 'fresh'
     const [ofInstall, ofList] = [checkOf(install), checkOf(list)]
-    const unreached = [...(ofInstall.unreached ?? []), ...(ofList.unreached ?? [])]
+    const unreached = [install, list].flatMap((outcome) => clausesIn(outcome, 'unreached'))
     return {
       node: node.name,
       state,
@@ -257,13 +267,9 @@ function takeNodes(seen: Observation) {
       until: ofInstall.until ?? checkOf(deploy).until,
       /** The names of our files that are there; undefined if it could not be looked at. */
       holds: filesHeld(cluster, node, { deploy, install }),
-      left: leftBy(deploy, install),
+      left: [deploy, install].flatMap(leftIn),
     }
   })
-}
-
-function leftBy(...outcomes: readonly (Outcome | undefined)[]): Left[] {
-  return outcomes.flatMap((outcome) => checkOf(outcome).left ?? [])
 }
 
 /** What its folder lacks, units may still have where they read it. */
@@ -276,7 +282,7 @@ function filesHeld(
   const isInstalled = install && checkOf(install).units?.length !== 0
   const missing = isInstalled ? [] : (deploy.reasons.find((reason) => reason.kind === 'on-node')?.missing ?? [])
   const belongs = nodeFiles(cluster, node).filter((file) => !missing.includes(file))
-  return [...belongs, ...leftBy(deploy, install).map(({ file }) => file)]
+  return [...belongs, ...[deploy, install].flatMap(leftIn).map(({ file }) => file)]
 }
 
 /** A refusal is an answer: the files there are not ours. So is that they are newer. */
@@ -291,8 +297,8 @@ function nodeState(cluster: Cluster, node: ClusterNode, outcome: Outcome): { sta
   if (outcome.kind === 'cancelled') return { state: 'stale', why: 'not inspected' }
   if (outcome.kind === 'failed') return { state: stateOf(outcome), why: beside(`/${node.name}`, outcome.failure.what) }
   const reasons = ownReasons(outcome.reasons)
-  const left = leftBy(outcome).filter(({ isKeptOff }) => isKeptOff)
-  const clauses = [...left.map(formatLeft), ...(outcome.unreached ?? [])]
+  const left = findingsIn(outcome).filter((each) => each.left?.isKeptOff)
+  const clauses = [...left.map(formatFinding), ...clausesIn(outcome, 'unreached')]
   if (reasons.length + clauses.length > 0)
     return { state: 'stale', why: joinClauses(formatReasons(reasons), ...clauses) }
   return { state: 'fresh', why: outcome.note ?? `${count(nodeFiles(cluster, node).length, 'file')}, as in auth/` }
@@ -313,8 +319,4 @@ export function readLocalPair({ cluster, kubeconfigs }: Pick<Run, 'cluster' | 'k
     find('users', user, 'client-key-data'),
   ]
   return ca && certificate && key && { ca, certificate, key }
-}
-
-function formatLeft({ path, why }: Left): string {
-  return `${path} does not belong there: ${why === undefined ? '--prune removes it' : formatKept(why)}`
 }

@@ -1,22 +1,24 @@
-/** What a command found, and the exit status that follows: the numbers and their precedence are here alone. */
+/** The causes of an exit status, and which one follows: the numbers and their precedence are here alone. */
 import type { Failure } from '../../lib/failure.ts'
 import type { Outcome } from '../../lib/graph/target.ts'
+import type { Finding } from '../../lib/reason.ts'
+import type { Summary } from '../../lib/show/reporter.ts'
 
-/** A problem that was found. Without one, the status is 0. */
-export type Finding = Failure['kind'] | 'stale' | 'unfinished'
+/** What a command found. Without one, the status is 0. */
+export type ExitCause = Failure['kind'] | 'stale' | 'unfinished'
 
 /** In order of precedence. */
-export const statuses: Readonly<Record<Finding, number>> = { usage: 2, refused: 3, failed: 1, stale: 4, unfinished: 4 }
+export const statuses = { usage: 2, refused: 3, failed: 1, stale: 4, unfinished: 4 } satisfies Record<ExitCause, number>
 
 /** `ended` is 128 + the signal that ended the run: only bad usage takes precedence over it. */
-export function exitStatus(findings: readonly Finding[], ended?: number): number {
-  if (findings.includes('usage')) return statuses.usage
-  const first = (Object.keys(statuses) as Finding[]).find((finding) => findings.includes(finding))
+export function exitStatus(causes: readonly ExitCause[], ended?: number): number {
+  if (causes.includes('usage')) return statuses.usage
+  const first = (Object.keys(statuses) as ExitCause[]).find((cause) => causes.includes(cause))
   return ended ?? (first === undefined ? 0 : statuses[first])
 }
 
 /** Unless it was refused. */
-const findings: Readonly<Record<Outcome['kind'], readonly Finding[]>> = {
+const causes: Readonly<Record<Outcome['kind'], readonly ExitCause[]>> = {
   failed: ['failed'],
   cancelled: ['failed'],
   stale: ['stale'],
@@ -24,14 +26,19 @@ const findings: Readonly<Record<Outcome['kind'], readonly Finding[]>> = {
   built: [],
 }
 
-export function findingsOf(outcomes: Iterable<Outcome>): Finding[] {
+/** Beside its targets. */
+export function causesAt({ toDo, caEnds }: Pick<Summary, 'toDo' | 'caEnds'> = {}): ExitCause[] {
+  return [...causesIn(toDo), ...(caEnds ? ['stale' as const] : [])]
+}
+
+export function causesOf(outcomes: Iterable<Outcome>): ExitCause[] {
   const isRefused = (outcome: Outcome) => outcome.kind === 'failed' && outcome.failure.kind === 'refused'
-  // What is left on nodes is removed by no run without --prune.
-  const isUnfinished = (outcome: Outcome) =>
-    ('isUnfinished' in outcome && outcome.isUnfinished === true) ||
-    ('left' in outcome && outcome.left?.some(({ isKeptOff }) => isKeptOff) === true)
   return [...outcomes].flatMap((outcome) => [
-    ...(isRefused(outcome) ? ['refused' as const] : findings[outcome.kind]),
-    ...(isUnfinished(outcome) ? ['unfinished' as const] : []),
+    ...(isRefused(outcome) ? ['refused' as const] : causes[outcome.kind]),
+    ...causesIn('findings' in outcome ? outcome.findings : []),
   ])
+}
+
+function causesIn(findings: readonly Finding[] = []): ExitCause[] {
+  return findings.some(({ owner }) => owner === 'user') ? ['unfinished'] : []
 }

@@ -6,9 +6,11 @@ import { isUnreached, tryTo } from '../../lib/failure.ts'
 import { type AuthDir, caName, caNames } from '../../lib/files/auth-dir.ts'
 import {
   checkOf,
+  clausesIn,
   endsSoon,
   type Graph,
   isDone,
+  isLeftToUser,
   isLost,
   type Outcome,
   type Run,
@@ -24,7 +26,7 @@ import {
   wantedList,
 } from '../../lib/kubernetes/authorization.ts'
 import { tryCertificate } from '../../lib/pki/pair.ts'
-import { formatKept } from '../../lib/reason.ts'
+import { asFindings, type Finding, formatKept } from '../../lib/reason.ts'
 import type { Summary } from '../../lib/show/reporter.ts'
 import { leftOnNodes } from '../../lib/show/words.ts'
 import { count, day, formatDuration, formatNames, groupAlike, hour } from '../../lib/wording.ts'
@@ -72,7 +74,7 @@ export function adviseOnCa(run: Run): Summary['caEnds'] {
 }
 
 /** A sentence, if fresh certificates were issued for longer than cluster.yaml has now: no run shortens them. */
-export function noteOnValidity({ auth, cluster, command }: Run, outcomes: ReadonlyMap<string, Outcome>): string[] {
+export function noteOnValidity({ auth, cluster, command }: Run, outcomes: ReadonlyMap<string, Outcome>): Finding[] {
   const longer = certTable(cluster).filter(({ id, phase, name, validity }) => {
     const { notBefore, notAfter } = (phase !== 'ca' && tryCertificate(auth, name)) || {}
     const isFresh = outcomes.get(id)?.kind === 'fresh'
@@ -83,28 +85,28 @@ export function noteOnValidity({ auth, cluster, command }: Run, outcomes: Readon
   const ids = longer.length > 3 ? 'certs' : longer.map(({ id }) => id).join(' ')
   const validity = [...new Set(longer.map((row) => formatDuration(row.validity)))].join(', ')
   const found = `${count(longer.length, 'certificate')} ${longer.length === 1 ? 'was' : 'were'} issued for longer than validity in cluster.yaml (${validity})`
-  return [`${found}; to reissue: ${command(`${ids} --force`)}, then ${command('bootstrap')}`]
+  return asFindings([`${found}; to reissue: ${command(`${ids} --force`)}, then ${command('bootstrap')}`])
 }
 
 /** What a run will repair. */
-export function notesOnFolder(auth: AuthDir): string[] {
+export function notesOnFolder(auth: AuthDir): Finding[] {
   // An empty folder holds nothing that others could read.
-  return auth.hasFiles() && auth.isWide() ? [`${auth.path} is accessible to others: a run sets its mode to 0700`] : []
+  const isOpen = auth.hasFiles() && auth.isWide()
+  return asFindings([isOpen && `${auth.path} is accessible to others: a run sets its mode to 0700`])
 }
 
 /** For a run that deploys: only a cluster on one machine can work with loopback addresses. */
-export function notesOnAddresses({ api, nodes }: Cluster): string[] {
+export function notesOnAddresses({ api, nodes }: Cluster): Finding[] {
   const loopback = (addresses: readonly string[]) => addresses.filter((each) => specialUse(each) === 'loopback')
   const found = [
     ...nodes.flatMap(({ name, ips }) => loopback(ips).map((address) => `${address} (${name})`)),
     ...loopback(api.virtualIP === undefined ? [] : [api.virtualIP]).map((address) => `${address} (api.virtualIP)`),
   ]
-  if (found.length === 0) return []
-  return [`warning: no other machine reaches a loopback address: ${formatNames(found)}`]
+  return asFindings([found.length > 0 && `warning: no other machine reaches a loopback address: ${formatNames(found)}`])
 }
 
 /** After what made or replaced something that can't be made again, or took its other copies; of a plan, what would. */
-export function adviseBackup(run: Run, graph: Graph, outcomes: ReadonlyMap<string, Outcome>): string[] {
+export function adviseBackup(run: Run, graph: Graph, outcomes: ReadonlyMap<string, Outcome>): Finding[] {
   const { auth, cluster } = run
   const [ca] = auth.files.pair(caName)
   const isCaKey = (file: string) => caNames.some((name) => file === auth.files.key(name))
@@ -129,7 +131,8 @@ export function adviseBackup(run: Run, graph: Graph, outcomes: ReadonlyMap<strin
   const [first] = found
   if (!first) return []
   const when = first.outcome.kind === 'stale' ? 'after the run, ' : ''
-  return [when + (found.some(({ isOnly }) => isOnly) ? backUp(auth, 'it is the only copy') : backUpAgain(auth))]
+  const isOnly = found.some((each) => each.isOnly)
+  return asFindings([when + (isOnly ? backUp(auth, 'it is the only copy') : backUpAgain(auth))])
 }
 
 /** Not the next one of a rotation, which is beside the one that is there. */
@@ -146,31 +149,33 @@ const backUp = ({ path }: AuthDir, why: string) => `back up ${path} (docs/backup
 export const backUpAgain = (auth: AuthDir): string => backUp(auth, 'earlier backups lack what it has now')
 
 /** Keys that cluster.yaml has on no node. */
-export function adviseLeft({ command }: Run, outcomes: ReadonlyMap<string, Outcome>): string[] {
+export function adviseLeft({ command }: Run, outcomes: ReadonlyMap<string, Outcome>): Finding[] {
   const alike = groupAlike(leftOnNodes(outcomes), ({ why = '' }) => why)
-  return alike.map((group) => {
+  const texts = alike.map((group) => {
     const all = (what: 'file' | 'path' | 'node') => formatNames([...new Set(group.map((each) => each[what]))])
     const [{ why }] = group
     const [name, way] =
       why === undefined ? (['file', command('bootstrap --prune')] as const) : (['path', formatKept(why)] as const)
     return `remove ${all(name)} from ${all('node')}, as cluster.yaml has it on no node: ${way}`
   })
+  return asFindings(texts, { owner: 'user' })
 }
 
 /** Of `revoked`: what is not enforced, where, and who goes on with an old key; in a plan, who would. */
-export function adviseRevoked(run: Run, outcomes: ReadonlyMap<string, Outcome>): string[] {
+export function adviseRevoked(run: Run, outcomes: ReadonlyMap<string, Outcome>): Finding[] {
   const { cluster, command } = run
   if (!cluster.revoked || cluster.revoked.length === 0) return []
   const listing = outcomes.get('revoked-keys')
   const unknown = unknownKeys(run)
   const keys = keysToList(run).filter((entry) => !unknown.includes(entry))
   const isHeld = keys.length > 0 && listing?.kind !== 'stale'
-  return [
+  const texts = [
     ...(isHeld ? [`run ${command('bootstrap')}; it revokes ${formatNames(keys)} once the new keys are in use`] : []),
     ...adviseEnforced(run, outcomes),
     ...(listing && isDone(listing) ? adviseOldKeys(run, listing, outcomes) : []),
     ...adviseUnlisted(run, outcomes),
   ]
+  return asFindings(texts, { owner: 'user' })
 }
 
 /** After a run of nodes that read no list, as with --node: API servers let in a pinned name only with what they know. */
@@ -190,7 +195,7 @@ function adviseEnforced({ auth, cluster }: Run, outcomes: ReadonlyMap<string, Ou
   const controls = cluster.nodes.map(({ name }) => name).filter((name) => outcomes.has(`revoked/${name}`))
   const isEnforced = (name: string) => {
     const last = outcomes.get(`revoked-keys/${name}`) ?? outcomes.get(`revoked/${name}`)
-    return isDone(last) && !isLost(outcomes.get(`install/${name}`)) && !checkOf(last).isUnfinished
+    return isDone(last) && !isLost(outcomes.get(`install/${name}`)) && !isLeftToUser(last)
   }
   const open = controls.filter((name) => !isEnforced(name))
   if (open.length === 0) return []
@@ -221,11 +226,7 @@ function adviseOldKeys(
     // --offline
     if (!deploy || !nodeFiles(cluster, node).some(isReplaced)) return []
     const isDown = deploy.kind === 'failed' && isUnreached(deploy.failure)
-    const who = isDown
-      ? ['it could not be reached']
-      : !isDone(install)
-        ? ['it failed']
-        : (checkOf(install).oldKeys ?? [])
+    const who = isDown ? ['it could not be reached'] : !isDone(install) ? ['it failed'] : clausesIn(install, 'old key')
     if (who.length === 0) return []
     const again = command(`bootstrap --node ${name}`)
     return [`${name} may lose access with the old key (${who.join('; ')}) until it has the new one: ${again}`]
@@ -255,8 +256,8 @@ export async function rotationsUnderWay(run: Run): Promise<UnderWay[]> {
   return tryTo(() => underWay(run)) ?? []
 }
 
-export async function notesOnRotations(run: Run): Promise<string[]> {
-  return (await rotationsUnderWay(run)).map((each) => formatUnderWay(each, run))
+export async function notesOnRotations(run: Run): Promise<Finding[]> {
+  return asFindings((await rotationsUnderWay(run)).map((each) => formatUnderWay(each, run)))
 }
 
 export function formatUnderWay({ name, what, title, stage, of, isLastNext }: UnderWay, { command }: Run): string {

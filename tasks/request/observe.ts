@@ -11,10 +11,11 @@ import {
   type Run,
   type Target,
 } from '../../lib/graph/target.ts'
+import { type Finding, formatFinding } from '../../lib/reason.ts'
 import type { Phases, Summary } from '../../lib/show/reporter.ts'
 import { phases as allPhases } from '../phases/bootstrap.ts'
 import type { CommandRun } from './command-run.ts'
-import { exitStatus, type Finding, findingsOf } from './job.ts'
+import { causesAt, causesOf, type ExitCause, exitStatus } from './job.ts'
 import { withClockCheck } from './walk.ts'
 
 export type Observation = Readonly<Awaited<ReturnType<typeof observe>>>
@@ -62,25 +63,23 @@ export async function observe(
   return { run, graph, outcomes, phases, events, seconds: (performance.now() - started) / 1000 }
 }
 
-/** Shows the events, the notes and the end as a run would. Returns the findings. */
+/** Shows the events, the notes and the end as a run would. Returns the causes of the exit status. */
 export async function showObservation(
   { reporterFor, endedStatus }: CommandRun,
   { run, phases, events, outcomes, seconds }: Observation,
   {
     isPlan = false,
     notes = [],
-    more = [],
     ...closing
   }: Pick<Summary, 'toDo' | 'caEnds' | 'planHash'> & {
     isPlan?: boolean
-    notes?: readonly string[]
-    more?: readonly Finding[]
+    notes?: readonly Finding[]
   },
-): Promise<readonly Finding[]> {
-  const findings = [...findingsOf(outcomes.values()), ...more, ...(closing.caEnds ? ['stale' as const] : [])]
+): Promise<readonly ExitCause[]> {
+  const causes = [...causesOf(outcomes.values()), ...causesAt(closing)]
   const reporter = await reporterFor(phases, isPlan)
   for (const event of events) reporter.event(event)
-  for (const note of notes) reporter.note(note)
-  await reporter.end({ outcomes, seconds, exit: exitStatus(findings, endedStatus()), now: run.now, ...closing })
-  return findings
+  for (const note of notes) reporter.note(formatFinding(note))
+  await reporter.end({ outcomes, seconds, exit: exitStatus(causes, endedStatus()), now: run.now, ...closing })
+  return causes
 }

@@ -1,13 +1,49 @@
 /**
  * What `status` and `--dry-run` print for clusters of three, fifty and a thousand nodes in which one thing of each kind is
- * wrong, byte for byte. UPDATE_GOLDEN=1 writes the files anew: read the difference as a user would.
+ * wrong, byte for byte; and what `--json` prints in the life of a small one. UPDATE_GOLDEN=1 writes the files anew: read the
+ * difference as a user would.
  */
 import assert from 'node:assert/strict'
-import { chmodSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { chmodSync, cpSync, mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { test } from 'node:test'
-import { scratch } from '../support/files.ts'
-import { type Edit, harderway, labEdits, writeCluster } from '../support/harderway.ts'
+import type { Cluster, ClusterNode } from '../../lib/cluster/cluster.ts'
+import { entryOf } from '../../lib/cluster/problem.ts'
+import { encryptionConfigFile, kubeconfigFile, metricsFile } from '../../lib/files/auth-dir.ts'
+import type { Run } from '../../lib/graph/target.ts'
+import { newEncryptionConfig } from '../../lib/kubernetes/encryption.ts'
+import { formatKubeconfig } from '../../lib/kubernetes/kubeconfig.ts'
+import type { NodeState, PlacesState } from '../../lib/node/state.ts'
+import { fingerprintOf } from '../../lib/pki/certificate.ts'
+import { createJsonLines } from '../../lib/show/lines.ts'
+import { certTable } from '../../tasks/layouts/tables.ts'
+import type { DeployFound } from '../../tasks/phases/deploy.ts'
+import { checkUnits } from '../../tasks/phases/install.ts'
+import { readAccess } from '../../tasks/phases/kubeconfigs.ts'
+import { processHost } from '../../tasks/request/host.ts'
+import { certificateIn, makeEverything, temporaryAuth } from '../support/certificates.ts'
+import {
+  control,
+  fakeTarget,
+  foundAsIn,
+  processAs,
+  rootsFile,
+  runFakes,
+  runningUnit,
+  seenIn,
+  threeNodes,
+  worker,
+} from '../support/fakes.ts'
+import { scratch, sha256 } from '../support/files.ts'
+import {
+  type Edit,
+  harderway,
+  labEdits,
+  oneOfEach,
+  type Ran,
+  readJsonLine,
+  writeCluster,
+} from '../support/harderway.ts'
 import { setClocks, startLocalLab } from '../support/labs.ts'
 import { needs } from '../support/programs.ts'
 
@@ -87,3 +123,149 @@ for (const { count, controls, isDeployed } of [
     assertGolden(`status-${count}.txt`, await run(looked, 4, 'status', ...(lab ? ['--on-nodes'] : [])))
     assertGolden(`plan-${count}.txt`, await run(looked, 4, ...all, '--dry-run'))
   })
+
+/** Fields and lines in the order of their names; without how far it is. */
+function stableLines(events: Ran['events'], place: string): string[] {
+  const lines = events.filter(({ type }) => !['started', 'queued', 'building', 'step'].includes(String(type)))
+  const stable = lines.map(({ type, id, ...rest }) =>
+    JSON.stringify({ type, id, ...Object.fromEntries(Object.entries(rest).toSorted()) })
+      .replaceAll(place, '/clusters')
+      .replace(/"seconds":[\d.]+/, '"seconds":0')
+      .replaceAll(/\b([0-9a-f]{64}\b|[0-9a-f]{12}…)/g, '…')
+      .replaceAll(/\b\d{4}-\d\d-\d\d(T[\d:.-]+Z)?/g, (_, time) => (time ? 'TIME' : 'DATE')),
+  )
+  return stable.toSorted()
+}
+
+const entryIn = (auth: string, name: string) => entryOf(fingerprintOf(certificateIn(auth, name)))
+
+test('what --json prints, and the metrics, read as they should', { skip: needs('ssh') }, async (t) => {
+  const place = scratch(t)
+  await using lab = startLocalLab(join(place, 'lab'), ['control0', 'worker0', 'gateway'])
+  const auth = join(place, 'auth')
+  const write = (...edits: Edit[]) => writeCluster(place, [...oneOfEach, ...labEdits(lab), ...edits])
+  const users = (...all: object[]): Edit => [['users'], all]
+  const onNode = (name: string, file: string) => join(lab.node(name).home, file)
+  const said: string[] = []
+  const record = async (...args: string[]) => {
+    const { status, stderr, events } = await harderway(place, ...args, '--json')
+    said.push(`# ${args.join(' ')}: ${status}${stderr}`, ...stableLines(events, place), '')
+  }
+  const recordAll = async (title: string, ...calls: readonly string[]) => {
+    said.push(`## ${title}`, '')
+    for (const call of calls) await record(...call.split(' '))
+  }
+
+  writeFileSync(join(place, 'cfg'), 'Host c0\n  HostName 10.0.0.1\nHost w0\n  HostName w0.invalid\n')
+  write([['certificates', 'renewBefore'], '1d'], users({ name: 'jane', validity: '20d' }))
+  await recordAll(
+    'A new cluster',
+    ...['init new --control c0 --worker w0 --ssh-config cfg', 'graph', 'bootstrap --dry-run', 'bootstrap', 'bootstrap'],
+    ...['status --on-nodes', 'verify', 'report'],
+  )
+
+  cpSync(auth, join(place, 'backup'), { recursive: true, preserveTimestamps: true })
+  rmSync(join(auth, 'worker0.kubeconfig'))
+  chmodSync(join(auth, 'control0-key.pem'), 0o644)
+  writeFileSync(join(auth, 'admin-key.pem'), 'no key')
+  rmSync(onNode('gateway', 'ca.pem'))
+  cpSync(join(auth, 'admin.kubeconfig'), onNode('worker0', 'admin.kubeconfig'))
+  await lab.node('control0').stop()
+  write(
+    [['api', 'extraSANs'], ['api.example.org']],
+    [['certificates', 'validity'], '300d'],
+    users({ name: 'jane', groups: ['system:nodes'] }),
+  )
+  await recordAll(
+    'One thing of each kind is wrong, and a node is down',
+    ...['status --on-nodes', 'verify', 'bootstrap --dry-run', 'bootstrap', 'deploy --node worker0 --prune'],
+  )
+
+  await lab.node('control0').start()
+  write([['install'], true], users())
+  await recordAll(
+    'A rotation',
+    ...['rotate ca --dry-run', 'rotate ca', 'rotate service-account', 'status --on-nodes', 'bootstrap --dry-run'],
+    ...['bootstrap', 'rotate ca --undo', 'rotate ca --undo'],
+  )
+
+  const keptOff: Edit = [['certificates', 'caKeyOnNodes'], false]
+  const leftOut: Edit = [['install'], { units: { 'kube-proxy': false } }]
+  write(keptOff, users())
+  await recordAll('A key is left, and a user is gone', 'bootstrap')
+  const unknown = `sha256:${'0'.repeat(64)}`
+  const revoked: Edit = [
+    ['revoked'],
+    ['jane', 'misspelt', unknown, entryIn(auth, 'worker0'), entryIn(auth, 'kube-proxy')],
+  ]
+  write(keptOff, users(), leftOut, revoked)
+  await recordAll(
+    'Keys are revoked, and no API server runs',
+    ...['bootstrap --dry-run', 'revoked install', 'bootstrap', 'bootstrap', 'status --on-nodes'],
+    'report --on-nodes --format prometheus',
+  )
+  const metrics = readFileSync(join(auth, metricsFile), 'utf8')
+  said.push(metrics.replaceAll(/ \d{10}$/gm, ' TIME'))
+
+  const mistakes = ['component-certs/service-account --force', 'recover --from backup', 'status --node nobody']
+  await recordAll('Refusals and mistakes', ...mistakes)
+  write([['nodez'], []])
+  await recordAll('Mistakes in cluster.yaml', 'bootstrap')
+
+  write()
+  renameSync(auth, join(place, 'lost'))
+  await recordAll(
+    'auth/ is lost',
+    ...['status', 'bootstrap --dry-run', 'verify --from backup', 'recover --node control0', 'bootstrap'],
+  )
+  assertGolden('json.txt', said.join('\n'))
+})
+
+test('what --json prints of units that run reads as it should', async (t) => {
+  const auth = temporaryAuth(t)
+  const keptOff: Cluster = { ...threeNodes, certificates: { ...threeNodes.certificates, caKeyOnNodes: false } }
+  await makeEverything(auth, keptOff, new Date())
+  const cluster: Cluster = { ...keptOff, revoked: ['jane', entryIn(auth.path, 'w0')] }
+  auth.write(encryptionConfigFile, newEncryptionConfig('aescbc', ['secrets']), 0o600)
+  const nothingThere: NodeState = {
+    ...{ folder: '/home', open: undefined, uid: 0, now: 0, leftovers: [], addresses: new Set(), places: undefined },
+    ...{ files: new Map(), contents: new Map() },
+  }
+  const run = {
+    ...{ auth, cluster, now: new Date(), waits: processHost.waits, command: String },
+    options: { prune: false, names: [] },
+  } as unknown as Run
+  for (const row of certTable(cluster).filter(({ isClient }) => isClient))
+    auth.write(kubeconfigFile(row.name), formatKubeconfig(readAccess(run, row)), 0o600)
+  const [copy, kept, own] = ['/etc/front/ca.pem', '/var/lib/kubernetes/ca-key.pem', '/var/lib/kubelet/kubeconfig']
+  const scheduler = processAs('kube-scheduler', '--kubeconfig=/var/lib/kubernetes/kube-scheduler.kubeconfig')
+  const flags = [`--requestheader-client-ca-file=${copy}`, '--rotate-certificates=true']
+  /** One that reads a copy and has no list, one that rotates its certificate, one that is stopped, one of no unit. */
+  const target = (node: ClusterNode) => {
+    const look = foundAsIn(run, node)
+    const { files, processes, units } = look.places
+    const places: PlacesState = {
+      ...look.places,
+      files: new Map([...files, [copy, { ...rootsFile, sha256: sha256(auth.bytes('ca.pem')) }], [kept, rootsFile]]),
+      contents: new Map([[own, Buffer.from('')]]),
+      processes: [
+        ...processes
+          .filter(({ group }) => !group.includes('kube-proxy'))
+          .map((each) => ({
+            ...each,
+            command: [...each.command.filter((flag) => !flag.startsWith('--authorization-config')), ...flags],
+          })),
+        { ...scheduler, id: 9, group: '/user.slice/a.scope' },
+      ],
+      units: new Map([...units, ['kube-proxy', { ...runningUnit, active: 'inactive', sub: 'dead' }]]),
+    }
+    const seen = seenIn(cluster, node, { ...nothingThere, places })
+    const before = { units: { ...look, ...seen, places, selfMade: undefined } } as unknown as DeployFound
+    return fakeTarget(`install/${node.name}`, { check: () => checkUnits({ run, node }, { force: undefined, before }) })
+  }
+  const lines: string[] = []
+  const reporter = createJsonLines((line) => lines.push(line))
+  const outcomes = await runFakes([control, worker].map(target), { dryRun: true }).outcomes
+  for (const [id, outcome] of outcomes) reporter.event({ type: 'ended', id, outcome })
+  assertGolden('json-units.txt', stableLines(lines.map(readJsonLine), auth.path).join('\n'))
+})

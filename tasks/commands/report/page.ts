@@ -5,6 +5,7 @@ import type { Cluster, ClusterNode } from '../../../lib/cluster/cluster.ts'
 import type { FileNames } from '../../../lib/files/auth-dir.ts'
 import type { Run } from '../../../lib/graph/target.ts'
 import { attributesIn, keyKindOf } from '../../../lib/pki/certificate.ts'
+import { formatFinding } from '../../../lib/reason.ts'
 import { formatCaEnds, formatFailures, warningsOf } from '../../../lib/show/words.ts'
 import {
   foldAlike,
@@ -88,8 +89,10 @@ function showNext({ run, items, nodes }: Inventory): string {
 }
 
 async function showRotations({ run }: Inventory): Promise<string> {
-  const texts = await notesOnRotations(run)
-  return texts.length === 0 ? '' : html`<ul class="rotations">!${texts.map((text) => html`<li>${text}</li>`)}</ul>`
+  const notes = await notesOnRotations(run)
+  return notes.length === 0
+    ? ''
+    : html`<ul class="rotations">!${notes.map((note) => html`<li>${formatFinding(note)}</li>`)}</ul>`
 }
 
 /** Empty if there are no problems. */
@@ -104,7 +107,7 @@ function showWrong({ run, items, nodes, outcomes }: Inventory): string {
   const onNodes = nodes
     .filter((each) => !isRight(each) && !isFailed(`deploy/${each.node}`) && !isFailed(`install/${each.node}`))
     .map(({ node, why }) => `${node}: ${why}`)
-  const lines = [...notesOnFolder(run.auth), ...folded, ...onNodes, ...formatFailures(outcomes)]
+  const lines = [...notesOnFolder(run.auth).map(formatFinding), ...folded, ...onNodes, ...formatFailures(outcomes)]
   if (lines.length === 0) return ''
   const { plan, repair } = waysOut(run, { items, nodes })
   return html`!${listLines('wrong', lines)}
@@ -117,9 +120,7 @@ function showKnown({ run, outcomes }: Inventory): string {
   const lines = [
     ...(caEnds ? [formatCaEnds(caEnds, run.now)] : []),
     ...warningsOf(outcomes),
-    ...notesOnAdminKeys(run),
-    ...notesOnHolders(run),
-    ...noteOnValidity(run, outcomes),
+    ...[...notesOnAdminKeys(run), ...notesOnHolders(run), ...noteOnValidity(run, outcomes)].map(formatFinding),
   ]
   return lines.length === 0 ? '' : listLines('known', lines)
 }

@@ -9,7 +9,7 @@ import type { CommandRun } from '../../request/command-run.ts'
 import { unneededUntil } from '../../request/holders.ts'
 import { pathOf } from '../../request/host.ts'
 import { type Inventory, type NodeItem, takeInventory } from '../../request/inventory.ts'
-import type { Finding } from '../../request/job.ts'
+import type { ExitCause } from '../../request/job.ts'
 import { family, formatLines, isOfLastRun } from '../../request/metrics.ts'
 import { rotationsUnderWay } from '../../request/notices.ts'
 import { observe, wholeCluster } from '../../request/observe.ts'
@@ -17,7 +17,7 @@ import { usage } from '../../request/options.ts'
 import { rotations } from '../../rotations/table.ts'
 
 /** Throws a usage Failure for an unknown format, and a Failure if auth/ does not exist. */
-export async function report(given: CommandRun): Promise<readonly Finding[]> {
+export async function report(given: CommandRun): Promise<readonly ExitCause[]> {
   const { auth, command, host, options, print, signal } = given
   const { format = 'html' } = options
   if (format !== 'html' && format !== 'prometheus')
@@ -38,7 +38,7 @@ export async function report(given: CommandRun): Promise<readonly Finding[]> {
         for (const path of [`${auth.path}/${file}`, copy ?? []].flat())
           print(options.json ? formatJsonLine({ type: 'report', path }) : printable(path))
       }
-      return { outcomes: inventory.outcomes, findings: [] }
+      return { outcomes: inventory.outcomes, causes: [] }
     },
   })
 }

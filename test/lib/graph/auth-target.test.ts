@@ -3,7 +3,7 @@ import { mkdirSync, statSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { type TestContext, test } from 'node:test'
 import { authTarget, type Run, type Target } from '../../../lib/graph/target.ts'
-import type { Reason } from '../../../lib/reason.ts'
+import { asFindings, type Reason } from '../../../lib/reason.ts'
 import { temporaryAuth } from '../../support/certificates.ts'
 import { fakeTarget, nowhere } from '../../support/fakes.ts'
 
@@ -75,15 +75,16 @@ test('where only a mode is wrong it is set, and nothing is built', async (t) => 
 
 test('where more is wrong the mode is set before it is built: a key that stays is private too', async (t) => {
   const modes: number[] = []
+  const findings = asFindings(['restart it'])
   const { write, modeOf, rebuild } = setUp(t, {
     build: async () => {
       modes.push(modeOf('a-key.pem'))
-      return { warning: 'restart it' }
+      return { findings }
     },
   })
   write('a-key.pem', 0o644)
   const built = await rebuild({ kind: 'missing', path: 'a.pem' }, wrongMode('a-key.pem', 0o600))
-  assert.deepEqual(built, { warning: 'restart it' })
+  assert.deepEqual(built, { findings })
   assert.deepEqual(modes, [0o600])
 })
 

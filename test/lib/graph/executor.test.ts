@@ -2,8 +2,16 @@ import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { Failure, runAgain } from '../../../lib/failure.ts'
 import { findRefusals } from '../../../lib/graph/executor.ts'
-import { buildGraph, type Force, isLost, type Outcome, type Target, type Work } from '../../../lib/graph/target.ts'
-import type { Change, CheckResult, Reason } from '../../../lib/reason.ts'
+import {
+  buildGraph,
+  type Force,
+  findingsIn,
+  isLost,
+  type Outcome,
+  type Target,
+  type Work,
+} from '../../../lib/graph/target.ts'
+import { asFindings, type Change, type CheckResult, type Reason } from '../../../lib/reason.ts'
 import { fakeTarget, fresh, nowhere, runFakes, settled, stale } from '../../support/fakes.ts'
 import { fc } from '../../support/properties.ts'
 
@@ -270,21 +278,17 @@ test('a forced rebuild is checked, and refused as an unforced one is; a replacem
   ])
 })
 
-test('the warning is what a build returns, else the one of the check; what the user has to change stays undone', async () => {
-  const check = (): CheckResult => ({ ...stale, warning: 'expires soon', isUnfinished: true })
+test('what a build finds takes the place of what the check has found, if it finds anything', async () => {
+  const [found, made] = [asFindings(['expires soon']), asFindings(['restart it'])]
+  const check = (): CheckResult => ({ ...stale, findings: found })
   const run = runFakes([
-    fakeTarget('a', { check, build: async () => ({ warning: 'restart it' }) }),
-    fakeTarget('b', { check }),
-    fakeTarget('c', { check: () => ({ reasons: [], warning: 'expires soon', isUnfinished: true }) }),
+    fakeTarget('a', { check, build: async () => ({ findings: made }) }),
+    fakeTarget('b', { check, build: async () => ({ findings: [] }) }),
+    fakeTarget('c', { check: () => ({ reasons: [], findings: found }) }),
     fakeTarget('d'),
   ])
   const outcomes = [...(await run.outcomes).values()]
-  const warnings = outcomes.map((outcome) => 'warning' in outcome && outcome.warning)
-  assert.deepEqual(warnings, ['restart it', 'expires soon', 'expires soon', false])
-  assert.deepEqual(
-    outcomes.map((outcome) => 'isUnfinished' in outcome),
-    [true, true, true, false],
-  )
+  assert.deepEqual(outcomes.map(findingsIn), [made, found, found, []])
 })
 
 test('what a build is doing, and what it has made, is reported', async () => {

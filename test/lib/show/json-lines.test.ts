@@ -2,6 +2,7 @@ import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { Failure } from '../../../lib/failure.ts'
 import type { Event, Outcome } from '../../../lib/graph/target.ts'
+import { asFindings, findingOf } from '../../../lib/reason.ts'
 import { createJsonLines } from '../../../lib/show/lines.ts'
 import { readJsonLine } from '../../support/harderway.ts'
 import { fc } from '../../support/properties.ts'
@@ -23,7 +24,7 @@ for (const [outcome, value] of [
     { reasons: [], message: 'fresh' },
   ],
   [
-    { kind: 'fresh', reasons: [], until, warning: 'expires soon' },
+    { kind: 'fresh', reasons: [], until, findings: asFindings(['expires soon']) },
     {
       reasons: [],
       until: '2036-11-21T10:00:00Z',
@@ -34,6 +35,27 @@ for (const [outcome, value] of [
   [
     { kind: 'built', reasons },
     { reasons, message: 'made: ca.pem missing' },
+  ],
+  [
+    {
+      ...{ kind: 'stale', reasons, ownsClient: true },
+      findings: [
+        { kind: 'unreached', owner: 'user', text: 'which?', nodes: ['one'] },
+        { owner: 'run', text: 'it is odd', remedy: 'look' },
+        { kind: 'unreached', owner: 'run', text: 'said', isSilent: true },
+        { kind: 'old key', owner: 'run', text: 'kubelet', isSilent: true },
+        findingOf({ file: 'ca-key.pem', path: '/ca-key.pem', isKeptOff: true }),
+        findingOf({ file: 'a.pem', path: '/a.pem', why: 'etcd reads it' }),
+      ],
+    },
+    {
+      ...{ reasons, message: 'to make: ca.pem missing', isUnfinished: true, unreached: ['which?', 'said'] },
+      warning: 'one: which?; it is odd: look',
+      left: [
+        { file: 'ca-key.pem', path: '/ca-key.pem', isKeptOff: true },
+        { file: 'a.pem', path: '/a.pem', why: 'etcd reads it' },
+      ],
+    },
   ],
   [
     { kind: 'stale', reasons },
@@ -117,16 +139,18 @@ test('a run ends with a summary of numbers, what is left to do, and what expires
   const numbers = { targets: 5, made: 1, fresh: 1, stale: 1, failed: 1, cancelled: 1, exit: 1 }
   const advice = [{ nodes: ['control0'], files: ['ca.pem'], restart: ['etcd'] }]
   const caEnds = { expires: until, days: 3, commands: ['renew'] }
-  const rest = { toDo: ['look'], goOn: 'again' }
+  const goOn = 'again'
+  const toDo = [{ owner: 'user', text: 'look', remedy: 'there' }] as const
   const nextToExpire = { name: 'admin', expires: until }
   const internal = { now: until, planHash: 'abc' }
-  await reporter.end({ outcomes, seconds: 1.4999876, exit: 1, advice, caEnds, nextToExpire, ...rest, ...internal })
+  await reporter.end({ outcomes, seconds: 1.4999876, exit: 1, advice, caEnds, nextToExpire, toDo, goOn, ...internal })
   await reporter.end({ outcomes: new Map(), seconds: 0, exit: 3 })
   const expires = '2036-11-21T10:00:00Z'
   const none = { targets: 0, made: 0, fresh: 0, stale: 0, failed: 0, cancelled: 0, exit: 3 }
   assert.deepEqual(values(), [
     {
-      ...{ type: 'summary', ...numbers, seconds: 1.5, advice: [...advice, { ...caEnds, expires }], ...rest },
+      ...{ type: 'summary', ...numbers, seconds: 1.5, advice: [...advice, { ...caEnds, expires }] },
+      ...{ toDo: ['look: there'], goOn },
       nextToExpire: { name: 'admin', expires },
     },
     { type: 'summary', ...none, seconds: 0, advice: [] },

@@ -2,6 +2,7 @@ import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { Failure } from '../../../lib/failure.ts'
 import type { Outcome, Target } from '../../../lib/graph/target.ts'
+import { asFindings } from '../../../lib/reason.ts'
 import { createLines } from '../../../lib/show/lines.ts'
 import type { Summary } from '../../../lib/show/reporter.ts'
 import { fakeTarget } from '../../support/fakes.ts'
@@ -37,7 +38,7 @@ test('a target that changed or failed has a line at its end; what is fresh is co
   reporter.event({ type: 'started', id: 'certs/0' })
   reporter.event({ type: 'building', id: 'certs/0', reasons: [] })
   assert.deepEqual(written, [])
-  end('certs/0', { ...made, warning: 'restart it' })
+  end('certs/0', { ...made, findings: asFindings(['restart it']) })
   end('certs/1', fresh)
   end('certs/2', failed)
   end('certs/3', fresh)
@@ -105,7 +106,10 @@ test('--quiet tells of failures, warnings, what is stale and what is left to do,
   assert.deepEqual(written, [])
   const stale: Outcome = { kind: 'stale', reasons: [{ kind: 'missing', path: 'a.pem' }] }
   const advice = [{ nodes: ['one'], files: ['leaf.pem'], restart: ['server'] }]
-  await close({ 'certs/0': failed, 'certs/1': { ...fresh, warning: 'it is odd' }, 'certs/2': stale }, { advice })
+  await close(
+    { 'certs/0': failed, 'certs/1': { ...fresh, findings: asFindings(['it is odd']) }, 'certs/2': stale },
+    { advice },
+  )
   assert.deepEqual(written, [
     'certs/2: to make: a.pem missing',
     'warning certs/1: it is odd',
@@ -131,7 +135,7 @@ test('whatever comes from files and nodes, no control character is written but t
       const { written, reporter, end } = lines({ certs: phase('certs', 1) })
       const failure = new Failure(one, { remedy: two })
       end('certs/0', { kind: 'failed', failure })
-      end('certs/0', { ...made, warning: one })
+      end('certs/0', { ...made, findings: asFindings([one]) })
       end('certs/0', { kind: 'built', reasons: [{ kind: 'missing', path: three }] })
       end('certs/0', {
         kind: 'stale',

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { Failure } from '../../../lib/failure.ts'
-import type { Change, CheckResult, Reason } from '../../../lib/reason.ts'
+import { asFindings, type Change, type CheckResult, type Reason } from '../../../lib/reason.ts'
 import { countEntries, planEntries } from '../../../lib/show/plan.ts'
 import { changed, fakeCluster, fakeTarget, fresh, missing, onNode, planFakes } from '../../support/fakes.ts'
 
@@ -136,7 +136,7 @@ test('units that are restarted are counted on every node, whatever is folded, wi
 
 test('with nothing stale the plan is the counts alone, with warnings, failures and what is left to do', async () => {
   const last = '4 targets: 0 made, 4 fresh, 0 failed in 0.3 s'
-  const { entries, lines } = await plan({ leaf: { ...fresh, warning: 'it is odd' } })
+  const { entries, lines } = await plan({ leaf: { ...fresh, findings: asFindings(['it is odd']) } })
   assert.deepEqual(entries, [])
   const caEnds = { expires: new Date('2036-11-21'), days: 1, commands: ['renew it'] }
   const planHash = 'abc'

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { Failure, sharedRefusal } from '../../../lib/failure.ts'
 import type { Outcome } from '../../../lib/graph/target.ts'
-import type { Change, Reason } from '../../../lib/reason.ts'
+import { asFindings, type Change, type Reason } from '../../../lib/reason.ts'
 import type { Summary } from '../../../lib/show/reporter.ts'
 import {
   formatClosing,
@@ -130,7 +130,7 @@ test('a run ends with what changed, what is left to do and what expires next', (
     { nodes: ['one', 'two'], files: ['a.pem', 'b.pem'], restart: ['server'] },
     { nodes: ['three'], files: ['a.pem'], restart: [] },
   ]
-  assert.deepEqual(closing(outcomes, { advice, toDo: ['look:\n    at it'], nextToExpire, goOn: 'go on' }), [
+  assert.deepEqual(closing(outcomes, { advice, toDo: asFindings(['look:\n    at it']), nextToExpire, goOn: 'go on' }), [
     'New        a.pem',
     'Changed    b.pem',
     'Deployed   one, two',
@@ -151,7 +151,7 @@ test('on a terminal with colours, what is left to do is in bold, and nothing els
   const caEnds = { expires: at('2036-11-21'), days: 1, commands: ['one', 'other'] }
   const rows = closing(
     { ca: fresh },
-    { toDo: ['others could read it:\n    replace'], nextToExpire, caEnds, now: at('2036-11-20') },
+    { toDo: asFindings(['others could read it:\n    replace']), nextToExpire, caEnds, now: at('2036-11-20') },
   )
   const isBold = (row: string) => /^\x1b\[1m.*\x1b\[22m$/.test(row)
   assert.deepEqual(rows.map(isBold), [false, true, true, true, false])

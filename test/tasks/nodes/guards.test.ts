@@ -395,7 +395,8 @@ describe("somebody else's kubeconfig where ours is about to be", () => {
       const names = { known: new Set<string>(), together: [control] }
       const look = seenIn(cluster, control, lookAt(control, {}, { [path]: Buffer.from(text()) }))
       const warning = `c0 has another kubeconfig (${path}): a run overwrites it, and auth/backup keeps a copy`
-      assert.ok(checkNode(at({}, own), control, look, names, true).warning?.includes(warning))
+      const { findings } = checkNode(at({}, own), control, look, names, true)
+      assert.ok(findings.some(({ text }) => text === warning))
     })
 
   const known: Readonly<Record<string, () => string>> = {
@@ -435,8 +436,9 @@ describe("the CA's key, where no node is to have it", () => {
     const process = processAs('kube-controller-manager', '--cluster-signing-key-file=/home/ubuntu/ca-key.pem')
     assert.deepEqual(pruned({ ...there, processes: [process] }), [])
     const read = seenIn(run().cluster, control, { ...look, places: { ...there, processes: [process] } })
-    const { left } = checkNode(run(), control, read, names, false)
-    assert.match(left.find(({ file }) => file === 'ca-key.pem')?.why ?? '', /a command line names it/)
+    const { findings } = checkNode(run(), control, read, names, false)
+    const key = findings.find(({ left }) => left?.file === 'ca-key.pem')
+    assert.match(key?.remedy ?? '', /a command line names it/)
     assert.deepEqual(pruned(new Failure('no root', {})), [])
   })
 })

@@ -23,7 +23,7 @@ revoked: ['sha256:${'1'.repeat(64)}']
 )
 const fresh: Outcome = { kind: 'fresh', reasons: [] }
 const failed: Outcome = { kind: 'failed', failure: new Failure('it is down') }
-const unfinished: Outcome = { ...fresh, isUnfinished: true }
+const unfinished: Outcome = { ...fresh, findings: [{ owner: 'user', text: 'start it' }] }
 const unit: ReasonOf<'unit'> = {
   ...{ kind: 'unit', unit: 'kubelet', places: [], notLoaded: [], notServed: [] },
   ...{ restarts: true, isDrained: false },

@@ -4,13 +4,14 @@ import { existsSync, mkdirSync, readFileSync, symlinkSync, writeFileSync } from 
 import { join } from 'node:path'
 import { type TestContext, test } from 'node:test'
 import { Failure } from '../../../lib/failure.ts'
+import { asFindings, formatFinding } from '../../../lib/reason.ts'
 import type { Summary } from '../../../lib/show/reporter.ts'
 import { writeAuth } from '../../../tasks/request/access.ts'
 import { authBeside, type CommandRun } from '../../../tasks/request/command-run.ts'
 import { parseOptions } from '../../../tasks/request/options.ts'
 import { scratch } from '../../support/files.ts'
 
-const nothing = { outcomes: new Map(), findings: [] }
+const nothing = { outcomes: new Map(), causes: [] }
 
 /** As much of a CommandRun as it takes, and what is printed. */
 function runIn(t: TestContext) {
@@ -36,7 +37,7 @@ function runIn(t: TestContext) {
     problem: ({ message }: Failure) => printed.push(`problem: ${message}`),
     end: async ({ exit, toDo }: Summary) => {
       assert.ok(!existsSync(lock))
-      printed.push(`exit ${exit}${toDo ? `, to do: ${toDo}` : ''}`)
+      printed.push(`exit ${exit}${toDo ? `, to do: ${toDo.map(formatFinding)}` : ''}`)
     },
   }
   return { run, reporter, printed, lock, cluster: `kubenet: ${run.file}, 1 node` }
@@ -61,19 +62,19 @@ test('auth/ that is a link to nothing may be on a disk that is not mounted: noth
 
 test('a writer works while auth/ is locked, after the cluster is named; its end is reported without the lock', async (t) => {
   const { run, reporter, printed, lock, cluster } = runIn(t)
-  const findings = await writeAuth(run, {
+  const causes = await writeAuth(run, {
     reporter,
     work: async ({ note }) => {
       assert.ok(existsSync(lock))
       note('working')
-      return { outcomes: new Map(), findings: ['stale'] }
+      return { outcomes: new Map(), causes: [] }
     },
     closing: () => {
       assert.ok(existsSync(lock))
-      return { advice: [], nextToExpire: undefined, toDo: ['this'] }
+      return { advice: [], nextToExpire: undefined, toDo: asFindings(['this'], { owner: 'user' }) }
     },
   })
-  assert.deepEqual(findings, ['stale'])
+  assert.deepEqual(causes, ['unfinished'])
   assert.deepEqual(printed, [cluster, 'note: working', 'exit 4, to do: this'])
 })
 

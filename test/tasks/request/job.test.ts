@@ -2,10 +2,11 @@ import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { Failure } from '../../../lib/failure.ts'
 import type { Outcome } from '../../../lib/graph/target.ts'
-import { exitStatus, type Finding, findingsOf } from '../../../tasks/request/job.ts'
+import type { Finding } from '../../../lib/reason.ts'
+import { causesOf, type ExitCause, exitStatus } from '../../../tasks/request/job.ts'
 
 test('where several hold, bad usage counts first, then a signal, a refusal, a failure, and what is stale or left to the user last', () => {
-  const order: readonly [Finding | 'signal', number][] = [
+  const order: readonly [ExitCause | 'signal', number][] = [
     ['usage', 2],
     ['signal', 130],
     ['refused', 3],
@@ -14,19 +15,21 @@ test('where several hold, bad usage counts first, then a signal, a refusal, a fa
     ['unfinished', 4],
   ]
   for (const [i, [first, status]] of order.entries()) {
-    const all = order.slice(i).map(([finding]) => finding)
+    const all = order.slice(i).map(([cause]) => cause)
     const ended = all.includes('signal') ? 130 : undefined
-    const findings = all.filter((finding) => finding !== 'signal')
-    assert.equal(exitStatus(findings, ended), status, first)
-    assert.equal(exitStatus(findings.toReversed(), ended), status, first)
+    const causes = all.filter((cause) => cause !== 'signal')
+    assert.equal(exitStatus(causes, ended), status, first)
+    assert.equal(exitStatus(causes.toReversed(), ended), status, first)
   }
 })
 
-const outcomes: readonly [Outcome, Finding[]][] = [
+const left: Finding = { owner: 'user', text: 'start it' }
+const outcomes: readonly [Outcome, ExitCause[]][] = [
   [{ kind: 'fresh', reasons: [] }, []],
   [{ kind: 'built', reasons: [{ kind: 'forced' }] }, []],
-  [{ kind: 'fresh', reasons: [], isUnfinished: true }, ['unfinished']],
-  [{ kind: 'stale', reasons: [{ kind: 'forced' }], isUnfinished: true }, ['stale', 'unfinished']],
+  [{ kind: 'fresh', reasons: [], findings: [{ owner: 'run', text: 'it is odd' }] }, []],
+  [{ kind: 'fresh', reasons: [], findings: [left] }, ['unfinished']],
+  [{ kind: 'stale', reasons: [{ kind: 'forced' }], findings: [left] }, ['stale', 'unfinished']],
   [{ kind: 'stale', reasons: [{ kind: 'forced' }] }, ['stale']],
   [{ kind: 'cancelled', because: ['ca'] }, ['failed']],
   [{ kind: 'failed', failure: new Failure('it broke') }, ['failed']],
@@ -36,6 +39,6 @@ const outcomes: readonly [Outcome, Finding[]][] = [
 ]
 
 test('what a target counts as, and where nothing was found the exit status is 0', () => {
-  for (const [outcome, findings] of outcomes) assert.deepEqual(findingsOf([outcome]), findings, outcome.kind)
+  for (const [outcome, causes] of outcomes) assert.deepEqual(causesOf([outcome]), causes, outcome.kind)
   assert.equal(exitStatus([]), 0)
 })
