@@ -152,7 +152,7 @@ const node = object({
   port: v.optional(integer(1, 65535)),
   user: v.optional(login),
   directory: v.optional(nodeDirectory),
-  units: v.optional(record(object({ files: v.optional(unitFiles, {}) })), {}),
+  units: v.optional(record(object({ config: v.optional(placePath), files: v.optional(unitFiles, {}) })), {}),
 })
 
 /** At most 64 characters, the limit of a CN in RFC 5280, A.1; lower case, for file systems that ignore case. */

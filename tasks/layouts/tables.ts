@@ -286,7 +286,7 @@ function unitOf(
     usual: itsOwn(sources.map((files) => declaredAt(files, each)).find((path) => path !== undefined) ?? each.usual),
   }))
   const named = [...new Set(sources.flatMap((files) => Object.keys(files).map(itsOwn)))]
-  const config = override?.config ?? row.config
+  const config = ofNode?.config ?? override?.config ?? row.config
   const isWanted = ({ file }: Reads) => cluster.revoked !== undefined || !authorizationFiles.includes(file)
   const reads = all.filter((each) => isWanted(each) && !isKeptOff(cluster, each.file))
   const keptOffNodes = all.filter(({ file }) => isKeptOff(cluster, file))

@@ -6,20 +6,24 @@ import { stringify } from 'yaml'
 import type { Cluster, ClusterNode } from '../../lib/cluster/cluster.ts'
 import { Failure, runAgain } from '../../lib/failure.ts'
 import { formatDuration, groupAlike } from '../../lib/wording.ts'
-import { NODE, type Unit } from '../layouts/layout.ts'
+import { NODE } from '../layouts/layout.ts'
 import { nodeUnits } from '../layouts/tables.ts'
-import type { Contradiction, UnitSeen } from './reads.ts'
+import type { UnitSeen } from './reads.ts'
+
+type Contradicting = Pick<UnitSeen, 'unit' | 'contradicted' | 'confirmed'>
 
 interface Contradicted {
   readonly node: ClusterNode
-  readonly units: readonly Pick<UnitSeen, 'unit' | 'contradicted'>[]
+  readonly units: readonly Contradicting[]
 }
 
 /** Throws a Failure if a command line of the node names other paths. */
 export function refuseContradicted(cluster: Cluster, node: ClusterNode, units: readonly UnitSeen[]): void {
   const found = units.filter(({ contradicted }) => contradicted.length > 0)
   if (found.length === 0) return
-  const what = found.map(({ unit, contradicted }) => `${unit}: ${contradicted.map(formatContradiction).join(', ')}`)
+  const what = found.map(
+    ({ unit, contradicted }) => `${unit}: ${contradicted.map(({ by, path }) => `${by} names ${path}`).join(', ')}`,
+  )
   throw new Failure(`${what.join('; ')}; cluster.yaml has other paths, so nothing is installed`, {
     node: node.name,
     code: 'contradicted',
@@ -33,10 +37,6 @@ export function refuseContradicted(cluster: Cluster, node: ClusterNode, units: r
   })
 }
 
-function formatContradiction({ by, path }: Contradiction): string {
-  return `${by} names ${path}`
-}
-
 /** Files, and the config, of a unit as its node has them. */
 interface Declared {
   readonly config?: string
@@ -48,12 +48,15 @@ function formatInstall(cluster: Cluster, places: readonly Contradicted[]): strin
   const { install } = cluster
   if (!install) return ''
   const found = places.flatMap(({ node, units }) =>
-    units.map(({ unit, contradicted }) => ({ node, unit, declared: declaredBy(cluster, node, unit, contradicted) })),
+    units.map((each) => ({ node, unit: each.unit, declared: declaredBy(node, each) })),
   )
   const groups = groupAlike(found, ({ unit, declared }) => JSON.stringify([unit, declared]))
-  const isOfAll = ([{ unit }, ...more]: (typeof groups)[number]) =>
-    cluster.nodes.filter((node) => nodeUnits(cluster, node).some((each) => each.unit === unit)).length ===
-    more.length + 1
+  // What a node has of its own counts before what all have.
+  const isOfAll = (group: (typeof groups)[number]) => {
+    const [{ unit }] = group
+    const due = cluster.nodes.filter((node) => nodeUnits(cluster, node).some((each) => each.unit === unit))
+    return due.length === group.length && group.every(({ node }) => !node.units[unit])
+  }
   const ofAll = new Map(groups.filter(isOfAll).map(([{ unit, declared }]) => [unit, declared]))
   const names = [...new Set([...install.units.keys(), ...ofAll.keys()])]
   const units = names.map((unit) => {
@@ -70,9 +73,12 @@ function formatInstall(cluster: Cluster, places: readonly Contradicted[]): strin
     ...(units.length > 0 && { units: Object.fromEntries(units) }),
   }
   const own = groups.filter((group) => !isOfAll(group)).flatMap((group) => [...group])
-  const ofNodes = [...Map.groupBy(own, ({ node }) => node.name)].map(([name, all]) => {
-    const text = stringify({ units: Object.fromEntries(all.map(({ unit, declared }) => [unit, declared])) })
-    return `and in the node ${name}:\n${indent(text)}`
+  const ofNodes = [...Map.groupBy(own, ({ node }) => node)].map(([{ name, units }, all]) => {
+    const merged = all.map(({ unit, declared: { files, ...declared } }) => [
+      unit,
+      { ...units[unit], ...declared, files: { ...units[unit]?.files, ...files } },
+    ])
+    return `and in the node ${name}:\n${indent(stringify({ units: { ...units, ...Object.fromEntries(merged) } }))}`
   })
   return [indent(stringify({ install: Object.keys(block).length > 0 ? block : true })), ...ofNodes].join('\n')
 }
@@ -82,34 +88,14 @@ const withoutFiles = <T extends { files: unknown }>({ files: _, ...rest }: T) =>
 const indent = (text: string) => text.trimEnd().replace(/^/gm, '    ')
 
 /** By file one path, or a path by each of its settings. `<node>` stands for the name of the node. */
-function declaredBy(
-  cluster: Cluster,
-  node: ClusterNode,
-  name: string,
-  contradicted: readonly Contradiction[],
-): Declared {
-  const unit = nodeUnits(cluster, node).find((each) => each.unit === name)
+function declaredBy(node: ClusterNode, { contradicted, confirmed }: Contradicting): Declared {
   const general = (text: string) => text.replaceAll(node.name, NODE)
   const config = contradicted.find(({ file }) => file === undefined)?.path
-  const named = Map.groupBy(
-    contradicted.flatMap(({ file, by, path }) => (file === undefined ? [] : [{ file, by, path }])),
-    ({ file }) => file,
-  )
-  const files = [...named].map(([file, others]) => [general(file), pathsOf(unit, file, others, general)])
-  return { ...(config !== undefined && { config: general(config) }), files: Object.fromEntries(files) }
-}
-
-function pathsOf(
-  unit: Unit | undefined,
-  file: string,
-  others: readonly { readonly by: string; readonly path: string }[],
-  general: (text: string) => string,
-) {
-  const rows = unit?.reads.filter((row) => row.file === file && row.by.length > 0) ?? []
-  const all = rows.map(({ by, usual }): [string, string] => {
-    const other = others.find((each) => by.includes(each.by))
-    return [other?.by ?? by[0] ?? '', general(other?.path ?? usual)]
+  const files = [...new Set(contradicted.flatMap(({ file }) => file ?? []))].map((file) => {
+    const named = [...contradicted, ...confirmed].filter((each) => each.file === file)
+    const paths = new Map(named.map(({ by, path }) => [by, general(path)]))
+    const [path, ...others] = new Set(paths.values())
+    return [general(file), others.length === 0 ? path : Object.fromEntries(paths)]
   })
-  const paths = new Set(all.map(([, path]) => path))
-  return paths.size === 1 ? all[0]?.[1] : Object.fromEntries(all)
+  return { ...(config !== undefined && { config: general(config) }), files: Object.fromEntries(files) }
 }

@@ -89,16 +89,16 @@ interface Context {
   readonly declared: ReadonlyMap<string, string>
 }
 
-/** A setting that names another path than cluster.yaml, or the guide, has for the file. Without a file it is that of `config`. */
-export interface Contradiction {
-  readonly by: string
-  readonly path: string
+/** A setting, and the path that it names for one of the unit's files; without a file for its YAML file. */
+export interface NamedPlace extends Named {
   readonly file: string | undefined
 }
 
 /** What a command line says of a row. */
 type Said =
-  | { readonly contradicts: Contradiction }
+  | { readonly confirms: NamedPlace }
+  /** Another path than cluster.yaml, or the guide, has. */
+  | { readonly contradicts: NamedPlace }
   /** Its setting is to name the declared path. */
   | { readonly flag: WantedFlag & Pick<Place, 'file'> }
   | { readonly wrong: string }
@@ -152,6 +152,7 @@ function unitAt(context: Context) {
     files,
     /** Settings that name other paths: nothing is installed on the node then. */
     contradicted: uniqueBy(said.flatMap((each) => ('contradicts' in each ? each.contradicts : []))),
+    confirmed: uniqueBy(said.flatMap((each) => ('confirms' in each ? each.confirms : []))),
     /** What it reads that `install` does not reach, or that is not verified, in a clause each. */
     unreached: unique([
       ...whyUnreached({ ...context, unit }, { isUp: own.length > 0, running, next, unread }),
@@ -246,7 +247,7 @@ function saysOf({ row, places, declared }: OfRow, command: CommandLine, process?
       ? 'systemd copies it at its start'
       : process && isApart(process, places, path) && 'its process has mounts, or a root, of its own'
     if (why) return [{ unreached: `${by} (${path}) is no file of the node: ${why}` }]
-    if (isSame(path)) return []
+    if (isSame(path)) return [{ confirms: { by, path, file } }]
     const other = declared.get(realPath(places, path))
     return other !== undefined && other !== file ? [{ flag }] : [{ contradicts: { by, path, file } }]
   })

@@ -17,6 +17,7 @@ nodes:
   - { name: c0, role: control, ip: 10.0.0.2 }
   - { name: c1, role: control, ip: 10.0.0.3 }
   - { name: w0, role: worker, ip: 10.0.0.4 }
+  - { name: g0, role: gateway, ip: 10.0.0.5 }
 `
 type Commands = Readonly<Record<string, readonly (readonly [unit: string, ...args: string[]])[]>>
 
@@ -75,7 +76,7 @@ describe('units that read other paths than cluster.yaml has', () => {
     ],
     'on nodes that differ': [
       { c0: [etcd('/srv')], c1: [etcd('/opt')], w0: [['kubelet', '--config=/etc/kubelet.yaml']] },
-      /config: \/etc\/kubelet\.yaml[^]*and in the node c0:\n {4}units:\n[^]*and in the node c1:/,
+      /and in the node c0:\n {4}units:\n[^]*and in the node c1:[^]*and in the node w0:[^]*config: \/etc\/kubelet\.yaml/,
     ],
   }
   for (const [what, [commands, printed]] of Object.entries(rows))
