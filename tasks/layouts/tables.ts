@@ -220,13 +220,18 @@ function isReserved({ files, certs }: Layout, name: string): boolean {
 /** Facts that cluster.yaml must not contradict. */
 export function layoutRules(cluster: LaidOut): LayoutRules {
   const layout = layoutOf(cluster)
+  const variants = [
+    layoutOf({ layout: cluster.layout, etcd: { ca: 'own' }, aggregation: true }),
+    layouts[cluster.layout],
+  ]
+  const settingsBy = (rows: readonly Reads[]) =>
+    new Map([...Map.groupBy(rows, ({ file }) => file)].map(([file, same]) => [file, same.flatMap(({ by }) => by)]))
   const units = new Map(
     layout.units.map(({ unit, reads }) => {
-      const files = new Map(
-        [...Map.groupBy(reads, ({ file }) => file)].map(([file, rows]) => [file, rows.flatMap(({ by }) => by)]),
-      )
+      const all = variants.flatMap((each) => each.units.find((row) => row.unit === unit)?.reads ?? [])
       // A setting of a YAML file is no flag, and no variable.
-      return [unit, { files, hasConfig: reads.some(({ by }) => by.some((setting) => /^[a-z]/.test(setting))) }]
+      const hasConfig = reads.some(({ by }) => by.some((setting) => /^[a-z]/.test(setting)))
+      return [unit, { files: settingsBy(reads), inVariants: settingsBy(all), hasConfig }]
     }),
   )
   const kubeletsOn = layout.units

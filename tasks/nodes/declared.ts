@@ -37,65 +37,73 @@ export function refuseContradicted(cluster: Cluster, node: ClusterNode, units: r
   })
 }
 
-/** Files, and the config, of a unit as its node has them. */
-interface Declared {
-  readonly config?: string
-  readonly files: Readonly<Record<string, string | Readonly<Record<string, string>>>>
+/** What a unit of a node has: `config`, or one of its files; a path, or one by each of its settings. */
+interface Item {
+  readonly node: ClusterNode
+  readonly unit: string
+  readonly key: string
+  readonly value: string | Readonly<Record<string, string>>
 }
 
+const config = 'config'
+
 /** YAML: of all nodes what all of them have, of a node what it has alone. */
-function formatInstall(cluster: Cluster, places: readonly Contradicted[]): string {
-  const { install } = cluster
+function formatInstall({ install, nodes, ...cluster }: Cluster, places: readonly Contradicted[]): string {
   if (!install) return ''
-  const found = places.flatMap(({ node, units }) =>
-    units.map((each) => ({ node, unit: each.unit, declared: declaredBy(node, each) })),
-  )
-  const groups = groupAlike(found, ({ unit, declared }) => JSON.stringify([unit, declared]))
+  const items = places.flatMap(({ node, units }) => units.flatMap((unit) => itemsOf(node, unit)))
   // What a node has of its own counts before what all have.
-  const isOfAll = (group: (typeof groups)[number]) => {
-    const [{ unit }] = group
-    const due = cluster.nodes.filter((node) => nodeUnits(cluster, node).some((each) => each.unit === unit))
-    return due.length === group.length && group.every(({ node }) => !node.units[unit])
+  const isOfAll = (group: readonly Item[]) => {
+    const due = nodes.filter((node) =>
+      nodeUnits({ ...cluster, install }, node).some(({ unit }) => unit === group[0]?.unit),
+    )
+    return due.length === group.length && group.every(({ node, unit }) => !node.units[unit])
   }
-  const ofAll = new Map(groups.filter(isOfAll).map(([{ unit, declared }]) => [unit, declared]))
-  const names = [...new Set([...install.units.keys(), ...ofAll.keys()])]
-  const units = names.map((unit) => {
-    const old = install.units.get(unit)
-    const { config, files = {} } = ofAll.get(unit) ?? {}
-    const merged = old === false ? old : { ...old, ...(config && { config }), files: { ...old?.files, ...files } }
-    return [unit, merged && Object.keys(merged.files).length === 0 ? withoutFiles(merged) : merged]
-  })
+  const groups = groupAlike(items, ({ unit, key, value }) => JSON.stringify([unit, key, value]))
+  const ofAll = groups.filter(isOfAll).map(([first]) => first)
+  const own = groups.filter((group) => !isOfAll(group)).flat()
   const { drain, undrain, timeout, sudo } = install
+  const units = withItems(Object.fromEntries(install.units), ofAll)
   const block = {
     ...(sudo !== 'sudo -n' && sudo !== '' && { sudo }),
     ...(drain && { drain, undrain }),
     ...(timeout !== 120_000 && { timeout: formatDuration(timeout) }),
-    ...(units.length > 0 && { units: Object.fromEntries(units) }),
+    ...(Object.keys(units).length > 0 && { units }),
   }
-  const own = groups.filter((group) => !isOfAll(group)).flatMap((group) => [...group])
-  const ofNodes = [...Map.groupBy(own, ({ node }) => node)].map(([{ name, units }, all]) => {
-    const merged = all.map(({ unit, declared: { files, ...declared } }) => [
-      unit,
-      { ...units[unit], ...declared, files: { ...units[unit]?.files, ...files } },
-    ])
-    return `and in the node ${name}:\n${indent(stringify({ units: { ...units, ...Object.fromEntries(merged) } }))}`
-  })
-  return [indent(stringify({ install: Object.keys(block).length > 0 ? block : true })), ...ofNodes].join('\n')
+  const ofNodes = groupAlike(own, ({ node }) => node).map(
+    (group) => `and in the node ${group[0].node.name}:\n${indent({ units: withItems(group[0].node.units, group) })}`,
+  )
+  return [indent({ install: Object.keys(block).length > 0 ? block : true }), ...ofNodes].join('\n')
 }
 
-const withoutFiles = <T extends { files: unknown }>({ files: _, ...rest }: T) => rest
+/** Units as cluster.yaml has them, with these. */
+function withItems(units: Readonly<Record<string, object | false>>, items: readonly Item[]): Record<string, unknown> {
+  const all = new Map<string, Record<string, unknown> | false>(
+    Object.entries(units).map(([unit, has]) => [unit, has && { ...has }]),
+  )
+  for (const { unit, key, value } of items) {
+    const { files, ...has } = all.get(unit) || {}
+    all.set(
+      unit,
+      key === config ? { ...has, config: value, files } : { ...has, files: { ...(files as object), [key]: value } },
+    )
+  }
+  const isEmpty = (value: unknown) =>
+    value === undefined || (typeof value === 'object' && Object.keys(value ?? {}).length === 0)
+  const short = (has: Record<string, unknown> | false) =>
+    has && Object.fromEntries(Object.entries(has).filter(([, value]) => !isEmpty(value)))
+  return Object.fromEntries([...all].map(([unit, has]) => [unit, short(has)]))
+}
 
-const indent = (text: string) => text.trimEnd().replace(/^/gm, '    ')
+const indent = (value: object) => stringify(value).trimEnd().replace(/^/gm, '    ')
 
-/** By file one path, or a path by each of its settings. `<node>` stands for the name of the node. */
-function declaredBy(node: ClusterNode, { contradicted, confirmed }: Contradicting): Declared {
+/** `<node>` stands for the name of the node. */
+function itemsOf(node: ClusterNode, { unit, contradicted, confirmed }: Contradicting): Item[] {
   const general = (text: string) => text.replaceAll(node.name, NODE)
-  const config = contradicted.find(({ file }) => file === undefined)?.path
-  const files = [...new Set(contradicted.flatMap(({ file }) => file ?? []))].map((file) => {
+  return [...new Set(contradicted.map(({ file }) => file))].map((file): Item => {
     const named = [...contradicted, ...confirmed].filter((each) => each.file === file)
-    const paths = new Map(named.map(({ by, path }) => [by, general(path)]))
-    const [path, ...others] = new Set(paths.values())
-    return [general(file), others.length === 0 ? path : Object.fromEntries(paths)]
+    const paths = new Map(named.map(({ setting, path }) => [setting, general(path)]))
+    const [path = '', ...others] = new Set(paths.values())
+    const value = others.length === 0 ? path : Object.fromEntries(paths)
+    return { node, unit, key: file === undefined ? config : general(file), value }
   })
-  return { ...(config !== undefined && { config: general(config) }), files: Object.fromEntries(files) }
 }

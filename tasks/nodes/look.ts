@@ -16,6 +16,7 @@ import type { Place, Port, Unit } from '../layouts/layout.ts'
 import { identityFiles, layoutOf, nodeFiles, nodeUnits } from '../layouts/tables.ts'
 import { variablesIn } from './command-line.ts'
 import { addressOf, readServedCertificate } from './component.ts'
+import { refuseContradicted } from './declared.ts'
 import {
   keptOffPaths,
   leftLists,
@@ -197,6 +198,7 @@ export async function readNode(given: Run, node: ClusterNode): Promise<NodeLook>
     return there.look({ directory: node.directory, names: run.auth.files, expected, places })
   }
   const look = await lookAtAll(seen, node, placesQuery(seen, node) ?? emptyQuery, read)
+  refuseContradicted(seen.cluster, node, look.units)
   const isWithoutRoot = look.places instanceof Failure && look.places.code === 'no-root'
   return isWithoutRoot && !run.cluster.install ? { ...explained(seen, node, await read(emptyQuery)), ...nothing } : look
 }

@@ -11,6 +11,7 @@ import { ownCas } from '../../lib/pki/pair.ts'
 import { formatNames, groupAlike } from '../../lib/wording.ts'
 import type { Unit } from '../layouts/layout.ts'
 import { identityFiles, layoutOf, nodeUnits } from '../layouts/tables.ts'
+import { refuseContradicted } from './declared.ts'
 import { type CaOnNodes, recoverCommand, waysOutOfLost } from './fetch-command.ts'
 import { guardList, heldOn } from './guards.ts'
 import { digestOf, lookAtNode, readServedCertificates, withPlaces } from './look.ts'
@@ -177,8 +178,11 @@ async function findTrace(run: Run, node: ClusterNode, names: readonly string[]):
     const all = heldOn(seen, node, look).filter(({ state }) => state.size > 0)
     const files = all.flatMap(({ file, at }) => (names.includes(file) ? [at] : []))
     const { served, silent } = await readAllServed(run, node)
-    if (files.length + served.length + silent.length === 0)
+    if (files.length + served.length + silent.length === 0) {
+      // What units read elsewhere was not looked at.
+      refuseContradicted(seen.cluster, node, look.units)
       return whole.places instanceof Failure ? whole.places : undefined
+    }
     const isOther = (file: string, theirs: Buffer) =>
       otherIdentity(file, auth, theirs, (name) => backups(auth, name)) !== undefined
     const cas = ownCas(auth)

@@ -90,7 +90,9 @@ interface Context {
 }
 
 /** A setting, and the path that it names for one of the unit's files; without a file for its YAML file. */
-export interface NamedPlace extends Named {
+interface NamedPlace extends Named {
+  /** As cluster.yaml has it: another node may have it in another way. */
+  readonly setting: string
   readonly file: string | undefined
 }
 
@@ -123,7 +125,7 @@ function unitAt(context: Context) {
     return { row, now, said: [...now, ...(next ? saysOf(of, next) : [])] }
   })
   const said = [...configs, ...rows.flatMap((each) => each.said)]
-  const isOther = own.some((process) => unit.config !== undefined && isMounted(process, places, unit.config))
+  const isOther = own.some((process) => unit.config !== undefined && hasOther(process, places, unit.config))
   const unread =
     (runs && own.length === 0 && `its main process is not ${unit.unit} itself`) ||
     running.find((each) => each.unread)?.unread ||
@@ -217,7 +219,7 @@ function saysOfConfig({ config, files }: Unit, command: CommandLine, places: Pla
   if (path === undefined || files.length === 0) return []
   return config !== undefined && realPath(places, path) === realPath(places, config)
     ? []
-    : [{ contradicts: { by: command.configFlag, path, file: undefined } }]
+    : [{ contradicts: { by: command.configFlag, setting: command.configFlag, path, file: undefined } }]
 }
 
 interface OfRow extends Pick<Context, 'unit' | 'places' | 'declared'> {
@@ -247,9 +249,10 @@ function saysOf({ row, places, declared }: OfRow, command: CommandLine, process?
       ? 'systemd copies it at its start'
       : process && isApart(process, places, path) && 'its process has mounts, or a root, of its own'
     if (why) return [{ unreached: `${by} (${path}) is no file of the node: ${why}` }]
-    if (isSame(path)) return [{ confirms: { by, path, file } }]
+    const named = { by, setting: row.by.find((each) => each.startsWith('--')) ?? first, path, file }
+    if (isSame(path)) return [{ confirms: named }]
     const other = declared.get(realPath(places, path))
-    return other !== undefined && other !== file ? [{ flag }] : [{ contradicts: { by, path, file } }]
+    return other !== undefined && other !== file ? [{ flag }] : [{ contradicts: named }]
   })
 }
 
@@ -269,9 +272,8 @@ function isApart({ apart, replaced }: ComponentProcess, places: PlacesState, pat
 }
 
 /** It has the file that was there at its start, or another. */
-function isMounted(process: ComponentProcess, places: PlacesState, path: string): boolean {
-  const isIn = (paths: ReadonlySet<string>) => waysTo(places, path).some((way) => paths.has(way))
-  return isIn(process.bound) || isIn(process.replaced) || isApart(process, places, path)
+function hasOther(process: ComponentProcess, places: PlacesState, path: string): boolean {
+  return waysTo(places, path).some((way) => process.replaced.has(way)) || isApart(process, places, path)
 }
 
 /** One that is mounted by itself is read by a restart alone. */

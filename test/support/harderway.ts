@@ -122,7 +122,7 @@ export function writeCluster(place: string, edits: readonly Edit[] = [], from: s
   document.deleteIn(['install'])
   for (const [path, value] of edits) {
     if (value === undefined) document.deleteIn(path)
-    else document.setIn(path, value)
+    else document.setIn(path, document.createNode(value))
   }
   writeFileSync(join(place, 'cluster.yaml'), document.toString())
 }

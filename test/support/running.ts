@@ -4,6 +4,7 @@ import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
+import { parse } from 'yaml'
 import { drain, undrain } from '../lab/machines/balancer.ts'
 import { installAll } from '../lab/machines/components.ts'
 import type { Guide, Pair } from '../lab/machines/guide.ts'
@@ -11,7 +12,7 @@ import type { Machine } from '../lab/machines/machine.ts'
 import { type Machines, startMachines } from '../lab/machines/machines.ts'
 import type { Failed } from '../lab/machines/prober.ts'
 import { isSince, realBinaries } from '../lab/machines/shared.ts'
-import type { Edit, Ran } from './harderway.ts'
+import { type Edit, type Ran, readCluster } from './harderway.ts'
 import { type AtEvent, type Ended, sshProcesses, start } from './process.ts'
 import { eventually, needs } from './programs.ts'
 
@@ -59,6 +60,27 @@ export const restartSooner = `find /etc/systemd/system -maxdepth 1 -type f -name
 
 /** Nothing that units read is where the guide has it: own-paths.sh. */
 export const ownPaths = readFileSync(join(import.meta.dirname, '../lab/machines/own-paths.sh'), 'utf8')
+/** What a run has printed for units that read other paths than cluster.yaml has: edits of it, without the rest of `install`. */
+export function pasted(lab: Machines, ran: Ran): Edit[] {
+  const [, block = ''] =
+    /write this in place of install in cluster\.yaml[^\n]*\n((?: +[^\n]*\n)+)/.exec(toldOf(ran)) ?? []
+  const [, margin = ''] = /^( *)install:/.exec(block) ?? assert.fail(toldOf(ran))
+  const [ofAll = '', ...ofNodes] = block.replaceAll(new RegExp(`^${margin}`, 'gm'), '').split(/^ *and in the node /m)
+  const names = (readCluster(readFileSync(join(lab.place, 'cluster.yaml'))).nodes ?? []).map(({ name }) => name)
+  const parts: [at: (string | number)[], units: Record<string, object>][] = [
+    [['install', 'units'], parse(ofAll).install.units ?? {}],
+    ...ofNodes.map((part): [(string | number)[], Record<string, object>] => {
+      const [, name = '', text = ''] = /^(\S+):\n(.*)$/s.exec(part) ?? []
+      return [['nodes', names.indexOf(name), 'units'], parse(text).units]
+    }),
+  ]
+  return parts.flatMap(([at, units]) =>
+    Object.entries(units).flatMap(([unit, has]) =>
+      Object.entries(has).map(([key, value]): Edit => [[...at, unit, key], value]),
+    ),
+  )
+}
+
 /** Machines on which the whole cluster runs, as after an `install`: the next run has nothing to do. Runs do not wait long: short-waits.ts. */
 export async function startRunning(prepare = ''): Promise<Machines> {
   const lab = await startMachines(join(import.meta.dirname, 'short-waits.ts'))
@@ -66,16 +88,25 @@ export async function startRunning(prepare = ''): Promise<Machines> {
     lab.write(...running())
     await mustRun(lab, 0, 'bootstrap')
     await installAll(lab, [splitAll, restartSooner, prepare].join('\n'))
+    const own = prepare.includes(ownPaths) ? await paste(lab) : []
+    const declared = { ...lab, write: (...edits: Edit[]) => lab.write(...edits, ...own) }
     await eventually(async () => {
       // Until etcd has a quorum an API server ends again and again, and systemd counts that.
       await Promise.all(lab.all.map((machine) => machine.exec('systemctl reset-failed')))
-      await mustRun(lab, 0, 'bootstrap', '--dry-run')
+      await mustRun(declared, 0, 'bootstrap', '--dry-run')
     })
-    return lab
+    return declared
   } catch (error) {
     await lab.stop()
     throw error
   }
+}
+
+/** Nothing is installed before: a plan says the same. */
+async function paste(lab: Machines): Promise<Edit[]> {
+  const own = pasted(lab, await eventually(() => mustRun(lab, 1, 'bootstrap', '--dry-run')))
+  lab.write(...running(), ...own)
+  return own
 }
 
 /** Without what is up to date. */

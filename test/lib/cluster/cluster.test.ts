@@ -13,6 +13,7 @@ test("the guide's cluster.yaml says what the guide's commands do", () => {
     role,
     ips: [ip],
     sans: [],
+    units: {},
     host: name,
     user: 'ubuntu',
     directory: '~',
@@ -65,7 +66,18 @@ test('name, api.virtualIP and nodes are enough: the rest has its default', () =>
     api: { ...all.api, virtualIP: '10.0.0.1' },
     install: false,
     localKubeconfig: { as: undefined, path: undefined, context: 'home', user: 'admin' },
-    nodes: [{ name: 'c0', role: 'control', ips: ['10.0.0.2'], sans: [], host: 'c0', user: 'ubuntu', directory: '~' }],
+    nodes: [
+      {
+        name: 'c0',
+        role: 'control',
+        ips: ['10.0.0.2'],
+        sans: [],
+        units: {},
+        host: 'c0',
+        user: 'ubuntu',
+        directory: '~',
+      },
+    ],
   })
 })
 
@@ -83,7 +95,7 @@ test('what is written is what is read', () => {
       ({ nodes: [first] }) => first,
       {
         ...{ name: 'c0', role: 'control', ips: ['10.0.0.2', 'fd00::2'], sans: ['c0.example.org'] },
-        ...{ host: 'c0-ssh', port: 22022, user: 'root', directory: '/srv/c0' },
+        ...{ host: 'c0-ssh', port: 22022, user: 'root', directory: '/srv/c0', units: {} },
       },
     ],
     [and('ssh: { directory: /etc/kubernetes }'), ({ nodes }) => nodes[0]?.directory, '/etc/kubernetes'],

@@ -172,5 +172,20 @@ testFiles('units are those of the layout, with files that they read', [
     and('install: { units: { etcd: { files: { ca-key.pem: /etc/x } } } }'),
     '5:38 is not a file of etcd: known are ca.pem, kubernetes.pem, kubernetes-key.pem',
   ],
-  [and('install: { units: { etcd: { restart: a, files: { ca.pem: /etc/x } } } }')],
+  [and('install: { units: { etcd: { restart: a, config: /etc/x, files: { ca.pem: /etc/x } } } }')],
+  // Its CA may be about to change.
+  [and('install: { units: { etcd: { files: { etcd-ca.pem: { --trusted-ca-file: /etc/<node>/x } } } } }')],
+  [
+    and('install: { units: { kube-apiserver: { files: { ca.pem: { --client-ca: /x } } } } }'),
+    '5:62 is no setting by which kube-apiserver names ca.pem: did you mean --client-ca-file?',
+  ],
+  [
+    and('install: { units: { kube-apiserver: { config: /x } } }'),
+    '5:39 is not for kube-apiserver: it reads no YAML file',
+  ],
+  [edited('ip: 10.0.0.2', 'ip: 10.0.0.2, units: { kubelet: { files: { ca.pem: /x } } }')],
+  [
+    edited('ip: 10.0.0.2', 'ip: 10.0.0.2, units: { kublet: { files: {} } }'),
+    '4:54 is not a unit of the layout: did you mean kubelet?',
+  ],
 ])

@@ -127,7 +127,7 @@ testFiles('install', [
   [and('install: { sudo: "sudo\\n-n" }'), '5:18 is not a command on one line'],
   [and('install: { sudo: " sudo" }'), '5:18 is not a command on one line'],
   [and('install: { units: { etcd: { files: { ca.pem: /etc/../x } } } }'), '5:46 is not an absolute path'],
-  [and('install: { units: { etcd: true } }'), '5:27 is neither false nor a map of unit, restart and files'],
+  [and('install: { units: { etcd: true } }'), '5:27 is neither false nor a map of unit, restart, config and files'],
   [
     and('install: { units: { etcd: { unit: etcd.service } } }'),
     '5:35 is not a unit of systemd, without .service, such as k8s-scheduler',

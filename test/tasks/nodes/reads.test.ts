@@ -707,12 +707,12 @@ describe('a unit that runs as another user', () => {
 
   test('whose config is another file for its process than for the node is not verified', () => {
     const config = '/etc/kubernetes/config/kube-scheduler.yaml'
-    const process = { ...processAs('kube-scheduler', `--config=${config}`), bound: new Set([config]) }
+    const process = { ...processAs('kube-scheduler', `--config=${config}`), apart: new Set([config]) }
     const contents = { [config]: `clientConnection: {kubeconfig: ${usual}}` }
     const unreached = (...processes: ComponentProcess[]) =>
       seen('kube-scheduler', { processes, contents }).unreached.join()
     assert.match(unreached(process), /^its process has another .*kube-scheduler\.yaml than the node: name /)
-    assert.equal(unreached({ ...process, bound: new Set() }), '')
+    assert.equal(unreached({ ...process, apart: new Set(), bound: new Set([config]) }), '')
   })
 })
 
