@@ -225,7 +225,12 @@ export function layoutRules(cluster: LaidOut): LayoutRules {
     layouts[cluster.layout],
   ]
   const settingsBy = (rows: readonly Reads[]) =>
-    new Map([...Map.groupBy(rows, ({ file }) => file)].map(([file, same]) => [file, same.flatMap(({ by }) => by)]))
+    new Map(
+      [...Map.groupBy(rows, ({ file }) => file)].map(([file, same]) => [
+        file,
+        [...new Set(same.flatMap(({ by }) => by))],
+      ]),
+    )
   const units = new Map(
     layout.units.map(({ unit, reads }) => {
       const all = variants.flatMap((each) => each.units.find((row) => row.unit === unit)?.reads ?? [])

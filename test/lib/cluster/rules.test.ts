@@ -176,8 +176,8 @@ testFiles('units are those of the layout, with files that they read', [
   // Its CA may be about to change.
   [and('install: { units: { etcd: { files: { etcd-ca.pem: { --trusted-ca-file: /etc/<node>/x } } } } }')],
   [
-    and('install: { units: { kube-apiserver: { files: { ca.pem: { --client-ca: /x } } } } }'),
-    '5:62 is no setting by which kube-apiserver names ca.pem: did you mean --client-ca-file?',
+    and('install: { units: { kube-apiserver: { files: { ca.pem: { --client-ca-fil: /x } } } } }'),
+    '5:58 is no setting by which kube-apiserver names ca.pem: did you mean --client-ca-file?',
   ],
   [
     and('install: { units: { kube-apiserver: { config: /x } } }'),
@@ -186,6 +186,6 @@ testFiles('units are those of the layout, with files that they read', [
   [edited('ip: 10.0.0.2', 'ip: 10.0.0.2, units: { kubelet: { files: { ca.pem: /x } } }')],
   [
     edited('ip: 10.0.0.2', 'ip: 10.0.0.2, units: { kublet: { files: {} } }'),
-    '4:54 is not a unit of the layout: did you mean kubelet?',
+    '4:55 is not a unit of the layout: did you mean kubelet?',
   ],
 ])
