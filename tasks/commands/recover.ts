@@ -19,17 +19,9 @@ import {
 } from '../../lib/files/auth-dir.ts'
 import type { PlainFile } from '../../lib/files/plain-file.ts'
 import { clusterGraph, type Run, type Target } from '../../lib/graph/target.ts'
-import {
-  formatAuthorization,
-  formatEntries,
-  listIn,
-  mergeLists,
-  nobody,
-  type RevokedList,
-  removedFrom,
-  wantedList,
-} from '../../lib/kubernetes/authorization.ts'
+import { formatAuthorization, nobody, type RevokedList } from '../../lib/kubernetes/authorization.ts'
 import { otherIdentity } from '../../lib/kubernetes/identity.ts'
+import { formatEntries, listIn, mergeLists, removedFrom, wantedList } from '../../lib/kubernetes/revocation.ts'
 import { realPath } from '../../lib/node/state.ts'
 import { type Certificate, readCertificate, readCertificates } from '../../lib/pki/certificate.ts'
 import { certificatePem } from '../../lib/pki/encoding.ts'

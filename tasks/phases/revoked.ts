@@ -14,21 +14,19 @@ import {
 } from '../../lib/files/auth-dir.ts'
 import { secretMode } from '../../lib/files/plain-file.ts'
 import { authTarget, type Run, type Target } from '../../lib/graph/target.ts'
+import { formatAuthorization, type RevokedList, webhookKubeconfig } from '../../lib/kubernetes/authorization.ts'
 import {
   coveredBy,
-  formatAuthorization,
   formatDropped,
   formatUnread,
   keysToList,
   knownCertificates,
   listIn,
   pinnedUsers,
-  type RevokedList,
   removedFrom,
   unknownKeys,
   wantedList,
-  webhookKubeconfig,
-} from '../../lib/kubernetes/authorization.ts'
+} from '../../lib/kubernetes/revocation.ts'
 import type { Change, CheckResult, Reason } from '../../lib/reason.ts'
 import { formatNames, joinClauses } from '../../lib/wording.ts'
 import { authorizationWebhookPath, type CertRow, certTable, layoutOf } from '../layouts/tables.ts'

@@ -23,7 +23,7 @@ import {
   formatEntries,
   type KnownCertificate,
   knownCertificates,
-} from '../../lib/kubernetes/authorization.ts'
+} from '../../lib/kubernetes/revocation.ts'
 import type { Ssh, SshRun } from '../../lib/node/ssh.ts'
 import { isOfOwnCa } from '../../lib/pki/pair.ts'
 import type { Phases, Reporter } from '../../lib/show/reporter.ts'

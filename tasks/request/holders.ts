@@ -6,16 +6,14 @@ import { join } from 'node:path'
 import { entryOf, isKeyEntry } from '../../lib/cluster/problem.ts'
 import { backUp, caName, kubeconfigFile, nextName, timeOfBackup } from '../../lib/files/auth-dir.ts'
 import { checkOf, type Outcome, type Run } from '../../lib/graph/target.ts'
+import { isOverRevoked, type Shown, usersOf } from '../../lib/kubernetes/authorization.ts'
 import {
   formatEntries,
-  isOverRevoked,
   type KnownCertificate,
   knownCertificates,
   listIn,
-  type Shown,
-  usersOf,
   wantedList,
-} from '../../lib/kubernetes/authorization.ts'
+} from '../../lib/kubernetes/revocation.ts'
 import { type Certificate, commonNameOf, endOf, isIssuedBy } from '../../lib/pki/certificate.ts'
 import { backdating, isOfOwnCa, ownCas, tryCertificate } from '../../lib/pki/pair.ts'
 import { count, formatDate, formatNames } from '../../lib/wording.ts'
