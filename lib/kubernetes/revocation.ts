@@ -12,7 +12,6 @@ import {
   isOverRevoked,
   keysOf,
   nobody,
-  nodeUser,
   pinnedBy,
   plain,
   type RevokedList,
@@ -28,7 +27,8 @@ interface Listing {
   readonly now: Date
 }
 
-export interface KnownCertificate extends NonNullable<ReturnType<typeof identified>> {
+export interface KnownCertificate extends Shown {
+  readonly certificate: Certificate
   /** In auth/: `.`, or of its backup. */
   readonly folder: string
   /** Of its file, without the ending. */
@@ -37,7 +37,12 @@ export interface KnownCertificate extends NonNullable<ReturnType<typeof identifi
 
 const identified = once((pem: Uint8Array) => {
   const certificate = readCertificate(pem)
-  return certificate && { certificate, fingerprint: fingerprintOf(certificate), keyId: keyIdOf(certificate) }
+  if (!certificate) return undefined
+  const user = commonNameOf(certificate) ?? ''
+  return {
+    ...{ certificate, user, end: certificate.notAfter },
+    ...{ fingerprint: fingerprintOf(certificate), keyId: keyIdOf(certificate) },
+  }
 })
 
 /** Every certificate in auth/ and in auth/backup. */
@@ -55,13 +60,14 @@ export function knownCertificates(auth: AuthDir): KnownCertificate[] {
 }
 
 /** Those that an entry revokes. */
-export function coveredBy(entry: string, known: readonly KnownCertificate[]): KnownCertificate[] {
-  if (!isKeyEntry(entry)) {
-    const users = [`CN=${entry}`, `CN=${nodeUser(entry)}`]
-    return known.filter(({ certificate }) => users.some((user) => certificate.attributes.includes(user)))
-  }
-  const own = known.find(({ fingerprint }) => entryOf(fingerprint) === entry)
-  return own ? known.filter(({ keyId }) => keyId === own.keyId) : []
+export function coveredBy<Each extends Shown>(entry: string, known: readonly Each[]): Each[] {
+  if (!isKeyEntry(entry)) return known.filter(({ user }) => usersOf(entry).includes(user))
+  return known.filter(isOverRevoked({ entries: [entry], certificates: known }))
+}
+
+/** An entry for each of their keys. */
+export function entriesOf(certificates: readonly Shown[]): string[] {
+  return [...new Map(certificates.map(({ keyId, fingerprint }) => [keyId, entryOf(fingerprint)])).values()]
 }
 
 const readList = once((bytes) => readRevoked(bytes.toString()))
@@ -74,11 +80,10 @@ export function listIn(auth: AuthDir): RevokedList | undefined {
 
 /** What a user shows to an API server: certificates in auth/ and its backup, and those that its list has from before. */
 function certificatesIn(auth: AuthDir): Shown[] {
-  const found = knownCertificates(auth).flatMap(({ certificate, fingerprint, keyId }): Shown[] => {
-    const user = commonNameOf(certificate)
-    const isPlain = user !== undefined && new RegExp(`^${plain}$`).test(user)
-    return isPlain && !certificate.isCa ? [{ fingerprint, keyId, user, end: certificate.notAfter }] : []
-  })
+  const isPlain = new RegExp(`^${plain}$`)
+  const found = knownCertificates(auth).flatMap(({ certificate, fingerprint, keyId, user, end }): Shown[] =>
+    isPlain.test(user) && !certificate.isCa ? [{ fingerprint, keyId, user, end }] : [],
+  )
   const all = [...found, ...(listIn(auth)?.certificates ?? [])]
   return [...new Map(all.map((each) => [each.fingerprint, each])).values()]
 }
@@ -206,12 +211,6 @@ export function lockedOutBy(wanted: RevokedList, listed: RevokedList, now: Date)
     (each) => pinned.has(each.user) && each.end > now && !isRevoked(each) && !good.has(each.fingerprint),
   )
   return [...new Set(lost.map(({ user }) => user))]
-}
-
-/** An entry for the key of each of them that is still valid. */
-export function cuttingOff(known: readonly KnownCertificate[], now: Date): string[] {
-  const valid = known.filter(({ certificate }) => certificate.notAfter > now)
-  return [...new Map(valid.map(({ keyId, fingerprint }) => [keyId, entryOf(fingerprint)])).values()]
 }
 
 /** The line of cluster.yaml with more entries. */

@@ -3,29 +3,28 @@
  * of `revoked` ends each, but for what a control node keeps.
  */
 import { join } from 'node:path'
-import { entryOf, isKeyEntry } from '../../lib/cluster/problem.ts'
+import { isKeyEntry } from '../../lib/cluster/problem.ts'
 import { backUp, caName, kubeconfigFile, nextName, timeOfBackup } from '../../lib/files/auth-dir.ts'
 import { checkOf, type Outcome, type Run } from '../../lib/graph/target.ts'
 import { isOverRevoked, type Shown, usersOf } from '../../lib/kubernetes/authorization.ts'
 import {
+  coveredBy,
+  entriesOf,
   formatEntries,
   type KnownCertificate,
   knownCertificates,
   listIn,
   wantedList,
 } from '../../lib/kubernetes/revocation.ts'
-import { type Certificate, commonNameOf, endOf, isIssuedBy } from '../../lib/pki/certificate.ts'
+import { commonNameOf, endOf, isIssuedBy } from '../../lib/pki/certificate.ts'
 import { backdating, isOfOwnCa, ownCas, tryCertificate } from '../../lib/pki/pair.ts'
 import { count, formatDate, formatNames } from '../../lib/wording.ts'
 import { type CertRow, certTable, identityFiles, isKeptOff } from '../layouts/tables.ts'
 
 type Given = Pick<Run, 'auth' | 'cluster' | 'now'>
 
-/** A certificate of a client, in auth/, in its backup, or of which the list of the revoked alone knows. */
-interface ClientCertificate extends Shown {
-  /** Undefined for the list's. */
-  readonly file?: Pick<KnownCertificate, 'name' | 'folder'> & { readonly certificate: Certificate }
-}
+/** A certificate of a client, in auth/, in its backup, or of which the list of the revoked alone knows: without a file. */
+type ClientCertificate = Shown & { readonly file?: KnownCertificate }
 
 /** All that have not expired, with whether one is over a revoked key, and whether its user is let in by it. */
 function validCertificates(run: Given) {
@@ -34,10 +33,7 @@ function validCertificates(run: Given) {
   const known = knownCertificates(auth).filter(
     ({ certificate }) => !certificate.isCa && cas.some((ca) => isIssuedBy(certificate, ca)),
   )
-  const found = known.map((file): ClientCertificate => {
-    const { certificate, fingerprint, keyId } = file
-    return { user: commonNameOf(certificate) ?? '', fingerprint, keyId, end: endOf(certificate, ownCas(auth)), file }
-  })
+  const found = known.map((file): ClientCertificate => ({ ...file, end: endOf(file.certificate, ownCas(auth)), file }))
   // A copy in auth/backup is the one in auth/.
   const listed: readonly ClientCertificate[] = [...(listIn(auth)?.certificates ?? []), ...found.toReversed()]
   const all = [...new Map(listed.map((each) => [each.fingerprint, each] as const)).values()].toReversed()
@@ -198,11 +194,6 @@ export function unneededUntil(run: Given): ReadonlyMap<string, Date> {
 
 const untilOf = (certificates: readonly ClientCertificate[]) => `until ${formatDate(lastOf(certificates))}`
 
-/** An entry for each key. */
-function entriesOf(certificates: readonly ClientCertificate[]): string[] {
-  return [...new Map(certificates.map(({ keyId, fingerprint }) => [keyId, entryOf(fingerprint)])).values()]
-}
-
 /** Files of auth/ of those who are gone: a name that comes back gets a new key. */
 function formerFiles(run: Given): string[] {
   const { auth } = run
@@ -241,10 +232,7 @@ export function notesOnEntries(run: Given, outcomes: ReadonlyMap<string, Outcome
   if (added.size === 0) return []
   const { valid } = validCertificates(run)
   return [...added].flatMap((entry): string[] => {
-    const key = valid.find(({ fingerprint }) => entryOf(fingerprint) === entry)?.keyId
-    const covered = valid.filter(({ keyId, user }) =>
-      isKeyEntry(entry) ? keyId === key : usersOf(entry).includes(user),
-    )
+    const covered = coveredBy(entry, valid)
     const known =
       covered.length > 0 ? `${count(covered.length, 'certificate')}, ${untilOf(covered)}` : 'no certificate known'
     if (!isKeyEntry(entry))
