@@ -92,43 +92,50 @@ const lastOf = (certificates: readonly ClientCertificate[]) =>
 
 const isMaster = ({ file }: ClientCertificate) => file?.certificate.attributes.includes('O=system:masters') === true
 
-/**
- * Who is let in by a certificate that cluster.yaml has not, or no longer: a sentence with the line of `revoked` that ends it for all, and one
- * for each whom only a rotation ends. `isReplaced`: targets whose key a plan replaces.
- */
+/** Who is let in by certificates that cluster.yaml no longer needs, and the entries of `revoked` that end it. */
+interface LetIn {
+  readonly name: string
+  readonly certificates: readonly ClientCertificate[]
+  readonly how?: string | undefined
+  readonly entries: readonly string[]
+}
+
+/** `beyond`: those who have what only rotations end. `isReplaced`: targets whose key a plan replaces. */
+function findHolders(run: Given, isReplaced?: (id: string) => boolean) {
+  // A node that is a gateway by now has its name still.
+  const inUse = new Set(run.cluster.nodes.map(({ name }) => name))
+  const isBeyond = ({ role, own }: Former) => role === 'control' || own.some(isMaster)
+  const former = formerHolders(run)
+  const left = former
+    .filter((each) => !isBeyond(each))
+    .map(({ name, own, shared }): LetIn => {
+      const as = formatNames([...new Set(shared.map(({ user }) => user))])
+      return {
+        ...{ name, certificates: [...own, ...shared] },
+        how: shared.length > 0 ? `${own.length > 0 ? 'also ' : ''}as ${as}` : undefined,
+        entries: [...(own.length > 0 && !inUse.has(name) ? [name] : entriesOf(own)), ...entriesOf(shared)],
+      }
+    })
+  const all = [...left, ...olderCertificates(run, isReplaced)]
+  return { beyond: former.filter(isBeyond), letIn: all.filter(({ certificates }) => certificates.length > 0) }
+}
+
+/** A sentence with the line of `revoked` that ends it for all of them, and one for each whom only rotations end. */
 export function notesOnHolders(run: Given, isReplaced?: (id: string) => boolean): string[] {
   const { cluster } = run
-  const former = formerHolders(run)
-  const isBeyond = ({ role, own }: Former) => role === 'control' || own.some(isMaster)
-  const beyond = former.filter(isBeyond).map(({ name, role, end }) => {
+  const { beyond, letIn } = findHolders(run, isReplaced)
+  const notes = beyond.map(({ name, role, end }) => {
     const what = role === 'control' ? `what every control node has: ${formatNames(keptBy(run))}` : 'every right'
     const heading = role === 'control' ? 'A control node, auth/, or a backup of it' : "The admin's kubeconfig"
     return `${name} left with ${what} (until ${formatDate(end)}); what ends that: docs/rotation.md, "${heading}"`
   })
-  // A node that is a gateway by now has its name still.
-  const inUse = new Set(cluster.nodes.map(({ name }) => name))
-  const left = former
-    .filter((each) => !isBeyond(each))
-    .map(({ name, own, shared }) => {
-      const as = [...new Set(shared.map(({ user }) => user))]
-      return {
-        ...{ name, certificates: [...own, ...shared] },
-        how: as.length > 0 ? `${own.length > 0 ? 'also ' : ''}as ${formatNames(as)}` : undefined,
-        entries: [...(own.length > 0 && !inUse.has(name) ? [name] : entriesOf(own)), ...entriesOf(shared)],
-      }
-    })
-  const older = olderCertificates(run, isReplaced).map(({ name, certificates, groups }) => ({
-    ...{ name, certificates, entries: entriesOf(certificates) },
-    how: groups.length > 0 ? `in ${formatNames(groups)}` : 'by an older key',
-  }))
-  const open = [...left, ...older].filter(({ certificates }) => certificates.length > 0)
-  if (open.length === 0) return beyond
-  const list = open.map(
+  if (letIn.length === 0) return notes
+  const list = letIn.map(
     ({ name, how, certificates }) => `${name} (${[how, untilOf(certificates)].filter(Boolean).join(', ')})`,
   )
-  const line = formatEntries(cluster, [...new Set(open.flatMap(({ entries }) => entries))])
+  const line = formatEntries(cluster, [...new Set(letIn.flatMap(({ entries }) => entries))])
   return [
-    ...beyond,
+    ...notes,
     `certificates that cluster.yaml no longer has still let in ${list.join(', ')}; to revoke them now, write ${line} (docs/cluster-yaml.md, "A node or user that was removed")`,
   ]
 }
@@ -141,38 +148,29 @@ function keptBy({ auth, cluster }: Given): string[] {
   return [...new Set(labels), kubeconfigFile(auth.files.names.admin)]
 }
 
-/** Of those who are there: certificates over another key than now, or with groups that were taken away. */
-interface Older {
-  readonly name: string
-  readonly certificates: readonly ClientCertificate[]
-  /** Of those over the present key. */
-  readonly groups: readonly string[]
-}
-
 /**
- * Of every user; of a node that came back; and of whoever has a revoked key, since that may not be the one that was stolen. `isReplaced`:
- * targets whose key a plan replaces.
+ * Of those who are there, certificates over another key than now, or with groups that were taken away: of every user; of a node that came
+ * back; and of whoever has a revoked key, since that may not be the one that was stolen.
  */
-function olderCertificates(run: Given, isReplaced: (id: string) => boolean = () => false): Older[] {
+function olderCertificates(run: Given, isReplaced: (id: string) => boolean = () => false): LetIn[] {
   const { auth, cluster } = run
   const { valid, isOver, isOpen } = validCertificates(run)
   const byUser = Map.groupBy(valid, ({ user }) => user)
   const isMoved = ({ file }: ClientCertificate) =>
     file && file.folder !== '.' && auth.read(join(file.folder, auth.files.key(file.name)))
-  return certTable(cluster).flatMap((row): Older[] => {
+  return certTable(cluster).map((row): LetIn => {
     const { name, id, phase, profile } = row
     const all = byUser.get(profile.subject.CN) ?? []
     const present = all.find(({ file }) => file?.folder === '.' && file.name === name && !isReplaced(id))
-    const isListed = phase === 'user-certs' || all.some(isOver)
-    const others = all.filter(
-      (each) =>
-        isOpen(each) && each.keyId !== present?.keyId && (isListed || (phase === 'node-certs' && isMoved(each))),
-    )
+    const countsAll = phase === 'user-certs' || all.some(isOver)
+    const counts = (each: ClientCertificate) => countsAll || (phase === 'node-certs' && isMoved(each))
+    const others = all.filter((each) => isOpen(each) && each.keyId !== present?.keyId && counts(each))
     const lost = phase === 'user-certs' ? all.filter((each) => isOpen(each) && lostGroups(row, each).length > 0) : []
     const certificates = [...new Set([...others, ...lost])]
     const ofPresent = lost.filter(({ keyId }) => keyId === present?.keyId)
     const groups = [...new Set(ofPresent.flatMap((each) => lostGroups(row, each)))]
-    return certificates.length > 0 ? [{ name, certificates, groups }] : []
+    const how = groups.length > 0 ? `in ${formatNames(groups)}` : 'by an older key'
+    return { name, certificates, how, entries: entriesOf(certificates) }
   })
 }
 
@@ -184,12 +182,11 @@ function lostGroups({ profile }: CertRow, { file }: ClientCertificate): string[]
 
 /** When the last certificate by which each of these is let in expires, by name. */
 export function unneededUntil(run: Given): ReadonlyMap<string, Date> {
-  const former = formerHolders(run).flatMap(({ name, role, end, own, shared }): [string, Date][] => {
-    const open = [...own, ...shared]
-    return role === 'control' ? [[name, end]] : open.length > 0 ? [[name, lastOf(open)]] : []
-  })
-  const older = olderCertificates(run).map(({ name, certificates }): [string, Date] => [name, lastOf(certificates)])
-  return new Map([...former, ...older])
+  const { beyond, letIn } = findHolders(run)
+  return new Map([
+    ...beyond.map(({ name, end }): [string, Date] => [name, end]),
+    ...letIn.map(({ name, certificates }): [string, Date] => [name, lastOf(certificates)]),
+  ])
 }
 
 const untilOf = (certificates: readonly ClientCertificate[]) => `until ${formatDate(lastOf(certificates))}`
