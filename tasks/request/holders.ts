@@ -124,19 +124,20 @@ function findHolders(run: Given, isReplaced?: (id: string) => boolean) {
 export function notesOnHolders(run: Given, isReplaced?: (id: string) => boolean): string[] {
   const { cluster } = run
   const { beyond, letIn } = findHolders(run, isReplaced)
-  const notes = beyond.map(({ name, role, end }) => {
-    const what = role === 'control' ? `what every control node has: ${formatNames(keptBy(run))}` : 'every right'
+  const notes = beyond.map(({ name, role }) => {
+    const what = role === 'control' ? formatNames(keptBy(run)) : 'every right'
     const heading = role === 'control' ? 'A control node, auth/, or a backup of it' : "The admin's kubeconfig"
-    return `${name} left with ${what} (until ${formatDate(end)}); what ends that: docs/rotation.md, "${heading}"`
+    return `${name} left with what only rotations end: ${what} (docs/rotation.md, "${heading}")`
   })
   if (letIn.length === 0) return notes
   const list = letIn.map(
     ({ name, how, certificates }) => `${name} (${[how, untilOf(certificates)].filter(Boolean).join(', ')})`,
   )
-  const line = formatEntries(cluster, [...new Set(letIn.flatMap(({ entries }) => entries))])
+  const entries = [...new Set(letIn.flatMap((each) => each.entries))]
+  const heading = entries.every(isKeyEntry) ? 'A key that is cut off' : 'A node or user that was removed'
   return [
     ...notes,
-    `certificates that cluster.yaml no longer has still let in ${list.join(', ')}; to revoke them now, write ${line} (docs/cluster-yaml.md, "A node or user that was removed")`,
+    `certificates of ${list.join(', ')} are still accepted, but cluster.yaml no longer needs them; to revoke them now, write ${formatEntries(cluster, entries)} in cluster.yaml (docs/cluster-yaml.md, "${heading}")`,
   ]
 }
 
@@ -169,7 +170,7 @@ function olderCertificates(run: Given, isReplaced: (id: string) => boolean = () 
     const certificates = [...new Set([...others, ...lost])]
     const ofPresent = lost.filter(({ keyId }) => keyId === present?.keyId)
     const groups = [...new Set(ofPresent.flatMap((each) => lostGroups(row, each)))]
-    const how = groups.length > 0 ? `in ${formatNames(groups)}` : 'by an older key'
+    const how = groups.length > 0 ? `in ${formatNames(groups)}` : 'with an older key'
     return { name, certificates, how, entries: entriesOf(certificates) }
   })
 }
@@ -234,7 +235,7 @@ export function notesOnEntries(run: Given, outcomes: ReadonlyMap<string, Outcome
       covered.length > 0 ? `${count(covered.length, 'certificate')}, ${untilOf(covered)}` : 'no certificate known'
     if (!isKeyEntry(entry))
       return [
-        `revoked: ${entry} (${known}), whatever certificate it shows; not revoked: tokens that it obtained, rights that it granted (docs/cluster-yaml.md, "A node or user that was removed")`,
+        `revoking ${entry} denies every certificate of that name (${known}), but not tokens that ${entry} obtained or rights that ${entry} granted (docs/cluster-yaml.md, "A node or user that was removed")`,
       ]
     return covered.length > 0
       ? [
