@@ -268,10 +268,9 @@ function nextOf(run: CommandRun, found: Run, ca: Certificate | undefined): strin
   const { command, now, options } = run
   const isExpired = ca && ca.notAfter <= now
   const renew = isExpired ? `${command('ca --renew')} (the CA expired on ${formatDate(ca.notAfter)}), then ` : ''
-  const older = options.from === undefined ? '' : `; if it is older than the nodes: ${waysOutOfOlder(run)}`
+  const older = options.from === undefined ? '' : `; if the backup is older than the nodes: ${waysOutOfOlder(run)}`
   const dropped = removedFrom(listIn(found.auth) ?? nobody, wantedList(found), now)
-  const line =
-    dropped.length > 0 ? `add this line to cluster.yaml: ${formatEntries(found.cluster, dropped)}, then ` : ''
+  const line = dropped.length > 0 ? `write ${formatEntries(found.cluster, dropped)} in cluster.yaml, then ` : ''
   return `${line}${renew}${command('bootstrap')}, which issues what is missing${older}`
 }
 

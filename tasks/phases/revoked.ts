@@ -117,9 +117,9 @@ function check(run: Run): CheckResult {
   const misspelt = names.filter((each) => coveredBy(each, known).length === 0)
   const isOpen = etcdIsOpen(run, run.cluster.revoked ?? [])
   const warning = joinClauses(
-    misspelt.length > 0 && `no certificate in ${auth.path} is of ${misspelt.join(', ')}: is it spelt so?`,
+    misspelt.length > 0 && `${auth.path} has no certificate of ${misspelt.join(', ')}; check the spelling`,
     unknown.length > 0 &&
-      `not revoked: ${formatNames(unknown)}, as ${auth.path} has no such certificate; list the name of its user or node instead (of system:masters none can be revoked)`,
+      `not revoked: ${formatNames(unknown)}, as ${auth.path} has no such certificate; list the name of its user or node instead (system:masters can't be revoked)`,
     isOpen && openEtcd(run, run.cluster.revoked ?? []),
   )
   return {
@@ -162,5 +162,5 @@ function etcdIsOpen({ cluster }: Run, revoked: readonly string[]): boolean {
 }
 
 function openEtcd({ command }: Run, revoked: readonly string[]): string {
-  return `what ${formatNames(revoked)} had still opens etcd, and so the cluster, where 2379 can be reached: give etcd a CA of its own: etcd: { ca: own } in cluster.yaml, then ${command('rotate etcd-ca')}`
+  return `certificates of ${formatNames(revoked)} still open etcd, and so the cluster, through port 2379; write etcd: { ca: own } in cluster.yaml, then run ${command('rotate etcd-ca')}`
 }
