@@ -229,18 +229,20 @@ export function notesOnEntries(run: Given, outcomes: ReadonlyMap<string, Outcome
   const added = new Set(reasons.flatMap((each) => (each.kind === 'revoked-changed' ? each.added : [])))
   if (added.size === 0) return []
   const { valid } = validCertificates(run)
-  return [...added].flatMap((entry): string[] => {
-    const covered = coveredBy(entry, valid)
-    const known =
-      covered.length > 0 ? `${count(covered.length, 'certificate')}, ${untilOf(covered)}` : 'no certificate known'
-    if (!isKeyEntry(entry))
-      return [
-        `revoking ${entry} denies every certificate of that name (${known}), but not tokens that ${entry} obtained or rights that ${entry} granted (docs/cluster-yaml.md, "A node or user that was removed")`,
-      ]
-    return covered.length > 0
+  const covered = [...added].map((entry) => [entry, coveredBy(entry, valid)] as const)
+  const describe = (found: readonly ClientCertificate[]) =>
+    found.length > 0 ? `${count(found.length, 'certificate')}, ${untilOf(found)}` : 'no certificate known'
+  const names = covered.flatMap(([entry, found]) => (isKeyEntry(entry) ? [] : [`${entry} (${describe(found)})`]))
+  const keys = covered.filter(([entry, found]) => isKeyEntry(entry) && found.length > 0)
+  return [
+    ...(names.length > 0
       ? [
-          `${formatNames([entry])} is the key of ${formatNames([...new Set(covered.map(({ user }) => user))])} (${known})`,
+          `revoking ${names.join(', ')} denies every certificate of that name, but neither its tokens nor rights that it granted (docs/cluster-yaml.md, "A node or user that was removed")`,
         ]
-      : []
-  })
+      : []),
+    ...keys.map(([entry, found]) => {
+      const users = new Set(found.map(({ user }) => user))
+      return `${formatNames([entry])} is the key of ${formatNames([...users])} (${describe(found)})`
+    }),
+  ]
 }

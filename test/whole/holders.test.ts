@@ -191,7 +191,7 @@ test('what an entry that is added revokes is said by the plan, with what it does
   const text = (await harderway(place, 'bootstrap', '--dry-run', '--offline')).stdout.replaceAll(/\s+/g, ' ')
   assert.match(
     text,
-    /revoking jane denies every certificate of that name \(1 certificate, until .*\), but not tokens that jane obtained or rights that jane granted/,
+    /revoking jane \(1 certificate, until .*\) denies every certificate of that name, but neither its tokens nor rights that it granted/,
   )
   assert.match(text, /sha256:[0-9a-f]{12}… is the key of system:kube-proxy \(1 certificate, until /)
 })
