@@ -5,14 +5,13 @@ import { type TestContext, test } from 'node:test'
 import {
   formatAuthorization,
   isOwnAuthorization,
-  lockedOutBy,
   type RevokedList,
   readRevoked,
-  removedFrom,
   reviewOf,
   type Shown,
   webhookKubeconfig,
 } from '../../../lib/kubernetes/authorization.ts'
+import { lockedOutBy, removedFrom } from '../../../lib/kubernetes/revocation.ts'
 import { Authorization } from '../../lab/component/authorization.ts'
 import { parseFlags } from '../../lab/component/flags.ts'
 import { scratch } from '../../support/files.ts'
