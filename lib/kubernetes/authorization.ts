@@ -38,7 +38,7 @@ export interface Shown {
 export interface RevokedList {
   /** Of `revoked`: names of users and nodes, and `sha256:…`. */
   readonly entries: readonly string[]
-  /** All certificates of the users of revoked keys, over these keys and over others. */
+  /** All certificates of the users of revoked keys, over these keys and over others; and those that a name had when it was listed. */
   readonly certificates: readonly Shown[]
 }
 
@@ -92,7 +92,8 @@ function formatWith(list: RevokedList, kubeconfig: string): string {
   const names = list.entries.filter((entry) => !isKeyEntry(entry)).flatMap(usersOf)
   const isRevoked = isOverRevoked(list)
   const pinned = pinnedBy(list)
-  const good = list.certificates.filter((each) => !isRevoked(each)).map((each) => credentialPrefix + each.fingerprint)
+  const isGood = (each: Shown) => pinned.includes(each.user) && !isRevoked(each)
+  const good = list.certificates.filter(isGood).map((each) => credentialPrefix + each.fingerprint)
   const denied = `request.user in [${quoted([...names, markOf(list)])}]`
   // The user is tested first, since an error in a condition denies everybody. Without credential-id there is no certificate.
   const shows = `has(request.extra) && '${credentialId}' in request.extra && request.extra['${credentialId}'].exists(id, id.startsWith('${credentialPrefix}') && !(id in [${quoted(good)}]))`
@@ -292,12 +293,16 @@ export function wantedList(of: Listing, held: readonly string[] = []): RevokedLi
   const { revoked = [] } = cluster
   const stays = held.length > 0 ? replacedBy(wantedList(of), listIn(auth) ?? nobody, now) : []
   const entries = [...revoked.filter((entry) => !held.includes(entry)), ...stays].toSorted()
-  const all = entries.some(isKeyEntry) ? certificatesIn(auth) : []
+  const all = entries.length > 0 ? certificatesIn(auth) : []
   const keys = keysOf(entries, all)
   const isValid = ({ end }: Shown) => end > now
-  const users = new Set(all.filter((each) => keys.has(each.keyId) && isValid(each)).map(({ user }) => user))
+  const pinned = all.filter((each) => keys.has(each.keyId) && isValid(each)).map(({ user }) => user)
+  const users = new Set([...pinned, ...entries.flatMap(usersOf)])
+  // Its new one is listed once the name is not.
+  const before = new Set(listIn(auth)?.certificates.map(({ fingerprint }) => fingerprint))
+  const isNew = ({ user, fingerprint }: Shown) => stays.flatMap(usersOf).includes(user) && !before.has(fingerprint)
   const isWanted = (each: Shown) =>
-    users.has(each.user) && (isValid(each) || entries.includes(entryOf(each.fingerprint)))
+    users.has(each.user) && !isNew(each) && (isValid(each) || entries.includes(entryOf(each.fingerprint)))
   const byName = (a: Shown, b: Shown) => compare(a.user, b.user) || compare(a.fingerprint, b.fingerprint)
   const certificates = all.filter(isWanted).toSorted(byName)
   // An expired certificate is dropped with the next change: time alone changes no file.
@@ -367,20 +372,21 @@ export function pinnedUsers(auth: AuthDir): string[] {
 }
 
 /**
- * Whom the one list denies, and the other does not: its entries. A key lets in nobody without a valid certificate that is known, nor does a
- * name whose user is accepted with one key alone: the keys that it had have taken its place.
+ * Whom the one list denies, and the other does not: its entries. A key lets in nobody without a valid certificate that is known; and
+ * keys may take the place of a name, if they are all that it had when it was listed.
  */
 export function removedFrom(listed: RevokedList, wanted: RevokedList, now: Date): string[] {
   const denied = keysOf(wanted.entries, wanted.certificates)
-  const isPinned = (users: readonly string[]) => {
-    const keys = new Set(wanted.certificates.filter(({ user }) => users.includes(user)).map(({ keyId }) => keyId))
-    const good = keys.difference(denied)
-    return keys.size > good.size && good.size <= 1
-  }
+  const names = new Set(wanted.entries.flatMap(usersOf))
+  const isDenied = ({ user, keyId }: Shown) => names.has(user) || denied.has(keyId)
+  const valid = listed.certificates.filter(({ end }) => end > now)
   const isKept = (entry: string) => {
-    const key = listed.certificates.find(({ fingerprint }) => entryOf(fingerprint) === entry)?.keyId
-    if (key === undefined) return isKeyEntry(entry) || wanted.entries.includes(entry) || isPinned(usersOf(entry))
-    return denied.has(key) || !listed.certificates.some(({ keyId, end }) => keyId === key && end > now)
+    if (isKeyEntry(entry)) {
+      const keys = keysOf([entry], listed.certificates)
+      return valid.filter(({ keyId }) => keys.has(keyId)).every(isDenied)
+    }
+    const its = valid.filter(({ user }) => usersOf(entry).includes(user))
+    return names.has(entry) || (its.length > 0 && its.every(isDenied))
   }
   return listed.entries.filter((entry) => !isKept(entry))
 }

@@ -3,7 +3,7 @@ import type { ClusterNode } from '../../lib/cluster/cluster.ts'
 import { Failure, refusal, runAgain, usageFailure } from '../../lib/failure.ts'
 import { caName, timeOfBackup } from '../../lib/files/auth-dir.ts'
 import { buildGraph, byPhase, clusterGraph, type Graph, type Run, type Target } from '../../lib/graph/target.ts'
-import { listIn } from '../../lib/kubernetes/authorization.ts'
+import { pinnedUsers } from '../../lib/kubernetes/authorization.ts'
 import { fileAt } from '../../lib/node/state.ts'
 import { formatJsonLine } from '../../lib/show/lines.ts'
 import { adviseAfter, formatToDo, joinFailures } from '../../lib/show/words.ts'
@@ -107,8 +107,7 @@ async function checked(given: CommandRun) {
     )
   if (!auth.read(auth.files.certificate(caName)))
     throw usageFailure(`${auth.path} has no CA yet: there is nothing to rotate`, command('bootstrap'))
-  if (cluster.revoked === undefined && (listIn(auth)?.certificates.length ?? 0) > 0)
-    throw unlisted(given, 'no rotation begins')
+  if (cluster.revoked === undefined && pinnedUsers(auth).length > 0) throw unlisted(given, 'no rotation begins')
   return { rotation, graph: await clusterGraph(phases, cluster) }
 }
 
