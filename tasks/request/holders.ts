@@ -65,9 +65,9 @@ export function formerHolders(run: Given): Former[] {
   const { auth, cluster } = run
   const { valid, isOpen } = validCertificates(run)
   const rows = certTable(cluster)
-  const known = new Set(rows.map(({ name }) => name))
+  const known = new Set(rows.map(({ profile }) => profile.subject.CN))
   // As a layout's own have another name as a user than as a file.
-  const former = valid.filter(({ file, user }) => file && !known.has(file.name) && usersOf(file.name).includes(user))
+  const former = valid.filter(({ file, user }) => file && !known.has(user) && usersOf(file.name).includes(user))
   const ofWorkers = rows.flatMap(({ node, isClient, on, profile }) =>
     node === undefined && isClient && on.worker?.some((part) => part !== 'certificate') ? [profile.subject.CN] : [],
   )
@@ -111,8 +111,8 @@ export function notesOnHolders(run: Given, isReplaced?: (id: string) => boolean)
     const heading = role === 'control' ? 'A control node, auth/, or a backup of it' : "The admin's kubeconfig"
     return `${name} left with ${what} (until ${formatDate(end)}); what ends that: docs/rotation.md, "${heading}"`
   })
-  // A node that is a gateway by now has its name still.
-  const inUse = new Set(cluster.nodes.map(({ name }) => name))
+  // A gateway has the name that it had as another node; a user may have that of a node that left.
+  const inUse = new Set([...cluster.nodes, ...cluster.users].map(({ name }) => name))
   const left = former
     .filter((each) => !isBeyond(each))
     .map(({ name, own, shared }) => {

@@ -183,6 +183,25 @@ test('a group that was taken away is said in the plan, and as long as a certific
   assert.deepEqual((await told(place)).notes, [])
 })
 
+test('a node has no key of a user of its name, nor the other way round; who had it is named, with the line', async (t) => {
+  const { place, auth, entryOf, write } = copy(t)
+  const node: Edit = [['nodes'], [...all, { name: 'jane', role: 'worker', ip: '192.168.1.16' }]]
+  for (const to of [
+    [node, users('joe')],
+    [without(), users('jane', 'joe')],
+  ]) {
+    const [key, old] = [readFileSync(join(auth, 'jane-key.pem')), entryOf('jane.pem')]
+    write(...to)
+    const before = await told(place)
+    assert.match(before.notes.join('\n'), new RegExp(`still let in jane \\(.*write revoked: \\[.*${old}`))
+    const plan = (await exits(4, place, 'certs', '--dry-run', '--json')).events
+    await exits(0, place, 'certs')
+    assert.notDeepEqual(readFileSync(join(auth, 'jane-key.pem')), key)
+    assert.match(JSON.stringify(plan), /jane-key\.pem/)
+    assert.deepEqual(await told(place), before)
+  }
+})
+
 test('what an entry that is added revokes is said by the plan, with what it does not', async (t) => {
   const { place, entryOf, write } = copy(t)
   write(users('joe'), revoked('jane', entryOf('kube-proxy.pem')))
