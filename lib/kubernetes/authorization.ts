@@ -410,5 +410,5 @@ export function cuttingOff(known: readonly KnownCertificate[], now: Date): strin
 
 /** The line of cluster.yaml with more entries. */
 export function formatEntries({ revoked = [] }: Listing['cluster'], more: readonly string[]): string {
-  return `revoked: [${[...revoked, ...more].join(', ')}]`
+  return `revoked: [${[...revoked, ...more].map(scalarText).join(', ')}]`
 }

@@ -4,6 +4,7 @@
  */
 import { join } from 'node:path'
 import { entryOf, isKeyEntry } from '../../lib/cluster/problem.ts'
+import { isUserName } from '../../lib/cluster/schema.ts'
 import { backUp, caName, kubeconfigFile, nextName, timeOfBackup } from '../../lib/files/auth-dir.ts'
 import { checkOf, type Outcome, type Run } from '../../lib/graph/target.ts'
 import {
@@ -120,7 +121,10 @@ export function notesOnHolders(run: Given, isReplaced?: (id: string) => boolean)
       return {
         ...{ name, certificates: [...own, ...shared] },
         how: as.length > 0 ? `${own.length > 0 ? 'also ' : ''}as ${formatNames(as)}` : undefined,
-        entries: [...(own.length > 0 && !inUse.has(name) ? [name] : entriesOf(own)), ...entriesOf(shared)],
+        entries: [
+          ...(own.length > 0 && !inUse.has(name) && isUserName(name) ? [name] : entriesOf(own)),
+          ...entriesOf(shared),
+        ],
       }
     })
   const older = olderCertificates(run, isReplaced).map(({ name, certificates, groups }) => ({

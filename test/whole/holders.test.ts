@@ -1,7 +1,8 @@
 /** Who is let in by a certificate that cluster.yaml has no use for: said in run, plan, status, --json and metrics, with the line that ends it. */
 import assert from 'node:assert/strict'
+import { execFileSync } from 'node:child_process'
 import { X509Certificate } from 'node:crypto'
-import { lstatSync, readdirSync, readFileSync, rmSync } from 'node:fs'
+import { lstatSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { type TestContext, test } from 'node:test'
 import { readRevoked } from '../../lib/kubernetes/authorization.ts'
@@ -200,6 +201,23 @@ test('a node has no key of a user of its name, nor the other way round; who had 
     assert.match(JSON.stringify(plan), /jane-key\.pem/)
     assert.deepEqual(await told(place), before)
   }
+})
+
+test('the line can be pasted, whatever the name', async (t) => {
+  const { place, auth, write } = copy(t)
+  const names = ['10042', 'null', 'on', '1e3', '0x1f']
+  write(users(...names))
+  await exits(0, place, 'certs')
+  // Made by hand.
+  const [key, request] = [join(auth, 'Jane-key.pem'), join(place, 'request')]
+  const subject = ['-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:prime256v1', '-nodes', '-subj', '/CN=Jane']
+  execFileSync('openssl', ['req', ...subject, '-keyout', key, '-out', request], { stdio: 'ignore' })
+  const ca = ['-CA', join(auth, 'ca.pem'), '-CAkey', join(auth, 'ca-key.pem')]
+  execFileSync('openssl', ['x509', '-req', '-in', request, ...ca, '-out', join(auth, 'Jane.pem')], { stdio: 'ignore' })
+  write(users())
+  const [, line = ''] = /write (revoked: \[.*\]) \(/.exec((await told(place)).notes.join('\n')) ?? []
+  writeFileSync(join(place, 'cluster.yaml'), `${readFileSync(join(place, 'cluster.yaml'), 'utf8')}${line}\n`)
+  assert.deepEqual(await told(place), { notes: [], metrics: [] })
 })
 
 test('what an entry that is added revokes is said by the plan, with what it does not', async (t) => {
