@@ -85,7 +85,7 @@ async function show(given: CommandRun, seen: Observation, wanted: PlanScope) {
     ...(reachesNodes ? notesOnAddresses(run.cluster) : []),
     ...notesOnMove(run),
     ...notesOnEntries(run, outcomes),
-    ...notesOnHolders(run, (id) => selection.forced.get(id) === 'rebuild'),
+    ...notesOnHolders(run, (id) => getsNewKey(run, outcomes.get(id))),
     ...([...graph.values()].every(({ where }) => where === 'auth') ? [] : notesOnAdminKeys(run)),
     ...otherWays(run, wanted),
     ...nextRun(run, wanted),
@@ -98,6 +98,11 @@ async function show(given: CommandRun, seen: Observation, wanted: PlanScope) {
   const toDo = [...adviseBackup(run, graph, outcomes), ...adviseLeft(run, outcomes), ...ofKeys]
   const more = ofKeys.length > 0 ? (['unfinished'] as const) : []
   return showObservation(given, seen, { isPlan: true, notes, more, toDo, caEnds, planHash })
+}
+
+function getsNewKey({ auth }: Run, outcome: Outcome | undefined): boolean {
+  const change = outcome?.kind === 'stale' ? outcome.change : undefined
+  return change?.kind === 'made' && change.files.some((file) => auth.files.parse(file)?.kind === 'key')
 }
 
 function restartsIn({ outcomes }: Observation): string[] {

@@ -18,7 +18,7 @@ import { phases } from '../phases/bootstrap.ts'
 import { unlisted } from '../phases/certs.ts'
 import { readAuth, writeAuth } from '../request/access.ts'
 import type { CommandRun } from '../request/command-run.ts'
-import { notesOnHolders } from '../request/holders.ts'
+import { notesOnHolders, notesOnMove } from '../request/holders.ts'
 import { exitStatus, type Finding } from '../request/job.ts'
 import { adviseBackup, backUpAgain, formatUses } from '../request/notices.ts'
 import { type Options, usage } from '../request/options.ts'
@@ -316,7 +316,8 @@ async function planRotation(
   const { isTTY, columns } = host.stdout
   const say = (text: string, indent = 0) =>
     print(wrap(' '.repeat(indent) + text, isTTY ? columns : undefined, indent + 4))
-  if (note !== undefined) print(options.json ? formatJsonLine({ type: 'note', message: note }) : `${note}\n`)
+  for (const message of [...(note === undefined ? [] : [note]), ...notesOnMove(run)])
+    print(options.json ? formatJsonLine({ type: 'note', message }) : `${message}\n`)
   const changes = changedBy(rotation, cluster)
   const failures = [...seen].flatMap(([id, found]): [string, Failure][] =>
     found instanceof Failure ? [[id, found]] : [],

@@ -35,7 +35,8 @@ function validCertificates(run: Given) {
   const { auth, cluster, now } = run
   const cas = [caName, nextName(caName)].flatMap((name) => tryCertificate(auth, name) ?? [])
   const known = knownCertificates(auth).filter(
-    ({ certificate }) => !certificate.isCa && cas.some((ca) => isIssuedBy(certificate, ca)),
+    ({ certificate }) =>
+      !certificate.isCa && certificate.notAfter > now && cas.some((ca) => isIssuedBy(certificate, ca)),
   )
   const found = known.map((file): ClientCertificate => {
     const { certificate, fingerprint, keyId } = file

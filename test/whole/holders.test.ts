@@ -6,6 +6,7 @@ import { lstatSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'nod
 import { join } from 'node:path'
 import { type TestContext, test } from 'node:test'
 import { readRevoked } from '../../lib/kubernetes/authorization.ts'
+import { day } from '../../lib/wording.ts'
 import { copyPlace, type Edit, exits, harderway, madePlace, type Ran, writeCluster } from '../support/harderway.ts'
 
 const all = [
@@ -218,6 +219,26 @@ test('the line can be pasted, whatever the name', async (t) => {
   const [, line = ''] = /write (revoked: \[.*\]) \(/.exec((await told(place)).notes.join('\n')) ?? []
   writeFileSync(join(place, 'cluster.yaml'), `${readFileSync(join(place, 'cluster.yaml'), 'utf8')}${line}\n`)
   assert.deepEqual(await told(place), { notes: [], metrics: [] })
+})
+
+test('an older key of a user is said by the plan that renews it as by the run; a move by the plan of a rotation too', async (t) => {
+  const { place, write } = copy(t)
+  write([
+    ['users'],
+    [
+      { name: 'joe', groups: ['devs'] },
+      { name: 'max', validity: '60d' },
+    ],
+  ])
+  const rotation = await harderway(place, 'rotate', 'service-account', '--dry-run')
+  assert.match(rotation.stdout, /a run moves jane-key\.pem, jane\.kubeconfig, jane\.pem to auth\/backup/)
+  await exits(0, place, 'certs')
+  const later = { place, now: new Date(Date.now() + 40 * day) }
+  const saidBy = async (status: number, ...args: string[]) =>
+    notesIn(await exits(status, later, 'user-certs/max', ...args, '--json')).filter((note) => note.includes('let in'))
+  const planned = await saidBy(4, '--dry-run')
+  assert.match(planned.join(), /, max \(by an older key, until /)
+  assert.deepEqual(await saidBy(0), planned)
 })
 
 test('what an entry that is added revokes is said by the plan, with what it does not', async (t) => {
