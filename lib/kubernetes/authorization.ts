@@ -402,9 +402,15 @@ export function lockedOutBy(wanted: RevokedList, listed: RevokedList, now: Date)
   return [...new Set(lost.map(({ user }) => user))]
 }
 
-/** An entry for the key of each of them that is still valid. */
-export function cuttingOff(known: readonly KnownCertificate[], now: Date): string[] {
-  const valid = known.filter(({ certificate }) => certificate.notAfter > now)
+/** An entry for each key that a name has: of what auth/ and its backup have for it, and of what the list has. */
+export function keysOfName(
+  name: string,
+  known: readonly KnownCertificate[],
+  { auth, now }: Omit<Listing, 'cluster'>,
+): string[] {
+  const listed = (listIn(auth) ?? nobody).certificates.filter(({ user }) => usersOf(name).includes(user))
+  const all = [...known.map(({ certificate, ...each }) => ({ ...each, end: certificate.notAfter })), ...listed]
+  const valid = all.filter(({ end }) => end > now)
   return [...new Map(valid.map(({ keyId, fingerprint }) => [keyId, entryOf(fingerprint)])).values()]
 }
 

@@ -19,9 +19,9 @@ import { followLinks } from '../../lib/files/plain-file.ts'
 import type { Graph, Run } from '../../lib/graph/target.ts'
 import {
   coveredBy,
-  cuttingOff,
   formatEntries,
   type KnownCertificate,
+  keysOfName,
   knownCertificates,
 } from '../../lib/kubernetes/authorization.ts'
 import type { Ssh, SshRun } from '../../lib/node/ssh.ts'
@@ -180,7 +180,7 @@ export function checkRevoked({ auth, cluster, now, mistake }: CommandRun): void 
     const beyond = covered.find(isBeyond)
     if (beyond) throw wrong(`is a certificate of ${beyond.name}, whose key can't be revoked`, leaked)
     const byName = isReserved(entry) ? known.filter(({ name }) => name === entry) : covered
-    const keys = byName.some(isBeyond) ? [] : cuttingOff(byName, now)
+    const keys = byName.some(isBeyond) ? [] : keysOfName(entry, byName, { auth, now })
     const others = revoked.filter((each) => each !== entry && !keys.includes(each))
     const byKey = keys.length > 0 && `to revoke its key alone, write ${formatEntries({ revoked: others }, keys)}`
     if (inUse.has(entry)) throw wrong('is still a node or user', joinClauses('remove that first', byKey))

@@ -410,7 +410,8 @@ describe('nobody who is revoked is let in again by accident', () => {
       renameSync(join(place, 'mine'), auth)
     }
     rmSync(join(place, 'theirs'), { recursive: true })
-    // Both of them take its place, once the new pair is there.
+    // Both of them take its place, once the new pair is there; the list knows them without auth/backup.
+    rmSync(join(auth, 'backup'), { recursive: true })
     write(['jane', older], users('eve', 'jane'))
     const line = commandIn(await exits(2, place, 'status'), /to revoke its key alone, write revoked: \[(.*)\]/)
     write(line.split(', '), users('eve', 'jane'))
