@@ -169,7 +169,9 @@ export function readRevoked(text: string): RevokedList | undefined {
   const [, kubeconfig = ''] = /^ {8}kubeConfigFile: (.+)$/m.exec(text) ?? []
   if (certificates.some(({ end }) => Number.isNaN(end.getTime()))) return undefined
   const list = { entries, certificates }
-  return text.includes(formatWith(list, kubeconfig)) ? list : undefined
+  // One that is too long is loaded by no API server.
+  const whole = tryTo(() => formatWith(list, kubeconfig))
+  return whole !== undefined && text.includes(whole) ? list : undefined
 }
 
 /** Whether an API server may load it and then deny somebody: a list of ours that a YAML tool has rewritten, which `readRevoked` does not read. */
