@@ -10,7 +10,7 @@
 import { hash } from 'node:crypto'
 import { isCollection, isSeq } from 'yaml'
 import { entryOf, isKeyEntry } from '../cluster/problem.ts'
-import { Failure, runAgain } from '../failure.ts'
+import { Failure, runAgain, tryTo } from '../failure.ts'
 import { parseYaml } from '../yaml.ts'
 import { scalarText } from './kubeconfig.ts'
 
@@ -31,7 +31,7 @@ export interface Shown {
 export interface RevokedList {
   /** Of `revoked`: names of users and nodes, and `sha256:…`. */
   readonly entries: readonly string[]
-  /** All certificates of the users of revoked keys, over these keys and over others. */
+  /** All certificates of the users of revoked keys, over these keys and over others; and those that a name had when it was listed. */
   readonly certificates: readonly Shown[]
 }
 
@@ -85,7 +85,8 @@ function formatWith(list: RevokedList, kubeconfig: string): string {
   const names = list.entries.filter((entry) => !isKeyEntry(entry)).flatMap(usersOf)
   const isRevoked = isOverRevoked(list)
   const pinned = pinnedBy(list)
-  const good = list.certificates.filter((each) => !isRevoked(each)).map((each) => credentialPrefix + each.fingerprint)
+  const isGood = (each: Shown) => pinned.includes(each.user) && !isRevoked(each)
+  const good = list.certificates.filter(isGood).map((each) => credentialPrefix + each.fingerprint)
   const denied = `request.user in [${quoted([...names, markOf(list)])}]`
   // The user is tested first, since an error in a condition denies everybody. Without credential-id there is no certificate.
   const shows = `has(request.extra) && '${credentialId}' in request.extra && request.extra['${credentialId}'].exists(id, id.startsWith('${credentialPrefix}') && !(id in [${quoted(good)}]))`
@@ -161,7 +162,9 @@ export function readRevoked(text: string): RevokedList | undefined {
   const [, kubeconfig = ''] = /^ {8}kubeConfigFile: (.+)$/m.exec(text) ?? []
   if (certificates.some(({ end }) => Number.isNaN(end.getTime()))) return undefined
   const list = { entries, certificates }
-  return text.includes(formatWith(list, kubeconfig)) ? list : undefined
+  // One that is too long is loaded by no API server.
+  const whole = tryTo(() => formatWith(list, kubeconfig))
+  return whole !== undefined && text.includes(whole) ? list : undefined
 }
 
 /** Whether an API server may load it and then deny somebody: a list of ours that a YAML tool has rewritten, which `readRevoked` does not read. */

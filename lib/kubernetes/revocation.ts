@@ -19,6 +19,7 @@ import {
   type Shown,
   usersOf,
 } from './authorization.ts'
+import { scalarText } from './kubeconfig.ts'
 
 /** What a run has: its list is in auth/. */
 interface Listing {
@@ -109,12 +110,16 @@ export function wantedList(of: Listing, held: readonly string[] = []): RevokedLi
   const { revoked = [] } = cluster
   const stays = held.length > 0 ? replacedBy(wantedList(of), listIn(auth) ?? nobody, now) : []
   const entries = [...revoked.filter((entry) => !held.includes(entry)), ...stays].toSorted()
-  const all = entries.some(isKeyEntry) ? certificatesIn(auth) : []
+  const all = entries.length > 0 ? certificatesIn(auth) : []
   const keys = keysOf(entries, all)
   const isValid = ({ end }: Shown) => end > now
-  const users = new Set(all.filter((each) => keys.has(each.keyId) && isValid(each)).map(({ user }) => user))
+  const pinned = all.filter((each) => keys.has(each.keyId) && isValid(each)).map(({ user }) => user)
+  const users = new Set([...pinned, ...entries.flatMap(usersOf)])
+  // Its new one is listed once the name is not.
+  const before = new Set(listIn(auth)?.certificates.map(({ fingerprint }) => fingerprint))
+  const isNew = ({ user, fingerprint }: Shown) => stays.flatMap(usersOf).includes(user) && !before.has(fingerprint)
   const isWanted = (each: Shown) =>
-    users.has(each.user) && (isValid(each) || entries.includes(entryOf(each.fingerprint)))
+    users.has(each.user) && !isNew(each) && (isValid(each) || entries.includes(entryOf(each.fingerprint)))
   const byName = (a: Shown, b: Shown) => compare(a.user, b.user) || compare(a.fingerprint, b.fingerprint)
   const certificates = all.filter(isWanted).toSorted(byName)
   // An expired certificate is dropped with the next change: time alone changes no file.
@@ -184,20 +189,21 @@ export function pinnedUsers(auth: AuthDir): string[] {
 }
 
 /**
- * Whom the one list denies, and the other does not: its entries. A key lets in nobody without a valid certificate that is known, nor does a
- * name whose user is accepted with one key alone: the keys that it had have taken its place.
+ * Whom the one list denies, and the other does not: its entries. A key lets in nobody without a valid certificate that is known; and
+ * keys may take the place of a name, if they are all that it had when it was listed.
  */
 export function removedFrom(listed: RevokedList, wanted: RevokedList, now: Date): string[] {
   const denied = keysOf(wanted.entries, wanted.certificates)
-  const isPinned = (users: readonly string[]) => {
-    const keys = new Set(wanted.certificates.filter(({ user }) => users.includes(user)).map(({ keyId }) => keyId))
-    const good = keys.difference(denied)
-    return keys.size > good.size && good.size <= 1
-  }
+  const names = new Set(wanted.entries.flatMap(usersOf))
+  const isDenied = ({ user, keyId }: Shown) => names.has(user) || denied.has(keyId)
+  const valid = listed.certificates.filter(({ end }) => end > now)
   const isKept = (entry: string) => {
-    const key = listed.certificates.find(({ fingerprint }) => entryOf(fingerprint) === entry)?.keyId
-    if (key === undefined) return isKeyEntry(entry) || wanted.entries.includes(entry) || isPinned(usersOf(entry))
-    return denied.has(key) || !listed.certificates.some(({ keyId, end }) => keyId === key && end > now)
+    if (isKeyEntry(entry)) {
+      const keys = keysOf([entry], listed.certificates)
+      return valid.filter(({ keyId }) => keys.has(keyId)).every(isDenied)
+    }
+    const its = valid.filter(({ user }) => usersOf(entry).includes(user))
+    return names.has(entry) || (its.length > 0 && its.every(isDenied))
   }
   return listed.entries.filter((entry) => !isKept(entry))
 }
@@ -213,9 +219,15 @@ export function lockedOutBy(wanted: RevokedList, listed: RevokedList, now: Date)
   return [...new Set(lost.map(({ user }) => user))]
 }
 
+/** An entry for each key that a name has: of what auth/ and its backup have for it, and of what the list has. */
+export function keysOfName(name: string, known: readonly Shown[], { auth, now }: Omit<Listing, 'cluster'>): string[] {
+  const listed = (listIn(auth) ?? nobody).certificates.filter(({ user }) => usersOf(name).includes(user))
+  return entriesOf([...known, ...listed].filter(({ end }) => end > now))
+}
+
 /** The line of cluster.yaml with more entries. */
 export function formatEntries({ revoked = [] }: Listing['cluster'], more: readonly string[]): string {
-  return `revoked: [${[...revoked, ...more].join(', ')}]`
+  return `revoked: [${[...revoked, ...more].map(scalarText).join(', ')}]`
 }
 
 /** What is wrong where entries that a file has would be dropped. */

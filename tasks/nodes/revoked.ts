@@ -4,7 +4,7 @@ import { Failure, isUnreached, tryToAwait } from '../../lib/failure.ts'
 import { authorizationConfigFile, authorizationFiles } from '../../lib/files/auth-dir.ts'
 import type { Graph, Run } from '../../lib/graph/target.ts'
 import { formatAuthorizer, nobody, reviewOf } from '../../lib/kubernetes/authorization.ts'
-import { isListed, listIn, mergeLists } from '../../lib/kubernetes/revocation.ts'
+import { formatEntries, isListed, listIn, mergeLists } from '../../lib/kubernetes/revocation.ts'
 import { fileAt, type PlacesState } from '../../lib/node/state.ts'
 import { formatNames } from '../../lib/wording.ts'
 import { apiServer } from '../layouts/layout.ts'
@@ -80,7 +80,7 @@ export function stillListed(run: Run, node: ClusterNode, look: NodeLook): string
   const { auth, cluster } = run
   const lists = listsOn(node, look)
   const { entries } = mergeLists(lists.flatMap((held) => listOf(run, held) ?? []))
-  const add = `cluster.yaml has no revoked: add revoked: [${entries.join(', ')}]`
+  const add = `cluster.yaml has no revoked: add ${formatEntries({}, entries)}`
   const [left] = look.units.flatMap((unit) => leftLists(unit).map(({ by, path }) => ({ unit, by, path })))
   const isOurs = lists.length > 0 || auth.read(authorizationConfigFile) !== undefined
   if (!left?.path.endsWith(`/${authorizationConfigFile}`) || !isOurs)

@@ -19,9 +19,9 @@ import { followLinks } from '../../lib/files/plain-file.ts'
 import type { Graph, Run } from '../../lib/graph/target.ts'
 import {
   coveredBy,
-  entriesOf,
   formatEntries,
   type KnownCertificate,
+  keysOfName,
   knownCertificates,
 } from '../../lib/kubernetes/revocation.ts'
 import type { Ssh, SshRun } from '../../lib/node/ssh.ts'
@@ -184,7 +184,7 @@ export function checkRevoked({ auth, cluster, now, mistake }: CommandRun): void 
         leaked,
       )
     const byName = isReserved(entry) ? known.filter(({ name }) => name === entry) : covered
-    const keys = byName.some(isBeyond) ? [] : entriesOf(byName.filter(({ end }) => end > now))
+    const keys = byName.some(isBeyond) ? [] : keysOfName(entry, byName, { auth, now })
     const others = revoked.filter((each) => each !== entry && !keys.includes(each))
     const line = keys.length > 0 && formatEntries({ revoked: others }, keys)
     if (inUse.has(entry)) {

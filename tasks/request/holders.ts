@@ -4,6 +4,7 @@
  */
 import { join } from 'node:path'
 import { isKeyEntry } from '../../lib/cluster/problem.ts'
+import { isUserName } from '../../lib/cluster/schema.ts'
 import { backUp, caName, kubeconfigFile, nextName, timeOfBackup } from '../../lib/files/auth-dir.ts'
 import { checkOf, type Outcome, type Run } from '../../lib/graph/target.ts'
 import { isOverRevoked, type Shown, usersOf } from '../../lib/kubernetes/authorization.ts'
@@ -32,7 +33,8 @@ function validCertificates(run: Given) {
   const { auth, cluster, now } = run
   const cas = [caName, nextName(caName)].flatMap((name) => tryCertificate(auth, name) ?? [])
   const known = knownCertificates(auth).filter(
-    ({ certificate }) => !certificate.isCa && cas.some((ca) => isIssuedBy(certificate, ca)),
+    ({ certificate }) =>
+      !certificate.isCa && certificate.notAfter > now && cas.some((ca) => isIssuedBy(certificate, ca)),
   )
   const found = known.map((file): ClientCertificate => ({ ...file, end: endOf(file.certificate, ownCas(auth)), file }))
   // A copy in auth/backup is the one in auth/.
@@ -60,9 +62,9 @@ export function formerHolders(run: Given): Former[] {
   const { auth, cluster } = run
   const { valid, isOpen } = validCertificates(run)
   const rows = certTable(cluster)
-  const known = new Set(rows.map(({ name }) => name))
+  const known = new Set(rows.map(({ profile }) => profile.subject.CN))
   // As a layout's own have another name as a user than as a file.
-  const former = valid.filter(({ file, user }) => file && !known.has(file.name) && usersOf(file.name).includes(user))
+  const former = valid.filter(({ file, user }) => file && !known.has(user) && usersOf(file.name).includes(user))
   const ofWorkers = rows.flatMap(({ node, isClient, on, profile }) =>
     node === undefined && isClient && on.worker?.some((part) => part !== 'certificate') ? [profile.subject.CN] : [],
   )
@@ -103,8 +105,8 @@ interface LetIn {
 
 /** `beyond`: those who have what only rotations end. `isReplaced`: targets whose key a plan replaces. */
 function findHolders(run: Given, isReplaced?: (id: string) => boolean) {
-  // A node that is a gateway by now has its name still.
-  const inUse = new Set(run.cluster.nodes.map(({ name }) => name))
+  // A gateway has the name that it had as another node; a user may have that of a node that left.
+  const inUse = new Set([...run.cluster.nodes, ...run.cluster.users].map(({ name }) => name))
   const isBeyond = ({ role, own }: Former) => role === 'control' || own.some(isMaster)
   const former = formerHolders(run)
   const left = former
@@ -114,7 +116,10 @@ function findHolders(run: Given, isReplaced?: (id: string) => boolean) {
       return {
         ...{ name, certificates: [...own, ...shared] },
         how: shared.length > 0 ? `${own.length > 0 ? 'also ' : ''}as ${as}` : undefined,
-        entries: [...(own.length > 0 && !inUse.has(name) ? [name] : entriesOf(own)), ...entriesOf(shared)],
+        entries: [
+          ...(own.length > 0 && !inUse.has(name) && isUserName(name) ? [name] : entriesOf(own)),
+          ...entriesOf(shared),
+        ],
       }
     })
   const all = [...left, ...olderCertificates(run, isReplaced)]

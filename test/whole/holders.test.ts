@@ -1,10 +1,12 @@
 /** Who is let in by a certificate that cluster.yaml has no use for: said in run, plan, status, --json and metrics, with the line that ends it. */
 import assert from 'node:assert/strict'
+import { execFileSync } from 'node:child_process'
 import { X509Certificate } from 'node:crypto'
-import { lstatSync, readdirSync, readFileSync, rmSync } from 'node:fs'
+import { lstatSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { type TestContext, test } from 'node:test'
 import { readRevoked } from '../../lib/kubernetes/authorization.ts'
+import { day } from '../../lib/wording.ts'
 import { copyPlace, type Edit, exits, harderway, madePlace, type Ran, writeCluster } from '../support/harderway.ts'
 
 const all = [
@@ -183,6 +185,64 @@ test('a group that was taken away is said in the plan, and as long as a certific
   write(fewer, revoked(old))
   await harderway(place, 'certs')
   assert.deepEqual((await told(place)).notes, [])
+})
+
+test('a node has no key of a user of its name, nor the other way round; who had it is named, with the line', async (t) => {
+  const { place, auth, entryOf, write } = copy(t)
+  const node: Edit = [['nodes'], [...all, { name: 'jane', role: 'worker', ip: '192.168.1.16' }]]
+  for (const to of [
+    [node, users('joe')],
+    [without(), users('jane', 'joe')],
+  ]) {
+    const [key, old] = [readFileSync(join(auth, 'jane-key.pem')), entryOf('jane.pem')]
+    write(...to)
+    const before = await told(place)
+    assert.match(before.notes.join('\n'), new RegExp(`certificates of .*jane \\(.*write revoked: \\[.*${old}`))
+    const plan = (await exits(4, place, 'certs', '--dry-run', '--json')).events
+    await exits(0, place, 'certs')
+    assert.notDeepEqual(readFileSync(join(auth, 'jane-key.pem')), key)
+    assert.match(JSON.stringify(plan), /jane-key\.pem/)
+    assert.deepEqual(await told(place), before)
+  }
+})
+
+test('the line can be pasted, whatever the name', async (t) => {
+  const { place, auth, write } = copy(t)
+  const names = ['10042', 'null', 'on', '1e3', '0x1f']
+  write(users(...names))
+  await exits(0, place, 'certs')
+  // Made by hand.
+  const [key, request] = [join(auth, 'Jane-key.pem'), join(place, 'request')]
+  const subject = ['-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:prime256v1', '-nodes', '-subj', '/CN=Jane']
+  execFileSync('openssl', ['req', ...subject, '-keyout', key, '-out', request], { stdio: 'ignore' })
+  const ca = ['-CA', join(auth, 'ca.pem'), '-CAkey', join(auth, 'ca-key.pem')]
+  execFileSync('openssl', ['x509', '-req', '-in', request, ...ca, '-out', join(auth, 'Jane.pem')], { stdio: 'ignore' })
+  write(users())
+  const [, line = ''] = /write (revoked: \[.*\]) in cluster\.yaml/.exec((await told(place)).notes.join('\n')) ?? []
+  writeFileSync(join(place, 'cluster.yaml'), `${readFileSync(join(place, 'cluster.yaml'), 'utf8')}${line}\n`)
+  assert.deepEqual(await told(place), { notes: [], metrics: [] })
+})
+
+test('an older key of a user is said by the plan that renews it as by the run; a move by the plan of a rotation too', async (t) => {
+  const { place, write } = copy(t)
+  write([
+    ['users'],
+    [
+      { name: 'joe', groups: ['devs'] },
+      { name: 'max', validity: '60d' },
+    ],
+  ])
+  const rotation = await harderway(place, 'rotate', 'service-account', '--dry-run')
+  assert.match(rotation.stdout, /a run moves jane-key\.pem, jane\.kubeconfig, jane\.pem to auth\/backup/)
+  await exits(0, place, 'certs')
+  const later = { place, now: new Date(Date.now() + 40 * day) }
+  const saidBy = async (status: number, ...args: string[]) =>
+    notesIn(await exits(status, later, 'user-certs/max', ...args, '--json')).filter((note) =>
+      note.includes('still accepted'),
+    )
+  const planned = await saidBy(4, '--dry-run')
+  assert.match(planned.join(), /, max \(with an older key, until /)
+  assert.deepEqual(await saidBy(0), planned)
 })
 
 test('what an entry that is added revokes is said by the plan, with what it does not', async (t) => {
