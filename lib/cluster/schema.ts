@@ -156,7 +156,7 @@ const node = object({
 })
 
 /** At most 64 characters, the limit of a CN in RFC 5280, A.1; lower case, for file systems that ignore case. */
-const isUserName = (s: string) => /^[a-z0-9]([a-z0-9._@-]{0,62}[a-z0-9])?$/.test(s)
+export const isUserName = (s: string): boolean => /^[a-z0-9]([a-z0-9._@-]{0,62}[a-z0-9])?$/.test(s)
 const userName = checked(
   "a user's name: 1 to 64 lower-case letters, digits and . _ - @, a letter or digit at both ends",
   isUserName,

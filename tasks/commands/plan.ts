@@ -84,7 +84,7 @@ async function show(given: CommandRun, seen: Observation, wanted: PlanScope) {
     ...(reachesNodes ? notesOnAddresses(run.cluster) : []),
     ...notesOnMove(run),
     ...notesOnEntries(run, outcomes),
-    ...notesOnHolders(run, (id) => selection.forced.get(id) === 'rebuild'),
+    ...notesOnHolders(run, (id) => getsNewKey(run, outcomes.get(id))),
     ...([...graph.values()].every(({ where }) => where === 'auth') ? [] : notesOnAdminKeys(run)),
     ...asFindings([...otherWays(run, wanted), ...nextRun(run, wanted)]),
     ...noteOnValidity(run, outcomes),
@@ -94,6 +94,11 @@ async function show(given: CommandRun, seen: Observation, wanted: PlanScope) {
   const planHash = planOf(graph, outcomes, given, stagesIn(run))?.hash
   const toDo = [...adviseBackup(run, graph, outcomes), ...adviseLeft(run, outcomes), ...adviseRevoked(run, outcomes)]
   return showObservation(given, seen, { isPlan: true, notes, toDo, caEnds, planHash })
+}
+
+function getsNewKey({ auth }: Run, outcome: Outcome | undefined): boolean {
+  const change = outcome?.kind === 'stale' ? outcome.change : undefined
+  return change?.kind === 'made' && change.files.some((file) => auth.files.parse(file)?.kind === 'key')
 }
 
 function restartsIn({ outcomes }: Observation): string[] {

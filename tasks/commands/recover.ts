@@ -19,17 +19,9 @@ import {
 } from '../../lib/files/auth-dir.ts'
 import type { PlainFile } from '../../lib/files/plain-file.ts'
 import { clusterGraph, type Run, type Target } from '../../lib/graph/target.ts'
-import {
-  formatAuthorization,
-  formatEntries,
-  listIn,
-  mergeLists,
-  nobody,
-  type RevokedList,
-  removedFrom,
-  wantedList,
-} from '../../lib/kubernetes/authorization.ts'
+import { formatAuthorization, nobody, type RevokedList } from '../../lib/kubernetes/authorization.ts'
 import { otherIdentity } from '../../lib/kubernetes/identity.ts'
+import { formatEntries, listIn, mergeLists, removedFrom, wantedList } from '../../lib/kubernetes/revocation.ts'
 import { realPath } from '../../lib/node/state.ts'
 import { type Certificate, readCertificate, readCertificates } from '../../lib/pki/certificate.ts'
 import { certificatePem } from '../../lib/pki/encoding.ts'
@@ -276,10 +268,9 @@ function nextOf(run: CommandRun, found: Run, ca: Certificate | undefined): strin
   const { command, now, options } = run
   const isExpired = ca && ca.notAfter <= now
   const renew = isExpired ? `${command('ca --renew')} (the CA expired on ${formatDate(ca.notAfter)}), then ` : ''
-  const older = options.from === undefined ? '' : `; if it is older than the nodes: ${waysOutOfOlder(run)}`
+  const older = options.from === undefined ? '' : `; if the backup is older than the nodes: ${waysOutOfOlder(run)}`
   const dropped = removedFrom(listIn(found.auth) ?? nobody, wantedList(found), now)
-  const line =
-    dropped.length > 0 ? `add this line to cluster.yaml: ${formatEntries(found.cluster, dropped)}, then ` : ''
+  const line = dropped.length > 0 ? `write ${formatEntries(found.cluster, dropped)} in cluster.yaml, then ` : ''
   return `${line}${renew}${command('bootstrap')}, which issues what is missing${older}`
 }
 

@@ -3,7 +3,7 @@ import type { ClusterNode } from '../../lib/cluster/cluster.ts'
 import { Failure, refusal, runAgain, usageFailure } from '../../lib/failure.ts'
 import { caName, timeOfBackup } from '../../lib/files/auth-dir.ts'
 import { buildGraph, byPhase, clusterGraph, type Graph, type Run, type Target } from '../../lib/graph/target.ts'
-import { listIn } from '../../lib/kubernetes/authorization.ts'
+import { pinnedUsers } from '../../lib/kubernetes/revocation.ts'
 import { fileAt } from '../../lib/node/state.ts'
 import { asFindings, formatFinding } from '../../lib/reason.ts'
 import { formatJsonLine } from '../../lib/show/lines.ts'
@@ -19,7 +19,7 @@ import { phases } from '../phases/bootstrap.ts'
 import { unlisted } from '../phases/certs.ts'
 import { readAuth, writeAuth } from '../request/access.ts'
 import type { CommandRun } from '../request/command-run.ts'
-import { notesOnHolders } from '../request/holders.ts'
+import { notesOnHolders, notesOnMove } from '../request/holders.ts'
 import { type ExitCause, exitStatus } from '../request/job.ts'
 import { adviseBackup, backUpAgain, formatUses } from '../request/notices.ts'
 import { type Options, usage } from '../request/options.ts'
@@ -108,8 +108,7 @@ async function checked(given: CommandRun) {
     )
   if (!auth.read(auth.files.certificate(caName)))
     throw usageFailure(`${auth.path} has no CA yet: there is nothing to rotate`, command('bootstrap'))
-  if (cluster.revoked === undefined && (listIn(auth)?.certificates.length ?? 0) > 0)
-    throw unlisted(given, 'no rotation begins')
+  if (cluster.revoked === undefined && pinnedUsers(auth).length > 0) throw unlisted(given, 'no rotation begins')
   return { rotation, graph: await clusterGraph(phases, cluster) }
 }
 
@@ -318,7 +317,8 @@ async function planRotation(
   const { isTTY, columns } = host.stdout
   const say = (text: string, indent = 0) =>
     print(wrap(' '.repeat(indent) + text, isTTY ? columns : undefined, indent + 4))
-  if (note !== undefined) print(options.json ? formatJsonLine({ type: 'note', message: note }) : `${note}\n`)
+  for (const message of [...(note === undefined ? [] : [note]), ...notesOnMove(run).map(formatFinding)])
+    print(options.json ? formatJsonLine({ type: 'note', message }) : `${message}\n`)
   const changes = changedBy(rotation, cluster)
   const failures = [...seen].flatMap(([id, found]): [string, Failure][] =>
     found instanceof Failure ? [[id, found]] : [],

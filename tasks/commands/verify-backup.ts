@@ -3,7 +3,8 @@ import type { ClusterNode } from '../../lib/cluster/cluster.ts'
 import { Failure, refusal } from '../../lib/failure.ts'
 import { caName } from '../../lib/files/auth-dir.ts'
 import { buildGraph, byPhase, clusterGraph, type Run, type Target } from '../../lib/graph/target.ts'
-import { formatEntries, listIn, mergeLists, nobody, removedFrom } from '../../lib/kubernetes/authorization.ts'
+import { nobody } from '../../lib/kubernetes/authorization.ts'
+import { formatEntries, listIn, mergeLists, removedFrom } from '../../lib/kubernetes/revocation.ts'
 import { asFindings } from '../../lib/reason.ts'
 import { count, formatDate, formatNames } from '../../lib/wording.ts'
 import { identityFiles } from '../layouts/tables.ts'
@@ -91,7 +92,7 @@ function whomItLacks(found: Run, { where, lists = [] }: Holding): string | undef
   const lacking = removedFrom(mergeLists(lists), listIn(auth) ?? nobody, now)
   if (lacking.length === 0) return undefined
   const more = lacking.filter((entry) => !cluster.revoked?.includes(entry))
-  return `${where} lists ${formatNames(lacking)} as revoked, and ${auth.path} does not; after recover, cluster.yaml needs ${formatEntries(cluster, more)}`
+  return `${where} lists ${formatNames(lacking)} as revoked, but ${auth.path} does not; after recover, write ${formatEntries(cluster, more)} in cluster.yaml`
 }
 
 /** A key of a rotation since the backup counts as another: what it encrypted or signed is lost with it. */

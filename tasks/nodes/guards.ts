@@ -20,20 +20,22 @@ import {
 } from '../../lib/files/auth-dir.ts'
 import type { Run } from '../../lib/graph/target.ts'
 import {
-  formatDropped,
-  formatUnread,
   isOwnAuthorization,
-  listIn,
-  lockedOutBy,
   mayDeny,
   nobody,
   type RevokedList,
   readRevoked,
-  removedFrom,
-  wantedList,
 } from '../../lib/kubernetes/authorization.ts'
 import { isOlder, isPreviousCa, lacksOurKey, otherIdentity } from '../../lib/kubernetes/identity.ts'
 import { type Part, parseFields, readClientCertificate, readEmbeddedCa } from '../../lib/kubernetes/kubeconfig.ts'
+import {
+  formatDropped,
+  formatUnread,
+  listIn,
+  lockedOutBy,
+  removedFrom,
+  wantedList,
+} from '../../lib/kubernetes/revocation.ts'
 import { type FileState, type FilesSeen, largestFile } from '../../lib/node/place.ts'
 import { realPath } from '../../lib/node/state.ts'
 import {

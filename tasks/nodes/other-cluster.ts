@@ -5,7 +5,6 @@ import { Failure, isUnreached, refusal, runAgain, tryToAwait } from '../../lib/f
 import { backups, caName, frontProxyCaName } from '../../lib/files/auth-dir.ts'
 import type { RunOptions } from '../../lib/graph/executor.ts'
 import type { Graph, Run, Target } from '../../lib/graph/target.ts'
-import { isListed } from '../../lib/kubernetes/authorization.ts'
 import { otherIdentity } from '../../lib/kubernetes/identity.ts'
 import { ownCas } from '../../lib/pki/pair.ts'
 import { formatNames, groupAlike } from '../../lib/wording.ts'
@@ -13,7 +12,7 @@ import type { Unit } from '../layouts/layout.ts'
 import { identityFiles, layoutOf, nodeUnits } from '../layouts/tables.ts'
 import { refuseContradicted } from './declared.ts'
 import { type CaOnNodes, recoverCommand, waysOutOfLost } from './fetch-command.ts'
-import { guardList, heldOn } from './guards.ts'
+import { heldOn } from './guards.ts'
 import { digestOf, lookAtNode, readServedCertificates, withPlaces } from './look.ts'
 
 /**
@@ -63,31 +62,6 @@ export async function findOtherCluster(
       `${formatNames(unseen.map(({ name }) => name))} could not be looked at: if one is there already, the new ${first.label} will not be deployed to it`,
     )
   return []
-}
-
-/**
- * Before the list of who is revoked changes in auth/: what the guard of each control node refuses. Any that can't be looked at is guarded
- * by its own targets.
- */
-export async function findLongerLists(
-  run: Run,
-  graph: Graph,
-  { tell }: { readonly tell: Run['note'] },
-): Promise<[string, Failure][]> {
-  if (!graph.has('revoked') || isListed(run)) return []
-  const controls = run.cluster.nodes.filter(({ role }) => role === 'control')
-  tell(`reading the list of who is revoked on ${formatNames(controls.map(({ name }) => name))}`)
-  const refusals = await run.limits.node.map(controls, async (node): Promise<[string, Failure][]> => {
-    try {
-      guardList(run, node, await lookAtNode(run, node))
-      return []
-    } catch (error) {
-      if (!(error instanceof Failure)) throw error
-      if (isUnreached(error)) run.unreached?.set(node.name, error)
-      return error.kind === 'refused' ? [[`revoked/${node.name}`, error]] : []
-    }
-  })
-  return refusals.flat()
 }
 
 /** Completes the refusal of a kubeconfig that trusts another CA than auth/: the ways out depend on the CA that nodes have. */

@@ -1,17 +1,18 @@
-/** Whether the list of who is revoked is enforced: what the API server of a node answers, and what its owner has to change there. */
+/** The list of who is revoked, on nodes: whether API servers enforce it, what their owner has to change, and whether one has more. */
 import type { ClusterNode } from '../../lib/cluster/cluster.ts'
-import { Failure, tryToAwait } from '../../lib/failure.ts'
+import { Failure, isUnreached, tryToAwait } from '../../lib/failure.ts'
 import { authorizationConfigFile, authorizationFiles } from '../../lib/files/auth-dir.ts'
-import type { Run } from '../../lib/graph/target.ts'
-import { formatAuthorizer, listIn, mergeLists, nobody, reviewOf } from '../../lib/kubernetes/authorization.ts'
+import type { Graph, Run } from '../../lib/graph/target.ts'
+import { formatAuthorizer, nobody, reviewOf } from '../../lib/kubernetes/authorization.ts'
+import { formatEntries, isListed, listIn, mergeLists } from '../../lib/kubernetes/revocation.ts'
 import { fileAt, type PlacesState } from '../../lib/node/state.ts'
 import { formatNames } from '../../lib/wording.ts'
 import { apiServer } from '../layouts/layout.ts'
 import { authorizationWebhookPath } from '../layouts/tables.ts'
 import { withApi } from './component.ts'
 import { formatDropIn } from './flags.ts'
-import { listOf, listsOn } from './guards.ts'
-import { type NodeLook, placesOf } from './look.ts'
+import { guardList, listOf, listsOn } from './guards.ts'
+import { lookAtNode, type NodeLook, placesOf } from './look.ts'
 import { leftLists, startingOf, type UnitSeen } from './reads.ts'
 
 /** GA of --authorization-config: https://kubernetes.io/docs/reference/command-line-tools-reference/feature-gates/ */
@@ -79,7 +80,7 @@ export function stillListed(run: Run, node: ClusterNode, look: NodeLook): string
   const { auth, cluster } = run
   const lists = listsOn(node, look)
   const { entries } = mergeLists(lists.flatMap((held) => listOf(run, held) ?? []))
-  const add = `cluster.yaml has no revoked: add revoked: [${entries.join(', ')}]`
+  const add = `cluster.yaml has no revoked: add ${formatEntries({}, entries)}`
   const [left] = look.units.flatMap((unit) => leftLists(unit).map(({ by, path }) => ({ unit, by, path })))
   const isOurs = lists.length > 0 || auth.read(authorizationConfigFile) !== undefined
   if (!left?.path.endsWith(`/${authorizationConfigFile}`) || !isOurs)
@@ -90,4 +91,29 @@ export function stillListed(run: Run, node: ClusterNode, look: NodeLook): string
   return [
     `${apiServer} still denies ${formatNames(entries) || 'whom it lists'} (${left.path}), but ${add}; or restore access: ${way}, and restart it, one node after the other${typed === undefined ? '' : `\n    ${typed}`}`,
   ]
+}
+
+/**
+ * Before the list of who is revoked changes in auth/: what the guard of each control node refuses. Any that can't be looked at is guarded
+ * by its own targets.
+ */
+export async function findLongerLists(
+  run: Run,
+  graph: Graph,
+  { tell }: { readonly tell: Run['note'] },
+): Promise<[string, Failure][]> {
+  if (!graph.has('revoked') || isListed(run)) return []
+  const controls = run.cluster.nodes.filter(({ role }) => role === 'control')
+  tell(`reading the list of who is revoked on ${formatNames(controls.map(({ name }) => name))}`)
+  const refusals = await run.limits.node.map(controls, async (node): Promise<[string, Failure][]> => {
+    try {
+      guardList(run, node, await lookAtNode(run, node))
+      return []
+    } catch (error) {
+      if (!(error instanceof Failure)) throw error
+      if (isUnreached(error)) run.unreached?.set(node.name, error)
+      return error.kind === 'refused' ? [[`revoked/${node.name}`, error]] : []
+    }
+  })
+  return refusals.flat()
 }

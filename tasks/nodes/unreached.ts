@@ -2,7 +2,7 @@
 import type { ClusterNode } from '../../lib/cluster/cluster.ts'
 import { caNames, nextName } from '../../lib/files/auth-dir.ts'
 import type { Run } from '../../lib/graph/target.ts'
-import { knownCertificates } from '../../lib/kubernetes/authorization.ts'
+import { knownCertificates } from '../../lib/kubernetes/revocation.ts'
 import { fileAt, type PlacesState, realPath, textAt } from '../../lib/node/state.ts'
 import { isIssuedBy, keyIdOf, readCertificates } from '../../lib/pki/certificate.ts'
 import { tryCertificate } from '../../lib/pki/pair.ts'

@@ -5,9 +5,10 @@ import type { Cluster } from '../../lib/cluster/cluster.ts'
 import { type Failure, refusal, tryTo } from '../../lib/failure.ts'
 import { type AuthDir, backUp, caName, nextName } from '../../lib/files/auth-dir.ts'
 import { authTarget, type Run, type Target, type Work } from '../../lib/graph/target.ts'
-import { formatEntries, listIn, pinnedUsers, revokedKeys } from '../../lib/kubernetes/authorization.ts'
+import { usersOf } from '../../lib/kubernetes/authorization.ts'
 import { readServer } from '../../lib/kubernetes/kubeconfig.ts'
-import { type Certificate, compareKeyKind } from '../../lib/pki/certificate.ts'
+import { formatEntries, listIn, pinnedUsers, revokedKeys } from '../../lib/kubernetes/revocation.ts'
+import { type Certificate, commonNameOf, compareKeyKind } from '../../lib/pki/certificate.ts'
 import { certificatePem } from '../../lib/pki/encoding.ts'
 import {
   changeOfPair,
@@ -139,6 +140,13 @@ function readHost(auth: AuthDir, file: string): string | undefined {
   return text && readServer(text.toString())?.host
 }
 
+/** A node never has the key of a user of its name, who has a copy; nor the other way round. */
+function keyToKeep({ name, profile }: CertRow, pair: Pair, reasons: readonly Reason[]): KeyObject | undefined {
+  const CN = pair.certificate && commonNameOf(pair.certificate)
+  const isOthers = CN !== undefined && CN !== profile.subject.CN && usersOf(name).includes(CN)
+  return isOthers ? undefined : keptKey(pair, reasons)
+}
+
 function foresee(run: Run, row: CertRow, { force, reasons }: Work): Change {
   const { auth, now, cluster } = run
   const issuer = tryCertificate(auth, signingCa(auth, now, row.issuer).issuer)
@@ -146,7 +154,7 @@ function foresee(run: Run, row: CertRow, { force, reasons }: Work): Change {
   const { notAfter: expires } = validityPeriod(now, row.validity, end)
   const isKeyKept = row.irreplaceable
     ? force !== 'replace' && auth.read(auth.files.key(row.name)) !== undefined
-    : force === undefined && keptKey(readPair(auth, row.name), reasons) !== undefined
+    : force === undefined && keyToKeep(row, readPair(auth, row.name), reasons) !== undefined
   return changeOfPair(auth, row.name, { profile: row.profile, expires, isKeyKept })
 }
 
@@ -154,7 +162,7 @@ async function build(run: Run, row: CertRow, { force, reasons, tell }: Work) {
   const { auth, now } = run
   const { name, profile, validity } = row
   const pair = readPair(auth, name)
-  const key = force === undefined ? keptKey(pair, reasons) : undefined
+  const key = force === undefined ? keyToKeep(row, pair, reasons) : undefined
   // Whoever has a copy of it may use it until it expires: `revoked` cuts it off by its fingerprint.
   if (pair.certificate && pair.certificate.notAfter > now) backUp(auth, [auth.files.certificate(name)], now)
   const { issuer, chain } = signingCa(auth, now, row.issuer)

@@ -14,21 +14,19 @@ import {
 } from '../../lib/files/auth-dir.ts'
 import { secretMode } from '../../lib/files/plain-file.ts'
 import { authTarget, type Run, type Target } from '../../lib/graph/target.ts'
+import { formatAuthorization, type RevokedList, webhookKubeconfig } from '../../lib/kubernetes/authorization.ts'
 import {
   coveredBy,
-  formatAuthorization,
   formatDropped,
   formatUnread,
   keysToList,
   knownCertificates,
   listIn,
   pinnedUsers,
-  type RevokedList,
   removedFrom,
   unknownKeys,
   wantedList,
-  webhookKubeconfig,
-} from '../../lib/kubernetes/authorization.ts'
+} from '../../lib/kubernetes/revocation.ts'
 import { asFindings, type Change, type CheckResult, type Finding, type Reason } from '../../lib/reason.ts'
 import { formatNames } from '../../lib/wording.ts'
 import { authorizationWebhookPath, type CertRow, certTable, layoutOf } from '../layouts/tables.ts'
@@ -120,7 +118,7 @@ function check(run: Run): CheckResult {
     reasons: [...change, ...reasons],
     findings: [
       ...asFindings([
-        misspelt.length > 0 && `no certificate in ${auth.path} is of ${misspelt.join(', ')}: is it spelt so?`,
+        misspelt.length > 0 && `${auth.path} has no certificate of ${misspelt.join(', ')}; check the spelling`,
       ]),
       ...leftToUser(run),
     ],
@@ -156,7 +154,7 @@ function refuseFewer(run: Run, removed: readonly string[] | undefined): void {
 function leftToUser(run: Run): Finding[] {
   const { auth } = run
   const unknown = unknownKeys(run)
-  const ofUnknown = `not revoked: ${formatNames(unknown)}, as ${auth.path} has no such certificate; list the name of its user or node instead (of system:masters none can be revoked)`
+  const ofUnknown = `not revoked: ${formatNames(unknown)}, as ${auth.path} has no such certificate; list the name of its user or node instead (system:masters can't be revoked)`
   return asFindings([unknown.length > 0 && ofUnknown, ...etcdIsOpen(run)], { owner: 'user' })
 }
 
@@ -166,6 +164,6 @@ function etcdIsOpen({ cluster, command }: Run): string[] {
   const { revoked = [] } = cluster
   if (revoked.length === 0 || etcd === undefined || etcd.ca === etcdCaName) return []
   return [
-    `what ${formatNames(revoked)} had still opens etcd, and so the cluster, where 2379 can be reached: give etcd a CA of its own: etcd: { ca: own } in cluster.yaml, then ${command('rotate etcd-ca')}`,
+    `certificates of ${formatNames(revoked)} still open etcd, and so the cluster, through port 2379; write etcd: { ca: own } in cluster.yaml, then run ${command('rotate etcd-ca')}`,
   ]
 }

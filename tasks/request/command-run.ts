@@ -12,18 +12,18 @@ import {
   parseCluster,
   sshConfigPath,
 } from '../../lib/cluster/cluster.ts'
-import type { Path } from '../../lib/cluster/problem.ts'
+import { isKeyEntry, type Path } from '../../lib/cluster/problem.ts'
 import { doing, Failure, refusal, tryTo, usageFailure } from '../../lib/failure.ts'
 import { AuthDir, caName } from '../../lib/files/auth-dir.ts'
 import { followLinks } from '../../lib/files/plain-file.ts'
 import type { Graph, Run } from '../../lib/graph/target.ts'
 import {
   coveredBy,
-  cuttingOff,
   formatEntries,
   type KnownCertificate,
+  keysOfName,
   knownCertificates,
-} from '../../lib/kubernetes/authorization.ts'
+} from '../../lib/kubernetes/revocation.ts'
 import type { Ssh, SshRun } from '../../lib/node/ssh.ts'
 import { isOfOwnCa } from '../../lib/pki/pair.ts'
 import type { Phases, Reporter } from '../../lib/show/reporter.ts'
@@ -177,13 +177,20 @@ export function checkRevoked({ auth, cluster, now, mistake }: CommandRun): void 
     const leaked = 'see docs/rotation.md, "A key that may have leaked"'
     const covered = coveredBy(entry, known)
     const beyond = covered.find(isBeyond)
-    if (beyond) throw wrong(`is a certificate of ${beyond.name}, whose key can't be revoked`, leaked)
+    if (beyond)
+      throw wrong(
+        `${isKeyEntry(entry) ? `is a certificate of ${beyond.name}, whose key ` : ''}can't be revoked`,
+        leaked,
+      )
     const byName = isReserved(entry) ? known.filter(({ name }) => name === entry) : covered
-    const keys = byName.some(isBeyond) ? [] : cuttingOff(byName, now)
+    const keys = byName.some(isBeyond) ? [] : keysOfName(entry, byName, { auth, now })
     const others = revoked.filter((each) => each !== entry && !keys.includes(each))
-    const byKey = keys.length > 0 && `to revoke its key alone, write ${formatEntries({ revoked: others }, keys)}`
-    if (inUse.has(entry)) throw wrong('is still a node or user', joinClauses('remove that first', byKey))
-    if (isReserved(entry)) throw wrong("can't be revoked by its name", byKey || leaked)
+    const line = keys.length > 0 && formatEntries({ revoked: others }, keys)
+    if (inUse.has(entry)) {
+      const keep = line && `or, to keep it with a new key, write ${line}`
+      throw wrong('is a node or user of cluster.yaml', joinClauses('remove it there', keep))
+    }
+    if (isReserved(entry)) throw wrong("can't be revoked by name", line ? `to revoke its key, write ${line}` : leaked)
   }
 }
 

@@ -3,20 +3,21 @@
  * of `revoked` ends each, but for what a control node keeps.
  */
 import { join } from 'node:path'
-import { entryOf, isKeyEntry } from '../../lib/cluster/problem.ts'
+import { isKeyEntry } from '../../lib/cluster/problem.ts'
+import { isUserName } from '../../lib/cluster/schema.ts'
 import { backUp, caName, kubeconfigFile, nextName, timeOfBackup } from '../../lib/files/auth-dir.ts'
 import { checkOf, type Outcome, type Run } from '../../lib/graph/target.ts'
+import { isOverRevoked, type Shown, usersOf } from '../../lib/kubernetes/authorization.ts'
 import {
+  coveredBy,
+  entriesOf,
   formatEntries,
-  isOverRevoked,
   type KnownCertificate,
   knownCertificates,
   listIn,
-  type Shown,
-  usersOf,
   wantedList,
-} from '../../lib/kubernetes/authorization.ts'
-import { type Certificate, commonNameOf, endOf, isIssuedBy } from '../../lib/pki/certificate.ts'
+} from '../../lib/kubernetes/revocation.ts'
+import { commonNameOf, endOf, isIssuedBy } from '../../lib/pki/certificate.ts'
 import { backdating, isOfOwnCa, ownCas, tryCertificate } from '../../lib/pki/pair.ts'
 import { asFindings, type Finding } from '../../lib/reason.ts'
 import { count, formatDate, formatNames } from '../../lib/wording.ts'
@@ -24,23 +25,18 @@ import { type CertRow, certTable, identityFiles, isKeptOff } from '../layouts/ta
 
 type Given = Pick<Run, 'auth' | 'cluster' | 'now'>
 
-/** A certificate of a client, in auth/, in its backup, or of which the list of the revoked alone knows. */
-interface ClientCertificate extends Shown {
-  /** Undefined for the list's. */
-  readonly file?: Pick<KnownCertificate, 'name' | 'folder'> & { readonly certificate: Certificate }
-}
+/** A certificate of a client, in auth/, in its backup, or of which the list of the revoked alone knows: without a file. */
+type ClientCertificate = Shown & { readonly file?: KnownCertificate }
 
 /** All that have not expired, with whether one is over a revoked key, and whether its user is let in by it. */
 function validCertificates(run: Given) {
   const { auth, cluster, now } = run
   const cas = [caName, nextName(caName)].flatMap((name) => tryCertificate(auth, name) ?? [])
   const known = knownCertificates(auth).filter(
-    ({ certificate }) => !certificate.isCa && cas.some((ca) => isIssuedBy(certificate, ca)),
+    ({ certificate }) =>
+      !certificate.isCa && certificate.notAfter > now && cas.some((ca) => isIssuedBy(certificate, ca)),
   )
-  const found = known.map((file): ClientCertificate => {
-    const { certificate, fingerprint, keyId } = file
-    return { user: commonNameOf(certificate) ?? '', fingerprint, keyId, end: endOf(certificate, ownCas(auth)), file }
-  })
+  const found = known.map((file): ClientCertificate => ({ ...file, end: endOf(file.certificate, ownCas(auth)), file }))
   // A copy in auth/backup is the one in auth/.
   const listed: readonly ClientCertificate[] = [...(listIn(auth)?.certificates ?? []), ...found.toReversed()]
   const all = [...new Map(listed.map((each) => [each.fingerprint, each] as const)).values()].toReversed()
@@ -66,9 +62,9 @@ export function formerHolders(run: Given): Former[] {
   const { auth, cluster } = run
   const { valid, isOpen } = validCertificates(run)
   const rows = certTable(cluster)
-  const known = new Set(rows.map(({ name }) => name))
+  const known = new Set(rows.map(({ profile }) => profile.subject.CN))
   // As a layout's own have another name as a user than as a file.
-  const former = valid.filter(({ file, user }) => file && !known.has(file.name) && usersOf(file.name).includes(user))
+  const former = valid.filter(({ file, user }) => file && !known.has(user) && usersOf(file.name).includes(user))
   const ofWorkers = rows.flatMap(({ node, isClient, on, profile }) =>
     node === undefined && isClient && on.worker?.some((part) => part !== 'certificate') ? [profile.subject.CN] : [],
   )
@@ -99,44 +95,55 @@ const lastOf = (certificates: readonly ClientCertificate[]) =>
 
 const isMaster = ({ file }: ClientCertificate) => file?.certificate.attributes.includes('O=system:masters') === true
 
-/**
- * Who is let in by a certificate that cluster.yaml has not, or no longer: a sentence with the line of `revoked` that ends it for all, and one
- * for each whom only a rotation ends. `isReplaced`: targets whose key a plan replaces.
- */
-export function notesOnHolders(run: Given, isReplaced?: (id: string) => boolean): Finding[] {
-  const { cluster } = run
-  const former = formerHolders(run)
+/** Who is let in by certificates that cluster.yaml no longer needs, and the entries of `revoked` that end it. */
+interface LetIn {
+  readonly name: string
+  readonly certificates: readonly ClientCertificate[]
+  readonly how?: string | undefined
+  readonly entries: readonly string[]
+}
+
+/** `beyond`: those who have what only rotations end. `isReplaced`: targets whose key a plan replaces. */
+function findHolders(run: Given, isReplaced?: (id: string) => boolean) {
+  // A gateway has the name that it had as another node; a user may have that of a node that left.
+  const inUse = new Set([...run.cluster.nodes, ...run.cluster.users].map(({ name }) => name))
   const isBeyond = ({ role, own }: Former) => role === 'control' || own.some(isMaster)
-  const beyond = former.filter(isBeyond).map(({ name, role, end }) => {
-    const what = role === 'control' ? `what every control node has: ${formatNames(keptBy(run))}` : 'every right'
-    const heading = role === 'control' ? 'A control node, auth/, or a backup of it' : "The admin's kubeconfig"
-    return `${name} left with ${what} (until ${formatDate(end)}); what ends that: docs/rotation.md, "${heading}"`
-  })
-  // A node that is a gateway by now has its name still.
-  const inUse = new Set(cluster.nodes.map(({ name }) => name))
+  const former = formerHolders(run)
   const left = former
     .filter((each) => !isBeyond(each))
-    .map(({ name, own, shared }) => {
-      const as = [...new Set(shared.map(({ user }) => user))]
+    .map(({ name, own, shared }): LetIn => {
+      const as = formatNames([...new Set(shared.map(({ user }) => user))])
       return {
         ...{ name, certificates: [...own, ...shared] },
-        how: as.length > 0 ? `${own.length > 0 ? 'also ' : ''}as ${formatNames(as)}` : undefined,
-        entries: [...(own.length > 0 && !inUse.has(name) ? [name] : entriesOf(own)), ...entriesOf(shared)],
+        how: shared.length > 0 ? `${own.length > 0 ? 'also ' : ''}as ${as}` : undefined,
+        entries: [
+          ...(own.length > 0 && !inUse.has(name) && isUserName(name) ? [name] : entriesOf(own)),
+          ...entriesOf(shared),
+        ],
       }
     })
-  const older = olderCertificates(run, isReplaced).map(({ name, certificates, groups }) => ({
-    ...{ name, certificates, entries: entriesOf(certificates) },
-    how: groups.length > 0 ? `in ${formatNames(groups)}` : 'by an older key',
-  }))
-  const open = [...left, ...older].filter(({ certificates }) => certificates.length > 0)
-  if (open.length === 0) return asFindings(beyond)
-  const list = open.map(
+  const all = [...left, ...olderCertificates(run, isReplaced)]
+  return { beyond: former.filter(isBeyond), letIn: all.filter(({ certificates }) => certificates.length > 0) }
+}
+
+/** A sentence with the line of `revoked` that ends it for all of them, and one for each whom only rotations end. */
+export function notesOnHolders(run: Given, isReplaced?: (id: string) => boolean): Finding[] {
+  const { cluster } = run
+  const { beyond, letIn } = findHolders(run, isReplaced)
+  const notes = beyond.map(({ name, role }) => {
+    const what = role === 'control' ? formatNames(keptBy(run)) : 'every right'
+    const heading = role === 'control' ? 'A control node, auth/, or a backup of it' : "The admin's kubeconfig"
+    return `${name} left with what only rotations end: ${what} (docs/rotation.md, "${heading}")`
+  })
+  if (letIn.length === 0) return asFindings(notes)
+  const list = letIn.map(
     ({ name, how, certificates }) => `${name} (${[how, untilOf(certificates)].filter(Boolean).join(', ')})`,
   )
-  const line = formatEntries(cluster, [...new Set(open.flatMap(({ entries }) => entries))])
+  const entries = [...new Set(letIn.flatMap((each) => each.entries))]
+  const heading = entries.every(isKeyEntry) ? 'A key that is cut off' : 'A node or user that was removed'
   return asFindings([
-    ...beyond,
-    `certificates that cluster.yaml no longer has still let in ${list.join(', ')}; to revoke them now, write ${line} (docs/cluster-yaml.md, "A node or user that was removed")`,
+    ...notes,
+    `certificates of ${list.join(', ')} are still accepted, but cluster.yaml no longer needs them; to revoke them now, write ${formatEntries(cluster, entries)} in cluster.yaml (docs/cluster-yaml.md, "${heading}")`,
   ])
 }
 
@@ -148,38 +155,29 @@ function keptBy({ auth, cluster }: Given): string[] {
   return [...new Set(labels), kubeconfigFile(auth.files.names.admin)]
 }
 
-/** Of those who are there: certificates over another key than now, or with groups that were taken away. */
-interface Older {
-  readonly name: string
-  readonly certificates: readonly ClientCertificate[]
-  /** Of those over the present key. */
-  readonly groups: readonly string[]
-}
-
 /**
- * Of every user; of a node that came back; and of whoever has a revoked key, since that may not be the one that was stolen. `isReplaced`:
- * targets whose key a plan replaces.
+ * Of those who are there, certificates over another key than now, or with groups that were taken away: of every user; of a node that came
+ * back; and of whoever has a revoked key, since that may not be the one that was stolen.
  */
-function olderCertificates(run: Given, isReplaced: (id: string) => boolean = () => false): Older[] {
+function olderCertificates(run: Given, isReplaced: (id: string) => boolean = () => false): LetIn[] {
   const { auth, cluster } = run
   const { valid, isOver, isOpen } = validCertificates(run)
   const byUser = Map.groupBy(valid, ({ user }) => user)
   const isMoved = ({ file }: ClientCertificate) =>
     file && file.folder !== '.' && auth.read(join(file.folder, auth.files.key(file.name)))
-  return certTable(cluster).flatMap((row): Older[] => {
+  return certTable(cluster).map((row): LetIn => {
     const { name, id, phase, profile } = row
     const all = byUser.get(profile.subject.CN) ?? []
     const present = all.find(({ file }) => file?.folder === '.' && file.name === name && !isReplaced(id))
-    const isListed = phase === 'user-certs' || all.some(isOver)
-    const others = all.filter(
-      (each) =>
-        isOpen(each) && each.keyId !== present?.keyId && (isListed || (phase === 'node-certs' && isMoved(each))),
-    )
+    const countsAll = phase === 'user-certs' || all.some(isOver)
+    const counts = (each: ClientCertificate) => countsAll || (phase === 'node-certs' && isMoved(each))
+    const others = all.filter((each) => isOpen(each) && each.keyId !== present?.keyId && counts(each))
     const lost = phase === 'user-certs' ? all.filter((each) => isOpen(each) && lostGroups(row, each).length > 0) : []
     const certificates = [...new Set([...others, ...lost])]
     const ofPresent = lost.filter(({ keyId }) => keyId === present?.keyId)
     const groups = [...new Set(ofPresent.flatMap((each) => lostGroups(row, each)))]
-    return certificates.length > 0 ? [{ name, certificates, groups }] : []
+    const how = groups.length > 0 ? `in ${formatNames(groups)}` : 'with an older key'
+    return { name, certificates, how, entries: entriesOf(certificates) }
   })
 }
 
@@ -191,20 +189,14 @@ function lostGroups({ profile }: CertRow, { file }: ClientCertificate): string[]
 
 /** When the last certificate by which each of these is let in expires, by name. */
 export function unneededUntil(run: Given): ReadonlyMap<string, Date> {
-  const former = formerHolders(run).flatMap(({ name, role, end, own, shared }): [string, Date][] => {
-    const open = [...own, ...shared]
-    return role === 'control' ? [[name, end]] : open.length > 0 ? [[name, lastOf(open)]] : []
-  })
-  const older = olderCertificates(run).map(({ name, certificates }): [string, Date] => [name, lastOf(certificates)])
-  return new Map([...former, ...older])
+  const { beyond, letIn } = findHolders(run)
+  return new Map([
+    ...beyond.map(({ name, end }): [string, Date] => [name, end]),
+    ...letIn.map(({ name, certificates }): [string, Date] => [name, lastOf(certificates)]),
+  ])
 }
 
 const untilOf = (certificates: readonly ClientCertificate[]) => `until ${formatDate(lastOf(certificates))}`
-
-/** An entry for each key. */
-function entriesOf(certificates: readonly ClientCertificate[]): string[] {
-  return [...new Map(certificates.map(({ keyId, fingerprint }) => [keyId, entryOf(fingerprint)])).values()]
-}
 
 /** Files of auth/ of those who are gone: a name that comes back gets a new key. */
 function formerFiles(run: Given): string[] {
@@ -243,22 +235,20 @@ export function notesOnEntries(run: Given, outcomes: ReadonlyMap<string, Outcome
   const added = new Set(reasons.flatMap((each) => (each.kind === 'revoked-changed' ? each.added : [])))
   if (added.size === 0) return []
   const { valid } = validCertificates(run)
-  const texts = [...added].flatMap((entry): string[] => {
-    const key = valid.find(({ fingerprint }) => entryOf(fingerprint) === entry)?.keyId
-    const covered = valid.filter(({ keyId, user }) =>
-      isKeyEntry(entry) ? keyId === key : usersOf(entry).includes(user),
-    )
-    const known =
-      covered.length > 0 ? `${count(covered.length, 'certificate')}, ${untilOf(covered)}` : 'no certificate known'
-    if (!isKeyEntry(entry))
-      return [
-        `revoked: ${entry} (${known}), whatever certificate it shows; not revoked: tokens that it obtained, rights that it granted (docs/cluster-yaml.md, "A node or user that was removed")`,
-      ]
-    return covered.length > 0
+  const covered = [...added].map((entry) => [entry, coveredBy(entry, valid)] as const)
+  const describe = (found: readonly ClientCertificate[]) =>
+    found.length > 0 ? `${count(found.length, 'certificate')}, ${untilOf(found)}` : 'no certificate known'
+  const names = covered.flatMap(([entry, found]) => (isKeyEntry(entry) ? [] : [`${entry} (${describe(found)})`]))
+  const keys = covered.filter(([entry, found]) => isKeyEntry(entry) && found.length > 0)
+  return asFindings([
+    ...(names.length > 0
       ? [
-          `${formatNames([entry])} is the key of ${formatNames([...new Set(covered.map(({ user }) => user))])} (${known})`,
+          `revoking ${names.join(', ')} denies every certificate of that name, but neither its tokens nor rights that it granted (docs/cluster-yaml.md, "A node or user that was removed")`,
         ]
-      : []
-  })
-  return asFindings(texts)
+      : []),
+    ...keys.map(([entry, found]) => {
+      const users = new Set(found.map(({ user }) => user))
+      return `${formatNames([entry])} is the key of ${formatNames([...users])} (${describe(found)})`
+    }),
+  ])
 }

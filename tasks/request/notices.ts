@@ -24,7 +24,7 @@ import {
   pinnedUsers,
   unknownKeys,
   wantedList,
-} from '../../lib/kubernetes/authorization.ts'
+} from '../../lib/kubernetes/revocation.ts'
 import { tryCertificate } from '../../lib/pki/pair.ts'
 import { asFindings, type Finding, formatKept } from '../../lib/reason.ts'
 import type { Summary } from '../../lib/show/reporter.ts'

@@ -45,7 +45,9 @@ export async function refusalsBefore(
   return joinFailures([
     ...(nodes ? await nodes.adviseByNodes(run, graph, { refusals, tell: more.tell }) : refusals),
     ...(nodes ? await nodes.findOtherCluster(run, graph, more) : []),
-    ...(nodes && refusals.length === 0 ? await nodes.findLongerLists(run, graph, more) : []),
+    ...(deploys && refusals.length === 0
+      ? await (await import('../nodes/revoked.ts')).findLongerLists(run, graph, more)
+      : []),
     ...(deploys && isApiNew ? await (await import('../phases/api-names.ts')).findLostNames(run, graph) : []),
   ])
 }

@@ -244,7 +244,7 @@ describe('who is revoked', { skip }, () => {
     const told = await typed("A user's key or kubeconfig", list)
     assert.deepEqual(await answersOf('old/shown'), all(500))
     assert.deepEqual(await answersOf('old/laptop'), all(200))
-    assert.match(told, /jane \(by an older key, /)
+    assert.match(told, /jane \(with an older key, /)
     entries = entriesIn(told)
     list([])
     await must('bootstrap')

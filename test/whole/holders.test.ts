@@ -1,10 +1,12 @@
 /** Who is let in by a certificate that cluster.yaml has no use for: said in run, plan, status, --json and metrics, with the line that ends it. */
 import assert from 'node:assert/strict'
+import { execFileSync } from 'node:child_process'
 import { X509Certificate } from 'node:crypto'
-import { lstatSync, readdirSync, readFileSync, rmSync } from 'node:fs'
+import { lstatSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { type TestContext, test } from 'node:test'
 import { readRevoked } from '../../lib/kubernetes/authorization.ts'
+import { day } from '../../lib/wording.ts'
 import { copyPlace, type Edit, exits, harderway, madePlace, type Ran, writeCluster } from '../support/harderway.ts'
 
 const all = [
@@ -37,7 +39,7 @@ const notesIn = ({ events }: Ran) => events.flatMap(({ type, message }) => (type
 
 /** What status, its JSON and a plan say of certificates that let somebody in, each the same; and the names in the metrics. */
 async function told(place: string): Promise<{ notes: string[]; metrics: string[] }> {
-  const ofHolders = (notes: readonly string[]) => notes.filter((note) => / still let in | left with /.test(note))
+  const ofHolders = (notes: readonly string[]) => notes.filter((note) => / still accepted, | left with /.test(note))
   const [status, plan] = [
     await harderway(place, 'status', '--json'),
     await harderway(place, 'bootstrap', '--dry-run', '--offline', '--json'),
@@ -61,7 +63,7 @@ test('who left is named until revoked or expired, with the line; and gets a new 
   const first = await told(place)
   assert.match(
     first.notes.join('\n'),
-    /^certificates that cluster\.yaml no longer has still let in jane \(until \d{4}-\d\d-\d\d\); to revoke them now, write revoked: \[jane\] \(/,
+    /^certificates of jane \(until \d{4}-\d\d-\d\d\) are still accepted, but cluster\.yaml no longer needs them; to revoke them now, write revoked: \[jane\] in cluster\.yaml \(/,
   )
   assert.deepEqual(first.metrics, ['jane'])
   assert.match(
@@ -85,7 +87,7 @@ test('who left is named until revoked or expired, with the line; and gets a new 
   write(users('jane', 'joe'))
   const back = await exits(0, place, 'certs')
   assert.notDeepEqual(readFileSync(join(auth, 'jane-key.pem')), key)
-  const line = `certificates .* still let in jane \\(by an older key, until .*\\); to revoke them now, write revoked: \\[${old}\\] \\(`
+  const line = `certificates of jane \\(with an older key, until .*\\) are still accepted, .*; to revoke them now, write revoked: \\[${old}\\] in cluster\\.yaml`
   assert.match(back.stdout.replaceAll(/\s+/g, ' '), new RegExp(line))
   const { notes, metrics } = await told(place)
   assert.match(notes.join('\n'), new RegExp(`^${line}`))
@@ -114,14 +116,16 @@ test('a worker that left has the key of kube-proxy too: the line has both, and w
   const proxy = entryOf('kube-proxy.pem')
   write(without('worker1'), users('jane', 'joe'))
   const both =
-    /^certificates .* still let in worker1 \(also as system:kube-proxy, until .*\); to revoke them now, write revoked: \[worker1, (sha256:.*)\] \(/
+    /^certificates of worker1 \(also as system:kube-proxy, until .*\) are still accepted, .*; to revoke them now, write revoked: \[worker1, (sha256:.*)\] in cluster\.yaml/
   assert.equal(both.exec((await told(place)).notes.join('\n'))?.[1], proxy)
   await exits(0, place, 'certs')
   assert.equal(both.exec((await told(place)).notes.join('\n'))?.[1], proxy)
   write(without('worker1'), users('jane', 'joe'), revoked('worker1'))
   assert.match(
     (await told(place)).notes.join('\n'),
-    new RegExp(`still let in worker1 \\(as system:kube-proxy, .* write revoked: \\[worker1, ${proxy}\\] \\(`),
+    new RegExp(
+      `certificates of worker1 \\(as system:kube-proxy, .* write revoked: \\[worker1, ${proxy}\\] in cluster\\.yaml`,
+    ),
   )
   write(without('worker1'), users('jane', 'joe'), revoked('worker1', proxy))
   assert.deepEqual((await told(place)).notes, [])
@@ -136,7 +140,7 @@ test('a control node that left has what only rotations end: no line of revoked i
   const { place, write } = copy(t)
   write(without('control1'), users('jane', 'joe'))
   const said =
-    /^control1 left with what every control node has: CA, .*service-account key.*; what ends that: docs\/rotation\.md, "A control node, auth\/, or a backup of it"$/
+    /^control1 left with what only rotations end: CA, .*service-account key.* \(docs\/rotation\.md, "A control node, auth\/, or a backup of it"\)$/
   for (const _ of ['in auth/', 'moved']) {
     const { notes } = await told(place)
     assert.match(notes.join('\n'), said)
@@ -150,13 +154,13 @@ test('the fingerprint that status shows is of the new key: an older one of its o
   const { place, entryOf, write } = copy(t)
   const stolen = entryOf('worker0.pem')
   const forced = await exits(4, place, 'user-certs/jane', 'node-certs/worker0', '--force', '--dry-run')
-  assert.match(forced.stdout.replaceAll(/\s+/g, ' '), /still let in jane \(by an older key,/)
+  assert.match(forced.stdout.replaceAll(/\s+/g, ' '), /certificates of jane \(with an older key,/)
   await exits(0, place, 'node-certs/worker0', '--force')
   assert.deepEqual((await told(place)).notes, [])
   const shown = entryOf('worker0.pem')
   write(users('jane', 'joe'), revoked(shown))
   const named = new RegExp(
-    `certificates .* still let in worker0 \\(by an older key, until .*\\); to revoke them now, write revoked: \\[${shown}, ${stolen}\\] \\(`,
+    `certificates of worker0 \\(with an older key, until .*\\) are still accepted, .*; to revoke them now, write revoked: \\[${shown}, ${stolen}\\] in cluster\\.yaml`,
   )
   assert.match((await told(place)).notes.join('\n'), named)
   const ran = await harderway(place, 'certs')
@@ -172,7 +176,7 @@ test('a group that was taken away is said in the plan, and as long as a certific
   const fewer: Edit = [['users'], [{ name: 'jane' }, { name: 'joe', groups: ['devs'] }]]
   write(fewer)
   const said = new RegExp(
-    `certificates .* still let in jane \\(in devs, until .*\\); to revoke them now, write revoked: \\[${old}\\] \\(`,
+    `certificates of jane \\(in devs, until .*\\) are still accepted, .*; to revoke them now, write revoked: \\[${old}\\] in cluster\\.yaml`,
   )
   for (const _ of ['before', 'after']) {
     assert.match((await told(place)).notes.join('\n'), said)
@@ -183,18 +187,76 @@ test('a group that was taken away is said in the plan, and as long as a certific
   assert.deepEqual((await told(place)).notes, [])
 })
 
+test('a node has no key of a user of its name, nor the other way round; who had it is named, with the line', async (t) => {
+  const { place, auth, entryOf, write } = copy(t)
+  const node: Edit = [['nodes'], [...all, { name: 'jane', role: 'worker', ip: '192.168.1.16' }]]
+  for (const to of [
+    [node, users('joe')],
+    [without(), users('jane', 'joe')],
+  ]) {
+    const [key, old] = [readFileSync(join(auth, 'jane-key.pem')), entryOf('jane.pem')]
+    write(...to)
+    const before = await told(place)
+    assert.match(before.notes.join('\n'), new RegExp(`certificates of .*jane \\(.*write revoked: \\[.*${old}`))
+    const plan = (await exits(4, place, 'certs', '--dry-run', '--json')).events
+    await exits(0, place, 'certs')
+    assert.notDeepEqual(readFileSync(join(auth, 'jane-key.pem')), key)
+    assert.match(JSON.stringify(plan), /jane-key\.pem/)
+    assert.deepEqual(await told(place), before)
+  }
+})
+
+test('the line can be pasted, whatever the name', async (t) => {
+  const { place, auth, write } = copy(t)
+  const names = ['10042', 'null', 'on', '1e3', '0x1f']
+  write(users(...names))
+  await exits(0, place, 'certs')
+  // Made by hand.
+  const [key, request] = [join(auth, 'Jane-key.pem'), join(place, 'request')]
+  const subject = ['-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:prime256v1', '-nodes', '-subj', '/CN=Jane']
+  execFileSync('openssl', ['req', ...subject, '-keyout', key, '-out', request], { stdio: 'ignore' })
+  const ca = ['-CA', join(auth, 'ca.pem'), '-CAkey', join(auth, 'ca-key.pem')]
+  execFileSync('openssl', ['x509', '-req', '-in', request, ...ca, '-out', join(auth, 'Jane.pem')], { stdio: 'ignore' })
+  write(users())
+  const [, line = ''] = /write (revoked: \[.*\]) in cluster\.yaml/.exec((await told(place)).notes.join('\n')) ?? []
+  writeFileSync(join(place, 'cluster.yaml'), `${readFileSync(join(place, 'cluster.yaml'), 'utf8')}${line}\n`)
+  assert.deepEqual(await told(place), { notes: [], metrics: [] })
+})
+
+test('an older key of a user is said by the plan that renews it as by the run; a move by the plan of a rotation too', async (t) => {
+  const { place, write } = copy(t)
+  write([
+    ['users'],
+    [
+      { name: 'joe', groups: ['devs'] },
+      { name: 'max', validity: '60d' },
+    ],
+  ])
+  const rotation = await harderway(place, 'rotate', 'service-account', '--dry-run')
+  assert.match(rotation.stdout, /a run moves jane-key\.pem, jane\.kubeconfig, jane\.pem to auth\/backup/)
+  await exits(0, place, 'certs')
+  const later = { place, now: new Date(Date.now() + 40 * day) }
+  const saidBy = async (status: number, ...args: string[]) =>
+    notesIn(await exits(status, later, 'user-certs/max', ...args, '--json')).filter((note) =>
+      note.includes('still accepted'),
+    )
+  const planned = await saidBy(4, '--dry-run')
+  assert.match(planned.join(), /, max \(with an older key, until /)
+  assert.deepEqual(await saidBy(0), planned)
+})
+
 test('what an entry that is added revokes is said by the plan, with what it does not', async (t) => {
   const { place, entryOf, write } = copy(t)
   write(users('joe'), revoked('jane', entryOf('kube-proxy.pem')))
   const text = (await harderway(place, 'bootstrap', '--dry-run', '--offline')).stdout.replaceAll(/\s+/g, ' ')
   assert.match(
     text,
-    /revoked: jane \(1 certificate, until .*\), whatever certificate it shows; not revoked: tokens that it obtained, rights that it granted/,
+    /revoking jane \(1 certificate, until .*\) denies every certificate of that name, but neither its tokens nor rights that it granted/,
   )
   assert.match(text, /sha256:[0-9a-f]{12}… is the key of system:kube-proxy \(1 certificate, until /)
 })
 
-test('a name in use, or of the cluster, is an error at its line, with the line that revokes its key alone', async (t) => {
+test('a name in use, or of the cluster, is an error at its line, with the line that revokes its key', async (t) => {
   const { place, entryOf, write } = copy(t)
   const errorOf = async (...entries: string[]) => {
     write(users('jane', 'joe'), revoked(...entries))
@@ -204,17 +266,17 @@ test('a name in use, or of the cluster, is an error at its line, with the line t
   assert.match(
     await errorOf('bob', 'jane'),
     new RegExp(
-      `cluster\\.yaml:\\d+:\\d+: revoked\\[1\\] "jane" is still a node or user: remove that first; to revoke its key alone, write revoked: \\[bob, ${jane}\\]`,
+      `cluster\\.yaml:\\d+:\\d+: revoked\\[1\\] "jane" is a node or user of cluster\\.yaml: remove it there; or, to keep it with a new key, write revoked: \\[bob, ${jane}\\]`,
     ),
   )
   const proxy = entryOf('kube-proxy.pem')
   assert.match(
     await errorOf('kube-proxy'),
-    new RegExp(`"kube-proxy" can't be revoked by its name: to revoke its key alone, write revoked: \\[${proxy}\\]`),
+    new RegExp(`"kube-proxy" can't be revoked by name: to revoke its key, write revoked: \\[${proxy}\\]`),
   )
   assert.match(
     await errorOf('kube-scheduler'),
-    /"kube-scheduler" can't be revoked by its name: see docs\/rotation\.md, "A key that may have leaked"/,
+    /"kube-scheduler" can't be revoked by name: see docs\/rotation\.md, "A key that may have leaked"/,
   )
   for (const bare of [jane.slice(7), new X509Certificate(readFileSync(join(place, 'auth/jane.pem'))).fingerprint256])
     assert.match(await errorOf(bare), /revoked\[0\] [0-9a-fA-F:]{12}… is a fingerprint alone: write sha256: before it/)
@@ -231,7 +293,7 @@ test('a name that comes back with its keys in its place is let in with its new k
   await exits(0, place, 'certs', 'revoked')
   write(users('jane', 'joe'), revoked('jane'))
   const { stderr } = await exits(2, place, 'status')
-  const [, line = ''] = /to revoke its key alone, write revoked: \[(.*)\]/.exec(stderr) ?? []
+  const [, line = ''] = /to keep it with a new key, write revoked: \[(.*)\]/.exec(stderr) ?? []
   assert.deepEqual(line.split(', ').toSorted(), [newer, old].toSorted())
   write(users('jane', 'joe'), revoked(...line.split(', ')))
   // Of phases alone: the keys are not revoked yet, so the name still is.
@@ -243,5 +305,5 @@ test('a name that comes back with its keys in its place is let in with its new k
   write(users('jane', 'joe'), revoked(newer))
   await exits(4, place, 'certs')
   const refused = await exits(3, place, 'bootstrap', '--dry-run', '--offline')
-  assert.match(refused.stderr + refused.stdout, /jane/)
+  assert.match(refused.stderr + refused.stdout, /; jane would regain access/)
 })

@@ -279,7 +279,7 @@ describe('auth/ is lost', { skip: needs('ssh', 'openssl') }, () => {
       assert.equal(chainIn(verified, 'after recover'), chainAfter(renewal))
       rmSync(auth, { recursive: true })
       const recovered = await exits(0, place, 'recover', '--from', made)
-      assert.equal(chainIn(recovered, 'if it is older than the nodes'), chainAfter('certs --force'))
+      assert.equal(chainIn(recovered, 'if the backup is older than the nodes'), chainAfter('certs --force'))
       const refused = await exits(1, place, 'bootstrap')
       assert.doesNotMatch(told(refused), /recover|mv /)
       const chain = chainIn(refused, 'if that is lost, issue newer certificates')

@@ -377,6 +377,51 @@ describe('nobody who is revoked is let in again by accident', () => {
     assert.deepEqual(everywhere(), Array(3).fill(['bob']))
   })
 
+  test('a name that is listed is let in by no list that has only an older key of it: not here, nor by another admin', async () => {
+    const users = (...names: string[]): Edit => [['users'], names.map((name) => ({ name }))]
+    write([], users('eve', 'jane'))
+    await exits(0, place, 'bootstrap')
+    const fingerprint = () =>
+      new X509Certificate(readFileSync(join(auth, 'jane.pem'))).fingerprint256.replaceAll(':', '').toLowerCase()
+    const older = `sha256:${fingerprint()}`
+    write([older], users('eve', 'jane'))
+    await exits(4, place, 'bootstrap')
+    cpSync(auth, join(place, 'theirs'), { recursive: true })
+    // The name has all that a key had.
+    write(['jane'], users('eve'))
+    await exits(4, place, 'bootstrap')
+    assert.deepEqual(everywhere(), Array(3).fill(['jane']))
+    for (const entries of [['jane'], ['jane', older]]) {
+      write(entries, users('eve'))
+      await exits(4, place, 'bootstrap')
+      for (const names of [['eve'], ['eve', 'jane']]) {
+        write([older], users(...names))
+        const before = stateOf(auth)
+        for (const args of [['bootstrap', '--dry-run'], ['bootstrap']])
+          assert.match(told(await exits(3, place, ...args)), /jane would regain access/)
+        assert.deepEqual([everywhere(), stateOf(auth)], [Array(3).fill(entries), before])
+      }
+      renameSync(auth, join(place, 'mine'))
+      cpSync(join(place, 'theirs'), auth, { recursive: true })
+      for (const args of [['bootstrap', '--dry-run'], ['bootstrap'], ['revoked', 'install']])
+        assert.match(told(await exits(3, place, ...args)), /jane would regain access/)
+      assert.deepEqual(everywhere().slice(1), Array(2).fill(entries))
+      rmSync(auth, { recursive: true })
+      renameSync(join(place, 'mine'), auth)
+    }
+    rmSync(join(place, 'theirs'), { recursive: true })
+    // Both of them take its place, once the new pair is there; the list knows them without auth/backup.
+    rmSync(join(auth, 'backup'), { recursive: true })
+    write(['jane', older], users('eve', 'jane'))
+    const line = commandIn(await exits(2, place, 'status'), /to keep it with a new key, write revoked: \[(.*)\]/)
+    write(line.split(', '), users('eve', 'jane'))
+    await exits(4, place, 'certs', 'revoked', 'install')
+    assert.deepEqual(everywhere(), Array(3).fill(['jane', older]))
+    await exits(4, place, 'bootstrap')
+    assert.deepEqual(everywhere(), Array(3).fill(line.split(', ').toSorted()))
+    assert.ok(readFileSync(listOn('control0'), 'utf8').includes(`'X509SHA256=${fingerprint()}'`))
+  })
+
   test('a list that a YAML tool has rewritten is not overwritten, unless revoked is named; what no API server loads is repaired', async () => {
     write(['jane'])
     await exits(4, place, 'bootstrap')

@@ -157,7 +157,7 @@ test('a former user or node is recognised by its certificate: until it expires, 
   assert.ok(node)
   const gateway = { ...node, name: 'worker2', role: 'gateway' as const }
   const [both] = notesOnHolders({ auth, now, cluster: { ...cluster, nodes: [...cluster.nodes, gateway] } })
-  assert.match(String(both?.text), /still let in jane \(until 2026-11-25\), worker2 \(/)
+  assert.match(String(both?.text), /certificates of jane \(until 2026-11-25\), worker2 \(/)
   // The name of what is in use can't be listed.
-  assert.match(String(both?.text), /write revoked: \[jane, sha256:[0-9a-f]{64}, sha256:[0-9a-f]{64}\] \(/)
+  assert.match(String(both?.text), /write revoked: \[jane, sha256:[0-9a-f]{64}, sha256:[0-9a-f]{64}\] in cluster\.yaml/)
 })

@@ -5,14 +5,13 @@ import { type TestContext, test } from 'node:test'
 import {
   formatAuthorization,
   isOwnAuthorization,
-  lockedOutBy,
   type RevokedList,
   readRevoked,
-  removedFrom,
   reviewOf,
   type Shown,
   webhookKubeconfig,
 } from '../../../lib/kubernetes/authorization.ts'
+import { lockedOutBy, removedFrom } from '../../../lib/kubernetes/revocation.ts'
 import { Authorization } from '../../lab/component/authorization.ts'
 import { parseFlags } from '../../lab/component/flags.ts'
 import { scratch } from '../../support/files.ts'
@@ -122,9 +121,12 @@ test('who regains access by another list, and who would be locked out by it', ()
   assert.deepEqual(lockedOutBy(listOf('bob'), { ...ofJane, certificates: [three] }, now), [])
 })
 
-test('a list that is longer than an expression may be is refused', () => {
+test('a list that is longer than an expression may be is refused, and none that can be read where a node has it', () => {
   const many = Array.from({ length: 3000 }, (_, i) => `gone-${i}`)
   assert.throws(() => formatAuthorization(listOf(...many), '/k'), /revoked is too long: an API server takes 100000/)
+  const [header] = formatAuthorization(listOf(), '/k').split('\n')
+  const lines = many.map((name) => `        # revoked: ${name}`)
+  assert.equal(readRevoked([header, ...lines, ''].join('\n')), undefined)
 })
 
 test('the list is read back, and what somebody else has written is told apart, even from what is cut off', () => {

@@ -5,7 +5,8 @@ import { chmodSync, lstatSync, mkdirSync, readFileSync, renameSync, rmSync, writ
 import { join } from 'node:path'
 import { test } from 'node:test'
 import { AuthDir } from '../../../lib/files/auth-dir.ts'
-import { formatAuthorization, isOverRevoked, readRevoked, wantedList } from '../../../lib/kubernetes/authorization.ts'
+import { formatAuthorization, isOverRevoked, readRevoked } from '../../../lib/kubernetes/authorization.ts'
+import { wantedList } from '../../../lib/kubernetes/revocation.ts'
 import { keyIdOf, readCertificate } from '../../../lib/pki/certificate.ts'
 import { harderWay } from '../../../tasks/layouts/harder-way.ts'
 import { scratch } from '../../support/files.ts'
@@ -33,7 +34,7 @@ test('the list is made from cluster.yaml, and made again where it differs', asyn
   write(['jane', 'worker9'])
   const plan = await exits(4, folder, 'revoked', '--dry-run')
   assert.match(plan.stdout, /~ .*authorization-config\.yaml.* {2}revoked: jane, worker9\n/)
-  assert.match(plan.stdout, /no certificate in .* is of jane, worker9: is it spelt so\?/)
+  assert.match(plan.stdout, /auth has no certificate of jane, worker9; check the spelling/)
   await exits(0, folder, 'revoked')
   assert.deepEqual(listed(), ['jane', 'worker9'])
   assert.match((await exits(0, folder, 'revoked', '--verbose')).stdout, /revoked: jane, worker9/)
@@ -244,8 +245,8 @@ test('where etcd shares the CA, what is cut off still opens etcd: said with exit
   const shared: Edit = [['etcd'], undefined]
   write(['jane'], shared)
   for (const _ of ['made', 'there'])
-    assert.match((await exits(4, folder, 'revoked')).stdout, /what jane had still opens etcd.*rotate etcd-ca/)
-  assert.match((await harderway(folder, 'status')).stdout, /still opens etcd/)
+    assert.match((await exits(4, folder, 'revoked')).stdout, /certificates of jane still open etcd.*rotate etcd-ca/)
+  assert.match((await harderway(folder, 'status')).stdout, /still open etcd/)
 })
 
 test('init and recover read the list back', async (t) => {

@@ -1,0 +1,241 @@
+/** Whom the entries of `revoked` concern, by the certificates that auth/ has and had, and the list that this makes. Reads only. */
+import { join } from 'node:path'
+import { isDeepStrictEqual } from 'node:util'
+import type { Cluster } from '../cluster/cluster.ts'
+import { entryOf, isKeyEntry } from '../cluster/problem.ts'
+import { tryTo } from '../failure.ts'
+import { type AuthDir, authorizationConfigFile } from '../files/auth-dir.ts'
+import { once } from '../files/plain-file.ts'
+import { type Certificate, commonNameOf, fingerprintOf, keyIdOf, readCertificate } from '../pki/certificate.ts'
+import { formatNames } from '../wording.ts'
+import {
+  isOverRevoked,
+  keysOf,
+  nobody,
+  pinnedBy,
+  plain,
+  type RevokedList,
+  readRevoked,
+  type Shown,
+  usersOf,
+} from './authorization.ts'
+import { scalarText } from './kubeconfig.ts'
+
+/** What a run has: its list is in auth/. */
+interface Listing {
+  readonly auth: AuthDir
+  readonly cluster: Pick<Cluster, 'revoked'>
+  readonly now: Date
+}
+
+export interface KnownCertificate extends Shown {
+  readonly certificate: Certificate
+  /** In auth/: `.`, or of its backup. */
+  readonly folder: string
+  /** Of its file, without the ending. */
+  readonly name: string
+}
+
+const identified = once((pem: Uint8Array) => {
+  const certificate = readCertificate(pem)
+  if (!certificate) return undefined
+  const user = commonNameOf(certificate) ?? ''
+  return {
+    ...{ certificate, user, end: certificate.notAfter },
+    ...{ fingerprint: fingerprintOf(certificate), keyId: keyIdOf(certificate) },
+  }
+})
+
+/** Every certificate in auth/ and in auth/backup. */
+export function knownCertificates(auth: AuthDir): KnownCertificate[] {
+  const folders = ['.', ...auth.names('backup').map((folder) => join('backup', folder))]
+  return folders.flatMap((folder) =>
+    auth.names(folder).flatMap((file): KnownCertificate[] => {
+      // What was found on a node is kept under its whole path.
+      const { kind, name } = auth.files.parse(file.split('%2F').at(-1) ?? '') ?? {}
+      const bytes = kind === 'certificate' ? tryTo(() => auth.tryBytes(join(folder, file))) : undefined
+      const found = bytes && identified(bytes)
+      return found && name !== undefined ? [{ folder, name, ...found }] : []
+    }),
+  )
+}
+
+/** Those that an entry revokes. */
+export function coveredBy<Each extends Shown>(entry: string, known: readonly Each[]): Each[] {
+  if (!isKeyEntry(entry)) return known.filter(({ user }) => usersOf(entry).includes(user))
+  return known.filter(isOverRevoked({ entries: [entry], certificates: known }))
+}
+
+/** An entry for each of their keys. */
+export function entriesOf(certificates: readonly Shown[]): string[] {
+  return [...new Map(certificates.map(({ keyId, fingerprint }) => [keyId, entryOf(fingerprint)])).values()]
+}
+
+const readList = once((bytes) => readRevoked(bytes.toString()))
+
+/** The list in auth/; undefined if it can't be read. */
+export function listIn(auth: AuthDir): RevokedList | undefined {
+  const bytes = auth.tryBytes(authorizationConfigFile)
+  return bytes ? readList(bytes) : nobody
+}
+
+/** What a user shows to an API server: certificates in auth/ and its backup, and those that its list has from before. */
+function certificatesIn(auth: AuthDir): Shown[] {
+  const isPlain = new RegExp(`^${plain}$`)
+  const found = knownCertificates(auth).flatMap(({ certificate, fingerprint, keyId, user, end }): Shown[] =>
+    isPlain.test(user) && !certificate.isCa ? [{ fingerprint, keyId, user, end }] : [],
+  )
+  const all = [...found, ...(listIn(auth)?.certificates ?? [])]
+  return [...new Map(all.map((each) => [each.fingerprint, each])).values()]
+}
+
+/** Entries by key that are not in the list yet: it gets them once the new pairs are loaded wherever they are read. */
+export function keysToList({ auth, cluster }: Pick<Listing, 'auth' | 'cluster'>): string[] {
+  const keys = cluster.revoked?.filter(isKeyEntry) ?? []
+  if (keys.length === 0) return []
+  const { entries, certificates } = listIn(auth) ?? nobody
+  const listed = keysOf(entries, certificates)
+  const isListed = (entry: string) =>
+    entries.includes(entry) ||
+    certificates.some((each) => entryOf(each.fingerprint) === entry && listed.has(each.keyId))
+  return keys.filter((entry) => !isListed(entry))
+}
+
+/**
+ * The list that is wanted, without the `held` entries: those keys are not revoked yet, and a name that they take the place of stays. A
+ * certificate stays listed until it expires or its key is revoked, as a node or user may still have it.
+ */
+export function wantedList(of: Listing, held: readonly string[] = []): RevokedList {
+  const { auth, cluster, now } = of
+  const { revoked = [] } = cluster
+  const stays = held.length > 0 ? replacedBy(wantedList(of), listIn(auth) ?? nobody, now) : []
+  const entries = [...revoked.filter((entry) => !held.includes(entry)), ...stays].toSorted()
+  const all = entries.length > 0 ? certificatesIn(auth) : []
+  const keys = keysOf(entries, all)
+  const isValid = ({ end }: Shown) => end > now
+  const pinned = all.filter((each) => keys.has(each.keyId) && isValid(each)).map(({ user }) => user)
+  const users = new Set([...pinned, ...entries.flatMap(usersOf)])
+  // Its new one is listed once the name is not.
+  const before = new Set(listIn(auth)?.certificates.map(({ fingerprint }) => fingerprint))
+  const isNew = ({ user, fingerprint }: Shown) => stays.flatMap(usersOf).includes(user) && !before.has(fingerprint)
+  const isWanted = (each: Shown) =>
+    users.has(each.user) && !isNew(each) && (isValid(each) || entries.includes(entryOf(each.fingerprint)))
+  const byName = (a: Shown, b: Shown) => compare(a.user, b.user) || compare(a.fingerprint, b.fingerprint)
+  const certificates = all.filter(isWanted).toSorted(byName)
+  // An expired certificate is dropped with the next change: time alone changes no file.
+  const listed = listIn(auth)
+  const isSame =
+    listed && isDeepStrictEqual([listed.entries, listed.certificates.filter(isWanted)], [entries, certificates])
+  return isSame ? listed : { entries, certificates }
+}
+
+/** Names that the one list has no more, since it has all their keys. */
+function replacedBy(wanted: RevokedList, listed: RevokedList, now: Date): string[] {
+  const removed = removedFrom(listed, wanted, now)
+  return listed.entries.filter(
+    (entry) => !isKeyEntry(entry) && !wanted.entries.includes(entry) && !removed.includes(entry),
+  )
+}
+
+const compare = (a: string, b: string) => Number(a > b) - Number(a < b)
+
+/** Whether the file in auth/ has the list that is wanted. */
+export function isListed(of: Listing): boolean {
+  return of.auth.read(authorizationConfigFile) !== undefined && wantedList(of) === listIn(of.auth)
+}
+
+/** Everybody whom one of them has. */
+export function mergeLists(lists: readonly RevokedList[]): RevokedList {
+  const all = lists.flatMap(({ certificates }) => certificates)
+  return {
+    entries: [...new Set(lists.flatMap(({ entries }) => entries))].toSorted(),
+    certificates: [...new Map(all.map((each) => [each.fingerprint, each])).values()],
+  }
+}
+
+/** Entries by key of which auth/ knows no certificate: their users are unknown, so they revoke nothing. */
+export function unknownKeys({ auth, cluster }: Pick<Listing, 'auth' | 'cluster'>): string[] {
+  const keys = cluster.revoked?.filter(isKeyEntry) ?? []
+  const known = keys.length > 0 ? certificatesIn(auth) : []
+  return keys.filter((entry) => !known.some(({ fingerprint }) => entryOf(fingerprint) === entry))
+}
+
+/** Whether a certificate is over a key that cluster.yaml revokes, listed yet or not. */
+export function revokedKeys({
+  auth,
+  cluster,
+}: Pick<Listing, 'auth' | 'cluster'>): (certificate: Certificate) => boolean {
+  const { revoked: entries = [] } = cluster
+  if (!entries.some(isKeyEntry)) return () => false
+  const isOver = isOverRevoked({ entries, certificates: certificatesIn(auth) })
+  return (certificate) => isOver({ keyId: keyIdOf(certificate) })
+}
+
+/** Whether a file is of a pair that this run replaces because its key is about to be listed: its readers must load the new one first. */
+export function pairsToReplace(run: Pick<Listing, 'auth' | 'cluster'>): (file: string) => boolean {
+  return pairsOf(run.auth, keysToList(run))
+}
+
+/** Whether a file is of a pair that is, or was, over one of the keys of these entries. */
+export function pairsOf(auth: AuthDir, keys: readonly string[]): (file: string) => boolean {
+  const known = keys.length > 0 ? knownCertificates(auth) : []
+  const names = new Set(keys.flatMap((entry) => coveredBy(entry, known).map(({ name }) => name)))
+  return (file) => names.has(auth.files.parse(file)?.name ?? '')
+}
+
+/** Whom API servers let in with the certificates of the list alone. */
+export function pinnedUsers(auth: AuthDir): string[] {
+  return pinnedBy(listIn(auth) ?? nobody)
+}
+
+/**
+ * Whom the one list denies, and the other does not: its entries. A key lets in nobody without a valid certificate that is known; and
+ * keys may take the place of a name, if they are all that it had when it was listed.
+ */
+export function removedFrom(listed: RevokedList, wanted: RevokedList, now: Date): string[] {
+  const denied = keysOf(wanted.entries, wanted.certificates)
+  const names = new Set(wanted.entries.flatMap(usersOf))
+  const isDenied = ({ user, keyId }: Shown) => names.has(user) || denied.has(keyId)
+  const valid = listed.certificates.filter(({ end }) => end > now)
+  const isKept = (entry: string) => {
+    if (isKeyEntry(entry)) {
+      const keys = keysOf([entry], listed.certificates)
+      return valid.filter(({ keyId }) => keys.has(keyId)).every(isDenied)
+    }
+    const its = valid.filter(({ user }) => usersOf(entry).includes(user))
+    return names.has(entry) || (its.length > 0 && its.every(isDenied))
+  }
+  return listed.entries.filter((entry) => !isKept(entry))
+}
+
+/** Users with a valid certificate that `listed` accepts and `wanted` would deny, although its key is not revoked. */
+export function lockedOutBy(wanted: RevokedList, listed: RevokedList, now: Date): string[] {
+  const isRevoked = isOverRevoked({ ...wanted, certificates: [...wanted.certificates, ...listed.certificates] })
+  const pinned = new Set(wanted.certificates.filter(isRevoked).map(({ user }) => user))
+  const good = new Set(wanted.certificates.map(({ fingerprint }) => fingerprint))
+  const lost = listed.certificates.filter(
+    (each) => pinned.has(each.user) && each.end > now && !isRevoked(each) && !good.has(each.fingerprint),
+  )
+  return [...new Set(lost.map(({ user }) => user))]
+}
+
+/** An entry for each key that a name has: of what auth/ and its backup have for it, and of what the list has. */
+export function keysOfName(name: string, known: readonly Shown[], { auth, now }: Omit<Listing, 'cluster'>): string[] {
+  const listed = (listIn(auth) ?? nobody).certificates.filter(({ user }) => usersOf(name).includes(user))
+  return entriesOf([...known, ...listed].filter(({ end }) => end > now))
+}
+
+/** The line of cluster.yaml with more entries. */
+export function formatEntries({ revoked = [] }: Listing['cluster'], more: readonly string[]): string {
+  return `revoked: [${[...revoked, ...more].map(scalarText).join(', ')}]`
+}
+
+/** What is wrong where entries that a file has would be dropped. */
+export function formatDropped(removed: readonly string[], file: string): string {
+  return `${file} lists more than revoked in cluster.yaml; ${formatNames(removed)} would regain access`
+}
+
+/** Where a file can't be read. */
+export function formatUnread(file: string): string {
+  return `${file} is not a list of harderway's, and may have more than revoked in cluster.yaml`
+}
