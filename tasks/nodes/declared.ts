@@ -38,7 +38,7 @@ export function refuseContradicted(cluster: Cluster, node: ClusterNode, units: r
 }
 
 /** What a unit of a node has: `config`, or one of its files; a path, or one by each of its settings. */
-interface Item {
+interface Declared {
   readonly node: ClusterNode
   readonly unit: string
   readonly key: string
@@ -50,9 +50,9 @@ const config = 'config'
 /** YAML: of all nodes what all of them have, of a node what it has alone. */
 function formatInstall({ install, nodes, ...cluster }: Cluster, places: readonly Contradicted[]): string {
   if (!install) return ''
-  const items = places.flatMap(({ node, units }) => units.flatMap((unit) => itemsOf(node, unit)))
+  const items = places.flatMap(({ node, units }) => units.flatMap((unit) => declaredBy(node, unit)))
   // What a node has of its own counts before what all have.
-  const isOfAll = (group: readonly Item[]) => {
+  const isOfAll = (group: readonly Declared[]) => {
     const due = nodes.filter((node) =>
       nodeUnits({ ...cluster, install }, node).some(({ unit }) => unit === group[0]?.unit),
     )
@@ -62,7 +62,7 @@ function formatInstall({ install, nodes, ...cluster }: Cluster, places: readonly
   const ofAll = groups.filter(isOfAll).map(([first]) => first)
   const own = groups.filter((group) => !isOfAll(group)).flat()
   const { drain, undrain, timeout, sudo } = install
-  const units = withItems(Object.fromEntries(install.units), ofAll)
+  const units = withDeclared(Object.fromEntries(install.units), ofAll)
   const block = {
     ...(sudo !== 'sudo -n' && sudo !== '' && { sudo }),
     ...(drain && { drain, undrain }),
@@ -70,13 +70,16 @@ function formatInstall({ install, nodes, ...cluster }: Cluster, places: readonly
     ...(Object.keys(units).length > 0 && { units }),
   }
   const ofNodes = groupAlike(own, ({ node }) => node).map(
-    (group) => `and in the node ${group[0].node.name}:\n${indent({ units: withItems(group[0].node.units, group) })}`,
+    (group) => `and in the node ${group[0].node.name}:\n${indent({ units: withDeclared(group[0].node.units, group) })}`,
   )
   return [indent({ install: Object.keys(block).length > 0 ? block : true }), ...ofNodes].join('\n')
 }
 
 /** Units as cluster.yaml has them, with these. */
-function withItems(units: Readonly<Record<string, object | false>>, items: readonly Item[]): Record<string, unknown> {
+function withDeclared(
+  units: Readonly<Record<string, object | false>>,
+  items: readonly Declared[],
+): Record<string, unknown> {
   const all = new Map<string, Record<string, unknown> | false>(
     Object.entries(units).map(([unit, has]) => [unit, has && { ...has }]),
   )
@@ -97,9 +100,9 @@ function withItems(units: Readonly<Record<string, object | false>>, items: reado
 const indent = (value: object) => stringify(value).trimEnd().replace(/^/gm, '    ')
 
 /** `<node>` stands for the name of the node. */
-function itemsOf(node: ClusterNode, { unit, contradicted, confirmed }: Contradicting): Item[] {
+function declaredBy(node: ClusterNode, { unit, contradicted, confirmed }: Contradicting): Declared[] {
   const general = (text: string) => text.replaceAll(node.name, NODE)
-  return [...new Set(contradicted.map(({ file }) => file))].map((file): Item => {
+  return [...new Set(contradicted.map(({ file }) => file))].map((file): Declared => {
     const named = [...contradicted, ...confirmed].filter((each) => each.file === file)
     const paths = new Map(named.map(({ setting, path }) => [setting, general(path)]))
     const [path = '', ...others] = new Set(paths.values())

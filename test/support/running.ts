@@ -61,7 +61,7 @@ export const restartSooner = `find /etc/systemd/system -maxdepth 1 -type f -name
 /** Nothing that units read is where the guide has it: own-paths.sh. */
 export const ownPaths = readFileSync(join(import.meta.dirname, '../lab/machines/own-paths.sh'), 'utf8')
 /** What a run has printed for units that read other paths than cluster.yaml has: edits of it, without the rest of `install`. */
-export function pasted(lab: Machines, ran: Ran): Edit[] {
+function pasted(lab: Machines, ran: Ran): Edit[] {
   const [, block = ''] =
     /write this in place of install in cluster\.yaml[^\n]*\n((?: +[^\n]*\n)+)/.exec(toldOf(ran)) ?? []
   const [, margin = ''] = /^( *)install:/.exec(block) ?? assert.fail(toldOf(ran))
@@ -81,6 +81,13 @@ export function pasted(lab: Machines, ran: Ran): Edit[] {
   )
 }
 
+const pastedIn = new WeakMap<Machines, Map<string, Edit>>()
+
+/** Puts that into each cluster.yaml that is written from now on. */
+export function paste(lab: Machines, ran: Ran): void {
+  for (const edit of pasted(lab, ran)) pastedIn.get(lab)?.set(JSON.stringify(edit[0]), edit)
+}
+
 /** Machines on which the whole cluster runs, as after an `install`: the next run has nothing to do. Runs do not wait long: short-waits.ts. */
 export async function startRunning(prepare = ''): Promise<Machines> {
   const lab = await startMachines(join(import.meta.dirname, 'short-waits.ts'))
@@ -90,12 +97,13 @@ export async function startRunning(prepare = ''): Promise<Machines> {
     await installAll(lab, [splitAll, restartSooner, prepare].join('\n'))
     const own = new Map<string, Edit>()
     const declared = { ...lab, write: (...edits: Edit[]) => lab.write(...edits, ...own.values()) }
+    pastedIn.set(declared, own)
     await eventually(async () => {
       // Until etcd has a quorum an API server ends again and again, and systemd counts that.
       await Promise.all(lab.all.map((machine) => machine.exec('systemctl reset-failed')))
       const ran = await lab.run('bootstrap', '--dry-run')
       if (ran.status === 1 && prepare.includes(ownPaths)) {
-        for (const edit of pasted(lab, ran)) own.set(JSON.stringify(edit[0]), edit)
+        paste(declared, ran)
         declared.write(...running())
       }
       assert.equal(ran.status, 0, toldOf(ran))
