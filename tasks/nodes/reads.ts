@@ -139,7 +139,8 @@ function unitAt(context: Context) {
   const isMeant = commands.length > 0 || runs || isRunning(places, unit.unit)
   const lost = files.flatMap(({ by, path }) => {
     const why = whyLost(places, path, isMeant)
-    return why === undefined ? [] : [`${by === '' ? 'it needs' : `${by} names`} ${path}, ${why}, or name another`]
+    const isNamed = said.some((each) => 'confirms' in each && each.confirms.path === path)
+    return why === undefined ? [] : [`${isNamed ? `${by} names` : 'it needs'} ${path}, ${why}, or name another`]
   })
   const stillNamed = commands.flatMap((command) => namesKeptOff({ ...unit, files }, command))
   const disagree =

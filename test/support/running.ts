@@ -88,6 +88,12 @@ export function paste(lab: Machines, ran: Ran): void {
   for (const edit of pasted(lab, ran)) pastedIn.get(lab)?.set(JSON.stringify(edit[0]), edit)
 }
 
+/** A path of a unit, in each cluster.yaml that is written from now on. */
+export function declare(lab: Machines, unit: string, file: string, path: string): void {
+  const at = ['install', 'units', unit, 'files', file]
+  pastedIn.get(lab)?.set(JSON.stringify(at), [at, path])
+}
+
 /** Machines on which the whole cluster runs, as after an `install`: the next run has nothing to do. Runs do not wait long: short-waits.ts. */
 export async function startRunning(prepare = ''): Promise<Machines> {
   const lab = await startMachines(join(import.meta.dirname, 'short-waits.ts'))
