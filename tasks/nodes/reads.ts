@@ -29,9 +29,13 @@ import { compareFlags, type Starting, type WantedFlag } from './flags.ts'
 /** A unit of a node, with the places that its processes, and its unit file, name. */
 export type UnitSeen = Readonly<ReturnType<typeof unitAt>>
 
-/** Where an API server is started with a list although cluster.yaml has no `revoked`, or with one of its owner's own. */
-export const leftLists = ({ unit, unlistedFlags }: Pick<UnitSeen, 'unit' | 'unlistedFlags'>): readonly Named[] =>
-  unit === apiServer ? unlistedFlags.filter(({ by }) => by === '--authorization-config') : []
+/** Where an API server is started with a list that is not declared: cluster.yaml has no `revoked`, or it is its owner's own. */
+export const leftLists = ({
+  unit,
+  unlistedFlags,
+  contradicted,
+}: Pick<UnitSeen, 'unit' | 'unlistedFlags' | 'contradicted'>): readonly Named[] =>
+  unit === apiServer ? [...unlistedFlags, ...contradicted].filter(({ by }) => by === '--authorization-config') : []
 
 interface Named {
   /** The setting. */

@@ -76,7 +76,7 @@ describe('units that read other paths than cluster.yaml has', () => {
     ],
     'on nodes that differ': [
       { c0: [etcd('/srv')], c1: [etcd('/opt')], w0: [['kubelet', '--config=/etc/kubelet.yaml']] },
-      /and in the node c0:\n {4}units:\n[^]*and in the node c1:[^]*and in the node w0:[^]*config: \/etc\/kubelet\.yaml/,
+      /and in the node c0:\n {4}units:\n[\s\S]*and in the node c1:[\s\S]*and in the node w0:[\s\S]*config: \/etc\/kubelet\.yaml/,
     ],
   }
   for (const [what, [commands, printed]] of Object.entries(rows))

@@ -130,6 +130,25 @@ test("a look reads whose clients an API server believes, and knows the cluster's
   assert.match(wrong, /--requestheader-client-ca-file has the CA of --client-ca-file \(\/etc\/front-proxy\.pem\)/)
 })
 
+test('a look reads an authorization configuration elsewhere: one of its owner is left alone, and contradicts nothing', async () => {
+  const path = '/etc/own.yaml'
+  const texts = { 'kind: AuthorizationConfiguration': [1, 0], 'x: 1': [0, 1] }
+  for (const [text, expected] of Object.entries(texts)) {
+    const look = async ({ places }: Query) => ({
+      places: placesWith({
+        units: new Map([['kube-apiserver', { ...healthy, group: '/system.slice/kube-apiserver.service' }]]),
+        processes: [startedAs('kube-apiserver', `--authorization-config=${path}`)],
+        folders: allThere.folders,
+        contents: places?.paths.has(path) ? new Map([[path, Buffer.from(text)]]) : new Map(),
+      }),
+    })
+    const auth = { files: { parse: () => undefined }, tryBytes: () => undefined }
+    const run = { cluster: { ...cluster, revoked: [] }, auth, connect: async () => ({ look }) } as unknown as Run
+    const unit = (await lookAtNode(run, control)).units.find((each) => each.unit === 'kube-apiserver')
+    assert.deepEqual([unit?.owned.length, unit?.contradicted.length], expected, text)
+  }
+})
+
 describe("the check of a node's units", () => {
   let at: Run
   /** As all should be, with what differs. */
