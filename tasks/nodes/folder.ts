@@ -88,7 +88,9 @@ export function checkNode(run: Run, node: ClusterNode, look: NodeLook, names: Fo
 /** Files that units read are not replaced by a deploy: `install` does that, in turns, with the old ones kept until they are healthy. */
 function refusePlaces({ cluster }: Run, node: ClusterNode, { folder, places, units }: NodeLook): void {
   if (!cluster.install || !places || places instanceof Failure) return
-  const reader = units.find(({ files }) => files.some(({ path }) => folderOf(realPath(places, path)) === folder))
+  const reader = units.find(({ files, contradicted }) =>
+    [...files, ...contradicted].some(({ path }) => folderOf(realPath(places, path)) === folder),
+  )
   if (reader)
     throw refusal(
       `${node.name}: ${folder} is where ${reader.unit} reads its files, and files are deployed to a folder of their own`,
