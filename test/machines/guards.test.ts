@@ -323,7 +323,7 @@ describe('what units read, on six machines', { skip }, () => {
     await eventually(() => on('control1', 'pgrep -u kube -f kubeconfig=/root'))
     assert.match(
       printed(await must(1, 'install')),
-      /control1: kube-scheduler: .*its process has --kubeconfig \/root\/\.kube\/config, and its unit file has not/,
+      /control1: kube-scheduler: --kubeconfig names \/root\/\.kube\/config, .*, so nothing is installed/,
     )
     assert.equal(await on('control1', `stat -c '%U' ${mine}; cat ${mine}`), `root\n${cluster}`)
     await on(
