@@ -10,6 +10,7 @@ import {
   everywhere,
   fingerprint,
   mustRun,
+  pasted,
   probe,
   readStarts,
   restartedKubelets,
@@ -152,7 +153,7 @@ describe('install on six machines', { skip }, () => {
     const starts = await readStarts(lab)
     lab.write(...running({}, [['api', 'extraSANs'], ['api.example.org']]))
     const planned = await must(4, 'bootstrap', '--dry-run')
-    assert.deepEqual(installs(planned, 'stale'), controls)
+    assert.deepEqual(installs(planned, 'stale'), controls, String(messageOf(planned, 'install/worker1')))
     const { installed, restarts } = planned.events.findLast(({ type }) => type === 'planned') ?? {}
     assert.deepEqual([installed, restarts], [['/etc/etcd/kubernetes.pem', '/var/lib/kubernetes/kubernetes.pem'], []])
     assert.deepEqual(installs(await must(0, 'bootstrap'), 'built'), controls)
@@ -174,7 +175,7 @@ describe('install on six machines', { skip }, () => {
     assert.equal(await shownBy(lab, 'worker0', 10250), await fingerprint(lab, 'worker0'))
   })
 
-  test('a path that a command line names is used at once, a restart command too, and a unit that is left out is left alone', async () => {
+  test('a path that a command line names is used once cluster.yaml has what is printed, a restart command too, and a unit that is left out is left alone', async () => {
     const [usual, other] = ['/var/lib/kubernetes/kube-scheduler.kubeconfig', '/var/lib/kubernetes/other.kubeconfig']
     const units = {
       'kube-proxy': false,
@@ -186,11 +187,17 @@ describe('install on six machines', { skip }, () => {
       'control0',
       `cp -p ${usual} ${other} && sed -i 's,${usual},${other},' ${config} && echo '# other' >>${other}`,
     )
-    lab.write(...running({ units }, [['api', 'extraSANs'], ['api.example.org']]))
+    const edits = running({ units }, [['api', 'extraSANs'], ['api.example.org']])
+    lab.write(...edits)
     const starts = await readStarts(lab)
-    assert.deepEqual(installs(await must(0, 'install', '--node', 'control0', '--node', 'worker0'), 'built'), [
-      'install/control0',
-    ])
+    const at = ['install', '--node', 'control0', '--node', 'worker0']
+    const contradicted =
+      /kube-scheduler: clientConnection\.kubeconfig names \S+other\.kubeconfig; .* nothing is installed/
+    for (const more of [['--dry-run'], []]) assert.match((await mustRun(lab, 1, ...at, ...more)).stdout, contradicted)
+    assert.equal((await mustRun(lab, 1, 'status', '--on-nodes')).stdout.match(contradicted)?.length, 1)
+    assert.deepEqual(await startedSince(lab, starts), [])
+    lab.write(...edits, ...pasted(lab, await mustRun(lab, 1, ...at)))
+    assert.deepEqual(installs(await must(0, ...at), 'built'), ['install/control0'])
     assert.deepEqual(await startedSince(lab, starts), ['control0 kube-scheduler'])
     assert.match(await on('control0', `cat ${other} /root/asked`), /client-key: kube-scheduler-client\.pem/)
     await on('control0', `rm ${other}; sed -i 's,${other},${usual},' ${config}; systemctl restart kube-scheduler`)

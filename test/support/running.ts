@@ -61,7 +61,7 @@ export const restartSooner = `find /etc/systemd/system -maxdepth 1 -type f -name
 /** Nothing that units read is where the guide has it: own-paths.sh. */
 export const ownPaths = readFileSync(join(import.meta.dirname, '../lab/machines/own-paths.sh'), 'utf8')
 /** What a run has printed for units that read other paths than cluster.yaml has: edits of it, without the rest of `install`. */
-function pasted(lab: Machines, ran: Ran): Edit[] {
+export function pasted(lab: Machines, ran: Ran): Edit[] {
   const [, block = ''] =
     /write this in place of install in cluster\.yaml[^\n]*\n((?: +[^\n]*\n)+)/.exec(toldOf(ran)) ?? []
   const [, margin = ''] = /^( *)install:/.exec(block) ?? assert.fail(toldOf(ran))
