@@ -136,6 +136,8 @@ describe('install on six machines', { skip }, () => {
     for (const name of ['gateway', 'worker1'])
       assert.deepEqual((await on(name, 'cat /home/ubuntu/told')).split('\n').slice(0, -1), expected, name)
     lab.write(...running())
+    // As a worker again it has a new key.
+    await must(0, 'bootstrap')
   })
 
   test('says where sshd lets nothing through to what runs, and what to do', async () => {
