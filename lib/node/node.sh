@@ -399,7 +399,6 @@ look_as_root() {
   # One process for all files: a node has some twenty.
   stat_files $found
   say_files
-  say_known $small
   [ -z "$named" ] || say_named $named
   say_differing
 }
@@ -413,12 +412,6 @@ say_named() {
   more=$(sha256sum -- $small 2>/dev/null) || :
   with_lines say_each "$more"
   sums=$sums$nl$more
-}
-# Files that hold something of a cluster: a certificate, a key, or what kubectl reads.
-say_known() {
-  [ $# -gt 0 ] || return 0
-  known=$(grep -lsE -e '-----BEGIN |apiVersion' -- "$@") || :
-  for f in $known; do say known "$f"; done
 }
 find_places() {
   for line do

@@ -28,8 +28,6 @@ export interface FileState {
   readonly changed: number
   /** In hex; undefined if it is not a plain file, can't be read, or is too large to be one of ours. */
   readonly sha256: string | undefined
-  /** Of a place: it holds a certificate, a key or a configuration of Kubernetes. */
-  readonly isKnown?: true
   /** The lines of the answer about it, verbatim. A change is refused if they differ by then. */
   readonly lines: string
 }
@@ -107,13 +105,12 @@ function isOpen(readers: readonly Account[], isSecret: boolean, { uid, gid, mode
 
 export type FileAccess = Pick<FileState, 'uid' | 'gid' | 'mode'>
 
-/** An existing file that is right keeps its access; any other gets that of the file beside it, or the least that its readers need. */
+/** An existing file that is right keeps its access; any other gets the least that its readers need. */
 export function accessFor(
-  file: WantedFile & { readonly readers: readonly Account[]; readonly access?: FileAccess | undefined },
+  file: WantedFile & { readonly readers: readonly Account[] },
   there: FileState | undefined,
 ): FileAccess {
   if (there?.kind === 'file' && accessDifferences(file, there).length === 0) return there
-  if (file.access) return file.access
   const [first, second] = file.readers.filter(({ uid }) => uid !== 0)
   if (!first) return { uid: 0, gid: 0, mode: modeOf(file.isSecret) }
   const mode = file.isSecret && second ? 0o640 : modeOf(file.isSecret)

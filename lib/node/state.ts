@@ -54,7 +54,7 @@ const shapes = {
   ...{ uid: seconds, now: seconds, folder: anyPath, open: anyPath, absent: '()', root: '', shown: '' },
   ...{ exists: anyPath, unmounted: anyPath, odd: ` ${path}`, real: ` ${path} ${path}`, link: ` ${path} ${path}` },
   // `other`: of a file that is not ours, which somebody may be writing; `published`: of its certificates alone.
-  ...{ known: ` ${name}`, content: ` ${name}`, other: ` ${name}`, published: ` ${name}` },
+  ...{ content: ` ${name}`, other: ` ${name}`, published: ` ${name}` },
   file: String.raw` ([0-7]{1,5}) (\d{1,10}) (\d{1,10}) ([0-9a-f]{1,4}) (\d{1,15}) (\S+ \S+) \+0000 ${name}`,
   address: String.raw` ([\d.]{7,15}|[0-9a-f]{32})`,
   leftover: String.raw` (-?\d{1,12}) (\.harderway-[\w.-]+)`,
@@ -191,13 +191,9 @@ function readPlaces(output: string, nonce: string) {
   }
 }
 
-/** `changed`: ctime, in seconds since 1970 by the node's clock; `isRoots`: only root may change it. */
+/** `changed`: ctime, in seconds since 1970 by the node's clock. */
 function readSettings({ all }: Records) {
-  const settings = all('setting').map(([uid, mode = '', changed, file = '']) => {
-    const isRoots = uid === '0' && (Number.parseInt(mode, 8) & 0o022) === 0
-    return [file, { changed: Number(changed), isRoots }] as const
-  })
-  return new Map(settings)
+  return new Map(all('setting').map(([, , changed, file = '']) => [file, { changed: Number(changed) }] as const))
 }
 
 /** `now` in seconds since 1970, by the node's clock; the ports that a process listens on. Throws a Failure if the answer is incomplete. */
@@ -217,7 +213,6 @@ function readSeen({ entries }: Records): FilesSeen & { readonly published: Reado
   for (const { word, record, parts } of entries) {
     const [first = '', file = ''] = parts
     if (word === 'file') setOnce(files, parts.at(-1) ?? '', fileState(record, parts))
-    if (word === 'known') files.set(first, { ...present(files.get(first)), isKnown: true })
     if (word === 'sum') {
       const there = present(files.get(file))
       if (there.kind !== 'file' || there.sha256 !== undefined) throw notWhole()

@@ -141,8 +141,9 @@ function unitAt(context: Context) {
     rows.filter(isPlaced).flatMap(({ row, now }) => placesAt({ ...row, loads: loadsOf(row, running, now) })),
   ).map((place) => atMount(own, places, place))
   const isMeant = commands.length > 0 || runs || isRunning(places, unit.unit)
-  const lost = files.flatMap(({ by, path }) => {
-    const why = whyLost(places, path, isMeant)
+  const lost = files.flatMap(({ by, path, file }) => {
+    const isSaid = unread === undefined || unit.named.includes(file)
+    const why = whyLost(places, path, isMeant && isSaid)
     const isNamed = said.some((each) => 'confirms' in each && each.confirms.path === path)
     return why === undefined ? [] : [`${isNamed ? `${by} names` : 'it needs'} ${path}, ${why}, or name another`]
   })

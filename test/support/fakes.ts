@@ -108,7 +108,7 @@ export function placesWith(given: Partial<PlacesState> = {}): PlacesState {
 
 /** Every folder and file that a place may be in, as it should be. */
 export const allThere = {
-  ...{ folders: { has: () => true }, files: { get: () => ({ size: 1, isKnown: true }), has: () => true } },
+  ...{ folders: { has: () => true }, files: { get: () => ({ size: 1 }), has: () => true } },
 } as unknown as Pick<PlacesState, 'folders' | 'files'>
 
 /** Seconds: when files were placed, when the units that read them were started, and when they are looked at. */

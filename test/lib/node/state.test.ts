@@ -59,7 +59,6 @@ const records = [
   fileLine,
   'file 777 0 0 a1ff 20 2026-11-25 11:40:18.5 +0000 /srv/pki/kubernetes.pem',
   digestLine,
-  'known /etc/etcd/ca.pem',
   'content /etc/etcd/ca.pem',
   ' 78',
 ]
@@ -126,15 +125,15 @@ describe('the answer to a look at places', () => {
     assert.deepEqual(
       [...seen.settings],
       [
-        ['/a.service', { changed: 1_795_607_000, isRoots: true }],
-        ['/a.conf', { changed: 1_795_607_001, isRoots: false }],
+        ['/a.service', { changed: 1_795_607_000 }],
+        ['/a.conf', { changed: 1_795_607_001 }],
       ],
     )
     assert.deepEqual([seen.unmounted, seen.hostname], [['/srv/a b'], 'etcd-0'])
     assert.deepEqual([...seen.real], [['/etc/etcd/kubernetes.pem', '/srv/pki/kubernetes.pem']])
     assert.deepEqual([...seen.links], [['/etc/etcd/kubernetes.pem', '/etc/etcd']])
     assert.deepEqual(seen.files.get('/etc/etcd/ca.pem'), {
-      ...{ kind: 'file', mode: 0o644, uid: 0, gid: 5, size: 1, changed: start + 0.5, sha256: digest, isKnown: true },
+      ...{ kind: 'file', mode: 0o644, uid: 0, gid: 5, size: 1, changed: start + 0.5, sha256: digest },
       lines: `${fileLine}\n${digestLine}`,
     })
     assert.equal(seen.files.get('/srv/pki/kubernetes.pem')?.kind, 'link')

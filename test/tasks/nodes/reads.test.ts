@@ -500,7 +500,11 @@ tlsPrivateKeyFile: '/pki/kubelet.key'
     assert.deepEqual([placed(own)['ca.pem'], placed(own)['w0.pem']], ['/own/ca.pem now', '/named/w0.pem now'])
     const processes = [{ ...processAs('kubelet'), command: ['/bin/sh'] }]
     const wrong = (more: Given) => seen('kubelet', { processes, folders: [], ...more }).wrong
-    assert.match(wrong({ of }).join(), /--client-ca-file names \/named\/ca.pem, and there is no \/named/)
+    assert.match(
+      wrong({ of }).join(),
+      /^it needs \/named\/ca.pem, and there is no \/named: make that folder, or name another,it needs \/named\/w0\.pem[^,]*, or name another$/,
+    )
+    assert.deepEqual(wrong({}), [])
   })
 })
 
@@ -519,7 +523,7 @@ test('a config that was changed since the start says nothing of the process', ()
       processes: [processAs('kube-proxy', '--config=/c.yaml')],
       of: declaring('kube-proxy', { config: '/c.yaml', files: { 'kube-proxy.kubeconfig': '/pki/kubeconfig' } }),
       contents: { '/c.yaml': 'clientConnection: {kubeconfig: /pki/kubeconfig}' },
-      files: { '/c.yaml': { changed }, '/pki/kubeconfig': { size: 1, isKnown: true } },
+      files: { '/c.yaml': { changed }, '/pki/kubeconfig': { size: 1 } },
       state: { started: 1000 },
     }).unreached
   assert.deepEqual(unreached(999), [])
@@ -588,7 +592,7 @@ describe("the CA's key, where no node has it", () => {
   const unit = 'kube-controller-manager'
   const path = '/var/lib/kubernetes/ca-key.pem'
   const row = unitOf(unit, of)
-  const left = { [path]: { kind: 'file', size: 1, isKnown: true } } as const
+  const left = { [path]: { kind: 'file', size: 1 } } as const
   const command = `/usr/local/bin/${unit} --kubeconfig=/var/lib/kubernetes/${unit}.kubeconfig`
   const starts = { [unit]: command }
   const at = (given: Given) => {
@@ -723,9 +727,7 @@ describe('the next start of a unit', () => {
       processes: [process],
       next,
       state: { started: 1000, ...state },
-      settings: new Map(
-        ['/etc/default/etcd', '/etc/systemd/system/etcd.service'].map((path) => [path, { changed, isRoots: true }]),
-      ),
+      settings: new Map(['/etc/default/etcd', '/etc/systemd/system/etcd.service'].map((path) => [path, { changed }])),
     }).unreached.join()
   const files = { environmentFiles: ['/etc/default/etcd'], unitFiles: ['/etc/systemd/system/etcd.service'] }
 

@@ -33,7 +33,7 @@ function told(
   copies: Readonly<Record<string, string>>,
   concerns?: (file: string) => boolean,
 ) {
-  const file = (path: string) => ({ size: 1, isKnown: true, sha256: sha256(copies[path] ?? 'other') })
+  const file = (path: string) => ({ size: 1, sha256: sha256(copies[path] ?? 'other') })
   const files = { get: file } as unknown as PlacesState['files']
   const places = placesWith({ ...allThere, processes, units, files })
   const look = seenIn(cluster, control, { places } as NodeState)
@@ -88,7 +88,7 @@ describe('what install does not reach', () => {
       readonly concerns?: (file: string) => boolean
     }
     const named = (process: ComponentProcess, given: Given = {}) => {
-      const { of = run, node = control, own = [], concerns, file } = { file: { size: 1, isKnown: true }, ...given }
+      const { of = run, node = control, own = [], concerns, file } = { file: { size: 1 }, ...given }
       const component = /[^/]*$/.exec(process.command[0] ?? '')?.[0] ?? ''
       const processes = [...own, { ...process, id: 9, group: `/system.slice/k8s-${component}.service` }]
       const units = new Map(own.map(({ group }) => [component, { ...runningUnit, group }]))
