@@ -500,10 +500,9 @@ tlsPrivateKeyFile: '/pki/kubelet.key'
     assert.deepEqual([placed(own)['ca.pem'], placed(own)['w0.pem']], ['/own/ca.pem now', '/named/w0.pem now'])
     const processes = [{ ...processAs('kubelet'), command: ['/bin/sh'] }]
     const wrong = (more: Given) => seen('kubelet', { processes, folders: [], ...more }).wrong
-    assert.match(
-      wrong({ of }).join(),
-      /^it needs \/named\/ca.pem, and there is no \/named: make that folder, or name another,it needs \/named\/w0\.pem[^,]*, or name another$/,
-    )
+    const [first = '', ...more] = wrong({ of })
+    assert.match(first, /^it needs \/named\/ca\.pem, and there is no \/named: make that folder, or name another$/)
+    assert.equal(more.length, 1)
     assert.deepEqual(wrong({}), [])
   })
 })
