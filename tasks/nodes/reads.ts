@@ -154,7 +154,6 @@ function unitAt(context: Context) {
       : []
   const narrow = unit.unit === store && cluster.etcd.ca === 'own' ? commands.flatMap(narrowings) : []
   const isKnownAll = unread === undefined && (next ? next.unread === undefined : !places.units.get(unit.unit)?.isLoaded)
-  const believed = commands.filter((command) => command.unread === undefined)
   return {
     ...unit,
     files,
@@ -189,7 +188,7 @@ function unitAt(context: Context) {
      * It requests its client certificate from the cluster itself: a kubelet with --bootstrap-kubeconfig or rotateCertificates.
      * Undefined if that is not known for sure.
      */
-    rotatesItself: unread === undefined ? believed.some(rotates) : undefined,
+    rotatesItself: unread === undefined ? commands.some(rotates) : undefined,
     /** The name that a kubelet gives its node; undefined without --hostname-override. */
     nodeName: commands.map(({ named }) => named(['--hostname-override'])[1].at(-1)).find((each) => each !== undefined),
     /** Whether its processes and its unit file name a key that it does not get any more; or that is not known for sure. */

@@ -60,7 +60,7 @@ export async function lookAtUnits(run: Run, node: ClusterNode, made?: NodeLook):
     refuseContradicted(run.cluster, node, look.units)
     refuseWrongSettings(node, look.units, places)
     refuseOtherUsers(run, node, look.units, places)
-    const units = withRestarts(run, await withPolls(run, node, look.units, places), places)
+    const units = await withLoads(run, node, look.units, places)
     const asked = units.filter((unit) => isInstalled(unit, places) && mayAnswer(unit, places))
     const answers = await lookAtAnswers(run, node, asked)
     await refuseUnreached(run, node, asked, answers)
@@ -96,22 +96,12 @@ async function lookWhenSettled(run: Run, node: ClusterNode, made: NodeLook | und
   })
 }
 
-/** The units, of which those whose metrics say that they read a CA again do so by a poll. Any other needs a restart. */
-async function withPolls(run: Run, node: ClusterNode, units: readonly UnitSeen[], places: PlacesState) {
-  // Not one that is mounted by itself, nor of a start to come.
-  const isPolled = ({ part, loads, isReplaced }: Place) =>
-    part === 'ca' && loads === 'restart' && isReplaced === undefined
-  return Promise.all(
-    units.map(async (unit): Promise<UnitSeen> => {
-      const isAsked = unit.metrics && mayAnswer(unit, places) && isCaOpen(run, unit, places)
-      if (!isAsked || !(await readsCaAgain({ run }, node, unit.metrics))) return unit
-      return { ...unit, files: unit.files.map((place) => (isPolled(place) ? { ...place, loads: 'poll' } : place)) }
-    }),
-  )
-}
-
-/** A pair whose key is cut off, or about to be, is replaced by a restart: a poll comes too late, or the unit is not healthy until then. */
-function withRestarts(run: Run, units: readonly UnitSeen[], places: PlacesState): readonly UnitSeen[] {
+/**
+ * When each file is read. A pair whose key is cut off, or about to be, is replaced by a restart: a poll comes too late, or the unit is not
+ * healthy until then. A CA is polled by a unit whose metrics say so. What is mounted by itself is read at the start, any other as the table
+ * has it.
+ */
+async function withLoads(run: Run, node: ClusterNode, units: readonly UnitSeen[], places: PlacesState) {
   const isReplaced = pairsToReplace(run)
   const isCutOff = ({ file, part, path }: Place) => {
     if (part !== 'pair') return false
@@ -120,10 +110,19 @@ function withRestarts(run: Run, units: readonly UnitSeen[], places: PlacesState)
     const certificate = there && readCertificate(there)
     return certificate && revokedKeys(run)(certificate)
   }
-  return units.map((unit) => ({
-    ...unit,
-    files: unit.files.map((place) => (isCutOff(place) ? { ...place, loads: 'restart', isCutOff: true } : place)),
-  }))
+  const isPolled = ({ part, loads, isReplaced }: Place) =>
+    part === 'ca' && loads === 'restart' && isReplaced === undefined
+  return Promise.all(
+    units.map(async (unit): Promise<UnitSeen> => {
+      const isAsked = unit.metrics && mayAnswer(unit, places) && isCaOpen(run, unit, places)
+      const polls = isAsked && (await readsCaAgain({ run }, node, unit.metrics))
+      const files = unit.files.map((place): Place => {
+        if (isCutOff(place)) return { ...place, loads: 'restart', isCutOff: true }
+        return polls && isPolled(place) ? { ...place, loads: 'poll' } : place
+      })
+      return { ...unit, files }
+    }),
+  )
 }
 
 /** It may have to load another CA than it was started with. */
