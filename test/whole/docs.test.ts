@@ -133,16 +133,10 @@ test('docs/monitoring.md has a row for each alert, in the same order', () => {
 
 const sources = ['commands/report/report', 'request/metrics'].map((name) => read(`tasks/${name}.ts`)).join('')
 const metrics = [...sources.matchAll(/\bfamily\(\s*'(\w+)'/g)].map(([, name]) => `harderway_${name}`)
-const { dependencies, optionalDependencies, devDependencies } = manifest
 
 for (const [page, headings, known] of [
   ['commands', ['## Options'], optionNames.map((name) => `--${name}`)],
   ['monitoring', ['## Metrics'], metrics],
-  [
-    'dependencies',
-    ['# Dependencies', '## For development'],
-    Object.keys({ ...dependencies, ...optionalDependencies, ...devDependencies }),
-  ],
 ] as const)
   test(`docs/${page}.md has a row for each that there is under ${headings.join(' and ')}`, () => {
     const rows = headings.flatMap((heading) => rowsIn(`docs/${page}.md`, heading)).map((code) => code.split(' ')[0])
@@ -150,6 +144,13 @@ for (const [page, headings, known] of [
     assert.ok(known.length > 10)
     assert.deepEqual(long.toSorted(), known.toSorted())
   })
+
+test('each dependency has its reason', () => {
+  const { dependencies, optionalDependencies, devDependencies } = manifest
+  const record = read('docs/decisions/dependencies.md')
+  for (const name of Object.keys({ ...dependencies, ...optionalDependencies, ...devDependencies }))
+    assert.match(record, new RegExp(`^\\| .*[\`[]${name}[\`\\]]`, 'm'), name)
+})
 
 test('the alerts use no metric that is none', () => {
   for (const name of read('docs/alerts.yaml').match(/harderway_\w+/g) ?? []) assert.ok(metrics.includes(name), name)
