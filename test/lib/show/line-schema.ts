@@ -4,20 +4,22 @@
  */
 import * as v from 'valibot'
 
-const text = (meaning: string) => v.pipe(v.string(), v.description(meaning))
-const texts = (meaning: string) => v.pipe(v.array(v.string()), v.description(meaning))
-const number = (meaning: string) => v.pipe(v.number(), v.integer(), v.minValue(0), v.description(meaning))
-const flag = (meaning: string) => v.pipe(v.boolean(), v.description(meaning))
-/** Absent where it is false. */
-const mark = (meaning: string) => v.optional(v.pipe(v.literal(true), v.description(meaning)))
-const oneOf = <const T extends readonly string[]>(meaning: string, options: T) =>
-  v.pipe(v.picklist(options), v.description(meaning))
-/** RFC 3339, UTC, in whole seconds. */
-const time = (meaning: string) =>
-  v.pipe(v.string(), v.regex(/^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ$/), v.description(meaning))
-const mode = (meaning: string) => v.pipe(v.string(), v.regex(/^[0-7]{4}$/), v.description(meaning))
-const list = <T extends v.GenericSchema>(meaning: string, item: T) => v.pipe(v.array(item), v.description(meaning))
 const { optional, strictObject } = v
+const described = <const T extends v.GenericSchema>(meaning: string, schema: T) =>
+  v.pipe(schema, v.description(meaning))
+const text = (meaning: string) => described(meaning, v.string())
+const list = <const T extends v.GenericSchema>(meaning: string, item: T) => described(meaning, v.array(item))
+const texts = (meaning: string) => list(meaning, v.string())
+const number = (meaning: string) => described(meaning, v.pipe(v.number(), v.integer(), v.minValue(0)))
+const flag = (meaning: string) => described(meaning, v.boolean())
+/** Absent where it is false. */
+const mark = (meaning: string) => optional(described(meaning, v.literal(true)))
+const oneOf = <const T extends readonly string[]>(meaning: string, options: T) =>
+  described(meaning, v.picklist(options))
+const matching = (meaning: string, form: RegExp) => described(meaning, v.pipe(v.string(), v.regex(form)))
+/** RFC 3339, UTC, in whole seconds. */
+const time = (meaning: string) => matching(meaning, /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ$/)
+const mode = (meaning: string) => matching(meaning, /^[0-7]{4}$/)
 
 const id = text('The target, as it is typed: node-certs/worker0.')
 const message = text('What text output says; its words may change.')
@@ -27,105 +29,114 @@ const added = texts('What cluster.yaml has and the file does not.')
 const removed = texts('What the file has and cluster.yaml does not.')
 const state = oneOf('Up to date, out of date, or not known.', ['fresh', 'stale', 'failed'])
 
-const reason = v.variant('kind', [
-  ofKind('missing', { path }),
-  ofKind('unreadable', { path, what: text('What the file is not.') }),
-  ofKind('not-a-file', { path }),
-  ofKind('wrong-mode', { path, was: mode('The mode of the file.'), wanted: mode('The mode that it needs.') }),
-  ofKind('key-mismatch', { path: text('The key, which does not belong to the certificate.') }),
-  ofKind('subject-changed', { added, removed }),
-  ofKind('san-changed', { added, removed }),
-  ofKind('usages-changed', {}),
-  ofKind('key-kind-changed', { was: text('The kind of the key.'), wanted: text('The kind in cluster.yaml.') }),
-  ofKind('other-issuer', {}),
-  ofKind('chain-changed', {}),
-  ofKind('rotation', { what: text('What the stage still has to do.') }),
-  ofKind('not-accepted', { what: text('What Kubernetes would refuse.') }),
-  ofKind('expires', {
-    notAfter: time('When the certificate expires.'),
-    expired: flag('Whether it has expired.'),
-    isNear: mark('It expires in less than two days.'),
-  }),
-  ofKind('not-yet-valid', { notBefore: time('When the certificate becomes valid.') }),
-  ofKind('content-changed', { path, what: texts('What differs in the file.') }),
-  ofKind('resources-added', { added: texts('The resources to encrypt as well.') }),
-  ofKind('revoked', {}),
-  ofKind('revoked-changed', { added: texts('Who is newly revoked.'), removed: texts('Who regains access.') }),
-  ofKind('on-node', {
-    missing: texts('Files that the node lacks.'),
-    differ: texts('Files with other contents.'),
-    wrongMode: texts('Files with another mode.'),
-    wrongOwner: texts('Files of another owner.'),
-    pruned: texts('Files that --prune removes.'),
-    leftovers: texts('Files that an interrupted run left.'),
-  }),
-  ofKind('unit', {
-    unit,
-    places: list('The files to install.', strictObject({ path, what: text('What is wrong with it.') })),
-    notLoaded: texts('Files that changed since the unit started.'),
-    notServed: v.pipe(v.array(number('A port.')), v.description('Ports that serve another certificate.')),
-    state: optional(text('What systemd reports, if the unit is not healthy.')),
-    restarts: flag('Whether the unit is restarted.'),
-    notStartedWith: optional(texts('Flags that its unit file has and its process does not.')),
-    restartsBefore: optional(text('The Kubernetes version before which the unit is restarted all the same.')),
-    selfMadeEnds: optional(time('When the loopback certificate of the API server expires, if soon.')),
-    isDrained: flag('Whether the unit is drained before the restart.'),
-    isForKey: mark('The restart is only for a revoked key.'),
-    isPinned: mark('The unit waits until API servers know its certificate.'),
-  }),
-  ofKind('left-drained', { nodes: texts('Nodes that an interrupted run left drained.') }),
-  ofKind('need-rebuilt', { ids: texts('Targets that it is made of and that are made first.') }),
-  ofKind('locked', { path, isStale: flag('Whether the holder of the lock has ended.') }),
-  ofKind('forced', {
-    replaces: mark('A new one takes its place.'),
-    renews: mark('The CA gets a new certificate over its key.'),
-  }),
-])
+const reason = described(
+  'Why a target is out of date.',
+  v.variant('kind', [
+    ofKind('missing', { path }),
+    ofKind('unreadable', { path, what: text('What the file is not.') }),
+    ofKind('not-a-file', { path }),
+    ofKind('wrong-mode', { path, was: mode('The mode of the file.'), wanted: mode('The mode that it needs.') }),
+    ofKind('key-mismatch', { path: text('The key, which does not belong to the certificate.') }),
+    ofKind('subject-changed', { added, removed }),
+    ofKind('san-changed', { added, removed }),
+    ofKind('usages-changed', {}),
+    ofKind('key-kind-changed', { was: text('The kind of the key.'), wanted: text('The kind in cluster.yaml.') }),
+    ofKind('other-issuer', {}),
+    described('What follows the certificate in its file has changed.', ofKind('chain-changed', {})),
+    ofKind('rotation', { what: text('What the stage still has to do.') }),
+    ofKind('not-accepted', { what: text('What Kubernetes would refuse.') }),
+    ofKind('expires', {
+      notAfter: time('When the certificate expires.'),
+      expired: flag('Whether it has expired.'),
+      isNear: mark('It expires in less than two days.'),
+    }),
+    ofKind('not-yet-valid', { notBefore: time('When the certificate becomes valid.') }),
+    ofKind('content-changed', { path, what: texts('What differs in the file.') }),
+    ofKind('resources-added', { added: texts('The resources to encrypt as well.') }),
+    described('The key is revoked.', ofKind('revoked', {})),
+    ofKind('revoked-changed', { added: texts('Who is newly revoked.'), removed: texts('Who regains access.') }),
+    ofKind('on-node', {
+      missing: texts('Files that the node lacks.'),
+      differ: texts('Files with other contents.'),
+      wrongMode: texts('Files with another mode.'),
+      wrongOwner: texts('Files of another owner.'),
+      pruned: texts('Files that --prune removes.'),
+      leftovers: texts('Files that an interrupted run left.'),
+    }),
+    ofKind('unit', {
+      unit,
+      places: list('The files to install.', strictObject({ path, what: text('What is wrong with it.') })),
+      notLoaded: texts('Files that changed since the unit started.'),
+      notServed: list('Ports that serve another certificate.', number('A port.')),
+      state: optional(text('What systemd reports, if the unit is not healthy.')),
+      restarts: flag('Whether the unit is restarted.'),
+      notStartedWith: optional(texts('Flags that its unit file has and its process does not.')),
+      restartsBefore: optional(text('The Kubernetes version before which the unit is restarted all the same.')),
+      selfMadeEnds: optional(time('When the loopback certificate of the API server expires, if soon.')),
+      isDrained: flag('Whether the unit is drained before the restart.'),
+      isForKey: mark('The restart is only for a revoked key.'),
+      isPinned: mark('The unit waits until API servers know its certificate.'),
+    }),
+    ofKind('left-drained', { nodes: texts('Nodes that an interrupted run left drained.') }),
+    ofKind('need-rebuilt', { ids: texts('Targets that it is made of and that are made first.') }),
+    ofKind('locked', { path, isStale: flag('Whether the holder of the lock has ended.') }),
+    ofKind('forced', {
+      replaces: mark('A new one takes its place.'),
+      renews: mark('The CA gets a new certificate over its key.'),
+    }),
+  ]),
+)
 
 const certificate = (meaning: string) =>
   optional(
-    v.pipe(
+    described(
+      meaning,
       strictObject({
         key: text('The kind of its key: rsa-2048.'),
         expires: time('When it expires.'),
         names: number('How many names and addresses it has.'),
       }),
-      v.description(meaning),
     ),
   )
 
-const change = v.variant('kind', [
-  ofKind('made', {
-    files: texts('Files in auth/.'),
-    isNew: flag('Whether nothing was there.'),
-    isReplaced: mark('What was made with the old one stops working.'),
-    isRestored: mark('A lost file, byte for byte.'),
-    is: certificate('The new certificate.'),
-    was: certificate('The certificate that it replaces.'),
-  }),
-  ofKind('deployed', {
-    files: texts('Files copied to the deploy directory.'),
-    removed: texts('Files removed from the deploy directory.'),
-  }),
-  ofKind('installed', {
-    paths: texts('Paths written on the node.'),
-    removed: texts('Paths removed on the node.'),
-    restarts: texts('Units restarted, in this order.'),
-  }),
-  ofKind('proven', { units: texts('Units whose answers complete the stage of a rotation.') }),
-  ofKind('rewritten', { objects: number('How many stored objects were rewritten.') }),
-])
+const change = described(
+  'What was made, or would be.',
+  v.variant('kind', [
+    ofKind('made', {
+      files: texts('Files in auth/.'),
+      isNew: flag('Whether nothing was there.'),
+      isReplaced: mark('What was made with the old one stops working.'),
+      isRestored: mark('A lost file, byte for byte.'),
+      is: certificate('The new certificate.'),
+      was: certificate('The certificate that it replaces.'),
+    }),
+    ofKind('deployed', {
+      files: texts('Files copied to the deploy directory.'),
+      removed: texts('Files removed from the deploy directory.'),
+    }),
+    ofKind('installed', {
+      paths: texts('Paths written on the node.'),
+      removed: texts('Paths removed on the node.'),
+      restarts: texts('Units restarted, in this order.'),
+    }),
+    ofKind('proven', { units: texts('Units whose answers complete the stage of a rotation.') }),
+    ofKind('rewritten', { objects: number('How many stored objects were rewritten.') }),
+  ]),
+)
 
-const step = v.variant('doing', [
-  doing(['new key', 'signing', 'swapping', 'checking again'], {}),
-  doing(['copying', 'installing'], { files: number('How many.') }),
-  doing(['restarting'], { unit }),
-  doing(['draining', 'undraining'], { node: text('The node.') }),
-  doing(['rewriting'], { done: number('How many objects are done.'), of: number('How many there are.') }),
-  doing(['waiting for'], { unit, path: text('The file that it reloads.') }),
-  doing(['watching'], { seconds: number('How long.') }),
-  doing(['polled by'], { unit, seconds: number('Within which time it reloads.') }),
-])
+const step = described(
+  'What is being done.',
+  v.variant('doing', [
+    doing(['new key', 'signing', 'swapping', 'checking again'], {}),
+    doing(['copying', 'installing'], { files: number('How many.') }),
+    doing(['restarting'], { unit }),
+    doing(['draining', 'undraining'], { node: text('The node.') }),
+    doing(['rewriting'], { done: number('How many objects are done.'), of: number('How many there are.') }),
+    doing(['waiting for'], { unit, path: text('The file that it reloads.') }),
+    doing(['watching'], { seconds: number('How long.') }),
+    doing(['polled by'], { unit, seconds: number('Within which time it reloads.') }),
+  ]),
+)
 
 const reasons = list('Why it is out of date.', reason)
 const warning = optional(text('What to know or to do; its words may change.'))
@@ -213,19 +224,19 @@ const lines = {
     yours: texts('Units to restart yourself.'),
   }),
   plan: line('plan', 'by `--dry-run`, if everything was inspected', {
-    hash: v.pipe(v.string(), v.regex(/^[0-9a-f]{64}$/), v.description('The hash for --expect-plan.')),
+    hash: matching('The hash for --expect-plan.', /^[0-9a-f]{64}$/),
     added: number('How many targets are new.'),
     changed: number('How many targets change.'),
     removed: number('How many files are removed.'),
     restarts: number('How many restarts there are.'),
   }),
-  summary: line('summary', 'last; by `rotate` after each stage', {
+  summary: line('summary', 'last; also after each stage of `rotate`, and before a key is revoked', {
     targets: number('How many targets there are.'),
     made: number('How many were made.'),
     ...counts,
     stale: number('How many would be made.'),
     cancelled: number('How many were not made.'),
-    seconds: v.pipe(v.number(), v.description('How long it took, to the millisecond.')),
+    seconds: described('How long it took, to the millisecond.', v.number()),
     exit,
     advice: list(
       'What is left to do.',
@@ -244,13 +255,13 @@ const lines = {
     ),
     toDo: optional(texts('What else is left to do; its words may change.')),
     nextToExpire: optional(
-      v.pipe(
+      described(
+        'What expires next.',
         strictObject({
           name: text('What expires.'),
           expires: time('When it expires.'),
           renewsFrom: optional(time('From when a run renews it.')),
         }),
-        v.description('What expires next.'),
       ),
     ),
     goOn: optional(text('The command that continues an interrupted run.')),
@@ -280,9 +291,9 @@ const lines = {
     message: optional(message),
     warning,
     onNodes: optional(
-      v.pipe(
+      described(
+        'Whether each node has the same file.',
         v.record(v.string(), v.picklist(['same', 'differs', 'missing', 'unknown'])),
-        v.description('Whether each node has the same file.'),
       ),
     ),
   }),
@@ -359,7 +370,7 @@ export const lineSchema = v.union(Object.values(lines))
 
 /** `printed` completes the sentence "It is printed …". */
 function line<const T extends string, E extends v.ObjectEntries>(type: T, printed: string, entries: E) {
-  return v.pipe(strictObject({ type: v.literal(type), format: v.literal(1), ...entries }), v.description(printed))
+  return described(printed, strictObject({ type: v.literal(type), format: v.literal(1), ...entries }))
 }
 
 function ofKind<const T extends string, E extends v.ObjectEntries>(kind: T, entries: E) {
