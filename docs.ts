@@ -118,13 +118,15 @@ function keysOf(schema: Schema, path = ''): string[][] {
   ]
 }
 
-function keyRow(key: string, { default: usual, description, enum: values }: Schema, isRequired = false): string[] {
+/** A default that depends on something else ends the description, as `Default: …`. */
+function keyRow(key: string, { default: usual, description = '', enum: values }: Schema, isRequired = false): string[] {
+  const [meaning, otherwise = ''] = description.split(/ Default: (.*)\.$/)
   const shown = typeof usual === 'object' ? JSON.stringify(usual) : usual
   const oneOf = values && values.length > 1 && `One of ${codes(values)}.`
   return [
     code(key),
-    isRequired ? 'required' : (shown ?? '') === '' ? '' : code(shown),
-    [description, oneOf].filter(Boolean).join(' '),
+    isRequired ? 'required' : shown === undefined || shown === '' ? otherwise : code(shown),
+    [meaning, oneOf].filter(Boolean).join(' '),
   ]
 }
 
@@ -137,21 +139,19 @@ function optionRow(name: OptionName): string[] {
   const takers = commands.filter(({ options }) => options.includes(name))
   const named = (some: typeof takers) => some.map((each) => (each.name === '' ? 'runs' : code(each.name))).join(', ')
   const meanings = [...Map.groupBy(takers, ({ means }) => means?.[name] ?? help)]
-  const told = meanings.map(([meaning, some]) =>
-    meanings.length === 1 ? mark(meaning) : `${named(some)}: ${mark(meaning)}`,
-  )
-  return [option, named(takers), told.join('; ')]
+  const texts = meanings.map(([meaning, some]) => (meanings.length > 1 ? `${named(some)}: ` : '') + mark(meaning))
+  return [option, named(takers), texts.join('; ')]
 }
 
 function alertRows(): string[][] {
   const rules: readonly { alert: string; annotations: { summary: string; description: string } }[] = parse(
     read('docs/alerts.yaml'),
   ).groups[0].rules
+  const plain = (text: string, value: string) => text.replace(/\{\{ \$(?:labels\.)?(\w+) \}\}/g, value)
   return rules.map(({ alert, annotations: { summary, description } }) => [
     code(alert),
-    ...[summary.replace(/^.*?: /, ''), description].map((text) =>
-      mark(text.replace(/\{\{ \$(?:labels\.)?(\w+) \}\}/g, '<$1>')),
-    ),
+    plain(summary, '`<$1>`').replace(/^.*?: /, ''),
+    plain(description, '<$1>'),
   ])
 }
 

@@ -22,7 +22,10 @@ export const metrics = {
     help: 'Expiry of the loopback certificate of its API server.',
   },
   revoked_entries: { labels: [], help: 'Number of entries of revoked in cluster.yaml.' },
-  revoked_in_force: { labels: ofNode, help: 'Number of these entries that its API server denies.' },
+  revoked_in_force: {
+    labels: ofNode,
+    help: 'Number of these entries that its API server denies; 0 if it does not run.',
+  },
   unneeded_certificate_end_timestamp_seconds: {
     labels: ['name'],
     help: 'Expiry of a certificate that cluster.yaml no longer needs.',
