@@ -158,7 +158,7 @@ const node = object({
   ips: optional('The addresses of a dual-stack node.', listOf(address, 1)),
   sans: usually('More names and addresses for its certificate.', listOf(san), []),
   host: optional(
-    'The host for ssh: a name, an alias of your ssh configuration or an address. Default: `name`.',
+    'The host for ssh: a name, an alias of your ssh configuration or an address. Default: `nodes[].name`.',
     checked('a host for ssh: a name, an alias of your ssh_config or an address', (s) =>
       /^[A-Za-z0-9_:][\w.:%-]{0,252}$/.test(s),
     ),
@@ -235,7 +235,8 @@ export const clusterSchema = object({
     'Nodes are also `<node>.<domain>`, and the API is also `<api.host>.<domain>`. Default: `name`.',
     domain,
   ),
-  subject: v.optional(
+  subject: usually(
+    'Attributes of the subjects of certificates.',
     object({
       country: optional(
         'C of every certificate: two capital letters.',
@@ -252,7 +253,8 @@ export const clusterSchema = object({
     }),
     {},
   ),
-  certificates: v.optional(
+  certificates: usually(
+    'Keys and lifetimes.',
     object({
       key: usually('The kind of every key.', oneOf('kind of key', keyKinds), 'rsa-2048'),
       validity: usually('How long a certificate is valid, at most as long as its CA.', duration, defaults.validity),
@@ -262,7 +264,8 @@ export const clusterSchema = object({
     }),
     {},
   ),
-  api: v.optional(
+  api: usually(
+    'How clients reach the API.',
     object({
       host: usually(
         'Every kubeconfig names `https://<api.host>:<api.port>`.',
@@ -273,12 +276,16 @@ export const clusterSchema = object({
         'kubernetes',
       ),
       port: usually('The port of the API.', integer(1, 65535), 6443),
-      virtualIP: optional('The address of the API at the load balancer. Only `layout: hard-way` has none.', address),
+      virtualIP: optional(
+        'The address of the API at the load balancer. Required, but for `layout: hard-way`.',
+        address,
+      ),
       extraSANs: usually('More names and addresses of the API. A name may begin with `*.`.', listOf(san), []),
     }),
     {},
   ),
-  network: v.optional(
+  network: usually(
+    'The network of services.',
     object({
       serviceCIDR: usually(
         'The address block of services, or a list of an IPv4 and an IPv6 block. The API has its first address.',
@@ -292,7 +299,8 @@ export const clusterSchema = object({
     }),
     {},
   ),
-  encryption: v.optional(
+  encryption: usually(
+    'Encryption of what is in etcd.',
     object({
       provider: usually('How kube-apiserver encrypts.', oneOf('provider', providers), 'aescbc'),
       resources: usually(
@@ -306,21 +314,23 @@ export const clusterSchema = object({
     }),
     {},
   ),
-  etcd: v.optional(
+  etcd: usually(
+    'The CA of etcd.',
     object({
       ca: usually('`own`: etcd and its clients have their own CA.', oneOf('CA of etcd', ['shared', 'own']), 'shared'),
     }),
     {},
   ),
   aggregation: usually('`true`: sets up the aggregation layer, for metrics-server and the like.', yesOrNo, false),
-  ssh: v.optional(
+  ssh: usually(
+    'How nodes are reached.',
     object({
       user: usually('The user that ssh logs in as.', login, 'ubuntu'),
       directory: usually('Where files go on a node: `~`, `~/folder` or `/folder`.', nodeDirectory, '~'),
       concurrency: usually('How many nodes are worked on at once, 1 to 1000.', integer(1, 1000), 16),
       configFile: optional('As for `ssh -F`; a path relative to `cluster.yaml`.', path),
       options: usually(
-        'Until 0.4.0: write the options into the file of `configFile`.',
+        'Until 0.4.0: write them into the file of `configFile` instead.',
         record(
           v.pipe(
             v.union([command, v.number(), v.boolean()], ({ input }) => `${quoted(input)} is not one value`),
@@ -335,7 +345,7 @@ export const clusterSchema = object({
   install: usually('`true`: installs files where units read them, and restarts units.', install, false),
   users: usually('People besides the admin. Each gets a certificate and a kubeconfig.', listOf(user), []),
   revoked: optional(
-    'Names of users and nodes, and fingerprints of certificates, that every API server denies. Needs `install`.',
+    'Users, nodes and fingerprints of certificates that every API server denies. Needs `install`.',
     listOf(revokedEntry),
   ),
   localKubeconfig: usually(
