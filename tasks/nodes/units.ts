@@ -32,7 +32,7 @@ import {
 } from './component.ts'
 import { refuseContradicted } from './declared.ts'
 import { digestAt, installOf, lookAtMachine, lookAtNode, type NodeLook, placesOf, repeat } from './look.ts'
-import { processesOf, type UnitSeen } from './reads.ts'
+import { loadsOf, processesOf, type UnitSeen } from './reads.ts'
 import { type ListInForce, readInForce, refuseOldApi } from './revoked.ts'
 
 export interface UnitsFound extends NodeLook {
@@ -96,11 +96,7 @@ async function lookWhenSettled(run: Run, node: ClusterNode, made: NodeLook | und
   })
 }
 
-/**
- * When each file is read. A pair whose key is cut off, or about to be, is replaced by a restart: a poll comes too late, or the unit is not
- * healthy until then. A CA is polled by a unit whose metrics say so. What is mounted by itself is read at the start, any other as the table
- * has it.
- */
+/** When each file is read. A pair whose key is cut off, or about to be, needs a restart: the unit may not be healthy until a poll. */
 async function withLoads(run: Run, node: ClusterNode, units: readonly UnitSeen[], places: PlacesState) {
   const isReplaced = pairsToReplace(run)
   const isCutOff = ({ file, part, path }: Place) => {
@@ -110,15 +106,13 @@ async function withLoads(run: Run, node: ClusterNode, units: readonly UnitSeen[]
     const certificate = there && readCertificate(there)
     return certificate && revokedKeys(run)(certificate)
   }
-  const isPolled = ({ part, loads, isReplaced }: Place) =>
-    part === 'ca' && loads === 'restart' && isReplaced === undefined
   return Promise.all(
     units.map(async (unit): Promise<UnitSeen> => {
       const isAsked = unit.metrics && mayAnswer(unit, places) && isCaOpen(run, unit, places)
       const polls = isAsked && (await readsCaAgain({ run }, node, unit.metrics))
       const files = unit.files.map((place): Place => {
-        if (isCutOff(place)) return { ...place, loads: 'restart', isCutOff: true }
-        return polls && isPolled(place) ? { ...place, loads: 'poll' } : place
+        const seen: Place = isCutOff(place) ? { ...place, isCutOff: true } : place
+        return { ...seen, loads: loadsOf(seen, { polls }) }
       })
       return { ...unit, files }
     }),
