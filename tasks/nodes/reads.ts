@@ -19,8 +19,7 @@ import {
   textAt,
 } from '../../lib/node/state.ts'
 import { readCertificates } from '../../lib/pki/certificate.ts'
-import { formatNames } from '../../lib/wording.ts'
-import { apiServer, mergePlaces, type Place, placesAt, type Reads, store, type Unit } from '../layouts/layout.ts'
+import { apiServer, mergePlaces, NODE, type Place, placesAt, type Reads, store, type Unit } from '../layouts/layout.ts'
 import { frontProxy, ownEtcd } from '../layouts/shared.ts'
 import { isSwitchedOff, layoutOf, nodeUnits } from '../layouts/tables.ts'
 import { type CommandLine, readCommand, reloadFlag, withoutDots } from './command-line.ts'
@@ -336,7 +335,7 @@ function whyLost(places: PlacesState, path: string, isMeant: boolean): string | 
 
 /** What of the unit is not verified, or may be read otherwise at its next start. */
 function whyUnreached(
-  { unit, places }: Context,
+  { node, unit, places }: Context,
   {
     isUp,
     running,
@@ -363,9 +362,12 @@ function whyUnreached(
     // What it says otherwise is compared.
     ...(next ? [] : unitFiles.map((path) => ['unit file', path] as const)),
   ].filter(([, path]) => (isUp || isRunning(places, unit.unit)) && changedSince(path))
-  const unnamed = unique(unit.reads.flatMap(({ file }) => (unit.named.includes(file) ? [] : [file])))
+  const unnamed = unit.reads.filter(({ file }) => !unit.named.includes(file))
+  const files = unique(unnamed.map(({ file, usual }) => `${file}: ${usual}`.replaceAll(node.name, NODE)))
   return [
-    unread !== undefined && unnamed.length > 0 && `${unread}: name ${formatNames(unnamed)} in install.units`,
+    unread !== undefined &&
+      files.length > 0 &&
+      `${unread}: say in cluster.yaml what it reads: install.units: { ${unit.unit}: { files: { ${files.join(', ')} } } }`,
     needsReload && 'its unit file was changed since systemd read it: systemctl daemon-reload',
     ...changed.map(([what, path]) => `its ${what} ${path} was changed since its start: restart it`),
   ].filter((each) => typeof each === 'string')
