@@ -50,7 +50,8 @@ const outputJson = {
   title: 'A line that harderway prints with --json',
   ...toJsonSchema(lineSchema, { definitions: parts }),
 }
-const tables = {
+/** By the name in the mark; the first row is the head. */
+export const tables = {
   keys: () => [['key', 'default', 'meaning'], ...keysOf(clusterJson as Schema)],
   phases: () => [['phase', 'what it makes'], ...phases.map(({ name, makes }) => [code(name), mark(makes)])],
   commands: () => [
