@@ -49,7 +49,10 @@ const isLong = process.env.FUZZ_RUNS !== undefined
 
 /** The tests, once in each shell that nodes usually have as sh; in every one by `npm run test:long`. */
 export function inUsualShells(tests: (shell: NodeShell) => void): void {
-  inShells(Object.entries(kinds).filter(([, { isRare }]) => isLong || !isRare), tests)
+  inShells(
+    Object.entries(kinds).filter(([, { isRare }]) => isLong || !isRare),
+    tests,
+  )
 }
 
 /** The tests, once in each shell. */
