@@ -105,19 +105,134 @@ const gitIgnore = '.gitignore'
 /** What reads files of auth/ by their names, or of a copy of it. */
 export type AuthFiles = Pick<AuthDir, 'files' | 'tryBytes'>
 
+/** Where an AuthDir has its files, by their names in it: a name may begin with that of a folder. */
+export interface Store {
+  /** Undefined where nothing stands under that name. */
+  read(name: string): PlainFile | undefined
+  /** Sorted; empty if there is no such folder. */
+  names(folder: string): string[]
+  write(name: string, data: string | Uint8Array, mode: number, options: { readonly durable: boolean }): void
+  setMode(name: string, mode: number): void
+  /** A file or a symbolic link; a folder is the user's. */
+  remove(name: string): void
+  makeFolder(name: string): void
+}
+
+class DiskStore implements Store {
+  readonly #path: string
+
+  constructor(path: string) {
+    this.#path = path
+  }
+
+  read(name: string): PlainFile | undefined {
+    return readPlainFile(join(this.#path, name))
+  }
+
+  names(folder: string): string[] {
+    const path = join(this.#path, folder)
+    return doing('list', path, () =>
+      fs.lstatSync(path, { throwIfNoEntry: false })?.isDirectory() || (folder === '.' && fs.existsSync(path))
+        ? fs.readdirSync(path).sort()
+        : [],
+    )
+  }
+
+  write(...[name, data, mode, options]: Parameters<Store['write']>): void {
+    replaceFile(join(this.#path, name), data, mode, options)
+  }
+
+  /** The name may be an absolute path. */
+  setMode(name: string, mode: number): void {
+    const path = resolve(this.#path, name)
+    const setOn = (fd: number) => {
+      if (!fs.fstatSync(fd).isFile()) throw notPlain(path)
+      fs.fchmodSync(fd, mode)
+    }
+    doing('set the mode of', path, () => whileOpen(fs.openSync(path, readOnly), setOn))
+  }
+
+  remove(name: string): void {
+    const path = join(this.#path, name)
+    doing('remove', path, () => fs.rmSync(path, { force: true }))
+  }
+
+  makeFolder(name: string): void {
+    const path = join(this.#path, name)
+    doing('make the folder', path, () => {
+      try {
+        fs.mkdirSync(path, { mode: folderMode })
+        fs.chmodSync(path, folderMode)
+      } catch (error) {
+        // Files written through a symbolic link would end up elsewhere.
+        if (!isErrno(error, 'EEXIST') || !fs.lstatSync(path).isDirectory()) throw error
+      }
+    })
+  }
+}
+
+/** In memory: it has no path, and what is under it is only read. */
+export class MemoryStore implements Store {
+  readonly #under: Pick<Store, 'read' | 'names'> | undefined
+  /** Undefined: removed. */
+  readonly #own = new Map<string, PlainFile | undefined>()
+
+  constructor(under?: Pick<Store, 'read' | 'names'>) {
+    this.#under = under
+  }
+
+  read(name: string): PlainFile | undefined {
+    return this.#own.has(name) ? this.#own.get(name) : this.#under?.read(name)
+  }
+
+  names(folder: string): string[] {
+    const names = new Set(this.#under?.names(folder))
+    const above = folder === '.' ? '' : `${folder}/`
+    for (const [name, file] of this.#own) {
+      const [first = '', ...deeper] = name.startsWith(above) ? name.slice(above.length).split('/') : []
+      if (first !== '' && file) names.add(first)
+      else if (first !== '' && deeper.length === 0) names.delete(first)
+    }
+    return [...names].sort()
+  }
+
+  write(name: string, data: string | Uint8Array, mode: number): void {
+    this.#own.set(name, { kind: 'file', bytes: Buffer.from(data), mode })
+  }
+
+  setMode(name: string, mode: number): void {
+    const file = this.read(name)
+    if (file?.kind === 'file') this.#own.set(name, { ...file, mode })
+  }
+
+  remove(name: string): void {
+    this.#own.set(name, undefined)
+  }
+
+  makeFolder(): void {}
+}
+
 export class AuthDir {
+  /** Of the folder; of one in memory, where its files are from, for messages alone. */
   readonly path: string
   readonly files: FileNames
+  readonly #store: Store
   readonly #read = new Map<string, PlainFile | undefined>()
 
-  constructor(path: string, files: FileNames) {
+  constructor(path: string, files: FileNames, store: Store = new DiskStore(path)) {
     this.path = path
     this.files = files
+    this.#store = store
+  }
+
+  /** The same files, in memory: what is changed in it changes nothing here. */
+  inMemory(): AuthDir {
+    return new AuthDir(this.path, this.files, new MemoryStore(this))
   }
 
   /** Undefined where nothing stands under that name. Cached: only the holder of the lock changes it. */
   read(name: string): PlainFile | undefined {
-    if (!this.#read.has(name)) this.#read.set(name, readPlainFile(join(this.path, name)))
+    if (!this.#read.has(name)) this.#read.set(name, this.#store.read(name))
     return this.#read.get(name)
   }
 
@@ -154,43 +269,35 @@ export class AuthDir {
 
   /** Changes whenever a file in the folder is made, replaced or removed, even a lock; undefined if there is no folder. */
   version(): string | undefined {
-    return doing('read', this.path, () => {
-      const stat = fs.statSync(this.path, { bigint: true, throwIfNoEntry: false })
+    const path = this.#folder()
+    return doing('read', path, () => {
+      const stat = fs.statSync(path, { bigint: true, throwIfNoEntry: false })
       return stat && `${stat.dev} ${stat.ino} ${stat.ctimeNs}`
     })
   }
 
   /** The sorted names of what is in it, or in a folder inside; empty if there is no such folder. */
   names(folder = '.'): string[] {
-    const path = join(this.path, folder)
-    return doing('list', path, () =>
-      fs.lstatSync(path, { throwIfNoEntry: false })?.isDirectory() || (folder === '.' && fs.existsSync(path))
-        ? fs.readdirSync(path).sort()
-        : [],
-    )
+    return this.#store.names(folder)
   }
 
   /** `durable` waits for the disk: for what can't be made again. */
   write(name: string, data: string | Uint8Array, mode: number, { durable = false } = {}): void {
-    replaceFile(join(this.path, name), data, mode, { durable })
+    this.#store.write(name, data, mode, { durable })
     this.#read.delete(name)
   }
 
   /** Sets the mode of a plain file, given by its name in the folder or its absolute path. */
   setMode(name: string, mode: number): void {
-    const path = resolve(this.path, name)
-    const setOn = (fd: number) => {
-      if (!fs.fstatSync(fd).isFile()) throw notPlain(path)
-      fs.fchmodSync(fd, mode)
-    }
-    doing('set the mode of', path, () => whileOpen(fs.openSync(path, readOnly), setOn))
+    this.#store.setMode(name, mode)
     this.#read.delete(name)
   }
 
   /** Makes the folder with its final mode; one that is there already stays as it is. */
   make(): void {
-    doing('make the folder', this.path, () => {
-      if (makeFolders(this.path, folderMode)) fs.chmodSync(this.path, folderMode)
+    const path = this.#folder()
+    doing('make the folder', path, () => {
+      if (makeFolders(path, folderMode)) fs.chmodSync(path, folderMode)
     })
   }
 
@@ -201,14 +308,15 @@ export class AuthDir {
 
   /** Whether group or others have permissions on the folder. A symbolic link is not followed. */
   isWide(): boolean {
-    const stat = doing('read', this.path, () => fs.lstatSync(this.path, { throwIfNoEntry: false }))
+    const path = this.#folder()
+    const stat = doing('read', path, () => fs.lstatSync(path, { throwIfNoEntry: false }))
     return stat?.isDirectory() === true && (stat.mode & 0o777 & ~folderMode) !== 0
   }
 
   /** Removes these permissions; true if there were any. */
   tightenFolder(): boolean {
-    const isWide = this.isWide()
-    if (isWide) doing('set the mode of', this.path, () => fs.chmodSync(this.path, folderMode))
+    const [path, isWide] = [this.#folder(), this.isWide()]
+    if (isWide) doing('set the mode of', path, () => fs.chmodSync(path, folderMode))
     return isWide
   }
 
@@ -217,7 +325,7 @@ export class AuthDir {
     this.#read.clear()
     for (const folder of ['.', ...this.names('backup').map((name) => join('backup', name))])
       for (const name of this.names(folder).filter((each) => each.startsWith(temporary))) {
-        const path = join(this.path, folder, name)
+        const path = join(this.#folder(), folder, name)
         doing('remove', path, () => fs.rmSync(path, { recursive: true, force: true }))
       }
   }
@@ -228,29 +336,19 @@ export class AuthDir {
   }
 
   /** A private folder inside auth/; one that is there already stays. */
-  makeFolder(name: string): string {
-    const path = join(this.path, name)
-    doing('make the folder', path, () => {
-      try {
-        fs.mkdirSync(path, { mode: folderMode })
-        fs.chmodSync(path, folderMode)
-      } catch (error) {
-        // Files written through a symbolic link would end up elsewhere.
-        if (!isErrno(error, 'EEXIST') || !fs.lstatSync(path).isDirectory()) throw error
-      }
-    })
-    return path
+  makeFolder(name: string): void {
+    this.#store.makeFolder(name)
   }
 
   /** A new private folder for files on their way to a node; the next run removes one that a killed run left. */
   makeTemporaryFolder(label: string): string {
-    return this.makeFolder(temporary + label)
+    this.makeFolder(temporary + label)
+    return join(this.#folder(), temporary + label)
   }
 
   /** A file or a symbolic link; a folder is the user's. */
   remove(name: string): void {
-    const path = join(this.path, name)
-    doing('remove', path, () => fs.rmSync(path, { force: true }))
+    this.#store.remove(name)
     this.#read.delete(name)
   }
 
@@ -259,8 +357,14 @@ export class AuthDir {
    * mounts it, and this one after a reboot: a clone of a disk has the same inodes and times.
    */
   id(): string {
-    const stat = doing('read', this.path, () => fs.statSync(this.path, { bigint: true, throwIfNoEntry: false }))
+    const path = this.#folder()
+    const stat = doing('read', path, () => fs.statSync(path, { bigint: true, throwIfNoEntry: false }))
     return stat ? `${thisBoot} ${stat.dev} ${stat.ino} ${stat.birthtimeNs}` : ''
+  }
+
+  #folder(): string {
+    if (this.#store instanceof DiskStore) return this.path
+    throw new Error(`${this.path} is in memory`)
   }
 }
 
@@ -278,7 +382,7 @@ export function backUp(auth: AuthDir, names: readonly string[], now: Date): stri
   let folder = time
   for (let i = 2; isTaken(folder); i++) folder = `${time}-${i}`
   const copies = names.flatMap((name): [string, Buffer][] => {
-    const bytes = readThrough(join(auth.path, name))
+    const bytes = readThrough(auth, name)
     return bytes ? [[name, bytes]] : []
   })
   if (copies.length === 0) return undefined
@@ -287,11 +391,14 @@ export function backUp(auth: AuthDir, names: readonly string[], now: Date): stri
 }
 
 /** Follows a symbolic link. Throws a Failure if the target is not a plain file, such as a pipe. */
-function readThrough(path: string): Buffer | undefined {
-  if (!fs.existsSync(path)) return undefined
-  const file = readPlainFile(doing('read', path, () => fs.realpathSync(path)))
-  if (file && file.kind !== 'file') throw notPlain(path)
-  return file?.bytes
+function readThrough(auth: AuthDir, name: string): Buffer | undefined {
+  const path = join(auth.path, name)
+  const file = auth.read(name)
+  if (file?.kind === 'file') return file.bytes
+  if (!file || !fs.existsSync(path)) return undefined
+  const target = readPlainFile(doing('read', path, () => fs.realpathSync(path)))
+  if (target && target.kind !== 'file') throw notPlain(path)
+  return target?.bytes
 }
 
 /** Keeps files that are about to be overwritten elsewhere, by name or absolute path, in a folder that `backups` never reads. */

@@ -16,8 +16,9 @@ import {
   etcdCaName,
   type FileNames,
   frontProxyCaName,
+  MemoryStore,
 } from '../../lib/files/auth-dir.ts'
-import type { PlainFile } from '../../lib/files/plain-file.ts'
+import { publicMode } from '../../lib/files/plain-file.ts'
 import { clusterGraph, type Run, type Target } from '../../lib/graph/target.ts'
 import { formatAuthorization, nobody, type RevokedList } from '../../lib/kubernetes/authorization.ts'
 import { otherIdentity } from '../../lib/kubernetes/identity.ts'
@@ -108,25 +109,6 @@ function take({ auth, note }: Run, files: ReadonlyMap<string, Buffer>): void {
   note(`${auth.path}: ${restored}`)
 }
 
-/** For checks, which only read. Its path is where the files come from, since messages name it. */
-export class FilesInMemory extends AuthDir {
-  readonly #files: ReadonlyMap<string, Buffer>
-
-  constructor(path: string, names: FileNames, files: ReadonlyMap<string, Buffer>) {
-    super(path, names)
-    this.#files = files
-  }
-
-  override read(name: string): PlainFile | undefined {
-    const bytes = this.#files.get(name)
-    return bytes && { kind: 'file', bytes, mode: this.files.mode(name) }
-  }
-
-  override names(folder = '.'): string[] {
-    return folder === '.' ? [...this.#files.keys()] : []
-  }
-}
-
 /**
  * What to take, in writing order, what is wrong with the rest, and what to say then. Throws a Failure if what was found may be of
  * another cluster.
@@ -136,7 +118,7 @@ async function checkFound(run: CommandRun, targets: readonly Target[], { main, o
   const identity = identityNames(run)
   refusePresent(run, main, identity, commandOf(run))
   const candidate = complete(run, main)
-  const { files, found, ofRotations, ca } = candidate
+  const { found, ofRotations, ca } = candidate
   refuseDisagreement(found, main, others)
   refuseWrongSources(run, main, node ? await findForeign(candidate, node) : [])
   const isLost = (name: string) => !run.auth.read(name)
@@ -154,7 +136,7 @@ async function checkFound(run: CommandRun, targets: readonly Target[], { main, o
   // What shows whose leaves they are is not taken.
   const fresh = node || isCaLeft ? [] : await findFresh(found, targets)
   const taken = [...fresh, ...identity].flatMap((name): [string, Buffer][] => {
-    const bytes = files.get(name)
+    const bytes = found.auth.tryBytes(name)
     return bytes && !left.includes(name) ? [[name, bytes]] : []
   })
   return { files: new Map(taken), wrong: [...ofRotations, ...wrong.flat()], next: nextOf(run, found, ca) }
@@ -168,22 +150,18 @@ type Candidate = ReturnType<typeof complete>
  */
 export function complete(run: Run, main: Holding) {
   const { auth } = run
-  const files = new Map(
-    [...main.files].flatMap(([name, { bytes }]): [string, Buffer][] => (bytes ? [[name, bytes]] : [])),
-  )
-  for (const name of identityNames(run)) {
-    const bytes = auth.tryBytes(name)
-    if (bytes) files.set(name, bytes)
-  }
-  const found: Run = { ...run, auth: new FilesInMemory(main.where, auth.files, files) }
-  const ofRotations = dropUnclear(found, files, main)
-  addCross(files, found.auth)
+  const found: Run = { ...run, auth: new AuthDir(main.where, auth.files, new MemoryStore()) }
+  const present = identityNames(run).map((name) => [name, { bytes: auth.tryBytes(name) }] as const)
+  for (const [name, { bytes }] of [...main.files, ...present])
+    if (bytes) found.auth.write(name, bytes, auth.files.mode(name))
+  const ofRotations = dropUnclear(found, main)
+  addCross(found.auth)
   refuseSharedEtcd(found)
   const ca = tryCertificate(found.auth, caName)
   // While the next CA of a rotation signs, its leaves belong to this cluster as well.
-  const cas = ca ? [ca, ...chainsIn(files, auth.files).filter(({ x509 }) => x509.verify(ca.publicKey))] : []
+  const cas = ca ? [ca, ...chainsIn(found.auth).filter(({ x509 }) => x509.verify(ca.publicKey))] : []
   const at = (name: string) => (auth.read(name) ? join(auth.path, name) : (main.files.get(name)?.path ?? name))
-  return { main, files, found, ofRotations, ca, cas, at }
+  return { main, found, ofRotations, ca, cas, at }
 }
 
 function formatNowhere({ auth, command }: Run, key: string): string {
@@ -199,31 +177,32 @@ function commandOf({ options: { nodes, from }, command }: CommandRun): string {
 }
 
 /** Leaves out the files of a rotation that do not fit together, and returns why. */
-function dropUnclear({ auth, now }: Run, files: Map<string, Buffer>, main: Holding): string[] {
+function dropUnclear({ auth, now }: Run, main: Holding): string[] {
   const rotations = [
     ...caNames.map((name) => ({ state: caState(auth, now, name), names: caRotationFiles(auth.files, name) })),
     { state: tokenState(auth), names: [tokenFiles(auth.files).nextKey] },
   ]
   return rotations.flatMap(({ state, names }) => {
     if (state.stage !== 'unclear' || !names.some((name) => main.files.get(name)?.bytes)) return []
-    for (const name of names) files.delete(name)
+    for (const name of names) auth.remove(name)
     return [state.why.replace(state.file, main.files.get(state.file)?.path ?? state.file)]
   })
 }
 
 /** Once a rotation of a CA is finished, its cross certificate follows every leaf. */
-function addCross(files: Map<string, Buffer>, found: AuthDir): void {
+function addCross(auth: AuthDir): void {
   for (const name of caNames) {
-    const ca = tryCertificate(found, name)
-    const cross = chainsIn(files, found.files).find((each) => ca && isTwin(each, ca))
-    if (cross) files.set(found.files.certificate(crossName(name)), Buffer.from(certificatePem(cross.der)))
+    const ca = tryCertificate(auth, name)
+    const cross = chainsIn(auth).find((each) => ca && isTwin(each, ca))
+    if (cross) auth.write(auth.files.certificate(crossName(name)), certificatePem(cross.der), publicMode)
   }
 }
 
 /** The cross certificate, and what follows leaves in their files: the certificates of CAs. */
-function chainsIn(files: ReadonlyMap<string, Buffer>, names: FileNames): Certificate[] {
-  const cross = caNames.flatMap((name) => readCertificates(files.get(names.certificate(crossName(name))) ?? ''))
-  const chains = [...files.values()].flatMap((bytes) => readCertificates(bytes).slice(1))
+function chainsIn(auth: AuthDir): Certificate[] {
+  const certificatesIn = (name: string) => readCertificates(auth.tryBytes(name) ?? '')
+  const cross = caNames.flatMap((name) => certificatesIn(auth.files.certificate(crossName(name))))
+  const chains = auth.names().flatMap((name) => certificatesIn(name).slice(1))
   return [...cross, ...chains].filter(({ isCa }) => isCa)
 }
 

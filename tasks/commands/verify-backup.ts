@@ -1,7 +1,7 @@
 /** `verify --from`: whether a backup of auth/ would bring the cluster back, by itself and beside what control nodes hold. Reads only. */
 import type { ClusterNode } from '../../lib/cluster/cluster.ts'
 import { Failure, refusal } from '../../lib/failure.ts'
-import { caName } from '../../lib/files/auth-dir.ts'
+import { AuthDir, caName, MemoryStore } from '../../lib/files/auth-dir.ts'
 import { buildGraph, byPhase, clusterGraph, type Run, type Target } from '../../lib/graph/target.ts'
 import { nobody } from '../../lib/kubernetes/authorization.ts'
 import { formatEntries, listIn, mergeLists, removedFrom } from '../../lib/kubernetes/revocation.ts'
@@ -19,7 +19,6 @@ import { checkTarget, observe, showObservation } from '../request/observe.ts'
 import { checkNodes } from '../request/selection.ts'
 import {
   complete,
-  FilesInMemory,
   findForeign,
   findFresh,
   findWrong,
@@ -47,7 +46,7 @@ export async function verifyBackup(given: CommandRun, from: string): Promise<rea
   const { nodes } = given.options
   checkNodes(given.cluster, nodes)
   const isAsked = ({ role, name }: ClusterNode) => role === 'control' && (nodes.length === 0 || nodes.includes(name))
-  const run = { ...given, auth: new FilesInMemory(main.where, given.auth.files, new Map()) }
+  const run = { ...given, auth: new AuthDir(main.where, given.auth.files, new MemoryStore()) }
   const backup = { ...complete(run, main), made }
   const targets = [
     ...made.filter(({ irreplaceable }) => irreplaceable).map((target) => partTarget(target, backup)),

@@ -19,11 +19,11 @@ import { createServer } from 'node:net'
 import { join } from 'node:path'
 import { type TestContext, test } from 'node:test'
 import { Failure } from '../../../lib/failure.ts'
-import { AuthDir } from '../../../lib/files/auth-dir.ts'
+import { AuthDir, backUp, backups } from '../../../lib/files/auth-dir.ts'
 import { thisBoot } from '../../../lib/files/lock.ts'
 import { publicMode, secretMode } from '../../../lib/files/plain-file.ts'
 import { harderWay } from '../../../tasks/layouts/harder-way.ts'
-import { scratch } from '../../support/files.ts'
+import { scratch, stateOf } from '../../support/files.ts'
 
 const isRoot = process.getuid?.() === 0
 const folder = (t: TestContext) => new AuthDir(scratch(t), harderWay.files)
@@ -135,8 +135,8 @@ test('a symbolic link is never followed: it is something else, and replaced', (t
   assert.equal(readFileSync(theirs, 'utf8'), 'theirs')
   assert.equal(mode(theirs), 0o644)
   assert.deepEqual(outside.names(), ['theirs'])
-  assert.equal(auth.makeFolder('well'), join(auth.path, 'well'))
-  assert.equal(auth.makeFolder('well'), join(auth.path, 'well'))
+  for (let i = 0; i < 2; i++) auth.makeFolder('well')
+  assert.ok(statSync(join(auth.path, 'well')).isDirectory())
 })
 
 test('a folder, a FIFO and a socket are something else, and nobody waits for them', async (t) => {
@@ -239,4 +239,29 @@ test('the folder is known for the same by every path to it, and a copy is anothe
   assert.notEqual(new AuthDir(join(folder, 'copy'), harderWay.files).id(), id)
   renameSync(auth.path, join(folder, 'moved'))
   assert.equal(new AuthDir(join(folder, 'moved'), harderWay.files).id(), id)
+})
+
+test('in memory everything is written, moved to backup and removed as on disk, and nothing reaches a disk', (t) => {
+  const place = scratch(t)
+  const disk = new AuthDir(join(place, 'auth'), harderWay.files)
+  disk.make()
+  disk.write('ca.pem', 'old', publicMode)
+  disk.write('ca-next-key.pem', 'next', secretMode)
+  const before = stateOf(place)
+  const [first, other] = [disk.inMemory(), disk.inMemory()]
+  const kept = backUp(first, ['ca.pem', 'ca-key.pem'], new Date('2026-11-30T10:00:00Z'))
+  assert.equal(kept, join(disk.path, 'backup', '2026-11-30T10-00-00-000Z'))
+  first.write('ca.pem', 'new', publicMode, { durable: true })
+  first.remove('ca-next-key.pem')
+  const second = first.inMemory()
+  second.setMode('ca.pem', secretMode)
+  assert.deepEqual(second.read('ca.pem'), { kind: 'file', bytes: Buffer.from('new'), mode: secretMode })
+  assert.deepEqual(first.read('ca.pem'), { kind: 'file', bytes: Buffer.from('new'), mode: publicMode })
+  assert.deepEqual([second.names(), second.read('ca-next-key.pem')], [['backup', 'ca.pem'], undefined])
+  assert.deepEqual(backups(second, 'ca.pem').map(String), ['old'])
+  assert.deepEqual([other.names(), String(other.bytes('ca.pem'))], [['ca-next-key.pem', 'ca.pem'], 'old'])
+  for (const ofFolder of ['make', 'version', 'id', 'tightenFolder'] as const)
+    assert.throws(() => first[ofFolder](), /is in memory/)
+  assert.throws(() => first.makeTemporaryFolder('worker0'), /is in memory/)
+  assert.deepEqual(stateOf(place), before)
 })
