@@ -24,11 +24,15 @@ function isChained(certificate: Certificate, between: readonly Certificate[], ro
   )
 }
 
-/** PEM files, byte for byte: what a party trusts, and what it presents. */
-export interface Party {
+/** PEM files, byte for byte: what a party presents. */
+export interface Presented {
+  readonly certificate: Buffer
+  readonly key: Buffer
+}
+
+/** And what it trusts. */
+export interface Party extends Presented {
   readonly ca: Buffer
-  readonly certificate: Buffer | string
-  readonly key: Buffer | string
 }
 
 /** As Kubernetes reads it from a client's certificate: the user is CN, the groups are O. */
@@ -39,8 +43,8 @@ export interface Identity {
 
 interface Handshake {
   readonly server: Party
-  /** Undefined: a client without a certificate, that trusts what the server trusts. */
-  readonly client: Party | undefined
+  /** It may have no certificate. */
+  readonly client: Party | Pick<Party, 'ca'>
   /** The name or address that the client dials. */
   readonly dialled: string
   /** etcd rejects an unknown client in the handshake; the API server and kubelets treat it as anonymous. */
@@ -48,7 +52,7 @@ interface Handshake {
 }
 
 /** The identity that the server sees, if any; or why the handshake failed. */
-type Met = { readonly seen: Identity | undefined; readonly why?: string } | { readonly refused: string }
+export type Met = { readonly seen: Identity | undefined; readonly why?: string } | { readonly refused: string }
 
 /** Set explicitly, so that NODE_OPTIONS and the environment can't change versions or ciphers. */
 const tls13 = {
@@ -60,10 +64,10 @@ const tls13 = {
 /** By Node's TLS (OpenSSL), plus Go's stricter rules for certificates. */
 export async function shakeHands(handshake: Handshake): Promise<Met> {
   const { server, client, strict } = handshake
-  const distrusted = formatReasons(findDistrust(server.certificate, client?.ca ?? server.ca))
+  const distrusted = formatReasons(findDistrust(server.certificate, client.ca))
   if (distrusted) return { refused: distrusted }
   const met = await meet(handshake).catch((error: Error): Met => ({ refused: formatTlsError(error) }))
-  if ('refused' in met || !met.seen || !client) return met
+  if ('refused' in met || !met.seen || !('certificate' in client)) return met
   const unknown = formatReasons(findDistrust(client.certificate, server.ca))
   if (!unknown) return met
   return strict ? { refused: unknown } : { seen: undefined, why: unknown }
@@ -84,10 +88,10 @@ async function meet({ server, client, dialled, strict }: Handshake): Promise<Met
       socket: near,
       host: dialled,
       servername: isIP(dialled) ? '' : dialled,
-      ca: client?.ca ?? ca,
+      ca: client.ca,
       // Decided below, as Go does. Nothing leaves this process.
       rejectUnauthorized: false,
-      ...(client && { cert: client.certificate, key: client.key }),
+      ...('certificate' in client && { cert: client.certificate, key: client.key }),
     })
     dialling.on('error', refuse)
     // In TLS 1.3 the client finishes before the server has verified it: wait for both.
@@ -135,8 +139,12 @@ export function isServerForGo(socket: TLSSocket, host: string): boolean {
   )
 }
 
+export function formatNotFor(dialled: string): string {
+  return `${dialled} is not in the server certificate's SANs`
+}
+
 function formatRefusal(code: string, dialled: string): string {
-  return code === 'ERR_TLS_CERT_ALTNAME_INVALID' ? `${dialled} is not in the server certificate's SANs` : words(code)
+  return code === 'ERR_TLS_CERT_ALTNAME_INVALID' ? formatNotFor(dialled) : words(code)
 }
 
 /** CERT_HAS_EXPIRED as words. */
@@ -148,7 +156,7 @@ function words(code: unknown): string {
 
 function formatTlsError(error: Error): string {
   // OpenSSL's reason, without its error code and source location.
-  return /^[0-9A-F]+:error:[^:]*:[^:]*:[^:]*:([^:]*):/.exec(error.message)?.[1] ?? error.message
+  return /^(?:[0-9A-F]+:)?error:[^:]*:[^:]*:[^:]*:([^:]*)/.exec(error.message)?.[1] ?? error.message
 }
 
 function identityOf(socket: TLSSocket): Identity | undefined {

@@ -1,5 +1,5 @@
 /** `rotate` drives a rotation: each stage is an ordinary walk over all targets, and is proven before the next begins. */
-import type { ClusterNode } from '../../lib/cluster/cluster.ts'
+import type { Cluster, ClusterNode } from '../../lib/cluster/cluster.ts'
 import { Failure, refusal, runAgain, usageFailure } from '../../lib/failure.ts'
 import { caName, timeOfBackup } from '../../lib/files/auth-dir.ts'
 import { buildGraph, byPhase, clusterGraph, type Graph, type Run, type Target } from '../../lib/graph/target.ts'
@@ -28,7 +28,9 @@ import { surveyApiServers, surveyStage } from '../rotations/api-servers.ts'
 import { rewritePhase } from '../rotations/encryption-key.ts'
 import { changedBy, type Rotating, type Rotation, type Stage } from '../rotations/rotation.ts'
 import { refusalDuring } from '../rotations/states.ts'
+import { formatTried } from '../rotations/step.ts'
 import { findUses, rotations, stageNumber, underWay } from '../rotations/table.ts'
+import { notTried, type TriedStage, tryStages } from '../rotations/trial.ts'
 
 /** Milliseconds: whoever types --finish later than that means another rotation than the one which they finished. */
 const provenAgain = 7 * day
@@ -41,6 +43,8 @@ interface Drive {
   /** Walks to the end of a stage, or of the settled state. Finds nothing if everything matches cluster.yaml. */
   readonly walk: (stage?: Stage) => Promise<readonly ExitCause[]>
   readonly say: (text: string) => void
+  /** Asks its user, with what would happen. Throws a refusal unless that is wanted. */
+  readonly confirm: (loss: string) => Promise<void>
 }
 
 /** What its files are read for. */
@@ -78,7 +82,9 @@ export async function rotate(given: CommandRun): Promise<readonly ExitCause[]> {
         await reporter.end({ outcomes, seconds, exit, advice, toDo })
         return causes
       }
-      const drive: Drive = { options, rotation, rotating, walk: walkTo, say: between.note }
+      const again = `rotate ${rotation.name}${options.finish ? ' --finish' : ''} --force`
+      const confirm = async (loss: string) => (await import('./run.ts')).confirm(locked, loss, again)
+      const drive: Drive = { options, rotation, rotating, walk: walkTo, say: between.note, confirm }
       refuseOther(drive)
       return { outcomes: new Map(), causes: await (options.undo ? goBack(drive) : goForward(drive)) }
     },
@@ -91,11 +97,17 @@ export async function plan(given: CommandRun): Promise<readonly ExitCause[]> {
   const read = async (run: CommandRun) => {
     refuseOther({ options: given.options, rotation, rotating: { run } })
     const from = begins(rotation, given.options, run)
+    const tried = await tryStages({ run, signal: run.signal, isForced: false }, rotation, {
+      ...from,
+      graphOf: graphFor,
+    })
     const seen = await lookAtAll(rotation, run)
-    return () => planRotation(run, rotation, { ...from, seen })
+    return () => planRotation(run, rotation, { ...from, seen, tried })
   }
   return readAuth(given, graph, read, { isPlan: true })
 }
+
+const graphFor = (cluster: Cluster) => clusterGraph(phases, cluster)
 
 async function checked(given: CommandRun) {
   const { auth, cluster, command, options } = given
@@ -109,7 +121,7 @@ async function checked(given: CommandRun) {
   if (!auth.read(auth.files.certificate(caName)))
     throw usageFailure(`${auth.path} has no CA yet: there is nothing to rotate`, command('bootstrap'))
   if (cluster.revoked === undefined && pinnedUsers(auth).length > 0) throw unlisted(given, 'no rotation begins')
-  return { rotation, graph: await clusterGraph(phases, cluster) }
+  return { rotation, graph: await graphFor(cluster) }
 }
 
 function namedRotation({ names, finish, undo, dryRun }: Options): Rotation {
@@ -171,11 +183,30 @@ async function goForward(drive: Drive): Promise<readonly ExitCause[]> {
       return []
     }
     if (!(await mayBegin(drive, next))) return ['stale']
+    if (next === stages[at]) await tryFirst(drive, at)
     if (rotation.reminder !== undefined && next === stages[0]) say(rotation.reminder)
     await next.begin(rotating)
     stage = next
   }
   return []
+}
+
+/** All stages that are left, before the first of them begins. Throws a refusal if a connection would be refused. */
+async function tryFirst({ options, rotation, rotating, say, confirm }: Drive, at: number): Promise<void> {
+  const lines = (await tryStages(rotating, rotation, { at, graphOf: graphFor })).flatMap(({ stage, ...tried }) => {
+    const where = stage ? `stage ${rotation.stages.indexOf(stage) + 1}` : 'before'
+    const [sum, ...refused] = formatTried(tried)
+    say(`${where}: ${sum}`)
+    return refused.map((line) => `${where}: ${line}`)
+  })
+  if (lines.length === 0) return
+  const loss = `connections would be refused: ${lines.join('; ')}`
+  if (options.force) return confirm(loss)
+  const { command } = rotating.run
+  throw refusal(loss, [
+    `see all stages: ${command(`rotate ${rotation.name} --dry-run`)}`,
+    `or cut them off: ${command(`rotate ${rotation.name}${options.finish ? ' --finish' : ''} --force`)}`,
+  ])
 }
 
 /** The heading of a stage, or of the state before all stages. */
@@ -257,7 +288,7 @@ async function goBack(drive: Drive): Promise<readonly ExitCause[]> {
 }
 
 async function graphOf(rotating: Rotating, stage: Stage | undefined): Promise<Graph> {
-  const targets = [...(await clusterGraph(phases, rotating.run.cluster)).values()]
+  const targets = [...(await graphFor(rotating.run.cluster)).values()]
   const proofs = stage ? proofTargets(rotating, stage, targets) : []
   const after = proofs.map(({ id }) => id)
   const work = stage?.targets?.(rotating) ?? []
@@ -309,7 +340,12 @@ async function lookAtAll(rotation: Rotation, run: Run): Promise<Looks> {
 async function planRotation(
   run: CommandRun,
   rotation: Rotation,
-  { at, note, seen }: { readonly at: number; readonly note?: string; readonly seen: Looks },
+  {
+    at,
+    note,
+    seen,
+    tried,
+  }: ReturnType<typeof begins> & { readonly seen: Looks; readonly tried: readonly TriedStage[] },
 ): Promise<readonly ExitCause[]> {
   const { options, cluster, host, print } = run
   const { stages } = rotation
@@ -317,7 +353,10 @@ async function planRotation(
   const { isTTY, columns } = host.stdout
   const say = (text: string, indent = 0) =>
     print(wrap(' '.repeat(indent) + text, isTTY ? columns : undefined, indent + 4))
-  for (const message of [...(note === undefined ? [] : [note]), ...notesOnMove(run).map(formatFinding)])
+  const linesOf = (of: Stage | undefined) =>
+    tried.flatMap(({ stage, ...each }) => (stage === of ? formatTried(each) : []))
+  const before = linesOf(undefined).map((line) => `before the first stage: ${line}`)
+  for (const message of [...(note === undefined ? [] : [note]), ...notesOnMove(run).map(formatFinding), ...before])
     print(options.json ? formatJsonLine({ type: 'note', message }) : `${message}\n`)
   const changes = changedBy(rotation, cluster)
   const failures = [...seen].flatMap(([id, found]): [string, Failure][] =>
@@ -344,7 +383,8 @@ async function planRotation(
     const position = { number: i + 1, state, of: stages.length }
     if (options.json) {
       const row = { type: 'stage', rotation: rotation.name, name, title, ...position, proof, undo: undo !== undefined }
-      print(formatJsonLine({ ...row, nodes }))
+      const { stage: _, ...found } = tried.find((each) => each.stage === stage) ?? {}
+      print(formatJsonLine({ ...row, nodes, ...('states' in found && { tried: found }) }))
       continue
     }
     if (i > 0) print('')
@@ -359,9 +399,11 @@ async function planRotation(
     const restarted = nodes.flatMap(({ units }) => units.flatMap(({ unit, restarts }) => (restarts ? [unit] : [])))
     const outage = outageOf(cluster, restarted)
     if (outage) say(outage, 2)
+    for (const line of linesOf(stage)) say(line, 2)
     say(`proof: ${proof}`, 2)
     print(`  way back: ${undo ? run.command(`rotate ${rotation.name} --undo`) : 'none'}`)
   }
+  const untried = [...notTried(cluster), ...rotation.unseen(cluster)].map((each) => `not tried: ${each}`)
   // Then the present stage is completed, and proven once more.
   const isFinishLeft = at >= end && !options.finish
   const toDo = [
@@ -369,10 +411,11 @@ async function planRotation(
     ...(isFinishLeft ? [`complete the rotation: ${run.command(`rotate ${rotation.name} --finish`)}`] : []),
   ]
   const lines = options.json
-    ? toDo.map((message) => formatJsonLine({ type: 'note', message }))
+    ? [...untried, ...toDo].map((message) => formatJsonLine({ type: 'note', message }))
     : ['', ...formatToDo({ toDo: asFindings(toDo) })]
+  if (!options.json) for (const line of ['', ...untried]) say(line)
   for (const line of lines) print(line)
-  return ['stale']
+  return tried.some(({ refused }) => refused.length > 0) ? ['refused'] : ['stale']
 }
 
 function plannedUnits(run: Run, node: ClusterNode, stage: Stage, found: UnitsFound | undefined) {

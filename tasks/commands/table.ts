@@ -78,10 +78,11 @@ export const commands: readonly Command[] = [
   {
     name: 'verify',
     does: 'tries every TLS connection of the cluster in memory; or checks a backup (--from)',
-    options: ['node', 'from', 'no-lock-wait'],
+    options: ['node', 'planned', 'from', 'no-lock-wait'],
     means: { from: 'check that this backup can restore the cluster; contacts control nodes' },
     exits: {
-      refused: '--from: a control node holds another identity, or a newer harderway is needed',
+      refused:
+        '--from: a control node holds another identity, or a newer harderway is needed; --planned: a run is refused',
       failed: 'a handshake did not have the expected result; --from: something is missing or wrong in the backup',
       stale: 'a file is missing',
     },
@@ -132,11 +133,11 @@ export const commands: readonly Command[] = [
     operands: 'WHAT',
     words: ['ca', 'etcd-ca', 'front-proxy-ca', 'service-account', 'encryption-key'],
     does: 'replaces ca, etcd-ca, front-proxy-ca, service-account or encryption-key in stages, while the cluster runs',
-    options: ['dry-run', 'finish', 'undo', 'force', 'wait-nodes', 'concurrency', 'no-lock-wait'],
+    options: ['dry-run', 'finish', 'undo', 'force', 'yes', 'wait-nodes', 'concurrency', 'no-lock-wait'],
     means: {
       finish: 'complete the rotation; stop trusting the old CA or key',
       undo: 'return to the state before, until --finish',
-      force: 'finish although something still uses the old CA or key',
+      force: 'go on although something still uses the old CA or key, or a connection would be refused',
     },
     exits: {
       refused:

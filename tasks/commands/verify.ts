@@ -1,40 +1,66 @@
 /** `verify`: every handshake of the cluster is tried between the files in auth/, in memory. */
-import { createPublicKey } from 'node:crypto'
-import { addressBytes } from '../../lib/address.ts'
 import type { Cluster } from '../../lib/cluster/cluster.ts'
 import { providers } from '../../lib/cluster/schema.ts'
 import { Failure } from '../../lib/failure.ts'
-import { type AuthDir, caName, type FileNames, kubeconfigFile } from '../../lib/files/auth-dir.ts'
-import { buildGraph, byPhase, type Run, type Target } from '../../lib/graph/target.ts'
+import { type AuthDir, caName, kubeconfigFile } from '../../lib/files/auth-dir.ts'
+import { buildGraph, byPhase, clusterGraph, type Run, type Target } from '../../lib/graph/target.ts'
 import { nodeUser } from '../../lib/kubernetes/authorization.ts'
 import { readEncryptionConfig } from '../../lib/kubernetes/encryption.ts'
-import { readEmbedded } from '../../lib/kubernetes/kubeconfig.ts'
-import type { Subject } from '../../lib/pki/certificate.ts'
-import { type Identity, type Party, shakeHands } from '../../lib/pki/handshake.ts'
-import { readIssuer, readPair, tryCertificate } from '../../lib/pki/pair.ts'
-import { generatePrivateKey, issueCertificate, privateKeyPem } from '../../lib/pki/x509.ts'
-import { asFindings, type CheckResult, formatReasons, type Reason } from '../../lib/reason.ts'
-import { day, formatNames, joinClauses } from '../../lib/wording.ts'
-import type { EtcdNames } from '../layouts/layout.ts'
-import { frontProxy } from '../layouts/shared.ts'
-import { anyones, certTable, encryptionConfig, layoutOf } from '../layouts/tables.ts'
+import { type Identity, shakeHands } from '../../lib/pki/handshake.ts'
+import { readPair, tryCertificate } from '../../lib/pki/pair.ts'
+import { asFindings, type CheckResult, formatReasons } from '../../lib/reason.ts'
+import { formatNames, joinClauses } from '../../lib/wording.ts'
+import { type ConnectionRow, connectionTable } from '../layouts/connections.ts'
+import { encryptionConfig, layoutOf } from '../layouts/tables.ts'
+import { phases } from '../phases/bootstrap.ts'
 import { readAuth } from '../request/access.ts'
 import type { CommandRun } from '../request/command-run.ts'
 import { readLocalPair } from '../request/inventory.ts'
 import type { ExitCause } from '../request/job.ts'
 import { checkTarget, observe, showObservation } from '../request/observe.ts'
+import { usage } from '../request/options.ts'
 import { selectNodes } from '../request/selection.ts'
+import { missingFiles, missingOf, type Parties, partiesOf, presentedBy } from '../rotations/parties.ts'
+import { formatRefused, formatTried, stepsOf, type Tried } from '../rotations/step.ts'
+import { makeInMemory, notTried, triedNodes } from '../rotations/trial.ts'
 
 /** Throws a usage Failure for a node without connections. */
 export async function verify(given: CommandRun): Promise<readonly ExitCause[]> {
-  const { from } = given.options
+  const { from, planned } = given.options
+  if (from !== undefined && planned) throw usage("--from and --planned can't be combined", 'verify')
   if (from !== undefined) return (await import('./verify-backup.ts')).verifyBackup(given, from)
+  if (planned) return verifyPlanned(given)
   const graph = buildGraph(selectNodes(given, connectionTargets(given.cluster)))
   return readAuth(given, graph, async (run) => {
     const seen = await observe(run, graph, { phases: byPhase(connectionKinds, graph) })
     const isAllRight = [...seen.outcomes.values()].every(({ kind }) => kind === 'fresh' || kind === 'cancelled')
     const toDo = asFindings([!isAllRight && `${run.command('status')}: what is wrong with a file, and what repairs it`])
     return () => showObservation(run, seen, { toDo })
+  })
+}
+
+/** What the next run makes is made in memory, and each connection tried with the files from before it and after it. */
+async function verifyPlanned(given: CommandRun): Promise<readonly ExitCause[]> {
+  const cluster = triedNodes(given.cluster)
+  const files = await clusterGraph(phases, cluster)
+  let tried: Tried
+  const targets = [...connectionTable(cluster), ...keyRows].map(({ id, node }) => {
+    const check = () => {
+      const refused = tried.refused.find(({ connection }) => connection === id)
+      if (refused) throw new Failure(formatRefused(refused))
+      return { reasons: [], note: 'as it must be, in every state' }
+    }
+    return checkTarget(id, check, { node })
+  })
+  const graph = buildGraph(selectNodes(given, targets))
+  return readAuth(given, graph, async (run) => {
+    // As if each were named: a name that only then may be lost is tried too.
+    const planned = { ...run, cluster, options: { ...run.options, names: [...files.keys()] } }
+    const after = await makeInMemory(planned, files, run.auth, given.signal)
+    tried = await stepsOf(planned)({ before: run.auth, after })
+    const seen = await observe(run, graph, { phases: byPhase(connectionKinds, graph) })
+    const notes = [formatTried(tried)[0], ...notTried(cluster).map((each) => `not tried: ${each}`)]
+    return () => showObservation(run, seen, { notes: asFindings(notes) })
   })
 }
 
@@ -50,23 +76,23 @@ const connectionKinds = [
 ]
 
 function connectionTargets(cluster: Cluster): Target[] {
-  const rows = handshakeTable(cluster)
+  const rows = connectionTable(cluster)
   return [
     ...rows.map((row) => checkTarget(row.id, (run) => checkConnection(run, row), { node: row.node })),
     ...(cluster.localKubeconfig ? [checkTarget('clients/local-kubeconfig', checkLocal)] : []),
     checkTarget('names/kubelets', checkKubeletNames),
-    checkTarget('keys/service-account-token', checkTokens),
-    checkTarget('keys/encryption', checkEncryption),
+    ...keyRows.map(({ id, check }) => checkTarget(id, check)),
   ]
 }
 
-async function checkConnection(run: Run, row: HandshakeRow): Promise<CheckResult> {
-  const { client, server, ca = caName, trusts = ca, dialled, strict = false, expected, tolerated = [], notice } = row
-  const { auth } = run
-  const missing = missingFiles(auth, [auth.files.certificate(ca), ...filesOf(auth.files, row)])
+async function checkConnection(run: Run, row: ConnectionRow): Promise<CheckResult> {
+  const { client, server, dialled, strict = false, expected, tolerated = [], notice } = row
+  const missing = missingOf(run.auth, row)
   if (missing.length > 0) return { reasons: missing }
-  for (const name of [server, ...(typeof client === 'object' ? [client.name] : [])]) refuseBrokenPair(auth, name)
-  const parties = { server: partyOf(auth, server, ca), client: await clientOf(run, client, trusts) }
+  for (const name of [server, typeof client === 'object' ? client.name : undefined])
+    if (name !== undefined) refuseBrokenPair(run.auth, name)
+  const parties = await partiesOf(run, row)
+  if (!parties || !hasItsPair(run, row, parties)) throw otherPair(run, row)
   const isRefusal = expected === 'refused'
   const right = isRefusal ? ['refused'] : [expected, ...tolerated].map(formatSeen)
   let note = right[0]
@@ -84,6 +110,20 @@ async function checkConnection(run: Run, row: HandshakeRow): Promise<CheckResult
   return { reasons: [], note: joinClauses(`${note}${isMeant ? ', as it must be' : ''}`, notice) }
 }
 
+/** A kubeconfig is made of the pair beside it. */
+function hasItsPair({ auth }: Run, { client: held }: ConnectionRow, { client }: Parties): boolean {
+  if (typeof held === 'string' || !('certificate' in client)) return true
+  const pair = presentedBy(auth, held.name)
+  return (['certificate', 'key'] as const).every((part) => pair[part].equals(client[part]))
+}
+
+function otherPair({ auth, command }: Run, { client }: ConnectionRow): Failure {
+  const { name = '' } = typeof client === 'object' ? client : {}
+  return new Failure(`${kubeconfigFile(name)} does not hold the pair of ${auth.files.certificate(name)}`, {
+    remedy: command('kubeconfigs'),
+  })
+}
+
 function refuseBrokenPair(auth: AuthDir, name: string): void {
   const broken = readPair(auth, name).reasons.filter(({ kind }) => kind !== 'wrong-mode')
   if (broken.length > 0) throw new Failure(formatReasons(broken))
@@ -91,38 +131,6 @@ function refuseBrokenPair(auth: AuthDir, name: string): void {
 
 function formatSeen(seen: Identity | undefined): string {
   return seen ? `seen as ${seen.user} of ${seen.groups.join(', ') || 'no group'}` : 'seen as nobody'
-}
-
-function filesOf({ pair }: FileNames, { client, server, ca = caName }: HandshakeRow): string[] {
-  if (client === 'nobody') return pair(server)
-  if (typeof client === 'string') return [...pair(server), ...pair(ca)]
-  return [...pair(server), ...pair(client.name), ...(client.in === 'files' ? [] : [kubeconfigFile(client.name)])]
-}
-
-function missingFiles(auth: AuthDir, names: readonly string[]): Reason[] {
-  return [...new Set([auth.files.certificate(caName), ...names])]
-    .filter((name) => !auth.tryBytes(name))
-    .map((path) => ({ kind: 'missing', path }))
-}
-
-function partyOf(auth: AuthDir, name: string, trusted: string = caName): Party {
-  const ca = auth.bytes(auth.files.certificate(trusted))
-  return { ca, certificate: auth.bytes(auth.files.certificate(name)), key: auth.bytes(auth.files.key(name)) }
-}
-
-async function clientOf(run: Run, client: HandshakeRow['client'], ca: string): Promise<Party | undefined> {
-  const { auth } = run
-  if (client === 'nobody') return undefined
-  if (typeof client === 'string') return stranger(run, client, ca)
-  const pair = partyOf(auth, client.name, ca)
-  if (client.in === 'files') return pair
-  const file = kubeconfigFile(client.name)
-  const embedded = readEmbedded(auth.bytes(file).toString())
-  const isSame = (['certificate', 'key'] as const).every((part) => embedded?.[part].equals(Buffer.from(pair[part])))
-  if (embedded && isSame) return embedded
-  throw new Failure(`${file} does not hold the pair of ${auth.files.certificate(client.name)}`, {
-    remedy: run.command('kubeconfigs'),
-  })
 }
 
 /** The user's own kubeconfig is shown and may cause a warning, but not a failure: it is not in auth/. */
@@ -133,25 +141,12 @@ async function checkLocal({ auth, cluster, kubeconfigs, command }: Run): Promise
   const client = readLocalPair({ cluster, kubeconfigs })
   if (!client) return { reasons: [], note: 'not in your kubeconfig' }
   refuseBrokenPair(auth, api)
-  const met = await shakeHands({ server: partyOf(auth, api), client, dialled: cluster.api.host, strict: false })
+  const server = { ...presentedBy(auth, api), ca: auth.bytes(auth.files.certificate(caName)) }
+  const met = await shakeHands({ server, client, dialled: cluster.api.host, strict: false })
   if ('seen' in met && met.seen) return { reasons: [], note: formatSeen(met.seen) }
   const why = 'refused' in met ? met.refused : met.why
   const text = `your kubeconfig's user is not accepted (${why})`
   return { reasons: [], note: 'not accepted', findings: [{ owner: 'run', text, remedy: command('local-kubeconfig') }] }
-}
-
-/** An admin made in memory: signed by another CA of the same name, or by ours but expired yesterday. */
-async function stranger({ auth, now, cluster }: Run, kind: 'of another CA' | 'expired', ca: string): Promise<Party> {
-  const admin = certTable(cluster).find(({ name }) => name === auth.files.names.admin)?.profile
-  if (!admin) throw new Error('the table has no admin')
-  const [key, otherCaKey] = await Promise.all([generatePrivateKey('ecdsa-p256'), generatePrivateKey('ecdsa-p256')])
-  const ours = readIssuer(auth, ca)
-  const issuer = kind === 'expired' ? ours : { ...ours, privateKey: otherCaKey }
-  const notBefore = new Date(now.getTime() - 2 * day)
-  const notAfter = new Date(now.getTime() + (kind === 'expired' ? -day : day))
-  const profile = { ...admin, key: 'ecdsa-p256' as const }
-  const certificate = issueCertificate({ profile, publicKey: createPublicKey(key), notBefore, notAfter }, issuer)
-  return { ca: auth.bytes(auth.files.certificate(ca)), certificate, key: privateKeyPem(key) }
 }
 
 /** Of the certificate that a kubelet serves; an API server may refuse one that is of no such user: https://kep.k8s.io/4872 */
@@ -190,120 +185,7 @@ function checkEncryption({ auth }: Run): CheckResult {
   return { reasons: [], note: `a valid EncryptionConfiguration; encrypts with its ${config.provider} key` }
 }
 
-interface HandshakeRow {
-  readonly id: string
-  readonly node?: string | undefined
-  /** By its file name; `in`: whether its own files or its kubeconfig are used. */
-  readonly client:
-    | { readonly name: string; readonly in: 'files' | 'kubeconfig' }
-    | 'nobody'
-    | 'of another CA'
-    | 'expired'
-  readonly server: string
-  /** The CA that the server asks its clients for, and that they trust: by default that of the cluster. */
-  readonly ca?: string | undefined
-  /** The CA that the client trusts, where it is another. */
-  readonly trusts?: string | undefined
-  /** Every name and address that is dialled. */
-  readonly dialled: readonly string[]
-  /** etcd refuses unknown clients; the others treat them as anonymous. */
-  readonly strict?: boolean
-  /** Undefined: the client is anonymous. */
-  readonly expected: Identity | 'refused' | undefined
-  /** Others that are as good. */
-  readonly tolerated?: readonly Identity[]
-  /** What is to be known of it, though it is right. */
-  readonly notice?: string
-}
-
-function handshakeTable(cluster: Cluster): HandshakeRow[] {
-  const { nodes, api: endpoint, network } = cluster
-  const layout = layoutOf(cluster)
-  const { api, admin } = layout.files.names
-  const { etcd: names } = layout
-  const isShared = names?.ca === caName
-  const etcd = { server: names?.server ?? '', ca: names?.ca, strict: true }
-  const kubelets = nodes.filter((node) => layout.nodeCert(node))
-  const members = nodes.filter(({ role }) => role === 'control').flatMap(({ ips }) => ips)
-  const apiServer: HandshakeRow['client'] = { name: api, in: 'files' }
-  const identities = new Map(certTable(cluster).map(({ name, profile }) => [name, identityIn(profile.subject)]))
-  const sans = new Map(certTable(cluster).map(({ name, profile }) => [name, profile.sans]))
-  const seenApi = identities.get(api)
-  const strangers = (id: string, to: Pick<HandshakeRow, 'server' | 'ca' | 'strict' | 'dialled'>): HandshakeRow[] =>
-    (['nobody', 'of another CA', 'expired'] as const).map((client) => ({
-      ...to,
-      id: `strangers/${id}-${client.replaceAll(' ', '-').toLowerCase()}`,
-      client,
-      expected: to.strict ? 'refused' : undefined,
-    }))
-  const [kubelet] = kubelets
-  const { virtualIP } = endpoint
-  const outside = virtualIP
-    ? [...(addressBytes(endpoint.host) ? [] : [`${endpoint.host}.${cluster.domain}`]), virtualIP]
-    : []
-  const toEtcd = ({ server, client }: EtcdNames): HandshakeRow[] => [
-    { ...etcd, ...clientOfEtcd(server), id: 'etcd/peers', dialled: members },
-    { ...etcd, ...clientOfEtcd(client), id: 'etcd/api-server', dialled: ['127.0.0.1', ...members] },
-  ]
-  const clientOfEtcd = (name: string) => ({ client: { name, in: 'files' } as const, expected: identities.get(name) })
-  const clients = certTable(cluster).filter(({ isClient }) => isClient)
-  const notice = 'etcd asks for any certificate of this CA: with it all of etcd is read and written'
-  const others = [
-    ...anyones(cluster),
-    { kind: 'admin', name: admin },
-    ...(isShared ? [] : [{ kind: 'api-server-itself', name: api }]),
-  ].map(({ kind, name }): HandshakeRow => {
-    const row = { ...etcd, ...clientOfEtcd(name), id: `etcd/${kind}`, dialled: members.slice(0, 1) }
-    return isShared ? { ...row, notice } : { ...row, expected: 'refused' }
-  })
-  const proxied = [frontProxy.client, ...anyones(cluster).map(({ name }) => name), admin, api].map(
-    (name, i): HandshakeRow => ({
-      ...{ id: `front-proxy/${name}`, client: { name, in: 'files' }, server: api, dialled: [endpoint.host] },
-      ...{ ca: frontProxy.ca, trusts: caName, strict: true },
-      expected: i === 0 ? identities.get(name) : 'refused',
-      ...(i === 0 && { notice: 'it speaks for any user and group' }),
-    }),
-  )
-  return [
-    ...(names ? [...toEtcd(names), ...others] : []),
-    ...kubelets.map(
-      ({ name, ips }): HandshakeRow => ({
-        id: `kubelets/${name}`,
-        node: name,
-        client: apiServer,
-        server: name,
-        dialled: [name, ...ips].filter((each) => sans.get(name)?.includes(each)),
-        expected: seenApi,
-      }),
-    ),
-    ...clients.map(
-      ({ name, node, phase, dials, profile }): HandshakeRow => ({
-        id: `clients/${name}`,
-        node,
-        client: { name, in: 'kubeconfig' },
-        server: api,
-        // People connect through the load balancer too.
-        dialled: [dials, ...(name === admin || phase === 'user-certs' ? outside : [])],
-        expected: identities.get(name),
-        tolerated: profile.tolerated?.map(identityIn) ?? [],
-      }),
-    ),
-    ...(cluster.aggregation ? proxied : []),
-    // A pod presents a token instead of a certificate.
-    { id: 'clients/pods', client: 'nobody', server: api, dialled: layout.serviceSans(network), expected: undefined },
-    ...(names ? strangers('etcd', { ...etcd, dialled: members.slice(0, 1) }) : []),
-    ...strangers('api-server', { server: api, dialled: [endpoint.host] }),
-    ...(kubelet ? strangers('kubelet', { server: kubelet.name, dialled: [kubelet.name] }) : []),
-    {
-      id: 'strangers/name-not-in-sans',
-      client: apiServer,
-      server: api,
-      dialled: ['elsewhere.invalid'],
-      expected: 'refused',
-    },
-  ]
-}
-
-function identityIn({ CN, O }: Subject): Identity {
-  return { user: CN, groups: [O ?? []].flat() }
-}
+const keyRows = [
+  { id: 'keys/service-account-token', node: undefined, check: checkTokens },
+  { id: 'keys/encryption', node: undefined, check: checkEncryption },
+]

@@ -54,6 +54,10 @@ const table = {
     type: 'boolean',
     help: 'skip the confirmation, as needed without a terminal',
   },
+  planned: {
+    type: 'boolean',
+    help: 'try the files that the next run would make beside the present ones',
+  },
   finish: { type: 'boolean' },
   undo: { type: 'boolean' },
   prune: { type: 'boolean' },

@@ -39,7 +39,7 @@ describe('a rotation of the CA that is stopped, on six machines', { skip }, () =
     // One that is stopped is gone; its etcd is still a member.
     await on('control2', 'systemctl stop kube-apiserver')
     await eventually(async () => {
-      const { stderr } = await lab.run('rotate', 'ca', '--force')
+      const { stderr } = await lab.run('rotate', 'ca', '--force', '--yes')
       assert.doesNotMatch(stderr, /an API server on control2/)
     })
     await held(/does not reach all that needs it[^;]* the etcd member control2 \(/)
@@ -57,14 +57,14 @@ describe('a rotation of the CA that is stopped, on six machines', { skip }, () =
         'mount -t tmpfs -o size=16k tmpfs /etc/etcd; cp -a /root/etcd/. /etc/etcd/; cat /dev/zero >/etc/etcd/full'
       await on('control1', `cp -a /etc/etcd /root/etcd; ${full} 2>/dev/null || true`)
       assert.match(
-        toldOf(await mustRun(lab, 1, 'rotate', 'ca', '--force')),
+        toldOf(await mustRun(lab, 1, 'rotate', 'ca', '--force', '--yes')),
         /control1: .*every file is as it was.*No space left on device/,
       )
       await on('control1', 'rm /etc/etcd/full; umount -l /etc/etcd; systemctl restart etcd')
       await on('worker1', 'systemctl stop ssh.socket ssh.service; systemctl mask --runtime --quiet ssh.service')
-      assert.match(toldOf(await mustRun(lab, 1, 'rotate', 'ca', '--force')), /worker1/)
+      assert.match(toldOf(await mustRun(lab, 1, 'rotate', 'ca', '--force', '--yes')), /worker1/)
       await on('worker1', 'systemctl unmask --runtime --quiet ssh.service; systemctl start ssh.service')
-      await mustRun(lab, 0, 'rotate', 'ca', '--force')
+      await mustRun(lab, 0, 'rotate', 'ca', '--force', '--yes')
       await mustRun(lab, 0, 'rotate', 'ca', '--undo')
     })
   })
@@ -72,11 +72,11 @@ describe('a rotation of the CA that is stopped, on six machines', { skip }, () =
   test('a clock that is an hour ahead stops a stage before anything is installed; set right, the same command goes on', async () => {
     const ahead = clock(new Date(Date.now() + 3_600_000))
     const { place, entry, within } = lab
-    const stopped = await start(place, ['rotate', 'ca', '--force'], { entry, by: [...within, ...ahead] }).ended
+    const stopped = await start(place, ['rotate', 'ca', '--force', '--yes'], { entry, by: [...within, ...ahead] }).ended
     assert.equal(stopped.status, 1, toldOf(stopped))
     assert.match(toldOf(stopped), /by its clock these are not valid yet: kubernetes\.pem/)
     assert.match(await on('control0', 'openssl verify -CAfile /etc/etcd/ca.pem /etc/etcd/kubernetes.pem'), /OK/)
-    await mustRun(lab, 0, 'rotate', 'ca', '--force')
+    await mustRun(lab, 0, 'rotate', 'ca', '--force', '--yes')
     await mustRun(lab, 0, 'rotate', 'ca', '--undo')
   })
 
@@ -84,7 +84,7 @@ describe('a rotation of the CA that is stopped, on six machines', { skip }, () =
     await unnoticed(lab, async () => {
       const nodes = lab.all.map(({ name, role, ip: address }) => ({ name, role, ip: address }))
       lab.write(...running(), [['nodes'], nodes.filter(({ name }) => name !== 'worker1')])
-      await mustRun(lab, 0, 'rotate', 'ca', '--force')
+      await mustRun(lab, 0, 'rotate', 'ca', '--force', '--yes')
       const earlier = await shownBy(lab, 'worker1', 10250)
       // A node that comes in the middle is brought to the present stage before anything else begins.
       lab.write(...running())

@@ -38,7 +38,10 @@ const rotations = ['ca', 'service-account', 'encryption-key', 'etcd-ca']
 const ownCa: Edit = [['etcd', 'ca'], 'own']
 const hasOwnCa = ({ place }: Machines) => existsSync(join(place, 'auth/etcd-ca.pem'))
 /** Each is the second, the third … of its cluster. */
-const ends = [['--force'], ['--finish', '--force']]
+const ends = [
+  ['--force', '--yes'],
+  ['--finish', '--force'],
+]
 
 interface Swept {
   readonly kills: number

@@ -343,6 +343,27 @@ const lines = {
         ),
       }),
     ),
+    tried: optional(
+      described(
+        'The stage, tried in memory. Absent if it has begun.',
+        strictObject({
+          connections: number('How many connections.'),
+          states: number('How many distinct mixtures of what both ends may have loaded.'),
+          refused: list(
+            'Which connections would be refused.',
+            strictObject({
+              connection: text('The connection, as verify names it.'),
+              client: text('Who connects.'),
+              server: text('To what.'),
+              state: text('The first of these mixtures.'),
+              why: text('Why it is refused.'),
+              until: text('How long it is refused.'),
+              states: number('In how many mixtures it is refused.'),
+            }),
+          ),
+        }),
+      ),
+    ),
   }),
   file: line('file', 'by `schedule`, and by `init` for `cluster.yaml`', {
     name: text('The name of the file.'),

@@ -7,7 +7,7 @@ import { AuthDir, backUp } from '../../../lib/files/auth-dir.ts'
 import { addKey, encryptWithNewest, keepKeys, readEncryptionKeys } from '../../../lib/kubernetes/encryption.ts'
 import { generatePrivateKey, privateKeyPem } from '../../../lib/pki/x509.ts'
 import { harderWay } from '../../../tasks/layouts/harder-way.ts'
-import { fakeTool, scratch } from '../../support/files.ts'
+import { fakeTool, scratch, stateOf } from '../../support/files.ts'
 import { copyPlace, type Edit, exits, harderway, madePlace, writeCluster } from '../../support/harderway.ts'
 
 const edits: Edit[] = [
@@ -24,11 +24,18 @@ function unreached(t: TestContext): string {
   return place
 }
 
-test('in the plan of a rotation nodes that are alike share theirs', async () => {
+test('in the plan of a rotation nodes that are alike share theirs, and each stage was tried', async () => {
+  const seen = stateOf(origin)
   const { stdout } = await harderway(origin, 'rotate', 'ca', '--dry-run')
   const lines = stdout.split('\n')
   assert.match(stdout, /^To do {6}after each stage, back up \S+\/auth \(docs\/backup\.md\): earlier backups lack/m)
   assert.equal(lines.filter((line) => line === '    kubelet: by restart (<name>.pem, <name>.kubeconfig)').length, 2)
+  assert.equal(
+    lines.filter((line) => /^ {2}tried: \d+ connections, \d+ distinct states, 0 refused$/.test(line)).length,
+    2,
+  )
+  assert.match(stdout, /^not tried: certificates and kubeconfigs that harderway has not made/m)
+  assert.deepEqual(stateOf(origin), seen)
   assert.ok(
     lines.includes('    kube-controller-manager: by restart (ca.pem, ca-key.pem, kube-controller-manager.kubeconfig)'),
   )

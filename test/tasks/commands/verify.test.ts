@@ -227,6 +227,23 @@ describe('verify', { concurrency: 2 }, () => {
     assert.deepEqual(stateOf(place), spoiled)
   })
 
+  test('--planned tries what the next run makes beside what is there, writes nothing, and names who is refused', async (t) => {
+    const { place, auth } = copied(t)
+    writeCluster(place, [...edits, [['users'], [{ name: 'jane' }]], [['api', 'extraSANs'], ['api.example.org']]])
+    const seen = stateOf(auth)
+    const added = await exits(0, place, 'verify', '--planned')
+    assert.match(added.stdout, /tried: \d+ connections, \d+ distinct states, 0 refused/)
+    assert.match(added.stdout, /not tried: what RBAC, networks and clocks refuse/)
+    writeCluster(place, [...edits, [['api', 'host'], 'elsewhere']])
+    const moved = await exits(1, place, 'verify', '--planned', '--node', 'worker0')
+    assert.match(
+      moved.stdout,
+      /^clients\/worker0: (worker0 )?to kube-apiserver \(the client with its new kubeconfig\): elsewhere is not in the server certificate's SANs; until both have loaded the new files$/m,
+    )
+    assert.deepEqual(stateOf(auth), seen)
+    await exits(2, place, 'verify', '--planned', '--from', auth)
+  })
+
   test('where the CA has expired every connection says so, and status has the commands that end it', async (t) => {
     const old = scratch(t)
     writeCluster(old, edits)

@@ -1,0 +1,73 @@
+/**
+ * A rotation is tried before it begins. Its stages are made by the code of the run, in an auth/ in memory: nothing is written, and no
+ * node is contacted.
+ */
+import type { Cluster } from '../../lib/cluster/cluster.ts'
+import type { AuthDir } from '../../lib/files/auth-dir.ts'
+import { execute } from '../../lib/graph/executor.ts'
+import { closure, type Graph, type Run } from '../../lib/graph/target.ts'
+import { count } from '../../lib/wording.ts'
+import type { Rotating, Rotation, Stage } from './rotation.ts'
+import { stepsOf, type Tried } from './step.ts'
+
+/** Nodes of a larger cluster are alike: all control nodes are tried, and so many of each other role. */
+const [large, ofEach] = [200, 20]
+
+export function triedNodes(cluster: Cluster): Cluster {
+  if (cluster.nodes.length <= large) return cluster
+  const byRole = Map.groupBy(cluster.nodes, ({ role }) => role)
+  const nodes = [...byRole].flatMap(([role, all]) => (role === 'control' ? all : all.slice(0, ofEach)))
+  return { ...cluster, nodes }
+}
+
+export function notTried(cluster: Cluster): string[] {
+  const left = cluster.nodes.length - triedNodes(cluster).nodes.length
+  return [
+    ...(left > 0 ? [`${count(left, 'node')} beyond ${ofEach} of each role: they are alike`] : []),
+    'certificates and kubeconfigs that harderway has not made, and CA bundles of webhooks and APIServices',
+    'the moment between a new certificate and its new key, which are two files: handshakes in it fail',
+    'what RBAC, networks and clocks refuse, and whether what is written is loaded: each stage proves that',
+  ]
+}
+
+/** Everything in auth/ as a run would make it, beside the files that are there. Throws the Failure of a target. */
+export async function makeInMemory(run: Run, graph: Graph, from: AuthDir, signal: AbortSignal): Promise<AuthDir> {
+  const auth = from.inMemory()
+  const isOurs = (file: string) => ![undefined, 'authorization'].includes(auth.files.parse(file)?.kind)
+  const made = [...graph.values()].filter(({ where, makes }) => where === 'auth' && makes.some(isOurs))
+  const ids = made.map(({ id }) => id)
+  const outcomes = await execute(closure(graph, ids), {
+    ...{ run: { ...run, auth, note: () => {} }, dryRun: false, forced: new Map(), signal, emit: () => {} },
+  })
+  signal.throwIfAborted()
+  for (const outcome of outcomes.values()) if (outcome.kind === 'failed') throw outcome.failure
+  return auth
+}
+
+/** Undefined for the walk that comes before the first stage. */
+export type TriedStage = Tried & { readonly stage: Stage | undefined }
+
+/** What is left to be made before the stage after that number, and then each stage. What is under way was tried before it began. */
+export async function tryStages(
+  { run, signal }: Rotating,
+  rotation: Rotation,
+  { at, graphOf }: { readonly at: number; readonly graphOf: (cluster: Cluster) => Promise<Graph> },
+): Promise<TriedStage[]> {
+  const cluster = triedNodes(run.cluster)
+  const trying = { ...run, cluster, rotating: rotation.name, note: () => {} }
+  const graph = await graphOf(cluster)
+  const tryStep = stepsOf(trying)
+  const start = run.auth.inMemory()
+  if (at === 0) rotation.prepare?.({ ...trying, auth: start })
+  let before = await makeInMemory(trying, graph, start, signal)
+  const first = await tryStep({ before: run.auth, after: before })
+  const tried: TriedStage[] = [{ stage: rotation.stages[at - 1], ...first }]
+  for (const stage of rotation.stages.slice(at)) {
+    const begun = before.inMemory()
+    await stage.begin({ run: { ...trying, auth: begun }, signal, isForced: true })
+    const after = await makeInMemory(trying, graph, begun, signal)
+    tried.push({ stage, ...(await tryStep({ before, after, isLast: stage.isLast === true })) })
+    before = after
+  }
+  return tried
+}
