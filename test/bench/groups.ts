@@ -5,7 +5,7 @@
 import { readdirSync } from 'node:fs'
 import { join } from 'node:path'
 import { fileURLToPath, pathToFileURL } from 'node:url'
-import { entry } from '../support/harderway.ts'
+import { entry, writeCluster } from '../support/harderway.ts'
 import { startBrowser } from '../support/programs.ts'
 import {
   bigCluster,
@@ -164,6 +164,31 @@ const large: Group = {
   },
 }
 
+/** Of each stage: no node answers. */
+const trial: Group = {
+  pairs: 3,
+  parts: [],
+  rows: [
+    { what: "CPU, the guide's cluster, every stage of rotate ca tried", ours: 'rotate', of: 'cpu', goal: 5 },
+    { what: 'CPU, 5,000 nodes, verify --planned', ours: 'planned', of: 'cpu', goal: 5 },
+  ],
+  async prepare(place) {
+    const unreached: Fill = (folder) =>
+      writeCluster(folder, [
+        [['install'], true],
+        [['ssh', 'options'], { ProxyCommand: 'false' }],
+      ])
+    const [folder, large] = [
+      await made(place, unreached, ...local),
+      await made(place, bigCluster(4999, 'ecdsa-p256'), ...local),
+    ]
+    return {
+      rotate: () => runNode(place, entry, 'rotate', 'ca', '--dry-run', ...quietly(folder)),
+      planned: () => runNode(place, entry, 'verify', '--planned', ...quietly(large)),
+    }
+  },
+}
+
 /** 496 workers: as many certificates and kubeconfigs, and those of one control node and the components. */
 const tree: Group = {
   pairs: 2,
@@ -210,4 +235,4 @@ const page: Group = {
   },
 }
 
-export const groups: readonly Group[] = [guide, openssl, rsa, idle, large, tree, page]
+export const groups: readonly Group[] = [guide, openssl, rsa, idle, large, trial, tree, page]
