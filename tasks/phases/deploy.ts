@@ -10,11 +10,11 @@ import { formatDate, formatNames } from '../../lib/wording.ts'
 import { nodeFiles, nodeUnits } from '../layouts/tables.ts'
 import { refuseWrongClock } from '../nodes/clocks.ts'
 import { type Life, readSelfMade, renewsFrom } from '../nodes/component.ts'
+import { replaceInFolder } from '../nodes/copy.ts'
 import { checkNode, everything, type FolderNames, filesToCopy, type NodeVerdict } from '../nodes/folder.ts'
 import { keepOthers } from '../nodes/guards.ts'
 import { stillListed } from '../nodes/lists.ts'
 import { lookAtNode, type NodeLook } from '../nodes/look.ts'
-import { replaceInFolder } from '../nodes/replace.ts'
 import type { UnitsFound } from '../nodes/units.ts'
 
 export interface DeployFound {

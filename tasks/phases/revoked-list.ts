@@ -9,11 +9,12 @@ import { asFindings, type Change, type CheckResult, type Reason } from '../../li
 import { printable } from '../../lib/wording.ts'
 import { apiServer } from '../layouts/layout.ts'
 import { serviceOf } from '../layouts/tables.ts'
+import { replaceInFolder } from '../nodes/copy.ts'
 import { compareFolder, filesToCopy, isRight, nothingOnNode } from '../nodes/folder.ts'
 import { guardList } from '../nodes/lists.ts'
 import { installOf, reloadTime, repeat } from '../nodes/look.ts'
 import type { UnitSeen } from '../nodes/reads.ts'
-import { forgetOld, putBack, replaceAtPlaces, replaceInFolder } from '../nodes/replace.ts'
+import { forgetOld, putBack, replaceAtPlaces } from '../nodes/replace.ts'
 import { formatOwned, readInForce } from '../nodes/revoked.ts'
 import { isInstalled, lookAtUnits, type UnitsFound, wantedAt } from '../nodes/units.ts'
 
