@@ -43,7 +43,7 @@ interface OnNode {
 /** `before` is what the check of the node's deploy has found, if nothing was copied since. */
 export async function checkUnits(
   on: OnNode,
-  { force, before }: { readonly force: Force | undefined; readonly before: DeployFound | undefined },
+  { force, before }: { readonly force: Force | undefined; readonly before: DeployFound<UnitsFound> | undefined },
 ): Promise<CheckResult<InstallFound>> {
   // Much may have happened since, while others were restarted: what is wrong is looked at again.
   if (before?.units && !force) {
