@@ -6,16 +6,16 @@ import { asFindings, type CheckResult } from '../../lib/reason.ts'
 import { formatDate } from '../../lib/wording.ts'
 import { nodeUnits } from '../layouts/tables.ts'
 import { type Life, readSelfMade, renewsFrom } from './component.ts'
+import type { UnitsFound } from './inspect.ts'
 import { stillListed } from './lists.ts'
 import type { NodeLook } from './look.ts'
-import type { UnitsFound } from './units.ts'
 
 /**
  * Of units here, where nodes are checked side by side: `install` checks them in the order of their restarts. Answers are of no use if
  * files are copied first.
  */
 export async function lookAtUnitsBeside(run: Run, node: ClusterNode, look: NodeLook, isCopied: boolean) {
-  const { lookAtUnits } = await import('./units.ts')
+  const { lookAtUnits } = await import('./inspect.ts')
   const units: UnitsFound | undefined = isCopied ? undefined : await tryToAwait(() => lookAtUnits(run, node, look))
   return { units }
 }

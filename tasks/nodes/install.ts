@@ -9,6 +9,7 @@ import { formatNames } from '../../lib/wording.ts'
 import type { Unit } from '../layouts/layout.ts'
 import { serviceOf } from '../layouts/tables.ts'
 import { keepOthers, type Other } from './guards.ts'
+import { lookAtUnits, type UnitsFound } from './inspect.ts'
 import { installOf, reloadTime, repeat } from './look.ts'
 import { splitMarks } from './marks.ts'
 import { guarded, type QuorumState, quorumStateOf } from './quorum.ts'
@@ -27,16 +28,8 @@ import {
   whyNotHealthy,
 } from './restart.ts'
 import { waitUntilSteady } from './steady.ts'
-import {
-  checkUnitsOf,
-  keptFor,
-  lookAtUnits,
-  type UnitCheck,
-  type UnitsFound,
-  type WantedPlace,
-  wantedAt,
-  whyUnsteady,
-} from './units.ts'
+import { checkUnitsOf, keptFor, type UnitCheck, whyUnsteady } from './units.ts'
+import { type WantedPlace, wantedAt } from './wanted.ts'
 
 /** What was done to the units of a node, for whoever has to undo it. */
 interface Journal {

@@ -5,8 +5,9 @@ import type { Run, Work } from '../../lib/graph/target.ts'
 import type { Root } from '../../lib/node/node.ts'
 import { accessFor, folderOf } from '../../lib/node/place.ts'
 import { identityFiles } from '../layouts/tables.ts'
+import type { UnitsFound } from './inspect.ts'
 import { installOf } from './look.ts'
-import type { UnitsFound, WantedPlace } from './units.ts'
+import type { WantedPlace } from './wanted.ts'
 
 /** A node whose units are being changed. */
 export interface NodeRun {

@@ -3,10 +3,11 @@ import { setTimeout as delay } from 'node:timers/promises'
 import type { Run } from '../../lib/graph/target.ts'
 import type { PlacesState } from '../../lib/node/state.ts'
 import type { Unit } from '../layouts/layout.ts'
+import { isInstalled, lookAtUnits, type UnitsFound } from './inspect.ts'
 import { installOf } from './look.ts'
 import type { NodeRun } from './replace.ts'
 import { notHealthy } from './restart.ts'
-import { isInstalled, keptFor, lookAtUnits, settlingTime, type UnitsFound, whyUnsteady } from './units.ts'
+import { keptFor, settlingTime, whyUnsteady } from './units.ts'
 
 /** Milliseconds from one look to the next while a unit is not healthy. */
 const pause = 500

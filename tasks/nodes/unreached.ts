@@ -9,9 +9,9 @@ import { tryCertificate } from '../../lib/pki/pair.ts'
 import { printable } from '../../lib/wording.ts'
 import { nodeFiles, nodeUnits, unitsOf } from '../layouts/tables.ts'
 import { formatUnset } from './flags.ts'
+import type { UnitsFound } from './inspect.ts'
 import { digestAt } from './look.ts'
 import { type OtherProcess, startingOf, withNamed } from './reads.ts'
-import type { UnitsFound } from './units.ts'
 
 /**
  * A clause for each that reads one of the files, with what to do. `units`: it is not known what they read, or they read a copy; `ofRoot`:

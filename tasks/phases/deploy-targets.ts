@@ -4,8 +4,8 @@ import type { Cluster, ClusterNode } from '../../lib/cluster/cluster.ts'
 import type { Run, Target } from '../../lib/graph/target.ts'
 import { nodeFiles, switchedOffFiles, unitsOf } from '../layouts/tables.ts'
 import type { NodeVerdict } from '../nodes/folder.ts'
+import type { UnitsFound } from '../nodes/inspect.ts'
 import type { NodeLook } from '../nodes/look.ts'
-import type { UnitsFound } from '../nodes/units.ts'
 import type { Beside, DeployFound } from './deploy.ts'
 
 /** `earlier`: with the targets that make what is deployed. */

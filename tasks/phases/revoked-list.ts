@@ -11,12 +11,13 @@ import { apiServer } from '../layouts/layout.ts'
 import { serviceOf } from '../layouts/tables.ts'
 import { replaceInFolder } from '../nodes/copy.ts'
 import { compareFolder, filesToCopy, isRight, nothingOnNode } from '../nodes/folder.ts'
+import { isInstalled, lookAtUnits, type UnitsFound } from '../nodes/inspect.ts'
 import { guardList } from '../nodes/lists.ts'
 import { installOf, reloadTime, repeat } from '../nodes/look.ts'
 import type { UnitSeen } from '../nodes/reads.ts'
 import { forgetOld, putBack, replaceAtPlaces } from '../nodes/replace.ts'
 import { formatOwned, readInForce } from '../nodes/revoked.ts'
-import { isInstalled, lookAtUnits, type UnitsFound, wantedAt } from '../nodes/units.ts'
+import { wantedAt } from '../nodes/wanted.ts'
 
 /** `before`: a look of earlier in this walk. */
 export async function checkList(run: Run, node: ClusterNode, before?: UnitsFound): Promise<CheckResult<UnitsFound>> {
