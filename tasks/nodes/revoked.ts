@@ -3,7 +3,7 @@ import type { ClusterNode } from '../../lib/cluster/cluster.ts'
 import { Failure, isUnreached, tryToAwait } from '../../lib/failure.ts'
 import { authorizationConfigFile, authorizationFiles } from '../../lib/files/auth-dir.ts'
 import type { Graph, Run } from '../../lib/graph/target.ts'
-import { formatAuthorizer, nobody, reviewOf } from '../../lib/kubernetes/authorization.ts'
+import { formatAuthorizers, nobody, reviewOf } from '../../lib/kubernetes/authorization.ts'
 import { formatEntries, isListed, listIn, mergeLists } from '../../lib/kubernetes/revocation.ts'
 import { fileAt, type PlacesState } from '../../lib/node/state.ts'
 import { formatNames } from '../../lib/wording.ts'
@@ -71,8 +71,8 @@ export function isListPlaced(found: { readonly units: readonly UnitSeen[]; reado
 
 /** For an API server with a configuration of its owner's own. */
 export function formatOwned({ auth, cluster }: Run, why: string): string {
-  const authorizer = formatAuthorizer(listIn(auth) ?? nobody, authorizationWebhookPath(cluster))
-  return `${apiServer}: ${why}, and is left alone: for revoked, put this authorizer before all others in the file of --authorization-config\n${authorizer}`
+  const authorizers = formatAuthorizers(listIn(auth) ?? nobody, authorizationWebhookPath(cluster))
+  return `${apiServer}: ${why}, and is left alone: for revoked, put these authorizers before all others in the file of --authorization-config\n${authorizers}`
 }
 
 /** Without `revoked` in cluster.yaml: the list that API servers enforce all the same, or that is there for them, with the line to paste. */
