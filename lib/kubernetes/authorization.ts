@@ -104,7 +104,9 @@ function formatWith(list: RevokedList, kubeconfig: string): string {
   const pinned = pinnedBy(list)
   const isGood = (each: Shown) => pinned.includes(each.user) && !isRevoked(each)
   // The user is tested first, since an error in a condition denies everybody. Without credential-id there is no certificate.
-  const shows = showsOne(`id.startsWith('${credentialPrefix}') && !(id in [${credentials(list.certificates.filter(isGood))}])`)
+  const shows = showsOne(
+    `id.startsWith('${credentialPrefix}') && !(id in [${credentials(list.certificates.filter(isGood))}])`,
+  )
   const isNamed = names.length > 0 && `request.user in [${quoted(names)}]`
   const isOther = pinned.length > 0 && `request.user in [${quoted(pinned)}] && ${shows}`
   const listed = [isNamed, isOther].filter(Boolean).join(' || ') || 'false'
