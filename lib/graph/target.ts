@@ -307,8 +307,8 @@ export function edgesOf({ needs, after = [] }: Target): readonly string[] {
 export function authTarget<Found>(target: Target<Found>): Target<Found> {
   return {
     ...target,
-    check: async (run, force) => {
-      const look = await target.check(run, force)
+    check: async (run, force, before) => {
+      const look = await target.check(run, force, before)
       refuseFolders(target, run)
       return look
     },

@@ -17,7 +17,7 @@ import { scalarText } from './kubeconfig.ts'
 const header = '# Made by harderway from `revoked` in cluster.yaml: what is changed here is lost.'
 
 /** Of the authorizer, in the API server's metrics too. */
-const authorizerName = 'revoked'
+export const authorizerName = 'revoked'
 const markName = 'revoked-list'
 
 /** A certificate that a user may or may not show. Fingerprint and key: SHA-256, as 64 hexadecimal digits. */

@@ -4,14 +4,25 @@ import { isDeepStrictEqual } from 'node:util'
 import type { Cluster } from '../cluster/cluster.ts'
 import { entryOf, isKeyEntry } from '../cluster/problem.ts'
 import { tryTo } from '../failure.ts'
-import { type AuthDir, authorizationConfigFile } from '../files/auth-dir.ts'
+import { type AuthDir, authorizationConfigFile, caName, nextName, timeOfBackup } from '../files/auth-dir.ts'
 import { once } from '../files/plain-file.ts'
-import { type Certificate, commonNameOf, fingerprintOf, keyIdOf, readCertificate } from '../pki/certificate.ts'
+import {
+  type Certificate,
+  commonNameOf,
+  fingerprintOf,
+  isIssuedBy,
+  keyIdOf,
+  readCertificate,
+} from '../pki/certificate.ts'
+import { tryCertificate } from '../pki/pair.ts'
 import { formatNames } from '../wording.ts'
 import {
+  type Counted,
+  counterOf,
   isOverRevoked,
   keysOf,
   nobody,
+  nodeUser,
   pinnedBy,
   plain,
   type RevokedList,
@@ -126,7 +137,97 @@ export function wantedList(of: Listing, held: readonly string[] = []): RevokedLi
   const listed = listIn(auth)
   const isSame =
     listed && isDeepStrictEqual([listed.entries, listed.certificates.filter(isWanted)], [entries, certificates])
-  return isSame ? listed : { entries, certificates }
+  return isSame ? listed : { ...listed, entries, certificates }
+}
+
+/** Authorizers that a group which counts is split into, at most: each costs every request some 20 µs. */
+const mostParts = 16
+/** Certificates that fit into one expression. */
+const mostInOne = 1000
+
+/**
+ * The list with what API servers are to count: each certificate that was replaced so long ago that whoever reads its files again has the new
+ * one, in groups. Of those in `counting` some were used: they are split, until each is of one user.
+ */
+export function withCounts(
+  { auth, now, waits }: Omit<Listing, 'cluster'> & { readonly waits: { readonly polled: number } },
+  list: RevokedList,
+  counting: ReadonlySet<string>,
+): RevokedList {
+  const { counted = [], ...rest } = list
+  const [replaced, others] = partReplaced(auth, list)
+  const closed = new Set(others.map(({ fingerprint }) => fingerprint))
+  const isLeft = ({ certificates }: Counted) => certificates.some(({ fingerprint }) => !closed.has(fingerprint))
+  const kept = counted.filter(isLeft).flatMap((group) => (counting.has(counterOf(group)) ? split(group, now) : [group]))
+  const listed = new Set(kept.flatMap(({ certificates }) => certificates.map(({ fingerprint }) => fingerprint)))
+  const isDue = (each: KnownCertificate) =>
+    each.end > now && now.getTime() - timeOf(each.folder) >= waits.polled * 1000 && !listed.has(each.fingerprint)
+  const due = replaced.filter(isDue)
+  const added = [...Map.groupBy(due, labelOf)].flatMap(([label, all]) =>
+    partsOf(all, Math.ceil(all.length / mostInOne)).map((part): Counted => {
+      const certificates = part.map(({ fingerprint, user, end }) => ({ fingerprint, user, end }))
+      return { label, since: now, certificates: certificates.toSorted((a, b) => compare(a.fingerprint, b.fingerprint)) }
+    }),
+  )
+  const next = [...kept, ...added]
+  if (isDeepStrictEqual(next, counted)) return list
+  const valid = next.filter(({ certificates }) => certificates.some(({ end }) => end > now))
+  return { ...rest, ...(valid.length > 0 && { counted: valid }) }
+}
+
+/** Those of auth/backup by which somebody may still be let in. */
+export function replacedCertificates({ auth, now }: Omit<Listing, 'cluster'>): KnownCertificate[] {
+  const [replaced] = partReplaced(auth, listIn(auth) ?? nobody)
+  return replaced.filter(({ end }) => end > now)
+}
+
+/** Those that were replaced and are accepted until they expire, and all others. */
+function partReplaced(auth: AuthDir, list: RevokedList): [replaced: KnownCertificate[], others: KnownCertificate[]] {
+  const known = knownCertificates(auth)
+  const present = new Set(known.flatMap(({ folder, fingerprint }) => (folder === '.' ? fingerprint : [])))
+  const names = new Set(list.entries.flatMap(usersOf))
+  const isRevoked = isOverRevoked(list)
+  const cas = [caName, nextName(caName)].flatMap((name) => tryCertificate(auth, name) ?? [])
+  const isReplaced = (each: KnownCertificate) =>
+    !(present.has(each.fingerprint) || names.has(each.user) || isRevoked(each)) &&
+    isCountable(each) &&
+    cas.some((ca) => isIssuedBy(each.certificate, ca))
+  // A copy of each: the last.
+  const all = [...new Map(known.map((each) => [each.fingerprint, each])).values()]
+  const { yes = [], no = [] } = Object.groupBy(all, (each) => (isReplaced(each) ? 'yes' : 'no'))
+  return [yes, no]
+}
+
+/** It is for a client whom an API server asks its authorizers about: it lets in system:masters before. */
+function isCountable({ certificate, user }: KnownCertificate): boolean {
+  const { isCa, attributes, x509 } = certificate
+  const isClient = x509.keyUsage === undefined || x509.keyUsage.includes('1.3.6.1.5.5.7.3.2')
+  return isClient && !isCa && !attributes.includes('O=system:masters') && new RegExp(`^${plain}$`).test(user)
+}
+
+/** A group of each component, of all nodes, and of all others. */
+function labelOf({ user }: Shown): string {
+  const [, component] = /^system:(kube-[a-z-]+)$/.exec(user) ?? []
+  return component ?? (user.startsWith(nodeUser('')) ? 'nodes' : 'users')
+}
+
+function split(group: Counted, since: Date): Counted[] {
+  const byUser = [...Map.groupBy(group.certificates, ({ user }) => user).values()]
+  if (byUser.length === 1) return [group]
+  return partsOf(byUser, Math.min(byUser.length, mostParts)).map((part) => ({
+    ...{ label: group.label, since, certificates: part.flat() },
+  }))
+}
+
+/** As many parts, of about the same size. */
+function partsOf<Each>(all: readonly Each[], parts: number): Each[][] {
+  return [...Map.groupBy(all.entries(), ([i]) => i % parts).values()].map((part) => part.map(([, each]) => each))
+}
+
+/** When what is in a folder of auth/backup was put there; what is in auth/ is there still. */
+export function timeOf(folder: string | undefined): number {
+  const [time] = /\d{4}-\d\d-\d\dT.*$/.exec(folder ?? '') ?? []
+  return time === undefined ? Number.POSITIVE_INFINITY : timeOfBackup(time).getTime()
 }
 
 /** Names that the one list has no more, since it has all their keys. */
@@ -147,9 +248,11 @@ export function isListed(of: Listing): boolean {
 /** Everybody whom one of them has. */
 export function mergeLists(lists: readonly RevokedList[]): RevokedList {
   const all = lists.flatMap(({ certificates }) => certificates)
+  const counted = lists.flatMap((list) => list.counted ?? [])
   return {
     entries: [...new Set(lists.flatMap(({ entries }) => entries))].toSorted(),
     certificates: [...new Map(all.map((each) => [each.fingerprint, each])).values()],
+    ...(counted.length > 0 && { counted: [...new Map(counted.map((group) => [counterOf(group), group])).values()] }),
   }
 }
 

@@ -4,12 +4,13 @@ import { Failure, isUnreached, tryToAwait } from '../../lib/failure.ts'
 import { authorizationConfigFile, authorizationFiles } from '../../lib/files/auth-dir.ts'
 import type { Graph, Run } from '../../lib/graph/target.ts'
 import { formatAuthorizers, nobody, reviewOf } from '../../lib/kubernetes/authorization.ts'
+import { type Counts, parseCounts } from '../../lib/kubernetes/counts.ts'
 import { formatEntries, isListed, listIn, mergeLists } from '../../lib/kubernetes/revocation.ts'
 import { fileAt, type PlacesState } from '../../lib/node/state.ts'
 import { formatNames } from '../../lib/wording.ts'
 import { apiServer } from '../layouts/layout.ts'
 import { authorizationWebhookPath } from '../layouts/tables.ts'
-import { withApi } from './component.ts'
+import { readMetrics, withApi } from './component.ts'
 import { formatDropIn } from './flags.ts'
 import { guardList, listOf, listsOn } from './guards.ts'
 import { lookAtNode, type NodeLook, placesOf } from './look.ts'
@@ -40,6 +41,12 @@ export async function readInForce(run: Run, node: ClusterNode): Promise<ListInFo
       return { isLoaded, servers: leases.filter((lease) => isLive(lease, now, keptTime)).map(hostnameOf) }
     }),
   )
+}
+
+/** Undefined if it did not answer. */
+export async function readCounts(run: Run, node: ClusterNode): Promise<Counts | undefined> {
+  const metrics = await tryToAwait(() => readMetrics({ run }, node))
+  return metrics === undefined ? undefined : parseCounts(metrics)
 }
 
 /** Throws a Failure for an API server that can't be started with the list. */

@@ -14,6 +14,7 @@ import { family, formatLines, isOfLastRun } from '../../request/metrics.ts'
 import { rotationsUnderWay } from '../../request/notices.ts'
 import { observe, wholeCluster } from '../../request/observe.ts'
 import { usage } from '../../request/options.ts'
+import { earlierUntil } from '../../request/uses.ts'
 import { rotations } from '../../rotations/table.ts'
 
 /** Throws a usage Failure for an unknown format, and a Failure if auth/ does not exist. */
@@ -87,6 +88,26 @@ export async function formatMetrics({ run, items, nodes }: Inventory): Promise<s
       'unneeded_certificate_end_timestamp_seconds',
       'Until when a certificate that cluster.yaml no longer has lets its user in.',
       [...unneededUntil(run)].map(([name, end]) => [{ cluster, name }, end]),
+    ),
+    ...family(
+      'earlier_certificate_end_timestamp_seconds',
+      'Until when an earlier certificate of a user, who may still have it, lets its holder in.',
+      [...earlierUntil(run)].map(([name, end]) => [{ cluster, name }, end]),
+    ),
+    ...family(
+      'earlier_certificate_requests',
+      'Requests by certificates that were replaced, as the API server of the node has counted them.',
+      nodes.flatMap(({ node, uses = [] }) =>
+        [...Map.groupBy(uses, ({ users }) => (users.length > 1 ? 'several' : (users[0] ?? '')))].map(
+          ([name, its]) => [{ cluster, node, name }, its.reduce((sum, { count }) => sum + count, 0)] as const,
+        ),
+      ),
+    ),
+    ...family(
+      'revoked_refused_requests',
+      'Requests of who is revoked, refused by the API server.',
+      each,
+      (item) => item.refused?.count,
     ),
     ...family('rotation_stage', 'Stage of the rotation that is under way; 0 where none is.', stages),
     ...family('report_timestamp_seconds', 'When these were read.', [[{ cluster }, run.now]]),
