@@ -18,6 +18,8 @@ export interface Run {
     readonly healthy: number
     /** Seconds after which a component that polls a file has read it. */
     readonly polled: number
+    /** Seconds in which a client makes a request at least once. */
+    readonly counted: number
   }
   /** The user's kubeconfig, or kubectl's list of them, in kubectl's order. */
   readonly kubeconfigs: () => readonly string[]

@@ -17,6 +17,7 @@ import { lookAtUnits, type UnitsFound } from '../nodes/units.ts'
 import { unsetOn } from '../nodes/unreached.ts'
 import { phases } from '../phases/bootstrap.ts'
 import { unlisted } from '../phases/certs.ts'
+import { installId } from '../phases/install-targets.ts'
 import { readAuth, writeAuth } from '../request/access.ts'
 import type { CommandRun } from '../request/command-run.ts'
 import { notesOnHolders, notesOnMove } from '../request/holders.ts'
@@ -210,6 +211,8 @@ async function mayBegin({ options, rotation, rotating, say }: Drive, next: Stage
   hold(unproven, what, 'start or repair it', 'begin the next stage anyway')
   const held = (await next.heldBy?.(rotating)) ?? []
   hold(held, 'the old one is still used by', 'have them use the new one', 'cut them off')
+  const used = (await next.usedBy?.(rotating, say)) ?? []
+  hold(used, 'the old one was still used by', 'have them use the new one (a thief can hold this, too)', 'cut them off')
   return true
 }
 
@@ -262,7 +265,24 @@ async function graphOf(rotating: Rotating, stage: Stage | undefined): Promise<Gr
   const after = proofs.map(({ id }) => id)
   const work = stage?.targets?.(rotating) ?? []
   const more = work.map((target): Target => ({ ...target, after: [...(target.after ?? []), ...after] }))
-  return buildGraph([...targets, ...proofs, ...more])
+  return buildGraph([...targets.map((target) => watched(rotating, stage, target)), ...proofs, ...more])
+}
+
+function watched(rotating: Rotating, stage: Stage | undefined, target: Target): Target {
+  const { watch } = stage ?? {}
+  const { build, id } = target
+  const node = rotating.run.cluster.nodes.find((each) => each.role === 'control' && id === installId(each))
+  if (!watch || !build || !node) return target
+  return {
+    ...target,
+    build: async (run, work) => {
+      const watchers = { ...rotating, run, signal: work.signal }
+      const check = await watch(watchers, node)
+      const built = await build(run, work)
+      await check()
+      return built
+    },
+  }
 }
 
 const proofPhase = { name: 'proof', title: 'Proof' }

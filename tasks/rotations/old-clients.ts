@@ -1,0 +1,145 @@
+/** Who still uses a certificate of the CA that `rotate ca --finish` ends, as API servers count; and who is refused once one has it. */
+import { setTimeout as delay } from 'node:timers/promises'
+import * as v from 'valibot'
+import type { ClusterNode } from '../../lib/cluster/cluster.ts'
+import { Failure, runAgain } from '../../lib/failure.ts'
+import { caName } from '../../lib/files/auth-dir.ts'
+import { type Counted, counterOf, nobody } from '../../lib/kubernetes/authorization.ts'
+import { itemsOf } from '../../lib/kubernetes/client.ts'
+import { type Counts, countOf } from '../../lib/kubernetes/counts.ts'
+import { knownCertificates, listIn, replacedCertificates } from '../../lib/kubernetes/revocation.ts'
+import { type Certificate, isIssuedBy } from '../../lib/pki/certificate.ts'
+import { tryCertificate } from '../../lib/pki/pair.ts'
+import { count, formatNames } from '../../lib/wording.ts'
+import { withApi } from '../nodes/component.ts'
+import { isLive } from '../nodes/leases.ts'
+import { repeat } from '../nodes/look.ts'
+import { readCounts } from '../nodes/revoked.ts'
+import { apiServers } from './api-servers.ts'
+import type { Rotating } from './rotation.ts'
+
+/**
+ * A clause for each. Everybody has loaded the new certificates by now: whoever uses one of the old CA within the next minutes would be
+ * refused. A client has a request in that time: a watch lasts 5 to 10 minutes, and a kubeconfig's files are read every 5.
+ */
+export async function usersOfOldCa(rotating: Rotating, say: (text: string) => void): Promise<string[]> {
+  const { run, signal } = rotating
+  const { auth, cluster, waits } = run
+  if (!cluster.revoked) return []
+  const ca = tryCertificate(auth, caName)
+  const isOld = (certificate: Certificate) => ca !== undefined && isIssuedBy(certificate, ca)
+  const others = new Set(
+    knownCertificates(auth).flatMap(({ certificate, fingerprint }) => (isOld(certificate) ? [] : fingerprint)),
+  )
+  const groups =
+    (listIn(auth) ?? nobody).counted?.filter(({ certificates }) =>
+      certificates.some(({ fingerprint }) => !others.has(fingerprint)),
+    ) ?? []
+  const listed = new Set(groups.flatMap(({ certificates }) => certificates.map(({ fingerprint }) => fingerprint)))
+  const open = replacedCertificates(run).filter((each) => isOld(each.certificate) && !listed.has(each.fingerprint))
+  if (open.length > 0)
+    return [
+      `nobody knows: certificates of ${formatNames([...new Set(open.map(({ user }) => user))])} are not counted yet (wait ${Math.ceil(waits.polled / 60)} min)`,
+    ]
+  const looks = await apiServers(rotating)
+  const blind = cluster.nodes.filter(
+    ({ name, role }) =>
+      role === 'control' && !looks.some(({ node, found }) => node.name === name && found.inForce?.isLoaded),
+  )
+  const nodes = looks.map(({ node }) => node)
+  const before = await Promise.all(nodes.map((node) => readCounts(run, node)))
+  const lost = [...blind, ...nodes.filter((_, i) => !before[i])]
+  if (lost.length > 0)
+    return [`nobody knows: ${formatNames([...new Set(lost.map(({ name }) => name))])} counts no requests`]
+  const left = Math.max(
+    0,
+    ...groups.flatMap((group) => before.map((each) => (each ? leftToCount(run, group, each) : 0))),
+  )
+  if (left > 0) say(`counting requests by certificates of the old CA for ${Math.ceil(left / 60)} min`)
+  await delay(left * 1000, undefined, { signal })
+  const after = await Promise.all(nodes.map((node) => readCounts(run, node)))
+  const restarted = nodes.filter((_, i) => Number(before[i]?.started) !== Number(after[i]?.started))
+  const used = groups.flatMap((group) => {
+    const on = nodes.flatMap(({ name }, i) => {
+      const [first, last] = [before[i], after[i]]
+      const more = first && last ? countOf(last, group) - countOf(first, group) : 0
+      return more > 0 ? [{ name, more }] : []
+    })
+    return on.length > 0 ? [{ users: [...new Set(group.certificates.map(({ user }) => user))], on }] : []
+  })
+  return [
+    ...used.map(({ users, on }) => {
+      const all = on.reduce((sum, { more }) => sum + more, 0)
+      return `${users.length > 1 ? 'one of ' : ''}${formatNames(users)} (${count(all, 'request')} on ${formatNames(on.map(({ name }) => name))} with a certificate of the old CA)`
+    }),
+    ...restarted.map(
+      ({ name }) => `nobody knows: the API server of ${name} was restarted meanwhile, or does not answer`,
+    ),
+  ]
+}
+
+/** Seconds. What nobody has used since it was listed need not be counted longer. */
+function leftToCount({ waits, clock }: Rotating['run'], group: Counted, counts: Counts): number {
+  if (countOf(counts, group) > 0) return waits.counted
+  const since = Math.max(Number(group.since), Number(counts.started))
+  return Math.min(waits.counted, waits.counted - (clock().getTime() - since) / 1000)
+}
+
+const lease = v.object({
+  metadata: v.object({ name: v.string(), namespace: v.string() }),
+  spec: v.optional(v.object({ renewTime: v.nullish(v.string()) }), {}),
+})
+const leaseList = v.object({ items: itemsOf(lease) })
+
+/** Milliseconds in which a kubelet, a scheduler or a controller manager that is well renews its lease again. */
+const renewing = 60_000
+
+/**
+ * Call it before an API server trusts the new CA alone, and what it returns afterwards: that throws a Failure if a lease is not renewed any
+ * more, and tells how many requests have failed for their credentials.
+ */
+export async function watchClients(rotating: Rotating, node: ClusterNode): Promise<() => Promise<void>> {
+  const { run, signal } = rotating
+  const readRenewals = () =>
+    withApi(rotating, node, async (api) => {
+      const { items } = await api.readAs(leaseList, 'GET', '/apis/coordination.k8s.io/v1/leases')
+      const now = await api.time()
+      const own = items.filter(
+        ({ metadata: { name, namespace } }) =>
+          namespace === 'kube-node-lease' ||
+          (namespace === 'kube-system' && /^kube-(scheduler|controller-manager)$/.test(name)),
+      )
+      return {
+        now,
+        own: own.map((each) => ({ name: each.metadata.name, time: each.spec.renewTime, isLive: isLive(each, now) })),
+      }
+    })
+  const counts = await readCounts(run, node)
+  const first = await readRenewals()
+  const live = first.own.filter(({ isLive }) => isLive)
+  return async () => {
+    const begun = await readRenewals()
+    const look = async () => {
+      const { own } = await readRenewals()
+      const times = new Map(begun.own.map(({ name, time }) => [name, time]))
+      const still = live.filter(({ name }) => own.some((each) => each.name === name && each.time === times.get(name)))
+      return still.length > 0 ? formatNames(still.map(({ name }) => name)) : undefined
+    }
+    const still = await repeat(renewing, look, signal)
+    const last = await readCounts(run, node)
+    const isKnown = counts && last && Number(counts.started) === Number(last.started)
+    const failed = isKnown ? last.unauthenticated - counts.unauthenticated : 0
+    if (failed > 0)
+      run.note(
+        `${node.name}: ${count(failed, 'request')} refused for their credentials since it trusts the next CA alone; ${counts?.unauthenticated} before, since its start`,
+      )
+    if (still !== undefined)
+      throw new Failure(
+        `since it trusts the next CA alone, ${still} ${still.includes(', ') ? 'have' : 'has'} not renewed a lease for ${renewing / 1000} s`,
+        {
+          node: node.name,
+          remedy: `see there why; the other control nodes still trust both; to go on, ${runAgain}`,
+        },
+      )
+  }
+}
