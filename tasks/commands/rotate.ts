@@ -212,7 +212,8 @@ async function mayBegin({ options, rotation, rotating, say }: Drive, next: Stage
   const held = (await next.heldBy?.(rotating)) ?? []
   hold(held, 'the old one is still used by', 'have them use the new one', 'cut them off')
   const used = (await next.usedBy?.(rotating, say)) ?? []
-  hold(used, 'the old one was still used by', 'have them use the new one (a thief can hold this, too)', 'cut them off')
+  const way = 'have them use the new one (a thief can hold this, too)'
+  hold(used, 'not everybody is known to have left the old one:', way, 'cut them off')
   return true
 }
 

@@ -2,9 +2,9 @@
 import { setTimeout as delay } from 'node:timers/promises'
 import * as v from 'valibot'
 import type { ClusterNode } from '../../lib/cluster/cluster.ts'
-import { Failure, runAgain } from '../../lib/failure.ts'
+import { Failure, runAgain, tryToAwait } from '../../lib/failure.ts'
 import { caName } from '../../lib/files/auth-dir.ts'
-import { type Counted, counterOf, nobody } from '../../lib/kubernetes/authorization.ts'
+import { type Counted, nobody } from '../../lib/kubernetes/authorization.ts'
 import { itemsOf } from '../../lib/kubernetes/client.ts'
 import { type Counts, countOf } from '../../lib/kubernetes/counts.ts'
 import { knownCertificates, listIn, replacedCertificates } from '../../lib/kubernetes/revocation.ts'
@@ -19,8 +19,8 @@ import { apiServers } from './api-servers.ts'
 import type { Rotating } from './rotation.ts'
 
 /**
- * A clause for each. Everybody has loaded the new certificates by now: whoever uses one of the old CA within the next minutes would be
- * refused. A client has a request in that time: a watch lasts 5 to 10 minutes, and a kubeconfig's files are read every 5.
+ * A clause for each, and for what is not known. Everybody has loaded the new certificates by now: whoever goes on with one of the old CA
+ * would be refused. A client has a request in that time: a watch lasts 5 to 10 minutes, and a kubeconfig's files are read every 5.
  */
 export async function usersOfOldCa(rotating: Rotating, say: (text: string) => void): Promise<string[]> {
   const { run, signal } = rotating
@@ -39,7 +39,7 @@ export async function usersOfOldCa(rotating: Rotating, say: (text: string) => vo
   const open = replacedCertificates(run).filter((each) => isOld(each.certificate) && !listed.has(each.fingerprint))
   if (open.length > 0)
     return [
-      `nobody knows: certificates of ${formatNames([...new Set(open.map(({ user }) => user))])} are not counted yet (wait ${Math.ceil(waits.polled / 60)} min)`,
+      `certificates of ${formatNames([...new Set(open.map(({ user }) => user))])} are not counted yet (wait ${Math.ceil(waits.polled / 60)} min)`,
     ]
   const looks = await apiServers(rotating)
   const blind = cluster.nodes.filter(
@@ -47,17 +47,16 @@ export async function usersOfOldCa(rotating: Rotating, say: (text: string) => vo
       role === 'control' && !looks.some(({ node, found }) => node.name === name && found.inForce?.isLoaded),
   )
   const nodes = looks.map(({ node }) => node)
-  const before = await Promise.all(nodes.map((node) => readCounts(run, node)))
+  const before = await run.limits.node.map(nodes, (node) => readCounts(run, node))
   const lost = [...blind, ...nodes.filter((_, i) => !before[i])]
-  if (lost.length > 0)
-    return [`nobody knows: ${formatNames([...new Set(lost.map(({ name }) => name))])} counts no requests`]
+  if (lost.length > 0) return [`no requests are counted on ${formatNames([...new Set(lost.map(({ name }) => name))])}`]
   const left = Math.max(
     0,
     ...groups.flatMap((group) => before.map((each) => (each ? leftToCount(run, group, each) : 0))),
   )
   if (left > 0) say(`counting requests by certificates of the old CA for ${Math.ceil(left / 60)} min`)
   await delay(left * 1000, undefined, { signal })
-  const after = await Promise.all(nodes.map((node) => readCounts(run, node)))
+  const after = await run.limits.node.map(nodes, (node) => readCounts(run, node))
   const restarted = nodes.filter((_, i) => Number(before[i]?.started) !== Number(after[i]?.started))
   const used = groups.flatMap((group) => {
     const on = nodes.flatMap(({ name }, i) => {
@@ -70,11 +69,10 @@ export async function usersOfOldCa(rotating: Rotating, say: (text: string) => vo
   return [
     ...used.map(({ users, on }) => {
       const all = on.reduce((sum, { more }) => sum + more, 0)
-      return `${users.length > 1 ? 'one of ' : ''}${formatNames(users)} (${count(all, 'request')} on ${formatNames(on.map(({ name }) => name))} with a certificate of the old CA)`
+      const who = `${users.length > 1 ? 'one of ' : ''}${formatNames(users)}`
+      return `${who} made ${count(all, 'request')} with a certificate of the old CA (${formatNames(on.map(({ name }) => name))})`
     }),
-    ...restarted.map(
-      ({ name }) => `nobody knows: the API server of ${name} was restarted meanwhile, or does not answer`,
-    ),
+    ...restarted.map(({ name }) => `the API server of ${name} was restarted meanwhile, or does not answer`),
   ]
 }
 
@@ -109,26 +107,25 @@ export async function watchClients(rotating: Rotating, node: ClusterNode): Promi
           namespace === 'kube-node-lease' ||
           (namespace === 'kube-system' && /^kube-(scheduler|controller-manager)$/.test(name)),
       )
-      return {
-        now,
-        own: own.map((each) => ({ name: each.metadata.name, time: each.spec.renewTime, isLive: isLive(each, now) })),
-      }
+      return own.map((each) => ({ name: each.metadata.name, time: each.spec.renewTime, isLive: isLive(each, now) }))
     })
   const counts = await readCounts(run, node)
-  const first = await readRenewals()
-  const live = first.own.filter(({ isLive }) => isLive)
+  const first = await tryToAwait(readRenewals)
+  // One that did not answer before is what the run may repair.
+  if (!first) return async () => {}
+  const live = first.filter(({ isLive }) => isLive)
   return async () => {
     const begun = await readRenewals()
     const look = async () => {
-      const { own } = await readRenewals()
-      const times = new Map(begun.own.map(({ name, time }) => [name, time]))
+      const own = await readRenewals()
+      const times = new Map(begun.map(({ name, time }) => [name, time]))
       const still = live.filter(({ name }) => own.some((each) => each.name === name && each.time === times.get(name)))
       return still.length > 0 ? formatNames(still.map(({ name }) => name)) : undefined
     }
     const still = await repeat(renewing, look, signal)
     const last = await readCounts(run, node)
-    const isKnown = counts && last && Number(counts.started) === Number(last.started)
-    const failed = isKnown ? last.unauthenticated - counts.unauthenticated : 0
+    const isSame = Number(counts?.started) === Number(last?.started)
+    const failed = (last?.unauthenticated ?? 0) - (isSame ? (counts?.unauthenticated ?? 0) : 0)
     if (failed > 0)
       run.note(
         `${node.name}: ${count(failed, 'request')} refused for their credentials since it trusts the next CA alone; ${counts?.unauthenticated} before, since its start`,
