@@ -95,13 +95,13 @@ export function listTargets({ nodes, install, revoked }: Cluster, phase: 'revoke
         check: async (run, _force, before) => {
           const [first, copied] = [listId('revoked', node), deployId(node)].map((id) => before?.found.get(id))
           const seen = (first as UnitsFound | undefined) ?? (copied as DeployFound | undefined)?.units
-          const { checkList, withCountsOf } = await load()
+          const { checkList, countUses } = await load()
           const { findings = [], ...checked } = await checkList(run, node, seen)
           // The first has said it.
           if (phase === 'revoked-keys') return { ...checked, findings: findings.map(silenced) }
           // `deploy` has copied it to the node's folder, or will.
           const reasons = checked.reasons.filter(({ kind }) => kind !== 'on-node')
-          return withCountsOf(run, node, { ...checked, reasons, findings })
+          return countUses(run, node, { ...checked, reasons, findings })
         },
         build: async (run, work) => (await load()).bringList({ run, node }, work),
         foresee: async (_run, work) => (await load()).foreseeList(work),

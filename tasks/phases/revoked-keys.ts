@@ -18,8 +18,8 @@ import {
   type Waiting,
 } from '../../lib/graph/target.ts'
 import { nobody, type RevokedList } from '../../lib/kubernetes/authorization.ts'
-import { countingIn } from '../../lib/kubernetes/counts.ts'
-import { keysToList, listIn, pairsToReplace, wantedList, withCounts } from '../../lib/kubernetes/revocation.ts'
+import { countingIn, withCounts } from '../../lib/kubernetes/counts.ts'
+import { keysToList, listIn, pairsToReplace, wantedList } from '../../lib/kubernetes/revocation.ts'
 import type { CheckResult, Reason } from '../../lib/reason.ts'
 import { localHolder, nodeFiles } from '../layouts/tables.ts'
 import { deployId } from './deploy-targets.ts'
@@ -33,8 +33,8 @@ const name = 'revoked-keys'
 interface Readers {
   readonly nodes: readonly string[]
   readonly isLocal: boolean
-  /** Groups of replaced certificates that some API server has counted. */
-  readonly counting: ReadonlySet<string>
+  /** What it makes. */
+  readonly list: RevokedList
 }
 
 /** In a walk over everything, after all of it. */
@@ -60,30 +60,35 @@ export function targets(cluster: Cluster, { earlier }: { readonly earlier: reado
     wanted: { keys: revoked.filter(isKeyEntry).toSorted() },
     where: 'auth',
     check,
-    build: async (run, { found }) => ({ change: writeList(run, listWith(run, found.counting)) }),
-    foresee: (run, { found }) => changeOf(run, listWith(run, found.counting)),
+    build: async (run, { found }) => ({ change: writeList(run, found.list) }),
+    foresee: (run, { found }) => changeOf(run, found.list),
   })
   return [target, ...listTargets(cluster, name)]
 }
 
-function listWith(run: Run, counting: ReadonlySet<string>): RevokedList {
+/** With certificates to count. Whoever loads a new one in this walk may still use the old. */
+function listWith(run: Run, before: Earlier): RevokedList {
+  const { auth, cluster, waits } = run
   const list = wantedList(run)
-  return run.cluster.install ? withCounts(run, list, counting) : list
-}
-
-function check(run: Run, _force?: Force, before?: Earlier): CheckResult<Readers> {
-  const { auth, cluster } = run
-  const looks = cluster.nodes.map((node) => before?.found.get(listId('revoked', node)) as ListFound | undefined)
-  const list = listIn(auth) ?? nobody
+  const kinds = cluster.nodes.map((node) => before.outcomes.get(installId(node))?.kind)
+  if (!cluster.install || kinds.includes('built') || kinds.includes('stale')) return list
+  const looks = cluster.nodes.map((node) => before.found.get(listId('revoked', node)) as ListFound | undefined)
   const counting = countingIn(
     list,
     looks.flatMap((look) => look?.counts ?? []),
   )
+  // Not the run's own moment: what is listed later than that is not counted since then.
+  return withCounts({ auth, now: run.clock() }, list, { seconds: waits.polled, counting })
+}
+
+function check(run: Run, _force?: Force, before: Earlier = nothingBefore): CheckResult<Readers> {
+  const { auth, cluster } = run
   const keys = keysToList(run)
   const isReplaced = pairsToReplace(run)
   const nodes = cluster.nodes.filter((node) => nodeFiles(cluster, node).some(isReplaced))
   const holder = localHolder(cluster)
-  const isOther = !isDeepStrictEqual(listWith(run, counting).counted, list.counted)
+  const list = listWith(run, before)
+  const isOther = !isDeepStrictEqual(list.counted, (listIn(auth) ?? nobody).counted)
   const counted: Reason = { kind: 'content-changed', path: authorizationConfigFile, what: ['counted certificates'] }
   return {
     reasons: [
@@ -95,10 +100,12 @@ function check(run: Run, _force?: Force, before?: Earlier): CheckResult<Readers>
     found: {
       nodes: nodes.map(({ name }) => name),
       isLocal: holder !== undefined && isReplaced(auth.files.certificate(holder.name)),
-      counting,
+      list,
     },
   }
 }
+
+const nothingBefore: Earlier = { found: new Map(), outcomes: new Map() }
 
 /**
  * Who reads the pair has to have loaded the new one. What ssh does not reach holds nothing, nor does a worker that fails, or seems to get

@@ -31,7 +31,7 @@ export async function checkList(run: Run, node: ClusterNode, before?: UnitsFound
 }
 
 /** With what the API server has counted, where it has loaded the list. */
-export async function withCountsOf(
+export async function countUses(
   run: Run,
   node: ClusterNode,
   { found, ...checked }: CheckResult<UnitsFound>,

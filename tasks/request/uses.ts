@@ -1,7 +1,8 @@
 /** Who may still use a certificate that was replaced, and who does: as API servers have counted, where their nodes were looked at. */
 import { kubeconfigFile } from '../../lib/files/auth-dir.ts'
 import { checkOf, type Outcome, type Run } from '../../lib/graph/target.ts'
-import { listIn, replacedCertificates } from '../../lib/kubernetes/revocation.ts'
+import { replacedCertificates } from '../../lib/kubernetes/counts.ts'
+import { listIn } from '../../lib/kubernetes/revocation.ts'
 import { asFindings, type Finding, type Use } from '../../lib/reason.ts'
 import { count, formatDate, formatNames } from '../../lib/wording.ts'
 import { certTable } from '../layouts/tables.ts'

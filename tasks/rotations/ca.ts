@@ -44,7 +44,7 @@ import { type Asking, healthQuestion, isApiServer, withApi } from '../nodes/comp
 import { reloadTime, repeat } from '../nodes/look.ts'
 import { checkUnitsOf, lookAtUnits } from '../nodes/units.ts'
 import { type Askable, askable } from './api-servers.ts'
-import { usersOfOldCa, watchClients } from './old-clients.ts'
+import { untilCounted, usersOfOldCa, watchClients } from './old-clients.ts'
 import { type Rotating, type Rotation, type Stage, snapshotReminder } from './rotation.ts'
 import { caFiles, caRotationFiles, readCaState, refuseWithCopy, replacedCas } from './states.ts'
 
@@ -137,7 +137,7 @@ const finishingOf = (name: CaName): Stage => ({
     const nodes = run.cluster.nodes.filter(({ role }) => role !== 'gateway')
     return (await run.limits.node.map(nodes, (node) => ownClients(rotating, node))).flat()
   },
-  ...(name === caName && { usedBy: usersOfOldCa, watch: watchClients }),
+  ...(name === caName && { untilCounted, usedBy: usersOfOldCa, watch: watchClients }),
   async begin({ run: { auth, now } }) {
     const { present, next } = caFiles(auth.files, name)
     backUp(auth, auth.files.pair(name), now)

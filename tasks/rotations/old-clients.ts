@@ -4,10 +4,11 @@ import * as v from 'valibot'
 import type { ClusterNode } from '../../lib/cluster/cluster.ts'
 import { Failure, runAgain, tryToAwait } from '../../lib/failure.ts'
 import { caName } from '../../lib/files/auth-dir.ts'
+import type { Run } from '../../lib/graph/target.ts'
 import { type Counted, nobody } from '../../lib/kubernetes/authorization.ts'
 import { itemsOf } from '../../lib/kubernetes/client.ts'
-import { type Counts, countOf } from '../../lib/kubernetes/counts.ts'
-import { knownCertificates, listIn, replacedCertificates } from '../../lib/kubernetes/revocation.ts'
+import { type Counts, countOf, replacedCertificates } from '../../lib/kubernetes/counts.ts'
+import { knownCertificates, listIn, timeOf } from '../../lib/kubernetes/revocation.ts'
 import { type Certificate, isIssuedBy } from '../../lib/pki/certificate.ts'
 import { tryCertificate } from '../../lib/pki/pair.ts'
 import { count, formatNames } from '../../lib/wording.ts'
@@ -18,69 +19,94 @@ import { readCounts } from '../nodes/revoked.ts'
 import { apiServers } from './api-servers.ts'
 import type { Rotating } from './rotation.ts'
 
+/** Of certificates that the CA which the last stage ends has signed; those of `counted` that auth/ does not know may be of it. */
+function readOld({ auth, now }: Run) {
+  const ca = tryCertificate(auth, caName)
+  const isOld = (certificate: Certificate) => ca !== undefined && isIssuedBy(certificate, ca)
+  const { counted = [] } = listIn(auth) ?? nobody
+  const listed = new Set(counted.flatMap(({ certificates }) => certificates.map(({ fingerprint }) => fingerprint)))
+  const known = knownCertificates(auth)
+  const others = new Set(known.flatMap(({ certificate, fingerprint }) => (isOld(certificate) ? [] : fingerprint)))
+  return {
+    groups: counted.filter(({ certificates }) => certificates.some(({ fingerprint }) => !others.has(fingerprint))),
+    open: replacedCertificates({ auth, now }).filter(
+      (each) => isOld(each.certificate) && !listed.has(each.fingerprint),
+    ),
+  }
+}
+
+/** Waits until a run lists what was replaced; false if it is listed. */
+export async function untilCounted({ run, signal }: Rotating, say: (text: string) => void): Promise<boolean> {
+  const { open } = run.cluster.revoked ? readOld(run) : { open: [] }
+  if (open.length === 0) return false
+  const due = Math.max(...open.map(({ folder }) => timeOf(folder))) + run.waits.polled * 1000
+  await wait(due - run.clock().getTime(), 'until requests by certificates of the old CA may be counted', {
+    say,
+    signal,
+  })
+  return true
+}
+
 /**
  * A clause for each, and for what is not known. Everybody has loaded the new certificates by now: whoever goes on with one of the old CA
  * would be refused. A client has a request in that time: a watch lasts 5 to 10 minutes, and a kubeconfig's files are read every 5.
  */
 export async function usersOfOldCa(rotating: Rotating, say: (text: string) => void): Promise<string[]> {
   const { run, signal } = rotating
-  const { auth, cluster, waits } = run
-  if (!cluster.revoked) return []
-  const ca = tryCertificate(auth, caName)
-  const isOld = (certificate: Certificate) => ca !== undefined && isIssuedBy(certificate, ca)
-  const others = new Set(
-    knownCertificates(auth).flatMap(({ certificate, fingerprint }) => (isOld(certificate) ? [] : fingerprint)),
-  )
-  const groups =
-    (listIn(auth) ?? nobody).counted?.filter(({ certificates }) =>
-      certificates.some(({ fingerprint }) => !others.has(fingerprint)),
-    ) ?? []
-  const listed = new Set(groups.flatMap(({ certificates }) => certificates.map(({ fingerprint }) => fingerprint)))
-  const open = replacedCertificates(run).filter((each) => isOld(each.certificate) && !listed.has(each.fingerprint))
+  if (!run.cluster.revoked) return []
+  const { groups, open } = readOld(run)
   if (open.length > 0)
-    return [
-      `certificates of ${formatNames([...new Set(open.map(({ user }) => user))])} are not counted yet (wait ${Math.ceil(waits.polled / 60)} min)`,
-    ]
+    return [`requests by earlier certificates of ${formatNames(namesOf(open))} are not counted yet (${runAgain})`]
   const looks = await apiServers(rotating)
-  const blind = cluster.nodes.filter(
-    ({ name, role }) =>
-      role === 'control' && !looks.some(({ node, found }) => node.name === name && found.inForce?.isLoaded),
-  )
-  const nodes = looks.map(({ node }) => node)
-  const before = await run.limits.node.map(nodes, (node) => readCounts(run, node))
-  const lost = [...blind, ...nodes.filter((_, i) => !before[i])]
-  if (lost.length > 0) return [`no requests are counted on ${formatNames([...new Set(lost.map(({ name }) => name))])}`]
-  const left = Math.max(
-    0,
-    ...groups.flatMap((group) => before.map((each) => (each ? leftToCount(run, group, each) : 0))),
-  )
-  if (left > 0) say(`counting requests by certificates of the old CA for ${Math.ceil(left / 60)} min`)
-  await delay(left * 1000, undefined, { signal })
-  const after = await run.limits.node.map(nodes, (node) => readCounts(run, node))
-  const restarted = nodes.filter((_, i) => Number(before[i]?.started) !== Number(after[i]?.started))
+  const isCounting = ({ name }: ClusterNode) =>
+    looks.some(({ node, found }) => node.name === name && found.inForce?.isLoaded)
+  const nodes = run.cluster.nodes.filter(({ role }) => role === 'control')
+  const read = () => run.limits.node.map(nodes, (node) => readCounts(run, node))
+  const before = await read()
+  const blind = nodes.filter((node, i) => !(isCounting(node) && before[i]))
+  if (blind.length > 0) return [`no requests are counted on ${formatNames(blind.map(({ name }) => name))}`]
+  const left = groups.flatMap((group) => before.map((each) => (each ? leftToCount(run, group, each) : 0)))
+  await wait(Math.max(0, ...left), 'for requests by certificates of the old CA', { say, signal })
+  const after = await read()
   const used = groups.flatMap((group) => {
     const on = nodes.flatMap(({ name }, i) => {
       const [first, last] = [before[i], after[i]]
       const more = first && last ? countOf(last, group) - countOf(first, group) : 0
       return more > 0 ? [{ name, more }] : []
     })
-    return on.length > 0 ? [{ users: [...new Set(group.certificates.map(({ user }) => user))], on }] : []
+    return on.length > 0 ? [{ users: namesOf(group.certificates), on }] : []
   })
+  const restarted = nodes.filter((_, i) => Number(before[i]?.started) !== Number(after[i]?.started))
   return [
     ...used.map(({ users, on }) => {
       const all = on.reduce((sum, { more }) => sum + more, 0)
       const who = `${users.length > 1 ? 'one of ' : ''}${formatNames(users)}`
       return `${who} made ${count(all, 'request')} with a certificate of the old CA (${formatNames(on.map(({ name }) => name))})`
     }),
-    ...restarted.map(({ name }) => `the API server of ${name} was restarted meanwhile, or does not answer`),
+    ...restarted.map(({ name }) => `the API server of ${name} restarted meanwhile, or does not answer`),
   ]
 }
 
-/** Seconds. What nobody has used since it was listed need not be counted longer. */
-function leftToCount({ waits, clock }: Rotating['run'], group: Counted, counts: Counts): number {
-  if (countOf(counts, group) > 0) return waits.counted
-  const since = Math.max(Number(group.since), Number(counts.started))
-  return Math.min(waits.counted, waits.counted - (clock().getTime() - since) / 1000)
+const namesOf = (certificates: readonly { readonly user: string }[]) => [
+  ...new Set(certificates.map(({ user }) => user)),
+]
+
+/** Milliseconds. What nobody has used since the API server counts it need not be counted longer. */
+function leftToCount({ waits, clock }: Run, group: Counted, counts: Counts): number {
+  const all = waits.counted * 1000
+  if (countOf(counts, group) > 0) return all
+  return Math.min(all, all - (clock().getTime() - Math.max(Number(group.since), Number(counts.loaded))))
+}
+
+/** Milliseconds. */
+async function wait(
+  time: number,
+  why: string,
+  { say, signal }: { readonly say: (text: string) => void; readonly signal: AbortSignal },
+): Promise<void> {
+  if (time <= 0) return
+  say(`waiting ${Math.ceil(time / 60_000)} min ${why}`)
+  await delay(time, undefined, { signal })
 }
 
 const lease = v.object({

@@ -2,15 +2,13 @@
 import assert from 'node:assert/strict'
 import { type TestContext, test } from 'node:test'
 import { backUp } from '../../../lib/files/auth-dir.ts'
-import { counterOf, nobody, type RevokedList } from '../../../lib/kubernetes/authorization.ts'
-import { countingIn, parseCounts, usesIn } from '../../../lib/kubernetes/counts.ts'
-import { replacedCertificates, withCounts } from '../../../lib/kubernetes/revocation.ts'
+import { counterOf, nobody, type RevokedList, type Shown } from '../../../lib/kubernetes/authorization.ts'
+import { countingIn, parseCounts, replacedCertificates, usesIn, withCounts } from '../../../lib/kubernetes/counts.ts'
 import { makePair, readIssuer } from '../../../lib/pki/pair.ts'
 import { makeEverything, now, temporaryAuth, year } from '../../support/certificates.ts'
 import { and, parsed } from '../../support/files.ts'
 
 const minutes = (many: number) => new Date(now.getTime() + many * 60_000)
-const waits = { polled: 330 }
 
 /** All leaves were replaced at that moment. */
 async function replaced(t: TestContext) {
@@ -25,7 +23,7 @@ async function replaced(t: TestContext) {
   const issuer = readIssuer(auth)
   for (const { name, profile } of rows) await makePair(auth, name, { profile, issuer, now, validity: year })
   const listed = (at: Date, list: RevokedList = nobody, counting = new Set<string>()) =>
-    withCounts({ auth, now: at, waits }, list, counting)
+    withCounts({ auth, now: at }, list, { seconds: 330, counting })
   return { auth, listed }
 }
 
@@ -59,20 +57,26 @@ test('what was replaced is counted in groups, once whoever reads its files again
   )
 })
 
-test('a group that counts is split to single users, from nought; what is let in no more is left out', async (t) => {
+test('a group that counts is split by user, then by certificate, from nought; what is let in no more is left out', async (t) => {
   const { auth, listed } = await replaced(t)
   const list = listed(minutes(6))
   const all = list.counted?.map(counterOf) ?? []
   const split = listed(minutes(60), list, new Set(all))
-  assert.ok(
-    usersOf(split).every((group) => group.length === 2),
-    JSON.stringify(usersOf(split)),
-  )
+  const single = (each: RevokedList) => usersOf(each).filter((group) => group.length === 2).length
+  assert.deepEqual(single(split), usersOf(split).length)
   const left = split.counted?.map(counterOf).filter((name) => all.includes(name)) ?? []
-  assert.deepEqual(left.length, usersOf(list).filter((group) => group.length === 2).length)
+  assert.deepEqual(left.length, single(list))
   assert.ok(
     left.every((name) => !name.includes('users')),
     'counts of before the split stay with the group',
+  )
+  const [{ certificates: [jane] = [] } = {}] = split.counted?.filter(({ label }) => label === 'users') ?? []
+  const two = { label: 'users', since: now, certificates: [jane, { ...jane, fingerprint: 'f'.repeat(64) }] as Shown[] }
+  const both = { ...nobody, counted: [two] }
+  const lists = [listed(minutes(5), both), listed(minutes(5), both, new Set([counterOf(two)]))]
+  assert.deepEqual(
+    lists.map(({ counted = [] }) => counted.map(({ certificates }) => certificates.length)),
+    [[2], [1, 1]],
   )
   const revoked = { ...split, entries: ['jane'] }
   assert.deepEqual(
@@ -94,6 +98,7 @@ test('counts are read from metrics: since the listing, or the start of the API s
 process_start_time_seconds ${started.getTime() / 1000}
 apiserver_authorization_match_condition_evaluation_errors_total{name="${name}",type="Webhook"} 12
 apiserver_authorization_match_condition_evaluation_errors_total{name="revoked",type="Webhook"} 3
+apiserver_authorization_config_controller_automatic_reload_last_timestamp_seconds{apiserver_id_hash="sha256:0",status="success"} ${minutes(7).getTime() / 1000}
 authentication_attempts{result="error"} 4
 authentication_attempts{result="success"} 400
 ${more}`
@@ -105,6 +110,8 @@ ${more}`
   assert.deepEqual(proxyOf(minutes(9))?.since, minutes(9))
   const counts = parseCounts(metrics(now)) ?? assert.fail()
   assert.equal(counts.unauthenticated, 4)
+  assert.deepEqual([counts.started, counts.loaded], [now, minutes(7)])
   assert.deepEqual([...countingIn(list, [counts])], [name])
-  assert.equal(parseCounts('no metrics'), undefined)
+  for (const unreadable of ['no metrics', metrics(now).replace('} 12', '} many')])
+    assert.equal(parseCounts(unreadable), undefined)
 })
