@@ -4,25 +4,15 @@ import { isDeepStrictEqual } from 'node:util'
 import type { Cluster } from '../cluster/cluster.ts'
 import { entryOf, isKeyEntry } from '../cluster/problem.ts'
 import { tryTo } from '../failure.ts'
-import { type AuthDir, authorizationConfigFile, caName, nextName, timeOfBackup } from '../files/auth-dir.ts'
+import { type AuthDir, authorizationConfigFile, timeOfBackup } from '../files/auth-dir.ts'
 import { once } from '../files/plain-file.ts'
-import {
-  type Certificate,
-  commonNameOf,
-  fingerprintOf,
-  isIssuedBy,
-  keyIdOf,
-  readCertificate,
-} from '../pki/certificate.ts'
-import { tryCertificate } from '../pki/pair.ts'
+import { type Certificate, commonNameOf, fingerprintOf, keyIdOf, readCertificate } from '../pki/certificate.ts'
 import { formatNames } from '../wording.ts'
 import {
-  type Counted,
   counterOf,
   isOverRevoked,
   keysOf,
   nobody,
-  nodeUser,
   pinnedBy,
   plain,
   type RevokedList,

@@ -73,6 +73,8 @@ describe('who still uses a certificate that was replaced', { skip }, () => {
     await mustRun(lab, 0, 'bootstrap')
     await lab.exec('mkdir old; cp auth/jane.pem auth/jane-key.pem old')
     bring()
+    const scheduler = await on('control0', 'cat /usr/local/bin/kube-scheduler')
+    lab.machine('worker0').write('/usr/local/bin/kube-scheduler', `${scheduler}\n`, 0o755)
     await on(
       'worker0',
       `mkdir -p /srv/pod; cat >/srv/pod/config.yaml <<'.'

@@ -152,6 +152,8 @@ const lines = {
     ...{ node: text, state, message: text },
     ...{ deployed: v.optional(flag), installed: v.optional(flag), loaded: v.optional(flag), until: v.optional(time) },
     revokedInForce: v.optional(number),
+    uses: v.optional(v.array(v.strictObject({ users: texts, until: time, count: number, since: time }))),
+    refused: v.optional(v.strictObject({ count: number, since: time })),
     left,
   }),
   rotation: line('rotation', {
