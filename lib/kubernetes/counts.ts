@@ -21,7 +21,7 @@ import {
 import { type KnownCertificate, knownCertificates, listIn, timeOf } from './revocation.ts'
 
 /** Authorizers that count, at most, and parts that one is split into: each costs every request some 20 µs. */
-const [most, mostParts] = [64, 16] as const
+const [most, mostParts] = [32, 16] as const
 /** Certificates that fit into one expression. */
 const mostInOne = 1000
 
