@@ -11,12 +11,11 @@ import { type Counts, countOf, replacedCertificates } from '../../lib/kubernetes
 import { knownCertificates, listIn, timeOf } from '../../lib/kubernetes/revocation.ts'
 import { type Certificate, isIssuedBy } from '../../lib/pki/certificate.ts'
 import { tryCertificate } from '../../lib/pki/pair.ts'
-import { count, formatNames } from '../../lib/wording.ts'
+import { count, formatNames, printable } from '../../lib/wording.ts'
 import { withApi } from '../nodes/component.ts'
 import { isLive } from '../nodes/leases.ts'
 import { repeat } from '../nodes/look.ts'
-import { readCounts } from '../nodes/revoked.ts'
-import { apiServers } from './api-servers.ts'
+import { readCounts, readInForce } from '../nodes/revoked.ts'
 import type { Rotating } from './rotation.ts'
 
 /** Of certificates that the CA which the last stage ends has signed; those of `counted` that auth/ does not know may be of it. */
@@ -57,34 +56,46 @@ export async function usersOfOldCa(rotating: Rotating, say: (text: string) => vo
   const { groups, open } = readOld(run)
   if (open.length > 0)
     return [`requests by earlier certificates of ${formatNames(namesOf(open))} are not counted yet (${runAgain})`]
-  const looks = await apiServers(rotating)
-  const isCounting = ({ name }: ClusterNode) =>
-    looks.some(({ node, found }) => node.name === name && found.inForce?.isLoaded)
   const nodes = run.cluster.nodes.filter(({ role }) => role === 'control')
-  const read = () => run.limits.node.map(nodes, (node) => readCounts(run, node))
+  const read = () =>
+    run.limits.node.map(nodes, async (node) =>
+      (await readInForce(run, node))?.isLoaded ? readCounts(run, node) : undefined,
+    )
   const before = await read()
-  const blind = nodes.filter((node, i) => !(isCounting(node) && before[i]))
+  const blind = nodes.filter((_, i) => !before[i])
   if (blind.length > 0) return [`no requests are counted on ${formatNames(blind.map(({ name }) => name))}`]
   const left = groups.flatMap((group) => before.map((each) => (each ? leftToCount(run, group, each) : 0)))
   await wait(Math.max(0, ...left), 'for requests by certificates of the old CA', { say, signal })
   const after = await read()
+  return whoUsed(
+    groups,
+    nodes.map(({ name }, i) => ({ name, before: before[i], after: after[i] })),
+  )
+}
+
+interface Seen {
+  readonly name: string
+  readonly before: Counts | undefined
+  readonly after: Counts | undefined
+}
+
+/** A clause for each group that was used meanwhile, and for each API server that has not counted all the time. */
+export function whoUsed(groups: readonly Counted[], seen: readonly Seen[]): string[] {
   const used = groups.flatMap((group) => {
-    const on = nodes.flatMap(({ name }, i) => {
-      const [first, last] = [before[i], after[i]]
-      const more = first && last ? countOf(last, group) - countOf(first, group) : 0
-      return more > 0 ? [{ name, more }] : []
-    })
-    return on.length > 0 ? [{ users: namesOf(group.certificates), on }] : []
+    const more = ({ before, after }: Seen) => (before && after ? countOf(after, group) - countOf(before, group) : 0)
+    const on = seen.filter((each) => more(each) > 0)
+    const users = namesOf(group.certificates)
+    const who = `${users.length > 1 ? 'one of ' : ''}${formatNames(users)}`
+    const times = count(
+      on.reduce((sum, each) => sum + more(each), 0),
+      'request',
+    )
+    return on.length > 0
+      ? [`${who} made ${times} with a certificate of the old CA (${formatNames(on.map(({ name }) => name))})`]
+      : []
   })
-  const restarted = nodes.filter((_, i) => Number(before[i]?.started) !== Number(after[i]?.started))
-  return [
-    ...used.map(({ users, on }) => {
-      const all = on.reduce((sum, { more }) => sum + more, 0)
-      const who = `${users.length > 1 ? 'one of ' : ''}${formatNames(users)}`
-      return `${who} made ${count(all, 'request')} with a certificate of the old CA (${formatNames(on.map(({ name }) => name))})`
-    }),
-    ...restarted.map(({ name }) => `the API server of ${name} restarted meanwhile, or does not answer`),
-  ]
+  const lost = seen.filter(({ before, after }) => !before || Number(before.loaded) !== Number(after?.loaded))
+  return [...used, ...lost.map(({ name }) => `the API server of ${name} has not counted all the time`)]
 }
 
 const namesOf = (certificates: readonly { readonly user: string }[]) => [
@@ -92,10 +103,11 @@ const namesOf = (certificates: readonly { readonly user: string }[]) => [
 ]
 
 /** Milliseconds. What nobody has used since the API server counts it need not be counted longer. */
-function leftToCount({ waits, clock }: Run, group: Counted, counts: Counts): number {
+export function leftToCount({ waits, clock }: Pick<Run, 'waits' | 'clock'>, group: Counted, counts: Counts): number {
   const all = waits.counted * 1000
   if (countOf(counts, group) > 0) return all
-  return Math.min(all, all - (clock().getTime() - Math.max(Number(group.since), Number(counts.loaded))))
+  const since = Math.max(Number(group.since), Number(counts.loaded))
+  return Math.min(all, since + all - clock().getTime())
 }
 
 /** Milliseconds. */
@@ -133,35 +145,38 @@ export async function watchClients(rotating: Rotating, node: ClusterNode): Promi
           namespace === 'kube-node-lease' ||
           (namespace === 'kube-system' && /^kube-(scheduler|controller-manager)$/.test(name)),
       )
-      return own.map((each) => ({ name: each.metadata.name, time: each.spec.renewTime, isLive: isLive(each, now) }))
+      return {
+        live: own.filter((each) => isLive(each, now)),
+        times: new Map(own.map(({ metadata: { name }, spec }) => [name, spec.renewTime])),
+      }
     })
-  const counts = await readCounts(run, node)
+  const before = await readCounts(run, node)
   const first = await tryToAwait(readRenewals)
   // One that did not answer before is what the run may repair.
   if (!first) return async () => {}
-  const live = first.filter(({ isLive }) => isLive)
   return async () => {
-    const begun = await readRenewals()
+    const { times: begun } = await readRenewals()
     const look = async () => {
-      const own = await readRenewals()
-      const times = new Map(begun.map(({ name, time }) => [name, time]))
-      const still = live.filter(({ name }) => own.some((each) => each.name === name && each.time === times.get(name)))
-      return still.length > 0 ? formatNames(still.map(({ name }) => name)) : undefined
+      const { times } = await readRenewals()
+      const still = first.live.filter(
+        ({ metadata: { name } }) => times.has(name) && times.get(name) === begun.get(name),
+      )
+      return still.length > 0 ? formatNames(still.map(({ metadata: { name } }) => printable(name))) : undefined
     }
     const still = await repeat(renewing, look, signal)
-    const last = await readCounts(run, node)
-    const isSame = Number(counts?.started) === Number(last?.started)
-    const failed = (last?.unauthenticated ?? 0) - (isSame ? (counts?.unauthenticated ?? 0) : 0)
+    const after = await readCounts(run, node)
+    const earlier = Number(before?.started) === Number(after?.started) ? (before?.unauthenticated ?? 0) : 0
+    const failed = (after?.unauthenticated ?? 0) - earlier
     if (failed > 0)
       run.note(
-        `${node.name}: ${count(failed, 'request')} refused for their credentials since it trusts the next CA alone; ${counts?.unauthenticated} before, since its start`,
+        `${node.name}: ${count(failed, 'request')} refused for their credentials since it trusts the next CA alone; ${earlier} before, since its start`,
       )
     if (still !== undefined)
       throw new Failure(
-        `since it trusts the next CA alone, ${still} ${still.includes(', ') ? 'have' : 'has'} not renewed a lease for ${renewing / 1000} s`,
+        `since it trusts the next CA alone, no lease was renewed for ${renewing / 1000} s by ${still}`,
         {
           node: node.name,
-          remedy: `see there why; the other control nodes still trust both; to go on, ${runAgain}`,
+          remedy: `see there why; control nodes whose turn has not come trust both; to go on, ${runAgain}`,
         },
       )
   }
