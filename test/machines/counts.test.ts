@@ -10,6 +10,7 @@ import type { Machines } from '../lab/machines/machines.ts'
 import type { Edit } from '../support/harderway.ts'
 import { eventually } from '../support/programs.ts'
 import {
+  getObject,
   mustRun,
   running,
   shutdownDelay,
@@ -49,17 +50,41 @@ describe('who still uses a certificate that was replaced', { skip }, () => {
     const sum = (user: string) => all.reduce((sum, each) => sum + (each.users.join() === user ? each.count : 0), 0)
     return users.map((user) => [user, sum(user)] as const)
   }
-  /** Jane makes requests all the time meanwhile. */
+  /** Jane makes requests all the time meanwhile; and kube-proxy, whose watches last up to 10 minutes, each time it is started. */
   const whileAsking = async <T>(work: () => Promise<T>): Promise<T> => {
     let isOver = false
     const asking = (async () => {
-      while (!isOver) await janes()
+      while (!isOver) {
+        await janes()
+        await on('worker1', 'systemctl restart node-proxy')
+      }
     })()
     try {
       return await work()
     } finally {
       isOver = true
       await asking
+    }
+  }
+
+  /** A kubelet that is no machine of the lab renews its lease until an API server refuses jane. */
+  const whileRenewing = async <T>(work: () => Promise<T>): Promise<T> => {
+    const leases = '/apis/coordination.k8s.io/v1/namespaces/kube-node-lease/leases'
+    const send = (method: string, path: string, lease: object) =>
+      getObject(lab, 'control1', path, `-X ${method} -d '${JSON.stringify(lease)}'`)
+    const spec = () => ({ holderIdentity: 'worker9', renewTime: new Date().toISOString().replace('Z', '000Z') })
+    const named = { apiVersion: 'coordination.k8s.io/v1', kind: 'Lease', metadata: { name: 'worker9' } }
+    let lease = await send('POST', leases, { ...named, spec: spec() })
+    let isOver = false
+    const renewing = (async () => {
+      while (!isOver && !(await janes()).includes('401'))
+        lease = await send('PUT', `${leases}/worker9`, { ...lease, spec: spec() })
+    })()
+    try {
+      return await work()
+    } finally {
+      isOver = true
+      await renewing
     }
   }
 
@@ -133,6 +158,10 @@ ${schedulerConfig}
       bring()
       await on('worker0', 'systemctl restart pod || true')
       await on('worker1', 'systemctl restart k8s-kubelet node-proxy')
+      // A kubelet's lease stops as the first API server trusts the next CA alone.
+      const stopped = await whileRenewing(() => mustRun(lab, 1, 'rotate', 'ca', '--finish'))
+      assert.match(toldOf(stopped), /no lease was renewed for 60 s by worker9/)
+      assert.deepEqual((await janes()).toSorted(), ['200', '200', '401'])
       await mustRun(lab, 0, 'rotate', 'ca', '--finish')
     })
     assert.deepEqual(await janes(), ['401', '401', '401'])
