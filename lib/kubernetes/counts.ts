@@ -25,7 +25,8 @@ const [most, mostParts] = [32, 16] as const
 /** Certificates that fit into one expression. */
 const mostInOne = 1000
 
-interface Given {
+/** At a time. */
+interface AuthAt {
   readonly auth: AuthDir
   readonly now: Date
 }
@@ -35,7 +36,7 @@ interface Given {
  * new one, in groups. Of those in `counting` some were used: they are split, until each is a single certificate.
  */
 export function withCounts(
-  { auth, now }: Given,
+  { auth, now }: AuthAt,
   list: RevokedList,
   { seconds, counting }: { readonly seconds: number; readonly counting: ReadonlySet<string> },
 ): RevokedList {
@@ -64,7 +65,7 @@ export function withCounts(
 }
 
 /** Those of auth/backup by which somebody may still be let in. */
-export function replacedCertificates({ auth, now }: Given): KnownCertificate[] {
+export function replacedCertificates({ auth, now }: AuthAt): KnownCertificate[] {
   const [replaced] = partReplaced(auth, listIn(auth) ?? nobody)
   return replaced.filter(({ end }) => end > now)
 }

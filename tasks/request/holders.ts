@@ -24,7 +24,7 @@ import { asFindings, type Finding } from '../../lib/reason.ts'
 import { count, formatDate, formatNames } from '../../lib/wording.ts'
 import { type CertRow, certTable, identityFiles, isKeptOff } from '../layouts/tables.ts'
 
-type Given = Pick<Run, 'auth' | 'cluster' | 'now'>
+export type Given = Pick<Run, 'auth' | 'cluster' | 'now'>
 
 /** A certificate of a client, in auth/, in its backup, or of which the list of the revoked alone knows: without a file. */
 type ClientCertificate = Shown & { readonly file?: KnownCertificate }

@@ -1,13 +1,12 @@
 /** Who may still use a certificate that was replaced, and who does: as API servers have counted, where their nodes were looked at. */
 import { kubeconfigFile } from '../../lib/files/auth-dir.ts'
-import { checkOf, type Outcome, type Run } from '../../lib/graph/target.ts'
+import { checkOf, type Outcome } from '../../lib/graph/target.ts'
 import { replacedCertificates } from '../../lib/kubernetes/counts.ts'
 import { listIn } from '../../lib/kubernetes/revocation.ts'
 import { asFindings, type Finding, type Use } from '../../lib/reason.ts'
 import { count, formatDate, formatNames } from '../../lib/wording.ts'
 import { certTable } from '../layouts/tables.ts'
-
-type Given = Pick<Run, 'auth' | 'cluster' | 'now'>
+import type { Given } from './holders.ts'
 
 /** When the last earlier certificate of each user expires, by name. */
 export function earlierUntil(run: Given): Map<string, Date> {
