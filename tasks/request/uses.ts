@@ -29,7 +29,7 @@ export function notesOnUses(run: Given, outcomes: ReadonlyMap<string, Outcome>):
   const used = [
     ...Map.groupBy(
       all.filter((use) => use.count > 0),
-      ({ users }) => users.join(' '),
+      ({ users, until }) => [...users, until.toISOString()].join(' '),
     ).values(),
   ]
   const silent = cluster.nodes.filter(
@@ -81,14 +81,12 @@ function toCopy(run: Given): string[] {
   const { auth, cluster } = run
   if (cluster.install) return []
   const replaced = replacedCertificates(run)
-  const rows = certTable(cluster).filter(
-    ({ on, name }) => Object.keys(on).length > 0 && replaced.some((each) => each.name === name),
-  )
-  if (rows.length === 0) return []
-  const first = new Date(
-    Math.min(...replaced.filter(({ name }) => rows.some((row) => row.name === name)).map(({ end }) => Number(end))),
-  )
+  const onNodes = new Set(certTable(cluster).flatMap(({ on, name }) => (Object.keys(on).length > 0 ? name : [])))
+  const open = replaced.filter(({ name }) => onNodes.has(name))
+  if (open.length === 0) return []
+  const files = new Set(open.map(({ name }) => auth.files.certificate(name)))
+  const first = new Date(Math.min(...open.map(({ end }) => Number(end))))
   return [
-    `copy what was replaced to where units read it, if not done yet: the earlier ${formatNames(rows.map(({ name }) => auth.files.certificate(name)))} expire from ${formatDate(first)} on`,
+    `copy what was replaced to where units read it, if not done yet: the earlier ${formatNames([...files])} expire from ${formatDate(first)} on`,
   ]
 }
