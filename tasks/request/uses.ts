@@ -87,6 +87,6 @@ function toCopy(run: Given): string[] {
   const files = new Set(open.map(({ name }) => auth.files.certificate(name)))
   const first = new Date(Math.min(...open.map(({ end }) => Number(end))))
   return [
-    `copy what was replaced to where units read it, if not done yet: the earlier ${formatNames([...files])} expire from ${formatDate(first)} on`,
+    `copy what was replaced to where units read it, if not done yet: ${formatNames([...files])}; the first of the earlier ones expires ${formatDate(first)}`,
   ]
 }

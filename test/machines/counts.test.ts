@@ -81,8 +81,7 @@ describe('who still uses a certificate that was replaced', { skip }, () => {
     let isOver = false
     const renewing = (async () => {
       const isLoaded = async () => ca() !== before && (await janes()).includes('401')
-      while (!isOver && !(await isLoaded()))
-        lease = await send('PUT', `${leases}/worker9`, { ...lease, spec: spec() })
+      while (!isOver && !(await isLoaded())) lease = await send('PUT', `${leases}/worker9`, { ...lease, spec: spec() })
     })()
     try {
       return await work()

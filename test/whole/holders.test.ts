@@ -314,7 +314,8 @@ test('a user whose earlier kubeconfig is still valid is named, and what is yours
   const untold = async (...args: string[]) => notesIn(await harderway(place, ...args, '--json')).join('\n')
   const jane =
     /^jane may still have the earlier jane\.kubeconfig, valid until \d{4}-\d\d-\d\d: give the new one to jane$/m
-  const copies = /^copy what was replaced to where units read it, if not done yet: the earlier worker0\.pem expire/m
+  const copies =
+    /^copy what was replaced to where units read it, if not done yet: worker0\.pem; the first of the earlier ones expires/m
   assert.doesNotMatch(await untold('status'), /earlier/)
   await exits(0, place, 'user-certs/jane', 'node-certs/worker0', 'kubeconfigs/jane', '--force')
   const status = await untold('status')
