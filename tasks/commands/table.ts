@@ -57,16 +57,15 @@ export const run: Command = {
   ],
   means: {
     force:
-      'rebuild what is selected even if fresh; the CA, the service-account key and the encryption key only if that very target is named',
-    format: 'with --dry-run: markdown, as a comment on a pull request',
+      'rebuild the selection even if up to date; the CA, the service-account key and the encryption key only if named themselves',
+    format: 'with --dry-run: markdown, for a comment on a pull request',
     renew: 'with ca only: a new CA certificate over the same key',
-    'replace-identity':
-      'overwrite a node that holds another CA, service-account key or encryption key, and a kubeconfig that trusts another CA',
-    prune: 'remove files of ours that no longer belong on a node',
+    'replace-identity': 'overwrite a node or kubeconfig with another CA, service-account key or encryption key',
+    prune: 'remove harderway files that no longer belong on a node',
   },
   values: { format: ['markdown'] },
   exits: {
-    refused: 'refused to replace something irreplaceable, or to do something else than --expect-plan',
+    refused: 'refused to replace something irreplaceable, or to deviate from --expect-plan',
     failed: 'a target failed; the others ran, unless they depend on it',
     stale: '--dry-run: found something to make; or the CA expires within renewBefore, or its key is left on a node',
   },
@@ -78,9 +77,9 @@ export const commands: readonly Command[] = [
   run,
   {
     name: 'verify',
-    does: 'makes every TLS connection of the cluster in memory, with the files in auth/; or checks a backup (--from)',
+    does: 'tries every TLS connection of the cluster in memory; or checks a backup (--from)',
     options: ['node', 'from', 'no-lock-wait'],
-    means: { from: 'whether this backup of auth/ would bring the cluster back; asks the control nodes' },
+    means: { from: 'check that this backup can restore the cluster; contacts control nodes' },
     exits: {
       refused: '--from: a control node holds another identity, or a newer harderway is needed',
       failed: 'a handshake did not have the expected result; --from: something is missing or wrong in the backup',
@@ -90,7 +89,7 @@ export const commands: readonly Command[] = [
   },
   {
     name: 'status',
-    does: 'lists what was made: whether it is right, and when it expires',
+    does: 'shows whether each file is up to date and when it expires',
     options: ['node', 'on-nodes', 'wait-nodes', 'concurrency', 'no-lock-wait'],
     exits: {
       refused: 'a run would refuse to replace something that is there',
@@ -101,7 +100,7 @@ export const commands: readonly Command[] = [
   },
   {
     name: 'graph',
-    does: 'draws what is made from what; as SVG: --format dot | dot -Tsvg',
+    does: 'draws the dependency graph, as Mermaid or for dot',
     options: ['node', 'format'],
     means: { format: 'mermaid or dot' },
     values: { format: ['mermaid', 'dot'] },
@@ -110,20 +109,20 @@ export const commands: readonly Command[] = [
   },
   {
     name: 'report',
-    does: 'writes auth/report.html: what expires when, who holds which key, each certificate',
+    does: 'writes auth/report.html: what expires when, and who holds which key',
     options: ['format', 'output', 'on-nodes', 'wait-nodes', 'concurrency', 'no-lock-wait'],
-    means: { format: 'html or prometheus', output: 'also write it there, for others to read: mode 0644' },
+    means: { format: 'html or prometheus', output: 'write a copy there, with mode 0644' },
     values: { format: ['html', 'prometheus'] },
     exits: { failed: 'it could not be written' },
     load: async () => (await import('./report/report.ts')).report,
   },
   {
     name: 'schedule',
-    does: 'prints a systemd service and timer that run bootstrap every day, and a line for cron',
+    does: 'prints a systemd timer and a line for cron, to run bootstrap every day',
     options: ['write', 'output'],
     means: {
-      write: 'write them there, instead of printing them',
-      output: 'where node_exporter reads the metrics of each run',
+      write: 'write them there instead',
+      output: 'where node_exporter reads metrics',
     },
     exits: { failed: 'a file could not be written' },
     load: async () => (await import('./schedule.ts')).schedule,
@@ -132,12 +131,12 @@ export const commands: readonly Command[] = [
     name: 'rotate',
     operands: 'WHAT',
     words: ['ca', 'etcd-ca', 'front-proxy-ca', 'service-account', 'encryption-key'],
-    does: 'replaces ca, etcd-ca, front-proxy-ca, service-account or encryption-key, in stages, while the cluster runs',
+    does: 'replaces ca, etcd-ca, front-proxy-ca, service-account or encryption-key in stages, while the cluster runs',
     options: ['dry-run', 'finish', 'undo', 'force', 'wait-nodes', 'concurrency', 'no-lock-wait'],
     means: {
-      finish: 'of what is under way: through the last stage, after which the old one is no longer trusted',
-      undo: 'back to the state before it, as long as it is not finished',
-      force: 'finish although something still uses the old one',
+      finish: 'complete the rotation; stop trusting the old CA or key',
+      undo: 'return to the state before, until --finish',
+      force: 'finish although something still uses the old CA or key',
     },
     exits: {
       refused:
@@ -150,7 +149,7 @@ export const commands: readonly Command[] = [
   },
   {
     name: 'recover',
-    does: 'restores an auth/ that was lost, from a control node (--node) or from a backup (--from)',
+    does: 'restores a lost auth/, from a control node (--node) or a backup (--from)',
     options: ['node', 'from', 'wait-nodes', 'concurrency', 'no-lock-wait'],
     means: { node: 'from this control node', from: 'from this backup of auth/' },
     exits: {
@@ -162,20 +161,20 @@ export const commands: readonly Command[] = [
   {
     name: 'init',
     operands: 'DIR',
-    does: "creates a new cluster's folder, with a cluster.yaml from the names of its nodes, or from an auth/ that is there",
+    does: 'creates a directory with a cluster.yaml, from node names or an existing auth/',
     options: [
       ...(['control', 'worker', 'gateway', 'virtual-ip', 'name', 'user', 'ssh-config', 'layout'] as const),
       'from',
     ],
     means: {
-      control: 'the control nodes; NAME=HOST for one that ssh knows by another name',
+      control: 'the control nodes; NAME=HOST if ssh has another name for one',
       worker: 'the workers',
       gateway: 'the load balancers',
-      'virtual-ip': 'where the API is reached through the load balancer',
-      name: "the cluster's name (default: the folder's)",
-      user: 'the user that logs in on the nodes',
-      'ssh-config': "ssh's configuration file, as for ssh -F",
-      layout: 'the guide that the cluster follows: harder-way or hard-way (default: as the files in auth/ show)',
+      'virtual-ip': 'the address of the API at the load balancer',
+      name: 'the name of the cluster (default: of the directory)',
+      user: 'the user that ssh logs in as',
+      'ssh-config': 'as for ssh -F',
+      layout: 'the guide that the cluster follows: harder-way or hard-way (default: as files in auth/ show)',
       from: 'read the rest from this auth/',
     },
     values: { layout: ['harder-way', 'hard-way'] satisfies LayoutName[] },
@@ -190,7 +189,7 @@ export const commands: readonly Command[] = [
     name: 'completion',
     operands: 'bash | zsh',
     words: ['bash', 'zsh'],
-    does: 'prints a script for your shell: the command harderway, with tab completion',
+    does: 'prints a script for your shell, for tab completion of harderway',
     options: [],
     isWithoutCluster: true,
     exits: {},

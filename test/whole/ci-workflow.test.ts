@@ -1,4 +1,4 @@
-/** docs/ci.md: the shell of each step, in an environment that holds what GitHub gives it and nothing else. */
+/** docs/ci-workflow.yaml: the shell of each step, in an environment that holds what GitHub gives it and nothing else. */
 import assert from 'node:assert/strict'
 import { execFile, execFileSync } from 'node:child_process'
 import { existsSync, mkdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
@@ -16,14 +16,13 @@ interface Step {
   readonly if?: string
 }
 
-const page = readFileSync(join(dirname(entry), '../docs/ci.md'), 'utf8')
-const [, workflow = ''] = /^```yaml\n([^`]*)^```$/m.exec(page) ?? []
+const workflow = readFileSync(join(dirname(entry), '../docs/ci-workflow.yaml'), 'utf8')
 const { jobs, defaults } = parse(workflow) as {
   jobs: Record<'review' | 'plan' | 'run', { steps: readonly Step[]; outputs?: Record<string, string> }>
   defaults: unknown
 }
 
-describe('docs/ci.md', {
+describe('docs/ci-workflow.yaml', {
   skip: needs('age', 'age-keygen', 'git', 'npm', 'npx', 'tar', 'ssh-agent', 'ssh-add', 'ssh', 'scp', 'sshd'),
 }, () => {
   let place: string
@@ -37,7 +36,7 @@ describe('docs/ci.md', {
   const program = (name: string, script: string) =>
     writeFileSync(inPlace(name), `#!/bin/sh\n${script}\n`, { mode: 0o755 })
 
-  /** The repository as it is in docs/ci.md, with nodes that are up. */
+  /** The repository as docs/ci.md has it, with nodes that are up. */
   before(async () => {
     place = makePlace()
     for (const name of ['bin', 'work', 'work/vendor', 'home/.ssh', 'package']) mkdirSync(inPlace(name))
