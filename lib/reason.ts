@@ -178,6 +178,16 @@ export function formatKept(why: string): string {
   return `--prune keeps it because ${why}; remove it once nothing reads it`
 }
 
+/** Requests that an API server has counted by certificates that were replaced. */
+export interface Use {
+  /** Of more than one it is not known which: a run splits what has counted. */
+  readonly users: readonly string[]
+  /** When the last of them expires. */
+  readonly until: Date
+  readonly count: number
+  readonly since: Date
+}
+
 /** The result of a check, with what it hands on to build. */
 export interface CheckResult<Found = unknown> {
   /** Empty: it is fresh. */
@@ -195,6 +205,10 @@ export interface CheckResult<Found = unknown> {
   readonly ownsClient?: true
   /** For a control node: how many entries of `revoked` its API server denies. */
   readonly revokedInForce?: number
+  /** And what it has counted; undefined if it counts nothing. */
+  readonly uses?: readonly Use[] | undefined
+  /** Requests that it has refused to who is revoked, since a time. */
+  readonly refused?: { readonly count: number; readonly since: Date } | undefined
   /** It stays fresh even if its needs are rebuilt. */
   readonly staysFresh?: boolean
   /** There is nothing to make: it stays fresh, forced or not. */

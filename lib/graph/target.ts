@@ -18,6 +18,8 @@ export interface Run {
     readonly healthy: number
     /** Seconds after which a component that polls a file has read it. */
     readonly polled: number
+    /** Seconds in which a client makes a request at least once. */
+    readonly counted: number
   }
   /** The user's kubeconfig, or kubectl's list of them, in kubectl's order. */
   readonly kubeconfigs: () => readonly string[]
@@ -307,8 +309,8 @@ export function edgesOf({ needs, after = [] }: Target): readonly string[] {
 export function authTarget<Found>(target: Target<Found>): Target<Found> {
   return {
     ...target,
-    check: async (run, force) => {
-      const look = await target.check(run, force)
+    check: async (run, force, before) => {
+      const look = await target.check(run, force, before)
       refuseFolders(target, run)
       return look
     },

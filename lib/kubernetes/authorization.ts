@@ -1,6 +1,6 @@
 /**
- * The AuthorizationConfiguration by which an API server denies who is revoked, before Node and RBAC are asked: its text, and the list
- * read back from it.
+ * The AuthorizationConfiguration by which an API server denies who is revoked, before Node and RBAC are asked, and counts who still uses
+ * a certificate that was replaced: its text, and the list read back from it.
  *
  * A name is denied with every certificate. A key can't be denied by its fingerprints: whoever has it can write its certificate in other
  * bytes, which have another SHA-256 and are accepted all the same. So its users are pinned: an API server accepts only the certificates
@@ -17,7 +17,8 @@ import { scalarText } from './kubeconfig.ts'
 const header = '# Made by harderway from `revoked` in cluster.yaml: what is changed here is lost.'
 
 /** Of the authorizer, in the API server's metrics too. */
-const authorizerName = 'revoked'
+export const authorizerName = 'revoked'
+const markName = 'revoked-list'
 
 /** A certificate that a user may or may not show. Fingerprint and key: SHA-256, as 64 hexadecimal digits. */
 export interface Shown {
@@ -27,12 +28,23 @@ export interface Shown {
   readonly end: Date
 }
 
+/** Certificates that were replaced, and that one authorizer counts the requests by: of one user, or of several until it counts any. */
+export interface Counted {
+  /** A component's name, `nodes` or `users`. */
+  readonly label: string
+  /** When it was listed. */
+  readonly since: Date
+  readonly certificates: readonly Omit<Shown, 'keyId'>[]
+}
+
 /** Who is revoked, with the certificates concerned: the file has all of this, so a lost auth/ loses none of it. */
 export interface RevokedList {
   /** Of `revoked`: names of users and nodes, and `sha256:…`. */
   readonly entries: readonly string[]
   /** All certificates of the users of revoked keys, over these keys and over others; and those that a name had when it was listed. */
   readonly certificates: readonly Shown[]
+  /** Denied to nobody. */
+  readonly counted?: readonly Counted[]
 }
 
 export const nobody: RevokedList = { entries: [], certificates: [] }
@@ -63,60 +75,88 @@ export function pinnedBy(list: RevokedList): string[] {
 }
 
 /** The name of a user that does not exist: an API server that denies it enforces exactly this list. */
-function markOf({ entries, certificates }: RevokedList): string {
-  return `revoked:${hash('sha256', JSON.stringify([entries, certificates.map(formatShown)]))}`
+function markOf({ entries, certificates, counted = [] }: RevokedList): string {
+  const all = [entries, certificates.map(formatShown), ...counted.map(({ certificates }) => certificates)]
+  return `revoked:${hash('sha256', JSON.stringify(all))}`
+}
+
+/** A certificate that is listed anew is counted from nought: an API server keeps the count of a name until it ends. */
+export function counterOf({ label, since, certificates }: Counted): string {
+  return `old-${label}-${hash('sha256', JSON.stringify([since, certificates])).slice(0, 16)}`
 }
 
 /** Code points that an expression may have: the parser's default, of cel-go. */
 const longest = 100_000
 
 /**
- * The authorizer that denies them, as an item of `authorizers`. If all its conditions were true, the API server would query a webhook; a
- * condition that is an error denies at once. So the first condition has the list, and the second is an error, whose text a denied client
- * reads. Throws a Failure if the list is too long.
+ * The authorizers that deny and count them, as items of `authorizers`. If all conditions of one were true, the API server would query a
+ * webhook; a condition that is an error denies at once, with its text for the client, or with NoOpinion is counted and changes no answer.
+ * Throws a Failure if the list is too long.
  */
-export function formatAuthorizer(list: RevokedList, kubeconfig: string): string {
+export function formatAuthorizers(list: RevokedList, kubeconfig: string): string {
   return formatWith(list, scalarText(kubeconfig))
 }
 
 /** `kubeconfig`: as it stands in the file. */
 function formatWith(list: RevokedList, kubeconfig: string): string {
-  const quoted = (values: readonly string[]) => values.map((each) => `'${each}'`).join(', ')
   const names = list.entries.filter((entry) => !isKeyEntry(entry)).flatMap(usersOf)
   const isRevoked = isOverRevoked(list)
   const pinned = pinnedBy(list)
   const isGood = (each: Shown) => pinned.includes(each.user) && !isRevoked(each)
-  const good = list.certificates.filter(isGood).map((each) => credentialPrefix + each.fingerprint)
-  const denied = `request.user in [${quoted([...names, markOf(list)])}]`
   // The user is tested first, since an error in a condition denies everybody. Without credential-id there is no certificate.
-  const shows = `has(request.extra) && '${credentialId}' in request.extra && request.extra['${credentialId}'].exists(id, id.startsWith('${credentialPrefix}') && !(id in [${quoted(good)}]))`
-  const listed = pinned.length > 0 ? `${denied} || request.user in [${quoted(pinned)}] && ${shows}` : denied
+  const shows = showsOne(
+    `id.startsWith('${credentialPrefix}') && !(id in [${credentials(list.certificates.filter(isGood))}])`,
+  )
+  const isNamed = names.length > 0 && `request.user in [${quoted(names)}]`
+  const isOther = pinned.length > 0 && `request.user in [${quoted(pinned)}] && ${shows}`
+  const listed = [isNamed, isOther].filter(Boolean).join(' || ') || 'false'
   if (listed.length > longest)
     throw new Failure(
       `revoked is too long: an API server takes ${longest} characters, and its list has ${listed.length}`,
       { remedy: `take out whose certificates have expired; then ${runAgain}` },
     )
-  return [
+  const comments = [...list.entries.map((entry) => `revoked: ${entry}`), ...list.certificates.map(formatShown)]
+  const refused = "request.extra['this certificate is revoked'][0] == 'revoked'"
+  const webhook = (name: string, policy: 'Deny' | 'NoOpinion', its: readonly string[], ...conditions: string[]) => [
     '  - type: Webhook',
-    `    name: ${authorizerName}`,
+    `    name: ${name}`,
     '    webhook:',
     '      timeout: 3s',
     '      subjectAccessReviewVersion: v1',
     '      matchConditionSubjectAccessReviewVersion: v1',
-    '      failurePolicy: Deny',
+    `      failurePolicy: ${policy}`,
     '      connectionInfo:',
     '        type: KubeConfigFile',
     `        kubeConfigFile: ${kubeconfig}`,
     '      matchConditions:',
-    ...list.entries.map((entry) => `        # revoked: ${entry}`),
-    ...list.certificates.map(formatShown),
-    `        - expression: "${listed}"`,
-    `        - expression: "request.extra['this certificate is revoked'][0] == 'revoked'"`,
+    ...its.map((comment) => `        # ${comment}`),
+    ...conditions.map((condition) => `        - expression: "${condition}"`),
+  ]
+  return [
+    ...webhook(authorizerName, 'Deny', comments, listed, refused),
+    // By a name of its own our reviews are not among the refused requests that the API server counts.
+    ...webhook(markName, 'Deny', [], `request.user == '${markOf(list)}'`, refused),
+    ...(list.counted ?? []).flatMap((group) => {
+      const shown = showsOne(`id in [${credentials(group.certificates)}]`)
+      const used = `${shown} ? request.extra['an old certificate'][0] == 'is used' : true`
+      return webhook(counterOf(group), 'NoOpinion', formatCounted(group), used, 'false')
+    }),
   ].join('\n')
 }
 
+const quoted = (values: readonly string[]) => values.map((each) => `'${each}'`).join(', ')
+const credentials = (certificates: readonly Pick<Shown, 'fingerprint'>[]) =>
+  quoted(certificates.map(({ fingerprint }) => credentialPrefix + fingerprint))
+const showsOne = (condition: string) =>
+  `has(request.extra) && '${credentialId}' in request.extra && request.extra['${credentialId}'].exists(id, ${condition})`
+
 const formatShown = ({ fingerprint, keyId, user, end }: Shown) =>
-  `        # certificate: ${fingerprint} key ${keyId} until ${end.toISOString()} user ${user}`
+  `certificate: ${fingerprint} key ${keyId} until ${end.toISOString()} user ${user}`
+
+const formatCounted = ({ label, since, certificates }: Counted) => [
+  `counted: ${label} since ${since.toISOString()}`,
+  ...certificates.map(({ fingerprint, end, user }) => `old: ${fingerprint} until ${end.toISOString()} user ${user}`),
+]
 
 /** `kubeconfig`: the absolute path of the one below. In block style: a file that begins with { is read as JSON. */
 export function formatAuthorization(list: RevokedList, kubeconfig: string): string {
@@ -125,7 +165,7 @@ export function formatAuthorization(list: RevokedList, kubeconfig: string): stri
     'apiVersion: apiserver.config.k8s.io/v1',
     'kind: AuthorizationConfiguration',
     'authorizers:',
-    formatAuthorizer(list, kubeconfig),
+    formatAuthorizers(list, kubeconfig),
     ...['  - type: Node', '    name: node', '  - type: RBAC', '    name: rbac', ''],
   ].join('\n')
 }
@@ -152,16 +192,28 @@ current-context: nobody
 /** Of names: none of these ends a string of an expression. No name of cluster.yaml has others. */
 export const plain = '[\\w.:@-]+'
 
+const [sha256, time] = ['[0-9a-f]{64}', '[\\dT:.-]+Z'] as const
+
 /** The list that a file of ours has; undefined if it can't be read, or its conditions are not of the list that it names. */
 export function readRevoked(text: string): RevokedList | undefined {
-  const linesOf = (pattern: RegExp) => Array.from(text.matchAll(pattern), ([, ...parts]) => parts)
-  const entries = linesOf(new RegExp(`^ {8}# revoked: (${plain})$`, 'gm')).map(([entry = '']) => entry)
-  const certificates = linesOf(
-    new RegExp(`^ {8}# certificate: ([0-9a-f]{64}) key ([0-9a-f]{64}) until ([\\dT:.-]+Z) user (${plain})$`, 'gm'),
-  ).map(([fingerprint = '', keyId = '', end = '', user = '']) => ({ fingerprint, keyId, user, end: new Date(end) }))
+  const partsOf = (pattern: string, from = text) =>
+    Array.from(from.matchAll(new RegExp(`^ {8}# ${pattern}$`, 'gm')), ([, ...parts]) => parts)
+  const entries = partsOf(`revoked: (${plain})`).map(([entry = '']) => entry)
+  const certificates = partsOf(`certificate: (${sha256}) key (${sha256}) until (${time}) user (${plain})`).map(
+    ([fingerprint = '', keyId = '', end = '', user = '']) => ({ fingerprint, keyId, user, end: new Date(end) }),
+  )
+  const counted = partsOf(`counted: ([a-z0-9-]+) since (${time})((?:\\n {8}# old: .+)+)`).map(
+    ([label = '', since = '', its = '']): Counted => ({
+      ...{ label, since: new Date(since) },
+      certificates: partsOf(`old: (${sha256}) until (${time}) user (${plain})`, its).map(
+        ([fingerprint = '', end = '', user = '']) => ({ fingerprint, user, end: new Date(end) }),
+      ),
+    }),
+  )
   const [, kubeconfig = ''] = /^ {8}kubeConfigFile: (.+)$/m.exec(text) ?? []
-  if (certificates.some(({ end }) => Number.isNaN(end.getTime()))) return undefined
-  const list = { entries, certificates }
+  const dates = [...certificates, ...counted.flatMap((group) => [{ end: group.since }, ...group.certificates])]
+  if (dates.some(({ end }) => Number.isNaN(end.getTime()))) return undefined
+  const list = { entries, certificates, ...(counted.length > 0 && { counted }) }
   // One that is too long is loaded by no API server.
   const whole = tryTo(() => formatWith(list, kubeconfig))
   return whole !== undefined && text.includes(whole) ? list : undefined

@@ -4,11 +4,12 @@ import { isDeepStrictEqual } from 'node:util'
 import type { Cluster } from '../cluster/cluster.ts'
 import { entryOf, isKeyEntry } from '../cluster/problem.ts'
 import { tryTo } from '../failure.ts'
-import { type AuthDir, authorizationConfigFile } from '../files/auth-dir.ts'
+import { type AuthDir, authorizationConfigFile, timeOfBackup } from '../files/auth-dir.ts'
 import { once } from '../files/plain-file.ts'
 import { type Certificate, commonNameOf, fingerprintOf, keyIdOf, readCertificate } from '../pki/certificate.ts'
 import { formatNames } from '../wording.ts'
 import {
+  counterOf,
   isOverRevoked,
   keysOf,
   nobody,
@@ -126,7 +127,13 @@ export function wantedList(of: Listing, held: readonly string[] = []): RevokedLi
   const listed = listIn(auth)
   const isSame =
     listed && isDeepStrictEqual([listed.entries, listed.certificates.filter(isWanted)], [entries, certificates])
-  return isSame ? listed : { entries, certificates }
+  return isSame ? listed : { ...listed, entries, certificates }
+}
+
+/** When what is in a folder of auth/backup was put there; what is in auth/ is there still. */
+export function timeOf(folder: string | undefined): number {
+  const [time] = /\d{4}-\d\d-\d\dT.*$/.exec(folder ?? '') ?? []
+  return time === undefined ? Number.POSITIVE_INFINITY : timeOfBackup(time).getTime()
 }
 
 /** Names that the one list has no more, since it has all their keys. */
@@ -147,9 +154,11 @@ export function isListed(of: Listing): boolean {
 /** Everybody whom one of them has. */
 export function mergeLists(lists: readonly RevokedList[]): RevokedList {
   const all = lists.flatMap(({ certificates }) => certificates)
+  const counted = lists.flatMap((list) => list.counted ?? [])
   return {
     entries: [...new Set(lists.flatMap(({ entries }) => entries))].toSorted(),
     certificates: [...new Map(all.map((each) => [each.fingerprint, each])).values()],
+    ...(counted.length > 0 && { counted: [...new Map(counted.map((group) => [counterOf(group), group])).values()] }),
   }
 }
 

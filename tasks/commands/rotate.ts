@@ -17,6 +17,7 @@ import { digestAt, installOf } from '../nodes/look.ts'
 import { unsetOn } from '../nodes/unreached.ts'
 import { phases } from '../phases/bootstrap.ts'
 import { unlisted } from '../phases/certs.ts'
+import { installId } from '../phases/install-targets.ts'
 import { readAuth, writeAuth } from '../request/access.ts'
 import type { CommandRun } from '../request/command-run.ts'
 import { notesOnHolders, notesOnMove } from '../request/holders.ts'
@@ -172,7 +173,8 @@ async function goForward(drive: Drive): Promise<readonly ExitCause[]> {
   let stage = stages[at - 1]
   for (const next of [...stages.slice(at), undefined]) {
     say(heading(rotation, stage))
-    const causes = await drive.walk(stage)
+    let causes = await drive.walk(stage)
+    if (causes.length === 0 && finish && (await next?.untilCounted?.(rotating, say))) causes = await drive.walk(stage)
     if (causes.length > 0 || rotating.signal.aborted || !next) return causes
     if (next.isLast) for (const note of notesOnHolders(rotating.run)) say(formatFinding(note))
     if (next.isLast && !finish) {
@@ -241,6 +243,9 @@ async function mayBegin({ options, rotation, rotating, say }: Drive, next: Stage
   hold(unproven, what, 'start or repair it', 'begin the next stage anyway')
   const held = (await next.heldBy?.(rotating)) ?? []
   hold(held, 'the old one is still used by', 'have them use the new one', 'cut them off')
+  const used = (await next.usedBy?.(rotating, say)) ?? []
+  const way = 'have them use the new one (a thief can hold this, too)'
+  hold(used, 'not everybody is known to have left the old one:', way, 'cut them off')
   return true
 }
 
@@ -293,7 +298,24 @@ async function graphOf(rotating: Rotating, stage: Stage | undefined): Promise<Gr
   const after = proofs.map(({ id }) => id)
   const work = stage?.targets?.(rotating) ?? []
   const more = work.map((target): Target => ({ ...target, after: [...(target.after ?? []), ...after] }))
-  return buildGraph([...targets, ...proofs, ...more])
+  return buildGraph([...targets.map((target) => watched(rotating, stage, target)), ...proofs, ...more])
+}
+
+function watched(rotating: Rotating, stage: Stage | undefined, target: Target): Target {
+  const { watch } = stage ?? {}
+  const { build, id } = target
+  const node = rotating.run.cluster.nodes.find((each) => each.role === 'control' && id === installId(each))
+  if (!watch || !build || !node) return target
+  return {
+    ...target,
+    build: async (run, work) => {
+      const watchers = { ...rotating, run, signal: work.signal }
+      const check = await watch(watchers, node)
+      const built = await build(run, work)
+      await check()
+      return built
+    },
+  }
 }
 
 const proofPhase = { name: 'proof', title: 'Proof' }

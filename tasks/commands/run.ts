@@ -37,6 +37,7 @@ import {
 } from '../request/notices.ts'
 import { usage } from '../request/options.ts'
 import { namesToForce, select } from '../request/selection.ts'
+import { notesOnUses } from '../request/uses.ts'
 import { walk } from '../request/walk.ts'
 
 /** Throws a usage Failure before anything is printed or changed. */
@@ -95,7 +96,9 @@ async function notesAfter(run: Run, outcomes: ReadonlyMap<string, Outcome>, reac
   return [
     ...(isOwn ? (await import('../phases/local-kubeconfig.ts')).notesOnAdminKeys(run) : []),
     ...(reachesNodes ? notesOnAddresses(run.cluster) : []),
-    ...(reachesNodes || !isIdle ? [...notesOnEntries(run, outcomes), ...notesOnHolders(run)] : []),
+    ...(reachesNodes || !isIdle
+      ? [...notesOnEntries(run, outcomes), ...notesOnHolders(run), ...notesOnUses(run, outcomes)]
+      : []),
     ...noteOnValidity(run, outcomes),
     ...(await notesOnRotations(run)),
   ]

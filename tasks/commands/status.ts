@@ -32,6 +32,7 @@ import {
 } from '../request/notices.ts'
 import { observe, wholeCluster } from '../request/observe.ts'
 import { checkNodes } from '../request/selection.ts'
+import { notesOnUses } from '../request/uses.ts'
 import type { Uses } from '../rotations/rotation.ts'
 import type { UnderWay } from '../rotations/table.ts'
 
@@ -110,7 +111,12 @@ function asText({ options: { nodes, verbose, quiet } }: CommandRun, found: Statu
   const isWhole = nodes.length === 0
   const caEnds = isWhole ? adviseOnCa(run) : undefined
   const notices = isWhole
-    ? [...notesOnAdminKeys(run), ...noteOnValidity(run, outcomes), ...notesOnHolders(run)].map(formatFinding)
+    ? [
+        ...notesOnAdminKeys(run),
+        ...noteOnValidity(run, outcomes),
+        ...notesOnHolders(run),
+        ...notesOnUses(run, outcomes),
+      ].map(formatFinding)
     : []
   const parts = [
     noteOnLoss(run).map(printable),
@@ -134,7 +140,7 @@ function noteOnLoss(run: Run): string[] {
 
 function asJson({ run, outcomes, items, nodes, onFolder, rotations }: Status, exit: number): object[] {
   const { fresh, stale, failed, endsSoon, first } = fold(items, run.now)
-  const known = [...notesOnAdminKeys(run), ...notesOnHolders(run)].map(formatFinding)
+  const known = [...notesOnAdminKeys(run), ...notesOnHolders(run), ...notesOnUses(run, outcomes)].map(formatFinding)
   const notes = [...noteOnLoss(run), ...onFolder, ...known]
   const counts = { fresh: fresh.length, stale: stale.length, failed: failed.length, endsSoon: endsSoon.length }
   return [

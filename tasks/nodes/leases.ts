@@ -20,7 +20,7 @@ export type Lease = v.InferOutput<typeof lease>
 export type LeasesSeen = Pick<Awaited<ReturnType<typeof readLeases>>, 'leases' | 'now'>
 
 /** Whether it was renewed in that time, by the clock of the API server that answers. A time that can't be read counts as renewed. */
-export function isLive({ spec: { renewTime } }: Lease, now: Date, within = leaseTime): boolean {
+export function isLive({ spec: { renewTime } }: Pick<Lease, 'spec'>, now: Date, within = leaseTime): boolean {
   const renewed = Date.parse(renewTime ?? '')
   return Number.isNaN(renewed) || now.getTime() - renewed <= within
 }

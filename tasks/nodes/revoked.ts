@@ -3,12 +3,13 @@ import type { ClusterNode } from '../../lib/cluster/cluster.ts'
 import { Failure, tryToAwait } from '../../lib/failure.ts'
 import { authorizationConfigFile, authorizationFiles } from '../../lib/files/auth-dir.ts'
 import type { Run } from '../../lib/graph/target.ts'
-import { formatAuthorizer, nobody, reviewOf } from '../../lib/kubernetes/authorization.ts'
+import { formatAuthorizers, nobody, reviewOf } from '../../lib/kubernetes/authorization.ts'
+import { type Counts, parseCounts } from '../../lib/kubernetes/counts.ts'
 import { listIn } from '../../lib/kubernetes/revocation.ts'
 import { fileAt, type PlacesState } from '../../lib/node/state.ts'
 import { apiServer } from '../layouts/layout.ts'
 import { authorizationWebhookPath } from '../layouts/tables.ts'
-import { withApi } from './component.ts'
+import { readMetrics, withApi } from './component.ts'
 import type { UnitSeen } from './reads.ts'
 
 /** GA of --authorization-config: https://kubernetes.io/docs/reference/command-line-tools-reference/feature-gates/ */
@@ -36,6 +37,12 @@ export async function readInForce(run: Run, node: ClusterNode): Promise<ListInFo
       return { isLoaded, servers: leases.filter((lease) => isLive(lease, now, keptTime)).map(hostnameOf) }
     }),
   )
+}
+
+/** Undefined if it did not answer. */
+export async function readCounts(run: Run, node: ClusterNode): Promise<Counts | undefined> {
+  const metrics = await tryToAwait(() => readMetrics({ run }, node))
+  return metrics === undefined ? undefined : parseCounts(metrics)
 }
 
 /** Throws a Failure for an API server that can't be started with the list. */
@@ -67,6 +74,6 @@ export function isListPlaced(found: { readonly units: readonly UnitSeen[]; reado
 
 /** For an API server with a configuration of its owner's own. */
 export function formatOwned({ auth, cluster }: Run, why: string): string {
-  const authorizer = formatAuthorizer(listIn(auth) ?? nobody, authorizationWebhookPath(cluster))
-  return `${apiServer}: ${why}, and is left alone: for revoked, put this authorizer before all others in the file of --authorization-config\n${authorizer}`
+  const authorizers = formatAuthorizers(listIn(auth) ?? nobody, authorizationWebhookPath(cluster))
+  return `${apiServer}: ${why}, and is left alone: for revoked, put these authorizers before all others in the file of --authorization-config\n${authorizers}`
 }

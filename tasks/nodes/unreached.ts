@@ -22,6 +22,8 @@ export function unreachedOn(
   node: ClusterNode,
   { units, otherProcesses, places }: Pick<UnitsFound, 'units' | 'otherProcesses' | 'places'>,
   concerns: (file: string) => boolean = () => true,
+  /** Of other processes. */
+  isSearched = concerns,
 ) {
   const own = units.filter(({ reads }) => reads.some(({ file }) => concerns(file)))
   const known = own.flatMap(({ unit, unreached }) => unreached.map((what) => `${unit}: ${what}`))
@@ -45,7 +47,7 @@ export function unreachedOn(
     const all = otherProcesses.filter(({ process }) => (process.uid === 0) === isRoots)
     const [unread, ...more] = all.filter(({ process }) => process.command.length === 0)
     const readers = all.flatMap((other) => {
-      const held = other.names.find(({ path }) => filesAt(path).some(({ file }) => concerns(file)))
+      const held = other.names.find(({ path }) => filesAt(path).some(({ file }) => isSearched(file)))
       return held ? [formatOther(run, node, other, held)] : []
     })
     return unread ? [...readers, formatUnread(unread, more.length)] : readers

@@ -29,7 +29,7 @@ export const phases: readonly Phase[] = [
   { name: 'local-kubeconfig', title: 'Local kubeconfig', targets: () => import('./local-kubeconfig-targets.ts'),
     makes: "the admin's entry in your own kubeconfig" },
   { name: 'revoked-keys', title: 'Revoked keys', targets: ({ revoked }) => revoked && import('./revoked-keys.ts'),
-    makes: 'the same list, with the revoked keys, once units have loaded new ones; if revoked has keys' },
+    makes: 'the same list, with the revoked keys, once units have loaded new ones, and what is counted; with revoked' },
 ]
 
 /** Names for several phases at once. */

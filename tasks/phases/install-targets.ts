@@ -95,12 +95,13 @@ export function listTargets({ nodes, install, revoked }: Cluster, phase: 'revoke
         check: async (run, _force, before) => {
           const [first, copied] = [listId('revoked', node), deployId(node)].map((id) => before?.found.get(id))
           const seen = (first as UnitsFound | undefined) ?? (copied as DeployFound<UnitsFound> | undefined)?.units
-          const { findings = [], ...checked } = await (await load()).checkList(run, node, seen)
+          const { checkList, countUses } = await load()
+          const { findings = [], ...checked } = await checkList(run, node, seen)
           // The first has said it.
           if (phase === 'revoked-keys') return { ...checked, findings: findings.map(silenced) }
           // `deploy` has copied it to the node's folder, or will.
           const reasons = checked.reasons.filter(({ kind }) => kind !== 'on-node')
-          return { ...checked, reasons, findings }
+          return countUses(run, node, { ...checked, reasons, findings })
         },
         build: async (run, work) => (await load()).bringList({ run, node }, work),
         foresee: async (_run, work) => (await load()).foreseeList(work),
@@ -109,6 +110,6 @@ export function listTargets({ nodes, install, revoked }: Cluster, phase: 'revoke
     )
 }
 
-function listId(phase: 'revoked' | 'revoked-keys', { name }: ClusterNode): string {
+export function listId(phase: 'revoked' | 'revoked-keys', { name }: ClusterNode): string {
   return `${phase}/${name}`
 }

@@ -3,6 +3,8 @@ import type { ClusterNode } from '../../lib/cluster/cluster.ts'
 import { Failure } from '../../lib/failure.ts'
 import { authorizationConfigFile, authorizationFiles } from '../../lib/files/auth-dir.ts'
 import type { Run, Work } from '../../lib/graph/target.ts'
+import { nobody } from '../../lib/kubernetes/authorization.ts'
+import { type Counts, refusedBy, usesIn } from '../../lib/kubernetes/counts.ts'
 import { keysToList, listIn, unknownKeys } from '../../lib/kubernetes/revocation.ts'
 import { diff } from '../../lib/node/place.ts'
 import { asFindings, type Change, type CheckResult, type Reason } from '../../lib/reason.ts'
@@ -11,18 +13,40 @@ import { apiServer } from '../layouts/layout.ts'
 import { serviceOf } from '../layouts/tables.ts'
 import { replaceInFolder } from '../nodes/copy.ts'
 import { compareFolder, filesToCopy, isRight, nothingOnNode } from '../nodes/folder.ts'
-import { isInstalled, lookAtUnits, type UnitsFound } from '../nodes/inspect.ts'
 import { guardList } from '../nodes/lists.ts'
 import { installOf, reloadTime, repeat } from '../nodes/look.ts'
 import type { UnitSeen } from '../nodes/reads.ts'
 import { forgetOld, putBack, replaceAtPlaces } from '../nodes/replace.ts'
-import { formatOwned, readInForce } from '../nodes/revoked.ts'
+import { formatOwned, readCounts, readInForce } from '../nodes/revoked.ts'
 import { wantedAt } from '../nodes/wanted.ts'
+
+/** A look, and what the API server has counted by the list. */
+export interface ListFound extends UnitsFound {
+  readonly counts?: Counts | undefined
+}
 
 /** `before`: a look of earlier in this walk. */
 export async function checkList(run: Run, node: ClusterNode, before?: UnitsFound): Promise<CheckResult<UnitsFound>> {
   const look = before && checkFound(run, node, before)
   return look?.reasons.length === 0 ? look : checkFound(run, node, await lookAtUnits(run, node))
+}
+
+/** With what the API server has counted, where it has loaded the list. */
+export async function countUses(
+  run: Run,
+  node: ClusterNode,
+  { found, ...checked }: CheckResult<UnitsFound>,
+): Promise<CheckResult<ListFound>> {
+  const list = listIn(run.auth) ?? nobody
+  const isAsked = found?.inForce?.isLoaded && (list.counted || (run.isObserved && list.entries.length > 0))
+  const counts = isAsked ? await readCounts(run, node) : undefined
+  if (!found || !counts) return { ...checked, ...(found && { found }) }
+  return {
+    ...checked,
+    found: { ...found, counts },
+    uses: usesIn(list, counts),
+    ...(list.entries.length > 0 && { refused: { count: refusedBy(counts), since: counts.started } }),
+  }
 }
 
 function checkFound(run: Run, node: ClusterNode, found: UnitsFound): CheckResult<UnitsFound> {

@@ -5,7 +5,7 @@
 import { join } from 'node:path'
 import { isKeyEntry } from '../../lib/cluster/problem.ts'
 import { isUserName } from '../../lib/cluster/schema.ts'
-import { backUp, caName, kubeconfigFile, nextName, timeOfBackup } from '../../lib/files/auth-dir.ts'
+import { backUp, caName, kubeconfigFile, nextName } from '../../lib/files/auth-dir.ts'
 import { checkOf, type Outcome, type Run } from '../../lib/graph/target.ts'
 import { isOverRevoked, type Shown, usersOf } from '../../lib/kubernetes/authorization.ts'
 import {
@@ -15,6 +15,7 @@ import {
   type KnownCertificate,
   knownCertificates,
   listIn,
+  timeOf,
   wantedList,
 } from '../../lib/kubernetes/revocation.ts'
 import { commonNameOf, endOf, isIssuedBy } from '../../lib/pki/certificate.ts'
@@ -23,7 +24,7 @@ import { asFindings, type Finding } from '../../lib/reason.ts'
 import { count, formatDate, formatNames } from '../../lib/wording.ts'
 import { type CertRow, certTable, identityFiles, isKeptOff } from '../layouts/tables.ts'
 
-type Given = Pick<Run, 'auth' | 'cluster' | 'now'>
+export type Given = Pick<Run, 'auth' | 'cluster' | 'now'>
 
 /** A certificate of a client, in auth/, in its backup, or of which the list of the revoked alone knows: without a file. */
 type ClientCertificate = Shown & { readonly file?: KnownCertificate }
@@ -82,12 +83,6 @@ export function formerHolders(run: Given): Former[] {
       end: lastOf(certificates),
     }
   })
-}
-
-/** When what is in a folder of auth/backup was put there; what is in auth/ is there still. */
-function timeOf(folder: string | undefined): number {
-  const [time] = /\d{4}-\d\d-\d\dT.*$/.exec(folder ?? '') ?? []
-  return time === undefined ? Number.POSITIVE_INFINITY : timeOfBackup(time).getTime()
 }
 
 const lastOf = (certificates: readonly ClientCertificate[]) =>

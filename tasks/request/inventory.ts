@@ -263,6 +263,9 @@ function takeNodes(seen: Observation) {
       loaded: ofInstall.units?.length === 0 ? undefined : isInstalled(() => true) && unreached.length === 0,
       /** How many entries of `revoked` its API server denies. */
       revokedInForce: ofList.revokedInForce,
+      /** What it has counted. */
+      uses: ofList.uses,
+      refused: ofList.refused,
       /** When the certificate that its API server made itself expires. */
       until: ofInstall.until ?? checkOf(deploy).until,
       /** The names of our files that are there; undefined if it could not be looked at. */

@@ -30,6 +30,15 @@ export const metrics = {
     labels: ['name'],
     help: 'Expiry of a certificate that cluster.yaml no longer needs.',
   },
+  earlier_certificate_end_timestamp_seconds: {
+    labels: ['name'],
+    help: 'Expiry of an earlier certificate of a user, who may still have it.',
+  },
+  earlier_certificate_requests: {
+    labels: ['node', 'name'],
+    help: 'Requests by replaced certificates of that name that its API server has counted; several: not known yet whose.',
+  },
+  revoked_refused_requests: { labels: ofNode, help: 'Requests of revoked users that its API server has denied.' },
   rotation_stage: { labels: ['rotation'], help: 'Stage of the rotation in progress, else 0.' },
   report_timestamp_seconds: { labels: [], help: 'Time of this report.' },
   last_run_timestamp_seconds: { labels: [], help: 'End of the last run of bootstrap over everything, or of rotate.' },

@@ -85,11 +85,14 @@ interface Control {
 export async function surveyStage(rotating: Rotating, rotation: Rotation) {
   const { run } = rotating
   const changes = changedBy(rotation, run.cluster)
+  // API servers see whoever uses one, in a container or behind a mount too.
+  const isCounted = (file: string) => run.cluster.revoked !== undefined && rotation.counts?.(file, run.cluster) === true
+  const isSearched = (file: string) => changes(file) && !isCounted(file)
   const look = async (node: ClusterNode) => {
     const found = await lookAtUnits(run, node)
     const isAsked = hasApiServer(run, node)
     if (!isAsked) await run.disconnect(node)
-    const { units, ofRoot, ofUsers } = unreachedOn(run, node, found, changes)
+    const { units, ofRoot, ofUsers } = unreachedOn(run, node, found, changes, isSearched)
     const there = (clauses: readonly string[]) => clauses.map((what) => `${node.name}: ${what}`)
     return {
       ...{ units: there(units), ofRoot: there(ofRoot), ofUsers: there(ofUsers) },

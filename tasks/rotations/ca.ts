@@ -45,6 +45,7 @@ import { lookAtUnits } from '../nodes/inspect.ts'
 import { reloadTime, repeat } from '../nodes/look.ts'
 import { checkUnitsOf } from '../nodes/units.ts'
 import { type Askable, askable } from './api-servers.ts'
+import { untilCounted, usersOfOldCa, watchClients } from './old-clients.ts'
 import { type Rotating, type Rotation, type Stage, snapshotReminder } from './rotation.ts'
 import { caFiles, caRotationFiles, readCaState, refuseWithCopy, replacedCas } from './states.ts'
 
@@ -137,6 +138,7 @@ const finishingOf = (name: CaName): Stage => ({
     const nodes = run.cluster.nodes.filter(({ role }) => role !== 'gateway')
     return (await run.limits.node.map(nodes, (node) => ownClients(rotating, node))).flat()
   },
+  ...(name === caName && { untilCounted, usedBy: usersOfOldCa, watch: watchClients }),
   async begin({ run: { auth, now } }) {
     const { present, next } = caFiles(auth.files, name)
     backUp(auth, auth.files.pair(name), now)
@@ -223,7 +225,17 @@ const rotationOfCa = (name: CaName) => ({
 export const caRotation: Rotation = {
   ...rotationOfCa(caName),
   what: 'the CA',
-  unseen: ({ users, install }) => [
+  // A pair that only etcd and kubelets take is not among them.
+  counts: (file, cluster) => {
+    const { kind, name } = layoutOf(cluster).files.parse(file) ?? {}
+    return (
+      kind === 'kubeconfig' || name === caName || certTable(cluster).some((row) => row.name === name && row.isClient)
+    )
+  },
+  unseen: ({ users, install, revoked }) => [
+    ...(revoked
+      ? ['who is in system:masters, clients of etcd and kubelets, and whoever makes no request for 11 minutes']
+      : ['who else uses a certificate of the old CA: write revoked: [] in cluster.yaml, and API servers count it']),
     ...(install === false ? [] : [...install.units].filter(([, unit]) => unit === false)).map(
       ([unit]) =>
         `${unit}, which install.units leaves out: its certificates are of the old CA, and are refused from then on`,

@@ -25,6 +25,12 @@ export interface Stage {
   begin(rotating: Rotating): Promise<void>
   /** Who still uses what it ends; it can't begin while there is anyone. */
   heldBy?(rotating: Rotating): Promise<readonly string[]>
+  /** Waits until a walk may count who uses what it ends; false if none is needed. */
+  untilCounted?(rotating: Rotating, say: (text: string) => void): Promise<boolean>
+  /** Who has used what it ends lately; asked once all else allows it to begin, as it takes minutes. */
+  usedBy?(rotating: Rotating, say: (text: string) => void): Promise<readonly string[]>
+  /** Around the change of a control node: what it returns throws a Failure that ends the stage before the next one. */
+  watch?(rotating: Rotating, node: ClusterNode): Promise<() => Promise<void>>
   /** Queries the components of a node that has loaded the stage; returns the units that gave the right answer. */
   prove?(rotating: Rotating, node: ClusterNode, tell: Work['tell']): Promise<readonly string[]>
   /** Further work, after the proofs. */
@@ -62,6 +68,8 @@ export interface Rotation {
   unreached?(rotating: Rotating): Promise<readonly string[]>
   /** Users of the old one that can't be seen from here. */
   readonly unseen: (cluster: Cluster) => readonly string[]
+  /** Whether a file of auth/ is for clients whose requests API servers count, where they have the list. */
+  counts?(file: string, cluster: Cluster): boolean
 }
 
 /** Whether a file of auth/ changes when one of its stages begins. */

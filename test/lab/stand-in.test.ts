@@ -8,6 +8,7 @@ import { join } from 'node:path'
 import { after, type TestContext, test } from 'node:test'
 import { connect } from 'node:tls'
 import { AuthDir } from '../../lib/files/auth-dir.ts'
+import { counterOf, formatAuthorization, nobody, reviewOf } from '../../lib/kubernetes/authorization.ts'
 import { makePair, readIssuer } from '../../lib/pki/pair.ts'
 import { harderWay } from '../../tasks/layouts/harder-way.ts'
 import { leafProfile, makeCa, makeEverything, year } from '../support/certificates.ts'
@@ -160,7 +161,7 @@ const isInfo = (api: Api, text: string) =>
   metric(api, 'authorization_config_controller_last_config_info', `hash="sha256:${sha256(Buffer.from(text))}"`)
 
 async function review(api: Api, user: object): Promise<Record<string, unknown>> {
-  const spec = { ...user, nonResourceAttributes: { path: '/', verb: 'get' } }
+  const spec = { nonResourceAttributes: { path: '/', verb: 'get' }, ...user }
   const { status, text } = await api('admin', '/apis/authorization.k8s.io/v1/subjectaccessreviews', { spec })
   assert.equal(status, 201, text)
   return JSON.parse(text).status
@@ -254,6 +255,41 @@ test(
     assert.equal((await api('admin', path, { spec: { user: 'bob' } })).status, 422)
     const { text } = await api('bob', '/apis/authentication.k8s.io/v1/selfsubjectreviews', {})
     assert.deepEqual(JSON.parse(text).status.userInfo.extra, { [credentialId]: [`X509SHA256=${hashOf('bob')}`] })
+  },
+)
+
+test(
+  'who shows a counted certificate is counted by the name of its authorizer, and answered as before',
+  options,
+  async (t) => {
+    const entry = (name: string) => ({ fingerprint: hashOf(name), user: name, end: new Date(year) })
+    const groups = [['kube-scheduler', 'bob'], ['kube-controller-manager']].map((names, i) => ({
+      ...{ label: i === 0 ? 'users' : 'kube-controller-manager', since: new Date(0), certificates: names.map(entry) },
+    }))
+    const [both = assert.fail(), other = assert.fail()] = groups
+    const counted = async (group: typeof both) =>
+      await metric(api, 'authorization_match_condition_evaluation_errors_total', `name="${counterOf(group)}"`)
+    put(configuration())
+    const api = await startApi(t, listing)
+    const answers = async () => {
+      const asked = ['kube-scheduler', 'bob', 'jane', 'admin'].flatMap((name) =>
+        ['/healthz', '/api/v1/nodes?limit=1', '/api/v1/secrets'].map((path) => api(name, path)),
+      )
+      return (await Promise.all(asked)).map(({ status }) => status)
+    }
+    const before = await answers()
+    assert.deepEqual(before.slice(0, 9), [200, 200, 403, 200, 403, 403, 200, 403, 403])
+    const list = { ...nobody, counted: groups }
+    put(formatAuthorization(list, paths.kubeconfig))
+    await eventually(async () => assert.equal((await review(api, reviewOf(list))).denied, true))
+    assert.deepEqual(await answers(), before)
+    assert.deepEqual([await counted(both), await counted(other)], [6, 0])
+    // The names of the others count on.
+    put(formatAuthorization({ ...list, counted: [both] }, paths.kubeconfig))
+    await eventually(async () => assert.equal((await review(api, reviewOf({ ...list, counted: [both] }))).denied, true))
+    await answers()
+    assert.equal(await counted(both), 12)
+    assert.ok((await metric(api, 'authorization_match_condition_evaluation_errors_total', 'name="revoked"')) === 0)
   },
 )
 

@@ -131,6 +131,12 @@ export async function mustRun(lab: Machines, status: number, ...args: string[]):
   return ran
 }
 
+/** What a run has printed to be typed on that node. */
+export function typeThere({ stdout, stderr }: Ran, name: string): string {
+  const told = RegExp(`${name}: [^\\n]*type this there; the next run restarts it\\n +(.*)`).exec(stdout + stderr)
+  return told?.[1] ?? assert.fail(stdout + stderr)
+}
+
 /** A run that is watched, or killed with all of its ssh, at an event. */
 export async function runAt(lab: Machines, args: readonly string[], at: AtEvent): Promise<Ended> {
   const ended = await start(lab.place, args, {

@@ -1,10 +1,10 @@
 /**
  * The command line for runs on machines: a unit that was restarted has to stay healthy for 1 s in place of 10 before the next node's turn. The
- * stand-in reads what its kubeconfig names every 5 s in place of 300.
+ * stand-in reads what its kubeconfig names every 5 s in place of 300, and makes a request as often.
  * steady.test.ts does without it.
  */
 import { main } from '../../tasks/cli.ts'
 import { processHost } from '../../tasks/request/host.ts'
 
-const polled = process.env.KUBE_BIN_DIR === undefined ? 7 : processHost.waits.polled
-process.exitCode = await main(process.argv.slice(2), { ...processHost, waits: { healthy: 1, polled } })
+const { polled, counted } = process.env.KUBE_BIN_DIR === undefined ? { polled: 7, counted: 20 } : processHost.waits
+process.exitCode = await main(process.argv.slice(2), { ...processHost, waits: { healthy: 1, polled, counted } })

@@ -307,3 +307,24 @@ test('a name that comes back with its keys in its place is let in with its new k
   const refused = await exits(3, place, 'bootstrap', '--dry-run', '--offline')
   assert.match(refused.stderr + refused.stdout, /; jane would regain access/)
 })
+
+test('a user whose earlier kubeconfig is still valid is named, and what is yours to copy, until it has expired', async (t) => {
+  const { place, write } = copy(t)
+  write(users('jane', 'joe'), [['install'], false])
+  const untold = async (...args: string[]) => notesIn(await harderway(place, ...args, '--json')).join('\n')
+  const jane =
+    /^jane may still have the earlier jane\.kubeconfig, valid until \d{4}-\d\d-\d\d: give the new one to jane$/m
+  const copies =
+    /^copy what was replaced to where units read it, if not done yet: worker0\.pem; the first of the earlier ones expires/m
+  assert.doesNotMatch(await untold('status'), /earlier/)
+  await exits(0, place, 'user-certs/jane', 'node-certs/worker0', 'kubeconfigs/jane', '--force')
+  const status = await untold('status')
+  assert.match(status, jane)
+  assert.match(status, copies)
+  assert.doesNotMatch(status, /joe may/)
+  await exits(0, place, 'report', '--format', 'prometheus')
+  assert.match(
+    readFileSync(join(place, 'auth/report.prom'), 'utf8'),
+    /^harderway_earlier_certificate_end_timestamp_seconds\{.*name="jane"\} \d+$/m,
+  )
+})

@@ -31,6 +31,7 @@ import {
   waysOut,
 } from '../../request/inventory.ts'
 import { adviseOnCa, noteOnValidity, notesOnFolder, notesOnRotations } from '../../request/notices.ts'
+import { notesOnUses } from '../../request/uses.ts'
 
 const asset = (name: string) => readFileSync(new URL(name, import.meta.url), 'utf8')
 
@@ -120,7 +121,12 @@ function showKnown({ run, outcomes }: Inventory): string {
   const lines = [
     ...(caEnds ? [formatCaEnds(caEnds, run.now)] : []),
     ...warningsOf(outcomes),
-    ...[...notesOnAdminKeys(run), ...notesOnHolders(run), ...noteOnValidity(run, outcomes)].map(formatFinding),
+    ...[
+      ...notesOnAdminKeys(run),
+      ...notesOnHolders(run),
+      ...notesOnUses(run, outcomes),
+      ...noteOnValidity(run, outcomes),
+    ].map(formatFinding),
   ]
   return lines.length === 0 ? '' : listLines('known', lines)
 }

@@ -14,6 +14,7 @@ import { family, formatLines, isOfLastRun } from '../../request/metrics.ts'
 import { rotationsUnderWay } from '../../request/notices.ts'
 import { observe, wholeCluster } from '../../request/observe.ts'
 import { usage } from '../../request/options.ts'
+import { earlierUntil } from '../../request/uses.ts'
 import { rotations } from '../../rotations/table.ts'
 
 /** Throws a usage Failure for an unknown format, and a Failure if auth/ does not exist. */
@@ -72,6 +73,19 @@ export async function formatMetrics({ run, items, nodes }: Inventory): Promise<s
       'unneeded_certificate_end_timestamp_seconds',
       [...unneededUntil(run)].map(([name, end]) => [{ cluster, name }, end]),
     ),
+    ...family(
+      'earlier_certificate_end_timestamp_seconds',
+      [...earlierUntil(run)].map(([name, end]) => [{ cluster, name }, end]),
+    ),
+    ...family(
+      'earlier_certificate_requests',
+      nodes.flatMap(({ node, uses = [] }) =>
+        [...Map.groupBy(uses, ({ users }) => (users.length > 1 ? 'several' : (users[0] ?? '')))].map(
+          ([name, its]) => [{ cluster, node, name }, its.reduce((sum, { count }) => sum + count, 0)] as const,
+        ),
+      ),
+    ),
+    ...family('revoked_refused_requests', each, (item) => item.refused?.count),
     ...family('rotation_stage', stages),
     ...family('report_timestamp_seconds', [[{ cluster }, run.now]]),
     ...lastRun,

@@ -44,6 +44,7 @@ export async function startApiServer(flags: Flags): Promise<void> {
     encryption,
     loopback: new Loopback(),
     isEnding: false,
+    unauthenticated: 0,
   }
   const files = {
     cert: required(flags, 'tls-cert-file'),
@@ -87,6 +88,7 @@ interface Api {
   readonly encryption: Encryption
   readonly loopback: Loopback
   isEnding: boolean
+  unauthenticated: number
 }
 
 async function answer(api: Api, request: Request): Promise<Answer> {
@@ -108,7 +110,7 @@ async function answer(api: Api, request: Request): Promise<Answer> {
   if (path === '/metrics')
     return {
       status: 200,
-      body: `serviceaccount_stale_tokens_total ${api.accounts.stale}\nserviceaccount_legacy_tokens_total 0\n${api.encryption.metrics()}${api.authorization.metrics()}`,
+      body: `process_start_time_seconds ${performance.timeOrigin / 1000}\nauthentication_attempts{result="error"} ${api.unauthenticated}\nserviceaccount_stale_tokens_total ${api.accounts.stale}\nserviceaccount_legacy_tokens_total 0\n${api.encryption.metrics()}${api.authorization.metrics()}`,
     }
   if (path === '/apis/authorization.k8s.io/v1/subjectaccessreviews' && request.method === 'POST')
     return { status: 201, body: accessReview(api, request.body) }
@@ -125,13 +127,14 @@ function refuseMedia({ accept, contentType, url: { pathname } }: Request): void 
     throw new StatusError(415, 'UnsupportedMediaType', 'the body of the request was in an unknown format')
 }
 
-function authenticate({ accounts }: Api, { user, bearer }: Request): User {
+function authenticate(api: Api, { user, bearer }: Request): User {
   if (typeof user === 'object') return user
-  const byToken = bearer === undefined ? undefined : accounts.userOf(bearer)
+  const byToken = bearer === undefined ? undefined : api.accounts.userOf(bearer)
   if (byToken) return byToken
   // A credential that was given and is not known is no anonymous request.
-  if (user === 'unknown' || bearer !== undefined) throw new StatusError(401, 'Unauthorized', 'Unauthorized')
-  return anonymous
+  if (user !== 'unknown' && bearer === undefined) return anonymous
+  api.unauthenticated += 1
+  throw new StatusError(401, 'Unauthorized', 'Unauthorized')
 }
 
 async function health({ etcd, isEnding, loopback }: Api, path: string): Promise<Answer> {

@@ -1,7 +1,9 @@
 /**
  * The file of --authorization-config: pkg/kubeapiserver/authorizer/reload.go. Of it the stand-in plays Node, RBAC and, ahead of
- * them, one Webhook that is never dialled: its first match condition lists users, and users with the only certificates that they may
- * show, its second is an error, and an error denies (apiserver, authorization/cel/matcher.go). It starts with no other configuration.
+ * them, Webhooks that are never dialled. Of one that denies the first match condition lists users, and users with the only certificates
+ * that they may show, and the second is an error, which denies (apiserver, authorization/cel/matcher.go). Of one with NoOpinion the
+ * first is an error for who shows a listed certificate, which is counted and denies nobody, and the second is false. It starts with no
+ * other configuration.
  */
 import { readFileSync, statSync, watch } from 'node:fs'
 import { dirname, isAbsolute } from 'node:path'
@@ -15,23 +17,23 @@ import { log } from './watched.ts'
 /** Milliseconds. The real one has no setting for it; a test that can't wait a minute shortens it by the unit's environment. */
 const pollTime = Number(process.env.STAND_IN_AUTHORIZATION_POLL ?? 60_000)
 
-interface Denials {
+interface Webhook {
   readonly name: string
+  readonly kubeconfig: string
+  /** Who shows one of these is counted, and nobody denied. */
+  readonly counted?: readonly string[]
   readonly users: readonly string[]
   /** They may show none but the good certificates. */
   readonly pinned: readonly string[]
   readonly good: readonly string[]
-  /** The second condition, and the key that nobody's extra has. */
-  readonly expression: string
-  readonly key: string
+  /** What the error says. */
+  readonly error: string
 }
 
 interface Configuration {
   /** All of it: by this it is compared. */
   readonly document?: unknown
-  /** Without either where the file has no Webhook. */
-  readonly denials?: Denials
-  readonly kubeconfig?: string
+  readonly webhooks: readonly Webhook[]
 }
 
 export class Authorization {
@@ -40,7 +42,7 @@ export class Authorization {
   readonly #errors = new Map<string, number>()
   /** What was read last, what it held, and what is in force: three, since a file may not be fit for use. */
   #read = ''
-  #parsed: Configuration = {}
+  #parsed: Configuration = { webhooks: [] }
   #loaded = { text: '', configuration: this.#parsed }
   /** A file that was removed is watched again from the next poll on: apiserver, util/filesystem/watchuntil.go. */
   #isWatched = true
@@ -97,16 +99,19 @@ export class Authorization {
     }
   }
 
-  /** The error that denies; undefined where nothing does. */
+  /** The error that denies; undefined where nothing does. Who shows a listed certificate is counted, as they are asked in order. */
   denial({ username, groups, extra }: User): string | undefined {
-    const { denials } = this.#loaded.configuration
-    if (!denials || groups.includes('system:masters')) return undefined
-    const { users, pinned, good, name, expression, key } = denials
-    const shows = extra?.[credentialId]?.filter((id) => id.startsWith('X509SHA256=')) ?? []
-    const isPinned = pinned.includes(username) && shows.some((id) => !good.includes(id))
-    if (!users.includes(username) && !isPinned) return undefined
-    this.#errors.set(name, (this.#errors.get(name) ?? 0) + 1)
-    return `cel evaluation error: expression '${expression}' resulted in error: no such key: ${key}`
+    if (groups.includes('system:masters')) return undefined
+    const shown = extra?.[credentialId] ?? []
+    const certificates = shown.filter((id) => id.startsWith('X509SHA256='))
+    for (const { name, users, pinned, good, counted, error } of this.#loaded.configuration.webhooks) {
+      const isPinned = pinned.includes(username) && certificates.some((id) => !good.includes(id))
+      const isCounted = shown.some((id) => counted?.includes(id))
+      if (!users.includes(username) && !isPinned && !isCounted) continue
+      this.#errors.set(name, (this.#errors.get(name) ?? 0) + 1)
+      if (!isCounted) return `cel evaluation error: ${error}`
+    }
+    return undefined
   }
 
   metrics(): string {
@@ -127,22 +132,22 @@ function readConfiguration(text: string): Configuration {
   if (!Array.isArray(authorizers) || authorizers.length === 0)
     throw new Error('authorizers: Required value: at least one authorization mode must be defined')
   const order = authorizers.map(({ type, name }) => `${type} ${name}`).join()
-  if (!/^(Webhook [a-z0-9.-]+,)?Node node,RBAC rbac$/.test(order))
-    throw new Error(`authorizers: this stand-in plays a Webhook, Node and RBAC, in this order, and not ${order}`)
-  const [{ name, webhook }] = authorizers
-  return { document, ...(webhook && readWebhook(name, webhook)) }
+  if (!/^(Webhook [a-z0-9.-]+,)*Node node,RBAC rbac$/.test(order))
+    throw new Error(`authorizers: this stand-in plays Webhooks, Node and RBAC, in this order, and not ${order}`)
+  const names = authorizers.map(({ name }) => name)
+  if (new Set(names).size < names.length) throw new Error(`authorizers: Duplicate value: one of ${names}`)
+  return { document, webhooks: authorizers.slice(0, -2).map(({ name, webhook }) => readWebhook(name, webhook)) }
 }
 
 const webhookFields: Readonly<Record<string, RegExp>> = {
   timeout: /^([1-9]|[12]\d|30)s$/,
   subjectAccessReviewVersion: /^v1(beta1)?$/,
   matchConditionSubjectAccessReviewVersion: /^v1$/,
-  // NoOpinion would skip what is to deny.
-  failurePolicy: /^Deny$/,
+  failurePolicy: /^(Deny|NoOpinion)$/,
 }
 const optionalFields = ['authorizedTTL', 'unauthorizedTTL', 'cacheAuthorizedRequests', 'cacheUnauthorizedRequests']
 
-function readWebhook(name: string, { connectionInfo, matchConditions, ...fields }: Record<string, unknown>) {
+function readWebhook(name: string, { connectionInfo, matchConditions, ...fields }: Record<string, unknown>): Webhook {
   for (const [field, pattern] of Object.entries(webhookFields))
     if (!pattern.test(String(fields[field]))) throw new Error(`${field}: Invalid value: ${fields[field]}`)
   const unknown = Object.keys(fields).find((field) => !(field in webhookFields) && !optionalFields.includes(field))
@@ -155,9 +160,16 @@ function readWebhook(name: string, { connectionInfo, matchConditions, ...fields 
   if (!stat.isFile()) throw new Error(`kubeConfigFile: Invalid value: "${file}": must be a regular file`)
   const [first, second, ...more] = (matchConditions as { expression: string }[]).map(({ expression }) => expression)
   if (first === undefined || second === undefined || more.length > 0) throw notCompiled(more[0] ?? first ?? '')
+  const webhook = { name, kubeconfig: file, users: [], pinned: [], good: [] }
+  if (fields.failurePolicy === 'NoOpinion') {
+    const { counted, key } = counting.exec(first)?.groups ?? {}
+    // An error there would be answered, as 500, where RBAC forbids.
+    if (key === undefined || second !== 'false') throw notCompiled(second)
+    return { ...webhook, counted: valuesOf(counted), error: `no such key: ${key}` }
+  }
   const [, key] = /^request\.extra\['([^'\\]+)'\]\[0\] == '[^'\\]*'$/.exec(second) ?? []
   if (key === undefined) throw notCompiled(second)
-  return { kubeconfig: file, denials: { name, ...readListed(first), expression: second, key } }
+  return { ...webhook, ...readListed(first), error: `expression '${second}' resulted in error: no such key: ${key}` }
 }
 
 interface Named {
@@ -166,8 +178,11 @@ interface Named {
   readonly cluster?: { readonly server?: string }
 }
 
-function readKubeconfig({ kubeconfig }: Configuration): void {
-  if (kubeconfig === undefined) return
+function readKubeconfig({ webhooks }: Configuration): void {
+  for (const { kubeconfig } of webhooks) requireServer(kubeconfig)
+}
+
+function requireServer(kubeconfig: string): void {
   const { clusters = [], contexts = [], 'current-context': current } = parse(readFileSync(kubeconfig, 'utf8')) ?? {}
   const named = (all: readonly Named[], name: string | undefined) => all.find((each) => each.name === name)
   if (named(clusters, named(contexts, current)?.context?.cluster)?.cluster?.server === undefined)
@@ -177,16 +192,21 @@ function readKubeconfig({ kubeconfig }: Configuration): void {
 const list = (name: string) => String.raw`\[(?<${name}>(?:'[^'\\]*'(?:, '[^'\\]*')*)?)\]`
 const extra = String.raw`request\.extra`
 const shown = `has\\(${extra}\\) && '${credentialId}' in ${extra} && ${extra}\\['${credentialId}'\\]`
-const condition = new RegExp(
-  String.raw`^request\.user in ${list('users')}(?: \|\| request\.user in ${list('pinned')} && ${shown}\.exists\(id, id\.startsWith\('X509SHA256='\) && !\(id in ${list('good')}\)\))?$`,
+const isNamed = String.raw`request\.user in ${list('users')}|request\.user == '(?<one>[^'\\]*)'`
+const isOther = String.raw`request\.user in ${list('pinned')} && ${shown}\.exists\(id, id\.startsWith\('X509SHA256='\) && !\(id in ${list('good')}\)\)`
+const condition = new RegExp(`^(?:false|(?:${isNamed})?(?: \\|\\| (?!$))?(?:${isOther})?)$`)
+const counting = new RegExp(
+  String.raw`^${shown}\.exists\(id, id in ${list('counted')}\) \? ${extra}\['(?<key>[^'\\]+)'\]\[0\] == '[^'\\]*' : true$`,
 )
 
+const valuesOf = (text = '') => Array.from(text.matchAll(/'([^']*)'/g), ([, value = '']) => value)
+
 /** Of the first condition. */
-function readListed(expression: string): Pick<Denials, 'users' | 'pinned' | 'good'> {
-  const groups = condition.exec(expression)?.groups
-  if (groups === undefined) throw notCompiled(expression)
-  const all = (text = '') => Array.from(text.matchAll(/'([^']*)'/g), ([, value = '']) => value)
-  return { users: all(groups.users), pinned: all(groups.pinned), good: all(groups.good) }
+function readListed(expression: string): Pick<Webhook, 'users' | 'pinned' | 'good'> {
+  const match = expression === '' ? null : condition.exec(expression)
+  if (match === null) throw notCompiled(expression)
+  const { one, users, pinned, good } = match.groups ?? {}
+  return { users: one === undefined ? valuesOf(users) : [one], pinned: valuesOf(pinned), good: valuesOf(good) }
 }
 
 const refused = (why: string) => new Error(`failed to load AuthorizationConfiguration from file: ${why}`)

@@ -3,6 +3,8 @@ import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { type TestContext, test } from 'node:test'
 import {
+  type Counted,
+  counterOf,
   formatAuthorization,
   isOwnAuthorization,
   type RevokedList,
@@ -32,6 +34,22 @@ const ofJane: RevokedList = {
   entries: ['bob', `sha256:${digest('1')}`],
   certificates: [shown('jane', '1', 'a'), shown('jane', '2', 'a'), shown('jane', '3', 'b')],
 }
+
+const counted: readonly Counted[] = [
+  {
+    label: 'users',
+    since: new Date('2026-03-04T05:06:07Z'),
+    certificates: [shown('jane', '4', 'c'), shown('bob', '5', 'd')],
+  },
+  {
+    label: 'kube-proxy',
+    since: new Date('2026-04-04T05:06:07Z'),
+    certificates: [shown('system:kube-proxy', '6', 'e')],
+  },
+].map((group) => ({
+  ...group,
+  certificates: group.certificates.map(({ fingerprint, user, end }) => ({ fingerprint, user, end })),
+}))
 
 /** An API server that starts with the list. */
 function serverOf(t: TestContext, list: RevokedList, name = 'webhook.yaml'): Authorization {
@@ -94,10 +112,23 @@ test('one review shows that exactly a list is in force, before RBAC is asked', (
     { ...ofJane, entries: [...ofJane.entries, 'joe'] },
     { ...ofJane, certificates: others },
     { ...ofJane, certificates: [{ ...(first as Shown), end: new Date(0) }, ...others] },
+    { ...ofJane, counted },
   ])
     assert.equal(isDenied(reviewOf(another)), false)
   // RBAC allows it to everybody: whatever stands behind RBAC denies it to nobody.
   assert.match(JSON.stringify(reviewOf(ofJane)), /"groups":\["system:authenticated"\].*"path":"\/version","verb":"get"/)
+})
+
+test('what is counted has names of the same certificates and time, which an API server takes', () => {
+  const [users, proxy] = counted.map(counterOf) as [string, string]
+  assert.match(users, /^old-users-[0-9a-f]{16}$/)
+  assert.match(proxy, /^old-kube-proxy-[0-9a-f]{16}$/)
+  const [group] = counted as [Counted]
+  for (const other of [
+    { ...group, since: end },
+    { ...group, certificates: group.certificates.slice(1) },
+  ])
+    assert.notEqual(counterOf(other), users)
 })
 
 test('who regains access by another list, and who would be locked out by it', () => {
@@ -136,6 +167,7 @@ test('the list is read back, and what somebody else has written is told apart, e
     listOf('j.doe@example.org', 'worker2'),
     ofJane,
     { entries: [`sha256:${digest('1')}`], certificates: [shown('system:node:worker2', '1', 'a')] },
+    { ...ofJane, counted: [...counted] },
     // Of one of these keys nothing is known.
     { ...ofJane, entries: [...ofJane.entries, `sha256:${digest('9')}`] },
   ]
@@ -152,7 +184,7 @@ test('the list is read back, and what somebody else has written is told apart, e
     { ...ofJane, certificates: [...ofJane.certificates, shown("a']||[user", '4', 'a')] },
   ]
   for (const list of foreign) assert.equal(readRevoked(formatAuthorization(list, '/k')), undefined)
-  const text = formatAuthorization(ofJane, '/k')
+  const text = formatAuthorization({ ...ofJane, counted }, '/k')
   const changed = [
     text.slice(0, 300),
     text.replace('# revoked: bob\n', ''),
@@ -160,6 +192,9 @@ test('the list is read back, and what somebody else has written is told apart, e
     text.replace('2027-01-02T03:04:05.000Z', '2027-99-02T03:04:05.000Z'),
     text.replace("request.user in ['jane']", "request.user in ['joe']"),
     text.replace('failurePolicy: Deny', 'failurePolicy: NoOpinion'),
+    text.replace('failurePolicy: NoOpinion', 'failurePolicy: Deny'),
+    text.replace(`# old: ${digest('5')}`, `# old: ${digest('6')}`),
+    text.replace('counted: users since 2026-03', 'counted: users since 2026-02'),
   ]
   for (const other of ['', 'x', ...changed]) assert.equal(readRevoked(other), undefined, other)
 })

@@ -306,6 +306,23 @@ const lines = {
     loaded: optional(flag('Whether its units have loaded them.')),
     until: optional(time('When the loopback certificate of its API server expires.')),
     revokedInForce,
+    uses: optional(
+      list(
+        'Requests that its API server has counted by certificates that were replaced, for each group of these.',
+        strictObject({
+          users: texts('Whose they are.'),
+          until: time('When the last of them expires.'),
+          count: number('How many requests.'),
+          since: time('Since when they are counted.'),
+        }),
+      ),
+    ),
+    refused: optional(
+      described(
+        'Requests of revoked users that its API server has denied.',
+        strictObject({ count: number('How many.'), since: time('Since when.') }),
+      ),
+    ),
     left,
   }),
   rotation: line('rotation', 'by `status`, if a rotation is in progress', {

@@ -1,0 +1,183 @@
+/** Who still uses a certificate of the CA that `rotate ca --finish` ends, as API servers count; and who is refused once one has it. */
+import { setTimeout as delay } from 'node:timers/promises'
+import * as v from 'valibot'
+import type { ClusterNode } from '../../lib/cluster/cluster.ts'
+import { Failure, runAgain, tryToAwait } from '../../lib/failure.ts'
+import { caName } from '../../lib/files/auth-dir.ts'
+import type { Run } from '../../lib/graph/target.ts'
+import { type Counted, nobody } from '../../lib/kubernetes/authorization.ts'
+import { itemsOf } from '../../lib/kubernetes/client.ts'
+import { type Counts, countOf, replacedCertificates } from '../../lib/kubernetes/counts.ts'
+import { knownCertificates, listIn, timeOf } from '../../lib/kubernetes/revocation.ts'
+import { type Certificate, isIssuedBy } from '../../lib/pki/certificate.ts'
+import { tryCertificate } from '../../lib/pki/pair.ts'
+import { count, formatNames, printable } from '../../lib/wording.ts'
+import { withApi } from '../nodes/component.ts'
+import { isLive } from '../nodes/leases.ts'
+import { repeat } from '../nodes/look.ts'
+import { readCounts, readInForce } from '../nodes/revoked.ts'
+import type { Rotating } from './rotation.ts'
+
+/** Of certificates that the CA which the last stage ends has signed; those of `counted` that auth/ does not know may be of it. */
+function readOld({ auth, now }: Run) {
+  const ca = tryCertificate(auth, caName)
+  const isOld = (certificate: Certificate) => ca !== undefined && isIssuedBy(certificate, ca)
+  const { counted = [] } = listIn(auth) ?? nobody
+  const listed = new Set(counted.flatMap(({ certificates }) => certificates.map(({ fingerprint }) => fingerprint)))
+  const known = knownCertificates(auth)
+  const others = new Set(known.flatMap(({ certificate, fingerprint }) => (isOld(certificate) ? [] : fingerprint)))
+  return {
+    groups: counted.filter(({ certificates }) => certificates.some(({ fingerprint }) => !others.has(fingerprint))),
+    open: replacedCertificates({ auth, now }).filter(
+      (each) => isOld(each.certificate) && !listed.has(each.fingerprint),
+    ),
+  }
+}
+
+/** Waits until a run lists what was replaced; false if it is listed. */
+export async function untilCounted({ run, signal }: Rotating, say: (text: string) => void): Promise<boolean> {
+  const { open } = run.cluster.revoked ? readOld(run) : { open: [] }
+  if (open.length === 0) return false
+  const due = Math.max(...open.map(({ folder }) => timeOf(folder))) + run.waits.polled * 1000
+  await wait(due - run.clock().getTime(), 'until requests by certificates of the old CA may be counted', {
+    say,
+    signal,
+  })
+  return true
+}
+
+/**
+ * A clause for each, and for what is not known. Everybody has loaded the new certificates by now: whoever goes on with one of the old CA
+ * would be refused. A client has a request in that time: a watch lasts 5 to 10 minutes, and a kubeconfig's files are read every 5.
+ */
+export async function usersOfOldCa(rotating: Rotating, say: (text: string) => void): Promise<string[]> {
+  const { run, signal } = rotating
+  if (!run.cluster.revoked) return []
+  const { groups, open } = readOld(run)
+  if (open.length > 0)
+    return [`requests by earlier certificates of ${formatNames(namesOf(open))} are not counted yet (${runAgain})`]
+  const nodes = run.cluster.nodes.filter(({ role }) => role === 'control')
+  const read = () =>
+    run.limits.node.map(nodes, async (node) =>
+      (await readInForce(run, node))?.isLoaded ? readCounts(run, node) : undefined,
+    )
+  const before = await read()
+  const blind = nodes.filter((_, i) => !before[i])
+  if (blind.length > 0) return [`no requests are counted on ${formatNames(blind.map(({ name }) => name))}`]
+  const left = groups.flatMap((group) => before.map((each) => (each ? leftToCount(run, group, each) : 0)))
+  await wait(Math.max(0, ...left), 'for requests by certificates of the old CA', { say, signal })
+  const after = await read()
+  return whoUsed(
+    groups,
+    nodes.map(({ name }, i) => ({ name, before: before[i], after: after[i] })),
+  )
+}
+
+interface Seen {
+  readonly name: string
+  readonly before: Counts | undefined
+  readonly after: Counts | undefined
+}
+
+/** A clause for each group that was used meanwhile, and for each API server that has not counted all the time. */
+export function whoUsed(groups: readonly Counted[], seen: readonly Seen[]): string[] {
+  const used = groups.flatMap((group) => {
+    const more = ({ before, after }: Seen) => (before && after ? countOf(after, group) - countOf(before, group) : 0)
+    const on = seen.filter((each) => more(each) > 0)
+    const users = namesOf(group.certificates)
+    const who = `${users.length > 1 ? 'one of ' : ''}${formatNames(users)}`
+    const times = count(
+      on.reduce((sum, each) => sum + more(each), 0),
+      'request',
+    )
+    return on.length > 0
+      ? [`${who} made ${times} with a certificate of the old CA (${formatNames(on.map(({ name }) => name))})`]
+      : []
+  })
+  const lost = seen.filter(({ before, after }) => !before || Number(before.loaded) !== Number(after?.loaded))
+  return [...used, ...lost.map(({ name }) => `the API server of ${name} has not counted all the time`)]
+}
+
+const namesOf = (certificates: readonly { readonly user: string }[]) => [
+  ...new Set(certificates.map(({ user }) => user)),
+]
+
+/** Milliseconds. What nobody has used since the API server counts it need not be counted longer. */
+export function leftToCount({ waits, clock }: Pick<Run, 'waits' | 'clock'>, group: Counted, counts: Counts): number {
+  const all = waits.counted * 1000
+  if (countOf(counts, group) > 0) return all
+  const since = Math.max(Number(group.since), Number(counts.loaded))
+  return Math.min(all, since + all - clock().getTime())
+}
+
+/** Milliseconds. */
+async function wait(
+  time: number,
+  why: string,
+  { say, signal }: { readonly say: (text: string) => void; readonly signal: AbortSignal },
+): Promise<void> {
+  if (time <= 0) return
+  say(`waiting ${Math.ceil(time / 60_000)} min ${why}`)
+  await delay(time, undefined, { signal })
+}
+
+const lease = v.object({
+  metadata: v.object({ name: v.string(), namespace: v.string() }),
+  spec: v.optional(v.object({ renewTime: v.nullish(v.string()) }), {}),
+})
+const leaseList = v.object({ items: itemsOf(lease) })
+
+/** Milliseconds in which a kubelet, a scheduler or a controller manager that is well renews its lease again. */
+const renewing = 60_000
+
+/**
+ * Call it before an API server trusts the new CA alone, and what it returns afterwards: that throws a Failure if a lease is not renewed any
+ * more, and tells how many requests have failed for their credentials.
+ */
+export async function watchClients(rotating: Rotating, node: ClusterNode): Promise<() => Promise<void>> {
+  const { run, signal } = rotating
+  const readRenewals = () =>
+    withApi(rotating, node, async (api) => {
+      const { items } = await api.readAs(leaseList, 'GET', '/apis/coordination.k8s.io/v1/leases')
+      const now = await api.time()
+      const own = items.filter(
+        ({ metadata: { name, namespace } }) =>
+          namespace === 'kube-node-lease' ||
+          (namespace === 'kube-system' && /^kube-(scheduler|controller-manager)$/.test(name)),
+      )
+      return {
+        live: own.filter((each) => isLive(each, now)),
+        times: new Map(own.map(({ metadata: { name }, spec }) => [name, spec.renewTime])),
+      }
+    })
+  const before = await readCounts(run, node)
+  const first = await tryToAwait(readRenewals)
+  // One that did not answer before is what the run may repair.
+  if (!first) return async () => {}
+  return async () => {
+    const { times: begun } = await readRenewals()
+    const look = async () => {
+      const { times } = await readRenewals()
+      const still = first.live.filter(
+        ({ metadata: { name } }) => times.has(name) && times.get(name) === begun.get(name),
+      )
+      return still.length > 0 ? formatNames(still.map(({ metadata: { name } }) => printable(name))) : undefined
+    }
+    const still = await repeat(renewing, look, signal)
+    const after = await readCounts(run, node)
+    const earlier = Number(before?.started) === Number(after?.started) ? (before?.unauthenticated ?? 0) : 0
+    const failed = (after?.unauthenticated ?? 0) - earlier
+    if (failed > 0)
+      run.note(
+        `${node.name}: ${count(failed, 'request')} refused for their credentials since it trusts the next CA alone; ${earlier} before, since its start`,
+      )
+    if (still !== undefined)
+      throw new Failure(
+        `since it trusts the next CA alone, no lease was renewed for ${renewing / 1000} s by ${still}`,
+        {
+          node: node.name,
+          remedy: `see there why; control nodes whose turn has not come trust both; to go on, ${runAgain}`,
+        },
+      )
+  }
+}
