@@ -21,7 +21,7 @@ import { readAuth, writeAuth } from '../request/access.ts'
 import type { CommandRun } from '../request/command-run.ts'
 import { notesOnHolders, notesOnMove } from '../request/holders.ts'
 import { type ExitCause, exitStatus } from '../request/job.ts'
-import { adviseBackup, backUpAgain, formatUses } from '../request/notices.ts'
+import { adviseBackup, adviseOnRotations, backUpAgain, formatUses } from '../request/notices.ts'
 import { type Options, usage } from '../request/options.ts'
 import { walk } from '../request/walk.ts'
 import { surveyApiServers, surveyStage } from '../rotations/api-servers.ts'
@@ -68,20 +68,20 @@ export async function rotate(given: CommandRun): Promise<readonly ExitCause[]> {
         const reporter = await given.reporterFor(byPhase([...phases, proofPhase, rewritePhase], graph), false)
         const run = { ...rotating.run, note: reporter.note }
         const walked = await walk(graph, { run, forced: new Map(), signal, reporter })
-        const { outcomes } = walked
+        const { rows } = walked
         // What its user has to change holds only the rotation that needs it: mayBegin.
         const causes = walked.causes.filter((cause) => cause !== 'unfinished')
         const exit = exitStatus(causes, given.endedStatus())
         const seconds = (performance.now() - started) / 1000
-        const advice = adviseAfter([...graph.values()], outcomes)
-        const toDo = stage ? asFindings([backUpAgain(run.auth)]) : adviseBackup(run, graph, outcomes)
-        await reporter.end({ outcomes, seconds, exit, advice, toDo })
+        const backup = stage ? asFindings([backUpAgain(run.auth)], { owner: 'afterwards' }) : adviseBackup(run, rows)
+        await reporter.end({ rows, seconds, exit, findings: [...adviseAfter(rows), ...backup] })
         return causes
       }
       const drive: Drive = { options, rotation, rotating, walk: walkTo, say: between.note }
       refuseOther(drive)
-      return { outcomes: new Map(), causes: await (options.undo ? goBack(drive) : goForward(drive)) }
+      return { causes: await (options.undo ? goBack(drive) : goForward(drive)) }
     },
+    closing: async () => ({ findings: await adviseOnRotations(given) }),
   })
 }
 
@@ -151,7 +151,6 @@ function begins(rotation: Rotation, { finish }: Options, run: Run): ReturnType<t
 /** Up to the last stage but one; with --finish through the last one. */
 async function goForward(drive: Drive): Promise<readonly ExitCause[]> {
   const { options, rotation, rotating, say } = drive
-  const { command } = rotating.run
   const { stages } = rotation
   const { finish } = options
   const { at, note } = begins(rotation, options, rotating.run)
@@ -165,9 +164,6 @@ async function goForward(drive: Drive): Promise<readonly ExitCause[]> {
     if (next.isLast) for (const note of notesOnHolders(rotating.run)) say(formatFinding(note))
     if (next.isLast && !finish) {
       for (const sentence of formatUses(await findUses(rotating, rotation))) say(sentence)
-      say(`left to do: ${next.title}`)
-      say(`    ${command(`rotate ${rotation.name} --finish`)}`)
-      say(`or back: ${command(`rotate ${rotation.name} --undo`)}`)
       return []
     }
     if (!(await mayBegin(drive, next))) return ['stale']
@@ -370,7 +366,7 @@ async function planRotation(
   ]
   const lines = options.json
     ? toDo.map((message) => formatJsonLine({ type: 'note', message }))
-    : ['', ...formatToDo({ toDo: asFindings(toDo) })]
+    : ['', ...formatToDo({ rows: new Map(), findings: asFindings(toDo, { owner: 'afterwards' }) })]
   for (const line of lines) print(line)
   return ['stale']
 }

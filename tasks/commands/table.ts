@@ -4,7 +4,7 @@ import type { CommandRun, WithoutCluster } from '../request/command-run.ts'
 import type { ExitCause } from '../request/job.ts'
 import type { OptionName } from '../request/options.ts'
 
-interface Row {
+interface CommandRow {
   /** The word that is typed for it; '' for the run, whose words are phases and targets. */
   readonly name: string
   /** The further words that it takes, as --help shows them. */
@@ -25,7 +25,7 @@ interface Row {
 
 type Load<Given> = () => Promise<(given: Given) => Promise<readonly ExitCause[]>>
 
-export type Command = Row &
+export type Command = CommandRow &
   (
     | {
         readonly isWithoutCluster?: false

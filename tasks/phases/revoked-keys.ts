@@ -4,7 +4,7 @@
 import type { Cluster, ClusterNode } from '../../lib/cluster/cluster.ts'
 import { isKeyEntry } from '../../lib/cluster/problem.ts'
 import { isUnreached } from '../../lib/failure.ts'
-import { authTarget, checkOf, isLost, type Run, type Target, type Waiting } from '../../lib/graph/target.ts'
+import { authTarget, isLost, type Run, type Target, type Waiting } from '../../lib/graph/target.ts'
 import { keysToList, pairsToReplace, wantedList } from '../../lib/kubernetes/revocation.ts'
 import type { CheckResult } from '../../lib/reason.ts'
 import { localHolder, nodeFiles } from '../layouts/tables.ts'
@@ -72,7 +72,7 @@ function check(run: Run): CheckResult<Readers> {
  */
 function isHolding(node: ClusterNode, id: string, outcomes: Waiting['outcomes']): boolean {
   const outcome = outcomes.get(id)
-  if (!isLost(outcome)) return node.role === 'control' && checkOf(outcome).ownsClient === true
+  if (!isLost(outcome)) return node.role === 'control' && outcome !== undefined && 'ownsClient' in outcome
   const cause = outcome?.kind === 'cancelled' ? outcomes.get(deployId(node)) : outcome
   if (cause?.kind !== 'failed') return true
   return node.role === 'control' && !isUnreached(cause.failure)

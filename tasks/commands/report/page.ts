@@ -6,7 +6,7 @@ import type { FileNames } from '../../../lib/files/auth-dir.ts'
 import type { Run } from '../../../lib/graph/target.ts'
 import { attributesIn, keyKindOf } from '../../../lib/pki/certificate.ts'
 import { formatFinding } from '../../../lib/reason.ts'
-import { formatCaEnds, formatFailures, warningsOf } from '../../../lib/show/words.ts'
+import { formatFailures, toDoOf, warningsOf } from '../../../lib/show/words.ts'
 import {
   foldAlike,
   formatDate,
@@ -19,8 +19,7 @@ import {
 } from '../../../lib/wording.ts'
 import { certTable, encryptionConfig, layoutOf, localHolder, nodeFiles } from '../../layouts/tables.ts'
 import { phaseTitles } from '../../phases/bootstrap.ts'
-import { namesOfOwnKeys, notesOnAdminKeys } from '../../phases/local-kubeconfig.ts'
-import { notesOnHolders } from '../../request/holders.ts'
+import { namesOfOwnKeys } from '../../phases/local-kubeconfig.ts'
 import {
   fold,
   formatTotals,
@@ -30,7 +29,7 @@ import {
   type NodeItem,
   waysOut,
 } from '../../request/inventory.ts'
-import { adviseOnCa, noteOnValidity, notesOnFolder, notesOnRotations } from '../../request/notices.ts'
+import { adviseOnRotations, findBeside } from '../../request/notices.ts'
 
 const asset = (name: string) => readFileSync(new URL(name, import.meta.url), 'utf8')
 
@@ -39,7 +38,7 @@ export async function formatPage(data: Inventory): Promise<string> {
   const { name } = run.cluster
   const sections = [
     { id: 'wrong', title: 'Problems', content: showWrong(data) },
-    { id: 'known', title: 'Notices', content: showKnown(data) },
+    { id: 'known', title: 'Notices', content: await showKnown(data) },
     { id: 'ends', title: 'What expires when', content: showTimeline(items, run) + showSelfMade(nodes, run.now) },
     { id: 'keys', title: 'Who holds which private key', content: showKeys(run, nodes) },
     { id: 'certificates', title: 'Certificates', content: showCertificates(run.auth.files, items) },
@@ -89,15 +88,15 @@ function showNext({ run, items, nodes }: Inventory): string {
 }
 
 async function showRotations({ run }: Inventory): Promise<string> {
-  const notes = await notesOnRotations(run)
+  const notes = await adviseOnRotations(run)
   return notes.length === 0
     ? ''
     : html`<ul class="rotations">!${notes.map((note) => html`<li>${formatFinding(note)}</li>`)}</ul>`
 }
 
 /** Empty if there are no problems. */
-function showWrong({ run, items, nodes, outcomes }: Inventory): string {
-  const isFailed = (id: string) => outcomes.get(id)?.kind === 'failed'
+function showWrong({ run, items, nodes, rows }: Inventory): string {
+  const isFailed = (id: string) => rows.get(id)?.kind === 'failed'
   const alike = foldAlike(
     fold(items, run.now).wrong.filter(({ id }) => !isFailed(id)),
     ({ name }) => name,
@@ -107,21 +106,18 @@ function showWrong({ run, items, nodes, outcomes }: Inventory): string {
   const onNodes = nodes
     .filter((each) => !isRight(each) && !isFailed(`deploy/${each.node}`) && !isFailed(`install/${each.node}`))
     .map(({ node, why }) => `${node}: ${why}`)
-  const lines = [...notesOnFolder(run.auth).map(formatFinding), ...folded, ...onNodes, ...formatFailures(outcomes)]
+  const lines = [...folded, ...onNodes, ...formatFailures(rows)]
   if (lines.length === 0) return ''
   const { plan, repair } = waysOut(run, { items, nodes })
   return html`!${listLines('wrong', lines)}
 <p><code>${plan}</code> says what would be done, and <code>${repair}</code> does it.</p>`
 }
 
-/** Notices about things that no run changes. */
-function showKnown({ run, outcomes }: Inventory): string {
-  const caEnds = adviseOnCa(run)
-  const lines = [
-    ...(caEnds ? [formatCaEnds(caEnds, run.now)] : []),
-    ...warningsOf(outcomes),
-    ...[...notesOnAdminKeys(run), ...notesOnHolders(run), ...noteOnValidity(run, outcomes)].map(formatFinding),
-  ]
+/** Notices, what is left to do first. */
+async function showKnown({ run, rows }: Inventory): Promise<string> {
+  const findings = await findBeside(run, rows)
+  const notes = findings.filter(({ owner }) => owner === 'run')
+  const lines = [...[...toDoOf({ rows, findings }), ...notes].map(formatFinding), ...warningsOf(rows)]
   return lines.length === 0 ? '' : listLines('known', lines)
 }
 
