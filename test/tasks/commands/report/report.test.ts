@@ -61,6 +61,16 @@ describe('report', { concurrency: 2 }, () => {
     assert.match(await textOf(), /1 of 25 items differs from cluster\.yaml; read on /)
   })
 
+  test('is red where a machine reads and writes all of etcd', async (t) => {
+    const { place, auth } = copied(t)
+    await exits(0, place, 'report')
+    const rows = readFileSync(join(auth, 'report.html'), 'utf8').match(/<tr><th scope="row">.*<\/tr>/g) ?? []
+    const worker = rows.find((row) => row.includes('worker0')) ?? ''
+    assert.match(worker, /all of etcd/)
+    assert.match(worker, /class="critical"/)
+    assert.doesNotMatch(worker, /class="limited"/)
+  })
+
   test('says of each problem what to do', async (t) => {
     const { place, auth } = copied(t)
     rmSync(join(auth, 'ca-key.pem'))
