@@ -340,9 +340,14 @@ function waysOutOfOther(run: Run, places: readonly OtherPlace[]): string[] {
   if ([...labels].some(isLost)) return waysOutOfLost(run, source?.node)
   const nodes = nodeOptions(places.map(({ node }) => node))
   const over = command(`${cluster.install ? 'install' : 'deploy'} ${nodes} --replace-identity`)
+  const recover = recoverCommand(run, source?.node)
+  // All that is in auth/ is of its CA.
+  const replace = names.includes(auth.files.certificate(caName))
+    ? replaceCommand(run, recover)
+    : fetchCommand(run, names, recover)
   return [
     source
-      ? `if the node's is the right one, move ours away and take it over: ${replaceCommand(run, recoverCommand(run, source.node))}`
+      ? `if the node's is the right one, move ours away and take it over: ${replace}`
       : "if the node's is the right one, this auth/ is of another cluster: use the one that it was deployed from",
     `if ours is, overwrite the node's, which is kept in auth/backup: ${over}`,
   ]

@@ -274,8 +274,10 @@ real -f -- "$@"`,
     assert.match(String(message), /another encryption key \(encryption-config\.yaml: the aescbc key key2\) than/)
     assert.ok(!ran.stdout.includes(secret))
     assert.equal(readFileSync(join(home(), config), 'utf8'), theirs)
-    const [, move = ''] = /: (mv \S+ \S+) && npm run task -- recover --node control0$/m.exec(String(remedy)) ?? []
+    const [, move = ''] =
+      /: (mkdir .* && mv \S+ \S+) && npm run task -- recover --node control0$/m.exec(String(remedy)) ?? []
     execFileSync('sh', ['-c', move])
+    assert.ok(existsSync(join(auth(), 'ca-key.pem')) && !existsSync(join(auth(), config)))
     await exits(0, place, 'recover', '--node', 'control0')
     assert.equal(readFileSync(join(auth(), config), 'utf8'), theirs)
     await withStatus(0, deploy('--node', 'control0'))
