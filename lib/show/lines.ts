@@ -2,7 +2,7 @@
 import { type Failure, stackOf } from '../failure.ts'
 import { type Row, type Target, textsOf } from '../graph/target.ts'
 import { formatFinding, formatReasons, hasOwner, isRepair } from '../reason.ts'
-import { beside, joinClauses, octal, printable } from '../wording.ts'
+import { beside, fit, joinClauses, octal, printable } from '../wording.ts'
 import type { Phases, Reporter } from './reporter.ts'
 import {
   areChecks,
@@ -27,14 +27,14 @@ export interface LinesOptions {
   readonly phases: Phases
   readonly verbose: boolean
   readonly quiet: boolean
-  /** Of a terminal, which would break the lines of a plan inside words. */
+  /** Of a terminal, which would break lines inside words. */
   readonly columns?: number | undefined
   readonly write: (line: string) => void
   readonly writeError: (text: string) => void
 }
 
 /** A line for each target that changed or failed; fresh targets are counted by phase. A wrong clock stops all of them, and has one line. */
-export function createLines({ phases, verbose, quiet, write, writeError }: LinesOptions): Reporter {
+export function createLines({ phases, verbose, quiet, columns, write, writeError }: LinesOptions): Reporter {
   const places = new Map(
     [...phases].flatMap(([title, targets]) => {
       /** `left`: targets without an outcome. */
@@ -43,7 +43,7 @@ export function createLines({ phases, verbose, quiet, write, writeError }: Lines
     }),
   )
   const say = (text: string) => {
-    if (!quiet) write(printable(text))
+    if (!quiet) write(fit(printable(text), columns))
   }
   let room = mostLines
   const failures = new Set<string>()
@@ -72,16 +72,16 @@ export function createLines({ phases, verbose, quiet, write, writeError }: Lines
         say(`${phase.title}: ${summariseGroup(phase.counted, areChecks(phase.targets))}`)
     },
     note: say,
-    problem: (failure, id) => writeError(formatFailure(failure, id, verbose)),
+    problem: (failure, id) => writeError(fit(formatFailure(failure, id, verbose), columns)),
     end: async (summary) => {
       const { rows } = summary
       if (quiet) {
         // Targets that were checked and are stale.
         for (const row of rows.values()) if (row.kind === 'stale') write(printable(formatEnd(row)))
-        for (const each of warningsOf(rows)) write(printable(`warning ${each}`))
+        for (const each of warningsOf(rows)) write(fit(printable(`warning ${each}`), columns))
       }
-      for (const text of formatFailures(rows, verbose)) write(text)
-      for (const line of quiet ? formatToDo(summary) : formatClosing(summary)) write(line)
+      for (const text of formatFailures(rows, verbose)) write(fit(text, columns))
+      for (const line of quiet ? formatToDo(summary, columns) : formatClosing(summary, columns)) write(line)
       if (rows.size > 0) say(formatSummary(summary, [...phases.values()].every(areChecks)))
     },
   }

@@ -2,7 +2,7 @@
 import { stripVTControlCharacters, styleText } from 'node:util'
 import { nameInPhase, type Row, type Rows } from '../graph/target.ts'
 import { formatReasons, ownReasons, worksOf } from '../reason.ts'
-import { count, foldAlike, formatNames, printable, wrap } from '../wording.ts'
+import { count, fit, foldAlike, formatNames, printable, wrap } from '../wording.ts'
 import { formatJsonLine, type LinesOptions } from './lines.ts'
 import type { Phases, Reporter } from './reporter.ts'
 import {
@@ -148,15 +148,15 @@ export function createPlanLines({ phases, verbose, quiet, columns, write, writeE
     event: () => {},
     note: (text) => {
       isNoted = true
-      if (!quiet) write(styleText('dim', printable(text)))
+      if (!quiet) write(styleText('dim', fit(printable(text), columns)))
     },
-    problem: (failure, id) => writeError(formatFailure(failure, id, verbose)),
+    problem: (failure, id) => writeError(fit(formatFailure(failure, id, verbose), columns)),
     end: async (summary) => {
       const { rows, planHash } = summary
-      const toDo = formatToDo(summary)
+      const toDo = formatToDo(summary, columns)
       const nothing = toDo.length > 0 ? [] : [isNoted ? 'Nothing else to do.' : 'Nothing to do.']
       if (!quiet) for (const line of formatPlan(phases, rows, { isVerbose: verbose, columns, nothing })) write(line)
-      for (const text of [...formatFailures(rows, verbose), ...toDo]) write(text)
+      for (const text of [...formatFailures(rows, verbose).map((each) => fit(each, columns)), ...toDo]) write(text)
       if (!quiet && rows.size > 0) write(formatSummary(summary))
       if (!quiet && planHash !== undefined) write(`Plan hash: ${planHash}`)
     },
@@ -199,7 +199,7 @@ function formatPlan(
   return [
     ...lines,
     ...(lines.length > 0 ? [''] : []),
-    ...warningsOf(rows).map(printable),
+    ...warningsOf(rows).map((each) => fit(printable(each), columns)),
     ...(lines.length > 0 ? [formatCounts(planned)] : []),
     ...(isFresh ? nothing : []),
   ]

@@ -5,7 +5,7 @@
 import type { Writable } from 'node:stream'
 import { color, DefaultRenderer, Listr, type ListrRendererFactory, type ListrTask, Spinner } from 'listr2'
 import { type Event, nameInPhase, type Row, type Target } from '../graph/target.ts'
-import { beside, printable } from '../wording.ts'
+import { beside, fit, printable } from '../wording.ts'
 import type { Phases, Reporter } from './reporter.ts'
 import {
   areChecks,
@@ -38,8 +38,11 @@ export function createTree(options: TreeOptions): Reporter {
   const rows = rowsOf(phases)
   const trailer: string[] = []
   let running: Promise<unknown> | undefined
+  const { columns } = stdout
   const coloured = (text: string, colour: 'red' | 'yellow' | 'dim') =>
-    text.split('\n').map((line) => color[colour](line))
+    fit(text, columns)
+      .split('\n')
+      .map((line) => color[colour](line))
   return {
     event: (event) => {
       const row = rows.get(event.id)
@@ -62,7 +65,7 @@ export function createTree(options: TreeOptions): Reporter {
         const failures = formatFailures(summary.rows, verbose).flatMap((text) => coloured(text, 'red'))
         if (failures.length > 0) trailer.push('', ...failures)
         if (running) trailer.push('')
-        trailer.push(...formatClosing(summary))
+        trailer.push(...formatClosing(summary, columns))
         if (running) trailer.push(formatSummary(summary, [...phases.values()].every(areChecks)))
       }
       for (const line of trailer) stdout.write(`${line}\n`)

@@ -19,6 +19,7 @@ import {
   beside,
   capital,
   count,
+  fit,
   foldAlike,
   formatDate,
   formatNames,
@@ -229,9 +230,9 @@ export function formatSummary({ rows, seconds }: Summary, areChecks = false): st
 }
 
 /** What changed, what is left to do, what expires next: a row each, its label in a column of its own. */
-export function formatClosing(summary: Summary): string[] {
+export function formatClosing(summary: Summary, columns?: number): string[] {
   const { rows, nextToExpire, now, goOn } = summary
-  if (rows.size === 0) return formatToDo(summary)
+  if (rows.size === 0) return formatToDo(summary, columns)
   const all = [...rows.values()]
   // A command that only checks has nothing that expires next.
   const isIdle = nextToExpire && all.every(({ kind }) => kind === 'fresh')
@@ -248,8 +249,8 @@ export function formatClosing(summary: Summary): string[] {
   return [
     ...formatChanged(rows),
     ...(isIdle ? [`Changed    nothing${isKeptOff ? '' : ': everything matches cluster.yaml'}`] : []),
-    ...formatToDo(summary),
-    ...last.flatMap((text) => (text ? [printable(text)] : [])),
+    ...formatToDo(summary, columns),
+    ...last.flatMap((text) => (text ? [fit(printable(text), columns)] : [])),
   ]
 }
 
@@ -276,8 +277,8 @@ export function toDoOf({ rows, findings = [] }: Pick<Summary, 'rows' | 'findings
 }
 
 /** In bold: it must not be missed. */
-export function formatToDo(summary: Pick<Summary, 'rows' | 'findings'>): string[] {
-  const texts = toDoOf(summary).map((each) => `To do      ${printable(formatFinding(each))}`)
+export function formatToDo(summary: Pick<Summary, 'rows' | 'findings'>, columns?: number): string[] {
+  const texts = toDoOf(summary).map((each) => fit(`To do      ${printable(formatFinding(each))}`, columns))
   return texts.flatMap((text) => text.split('\n').map((line) => styleText('bold', line)))
 }
 

@@ -20,6 +20,7 @@ import { unlisted } from '../phases/certs.ts'
 import { readAuth, writeAuth } from '../request/access.ts'
 import type { CommandRun } from '../request/command-run.ts'
 import { notesOnHolders, notesOnMove } from '../request/holders.ts'
+import { columnsOf } from '../request/host.ts'
 import { type ExitCause, exitStatus } from '../request/job.ts'
 import { adviseBackup, adviseOnRotations, backUpAgain, formatUses } from '../request/notices.ts'
 import { type Options, usage } from '../request/options.ts'
@@ -310,9 +311,8 @@ async function planRotation(
   const { options, cluster, host, print } = run
   const { stages } = rotation
   const end = options.finish ? stages.length : stages.length - 1
-  const { isTTY, columns } = host.stdout
-  const say = (text: string, indent = 0) =>
-    print(wrap(' '.repeat(indent) + text, isTTY ? columns : undefined, indent + 4))
+  const columns = columnsOf(host.stdout)
+  const say = (text: string, indent = 0) => print(wrap(' '.repeat(indent) + text, columns, indent + 4))
   for (const message of [...(note === undefined ? [] : [note]), ...notesOnMove(run).map(formatFinding)])
     print(options.json ? formatJsonLine({ type: 'note', message }) : `${message}\n`)
   const changes = changedBy(rotation, cluster)
@@ -366,7 +366,7 @@ async function planRotation(
   ]
   const lines = options.json
     ? toDo.map((message) => formatJsonLine({ type: 'note', message }))
-    : ['', ...formatToDo({ rows: new Map(), findings: asFindings(toDo, { owner: 'afterwards' }) })]
+    : ['', ...formatToDo({ rows: new Map(), findings: asFindings(toDo, { owner: 'afterwards' }) }, columns)]
   for (const line of lines) print(line)
   return ['stale']
 }

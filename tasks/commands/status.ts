@@ -5,10 +5,20 @@ import type { Run } from '../../lib/graph/target.ts'
 import { type Finding, formatFinding } from '../../lib/reason.ts'
 import { formatJsonLine, plainWarning } from '../../lib/show/lines.ts'
 import { formatFailures, formatToDo, warningsOf } from '../../lib/show/words.ts'
-import { capital, foldAlike, formatDate, formatLeft, formatNames, joinClauses, printable } from '../../lib/wording.ts'
+import {
+  capital,
+  fit,
+  foldAlike,
+  formatDate,
+  formatLeft,
+  formatNames,
+  joinClauses,
+  printable,
+} from '../../lib/wording.ts'
 import { recoverCommand } from '../nodes/fetch-command.ts'
 import { readAuth } from '../request/access.ts'
 import type { CommandRun } from '../request/command-run.ts'
+import { columnsOf } from '../request/host.ts'
 import {
   fold,
   formatTotals,
@@ -88,19 +98,21 @@ async function show(
 }
 
 /** A rotation is first: it explains much of what follows. With --quiet it is all that is shown where everything `isRight`. */
-function asText({ options: { nodes, verbose, quiet } }: CommandRun, found: Status, isRight: boolean): string[] {
+function asText({ host, options: { nodes, verbose, quiet } }: CommandRun, found: Status, isRight: boolean): string[] {
   const { run, rows, findings, rotations } = found
+  const columns = columnsOf(host.stdout)
+  const prose = (text: string) => fit(printable(text), columns)
   const ofRotations = rotations.flatMap((each) => [formatFinding(findingOfRotation(each, run)), ...formatUses(each)])
   const notes = findings.filter(({ owner }) => owner === 'run').map(formatFinding)
   const parts = [
-    noteOnLoss(run).map(printable),
-    ofRotations.map(printable),
+    noteOnLoss(run).map(prose),
+    ofRotations.map(prose),
     formatStatus({ ...found, now: run.now, verbose, quiet }),
     found.items.length + found.nodes.length === 0
       ? [`auth/ has nothing that belongs to ${nodes.join(', ')}: --on-nodes looks there`]
       : [],
-    [...[...warningsOf(rows), ...notes].map(printable), ...formatFailures(rows)],
-    formatToDo(found),
+    [...[...warningsOf(rows), ...notes].map(prose), ...formatFailures(rows).map((text) => fit(text, columns))],
+    formatToDo(found, columns),
   ]
   const shown = quiet && isRight ? parts.slice(1, 2) : parts
   return shown.filter((part) => part.length > 0).flatMap((part, i) => (i === 0 ? part : ['', ...part]))

@@ -13,6 +13,8 @@ interface CommandRow {
   readonly words?: readonly string[]
   /** For --help. */
   readonly does: string
+  /** For --help: what is typed. */
+  readonly examples: readonly [string, string]
   /** Besides those that every command takes. */
   readonly options: readonly OptionName[]
   /** What an option means to it, if that differs from the table of options. */
@@ -50,6 +52,7 @@ export const run: Command = {
   name: '',
   operands: 'NAME...',
   does: 'a phase, a target such as node-certs/worker0, or all certs, with whatever it needs',
+  examples: ['bootstrap --dry-run', 'node-certs/worker0 --force'],
   options: [
     ...(['dry-run', 'offline', 'format', 'expect-plan', 'node', 'force', 'renew'] as const),
     ...(['replace-identity', 'yes', 'prune'] as const),
@@ -74,11 +77,18 @@ export const run: Command = {
   loadPlan: async () => (await import('./plan.ts')).plan,
 }
 
+/** What --list names beside the commands: of what is typed for a run, the words for several phases. */
+export const runsOfSeveral = [
+  { name: 'bootstrap', does: 'every phase, in order' },
+  { name: 'certs', does: 'the phases that make certificates' },
+] as const
+
 export const commands: readonly Command[] = [
   run,
   {
     name: 'verify',
     does: 'makes every TLS connection of the cluster in memory, with the files in auth/; or checks a backup (--from)',
+    examples: ['verify', 'verify --from /mnt/backup/auth'],
     options: ['node', 'from', 'no-lock-wait'],
     means: { from: 'whether this backup of auth/ would bring the cluster back; asks the control nodes' },
     exits: {
@@ -91,6 +101,7 @@ export const commands: readonly Command[] = [
   {
     name: 'status',
     does: 'lists what was made: whether it is right, and when it expires',
+    examples: ['status --on-nodes', 'status --node worker0 --verbose'],
     options: ['node', 'on-nodes', 'wait-nodes', 'concurrency', 'no-lock-wait'],
     exits: {
       refused: 'a run would refuse to replace something that is there',
@@ -102,6 +113,7 @@ export const commands: readonly Command[] = [
   {
     name: 'graph',
     does: 'draws what is made from what; as SVG: --format dot | dot -Tsvg',
+    examples: ['graph', 'graph --format dot'],
     options: ['node', 'format'],
     means: { format: 'mermaid or dot' },
     values: { format: ['mermaid', 'dot'] },
@@ -111,6 +123,7 @@ export const commands: readonly Command[] = [
   {
     name: 'report',
     does: 'writes auth/report.html: what expires when, who holds which key, each certificate',
+    examples: ['report --on-nodes', 'report --format prometheus'],
     options: ['format', 'output', 'on-nodes', 'wait-nodes', 'concurrency', 'no-lock-wait'],
     means: { format: 'html or prometheus', output: 'also write it there, for others to read: mode 0644' },
     values: { format: ['html', 'prometheus'] },
@@ -120,6 +133,7 @@ export const commands: readonly Command[] = [
   {
     name: 'schedule',
     does: 'prints a systemd service and timer that run bootstrap every day, and a line for cron',
+    examples: ['schedule', 'schedule --write /etc/systemd/system'],
     options: ['write', 'output'],
     means: {
       write: 'write them there, instead of printing them',
@@ -133,6 +147,7 @@ export const commands: readonly Command[] = [
     operands: 'WHAT',
     words: ['ca', 'etcd-ca', 'front-proxy-ca', 'service-account', 'encryption-key'],
     does: 'replaces ca, etcd-ca, front-proxy-ca, service-account or encryption-key, in stages, while the cluster runs',
+    examples: ['rotate ca --dry-run', 'rotate ca --finish'],
     options: ['dry-run', 'finish', 'undo', 'force', 'wait-nodes', 'concurrency', 'no-lock-wait'],
     means: {
       finish: 'of what is under way: through the last stage, after which the old one is no longer trusted',
@@ -151,6 +166,7 @@ export const commands: readonly Command[] = [
   {
     name: 'recover',
     does: 'restores an auth/ that was lost, from a control node (--node) or from a backup (--from)',
+    examples: ['recover --node control0', 'recover --from /mnt/backup/auth'],
     options: ['node', 'from', 'wait-nodes', 'concurrency', 'no-lock-wait'],
     means: { node: 'from this control node', from: 'from this backup of auth/' },
     exits: {
@@ -163,6 +179,7 @@ export const commands: readonly Command[] = [
     name: 'init',
     operands: 'DIR',
     does: "creates a new cluster's folder, with a cluster.yaml from the names of its nodes, or from an auth/ that is there",
+    examples: ['init kubenet --control control0 --worker worker0,worker1', 'init kubenet --from /mnt/backup/auth'],
     options: [
       ...(['control', 'worker', 'gateway', 'virtual-ip', 'name', 'user', 'ssh-config', 'layout'] as const),
       'from',
@@ -191,6 +208,7 @@ export const commands: readonly Command[] = [
     operands: 'bash | zsh',
     words: ['bash', 'zsh'],
     does: 'prints a script for your shell: the command harderway, with tab completion',
+    examples: ['completion bash', 'completion zsh'],
     options: [],
     isWithoutCluster: true,
     exits: {},
