@@ -161,7 +161,7 @@ function itemRow(
     onlyEnds: isEndingSoon && kind === 'stale' && ownReasons(row.reasons).every((each) => each.kind === 'expires'),
     state: stateOf(row),
     /** Why it is not fresh, or a note about it. */
-    why: explain(row) || (isEndingSoon ? 'expires within renewBefore' : ''),
+    why: explain(row) || (isEndingSoon ? endingSoon : ''),
     /** Its state on each node that has it, by the node's name; empty if no node was inspected. */
     onNodes: new Map(holders.map(({ deploy }) => [deploy.node, compareFiles(files, deploy)] as const)),
   }
@@ -207,8 +207,13 @@ function explain(row: Row): string {
   if (row.kind === 'cancelled') return row.because.length === 0 ? 'not inspected' : dependsOn(row.because)
   // Nothing is built here, so a dry run's "will be made" is shown as "depends on".
   const needs = row.reasons.flatMap((each) => (each.kind === 'need-rebuilt' ? dependsOn(each.ids) : []))
-  return joinClauses(formatReasons(ownReasons(row.reasons)), ...needs)
+  // The date is beside it.
+  const [ends] = row.reasons.flatMap((each) => (each.kind === 'expires' ? (each.expired ? 'expired' : endingSoon) : []))
+  const own = ownReasons(row.reasons).filter(({ kind }) => kind !== 'expires')
+  return joinClauses(formatReasons(own), ends, ...needs)
 }
+
+const endingSoon = 'less than renewBefore left'
 
 function dependsOn(ids: readonly string[]): string {
   return `depends on ${formatNames(ids)}`
