@@ -16,6 +16,7 @@ import {
   printable,
 } from '../../lib/wording.ts'
 import { recoverCommand } from '../nodes/fetch-command.ts'
+import { notesOnRights } from '../phases/local-kubeconfig.ts'
 import { readAuth } from '../request/access.ts'
 import type { CommandRun } from '../request/command-run.ts'
 import { columnsOf } from '../request/host.ts'
@@ -43,7 +44,8 @@ export async function status(given: CommandRun): Promise<readonly ExitCause[]> {
   return readAuth(given, graph, async (run) => {
     const inventory = takeInventory(await observe(run, graph))
     const rotations = await findRotations(run)
-    return () => show(given, inventory, rotations)
+    const rights = run.options.onNodes ? await notesOnRights(run) : []
+    return () => show(given, inventory, { rotations, rights })
   })
 }
 
@@ -70,7 +72,7 @@ interface Status extends Inventory, ReturnType<typeof waysOut> {
 async function show(
   given: CommandRun,
   inventory: Inventory,
-  rotations: Status['rotations'],
+  { rotations, rights }: Pick<Status, 'rotations'> & { readonly rights: readonly Finding[] },
 ): Promise<readonly ExitCause[]> {
   const { options, signal, print } = given
   if (signal.aborted) return []
@@ -80,7 +82,7 @@ async function show(
   const items = inventory.items.filter(isWanted)
   const nodes = inventory.nodes.filter(isWanted)
   const rows = new Map([...inventory.rows].filter(([, row]) => isWanted(row)))
-  const findings = isWhole ? await findBeside(run, rows) : notesOnFolder(run.auth)
+  const findings = isWhole ? [...(await findBeside(run, rows)), ...rights] : notesOnFolder(run.auth)
   const causes: ExitCause[] = [
     ...[...items, ...nodes].flatMap((each) =>
       isRight(each) ? [] : each.state === 'failed' ? ('failed' as const) : ('stale' as const),

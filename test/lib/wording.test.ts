@@ -83,7 +83,8 @@ test('a line for a terminal is broken between words, and not within what was', (
 })
 
 test('prose is broken between words at the width of a terminal, and a command has a line of its own, whole', () => {
-  const text = 'To do      the CA expires in 19 days: npm run task -- ca --renew, then npm run bootstrap; back: npm run x -- y'
+  const text =
+    'To do      the CA expires in 19 days: npm run task -- ca --renew, then npm run bootstrap; back: npm run x -- y'
   assert.deepEqual(fit(text, 30).split('\n'), [
     'To do      the CA expires in',
     '           19 days:',
@@ -93,7 +94,8 @@ test('prose is broken between words at the width of a terminal, and a command ha
     '           back:',
     '           npm run x -- y',
   ])
-  const way = "- if the node's is the right one, take it over: mkdir -m 700 -p a && mv 'b c' a && npm run task -- recover"
+  const way =
+    "- if the node's is the right one, take it over: mkdir -m 700 -p a && mv 'b c' a && npm run task -- recover"
   assert.deepEqual(fit(`it holds another\n  ${way}`, 60).split('\n'), [
     'it holds another',
     "  - if the node's is the right one, take it over:",
