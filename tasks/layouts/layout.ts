@@ -130,8 +130,14 @@ export interface Place {
   readonly mayReload?: true | undefined
   /** The part of the kubeconfig that is there; without one, the whole file. */
   readonly part?: Part | undefined
-  /** Its process still has the file that was there at its start. */
-  readonly isReplaced?: boolean
+  /** No process of the unit names it yet: a flag has to change first. */
+  readonly isUnnamed?: true | undefined
+  /** The unit's processes were started so that they reload it. */
+  readonly reloads?: true | undefined
+  /** It is mounted by itself. */
+  readonly isBound?: true | undefined
+  /** So it is, and the process still has the file that was there at its start. */
+  readonly isReplaced?: true | undefined
   /** Its old key is revoked, or about to be: a poll comes too late. */
   readonly isCutOff?: true
   /** The unit reads nothing but the public keys in it: another certificate for the same key changes nothing for it. */
@@ -246,17 +252,11 @@ export function placesAt({ file, usual: path, by: [by = ''], loads, mayReload, i
   const place = { file, path, by }
   if (!file.endsWith(kubeconfigFile(''))) return [{ ...place, loads, mayReload, isOfKeys }]
   const beside = filesBeside(file)
-  const atStart = loads === 'now' ? loads : 'restart'
   return [
     // These first: at every moment the kubeconfig names files that are there. A relative path is of the kubeconfig's own folder.
-    { ...place, path: path.replace(/[^/]*$/, () => beside.ca), loads: atStart, part: 'ca' },
-    {
-      ...place,
-      path: path.replace(/[^/]*$/, () => beside.pair),
-      loads: loads === 'now' ? loads : 'poll',
-      part: 'pair',
-    },
-    { ...place, loads: atStart, part: 'kubeconfig' },
+    { ...place, path: path.replace(/[^/]*$/, () => beside.ca), loads: 'restart', part: 'ca' },
+    { ...place, path: path.replace(/[^/]*$/, () => beside.pair), loads: 'poll', part: 'pair' },
+    { ...place, loads: 'restart', part: 'kubeconfig' },
   ]
 }
 
@@ -266,6 +266,9 @@ const byStrength = ['now', 'poll', 'reload', 'restart'] as const
 export function mergePlaces(places: readonly Place[]): Place[] {
   return [...Map.groupBy(places, ({ path, file, part }) => `${path} ${file} ${part}`).values()].flatMap((same) => {
     const [place] = same.toSorted((a, b) => byStrength.indexOf(b.loads) - byStrength.indexOf(a.loads))
-    return place ? [{ ...place, isOfKeys: same.every(({ isOfKeys }) => isOfKeys) || undefined }] : []
+    const every = (fact: 'isOfKeys' | 'isUnnamed' | 'reloads') => same.every((each) => each[fact]) || undefined
+    return place
+      ? [{ ...place, isOfKeys: every('isOfKeys'), isUnnamed: every('isUnnamed'), reloads: every('reloads') }]
+      : []
   })
 }

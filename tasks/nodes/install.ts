@@ -17,7 +17,6 @@ import { forgetOld, type NodeRun, putBack, removeAtPlaces, replaceAtPlaces } fro
 import {
   drainedByAnother,
   markDrained,
-  notHealthy,
   proveClient,
   restart,
   restartUnproven,
@@ -27,12 +26,11 @@ import {
   waitUntilServed,
   whyNotHealthy,
 } from './restart.ts'
+import { waitUntilSteady } from './steady.ts'
 import {
   checkUnitsOf,
-  isInstalled,
   keptFor,
   lookAtUnits,
-  settlingTime,
   type UnitCheck,
   type UnitsFound,
   type WantedPlace,
@@ -40,82 +38,95 @@ import {
   whyUnsteady,
 } from './units.ts'
 
+/** What was done to the units of a node, for whoever has to undo it. */
+interface Journal {
+  /** Real paths of files that were replaced, by this run or by one before: the old ones are beside them. */
+  readonly replaced: readonly string[]
+  /** By this run. */
+  readonly restarted: Unit[]
+}
+
 /** `found` must come from a look made just now. */
 export async function bringUp(
   on: NodeRun,
   found: UnitsFound & { readonly others: readonly Other[] },
   isForced: boolean,
 ): Promise<{ change?: Change; warning?: string }> {
-  const { run, node } = on
-  const verdicts = checkUnitsOf(run, found).map((verdict) => (isForced ? asForced(run, verdict) : verdict))
-  const stale = verdicts.flatMap(({ reason, ...rest }): StaleUnit[] => (reason ? [{ ...rest, reason }] : []))
-  const isLeftDrained = await settleMarks(on, found, verdicts)
-  const before = await lookBefore(on, stale, found)
-  const units = verdicts.map(({ unit }) => unit)
-  const all = wantedAt(run, units, found.places)
-  const wanted = changedOf(stale, all, found)
-  keepOthers(run, node, found.others)
+  const work = await planWork(on, found, isForced)
+  const isLeftDrained = await settleMarks(on, work)
+  const journal = await replace(on, work)
+  try {
+    await load(on, work, journal)
+    await prove(on, work, journal)
+  } catch (error) {
+    throw await undo(on, work, journal, error)
+  }
+  if (isLeftDrained && !journal.restarted.some(({ isDrained }) => isDrained)) await undrain(on.run, on.node)
+  return settle(on, work, journal)
+}
+
+/** A unit that differs from what is wanted. */
+type StaleUnit = UnitCheck & { readonly reason: ReasonOf<'unit'> }
+
+/** What there is to do, and how the units were before. */
+type Work = Readonly<Awaited<ReturnType<typeof planWork>>>
+
+async function planWork(on: NodeRun, found: Parameters<typeof bringUp>[1], isForced: boolean) {
+  const { run } = on
+  const checks = checkUnitsOf(run, found).map((check) => (isForced ? asForced(run, check) : check))
+  const stale = checks.flatMap(({ reason, ...rest }): StaleUnit[] => (reason ? [{ ...rest, reason }] : []))
+  const quorum = stale.find(({ unit }) => unit.isQuorum)
+  const isKnown = !quorum || (quorum.isUp && wereHealthy([quorum], found))
+  const quorumState: QuorumState = isKnown ? 'healthy' : await quorumStateOf(on, quorum.unit)
+  const all = wantedAt(
+    run,
+    checks.map(({ unit }) => unit),
+    found.places,
+  )
+  const differing = stale.flatMap(({ reason }) => reason.places)
+  const paths = new Set(differing.map(({ path }) => realPath(found.places, path)))
+  return {
+    found,
+    checks,
+    stale,
+    all,
+    /** Each file once, even if several units read it. A certificate and its key are adjacent, as in the table. */
+    wanted: all.filter(({ path }) => paths.has(path)),
+    /** Real paths beside which a previous run left the old files that units were last healthy with. */
+    kept: stale.flatMap(({ unit }) => keptFor(unit, found.places)),
+    /** True if each of them was healthy. */
+    isHealthy: wereHealthy(stale, found),
+    quorumState,
+    /** The unit that needs a quorum. */
+    quorum: quorum?.unit.unit,
+  }
+}
+
+/** A unit that was not healthy gains nothing from its old files. */
+function wereHealthy(stale: readonly StaleUnit[], found: UnitsFound): boolean {
+  return stale.every(({ unit, reason, isUp }) => !isUp || (reason.state ?? whyUnsteady(unit, found)) === undefined)
+}
+
+/** All files or none. */
+async function replace(on: NodeRun, { found, wanted, all, kept }: Work): Promise<Journal> {
+  keepOthers(on.run, on.node, found.others)
   if (wanted.length > 0) on.tell({ doing: 'installing', files: wanted.length })
   await replaceAtPlaces(on, found, { wanted, all })
-  const paths = [...new Set([...wanted.map(({ path }) => path), ...before.kept])]
-  const restarted = await loadOrPutBack(on, { before, found, stale, paths })
-  if (isLeftDrained && !restarted.some(({ isDrained }) => isDrained)) await undrain(run, node)
-  await forgetOld(on, found, digestsIn(paths, all, wanted))
-  const removed = prunedAt(run, found.units, found.places)
-  await removeAtPlaces(on, found, removed)
-  const restarts = restarted.map(({ unit }) => unit)
-  const change: Change = { kind: 'installed', paths: wanted.map(({ path }) => path), removed, restarts }
-  if (before.quorumState !== 'without a quorum')
-    return wanted.length + removed.length + restarts.length > 0 ? { change } : {}
-  const warning = `${node.name}: ${before.quorum} has no quorum yet; health was not checked: once all control nodes are done, ${run.command('bootstrap')}`
-  return { change, warning }
+  return { replaced: [...new Set([...wanted.map(({ path }) => path), ...kept])], restarted: [] }
 }
 
 /**
  * Undrains what a killed run left drained. While a drained unit is not healthy yet, marks the node as ours instead and returns true: the
  * caller undrains it later. Throws a Failure if another run has drained it.
  */
-async function settleMarks(
-  { run, node }: NodeRun,
-  found: UnitsFound,
-  verdicts: readonly UnitCheck[],
-): Promise<boolean> {
+async function settleMarks({ run, node }: NodeRun, { found, checks }: Work): Promise<boolean> {
   const { left, inUse } = splitMarks(run, found)
   if (inUse.length > 0) throw drainedByAnother(node, inUse)
   if (left.length === 0 || installOf(run).undrain === '') return false
-  const isUnhealthy = verdicts.some(({ unit }) => unit.isDrained && whyUnsteady(unit, found) !== undefined)
+  const isUnhealthy = checks.some(({ unit }) => unit.isDrained && whyUnsteady(unit, found) !== undefined)
   if (isUnhealthy) await markDrained(run, node, left)
   else await undrain(run, node, left)
   return isUnhealthy
-}
-
-interface Loading {
-  readonly before: Before
-  readonly found: UnitsFound
-  readonly stale: readonly StaleUnit[]
-  /** Real paths of the files that were replaced, by this run or the one before. */
-  readonly paths: readonly string[]
-}
-
-/** Returns the units that it restarted. If anything fails where they were healthy before, has the old files back and loaded, and throws. */
-async function loadOrPutBack(on: NodeRun, loading: Loading): Promise<Unit[]> {
-  const { found, stale } = loading
-  const { isHealthy, kept, quorumState } = loading.before
-  const restarted: Unit[] = []
-  try {
-    if (quorumState === 'without a quorum') await loadUnproven(on, stale, restarted)
-    else {
-      await loadAll(on, stale, found, quorumState, restarted)
-      on.tell({ doing: 'checking again' })
-      await refuseUnloaded(on, loading, restarted)
-    }
-    return restarted
-  } catch (error) {
-    // An aborted run leaves a valid state, and the next run continues from it.
-    const isLeft = on.signal.aborted || !(isHealthy || kept.length > 0)
-    if (isLeft || isKept(error)) throw error
-    throw await backOut(on, error, loading, toRestart(stale, found, restarted))
-  }
 }
 
 /** For --force: installs every file again, and restarts the units that read one only at their start. */
@@ -128,79 +139,33 @@ export function asForced(run: Run, { reason, ...check }: UnitCheck): UnitCheck {
   return { ...check, reason: { ...none, ...reason, places, restarts, isDrained } }
 }
 
-/** A unit that differs from what is wanted. */
-type StaleUnit = UnitCheck & { readonly reason: ReasonOf<'unit'> }
-
-/** The state of the node's units before anything was changed. */
-type Before = Readonly<Awaited<ReturnType<typeof lookBefore>>>
-
-async function lookBefore(on: NodeRun, stale: readonly StaleUnit[], found: UnitsFound) {
-  const quorum = stale.find(({ unit }) => unit.isQuorum)
-  const isKnown = !quorum || (quorum.isUp && wereHealthy([quorum], found))
-  const quorumState: QuorumState = isKnown ? 'healthy' : await quorumStateOf(on, quorum.unit)
-  return {
-    /** True if each of them was healthy. */
-    isHealthy: wereHealthy(stale, found),
-    quorumState,
-    /** The unit that needs a quorum. */
-    quorum: quorum?.unit.unit,
-    /** Real paths beside which a previous run left the old files that units were last healthy with. */
-    kept: stale.flatMap(({ unit }) => keptFor(unit, found.places)),
-  }
-}
-
-/** What is on the disk by now: what was not placed may differ from auth/ in what units do not read. */
-function digestsIn(paths: readonly string[], all: readonly WantedPlace[], placed: readonly WantedPlace[]) {
-  return new Map(
-    all
-      .filter(({ path }) => paths.includes(path))
-      .map((each) => [each.path, (placed.includes(each) ? undefined : each.accepted) ?? each.sha256 ?? '']),
-  )
-}
-
-/** A unit that was not healthy gains nothing from its old files. */
-function wereHealthy(stale: readonly StaleUnit[], found: UnitsFound): boolean {
-  return stale.every(({ unit, reason, isUp }) => !isUp || (reason.state ?? whyUnsteady(unit, found)) === undefined)
-}
-
-/** Each file once, even if several units read it. A certificate and its key are adjacent, as in the table. */
-function changedOf(stale: readonly StaleUnit[], all: readonly WantedPlace[], { places }: UnitsFound): WantedPlace[] {
-  const drifting = stale.flatMap(({ reason }) => reason.places)
-  const paths = new Set(drifting.map(({ path }) => realPath(places, path)))
-  return all.filter(({ path }) => paths.has(path))
-}
-
-/** A previous run may have restarted a unit with the files that are put back now. */
-function toRestart(stale: readonly StaleUnit[], { places }: UnitsFound, restarted: readonly Unit[]): Unit[] {
-  const left = stale.filter(({ unit, isUp }) => isUp && keptFor(unit, places).length > 0).map(({ unit }) => unit)
-  return [...new Set([...restarted, ...left.filter(({ files }) => files.some(({ loads }) => loads === 'restart'))])]
-}
-
 /** All at once, unless one restarts: then first, one by one, those that others on the node query. */
-async function loadAll(
-  on: NodeRun,
-  stale: readonly StaleUnit[],
-  { places }: UnitsFound,
-  quorumState: QuorumState,
-  restarted: Unit[],
-): Promise<void> {
-  const load = async ({ unit, reason, isUp }: StaleUnit) => {
-    if (!isUp) return
-    // Nothing that it has to load: the unit is only waited for.
-    if (!reason.restarts && reason.places.length + reason.notServed.length + reason.notLoaded.length === 0)
-      await waitUntilHealthy(on, unit)
-    else if (!(await isReloaded(on, unit, reason)))
-      await guarded(on, unit, quorumState === 'healthy', async () => {
-        restarted.push(unit)
-        await restart(on, unit)
-        if (!(await waitUntilServed(on, unit, 'restart'))) throw notServed(on, unit)
-      })
-    for (const kubeconfig of unprovenClients(unit, reason, places)) await proveClient(on, kubeconfig)
-  }
+async function load(on: NodeRun, work: Work, journal: Journal): Promise<void> {
+  const { stale, quorumState } = work
+  if (quorumState === 'without a quorum') return loadUnproven(on, stale, journal)
   const first = stale.some(({ reason }) => reason.restarts) ? stale.filter(({ unit }) => unit.isQueried) : []
-  for (const verdict of first) await load(verdict)
-  const others = stale.filter((verdict) => !first.includes(verdict))
-  await allOrFailure(others.map(load))
+  for (const each of first) await loadOne(on, each, work, journal)
+  const others = stale.filter((each) => !first.includes(each))
+  await allOrFailure(others.map((each) => loadOne(on, each, work, journal)))
+}
+
+async function loadOne(
+  on: NodeRun,
+  { unit, reason, isUp }: StaleUnit,
+  { found: { places }, quorumState }: Work,
+  { restarted }: Journal,
+): Promise<void> {
+  if (!isUp) return
+  // Nothing that it has to load: the unit is only waited for.
+  if (!reason.restarts && reason.places.length + reason.notServed.length + reason.notLoaded.length === 0)
+    await waitUntilHealthy(on, unit)
+  else if (!(await isReloaded(on, unit, reason)))
+    await guarded(on, unit, quorumState === 'healthy', async () => {
+      restarted.push(unit)
+      await restart(on, unit)
+      if (!(await waitUntilServed(on, unit, 'restart'))) throw notServed(on, unit)
+    })
+  for (const kubeconfig of unprovenClients(unit, reason, places)) await proveClient(on, kubeconfig)
 }
 
 /** Kubeconfigs whose pair is new, or was installed by a run that was killed before it removed the old files. */
@@ -233,7 +198,7 @@ async function waitUntilReloaded({ run, node, signal, tell }: NodeRun, { unit, f
 }
 
 /** The store has to serve its new certificate, so that the next member can find a quorum. */
-async function loadUnproven(on: NodeRun, stale: readonly StaleUnit[], restarted: Unit[]): Promise<void> {
+async function loadUnproven(on: NodeRun, stale: readonly StaleUnit[], { restarted }: Journal): Promise<void> {
   for (const { unit, reason, isUp } of stale) {
     if (!isUp) continue
     if (reason.restarts) {
@@ -258,13 +223,15 @@ function isKept(error: unknown): boolean {
 }
 
 /** Finds a restart command that restarted nothing, and a unit that has failed since, in this run and not the next. */
-async function refuseUnloaded(on: NodeRun, loading: Loading, restarted: readonly Unit[]): Promise<void> {
+async function prove(on: NodeRun, work: Work, { replaced, restarted }: Journal): Promise<void> {
   const { run, node } = on
-  const { found: before, stale, paths } = loading
+  const { found: before, stale, quorumState } = work
+  if (quorumState === 'without a quorum') return
+  on.tell({ doing: 'checking again' })
   const given = stale.flatMap(({ unit, reason }) => (reason.places.length > 0 ? [unit] : []))
   const found = await waitUntilSteady(on, before, [...restarted, ...given])
   // Ignores the old files that this run keeps beside the new ones.
-  const kept = new Set(paths.flatMap(besideOf))
+  const kept = new Set(replaced.flatMap(besideOf))
   const files = new Map([...found.places.files].filter(([path]) => !kept.has(path)))
   const again = checkUnitsOf(run, { ...found, places: { ...found.places, files } })
   const isUp = new Map(again.map((each) => [each.unit.unit, each.isUp]))
@@ -291,18 +258,21 @@ async function allOrFailure(work: readonly Promise<void>[]): Promise<void> {
   if (first !== undefined) throw first
 }
 
-/** Puts the old files back and restarts these units with them. Returns the error, with the outcome of that added. */
-async function backOut(
-  on: NodeRun,
-  error: unknown,
-  { found, paths }: Loading,
-  restarted: readonly Unit[],
-): Promise<Failure> {
+/**
+ * Puts back what the journal has, and restarts the units with it, unless the new files serve as well or the units were not healthy before.
+ * An aborted run leaves a valid state, and the next continues from it. Returns the error, with the outcome of that added.
+ */
+async function undo(on: NodeRun, work: Work, { replaced, restarted }: Journal, error: unknown): Promise<unknown> {
+  const { found, stale, isHealthy, kept } = work
+  if (on.signal.aborted || !(isHealthy || kept.length > 0) || isKept(error)) return error
   const failure = asFailure(error)
-  if (paths.length === 0) return failure
-  const isBack = await succeeds(putBack(on, found, paths))
-  const unhealthy = isBack ? await restartAll(on, restarted) : []
-  const units = formatNames(restarted.map(({ unit }) => unit))
+  if (replaced.length === 0) return failure
+  const isBack = await succeeds(putBack(on, found, replaced))
+  // A previous run may have restarted a unit with the files that are put back now.
+  const left = stale.filter(({ unit, isUp }) => isUp && keptFor(unit, found.places).length > 0).map(({ unit }) => unit)
+  const again = new Set([...restarted, ...left.filter(({ files }) => files.some(({ loads }) => loads === 'restart'))])
+  const unhealthy = isBack ? await restartAll(on, again) : []
+  const units = formatNames([...again].map(({ unit }) => unit))
   const outcome =
     unhealthy.length === 0
       ? `${units} healthy again with them`
@@ -314,7 +284,7 @@ async function backOut(
 }
 
 /** Restarts every unit, even if another fails. Returns those that did not become healthy. */
-async function restartAll(on: NodeRun, units: readonly Unit[]): Promise<Unit[]> {
+async function restartAll(on: NodeRun, units: Iterable<Unit>): Promise<Unit[]> {
   const unhealthy: Unit[] = []
   for (const unit of units) {
     const isHealthy = unit.isQuorum === true && (await whyNotHealthy(on, on.node, unit)) === undefined
@@ -334,79 +304,18 @@ async function succeeds(work: Promise<void>): Promise<boolean> {
   )
 }
 
-/** Milliseconds from one look to the next while a unit is not healthy. */
-const pause = 500
-
-interface Watch {
-  readonly run: Pick<Run, 'waits'>
-  /** The look before anything was changed. */
-  readonly before: UnitsFound
-  /** Those that this run has restarted since, or given other files. */
-  readonly renewed: readonly Unit[]
-  /** The look that found all healthy: from then on each keeps its process. */
-  readonly first: UnitsFound | undefined
-}
-
-/** Returns the last look. Throws a Failure if a unit is not healthy within install.timeout, or does not stay so. */
-async function waitUntilSteady(on: NodeRun, before: UnitsFound, renewed: readonly Unit[]): Promise<UnitsFound> {
-  const { run, node, signal } = on
-  const until = performance.now() + installOf(run).timeout
-  for (let first: UnitsFound | undefined; ; ) {
-    const seen = await lookAtUnits(run, node)
-    const { found, unsteady, seconds } = checkSteady({ run, before, renewed, first }, seen)
-    if (unsteady === undefined && (first !== undefined || seconds === 0)) return found
-    if (unsteady && performance.now() > until) throw await notHealthy(on, ...unsteady)
-    if (!unsteady) on.tell({ doing: 'watching', seconds })
-    await delay(unsteady ? pause : seconds * 1000, undefined, { signal })
-    first = unsteady ? undefined : seen
-  }
-}
-
-/** The first unit that is not healthy, with the reason; or the seconds that all have to stay as they are. */
-export function checkSteady(
-  { run, before, renewed, first }: Watch,
-  seen: UnitsFound,
-): { found: UnitsFound; unsteady: readonly [Unit, string] | undefined; seconds: number } {
-  const installed = seen.units.filter((unit) => isInstalled(unit, seen.places))
-  // A run that was killed may have restarted a unit beside whose files it has left the old ones.
-  const started = installed.filter(
-    (unit) => !isSame(unit, before.places, seen.places) || keptFor(unit, before.places).length > 0,
-  )
-  // How long it stays up decides then: it may restart because another one did, as after a lost lease, or for want of these files.
-  const explained = started.filter(
-    (unit) => renewed.some((each) => each.unit === unit.unit) || whyUnsteady(unit, before) === undefined,
-  )
-  const found = withoutRestarts(seen, explained)
-  const why = (unit: Unit) =>
-    whyUnsteady(unit, found) ??
-    (first && !isSame(unit, first.places, seen.places) ? 'it was healthy, and has been started again since' : undefined)
-  const unsteady = installed.flatMap((unit): [Unit, string][] => {
-    const reason = why(unit)
-    return reason === undefined ? [] : [[unit, reason]]
-  })[0]
-  return { found, unsteady, seconds: Math.max(0, ...started.map((unit) => holdOf(run, unit, seen.places))) }
-}
-
-/** With the same main process, and restarted by systemd as often. */
-function isSame({ unit }: Unit, ...looks: readonly [PlacesState, PlacesState]): boolean {
-  const [one, other] = looks.map(({ units }) => {
-    const { process, restarts } = units.get(unit) ?? {}
-    return `${typeof process === 'object' ? process.id : process} ${restarts}`
-  })
-  return one === other
-}
-
-/** Seconds. Nothing shows how long a unit without a process of its own stays up. */
-function holdOf({ waits }: Watch['run'], { unit }: Unit, { units }: PlacesState): number {
-  const { process, restartsAfter = 0 } = units.get(unit) ?? {}
-  return process === undefined ? 0 : Math.min(Math.max(waits.healthy, restartsAfter), settlingTime)
-}
-
-function withoutRestarts(found: UnitsFound, explained: readonly Unit[]): UnitsFound {
-  const units = new Map(found.places.units)
-  for (const { unit } of explained) {
-    const state = units.get(unit)
-    if (state) units.set(unit, { ...state, restarts: 0 })
-  }
-  return { ...found, places: { ...found.places, units } }
+/** Removes the old files, and those that cluster.yaml keeps off nodes. */
+async function settle(on: NodeRun, work: Work, { replaced, restarted }: Journal) {
+  const { found, all, wanted, quorum, quorumState } = work
+  // What was not replaced may differ from auth/ in what units do not read.
+  const digestOf = (each: WantedPlace) => (wanted.includes(each) ? undefined : each.accepted) ?? each.sha256 ?? ''
+  const there = all.filter(({ path }) => replaced.includes(path))
+  await forgetOld(on, found, new Map(there.map((each) => [each.path, digestOf(each)])))
+  const removed = prunedAt(on.run, found.units, found.places)
+  await removeAtPlaces(on, found, removed)
+  const restarts = restarted.map(({ unit }) => unit)
+  const change: Change = { kind: 'installed', paths: wanted.map(({ path }) => path), removed, restarts }
+  if (quorumState !== 'without a quorum') return wanted.length + removed.length + restarts.length > 0 ? { change } : {}
+  const warning = `${on.node.name}: ${quorum} has no quorum yet; health was not checked: once all control nodes are done, ${on.run.command('bootstrap')}`
+  return { change, warning }
 }

@@ -19,8 +19,7 @@ import {
   textAt,
 } from '../../lib/node/state.ts'
 import { readCertificates } from '../../lib/pki/certificate.ts'
-import { formatNames } from '../../lib/wording.ts'
-import { apiServer, mergePlaces, type Place, placesAt, type Reads, store, type Unit } from '../layouts/layout.ts'
+import { apiServer, mergePlaces, NODE, type Place, placesAt, type Reads, store, type Unit } from '../layouts/layout.ts'
 import { frontProxy, ownEtcd } from '../layouts/shared.ts'
 import { isSwitchedOff, layoutOf, nodeUnits } from '../layouts/tables.ts'
 import { type CommandLine, readCommand, reloadFlag, withoutDots } from './command-line.ts'
@@ -138,7 +137,11 @@ function unitAt(context: Context) {
   const isPlaced = ({ row, said }: (typeof rows)[number]) =>
     isRead(row, commands) && !said.some((each) => 'unreached' in each)
   const files = mergePlaces(
-    rows.filter(isPlaced).flatMap(({ row, now }) => placesAt({ ...row, loads: loadsOf(row, running, now) })),
+    rows.filter(isPlaced).flatMap(({ row, now }) => {
+      const isUnnamed = now.some((each) => 'flag' in each) || undefined
+      const reloads = isReloaded(row, running) || undefined
+      return placesAt(row).map((place) => ({ ...place, isUnnamed, reloads }))
+    }),
   ).map((place) => atMount(own, places, place))
   const isMeant = commands.length > 0 || runs || isRunning(places, unit.unit)
   const lost = files.flatMap(({ by, path, file }) => {
@@ -261,11 +264,18 @@ function saysOf({ row, places, declared }: OfRow, command: CommandLine, process?
   })
 }
 
-/** When the unit reads a new file: at a path that its flags don't name yet it waits for nothing. `now`: what its processes say. */
-function loadsOf(row: Reads, running: readonly CommandLine[], now: readonly Said[]): Place['loads'] {
-  if (now.some((each) => 'flag' in each)) return 'now'
-  const reloads = row.replaces !== undefined || (row.mayReload && running.some(({ isSet }) => isSet(reloadFlag)))
-  return reloads && running.length > 0 ? 'reload' : row.loads
+/** When a unit reads a new file at a place. `polls`: its metrics say that it reads a CA again. */
+export function loadsOf(place: Place, { polls = false } = {}): Place['loads'] {
+  if (place.isBound || place.isCutOff) return 'restart'
+  if (place.isUnnamed) return 'now'
+  if (place.part === 'ca' && polls) return 'poll'
+  if (place.reloads) return 'reload'
+  return place.loads
+}
+
+function isReloaded(row: Reads, running: readonly CommandLine[]): boolean {
+  if (running.length === 0) return false
+  return row.replaces !== undefined || (row.mayReload === true && running.some(({ isSet }) => isSet(reloadFlag)))
 }
 
 const waysTo = (places: PlacesState, path: string) => [path, realPath(places, path)]
@@ -281,11 +291,13 @@ function hasOther(process: ComponentProcess, places: PlacesState, path: string):
   return waysTo(places, path).some((way) => process.replaced.has(way)) || isApart(process, places, path)
 }
 
-/** One that is mounted by itself is read by a restart alone. */
+/** With what its processes say of when they read it; one that is mounted by itself is read by a restart alone. */
 function atMount(own: readonly ComponentProcess[], places: PlacesState, place: Place): Place {
-  const isReplaced = own.some(({ replaced }) => waysTo(places, place.path).some((way) => replaced.has(way)))
+  const isReplaced =
+    own.some(({ replaced }) => waysTo(places, place.path).some((way) => replaced.has(way))) || undefined
   const isBound = isReplaced || own.some(({ bound }) => waysTo(places, place.path).some((way) => bound.has(way)))
-  return isBound ? { ...place, loads: 'restart', isOfKeys: undefined, isReplaced } : place
+  const seen: Place = isBound ? { ...place, isOfKeys: undefined, isBound, isReplaced } : place
+  return { ...seen, loads: loadsOf(seen) }
 }
 
 /** The API server's, without the list of who is revoked. */
@@ -323,7 +335,7 @@ function whyLost(places: PlacesState, path: string, isMeant: boolean): string | 
 
 /** What of the unit is not verified, or may be read otherwise at its next start. */
 function whyUnreached(
-  { unit, places }: Context,
+  { node, unit, places }: Context,
   {
     isUp,
     running,
@@ -350,9 +362,12 @@ function whyUnreached(
     // What it says otherwise is compared.
     ...(next ? [] : unitFiles.map((path) => ['unit file', path] as const)),
   ].filter(([, path]) => (isUp || isRunning(places, unit.unit)) && changedSince(path))
-  const unnamed = unique(unit.reads.flatMap(({ file }) => (unit.named.includes(file) ? [] : [file])))
+  const unnamed = unit.reads.filter(({ file }) => !unit.named.includes(file))
+  const files = unique(unnamed.map(({ file, usual }) => `${file}: ${usual}`.replaceAll(node.name, NODE)))
   return [
-    unread !== undefined && unnamed.length > 0 && `${unread}: name ${formatNames(unnamed)} in install.units`,
+    unread !== undefined &&
+      files.length > 0 &&
+      `${unread}: say in cluster.yaml what it reads: install.units: { ${unit.unit}: { files: { ${files.join(', ')} } } }`,
     needsReload && 'its unit file was changed since systemd read it: systemctl daemon-reload',
     ...changed.map(([what, path]) => `its ${what} ${path} was changed since its start: restart it`),
   ].filter((each) => typeof each === 'string')

@@ -32,7 +32,7 @@ import {
 } from './component.ts'
 import { refuseContradicted } from './declared.ts'
 import { digestAt, installOf, lookAtMachine, lookAtNode, type NodeLook, placesOf, repeat } from './look.ts'
-import { processesOf, type UnitSeen } from './reads.ts'
+import { loadsOf, processesOf, type UnitSeen } from './reads.ts'
 import { type ListInForce, readInForce, refuseOldApi } from './revoked.ts'
 
 export interface UnitsFound extends NodeLook {
@@ -96,11 +96,7 @@ async function lookWhenSettled(run: Run, node: ClusterNode, made: NodeLook | und
   })
 }
 
-/**
- * When each file is read. A pair whose key is cut off, or about to be, is replaced by a restart: a poll comes too late, or the unit is not
- * healthy until then. A CA is polled by a unit whose metrics say so. What is mounted by itself is read at the start, any other as the table
- * has it.
- */
+/** When each file is read. A pair whose key is cut off, or about to be, needs a restart: the unit may not be healthy until a poll. */
 async function withLoads(run: Run, node: ClusterNode, units: readonly UnitSeen[], places: PlacesState) {
   const isReplaced = pairsToReplace(run)
   const isCutOff = ({ file, part, path }: Place) => {
@@ -110,15 +106,13 @@ async function withLoads(run: Run, node: ClusterNode, units: readonly UnitSeen[]
     const certificate = there && readCertificate(there)
     return certificate && revokedKeys(run)(certificate)
   }
-  const isPolled = ({ part, loads, isReplaced }: Place) =>
-    part === 'ca' && loads === 'restart' && isReplaced === undefined
   return Promise.all(
     units.map(async (unit): Promise<UnitSeen> => {
       const isAsked = unit.metrics && mayAnswer(unit, places) && isCaOpen(run, unit, places)
       const polls = isAsked && (await readsCaAgain({ run }, node, unit.metrics))
       const files = unit.files.map((place): Place => {
-        if (isCutOff(place)) return { ...place, loads: 'restart', isCutOff: true }
-        return polls && isPolled(place) ? { ...place, loads: 'poll' } : place
+        const seen: Place = isCutOff(place) ? { ...place, isCutOff: true } : place
+        return { ...seen, loads: loadsOf(seen, { polls }) }
       })
       return { ...unit, files }
     }),
@@ -449,7 +443,21 @@ function isUp({ unit, bundle }: Unit, places: PlacesState): boolean {
   return bundle !== undefined || isRunning(places, unit)
 }
 
-/** What a unit does not have, or has not loaded: each by a finder of its own. */
+interface Judged {
+  readonly run: Run
+  readonly unit: UnitSeen
+  readonly found: UnitsFound
+  /** Its files that differ. */
+  readonly places: ReasonOf<'unit'>['places']
+}
+
+/** What one thing about a unit lacks. */
+interface Lack extends Partial<ReasonOf<'unit'>> {
+  /** Only a restart mends it; `for key` if that is needed since an old key is revoked, and only then. */
+  readonly needs?: 'restart' | 'for key' | undefined
+}
+
+/** What a unit does not have, or has not loaded, by a rule for each; one that is stopped has nothing loaded. */
 function checkUnit(
   run: Run,
   unit: UnitSeen,
@@ -457,48 +465,76 @@ function checkUnit(
   drifts: ReadonlyMap<string, readonly Difference[]>,
 ): ReasonOf<'unit'> | undefined {
   const places = unit.files.flatMap((place) => differenceAt(place, found.places, drifts))
+  const judged = { run, unit, found, places }
   const up = isUp(unit, found.places)
-  const notLoaded = up ? notLoadedOf(unit, found, places) : []
-  // If a file differs, what is served will change anyway.
-  const notServed = up && places.length === 0 ? unit.serves.filter((port) => servesAnother(run, port, found)) : []
-  const notStartedWith = up ? unit.flags.notStartedWith.map(({ flag, value }) => `${flag}=${value}`) : []
-  const selfMadeEnds = up ? selfMadeEndOf(run, unit, found) : undefined
-  // Credentials that a plan replaces do not count: the unit may refuse them for a good reason.
-  const isHeard = places.length === 0 && !isReplaced(run, unit.health?.as ?? '')
-  const state = stateOf(unit, isHeard ? found : { ...found, served: new Map(), unhealthy: new Map() })
-  const differs = places.length + notLoaded.length + notServed.length + notStartedWith.length > 0
-  if (!differs && !selfMadeEnds && state === undefined) return undefined
-  const needed = unit.files.filter(
-    ({ loads, path }) => loads === 'restart' && [...places, ...notLoaded].some((each) => each.path === path),
-  )
-  const isOld = selfMadeEnds !== undefined || notStartedWith.length > 0
-  const isAgain = isStarted(unit, found, places)
-  const restarts = up && (isOld || isAgain || needed.length > 0)
+  const rules = [inPlace, ...(up ? [loaded, served, startedWith, selfMade] : []), healthy]
+  const lacks = rules.flatMap((rule) => rule(judged) ?? [])
+  if (lacks.length === 0) return undefined
+  const needs = up ? lacks.flatMap(({ needs: each }) => each ?? []) : []
+  const restarts = needs.length > 0
   const isRenewed = (port: Port) => isReplaced(run, port.name) || servesAnother(run, port, found)
+  const { needs: _, ...all }: Lack = Object.assign({}, ...lacks)
   return {
-    kind: 'unit',
-    unit: unit.unit,
-    places,
-    notLoaded: notLoaded.map(({ path }) => path),
-    notServed: notServed.map(({ port }) => port),
-    ...(notStartedWith.length > 0 && { notStartedWith }),
-    ...(selfMadeEnds && { selfMadeEnds }),
-    state,
-    restarts,
+    ...{ kind: 'unit', unit: unit.unit, places, notLoaded: [], notServed: [], ...all, restarts },
     restartsBefore: up && !restarts ? unit.serves.find(isRenewed)?.restartsBefore : undefined,
     isDrained: restarts && unit.isDrained === true && installOf(run).drain !== '',
-    ...(restarts && !isOld && !isAgain && needed.every(({ isCutOff }) => isCutOff) && { isForKey: true }),
+    ...(restarts && needs.every((each) => each === 'for key') && { isForKey: true }),
   }
 }
 
-type UnitPlaces = ReasonOf<'unit'>['places']
+function inPlace({ unit, places }: Judged): Lack | undefined {
+  if (places.length === 0) return undefined
+  return {
+    places,
+    needs: startFor(
+      unit,
+      places.map(({ path }) => path),
+    ),
+  }
+}
 
 /** In place, and changed since the unit has read them. */
-function notLoadedOf(unit: Unit, found: UnitsFound, places: UnitPlaces): Place[] {
+function loaded({ unit, found, places }: Judged): Lack | undefined {
   const isOld = (place: Place) => !places.some(({ path }) => path === place.path) && !hasLoaded(unit, place, found)
-  return (['restart', 'reload'] as const).flatMap((loads) =>
-    unit.files.filter((place) => place.loads === loads && isOld(place)),
+  const notLoaded = (['restart', 'reload'] as const).flatMap((loads) =>
+    unit.files.filter((place) => place.loads === loads && isOld(place)).map(({ path }) => path),
   )
+  return notLoaded.length > 0 ? { notLoaded, needs: startFor(unit, notLoaded) } : undefined
+}
+
+/** Whether the unit reads these only at its start. */
+function startFor({ files }: Unit, paths: readonly string[]): Lack['needs'] {
+  const atStart = files.filter(({ loads, path }) => loads === 'restart' && paths.includes(path))
+  if (atStart.length === 0) return undefined
+  return atStart.every(({ isCutOff }) => isCutOff) ? 'for key' : 'restart'
+}
+
+/** If a file differs, what is served will change anyway. */
+function served({ run, unit, found, places }: Judged): Lack | undefined {
+  const ports = places.length > 0 ? [] : unit.serves.filter((port) => servesAnother(run, port, found))
+  return ports.length > 0 ? { notServed: ports.map(({ port }) => port) } : undefined
+}
+
+function startedWith({ unit: { flags } }: Judged): Lack | undefined {
+  const notStartedWith = flags.notStartedWith.map(({ flag, value }) => `${flag}=${value}`)
+  return notStartedWith.length > 0 ? { notStartedWith, needs: 'restart' } : undefined
+}
+
+function selfMade({ run, unit, found }: Judged): Lack | undefined {
+  const certificate = isApiServer(unit) ? found.selfMade : undefined
+  if (!certificate || renewsFrom(run, certificate) > run.now) return undefined
+  return { selfMadeEnds: certificate.notAfter, needs: 'restart' }
+}
+
+/** Credentials that a plan replaces do not count: the unit may refuse them for a good reason. */
+function healthy({ run, unit, found, places }: Judged): Lack | undefined {
+  const isHeard = places.length === 0 && !isReplaced(run, unit.health?.as ?? '')
+  const state = stateOf(unit, isHeard ? found : { ...found, served: new Map(), unhealthy: new Map() })
+  if (state === undefined) return undefined
+  const active = found.places.units.get(unit.unit)?.active ?? 'active'
+  // One that systemd starts again and again gains nothing from a start with the same files.
+  const isAgain = active === 'failed' || (active !== 'active' && places.length > 0)
+  return { state, ...(isAgain && { needs: 'restart' }) }
 }
 
 function servesAnother({ auth }: Run, { port, name }: Port, { served }: UnitsFound): boolean {
@@ -506,19 +542,9 @@ function servesAnother({ auth }: Run, { port, name }: Port, { served }: UnitsFou
   return leaf instanceof Buffer && ours !== undefined && !leaf.equals(ours)
 }
 
-function selfMadeEndOf(run: Run, unit: Unit, { selfMade }: UnitsFound): Date | undefined {
-  return isApiServer(unit) && selfMade && renewsFrom(run, selfMade) <= run.now ? selfMade.notAfter : undefined
-}
-
 /** In a plan. */
 function isReplaced({ auth, pending }: Run, name: string): boolean {
   return pending?.has(auth.files.certificate(name)) === true
-}
-
-/** One that systemd starts again and again gains nothing from a start with the same files. */
-function isStarted({ unit }: Unit, { places: { units } }: UnitsFound, places: UnitPlaces): boolean {
-  const active = units.get(unit)?.active ?? 'active'
-  return active === 'failed' || (active !== 'active' && places.length > 0)
 }
 
 /** Seconds: the node's clock is read with that precision. */

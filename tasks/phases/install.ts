@@ -139,7 +139,7 @@ function findingsOn(
   const marks = splitMarks(run, found)
   const stopped = installed.filter(({ isUp }) => !isUp).map(({ unit }) => unit.unit)
   return [
-    ...asFindings(unreached.units, { kind: 'unreached', nodes }),
+    ...asFindings(unreached.units, { owner: 'user', kind: 'unreached', nodes }),
     ...asFindings([...unreached.ofRoot, ...unreached.ofUsers], { nodes }),
     ...asFindings(unsetOn(run, found), { owner: 'user', nodes }).map((each) =>
       ready.includes(each.text) ? each : silenced(each),

@@ -4,9 +4,8 @@ import { cpSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { after, before, describe, test } from 'node:test'
 import { parse } from 'yaml'
-import { type Follower, followHardWay } from '../guide/hard-way.ts'
-import { allWell, startAll } from '../lab/machines/components.ts'
-import { hardWay, jumpbox, placeFiles } from '../lab/machines/hard-way.ts'
+import { allWell } from '../lab/machines/components.ts'
+import { hardWay } from '../lab/machines/hard-way.ts'
 import { type Machines, onlyMachines, startMachines } from '../lab/machines/machines.ts'
 import { isSince, realBinaries } from '../lab/machines/shared.ts'
 import { idsOf, writeCluster } from '../support/harderway.ts'
@@ -16,13 +15,12 @@ import {
   mustRun,
   onlyWhileDown,
   readStarts,
-  restartSooner,
   skip,
   startedSince,
   unnoticed,
 } from '../support/running.ts'
+import { entry, startFollowed, takeOver } from '../support/taken-over.ts'
 
-const entry = join(import.meta.dirname, '../support/short-waits.ts')
 const workers = ['node-0', 'node-1']
 const inAuth = ['certs', 'kubeconfigs', 'encryption-key']
 /** Kubeconfigs name their pairs by file from now on. */
@@ -30,28 +28,6 @@ const clients = [
   ...workers.flatMap((name) => [`${name} kube-proxy`, `${name} kubelet`]),
   ...['server kube-controller-manager', 'server kube-scheduler'],
 ]
-
-/** Machines as their follower has them. */
-async function startFollowed(follower: Follower = {}): Promise<Machines> {
-  const lab = await startMachines(entry, hardWay)
-  try {
-    await followHardWay(join(lab.place, jumpbox), { bits: 2048, ...follower })
-    await placeFiles(lab)
-    await startAll(lab, restartSooner)
-    return lab
-  } catch (error) {
-    await lab.stop()
-    throw error
-  }
-}
-
-/** By the commands that are printed: `init`, and what it says is next. */
-async function takeOver(lab: Machines): Promise<string> {
-  const inited = await mustRun(lab, 0, 'init', 'taken', '--from', jumpbox, '--ssh-config', 'lab/ssh_config')
-  assert.match(inited.stdout, /now: .* recover --from kubernetes-the-hard-way --config taken\/cluster\.yaml/)
-  cpSync(join(lab.place, 'taken/cluster.yaml'), join(lab.place, 'cluster.yaml'))
-  return (await mustRun(lab, 0, 'recover', '--from', jumpbox)).stdout
-}
 
 describe('Kubernetes The Hard Way on three machines', { skip }, () => {
   let lab: Machines

@@ -162,7 +162,10 @@ describe('what etcd reads', () => {
     const why = (args: readonly string[], more: Partial<ComponentProcess> = {}, of = cluster) =>
       read(args, more, { of }).unreached.join()
     const config = declaring('etcd', { config: '/a.yaml' })
-    assert.match(why(['--config-file=/a.yaml'], {}, config), /^its --config \/a.yaml could not be read: name ca\.pem, /)
+    assert.match(
+      why(['--config-file=/a.yaml'], {}, config),
+      /^its --config \/a.yaml could not be read: say .* \{ etcd: \{ files: \{ ca\.pem: \/etc\/etcd\/ca\.pem, /,
+    )
     assert.match(why([], { command: [] }), /^its main process is not etcd itself/)
     assert.match(why([], { command: ['/usr/bin/podman', 'run', ...etcd] }), /^its main process is not etcd/)
     assert.equal(why([], { command: ['/usr/bin/podman', 'run', ...etcd] }, elsewhereOf), '')
@@ -239,7 +242,10 @@ describe('what kube-apiserver reads', () => {
       const of = parsed(`${minimal}${more}\n${named}\n`)
       const processes = [{ ...processAs('kube-apiserver'), command: ['podman', 'run'] }]
       const unit = api([], { processes, of, node: of.nodes[0] })
-      assert.match(unit.unreached.join(), /^its main process is not kube-apiserver itself: name .* in install\.units$/)
+      assert.match(
+        unit.unreached.join(),
+        /^its main process is not kube-apiserver itself: say in cluster\.yaml what it reads: install\.units: \{ kube-apiserver: \{ files: \{ .*: \/.* \} \} \}$/,
+      )
       const [files] = [unit.files.map(({ file }) => file)]
       assert.ok(files.includes(missing) && files.includes('ca.pem'))
     })
@@ -493,7 +499,7 @@ tlsPrivateKeyFile: '/pki/kubelet.key'
   test('is what cluster.yaml names, of one node too, where it is not known', () => {
     const of = declaring('kubelet', { files: { 'ca.pem': '/named/ca.pem', '<node>.pem': '/named/<node>.pem' } })
     const unit = seen('kubelet', { processes: [processAs('kubelet', `--config=${config}`)], of })
-    assert.match(unit.unreached.join(), /could not be read: name w0-key\.pem, w0\.kubeconfig in install\.units$/)
+    assert.match(unit.unreached.join(), / \{ <node>-key\.pem: \S+, <node>\.kubeconfig: \S+ \} \} \}$/)
     assert.deepEqual([placed(unit)['ca.pem'], placed(unit)['w0.pem']], ['/named/ca.pem now', '/named/w0.pem now'])
     const node = { ...worker, units: { kubelet: { files: { 'ca.pem': '/own/ca.pem' } } } }
     const own = seen('kubelet', { processes: [processAs('kubelet', `--config=${config}`)], of, node })
@@ -714,7 +720,7 @@ describe('a unit that runs as another user', () => {
     const contents = { [config]: `clientConnection: {kubeconfig: ${usual}}` }
     const unreached = (...processes: ComponentProcess[]) =>
       seen('kube-scheduler', { processes, contents }).unreached.join()
-    assert.match(unreached(process), /^its process has another .*kube-scheduler\.yaml than the node: name /)
+    assert.match(unreached(process), /^its process has another .*kube-scheduler\.yaml than the node: say /)
     assert.equal(unreached({ ...process, apart: new Set(), bound: new Set([config]) }), '')
   })
 })

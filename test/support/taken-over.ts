@@ -1,0 +1,34 @@
+/** Machines on which Kubernetes The Hard Way was followed by hand, and their cluster taken over. */
+import assert from 'node:assert/strict'
+import { cpSync } from 'node:fs'
+import { join } from 'node:path'
+import { type Follower, followHardWay } from '../guide/hard-way.ts'
+import { startAll } from '../lab/machines/components.ts'
+import { hardWay, jumpbox, placeFiles } from '../lab/machines/hard-way.ts'
+import { type Machines, startMachines } from '../lab/machines/machines.ts'
+import { mustRun, restartSooner } from './running.ts'
+
+/** Runs do not wait long: short-waits.ts. */
+export const entry = join(import.meta.dirname, 'short-waits.ts')
+
+/** Machines as their follower has them. */
+export async function startFollowed(follower: Follower = {}): Promise<Machines> {
+  const lab = await startMachines(entry, hardWay)
+  try {
+    await followHardWay(join(lab.place, jumpbox), { bits: 2048, ...follower })
+    await placeFiles(lab)
+    await startAll(lab, restartSooner)
+    return lab
+  } catch (error) {
+    await lab.stop()
+    throw error
+  }
+}
+
+/** By the commands that are printed: `init`, and what it says is next. */
+export async function takeOver(lab: Machines): Promise<string> {
+  const inited = await mustRun(lab, 0, 'init', 'taken', '--from', jumpbox, '--ssh-config', 'lab/ssh_config')
+  assert.match(inited.stdout, /now: .* recover --from kubernetes-the-hard-way --config taken\/cluster\.yaml/)
+  cpSync(join(lab.place, 'taken/cluster.yaml'), join(lab.place, 'cluster.yaml'))
+  return (await mustRun(lab, 0, 'recover', '--from', jumpbox)).stdout
+}
