@@ -140,7 +140,10 @@ describe('report', { concurrency: 2 }, () => {
       const told = lines.filter((line) => line.includes('under way'))
       assert.equal(told.length, 1, args.join(' '))
       const start = args[0] === 'status' ? '' : 'To do      '
-      assert.ok(told[0]?.startsWith(`${start}a rotation of the service-account key is under way, stage 1 of `), args.join())
+      assert.ok(
+        told[0]?.startsWith(`${start}a rotation of the service-account key is under way, stage 1 of `),
+        args.join(),
+      )
       if (args[0] === 'status') assert.equal(told[0], lines[0])
     }
   })
