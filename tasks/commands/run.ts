@@ -82,16 +82,16 @@ async function findAfter(given: CommandRun, scope: RunScope, restAfter: (rows: R
   const reachesNodes = all.some(({ target }) => target.where === 'node')
   const isIdle = !reachesNodes && all.every(({ kind }) => kind === 'fresh')
   const isRestNamed = (options.force || options.renew) && all.some(isLost) && !signal.aborted
-  const own = [
-    ...(signal.aborted ? [] : [...adviseUsers(given, rows), ...adviseOthers(given, scope)]),
-    ...adviseNewIdentity(given, rows),
-    ...(scope.wasWide && !signal.aborted ? adviseExposed(given, rows) : []),
-    isRestNamed && `run the rest: ${command(restAfter(rows))}`,
-  ]
+  const afterwards = (texts: readonly (string | false | undefined)[]) => asFindings(texts, { owner: 'afterwards' })
   return [
     ...adviseAfter(rows),
-    ...asFindings(own, { owner: 'afterwards' }),
+    ...afterwards(signal.aborted ? [] : [...adviseUsers(given, rows), ...adviseOthers(given, scope)]),
     ...(await findBeside(given, rows, { isIdle })),
+    ...afterwards([
+      ...adviseNewIdentity(given, rows),
+      ...(scope.wasWide && !signal.aborted ? adviseExposed(given, rows) : []),
+      isRestNamed && `run the rest: ${command(restAfter(rows))}`,
+    ]),
     ...(await adviseOnRotations(given)),
   ]
 }
