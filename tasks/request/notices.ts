@@ -68,7 +68,7 @@ function adviseOnCa(run: Run): Finding[] {
   const commands = isRotating ? [command(`rotate ${name} --finish`)] : [command('ca --renew'), command('bootstrap')]
   const left = expires.getTime() - now.getTime()
   const when = `in ${formatLeftInWords(left)}, on ${formatDate(expires, now)}`
-  return asFindings([`The ${label} expires ${when}, and every certificate with it`], {
+  return asFindings([`The ${label} expires ${when}, and its certificates with it`], {
     ...{ owner: 'user', remedy: commands.join(', then ') },
     advice: { expires, days: Math.floor(left / day), commands },
   })
