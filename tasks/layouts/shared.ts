@@ -240,7 +240,7 @@ export function aggregationOf(
 /** Where etcd asks its clients for a certificate of this CA, whoever's, there is no authorization behind that. */
 export function opensEtcd<Row extends Pick<CertKind, 'power' | 'warning' | 'phase' | 'purpose'>>(row: Row): Row {
   const opens = {
-    isCritical: true,
+    opensEtcd: true,
     power: `${row.power}; reads and writes all of etcd, where 2379 can be reached`,
   } as const
   if (row.phase === 'cluster-cert') return { ...row, ...opens, purpose: `${row.purpose}, etcd` }

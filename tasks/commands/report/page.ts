@@ -172,12 +172,16 @@ const encryption = encryptionConfig.label
 
 /** The critical ones first, then a node's own, then the rest, in the order of the tables. */
 function keyColumns(cluster: Cluster) {
-  const keys = certTable(cluster).map(({ power, isCritical, node, name }) => ({
+  const keys = certTable(cluster).map(({ power, isCritical, opensEtcd, node, name }) => ({
     power,
     isCritical,
+    isRed: isCritical || opensEtcd,
     name: node ? own : name,
   }))
-  const all = [...keys, { name: encryption, power: 'reads the Secrets in a copy of etcd', isCritical: true }]
+  const all = [
+    ...keys,
+    { name: encryption, power: 'reads the Secrets in a copy of etcd', isCritical: true, isRed: true },
+  ]
   const unique = [...new Map(all.map((key) => [key.name, key])).values()]
   const rank = ({ name, isCritical }: (typeof all)[number]) => (isCritical ? 0 : name === own ? 1 : 2)
   return unique.sort((a, b) => rank(a) - rank(b))
@@ -217,7 +221,7 @@ function showKeys(run: Run, found: readonly NodeItem[]): string {
     const worst = columns.find((key) => keys.has(key.name))?.power ?? 'nothing'
     const cells = columns.map((key) =>
       keys.has(key.name)
-        ? html`<td class="${key.isCritical ? 'critical' : 'limited'}"><span aria-hidden="true">●</span><span class="spoken">holds</span></td>`
+        ? html`<td class="${key.isRed ? 'critical' : 'limited'}"><span aria-hidden="true">●</span><span class="spoken">holds</span></td>`
         : '<td></td>',
     )
     return html`<tr><th scope="row">${name}<small>${worst}</small></th>!${cells}</tr>
