@@ -1,6 +1,6 @@
 /**
- * The schema of cluster.yaml, one entry per key: the type, the default and a message that says what is allowed.
- * cluster.schema.json, for editors, is made from this (`npm run schema`).
+ * The schema of cluster.yaml, one entry per key: its meaning, type and default, and a message that says what is allowed.
+ * cluster.schema.json, for editors, and the table in docs/cluster-yaml.md are made from this (`npm run docs`).
  */
 import * as v from 'valibot'
 import { addressBytes, canonicalAddress, parseCidr } from '../address.ts'
@@ -32,6 +32,14 @@ const listOf = <T extends v.GenericSchema>(item: T, least = 0) => {
 const mapMessage = ({ input, received }: { input: unknown; received: string }) =>
   received === 'undefined' ? 'is missing' : isNot(input, 'a map of keys')
 const object = <T extends v.ObjectEntries>(entries: T) => v.object(entries, mapMessage)
+/** A key, with what it means for whoever writes it. */
+const required = <const T extends v.GenericSchema>(meaning: string, schema: T) => v.pipe(schema, v.description(meaning))
+const optional = <const T extends v.GenericSchema>(meaning: string, schema: T) => required(meaning, v.optional(schema))
+const usually = <const T extends v.GenericSchema, const D extends v.Default<T, undefined>>(
+  meaning: string,
+  schema: T,
+  usual: D,
+) => required(meaning, v.optional(schema, usual))
 const record = <T extends v.GenericSchema>(value: T) => v.record(v.string(), value, mapMessage)
 
 export const keyKinds = ['rsa-2048', 'rsa-3072', 'rsa-4096', 'ecdsa-p256', 'ecdsa-p384'] as const
@@ -138,21 +146,27 @@ const unitName = checked(
 /** Who logs in on a node. */
 const login = checked('a user name, such as ubuntu', (s) => /^[A-Za-z0-9_][\w.@-]{0,63}\$?$/.test(s))
 
+const placedAt = {
+  config: optional('The file that `--config` of the unit names, if not the one of the guide.', placePath),
+  files: usually('Where it reads files of auth/: `<file>: <path>`, or `<file>: { <setting>: <path> }`.', unitFiles, {}),
+}
+
 const node = object({
-  name: nodeName,
-  role: oneOf('role', roles),
-  ip: v.optional(address),
-  ips: v.optional(listOf(address, 1)),
-  sans: v.optional(listOf(san), []),
-  host: v.optional(
+  name: required('The name of the node in Kubernetes.', nodeName),
+  role: required('A gateway is a load balancer: it gets `ca.pem` and no certificate.', oneOf('role', roles)),
+  ip: optional('The address of the node. Each node has `ip` or `ips`.', address),
+  ips: optional('The addresses of a dual-stack node.', listOf(address, 1)),
+  sans: usually('More names and addresses for its certificate.', listOf(san), []),
+  host: optional(
+    'The host for ssh: a name, an alias of your ssh configuration or an address. Default: `nodes[].name`.',
     checked('a host for ssh: a name, an alias of your ssh_config or an address', (s) =>
       /^[A-Za-z0-9_:][\w.:%-]{0,252}$/.test(s),
     ),
   ),
-  port: v.optional(integer(1, 65535)),
-  user: v.optional(login),
-  directory: v.optional(nodeDirectory),
-  units: v.optional(record(object({ config: v.optional(placePath), files: v.optional(unitFiles, {}) })), {}),
+  port: optional('The port of sshd. Default: the port of your ssh configuration.', integer(1, 65535)),
+  user: optional('The user that ssh logs in as. Default: `ssh.user`.', login),
+  directory: optional('Where files go on this node. Default: `ssh.directory`.', nodeDirectory),
+  units: usually('Where its units read, if not as in `install.units`.', record(object(placedAt)), {}),
 })
 
 /** At most 64 characters, the limit of a CN in RFC 5280, A.1; lower case, for file systems that ignore case. */
@@ -173,9 +187,9 @@ const revokedEntry = v.pipe(
   ),
 )
 const user = object({
-  name: userName,
-  groups: v.optional(listOf(printable(64)), []),
-  validity: v.optional(duration),
+  name: required('The CN of the certificate: lower-case letters, digits and `. _ - @`.', userName),
+  groups: usually('The groups that role bindings name, each an O.', listOf(printable(64)), []),
+  validity: optional('How long the certificate is valid. Default: `certificates.validity`.', duration),
 })
 
 const install = v.union(
@@ -183,21 +197,25 @@ const install = v.union(
     v.boolean(),
     v.literal('guide'),
     object({
-      layout: v.optional(oneOf('layout', ['guide'])),
-      sudo: v.optional(command),
-      drain: v.optional(command, ''),
-      undrain: v.optional(command, ''),
-      timeout: v.optional(wait, '2m'),
-      units: v.optional(
+      layout: optional('Until 0.4.0, as `install: guide`: write `install: true` instead.', oneOf('layout', ['guide'])),
+      sudo: optional('How to become root on a node. Default: `sudo -n`; nothing if root logs in.', command),
+      drain: usually(
+        'A command for each gateway, before the API server of `$NODE` (`$ADDRESS`) restarts.',
+        command,
+        '',
+      ),
+      undrain: usually('The command for each gateway after the restart.', command, ''),
+      timeout: usually('How long to wait for a unit to become healthy: `90s`, up to `1h`.', wait, '2m'),
+      units: usually(
+        'Units that differ from the guide, by their names there. `<unit>: false` leaves a unit alone.',
         record(
           v.union(
             [
               v.literal(false),
               object({
-                unit: v.optional(unitName),
-                restart: v.optional(command),
-                config: v.optional(placePath),
-                files: v.optional(unitFiles, {}),
+                unit: optional('The name of the unit in systemd.', unitName),
+                restart: optional('The command that restarts the unit.', command),
+                ...placedAt,
               }),
             ],
             ({ input }) => `${quoted(input)} is neither false nor a map of unit, restart, config and files`,
@@ -211,61 +229,82 @@ const install = v.union(
 )
 
 export const clusterSchema = object({
-  name: kubeconfigName,
-  layout: v.optional(oneOf('layout', layoutNames), usualLayout),
-  domain: v.optional(domain),
-  subject: v.optional(
+  name: required('The name of the cluster in every kubeconfig.', kubeconfigName),
+  layout: usually('The guide that the cluster follows.', oneOf('layout', layoutNames), usualLayout),
+  domain: optional(
+    'Nodes are also `<node>.<domain>`, and the API is also `<api.host>.<domain>`. Default: `name`.',
+    domain,
+  ),
+  subject: usually(
+    'Attributes of the subjects of certificates.',
     object({
-      country: v.optional(checked('a country: two capital letters, such as PL', (s) => /^[A-Z]{2}$/.test(s))),
-      state: v.optional(printable(128)),
-      locality: v.optional(printable(128)),
-      organization: v.optional(printable(64), 'Kubernetes'),
-      organizationalUnit: v.optional(printable(64)),
+      country: optional(
+        'C of every certificate: two capital letters.',
+        checked('a country: two capital letters, such as PL', (s) => /^[A-Z]{2}$/.test(s)),
+      ),
+      state: optional('ST of every certificate.', printable(128)),
+      locality: optional('L of every certificate.', printable(128)),
+      organization: usually(
+        'O of the CA, API server and service-account certificates. Clients have a group there.',
+        printable(64),
+        'Kubernetes',
+      ),
+      organizationalUnit: optional('OU of every certificate.', printable(64)),
     }),
     {},
   ),
-  certificates: v.optional(
+  certificates: usually(
+    'Keys and lifetimes.',
     object({
-      key: v.optional(oneOf('kind of key', keyKinds), 'rsa-2048'),
-      validity: v.optional(duration, defaults.validity),
-      caValidity: v.optional(duration, defaults.caValidity),
-      renewBefore: v.optional(duration, defaults.renewBefore),
-      caKeyOnNodes: v.optional(yesOrNo, true),
+      key: usually('The kind of every key.', oneOf('kind of key', keyKinds), 'rsa-2048'),
+      validity: usually('How long a certificate is valid, at most as long as its CA.', duration, defaults.validity),
+      caValidity: usually('How long the CA is valid.', duration, defaults.caValidity),
+      renewBefore: usually('A certificate with less than this left is reissued.', duration, defaults.renewBefore),
+      caKeyOnNodes: usually('`false`: no node gets the key of the CA.', yesOrNo, true),
     }),
     {},
   ),
-  api: v.optional(
+  api: usually(
+    'How clients reach the API.',
     object({
-      host: v.optional(
+      host: usually(
+        'Every kubeconfig names `https://<api.host>:<api.port>`.',
         v.pipe(
           checked('a DNS name or an IP address', (s) => isHost(s) || isAddress(s)),
           canonical,
         ),
         'kubernetes',
       ),
-      port: v.optional(integer(1, 65535), 6443),
-      virtualIP: v.optional(address),
-      extraSANs: v.optional(listOf(san), []),
+      port: usually('The port of the API.', integer(1, 65535), 6443),
+      virtualIP: optional(
+        'The address of the API at the load balancer. Required, but for `layout: hard-way`.',
+        address,
+      ),
+      extraSANs: usually('More names and addresses of the API. A name may begin with `*.`.', listOf(san), []),
     }),
     {},
   ),
-  network: v.optional(
+  network: usually(
+    'The network of services.',
     object({
-      serviceCIDR: v.optional(
+      serviceCIDR: usually(
+        'The address block of services, or a list of an IPv4 and an IPv6 block. The API has its first address.',
         v.union(
           [cidr, v.pipe(listOf(cidr, 1), v.check(isDualStack, 'is more than one IPv4 and one IPv6 block'))],
           ({ input }) => `${quoted(input)} is neither an address block nor a list of two`,
         ),
         defaults.serviceCIDR,
       ),
-      clusterDomain: v.optional(dns, 'cluster.local'),
+      clusterDomain: usually('The API is also `kubernetes.default.svc.<clusterDomain>`.', dns, 'cluster.local'),
     }),
     {},
   ),
-  encryption: v.optional(
+  encryption: usually(
+    'Encryption of what is in etcd.',
     object({
-      provider: v.optional(oneOf('provider', providers), 'aescbc'),
-      resources: v.optional(
+      provider: usually('How kube-apiserver encrypts.', oneOf('provider', providers), 'aescbc'),
+      resources: usually(
+        'What kube-apiserver encrypts in etcd.',
         listOf(
           checked('a resource, such as secrets, configmaps or *.apps', (s) => /^[a-z0-9*][a-z0-9.*-]{0,252}$/.test(s)),
           1,
@@ -275,15 +314,23 @@ export const clusterSchema = object({
     }),
     {},
   ),
-  etcd: v.optional(object({ ca: v.optional(oneOf('CA of etcd', ['shared', 'own']), 'shared') }), {}),
-  aggregation: v.optional(yesOrNo, false),
-  ssh: v.optional(
+  etcd: usually(
+    'The CA of etcd.',
     object({
-      user: v.optional(login, 'ubuntu'),
-      directory: v.optional(nodeDirectory, '~'),
-      concurrency: v.optional(integer(1, 1000), 16),
-      configFile: v.optional(path),
-      options: v.optional(
+      ca: usually('`own`: etcd and its clients have their own CA.', oneOf('CA of etcd', ['shared', 'own']), 'shared'),
+    }),
+    {},
+  ),
+  aggregation: usually('`true`: sets up the aggregation layer, for metrics-server and the like.', yesOrNo, false),
+  ssh: usually(
+    'How nodes are reached.',
+    object({
+      user: usually('The user that ssh logs in as.', login, 'ubuntu'),
+      directory: usually('Where files go on a node: `~`, `~/folder` or `/folder`.', nodeDirectory, '~'),
+      concurrency: usually('How many nodes are worked on at once, 1 to 1000.', integer(1, 1000), 16),
+      configFile: optional('As for `ssh -F`; a path relative to `cluster.yaml`.', path),
+      options: usually(
+        'Until 0.4.0: write them into the file of `configFile` instead.',
         record(
           v.pipe(
             v.union([command, v.number(), v.boolean()], ({ input }) => `${quoted(input)} is not one value`),
@@ -295,23 +342,27 @@ export const clusterSchema = object({
     }),
     {},
   ),
-  install: v.optional(install, false),
-  users: v.optional(listOf(user), []),
-  revoked: v.optional(listOf(revokedEntry)),
-  localKubeconfig: v.optional(
+  install: usually('`true`: installs files where units read them, and restarts units.', install, false),
+  users: usually('People besides the admin. Each gets a certificate and a kubeconfig.', listOf(user), []),
+  revoked: optional(
+    'Users, nodes and fingerprints of certificates that every API server denies. Needs `install`.',
+    listOf(revokedEntry),
+  ),
+  localKubeconfig: usually(
+    '`false`: your own kubeconfig gets no entry.',
     v.union(
       [
         v.literal(false),
         object({
-          as: v.optional(userName),
-          path: v.optional(path),
-          context: v.optional(kubeconfigName),
-          user: v.optional(kubeconfigName),
+          as: optional('The user of `users` that your kubectl acts as. Default: the admin.', userName),
+          path: optional('A path relative to `cluster.yaml`. Default: `$KUBECONFIG`, else `~/.kube/config`.', path),
+          context: optional('The name of the context. Default: `name`.', kubeconfigName),
+          user: optional('The name of the user entry. Default: `admin`.', kubeconfigName),
         }),
       ],
       ({ input }) => `${quoted(input)} is neither false nor a map of as, path, context and user`,
     ),
     {},
   ),
-  nodes: listOf(node, 1),
+  nodes: required('The machines of the cluster; at least one is a control node.', listOf(node, 1)),
 })

@@ -69,7 +69,7 @@ export async function bringUp(
 type StaleUnit = UnitCheck & { readonly reason: ReasonOf<'unit'> }
 
 /** What there is to do, and how the units were before. */
-type Work = Readonly<Awaited<ReturnType<typeof planWork>>>
+type UnitsWork = Readonly<Awaited<ReturnType<typeof planWork>>>
 
 async function planWork(on: NodeRun, found: Parameters<typeof bringUp>[1], isForced: boolean) {
   const { run } = on
@@ -108,7 +108,7 @@ function wereHealthy(stale: readonly StaleUnit[], found: UnitsFound): boolean {
 }
 
 /** All files or none. */
-async function replace(on: NodeRun, { found, wanted, all, kept }: Work): Promise<Journal> {
+async function replace(on: NodeRun, { found, wanted, all, kept }: UnitsWork): Promise<Journal> {
   keepOthers(on.run, on.node, found.others)
   if (wanted.length > 0) on.tell({ doing: 'installing', files: wanted.length })
   await replaceAtPlaces(on, found, { wanted, all })
@@ -119,7 +119,7 @@ async function replace(on: NodeRun, { found, wanted, all, kept }: Work): Promise
  * Undrains what a killed run left drained. While a drained unit is not healthy yet, marks the node as ours instead and returns true: the
  * caller undrains it later. Throws a Failure if another run has drained it.
  */
-async function settleMarks({ run, node }: NodeRun, { found, checks }: Work): Promise<boolean> {
+async function settleMarks({ run, node }: NodeRun, { found, checks }: UnitsWork): Promise<boolean> {
   const { left, inUse } = splitMarks(run, found)
   if (inUse.length > 0) throw drainedByAnother(node, inUse)
   if (left.length === 0 || installOf(run).undrain === '') return false
@@ -140,7 +140,7 @@ export function asForced(run: Run, { reason, ...check }: UnitCheck): UnitCheck {
 }
 
 /** All at once, unless one restarts: then first, one by one, those that others on the node query. */
-async function load(on: NodeRun, work: Work, journal: Journal): Promise<void> {
+async function load(on: NodeRun, work: UnitsWork, journal: Journal): Promise<void> {
   const { stale, quorumState } = work
   if (quorumState === 'without a quorum') return loadUnproven(on, stale, journal)
   const first = stale.some(({ reason }) => reason.restarts) ? stale.filter(({ unit }) => unit.isQueried) : []
@@ -152,7 +152,7 @@ async function load(on: NodeRun, work: Work, journal: Journal): Promise<void> {
 async function loadOne(
   on: NodeRun,
   { unit, reason, isUp }: StaleUnit,
-  { found: { places }, quorumState }: Work,
+  { found: { places }, quorumState }: UnitsWork,
   { restarted }: Journal,
 ): Promise<void> {
   if (!isUp) return
@@ -223,7 +223,7 @@ function isKept(error: unknown): boolean {
 }
 
 /** Finds a restart command that restarted nothing, and a unit that has failed since, in this run and not the next. */
-async function prove(on: NodeRun, work: Work, { replaced, restarted }: Journal): Promise<void> {
+async function prove(on: NodeRun, work: UnitsWork, { replaced, restarted }: Journal): Promise<void> {
   const { run, node } = on
   const { found: before, stale, quorumState } = work
   if (quorumState === 'without a quorum') return
@@ -262,7 +262,7 @@ async function allOrFailure(work: readonly Promise<void>[]): Promise<void> {
  * Puts back what the journal has, and restarts the units with it, unless the new files serve as well or the units were not healthy before.
  * An aborted run leaves a valid state, and the next continues from it. Returns the error, with the outcome of that added.
  */
-async function undo(on: NodeRun, work: Work, { replaced, restarted }: Journal, error: unknown): Promise<unknown> {
+async function undo(on: NodeRun, work: UnitsWork, { replaced, restarted }: Journal, error: unknown): Promise<unknown> {
   const { found, stale, isHealthy, kept } = work
   if (on.signal.aborted || !(isHealthy || kept.length > 0) || isKept(error)) return error
   const failure = asFailure(error)
@@ -305,7 +305,7 @@ async function succeeds(work: Promise<void>): Promise<boolean> {
 }
 
 /** Removes the old files, and those that cluster.yaml keeps off nodes. */
-async function settle(on: NodeRun, work: Work, { replaced, restarted }: Journal) {
+async function settle(on: NodeRun, work: UnitsWork, { replaced, restarted }: Journal) {
   const { found, all, wanted, quorum, quorumState } = work
   // What was not replaced may differ from auth/ in what units do not read.
   const digestOf = (each: WantedPlace) => (wanted.includes(each) ? undefined : each.accepted) ?? each.sha256 ?? ''

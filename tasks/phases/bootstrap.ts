@@ -17,7 +17,7 @@ export const phases: readonly Phase[] = [
   { name: 'user-certs', title: 'User certificates', targets: () => import('./certs.ts'),
     makes: 'a certificate for each of users in cluster.yaml, with its groups' },
   { name: 'kubeconfigs', title: 'Kubeconfigs', targets: () => import('./kubeconfigs.ts'),
-    makes: '<client>.kubeconfig' },
+    makes: '<client>.kubeconfig: the admin, components, each node and user' },
   { name: 'encryption-key', title: 'Encryption key', targets: () => import('./encryption-key.ts'),
     makes: 'encryption-config.yaml' },
   { name: 'revoked', title: 'Revoked', targets: ({ revoked }) => revoked && import('./revoked.ts'),
@@ -25,11 +25,11 @@ export const phases: readonly Phase[] = [
   { name: 'deploy', title: 'Deploy to nodes', targets: () => import('./deploy-targets.ts'),
     makes: "each role's files on each node, by ssh and scp" },
   { name: 'install', title: 'Running components', targets: ({ install }) => install && import('./install-targets.ts'),
-    makes: 'the same files where the units on each node read them, loaded; if cluster.yaml has install' },
+    makes: 'the same files where units read them, loaded; if cluster.yaml has install' },
   { name: 'local-kubeconfig', title: 'Local kubeconfig', targets: () => import('./local-kubeconfig-targets.ts'),
     makes: "the admin's entry in your own kubeconfig" },
   { name: 'revoked-keys', title: 'Revoked keys', targets: ({ revoked }) => revoked && import('./revoked-keys.ts'),
-    makes: 'the same list, once the new keys are in use, with the old ones; if revoked has keys' },
+    makes: 'the same list, with the revoked keys, once units have loaded new ones; if revoked has keys' },
 ]
 
 /** Names for several phases at once. */

@@ -5,10 +5,40 @@
 
 type MetricValue = number | boolean | Date | undefined
 
+const ofItem = ['id', 'node', 'purpose']
+const ofNode = ['node']
+
+/** The labels of each besides `cluster`, and its HELP; docs/monitoring.md has both (`npm run docs`). */
+export const metrics = {
+  not_after_timestamp_seconds: { labels: ofItem, help: 'Expiry of the certificate, or of the one in the kubeconfig.' },
+  end_timestamp_seconds: { labels: ofItem, help: 'Effective expiry: the earliest along the chain.' },
+  fresh: { labels: ofItem, help: '1 if it is up to date, else 0.' },
+  node_inspected: { labels: ofNode, help: '1 if the node was inspected, else 0.' },
+  node_deployed: { labels: ofNode, help: '1 if the node has the files of auth/, else 0.' },
+  node_installed: { labels: ofNode, help: '1 if these files are where its units read them, else 0.' },
+  node_loaded: { labels: ofNode, help: '1 if its units have loaded them, else 0.' },
+  node_api_server_end_timestamp_seconds: {
+    labels: ofNode,
+    help: 'Expiry of the loopback certificate of its API server.',
+  },
+  revoked_entries: { labels: [], help: 'Number of entries of revoked in cluster.yaml.' },
+  revoked_in_force: {
+    labels: ofNode,
+    help: 'Number of these entries that its API server denies; 0 if it does not run.',
+  },
+  unneeded_certificate_end_timestamp_seconds: {
+    labels: ['name'],
+    help: 'Expiry of a certificate that cluster.yaml no longer needs.',
+  },
+  rotation_stage: { labels: ['rotation'], help: 'Stage of the rotation in progress, else 0.' },
+  report_timestamp_seconds: { labels: [], help: 'Time of this report.' },
+  last_run_timestamp_seconds: { labels: [], help: 'End of the last run of bootstrap over everything, or of rotate.' },
+  last_run_exit_status: { labels: [], help: 'Exit status of that run.' },
+} as const satisfies Readonly<Record<string, { readonly labels: readonly string[]; readonly help: string }>>
+
 /** A metric, and its value for each set of labels; an undefined one has no line. */
 export function family<T = MetricValue>(
-  name: string,
-  help: string,
+  name: keyof typeof metrics,
   samples: readonly (readonly [labels: Readonly<Record<string, string>>, T])[],
   read: (of: T) => MetricValue = (of) => of as MetricValue,
 ): string[] {
@@ -19,7 +49,9 @@ export function family<T = MetricValue>(
     const number = value instanceof Date ? Math.floor(value.getTime() / 1000) : Number(value)
     return value === undefined ? [] : [`harderway_${name}{${pairs}} ${number}`]
   })
-  return lines.length === 0 ? [] : [`# HELP harderway_${name} ${help}`, `# TYPE harderway_${name} gauge`, ...lines]
+  return lines.length === 0
+    ? []
+    : [`# HELP harderway_${name} ${metrics[name].help}`, `# TYPE harderway_${name} gauge`, ...lines]
 }
 
 export function formatLines(lines: readonly string[]): string {
@@ -33,8 +65,8 @@ export function replaceLastRun(
 ): string {
   return formatLines([
     ...metrics.split('\n').filter((line) => line !== '' && !isOfLastRun(line)),
-    ...family('last_run_timestamp_seconds', 'When the last run over everything ended.', [[{ cluster }, ended]]),
-    ...family('last_run_exit_status', 'Exit status of the last run over everything.', [[{ cluster }, exit]]),
+    ...family('last_run_timestamp_seconds', [[{ cluster }, ended]]),
+    ...family('last_run_exit_status', [[{ cluster }, exit]]),
   ])
 }
 

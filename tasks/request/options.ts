@@ -19,17 +19,17 @@ interface Option {
 }
 
 const table = {
-  config: { type: 'string', value: 'FILE', help: 'another cluster.yaml (default: of this folder, or of one above)' },
-  'dry-run': { type: 'boolean', help: 'say what would be done and why; change nothing' },
+  config: { type: 'string', value: 'FILE', help: 'another cluster.yaml (default: in this directory, or in one above)' },
+  'dry-run': { type: 'boolean', help: 'show what would be done and why; change nothing' },
   offline: {
     type: 'boolean',
-    help: 'with --dry-run: by auth/ and cluster.yaml alone; no ssh, and no file that cluster.yaml names',
+    help: 'with --dry-run: read only auth/ and cluster.yaml; no ssh',
   },
   'expect-plan': {
     type: 'string',
     value: 'HASH',
     parse: planHash,
-    help: 'carry out the plan that has this hash, or refuse before anything is made',
+    help: 'carry out the plan with this hash, or refuse before any change',
   },
   node: {
     type: 'string',
@@ -52,7 +52,7 @@ const table = {
   'replace-identity': { type: 'boolean' },
   yes: {
     type: 'boolean',
-    help: 'replace what a running cluster depends on without a question, as where there is no terminal',
+    help: 'skip the confirmation, as needed without a terminal',
   },
   finish: { type: 'boolean' },
   undo: { type: 'boolean' },
@@ -61,20 +61,25 @@ const table = {
     type: 'string',
     value: 'TIME',
     parse: duration,
-    help: 'how long to wait (2m, 90s) for nodes that are still booting',
+    help: 'how long to wait (2m, 90s) for nodes that are booting',
   },
-  concurrency: { type: 'string', value: 'N', parse: wholeNumber, help: 'nodes at once, instead of ssh.concurrency' },
-  'no-lock-wait': { type: 'boolean', help: 'fail at once if another run holds auth/, instead of waiting for it' },
-  'on-nodes': { type: 'boolean', help: 'compare with what is on the nodes, and what runs there has loaded' },
+  concurrency: {
+    type: 'string',
+    value: 'N',
+    parse: wholeNumber,
+    help: 'nodes at once, 1 to 1000, instead of ssh.concurrency',
+  },
+  'no-lock-wait': { type: 'boolean', help: 'fail at once, instead of waiting, if another run holds auth/' },
+  'on-nodes': { type: 'boolean', help: 'inspect nodes too, and what their units have loaded' },
   format: { type: 'string', value: 'F' },
   output: { type: 'string', value: 'FILE' },
   write: { type: 'string', value: 'DIR' },
-  list: { type: 'boolean', help: 'the phases, what each makes, and the commands' },
-  json: { type: 'boolean', help: 'one JSON object a line on stdout, instead of text' },
-  verbose: { type: 'boolean', help: "every target's line; nothing folded" },
-  quiet: { type: 'boolean', help: 'only what failed, warnings, and what is left to do' },
-  version: { type: 'boolean', help: 'the version' },
-  help: { type: 'boolean', short: 'h', help: 'this text; after a command, that of the command' },
+  list: { type: 'boolean', help: 'list phases and commands' },
+  json: { type: 'boolean', help: 'print one JSON object a line instead of text' },
+  verbose: { type: 'boolean', help: 'print a line for every target' },
+  quiet: { type: 'boolean', help: 'print only failures, warnings and what is left to do' },
+  version: { type: 'boolean', help: 'print the version' },
+  help: { type: 'boolean', short: 'h', help: 'print this text; after a command, its help' },
 } as const satisfies Readonly<Record<string, Option>>
 
 export type OptionName = keyof typeof table

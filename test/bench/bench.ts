@@ -1,7 +1,7 @@
 /**
  * Every figure that the project holds itself to, whole processes beside whole processes in one run on one machine:
  * `npm run bench`, with `-- --only PATTERN` for some of the rows, and with `--beside COMMIT` for what changed since. Prints a
- * table, and writes bench.json and the rows of docs/performance.md.
+ * table, and writes bench.json and the rows of FIGURES.md.
  */
 import { execFileSync } from 'node:child_process'
 import { readFileSync, rmSync, writeFileSync } from 'node:fs'
@@ -71,7 +71,7 @@ function median(numbers: readonly number[]): number {
 
 /** Only what was measured is written anew; in order, and without rows that there are no more. A goal that is missed is bold. */
 function writePage(): void {
-  const path = fileURLToPath(new URL('../../docs/performance.md', import.meta.url))
+  const path = fileURLToPath(new URL('./FIGURES.md', import.meta.url))
   const git = (...args: readonly string[]) => execFileSync('git', args, { encoding: 'utf8' }).trim()
   const changes = git('status', '--porcelain', 'lib', 'tasks') === '' ? '' : ' with changes'
   const commit = git('rev-parse', '--short', 'HEAD') + changes
@@ -80,14 +80,16 @@ function writePage(): void {
   const [before = '', inside = '', after = ''] = readFileSync(path, 'utf8').split(
     /(?<=figures: begin -->\n)|(?=<!-- figures: end)/,
   )
-  const head = ['| what | ours | beside | ratio | goal | measured |', '| --- | --- | --- | --- | --- | --- |']
+  const head = ['| what | measured | goal |', '| --- | --- | --- |']
   const table = all
     .flatMap(({ rows }) => rows)
     .flatMap(({ what }) => {
       const found = outcomes.find((outcome) => outcome.what === what)
       if (!found) return inside.split('\n').find((line) => line.split('|')[1]?.trim() === what) ?? []
       const { cells, goal, isMet } = found
-      return `| ${[what, ...cells, isMet ? goal : `**${goal}**`, measured].join(' | ')} |`
+      const [ours, beside, ratio] = cells
+      const figures = ratio ? `${ratio}: ${ours} beside ${beside}` : ours
+      return `| ${what} | ${figures} (${measured}) | ${isMet ? goal : `**${goal}**`} |`
     })
   writeFileSync(path, `${before}${[...head, ...table].join('\n')}\n${after}`)
   execFileSync('biome', ['check', '--write', path], { stdio: 'pipe' })

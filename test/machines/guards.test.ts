@@ -5,7 +5,7 @@ import { join } from 'node:path'
 import { after, before, describe, test } from 'node:test'
 import { allWell } from '../lab/machines/components.ts'
 import type { Machines } from '../lab/machines/machines.ts'
-import { type Edit, idsOf, messageOf, type Ran } from '../support/harderway.ts'
+import { type Edit, messageOf, type Ran } from '../support/harderway.ts'
 import { eventually } from '../support/programs.ts'
 import {
   assertNothingLeft,
@@ -145,7 +145,6 @@ describe('what units read, on six machines', { skip }, () => {
     })
     rmSync(auth(), { recursive: true })
     renameSync(auth('..', 'recovered'), auth())
-    await must(0, 'bootstrap')
   })
 
   test('after certs --force units have an older certificate of one key, and recover takes the newer from the folder', async () => {
@@ -161,7 +160,6 @@ describe('what units read, on six machines', { skip }, () => {
     })
     rmSync(auth(), { recursive: true })
     renameSync(auth('..', 'recovered'), auth())
-    await must(0, 'bootstrap')
   })
 
   test('what --replace-identity overwrites is kept in auth/backup', async () => {
@@ -358,13 +356,5 @@ describe('what units read, on six machines', { skip }, () => {
     await on('worker0', `systemctl start '${unit}' kube-proxy`)
     await allWell(lab)
     await must(0, 'install')
-  })
-
-  test('with nothing to do, nothing is done', async () => {
-    const starts = await readStarts(lab)
-    const ran = await lab.run('install', '--json')
-    assert.equal(ran.status, 0, printed(ran))
-    assert.deepEqual(idsOf(ran, 'built'), [])
-    assert.deepEqual(await startedSince(lab, starts), [])
   })
 })

@@ -12,14 +12,16 @@ interface Kind {
   readonly command: readonly string[]
   readonly skip: false | string
   readonly isOfShTools?: true
+  /** As sh of a node. */
+  readonly isRare?: true
   readonly onlyBusybox?: true
 }
 
 const kinds: Readonly<Record<string, Kind>> = {
   sh: { command: ['sh'], skip: needs('flock') },
   bash: { command: ['bash'], skip: needs('bash', 'flock'), isOfShTools: true },
-  ksh: { command: ['ksh'], skip: needs('ksh', 'flock'), isOfShTools: true },
-  zsh: { command: ['zsh'], skip: needs('zsh', 'flock'), isOfShTools: true },
+  ksh: { command: ['ksh'], skip: needs('ksh', 'flock'), isOfShTools: true, isRare: true },
+  zsh: { command: ['zsh'], skip: needs('zsh', 'flock'), isOfShTools: true, isRare: true },
   'busybox sh': { command: ['busybox', 'sh'], skip: needs('busybox', 'flock'), onlyBusybox: true },
 }
 
@@ -43,9 +45,23 @@ export interface NodeShell {
   some<T>(cases: readonly T[]): readonly T[]
 }
 
+const isLong = process.env.FUZZ_RUNS !== undefined
+
+/** The tests, once in each shell that nodes usually have as sh; in every one by `npm run test:long`. */
+export function inUsualShells(tests: (shell: NodeShell) => void): void {
+  inShells(
+    Object.entries(kinds).filter(([, { isRare }]) => isLong || !isRare),
+    tests,
+  )
+}
+
 /** The tests, once in each shell. */
 export function inEachShell(tests: (shell: NodeShell) => void): void {
-  for (const [title, { command, skip, onlyBusybox, isOfShTools }] of Object.entries(kinds))
+  inShells(Object.entries(kinds), tests)
+}
+
+function inShells(shells: readonly (readonly [title: string, kind: Kind])[], tests: (shell: NodeShell) => void): void {
+  for (const [title, { command, skip, onlyBusybox, isOfShTools }] of shells)
     describe(title, { skip }, () => {
       let busybox: string
       before(() => {

@@ -7,7 +7,7 @@ import { dirname, join } from 'node:path'
 import type { TestContext } from 'node:test'
 import { setTimeout as wait } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
-import { type Browser, chromium } from 'playwright-core'
+import type { Browser } from 'playwright-core'
 import type { KubeconfigAccess } from '../../lib/kubernetes/kubeconfig.ts'
 import { findProgram } from '../lab/programs.ts'
 
@@ -201,7 +201,9 @@ const args = [
   '--disable-sync',
 ]
 
-export function startBrowser(home: string): Promise<Browser> {
+export async function startBrowser(home: string): Promise<Browser> {
+  // Loaded where it is used: it takes as long as all else that a test file loads.
+  const { chromium } = await import('playwright-core')
   const env = { PATH: process.env.PATH, HOME: home }
   return chromium.launch({ executablePath: '/usr/bin/chromium', args, env })
 }

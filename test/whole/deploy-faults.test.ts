@@ -33,11 +33,6 @@ describe('deploy onto seven nodes of which two fail', { skip: needs('sshd', 'ssh
     assert.deepEqual([status, more], [1, []], stdout + stderr)
     assert.match(end, remedy)
     assert.equal(end.match(new RegExp(remedy, 'g'))?.length, 1, end)
-    const { events } = await seven.run('deploy', '--json')
-    assert.deepEqual(
-      events.flatMap(({ type, id, cause }) => (type === 'failed' ? [`${id} ${cause}`] : [])).toSorted(),
-      two.map((name) => `deploy/${name} ${words.replaceAll(' ', '-')}`),
-    )
     assert.deepEqual(
       seven.rightNodes(),
       sevenNames.filter((name) => !two.includes(name)),
@@ -53,6 +48,11 @@ describe('deploy onto seven nodes of which two fail', { skip: needs('sshd', 'ssh
   test('says which refuse the connection', async () => {
     await Promise.all(nodes().map((node) => node.stop()))
     await assertTwoFail(direct, 'connection refused', /check that sshd runs there/)
+    const { events } = await seven.run('deploy', '--json')
+    assert.deepEqual(
+      events.flatMap(({ type, id, cause }) => (type === 'failed' ? [`${id} ${cause}`] : [])).toSorted(),
+      direct.map((name) => `deploy/${name} connection-refused`),
+    )
     await Promise.all(nodes().map((node) => node.start()))
     await assertMended()
   })
@@ -63,7 +63,6 @@ describe('deploy onto seven nodes of which two fail', { skip: needs('sshd', 'ssh
     behave({ hang: true })
     await assertTwoFail(relayed, 'timed out', /check that the machine is up and reachable/)
     behave({})
-    await assertMended()
   })
 
   test('says of which the host key is not known', async () => {
@@ -74,7 +73,6 @@ describe('deploy onto seven nodes of which two fail', { skip: needs('sshd', 'ssh
     const remedy = /for node in \S+@control1 \S+@worker0; do \(cd .* -o StrictHostKeyChecking=ask "\$node" true\); done/
     await assertTwoFail(direct, 'host key unknown', remedy)
     writeFileSync(seven.lab.knownHosts, known)
-    await assertMended()
   })
 
   test('says from which the connection was lost in the middle of the copy, and leaves nothing half there', async () => {
@@ -87,7 +85,7 @@ describe('deploy onto seven nodes of which two fail', { skip: needs('sshd', 'ssh
     await assertTwoFail(relayed, 'connection lost', /run the same command again/)
     assert.deepEqual(
       await copies(),
-      before.map((count) => count + 2),
+      before.map((count) => count + 1),
     )
     for (const name of relayed) assert.deepEqual(seven.filesOn(name), [])
     behave({})

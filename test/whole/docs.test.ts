@@ -1,11 +1,10 @@
 /** The documentation: every link leads somewhere, and the reference pages name all that there is, and nothing else. */
 import assert from 'node:assert/strict'
-import { execFileSync } from 'node:child_process'
 import { existsSync, readdirSync, readFileSync } from 'node:fs'
 import { dirname, join, relative } from 'node:path'
 import { test } from 'node:test'
-import { nodeUnits } from '../../tasks/layouts/tables.ts'
-import { optionNames } from '../../tasks/request/options.ts'
+import { generate, tables } from '../../docs.ts'
+import { metrics } from '../../tasks/request/metrics.ts'
 import { entry } from '../support/harderway.ts'
 
 const root = join(dirname(entry), '..')
@@ -42,15 +41,6 @@ function anchorsIn(text: string): string[] {
   )
 }
 
-/** What the tables under that heading name, in code or as a link, in the first column. */
-function rowsIn(page: string, heading: string): string[] {
-  const [, section = ''] = `\n${read(page)}`.split(`\n${heading}\n`)
-  const rows = (section.split(/^## /m)[0] ?? '').matchAll(/^\| ([`[].*?) +\|/gm)
-  return [...rows].flatMap(([, cell = '']) =>
-    [...cell.matchAll(/`([^`]+)`|\[([^\]]+)\]/g)].map(([, a, b]) => a ?? b ?? ''),
-  )
-}
-
 for (const page of pages)
   test(`every link in ${page} to a file here leads to one, and to a heading where it names one`, () => {
     for (const link of linksIn(read(page))) {
@@ -75,18 +65,22 @@ test('the README leads to every page of docs/', () => {
   for (const page of markdownIn('docs')) assert.ok(linked.includes(page), page)
 })
 
-test('each promise in docs/safety.md names the tests that try to break it', () => {
-  const [, ...sections] = read('docs/safety.md').split(/^## /m)
-  const promises = sections.filter((section) => !section.startsWith('What is not promised'))
-  assert.ok(promises.length > 5)
-  for (const section of promises) assert.match(section, /^Tried by \[[\w.-]+\.test\.ts\]/m, section.slice(0, 40))
-})
-
-test('each row of the threat model names a test that shows it', () => {
-  const [, model = ''] = read('SECURITY.md').split('\n## Threat model\n')
-  const rows = model.match(/^\| (?:holds|does not hold) +\|.*$/gm) ?? []
-  assert.ok(rows.length > 30)
-  for (const row of rows) assert.match(row, /\| \[[\w.-]+\.test\.ts\]\(test\/[^|]+\|$/, row)
+test('each promise has the tests that try to break it', () => {
+  const promises: Readonly<Record<string, Readonly<Record<string, readonly string[]>>>> = JSON.parse(
+    read('test/promises.json'),
+  )
+  for (const [page, mark, other] of [
+    ['docs/safety.md', '## ', 'What is not promised'],
+    ['SECURITY.md', '### ', 'Assets'],
+  ] as const) {
+    const sections = read(page).split(`\n${mark}`).slice(1)
+    const known = sections.map((section) => section.split('\n')[0]).filter((heading) => heading !== other)
+    assert.deepEqual(Object.keys(promises[page] ?? {}), known)
+  }
+  for (const [heading, tests] of Object.values(promises).flatMap((page) => Object.entries(page))) {
+    assert.ok(tests.length > 0, heading)
+    for (const path of tests) assert.ok(existsSync(join(root, path)), path)
+  }
 })
 
 test('the pages name the present version: its package, and that it gets security fixes', () => {
@@ -104,97 +98,32 @@ test('every npm script that is named is one', () => {
   for (const name of names) assert.ok(Object.hasOwn(manifest.scripts, name), name)
 })
 
-test('docs/commands.md has a row for each phase of --list', () => {
-  const told = execFileSync(process.execPath, [entry, '--list'], { encoding: 'utf8' })
-  const [list = ''] = told.split('\nCommands\n')
-  const known = [...list.matchAll(/^ {2}([\w-]+)/gm)].map(([, phase]) => phase)
-  assert.equal(known.length, 12)
-  assert.deepEqual(rowsIn('docs/commands.md', '## Phases and targets').slice(0, known.length), known)
+test('what is made from the program is current: otherwise, npm run docs', () => {
+  const marks = pages.flatMap((page) =>
+    [...read(page).matchAll(/<!-- (\w+): npm run docs -->\n/g)].map(([, name]) => name),
+  )
+  assert.deepEqual(marks.toSorted(), Object.keys(tables).toSorted())
+  const stale = generate().filter(([path, text]) => read(path) !== text)
+  assert.deepEqual(
+    stale.map(([path]) => path),
+    [],
+  )
 })
 
-test('docs/monitoring.md has a row for each alert, in the same order', () => {
-  const known = [...read('docs/alerts.yaml').matchAll(/- alert: (\w+)/g)].map(([, name]) => name)
-  const rows = rowsIn('docs/monitoring.md', '## Alerts').filter((row) => row.startsWith('Harderway'))
-  assert.deepEqual(rows, known)
+test('no table is wider than three columns', () => {
+  for (const page of [...pages, 'test/bench/FIGURES.md'])
+    for (const [rule] of read(page).matchAll(/^\|[ :|-]+\|$/gm))
+      assert.ok(rule.split('|').length <= 5, `${page}: ${rule}`)
 })
 
-const sources = ['commands/report/report', 'request/metrics'].map((name) => read(`tasks/${name}.ts`)).join('')
-const metrics = [...sources.matchAll(/\bfamily\(\s*'(\w+)'/g)].map(([, name]) => `harderway_${name}`)
-const { dependencies, optionalDependencies, devDependencies } = manifest
-
-for (const [page, headings, known] of [
-  ['commands', ['## Options'], optionNames.map((name) => `--${name}`)],
-  ['monitoring', ['## Metrics'], metrics],
-  [
-    'dependencies',
-    ['# Dependencies', '## For development'],
-    Object.keys({ ...dependencies, ...optionalDependencies, ...devDependencies }),
-  ],
-] as const)
-  test(`docs/${page}.md has a row for each that there is under ${headings.join(' and ')}`, () => {
-    const rows = headings.flatMap((heading) => rowsIn(`docs/${page}.md`, heading)).map((code) => code.split(' ')[0])
-    const long = rows.filter((row) => row !== '-h')
-    assert.ok(known.length > 10)
-    assert.deepEqual(long.toSorted(), known.toSorted())
-  })
+test('each dependency has its reason', () => {
+  const { dependencies, optionalDependencies, devDependencies } = manifest
+  const record = read('docs/decisions/dependencies.md')
+  for (const name of Object.keys({ ...dependencies, ...optionalDependencies, ...devDependencies }))
+    assert.match(record, new RegExp(`^\\| .*[\`[]${name}[\`\\]]`, 'm'), name)
+})
 
 test('the alerts use no metric that is none', () => {
-  for (const name of read('docs/alerts.yaml').match(/harderway_\w+/g) ?? []) assert.ok(metrics.includes(name), name)
-})
-
-/** `nodes[].name`: each key that may be written, by its path; a map of maps by those inside it. */
-function keysOf(schema: Schema, path = ''): string[] {
-  const [inner] = [schema, ...(schema.anyOf ?? [])].filter(({ properties }) => properties)
-  const items = schema.items?.properties && keysOf(schema.items, `${path}[]`)
-  const keys = Object.entries(inner?.properties ?? {}).flatMap(([key, value]) =>
-    keysOf(value, path === '' ? key : `${path}.${key}`),
-  )
-  const isSection = inner === schema
-  return [...(isSection ? [] : [path]), ...keys, ...(items ?? [])]
-}
-
-interface Schema {
-  readonly properties?: Readonly<Record<string, Schema>>
-  readonly items?: Schema
-  readonly anyOf?: readonly Schema[]
-}
-
-test('docs/cluster-yaml.md has a row for each key of cluster.schema.json, in the same order', () => {
-  const known = keysOf(JSON.parse(read('cluster.schema.json')))
-  assert.ok(known.includes('nodes[].role'))
-  assert.deepEqual(rowsIn('docs/cluster-yaml.md', '## Keys'), known)
-})
-
-const whenRead = { now: 'by itself', poll: '', reload: '', restart: 'at its start' } as const
-
-const guide = { layout: 'harder-way', etcd: { ca: 'shared' }, certificates: { caKeyOnNodes: true } } as const
-
-/** The cells of each row: of a unit, a file, and the settings that name it. What etcd's pages derive from a flag is in a sentence. */
-function readsTable(): string[][] {
-  const roles = ['gateway', 'control', 'worker'] as const
-  const units = roles.flatMap((role) =>
-    nodeUnits({ ...guide, install: false }, { name: '<node>', role }).map((unit) => ({ role, unit })),
-  )
-  return [...Map.groupBy(units, ({ unit }) => unit.unit).values()].flatMap((same) =>
-    [...Map.groupBy(same[0]?.unit.reads ?? [], ({ file, loads }) => `${file} ${loads}`).values()].flatMap((rows) => {
-      const [row] = rows
-      if (!row) return []
-      const { file, usual, loads, isOfKeys, mayReload } = row
-      const settings = rows.flatMap(({ by }) => by.filter((each) => !/^ETCD_|-transport-security/.test(each)))
-      const names = settings.map((each) => `\`${each}\``).join(', ')
-      const kubeconfig = file.endsWith('.kubeconfig') && 'at its start; pair, and CA from 1.36 on, within 5 min'
-      const keys = isOfKeys && 'at its start, for other keys'
-      const when = kubeconfig || keys || `${whenRead[loads]}${mayReload ? ', or within 1 min' : ''}`
-      const on = same.map(({ role }) => role).join(', ')
-      return [[`\`${same[0]?.unit.unit}\``, on, names, `\`${file}\``, `\`${usual}\``, when]]
-    }),
-  )
-}
-
-test('docs/install.md has a row for each file that a unit reads, as the layout has it', () => {
-  const [, section = ''] = read('docs/install.md').split('\n## What a unit reads\n')
-  const rows = (section.split(/^## /m)[0] ?? '').split('\n').filter((line) => line.startsWith('| `'))
-  const cells = rows.map((row) => row.split(/ *\| */).slice(1, -1))
-  assert.ok(cells.length >= 15)
-  assert.deepEqual(cells, readsTable())
+  for (const [, name = ''] of read('docs/alerts.yaml').matchAll(/harderway_(\w+)/g))
+    assert.ok(Object.hasOwn(metrics, name), name)
 })

@@ -73,9 +73,9 @@ describe('what is carried through to nodes', { skip: needs('sshd', 'ssh', 'scp')
   }
 
   const directories = [
-    ...['a b', "it's", '"quoted"', '$HOME', '$(touch x)', '`touch x`', 'a;touch x', 'a&b|c', 'back\\slash', 'żółć'],
-    ...['日本', '-leading', '--', 'x y/z w', 'a*b?[c]', '{a,b}', '#1', '!x', '~', 'a:b', "a'\\''b", '%h%d'],
-    ...['x'.repeat(200), '.hidden', '(x)', '<x>', ' leading', 'a\u202eb', 'z/', 'a b ', 'x\u00a0'],
+    ...["it's", '"quoted" $HOME', '$(touch x)', '`touch x`', 'a;touch x', 'a&b|c(x)<y>', 'back\\slash', 'żółć 日本'],
+    ...['-leading', '--', 'x y/z w', 'a*b?[c]{a,b}', '#1', '!x', '~', 'a:b', "a'\\''b", '%h%d'],
+    ...[`.${'x'.repeat(200)}`, ' leading', 'a\u202eb', 'z/', 'a b \u00a0'],
   ]
 
   test('directories of one node each, all on one machine: each gets its files, and nothing else is made', async () => {

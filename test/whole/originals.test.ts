@@ -160,17 +160,19 @@ for (const kind of ['rsa-2048', 'ecdsa-p256'] as const)
         assert.deepEqual(ours, theirs)
       })
 
-    test('each kubeconfig is what kubectl writes, byte for byte, but for preferences', async () => {
-      const into = join(place, 'kubeconfigs')
-      mkdirSync(into)
-      await genkubeconfigs(at.ours, nodes, into)
-      for (const name of clients) {
-        const theirs = read(into, `${name}.kubeconfig`)
-        // The old kubectl writes it, the new one does not, and neither reads it.
-        assert.equal(read(at.ours, `${name}.kubeconfig`), theirs.replace('preferences: {}\n', ''), name)
-      }
-      assert.equal(readdirSync(into).length, clients.length)
-    })
+    // Which keys are in it makes no difference to kubectl.
+    if (kind === 'rsa-2048')
+      test('each kubeconfig is what kubectl writes, byte for byte, but for preferences', async () => {
+        const into = join(place, 'kubeconfigs')
+        mkdirSync(into)
+        await genkubeconfigs(at.ours, nodes, into)
+        for (const name of clients) {
+          const theirs = read(into, `${name}.kubeconfig`)
+          // The old kubectl writes it, the new one does not, and neither reads it.
+          assert.equal(read(at.ours, `${name}.kubeconfig`), theirs.replace('preferences: {}\n', ''), name)
+        }
+        assert.equal(readdirSync(into).length, clients.length)
+      })
 
     for (const { what, why, show } of differences) test(`meant to differ: ${what} (${why})`, () => show(at, kind))
   })

@@ -2,15 +2,17 @@
 import assert from 'node:assert/strict'
 import { cpSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { before, beforeEach, describe, test } from 'node:test'
+import { before, beforeEach, describe, type TestContext, test } from 'node:test'
 import { readCertificate } from '../../lib/pki/certificate.ts'
 import { generatePrivateKey, privateKeyPem } from '../../lib/pki/x509.ts'
 import {
+  copyPlace,
   type Edit,
   exits,
   harderway,
   idsOf,
   labEdits,
+  madePlace,
   oneOfEach,
   type Ran,
   writeCluster,
@@ -19,6 +21,7 @@ import { localPlace, setClocks } from '../support/labs.ts'
 import { needs } from '../support/programs.ts'
 
 const day = 86_400_000
+const certificateAt = (auth: string, name: string) => readCertificate(readFileSync(join(auth, name)))
 
 /** What is done with each target: its files, and what is restarted. */
 function worksOf({ events }: Ran, type: string) {
@@ -30,24 +33,25 @@ function worksOf({ events }: Ran, type: string) {
   return works.toSorted((a, b) => (a.id < b.id ? -1 : 1))
 }
 
+/** Returns the exit status of the run, and the events of the plan. */
+async function assertAgreeAt(call: { readonly place: string; readonly now: Date }, ...names: string[]) {
+  const planned = await harderway(call, ...names, '--dry-run', '--json')
+  const ran = await harderway(call, ...names, '--json')
+  const said = JSON.stringify([planned.events, ran.events])
+  for (const type of ['refused', 'failed']) assert.deepEqual(idsOf(ran, type), idsOf(planned, type), said)
+  assert.deepEqual(worksOf(ran, 'built'), worksOf(planned, 'stale'), said)
+  assert.equal(planned.status, ran.status === 0 && idsOf(ran, 'built').length > 0 ? 4 : ran.status, said)
+  return { status: ran.status, said: JSON.stringify(planned.events), built: idsOf(ran, 'built').length }
+}
+
 describe('a plan is the run', { skip: needs('ssh') }, () => {
   const suite = localPlace('control0', 'worker0', 'gateway')
   const { place } = suite
   let made: string
   const auth = () => join(place, 'auth')
   const edits = (...more: Edit[]) => writeCluster(place, [...oneOfEach, ...labEdits(suite.lab), ...more])
-  const certificate = (name: string) => readCertificate(readFileSync(join(auth(), name)))
-  /** Returns the exit status of the run, and the events of the plan. */
-  const assertAgree = async (now: Date, ...names: string[]) => {
-    const call = { place, now }
-    const planned = await harderway(call, ...names, '--dry-run', '--json')
-    const ran = await harderway(call, ...names, '--json')
-    const said = JSON.stringify([planned.events, ran.events])
-    for (const type of ['refused', 'failed']) assert.deepEqual(idsOf(ran, type), idsOf(planned, type), said)
-    assert.deepEqual(worksOf(ran, 'built'), worksOf(planned, 'stale'), said)
-    assert.equal(planned.status, ran.status === 0 && idsOf(ran, 'built').length > 0 ? 4 : ran.status, said)
-    return { status: ran.status, said: JSON.stringify(planned.events), built: idsOf(ran, 'built').length }
-  }
+  const certificate = (name: string) => certificateAt(auth(), name)
+  const assertAgree = (now: Date, ...names: string[]) => assertAgreeAt({ place, now }, ...names)
   const setDays = (days: number) => setClocks(suite.lab, place, days * 86_400)
   const restore = () => {
     rmSync(auth(), { recursive: true, force: true })
@@ -166,52 +170,58 @@ describe('a plan is the run', { skip: needs('ssh') }, () => {
     assert.doesNotMatch((await exits(4, place, 'deploy', '--force', '--dry-run')).stdout, /restart/)
     assert.doesNotMatch((await exits(0, place, 'deploy', '--force')).stdout, /restart/)
   })
+})
 
-  describe('the API certificate loses nothing that may be dialled', () => {
-    const kept = () => certificate('kubernetes.pem')?.sans ?? []
+describe('the API certificate loses nothing that may be dialled, as the plan says', () => {
+  const origin = madePlace(oneOfEach, 'certs')
+  const placeOf = (t: TestContext) => {
+    const { place, auth } = copyPlace(t, origin, oneOfEach)
+    return {
+      place,
+      edits: (...more: Edit[]) => writeCluster(place, [...oneOfEach, ...more]),
+      kept: () => certificateAt(auth, 'kubernetes.pem')?.sans ?? [],
+      agree: () => assertAgreeAt({ place, now: new Date() }, 'certs'),
+    }
+  }
 
-    for (const [title, part, edit, ...before] of [
-      ['service address', '10.32.0.1', [['network', 'serviceCIDR'], '10.23.0.0/16']],
-      ['virtual IP', '192.168.1.21', [['api', 'virtualIP'], '192.168.1.77']],
-      [
-        'host of the API',
-        'api.old.example',
-        [['api', 'host'], 'api.example.com'],
-        [['api', 'host'], 'api.old.example'],
-      ],
-      ['domain of the nodes', '.kubenet', [['domain'], 'prod.example']],
-      ['domain of the nodes, which is the name', '.kubenet', [['name'], 'prod'], [['domain'], undefined]],
-      ['domain of Services', '.cluster.local', [['network', 'clusterDomain'], 'prod.local']],
-    ] as const satisfies readonly [string, string, ...Edit[]][])
-      test(`by another ${title}`, async () => {
-        const ofOld = () => kept().filter((name) => name.includes(part))
-        edits(...before)
-        await exits(0, place, 'cluster-cert', 'bootstrap')
-        const old = ofOld()
-        assert.ok(old.length > 0, kept().join(' '))
-        edits(...before, edit)
-        const { status, said } = await assertAgree(new Date(), 'bootstrap')
-        assert.equal(status, 3)
-        for (const each of old) assert.ok(said.includes(each), said)
-        assert.deepEqual(ofOld(), old)
-        edits(...before, edit, [['api', 'extraSANs'], old])
-        assert.equal((await assertAgree(new Date(), 'bootstrap')).status, 0)
-        edits(...before, edit)
-        await exits(0, place, 'cluster-cert')
-        assert.deepEqual(ofOld(), [])
-      })
-
-    test('and the names of a control node that has left may go: the plan has each', async () => {
-      const [, nodes] = oneOfEach.find(([[key]]) => key === 'nodes') ?? []
-      const control1 = { name: 'control1', role: 'control', ip: '192.168.1.12', host: 'control0', directory: '~/other' }
-      edits([['nodes'], [...(nodes as object[]), control1]])
-      await exits(0, place, 'certs', 'kubeconfigs')
-      assert.ok(kept().includes('192.168.1.12'))
-      edits()
-      const { status, said } = await assertAgree(new Date(), 'certs')
-      assert.equal(status, 0)
-      for (const name of ['control1', '192.168.1.12']) assert.ok(said.includes(name), said)
-      assert.ok(!kept().includes('192.168.1.12'))
+  for (const [title, part, edit, ...before] of [
+    ['service address', '10.32.0.1', [['network', 'serviceCIDR'], '10.23.0.0/16']],
+    ['virtual IP', '192.168.1.21', [['api', 'virtualIP'], '192.168.1.77']],
+    ['host of the API', 'api.old.example', [['api', 'host'], 'api.example.com'], [['api', 'host'], 'api.old.example']],
+    ['domain of the nodes', '.kubenet', [['domain'], 'prod.example']],
+    ['domain of the nodes, which is the name', '.kubenet', [['name'], 'prod'], [['domain'], undefined]],
+    ['domain of Services', '.cluster.local', [['network', 'clusterDomain'], 'prod.local']],
+  ] as const satisfies readonly [string, string, ...Edit[]][])
+    test(`by another ${title}`, async (t) => {
+      const { place, edits, kept, agree } = placeOf(t)
+      const ofOld = () => kept().filter((name) => name.includes(part))
+      edits(...before)
+      await exits(0, place, 'cluster-cert')
+      const old = ofOld()
+      assert.ok(old.length > 0, kept().join(' '))
+      edits(...before, edit)
+      const { status, said } = await agree()
+      assert.equal(status, 3)
+      for (const each of old) assert.ok(said.includes(each), said)
+      assert.deepEqual(ofOld(), old)
+      edits(...before, edit, [['api', 'extraSANs'], old])
+      assert.equal((await agree()).status, 0)
+      edits(...before, edit)
+      await exits(0, place, 'cluster-cert')
+      assert.deepEqual(ofOld(), [])
     })
+
+  test('and the names of a control node that has left may go: the plan has each', async (t) => {
+    const { place, edits, kept, agree } = placeOf(t)
+    const [, nodes] = oneOfEach.find(([[key]]) => key === 'nodes') ?? []
+    const control1 = { name: 'control1', role: 'control', ip: '192.168.1.12', host: 'control0', directory: '~/other' }
+    edits([['nodes'], [...(nodes as object[]), control1]])
+    await exits(0, place, 'certs')
+    assert.ok(kept().includes('192.168.1.12'))
+    edits()
+    const { status, said } = await agree()
+    assert.equal(status, 0)
+    for (const name of ['control1', '192.168.1.12']) assert.ok(said.includes(name), said)
+    assert.ok(!kept().includes('192.168.1.12'))
   })
 })

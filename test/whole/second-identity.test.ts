@@ -32,14 +32,14 @@ describe('a second identity is not made', { skip: needs('sshd', 'ssh', 'scp') },
     await listen(t, server, port, address)
   }
   /** A plan and a run say the same: refused, with the command that takes the cluster over. */
-  const assertRefused = async (lost: readonly string[], found: RegExp) => {
+  const assertRefused = async (lost: readonly string[], found: RegExp, ...more: readonly string[][]) => {
     for (const name of lost) rmSync(at(name), { recursive: true, force: true })
     const state = () => [
       made(),
       ...[join(place, 'home'), ...suite.lab.nodes.map(({ home }) => home)].map((folder) => stateOf(folder)),
     ]
     const before = state()
-    for (const args of [['--dry-run'], [], ['--node', 'control0']]) {
+    for (const args of [['--dry-run'], [], ...more]) {
       const ran = await harderway(place, 'bootstrap', '--json', ...args)
       assert.equal(ran.status, 3, JSON.stringify(ran.events))
       const said = JSON.stringify(ran.events)
@@ -70,7 +70,7 @@ describe('a second identity is not made', { skip: needs('sshd', 'ssh', 'scp') },
   test('where workers alone have kept files of it', async (t) => {
     restore(t)
     tidy('control0', 'gateway')
-    await assertRefused(made(), /worker0 holds a cluster's identity, and /)
+    await assertRefused(made(), /worker0 holds a cluster's identity, and /, ['--node', 'control0'])
   })
 
   for (const [node, port, requestCert] of [

@@ -17,7 +17,7 @@ test('every dependency has its hash in the lock file, and none runs a script whe
   }
 })
 
-for (const path of ['.github/workflows/test.yaml', 'docs/ci.md'])
+for (const path of ['.github/workflows/test.yaml', 'docs/ci-workflow.yaml'])
   test(`${path} names each action by its commit, with the version beside it`, () => {
     const actions = [...read(path).matchAll(/uses: (.*)/g)].map(([, action = '']) => action)
     assert.ok(actions.length > 2)

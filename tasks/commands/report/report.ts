@@ -53,43 +53,27 @@ export async function formatMetrics({ run, items, nodes }: Inventory): Promise<s
   const each = nodes.map((item) => [{ cluster, node: item.node }, item] as const)
   const underWay = new Map((await rotationsUnderWay(run)).map(({ name, stage }) => [name, stage]))
   const stages = rotations.map(({ name }) => [{ cluster, rotation: name }, underWay.get(name) ?? 0] as const)
-  const expiry = 'Expiry of the certificate, or of the one in the kubeconfig.'
   const isInspected = ({ state, deployed }: NodeItem) => state !== 'failed' && deployed !== undefined
   const lastRun = String(run.auth.tryBytes(metricsFile) ?? '')
     .split('\n')
     .filter(isOfLastRun)
   return formatLines([
-    ...family('not_after_timestamp_seconds', expiry, ours, ({ certificate }) => certificate?.notAfter),
-    ...family('end_timestamp_seconds', 'Effective expiry: the earliest along the chain.', ours, ({ end }) => end),
-    ...family('fresh', 'Whether it matches cluster.yaml.', ours, ({ state }) => state === 'fresh'),
-    ...family('node_inspected', 'Whether the node could be looked at.', each, isInspected),
-    ...family('node_deployed', 'Whether the node has the files of auth/.', each, ({ deployed }) => deployed),
-    ...family('node_installed', 'Whether they are where its units read them.', each, ({ installed }) => installed),
-    ...family('node_loaded', 'Whether the units of the node have loaded them.', each, ({ loaded }) => loaded),
-    ...family(
-      'node_api_server_end_timestamp_seconds',
-      'Expiry of what its API server made itself.',
-      each,
-      ({ until }) => until,
-    ),
-    ...family(
-      'revoked_entries',
-      'How many entries revoked in cluster.yaml has.',
-      revoked ? [[{ cluster }, revoked.length]] : [],
-    ),
-    ...family(
-      'revoked_in_force',
-      'How many of them its API server denies.',
-      each,
-      ({ revokedInForce }) => revokedInForce,
-    ),
+    ...family('not_after_timestamp_seconds', ours, ({ certificate }) => certificate?.notAfter),
+    ...family('end_timestamp_seconds', ours, ({ end }) => end),
+    ...family('fresh', ours, ({ state }) => state === 'fresh'),
+    ...family('node_inspected', each, isInspected),
+    ...family('node_deployed', each, ({ deployed }) => deployed),
+    ...family('node_installed', each, ({ installed }) => installed),
+    ...family('node_loaded', each, ({ loaded }) => loaded),
+    ...family('node_api_server_end_timestamp_seconds', each, ({ until }) => until),
+    ...family('revoked_entries', revoked ? [[{ cluster }, revoked.length]] : []),
+    ...family('revoked_in_force', each, ({ revokedInForce }) => revokedInForce),
     ...family(
       'unneeded_certificate_end_timestamp_seconds',
-      'Until when a certificate that cluster.yaml no longer has lets its user in.',
       [...unneededUntil(run)].map(([name, end]) => [{ cluster, name }, end]),
     ),
-    ...family('rotation_stage', 'Stage of the rotation that is under way; 0 where none is.', stages),
-    ...family('report_timestamp_seconds', 'When these were read.', [[{ cluster }, run.now]]),
+    ...family('rotation_stage', stages),
+    ...family('report_timestamp_seconds', [[{ cluster }, run.now]]),
     ...lastRun,
   ])
 }

@@ -1,5 +1,4 @@
 import assert from 'node:assert/strict'
-import { execFileSync } from 'node:child_process'
 import { readFileSync } from 'node:fs'
 import { test } from 'node:test'
 import { fileURLToPath } from 'node:url'
@@ -18,10 +17,6 @@ function errorsOf(yaml: string): string[] {
     `${instancePath}: ${message} ${params.additionalProperty ?? ''}`.trim(),
   )
 }
-
-test('cluster.schema.json is what `npm run schema` prints', () => {
-  assert.equal(execFileSync(process.execPath, [file('test/lib/cluster/print-schema.ts')], { encoding: 'utf8' }), schema)
-})
 
 test('what may be written is valid', () => {
   const all = `${minimal.replace('role:', 'sans: [a], host: b, port: 22, directory: /x, role:')}

@@ -27,7 +27,7 @@ import { type PlacesState, readListening, readState } from '../../../lib/node/st
 import { harderWay } from '../../../tasks/layouts/harder-way.ts'
 import { shownUnit } from '../../support/fakes.ts'
 import { fakeTool, newSuffix, scratch, sha256 } from '../../support/files.ts'
-import { anybody, inEachShell, isRoot, nonce, oddEnvironment } from '../../support/node-shells.ts'
+import { anybody, inUsualShells, isRoot, nonce, oddEnvironment } from '../../support/node-shells.ts'
 import { eventually } from '../../support/programs.ts'
 
 const digest = sha256('x')
@@ -63,7 +63,7 @@ const node = (t: TestContext) => {
 const systemctl = (t: TestContext, lines: readonly string[]) =>
   fakeTool(t, 'systemctl', `cat <<'SHOWN'\n${lines.join('\n')}\nSHOWN`)
 
-inEachShell(({ did, run }) => {
+inUsualShells(({ did, run }) => {
   const look = (query: PlacesQuery, path?: string) =>
     readPlaces(did('/', placesScript(query), path === undefined ? {} : { path }))
   const inHome = (home: string, ...names: string[]) => names.map((name) => join(home, name))

@@ -18,7 +18,7 @@ import { lookLines } from '../../../lib/node/node.ts'
 import { type NodeState, readState } from '../../../lib/node/state.ts'
 import { harderWay } from '../../../tasks/layouts/harder-way.ts'
 import { fakeTool, scratch, sha256 } from '../../support/files.ts'
-import { anybody, asAnybody, inEachShell, isRoot, type NodeShell, nonce } from '../../support/node-shells.ts'
+import { anybody, asAnybody, inUsualShells, isRoot, type NodeShell, nonce } from '../../support/node-shells.ts'
 
 const { files } = harderWay
 const linesOf = (directory: string, expected: Readonly<Record<string, string>> = {}, hasOthers = false) =>
@@ -32,7 +32,7 @@ const homeWith = (t: TestContext, files: Readonly<Record<string, string | Buffer
   return home
 }
 
-inEachShell(({ run, did, some }: NodeShell) => {
+inUsualShells(({ run, did, some }: NodeShell) => {
   const look = (home: string, directory = '~', expected: Readonly<Record<string, string>> = {}, more = {}): NodeState =>
     readState(did(home, folderScript(directory, expected), more), nonce)
   const make = (home: string, directory: string) => readState(did(home, makeScript(directory)), nonce)

@@ -23,7 +23,7 @@ import { marksFolder, oldSuffix } from '../../../lib/node/place.ts'
 import { readState } from '../../../lib/node/state.ts'
 import { harderWay } from '../../../tasks/layouts/harder-way.ts'
 import { fakeTool, newSuffix, scratch, sha256, snapshot } from '../../support/files.ts'
-import { anybody, inEachShell, isRoot, nonce } from '../../support/node-shells.ts'
+import { anybody, inUsualShells, isRoot, nonce } from '../../support/node-shells.ts'
 
 const names = ['ca.pem', 'kubernetes.pem', 'kubernetes-key.pem']
 
@@ -56,7 +56,7 @@ const linesOf = ({ folder, sudo, files }: Replacement) => [
 const refusing = (t: TestContext, pattern: string) =>
   fakeTool(t, 'mv', `case "$*" in ${pattern}) echo no >&2; exit 1 ;; esac; real "$@"`)
 
-inEachShell(({ run, some }) => {
+inUsualShells(({ run, some }) => {
   /** 'done', or why it stopped. */
   const answer = (verb: Verb, lines: readonly string[], more: { path?: string } = {}) => {
     const { status, stdout, stderr } = run('/', ownNodeFolder(message(verb, lines, nonce)), more)

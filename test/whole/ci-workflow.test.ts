@@ -1,4 +1,4 @@
-/** docs/ci.md: the shell of each step, in an environment that holds what GitHub gives it and nothing else. */
+/** docs/ci-workflow.yaml: the shell of each step, in an environment that holds what GitHub gives it and nothing else. */
 import assert from 'node:assert/strict'
 import { execFile, execFileSync } from 'node:child_process'
 import { existsSync, mkdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
@@ -16,26 +16,27 @@ interface Step {
   readonly if?: string
 }
 
-const page = readFileSync(join(dirname(entry), '../docs/ci.md'), 'utf8')
-const [, workflow = ''] = /^```yaml\n([^`]*)^```$/m.exec(page) ?? []
+const workflow = readFileSync(join(dirname(entry), '../docs/ci-workflow.yaml'), 'utf8')
 const { jobs, defaults } = parse(workflow) as {
   jobs: Record<'review' | 'plan' | 'run', { steps: readonly Step[]; outputs?: Record<string, string> }>
   defaults: unknown
 }
 
-describe('docs/ci.md', {
+describe('docs/ci-workflow.yaml', {
   skip: needs('age', 'age-keygen', 'git', 'npm', 'npx', 'tar', 'ssh-agent', 'ssh-add', 'ssh', 'scp', 'sshd'),
 }, () => {
   let place: string
   let lab: Lab
   let secrets: Record<string, string>
+  /** Of when there was nothing to do. */
+  let settled: Awaited<ReturnType<typeof runJob>>
   const git = (cwd: string, ...args: string[]) =>
     execFileSync('git', ['-c', 'user.name=t', '-c', 'user.email=t@localhost', ...args], { cwd, stdio: 'pipe' })
   const inPlace = (...names: string[]) => join(place, ...names)
   const program = (name: string, script: string) =>
     writeFileSync(inPlace(name), `#!/bin/sh\n${script}\n`, { mode: 0o755 })
 
-  /** The repository as it is in docs/ci.md, with nodes that are up. */
+  /** The repository as docs/ci.md has it, with nodes that are up. */
   before(async () => {
     place = makePlace()
     for (const name of ['bin', 'work', 'work/vendor', 'home/.ssh', 'package']) mkdirSync(inPlace(name))
@@ -173,27 +174,24 @@ describe('docs/ci.md', {
     const ran = await approved(plan)
     assert.deepEqual(ran.failed, [], ran.said)
     assert.ok(existsSync(join(lab.node('worker0').home, 'worker0-key.pem')))
-    const again = await runJob('plan')
-    assert.deepEqual([again.failed, again.outputs.status], [[], '0'], again.said)
+    settled = await runJob('plan')
+    assert.deepEqual([settled.failed, settled.outputs.status], [[], '0'], settled.said)
+  })
+
+  test('a plan that changed between the approval and the run is refused, and no node gets anything', async () => {
+    rmSync(join(lab.node('worker0').home, 'worker0-key.pem'))
+    const before = readFileSync(join(lab.node('control0').home, 'kubernetes.pem'))
+    const ran = await approved(settled)
+    assert.deepEqual(ran.failed, ['Run'])
+    assert.match(ran.said, /what would be done is another plan, [0-9a-f]{64}: nothing was done/)
+    assert.ok(before.equals(readFileSync(join(lab.node('control0').home, 'kubernetes.pem'))))
   })
 
   test('nothing is installed or run if more was merged after the plan', async () => {
     addName('b.example.org')
-    const plan = await runJob('plan')
-    addName('c.example.org')
-    const ran = await approved(plan)
+    const ran = await approved(settled)
     assert.deepEqual(ran.failed[0], 'Nothing else was merged')
     assert.ok(!existsSync(inPlace('checkout/node_modules')))
-  })
-
-  test('a plan that changed between the approval and the run is refused, and no node gets anything', async () => {
-    const plan = await runJob('plan')
-    rmSync(join(lab.node('worker0').home, 'worker0-key.pem'))
-    const before = readFileSync(join(lab.node('control0').home, 'kubernetes.pem'))
-    const ran = await approved(plan)
-    assert.deepEqual(ran.failed, ['Run'])
-    assert.match(ran.said, /what would be done is another plan, [0-9a-f]{64}: nothing was done/)
-    assert.ok(before.equals(readFileSync(join(lab.node('control0').home, 'kubernetes.pem'))))
   })
 
   test('where a node can not be reached there is no plan to approve', async () => {
