@@ -1,43 +1,25 @@
 /**
- * Three guards, for a node's folder and for where its units read: another identity than ours (--replace-identity overwrites it),
- * certificates of ours that are newer than in auth/ (--force does), and a list of who is revoked that has more than ours.
+ * Guards for a node's folder and for where its units read: another identity than ours (--replace-identity overwrites it), and
+ * certificates of ours that are newer than in auth/ (--force does).
  */
 import type { KeyObject } from 'node:crypto'
 import { join } from 'node:path'
 import type { ClusterNode } from '../../lib/cluster/cluster.ts'
-import { isKeyEntry, list, map, type Raw } from '../../lib/cluster/problem.ts'
-import { Failure, refusal, runAgain, sharedRefusal } from '../../lib/failure.ts'
+import { list, map, type Raw } from '../../lib/cluster/problem.ts'
+import { Failure, runAgain, sharedRefusal } from '../../lib/failure.ts'
 import {
   type AuthDir,
-  authorizationConfigFile,
   backupFolders,
   backups,
-  backupTime,
   caName,
   caNames,
   keepFound,
   readBackup,
 } from '../../lib/files/auth-dir.ts'
 import type { Run } from '../../lib/graph/target.ts'
-import {
-  isOwnAuthorization,
-  mayDeny,
-  nobody,
-  type RevokedList,
-  readRevoked,
-} from '../../lib/kubernetes/authorization.ts'
 import { isOlder, isPreviousCa, lacksOurKey, otherIdentity } from '../../lib/kubernetes/identity.ts'
-import { type Part, parseFields, readClientCertificate, readEmbeddedCa } from '../../lib/kubernetes/kubeconfig.ts'
-import {
-  formatDropped,
-  formatUnread,
-  listIn,
-  lockedOutBy,
-  removedFrom,
-  wantedList,
-} from '../../lib/kubernetes/revocation.ts'
-import { type FileState, type FilesSeen, largestFile } from '../../lib/node/place.ts'
-import { realPath } from '../../lib/node/state.ts'
+import { parseFields, readClientCertificate, readEmbeddedCa } from '../../lib/kubernetes/kubeconfig.ts'
+import { largestFile } from '../../lib/node/place.ts'
 import {
   type Certificate,
   commonNameOf,
@@ -46,65 +28,12 @@ import {
   readCertificates,
 } from '../../lib/pki/certificate.ts'
 import { nextStart, ownCas } from '../../lib/pki/pair.ts'
-import { formatNames, joinClauses } from '../../lib/wording.ts'
-import type { Place } from '../layouts/layout.ts'
-import { certTable, identityFiles, nodeFiles } from '../layouts/tables.ts'
-import { fetchCommand, recoverCommand, replaceCommand, waysOutOfLost } from './fetch-command.ts'
+import { formatNames } from '../../lib/wording.ts'
+import { certTable, identityFiles } from '../layouts/tables.ts'
+import { recoverCommand, replaceCommand, waysOutOfLost } from './fetch-command.ts'
+import { type HeldFile, heldOn, whyNotCompared } from './held.ts'
+import { guardList } from './lists.ts'
 import { digestOf, type NodeLook } from './look.ts'
-import { keptOffAt, leftLists } from './reads.ts'
-
-/** A file of ours on a node. */
-export interface HeldFile {
-  /** Its name in auth/. */
-  readonly file: string
-  /** Its name in the node's folder, or its absolute path. */
-  readonly at: string
-  readonly state: FileState
-  /** Undefined if it is the same as in auth/, or could not be read. */
-  readonly bytes: Buffer | undefined
-  readonly isPlace: boolean
-  readonly part?: Part | undefined
-}
-
-/** In the folder, and where units read. The check of `install` reports places that could not be looked at. */
-export function heldOn(run: Run, node: ClusterNode, seen: NodeLook): HeldFile[] {
-  const { cluster, options } = run
-  const { places, units } = seen
-  // --prune would remove identity files that do not belong there.
-  const names = [...nodeFiles(cluster, node), ...(options.prune ? identityFiles(cluster).keys() : [])]
-  const inFolder = names.flatMap((name) => heldAt(seen, name, name))
-  if (!places || places instanceof Failure) return inFolder
-  const rows: readonly Pick<Place, 'path' | 'file' | 'part'>[] = [
-    ...units.flatMap(({ files }) => files),
-    // What a killed run has left may be half of a file.
-    ...(options.prune ? keptOffAt(run, units, places).filter(({ isLeftover }) => !isLeftover) : []),
-  ]
-  const atPlaces = new Map(rows.map(({ path, ...row }) => [realPath(places, path), row]))
-  return [...inFolder, ...[...atPlaces].flatMap(([at, { file, part }]) => heldAt(places, at, file, part))]
-}
-
-/** Lists of who is revoked, in a control node's folder and where its API server reads one, whether cluster.yaml has `revoked` or not. */
-export function listsOn({ role }: ClusterNode, seen: NodeLook): HeldFile[] {
-  if (role !== 'control') return []
-  const { places, units } = seen
-  const file = authorizationConfigFile
-  const inFolder = heldAt(seen, file, file)
-  if (!places || places instanceof Failure) return inFolder
-  const paths = units.flatMap((unit) => [...unit.files.filter((each) => each.file === file), ...leftLists(unit)])
-  const placed = [...new Set(paths.map(({ path }) => realPath(places, path)))].flatMap((at) => heldAt(places, at, file))
-  return [...inFolder, ...placed.filter(({ bytes }) => !bytes || !isOwnAuthorization(bytes.toString()))]
-}
-
-/** The list that such a file has; undefined if it can't be read. */
-export function listOf(run: Run, { file, bytes, state }: HeldFile): RevokedList | undefined {
-  if (bytes) return readRevoked(bytes.toString())
-  return state.sha256 !== undefined && state.sha256 === digestOf(run, file) ? listIn(run.auth) : undefined
-}
-
-function heldAt({ files, contents }: FilesSeen, at: string, file: string, part?: Part): HeldFile[] {
-  const state = files.get(at)
-  return state ? [{ file, at, state, bytes: contents.get(at), isPlace: at.startsWith('/'), part }] : []
-}
 
 export interface Other {
   readonly held: HeldFile
@@ -210,65 +139,6 @@ function guardIdentity(run: Run, node: ClusterNode, look: NodeLook): Other[] {
   return others
 }
 
-/**
- * Another auth/, or one that was lost and made again, may lack entries of the node's list, or certificates that it accepts. Throws a
- * refusal. A command that names the list lets in whom auth/ knew as revoked, and nobody else.
- */
-export function guardList(run: Run, node: ClusterNode, seen: NodeLook): void {
-  const { auth, cluster, now, options, command } = run
-  if (!cluster.revoked) return
-  const isNamed = options.names.includes('revoked')
-  for (const held of listsOn(node, seen)) {
-    const listed = listOf(run, held)
-    const file = `${held.at} there`
-    if (!listed && !isNamed && (held.bytes ? mayDeny(held.bytes.toString()) : held.state.size > largestFile))
-      throw refusal(formatUnread(file), [
-        'add whom it lists to revoked in cluster.yaml',
-        `then overwrite it, which restores access to everybody else: ${command('revoked install')}`,
-      ]).with({ node: node.name })
-    if (!listed) continue
-    const wanted = wantedList(run)
-    const known = [wanted, ...(isNamed ? listedBefore(run) : [])].map((each) => removedFrom(listed, each, now))
-    const lost = listed.entries.filter((entry) => known.every((removed) => removed.includes(entry)))
-    if (lost.length > 0) throw unknownThere(run, node, lost, file)
-    const refused = lockedOutBy(wanted, listed, now)
-    if (refused.length > 0)
-      throw refusal(`${file} accepts a certificate of ${formatNames(refused)} that ${auth.path} lacks`, [
-        `read the list back: ${readBack(run, node)}; then ${runAgain}`,
-      ]).with({ node: node.name })
-  }
-}
-
-/** Those of auth/ when this run began: it keeps a copy of one that it shortens. */
-function listedBefore({ auth, now }: Run): RevokedList[] {
-  const kept = readBackup(auth, backupTime(now), authorizationConfigFile)
-  return [listIn(auth) ?? nobody, (kept && readRevoked(kept.toString())) ?? nobody]
-}
-
-const readBack = (run: Run, { name }: ClusterNode) =>
-  fetchCommand(run, [authorizationConfigFile], run.command(`recover --node ${name}`))
-
-/** auth/ may know no certificate of a key, so that the list of the node has to be read back, listed in cluster.yaml or not. */
-function unknownThere(run: Run, node: ClusterNode, lost: readonly string[], file: string): Failure {
-  const { cluster, command } = run
-  const missing = lost.filter((entry) => !cluster.revoked?.includes(entry))
-  const add = missing.length > 0 && `add ${missing.join(', ')} to revoked in cluster.yaml`
-  const what = formatDropped(lost, file)
-  return sharedRefusal<ClusterNode>(`${node.name}: ${what}`, {
-    ...{ what, who: node.name, place: node },
-    waysOut: ([from = node]) => {
-      const back = readBack(run, from)
-      const keep = lost.some(isKeyEntry) && `read the list back: ${back}; then ${runAgain}`
-      return [
-        joinClauses(add, keep),
-        ...(add
-          ? [`or restore access, with every certificate that is still valid: ${back} && ${command('revoked install')}`]
-          : []),
-      ]
-    },
-  })
-}
-
 /** Copies what is about to be overwritten to auth/backup. Throws a Failure if a file could not be read. */
 export function keepOthers({ auth, now }: Run, node: ClusterNode, others: readonly Other[]): void {
   const unread = others.filter(({ held: { bytes, state } }) => !bytes && state.kind === 'file' && state.size > 0)
@@ -355,12 +225,6 @@ function waysOutOfOther(run: Run, places: readonly OtherPlace[]): string[] {
 
 function nodeOptions(nodes: readonly ClusterNode[]): string {
   return nodes.map(({ name }) => `--node ${name}`).join(' ')
-}
-
-/** Why the node did not send the file's content. */
-export function whyNotCompared({ kind, size, sha256 }: FileState): string {
-  if (kind !== 'file') return 'not a plain file'
-  return size > largestFile || sha256 ? 'too large to be compared' : 'not readable'
 }
 
 /** An out-of-date copy of auth/ would undo a renewal made elsewhere. */

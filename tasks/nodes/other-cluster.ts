@@ -12,7 +12,7 @@ import type { Unit } from '../layouts/layout.ts'
 import { identityFiles, layoutOf, nodeUnits } from '../layouts/tables.ts'
 import { refuseContradicted } from './declared.ts'
 import { type CaOnNodes, recoverCommand, waysOutOfLost } from './fetch-command.ts'
-import { heldOn } from './guards.ts'
+import { heldOn } from './held.ts'
 import { digestOf, lookAtNode, readServedCertificates, withPlaces } from './look.ts'
 
 /**

@@ -12,8 +12,8 @@ import { excerpt, printable, quote, withoutKeys } from '../../lib/wording.ts'
 import type { Port, Unit } from '../layouts/layout.ts'
 import { nodeUnits } from '../layouts/tables.ts'
 import { addressOf, healthQuestion, isApiServer, readHealth, readServedCertificate } from './component.ts'
-import { stagingOwner } from './folder.ts'
 import { commandLimit, installOf, limitBeside, reloadTime, repeat } from './look.ts'
+import { stagingOwner } from './marks.ts'
 import type { NodeRun } from './replace.ts'
 
 /**

@@ -1,19 +1,15 @@
-/** The list of who is revoked, on nodes: whether API servers enforce it, what their owner has to change, and whether one has more. */
+/** The list of who is revoked, on nodes: whether API servers enforce it, and what their owner has to change. */
 import type { ClusterNode } from '../../lib/cluster/cluster.ts'
-import { Failure, isUnreached, tryToAwait } from '../../lib/failure.ts'
+import { Failure, tryToAwait } from '../../lib/failure.ts'
 import { authorizationConfigFile, authorizationFiles } from '../../lib/files/auth-dir.ts'
-import type { Graph, Run } from '../../lib/graph/target.ts'
+import type { Run } from '../../lib/graph/target.ts'
 import { formatAuthorizer, nobody, reviewOf } from '../../lib/kubernetes/authorization.ts'
-import { formatEntries, isListed, listIn, mergeLists } from '../../lib/kubernetes/revocation.ts'
+import { listIn } from '../../lib/kubernetes/revocation.ts'
 import { fileAt, type PlacesState } from '../../lib/node/state.ts'
-import { formatNames } from '../../lib/wording.ts'
 import { apiServer } from '../layouts/layout.ts'
 import { authorizationWebhookPath } from '../layouts/tables.ts'
 import { withApi } from './component.ts'
-import { formatDropIn } from './flags.ts'
-import { guardList, listOf, listsOn } from './guards.ts'
-import { lookAtNode, type NodeLook, placesOf } from './look.ts'
-import { leftLists, startingOf, type UnitSeen } from './reads.ts'
+import type { UnitSeen } from './reads.ts'
 
 /** GA of --authorization-config: https://kubernetes.io/docs/reference/command-line-tools-reference/feature-gates/ */
 const oldest = 32
@@ -73,47 +69,4 @@ export function isListPlaced(found: { readonly units: readonly UnitSeen[]; reado
 export function formatOwned({ auth, cluster }: Run, why: string): string {
   const authorizer = formatAuthorizer(listIn(auth) ?? nobody, authorizationWebhookPath(cluster))
   return `${apiServer}: ${why}, and is left alone: for revoked, put this authorizer before all others in the file of --authorization-config\n${authorizer}`
-}
-
-/** Without `revoked` in cluster.yaml: the list that API servers enforce all the same, or that is there for them, with the line to paste. */
-export function stillListed(run: Run, node: ClusterNode, look: NodeLook): string[] {
-  const { auth, cluster } = run
-  const lists = listsOn(node, look)
-  const { entries } = mergeLists(lists.flatMap((held) => listOf(run, held) ?? []))
-  const add = `cluster.yaml has no revoked: add ${formatEntries({}, entries)}`
-  const [left] = look.units.flatMap((unit) => leftLists(unit).map(({ by, path }) => ({ unit, by, path })))
-  const isOurs = lists.length > 0 || auth.read(authorizationConfigFile) !== undefined
-  if (!left?.path.endsWith(`/${authorizationConfigFile}`) || !isOurs)
-    return entries.length > 0 ? [`${lists[0]?.at} lists ${formatNames(entries)}, but ${add}`] : []
-  const mode = { flag: '--authorization-mode', value: 'Node,RBAC', replaces: [left.by] }
-  const typed = formatDropIn(startingOf(cluster, left.unit, placesOf(look)), [mode])
-  const way = typed === undefined ? `set ${mode.flag}=${mode.value} in place of ${left.by}` : 'type this there'
-  return [
-    `${apiServer} still denies ${formatNames(entries) || 'whom it lists'} (${left.path}), but ${add}; or restore access: ${way}, and restart it, one node after the other${typed === undefined ? '' : `\n    ${typed}`}`,
-  ]
-}
-
-/**
- * Before the list of who is revoked changes in auth/: what the guard of each control node refuses. Any that can't be looked at is guarded
- * by its own targets.
- */
-export async function findLongerLists(
-  run: Run,
-  graph: Graph,
-  { tell }: { readonly tell: Run['note'] },
-): Promise<[string, Failure][]> {
-  if (!graph.has('revoked') || isListed(run)) return []
-  const controls = run.cluster.nodes.filter(({ role }) => role === 'control')
-  tell(`reading the list of who is revoked on ${formatNames(controls.map(({ name }) => name))}`)
-  const refusals = await run.limits.node.map(controls, async (node): Promise<[string, Failure][]> => {
-    try {
-      guardList(run, node, await lookAtNode(run, node))
-      return []
-    } catch (error) {
-      if (!(error instanceof Failure)) throw error
-      if (isUnreached(error)) run.unreached?.set(node.name, error)
-      return error.kind === 'refused' ? [[`revoked/${node.name}`, error]] : []
-    }
-  })
-  return refusals.flat()
 }

@@ -1,8 +1,12 @@
 /** The targets of phase `deploy`, one a node. What works on a node is loaded by the first check. */
+
 import type { Cluster, ClusterNode } from '../../lib/cluster/cluster.ts'
-import type { Target } from '../../lib/graph/target.ts'
+import type { Run, Target } from '../../lib/graph/target.ts'
 import { nodeFiles, switchedOffFiles, unitsOf } from '../layouts/tables.ts'
-import type { DeployFound } from './deploy.ts'
+import type { NodeVerdict } from '../nodes/folder.ts'
+import type { NodeLook } from '../nodes/look.ts'
+import type { UnitsFound } from '../nodes/units.ts'
+import type { Beside, DeployFound } from './deploy.ts'
 
 /** `earlier`: with the targets that make what is deployed. */
 export function targets(cluster: Cluster, { earlier }: { readonly earlier: readonly Target[] }): Target[] {
@@ -12,7 +16,7 @@ export function targets(cluster: Cluster, { earlier }: { readonly earlier: reado
   // The node's install uses the same connection. With more nodes than are worked on at once, too many would stay open.
   const keepsConnection = cluster.install !== undefined && cluster.nodes.length <= cluster.ssh.concurrency
   const load = () => import('./deploy.ts')
-  return cluster.nodes.map((node): Target<DeployFound> => {
+  return cluster.nodes.map((node): Target<DeployFound<UnitsFound>> => {
     const names = { known, together: folders.get(folderKey(node)) ?? [] }
     return {
       id: deployId(node),
@@ -24,12 +28,28 @@ export function targets(cluster: Cluster, { earlier }: { readonly earlier: reado
       isTakenOn: Boolean(cluster.install),
       units: unitsOf(cluster, node.role),
       where: 'node',
-      check: async (run, force) => (await load()).checkFolder({ run, node, names }, force),
+      check: async (run, force) => {
+        const lookBeside = (look: NodeLook, { wrong }: NodeVerdict) =>
+          besideFolder(run, node, look, wrong !== undefined)
+        return (await load()).checkFolder({ run, node, names }, lookBeside, force)
+      },
       build: async (run, work) => (await load()).copyFiles({ run, node, names }, work),
       foresee: async (run, work) => (await load()).foreseeCopies({ run, node, names }, work),
       ...(!keepsConnection && { release: (run) => run.disconnect(node) }),
     }
   })
+}
+
+async function besideFolder(
+  run: Run,
+  node: ClusterNode,
+  look: NodeLook,
+  isCopied: boolean,
+): Promise<Beside<UnitsFound>> {
+  const beside = await import('../nodes/beside-folder.ts')
+  return run.cluster.install
+    ? beside.lookAtUnitsBeside(run, node, look, isCopied)
+    : beside.checkLeftToOwner(run, node, look)
 }
 
 export function deployId({ name }: ClusterNode): string {

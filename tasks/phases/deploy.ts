@@ -1,27 +1,29 @@
 /** Phase `deploy`: each node's files, replaced as one set, all or nothing. */
 
 import type { ClusterNode } from '../../lib/cluster/cluster.ts'
-import { Failure, runAgain, tryToAwait } from '../../lib/failure.ts'
+import { Failure, runAgain } from '../../lib/failure.ts'
 import type { Force, Run, Work } from '../../lib/graph/target.ts'
 import { prepareProbe } from '../../lib/kubernetes/probe.ts'
 import { tryCertificate } from '../../lib/pki/pair.ts'
-import { asFindings, type Change, type CheckResult, type ReasonOf } from '../../lib/reason.ts'
-import { formatDate, formatNames } from '../../lib/wording.ts'
-import { nodeFiles, nodeUnits } from '../layouts/tables.ts'
+import type { Change, CheckResult, ReasonOf } from '../../lib/reason.ts'
+import { formatNames } from '../../lib/wording.ts'
+import { nodeFiles } from '../layouts/tables.ts'
 import { refuseWrongClock } from '../nodes/clocks.ts'
-import { type Life, readSelfMade, renewsFrom } from '../nodes/component.ts'
+import { replaceInFolder } from '../nodes/copy.ts'
 import { checkNode, everything, type FolderNames, filesToCopy, type NodeVerdict } from '../nodes/folder.ts'
 import { keepOthers } from '../nodes/guards.ts'
 import { lookAtNode, type NodeLook } from '../nodes/look.ts'
-import { replaceInFolder } from '../nodes/replace.ts'
-import { stillListed } from '../nodes/revoked.ts'
-import type { UnitsFound } from '../nodes/units.ts'
 
-export interface DeployFound {
+export interface DeployFound<Units = unknown> {
   /** Undefined without `install`, if files have to be copied, or if they could not be looked at. */
-  readonly units: UnitsFound | undefined
+  readonly units: Units | undefined
   readonly look: NodeLook
   readonly checked: NodeVerdict
+}
+
+/** What else a node's check tells, beside its folder. */
+export interface Beside<Units> extends Pick<CheckResult<unknown>, 'findings' | 'until' | 'renewsFrom'> {
+  readonly units?: Units | undefined
 }
 
 /** A node, and what its target knows of others. */
@@ -31,11 +33,14 @@ interface OfNode {
   readonly names: FolderNames
 }
 
-export async function checkFolder({ run, node, names }: OfNode, force?: Force): Promise<CheckResult<DeployFound>> {
-  const { install } = run.cluster
+export async function checkFolder<Units>(
+  { run, node, names }: OfNode,
+  lookBeside: (look: NodeLook, checked: NodeVerdict) => Promise<Beside<Units>>,
+  force?: Force,
+): Promise<CheckResult<DeployFound<Units>>> {
   const unreached = run.unreached?.get(node.name)
   if (unreached) throw unreached
-  if (install) prepareProbe()
+  if (run.cluster.install) prepareProbe()
   const asked = run.clock()
   const look = await lookAtNode(run, node)
   const checked = checkNode(run, node, look, names, force !== undefined)
@@ -43,33 +48,13 @@ export async function checkFolder({ run, node, names }: OfNode, force?: Force): 
   const isCopied = force !== undefined || (wrong !== undefined && filesToCopy(wrong).length > 0)
   if (isCopied && look.now !== undefined) refuseWrongClock(run, node, look.now, asked)
   if (look.places && !(look.places instanceof Failure)) refuseEarlyClock(run, node, look.places.now)
-  // Here, where nodes are checked side by side: `install` checks them in the order of their restarts. Answers are of no use if
-  // files are copied first.
-  const units =
-    install && !wrong
-      ? await tryToAwait(async () => (await import('../nodes/units.ts')).lookAtUnits(run, node, look))
-      : undefined
-  const listed = install ? [] : stillListed(run, node, look)
-  const isAsked = !install && run.isObserved
-  const selfMade = isAsked
-    ? await tryToAwait(() => readSelfMade({ run }, node, nodeUnits(run.cluster, node)))
-    : undefined
+  const { units, findings: more = [], ...life } = await lookBeside(look, checked)
   return {
     reasons: wrong ? [wrong] : [],
-    ...(selfMade && { until: selfMade.notAfter, renewsFrom: renewsFrom(run, selfMade) }),
-    findings: [
-      ...findings,
-      ...asFindings(listed, { owner: 'user', nodes: [node.name] }),
-      ...asFindings([selfMade && warningOn(run, node, selfMade)]),
-    ],
+    ...life,
+    findings: [...findings, ...more],
     found: { look, checked, units },
   }
-}
-
-/** Without `install` nothing here restarts it. */
-function warningOn(run: Run, { name }: ClusterNode, life: Life): string | undefined {
-  if (renewsFrom(run, life) > run.now) return undefined
-  return `${name}: the certificate that kube-apiserver made itself at its start expires ${formatDate(life.notAfter, run.now)}; kube-apiserver fails when it does. Restart it there before then: sudo systemctl restart kube-apiserver`
 }
 
 export function foreseeCopies({ run, node }: OfNode, { found, force }: Work<DeployFound>): Change | undefined {

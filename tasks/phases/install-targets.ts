@@ -31,7 +31,7 @@ export function targets(cluster: Cluster): Target[] {
       wanted: { ...placeOf(cluster, node), ...install, units: [...install.units], own: node.units },
       where: 'node',
       check: async (run, force, earlier) => {
-        const before = earlier?.found.get(deployId(node)) as DeployFound | undefined
+        const before = earlier?.found.get(deployId(node)) as DeployFound<UnitsFound> | undefined
         return (await load()).checkUnits({ run, node }, { force, before })
       },
       build: async (run, work) => (await load()).updateUnits({ run, node }, work),
@@ -94,7 +94,7 @@ export function listTargets({ nodes, install, revoked }: Cluster, phase: 'revoke
         where: 'node',
         check: async (run, _force, before) => {
           const [first, copied] = [listId('revoked', node), deployId(node)].map((id) => before?.found.get(id))
-          const seen = (first as UnitsFound | undefined) ?? (copied as DeployFound | undefined)?.units
+          const seen = (first as UnitsFound | undefined) ?? (copied as DeployFound<UnitsFound> | undefined)?.units
           const { findings = [], ...checked } = await (await load()).checkList(run, node, seen)
           // The first has said it.
           if (phase === 'revoked-keys') return { ...checked, findings: findings.map(silenced) }

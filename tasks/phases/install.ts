@@ -21,11 +21,13 @@ import { formatDate, formatNames, printable } from '../../lib/wording.ts'
 import type { Unit } from '../layouts/layout.ts'
 import { certTable, nodeFiles, nodeUnits, unitsLeftOut } from '../layouts/tables.ts'
 import { renewsFrom } from '../nodes/component.ts'
-import { nothingOnNode, splitMarks } from '../nodes/folder.ts'
+import { nothingOnNode } from '../nodes/folder.ts'
 import { guard, type Other } from '../nodes/guards.ts'
+import { stillListed } from '../nodes/lists.ts'
 import { installOf } from '../nodes/look.ts'
+import { splitMarks } from '../nodes/marks.ts'
 import { keptOffAt, prunedAt } from '../nodes/reads.ts'
-import { isListPlaced, stillListed } from '../nodes/revoked.ts'
+import { isListPlaced } from '../nodes/revoked.ts'
 import { checkUnitsOf, lookAtUnits, type UnitCheck, type UnitsFound } from '../nodes/units.ts'
 import { unreachedOn, unsetOn } from '../nodes/unreached.ts'
 import type { DeployFound } from './deploy.ts'
@@ -41,7 +43,7 @@ interface OnNode {
 /** `before` is what the check of the node's deploy has found, if nothing was copied since. */
 export async function checkUnits(
   on: OnNode,
-  { force, before }: { readonly force: Force | undefined; readonly before: DeployFound | undefined },
+  { force, before }: { readonly force: Force | undefined; readonly before: DeployFound<UnitsFound> | undefined },
 ): Promise<CheckResult<InstallFound>> {
   // Much may have happened since, while others were restarted: what is wrong is looked at again.
   if (before?.units && !force) {

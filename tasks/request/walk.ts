@@ -46,7 +46,7 @@ export async function refusalsBefore(
     ...(nodes ? await nodes.adviseByNodes(run, graph, { refusals, tell: more.tell }) : refusals),
     ...(nodes ? await nodes.findOtherCluster(run, graph, more) : []),
     ...(deploys && refusals.length === 0
-      ? await (await import('../nodes/revoked.ts')).findLongerLists(run, graph, more)
+      ? await (await import('../nodes/lists.ts')).findLongerLists(run, graph, more)
       : []),
     ...(deploys && isApiNew ? await (await import('../phases/api-names.ts')).findLostNames(run, graph) : []),
   ])

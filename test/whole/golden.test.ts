@@ -17,6 +17,7 @@ import type { NodeState, PlacesState } from '../../lib/node/state.ts'
 import { fingerprintOf } from '../../lib/pki/certificate.ts'
 import { createJsonLines } from '../../lib/show/lines.ts'
 import { certTable } from '../../tasks/layouts/tables.ts'
+import type { UnitsFound } from '../../tasks/nodes/units.ts'
 import type { DeployFound } from '../../tasks/phases/deploy.ts'
 import { checkUnits } from '../../tasks/phases/install.ts'
 import { readAccess } from '../../tasks/phases/kubeconfigs.ts'
@@ -260,7 +261,7 @@ test('what --json prints of units that run reads as it should', async (t) => {
       units: new Map([...units, ['kube-proxy', { ...runningUnit, active: 'inactive', sub: 'dead' }]]),
     }
     const seen = seenIn(cluster, node, { ...nothingThere, places })
-    const before = { units: { ...look, ...seen, places, selfMade: undefined } } as unknown as DeployFound
+    const before = { units: { ...look, ...seen, places, selfMade: undefined } } as unknown as DeployFound<UnitsFound>
     return fakeTarget(`install/${node.name}`, { check: () => checkUnits({ run, node }, { force: undefined, before }) })
   }
   const lines: string[] = []

@@ -161,10 +161,7 @@ describe('on a control node', { skip: needs('ssh') }, () => {
     mkdirSync(join(auth, 'backup/2026-11-24T12-00-00-000Z'), { recursive: true })
     for (const file of names.slice(0, 2))
       renameSync(join(away, file), join(auth, 'backup/2026-11-24T12-00-00-000Z', file))
-    assert.match(
-      (await exits(4, place, 'bootstrap')).stdout,
-      /To do +control0: remove etcd-ca-key\.pem, .* -- --prune/,
-    )
+    assert.match((await exits(4, place, 'bootstrap')).stdout, /To do +control0: remove etcd-ca-key\.pem, .* -- --prune/)
     await exits(0, place, 'bootstrap', '--prune')
     assert.deepEqual(onNode(), [])
   })

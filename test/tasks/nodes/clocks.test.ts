@@ -68,6 +68,9 @@ test('a node that is down is waited for once: its deploy fails with what the loo
   const graph = buildGraph([fakeTarget(`deploy/${node.name}`, { where: 'node', node: node.name })])
   await refuseWrongClocks(run, graph)
   const names = { together: [] } as unknown as Parameters<typeof checkFolder>[0]['names']
-  await assert.rejects(checkFolder({ run, node, names }), down)
+  await assert.rejects(
+    checkFolder({ run, node, names }, async () => ({})),
+    down,
+  )
   assert.equal(tries, 1)
 })

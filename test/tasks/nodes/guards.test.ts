@@ -15,9 +15,10 @@ import { makePair, readIssuer } from '../../../lib/pki/pair.ts'
 import { harderWay } from '../../../tasks/layouts/harder-way.ts'
 import { nodeFiles, nodeUnits } from '../../../tasks/layouts/tables.ts'
 import { fetchCommand } from '../../../tasks/nodes/fetch-command.ts'
-import { checkNode, guardMachine } from '../../../tasks/nodes/folder.ts'
+import { checkNode } from '../../../tasks/nodes/folder.ts'
 import { guard, keepOthers } from '../../../tasks/nodes/guards.ts'
 import { sha256 } from '../../../tasks/nodes/look.ts'
+import { guardMachine } from '../../../tasks/nodes/machine.ts'
 import { kubeconfigOf, leafProfile, makeEverything, now, temporaryAuth, year } from '../../support/certificates.ts'
 import {
   threeNodes as cluster,
