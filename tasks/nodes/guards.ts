@@ -30,7 +30,7 @@ import {
 import { nextStart, ownCas } from '../../lib/pki/pair.ts'
 import { formatNames } from '../../lib/wording.ts'
 import { certTable, identityFiles } from '../layouts/tables.ts'
-import { recoverCommand, replaceCommand, waysOutOfLost } from './fetch-command.ts'
+import { fetchCommand, recoverCommand, replaceCommand, waysOutOfLost } from './fetch-command.ts'
 import { type HeldFile, heldOn, whyNotCompared } from './held.ts'
 import { guardList } from './lists.ts'
 import { digestOf, type NodeLook } from './look.ts'
