@@ -130,8 +130,11 @@ export interface Difference {
 
 /** What a check finds beside its reasons, or a command beside its targets: worded once. */
 export interface Finding {
-  /** `user`: it is left to them, and the command ends with 4. `run`: nothing waits for them. */
-  readonly owner: 'run' | 'user'
+  /**
+   * Who acts next, by which every view places it. `run`: nobody has to: a note, or a warning of its target. `user`: left to do, and the
+   * command ends with 4. `afterwards`: left to do once the command, which has done all of its own, has ended.
+   */
+  readonly owner: 'run' | 'user' | 'afterwards'
   readonly text: string
   readonly remedy?: string
   /** That it is about, where the text does not name them. */
@@ -139,7 +142,9 @@ export interface Finding {
   /** Of a node. `unreached`: it is not known what its units have loaded; `old key`: it may go on with one that is about to be revoked. */
   readonly kind?: 'unreached' | 'old key'
   readonly left?: Left
-  /** No warning of its target: it has a place elsewhere, or another target says it. */
+  /** Sent by --json in the place of the text. */
+  readonly advice?: object
+  /** Shown at another place, or by another target. */
   readonly isSilent?: true
 }
 
@@ -160,10 +165,24 @@ export function asFindings(texts: readonly (string | false | undefined)[], more:
 }
 
 /** The key that cluster.yaml wants on no node is its user's to remove: no run does it without --prune. */
-export function findingOf(left: Left): Finding {
-  const { path, isKeptOff, why } = left
-  const remedy = why === undefined ? '--prune removes it' : formatKept(why)
-  return { owner: isKeptOff ? 'user' : 'run', text: `${path} does not belong there`, remedy, left, isSilent: true }
+export function findingOf({ command }: { command(task: string): string }, node: string, left: Left): Finding {
+  const { file, path, isKeptOff, why } = left
+  if (!isKeptOff) return { owner: 'run', text: `${path} does not belong there`, left, isSilent: true }
+  const text = `remove ${why === undefined ? file : path}, as cluster.yaml has it on no node`
+  const remedy = why === undefined ? command('bootstrap --prune') : formatKept(why)
+  return { owner: 'user', text, remedy, nodes: [node], left }
+}
+
+export function hasOwner(findings: readonly Finding[] = [], owner: Finding['owner']): boolean {
+  return findings.some((each) => each.owner === owner)
+}
+
+/** Those of one text are one, with the nodes of all. */
+export function foldFindings(findings: readonly Finding[]): Finding[] {
+  return groupAlike(findings, ({ text, remedy }) => `${text}\n${remedy}`).map((group) => ({
+    ...group[0],
+    nodes: [...new Set(group.flatMap(({ nodes = [] }) => nodes))],
+  }))
 }
 
 export function silenced(finding: Finding): Finding {
@@ -217,13 +236,22 @@ export interface CheckResult<Found = unknown> {
 }
 
 /** What is done, by verb. */
-export function worksOf(change: Change | undefined) {
-  const nothing: readonly string[] = []
-  const none = { make: nothing, replace: nothing, copy: nothing, install: nothing, remove: nothing, restart: nothing }
-  if (change?.kind === 'made') return { ...none, [change.isReplaced ? 'replace' : 'make']: change.files }
-  if (change?.kind === 'deployed') return { ...none, copy: change.files, remove: change.removed }
-  if (change?.kind !== 'installed') return none
-  return { ...none, install: change.paths, remove: change.removed, restart: change.restarts }
+export function worksOf({ reasons, change }: Pick<CheckResult, 'reasons'> & { readonly change?: Change | undefined }) {
+  const made = change?.kind === 'made' ? change : undefined
+  const node = change?.kind === 'deployed' || change?.kind === 'installed' ? change : undefined
+  return {
+    make: made?.isReplaced ? [] : (made?.files ?? []),
+    replace: made?.isReplaced ? made.files : [],
+    copy: change?.kind === 'deployed' ? change.files : [],
+    install: change?.kind === 'installed' ? change.paths : [],
+    remove: node?.removed ?? [],
+    restart: change?.kind === 'installed' ? change.restarts : [],
+    mode: reasons.flatMap((each) => {
+      if (each.kind === 'wrong-mode') return [`${octal(each.wanted)} ${each.path}`]
+      return each.kind === 'on-node' ? each.wrongMode : []
+    }),
+    undrain: reasons.flatMap((each) => (each.kind === 'left-drained' ? each.nodes : [])),
+  }
 }
 
 /** Only modes are wrong, or nothing is: a repair leaves dependent targets fresh. */

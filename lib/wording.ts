@@ -101,6 +101,33 @@ export function wrap(line: string, columns: number | undefined, hang: number): s
   return lines.map((each) => each.trimEnd()).join('\n')
 }
 
+/** A command to type, and what ends it in a sentence. */
+const typed =
+  /(?<=^ *|: |; |\b(?:run|then|or) )((?:npm|npx|kubectl|mkdir|mv|systemctl|journalctl|etcdctl|chown|ls|\S*\bharderway) .+?(?=; |, (?:then|or) | \(|$))/
+
+/** For a terminal of so many columns: prose broken between words, and each command on a line of its own, whole. */
+export function fit(text: string, columns: number | undefined): string {
+  return text
+    .split('\n')
+    .map((line) => fitLine(line, columns))
+    .join('\n')
+}
+
+function fitLine(line: string, columns: number | undefined): string {
+  if (columns === undefined || line.length <= columns) return line
+  // "To do      ", "  - "
+  const hang = /^(?:[A-Z][\w ]{0,9} {2,}| *(?:- )?)/.exec(line)?.[0].length ?? 0
+  return line
+    .split(typed)
+    .flatMap((part, i) => {
+      const text = i === 0 ? part : ' '.repeat(hang) + part.replace(/^[;,)]? /, '')
+      if (text.trim() === '') return []
+      // Every other part is a command.
+      return i % 2 === 1 ? text : wrap(text, columns, hang)
+    })
+    .join('\n')
+}
+
 /** No key begins like this by chance: a path, or what a run makes on a node for a while. */
 const isPath = /^(\/(etc|home|media|mnt|opt|root|run|srv|tmp|usr|var)\/|harderway-)/
 

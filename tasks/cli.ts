@@ -1,9 +1,10 @@
 /** The command line: the answers that need no cluster, what a command is given, and where its output goes. */
 import { asFailure, type Failure, usageFailure } from '../lib/failure.ts'
 import type { Phases, Reporter } from '../lib/show/reporter.ts'
+import { fit } from '../lib/wording.ts'
 import { type Command, commands, commonOptions, questions, run } from './commands/table.ts'
 import { phases } from './phases/bootstrap.ts'
-import { formatCommand, type Host, ownVersion, watchEndings } from './request/host.ts'
+import { columnsOf, formatCommand, type Host, ownVersion, watchEndings } from './request/host.ts'
 import { type ExitCause, exitStatus } from './request/job.ts'
 import { type OptionName, type Options, parseOptions, refuseTakenByNpm, usage } from './request/options.ts'
 
@@ -48,7 +49,7 @@ async function respond(
     return await (await load())(run).finally(close)
   } catch (error) {
     const failure = asFailure(error)
-    if (!signal.aborted) await reportFailure(failure, args, printer)
+    if (!signal.aborted) await reportFailure(failure, args, printer, columnsOf(host.stderr))
     return [failure.kind]
   }
 }
@@ -65,9 +66,17 @@ async function answer({ command, options }: ReturnType<typeof parseCommandLine>)
   )
 }
 
-async function reportFailure(failure: Failure, args: readonly string[], { print, printError }: Printer): Promise<void> {
+async function reportFailure(
+  failure: Failure,
+  args: readonly string[],
+  { print, printError }: Printer,
+  columns: number | undefined,
+): Promise<void> {
   if (args.includes('--json')) (await import('../lib/show/lines.ts')).createJsonLines(print).problem(failure)
-  else printError((await import('../lib/show/words.ts')).formatFailure(failure, undefined, args.includes('--verbose')))
+  else {
+    const { formatFailure } = await import('../lib/show/words.ts')
+    printError(fit(formatFailure(failure, undefined, args.includes('--verbose')), columns))
+  }
 }
 
 async function createReporter(options: Options, phases: Phases, isPlan: boolean, host: Host): Promise<Reporter> {
@@ -79,9 +88,8 @@ async function createReporter(options: Options, phases: Phases, isPlan: boolean,
   if (!isPlan) return createProgress(options, phases, false, host)
   const { createPlanLines, createPlanMarkdown } = await import('../lib/show/plan.ts')
   const createPlan = options.format === 'markdown' ? createPlanMarkdown : createPlanLines
-  const { isTTY, columns } = host.stdout
-  const width = isTTY && options.format !== 'markdown' ? columns : undefined
-  return createPlan({ phases, verbose: options.verbose, quiet: options.quiet, columns: width, write, writeError })
+  const columns = options.format === 'markdown' ? undefined : columnsOf(host.stdout)
+  return createPlan({ phases, verbose: options.verbose, quiet: options.quiet, columns, write, writeError })
 }
 
 /** Progress during a run; `transient`: before a plan or a table, without outcomes. */
@@ -99,16 +107,17 @@ async function createProgress(
     return createTree({ phases, verbose, transient, stdout, writeError })
   }
   const { createLines } = await import('../lib/show/lines.ts')
-  const lines = createLines({ phases, verbose, quiet: isQuiet, write, writeError })
+  const lines = createLines({ phases, verbose, quiet: isQuiet, columns: columnsOf(stdout), write, writeError })
   return transient ? { ...lines, event: () => {}, end: async () => {} } : lines
 }
 
 async function list(json: boolean): Promise<string> {
-  if (!json) return (await import('./commands/help.ts')).listText()
+  const { listed, listText } = await import('./commands/help.ts')
+  if (!json) return listText()
   const { formatJsonLine } = await import('../lib/show/lines.ts')
   return [
     ...phases.map(({ name, title, makes }) => formatJsonLine({ type: 'phase', name, title, makes })),
-    ...commands.flatMap(({ name, does }) => (name === '' ? [] : formatJsonLine({ type: 'command', name, does }))),
+    ...listed.map(({ name, does }) => formatJsonLine({ type: 'command', name, does })),
   ].join('\n')
 }
 

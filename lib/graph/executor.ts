@@ -11,7 +11,10 @@ import {
   type Graph,
   isLost,
   type Outcome,
+  type Row,
+  type Rows,
   type Run,
+  rowOf,
   type Target,
   type Waiting,
   type Work,
@@ -28,30 +31,30 @@ export interface RunOptions {
   readonly emit: (event: Event) => void
 }
 
-/** Returns every target's outcome. Never rejects: a failure is the target's outcome, and cancels what needs it. */
-export async function execute(graph: Graph, options: RunOptions): Promise<Map<string, Outcome>> {
-  const running = new Map<string, Promise<Outcome>>()
+/** Returns a row for every target. Never rejects: a failure is the target's outcome, and cancels what needs it. */
+export async function execute(graph: Graph, options: RunOptions): Promise<Rows> {
+  const running = new Map<string, Promise<Row>>()
   const known = nothingKnown()
   for (const target of graph.values()) {
     const earlier = Promise.all(edgesOf(target).map((id) => running.get(id)))
     const settle = async () => {
       await earlier
-      const outcome = await attempt(target, known, options)
-      known.outcomes.set(target.id, outcome)
-      options.emit({ type: 'ended', id: target.id, outcome })
-      return outcome
+      const row = rowOf(target, await attempt(target, known, options))
+      known.outcomes.set(target.id, row)
+      options.emit({ type: 'ended', id: target.id, row })
+      return row
     }
     running.set(target.id, settle())
   }
   const ended = await Promise.all(running.values())
-  return new Map([...running.keys()].map((id, i) => [id, ended[i] as Outcome]))
+  return new Map([...running.keys()].map((id, i) => [id, ended[i] as Row]))
 }
 
 /** The results of the targets so far. */
 type Known = ReturnType<typeof nothingKnown>
 
 const nothingKnown = () => ({
-  outcomes: new Map<string, Outcome>(),
+  outcomes: new Map<string, Row>(),
   /** What the checks found, of targets that were not built since. */
   found: new Map<string, unknown>(),
   /** Targets whose build has begun. */

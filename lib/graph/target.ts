@@ -4,7 +4,7 @@ import type { Cluster, ClusterNode } from '../cluster/cluster.ts'
 import { Failure, runAgain } from '../failure.ts'
 import type { AuthDir } from '../files/auth-dir.ts'
 import type { Node } from '../node/node.ts'
-import { type Change, type CheckResult, type Finding, isRepair, type Left, type Reason } from '../reason.ts'
+import { type Change, type CheckResult, type Finding, hasOwner, isRepair, type Reason } from '../reason.ts'
 
 export interface Run {
   readonly cluster: Cluster
@@ -93,6 +93,8 @@ export interface Target<Found = unknown> {
   readonly purpose?: string
   /** The units that read its files only at their start. */
   readonly restarts?: readonly string[]
+  /** Of a node: by `install`, in this run or the next, units get what is copied. */
+  readonly isTakenOn?: boolean
   /** For a target of a node: the units of the node's role. */
   readonly units?: readonly string[]
   /** Where its files are: on this machine in auth/, on a node, or the user's own. Each has a limit of its own. */
@@ -150,6 +152,28 @@ export type Outcome =
       readonly isBegun?: true
     }
 
+/** A target and its outcome, whose kind is the state: every view prints rows, or a fold of them. */
+export type Row = Outcome &
+  Partial<CheckResult> & {
+    readonly id: string
+    readonly phase: string
+    /** The name of the node that it belongs to. */
+    readonly node: string
+    readonly target: Target
+    readonly reasons: readonly Reason[]
+    readonly findings: readonly Finding[]
+    readonly change?: Change
+    readonly failure?: Failure
+  }
+
+/** By id, each after all that it comes after. */
+export type Rows = ReadonlyMap<string, Row>
+
+export function rowOf(target: Target, outcome: Outcome): Row {
+  const { id, phase, node = '' } = target
+  return { reasons: [], findings: [], ...outcome, id, phase, node, target }
+}
+
 /** It failed, or was not reached. */
 export function isLost(outcome: Outcome | undefined): boolean {
   return outcome?.kind === 'failed' || outcome?.kind === 'cancelled'
@@ -160,27 +184,13 @@ export function isDone(outcome: Outcome | undefined): boolean {
   return outcome !== undefined && !isLost(outcome)
 }
 
-/** What the check has found; nothing of a target that has failed, or was skipped. */
-export function checkOf(outcome: Outcome | undefined): CheckResult {
-  return outcome && 'reasons' in outcome ? outcome : { reasons: [] }
-}
-
-export function findingsIn(outcome: Outcome | undefined): readonly Finding[] {
-  return checkOf(outcome).findings ?? []
+export function textsOf(row: Pick<Row, 'findings'> | undefined, kind: Finding['kind']): string[] {
+  return row?.findings.flatMap((each) => (each.kind === kind ? each.text : [])) ?? []
 }
 
 /** Its user has to change something first. */
 export function isLeftToUser(outcome: Outcome | undefined): boolean {
-  return findingsIn(outcome).some(({ owner }) => owner === 'user')
-}
-
-/** What does not belong on its node, and is left there. */
-export function leftIn(outcome: Outcome | undefined): Left[] {
-  return findingsIn(outcome).flatMap(({ left }) => left ?? [])
-}
-
-export function clausesIn(outcome: Outcome | undefined, kind: Finding['kind']): string[] {
-  return findingsIn(outcome).flatMap((each) => (each.kind === kind ? each.text : []))
+  return outcome !== undefined && 'findings' in outcome && hasOwner(outcome.findings, 'user')
 }
 
 export type Event =
@@ -204,7 +214,7 @@ export type Event =
         /** Until it reads its files again. */
         | { readonly doing: 'polled by'; readonly unit: string; readonly seconds: number }
     }
-  | { readonly type: 'ended'; readonly id: string; readonly outcome: Outcome }
+  | { readonly type: 'ended'; readonly id: string; readonly row: Row }
 
 /** A step of the guide. */
 export interface Phase {

@@ -1,20 +1,20 @@
 /** A run in plain lines, for logs, pipes, CI and --quiet; and with --json, one JSON object a line. */
 import { type Failure, stackOf } from '../failure.ts'
-import { clausesIn, leftIn, type Outcome, type Target } from '../graph/target.ts'
-import { formatFinding, formatReasons, isRepair } from '../reason.ts'
-import { beside, octal, printable } from '../wording.ts'
+import { type Row, type Target, textsOf } from '../graph/target.ts'
+import { formatFinding, formatReasons, hasOwner, isRepair } from '../reason.ts'
+import { beside, fit, joinClauses, octal, printable } from '../wording.ts'
 import type { Phases, Reporter } from './reporter.ts'
 import {
   areChecks,
-  countOutcomes,
+  countRows,
   formatClosing,
   formatFailure,
   formatFailures,
-  formatOutcome,
   formatSummary,
   formatToDo,
-  ofKind,
   summariseGroup,
+  textOf,
+  toDoOf,
   warningOf,
   warningsOf,
 } from './words.ts'
@@ -27,69 +27,70 @@ export interface LinesOptions {
   readonly phases: Phases
   readonly verbose: boolean
   readonly quiet: boolean
-  /** Of a terminal, which would break the lines of a plan inside words. */
+  /** Of a terminal, which would break lines inside words. */
   readonly columns?: number | undefined
   readonly write: (line: string) => void
   readonly writeError: (text: string) => void
 }
 
 /** A line for each target that changed or failed; fresh targets are counted by phase. A wrong clock stops all of them, and has one line. */
-export function createLines({ phases, verbose, quiet, write, writeError }: LinesOptions): Reporter {
+export function createLines({ phases, verbose, quiet, columns, write, writeError }: LinesOptions): Reporter {
   const places = new Map(
     [...phases].flatMap(([title, targets]) => {
       /** `left`: targets without an outcome. */
-      const phase = { title, targets, left: targets.length, counted: [] as Outcome[] }
+      const phase = { title, targets, left: targets.length, counted: [] as Row[] }
       return targets.map((target) => [target.id, { target, phase }] as const)
     }),
   )
   const say = (text: string) => {
-    if (!quiet) write(printable(text))
+    if (!quiet) write(fit(printable(text), columns))
   }
   let room = mostLines
   const failures = new Set<string>()
   /** Targets that a wrong clock stopped, or whose failure has a line already; and those that come after these alone. */
   const repeated = new Set<string>()
-  const isRepeated = (outcome: Outcome) => {
-    if (outcome.kind === 'failed') return outcome.failure.shared !== undefined && failures.has(outcome.failure.message)
-    return outcome.kind === 'cancelled' && outcome.because.length > 0 && outcome.because.every((id) => repeated.has(id))
+  const isRepeated = ({ failure, ...row }: Row) => {
+    if (failure) return failure.shared !== undefined && failures.has(failure.message)
+    return row.kind === 'cancelled' && row.because.length > 0 && row.because.every((id) => repeated.has(id))
   }
-  const hasLine = ({ build }: Target, { kind }: Outcome) =>
+  const hasLine = ({ build }: Target, { kind }: Row) =>
     verbose || kind === 'failed' || ((kind !== 'fresh' || !build) && room-- > 0)
   return {
     event: (event) => {
       const { target, phase } = places.get(event.id) ?? {}
       if (event.type !== 'ended' || !target || !phase) return
-      const { id, outcome } = event
-      const isRepeat = !verbose && isRepeated(outcome)
-      if (isRepeat || (outcome.kind === 'failed' && outcome.failure.code === 'clock')) repeated.add(id)
-      if (!isRepeat && hasLine(target, outcome)) say(formatEnd(id, outcome))
-      else if (!isRepeat) phase.counted.push(outcome)
-      if (outcome.kind === 'failed') failures.add(outcome.failure.message)
-      const warning = warningOf(outcome)
+      const { id, row } = event
+      const isRepeat = !verbose && isRepeated(row)
+      if (isRepeat || row.failure?.code === 'clock') repeated.add(id)
+      if (!isRepeat && hasLine(target, row)) say(formatEnd(row))
+      else if (!isRepeat) phase.counted.push(row)
+      if (row.failure) failures.add(row.failure.message)
+      const warning = warningOf(row)
       if (warning) say(`warning ${id}: ${warning}`)
       phase.left--
       if (phase.left === 0 && phase.counted.length > 0)
         say(`${phase.title}: ${summariseGroup(phase.counted, areChecks(phase.targets))}`)
     },
     note: say,
-    problem: (failure, id) => writeError(formatFailure(failure, id, verbose)),
+    problem: (failure, id) => writeError(fit(formatFailure(failure, id, verbose), columns)),
     end: async (summary) => {
-      const { outcomes } = summary
+      const { rows } = summary
       if (quiet) {
         // Targets that were checked and are stale.
-        for (const entry of ofKind(outcomes, 'stale')) write(printable(formatEnd(...entry)))
-        for (const each of warningsOf(outcomes)) write(printable(`warning ${each}`))
+        for (const row of rows.values()) if (row.kind === 'stale') write(printable(formatEnd(row)))
+        for (const each of warningsOf(rows)) write(fit(printable(`warning ${each}`), columns))
       }
-      for (const text of formatFailures(outcomes, verbose)) write(text)
-      for (const line of quiet ? formatToDo(summary) : formatClosing(summary)) write(line)
-      if (outcomes.size > 0) say(formatSummary(summary, [...phases.values()].every(areChecks)))
+      for (const text of formatFailures(rows, verbose)) write(fit(text, columns))
+      for (const line of quiet ? formatToDo(summary, columns) : formatClosing(summary, columns)) write(line)
+      if (rows.size > 0) say(formatSummary(summary, [...phases.values()].every(areChecks)))
     },
   }
 }
 
-function formatEnd(id: string, outcome: Outcome): string {
-  const how = outcome.kind === 'failed' ? `${outcome.failure.kind === 'refused' ? 'refused' : 'failed'}: ` : ''
-  return `${id}: ${how}${beside(id, formatOutcome(outcome))}`
+function formatEnd(row: Row): string {
+  const { id, failure } = row
+  const how = failure ? `${failure.kind === 'refused' ? 'refused' : 'failed'}: ` : ''
+  return `${id}: ${how}${beside(id, textOf(row))}`
 }
 
 /** Increased by a change that breaks programs that read the lines: docs/json.md. */
@@ -114,7 +115,7 @@ function plainValue(this: Readonly<Record<string, unknown>>, key: string, value:
 export function createJsonLines(write: (line: string) => void): Reporter {
   const say = (value: object) => write(formatJsonLine(value))
   return {
-    event: (event) => say(event.type === 'ended' ? plainTarget(event.id, event.outcome) : event),
+    event: (event) => say(event.type === 'ended' ? plainRow(event.row) : event),
     note: (message) => say({ type: 'note', message }),
     problem: (failure, id) => {
       const type = failure.kind === 'usage' ? 'error' : failure.kind
@@ -122,29 +123,43 @@ export function createJsonLines(write: (line: string) => void): Reporter {
         say({ type, file, line, column, message, remedy })
       if (failure.mistakes.length === 0) say({ type, id, ...plainFailure(failure) })
     },
-    end: async ({ outcomes, seconds, exit, advice = [], nextToExpire, caEnds, goOn, ...rest }) => {
-      const counts = { ...countOutcomes(outcomes), seconds: Math.round(seconds * 1000) / 1000, exit }
-      const toDo = rest.toDo?.map(formatFinding)
-      say({ type: 'summary', ...counts, advice: [...advice, ...(caEnds ? [caEnds] : [])], toDo, nextToExpire, goOn })
+    end: async (summary) => {
+      const { rows, seconds, exit, findings, nextToExpire, goOn } = summary
+      const counts = { ...countRows(rows), seconds: Math.round(seconds * 1000) / 1000, exit }
+      const left = toDoOf(summary)
+      const advice = left.flatMap((each) => each.advice ?? [])
+      const toDo = findings && left.flatMap((each) => (each.advice ? [] : formatFinding(each)))
+      say({ type: 'summary', ...counts, advice, toDo, nextToExpire, goOn })
     },
   }
 }
 
-/** Of a target all that is sent, whatever else a check finds. The outcome's kind is the type: fresh, built, stale, failed, cancelled. */
-function plainTarget(id: string, outcome: Outcome): object {
-  const named = { type: outcome.kind, id }
-  const message = formatCause(outcome)
-  if (outcome.kind === 'failed')
-    return { ...named, refused: outcome.failure.kind === 'refused', ...plainFailure(outcome.failure) }
-  if (outcome.kind === 'cancelled') return { ...named, because: outcome.because, isBegun: outcome.isBegun, message }
-  const { reasons, until, renewsFrom, note, findings = [], units, revokedInForce } = outcome
-  const isBuilt = outcome.kind === 'built'
-  const change = 'change' in outcome ? outcome.change : undefined
-  const isUnfinished = findings.some(({ left, owner }) => !left && owner === 'user') || undefined
-  const unreached = isBuilt ? undefined : unlessEmpty(clausesIn(outcome, 'unreached'))
-  const left = unlessEmpty(leftIn(outcome))
-  const found = { note, warning: warningOf(outcome) || undefined, isUnfinished, units, unreached, revokedInForce, left }
+/** All that is sent of a row, whatever else a check finds. Its type is the row's kind: fresh, built, stale, failed, cancelled. */
+function plainRow(row: Row): object {
+  const { id, reasons, until, renewsFrom, change, note, findings, units, revokedInForce } = row
+  const named = { type: row.kind, id }
+  if (row.kind === 'failed') return { ...named, refused: row.failure.kind === 'refused', ...plainFailure(row.failure) }
+  const message = formatCause(row)
+  if (row.kind === 'cancelled') return { ...named, because: row.because, isBegun: row.isBegun, message }
+  const own = findings.filter(({ left }) => !left)
+  const found = {
+    note,
+    warning: plainWarning(row),
+    isUnfinished: hasOwner(own, 'user') || undefined,
+    units,
+    unreached: row.kind === 'built' ? undefined : unlessEmpty(textsOf(row, 'unreached')),
+    revokedInForce,
+    left: unlessEmpty(findings.flatMap(({ left }) => left ?? [])),
+  }
   return { ...named, reasons, until, renewsFrom, change, ...found, message }
+}
+
+/** What is left to its user, too. */
+export function plainWarning(row: Row | undefined): string | undefined {
+  return (
+    joinClauses(...(row?.findings ?? []).map((each) => !each.isSilent && !each.left && formatFinding(each))) ||
+    undefined
+  )
 }
 
 const unlessEmpty = (list: readonly unknown[]) => (list.length > 0 ? list : undefined)
@@ -154,8 +169,8 @@ function plainFailure(failure: Failure): object {
   return { message, remedy, cause, stack: stackOf(failure) }
 }
 
-/** Why it was made, or would be: "made: SAN added: 192.168.1.22"; any other outcome as it is. */
-function formatCause(outcome: Outcome): string {
-  if (outcome.kind !== 'built') return formatOutcome(outcome)
-  return `${isRepair(outcome.reasons) ? 'repaired' : 'made'}: ${formatReasons(outcome.reasons)}`
+/** Why it was made, or would be: "made: SAN added: 192.168.1.22"; any other row as it is. */
+function formatCause(row: Row): string {
+  if (row.kind !== 'built') return textOf(row)
+  return `${isRepair(row.reasons) ? 'repaired' : 'made'}: ${formatReasons(row.reasons)}`
 }

@@ -1,10 +1,10 @@
-/** A dry run as a plan: what would be made, what was there, what would be restarted; its entries by phase. Pure. */
+/** A dry run as a plan: what would be made, what was there, what would be restarted. Pure. */
 import { stripVTControlCharacters, styleText } from 'node:util'
-import { nameInPhase, type Outcome, type Target } from '../graph/target.ts'
-import { type Change, formatReasons, ownReasons, type Reason, worksOf } from '../reason.ts'
-import { count, foldAlike, formatNames, printable, wrap } from '../wording.ts'
+import { nameInPhase, type Row, type Rows } from '../graph/target.ts'
+import { formatReasons, ownReasons, worksOf } from '../reason.ts'
+import { count, fit, foldAlike, formatNames, printable, wrap } from '../wording.ts'
 import { formatJsonLine, type LinesOptions } from './lines.ts'
-import type { Phases, Reporter, Summary } from './reporter.ts'
+import type { Phases, Reporter } from './reporter.ts'
 import {
   formatExpiry,
   formatFailure,
@@ -15,11 +15,11 @@ import {
   yoursToRestart,
 } from './words.ts'
 
-/** Targets of one phase with which the same is done. */
-interface PlanEntry {
+/** Rows of one phase with which the same is done. */
+interface Planned {
   /** Of the phase. */
   readonly title: string
-  readonly targets: readonly Target[]
+  readonly rows: readonly Row[]
   /** The files that they make; without files, the targets. */
   readonly names: readonly string[]
   /** New, changed, removed. */
@@ -39,35 +39,31 @@ interface PlanEntry {
   readonly yours: readonly string[]
 }
 
-export function planEntries(phases: Phases, outcomes: ReadonlyMap<string, Outcome>, isFolded = true): PlanEntry[] {
+/** What would be done, by phase. */
+export function foldPlan(phases: Phases, rows: Rows, isFolded = true): Planned[] {
   const targets = [...phases.values()].flat()
-  const makers = new Map(targets.map((target) => [target.id, filesOf(target, outcomes.get(target.id))[0] ?? target.id]))
-  const restartsFor = yoursToRestart(targets)
   return [...phases].flatMap(([title, own]) => {
-    const entries = own.flatMap((target): PlanEntry[] => {
-      const outcome = outcomes.get(target.id)
-      if (outcome?.kind !== 'stale') return []
-      const { reasons, change } = outcome
-      const shown = { ...nothing, why: formatWhy(reasons, makers), ...shownOf(reasons, change) }
-      const { restart: yours } = restartsFor(target, reasons)
-      const files = filesOf(target, outcome)
-      const names = files.length > 0 ? files : [nameInPhase(target)]
-      return [{ title, targets: [target], names, ...shown, yours }]
+    const stale = own.flatMap(({ id }) => rows.get(id) ?? []).filter(({ kind }) => kind === 'stale')
+    const planned = stale.map((row): Planned => {
+      const { restart: yours } = yoursToRestart(targets, row.target, row.reasons)
+      const files = filesOf(row)
+      const names = files.length > 0 ? files : [nameInPhase(row.target)]
+      return { title, rows: [row], names, ...nothing, why: formatWhy(row, rows), ...shownOf(row), yours }
     })
-    return isFolded ? fold(entries) : entries
+    return isFolded ? foldRows(planned) : planned
   })
 }
 
 /** By which it is named: a certificate without its key; in a rotation what is made beside them. */
-function filesOf({ makes }: Target, outcome: Outcome | undefined): readonly string[] {
-  const change = outcome?.kind === 'stale' ? outcome.change : undefined
-  const files = change?.kind === 'made' ? change.files : makes
+function filesOf({ kind, change, target: { makes } }: Row): readonly string[] {
+  const files = kind === 'stale' && change?.kind === 'made' ? change.files : makes
   return files.filter((file, i) => i === 0 || !makes.includes(file))
 }
 
 const nothing = { mark: '~', facts: '', copied: [], installed: [], removed: [], restarts: [] } as const
 
-function shownOf(reasons: readonly Reason[], change: Change | undefined): Partial<PlanEntry> {
+function shownOf(row: Row): Partial<Planned> {
+  const { reasons, change } = row
   if (change?.kind === 'made') {
     const { is, was, isNew, isRestored, files } = change
     const wasOther = (before: unknown, now: unknown) =>
@@ -83,11 +79,12 @@ function shownOf(reasons: readonly Reason[], change: Change | undefined): Partia
       ...(isRestored && { why: 'restored byte for byte, from the kubeconfigs' }),
     }
   }
-  const { copy: copied, install: installed, remove: removed, restart: restarts } = worksOf(change)
+  const { copy: copied, install: installed, remove: removed, restart: restarts } = worksOf(row)
   const done = { copied, installed, removed, restarts }
   if (Object.values(done).every(({ length }) => length === 0)) return {}
   if (change?.kind === 'deployed') {
-    const isNew = without(copied, missingIn(reasons)).length === 0
+    const missing = reasons.flatMap((reason) => (reason.kind === 'on-node' ? reason.missing : []))
+    const isNew = copied.every((file) => missing.includes(file))
     return { ...done, mark: copied.length === 0 ? '-' : isNew ? '+' : '~', why: '' }
   }
   // Why a unit is restarted for which nothing is installed; and which may be, though it reloads.
@@ -97,27 +94,20 @@ function shownOf(reasons: readonly Reason[], change: Change | undefined): Partia
   return { ...done, why: formatReasons(why) }
 }
 
-function formatWhy(reasons: readonly Reason[], makers: ReadonlyMap<string, string>): string {
+function formatWhy({ reasons }: Row, rows: Rows): string {
   const own = ownReasons(reasons)
   if (own.length > 0) return formatReasons(own)
   const needs = reasons.flatMap((reason) => (reason.kind === 'need-rebuilt' ? reason.ids : []))
-  return `follows ${needs.map((id) => makers.get(id) ?? id).join(', ')}`
+  const makers = needs.map((id) => [rows.get(id) ?? []].flat().flatMap(filesOf)[0] ?? id)
+  return `follows ${makers.join(', ')}`
 }
 
-function missingIn(reasons: readonly Reason[]): readonly string[] {
-  return reasons.flatMap((reason) => (reason.kind === 'on-node' ? reason.missing : []))
-}
-
-function without(names: readonly string[], others: readonly string[]): string[] {
-  return names.filter((name) => !others.includes(name))
-}
-
-function fold(entries: readonly PlanEntry[]): PlanEntry[] {
-  const nameOf = ({ targets: [target] }: PlanEntry) => (target ? nameInPhase(target) : '')
-  const textOf = ({ targets, names, ...shown }: PlanEntry) => JSON.stringify(shown)
-  return foldAlike(entries, nameOf, textOf).map(({ group, shared }) => ({
+function foldRows(all: readonly Planned[]): Planned[] {
+  const nameOf = ({ rows: [row] }: Planned) => (row ? nameInPhase(row.target) : '')
+  const shownAs = ({ rows, names, ...shown }: Planned) => JSON.stringify(shown)
+  return foldAlike(all, nameOf, shownAs).map(({ group, shared }) => ({
     ...group[0],
-    targets: group.flatMap(({ targets }) => targets),
+    rows: group.flatMap(({ rows }) => rows),
     names: group.flatMap(({ names }) => names),
     why: shared(group[0].why),
     copied: group[0].copied.map(shared),
@@ -126,10 +116,9 @@ function fold(entries: readonly PlanEntry[]): PlanEntry[] {
   }))
 }
 
-export function countEntries(entries: readonly PlanEntry[]) {
-  /** An entry's number counts for each of its targets. */
-  const sum = (each: (entry: PlanEntry) => number) =>
-    entries.reduce((all, entry) => all + each(entry) * entry.targets.length, 0)
+export function countPlan(planned: readonly Planned[]) {
+  /** A number counts for each of the rows. */
+  const sum = (each: (of: Planned) => number) => planned.reduce((all, of) => all + each(of) * of.rows.length, 0)
   return {
     added: sum(({ mark }) => Number(mark === '+')),
     changed: sum(({ mark }) => Number(mark === '~')),
@@ -143,11 +132,11 @@ export function createPlanJson(write: (line: string) => void, phases: Phases, li
   return {
     ...lines,
     end: async (summary) => {
-      const entries = planEntries(phases, summary.outcomes)
-      for (const { title, targets, names, ...shown } of entries)
-        write(formatJsonLine({ type: 'planned', ids: targets.map(({ id }) => id), ...shown }))
+      const planned = foldPlan(phases, summary.rows)
+      for (const { title, rows, names, ...shown } of planned)
+        write(formatJsonLine({ type: 'planned', ids: rows.map(({ id }) => id), ...shown }))
       if (summary.planHash !== undefined)
-        write(formatJsonLine({ type: 'plan', hash: summary.planHash, ...countEntries(entries) }))
+        write(formatJsonLine({ type: 'plan', hash: summary.planHash, ...countPlan(planned) }))
       await lines.end(summary)
     },
   }
@@ -159,16 +148,16 @@ export function createPlanLines({ phases, verbose, quiet, columns, write, writeE
     event: () => {},
     note: (text) => {
       isNoted = true
-      if (!quiet) write(styleText('dim', printable(text)))
+      if (!quiet) write(styleText('dim', fit(printable(text), columns)))
     },
-    problem: (failure, id) => writeError(formatFailure(failure, id, verbose)),
+    problem: (failure, id) => writeError(fit(formatFailure(failure, id, verbose), columns)),
     end: async (summary) => {
-      const { outcomes, planHash } = summary
-      const toDo = formatToDo(summary)
+      const { rows, planHash } = summary
+      const toDo = formatToDo(summary, columns)
       const nothing = toDo.length > 0 ? [] : [isNoted ? 'Nothing else to do.' : 'Nothing to do.']
-      if (!quiet) for (const line of formatPlan(phases, outcomes, { isVerbose: verbose, columns, nothing })) write(line)
-      for (const text of [...formatFailures(outcomes, verbose), ...toDo]) write(text)
-      if (!quiet && outcomes.size > 0) write(formatSummary(summary))
+      if (!quiet) for (const line of formatPlan(phases, rows, { isVerbose: verbose, columns, nothing })) write(line)
+      for (const text of [...formatFailures(rows, verbose).map((each) => fit(each, columns)), ...toDo]) write(text)
+      if (!quiet && rows.size > 0) write(formatSummary(summary))
       if (!quiet && planHash !== undefined) write(`Plan hash: ${planHash}`)
     },
   }
@@ -193,7 +182,7 @@ export function createPlanMarkdown({ write, ...options }: Omit<LinesOptions, 'wr
 
 function formatPlan(
   phases: Phases,
-  outcomes: Summary['outcomes'],
+  rows: Rows,
   {
     isVerbose,
     columns,
@@ -201,23 +190,23 @@ function formatPlan(
   }: { readonly isVerbose: boolean; readonly columns: number | undefined; readonly nothing: readonly string[] },
 ): string[] {
   const list = isVerbose ? (names: readonly string[]) => names.join(', ') : formatNames
-  const entries = planEntries(phases, outcomes, !isVerbose)
-  const lines = [...Map.groupBy(entries, ({ title }) => title)].flatMap(([title, some]) => [
+  const planned = foldPlan(phases, rows, !isVerbose)
+  const lines = [...Map.groupBy(planned, ({ title }) => title)].flatMap(([title, some]) => [
     styleText('bold', title),
-    ...some.flatMap((entry) => formatEntry(entry, list)).map((line) => wrap(line, columns, 8)),
+    ...some.flatMap((each) => formatPlanned(each, list)).map((line) => wrap(line, columns, 8)),
   ])
-  const isFresh = outcomes.size > 0 && [...outcomes.values()].every(({ kind }) => kind === 'fresh')
+  const isFresh = rows.size > 0 && [...rows.values()].every(({ kind }) => kind === 'fresh')
   return [
     ...lines,
     ...(lines.length > 0 ? [''] : []),
-    ...warningsOf(outcomes).map(printable),
-    ...(lines.length > 0 ? [formatCounts(entries)] : []),
+    ...warningsOf(rows).map((each) => fit(printable(each), columns)),
+    ...(lines.length > 0 ? [formatCounts(planned)] : []),
     ...(isFresh ? nothing : []),
   ]
 }
 
-function formatEntry(entry: PlanEntry, list: (names: readonly string[]) => string): string[] {
-  const { mark, names, why, facts, copied, installed, removed, restarts, yours } = entry
+function formatPlanned(planned: Planned, list: (names: readonly string[]) => string): string[] {
+  const { mark, names, why, facts, copied, installed, removed, restarts, yours } = planned
   const [first = '', ...more] = [
     why,
     facts,
@@ -237,8 +226,8 @@ function paint(text: string): string {
 }
 
 /** "Plan: + 22 new, ~ 3 changed, ↻ 5 restarts" */
-function formatCounts(entries: readonly PlanEntry[]): string {
-  const { added, changed, removed, restarts } = countEntries(entries)
+function formatCounts(planned: readonly Planned[]): string {
+  const { added, changed, removed, restarts } = countPlan(planned)
   const parts = [
     added > 0 && `+ ${added} new`,
     changed > 0 && `~ ${changed} changed`,

@@ -1,6 +1,6 @@
 /** What every view of a run has in common: the tree, plain lines, --json and the plan read the same events. */
 import type { Failure } from '../failure.ts'
-import type { Event, Outcome, Target } from '../graph/target.ts'
+import type { Event, Rows, Target } from '../graph/target.ts'
 import type { Finding } from '../reason.ts'
 
 export interface Reporter {
@@ -15,23 +15,15 @@ export interface Reporter {
 /** The end of a run. */
 export interface Summary {
   /** Empty if it could not begin. */
-  readonly outcomes: ReadonlyMap<string, Outcome>
+  readonly rows: Rows
   readonly seconds: number
   readonly exit: number
-  /** On which nodes files were replaced (`<name>` is the node's own name), and which units read them only at their start. */
-  readonly advice?: readonly {
-    readonly nodes: readonly string[]
-    readonly files: readonly string[]
-    readonly restart: readonly string[]
-  }[]
-  /** What else is left to the user. */
-  readonly toDo?: readonly Finding[]
+  /** Beside targets. Those that are nobody's were notes. */
+  readonly findings?: readonly Finding[]
   /** The certificate of auth/ that expires first, and when a run begins to renew it; undefined where none does. */
   readonly nextToExpire?:
     | { readonly name: string; readonly expires: Date; readonly renewsFrom?: Date | undefined }
     | undefined
-  /** The CA expires within renewBefore, and no run renews it: the days left, rounded down, and the commands to type. */
-  readonly caEnds?: { readonly expires: Date; readonly days: number; readonly commands: readonly string[] } | undefined
   /** Dates near it are shown with their time. */
   readonly now?: Date
   /** The command that continues an interrupted run. */

@@ -4,8 +4,8 @@
  */
 import type { Writable } from 'node:stream'
 import { color, DefaultRenderer, Listr, type ListrRendererFactory, type ListrTask, Spinner } from 'listr2'
-import { type Event, nameInPhase, type Outcome, type Target } from '../graph/target.ts'
-import { beside, printable } from '../wording.ts'
+import { type Event, nameInPhase, type Row, type Target } from '../graph/target.ts'
+import { beside, fit, printable } from '../wording.ts'
 import type { Phases, Reporter } from './reporter.ts'
 import {
   areChecks,
@@ -38,14 +38,17 @@ export function createTree(options: TreeOptions): Reporter {
   const rows = rowsOf(phases)
   const trailer: string[] = []
   let running: Promise<unknown> | undefined
+  const { columns } = stdout
   const coloured = (text: string, colour: 'red' | 'yellow' | 'dim') =>
-    text.split('\n').map((line) => color[colour](line))
+    fit(text, columns)
+      .split('\n')
+      .map((line) => color[colour](line))
   return {
     event: (event) => {
       const row = rows.get(event.id)
       if (!row) return
       row.event = event
-      if (event.type === 'ended') row.end.resolve(event.outcome)
+      if (event.type === 'ended') row.end.resolve(event.row)
       running ??= draw(rows, options)
     },
     note: (text) => {
@@ -58,11 +61,11 @@ export function createTree(options: TreeOptions): Reporter {
       for (const { end } of rows.values()) end.resolve(undefined)
       await running
       if (!transient) {
-        trailer.push(...warningsOf(summary.outcomes).flatMap((text) => coloured(printable(text), 'yellow')))
-        const failures = formatFailures(summary.outcomes, verbose).flatMap((text) => coloured(text, 'red'))
+        trailer.push(...warningsOf(summary.rows).flatMap((text) => coloured(printable(text), 'yellow')))
+        const failures = formatFailures(summary.rows, verbose).flatMap((text) => coloured(text, 'red'))
         if (failures.length > 0) trailer.push('', ...failures)
         if (running) trailer.push('')
-        trailer.push(...formatClosing(summary))
+        trailer.push(...formatClosing(summary, columns))
         if (running) trailer.push(formatSummary(summary, [...phases.values()].every(areChecks)))
       }
       for (const line of trailer) stdout.write(`${line}\n`)
@@ -71,9 +74,9 @@ export function createTree(options: TreeOptions): Reporter {
 }
 
 /** By the target's id; `end` has its outcome. */
-type Rows = ReadonlyMap<string, TreeRow & { readonly end: PromiseWithResolvers<Outcome | undefined> }>
+type TreeRows = ReadonlyMap<string, TreeRow & { readonly end: PromiseWithResolvers<Row | undefined> }>
 
-function rowsOf(phases: Phases): Rows {
+function rowsOf(phases: Phases): TreeRows {
   const targets = [...phases.values()].flat()
   return new Map(targets.map((target) => [target.id, { target, event: undefined, end: Promise.withResolvers() }]))
 }
@@ -81,14 +84,14 @@ function rowsOf(phases: Phases): Rows {
 /** None ends the others. */
 const sideBySide = { concurrent: true, exitOnError: false } as const
 
-/** `outcomeOf` never rejects; it resolves with undefined where the run ended without the target. */
-export function phaseTasks(phases: Phases, outcomeOf: (id: string) => Promise<Outcome | undefined>): ListrTask[] {
+/** `rowOf` never rejects; it resolves with undefined where the run ended without the target. */
+export function phaseTasks(phases: Phases, rowOf: (id: string) => Promise<Row | undefined>): ListrTask[] {
   const targetTask = ({ id }: Target): ListrTask => ({
     title: id,
     task: async (_, task) => {
-      const outcome = await outcomeOf(id)
-      if (outcome?.kind === 'failed') throw outcome.failure
-      if (outcome?.kind === 'cancelled' || outcome?.kind === 'fresh') task.skip()
+      const row = await rowOf(id)
+      if (row?.failure) throw row.failure
+      if (row?.kind === 'cancelled' || row?.kind === 'fresh') task.skip()
     },
   })
   return [...phases].map(([title, targets]) => ({
@@ -97,7 +100,7 @@ export function phaseTasks(phases: Phases, outcomeOf: (id: string) => Promise<Ou
   }))
 }
 
-function draw(rows: Rows, { phases, verbose, transient, stdout }: TreeOptions): Promise<unknown> {
+function draw(rows: TreeRows, { phases, verbose, transient, stdout }: TreeOptions): Promise<unknown> {
   const spinner = new Spinner()
   const icons: Readonly<Record<Line['mark'], () => string>> = {
     waiting: () => color.dim('◼'),
@@ -140,14 +143,16 @@ function draw(rows: Rows, { phases, verbose, transient, stdout }: TreeOptions): 
       super.end()
     }
   }
-  const outcomeOf = async (id: string) => rows.get(id)?.end.promise
-  const tree = new Listr(phaseTasks(phases, outcomeOf), {
-    ...sideBySide,
-    registerSignalListeners: false,
-    // listr2's types know its own renderers by name only.
-    renderer: FittedRenderer as ListrRendererFactory as typeof DefaultRenderer,
-    rendererOptions: { spinner, formatOutput: 'truncate', clearOutput: transient },
-  })
+  const tree = new Listr(
+    phaseTasks(phases, async (id) => rows.get(id)?.end.promise),
+    {
+      ...sideBySide,
+      registerSignalListeners: false,
+      // listr2's types know its own renderers by name only.
+      renderer: FittedRenderer as ListrRendererFactory as typeof DefaultRenderer,
+      rendererOptions: { spinner, formatOutput: 'truncate', clearOutput: transient },
+    },
+  )
   return tree.run()
 }
 
@@ -200,7 +205,7 @@ export function layOut(phases: readonly PhaseRows[], most: number, isVerbose = f
 
 function phaseLine(title: string, rows: readonly TreeRow[]): Line {
   const own = rows.flatMap(({ event }) => event ?? [])
-  const ended = own.flatMap((event): Outcome[] => (event.type === 'ended' ? [event.outcome] : []))
+  const ended = own.flatMap((event) => (event.type === 'ended' ? event.row : []))
   const marks = new Set(rows.map(markOf))
   const line = (mark: Line['mark'], note: string): Line => ({ level: 0, mark, text: title, note })
   if (own.length === 0) return line('waiting', '')
@@ -222,6 +227,6 @@ function childLine({ target, event }: TreeRow): Line {
 function markOf({ target: { build }, event }: TreeRow): Line['mark'] {
   if (!event) return 'waiting'
   if (event.type !== 'ended') return event.type === 'queued' ? 'queued' : 'active'
-  const { kind } = event.outcome
+  const { kind } = event.row
   return kind === 'built' || (kind === 'fresh' && !build) ? 'made' : kind
 }

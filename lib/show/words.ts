@@ -1,10 +1,13 @@
-/** Events, outcomes, failures and the end of a run in words, for the tree, lines, --json, the plan and `status`. Pure. */
+/** Events, rows, failures and the end of a run in words, for the tree, lines, --json, the plan and `status`. Pure. */
 
 import { styleText } from 'node:util'
 import { type Failure, stackOf } from '../failure.ts'
-import { type Event, findingsIn, leftIn, type Outcome, type Target } from '../graph/target.ts'
+import type { Event, Row, Rows, Target } from '../graph/target.ts'
 import {
+  asFindings,
   type CertificateFacts,
+  type Finding,
+  foldFindings,
   formatFinding,
   formatReasons,
   isRepair,
@@ -16,9 +19,9 @@ import {
   beside,
   capital,
   count,
+  fit,
   foldAlike,
   formatDate,
-  formatLeftInWords,
   formatNames,
   groupAlike,
   joinClauses,
@@ -26,48 +29,45 @@ import {
 } from '../wording.ts'
 import type { Summary } from './reporter.ts'
 
-/** Only for files that were replaced, and only if no later target (install) takes them further. */
-export function adviseAfter(
-  targets: readonly Target[],
-  outcomes: ReadonlyMap<string, Outcome>,
-): NonNullable<Summary['advice']> {
-  const restartsFor = yoursToRestart(targets)
-  const replaced = targets.flatMap((target) => {
-    const outcome = outcomes.get(target.id)
-    if (outcome?.kind !== 'built') return []
-    const { files, restart } = restartsFor(target, outcome.reasons)
-    return files.length > 0 ? [{ node: target.node ?? '', files, restart }] : []
+/** Only for files that were replaced, and that no later target (install) takes further: "copy it to where the units read it". */
+export function adviseAfter(rows: Rows): Finding[] {
+  const targets = [...rows.values()].map(({ target }) => target)
+  const replaced = [...rows.values()].flatMap(({ kind, node, target, reasons }) => {
+    const { files, restart } = yoursToRestart(targets, target, kind === 'built' ? reasons : [])
+    return files.length > 0 ? [{ node, files, restart }] : []
   })
   const textOf = ({ files, restart }: (typeof replaced)[number]) => [...files, ...restart].join(' ')
-  return foldAlike(replaced, ({ node }) => node, textOf).map(({ group, shared }) => ({
-    nodes: group.map(({ node }) => node),
-    files: group[0].files.map(shared),
-    restart: group[0].restart,
-  }))
+  return foldAlike(replaced, ({ node }) => node, textOf).flatMap(({ group, shared }) => {
+    const nodes = group.map(({ node }) => node)
+    const [{ restart }] = group
+    const files = group[0].files.map(shared)
+    const copies = files.length === 1 ? 'it' : 'them'
+    const inTurn = nodes.length > 1 ? ', one node at a time' : ''
+    const then = restart.length > 0 ? `, then restart ${restart.join(', ')}${inTurn}` : ''
+    const text = `${formatNames(files)} replaced: copy ${copies} to where the units read ${copies}${then}`
+    return asFindings([text], { owner: 'afterwards', nodes, advice: { nodes, files, restart } })
+  })
 }
 
-/**
- * The files of a node that are replaced by others, and the units that read those only at their start; none if a later
- * target (install) restarts them.
- */
-export function yoursToRestart(targets: readonly Target[]) {
-  const restarts = new Map(
-    targets.flatMap(({ makes, restarts = [] }) => makes.map((file): [string, readonly string[]] => [file, restarts])),
+/** The files of a node that are replaced by others, and the units that read those only at their start; none where install restarts them. */
+export function yoursToRestart(
+  targets: readonly Target[],
+  { where, units, isTakenOn, isOfWhole }: Target,
+  reasons: readonly Reason[],
+) {
+  const isLast = where === 'node' && !isTakenOn && !isOfWhole
+  const files = reasons.flatMap((reason) => (isLast && reason.kind === 'on-node' ? reason.differ : []))
+  const readers = targets.flatMap(({ makes, restarts = [] }) =>
+    makes.some((file) => files.includes(file)) ? restarts : [],
   )
-  const takenOn = new Set(targets.flatMap(({ needs }) => needs))
-  return ({ id, where, units, isOfWhole }: Target, reasons: readonly Reason[]) => {
-    const isLast = where === 'node' && !isOfWhole && !takenOn.has(id)
-    const files = reasons.flatMap((reason) => (isLast && reason.kind === 'on-node' ? reason.differ : []))
-    const all = new Set(files.flatMap((file) => restarts.get(file) ?? []))
-    return { files, restart: [...all].filter((unit) => units?.includes(unit) ?? true) }
-  }
+  return { files, restart: [...new Set(readers)].filter((unit) => units?.includes(unit) ?? true) }
 }
 
 /** What is being done with a target: "copying 14 files"; at its end, its outcome. */
 export function formatEvent(event: Event): string {
   if (event.type === 'step') return formatStep(event.step)
   return event.type === 'ended'
-    ? formatOutcome(event.outcome)
+    ? textOf(event.row)
     : { started: 'checking', queued: 'waiting', building: 'making' }[event.type]
 }
 
@@ -82,54 +82,54 @@ function formatStep(step: (Event & { type: 'step' })['step']): string {
   return [doing, ...Object.values(what)].join(' ')
 }
 
-export function formatOutcome(outcome: Outcome): string {
-  return describe(outcome).text
-}
+/** What there is now, or why it is not so: "new, expires 2036-11-21". */
+export const textOf = (row: Row): string => wordsOf(row)[1]
 
-/** The outcome in one word, to count targets by; and what there is now, or why it is not so: "new, expires 2036-11-21". */
-function describe(outcome: Outcome): { readonly label: string; readonly text: string } {
-  switch (outcome.kind) {
+/** In one word, to count rows by. */
+export const labelOf = (row: Row): string => wordsOf(row)[0]
+
+function wordsOf(row: Row): readonly [label: string, text: string] {
+  switch (row.kind) {
     case 'fresh': {
-      const { note, until, renewsFrom } = outcome
+      const { note, until, renewsFrom } = row
       const withCa = until && `expires ${formatDate(until)} (with the CA)`
-      const date = renewsFrom ? `renews from ${formatDate(renewsFrom)}` : withCa
-      return { label: 'fresh', text: note ?? date ?? 'fresh' }
+      return ['fresh', note ?? (renewsFrom ? `renews from ${formatDate(renewsFrom)}` : withCa) ?? 'fresh']
     }
     case 'built':
-      return describeBuilt(outcome)
+      return wordsOfBuilt(row)
     case 'stale':
-      return { label: 'to make', text: `to make: ${formatReasons(outcome.reasons)}` }
+      return ['to make', `to make: ${formatReasons(row.reasons)}`]
     case 'failed':
-      return { label: outcome.failure.kind === 'refused' ? 'refused' : 'failed', text: outcome.failure.message }
+      return [row.failure.kind === 'refused' ? 'refused' : 'failed', row.failure.message]
     case 'cancelled': {
-      const why = outcome.because.length > 0 ? `: it comes after ${formatNames(outcome.because)}` : ''
-      const text = outcome.isBegun ? 'interrupted: the next run checks how far it came' : `skipped${why}`
-      return { label: outcome.isBegun ? 'interrupted' : 'skipped', text }
+      const why = row.because.length > 0 ? `: it comes after ${formatNames(row.because)}` : ''
+      return row.isBegun
+        ? ['interrupted', 'interrupted: the next run checks how far it came']
+        : ['skipped', `skipped${why}`]
     }
     default:
-      return outcome satisfies never
+      return row satisfies never
   }
 }
 
-function describeBuilt({ reasons, change }: Outcome & { kind: 'built' }) {
+function wordsOfBuilt({ reasons, change }: Pick<Row, 'reasons' | 'change'>): readonly [label: string, text: string] {
   const own = ownReasons(reasons)
   const why = formatReasons(own)
-  const as = (label: string, text = [label, why].filter(Boolean).join(': ')) => ({ label, text })
+  const as = (label: string, text = [label, why].filter(Boolean).join(': ')) => [label, text] as const
   switch (change?.kind) {
     case 'made': {
       const { isReplaced, isRestored, isNew, is, was } = change
       const now = is ? `, ${formatExpiry(is, was)}` : ''
-      if (isReplaced || isNew) return as(isReplaced ? 'replaced' : 'new', `${isReplaced ? 'replaced' : 'new'}${now}`)
-      if (isRestored) return as('restored', `restored${now}`)
       // Only its time was up, or it was requested by name.
       const isRenewal = is && own.every(({ kind }) => kind === 'expires' || kind === 'forced')
-      return isRenewal
-        ? as('renewed', `renewed${now}`)
-        : as('changed', [`changed${now}`, why].filter(Boolean).join(': '))
+      if (!isReplaced && !isNew && !isRestored && !isRenewal)
+        return as('changed', [`changed${now}`, why].filter(Boolean).join(': '))
+      const label = isReplaced ? 'replaced' : isNew ? 'new' : isRestored ? 'restored' : 'renewed'
+      return as(label, label + now)
     }
     case 'deployed':
     case 'installed': {
-      const { copy, install, remove, restart } = worksOf(change)
+      const { copy, install, remove, restart } = worksOf({ reasons, change })
       const installed = install.length > 0 ? [count(install.length, 'file')] : []
       const all = Object.entries({ deployed: copy, installed, removed: remove, restarted: restart })
       const done = all.filter(([, names]) => names.length > 0)
@@ -156,17 +156,16 @@ export function formatExpiry({ expires }: CertificateFacts, was: CertificateFact
   return `expires ${date} (was ${before})`
 }
 
-/** "5 new, 1 failed", "12 passed", "3 not installed yet"; of a single one, its outcome. */
-export function summariseGroup(outcomes: readonly Outcome[], areChecks = false): string {
-  const [only, ...others] = outcomes
-  if (only && others.length === 0) return formatOutcome(only)
-  const [note, ...more] = new Set(outcomes.map((outcome) => (outcome.kind === 'fresh' ? outcome.note : undefined)))
-  if (note !== undefined && more.length === 0) return `${outcomes.length} ${note}`
-  const counts = groupAlike(outcomes, (outcome) => describe(outcome).label).map((group) => {
-    const { label } = describe(group[0])
-    return `${group.length} ${areChecks && label === 'fresh' ? 'passed' : label}`
-  })
-  return counts.join(', ')
+/** "5 new, 1 failed", "12 passed", "3 not installed yet"; of a single one, its text. */
+export function summariseGroup(rows: readonly Row[], areChecks = false): string {
+  const [only, ...others] = rows
+  if (only && others.length === 0) return textOf(only)
+  const [note, ...more] = new Set(rows.map((row) => (row.kind === 'fresh' ? row.note : undefined)))
+  if (note !== undefined && more.length === 0) return `${rows.length} ${note}`
+  const labels = rows.map((row) => (areChecks && row.kind === 'fresh' ? 'passed' : labelOf(row)))
+  return groupAlike(labels, (label) => label)
+    .map((group) => `${group.length} ${group[0]}`)
+    .join(', ')
 }
 
 /** The message, prefixed with the target's id if there is one, and the remedy below it. With --verbose, a bug's stack trace. */
@@ -179,8 +178,8 @@ export function formatFailure(failure: Failure, id?: string, isVerbose = false):
 }
 
 /** All failures at the end of a run, each with its target's id, unless several have one cause. */
-export function formatFailures(outcomes: ReadonlyMap<string, Outcome>, isVerbose = false): string[] {
-  const failures = ofKind(outcomes, 'failed').map(([id, { failure }]): [string, Failure] => [id, failure])
+export function formatFailures(rows: Rows, isVerbose = false): string[] {
+  const failures = [...rows].flatMap(([id, { failure }]): [string, Failure][] => (failure ? [[id, failure]] : []))
   return joinFailures(failures).map(([id, failure]) => formatFailure(failure, id, isVerbose))
 }
 
@@ -204,23 +203,23 @@ function causeOf({ shared, node, what, remedy }: Failure): string | undefined {
   return shared?.what ?? (node === undefined ? undefined : `${what}\n${remedy}`)
 }
 
-export function warningOf(outcome: Outcome | undefined): string {
-  return joinClauses(...findingsIn(outcome).map((each) => !each.isSilent && formatFinding(each)))
+/** What nobody has to act on: the rest is left to do. */
+export function warningOf(row: Row | undefined): string {
+  return joinClauses(
+    ...(row?.findings ?? []).map((each) => each.owner === 'run' && !each.isSilent && formatFinding(each)),
+  )
 }
 
 /** The warnings of all targets, each with its target's id. */
-export function warningsOf(outcomes: ReadonlyMap<string, Outcome>): string[] {
-  return [...outcomes].flatMap(([id, outcome]) => {
-    const warning = warningOf(outcome)
-    return warning ? [`${id}: ${warning}`] : []
-  })
+export function warningsOf(rows: Rows): string[] {
+  return [...rows].flatMap(([id, row]) => (warningOf(row) ? `${id}: ${warningOf(row)}` : []))
 }
 
 /** "36 targets: 30 made, 6 fresh, 0 failed in 1.9 s", "32 checks: 32 passed, 0 failed in 1.3 s" */
-export function formatSummary({ outcomes, seconds }: Summary, areChecks = false): string {
-  const { targets, made, fresh, stale, failed, cancelled } = countOutcomes(outcomes)
+export function formatSummary({ rows, seconds }: Summary, areChecks = false): string {
+  const { targets, made, fresh, stale, failed, cancelled } = countRows(rows)
   const toMake = stale > 0 ? [`${stale} to make`] : []
-  const refused = ofKind(outcomes, 'failed').filter(([, { failure }]) => failure.kind === 'refused').length
+  const refused = [...rows.values()].filter(({ failure }) => failure?.kind === 'refused').length
   const counts = [
     ...(areChecks ? [`${fresh} passed`, ...toMake] : [toMake[0] ?? `${made} made`, `${fresh} fresh`]),
     `${failed - refused} failed`,
@@ -231,34 +230,37 @@ export function formatSummary({ outcomes, seconds }: Summary, areChecks = false)
 }
 
 /** What changed, what is left to do, what expires next: a row each, its label in a column of its own. */
-export function formatClosing(summary: Summary): string[] {
-  const { outcomes, nextToExpire, now, goOn } = summary
+export function formatClosing(summary: Summary, columns?: number): string[] {
+  const { rows, nextToExpire, now, goOn } = summary
+  if (rows.size === 0) return formatToDo(summary, columns)
+  const all = [...rows.values()]
   // A command that only checks has nothing that expires next.
-  const isIdle = nextToExpire && [...outcomes.values()].every(({ kind }) => kind === 'fresh')
-  const isLeft = ofKind(outcomes, 'cancelled').length > 0
+  const isIdle = nextToExpire && all.every(({ kind }) => kind === 'fresh')
+  const isKeptOff = all.some(({ findings }) => findings.some(({ left }) => left?.isKeptOff))
   const renewed = nextToExpire?.renewsFrom
     ? `; a run from ${formatDate(nextToExpire.renewsFrom, now)} on renews it`
     : ''
   const last = [
     nextToExpire && `Next       ${nextToExpire.name} expires on ${formatDate(nextToExpire.expires, now)}${renewed}`,
-    goOn && isLeft && `Stopped    early: no file is left half written; continue with: ${goOn}`,
+    goOn &&
+      all.some(({ kind }) => kind === 'cancelled') &&
+      `Stopped    early: no file is left half written; continue with: ${goOn}`,
   ]
   return [
-    ...formatChanged(outcomes),
-    ...(isIdle && outcomes.size > 0
-      ? [`Changed    nothing${leftOnNodes(outcomes).length > 0 ? '' : ': everything matches cluster.yaml'}`]
-      : []),
-    ...formatToDo(summary),
-    ...last.flatMap((text) => (text && outcomes.size > 0 ? [printable(text)] : [])),
+    ...formatChanged(rows),
+    ...(isIdle ? [`Changed    nothing${isKeptOff ? '' : ': everything matches cluster.yaml'}`] : []),
+    ...formatToDo(summary, columns),
+    ...last.flatMap((text) => (text ? [fit(printable(text), columns)] : [])),
   ]
 }
 
 /** "New        ca.pem", "Restarted  etcd, kubelet on control0, control1", "Removed    3 files on worker2" */
-function formatChanged(outcomes: ReadonlyMap<string, Outcome>): string[] {
-  const changed = ofKind(outcomes, 'built').map(([id, outcome]) => {
-    const { make, replace, remove, restart } = worksOf(outcome.change)
-    const [name = id.slice(id.indexOf('/') + 1)] = [...make, ...replace]
-    const { label } = describe(outcome)
+function formatChanged(rows: Rows): string[] {
+  const built = [...rows.values()].filter(({ kind }) => kind === 'built')
+  const changed = built.map((row) => {
+    const { make, replace, remove, restart } = worksOf(row)
+    const [name = row.id.slice(row.id.indexOf('/') + 1)] = [...make, ...replace]
+    const label = labelOf(row)
     const what = label === 'removed' ? [count(remove.length, 'file')] : restart
     const of = what.length > 0 ? `${what.join(', ')} on ` : ''
     return { name, start: `${capital(label).padEnd(10)} ${of}` }
@@ -268,30 +270,16 @@ function formatChanged(outcomes: ReadonlyMap<string, Outcome>): string[] {
   )
 }
 
-/** What is left to the user, in bold: it must not be missed. */
-export function formatToDo({
-  advice = [],
-  toDo = [],
-  caEnds,
-  now,
-}: Pick<Summary, 'advice' | 'toDo' | 'caEnds' | 'now'>): string[] {
-  const ofCa = caEnds && now ? [formatCaEnds(caEnds, now)] : []
-  const texts = [...advice.map(formatAdvice), ...toDo.map(formatFinding), ...ofCa]
-  return texts.flatMap((text) => `To do      ${printable(text)}`.split('\n').map((line) => styleText('bold', line)))
+/** What is left to its user by the targets, and beside them. */
+export function toDoOf({ rows, findings = [] }: Pick<Summary, 'rows' | 'findings'>): Finding[] {
+  const all = [...findings, ...[...rows.values()].flatMap((row) => row.findings.filter(({ isSilent }) => !isSilent))]
+  return foldFindings(all.filter(({ owner }) => owner !== 'run'))
 }
 
-/** "control0, control1: kubernetes.pem replaced: where its units read a copy, copy it again" */
-function formatAdvice({ nodes, files, restart }: NonNullable<Summary['advice']>[number]): string {
-  const copies = files.length === 1 ? 'it' : 'them'
-  const inTurn = nodes.length > 1 ? ', one node at a time' : ''
-  const then = restart.length > 0 ? `, then restart ${restart.join(', ')}${inTurn}` : ''
-  return `${formatNames(nodes)}: ${formatNames(files)} replaced: copy ${copies} to where the units read ${copies}${then}`
-}
-
-/** "The CA expires in 19 days, on 2036-11-23, and every certificate with it: npm run task -- ca --renew, then …" */
-export function formatCaEnds({ expires, commands }: NonNullable<Summary['caEnds']>, now: Date): string {
-  const left = formatLeftInWords(expires.getTime() - now.getTime())
-  return `The CA expires in ${left}, on ${formatDate(expires, now)}, and every certificate with it: ${commands.join(', then ')}`
+/** In bold: it must not be missed. */
+export function formatToDo(summary: Pick<Summary, 'rows' | 'findings'>, columns?: number): string[] {
+  const texts = toDoOf(summary).map((each) => fit(`To do      ${printable(formatFinding(each))}`, columns))
+  return texts.flatMap((text) => text.split('\n').map((line) => styleText('bold', line)))
 }
 
 /** True if they are only checked. */
@@ -299,22 +287,10 @@ export function areChecks(targets: readonly Target[]): boolean {
   return targets.every(({ build }) => !build)
 }
 
-/** The outcomes of one kind, with their targets. */
-export function ofKind<K extends Outcome['kind']>(outcomes: ReadonlyMap<string, Outcome>, kind: K) {
-  return [...outcomes].filter((entry): entry is [string, Extract<Outcome, { kind: K }>] => entry[1].kind === kind)
-}
-
-/** What is on nodes although cluster.yaml keeps it off them. */
-export function leftOnNodes(outcomes: ReadonlyMap<string, Outcome>) {
-  return [...outcomes].flatMap(([id, outcome]) => {
-    return leftIn(outcome).flatMap((each) => (each.isKeptOff ? { ...each, node: id.slice(id.indexOf('/') + 1) } : []))
-  })
-}
-
-export function countOutcomes(outcomes: ReadonlyMap<string, Outcome>) {
-  const number = (kind: Outcome['kind']) => ofKind(outcomes, kind).length
+export function countRows(rows: Rows) {
+  const number = (kind: Row['kind']) => [...rows.values()].filter((row) => row.kind === kind).length
   return {
-    targets: outcomes.size,
+    targets: rows.size,
     made: number('built'),
     fresh: number('fresh'),
     /** In a dry run: targets that would be built. */

@@ -5,7 +5,7 @@ import { formatCommand } from '../request/host.ts'
 import { type ExitCause, statuses } from '../request/job.ts'
 import { type OptionName, optionTable } from '../request/options.ts'
 import { isPhase, unknownName } from '../request/selection.ts'
-import { type Command, commands, commonOptions, questions, run } from './table.ts'
+import { type Command, commands, commonOptions, questions, run, runsOfSeveral } from './table.ts'
 
 /** Columns. */
 const width = 80
@@ -39,10 +39,14 @@ function helpOf(command: Command): string {
     ...formatUsage(command),
     ...(command === run ? ['', ...formatPhases()] : []),
     ...(options.length > 0 ? ['', 'Options', ...formatOptions(options, command)] : []),
+    ...['', 'Examples', ...command.examples.map((line) => `  ${formatCommand(line)}`)],
     ...['', `Also ${common.slice(0, -1).join(', ')} and ${common.at(-1)}: see ${formatCommand('--help')}`, ''],
     ...breakLines(`Exit status: 0 success; ${meanings.join('; ')}; 128 + signal when ended by one.`, width),
   ].join('\n')
 }
+
+/** By --list. */
+export const listed = [...runsOfSeveral, ...commands.filter(({ name }) => name !== '')]
 
 /** Each phase and each command. */
 export function listText(): string {
@@ -50,14 +54,14 @@ export function listText(): string {
     'Phases',
     ...phases.flatMap(({ name, makes }) => formatRow(name, makes, 20)),
     ...['', 'Commands'],
-    ...commands.flatMap(({ name, does }) => (name === '' ? [] : formatRow(name, does, 20))),
+    ...listed.flatMap(({ name, does }) => formatRow(name, does, 20)),
   ].join('\n')
 }
 
 function formatUsage(command: Command): string[] {
   const { name, operands = '', does } = command
   return [
-    ...(command === run ? formatRow(formatCommand('bootstrap'), 'every phase, in order', 33) : []),
+    ...(command === run ? formatRow(formatCommand('bootstrap'), runsOfSeveral[0].does, 33) : []),
     ...formatRow(formatCommand([name, operands].filter(Boolean).join(' ')), does, 33),
   ]
 }

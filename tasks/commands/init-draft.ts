@@ -125,7 +125,7 @@ export function formatCluster({ nodes, users, revoked, ...draft }: ClusterDraft,
       : [
           '# users: # besides admin',
           '#   - { name: joe, groups: [devs], validity: 90d }',
-          '#   - { name: jane, validity: 90d } # an admin by a ClusterRoleBinding, which the run prints: without it she has no rights',
+          '#   - { name: jane, validity: 90d } # an admin with localKubeconfig: { as: jane }: status --on-nodes prints the ClusterRoleBinding',
         ]),
     ...(revoked ? [`revoked: ${text(revoked)} # cut off: docs/cluster-yaml.md`] : []),
     'nodes:',

@@ -4,38 +4,28 @@ import { readFileSync } from 'node:fs'
 import { dirname } from 'node:path'
 import { sshConfigPath } from '../../lib/cluster/cluster.ts'
 import { doing, Failure } from '../../lib/failure.ts'
-import { caName } from '../../lib/files/auth-dir.ts'
 import {
   byPhase,
   closure,
   clusterGraph,
   type Graph,
+  isLost,
   nameInPhase,
-  type Outcome,
+  type Row,
+  type Rows,
   type Run,
+  rowOf,
   type Target,
 } from '../../lib/graph/target.ts'
-import { asFindings, type Change, formatReasons, isRepair, type Reason, worksOf } from '../../lib/reason.ts'
+import { asFindings, formatReasons, isRepair, worksOf } from '../../lib/reason.ts'
 import { formatFailures } from '../../lib/show/words.ts'
-import { formatNames, octal } from '../../lib/wording.ts'
+import { formatNames } from '../../lib/wording.ts'
 import { outageOf } from '../layouts/tables.ts'
 import { phases } from '../phases/bootstrap.ts'
-import { notesOnAdminKeys } from '../phases/local-kubeconfig.ts'
 import { readAuth } from '../request/access.ts'
 import type { CommandRun } from '../request/command-run.ts'
-import { notesOnEntries, notesOnHolders, notesOnMove } from '../request/holders.ts'
 import { type ExitCause, exitStatus } from '../request/job.ts'
-import {
-  adviseBackup,
-  adviseLeft,
-  adviseOnCa,
-  adviseRevoked,
-  noteOnValidity,
-  notesOnAddresses,
-  notesOnFolder,
-  notesOnRotations,
-  stagesIn,
-} from '../request/notices.ts'
+import { adviseOnRotations, findBeside, stagesIn } from '../request/notices.ts'
 import { type Observation, observe, showObservation } from '../request/observe.ts'
 import { usage } from '../request/options.ts'
 import { type Selection, select } from '../request/selection.ts'
@@ -73,37 +63,24 @@ interface PlanScope {
 }
 
 async function show(given: CommandRun, seen: Observation, wanted: PlanScope) {
-  const { whole, selection, warnings } = wanted
-  const { graph, run, outcomes } = seen
-  const reachesNodes = selection.ids.some((id) => graph.get(id)?.where === 'node')
-  const notes = [
-    // It explains much of what follows.
-    ...(await notesOnRotations(run)),
-    ...notesOnFolder(run.auth),
-    ...asFindings([...notLookedAt(whole, graph), ...warnings]),
-    ...(reachesNodes ? notesOnAddresses(run.cluster) : []),
-    ...notesOnMove(run),
-    ...notesOnEntries(run, outcomes),
-    ...notesOnHolders(run, (id) => getsNewKey(run, outcomes.get(id))),
-    ...([...graph.values()].every(({ where }) => where === 'auth') ? [] : notesOnAdminKeys(run)),
-    ...asFindings([...otherWays(run, wanted), ...nextRun(run, wanted)]),
-    ...noteOnValidity(run, outcomes),
-    ...asFindings([outageOf(run.cluster, restartsIn(seen))]),
+  const { whole, warnings } = wanted
+  const { graph, run, rows } = seen
+  const restarts = [...rows.values()].flatMap(({ reasons }) =>
+    reasons.flatMap((each) => (each.kind === 'unit' && each.restarts ? each.unit : [])),
+  )
+  const findings = [
+    ...asFindings([
+      ...notLookedAt(whole, graph),
+      ...warnings,
+      ...otherWays(run, wanted),
+      ...nextRun(run, wanted, rows),
+    ]),
+    ...(await findBeside(run, rows)),
+    ...asFindings([outageOf(run.cluster, restarts)]),
+    ...(await adviseOnRotations(run)),
   ]
-  const caEnds = graph.has(caName) && !selection.forced.has(caName) ? adviseOnCa(run) : undefined
-  const planHash = planOf(graph, outcomes, given, stagesIn(run))?.hash
-  const toDo = [...adviseBackup(run, graph, outcomes), ...adviseLeft(run, outcomes), ...adviseRevoked(run, outcomes)]
-  return showObservation(given, seen, { isPlan: true, notes, toDo, caEnds, planHash })
-}
-
-function getsNewKey({ auth }: Run, outcome: Outcome | undefined): boolean {
-  const change = outcome?.kind === 'stale' ? outcome.change : undefined
-  return change?.kind === 'made' && change.files.some((file) => auth.files.parse(file)?.kind === 'key')
-}
-
-function restartsIn({ outcomes }: Observation): string[] {
-  const reasons = [...outcomes.values()].flatMap((outcome) => (outcome.kind === 'stale' ? outcome.reasons : []))
-  return reasons.flatMap((reason) => (reason.kind === 'unit' && reason.restarts ? [reason.unit] : []))
+  const planHash = planOf(rows, given, stagesIn(run))?.hash
+  return showObservation(given, seen, { isPlan: true, findings, planHash })
 }
 
 /** cluster.yaml may be somebody else's, and looking at nodes runs commands that it names: docs/safety.md. */
@@ -130,23 +107,25 @@ function otherWays({ command }: Run, { whole, selection: { forced } }: PlanScope
   })
 }
 
-/** The run that makes what depends on the forced targets, unless this one does. */
-function nextRun({ command }: Run, { all, whole, selection: { forced } }: PlanScope): string[] {
+/** The run that takes further what this one makes or copies. */
+function nextRun({ command }: Run, { all, whole, selection: { forced } }: PlanScope, rows: Rows): string[] {
   const isMade = (id: string) => forced.has(id) && all.get(id)?.where === 'auth'
-  const isLeft = [...all.values()].some(({ id, needs }) => !whole.has(id) && needs.some(isMade))
-  if (!isLeft) return []
+  const isCopied = (id: string) => rows.get(id)?.change?.kind === 'deployed'
+  const isLeft = (is: (id: string) => boolean) =>
+    [...all.values()].some(({ id, isOfWhole, needs }) => !isOfWhole && !whole.has(id) && needs.some(is))
   const isReplaced = [...forced.values()].includes('replace')
   const next = command(isReplaced ? 'bootstrap --replace-identity' : 'bootstrap')
-  return [`kubeconfigs and nodes keep the old files until you run: ${next}`]
+  if (isLeft(isMade)) return [`kubeconfigs and nodes keep the old files until you run: ${next}`]
+  return isLeft(isCopied) ? [`units have no new files until you run: ${next}`] : []
 }
 
 /** `--expect-plan`: the targets, none of which does anything else than it would do now. Throws a refusal if that is another plan. */
 export async function readPlanned(given: CommandRun, graph: Graph, forced: Selection['forced']): Promise<Graph> {
-  const { run, outcomes } = await observe(given, graph, { forced, foresees: true })
-  const plan = planOf(graph, outcomes, given, stagesIn(run))
+  const { run, rows } = await observe(given, graph, { forced, foresees: true })
+  const plan = planOf(rows, given, stagesIn(run))
   if (!plan)
     throw otherPlan(
-      ['not everything could be looked at, so nothing was done:', ...formatFailures(outcomes)].join('\n'),
+      ['not everything could be looked at, so nothing was done:', ...formatFailures(rows)].join('\n'),
       run,
     )
   if (plan.hash !== given.options.expectPlan)
@@ -162,26 +141,18 @@ async function refuse(
 ): Promise<readonly ExitCause[]> {
   const reporter = await reporterFor(byPhase(phases, graph), true)
   for (const [id, failure] of refusals) reporter.problem(failure, id)
-  await reporter.end({ outcomes: new Map(), seconds: 0, exit: exitStatus(['refused'], endedStatus()) })
+  await reporter.end({ rows: new Map(), seconds: 0, exit: exitStatus(['refused'], endedStatus()) })
   return ['refused']
 }
 
 type Plan = Readonly<NonNullable<ReturnType<typeof planOf>>>
 
 /** Of a dry run with what it foresees; undefined if a target could not be looked at. `stages`: of rotations that are under way. */
-export function planOf(
-  graph: Graph,
-  outcomes: ReadonlyMap<string, Outcome>,
-  of: Pick<CommandRun, 'cluster' | 'file'>,
-  stages: readonly string[] = [],
-) {
-  const actions: string[] = []
-  for (const target of graph.values()) {
-    const outcome = outcomes.get(target.id)
-    if (outcome?.kind === 'stale') actions.push(...actionsOf(target, outcome.reasons, outcome.change))
-    else if (outcome?.kind !== 'fresh') return undefined
-  }
-  const whole = JSON.stringify([of.cluster.name, ...sshConfigOf(of, graph), ...stages, ...actions.toSorted()])
+export function planOf(rows: Rows, of: Pick<CommandRun, 'cluster' | 'file'>, stages: readonly string[] = []) {
+  const all = [...rows.values()]
+  if (all.some(isLost)) return undefined
+  const actions = all.filter(({ kind }) => kind === 'stale').flatMap(actionsOf)
+  const whole = JSON.stringify([of.cluster.name, ...sshConfigOf(of, all), ...stages, ...actions.toSorted()])
   /** SHA-256, in hexadecimal. */
   return { hash: hash('sha256', whole), actions: new Set(actions) }
 }
@@ -190,9 +161,12 @@ export function planOf(
  * Another ssh configuration may reach nodes through another machine. The path is as in cluster.yaml, so that a plan has the same hash in
  * every folder.
  */
-function sshConfigOf({ cluster: { ssh }, file }: Pick<CommandRun, 'cluster' | 'file'>, graph: Graph): unknown[] {
+function sshConfigOf(
+  { cluster: { ssh }, file }: Pick<CommandRun, 'cluster' | 'file'>,
+  rows: readonly Row[],
+): unknown[] {
   const path = sshConfigPath(dirname(file), ssh)
-  if (path === undefined || ![...graph.values()].some(({ where }) => where === 'node')) return []
+  if (path === undefined || !rows.some(({ target }) => target.where === 'node')) return []
   const bytes = doing('read', path, () => readFileSync(path))
   return [ssh.configFile, hash('sha256', bytes)]
 }
@@ -210,7 +184,8 @@ function keepTargetTo(actions: Plan['actions'], target: Target): Target {
     build: async (run, work) => {
       const { reasons } = work
       const change = isRepair(reasons) ? undefined : await target.foresee?.(run, work)
-      if (actionsOf(target, reasons, change).some((action) => !actions.has(action)))
+      const row = rowOf(target, { kind: 'stale', reasons, ...(change && { change }) })
+      if (actionsOf(row).some((action) => !actions.has(action)))
         throw otherPlan(`this is not in the plan: ${formatReasons(reasons)}`, run)
       try {
         return await build(run, work)
@@ -231,17 +206,11 @@ function otherPlan(what: string, { command }: Pick<Run, 'command'>): Failure {
  * The target with the values that it is to have, with each file and with each unit to restart. The user's own kubeconfig is of one
  * machine, and part of no plan that others review.
  */
-function actionsOf({ id, where, wanted }: Target, reasons: readonly Reason[], change: Change | undefined): string[] {
+function actionsOf(row: Row): string[] {
+  const { id, where, wanted } = row.target
   if (where === 'kubeconfig') return []
-  const works = Object.entries(worksOf(change)).flatMap(([verb, names]) => names.map((name) => `${verb} ${name}`))
-  const done = ['', ...reasons.flatMap(repairsFor), ...works]
-  return done.map((what) => JSON.stringify([id, wanted, what]))
-}
-
-function repairsFor(reason: Reason): string[] {
-  if (reason.kind === 'wrong-mode') return [`${octal(reason.wanted)} ${reason.path}`]
-  if (reason.kind === 'on-node') return reason.wrongMode.map((file) => `mode ${file}`)
-  return reason.kind === 'left-drained' ? ['undrain'] : []
+  const works = Object.entries(worksOf(row)).flatMap(([verb, names]) => names.map((name) => `${verb} ${name}`))
+  return ['', ...works].map((what) => JSON.stringify([id, wanted, what]))
 }
 
 /** The name of the rotation that replaces what an irreplaceable target makes. */

@@ -66,7 +66,7 @@ export async function recover(given: CommandRun): Promise<readonly ExitCause[]> 
       if (files.size > 0) take(run, files)
       refuseWrongSources(run, sources.main, wrong, { taken: files.size > 0 ? 'not everything' : 'nothing' })
       run.note(`now: ${next}`)
-      return { outcomes: new Map(), causes: [] }
+      return { causes: [] }
     },
   })
 }

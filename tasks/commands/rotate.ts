@@ -21,8 +21,9 @@ import { installId } from '../phases/install-targets.ts'
 import { readAuth, writeAuth } from '../request/access.ts'
 import type { CommandRun } from '../request/command-run.ts'
 import { notesOnHolders, notesOnMove } from '../request/holders.ts'
+import { columnsOf } from '../request/host.ts'
 import { type ExitCause, exitStatus } from '../request/job.ts'
-import { adviseBackup, backUpAgain, formatUses } from '../request/notices.ts'
+import { adviseBackup, adviseOnRotations, backUpAgain, formatUses } from '../request/notices.ts'
 import { type Options, usage } from '../request/options.ts'
 import { walk } from '../request/walk.ts'
 import { surveyApiServers, surveyStage } from '../rotations/api-servers.ts'
@@ -73,22 +74,22 @@ export async function rotate(given: CommandRun): Promise<readonly ExitCause[]> {
         const reporter = await given.reporterFor(byPhase([...phases, proofPhase, rewritePhase], graph), false)
         const run = { ...rotating.run, note: reporter.note }
         const walked = await walk(graph, { run, forced: new Map(), signal, reporter })
-        const { outcomes } = walked
+        const { rows } = walked
         // What its user has to change holds only the rotation that needs it: mayBegin.
         const causes = walked.causes.filter((cause) => cause !== 'unfinished')
         const exit = exitStatus(causes, given.endedStatus())
         const seconds = (performance.now() - started) / 1000
-        const advice = adviseAfter([...graph.values()], outcomes)
-        const toDo = stage ? asFindings([backUpAgain(run.auth)]) : adviseBackup(run, graph, outcomes)
-        await reporter.end({ outcomes, seconds, exit, advice, toDo })
+        const backup = stage ? asFindings([backUpAgain(run.auth)], { owner: 'afterwards' }) : adviseBackup(run, rows)
+        await reporter.end({ rows, seconds, exit, findings: [...adviseAfter(rows), ...backup] })
         return causes
       }
       const again = `rotate ${rotation.name}${options.finish ? ' --finish' : ''} --force`
       const confirm = async (loss: string) => (await import('./run.ts')).confirm(locked, loss, again)
       const drive: Drive = { options, rotation, rotating, walk: walkTo, say: between.note, confirm }
       refuseOther(drive)
-      return { outcomes: new Map(), causes: await (options.undo ? goBack(drive) : goForward(drive)) }
+      return { causes: await (options.undo ? goBack(drive) : goForward(drive)) }
     },
+    closing: async () => ({ findings: await adviseOnRotations(given) }),
   })
 }
 
@@ -164,7 +165,6 @@ function begins(rotation: Rotation, { finish }: Options, run: Run): ReturnType<t
 /** Up to the last stage but one; with --finish through the last one. */
 async function goForward(drive: Drive): Promise<readonly ExitCause[]> {
   const { options, rotation, rotating, say } = drive
-  const { command } = rotating.run
   const { stages } = rotation
   const { finish } = options
   const { at, note } = begins(rotation, options, rotating.run)
@@ -179,9 +179,6 @@ async function goForward(drive: Drive): Promise<readonly ExitCause[]> {
     if (next.isLast) for (const note of notesOnHolders(rotating.run)) say(formatFinding(note))
     if (next.isLast && !finish) {
       for (const sentence of formatUses(await findUses(rotating, rotation))) say(sentence)
-      say(`left to do: ${next.title}`)
-      say(`    ${command(`rotate ${rotation.name} --finish`)}`)
-      say(`or back: ${command(`rotate ${rotation.name} --undo`)}`)
       return []
     }
     if (!(await mayBegin(drive, next))) return ['stale']
@@ -372,9 +369,8 @@ async function planRotation(
   const { options, cluster, host, print } = run
   const { stages } = rotation
   const end = options.finish ? stages.length : stages.length - 1
-  const { isTTY, columns } = host.stdout
-  const say = (text: string, indent = 0) =>
-    print(wrap(' '.repeat(indent) + text, isTTY ? columns : undefined, indent + 4))
+  const columns = columnsOf(host.stdout)
+  const say = (text: string, indent = 0) => print(wrap(' '.repeat(indent) + text, columns, indent + 4))
   const linesOf = (of: Stage | undefined) =>
     tried.flatMap(({ stage, ...each }) => (stage === of ? formatTried(each) : []))
   const before = linesOf(undefined).map((line) => `before the first stage: ${line}`)
@@ -434,7 +430,7 @@ async function planRotation(
   ]
   const lines = options.json
     ? [...untried, ...toDo].map((message) => formatJsonLine({ type: 'note', message }))
-    : ['', ...formatToDo({ toDo: asFindings(toDo) })]
+    : ['', ...formatToDo({ rows: new Map(), findings: asFindings(toDo, { owner: 'afterwards' }) }, columns)]
   if (!options.json) for (const line of ['', ...untried]) say(line)
   for (const line of lines) print(line)
   return tried.some(({ refused }) => refused.length > 0) ? ['refused'] : ['stale']

@@ -12,32 +12,21 @@ import {
   isDone,
   isLost,
   nameInPhase,
-  type Outcome,
+  type Row,
+  type Rows,
   type Run,
 } from '../../lib/graph/target.ts'
-import { asFindings, type Finding, formatFinding } from '../../lib/reason.ts'
+import { asFindings, type Finding } from '../../lib/reason.ts'
 import { adviseAfter } from '../../lib/show/words.ts'
 import { formatNames, joinClauses, printable } from '../../lib/wording.ts'
 import { replaceCommand } from '../nodes/fetch-command.ts'
 import { phases } from '../phases/bootstrap.ts'
 import { writeAuth } from '../request/access.ts'
 import type { CommandRun } from '../request/command-run.ts'
-import { notesOnEntries, notesOnHolders } from '../request/holders.ts'
 import type { ExitCause } from '../request/job.ts'
-import {
-  adviseBackup,
-  adviseLeft,
-  adviseOnCa,
-  adviseRevoked,
-  isNewIdentity,
-  nextToExpire,
-  noteOnValidity,
-  notesOnAddresses,
-  notesOnRotations,
-} from '../request/notices.ts'
+import { adviseOnRotations, findBeside, isNewIdentity, nextToExpire } from '../request/notices.ts'
 import { usage } from '../request/options.ts'
 import { namesToForce, select } from '../request/selection.ts'
-import { notesOnUses } from '../request/uses.ts'
 import { walk } from '../request/walk.ts'
 
 /** Throws a usage Failure before anything is printed or changed. */
@@ -53,7 +42,7 @@ export async function run(given: CommandRun): Promise<readonly ExitCause[]> {
     replaced.length > 0 && `a new ${formatNames(replaced)}: what was made with the present one stops working`,
     options.replaceIdentity && '--replace-identity: what is there of another identity is overwritten',
   )
-  const restAfter = (outcomes: ReadonlyMap<string, Outcome>) => formatRest(given, graph, { forced, outcomes })
+  const restAfter = (rows: Rows) => formatRest(given, graph, { forced, rows })
   if (loss) await confirm(given, loss, restAfter(new Map()))
   const wasWide = auth.isWide()
   const reporter = await given.reporterFor(byPhase(phases, wanted), false)
@@ -65,110 +54,90 @@ export async function run(given: CommandRun): Promise<readonly ExitCause[]> {
       const isPlanned = options.expectPlan !== undefined
       const planned = isPlanned ? await (await import('./plan.ts')).readPlanned(run, wanted, forced) : wanted
       const walked = await walk(planned, { run, signal, forced, reporter })
-      const { outcomes } = walked
-      if (outcomes.size === 0) reporter.note('no file was made or changed')
-      const reachesNodes = outcomes.size > 0 && ids.some((id) => wanted.get(id)?.where === 'node')
-      for (const note of await notesAfter(run, outcomes, reachesNodes)) reporter.note(formatFinding(note))
+      if (walked.rows.size === 0) reporter.note('no file was made or changed')
       return walked
     },
-    closing: (outcomes) => ({
-      advice: adviseAfter([...wanted.values()], outcomes),
-      toDo: [
-        ...toDoAfter(given, { all: graph, wanted, wasWide }, outcomes),
-        ...asFindings([
-          forced.size > 0 &&
-            [...outcomes.values()].some(isLost) &&
-            !signal.aborted &&
-            `run the rest: ${command(restAfter(outcomes))}`,
-        ]),
-      ],
+    closing: async (rows) => ({
+      findings: await findAfter({ ...given, note: reporter.note }, { all: graph, wasWide, rows }, restAfter),
       nextToExpire: nextToExpire(given, wanted.values()),
-      caEnds: outcomes.has(caName) && !signal.aborted ? adviseOnCa(given) : undefined,
       now,
-      goOn: signal.aborted ? command(restAfter(outcomes)) : undefined,
+      goOn: signal.aborted ? command(restAfter(rows)) : undefined,
     }),
   })
 }
 
-async function notesAfter(run: Run, outcomes: ReadonlyMap<string, Outcome>, reachesNodes: boolean): Promise<Finding[]> {
-  const isIdle = [...outcomes.values()].every(({ kind }) => kind === 'fresh')
-  const isOwn = reachesNodes || outcomes.has('local-kubeconfig')
-  return [
-    ...(isOwn ? (await import('../phases/local-kubeconfig.ts')).notesOnAdminKeys(run) : []),
-    ...(reachesNodes ? notesOnAddresses(run.cluster) : []),
-    ...(reachesNodes || !isIdle
-      ? [...notesOnEntries(run, outcomes), ...notesOnHolders(run), ...notesOnUses(run, outcomes)]
-      : []),
-    ...noteOnValidity(run, outcomes),
-    ...(await notesOnRotations(run)),
-  ]
-}
-
 interface RunScope {
   readonly all: Graph
-  /** The targets of this run. */
-  readonly wanted: Graph
+  /** Of the targets of this run. */
+  readonly rows: Rows
   /** Others could read auth/ before it. */
   readonly wasWide: boolean
 }
 
 /** After an interruption only what must not wait for the next run. */
-function toDoAfter(given: CommandRun, scope: RunScope, outcomes: ReadonlyMap<string, Outcome>): Finding[] {
-  const urgent = [
-    ...adviseBackup(given, scope.wanted, outcomes),
-    ...asFindings(adviseNewIdentity(given, scope.wanted, outcomes)),
-    ...adviseLeft(given, outcomes),
-    ...(outcomes.size > 0 ? adviseRevoked(given, outcomes) : []),
-  ]
-  if (given.signal.aborted) return urgent
+async function findAfter(given: CommandRun, scope: RunScope, restAfter: (rows: Rows) => string): Promise<Finding[]> {
+  const { command, options, signal } = given
+  const { rows } = scope
+  const all = [...rows.values()]
+  const reachesNodes = all.some(({ target }) => target.where === 'node')
+  const isIdle = !reachesNodes && all.every(({ kind }) => kind === 'fresh')
+  const isRestNamed = (options.force || options.renew) && all.some(isLost) && !signal.aborted
+  const afterwards = (texts: readonly (string | false | undefined)[]) => asFindings(texts, { owner: 'afterwards' })
   return [
-    ...asFindings([...adviseUsers(given, outcomes), ...adviseOthers(given, scope, outcomes)]),
-    ...urgent,
-    ...asFindings(scope.wasWide ? adviseExposed(given, outcomes) : []),
+    ...adviseAfter(rows),
+    ...afterwards(signal.aborted ? [] : [...adviseUsers(given, rows), ...adviseOthers(given, scope)]),
+    ...(await findBeside(given, rows, { isIdle })),
+    ...afterwards([
+      ...adviseNewIdentity(given, rows),
+      ...(scope.wasWide && !signal.aborted ? adviseExposed(given, rows) : []),
+      isRestNamed && `run the rest: ${command(restAfter(rows))}`,
+    ]),
+    ...(await adviseOnRotations(given)),
   ]
 }
 
 /** Users hold copies of their kubeconfigs. */
-function adviseUsers({ cluster }: Run, outcomes: ReadonlyMap<string, Outcome>): string[] {
-  const names = cluster.users.flatMap(({ name }) =>
-    outcomes.get(`kubeconfigs/${name}`)?.kind === 'built' ? [name] : [],
-  )
+function adviseUsers({ cluster }: Run, rows: Rows): string[] {
+  const names = cluster.users.flatMap(({ name }) => (rows.get(`kubeconfigs/${name}`)?.kind === 'built' ? [name] : []))
   if (names.length === 0) return []
   return [
     `give ${formatNames(names.map(kubeconfigFile))}${names.length === 1 ? ` to ${names[0]}` : ', each to its user'}`,
   ]
 }
 
-/** After a phase that was run alone: other targets still hold what it replaced. */
-function adviseOthers({ command }: Run, { all, wanted }: RunScope, outcomes: ReadonlyMap<string, Outcome>): string[] {
-  const isRemade = (id: string) => {
-    const outcome = outcomes.get(id)
-    if (outcome?.kind !== 'built' || outcome.change?.kind !== 'made') return false
-    // A replaced identity has a warning of its own, which says what comes next.
-    return !outcome.change.isNew && !outcome.change.isReplaced && !outcome.change.isRestored
+/** After a phase that was run alone: other targets still hold what it replaced, or take further what it copied. */
+function adviseOthers({ command }: Run, { all, rows }: RunScope): string[] {
+  const isUsed = (isMade: (row: Row) => boolean) => {
+    const made = new Set([...rows.values()].flatMap((row) => (row.kind === 'built' && isMade(row) ? row.id : [])))
+    return [...all.values()].some(
+      ({ id, isOfWhole, needs }) => !isOfWhole && !rows.has(id) && needs.some((need) => made.has(need)),
+    )
   }
-  const isUsed = [...all.values()].some(({ id, needs }) => !wanted.has(id) && needs.some(isRemade))
-  return isUsed ? [`${command('bootstrap')}: kubeconfigs or nodes have the old files until then`] : []
+  // A replaced identity has a warning of its own, which says what comes next.
+  const isRemade = ({ change }: Row) =>
+    change?.kind === 'made' && !change.isNew && !change.isReplaced && !change.isRestored
+  if (isUsed(isRemade)) return [`${command('bootstrap')}: kubeconfigs or nodes have the old files until then`]
+  const isCopied = ({ change }: Row) => change?.kind === 'deployed' && change.files.length > 0
+  return isUsed(isCopied) ? [`${command('bootstrap')}: units have no new files until then`] : []
 }
 
 /**
  * After a new CA: a deploy refuses a node that holds another one. Without a deploy to every control node, the run can't know whether the
  * cluster has one already.
  */
-function adviseNewIdentity(run: Run, graph: Graph, outcomes: ReadonlyMap<string, Outcome>) {
-  const made = [...graph.values()].filter((target) => isNewIdentity(target, outcomes.get(target.id)))
+function adviseNewIdentity(run: Run, rows: Rows): string[] {
+  const made = [...rows.values()].filter(isNewIdentity)
   const controls = run.cluster.nodes.filter(({ role }) => role === 'control')
-  const hasLooked = controls.every(({ name }) => isDone(outcomes.get(`deploy/${name}`)))
+  const hasLooked = controls.every(({ name }) => isDone(rows.get(`deploy/${name}`)))
   if (hasLooked || !made.some(({ id }) => id === caName)) return []
-  return [
-    `new identity: ${formatNames(made.map(nameInPhase))}; if this cluster already runs, recover the lost auth/: ${replaceCommand(run)}`,
-  ]
+  const names = formatNames(made.map(({ target }) => nameInPhase(target)))
+  return [`new identity: ${names}; if this cluster already runs, recover the lost auth/: ${replaceCommand(run)}`]
 }
 
 /** The modes are repaired by now, but whoever has read a key still has it. */
-function adviseExposed({ auth }: Run, outcomes: ReadonlyMap<string, Outcome>): string[] {
-  const files = [...outcomes.values()].flatMap((outcome) =>
-    (outcome.kind === 'built' ? outcome.reasons : []).flatMap((reason) =>
+function adviseExposed({ auth }: Run, rows: Rows): string[] {
+  const files = [...rows.values()].flatMap(({ kind, reasons }) =>
+    (kind === 'built' ? reasons : []).flatMap((reason) =>
       reason.kind === 'wrong-mode' && reason.wanted === secretMode && (reason.was & 0o044) !== 0 ? [reason.path] : [],
     ),
   )
@@ -182,13 +151,10 @@ function adviseExposed({ auth }: Run, outcomes: ReadonlyMap<string, Outcome>): s
 function formatRest(
   given: CommandRun,
   graph: Graph,
-  {
-    forced,
-    outcomes,
-  }: { readonly forced: ReadonlyMap<string, Force>; readonly outcomes: ReadonlyMap<string, Outcome> },
+  { forced, rows }: { readonly forced: ReadonlyMap<string, Force>; readonly rows: Rows },
 ): string {
   const { names, nodes, prune, renew, replaceIdentity, yes } = given.options
-  const left = new Map([...forced].filter(([id]) => !isDone(outcomes.get(id))))
+  const left = new Map([...forced].filter(([id]) => !isDone(rows.get(id))))
   const own = renew ? [] : namesToForce(given, graph, left)
   return [
     ...(own.length > 0 ? own : names),

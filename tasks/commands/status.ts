@@ -2,15 +2,24 @@
 import { styleText } from 'node:util'
 import { caName } from '../../lib/files/auth-dir.ts'
 import type { Run } from '../../lib/graph/target.ts'
-import { formatFinding } from '../../lib/reason.ts'
-import { formatJsonLine } from '../../lib/show/lines.ts'
-import { formatCaEnds, formatFailures, warningOf, warningsOf } from '../../lib/show/words.ts'
-import { capital, foldAlike, formatDate, formatLeft, formatNames, joinClauses, printable } from '../../lib/wording.ts'
+import { type Finding, formatFinding } from '../../lib/reason.ts'
+import { formatJsonLine, plainWarning } from '../../lib/show/lines.ts'
+import { formatFailures, formatToDo, warningsOf } from '../../lib/show/words.ts'
+import {
+  capital,
+  fit,
+  foldAlike,
+  formatDate,
+  formatLeft,
+  formatNames,
+  joinClauses,
+  printable,
+} from '../../lib/wording.ts'
 import { recoverCommand } from '../nodes/fetch-command.ts'
-import { notesOnAdminKeys } from '../phases/local-kubeconfig.ts'
+import { notesOnRights } from '../phases/local-kubeconfig.ts'
 import { readAuth } from '../request/access.ts'
 import type { CommandRun } from '../request/command-run.ts'
-import { notesOnHolders } from '../request/holders.ts'
+import { columnsOf } from '../request/host.ts'
 import {
   fold,
   formatTotals,
@@ -21,18 +30,10 @@ import {
   takeInventory,
   waysOut,
 } from '../request/inventory.ts'
-import { causesOf, type ExitCause, exitStatus } from '../request/job.ts'
-import {
-  adviseOnCa,
-  formatUnderWay,
-  formatUses,
-  noteOnValidity,
-  notesOnFolder,
-  rotationsUnderWay,
-} from '../request/notices.ts'
+import { causesIn, causesOf, type ExitCause, exitStatus } from '../request/job.ts'
+import { findBeside, findingOfRotation, formatUses, notesOnFolder, rotationsUnderWay } from '../request/notices.ts'
 import { observe, wholeCluster } from '../request/observe.ts'
 import { checkNodes } from '../request/selection.ts'
-import { notesOnUses } from '../request/uses.ts'
 import type { Uses } from '../rotations/rotation.ts'
 import type { UnderWay } from '../rotations/table.ts'
 
@@ -43,7 +44,8 @@ export async function status(given: CommandRun): Promise<readonly ExitCause[]> {
   return readAuth(given, graph, async (run) => {
     const inventory = takeInventory(await observe(run, graph))
     const rotations = await findRotations(run)
-    return () => show(given, inventory, rotations)
+    const rights = run.options.onNodes ? await notesOnRights(run) : []
+    return () => show(given, inventory, { rotations, rights })
   })
 }
 
@@ -62,7 +64,7 @@ async function findRotations(run: CommandRun): Promise<(UnderWay & Uses)[]> {
 
 /** Of the nodes that are wanted. */
 interface Status extends Inventory, ReturnType<typeof waysOut> {
-  readonly onFolder: readonly string[]
+  readonly findings: readonly Finding[]
   readonly rotations: readonly (UnderWay & Uses)[]
 }
 
@@ -70,65 +72,52 @@ interface Status extends Inventory, ReturnType<typeof waysOut> {
 async function show(
   given: CommandRun,
   inventory: Inventory,
-  rotations: Status['rotations'],
+  { rotations, rights }: Pick<Status, 'rotations'> & { readonly rights: readonly Finding[] },
 ): Promise<readonly ExitCause[]> {
   const { options, signal, print } = given
   if (signal.aborted) return []
-  const { run, outcomes, graph } = inventory
-  const isWanted = ({ node = '' }: { node?: string | undefined } = {}) =>
-    options.nodes.length === 0 || options.nodes.includes(node)
+  const { run } = inventory
+  const isWhole = options.nodes.length === 0
+  const isWanted = ({ node = '' }: { readonly node?: string | undefined }) => isWhole || options.nodes.includes(node)
   const items = inventory.items.filter(isWanted)
   const nodes = inventory.nodes.filter(isWanted)
-  const own = new Map([...outcomes].filter(([id]) => isWanted(graph.get(id))))
-  const onFolder = notesOnFolder(run.auth).map(formatFinding)
+  const rows = new Map([...inventory.rows].filter(([, row]) => isWanted(row)))
+  const findings = isWhole ? [...(await findBeside(run, rows)), ...rights] : notesOnFolder(run.auth)
   const causes: ExitCause[] = [
     ...[...items, ...nodes].flatMap((each) =>
       isRight(each) ? [] : each.state === 'failed' ? ('failed' as const) : ('stale' as const),
     ),
     // What a run would refuse, or leave to its user.
-    ...causesOf(own.values()).filter((each) => each === 'refused' || each === 'unfinished'),
-    ...onFolder.map(() => 'stale' as const),
+    ...causesOf(rows.values()).filter((each) => each === 'refused' || each === 'unfinished'),
+    ...causesIn(findings),
+    ...notesOnFolder(run.auth).map(() => 'stale' as const),
     ...rotations.flatMap(({ failure }) => failure?.kind ?? []),
   ]
-  const found = {
-    ...inventory,
-    ...waysOut(run, inventory),
-    items,
-    nodes,
-    outcomes: own,
-    onFolder,
-    rotations,
-  }
+  const found = { ...inventory, ...waysOut(run, inventory), items, nodes, rows, findings, rotations }
   if (options.json) for (const line of asJson(found, exitStatus(causes))) print(formatJsonLine(line))
-  else if (!options.quiet || causes.length > 0) for (const line of asText(given, found)) print(line)
+  else for (const line of asText(given, found, causes.length === 0)) print(line)
   return causes
 }
 
-/** A rotation is first: it explains much of what follows. */
-function asText({ options: { nodes, verbose, quiet } }: CommandRun, found: Status): string[] {
-  const { run, outcomes, onFolder, rotations } = found
-  const { now } = run
-  const isWhole = nodes.length === 0
-  const caEnds = isWhole ? adviseOnCa(run) : undefined
-  const notices = isWhole
-    ? [
-        ...notesOnAdminKeys(run),
-        ...noteOnValidity(run, outcomes),
-        ...notesOnHolders(run),
-        ...notesOnUses(run, outcomes),
-      ].map(formatFinding)
-    : []
+/** A rotation is first: it explains much of what follows. With --quiet it is all that is shown where everything `isRight`. */
+function asText({ host, options: { nodes, verbose, quiet } }: CommandRun, found: Status, isRight: boolean): string[] {
+  const { run, rows, findings, rotations } = found
+  const columns = columnsOf(host.stdout)
+  const prose = (text: string) => fit(printable(text), columns)
+  const ofRotations = rotations.flatMap((each) => [formatFinding(findingOfRotation(each, run)), ...formatUses(each)])
+  const notes = findings.filter(({ owner }) => owner === 'run').map(formatFinding)
   const parts = [
-    noteOnLoss(run).map(printable),
-    rotations.flatMap((each) => [formatUnderWay(each, run), ...formatUses(each)]).map(printable),
-    formatStatus({ ...found, now, verbose, quiet }),
+    noteOnLoss(run).map(prose),
+    ofRotations.map(prose),
+    formatStatus({ ...found, now: run.now, verbose, quiet }),
     found.items.length + found.nodes.length === 0
       ? [`auth/ has nothing that belongs to ${nodes.join(', ')}: --on-nodes looks there`]
       : [],
-    [...[...onFolder, ...warningsOf(outcomes), ...notices].map(printable), ...formatFailures(outcomes)],
-    caEnds ? [styleText('bold', formatCaEnds(caEnds, now))] : [],
+    [...[...warningsOf(rows), ...notes].map(prose), ...formatFailures(rows).map((text) => fit(text, columns))],
+    formatToDo(found, columns),
   ]
-  return parts.filter((part) => part.length > 0).flatMap((part, i) => (i === 0 ? part : ['', ...part]))
+  const shown = quiet && isRight ? parts.slice(1, 2) : parts
+  return shown.filter((part) => part.length > 0).flatMap((part, i) => (i === 0 ? part : ['', ...part]))
 }
 
 /** Shown before all that is missing: in a running cluster, none of it may be made again. */
@@ -138,10 +127,9 @@ function noteOnLoss(run: Run): string[] {
   return [`${auth.path} has no CA; if this cluster runs already, restore it first: ${recoverCommand(run)}`]
 }
 
-function asJson({ run, outcomes, items, nodes, onFolder, rotations }: Status, exit: number): object[] {
+function asJson({ run, rows, items, nodes, findings, rotations }: Status, exit: number): object[] {
   const { fresh, stale, failed, endsSoon, first } = fold(items, run.now)
-  const known = [...notesOnAdminKeys(run), ...notesOnHolders(run), ...notesOnUses(run, outcomes)].map(formatFinding)
-  const notes = [...noteOnLoss(run), ...onFolder, ...known]
+  const notes = [...noteOnLoss(run), ...findings.map(formatFinding)]
   const counts = { fresh: fresh.length, stale: stale.length, failed: failed.length, endsSoon: endsSoon.length }
   return [
     ...notes.map((message) => ({ type: 'note', message })),
@@ -156,7 +144,7 @@ function asJson({ run, outcomes, items, nodes, onFolder, rotations }: Status, ex
       ...item,
       notAfter: certificate?.notAfter,
       ...(why && { message: why }),
-      warning: warningOf(outcomes.get(item.id)) || undefined,
+      warning: plainWarning(rows.get(item.id)),
       ...(onNodes.size > 0 && { onNodes: Object.fromEntries(onNodes) }),
     })),
     ...nodes.map(({ why, left, holds, ...node }) => ({

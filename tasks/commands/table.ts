@@ -4,7 +4,7 @@ import type { CommandRun, WithoutCluster } from '../request/command-run.ts'
 import type { ExitCause } from '../request/job.ts'
 import type { OptionName } from '../request/options.ts'
 
-interface Row {
+interface CommandRow {
   /** The word that is typed for it; '' for the run, whose words are phases and targets. */
   readonly name: string
   /** The further words that it takes, as --help shows them. */
@@ -13,6 +13,8 @@ interface Row {
   readonly words?: readonly string[]
   /** For --help. */
   readonly does: string
+  /** For --help: what is typed. */
+  readonly examples: readonly [string, string]
   /** Besides those that every command takes. */
   readonly options: readonly OptionName[]
   /** What an option means to it, if that differs from the table of options. */
@@ -25,7 +27,7 @@ interface Row {
 
 type Load<Given> = () => Promise<(given: Given) => Promise<readonly ExitCause[]>>
 
-export type Command = Row &
+export type Command = CommandRow &
   (
     | {
         readonly isWithoutCluster?: false
@@ -50,6 +52,7 @@ export const run: Command = {
   name: '',
   operands: 'NAME...',
   does: 'a phase, a target such as node-certs/worker0, or all certs, with whatever it needs',
+  examples: ['bootstrap --dry-run', 'node-certs/worker0 --force'],
   options: [
     ...(['dry-run', 'offline', 'format', 'expect-plan', 'node', 'force', 'renew'] as const),
     ...(['replace-identity', 'yes', 'prune'] as const),
@@ -73,11 +76,18 @@ export const run: Command = {
   loadPlan: async () => (await import('./plan.ts')).plan,
 }
 
+/** What --list names beside the commands: of what is typed for a run, the words for several phases. */
+export const runsOfSeveral = [
+  { name: 'bootstrap', does: 'every phase, in order' },
+  { name: 'certs', does: 'the phases that make certificates' },
+] as const
+
 export const commands: readonly Command[] = [
   run,
   {
     name: 'verify',
     does: 'tries every TLS connection of the cluster in memory; or checks a backup (--from)',
+    examples: ['verify', 'verify --from /mnt/backup/auth'],
     options: ['node', 'planned', 'from', 'no-lock-wait'],
     means: { from: 'check that this backup can restore the cluster; contacts control nodes' },
     exits: {
@@ -91,6 +101,7 @@ export const commands: readonly Command[] = [
   {
     name: 'status',
     does: 'shows whether each file is up to date and when it expires',
+    examples: ['status --on-nodes', 'status --node worker0 --verbose'],
     options: ['node', 'on-nodes', 'wait-nodes', 'concurrency', 'no-lock-wait'],
     exits: {
       refused: 'a run would refuse to replace something that is there',
@@ -102,6 +113,7 @@ export const commands: readonly Command[] = [
   {
     name: 'graph',
     does: 'draws the dependency graph, as Mermaid or for dot',
+    examples: ['graph', 'graph --format dot'],
     options: ['node', 'format'],
     means: { format: 'mermaid or dot' },
     values: { format: ['mermaid', 'dot'] },
@@ -111,6 +123,7 @@ export const commands: readonly Command[] = [
   {
     name: 'report',
     does: 'writes auth/report.html: what expires when, and who holds which key',
+    examples: ['report --on-nodes', 'report --format prometheus'],
     options: ['format', 'output', 'on-nodes', 'wait-nodes', 'concurrency', 'no-lock-wait'],
     means: { format: 'html or prometheus', output: 'write a copy there, with mode 0644' },
     values: { format: ['html', 'prometheus'] },
@@ -120,6 +133,7 @@ export const commands: readonly Command[] = [
   {
     name: 'schedule',
     does: 'prints a systemd timer and a line for cron, to run bootstrap every day',
+    examples: ['schedule', 'schedule --write /etc/systemd/system'],
     options: ['write', 'output'],
     means: {
       write: 'write them there instead',
@@ -133,6 +147,7 @@ export const commands: readonly Command[] = [
     operands: 'WHAT',
     words: ['ca', 'etcd-ca', 'front-proxy-ca', 'service-account', 'encryption-key'],
     does: 'replaces ca, etcd-ca, front-proxy-ca, service-account or encryption-key in stages, while the cluster runs',
+    examples: ['rotate ca --dry-run', 'rotate ca --finish'],
     options: ['dry-run', 'finish', 'undo', 'force', 'yes', 'wait-nodes', 'concurrency', 'no-lock-wait'],
     means: {
       finish: 'complete the rotation; stop trusting the old CA or key',
@@ -151,6 +166,7 @@ export const commands: readonly Command[] = [
   {
     name: 'recover',
     does: 'restores a lost auth/, from a control node (--node) or a backup (--from)',
+    examples: ['recover --node control0', 'recover --from /mnt/backup/auth'],
     options: ['node', 'from', 'wait-nodes', 'concurrency', 'no-lock-wait'],
     means: { node: 'from this control node', from: 'from this backup of auth/' },
     exits: {
@@ -163,6 +179,7 @@ export const commands: readonly Command[] = [
     name: 'init',
     operands: 'DIR',
     does: 'creates a directory with a cluster.yaml, from node names or an existing auth/',
+    examples: ['init kubenet --control control0 --worker worker0,worker1', 'init kubenet --from /mnt/backup/auth'],
     options: [
       ...(['control', 'worker', 'gateway', 'virtual-ip', 'name', 'user', 'ssh-config', 'layout'] as const),
       'from',
@@ -191,6 +208,7 @@ export const commands: readonly Command[] = [
     operands: 'bash | zsh',
     words: ['bash', 'zsh'],
     does: 'prints a script for your shell, for tab completion of harderway',
+    examples: ['completion bash', 'completion zsh'],
     options: [],
     isWithoutCluster: true,
     exits: {},

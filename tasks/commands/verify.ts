@@ -33,9 +33,9 @@ export async function verify(given: CommandRun): Promise<readonly ExitCause[]> {
   const graph = buildGraph(selectNodes(given, connectionTargets(given.cluster)))
   return readAuth(given, graph, async (run) => {
     const seen = await observe(run, graph, { phases: byPhase(connectionKinds, graph) })
-    const isAllRight = [...seen.outcomes.values()].every(({ kind }) => kind === 'fresh' || kind === 'cancelled')
-    const toDo = asFindings([!isAllRight && `${run.command('status')}: what is wrong with a file, and what repairs it`])
-    return () => showObservation(run, seen, { toDo })
+    const isAllRight = [...seen.rows.values()].every(({ kind }) => kind === 'fresh' || kind === 'cancelled')
+    const text = `${run.command('status')}: what is wrong with a file, and what repairs it`
+    return () => showObservation(run, seen, { findings: asFindings([!isAllRight && text], { owner: 'afterwards' }) })
   })
 }
 
@@ -60,7 +60,7 @@ async function verifyPlanned(given: CommandRun): Promise<readonly ExitCause[]> {
     tried = await stepsOf(planned)({ before: run.auth, after })
     const seen = await observe(run, graph, { phases: byPhase(connectionKinds, graph) })
     const notes = [formatTried(tried)[0], ...notTried(cluster).map((each) => `not tried: ${each}`)]
-    return () => showObservation(run, seen, { notes: asFindings(notes) })
+    return () => showObservation(run, seen, { findings: asFindings(notes) })
   })
 }
 

@@ -239,11 +239,14 @@ export function aggregationOf(
 
 /** Where etcd asks its clients for a certificate of this CA, whoever's, there is no authorization behind that. */
 export function opensEtcd<Row extends Pick<CertKind, 'power' | 'warning' | 'phase' | 'purpose'>>(row: Row): Row {
-  const power = `${row.power}; reads and writes all of etcd, where 2379 can be reached`
-  if (row.phase === 'cluster-cert') return { ...row, power, purpose: `${row.purpose}, etcd` }
-  if (row.phase !== 'user-certs') return { ...row, power }
+  const opens = {
+    opensEtcd: true,
+    power: `${row.power}; reads and writes all of etcd, where 2379 can be reached`,
+  } as const
+  if (row.phase === 'cluster-cert') return { ...row, ...opens, purpose: `${row.purpose}, etcd` }
+  if (row.phase !== 'user-certs') return { ...row, ...opens }
   const etcd = "a user's certificate opens etcd too, past RBAC: let none reach 2379 but the API servers"
-  return { ...row, power, warning: [row.warning, etcd].filter(Boolean).join('; ') }
+  return { ...row, ...opens, warning: [row.warning, etcd].filter(Boolean).join('; ') }
 }
 
 export const kubernetes = '/var/lib/kubernetes'

@@ -83,7 +83,7 @@ export function checkNode(run: Run, node: ClusterNode, look: NodeLook, names: Fo
     wrong: isRight(wrong) ? undefined : wrong,
     /** Of another identity, or somebody else's: auth/backup gets a copy before they are overwritten. */
     others,
-    findings: [...warnings, ...left.map(findingOf)],
+    findings: [...warnings, ...left.map((each) => findingOf(run, node.name, each))],
   }
 }
 

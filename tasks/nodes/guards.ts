@@ -30,7 +30,7 @@ import {
 import { nextStart, ownCas } from '../../lib/pki/pair.ts'
 import { formatNames } from '../../lib/wording.ts'
 import { certTable, identityFiles } from '../layouts/tables.ts'
-import { recoverCommand, replaceCommand, waysOutOfLost } from './fetch-command.ts'
+import { fetchCommand, recoverCommand, replaceCommand, waysOutOfLost } from './fetch-command.ts'
 import { type HeldFile, heldOn, whyNotCompared } from './held.ts'
 import { guardList } from './lists.ts'
 import { digestOf, type NodeLook } from './look.ts'
@@ -210,9 +210,14 @@ function waysOutOfOther(run: Run, places: readonly OtherPlace[]): string[] {
   if ([...labels].some(isLost)) return waysOutOfLost(run, source?.node)
   const nodes = nodeOptions(places.map(({ node }) => node))
   const over = command(`${cluster.install ? 'install' : 'deploy'} ${nodes} --replace-identity`)
+  const recover = recoverCommand(run, source?.node)
+  // All that is in auth/ is of its CA.
+  const replace = names.includes(auth.files.certificate(caName))
+    ? replaceCommand(run, recover)
+    : fetchCommand(run, names, recover)
   return [
     source
-      ? `if the node's is the right one, move ours away and take it over: ${replaceCommand(run, recoverCommand(run, source.node))}`
+      ? `if the node's is the right one, move ours away and take it over: ${replace}`
       : "if the node's is the right one, this auth/ is of another cluster: use the one that it was deployed from",
     `if ours is, overwrite the node's, which is kept in auth/backup: ${over}`,
   ]

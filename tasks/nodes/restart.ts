@@ -2,7 +2,7 @@
 
 import { randomBytes } from 'node:crypto'
 import type { ClusterNode } from '../../lib/cluster/cluster.ts'
-import { Failure, runAgain } from '../../lib/failure.ts'
+import { asFailure, Failure, runAgain } from '../../lib/failure.ts'
 import type { Run } from '../../lib/graph/target.ts'
 import { readEmbedded } from '../../lib/kubernetes/kubeconfig.ts'
 import { ask } from '../../lib/kubernetes/probe.ts'
@@ -47,7 +47,7 @@ async function whileDrained(
   try {
     await work()
   } catch (error) {
-    if (isToUndrain) await undrain(run, node).catch(() => {})
+    if (isToUndrain) await tryToUndrain(on)
     throw error
   }
   if (!isToUndrain) return
@@ -56,7 +56,8 @@ async function whileDrained(
 }
 
 /** False if the node could not be drained, for a back-out; else throws that Failure. */
-async function tryToDrain({ run, node, tell }: NodeRun, isBackOut: boolean): Promise<boolean> {
+async function tryToDrain(on: NodeRun, isBackOut: boolean): Promise<boolean> {
+  const { run, node, tell } = on
   try {
     await markDrained(run, node)
     tell({ doing: 'draining', node: node.name })
@@ -64,10 +65,17 @@ async function tryToDrain({ run, node, tell }: NodeRun, isBackOut: boolean): Pro
     return true
   } catch (error) {
     // Another run's mark means that it is drained for that one.
-    if (!(error instanceof Failure && error.code === 'busy')) await undrain(run, node).catch(() => {})
+    if (!(error instanceof Failure && error.code === 'busy')) await tryToUndrain(on)
     if (isBackOut && error instanceof Failure) return false
     throw error
   }
+}
+
+/** After a failure, which is not hidden by another. */
+async function tryToUndrain({ run, node }: NodeRun): Promise<void> {
+  await undrain(run, node).catch((error) =>
+    run.note(`${node.name} may be left drained, which the next run ends: ${asFailure(error).message}`),
+  )
 }
 
 export async function waitUntilHealthy(on: NodeRun, unit: Unit): Promise<void> {

@@ -25,6 +25,7 @@ export function targets(cluster: Cluster, { earlier }: { readonly earlier: reado
       needs: [...new Set(nodeFiles(cluster, node).flatMap((file) => makers.get(file) ?? []))],
       makes: [],
       wanted: placeOf(cluster, node),
+      isTakenOn: Boolean(cluster.install),
       units: unitsOf(cluster, node.role),
       where: 'node',
       check: async (run, force) => {

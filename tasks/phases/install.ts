@@ -118,7 +118,7 @@ function checkInstalled(run: Run, node: ClusterNode, found: UnitsFound, { arePla
     findings: [
       ...findingsOn(run, { node, found, arePlaced }, installed),
       ...asFindings(oldKeys, { kind: 'old key', isSilent: true }),
-      ...left.map(({ isLeftover, ...each }) => findingOf({ ...each, isKeptOff: true })),
+      ...left.map(({ isLeftover, ...each }) => findingOf(run, node.name, { ...each, isKeptOff: true })),
     ],
     ...owns,
     units: installed.map(({ unit }) => unit.unit),

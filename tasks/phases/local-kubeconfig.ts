@@ -3,7 +3,7 @@ import { spawnSync } from 'node:child_process'
 import { createPublicKey, type KeyObject } from 'node:crypto'
 import { existsSync, realpathSync, statSync } from 'node:fs'
 import { basename, dirname, join, relative } from 'node:path'
-import { Failure, refusal, sharedRefusal, tryTo } from '../../lib/failure.ts'
+import { Failure, refusal, sharedRefusal, tryTo, tryToAwait } from '../../lib/failure.ts'
 import { caName, keepFound, kubeconfigFile } from '../../lib/files/auth-dir.ts'
 import { isStaleLock } from '../../lib/files/lock.ts'
 import { followLinks, readPlainFile, replaceFile, secretMode } from '../../lib/files/plain-file.ts'
@@ -27,7 +27,7 @@ import { type Certificate, isIssuedBy, readCertificate, readCertificates } from 
 import { ownCas, readPair, readPrivateKey, tryCertificate } from '../../lib/pki/pair.ts'
 import { asFindings, type CheckResult, type Finding, type Reason } from '../../lib/reason.ts'
 import { formatNames, quote } from '../../lib/wording.ts'
-import { type CertRow, certTable } from '../layouts/tables.ts'
+import { type CertRow, certTable, localHolder } from '../layouts/tables.ts'
 import { type CaOnNodes, recoverFrom, waysOutOfOtherCa } from '../nodes/fetch-command.ts'
 import { hasAccess, readAccess } from './kubeconfigs.ts'
 
@@ -105,6 +105,29 @@ metadata: { name: ${scalarText(`${name}-cluster-admin`)} }
 roleRef: { apiGroup: rbac.authorization.k8s.io, kind: ClusterRole, name: cluster-admin }
 subjects: [{ apiGroup: rbac.authorization.k8s.io, kind: User, name: ${scalarText(name)} }]
 EOF`
+}
+
+/** How to give all rights to whom the user's kubectl acts as, until an API server says that they are given. */
+export async function notesOnRights(run: Run): Promise<Finding[]> {
+  const { auth, cluster } = run
+  const row = localHolder(cluster)
+  if (!row || row.name === auth.files.names.admin) return []
+  const { withApi } = await import('../nodes/component.ts')
+  const { CN: user, O: groups = [] } = row.profile.subject
+  const all = {
+    user,
+    groups: [groups, 'system:authenticated'].flat(),
+    resourceAttributes: { group: '*', resource: '*', verb: '*' },
+  }
+  const review = { apiVersion: 'authorization.k8s.io/v1', kind: 'SubjectAccessReview', spec: all }
+  for (const node of cluster.nodes.filter(({ role }) => role === 'control')) {
+    const answer: { readonly status?: unknown } | undefined = await tryToAwait(() =>
+      withApi({ run }, node, (api) => api.read('POST', '/apis/authorization.k8s.io/v1/subjectaccessreviews', review)),
+    )
+    if ((answer?.status as { readonly allowed?: unknown } | undefined)?.allowed === true) return []
+    if (answer) break
+  }
+  return asFindings([formatRights(run, row.name)])
 }
 
 /** Without a reason that names a file, the entries go to the first file that exists, else to the last of the list. */

@@ -9,7 +9,6 @@ import { isUnreached } from '../../lib/failure.ts'
 import { authorizationConfigFile } from '../../lib/files/auth-dir.ts'
 import {
   authTarget,
-  checkOf,
   type Earlier,
   type Force,
   isLost,
@@ -114,7 +113,7 @@ const nothingBefore: Earlier = { found: new Map(), outcomes: new Map() }
  */
 function isHolding(node: ClusterNode, id: string, outcomes: Waiting['outcomes']): boolean {
   const outcome = outcomes.get(id)
-  if (!isLost(outcome)) return node.role === 'control' && checkOf(outcome).ownsClient === true
+  if (!isLost(outcome)) return node.role === 'control' && outcome !== undefined && 'ownsClient' in outcome
   const cause = outcome?.kind === 'cancelled' ? outcomes.get(deployId(node)) : outcome
   if (cause?.kind !== 'failed') return true
   return node.role === 'control' && !isUnreached(cause.failure)

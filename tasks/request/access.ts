@@ -4,11 +4,12 @@ import { asFailure, tryTo } from '../../lib/failure.ts'
 import { type AuthDir, metricsFile } from '../../lib/files/auth-dir.ts'
 import { type Lock, type LockOptions, takeLock, waitUntilFree } from '../../lib/files/lock.ts'
 import { publicMode } from '../../lib/files/plain-file.ts'
-import type { Graph, Outcome } from '../../lib/graph/target.ts'
+import type { Graph, Rows } from '../../lib/graph/target.ts'
+import { formatFinding } from '../../lib/reason.ts'
 import type { Reporter, Summary } from '../../lib/show/reporter.ts'
 import { count, printable } from '../../lib/wording.ts'
 import { authBeside, type CommandRun, checkConfigFile, checkRevoked } from './command-run.ts'
-import { causesAt, type ExitCause, exitStatus } from './job.ts'
+import { causesIn, type ExitCause, exitStatus } from './job.ts'
 
 /**
  * Reads while no run holds auth/, and once more if one began meanwhile. `read` returns what shows what was found: it is called
@@ -43,11 +44,9 @@ interface Writer {
   readonly reporter?: Pick<Reporter, 'note' | 'problem' | 'end'>
   /** Its end counts as that of the last run, in the metrics. */
   readonly isWhole?: boolean
-  readonly work: (
-    run: CommandRun,
-  ) => Promise<{ readonly outcomes: ReadonlyMap<string, Outcome>; readonly causes: readonly ExitCause[] }>
+  readonly work: (run: CommandRun) => Promise<{ readonly rows?: Rows; readonly causes: readonly ExitCause[] }>
   /** After the work, whether or not it failed. */
-  readonly closing?: (outcomes: ReadonlyMap<string, Outcome>) => Partial<Summary>
+  readonly closing?: (rows: Rows) => Promise<Partial<Summary>>
 }
 
 /** Works while no other run can change auth/. With --no-lock-wait, throws a Failure if another run holds the lock. */
@@ -75,17 +74,18 @@ export async function writeAuth(
     } catch (error) {
       if (!reporter) throw error
       const failure = asFailure(error)
-      worked = { outcomes: new Map(), causes: [failure.kind] }
+      worked = { causes: [failure.kind] }
       if (!signal.aborted) reporter.problem(failure)
     }
-    end = closing?.(worked.outcomes)
-    causes = [...worked.causes, ...causesAt(end)]
+    end = await closing?.(worked.rows ?? new Map())
+    for (const each of end?.findings ?? []) if (each.owner === 'run') run.note(formatFinding(each))
+    causes = [...worked.causes, ...causesIn(end?.findings)]
     if (isWhole && lock) await recordRun(run, status())
   } finally {
     lock?.release()
   }
   const seconds = (performance.now() - started) / 1000
-  await reporter?.end({ outcomes: worked.outcomes, seconds, exit: status(), ...end })
+  await reporter?.end({ rows: worked.rows ?? new Map(), seconds, exit: status(), ...end })
   return causes
 }
 

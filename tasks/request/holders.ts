@@ -6,7 +6,7 @@ import { join } from 'node:path'
 import { isKeyEntry } from '../../lib/cluster/problem.ts'
 import { isUserName } from '../../lib/cluster/schema.ts'
 import { backUp, caName, kubeconfigFile, nextName } from '../../lib/files/auth-dir.ts'
-import { checkOf, type Outcome, type Run } from '../../lib/graph/target.ts'
+import type { Rows, Run } from '../../lib/graph/target.ts'
 import { isOverRevoked, type Shown, usersOf } from '../../lib/kubernetes/authorization.ts'
 import {
   coveredBy,
@@ -225,8 +225,8 @@ export function setAside(run: Pick<Run, 'auth' | 'cluster' | 'now' | 'note'>): v
 }
 
 /** What each entry that is added revokes, and what it does not. */
-export function notesOnEntries(run: Given, outcomes: ReadonlyMap<string, Outcome>): Finding[] {
-  const reasons = [...outcomes.values()].flatMap((outcome) => checkOf(outcome).reasons)
+export function notesOnEntries(run: Given, rows: Rows): Finding[] {
+  const reasons = [...rows.values()].flatMap((row) => row.reasons)
   const added = new Set(reasons.flatMap((each) => (each.kind === 'revoked-changed' ? each.added : [])))
   if (added.size === 0) return []
   const { valid } = validCertificates(run)

@@ -44,6 +44,9 @@ export const processHost: Host = {
   },
 }
 
+/** Undefined where it is no terminal, and nothing is to be wrapped. */
+export const columnsOf = ({ isTTY, columns }: Output): number | undefined => (isTTY ? columns : undefined)
+
 /** Of this harderway. */
 export function ownVersion(): string {
   return JSON.parse(readFileSync(join(folder, 'package.json'), 'utf8')).version

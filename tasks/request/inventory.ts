@@ -3,17 +3,7 @@ import type { Cluster, ClusterNode } from '../../lib/cluster/cluster.ts'
 import { entryOf } from '../../lib/cluster/problem.ts'
 import { tryTo } from '../../lib/failure.ts'
 import { type AuthDir, caName, caNames } from '../../lib/files/auth-dir.ts'
-import {
-  checkOf,
-  clausesIn,
-  endsSoon,
-  findingsIn,
-  leftIn,
-  nameInPhase,
-  type Outcome,
-  type Run,
-  type Target,
-} from '../../lib/graph/target.ts'
+import { endsSoon, isLost, nameInPhase, type Row, type Run, type Target, textsOf } from '../../lib/graph/target.ts'
 import { readEmbedded } from '../../lib/kubernetes/kubeconfig.ts'
 import { findEntry, readKubeconfigs } from '../../lib/kubernetes/kubeconfig-merge.ts'
 import {
@@ -25,16 +15,16 @@ import {
   readCertificate,
 } from '../../lib/pki/certificate.ts'
 import { ownCas, tryCertificate } from '../../lib/pki/pair.ts'
-import { type CheckResult, formatFinding, formatReasons, ownReasons, type ReasonOf } from '../../lib/reason.ts'
+import { formatFinding, formatReasons, ownReasons, type ReasonOf } from '../../lib/reason.ts'
 import { beside, count, formatNames, joinClauses } from '../../lib/wording.ts'
 import { nodeFiles, nodeUnits } from '../layouts/tables.ts'
 import type { Observation } from './observe.ts'
 
 type State = 'fresh' | 'stale' | 'failed'
 
-export type Item = Readonly<ReturnType<typeof takeItems>[number]>
+export type Item = Readonly<ReturnType<typeof itemRow>>
 
-export type NodeItem = Readonly<ReturnType<typeof takeNodes>[number]>
+export type NodeItem = Readonly<NonNullable<ReturnType<typeof nodeRow>>>
 
 export interface Inventory extends Observation {
   readonly items: readonly Item[]
@@ -117,45 +107,64 @@ export function waysOut(
 }
 
 export function takeInventory(seen: Observation): Inventory {
-  return { ...seen, items: takeItems(seen), nodes: takeNodes(seen) }
+  const { run } = seen
+  const nodes = run.cluster.nodes.flatMap((node) => nodeRow(seen, node) ?? [])
+  const [ca, cas] = [tryCertificate(run.auth, caName), ownCas(run.auth)]
+  const made = [...seen.rows.values()].filter(
+    ({ target: { where, makes } }) => where === 'kubeconfig' || (where === 'auth' && makes.length > 0),
+  )
+  const holders = Map.groupBy(
+    run.cluster.nodes.flatMap((node) => {
+      const deploy = seen.rows.get(`deploy/${node.name}`)
+      return deploy ? nodeFiles(run.cluster, node).map((file) => ({ file, deploy })) : []
+    }),
+    ({ file }) => file,
+  )
+  const items = made.map((row) =>
+    itemRow(seen, row, { ca, cas, holders: holders.get(row.target.makes[0] ?? '') ?? [] }),
+  )
+  return { ...seen, items, nodes }
 }
 
-function takeItems(seen: Observation) {
-  const { run, graph, outcomes } = seen
-  const ca = tryCertificate(run.auth, caName)
-  const cas = ownCas(run.auth)
-  const holders = findHolders(seen)
-  return [...graph.values()]
-    .filter(({ where, makes }) => where === 'kubeconfig' || (where === 'auth' && makes.length > 0))
-    .map((target) => {
-      const { id, phase, where, node, makes: files, purpose = '' } = target
-      const [file = ''] = files
-      /** Without the ending of its file. */
-      const name = run.auth.files.parse(file)?.name ?? nameInPhase(target)
-      const outcome = outcomes.get(id)
-      const isFresh = outcome?.kind === 'fresh'
-      /** The certificate, or the one in the kubeconfig. */
-      const { certificate, ca: itsCa = ca } = readChain(run, target, isFresh)
-      const issuer = certificate && nameIssuer(run.auth, certificate, { ca, isFresh })
-      /** The effective expiry: the earliest along the chain. */
-      const end = certificate && endOf(certificate, itsCa ? [itsCa, ...cas] : cas)
-      const isEndingSoon = end !== undefined && endsSoon(run, end)
-      const held = (holders.get(file) ?? []).map((on) => [on.node.name, compareFiles(files, on.deploy)] as const)
-      return {
-        ...{ id, phase, where, node, name, files, purpose, certificate, issuer, end },
-        /** As `revoked` takes it; a kubeconfig's is listed with its certificate. */
-        ...(certificate && phase !== 'kubeconfigs' && { fingerprint: entryOf(fingerprintOf(certificate)) }),
-        /** Whether it expires within certificates.renewBefore. */
-        endsSoon: isEndingSoon,
-        /** Stale for nothing else. */
-        onlyEnds: isEndingSoon && outcome?.kind === 'stale' && isOfTime(outcome),
-        state: stateOf(outcome),
-        /** Why it is not fresh, or a note about it. */
-        why: explain(outcome) || (isEndingSoon ? 'expires within renewBefore' : ''),
-        /** Its state on each node that has it, by the node's name; empty if no node was inspected. */
-        onNodes: new Map(held),
-      }
-    })
+/** A row with the certificate of its file, or the one in the kubeconfig. */
+function itemRow(
+  { run }: Observation,
+  row: Row,
+  {
+    ca,
+    cas,
+    holders,
+  }: {
+    readonly ca: Certificate | undefined
+    readonly cas: readonly Certificate[]
+    readonly holders: readonly { readonly deploy: Row }[]
+  },
+) {
+  const { auth } = run
+  const { id, phase, kind, target } = row
+  const { where, node, makes: files, purpose = '' } = target
+  const isFresh = kind === 'fresh'
+  const { certificate, ca: itsCa = ca } = readChain(run, target, isFresh)
+  const issuer = certificate && nameIssuer(auth, certificate, { ca, isFresh })
+  /** The effective expiry: the earliest along the chain. */
+  const end = certificate && endOf(certificate, itsCa ? [itsCa, ...cas] : cas)
+  const isEndingSoon = end !== undefined && endsSoon(run, end)
+  return {
+    /** `name`: without the ending of its file. */
+    ...{ id, phase, where, node, name: auth.files.parse(files[0] ?? '')?.name ?? nameInPhase(target), files, purpose },
+    ...{ certificate, issuer, end },
+    /** As `revoked` takes it; a kubeconfig's is listed with its certificate. */
+    ...(certificate && phase !== 'kubeconfigs' && { fingerprint: entryOf(fingerprintOf(certificate)) }),
+    /** Whether it expires within certificates.renewBefore. */
+    endsSoon: isEndingSoon,
+    /** Stale for nothing else; a kubeconfig follows its certificate. */
+    onlyEnds: isEndingSoon && kind === 'stale' && ownReasons(row.reasons).every((each) => each.kind === 'expires'),
+    state: stateOf(row),
+    /** Why it is not fresh, or a note about it. */
+    why: explain(row) || (isEndingSoon ? endingSoon : ''),
+    /** Its state on each node that has it, by the node's name; empty if no node was inspected. */
+    onNodes: new Map(holders.map(({ deploy }) => [deploy.node, compareFiles(files, deploy)] as const)),
+  }
 }
 
 function readChain(run: Run, { where, makes: [file = ''] }: Target, isFresh: boolean) {
@@ -188,123 +197,97 @@ function nameIssuer(
   return caNames.find(isIts) ?? commonName ?? 'nobody'
 }
 
-function stateOf(outcome: Outcome | undefined): State {
-  if (outcome?.kind === 'fresh') return 'fresh'
-  return outcome?.kind === 'failed' && outcome.failure.kind !== 'refused' ? 'failed' : 'stale'
+function stateOf({ kind, failure }: Row): State {
+  if (kind === 'fresh') return 'fresh'
+  return failure && failure.kind !== 'refused' ? 'failed' : 'stale'
 }
 
-/** A kubeconfig follows its certificate. */
-function isOfTime({ reasons }: CheckResult): boolean {
-  return ownReasons(reasons).every(({ kind }) => kind === 'expires')
-}
-
-function explain(outcome: Outcome | undefined): string {
-  if (outcome?.kind === 'failed') return outcome.failure.message
-  if (outcome?.kind === 'cancelled') return outcome.because.length === 0 ? 'not inspected' : dependsOn(outcome.because)
-  if (outcome?.kind !== 'stale') return ''
+function explain(row: Row): string {
+  if (row.failure) return row.failure.message
+  if (row.kind === 'cancelled') return row.because.length === 0 ? 'not inspected' : dependsOn(row.because)
   // Nothing is built here, so a dry run's "will be made" is shown as "depends on".
-  const needs = outcome.reasons.flatMap((each) => (each.kind === 'need-rebuilt' ? dependsOn(each.ids) : []))
-  return joinClauses(formatReasons(ownReasons(outcome.reasons)), ...needs)
+  const needs = row.reasons.flatMap((each) => (each.kind === 'need-rebuilt' ? dependsOn(each.ids) : []))
+  // The date is beside it.
+  const [ends] = row.reasons.flatMap((each) => (each.kind === 'expires' ? (each.expired ? 'expired' : endingSoon) : []))
+  const own = ownReasons(row.reasons).filter(({ kind }) => kind !== 'expires')
+  return joinClauses(formatReasons(own), ends, ...needs)
 }
+
+const endingSoon = 'less than renewBefore left'
 
 function dependsOn(ids: readonly string[]): string {
   return `depends on ${formatNames(ids)}`
 }
 
-/** The nodes that were inspected, by the file that belongs on them. */
-function findHolders(seen: Observation) {
-  const held = inspectedNodes(seen).flatMap((each) =>
-    nodeFiles(seen.run.cluster, each.node).map((file) => ({ ...each, file })),
+function compareFiles(files: readonly string[], { kind, reasons }: Row) {
+  if (kind !== 'fresh' && kind !== 'stale') return 'unknown'
+  const {
+    missing = [],
+    differ = [],
+    wrongMode = [],
+    wrongOwner = [],
+  } = reasons.find((reason) => reason.kind === 'on-node') ?? {}
+  if (files.some((file) => missing.includes(file))) return 'missing'
+  return files.some((file) => [...differ, ...wrongMode, ...wrongOwner].includes(file)) ? 'differs' : 'same'
+}
+
+/** The rows of a node as one; undefined if it was not inspected. What was not looked at is undefined, as without install in cluster.yaml. */
+function nodeRow({ run: { cluster }, rows }: Observation, node: ClusterNode) {
+  const [deploy, install, list] = ['deploy', 'install', 'revoked'].map((kind) => rows.get(`${kind}/${node.name}`))
+  if (!deploy) return undefined
+  const own = [deploy, install ?? [], list ?? []].flat()
+  const states = own.map((row) => onNode(cluster, node, row))
+  const worst = (['failed', 'stale'] as const).find((state) => states.some((each) => each.state === state))
+  const shown = states.filter(({ state }) => !worst || state !== 'fresh')
+  const left = own.flatMap(({ findings }) => findings.flatMap((each) => each.left ?? []))
+  // Where no unit is due, nothing is there to be installed or loaded.
+  const due = cluster.install !== false && nodeUnits(cluster, node).length > 0 ? install : undefined
+  const isInstalled = (isWrong: (reason: ReasonOf<'unit'>) => boolean) =>
+    answerOf(
+      due,
+      ({ reasons, units = [] }) => units.length > 0 && !reasons.some((each) => each.kind === 'unit' && isWrong(each)),
+    )
+  const isReached = [install, list].every((row) => textsOf(row, 'unreached').length === 0)
+  // What its folder lacks, units may still have where they read it.
+  const missing = deploy.reasons.flatMap((each) =>
+    each.kind === 'on-node' && (!install || install.units?.length === 0) ? each.missing : [],
   )
-  return Map.groupBy(held, ({ file }) => file)
-}
-
-function compareFiles(files: readonly string[], outcome: Outcome) {
-  if (outcome.kind !== 'fresh' && outcome.kind !== 'stale') return 'unknown'
-  const found = outcome.reasons.find((reason) => reason.kind === 'on-node')
-  if (!found) return 'same'
-  if (files.some((file) => found.missing.includes(file))) return 'missing'
-  const wrong = [...found.differ, ...found.wrongMode, ...found.wrongOwner]
-  return files.some((file) => wrong.includes(file)) ? 'differs' : 'same'
-}
-
-/** With the outcomes of their targets: deploy, and install if cluster.yaml has it. */
-function inspectedNodes({ run, outcomes }: Observation) {
-  return run.cluster.nodes.flatMap((node) => {
-    const [deploy, install, list] = ['deploy', 'install', 'revoked'].map((kind) => outcomes.get(`${kind}/${node.name}`))
-    return deploy ? [{ node, deploy, install, list }] : []
-  })
-}
-
-/** What was not looked at is undefined, as without install in cluster.yaml. */
-function takeNodes(seen: Observation) {
-  const { cluster } = seen.run
-  return inspectedNodes(seen).map(({ node, deploy, install, list }) => {
-    const states = [deploy, install, list].flatMap((outcome) => (outcome ? nodeState(cluster, node, outcome) : []))
-    const worst = states.find(({ state }) => state === 'failed') ?? states.find(({ state }) => state === 'stale')
-    const shown = states.filter(({ state }) => !worst || state !== 'fresh')
-    // Where no unit is due, nothing is there to be installed or loaded.
-    const isDue = cluster.install !== false && nodeUnits(cluster, node).length > 0
-    const isInstalled = (isWrong: (reason: ReasonOf<'unit'>) => boolean) =>
-      answerOf(
-        isDue ? install : undefined,
-        ({ reasons, units = [] }) => units.length > 0 && !reasons.some((each) => each.kind === 'unit' && isWrong(each)),
-      )
-    const state: State = worst?.state ?? 'fresh'
-    const [ofInstall, ofList] = [checkOf(install), checkOf(list)]
-    const unreached = [install, list].flatMap((outcome) => clausesIn(outcome, 'unreached'))
-    return {
-      node: node.name,
-      state,
-      why: [...new Set(shown.map(({ why }) => why))].join('; '),
-      deployed: answerOf(deploy, ({ reasons }) => ownReasons(reasons).length === 0),
-      installed: isInstalled(({ places }) => places.length > 0),
-      // What is not installed yet is loaded by nobody.
-      loaded: ofInstall.units?.length === 0 ? undefined : isInstalled(() => true) && unreached.length === 0,
-      /** How many entries of `revoked` its API server denies. */
-      revokedInForce: ofList.revokedInForce,
-      /** What it has counted. */
-      uses: ofList.uses,
-      refused: ofList.refused,
-      /** When the certificate that its API server made itself expires. */
-      until: ofInstall.until ?? checkOf(deploy).until,
-      /** The names of our files that are there; undefined if it could not be looked at. */
-      holds: filesHeld(cluster, node, { deploy, install }),
-      left: [deploy, install].flatMap(leftIn),
-    }
-  })
-}
-
-/** What its folder lacks, units may still have where they read it. */
-function filesHeld(
-  cluster: Cluster,
-  node: ClusterNode,
-  { deploy, install }: { readonly deploy: Outcome; readonly install: Outcome | undefined },
-): string[] | undefined {
-  if (deploy.kind !== 'fresh' && deploy.kind !== 'stale') return undefined
-  const isInstalled = install && checkOf(install).units?.length !== 0
-  const missing = isInstalled ? [] : (deploy.reasons.find((reason) => reason.kind === 'on-node')?.missing ?? [])
   const belongs = nodeFiles(cluster, node).filter((file) => !missing.includes(file))
-  return [...belongs, ...[deploy, install].flatMap(leftIn).map(({ file }) => file)]
+  return {
+    node: node.name,
+    state: worst ?? ('fresh' as const),
+    why: [...new Set(shown.map(({ why }) => why))].join('; '),
+    deployed: answerOf(deploy, ({ reasons }) => ownReasons(reasons).length === 0),
+    installed: isInstalled(({ places }) => places.length > 0),
+    // What is not installed yet is loaded by nobody.
+    loaded: install?.units?.length === 0 ? undefined : isInstalled(() => true) && isReached,
+    /** How many entries of `revoked` its API server denies. */
+    revokedInForce: list?.revokedInForce,
+    /** What it has counted. */
+    uses: list?.uses,
+    refused: list?.refused,
+    /** When the certificate that its API server made itself expires. */
+    until: install?.until ?? deploy.until,
+    /** The names of our files that are there; undefined if it could not be looked at. */
+    holds: isLost(deploy) ? undefined : [...belongs, ...left.map(({ file }) => file)],
+    left,
+  }
 }
 
 /** A refusal is an answer: the files there are not ours. So is that they are newer. */
-function answerOf(outcome: Outcome | undefined, isSo: (found: CheckResult) => boolean): boolean | undefined {
-  if (outcome?.kind === 'fresh' || outcome?.kind === 'stale') return isSo(outcome)
-  if (outcome?.kind !== 'failed') return undefined
-  return outcome.failure.kind === 'refused' || outcome.failure.code === 'newer-on-node' ? false : undefined
+function answerOf(row: Row | undefined, isSo: (row: Row) => boolean): boolean | undefined {
+  if (row?.kind === 'fresh' || row?.kind === 'stale') return isSo(row)
+  return row?.failure?.kind === 'refused' || row?.failure?.code === 'newer-on-node' ? false : undefined
 }
 
 /** By what is on the node only: stale files of auth/ have their own rows. */
-function nodeState(cluster: Cluster, node: ClusterNode, outcome: Outcome): { state: State; why: string } {
-  if (outcome.kind === 'cancelled') return { state: 'stale', why: 'not inspected' }
-  if (outcome.kind === 'failed') return { state: stateOf(outcome), why: beside(`/${node.name}`, outcome.failure.what) }
-  const reasons = ownReasons(outcome.reasons)
-  const left = findingsIn(outcome).filter((each) => each.left?.isKeptOff)
-  const clauses = [...left.map(formatFinding), ...clausesIn(outcome, 'unreached')]
-  if (reasons.length + clauses.length > 0)
-    return { state: 'stale', why: joinClauses(formatReasons(reasons), ...clauses) }
-  return { state: 'fresh', why: outcome.note ?? `${count(nodeFiles(cluster, node).length, 'file')}, as in auth/` }
+function onNode(cluster: Cluster, node: ClusterNode, row: Row): { readonly state: State; readonly why: string } {
+  if (row.failure) return { state: stateOf(row), why: beside(`/${node.name}`, row.failure.what) }
+  if (row.kind === 'cancelled') return { state: 'stale', why: 'not inspected' }
+  const left = row.findings.filter((each) => each.left?.isKeptOff).map(({ nodes, ...each }) => formatFinding(each))
+  const why = joinClauses(formatReasons(ownReasons(row.reasons)), ...left, ...textsOf(row, 'unreached'))
+  if (why !== '') return { state: 'stale', why }
+  return { state: 'fresh', why: row.note ?? `${count(nodeFiles(cluster, node).length, 'file')}, as in auth/` }
 }
 
 /** What kubectl would use as our user against our cluster; undefined unless all of it is there. */

@@ -1,8 +1,7 @@
 /** The causes of an exit status, and which one follows: the numbers and their precedence are here alone. */
 import type { Failure } from '../../lib/failure.ts'
-import type { Outcome } from '../../lib/graph/target.ts'
-import type { Finding } from '../../lib/reason.ts'
-import type { Summary } from '../../lib/show/reporter.ts'
+import type { Outcome, Row } from '../../lib/graph/target.ts'
+import { type Finding, hasOwner } from '../../lib/reason.ts'
 
 /** What a command found. Without one, the status is 0. */
 export type ExitCause = Failure['kind'] | 'stale' | 'unfinished'
@@ -26,19 +25,13 @@ const causes: Readonly<Record<Outcome['kind'], readonly ExitCause[]>> = {
   built: [],
 }
 
-/** Beside its targets. */
-export function causesAt({ toDo, caEnds }: Pick<Summary, 'toDo' | 'caEnds'> = {}): ExitCause[] {
-  return [...causesIn(toDo), ...(caEnds ? ['stale' as const] : [])]
-}
-
-export function causesOf(outcomes: Iterable<Outcome>): ExitCause[] {
-  const isRefused = (outcome: Outcome) => outcome.kind === 'failed' && outcome.failure.kind === 'refused'
-  return [...outcomes].flatMap((outcome) => [
-    ...(isRefused(outcome) ? ['refused' as const] : causes[outcome.kind]),
-    ...causesIn('findings' in outcome ? outcome.findings : []),
+export function causesOf(rows: Iterable<Row>): ExitCause[] {
+  return [...rows].flatMap(({ kind, failure, findings }) => [
+    ...(failure?.kind === 'refused' ? ['refused' as const] : causes[kind]),
+    ...causesIn(findings),
   ])
 }
 
-function causesIn(findings: readonly Finding[] = []): ExitCause[] {
-  return findings.some(({ owner }) => owner === 'user') ? ['unfinished'] : []
+export function causesIn(findings: readonly Finding[] = []): ExitCause[] {
+  return hasOwner(findings, 'user') ? ['unfinished'] : []
 }

@@ -5,16 +5,15 @@ import type { Cluster } from '../../lib/cluster/cluster.ts'
 import { isUnreached, tryTo } from '../../lib/failure.ts'
 import { type AuthDir, caName, caNames } from '../../lib/files/auth-dir.ts'
 import {
-  checkOf,
-  clausesIn,
   endsSoon,
-  type Graph,
   isDone,
   isLeftToUser,
   isLost,
-  type Outcome,
+  type Row,
+  type Rows,
   type Run,
   type Target,
+  textsOf,
 } from '../../lib/graph/target.ts'
 import {
   keysToList,
@@ -26,14 +25,15 @@ import {
   wantedList,
 } from '../../lib/kubernetes/revocation.ts'
 import { tryCertificate } from '../../lib/pki/pair.ts'
-import { asFindings, type Finding, formatKept } from '../../lib/reason.ts'
+import { asFindings, type Finding, worksOf } from '../../lib/reason.ts'
 import type { Summary } from '../../lib/show/reporter.ts'
-import { leftOnNodes } from '../../lib/show/words.ts'
-import { count, day, formatDuration, formatNames, groupAlike, hour } from '../../lib/wording.ts'
+import { count, day, formatDate, formatDuration, formatLeftInWords, formatNames, hour } from '../../lib/wording.ts'
 import { certTable, nodeFiles } from '../layouts/tables.ts'
 import type { Uses } from '../rotations/rotation.ts'
 import { readCaState, readEncryptionState, readTokenState, signingCa } from '../rotations/states.ts'
 import type { UnderWay } from '../rotations/table.ts'
+import { notesOnEntries, notesOnHolders, notesOnMove } from './holders.ts'
+import { notesOnUses } from './uses.ts'
 
 /** The next to expire of the run's own certificates. */
 export function nextToExpire({ auth, cluster }: Run, targets: Iterable<Target>): Summary['nextToExpire'] {
@@ -56,28 +56,63 @@ export function nextToExpire({ auth, cluster }: Run, targets: Iterable<Target>):
 }
 
 /** If a CA expires within renewBefore: no run renews it, and everything stops with it. An expired one is refused. */
-export function adviseOnCa(run: Run): Summary['caEnds'] {
+function adviseOnCa(run: Run): Finding[] {
   const { auth, now, command, cluster } = run
-  const cas = certTable(cluster).flatMap(({ phase, name }) => {
+  const cas = certTable(cluster).flatMap(({ phase, name, irreplaceable }) => {
     const expires = phase === 'ca' ? tryCertificate(auth, name)?.notAfter : undefined
-    return expires && expires > now && endsSoon(run, expires) ? [{ name, expires }] : []
+    return expires && expires > now && endsSoon(run, expires) ? [{ name, label: irreplaceable?.label, expires }] : []
   })
   const [first] = cas.toSorted((a, b) => Number(a.expires) - Number(b.expires))
-  if (!first) return undefined
-  const { name, expires } = first
+  if (!first) return []
+  const { name, label, expires } = first
   const isRotating = signingCa(auth, now, name).stage !== 'settled'
-  return {
-    expires,
-    days: Math.floor((expires.getTime() - now.getTime()) / day),
-    commands: isRotating ? [command(`rotate ${name} --finish`)] : [command('ca --renew'), command('bootstrap')],
+  const commands = isRotating ? [command(`rotate ${name} --finish`)] : [command('ca --renew'), command('bootstrap')]
+  const left = expires.getTime() - now.getTime()
+  const when = `in ${formatLeftInWords(left)}, on ${formatDate(expires, now)}`
+  return asFindings([`The ${label} expires ${when}, and its certificates with it`], {
+    ...{ owner: 'user', remedy: commands.join(', then ') },
+    advice: { expires, days: Math.floor(left / day), commands },
+  })
+}
+
+/**
+ * What there is beside the targets, for every view: a finding that is added here is seen in a run, a plan, status and the report. A run that
+ * `isIdle` opens no certificates of others.
+ */
+export async function findBeside(run: Run, rows: Rows, { isIdle = false } = {}): Promise<Finding[]> {
+  const { auth, cluster, isObserved } = run
+  const all = [...rows.values()]
+  const isNewKey = (file: string) => auth.files.parse(file)?.kind === 'key'
+  const isReplaced = (id: string) => {
+    const { kind, change } = rows.get(id) ?? {}
+    return kind === 'stale' && change?.kind === 'made' && change.files.some(isNewKey)
   }
+  const isCaForced = rows.get(caName)?.reasons.some(({ kind }) => kind === 'forced') ?? true
+  return [
+    ...notesOnFolder(auth),
+    ...(all.some(({ target }) => target.where === 'node') ? notesOnAddresses(cluster) : []),
+    ...(isIdle
+      ? []
+      : [
+          ...notesOnMove(run),
+          ...notesOnEntries(run, rows),
+          ...notesOnHolders(run, isReplaced),
+          ...notesOnUses(run, rows),
+        ]),
+    ...(isObserved || all.some(({ target }) => target.where !== 'auth')
+      ? (await import('../phases/local-kubeconfig.ts')).notesOnAdminKeys(run)
+      : []),
+    ...noteOnValidity(run, rows),
+    ...(isObserved ? [] : [...adviseBackup(run, rows), ...adviseRevoked(run, rows)]),
+    ...(isCaForced ? [] : adviseOnCa(run)),
+  ]
 }
 
 /** A sentence, if fresh certificates were issued for longer than cluster.yaml has now: no run shortens them. */
-export function noteOnValidity({ auth, cluster, command }: Run, outcomes: ReadonlyMap<string, Outcome>): Finding[] {
+function noteOnValidity({ auth, cluster, command }: Run, rows: Rows): Finding[] {
   const longer = certTable(cluster).filter(({ id, phase, name, validity }) => {
     const { notBefore, notAfter } = (phase !== 'ca' && tryCertificate(auth, name)) || {}
-    const isFresh = outcomes.get(id)?.kind === 'fresh'
+    const isFresh = rows.get(id)?.kind === 'fresh'
     // Other tools backdate by some minutes.
     return isFresh && notBefore && notAfter && notAfter.getTime() - notBefore.getTime() > validity + hour
   })
@@ -96,7 +131,7 @@ export function notesOnFolder(auth: AuthDir): Finding[] {
 }
 
 /** For a run that deploys: only a cluster on one machine can work with loopback addresses. */
-export function notesOnAddresses({ api, nodes }: Cluster): Finding[] {
+function notesOnAddresses({ api, nodes }: Cluster): Finding[] {
   const loopback = (addresses: readonly string[]) => addresses.filter((each) => specialUse(each) === 'loopback')
   const found = [
     ...nodes.flatMap(({ name, ips }) => loopback(ips).map((address) => `${address} (${name})`)),
@@ -106,41 +141,35 @@ export function notesOnAddresses({ api, nodes }: Cluster): Finding[] {
 }
 
 /** After what made or replaced something that can't be made again, or took its other copies; of a plan, what would. */
-export function adviseBackup(run: Run, graph: Graph, outcomes: ReadonlyMap<string, Outcome>): Finding[] {
+export function adviseBackup(run: Run, rows: Rows): Finding[] {
   const { auth, cluster } = run
   const [ca] = auth.files.pair(caName)
+  const all = [...rows.values()]
   const isCaKey = (file: string) => caNames.some((name) => file === auth.files.key(name))
-  const left = new Set(leftOnNodes(outcomes).map(({ file }) => file))
-  const found = [...outcomes].flatMap(([id, outcome]) => {
-    if (outcome.kind !== 'built' && outcome.kind !== 'stale') return []
-    const { change, reasons } = outcome
+  const left = all.flatMap(({ findings }) => findings.flatMap((each) => (each.left?.isKeptOff ? each.left.file : [])))
+  const found = all.flatMap((row) => {
+    const { id, kind, change, reasons, target } = row
+    if (kind !== 'built' && kind !== 'stale') return []
     if (change?.kind !== 'made') {
-      const removed = change && 'removed' in change ? change.removed : []
-      const isTaken = removed.some((path) => isCaKey(basename(path)) && !left.has(basename(path)))
+      const isTaken = worksOf(row).remove.some((path) => isCaKey(basename(path)) && !left.includes(basename(path)))
       // After a run that was interrupted, or did not deploy.
       const isFirst =
         cluster.nodes.some(({ name, role }) => role === 'control' && id === `deploy/${name}`) &&
         reasons.some((reason) => reason.kind === 'on-node' && reason.missing.includes(ca))
-      return isTaken || isFirst ? [{ outcome, isOnly: true }] : []
+      return isTaken || isFirst ? [{ kind, isOnly: true }] : []
     }
-    const target = graph.get(id)
-    const isOnly = isNewIdentity(target, outcome)
-    const isOther = change.isReplaced || (target?.phase === caName && !change.isRestored)
-    return target?.irreplaceable && (isOnly || isOther) ? [{ outcome, isOnly }] : []
+    const isOnly = isNewIdentity(row)
+    const isOther = change.isReplaced || (target.phase === caName && !change.isRestored)
+    return target.irreplaceable && (isOnly || isOther) ? [{ kind, isOnly }] : []
   })
-  const [first] = found
-  if (!first) return []
-  const when = first.outcome.kind === 'stale' ? 'after the run, ' : ''
-  const isOnly = found.some((each) => each.isOnly)
-  return asFindings([when + (isOnly ? backUp(auth, 'it is the only copy') : backUpAgain(auth))])
+  if (found.length === 0) return []
+  const when = found[0]?.kind === 'stale' ? 'after the run, ' : ''
+  const what = found.some((each) => each.isOnly) ? backUp(auth, 'it is the only copy') : backUpAgain(auth)
+  return asFindings([when + what], { owner: 'afterwards' })
 }
 
 /** Not the next one of a rotation, which is beside the one that is there. */
-export function isNewIdentity(
-  { irreplaceable, makes = [] }: Partial<Target> = {},
-  outcome: Outcome | undefined,
-): boolean {
-  const change = outcome && 'change' in outcome ? outcome.change : undefined
+export function isNewIdentity({ change, target: { irreplaceable, makes } }: Row): boolean {
   const isOwn = change?.kind === 'made' && change.isNew && change.files.some((file) => makes.includes(file))
   return irreplaceable !== undefined && isOwn
 }
@@ -148,42 +177,29 @@ export function isNewIdentity(
 const backUp = ({ path }: AuthDir, why: string) => `back up ${path} (docs/backup.md): ${why}`
 export const backUpAgain = (auth: AuthDir): string => backUp(auth, 'earlier backups lack what it has now')
 
-/** Keys that cluster.yaml has on no node. */
-export function adviseLeft({ command }: Run, outcomes: ReadonlyMap<string, Outcome>): Finding[] {
-  const alike = groupAlike(leftOnNodes(outcomes), ({ why = '' }) => why)
-  const texts = alike.map((group) => {
-    const all = (what: 'file' | 'path' | 'node') => formatNames([...new Set(group.map((each) => each[what]))])
-    const [{ why }] = group
-    const [name, way] =
-      why === undefined ? (['file', command('bootstrap --prune')] as const) : (['path', formatKept(why)] as const)
-    return `remove ${all(name)} from ${all('node')}, as cluster.yaml has it on no node: ${way}`
-  })
-  return asFindings(texts, { owner: 'user' })
-}
-
 /** Of `revoked`: what is not enforced, where, and who goes on with an old key; in a plan, who would. */
-export function adviseRevoked(run: Run, outcomes: ReadonlyMap<string, Outcome>): Finding[] {
+function adviseRevoked(run: Run, rows: Rows): Finding[] {
   const { cluster, command } = run
   if (!cluster.revoked || cluster.revoked.length === 0) return []
-  const listing = outcomes.get('revoked-keys')
+  const listing = rows.get('revoked-keys')
   const unknown = unknownKeys(run)
   const keys = keysToList(run).filter((entry) => !unknown.includes(entry))
   const isHeld = keys.length > 0 && listing?.kind !== 'stale'
   const texts = [
     ...(isHeld ? [`run ${command('bootstrap')}; it revokes ${formatNames(keys)} once the new keys are in use`] : []),
-    ...adviseEnforced(run, outcomes),
-    ...(listing && isDone(listing) ? adviseOldKeys(run, listing, outcomes) : []),
-    ...adviseUnlisted(run, outcomes),
+    ...adviseEnforced(run, rows),
+    ...(listing && isDone(listing) ? adviseOldKeys(run, listing, rows) : []),
+    ...adviseUnlisted(run, rows),
   ]
   return asFindings(texts, { owner: 'user' })
 }
 
 /** After a run of nodes that read no list, as with --node: API servers let in a pinned name only with what they know. */
-function adviseUnlisted(run: Run, outcomes: ReadonlyMap<string, Outcome>): string[] {
+function adviseUnlisted(run: Run, rows: Rows): string[] {
   const { auth, cluster, command, now } = run
   const listed = listIn(auth)
-  const isOnNodes = cluster.nodes.some(({ name }) => outcomes.has(`install/${name}`))
-  if (!listed || !isOnNodes || outcomes.has('revoked')) return []
+  const isOnNodes = cluster.nodes.some(({ name }) => rows.has(`install/${name}`))
+  if (!listed || !isOnNodes || rows.has('revoked')) return []
   const users = lockedOutBy(listed, wantedList(run, keysToList(run)), now)
   return users.length > 0
     ? [`run ${command('bootstrap')}; until then API servers refuse the new certificate of ${formatNames(users)}`]
@@ -191,16 +207,16 @@ function adviseUnlisted(run: Run, outcomes: ReadonlyMap<string, Outcome>): strin
 }
 
 /** Of those that the run has looked at. */
-function adviseEnforced({ auth, cluster }: Run, outcomes: ReadonlyMap<string, Outcome>): string[] {
-  const controls = cluster.nodes.map(({ name }) => name).filter((name) => outcomes.has(`revoked/${name}`))
+function adviseEnforced({ auth, cluster }: Run, rows: Rows): string[] {
+  const controls = cluster.nodes.map(({ name }) => name).filter((name) => rows.has(`revoked/${name}`))
   const isEnforced = (name: string) => {
-    const last = outcomes.get(`revoked-keys/${name}`) ?? outcomes.get(`revoked/${name}`)
-    return isDone(last) && !isLost(outcomes.get(`install/${name}`)) && !isLeftToUser(last)
+    const last = rows.get(`revoked-keys/${name}`) ?? rows.get(`revoked/${name}`)
+    return isDone(last) && !isLost(rows.get(`install/${name}`)) && !isLeftToUser(last)
   }
   const open = controls.filter((name) => !isEnforced(name))
   if (open.length === 0) return []
   const done = controls.length - open.length
-  const older = open.filter((name) => isLost(outcomes.get(`revoked/${name}`)))
+  const older = open.filter((name) => isLost(rows.get(`revoked/${name}`)))
   const users = older.length > 0 ? pinnedUsers(auth) : []
   return [
     `revoked is enforced on ${done} of ${count(controls.length, 'control node')}; not on ${formatNames(open)}`,
@@ -213,20 +229,16 @@ function adviseEnforced({ auth, cluster }: Run, outcomes: ReadonlyMap<string, Ou
 }
 
 /** The nodes that read a pair over a key which is listed, and may not have loaded the new one. */
-function adviseOldKeys(
-  { auth, cluster, command }: Run,
-  listing: Outcome,
-  outcomes: ReadonlyMap<string, Outcome>,
-): string[] {
-  const added = checkOf(listing).reasons.flatMap((each) => (each.kind === 'revoked-changed' ? each.added : []))
+function adviseOldKeys({ auth, cluster, command }: Run, listing: Row, rows: Rows): string[] {
+  const added = listing.reasons.flatMap((each) => (each.kind === 'revoked-changed' ? each.added : []))
   const isReplaced = pairsOf(auth, added)
   return cluster.nodes.flatMap((node) => {
     const { name } = node
-    const [deploy, install] = [outcomes.get(`deploy/${name}`), outcomes.get(`install/${name}`)]
+    const [deploy, install] = [rows.get(`deploy/${name}`), rows.get(`install/${name}`)]
     // --offline
     if (!deploy || !nodeFiles(cluster, node).some(isReplaced)) return []
-    const isDown = deploy.kind === 'failed' && isUnreached(deploy.failure)
-    const who = isDown ? ['it could not be reached'] : !isDone(install) ? ['it failed'] : clausesIn(install, 'old key')
+    const isDown = deploy.failure !== undefined && isUnreached(deploy.failure)
+    const who = isDown ? ['it could not be reached'] : !isDone(install) ? ['it failed'] : textsOf(install, 'old key')
     if (who.length === 0) return []
     const again = command(`bootstrap --node ${name}`)
     return [`${name} may lose access with the old key (${who.join('; ')}) until it has the new one: ${again}`]
@@ -256,13 +268,15 @@ export async function rotationsUnderWay(run: Run): Promise<UnderWay[]> {
   return tryTo(() => underWay(run)) ?? []
 }
 
-export async function notesOnRotations(run: Run): Promise<Finding[]> {
-  return asFindings((await rotationsUnderWay(run)).map((each) => formatUnderWay(each, run)))
+export async function adviseOnRotations(run: Run): Promise<Finding[]> {
+  return (await rotationsUnderWay(run)).map((each) => findingOfRotation(each, run))
 }
 
-export function formatUnderWay({ name, what, title, stage, of, isLastNext }: UnderWay, { command }: Run): string {
-  const on = command(`rotate ${name}${isLastNext ? ' --finish' : ''}`)
-  return `a rotation of ${what} is under way, stage ${stage} of ${of}: ${title}; on: ${on}; back: ${command(`rotate ${name} --undo`)}`
+export function findingOfRotation({ name, what, title, stage, of, isLastNext }: UnderWay, { command }: Run): Finding {
+  return {
+    ...{ owner: 'afterwards', text: `a rotation of ${what} is under way, stage ${stage} of ${of}: ${title}` },
+    remedy: `${command(`rotate ${name}${isLastNext ? ' --finish' : ''}`)}; back: ${command(`rotate ${name} --undo`)}`,
+  }
 }
 
 export function formatUses({ sentences, failure }: Uses): string[] {

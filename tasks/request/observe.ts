@@ -11,11 +11,11 @@ import {
   type Run,
   type Target,
 } from '../../lib/graph/target.ts'
-import { type Finding, formatFinding } from '../../lib/reason.ts'
+import { formatFinding } from '../../lib/reason.ts'
 import type { Phases, Summary } from '../../lib/show/reporter.ts'
 import { phases as allPhases } from '../phases/bootstrap.ts'
 import type { CommandRun } from './command-run.ts'
-import { causesAt, causesOf, type ExitCause, exitStatus } from './job.ts'
+import { causesIn, causesOf, type ExitCause, exitStatus } from './job.ts'
 import { withClockCheck } from './walk.ts'
 
 export type Observation = Readonly<Awaited<ReturnType<typeof observe>>>
@@ -58,28 +58,28 @@ export async function observe(
     events.push(event)
     reporter.event(event)
   }
-  const outcomes = await execute(graph, { run, dryRun: true, foresees, forced, signal, emit })
-  await reporter.end({ outcomes, seconds: 0, exit: 0 })
-  return { run, graph, outcomes, phases, events, seconds: (performance.now() - started) / 1000 }
+  const rows = await execute(graph, { run, dryRun: true, foresees, forced, signal, emit })
+  await reporter.end({ rows, seconds: 0, exit: 0 })
+  return { run, graph, rows, phases, events, seconds: (performance.now() - started) / 1000 }
 }
 
-/** Shows the events, the notes and the end as a run would. Returns the causes of the exit status. */
+/** Shows the events, the findings and the end as a run would. Returns the causes of the exit status. */
 export async function showObservation(
   { reporterFor, endedStatus }: CommandRun,
-  { run, phases, events, outcomes, seconds }: Observation,
-  {
-    isPlan = false,
-    notes = [],
-    ...closing
-  }: Pick<Summary, 'toDo' | 'caEnds' | 'planHash'> & {
-    isPlan?: boolean
-    notes?: readonly Finding[]
-  },
+  { run, phases, events, rows, seconds }: Observation,
+  { isPlan = false, findings, planHash }: Pick<Summary, 'findings' | 'planHash'> & { isPlan?: boolean } = {},
 ): Promise<readonly ExitCause[]> {
-  const causes = [...causesOf(outcomes.values()), ...causesAt(closing)]
+  const causes = [...causesOf(rows.values()), ...causesIn(findings)]
   const reporter = await reporterFor(phases, isPlan)
   for (const event of events) reporter.event(event)
-  for (const note of notes) reporter.note(formatFinding(note))
-  await reporter.end({ outcomes, seconds, exit: exitStatus(causes, endedStatus()), now: run.now, ...closing })
+  for (const each of findings ?? []) if (each.owner === 'run') reporter.note(formatFinding(each))
+  await reporter.end({
+    rows,
+    seconds,
+    exit: exitStatus(causes, endedStatus()),
+    now: run.now,
+    ...(findings && { findings }),
+    planHash,
+  })
   return causes
 }

@@ -82,7 +82,7 @@ function named(graph: Graph, name: string, { commandNames }: Selecting): Target[
 export function unknownName(name: string, more: readonly string[]) {
   const known = [...Object.keys(groups), ...phases.map((phase) => phase.name), ...more]
   const like = suggest(name, known) || `${formatCommand('--list')} shows them`
-  return usageFailure(`unknown phase or target "${name}": ${like}`)
+  return usageFailure(`unknown ${name.includes('/') ? 'target' : 'command'} "${name}": ${like}`)
 }
 
 /** The targets of the nodes that --node names; without it all. Throws a usage Failure if none is left. */

@@ -1,6 +1,6 @@
 /** Who may still use a certificate that was replaced, and who does: as API servers have counted, where their nodes were looked at. */
 import { kubeconfigFile } from '../../lib/files/auth-dir.ts'
-import { checkOf, type Outcome } from '../../lib/graph/target.ts'
+import type { Rows } from '../../lib/graph/target.ts'
 import { replacedCertificates } from '../../lib/kubernetes/counts.ts'
 import { listIn } from '../../lib/kubernetes/revocation.ts'
 import { asFindings, type Finding, type Use } from '../../lib/reason.ts'
@@ -19,10 +19,10 @@ export function earlierUntil(run: Given): Map<string, Date> {
   )
 }
 
-export function notesOnUses(run: Given, outcomes: ReadonlyMap<string, Outcome>): Finding[] {
+export function notesOnUses(run: Given, rows: Rows): Finding[] {
   const { auth, cluster } = run
   const counted = cluster.nodes.flatMap(({ name: node }) => {
-    const { uses, refused } = checkOf(outcomes.get(`revoked/${node}`))
+    const { uses, refused } = rows.get(`revoked/${node}`) ?? {}
     return uses ? [{ node, uses, refused }] : []
   })
   const all = counted.flatMap(({ node, uses }) => uses.map((use) => ({ ...use, node })))
@@ -33,10 +33,10 @@ export function notesOnUses(run: Given, outcomes: ReadonlyMap<string, Outcome>):
     ).values(),
   ]
   const silent = cluster.nodes.filter(
-    ({ name }) => outcomes.has(`revoked/${name}`) && !counted.some(({ node }) => node === name),
+    ({ name }) => rows.has(`revoked/${name}`) && !counted.some(({ node }) => node === name),
   )
   const isUsed = (name: string) => used.some(([first]) => first?.users.includes(name))
-  const lately = (name: string) => outcomes.get(`kubeconfigs/${name}`)?.kind === 'built'
+  const lately = (name: string) => rows.get(`kubeconfigs/${name}`)?.kind === 'built'
   const holders = [...earlierUntil(run)].filter(([name]) => !isUsed(name) && !lately(name))
   return asFindings([
     ...used.map((its) => formatUse(run, its)),

@@ -2,27 +2,27 @@
 import type { Failure } from '../../lib/failure.ts'
 import type { AuthDir } from '../../lib/files/auth-dir.ts'
 import { execute, findRefusals, type RunOptions } from '../../lib/graph/executor.ts'
-import type { Graph, Outcome, Run } from '../../lib/graph/target.ts'
+import type { Graph, Rows, Run } from '../../lib/graph/target.ts'
 import type { Reporter } from '../../lib/show/reporter.ts'
 import { joinFailures } from '../../lib/show/words.ts'
 import { setAside } from './holders.ts'
 import { causesOf, type ExitCause } from './job.ts'
 
-/** Without an outcome if it was refused. */
+/** Without a row if it was refused. */
 export async function walk(
   graph: Graph,
   { reporter, ...options }: Pick<RunOptions, 'run' | 'forced' | 'signal'> & { readonly reporter: Reporter },
-): Promise<{ outcomes: ReadonlyMap<string, Outcome>; causes: readonly ExitCause[] }> {
+): Promise<{ rows: Rows; causes: readonly ExitCause[] }> {
   const run = withClockCheck(options.run, graph)
   const { auth } = run
   prepareConnections(run, graph)
   const refusals = await refusalsBefore(graph, { ...options, run, tell: run.note })
   for (const [id, failure] of refusals) reporter.problem(failure, id)
-  if (refusals.length > 0) return { outcomes: new Map(), causes: ['refused'] }
+  if (refusals.length > 0) return { rows: new Map(), causes: ['refused'] }
   closeFolder(auth, reporter.note)
   setAside({ ...run, note: reporter.note })
-  const outcomes = await execute(graph, { ...options, run, dryRun: false, emit: reporter.event })
-  return { outcomes, causes: causesOf(outcomes.values()) }
+  const rows = await execute(graph, { ...options, run, dryRun: false, emit: reporter.event })
+  return { rows, causes: causesOf(rows.values()) }
 }
 
 /** ssh says how it would connect to the first nodes while auth/ is checked. What fails is reported by whoever connects. */

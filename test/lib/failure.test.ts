@@ -22,7 +22,7 @@ function breakDown(): never {
   }
 }
 
-const broken = async () => await runFakes([fakeTarget('a', { build: async () => breakDown() })]).outcomes
+const broken = async () => await runFakes([fakeTarget('a', { build: async () => breakDown() })]).rows
 const oneLine = "a mistake in harderway itself: TypeError: can't read x of undefined"
 const stack =
   /TypeError: can't read x of undefined\n +at breakDown \(.*failure\.test\.ts:\d+:\d+\)[\s\S]*\ncaused by RangeError: deep[\s\S]*\n +at readDeep \(.*failure\.test\.ts:\d+:\d+\)/
@@ -32,7 +32,7 @@ async function toldInLines(detail: 'verbose' | 'normal' | 'quiet') {
   const say = (text: string) => void written.push(text)
   const shown = { verbose: detail === 'verbose', quiet: detail === 'quiet' }
   const reporter = createLines({ phases: new Map(), ...shown, write: say, writeError: say })
-  await reporter.end({ outcomes: await broken(), seconds: 0, exit: 1 })
+  await reporter.end({ rows: await broken(), seconds: 0, exit: 1 })
   const atEnd = written.splice(0).join('\n')
   reporter.problem(asFailure(catchFrom(breakDown)))
   return { atEnd, problem: written.join('\n') }
@@ -67,7 +67,7 @@ test('--verbose: the stack is printed, for a target with its id, and the stack o
 test('--json: the stack is a field, always, beside the message in one line', async () => {
   const written: string[] = []
   const reporter = createJsonLines((line) => written.push(line))
-  for (const [id, outcome] of await broken()) reporter.event({ type: 'ended', id, outcome })
+  for (const [id, row] of await broken()) reporter.event({ type: 'ended', id, row })
   reporter.problem(asFailure(catchFrom(breakDown)))
   const told = written.map((line) => JSON.parse(line))
   assert.deepEqual(
@@ -108,8 +108,8 @@ for (const [code, errno, what, way] of [
         throw systemError(code, errno)
       })
     const fakes = ['ca.pem', 'b.pem', 'c.pem'].map((name) => fakeTarget(name, { build: async () => fail(name) }))
-    assert.deepEqual(formatFailures(await runFakes(fakes).outcomes), [`${what}: /a/auth\n    ${remedy}`])
-    const one = formatFailures(await runFakes(fakes.slice(0, 1)).outcomes)
+    assert.deepEqual(formatFailures(await runFakes(fakes).rows), [`${what}: /a/auth\n    ${remedy}`])
+    const one = formatFailures(await runFakes(fakes.slice(0, 1)).rows)
     assert.deepEqual(one, [`ca.pem: can't write /a/auth/ca.pem: ${what}\n    ${remedy}`])
   })
 

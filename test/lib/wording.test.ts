@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
-import { excerpt, foldAlike, formatNames, groupAlike, printable, wrap } from '../../lib/wording.ts'
+import { excerpt, fit, foldAlike, formatNames, groupAlike, printable, wrap } from '../../lib/wording.ts'
 
 describe("a target's own name is <name>", () => {
   /** As it is for two targets with the same text. */
@@ -80,4 +80,27 @@ test('a line for a terminal is broken between words, and not within what was', (
   assert.equal(wrap(line, undefined, 8), line)
   assert.equal(wrap('  ~ a  \x1b[33mb\x1b[39m c', 9, 8), '  ~ a  \x1b[33mb\x1b[39m\n        c')
   assert.equal(wrap('a-word-that-is-wider c', 8, 2), 'a-word-that-is-wider\n  c')
+})
+
+test('prose is broken between words at the width of a terminal, and a command has a line of its own, whole', () => {
+  const text =
+    'To do      the CA expires in 19 days: npm run task -- ca --renew, then npm run bootstrap; back: npm run x -- y'
+  assert.deepEqual(fit(text, 30).split('\n'), [
+    'To do      the CA expires in',
+    '           19 days:',
+    '           npm run task -- ca --renew',
+    '           then',
+    '           npm run bootstrap',
+    '           back:',
+    '           npm run x -- y',
+  ])
+  const way =
+    "- if the node's is the right one, take it over: mkdir -m 700 -p a && mv 'b c' a && npm run task -- recover"
+  assert.deepEqual(fit(`it holds another\n  ${way}`, 60).split('\n'), [
+    'it holds another',
+    "  - if the node's is the right one, take it over:",
+    "    mkdir -m 700 -p a && mv 'b c' a && npm run task -- recover",
+  ])
+  assert.equal(fit(text, undefined), text)
+  assert.equal(fit(text, 200), text)
 })

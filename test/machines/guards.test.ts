@@ -288,7 +288,7 @@ describe('what units read, on six machines', { skip }, () => {
     const starts = await readStarts(lab)
     assert.match(
       printed(await eventually(() => must(4, 'bootstrap'))),
-      /To do +remove ca-key\.pem from control0, control1, control2, as cluster\.yaml has it on no node: .*bootstrap -- --prune/,
+      /To do +control0, control1, control2: remove ca-key\.pem, as cluster\.yaml has it on no node: .*bootstrap -- --prune/,
     )
     await must(4, 'bootstrap', '--prune', '--dry-run')
     await must(0, 'bootstrap', '--prune')

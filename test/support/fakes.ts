@@ -12,7 +12,11 @@ import {
   byPhase,
   type Event,
   type Force,
+  type Outcome,
+  type Row,
+  type Rows,
   type Run,
+  rowOf,
   type Target,
   type Work,
 } from '../../lib/graph/target.ts'
@@ -20,7 +24,7 @@ import { type FileState, root } from '../../lib/node/place.ts'
 import type { ComponentProcess, NodeState, PlacesState } from '../../lib/node/state.ts'
 import { tryCertificate } from '../../lib/pki/pair.ts'
 import type { Change, CheckResult, Reason } from '../../lib/reason.ts'
-import { createPlanLines, planEntries } from '../../lib/show/plan.ts'
+import { createPlanLines, foldPlan } from '../../lib/show/plan.ts'
 import type { Summary } from '../../lib/show/reporter.ts'
 import type { Unit } from '../../tasks/layouts/layout.ts'
 import { nodeUnits } from '../../tasks/layouts/tables.ts'
@@ -182,6 +186,15 @@ export function fakeTarget(id: string, told: Partial<Target> = {}): Target {
   }
 }
 
+/** Of a fake target. */
+export function fakeRow(id: string, outcome: Outcome): Row {
+  return rowOf(fakeTarget(id), outcome)
+}
+
+export function fakeRows(outcomes: Readonly<Record<string, Outcome>>): Rows {
+  return new Map(Object.entries(outcomes).map(([id, outcome]) => [id, fakeRow(id, outcome)]))
+}
+
 /** No fake target looks at it. */
 export const nowhere = {} as Run
 
@@ -204,7 +217,7 @@ export function runFakes(targets: readonly Target[], options: FakeRunOptions = {
     node: pLimit(options.node ?? 100),
     kubeconfig: pLimit(1),
   }
-  const outcomes = execute(buildGraph(targets), {
+  const rows = execute(buildGraph(targets), {
     run: { ...nowhere, limits },
     dryRun: options.dryRun ?? false,
     foresees: options.foresees ?? false,
@@ -212,11 +225,11 @@ export function runFakes(targets: readonly Target[], options: FakeRunOptions = {
     signal: abort.signal,
     emit: (event) => {
       events.push(event)
-      told.push(`${event.type === 'ended' ? event.outcome.kind : event.type} ${event.id}`)
+      told.push(`${event.type === 'ended' ? event.row.kind : event.type} ${event.id}`)
       options.onEvent?.(event)
     },
   })
-  return { events, told, outcomes, abort }
+  return { events, told, rows, abort }
 }
 
 /** Until everything that can go on by itself has done so: no test has more targets than these turns of the event loop. */
@@ -285,7 +298,7 @@ export function fakeCluster(looks: Readonly<Record<string, CheckResult>>): Targe
 
 export async function planFakes(all: readonly Target[]) {
   const shown = byPhase(phases, buildGraph(all))
-  const outcomes = await runFakes(all, { dryRun: true, foresees: true }).outcomes
+  const rows = await runFakes(all, { dryRun: true, foresees: true }).rows
   /** As it is written, without a colour. */
   const lines = async (
     detail: 'verbose' | 'normal' | 'quiet' = 'normal',
@@ -301,8 +314,8 @@ export async function planFakes(all: readonly Target[]) {
       write,
       writeError: write,
     })
-    await plan.end({ outcomes, seconds: 0.3, exit: 4, ...closing })
+    await plan.end({ rows, seconds: 0.3, exit: 4, ...closing })
     return written
   }
-  return { phases: shown, outcomes, entries: planEntries(shown, outcomes), lines }
+  return { phases: shown, rows, entries: foldPlan(shown, rows), lines }
 }

@@ -17,7 +17,7 @@ import { type TestContext, test } from 'node:test'
 import { fileURLToPath } from 'node:url'
 import xterm from '@xterm/headless'
 import { thisProcess } from '../../lib/files/lock.ts'
-import { commands } from '../../tasks/commands/table.ts'
+import { listed } from '../../tasks/commands/help.ts'
 import { phases } from '../../tasks/phases/bootstrap.ts'
 import { scratch } from '../support/files.ts'
 import { harderway, holdAuth, readJsonLine, withStatus } from '../support/harderway.ts'
@@ -86,7 +86,7 @@ function lockKubeconfig(folder: string): string {
 test('bad usage exits with 2 and does nothing', async (t) => {
   const folder = place(t)
   for (const [line, message] of [
-    ['certz', /unknown phase or target "certz": did you mean certs\?/],
+    ['certz', /unknown command "certz": did you mean certs\?/],
     ['', /no phase or target given/],
   ] as const) {
     const { status, stdout, stderr } = await run(folder, line.split(' ').filter(Boolean))
@@ -297,7 +297,10 @@ test('an auth/ that git made, without a file of ours, is closed and nothing is s
 
 test('--list --json names every phase and command, and needs no cluster.yaml', async (t) => {
   const named = parse((await run(scratch(t), ['--list', '--json'])).stdout).map(({ name }) => name)
-  assert.deepEqual(named, [...phases, ...commands].map(({ name }) => name).filter(Boolean))
+  assert.deepEqual(
+    named,
+    [...phases, ...listed].map(({ name }) => name),
+  )
 })
 
 test('--version prints the version in package.json, and needs no cluster.yaml', async (t) => {
@@ -364,6 +367,19 @@ test('on a terminal a failure, with what to do, and a warning are reported below
       lines.some((line) => line.startsWith(begin)),
       `${begin}\n${lines.join('\n')}`,
     )
+})
+
+test('on a terminal prose is broken between words, and a command has a line of its own', onTerminal, async (t) => {
+  const folder = place(t)
+  await run(folder, local)
+  copyFileSync(join(folder, 'auth/admin-key.pem'), join(folder, 'auth/service-account-next-key.pem'))
+  for (const line of ['encryption-key', 'encryption-key --quiet', 'encryption-key --dry-run', 'status']) {
+    const { stdout } = await startOnTerminal(folder, line.split(' ')).ended
+    const lines = (await showOn(size, stdout)).lines.map((each) => each.trim())
+    assert.ok(lines.includes('npm run task -- rotate service-account'), lines.join('\n'))
+    const begin = lines.findIndex((each) => each.includes('a rotation of the service-account key'))
+    assert.match(lines.slice(begin, begin + 3).join(' '), /under way, stage 1 of \d: .* npm run task/, line)
+  }
 })
 
 test(

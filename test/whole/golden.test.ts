@@ -266,7 +266,7 @@ test('what --json prints of units that run reads as it should', async (t) => {
   }
   const lines: string[] = []
   const reporter = createJsonLines((line) => lines.push(line))
-  const outcomes = await runFakes([control, worker].map(target), { dryRun: true }).outcomes
-  for (const [id, outcome] of outcomes) reporter.event({ type: 'ended', id, outcome })
+  const rows = await runFakes([control, worker].map(target), { dryRun: true }).rows
+  for (const [id, row] of rows) reporter.event({ type: 'ended', id, row })
   assertGolden('json-units.txt', stableLines(lines.map(readJsonLine), auth.path).join('\n'))
 })

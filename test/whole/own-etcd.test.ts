@@ -62,7 +62,7 @@ test('verify: nobody but members and API servers is let in, and a shared one tha
   const nextKey = join(copied, 'auth/etcd-ca-next-key.pem')
   copyFileSync(join(copied, 'auth/admin-key.pem'), nextKey)
   const underWay = await harderway(copied, 'ca/etcd-ca', '--dry-run')
-  assert.match(underWay.stdout, /on: .*rotate etcd-ca --finish/)
+  assert.match(underWay.stdout, /under way, .*rotate etcd-ca --finish/)
   assert.doesNotMatch(underWay.stdout, again)
   rmSync(nextKey)
   // It would leave etcd with the old one.
@@ -155,16 +155,13 @@ describe('on a control node', { skip: needs('ssh') }, () => {
     for (const file of names.slice(0, 2)) renameSync(join(auth, file), join(away, file))
     const { stdout } = await exits(4, place, 'bootstrap', '--prune')
     const kept =
-      /To do +remove \/\S+\/etcd-ca-key\.pem from control0, .*: --prune keeps it because auth\/ has no copy of it; /
+      /To do +control0: remove \/\S+\/etcd-ca-key\.pem, .*: --prune keeps it because auth\/ has no copy of it; /
     assert.match(stdout, kept)
     assert.deepEqual(onNode(), ['etcd-ca-key.pem', 'etcd-ca.pem'])
     mkdirSync(join(auth, 'backup/2026-11-24T12-00-00-000Z'), { recursive: true })
     for (const file of names.slice(0, 2))
       renameSync(join(away, file), join(auth, 'backup/2026-11-24T12-00-00-000Z', file))
-    assert.match(
-      (await exits(4, place, 'bootstrap')).stdout,
-      /To do +remove etcd-ca-key\.pem from control0, .* -- --prune/,
-    )
+    assert.match((await exits(4, place, 'bootstrap')).stdout, /To do +control0: remove etcd-ca-key\.pem, .* -- --prune/)
     await exits(0, place, 'bootstrap', '--prune')
     assert.deepEqual(onNode(), [])
   })

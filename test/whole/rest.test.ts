@@ -40,6 +40,14 @@ describe('what a run with --force has left', { skip: needs('npm', 'ssh') }, () =
     await exits(0, place, 'bootstrap')
   })
 
+  test('of deploy is bootstrap, which gives units what was copied', async () => {
+    await exits(0, place, 'certs', '--force')
+    const { events } = await exits(0, place, 'deploy', '--json')
+    const { advice, toDo } = events.at(-1) ?? {}
+    assert.deepEqual([advice, toDo], [[], ['npm run bootstrap: units have no new files until then']])
+    await exits(0, place, 'bootstrap')
+  })
+
   test('after Ctrl-C is made anew, and what is new stays', async () => {
     const planned = idsOf(await exits(4, place, 'certs', '--force', '--dry-run', '--json'), 'stale')
     // It keeps its key, and by its own name would get another.

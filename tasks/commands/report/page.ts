@@ -6,7 +6,7 @@ import type { FileNames } from '../../../lib/files/auth-dir.ts'
 import type { Run } from '../../../lib/graph/target.ts'
 import { attributesIn, keyKindOf } from '../../../lib/pki/certificate.ts'
 import { formatFinding } from '../../../lib/reason.ts'
-import { formatCaEnds, formatFailures, warningsOf } from '../../../lib/show/words.ts'
+import { formatFailures, toDoOf, warningsOf } from '../../../lib/show/words.ts'
 import {
   foldAlike,
   formatDate,
@@ -19,8 +19,7 @@ import {
 } from '../../../lib/wording.ts'
 import { certTable, encryptionConfig, layoutOf, localHolder, nodeFiles } from '../../layouts/tables.ts'
 import { phaseTitles } from '../../phases/bootstrap.ts'
-import { namesOfOwnKeys, notesOnAdminKeys } from '../../phases/local-kubeconfig.ts'
-import { notesOnHolders } from '../../request/holders.ts'
+import { namesOfOwnKeys } from '../../phases/local-kubeconfig.ts'
 import {
   fold,
   formatTotals,
@@ -30,8 +29,7 @@ import {
   type NodeItem,
   waysOut,
 } from '../../request/inventory.ts'
-import { adviseOnCa, noteOnValidity, notesOnFolder, notesOnRotations } from '../../request/notices.ts'
-import { notesOnUses } from '../../request/uses.ts'
+import { adviseOnRotations, findBeside } from '../../request/notices.ts'
 
 const asset = (name: string) => readFileSync(new URL(name, import.meta.url), 'utf8')
 
@@ -40,7 +38,7 @@ export async function formatPage(data: Inventory): Promise<string> {
   const { name } = run.cluster
   const sections = [
     { id: 'wrong', title: 'Problems', content: showWrong(data) },
-    { id: 'known', title: 'Notices', content: showKnown(data) },
+    { id: 'known', title: 'Notices', content: await showKnown(data) },
     { id: 'ends', title: 'What expires when', content: showTimeline(items, run) + showSelfMade(nodes, run.now) },
     { id: 'keys', title: 'Who holds which private key', content: showKeys(run, nodes) },
     { id: 'certificates', title: 'Certificates', content: showCertificates(run.auth.files, items) },
@@ -90,15 +88,15 @@ function showNext({ run, items, nodes }: Inventory): string {
 }
 
 async function showRotations({ run }: Inventory): Promise<string> {
-  const notes = await notesOnRotations(run)
+  const notes = await adviseOnRotations(run)
   return notes.length === 0
     ? ''
     : html`<ul class="rotations">!${notes.map((note) => html`<li>${formatFinding(note)}</li>`)}</ul>`
 }
 
 /** Empty if there are no problems. */
-function showWrong({ run, items, nodes, outcomes }: Inventory): string {
-  const isFailed = (id: string) => outcomes.get(id)?.kind === 'failed'
+function showWrong({ run, items, nodes, rows }: Inventory): string {
+  const isFailed = (id: string) => rows.get(id)?.kind === 'failed'
   const alike = foldAlike(
     fold(items, run.now).wrong.filter(({ id }) => !isFailed(id)),
     ({ name }) => name,
@@ -108,26 +106,18 @@ function showWrong({ run, items, nodes, outcomes }: Inventory): string {
   const onNodes = nodes
     .filter((each) => !isRight(each) && !isFailed(`deploy/${each.node}`) && !isFailed(`install/${each.node}`))
     .map(({ node, why }) => `${node}: ${why}`)
-  const lines = [...notesOnFolder(run.auth).map(formatFinding), ...folded, ...onNodes, ...formatFailures(outcomes)]
+  const lines = [...folded, ...onNodes, ...formatFailures(rows)]
   if (lines.length === 0) return ''
   const { plan, repair } = waysOut(run, { items, nodes })
   return html`!${listLines('wrong', lines)}
 <p><code>${plan}</code> says what would be done, and <code>${repair}</code> does it.</p>`
 }
 
-/** Notices about things that no run changes. */
-function showKnown({ run, outcomes }: Inventory): string {
-  const caEnds = adviseOnCa(run)
-  const lines = [
-    ...(caEnds ? [formatCaEnds(caEnds, run.now)] : []),
-    ...warningsOf(outcomes),
-    ...[
-      ...notesOnAdminKeys(run),
-      ...notesOnHolders(run),
-      ...notesOnUses(run, outcomes),
-      ...noteOnValidity(run, outcomes),
-    ].map(formatFinding),
-  ]
+/** Notices, what is left to do first. */
+async function showKnown({ run, rows }: Inventory): Promise<string> {
+  const findings = await findBeside(run, rows)
+  const notes = findings.filter(({ owner }) => owner === 'run')
+  const lines = [...[...toDoOf({ rows, findings }), ...notes].map(formatFinding), ...warningsOf(rows)]
   return lines.length === 0 ? '' : listLines('known', lines)
 }
 
@@ -182,12 +172,16 @@ const encryption = encryptionConfig.label
 
 /** The critical ones first, then a node's own, then the rest, in the order of the tables. */
 function keyColumns(cluster: Cluster) {
-  const keys = certTable(cluster).map(({ power, isCritical, node, name }) => ({
+  const keys = certTable(cluster).map(({ power, isCritical, opensEtcd, node, name }) => ({
     power,
     isCritical,
+    isRed: isCritical || opensEtcd,
     name: node ? own : name,
   }))
-  const all = [...keys, { name: encryption, power: 'reads the Secrets in a copy of etcd', isCritical: true }]
+  const all = [
+    ...keys,
+    { name: encryption, power: 'reads the Secrets in a copy of etcd', isCritical: true, isRed: true },
+  ]
   const unique = [...new Map(all.map((key) => [key.name, key])).values()]
   const rank = ({ name, isCritical }: (typeof all)[number]) => (isCritical ? 0 : name === own ? 1 : 2)
   return unique.sort((a, b) => rank(a) - rank(b))
@@ -227,7 +221,7 @@ function showKeys(run: Run, found: readonly NodeItem[]): string {
     const worst = columns.find((key) => keys.has(key.name))?.power ?? 'nothing'
     const cells = columns.map((key) =>
       keys.has(key.name)
-        ? html`<td class="${key.isCritical ? 'critical' : 'limited'}"><span aria-hidden="true">●</span><span class="spoken">holds</span></td>`
+        ? html`<td class="${key.isRed ? 'critical' : 'limited'}"><span aria-hidden="true">●</span><span class="spoken">holds</span></td>`
         : '<td></td>',
     )
     return html`<tr><th scope="row">${name}<small>${worst}</small></th>!${cells}</tr>

@@ -39,7 +39,7 @@ export async function report(given: CommandRun): Promise<readonly ExitCause[]> {
         for (const path of [`${auth.path}/${file}`, copy ?? []].flat())
           print(options.json ? formatJsonLine({ type: 'report', path }) : printable(path))
       }
-      return { outcomes: inventory.outcomes, causes: [] }
+      return { rows: inventory.rows, causes: [] }
     },
   })
 }

@@ -9,8 +9,8 @@ import { minimal, parsed } from '../../support/files.ts'
 const cluster = parsed(minimal)
 
 async function plan(targets: readonly Target[], name = 'kubenet') {
-  const outcomes = await runFakes(targets, { dryRun: true, foresees: true }).outcomes
-  return planOf(buildGraph(targets), outcomes, { cluster: { ...cluster, name }, file: '' })
+  const rows = await runFakes(targets, { dryRun: true, foresees: true }).rows
+  return planOf(rows, { cluster: { ...cluster, name }, file: '' })
 }
 
 const hashOf = async (...given: Parameters<typeof plan>) => (await plan(...given))?.hash
@@ -72,7 +72,7 @@ test('a run that keeps to a plan does all of it, and refuses what became stale s
     const kept = [...keepTo(planned, buildGraph(targets())).values()]
     const command = (task: string) => task
     Object.assign(nowhere, { command })
-    return [...(await runFakes(kept).outcomes).values()]
+    return [...(await runFakes(kept).rows).values()]
   }
   assert.deepEqual(
     (await run()).map(({ kind }) => kind),

@@ -1,15 +1,19 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import type { Outcome } from '../../../lib/graph/target.ts'
-import type { Reason } from '../../../lib/reason.ts'
+import { type Outcome, rowOf } from '../../../lib/graph/target.ts'
+import { formatFinding, type Reason } from '../../../lib/reason.ts'
 import { adviseAfter } from '../../../lib/show/words.ts'
-import { fakeCluster, fakeTarget, onNode } from '../../support/fakes.ts'
+import { fakeCluster, fakeTarget, fresh as found, onNode } from '../../support/fakes.ts'
 
 const targets = fakeCluster({})
+const fresh: Outcome = { kind: 'fresh', ...found }
 const built = (reasons: readonly Reason[]): Outcome => ({ kind: 'built', reasons })
 const differ = (...files: string[]) => built(onNode({ differ: files }).reasons)
+/** What is sent by --json; the others are fresh. */
 const advise = (outcomes: Readonly<Record<string, Outcome>>, all = targets) =>
-  adviseAfter(all, new Map(Object.entries(outcomes)))
+  adviseAfter(new Map(all.map((target) => [target.id, rowOf(target, outcomes[target.id] ?? fresh)]))).map(
+    ({ advice }) => advice as { readonly nodes: string[]; readonly files: string[]; readonly restart: string[] },
+  )
 
 test('for nodes with the same files replaced there is one advice, with the units of all of them once', () => {
   const replaced = differ('leaf.pem', 'leaf-key.pem', 'a.config')
@@ -64,10 +68,20 @@ test('no advice for what nobody has read, for a mode, and for what was not repla
 })
 
 test('no advice where a further target takes the files on from there', () => {
-  const install = fakeTarget('install/one', { needs: ['deploy/one'], where: 'node', node: 'one' })
+  const all = targets.map((each) => ({ ...each, isTakenOn: each.id === 'deploy/one' }))
   const replaced = differ('leaf.pem')
   assert.deepEqual(
-    advise({ 'deploy/one': replaced, 'deploy/two': replaced }, [...targets, install]).map(({ nodes }) => nodes),
+    advise({ 'deploy/one': replaced, 'deploy/two': replaced }, all).map(({ nodes }) => nodes),
     [['two']],
   )
+})
+
+test('an advice says for which nodes what is to be copied and restarted, one node at a time', () => {
+  const rows = targets.map(
+    (target) => [target.id, rowOf(target, target.node ? differ('leaf.pem', 'a.config') : fresh)] as const,
+  )
+  const texts = adviseAfter(new Map(rows)).map(formatFinding)
+  assert.deepEqual(texts, [
+    'one, two: leaf.pem, a.config replaced: copy them to where the units read them, then restart server, store, client, one node at a time',
+  ])
 })

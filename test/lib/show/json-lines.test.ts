@@ -4,6 +4,7 @@ import { Failure } from '../../../lib/failure.ts'
 import type { Event, Outcome } from '../../../lib/graph/target.ts'
 import { asFindings, findingOf } from '../../../lib/reason.ts'
 import { createJsonLines } from '../../../lib/show/lines.ts'
+import { fakeRow, fakeRows } from '../../support/fakes.ts'
 import { readJsonLine } from '../../support/harderway.ts'
 import { fc } from '../../support/properties.ts'
 
@@ -16,7 +17,7 @@ function json() {
 const reasons = [{ kind: 'missing', path: 'ca.pem' }] as const
 const failure = new Failure('no room', { remedy: 'make room', code: 'enospc' })
 const until = new Date('2036-11-21T10:00:00Z')
-const ended = (outcome: Outcome): Event => ({ type: 'ended', id: 'ca', outcome })
+const ended = (outcome: Outcome): Event => ({ type: 'ended', id: 'ca', row: fakeRow('ca', outcome) })
 
 for (const [outcome, value] of [
   [
@@ -44,8 +45,8 @@ for (const [outcome, value] of [
         { owner: 'run', text: 'it is odd', remedy: 'look' },
         { kind: 'unreached', owner: 'run', text: 'said', isSilent: true },
         { kind: 'old key', owner: 'run', text: 'kubelet', isSilent: true },
-        findingOf({ file: 'ca-key.pem', path: '/ca-key.pem', isKeptOff: true }),
-        findingOf({ file: 'a.pem', path: '/a.pem', why: 'etcd reads it' }),
+        findingOf({ command: String }, 'one', { file: 'ca-key.pem', path: '/ca-key.pem', isKeptOff: true }),
+        findingOf({ command: String }, 'one', { file: 'a.pem', path: '/a.pem', why: 'etcd reads it' }),
       ],
     },
     {
@@ -129,28 +130,31 @@ test('modes are written as chmod takes them', () => {
 
 test('a run ends with a summary of numbers, what is left to do, and what expires next', async () => {
   const { reporter, values } = json()
-  const outcomes = new Map<string, Outcome>([
-    ['a', { kind: 'built', reasons }],
-    ['b', { kind: 'failed', failure }],
-    ['c', { kind: 'cancelled', because: ['b'] }],
-    ['d', { kind: 'stale', reasons }],
-    ['e', { kind: 'fresh', reasons: [] }],
-  ])
+  const rows = fakeRows({
+    a: { kind: 'built', reasons },
+    b: { kind: 'failed', failure },
+    c: { kind: 'cancelled', because: ['b'] },
+    d: { kind: 'stale', reasons },
+    e: { kind: 'fresh', reasons: [], findings: [{ owner: 'user', text: 'and here' }] },
+  })
   const numbers = { targets: 5, made: 1, fresh: 1, stale: 1, failed: 1, cancelled: 1, exit: 1 }
-  const advice = [{ nodes: ['control0'], files: ['ca.pem'], restart: ['etcd'] }]
+  const copies = { nodes: ['control0'], files: ['ca.pem'], restart: ['etcd'] }
   const caEnds = { expires: until, days: 3, commands: ['renew'] }
   const goOn = 'again'
-  const toDo = [{ owner: 'user', text: 'look', remedy: 'there' }] as const
+  const findings = [
+    ...[copies, caEnds].flatMap((advice) => asFindings([JSON.stringify(advice)], { owner: 'user', advice })),
+    ...[{ owner: 'afterwards', text: 'look', remedy: 'there' } as const, ...asFindings(['a note'])],
+  ]
   const nextToExpire = { name: 'admin', expires: until }
   const internal = { now: until, planHash: 'abc' }
-  await reporter.end({ outcomes, seconds: 1.4999876, exit: 1, advice, caEnds, nextToExpire, toDo, goOn, ...internal })
-  await reporter.end({ outcomes: new Map(), seconds: 0, exit: 3 })
+  await reporter.end({ rows, seconds: 1.4999876, exit: 1, findings, nextToExpire, goOn, ...internal })
+  await reporter.end({ rows: new Map(), seconds: 0, exit: 3 })
   const expires = '2036-11-21T10:00:00Z'
   const none = { targets: 0, made: 0, fresh: 0, stale: 0, failed: 0, cancelled: 0, exit: 3 }
   assert.deepEqual(values(), [
     {
-      ...{ type: 'summary', ...numbers, seconds: 1.5, advice: [...advice, { ...caEnds, expires }] },
-      ...{ toDo: ['look: there'], goOn },
+      ...{ type: 'summary', ...numbers, seconds: 1.5, advice: [copies, { ...caEnds, expires }] },
+      ...{ toDo: ['look: there', 'and here'], goOn },
       nextToExpire: { name: 'admin', expires },
     },
     { type: 'summary', ...none, seconds: 0, advice: [] },

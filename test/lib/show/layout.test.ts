@@ -3,7 +3,7 @@ import { test } from 'node:test'
 import { Failure } from '../../../lib/failure.ts'
 import type { Event, Outcome, Target } from '../../../lib/graph/target.ts'
 import { layOut } from '../../../lib/show/tree.ts'
-import { fakeTarget } from '../../support/fakes.ts'
+import { fakeRow, fakeTarget } from '../../support/fakes.ts'
 import { fc } from '../../support/properties.ts'
 
 /** What is left of a terminal of 24 rows when the tree has been given its own. */
@@ -15,7 +15,7 @@ const queued: State = (id) => ({ type: 'queued', id })
 const making: State = (id) => ({ type: 'building', id, reasons: [] })
 const ended =
   (outcome: Outcome): State =>
-  (id) => ({ type: 'ended', id, outcome })
+  (id) => ({ type: 'ended', id, row: fakeRow(id, outcome) })
 const reasons = [{ kind: 'missing', path: 'file' }] as const
 const made = ended({ kind: 'built', reasons, change: { kind: 'made', files: ['file'], isNew: true } })
 const fresh = ended({ kind: 'fresh', reasons: [] })

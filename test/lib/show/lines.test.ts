@@ -5,7 +5,7 @@ import type { Outcome, Target } from '../../../lib/graph/target.ts'
 import { asFindings } from '../../../lib/reason.ts'
 import { createLines } from '../../../lib/show/lines.ts'
 import type { Summary } from '../../../lib/show/reporter.ts'
-import { fakeTarget } from '../../support/fakes.ts'
+import { fakeRow, fakeRows, fakeTarget } from '../../support/fakes.ts'
 import { fc } from '../../support/properties.ts'
 
 function phase(name: string, size: number): Target[] {
@@ -17,10 +17,10 @@ function lines(phases: Readonly<Record<string, readonly Target[]>>, detail: 'ver
   const write = (line: string) => void written.push(line)
   const shown = { verbose: detail === 'verbose', quiet: detail === 'quiet' }
   const reporter = createLines({ phases: new Map(Object.entries(phases)), ...shown, write, writeError: write })
-  const end = (id: string, outcome: Outcome) => reporter.event({ type: 'ended', id, outcome })
+  const end = (id: string, outcome: Outcome) => reporter.event({ type: 'ended', id, row: fakeRow(id, outcome) })
   const endAll = (targets: readonly Target[], outcome: Outcome) => targets.forEach(({ id }) => void end(id, outcome))
   const close = (outcomes: Readonly<Record<string, Outcome>>, more: Partial<Summary> = {}) =>
-    reporter.end({ outcomes: new Map(Object.entries(outcomes)), seconds: 1.25, exit: 0, ...more })
+    reporter.end({ rows: fakeRows(outcomes), seconds: 1.25, exit: 0, ...more })
   return { written, reporter, end, endAll, close }
 }
 
@@ -105,16 +105,15 @@ test('--quiet tells of failures, warnings, what is stale and what is left to do,
   await close({ 'certs/1': made }, { nextToExpire: { name: 'ca', expires: until } })
   assert.deepEqual(written, [])
   const stale: Outcome = { kind: 'stale', reasons: [{ kind: 'missing', path: 'a.pem' }] }
-  const advice = [{ nodes: ['one'], files: ['leaf.pem'], restart: ['server'] }]
   await close(
     { 'certs/0': failed, 'certs/1': { ...fresh, findings: asFindings(['it is odd']) }, 'certs/2': stale },
-    { advice },
+    { findings: asFindings(['copy it'], { owner: 'afterwards', nodes: ['one'] }) },
   )
   assert.deepEqual(written, [
     'certs/2: to make: a.pem missing',
     'warning certs/1: it is odd',
     'certs/0: no room\n    make room\n    run it again',
-    'To do      one: leaf.pem replaced: copy it to where the units read it, then restart server',
+    'To do      one: copy it',
   ])
 })
 

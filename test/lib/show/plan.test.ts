@@ -2,19 +2,19 @@ import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { Failure } from '../../../lib/failure.ts'
 import { asFindings, type Change, type CheckResult, type Reason } from '../../../lib/reason.ts'
-import { countEntries, planEntries } from '../../../lib/show/plan.ts'
+import { countPlan, foldPlan } from '../../../lib/show/plan.ts'
 import { changed, fakeCluster, fakeTarget, fresh, missing, onNode, planFakes } from '../../support/fakes.ts'
 
 const plan = async (looks: Readonly<Record<string, CheckResult>>) => await planFakes(fakeCluster(looks))
-type PlanEntry = ReturnType<typeof planEntries>[number]
+type Planned = ReturnType<typeof foldPlan>[number]
 
-const idsOf = ({ targets }: PlanEntry) => targets.map(({ id }) => id).join()
+const idsOf = ({ rows }: Planned) => rows.map(({ id }) => id).join()
 /** The ids of an entry, its mark, what is copied, and what is left to its user to restart. */
-const short = (entries: readonly PlanEntry[]) =>
+const short = (entries: readonly Planned[]) =>
   entries.map((entry) => [idsOf(entry), entry.mark, entry.copied.join(), entry.yours.join()])
 
 test('what is made of a change has an entry of its own, and so have the nodes, with what is copied there', async () => {
-  const { entries, lines, outcomes } = await plan({ leaf: changed })
+  const { entries, lines, rows } = await plan({ leaf: changed })
   assert.deepEqual(short(entries), [
     ['leaf', '~', '', ''],
     ['config/a', '~', '', ''],
@@ -33,8 +33,8 @@ test('what is made of a change has an entry of its own, and so have the nodes, w
     '4 targets: 4 to make, 0 fresh, 0 failed in 0.3 s',
   ])
   assert.deepEqual(await lines('quiet'), [])
-  const stale = [...outcomes].filter(([, { kind }]) => kind === 'stale').map(([id]) => id)
-  assert.deepEqual(entries.flatMap(({ targets }) => targets.map(({ id }) => id)).toSorted(), stale.toSorted())
+  const stale = [...rows].filter(([, { kind }]) => kind === 'stale').map(([id]) => id)
+  assert.deepEqual(entries.flatMap(({ rows }) => rows.map(({ id }) => id)).toSorted(), stale.toSorted())
 })
 
 test('a first run is all new, needs no reason, and leaves nothing to restart', async () => {
@@ -91,8 +91,8 @@ test('nothing follows from a mode, nothing is to be restarted for it, nor where 
   assert.deepEqual(short((await plan({ leaf: openMode })).entries), [['leaf', '~', '', '']])
   const [modes] = (await plan({ 'deploy/two': onNode({ wrongMode: ['a.config'] }) })).entries
   assert.deepEqual([modes?.yours, modes?.why], [[], 'a.config with a wrong mode'])
-  const install = fakeTarget('install/one', { needs: ['deploy/one'], where: 'node', node: 'one' })
-  const { entries } = await planFakes([...fakeCluster({ leaf: changed }), install])
+  const all = fakeCluster({ leaf: changed }).map((each) => ({ ...each, isTakenOn: each.id === 'deploy/one' }))
+  const { entries } = await planFakes(all)
   assert.deepEqual(entries.filter(({ yours }) => yours.length > 0).map(idsOf), ['deploy/two'])
 })
 
@@ -126,23 +126,22 @@ test('units that are restarted are counted on every node, whatever is folded, wi
   const nodes = ['one', 'two'].map((node) =>
     fakeTarget(`deploy/${node}`, { node, where: 'node', check: () => ({ reasons }), foresee: () => change }),
   )
-  const { phases, outcomes, entries } = await planFakes(nodes)
+  const { phases, rows, entries } = await planFakes(nodes)
   assert.deepEqual([entries.length, entries[0]?.restarts], [1, ['store', 'server']])
   assert.match(entries[0]?.why ?? '', /^store: a written but not loaded/)
   const counts = { added: 0, changed: 2, removed: 0, restarts: 4 }
-  assert.deepEqual(countEntries(entries), counts)
-  assert.deepEqual(countEntries(planEntries(phases, outcomes, false)), counts)
+  assert.deepEqual(countPlan(entries), counts)
+  assert.deepEqual(countPlan(foldPlan(phases, rows, false)), counts)
 })
 
 test('with nothing stale the plan is the counts alone, with warnings, failures and what is left to do', async () => {
   const last = '4 targets: 0 made, 4 fresh, 0 failed in 0.3 s'
   const { entries, lines } = await plan({ leaf: { ...fresh, findings: asFindings(['it is odd']) } })
   assert.deepEqual(entries, [])
-  const caEnds = { expires: new Date('2036-11-21'), days: 1, commands: ['renew it'] }
+  const findings = asFindings(['The CA expires'], { owner: 'user', remedy: 'renew it' })
   const planHash = 'abc'
   assert.deepEqual(await lines('normal', { planHash }), ['leaf: it is odd', 'Nothing to do.', last, 'Plan hash: abc'])
-  const now = new Date('2036-11-20')
-  const [warning, toDo, ...rest] = await lines('normal', { caEnds, now, planHash })
+  const [warning, toDo, ...rest] = await lines('normal', { findings, planHash })
   assert.deepEqual([warning, rest], ['leaf: it is odd', [last, 'Plan hash: abc']])
   assert.match(String(toDo), /^To do {6}The CA .* renew it$/)
   const check = () => {

@@ -2,9 +2,9 @@ import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { Listr } from 'listr2'
 import { Failure } from '../../../lib/failure.ts'
-import type { Outcome } from '../../../lib/graph/target.ts'
+import type { Outcome, Row } from '../../../lib/graph/target.ts'
 import { phaseTasks } from '../../../lib/show/tree.ts'
-import { fakeTarget, settled } from '../../support/fakes.ts'
+import { fakeRow, fakeTarget, settled } from '../../support/fakes.ts'
 
 const outcomes: Readonly<Record<string, Outcome>> = {
   ca: { kind: 'built', reasons: [] },
@@ -19,7 +19,7 @@ const phases = new Map([
 ])
 
 test('a phase is a task of listr2, and its targets are tasks below it: all wait at once, and each ends as its target does', async () => {
-  const ends = new Map([...phases.values()].flat().map(({ id }) => [id, Promise.withResolvers<Outcome | undefined>()]))
+  const ends = new Map([...phases.values()].flat().map(({ id }) => [id, Promise.withResolvers<Row | undefined>()]))
   const tree = new Listr(
     phaseTasks(phases, async (id) => ends.get(id)?.promise),
     { renderer: 'silent', concurrent: true, exitOnError: false, registerSignalListeners: false },
@@ -34,7 +34,7 @@ test('a phase is a task of listr2, and its targets are tasks below it: all wait 
     ),
   )
   // The last has no outcome: its run was ended by a bug.
-  for (const [id, { resolve }] of [...ends].toReversed()) resolve(outcomes[id])
+  for (const [id, { resolve }] of [...ends].toReversed()) resolve(outcomes[id] && fakeRow(id, outcomes[id]))
   await ended
   assert.deepEqual(shown(), [
     ['Certificate authority', 'COMPLETED'],

@@ -8,12 +8,14 @@ import {
   formatClosing,
   formatEvent,
   formatFailures,
-  formatOutcome,
   formatSummary,
   joinFailures,
   summariseGroup,
+  textOf,
 } from '../../../lib/show/words.ts'
+import { fakeRow, fakeRows } from '../../support/fakes.ts'
 
+const row = (outcome: Outcome) => fakeRow('a', outcome)
 const at = (day: string) => new Date(`${day}T10:00:00Z`)
 const facts = (day: string) => ({ key: 'rsa-2048', expires: at(day), names: 3 })
 const missing: Reason = { kind: 'missing', path: 'a.pem' }
@@ -68,7 +70,7 @@ test('an outcome says what there is now, or why', () => {
     [{ kind: 'cancelled', because: ['ca'] }, 'skipped: it comes after ca'],
     [{ kind: 'cancelled', because: [], isBegun: true }, 'interrupted: the next run checks how far it came'],
   ] as const satisfies readonly [Outcome, string][])
-    assert.equal(formatOutcome(outcome), text)
+    assert.equal(textOf(fakeRow('a', outcome)), text)
 })
 
 test('what a run does and how it ended is counted, what was refused apart', () => {
@@ -86,10 +88,10 @@ test('what a run does and how it ended is counted, what was refused apart', () =
     ],
     [[{ kind: 'stale', reasons: [] }], '1 target: 1 to make, 0 fresh, 0 failed in 1.3 s'],
   ] satisfies [Outcome[], string][]) {
-    const outcomes = new Map(all.map((each, i) => [`deploy/${i}`, each]))
-    assert.equal(formatSummary({ outcomes, seconds: 1.25, exit: 3 }), text)
+    const rows = fakeRows(Object.fromEntries(all.map((each, i) => [`deploy/${i}`, each])))
+    assert.equal(formatSummary({ rows, seconds: 1.25, exit: 3 }), text)
   }
-  assert.equal(summariseGroup([fails(refused('a')), fails(down('b'))]), '1 refused, 1 failed')
+  assert.equal(summariseGroup([fails(refused('a')), fails(down('b'))].map(row)), '1 refused, 1 failed')
 })
 
 test('a group is summed up in a line', () => {
@@ -101,22 +103,31 @@ test('a group is summed up in a line', () => {
     [[built(missing, installed([], ['etcd'])), built(missing, installed(['/a'], []))], '1 restarted, 1 installed'],
     [[renewed, renewed, built(missing, made(true)), built(openMode)], '2 renewed, 1 new, 1 repaired'],
   ] as const satisfies readonly [readonly Outcome[], string][]) {
-    assert.equal(summariseGroup(outcomes), text)
-    assert.equal(summariseGroup(outcomes, true), text.replace(' fresh', ' passed'))
+    assert.equal(summariseGroup(outcomes.map(row)), text)
+    assert.equal(summariseGroup(outcomes.map(row), true), text.replace(' fresh', ' passed'))
   }
 })
 
 const closing = (outcomes: Readonly<Record<string, Outcome>>, more: Partial<Summary> = {}) =>
-  formatClosing({ outcomes: new Map(Object.entries(outcomes)), seconds: 0, exit: 0, ...more })
+  formatClosing({ rows: fakeRows(outcomes), seconds: 0, exit: 0, ...more })
 const nextToExpire = { name: 'ca', expires: at('2036-11-21') }
 
-test('a run ends with what changed, what is left to do and what expires next', () => {
+test('a run ends with what changed, what is left to do by whom it concerns, and what expires next', () => {
+  const left = (node: string) => asFindings(['copy it'], { owner: 'user', nodes: [node] })
+  const findings = [
+    ...left('one'),
+    ...asFindings(['look:\n    at it'], { owner: 'afterwards' }),
+    ...asFindings(['a note']),
+  ]
   const outcomes = {
     ...{
       ca: built(missing, made(true)),
       'certs/a': built(moreNames, { ...made(false), files: ['b.pem', 'b-key.pem'] }),
     },
-    ...{ 'deploy/one': built(missing, deployed(['ca.pem'])), 'deploy/two': built(missing, deployed(['ca.pem'])) },
+    ...{
+      'deploy/one': built(missing, deployed(['ca.pem'])),
+      'deploy/two': { ...built(missing, deployed(['ca.pem'])), findings: left('two') },
+    },
     ...{
       'install/one': built(missing, installed([], ['etcd'])),
       'install/two': built(missing, installed([], ['etcd'])),
@@ -126,18 +137,13 @@ test('a run ends with what changed, what is left to do and what expires next', (
     ),
     'local-kubeconfig': { kind: 'cancelled', because: [] } satisfies Outcome,
   }
-  const advice = [
-    { nodes: ['one', 'two'], files: ['a.pem', 'b.pem'], restart: ['server'] },
-    { nodes: ['three'], files: ['a.pem'], restart: [] },
-  ]
-  assert.deepEqual(closing(outcomes, { advice, toDo: asFindings(['look:\n    at it']), nextToExpire, goOn: 'go on' }), [
+  assert.deepEqual(closing(outcomes, { findings, nextToExpire, goOn: 'go on' }), [
     'New        a.pem',
     'Changed    b.pem',
     'Deployed   one, two',
     'Restarted  etcd on one, two',
     'Removed    2 files on three, four',
-    'To do      one, two: a.pem, b.pem replaced: copy them to where the units read them, then restart server, one node at a time',
-    'To do      three: a.pem replaced: copy it to where the units read it',
+    'To do      one, two: copy it',
     'To do      look:',
     '    at it',
     'Next       ca expires on 2036-11-21',
@@ -148,14 +154,12 @@ test('a run ends with what changed, what is left to do and what expires next', (
 test('on a terminal with colours, what is left to do is in bold, and nothing else is', (t) => {
   process.env.FORCE_COLOR = '1'
   t.after(() => delete process.env.FORCE_COLOR)
-  const caEnds = { expires: at('2036-11-21'), days: 1, commands: ['one', 'other'] }
   const rows = closing(
     { ca: fresh },
-    { toDo: asFindings(['others could read it:\n    replace']), nextToExpire, caEnds, now: at('2036-11-20') },
+    { findings: asFindings(['others could read it:\n    replace'], { owner: 'afterwards' }), nextToExpire },
   )
   const isBold = (row: string) => /^\x1b\[1m.*\x1b\[22m$/.test(row)
-  assert.deepEqual(rows.map(isBold), [false, true, true, true, false])
-  assert.match(rows[3] ?? '', /The CA expires in 24 hours, on 2036-11-21 10:00Z, .*: one, then other/)
+  assert.deepEqual(rows.map(isBold), [false, true, true, false])
 })
 
 test('a run that found everything fresh says so; one that only looks, or could not begin, has no such end', () => {
@@ -187,7 +191,9 @@ const refused = (name: string, what = 'another CA than auth') =>
     waysOut: (places) => ['fetch it', `deploy ${places.map((each) => `--node ${each}`).join(' ')}`],
   })
 const failed = (failures: Record<string, Failure>) =>
-  formatFailures(new Map(Object.entries(failures).map(([id, failure]) => [id, { kind: 'failed', failure }])))
+  formatFailures(
+    fakeRows(Object.fromEntries(Object.entries(failures).map(([id, failure]) => [id, { kind: 'failed', failure }]))),
+  )
 
 test('failures with one cause are reported once, with one remedy for all, where the first stood', () => {
   const all = (failure: (name: string) => Failure) =>

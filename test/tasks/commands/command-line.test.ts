@@ -5,6 +5,7 @@ import { parseCommandLine } from '../../../tasks/cli.ts'
 import { help, listText } from '../../../tasks/commands/help.ts'
 import { type Command, commands, commonOptions, questions, run } from '../../../tasks/commands/table.ts'
 import { phases } from '../../../tasks/phases/bootstrap.ts'
+import { formatCommand } from '../../../tasks/request/host.ts'
 import { optionNames, optionTable } from '../../../tasks/request/options.ts'
 import { rotations } from '../../../tasks/rotations/table.ts'
 
@@ -31,10 +32,10 @@ function helped(line: string): string {
 
 test('--help after what is no phase, target or command is bad usage, as without it', () => {
   for (const [line, message] of [
-    ['foo --help', /^unknown phase or target "foo": npm run task -- --list shows them$/],
+    ['foo --help', /^unknown command "foo": npm run task -- --list shows them$/],
     ['help statsu', /"statsu": did you mean status\?$/],
-    ['certs nodecerts/worker0 -h', /^unknown phase or target "nodecerts\/worker0"/],
-    ['toString --help', /^unknown phase or target "toString"/],
+    ['certs nodecerts/worker0 -h', /^unknown target "nodecerts\/worker0"/],
+    ['toString --help', /^unknown command "toString"/],
   ] as const)
     assert.throws(() => helped(line), { kind: 'usage', message }, line)
   assert.equal(helped('certs node-certs/worker0 --help'), helpOf(run))
@@ -88,6 +89,14 @@ function sampleOf(option: string): string[] {
   return [samples[option] ?? 'x']
 }
 
+test('the help of a command has two examples, which are typed for it', () => {
+  for (const command of commands)
+    for (const line of command.examples) {
+      assert.equal(parseCommandLine(line.split(' ')).command, command, line)
+      assert.ok(helpOf(command).includes(`  ${formatCommand(line)}\n`), line)
+    }
+})
+
 test('each row of the table has a command behind it, and a name and options of its own', async () => {
   assert.equal(new Set(commands.map(({ name }) => name)).size, commands.length)
   for (const { name, options, load } of commands) {
@@ -130,7 +139,10 @@ test('the help and the list name every phase and every command, and the help the
   assert.match(text, /^ {2}npm run bootstrap +\S/m)
   assert.ok(text.replace(/\s+/g, ' ').includes(phases.map(({ name }) => name).join(', ')))
   const named = [...listText().matchAll(/^ {2}(\S+)/gm)].map(([, name]) => name)
-  assert.deepEqual(named, [...phases, ...commands].map(({ name }) => name).filter(Boolean))
+  assert.deepEqual(
+    named,
+    [...phases.map(({ name }) => name), 'bootstrap', 'certs', ...commands.map(({ name }) => name)].filter(Boolean),
+  )
 })
 
 test('the help of a command explains its options, and points at the common ones in one line', () => {

@@ -4,6 +4,7 @@ import { chmodSync, existsSync, mkdirSync, readdirSync, rmSync, writeFileSync } 
 import { join } from 'node:path'
 import { describe, type TestContext, test } from 'node:test'
 import { generatePrivateKey, privateKeyPem } from '../../../lib/pki/x509.ts'
+import { openssl } from '../../support/certificates.ts'
 import { scratch, stateOf } from '../../support/files.ts'
 import { copyPlace, type Edit, exits, harderway, idsOf, madePlace, writeCluster } from '../../support/harderway.ts'
 import { freePorts, needs } from '../../support/programs.ts'
@@ -138,11 +139,30 @@ test('a run that makes a CA is followed by a backup, and where no node was inspe
   const next = await generatePrivateKey('ecdsa-p256')
   writeFileSync(join(auth, 'ca-next-key.pem'), privateKeyPem(next), { mode: 0o600 })
   const advice = `back up ${auth} (docs/backup.md): earlier backups lack what it has now`
-  assert.deepEqual(toDo((await harderway(place, 'certs', '--dry-run')).stdout), [`To do      after the run, ${advice}`])
+  const rotation = /^To do {6}a rotation of the CA is under way, stage 1 of 2: .*rotate ca --undo$/
+  const [planned, ...underWay] = toDo((await harderway(place, 'certs', '--dry-run')).stdout)
+  assert.equal(planned, `To do      after the run, ${advice}`)
+  assert.match(underWay.join('\n'), rotation)
   const others = 'npm run bootstrap: kubeconfigs or nodes have the old files until then'
   const done = toDo((await harderway(place, 'certs', '--quiet')).stdout)
-  assert.deepEqual(done, [`To do      ${others}`, `To do      ${advice}`])
+  assert.deepEqual(done.slice(0, 2), [`To do      ${others}`, `To do      ${advice}`])
+  assert.match(done.slice(2).join('\n'), rotation)
   assert.ok(existsSync(join(auth, 'ca-cross.pem')))
+})
+
+test('a CA that expires soon is left to do, by its own name', { skip: needs('openssl') }, async (t) => {
+  const { place, auth } = makeFolder(t, [[['aggregation'], true]])
+  await exits(0, place, 'certs')
+  const [pem, key] = [join(auth, 'front-proxy-ca.pem'), join(auth, 'front-proxy-ca-key.pem')]
+  openssl('x509', '-in', pem, '-signkey', key, '-days', '9', '-out', pem)
+  for (const args of [['certs'], ['certs', '--dry-run'], ['status']]) {
+    const { stdout } = await exits(4, place, ...args)
+    assert.match(
+      stdout,
+      /^To do {6}The front-proxy CA expires in 8 days, on .*: npm run task -- ca --renew, then npm run/m,
+    )
+    assert.doesNotMatch(stdout, /The CA expires/)
+  }
 })
 
 test('what replaces something that cannot be made again, or a CA of the same key, is followed by a backup, in its plan too', async (t) => {

@@ -8,13 +8,22 @@ import { Failure } from '../../../lib/failure.ts'
 import type { Run } from '../../../lib/graph/target.ts'
 import type { Connection } from '../../../lib/node/connection.ts'
 import { Node } from '../../../lib/node/node.ts'
+import type { Unit } from '../../../tasks/layouts/layout.ts'
 import { splitMarks } from '../../../tasks/nodes/marks.ts'
-import { markDrained, undrain } from '../../../tasks/nodes/restart.ts'
+import { markDrained, restartUnproven, undrain } from '../../../tasks/nodes/restart.ts'
 import { control, twoNodes } from '../../support/fakes.ts'
 import { scratch } from '../../support/files.ts'
 
 const install = { ...(twoNodes.install as Install), drain: 'true', undrain: 'true' }
 const cluster = { ...twoNodes, install }
+
+const runIn = (folder: string) => async (script: string) => {
+  // A tool that warns there says nothing of marks.
+  const env = { ...process.env, LD_PRELOAD: '/usr/lib/gone.so' }
+  return execFileSync('sh', ['-c', script.replaceAll('/var/lib/harderway', folder)], {
+    ...{ encoding: 'utf8', env, stdio: ['ignore', 'pipe', 'ignore'] },
+  })
+}
 
 test('an undrain that fails has one code, whatever the reason: what was restarted is healthy, and is not put back', async () => {
   for (const code of ['connection-lost', 'timed-out', 'unreachable']) {
@@ -30,14 +39,29 @@ test('an undrain that fails has one code, whatever the reason: what was restarte
   }
 })
 
+test('an undrain that fails after the restart did is told, and hides not why', async (t) => {
+  const notes: string[] = []
+  const marks = runIn(scratch(t))
+  let asked = 0
+  const once = async (script: string) => {
+    if (asked++ === 0) return await marks(script)
+    throw new Failure('it is away', { code: asked === 2 ? 'connection-lost' : 'timed-out' })
+  }
+  const run = {
+    cluster,
+    auth: { id: () => 'a' },
+    note: (text: string) => notes.push(text),
+    connect: async () => new Node('c0', { run: once } as unknown as Connection),
+  } as unknown as Run
+  const on = { run, node: control, signal: new AbortController().signal, tell: () => {} }
+  const unit = { unit: 'etcd', restart: 'true', isDrained: true } as Unit
+  await assert.rejects(restartUnproven(on, unit), { code: 'connection-lost' })
+  assert.match(notes.join(), /^c0 may be left drained/)
+})
+
 test('a node is marked by one run at a time, and the mark is gone once it is undrained', async (t) => {
   const folder = scratch(t)
-  // A tool that warns there says nothing of marks.
-  const env = { ...process.env, LD_PRELOAD: '/usr/lib/gone.so' }
-  const run = async (script: string) =>
-    execFileSync('sh', ['-c', script.replaceAll('/var/lib/harderway', folder)], {
-      ...{ encoding: 'utf8', env, stdio: ['ignore', 'pipe', 'ignore'] },
-    })
+  const run = runIn(folder)
   const runWith = (id: string) => ({
     cluster,
     auth: { id: () => id },

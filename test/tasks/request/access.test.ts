@@ -6,12 +6,13 @@ import { type TestContext, test } from 'node:test'
 import { Failure } from '../../../lib/failure.ts'
 import { asFindings, formatFinding } from '../../../lib/reason.ts'
 import type { Summary } from '../../../lib/show/reporter.ts'
+import { toDoOf } from '../../../lib/show/words.ts'
 import { writeAuth } from '../../../tasks/request/access.ts'
 import { authBeside, type CommandRun } from '../../../tasks/request/command-run.ts'
 import { parseOptions } from '../../../tasks/request/options.ts'
 import { scratch } from '../../support/files.ts'
 
-const nothing = { outcomes: new Map(), causes: [] }
+const nothing = { causes: [] }
 
 /** As much of a CommandRun as it takes, and what is printed. */
 function runIn(t: TestContext) {
@@ -35,9 +36,10 @@ function runIn(t: TestContext) {
   const reporter = {
     note: (text: string) => printed.push(`note: ${text}`),
     problem: ({ message }: Failure) => printed.push(`problem: ${message}`),
-    end: async ({ exit, toDo }: Summary) => {
+    end: async (summary: Summary) => {
       assert.ok(!existsSync(lock))
-      printed.push(`exit ${exit}${toDo ? `, to do: ${toDo.map(formatFinding)}` : ''}`)
+      const toDo = toDoOf(summary).map(formatFinding)
+      printed.push(`exit ${summary.exit}${toDo.length > 0 ? `, to do: ${toDo}` : ''}`)
     },
   }
   return { run, reporter, printed, lock, cluster: `kubenet: ${run.file}, 1 node` }
@@ -67,15 +69,18 @@ test('a writer works while auth/ is locked, after the cluster is named; its end 
     work: async ({ note }) => {
       assert.ok(existsSync(lock))
       note('working')
-      return { outcomes: new Map(), causes: [] }
+      return { causes: [] }
     },
-    closing: () => {
+    closing: async () => {
       assert.ok(existsSync(lock))
-      return { advice: [], nextToExpire: undefined, toDo: asFindings(['this'], { owner: 'user' }) }
+      return {
+        nextToExpire: undefined,
+        findings: [...asFindings(['a note']), ...asFindings(['this'], { owner: 'user' })],
+      }
     },
   })
   assert.deepEqual(causes, ['unfinished'])
-  assert.deepEqual(printed, [cluster, 'note: working', 'exit 4, to do: this'])
+  assert.deepEqual(printed, [cluster, 'note: working', 'note: a note', 'exit 4, to do: this'])
 })
 
 test('a failure of the work is reported, gives the lock back, and is the exit status', async (t) => {
@@ -111,7 +116,7 @@ test('the end of a run over everything is left in the metrics, if there are any 
   assert.deepEqual(await linesAfter({ ...whole, work: () => Promise.reject(new Failure('no')) }), lines(1))
   // After a failed night one good command is no good night.
   assert.deepEqual(await linesAfter({ reporter, work }), lines(1))
-  const closing = () => ({ caEnds: { expires: new Date(), days: 0, commands: [] } })
+  const closing = async () => ({ findings: asFindings(['this'], { owner: 'user' }) })
   assert.deepEqual(await linesAfter({ ...whole, closing, work }), lines(4))
   assert.deepEqual(await linesAfter({ ...whole, work }), lines(0))
 })

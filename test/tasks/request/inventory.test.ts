@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { Failure, refusal } from '../../../lib/failure.ts'
-import { buildGraph, type Outcome, type Run } from '../../../lib/graph/target.ts'
+import { type Outcome, type Run, rowOf } from '../../../lib/graph/target.ts'
 import type { ReasonOf } from '../../../lib/reason.ts'
 import { formatMetrics } from '../../../tasks/commands/report/report.ts'
 import { formatStatus } from '../../../tasks/commands/status.ts'
@@ -36,9 +36,11 @@ const unit = (told: Partial<ReasonOf<'unit'>>): Outcome => ({
 
 function seen(deploy: Outcome, install: Outcome | undefined, cluster = installed): Observation {
   const target = (phase: string) => fakeTarget(`${phase}/c0`, { where: 'node', node: 'c0' })
-  const outcomes = new Map([['deploy/c0', deploy], ...(install ? [['install/c0', install] as const] : [])])
-  const graph = buildGraph([...outcomes.keys()].map((id) => target(id.slice(0, id.indexOf('/')))))
-  return { run: { cluster, now } as Run, graph, outcomes, phases: new Map(), events: [], seconds: 0 }
+  const rows = new Map([
+    ['deploy/c0', rowOf(target('deploy'), deploy)],
+    ...(install ? [['install/c0', rowOf(target('install'), install)] as const] : []),
+  ])
+  return { run: { cluster, now } as Run, graph: new Map(), rows, phases: new Map(), events: [], seconds: 0 }
 }
 
 for (const [title, found, expected] of [

@@ -4,6 +4,7 @@ import { Failure } from '../../../lib/failure.ts'
 import type { Outcome } from '../../../lib/graph/target.ts'
 import type { Finding } from '../../../lib/reason.ts'
 import { causesOf, type ExitCause, exitStatus } from '../../../tasks/request/job.ts'
+import { fakeRow } from '../../support/fakes.ts'
 
 test('where several hold, bad usage counts first, then a signal, a refusal, a failure, and what is stale or left to the user last', () => {
   const order: readonly [ExitCause | 'signal', number][] = [
@@ -39,6 +40,6 @@ const outcomes: readonly [Outcome, ExitCause[]][] = [
 ]
 
 test('what a target counts as, and where nothing was found the exit status is 0', () => {
-  for (const [outcome, causes] of outcomes) assert.deepEqual(causesOf([outcome]), causes, outcome.kind)
+  for (const [outcome, causes] of outcomes) assert.deepEqual(causesOf([fakeRow('a', outcome)]), causes, outcome.kind)
   assert.equal(exitStatus([]), 0)
 })

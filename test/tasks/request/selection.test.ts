@@ -74,12 +74,12 @@ test('what relies on all targets is of a walk over everything alone', async () =
 
 test('a name, a node or an option that does not fit is bad usage, and the message says why', () => {
   for (const [line, message] of [
-    ['certz', /unknown phase or target "certz": did you mean certs\?/],
+    ['certz', /unknown command "certz": did you mean certs\?/],
     ['node-certs/worker1', /"node-certs\/worker1": did you mean node-certs\/worker0\?/],
     ['something-else-altogether', /"something-else-altogether": npm run task -- --list shows them$/],
-    ['statsu', /unknown phase or target "statsu": did you mean status\?/],
-    ['constructor', /unknown phase or target "constructor"/],
-    ['ca node-certs/', /unknown phase or target "node-certs\/"/],
+    ['statsu', /unknown command "statsu": did you mean status\?/],
+    ['constructor', /unknown command "constructor"/],
+    ['ca node-certs/', /unknown target "node-certs\/"/],
     ['deploy --node worker0 --node worker1', /--node worker1: cluster\.yaml has no such node: did you mean worker0\?/],
     ['deploy --node elsewhere', /--node elsewhere: cluster\.yaml has no such node: known are/],
     ['ca --node worker0', /nothing of ca belongs to worker0/],

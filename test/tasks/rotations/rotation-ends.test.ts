@@ -8,7 +8,7 @@ import pLimit from 'p-limit'
 import type { Cluster } from '../../../lib/cluster/cluster.ts'
 import { AuthDir, timeOfBackup } from '../../../lib/files/auth-dir.ts'
 import { execute } from '../../../lib/graph/executor.ts'
-import { buildGraph, clusterGraph, type Outcome, type Run, type Target, type Work } from '../../../lib/graph/target.ts'
+import { buildGraph, clusterGraph, type Rows, type Run, type Target, type Work } from '../../../lib/graph/target.ts'
 import { partOf } from '../../../lib/kubernetes/kubeconfig.ts'
 import type { FileState } from '../../../lib/node/place.ts'
 import { readPrivateKey } from '../../../lib/pki/pair.ts'
@@ -70,7 +70,7 @@ function rotatingIn(auth: AuthDir, rotating: string | undefined, cluster: Cluste
 const limits = { auth: pLimit(1), node: pLimit(1), kubeconfig: pLimit(1) }
 
 /** What is in auth/ alone, and these targets of nodes. Rejects where a target fails. */
-async function walk({ run, signal }: Rotating, nodes: readonly Target[] = []): Promise<Map<string, Outcome>> {
+async function walk({ run, signal }: Rotating, nodes: readonly Target[] = []): Promise<Rows> {
   const graph = buildGraph([...(await authTargets(run.cluster)), ...nodes])
   const outcomes = await execute(graph, { run, dryRun: false, forced: new Map(), signal, emit: () => {} })
   for (const [id, outcome] of outcomes)
@@ -82,17 +82,17 @@ const targetsOf = async (cluster: Cluster) => [...(await clusterGraph(phases, cl
 const authTargets = async (cluster: Cluster) => (await targetsOf(cluster)).filter(({ where }) => where === 'auth')
 
 /** What a run of these targets would do. */
-async function plan({ run, signal }: Rotating, nodes: readonly Target[]): Promise<Map<string, Outcome>> {
+async function plan({ run, signal }: Rotating, nodes: readonly Target[]): Promise<Rows> {
   const graph = buildGraph([...(await authTargets(run.cluster)), ...nodes])
   const options = { run, forced: new Map(), signal, emit: () => {} }
   return execute(graph, { ...options, dryRun: true, foresees: true })
 }
 
 /** What is done with each target that is not fresh: files that are made, copied and installed, and restarts. */
-function worksIn(outcomes: ReadonlyMap<string, Outcome>) {
+function worksIn(outcomes: Rows) {
   return [...outcomes].flatMap(([id, outcome]) => {
     if (outcome.kind === 'fresh') return []
-    const { make, copy, install, restart } = worksOf('change' in outcome ? outcome.change : undefined)
+    const { make, copy, install, restart } = worksOf(outcome)
     return [{ id, isMade: ['built', 'stale'].includes(outcome.kind), make, copy, install, restart }]
   })
 }

@@ -61,6 +61,16 @@ describe('report', { concurrency: 2 }, () => {
     assert.match(await textOf(), /1 of 25 items differs from cluster\.yaml; read on /)
   })
 
+  test('is red where a machine reads and writes all of etcd', async (t) => {
+    const { place, auth } = copied(t)
+    await exits(0, place, 'report')
+    const rows = readFileSync(join(auth, 'report.html'), 'utf8').match(/<tr><th scope="row">.*<\/tr>/g) ?? []
+    const worker = rows.find((row) => row.includes('worker0')) ?? ''
+    assert.match(worker, /all of etcd/)
+    assert.match(worker, /class="critical"/)
+    assert.doesNotMatch(worker, /class="limited"/)
+  })
+
   test('says of each problem what to do', async (t) => {
     const { place, auth } = copied(t)
     rmSync(join(auth, 'ca-key.pem'))
@@ -115,16 +125,26 @@ describe('report', { concurrency: 2 }, () => {
     assert.match(page(), /<li>a rotation of .* is under way, stage 1 of \d: .*npm run task -- rotate service-account/)
   })
 
-  test('a rotation that is under way is the first sentence of status and of a plan', async (t) => {
+  test('a rotation that is under way is the first sentence of status, and left to do in a plan and a run, with --quiet too', async (t) => {
     const { place, auth } = copied(t)
     cpSync(join(auth, 'admin-key.pem'), join(auth, 'service-account-next-key.pem'))
-    for (const args of [['status'], ['bootstrap', '--dry-run'], ['certs', '--dry-run']]) {
+    for (const args of [
+      ['status'],
+      ['status', '--quiet'],
+      ['bootstrap', '--dry-run'],
+      ['ca', '--dry-run', '--quiet'],
+      ['ca', '--quiet'],
+    ]) {
       const { stdout } = await harderway(place, ...args)
       const lines = stdout.replace(/\n +/g, ' ').split('\n')
-      // A plan begins with the name of the cluster.
-      const [first, ...others] = args.includes('--dry-run') ? lines.slice(1) : lines
-      assert.match(first ?? '', /^a rotation of the service-account key is under way, stage 1 of \d: /, args.join(' '))
-      assert.doesNotMatch(others.join('\n'), /under way/)
+      const told = lines.filter((line) => line.includes('under way'))
+      assert.equal(told.length, 1, args.join(' '))
+      const start = args[0] === 'status' ? '' : 'To do      '
+      assert.ok(
+        told[0]?.startsWith(`${start}a rotation of the service-account key is under way, stage 1 of `),
+        args.join(),
+      )
+      if (args[0] === 'status') assert.equal(told[0], lines[0])
     }
   })
 
