@@ -2,7 +2,7 @@
 import { asFailure, type Failure, usageFailure } from '../lib/failure.ts'
 import type { Phases, Reporter } from '../lib/show/reporter.ts'
 import { fit } from '../lib/wording.ts'
-import { type Command, commands, commonOptions, questions, run } from './commands/table.ts'
+import { type Command, commands, commonOptions, questions, run } from './commands/commands.ts'
 import { phases } from './phases/bootstrap.ts'
 import { columnsOf, formatCommand, type Host, ownVersion, watchEndings } from './request/host.ts'
 import { type ExitCause, exitStatus } from './request/job.ts'
@@ -18,7 +18,7 @@ export async function main(args: readonly string[], host: Host): Promise<number>
   // A closed stdout is noticed only when something is written to it.
   await new Promise<void>((resolve) => stdout.write('', () => resolve()))
   const failure = ending.failure()
-  if (failure) createPrinter(host).printError((await import('../lib/show/words.ts')).formatFailure(failure))
+  if (failure) createPrinter(host).printError((await import('../lib/show/rows.ts')).formatFailure(failure))
   return exitStatus([...causes, ...(failure ? ['failed' as const] : [])], ending.endedStatus())
 }
 
@@ -74,7 +74,7 @@ async function reportFailure(
 ): Promise<void> {
   if (args.includes('--json')) (await import('../lib/show/lines.ts')).createJsonLines(print).problem(failure)
   else {
-    const { formatFailure } = await import('../lib/show/words.ts')
+    const { formatFailure } = await import('../lib/show/rows.ts')
     printError(fit(formatFailure(failure, undefined, args.includes('--verbose')), columns))
   }
 }

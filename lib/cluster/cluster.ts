@@ -19,7 +19,7 @@ import {
   isMap as yamlIsMap,
 } from 'yaml'
 import { tryCidr } from '../address.ts'
-import { once } from '../files/plain-file.ts'
+import { memoised } from '../files/plain-file.ts'
 import { type Explained, excerpt, type Mistake } from '../wording.ts'
 import { parseYaml } from '../yaml.ts'
 import { isMap, map, type Path, type Problem, quoted, type Raw } from './problem.ts'
@@ -200,7 +200,7 @@ function issueProblems(issue: v.BaseIssue<unknown>, above: Path = []): Problem[]
 }
 
 /** A file may have as many problems as keys: each is looked up once. */
-const pairsOf = once<Map<string, Pair>, YAMLMap>(
+const pairsOf = memoised<Map<string, Pair>, YAMLMap>(
   ({ items }) =>
     new Map(items.flatMap((item) => (isScalar(item.key) ? [[String(item.key.value ?? ''), item] as const] : []))),
 )

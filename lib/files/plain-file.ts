@@ -126,7 +126,7 @@ export function makeFolders(path: string, mode?: number): boolean {
 export const isPlainPath = (path: string): boolean => /^(\/(?!\.\.?(\/|$))[\w@%+=:,.-]+)+$/.test(path)
 
 /** Memoised by object: auth/ returns the same Buffer until the file is written. */
-export function once<T, K extends object = Buffer>(work: (key: NoInfer<K>) => T): (key: K) => T {
+export function memoised<T, K extends object = Buffer>(work: (key: NoInfer<K>) => T): (key: K) => T {
   const known = new WeakMap<K, T>()
   return (key) => {
     if (!known.has(key)) known.set(key, work(key))

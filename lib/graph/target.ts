@@ -4,7 +4,7 @@ import type { Cluster, ClusterNode } from '../cluster/cluster.ts'
 import { Failure, runAgain } from '../failure.ts'
 import type { AuthDir } from '../files/auth-dir.ts'
 import type { Node } from '../node/node.ts'
-import { type Change, type CheckResult, type Finding, hasOwner, isRepair, type Reason } from '../reason.ts'
+import { type Change, type CheckResult, type Finding, hasOwner, isRepair, type Reason, type Step } from '../reason.ts'
 
 export interface Run {
   readonly cluster: Cluster
@@ -46,8 +46,8 @@ export interface Run {
   readonly checkClocks?: () => Promise<void>
   /** Why nodes were not reached by what looks at all of them first, by name: their own targets need not wait for that again. */
   readonly unreached?: Map<string, Failure>
-  /** The rotation that this run drives, as it is typed: what that replaces need not match cluster.yaml yet. */
-  readonly rotating?: string
+  /** What drives this run in stages, as it is typed: what that replaces need not match cluster.yaml yet. */
+  readonly stagedBy?: string
   readonly options: {
     readonly replaceIdentity: boolean
     readonly prune: boolean
@@ -135,7 +135,7 @@ export interface Work<Found = unknown> {
   readonly force: Force | undefined
   readonly signal: AbortSignal
   /** Reports what it is doing now. */
-  readonly tell: (step: (Event & { type: 'step' })['step']) => void
+  readonly tell: (step: Step) => void
 }
 
 /** The result of a target; in a dry run `stale` means that it would be built. */
@@ -202,17 +202,7 @@ export type Event =
       readonly type: 'step'
       readonly id: string
       /** What its build is doing now. */
-      readonly step:
-        | { readonly doing: 'new key' | 'signing' | 'swapping' | 'checking again' }
-        | { readonly doing: 'copying' | 'installing'; readonly files: number }
-        | { readonly doing: 'restarting'; readonly unit: string }
-        | { readonly doing: 'draining' | 'undraining'; readonly node: string }
-        | { readonly doing: 'rewriting'; readonly done: number; readonly of: number }
-        | { readonly doing: 'waiting for'; readonly unit: string; readonly path: string }
-        /** That the units which were restarted stay healthy. */
-        | { readonly doing: 'watching'; readonly seconds: number }
-        /** Until it reads its files again. */
-        | { readonly doing: 'polled by'; readonly unit: string; readonly seconds: number }
+      readonly step: Step
     }
   | { readonly type: 'ended'; readonly id: string; readonly row: Row }
 

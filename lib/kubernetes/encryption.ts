@@ -7,7 +7,7 @@ import { randomBytes } from 'node:crypto'
 import * as v from 'valibot'
 import { stringify } from 'yaml'
 import type { Cluster } from '../cluster/cluster.ts'
-import { once } from '../files/plain-file.ts'
+import { memoised } from '../files/plain-file.ts'
 import { parseFields } from './kubeconfig.ts'
 
 export type EncryptionConfig = Readonly<ReturnType<typeof configOf>>
@@ -88,7 +88,7 @@ function parse(text: string): Content | undefined {
 }
 
 /** Undefined where kube-apiserver would refuse the file. */
-export const readEncryptionConfig = once((bytes) => {
+export const readEncryptionConfig = memoised((bytes) => {
   const content = parse(bytes.toString())
   return content && configOf(content)
 })

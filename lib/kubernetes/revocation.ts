@@ -5,7 +5,7 @@ import type { Cluster } from '../cluster/cluster.ts'
 import { entryOf, isKeyEntry } from '../cluster/problem.ts'
 import { tryTo } from '../failure.ts'
 import { type AuthDir, authorizationConfigFile, timeOfBackup } from '../files/auth-dir.ts'
-import { once } from '../files/plain-file.ts'
+import { memoised } from '../files/plain-file.ts'
 import { type Certificate, commonNameOf, fingerprintOf, keyIdOf, readCertificate } from '../pki/certificate.ts'
 import { formatNames } from '../wording.ts'
 import {
@@ -37,7 +37,7 @@ export interface KnownCertificate extends Shown {
   readonly name: string
 }
 
-const identified = once((pem: Uint8Array) => {
+const identified = memoised((pem: Uint8Array) => {
   const certificate = readCertificate(pem)
   if (!certificate) return undefined
   const user = commonNameOf(certificate) ?? ''
@@ -72,7 +72,7 @@ export function entriesOf(certificates: readonly Shown[]): string[] {
   return [...new Map(certificates.map(({ keyId, fingerprint }) => [keyId, entryOf(fingerprint)])).values()]
 }
 
-const readList = once((bytes) => readRevoked(bytes.toString()))
+const readList = memoised((bytes) => readRevoked(bytes.toString()))
 
 /** The list in auth/; undefined if it can't be read. */
 export function listIn(auth: AuthDir): RevokedList | undefined {

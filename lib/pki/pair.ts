@@ -2,7 +2,7 @@
 import { createECDH, createPrivateKey, createPublicKey, type KeyObject } from 'node:crypto'
 import { Failure, runAgain, tryTo } from '../failure.ts'
 import { type AuthDir, caName, caNames, nextName } from '../files/auth-dir.ts'
-import { once, publicMode, secretMode } from '../files/plain-file.ts'
+import { memoised, publicMode, secretMode } from '../files/plain-file.ts'
 import type { Change, CheckResult, Reason } from '../reason.ts'
 import { isNear } from '../wording.ts'
 import {
@@ -208,12 +208,12 @@ export function changeOfPair(
 type SigningIssuer = Issuer & { readonly notAfter: Date }
 
 /** Undefined if the first certificate of the file can't be read; what follows it is not parsed. */
-const readHeld = once((pem) => {
+const readHeld = memoised((pem) => {
   const [first, ...chain] = blocksIn(pem, 'CERTIFICATE')
   const certificate = first && readDerCertificate(first)
   return certificate && { certificate, chain }
 })
-export const keyIn = once(readPrivateKey)
+export const keyIn = memoised(readPrivateKey)
 
 /** Undefined if there is none that can be read; its mode and key are not checked. */
 export function tryCertificate(auth: AuthDir, name: string): Certificate | undefined {

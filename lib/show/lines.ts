@@ -17,7 +17,7 @@ import {
   toDoOf,
   warningOf,
   warningsOf,
-} from './words.ts'
+} from './rows.ts'
 
 /** After so many lines, targets that succeeded are counted by phase. */
 const mostLines = 60

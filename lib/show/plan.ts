@@ -13,7 +13,7 @@ import {
   formatToDo,
   warningsOf,
   yoursToRestart,
-} from './words.ts'
+} from './rows.ts'
 
 /** Rows of one phase with which the same is done. */
 interface Planned {

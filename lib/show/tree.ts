@@ -16,7 +16,7 @@ import {
   formatSummary,
   summariseGroup,
   warningsOf,
-} from './words.ts'
+} from './rows.ts'
 
 /** Terminal rows for what is printed below the finished tree. */
 const closingRows = 12

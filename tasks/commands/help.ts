@@ -5,7 +5,7 @@ import { formatCommand } from '../request/host.ts'
 import { type ExitCause, statuses } from '../request/job.ts'
 import { type OptionName, optionTable } from '../request/options.ts'
 import { isPhase, unknownName } from '../request/selection.ts'
-import { type Command, commands, commonOptions, questions, run, runsOfSeveral } from './table.ts'
+import { type Command, commands, commonOptions, questions, run, runsOfSeveral } from './commands.ts'
 
 /** Columns. */
 const width = 80

@@ -18,7 +18,7 @@ import {
   type Target,
 } from '../../lib/graph/target.ts'
 import { asFindings, formatReasons, isRepair, worksOf } from '../../lib/reason.ts'
-import { formatFailures } from '../../lib/show/words.ts'
+import { formatFailures } from '../../lib/show/rows.ts'
 import { formatNames } from '../../lib/wording.ts'
 import { outageOf } from '../layouts/tables.ts'
 import { phases } from '../phases/bootstrap.ts'

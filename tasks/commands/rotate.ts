@@ -7,16 +7,15 @@ import { pinnedUsers } from '../../lib/kubernetes/revocation.ts'
 import { fileAt } from '../../lib/node/state.ts'
 import { asFindings, formatFinding } from '../../lib/reason.ts'
 import { formatJsonLine } from '../../lib/show/lines.ts'
-import { adviseAfter, formatToDo, joinFailures } from '../../lib/show/words.ts'
+import { adviseAfter, formatToDo, joinFailures } from '../../lib/show/rows.ts'
 import { day, foldAlike, formatDate, formatNames, joinClauses, wrap } from '../../lib/wording.ts'
+import { refusalDuring } from '../auth/states.ts'
+import { unlisted } from '../chapter/certs.ts'
 import type { Place } from '../layouts/layout.ts'
 import { nodeFiles, nodeUnits, outageOf } from '../layouts/tables.ts'
-import { reloadFlag } from '../nodes/command-line.ts'
-import { lookAtUnits, type UnitsFound } from '../nodes/inspect.ts'
-import { digestAt, installOf } from '../nodes/look.ts'
-import { unsetOn } from '../nodes/unreached.ts'
+import { reloadFlag } from '../looks/command-line.ts'
+import { digestAt, installOf } from '../looks/look.ts'
 import { phases } from '../phases/bootstrap.ts'
-import { unlisted } from '../phases/certs.ts'
 import { installId } from '../phases/install-targets.ts'
 import { readAuth, writeAuth } from '../request/access.ts'
 import type { CommandRun } from '../request/command-run.ts'
@@ -27,12 +26,13 @@ import { adviseBackup, adviseOnRotations, backUpAgain, formatUses } from '../req
 import { type Options, usage } from '../request/options.ts'
 import { walk } from '../request/walk.ts'
 import { surveyApiServers, surveyStage } from '../rotations/api-servers.ts'
-import { rewritePhase } from '../rotations/encryption-key.ts'
+import { rewritePhase } from '../rotations/encryption-key-rotation.ts'
 import { changedBy, type Rotating, type Rotation, type Stage } from '../rotations/rotation.ts'
-import { refusalDuring } from '../rotations/states.ts'
-import { formatTried } from '../rotations/step.ts'
-import { findUses, rotations, stageNumber, underWay } from '../rotations/table.ts'
+import { findUses, rotations, stageNumber, underWay } from '../rotations/rotations.ts'
+import { formatTried } from '../rotations/transition.ts'
 import { notTried, type TriedStage, tryStages } from '../rotations/trial.ts'
+import { lookAtUnits, type UnitsFound } from '../units/inspect.ts'
+import { unsetOn } from '../units/unreached.ts'
 
 /** Milliseconds: whoever types --finish later than that means another rotation than the one which they finished. */
 const provenAgain = 7 * day
@@ -64,7 +64,7 @@ export async function rotate(given: CommandRun): Promise<readonly ExitCause[]> {
     isWhole: true,
     work: async (locked) => {
       const rotating = {
-        run: { ...locked, rotating: rotation.name },
+        run: { ...locked, stagedBy: rotation.name },
         signal,
         isForced: options.force,
       }
@@ -348,7 +348,7 @@ type Looks = ReadonlyMap<string, UnitsFound | Failure>
 /** Of all nodes: a rotation needs each. */
 async function lookAtAll(rotation: Rotation, run: Run): Promise<Looks> {
   const looks = await run.limits.node.map(run.cluster.nodes, async (node) => {
-    const look = lookAtUnits({ ...run, rotating: rotation.name }, node)
+    const look = lookAtUnits({ ...run, stagedBy: rotation.name }, node)
     const found = await look.catch((error) => (error instanceof Failure ? error : Promise.reject(error)))
     await run.disconnect(node)
     return [node.name, found] as const

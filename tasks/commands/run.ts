@@ -17,9 +17,9 @@ import {
   type Run,
 } from '../../lib/graph/target.ts'
 import { asFindings, type Finding } from '../../lib/reason.ts'
-import { adviseAfter } from '../../lib/show/words.ts'
+import { adviseAfter } from '../../lib/show/rows.ts'
 import { formatNames, joinClauses, printable } from '../../lib/wording.ts'
-import { replaceCommand } from '../nodes/fetch-command.ts'
+import { replaceCommand } from '../auth/fetch-command.ts'
 import { phases } from '../phases/bootstrap.ts'
 import { writeAuth } from '../request/access.ts'
 import type { CommandRun } from '../request/command-run.ts'

@@ -4,7 +4,7 @@ import { caName } from '../../lib/files/auth-dir.ts'
 import type { Run } from '../../lib/graph/target.ts'
 import { type Finding, formatFinding } from '../../lib/reason.ts'
 import { formatJsonLine, plainWarning } from '../../lib/show/lines.ts'
-import { formatFailures, formatToDo, warningsOf } from '../../lib/show/words.ts'
+import { formatFailures, formatToDo, warningsOf } from '../../lib/show/rows.ts'
 import {
   capital,
   fit,
@@ -15,8 +15,8 @@ import {
   joinClauses,
   printable,
 } from '../../lib/wording.ts'
-import { recoverCommand } from '../nodes/fetch-command.ts'
-import { notesOnRights } from '../phases/local-kubeconfig.ts'
+import { recoverCommand } from '../auth/fetch-command.ts'
+import { notesOnRights } from '../chapter/local-kubeconfig.ts'
 import { readAuth } from '../request/access.ts'
 import type { CommandRun } from '../request/command-run.ts'
 import { columnsOf } from '../request/host.ts'
@@ -35,7 +35,7 @@ import { findBeside, findingOfRotation, formatUses, notesOnFolder, rotationsUnde
 import { observe, wholeCluster } from '../request/observe.ts'
 import { checkNodes } from '../request/selection.ts'
 import type { Uses } from '../rotations/rotation.ts'
-import type { UnderWay } from '../rotations/table.ts'
+import type { UnderWay } from '../rotations/rotations.ts'
 
 /** Throws a usage Failure for a node that cluster.yaml does not have. */
 export async function status(given: CommandRun): Promise<readonly ExitCause[]> {
@@ -55,7 +55,7 @@ async function findRotations(run: CommandRun): Promise<(UnderWay & Uses)[]> {
   const { cluster, options, signal } = run
   const { install } = cluster
   if (found.length === 0 || !options.onNodes || !install) return found.map((each) => ({ ...each, sentences: [] }))
-  const { findUses } = await import('../rotations/table.ts')
+  const { findUses } = await import('../rotations/rotations.ts')
   const context = { run, install, signal, isForced: false }
   const uses: (UnderWay & Uses)[] = []
   for (const each of found) uses.push({ ...each, ...(await findUses(context, each)) })

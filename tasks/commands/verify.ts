@@ -21,7 +21,7 @@ import { checkTarget, observe, showObservation } from '../request/observe.ts'
 import { usage } from '../request/options.ts'
 import { selectNodes } from '../request/selection.ts'
 import { missingFiles, missingOf, type Parties, partiesOf, presentedBy } from '../rotations/parties.ts'
-import { formatRefused, formatTried, stepsOf, type Tried } from '../rotations/step.ts'
+import { formatRefused, formatTried, stepsOf, type Tried } from '../rotations/transition.ts'
 import { makeInMemory, notTried, triedNodes } from '../rotations/trial.ts'
 
 /** Throws a usage Failure for a node without connections. */

@@ -13,7 +13,7 @@ import {
   kubeconfigFile,
   nextName,
 } from '../../lib/files/auth-dir.ts'
-import { once } from '../../lib/files/plain-file.ts'
+import { memoised } from '../../lib/files/plain-file.ts'
 import type { CertSpec } from '../../lib/pki/certificate.ts'
 import { hardWay } from './hard-way.ts'
 import { harderWay, withOwnEtcd } from './harder-way.ts'
@@ -41,7 +41,7 @@ export function layoutOf({ layout, etcd, aggregation }: LaidOut): Layout {
   return aggregation ? withAggregation(guide) : guide
 }
 
-const withAggregation = once<Layout, Layout>((layout) => {
+const withAggregation = memoised<Layout, Layout>((layout) => {
   const { certs, reads, startFlags } = layout.aggregation
   const units = layout.units.map((row) =>
     row.unit === apiServer ? { ...row, reads: [...row.reads, ...reads], startFlags } : row,
@@ -51,7 +51,7 @@ const withAggregation = once<Layout, Layout>((layout) => {
 
 export type CertRow = Readonly<ReturnType<typeof row>> & { readonly node?: string }
 
-export const certTable = once<readonly CertRow[], Cluster>((cluster) => {
+export const certTable = memoised<readonly CertRow[], Cluster>((cluster) => {
   const { certs, nodeCert, userCert } = layoutOf(cluster)
   return [
     ...certs.map((kind) => row(kind, cluster)),
@@ -157,7 +157,7 @@ interface SwitchedOff {
   readonly reads: ReadonlyMap<string, readonly Reads[]>
 }
 
-const switchedOffIn = once<SwitchedOff, Layout>((layout) => {
+const switchedOffIn = memoised<SwitchedOff, Layout>((layout) => {
   const whole = layoutOf({ layout: layout.name, etcd: { ca: 'own' }, aggregation: true })
   const off = whole.certs.filter(({ name }) => !layout.certs.some((each) => each.name === name))
   const keys = new Set(off.map(({ name }) => layout.files.key(name)))
@@ -184,7 +184,7 @@ export function identityFiles(cluster: LaidOut): ReadonlyMap<string, string> {
   return identityIn(layoutOf(cluster))
 }
 
-const identityIn = once<ReadonlyMap<string, string>, Layout>(
+const identityIn = memoised<ReadonlyMap<string, string>, Layout>(
   ({ files, certs }) =>
     new Map([
       ...certs.flatMap(({ name, irreplaceable }) =>

@@ -2,11 +2,11 @@
 
 import type { Cluster, ClusterNode } from '../../lib/cluster/cluster.ts'
 import type { Run, Target } from '../../lib/graph/target.ts'
+import type { Beside, DeployFound } from '../chapter/deploy.ts'
+import type { NodeVerdict } from '../folder/check-folder.ts'
 import { nodeFiles, switchedOffFiles, unitsOf } from '../layouts/tables.ts'
-import type { NodeVerdict } from '../nodes/folder.ts'
-import type { UnitsFound } from '../nodes/inspect.ts'
-import type { NodeLook } from '../nodes/look.ts'
-import type { Beside, DeployFound } from './deploy.ts'
+import type { NodeLook } from '../looks/look.ts'
+import type { UnitsFound } from '../units/inspect.ts'
 
 /** `earlier`: with the targets that make what is deployed. */
 export function targets(cluster: Cluster, { earlier }: { readonly earlier: readonly Target[] }): Target[] {
@@ -15,7 +15,7 @@ export function targets(cluster: Cluster, { earlier }: { readonly earlier: reado
   const folders = Map.groupBy(cluster.nodes, folderKey)
   // The node's install uses the same connection. With more nodes than are worked on at once, too many would stay open.
   const keepsConnection = cluster.install !== undefined && cluster.nodes.length <= cluster.ssh.concurrency
-  const load = () => import('./deploy.ts')
+  const load = () => import('../chapter/deploy.ts')
   return cluster.nodes.map((node): Target<DeployFound<UnitsFound>> => {
     const names = { known, together: folders.get(folderKey(node)) ?? [] }
     return {
@@ -46,7 +46,7 @@ async function besideFolder(
   look: NodeLook,
   isCopied: boolean,
 ): Promise<Beside<UnitsFound>> {
-  const beside = await import('../nodes/beside-folder.ts')
+  const beside = await import('../units/beside-folder.ts')
   return run.cluster.install
     ? beside.lookAtUnitsBeside(run, node, look, isCopied)
     : beside.checkLeftToOwner(run, node, look)

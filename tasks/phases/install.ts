@@ -18,20 +18,20 @@ import {
   silenced,
 } from '../../lib/reason.ts'
 import { formatDate, formatNames, printable } from '../../lib/wording.ts'
+import type { DeployFound } from '../chapter/deploy.ts'
+import { nothingOnNode } from '../folder/check-folder.ts'
+import { stillListed } from '../folder/guard-list.ts'
+import { guard, type Other } from '../folder/guards.ts'
+import { splitMarks } from '../folder/marks.ts'
 import type { Unit } from '../layouts/layout.ts'
 import { certTable, nodeFiles, nodeUnits, unitsLeftOut } from '../layouts/tables.ts'
-import { renewsFrom } from '../nodes/component.ts'
-import { nothingOnNode } from '../nodes/folder.ts'
-import { guard, type Other } from '../nodes/guards.ts'
-import { lookAtUnits, type UnitsFound } from '../nodes/inspect.ts'
-import { stillListed } from '../nodes/lists.ts'
-import { installOf } from '../nodes/look.ts'
-import { splitMarks } from '../nodes/marks.ts'
-import { keptOffAt, prunedAt } from '../nodes/reads.ts'
-import { isListPlaced } from '../nodes/revoked.ts'
-import { checkUnitsOf, type UnitCheck } from '../nodes/units.ts'
-import { unreachedOn, unsetOn } from '../nodes/unreached.ts'
-import type { DeployFound } from './deploy.ts'
+import { renewsFrom } from '../looks/component.ts'
+import { installOf } from '../looks/look.ts'
+import { keptOffAt, prunedAt } from '../looks/reads.ts'
+import { checkUnitsOf, type UnitCheck } from '../units/check-units.ts'
+import { lookAtUnits, type UnitsFound } from '../units/inspect.ts'
+import { isListPlaced } from '../units/list-in-force.ts'
+import { unreachedOn, unsetOn } from '../units/unreached.ts'
 
 /** With what would be overwritten. */
 export type InstallFound = UnitsFound & { readonly others: readonly Other[] }
@@ -62,7 +62,7 @@ function checkFound({ run, node }: OnNode, found: UnitsFound, force?: Force): Ch
 }
 
 export async function updateUnits({ run, node }: OnNode, { found, signal, force, tell }: Work<InstallFound>) {
-  const { bringUp } = await import('../nodes/install.ts')
+  const { bringUp } = await import('../units/bring-up.ts')
   const { warning, ...built } = await bringUp({ run, node, signal, tell }, found, force !== undefined)
   // What its owner has to change once the files are in place.
   const { findings = [] } = checkInstalled(run, node, found, { arePlaced: true })
@@ -88,7 +88,7 @@ function changeOf(reasons: readonly Reason[], removed: readonly string[]): Chang
 
 /** Of all that is installed, as if none of it were there. */
 async function forcedReasons({ run }: OnNode, found: UnitsFound): Promise<Reason[]> {
-  const { asForced } = await import('../nodes/install.ts')
+  const { asForced } = await import('../units/bring-up.ts')
   const verdicts = checkUnitsOf(run, found).map((verdict) => asForced(run, verdict))
   return verdicts.flatMap(({ reason }) => reason ?? [])
 }

@@ -14,7 +14,7 @@ export function targets(cluster: Cluster, { earlier }: { readonly earlier: reado
   const names = { cluster: cluster.name, context: localKubeconfig.context, user: localKubeconfig.user }
   const controls = cluster.nodes.filter(({ role }) => role === 'control').map(deployId)
   const isReached = (before?: Earlier) => controls.some((each) => isDone(before?.outcomes.get(each)))
-  const work = async () => (await import('./local-kubeconfig.ts')).localWork(names, row)
+  const work = async () => (await import('../chapter/local-kubeconfig.ts')).localWork(names, row)
   return [
     {
       id,

@@ -29,8 +29,8 @@ import {
 } from '../../lib/kubernetes/revocation.ts'
 import { asFindings, type Change, type CheckResult, type Finding, type Reason } from '../../lib/reason.ts'
 import { formatNames } from '../../lib/wording.ts'
+import { fetchCommand } from '../auth/fetch-command.ts'
 import { authorizationWebhookPath, type CertRow, certTable, layoutOf } from '../layouts/tables.ts'
-import { fetchCommand } from '../nodes/fetch-command.ts'
 
 /** Of the phase, and of its target in auth/. */
 const name = 'revoked'

@@ -28,10 +28,10 @@ import { tryCertificate } from '../../lib/pki/pair.ts'
 import { asFindings, type Finding, worksOf } from '../../lib/reason.ts'
 import type { Summary } from '../../lib/show/reporter.ts'
 import { count, day, formatDate, formatDuration, formatLeftInWords, formatNames, hour } from '../../lib/wording.ts'
+import { readCaState, readEncryptionState, readTokenState, signingCa } from '../auth/states.ts'
 import { certTable, nodeFiles } from '../layouts/tables.ts'
 import type { Uses } from '../rotations/rotation.ts'
-import { readCaState, readEncryptionState, readTokenState, signingCa } from '../rotations/states.ts'
-import type { UnderWay } from '../rotations/table.ts'
+import type { UnderWay } from '../rotations/rotations.ts'
 import { notesOnEntries, notesOnHolders, notesOnMove } from './holders.ts'
 import { notesOnUses } from './uses.ts'
 
@@ -100,7 +100,7 @@ export async function findBeside(run: Run, rows: Rows, { isIdle = false } = {}):
           ...notesOnUses(run, rows),
         ]),
     ...(isObserved || all.some(({ target }) => target.where !== 'auth')
-      ? (await import('../phases/local-kubeconfig.ts')).notesOnAdminKeys(run)
+      ? (await import('../chapter/local-kubeconfig.ts')).notesOnAdminKeys(run)
       : []),
     ...noteOnValidity(run, rows),
     ...(isObserved ? [] : [...adviseBackup(run, rows), ...adviseRevoked(run, rows)]),
@@ -263,7 +263,7 @@ export function stagesIn(run: Run): string[] {
 /** Loads the stages only if a rotation is under way: most runs don't need them. */
 export async function rotationsUnderWay(run: Run): Promise<UnderWay[]> {
   if (stagesIn(run).length === 0) return []
-  const { underWay } = await import('../rotations/table.ts')
+  const { underWay } = await import('../rotations/rotations.ts')
   // The target of files that do not fit together reports them.
   return tryTo(() => underWay(run)) ?? []
 }

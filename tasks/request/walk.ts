@@ -4,7 +4,7 @@ import type { AuthDir } from '../../lib/files/auth-dir.ts'
 import { execute, findRefusals, type RunOptions } from '../../lib/graph/executor.ts'
 import type { Graph, Rows, Run } from '../../lib/graph/target.ts'
 import type { Reporter } from '../../lib/show/reporter.ts'
-import { joinFailures } from '../../lib/show/words.ts'
+import { joinFailures } from '../../lib/show/rows.ts'
 import { setAside } from './holders.ts'
 import { causesOf, type ExitCause } from './job.ts'
 
@@ -38,7 +38,7 @@ export async function refusalsBefore(
   { run, forced, ...more }: Pick<RunOptions, 'run' | 'forced' | 'signal'> & { readonly tell: Run['note'] },
 ): Promise<[string | undefined, Failure][]> {
   const deploys = [...graph.values()].some(({ where }) => where === 'node')
-  const nodes = deploys ? await import('../nodes/other-cluster.ts') : undefined
+  const nodes = deploys ? await import('../folder/other-cluster.ts') : undefined
   const { files } = run.auth
   const isApiNew = !run.auth.read(files.certificate(files.names.api))
   const refusals = await findRefusals(graph, run, forced)
@@ -46,9 +46,9 @@ export async function refusalsBefore(
     ...(nodes ? await nodes.adviseByNodes(run, graph, { refusals, tell: more.tell }) : refusals),
     ...(nodes ? await nodes.findOtherCluster(run, graph, more) : []),
     ...(deploys && refusals.length === 0
-      ? await (await import('../nodes/lists.ts')).findLongerLists(run, graph, more)
+      ? await (await import('../folder/guard-list.ts')).findLongerLists(run, graph, more)
       : []),
-    ...(deploys && isApiNew ? await (await import('../phases/api-names.ts')).findLostNames(run, graph) : []),
+    ...(deploys && isApiNew ? await (await import('../chapter/api-names.ts')).findLostNames(run, graph) : []),
   ])
 }
 
@@ -56,7 +56,7 @@ export async function refusalsBefore(
 export function withClockCheck<Given extends Run>(given: Given, graph: Graph): Given {
   let checked: Promise<void> | undefined
   const run = { ...given, unreached: new Map() }
-  const check = async () => (await import('../nodes/clocks.ts')).refuseWrongClocks(run, graph)
+  const check = async () => (await import('../folder/clocks.ts')).refuseWrongClocks(run, graph)
   return {
     ...run,
     checkClocks: () => {

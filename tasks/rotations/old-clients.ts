@@ -12,10 +12,10 @@ import { knownCertificates, listIn, timeOf } from '../../lib/kubernetes/revocati
 import { type Certificate, isIssuedBy } from '../../lib/pki/certificate.ts'
 import { tryCertificate } from '../../lib/pki/pair.ts'
 import { count, formatNames, printable } from '../../lib/wording.ts'
-import { withApi } from '../nodes/component.ts'
-import { isLive } from '../nodes/leases.ts'
-import { repeat } from '../nodes/look.ts'
-import { readCounts, readInForce } from '../nodes/revoked.ts'
+import { withApi } from '../looks/component.ts'
+import { repeat } from '../looks/look.ts'
+import { isLive } from '../units/leases.ts'
+import { readCounts, readInForce } from '../units/list-in-force.ts'
 import type { Rotating } from './rotation.ts'
 
 /** Of certificates that the CA which the last stage ends has signed; those of `counted` that auth/ does not know may be of it. */
@@ -73,16 +73,16 @@ export async function usersOfOldCa(rotating: Rotating, say: (text: string) => vo
   )
 }
 
-interface Seen {
+interface SeenOn {
   readonly name: string
   readonly before: Counts | undefined
   readonly after: Counts | undefined
 }
 
 /** A clause for each group that was used meanwhile, and for each API server that has not counted all the time. */
-export function whoUsed(groups: readonly Counted[], seen: readonly Seen[]): string[] {
+export function whoUsed(groups: readonly Counted[], seen: readonly SeenOn[]): string[] {
   const used = groups.flatMap((group) => {
-    const more = ({ before, after }: Seen) => (before && after ? countOf(after, group) - countOf(before, group) : 0)
+    const more = ({ before, after }: SeenOn) => (before && after ? countOf(after, group) - countOf(before, group) : 0)
     const on = seen.filter((each) => more(each) > 0)
     const users = namesOf(group.certificates)
     const who = `${users.length > 1 ? 'one of ' : ''}${formatNames(users)}`

@@ -8,7 +8,7 @@ import { execute } from '../../lib/graph/executor.ts'
 import { closure, type Graph, type Run } from '../../lib/graph/target.ts'
 import { count } from '../../lib/wording.ts'
 import type { Rotating, Rotation, Stage } from './rotation.ts'
-import { stepsOf, type Tried } from './step.ts'
+import { stepsOf, type Tried } from './transition.ts'
 
 /** Nodes of a larger cluster are alike: all control nodes are tried, and so many of each other role. */
 const [large, ofEach] = [200, 20]
@@ -54,7 +54,7 @@ export async function tryStages(
   { at, graphOf }: { readonly at: number; readonly graphOf: (cluster: Cluster) => Promise<Graph> },
 ): Promise<TriedStage[]> {
   const cluster = triedNodes(run.cluster)
-  const trying = { ...run, cluster, rotating: rotation.name, note: () => {} }
+  const trying = { ...run, cluster, stagedBy: rotation.name, note: () => {} }
   const graph = await graphOf(cluster)
   const tryStep = stepsOf(trying)
   const start = run.auth.inMemory()

@@ -7,7 +7,7 @@ import { fileURLToPath } from 'node:url'
 import { layoutNames, usualLayout } from '../../lib/cluster/schema.ts'
 import { asFailure } from '../../lib/failure.ts'
 import { takeLock } from '../../lib/files/lock.ts'
-import { formatFailure } from '../../lib/show/words.ts'
+import { formatFailure } from '../../lib/show/rows.ts'
 import { startGuideLab } from './guide-lab.ts'
 import type { Lab } from './lab.ts'
 

@@ -5,7 +5,7 @@ import { join } from 'node:path'
 import { describe, test } from 'node:test'
 import { Failure } from '../../lib/failure.ts'
 import { copyFile, runScript, spawn } from '../../lib/process.ts'
-import { joinFailures } from '../../lib/show/words.ts'
+import { joinFailures } from '../../lib/show/rows.ts'
 import { scratch } from '../support/files.ts'
 import { needs } from '../support/programs.ts'
 

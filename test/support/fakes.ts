@@ -28,8 +28,8 @@ import { createPlanLines, foldPlan } from '../../lib/show/plan.ts'
 import type { Summary } from '../../lib/show/reporter.ts'
 import type { Unit } from '../../tasks/layouts/layout.ts'
 import { nodeUnits } from '../../tasks/layouts/tables.ts'
-import { digestAt, type NodeLook } from '../../tasks/nodes/look.ts'
-import { otherProcessesOn, unitsOn } from '../../tasks/nodes/reads.ts'
+import { digestAt, type NodeLook } from '../../tasks/looks/look.ts'
+import { otherProcessesOn, unitsOn } from '../../tasks/looks/reads.ts'
 import { parsed } from './files.ts'
 
 export const stale: CheckResult = { reasons: [{ kind: 'missing', path: 'file' }] }

@@ -5,7 +5,7 @@ import { copyFileSync, globSync, mkdirSync, readFileSync, symlinkSync, writeFile
 import { delimiter, join } from 'node:path'
 import { after, before, describe, test } from 'node:test'
 import { parseCommandLine } from '../../tasks/cli.ts'
-import { commands } from '../../tasks/commands/table.ts'
+import { commands } from '../../tasks/commands/commands.ts'
 import { scratch } from '../support/files.ts'
 import { type Edit, harderway, holdAuth, madePlace, writeCluster } from '../support/harderway.ts'
 import { needs } from '../support/programs.ts'

@@ -6,7 +6,7 @@ import type { FileNames } from '../../../lib/files/auth-dir.ts'
 import type { Run } from '../../../lib/graph/target.ts'
 import { attributesIn, keyKindOf } from '../../../lib/pki/certificate.ts'
 import { formatFinding } from '../../../lib/reason.ts'
-import { formatFailures, toDoOf, warningsOf } from '../../../lib/show/words.ts'
+import { formatFailures, toDoOf, warningsOf } from '../../../lib/show/rows.ts'
 import {
   foldAlike,
   formatDate,
@@ -17,9 +17,9 @@ import {
   joinClauses,
   printable,
 } from '../../../lib/wording.ts'
+import { namesOfOwnKeys } from '../../chapter/local-kubeconfig.ts'
 import { certTable, encryptionConfig, layoutOf, localHolder, nodeFiles } from '../../layouts/tables.ts'
 import { phaseTitles } from '../../phases/bootstrap.ts'
-import { namesOfOwnKeys } from '../../phases/local-kubeconfig.ts'
 import {
   fold,
   formatTotals,

@@ -15,7 +15,7 @@ import { rotationsUnderWay } from '../../request/notices.ts'
 import { observe, wholeCluster } from '../../request/observe.ts'
 import { usage } from '../../request/options.ts'
 import { earlierUntil } from '../../request/uses.ts'
-import { rotations } from '../../rotations/table.ts'
+import { rotations } from '../../rotations/rotations.ts'
 
 /** Throws a usage Failure for an unknown format, and a Failure if auth/ does not exist. */
 export async function report(given: CommandRun): Promise<readonly ExitCause[]> {

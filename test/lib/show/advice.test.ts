@@ -2,7 +2,7 @@ import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { type Outcome, rowOf } from '../../../lib/graph/target.ts'
 import { formatFinding, type Reason } from '../../../lib/reason.ts'
-import { adviseAfter } from '../../../lib/show/words.ts'
+import { adviseAfter } from '../../../lib/show/rows.ts'
 import { fakeCluster, fakeTarget, fresh as found, onNode } from '../../support/fakes.ts'
 
 const targets = fakeCluster({})

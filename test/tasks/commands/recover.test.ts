@@ -9,7 +9,7 @@ import { formatAuthorization } from '../../../lib/kubernetes/authorization.ts'
 import type { Query } from '../../../lib/node/node.ts'
 import { holdingOf, readWholeNode } from '../../../tasks/commands/recover.ts'
 import { harderWay } from '../../../tasks/layouts/harder-way.ts'
-import { readNode } from '../../../tasks/nodes/look.ts'
+import { readNode } from '../../../tasks/looks/look.ts'
 import { control, placesWith, rootsFile, seenIn, twoNodes } from '../../support/fakes.ts'
 import { scratch } from '../../support/files.ts'
 

@@ -1,8 +1,8 @@
 /** Which API servers a rotation does not reach, from what etcd and the API servers themselves report. */
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import { foreignMembers } from '../../../tasks/nodes/quorum.ts'
 import { findStrangers } from '../../../tasks/rotations/api-servers.ts'
+import { foreignMembers } from '../../../tasks/units/quorum.ts'
 
 type Lease = Parameters<typeof findStrangers>[0]['leases'][number]
 

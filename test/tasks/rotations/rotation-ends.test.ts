@@ -13,16 +13,16 @@ import { partOf } from '../../../lib/kubernetes/kubeconfig.ts'
 import type { FileState } from '../../../lib/node/place.ts'
 import { readPrivateKey } from '../../../lib/pki/pair.ts'
 import { type Change, type Reason, worksOf } from '../../../lib/reason.ts'
+import { compareFolder, filesToCopy, isRight } from '../../../tasks/folder/check-folder.ts'
 import { harderWay } from '../../../tasks/layouts/harder-way.ts'
 import { nodeFiles, nodeUnits } from '../../../tasks/layouts/tables.ts'
-import { compareFolder, filesToCopy, isRight } from '../../../tasks/nodes/folder.ts'
-import { digestOf } from '../../../tasks/nodes/look.ts'
-import { unitsOn } from '../../../tasks/nodes/reads.ts'
-import { checkUnitsOf } from '../../../tasks/nodes/units.ts'
+import { digestOf } from '../../../tasks/looks/look.ts'
+import { unitsOn } from '../../../tasks/looks/reads.ts'
 import { phases } from '../../../tasks/phases/bootstrap.ts'
 import { foreseeUnits, type InstallFound } from '../../../tasks/phases/install.ts'
 import type { Rotating, Rotation } from '../../../tasks/rotations/rotation.ts'
-import { rotations } from '../../../tasks/rotations/table.ts'
+import { rotations } from '../../../tasks/rotations/rotations.ts'
+import { checkUnitsOf } from '../../../tasks/units/check-units.ts'
 import { foundAsIn, rootsFile } from '../../support/fakes.ts'
 import { minimal, parsed, scratch } from '../../support/files.ts'
 
@@ -61,7 +61,7 @@ function rotatingIn(auth: AuthDir, rotating: string | undefined, cluster: Cluste
     command: (task: string) => task,
     note: () => {},
     options: { replaceIdentity: false, prune: false },
-    rotating,
+    stagedBy: rotating,
     limits,
   } as unknown as Run
   return { run, signal: new AbortController().signal, isForced: true }
@@ -169,18 +169,20 @@ function irreplaceable(path: string): string[] {
   return keys.flat()
 }
 
-interface Step {
+interface Transition {
   readonly name: string
   readonly work: (rotating: Rotating) => Promise<void>
   readonly from: string
   readonly to: string
 }
 
-function stepsOf({ stages }: Rotation): Step[] {
-  return stages.flatMap((stage, i): Step[] => {
+function stepsOf({ stages }: Rotation): Transition[] {
+  return stages.flatMap((stage, i): Transition[] => {
     const from = stages[i - 1]?.name ?? 'settled'
     const to = stage.isLast ? 'settled' : stage.name
-    const back: Step[] = stage.undo ? [{ name: `back from ${stage.name}`, work: stage.undo, from: to, to: from }] : []
+    const back: Transition[] = stage.undo
+      ? [{ name: `back from ${stage.name}`, work: stage.undo, from: to, to: from }]
+      : []
     return [{ name: `to ${stage.name}`, work: stage.begin, from, to }, ...back]
   })
 }

@@ -10,8 +10,8 @@ import { formatKubeconfig, readEmbedded } from '../../../lib/kubernetes/kubeconf
 import { blocksIn, certificatePem } from '../../../lib/pki/encoding.ts'
 import { layoutOf } from '../../../tasks/layouts/tables.ts'
 import { phases } from '../../../tasks/phases/bootstrap.ts'
-import { formatTried, type Step, stepsOf } from '../../../tasks/rotations/step.ts'
-import { rotations, stageNumber } from '../../../tasks/rotations/table.ts'
+import { rotations, stageNumber } from '../../../tasks/rotations/rotations.ts'
+import { formatTried, stepsOf, type Transition } from '../../../tasks/rotations/transition.ts'
 import { makeInMemory, tryStages } from '../../../tasks/rotations/trial.ts'
 import { minimal, parsed } from '../../support/files.ts'
 import { fc } from '../../support/properties.ts'
@@ -49,7 +49,8 @@ async function begun(cluster: Cluster, from: AuthDir, name: string, stage: strin
   return make(cluster, auth)
 }
 
-const tryStep = async (cluster: Cluster, step: Step) => formatTried(await stepsOf({ cluster, now })(step)).slice(1)
+const tryStep = async (cluster: Cluster, step: Transition) =>
+  formatTried(await stepsOf({ cluster, now })(step)).slice(1)
 
 const more = 'certificates: { key: ecdsa-p256 }\nusers: [{ name: jane }]\n'
 const guide = parsed(`${minimal}  - { name: w0, role: worker, ip: 10.0.0.3 }
@@ -86,7 +87,9 @@ function embed(auth: AuthDir, name: string, part: Partial<ReturnType<typeof read
 
 const withoutChain = (pem: Buffer) => Buffer.from(blocksIn(pem, 'CERTIFICATE').slice(0, 1).map(certificatePem).join(''))
 
-const broken: Readonly<Record<string, readonly [step: () => Promise<Step>, connections: RegExp, refused: RegExp]>> = {
+const broken: Readonly<
+  Record<string, readonly [step: () => Promise<Transition>, connections: RegExp, refused: RegExp]>
+> = {
   'no cross certificate': [
     async () => {
       const after = both.inMemory()
@@ -215,7 +218,7 @@ async function endAfter(writes: number, from: AuthDir, work: (auth: AuthDir) => 
 async function makeHere(auth: AuthDir, cluster: Cluster, rotating: string): Promise<void> {
   const graph = await graphOf(cluster)
   const made = [...graph.values()].filter(({ where, phase }) => where === 'auth' && !phase.startsWith('revoked'))
-  const run = { ...runIn(auth, cluster), rotating }
+  const run = { ...runIn(auth, cluster), stagedBy: rotating }
   const options = { run, dryRun: false, forced: new Map(), signal, emit: () => {} }
   const ids = made.map(({ id }) => id)
   for (const outcome of (await execute(closure(graph, ids), options)).values())

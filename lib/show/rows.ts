@@ -1,0 +1,302 @@
+/** Events, rows, failures and the end of a run in words, for the tree, lines, --json, the plan and `status`. Pure. */
+
+import { styleText } from 'node:util'
+import { type Failure, stackOf } from '../failure.ts'
+import type { Event, Row, Rows, Target } from '../graph/target.ts'
+import {
+  asFindings,
+  type CertificateFacts,
+  type Finding,
+  foldFindings,
+  formatFinding,
+  formatReasons,
+  isRepair,
+  ownReasons,
+  type Reason,
+  type Step,
+  worksOf,
+} from '../reason.ts'
+import {
+  beside,
+  capital,
+  count,
+  fit,
+  foldAlike,
+  formatDate,
+  formatNames,
+  groupAlike,
+  joinClauses,
+  printable,
+} from '../wording.ts'
+import type { Summary } from './reporter.ts'
+
+/** Only for files that were replaced, and that no later target (install) takes further: "copy it to where the units read it". */
+export function adviseAfter(rows: Rows): Finding[] {
+  const targets = [...rows.values()].map(({ target }) => target)
+  const replaced = [...rows.values()].flatMap(({ kind, node, target, reasons }) => {
+    const { files, restart } = yoursToRestart(targets, target, kind === 'built' ? reasons : [])
+    return files.length > 0 ? [{ node, files, restart }] : []
+  })
+  const textOf = ({ files, restart }: (typeof replaced)[number]) => [...files, ...restart].join(' ')
+  return foldAlike(replaced, ({ node }) => node, textOf).flatMap(({ group, shared }) => {
+    const nodes = group.map(({ node }) => node)
+    const [{ restart }] = group
+    const files = group[0].files.map(shared)
+    const copies = files.length === 1 ? 'it' : 'them'
+    const inTurn = nodes.length > 1 ? ', one node at a time' : ''
+    const then = restart.length > 0 ? `, then restart ${restart.join(', ')}${inTurn}` : ''
+    const text = `${formatNames(files)} replaced: copy ${copies} to where the units read ${copies}${then}`
+    return asFindings([text], { owner: 'afterwards', nodes, advice: { nodes, files, restart } })
+  })
+}
+
+/** The files of a node that are replaced by others, and the units that read those only at their start; none where install restarts them. */
+export function yoursToRestart(
+  targets: readonly Target[],
+  { where, units, isTakenOn, isOfWhole }: Target,
+  reasons: readonly Reason[],
+) {
+  const isLast = where === 'node' && !isTakenOn && !isOfWhole
+  const files = reasons.flatMap((reason) => (isLast && reason.kind === 'on-node' ? reason.differ : []))
+  const readers = targets.flatMap(({ makes, restarts = [] }) =>
+    makes.some((file) => files.includes(file)) ? restarts : [],
+  )
+  return { files, restart: [...new Set(readers)].filter((unit) => units?.includes(unit) ?? true) }
+}
+
+/** What is being done with a target: "copying 14 files"; at its end, its outcome. */
+export function formatEvent(event: Event): string {
+  if (event.type === 'step') return formatStep(event.step)
+  return event.type === 'ended'
+    ? textOf(event.row)
+    : { started: 'checking', queued: 'waiting', building: 'making' }[event.type]
+}
+
+function formatStep(step: Step): string {
+  if ('files' in step) return `${step.doing} ${count(step.files, 'file')}`
+  if (step.doing === 'watching') return `watching that it stays healthy: ${step.seconds} s`
+  if ('seconds' in step)
+    return `${step.unit} reads its files again within ${Math.floor(step.seconds / 60)} min ${step.seconds % 60} s`
+  if ('path' in step) return `waiting for ${step.path} of ${step.unit}`
+  if ('of' in step) return `${step.doing} ${step.done} of ${step.of}`
+  const { doing, ...what } = step
+  return [doing, ...Object.values(what)].join(' ')
+}
+
+/** What there is now, or why it is not so: "new, expires 2036-11-21". */
+export const textOf = (row: Row): string => wordsOf(row)[1]
+
+/** In one word, to count rows by. */
+export const labelOf = (row: Row): string => wordsOf(row)[0]
+
+function wordsOf(row: Row): readonly [label: string, text: string] {
+  switch (row.kind) {
+    case 'fresh': {
+      const { note, until, renewsFrom } = row
+      const withCa = until && `expires ${formatDate(until)} (with the CA)`
+      return ['fresh', note ?? (renewsFrom ? `renews from ${formatDate(renewsFrom)}` : withCa) ?? 'fresh']
+    }
+    case 'built':
+      return wordsOfBuilt(row)
+    case 'stale':
+      return ['to make', `to make: ${formatReasons(row.reasons)}`]
+    case 'failed':
+      return [row.failure.kind === 'refused' ? 'refused' : 'failed', row.failure.message]
+    case 'cancelled': {
+      const why = row.because.length > 0 ? `: it comes after ${formatNames(row.because)}` : ''
+      return row.isBegun
+        ? ['interrupted', 'interrupted: the next run checks how far it came']
+        : ['skipped', `skipped${why}`]
+    }
+    default:
+      return row satisfies never
+  }
+}
+
+function wordsOfBuilt({ reasons, change }: Pick<Row, 'reasons' | 'change'>): readonly [label: string, text: string] {
+  const own = ownReasons(reasons)
+  const why = formatReasons(own)
+  const as = (label: string, text = [label, why].filter(Boolean).join(': ')) => [label, text] as const
+  switch (change?.kind) {
+    case 'made': {
+      const { isReplaced, isRestored, isNew, is, was } = change
+      const now = is ? `, ${formatExpiry(is, was)}` : ''
+      // Only its time was up, or it was requested by name.
+      const isRenewal = is && own.every(({ kind }) => kind === 'expires' || kind === 'forced')
+      if (!isReplaced && !isNew && !isRestored && !isRenewal)
+        return as('changed', [`changed${now}`, why].filter(Boolean).join(': '))
+      const label = isReplaced ? 'replaced' : isNew ? 'new' : isRestored ? 'restored' : 'renewed'
+      return as(label, label + now)
+    }
+    case 'deployed':
+    case 'installed': {
+      const { copy, install, remove, restart } = worksOf({ reasons, change })
+      const installed = install.length > 0 ? [count(install.length, 'file')] : []
+      const all = Object.entries({ deployed: copy, installed, removed: remove, restarted: restart })
+      const done = all.filter(([, names]) => names.length > 0)
+      const [[label] = []] = done
+      if (label === undefined) return change.kind === 'deployed' ? as('repaired') : as('installed', why || 'installed')
+      const text = done.map(([what, names]) => `${formatNames(names)} ${what}`).join('; ')
+      return as(restart.length > 0 ? 'restarted' : label, text)
+    }
+    case 'proven':
+      return change.units.length > 0 ? as('proven', `proven by ${formatNames(change.units)}`) : as('nothing to query')
+    case 'rewritten':
+      return as('rewritten', `${change.objects} rewritten`)
+    case undefined:
+      return as(isRepair(reasons) ? 'repaired' : 'done')
+    default:
+      return change satisfies never
+  }
+}
+
+/** "expires 2028-10-30 (was 2027-11-25)" */
+export function formatExpiry({ expires }: CertificateFacts, was: CertificateFacts | undefined): string {
+  const [date, before] = [formatDate(expires, was?.expires), was && formatDate(was.expires, expires)]
+  if (before === undefined || before === date) return `expires ${formatDate(expires)}`
+  return `expires ${date} (was ${before})`
+}
+
+/** "5 new, 1 failed", "12 passed", "3 not installed yet"; of a single one, its text. */
+export function summariseGroup(rows: readonly Row[], areChecks = false): string {
+  const [only, ...others] = rows
+  if (only && others.length === 0) return textOf(only)
+  const [note, ...more] = new Set(rows.map((row) => (row.kind === 'fresh' ? row.note : undefined)))
+  if (note !== undefined && more.length === 0) return `${rows.length} ${note}`
+  const labels = rows.map((row) => (areChecks && row.kind === 'fresh' ? 'passed' : labelOf(row)))
+  return groupAlike(labels, (label) => label)
+    .map((group) => `${group.length} ${group[0]}`)
+    .join(', ')
+}
+
+/** The message, prefixed with the target's id if there is one, and the remedy below it. With --verbose, a bug's stack trace. */
+export function formatFailure(failure: Failure, id?: string, isVerbose = false): string {
+  const { message, remedy } = failure
+  const lines = remedy?.split('\n').map((line) => `    ${line}`) ?? []
+  const stack = isVerbose ? (stackOf(failure) ?? []) : []
+  const found = id === undefined ? message : `${id}: ${beside(id, message)}`
+  return printable([found, ...lines, ...[stack].flat()].join('\n'))
+}
+
+/** All failures at the end of a run, each with its target's id, unless several have one cause. */
+export function formatFailures(rows: Rows, isVerbose = false): string[] {
+  const failures = [...rows].flatMap(([id, { failure }]): [string, Failure][] => (failure ? [[id, failure]] : []))
+  return joinFailures(failures).map(([id, failure]) => formatFailure(failure, id, isVerbose))
+}
+
+/** Failures with the same cause become one, with one remedy and no target. */
+export function joinFailures(failures: readonly [string, Failure][]): [string | undefined, Failure][] {
+  return groupAlike(failures, ([id, failure]) => causeOf(failure) ?? id).map((group) => {
+    const [first] = group
+    if (group.length === 1) return first
+    const [, failure] = first
+    const places = new Map(group.map(([, { node = '', shared }]) => [shared?.who ?? node, shared?.place]))
+    const who = [...places.keys()]
+    const remedy = failure.shared?.remedyFor([...places.values()]) ?? failure.remedy
+    const what = failure.shared?.what ?? failure.what
+    const counted = `${who.length === 1 ? '' : `${who.length} nodes, `}${what}: ${who.join(', ')}`
+    return [undefined, failure.with({ what: counted, node: undefined, remedy })]
+  })
+}
+
+/** The key by which failures are joined; undefined if the failure belongs to no node. */
+function causeOf({ shared, node, what, remedy }: Failure): string | undefined {
+  return shared?.what ?? (node === undefined ? undefined : `${what}\n${remedy}`)
+}
+
+/** What nobody has to act on: the rest is left to do. */
+export function warningOf(row: Row | undefined): string {
+  return joinClauses(
+    ...(row?.findings ?? []).map((each) => each.owner === 'run' && !each.isSilent && formatFinding(each)),
+  )
+}
+
+/** The warnings of all targets, each with its target's id. */
+export function warningsOf(rows: Rows): string[] {
+  return [...rows].flatMap(([id, row]) => (warningOf(row) ? `${id}: ${warningOf(row)}` : []))
+}
+
+/** "36 targets: 30 made, 6 fresh, 0 failed in 1.9 s", "32 checks: 32 passed, 0 failed in 1.3 s" */
+export function formatSummary({ rows, seconds }: Summary, areChecks = false): string {
+  const { targets, made, fresh, stale, failed, cancelled } = countRows(rows)
+  const toMake = stale > 0 ? [`${stale} to make`] : []
+  const refused = [...rows.values()].filter(({ failure }) => failure?.kind === 'refused').length
+  const counts = [
+    ...(areChecks ? [`${fresh} passed`, ...toMake] : [toMake[0] ?? `${made} made`, `${fresh} fresh`]),
+    `${failed - refused} failed`,
+    ...(refused > 0 ? [`${refused} refused`] : []),
+    ...(cancelled > 0 ? [`${cancelled} skipped`] : []),
+  ]
+  return `${count(targets, areChecks ? 'check' : 'target')}: ${counts.join(', ')} in ${seconds.toFixed(1)} s`
+}
+
+/** What changed, what is left to do, what expires next: a row each, its label in a column of its own. */
+export function formatClosing(summary: Summary, columns?: number): string[] {
+  const { rows, nextToExpire, now, goOn } = summary
+  if (rows.size === 0) return formatToDo(summary, columns)
+  const all = [...rows.values()]
+  // A command that only checks has nothing that expires next.
+  const isIdle = nextToExpire && all.every(({ kind }) => kind === 'fresh')
+  const isKeptOff = all.some(({ findings }) => findings.some(({ left }) => left?.isKeptOff))
+  const renewed = nextToExpire?.renewsFrom
+    ? `; a run from ${formatDate(nextToExpire.renewsFrom, now)} on renews it`
+    : ''
+  const last = [
+    nextToExpire && `Next       ${nextToExpire.name} expires on ${formatDate(nextToExpire.expires, now)}${renewed}`,
+    goOn &&
+      all.some(({ kind }) => kind === 'cancelled') &&
+      `Stopped    early: no file is left half written; continue with: ${goOn}`,
+  ]
+  return [
+    ...formatChanged(rows),
+    ...(isIdle ? [`Changed    nothing${isKeptOff ? '' : ': everything matches cluster.yaml'}`] : []),
+    ...formatToDo(summary, columns),
+    ...last.flatMap((text) => (text ? [fit(printable(text), columns)] : [])),
+  ]
+}
+
+/** "New        ca.pem", "Restarted  etcd, kubelet on control0, control1", "Removed    3 files on worker2" */
+function formatChanged(rows: Rows): string[] {
+  const built = [...rows.values()].filter(({ kind }) => kind === 'built')
+  const changed = built.map((row) => {
+    const { make, replace, remove, restart } = worksOf(row)
+    const [name = row.id.slice(row.id.indexOf('/') + 1)] = [...make, ...replace]
+    const label = labelOf(row)
+    const what = label === 'removed' ? [count(remove.length, 'file')] : restart
+    const of = what.length > 0 ? `${what.join(', ')} on ` : ''
+    return { name, start: `${capital(label).padEnd(10)} ${of}` }
+  })
+  return groupAlike(changed, ({ start }) => start).map((group) =>
+    printable(group[0].start + formatNames([...new Set(group.map(({ name }) => name))])),
+  )
+}
+
+/** What is left to its user by the targets, and beside them. */
+export function toDoOf({ rows, findings = [] }: Pick<Summary, 'rows' | 'findings'>): Finding[] {
+  const all = [...findings, ...[...rows.values()].flatMap((row) => row.findings.filter(({ isSilent }) => !isSilent))]
+  return foldFindings(all.filter(({ owner }) => owner !== 'run'))
+}
+
+/** In bold: it must not be missed. */
+export function formatToDo(summary: Pick<Summary, 'rows' | 'findings'>, columns?: number): string[] {
+  const texts = toDoOf(summary).map((each) => fit(`To do      ${printable(formatFinding(each))}`, columns))
+  return texts.flatMap((text) => text.split('\n').map((line) => styleText('bold', line)))
+}
+
+/** True if they are only checked. */
+export function areChecks(targets: readonly Target[]): boolean {
+  return targets.every(({ build }) => !build)
+}
+
+export function countRows(rows: Rows) {
+  const number = (kind: Row['kind']) => [...rows.values()].filter((row) => row.kind === kind).length
+  return {
+    targets: rows.size,
+    made: number('built'),
+    fresh: number('fresh'),
+    /** In a dry run: targets that would be built. */
+    stale: number('stale'),
+    failed: number('failed'),
+    cancelled: number('cancelled'),
+  }
+}

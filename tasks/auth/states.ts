@@ -1,0 +1,256 @@
+/**
+ * What the files in auth/ say of rotations: the stage that each is in, and what that stage requires. Every run reads this,
+ * and it connects to no node; the stages are in the file of each rotation.
+ */
+import { createPublicKey, type KeyObject } from 'node:crypto'
+import { type Failure, refusal } from '../../lib/failure.ts'
+import {
+  type AuthDir,
+  type AuthFiles,
+  backups,
+  caName,
+  crossName,
+  etcdCaName,
+  type FileNames,
+  nextName,
+} from '../../lib/files/auth-dir.ts'
+import { memoised } from '../../lib/files/plain-file.ts'
+import type { Run } from '../../lib/graph/target.ts'
+import { type EncryptionKeys, readEncryptionKeys } from '../../lib/kubernetes/encryption.ts'
+import {
+  type Certificate,
+  type CertSpec,
+  commonNameOf,
+  readCertificate,
+  readDerCertificate,
+} from '../../lib/pki/certificate.ts'
+import { blocksIn } from '../../lib/pki/encoding.ts'
+import { isKeyOf, keyIn, type Pair, readPair, tryCertificate } from '../../lib/pki/pair.ts'
+import { quote } from '../../lib/wording.ts'
+import { encryptionConfig } from '../layouts/tables.ts'
+
+/** No stage: the files do not fit together. */
+interface Unclear {
+  readonly stage: 'unclear'
+  readonly why: string
+  /** The file to restore, or to remove. */
+  readonly file: string
+}
+
+export function caFiles({ certificate, key }: FileNames, name: string) {
+  return {
+    present: certificate(name),
+    next: certificate(nextName(name)),
+    nextKey: key(nextName(name)),
+    cross: certificate(crossName(name)),
+  }
+}
+
+/** In the order in which they are made. */
+export function caRotationFiles(files: FileNames, name: string): string[] {
+  const { nextKey, next, cross } = caFiles(files, name)
+  return [nextKey, next, cross]
+}
+
+export interface CaState {
+  /**
+   * `settled`: one CA. `both`: the next CA signs, and the present one is trusted as well. `finishing`: the next CA's
+   * certificate has replaced the present one's, its key has not yet.
+   */
+  readonly stage: 'settled' | 'both' | 'finishing'
+  /** The name of the CA that signs leaves. */
+  readonly issuer: string
+  /** Follows each leaf in its file, for clients that trust only the previous CA. */
+  readonly chain: Certificate | undefined
+  /** The names of the CAs that kubeconfigs trust. */
+  readonly trusted: readonly string[]
+}
+
+const settledBy = (name: string) => ({ issuer: name, trusted: [name] })
+const unclear = (file: string, why: string): Unclear => ({ stage: 'unclear', file, why: `${file} ${why}` })
+
+/** By its key. */
+function isSame(one: Certificate, other: Certificate): boolean {
+  return one.publicKey.equals(other.publicKey)
+}
+
+/** By its key and its name: of the two, one may be the other's cross certificate. */
+export function isTwin(one: Certificate, other: Certificate): boolean {
+  return isSame(one, other) && one.subject.equals(other.subject)
+}
+
+const certificateIn = memoised(readCertificate)
+
+/** `now`: an expired chain is left out. A condition may rely on what those before it have ruled out. */
+export function caState(auth: AuthFiles, now: Date, name: string = caName): CaState | Unclear {
+  const files = caFiles(auth.files, name)
+  const isThere = (file: string) => auth.tryBytes(file) !== undefined
+  const parse = <T>(file: string, parser: (bytes: Buffer) => T | undefined) => {
+    const bytes = auth.tryBytes(file)
+    return bytes && parser(bytes)
+  }
+  const nextKey = parse(files.nextKey, keyIn)
+  const [next, cross] = [parse(files.next, certificateIn), parse(files.cross, certificateIn)]
+  const present = next || nextKey || cross ? parse(files.present, certificateIn) : undefined
+  const chainOf = (signer: Certificate | undefined) =>
+    signer && cross && isTwin(cross, signer) && cross.notAfter > now ? cross : undefined
+
+  if (!nextKey && isThere(files.nextKey)) return unclear(files.nextKey, 'is not an unencrypted private key')
+  if (!next && isThere(files.next)) return unclear(files.next, 'is not a valid certificate')
+  if (!cross && !nextKey && isThere(files.cross)) return unclear(files.cross, 'is not a valid certificate')
+  if (next && nextKey && !isKeyOf(next, nextKey)) return unclear(files.next, `is not of the key in ${files.nextKey}`)
+  const nextPublic = nextKey ? createPublicKey(nextKey) : next?.publicKey
+  if (present && nextPublic?.equals(present.publicKey))
+    return { stage: 'finishing', ...settledBy(name), chain: chainOf(present) }
+  if (next && !nextKey) return unclear(files.nextKey, `is missing, and ${files.next} is there`)
+  if (next && present?.subject.equals(next.subject)) return unclear(files.next, `has the subject of ${files.present}`)
+  if (nextKey) return { stage: 'both', issuer: nextName(name), trusted: [nextName(name), name], chain: chainOf(next) }
+  if (cross && present && !isSame(cross, present)) return unclear(files.cross, `is not of the key of ${files.present}`)
+  return { stage: 'settled', ...settledBy(name), chain: chainOf(present) }
+}
+
+/** Throws a refusal if the files do not fit together. */
+export function readCaState({ auth, now, command }: Run, name: string = caName): CaState {
+  const state = caState(auth, now, name)
+  if (state.stage !== 'unclear') return state
+  throw refusal(`${auth.path}: ${state.why}`, [
+    `restore ${state.file} from a backup of this folder: ${command('recover --from DIR')}`,
+    `or go back to before the rotation: ${command(`rotate ${name} --undo`)}`,
+  ])
+}
+
+/** For leaves and kubeconfigs. Files that do not fit together count as no rotation: the CA's own target reports them. */
+export function signingCa(auth: AuthDir, now: Date, name: string = caName): CaState {
+  const state = caState(auth, now, name)
+  return state.stage === 'unclear' ? { stage: 'settled', ...settledBy(name), chain: undefined } : state
+}
+
+/** What etcd's CA is at first on a cluster that shared it: the cluster's, under its own name. */
+export function isCopyOfCa(auth: AuthDir): boolean {
+  const [ca, etcdCa] = [caName, etcdCaName].map((name) => tryCertificate(auth, name))
+  return ca !== undefined && etcdCa?.publicKey.equals(ca.publicKey) === true
+}
+
+/** Another CA of the cluster would leave etcd with the one that it replaces. Throws a refusal. */
+export function refuseWithCopy({ auth, cluster, command }: Run): void {
+  if (!isCopyOfCa(auth)) return
+  const pair = auth.files.pair(etcdCaName)
+  throw refusal(`etcd has the CA that would be replaced (${pair[0]} in ${auth.path})`, [
+    cluster.etcd.ca === 'own'
+      ? `give it its own first: ${command(`rotate ${etcdCaName}`)}, then with --finish`
+      : `as cluster.yaml lets it share the cluster's, move ${pair.join(' and ')} away`,
+  ])
+}
+
+/** The CAs in auth/backup, the latest first. */
+export function replacedCas(auth: AuthDir, name: string): Certificate[] {
+  return backups(auth, caFiles(auth.files, name).present).flatMap((pem) => readCertificate(pem) ?? [])
+}
+
+/** The wanted profile; a CA that a rotation has made keeps the number in its name. */
+export function caProfile(certificate: Certificate | undefined, wanted: CertSpec): CertSpec {
+  const CN = (certificate && commonNameOf(certificate)) ?? ''
+  const its = [wanted.subject, ...(wanted.tolerated ?? [])].find((subject) => isCaCommonName(CN, subject.CN))
+  return its ? { ...wanted, subject: { ...its, CN } } : wanted
+}
+
+/** `Kubernetes 2` after `Kubernetes`: OpenSSL takes two CAs of one name for one. */
+export function nextCaCommonName(present: string, wanted: string): string {
+  if (!isCaCommonName(present, wanted)) return wanted
+  const [, base = present, number = '1'] = /^(.*?)(?: (\d{1,6}))?$/.exec(present) ?? []
+  return `${base} ${Number(number) + 1}`
+}
+
+/** True for the wanted name, and for one that rotations have made of it. */
+function isCaCommonName(found: string, wanted: string): boolean {
+  return found === wanted || (found.startsWith(`${wanted} `) && /^ \d{1,6}$/.test(found.slice(wanted.length)))
+}
+
+export function tokenFiles({ names: { tokens }, certificate, key }: FileNames) {
+  return { certificate: certificate(tokens), key: key(tokens), nextKey: key(nextName(tokens)) }
+}
+
+interface TokenState {
+  /**
+   * `settled`: one key. `published`: the next key is accepted, and does not sign yet. `signing`: the next key signs, and
+   * tokens of the previous one are accepted.
+   */
+  readonly stage: 'settled' | 'published' | 'signing'
+  /** The keys whose certificates API servers need besides that of the key that signs. */
+  readonly others: readonly KeyObject[]
+}
+
+/** Of a file of certificates. */
+export const keysIn = memoised<KeyObject[]>((pem) =>
+  blocksIn(pem, 'CERTIFICATE').flatMap((der) => readDerCertificate(der)?.publicKey ?? []),
+)
+
+/** The public half of a private key in PEM. */
+export function publicKeyIn(pem: Buffer | undefined): KeyObject | undefined {
+  const key = pem && keyIn(pem)
+  return key && createPublicKey(key)
+}
+
+export function tokenState(auth: AuthFiles): TokenState | Unclear {
+  const { certificate, key, nextKey } = tokenFiles(auth.files)
+  const [signing, next] = [publicKeyIn(auth.tryBytes(key)), publicKeyIn(auth.tryBytes(nextKey))]
+  if (!next && auth.tryBytes(nextKey))
+    return { stage: 'unclear', file: nextKey, why: `${nextKey} is not an unencrypted private key` }
+  const certificates = auth.tryBytes(certificate)
+  const inFile = certificates ? keysIn(certificates) : []
+  // An accepted key stays accepted until it is removed by name.
+  const others = inFile.filter((each) => !signing?.equals(each))
+  // The target reports a key that does not match its certificate.
+  const isPair = signing && (inFile.length === 0 || others.length < inFile.length)
+  if (!isPair) return { stage: 'settled', others: [] }
+  if (next && !next.equals(signing))
+    return { stage: 'published', others: [...others.filter((each) => !each.equals(next)), next] }
+  return { stage: next || others.length > 0 ? 'signing' : 'settled', others }
+}
+
+/** Throws a refusal if the files do not fit together. */
+export function readTokenState({ auth }: { readonly auth: AuthDir }): TokenState {
+  const state = tokenState(auth)
+  if (state.stage !== 'unclear') return state
+  throw refusal(`${auth.path}: ${state.why}`, [
+    `restore it from a backup, or remove it if it was never deployed: rm ${quote(`${auth.path}/${state.file}`)}`,
+  ])
+}
+
+/** The pair. Where the signing key has just changed, its certificate does not come first in the file yet. */
+export function readTokenPair(auth: AuthDir): Pair {
+  const pair = readPair(auth, auth.files.names.tokens)
+  const { certificate, key, reasons } = pair
+  const isElsewhere = reasons.some(({ kind }) => kind === 'key-mismatch')
+  const own =
+    key && isElsewhere ? chainOf(pair).find(({ publicKey }) => publicKey.equals(createPublicKey(key))) : undefined
+  if (!own || !certificate) return pair
+  const what = 'the certificate of the key that signs does not come first'
+  return {
+    key,
+    certificate: own,
+    chain: [certificate.der, ...pair.chain.filter((der) => !der.equals(own.der))],
+    reasons: [...reasons.filter(({ kind }) => kind !== 'key-mismatch'), { kind: 'rotation', what }],
+  }
+}
+
+export function chainOf({ chain }: Pair): Certificate[] {
+  return chain.flatMap((der) => readDerCertificate(der) ?? [])
+}
+
+/** Undefined without a file, or if it holds no key that can be rotated. */
+export function readEncryptionState({ auth }: { readonly auth: AuthDir }): EncryptionKeys | undefined {
+  const bytes = auth.tryBytes(encryptionConfig.file)
+  return bytes && readEncryptionKeys(bytes)
+}
+
+/** What is refused while the rotation of that name is under way, with each way out. From its last stage none leads back. */
+export function refusalDuring(
+  name: string,
+  what: string,
+  { command }: Pick<Run, 'command'>,
+  { isLast = false } = {},
+): Failure {
+  const undo = `or undo it: ${command(`rotate ${name} --undo`)}`
+  return refusal(what, [`finish it: ${command(`rotate ${name} --finish`)}`, ...(isLast ? [] : [undo])])
+}

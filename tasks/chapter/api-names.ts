@@ -1,0 +1,62 @@
+/** The names of the API's certificate on control nodes, where auth/ has none to compare a new one with: after `recover`, for example. */
+import type { ClusterNode } from '../../lib/cluster/cluster.ts'
+import { Failure, runAgain } from '../../lib/failure.ts'
+import type { Graph, Run } from '../../lib/graph/target.ts'
+import { type Certificate, compareWithProfile, isIssuedBy, readDerCertificate } from '../../lib/pki/certificate.ts'
+import { ownCas } from '../../lib/pki/pair.ts'
+import { formatNames } from '../../lib/wording.ts'
+import { certificatesIn } from '../folder/guards.ts'
+import { heldOn } from '../folder/held.ts'
+import { notLookedAt } from '../folder/other-cluster.ts'
+import { certTable, nodeUnits } from '../layouts/tables.ts'
+import { lookAtNode, readServedCertificates, withPlaces } from '../looks/look.ts'
+import { lostNames } from './certs.ts'
+
+/** Before a run that deploys makes it: cluster.yaml may have been lost too, so any name of a node's may be dialled. */
+export async function findLostNames(run: Run, graph: Graph): Promise<[string, Failure][]> {
+  const { auth, cluster, command, options } = run
+  const row = certTable(cluster).find(({ phase }) => phase === 'cluster-cert')
+  if (!row || !graph.has(row.id) || options.names.includes(row.id) || ownCas(auth).length === 0) return []
+  const file = auth.files.certificate(row.name)
+  const controls = cluster.nodes.filter(({ role }) => role === 'control')
+  const looks = await run.limits.node.map(controls, (node) => readAll(run, node, file))
+  const lostBy = (certificate: Certificate) =>
+    compareWithProfile(certificate, row.profile).flatMap((each) => (each.kind === 'san-changed' ? each.removed : []))
+  const lostOn = looks.map((look) => (look instanceof Failure ? [] : look.flatMap(lostBy)))
+  const lost = new Set(lostOn.flat())
+  if (lost.size > 0) {
+    const nodes = controls.filter((_, i) => lostOn[i]?.length)
+    const found = `${file} on ${formatNames(nodes.map(({ name }) => name))} has ${formatNames([...lost])}, which may be dialled, and the new one would not`
+    return [[row.id, lostNames(run, row.id, found)]]
+  }
+  const unseen = controls.filter((_, i) => looks[i] instanceof Failure)
+  const why = looks.find((look) => look instanceof Failure)
+  const isSeen = looks.some((look) => !(look instanceof Failure) && look.length > 0)
+  if (!why || isSeen) return []
+  const follows = `${auth.path} has no ${file}, and a new one might lose names that are dialled`
+  const ways = [`or issue it for the names of cluster.yaml: ${command(row.id)}, then ${runAgain}`]
+  return [[row.id, notLookedAt(unseen, why, { follows, ways })]]
+}
+
+/** Those of our CA that the node has or serves. */
+async function readAll(run: Run, node: ClusterNode, file: string): Promise<Certificate[] | Failure> {
+  const { auth, cluster } = run
+  const seen = withPlaces(run)
+  try {
+    const look = await lookAtNode(seen, node)
+    const held = heldOn(seen, node, look).filter((each) => each.file === file)
+    const { api } = auth.files.names
+    const ports = nodeUnits(cluster, node).flatMap(({ serves }) => serves.filter(({ name }) => name === api))
+    const served = await readServedCertificates(run, node, ports)
+    const all = [
+      ...held.map(({ bytes }) => certificatesIn(auth, file, bytes)[0]),
+      ...served.map((each) => (each.served === 'nothing' ? undefined : readDerCertificate(each.served))),
+    ]
+    const cas = ownCas(auth)
+    const own = all.flatMap((each) => (each && cas.some((ca) => isIssuedBy(each, ca)) ? [each] : []))
+    return own.length === 0 && look.places instanceof Failure ? look.places : own
+  } catch (error) {
+    if (error instanceof Failure) return error
+    throw error
+  }
+}

@@ -1,0 +1,271 @@
+/** Phases `cluster-cert`, `component-certs`, `node-certs` and `user-certs`: every certificate that the CA signs. */
+import type { KeyObject } from 'node:crypto'
+import { firstAddress } from '../../lib/address.ts'
+import type { Cluster } from '../../lib/cluster/cluster.ts'
+import { type Failure, refusal, tryTo } from '../../lib/failure.ts'
+import { type AuthDir, backUp, caName, nextName } from '../../lib/files/auth-dir.ts'
+import { authTarget, type Run, type Target, type Work } from '../../lib/graph/target.ts'
+import { usersOf } from '../../lib/kubernetes/authorization.ts'
+import { readServer } from '../../lib/kubernetes/kubeconfig.ts'
+import { formatEntries, listIn, pinnedUsers, revokedKeys } from '../../lib/kubernetes/revocation.ts'
+import { type Certificate, commonNameOf, compareKeyKind } from '../../lib/pki/certificate.ts'
+import { certificatePem } from '../../lib/pki/encoding.ts'
+import {
+  changeOfPair,
+  checkCertificate,
+  checkPair,
+  isSignedByLostCa,
+  keptKey,
+  makePair,
+  type Pair,
+  readIssuer,
+  readPair,
+  tryCertificate,
+  validityPeriod,
+} from '../../lib/pki/pair.ts'
+import { asFindings, type Change, type CheckResult, formatReasons, isRepair, type Reason } from '../../lib/reason.ts'
+import { formatNames } from '../../lib/wording.ts'
+import { fetchCommand } from '../auth/fetch-command.ts'
+import { chainOf, readTokenPair, readTokenState, refusalDuring, signingCa } from '../auth/states.ts'
+import { type CertRow, certTable, layoutOf, readersOf, unitsToRestart, wantedValues } from '../layouts/tables.ts'
+
+export function targets(cluster: Cluster, { phase }: { readonly phase: string }): Target[] {
+  // Read once a run: there may be thousands of certificates.
+  let isRevoked: ReturnType<typeof revokedKeys> | undefined
+  const checkKey = (run: Run, { certificate }: Pair): Reason[] => {
+    isRevoked ??= revokedKeys(run)
+    return certificate && isRevoked(certificate) ? [{ kind: 'revoked' }] : []
+  }
+  return certTable(cluster)
+    .filter((row) => row.phase === phase)
+    .map((row) => {
+      const files = layoutOf(cluster).files.pair(row.name)
+      return authTarget({
+        id: row.id,
+        phase,
+        node: row.node,
+        needs: [issuerOf(cluster, row)],
+        makes: files,
+        wanted: wantedValues(row),
+        purpose: row.purpose,
+        restarts: unitsToRestart(cluster, files, row.node),
+        where: 'auth',
+        irreplaceable: row.irreplaceable?.part,
+        stopsRun: row.phase === 'cluster-cert',
+        check: (run, force) => {
+          const checked = check(run, row, checkKey)
+          if (force || !isRepair(checked.reasons)) refusePinned(run, row)
+          return checked
+        },
+        build: (run, work) => build(run, row, work),
+        foresee: (run, work) => foresee(run, row, work),
+        ...(row.irreplaceable && tokenPair(row, row.irreplaceable)),
+      })
+    })
+}
+
+function refusePinned(run: Run, { name, profile }: CertRow): void {
+  const { auth, cluster } = run
+  if (cluster.revoked === undefined && pinnedUsers(auth).includes(profile.subject.CN))
+    throw unlisted(run, `${auth.files.certificate(name)} is not reissued`)
+}
+
+/** Without `revoked` no run updates the list, which API servers still enforce. */
+export function unlisted({ auth, command }: Run, what: string): Failure {
+  const entries = listIn(auth)?.entries ?? []
+  return refusal(`${what}: ${auth.path} has a list of revoked, which lets in its users with known certificates alone`, [
+    `put it back in cluster.yaml: ${formatEntries({}, entries)}`,
+    `or end it for all: write revoked: [], then run ${command('revoked install')}`,
+  ])
+}
+
+function issuerOf(cluster: Cluster, { issuer }: CertRow): string {
+  return (issuer !== undefined && certTable(cluster).find(({ name }) => name === issuer)?.id) || caName
+}
+
+/** A warning of the certificate itself comes with the run that issues it, and with `status`. */
+function check(run: Run, row: CertRow, checkKey: (run: Run, pair: Pair) => readonly Reason[]): CheckResult {
+  const { auth, now, cluster, isObserved } = run
+  const { name, profile, warning } = row
+  const signer = signingCa(auth, now, row.issuer)
+  const issuer = tryCertificate(auth, signer.issuer)
+  const pair = readPair(auth, name)
+  const { renewBefore } = cluster.certificates
+  const verdict = checkPair(pair, { profile, issuer, chain: signer.chain, now, renewBefore })
+  if (row.phase === 'cluster-cert') refuseLostNames(run, row, verdict.reasons)
+  const reasons = [...verdict.reasons, ...checkKey(run, pair)]
+  const isSaid = reasons.length > 0 || isObserved
+  // Beside the next CA's certificate only its key is replaced then.
+  const staysFresh = signer.stage === 'finishing' || isSignedByLostCa(auth, pair, row.issuer)
+  return { ...verdict, reasons, findings: asFindings([isSaid && warning]), staysFresh }
+}
+
+/**
+ * Throws a refusal if the API's certificate would lose a name that pods or components dial: what a new name of cluster.yaml replaces, and
+ * what the kubeconfigs dial. The names of a control node that has left may go.
+ */
+function refuseLostNames(run: Run, { id, name }: CertRow, reasons: readonly Reason[]): void {
+  const { auth, cluster, options } = run
+  const { added, removed } = reasons.find((reason) => reason.kind === 'san-changed') ?? { added: [], removed: [] }
+  if (removed.length === 0 || options.names.includes(id)) return
+  const { api, network, domain } = cluster
+  const dialled = [...network.serviceCIDRs.map(firstAddress), api.host, api.virtualIP ?? api.host]
+  const domains = [domain, network.clusterDomain].map((each) => `.${each}`)
+  // kubernetes.new for kubernetes.old
+  const isMoved = (name: string) =>
+    domains.some((end) => name.endsWith(end) && removed.some((each) => each.startsWith(name.slice(0, 1 - end.length))))
+  const instead = added.filter((each) => dialled.includes(each) || isMoved(each))
+  const hosts = auth.names().map((file) => readHost(auth, file))
+  const lost = instead.length > 0 ? removed : removed.filter((each) => hosts.includes(each))
+  if (lost.length === 0) return
+  const now = instead.length > 0 ? `, and is then for ${formatNames(instead)} instead` : ''
+  throw lostNames(
+    run,
+    id,
+    `${auth.files.certificate(name)} would lose ${formatNames(lost)}, which may be dialled${now}`,
+  )
+}
+
+export function lostNames({ command }: Run, id: string, found: string): Failure {
+  return refusal(found, [
+    'if cluster.yaml is wrong: correct domain (or name), api.host, api.virtualIP or network',
+    'to serve both: add the old names to api.extraSANs',
+    `or drop them: ${command(id)}`,
+  ])
+}
+
+/** What a kubeconfig in auth/ dials. */
+function readHost(auth: AuthDir, file: string): string | undefined {
+  const text = auth.files.parse(file)?.kind === 'kubeconfig' ? tryTo(() => auth.tryBytes(file)) : undefined
+  return text && readServer(text.toString())?.host
+}
+
+/** A node never has the key of a user of its name, who has a copy; nor the other way round. */
+function keyToKeep({ name, profile }: CertRow, pair: Pair, reasons: readonly Reason[]): KeyObject | undefined {
+  const CN = pair.certificate && commonNameOf(pair.certificate)
+  const isOthers = CN !== undefined && CN !== profile.subject.CN && usersOf(name).includes(CN)
+  return isOthers ? undefined : keptKey(pair, reasons)
+}
+
+function foresee(run: Run, row: CertRow, { force, reasons }: Work): Change {
+  const { auth, now, cluster } = run
+  const issuer = tryCertificate(auth, signingCa(auth, now, row.issuer).issuer)
+  const end = issuer?.notAfter ?? validityPeriod(now, cluster.certificates.caValidity).notAfter
+  const { notAfter: expires } = validityPeriod(now, row.validity, end)
+  const isKeyKept = row.irreplaceable
+    ? force !== 'replace' && auth.read(auth.files.key(row.name)) !== undefined
+    : force === undefined && keyToKeep(row, readPair(auth, row.name), reasons) !== undefined
+  return changeOfPair(auth, row.name, { profile: row.profile, expires, isKeyKept })
+}
+
+async function build(run: Run, row: CertRow, { force, reasons, tell }: Work) {
+  const { auth, now } = run
+  const { name, profile, validity } = row
+  const pair = readPair(auth, name)
+  const key = force === undefined ? keyToKeep(row, pair, reasons) : undefined
+  // Whoever has a copy of it may use it until it expires: `revoked` cuts it off by its fingerprint.
+  if (pair.certificate && pair.certificate.notAfter > now) backUp(auth, [auth.files.certificate(name)], now)
+  const { issuer, chain } = signingCa(auth, now, row.issuer)
+  const change = await makePair(auth, name, {
+    profile,
+    issuer: readIssuer(auth, issuer),
+    now,
+    validity,
+    key,
+    chain: chain && certificatePem(chain.der),
+    tell,
+  })
+  return { change, findings: asFindings([row.warning]) }
+}
+
+type Irreplaceable = NonNullable<CertRow['irreplaceable']>
+
+function tokenPair(row: CertRow, irreplaceable: Irreplaceable): Pick<Target, 'check' | 'refuseReplacing' | 'build'> {
+  return {
+    check: (run) => checkTokens(run, row, irreplaceable),
+    refuseReplacing: (run) => {
+      if (readTokenState(run).stage !== 'settled')
+        throw refusalDuring('service-account', `a rotation of the ${irreplaceable.label} is under way`, run)
+    },
+    build: (run, work) => buildTokens(run, row, work),
+  }
+}
+
+function checkTokens(run: Run, row: CertRow, irreplaceable: Irreplaceable): CheckResult {
+  const { auth, now, cluster } = run
+  const { others, stage } = readTokenState(run)
+  const pair = readTokenPair(auth)
+  refuseOtherKey(run, row, irreplaceable, pair)
+  const { renewBefore } = cluster.certificates
+  const demands = { profile: row.profile, issuer: tryCertificate(auth, caName), now, renewBefore }
+  const verdict = pair.certificate ? checkCertificate(pair.certificate, demands) : { reasons: [] }
+  const reasons: Reason[] = [...pair.reasons, ...verdict.reasons]
+  if (!others.every((key) => certificateOf(key, pair)))
+    reasons.push({ kind: 'rotation', what: `${auth.files.certificate(row.name)} is to hold ${others.length + 1} keys` })
+  if (stage === 'signing' && auth.read(auth.files.key(nextName(row.name))))
+    reasons.push({ kind: 'rotation', what: 'the next key signs already' })
+  // It follows the CA in its place alone, which a rotation replaces by its last stage.
+  const staysFresh = signingCa(auth, now).stage !== 'settled' || isSignedByLostCa(auth, pair)
+  return { ...verdict, reasons, staysFresh }
+}
+
+/** API servers read only its key: they take one that has expired, or is of another CA. */
+function certificateOf(key: KeyObject, pair: Pair): Certificate | undefined {
+  return chainOf(pair).find(({ publicKey }) => publicKey.equals(key))
+}
+
+/** Another key makes every token in the cluster invalid, and breaks whatever runs with one. */
+function refuseOtherKey(
+  run: Run,
+  { id, name, profile }: CertRow,
+  { label, loss }: Irreplaceable,
+  { key, reasons }: Pair,
+): void {
+  const { auth, command } = run
+  const lost = reasons.filter(
+    (reason) => reason.kind !== 'wrong-mode' && 'path' in reason && reason.path === auth.files.key(name),
+  )
+  const isNew = lost.some(({ kind }) => kind === 'missing') && auth.read(auth.files.certificate(name)) === undefined
+  const other = key ? compareKeyKind(key, profile) : []
+  if (isNew || lost.length + other.length === 0) return
+  const isMissing = lost.every(({ kind }) => kind === 'missing')
+  const files = [auth.files.key(name), ...(isMissing ? [] : [auth.files.certificate(name)])]
+  throw refusal(`the ${label} in ${auth.path}: ${formatReasons([...lost, ...other])}`, [
+    other.length > 0
+      ? 'change certificates.key in cluster.yaml to match the key'
+      : `restore ${files.join(' and ')} from a backup or from a control node: ${fetchCommand(run, files)}`,
+    `or give up ${loss}: ${command(`${id} --force`)}`,
+  ])
+}
+
+async function buildTokens(run: Run, row: CertRow, { force, tell }: Work) {
+  const { auth, cluster, now, command } = run
+  const { name, profile, validity } = row
+  const pair = readTokenPair(auth)
+  const old = force === 'replace' ? backUp(auth, auth.files.pair(name), now) : undefined
+  const key = force === 'replace' ? undefined : pair.key
+  const wasThere = auth.read(auth.files.certificate(name)) !== undefined
+  // A new key beside the old certificate would look like a lost key.
+  if (!key) auth.remove(auth.files.certificate(name))
+  const chain = key ? await otherCertificates(run, row, pair) : ''
+  const issuer = readIssuer(auth)
+  const made = await makePair(auth, name, { profile, issuer, now, validity, key, chain, durable: true, tell })
+  const change = made.kind === 'made' && wasThere ? { ...made, isNew: false } : made
+  if (readTokenState(run).stage === 'signing') auth.remove(auth.files.key(nextName(name)))
+  if (!old) return { change, findings: asFindings([row.warning]) }
+  const warning = `the old key is in ${old}; now: ${command('bootstrap --replace-identity')}, then restart ${readersOf(cluster, auth.files.pair(name)).join(', ')} everywhere`
+  return { change, findings: asFindings([warning]) }
+}
+
+/** PEM; those that are there stay as they are. */
+async function otherCertificates(run: Run, row: CertRow, pair: Pair): Promise<string> {
+  const { issueCertificate } = await import('../../lib/pki/x509.ts')
+  const { auth, now } = run
+  const issuer = readIssuer(auth)
+  const period = validityPeriod(now, row.validity, issuer.notAfter)
+  const pems = readTokenState(run).others.map((publicKey) => {
+    const there = certificateOf(publicKey, pair)
+    return there ? certificatePem(there.der) : issueCertificate({ profile: row.profile, publicKey, ...period }, issuer)
+  })
+  return pems.join('')
+}

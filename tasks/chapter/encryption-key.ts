@@ -1,0 +1,140 @@
+/** Phase `encryption-key`: what encrypts Secrets in etcd, made once. */
+import type { Cluster } from '../../lib/cluster/cluster.ts'
+import { type Failure, refusal } from '../../lib/failure.ts'
+import { backUp } from '../../lib/files/auth-dir.ts'
+import { secretMode } from '../../lib/files/plain-file.ts'
+import { authTarget, changeOfFile, type Run, type Target, type Work } from '../../lib/graph/target.ts'
+import {
+  addResources,
+  type EncryptionConfig,
+  newEncryptionConfig,
+  readEncryptionConfig,
+} from '../../lib/kubernetes/encryption.ts'
+import { asFindings, type CheckResult } from '../../lib/reason.ts'
+import { formatNames } from '../../lib/wording.ts'
+import { fetchCommand } from '../auth/fetch-command.ts'
+import { readEncryptionState, refusalDuring } from '../auth/states.ts'
+import { encryptionConfig, readersOf, unitsToRestart } from '../layouts/tables.ts'
+
+const { file } = encryptionConfig
+/** Of the phase, of its target, and of the rotation. */
+const name = 'encryption-key'
+
+export function targets(cluster: Cluster): Target[] {
+  return [
+    authTarget({
+      id: name,
+      phase: name,
+      needs: [],
+      makes: [file],
+      wanted: cluster.encryption,
+      purpose: 'encrypts Secrets',
+      restarts: unitsToRestart(cluster, [file]),
+      where: 'auth',
+      irreplaceable: 'whole',
+      check,
+      refuseReplacing,
+      build,
+      foresee: (run) => changeOfFile(run, file),
+    }),
+  ]
+}
+
+/** What it finds: resources to add to what is there. */
+function check(run: Run): CheckResult<readonly string[]> {
+  const { auth, cluster } = run
+  const { resources } = cluster.encryption
+  const { value: config, reasons } = auth.checkFile(
+    file,
+    secretMode,
+    'a valid EncryptionConfiguration',
+    readEncryptionConfig,
+  )
+  if (reasons.some(({ kind }) => kind === 'missing')) return { reasons }
+  if (!config) return refuseUnreadable(run)
+  const warning = refuseOtherEncryption(config, run)
+  const present = config.entries.flatMap((entry) => entry.resources)
+  const added = resources.filter((resource) => !present.includes(resource))
+  return {
+    reasons: added.length > 0 ? [...reasons, { kind: 'resources-added', added }] : reasons,
+    found: added,
+    findings: asFindings([warning]),
+  }
+}
+
+function refuseReplacing(run: Run): void {
+  if ((readEncryptionState(run)?.stage ?? 'settled') === 'settled') return
+  const what = `${run.auth.path}/${file} has several keys: a rotation of the encryption key is under way`
+  throw refusalDuring(name, what, run)
+}
+
+async function build(run: Run, { found: added = [], force }: Work<readonly string[] | undefined>) {
+  const { auth, cluster, now } = run
+  const change = changeOfFile(run, file)
+  const { provider, resources } = cluster.encryption
+  const old = force === 'replace' ? backUp(auth, [file], now) : undefined
+  const text =
+    added.length > 0 ? addResources(auth.bytes(file).toString(), added) : newEncryptionConfig(provider, resources)
+  auth.write(file, text, secretMode, { durable: true })
+  return { change, findings: asFindings([warningAfter(run, added, old)]) }
+}
+
+function warningAfter({ cluster, command }: Run, added: readonly string[], old?: string): string | undefined {
+  const readers = readersOf(cluster, [file]).join(', ')
+  if (old)
+    return `the old key is in ${old}: Secrets encrypted with it can't be read until it is listed as a further key; now: ${command('bootstrap --replace-identity')}, then restart ${readers} everywhere`
+  return added.length > 0
+    ? `requests for ${added.join(', ')} may fail until every ${readers} has loaded ${file}`
+    : undefined
+}
+
+const giveUp = ({ command }: Run) => `or give up every Secret that is stored: ${command('encryption-key --force')}`
+/** It may hold the key that stored Secrets are encrypted with. */
+function refuseUnreadable(run: Run): never {
+  throw refusal(
+    `${run.auth.path}/${file} is not a valid EncryptionConfiguration, but may hold the key of stored Secrets`,
+    [`fix it, or restore it from a backup or from a control node: ${fetchCommand(run, [file])}`, giveUp(run)],
+  )
+}
+
+/** If it encrypts with another provider than cluster.yaml has, or more resources. Returns what a rotation has to say of it. */
+function refuseOtherEncryption(config: EncryptionConfig, run: Run): string | undefined {
+  const { auth, cluster, stagedBy } = run
+  const { provider, resources } = cluster.encryption
+  const isOther = !providersOf(config, run).includes(provider)
+  if (isOther && stagedBy !== name) throw otherProvider(config, run)
+  const removed = config.resources.filter((resource) => !resources.includes(resource))
+  if (removed.length > 0)
+    throw refusal(`${auth.path}/${file} encrypts ${formatNames(removed)}, which cluster.yaml no longer asks for`, [
+      `keep it: add ${removed.join(', ')} to encryption.resources`,
+      `or decrypt what is stored first: make identity the first provider for ${removed.join(', ')} in that file, deploy, restart every kube-apiserver, rewrite those objects with kubectl replace, then take them out of that file too`,
+    ])
+  return isOther
+    ? `${file} encrypts with ${config.provider}, cluster.yaml has ${provider}: other runs are refused until both are the same`
+    : undefined
+}
+
+/** While a rotation is under way: of each key, so that cluster.yaml may name the provider before it or the one after it. */
+function providersOf({ provider }: EncryptionConfig, run: Run): string[] {
+  const { stage = 'settled', keys = [] } = readEncryptionState(run) ?? {}
+  return stage === 'settled' ? [provider] : keys.map((key) => key.provider)
+}
+
+function otherProvider(config: EncryptionConfig, run: Run): Failure {
+  const { auth, cluster, command } = run
+  const { provider } = cluster.encryption
+  const what = `${auth.path}/${file} encrypts with ${config.provider}, cluster.yaml has ${provider}`
+  // The first provider is identity or kms.
+  if (!readEncryptionState(run))
+    return refusal(what, [
+      `add a key of ${provider} to that file by hand, or put the file back that had one: https://kubernetes.io/docs/tasks/administer-cluster/encrypt-data/`,
+      giveUp(run),
+    ])
+  // A rotation needs it; its own message would name a run, which is refused here.
+  const before = cluster.install ? '' : 'set install: true in cluster.yaml, then: '
+  return refusal(what, [
+    `keep it: encryption.provider: ${config.provider} in cluster.yaml`,
+    `or change it without losing a Secret: ${before}${command('rotate encryption-key')}`,
+    giveUp(run),
+  ])
+}

@@ -1,0 +1,97 @@
+/** Phase `kubeconfigs`: for each client of the API, its certificate, its key and the CA in one file. */
+import type { Cluster } from '../../lib/cluster/cluster.ts'
+import { caName, kubeconfigFile } from '../../lib/files/auth-dir.ts'
+import { secretMode } from '../../lib/files/plain-file.ts'
+import { authTarget, changeOfFile, type Run, type Target } from '../../lib/graph/target.ts'
+import {
+  compareKubeconfig,
+  formatKubeconfig,
+  type KubeconfigAccess,
+  partOf,
+  readEmbeddedCa,
+  serverUrl,
+} from '../../lib/kubernetes/kubeconfig.ts'
+import { readCertificate } from '../../lib/pki/certificate.ts'
+import { isSignedByLostCa } from '../../lib/pki/pair.ts'
+import type { CheckResult } from '../../lib/reason.ts'
+import { signingCa } from '../auth/states.ts'
+import { type CertRow, certTable, unitsToRestart } from '../layouts/tables.ts'
+
+export function targets(cluster: Cluster): Target[] {
+  return certTable(cluster)
+    .filter(({ isClient }) => isClient)
+    .map((row) =>
+      authTarget({
+        id: `kubeconfigs/${row.name}`,
+        phase: 'kubeconfigs',
+        node: row.node,
+        needs: [caName, row.id],
+        makes: [kubeconfigFile(row.name)],
+        wanted: namesIn(cluster, row),
+        purpose: 'its kubeconfig',
+        restarts: unitsToRestart(cluster, [kubeconfigFile(row.name)], row.node),
+        where: 'auth',
+        check: (run) => check(run, row),
+        build: async (run) => {
+          const change = changeOfFile(run, kubeconfigFile(row.name))
+          run.auth.write(kubeconfigFile(row.name), formatKubeconfig(readAccess(run, row)), secretMode)
+          return { change }
+        },
+        foresee: (run) => changeOfFile(run, kubeconfigFile(row.name)),
+      }),
+    )
+}
+
+function check(run: Run, row: CertRow): CheckResult {
+  const path = kubeconfigFile(row.name)
+  // In a dry run the certificate may not exist yet.
+  const compare = (bytes: Buffer) => {
+    const what = hasAccess(run, row) ? compareKubeconfig(bytes.toString(), readAccess(run, row)) : []
+    // `install` splits it line by line, on the node.
+    const isSplit = !run.cluster.install || partOf(bytes.toString(), 'pair', '') !== undefined
+    return what?.length === 0 && !isSplit ? ['users'] : what
+  }
+  const { value: what = [], reasons } = run.auth.checkFile(path, secretMode, 'a valid kubeconfig', compare)
+  return {
+    reasons: what.length > 0 ? [...reasons, { kind: 'content-changed', path, what }] : reasons,
+    staysFresh: !hasAccess(run, row) && embedsLostCa(run, path),
+  }
+}
+
+/** The CA's certificate comes back from it as it was. */
+function embedsLostCa({ auth }: Run, path: string): boolean {
+  const certificate = readCertificate(readEmbeddedCa(String(auth.tryBytes(path))) ?? '')
+  return isSignedByLostCa(auth, { certificate })
+}
+
+/** Whether everything is there that a kubeconfig is made of. */
+export function hasAccess({ auth, now }: Run, { name }: CertRow): boolean {
+  const { trusted } = signingCa(auth, now)
+  return [...trusted.map(auth.files.certificate), ...auth.files.pair(name)].every((file) => auth.tryBytes(file))
+}
+
+function namesIn(cluster: Cluster, { profile, dials }: CertRow) {
+  return {
+    cluster: cluster.name,
+    server: serverUrl(dials, cluster.api.port),
+    user: profile.subject.CN,
+    context: 'default',
+  }
+}
+
+export function readAccess({ auth, cluster, now }: Run, row: CertRow): KubeconfigAccess {
+  const { name } = row
+  const { trusted } = signingCa(auth, now)
+  return {
+    ...namesIn(cluster, row),
+    ca: joinPems(trusted.map((each) => auth.bytes(auth.files.certificate(each)))),
+    certificate: auth.bytes(auth.files.certificate(name)),
+    key: auth.bytes(auth.files.key(name)),
+  }
+}
+
+/** A single one stays as it is, byte for byte. */
+function joinPems([first = Buffer.alloc(0), ...others]: readonly Buffer[]): Buffer {
+  if (others.length === 0) return first
+  return Buffer.from([first, ...others].map((pem) => pem.toString().replace(/\n*$/, '\n')).join(''))
+}

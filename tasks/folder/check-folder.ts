@@ -1,0 +1,243 @@
+/** The check of a node's folder: what differs from what belongs there, and what else is in it. */
+
+import { basename } from 'node:path'
+import type { ClusterNode } from '../../lib/cluster/cluster.ts'
+import { Failure, refusal, runAgain } from '../../lib/failure.ts'
+import { caNames, hasDigest, kubeconfigFile } from '../../lib/files/auth-dir.ts'
+import { secretMode } from '../../lib/files/plain-file.ts'
+import type { Run } from '../../lib/graph/target.ts'
+import { nodeUser } from '../../lib/kubernetes/authorization.ts'
+import { checkStaging, diff, folderOf, longestUse } from '../../lib/node/place.ts'
+import { type NodeState, realPath } from '../../lib/node/state.ts'
+import { readCertificate } from '../../lib/pki/certificate.ts'
+import { isOfOwnCa } from '../../lib/pki/pair.ts'
+import { asFindings, type Difference, findingOf, formatKept, type ReasonOf } from '../../lib/reason.ts'
+import { formatNames, quote } from '../../lib/wording.ts'
+import { identityFiles, isKeptOff, isSwitchedOff, nodeFiles } from '../layouts/tables.ts'
+import { digestOf, type NodeLook } from '../looks/look.ts'
+import { whyRead } from '../looks/reads.ts'
+import { guardMachine, pairsIn } from './guard-machine.ts'
+import { formatOthers, guard } from './guards.ts'
+import { stagingOwner } from './marks.ts'
+
+export type NodeVerdict = Readonly<ReturnType<typeof checkNode>>
+
+/** The file names that may be in a node's folder. */
+export interface FolderNames {
+  /** Files of ours, wherever they belong. */
+  readonly known: ReadonlySet<string>
+  /** Nodes that share the folder on the same machine, including this one. */
+  readonly together: readonly ClusterNode[]
+}
+
+/** Throws a Failure if the node may not be written to. */
+export function checkNode(run: Run, node: ClusterNode, look: NodeLook, names: FolderNames, isForced: boolean) {
+  const unproven = guardMachine(run, node, look, names.together)
+  refusePlaces(run, node, look)
+  const others = guard(run, node, look, isForced)
+  const readers = new Map(
+    [...foreignFiles(run, node, look, names), ...formerNodeFiles(run, look)].map((name) => [
+      name,
+      readerOf(run, look, name),
+    ]),
+  )
+  const foreign = [...readers].flatMap(([name, why]) => (why === undefined ? [name] : []))
+  const neighbours = neighboursIn(run, look, names)
+  const prunes = run.options.prune && neighbours.length === 0
+  const why = neighbours.length > 0 && `it may be the same machine as ${formatNames(neighbours)}`
+  const isLeft = ([name, reader]: readonly [string, string | undefined]) =>
+    reader === undefined ? !prunes : isKeptOff(run.cluster, basename(name))
+  const left = [...readers].filter(isLeft).map(([file, reader]) => ({
+    ...{ file: basename(file), path: pathIn(look, file) },
+    ...(isKeptOff(run.cluster, basename(file)) && { isKeptOff: true as const }),
+    ...((reader !== undefined || why !== false) && { why: reader ?? String(why) }),
+  }))
+  // What is kept off nodes is more than a warning.
+  const unwanted = left.flatMap(({ file, isKeptOff }) => (isKeptOff ? [] : [file]))
+  const stagings = Map.groupBy(look.leftovers, (each) => checkStaging(each, stagingOwner(run)))
+  const wrong = {
+    ...compareFolder(run, node, look),
+    pruned: prunes ? foreign : [],
+    leftovers: (stagings.get('left') ?? []).map(({ name }) => name),
+  }
+  refuseUnseen(run, look, [...wrong.missing, ...wrong.differ])
+  const warnings = asFindings([
+    unproven,
+    others.length > 0 &&
+      `${node.name} has another ${formatOthers(others)}: a run overwrites it, and auth/backup keeps a copy`,
+    unwanted.length > 0 && formatForeign(node, unwanted, neighbours),
+    formatFormer(run, node, look),
+    ...[...readers].map(
+      ([name, why]) =>
+        why !== undefined &&
+        !isKeptOff(run.cluster, basename(name)) &&
+        `${node.name} holds ${name}, which does not belong there: ${formatKept(why)}`,
+    ),
+    ...(stagings.get('may be in use') ?? []).map(
+      ({ name, age }) =>
+        `${node.name} has ${name}, made ${age} s ago: another run is using it, or was killed; it is removed when it is ${longestUse / 60} minutes old`,
+    ),
+  ])
+  return {
+    /** Undefined if everything matches. */
+    wrong: isRight(wrong) ? undefined : wrong,
+    /** Of another identity, or somebody else's: auth/backup gets a copy before they are overwritten. */
+    others,
+    findings: [...warnings, ...left.map((each) => findingOf(run, node.name, each))],
+  }
+}
+
+/** Files that units read are not replaced by a deploy: `install` does that, in turns, with the old ones kept until they are healthy. */
+function refusePlaces({ cluster }: Run, node: ClusterNode, { folder, places, units }: NodeLook): void {
+  if (!cluster.install || !places || places instanceof Failure) return
+  const reader = units.find(({ files, contradicted }) =>
+    [...files, ...contradicted].some(({ path }) => folderOf(realPath(places, path)) === folder),
+  )
+  if (reader)
+    throw refusal(
+      `${node.name}: ${folder} is where ${reader.unit} reads its files, and files are deployed to a folder of their own`,
+      [
+        `name another in cluster.yaml (ssh.directory, or directory of ${node.name}), ${runAgain}`,
+        'or, to have no run install them: install: false',
+      ],
+    )
+}
+
+/** An identity is not deployed to a node while nobody can tell which one its units read. */
+function refuseUnseen({ cluster }: Run, { places }: NodeState, files: readonly string[]): void {
+  if (places instanceof Failure && files.some((name) => identityFiles(cluster).has(name))) throw places
+}
+
+export function filesToCopy({ missing, differ, wrongOwner }: ReasonOf<'on-node'>): string[] {
+  return [...new Set([...missing, ...differ, ...wrongOwner])]
+}
+
+export function isRight({ kind, ...lists }: ReasonOf<'on-node'>): boolean {
+  return Object.values(lists).every((list) => list.length === 0)
+}
+
+/** Compares what belongs there with what is there. */
+export function compareFolder(run: Run, node: ClusterNode, seen: NodeState): ReasonOf<'on-node'> {
+  const drifts = diff(
+    nodeFiles(run.cluster, node).map((name) => ({
+      path: name,
+      // A file that is not in auth/ yet is compared once it is.
+      sha256: digestOf(run, name),
+      isPending: run.pending?.has(name) === true,
+      isSecret: run.auth.files.mode(name) === secretMode,
+      readers: { login: seen.uid },
+    })),
+    seen,
+  )
+  const names = (...whats: Difference['what'][]) =>
+    drifts.flatMap(({ path, what }) => (whats.includes(what) ? [path] : []))
+  return {
+    ...nothingOnNode,
+    missing: names('missing'),
+    differ: names('differs', 'not a file'),
+    wrongOwner: names('wrong owner'),
+    wrongMode: names('wrong mode'),
+  }
+}
+
+/** Why a file of an identity, or of what is switched off, has to stay in the folder; undefined if nothing reads it. */
+function readerOf({ auth, cluster }: Run, look: NodeLook, at: string): string | undefined {
+  const { places, units, files } = look
+  const name = basename(at)
+  const isOff = isSwitchedOff(cluster, name)
+  if (!isOff && !identityFiles(cluster).has(name)) return undefined
+  // The key of a CA that auth/ has lost may be the only one.
+  if (isOff && !hasDigest(auth, name, files.get(at)?.sha256)) return 'auth/ has no copy of it'
+  if (!places) return undefined
+  if (places instanceof Failure) return 'what its components read could not be looked at'
+  return whyRead(units, places, pathIn(look, at))
+}
+
+/** Files of ours that do not belong on this node. A folder is not, nor a switched-off file that auth/ never had, unless a CA key. */
+function foreignFiles(
+  { auth, cluster }: Run,
+  node: ClusterNode,
+  { files }: NodeState,
+  { known, together }: FolderNames,
+): string[] {
+  const belongs = new Set([node, ...together].flatMap((each) => nodeFiles(cluster, each)))
+  const isCaKey = (name: string) => caNames.some((each) => name === auth.files.key(each))
+  const isOurs = (name: string, digest: string | undefined) =>
+    !isSwitchedOff(cluster, name) || isCaKey(name) || hasDigest(auth, name, digest)
+  return [...files].flatMap(([at, { kind, sha256 }]) => {
+    const isFormer = at.startsWith('/')
+    const isForeign = isFormer
+      ? isKeptOff(cluster, basename(at)) && hasDigest(auth, basename(at), sha256)
+      : known.has(at) && !belongs.has(at) && kind !== 'folder' && isOurs(at, sha256)
+    return isForeign ? [at] : []
+  })
+}
+
+/** Files of nodes that are no longer in cluster.yaml: a node was renamed, or the machine used to be another node. */
+function formerNodeFiles({ auth, cluster }: Run, { files, contents }: NodeState): string[] {
+  const names = new Set(cluster.nodes.map(({ name }) => name))
+  return [...contents].flatMap(([file, bytes]) => {
+    const { kind, name = '' } = auth.files.parse(file) ?? {}
+    const certificate = kind === 'certificate' && !names.has(name) ? readCertificate(bytes) : undefined
+    if (!certificate?.attributes.includes(`CN=${nodeUser(name)}`)) return []
+    if (!isOfOwnCa(auth, certificate)) return []
+    return [...auth.files.pair(name), kubeconfigFile(name)].filter(
+      (each) => (files.get(each)?.kind ?? 'folder') !== 'folder',
+    )
+  })
+}
+
+/** Other nodes whose certificate and key are also there: it may be the same machine under another name. */
+function neighboursIn({ auth, cluster }: Run, seen: NodeState, { together }: FolderNames): string[] {
+  const others = new Set(cluster.nodes.filter((other) => !together.includes(other)).map(({ name }) => name))
+  return pairsIn(auth, seen).filter((name) => others.has(name))
+}
+
+function formatForeign(node: ClusterNode, foreign: readonly string[], neighbours: readonly string[]): string {
+  const holds = `${node.name} holds ${formatNames(foreign)}, which ${foreign.length === 1 ? 'does' : 'do'} not belong there`
+  return neighbours.length === 0
+    ? `${holds}: --prune removes it from that folder`
+    : `${holds}: it may be the same machine as ${formatNames(neighbours)}, so --prune leaves all of it; if it is not, remove it there`
+}
+
+const pathIn = ({ folder }: NodeState, at: string) => (at.startsWith('/') ? at : `${folder}/${at}`)
+
+/** Names what deploys left in the home before cluster.yaml named another folder, without the keys that `foreignFiles` has. */
+function formatFormer(
+  { auth, cluster }: Run,
+  node: ClusterNode,
+  { files, units, places }: NodeLook,
+): string | undefined {
+  const isRead = (at: string) =>
+    places &&
+    !(places instanceof Failure) &&
+    units.some((unit) => unit.files.some(({ path }) => realPath(places, path) === at))
+  const left = [...files].flatMap(([at, { sha256 }]) => {
+    const name = basename(at)
+    const isOurs = at.startsWith('/') && !isKeptOff(cluster, name) && hasDigest(auth, name, sha256)
+    return isOurs && !isRead(at) ? [at] : []
+  })
+  const [first] = left
+  if (first === undefined) return undefined
+  const names = formatNames(left.map((at) => basename(at)))
+  return `${node.name} has ${names} in ${folderOf(first)} (the default of ssh.directory); remove them there once nothing reads them: rm ${left.map(quote).join(' ')}`
+}
+
+export const nothingOnNode: ReasonOf<'on-node'> = {
+  kind: 'on-node',
+  missing: [],
+  differ: [],
+  wrongMode: [],
+  wrongOwner: [],
+  pruned: [],
+  leftovers: [],
+}
+
+/** For --force: every file, whether it matches or not. */
+export function everything(
+  { cluster }: Run,
+  node: ClusterNode,
+  wrong: ReasonOf<'on-node'> | undefined,
+): ReasonOf<'on-node'> {
+  return { ...nothingOnNode, ...wrong, differ: nodeFiles(cluster, node) }
+}

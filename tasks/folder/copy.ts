@@ -1,0 +1,75 @@
+/** Replaces the files in a node's folder with those of auth/, all or none. */
+import { randomBytes } from 'node:crypto'
+import type { ClusterNode } from '../../lib/cluster/cluster.ts'
+import { Failure, runAgain } from '../../lib/failure.ts'
+import type { Run, Work } from '../../lib/graph/target.ts'
+import type { Replacement } from '../../lib/node/node.ts'
+import { namesOf } from '../../lib/node/place.ts'
+import type { NodeState } from '../../lib/node/state.ts'
+import { formatReason, type ReasonOf } from '../../lib/reason.ts'
+import { quote } from '../../lib/wording.ts'
+import { identityFiles, nodeFiles } from '../layouts/tables.ts'
+import { sha256 } from '../looks/look.ts'
+import { compareFolder, filesToCopy, isRight } from './check-folder.ts'
+import { stagingOwner } from './marks.ts'
+
+/** Throws a Failure unless the node reports all its files in place afterwards. */
+export async function replaceInFolder(
+  run: Run,
+  node: ClusterNode,
+  { seen, wrong, tell }: { seen: NodeState; wrong: ReasonOf<'on-node'>; tell: Work['tell'] },
+): Promise<void> {
+  const { auth, cluster } = run
+  const on = await run.connect(node)
+  const there = seen.folder === undefined ? await on.makeFolder({ directory: node.directory, names: auth.files }) : seen
+  const wanted = new Set(filesToCopy(wrong))
+  if (wanted.size > 0) refuseOpenFolder(node, there)
+  // In the order of the table: a certificate and its key are next to each other.
+  const files = nodeFiles(cluster, node)
+    .filter((name) => wanted.has(name))
+    .map((name) => ({ name, mode: auth.files.mode(name), bytes: auth.bytes(name) }))
+  const modes = wrong.wrongMode.filter((name) => !wanted.has(name))
+  const change: Replacement = {
+    folder: there.folder ?? '',
+    files: files.map(({ name, bytes }) => ({ path: name, digest: sha256(bytes) })),
+    unchanged: [...new Set([...nodeFiles(cluster, node), ...identityFiles(cluster).keys(), ...wrong.pruned])],
+    seen: seen.files,
+    pruned: wrong.pruned,
+    tidied: {
+      names: auth.files,
+      modes: modes.map((name) => ({ name, mode: auth.files.mode(name) })),
+      leftovers: wrong.leftovers,
+    },
+  }
+  const name = `${namesOf(stagingOwner(run))}${randomBytes(8).toString('hex')}`
+  const copied = () => tell({ doing: 'swapping' })
+  const archive = { name, files, temporary: () => auth.makeTemporaryFolder(node.name), copied }
+  if (files.length > 0) tell({ doing: 'copying', files: files.length })
+  else copied()
+  const after = await on.replace(change, files.length > 0 ? archive : undefined)
+  if (after) refuseWrongFiles(run, node, after)
+}
+
+/** Others could take the copied files, or redirect the path that scp writes to. */
+function refuseOpenFolder(node: ClusterNode, { open }: NodeState): void {
+  if (open === undefined) return
+  const { user } = node
+  throw new Failure(
+    `${open} there may be changed by others than ${user}: keys are not copied to where they could be taken`,
+    {
+      node: node.name,
+      code: 'open-folder',
+      remedy: `there, as root: chown ${user} ${quote(open)} && chmod go-w ${quote(open)}; or name another directory in cluster.yaml`,
+    },
+  )
+}
+
+function refuseWrongFiles(run: Run, node: ClusterNode, seen: NodeState): void {
+  const wrong = compareFolder(run, node, seen)
+  if (isRight(wrong)) return
+  throw new Failure(`its files are not right after they were put in place: ${formatReason(wrong)}`, {
+    node: node.name,
+    code: 'not-replaced',
+    remedy: `see what mv, chmod and tar do there; then ${runAgain}`,
+  })
+}

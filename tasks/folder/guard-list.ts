@@ -1,0 +1,153 @@
+/** Lists of who is revoked on nodes: the guard refuses to shorten one, and whoever is denied still is named. */
+import type { ClusterNode } from '../../lib/cluster/cluster.ts'
+import { isKeyEntry } from '../../lib/cluster/problem.ts'
+import { Failure, isUnreached, refusal, runAgain, sharedRefusal } from '../../lib/failure.ts'
+import { authorizationConfigFile, backupTime, readBackup } from '../../lib/files/auth-dir.ts'
+import type { Graph, Run } from '../../lib/graph/target.ts'
+import {
+  isOwnAuthorization,
+  mayDeny,
+  nobody,
+  type RevokedList,
+  readRevoked,
+} from '../../lib/kubernetes/authorization.ts'
+import {
+  formatDropped,
+  formatEntries,
+  formatUnread,
+  isListed,
+  listIn,
+  lockedOutBy,
+  mergeLists,
+  removedFrom,
+  wantedList,
+} from '../../lib/kubernetes/revocation.ts'
+import { largestFile } from '../../lib/node/place.ts'
+import { realPath } from '../../lib/node/state.ts'
+import { formatNames, joinClauses } from '../../lib/wording.ts'
+import { fetchCommand } from '../auth/fetch-command.ts'
+import { apiServer } from '../layouts/layout.ts'
+import { formatDropIn } from '../looks/flags.ts'
+import { digestOf, lookAtNode, type NodeLook, placesOf } from '../looks/look.ts'
+import { leftLists, startingOf } from '../looks/reads.ts'
+import { type HeldFile, heldAt } from './held.ts'
+
+/** Lists of who is revoked, in a control node's folder and where its API server reads one, whether cluster.yaml has `revoked` or not. */
+export function listsOn({ role }: ClusterNode, seen: NodeLook): HeldFile[] {
+  if (role !== 'control') return []
+  const { places, units } = seen
+  const file = authorizationConfigFile
+  const inFolder = heldAt(seen, file, file)
+  if (!places || places instanceof Failure) return inFolder
+  const paths = units.flatMap((unit) => [...unit.files.filter((each) => each.file === file), ...leftLists(unit)])
+  const placed = [...new Set(paths.map(({ path }) => realPath(places, path)))].flatMap((at) => heldAt(places, at, file))
+  return [...inFolder, ...placed.filter(({ bytes }) => !bytes || !isOwnAuthorization(bytes.toString()))]
+}
+
+/** The list that such a file has; undefined if it can't be read. */
+export function listOf(run: Run, { file, bytes, state }: HeldFile): RevokedList | undefined {
+  if (bytes) return readRevoked(bytes.toString())
+  return state.sha256 !== undefined && state.sha256 === digestOf(run, file) ? listIn(run.auth) : undefined
+}
+
+/**
+ * Another auth/, or one that was lost and made again, may lack entries of the node's list, or certificates that it accepts. Throws a
+ * refusal. A command that names the list lets in whom auth/ knew as revoked, and nobody else.
+ */
+export function guardList(run: Run, node: ClusterNode, seen: NodeLook): void {
+  const { auth, cluster, now, options, command } = run
+  if (!cluster.revoked) return
+  const isNamed = options.names.includes('revoked')
+  for (const held of listsOn(node, seen)) {
+    const listed = listOf(run, held)
+    const file = `${held.at} there`
+    if (!listed && !isNamed && (held.bytes ? mayDeny(held.bytes.toString()) : held.state.size > largestFile))
+      throw refusal(formatUnread(file), [
+        'add whom it lists to revoked in cluster.yaml',
+        `then overwrite it, which restores access to everybody else: ${command('revoked install')}`,
+      ]).with({ node: node.name })
+    if (!listed) continue
+    const wanted = wantedList(run)
+    const known = [wanted, ...(isNamed ? listedBefore(run) : [])].map((each) => removedFrom(listed, each, now))
+    const lost = listed.entries.filter((entry) => known.every((removed) => removed.includes(entry)))
+    if (lost.length > 0) throw unknownThere(run, node, lost, file)
+    const refused = lockedOutBy(wanted, listed, now)
+    if (refused.length > 0)
+      throw refusal(`${file} accepts a certificate of ${formatNames(refused)} that ${auth.path} lacks`, [
+        `read the list back: ${readBack(run, node)}; then ${runAgain}`,
+      ]).with({ node: node.name })
+  }
+}
+
+/** Those of auth/ when this run began: it keeps a copy of one that it shortens. */
+function listedBefore({ auth, now }: Run): RevokedList[] {
+  const kept = readBackup(auth, backupTime(now), authorizationConfigFile)
+  return [listIn(auth) ?? nobody, (kept && readRevoked(kept.toString())) ?? nobody]
+}
+
+const readBack = (run: Run, { name }: ClusterNode) =>
+  fetchCommand(run, [authorizationConfigFile], run.command(`recover --node ${name}`))
+
+/** auth/ may know no certificate of a key, so that the list of the node has to be read back, listed in cluster.yaml or not. */
+function unknownThere(run: Run, node: ClusterNode, lost: readonly string[], file: string): Failure {
+  const { cluster, command } = run
+  const missing = lost.filter((entry) => !cluster.revoked?.includes(entry))
+  const add = missing.length > 0 && `add ${missing.join(', ')} to revoked in cluster.yaml`
+  const what = formatDropped(lost, file)
+  return sharedRefusal<ClusterNode>(`${node.name}: ${what}`, {
+    ...{ what, who: node.name, place: node },
+    waysOut: ([from = node]) => {
+      const back = readBack(run, from)
+      const keep = lost.some(isKeyEntry) && `read the list back: ${back}; then ${runAgain}`
+      return [
+        joinClauses(add, keep),
+        ...(add
+          ? [`or restore access, with every certificate that is still valid: ${back} && ${command('revoked install')}`]
+          : []),
+      ]
+    },
+  })
+}
+
+/** Without `revoked` in cluster.yaml: the list that API servers enforce all the same, or that is there for them, with the line to paste. */
+export function stillListed(run: Run, node: ClusterNode, look: NodeLook): string[] {
+  const { auth, cluster } = run
+  const lists = listsOn(node, look)
+  const { entries } = mergeLists(lists.flatMap((held) => listOf(run, held) ?? []))
+  const add = `cluster.yaml has no revoked: add ${formatEntries({}, entries)}`
+  const [left] = look.units.flatMap((unit) => leftLists(unit).map(({ by, path }) => ({ unit, by, path })))
+  const isOurs = lists.length > 0 || auth.read(authorizationConfigFile) !== undefined
+  if (!left?.path.endsWith(`/${authorizationConfigFile}`) || !isOurs)
+    return entries.length > 0 ? [`${lists[0]?.at} lists ${formatNames(entries)}, but ${add}`] : []
+  const mode = { flag: '--authorization-mode', value: 'Node,RBAC', replaces: [left.by] }
+  const typed = formatDropIn(startingOf(cluster, left.unit, placesOf(look)), [mode])
+  const way = typed === undefined ? `set ${mode.flag}=${mode.value} in place of ${left.by}` : 'type this there'
+  return [
+    `${apiServer} still denies ${formatNames(entries) || 'whom it lists'} (${left.path}), but ${add}; or restore access: ${way}, and restart it, one node after the other${typed === undefined ? '' : `\n    ${typed}`}`,
+  ]
+}
+
+/**
+ * Before the list of who is revoked changes in auth/: what the guard of each control node refuses. Any that can't be looked at is guarded
+ * by its own targets.
+ */
+export async function findLongerLists(
+  run: Run,
+  graph: Graph,
+  { tell }: { readonly tell: Run['note'] },
+): Promise<[string, Failure][]> {
+  if (!graph.has('revoked') || isListed(run)) return []
+  const controls = run.cluster.nodes.filter(({ role }) => role === 'control')
+  tell(`reading the list of who is revoked on ${formatNames(controls.map(({ name }) => name))}`)
+  const refusals = await run.limits.node.map(controls, async (node): Promise<[string, Failure][]> => {
+    try {
+      guardList(run, node, await lookAtNode(run, node))
+      return []
+    } catch (error) {
+      if (!(error instanceof Failure)) throw error
+      if (isUnreached(error)) run.unreached?.set(node.name, error)
+      return error.kind === 'refused' ? [[`revoked/${node.name}`, error]] : []
+    }
+  })
+  return refusals.flat()
+}

@@ -1,0 +1,313 @@
+/**
+ * Guards for a node's folder and for where its units read: another identity than ours (--replace-identity overwrites it), and
+ * certificates of ours that are newer than in auth/ (--force does).
+ */
+import type { KeyObject } from 'node:crypto'
+import { join } from 'node:path'
+import type { ClusterNode } from '../../lib/cluster/cluster.ts'
+import { list, map, type Raw } from '../../lib/cluster/problem.ts'
+import { Failure, runAgain, sharedRefusal } from '../../lib/failure.ts'
+import {
+  type AuthDir,
+  backupFolders,
+  backups,
+  caName,
+  caNames,
+  keepFound,
+  readBackup,
+} from '../../lib/files/auth-dir.ts'
+import type { Run } from '../../lib/graph/target.ts'
+import { isOlder, isPreviousCa, lacksOurKey, otherIdentity } from '../../lib/kubernetes/identity.ts'
+import { parseFields, readClientCertificate, readEmbeddedCa } from '../../lib/kubernetes/kubeconfig.ts'
+import { largestFile } from '../../lib/node/place.ts'
+import {
+  type Certificate,
+  commonNameOf,
+  isIssuedBy,
+  readCertificate,
+  readCertificates,
+} from '../../lib/pki/certificate.ts'
+import { nextStart, ownCas } from '../../lib/pki/pair.ts'
+import { formatNames } from '../../lib/wording.ts'
+import { fetchCommand, recoverCommand, replaceCommand, waysOutOfLost } from '../auth/fetch-command.ts'
+import { certTable, identityFiles } from '../layouts/tables.ts'
+import { digestOf, type NodeLook } from '../looks/look.ts'
+import { guardList } from './guard-list.ts'
+import { type HeldFile, heldOn, whyNotCompared } from './held.ts'
+
+export interface Other {
+  readonly held: HeldFile
+  readonly label: string | undefined
+  readonly why: readonly string[]
+  /** The folder of auth/backup that has it, if ours has replaced it: the node is back from an old snapshot. */
+  readonly replaced: string | undefined
+}
+
+/** Finds identities other than ours: components that run with them would break with ours. */
+function otherIdentities(run: Run, held: readonly HeldFile[]): Other[] {
+  const { auth } = run
+  return held.flatMap((each) => {
+    const { file, state, bytes } = each
+    if (state.sha256 !== undefined && state.sha256 === digestOf(run, file)) return []
+    if (auth.files.parse(file)?.kind === 'kubeconfig') return otherTrust(run, each)
+    if (!identityFiles(run.cluster).has(file)) return []
+    const kept = (name: string) => backups(auth, name)
+    // Unreadable, or behind a symbolic link: it counts as another.
+    const other = bytes ? otherIdentity(file, auth, bytes, kept) : []
+    const isRead = each.isPlace || !run.cluster.install
+    if (!other) return bytes && isRead ? withoutOurKey(run, each, bytes) : []
+    const why = bytes ? [] : [whyNotCompared(state)]
+    const replaced = bytes && isOlder(file, auth, bytes, kept) ? whereReplaced(auth, file, bytes) : undefined
+    return [{ held: each, label: identityFiles(run.cluster).get(file), why: [...why, ...other], replaced }]
+  })
+}
+
+/** Only where API servers read it: one that has ours would encrypt what the others can't decrypt. Either may be out of date. */
+function withoutOurKey({ auth, cluster }: Run, held: HeldFile, theirs: Buffer): Other[] {
+  const { file } = held
+  if (auth.files.parse(file)?.kind !== 'encryption-config' || !lacksOurKey(auth.tryBytes(file), theirs)) return []
+  const why = ['the key that ours encrypts with is not in it']
+  return [{ held, label: identityFiles(cluster).get(file), why, replaced: undefined }]
+}
+
+/**
+ * A kubeconfig is of another cluster if it trusts none of our CAs, nor one that preceded ours: its name and its place are the same in
+ * every cluster and layout. One that is larger than any of ours counts as another's; any other of which there are no bytes is as expected.
+ */
+function otherTrust({ auth, cluster }: Run, held: HeldFile): Other[] {
+  const ca = auth.files.certificate(caName)
+  const other = (why: string): Other[] => [
+    { held, label: identityFiles(cluster).get(ca), why: [why], replaced: undefined },
+  ]
+  const { bytes, state } = held
+  if (!bytes) return state.size > largestFile ? other(whyNotCompared(state)) : []
+  // Where units read, it may be in a file of its own.
+  const trusted = held.part === 'ca' ? bytes : (readEmbeddedCa(bytes.toString()) ?? '')
+  const theirs = readCertificates(trusted).map(({ publicKey }) => publicKey)
+  const ours = [...ownCas(auth), ...backups(auth, ca).flatMap((pem) => readCertificates(pem))]
+  const isKnown = (key: KeyObject) => ours.some(({ publicKey }) => publicKey.equals(key)) || isPreviousCa(key, auth)
+  if (ours.length === 0 || theirs.length === 0 || theirs.some(isKnown)) return []
+  return other('it trusts another CA')
+}
+
+/** The latest backup that has all of it. */
+function whereReplaced(auth: AuthDir, file: string, theirs: Buffer): string | undefined {
+  const { files } = auth
+  return backupFolders(auth).find(
+    (folder) => !otherIdentity(file, { files, tryBytes: (name) => readBackup(auth, folder, name) }, theirs),
+  )
+}
+
+/** Before anything is replaced on the node: all guards, for its folder and its places. Returns what is to be kept before it is overwritten. */
+export function guard(run: Run, node: ClusterNode, seen: NodeLook, isForced: boolean): Other[] {
+  const others = guardIdentity(run, node, seen)
+  guardList(run, node, seen)
+  if (!isForced) guardNewer(run, node, seen)
+  const strangers = heldOn(run, node, seen).filter(
+    (each) => isStrangers(run, each) && !others.some(({ held }) => held.at === each.at),
+  )
+  return [...others, ...strangers.map((held) => ({ held, label: 'kubeconfig', why: [], replaced: undefined }))]
+}
+
+const ownFields = ['client-certificate', 'client-key'].flatMap((field) => [field, `${field}-data`])
+
+/** A kubeconfig with credentials that would be lost: a token, or a key beside a certificate of another name than ours. */
+function isStrangers({ auth, cluster }: Run, { file, bytes, part }: HeldFile): boolean {
+  const { kind, name } = auth.files.parse(file) ?? {}
+  if (kind !== 'kubeconfig' || !bytes || part === 'ca' || part === 'pair') return false
+  const fields = parseFields(bytes.toString())
+  const CN = certTable(cluster).find((row) => row.name === name)?.profile.subject.CN
+  const isOurs = (user: Raw) => {
+    const certificate = readCertificate(Buffer.from(String(user['client-certificate-data'] ?? ''), 'base64'))
+    const isKeyOurs = user['client-key-data'] === undefined || (certificate && commonNameOf(certificate) === CN)
+    return isKeyOurs && Object.keys(user).every((field) => ownFields.includes(field))
+  }
+  return !fields || !list(fields.users).every((each) => isOurs(map(map(each).user)))
+}
+
+/** Throws a refusal if the node holds another identity, or returns it with --replace-identity. */
+function guardIdentity(run: Run, node: ClusterNode, look: NodeLook): Other[] {
+  const others = otherIdentities(run, heldOn(run, node, look))
+  const folder = others.find(({ held }) => held.state.kind === 'folder')?.held.at
+  if (folder !== undefined)
+    throw new Failure(`${folder} is a folder there, and no file can replace it`, {
+      node: node.name,
+      code: 'not-a-file',
+      remedy: `move it away there, then ${runAgain}`,
+    })
+  if (others.length > 0 && !run.options.replaceIdentity) throw otherIdentityRefused(run, node, others)
+  return others
+}
+
+/** Copies what is about to be overwritten to auth/backup. Throws a Failure if a file could not be read. */
+export function keepOthers({ auth, now }: Run, node: ClusterNode, others: readonly Other[]): void {
+  const unread = others.filter(({ held: { bytes, state } }) => !bytes && state.kind === 'file' && state.size > 0)
+  if (unread.length > 0)
+    throw new Failure(
+      `${formatNames(unread.map(({ held }) => held.at))} could not be read, to be kept in auth/backup`,
+      { node: node.name, code: 'not-kept', remedy: `move it away there, then ${runAgain}` },
+    )
+  const files = others.flatMap(({ held: { at, bytes } }): [string, Buffer][] => (bytes ? [[at, bytes]] : []))
+  keepFound(auth, node.name, new Map(files), now)
+}
+
+/** "CA (ca.pem, ca-key.pem), encryption key (/var/lib/kubernetes/encryption-config.yaml)" */
+export function formatOthers(others: readonly Other[]): string {
+  const named = [...Map.groupBy(others, ({ label }) => label)]
+  return named.map(([label, some]) => `${label} (${some.map(formatOther).join(', ')})`).join(', ')
+}
+
+function formatOther({ held: { at }, why }: Other): string {
+  return why.length > 0 ? `${at}: ${formatNames(why)}` : at
+}
+
+interface OtherPlace {
+  readonly node: ClusterNode
+  readonly others: readonly Other[]
+}
+
+function otherIdentityRefused(run: Run, node: ClusterNode, others: readonly Other[]): Failure {
+  const { auth } = run
+  const labels = [...new Set(others.map(({ label }) => label))]
+  const folders = others.map(({ replaced }) => replaced)
+  if (folders.every((folder) => folder !== undefined)) return earlierIdentityRefused(run, { node, others }, folders)
+  return sharedRefusal<OtherPlace>(`${node.name} holds another ${formatOthers(others)} than ${auth.path}`, {
+    what: `another ${labels.join(', ')} than ${auth.path}`,
+    who: node.name,
+    place: { node, others },
+    waysOut: (places) => waysOutOfOther(run, places),
+  })
+}
+
+/** A key that a rotation has replaced is never restored from a node: what was encrypted or issued since needs the present one. */
+function earlierIdentityRefused(run: Run, place: OtherPlace, folders: readonly string[]): Failure {
+  const { auth, command, cluster } = run
+  const [latest = ''] = folders.toSorted().reverse()
+  const replaced = `replaced on ${latest.slice(0, 10)} (${join(auth.path, 'backup', latest)})`
+  const labels = [...new Set(place.others.map(({ label }) => label))].join(', ')
+  return sharedRefusal<OtherPlace>(
+    `${place.node.name} holds an old ${formatOthers(place.others)} of ours, ${replaced}`,
+    {
+      what: `an old ${labels} of ours, ${replaced}`,
+      who: place.node.name,
+      place,
+      waysOut: (places) => [
+        `if the machine is back from an old snapshot, or missed the replacement, overwrite it: ${command(`${cluster.install ? 'install' : 'deploy'} ${nodeOptions(places.map(({ node }) => node))} --replace-identity`)}`,
+        'what that key has encrypted or signed there since then is lost with it: read those Secrets through that API server first, and create them again afterwards',
+      ],
+    },
+  )
+}
+
+/** Names one node to restore the identity from: a control node has all of it, and no other node has a key. */
+function waysOutOfOther(run: Run, places: readonly OtherPlace[]): string[] {
+  const { auth, command, cluster } = run
+  const labels = new Set(places.flatMap(({ others }) => others.map(({ label }) => label)))
+  const source = places.find(({ node }) => node.role === 'control')
+  const names = [...identityFiles(run.cluster)].flatMap(([name, label]) => (labels.has(label) ? [name] : []))
+  const isLost = (label: unknown) =>
+    names.every((name) => identityFiles(run.cluster).get(name) !== label || !auth.read(name))
+  if ([...labels].some(isLost)) return waysOutOfLost(run, source?.node)
+  const nodes = nodeOptions(places.map(({ node }) => node))
+  const over = command(`${cluster.install ? 'install' : 'deploy'} ${nodes} --replace-identity`)
+  const recover = recoverCommand(run, source?.node)
+  // All that is in auth/ is of its CA.
+  const replace = names.includes(auth.files.certificate(caName))
+    ? replaceCommand(run, recover)
+    : fetchCommand(run, names, recover)
+  return [
+    source
+      ? `if the node's is the right one, move ours away and take it over: ${replace}`
+      : "if the node's is the right one, this auth/ is of another cluster: use the one that it was deployed from",
+    `if ours is, overwrite the node's, which is kept in auth/backup: ${over}`,
+  ]
+}
+
+function nodeOptions(nodes: readonly ClusterNode[]): string {
+  return nodes.map(({ name }) => `--node ${name}`).join(' ')
+}
+
+/** An out-of-date copy of auth/ would undo a renewal made elsewhere. */
+function guardNewer(run: Run, node: ClusterNode, look: NodeLook): void {
+  const newer = newerOn(run, node, look)
+  if (newer.length > 0) throw newerThere(run, node, newer)
+}
+
+export type Newer = Readonly<ReturnType<typeof newerOn>[number]>
+
+/** Certificates of our CAs there that are newer than in auth/. In a plan a certificate that would be issued counts as issued. */
+export function newerOn(run: Run, node: ClusterNode, look: NodeLook) {
+  const { auth, now } = run
+  const cas = ownCas(auth)
+  const dated = heldOn(run, node, look).filter(({ part }) => part !== 'ca')
+  return dated.flatMap(({ at, file, state, ...held }) => {
+    const isPending = run.pending?.has(file) === true
+    const isSame = state.sha256 !== undefined && state.sha256 === digestOf(run, file)
+    // Without bytes it is the same as ours, or not readable.
+    const bytes = held.bytes ?? (isPending && isSame ? auth.tryBytes(file) : undefined)
+    if (!bytes) return []
+    const [[theirs, ...links] = [], [ours] = []] = [bytes, auth.tryBytes(file)].map((each) =>
+      certificatesIn(auth, file, each),
+    )
+    if (!theirs || !ours) return []
+    const start = isPending ? nextStart(auth, auth.files.parse(file)?.name ?? '', now) : ours.notBefore
+    // During a rotation that was begun elsewhere, our CA has signed the CA that issued the certificate.
+    const issuers = [...cas, ...links.filter((link) => link.isCa && cas.some((ca) => isIssuedBy(link, ca)))]
+    const isOurs = issuers.some((by) => isIssuedBy(theirs, by))
+    return isOurs && theirs.notBefore > start ? [{ at, file, notBefore: theirs.notBefore }] : []
+  })
+}
+
+/** What makes all certificates of auth/ newer than those on nodes, and deploys them. A CA is renewed by name. */
+export function waysOutOfOlder({ auth, command }: Pick<Run, 'auth' | 'command'>, newer: readonly Newer[] = []): string {
+  const isCaNewer = newer.some(({ file }) => caNames.some((name) => file === auth.files.certificate(name)))
+  return [...(isCaNewer ? ['ca --renew'] : []), 'certs --force', 'bootstrap'].map(command).join(', then ')
+}
+
+/** A certificate from the future means that a clock was wrong. */
+function newerThere(run: Run, node: ClusterNode, newer: readonly Newer[]): Failure {
+  const { auth, cluster, command, now } = run
+  const isFuture = newer.some(({ notBefore }) => notBefore > now)
+  const which = formatNames(newer.map(({ at }) => at))
+  const verb = newer.length === 1 ? 'is' : 'are'
+  const phases = cluster.install ? 'deploy install' : 'deploy'
+  const restarts = cluster.install ? ', which restarts the units that read them at their start' : ''
+  const force = (nodes: readonly ClusterNode[]) => command(`${phases} ${nodeOptions(nodes)} --force`)
+  return new Failure(
+    isFuture ? `${which} there ${verb} from the future` : `${which} there ${verb} newer than in ${auth.path}`,
+    {
+      node: node.name,
+      code: 'newer-on-node',
+      shared: {
+        what: isFuture
+          ? `certificates from the future: the clock of the machine that issued them was wrong`
+          : `newer certificates than in ${auth.path}`,
+        who: node.name,
+        place: { node, newer },
+        remedyFor: (places: readonly { readonly node: ClusterNode; readonly newer: readonly Newer[] }[]) => {
+          const nodes = places.map((place) => place.node)
+          return isFuture
+            ? [
+                `compare date -u there and here: if a clock is wrong now, set it, then ${runAgain}`,
+                `if the clocks are right, overwrite them: ${force(nodes)}${restarts}`,
+              ].join('\n')
+            : [
+                `${auth.path} is older than the nodes: use the one that they were deployed from`,
+                `if that is lost, issue newer certificates: ${waysOutOfOlder(
+                  run,
+                  places.flatMap((place) => place.newer),
+                )}`,
+                `or overwrite them with the older ones: ${force(nodes)}${restarts}`,
+              ].join('\n')
+        },
+      },
+    },
+  )
+}
+
+export function certificatesIn({ files }: AuthDir, name: string, bytes: Buffer | undefined): Certificate[] {
+  if (!bytes) return []
+  // Where units read, its pair may be in a file of its own.
+  const isKubeconfig = files.parse(name)?.kind === 'kubeconfig'
+  return readCertificates((isKubeconfig && readClientCertificate(bytes.toString())) || bytes)
+}

@@ -1,0 +1,120 @@
+/** What a component's command line says: its flags, its environment, and the YAML file that it names. Pure. */
+import { isMap, visit } from 'yaml'
+import { isPlainPath, memoised } from '../../lib/files/plain-file.ts'
+import { type PlacesState, realPath } from '../../lib/node/state.ts'
+import { parseYaml } from '../../lib/yaml.ts'
+
+export type CommandLine = Readonly<ReturnType<typeof readCommand>>
+
+const configs = ['--config', '--config-file', 'ETCD_CONFIG_FILE']
+/** Of kube-apiserver: it reads its encryption config again when that has changed. */
+export const reloadFlag = '--encryption-provider-config-automatic-reload'
+/** Flags of a yes or no: what follows is no value of theirs. */
+const switches = ['--rotate-certificates', reloadFlag]
+
+const isVariable = (setting: string): boolean => /^[A-Z]/.test(setting)
+
+/** The variables of these settings, with that of the file. */
+export function variablesIn(settings: readonly string[]): string[] {
+  return settings.some(isVariable) ? [...new Set([...settings, ...configs].filter(isVariable))] : []
+}
+
+/** Go's strconv.ParseBool. */
+const isTrue = (value: string): boolean => /^(1|t|T|true|TRUE|True)$/.test(value)
+
+/** As a path is written where a variable ends with a slash. */
+export const withoutDots = (path: string): string => path.replaceAll(/(?<!:)\/+(\.\/+)*/g, '/')
+
+export function readCommand(
+  args: readonly string[],
+  variables: ReadonlyMap<string, string>,
+  places: Pick<PlacesState, 'real' | 'contents'>,
+) {
+  const flags = readFlags(args)
+  let config: Config | undefined
+  const valuesOf = (by: string) => {
+    if (by.startsWith('--')) return flags.get(by) ?? []
+    return [isVariable(by) ? variables.get(by) : config?.get(by)].filter((value) => value !== undefined)
+  }
+  /**
+   * The first of the settings that is set, with its values: a flag, a variable of the environment (in capitals), or a path in the YAML
+   * file.
+   */
+  const named = (by: readonly string[]): readonly [by: string, values: readonly string[]] => {
+    const spelt = (each: string) => valuesOf(each).map(withoutDots)
+    const set = by.map((each) => [each, spelt(each).filter(Boolean)] as const)
+    return set.find(([, values]) => values.length > 0) ?? [by[0] ?? '', []]
+  }
+  const [configFlag, [...configPaths]] = named(configs)
+  const path = configPaths.at(-1)
+  const bytes = path === undefined ? undefined : places.contents.get(realPath(places, path))
+  config = bytes && parseConfig(bytes)
+  /** Why not all that it says is known. */
+  const unread =
+    (flags.has('--config-dir') && 'files of its --config-dir may say otherwise') ||
+    (path !== undefined && !config && `its --config ${path} could not be read`) ||
+    undefined
+  /** A yes; the last one counts. */
+  const isSet = (...by: readonly string[]) => isTrue(named(by)[1].at(-1) ?? '')
+  return {
+    unread,
+    /** The YAML file that it names, and by which setting. */
+    configFlag,
+    config: path !== undefined && isPlainPath(path) ? path : undefined,
+    /** The last value of each flag. */
+    flags: [...flags].map(([by, values]) => [by, values.at(-1) ?? ''] as const),
+    named,
+    isSet,
+  }
+}
+
+/** A flag in a list of arguments. */
+interface Flag {
+  /** With its hyphens. */
+  readonly name: string
+  readonly value: string
+  /** Where its arguments begin, and where the next ones do. */
+  readonly at: number
+  readonly end: number
+}
+
+/** As pflag reads them: `--name=value`, `--name value`, and of a yes or no `--name` alone. etcd takes one hyphen too. */
+export function flagsIn(args: readonly string[]): Flag[] {
+  return args.flatMap((arg, at) => {
+    const [, given, value] = /^--?([a-zA-Z][^=]*)(?:=(.*))?$/s.exec(arg) ?? []
+    if (given === undefined) return []
+    const name = `--${given.replaceAll('_', '-')}`
+    const next = args[at + 1] ?? '--'
+    const isAlone = value !== undefined || switches.includes(name) || next.startsWith('-')
+    return { name, value: value ?? (isAlone ? 'true' : next), at, end: at + (isAlone ? 1 : 2) }
+  })
+}
+
+function readFlags(args: readonly string[]): Map<string, string[]> {
+  const byName = Map.groupBy(flagsIn(args), ({ name }) => name)
+  return new Map([...byName].map(([name, all]) => [name, all.map(({ value }) => value)]))
+}
+
+interface Config {
+  get(path: string): string | undefined
+}
+
+/** Undefined if it is nothing that a component could read. Once a look, in which several ask what the units read. */
+const parseConfig = memoised((bytes): Config | undefined => {
+  // sigs.k8s.io/yaml reads YAML 1.1, where yes and on are true.
+  const config = parseYaml(bytes.toString(), { schema: 'yaml-1.1' })
+  if (config.errors.length > 0) return undefined
+  // Nothing but comments.
+  if (config.contents === null) return { get: () => undefined }
+  let isOdd = !isMap(config.contents) || config.has('<<')
+  visit(config, {
+    Alias() {
+      isOdd = true
+    },
+  })
+  const get = (key: string) => {
+    const value = config.getIn(key.split('.'))
+    return ['string', 'boolean'].includes(typeof value) ? String(value) : undefined
+  }
+  return isOdd ? undefined : { get }
+})

@@ -1,0 +1,341 @@
+/** Looks at a node: its folder, and with `install` the places of its units, by one command. */
+import { createHash } from 'node:crypto'
+import { setTimeout as delay } from 'node:timers/promises'
+import pLimit, { type LimitFunction } from 'p-limit'
+import { type ClusterNode, completeInstall, type Install } from '../../lib/cluster/cluster.ts'
+import { Failure, runAgain } from '../../lib/failure.ts'
+import { authorizationConfigFile } from '../../lib/files/auth-dir.ts'
+import { memoised } from '../../lib/files/plain-file.ts'
+import type { Run } from '../../lib/graph/target.ts'
+import { partOf } from '../../lib/kubernetes/kubeconfig.ts'
+import { keysToList } from '../../lib/kubernetes/revocation.ts'
+import { asUnknown, noDigest, publicParts, publicPartsOfRoots, type Query } from '../../lib/node/node.ts'
+import { folderOf } from '../../lib/node/place.ts'
+import type { NodeState, PlacesState } from '../../lib/node/state.ts'
+import type { Place, Port, Unit } from '../layouts/layout.ts'
+import { identityFiles, layoutOf, nodeFiles, nodeUnits } from '../layouts/tables.ts'
+import { variablesIn } from './command-line.ts'
+import { addressOf, readServedCertificate } from './component.ts'
+import { refuseContradicted } from './declared.ts'
+import {
+  keptOffPaths,
+  leftLists,
+  type OtherProcess,
+  otherProcessesOn,
+  proxyCaFlag,
+  type UnitSeen,
+  unitsOn,
+  withNamed,
+} from './reads.ts'
+
+export const sha256 = memoised((bytes) => createHash('sha256').update(bytes).digest('hex'))
+
+/** The digest of the file in auth/; undefined if there is none. */
+export function digestOf({ auth }: Pick<Run, 'auth'>, name: string): string | undefined {
+  const bytes = auth.tryBytes(name)
+  return bytes && sha256(bytes)
+}
+
+/** The digest of what belongs at a place; undefined if auth/ has no such file, or a kubeconfig that has no such part. */
+export function digestAt(run: Pick<Run, 'auth'>, { file, part }: Pick<Place, 'file' | 'part'>) {
+  if (!part) return digestOf(run, file)
+  const bytes = run.auth.tryBytes(file)
+  const made = bytes && partOf(bytes.toString(), part, file)
+  return made && sha256(made)
+}
+
+/** A look at a node, with what was found of the processes there; nothing where its places were not looked at. */
+export interface NodeLook extends NodeState {
+  readonly units: readonly UnitSeen[]
+  readonly otherProcesses: readonly OtherProcess[]
+}
+
+type UnitsRead = Pick<NodeLook, 'units' | 'otherProcesses'>
+
+const nothing: UnitsRead = { units: [], otherProcesses: [] }
+
+/**
+ * A sudo or a unit may make the command hang, or close the connection. The folder can still be inspected, so a second look then
+ * looks only at the folder. `as`: changes to how the places are looked at.
+ */
+export async function lookAtNode(run: Run, node: ClusterNode, as: Partial<PlacesAsked> = {}): Promise<NodeLook> {
+  const query = folderQuery(run, node)
+  const asConfigured = placesQuery(run, node)
+  const places = asConfigured && { ...asConfigured, ...as }
+  const there = await run.connect(node)
+  if (!places) return { ...(await there.look(query)), ...nothing }
+  try {
+    return await lookAtAll(run, node, places, (asked) => there.look({ ...query, places: asked }))
+  } catch (error) {
+    if (!(error instanceof Failure)) throw error
+    if (error.code !== 'connection-lost' && !there.wasReached) throw error
+    return { ...(await there.look(query)), ...nothing, places: error }
+  }
+}
+
+type PlacesAsked = NonNullable<Query['places']>
+
+/** What is followed may name files that name others. */
+const mostLooks = 4
+
+/** Looks; and again where files are to be read beside those that are declared, by paths that are known only now. */
+async function lookAtAll(
+  run: Run,
+  node: ClusterNode,
+  query: PlacesAsked,
+  look: (query: PlacesAsked) => Promise<NodeState>,
+): Promise<NodeLook> {
+  // Contents have a limit: those of the units come first.
+  let paths = query.paths
+  for (let looks = 1; ; looks++) {
+    const seen = explained(run, node, await look({ ...query, paths }))
+    const { places } = seen
+    if (!places || places instanceof Failure) return { ...seen, ...nothing }
+    const found = {
+      units: unitsOn(run.cluster, node, places),
+      otherProcesses: otherProcessesOn(run.cluster, node, places),
+    }
+    const more = beside(run, found, places).filter(([path]) => !paths.has(path))
+    // Anybody may start another process, which names another file each time.
+    if (more.length === 0 || looks === mostLooks) return { ...seen, ...found }
+    paths = new Map([...paths, ...more])
+  }
+}
+
+type AskedPath = readonly [path: string, digest: string]
+
+/** Paths that processes of users name, who may start any number. */
+const mostOfUsers = 200
+
+/**
+ * Paths beside those that are declared: of what an API server believes of other clients, and of a list that cluster.yaml has not. Where
+ * readers of our files are followed, also those of our units' other flags, each of which may name a copy, and of other processes, root's
+ * first.
+ */
+function beside(run: Run, { units, otherProcesses }: UnitsRead, places: PlacesState): AskedPath[] {
+  const unlisted = units.flatMap(({ unlistedFlags }) => unlistedFlags)
+  const lists = units
+    .flatMap(leftLists)
+    .map(({ path }): AskedPath => [path, digestOf(run, authorizationConfigFile) ?? noDigest])
+  const proxies = unlisted.filter(({ by }) => by === proxyCaFlag).map(({ path }): AskedPath => [path, publicParts])
+  if (!follows(run)) return [...lists, ...proxies]
+  const namesOf = (isRoots: boolean) =>
+    otherProcesses.flatMap(({ process, names }) => ((process.uid === 0) === isRoots ? names : []))
+  const ofRoot = new Map([...withNamed(unlisted, places), ...namesOf(true)].map(({ path }) => [path, publicParts]))
+  const ofUsers = namesOf(false).slice(0, mostOfUsers)
+  const alone = ofUsers.filter(({ path }) => !ofRoot.has(path))
+  return [...lists, ...proxies, ...ofRoot, ...alone.map(({ path }): AskedPath => [path, publicPartsOfRoots])]
+}
+
+/** Whether readers of our files elsewhere are searched: they would be cut off by a rotation, or with a key that is revoked. */
+function follows(run: Run): boolean {
+  return run.stagedBy !== undefined || run.isObserved === true || keysToList(run).length > 0
+}
+
+/**
+ * Adds a remedy if the places could not be inspected, the component's name to a unit of another name, and the certificates that the node
+ * did not send because they are those of auth/.
+ */
+function explained({ auth, cluster }: Run, node: ClusterNode, look: NodeState): NodeState {
+  const { install } = cluster
+  const { places } = look
+  if (!places) {
+    const remedy = `check what sudo prints there; then ${runAgain}`
+    const failure = new Failure('the places of its units could not be looked at', {
+      node: node.name,
+      code: 'not-looked-at',
+      remedy,
+    })
+    return { ...look, places: failure }
+  }
+  if (!(places instanceof Failure)) {
+    const named = nodeUnits(cluster, node).flatMap(({ unit, service }) => {
+      const state = places.units.get(service)
+      return state ? [[unit, state] as const] : []
+    })
+    const certificates = nodeFiles(cluster, node).filter((name) => auth.files.parse(name)?.kind === 'certificate')
+    const ours = new Map(certificates.map((name) => [digestOf({ auth }, name), auth.tryBytes(name)]))
+    const same = [...places.files].flatMap(([path, { sha256 }]): [string, Buffer][] => {
+      const bytes = sha256 === undefined ? undefined : ours.get(sha256)
+      return bytes ? [[path, bytes]] : []
+    })
+    const published = new Map([...same, ...places.published])
+    return { ...look, places: { ...places, published, units: new Map([...places.units, ...named]) } }
+  }
+  if (!install || places.code !== 'no-root') return { ...look, places: asUnknown(node.name, places) }
+  const failure = new Failure(`can't become root (${install.sudo}): ${places.what}`, {
+    node: node.name,
+    code: 'no-root',
+    remedy: `let ${node.user} run sh as root there without a password (sudoers: NOPASSWD), or set install.sudo in cluster.yaml to what does; or install: false`,
+  })
+  return { ...look, places: failure }
+}
+
+/** For looks that must not miss a cluster: without `install` too, where units read, as far as the login user may. */
+export function withPlaces(run: Run, sudo = ''): Run {
+  const { cluster } = run
+  return cluster.install ? run : { ...run, cluster: { ...cluster, install: { ...completeInstall({}, ''), sudo } } }
+}
+
+/** For looks that must not miss a list of who is revoked, whether cluster.yaml has `revoked` or not. */
+export function withList({ cluster, ...run }: Run): Run {
+  return { ...run, cluster: { ...cluster, revoked: cluster.revoked ?? [] } }
+}
+
+/**
+ * Reads the content of every file that belongs there, unless it is larger than one of ours can be. Without `install`, where root may
+ * not be had, what units read is left out.
+ */
+export async function readNode(given: Run, node: ClusterNode): Promise<NodeLook> {
+  const run = withList(given)
+  const expected = new Map(nodeFiles(run.cluster, node).map((name) => [name, noDigest]))
+  const seen = withPlaces(run, node.user === 'root' ? '' : 'sudo -n')
+  const there = await run.connect(node)
+  const read = ({ paths, ...rest }: PlacesAsked) => {
+    const isOfOthers = (digest: string) => digest === publicParts || digest === publicPartsOfRoots
+    const asked = [...paths].map(([path, digest]): AskedPath => [path, isOfOthers(digest) ? digest : noDigest])
+    const places = { ...rest, paths: new Map(asked) }
+    return there.look({ directory: node.directory, names: run.auth.files, expected, places })
+  }
+  const look = await lookAtAll(seen, node, placesQuery(seen, node) ?? emptyQuery, read)
+  refuseContradicted(seen.cluster, node, look.units)
+  const isWithoutRoot = look.places instanceof Failure && look.places.code === 'no-root'
+  return isWithoutRoot && !run.cluster.install ? { ...explained(seen, node, await read(emptyQuery)), ...nothing } : look
+}
+
+/** The node's clock, and those of the ports that a process there listens on, at its address. */
+export async function lookAtMachine(run: Run, node: ClusterNode, ports: readonly number[]) {
+  return (await run.connect(node)).listening(addressOf(node), ports)
+}
+
+/** What a node shows on those of the ports that something listens on; it is asked about no other. */
+export async function readServedCertificates(run: Run, node: ClusterNode, ports: readonly Port[]) {
+  const asked = new Map(ports.map((port) => [port.port, port]))
+  const { ports: listening } = await lookAtMachine(run, node, [...asked.keys()])
+  const open = [...asked.values()].filter(({ port }) => listening.has(port))
+  return Promise.all(
+    open.map(async (port) => ({ port: port.port, served: await readServedCertificate({ run }, node, port) })),
+  )
+}
+
+/** For a node's target that queries other nodes: it holds a slot of `limits.node`, and would wait for itself there. */
+export function limitBeside({ cluster }: Pick<Run, 'cluster'>): LimitFunction {
+  return pLimit(cluster.ssh.concurrency)
+}
+
+/** For what is done with `install` alone. */
+export function installOf({ cluster: { install } }: Pick<Run, 'cluster'>): Install {
+  if (!install) throw new Error('cluster.yaml has no install')
+  return install
+}
+
+/** Milliseconds for a restart or a drain: install.timeout, but at least two minutes. */
+export function commandLimit(run: Run): number {
+  return Math.max(installOf(run).timeout, 120_000)
+}
+
+/** The places of a look at a node with `install`. Throws the Failure if they could not be looked at. */
+export function placesOf({ places }: NodeState): PlacesState {
+  if (places instanceof Failure) throw places
+  if (!places) throw new Error('places were not queried')
+  return places
+}
+
+/**
+ * Queries the content of identity files, even if they do not belong on the node or are missing in auth/; of certificates and
+ * kubeconfigs, to see whether they are newer than ours; and of all other certificates, to find those of former nodes.
+ */
+function folderQuery(run: Run, node: ClusterNode): Query {
+  const { cluster, auth } = run
+  const dated = nodeFiles(cluster, node).filter((name) => auth.files.parse(name)?.kind !== 'key')
+  const isKubeconfig = (name: string) => auth.files.parse(name)?.kind === 'kubeconfig'
+  const expected = new Map([
+    ...dated.flatMap((name): [string, string][] => {
+      // In a plan ours may not exist yet, and the one on the node be somebody else's.
+      const digest = digestOf(run, name) ?? (isKubeconfig(name) ? noDigest : undefined)
+      return digest === undefined ? [] : [[name, digest]]
+    }),
+    ...[...identityFiles(cluster).keys(), authorizationConfigFile].map((name): [string, string] => [
+      name,
+      digestOf(run, name) ?? noDigest,
+    ]),
+  ])
+  const isDefault = ({ host, directory }: ClusterNode) => host === node.host && /^~\/?$/.test(directory)
+  return {
+    ...{ directory: node.directory, names: auth.files, expected, hasOthers: true },
+    hasFormer: !cluster.nodes.some(isDefault),
+  }
+}
+
+/** Flags of whatever reads certificates or a kubeconfig, and components by a name with a version. */
+const readers =
+  '^--?[a-z-]*(kubeconfig|ca-?file|cert(-?file|-key|ificate)?|certificate-authority|webhook-config-file)(=|$)|^([^ ]*/)?(kube-[a-z-]+|kubelet|etcd)[-.]v?[0-9][^/ ]*$'
+
+/** The same for places. */
+function placesQuery(run: Run, node: ClusterNode): Query['places'] {
+  const { cluster } = run
+  const { install } = cluster
+  if (!install) return undefined
+  const units = nodeUnits(cluster, node)
+  return {
+    sudo: install.sudo,
+    units: units.filter(({ bundle }) => bundle === undefined).map(({ service }) => service),
+    components: layoutOf(cluster).units.flatMap(({ unit, bundle }) => (bundle === undefined ? [unit] : [])),
+    readers,
+    variables: variablesIn(units.flatMap(({ reads }) => reads.flatMap(({ by }) => by))),
+    paths: new Map([
+      ...units.flatMap((unit) => expectedAt(run, unit)),
+      ...units.flatMap(({ bundle }): [string, string][] => (bundle === undefined ? [] : [[bundle, '']])),
+    ]),
+    alsoIfPresent: units.flatMap(({ bundle, files, isInstalledEarly }) => {
+      if (isInstalledEarly) return files.map(({ path }) => folderOf(path))
+      return bundle === undefined ? [] : files.map(({ path }) => path)
+    }),
+  }
+}
+
+/** Path → digest. The content of a leaf's key is never needed. */
+function expectedAt(run: Run, unit: Unit): [string, string][] {
+  const { auth, cluster } = run
+  const expected = (place: Place): [string, string] => {
+    const isLeafKey = auth.files.parse(place.file)?.kind === 'key' && !identityFiles(cluster).has(place.file)
+    return [place.path, isLeafKey ? '' : (digestAt(run, place) ?? noDigest)]
+  }
+  return [
+    // No unit names these: of a key that is not ours only the digest is read.
+    ...keptOffPaths(unit).map(({ path }): [string, string] => [path, '']),
+    ...unit.files.map(expected),
+    ...(unit.config === undefined ? [] : [[unit.config, noDigest] as [string, string]]),
+    ...unit.keptOffNodes.map(({ file, usual }): [string, string] => [usual, digestOf(run, file) ?? noDigest]),
+  ]
+}
+
+/** A query without `install`: nothing is done as root. */
+const emptyQuery: PlacesAsked = {
+  sudo: '',
+  units: [],
+  components: [],
+  variables: [],
+  paths: new Map(),
+  alsoIfPresent: [],
+}
+
+/** Milliseconds: without a file event, kubelets and API servers check their files only once a minute. */
+export const reloadTime = 90_000
+/** Milliseconds from one look to the next. The pause grows with the time waited. */
+const pauseAfter = (waited: number) => Math.min(50 + waited / 10, 500)
+
+/** Repeats a look until its time is over. Returns undefined once it finds no reason; otherwise the last reason. */
+export async function repeat(
+  milliseconds: number,
+  look: () => Promise<string | undefined>,
+  signal?: AbortSignal,
+): Promise<string | undefined> {
+  const begun = performance.now()
+  const until = begun + milliseconds
+  for (;;) {
+    const why = await look()
+    if (why === undefined || performance.now() > until) return why
+    await delay(pauseAfter(performance.now() - begun), undefined, { signal })
+  }
+}

@@ -1,0 +1,320 @@
+/**
+ * `rotate encryption-key`: every API server can decrypt with the next key before any encrypts with it; then every stored object
+ * is rewritten. What the file means is in states.ts.
+ */
+
+import { randomBytes } from 'node:crypto'
+import { isDeepStrictEqual } from 'node:util'
+import * as v from 'valibot'
+import type { ClusterNode } from '../../lib/cluster/cluster.ts'
+import { Failure, runAgain, tryToAwait, usageFailure } from '../../lib/failure.ts'
+import { backUp, backupFolders, backups, readBackup } from '../../lib/files/auth-dir.ts'
+import { secretMode } from '../../lib/files/plain-file.ts'
+import type { Run, Target } from '../../lib/graph/target.ts'
+import { type Client, isAnswer } from '../../lib/kubernetes/client.ts'
+import {
+  addKey,
+  type EncryptionKey,
+  type EncryptionKeys,
+  encryptWithNewest,
+  encryptWithPrevious,
+  keepKeys,
+  readEncryptionConfig,
+  readEncryptionKeys,
+} from '../../lib/kubernetes/encryption.ts'
+import { countEncrypted, encryptedPrefix, findStored, readEncryptedBy, registry } from '../../lib/kubernetes/stored.ts'
+import { readEncryptionState } from '../auth/states.ts'
+import { apiServer } from '../layouts/layout.ts'
+import { encryptionConfig, serviceOf } from '../layouts/tables.ts'
+import { type Asking, isApiServer, withApi, withEtcd } from '../looks/component.ts'
+import { apiServersOn, runningOn, someApiServer } from './api-servers.ts'
+import { type Rotating, type Rotation, type Stage, snapshotReminder } from './rotation.ts'
+
+const { file } = encryptionConfig
+const changes = (name: string) => name === file
+
+const added: Stage = {
+  name: 'added',
+  title: 'each API server can decrypt with the next key, and encrypts with the present one',
+  changes,
+  proof: 'each API server was started after the file was installed, or has reloaded it since',
+  async begin({ run }) {
+    const { resources = [] } = readEncryptionConfig(run.auth.bytes(file)) ?? {}
+    const wide = resources.filter((resource) => resource.includes('*'))
+    if (wide.length > 0)
+      throw usageFailure(
+        `encryption.resources has ${wide.join(', ')}: what that covers can't be rewritten one by one`,
+        'name each resource in cluster.yaml',
+      )
+    const { provider } = run.cluster.encryption
+    const kept = backups(run.auth, file)
+    edit(run, (text) => addKey(text, randomBytes(32).toString('base64'), provider, kept))
+  },
+  async undoHeldBy(rotating) {
+    const { newest } = readEncryptionState(rotating.run) ?? {}
+    return countUses(rotating, newest ? [newest] : [])
+  },
+  async undo({ run }) {
+    edit(run, (text, { keys, newest }) =>
+      keepKeys(
+        text,
+        keys.filter((key) => key !== newest),
+      ),
+    )
+  },
+}
+
+const first: Stage = {
+  name: 'first',
+  title: 'the next key encrypts, and every stored object is rewritten',
+  changes,
+  proof: "a Secret written through each API server, and every stored object, has the next key's prefix in etcd",
+  async begin({ run }) {
+    edit(run, encryptWithNewest)
+  },
+  prove: proveEncryption,
+  targets: rewriteTargets,
+  async undo({ run }) {
+    edit(run, encryptWithPrevious)
+  },
+}
+
+const finishing: Stage = {
+  name: 'finishing',
+  title: 'the old key is only in auth/backup, for old snapshots of etcd',
+  changes,
+  proof: "a Secret written through each API server has the key's prefix in etcd",
+  isLast: true,
+  isNeverForced: true,
+  async heldBy(rotating) {
+    const { keys: [, ...old] = [] } = readEncryptionState(rotating.run) ?? {}
+    return countUses(rotating, old)
+  },
+  async begin({ run }) {
+    edit(run, (text, { keys: [first] }) => keepKeys(text, [first]))
+  },
+  prove: proveEncryption,
+}
+
+export const encryptionKeyRotation: Rotation = {
+  name: 'encryption-key',
+  what: 'the encryption key',
+  reminder: snapshotReminder,
+  stages: [added, first, finishing],
+  stageOf: (run) => readEncryptionState(run)?.stage ?? 'settled',
+  finishedIn({ auth }) {
+    const { keys: [present] = [] } = readEncryptionState({ auth }) ?? {}
+    return backupFolders(auth).find((folder) => {
+      const bytes = readBackup(auth, folder, file)
+      const { stage, keys: [kept] = [] } = (bytes && readEncryptionKeys(bytes)) ?? {}
+      return stage === 'first' && isDeepStrictEqual(kept, present)
+    })
+  },
+  unreached: withoutEncryption,
+  unseen: () => ['old snapshots of etcd: they need the old key, which stays in auth/backup'],
+}
+
+async function withoutEncryption(rotating: Rotating): Promise<string[]> {
+  const controls = rotating.run.cluster.nodes.filter(({ role }) => role === 'control')
+  const look = async (node: ClusterNode) => {
+    const unit = (await runningOn(rotating, node)).find((each) => isApiServer(each.unit))?.unit
+    return !unit || unit.files.some((place) => place.file === file)
+      ? []
+      : [`the API server of ${node.name} has no --encryption-provider-config that could be read: give it one`]
+  }
+  return (await rotating.run.limits.node.map(controls, look)).flat()
+}
+
+/** The old text is kept: a key that has encrypted something is never lost. */
+function edit({ auth, now }: Run, change: (text: string, keys: EncryptionKeys) => string): void {
+  const keys = readEncryptionState({ auth })
+  if (!keys)
+    throw new Failure(`${auth.path}/${file}: its first provider has no key in it`, {
+      remedy: 'only aescbc, aesgcm and secretbox have a key that can be rotated here',
+    })
+  const changed = change(auth.bytes(file).toString(), keys)
+  if (readEncryptionKeys(Buffer.from(changed)) === undefined) throw new Error('the changed text has no key')
+  backUp(auth, [file], now)
+  auth.write(file, changed, secretMode, { durable: true })
+}
+
+/** How much in all of etcd each of the keys has encrypted, in words. */
+async function countUses(rotating: Rotating, keys: readonly EncryptionKey[]): Promise<string[]> {
+  if (keys.length === 0) return []
+  const counts = await withEtcd(rotating, await someApiServer(rotating), countEncrypted)
+  return keys.flatMap((key) => {
+    const count = counts.get(encryptedPrefix(key)) ?? 0
+    const what = `${count} stored ${count === 1 ? 'object' : 'objects'}`
+    return count > 0 ? [`${what} encrypted with ${key.name} (${key.provider})`] : []
+  })
+}
+
+/**
+ * An empty Secret is written through the API server of the node, read from etcd, and removed. Where Secrets are not encrypted, each
+ * API server has loaded the file, and no more is proven.
+ */
+async function proveEncryption(rotating: Rotating, node: ClusterNode): Promise<string[]> {
+  const { auth } = rotating.run
+  const units = await apiServersOn(rotating, node)
+  const { keys: [first] = [] } = readEncryptionState(rotating.run) ?? {}
+  const isProof = readEncryptionConfig(auth.bytes(file))?.resources.includes('secrets')
+  if (units.length === 0 || first === undefined || !isProof) return []
+  const name = `harderway-proof-${node.name.toLowerCase().replaceAll('_', '-')}`
+  const path = '/api/v1/namespaces/kube-system/secrets'
+  const prefix = await withApi(rotating, node, async (api) => {
+    // One that a killed run has left proves nothing.
+    await api.ask('DELETE', `${path}/${name}`)
+    await api.read('POST', path, { apiVersion: 'v1', kind: 'Secret', metadata: { name } })
+    try {
+      return await withEtcd(rotating, node, (etcd) => readEncryptedBy(etcd, `${registry}secrets/kube-system/${name}`))
+    } finally {
+      // A failure of the work is reported, not one of this: the next proof removes what stays.
+      await tryToAwait(() => api.ask('DELETE', `${path}/${name}`))
+    }
+  })
+  if (prefix !== encryptedPrefix(first))
+    throw new Failure(`its API server encrypts with another key than ${first.name} (${first.provider})`, {
+      node: node.name,
+      remedy: `see its --encryption-provider-config: systemctl cat ${serviceOf(rotating.run.cluster, apiServer)}`,
+    })
+  return units
+}
+
+export const rewritePhase = {
+  name: 'rewrite',
+  title: 'Stored objects',
+  makes: 'each one encrypted with the present key',
+}
+
+/** Objects between two reports of progress. */
+const reportEach = 20
+
+/**
+ * One target a resource, one after the other: the work is etcd's. Every API server encrypts with the present key by now, so what
+ * others write meanwhile needs no second pass.
+ */
+function rewriteTargets(asking: Asking): Target[] {
+  const { name: phase } = rewritePhase
+  // Of the entry whose keys are rotated: other entries of the file have keys of their own.
+  const { resources = [] } = readEncryptionConfig(asking.run.auth.bytes(file)) ?? {}
+  return resources.map(
+    (resource, i, all): Target<readonly string[]> => ({
+      id: `${phase}/${resource}`,
+      phase,
+      needs: [],
+      after: all.slice(0, i).map((earlier) => `${phase}/${earlier}`),
+      makes: [],
+      where: 'node',
+      check: async () => {
+        const left = await findLeft(asking, resource)
+        const what = `${left.length} stored ${resource} are not encrypted with the present key`
+        return { reasons: left.length > 0 ? [{ kind: 'rotation', what }] : [], found: left }
+      },
+      build: async (_, { found, tell }) => {
+        await rewriteAll(asking, resource, found, (done) => tell({ doing: 'rewriting', done, of: found.length }))
+        const left = await findLeft(asking, resource)
+        if (left.length === 0) return { change: { kind: 'rewritten', objects: found.length } }
+        throw new Failure(
+          `${left.length} stored ${resource} are still encrypted with an old key, ${left[0]} among them`,
+          {
+            remedy: `see whether another program writes them to etcd directly, then ${runAgain}`,
+          },
+        )
+      },
+    }),
+  )
+}
+
+/** The objects not encrypted with the present key, each as `<namespace>/<name>` or `<name>`. */
+async function findLeft(asking: Asking, resource: string): Promise<string[]> {
+  const keys = readEncryptionKeys(asking.run.auth.bytes(file))
+  if (!keys) throw new Failure(`${encryptionConfig.file} has no key that could encrypt`)
+  const wanted = encryptedPrefix(keys.keys[0])
+  return withEtcd(asking, await someApiServer(asking), async (etcd) => {
+    const left: string[] = []
+    for (const folder of foldersOf(resource)) {
+      const found = await findStored(etcd, folder, (prefix) => prefix !== wanted)
+      left.push(...found.map((key) => key.slice(folder.length)))
+    }
+    return left
+  })
+}
+
+/** Resources with another folder in etcd: Kubernetes' pkg/kubeapiserver/default_storage_factory_builder.go. */
+const specialFolders: Readonly<Record<string, string>> = {
+  endpoints: 'services/endpoints',
+  services: 'services/specs',
+  nodes: 'minions',
+  replicationcontrollers: 'controllers',
+  'ingresses.networking.k8s.io': 'ingress',
+}
+
+/** Kubernetes' own groups; a resource of another group is in the group's folder. */
+const ownGroup = /^(|apps|autoscaling|batch|extensions|policy|[a-z.]+\.k8s\.io)$/
+
+/** Some of Kubernetes' own are in the group's folder too, such as apiextensions.k8s.io. */
+function foldersOf(resource: string): string[] {
+  const [plural, group] = split(resource)
+  const own = ownGroup.test(group) ? [specialFolders[resource] ?? plural] : []
+  return [...own, ...(group === '' ? [] : [`${group}/${plural}`])].map((folder) => `${registry}${folder}/`)
+}
+
+function split(resource: string): [plural: string, group: string] {
+  const dot = resource.indexOf('.')
+  return dot < 0 ? [resource, ''] : [resource.slice(0, dot), resource.slice(dot + 1)]
+}
+
+/** Four at once, on connections that are kept. */
+async function rewriteAll(
+  asking: Asking,
+  resource: string,
+  names: readonly string[],
+  reportDone: (done: number) => void,
+): Promise<void> {
+  await withApi(asking, await someApiServer(asking), async (api) => {
+    const folder = await apiFolder(api, resource)
+    const waiting = [...names]
+    const failures: Failure[] = []
+    const work = async () => {
+      for (let name = waiting.shift(); name !== undefined; name = waiting.shift()) {
+        asking.signal?.throwIfAborted()
+        await rewrite(api, pathOf(folder, resource, name)).catch((error) => {
+          if (!(error instanceof Failure) || !error.code?.startsWith('http-')) throw error
+          failures.push(error)
+        })
+        if (waiting.length % reportEach === 0) reportDone(names.length - waiting.length)
+      }
+    }
+    await Promise.all(Array.from({ length: 4 }, work))
+    const [first] = failures
+    if (first)
+      throw new Failure(`${failures.length} of ${names.length} ${resource} could not be rewritten: ${first.message}`, {
+        remedy: `see what refuses it (an admission webhook, a policy): kubectl get it, and replace it; then ${runAgain}`,
+      })
+  })
+}
+
+const apiGroup = v.object({ preferredVersion: v.object({ version: v.string() }) })
+
+/** `/api/v1`, or `/apis/<group>/<its preferred version>`. */
+async function apiFolder(api: Client, resource: string): Promise<string> {
+  const [, group] = split(resource)
+  if (group === '') return '/api/v1'
+  const { preferredVersion } = await api.readAs(apiGroup, 'GET', `/apis/${group}`)
+  return `/apis/${group}/${preferredVersion.version}`
+}
+
+function pathOf(folder: string, resource: string, stored: string): string {
+  const [plural] = split(resource)
+  const [namespace = '', name] = stored.split('/').map(encodeURIComponent)
+  return name === undefined ? `${folder}/${plural}/${namespace}` : `${folder}/namespaces/${namespace}/${plural}/${name}`
+}
+
+/** With the resourceVersion that was read. 404: it is gone. 409: somebody wrote it meanwhile, which encrypted it with the present key. */
+async function rewrite(api: Client, path: string): Promise<void> {
+  try {
+    await api.read('PUT', path, await api.read('GET', path))
+  } catch (error) {
+    if (!isAnswer(error, 404, 409)) throw error
+  }
+}

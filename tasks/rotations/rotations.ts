@@ -1,0 +1,59 @@
+/** The rotations, one row each. */
+import { Failure } from '../../lib/failure.ts'
+import type { Run } from '../../lib/graph/target.ts'
+import { surveyStage } from './api-servers.ts'
+import { caRotation, etcdCaRotation, frontProxyCaRotation } from './ca-rotation.ts'
+import { encryptionKeyRotation } from './encryption-key-rotation.ts'
+import type { Rotating, Rotation, Uses } from './rotation.ts'
+import { serviceAccountRotation } from './service-account-rotation.ts'
+
+export const rotations: readonly Rotation[] = [
+  caRotation,
+  etcdCaRotation,
+  frontProxyCaRotation,
+  serviceAccountRotation,
+  encryptionKeyRotation,
+]
+
+/** The number of its stage, from 1; 0 if none is under way. Throws a refusal if its files do not fit together. */
+export function stageNumber({ stages, stageOf }: Rotation, run: Run): number {
+  const at = stageOf(run)
+  return stages.findIndex(({ name }) => name === at) + 1
+}
+
+/** A rotation that has begun, as it is reported. */
+export type UnderWay = Readonly<ReturnType<typeof underWay>[number]>
+
+/** Throws a refusal if the files of one do not fit together. */
+export function underWay(run: Run, some: readonly Rotation[] = rotations) {
+  return some.flatMap((rotation) => {
+    const { name, what, stages } = rotation
+    const number = stageNumber(rotation, run)
+    const stage = stages[number - 1]
+    /** True if the old one is no longer trusted after the next stage, which only --finish does. */
+    const isLastNext = stages[number]?.isLast === true
+    return stage ? [{ name, what, title: stage.title, stage: number, of: stages.length, isLastNext }] : []
+  })
+}
+
+/** Queries the components. Finds nothing while another stage comes before the last one. */
+export async function findUses(rotating: Rotating, { name }: Pick<Rotation, 'name'>): Promise<Uses> {
+  const { run } = rotating
+  const rotation = rotations.find((each) => each.name === name)
+  try {
+    const next = rotation?.stages[stageNumber(rotation, run)]
+    if (!rotation || !next?.isLast) return { sentences: [] }
+    const { unreached, unknown, toChange } = await surveyStage(rotating, rotation)
+    const held = unknown.length > 0 ? [] : ((await next.heldBy?.(rotating)) ?? [])
+    return {
+      sentences: [
+        ...[...unreached, ...unknown, ...toChange].map((each) => `holds the last stage: ${each}`),
+        ...held.map((each) => `the old one is still used by ${each}`),
+        ...rotation.unseen(run.cluster).map((each) => `not seen from here: ${each}`),
+      ],
+    }
+  } catch (error) {
+    if (error instanceof Failure) return { sentences: [], failure: error }
+    throw error
+  }
+}

@@ -1,0 +1,253 @@
+/**
+ * `rotate service-account`: every API server accepts the next key before any signs with it, and the old key until the end.
+ * What its files mean is in states.ts.
+ */
+
+import { createHash, type KeyObject } from 'node:crypto'
+import * as v from 'valibot'
+import type { Cluster, ClusterNode } from '../../lib/cluster/cluster.ts'
+import { Failure, runAgain } from '../../lib/failure.ts'
+import { type AuthDir, backUp, backupFolders, backups, readBackup } from '../../lib/files/auth-dir.ts'
+import { publicMode, secretMode } from '../../lib/files/plain-file.ts'
+import type { Run } from '../../lib/graph/target.ts'
+import { type Client, itemsOf } from '../../lib/kubernetes/client.ts'
+import { certificatePem } from '../../lib/pki/encoding.ts'
+import { generatePrivateKey, privateKeyPem } from '../../lib/pki/x509.ts'
+import { keysIn, publicKeyIn, readTokenPair, readTokenState, tokenFiles } from '../auth/states.ts'
+import { apiServer } from '../layouts/layout.ts'
+import { layoutOf, serviceOf } from '../layouts/tables.ts'
+import { readMetrics, withApi } from '../looks/component.ts'
+import { apiServers, apiServersOn, type Looked } from './api-servers.ts'
+import type { Rotating, Rotation, Stage } from './rotation.ts'
+
+/** Seconds: kubelets renew a pod's token when four fifths of its 3,607 seconds are over. */
+const refreshTime = 3000
+
+const filesOf = (cluster: Cluster) => tokenFiles(layoutOf(cluster).files)
+
+const published: Stage = {
+  name: 'published',
+  title: 'the next key is accepted, and the present one signs',
+  changes: (file, cluster) => file === filesOf(cluster).certificate,
+  proof: 'each API server publishes both keys (/openid/v1/jwks)',
+  async begin({ run: { auth, cluster } }) {
+    const next = await generatePrivateKey(cluster.certificates.key)
+    auth.write(tokenFiles(auth.files).nextKey, privateKeyPem(next), secretMode, { durable: true })
+  },
+  prove,
+  async undoHeldBy({ run: { auth }, isForced }) {
+    const { key, nextKey } = tokenFiles(auth.files)
+    // The undo of the stage in which it signed has kept it.
+    const next = publicKeyIn(auth.tryBytes(nextKey))
+    const hasSigned = next && backups(auth, key).some((pem) => publicKeyIn(pem)?.equals(next))
+    return hasSigned && !isForced ? ['tokens that the next key has signed already (--force makes them invalid)'] : []
+  },
+  async undo({ run: { auth, now } }) {
+    const { certificate, nextKey } = tokenFiles(auth.files)
+    backUp(auth, [nextKey, certificate], now)
+    // First the certificates: with the next key gone, it would count as an old key that is still accepted.
+    dropOtherKeys({ auth })
+    auth.remove(nextKey)
+  },
+}
+
+const signing: Stage = {
+  name: 'signing',
+  title: 'the next key signs, and the old one is still accepted',
+  changes: (file, cluster) => [filesOf(cluster).key, filesOf(cluster).certificate].includes(file),
+  proof: 'a token that is requested from each API server is signed by the next key',
+  async begin({ run: { auth, now } }) {
+    const { key, nextKey } = tokenFiles(auth.files)
+    backUp(auth, [key], now)
+    auth.write(key, auth.bytes(nextKey), secretMode, { durable: true })
+  },
+  prove,
+  async undo({ run: { auth, now } }) {
+    const { key, nextKey } = tokenFiles(auth.files)
+    const { others } = readTokenState({ auth })
+    const old = backups(auth, key).find((pem) => others.some((each) => publicKeyIn(pem)?.equals(each)))
+    if (!old)
+      throw new Failure(`the old key is not in ${auth.path}/backup`, { remedy: 'restore it there from a backup' })
+    backUp(auth, [key], now)
+    auth.write(nextKey, auth.bytes(key), secretMode, { durable: true })
+    auth.write(key, old, secretMode, { durable: true })
+  },
+}
+
+const finishing: Stage = {
+  name: 'finishing',
+  title: 'tokens of the old key are refused',
+  changes: (file, cluster) => file === filesOf(cluster).certificate,
+  proof: 'each API server publishes the one key, and it signs a token that is requested there',
+  isLast: true,
+  heldBy: findOldTokens,
+  async begin({ run: { auth, now } }) {
+    backUp(auth, [tokenFiles(auth.files).certificate], now)
+    dropOtherKeys({ auth })
+  },
+  prove,
+}
+
+export const serviceAccountRotation: Rotation = {
+  name: 'service-account',
+  what: 'the service-account key',
+  stages: [published, signing, finishing],
+  stageOf: (run) => readTokenState(run).stage,
+  finishedIn({ auth }) {
+    const { certificate, key, nextKey } = tokenFiles(auth.files)
+    const present = publicKeyIn(auth.tryBytes(key))
+    return backupFolders(auth).find((folder) => {
+      const accepted = keysIn(readBackup(auth, folder, certificate) ?? Buffer.of())
+      // The undo of the first stage keeps the next key beside the certificates.
+      const isUndone = readBackup(auth, folder, nextKey) !== undefined
+      return !isUndone && accepted.length > 1 && accepted.some((each) => present?.equals(each))
+    })
+  },
+  unseen: () => [
+    'processes that read their token only once: it is valid for a year, and theirs is of the old key',
+    'tokens that were requested with a longer lifetime (kubectl create token --duration, expirationSeconds of a projected volume)',
+    'who reads /openid/v1/jwks from outside the cluster, and may cache it for an hour',
+  ],
+}
+
+/** Undefined if auth/ has no key. */
+function signingKid({ auth }: Pick<Run, 'auth'>): string | undefined {
+  const present = publicKeyIn(auth.tryBytes(tokenFiles(auth.files).key))
+  return present && kidOf(present)
+}
+
+const jwks = v.object({ keys: v.array(v.object({ kid: v.string() })) })
+const tokenRequest = v.object({ status: v.object({ token: v.string() }) })
+const tokenSecret = v.object({
+  metadata: v.object({ namespace: v.string(), name: v.string() }),
+  data: v.nullish(v.object({ token: v.optional(v.string(), '') }), { token: '' }),
+})
+const secretList = v.object({
+  metadata: v.object({ continue: v.optional(v.string(), '') }),
+  items: itemsOf(tokenSecret),
+})
+
+/** In each stage: it accepts the keys in the file of certificates alone, and signs with the key beside it. */
+async function prove(rotating: Rotating, node: ClusterNode): Promise<string[]> {
+  const units = await apiServersOn(rotating, node)
+  if (units.length === 0) return []
+  await withApi(rotating, node, async (api) => {
+    await refuseOtherKeys(api, rotating.run)
+    await refuseOtherSigner(api, rotating.run)
+  })
+  return units
+}
+
+async function refuseOtherKeys(api: Client, run: Run): Promise<void> {
+  const wanted = [signingKid(run), ...readTokenState(run).others.map(kidOf)]
+  const { keys } = await api.readAs(jwks, 'GET', '/openid/v1/jwks')
+  const kids = keys.map(({ kid }) => kid)
+  if (kids.length !== wanted.length || !wanted.every((kid) => kid !== undefined && kids.includes(kid)))
+    throw new Failure(`its API server accepts other keys than those in ${tokenFiles(run.auth.files).certificate}`, {
+      remedy: `see its --service-account-key-file: systemctl cat ${serviceOf(run.cluster, apiServer)}`,
+    })
+}
+
+async function refuseOtherSigner(api: Client, run: Run): Promise<void> {
+  const wanted = signingKid(run)
+  if (wanted === undefined || (await kidOfNewToken(api)) !== wanted)
+    throw new Failure(`its API server signs tokens with another key than ${tokenFiles(run.auth.files).key}`, {
+      remedy: `see its --service-account-signing-key-file: systemctl cat ${serviceOf(run.cluster, apiServer)}`,
+    })
+}
+
+/** The key id of a token that is valid for ten minutes, bound to nothing, and discarded here. */
+async function kidOfNewToken(api: Client): Promise<string | undefined> {
+  const path = '/api/v1/namespaces/kube-system/serviceaccounts/default/token'
+  const { status } = await api.readAs(tokenRequest, 'POST', path, {
+    apiVersion: 'authentication.k8s.io/v1',
+    kind: 'TokenRequest',
+    spec: { expirationSeconds: 600 },
+  })
+  return kidIn(status.token)
+}
+
+async function findOldTokens(rotating: Rotating): Promise<string[]> {
+  const looks = await apiServers(rotating)
+  const [first] = looks
+  if (!first) return []
+  const found = await rotating.run.limits.node.map(looks, (look) => findOnApiServer(rotating, look))
+  return [...(await findLegacySecrets(rotating, first.node)), ...found.flat()]
+}
+
+/** Made once, and never signed again: https://kubernetes.io/docs/concepts/configuration/secret/#serviceaccount-token-secrets */
+async function findLegacySecrets(rotating: Rotating, node: ClusterNode): Promise<string[]> {
+  const kid = signingKid(rotating.run)
+  return withApi(rotating, node, async (api) => {
+    const found: string[] = []
+    let page = ''
+    do {
+      const query = `fieldSelector=type%3Dkubernetes.io%2Fservice-account-token&limit=500${page && `&continue=${encodeURIComponent(page)}`}`
+      const list = await api.readAs(secretList, 'GET', `/api/v1/secrets?${query}`)
+      found.push(...list.items.flatMap((secret) => oldTokenIn(secret, kid) ?? []))
+      page = list.metadata.continue
+    } while (page !== '')
+    return found
+  })
+}
+
+/** Undefined if the key of that id signed its token. A Secret without a token will get one from that key. */
+export function oldTokenIn(
+  { metadata: { namespace, name }, data: { token } }: v.InferOutput<typeof tokenSecret>,
+  kid: string | undefined,
+): string | undefined {
+  if (token === '' || kidIn(Buffer.from(token, 'base64').toString()) === kid) return undefined
+  return `the token in Secret ${namespace}/${name}: remove data.token from it, and it is made again`
+}
+
+const counters = new Map([
+  ['serviceaccount_stale_tokens_total', 'with a token past its hour'],
+  ['serviceaccount_legacy_tokens_total', 'with the token of a Secret'],
+])
+
+/** Since its start, which was after the next key began to sign. Throws a Failure without its metrics. */
+async function findOnApiServer(rotating: Rotating, { node, found }: Looked): Promise<string[]> {
+  const { units, now } = found.places
+  const { process, started = now } = units.get('kube-apiserver') ?? {}
+  // The node's clock may have been set since the start.
+  const age = Math.floor(typeof process === 'object' ? process.age : now - started)
+  const young =
+    age < refreshTime
+      ? [
+          `pods, whose tokens kubelets renew within 50 minutes: ${node.name} has signed with the next key for ${Math.floor(age / 60)} minutes`,
+        ]
+      : []
+  const metrics = await readMetrics(rotating, node)
+  const counted = [...counters].flatMap(([metric, words]) => {
+    const [, count] = new RegExp(`^${metric} (\\d+)`, 'm').exec(metrics) ?? []
+    if (count === undefined) return [`unknown clients: ${node.name} does not count requests ${words}`]
+    return Number(count) > 0 ? [`the clients that sent ${node.name} ${count} requests ${words} since its start`] : []
+  })
+  return [...young, ...counted]
+}
+
+/** The id that kube-apiserver gives a key: the SHA-256 of its SubjectPublicKeyInfo. */
+function kidOf(publicKey: KeyObject): string {
+  const der = publicKey.export({ type: 'spki', format: 'der' })
+  return createHash('sha256').update(der).digest('base64url')
+}
+
+/** The key id in a token's header (RFC 7515, 4.1.4); undefined if it is not a token. */
+function kidIn(token: string): string | undefined {
+  const [head = ''] = token.split('.')
+  try {
+    return JSON.parse(Buffer.from(head, 'base64url').toString()).kid
+  } catch {
+    return undefined
+  }
+}
+
+/** Keeps only the certificate of the key that signs: tokens of every other key are refused. Throws a Failure without that one. */
+function dropOtherKeys({ auth }: { readonly auth: AuthDir }): void {
+  const { certificate, key } = readTokenPair(auth)
+  if (!certificate || !key)
+    throw new Failure(`${tokenFiles(auth.files).certificate} in ${auth.path} can't be read any more`, {
+      remedy: runAgain,
+    })
+  auth.write(tokenFiles(auth.files).certificate, certificatePem(certificate.der), publicMode, { durable: true })
+}

@@ -1,0 +1,307 @@
+/**
+ * What changes from one state of auth/ to the next, tried: each connection, in every mixture of what its two ends may have loaded before and
+ * after, by one real handshake for each distinct (certificate, key, trust).
+ */
+import { createHash, sign, verify } from 'node:crypto'
+import { isIP } from 'node:net'
+import { isDeepStrictEqual } from 'node:util'
+import { type AuthDir, backups, caName } from '../../lib/files/auth-dir.ts'
+import { memoised } from '../../lib/files/plain-file.ts'
+import type { Run } from '../../lib/graph/target.ts'
+import { readEncryptionConfig } from '../../lib/kubernetes/encryption.ts'
+import { readCertificate } from '../../lib/pki/certificate.ts'
+import { formatNotFor, type Met, type Party, type Presented, shakeHands } from '../../lib/pki/handshake.ts'
+import { isKeyOf, keyIn } from '../../lib/pki/pair.ts'
+import { count } from '../../lib/wording.ts'
+import { keysIn, tokenFiles } from '../auth/states.ts'
+import { type ConnectionRow, connectionTable } from '../layouts/connections.ts'
+import { encryptionConfig } from '../layouts/tables.ts'
+import { type ClientParty, type Parties, partiesOf, stranger } from './parties.ts'
+
+/** What changes: auth/ before it, and once a run has made everything. */
+export interface Transition {
+  readonly before: AuthDir
+  readonly after: AuthDir
+  /** The old one is no longer trusted afterwards: what only that vouches for is refused at the end. */
+  readonly isLast?: boolean
+}
+
+export interface Refusal {
+  /** As in `verify`. */
+  readonly connection: string
+  readonly client: string
+  readonly server: string
+  /** Which files each has loaded then. */
+  readonly state: string
+  readonly why: string
+  readonly until: string
+  /** So many of the connection's states are refused; the first one is described. */
+  readonly states: number
+}
+
+export interface Tried {
+  readonly connections: number
+  /** Distinct ones. */
+  readonly states: number
+  readonly refused: readonly Refusal[]
+}
+
+/** The sum, and a line for each connection that is refused. */
+export function formatTried({ connections, states, refused }: Tried): readonly [string, ...string[]] {
+  const sum = refused.reduce((all, each) => all + each.states, 0)
+  return [
+    `tried: ${count(connections, 'connection')}, ${count(states, 'distinct state')}, ${sum} refused`,
+    ...refused.map((each) => `${each.connection}: ${formatRefused(each)}`),
+  ]
+}
+
+export function formatRefused({ client, server, state, why, until, states }: Refusal): string {
+  const more = states > 1 ? `, and ${count(states - 1, 'more state')}` : ''
+  return `${client} to ${server} (${state}${more}): ${why}; ${until}`
+}
+
+/** Of steps that follow each other: no handshake is tried twice. */
+export function stepsOf(trying: Pick<Run, 'cluster' | 'now'>): (step: Transition) => Promise<Tried> {
+  const known = new Map<string, Promise<Met>>()
+  return async (step) => {
+    const trial = { ...trying, ...step, known, states: new Set<string>() }
+    const rows = connectionTable(trying.cluster)
+    const refused: Refusal[] = []
+    for (const row of rows) refused.push(...(await tryConnection(trial, row)))
+    refused.push(...tryTokens(trial), ...tryStored(trial))
+    return { connections: rows.length + 2, states: trial.states.size, refused }
+  }
+}
+
+interface Trial extends Pick<Run, 'cluster' | 'now'>, Transition {
+  /** By what the handshake is of. */
+  readonly known: Map<string, Promise<Met>>
+  /** The distinct ones of this step. */
+  readonly states: Set<string>
+}
+
+/** What an end may have loaded; `has`, in words, what of it differs from before the step. */
+interface Loaded<T> {
+  readonly value: T
+  readonly has: string
+  /** From auth/backup. */
+  readonly isKept?: boolean
+}
+
+const hashOf = memoised((bytes) => createHash('sha256').update(bytes).digest('base64'))
+
+/** Of a party without what it trusts. */
+function idOf(value: Buffer | ClientParty): string {
+  if (Buffer.isBuffer(value)) return hashOf(value)
+  return 'certificate' in value ? [hashOf(value.certificate), hashOf(value.key), value.dials].join() : ''
+}
+
+function generations<T extends Buffer | ClientParty>(
+  first: T,
+  next: T,
+  what: string,
+  kept: readonly T[] = [],
+): Loaded<T>[] {
+  const all: Loaded<T>[] = [
+    { value: first, has: '' },
+    { value: next, has: `its new ${what}` },
+    ...kept.map((value) => ({ value, has: `an earlier ${what}`, isKept: true })),
+  ]
+  return all.filter(({ value }, i) => all.findIndex((each) => idOf(each.value) === idOf(value)) === i)
+}
+
+/** What it presents and what it trusts are loaded each on its own. */
+function mixtures<T extends ClientParty>(pairs: readonly Loaded<T>[], cas: readonly Loaded<Buffer>[]): Loaded<T>[] {
+  return pairs.flatMap((pair) =>
+    cas.map((ca) => ({
+      value: { ...pair.value, ca: ca.value },
+      has: [pair.has, ca.has].filter(Boolean).join(' and '),
+      isKept: pair.isKept === true || ca.isKept === true,
+    })),
+  )
+}
+
+async function tryConnection(trial: Trial, row: ConnectionRow): Promise<Refusal[]> {
+  const next = await partiesOf({ ...trial, auth: trial.after }, row)
+  if (!next) return []
+  // What is new has no state before.
+  const first = (await partiesOf({ ...trial, auth: trial.before }, row)) ?? next
+  const { client, ca = caName, trusts = ca, keepsOld } = row
+  const name = typeof client === 'object' ? client.name : row.id.slice(row.id.indexOf('/') + 1)
+  const to = { connection: row.id, client: name, server: row.to }
+  if (row.expected === 'refused' || client === 'of another CA' || client === 'expired')
+    return refusalOf(to, await tryRefusal(trial, row, { first, next }))
+  const pairs = keepsOld === 'client' && typeof client === 'object' && !trial.isLast ? keptPairs(trial, name) : []
+  const cas = (end: ConnectionRow['keepsOld'], of: string) => (keepsOld === end ? keptCas(trial, of) : [])
+  const servers = mixtures(
+    generations(first.server, next.server, 'certificate'),
+    generations(first.server.ca, next.server.ca, 'CA', cas('server', ca)),
+  )
+  const what = typeof client === 'object' && client.in === 'kubeconfig' ? 'kubeconfig' : 'certificate'
+  const kept = pairs.map((pair) => ({ ...first.client, ...pair }))
+  const clients = mixtures(
+    generations<ClientParty>(first.client, next.client, what, kept),
+    generations(first.client.ca, next.client.ca, 'CA', cas('client', trusts)),
+  )
+  // Nobody connects by a new name to a server that has no certificate for it yet, but a kubeconfig that has it.
+  const named = row.dialled.filter((each) => isServerFor(first.server, each))
+  const dialledAt = (of: Party) => (of.certificate.equals(next.server.certificate) ? row.dialled : named)
+  const problem = (by: ClientParty, of: Party) => problemOf(trial, { ...row, dialled: dialledAt(of) }, by, of)
+  const until = (await problem(next.client, next.server)) ? 'for good' : 'until both have loaded the new files'
+  const refused: Refused[] = []
+  for (const server of servers)
+    for (const client of clients) {
+      const isKept = client.isKept || server.isKept
+      const [by, of] = [client.isKept ? client.value : first.client, server.isKept ? server.value : first.server]
+      const why = await problem(client.value, server.value)
+      // Whoever has kept what is refused already loses nothing.
+      if (why === undefined || (isKept && (await problem(by, of)))) continue
+      refused.push({ client, server, why, until: isKept ? 'until it has the new files, or is restarted' : until })
+    }
+  return refusalOf(to, refused)
+}
+
+interface Refused extends Pick<Refusal, 'why' | 'until'> {
+  /** Which of these each has loaded. */
+  readonly client: Pick<Loaded<unknown>, 'has'>
+  readonly server: Pick<Loaded<unknown>, 'has'>
+}
+
+/** Its first state tells what is wrong. */
+function refusalOf(to: Pick<Refusal, 'connection' | 'client' | 'server'>, refused: readonly Refused[]): Refusal[] {
+  const [one] = refused
+  if (!one) return []
+  const { client, server, why, until } = one
+  const has = [client.has && `the client with ${client.has}`, server.has && `the server with ${server.has}`]
+  return [{ ...to, state: has.filter(Boolean).join(', ') || 'as it is now', why, until, states: refused.length }]
+}
+
+/** Why the connection is not as it has to be; undefined where it is. */
+async function problemOf(trial: Trial, row: ConnectionRow, by: ClientParty, of: Party): Promise<string | undefined> {
+  const dials = 'dials' in by && by.dials !== undefined ? [by.dials] : []
+  const [dialled, ...others] = [...dials, ...row.dialled]
+  if (dialled === undefined) return undefined
+  const met = await meet(trial, { ...row, dialled: [dialled] }, by, of)
+  if ('refused' in met) return met.refused
+  if ('certificate' in by && !met.seen) return `seen as nobody (${met.why})`
+  const other = others.find((name) => !isServerFor(of, name))
+  return other === undefined ? undefined : formatNotFor(other)
+}
+
+function isServerFor({ certificate }: Party, name: string): boolean {
+  const x509 = certificateIn(certificate)?.x509
+  return (isIP(name) ? x509?.checkIP(name) : x509?.checkHost(name, { subject: 'never' })) !== undefined
+}
+
+/** Under the first name that is dialled. */
+function meet({ known, states }: Trial, row: ConnectionRow, by: ClientParty, of: Party): Promise<Met> {
+  const [
+    {
+      dialled: [dialled = ''],
+      strict = false,
+    },
+  ] = [row]
+  const id = [idOf(by), idOf(by.ca), idOf(of), idOf(of.ca), dialled, strict].join()
+  states.add(id)
+  const met = known.get(id) ?? shakeHands({ server: of, client: by, dialled, strict })
+  known.set(id, met)
+  return met
+}
+
+/** What was refused before the step is refused after it; after the last one all that must be, also what the old CA signs. */
+async function tryRefusal(trial: Trial, row: ConnectionRow, { first, next }: Record<'first' | 'next', Parties>) {
+  const { before, after, isLast = false } = trial
+  const isRefused = async (by: ClientParty, of: Party) => {
+    const met = await meet(trial, row, by, of)
+    return 'refused' in met || (row.expected === undefined && met.seen === undefined)
+  }
+  const refused: Refused[] = []
+  const refuse = (has: string) =>
+    refused.push({ client: { has }, server: { has: '' }, why: 'accepted, and has to be refused', until: 'for good' })
+  const isDue = isLast || (await isRefused(first.client, first.server))
+  if (isDue && !(await isRefused(next.client, next.server))) refuse('its new files')
+  const { ca = caName } = row
+  const [old, present] = [before, after].map((auth) => auth.tryBytes(auth.files.key(ca)))
+  if (isLast && row.client === 'of another CA' && old && present && !old.equals(present)) {
+    const former = await stranger({ ...trial, auth: before }, 'ours', ca)
+    if (!(await isRefused({ ...next.client, ...former }, next.server))) refuse('a certificate of the old CA')
+  }
+  return refused
+}
+
+const certificateIn = memoised(readCertificate)
+
+/** CAs of that name that are still valid. */
+function keptCas({ before, now }: Trial, name: string): Buffer[] {
+  return backups(before, before.files.certificate(name)).filter((pem) => (certificateIn(pem)?.notAfter ?? 0) > now)
+}
+
+/** Certificates of that name that are still valid, over the key that is there. */
+function keptPairs({ before, now }: Trial, name: string): Presented[] {
+  const key = before.tryBytes(before.files.key(name)) ?? Buffer.of()
+  const privateKey = keyIn(key)
+  return backups(before, before.files.certificate(name)).flatMap((certificate) => {
+    const read = certificateIn(certificate)
+    return read && privateKey && read.notAfter > now && isKeyOf(read, privateKey) ? [{ certificate, key }] : []
+  })
+}
+
+/** Each API server verifies the tokens of each; and those that were handed out, unless their key ends. */
+function tryTokens(trial: Trial): Refusal[] {
+  const { before, after, isLast } = trial
+  const { certificate, key } = tokenFiles(after.files)
+  const [signer, verifier] = [after.tryBytes(key), after.tryBytes(certificate)]
+  if (!signer || !verifier) return []
+  const [oldSigner = signer, oldVerifier = verifier] = [before.tryBytes(key), before.tryBytes(certificate)]
+  const signed = Buffer.from('header.payload')
+  const problem = (by: Buffer, of: Buffer) => {
+    const privateKey = keyIn(by)
+    const signature = privateKey && sign('sha256', signed, privateKey)
+    const isVerified = signature && keysIn(of).some((each) => verify('sha256', signed, each, signature))
+    return isVerified ? undefined : `no certificate in its ${certificate} is of the key of that token`
+  }
+  const kept = isLast ? [] : backups(before, key).filter((each) => problem(each, oldVerifier) === undefined)
+  const clients = generations(oldSigner, signer, 'signing key', kept)
+  const to = { connection: 'keys/service-account-token', client: 'pods', server: 'kube-apiserver' }
+  return tryPairs(trial, to, clients, generations(oldVerifier, verifier, certificate), problem)
+}
+
+/** Each API server decrypts what each encrypts. */
+function tryStored(trial: Trial): Refusal[] {
+  const { file } = encryptionConfig
+  const next = trial.after.tryBytes(file)
+  if (!next) return []
+  const all = generations(trial.before.tryBytes(file) ?? next, next, file)
+  const entriesIn = (bytes: Buffer) => readEncryptionConfig(bytes)?.entries ?? []
+  const keysFor = (bytes: Buffer, resource: string) =>
+    entriesIn(bytes).find(({ resources }) => resources.includes(resource))?.keys ?? []
+  const problem = (by: Buffer, of: Buffer) => {
+    const unread = entriesIn(by)
+      .flatMap(({ resources }) => resources)
+      .find((each) =>
+        keysFor(by, each)
+          .slice(0, 1)
+          .some((key) => !keysFor(of, each).some((its) => isDeepStrictEqual(its, key))),
+      )
+    return unread && `its ${file} lacks the key of ${unread}`
+  }
+  const to = { connection: 'keys/encryption', client: 'kube-apiserver', server: 'another kube-apiserver' }
+  return tryPairs(trial, to, all, all, problem)
+}
+
+function tryPairs(
+  { states }: Trial,
+  to: Pick<Refusal, 'connection' | 'client' | 'server'>,
+  clients: readonly Loaded<Buffer>[],
+  servers: readonly Loaded<Buffer>[],
+  problem: (by: Buffer, of: Buffer) => string | undefined,
+): Refusal[] {
+  const refused = clients.flatMap((client) =>
+    servers.flatMap((server): Refused[] => {
+      states.add([to.connection, idOf(client.value), idOf(server.value)].join())
+      const why = problem(client.value, server.value)
+      return why ? [{ client, server, why, until: 'until each API server has loaded the new files' }] : []
+    }),
+  )
+  return refusalOf(to, refused)
+}

@@ -1,0 +1,347 @@
+/** Looks at a node's units: their files, and what the components of those that run answer. */
+
+import type { ClusterNode } from '../../lib/cluster/cluster.ts'
+import { Failure, runAgain, tryToAwait } from '../../lib/failure.ts'
+import { caName, kubeconfigFile, nextName } from '../../lib/files/auth-dir.ts'
+import type { Run } from '../../lib/graph/target.ts'
+import { readClientCertificate, readEmbeddedCa } from '../../lib/kubernetes/kubeconfig.ts'
+import { pairsToReplace, revokedKeys } from '../../lib/kubernetes/revocation.ts'
+import { asUnknown } from '../../lib/node/node.ts'
+import { folderOf } from '../../lib/node/place.ts'
+import { fileAt, isRunning, type PlacesState, realPath } from '../../lib/node/state.ts'
+import { commonNameOf, readCertificate, readCertificates } from '../../lib/pki/certificate.ts'
+import { isOfOwnCa } from '../../lib/pki/pair.ts'
+import type { Health, Place, Port, Unit } from '../layouts/layout.ts'
+import { certTable, nodeUnits, serviceOf } from '../layouts/tables.ts'
+import {
+  addressOf,
+  isApiServer,
+  type Life,
+  type LoadedConfig,
+  parseLoadedConfig,
+  readHealth,
+  readMetrics,
+  readSelfMade,
+  readServedCertificate,
+  readsCaAgain,
+  type ServedCertificate,
+} from '../looks/component.ts'
+import { refuseContradicted } from '../looks/declared.ts'
+import { digestAt, installOf, lookAtMachine, lookAtNode, type NodeLook, placesOf, repeat } from '../looks/look.ts'
+import { loadsOf, type UnitSeen } from '../looks/reads.ts'
+import { type ListInForce, readInForce, refuseOldApi } from './list-in-force.ts'
+
+export interface UnitsFound extends NodeLook {
+  readonly places: PlacesState
+  /** The certificates that are served, by port. */
+  readonly served: ReadonlyMap<number, ServedCertificate>
+  /** Of the certificate that its API server made itself; undefined where it shows none. */
+  readonly selfMade: Life | undefined
+  /** Why a unit that runs is not healthy, by its name. */
+  readonly unhealthy: ReadonlyMap<string, string>
+  /** The encryption config of its API server; undefined if it was not queried, or did not answer. */
+  readonly config?: LoadedConfig | undefined
+  /** What its API server says of the list of who is revoked; undefined if it was not queried, or did not answer. */
+  readonly inForce?: ListInForce | undefined
+}
+
+/** Uses the node's one connection. `made`: a look of just now. Throws a Failure if the units could not be looked at. */
+export async function lookAtUnits(run: Run, node: ClusterNode, made?: NodeLook): Promise<UnitsFound> {
+  try {
+    const look = await lookWhenSettled(run, node, made)
+    const places = placesOf(look)
+    refuseContradicted(run.cluster, node, look.units)
+    refuseWrongSettings(node, look.units, places)
+    refuseOtherUsers(run, node, look.units, places)
+    const units = await withLoads(run, node, look.units, places)
+    const asked = units.filter((unit) => isInstalled(unit, places) && mayAnswer(unit, places))
+    const answers = await lookAtAnswers(run, node, asked)
+    await refuseUnreached(run, node, asked, answers)
+    const hasApi = asked.some(isApiServer)
+    if (hasApi) await refuseOldApi(run, node, asked)
+    return {
+      ...look,
+      places,
+      units,
+      ...answers,
+      config: await lookAtConfig(run, node, asked, places),
+      inForce: hasApi ? await readInForce(run, node) : undefined,
+    }
+  } catch (error) {
+    throw asUnknown(node.name, error)
+  }
+}
+
+/** Waits until no unit is stopping: a killed run may be restarting it, so it does not count as stopped by its owner. */
+async function lookWhenSettled(run: Run, node: ClusterNode, made: NodeLook | undefined): Promise<NodeLook> {
+  let look = made ?? (await lookAtNode(run, node))
+  const units = nodeUnits(run.cluster, node).map(({ unit }) => unit)
+  const why = await repeat(installOf(run).timeout, async () => {
+    const stopping = units.find((unit) => placesOf(look).units.get(unit)?.isStopping)
+    if (stopping !== undefined) look = await lookAtNode(run, node)
+    return stopping
+  })
+  if (why === undefined) return look
+  throw new Failure(`${why} has been stopping for all of install.timeout`, {
+    node: node.name,
+    code: 'not-looked-at',
+    remedy: `see there what it waits for: systemctl status ${serviceOf(run.cluster, why)}; then ${runAgain}`,
+  })
+}
+
+/** When each file is read. A pair whose key is cut off, or about to be, needs a restart: the unit may not be healthy until a poll. */
+async function withLoads(run: Run, node: ClusterNode, units: readonly UnitSeen[], places: PlacesState) {
+  const isReplaced = pairsToReplace(run)
+  const isCutOff = ({ file, part, path }: Place) => {
+    if (part !== 'pair') return false
+    if (isReplaced(file)) return true
+    const there = places.contents.get(realPath(places, path))
+    const certificate = there && readCertificate(there)
+    return certificate && revokedKeys(run)(certificate)
+  }
+  return Promise.all(
+    units.map(async (unit): Promise<UnitSeen> => {
+      const isAsked = unit.metrics && mayAnswer(unit, places) && isCaOpen(run, unit, places)
+      const polls = isAsked && (await readsCaAgain({ run }, node, unit.metrics))
+      const files = unit.files.map((place): Place => {
+        const seen: Place = isCutOff(place) ? { ...place, isCutOff: true } : place
+        return { ...seen, loads: loadsOf(seen, { polls }) }
+      })
+      return { ...unit, files }
+    }),
+  )
+}
+
+/** It may have to load another CA than it was started with. */
+function isCaOpen(run: Run, unit: Unit, places: PlacesState): boolean {
+  const isOpen = (place: Place) =>
+    run.stagedBy === 'ca' ||
+    !isLoaded(unit, place.path, places) ||
+    fileAt(places, place.path)?.sha256 !== digestAt(run, place) ||
+    changesCa(run, place.file)
+  return unit.files.some((place) => place.part === 'ca' && !embedsCa(run, place, unit, places) && isOpen(place))
+}
+
+/** The kubeconfig is as those were that had the CA embedded. */
+export function embedsCa(run: Run, { file }: Pick<Place, 'file'>, { files }: Unit, places: PlacesState): boolean {
+  const there = files.find((place) => place.file === file && place.part === 'kubeconfig')
+  return (
+    !changesCa(run, file) &&
+    there !== undefined &&
+    fileAt(places, there.path)?.sha256 === digestAt(run, { file, part: 'embedded' })
+  )
+}
+
+/** In a plan: whether the kubeconfig would trust other certificates than now. During a rotation it trusts two CAs. */
+export function changesCa({ auth, pending }: Run, kubeconfig: string): boolean {
+  if (!pending?.has(kubeconfig)) return false
+  const files = [caName, nextName(caName)].map(auth.files.certificate)
+  const setIn = (...all: readonly (Buffer | undefined)[]) =>
+    new Set(all.flatMap((pem) => readCertificates(pem ?? '')).map(({ der }) => der.toString('hex')))
+  const trusted = setIn(...files.map((file) => auth.tryBytes(file)))
+  const held = setIn(readEmbeddedCa(`${auth.tryBytes(kubeconfig)}`))
+  return files.some((file) => pending.has(file)) || trusted.symmetricDifference(held).size > 0
+}
+
+/** What is installed where a command line is wrong may be read by nobody. Throws a Failure. */
+export function refuseWrongSettings(node: ClusterNode, units: readonly UnitSeen[], places: PlacesState): void {
+  const [first, ...more] = units.filter(({ wrong }) => wrong.length > 0)
+  if (first)
+    throw new Failure([first, ...more].map(({ unit, wrong }) => `${unit}: ${wrong.join('; ')}`).join('; '), {
+      node: node.name,
+      code: 'wrong-setting',
+      remedy: `change that there, and restart it: systemctl edit --full ${first.service}; then ${runAgain}`,
+    })
+  refuseOddPaths(node, units, places)
+}
+
+/**
+ * A kubeconfig of our CA that is of another user is not replaced: the unit would be somebody else, who may do other things. Nor does a
+ * kubelet get another name: it may change neither its own Node nor its lease then, and still gets answers. Throws a Failure.
+ */
+export function refuseOtherUsers(
+  run: Pick<Run, 'auth' | 'cluster' | 'options' | 'command'>,
+  node: ClusterNode,
+  units: readonly UnitSeen[],
+  places: PlacesState,
+): void {
+  if (run.options.replaceIdentity) return
+  const refuse = (what: string, remedy: string) =>
+    new Failure(what, { node: node.name, code: 'wrong-setting', remedy: `${remedy}; then ${runAgain}` })
+  for (const unit of units.filter((each) => !keepsOwnClient(run, each, places))) {
+    const other = unit.files.flatMap((place) => otherUserAt(run, place, places))[0]
+    if (other)
+      throw refuse(
+        `${unit.unit}: ${other.path} is a kubeconfig of ${other.held}, and that of ${other.wanted} belongs there`,
+        `have ${unit.unit} read another file, or give the node or unit that name in cluster.yaml; or overwrite it: ${run.command(`install --node ${node.name} --replace-identity`)}`,
+      )
+    const isOfNode = unit.files.some(({ file }) => file === kubeconfigFile(node.name))
+    const name = (unit.nodeName ?? places.hostname)?.toLowerCase()
+    if (!isOfNode || !isRunning(places, unit.unit) || name === undefined || name === node.name) continue
+    const source = unit.nodeName === undefined ? 'its host name' : '--hostname-override'
+    throw refuse(
+      `its kubelet is the node ${name} (${source}), and cluster.yaml calls it ${node.name}`,
+      `give it that name in cluster.yaml; or, if no Node ${name} is in use, set --hostname-override=${node.name} there, and restart it: systemctl edit --full ${unit.service}`,
+    )
+  }
+}
+
+/** Of a certificate of our CA there whose user is not the one that it should be. */
+function otherUserAt(
+  { auth, cluster }: Pick<Run, 'auth' | 'cluster'>,
+  { file, path, part }: Place,
+  places: PlacesState,
+) {
+  const bytes = part === 'pair' || part === 'kubeconfig' ? places.contents.get(realPath(places, path)) : undefined
+  const held = bytes && readCertificate((part === 'kubeconfig' ? readClientCertificate(bytes.toString()) : bytes) ?? '')
+  const name = auth.files.parse(file)?.name
+  const wanted = certTable(cluster).find((row) => row.name === name)?.profile.subject.CN
+  if (!held || wanted === undefined || held.attributes.includes(`CN=${wanted}`)) return []
+  if (!isOfOwnCa(auth, held)) return []
+  return [{ path, wanted, held: commonNameOf(held) ?? 'nobody' }]
+}
+
+/** Root does not write to paths that are ambiguous, or that another user could redirect. */
+function refuseOddPaths(node: ClusterNode, units: readonly UnitSeen[], { links, odd, real }: PlacesState): void {
+  const refuse = (what: string, remedy: string) =>
+    new Failure(`${what}: nothing is installed there`, { node: node.name, code: 'odd-path', remedy })
+  const remedy = 'name the real path in cluster.yaml (install.units)'
+  const rows = units.flatMap(({ unit, files }) => files.map((place) => ({ ...place, unit })))
+  // Another process may name any path.
+  const paths = [...rows.map(({ path }) => path), ...units.flatMap(({ config }) => config ?? [])]
+  const link = paths.map((path) => links.get(path)).find((each) => each !== undefined)
+  if (link !== undefined)
+    throw refuse(
+      `${link}, on the way of a link to files of its units, belongs to another user than root`,
+      `give it to root there: chown -h root ${link}; or ${remedy}`,
+    )
+  const lost = rows.find(({ path }) => odd.includes(path))
+  if (lost) throw refuse(`${lost.path} leads nowhere, or to a name with other than plain characters`, remedy)
+  for (const same of Map.groupBy(rows, ({ path }) => realPath({ real }, path)).values()) {
+    const [first, other] = same.filter(
+      (row, i) => same.findIndex(({ file, part }) => file === row.file && part === row.part) === i,
+    )
+    if (first && other)
+      throw refuse(
+        `${first.by} of ${first.unit} and ${other.by} of ${other.unit} lead to the same file (${first.path}), and ${first.file} and ${other.file} belong there`,
+        `name another path for one of them in cluster.yaml (install.units); then ${runAgain}`,
+      )
+  }
+}
+
+/** True if it has finished its start, and has a process that can answer. */
+function mayAnswer({ unit }: Unit, { units }: PlacesState): boolean {
+  const { active, process } = units.get(unit) ?? {}
+  return active === 'active' && process !== 'gone' && process?.isStopped !== true
+}
+
+/** Its metrics are long: they are read only during a rotation, and where the clocks do not show that it has loaded the file. */
+async function lookAtConfig(
+  run: Run,
+  node: ClusterNode,
+  units: readonly Unit[],
+  places: PlacesState,
+): Promise<LoadedConfig | undefined> {
+  const isRead = (unit: Unit) =>
+    unit.files.some(({ mayReload, path }) => mayReload && (run.stagedBy !== undefined || !isLoaded(unit, path, places)))
+  // Without an answer the clocks decide.
+  return units.some(isRead)
+    ? await tryToAwait(async () => parseLoadedConfig(await readMetrics({ run }, node)))
+    : undefined
+}
+
+type Answers = Pick<UnitsFound, 'served' | 'selfMade' | 'unhealthy'>
+
+async function lookAtAnswers(run: Run, node: ClusterNode, units: readonly Unit[]): Promise<Answers> {
+  const served = new Map<number, ServedCertificate>()
+  const unhealthy = new Map<string, string>()
+  const addServed = async (port: Port) => served.set(port.port, await readServedCertificate({ run }, node, port))
+  const healthOf = async ({ unit, serves }: Unit, health: Health) => {
+    const seen = await readHealth({ run }, node, health)
+    if (seen.why !== undefined) unhealthy.set(unit, seen.why)
+    const own = serves.find(({ port }) => port === health.port)
+    // A server that is not trusted gives no answer, and still shows a certificate.
+    if (own && seen.served) served.set(own.port, seen.served)
+    else if (own) await addServed(own)
+  }
+  const look = ({ health, ...unit }: Unit) => [
+    health && healthOf(unit, health),
+    ...unit.serves.filter(({ port }) => port !== health?.port).map(addServed),
+  ]
+  const [selfMade] = await Promise.all([readSelfMade({ run }, node, units), ...units.flatMap(look)])
+  return { served, selfMade, unhealthy }
+}
+
+/**
+ * Over a shared connection ssh does not report why a port is not reached: nothing listens, or sshd forbids it. Throws a Failure
+ * if no port answers through ssh, though a process listens.
+ */
+async function refuseUnreached(
+  run: Run,
+  node: ClusterNode,
+  units: readonly Unit[],
+  { served, unhealthy }: Answers,
+): Promise<void> {
+  const isReached = [...served.values()].some((each) => each !== 'nothing')
+  if (served.size === 0 || isReached || units.some(({ unit, health }) => health && !unhealthy.has(unit))) return
+  const [port] = (await lookAtMachine(run, node, [...served.keys()])).ports
+  // It may listen only by now.
+  const asked = units.flatMap(({ serves }) => serves).find((each) => each.port === port)
+  if (!asked || (await readServedCertificate({ run }, node, asked)) !== 'nothing') return
+  const address = addressOf(node)
+  throw new Failure('could not be looked at: what listens there shows no certificate through ssh', {
+    node: node.name,
+    code: 'not-looked-at',
+    remedy: `let sshd there through to ${address} (AllowTcpForwarding, PermitOpen in sshd_config); if it does, see what answers: openssl s_client -connect ${address}:${asked.port}
+then ${runAgain}`,
+  })
+}
+
+/**
+ * True if it gets its client certificate from the cluster by itself: its kubeconfig is its own. As long as a certificate of ours is
+ * embedded there, it has got none.
+ */
+export function keepsOwnClient(
+  { auth }: Pick<Run, 'auth'>,
+  { files, rotatesItself }: UnitSeen,
+  places: PlacesState,
+): boolean {
+  const place = files.find(({ part }) => part === 'kubeconfig')
+  if (rotatesItself === false || !place) return false
+  const path = realPath(places, place.path)
+  const content = places.contents.get(path)
+  // The same as ours, if it is there and its content is not in the answer.
+  if (!content) return !places.files.has(path)
+  const embedded = readCertificate(readClientCertificate(content.toString()) ?? '')
+  return !embedded || !isOfOwnCa(auth, embedded)
+}
+
+export function isInstalled({ unit, bundle, files, isInstalledEarly }: Unit, places: PlacesState): boolean {
+  if (bundle !== undefined) return files.some(({ path }) => fileAt(places, path))
+  const isThere = files.every(({ path }) => places.folders.has(folderOf(path)))
+  if (isInstalledEarly && isThere) return true
+  // A unit that runs is installed, even if its unit file is now gone, masked or invalid.
+  return isThere && (places.units.get(unit)?.isLoaded === true || isRunning(places, unit))
+}
+
+/** A unit that its owner stopped is not up, and stays stopped. */
+export function isUp({ unit, bundle }: Unit, places: PlacesState): boolean {
+  return bundle !== undefined || isRunning(places, unit)
+}
+
+/** Seconds: the node's clock is read with that precision. */
+export const sameClock = 2
+
+/**
+ * True if started after the last change of the file. The node's clock may have been set since the start, before or after the
+ * change: then it must be so by the clock of the start and by the present one. A start in the future proves nothing.
+ */
+export function isLoaded({ unit, bundle }: Unit, path: string, places: PlacesState): boolean {
+  const { process, started: unitStarted } = places.units.get(unit) ?? {}
+  const started = bundle === undefined ? unitStarted : fileAt(places, bundle)?.changed
+  const changed = fileAt(places, path)?.changed
+  if (changed === undefined) return true
+  if (started === undefined || started <= changed || started > places.now + 1) return false
+  const byPresentClock = typeof process === 'object' ? process.started : started
+  return Math.abs(started - byPresentClock) <= sameClock || byPresentClock > changed
+}

@@ -1,0 +1,79 @@
+/** The list of who is revoked, on nodes: whether API servers enforce it, and what their owner has to change. */
+import type { ClusterNode } from '../../lib/cluster/cluster.ts'
+import { Failure, tryToAwait } from '../../lib/failure.ts'
+import { authorizationConfigFile, authorizationFiles } from '../../lib/files/auth-dir.ts'
+import type { Run } from '../../lib/graph/target.ts'
+import { formatAuthorizers, nobody, reviewOf } from '../../lib/kubernetes/authorization.ts'
+import { type Counts, parseCounts } from '../../lib/kubernetes/counts.ts'
+import { listIn } from '../../lib/kubernetes/revocation.ts'
+import { fileAt, type PlacesState } from '../../lib/node/state.ts'
+import { apiServer } from '../layouts/layout.ts'
+import { authorizationWebhookPath } from '../layouts/tables.ts'
+import { readMetrics, withApi } from '../looks/component.ts'
+import type { UnitSeen } from '../looks/reads.ts'
+
+/** GA of --authorization-config: https://kubernetes.io/docs/reference/command-line-tools-reference/feature-gates/ */
+const oldest = 32
+
+export interface ListInForce {
+  /** It denies everybody on the list in auth/, before RBAC allows anything. */
+  readonly isLoaded: boolean
+  /** Host names of the API servers that ran within the last hour, by their leases. */
+  readonly servers: readonly string[]
+}
+
+/** What an API server says of the list; undefined if it did not answer, or cluster.yaml has none. */
+export async function readInForce(run: Run, node: ClusterNode): Promise<ListInForce | undefined> {
+  const { auth, cluster } = run
+  if (!cluster.revoked) return undefined
+  const list = listIn(auth) ?? nobody
+  const { hostnameOf, isLive, keptTime, readLeases } = await import('./leases.ts')
+  return tryToAwait(() =>
+    withApi({ run }, node, async (api) => {
+      const review = { apiVersion: 'authorization.k8s.io/v1', kind: 'SubjectAccessReview', spec: reviewOf(list) }
+      const answer = await api.read('POST', '/apis/authorization.k8s.io/v1/subjectaccessreviews', review)
+      const isLoaded = 'status' in answer && (answer.status as { readonly denied?: unknown } | null)?.denied === true
+      const { leases, now } = await readLeases(api)
+      return { isLoaded, servers: leases.filter((lease) => isLive(lease, now, keptTime)).map(hostnameOf) }
+    }),
+  )
+}
+
+/** Undefined if it did not answer. */
+export async function readCounts(run: Run, node: ClusterNode): Promise<Counts | undefined> {
+  const metrics = await tryToAwait(() => readMetrics({ run }, node))
+  return metrics === undefined ? undefined : parseCounts(metrics)
+}
+
+/** Throws a Failure for an API server that can't be started with the list. */
+export async function refuseOldApi(run: Run, node: ClusterNode, units: readonly UnitSeen[]): Promise<void> {
+  if (!units.some(({ flags }) => flags.unset.some(({ file }) => file === authorizationConfigFile))) return
+  const answer = await tryToAwait(() => withApi({ run }, node, (api) => api.read('GET', '/version')))
+  const minor = answer && minorOf(answer)
+  if (minor === undefined || minor >= oldest) return
+  throw new Failure(`${apiServer} is of Kubernetes 1.${minor}, and revoked needs 1.${oldest}`, {
+    node: node.name,
+    code: 'too-old',
+    remedy:
+      'upgrade it, or take revoked out of cluster.yaml; until then: docs/rotation.md, "A key that may have leaked"',
+  })
+}
+
+/** Of Kubernetes 1.X, by the answer to /version; a provider may add a plus. */
+export function minorOf(answer: object): number | undefined {
+  const { major, minor }: { readonly major?: unknown; readonly minor?: unknown } = answer
+  const number = Number.parseInt(String(minor), 10)
+  return major === '1' && !Number.isNaN(number) ? number : undefined
+}
+
+/** Both are there, so that the API server may be started with them. */
+export function isListPlaced(found: { readonly units: readonly UnitSeen[]; readonly places: PlacesState }): boolean {
+  const places = found.units.flatMap(({ files }) => files.filter(({ file }) => authorizationFiles.includes(file)))
+  return places.every(({ path }) => fileAt(found.places, path))
+}
+
+/** For an API server with a configuration of its owner's own. */
+export function formatOwned({ auth, cluster }: Run, why: string): string {
+  const authorizers = formatAuthorizers(listIn(auth) ?? nobody, authorizationWebhookPath(cluster))
+  return `${apiServer}: ${why}, and is left alone: for revoked, put these authorizers before all others in the file of --authorization-config\n${authorizers}`
+}

@@ -1,0 +1,217 @@
+/** Members of one store: when one may be restarted, and when none can be healthy yet. */
+import { isIP } from 'node:net'
+import { hostname } from 'node:os'
+import * as v from 'valibot'
+import { specialUse } from '../../lib/address.ts'
+import type { ClusterNode } from '../../lib/cluster/cluster.ts'
+import { Failure, runAgain, tryToAwait } from '../../lib/failure.ts'
+import { giveBackStoreLock, takeStoreLock } from '../../lib/kubernetes/stored.ts'
+import { isIssuedBy, readCertificates } from '../../lib/pki/certificate.ts'
+import { ownCas } from '../../lib/pki/pair.ts'
+import { formatNames, printable } from '../../lib/wording.ts'
+import { heldOn } from '../folder/held.ts'
+import { stagingOwner } from '../folder/marks.ts'
+import type { Unit } from '../layouts/layout.ts'
+import { type Asking, withEtcd } from '../looks/component.ts'
+import { commandLimit, installOf, limitBeside, lookAtNode, repeat } from '../looks/look.ts'
+import type { NodeRun } from './replace.ts'
+import { servesOurs, whyNotHealthy } from './restart.ts'
+
+function membersOf({ run, node }: NodeRun) {
+  const all = run.cluster.nodes.filter(({ role }) => role === node.role)
+  return { all, others: all.filter(({ name }) => name !== node.name), majority: Math.floor(all.length / 2) + 1 }
+}
+
+const memberList = v.object({
+  members: v.pipe(
+    v.array(
+      v.object({
+        ID: v.pipe(v.string(), v.regex(/^\d{1,20}$/)),
+        name: v.optional(v.string(), ''),
+        peerURLs: v.optional(v.array(v.string()), []),
+      }),
+    ),
+    v.minLength(1),
+  ),
+})
+type Member = v.InferOutput<typeof memberList>['members'][number]
+
+export type QuorumState = 'healthy' | 'not healthy' | 'without a quorum'
+
+/** Seconds from the end of the restart command until the others can see that the member is down. */
+const settling = 60
+
+/** A member that was healthy waits for its turn. Any other unit does not wait. */
+export async function guarded(on: NodeRun, unit: Unit, isHealthy: boolean, work: () => Promise<void>): Promise<void> {
+  await (unit.isQuorum && isHealthy ? whileOthersAreHealthy(on, unit, work) : work())
+}
+
+/**
+ * Only for a healthy member: with one etcd of three down already, restarting another loses the quorum. Only one run at a time
+ * does this, on whichever machine, since each might see all others healthy.
+ */
+async function whileOthersAreHealthy(on: NodeRun, unit: Unit, work: () => Promise<void>): Promise<void> {
+  let turn: Turn | undefined
+  const look = async () => {
+    turn = await takeTurn(on, unit)
+    return turn instanceof Failure ? turn.message : undefined
+  }
+  await repeat(installOf(on.run).timeout, look, on.signal)
+  if (turn instanceof Failure) throw turn
+  try {
+    await work()
+  } finally {
+    // A lease that can't be revoked expires.
+    if (turn) await giveBack(on, turn).catch(() => {})
+  }
+}
+
+/** The lease that we hold while all others are healthy, or why we do not have it. */
+type Turn = { readonly lease: string } | Failure
+
+/** The lock is kept in the store itself, which is healthy. */
+async function takeTurn(on: NodeRun, unit: Unit): Promise<Turn> {
+  const seconds = Math.ceil(commandLimit(on.run) / 1000) + settling
+  const owner = { owner: stagingOwner(on.run).auth, host: hostname(), seconds }
+  const taken = await withEtcd(on, on.node, (etcd) =>
+    takeStoreLock(etcd, { key: `harderway/restart/${unit.unit}`, ...owner }),
+  ).catch((error) => {
+    throw error instanceof Failure && error.code === 'http-404' ? withoutGateway(on.node, unit.unit) : error
+  })
+  if ('host' in taken)
+    return new Failure(`a run on ${printable(taken.host)} is restarting ${unit.unit}, one after the other`, {
+      node: on.node.name,
+      code: 'busy',
+      remedy: `${runAgain} when that one has ended`,
+    })
+  try {
+    const why = await whyNoTurn(on, unit)
+    if (why === undefined) return taken
+    await giveBack(on, taken)
+    return why
+  } catch (error) {
+    await giveBack(on, taken)
+    throw error
+  }
+}
+
+/** A member that was just restarted may not answer yet. Throws a Failure where waiting does not help, as for a node that was not reached. */
+async function whyNoTurn(on: NodeRun, unit: Unit): Promise<Failure | undefined> {
+  const [stranger] = foreignMembers(await readMembers(on, on.node), membersOf(on).all)
+  if (stranger !== undefined)
+    throw new Failure(`${unit.unit} is not restarted while nothing is known of ${stranger}`, {
+      node: on.node.name,
+      code: 'no-quorum',
+      remedy: `${runAgain} after that`,
+    })
+  const broken = await findBroken(on, unit)
+  if (broken.length === 0) return undefined
+  const list = broken.map(([{ name }, reason]) => `${name} (${reason})`).join(', ')
+  const failure = new Failure(`${unit.unit} is not restarted while it is not healthy on ${list}`, {
+    node: on.node.name,
+    code: 'no-quorum',
+    remedy: [
+      `repair it there, then ${runAgain}; where these files are what it lacks:`,
+      on.run.command(`install ${broken.map(([{ name }]) => `--node ${name}`).join(' ')}`),
+    ].join('\n'),
+  })
+  const others = await Promise.all(broken.map(([other]) => on.run.connect(other)))
+  if (others.some(({ hasGivenUp }) => hasGivenUp)) throw failure
+  return failure
+}
+
+/**
+ * The members of etcd that are on none of the control nodes. Their names are often alike (`default`): an address counts first. A
+ * loopback address is of the control node that was queried: no member elsewhere can have it.
+ */
+export function foreignMembers(
+  members: readonly Member[],
+  controls: readonly Pick<ClusterNode, 'name' | 'ips'>[],
+): string[] {
+  const isOurs = ({ name, peerURLs }: Member) => {
+    const hosts = peerURLs.map((url) => URL.parse(url)?.hostname.replace(/^\[|\]$/g, '') ?? '')
+    const hasAddress = hosts.some((host) => isIP(host) !== 0)
+    return controls.some(
+      (node) =>
+        (!hasAddress && node.name === name) ||
+        hosts.some(
+          (host) =>
+            host === 'localhost' ||
+            specialUse(host) === 'loopback' ||
+            host.startsWith(`${node.name}.`) ||
+            [node.name, ...node.ips].includes(host),
+        ),
+    )
+  }
+  return members
+    .filter((member) => !isOurs(member))
+    .map(
+      ({ ID, name, peerURLs }) =>
+        `the etcd member ${printable(name || 'without a name')} (${printable(formatNames(peerURLs))}), which has the address of no control node of cluster.yaml: if its API server is stopped for good, etcdctl member remove ${BigInt(ID).toString(16)}; else add the node, or its address, to cluster.yaml`,
+    )
+}
+
+export function readMembers(asking: Asking, node: ClusterNode): Promise<Member[]> {
+  return withEtcd(
+    asking,
+    node,
+    async (etcd) => (await etcd.readAs(memberList, 'POST', '/v3/cluster/member/list', {})).members,
+  )
+}
+
+function withoutGateway(node: ClusterNode, unit: string): Failure {
+  return new Failure(`${unit} has no JSON gateway, by which one run at a time restarts a member`, {
+    node: node.name,
+    code: 'no-gateway',
+    remedy: 'take --enable-grpc-gateway=false and --listen-client-http-urls out of its command line, and restart it',
+  })
+}
+
+function giveBack(on: NodeRun, { lease }: { readonly lease: string }): Promise<void> {
+  return withEtcd(on, on.node, (etcd) => giveBackStoreLock(etcd, lease))
+}
+
+async function findBroken(on: NodeRun, unit: Unit): Promise<(readonly [ClusterNode, string])[]> {
+  const checks = await limitBeside(on.run).map(membersOf(on).others, async (other) => {
+    const why = await whyNotHealthy(on, other, unit)
+    return why === undefined ? [] : [[other, why] as const]
+  })
+  return checks.flat()
+}
+
+/**
+ * The member's state before anything is changed: it is healthy; it can be once it has the files of auth/; or it can't be yet. If
+ * all certificates have expired, the other members refuse a first new certificate, and it refuses theirs, until a quorum has new
+ * ones. Their expiry is read where they are installed: that nobody accepts our credentials does not prove it.
+ * Throws a Failure if the quorum is missing for another reason.
+ */
+export async function quorumStateOf(on: NodeRun, unit: Unit): Promise<QuorumState> {
+  if ((await whyNotHealthy(on, on.node, unit)) === undefined) return 'healthy'
+  const { others, majority } = membersOf(on)
+  const standings = await limitBeside(on.run).map(others, (other) => standingOfOther(on, other, unit))
+  const ready = 1 + standings.filter((each) => each === 'ready').length
+  if (ready >= majority) return 'not healthy'
+  const expired = standings.filter((each) => each === 'expired').length
+  if (ready + expired >= majority) return 'without a quorum'
+  const lost = others.flatMap(({ name }, i) => (standings[i] === 'unknown' ? [name] : []))
+  throw new Failure(`${unit.unit} has no quorum: it is not healthy here, nor on ${formatNames(lost)}`, {
+    node: on.node.name,
+    code: 'no-quorum',
+    remedy: `start it there, then ${runAgain}: systemctl status ${unit.service}`,
+  })
+}
+
+async function standingOfOther(on: NodeRun, other: ClusterNode, unit: Unit): Promise<'ready' | 'expired' | 'unknown'> {
+  // At once: a member without a quorum does not answer, and each question has its ten seconds.
+  const [isOurs, why] = await Promise.all([servesOurs(on, other, unit), whyNotHealthy(on, other, unit)])
+  if (isOurs || why === undefined) return 'ready'
+  const look = await tryToAwait(() => lookAtNode(on.run, other))
+  const { auth, now } = on.run
+  const cas = ownCas(auth)
+  const held = look ? heldOn(on.run, other, look) : []
+  const [leaf] = held
+    .filter(({ file, isPlace }) => isPlace && unit.serves.some(({ name }) => file === auth.files.certificate(name)))
+    .flatMap(({ bytes }) => (bytes ? readCertificates(bytes).slice(0, 1) : []))
+  const hasExpired = leaf !== undefined && leaf.notAfter < now && cas.some((ca) => isIssuedBy(leaf, ca))
+  return hasExpired ? 'expired' : 'unknown'
+}

@@ -1,0 +1,69 @@
+/** Replaces the files that units read with those of the node's folder, all or none; or puts the old ones back. */
+import type { ClusterNode } from '../../lib/cluster/cluster.ts'
+import { Failure, runAgain } from '../../lib/failure.ts'
+import type { Run, Work } from '../../lib/graph/target.ts'
+import type { Root } from '../../lib/node/node.ts'
+import { accessFor, folderOf } from '../../lib/node/place.ts'
+import { identityFiles } from '../layouts/tables.ts'
+import { installOf } from '../looks/look.ts'
+import type { UnitsFound } from './inspect.ts'
+import type { WantedPlace } from './wanted.ts'
+
+/** A node whose units are being changed. */
+export interface NodeRun {
+  readonly run: Run
+  readonly node: ClusterNode
+  readonly signal: AbortSignal
+  readonly tell: Work['tell']
+}
+
+/** Throws a Failure if not all files are installed afterwards, or if the old files have changed since the look. */
+export async function replaceAtPlaces(
+  { run, node }: NodeRun,
+  { folder, places: { files: seen } }: UnitsFound,
+  { wanted, all }: { readonly wanted: readonly WantedPlace[]; readonly all: readonly WantedPlace[] },
+): Promise<void> {
+  if (wanted.length === 0) return
+  if (folder === undefined)
+    throw new Failure(`${node.directory} does not exist there`, {
+      node: node.name,
+      code: 'changed-meanwhile',
+      remedy: runAgain,
+    })
+  const files = wanted.map((each) => {
+    const { file, path, part, sha256 = '' } = each
+    return { path, digest: sha256, from: { file, part, access: accessFor(each, seen.get(path)) } }
+  })
+  const isGuarded = ({ file }: WantedPlace) => identityFiles(run.cluster).has(file)
+  const unchanged = [...new Set([...wanted, ...all.filter(isGuarded)].map(({ path }) => path))]
+  await (await run.connect(node)).replace({ folder, sudo: installOf(run).sudo, files, unchanged, seen })
+}
+
+/** Throws a Failure where they are not removed, or have changed since the look. */
+export async function removeAtPlaces(on: NodeRun, found: UnitsFound, pruned: readonly string[]): Promise<void> {
+  if (pruned.length === 0) return
+  const at = rootOf(on, found, pruned)
+  await (await on.run.connect(on.node)).replace({
+    ...at,
+    files: [],
+    unchanged: pruned,
+    seen: found.places.files,
+    pruned,
+  })
+}
+
+/** Throws a Failure where they are not back. */
+export async function putBack(on: NodeRun, found: UnitsFound, paths: readonly string[]): Promise<void> {
+  await (await on.run.connect(on.node)).back(rootOf(on, found, paths), paths)
+}
+
+/** The files are those that are proven, each with its digest. Throws a Failure where the old ones could not be removed. */
+export async function forgetOld(on: NodeRun, found: UnitsFound, files: ReadonlyMap<string, string>): Promise<void> {
+  if (files.size === 0) return
+  await (await on.run.connect(on.node)).forget(rootOf(on, found, [...files.keys()]), files)
+}
+
+/** The node's folder may be gone: it is only locked here, so that of the first place serves too. */
+function rootOf({ run }: NodeRun, { folder }: UnitsFound, [path = '']: readonly string[]): Root {
+  return { folder: folder ?? folderOf(path), sudo: installOf(run).sudo }
+}

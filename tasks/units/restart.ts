@@ -1,0 +1,285 @@
+/** Restarts one unit of a node, and queries the node with our credentials until the unit is healthy. */
+
+import { randomBytes } from 'node:crypto'
+import type { ClusterNode } from '../../lib/cluster/cluster.ts'
+import { asFailure, Failure, runAgain } from '../../lib/failure.ts'
+import type { Run } from '../../lib/graph/target.ts'
+import { readEmbedded } from '../../lib/kubernetes/kubeconfig.ts'
+import { ask } from '../../lib/kubernetes/probe.ts'
+import { marksFolder, namesOf } from '../../lib/node/place.ts'
+import { tryCertificate } from '../../lib/pki/pair.ts'
+import { excerpt, printable, quote, withoutKeys } from '../../lib/wording.ts'
+import { stagingOwner } from '../folder/marks.ts'
+import type { Port, Unit } from '../layouts/layout.ts'
+import { nodeUnits } from '../layouts/tables.ts'
+import { addressOf, healthQuestion, isApiServer, readHealth, readServedCertificate } from '../looks/component.ts'
+import { commandLimit, installOf, limitBeside, reloadTime, repeat } from '../looks/look.ts'
+import type { NodeRun } from './replace.ts'
+
+/**
+ * Throws a Failure with the unit's last log lines if it does not become healthy within install.timeout. For a back-out, a node that
+ * can't be drained is restarted all the same.
+ */
+export async function restart(on: NodeRun, unit: Unit, { isBackOut = false } = {}): Promise<void> {
+  const work = async () => {
+    on.tell({ doing: 'restarting', unit: unit.unit })
+    await runAsRoot(on, unit.restart, unit)
+    await waitUntilHealthy(on, unit)
+  }
+  await whileDrained(on, unit, work, isBackOut)
+}
+
+/** Does not wait: a store without a quorum does not finish its start. */
+export async function restartUnproven(on: NodeRun, unit: Unit): Promise<void> {
+  on.tell({ doing: 'restarting', unit: unit.unit })
+  await whileDrained(on, unit, () => runAsRoot(on, `{ ${unit.restart}; } >/dev/null 2>&1 &`, unit))
+}
+
+/** Undrains even if the work fails. Then the error of the work is thrown, not that of the undrain. */
+async function whileDrained(
+  on: NodeRun,
+  { isDrained }: Unit,
+  work: () => Promise<void>,
+  isBackOut = false,
+): Promise<void> {
+  const { run, node, tell } = on
+  const isToUndrain = isDrained === true && installOf(run).drain !== '' && (await tryToDrain(on, isBackOut))
+  try {
+    await work()
+  } catch (error) {
+    if (isToUndrain) await tryToUndrain(on)
+    throw error
+  }
+  if (!isToUndrain) return
+  tell({ doing: 'undraining', node: node.name })
+  await undrain(run, node)
+}
+
+/** False if the node could not be drained, for a back-out; else throws that Failure. */
+async function tryToDrain(on: NodeRun, isBackOut: boolean): Promise<boolean> {
+  const { run, node, tell } = on
+  try {
+    await markDrained(run, node)
+    tell({ doing: 'draining', node: node.name })
+    await drain(run, node)
+    return true
+  } catch (error) {
+    // Another run's mark means that it is drained for that one.
+    if (!(error instanceof Failure && error.code === 'busy')) await tryToUndrain(on)
+    if (isBackOut && error instanceof Failure) return false
+    throw error
+  }
+}
+
+/** After a failure, which is not hidden by another. */
+async function tryToUndrain({ run, node }: NodeRun): Promise<void> {
+  await undrain(run, node).catch((error) =>
+    run.note(`${node.name} may be left drained, which the next run ends: ${asFailure(error).message}`),
+  )
+}
+
+export async function waitUntilHealthy(on: NodeRun, unit: Unit): Promise<void> {
+  if (unit.health) on.tell({ doing: 'waiting for', unit: unit.unit, path: unit.health.path })
+  const why = await repeat(installOf(on.run).timeout, () => whyNotHealthy(on, on.node, unit), on.signal)
+  if (why !== undefined) throw await notHealthy(on, unit, why)
+}
+
+/**
+ * True if the unit's ports serve the certificate of auth/ in time. If not, the unit needs a restart. So does, before Kubernetes 1.36, a
+ * kubelet: what it has reloaded it serves only to clients that name it (https://github.com/kubernetes/kubernetes/issues/133001). After a
+ * restart that may be the old process, on its way out.
+ */
+export async function waitUntilServed(on: NodeRun, unit: Unit, after: 'reload' | 'restart'): Promise<boolean> {
+  const mayStaySo = after === 'reload' && unit.serves.some(({ restartsBefore }) => restartsBefore !== undefined)
+  let isServed = false
+  const look = async () => {
+    // These first: nobody gets a new certificate before them.
+    const toNamers = mayStaySo ? await readAsking(on, on.node, unit, on.node.name) : []
+    const toOthers = await readAsking(on, on.node, unit)
+    isServed = toOthers.every((each) => each === 'ours')
+    const staysSo = mayStaySo && toNamers.every((each) => each === 'ours') && toOthers.includes('another')
+    return isServed || staysSo ? undefined : 'another certificate, or none'
+  }
+  await repeat(Math.min(reloadTime, installOf(on.run).timeout), look, on.signal)
+  return isServed
+}
+
+/** True if one of the ports does: a store without a quorum serves only other members. */
+export async function servesOurs(on: NodeRun, node: ClusterNode, unit: Unit): Promise<boolean> {
+  return (await readAsking(on, node, unit)).includes('ours')
+}
+
+export async function waitUntilOneServes(on: NodeRun, unit: Unit): Promise<boolean> {
+  const look = async () => ((await servesOurs(on, on.node, unit)) ? undefined : 'none')
+  return (await repeat(installOf(on.run).timeout, look, on.signal)) === undefined
+}
+
+/** Whose certificate each port of the unit serves, to clients that name the server so, or that dial its address. */
+function readAsking(
+  on: NodeRun,
+  node: ClusterNode,
+  unit: Unit,
+  name?: string,
+): Promise<('ours' | 'another' | 'nothing')[]> {
+  const look = async (port: Port) => {
+    const served = await readServedCertificate(on, node, port, name)
+    if (served === 'nothing') return served
+    return tryCertificate(on.run.auth, port.name)?.der.equals(served) ? 'ours' : 'another'
+  }
+  return Promise.all(unit.serves.map(look))
+}
+
+/** Undefined if the unit is healthy. */
+export async function whyNotHealthy(on: NodeRun, node: ClusterNode, { health }: Unit): Promise<string | undefined> {
+  return health && (await readHealth(on, node, health)).why
+}
+
+/**
+ * The unit may begin to use a new pair minutes from now, so an API server has to accept it while the old one is still kept. One that is
+ * busy, or is being restarted, is asked again; a refusal is final. Throws a Failure if none accepts it.
+ */
+export async function proveClient(on: NodeRun, kubeconfig: string): Promise<void> {
+  const { run, node, signal } = on
+  const as = readEmbedded(run.auth.bytes(kubeconfig).toString())
+  const refused = (whys: string) =>
+    new Failure(`no API server accepts the client certificate in ${kubeconfig}: ${whys}`, {
+      node: node.name,
+      code: 'not-accepted',
+      remedy: runAgain,
+    })
+  const look = async () => {
+    const whys: string[] = []
+    let isFinal = true
+    for (const each of run.cluster.nodes) {
+      const health = nodeUnits({ ...run.cluster, install: false }, each).find(isApiServer)?.health
+      if (!health) continue
+      try {
+        const { status } = await ask({ ...healthQuestion(on, each, health), as })
+        // Any other may come before it looks at the certificate, as while it shuts down, or be of one that is cut off.
+        if (status === 200) return undefined
+        whys.push(`${each.name} answers ${status}`)
+        isFinal &&= status === 401 || status === 403
+      } catch (error) {
+        signal.throwIfAborted()
+        if (!(error instanceof Failure)) throw error
+        whys.push(`${each.name}: ${error.what}`)
+        isFinal = false
+      }
+    }
+    if (isFinal) throw refused(whys.join('; '))
+    return whys.join('; ')
+  }
+  const why = await repeat(Math.min(reloadTime, installOf(run).timeout), look, signal)
+  if (why !== undefined) throw refused(why)
+}
+
+async function runAsRoot(on: NodeRun, command: string, unit: Unit): Promise<void> {
+  const { run, node } = on
+  const limit = commandLimit(run)
+  const asked = { sudo: installOf(run).sudo, command, limit }
+  const { status, said } = await (await run.connect(node)).run(asked).catch(async (error) => {
+    if (!(error instanceof Failure) || error.code !== 'timed-out') throw error
+    throw await notHealthy(on, unit, `${command} has not ended in ${limit / 1000} s`)
+  })
+  on.signal.throwIfAborted()
+  if (status !== 0) throw await notHealthy(on, unit, `${command}: ${excerpt(said)}`)
+}
+
+export async function notHealthy(on: NodeRun, { unit, service, bundle }: Unit, why: string): Promise<Failure> {
+  const { run, node } = on
+  const journal = `journalctl -u ${service} -n 8 --no-pager -o cat`
+  const said =
+    bundle === undefined
+      ? await (await run.connect(node)).run({ sudo: installOf(run).sudo, command: journal }).catch(() => undefined)
+      : undefined
+  const lines = withoutKeys(printable(said?.said ?? ''))
+  return new Failure(`${unit} is not healthy: ${why}`, {
+    node: node.name,
+    code: 'not-healthy',
+    remedy: [...lines.split('\n').filter(Boolean), `on ${node.name}, this shows more: journalctl -u ${service}`].join(
+      '\n',
+    ),
+  })
+}
+
+/**
+ * Marks the node, so that the next run knows if this one is killed before it undrains, and takes over the marks in `left`. Throws a
+ * Failure, also if another run has its mark there: one of the two would undrain the node while the other restarts it.
+ */
+export async function markDrained(run: Run, node: ClusterNode, left: readonly string[] = []): Promise<void> {
+  const own = namesOf(stagingOwner(run))
+  const others = await runAmongMarks(run, node, [
+    `mkdir -- ${own}${randomBytes(8).toString('hex')} || exit`,
+    ...(left.length > 0 ? [`rm -rf -- ${left.map(quote).join(' ')} || exit`] : []),
+    'others=',
+    'for each in .harderway-*; do',
+    `  case $each in ${own}*) ;; *) [ ! -d "$each" ] || others="$others $each" ;; esac`,
+    'done',
+    `[ -z "$others" ] || { rm -rf -- ${own}*; echo $others; }`,
+  ])
+  const marks = others.match(/\.harderway-[\w-]+/g)
+  if (marks) throw drainedByAnother(node, marks)
+}
+
+export function drainedByAnother(node: ClusterNode, [mark = '']: readonly string[]): Failure {
+  return new Failure('another run is restarting its units, or was killed meanwhile', {
+    node: node.name,
+    code: 'busy',
+    remedy: `${runAgain} when that one has ended; if none is at work, undrain it, and remove there: ${marksFolder}/${mark}`,
+  })
+}
+
+async function drain(run: Run, node: ClusterNode): Promise<void> {
+  for (const gateway of gatewaysOf(run)) await change(run, gateway, node, 'drain')
+}
+
+/** Undrains on all gateways even if one fails, then throws that Failure: its code is always not-undrained. `left`: marks. */
+export async function undrain(run: Run, node: ClusterNode, left: readonly string[] = []): Promise<void> {
+  const failures: unknown[] = []
+  const failed = (error: unknown) => void failures.push(error)
+  await limitBeside(run).map(gatewaysOf(run), (gateway) => change(run, gateway, node, 'undrain').catch(failed))
+  try {
+    if (failures.length > 0) throw failures[0]
+    const own = `${namesOf(stagingOwner(run))}*`
+    await runAmongMarks(run, node, [`rm -rf -- ${[own, ...left.map(quote)].join(' ')}`])
+  } catch (error) {
+    throw error instanceof Failure ? error.with({ code: 'not-undrained' }) : error
+  }
+}
+
+function gatewaysOf({ cluster }: Run): ClusterNode[] {
+  return cluster.nodes.filter(({ role }) => role === 'gateway')
+}
+
+async function change(run: Run, gateway: ClusterNode, node: ClusterNode, what: 'drain' | 'undrain'): Promise<void> {
+  const command = `NODE=${quote(node.name)} ADDRESS=${quote(addressOf(node))} sh -c ${quote(installOf(run)[what])}`
+  const limit = commandLimit(run)
+  const there = await run.connect(gateway)
+  const outcome = await there.run({ sudo: '', command, limit }).catch(async (error) => {
+    // The run was ended by a signal: tries to undrain all the same.
+    if (what === 'undrain') await there.tidy(command)
+    if (error instanceof Failure && error.code === 'timed-out') return undefined
+    throw error
+  })
+  if (outcome?.status === 0) return
+  const end = outcome
+    ? `ended with status ${outcome.status}: ${excerpt(outcome.said)}`
+    : `has not ended in ${limit / 1000} s`
+  throw new Failure(`install.${what} for ${node.name} ${end}`, {
+    node: gateway.name,
+    code: `not-${what}ed`,
+    remedy: `see that this works on ${gateway.name}: ${command}`,
+  })
+}
+
+/** Returns what the script prints, among what tools there may say. */
+async function runAmongMarks(run: Run, node: ClusterNode, script: readonly string[]): Promise<string> {
+  const command = [`mkdir -p -m 700 -- ${marksFolder} && cd -- ${marksFolder} || exit`, ...script].join('\n')
+  const { status, said } = await (await run.connect(node)).run({ sudo: installOf(run).sudo, command })
+  if (status === 0) return said
+  throw new Failure(`its mark for a drain could not be changed: ${excerpt(said)}`, {
+    node: node.name,
+    code: 'not-marked',
+    remedy: `see what mkdir and rm say in ${marksFolder} there; then ${runAgain}`,
+  })
+}

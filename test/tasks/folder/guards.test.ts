@@ -1,0 +1,575 @@
+import assert from 'node:assert/strict'
+import { execFileSync } from 'node:child_process'
+import { cpSync, existsSync, lstatSync, readFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { after, before, describe, type TestContext, test } from 'node:test'
+import type { ClusterNode } from '../../../lib/cluster/cluster.ts'
+import { Failure } from '../../../lib/failure.ts'
+import { AuthDir, backUp, backups } from '../../../lib/files/auth-dir.ts'
+import type { Run } from '../../../lib/graph/target.ts'
+import { formatAuthorization } from '../../../lib/kubernetes/authorization.ts'
+import { addKey, encryptWithNewest, keepKeys, newEncryptionConfig } from '../../../lib/kubernetes/encryption.ts'
+import type { FileState } from '../../../lib/node/place.ts'
+import type { NodeState, PlacesState } from '../../../lib/node/state.ts'
+import { makePair, readIssuer } from '../../../lib/pki/pair.ts'
+import { fetchCommand } from '../../../tasks/auth/fetch-command.ts'
+import { checkNode } from '../../../tasks/folder/check-folder.ts'
+import { guardMachine } from '../../../tasks/folder/guard-machine.ts'
+import { guard, keepOthers } from '../../../tasks/folder/guards.ts'
+import { harderWay } from '../../../tasks/layouts/harder-way.ts'
+import { nodeFiles, nodeUnits } from '../../../tasks/layouts/tables.ts'
+import { sha256 } from '../../../tasks/looks/look.ts'
+import { kubeconfigOf, leafProfile, makeEverything, now, temporaryAuth, year } from '../../support/certificates.ts'
+import {
+  threeNodes as cluster,
+  control,
+  failureOf,
+  placesWith,
+  processAs,
+  rootsFile,
+  runningUnit,
+  seenIn,
+  worker,
+} from '../../support/fakes.ts'
+
+const kubernetes = '/var/lib/kubernetes'
+const encryption = 'encryption-config.yaml'
+
+const shared = { after } as unknown as TestContext
+const auth = temporaryAuth(shared)
+const others = temporaryAuth(shared)
+const renewed = temporaryAuth(shared)
+/** With another leaf of the same time. */
+const twin = temporaryAuth(shared)
+const bytesOf = (from: AuthDir, name: string) => from.tryBytes(name) ?? assert.fail(name)
+
+before(async () => {
+  const later = new Date(now.getTime() + 86_400_000)
+  for (const each of [auth, others]) {
+    await makeEverything(each, cluster, each === auth ? now : later)
+    each.write(encryption, newEncryptionConfig('secretbox', ['secrets']), 0o600)
+  }
+  for (const { path } of [renewed, twin]) cpSync(auth.path, path, { recursive: true })
+  const signing = { profile: leafProfile(), issuer: readIssuer(auth), validity: year }
+  await makePair(twin, 'kubernetes', { ...signing, now })
+  for (const name of ['kubernetes', 'kube-scheduler']) await makePair(renewed, name, { ...signing, now: later })
+  for (const each of [auth, renewed])
+    each.write('kube-scheduler.kubeconfig', kubeconfigOf(each, 'kube-scheduler'), 0o600)
+})
+
+const at = (options: Partial<Run['options']> = {}, of = auth): Run =>
+  ({
+    ...{ cluster, auth: of, now, command: (task: string) => `npm run task -- ${task}` },
+    options: { replaceIdentity: false, prune: false, ...options },
+  }) as unknown as Run
+
+type There = Readonly<Record<string, Buffer | Partial<FileState>>>
+
+/** A node that has all of auth/ in its folder and in its places, but for what is given: bytes, or what can't be read. */
+function lookAt(node: ClusterNode, folder: There = {}, places: There = {}, of = auth) {
+  const names = nodeFiles(cluster, node).map((name) => [name, name] as const)
+  const rows = nodeUnits(cluster, node).flatMap(({ files }) => files.map(({ path, file }) => [path, file] as const))
+  const has = (pairs: readonly (readonly [at: string, file: string])[], given: There) => {
+    const files = new Map<string, FileState>()
+    const contents = new Map<string, Buffer>()
+    for (const [path, file] of [...pairs, ...Object.keys(given).map((path) => [path, path] as const)]) {
+      const there = given[path] ?? of.tryBytes(file)
+      if (!Buffer.isBuffer(there)) files.set(path, { ...rootsFile, ...there })
+      else files.set(path, { ...rootsFile, sha256: sha256(there), size: there.length })
+      if (Buffer.isBuffer(given[path])) contents.set(path, given[path])
+    }
+    return { files, contents }
+  }
+  return {
+    ...{ folder: '/home/ubuntu', open: undefined, uid: 0, now: undefined, leftovers: [], addresses: new Set<string>() },
+    ...has(names, folder),
+    places: placesWith(has(rows, places)),
+  }
+}
+
+/** Of the control node. */
+const identityAt = (run: Run, look: NodeState) => guard(run, control, seenIn(run.cluster, control, look), true)
+const said = (look: NodeState, run = at(), node = control) =>
+  failureOf(() => guard(run, node, seenIn(run.cluster, node, look), true))?.message.replace(` than ${auth.path}`, '')
+
+describe('the machine that ssh reaches', () => {
+  const [own, controls] = ['192.168.1.14', '192.168.1.11']
+  const withAddresses = (look: NodeState, ...all: string[]): NodeState => ({ ...look, addresses: new Set(all) })
+  const refusal = (look: NodeState, node = worker) =>
+    failureOf(() => guardMachine(at(), node, seenIn(cluster, node, look), []))
+  /** Nothing of its own in the folder, and in the kubelet's place the kubeconfig of another node. */
+  const asControl = (from: AuthDir) => {
+    const kubeconfig = Buffer.from(kubeconfigOf(from, 'c0'))
+    const look = lookAt(worker, {}, { '/var/lib/kubelet/kubeconfig': kubeconfig })
+    const files = new Map([...look.places.files].filter(([path]) => !/w0(-key)?\.pem$/.test(path)))
+    return { ...look, files: new Map(), places: { ...look.places, files } }
+  }
+
+  test("is another node where its kubelet reads that node's certificate of our CA, and none of its own", () => {
+    const failure = refusal(asControl(auth))
+    assert.match(String(failure?.message), /w0: .* holds the certificate of c0, and none of w0$/)
+    assert.match(String(failure?.remedy), /npm run task -- install --node w0 --replace-identity$/)
+    assert.equal(failure?.kind, 'refused')
+    assert.equal(refusal(asControl(others)), undefined)
+    assert.equal(refusal(withAddresses(asControl(auth), own, controls)), undefined)
+    assert.equal(refusal(withAddresses(asControl(auth), own))?.kind, 'refused')
+  })
+
+  test('is that node where it has its address, whatever else it has', () => {
+    assert.equal(refusal(withAddresses(lookAt(worker), own, controls)), undefined)
+    const other = refusal(withAddresses(lookAt(worker), controls))
+    assert.match(String(other), /is c0: it has the address 192\.168\.1\.11/)
+  })
+
+  test('is not proven to be that node without an address of cluster.yaml: a warning, once it has units', () => {
+    const look = lookAt(worker)
+    const running = { ...look, places: { ...look.places, units: new Map([['kubelet', runningUnit]]) } }
+    const warning = (seen: NodeState) => guardMachine(at(), worker, seenIn(cluster, worker, seen), [])
+    const others = warning(withAddresses(running, '127.0.0.1', '172.16.0.9'))
+    assert.match(String(others), /does not have the address 192\.168\.1\.14/)
+    assert.match(String(warning(running)), /could not be looked at/)
+    assert.equal(warning(withAddresses(running, own)), undefined)
+    assert.equal(warning(look), undefined)
+  })
+})
+
+test('a folder where units read their files is not deployed to', () => {
+  const look = { ...lookAt(control), folder: kubernetes }
+  const check = (of: NodeState) =>
+    failureOf(() => checkNode(at(), control, seenIn(cluster, control, of), { known: new Set(), together: [] }, false))
+  assert.match(String(check(look)?.message), /c0: \/var\/lib\/kubernetes is where kube-apiserver reads its files/)
+  assert.equal(check(look)?.kind, 'refused')
+  assert.equal(check(lookAt(control)), undefined)
+})
+
+describe("another cluster's identity", () => {
+  test('is not on a node that has ours', () => {
+    for (const node of cluster.nodes) assert.deepEqual(guard(at(), node, seenIn(cluster, node, lookAt(node)), true), [])
+  })
+
+  const label = { 'ca.pem': 'CA', 'ca-key.pem': 'CA', 'service-account-key.pem': 'service-account key' }
+  for (const [name, what] of Object.entries({ ...label, [encryption]: 'encryption key' })) {
+    const path = `${kubernetes}/${name}`
+
+    test(`is found by ${name} in the folder, in a place, and in both`, () => {
+      const theirs = bytesOf(others, name)
+      const [folder, place] = [{ [name]: theirs }, { [path]: theirs }]
+      assert.equal(said(lookAt(control, folder)), `c0 holds another ${what} (${name})`)
+      assert.equal(said(lookAt(control, {}, place)), `c0 holds another ${what} (${path})`)
+      assert.equal(said(lookAt(control, folder, place)), `c0 holds another ${what} (${name}, ${path})`)
+    })
+  }
+
+  test('is supposed where a kubeconfig is larger than any of ours', () => {
+    const path = '/var/lib/kubelet/kubeconfig'
+    const large = lookAt(worker, {}, { [path]: { size: 2 ** 18 + 1, sha256: undefined } })
+    assert.equal(said(large, at(), worker), `w0 holds another CA (${path}: too large to be compared)`)
+  })
+
+  test('is found where a place leads', () => {
+    const look = lookAt(control, {}, { '/srv/ca.pem': bytesOf(others, 'ca.pem') })
+    const places = { ...look.places, real: new Map([['/etc/etcd/ca.pem', '/srv/ca.pem']]) }
+    assert.equal(said({ ...look, places }), 'c0 holds another CA (/srv/ca.pem)')
+  })
+
+  test('may be what could not be read: a link, a closed file, one that is too large', () => {
+    const path = `${kubernetes}/ca-key.pem`
+    const reason = (there: Partial<FileState>) => said(lookAt(control, {}, { [path]: there }))
+    assert.equal(reason({ kind: 'link' }), `c0 holds another CA (${path}: not a plain file)`)
+    assert.equal(reason({}), `c0 holds another CA (${path}: not readable)`)
+    assert.equal(reason({ size: 300_000 }), `c0 holds another CA (${path}: too large to be compared)`)
+  })
+
+  test('is not what is empty, nor a certificate of a unit', () => {
+    const [path, leaf] = [`${kubernetes}/ca-key.pem`, `${kubernetes}/kubernetes.pem`]
+    const look = lookAt(control, {}, { [path]: Buffer.alloc(0), [leaf]: bytesOf(others, 'kubernetes.pem') })
+    assert.equal(said(look), undefined)
+  })
+
+  test('is taken over by recover, or overwritten', () => {
+    const look = lookAt(control, {}, { [`${kubernetes}/ca-key.pem`]: bytesOf(others, 'ca-key.pem') })
+    const remedy = String(failureOf(() => identityAt(at(), look))?.remedy)
+    assert.match(remedy, /mv .* && .*recover --node c0\n.*npm run task -- install --node c0 --replace-identity$/)
+  })
+})
+
+/** An auth/ of its own, with ours. */
+const ownAuth = (t: TestContext) => {
+  const own = temporaryAuth(t)
+  cpSync(auth.path, own.path, { recursive: true })
+  return new AuthDir(own.path, harderWay.files)
+}
+
+test('a file of auth/ that can not be used is moved to backup/ by the command that restores it: recover overwrites nothing', (t) => {
+  const own = ownAuth(t)
+  const command = fetchCommand(at({}, own), ['ca.pem', 'lost.pem'])
+  const moves = /^(mkdir -m 700 -p (\S+) .*) && npm run task -- recover --node c0$/
+  const [, move = '', kept = ''] = moves.exec(command) ?? []
+  execFileSync('sh', ['-c', move])
+  assert.ok(!existsSync(join(own.path, 'ca.pem')))
+  assert.ok(existsSync(join(kept, 'ca.pem')))
+  const anew = new AuthDir(own.path, harderWay.files)
+  assert.equal(fetchCommand(at({}, anew), ['ca.pem']), 'npm run task -- recover --node c0')
+})
+
+describe('an old identity of ours', () => {
+  /** `others` is made a day later than ours: ours is kept, and theirs has replaced it. */
+  const replaceAll = (own: AuthDir, ...files: string[]) => {
+    backUp(own, files, now)
+    for (const file of files) own.write(file, bytesOf(others, file), 0o600)
+  }
+  const refusalFor = (own: AuthDir, folder: There, places: There = {}) =>
+    failureOf(() => identityAt(at({}, own), lookAt(control, folder, places, own)))
+  /** Three stages, each with a backup of the one before. */
+  const rotateEncryption = (own: AuthDir) => {
+    for (const next of [
+      (text: string) => addKey(text, Buffer.alloc(32, 7).toString('base64'), 'secretbox'),
+      encryptWithNewest,
+      (text: string) => keepKeys(text, [{ provider: 'secretbox', name: 'key2' }]),
+    ]) {
+      backUp(own, [encryption], now)
+      own.write(encryption, next(bytesOf(own, encryption).toString()), 0o600)
+    }
+  }
+  const time = '2026-11-24T12-00-00-000Z'
+  const serviceAccount = ['service-account.pem', 'service-account-key.pem'] as const
+  for (const [name, label, folder, replace] of [
+    ['ca-key.pem', 'CA', time, (own: AuthDir) => replaceAll(own, 'ca.pem', 'ca-key.pem')],
+    [serviceAccount[1], 'service-account key', time, (own: AuthDir) => replaceAll(own, ...serviceAccount)],
+    [encryption, 'encryption key', `${time}-3`, rotateEncryption],
+  ] as const)
+    test(`is reported as old, and can only be overwritten: ${name}`, (t) => {
+      const own = ownAuth(t)
+      const old = bytesOf(own, name)
+      replace(own)
+      for (const [there, places] of [
+        [{ [name]: old }, {}],
+        [{}, { [`${kubernetes}/${name}`]: old }],
+      ] as const) {
+        const { kind, message, remedy = '' } = refusalFor(own, there, places) ?? {}
+        const held = Object.keys({ ...there, ...places }).join()
+        const replaced = `replaced on 2026-11-24 (${join(own.path, 'backup', folder)})`
+        assert.deepEqual([kind, message], ['refused', `c0 holds an old ${label} (${held}) of ours, ${replaced}`])
+        assert.match(remedy, /overwrite it: npm run task -- install --node c0 --replace-identity$/m)
+        assert.match(remedy, /^- what that key has encrypted or signed there since then is lost/m)
+        assert.doesNotMatch(remedy, /scp|recover|mv /)
+      }
+      const overwrite = at({ replaceIdentity: true }, own)
+      assert.equal(identityAt(overwrite, lookAt(control, { [name]: old }, {}, own)).length, 1)
+    })
+
+  test('is ours where it lacks the key that ours encrypts with: ours is of a stage of a rotation that is over', (t) => {
+    const own = ownAuth(t)
+    const added = addKey(bytesOf(own, encryption).toString(), Buffer.alloc(32, 7).toString('base64'), 'secretbox')
+    const finished = Buffer.from(keepKeys(encryptWithNewest(added), [{ provider: 'secretbox', name: 'key2' }]))
+    const place = `${kubernetes}/${encryption}`
+    own.write(encryption, added, 0o600)
+    const why = 'the key that ours encrypts with is not in it'
+    assert.match(String(refusalFor(own, {}, { [place]: finished })?.message), new RegExp(`\\(${place}: ${why}\\)`))
+    // The other way round, as after an undo elsewhere: neither is said to be old, and both ways are offered.
+    backUp(own, [encryption], now)
+    own.write(encryption, encryptWithNewest(added), 0o600)
+    const only = Buffer.from(keepKeys(added, [{ provider: 'secretbox', name: 'key1' }]))
+    const failure = refusalFor(own, {}, { [place]: only })
+    assert.match(String(failure?.message), new RegExp(`^c0 holds another encryption key \\(${place}: ${why}\\) than `))
+    assert.match(String(failure?.remedy), /recover --node c0/)
+    own.write(encryption, added, 0o600)
+    // A home is read by no API server.
+    assert.equal(refusalFor(own, { [encryption]: finished }), undefined)
+    for (const text of [added, encryptWithNewest(added)])
+      for (const theirs of [added, encryptWithNewest(added)]) {
+        own.write(encryption, text, 0o600)
+        assert.equal(refusalFor(own, {}, { [place]: Buffer.from(theirs) }), undefined)
+      }
+  })
+
+  test('is none where what was kept is newer, as where an old file was restored over it', (t) => {
+    for (const name of ['ca-key.pem', 'service-account-key.pem']) {
+      const own = ownAuth(t)
+      const files = [name.replace('-key', ''), name]
+      replaceAll(own, ...files)
+      const newer = bytesOf(own, name)
+      backUp(own, files, new Date(now.getTime() + 1000))
+      for (const file of files) own.write(file, bytesOf(auth, file), 0o600)
+      assert.match(String(refusalFor(own, { [name]: newer })?.message), /^c0 holds another .* than /)
+    }
+    const own = ownAuth(t)
+    const [old, newer] = [bytesOf(own, encryption).toString(), Buffer.alloc(32, 7).toString('base64')]
+    own.write(encryption, keepKeys(addKey(old, newer, 'secretbox'), [{ provider: 'secretbox', name: 'key2' }]), 0o600)
+    const kept = bytesOf(own, encryption)
+    backUp(own, [encryption], now)
+    own.write(encryption, old, 0o600)
+    assert.match(String(refusalFor(own, { [encryption]: kept })?.remedy), /recover/)
+  })
+
+  test('is none where a folder is in its place: it is to be moved away, with --replace-identity too', () => {
+    for (const replaceIdentity of [false, true]) {
+      const look = lookAt(control, { 'ca.pem': { kind: 'folder' } })
+      const { kind, message, remedy } = failureOf(() => identityAt(at({ replaceIdentity }), look)) ?? {}
+      assert.deepEqual([kind, message], ['failed', 'c0: ca.pem is a folder there, and no file can replace it'])
+      assert.equal(remedy, 'move it away there, then run the same command again')
+    }
+  })
+
+  test('beside another that was never ours is no way to overwrite both', (t) => {
+    const own = ownAuth(t)
+    const old = bytesOf(own, 'ca-key.pem')
+    replaceAll(own, 'ca.pem', 'ca-key.pem')
+    const stranger = bytesOf(others, 'service-account-key.pem')
+    const failure = refusalFor(own, { 'ca-key.pem': old, 'service-account-key.pem': stranger })
+    assert.match(String(failure?.message), /^c0 holds another CA .*, service-account key .* than /)
+  })
+})
+
+describe('with --replace-identity', () => {
+  const [path, name] = [`${kubernetes}/ca-key.pem`, 'ca-key.pem'] as const
+
+  test('what another identity has in the folder and in a place is kept, each as it was, and never taken for ours', (t) => {
+    const own = ownAuth(t)
+    const run = at({ replaceIdentity: true }, own)
+    const [inFolder, inPlace] = [bytesOf(others, name), bytesOf(others, 'service-account-key.pem')]
+    keepOthers(run, control, identityAt(run, lookAt(control, { [name]: inFolder }, { [path]: inPlace })))
+    const [folder = '', ...more] = own.names('backup')
+    assert.deepEqual(more, [])
+    assert.match(folder, /^c0-2026-11-24T12-00-00-000Z$/)
+    const kept = own.names(join('backup', folder))
+    assert.deepEqual(kept, ['ca-key.pem', 'var%2Flib%2Fkubernetes%2Fca-key.pem'])
+    const read = kept.map((each) => readFileSync(join(own.path, 'backup', folder, each)))
+    assert.deepEqual(read, [inFolder, inPlace])
+    for (const each of kept) assert.equal(lstatSync(join(own.path, 'backup', folder, each)).mode & 0o777, 0o600)
+    // A previous CA key of ours would be no other identity.
+    assert.deepEqual(backups(own, name), [])
+    assert.equal(said(lookAt(control, {}, { [path]: inFolder }), at({}, own))?.startsWith('c0 holds another CA'), true)
+    backUp(own, [name], now)
+    assert.deepEqual(backups(own, name), [bytesOf(own, name)])
+  })
+
+  test('what could not be read is not overwritten, and nothing is kept of the rest', (t) => {
+    const own = ownAuth(t)
+    const run = at({ replaceIdentity: true }, own)
+    const look = lookAt(control, { [name]: bytesOf(others, name) }, { [path]: {} })
+    const failure = failureOf(() => keepOthers(run, control, identityAt(run, look)))
+    assert.match(String(failure?.message), /^c0: \/var\/lib\/kubernetes\/ca-key.pem could not be read/)
+    assert.deepEqual(own.names('backup'), [])
+  })
+
+  test('a link in a place has nothing that could be kept', (t) => {
+    const own = ownAuth(t)
+    const run = at({ replaceIdentity: true }, own)
+    keepOthers(run, control, identityAt(run, lookAt(control, { [name]: { kind: 'link' } })))
+    assert.deepEqual(own.names('backup'), [])
+  })
+})
+
+describe("somebody else's kubeconfig where ours is about to be", () => {
+  const name = 'kube-scheduler.kubeconfig'
+  const path = `${kubernetes}/${name}`
+  const ours = () => kubeconfigOf(auth, 'kube-scheduler')
+  const users = (user: string) => `clusters: []\nusers: [{name: x, user: {${user}}}]\n`
+  const keptOf = (of: AuthDir, text: string) => {
+    const theirs = Buffer.from(text)
+    const look = lookAt(control, { [name]: theirs }, { [path]: theirs })
+    return guard(at({}, of), control, seenIn(cluster, control, look), true)
+  }
+
+  const theirs: Readonly<Record<string, () => string>> = {
+    'a token': () => users('token: secret'),
+    'a token beside our certificate': () => ours().replace(/client-certificate-data/, 'token: secret\n    $&'),
+    'the key of another name': () => kubeconfigOf(auth, 'kube-proxy'),
+    'a second user': () => `${ours()}- name: y\n  user:\n    username: y\n`,
+    'what is no YAML': () => 'users: [',
+  }
+  for (const [what, text] of Object.entries(theirs))
+    test(`with ${what} is kept in auth/backup, from the folder and from its place`, (t) => {
+      const own = ownAuth(t)
+      const others = keptOf(own, text())
+      assert.deepEqual(
+        others.map(({ held }) => held.at),
+        [name, path],
+      )
+      keepOthers(at({}, own), control, others)
+      const folder = join(own.path, 'backup', own.names('backup').join())
+      for (const file of [name, path.slice(1).replaceAll('/', '%2F')]) {
+        assert.equal(readFileSync(join(folder, file), 'utf8'), text())
+        assert.equal(lstatSync(join(folder, file)).mode & 0o777, 0o600)
+      }
+      const names = { known: new Set<string>(), together: [control] }
+      const look = seenIn(cluster, control, lookAt(control, {}, { [path]: Buffer.from(text()) }))
+      const warning = `c0 has another kubeconfig (${path}): a run overwrites it, and auth/backup keeps a copy`
+      const { findings } = checkNode(at({}, own), control, look, names, true)
+      assert.ok(findings.some(({ text }) => text === warning))
+    })
+
+  const known: Readonly<Record<string, () => string>> = {
+    ours,
+    'ours of before api.host was changed': () => ours().replace('https://', 'https://old.'),
+    'one that names its pair by file': () => users('client-certificate: /a.pem, client-key: /b.pem'),
+    'one without users': () => 'clusters: []\n',
+    'an empty one': () => '',
+  }
+  for (const [what, text] of Object.entries(known))
+    test(`is not ${what}`, () => {
+      assert.deepEqual(keptOf(auth, text()), [])
+    })
+})
+
+describe("the CA's key, where no node is to have it", () => {
+  const off = { ...cluster, certificates: { ...cluster.certificates, caKeyOnNodes: false } }
+  const run = () => ({ ...at({ prune: true }), cluster: off })
+  const place = `${kubernetes}/ca-key.pem`
+
+  test('is removed by --prune only if it is ours', () => {
+    const theirs = lookAt(control, {}, { [place]: bytesOf(others, 'ca-key.pem') })
+    assert.match(said(theirs, run()) ?? '', /^c0 holds another CA \(\/var\/lib\/kubernetes\/ca-key\.pem/)
+    assert.equal(said(lookAt(control), run()), undefined)
+    const half = lookAt(control, {}, { [`${place}.harderway-new`]: Buffer.from('-----BEGIN') })
+    assert.equal(said(half, run()), undefined)
+  })
+
+  test('stays in the folder while a component reads it there, or that is not known', () => {
+    const look = lookAt(control)
+    const names = { known: new Set(['ca-key.pem']), together: [control] }
+    const pruned = (places: NodeState['places']) =>
+      checkNode(run(), control, seenIn(run().cluster, control, { ...look, places }), names, false).wrong?.pruned ?? []
+    const there = look.places as PlacesState
+    assert.deepEqual(pruned(there), ['ca-key.pem'])
+    assert.deepEqual(pruned(undefined), ['ca-key.pem'])
+    const process = processAs('kube-controller-manager', '--cluster-signing-key-file=/home/ubuntu/ca-key.pem')
+    assert.deepEqual(pruned({ ...there, processes: [process] }), [])
+    const read = seenIn(run().cluster, control, { ...look, places: { ...there, processes: [process] } })
+    const { findings } = checkNode(run(), control, read, names, false)
+    const key = findings.find(({ left }) => left?.file === 'ca-key.pem')
+    assert.match(key?.remedy ?? '', /a command line names it/)
+    assert.deepEqual(pruned(new Failure('no root', {})), [])
+  })
+})
+
+test('with --prune, what belongs to another role is another identity too', () => {
+  const look = lookAt(worker, { 'ca-key.pem': bytesOf(others, 'ca-key.pem') })
+  assert.equal(said(look, at(), worker), undefined)
+  assert.equal(said(look, at({ prune: true }), worker), 'w0 holds another CA (ca-key.pem)')
+})
+
+describe('a certificate that is newer than in auth/', () => {
+  const inTwoDays = new Date(now.getTime() + 2 * 86_400_000)
+  const newer = (folder: There, places: There = {}, of = auth, today = inTwoDays) => {
+    const look = seenIn(cluster, control, lookAt(control, folder, places, of))
+    return failureOf(() => guard({ ...at({}, of), now: today }, control, look, false))
+  }
+  const leaf = 'kubernetes.pem'
+  const path = `${kubernetes}/${leaf}`
+
+  test('is refused in the folder, in a place, and in both, and in a kubeconfig', () => {
+    const [inFolder, inPlace] = [{ [leaf]: bytesOf(renewed, leaf) }, { [path]: bytesOf(renewed, leaf) }]
+    const config = `${kubernetes}/kube-scheduler.kubeconfig`
+    for (const [folder, places, what] of [
+      [inFolder, {}, `${leaf} there is`],
+      [{}, inPlace, `${path} there is`],
+      [inFolder, inPlace, `${leaf}, ${path} there are`],
+      [{}, { [config]: bytesOf(renewed, 'kube-scheduler.kubeconfig') }, `${config} there is`],
+    ] as const)
+      assert.equal(newer(folder, places)?.message, `c0: ${what} newer than in ${auth.path}`)
+    assert.equal(newer(inFolder, {}, auth, now)?.message, `c0: ${leaf} there is from the future`)
+  })
+
+  test('is not one that is older or as old, is of another CA, or can not be read', () => {
+    assert.equal(newer({}, { [path]: bytesOf(auth, leaf) }, renewed), undefined)
+    assert.equal(newer({}, { [path]: bytesOf(twin, leaf) }), undefined)
+    assert.equal(newer({}, { [path]: bytesOf(others, leaf) }), undefined)
+    assert.equal(newer({}, { [path]: Buffer.from('no certificate') }), undefined)
+    assert.equal(newer({}, { [path]: {} }), undefined)
+  })
+})
+
+test('a node whose list lets in a certificate that auth/ does not know is refused: its owner would be locked out', () => {
+  const digest = (digit: string) => digit.repeat(64)
+  const end = new Date('2036-01-01T00:00:00Z')
+  const [revoked, other] = [
+    { user: 'jane', fingerprint: digest('1'), keyId: digest('a'), end },
+    { user: 'jane', fingerprint: digest('2'), keyId: digest('b'), end },
+  ]
+  const entries = [`sha256:${revoked.fingerprint}`]
+  const file = 'authorization-config.yaml'
+  const ours = Buffer.from(formatAuthorization({ entries, certificates: [revoked] }, '/k'))
+  const run: Run = at({ names: ['bootstrap'] })
+  const { path, files } = run.auth
+  const ofList = {
+    ...{ path, files, names: () => [], read: () => undefined },
+    tryBytes: (name: string) => (name === file ? ours : auth.tryBytes(name)),
+  }
+  const of = { ...run, auth: ofList, cluster: { ...cluster, revoked: entries } } as unknown as Run
+  const theirs = Buffer.from(formatAuthorization({ entries, certificates: [revoked, other] }, '/k'))
+  const {
+    kind,
+    message = '',
+    remedy = '',
+  } = failureOf(() => guard(of, control, seenIn(of.cluster, control, lookAt(control, { [file]: theirs })), true)) ?? {}
+  assert.equal(kind, 'refused')
+  assert.match(message, /accepts a certificate of jane that .* lacks/)
+  assert.match(remedy, /read the list back: .*recover --node c0; then run/)
+  assert.equal(
+    failureOf(() => guard(of, control, seenIn(of.cluster, control, lookAt(control, { [file]: ours })), true)),
+    undefined,
+  )
+})
+
+test('a node whose list has more than ours is refused, wherever it is; where the list is named, if auth/ never had that', () => {
+  const listed = (...names: string[]) => Buffer.from(formatAuthorization({ entries: names, certificates: [] }, '/k'))
+  const file = 'authorization-config.yaml'
+  const having = (bytes: Buffer | undefined, ...names: string[]) => {
+    const { path, files } = auth
+    const of = {
+      path,
+      files,
+      names: () => [],
+      read: () => bytes,
+      tryBytes: (name: string) => (name === file ? bytes : auth.tryBytes(name)),
+    }
+    return { ...at({ names }), auth: of, cluster: { ...cluster, revoked: ['joe'] } } as unknown as Run
+  }
+  const named = ['revoked', 'install']
+  const refused = (look: NodeState, run = having(listed('joe'), 'bootstrap')) =>
+    failureOf(() => guard(run, control, seenIn(run.cluster, control, look), true))
+  for (const look of [
+    lookAt(control, { [file]: listed('joe', 'jane') }),
+    lookAt(control, {}, { [`${kubernetes}/${file}`]: listed('jane') }),
+  ]) {
+    const { kind, message = '', remedy = '' } = refused(look) ?? {}
+    assert.equal(kind, 'refused')
+    assert.match(message, /^c0: .* there lists more than revoked in cluster\.yaml; jane would regain access$/)
+    assert.match(
+      remedy,
+      /^- add jane to revoked in cluster\.yaml\n- or .*: mkdir .* && .*recover --node c0 && .*revoked install$/,
+    )
+    assert.equal(refused(look, having(undefined, ...named))?.kind, 'refused')
+    assert.equal(refused(look, having(listed('jane'), ...named)), undefined)
+  }
+  for (const fewer of [listed(), listed('joe'), Buffer.from('half a fi')])
+    assert.equal(refused(lookAt(control, { [file]: fewer })), undefined)
+  // It was a control node once.
+  const left = seenIn(cluster, worker, lookAt(worker, { [file]: listed('jane') }))
+  assert.doesNotThrow(() => guard(having(listed('joe'), 'bootstrap'), worker, left, true))
+  // Of whoever has changed it there.
+  const kind = 'kind: AuthorizationConfiguration\nauthorizers:'
+  const deep = `${kind} ${'['.repeat(100_000)}`
+  for (const harmless of [
+    deep,
+    `${kind}\n`,
+    `${kind} 1`,
+    `${kind} [revoked, {name: revoked}, {name: [x]}]`,
+    '&a [*a]',
+    '*a',
+  ])
+    assert.equal(refused(lookAt(control, { [file]: Buffer.from(harmless) })), undefined, harmless.slice(0, 99))
+  for (const unread of [
+    Buffer.from(`{${kind.replace('\n', ', ')} [{name: revoked, webhook: {matchConditions: [{}]}}]}`),
+    { size: 300_000 },
+  ]) {
+    assert.match(String(refused(lookAt(control, { [file]: unread }))), /is not a list of harderway's/)
+    const placed = Buffer.isBuffer(unread)
+      ? Buffer.concat([listed().subarray(0, listed().indexOf('\n') + 1), unread])
+      : unread
+    assert.match(String(refused(lookAt(control, {}, { [`${kubernetes}/${file}`]: placed }))), /is not a list of/)
+    assert.equal(refused(lookAt(control, { [file]: unread }), having(undefined, ...named)), undefined)
+  }
+})

@@ -1,0 +1,153 @@
+import assert from 'node:assert/strict'
+import { mkdirSync } from 'node:fs'
+import { join } from 'node:path'
+import { type TestContext, test } from 'node:test'
+import pLimit from 'p-limit'
+import type { Cluster } from '../../../lib/cluster/cluster.ts'
+import { Failure, sharedRefusal } from '../../../lib/failure.ts'
+import { AuthDir } from '../../../lib/files/auth-dir.ts'
+import { clusterGraph, type Run } from '../../../lib/graph/target.ts'
+import type { Query } from '../../../lib/node/node.ts'
+import type { NodeState } from '../../../lib/node/state.ts'
+import { adviseByNodes, findOtherCluster } from '../../../tasks/folder/other-cluster.ts'
+import { harderWay } from '../../../tasks/layouts/harder-way.ts'
+import { identityFiles } from '../../../tasks/layouts/tables.ts'
+import { phases } from '../../../tasks/phases/bootstrap.ts'
+import { caProfile, makeCa, temporaryAuth } from '../../support/certificates.ts'
+import { placesWith, rootsFile, threeNodes, twoNodes } from '../../support/fakes.ts'
+import { scratch } from '../../support/files.ts'
+
+type Answer = (places: NonNullable<Query['places']>) => NodeState['places']
+
+/** Nothing in the node's folder, and nothing that listens. */
+const nothingThere = {
+  ...{ folder: undefined, open: undefined, uid: 1000, leftovers: [], addresses: new Set() },
+  ...{ files: new Map(), contents: new Map() },
+}
+const noPlaces = placesWith()
+
+/** Before a CA is made: what stops it, and what is said. A node that gives no answer is down. */
+async function find(
+  t: TestContext,
+  answers: Readonly<Record<string, Answer>>,
+  given: { cluster?: Cluster; signal?: AbortSignal; has?: readonly string[] } = {},
+) {
+  const { cluster = twoNodes, signal = new AbortController().signal, has = [] } = given
+  const notes: string[] = []
+  const run = {
+    ...{ cluster, options: {}, command: (task: string) => `run ${task}`, note: (text: string) => notes.push(text) },
+    auth: new AuthDir(join(scratch(t), 'auth'), harderWay.files),
+    limits: { auth: pLimit(1), node: pLimit(1), kubeconfig: pLimit(1) },
+    connect: async ({ name }: { name: string }) => {
+      const answer = answers[name]
+      if (!answer) throw new Failure('connection refused', { node: name })
+      const look = async ({ places }: Query) => ({ ...nothingThere, places: places && answer(places) })
+      return { wasReached: true, look, listening: async () => ({ now: 0, ports: new Set() }) }
+    },
+  } as unknown as Run
+  if (has.length > 0) mkdirSync(run.auth.path)
+  for (const file of has) run.auth.write(file, 'there', 0o600)
+  const found = await findOtherCluster(run, await clusterGraph(phases, cluster), { signal, tell: run.note })
+  return { notes, refusals: found.map(([id, { kind, message, remedy = '' }]) => ({ id, kind, message, remedy })) }
+}
+
+const empty: Answer = () => noPlaces
+/** What root alone may not see, and what systemd is not asked for. */
+const ca = '/var/lib/kubernetes/ca.pem'
+const holdsCa = { ...noPlaces, files: new Map([[ca, rootsFile]]) }
+const withoutRoot: Answer = ({ sudo }) => (sudo === '' ? holdsCa : new Failure('not allowed', { code: 'no-root' }))
+const withoutBus: Answer = ({ units, alsoIfPresent, paths }) => {
+  if (units.length > 0) return new Failure('Failed to connect to bus', { code: 'no-answer' })
+  return alsoIfPresent.includes('/') && paths.has(ca) ? holdsCa : noPlaces
+}
+const needsSudo = { ...twoNodes, install: { ...(twoNodes.install as object), sudo: 'sudo -n' } } as Cluster
+const { install: _, ...notInstalled } = twoNodes
+
+test('a control node that can not be looked at stops it: it may have the cluster; a worker is named', async (t) => {
+  const looking = 'looking for an existing CA on c0, w0'
+  const down = await find(t, { w0: empty })
+  assert.deepEqual(down.notes, [looking])
+  const [refused, ...more] = down.refusals
+  assert.deepEqual([refused?.id, refused?.kind, more], ['ca', 'refused', []])
+  assert.match(String(refused?.message), /^c0 could not be looked at: connection refused; .*auth has no CA, /)
+  assert.match(String(refused?.remedy), /: run recover --node c0$/m)
+  assert.match(String(refused?.remedy), /: run certs encryption-key, then run the same command again$/m)
+  const worker = await find(t, { c0: empty })
+  assert.deepEqual(worker.refusals, [])
+  assert.match(String(worker.notes[1]), /^w0 could not be looked at: /)
+  assert.deepEqual((await find(t, { c0: empty, w0: empty })).notes, [looking])
+})
+
+test('a front proxy is made for a cluster that is there already, whatever serves on its nodes', async (t) => {
+  const cluster: Cluster = { ...twoNodes, aggregation: true }
+  const has = [...identityFiles(twoNodes).keys()]
+  const holds: Answer = () => holdsCa
+  assert.deepEqual(await find(t, { c0: holds, w0: holds }, { cluster, has }), { notes: [], refusals: [] })
+  assert.equal((await find(t, { c0: holds, w0: empty }, { cluster })).refusals.length, 1)
+})
+
+test('an interrupted run says nothing of nodes that it has not reached', async (t) => {
+  const { notes, refusals } = await find(t, {}, { signal: AbortSignal.abort() })
+  assert.deepEqual([notes.length, refusals], [1, []])
+})
+
+for (const [what, answer, cluster] of [
+  ['sudo refuses', withoutRoot, needsSudo],
+  ['systemd does not answer', withoutBus, twoNodes],
+  ['systemd does not answer the login user', withoutBus, notInstalled as Cluster],
+] as const)
+  test(`where ${what}, the look goes on as far as the login user may`, async (t) => {
+    for (const name of ['c0', 'w0']) {
+      const { refusals } = await find(t, { c0: empty, w0: empty, [name]: answer }, { cluster })
+      assert.match(String(refusals[0]?.message), new RegExp(`^${name} holds a cluster's identity`))
+    }
+  })
+
+for (const [code, what] of [
+  ['no-root', 'not allowed'],
+  ['no-answer', 'Failed to connect to bus'],
+] as const)
+  test(`and where that finds nothing, it is not known that nothing is there: ${code}`, async (t) => {
+    const answer: Answer = ({ units, sudo }) =>
+      (code === 'no-root' ? sudo !== '' : units.length > 0) ? new Failure(what, { code }) : noPlaces
+    const { refusals } = await find(t, { c0: answer, w0: empty }, { cluster: needsSudo })
+    assert.match(String(refusals[0]?.message), new RegExp(`^c0 could not be looked at: .*${what}; `))
+    const worker = await find(t, { c0: empty, w0: answer }, { cluster: needsSudo })
+    assert.deepEqual(worker.refusals, [])
+    assert.match(String(worker.notes[1]), /^w0 could not be looked at: /)
+  })
+
+test('a kubeconfig of another CA: the first control node whose CA can be read says whether that in auth/ is the one', async (t) => {
+  const [auth, other] = [temporaryAuth(t), temporaryAuth(t)]
+  for (const each of [auth, other]) await makeCa(each, caProfile)
+  const [c0 = twoNodes.nodes[0]] = twoNodes.nodes
+  const cluster = { ...threeNodes, nodes: [c0, { ...c0, name: 'c1' }] } as Cluster
+  const advice = async (answers: Readonly<Record<string, Buffer | 'unread' | undefined>>) => {
+    const look = (of: Buffer | 'unread') => ({
+      ...{ ...nothingThere, places: noPlaces, files: new Map([['ca.pem', { ...rootsFile, size: 1 }]]) },
+      contents: new Map(of === 'unread' ? [] : [['ca.pem', of]]),
+    })
+    const connect = async ({ name }: { name: string }) => {
+      const answer = answers[name]
+      if (!answer) throw new Failure('connection refused', { node: name })
+      return { wasReached: true, look: async () => look(answer) }
+    }
+    const run = { cluster, auth, options: {}, connect } as unknown as Run
+    const waysOut = ([there]: readonly unknown[]) => {
+      const { node, isOurs } = (there ?? { node: {} }) as { node: { name?: string }; isOurs?: boolean }
+      return [`${node.name} ${isOurs}`]
+    }
+    const refused = sharedRefusal('another CA', { what: 'another CA', who: 'k', place: undefined, waysOut })
+    const [[, { remedy } = refused] = []] = await adviseByNodes(run, await clusterGraph(phases, cluster), {
+      refusals: [['local-kubeconfig', refused]],
+      tell: () => {},
+    })
+    return remedy
+  }
+  const [ours, theirs] = [auth, other].map((each) => each.bytes('ca.pem'))
+  assert.equal(await advice({ c0: ours, c1: theirs }), '- c0 true')
+  assert.equal(await advice({ c0: theirs }), '- c0 false')
+  assert.equal(await advice({ c0: 'unread', c1: ours }), '- c1 true')
+  assert.equal(await advice({ c1: theirs }), '- c1 false')
+  assert.equal(await advice({ c0: 'unread' }), '- undefined undefined')
+})

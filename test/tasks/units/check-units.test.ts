@@ -1,0 +1,747 @@
+import assert from 'node:assert/strict'
+import { after, before, describe, type TestContext, test } from 'node:test'
+import type { Cluster, Install } from '../../../lib/cluster/cluster.ts'
+import {
+  AuthDir,
+  authorizationConfigFile,
+  authorizationFiles,
+  encryptionConfigFile,
+  kubeconfigFile,
+} from '../../../lib/files/auth-dir.ts'
+import { secretMode } from '../../../lib/files/plain-file.ts'
+import type { Run } from '../../../lib/graph/target.ts'
+import { newEncryptionConfig } from '../../../lib/kubernetes/encryption.ts'
+import { formatKubeconfig } from '../../../lib/kubernetes/kubeconfig.ts'
+import { publicParts, publicPartsOfRoots, type Query } from '../../../lib/node/node.ts'
+import { type FileState, oldSuffix } from '../../../lib/node/place.ts'
+import type { ComponentProcess, NodeState, PlacesState } from '../../../lib/node/state.ts'
+import { tryCertificate } from '../../../lib/pki/pair.ts'
+import { formatReason } from '../../../lib/reason.ts'
+import { readAccess } from '../../../tasks/chapter/kubeconfigs.ts'
+import { hardWay } from '../../../tasks/layouts/hard-way.ts'
+import { harderWay } from '../../../tasks/layouts/harder-way.ts'
+import { certTable, nodeUnits } from '../../../tasks/layouts/tables.ts'
+import { reloadFlag } from '../../../tasks/looks/command-line.ts'
+import { lookAtNode, sha256 } from '../../../tasks/looks/look.ts'
+import { unitsOn } from '../../../tasks/looks/reads.ts'
+import { processHost } from '../../../tasks/request/host.ts'
+import { unprovenClients } from '../../../tasks/units/bring-up.ts'
+import { checkUnitsOf } from '../../../tasks/units/check-units.ts'
+import { refuseOtherUsers, refuseWrongSettings } from '../../../tasks/units/inspect.ts'
+import { caProfile, kubeconfigOf, makeCa, makeEverything, temporaryAuth } from '../../support/certificates.ts'
+import {
+  allThere,
+  control,
+  failureOf,
+  foundAsIn,
+  healthyUnit,
+  lookedAt as now,
+  placedAt as placed,
+  placesWith,
+  processAs,
+  rootsFile,
+  startedAs,
+  startedAt,
+  threeNodes,
+  twoNodes,
+  type UnitState,
+  unitOf,
+  worker,
+} from '../../support/fakes.ts'
+import { newSuffix, scratch } from '../../support/files.ts'
+
+const install: Install = { ...(threeNodes.install as Install), drain: 'a', undrain: 'b' }
+const cluster: Cluster = { ...threeNodes, install }
+const otherGuide: Cluster = { ...twoNodes, layout: 'hard-way', install }
+const healthy: UnitState = healthyUnit
+const main = healthyUnit.process
+
+/** A kubelet with these flags, as the only unit of a worker; its process may be in another group, and others run. */
+const group = '/system.slice/kubelet.service'
+const kubeletWith = (flags: readonly string[], foundIn = group, ...more: ComponentProcess[]) => ({
+  places: placesWith({
+    units: new Map([['kubelet', { ...healthy, group }]]),
+    processes: [...more, { ...startedAs('kubelet', ...flags), id: 8, group: foundIn }],
+  }),
+})
+
+test('a look reads what is declared, once; where readers are searched it also follows what others name', async () => {
+  let asked: string[] = []
+  let paths: ReadonlyMap<string, string> = new Map()
+  let readers = ''
+  let count = 0
+  const look = (of: Partial<Run>, foundIn?: string, ...more: ComponentProcess[]) => {
+    let looks = 0
+    const connect = async () => ({
+      look: async ({ places }: Query) => {
+        paths = places?.paths ?? paths
+        asked = [...paths.keys()]
+        readers = places?.readers ?? ''
+        count = ++looks
+        return kubeletWith([`--kubeconfig=/tmp/${looks}`], foundIn, ...more)
+      },
+    })
+    const auth = { files: { parse: () => undefined }, tryBytes: () => undefined }
+    return lookAtNode({ ...of, cluster, connect, auth } as unknown as Run, worker)
+  }
+  const searching = { stagedBy: 'ca' }
+  for (const foundIn of [undefined, '/user.slice/x']) {
+    await look({}, foundIn)
+    assert.equal(count, 1)
+  }
+  await look(searching, '/user.slice/x')
+  assert.ok(count > 1)
+  assert.ok(asked.findIndex((path) => path.startsWith('/tmp/')) > asked.indexOf('/var/lib/kube-proxy/kubeconfig'))
+  // A user may name any number of files, and hides none of root's by them.
+  const flood = processAs('x', `--ca-file=/both:${Array.from({ length: 9999 }, (_, i) => `/flood/${i}`).join(':')}`)
+  const ofRoot = { ...processAs('x', '--ca-file=/both'), id: 10, group: '/user.slice/z' }
+  await look(searching, '/user.slice/x', { ...flood, id: 9, uid: 1000, group: '/user.slice/y' }, ofRoot)
+  const first = asked.findIndex((path) => path.startsWith('/flood/'))
+  assert.deepEqual([paths.get('/both'), paths.get(asked[first] ?? '')], [publicParts, publicPartsOfRoots])
+  assert.ok(asked.findIndex((path) => path.startsWith('/tmp/')) < first && asked.length < first + 1000)
+  const reads = (argument: string) => new RegExp(readers).test(argument)
+  const [yes, no] = [
+    ['--kubeconfig', '-ca-file=/x', '--cacert=/x', '--client-certificate', '--certificate-authority=/x', '/a/etcd-3.6'],
+    ['--tls-cert-file=/x', '--config=/x', '--certificates=/x', 'etcd', 'etcdctl'],
+  ]
+  assert.deepEqual([yes.every(reads), no.filter(reads)], [true, ['--tls-cert-file=/x']])
+})
+
+test("a look reads whose clients an API server believes, and knows the cluster's CA in other bytes, though its own is not sent", async (t) => {
+  const auth = temporaryAuth(t)
+  await makeCa(auth, caProfile)
+  const [ca, copy] = ['/var/lib/kubernetes/ca.pem', '/etc/front-proxy.pem']
+  const flags = [`--requestheader-client-ca-file=${copy}`, '--requestheader-allowed-names=proxy']
+  const look = async ({ places }: Query) => {
+    const isSame = places?.paths.get(ca) === sha256(auth.bytes('ca.pem'))
+    const isRead = places?.paths.get(copy) === publicParts
+    return {
+      places: placesWith({
+        units: new Map([['kube-apiserver', { ...healthy, group: '/system.slice/kube-apiserver.service' }]]),
+        processes: [startedAs('kube-apiserver', ...flags)],
+        folders: allThere.folders,
+        files: isSame ? new Map([[ca, { ...rootsFile, sha256: sha256(auth.bytes('ca.pem')) }]]) : new Map(),
+        published: isRead ? new Map([[copy, Buffer.from(`# ours\n${auth.bytes('ca.pem')}`)]]) : new Map(),
+      }),
+    }
+  }
+  const run = { cluster, auth, connect: async () => ({ look }) } as unknown as Run
+  const { units } = await lookAtNode(run, control)
+  const [wrong = ''] = units.find(({ unit }) => unit === 'kube-apiserver')?.wrong ?? []
+  assert.match(wrong, /--requestheader-client-ca-file has the CA of --client-ca-file \(\/etc\/front-proxy\.pem\)/)
+})
+
+test('a look reads an authorization configuration elsewhere: one of its owner is left alone, and contradicts nothing', async () => {
+  const path = '/etc/own.yaml'
+  const texts = { 'kind: AuthorizationConfiguration': [1, 0], 'x: 1': [0, 1] }
+  for (const [text, expected] of Object.entries(texts)) {
+    const look = async ({ places }: Query) => ({
+      places: placesWith({
+        units: new Map([['kube-apiserver', { ...healthy, group: '/system.slice/kube-apiserver.service' }]]),
+        processes: [startedAs('kube-apiserver', `--authorization-config=${path}`)],
+        folders: allThere.folders,
+        contents: places?.paths.has(path) ? new Map([[path, Buffer.from(text)]]) : new Map(),
+      }),
+    })
+    const auth = { files: { parse: () => undefined }, tryBytes: () => undefined }
+    const run = { cluster: { ...cluster, revoked: [] }, auth, connect: async () => ({ look }) } as unknown as Run
+    const unit = (await lookAtNode(run, control)).units.find((each) => each.unit === 'kube-apiserver')
+    assert.deepEqual([unit?.owned.length, unit?.contradicted.length], expected, text)
+  }
+})
+
+describe("the check of a node's units", () => {
+  let at: Run
+  /** As all should be, with what differs. */
+  const look = (name: string, change: Change = () => {}, run = at) => {
+    const node = run.cluster.nodes.find((each) => each.name === name) ?? assert.fail()
+    const units = nodeUnits(run.cluster, node)
+    const found = foundAsIn(run, node) as Mutable
+    change(found)
+    const judged = { ...run, cluster: { ...run.cluster, install } }
+    const seen = { units: unitsOn(judged.cluster, node, found.places), otherProcesses: [] }
+    const checks = checkUnitsOf(judged, { ...({} as NodeState), selfMade: undefined, ...found, ...seen })
+    return { units, checks, places: found.places }
+  }
+  /** What is told of the node, a line for each unit that is not up to date. */
+  const judge = (...given: Parameters<typeof look>) => {
+    const { units, checks } = look(...given)
+    return units.flatMap(({ unit }) => {
+      const check = checks.find((each) => each.unit.unit === unit)
+      return check ? (check.reason ? [formatReason(check.reason)] : []) : ['not installed']
+    })
+  }
+  const kubeletCheck = (change: Change) => {
+    const { checks, places } = look('w0', change)
+    return { ...(checks.find(({ unit }) => unit.unit === 'kubelet') ?? assert.fail()), places }
+  }
+  interface Mutable {
+    places: PlacesState & {
+      processes: ComponentProcess[]
+      units: Map<string, UnitState>
+      folders: Set<string>
+      files: Map<string, FileState>
+      contents: Map<string, Buffer>
+      real: Map<string, string>
+    }
+    served: Map<number, Buffer | 'nothing'>
+    unhealthy: Map<string, string>
+  }
+  type Change = (found: Mutable) => unknown
+  const all =
+    (...changes: readonly Change[]) =>
+    (found: Mutable) =>
+      changes.map((change) => change(found))
+  const file =
+    (path: string, change: Partial<FileState>, from = path) =>
+    ({ places: { files } }: Mutable) =>
+      files.set(path, { ...(files.get(from) as FileState), ...change })
+  /** A copy is left beside it. */
+  const beside = (path: string, suffix: string) => file(path + suffix, {}, path)
+  const without =
+    (path: string) =>
+    ({ places }: Mutable) =>
+      places.files.delete(path)
+  const state =
+    (unit: string, change: Partial<UnitState>) =>
+    ({ places }: Mutable) =>
+      places.units.set(unit, { ...healthy, ...change })
+  const differs = (...paths: string[]) => all(...paths.map((path) => file(path, { sha256: 'x' })))
+  /** Other bytes, which the look has. */
+  const content = (path: string, bytes: () => Buffer) =>
+    all(differs(path), ({ places }) => places.contents.set(path, bytes()))
+  const stopped = (unit: string) => state(unit, { active: 'inactive', sub: 'dead', process: undefined })
+  /** By systemd, seconds ago. */
+  const restarted = (unit: string, age: number, restarts = 1) => state(unit, { restarts, process: { ...main, age } })
+  const runs =
+    (...processes: ComponentProcess[]) =>
+    ({ places }: Mutable) =>
+      Object.assign(places, { processes })
+  /** What else was found. */
+  const told = (more: object) => (found: Mutable) => Object.assign(found, more)
+  /** With one more flag. */
+  const started =
+    (unit: string, flag: string): Change =>
+    ({ places }) => {
+      const isOf = ({ group }: ComponentProcess) => group.endsWith(`/${unit}.service`)
+      places.processes = places.processes.map((each) =>
+        isOf(each) ? { ...each, command: [...each.command, flag] } : each,
+      )
+    }
+
+  const auth = temporaryAuth({ after } as unknown as TestContext)
+  const makeRun = async (auth: AuthDir, cluster: Cluster) => {
+    await makeEverything(auth, cluster)
+    auth.write(encryptionConfigFile, newEncryptionConfig('aescbc', ['secrets']), secretMode)
+    const run = { auth, cluster, now: new Date(), waits: processHost.waits } as unknown as Run
+    for (const row of certTable(cluster).filter(({ isClient }) => isClient))
+      auth.write(kubeconfigFile(row.name), formatKubeconfig(readAccess(run, row)), secretMode)
+    return run
+  }
+  before(async () => {
+    at = await makeRun(auth, cluster)
+  })
+
+  test('finds nothing where all matches', () => {
+    for (const { name } of cluster.nodes.filter(({ role }) => role !== 'gateway')) assert.deepEqual(judge(name), [])
+  })
+
+  test('finds nothing where a guide has files before it has units, and they match; else they are put there', async (t) => {
+    const run = await makeRun(new AuthDir(scratch(t), hardWay.files), otherGuide)
+    const none = { isLoaded: false, active: 'inactive', sub: 'dead', started: undefined, process: undefined } as const
+    const early = all(state('kubelet', none), state('kube-proxy', none))
+    assert.deepEqual(judge('w0', early, run), [])
+    const { checks } = look('w0', all(early, without('/var/lib/kubelet/kubelet.key')), run)
+    assert.deepEqual(
+      checks.map(({ isUp, reason }) => [isUp, reason?.places.length, reason?.restarts, reason?.state]),
+      [
+        [false, 1, false, undefined],
+        [false, undefined, undefined, undefined],
+      ],
+    )
+  })
+
+  test('finds in a plan what would be written again, with the restarts', () => {
+    const planned = (name: string, pending: readonly string[], more: Partial<Run> = {}) =>
+      judge(name, undefined, { ...at, pending: new Set(pending), ...more })
+    const some = ['kubernetes.pem', 'kube-scheduler.pem', 'kube-scheduler.kubeconfig']
+    assert.deepEqual(planned('w0', some), [])
+    assert.deepEqual(planned('w0', [...some, 'w0.pem']), [
+      'kubelet: w0.pem differs in /var/lib/kubelet: reloaded, or restarted before Kubernetes 1.36',
+    ])
+    assert.deepEqual(planned('c0', some), [
+      'etcd: kubernetes.pem differs in /etc/etcd: reloaded without a restart',
+      'kube-apiserver: kubernetes.pem differs in /var/lib/kubernetes: reloaded without a restart',
+      'kube-scheduler: kube-scheduler-client.pem differs in /var/lib/kubernetes: reloaded without a restart',
+    ])
+    const scheduler = (...args: Parameters<typeof planned>) =>
+      planned(...args).filter((line) => line.startsWith('kube-scheduler'))
+    assert.deepEqual(scheduler('c0', [...some, 'ca.pem']), [
+      'kube-scheduler: kube-scheduler-ca.pem, kube-scheduler-client.pem differ in /var/lib/kubernetes: restart',
+    ])
+    const elsewhere = { ...cluster, api: { ...cluster.api, port: 443 } }
+    assert.deepEqual(scheduler('c0', ['kube-scheduler.kubeconfig'], { cluster: elsewhere }), [
+      'kube-scheduler: kube-scheduler.kubeconfig differs in /var/lib/kubernetes: restart',
+    ])
+  })
+
+  describe('a new client certificate is in use', () => {
+    const pair = `/var/lib/kubelet/w0-client.pem`
+    const reloadsBy = (changed: number, change: Change = () => {}) =>
+      kubeletCheck(all(file(pair, { changed }), change)).reloadsBy
+
+    test('at once by a unit that was started since, else five and a half minutes later', () => {
+      assert.equal(reloadsBy(startedAt - 1), undefined)
+      assert.equal(reloadsBy(now - 330), undefined)
+      assert.equal(reloadsBy(now - 329), now + 1)
+      assert.equal(reloadsBy(now), now + 330)
+    })
+
+    test('by the clock of the start, too, if it was set since', () => {
+      const step = (seconds: number) =>
+        state('kubelet', { process: { ...main, age: now - startedAt - seconds, started: startedAt + seconds } })
+      assert.equal(reloadsBy(now - 400, step(0)), undefined)
+      assert.equal(reloadsBy(now - 400, step(300)), now + 230)
+      assert.equal(reloadsBy(now - 400, step(-300)), undefined)
+    })
+
+    test('by no unit that gets its certificate by itself, whose kubeconfig is left alone', () => {
+      const kubeconfig = '/var/lib/kubelet/kubeconfig'
+      const rotates = (held: Buffer) =>
+        all(
+          started('kubelet', '--rotate-certificates'),
+          differs(pair),
+          content(kubeconfig, () => held),
+        )
+      const own = 'users: [{user: {client-certificate: /var/lib/kubelet/pki/kubelet-client-current.pem}}]'
+      const hasItsOwn = rotates(Buffer.from(own))
+      assert.equal(reloadsBy(now, hasItsOwn), undefined)
+      assert.deepEqual(judge('w0', hasItsOwn), [])
+      // The CA there is another certificate than ours, as after ca --renew.
+      const trusting = (ca: Buffer) => {
+        const cluster = `clusters: [{cluster: {certificate-authority-data: ${ca.toString('base64')}}}]`
+        return kubeletCheck(rotates(Buffer.from(`${cluster}\n${own}`))).trustEnds
+      }
+      assert.equal(trusting(auth.bytes('ca.pem')), undefined)
+      assert.deepEqual(trusting(auth.bytes('w0.pem')), tryCertificate(auth, 'w0')?.notAfter)
+      // No certificate was issued to it yet: it still uses the one that we embedded.
+      const hasOurs = rotates(auth.bytes('w0.kubeconfig'))
+      assert.deepEqual(judge('w0', hasOurs), ['kubelet: w0-client.pem, kubeconfig differ in /var/lib/kubelet: restart'])
+    })
+
+    test('after an API server has accepted it, which a killed run may have left to the next one', () => {
+      const unproven = (change: Change) => {
+        const { unit, reason, places } = kubeletCheck(change)
+        return reason ? unprovenClients(unit, reason, places) : []
+      }
+      assert.deepEqual(unproven(differs(pair)), ['w0.kubeconfig'])
+      assert.deepEqual(unproven(beside(pair, oldSuffix)), ['w0.kubeconfig'])
+      // The first install has no old pair.
+      assert.deepEqual(unproven(beside('/var/lib/kubelet/kubeconfig', oldSuffix)), ['w0.kubeconfig'])
+      assert.deepEqual(unproven(differs('/var/lib/kubelet/w0.pem')), [])
+    })
+
+    test('by no unit that its owner has stopped', () => {
+      assert.equal(reloadsBy(now, stopped('kubelet')), undefined)
+    })
+
+    test('without a restart, and not before its place has it', () => {
+      assert.deepEqual(judge('w0', file(pair, { changed: now })), [])
+      assert.deepEqual(judge('w0', differs(pair)), [
+        'kubelet: w0-client.pem differs in /var/lib/kubelet: reloaded without a restart',
+      ])
+    })
+  })
+
+  describe('a certificate that the API server made itself', () => {
+    const until = (days: number, life: number) => {
+      const notAfter = new Date(at.now.getTime() + days * 86_400_000)
+      return told({ selfMade: { notBefore: new Date(notAfter.getTime() - life * 86_400_000), notAfter } })
+    }
+    test('is renewed by a restart when less than renewBefore, at most a third of its life, is left', () => {
+      const { renewBefore } = cluster.certificates
+      const days = renewBefore / 86_400_000
+      const [due] = judge('c0', until(days - 1, 365))
+      assert.match(String(due), /^kube-apiserver: the certificate that it made itself expires \S+: restart, drained$/)
+      assert.deepEqual(judge('c0', until(days + 1, 365)), [])
+      // One of three days.
+      assert.deepEqual(judge('c0', until(1.1, 3)), [])
+      assert.equal(judge('c0', until(0.9, 3)).length, 1)
+      assert.equal(judge('c0', until(-1, 365)).length, 1)
+    })
+
+    test('is nothing to a worker, nor where the API server is stopped', () => {
+      assert.deepEqual(judge('w0', until(1, 365)), [])
+      assert.deepEqual(judge('c0', all(until(1, 365), stopped('kube-apiserver'))), [])
+    })
+  })
+
+  test('flags that its unit file has by now, and its process not, need a restart, drained; the other way round nothing does', async (t) => {
+    const own: Cluster = { ...cluster, etcd: { ca: 'own' } }
+    const run = await makeRun(temporaryAuth(t), own)
+    const name = 'kube-apiserver'
+    const right = startedAs(unitOf(name, own))
+    const shared = startedAs(unitOf(name, own), '--etcd-cafile=/var/lib/kubernetes/ca.pem')
+    const starting = (next: ComponentProcess, process: ComponentProcess) =>
+      all(state(name, { start: next.command.join(' '), group: next.group }), runs(process))
+    const judged = (change: Change) => judge('c0', change, run)
+    assert.deepEqual(judged(starting(right, shared)), [
+      'kube-apiserver: started without --etcd-cafile=/var/lib/kubernetes/etcd-ca.pem: restart, drained',
+    ])
+    for (const process of [right, shared]) assert.deepEqual(judged(starting(shared, process)), [])
+    assert.deepEqual(judged(all(starting(right, shared), stopped(name))), [])
+  })
+
+  describe('an encryption config that its API server reloads', () => {
+    const path = '/var/lib/kubernetes/encryption-config.yaml'
+    const reloads = started('kube-apiserver', reloadFlag)
+    const changed = (reloaded?: number) =>
+      all(file(path, { changed: startedAt + 10 }), told({ config: { digest: undefined, reloaded } }))
+    const reloadedAt = (reloaded?: number) => all(reloads, changed(reloaded))
+
+    test('is loaded when the API server has reloaded it since its last change', () => {
+      assert.deepEqual(judge('c0', reloadedAt(startedAt + 10.5)), [])
+      const notLoaded = ['kube-apiserver: encryption-config.yaml written but not loaded: reloaded without a restart']
+      // Not queried, before the change, at its very moment, and by a clock that was set back since.
+      for (const reloaded of [undefined, startedAt + 9, startedAt + 10, now + 60])
+        assert.deepEqual(judge('c0', reloadedAt(reloaded)), notLoaded, String(reloaded))
+    })
+
+    test('is loaded or not by the digest that the API server tells, whatever the clocks say', () => {
+      const loaded = (digest: string | undefined, changed: number): Change =>
+        all(file(path, { changed }), (found) => {
+          const ours = found.places.files.get(path)?.sha256
+          told({ config: { digest: digest ?? ours, reloaded: undefined } })(found)
+        })
+      // Changed after the start, which is loaded; and before it, which is another.
+      assert.deepEqual(judge('c0', loaded(undefined, startedAt + 10)), [])
+      assert.deepEqual(judge('c0', loaded('0'.repeat(64), startedAt - 10)), [
+        'kube-apiserver: encryption-config.yaml written but not loaded: restart, drained',
+      ])
+    })
+
+    test('is not, if the clock was set back since: the reload may have been before the change', () => {
+      const process = { ...main, started: startedAt - 60, age: now - startedAt + 60 }
+      const setBack = (reloaded: number) => all(reloadedAt(reloaded), state('kube-apiserver', { process }))
+      assert.equal(judge('c0', setBack(startedAt + 50)).length, 1)
+      assert.deepEqual(judge('c0', setBack(startedAt + 80)), [])
+    })
+
+    test('needs a restart without the flag, whatever the metric says', () => {
+      assert.deepEqual(judge('c0', changed(startedAt + 11)), [
+        'kube-apiserver: encryption-config.yaml written but not loaded: restart, drained',
+      ])
+    })
+
+    test('restarts nothing where it differs, and the other files of the API server still do', () => {
+      assert.deepEqual(judge('c0', all(reloads, differs(path))), [
+        'kube-apiserver: encryption-config.yaml differs in /var/lib/kubernetes: reloaded without a restart',
+      ])
+      const two = differs(path, '/var/lib/kubernetes/service-account-key.pem')
+      const told = String(judge('c0', all(reloads, two)))
+      assert.match(told, /kube-apiserver: .*encryption-config\.yaml differ.*: restart, drained/)
+    })
+  })
+
+  test('a list is loaded when the API server denies whom it has, whatever the clocks say; no answer is no proof', () => {
+    const of = (revoked: readonly string[]): Run => {
+      const run = { ...at, cluster: { ...cluster, revoked: [...revoked] } }
+      for (const file of authorizationFiles) auth.write(file, revoked.join(), secretMode)
+      return run
+    }
+    const denies = (notDenied: readonly string[] | undefined) =>
+      all(
+        file(`/var/lib/kubernetes/${authorizationConfigFile}`, { changed: now }),
+        told(notDenied ? { inForce: { isLoaded: notDenied.length === 0, notDenied } } : {}),
+      )
+    const judged = (revoked: readonly string[], ...changes: readonly Change[]) =>
+      judge('c0', all(...changes), of(revoked))
+    const notLoaded = ['kube-apiserver: authorization-config.yaml written but not loaded: reloaded without a restart']
+    assert.deepEqual(judged(['jane'], denies([])), [])
+    assert.deepEqual(judged(['jane'], denies(['jane'])), notLoaded)
+    assert.deepEqual(judged(['jane'], denies(undefined)), notLoaded)
+    assert.deepEqual(judged([], denies(undefined)), notLoaded)
+    assert.deepEqual(judged([], denies([])), [])
+    assert.deepEqual(judged(['jane'], denies(['jane']), stopped('kube-apiserver'), runs()), [])
+  })
+
+  const etcd = '/etc/etcd/'
+  const kubelet = '/var/lib/kubelet/'
+  const kubernetes = '/var/lib/kubernetes/'
+  const rows: Readonly<Record<string, Readonly<Record<string, readonly [change: Change, ...told: string[]]>>>> = {
+    w0: {
+      'others may read a key, or change a certificate': [
+        all(file(`${kubelet}w0-key.pem`, { mode: 0o644 }), file(`${kubelet}w0.pem`, { uid: 5 })),
+        'kubelet: w0.pem, w0-key.pem open to others in /var/lib/kubelet: reloaded without a restart',
+      ],
+      'a kubeconfig is still the one that the guide copies': [
+        all(
+          content('/var/lib/kube-proxy/kubeconfig', () => auth.bytes('kube-proxy.kubeconfig')),
+          without('/var/lib/kube-proxy/kube-proxy-client.pem'),
+        ),
+        'kube-proxy: kube-proxy-client.pem missing in /var/lib/kube-proxy, kubeconfig differs in /var/lib/kube-proxy: restart',
+      ],
+      'one was changed since, that is read anew': [file(`${kubelet}w0.pem`, { changed: startedAt + 1 })],
+      'a file is dated in the future: the clock was set back': [
+        file(`${kubelet}kubeconfig`, { changed: now + 3600 }),
+        'kubelet: kubeconfig dated in the future in /var/lib/kubelet: restart',
+      ],
+      // The clock was two hours ahead at the start, and is right again; the file was changed after that.
+      'one was changed since the start, by the present clock alone': [
+        state('kubelet', {
+          started: placed + 1,
+          process: { ...main, age: now - placed + 7199, started: placed - 7199 },
+        }),
+        'kubelet: w0-ca.pem, kubeconfig written but not loaded: restart',
+      ],
+      // The clock was behind at the start and at the change, and has been set forward.
+      'one was changed since the start, by the clock of the start alone': [
+        state('kubelet', { started: placed - 1, process: { ...main, started: placed + 7199 } }),
+        'kubelet: w0-ca.pem, kubeconfig written but not loaded: restart',
+      ],
+      'the clock was set since the start, and the file was there before it by both clocks': [
+        state('kubelet', { started: placed + 5, process: { ...main, started: placed + 7205 } }),
+      ],
+      'the clocks differ by no more than the second in which they are read': [
+        state('kubelet', { started: placed + 0.5, process: { ...main, started: placed - 0.6 } }),
+      ],
+      'another certificate is served': [
+        (found) => found.served.set(10250, Buffer.from('x')),
+        'kubelet: another certificate is served on 10250: reloaded, or restarted before Kubernetes 1.36',
+      ],
+      'no certificate is served': [
+        (found) => found.served.set(10250, 'nothing'),
+        'kubelet: no certificate is served on 10250: looked at again',
+      ],
+      'systemd has given it up, or starts it again and again': [
+        all(
+          state('kubelet', { active: 'failed', sub: 'failed' }),
+          state('kube-proxy', { active: 'activating', sub: 'auto-restart' }),
+        ),
+        'kubelet: it is failed (failed): restart',
+        'kube-proxy: it is activating (auto-restart): looked at again',
+      ],
+      'systemd starts it again and again, with an old file': [
+        all(
+          state('kubelet', { active: 'activating', sub: 'auto-restart', process: undefined }),
+          differs(`${kubelet}w0.pem`),
+        ),
+        'kubelet: w0.pem differs in /var/lib/kubelet, it is activating (auto-restart): restart',
+      ],
+      'systemd restarted it less than five minutes ago': [
+        all(restarted('kubelet', 299.5, 3), restarted('kube-proxy', 300)),
+        'kubelet: it ended, and systemd restarted it 299 s ago (restarts: 3): looked at again',
+      ],
+      'systemd restarted it, and it has no process of its own': [
+        state('kubelet', { restarts: 3, process: undefined, started: now - 20 }),
+        'kubelet: it ended, and systemd restarted it 20 s ago (restarts: 3): looked at again',
+      ],
+      'its process is stopped, or has just ended': [
+        all(state('kubelet', { process: { ...main, isStopped: true } }), state('kube-proxy', { process: 'gone' })),
+        'kubelet: its main process is stopped (SIGSTOP): looked at again',
+        'kube-proxy: its main process has just ended: looked at again',
+      ],
+      'it is not healthy with the old file': [
+        all(differs(`${kubelet}w0.pem`), ({ unhealthy }) => unhealthy.set('kubelet', '/healthz answers 500')),
+        'kubelet: w0.pem differs in /var/lib/kubelet: reloaded without a restart',
+      ],
+      'its owner has stopped it: what is not loaded does not matter': [
+        all(stopped('kubelet'), file(`${kubelet}kubeconfig`, { changed: startedAt + 1 }), ({ served }) =>
+          served.delete(10250),
+        ),
+      ],
+      'a run was killed before it was healthy, or a node lost its power before a new file had its name': [
+        all(beside(`${kubelet}w0.pem`, oldSuffix), beside('/var/lib/kube-proxy/kubeconfig', newSuffix)),
+        'kubelet: a previous run did not see it healthy: looked at again',
+        'kube-proxy: a previous run did not see it healthy: looked at again',
+      ],
+      'systemd does not know it, or its folder is not there': [
+        all(state('kube-proxy', { isLoaded: false, active: 'inactive', sub: 'dead' }), ({ places }) =>
+          places.folders.delete('/var/lib/kubernetes'),
+        ),
+        'not installed',
+        'not installed',
+      ],
+      'it runs, and its unit file is gone, masked or a bad one': [
+        state('kube-proxy', { isLoaded: false }),
+        'kube-proxy: it runs, and systemd can not use its unit file: looked at again',
+      ],
+      'it was started in the future, by its clock then': [
+        state('kube-proxy', { started: now + 3600 }),
+        'kube-proxy: kube-proxy-ca.pem, kubeconfig written but not loaded: restart',
+      ],
+    },
+    c0: {
+      'of two units one may not read the key that they share': [
+        all(
+          state('kube-controller-manager', { account: { uid: 990, gids: [991] } }),
+          ...['-ca.pem', '-client.pem', '.kubeconfig'].map((end) =>
+            file(`${kubernetes}kube-controller-manager${end}`, { uid: 990 }),
+          ),
+          file(`${kubernetes}ca-key.pem`, { uid: 990 }),
+        ),
+        'kube-apiserver: service-account-key.pem unreadable for its unit in /var/lib/kubernetes: restart, drained',
+        'kube-controller-manager: service-account-key.pem unreadable for its unit in /var/lib/kubernetes: restart',
+      ],
+      'the node does not know the user of a unit, the owner that a key has is not doubted': [
+        all(
+          state('etcd', { account: undefined }),
+          file(`${etcd}kubernetes-key.pem`, { uid: 990, gid: 991, mode: 0o640 }),
+        ),
+      ],
+      'a folder of its places is a link, and a file differs where it leads': [
+        all(differs(`${kubernetes}kubernetes.pem`), ({ places }) => {
+          for (const name of ['ca.pem', 'kubernetes.pem', 'kubernetes-key.pem']) {
+            places.files.delete(`${etcd}${name}`)
+            places.real.set(`${etcd}${name}`, kubernetes + name)
+          }
+        }),
+        'etcd: kubernetes.pem differs in /etc/etcd: reloaded without a restart',
+        'kube-apiserver: kubernetes.pem differs in /var/lib/kubernetes: reloaded without a restart',
+      ],
+      'only the keys of a certificate are read, and they are ours': [
+        content(`${kubernetes}service-account.pem`, () =>
+          Buffer.concat([auth.bytes('service-account.pem'), Buffer.from('\n')]),
+        ),
+      ],
+      'they are other keys': [
+        content(`${kubernetes}service-account.pem`, () => auth.bytes('kubernetes.pem')),
+        'kube-apiserver: service-account.pem differs in /var/lib/kubernetes: restart, drained',
+      ],
+      'it ended while its API server was away, and came back less than half a minute ago': [
+        all(
+          state('kube-apiserver', { process: { ...main, age: 70 } }),
+          restarted('kube-controller-manager', 31),
+          restarted('kube-scheduler', 29),
+        ),
+        'kube-scheduler: it ended, and systemd restarted it 29 s ago (restarts: 1): looked at again',
+      ],
+      'it ended long after its API server was back; or is the API server, or no client of it': [
+        all(
+          ...['kube-apiserver', 'etcd'].map((unit) => restarted(unit, 131)),
+          // The API server may have been restarted twice since.
+          restarted('kube-controller-manager', 252),
+          restarted('kube-scheduler', 70),
+        ),
+        'etcd: it ended, and systemd restarted it 131 s ago (restarts: 1): looked at again',
+        'kube-apiserver: it ended, and systemd restarted it 131 s ago (restarts: 1): looked at again',
+        'kube-scheduler: it ended, and systemd restarted it 70 s ago (restarts: 1): looked at again',
+      ],
+    },
+    g0: {
+      'the bundle that a gateway trusts is older than the CA': [
+        ({ places }) => places.files.set('/etc/ssl/certs/ca-certificates.crt', { ...rootsFile, changed: placed - 1 }),
+        'trust-store: kubernetes-ca.crt written but not loaded: restart',
+      ],
+    },
+  }
+  for (const [node, all] of Object.entries(rows))
+    for (const [what, [change, ...told]] of Object.entries(all))
+      test(`where ${what}`, () => assert.deepEqual(judge(node, change), told))
+})
+
+describe('paths that root does not write to', () => {
+  const refused = (args: readonly string[], more: Partial<PlacesState> = {}) => {
+    const processes = [processAs('kube-apiserver', ...args)]
+    const places = placesWith({ ...allThere, units: new Map([['kube-apiserver', healthy]]), processes, ...more })
+    const units = unitsOn(cluster, control, places).filter(({ unit }) => unit === 'kube-apiserver')
+    const { code, what } = failureOf(() => refuseWrongSettings(control, units, places)) ?? {}
+    return code && `${code} ${what}`
+  }
+  const [, ...usual] = startedAs('kube-apiserver').command
+
+  test('are those of two flags for two files, by a link', () => {
+    assert.equal(refused(usual), undefined)
+    const both = '--tls-cert-file of kube-apiserver and --tls-private-key-file of kube-apiserver lead to the same file'
+    const [pair, key] = ['/var/lib/kubernetes/kubernetes.pem', '/var/lib/kubernetes/kubernetes-key.pem']
+    const one = String(refused(usual, { real: new Map([[key, pair]]) }))
+    assert.match(one, new RegExp(`^odd-path ${both} .* kubernetes\\.pem and kubernetes-key\\.pem belong there`))
+  })
+
+  test('are those behind a link of another user, and those that lead nowhere', () => {
+    const link = (path: string) => refused(usual, { links: new Map([[path, '/home/kim']]) })
+    assert.match(String(link('/var/lib/kubernetes/ca.pem')), /^odd-path \/home\/kim, .* belongs to another user/)
+    // Another process may name any path.
+    assert.equal(link('/home/kim/ca.pem'), undefined)
+    assert.match(String(refused(usual, { odd: ['/var/lib/kubernetes/ca.pem'] })), /^odd-path .* leads nowhere/)
+  })
+
+  test('are any, while a command line is wrong', () => {
+    assert.match(String(refused(usual.slice(1))), /^wrong-setting kube-apiserver: it has no --client-ca-file/)
+  })
+})
+
+describe('the table of places', () => {
+  test('is changed by cluster.yaml: a place, a restart, a unit that is left alone', () => {
+    const units: Install['units'] = new Map<
+      string,
+      false | { restart?: string; files: Record<string, string | Record<string, string>> }
+    >([
+      ['etcd', { restart: 'again', files: { 'ca.pem': { '--peer-trusted-ca-file': '/opt/ca.pem' } } }],
+      ['kubelet', { files: { '<node>.pem': '/opt/<node>.pem' } }],
+      ['kube-proxy', false],
+    ])
+    const changed = nodeUnits({ ...cluster, install: { ...install, units } }, control)
+    const unit = (name: string) => changed.find((each) => each.unit === name)
+    const placesOf = (name: string) => unit(name)?.files.map(({ file, path }) => `${file} ${path}`) ?? []
+    assert.equal(unit('etcd')?.restart, 'again')
+    assert.deepEqual(placesOf('etcd'), [
+      'ca.pem /etc/etcd/ca.pem',
+      ...['kubernetes.pem /etc/etcd/kubernetes.pem', 'kubernetes-key.pem /etc/etcd/kubernetes-key.pem'],
+      'ca.pem /opt/ca.pem',
+    ])
+    assert.ok(placesOf('kubelet').includes('c0.pem /opt/c0.pem'))
+    assert.equal(unit('kube-proxy'), undefined)
+  })
+
+  test('has a pair next to each other, so that it is renamed so', () => {
+    for (const { unit, files } of nodeUnits(cluster, control)) {
+      const names = files.map(({ file }) => file)
+      for (const [i, name] of names.entries()) {
+        const key = harderWay.files.key(harderWay.files.parse(name)?.name ?? '')
+        if (name.endsWith('.pem') && name !== key && names.includes(key)) assert.equal(names[i + 1], key, unit)
+      }
+    }
+  })
+})
+
+describe('the name of a kubelet', () => {
+  const auth = temporaryAuth({ after } as unknown as TestContext)
+  before(() => makeEverything(auth, cluster))
+  const pair = '/var/lib/kubelet/w0-client.pem'
+  const run = { auth, cluster, options: {}, command: String } as unknown as Run
+  const refused = ({ args = [] as readonly string[], held = '', hostname = 'w0', kubeconfig = '' }) => {
+    const { places } = kubeletWith(args)
+    const contents = new Map([
+      [pair, held ? auth.bytes(`${held}.pem`) : Buffer.from('')],
+      ...(kubeconfig ? [['/var/lib/kubelet/kubeconfig', Buffer.from(kubeconfig)] as const] : []),
+    ])
+    const all = { ...places, ...allThere, hostname, contents }
+    const { code, what } = failureOf(() => refuseOtherUsers(run, worker, unitsOn(cluster, worker, all), all)) ?? {}
+    return code && `${code} ${what}`
+  }
+  test('is that of cluster.yaml, by its flag, its certificate or its host', () => {
+    assert.equal(refused({}), undefined)
+    assert.equal(refused({ hostname: 'W0', held: 'w0' }), undefined)
+    for (const name of ['w0', 'W0'])
+      assert.equal(refused({ hostname: 'other', args: [`--hostname-override=${name}`] }), undefined)
+  })
+  test('is refused where it is another', () => {
+    for (const [given, why] of [
+      [
+        { args: ['--hostname-override=w0.kubenet'] },
+        /^wrong-setting its kubelet is the node w0\.kubenet \(--hostname-override\), and cluster\.yaml calls it w0/,
+      ],
+      [{ hostname: 'w0.kubenet' }, /\(its host name\)/],
+      [{ held: 'c0' }, /w0-client\.pem is a kubeconfig of system:node:c0, and that of system:node:w0 belongs there/],
+      [
+        { kubeconfig: kubeconfigOf(auth, 'admin') },
+        /\/kubeconfig is a kubeconfig of admin, and that of system:node:w0/,
+      ],
+    ] as const)
+      assert.match(refused(given) ?? '', why)
+    // It gets its certificate from the cluster: under that name.
+    const args = ['--hostname-override=x', '--rotate-certificates']
+    assert.equal(refused({ args, kubeconfig: 'users: []' }), undefined)
+  })
+})

@@ -1,0 +1,87 @@
+import assert from 'node:assert/strict'
+import { test } from 'node:test'
+import type { Run } from '../../../lib/graph/target.ts'
+import { formatAuthorization } from '../../../lib/kubernetes/authorization.ts'
+import { stillListed } from '../../../tasks/folder/guard-list.ts'
+import { unitsOn } from '../../../tasks/looks/reads.ts'
+import { whyOpen } from '../../../tasks/phases/revoked-list.ts'
+import type { UnitsFound } from '../../../tasks/units/inspect.ts'
+import { formatOwned, type ListInForce, minorOf } from '../../../tasks/units/list-in-force.ts'
+import { allThere, control, placesWith, rootsFile, runningUnit, startedAs, twoNodes } from '../../support/fakes.ts'
+
+const config = '/var/lib/kubernetes/authorization-config.yaml'
+
+/** What is found where the API server was started with these flags, and says that of the list. */
+function found(inForce: ListInForce | undefined, ...flags: string[]) {
+  const process = startedAs('kube-apiserver', ...flags)
+  const { group, command } = process
+  const units = new Map([['kube-apiserver', { ...runningUnit, group, start: command.join(' ') }]])
+  const places = placesWith({ ...allThere, units, processes: [process], hostname: 'c0' })
+  const revoked = { ...twoNodes, revoked: ['jane'] }
+  const ofUnits = unitsOn(revoked, control, places)
+  return { units: ofUnits, otherProcesses: [], places, files: new Map(), inForce } as unknown as UnitsFound
+}
+
+const text = Buffer.from(formatAuthorization({ entries: ['jane'], certificates: [] }, '/k'))
+const auth = { read: () => ({ kind: 'file' }), tryBytes: () => text }
+const run = { cluster: { ...twoNodes, revoked: ['jane'] }, auth } as unknown as Run
+const said = (isLoaded: boolean, ...servers: string[]): ListInForce => ({ isLoaded, servers })
+const ours = `--authorization-config=${config}`
+
+test('what is not enforced is said where no run can change it', () => {
+  const openOf = (...of: Parameters<typeof found>) => whyOpen(run, found(...of)).join()
+  assert.equal(openOf(said(true, 'c0', 'w0', 'w0.example.org'), ours), '')
+  // A run waits for it.
+  assert.equal(openOf(said(false), ours), '')
+  assert.match(openOf(said(false), '--authorization-mode=Node,RBAC'), /^revoked is not enforced by kube-apiserver$/)
+  assert.match(openOf(undefined, ours), /may not be enforced: kube-apiserver did not answer/)
+  assert.match(
+    openOf(said(true, 'c0', 'c9'), ours),
+    /may not be enforced by the API server on c9: cluster\.yaml has no such node/,
+  )
+  assert.match(openOf(said(true, 'w00'), ours), /on w00/)
+  const process = { id: 7, group: '/system.slice/k8s-api.service' }
+  const another = [{ component: 'kube-apiserver', process, names: [] }] as unknown as UnitsFound['otherProcesses']
+  assert.match(
+    whyOpen(run, { ...found(said(true), ours), otherProcesses: another }).join(),
+    /by kube-apiserver, process 7 in \/system\.slice\/k8s-api\.service, which no unit of cluster\.yaml runs/,
+  )
+  assert.match(whyOpen(run, { ...found(said(true), ours), units: [] }).join(), /is not installed there as a unit/)
+})
+
+test('a configuration of its owner is left alone: the authorizer to add is printed', () => {
+  const [unit] = found(said(false), '--authorization-mode=AlwaysAllow').units.filter(({ owned }) => owned.length > 0)
+  const [why = ''] = unit?.owned ?? []
+  assert.match(
+    formatOwned(run, why),
+    /its --authorization-mode is AlwaysAllow, and is left alone: .*\n {2}- type: Webhook\n/,
+  )
+})
+
+test('without the key, whom the list of the node denies is named although auth/ has none, and the way back is a command', () => {
+  const cluster = { ...twoNodes, revoked: undefined }
+  const lost = { read: () => undefined, tryBytes: () => undefined }
+  const without = { cluster, auth: lost } as unknown as Run
+  const backOf = (flag: string, there = text) => {
+    const seen = found(undefined, flag)
+    const at = { files: new Map([[config, rootsFile]]), contents: new Map([[config, there]]) }
+    const places = { ...seen.places, ...at }
+    return stillListed(without, control, { ...seen, units: unitsOn(cluster, control, places), places }).join()
+  }
+  const back = backOf(ours)
+  assert.match(
+    back,
+    /still denies jane \(\/var\/\S+\.yaml\), but cluster\.yaml has no revoked: add revoked: \[jane\]; or restore access: /,
+  )
+  assert.match(back, /--authorization-mode=Node,RBAC.*daemon-reload$/)
+  assert.equal(backOf('--authorization-mode=Node,RBAC'), '')
+  const own = Buffer.from('kind: AuthorizationConfiguration\nauthorizers: []\n')
+  assert.equal(backOf(ours, own), '')
+  assert.match(backOf(ours, Buffer.from('half a fi')), /still denies whom it lists/)
+})
+
+test('the version of an API server is read from its answer, or not known', () => {
+  const minors = ['31', '32+', '36', '', undefined].map((minor) => minorOf({ major: '1', minor }))
+  assert.deepEqual(minors, [31, 32, 36, undefined, undefined])
+  assert.equal(minorOf({ major: '2', minor: '1' }), undefined)
+})

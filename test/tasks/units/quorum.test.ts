@@ -1,0 +1,62 @@
+/** When a member of etcd gets its turn: by an etcd that answers as its JSON gateway does, and another that does not answer yet. */
+import assert from 'node:assert/strict'
+import { once } from 'node:events'
+import { createServer } from 'node:http'
+import { type AddressInfo, connect } from 'node:net'
+import { test } from 'node:test'
+import type { ClusterNode } from '../../../lib/cluster/cluster.ts'
+import { Failure } from '../../../lib/failure.ts'
+import type { Run } from '../../../lib/graph/target.ts'
+import { nodeUnits } from '../../../tasks/layouts/tables.ts'
+import { guarded } from '../../../tasks/units/quorum.ts'
+import { parsed } from '../../support/files.ts'
+
+/** Its etcd needs no certificate; the second control node is what the layout itself does not have. */
+const { nodes, ...rest } = parsed(`name: kubenet
+layout: hard-way
+install: { sudo: "", timeout: 1h }
+nodes: [{ name: c0, role: control, ip: 192.168.1.11 }]
+`)
+const c0 = nodes[0] as ClusterNode
+const cluster = { ...rest, nodes: [c0, { ...c0, name: 'c1', ips: ['192.168.1.12'] }] }
+const etcd = nodeUnits(cluster, c0).find(({ unit }) => unit === 'etcd') ?? assert.fail()
+
+const answers: Readonly<Record<string, object>> = {
+  '/v3/lease/grant': { ID: '7' },
+  '/v3/kv/txn': { succeeded: true },
+  '/v3/lease/revoke': {},
+  '/v3/cluster/member/list': { members: [{ ID: '1', name: 'c0' }] },
+  '/health': { health: 'true' },
+}
+
+/** How often c1 was asked, until c0 was restarted or why it was not. `asked`: of its answers, those that fail. */
+async function turn({ failing, hasGivenUp }: { failing: number; hasGivenUp: boolean }) {
+  await using server = createServer(({ url = '' }, response) => response.end(JSON.stringify(answers[url])))
+  server.listen(0, '127.0.0.1')
+  await once(server, 'listening')
+  const { port } = server.address() as AddressInfo
+  let asked = 0
+  const tunnel = async () => connect(port, '127.0.0.1')
+  const toOther = async () => {
+    if (asked++ < failing) throw new Failure('timed out', { node: 'c1', code: 'timed-out' })
+    return tunnel()
+  }
+  const run = {
+    ...{ cluster, now: new Date(), command: String, auth: { id: () => 'auth' } },
+    connect: async ({ name }: ClusterNode) =>
+      name === 'c0' ? { tunnel, hasGivenUp: false } : { tunnel: toOther, hasGivenUp },
+  } as unknown as Run
+  const on = { run, node: c0, signal: AbortSignal.timeout(60_000), tell: () => {} }
+  const ended = await guarded(on, { ...etcd, isQuorum: true }, true, async () => {}).then(
+    () => 'restarted',
+    (error) => error,
+  )
+  return { asked, ended }
+}
+
+test('a member waits until the others are healthy, and not for one on a node that was not reached', async () => {
+  assert.deepEqual(await turn({ failing: 2, hasGivenUp: false }), { asked: 3, ended: 'restarted' })
+  const { asked, ended } = await turn({ failing: Number.POSITIVE_INFINITY, hasGivenUp: true })
+  assert.equal(asked, 1)
+  assert.match(String(ended), /etcd is not restarted while it is not healthy on c1 \(.*timed out/)
+})
