@@ -153,7 +153,7 @@ const placedAt = {
 
 const node = object({
   name: required('The name of the node in Kubernetes.', nodeName),
-  role: required('A gateway is a load balancer: it gets `ca.pem` and no certificate.', oneOf('role', roles)),
+  role: required('A gateway is a load balancer: it gets the CA certificate and none of its own.', oneOf('role', roles)),
   ip: optional('The address of the node. Each node has `ip` or `ips`.', address),
   ips: optional('The addresses of a dual-stack node.', listOf(address, 1)),
   sans: usually('More names and addresses for its certificate.', listOf(san), []),

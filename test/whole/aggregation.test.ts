@@ -119,7 +119,7 @@ describe('on a control node', { skip: needs('ssh') }, () => {
     await exits(0, place, 'bootstrap')
     const held = onNode()
     write()
-    const says = /To do +remove front-proxy-client-key\.pem from control0, .*: npm run bootstrap -- --prune/
+    const says = /To do +control0: remove front-proxy-client-key\.pem, .*: npm run bootstrap -- --prune/
     for (const args of [['--dry-run'], []]) {
       const { stdout } = await exits(4, place, 'bootstrap', ...args)
       assert.match(stdout, says)
