@@ -99,15 +99,10 @@ test('what is written is what is read', () => {
       },
     ],
     [and('ssh: { directory: /etc/kubernetes }'), ({ nodes }) => nodes[0]?.directory, '/etc/kubernetes'],
-    [
-      and('ssh: { options: { ConnectTimeout: 5, Compression: true, CheckHostIP: false } }'),
-      ({ ssh }) => Object.fromEntries(ssh.options),
-      { ConnectTimeout: '5', Compression: 'yes', CheckHostIP: 'no' },
-    ],
     [and('localKubeconfig: false'), ({ localKubeconfig }) => localKubeconfig, false],
     [and('install: false'), ({ install }) => install, false],
     [
-      and('ssh: { user: root }\ninstall: guide'),
+      and('ssh: { user: root }\ninstall: true'),
       ({ install }) => install,
       { sudo: '', drain: '', undrain: '', timeout: 120_000, units: new Map() },
     ],
