@@ -41,7 +41,7 @@ test("the guide's cluster.yaml says what the guide's commands do", () => {
     encryption: { provider: 'aescbc', resources: ['secrets'] },
     etcd: { ca: 'shared' },
     aggregation: false,
-    ssh: { user: 'ubuntu', directory: '~', concurrency: 16, options: new Map() },
+    ssh: { user: 'ubuntu', directory: '~', concurrency: 16 },
     install: { sudo: 'sudo -n', drain: '', undrain: '', timeout: 120_000, units: new Map() },
     users: [],
     localKubeconfig: { as: undefined, path: undefined, context: 'kubenet', user: 'admin' },

@@ -114,12 +114,10 @@ testFiles('paths and what ssh is given', [
   [and('ssh: { user: -lroot }'), '5:14 is not a user name, such as ubuntu'],
   [node('host: -v, role: control, ip: 10.0.0.2'), '4:23 is not a host for ssh'],
   [and('ssh: { configFile: "a\\nb" }'), '5:20 is not a path'],
-  [and('ssh: { options: { ProxyCommand: "nc\\nid" } }'), '5:33 is not a command on one line'],
 ])
 
 testFiles('install', [
   [and('install: yes'), '5:10 "yes" is neither true nor false nor a map of sudo, drain, undrain, timeout, units'],
-  [and('install: { layout: kubeadm }'), '5:20 is not a layout: known are guide'],
   [and('install: { timeout: 2d }'), '5:21 is not a time to wait, such as 90s or 2m (up to 1h)'],
   [and('install: { timeout: 61m }'), '5:21 is not a time to wait'],
   [and('install: { sudo: "sudo\\n-n" }'), '5:18 is not a command on one line'],
