@@ -282,7 +282,7 @@ const allowedSshOptions: readonly string[] = [
   ...['KexAlgorithms', 'PubkeyAcceptedAlgorithms', 'Ciphers', 'MACs', 'RekeyLimit', 'RequiredRSASize'],
 ].map((option) => option.toLowerCase())
 
-/** What is read until 0.4.0: docs/compatibility.md. */
+/** What is read until 0.4.0: docs/versions.md. */
 export function deprecations(value: unknown): Problem[] {
   const { ssh, install } = map(value)
   const message = 'is deprecated, and an error from harderway 0.4.0 on'
