@@ -55,7 +55,7 @@ export async function refuseOldApi(run: Run, node: ClusterNode, units: readonly 
     node: node.name,
     code: 'too-old',
     remedy:
-      'upgrade it, or take revoked out of cluster.yaml; until then: docs/rotation.md, "A key that may have leaked"',
+      'upgrade it, or take revoked out of cluster.yaml; until then: docs/bad-day.md, "A key that may have leaked"',
   })
 }
 
