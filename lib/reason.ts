@@ -124,7 +124,7 @@ export interface Difference {
     | 'wrong owner'
     | 'wrong mode'
     | 'unreadable for its unit'
-    | 'open to others'
+    | 'permissions too open'
     | 'dated in the future'
 }
 

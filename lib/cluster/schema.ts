@@ -113,7 +113,8 @@ const placePath = checked('an absolute path of plain characters, without .. in i
 const unitFiles = record(
   v.union(
     [placePath, record(placePath)],
-    ({ input }) => `${quoted(input)} is neither a path nor a map from flags or fields, such as --client-ca-file, to paths`,
+    ({ input }) =>
+      `${quoted(input)} is neither a path nor a map from flags or fields, such as --client-ca-file, to paths`,
   ),
 )
 const nodeDirectory = checked(
@@ -317,7 +318,11 @@ export const clusterSchema = object({
   etcd: usually(
     'The CA of etcd.',
     object({
-      ca: usually('`own`: etcd and its clients have their own CA.', oneOf('CA of etcd', ['shared', 'own']), 'shared'),
+      ca: usually(
+        '`own`: etcd and its clients have their own CA.',
+        oneOf('value of etcd.ca', ['shared', 'own']),
+        'shared',
+      ),
     }),
     {},
   ),

@@ -351,7 +351,9 @@ export function sshFailure(result: SshResult): Failure {
   if (!cause) {
     const what = excerpt(lastLine(stderr)) || `ssh ended with ${ended}`
     const remedyFor = ([one = host]: readonly SshHost[]) =>
-      by === 'ssh' ? `find out why: ${one.ssh(['-v'])}` : `find the cause on the node (df, ls -l, lsattr, dmesg); ${again}`
+      by === 'ssh'
+        ? `find out why: ${one.ssh(['-v'])}`
+        : `find the cause on the node (df, ls -l, lsattr, dmesg); ${again}`
     return new Failure(what, { node, code: 'other', shared: { what, who: node, place: host, remedyFor } })
   }
   const said = timedOut ? '' : excerpt(lineOf(stderr, cause.pattern))

@@ -107,9 +107,7 @@ function wordsOf(row: Row): readonly [label: string, text: string] {
       return [row.failure.kind === 'refused' ? 'refused' : 'failed', row.failure.message]
     case 'cancelled': {
       const why = row.because.length > 0 ? `; ${formatNames(row.because)} must succeed first` : ''
-      return row.isBegun
-        ? ['interrupted', 'interrupted; the next run checks it again']
-        : ['skipped', `skipped${why}`]
+      return row.isBegun ? ['interrupted', 'interrupted; the next run checks it again'] : ['skipped', `skipped${why}`]
     }
     default:
       return row satisfies never
@@ -126,8 +124,7 @@ function wordsOfBuilt({ reasons, change }: Pick<Row, 'reasons' | 'change'>): rea
       const now = is ? `, ${formatExpiry(is, was)}` : ''
       // Only its time was up, or it was requested by name.
       const isRenewal = is && own.every(({ kind }) => kind === 'expires' || kind === 'forced')
-      if (!isReplaced && !isNew && !isRestored && !isRenewal)
-        return as('changed', joinClauses(`changed${now}`, why))
+      if (!isReplaced && !isNew && !isRestored && !isRenewal) return as('changed', joinClauses(`changed${now}`, why))
       const label = isReplaced ? 'replaced' : isNew ? 'new' : isRestored ? 'restored' : 'renewed'
       return as(label, label + now)
     }
@@ -143,7 +140,9 @@ function wordsOfBuilt({ reasons, change }: Pick<Row, 'reasons' | 'change'>): rea
       return as(restart.length > 0 ? 'restarted' : label, text)
     }
     case 'proven':
-      return change.units.length > 0 ? as('verified', `verified by ${formatNames(change.units)}`) : as('nothing to check')
+      return change.units.length > 0
+        ? as('verified', `verified by ${formatNames(change.units)}`)
+        : as('nothing to check')
     case 'rewritten':
       return as('rewritten', `${change.objects} rewritten`)
     case undefined:
@@ -241,9 +240,7 @@ export function formatClosing(summary: Summary, columns?: number): string[] {
   // A command that only checks has nothing that expires next.
   const isIdle = nextToExpire && all.every(({ kind }) => kind === 'fresh')
   const isKeptOff = all.some(({ findings }) => findings.some(({ left }) => left?.isKeptOff))
-  const renewed = nextToExpire?.renewsFrom
-    ? `; runs renew it from ${formatDate(nextToExpire.renewsFrom, now)}`
-    : ''
+  const renewed = nextToExpire?.renewsFrom ? `; runs renew it from ${formatDate(nextToExpire.renewsFrom, now)}` : ''
   const last = [
     nextToExpire && `Next       ${nextToExpire.name} expires on ${formatDate(nextToExpire.expires, now)}${renewed}`,
     goOn &&

@@ -215,7 +215,7 @@ describe('what units read, on six machines', { skip }, () => {
     )
     const planned = await lab.run('install', '--dry-run', '--json')
     assert.equal(planned.status, 4, printed(planned))
-    assert.match(String(messageOf(planned, 'install/control0')), /kubernetes-key\.pem open to others in \/etc\/etcd/)
+    assert.match(String(messageOf(planned, 'install/control0')), /kubernetes-key\.pem permissions too open in \/etc\/etcd/)
     assert.match(
       String(messageOf(planned, 'install/control0')),
       /kubernetes\.pem unreadable for its unit in \/etc\/etcd/,

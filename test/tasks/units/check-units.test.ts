@@ -472,7 +472,7 @@ describe("the check of a node's units", () => {
     w0: {
       'others may read a key, or change a certificate': [
         all(file(`${kubelet}w0-key.pem`, { mode: 0o644 }), file(`${kubelet}w0.pem`, { uid: 5 })),
-        'kubelet: w0.pem, w0-key.pem open to others in /var/lib/kubelet: reloaded without a restart',
+        'kubelet: w0.pem, w0-key.pem permissions too open in /var/lib/kubelet: reloaded without a restart',
       ],
       'a kubeconfig is still the one that the guide copies': [
         all(
