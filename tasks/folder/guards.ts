@@ -152,10 +152,10 @@ export function keepOthers({ auth, now }: Run, node: ClusterNode, others: readon
   keepFound(auth, node.name, new Map(files), now)
 }
 
-/** "CA in ca.pem, ca-key.pem, encryption key in /var/lib/kubernetes/encryption-config.yaml (it lacks our encryption key)" */
+/** "CA in ca.pem, ca-key.pem and encryption key in /var/lib/kubernetes/encryption-config.yaml (it lacks our encryption key)" */
 export function formatOthers(others: readonly Other[]): string {
   const named = [...Map.groupBy(others, ({ label }) => label)]
-  return named.map(([label, some]) => `${label} in ${some.map(formatOther).join(', ')}`).join(', ')
+  return named.map(([label, some]) => `${label} in ${some.map(formatOther).join(', ')}`).join(' and ')
 }
 
 function formatOther({ held: { at }, why }: Other): string {

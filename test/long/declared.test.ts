@@ -73,7 +73,7 @@ describe('units as their owners write them', { skip }, () => {
 
   test('what contradicts cluster.yaml is one block, in plan, run and status; nothing is changed until it is pasted', async () => {
     const starts = await readStarts(lab)
-    const blockOf = (told: string) => /write this in place of install.*\n(?: .*\n)+/.exec(told)?.[0]
+    const blockOf = (told: string) => /replace install in cluster.*\n(?: .*\n)+/.exec(told)?.[0]
     const ran = await must(1, 'bootstrap')
     const block = blockOf(toldOf(ran)) ?? assert.fail(toldOf(ran))
     for (const args of [

@@ -148,8 +148,11 @@ describe('install on six machines', { skip }, () => {
     const ran = await lab.run('install', '--node', 'worker0')
     await on('worker0', `sed -i /AllowTcpForwarding/d ${config}; systemctl restart ssh`)
     assert.equal(ran.status, 1, ran.stdout)
-    assert.match(ran.stdout + ran.stderr, /worker0: could not be looked at: what listens there shows no certificate/)
-    assert.match(ran.stdout + ran.stderr, /let sshd there through to 192\.168\.1\.14 \(AllowTcpForwarding, PermitOpen/)
+    assert.match(ran.stdout + ran.stderr, /worker0: no port shows a certificate through ssh/)
+    assert.match(
+      ran.stdout + ran.stderr,
+      /let sshd on worker0 forward to 192\.168\.1\.14 \(AllowTcpForwarding, PermitOpen/,
+    )
     assert.equal((await lab.run('install', '--node', 'worker0')).status, 0)
   })
 
@@ -239,7 +242,7 @@ describe('install on six machines', { skip }, () => {
     const { stdout } = await mustRun(lab, 0, ...bootstrap)
     assert.match(
       stdout,
-      /worker0: kube-proxy: clientConnection\.kubeconfig \(\S+kubeconfig\) is no file of the node: its process has mounts/,
+      /worker0: kube-proxy: clientConnection\.kubeconfig \(\S+kubeconfig\) is not a file of the node; its process has its own mounts/,
     )
     await on(
       'worker0',
@@ -321,7 +324,7 @@ describe('install on six machines', { skip }, () => {
     const planned = await must(4, 'install', '--dry-run')
     assert.match(
       String(messageOf(planned, 'install/control0')),
-      /service-account.pem written but not loaded: restart, drained/,
+      /drain and restart kube-apiserver: service-account.pem installed but not loaded/,
     )
     await must(0, 'install')
     assert.deepEqual(await startedSince(lab, starts), ['control0 kube-apiserver'])
@@ -337,7 +340,7 @@ describe('install on six machines', { skip }, () => {
     const ran = await lab.run('bootstrap')
     assert.equal(ran.status, 1, ran.stdout)
     assert.deepEqual(await startedSince(lab, starts), restartedOf('worker0'))
-    assert.match(ran.stdout, /^install\/worker1: skipped: it comes after /m)
+    assert.match(ran.stdout, /^install\/worker1: skipped; .* must succeed first/m)
     const without = await must(0, 'install', '--node', 'worker1')
     assert.deepEqual(installs(without, 'built'), ['install/worker1'])
     assert.deepEqual(await startedSince(lab, starts), [...restartedOf('worker0'), 'worker1 kube-proxy'])

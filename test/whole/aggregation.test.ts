@@ -123,7 +123,7 @@ describe('on a control node', { skip: needs('ssh') }, () => {
     for (const args of [['--dry-run'], []]) {
       const { stdout } = await exits(4, place, 'bootstrap', ...args)
       assert.match(stdout, says)
-      assert.match(stdout, /control0 holds front-proxy-ca\.pem, front-proxy-client\.pem, which do not belong there/)
+      assert.match(stdout, /control0 has front-proxy-ca\.pem, front-proxy-client\.pem, which do not belong on it/)
       assert.doesNotMatch(stdout, /everything matches/)
     }
     assert.match((await exits(4, place, 'status', '--on-nodes')).stdout, /front-proxy-client-key\.pem does not belong/)

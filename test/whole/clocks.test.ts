@@ -87,8 +87,11 @@ describe('by a clock', { concurrency: 2 }, () => {
       const ran = await withStatus(3, runAt(place, before, ...args))
       const [refused] = ran.events.filter(({ type, refused }) => type === 'refused' || refused)
       assert.equal(refused?.id, 'ca')
-      assert.match(String(refused?.message), /is not valid before 2027-02-28T23:55\S*, and here it is 2027-02-28T00:00/)
-      assert.match(String(refused?.remedy), /correct this machine's clock[\s\S]*npm run task -- ca --renew/)
+      assert.match(
+        String(refused?.message),
+        /is not valid before 2027-02-28T23:55\S*, and this machine has 2027-02-28T00:00/,
+      )
+      assert.match(String(refused?.remedy), /correct the clock of this machine[\s\S]*npm run task -- ca --renew/)
     }
     assert.deepEqual(stateOf(auth), state)
     await withStatus(0, runAt(place, made))

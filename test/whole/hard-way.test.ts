@@ -243,14 +243,14 @@ test('mistakes in a cluster.yaml of layout hard-way', () => {
   for (const [more, expected] of [
     [
       { api: { virtualIP: '10.0.0.1' } },
-      /api\.virtualIP is no key of layout hard-way: that guide has no load balancer/,
+      /api\.virtualIP is not a key of layout hard-way; the guide has no load balancer/,
     ],
-    [{ subject: { organization: 'x' } }, /subject\.organization is no key of layout hard-way/],
+    [{ subject: { organization: 'x' } }, /subject\.organization is not a key of layout hard-way/],
     [{ install: 'guide' }, /install is of the other guide: install: true copies files/],
     [{ install: { layout: 'guide' } }, /install\.layout is of the other guide/],
     [node('b', 'control'), /nodes\[3\]\.role layout hard-way has one control node: its etcd/],
     [node('g', 'gateway'), /nodes\[3\]\.role layout hard-way has no load balancer/],
-    [node('kube-proxy', 'worker'), /"kube-proxy" is the name of one of the cluster's own files/],
+    [node('kube-proxy', 'worker'), /"kube-proxy" is reserved for a file of the cluster/],
   ] as const) {
     const [first, ...others] = written(more)
     assert.match(String(first), expected)

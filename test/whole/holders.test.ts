@@ -279,7 +279,7 @@ test('a name in use, or of the cluster, is an error at its line, with the line t
     /"kube-scheduler" can't be revoked by name: see docs\/rotation\.md, "A key that may have leaked"/,
   )
   for (const bare of [jane.slice(7), new X509Certificate(readFileSync(join(place, 'auth/jane.pem'))).fingerprint256])
-    assert.match(await errorOf(bare), /revoked\[0\] [0-9a-fA-F:]{12}… is a fingerprint alone: write sha256: before it/)
+    assert.match(await errorOf(bare), /revoked\[0\] [0-9a-fA-F:]{12}… is a fingerprint alone; write sha256: before it/)
 })
 
 test('a name that comes back with its keys in its place is let in with its new key alone, and never meanwhile with an old one', async (t) => {

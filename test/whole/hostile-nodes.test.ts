@@ -121,7 +121,7 @@ describe('a node that is not what it should be', { skip: needs('ssh', 'flock') }
       const ran = await deploy()
       execFileSync('sh', ['-c', `${closed} "$1"`, 'sh', folder])
       assertStatus(ran, 1)
-      assert.match(String(messageOf(ran, 'deploy/worker0')), /^worker0: \S+ there may be changed by others than \S+: /)
+      assert.match(String(messageOf(ran, 'deploy/worker0')), /^worker0: \S+ is writable by others than \S+, /)
       assert.equal(existsSync(join(folder, 'worker0-key.pem')), false)
       await withStatus(0, deploy())
     })
@@ -142,7 +142,7 @@ describe('a node that is not what it should be', { skip: needs('ssh', 'flock') }
     assertStatus(ran, 1)
     assert.match(
       String(messageOf(ran, 'deploy/control0')),
-      /^control0: a file could not be replaced, so every file is as it was \(.*kubernetes\.pem.*not permitted\)$/,
+      /^control0: couldn't replace a file; every file is as before \(.*kubernetes\.pem.*not permitted\)$/,
     )
     assert.deepEqual(homes(), before)
     await withStatus(0, deploy())
@@ -157,7 +157,7 @@ describe('a node that is not what it should be', { skip: needs('ssh', 'flock') }
       const ran = await withStatus(1, deploy('--node', 'control0'))
       assert.match(
         String(messageOf(ran, 'deploy/control0')),
-        /^control0: its files are not right after they were put in place: kubernetes\.pem.* differ/,
+        /^control0: still out of date after copying; kubernetes\.pem.* differ/,
       )
     })
     assert.deepEqual(homes(), before)
@@ -249,7 +249,7 @@ real -f -- "$@"`,
   test("holds somebody else's kubeconfig under a name of ours: plan and run say so, and auth/backup has a copy", async () => {
     const [path, text] = [join(home(), 'admin.kubeconfig'), 'users: [{name: x, user: {token: a-secret}}]\n']
     writeFileSync(path, text)
-    const said = 'control0 has another kubeconfig (admin.kubeconfig): a run overwrites it, and auth/backup keeps a copy'
+    const said = 'another kubeconfig in admin.kubeconfig on control0 is backed up to auth/backup and overwritten'
     // Ours is still to be made.
     rmSync(join(auth(), 'admin.kubeconfig'))
     for (const [status, ...args] of [[4, '--dry-run'], [0]] as const) {
@@ -318,7 +318,7 @@ real -f -- "$@"`,
         assert.match(text(await exits(status, place, 'deploy', ...args)), stays)
       write(moved, off)
       const named = await exits(4, place, 'deploy')
-      const way = /control0: remove ca-key\.pem, as cluster\.yaml has it on no node: npm run bootstrap -- --prune/
+      const way = /on control0, remove ca-key\.pem, which cluster\.yaml has on no node: npm run bootstrap -- --prune/
       assert.match(text(named), way)
       assert.match(text(await exits(4, place, 'status', '--on-nodes')), way)
       const pruned = await exits(0, place, 'deploy', '--prune')
@@ -389,7 +389,7 @@ real -f -- "$@"`,
         assert.deepEqual(idsOf(ran, 'built'), [])
         const warnings = ran.events.map(({ warning }) => String(warning ?? ''))
         assert.ok(
-          warnings.some((text) => /^control0 holds .* it may be the same machine as worker0/.test(text)),
+          warnings.some((text) => /^control0 has .* control0 may be the same machine as worker0/.test(text)),
           ran.stdout,
         )
       } finally {
@@ -401,7 +401,7 @@ real -f -- "$@"`,
 
   // How old it has to be: test/lib/node/staging.test.ts.
   for (const [title, age, status, words] of [
-    ['no run can be using: reported, and removed', 3600, 4, /left by a killed run/],
+    ['no run can be using: reported, and removed', 3600, 4, /left by an interrupted run/],
     ['may be in use: reported, and left', 60, 0, /another run is using it, or was killed/],
   ] as const)
     test(`has the folder in which a run of another machine unpacked its archive, that ${title}`, async () => {

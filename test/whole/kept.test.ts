@@ -70,7 +70,7 @@ describe('where a certificate is reissued', { skip: needs('openssl', 'kubectl') 
       await assert.rejects(dial(place, auth), /incompatible key usage/)
       const ran = await exits(3, place, 'certs', '--json')
       const { message, remedy } = ran.events.find(({ type }) => type === 'refused') ?? {}
-      assert.match(String(message), /^the CA in .*: Kubernetes would refuse it: it/)
+      assert.match(String(message), /^the CA in .* can't be used; Kubernetes would reject it \(it/)
       assert.match(String(remedy), /npm run task -- ca --renew/)
       await exits(0, place, 'ca', '--renew')
       await exits(0, place, 'certs')

@@ -70,7 +70,7 @@ describe('a second identity is not made', { skip: needs('sshd', 'ssh', 'scp') },
   test('where workers alone have kept files of it', async (t) => {
     restore(t)
     tidy('control0', 'gateway')
-    await assertRefused(made(), /worker0 holds a cluster's identity, and /, ['--node', 'control0'])
+    await assertRefused(made(), /worker0 holds a cluster identity, and /, ['--node', 'control0'])
   })
 
   for (const [node, port, requestCert] of [

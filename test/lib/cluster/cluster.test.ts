@@ -144,9 +144,9 @@ test('several mistakes are all named, in the order of the file', () => {
     .replace('role: control, ip: 192.168.1.12', 'role: contorl, ip: 192.168.1.11')
   assert.deepEqual(problemsOf(text), [
     '7:12: subject.country "pl" is not a country: two capital letters, such as PL',
-    '13:8: certificates.key "rsa-1024" is not a kind of key: did you mean rsa-2048?',
+    '13:8: certificates.key "rsa-1024" is not a kind of key; did you mean rsa-2048?',
     '20:9: api.port 0 is not a whole number from 1 to 65535',
-    '26:1: encrypton is an unknown key in cluster.yaml: did you mean encryption?',
+    '26:1: encrypton is an unknown key in cluster.yaml; did you mean encryption?',
     '40:29: nodes[1].role "contorl" is not a role: did you mean control?',
     '40:42: nodes[1].ip "192.168.1.11" is already the address of a node',
   ])

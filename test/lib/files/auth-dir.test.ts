@@ -218,7 +218,7 @@ test('nobody waits for what would be written into a pipe: it is neither copied n
   const code = `const attempt = (work) => { try { work() } catch (error) { return error.message } }
 const backUpNow = (name) => backUp(auth, [name], new Date(0))
 console.log([() => backUpNow('pipe'), () => backUpNow('link'), () => auth.setMode('pipe', 0o600)].map(attempt).join(' '))`
-  assert.equal(runApart(auth, code).match(/\S+ is not a plain file/g)?.length, 3)
+  assert.equal(runApart(auth, code).match(/\S+ is not a regular file/g)?.length, 3)
   assert.equal(mode(join(auth.path, 'pipe')), 0o644)
   assert.deepEqual(auth.names(), ['link', 'pipe'])
 })

@@ -59,11 +59,11 @@ const spoiled: Readonly<Record<string, readonly [spoil: (auth: AuthDir) => unkno
       auth.remove('w0-key.pem')
       symlinkSync('ca-key.pem', path(auth, 'w0-key.pem'))
     },
-    ...['w0.pem is not a plain file', 'w0-key.pem is not a plain file'],
+    ...['w0.pem is not a regular file', 'w0-key.pem is not a regular file'],
   ],
   'the key of another certificate': [
     (auth) => auth.write('w0-key.pem', readFileSync(path(auth, 'ca-key.pem')), 0o600),
-    "w0-key.pem is not the certificate's key",
+    'w0-key.pem is not the key of its certificate',
   ],
   'another CA of the same name': [(auth) => makeCa(auth, caProfile), 'not issued by the current CA'],
   // The plan says that it will be made.

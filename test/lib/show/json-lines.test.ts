@@ -50,7 +50,7 @@ for (const [outcome, value] of [
       ],
     },
     {
-      ...{ reasons, message: 'to make: ca.pem missing', isUnfinished: true, unreached: ['which?', 'said'] },
+      ...{ reasons, message: 'to change; ca.pem missing', isUnfinished: true, unreached: ['which?', 'said'] },
       warning: 'one: which?; it is odd: look',
       left: [
         { file: 'ca-key.pem', path: '/ca-key.pem', isKeptOff: true },
@@ -60,7 +60,7 @@ for (const [outcome, value] of [
   ],
   [
     { kind: 'stale', reasons },
-    { reasons, message: 'to make: ca.pem missing' },
+    { reasons, message: 'to change; ca.pem missing' },
   ],
   [
     { kind: 'failed', failure },
@@ -72,7 +72,7 @@ for (const [outcome, value] of [
   ],
   [
     { kind: 'cancelled', because: ['a'] },
-    { because: ['a'], message: 'skipped: it comes after a' },
+    { because: ['a'], message: 'skipped; a must succeed first' },
   ],
 ] as const satisfies readonly [Outcome, object][])
   test(`the end of a ${outcome.kind} target is one object: ${JSON.stringify(value)}`, () => {

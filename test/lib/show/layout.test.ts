@@ -88,9 +88,9 @@ test('a phase has the mark of the worst of its targets, and their number', () =>
   for (const [states, mark, note] of [
     [[made, made, failed], 'failed', '2 new, 1 failed'],
     [[made, cancelled, cancelled], 'cancelled', '1 new, 2 skipped'],
-    [[stale, fresh, fresh], 'stale', '1 to make, 2 fresh'],
-    [[made, fresh, fresh], 'made', '1 new, 2 fresh'],
-    [[fresh, fresh, fresh], 'fresh', '3 fresh'],
+    [[stale, fresh, fresh], 'stale', '1 to change, 2 up to date'],
+    [[made, fresh, fresh], 'made', '1 new, 2 up to date'],
+    [[fresh, fresh, fresh], 'fresh', '3 up to date'],
     [[failed, making, undefined], 'failed', '1/3'],
   ] as const) {
     const [line] = lay([[phase('deploy', 3), states]])

@@ -115,7 +115,7 @@ describe('deploy', { skip: needs('sshd', 'ssh', 'scp', 'openssl') }, () => {
       rmSync(join(home('late'), name))
     write([...five, late])
     const ran = await exits(0, place, 'bootstrap', '--json')
-    assert.equal(messageOf(ran, 'cluster-cert'), 'made: SAN added: late, late.kubenet, 192.168.1.16')
+    assert.equal(messageOf(ran, 'cluster-cert'), 'changed; adds SAN late, late.kubenet, 192.168.1.16')
     assert.deepEqual(
       idsOf(ran, 'built').filter((id) => id.startsWith('deploy')),
       ['deploy/control0', 'deploy/control1', 'deploy/late'],
@@ -138,7 +138,7 @@ describe('deploy', { skip: needs('sshd', 'ssh', 'scp', 'openssl') }, () => {
     const ran = await exits(4, place, 'bootstrap', '--json')
     assert.deepEqual([idsOf(ran, 'built'), changes(before)], [[], {}])
     const toDo =
-      /^control0, control1: remove ca-key\.pem, as cluster\.yaml has it on no node: npm run bootstrap -- --prune$/
+      /^on control0, control1, remove ca-key\.pem, which cluster\.yaml has on no node: npm run bootstrap -- --prune$/
     assert.match(String(ran.events.at(-1)?.toDo), toDo)
     for (const more of [[], ['--dry-run'], ['--quiet'], ['--dry-run', '--quiet']]) {
       const { stdout } = await exits(4, place, 'bootstrap', ...more)
@@ -149,7 +149,7 @@ describe('deploy', { skip: needs('sshd', 'ssh', 'scp', 'openssl') }, () => {
     assert.match(status.stdout, /^See npm run bootstrap -- --prune --dry-run, then npm run bootstrap -- --prune$/m)
     assert.match(
       status.stdout,
-      /control0 +remove ca-key\.pem, as cluster\.yaml has it on no node: npm run bootstrap -- --prune/,
+      /control0 +remove ca-key\.pem, which cluster\.yaml has on no node: npm run bootstrap -- --prune/,
     )
     // The first column is the CA's.
     const holdsCa = /<th scope="row">control0, control1<small>[^<]*<\/small><\/th><td class="critical">/
@@ -188,7 +188,7 @@ describe('deploy', { skip: needs('sshd', 'ssh', 'scp', 'openssl') }, () => {
     const spoiled = homes()
     const message = 'worker0.pem missing; ca.pem, kube-proxy.kubeconfig differ; worker0.kubeconfig with a wrong mode'
     const dry = await exits(4, place, 'deploy', '--dry-run', '--json')
-    assert.equal(messageOf(dry, 'deploy/worker0'), `to make: ${message}`)
+    assert.equal(messageOf(dry, 'deploy/worker0'), `to change; ${message}`)
     assert.deepEqual(homes(), spoiled)
     const ran = await exits(0, place, 'deploy', '--json')
     assert.deepEqual(idsOf(ran, 'built'), ['deploy/worker0'])

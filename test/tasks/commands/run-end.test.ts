@@ -65,7 +65,7 @@ describe('a run that replaces files on nodes', { skip: needs('ssh') }, () => {
     assert.doesNotMatch(stdout, /auth\/ was lost/)
     assert.match(
       stdout,
-      /\nNext {7}[\w-]+ expires on \d{4}-\d\d-\d\d; a run from \d{4}-\d\d-\d\d on renews it\n[^\n]+ in \d+\.\d s\n$/,
+      /\nNext {7}[\w-]+ expires on \d{4}-\d\d-\d\d; runs renew it from \d{4}-\d\d-\d\d\n[^\n]+ in \d+\.\d s\n$/,
     )
   })
 

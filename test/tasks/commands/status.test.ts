@@ -156,13 +156,13 @@ describe('status', { concurrency: 2 }, () => {
     await withStatus(4, statusAt(place, 400, '--node', 'worker0'))
   })
 
-  test('exits with 1 where a file is too large to be read, and names it', async (t) => {
+  test('exits with 1 where a file is too large to read, and names it', async (t) => {
     const { place, auth } = copied(t)
     truncateSync(join(auth, 'admin.kubeconfig'), 100 * 2 ** 20)
     const ran = await withStatus(1, statusAt(place, 1, '--json'))
     const { state, message } = itemOf(ran, 'kubeconfigs/admin') ?? {}
     assert.equal(state, 'failed')
-    assert.match(String(message), /auth\/admin\.kubeconfig is too large to be read/)
+    assert.match(String(message), /auth\/admin\.kubeconfig is too large to read/)
     assert.doesNotMatch(ran.stdout + ran.stderr, /mistake in harderway/)
   })
 })

@@ -107,7 +107,7 @@ describe('the machine that ssh reaches', () => {
 
   test("is another node where its kubelet reads that node's certificate of our CA, and none of its own", () => {
     const failure = refusal(asControl(auth))
-    assert.match(String(failure?.message), /w0: .* holds the certificate of c0, and none of w0$/)
+    assert.match(String(failure?.message), /w0: .* with the certificate of c0, not w0$/)
     assert.match(String(failure?.remedy), /npm run task -- install --node w0 --replace-identity$/)
     assert.equal(failure?.kind, 'refused')
     assert.equal(refusal(asControl(others)), undefined)
@@ -118,7 +118,7 @@ describe('the machine that ssh reaches', () => {
   test('is that node where it has its address, whatever else it has', () => {
     assert.equal(refusal(withAddresses(lookAt(worker), own, controls)), undefined)
     const other = refusal(withAddresses(lookAt(worker), controls))
-    assert.match(String(other), /is c0: it has the address 192\.168\.1\.11/)
+    assert.match(String(other), /reaches c0 \(192\.168\.1\.11\)/)
   })
 
   test('is not proven to be that node without an address of cluster.yaml: a warning, once it has units', () => {
@@ -127,7 +127,7 @@ describe('the machine that ssh reaches', () => {
     const warning = (seen: NodeState) => guardMachine(at(), worker, seenIn(cluster, worker, seen), [])
     const others = warning(withAddresses(running, '127.0.0.1', '172.16.0.9'))
     assert.match(String(others), /does not have the address 192\.168\.1\.14/)
-    assert.match(String(warning(running)), /could not be looked at/)
+    assert.match(String(warning(running)), /couldn't read the addresses/)
     assert.equal(warning(withAddresses(running, own)), undefined)
     assert.equal(warning(look), undefined)
   })
@@ -264,7 +264,7 @@ describe('an old identity of ours', () => {
     const finished = Buffer.from(keepKeys(encryptWithNewest(added), [{ provider: 'secretbox', name: 'key2' }]))
     const place = `${kubernetes}/${encryption}`
     own.write(encryption, added, 0o600)
-    const why = 'the key that ours encrypts with is not in it'
+    const why = 'it lacks our encryption key'
     assert.match(String(refusalFor(own, {}, { [place]: finished })?.message), new RegExp(`\\(${place}: ${why}\\)`))
     // The other way round, as after an undo elsewhere: neither is said to be old, and both ways are offered.
     backUp(own, [encryption], now)
@@ -306,7 +306,7 @@ describe('an old identity of ours', () => {
     for (const replaceIdentity of [false, true]) {
       const look = lookAt(control, { 'ca.pem': { kind: 'folder' } })
       const { kind, message, remedy } = failureOf(() => identityAt(at({ replaceIdentity }), look)) ?? {}
-      assert.deepEqual([kind, message], ['failed', 'c0: ca.pem is a folder there, and no file can replace it'])
+      assert.deepEqual([kind, message], ['failed', 'c0: ca.pem is a directory, which no file can replace'])
       assert.equal(remedy, 'move it away there, then run the same command again')
     }
   })
@@ -349,7 +349,7 @@ describe('with --replace-identity', () => {
     const run = at({ replaceIdentity: true }, own)
     const look = lookAt(control, { [name]: bytesOf(others, name) }, { [path]: {} })
     const failure = failureOf(() => keepOthers(run, control, identityAt(run, look)))
-    assert.match(String(failure?.message), /^c0: \/var\/lib\/kubernetes\/ca-key.pem could not be read/)
+    assert.match(String(failure?.message), /^c0: couldn't back up \/var\/lib\/kubernetes\/ca-key.pem/)
     assert.deepEqual(own.names('backup'), [])
   })
 
@@ -395,7 +395,7 @@ describe("somebody else's kubeconfig where ours is about to be", () => {
       }
       const names = { known: new Set<string>(), together: [control] }
       const look = seenIn(cluster, control, lookAt(control, {}, { [path]: Buffer.from(text()) }))
-      const warning = `c0 has another kubeconfig (${path}): a run overwrites it, and auth/backup keeps a copy`
+      const warning = `another kubeconfig in ${path} on c0 is backed up to auth/backup and overwritten`
       const { findings } = checkNode(at({}, own), control, look, names, true)
       assert.ok(findings.some(({ text }) => text === warning))
     })
@@ -506,7 +506,7 @@ test('a node whose list lets in a certificate that auth/ does not know is refuse
   } = failureOf(() => guard(of, control, seenIn(of.cluster, control, lookAt(control, { [file]: theirs })), true)) ?? {}
   assert.equal(kind, 'refused')
   assert.match(message, /accepts a certificate of jane that .* lacks/)
-  assert.match(remedy, /read the list back: .*recover --node c0; then run/)
+  assert.match(remedy, /restore the list: .*recover --node c0; then run/)
   assert.equal(
     failureOf(() => guard(of, control, seenIn(of.cluster, control, lookAt(control, { [file]: ours })), true)),
     undefined,

@@ -115,7 +115,7 @@ describe('the command that sets flags', () => {
     ] as const)
       assert.equal(
         told(start, own, [cafile, config], more),
-        'kube-apiserver has to be started with --etcd-cafile=/k/etcd-ca.pem, --authorization-config=/k/a.yaml (in place of --authorization-mode): set that where its command line is made (systemctl cat k8s-api), and restart it, one node after the other',
+        'kube-apiserver needs --etcd-cafile=/k/etcd-ca.pem, --authorization-config=/k/a.yaml (instead of --authorization-mode); set that where its command line comes from (systemctl cat k8s-api), and restart it, one node after the other',
       )
   })
 })

@@ -164,7 +164,7 @@ describe('what etcd reads', () => {
     const config = declaring('etcd', { config: '/a.yaml' })
     assert.match(
       why(['--config-file=/a.yaml'], {}, config),
-      /^its --config \/a.yaml could not be read: say .* \{ etcd: \{ files: \{ ca\.pem: \/etc\/etcd\/ca\.pem, /,
+      /^couldn't read its --config \/a.yaml; set .* \{ etcd: \{ files: \{ ca\.pem: \/etc\/etcd\/ca\.pem, /,
     )
     assert.match(why([], { command: [] }), /^its main process is not etcd itself/)
     assert.match(why([], { command: ['/usr/bin/podman', 'run', ...etcd] }), /^its main process is not etcd/)
@@ -244,7 +244,7 @@ describe('what kube-apiserver reads', () => {
       const unit = api([], { processes, of, node: of.nodes[0] })
       assert.match(
         unit.unreached.join(),
-        /^its main process is not kube-apiserver itself: say in cluster\.yaml what it reads: install\.units: \{ kube-apiserver: \{ files: \{ .*: \/.* \} \} \}$/,
+        /^its main process is not kube-apiserver itself; set its files in cluster\.yaml: install\.units: \{ kube-apiserver: \{ files: \{ .*: \/.* \} \} \}$/,
       )
       const [files] = [unit.files.map(({ file }) => file)]
       assert.ok(files.includes(missing) && files.includes('ca.pem'))
@@ -378,7 +378,7 @@ describe('what kube-apiserver reads', () => {
     const [own, broken] = ['kind: AuthorizationConfiguration', 'x: 1']
     assert.deepEqual(read(named(usual), { [usual]: broken }), [placedWebhook, `${usual} reload`, [], []])
     for (const [args, why, contents] of [
-      [named(usual), `its --authorization-config ${usual} is your own`, { [usual]: own }],
+      [named(usual), `its --authorization-config ${usual} is yours`, { [usual]: own }],
       [['--authorization-mode=Node,RBAC,ABAC'], 'its --authorization-mode is Node,RBAC,ABAC', {}],
       [['--v=2'], 'its --authorization-mode is not set', {}],
       [['--authorization-mode=Node,RBAC', `${custom}=/a`], `it has ${custom}`, {}],
@@ -412,7 +412,7 @@ describe('what kube-apiserver reads', () => {
     const wrong = (...args: string[]) => read(...args).wrong.join()
     const range = '--service-cluster-ip-range'
     assert.equal(wrong(`${range}=10.32.0.0/24`, '--advertise-address=192.168.1.11'), '')
-    assert.match(wrong(`${range}=10.96.0.0/12`), /is 10.96.0.0\/12, and that of cluster.yaml has 10.32.0.1/)
+    assert.match(wrong(`${range}=10.96.0.0/12`), /is 10.96.0.0\/12, but network.serviceCIDR has 10.32.0.1/)
     assert.match(wrong(`${range}=10.32.0.0/24,fd00::/108`), /fd00/)
     assert.match(wrong('--advertise-address=192.168.1.12'), /cluster.yaml has 192.168.1.11 for c0/)
     const of = parsed(`name: six
@@ -490,8 +490,8 @@ tlsPrivateKeyFile: '/pki/kubelet.key'
 
   test('is not known where its file was not read, or others may say otherwise', () => {
     const why = (...said: [text: string | undefined, ...more: string[]]) => readOf(cluster, ...said).unreached.join()
-    assert.match(why(undefined), /its --config \/var\/lib\/kubelet\/kubelet-config.yaml could not be read/)
-    assert.match(why('true'), /could not be read/)
+    assert.match(why(undefined), /couldn't read its --config \/var\/lib\/kubelet\/kubelet-config.yaml/)
+    assert.match(why('true'), /couldn't read/)
     assert.match(why(usual, '--config-dir=/a'), /--config-dir/)
     assert.equal(read(usual, '--config-dir=/a').rotatesItself, undefined)
   })
@@ -507,7 +507,10 @@ tlsPrivateKeyFile: '/pki/kubelet.key'
     const processes = [{ ...processAs('kubelet'), command: ['/bin/sh'] }]
     const wrong = (more: Given) => seen('kubelet', { processes, folders: [], ...more }).wrong
     const [first = '', ...more] = wrong({ of })
-    assert.match(first, /^it needs \/named\/ca\.pem, and there is no \/named: make that folder, or name another$/)
+    assert.match(
+      first,
+      /^it needs \/named\/ca\.pem, but \/named does not exist; create that directory, or set another path$/,
+    )
     assert.equal(more.length, 1)
     assert.deepEqual(wrong({}), [])
   })
@@ -532,7 +535,7 @@ test('a config that was changed since the start says nothing of the process', ()
       state: { started: 1000 },
     }).unreached
   assert.deepEqual(unreached(999), [])
-  assert.deepEqual(unreached(1001), ['its --config /c.yaml was changed since its start: restart it'])
+  assert.deepEqual(unreached(1001), ['its --config /c.yaml has changed since its start; restart it'])
 })
 
 describe('a unit file', () => {
@@ -548,7 +551,7 @@ describe('a unit file', () => {
   test('is refused where it names a folder that is not there, or not mounted, whether its unit runs or not', () => {
     const of = declaring('etcd', { files: ofEtcd })
     const wrong = (given: Given) => seen('etcd', { of, ...given }).wrong.join()
-    const lost = /names \/srv\/etcd\/ca.pem, and there is no \/srv\/etcd: make that folder/
+    const lost = /names \/srv\/etcd\/ca.pem, but \/srv\/etcd does not exist; create/
     assert.match(wrong({ next, folders: ['/etc/etcd'] }), lost)
     assert.match(wrong({ next, folders: ['/etc/etcd'], processes }), lost)
     const unmounted = wrong({ next, unmounted: ['/srv'] })
@@ -578,13 +581,13 @@ describe('a process that sees other files than root', () => {
   test('is left alone where a restart would not help: another mount, another root, credentials of systemd', () => {
     const other = read({ apart: new Set(['/etc/etcd/ca.pem']) })
     assert.equal(placed(other)['ca.pem'], undefined)
-    const why = /--trusted-ca-file \(\/etc\/etcd\/ca.pem\) is no file of the node: its process has mounts/
+    const why = /--trusted-ca-file \(\/etc\/etcd\/ca.pem\) is not a file of the node; its process has its own mounts/
     assert.match(other.unreached.join(), why)
     for (const apart of ['/', '/etc', '/etc/etcd']) assert.deepEqual(read({ apart: new Set([apart]) }).files, [], apart)
     assert.equal(read({ apart: new Set(['/etc/et']) }).unreached.length, 0)
     const passed = read({}, '--trusted-ca-file=/run/credentials/etcd.service/ca.pem')
     assert.equal(placed(passed)['ca.pem'], '/etc/etcd/ca.pem restart')
-    assert.match(passed.unreached.join(), /is no file of the node: systemd copies it/)
+    assert.match(passed.unreached.join(), /is not a file of the node; systemd copies it/)
   })
 })
 
@@ -720,7 +723,7 @@ describe('a unit that runs as another user', () => {
     const contents = { [config]: `clientConnection: {kubeconfig: ${usual}}` }
     const unreached = (...processes: ComponentProcess[]) =>
       seen('kube-scheduler', { processes, contents }).unreached.join()
-    assert.match(unreached(process), /^its process has another .*kube-scheduler\.yaml than the node: say /)
+    assert.match(unreached(process), /^its process has another .*kube-scheduler\.yaml than the node; set /)
     assert.equal(unreached({ ...process, apart: new Set(), bound: new Set([config]) }), '')
   })
 })
@@ -742,7 +745,7 @@ describe('the next start of a unit', () => {
   })
   test('may be another where an environment file is newer than its process, or a unit file that can not be compared', () => {
     assert.equal(said(files, 999), '')
-    assert.equal(said(files, 1001), 'its EnvironmentFile /etc/default/etcd was changed since its start: restart it')
+    assert.equal(said(files, 1001), 'its EnvironmentFile /etc/default/etcd has changed since its start; restart it')
     const unknown = said(files, 1001, '/usr/bin/etcd $ARGS')
     assert.match(unknown, /its unit file \/etc\/systemd\/system\/etcd.service was changed/)
   })

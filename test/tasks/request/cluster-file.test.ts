@@ -40,18 +40,14 @@ test('the caret is below what is at the column', () => {
 })
 
 for (const [text, where, instead] of [
-  ['ssh: { options: { ConnectTimeout: 1 } }', '5:8: ssh.options', 'put them into the file of ssh.configFile'],
+  ['ssh: { options: { ConnectTimeout: 1 } }', '5:8: ssh.options', 'move them to the file of ssh.configFile'],
   ['install: guide', '5:10: install guide', 'write install: true'],
-  [
-    'install: { layout: guide }',
-    '5:12: install.layout',
-    'take it out, and write install: true where it is all of install',
-  ],
+  ['install: { layout: guide }', '5:12: install.layout', 'remove it; if install has nothing else, write install: true'],
 ] as const)
   test(`${text} is deprecated: each command that reads it says when it goes, and what to write; not with --quiet`, async (t) => {
     const place = scratch(t)
     writeFileSync(join(place, 'cluster.yaml'), and(text))
-    const told = `warning: ${place}/cluster.yaml:${where} is deprecated, and an error from harderway 0.4.0 on: ${instead}\n`
+    const told = `warning: ${place}/cluster.yaml:${where} is deprecated, and an error from harderway 0.4.0; ${instead}\n`
     const all = [['graph'], ['certs'], ['certs', '--dry-run'], ['status', '--json']]
     for (const args of text === 'install: guide' ? all : all.slice(0, 1)) {
       assert.equal((await harderway(place, ...args)).stderr, told, args.join(' '))

@@ -71,7 +71,7 @@ test('without the key, whom the list of the node denies is named although auth/ 
   const back = backOf(ours)
   assert.match(
     back,
-    /still denies jane \(\/var\/\S+\.yaml\), but cluster\.yaml has no revoked: add revoked: \[jane\]; or restore access: /,
+    /still denies jane \(\/var\/\S+\.yaml\), but cluster\.yaml has no revoked; add revoked: \[jane\]; or restore access: /,
   )
   assert.match(back, /--authorization-mode=Node,RBAC.*daemon-reload$/)
   assert.equal(backOf('--authorization-mode=Node,RBAC'), '')
