@@ -104,7 +104,7 @@ export async function waitUntilFree(
     if (performance.now() - begun >= longest)
       throw new Failure(`${path} is held by ${formatOwner(owner)}`, {
         code: 'locked',
-        remedy: `wait for it to finish (${formatAdvice(path, owner)})`,
+        remedy: `wait for it to finish; ${formatAdvice(path, owner)}`,
       })
     if (!isReported)
       onWait(printable(`waiting for ${formatOwner(owner)} to release ${path} (${formatAdvice(path, owner)})`))

@@ -50,7 +50,7 @@ for (const detail of ['normal', 'quiet'] as const)
   test(`${detail}: a mistake is one line with what to do, without a stack`, async () => {
     for (const text of Object.values(await toldInLines(detail))) {
       assert.ok(text.includes(oneLine), text)
-      assert.match(text, /please report it, with .* --verbose/)
+      assert.match(text, /report it, with .* --verbose/)
       assert.doesNotMatch(text, /\n +at |caused by/)
     }
   })

@@ -409,7 +409,7 @@ describe('a node', { skip: needs('ssh', 'openssl') }, () => {
     for (const { home: folder } of suite.lab.nodes) cpSync(join(others(), 'ca.pem'), join(folder, 'ca.pem'))
     const ran = await exits(3, place, 'deploy', '--quiet')
     const said = ran.stdout + ran.stderr
-    assert.match(said, /^3 nodes, another CA than \S+: control0, worker0, gateway$/m)
+    assert.match(said, /^another CA than \S+ on 3 nodes: control0, worker0, gateway$/m)
     const command = 'npm run task -- deploy --node control0 --node worker0 --node gateway --replace-identity'
     assert.deepEqual(commandsIn(said), [recover, command])
     const planned = await follow(place, `${command} --dry-run`)

@@ -52,12 +52,12 @@ const cidr = 'network: { serviceCIDR: 10.40.0.0/16 }'
 testFiles('no machine has an address of a service', [
   [edited('10.0.0.2', '10.32.0.7'), '4:36 "10.32.0.7" is in network.serviceCIDR; use an address outside it'],
   [edited('10.0.0.1', '10.32.255.255'), '2:19 is in network.serviceCIDR'],
-  [ip('ip: "FD00:10:96:0::A"').concat('network: { serviceCIDR: "fd00:10:96::/112" }\n'), '4:36 lies in'],
+  [ip('ip: "FD00:10:96:0::A"').concat('network: { serviceCIDR: "fd00:10:96::/112" }\n'), '4:36 is in'],
   [
     ip('ips: [10.40.0.2, "fd00:1::2", "fd00:2::2"]').concat(
       'network: { serviceCIDR: [10.40.0.0/16, "fd00:2::/108"] }\n',
     ),
-    ...['4:38 ips[0] "10.40.0.2" lies in', '4:62 ips[2] "fd00:2::2" lies in'],
+    ...['4:38 ips[0] "10.40.0.2" is in', '4:62 ips[2] "fd00:2::2" is in'],
   ],
   [edited('10.0.0.2', '10.32.0.7').replace('10.0.0.1', '10.41.0.0').concat(`${cidr}\n`)],
   // A block that is none has no addresses.
@@ -65,7 +65,7 @@ testFiles('no machine has an address of a service', [
 ])
 
 testFiles('no machine is reached by an unspecified, link-local, multicast or broadcast address', [
-  [edited('10.0.0.1', '0.0.0.0'), '2:19 "0.0.0.0" is unspecified: give an address that other machines reach'],
+  [edited('10.0.0.1', '0.0.0.0'), '2:19 "0.0.0.0" is unspecified; use an address that other machines reach'],
   [ip('ips: [169.254.1.1, "ff02::1"]'), '4:38 is link-local', '4:51 is multicast'],
   [edited('10.0.0.2', '127.0.0.2')],
 ])
@@ -73,7 +73,7 @@ testFiles('no machine is reached by an unspecified, link-local, multicast or bro
 testFiles("the virtual IP may be a control node's or a gateway's, and not a worker's", [
   [
     edited('10.0.0.1', '"FD00::3"').concat(`${worker('ips: [10.0.0.3, "fd00:0::3"]')}\n`),
-    '2:19 "fd00::3" is the address of "w0", a worker: give',
+    '2:19 "fd00::3" is the address of "w0", a worker; use the address',
   ],
   [edited('10.0.0.1', '10.0.0.2')],
 ])
@@ -94,10 +94,10 @@ const onOne = (text: string) => and(`${worker('ip: 10.0.0.3, host: C0')}\n${text
 const gatewayOnIt = '  - { name: g, role: gateway, ip: 10.0.0.4, host: c0 }'
 testFiles('a machine, by its host and port, has one kubelet', [
   [onOne(''), '5:51 nodes[1].host is the same machine as another node with a kubelet; set the host and port of'],
-  [edited('ip: 10.0.0.2 }', `ip: 10.0.0.2, host: w0 }\n${worker('ip: 10.0.0.3')}`), '5:13 nodes[1].name leads to'],
+  [edited('ip: 10.0.0.2 }', `ip: 10.0.0.2, host: w0 }\n${worker('ip: 10.0.0.3')}`), '5:13 nodes[1].name is the same'],
   [
     edited('10.0.0.2', '10.0.0.2, host: "fd00::1"').concat(worker('ip: 10.0.0.3, host: "FD00:0::1", port: 22')),
-    '5:51 leads',
+    '5:51 is the same',
   ],
   [and(worker('ip: 10.0.0.3, host: c0, port: 2222'))],
   [and(gatewayOnIt)],
@@ -117,15 +117,15 @@ testFiles("nodes and users have no name of the cluster's own files, nor of each 
   ],
   [
     and('users: [{ name: admin }, { name: c0 }, { name: joe-key }, { name: joe }, { name: joe }]'),
-    ...[`5:17 "admin" is the name of one of the cluster's own`, '5:34 "c0" is the name of another node or user'],
-    ...[`5:48 "joe-key" is the name of one of the cluster's own`, '5:82 "joe" is the name of another node or user'],
+    ...[`5:17 "admin" is reserved for a file`, '5:34 "c0" is the name of another node or user'],
+    ...[`5:48 "joe-key" is reserved for a file`, '5:82 "joe" is the name of another node or user'],
   ],
 ])
 
 testFiles('groups', [
   [
     and('users: [{ name: jane, groups: [devs, "system:masters"] }]'),
-    '5:38 bypasses RBAC, and nothing can revoke it before it expires: bind a group of your own',
+    '5:38 bypasses RBAC, and nothing can revoke it before it expires; bind a group of your own',
   ],
   [and('users: [{ name: jane, groups: [devs, devs] }]'), '5:38 "devs" is listed twice'],
   [and('users: [{ name: jane, groups: [devs] }, { name: joe, groups: [devs] }]')],
@@ -138,7 +138,7 @@ testFiles('the kubeconfig is of one of users', [
 ])
 
 const options = (text: string) => and(`ssh: { options: { ${text} } }`)
-const cannot = "can't be set here: put it into the file of ssh.configFile"
+const cannot = "can't be set here; move it to the file of ssh.configFile"
 testFiles('ssh.options are those that say how a node is reached and with which keys, in letters of any case', [
   [options('User: root, Port: 1'), `5:19 ${cannot}`, `5:31 ${cannot}`],
   [options('"ProxyJump=b": a, "-oProxyCommand": x'), `5:19 ${cannot}`, `5:37 ${cannot}`],
@@ -163,7 +163,7 @@ testFiles('draining takes two commands, and a gateway', [
 testFiles('units are those of the layout, with files that they read', [
   [
     and('install: { units: { kube-api-server: false } }'),
-    '5:21 is not a unit of the layout: did you mean kube-apiserver?',
+    '5:21 is not a unit of the layout; did you mean kube-apiserver?',
   ],
   [
     and('install: { units: { etcd: { files: { ca-key.pem: /etc/x } } } }'),
@@ -183,6 +183,6 @@ testFiles('units are those of the layout, with files that they read', [
   [edited('ip: 10.0.0.2', 'ip: 10.0.0.2, units: { kubelet: { files: { ca.pem: /x } } }')],
   [
     edited('ip: 10.0.0.2', 'ip: 10.0.0.2, units: { kublet: { files: {} } }'),
-    '4:55 is not a unit of the layout: did you mean kubelet?',
+    '4:55 is not a unit of the layout; did you mean kubelet?',
   ],
 ])

@@ -4,7 +4,7 @@ const api = (text: string) => edited('virtualIP: 10.0.0.1', text)
 const node = (text: string) => edited('role: control, ip: 10.0.0.2', text)
 
 testFiles('each kind of value is told what it should be', [
-  [edited('name: kubenet', 'name: [a]\ndomain: a'), '1:7 name a list is not text: a kubeconfig name'],
+  [edited('name: kubenet', 'name: [a]\ndomain: a'), '1:7 name a list is not text; expected a kubeconfig name'],
   [edited('{ virtualIP: 10.0.0.1 }', 'here'), '2:6 api "here" is not a map of keys'],
   [edited('\n  - { name: c0, role: control, ip: 10.0.0.2 }', ' {c0: control}'), '3:8 nodes is a map, not a list'],
   [
@@ -42,7 +42,7 @@ testFiles('names', [
     '5:144 organizationalUnit " x" is not 1 to 64 characters',
   ],
   [edited('c0', 'Control0'), '4:13 is not a node name: one DNS label'],
-  [edited('c0', '5'), '4:13 5 is not text: a node name'],
+  [edited('c0', '5'), '4:13 5 is not text; expected a node name'],
   [edited('c0', 'c'.repeat(52))],
   [edited('c0', 'c'.repeat(53)), '4:13 at most 52'],
 ])
@@ -51,13 +51,13 @@ testFiles('one of several is answered with the nearest, or with all', [
   [and('certificates: { key: RSA-2048 }'), '5:22 is not a kind of key; did you mean rsa-2048?'],
   [and('certificates: { key: ed25519 }'), '5:22 expected one of rsa-2048, rsa-3072, rsa-4096, ecdsa-p256, ecdsa-p384'],
   [and('encryption: { provider: kms }'), '5:25 expected one of aescbc, aesgcm, secretbox'],
-  [edited('role: control', 'role: contorl'), '3:1 has no node', '4:23 is not a role: did you mean control?'],
+  [edited('role: control', 'role: contorl'), '3:1 has no node', '4:23 is not a role; did you mean control?'],
   [and('  - { name: w0, role: minion, ip: 10.0.0.3 }'), '5:23 expected one of control, worker, gateway'],
   [and('layout: hardway'), '5:9 is not a layout; did you mean hard-way?'],
 ])
 
 testFiles('durations', [
-  [and('certificates: { validity: 10 }'), '5:27 10 is not text: a duration'],
+  [and('certificates: { validity: 10 }'), '5:27 10 is not text; expected a duration'],
   [
     and('certificates: { validity: 10m, caValidity: 1y6d, renewBefore: -1d }'),
     ...['5:27 "10m" is not a duration', '5:44 "1y6d" is not a duration', '5:63 "-1d" is not a duration'],
@@ -114,7 +114,7 @@ testFiles('what is encrypted', [
 ])
 
 testFiles('paths and what ssh is given', [
-  [and('ssh: { directory: files }'), '5:19 is not a folder on the node: ~, ~/folder or /folder'],
+  [and('ssh: { directory: files }'), '5:19 is not a directory on the node, such as ~, ~/dir or /dir'],
   [node('directory: ~/.., role: control, ip: 10.0.0.2'), '4:28 without .. in it'],
   [and('ssh: { user: -lroot }'), '5:14 is not a user name, such as ubuntu'],
   [node('host: -v, role: control, ip: 10.0.0.2'), '4:23 is not a host for ssh'],

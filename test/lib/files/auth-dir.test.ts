@@ -131,7 +131,7 @@ test('a symbolic link is never followed: it is something else, and replaced', (t
     assert.ok(lstatSync(join(auth.path, name)).isFile())
   }
   assert.throws(() => auth.setMode('kept', 0o600), naming(join(auth.path, 'kept'), /symbolic link/))
-  assert.throws(() => auth.makeFolder('backup'), naming(join(auth.path, 'backup'), /can't make the folder/))
+  assert.throws(() => auth.makeFolder('backup'), naming(join(auth.path, 'backup'), /can't create the directory/))
   assert.equal(readFileSync(theirs, 'utf8'), 'theirs')
   assert.equal(mode(theirs), 0o644)
   assert.deepEqual(outside.names(), ['theirs'])

@@ -112,7 +112,7 @@ test('a wrong mode beside something else is not merely repaired', async (t) => {
   chmodSync(path(auth, 'w0-key.pem'), 0o640)
   const verdict = judge(auth, { profile: leafProfile({ sans: ['w0'] }) })
   assert.equal(isRepair(verdict.reasons), false)
-  assert.deepEqual(verdict.reasons.map(formatReason), ['w0-key.pem has mode 0640, not 0600', 'SAN removed: 10.0.0.3'])
+  assert.deepEqual(verdict.reasons.map(formatReason), ['w0-key.pem has mode 0640, not 0600', 'drops SAN 10.0.0.3'])
 })
 
 test('a certificate that is made again has a new key, unless one is kept', async (t) => {

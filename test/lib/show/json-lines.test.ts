@@ -22,7 +22,7 @@ const ended = (outcome: Outcome): Event => ({ type: 'ended', id: 'ca', row: fake
 for (const [outcome, value] of [
   [
     { kind: 'fresh', reasons: [] },
-    { reasons: [], message: 'fresh' },
+    { reasons: [], message: 'up to date' },
   ],
   [
     { kind: 'fresh', reasons: [], until, findings: asFindings(['expires soon']) },
@@ -35,7 +35,7 @@ for (const [outcome, value] of [
   ],
   [
     { kind: 'built', reasons },
-    { reasons, message: 'made: ca.pem missing' },
+    { reasons, message: 'changed; ca.pem missing' },
   ],
   [
     {
@@ -51,7 +51,7 @@ for (const [outcome, value] of [
     },
     {
       ...{ reasons, message: 'to change; ca.pem missing', isUnfinished: true, unreached: ['which?', 'said'] },
-      warning: 'one: which?; it is odd: look',
+      warning: 'on one, which?; it is odd: look',
       left: [
         { file: 'ca-key.pem', path: '/ca-key.pem', isKeptOff: true },
         { file: 'a.pem', path: '/a.pem', why: 'etcd reads it' },

@@ -70,7 +70,7 @@ test('a small run shows every target that has begun and is not fresh below its p
       [0, 'made', 'ca', 'new'],
       [0, 'active', 'deploy', '2/6'],
       [1, 'made', 'node1', 'new'],
-      [1, 'active', 'node2', 'making'],
+      [1, 'active', 'node2', 'changing'],
       [1, 'active', 'node3', 'checking'],
       [1, 'queued', 'node4', 'waiting'],
     ],

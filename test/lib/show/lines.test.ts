@@ -47,7 +47,7 @@ test('a target that changed or failed has a line at its end; what is fresh is co
     'certs/0: new',
     'warning certs/0: restart it',
     'certs/2: failed; no room',
-    'certs/4: refused: another CA',
+    'certs/4: refused; another CA',
     'The certs: 2 up to date',
   ])
 })
@@ -117,7 +117,7 @@ test('--quiet tells of failures, warnings, what is stale and what is left to do,
     'certs/2: to change; a.pem missing',
     'warning certs/1: it is odd',
     'certs/0: no room\n    make room\n    run it again',
-    'To do      one: copy it',
+    'To do      on one, copy it',
   ])
 })
 

@@ -128,7 +128,7 @@ test('units that are restarted are counted on every node, whatever is folded, wi
   )
   const { phases, rows, entries } = await planFakes(nodes)
   assert.deepEqual([entries.length, entries[0]?.restarts], [1, ['store', 'server']])
-  assert.match(entries[0]?.why ?? '', /^store: a written but not loaded/)
+  assert.match(entries[0]?.why ?? '', /^restart store: a installed but not loaded/)
   const counts = { added: 0, changed: 2, removed: 0, restarts: 4 }
   assert.deepEqual(countPlan(entries), counts)
   assert.deepEqual(countPlan(foldPlan(phases, rows, false)), counts)
@@ -176,5 +176,5 @@ test('no control character of a file that is read is shown', async () => {
   const odd: CheckResult = { reasons: [{ kind: 'san-changed', added: [], removed: ['\x1b[2J'] }] }
   const text = (await (await plan({ leaf: odd })).lines()).join('\n')
   assert.doesNotMatch(text, /\x1b|\[2J(?<!\uFFFD\[2J)/)
-  assert.match(text, /SAN removed: /)
+  assert.match(text, /drops SAN /)
 })

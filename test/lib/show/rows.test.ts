@@ -143,7 +143,7 @@ test('a run ends with what changed, what is left to do by whom it concerns, and 
     'Deployed   one, two',
     'Restarted  etcd on one, two',
     'Removed    2 files on three, four',
-    'To do      one, two: copy it',
+    'To do      on one, two, copy it',
     'To do      look:',
     '    at it',
     'Next       ca expires on 2036-11-21',
@@ -164,7 +164,7 @@ test('on a terminal with colours, what is left to do is in bold, and nothing els
 
 test('a run that found everything fresh says so; one that only looks, or could not begin, has no such end', () => {
   const next = 'Next       ca expires on 2036-11-21'
-  const nothing = 'Changed    nothing: everything matches cluster.yaml'
+  const nothing = 'Changed    nothing; everything is up to date'
   assert.deepEqual(closing({ ca: fresh }, { nextToExpire }), [nothing, next])
   assert.deepEqual(closing({ ca: fresh }, { nextToExpire, goOn: 'go on' }), [nothing, next], 'nothing is left')
   assert.deepEqual(closing({ ca: { kind: 'cancelled', because: [] } }, { nextToExpire }), [next])
@@ -204,11 +204,11 @@ test('failures with one cause are reported once, with one remedy for all, where 
     'ca: no room',
   ])
   assert.deepEqual(failed({ ...all(down), ...noRoom }), [
-    '3 nodes, connection refused: control0, worker0, worker1\n    ping control0.lan worker0.lan worker1.lan',
+    'connection refused on 3 nodes: control0, worker0, worker1\n    ping control0.lan worker0.lan worker1.lan',
     'ca: no room',
   ])
   assert.deepEqual(failed({ ...all(refused), 'deploy/x': refused('x', 'another key') }), [
-    '3 nodes, another CA than auth: control0, worker0, worker1\n    - fetch it\n    - deploy --node control0 --node worker0 --node worker1',
+    'another CA than auth on 3 nodes: control0, worker0, worker1\n    - fetch it\n    - deploy --node control0 --node worker0 --node worker1',
     'deploy/x: holds another key\n    - fetch it\n    - deploy --node x',
   ])
   assert.deepEqual(failed({ 'deploy/a': down('a'), 'install/a': down('a') }), ['connection refused: a\n    ping a.lan'])
