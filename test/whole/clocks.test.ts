@@ -63,7 +63,7 @@ describe('by a clock', { concurrency: 2 }, () => {
       const ca = stateOf(auth, isCa)
       const ran = await withStatus(0, runAt(place, then))
       assert.equal(idsOf(ran, 'built').filter((id) => id.includes('cert')).length, leaves.length)
-      assert.equal(messageOf(ran, 'cluster-cert'), 'made: expires 2028-02-28')
+      assert.equal(messageOf(ran, 'cluster-cert'), 'changed; expires 2028-02-28')
       assert.deepEqual(stateOf(auth, isCa), ca)
       for (const name of leaves)
         assert.ok(certificateIn(auth, name).notAfter.getTime() > then.getTime() + 364 * day, name)
@@ -97,7 +97,7 @@ describe('by a clock', { concurrency: 2 }, () => {
     await withStatus(0, runAt(place, made))
     await exits(0, { place, now: before }, 'ca', '--renew', '--json')
     const ran = await withStatus(0, runAt(place, before))
-    assert.equal(messageOf(ran, 'cluster-cert'), 'made: not valid before 2027-02-28T23:55Z')
+    assert.equal(messageOf(ran, 'cluster-cert'), 'changed; not valid before 2027-02-28T23:55Z')
     assert.ok(certificateIn(auth, 'ca').notBefore < before)
   })
 

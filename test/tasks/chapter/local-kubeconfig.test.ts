@@ -353,7 +353,8 @@ describe('local-kubeconfig', { concurrency: 4 }, () => {
       assert.doesNotMatch(planned.output, /current-context/)
       const { output } = await withStatus(0, run(folder, 'local-kubeconfig'))
       assert.match(readFileSync(config, 'utf8'), /^current-context: one$/m)
-      const [, typed = ''] = /current context is still one; switch to kubenet: (kubectl [^"]*)"/.exec(output) ?? []
+      const [, typed = ''] =
+        /current context of kubectl is still one; switch to kubenet: (kubectl [^"]*)"/.exec(output) ?? []
       assert.equal(typed, 'kubectl config use-context kubenet')
       // What its user chose stays, whoever is renewed.
       await withStatus(0, run(folder, 'component-certs/admin', '--force'))
@@ -458,7 +459,7 @@ describe('local-kubeconfig', { concurrency: 4 }, () => {
       ],
       'where a context of our name leads to another cluster': [
         foreign.replaceAll('name: one\ncurrent', 'name: kubenet\ncurrent'),
-        /context kubenet, for the cluster one[\s\S]*localKubeconfig\.context/,
+        /context kubenet for the cluster one[\s\S]*localKubeconfig\.context/,
       ],
       'where a cluster of our name is used by another context': [
         foreign
@@ -507,7 +508,7 @@ describe('local-kubeconfig', { concurrency: 4 }, () => {
       [
         'our context is for another cluster',
         'contexts:\n- {name: kubenet, context: {cluster: another, user: me}}\n',
-        /has a context kubenet, for the cluster another/,
+        /has a context kubenet for the cluster another/,
       ],
       ['a user admin is of another cluster', users, /user admin, used by context one/],
       ['an entry of ours is an alias', alias, /can't be changed without touching the entries of others/],
@@ -729,7 +730,7 @@ contexts:\n- {name: tunnel, context: {cluster: tunnel, user: admin}}\n`
     test('that git refuses to read: the same warning', async (t) => {
       const { folder, warnings } = inTree(t)
       write(join(folder, '.git'), 'gitdir: /nowhere\n')
-      assert.match((await warnings()).join(), /git is not known to ignore it/)
+      assert.match((await warnings()).join(), /git may not ignore it/)
     })
 
     test('that names a command to watch its files: the command is not run', async (t) => {

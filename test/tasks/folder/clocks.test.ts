@@ -29,9 +29,9 @@ test('four minutes are no difference, nor is no answer', () => {
 test('both times are named, and whose is wrong where all others agree', () => {
   const day = 86_400
   const ours = said(-730 * day, -730 * day - 3, -730 * day + 3)
-  const times = '2026-11-28T12:00:00Z here, and 2024-11-28T12:00:00Z on n0'
+  const times = '2026-11-28T12:00:00Z here, 2024-11-28T12:00:00Z on n0'
   assert.ok(String(ours).startsWith(`the clock of this machine is wrong (${times}`))
-  assert.match(String(said(0, 3, 241)), /^the clock of n2 is wrong: .* and 2026-11-28T12:04:01Z on n2$/)
+  assert.match(String(said(0, 3, 241)), /^the clock of n2 is wrong \(.* 2026-11-28T12:04:01Z on n2\)$/)
   assert.match(String(said(300)), /^clocks differ \(.* 2026-11-28T12:05:00Z on n0\)$/)
   assert.match(String(said(300, -300)), /^clocks differ/)
 })

@@ -90,7 +90,7 @@ function lookAt(node: ClusterNode, folder: There = {}, places: There = {}, of = 
 /** Of the control node. */
 const identityAt = (run: Run, look: NodeState) => guard(run, control, seenIn(run.cluster, control, look), true)
 const said = (look: NodeState, run = at(), node = control) =>
-  failureOf(() => guard(run, node, seenIn(run.cluster, node, look), true))?.message.replace(` than ${auth.path}`, '')
+  failureOf(() => guard(run, node, seenIn(run.cluster, node, look), true))?.message.replace(`, not that of ${auth.path}`, '')
 
 describe('the machine that ssh reaches', () => {
   const [own, controls] = ['192.168.1.14', '192.168.1.11']
@@ -137,7 +137,7 @@ test('a folder where units read their files is not deployed to', () => {
   const look = { ...lookAt(control), folder: kubernetes }
   const check = (of: NodeState) =>
     failureOf(() => checkNode(at(), control, seenIn(cluster, control, of), { known: new Set(), together: [] }, false))
-  assert.match(String(check(look)?.message), /c0: \/var\/lib\/kubernetes is where kube-apiserver reads its files/)
+  assert.match(String(check(look)?.message), /c0: kube-apiserver reads its files from \/var\/lib\/kubernetes, /)
   assert.equal(check(look)?.kind, 'refused')
   assert.equal(check(lookAt(control)), undefined)
 })
@@ -154,30 +154,30 @@ describe("another cluster's identity", () => {
     test(`is found by ${name} in the folder, in a place, and in both`, () => {
       const theirs = bytesOf(others, name)
       const [folder, place] = [{ [name]: theirs }, { [path]: theirs }]
-      assert.equal(said(lookAt(control, folder)), `c0 holds another ${what} (${name})`)
-      assert.equal(said(lookAt(control, {}, place)), `c0 holds another ${what} (${path})`)
-      assert.equal(said(lookAt(control, folder, place)), `c0 holds another ${what} (${name}, ${path})`)
+      assert.equal(said(lookAt(control, folder)), `c0 has another ${what} in ${name}`)
+      assert.equal(said(lookAt(control, {}, place)), `c0 has another ${what} in ${path}`)
+      assert.equal(said(lookAt(control, folder, place)), `c0 has another ${what} in ${name}, ${path}`)
     })
   }
 
   test('is supposed where a kubeconfig is larger than any of ours', () => {
     const path = '/var/lib/kubelet/kubeconfig'
     const large = lookAt(worker, {}, { [path]: { size: 2 ** 18 + 1, sha256: undefined } })
-    assert.equal(said(large, at(), worker), `w0 holds another CA (${path}: too large to be compared)`)
+    assert.equal(said(large, at(), worker), `w0 has another CA in ${path} (too large to compare)`)
   })
 
   test('is found where a place leads', () => {
     const look = lookAt(control, {}, { '/srv/ca.pem': bytesOf(others, 'ca.pem') })
     const places = { ...look.places, real: new Map([['/etc/etcd/ca.pem', '/srv/ca.pem']]) }
-    assert.equal(said({ ...look, places }), 'c0 holds another CA (/srv/ca.pem)')
+    assert.equal(said({ ...look, places }), 'c0 has another CA in /srv/ca.pem')
   })
 
   test('may be what could not be read: a link, a closed file, one that is too large', () => {
     const path = `${kubernetes}/ca-key.pem`
     const reason = (there: Partial<FileState>) => said(lookAt(control, {}, { [path]: there }))
-    assert.equal(reason({ kind: 'link' }), `c0 holds another CA (${path}: not a plain file)`)
-    assert.equal(reason({}), `c0 holds another CA (${path}: not readable)`)
-    assert.equal(reason({ size: 300_000 }), `c0 holds another CA (${path}: too large to be compared)`)
+    assert.equal(reason({ kind: 'link' }), `c0 has another CA in ${path} (not a regular file)`)
+    assert.equal(reason({}), `c0 has another CA in ${path} (not readable)`)
+    assert.equal(reason({ size: 300_000 }), `c0 has another CA in ${path} (too large to compare)`)
   })
 
   test('is not what is empty, nor a certificate of a unit', () => {
@@ -249,9 +249,9 @@ describe('an old identity of ours', () => {
         const { kind, message, remedy = '' } = refusalFor(own, there, places) ?? {}
         const held = Object.keys({ ...there, ...places }).join()
         const replaced = `replaced on 2026-11-24 (${join(own.path, 'backup', folder)})`
-        assert.deepEqual([kind, message], ['refused', `c0 holds an old ${label} (${held}) of ours, ${replaced}`])
+        assert.deepEqual([kind, message], ['refused', `c0 has an old ${label} in ${held}, ${replaced}`])
         assert.match(remedy, /overwrite it: npm run task -- install --node c0 --replace-identity$/m)
-        assert.match(remedy, /^- what that key has encrypted or signed there since then is lost/m)
+        assert.match(remedy, /^- overwriting loses what that key has encrypted or signed/m)
         assert.doesNotMatch(remedy, /scp|recover|mv /)
       }
       const overwrite = at({ replaceIdentity: true }, own)
@@ -265,13 +265,16 @@ describe('an old identity of ours', () => {
     const place = `${kubernetes}/${encryption}`
     own.write(encryption, added, 0o600)
     const why = 'it lacks our encryption key'
-    assert.match(String(refusalFor(own, {}, { [place]: finished })?.message), new RegExp(`\\(${place}: ${why}\\)`))
+    assert.match(String(refusalFor(own, {}, { [place]: finished })?.message), new RegExp(` ${place} \\(${why}\\)`))
     // The other way round, as after an undo elsewhere: neither is said to be old, and both ways are offered.
     backUp(own, [encryption], now)
     own.write(encryption, encryptWithNewest(added), 0o600)
     const only = Buffer.from(keepKeys(added, [{ provider: 'secretbox', name: 'key1' }]))
     const failure = refusalFor(own, {}, { [place]: only })
-    assert.match(String(failure?.message), new RegExp(`^c0 holds another encryption key \\(${place}: ${why}\\) than `))
+    assert.match(
+      String(failure?.message),
+      new RegExp(`^c0 has another encryption key in ${place} \\(${why}\\), not that of `),
+    )
     assert.match(String(failure?.remedy), /recover --node c0/)
     own.write(encryption, added, 0o600)
     // A home is read by no API server.
@@ -291,7 +294,7 @@ describe('an old identity of ours', () => {
       const newer = bytesOf(own, name)
       backUp(own, files, new Date(now.getTime() + 1000))
       for (const file of files) own.write(file, bytesOf(auth, file), 0o600)
-      assert.match(String(refusalFor(own, { [name]: newer })?.message), /^c0 holds another .* than /)
+      assert.match(String(refusalFor(own, { [name]: newer })?.message), /^c0 has another .*, not that of /)
     }
     const own = ownAuth(t)
     const [old, newer] = [bytesOf(own, encryption).toString(), Buffer.alloc(32, 7).toString('base64')]
@@ -307,7 +310,7 @@ describe('an old identity of ours', () => {
       const look = lookAt(control, { 'ca.pem': { kind: 'folder' } })
       const { kind, message, remedy } = failureOf(() => identityAt(at({ replaceIdentity }), look)) ?? {}
       assert.deepEqual([kind, message], ['failed', 'c0: ca.pem is a directory, which no file can replace'])
-      assert.equal(remedy, 'move it away there, then run the same command again')
+      assert.equal(remedy, 'move it aside on c0, then run the same command again')
     }
   })
 
@@ -317,7 +320,7 @@ describe('an old identity of ours', () => {
     replaceAll(own, 'ca.pem', 'ca-key.pem')
     const stranger = bytesOf(others, 'service-account-key.pem')
     const failure = refusalFor(own, { 'ca-key.pem': old, 'service-account-key.pem': stranger })
-    assert.match(String(failure?.message), /^c0 holds another CA .*, service-account key .* than /)
+    assert.match(String(failure?.message), /^c0 has another CA .* and service-account key .*, not that of /)
   })
 })
 
@@ -339,7 +342,7 @@ describe('with --replace-identity', () => {
     for (const each of kept) assert.equal(lstatSync(join(own.path, 'backup', folder, each)).mode & 0o777, 0o600)
     // A previous CA key of ours would be no other identity.
     assert.deepEqual(backups(own, name), [])
-    assert.equal(said(lookAt(control, {}, { [path]: inFolder }), at({}, own))?.startsWith('c0 holds another CA'), true)
+    assert.equal(said(lookAt(control, {}, { [path]: inFolder }), at({}, own))?.startsWith('c0 has another CA'), true)
     backUp(own, [name], now)
     assert.deepEqual(backups(own, name), [bytesOf(own, name)])
   })
@@ -420,7 +423,7 @@ describe("the CA's key, where no node is to have it", () => {
 
   test('is removed by --prune only if it is ours', () => {
     const theirs = lookAt(control, {}, { [place]: bytesOf(others, 'ca-key.pem') })
-    assert.match(said(theirs, run()) ?? '', /^c0 holds another CA \(\/var\/lib\/kubernetes\/ca-key\.pem/)
+    assert.match(said(theirs, run()) ?? '', /^c0 has another CA in \/var\/lib\/kubernetes\/ca-key\.pem/)
     assert.equal(said(lookAt(control), run()), undefined)
     const half = lookAt(control, {}, { [`${place}.harderway-new`]: Buffer.from('-----BEGIN') })
     assert.equal(said(half, run()), undefined)
@@ -439,7 +442,7 @@ describe("the CA's key, where no node is to have it", () => {
     const read = seenIn(run().cluster, control, { ...look, places: { ...there, processes: [process] } })
     const { findings } = checkNode(run(), control, read, names, false)
     const key = findings.find(({ left }) => left?.file === 'ca-key.pem')
-    assert.match(key?.remedy ?? '', /a command line names it/)
+    assert.match(key?.text ?? '', /a command line names it/)
     assert.deepEqual(pruned(new Failure('no root', {})), [])
   })
 })
@@ -447,7 +450,7 @@ describe("the CA's key, where no node is to have it", () => {
 test('with --prune, what belongs to another role is another identity too', () => {
   const look = lookAt(worker, { 'ca-key.pem': bytesOf(others, 'ca-key.pem') })
   assert.equal(said(look, at(), worker), undefined)
-  assert.equal(said(look, at({ prune: true }), worker), 'w0 holds another CA (ca-key.pem)')
+  assert.equal(said(look, at({ prune: true }), worker), 'w0 has another CA in ca-key.pem')
 })
 
 describe('a certificate that is newer than in auth/', () => {
@@ -463,13 +466,13 @@ describe('a certificate that is newer than in auth/', () => {
     const [inFolder, inPlace] = [{ [leaf]: bytesOf(renewed, leaf) }, { [path]: bytesOf(renewed, leaf) }]
     const config = `${kubernetes}/kube-scheduler.kubeconfig`
     for (const [folder, places, what] of [
-      [inFolder, {}, `${leaf} there is`],
-      [{}, inPlace, `${path} there is`],
-      [inFolder, inPlace, `${leaf}, ${path} there are`],
-      [{}, { [config]: bytesOf(renewed, 'kube-scheduler.kubeconfig') }, `${config} there is`],
+      [inFolder, {}, `${leaf} is`],
+      [{}, inPlace, `${path} is`],
+      [inFolder, inPlace, `${leaf}, ${path} are`],
+      [{}, { [config]: bytesOf(renewed, 'kube-scheduler.kubeconfig') }, `${config} is`],
     ] as const)
       assert.equal(newer(folder, places)?.message, `c0: ${what} newer than in ${auth.path}`)
-    assert.equal(newer(inFolder, {}, auth, now)?.message, `c0: ${leaf} there is from the future`)
+    assert.equal(newer(inFolder, {}, auth, now)?.message, `c0: ${leaf} is from the future`)
   })
 
   test('is not one that is older or as old, is of another CA, or can not be read', () => {
@@ -536,7 +539,7 @@ test('a node whose list has more than ours is refused, wherever it is; where the
   ]) {
     const { kind, message = '', remedy = '' } = refused(look) ?? {}
     assert.equal(kind, 'refused')
-    assert.match(message, /^c0: .* there lists more than revoked in cluster\.yaml; jane would regain access$/)
+    assert.match(message, /^c0: .* lists more than revoked in cluster\.yaml; jane would regain access$/)
     assert.match(
       remedy,
       /^- add jane to revoked in cluster\.yaml\n- or .*: mkdir .* && .*recover --node c0 && .*revoked install$/,

@@ -69,7 +69,7 @@ test('a control node that can not be looked at stops it: it may have the cluster
   assert.deepEqual(down.notes, [looking])
   const [refused, ...more] = down.refusals
   assert.deepEqual([refused?.id, refused?.kind, more], ['ca', 'refused', []])
-  assert.match(String(refused?.message), /^couldn't inspect c0 \(connection refused\); .*auth has none; /)
+  assert.match(String(refused?.message), /^couldn't inspect c0; connection refused; .*auth has none; /)
   assert.match(String(refused?.remedy), /: run recover --node c0$/m)
   assert.match(String(refused?.remedy), /: run certs encryption-key, then run the same command again$/m)
   const worker = await find(t, { c0: empty })

@@ -340,7 +340,7 @@ describe('what kube-apiserver reads', () => {
     const of: Cluster = { ...cluster, etcd: { ca: 'own' } }
     const wrongOf = (...more: string[]) =>
       seen('etcd', { processes: [processAs('etcd', ...etcd, ...more)], of }).wrong.join()
-    assert.match(wrongOf('--peer-cert-allowed-cn=kubernetes'), /--peer-cert-allowed-cn is kubernetes.*take it out/)
+    assert.match(wrongOf('--peer-cert-allowed-cn=kubernetes'), /--peer-cert-allowed-cn is kubernetes.*remove it/)
     assert.equal(wrongOf('--peer-cert-allowed-cn=etcd'), '')
   })
 
@@ -399,7 +399,7 @@ describe('what kube-apiserver reads', () => {
   test('is refused where a flag is missing, or names what can not be right', () => {
     const wrong = (...more: string[]) => read(...more).wrong.join()
     assert.equal(wrong(), '')
-    assert.match(wrong('--tls-cert-file=tls.pem'), /^--tls-cert-file names "tls.pem": write an absolute path/)
+    assert.match(wrong('--tls-cert-file=tls.pem'), /^--tls-cert-file names "tls.pem"; use an absolute path/)
     assert.match(wrong('--tls-cert-file=/a b'), /"\/a b"/)
     assert.match(wrong('--tls-cert-file=/a/../b'), /"\/a\/..\/b"/)
     assert.equal(wrong('--tls-cert-file=/a//./b', '--tls-private-key-file=//a/.b'), '')
@@ -555,7 +555,7 @@ describe('a unit file', () => {
     assert.match(wrong({ next, folders: ['/etc/etcd'] }), lost)
     assert.match(wrong({ next, folders: ['/etc/etcd'], processes }), lost)
     const unmounted = wrong({ next, unmounted: ['/srv'] })
-    assert.match(unmounted, /names \/srv\/etcd\/ca.pem, and \/srv is not mounted: systemctl start/)
+    assert.match(unmounted, /names \/srv\/etcd\/ca.pem, but \/srv is not mounted; run systemctl start/)
     // One that was never installed: only the guide has them there.
     assert.equal(wrong({ folders: [], of: cluster }), '')
   })
@@ -618,7 +618,7 @@ describe("the CA's key, where no node has it", () => {
     for (const given of [named, { next: [command, ...flags].join(' ') }]) {
       const { wrong, files } = seen(unit, { ...given, of })
       const [what = '', ...others] = wrong
-      assert.match(what, /^--cluster-signing-key-file names \/x\/key\.pem, and by cluster\.yaml no node has that key/)
+      assert.match(what, /^--cluster-signing-key-file names \/x\/key\.pem, a key for no node/)
       assert.match(what, /take --cluster-signing-cert-file and --cluster-signing-key-file out/)
       assert.deepEqual([others, files.filter(({ file }) => file === 'ca-key.pem')], [[], []])
       assert.ok(contradicted(seen(unit, given)).includes('--cluster-signing-key-file /x/key.pem'))
@@ -668,16 +668,16 @@ describe("the CA's key, where no node has it", () => {
       // Another mount of it, or a key of another CA's: who can tell?
       [foreign('/usr/bin/k3s', '--key', '/pki/ca-key.pem'), /names it/],
       [foreign('/x/kcm', '--cluster-signing-key-file', '/pki/ca.key'), /has --cl/],
-      [foreign(), /not known for sure/],
-      [{ processes: [processAs(unit, '--config-dir=/x')], starts }, /not known for sure/],
-      [{ processes: [{ ...processAs(unit), command: ['/bin/sh'] }], starts }, /not known for sure/],
-      [{ processes, starts, files: { [path]: { ...left[path], kind: 'folder' } } }, /no plain file/],
+      [foreign(), /can't be verified/],
+      [{ processes: [processAs(unit, '--config-dir=/x')], starts }, /can't be verified/],
+      [{ processes: [{ ...processAs(unit), command: ['/bin/sh'] }], starts }, /can't be verified/],
+      [{ processes, starts, files: { [path]: { ...left[path], kind: 'folder' } } }, /not a regular file/],
     ] as const)
       assert.deepEqual([at(given).map((each) => why.test(each.why ?? ''))], [[true]], String(why))
     // A unit file with variables, or that starts another program, may name anything at its next start.
     for (const start of [`${command} $ARGS`, '/usr/bin/kcm-wrapper', undefined]) {
       const [{ why = '' } = {}] = at({ processes, state: { isLoaded: true, start } })
-      assert.match(why, /not known for sure/, String(start))
+      assert.match(why, /can't be verified/, String(start))
     }
   })
 })
@@ -747,7 +747,7 @@ describe('the next start of a unit', () => {
     assert.equal(said(files, 999), '')
     assert.equal(said(files, 1001), 'its EnvironmentFile /etc/default/etcd has changed since its start; restart it')
     const unknown = said(files, 1001, '/usr/bin/etcd $ARGS')
-    assert.match(unknown, /its unit file \/etc\/systemd\/system\/etcd.service was changed/)
+    assert.match(unknown, /its unit file \/etc\/systemd\/system\/etcd.service has changed/)
   })
 })
 
@@ -776,7 +776,7 @@ describe('the key of what cluster.yaml has switched off, where a unit had it,', 
       processes: [server],
       state: { isLoaded: true, start: '/usr/bin/kube-apiserver $ARGS' },
     })
-    assert.deepEqual([/not known for sure/.test(String(unread?.why)), pruned], [true, []])
+    assert.deepEqual([/can't be verified/.test(String(unread?.why)), pruned], [true, []])
   })
 
   test('is none of ours by its name alone, nor where it is switched on', () => {

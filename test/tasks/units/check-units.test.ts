@@ -275,7 +275,7 @@ describe("the check of a node's units", () => {
       'reload kube-scheduler: kube-scheduler-client.pem differs in /var/lib/kubernetes',
     ])
     const scheduler = (...args: Parameters<typeof planned>) =>
-      planned(...args).filter((line) => line.startsWith('kube-scheduler'))
+      planned(...args).filter((line) => line.includes(' kube-scheduler: '))
     assert.deepEqual(scheduler('c0', [...some, 'ca.pem']), [
       'restart kube-scheduler: kube-scheduler-ca.pem, kube-scheduler-client.pem differ in /var/lib/kubernetes',
     ])
@@ -360,7 +360,7 @@ describe("the check of a node's units", () => {
       const { renewBefore } = cluster.certificates
       const days = renewBefore / 86_400_000
       const [due] = judge('c0', until(days - 1, 365))
-      assert.match(String(due), /^kube-apiserver: the certificate that it made itself expires \S+: restart, drained$/)
+      assert.match(String(due), /^drain and restart kube-apiserver: loopback certificate expires \S+$/)
       assert.deepEqual(judge('c0', until(days + 1, 365)), [])
       // One of three days.
       assert.deepEqual(judge('c0', until(1.1, 3)), [])
@@ -437,7 +437,7 @@ describe("the check of a node's units", () => {
       ])
       const two = differs(path, '/var/lib/kubernetes/service-account-key.pem')
       const told = String(judge('c0', all(reloads, two)))
-      assert.match(told, /kube-apiserver: .*encryption-config\.yaml differ.*: restart, drained/)
+      assert.match(told, /drain and restart kube-apiserver: .*encryption-config\.yaml differ/)
     })
   })
 
@@ -509,7 +509,7 @@ describe("the check of a node's units", () => {
       ],
       'no certificate is served': [
         (found) => found.served.set(10250, 'nothing'),
-        'check kubelet again: no certificate is served on 10250',
+        'check kubelet again: it serves no certificate on 10250',
       ],
       'systemd has given it up, or starts it again and again': [
         all(
@@ -653,12 +653,12 @@ describe('paths that root does not write to', () => {
     const both = '--tls-cert-file of kube-apiserver and --tls-private-key-file of kube-apiserver lead to the same file'
     const [pair, key] = ['/var/lib/kubernetes/kubernetes.pem', '/var/lib/kubernetes/kubernetes-key.pem']
     const one = String(refused(usual, { real: new Map([[key, pair]]) }))
-    assert.match(one, new RegExp(`^odd-path ${both} .* kubernetes\\.pem and kubernetes-key\\.pem belong there`))
+    assert.match(one, new RegExp(`^odd-path ${both} .* can't hold both kubernetes\\.pem and kubernetes-key\\.pem`))
   })
 
   test('are those behind a link of another user, and those that lead nowhere', () => {
     const link = (path: string) => refused(usual, { links: new Map([[path, '/home/kim']]) })
-    assert.match(String(link('/var/lib/kubernetes/ca.pem')), /^odd-path \/home\/kim, .* belongs to another user/)
+    assert.match(String(link('/var/lib/kubernetes/ca.pem')), /^odd-path symlink \/home\/kim, .* is not owned by root/)
     // Another process may name any path.
     assert.equal(link('/home/kim/ca.pem'), undefined)
     assert.match(String(refused(usual, { odd: ['/var/lib/kubernetes/ca.pem'] })), /^odd-path .* leads nowhere/)
