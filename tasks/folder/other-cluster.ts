@@ -104,7 +104,7 @@ export function notLookedAt(
   why: Failure,
   { follows, ways }: { readonly follows: string; readonly ways: readonly string[] },
 ): Failure {
-  return refusal(`couldn't inspect ${formatNames(nodes.map(({ name }) => name))}; ${why.what}; ${follows}`, [
+  return refusal(`${formatNames(nodes.map(({ name }) => name))}: ${why.what}; ${follows}`, [
     ...(why.remedy?.split('\n') ?? [`fix that, then ${runAgain}`]),
     ...ways,
   ])

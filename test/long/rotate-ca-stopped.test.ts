@@ -92,7 +92,7 @@ describe('a rotation of the CA that is stopped, on six machines', { skip }, () =
       assert.notEqual(await shownBy(lab, 'worker1', 10250), earlier)
       assert.equal(await shownBy(lab, 'worker1', 10250), await fingerprint(lab, 'worker1'))
       const refused = await mustRun(lab, 3, 'rotate', 'encryption-key')
-      assert.match(refused.stderr, /a rotation of the CA is under way/)
+      assert.match(refused.stderr, /a rotation of the CA is in progress/)
       await mustRun(lab, 0, 'rotate', 'ca', '--undo')
     })
     await lab.exec('test ! -e auth/ca-next.pem -a ! -e auth/ca-next-key.pem -a ! -e auth/ca-cross.pem')

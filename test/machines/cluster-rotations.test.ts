@@ -230,7 +230,7 @@ describe('rotations of CAs on six machines', { skip }, () => {
     write()
     const { stdout } = await mustRun(lab, 4, 'rotate', 'etcd-ca')
     await mustRun(lab, 4, 'bootstrap')
-    const printed = (name: string) => stdout.split(`\n${name}: kube-apiserver has to be started with `)[1] ?? ''
+    const printed = (name: string) => stdout.split(`\non ${name}, kube-apiserver needs `)[1] ?? ''
     const args = await argsOf('control1')
     for (const name of ['control0', 'control1']) {
       const [, command = ''] =

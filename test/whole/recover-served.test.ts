@@ -105,7 +105,7 @@ describe('the files of a control node and what runs there', { skip }, () => {
       await suite.lab.node('control0').stop()
       const down = await withStatus(3, harderway(place, 'bootstrap'))
       await suite.lab.node('control0').start()
-      assert.match(told(down), /couldn't inspect control0; connection refused.*auth has no kubernetes\.pem/)
+      assert.match(told(down), /control0: connection refused.*auth has no kubernetes\.pem/)
       assert.ok(!existsSync(join(place, 'auth/kubernetes.pem')))
       await exits(0, place, 'bootstrap')
     })

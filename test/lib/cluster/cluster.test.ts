@@ -156,7 +156,7 @@ const write = 'write name, api.virtualIP and nodes; docs/cluster-yaml.md begins 
 
 testFiles('what is no map of keys', [
   ...['', '# name: kubenet\n', '---\n'].map((text) => [text, `1:1 the file is empty; ${write}`] as const),
-  ['name:kubenet\n', `1:1 the file has no keys (a key ends with a colon and a space): ${write}`],
+  ['name:kubenet\n', `1:1 the file has no keys (a key ends with a colon and a space); ${write}`],
   [Buffer.from('name: k\xe9\n', 'latin1'), '1:1 the file is not UTF-8 text; save it as UTF-8'],
 ])
 

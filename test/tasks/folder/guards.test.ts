@@ -568,7 +568,7 @@ test('a node whose list has more than ours is refused, wherever it is; where the
     Buffer.from(`{${kind.replace('\n', ', ')} [{name: revoked, webhook: {matchConditions: [{}]}}]}`),
     { size: 300_000 },
   ]) {
-    assert.match(String(refused(lookAt(control, { [file]: unread }))), /is not a list of harderway's/)
+    assert.match(String(refused(lookAt(control, { [file]: unread }))), /is not a list that harderway wrote/)
     const placed = Buffer.isBuffer(unread)
       ? Buffer.concat([listed().subarray(0, listed().indexOf('\n') + 1), unread])
       : unread

@@ -404,7 +404,7 @@ describe('what kube-apiserver reads', () => {
     assert.match(wrong('--tls-cert-file=/a/../b'), /"\/a\/..\/b"/)
     assert.equal(wrong('--tls-cert-file=/a//./b', '--tls-private-key-file=//a/.b'), '')
     assert.match(wrong('--tls-cert-file=/a\u0001b'), /"\/a\\u0001b"/)
-    const missing = 'it has no --client-ca-file: name /var/lib/kubernetes/ca.pem there'
+    const missing = 'it has no --client-ca-file; set it to /var/lib/kubernetes/ca.pem'
     assert.deepEqual(lacking('--client-ca-file').wrong, [missing])
   })
 
@@ -619,7 +619,7 @@ describe("the CA's key, where no node has it", () => {
       const { wrong, files } = seen(unit, { ...given, of })
       const [what = '', ...others] = wrong
       assert.match(what, /^--cluster-signing-key-file names \/x\/key\.pem, a key for no node/)
-      assert.match(what, /take --cluster-signing-cert-file and --cluster-signing-key-file out/)
+      assert.match(what, /remove --cluster-signing-cert-file and --cluster-signing-key-file, /)
       assert.deepEqual([others, files.filter(({ file }) => file === 'ca-key.pem')], [[], []])
       assert.ok(contradicted(seen(unit, given)).includes('--cluster-signing-key-file /x/key.pem'))
     }
