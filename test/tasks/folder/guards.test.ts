@@ -90,7 +90,10 @@ function lookAt(node: ClusterNode, folder: There = {}, places: There = {}, of = 
 /** Of the control node. */
 const identityAt = (run: Run, look: NodeState) => guard(run, control, seenIn(run.cluster, control, look), true)
 const said = (look: NodeState, run = at(), node = control) =>
-  failureOf(() => guard(run, node, seenIn(run.cluster, node, look), true))?.message.replace(`, not that of ${auth.path}`, '')
+  failureOf(() => guard(run, node, seenIn(run.cluster, node, look), true))?.message.replace(
+    `, not that of ${auth.path}`,
+    '',
+  )
 
 describe('the machine that ssh reaches', () => {
   const [own, controls] = ['192.168.1.14', '192.168.1.11']
