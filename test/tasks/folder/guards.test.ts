@@ -575,7 +575,7 @@ test('a node whose list has more than ours is refused, wherever it is; where the
     const placed = Buffer.isBuffer(unread)
       ? Buffer.concat([listed().subarray(0, listed().indexOf('\n') + 1), unread])
       : unread
-    assert.match(String(refused(lookAt(control, {}, { [`${kubernetes}/${file}`]: placed }))), /is not a list of/)
+    assert.match(String(refused(lookAt(control, {}, { [`${kubernetes}/${file}`]: placed }))), /is not a list that/)
     assert.equal(refused(lookAt(control, { [file]: unread }), having(undefined, ...named)), undefined)
   }
 })
