@@ -167,7 +167,7 @@ export function asFindings(texts: readonly (string | false | undefined)[], more:
 /** The key that cluster.yaml wants on no node is its user's to remove: no run does it without --prune. */
 export function findingOf({ command }: { command(task: string): string }, node: string, left: Left): Finding {
   const { file, path, isKeptOff, why } = left
-  if (!isKeptOff) return { owner: 'run', text: `${path} does not belong there`, left, isSilent: true }
+  if (!isKeptOff) return { owner: 'run', text: `${path} does not belong on the node`, left, isSilent: true }
   const text = `remove ${why === undefined ? file : path}, which cluster.yaml has on no node`
   if (why !== undefined) return { owner: 'user', text: joinClauses(text, formatKept(why)), nodes: [node], left }
   return { owner: 'user', text, remedy: command('bootstrap --prune'), nodes: [node], left }
@@ -304,7 +304,7 @@ const words: Words = {
     ),
   unit: formatUnit,
   'left-drained': ({ nodes }) => `${formatNames(nodes)} may be left drained by an interrupted run`,
-  'need-rebuilt': ({ ids }) => `${formatNames(ids)} will change`,
+  'need-rebuilt': ({ ids }) => `depends on ${formatNames(ids)}`,
   locked: ({ path, isStale }) => (isStale ? `stale lock ${path}` : `${path} exists`),
   forced: ({ replaces, renews }) =>
     replaces ? 'replaced; the old one is kept in auth/backup' : renews ? 'renewed with the same key' : 'forced',

@@ -123,7 +123,7 @@ export function stillListed(run: Run, node: ClusterNode, look: NodeLook): string
   const typed = formatDropIn(startingOf(cluster, left.unit, placesOf(look)), [mode])
   const way = typed === undefined ? `set ${mode.flag}=${mode.value} instead of ${left.by}` : 'run this on the node'
   return [
-    `${apiServer} still denies ${formatNames(entries) || 'everyone in its list'} (${left.path}), but ${add}; or restore access: ${way}, and restart it, one node after the other${typed === undefined ? '' : `\n    ${typed}`}`,
+    `${apiServer} still denies ${formatNames(entries) || 'everyone in its list'} (${left.path}), but ${add}; or restore access: ${way}, and restart it, one node at a time${typed === undefined ? '' : `\n    ${typed}`}`,
   ]
 }
 

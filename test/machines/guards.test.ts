@@ -79,7 +79,7 @@ describe('what units read, on six machines', { skip }, () => {
     await tidyHomes()
     renameSync(auth('encryption-config.yaml'), auth('..', 'kept.yaml'))
     await mustRefuse(
-      /control0.*\/var\/lib\/kubernetes\/encryption-config\.yaml.*nothing was made[\s\S]*recover --node/,
+      /control0.*\/var\/lib\/kubernetes\/encryption-config\.yaml.*nothing was created[\s\S]*recover --node/,
       'bootstrap',
     )
     assert.ok(!readdirSync(auth()).includes('encryption-config.yaml'))
@@ -282,7 +282,7 @@ describe('what units read, on six machines', { skip }, () => {
     lab.write(...running({}, off))
     const held = () => Promise.all(controls.map((name) => on(name, countCaKeys)))
     const named = await must(1, 'bootstrap', '--prune')
-    assert.match(printed(named), /take --cluster-signing-cert-file and --cluster-signing-key-file out/)
+    assert.match(printed(named), /remove --cluster-signing-cert-file and --cluster-signing-key-file, /)
     for (const name of controls)
       assert.equal(await on(name, 'ls /var/lib/kubernetes/ca-key.pem'), '/var/lib/kubernetes/ca-key.pem\n')
     for (const name of controls)
@@ -324,7 +324,7 @@ describe('what units read, on six machines', { skip }, () => {
     await eventually(() => on('control1', 'pgrep -u kube -f kubeconfig=/root'))
     assert.match(
       printed(await must(1, 'install')),
-      /control1: kube-scheduler: --kubeconfig names \/root\/\.kube\/config, .*, so nothing is installed/,
+      /control1: kube-scheduler reads \/root\/\.kube\/config \(--kubeconfig\).*, so nothing is installed/,
     )
     assert.equal(await on('control1', `stat -c '%U' ${mine}; cat ${mine}`), `root\n${cluster}`)
     await on(
@@ -353,7 +353,7 @@ describe('what units read, on six machines', { skip }, () => {
     for (const args of [['install'], ['rotate', 'ca']])
       assert.match(
         printed(await must(1, ...args)),
-        /worker0: kube-proxy: .*\/var\/lib\/kube-proxy is not mounted: systemctl start/,
+        /worker0: kube-proxy: .*\/var\/lib\/kube-proxy is not mounted; run systemctl start/,
       )
     assert.equal(await on('worker0', `ls ${at}`), '')
     await on('worker0', `systemctl start '${unit}' kube-proxy`)
