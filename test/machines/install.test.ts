@@ -199,7 +199,7 @@ describe('install on six machines', { skip }, () => {
     const starts = await readStarts(lab)
     const at = ['install', '--node', 'control0', '--node', 'worker0']
     const contradicted =
-      /kube-scheduler: clientConnection\.kubeconfig names \S+other\.kubeconfig; .* nothing is installed/
+      /kube-scheduler reads \S+other\.kubeconfig \(clientConnection\.kubeconfig\); .* nothing is installed/
     for (const more of [['--dry-run'], []]) assert.match((await mustRun(lab, 1, ...at, ...more)).stdout, contradicted)
     assert.equal((await mustRun(lab, 1, 'status', '--on-nodes')).stdout.match(contradicted)?.length, 1)
     assert.deepEqual(await startedSince(lab, starts), [])
