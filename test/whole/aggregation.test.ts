@@ -77,7 +77,7 @@ test('status and the report name what an attacker who has its keys can do', asyn
   const { place: copied, auth } = copyPlace(t, place, edits)
   assert.match((await exits(0, copied, 'status', '--verbose')).stdout, /front-proxy-client/)
   await exits(0, copied, 'report')
-  assert.match(readFileSync(join(auth, 'report.html'), 'utf8'), /names any user and group/)
+  assert.match(readFileSync(join(auth, 'report.html'), 'utf8'), /as any user and group/)
 })
 
 test('init takes it over from an auth/ that has it', async () => {
@@ -119,7 +119,7 @@ describe('on a control node', { skip: needs('ssh') }, () => {
     await exits(0, place, 'bootstrap')
     const held = onNode()
     write()
-    const says = /To do +control0: remove front-proxy-client-key\.pem, .*: npm run bootstrap -- --prune/
+    const says = /To do +on control0, remove front-proxy-client-key\.pem, .*: npm run bootstrap -- --prune/
     for (const args of [['--dry-run'], []]) {
       const { stdout } = await exits(4, place, 'bootstrap', ...args)
       assert.match(stdout, says)

@@ -246,7 +246,7 @@ test('mistakes in a cluster.yaml of layout hard-way', () => {
       /api\.virtualIP is not a key of layout hard-way; the guide has no load balancer/,
     ],
     [{ subject: { organization: 'x' } }, /subject\.organization is not a key of layout hard-way/],
-    [node('b', 'control'), /nodes\[3\]\.role layout hard-way has one control node: its etcd/],
+    [node('b', 'control'), /nodes\[3\]\.role layout hard-way has one control node; its etcd/],
     [node('g', 'gateway'), /nodes\[3\]\.role layout hard-way has no load balancer/],
     [node('kube-proxy', 'worker'), /"kube-proxy" is reserved for a file of the cluster/],
   ] as const) {

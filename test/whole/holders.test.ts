@@ -266,7 +266,7 @@ test('a name in use, or of the cluster, is an error at its line, with the line t
   assert.match(
     await errorOf('bob', 'jane'),
     new RegExp(
-      `cluster\\.yaml:\\d+:\\d+: revoked\\[1\\] "jane" is a node or user of cluster\\.yaml: remove it there; or, to keep it with a new key, write revoked: \\[bob, ${jane}\\]`,
+      `cluster\\.yaml:\\d+:\\d+: revoked\\[1\\] "jane" is a node or user of cluster\\.yaml; remove it there; or, to keep it with a new key, write revoked: \\[bob, ${jane}\\]`,
     ),
   )
   const proxy = entryOf('kube-proxy.pem')

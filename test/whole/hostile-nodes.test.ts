@@ -92,7 +92,7 @@ describe('a node that is not what it should be', { skip: needs('ssh', 'flock') }
 
   // What else may go wrong there: test/lib/node/look.test.ts.
   test('cannot be inspected where its login exits 0 without a word: it alone fails, and nothing is changed anywhere', async (t) => {
-    const said = 'could not be inspected: its answer is incomplete'
+    const said = 'could not be inspected; its answer is incomplete'
     const before = homes()
     await withTools('control0', fakeTool(t, 'sh', 'exit 0'), async () => {
       const ran = await withStatus(1, deploy())
@@ -220,7 +220,7 @@ real -f -- "$@"`,
       const before = homes()
       const ran = await withStatus(1, deploy())
       const { message, remedy } = failureOf(ran)
-      assert.equal(message, `control0: control0.pem, control0.kubeconfig there are newer than in ${auth()}`)
+      assert.equal(message, `control0: control0.pem, control0.kubeconfig are newer than in ${auth()}`)
       assert.match(String(remedy), /auth is older than the nodes: use the one [\s\S]*deploy --node control0 --force/)
       assert.deepEqual(homes(), before)
       await withStatus(1, deploy('--dry-run'))
@@ -271,7 +271,7 @@ real -f -- "$@"`,
     writeFileSync(join(home(), config), theirs)
     const ran = await withStatus(3, deploy())
     const { message, remedy } = failureOf(ran)
-    assert.match(String(message), /another encryption key \(encryption-config\.yaml: the aescbc key key2\) than/)
+    assert.match(String(message), /another encryption key in encryption-config\.yaml \(the aescbc key key2\), not/)
     assert.ok(!ran.stdout.includes(secret))
     assert.equal(readFileSync(join(home(), config), 'utf8'), theirs)
     const [, move = ''] =
@@ -311,7 +311,7 @@ real -f -- "$@"`,
       const others = readdirSync(home()).filter((name) => name !== 'ca-key.pem')
       const text = ({ stdout }: Ran) => stdout.replaceAll(/\s+/g, ' ')
       const stays = new RegExp(
-        `control0 has .* in ${home()} \\(the default of ssh\\.directory\\); remove them there once nothing reads them: (rm(?: /\\S+)+)`,
+        `control0 has .* in ${home()} \\(the default of ssh\\.directory\\); once nothing reads them, remove them from control0: (rm(?: /\\S+)+)`,
       )
       write(moved)
       for (const [status, ...args] of [[4, '--dry-run'], [0], [0, '--prune']] as const)
@@ -402,7 +402,7 @@ real -f -- "$@"`,
   // How old it has to be: test/lib/node/staging.test.ts.
   for (const [title, age, status, words] of [
     ['no run can be using: reported, and removed', 3600, 4, /left by an interrupted run/],
-    ['may be in use: reported, and left', 60, 0, /another run is using it, or was killed/],
+    ['may be in use: reported, and left', 60, 0, /from another run, active or interrupted/],
   ] as const)
     test(`has the folder in which a run of another machine unpacked its archive, that ${title}`, async () => {
       const folder = join(home(), '.harderway-ffffffffffff-0123456789abcdef')

@@ -118,7 +118,7 @@ test("a user's certificate expires when the user's validity says: in status, the
     ),
   )
   const page = readFileSync(file('report.html'), 'utf8')
-  assert.match(page, /<dt>jane<\/dt><dd>does what RBAC gives jane, devs, and ops; reads and writes all of etcd/)
+  assert.match(page, /<dt>jane<\/dt><dd>does what RBAC gives jane, devs, and ops; full access to etcd/)
   const date = new Date(notAfter).toISOString().slice(0, 10)
   assert.match(page, new RegExp(`<details id="certificate-jane".* <time>${date}</time></summary>`))
 })
