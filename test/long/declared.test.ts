@@ -95,7 +95,10 @@ describe('units as their owners write them', { skip }, () => {
     const { install } = parse(`{ ${line.replace(/^install\.units:/, 'install: { units:')} } }`)
     write([['install', 'units', 'kube-proxy'], install.units['kube-proxy']])
     await lab.machine('node-0').exec('echo "# changed" >>/etc/systemd/system/kube-proxy.service')
-    assert.match((await must(4, 'bootstrap')).stdout, /on node-0, kube-proxy: its unit file .*; run systemctl daemon-reload/)
+    assert.match(
+      (await must(4, 'bootstrap')).stdout,
+      /on node-0, kube-proxy: its unit file .*; run systemctl daemon-reload/,
+    )
     await lab.machine('node-0').exec('systemctl daemon-reload; systemctl restart kube-proxy')
     assert.doesNotMatch((await must(0, 'bootstrap')).stdout, /on node-0, kube-proxy/)
   })

@@ -98,7 +98,10 @@ describe('install on six machines', { skip }, () => {
     const ran = await lab.run('install', '--node', 'worker0')
     await on('worker0', 'rm /etc/sudoers.d/settings')
     assert.equal(ran.status, 1, ran.stdout)
-    assert.match(ran.stdout + ran.stderr, /can't become root with sudo -n \(sudo: sorry, you must have a tty to run sudo/)
+    assert.match(
+      ran.stdout + ran.stderr,
+      /can't become root with sudo -n \(sudo: sorry, you must have a tty to run sudo/,
+    )
   })
 
   test('where becoming root ends the connection, the files are deployed all the same', async () => {
@@ -317,7 +320,10 @@ describe('install on six machines', { skip }, () => {
     lab.write(...running({ drain: 'echo no such backend >&2; exit 3' }))
     const starts = await readStarts(lab)
     const ran = await must(1, 'install')
-    assert.match(JSON.stringify(ran.events), /gateway: install.drain for control0 ended with status 3 \(no such backend/)
+    assert.match(
+      JSON.stringify(ran.events),
+      /gateway: install.drain for control0 ended with status 3 \(no such backend/,
+    )
     assert.deepEqual(await startedSince(lab, starts), [])
     await assertNothingLeft(lab)
     lab.write(...running())

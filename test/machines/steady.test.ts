@@ -46,7 +46,10 @@ describe('a unit that does not stay up', { skip }, () => {
     const main = await mainOf()
     await on(`kill -STOP ${main}`)
     const planned = await must(4, 'install', '--dry-run')
-    assert.match(String(messageOf(planned, `install/${node}`)), /kube-proxy( again)?: its main process is stopped \(SIGSTOP\)/)
+    assert.match(
+      String(messageOf(planned, `install/${node}`)),
+      /kube-proxy( again)?: its main process is stopped \(SIGSTOP\)/,
+    )
     const status = await lab.run('status', '--on-nodes')
     assert.match(status.stdout, /kube-proxy( again)?: its main process is stopped/)
     const ran = await must(1, 'install')

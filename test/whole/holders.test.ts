@@ -272,7 +272,7 @@ test('a name in use, or of the cluster, is an error at its line, with the line t
   const proxy = entryOf('kube-proxy.pem')
   assert.match(
     await errorOf('kube-proxy'),
-    new RegExp(`"kube-proxy" can't be revoked by name: to revoke its key, write revoked: \\[${proxy}\\]`),
+    new RegExp(`"kube-proxy" can't be revoked by name; to revoke its key, write revoked: \\[${proxy}\\]`),
   )
   assert.match(
     await errorOf('kube-scheduler'),

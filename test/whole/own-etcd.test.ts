@@ -53,7 +53,7 @@ test('verify: nobody but members and API servers is let in, and a shared one tha
     copyFileSync(join(copied, 'auth', file), join(copied, 'auth', `etcd-${file}`))
   await exits(0, copied, 'certs')
   assert.match((await exits(1, copied, 'verify')).stdout, /seen as system:node:worker0 .*where it had to be refused/s)
-  assert.match((await harderway(copied, 'ca')).stdout, /etcd still has the CA of the cluster; go on: .*rotate etcd-ca/)
+  assert.match((await harderway(copied, 'ca')).stdout, /etcd still has the cluster CA; continue: .*rotate etcd-ca/)
   // Where the rotation is itself at work, or is reported as under way, that is said once.
   await exits(0, copied, 'encryption-key')
   const again = /etcd still has the CA of the cluster/

@@ -90,7 +90,10 @@ describe('a run that replaces files on nodes', { skip: needs('ssh') }, () => {
     assert.deepEqual([status, advice], [0, [control0, worker0]])
     write(moreResources)
     const { stdout } = await harderway(place, 'bootstrap', '--quiet')
-    assert.match(stdout, /^To do {6}on worker0, copy the new worker0.pem, worker0.kubeconfig to .*, then restart kubelet\n$/)
+    assert.match(
+      stdout,
+      /^To do {6}on worker0, copy the new worker0.pem, worker0.kubeconfig to .*, then restart kubelet\n$/,
+    )
     assert.deepEqual((await harderway(place, 'bootstrap', '--quiet')).stdout, '')
   })
 })
