@@ -221,7 +221,7 @@ real -f -- "$@"`,
       const ran = await withStatus(1, deploy())
       const { message, remedy } = failureOf(ran)
       assert.equal(message, `control0: control0.pem, control0.kubeconfig are newer than in ${auth()}`)
-      assert.match(String(remedy), /auth is older than the nodes: use the one [\s\S]*deploy --node control0 --force/)
+      assert.match(String(remedy), /auth is older than the nodes; use the auth\/ [\s\S]*deploy --node control0 --force/)
       assert.deepEqual(homes(), before)
       await withStatus(1, deploy('--dry-run'))
       await withStatus(0, deploy('--node', 'control0', '--force'))
