@@ -58,7 +58,7 @@ describe('a rotation of the CA that is stopped, on six machines', { skip }, () =
       await on('control1', `cp -a /etc/etcd /root/etcd; ${full} 2>/dev/null || true`)
       assert.match(
         toldOf(await mustRun(lab, 1, 'rotate', 'ca', '--force', '--yes')),
-        /control1: .*every file is as it was.*No space left on device/,
+        /control1: .*every file is as before.*No space left on device/,
       )
       await on('control1', 'rm /etc/etcd/full; umount -l /etc/etcd; systemctl restart etcd')
       await on('worker1', 'systemctl stop ssh.socket ssh.service; systemctl mask --runtime --quiet ssh.service')
@@ -74,7 +74,7 @@ describe('a rotation of the CA that is stopped, on six machines', { skip }, () =
     const { place, entry, within } = lab
     const stopped = await start(place, ['rotate', 'ca', '--force', '--yes'], { entry, by: [...within, ...ahead] }).ended
     assert.equal(stopped.status, 1, toldOf(stopped))
-    assert.match(toldOf(stopped), /by its clock these are not valid yet: kubernetes\.pem/)
+    assert.match(toldOf(stopped), /by its clock, these certificates are not valid yet: kubernetes\.pem/)
     assert.match(await on('control0', 'openssl verify -CAfile /etc/etcd/ca.pem /etc/etcd/kubernetes.pem'), /OK/)
     await mustRun(lab, 0, 'rotate', 'ca', '--force', '--yes')
     await mustRun(lab, 0, 'rotate', 'ca', '--undo')
@@ -92,7 +92,7 @@ describe('a rotation of the CA that is stopped, on six machines', { skip }, () =
       assert.notEqual(await shownBy(lab, 'worker1', 10250), earlier)
       assert.equal(await shownBy(lab, 'worker1', 10250), await fingerprint(lab, 'worker1'))
       const refused = await mustRun(lab, 3, 'rotate', 'encryption-key')
-      assert.match(refused.stderr, /a rotation of the CA is under way/)
+      assert.match(refused.stderr, /a rotation of the CA is in progress/)
       await mustRun(lab, 0, 'rotate', 'ca', '--undo')
     })
     await lab.exec('test ! -e auth/ca-next.pem -a ! -e auth/ca-next-key.pem -a ! -e auth/ca-cross.pem')

@@ -144,7 +144,7 @@ describe('more rotations on six machines', { skip }, () => {
     await lab.exec('mv earlier auth')
     for (const args of [['bootstrap', '--dry-run'], ['bootstrap']]) {
       const { stdout, stderr } = await mustRun(lab, 3, ...args)
-      assert.match(stdout + stderr, /another encryption key than /)
+      assert.match(stdout + stderr, /another encryption key (than|in) /)
     }
     assert.equal(await config(), before)
     assert.deepEqual(await startedSince(lab, starts), [])

@@ -224,14 +224,14 @@ describe('rotations of CAs on six machines', { skip }, () => {
     // What etcd reads has other names by now; and where the guide has the API server's there is no folder.
     paste(lab, await mustRun(lab, 1, 'rotate', 'etcd-ca'))
     write()
-    const lost = /it needs \/var\/lib\/kubernetes\/etcd-ca\.pem, and there is no \/var\/lib\/kubernetes: make/
+    const lost = /it needs \/var\/lib\/kubernetes\/etcd-ca\.pem, but \/var\/lib\/kubernetes does not exist; create/
     assert.match((await mustRun(lab, 1, 'bootstrap')).stdout, lost)
     for (const file of ['etcd-ca.pem', 'apiserver-etcd-client.pem', 'apiserver-etcd-client-key.pem'])
       declare(lab, 'kube-apiserver', file, `/srv/kube-apiserver/${file}`)
     write()
     const { stdout } = await mustRun(lab, 4, 'rotate', 'etcd-ca')
     await mustRun(lab, 4, 'bootstrap')
-    const printed = (name: string) => stdout.split(`\n${name}: kube-apiserver has to be started with `)[1] ?? ''
+    const printed = (name: string) => stdout.split(`\non ${name}, kube-apiserver needs `)[1] ?? ''
     const args = await argsOf('control1')
     for (const name of ['control0', 'control1']) {
       const [, command = ''] =

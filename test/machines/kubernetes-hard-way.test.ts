@@ -55,7 +55,7 @@ describe('Kubernetes The Hard Way on three machines', { skip }, () => {
     const planned = await must(0, ...inAuth, '--dry-run', '--json')
     assert.equal(idsOf(planned, 'fresh').length, 16)
     const starts = await readStarts(lab)
-    assert.match((await must(4, 'bootstrap', '--dry-run')).stdout, /server has the only API server: .* the API is away/)
+    assert.match((await must(4, 'bootstrap', '--dry-run')).stdout, /server has the only API server; .* the API down/)
     await onlyWhileDown(lab, 'server', async () => {
       await must(0, 'bootstrap')
     })
@@ -89,7 +89,7 @@ describe('Kubernetes The Hard Way on three machines', { skip }, () => {
   test('has its encryption key rotated, half-way back, and to the end: every Secret is encrypted with the next key, and an auth/ from in between is refused', async () => {
     assert.equal(await encryptedBy(), 'k8s:enc:aescbc:v1:key1\n')
     const planned = (await must(4, 'rotate', 'encryption-key', '--dry-run')).stdout.replace(/\s+/g, ' ')
-    assert.match(planned, /server has the only API server: while it is restarted, the API is away/)
+    assert.match(planned, /server has the only API server; its restart takes the API down/)
     assert.doesNotMatch(planned, /drained/)
     await etcdctl('get --print-value-only /registry/secrets/default/one >sealed')
     const starts = await readStarts(lab)
@@ -118,7 +118,7 @@ describe('Kubernetes The Hard Way on three machines', { skip }, () => {
     const settled = await readStarts(lab)
     for (const args of [['bootstrap', '--dry-run'], ['bootstrap']]) {
       const { stdout, stderr } = await must(3, ...args)
-      assert.match(stdout + stderr, /another encryption key (\(.*\) )?than /)
+      assert.match(stdout + stderr, /another encryption key (than|in) /)
     }
     assert.deepEqual(await startedSince(lab, settled), [])
     await lab.exec('rm -r auth && mv current auth')
@@ -191,7 +191,7 @@ describe('Kubernetes The Hard Way on three machines', { skip }, () => {
     await Promise.all(lab.all.map((machine) => machine.exec(tidy)))
     writeCluster(lab.place, [[['install'], undefined]], text)
     const refused = await must(3, 'bootstrap')
-    assert.match(refused.stderr, /server holds a cluster's identity/)
+    assert.match(refused.stderr, /server holds a cluster identity/)
     await must(0, 'recover', '--node', 'server')
     writeCluster(lab.place, [], text)
     await must(0, 'bootstrap')

@@ -76,12 +76,12 @@ describe('who is revoked', { skip }, () => {
     write(['bob'], ['jane', 'worker1'])
     const at = await starts()
     const planned = await must('bootstrap', '--dry-run')
-    assert.doesNotMatch(planned.stdout, /type this there/)
+    assert.doesNotMatch(planned.stdout, /run this on the node/)
     const ran = await must('bootstrap')
     assert.deepEqual(await startedSince(lab, at), [])
     for (const name of controls) {
       const [, typed = ''] =
-        /type this there; the next run restarts it\n +(.*)/.exec(warningOf(ran, `install/${name}`)) ?? []
+        /run this on the node \(the next run restarts \S+\)\n +(.*)/.exec(warningOf(ran, `install/${name}`)) ?? []
       assert.match(typed, /zz-harderway\.conf.*daemon-reload$/)
       await lab.machine(name).exec(typed)
     }

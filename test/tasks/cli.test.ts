@@ -128,7 +128,7 @@ test('what is no plain file, or no cluster.yaml, is not waited for, and nothing 
     const { status, stderr } = await run(folder, ['certs', '--config', file])
     assert.deepEqual(
       [status, stderr],
-      [2, `${resolve(folder, file)} is not a plain file\n    give the cluster.yaml itself: --config FILE\n`],
+      [2, `${resolve(folder, file)} is not a regular file\n    give the cluster.yaml itself: --config FILE\n`],
     )
   }
   const { privateKey } = generateKeyPairSync('ec', {
@@ -344,7 +344,7 @@ for (const [workers, given] of [
         titles.map((title) => `✔ ${title}`),
       )
       assert.ok(lines.length <= size.rows, lines.join('\n'))
-      assert.match(lines.findLast(Boolean) ?? '', /^\d+ targets: \d+ made, 0 fresh, 0 failed in .* s$/)
+      assert.match(lines.findLast(Boolean) ?? '', /^\d+ targets: \d+ changed, 0 up to date, 0 failed in .* s$/)
       assert.deepEqual([isCursorShown, isStyled], [true, true])
     },
   )
@@ -361,7 +361,7 @@ test('on a terminal a failure, with what to do, and a warning are reported below
     '✖ Kubeconfigs  ',
     '  ✖ admin  ',
     'kubeconfigs/admin: ',
-    'component-certs/service-account: the old key is in',
+    'component-certs/service-account: moved the old key to',
   ])
     assert.ok(
       lines.some((line) => line.startsWith(begin)),

@@ -243,12 +243,12 @@ test('mistakes in a cluster.yaml of layout hard-way', () => {
   for (const [more, expected] of [
     [
       { api: { virtualIP: '10.0.0.1' } },
-      /api\.virtualIP is no key of layout hard-way: that guide has no load balancer/,
+      /api\.virtualIP is not a key of layout hard-way; the guide has no load balancer/,
     ],
-    [{ subject: { organization: 'x' } }, /subject\.organization is no key of layout hard-way/],
-    [node('b', 'control'), /nodes\[3\]\.role layout hard-way has one control node: its etcd/],
+    [{ subject: { organization: 'x' } }, /subject\.organization is not a key of layout hard-way/],
+    [node('b', 'control'), /nodes\[3\]\.role layout hard-way has one control node; its etcd/],
     [node('g', 'gateway'), /nodes\[3\]\.role layout hard-way has no load balancer/],
-    [node('kube-proxy', 'worker'), /"kube-proxy" is the name of one of the cluster's own files/],
+    [node('kube-proxy', 'worker'), /"kube-proxy" is reserved for a file of the cluster/],
   ] as const) {
     const [first, ...others] = written(more)
     assert.match(String(first), expected)
@@ -293,7 +293,7 @@ test("a worker of another cluster is refused, whatever that cluster's layout: it
   const kubeconfig = () => readFileSync(join(lab.node('w').home, 'w.kubeconfig'), 'utf8')
   const before = kubeconfig()
   const ran = await exits(3, at('c2', { layout: 'hard-way' }), 'bootstrap', '--json')
-  assert.match(String(messageOf(ran, 'deploy/w')), /w holds another CA \(kube-proxy\.kubeconfig: it trusts another CA/)
+  assert.match(String(messageOf(ran, 'deploy/w')), /w has another CA in kube-proxy\.kubeconfig \(it trusts another CA/)
   assert.equal(kubeconfig(), before)
   await exits(0, join(place, 'c'), 'bootstrap')
 })

@@ -266,20 +266,20 @@ test('a name in use, or of the cluster, is an error at its line, with the line t
   assert.match(
     await errorOf('bob', 'jane'),
     new RegExp(
-      `cluster\\.yaml:\\d+:\\d+: revoked\\[1\\] "jane" is a node or user of cluster\\.yaml: remove it there; or, to keep it with a new key, write revoked: \\[bob, ${jane}\\]`,
+      `cluster\\.yaml:\\d+:\\d+: revoked\\[1\\] "jane" is a node or user of cluster\\.yaml; remove it there; or, to keep it with a new key, write revoked: \\[bob, ${jane}\\]`,
     ),
   )
   const proxy = entryOf('kube-proxy.pem')
   assert.match(
     await errorOf('kube-proxy'),
-    new RegExp(`"kube-proxy" can't be revoked by name: to revoke its key, write revoked: \\[${proxy}\\]`),
+    new RegExp(`"kube-proxy" can't be revoked by name; to revoke its key, write revoked: \\[${proxy}\\]`),
   )
   assert.match(
     await errorOf('kube-scheduler'),
     /"kube-scheduler" can't be revoked by name: see docs\/bad-day\.md, "A key that may have leaked"/,
   )
   for (const bare of [jane.slice(7), new X509Certificate(readFileSync(join(place, 'auth/jane.pem'))).fingerprint256])
-    assert.match(await errorOf(bare), /revoked\[0\] [0-9a-fA-F:]{12}… is a fingerprint alone: write sha256: before it/)
+    assert.match(await errorOf(bare), /revoked\[0\] [0-9a-fA-F:]{12}… is a fingerprint alone; write sha256: before it/)
 })
 
 test('a name that comes back with its keys in its place is let in with its new key alone, and never meanwhile with an old one', async (t) => {

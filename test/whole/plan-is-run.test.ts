@@ -104,7 +104,7 @@ describe('a plan is the run', { skip: needs('ssh') }, () => {
       edits([['install'], install])
       const { status, said, built } = await assertAgree(new Date(Date.now() + 730 * day), 'bootstrap')
       assert.deepEqual([status, built], [1, 0])
-      assert.match(said, /this machine's clock is wrong/)
+      assert.match(said, /the clock of this machine is wrong/)
     })
 
   test('where the clock of one worker is wrong: that worker alone is stopped, by each run that would copy a file to it', async () => {
@@ -118,7 +118,7 @@ describe('a plan is the run', { skip: needs('ssh') }, () => {
       assert.ok(built === undefined || idsOf(ran, 'built').includes(built))
       const { status, said } = await assertAgree(new Date(), 'bootstrap', ...force)
       assert.equal(status, 1)
-      assert.match(said, /worker0: its clock is not this machine's: it is \S+ here, and \S+ there/)
+      assert.match(said, /worker0: clocks differ \(\S+ here, \S+ on worker0\)/)
     }
     await setDays(0)
     await exits(0, place, 'bootstrap')
@@ -129,7 +129,7 @@ describe('a plan is the run', { skip: needs('ssh') }, () => {
     writeFileSync(join(auth(), 'ca-next-key.pem'), privateKeyPem(key), { mode: 0o600 })
     const { stdout } = await exits(4, place, 'bootstrap', '--dry-run')
     assert.match(stdout, /^ {2}\+ ca-next\.pem, ca-cross\.pem {2}/m)
-    assert.match(stdout, /^ {2}~ kubernetes\.pem {2}follows ca-next\.pem$/m)
+    assert.match(stdout, /^ {2}~ kubernetes\.pem {2}depends on ca-next\.pem$/m)
     assert.doesNotMatch(stdout, /\bca\.pem|service-account|gateway|restart: .*\betcd\b/)
     const { status, said } = await assertAgree(new Date(), 'bootstrap')
     assert.equal(status, 0, said)

@@ -110,7 +110,7 @@ describe('auth/ is lost', { skip: needs('ssh', 'openssl') }, () => {
   test("where no node has the CA's key, it comes from a backup alone: recover --node says so, and brings back the rest", async () => {
     writeCluster(place, [...edits, [['certificates', 'caKeyOnNodes'], false]])
     const refused = await exits(3, place, 'bootstrap')
-    assert.match(told(refused), /- take it over: npm run task -- recover --from DIR$/m)
+    assert.match(told(refused), /- recover the cluster: npm run task -- recover --from DIR$/m)
     assert.doesNotMatch(told(refused), /recover --node/)
     const ran = await recover('--node', 'control0')
     assert.equal(ran.status, 3, told(ran))
@@ -131,7 +131,7 @@ describe('auth/ is lost', { skip: needs('ssh', 'openssl') }, () => {
 
   test('status --on-nodes names recover, and no command that would overwrite the last copies', async () => {
     const ran = await harderway(place, 'status', '--on-nodes')
-    assert.match(told(ran), /take it over: npm run task -- recover --node control0/)
+    assert.match(told(ran), /recover the cluster: npm run task -- recover --node control0/)
     assert.doesNotMatch(told(ran), /deploy.*--replace-identity|scp/)
   })
 
@@ -143,9 +143,9 @@ describe('auth/ is lost', { skip: needs('ssh', 'openssl') }, () => {
     for (const args of [['bootstrap'], ['bootstrap', '--dry-run']]) {
       const ran = await exits(3, place, ...args)
       assert.ok(
-        told(ran).includes(`control0, control1 hold ${lost.join(', ')}, and ${auth} has none: nothing was made`),
+        told(ran).includes(`control0, control1 hold ${lost.join(', ')}, but ${auth} has none; nothing was created`),
       )
-      assert.match(told(ran), /- take it over: npm run task -- recover --node control0, or from a backup: /)
+      assert.match(told(ran), /- recover the cluster: npm run task -- recover --node control0$/m)
     }
     assert.deepEqual([onNodes(), kubeconfig(), names()], before)
     await withStatus(0, recover('--node', 'control0'))
@@ -211,12 +211,12 @@ describe('auth/ is lost', { skip: needs('ssh', 'openssl') }, () => {
       'a key of another pair': [
         (backup) => cpSync(join(backup, 'admin-key.pem'), join(backup, 'service-account-key.pem')),
         'backup/service-account',
-        /service-account-key\.pem is not the certificate's key/,
+        /service-account-key\.pem is not the key of its certificate/,
       ],
       'half of a rotation': [
         (backup) => cpSync(join(backup, 'admin.pem'), join(backup, 'ca-next.pem')),
         'backup/rotations',
-        /ca-next-key\.pem is missing, and ca-next\.pem is there/,
+        /ca-next-key\.pem is missing, but ca-next\.pem exists/,
       ],
     }
     for (const [what, [spoil, id, why]] of Object.entries(broken))
@@ -282,7 +282,7 @@ describe('auth/ is lost', { skip: needs('ssh', 'openssl') }, () => {
       assert.equal(chainIn(recovered, 'if the backup is older than the nodes'), chainAfter('certs --force'))
       const refused = await exits(1, place, 'bootstrap')
       assert.doesNotMatch(told(refused), /recover|mv /)
-      const chain = chainIn(refused, 'if that is lost, issue newer certificates')
+      const chain = chainIn(refused, 'if that auth/ is lost, issue newer certificates')
       assert.equal(chain, chainAfter(renewal))
       await type(chain)
       await must('bootstrap', '--dry-run')
@@ -347,7 +347,11 @@ describe('auth/ is lost', { skip: needs('ssh', 'openssl') }, () => {
 
   for (const [file, spoil, what] of [
     ['encryption-config.yaml', () => 'kind: EncryptionConfiguration\n', /not a valid EncryptionConfiguration/],
-    ['ca-key.pem', () => readFileSync(join(made, 'admin-key.pem'), 'utf8'), /ca-key\.pem is not the certificate's key/],
+    [
+      'ca-key.pem',
+      () => readFileSync(join(made, 'admin-key.pem'), 'utf8'),
+      /ca-key\.pem is not the key of its certificate/,
+    ],
     ['service-account.pem', () => '', /service-account\.pem is not a .*certificate/],
   ] as const)
     test(`a spoilt ${file} is named by its path, the others are taken, and the command that is printed takes it`, async () => {
@@ -410,7 +414,7 @@ describe('auth/ is lost', { skip: needs('ssh', 'openssl') }, () => {
     cpSync(other, auth, { recursive: true })
     const before = stateOf(auth)
     const run = await exits(3, place, 'bootstrap')
-    assert.match(told(run), /take it over: mv (\S+) \1-\S+ && npm run task -- recover --node control0/)
+    assert.match(told(run), /recover the cluster: mv (\S+) \1-\S+ && npm run task -- recover --node control0/)
     const ran = await withStatus(3, recover('--node', 'control0'))
     assert.match(told(ran), /auth holds another .*\bca\.pem, .*and nothing there is overwritten/)
     assert.match(told(ran), /move it away: mkdir -m 700 -p \S+ && mv .* && npm run task -- recover --node control0$/m)
@@ -603,7 +607,7 @@ describe('auth/ is lost', { skip: needs('ssh', 'openssl') }, () => {
     assertRefused(
       await recover('--from', 'made'),
       /change cluster\.yaml to what is there/,
-      /the CA in .*: subject added: L=Gdansk/,
+      /the CA in .*; adds L=Gdansk to the subject/,
     )
     writeCluster(place, [...edits, [['encryption', 'provider'], 'secretbox']])
     const ran = await withStatus(3, recover('--from', 'made'))

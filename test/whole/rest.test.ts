@@ -76,7 +76,7 @@ describe('what a run with --force has left', { skip: needs('npm', 'ssh') }, () =
     const [, command] = /^To do {6}run the rest: (.*)$/m.exec(quiet.stdout) ?? []
     assert.match(
       quiet.stdout,
-      /check that sshd runs there, and on which port; then run the rest, as named at the end$/m,
+      /check that sshd runs on the node, and its port; then run the command printed at the end$/m,
     )
     assert.doesNotMatch(quiet.stdout, /same command/)
     const rest = await withStatus(0, type(command))

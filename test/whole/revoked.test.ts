@@ -170,7 +170,7 @@ describe('a key that is revoked', () => {
     assert.deepEqual(listAt(auth), before)
     rmSync(join(auth, 'authorization-config.yaml'))
     const { stderr, stdout } = await exits(3, place, 'bootstrap')
-    assert.match(stderr + stdout, /would regain access: .*\n.*- read the list back: /)
+    assert.match(stderr + stdout, /would regain access: .*\n.*- restore the list: /)
     assert.deepEqual(listAt(suite.lab.node('control0').home), before)
   })
 })
@@ -310,7 +310,7 @@ describe('nobody who is revoked is let in again by accident', () => {
     const refused = await exits(3, place, 'bootstrap')
     assert.match(told(refused), /or restore access.*recover --node control0 && npm run task -- revoked install$/m)
     write([commandIn(refused, /add (\S+) to revoked/), 'jane'])
-    await type(commandIn(await exits(3, place, 'bootstrap'), /read the list back: (.*); then run/), 0)
+    await type(commandIn(await exits(3, place, 'bootstrap'), /restore the list: (.*); then run/), 0)
     await exits(4, place, 'bootstrap')
     assert.deepEqual(everywhere(), Array(3).fill(['jane', entry]))
     // Issued elsewhere since.
@@ -320,7 +320,7 @@ describe('nobody who is revoked is let in again by accident', () => {
     writeFileSync(listOn('control1'), formatAuthorization(more, '/k'))
     for (const args of [['bootstrap'], ['revoked', 'install']])
       assert.match(told(await exits(3, place, ...args)), /accepts a certificate of eve that .* lacks/)
-    await type(commandIn(await exits(3, place, 'bootstrap'), /read the list back: (.*); then run/), 0)
+    await type(commandIn(await exits(3, place, 'bootstrap'), /restore the list: (.*); then run/), 0)
     await exits(4, place, 'bootstrap')
     for (const path of [join(auth, file), listOn('control0')])
       assert.match(readFileSync(path, 'utf8'), new RegExp(good.fingerprint))
@@ -368,7 +368,7 @@ describe('nobody who is revoked is let in again by accident', () => {
     leave('control1', 'bob', 'jane')
     for (const args of [['bootstrap'], named]) {
       const refused = await exits(3, place, ...args)
-      assert.match(told(refused), /2 nodes, .*; bob, jane would regain access: control0, control1/)
+      assert.match(told(refused), /; bob, jane would regain access on 2 nodes: control0, control1/)
       assert.deepEqual(everywhere(), [[], ['bob', 'jane'], ['bob', 'jane']])
     }
     write(['bob'])

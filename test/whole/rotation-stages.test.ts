@@ -165,7 +165,7 @@ for (const [whose, make] of origins)
       await held('rotate', 'service-account', '--finish')
       for (const how of ['--dry-run', '--yes']) {
         const replaced = await exits(3, place, 'component-certs/service-account', '--force', how)
-        assert.match(replaced.stdout + replaced.stderr, /a rotation of the service-account key is under way/)
+        assert.match(replaced.stdout + replaced.stderr, /a rotation of the service-account key is in progress/)
       }
       await must('rotate', 'service-account', '--undo', '--force')
       await held('rotate', 'encryption-key')

@@ -144,7 +144,7 @@ test('a CA whose kind of key no cluster.yaml can have is reported', { skip: skip
   openssl(...request, '-keyout', to('ca-key.pem'), '-out', to('ca.pem'))
   const { status, stderr } = await callInit(place, ['.', '--name', 'x', '--control', 'c=10.0.0.1'])
   assert.equal(status, 2)
-  assert.match(stderr, /^certificates\.key: "ed25519" is not a kind of key: known are rsa-2048, /m)
+  assert.match(stderr, /^certificates\.key: "ed25519" is not a kind of key; expected one of rsa-2048, /m)
 })
 
 test('an auth/ without a CA certificate is ignored', { skip }, async (t) => {

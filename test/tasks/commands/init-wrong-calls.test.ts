@@ -44,7 +44,7 @@ const rows: readonly (readonly [what: string, args: readonly string[], said: Reg
   ['a layout that is none', ['a', '--layout', 'hard', ...rest], /^--layout hard: /],
   ['a folder whose name can be none', ['My_Cluster', ...rest], /^the folder's name, My_Cluster, .*: give --name$/],
   ['an ssh_config that is not there', ['a', '--ssh-config', 'none', ...rest], /^can't read \S+\/none: no such file/],
-  ['an ssh_config that is a folder', ['a', '--ssh-config', '.', ...rest], /^--ssh-config \S+ is not a plain file$/],
+  ['an ssh_config that is a folder', ['a', '--ssh-config', '.', ...rest], /^--ssh-config \S+ is not a regular file$/],
   ['a --from without a CA', ['a', '--from', '.', ...rest], /^--from \.: it has no ca\.pem that can be read$/],
   ['a folder that is a file', ['cfg/a', ...rest], /^can't (read|make) \S+\/cfg\/a.*: not a directory$/],
   [

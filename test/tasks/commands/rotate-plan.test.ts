@@ -61,7 +61,7 @@ test('the plan of the encryption key names the flag that would spare restarts, a
 test('the plan of a rotation says which nodes could not be inspected, of all that the run needs: 4', async (t) => {
   const place = unreached(t)
   const { stdout, stderr } = await exits(4, place, 'rotate', 'service-account', '--dry-run')
-  assert.match(stderr, /^6 nodes, connection refused: control0, control1, control2, worker0, worker1, worker2$/m)
+  assert.match(stderr, /^connection refused on 6 nodes: control0, control1, control2, worker0, worker1, worker2$/m)
   assert.match(stdout, /^Stage 1 of 3 \(to do\)/m)
   const { events } = await exits(4, place, 'rotate', 'service-account', '--dry-run', '--json')
   const [failed] = events.filter(({ type }) => type === 'failed')

@@ -68,13 +68,13 @@ describe('a run that replaces files on nodes', { skip: needs('ssh') }, () => {
     assert.doesNotMatch(stdout, /auth\/ was lost/)
     assert.match(
       stdout,
-      /\nNext {7}[\w-]+ expires on \d{4}-\d\d-\d\d; a run from \d{4}-\d\d-\d\d on renews it\n[^\n]+ in \d+\.\d s\n$/,
+      /\nNext {7}[\w-]+ expires on \d{4}-\d\d-\d\d; runs renew it from \d{4}-\d\d-\d\d\n[^\n]+ in \d+\.\d s\n$/,
     )
   })
 
   test('says that nothing changed where everything is fresh; for scripts the date is there all the same', async () => {
     const { stdout } = await harderway(place, 'bootstrap')
-    assert.match(stdout, /^Changed {4}nothing: everything matches cluster\.yaml\nNext {7}/m)
+    assert.match(stdout, /^Changed {4}nothing; everything is up to date\nNext {7}/m)
     assert.doesNotMatch(stdout, /replaced|To do/)
     const { status, advice, nextToExpire } = await closing('bootstrap')
     assert.deepEqual([status, advice], [0, []])
@@ -93,7 +93,10 @@ describe('a run that replaces files on nodes', { skip: needs('ssh') }, () => {
     assert.deepEqual([status, advice], [0, [control0, worker0]])
     write(moreResources)
     const { stdout } = await harderway(place, 'bootstrap', '--quiet')
-    assert.match(stdout, /^To do {6}worker0: worker0.pem, worker0.kubeconfig replaced: .*, then restart kubelet\n$/)
+    assert.match(
+      stdout,
+      /^To do {6}on worker0, copy the new worker0.pem, worker0.kubeconfig to .*, then restart kubelet\n$/,
+    )
     assert.deepEqual((await harderway(place, 'bootstrap', '--quiet')).stdout, '')
   })
 })

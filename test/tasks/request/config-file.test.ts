@@ -40,6 +40,9 @@ test('what ssh says of a configuration that it does not understand is reported o
   await exits(0, place, 'certs', 'encryption-key')
   const { stdout, stderr } = await exits(1, place, 'deploy', '--quiet')
   const said = stdout + stderr
-  assert.match(said, /^3 nodes, ssh can't be used \(\S+ssh_config: line 2: Bad configuration option: nosuchoption\): /m)
+  assert.match(
+    said,
+    /^ssh can't be used \(\S+ssh_config: line 2: Bad configuration option: nosuchoption\) on 3 nodes: /m,
+  )
   assert.equal(said.match(/NoSuchOption/gi)?.length, 1, said)
 })

@@ -81,7 +81,7 @@ test('a name, a node or an option that does not fit is bad usage, and the messag
     ['constructor', /unknown command "constructor"/],
     ['ca node-certs/', /unknown target "node-certs\/"/],
     ['deploy --node worker0 --node worker1', /--node worker1: cluster\.yaml has no such node: did you mean worker0\?/],
-    ['deploy --node elsewhere', /--node elsewhere: cluster\.yaml has no such node: known are/],
+    ['deploy --node elsewhere', /--node elsewhere: cluster\.yaml has no such node: expected one of/],
     ['ca --node worker0', /nothing of ca belongs to worker0/],
     ['deploy worker0 gateway', /^worker0 is a node, .*: npm run task -- deploy --node worker0 --node gateway$/],
     ['worker0 --config a.yaml', /: npm run bootstrap -- --node worker0 --config a\.yaml$/],
