@@ -20,9 +20,9 @@ export function help(command: Command, names: readonly string[]): string {
 
 function helpText(): string {
   return [
-    'harderway: the security set-up of a Kubernetes cluster, from cluster.yaml',
+    'harderway manages the PKI of a Kubernetes cluster from cluster.yaml',
     ...['', ...commands.flatMap(formatUsage)],
-    ...formatRow(formatCommand('COMMAND --help'), 'what that command does, its options and exit statuses', 33),
+    ...formatRow(formatCommand('COMMAND --help'), 'shows options, examples and exit statuses of a command', 33),
     ...['', ...formatPhases(), ''],
     'Options of every command',
     ...formatOptions([...commonOptions, ...questions], run),
