@@ -226,7 +226,7 @@ interface ClusterFile {
 }
 
 /** `sha256sum cluster.yaml`, of that in the clone and the package: nobody's, until it is edited. */
-const example = 'bb7e9e6ab849b7a6396c2f3bd77245fbacaa8ace26e66752f6905c7a9e3ac1a9'
+const example = '7a761c034c2d8cf405ef32117233601e56acd70f491a761d7fcdf4642414fa20'
 
 /** Throws a usage Failure with every problem. */
 function readCluster(file: string): ClusterFile & { readonly warnings: readonly string[] } {

@@ -172,7 +172,7 @@ export async function findStrangers(
     .filter((lease) => isLive(lease, now) || isRenewed(lease))
     .map(
       (lease) =>
-        `an API server on ${printable(hostnameOf(lease) || 'a machine without a name')} (lease ${printable(lease.metadata.name)}), which runs as no unit that cluster.yaml names: stop it there and wait 60 s, or add it to cluster.yaml`,
+        `an API server on ${printable(hostnameOf(lease) || 'an unnamed machine')} (lease ${printable(lease.metadata.name)}), which is no unit in cluster.yaml; stop it and wait 60 s, or add it to cluster.yaml`,
     )
 }
 
