@@ -51,13 +51,13 @@ export function formatTried({ connections, states, refused }: Tried): readonly [
   const sum = refused.reduce((all, each) => all + each.states, 0)
   return [
     `tried ${count(connections, 'connection')} in ${count(states, 'distinct state')}, ${sum} refused`,
-    ...refused.map(formatRefused),
+    ...refused.map((each) => `${each.connection}, ${formatRefused(each)}`),
   ]
 }
 
 export function formatRefused({ client, server, state, why, until, states }: Refusal): string {
   const more = states > 1 ? `, and ${count(states - 1, 'more state')}` : ''
-  return `${client} to ${server} ${until} (${state}${more}): ${why}`
+  return `${client} to ${server} (${state}${more}) ${until}: ${why}`
 }
 
 /** Of steps that follow each other: no handshake is tried twice. */
@@ -138,9 +138,9 @@ async function tryConnection(trial: Trial, row: ConnectionRow): Promise<Refusal[
     generations(first.server.ca, next.server.ca, 'CA', cas('server', ca)),
   )
   const what = typeof client === 'object' && client.in === 'kubeconfig' ? 'kubeconfig' : 'certificate'
-  const kept = pairs.map((pair) => ({ ...first.client, ...pair }))
+  const earlier = pairs.map((pair) => ({ ...first.client, ...pair }))
   const clients = mixtures(
-    generations<ClientParty>(first.client, next.client, what, kept),
+    generations<ClientParty>(first.client, next.client, what, earlier),
     generations(first.client.ca, next.client.ca, 'CA', cas('client', trusts)),
   )
   // Nobody connects by a new name to a server that has no certificate for it yet, but a kubeconfig that has it.
@@ -156,7 +156,13 @@ async function tryConnection(trial: Trial, row: ConnectionRow): Promise<Refusal[
       const why = await problem(client.value, server.value)
       // Whoever has kept what is refused already loses nothing.
       if (why === undefined || (isKept && (await problem(by, of)))) continue
-      refused.push({ client, server, why, until: isKept ? 'until it is restarted or has the new files' : until })
+      const kept = client.isKept ? 'client' : 'server'
+      refused.push({
+        client,
+        server,
+        why,
+        until: isKept ? `until the ${kept} is restarted or has the new files` : until,
+      })
     }
   return refusalOf(to, refused)
 }

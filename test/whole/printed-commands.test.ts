@@ -182,10 +182,7 @@ describe("the clone's executable, from another folder,", () => {
     const below = mkdirSync(join(place, 'below', 'that'), { recursive: true }) ?? ''
     const none = call(place, `${executable} certs`)
     assert.deepEqual([none.status, none.stdout], [2, ''])
-    assert.match(
-      none.stderr,
-      /^there is no cluster\.yaml in \S+, nor in a folder above\n.*--config FILE; .* init DIR\n$/,
-    )
+    assert.match(none.stderr, /^no cluster\.yaml in \S+ or a directory above\n.*--config FILE; .* init DIR\n$/)
     writeCluster(place)
     const here = call(place, `${executable} bootstrap --dry-run --offline`)
     assert.equal(here.stderr, `for ${place}/cluster.yaml\n`)
@@ -193,7 +190,7 @@ describe("the clone's executable, from another folder,", () => {
     assert.match(here.stdout, new RegExp(`^kubenet: ${place}/cluster.yaml, `))
     for (const command of ['graph', 'graph --quiet']) {
       const { status, stderr } = call(join(below, 'that'), `${executable} ${command}`)
-      assert.equal(stderr, `no cluster.yaml in this folder: that of a folder above is used, ${place}/cluster.yaml\n`)
+      assert.equal(stderr, `using ${place}/cluster.yaml; this directory has no cluster.yaml\n`)
       assert.equal(status, 0)
     }
     symlinkSync('nowhere', join(below, 'cluster.yaml'))

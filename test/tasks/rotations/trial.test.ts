@@ -126,7 +126,7 @@ const broken: Readonly<
       return { before, after, isLast: true }
     },
     /^clients\/kube-proxy$/,
-    /^clients\/kube-proxy: kube-proxy to kube-apiserver \(the server with its new CA\): seen as nobody .*; for good$/,
+    /^clients\/kube-proxy, kube-proxy to kube-apiserver \(the server with its new CA\) for good: anonymous /,
   ],
   'an old CA that is still trusted at the end': [
     async () => {
@@ -136,7 +136,7 @@ const broken: Readonly<
       return { before: both, after, isLast: true }
     },
     /^strangers\/(api-server|kubelet)-of-another-ca$/,
-    /\(the client with a certificate of the old CA\): accepted, and has to be refused/,
+    /\(the client with a certificate of the old CA\) for good: accepted, but must be rejected/,
   ],
   'the next service-account key signs before it is accepted': [
     async () => {
@@ -146,7 +146,7 @@ const broken: Readonly<
       return { before: settled, after }
     },
     /^keys\/service-account-token$/,
-    /: pods to kube-apiserver \(the server with its new service-account\.pem, and 1 more state\)/,
+    /, pods to kube-apiserver \(the server with its new service-account\.pem, and 1 more state\)/,
   ],
   'the next encryption key encrypts before all decrypt with it': [
     async () => {
@@ -154,7 +154,7 @@ const broken: Readonly<
       return { before: settled, after: await begun(guide, added, 'encryption-key', 'first') }
     },
     /^keys\/encryption$/,
-    /^keys\/encryption: .* \(the client with its new encryption-config\.yaml\): its encryption-config\.yaml lacks the key of secrets/,
+    /^keys\/encryption, .* \(the client with its new encryption-config\.yaml\) .*: encryption-config\.yaml lacks the key of secrets/,
   ],
 }
 
@@ -185,13 +185,13 @@ test('pods that have read the ca.crt before the previous one are refused by a se
   const again = await begun(guide, finished, 'ca', 'both')
   const refused = await tryStep(guide, { before: finished, after: again })
   const pods =
-    /^clients\/pods: pods to kube-apiserver \(the client with an earlier CA.*\): .*; until it has the new files, or is restarted$/
+    /^clients\/pods, pods to kube-apiserver \(the client with an earlier CA.*\) until the client is restarted or has the new files: /
   assert.ok(
     refused.some((each) => pods.test(each)),
     refused.join('\n'),
   )
   assert.deepEqual(
-    refused.filter((each) => !/^clients\/(pods|admin|jane): /.test(each)),
+    refused.filter((each) => !/^clients\/(pods|admin|jane), /.test(each)),
     [],
   )
 })

@@ -55,10 +55,10 @@ describe('report', { concurrency: 2 }, () => {
     }
     assert.match(
       await textOf(),
-      /^ kubenet 3649 days until the next expiry, on .*All 25 items match cluster\.yaml; read on /,
+      /^ kubenet 3649 days until the next expiry, on .*All 25 items are up to date; read on /,
     )
     rmSync(join(auth, 'admin.kubeconfig'))
-    assert.match(await textOf(), /1 of 25 items differs from cluster\.yaml; read on /)
+    assert.match(await textOf(), /1 of 25 items is out of date; read on /)
   })
 
   test('is red where a machine reads and writes all of etcd', async (t) => {
@@ -122,7 +122,7 @@ describe('report', { concurrency: 2 }, () => {
     assert.doesNotMatch(page(), /under way/)
     cpSync(join(auth, 'admin-key.pem'), join(auth, 'service-account-next-key.pem'))
     assert.deepEqual(await metrics(), none.with(3, ['service-account', '1']))
-    assert.match(page(), /<li>a rotation of .* is under way, stage 1 of \d: .*npm run task -- rotate service-account/)
+    assert.match(page(), /<li>rotation of .* in progress, stage 1 of \d \(.*npm run task -- rotate service-account/)
   })
 
   test('a rotation that is under way is the first sentence of status, and left to do in a plan and a run, with --quiet too', async (t) => {
@@ -141,7 +141,7 @@ describe('report', { concurrency: 2 }, () => {
       assert.equal(told.length, 1, args.join(' '))
       const start = args[0] === 'status' ? '' : 'To do      '
       assert.ok(
-        told[0]?.startsWith(`${start}a rotation of the service-account key is under way, stage 1 of `),
+        told[0]?.startsWith(`${start}rotation of the service-account key in progress, stage 1 of `),
         args.join(),
       )
       if (args[0] === 'status') assert.equal(told[0], lines[0])
