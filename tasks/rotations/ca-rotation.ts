@@ -253,7 +253,7 @@ export const etcdCaRotation: Rotation = {
     if (why !== undefined) throw usageFailure(`layout ${cluster.layout} has no etcd CA: ${why}`)
     if (cluster.etcd.ca === 'shared')
       throw usageFailure(
-        'etcd shares the cluster CA (etcd.ca: shared in cluster.yaml)',
+        'etcd has no CA of its own to rotate (etcd.ca: shared in cluster.yaml)',
         `to give etcd its own CA, set etcd: { ca: own } there, then run ${command(`rotate ${etcdCaName}`)}`,
       )
   },

@@ -57,7 +57,7 @@ export function formatTried({ connections, states, refused }: Tried): readonly [
 
 export function formatRefused({ client, server, state, why, until, states }: Refusal): string {
   const more = states > 1 ? `, and ${count(states - 1, 'more state')}` : ''
-  return `${client} to ${server} (${state}${more}) ${until}: ${why}`
+  return `${client} to ${server} would fail ${until} (${state}${more}): ${why}`
 }
 
 /** Of steps that follow each other: no handshake is tried twice. */
@@ -147,7 +147,7 @@ async function tryConnection(trial: Trial, row: ConnectionRow): Promise<Refusal[
   const named = row.dialled.filter((each) => isServerFor(first.server, each))
   const dialledAt = (of: Party) => (of.certificate.equals(next.server.certificate) ? row.dialled : named)
   const problem = (by: ClientParty, of: Party) => problemOf(trial, { ...row, dialled: dialledAt(of) }, by, of)
-  const until = (await problem(next.client, next.server)) ? 'for good' : 'until both have loaded the new files'
+  const until = (await problem(next.client, next.server)) ? 'permanently' : 'until both have loaded the new files'
   const refused: Refused[] = []
   for (const server of servers)
     for (const client of clients) {
@@ -223,7 +223,7 @@ async function tryRefusal(trial: Trial, row: ConnectionRow, { first, next }: Rec
   }
   const refused: Refused[] = []
   const refuse = (has: string) =>
-    refused.push({ client: { has }, server: { has: '' }, why: 'accepted, but must be rejected', until: 'for good' })
+    refused.push({ client: { has }, server: { has: '' }, why: 'accepted, but must be rejected', until: 'permanently' })
   const isDue = isLast || (await isRefused(first.client, first.server))
   if (isDue && !(await isRefused(next.client, next.server))) refuse('its new files')
   const { ca = caName } = row

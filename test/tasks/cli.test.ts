@@ -86,7 +86,7 @@ function lockKubeconfig(folder: string): string {
 test('bad usage exits with 2 and does nothing', async (t) => {
   const folder = place(t)
   for (const [line, message] of [
-    ['certz', /unknown command "certz": did you mean certs\?/],
+    ['certz', /unknown command "certz"; did you mean certs\?/],
     ['', /no phase or target given/],
   ] as const) {
     const { status, stdout, stderr } = await run(folder, line.split(' ').filter(Boolean))
@@ -379,8 +379,8 @@ test('on a terminal prose is broken between words, and a command has a line of i
     const { stdout } = await startOnTerminal(folder, line.split(' ')).ended
     const lines = (await showOn(size, stdout)).lines.map((each) => each.trim())
     assert.ok(lines.includes('npm run task -- rotate service-account'), lines.join('\n'))
-    const begin = lines.findIndex((each) => each.includes('a rotation of the service-account key'))
-    assert.match(lines.slice(begin, begin + 3).join(' '), /under way, stage 1 of \d: .* npm run task/, line)
+    const begin = lines.findIndex((each) => each.includes('rotation of the service-account key in progress'))
+    assert.match(lines.slice(begin, begin + 3).join(' '), /in progress, stage 1 of \d \(.* npm run task/, line)
   }
 })
 
@@ -396,7 +396,7 @@ test(
     const { lines, isCursorShown } = await showOn(size, stdout)
     assert.match(
       lines.join(' '),
-      /^2 of 17 items differ from cluster\.yaml .*, in\s+\d+d\s+See .*\s+NAME +FOR +ISSUER +EXPIRES +LEFT /,
+      /^2 of 17 items are out of date .*, in\s+\d+d\s+\(.*Review .*\s+NAME +FOR +ISSUER +EXPIRES +LEFT /,
     )
     assert.equal(isCursorShown, true)
     const [, table = ''] = stdout.split('NAME')

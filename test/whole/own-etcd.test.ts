@@ -62,7 +62,7 @@ test('verify: nobody but members and API servers is let in, and a shared one tha
   const nextKey = join(copied, 'auth/etcd-ca-next-key.pem')
   copyFileSync(join(copied, 'auth/admin-key.pem'), nextKey)
   const underWay = await harderway(copied, 'ca/etcd-ca', '--dry-run')
-  assert.match(underWay.stdout, /under way, .*rotate etcd-ca --finish/)
+  assert.match(underWay.stdout, /in progress, .*rotate etcd-ca --finish/)
   assert.doesNotMatch(underWay.stdout, again)
   rmSync(nextKey)
   // It would leave etcd with the old one.

@@ -33,7 +33,7 @@ function helped(line: string): string {
 test('--help after what is no phase, target or command is bad usage, as without it', () => {
   for (const [line, message] of [
     ['foo --help', /^unknown command "foo"; list all: npm run task -- --list$/],
-    ['help statsu', /"statsu": did you mean status\?$/],
+    ['help statsu', /"statsu"; did you mean status\?$/],
     ['certs nodecerts/worker0 -h', /^unknown target "nodecerts\/worker0"/],
     ['toString --help', /^unknown command "toString"/],
   ] as const)

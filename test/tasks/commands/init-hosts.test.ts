@@ -85,7 +85,7 @@ test('what is not found is left open, named, and what every other command then s
   const file = join(made.folder, 'kubenet/cluster.yaml')
   const lineOf = (start: string) => made.text.split('\n').findIndex((line) => line.startsWith(start)) + 1
   assert.deepEqual(
-    made.printed.filter((line) => line.includes('missing')),
+    made.printed.filter((line) => line.includes('fill in')),
     [
       `${file}:${lineOf('  virtualIP:')}: fill in the address of the load balancer`,
       ...['c0', 'c1', 'w0'].map((name) => `${file}:${lineOf(`  - { name: ${name},`)}: fill in the address of ${name}`),

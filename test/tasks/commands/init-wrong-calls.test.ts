@@ -68,7 +68,7 @@ test('an ssh_config that ssh refuses is told as ssh says it', { skip: needs('ssh
   assert.deepEqual(readdirSync(folder), ['cfg'])
   assert.match(
     failure.message,
-    /^control0: ssh can't be used \(\S+\/cfg: line 1: Bad configuration option: nonsense\)$/,
+    /^ssh can't read its configuration for control0 \(\S+\/cfg: line 1: Bad configuration option: nonsense\)$/,
   )
 })
 
@@ -98,24 +98,24 @@ for (const [what, made, typed, found, way] of [
     ['k/cluster.yaml', 'k/auth/'],
     'k/auth',
     /\/k\/auth is the auth\/ of \S+\/k\/cluster\.yaml$/,
-    /of its own$/,
+    /its own directory$/,
   ],
   [
     'one that is still to be made',
     ['k/cluster.yaml'],
     'k/auth/',
     /is the auth\/ of \S+\/k\/cluster\.yaml$/,
-    /of its own$/,
+    /its own directory$/,
   ],
   [
     'one whose cluster.yaml is lost',
     ['k/auth/ca.pem'],
     'k/auth',
-    /ca\.pem, .* the folder above, \S+\/k$/,
+    /ca\.pem, .* the directory above, \S+\/k$/,
     /-- init k$/,
   ],
-  ['one in the current folder', ['auth/ca.crt'], 'auth', /has ca\.crt, .* the folder above, \S+$/, /-- init \.$/],
-  ['a backup', ['old/ca.pem'], 'old', /old has ca\.pem, .* in another folder$/, /-- init DIR --from old$/],
+  ['one in the current folder', ['auth/ca.crt'], 'auth', /has ca\.crt, .* the directory above, \S+$/, /-- init \.$/],
+  ['a backup', ['old/ca.pem'], 'old', /old has ca\.pem, .* in another directory$/, /-- init DIR --from old$/],
 ] as const)
   test(`as the folder of a new cluster, ${what} is refused: there it would have another CA`, async (t) => {
     const folder = scratch(t)

@@ -28,7 +28,10 @@ test('in the plan of a rotation nodes that are alike share theirs, and each stag
   const seen = stateOf(origin)
   const { stdout } = await harderway(origin, 'rotate', 'ca', '--dry-run')
   const lines = stdout.split('\n')
-  assert.match(stdout, /^To do {6}after each stage, back up \S+\/auth \(docs\/backup\.md\): earlier backups lack/m)
+  assert.match(
+    stdout,
+    /^To do {6}after each stage, back up \S+\/auth \(docs\/backup\.md\); earlier backups are out of date/m,
+  )
   assert.equal(lines.filter((line) => line === '    kubelet: restart (<name>.pem, <name>.kubeconfig)').length, 2)
   assert.equal(
     lines.filter((line) => /^ {2}tried: \d+ connections, \d+ distinct states, 0 refused$/.test(line)).length,
@@ -72,7 +75,7 @@ test('while a stage is under way the plan is to complete it, and what completes 
   const key = await generatePrivateKey('ecdsa-p256')
   writeFileSync(join(auth, 'ca-next-key.pem'), privateKeyPem(key), { mode: 0o600 })
   const { stdout } = await exits(4, place, 'rotate', 'ca', '--dry-run')
-  assert.match(stdout, /^Stage 1 of 2 \(under way\).*^Stage 2 of 2 \(with --finish\)/ms)
+  assert.match(stdout, /^Stage 1 of 2 \(in progress\).*^Stage 2 of 2 \(with --finish\)/ms)
   const [, ...typed] = /^To do {6}complete the rotation: npm run task -- (rotate) (ca) (--finish)$/m.exec(stdout) ?? []
   // No node is reached, and nothing is refused: it goes on with that stage.
   const ran = await exits(1, place, ...typed)

@@ -223,7 +223,7 @@ test('a run that deploys, and its plan, warn once of loopback addresses, which n
   ])
   writeFileSync(join(place, 'ssh_config'), 'Host *\n  HostName 127.0.0.1\n  Port 1\n')
   const { stdout: first } = await harderway(place, 'certs', 'encryption-key', '--quiet')
-  assert.match(first, /new identity: ca, service-account, encryption-key; if/, 'no control node was checked')
+  assert.match(first, /new cluster identity \(ca, service-account, encryption-key\); if/, 'no control node was checked')
   const warning =
     "warning: other machines can't reach loopback addresses: 127.0.0.2 (worker0), 127.0.0.1 (api.virtualIP)"
   for (const [task, count] of [

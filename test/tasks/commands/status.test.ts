@@ -198,9 +198,9 @@ describe('status --on-nodes, of three real sshd', { skip: needs('sshd', 'ssh', '
     spoil(path)
   }
   const same = [
-    ['control0', 'fresh', '14 files, as in auth/'],
-    ['worker0', 'fresh', '5 files, as in auth/'],
-    ['gateway', 'fresh', '1 file, as in auth/'],
+    ['control0', 'fresh', '14 files up to date'],
+    ['worker0', 'fresh', '5 files up to date'],
+    ['gateway', 'fresh', '1 file up to date'],
   ]
 
   test('without it no node is reached, and nothing is said of nodes', async () => {
@@ -244,7 +244,7 @@ describe('status --on-nodes, of three real sshd', { skip: needs('sshd', 'ssh', '
     const here = await withStatus(0, status('--node', 'gateway'))
     assert.match(here.stdout, /^auth\/ has nothing of gateway; to inspect the node, add --on-nodes$/m)
     const there = await status('--node', 'gateway', '--on-nodes')
-    assert.deepEqual([there.status, rowsOf(there)], [0, [['gateway', '1 file, as in auth/']]])
+    assert.deepEqual([there.status, rowsOf(there)], [0, [['gateway', '1 file up to date']]])
     assert.doesNotMatch(there.stdout, /nothing that belongs/)
   })
 

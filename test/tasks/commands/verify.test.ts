@@ -72,7 +72,7 @@ const rows: Readonly<
   'a kubeconfig that trusts another CA': [
     (auth, elsewhere) => embed(auth, 'kube-scheduler', { ca: join(elsewhere, 'ca') }),
     ['clients/kube-scheduler'],
-    /dialled as kubernetes: refused: /,
+    /connecting to kubernetes: rejected: /,
   ],
   'a kubeconfig that is none': [
     (auth) => writeFileSync(join(auth, 'admin.kubeconfig'), 'clusters: ['),
@@ -119,7 +119,7 @@ const rows: Readonly<
       embed(auth, 'admin', { certificate: 'admin', key: 'admin' })
     },
     ['clients/admin', 'etcd/admin'],
-    /seen as nobody.*(issuer|self.signed|signature|unable to)/,
+    /anonymous.*(issuer|self.signed|signature|unable to)/,
   ],
   'an expired certificate of a kubelet, as a server and as a client': [
     (auth) => issue(auth, 'worker1', { expired: true, embedded: true }),
@@ -238,7 +238,7 @@ describe('verify', { concurrency: 2 }, () => {
     writeCluster(place, [...edits, [['users'], [{ name: 'jane' }]], [['api', 'extraSANs'], ['api.example.org']]])
     const seen = stateOf(auth)
     const added = await exits(0, place, 'verify', '--planned')
-    assert.match(added.stdout, /tried: \d+ connections, \d+ distinct states, 0 refused/)
+    assert.match(added.stdout, /tried \d+ connections in \d+ distinct states, 0 refused/)
     assert.match(added.stdout, /not tried: RBAC, networks, clocks/)
     writeCluster(place, [...edits, [['api', 'host'], 'elsewhere']])
     const moved = await exits(1, place, 'verify', '--planned', '--node', 'worker0')

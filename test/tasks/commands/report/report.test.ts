@@ -82,7 +82,7 @@ describe('report', { concurrency: 2 }, () => {
     assert.equal(lines.filter((line) => line.includes('ca-key.pem missing')).length, 1, problems)
     assert.match(lines.find((line) => line.startsWith('ca: ')) ?? '', /npm run task -- recover --node control0/)
     assert.match(problems, /encryption-key: encryption-config.yaml has mode 0644/)
-    assert.match(problems, /<code>npm run bootstrap<\/code> does it/)
+    assert.match(problems, /<code>npm run bootstrap<\/code> makes them/)
   })
 
   test('draws its timeline to scale: today, a third of the way, is where the second date of the axis stands', async (t) => {
@@ -119,7 +119,7 @@ describe('report', { concurrency: 2 }, () => {
       ['encryption-key', '0'],
     ]
     assert.deepEqual(await metrics(), none)
-    assert.doesNotMatch(page(), /under way/)
+    assert.doesNotMatch(page(), /in progress/)
     cpSync(join(auth, 'admin-key.pem'), join(auth, 'service-account-next-key.pem'))
     assert.deepEqual(await metrics(), none.with(3, ['service-account', '1']))
     assert.match(page(), /<li>rotation of .* in progress, stage 1 of \d \(.*npm run task -- rotate service-account/)
@@ -137,7 +137,7 @@ describe('report', { concurrency: 2 }, () => {
     ]) {
       const { stdout } = await harderway(place, ...args)
       const lines = stdout.replace(/\n +/g, ' ').split('\n')
-      const told = lines.filter((line) => line.includes('under way'))
+      const told = lines.filter((line) => line.includes('in progress'))
       assert.equal(told.length, 1, args.join(' '))
       const start = args[0] === 'status' ? '' : 'To do      '
       assert.ok(
