@@ -75,7 +75,7 @@ test('what relies on all targets is of a walk over everything alone', async () =
 test('a name, a node or an option that does not fit is bad usage, and the message says why', () => {
   for (const [line, message] of [
     ['certz', /unknown command "certz"; did you mean certs\?/],
-    ['node-certs/worker1', /"node-certs\/worker1": did you mean node-certs\/worker0\?/],
+    ['node-certs/worker1', /"node-certs\/worker1"; did you mean node-certs\/worker0\?/],
     ['something-else-altogether', /"something-else-altogether"; list all: npm run task -- --list$/],
     ['statsu', /unknown command "statsu": did you mean status\?/],
     ['constructor', /unknown command "constructor"/],
