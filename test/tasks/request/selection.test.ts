@@ -58,7 +58,7 @@ test('every phase is a name, and every target is one', async () => {
   const all = await clusterGraph(phases, whole)
   const idsOf = (name: string) => select({ ...asked(name), cluster: whole }, all).ids
   for (const { name } of phases.filter(({ name }) => name !== 'revoked-keys')) assert.ok(idsOf(name).length > 0, name)
-  for (const id of all.keys()) assert.ok(idsOf(id).includes(id), id)
+  for (const { id, isOfWhole } of all.values()) if (!isOfWhole) assert.ok(idsOf(id).includes(id), id)
 })
 
 test('what relies on all targets is of a walk over everything alone', async () => {
