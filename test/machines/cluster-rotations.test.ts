@@ -130,7 +130,7 @@ describe('rotations of CAs on six machines', { skip }, () => {
     assert.match(stdout, /Stage 2 of 2 \(with --finish\)[\s\S]*kube-apiserver: drain and restart/)
     assert.match(
       stdout,
-      RegExp(`kube-proxy: by ${isSince('1.36') ? 'itself' : 'restart'} \\(kube-proxy\\.kubeconfig\\)`),
+      RegExp(`kube-proxy: ${isSince('1.36') ? 'reload' : 'restart'} \\(kube-proxy\\.kubeconfig\\)`),
     )
     assert.equal(await lab.exec('ls auth'), before)
   })
@@ -208,7 +208,7 @@ describe('rotations of CAs on six machines', { skip }, () => {
     lab.write(...running({ units: { 'kube-scheduler': { unit: 'k8s-scheduler' } } }))
     const ran = await mustRun(lab, 0, 'bootstrap')
     assert.doesNotMatch(ran.stdout, /kube-scheduler, process/)
-    assert.match((await mustRun(lab, 4, 'rotate', 'ca', '--dry-run')).stdout, /kube-scheduler: by/)
+    assert.match((await mustRun(lab, 4, 'rotate', 'ca', '--dry-run')).stdout, /kube-scheduler: re/)
     await on('worker0', 'systemctl stop app-etcd')
     await rename('k8s-scheduler', 'kube-scheduler', ...controls)
     lab.write(...running())

@@ -140,7 +140,7 @@ ${schedulerConfig}
       told,
       /an earlier certificate of jane, valid until .*, was used \d+ times on control0, control1, control2 since/,
     )
-    assert.match(told, /jane\.kubeconfig to jane/)
+    assert.match(told, /give jane the new jane\.kubeconfig/)
     assert.match(told, /give bob the new bob\.kubeconfig; the earlier one is valid until .*, and not used since /)
     await mustRun(lab, 0, 'report', '--format', 'prometheus', '--on-nodes')
     assert.match(

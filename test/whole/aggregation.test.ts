@@ -90,7 +90,7 @@ test('init takes it over from an auth/ that has it', async () => {
 test('there is nothing to rotate without it', async (t) => {
   const { place: copied } = copyPlace(t, without, [ecdsa, users, [['install'], true]])
   const { stderr } = await exits(2, copied, 'rotate', 'front-proxy-ca')
-  assert.match(stderr, /aggregation: true in cluster\.yaml/)
+  assert.match(stderr, /set aggregation: true/)
 })
 
 describe('on a control node', { skip: needs('ssh') }, () => {

@@ -181,7 +181,7 @@ describe('auth/ is lost', { skip: needs('ssh', 'openssl') }, () => {
       assert.match(says('backup/ca'), /^expires 20/)
       for (const id of ['service-account', 'encryption-key']) assert.equal(says(`backup/${id}`), 'complete')
       assert.equal(says('backup/rotations'), 'none in progress')
-      assert.match(says('backup/other-files'), /^(\d+) of \1 files right$/)
+      assert.match(says('backup/other-files'), /^(\d+) of \1 files up to date$/)
       for (const node of ['control0', 'control1'])
         assert.equal(says(`nodes/${node}`), 'the same CA, service-account key, encryption key')
       const ids = idsOf(await withStatus(0, verify(made, '--node', 'control1')), 'fresh')

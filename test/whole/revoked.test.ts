@@ -114,7 +114,7 @@ describe('a key that is revoked', () => {
     write(listed)
     await suite.lab.node('worker0').restart(broken)
     const ran = await exits(1, place, 'bootstrap')
-    assert.match(ran.stdout, /worker0 may lose access with the old key \(it failed\).*bootstrap -- --node worker0/)
+    assert.match(ran.stdout, /worker0 may lose access with the old key \(failed\).*bootstrap -- --node worker0/)
     assert.deepEqual(onControl(), listed.toSorted())
     await suite.lab.node('worker0').restart(whole)
     await exits(4, place, 'bootstrap')
