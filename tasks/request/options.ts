@@ -142,7 +142,7 @@ function checkOption({ name, rawName, value }: { name: string; rawName: string; 
     throw usage(
       [`unknown option ${rawName}`, suggest(name, optionNames).replace(/did you mean (.*)\?/, 'did you mean --$1?')]
         .filter(Boolean)
-        .join(': '),
+        .join('; '),
     )
   // A value that looks like an option is a forgotten one.
   if (option.type === 'string' && (value === undefined || value === '' || value.startsWith('-')))

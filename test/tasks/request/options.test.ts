@@ -33,8 +33,8 @@ test('what is given has its value, and nothing else has one', () => {
 
 test('what is not understood is bad usage, and the message says why', () => {
   for (const [line, message] of [
-    ['--forse', /unknown option --forse: did you mean --force\?/],
-    ['--nodes=worker0', /--nodes: did you mean --node\?/],
+    ['--forse', /unknown option --forse; did you mean --force\?/],
+    ['--nodes=worker0', /--nodes; did you mean --node\?/],
     ['--completely-unknown', /unknown option --completely-unknown$/],
     ['--h', /unknown option --h/],
     ['-hx', /unknown option -x/],

@@ -77,7 +77,7 @@ test('a name, a node or an option that does not fit is bad usage, and the messag
     ['certz', /unknown command "certz"; did you mean certs\?/],
     ['node-certs/worker1', /"node-certs\/worker1"; did you mean node-certs\/worker0\?/],
     ['something-else-altogether', /"something-else-altogether"; list all: npm run task -- --list$/],
-    ['statsu', /unknown command "statsu": did you mean status\?/],
+    ['statsu', /unknown command "statsu"; did you mean status\?/],
     ['constructor', /unknown command "constructor"/],
     ['ca node-certs/', /unknown target "node-certs\/"/],
     ['deploy --node worker0 --node worker1', /cluster\.yaml has no node worker1; did you mean worker0\?/],
