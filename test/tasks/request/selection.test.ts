@@ -83,7 +83,7 @@ test('a name, a node or an option that does not fit is bad usage, and the messag
     ['deploy --node worker0 --node worker1', /cluster\.yaml has no node worker1; did you mean worker0\?/],
     ['deploy --node elsewhere', /cluster\.yaml has no node elsewhere; /],
     ['ca --node worker0', /ca has no target on worker0/],
-    ['deploy worker0 gateway', /^worker0 is a node, .*: npm run task -- deploy --node worker0 --node gateway$/],
+    ['deploy worker0 gateway', /^worker0 is a node; .*: npm run task -- deploy --node worker0 --node gateway$/],
     ['worker0 --config a.yaml', /: npm run bootstrap -- --node worker0 --config a\.yaml$/],
     ['certs --renew --config a.yaml', /can only be used with ca: npm run task -- ca --renew --config a\.yaml$/],
     ['ca cluster-cert --renew', /--renew can only be used with ca/],
