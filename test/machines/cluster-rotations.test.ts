@@ -128,10 +128,7 @@ describe('rotations of CAs on six machines', { skip }, () => {
       /Stage 1 of 2 \(to do\)[\s\S]*control0, control1, control2\n +etcd: reload \(kubernetes\.pem\)/,
     )
     assert.match(stdout, /Stage 2 of 2 \(with --finish\)[\s\S]*kube-apiserver: drain and restart/)
-    assert.match(
-      stdout,
-      RegExp(`kube-proxy: ${isSince('1.36') ? 'reload' : 'restart'} \\(kube-proxy\\.kubeconfig\\)`),
-    )
+    assert.match(stdout, RegExp(`kube-proxy: ${isSince('1.36') ? 'reload' : 'restart'} \\(kube-proxy\\.kubeconfig\\)`))
     assert.equal(await lab.exec('ls auth'), before)
   })
 

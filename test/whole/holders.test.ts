@@ -39,7 +39,8 @@ const notesIn = ({ events }: Ran) => events.flatMap(({ type, message }) => (type
 
 /** What status, its JSON and a plan say of certificates that let somebody in, each the same; and the names in the metrics. */
 async function told(place: string): Promise<{ notes: string[]; metrics: string[] }> {
-  const ofHolders = (notes: readonly string[]) => notes.filter((note) => / still accepted, |; only rotations revoke that /.test(note))
+  const ofHolders = (notes: readonly string[]) =>
+    notes.filter((note) => / still accepted, |; only rotations revoke that /.test(note))
   const [status, plan] = [
     await harderway(place, 'status', '--json'),
     await harderway(place, 'bootstrap', '--dry-run', '--offline', '--json'),

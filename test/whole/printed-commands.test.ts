@@ -182,7 +182,10 @@ describe("the clone's executable, from another folder,", () => {
     const below = mkdirSync(join(place, 'below', 'that'), { recursive: true }) ?? ''
     const none = call(place, `${executable} certs`)
     assert.deepEqual([none.status, none.stdout], [2, ''])
-    assert.match(none.stderr, /^no cluster\.yaml in \S+ or a directory above\n.*--config FILE, or create one: .* init DIR\n$/)
+    assert.match(
+      none.stderr,
+      /^no cluster\.yaml in \S+ or a directory above\n.*--config FILE, or create one: .* init DIR\n$/,
+    )
     writeCluster(place)
     const here = call(place, `${executable} bootstrap --dry-run --offline`)
     assert.equal(here.stderr, `using ${place}/cluster.yaml\n`)
