@@ -183,7 +183,7 @@ describe('auth/ is lost', { skip: needs('ssh', 'openssl') }, () => {
       assert.equal(says('backup/rotations'), 'none in progress')
       assert.match(says('backup/other-files'), /^(\d+) of \1 files up to date$/)
       for (const node of ['control0', 'control1'])
-        assert.equal(says(`nodes/${node}`), 'the same CA, service-account key, encryption key')
+        assert.equal(says(`nodes/${node}`), 'same CA, service-account key, encryption key')
       const ids = idsOf(await withStatus(0, verify(made, '--node', 'control1')), 'fresh')
       assert.deepEqual(
         ids.filter((id) => id.startsWith('nodes/')),
@@ -470,7 +470,7 @@ describe('auth/ is lost', { skip: needs('ssh', 'openssl') }, () => {
     for (const file of ['worker0.pem', 'worker0-key.pem']) cpSync(join(other, file), join(backup, file))
     await Promise.all(suite.lab.nodes.map((node) => node.stop()))
     for (const [folder, why] of [
-      ['home', /holds no file/],
+      ['home', /has no file/],
       ['nowhere', /directory .*nowhere does not exist/],
     ] as const) {
       const none = await withStatus(1, recover('--from', folder))
@@ -587,9 +587,10 @@ describe('auth/ is lost', { skip: needs('ssh', 'openssl') }, () => {
     t.after(() => setClocks(suite.lab, place, 0))
     const ran = await exits(0, late, 'recover', '--node', 'control0')
     assertBack()
-    const typed = /: npm run task -- (ca --renew) \(the CA expired on \d{4}-\d\d-\d\d\), then npm run (bootstrap)/.exec(
-      told(ran),
-    )
+    const typed =
+      /^run npm run task -- (ca --renew) \(the CA expired on \d{4}-\d\d-\d\d\), then run npm run (bootstrap);/m.exec(
+        told(ran),
+      )
     assert.ok(typed, told(ran))
     for (const command of typed.slice(1)) {
       await exits(0, late, ...command.split(' '))
