@@ -153,16 +153,15 @@ function findingsOn(
     ),
     ...asFindings(run.cluster.revoked ? [] : stillListed(run, node, found), { owner: 'user', nodes }),
     ...asFindings([
-      marks.inUse.length > 0 &&
-        `${node.name}: another run is restarting its units, or was killed meanwhile: it may be drained`,
+      marks.inUse.length > 0 && `${node.name} may be drained by another run, active or interrupted`,
       marks.left.length > 0 &&
         installOf(run).undrain === '' &&
-        `${node.name} may be left drained, and cluster.yaml has no install.undrain: undrain it, then remove ${marksFolder} there`,
+        `${node.name} may be left drained (cluster.yaml has no install.undrain); undrain it, then remove ${marksFolder} there`,
     ]),
     ...installed
       .filter(({ keepsOwnClient }) => keepsOwnClient)
       .flatMap(({ unit: { unit }, trustEnds }) => [
-        ...asFindings([`${unit} rotates its client certificate itself: its kubeconfig is left alone`], { nodes }),
+        ...asFindings([`${unit} rotates its client certificate itself; its kubeconfig stays unchanged`], { nodes }),
         ...asFindings([trustEnds && formatTrust(run, unit, trustEnds)], {
           owner: trustEnds && endsSoon(run, trustEnds) ? 'user' : 'run',
           nodes,
@@ -174,7 +173,7 @@ function findingsOn(
 
 function formatTrust({ auth, now }: Run, unit: string, ends: Date): string {
   const ca = auth.files.certificate(caName)
-  return `the kubeconfig of ${unit} trusts a certificate of the CA that expires ${formatDate(ends, now)}: put ${ca} there (certificate-authority-data), and restart it`
+  return `before ${formatDate(ends, now)}, put ${ca} into the kubeconfig of ${unit} (certificate-authority-data) and restart ${unit}; its CA certificate expires then`
 }
 
 /**
@@ -211,7 +210,7 @@ function oldKeysOf(
   const owners = ofItself.filter(({ unit }) => unit.reads.some(({ file }) => isReplaced(file)))
   const oldKeys = [
     ...unitsLeftOut(cluster, node, isReplaced).map((unit) => `${unit}, which install.units leaves out`),
-    ...owners.map(({ unit: { unit } }) => `${unit}, which rotates its client certificate itself: end that there first`),
+    ...owners.map(({ unit: { unit } }) => `${unit}, which rotates its client certificate itself; turn that off first`),
     ...Object.values(unreachedOn(run, node, found, isReplaced)).flat(),
     ...apartOn(run, node, found, isReplaced),
   ]
@@ -228,7 +227,7 @@ function apartOn(
   const readers = nodeUnits(cluster, node).filter(({ reads }) => reads.some(({ file }) => concerns(file)))
   return otherProcesses.flatMap(({ component, process: { id, group, apart } }) =>
     apart.size > 0 && readers.some(({ unit }) => unit === component)
-      ? [`${component}, process ${id} in ${printable(group)}, which sees other files than the node`]
+      ? [`${component}, process ${id} in ${printable(group)}, which sees other files than the node (as in a container)`]
       : [],
   )
 }

@@ -126,9 +126,9 @@ export function notesOnHolders(run: Given, isReplaced?: (id: string) => boolean)
   const { cluster } = run
   const { beyond, letIn } = findHolders(run, isReplaced)
   const notes = beyond.map(({ name, role }) => {
-    const what = role === 'control' ? formatNames(keptBy(run)) : 'every right'
+    const what = role === 'control' ? formatNames(keptBy(run)) : 'a certificate of system:masters'
     const heading = role === 'control' ? 'A control node, auth/, or a backup of it' : "The admin's kubeconfig"
-    return `${name} left with what only rotations end: ${what} (docs/bad-day.md, "${heading}")`
+    return `${name} still has ${what}; only rotations revoke that (docs/bad-day.md, "${heading}")`
   })
   if (letIn.length === 0) return asFindings(notes)
   const list = letIn.map(
@@ -213,7 +213,7 @@ function formerFiles(run: Given): string[] {
 export function notesOnMove(run: Given): Finding[] {
   const files = formerFiles(run)
   return asFindings([
-    files.length > 0 && `a run moves ${formatNames(files)} to auth/backup, as cluster.yaml no longer has them`,
+    files.length > 0 && `a run moves ${formatNames(files)} to auth/backup; their nodes or users left cluster.yaml`,
   ])
 }
 
@@ -223,7 +223,7 @@ export function setAside(run: Pick<Run, 'auth' | 'cluster' | 'now' | 'note'>): v
   const files = formerFiles(run)
   const folder = files.length > 0 ? backUp(auth, files, now) : undefined
   for (const file of files) auth.remove(file)
-  if (folder !== undefined) note(`moved ${formatNames(files)} to ${folder}, as cluster.yaml no longer has them`)
+  if (folder !== undefined) note(`moved ${formatNames(files)} to ${folder}; their nodes or users left cluster.yaml`)
 }
 
 /** What each entry that is added revokes, and what it does not. */
@@ -240,7 +240,7 @@ export function notesOnEntries(run: Given, rows: Rows): Finding[] {
   return asFindings([
     ...(names.length > 0
       ? [
-          `revoking ${names.join(', ')} denies every certificate of that name, but neither its tokens nor rights that it granted (docs/everyday.md, "Remove a node or user")`,
+          `revoking ${names.join(', ')} denies every certificate of that name, but not its tokens or rights that it granted (docs/everyday.md, "Remove a node or user")`,
         ]
       : []),
     ...keys.map(([entry, found]) => {

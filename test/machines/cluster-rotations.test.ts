@@ -125,13 +125,10 @@ describe('rotations of CAs on six machines', { skip }, () => {
     const { stdout } = await mustRun(lab, 4, 'rotate', 'ca', '--dry-run')
     assert.match(
       stdout,
-      /Stage 1 of 2 \(to do\)[\s\S]*control0, control1, control2\n +etcd: by itself \(kubernetes\.pem\)/,
+      /Stage 1 of 2 \(to do\)[\s\S]*control0, control1, control2\n +etcd: reload \(kubernetes\.pem\)/,
     )
-    assert.match(stdout, /Stage 2 of 2 \(with --finish\)[\s\S]*kube-apiserver: by restart, drained/)
-    assert.match(
-      stdout,
-      RegExp(`kube-proxy: by ${isSince('1.36') ? 'itself' : 'restart'} \\(kube-proxy\\.kubeconfig\\)`),
-    )
+    assert.match(stdout, /Stage 2 of 2 \(with --finish\)[\s\S]*kube-apiserver: drain and restart/)
+    assert.match(stdout, RegExp(`kube-proxy: ${isSince('1.36') ? 'reload' : 'restart'} \\(kube-proxy\\.kubeconfig\\)`))
     assert.equal(await lab.exec('ls auth'), before)
   })
 
@@ -146,7 +143,7 @@ describe('rotations of CAs on six machines', { skip }, () => {
       for (const file of ['kubernetes', 'control0', 'worker0', 'admin'])
         for (const trusted of ['old/ca.pem', 'auth/ca-next.pem'])
           await lab.exec(`openssl verify -CAfile ${trusted} -untrusted auth/ca-cross.pem auth/${file}.pem`)
-      assert.match((await mustRun(lab, 0, 'status')).stdout, /rotation of the CA is under way/)
+      assert.match((await mustRun(lab, 0, 'status')).stdout, /rotation of the CA in progress/)
       // What has leaked is accepted until --finish.
       assert.equal(await statusOf(lab, `https://${ip('control0')}:6443/api/v1/nodes`, 'old/admin'), '200')
       assert.equal(await opensEtcd('old/worker0'), '200')
@@ -175,7 +172,7 @@ describe('rotations of CAs on six machines', { skip }, () => {
     if (realBinaries) await assertControllersKnowCA()
     await assertNothingToDo()
     await mustRun(lab, 0, 'verify')
-    assert.match((await mustRun(lab, 0, 'rotate', 'ca', '--finish')).stdout, /its last stage is proven again/)
+    assert.match((await mustRun(lab, 0, 'rotate', 'ca', '--finish')).stdout, /its last stage is checked again/)
     await assertNothingLeft(lab)
   })
 
@@ -209,7 +206,7 @@ describe('rotations of CAs on six machines', { skip }, () => {
     const ran = await mustRun(lab, 0, 'bootstrap')
     assert.doesNotMatch(ran.stdout, /kube-scheduler, process/)
     // Pods may still trust the CA before the last alone, and would be refused.
-    assert.match((await mustRun(lab, 3, 'rotate', 'ca', '--dry-run')).stdout, /kube-scheduler: by/)
+    assert.match((await mustRun(lab, 3, 'rotate', 'ca', '--dry-run')).stdout, /kube-scheduler: re/)
     await on('worker0', 'systemctl stop app-etcd')
     await rename('k8s-scheduler', 'kube-scheduler', ...controls)
     lab.write(...running())

@@ -97,7 +97,7 @@ describe('Kubernetes The Hard Way on three machines', { skip }, () => {
       await must(0, 'rotate', 'encryption-key')
       assert.equal(await encryptedBy(), 'k8s:enc:aescbc:v1:key2\n')
       const undone = (await must(0, 'rotate', 'encryption-key', '--undo')).stdout
-      assert.match(undone, /both stay in use.*encrypted with key2/)
+      assert.match(undone, /both keys stay in use.*encrypted with key2/)
       assert.match(readFileSync(join(lab.place, 'auth/encryption-config.yaml'), 'utf8'), /key1[\s\S]*key2/)
       await lab.exec('cp -a auth half')
       await must(0, 'rotate', 'encryption-key')
@@ -219,7 +219,7 @@ describe('Kubernetes The Hard Way with everything expired', { skip }, () => {
   test('works again after the three commands that are printed', async () => {
     const day = 86_400_000
     await using lab = await startFollowed({ days: 365, now: new Date(Date.now() - 400 * day) })
-    assert.match(await takeOver(lab), /now: .* ca --renew \(the CA expired on .*\), then .* bootstrap/)
+    assert.match(await takeOver(lab), /run .* ca --renew \(the CA expired on .*\), then run .* bootstrap/)
     await mustRun(lab, 0, 'ca', '--renew')
     await mustRun(lab, 0, 'bootstrap')
     await eventually(() => mustRun(lab, 0, 'status', '--on-nodes'))

@@ -122,7 +122,7 @@ export async function startRunning(prepare = ''): Promise<Machines> {
 
 /** Without what is up to date. */
 export const toldOf = ({ stdout, stderr }: Ran): string =>
-  stdout.replaceAll(/^.*(as in auth|fresh|expires .*|renews from .*)$\n/gm, '') + stderr
+  stdout.replaceAll(/^.*(up to date|fresh|expires .*|renews from .*)$\n/gm, '') + stderr
 
 export async function mustRun(lab: Machines, status: number, ...args: string[]): Promise<Ran> {
   const ran = await lab.run(...args)

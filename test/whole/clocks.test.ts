@@ -173,7 +173,7 @@ describe('by a clock', { concurrency: 2 }, () => {
   describe('with a shorter validity in cluster.yaml than certificates have', () => {
     const shorter: Edit = [['certificates', 'validity'], '90d']
     const note =
-      /^8 certificates were issued for longer than validity in cluster\.yaml \(90d\); to reissue: npm run task -- certs --force, then npm run bootstrap$/m
+      /^8 certificates exceed validity in cluster\.yaml \(90d\); reissue them: npm run task -- certs --force, then npm run bootstrap$/m
     const textOf = async (place: string, ...args: string[]) => {
       const ran = await exits(0, { place, now: new Date(made.getTime() + day) }, ...args)
       return ran.stdout.replace(/\n +/g, ' ')

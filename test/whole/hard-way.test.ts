@@ -63,11 +63,8 @@ describe("a follower's folder", { skip }, () => {
   after(() => rmSync(origin, { recursive: true, force: true }))
   test('is recognised, read into a cluster.yaml, and found fresh: nothing is to be made', () => {
     const { at, inited, ran } = taken
-    assert.match(
-      inited.printed.join('\n'),
-      /cluster\.yaml is written, for Kubernetes The Hard Way; ssh logs in as root/,
-    )
-    assert.equal(inited.printed.at(-1), 'now: npm run task -- recover --from follower --config new/cluster.yaml')
+    assert.match(inited.printed.join('\n'), /cluster\.yaml for Kubernetes The Hard Way \(ssh user: root\)/)
+    assert.equal(inited.printed.at(-1), 'now run npm run task -- recover --from follower --config new/cluster.yaml')
     assert.equal(ran.status, 0, ran.stdout)
     assert.deepEqual([idsOf(ran, 'fresh').length, idsOf(ran, 'stale')], [16, []])
     const found = readCluster(readFileSync(join(at, 'cluster.yaml')))
@@ -112,7 +109,7 @@ describe("a follower's folder", { skip }, () => {
     cpSync(join(place, 'follower/ca.crt'), join(place, 'follower/ca.pem'))
     const { status, stderr } = await callInit(place, ['new', '--from', 'follower'], sshConfig)
     assert.equal(status, 2)
-    assert.match(stderr, /follower has a CA of harder-way, hard-way: give --layout/)
+    assert.match(stderr, /follower has CAs of the layouts harder-way, hard-way; add --layout NAME/)
     const chosen = await callInit(place, ['new', '--from', 'follower', '--layout', 'hard-way'], sshConfig)
     assert.equal(chosen.status, 0, chosen.stderr)
   })
@@ -266,7 +263,7 @@ test('an auth/ of the other layout is refused by every command, with the one thi
     const { stdout, stderr } = await exits(3, place, ...task.split(' '))
     assert.match(
       stderr,
-      /auth has ca\.pem, as layout harder-way names it, and cluster\.yaml is of hard-way\n +- correct layout in/,
+      /auth has ca\.pem \(layout harder-way\), but cluster\.yaml has layout hard-way\n +- correct layout in/,
     )
     assert.doesNotMatch(stdout + stderr, /kubectl delete|--force|recover --/)
   }

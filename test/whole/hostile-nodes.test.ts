@@ -326,7 +326,7 @@ real -f -- "$@"`,
         [home(), join(home(), 'pki')].map((folder) => existsSync(join(folder, 'ca-key.pem'))),
         [false, false],
       )
-      assert.match(text(pruned), /back up .*: it is the only copy/)
+      assert.match(text(pruned), /back up .*; its keys have no other copy/)
       assert.deepEqual(
         others.filter((name) => !existsSync(join(home(), name))),
         [],

@@ -134,7 +134,7 @@ describe('a plan is the run', { skip: needs('ssh') }, () => {
     const { status, said } = await assertAgree(new Date(), 'bootstrap')
     assert.equal(status, 0, said)
     const { stdout: told } = await exits(0, place, 'bootstrap')
-    assert.match(told, /a rotation of the CA is under way, stage 1 of 2/)
+    assert.match(told, /rotation of the CA in progress, stage 1 of 2/)
   })
 
   test('where auth/ is an old backup whose certificates are to be issued again', async () => {
@@ -165,7 +165,7 @@ describe('a plan is the run', { skip: needs('ssh') }, () => {
       const { type, note } = events.find(({ type, id }) => id === `install/${name}` && type !== 'started') ?? {}
       assert.deepEqual([type, note], ['fresh', 'not installed yet'], stdout)
     }
-    assert.match((await exits(0, place, 'bootstrap', '--force')).stdout, /^Running components: 3 not installed yet$/m)
+    assert.match((await exits(0, place, 'bootstrap', '--force')).stdout, /^Install on nodes: 3 not installed yet$/m)
     edits()
     assert.doesNotMatch((await exits(4, place, 'deploy', '--force', '--dry-run')).stdout, /restart/)
     assert.doesNotMatch((await exits(0, place, 'deploy', '--force')).stdout, /restart/)

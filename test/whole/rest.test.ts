@@ -44,7 +44,7 @@ describe('what a run with --force has left', { skip: needs('npm', 'ssh') }, () =
     await exits(0, place, 'certs', '--force')
     const { events } = await exits(0, place, 'deploy', '--json')
     const { advice, toDo } = events.at(-1) ?? {}
-    assert.deepEqual([advice, toDo], [[], ['npm run bootstrap: units have no new files until then']])
+    assert.deepEqual([advice, toDo], [[], ['run npm run bootstrap; until then units do not have the new files']])
     await exits(0, place, 'bootstrap')
   })
 

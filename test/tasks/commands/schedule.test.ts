@@ -151,7 +151,7 @@ test('it is printed if no folder is given, under a name that systemd allows, and
   const units = readFileSync(`${file}.service`, 'utf8')
   const refused = await harderway(other, 'schedule', '--write', folder)
   assert.deepEqual([refused.status, refused.stdout], [2, ''])
-  assert.ok(refused.stderr.includes(`${file}.service is the unit of another cluster.yaml: ${place}/cluster.yaml`))
+  assert.ok(refused.stderr.includes(`${file}.service belongs to another cluster.yaml (${place}/cluster.yaml)`))
   assert.equal(readFileSync(`${file}.service`, 'utf8'), units)
   // Its path begins as that of the other.
   copyFileSync(join(place, 'cluster.yaml'), join(place, 'cluster.yam'))

@@ -9,7 +9,7 @@ import { needs } from '../../support/programs.ts'
 for (const [file, why] of [
   ['no-such-file', "can't be used: can't read \\S+/no-such-file: "],
   // ssh would take it for an empty file.
-  ['home', 'is a folder: '],
+  ['home', 'is a directory: '],
 ])
   test(`an ssh.configFile that ${why} is a mistake in cluster.yaml, wherever a node is contacted`, async (t) => {
     const place = scratch(t)

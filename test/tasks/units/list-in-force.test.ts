@@ -34,19 +34,19 @@ test('what is not enforced is said where no run can change it', () => {
   // A run waits for it.
   assert.equal(openOf(said(false), ours), '')
   assert.match(openOf(said(false), '--authorization-mode=Node,RBAC'), /^revoked is not enforced by kube-apiserver$/)
-  assert.match(openOf(undefined, ours), /may not be enforced: kube-apiserver did not answer/)
+  assert.match(openOf(undefined, ours), /may not be enforced, as kube-apiserver did not answer/)
   assert.match(
     openOf(said(true, 'c0', 'c9'), ours),
-    /may not be enforced by the API server on c9: cluster\.yaml has no such node/,
+    /may not be enforced by the API server on c9, which is not in cluster\.yaml/,
   )
   assert.match(openOf(said(true, 'w00'), ours), /on w00/)
   const process = { id: 7, group: '/system.slice/k8s-api.service' }
   const another = [{ component: 'kube-apiserver', process, names: [] }] as unknown as UnitsFound['otherProcesses']
   assert.match(
     whyOpen(run, { ...found(said(true), ours), otherProcesses: another }).join(),
-    /by kube-apiserver, process 7 in \/system\.slice\/k8s-api\.service, which no unit of cluster\.yaml runs/,
+    /by kube-apiserver, process 7 in \/system\.slice\/k8s-api\.service, which belongs to no unit in cluster\.yaml/,
   )
-  assert.match(whyOpen(run, { ...found(said(true), ours), units: [] }).join(), /is not installed there as a unit/)
+  assert.match(whyOpen(run, { ...found(said(true), ours), units: [] }).join(), /is not installed as a unit/)
 })
 
 test('a configuration of its owner is left alone: the authorizer to add is printed', () => {
