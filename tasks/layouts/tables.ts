@@ -14,6 +14,7 @@ import {
   nextName,
 } from '../../lib/files/auth-dir.ts'
 import { memoised } from '../../lib/files/plain-file.ts'
+import { nodeUser } from '../../lib/kubernetes/authorization.ts'
 import type { CertSpec } from '../../lib/pki/certificate.ts'
 import { hardWay } from './hard-way.ts'
 import { harderWay, withOwnEtcd } from './harder-way.ts'
@@ -115,7 +116,10 @@ export function authorizationWebhookPath(cluster: Placing): string {
 }
 
 /** The only identity that is no certificate's. */
-export const encryptionConfig = { file: encryptionConfigFile, on: 'control', label: 'encryption key' } as const
+export const encryptionConfig = {
+  ...{ file: encryptionConfigFile, on: 'control', label: 'encryption key' },
+  power: 'reads the Secrets in a copy of etcd',
+} as const
 
 function fileOf(files: FileNames, kind: OfCert, name: string): string {
   return kind === 'kubeconfig' ? kubeconfigFile(name) : files[kind](name)
@@ -193,6 +197,25 @@ const identityIn = memoised<ReadonlyMap<string, string>, Layout>(
       [encryptionConfig.file, encryptionConfig.label],
     ]),
 )
+
+/** What the holder of a file of ours can do by the key in it; undefined for one without a key. Of what is switched off, too. */
+export function powerOf(cluster: Cluster, file: string): string | undefined {
+  const { layout } = cluster
+  const { kind, name } = layoutOf(cluster).files.parse(file) ?? {}
+  if (kind === 'encryption-config') return encryptionConfig.power
+  if (kind !== 'key' && kind !== 'kubeconfig') return undefined
+  const whole = layoutOf({ layout, etcd: { ca: 'own' }, aggregation: true }).certs
+  return [...certTable(cluster), ...whole].find((each) => each.name === name)?.power
+}
+
+/** What a user of the API can do there, who may have no row. */
+export function powerOfUser(cluster: Cluster, user: string, groups: readonly string[]): string {
+  const { certs, nodeCert, userCert } = layoutOf({ layout: cluster.layout, etcd: { ca: 'own' } })
+  const [own] = user.startsWith(nodeUser(''))
+    ? cluster.nodes.flatMap((node) => nodeCert(node) ?? [])
+    : certs.filter(({ isClient, subject }) => isClient && subject(cluster).CN === user)
+  return (own ?? userCert({ name: user, groups: [...groups], validity: 0 })).power
+}
 
 /** Whether it is the name of a certificate whose key is on control nodes alone, or of the next of that name. */
 export function isOfControlPlane(cluster: LaidOut, name: string): boolean {

@@ -1,0 +1,111 @@
+/** Who gets a key by what a plan would do, and who no longer has one: by what nodes, users and your kubeconfig have now. */
+import { basename } from 'node:path'
+import { isKeyEntry } from '../../lib/cluster/problem.ts'
+import { caName, kubeconfigFile } from '../../lib/files/auth-dir.ts'
+import { type Graph, isDone } from '../../lib/graph/target.ts'
+import { coveredBy, knownCertificates } from '../../lib/kubernetes/revocation.ts'
+import { worksOf } from '../../lib/reason.ts'
+import type { Access } from '../../lib/show/reporter.ts'
+import { foldAlike } from '../../lib/wording.ts'
+import { localHolder, nodeFiles, powerOf, powerOfUser } from '../layouts/tables.ts'
+import { type NodeItem, nodesIn } from './inventory.ts'
+import { isNewIdentity } from './notices.ts'
+import type { Observation } from './observe.ts'
+
+/** Of one holder. */
+type Handed = Omit<Exclude<Access, { readonly mark: '?' }>, 'holders'> & { readonly who: string }
+type Observed = Pick<Observation, 'run' | 'rows'>
+
+/** `whole`: all that a run would reach, looked at or not. Empty where no cluster is there yet. */
+export async function accessIn(seen: Observed, whole: Graph): Promise<Access[]> {
+  const { auth, cluster } = seen.run
+  const nodes = nodesIn(seen)
+  const ca = seen.rows.get(caName)
+  const controls = nodes.filter(({ node }) =>
+    cluster.nodes.some(({ name, role }) => name === node && role === 'control'),
+  )
+  const isBare = ({ holds }: NodeItem) => holds?.includes(auth.files.certificate(caName)) === false
+  if ((ca && isNewIdentity(ca)) || (controls.length > 0 && controls.every(isBare))) return []
+  const all = [...ofNodes(seen, nodes), ...ofUsers(seen), ...(await ofKubeconfig(seen)), ...ofRevoked(seen)]
+  const textOf = ({ who, ...rest }: Handed) => JSON.stringify(rest)
+  const known = foldAlike(all, ({ who }) => who, textOf).map(({ group, shared }): Access => {
+    const [{ who, key, ...rest }] = group
+    return { ...rest, holders: group.map((each) => each.who), ...(key !== undefined && { key: shared(key) }) }
+  })
+  const isUnknown = (id: string) => whole.has(id) && !isDone(seen.rows.get(id))
+  const unknown = cluster.nodes.flatMap(({ name }) => (isUnknown(`deploy/${name}`) ? name : []))
+  return unknown.length > 0 ? [...known, { mark: '?', holders: unknown }] : known
+}
+
+function ofNodes({ run: { auth, cluster }, rows }: Observed, nodes: readonly NodeItem[]): Handed[] {
+  /** By the name of its key, which may be in two files: the first. */
+  const keysIn = (files: readonly string[]) =>
+    new Map(
+      files.toReversed().flatMap((key) => {
+        const power = powerOf(cluster, key)
+        return power === undefined ? [] : [[auth.files.parse(key)?.name, { key, power }] as const]
+      }),
+    )
+  return nodes.flatMap(({ node: who, holds }) => {
+    const node = cluster.nodes.find(({ name }) => name === who)
+    if (!node || !holds) return []
+    const wanted = keysIn(nodeFiles(cluster, node))
+    const own = [`deploy/${who}`, `install/${who}`].flatMap((id) => rows.get(id) ?? [])
+    const removed = keysIn(own.flatMap((row) => worksOf(row).remove).map((path) => basename(path)))
+    const held = keysIn(holds)
+    const without = (keys: typeof held) => [...keys].toReversed().flatMap(([name, key]) => (held.has(name) ? [] : key))
+    return [
+      ...without(wanted).map((each): Handed => ({ mark: '+', who, ...each })),
+      ...without(removed).map((each): Handed => ({ mark: '-', who, ...each })),
+    ]
+  })
+}
+
+/** Groups that are taken away stay in certificates that are valid: `notesOnHolders` has these. */
+function ofUsers({ run: { cluster }, rows }: Observed): Handed[] {
+  return cluster.users.flatMap(({ name: who }): Handed[] => {
+    const { change, reasons = [] } = rows.get(`user-certs/${who}`) ?? {}
+    const isMore = reasons.some(
+      (each) => each.kind === 'subject-changed' && each.added.some((added) => added.startsWith('O=')),
+    )
+    const isNew = change?.kind === 'made' && change.isNew
+    const key = kubeconfigFile(who)
+    return isNew || isMore ? [{ mark: '+', who, key, power: powerOf(cluster, key) ?? '' }] : []
+  })
+}
+
+async function ofKubeconfig({ run, rows }: Observed): Promise<Handed[]> {
+  const holder = localHolder(run.cluster)?.name
+  if (rows.get('local-kubeconfig')?.kind !== 'stale' || holder === undefined) return []
+  const held = (await import('../chapter/local-kubeconfig.ts')).namesOfOwnKeys(run)
+  const isKept = (name: string) => name === holder || held.some((each) => each.name === name && !each.isMade)
+  const lost = held.flatMap(({ name }) => (isKept(name) ? [] : name))
+  const given = (mark: Handed['mark'], name: string): Handed => {
+    const key = kubeconfigFile(name)
+    return { mark, who: 'your kubeconfig', key, power: powerOf(run.cluster, key) ?? '' }
+  }
+  return [
+    ...(held.some(({ name }) => name === holder) ? [] : [given('+', holder)]),
+    ...lost.map((name) => given('-', name)),
+  ]
+}
+
+function ofRevoked({ run: { auth, cluster }, rows }: Observed): Handed[] {
+  const reasons = [...rows.values()].flatMap((row) => row.reasons.filter((each) => each.kind === 'revoked-changed'))
+  const known = knownCertificates(auth)
+  const given = (mark: Handed['mark'], entry: string): Handed[] => {
+    const covered = coveredBy(entry, known)
+    // It is said to be unknown elsewhere.
+    if (covered.length === 0 && isKeyEntry(entry)) return []
+    const groups = covered.flatMap(({ certificate }) =>
+      certificate.attributes.flatMap((each) => (each.startsWith('O=') ? each.slice('O='.length) : [])),
+    )
+    const [{ name, user } = { name: entry, user: entry }] = covered
+    const power = powerOfUser(cluster, user, [...new Set(groups)])
+    return [{ mark, ...(isKeyEntry(entry) ? { who: name, key: entry } : { who: entry }), power }]
+  }
+  return [
+    ...[...new Set(reasons.flatMap(({ added }) => added))].flatMap((entry) => given('-', entry)),
+    ...[...new Set(reasons.flatMap(({ removed }) => removed))].flatMap((entry) => given('+', entry)),
+  ]
+}
