@@ -346,8 +346,7 @@ const isAdmin = ({ attributes }: Certificate) => attributes.includes('O=system:m
 export function namesOfOwnKeys(run: Run): { readonly name: string; readonly isMade: boolean }[] {
   return findOwnKeys(run).keys.flatMap(({ certificate, isMade }) => {
     const isIts = ({ profile: { subject } }: CertRow) => namesIn(certificate).includes(subject.CN)
-    const row = certTable(run.cluster).find(isIts)
-    const name = isAdmin(certificate) ? run.auth.files.names.admin : row?.name
+    const name = isAdmin(certificate) ? run.auth.files.names.admin : certTable(run.cluster).find(isIts)?.name
     return name === undefined ? [] : [{ name, isMade }]
   })
 }

@@ -14,7 +14,6 @@ import {
   nextName,
 } from '../../lib/files/auth-dir.ts'
 import { memoised } from '../../lib/files/plain-file.ts'
-import { nodeUser } from '../../lib/kubernetes/authorization.ts'
 import type { CertSpec } from '../../lib/pki/certificate.ts'
 import { hardWay } from './hard-way.ts'
 import { harderWay, withOwnEtcd } from './harder-way.ts'
@@ -206,15 +205,6 @@ export function powerOf(cluster: Cluster, file: string): string | undefined {
   if (kind !== 'key' && kind !== 'kubeconfig') return undefined
   const whole = layoutOf({ layout, etcd: { ca: 'own' }, aggregation: true }).certs
   return [...certTable(cluster), ...whole].find((each) => each.name === name)?.power
-}
-
-/** What a user of the API can do there, who may have no row. */
-export function powerOfUser(cluster: Cluster, user: string, groups: readonly string[]): string {
-  const { certs, nodeCert, userCert } = layoutOf({ layout: cluster.layout, etcd: { ca: 'own' } })
-  const [own] = user.startsWith(nodeUser(''))
-    ? cluster.nodes.flatMap((node) => nodeCert(node) ?? [])
-    : certs.filter(({ isClient, subject }) => isClient && subject(cluster).CN === user)
-  return (own ?? userCert({ name: user, groups: [...groups], validity: 0 })).power
 }
 
 /** Whether it is the name of a certificate whose key is on control nodes alone, or of the next of that name. */

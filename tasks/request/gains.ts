@@ -1,5 +1,6 @@
 /** Who gets a key by what a plan would do, and who no longer has one: by what nodes, users and your kubeconfig have now. */
 import { basename } from 'node:path'
+import type { Cluster } from '../../lib/cluster/cluster.ts'
 import { isKeyEntry } from '../../lib/cluster/problem.ts'
 import { caName, kubeconfigFile } from '../../lib/files/auth-dir.ts'
 import { type Graph, isDone } from '../../lib/graph/target.ts'
@@ -7,7 +8,7 @@ import { coveredBy, knownCertificates } from '../../lib/kubernetes/revocation.ts
 import { worksOf } from '../../lib/reason.ts'
 import type { Access } from '../../lib/show/reporter.ts'
 import { foldAlike } from '../../lib/wording.ts'
-import { localHolder, nodeFiles, powerOf, powerOfUser } from '../layouts/tables.ts'
+import { localHolder, nodeFiles, powerOf } from '../layouts/tables.ts'
 import { type NodeItem, nodesIn } from './inventory.ts'
 import { isNewIdentity } from './notices.ts'
 import type { Observation } from './observe.ts'
@@ -21,11 +22,10 @@ export async function accessIn(seen: Observed, whole: Graph): Promise<Access[]> 
   const { auth, cluster } = seen.run
   const nodes = nodesIn(seen)
   const ca = seen.rows.get(caName)
-  const controls = nodes.filter(({ node }) =>
-    cluster.nodes.some(({ name, role }) => name === node && role === 'control'),
-  )
-  const isBare = ({ holds }: NodeItem) => holds?.includes(auth.files.certificate(caName)) === false
-  if ((ca && isNewIdentity(ca)) || (controls.length > 0 && controls.every(isBare))) return []
+  const isBare = (name: string) =>
+    nodes.find(({ node }) => node === name)?.holds?.includes(auth.files.certificate(caName)) === false
+  if ((ca && isNewIdentity(ca)) || cluster.nodes.every(({ name, role }) => role !== 'control' || isBare(name)))
+    return []
   const all = [...ofNodes(seen, nodes), ...ofUsers(seen), ...(await ofKubeconfig(seen)), ...ofRevoked(seen)]
   const textOf = ({ who, ...rest }: Handed) => JSON.stringify(rest)
   const known = foldAlike(all, ({ who }) => who, textOf).map(({ group, shared }): Access => {
@@ -49,15 +49,14 @@ function ofNodes({ run: { auth, cluster }, rows }: Observed, nodes: readonly Nod
   return nodes.flatMap(({ node: who, holds }) => {
     const node = cluster.nodes.find(({ name }) => name === who)
     if (!node || !holds) return []
-    const wanted = keysIn(nodeFiles(cluster, node))
     const own = [`deploy/${who}`, `install/${who}`].flatMap((id) => rows.get(id) ?? [])
-    const removed = keysIn(own.flatMap((row) => worksOf(row).remove).map((path) => basename(path)))
+    const removed = own.flatMap((row) => worksOf(row).remove).map((path) => basename(path))
     const held = keysIn(holds)
-    const without = (keys: typeof held) => [...keys].toReversed().flatMap(([name, key]) => (held.has(name) ? [] : key))
-    return [
-      ...without(wanted).map((each): Handed => ({ mark: '+', who, ...each })),
-      ...without(removed).map((each): Handed => ({ mark: '-', who, ...each })),
-    ]
+    const given = (mark: Handed['mark'], files: readonly string[]) =>
+      [...keysIn(files)]
+        .toReversed()
+        .flatMap(([name, key]): Handed[] => (held.has(name) ? [] : [{ mark, who, ...key }]))
+    return [...given('+', nodeFiles(cluster, node)), ...given('-', removed)]
   })
 }
 
@@ -65,13 +64,15 @@ function ofNodes({ run: { auth, cluster }, rows }: Observed, nodes: readonly Nod
 function ofUsers({ run: { cluster }, rows }: Observed): Handed[] {
   return cluster.users.flatMap(({ name: who }): Handed[] => {
     const { change, reasons = [] } = rows.get(`user-certs/${who}`) ?? {}
-    const isMore = reasons.some(
-      (each) => each.kind === 'subject-changed' && each.added.some((added) => added.startsWith('O=')),
-    )
+    const isMore = reasons.some((each) => each.kind === 'subject-changed' && /\bO=/.test(each.added.join()))
     const isNew = change?.kind === 'made' && change.isNew
-    const key = kubeconfigFile(who)
-    return isNew || isMore ? [{ mark: '+', who, key, power: powerOf(cluster, key) ?? '' }] : []
+    return isNew || isMore ? [byKubeconfig(cluster, '+', who, who)] : []
   })
+}
+
+function byKubeconfig(cluster: Cluster, mark: Handed['mark'], who: string, name: string): Handed {
+  const key = kubeconfigFile(name)
+  return { mark, who, key, power: powerOf(cluster, key) ?? '' }
 }
 
 async function ofKubeconfig({ run, rows }: Observed): Promise<Handed[]> {
@@ -79,33 +80,29 @@ async function ofKubeconfig({ run, rows }: Observed): Promise<Handed[]> {
   if (rows.get('local-kubeconfig')?.kind !== 'stale' || holder === undefined) return []
   const held = (await import('../chapter/local-kubeconfig.ts')).namesOfOwnKeys(run)
   const isKept = (name: string) => name === holder || held.some((each) => each.name === name && !each.isMade)
-  const lost = held.flatMap(({ name }) => (isKept(name) ? [] : name))
-  const given = (mark: Handed['mark'], name: string): Handed => {
-    const key = kubeconfigFile(name)
-    return { mark, who: 'your kubeconfig', key, power: powerOf(run.cluster, key) ?? '' }
-  }
-  return [
-    ...(held.some(({ name }) => name === holder) ? [] : [given('+', holder)]),
-    ...lost.map((name) => given('-', name)),
-  ]
+  const given = (mark: Handed['mark'], name: string) => byKubeconfig(run.cluster, mark, 'your kubeconfig', name)
+  const lost = held.flatMap(({ name }) => (isKept(name) ? [] : given('-', name)))
+  return held.some(({ name }) => name === holder) ? lost : [given('+', holder), ...lost]
 }
 
-function ofRevoked({ run: { auth, cluster }, rows }: Observed): Handed[] {
+/** A list of API servers ends neither etcd nor tokens: `adviseRevoked` has these. A key of nobody known is said to be so elsewhere. */
+function ofRevoked({ run: { auth }, rows }: Observed): Handed[] {
   const reasons = [...rows.values()].flatMap((row) => row.reasons.filter((each) => each.kind === 'revoked-changed'))
   const known = knownCertificates(auth)
-  const given = (mark: Handed['mark'], entry: string): Handed[] => {
-    const covered = coveredBy(entry, known)
-    // It is said to be unknown elsewhere.
-    if (covered.length === 0 && isKeyEntry(entry)) return []
-    const groups = covered.flatMap(({ certificate }) =>
-      certificate.attributes.flatMap((each) => (each.startsWith('O=') ? each.slice('O='.length) : [])),
-    )
-    const [{ name, user } = { name: entry, user: entry }] = covered
-    const power = powerOfUser(cluster, user, [...new Set(groups)])
-    return [{ mark, ...(isKeyEntry(entry) ? { who: name, key: entry } : { who: entry }), power }]
-  }
+  const given = (mark: Handed['mark'], entries: readonly string[]) =>
+    [...new Set(entries)].flatMap((entry): Handed[] => {
+      const [holder] = isKeyEntry(entry) ? coveredBy(entry, known) : [{ name: entry }]
+      const key = isKeyEntry(entry) ? { key: entry } : {}
+      return holder ? [{ mark, who: holder.name, ...key, power: 'every request to the API' }] : []
+    })
   return [
-    ...[...new Set(reasons.flatMap(({ added }) => added))].flatMap((entry) => given('-', entry)),
-    ...[...new Set(reasons.flatMap(({ removed }) => removed))].flatMap((entry) => given('+', entry)),
+    ...given(
+      '-',
+      reasons.flatMap(({ added }) => added),
+    ),
+    ...given(
+      '+',
+      reasons.flatMap(({ removed }) => removed),
+    ),
   ]
 }
