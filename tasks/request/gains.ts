@@ -9,7 +9,7 @@ import { worksOf } from '../../lib/reason.ts'
 import type { Access } from '../../lib/show/reporter.ts'
 import { foldAlike } from '../../lib/wording.ts'
 import { localHolder, nodeFiles, powerOf } from '../layouts/tables.ts'
-import { type NodeItem, nodesIn } from './inventory.ts'
+import { type NodeItem, nodeRow } from './inventory.ts'
 import { isNewIdentity } from './notices.ts'
 import type { Observation } from './observe.ts'
 
@@ -20,7 +20,7 @@ type Observed = Pick<Observation, 'run' | 'rows'>
 /** `whole`: all that a run would reach, looked at or not. Empty where no cluster is there yet. */
 export async function accessIn(seen: Observed, whole: Graph): Promise<Access[]> {
   const { auth, cluster } = seen.run
-  const nodes = nodesIn(seen)
+  const nodes = cluster.nodes.flatMap((node) => nodeRow(seen, node) ?? [])
   const ca = seen.rows.get(caName)
   const isBare = (name: string) =>
     nodes.find(({ node }) => node === name)?.holds?.includes(auth.files.certificate(caName)) === false

@@ -106,13 +106,9 @@ export function waysOut(
     : { plan: command(`bootstrap${isPruned ? ' --prune' : ''} --dry-run`), repair: bootstrap }
 }
 
-export function nodesIn(seen: Pick<Observation, 'run' | 'rows'>): NodeItem[] {
-  return seen.run.cluster.nodes.flatMap((node) => nodeRow(seen, node) ?? [])
-}
-
 export function takeInventory(seen: Observation): Inventory {
   const { run } = seen
-  const nodes = nodesIn(seen)
+  const nodes = run.cluster.nodes.flatMap((node) => nodeRow(seen, node) ?? [])
   const [ca, cas] = [tryCertificate(run.auth, caName), ownCas(run.auth)]
   const made = [...seen.rows.values()].filter(
     ({ target: { where, makes } }) => where === 'kubeconfig' || (where === 'auth' && makes.length > 0),
@@ -236,7 +232,7 @@ function compareFiles(files: readonly string[], { kind, reasons }: Row) {
 }
 
 /** The rows of a node as one; undefined if it was not inspected. What was not looked at is undefined, as without install in cluster.yaml. */
-function nodeRow({ run: { cluster }, rows }: Pick<Observation, 'run' | 'rows'>, node: ClusterNode) {
+export function nodeRow({ run: { cluster }, rows }: Pick<Observation, 'run' | 'rows'>, node: ClusterNode) {
   const [deploy, install, list] = ['deploy', 'install', 'revoked'].map((kind) => rows.get(`${kind}/${node.name}`))
   if (!deploy) return undefined
   const own = [deploy, install ?? [], list ?? []].flat()
