@@ -12,7 +12,10 @@ describe('nights without auth/', { skip }, () => {
   let lab: Machines
   /** Clients have what they were given, wherever auth/ is. */
   const clients = { folder: 'clients' }
-  const handOut = () => lab.exec('rm -rf clients && mkdir clients && cp -r auth clients/auth')
+  const handOut = () =>
+    lab.exec(
+      'mkdir -p clients && new=$(mktemp -d clients/XXXXXX) && cp -r auth/. $new && ln -s ../$new clients/next && mv -T clients/next clients/auth',
+    )
   const sums = () => lab.exec(`cd auth && sha256sum ${identity.join(' ')}`)
   const typeAll = async (lines: readonly string[]) => {
     for (const line of lines) await type(lab, line)
@@ -76,22 +79,31 @@ describe('nights without auth/', { skip }, () => {
   })
 
   test('auth/ is lost, and the backup is from before a rotation', async (t) => {
-    await live(t, lab, async () => {
-      await encrypt()
-      await typeAll(['harderway rotate ca', 'harderway rotate ca --finish'])
-      await handOut()
-      const before = await sums()
-      await lab.exec('mv auth lost')
-      const [verify = ''] = linesUnder('Try a backup', 'Backup and recovery')
-      await type(lab, verify, 3)
-      const [recover = ''] = linesUnder('From a backup', 'Restore a backup')
-      await type(lab, recover, 3)
-      await typeAll([linesUnder('Without a backup')[0] ?? '', 'harderway bootstrap'])
-      assert.equal(await sums(), before)
-      await assertIn()
-      // What the backup had is out.
-      assert.deepEqual(await answers(lab, 'home/checked/auth/admin'), everyone('401'))
-      await restore()
-    })
+    await handOut()
+    await live(
+      t,
+      lab,
+      async () => {
+        await encrypt()
+        await type(lab, 'harderway rotate ca')
+        await handOut()
+        await type(lab, 'harderway rotate ca --finish')
+        const before = await sums()
+        await lab.exec('rm -r auth')
+        const [verify = ''] = linesUnder('Try a backup', 'Backup and recovery')
+        await type(lab, verify, 3)
+        const [recover = ''] = linesUnder('From a backup', 'Restore a backup')
+        await type(lab, recover)
+        const told = await type(lab, 'harderway bootstrap', 3)
+        const [, aside = ''] = /: (mv .*recover --node control0.*)$/m.exec(told) ?? assert.fail(told)
+        await typeAll([aside, 'harderway bootstrap'])
+        assert.equal(await sums(), before)
+        await assertIn()
+        // What the backup had is out.
+        assert.deepEqual(await answers(lab, 'home/checked/auth/admin'), everyone('401'))
+        await restore()
+      },
+      clients,
+    )
   })
 })
