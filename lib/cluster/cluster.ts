@@ -23,7 +23,7 @@ import { memoised } from '../files/plain-file.ts'
 import { type Explained, excerpt, type Mistake } from '../wording.ts'
 import { parseYaml } from '../yaml.ts'
 import { isMap, map, type Path, type Problem, quoted, type Raw } from './problem.ts'
-import { clusterProblems, deprecations, type LayoutRules } from './rules.ts'
+import { clusterProblems, type LayoutRules } from './rules.ts'
 import { clusterSchema, type keyKinds, layoutNames, usualLayout } from './schema.ts'
 
 type ClusterInput = v.InferOutput<typeof clusterSchema>
@@ -41,7 +41,6 @@ export type PlacedProblem = Omit<Mistake, 'file'>
 type ParsedCluster =
   | {
       readonly cluster: Cluster
-      readonly deprecated: readonly PlacedProblem[]
       /** Places a problem that is found only when a value is used. */
       readonly problemAt: (path: Path, message: string, remedy?: string) => PlacedProblem
     }
@@ -62,8 +61,7 @@ export function parseCluster(bytes: Uint8Array, known: RulesOf): ParsedCluster {
     return placed(offsetOf(document, path, at), { message: name === '' ? message : `${name} ${message}`, remedy })
   }
   const problemAt = (path: Path, message: string, remedy?: string) => place({ path, message, remedy })
-  if (result.success && problems.length === 0)
-    return { cluster: complete(result.output), deprecated: deprecations(value).map(place), problemAt }
+  if (result.success && problems.length === 0) return { cluster: complete(result.output), problemAt }
   return { problems: problems.map(place).sort((a, b) => a.line - b.line || a.column - b.column) }
 }
 
@@ -236,7 +234,7 @@ function complete(input: ClusterInput) {
       clusterDomain: network.clusterDomain,
     },
     encryption: { ...encryption, resources: [...new Set(encryption.resources)] },
-    ssh: { ...ssh, options: new Map(Object.entries(ssh.options)) },
+    ssh,
     users: users.map(({ validity = input.certificates.validity, ...user }) => ({ ...user, validity })),
     install: install && completeInstall(typeof install === 'object' ? install : {}, ssh.user),
     localKubeconfig: localKubeconfig && {
@@ -258,7 +256,7 @@ function complete(input: ClusterInput) {
 /** How files get from a node's folder to where its units read them. */
 export type Install = Readonly<ReturnType<typeof completeInstall>>
 
-export function completeInstall(input: Partial<Exclude<ClusterInput['install'], boolean | 'guide'>>, user: string) {
+export function completeInstall(input: Partial<Exclude<ClusterInput['install'], boolean>>, user: string) {
   const { sudo = user === 'root' ? '' : 'sudo -n', drain = '', undrain = '', timeout = 120_000, units = {} } = input
   return { sudo, drain, undrain, timeout, units: new Map(Object.entries(units)) }
 }

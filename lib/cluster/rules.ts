@@ -51,7 +51,6 @@ export function clusterProblems(value: unknown, layout: LayoutRules): Problem[] 
     ...users.flatMap(({ groups }, i) => groupProblems(list(groups), ['users', i, 'groups'])),
     ...localProblems(map(raw.localKubeconfig), users),
     ...revokedProblems(raw),
-    ...sshOptionProblems(map(map(raw.ssh).options)),
     ...drainProblems(install, nodes),
     ...unitProblems(map(install.units), layout.units, ['install', 'units']),
     ...nodes.flatMap((node, i) => unitProblems(map(node.units), layout.units, ['nodes', i, 'units'])),
@@ -271,37 +270,10 @@ function unitProblems(units: Raw, known: LayoutRules['units'], path: Path): Prob
   })
 }
 
-/** They say how a node is reached, which keys are offered and which are accepted: man ssh_config. ssh ignores case. */
-const allowedSshOptions: readonly string[] = [
-  ...['AddressFamily', 'BindAddress', 'BindInterface', 'ConnectionAttempts', 'ConnectTimeout', 'IPQoS', 'TCPKeepAlive'],
-  ...['ServerAliveCountMax', 'ServerAliveInterval', 'ProxyCommand', 'ProxyJump', 'ProxyUseFdpass', 'Compression'],
-  ...['IdentitiesOnly', 'IdentityAgent', 'IdentityFile', 'CertificateFile', 'PKCS11Provider', 'SecurityKeyProvider'],
-  ...['GSSAPIAuthentication', 'HostbasedAuthentication', 'PreferredAuthentications', 'PubkeyAuthentication'],
-  ...['CheckHostIP', 'GlobalKnownHostsFile', 'HashKnownHosts', 'HostKeyAlias', 'StrictHostKeyChecking'],
-  ...['UserKnownHostsFile', 'CASignatureAlgorithms', 'HostbasedAcceptedAlgorithms', 'HostKeyAlgorithms'],
-  ...['KexAlgorithms', 'PubkeyAcceptedAlgorithms', 'Ciphers', 'MACs', 'RekeyLimit', 'RequiredRSASize'],
-].map((option) => option.toLowerCase())
-
-/** What is read until 0.4.0: docs/compatibility.md. */
-export function deprecations(value: unknown): Problem[] {
-  const { ssh, install } = map(value)
-  const message = 'is deprecated, and an error from harderway 0.4.0 on'
-  const found = (path: Path, remedy: string) => atKey(path, message, remedy)
-  return [
-    ...(map(ssh).options === undefined ? [] : [found(['ssh', 'options'], 'put them into the file of ssh.configFile')]),
-    ...(install === 'guide' ? [{ path: ['install'], message: `guide ${message}`, remedy: 'write install: true' }] : []),
-    ...(map(install).layout === undefined
-      ? []
-      : [found(['install', 'layout'], 'take it out, and write install: true where it is all of install')]),
-  ]
-}
-
-/** What else is needed belongs in the file of ssh.configFile. */
-function sshOptionProblems(options: Raw): Problem[] {
-  const remedy = 'put it into the file of ssh.configFile; user, port and host are keys of a node'
-  return Object.keys(options)
-    .filter((key) => !allowedSshOptions.includes(key.toLowerCase()))
-    .map((key) => atKey(['ssh', 'options', key], "can't be set here", remedy))
+/** Until 0.3.0 these were keys: what takes their place. */
+const removedKeys: Readonly<Record<string, string>> = {
+  'ssh.options': 'put them into the file of ssh.configFile',
+  'install.layout': 'take it out, and write install: true where it is all of install',
 }
 
 /** A problem of the key itself, not of its value. */
@@ -335,6 +307,8 @@ function unknownKeys(schema: SchemaShape, value: unknown, path: Path): Problem[]
     if (key === '<<')
       return atKey([...path, key], 'is a merge key, which cluster.yaml does not have', 'write the keys out')
     const words = path.filter((part) => typeof part === 'string').join('.')
+    const instead = removedKeys[`${words}.${key}`]
+    if (instead) return [atKey([...path, key], 'was removed in harderway 0.4.0', instead)]
     const where = { '': 'cluster.yaml', nodes: 'a node', users: 'a user' }[words] ?? words
     return [atKey([...path, key], `is an unknown key in ${where}`, suggest(key, Object.keys(entries)))]
   })

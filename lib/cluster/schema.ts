@@ -195,9 +195,7 @@ const user = object({
 const install = v.union(
   [
     v.boolean(),
-    v.literal('guide'),
     object({
-      layout: optional('Until 0.4.0, as `install: guide`: write `install: true` instead.', oneOf('layout', ['guide'])),
       sudo: optional('How to become root on a node. Default: `sudo -n`; nothing if root logs in.', command),
       drain: usually(
         'A command for each gateway, before the API server of `$NODE` (`$ADDRESS`) restarts.',
@@ -225,7 +223,10 @@ const install = v.union(
       ),
     }),
   ],
-  ({ input }) => `${quoted(input)} is neither true nor false nor a map of sudo, drain, undrain, timeout, units`,
+  ({ input }) =>
+    input === 'guide'
+      ? 'guide was removed in harderway 0.4.0: write install: true'
+      : `${quoted(input)} is neither true nor false nor a map of sudo, drain, undrain, timeout, units`,
 )
 
 export const clusterSchema = object({
@@ -329,16 +330,6 @@ export const clusterSchema = object({
       directory: usually('Where files go on a node: `~`, `~/folder` or `/folder`.', nodeDirectory, '~'),
       concurrency: usually('How many nodes are worked on at once, 1 to 1000.', integer(1, 1000), 16),
       configFile: optional('As for `ssh -F`; a path relative to `cluster.yaml`.', path),
-      options: usually(
-        'Until 0.4.0: write them into the file of `configFile` instead.',
-        record(
-          v.pipe(
-            v.union([command, v.number(), v.boolean()], ({ input }) => `${quoted(input)} is not one value`),
-            v.transform((value) => (typeof value === 'boolean' ? (value ? 'yes' : 'no') : String(value))),
-          ),
-        ),
-        {},
-      ),
     }),
     {},
   ),

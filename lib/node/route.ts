@@ -9,15 +9,7 @@ import type { ClusterNode } from '../cluster/cluster.ts'
 import { doing, Failure, runAgain, tryTo } from '../failure.ts'
 import { type Spawning, spawn } from '../process.ts'
 import { quote } from '../wording.ts'
-import {
-  type ConfigUse,
-  fileWords,
-  first,
-  parseSshConfig,
-  type SshConfig,
-  type SshUse,
-  typedCommand,
-} from './ssh-config.ts'
+import { type ConfigUse, fileWords, first, parseSshConfig, type SshConfig, typedCommand } from './ssh-config.ts'
 
 /** The node, for commands to type. */
 export interface SshHost {
@@ -33,7 +25,7 @@ export type Route = Readonly<Awaited<ReturnType<typeof findRoute>>>
 export async function findRoute(
   node: ClusterNode,
   options: readonly string[],
-  use: SshUse,
+  use: ConfigUse,
   run: Pick<Spawning, 'env' | 'signal'>,
 ) {
   const { exitCode, stdout, stderr } = await printConfig(use, [...options, '--', node.host, 'sh -s'], run)
@@ -52,7 +44,7 @@ export async function findRoute(
   }
 }
 
-function sshHost({ user, host, port }: ClusterNode, use: SshUse): SshHost {
+function sshHost({ user, host, port }: ClusterNode, use: ConfigUse): SshHost {
   const destination = quote(port === undefined ? `${user}@${host}` : `ssh://${user}@${bracketed(host)}:${port}`)
   return {
     destination,
@@ -94,7 +86,7 @@ function unkept(node: string, knownAs: string, file: string | undefined): Failur
 /** ssh can't run, is too old, or refuses its own configuration: the node is not involved. */
 function unusable(node: string, stderr: string): Failure {
   const [said = ''] = stderr.trim().split(/\r?\n/)
-  const shown = said.replace(/^command-line:? line 0: /, 'ssh.options in cluster.yaml: ').slice(0, 300)
+  const shown = said.slice(0, 300)
   // The newest of our own options: 8.5 and 8.7.
   const isTooOld = /Bad configuration option: (knownhostscommand|stdinnull)/i.test(said)
   const what = isTooOld ? `this machine's ssh is older than OpenSSH 8.7 (${said})` : `ssh can't be used (${shown})`

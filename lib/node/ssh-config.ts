@@ -58,13 +58,9 @@ function formatOptions(options: Iterable<readonly [string, string]>): string[] {
 }
 
 /** For every connection to a node. The path to the control socket is absolute, and without a blank. */
-export function connectionOptions(
-  { options }: Pick<Cluster['ssh'], 'options'>,
-  { user, port }: Pick<ClusterNode, 'user' | 'port'>,
-  controlPath: string,
-): string[] {
+export function connectionOptions({ user, port }: Pick<ClusterNode, 'user' | 'port'>, controlPath: string): string[] {
   const own = { ...ownOptions, User: user, ...(port !== undefined && { Port: String(port) }), ControlPath: controlPath }
-  return formatOptions([...Object.entries(own), ...options])
+  return formatOptions(Object.entries(own))
 }
 
 /** Of what the effective configuration leaves to ssh. They must follow the others. */
@@ -103,13 +99,9 @@ export function first(config: SshConfig, option: string): string | undefined {
 
 /** Which configuration ssh reads. */
 export interface ConfigUse {
-  /** The folder of cluster.yaml: paths in it, in ssh.options and in ssh's own configuration are relative to it. */
+  /** The folder of cluster.yaml: paths in it and in ssh's own configuration are relative to it. */
   readonly folder: string
   readonly ssh: Pick<Cluster['ssh'], 'configFile'>
-}
-
-export interface SshUse extends ConfigUse {
-  readonly ssh: Cluster['ssh']
 }
 
 export function fileWords({ folder, ssh }: ConfigUse): string[] {
@@ -118,8 +110,8 @@ export function fileWords({ folder, ssh }: ConfigUse): string[] {
 }
 
 /** A command that works in any folder; `rest` is quoted already. */
-export function typedCommand(program: 'ssh' | 'scp', use: SshUse, words: readonly string[], rest = ''): string {
-  const given = [...fileWords(use), ...formatOptions(use.ssh.options)]
+export function typedCommand(program: 'ssh' | 'scp', use: ConfigUse, words: readonly string[], rest = ''): string {
+  const given = fileWords(use)
   const command = [...[program, ...given, ...words].map(quote), ...(rest ? [rest] : [])].join(' ')
   return given.length > 0 ? `(cd ${quote(use.folder)} && ${command})` : command
 }

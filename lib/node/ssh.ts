@@ -11,12 +11,12 @@ import { Connection, closeConnections } from './connection.ts'
 import { Node } from './node.ts'
 import { findRoute } from './route.ts'
 import {
+  type ConfigUse,
   connectionOptions,
   defaultOptions,
   fileWords,
   first,
   type SshConfig,
-  type SshUse,
   strictOptions,
   unsentEnvironment,
 } from './ssh-config.ts'
@@ -33,9 +33,8 @@ export interface SshRun extends Pick<Spawning, 'env' | 'signal'> {
 
 /** Connections of one run. */
 export class Ssh {
-  readonly #cluster: Cluster
   readonly #run: SshRun
-  readonly #use: SshUse
+  readonly #use: ConfigUse
   readonly #sockets: string
   readonly #limits = new Map<string, LimitFunction>()
   readonly #connections = new Map<string, Promise<Connection>>()
@@ -43,7 +42,6 @@ export class Ssh {
   #count = 0
 
   constructor(cluster: Cluster, run: SshRun) {
-    this.#cluster = cluster
     this.#run = { ...run, signal: AbortSignal.any([run.signal, this.#closing.signal]) }
     this.#use = { folder: run.folder, ssh: cluster.ssh }
     this.#sockets = makeSocketFolder(run.env.TMPDIR || tmpdir())
@@ -69,7 +67,7 @@ export class Ssh {
 
   async #connect(node: ClusterNode, number: number): Promise<Connection> {
     const controlPath = `${this.#sockets}/${number}`
-    const options = connectionOptions(this.#cluster.ssh, node, controlPath)
+    const options = connectionOptions(node, controlPath)
     const route = await findRoute(node, options, this.#use, this.#run)
     const { config } = route
     return new Connection({

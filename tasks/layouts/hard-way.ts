@@ -140,19 +140,10 @@ const units: readonly UnitRow[] = [
   { ...shared.proxyUnit, on: ['worker'], isInstalledEarly: true },
 ]
 
-function problems({ install, nodes }: Raw): Problem[] {
+function problems({ nodes }: Raw): Problem[] {
   const roles = list(nodes).map((node) => map(node).role)
   const first = roles.indexOf('control')
-  const meansOther = install === 'guide' || map(install).layout !== undefined
   return [
-    ...(meansOther
-      ? [
-          {
-            path: install === 'guide' ? ['install'] : ['install', 'layout'],
-            message: 'is of the other guide: install: true copies files to where this layout has them',
-          },
-        ]
-      : []),
     ...roles.flatMap((role, i): Problem[] => {
       const path = ['nodes', i, 'role']
       if (role === 'gateway') return [{ path, message: 'layout hard-way has no load balancer: leave this node out' }]

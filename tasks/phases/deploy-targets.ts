@@ -24,7 +24,7 @@ export function targets(cluster: Cluster, { earlier }: { readonly earlier: reado
       node: node.name,
       needs: [...new Set(nodeFiles(cluster, node).flatMap((file) => makers.get(file) ?? []))],
       makes: [],
-      wanted: placeOf(cluster, node),
+      wanted: placeOf(node),
       isTakenOn: Boolean(cluster.install),
       units: unitsOf(cluster, node.role),
       where: 'node',
@@ -56,9 +56,9 @@ export function deployId({ name }: ClusterNode): string {
   return `deploy/${name}`
 }
 
-/** Where its files go; options may name a proxy, and so another machine. */
-export function placeOf({ ssh: { options } }: Cluster, { host, port, user, directory }: ClusterNode) {
-  return { host, port, user, directory, ...(options.size > 0 && { options: [...options] }) }
+/** Where its files go. */
+export function placeOf({ host, port, user, directory }: ClusterNode) {
+  return { host, port, user, directory }
 }
 
 /** By cluster.yaml only: the same folder may have other names. */

@@ -28,7 +28,7 @@ export function targets(cluster: Cluster): Target[] {
       after: [...afterOf(node, gateways, controls), ...lists],
       waitsFor: (before) => holdingInstall(before, afterOf(node, gateways, controls), lists),
       makes: [],
-      wanted: { ...placeOf(cluster, node), ...install, units: [...install.units], own: node.units },
+      wanted: { ...placeOf(node), ...install, units: [...install.units], own: node.units },
       where: 'node',
       check: async (run, force, earlier) => {
         const before = earlier?.found.get(deployId(node)) as DeployFound<UnitsFound> | undefined

@@ -239,12 +239,9 @@ function readCluster(file: string): ClusterFile & { readonly warnings: readonly 
     return new Failure(lines.flat().join('\n'), { kind: 'usage', mistakes })
   }
   if ('problems' in parsed) throw wrong(parsed.problems)
-  const { cluster, deprecated, problemAt } = parsed
+  const { cluster, problemAt } = parsed
   const ways = `name your own with --config FILE, or create one: ${formatCommand('init DIR')}`
-  const warnings = [
-    ...(hash('sha256', bytes) === example ? [`${file} is the unedited example; ${ways}`] : []),
-    ...deprecated.map(format),
-  ]
+  const warnings = hash('sha256', bytes) === example ? [`${file} is the unedited example; ${ways}`] : []
   return { cluster, warnings, mistake: (...problem) => wrong([problemAt(...problem)]) }
 }
 

@@ -33,7 +33,6 @@ import { certTable, nodeFiles } from '../layouts/tables.ts'
 import type { Uses } from '../rotations/rotation.ts'
 import type { UnderWay } from '../rotations/rotations.ts'
 import { notesOnEntries, notesOnHolders, notesOnMove } from './holders.ts'
-import { notesOnUses } from './uses.ts'
 
 /** The next to expire of the run's own certificates. */
 export function nextToExpire({ auth, cluster }: Run, targets: Iterable<Target>): Summary['nextToExpire'] {
@@ -97,7 +96,7 @@ export async function findBeside(run: Run, rows: Rows, { isIdle = false } = {}):
           ...notesOnMove(run),
           ...notesOnEntries(run, rows),
           ...notesOnHolders(run, isReplaced),
-          ...notesOnUses(run, rows),
+          ...(await import('./uses.ts')).notesOnUses(run, rows),
         ]),
     ...(isObserved || all.some(({ target }) => target.where !== 'auth')
       ? (await import('../chapter/local-kubeconfig.ts')).notesOnAdminKeys(run)

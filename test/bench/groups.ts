@@ -5,7 +5,7 @@
 import { readdirSync } from 'node:fs'
 import { join } from 'node:path'
 import { fileURLToPath, pathToFileURL } from 'node:url'
-import { entry, writeCluster } from '../support/harderway.ts'
+import { entry, sshEdit, writeCluster } from '../support/harderway.ts'
 import { startBrowser } from '../support/programs.ts'
 import {
   bigCluster,
@@ -174,10 +174,7 @@ const trial: Group = {
   ],
   async prepare(place) {
     const unreached: Fill = (folder) =>
-      writeCluster(folder, [
-        [['install'], true],
-        [['ssh', 'options'], { ProxyCommand: 'false' }],
-      ])
+      writeCluster(folder, [[['install'], true], sshEdit(folder, ['ProxyCommand false'])])
     const [folder, large] = [
       await made(place, unreached, ...local),
       await made(place, bigCluster(4999, 'ecdsa-p256'), ...local),

@@ -57,7 +57,6 @@ describe('the timer of schedule', { skip }, () => {
     const [validity, renewBefore] = periods[next++] ?? []
     writeCluster(join(operator.root, folder), [
       [['certificates'], { key: 'ecdsa-p256', validity: `${validity}d`, renewBefore: `${renewBefore}d` }],
-      [['ssh', 'options'], { ConnectTimeout: 3 }],
       [['nodes'], deployedTo.map((name) => lab.machine(name)).map(({ name, role, ip }) => ({ name, role, ip }))],
     ])
   }

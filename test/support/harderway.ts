@@ -135,6 +135,13 @@ export function labEdits(lab: Pick<Lab, 'sshConfig'>): Edit[] {
   ]
 }
 
+/** A configuration of ssh that begins with these lines; the rest is as in `file`. */
+export function sshEdit(place: string, lines: readonly string[], file?: string): Edit {
+  const path = join(place, 'own_ssh_config')
+  writeFileSync(path, [...lines, ...(file === undefined ? [] : [`Include "${file}"`]), ''].join('\n'))
+  return [['ssh', 'configFile'], path]
+}
+
 export const gateway: Edit = [['nodes', 6], { name: 'gateway', role: 'gateway', ip: '192.168.1.10' }]
 
 /** A node of each role; their keys are made at once, and end in a year. */

@@ -305,18 +305,19 @@ export interface SshLab extends AsyncDisposable {
   /** A stanza for ssh_config: without more, nothing is said of host keys. */
   host(name: string, ...lines: readonly string[]): string
   /** By a run of its own: what the script prints on the node, or the Failure. */
-  run(name: string, script: string, use: SshUse): Promise<string | Failure>
+  run(name: string, script: string, use: ConfigUse): Promise<string | Failure>
   /** For what else may be done with a connection. */
   connect<T>(
     name: string,
-    use: SshUse,
+    use: ConfigUse,
     work: (connection: Awaited<ReturnType<Ssh['connection']>>) => Promise<T>,
   ): Promise<T>
 }
 
-export interface SshUse {
+export interface ConfigUse {
   /** The text of ssh_config. */
   readonly config: string
+  /** What is set before all stanzas, and so counts first. */
   readonly options?: Readonly<Record<string, string>>
   readonly signal?: AbortSignal
   readonly waitNodes?: number
@@ -334,10 +335,11 @@ export async function openSshLab(...nodes: readonly LabNodeOptions[]): Promise<S
     // The first value counts.
     return [`Host ${name}`, ...own, `UserKnownHostsFile ${lab.knownHosts}`, 'GlobalKnownHostsFile none', ''].join('\n')
   }
-  const connect: SshLab['connect'] = async (name, { config, options, ...use }, work) => {
+  const connect: SshLab['connect'] = async (name, { config, options = {}, ...use }, work) => {
     const { signal = new AbortController().signal, waitNodes = 0 } = use
-    writeFileSync(join(folder, 'ssh_config'), config)
-    const cluster = clusterOf(name, options)
+    const lines = Object.entries(options).map(([key, value]) => `${key} ${value}\n`)
+    writeFileSync(join(folder, 'ssh_config'), [...lines, config].join(''))
+    const cluster = clusterOf(name)
     const ssh = new Ssh(cluster, { folder, env: process.env, signal, waitNodes })
     const [node] = cluster.nodes
     try {
@@ -359,12 +361,12 @@ export async function openSshLab(...nodes: readonly LabNodeOptions[]): Promise<S
   return { folder, lab, host, run, connect, [Symbol.asyncDispose]: dispose }
 }
 
-export function clusterOf(name: string, options: Readonly<Record<string, string>> = {}): Cluster {
+export function clusterOf(name: string): Cluster {
   const value = {
     name: 'kubenet',
     api: { virtualIP: '192.168.1.21' },
     // No node lets this user in: the node's own counts.
-    ssh: { configFile: './ssh_config', user: 'stranger', options },
+    ssh: { configFile: './ssh_config', user: 'stranger' },
     nodes: [{ name, role: 'control', ip: '192.168.1.11', user: userInfo().username }],
   }
   return parsed(JSON.stringify(value))

@@ -4,6 +4,7 @@ import { readFileSync, writeFileSync } from 'node:fs'
 import { createServer } from 'node:net'
 import { after, before, beforeEach, describe, test } from 'node:test'
 import type { RelayBehaviour } from '../lab/relay.ts'
+import { sshEdit } from '../support/harderway.ts'
 import { makeSevenNodes, type SevenNodes, sevenNames } from '../support/labs.ts'
 import { needs } from '../support/programs.ts'
 
@@ -59,7 +60,7 @@ describe('deploy onto seven nodes of which two fail', { skip: needs('sshd', 'ssh
 
   test('says which do not answer in time', async () => {
     // So long that the other five are never too slow.
-    seven.write([['ssh', 'options'], { ConnectTimeout: 5 }])
+    seven.write(sshEdit(seven.path, ['ConnectTimeout 5'], seven.lab.sshConfig))
     behave({ hang: true })
     await assertTwoFail(relayed, 'timed out', /check that the machine is up and reachable/)
     behave({})

@@ -246,8 +246,6 @@ test('mistakes in a cluster.yaml of layout hard-way', () => {
       /api\.virtualIP is no key of layout hard-way: that guide has no load balancer/,
     ],
     [{ subject: { organization: 'x' } }, /subject\.organization is no key of layout hard-way/],
-    [{ install: 'guide' }, /install is of the other guide: install: true copies files/],
-    [{ install: { layout: 'guide' } }, /install\.layout is of the other guide/],
     [node('b', 'control'), /nodes\[3\]\.role layout hard-way has one control node: its etcd/],
     [node('g', 'gateway'), /nodes\[3\]\.role layout hard-way has no load balancer/],
     [node('kube-proxy', 'worker'), /"kube-proxy" is the name of one of the cluster's own files/],

@@ -6,7 +6,7 @@ import { describe, test } from 'node:test'
 import { parseCluster } from '../../lib/cluster/cluster.ts'
 import { layoutRules } from '../../tasks/layouts/tables.ts'
 import { scratch } from '../support/files.ts'
-import { type Edit, harderway, idsOf, labEdits, writeCluster } from '../support/harderway.ts'
+import { type Edit, harderway, idsOf, labEdits, sshEdit, writeCluster } from '../support/harderway.ts'
 import { labPlace } from '../support/labs.ts'
 import { needs } from '../support/programs.ts'
 
@@ -42,11 +42,6 @@ const refused: readonly (readonly [key: string, edit: (value: string) => Edit, v
     [injected, 'x', '', '../x', '~user/x', '~/../x', '/a/../b', '~/a\nb', '/a\u0000b', '-x', '~/a\u2028b'],
   ],
   ['name', at('name'), ['-x', 'a b', 'x;y', 'é', '', '$(x)', 'a'.repeat(300), '"', '{}', injected]],
-  [
-    'ssh.options.Compression',
-    (value) => [['ssh', 'options'], { Compression: value }],
-    ['yes\nProxyCommand touch x', 'a\u0000b'],
-  ],
 ]
 for (const [key, edit, values] of refused)
   test(`${key} is refused where it is no name, with its place: ${JSON.stringify(values).slice(0, 60)}`, (t) => {
@@ -112,33 +107,16 @@ describe('what is carried through to nodes', { skip: needs('sshd', 'ssh', 'scp')
     }
   })
 
-  test('an ssh option is one value, whatever is in it: nothing in it is run', async () => {
-    const option = (value: string) => [['ssh', 'options'], { ConnectTimeout: value }] as Edit
-    for (const value of [
-      '-oProxyCommand=touch x',
-      '5 -oProxyCommand=touch x',
-      "5' -oProxyCommand='touch x",
-      '$(touch x)',
-      '`touch x`',
-      '5; touch x',
-      '5"',
-    ])
-      assert.equal((await deploy({}, option(value))).status, 1, value)
-    for (const folder of [place, suite.lab.node('control0').home, process.cwd()])
-      assert.ok(!existsSync(join(folder, 'x')))
-  })
-
-  test('a host, a user and an option that are odd but legal reach ssh as they are', async () => {
+  test('a host and a user that are odd but legal reach ssh as they are', async () => {
     const wrapper = join(place, 'proxy with blank')
     writeFileSync(wrapper, `#!/bin/sh\nprintf '%s\\n' "$@" > '${join(place, 'asked')}'\nexit 1\n`, { mode: 0o755 })
-    const options: Edit = [['ssh', 'options'], { ProxyCommand: `"${wrapper}" %h %r` }]
-    writeFileSync(join(place, 'none'), '')
+    const config = sshEdit(place, [`ProxyCommand "${wrapper}" %h %r`])
     for (const [host, user] of [
       ['a.b-c_d', 'DOMAIN_x@corp.example'],
       ['fe80::1%eth0', '0x'],
       ['_x', 'a.b-c'],
     ] as const) {
-      const ran = await deploy({ host }, options, [['ssh', 'configFile'], 'none'], [['ssh', 'user'], user])
+      const ran = await deploy({ host }, config, [['ssh', 'user'], user])
       assert.equal(ran.status, 1)
       assert.equal(readFileSync(join(place, 'asked'), 'utf8').split('\n')[1], user)
       assert.match(readFileSync(join(place, 'asked'), 'utf8'), new RegExp(`^${host.replace(/%.*/, '')}`))

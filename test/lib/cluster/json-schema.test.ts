@@ -21,7 +21,7 @@ function errorsOf(yaml: string): string[] {
 test('what may be written is valid', () => {
   const all = `${minimal.replace('role:', 'sans: [a], host: b, port: 22, directory: /x, role:')}
 network: { serviceCIDR: [10.32.0.0/16, "fd00::/108"] }
-ssh: { configFile: ./ssh_config, options: { ConnectTimeout: 5, Compression: true, ProxyJump: a } }
+ssh: { configFile: ./ssh_config }
 localKubeconfig: { path: ./config }
 `
   for (const text of [readFileSync(file('cluster.yaml'), 'utf8'), minimal, all, and('localKubeconfig: false')])

@@ -140,19 +140,16 @@ testFiles('the kubeconfig is of one of users', [
   [and('localKubeconfig: { as: Jane }'), "5:24 is not a user's name", '5:24 is not one of users'],
 ])
 
-const options = (text: string) => and(`ssh: { options: { ${text} } }`)
-const cannot = "can't be set here: put it into the file of ssh.configFile"
-testFiles('ssh.options are those that say how a node is reached and with which keys, in letters of any case', [
-  [options('User: root, Port: 1'), `5:19 ${cannot}`, `5:31 ${cannot}`],
-  [options('"ProxyJump=b": a, "-oProxyCommand": x'), `5:19 ${cannot}`, `5:37 ${cannot}`],
-  [options('PermitLocalCommand: yes, RemoteCommand: id'), `5:19 ${cannot}`, `5:44 ${cannot}`],
+testFiles('a key that was removed is an error that says what takes its place', [
   [
-    options('ForwardAgent: yes, SendEnv: A, KnownHostsCommand: x'),
-    `5:19 ${cannot}`,
-    `5:38 ${cannot}`,
-    `5:50 ${cannot}`,
+    and('ssh: { options: { ConnectTimeout: 1 } }'),
+    '5:8 ssh.options was removed in harderway 0.4.0: put them into the file of ssh.configFile',
   ],
-  [options('proxyjump: a, CONNECTTIMEOUT: 5, StrictHostKeyChecking: no, UserKnownHostsFile: /dev/null')],
+  [and('install: guide'), '5:10 install guide was removed in harderway 0.4.0: write install: true'],
+  [
+    and('install: { layout: guide }'),
+    '5:12 install.layout was removed in harderway 0.4.0: take it out, and write install: true where it is all of install',
+  ],
 ])
 
 const gateway = (text: string) => and(`  - { name: g, role: gateway, ip: 10.0.0.9 }\ninstall: ${text}`)

@@ -9,8 +9,6 @@ testFiles('each kind of value is told what it should be', [
   [edited('\n  - { name: c0, role: control, ip: 10.0.0.2 }', ' {c0: control}'), '3:8 nodes is a map, not a list'],
   [edited('\n  - { name: c0, role: control, ip: 10.0.0.2 }', ' []'), '3:8 nodes is empty: at least one is needed'],
   [and('subject: [a]'), '5:10 subject is a list, not a map of keys'],
-  [and('ssh: { options: -4 }'), '5:17 ssh.options -4 is not a map of keys'],
-  [and('ssh: { options: { ProxyJump: [a, b] } }'), '5:30 a list is not one value'],
   [and('localKubeconfig: true'), '5:18 neither false nor a map of as, path, context and user'],
 ])
 
@@ -116,12 +114,10 @@ testFiles('paths and what ssh is given', [
   [and('ssh: { user: -lroot }'), '5:14 is not a user name, such as ubuntu'],
   [node('host: -v, role: control, ip: 10.0.0.2'), '4:23 is not a host for ssh'],
   [and('ssh: { configFile: "a\\nb" }'), '5:20 is not a path'],
-  [and('ssh: { options: { ProxyCommand: "nc\\nid" } }'), '5:33 is not a command on one line'],
 ])
 
 testFiles('install', [
   [and('install: yes'), '5:10 "yes" is neither true nor false nor a map of sudo, drain, undrain, timeout, units'],
-  [and('install: { layout: kubeadm }'), '5:20 is not a layout: known are guide'],
   [and('install: { timeout: 2d }'), '5:21 is not a time to wait, such as 90s or 2m (up to 1h)'],
   [and('install: { timeout: 61m }'), '5:21 is not a time to wait'],
   [and('install: { sudo: "sudo\\n-n" }'), '5:18 is not a command on one line'],
@@ -148,6 +144,6 @@ testFiles('users', [
 
 testFiles('what may be written', [
   [minimal],
-  [and('localKubeconfig: false\ninstall: guide')],
+  [and('localKubeconfig: false\ninstall: true')],
   [and(`subject: { state: a, organization: ${'x'.repeat(64)} }\nssh: { user: a }`)],
 ])

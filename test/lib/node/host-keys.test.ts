@@ -5,7 +5,7 @@ import { join } from 'node:path'
 import { after, before, beforeEach, describe, test } from 'node:test'
 import { Failure } from '../../../lib/failure.ts'
 import { fill } from '../../support/full-disk.ts'
-import { openSshLab, type SshLab, type SshUse } from '../../support/labs.ts'
+import { type ConfigUse, openSshLab, type SshLab } from '../../support/labs.ts'
 import { needs } from '../../support/programs.ts'
 
 const skip = needs('sshd', 'ssh', 'ssh-keygen')
@@ -27,12 +27,11 @@ after(() => at?.[Symbol.asyncDispose]())
 
 describe('a node behind a jump host', { skip }, () => {
   test('is reached by the jump hosts of the configuration', async () => {
-    const [node, hop, first] = [at.host('node'), at.host('hop'), at.host('first')]
-    const ways: readonly SshUse[] = [
+    const [hop, first] = [at.host('hop'), at.host('first')]
+    const ways: readonly ConfigUse[] = [
       { config: at.host('node', 'ProxyJump hop') + hop },
       { config: at.host('node', 'ProxyJump first,hop') + hop + first },
       { config: at.host('node', 'ProxyJump hop') + at.host('hop', 'ProxyJump first') + first },
-      { config: node + hop, options: { ProxyJump: `hop:${at.lab.node('hop').port}` } },
     ]
     for (const use of ways) assert.equal(await at.run('node', 'echo in', use), 'in\n')
   })
@@ -104,12 +103,6 @@ describe('keys that are learnt at the first meeting go into a file that stays', 
       assert.equal(await at.run('node', 'echo in', { config }), 'in\n')
       assert.ok(existsSync(join(at.folder, known)))
     })
-
-  test('named in ssh.options likewise', async () => {
-    const options = { StrictHostKeyChecking: 'accept-new', UserKnownHostsFile: './known_by_options' }
-    assert.equal(await at.run('node', 'echo in', { config: at.host('node'), options }), 'in\n')
-    assert.ok(existsSync(join(at.folder, 'known_by_options')))
-  })
 
   for (const [title, file] of [
     ['/dev/null', '/dev/null'],

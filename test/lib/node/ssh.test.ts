@@ -233,7 +233,7 @@ test('what the configuration sets for how long a connection may take precedes ou
   const file = join(scratch(t), 'ssh_config')
   const optionsWith = (...lines: readonly string[]) => {
     writeFileSync(file, ['Host node', ...lines, ''].join('\n'))
-    const options = connectionOptions({ options: new Map() }, { user: 'me', port: undefined }, '/tmp/socket')
+    const options = connectionOptions({ user: 'me', port: undefined }, '/tmp/socket')
     const printed = execFileSync('ssh', ['-G', '-F', file, ...options, '--', 'node'], { encoding: 'utf8' })
     return defaultOptions(parseSshConfig(printed)).filter((word) => word !== '-o')
   }

@@ -8,7 +8,7 @@ import { addKey, encryptWithNewest, keepKeys, readEncryptionKeys } from '../../.
 import { generatePrivateKey, privateKeyPem } from '../../../lib/pki/x509.ts'
 import { harderWay } from '../../../tasks/layouts/harder-way.ts'
 import { fakeTool, scratch, stateOf } from '../../support/files.ts'
-import { copyPlace, type Edit, exits, harderway, madePlace, writeCluster } from '../../support/harderway.ts'
+import { copyPlace, type Edit, exits, harderway, madePlace, sshEdit, writeCluster } from '../../support/harderway.ts'
 
 const edits: Edit[] = [
   [['certificates', 'key'], 'ecdsa-p256'],
@@ -51,7 +51,8 @@ test('a rotation of the CA leaves an etcd with a CA of its own alone', async (t)
 })
 
 test('the plan of the encryption key names the flag that would spare restarts, also where it could not look', async (t) => {
-  const { place } = copyPlace(t, origin, [...edits, [['ssh', 'options'], { ProxyCommand: 'false' }]])
+  const { place } = copyPlace(t, origin, edits)
+  writeCluster(place, [...edits, sshEdit(place, ['ProxyCommand false'])])
   const { stdout } = await exits(4, place, 'rotate', 'encryption-key', '--dry-run')
   const unless = /kube-apiserver: by restart, unless it has --encryption-provider-config-automatic-reload=true in its/g
   assert.equal(stdout.match(unless)?.length, 3)

@@ -83,7 +83,7 @@ describe('auth/', { concurrency: 2 }, () => {
   })
 
   test('is left as it was by what only looks, and where there is none, none is left', async (t) => {
-    const { place, auth } = makeFolder(t, [[['ssh', 'options'], { ConnectTimeout: 1 }]])
+    const { place, auth } = makeFolder(t)
     const looks = [
       ...[[...phases, '--dry-run'], ['bootstrap', '--dry-run', '--json'], ['verify'], ['status'], ['status', '--json']],
       ...[['graph'], ['--list'], ['--help']],

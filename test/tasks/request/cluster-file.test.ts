@@ -1,10 +1,6 @@
 import assert from 'node:assert/strict'
-import { writeFileSync } from 'node:fs'
-import { join } from 'node:path'
 import { test } from 'node:test'
 import { formatExcerpt } from '../../../tasks/request/command-run.ts'
-import { and, scratch } from '../../support/files.ts'
-import { harderway } from '../../support/harderway.ts'
 import { fc } from '../../support/properties.ts'
 
 const at = (text: string, line: number, column: number) =>
@@ -38,23 +34,3 @@ test('the caret is below what is at the column', () => {
     }),
   )
 })
-
-for (const [text, where, instead] of [
-  ['ssh: { options: { ConnectTimeout: 1 } }', '5:8: ssh.options', 'put them into the file of ssh.configFile'],
-  ['install: guide', '5:10: install guide', 'write install: true'],
-  [
-    'install: { layout: guide }',
-    '5:12: install.layout',
-    'take it out, and write install: true where it is all of install',
-  ],
-] as const)
-  test(`${text} is deprecated: each command that reads it says when it goes, and what to write; not with --quiet`, async (t) => {
-    const place = scratch(t)
-    writeFileSync(join(place, 'cluster.yaml'), and(text))
-    const told = `warning: ${place}/cluster.yaml:${where} is deprecated, and an error from harderway 0.4.0 on: ${instead}\n`
-    const all = [['graph'], ['certs'], ['certs', '--dry-run'], ['status', '--json']]
-    for (const args of text === 'install: guide' ? all : all.slice(0, 1)) {
-      assert.equal((await harderway(place, ...args)).stderr, told, args.join(' '))
-      if (!args.includes('graph')) assert.equal((await harderway(place, ...args, '--quiet')).stderr, '', args.join(' '))
-    }
-  })
