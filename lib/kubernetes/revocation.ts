@@ -4,9 +4,17 @@ import { isDeepStrictEqual } from 'node:util'
 import type { Cluster } from '../cluster/cluster.ts'
 import { entryOf, isKeyEntry } from '../cluster/problem.ts'
 import { tryTo } from '../failure.ts'
-import { type AuthDir, authorizationConfigFile, timeOfBackup } from '../files/auth-dir.ts'
+import { type AuthDir, authorizationConfigFile, caName, nextName, timeOfBackup } from '../files/auth-dir.ts'
 import { memoised } from '../files/plain-file.ts'
-import { type Certificate, commonNameOf, fingerprintOf, keyIdOf, readCertificate } from '../pki/certificate.ts'
+import {
+  type Certificate,
+  commonNameOf,
+  fingerprintOf,
+  isIssuedBy,
+  keyIdOf,
+  readCertificate,
+} from '../pki/certificate.ts'
+import { tryCertificate } from '../pki/pair.ts'
 import { formatNames } from '../wording.ts'
 import {
   counterOf,
@@ -59,6 +67,12 @@ export function knownCertificates(auth: AuthDir): KnownCertificate[] {
       return found && name !== undefined ? [{ folder, name, ...found }] : []
     }),
   )
+}
+
+/** Whether who trusts the cluster's CA accepts it, and, in a rotation, who trusts the next one. */
+export function isAccepted({ auth, now }: Pick<Listing, 'auth' | 'now'>, { certificate }: KnownCertificate): boolean {
+  const cas = [caName, nextName(caName)].flatMap((name) => tryCertificate(auth, name) ?? [])
+  return certificate.notAfter > now && cas.some((ca) => isIssuedBy(certificate, ca))
 }
 
 /** Those that an entry revokes. */

@@ -4,7 +4,7 @@ import { nameInPhase, type Row, type Rows } from '../graph/target.ts'
 import { formatReasons, ownReasons, worksOf } from '../reason.ts'
 import { count, fit, foldAlike, formatNames, printable, wrap } from '../wording.ts'
 import { formatJsonLine, type LinesOptions } from './lines.ts'
-import type { Phases, Reporter } from './reporter.ts'
+import type { Access, Phases, Reporter } from './reporter.ts'
 import {
   formatExpiry,
   formatFailure,
@@ -135,6 +135,7 @@ export function createPlanJson(write: (line: string) => void, phases: Phases, li
       const planned = foldPlan(phases, summary.rows)
       for (const { title, rows, names, ...shown } of planned)
         write(formatJsonLine({ type: 'planned', ids: rows.map(({ id }) => id), ...shown }))
+      for (const each of summary.access ?? []) write(formatJsonLine({ type: 'access', ...each }))
       if (summary.planHash !== undefined)
         write(formatJsonLine({ type: 'plan', hash: summary.planHash, ...countPlan(planned) }))
       await lines.end(summary)
@@ -156,6 +157,7 @@ export function createPlanLines({ phases, verbose, quiet, columns, write, writeE
       const toDo = formatToDo(summary, columns)
       const nothing = toDo.length > 0 ? [] : [isNoted ? 'Nothing else to do' : 'Nothing to do']
       if (!quiet) for (const line of formatPlan(phases, rows, { isVerbose: verbose, columns, nothing })) write(line)
+      for (const each of summary.access ?? []) if (!quiet) write(fit(formatAccess(each), columns))
       for (const text of [...formatFailures(rows, verbose).map((each) => fit(each, columns)), ...toDo]) write(text)
       if (!quiet && rows.size > 0) write(formatSummary(summary))
       if (!quiet && planHash !== undefined) write(`Plan hash: ${planHash}`)
@@ -217,6 +219,14 @@ function formatPlanned(planned: Planned, list: (names: readonly string[]) => str
     yours.length > 0 && `↻ restart yourself: ${yours.join(', ')}`,
   ].flatMap((text) => (text ? [paint(text)] : []))
   return [`  ${paint(mark)} ${printable(list(names))}  ${first}`.trimEnd(), ...more.map((text) => `      ${text}`)]
+}
+
+/** "Access + control3: ca-key.pem (becomes anyone: signs certificates for any user and any server)" */
+function formatAccess(access: Access): string {
+  const who = formatNames(access.holders)
+  if (access.mark === '?') return printable(`Access ? ${who}: what they have is unknown`)
+  const { mark, key, power } = access
+  return `Access ${paint(mark)} ${printable(`${who}${key === undefined ? '' : `: ${key}`} (${power})`)}`
 }
 
 /** A mark at its beginning is in colour. */

@@ -342,11 +342,12 @@ function findOwnKeys(run: Run) {
 
 const isAdmin = ({ attributes }: Certificate) => attributes.includes('O=system:masters')
 
-/** The names of the certificates whose keys are in your kubeconfigs. */
-export function namesOfOwnKeys(run: Run): string[] {
-  return findOwnKeys(run).keys.flatMap(({ certificate }) => {
+/** The names of the certificates whose keys are in your kubeconfigs. `isMade`: in the entry that a run makes. */
+export function namesOfOwnKeys(run: Run): { readonly name: string; readonly isMade: boolean }[] {
+  return findOwnKeys(run).keys.flatMap(({ certificate, isMade }) => {
     const isIts = ({ profile: { subject } }: CertRow) => namesIn(certificate).includes(subject.CN)
-    return isAdmin(certificate) ? run.auth.files.names.admin : (certTable(run.cluster).find(isIts)?.name ?? [])
+    const name = isAdmin(certificate) ? run.auth.files.names.admin : certTable(run.cluster).find(isIts)?.name
+    return name === undefined ? [] : [{ name, isMade }]
   })
 }
 

@@ -24,6 +24,7 @@ import { outageOf } from '../layouts/tables.ts'
 import { phases } from '../phases/bootstrap.ts'
 import { readAuth } from '../request/access.ts'
 import type { CommandRun } from '../request/command-run.ts'
+import { accessIn } from '../request/gains.ts'
 import { type ExitCause, exitStatus } from '../request/job.ts'
 import { adviseOnRotations, findBeside, stagesIn } from '../request/notices.ts'
 import { type Observation, observe, showObservation } from '../request/observe.ts'
@@ -80,7 +81,8 @@ async function show(given: CommandRun, seen: Observation, wanted: PlanScope) {
     ...(await adviseOnRotations(run)),
   ]
   const planHash = planOf(rows, given, stagesIn(run))?.hash
-  return showObservation(given, seen, { isPlan: true, findings, planHash })
+  const access = await accessIn(seen, whole)
+  return showObservation(given, seen, { isPlan: true, findings, access, planHash })
 }
 
 /** cluster.yaml may be somebody else's, and looking at nodes runs commands that it names: docs/safety.md. */

@@ -115,7 +115,10 @@ export function authorizationWebhookPath(cluster: Placing): string {
 }
 
 /** The only identity that is no certificate's. */
-export const encryptionConfig = { file: encryptionConfigFile, on: 'control', label: 'encryption key' } as const
+export const encryptionConfig = {
+  ...{ file: encryptionConfigFile, on: 'control', label: 'encryption key' },
+  power: 'reads the Secrets in a copy of etcd',
+} as const
 
 function fileOf(files: FileNames, kind: OfCert, name: string): string {
   return kind === 'kubeconfig' ? kubeconfigFile(name) : files[kind](name)
@@ -193,6 +196,16 @@ const identityIn = memoised<ReadonlyMap<string, string>, Layout>(
       [encryptionConfig.file, encryptionConfig.label],
     ]),
 )
+
+/** What the holder of a file of ours can do by the key in it; undefined for one without a key. Of what is switched off, too. */
+export function powerOf(cluster: Cluster, file: string): string | undefined {
+  const { layout } = cluster
+  const { kind, name } = layoutOf(cluster).files.parse(file) ?? {}
+  if (kind === 'encryption-config') return encryptionConfig.power
+  if (kind !== 'key' && kind !== 'kubeconfig') return undefined
+  const whole = layoutOf({ layout, etcd: { ca: 'own' }, aggregation: true }).certs
+  return [...certTable(cluster), ...whole].find((each) => each.name === name)?.power
+}
 
 /** Whether it is the name of a certificate whose key is on control nodes alone, or of the next of that name. */
 export function isOfControlPlane(cluster: LaidOut, name: string): boolean {

@@ -19,6 +19,7 @@ import {
   coveredBy,
   formatDropped,
   formatUnread,
+  isAccepted,
   keysToList,
   knownCertificates,
   listIn,
@@ -158,12 +159,19 @@ function leftToUser(run: Run): Finding[] {
   return asFindings([unknown.length > 0 && ofUnknown, ...etcdIsOpen(run)], { owner: 'user' })
 }
 
-/** etcd asks no API server: it takes every certificate of its CA. */
-function etcdIsOpen({ cluster, command }: Run): string[] {
+/** etcd asks no API server: it takes every certificate of its CA. Those that nobody knows count as such. */
+function etcdIsOpen(run: Run): string[] {
+  const { auth, cluster, command } = run
   const { etcd } = layoutOf(cluster)
   const { revoked = [] } = cluster
   if (revoked.length === 0 || etcd === undefined || etcd.ca === etcdCaName) return []
+  const known = knownCertificates(auth)
+  const open = revoked.filter((entry) => {
+    const its = coveredBy(entry, known)
+    return its.length === 0 || its.some((each) => isAccepted(run, each))
+  })
+  if (open.length === 0) return []
   return [
-    `certificates of ${formatNames(revoked)} still open etcd, and so the cluster, through port 2379; write etcd: { ca: own } in cluster.yaml, then run ${command('rotate etcd-ca')}`,
+    `certificates of ${formatNames(open)} still open etcd, and so the cluster, through port 2379; write etcd: { ca: own } in cluster.yaml, then run ${command('rotate etcd-ca')}`,
   ]
 }

@@ -5,20 +5,21 @@
 import { join } from 'node:path'
 import { isKeyEntry } from '../../lib/cluster/problem.ts'
 import { isUserName } from '../../lib/cluster/schema.ts'
-import { backUp, caName, kubeconfigFile, nextName } from '../../lib/files/auth-dir.ts'
+import { backUp, kubeconfigFile } from '../../lib/files/auth-dir.ts'
 import type { Rows, Run } from '../../lib/graph/target.ts'
 import { isOverRevoked, type Shown, usersOf } from '../../lib/kubernetes/authorization.ts'
 import {
   coveredBy,
   entriesOf,
   formatEntries,
+  isAccepted,
   type KnownCertificate,
   knownCertificates,
   listIn,
   timeOf,
   wantedList,
 } from '../../lib/kubernetes/revocation.ts'
-import { commonNameOf, endOf, isIssuedBy } from '../../lib/pki/certificate.ts'
+import { commonNameOf, endOf } from '../../lib/pki/certificate.ts'
 import { backdating, isOfOwnCa, ownCas, tryCertificate } from '../../lib/pki/pair.ts'
 import { asFindings, type Finding } from '../../lib/reason.ts'
 import { count, formatDate, formatNames } from '../../lib/wording.ts'
@@ -32,14 +33,16 @@ type ClientCertificate = Shown & { readonly file?: KnownCertificate }
 /** All that have not expired, with whether one is over a revoked key, and whether its user is let in by it. */
 function validCertificates(run: Given) {
   const { auth, cluster, now } = run
-  const cas = [caName, nextName(caName)].flatMap((name) => tryCertificate(auth, name) ?? [])
-  const known = knownCertificates(auth).filter(
-    ({ certificate }) =>
-      !certificate.isCa && certificate.notAfter > now && cas.some((ca) => isIssuedBy(certificate, ca)),
+  const { known = [], out = [] } = Object.groupBy(
+    knownCertificates(auth).filter(({ certificate }) => !certificate.isCa),
+    (each) => (isAccepted(run, each) ? 'known' : 'out'),
   )
+  // Of a CA that was replaced the list may have some still.
+  const ended = new Set(out.map(({ fingerprint }) => fingerprint))
   const found = known.map((file): ClientCertificate => ({ ...file, end: endOf(file.certificate, ownCas(auth)), file }))
   // A copy in auth/backup is the one in auth/.
-  const listed: readonly ClientCertificate[] = [...(listIn(auth)?.certificates ?? []), ...found.toReversed()]
+  const ofList = listIn(auth)?.certificates.filter(({ fingerprint }) => !ended.has(fingerprint)) ?? []
+  const listed: readonly ClientCertificate[] = [...ofList, ...found.toReversed()]
   const all = [...new Map(listed.map((each) => [each.fingerprint, each] as const)).values()].toReversed()
   const isOver = isOverRevoked(wantedList(run))
   const names = new Set(cluster.revoked?.flatMap(usersOf))

@@ -230,7 +230,7 @@ function compareFiles(files: readonly string[], { kind, reasons }: Row) {
 }
 
 /** The rows of a node as one; undefined if it was not inspected. What was not looked at is undefined, as without install in cluster.yaml. */
-function nodeRow({ run: { cluster }, rows }: Observation, node: ClusterNode) {
+export function nodeRow({ run: { cluster }, rows }: Pick<Observation, 'run' | 'rows'>, node: ClusterNode) {
   const [deploy, install, list] = ['deploy', 'install', 'revoked'].map((kind) => rows.get(`${kind}/${node.name}`))
   if (!deploy) return undefined
   const own = [deploy, install ?? [], list ?? []].flat()
@@ -246,11 +246,8 @@ function nodeRow({ run: { cluster }, rows }: Observation, node: ClusterNode) {
       ({ reasons, units = [] }) => units.length > 0 && !reasons.some((each) => each.kind === 'unit' && isWrong(each)),
     )
   const isReached = [install, list].every((row) => textsOf(row, 'unreached').length === 0)
-  // What its folder lacks, units may still have where they read it.
-  const missing = deploy.reasons.flatMap((each) =>
-    each.kind === 'on-node' && (!install || install.units?.length === 0) ? each.missing : [],
-  )
-  const belongs = nodeFiles(cluster, node).filter((file) => !missing.includes(file))
+  const lacking = lackedBy(cluster, node, deploy, install)
+  const belongs = nodeFiles(cluster, node).filter((file) => !lacking.includes(file))
   return {
     node: node.name,
     state: worst ?? ('fresh' as const),
@@ -270,6 +267,19 @@ function nodeRow({ run: { cluster }, rows }: Observation, node: ClusterNode) {
     holds: isLost(deploy) ? undefined : [...belongs, ...left.map(({ file }) => file)],
     left,
   }
+}
+
+/** What its folder lacks, units may still have where they read it: all of it, where the folder alone is gone. */
+function lackedBy(cluster: Cluster, node: ClusterNode, deploy: Row, install: Row | undefined): string[] {
+  const missing = deploy.reasons.flatMap((each) => (each.kind === 'on-node' ? each.missing : []))
+  if (!install || install.units?.length === 0) return missing
+  const places = install.reasons.flatMap((each) => (each.kind === 'unit' ? each.places : []))
+  const absent = new Set(places.flatMap(({ path, what }) => (what === 'missing' ? path : [])))
+  const isGone = absent.size === 0 && missing.length === nodeFiles(cluster, node).length
+  const reads = nodeUnits(cluster, node).flatMap((unit) => unit.reads)
+  const isInstalled = (name: string) =>
+    reads.some(({ file, usual, isOptional }) => file === name && !absent.has(usual) && (isGone || !isOptional))
+  return missing.filter((file) => !isInstalled(file))
 }
 
 /** A refusal is an answer: the files there are not ours. So is that they are newer. */

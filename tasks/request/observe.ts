@@ -67,7 +67,7 @@ export async function observe(
 export async function showObservation(
   { reporterFor, endedStatus }: CommandRun,
   { run, phases, events, rows, seconds }: Observation,
-  { isPlan = false, findings, planHash }: Pick<Summary, 'findings' | 'planHash'> & { isPlan?: boolean } = {},
+  { isPlan = false, findings, ...more }: Pick<Summary, 'findings' | 'access' | 'planHash'> & { isPlan?: boolean } = {},
 ): Promise<readonly ExitCause[]> {
   const causes = [...causesOf(rows.values()), ...causesIn(findings)]
   const reporter = await reporterFor(phases, isPlan)
@@ -79,7 +79,7 @@ export async function showObservation(
     exit: exitStatus(causes, endedStatus()),
     now: run.now,
     ...(findings && { findings }),
-    planHash,
+    ...more,
   })
   return causes
 }

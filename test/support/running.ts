@@ -247,10 +247,15 @@ interface Probed {
   readonly cut: number
 }
 
-/** Asks until its end, which tells what failed. */
-export function probe(lab: Machines, probed = lab.guide.probed): AsyncDisposable & { end(): Promise<Probed> } {
+/** Asks until its end, which tells what failed. `folder`: with an auth/ that its clients have of their own. */
+export function probe(
+  lab: Machines,
+  probed = lab.guide.probed,
+  folder = '.',
+): AsyncDisposable & { end(): Promise<Probed> } {
   const script = join(import.meta.dirname, '../lab/machines/prober.ts')
-  const [first = '', ...args] = [...lab.within, process.execPath, script, JSON.stringify(probed)]
+  const inFolder = ['env', `--chdir=${join(lab.place, folder)}`]
+  const [first = '', ...args] = [...lab.within, ...inFolder, process.execPath, script, JSON.stringify(probed)]
   const child = spawn(first, args, { stdio: ['pipe', 'pipe', 'inherit'] })
   let told = ''
   child.stdout.setEncoding('utf8').on('data', (text: string) => {

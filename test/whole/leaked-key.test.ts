@@ -18,7 +18,8 @@ const workers = 'A worker, or its key'
 const replaced: Readonly<Record<string, readonly string[]>> = {
   "A user's key or kubeconfig": ['jane'],
   "The admin's kubeconfig": ['admin'],
-  [workers]: ['kube-proxy', 'worker0'],
+  // A name that comes back to `nodes` gets a new key.
+  [workers]: ['kube-proxy'],
   'A control node, auth/, or a backup of it': [
     ...[
       'admin',

@@ -178,10 +178,7 @@ function keyColumns(cluster: Cluster) {
     isRed: isCritical || opensEtcd,
     name: node ? own : name,
   }))
-  const all = [
-    ...keys,
-    { name: encryption, power: 'decrypts Secrets in a copy of etcd', isCritical: true, isRed: true },
-  ]
+  const all = [...keys, { name: encryption, power: encryptionConfig.power, isCritical: true, isRed: true }]
   const unique = [...new Map(all.map((key) => [key.name, key])).values()]
   const rank = ({ name, isCritical }: (typeof all)[number]) => (isCritical ? 0 : name === own ? 1 : 2)
   return unique.sort((a, b) => rank(a) - rank(b))
@@ -200,7 +197,7 @@ function keysOn(cluster: Cluster, node: ClusterNode, files: readonly string[]): 
 function holders(run: Run, found: readonly NodeItem[], all: readonly string[]) {
   const { cluster } = run
   const wanted = cluster.localKubeconfig ? [localHolder(cluster)?.name ?? ''] : []
-  const local = new Set([...wanted, ...namesOfOwnKeys(run)])
+  const local = new Set([...wanted, ...namesOfOwnKeys(run).map(({ name }) => name)])
   const nodes = cluster.nodes.map((node) => {
     const { holds = nodeFiles(cluster, node) } = found.find((each) => each.node === node.name) ?? {}
     return { name: node.name, keys: keysOn(cluster, node, holds) }

@@ -223,6 +223,16 @@ const lines = {
     restarts: texts('Units to restart.'),
     yours: texts('Units to restart yourself.'),
   }),
+  access: line(
+    'access',
+    'by `--dry-run`, for each key that somebody gets or no longer has, once the cluster is there',
+    {
+      mark: oneOf('Gets it, no longer has it, or it is not known what they have.', ['+', '-', '?']),
+      holders: texts('Nodes, users, or your kubeconfig.'),
+      key: optional(text('The file with the key, where <name> is the name of each node; or its entry in revoked.')),
+      power: optional(text('What its holder can do; its words may change.')),
+    },
+  ),
   plan: line('plan', 'by `--dry-run`, if everything was inspected', {
     hash: matching('The hash for --expect-plan.', /^[0-9a-f]{64}$/),
     added: number('How many targets are new.'),

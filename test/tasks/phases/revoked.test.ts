@@ -203,6 +203,12 @@ test('a key that no list cuts off is an error at its line', async (t) => {
 const jane = (...groups: string[]): Edit => [['users'], [{ name: 'jane', groups }]]
 
 /** Two certificates of jane's, over one key; and a list from elsewhere in which that is revoked, by the first. */
+/** As the list has it. */
+function listed(pem: Buffer) {
+  const keyId = keyIdOf(readCertificate(pem) ?? assert.fail())
+  return { fingerprint: fingerprintIn(pem), keyId, user: 'jane', end: new Date(Date.now() + 1e9) }
+}
+
 async function revokedElsewhere({ folder, file, write }: ReturnType<typeof place>) {
   const pems: Buffer[] = []
   for (const groups of [[], ['devs']]) {
@@ -210,10 +216,7 @@ async function revokedElsewhere({ folder, file, write }: ReturnType<typeof place
     await exits(0, folder, 'certs')
     pems.push(readFileSync(file('jane.pem')))
   }
-  const certificates = pems.map((pem) => {
-    const keyId = keyIdOf(readCertificate(pem) ?? assert.fail())
-    return { fingerprint: fingerprintIn(pem), keyId, user: 'jane', end: new Date(Date.now() + 1e9) }
-  })
+  const certificates = pems.map(listed)
   const entries = certificates.map(({ fingerprint }) => `sha256:${fingerprint}`)
   const text = formatAuthorization({ entries: entries.slice(0, 1), certificates }, '/k')
   writeFileSync(file(), text, { mode: 0o600 })
@@ -250,6 +253,25 @@ test('where etcd shares the CA, what is cut off still opens etcd: said with exit
   for (const _ of ['made', 'there'])
     assert.match((await exits(4, folder, 'revoked')).stdout, /certificates of jane still open etcd.*rotate etcd-ca/)
   assert.match((await harderway(folder, 'status')).stdout, /still open etcd/)
+})
+
+test('what a CA has issued that was replaced opens no etcd, and is accepted by nobody', async (t) => {
+  const { folder, file, write } = place(t)
+  const more = [[['etcd'], undefined], jane()] as const
+  write([], ...more)
+  await exits(0, folder, 'certs')
+  const certificates = []
+  for (const _ of ['revoked', 'older']) {
+    certificates.push(listed(readFileSync(file('jane.pem'))))
+    await exits(0, folder, 'user-certs/jane', '--force')
+  }
+  const entries = certificates.slice(0, 1).map(({ fingerprint }) => `sha256:${fingerprint}`)
+  writeFileSync(file(), formatAuthorization({ entries, certificates }, '/k'), { mode: 0o600 })
+  write(entries, ...more)
+  const told = async () => (await harderway(folder, 'status')).stdout.replaceAll(/\s+/g, ' ')
+  assert.match(await told(), /jane \(with an older key, .* still accepted.* still open etcd/)
+  for (const args of [['ca', '--force', '--yes'], ['certs']]) await exits(0, folder, ...args)
+  assert.doesNotMatch(await told(), /still (accepted|open)/)
 })
 
 test('init and recover read the list back', async (t) => {

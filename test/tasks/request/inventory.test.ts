@@ -6,6 +6,7 @@ import { type Outcome, type Run, rowOf } from '../../../lib/graph/target.ts'
 import type { ReasonOf } from '../../../lib/reason.ts'
 import { formatMetrics } from '../../../tasks/commands/report/report.ts'
 import { formatStatus } from '../../../tasks/commands/status.ts'
+import { nodeFiles } from '../../../tasks/layouts/tables.ts'
 import { takeInventory } from '../../../tasks/request/inventory.ts'
 import type { Observation } from '../../../tasks/request/observe.ts'
 import { now, temporaryAuth } from '../../support/certificates.ts'
@@ -120,4 +121,21 @@ test('what an API server made itself is dated, where it was looked at with insta
       /^harderway_node_api_server_end_timestamp_seconds\{.*node="c0"\} 1890561600$/m,
     )
   }
+})
+
+test('a node lacks a key that neither its folder nor a unit has: a folder alone that is lost takes none away', (t) => {
+  const [c0] = installed.nodes
+  assert.ok(c0)
+  const all = nodeFiles(installed, c0)
+  const absent = { path: '/var/lib/kubernetes/service-account-key.pem', what: 'missing' } as const
+  const lacks = (missing: readonly string[], install: Outcome) => {
+    const found = seen({ kind: 'stale', ...onNode({ missing }) }, install)
+    const [node] = takeInventory({ ...found, run: { ...found.run, auth: temporaryAuth(t) } }).nodes
+    return missing.filter((file) => !node?.holds?.includes(file))
+  }
+  const keys = ['ca-key.pem', 'service-account-key.pem']
+  assert.deepEqual(lacks(keys, unit({ places: [absent] })), keys)
+  assert.deepEqual(lacks(keys, { ...same, units }), ['ca-key.pem'])
+  assert.deepEqual(lacks(keys, { ...same, units: [] }), keys)
+  assert.ok(!lacks(all, { ...same, units }).some((file) => keys.includes(file)))
 })

@@ -1,0 +1,70 @@
+/** A plan says who gets a key and who no longer has one, of a cluster that is there: in text, Markdown and --json. */
+import assert from 'node:assert/strict'
+import { test } from 'node:test'
+import { type Edit, exits, labEdits, writeCluster } from '../support/harderway.ts'
+import { localPlace } from '../support/labs.ts'
+
+const at = localPlace('control0', 'control1', 'worker0')
+const nodes = (...names: string[]): Edit => [
+  ['nodes'],
+  names.map((name, i) => ({ name, role: name.replace(/\d/, ''), ip: `192.168.1.${11 + i}` })),
+]
+const user = (name: string, ...groups: string[]) => ({ name, groups })
+const base: Edit[] = [
+  [['certificates', 'key'], 'ecdsa-p256'],
+  [['etcd'], { ca: 'own' }],
+  [['users'], [user('jane', 'devs')]],
+  nodes('control0', 'worker0'),
+]
+const write = (...edits: Edit[]) => writeCluster(at.place, [...labEdits(at.lab), ...base, ...edits])
+const bootstrap = (...args: string[]) => exits(0, at.place, 'bootstrap', ...args)
+
+/** "+ control0: ca-key.pem", of what is in a plan. */
+async function planned(...args: string[]): Promise<string[]> {
+  const { events } = await exits(4, at.place, 'bootstrap', '--dry-run', '--json', ...args)
+  return events
+    .filter(({ type }) => type === 'access')
+    .map(({ mark, holders, key }) => [`${mark} ${(holders as string[]).join(', ')}`, key ?? []].flat().join(': '))
+}
+
+test('a new cluster gives nobody more than he had; later each key that somebody gets or loses has a line', async () => {
+  write()
+  assert.deepEqual(await planned(), [])
+  assert.deepEqual(await planned('--offline'), [])
+  await bootstrap()
+
+  const more: Edit[] = [
+    nodes('control0', 'worker0', 'control1'),
+    [['users'], [user('jane', 'devs', 'ops'), user('joe')]],
+  ]
+  write(...more)
+  const ofUsers = ['+ jane: jane.kubeconfig', '+ joe: joe.kubeconfig']
+  const own = ['ca-key.pem', 'etcd-ca-key.pem', 'kubernetes-key.pem', 'encryption-config.yaml', 'control1-key.pem']
+  const plan = await planned()
+  assert.deepEqual(
+    plan.filter((line) => !line.includes('control1')),
+    ofUsers,
+  )
+  for (const file of own) assert.ok(plan.includes(`+ control1: ${file}`), plan.join('\n'))
+  // Its key is in control1-key.pem already.
+  assert.ok(!plan.some((line) => line.includes('control1.kubeconfig')))
+  assert.deepEqual(await planned('--offline'), [...ofUsers, '? control0, worker0, control1'])
+  const line = 'Access + control1: ca-key.pem (becomes anyone: signs certificates for any user and any server)'
+  for (const format of [[], ['--format', 'markdown']])
+    assert.ok((await exits(4, at.place, 'bootstrap', '--dry-run', ...format)).stdout.split('\n').includes(line))
+  await bootstrap()
+
+  const kept: Edit = [['certificates', 'caKeyOnNodes'], false]
+  write(...more, [['aggregation'], true])
+  assert.deepEqual(await planned(), ['+ control0, control1: front-proxy-client-key.pem'])
+  write(...more, kept)
+  assert.deepEqual(await planned('--prune'), [
+    '- control0, control1: ca-key.pem',
+    '- control0, control1: etcd-ca-key.pem',
+  ])
+  write(...more, [['localKubeconfig'], { as: 'jane' }])
+  assert.deepEqual(await planned(), ['+ your kubeconfig: jane.kubeconfig', '- your kubeconfig: admin.kubeconfig'])
+
+  write(nodes('control0', 'worker0', 'control1'), [['install'], true], [['revoked'], ['joe']])
+  assert.deepEqual(await planned('--offline'), ['- joe', '? control0, worker0, control1'])
+})
