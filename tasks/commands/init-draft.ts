@@ -127,7 +127,7 @@ export function formatCluster({ nodes, users, revoked, ...draft }: ClusterDraft,
           '#   - { name: joe, groups: [devs], validity: 90d }',
           '#   - { name: jane, validity: 90d } # an admin with localKubeconfig: { as: jane }: status --on-nodes prints the ClusterRoleBinding',
         ]),
-    ...(revoked ? [`revoked: ${text(revoked)} # cut off: docs/cluster-yaml.md`] : []),
+    ...(revoked ? [`revoked: ${text(revoked)} # denied by every API server: docs/everyday.md`] : []),
     'nodes:',
     ...nodes.map((node) => {
       const isKnown = node.ips.length > 0

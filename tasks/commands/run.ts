@@ -143,7 +143,7 @@ function adviseExposed({ auth }: Run, rows: Rows): string[] {
   )
   if (files.length === 0) return []
   return [
-    `others on this machine could read ${formatNames(files)} in ${auth.path}; if anybody else logs in here, replace them: docs/rotation.md, "A key that may have leaked"`,
+    `others on this machine could read ${formatNames(files)} in ${auth.path}; if anybody else logs in here, replace them: docs/bad-day.md, "A key that may have leaked"`,
   ]
 }
 

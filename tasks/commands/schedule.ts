@@ -58,7 +58,7 @@ function formatFiles(given: CommandRun, name: string): Record<string, string> {
   const isRead = cluster.localKubeconfig && cluster.localKubeconfig.path === undefined && env.KUBECONFIG
   const kubeconfig = isRead ? kubeconfigs().join(delimiter) : undefined
   const description = `Description=harderway bootstrap of ${escapeSpecifiers(cluster.name)}`
-  // More than these directives could break what ssh needs on this machine: docs/monitoring.md has an example.
+  // More than these directives could break what ssh needs on this machine: docs/automation.md has an example.
   const service = `[Unit]
 ${description}
 Wants=network-online.target time-sync.target

@@ -112,7 +112,7 @@ function nodeTarget(node: ClusterNode, { found, main, cas, made }: Backup): Targ
     ]
     if (wrong.length > 0)
       throw refusal(wrong.join('; '), [
-        'if the backup is of another cluster, or older than a rotation: make one of the auth/ that the nodes were deployed from (docs/backup.md)',
+        'if the backup is of another cluster, or older than a rotation: make one of the auth/ that the nodes were deployed from (docs/everyday.md)',
         `if that is lost: ${recoverCommand(found, node)}`,
       ])
     const same = [...new Set(labelsOf(held))].filter((label) => labelsOf(main).includes(label))

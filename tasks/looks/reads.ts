@@ -333,6 +333,9 @@ function whyLost(places: PlacesState, path: string, isMeant: boolean): string | 
   return `${folderOf(path)} does not exist; create that directory`
 }
 
+/** A restart is all that it needs. */
+export const sinceStart = 'has changed since its start; restart it'
+
 /** What of the unit is not verified, or may be read otherwise at its next start. */
 function whyUnreached(
   { node, unit, places }: Context,
@@ -369,7 +372,7 @@ function whyUnreached(
       files.length > 0 &&
       `${unread}; set its files in cluster.yaml: install.units: { ${unit.unit}: { files: { ${files.join(', ')} } } }`,
     needsReload && 'its unit file has changed since systemd read it; run systemctl daemon-reload',
-    ...changed.map(([what, path]) => `its ${what} ${path} has changed since its start; restart it`),
+    ...changed.map(([what, path]) => `its ${what} ${path} ${sinceStart}`),
   ].filter((each) => typeof each === 'string')
 }
 

@@ -27,7 +27,7 @@ import type { Unit } from '../layouts/layout.ts'
 import { certTable, nodeFiles, nodeUnits, unitsLeftOut } from '../layouts/tables.ts'
 import { renewsFrom } from '../looks/component.ts'
 import { installOf } from '../looks/look.ts'
-import { keptOffAt, prunedAt } from '../looks/reads.ts'
+import { keptOffAt, prunedAt, sinceStart } from '../looks/reads.ts'
 import { checkUnitsOf, type UnitCheck } from '../units/check-units.ts'
 import { lookAtUnits, type UnitsFound } from '../units/inspect.ts'
 import { isListPlaced } from '../units/list-in-force.ts'
@@ -65,7 +65,11 @@ export async function updateUnits({ run, node }: OnNode, { found, signal, force,
   const { bringUp } = await import('../units/bring-up.ts')
   const { warning, ...built } = await bringUp({ run, node, signal, tell }, found, force !== undefined)
   // What its owner has to change once the files are in place.
-  const { findings = [] } = checkInstalled(run, node, found, { arePlaced: true })
+  const { findings: left = [] } = checkInstalled(run, node, found, { arePlaced: true })
+  const restarts = built.change?.kind === 'installed' ? built.change.restarts : []
+  const isOver = ({ text }: Finding) =>
+    text.endsWith(sinceStart) && restarts.some((unit) => text.startsWith(`${unit}: `))
+  const findings = left.filter((each) => !isOver(each))
   return {
     ...built,
     findings: warning === undefined ? findings : [...asFindings([warning]), ...findings.map(silenced)],

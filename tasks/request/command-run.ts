@@ -174,7 +174,7 @@ export function checkRevoked({ auth, cluster, now, mistake }: CommandRun): void 
   const isBeyond = (each: KnownCertificate) => isBeyondRevoked(cluster, each) && isOfOwnCa(auth, each.certificate)
   for (const [i, entry] of revoked.entries()) {
     const wrong = (what: string, remedy: string) => mistake(['revoked', i], `"${entry}" ${what}`, remedy)
-    const leaked = 'see docs/rotation.md, "A key that may have leaked"'
+    const leaked = 'see docs/bad-day.md, "A key that may have leaked"'
     const covered = coveredBy(entry, known)
     const beyond = covered.find(isBeyond)
     if (beyond)
@@ -225,7 +225,7 @@ interface ClusterFile {
 }
 
 /** `sha256sum cluster.yaml`, of that in the clone and the package: nobody's, until it is edited. */
-const example = 'bb7e9e6ab849b7a6396c2f3bd77245fbacaa8ace26e66752f6905c7a9e3ac1a9'
+const example = 'c8210d97f799779100b629080a9c0c9dd710b99b071e64b01bac29a7bea8e26b'
 
 /** Throws a usage Failure with every problem. */
 function readCluster(file: string): ClusterFile & { readonly warnings: readonly string[] } {

@@ -128,17 +128,19 @@ export function notesOnHolders(run: Given, isReplaced?: (id: string) => boolean)
   const notes = beyond.map(({ name, role }) => {
     const what = role === 'control' ? formatNames(keptBy(run)) : 'every right'
     const heading = role === 'control' ? 'A control node, auth/, or a backup of it' : "The admin's kubeconfig"
-    return `${name} left with what only rotations end: ${what} (docs/rotation.md, "${heading}")`
+    return `${name} left with what only rotations end: ${what} (docs/bad-day.md, "${heading}")`
   })
   if (letIn.length === 0) return asFindings(notes)
   const list = letIn.map(
     ({ name, how, certificates }) => `${name} (${[how, untilOf(certificates)].filter(Boolean).join(', ')})`,
   )
   const entries = [...new Set(letIn.flatMap((each) => each.entries))]
-  const heading = entries.every(isKeyEntry) ? 'A key that is cut off' : 'A node or user that was removed'
+  const page = entries.every(isKeyEntry)
+    ? 'docs/bad-day.md, "Revoke a stolen key"'
+    : 'docs/everyday.md, "Remove a node or user"'
   return asFindings([
     ...notes,
-    `certificates of ${list.join(', ')} are still accepted, but cluster.yaml no longer needs them; to revoke them now, write ${formatEntries(cluster, entries)} in cluster.yaml (docs/cluster-yaml.md, "${heading}")`,
+    `certificates of ${list.join(', ')} are still accepted, but cluster.yaml no longer needs them; to revoke them now, write ${formatEntries(cluster, entries)} in cluster.yaml (${page})`,
   ])
 }
 
@@ -238,7 +240,7 @@ export function notesOnEntries(run: Given, rows: Rows): Finding[] {
   return asFindings([
     ...(names.length > 0
       ? [
-          `revoking ${names.join(', ')} denies every certificate of that name, but neither its tokens nor rights that it granted (docs/cluster-yaml.md, "A node or user that was removed")`,
+          `revoking ${names.join(', ')} denies every certificate of that name, but neither its tokens nor rights that it granted (docs/everyday.md, "Remove a node or user")`,
         ]
       : []),
     ...keys.map(([entry, found]) => {

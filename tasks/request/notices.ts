@@ -173,7 +173,7 @@ export function isNewIdentity({ change, target: { irreplaceable, makes } }: Row)
   return irreplaceable !== undefined && isOwn
 }
 
-const backUp = ({ path }: AuthDir, why: string) => `back up ${path} (docs/backup.md): ${why}`
+const backUp = ({ path }: AuthDir, why: string) => `back up ${path} (docs/everyday.md): ${why}`
 export const backUpAgain = (auth: AuthDir): string => backUp(auth, 'earlier backups lack what it has now')
 
 /** Of `revoked`: what is not enforced, where, and who goes on with an old key; in a plan, who would. */

@@ -73,7 +73,7 @@ function formatUse({ cluster }: Given, its: readonly (Use & { readonly node: str
   const way = isUser
     ? `give ${kubeconfigFile(user)} to ${user}`
     : 'find what still has the old files, and give it the new'
-  return `${found}: ${way}; if it was stolen, revoke it (docs/cluster-yaml.md, "A key that is cut off")`
+  return `${found}: ${way}; if it was stolen, revoke it (docs/bad-day.md, "Revoke a stolen key")`
 }
 
 /** Without `install` no run knows whether its user has copied what was replaced. */

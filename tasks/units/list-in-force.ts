@@ -55,7 +55,7 @@ export async function refuseOldApi(run: Run, node: ClusterNode, units: readonly 
     node: node.name,
     code: 'too-old',
     remedy:
-      'upgrade it, or remove revoked from cluster.yaml; until then, see docs/rotation.md, "A key that may have leaked"',
+      'upgrade it, or remove revoked from cluster.yaml; until then, see docs/bad-day.md, "A key that may have leaked"',
   })
 }
 

@@ -242,7 +242,7 @@ describe('install on six machines', { skip }, () => {
     assert.equal(await on('worker0', seen), '')
     await on('worker0', `mkdir /srv/other && cp -p ${files.join(' ')} /srv/other/`)
     await dropIn(`BindReadOnlyPaths=/srv/other/kubeconfig:${files[0]}`)
-    const { stdout } = await mustRun(lab, 0, ...bootstrap)
+    const { stdout } = await mustRun(lab, 4, ...bootstrap)
     assert.match(
       stdout,
       /worker0: kube-proxy: clientConnection\.kubeconfig \(\S+kubeconfig\) is not a file of the node; its process has its own mounts/,

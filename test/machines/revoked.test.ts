@@ -215,10 +215,10 @@ describe('who is revoked', { skip }, () => {
     assert.deepEqual(await answers('kube-proxy'), all(200))
   })
 
-  /** The commands of docs/rotation.md: what openssl prints goes into the list as it is. */
+  /** The commands of docs/bad-day.md: what openssl prints goes into the list as it is. */
   const typed = async (leak: string, list: (entries: readonly string[]) => void) => {
     const commands = revocations.get(leak) ?? []
-    assert.equal(commands.at(-1), 'npm run bootstrap')
+    assert.equal(commands.at(-1), 'harderway bootstrap')
     const printed: string[] = []
     for (const command of commands.slice(0, -1)) printed.push((await lab.exec(command)).trim())
     list(printed)

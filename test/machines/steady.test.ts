@@ -15,7 +15,9 @@ describe('a unit that does not stay up', { skip }, () => {
     assert.equal(ran.status, status, ran.stdout + ran.stderr)
     return ran
   }
-  const write = (timeout: string) => lab.write(...running({ timeout, drain: '', undrain: '' }))
+  // What stands in for it is no kube-proxy by its name.
+  const units = { 'kube-proxy': { files: { 'kube-proxy.kubeconfig': '/var/lib/kube-proxy/kubeconfig' } } }
+  const write = (timeout: string) => lab.write(...running({ timeout, drain: '', undrain: '', units }))
   const mainOf = () => on('systemctl show --value -p MainPID kube-proxy')
   const path = '/var/lib/kube-proxy/kubeconfig'
   /** As a new change of the file. */

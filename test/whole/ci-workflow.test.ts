@@ -36,7 +36,7 @@ describe('docs/ci-workflow.yaml', {
   const program = (name: string, script: string) =>
     writeFileSync(inPlace(name), `#!/bin/sh\n${script}\n`, { mode: 0o755 })
 
-  /** The repository as docs/ci.md has it, with nodes that are up. */
+  /** The repository as docs/automation.md has it, with nodes that are up. */
   before(async () => {
     place = makePlace()
     for (const name of ['bin', 'work', 'work/vendor', 'home/.ssh', 'package']) mkdirSync(inPlace(name))

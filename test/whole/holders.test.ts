@@ -140,7 +140,7 @@ test('a control node that left has what only rotations end: no line of revoked i
   const { place, write } = copy(t)
   write(without('control1'), users('jane', 'joe'))
   const said =
-    /^control1 left with what only rotations end: CA, .*service-account key.* \(docs\/rotation\.md, "A control node, auth\/, or a backup of it"\)$/
+    /^control1 left with what only rotations end: CA, .*service-account key.* \(docs\/bad-day\.md, "A control node, auth\/, or a backup of it"\)$/
   for (const _ of ['in auth/', 'moved']) {
     const { notes } = await told(place)
     assert.match(notes.join('\n'), said)
@@ -276,7 +276,7 @@ test('a name in use, or of the cluster, is an error at its line, with the line t
   )
   assert.match(
     await errorOf('kube-scheduler'),
-    /"kube-scheduler" can't be revoked by name: see docs\/rotation\.md, "A key that may have leaked"/,
+    /"kube-scheduler" can't be revoked by name: see docs\/bad-day\.md, "A key that may have leaked"/,
   )
   for (const bare of [jane.slice(7), new X509Certificate(readFileSync(join(place, 'auth/jane.pem'))).fingerprint256])
     assert.match(await errorOf(bare), /revoked\[0\] [0-9a-fA-F:]{12}… is a fingerprint alone; write sha256: before it/)

@@ -91,22 +91,19 @@ function printedBy(file: string): string[] {
   })
 }
 
-/** From a page: without what is left to its reader, and without npm's part. */
+/** From a page: from its code, by any of the names of harderway, without what is left to the reader. */
 function shownBy(page: string): string[] {
-  const typed = read(page).matchAll(
-    /npm (?:--prefix \S+ )?run (?:-s )?(task|bootstrap)(?: -- ([^`|#)\n]*)|(?=[`,\s]))/g,
+  const code = read(page)
+    .replace(/npm run (?:-s )?(?:task -- |(bootstrap)(?: --(?= ))?)/g, 'harderway $1')
+    .matchAll(/^```\w*\n[\s\S]*?^```$|`[^`\n]+`/gm)
+  return [...code].flatMap(([text]) =>
+    [...text.matchAll(/(?<![\w./-])harderway ([^`|#;&)>\n]+)/g)].flatMap(([, words = '']) => {
+      const [said = ''] = words.replace(/ --config \S+/, '').split(/ {2,}/)
+      // A command's name alone names it.
+      const isName = commands.some(({ name }) => name === said.trim())
+      return isName || /…|\b[A-Z]{3,}\b/.test(said) ? [] : said
+    }),
   )
-  return [...typed].flatMap(([, script, words = '']) => {
-    if (words.includes('…') || (script === 'task' && words === '')) return []
-    const [said = ''] = words.replace(/\\$/, '').split(/ {2,}/)
-    // A command's name alone, in a table, names it.
-    if (commands.some(({ name }) => name === said.trim())) return []
-    const task = `${script === 'task' ? '' : 'bootstrap '}${said}`
-    return task
-      .replace(/ --config \S+/, '')
-      .replace('--node NAME', '--node control0')
-      .replace(/^NAME$/, 'certs')
-  })
 }
 
 const printed = new Map(

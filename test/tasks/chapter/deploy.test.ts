@@ -159,7 +159,7 @@ describe('deploy', { skip: needs('sshd', 'ssh', 'scp', 'openssl') }, () => {
     }
     assert.deepEqual([await heldIn(), await heldIn('--on-nodes')], [false, true])
     // It takes the last other copy.
-    const removed = /^(after the run, )?back up \S+\/auth \(docs\/backup\.md\): it is the only copy$/
+    const removed = /^(after the run, )?back up \S+\/auth \(docs\/everyday\.md\): it is the only copy$/
     assert.match(toDoIn((await exits(4, place, 'bootstrap', '--prune', '--dry-run')).stdout), removed)
     assert.match(toDoIn((await exits(0, place, 'bootstrap', '--prune')).stdout), removed)
     assert.equal(await heldIn('--on-nodes'), false)

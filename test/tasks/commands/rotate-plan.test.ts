@@ -28,7 +28,7 @@ test('in the plan of a rotation nodes that are alike share theirs, and each stag
   const seen = stateOf(origin)
   const { stdout } = await harderway(origin, 'rotate', 'ca', '--dry-run')
   const lines = stdout.split('\n')
-  assert.match(stdout, /^To do {6}after each stage, back up \S+\/auth \(docs\/backup\.md\): earlier backups lack/m)
+  assert.match(stdout, /^To do {6}after each stage, back up \S+\/auth \(docs\/everyday\.md\): earlier backups lack/m)
   assert.equal(lines.filter((line) => line === '    kubelet: by restart (<name>.pem, <name>.kubeconfig)').length, 2)
   assert.equal(
     lines.filter((line) => /^ {2}tried: \d+ connections, \d+ distinct states, 0 refused$/.test(line)).length,

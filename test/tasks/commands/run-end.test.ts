@@ -38,7 +38,10 @@ describe('a run that replaces files on nodes', { skip: needs('ssh') }, () => {
   })
 
   test('says to back up auth/ where the first was interrupted after it made the CA, and so does the next that deploys', async () => {
-    const [backUp, go] = [/^To do {6}back up \S+\/auth \(docs\/backup\.md\): it is the only copy$/m, join(place, 'go')]
+    const [backUp, go] = [
+      /^To do {6}back up \S+\/auth \(docs\/everyday\.md\): it is the only copy$/m,
+      join(place, 'go'),
+    ]
     const run = start(place, ['bootstrap'], { at: { event: 'rename kubernetes.pem#1', do: 'hold', go } })
     await run.told('ca: new')
     run.child.kill('SIGINT')
@@ -61,7 +64,7 @@ describe('a run that replaces files on nodes', { skip: needs('ssh') }, () => {
   test('says nothing of restarts the first time, when nobody has read them, but what expires first', async () => {
     const { stdout } = await exits(0, place, 'bootstrap')
     assert.doesNotMatch(stdout, /replaced|restart/)
-    assert.match(stdout, /^To do {6}back up \S+\/auth \(docs\/backup\.md\): it is the only copy$/m)
+    assert.match(stdout, /^To do {6}back up \S+\/auth \(docs\/everyday\.md\): it is the only copy$/m)
     assert.doesNotMatch(stdout, /auth\/ was lost/)
     assert.match(
       stdout,

@@ -124,7 +124,7 @@ test('a run that makes a CA is followed by a backup, and where no node was inspe
   const { place, auth } = makeFolder(t)
   const toDo = (stdout: string) => stdout.split('\n').filter((line) => line.startsWith('To do'))
   const [backup, lost, ...more] = toDo((await harderway(place, 'certs')).stdout)
-  assert.equal(backup, `To do      back up ${auth} (docs/backup.md): it is the only copy`)
+  assert.equal(backup, `To do      back up ${auth} (docs/everyday.md): it is the only copy`)
   const [, recover] =
     /^To do {6}new identity: ca, service-account; if this cluster already runs, recover the lost auth\/: (.*)$/.exec(
       lost ?? '',
@@ -132,13 +132,13 @@ test('a run that makes a CA is followed by a backup, and where no node was inspe
   assert.match(recover ?? '', /^mv (\S+) \1-\d{4}-\d\d-\d\dT[\dZ-]+ && npm run task -- recover --node control0$/)
   assert.deepEqual(more, [])
   const key = toDo((await harderway(place, 'encryption-key', '--quiet')).stdout)
-  assert.deepEqual(key, [`To do      back up ${auth} (docs/backup.md): it is the only copy`])
+  assert.deepEqual(key, [`To do      back up ${auth} (docs/everyday.md): it is the only copy`])
   for (const again of ['certs', 'encryption-key'])
     assert.deepEqual(toDo((await harderway(place, again)).stdout), [], again)
   // A rotation that was killed at its begin: the next CA is made beside the one that is there.
   const next = await generatePrivateKey('ecdsa-p256')
   writeFileSync(join(auth, 'ca-next-key.pem'), privateKeyPem(next), { mode: 0o600 })
-  const advice = `back up ${auth} (docs/backup.md): earlier backups lack what it has now`
+  const advice = `back up ${auth} (docs/everyday.md): earlier backups lack what it has now`
   const rotation = /^To do {6}a rotation of the CA is under way, stage 1 of 2: .*rotate ca --undo$/
   const [planned, ...underWay] = toDo((await harderway(place, 'certs', '--dry-run')).stdout)
   assert.equal(planned, `To do      after the run, ${advice}`)
@@ -171,10 +171,10 @@ test('what replaces something that cannot be made again, or a CA of the same key
     const { stdout } = await harderway(place, ...args)
     return stdout.split('\n').flatMap((line) => (line.startsWith('To do') ? line.slice('To do      '.length) : []))
   }
-  const first = `after the run, back up ${auth} (docs/backup.md): it is the only copy`
+  const first = `after the run, back up ${auth} (docs/everyday.md): it is the only copy`
   assert.deepEqual(await toDo('certs', '--dry-run'), [first])
   await harderway(place, ...phases)
-  const backUp = `back up ${auth} (docs/backup.md): earlier backups lack what it has now`
+  const backUp = `back up ${auth} (docs/everyday.md): earlier backups lack what it has now`
   for (const args of [
     ['ca', '--renew'],
     ['component-certs/service-account', '--force', '--yes'],
@@ -209,7 +209,7 @@ test('keys that others could read are repaired, and replacing them is left to do
     chmodSync(join(auth, file), mode)
   chmodSync(auth, 0o777)
   const [toDo = '', ...more] = await exposed()
-  assert.match(toDo, /could read ca-key\.pem, worker0-key\.pem, encryption-config\.yaml in .*docs\/rotation\.md/)
+  assert.match(toDo, /could read ca-key\.pem, worker0-key\.pem, encryption-config\.yaml in .*docs\/bad-day\.md/)
   assert.deepEqual([more, await exposed()], [[], []])
 })
 
