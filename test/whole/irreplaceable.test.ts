@@ -320,7 +320,7 @@ describe('what can not be made again', { skip: needs('openssl'), concurrency: 2 
       assert.equal(backupIn(auth).files['ca.pem'], old)
       assert.match(
         String(ran.events.find(({ type }) => type === 'built')?.warning),
-        /npm run bootstrap, which lists what to restart/,
+        /npm run bootstrap \(it lists what to restart\)/,
       )
       const renewed = certificateIn(auth, 'ca')
       assert.deepEqual(renewed.subject, subject)

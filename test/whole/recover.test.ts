@@ -561,7 +561,7 @@ describe('auth/ is lost', { skip: needs('ssh', 'openssl') }, () => {
         if (file === 'encryption-config.yaml')
           assert.match(
             told(refused),
-            /control0, control1 hold encryption-config\.yaml, and .*auth has none: nothing was/,
+            /control0, control1 hold encryption-config\.yaml, but .*auth has none; nothing was/,
           )
         assert.equal(await follow(refused), '')
         assert.deepEqual(
@@ -612,7 +612,7 @@ describe('auth/ is lost', { skip: needs('ssh', 'openssl') }, () => {
     )
     writeCluster(place, [...edits, [['encryption', 'provider'], 'secretbox']])
     const ran = await withStatus(3, recover('--from', 'made'))
-    assert.match(told(ran), /encrypts with aescbc, cluster\.yaml has secretbox/)
+    assert.match(told(ran), /encrypts with aescbc, but cluster\.yaml has secretbox/)
     assert.ok(!names().includes('encryption-config.yaml'))
   })
 

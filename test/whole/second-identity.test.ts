@@ -82,7 +82,7 @@ describe('a second identity is not made', { skip: needs('sshd', 'ssh', 'scp') },
       restore(t)
       tidy('control0', 'worker0', 'gateway')
       await serve(t, addresses[node], port, requestCert)
-      await assertRefused(made(), new RegExp(`${node} serves a certificate on ${port}, and `))
+      await assertRefused(made(), new RegExp(`${node} serves a certificate on ${port}, but `))
     })
 
   test('where a component listens and shows no certificate, as behind an sshd that forwards no port', async (t) => {
