@@ -43,7 +43,10 @@ const phases = ['certs', 'kubeconfigs', 'encryption-key']
 const day = 86_400_000
 const config = 'encryption-config.yaml'
 
-/** What is wrong with auth/, or with cluster.yaml, and what may be typed, or done by hand, instead of the row's usual ways out. */
+/**
+ * What is wrong with auth/, or with cluster.yaml, and what may be typed, or done by hand, instead of the row's usual
+ * ways out.
+ */
 type Row = readonly [
   spoil: (auth: string) => void,
   differs?: { readonly edits?: readonly Edit[]; readonly way?: string; readonly byHand?: RegExp },

@@ -1,4 +1,7 @@
-/** auth/ is lost: no run makes another cluster's over the nodes', and recover brings it back from them, or from a backup. */
+/**
+ * auth/ is lost: no run makes another cluster's over the nodes', and recover brings it back from them, or from a
+ * backup.
+ */
 import assert from 'node:assert/strict'
 import { execFileSync } from 'node:child_process'
 import {

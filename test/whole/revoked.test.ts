@@ -1,4 +1,7 @@
-/** A key that is revoked, from the run that makes a new one to the list: on nodes where no unit runs. test/machines has API servers. */
+/**
+ * A key that is revoked, from the run that makes a new one to the list: on nodes where no unit runs. test/machines has
+ * API servers.
+ */
 import assert from 'node:assert/strict'
 import { execFileSync } from 'node:child_process'
 import { X509Certificate } from 'node:crypto'
@@ -425,7 +428,10 @@ describe('nobody who is revoked is let in again by accident', () => {
     const rewritten = stringify(parse(readFileSync(listOn('control0'), 'utf8')), { lineWidth: 60 })
     writeFileSync(listOn('control0'), rewritten)
     for (const args of [['bootstrap'], ['bootstrap', '--dry-run']])
-      assert.match(told(await exits(3, place, ...args)), /(revoked|deploy)\/control0: .* is not a list that harderway wrote/)
+      assert.match(
+        told(await exits(3, place, ...args)),
+        /(revoked|deploy)\/control0: .* is not a list that harderway wrote/,
+      )
     assert.equal(readFileSync(listOn('control0'), 'utf8'), rewritten)
     await type(commandIn(await exits(3, place, 'bootstrap'), /overwrite .*: (npm .*)$/m), 4)
     writeFileSync(join(auth, file), rewritten)

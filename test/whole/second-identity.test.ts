@@ -1,4 +1,7 @@
-/** What auth/ has lost is never made a second time while a node shows that a cluster is there: without `install`, by any node. */
+/**
+ * What auth/ has lost is never made a second time while a node shows that a cluster is there: without `install`, by any
+ * node.
+ */
 import assert from 'node:assert/strict'
 import { cpSync, readdirSync, readFileSync, rmSync } from 'node:fs'
 import { createServer as createPlainServer } from 'node:net'
