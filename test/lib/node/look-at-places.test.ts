@@ -478,7 +478,7 @@ inUsualShells(({ did, run }) => {
     // One that runs nothing and says that all went well.
     assert.ok(isFailure('no-answer')(told('true')))
     const failed = told('', fakeTool(t, 'sha256sum', 'echo "sha256sum: no" >&2; exit 1'))
-    assert.ok(isFailure('other')(failed) && /sha256sum: no$/.test((failed as Failure).what))
+    assert.ok(isFailure('other')(failed) && /\(sha256sum: no\)$/.test((failed as Failure).what))
   })
 
   test('finds the ports on which a process listens, on that address or on all', async (t) => {
