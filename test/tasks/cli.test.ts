@@ -435,7 +435,7 @@ test('SIGINT in the middle of the tree exits with 130 and gives the cursor back'
   mkdirSync(join(folder, '.kube'))
   writeFileSync(join(folder, '.kube', 'config.lock'), '')
   const stopped = startOnTerminal(folder, ['certs', 'local-kubeconfig'])
-  await stopped.told('Local kubeconfig  \x1b[2mmaking')
+  await stopped.told('Local kubeconfig  \x1b[2mchanging')
   const { pid } = JSON.parse(readFileSync(join(folder, 'auth', '.lock'), 'utf8'))
   process.kill(pid, 'SIGINT')
   const { status, stdout } = await stopped.ended

@@ -14,7 +14,7 @@ test('each run has a folder of its own, which nobody else can enter', (t) => {
 
 test('it is in TMPDIR where the path leaves room for what ssh appends, else in /tmp', () => {
   const usual = '/var/folders/zz/zyxvpxvq6csfxvn_n0000000000000/T'
-  const message = new RegExp(`^can't make the folder ${usual}/harderway-\\d+-XXXXXX: no such file or directory$`)
+  const message = new RegExp(`^can't create the directory ${usual}/harderway-\\d+-XXXXXX: no such file or directory$`)
   assert.throws(() => makeSocketFolder(usual), { name: 'Failure', code: 'enoent', message })
   for (const bad of [`/${'x'.repeat(60)}`, '/tmp/a b', '/tmp/%h', '/tmp/$' + '{HOME}']) {
     const made = makeSocketFolder(bad)
